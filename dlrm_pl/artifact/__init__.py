@@ -1,0 +1,1 @@
+"""The artifact folder: weights, manifest, certificate, trials."""

@@ -1,0 +1,133 @@
+"""Files and folders that appear whole or not at all, and locks on the folders that are being written.
+
+Everything is written under a temporary name next to its target and renamed at the end, so that a crash, a full
+disk or ctrl-C never leaves something that looks finished.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from dlrm_pl.errors import OutputError
+
+
+@contextmanager
+def folder_lock(folder: Path) -> Iterator[None]:
+    """Hold the exclusive right to write ``folder`` (which need not exist) until the block ends.
+
+    The lock is the operating system's, on a file beside the folder, so it ends with its process, however that dies.
+
+    Raises:
+        OutputError: another process holds it, or the parent folder is not writable.
+    """
+    path = folder.parent / f".{folder.name}.lock"
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        handle = path.open("a+")
+    except OSError as error:
+        raise _not_writable(folder, error) from error
+    with handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            handle.seek(0)
+            owner = handle.read().strip() or "unknown"
+            raise OutputError(
+                f"{folder}: in use, process {owner} is writing it. Wait for it to end, or choose another folder."
+            ) from error
+        handle.truncate(0)
+        handle.write(str(os.getpid()))
+        handle.flush()
+        try:
+            yield
+        finally:
+            # Unlinked while still held: whoever opens the name next gets a new file and a lock of its own.
+            path.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(folder: Path, is_ours: Callable[[Path], bool]) -> Iterator[Path]:
+    """Yield an empty temporary folder that replaces ``folder`` when the block ends without an error.
+
+    Args:
+        folder: the target. Missing, empty, or something that ``is_ours`` recognises, which is then replaced.
+        is_ours: tells whether an existing folder is an earlier output of the same kind, safe to replace.
+
+    Raises:
+        OutputError: the target holds something else, is being written by another process, or is read-only.
+    """
+    folder = Path(os.path.abspath(folder))
+    if folder.exists():
+        if not folder.is_dir():
+            raise OutputError(f"{folder}: is a file, but a folder is to be written. Choose another name.")
+        if any(folder.iterdir()) and not is_ours(folder):
+            raise OutputError(
+                f"{folder}: holds files that this command did not write, and will not be replaced. "
+                "Choose another folder, or empty this one."
+            )
+    with folder_lock(folder):
+        temporary = folder.parent / f".{folder.name}.tmp"
+        retired = folder.parent / f".{folder.name}.old"
+        try:
+            # Left behind by a killed run; ours, since we hold the lock.
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir()
+        except OSError as error:
+            raise _not_writable(folder, error) from error
+        try:
+            yield temporary
+            for path in sorted(temporary.rglob("*")):
+                if path.is_file():
+                    _sync(path)
+            shutil.rmtree(retired, ignore_errors=True)
+            if folder.exists():
+                folder.rename(retired)
+            temporary.rename(folder)
+            _sync(folder.parent)
+        finally:
+            if retired.exists() and not folder.exists():
+                retired.rename(folder)
+            shutil.rmtree(temporary, ignore_errors=True)
+            shutil.rmtree(retired, ignore_errors=True)
+
+
+@contextmanager
+def atomic_file(path: Path, mode: str = "w") -> Iterator[IO[str]]:
+    """Yield an open text file that becomes ``path`` when the block ends without an error.
+
+    Raises:
+        OutputError: the folder of ``path`` cannot be made or written.
+    """
+    path = Path(os.path.abspath(path))
+    temporary = path.parent / f".{path.name}.{os.getpid()}.tmp"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = temporary.open(mode, encoding="utf-8")
+    except OSError as error:
+        raise _not_writable(path, error) from error
+    try:
+        with handle:
+            yield handle
+        _sync(temporary)
+        temporary.rename(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    """Force a file, or the names in a folder, to disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _not_writable(path: Path, error: OSError) -> OutputError:
+    return OutputError(f"{path}: cannot be written ({error.strerror}). Choose a folder that you may write.")

@@ -1,0 +1,1 @@
+"""Lightning hooks, a few lines each."""

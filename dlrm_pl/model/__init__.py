@@ -1,0 +1,1 @@
+"""DLRM and its LightningModule."""

@@ -1,0 +1,1 @@
+"""The int8 model that is served: plain tensors, no torch.ao."""
