@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, Literal
 
 from dlrm_pl.errors import OutputError
 
@@ -51,6 +51,24 @@ def folder_lock(folder: Path) -> Iterator[None]:
             path.unlink(missing_ok=True)
 
 
+def check_replaceable(folder: Path, is_ours: Callable[[Path], bool]) -> None:
+    """Check, before the work, that a folder may be written at its end.
+
+    Raises:
+        OutputError: it is a file, holds something that ``is_ours`` does not recognise, or cannot be written.
+    """
+    if folder.exists():
+        if not folder.is_dir():
+            raise OutputError(f"{folder}: is a file, but a folder is to be written. Choose another name.")
+        if any(folder.iterdir()) and not is_ours(folder):
+            raise OutputError(
+                f"{folder}: holds files that this command did not write, and will not be replaced. "
+                "Choose another folder, or empty this one."
+            )
+    with folder_lock(folder):
+        pass
+
+
 @contextmanager
 def atomic_folder(folder: Path, is_ours: Callable[[Path], bool]) -> Iterator[Path]:
     """Yield an empty temporary folder that replaces ``folder`` when the block ends without an error.
@@ -63,14 +81,7 @@ def atomic_folder(folder: Path, is_ours: Callable[[Path], bool]) -> Iterator[Pat
         OutputError: the target holds something else, is being written by another process, or is read-only.
     """
     folder = Path(os.path.abspath(folder))
-    if folder.exists():
-        if not folder.is_dir():
-            raise OutputError(f"{folder}: is a file, but a folder is to be written. Choose another name.")
-        if any(folder.iterdir()) and not is_ours(folder):
-            raise OutputError(
-                f"{folder}: holds files that this command did not write, and will not be replaced. "
-                "Choose another folder, or empty this one."
-            )
+    check_replaceable(folder, is_ours)
     with folder_lock(folder):
         temporary = folder.parent / f".{folder.name}.tmp"
         retired = folder.parent / f".{folder.name}.old"
@@ -98,8 +109,8 @@ def atomic_folder(folder: Path, is_ours: Callable[[Path], bool]) -> Iterator[Pat
 
 
 @contextmanager
-def atomic_file(path: Path, mode: str = "w") -> Iterator[IO[str]]:
-    """Yield an open text file that becomes ``path`` when the block ends without an error.
+def atomic_file(path: Path, mode: Literal["w", "wb"] = "w") -> Iterator[IO[Any]]:
+    """Yield an open file, text or binary, that becomes ``path`` when the block ends without an error.
 
     Raises:
         OutputError: the folder of ``path`` cannot be made or written.
@@ -108,7 +119,7 @@ def atomic_file(path: Path, mode: str = "w") -> Iterator[IO[str]]:
     temporary = path.parent / f".{path.name}.{os.getpid()}.tmp"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle = temporary.open(mode, encoding="utf-8")
+        handle = temporary.open(mode, encoding="utf-8" if mode == "w" else None)
     except OSError as error:
         raise _not_writable(path, error) from error
     try:

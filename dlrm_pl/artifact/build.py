@@ -1,0 +1,179 @@
+"""From a float model to a certified artifact folder: tune, save, load what was saved, certify it."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from itertools import combinations
+from pathlib import Path
+
+from dlrm_pl.artifact.certificate import Certificate
+from dlrm_pl.artifact.fingerprint import model_fingerprint
+from dlrm_pl.artifact.manifest import CERTIFICATE_NAME, TRIALS_NAME, WEIGHTS_NAME, Manifest, file_sha256
+from dlrm_pl.artifact.store import is_artifact, load_model, save_weights
+from dlrm_pl.artifact.tensors import to_tensors
+from dlrm_pl.atomic import atomic_folder
+from dlrm_pl.batch import ClickBatch
+from dlrm_pl.data.datamodule import RowRange
+from dlrm_pl.errors import ArtifactError, CalibrationError
+from dlrm_pl.model.dlrm import DLRM
+from dlrm_pl.quantization.certification import certify
+from dlrm_pl.quantization.evaluation import AUROCEvaluation, EvalFunc
+from dlrm_pl.quantization.trial import Trial, TuningResult
+from dlrm_pl.quantization.tuning import TuningSettings, tune
+from dlrm_pl.runtime.cpu import describe_machine
+from dlrm_pl.runtime.int8_dlrm import Int8DLRM, count_int8_ops, fp32_bytes
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class QuantizationData:
+    """The three disjoint sets of rows, and what the certificate says of them.
+
+    Attributes:
+        calibration: re-iterable batches that the observers see.
+        tuning: re-iterable batches that trials are scored on.
+        certification: batches that only the final model is scored on, once.
+        row_ranges: which rows these are.
+        dataset_fingerprint: of the dataset.
+        batch_size: of tuning and certification.
+        best_possible_auroc: on the certification rows of synthetic data; None for real logs.
+    """
+
+    calibration: Iterable[ClickBatch]
+    tuning: Iterable[ClickBatch]
+    certification: Iterable[ClickBatch]
+    row_ranges: Mapping[str, RowRange]
+    dataset_fingerprint: str
+    batch_size: int
+    best_possible_auroc: float | None
+
+    def __post_init__(self) -> None:
+        """Check that no row serves two purposes.
+
+        Raises:
+            CalibrationError: two ranges overlap; names both.
+        """
+        for (first, one), (second, other) in combinations(self.row_ranges.items(), 2):
+            if one.overlaps(other):
+                raise CalibrationError(
+                    f"The rows for {first} ({one}) and for {second} ({other}) overlap. A loss measured on rows that "
+                    "were used before proves nothing: choose disjoint rows."
+                )
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a quantization.
+
+    Attributes:
+        path: the artifact folder.
+        manifest: what it is.
+        certificate: what it lost.
+        tuning: all trials.
+    """
+
+    path: Path
+    manifest: Manifest
+    certificate: Certificate
+    tuning: TuningResult
+
+
+def build_artifact(
+    model: DLRM,
+    data: QuantizationData,
+    settings: TuningSettings,
+    output: Path,
+    *,
+    eval_func: EvalFunc | None = None,
+    on_trial: Callable[[Trial], None] | None = None,
+) -> Outcome:
+    """Quantize, save, load what was saved, certify that, and put the folder in place.
+
+    Args:
+        model: float, on the CPU, in evaluation mode; not changed.
+        data: the three sets of rows.
+        settings: how to search.
+        output: the artifact folder; an earlier artifact there is replaced at the very end, all at once.
+        eval_func: scores trials; AUROC on ``data.tuning`` when None.
+        on_trial: called after each trial.
+
+    Raises:
+        OutputError: the folder cannot be written, is in use, or holds something else.
+        ArtifactError: the model that was saved does not run the integer ops that it should.
+        DLRMError: see ``tune``.
+    """
+    with atomic_folder(output, is_artifact) as folder:
+        result = tune(model, data.calibration, eval_func or AUROCEvaluation(data.tuning), settings, on_trial=on_trial)
+        log.info("best: %s; stopped because %s", result.best.recipe.describe(), result.stopped_because)
+        save_weights(result.model, folder)
+        lines = "".join(json.dumps(trial.to_dict()) + "\n" for trial in result.trials)
+        (folder / TRIALS_NAME).write_text(lines, encoding="utf-8")
+        manifest = _manifest(model, result, data)
+        # What is certified is what stands on disk, loaded as a server loads it.
+        served = load_model(folder, manifest)
+        certificate = _certify(model, served, result, data, settings, manifest)
+        certificate.write(folder)
+        names = (WEIGHTS_NAME, CERTIFICATE_NAME, TRIALS_NAME)
+        manifest.files.update({name: file_sha256(folder / name) for name in names})
+        manifest.write(folder)
+    return Outcome(path=output, manifest=manifest, certificate=certificate, tuning=result)
+
+
+def _manifest(model: DLRM, result: TuningResult, data: QuantizationData) -> Manifest:
+    _, ops = to_tensors(result.model)
+    return Manifest(
+        architecture=model.architecture.to_dict(),
+        ops=ops,
+        recipe=result.best.recipe.to_dict(),
+        fp32_bytes=fp32_bytes(model),
+        int8_bytes=result.model.model_bytes,
+        table_bytes=result.model.table_bytes,
+        dataset_fingerprint=data.dataset_fingerprint,
+        model_fingerprint=model_fingerprint(model),
+        machine=describe_machine(),
+        accepted=result.accepted,
+        files={},
+    )
+
+
+def _certify(
+    model: DLRM,
+    served: Int8DLRM,
+    result: TuningResult,
+    data: QuantizationData,
+    settings: TuningSettings,
+    manifest: Manifest,
+) -> Certificate:
+    counted = count_int8_ops(served, next(iter(data.calibration)))
+    if counted != served.expected_int8_ops():
+        raise ArtifactError(
+            f"The quantized model ran the integer ops {counted}, but its recipe means {served.expected_int8_ops()}. "
+            "This is a defect of dlrm_pl or of this build of torch; the artifact is not written."
+        )
+    certification = certify(model, served, data.certification)
+    verdict = result.best.verdict
+    assert verdict is not None  # The best trial is never a failed one.
+    return Certificate(
+        **Certificate.measured(certification, settings.criterion.confidence),
+        tolerance=verdict.tolerance,
+        accepted=result.accepted,
+        reason=verdict.reason,
+        row_ranges={name: asdict(rows) for name, rows in data.row_ranges.items()},
+        batch_size=data.batch_size,
+        seed=settings.seed,
+        strategy=settings.strategy,
+        trials=len(result.trials),
+        stopped_because=result.stopped_because,
+        recipe=manifest.recipe,
+        int8_ops=counted,
+        dataset_fingerprint=data.dataset_fingerprint,
+        model_fingerprint=manifest.model_fingerprint,
+        machine=manifest.machine,
+        best_possible_auroc=data.best_possible_auroc,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    )

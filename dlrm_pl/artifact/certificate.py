@@ -1,0 +1,131 @@
+"""``certificate.json``: what was lost, on which rows, by which means; and the check that it still holds."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from dlrm_pl.artifact.manifest import CERTIFICATE_NAME
+from dlrm_pl.errors import ArtifactError, VerificationError
+from dlrm_pl.quantization.certification import Certification, ModelScores
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """The proof that stands beside the weights.
+
+    Attributes:
+        fp32: metrics of the float model on the certification rows.
+        int8: metrics of the artifact on the same rows.
+        auroc_loss: fp32 minus int8.
+        auroc_loss_relative: the same as a share of fp32's.
+        auroc_loss_interval: of ``auroc_loss``, two-sided, at ``confidence``.
+        confidence: of the interval.
+        tolerance: in units of AUROC.
+        accepted: the criterion was met in tuning.
+        reason: why, in words.
+        rows: certified on.
+        positives: clicks among them.
+        row_ranges: which rows of which split served calibration, tuning and certification: no two overlap.
+        batch_size: of the scoring.
+        seed: of the tuning.
+        strategy: that proposed the recipe.
+        trials: how many recipes were tried.
+        stopped_because: why the search ended.
+        recipe: that was accepted.
+        int8_ops: integer ops counted in one forward pass.
+        dataset_fingerprint: of the dataset.
+        model_fingerprint: of the float model.
+        machine: processor, features, versions.
+        best_possible_auroc: of synthetic data, on the same rows; None for real logs.
+        created: date and time, UTC.
+    """
+
+    fp32: dict[str, float]
+    int8: dict[str, float]
+    auroc_loss: float
+    auroc_loss_relative: float
+    auroc_loss_interval: tuple[float, float]
+    confidence: float
+    tolerance: float
+    accepted: bool
+    reason: str
+    rows: int
+    positives: int
+    row_ranges: dict[str, dict[str, Any]]
+    batch_size: int
+    seed: int
+    strategy: str
+    trials: int
+    stopped_because: str
+    recipe: dict[str, Any]
+    int8_ops: dict[str, int]
+    dataset_fingerprint: str
+    model_fingerprint: str
+    machine: dict[str, Any]
+    best_possible_auroc: float | None
+    created: str
+
+    @staticmethod
+    def measured(certification: Certification, confidence: float) -> dict[str, Any]:
+        """The fields that come from scoring."""
+        paired = certification.paired
+        return {
+            "fp32": asdict(certification.fp32),
+            "int8": asdict(certification.int8),
+            "auroc_loss": paired.difference,
+            "auroc_loss_relative": paired.difference / certification.fp32.auroc,
+            "auroc_loss_interval": paired.interval(confidence),
+            "confidence": confidence,
+            "rows": certification.rows,
+            "positives": certification.positives,
+        }
+
+    def write(self, folder: Path) -> None:
+        """Write ``certificate.json``."""
+        contents = {"format": FORMAT} | asdict(self)
+        (folder / CERTIFICATE_NAME).write_text(json.dumps(contents, indent=2) + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, folder: Path) -> Certificate:
+        """Read it.
+
+        Raises:
+            ArtifactError: missing, not JSON, or of another format.
+        """
+        path = folder / CERTIFICATE_NAME
+        try:
+            contents = json.loads(path.read_text(encoding="utf-8"))
+            if contents.pop("format") != FORMAT:
+                raise ArtifactError(f"{path}: is of another format than {FORMAT}. Quantize again.")
+            contents["auroc_loss_interval"] = tuple(contents["auroc_loss_interval"])
+            return cls(**contents)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ArtifactError(f"{path}: cannot be read as a certificate ({error}). Quantize again.") from error
+
+    def check(self, int8: ModelScores, rows: int, tolerance: float) -> None:
+        """Compare what was recomputed with what is stated.
+
+        Args:
+            int8: recomputed metrics of the artifact.
+            rows: that they were computed on.
+            tolerance: allowed difference of each metric; processors round sums of floats differently.
+
+        Raises:
+            VerificationError: names the metric and both values.
+        """
+        if rows != self.rows:
+            raise VerificationError(f"Certified on {self.rows} rows, but the dataset has {rows} in that range.")
+        for name in ("auroc", "log_loss", "normalized_entropy", "calibration_ratio"):
+            stated, found = self.int8[name], getattr(int8, name)
+            if not math.isclose(stated, found, rel_tol=0, abs_tol=tolerance):
+                raise VerificationError(
+                    f"{name} of the int8 model: the certificate states {stated:.8f}, recomputed it is {found:.8f}, "
+                    f"further apart than {tolerance:g}. Certified on {self.machine.get('processor')} with torch "
+                    f"{self.machine.get('torch')}; quantize again here to certify for this machine."
+                )

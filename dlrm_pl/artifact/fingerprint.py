@@ -1,0 +1,24 @@
+"""A short name for the weights of a float model, cheap at any size."""
+
+from __future__ import annotations
+
+import hashlib
+
+import torch
+
+from dlrm_pl.model.dlrm import DLRM
+
+# Rows of each table that are hashed, evenly spread: reading 100 GB to name it would take longer than scoring it.
+_ROWS = 4096
+
+
+def model_fingerprint(model: DLRM) -> str:
+    """16 hex digits over all MLP weights, the shapes of all tables and a sample of their rows."""
+    digest = hashlib.sha256()
+    for name, parameter in sorted(model.named_parameters()):
+        digest.update(f"{name} {list(parameter.shape)}".encode())
+        rows = parameter.detach()
+        if name.startswith("embedding_bags.") and rows.shape[0] > _ROWS:
+            rows = rows[torch.linspace(0, rows.shape[0] - 1, _ROWS).long()]
+        digest.update(rows.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,89 @@
+"""``manifest.json``: what an artifact is, and the checksums that tie its files together."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from dlrm_pl.errors import ArtifactError
+
+FORMAT = 1
+FILE_NAME = "manifest.json"
+WEIGHTS_NAME = "model.safetensors"
+CERTIFICATE_NAME = "certificate.json"
+TRIALS_NAME = "trials.jsonl"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What the artifact is.
+
+    Attributes:
+        architecture: as ``Architecture.to_dict``.
+        ops: by op name: dtype, and the numbers of a layer that are not tensors.
+        recipe: that the model was made by.
+        fp32_bytes: weights and tables of the float model.
+        int8_bytes: of the quantized one.
+        table_bytes: of the packed tables alone.
+        dataset_fingerprint: of the dataset that it was trained and calibrated on.
+        model_fingerprint: of the float model that it was made from.
+        machine: processor, features and versions where it was made.
+        accepted: whether it met its criterion.
+        files: sha256 of the other files, by name.
+    """
+
+    architecture: dict[str, Any]
+    ops: dict[str, dict[str, Any]]
+    recipe: dict[str, Any]
+    fp32_bytes: int
+    int8_bytes: int
+    table_bytes: int
+    dataset_fingerprint: str
+    model_fingerprint: str
+    machine: dict[str, Any]
+    accepted: bool
+    files: dict[str, str]
+
+    def write(self, folder: Path) -> None:
+        """Write ``manifest.json``, with a checksum of its own contents."""
+        contents = {"format": FORMAT} | asdict(self)
+        contents["checksum"] = _checksum(contents)
+        (folder / FILE_NAME).write_text(json.dumps(contents, indent=2) + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, folder: Path) -> Manifest:
+        """Read and check it.
+
+        Raises:
+            ArtifactError: missing, not JSON, of another format, or changed after it was written.
+        """
+        path = folder / FILE_NAME
+        try:
+            contents = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise ArtifactError(
+                f"{folder}: is no artifact, {FILE_NAME} is missing. Name a folder that `quantize` wrote."
+            ) from error
+        except (OSError, ValueError) as error:
+            raise ArtifactError(f"{path}: cannot be read as JSON ({error}). Quantize again.") from error
+        if not isinstance(contents, dict) or contents.get("format") != FORMAT:
+            found = contents.get("format") if isinstance(contents, dict) else None
+            raise ArtifactError(f"{path}: format {found!r}, this version reads {FORMAT}. Quantize again.")
+        stated = contents.pop("checksum", None)
+        if stated != _checksum(contents):
+            raise ArtifactError(f"{path}: was changed after it was written: its checksum does not match.")
+        del contents["format"]
+        return cls(**contents)
+
+
+def file_sha256(path: Path) -> str:
+    """Checksum of a file, in bounded memory."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def _checksum(contents: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(contents, sort_keys=True).encode()).hexdigest()

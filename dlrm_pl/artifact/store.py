@@ -1,0 +1,108 @@
+"""Load an artifact folder: no float model, nothing unpickled, weights memory-mapped."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from dlrm_pl.artifact.certificate import Certificate
+from dlrm_pl.artifact.manifest import (
+    CERTIFICATE_NAME,
+    FILE_NAME,
+    WEIGHTS_NAME,
+    Manifest,
+    file_sha256,
+)
+from dlrm_pl.artifact.tensors import from_tensors, to_tensors
+from dlrm_pl.errors import ArtifactError
+from dlrm_pl.model.architecture import Architecture
+from dlrm_pl.runtime.int8_dlrm import Int8DLRM
+
+Checksums = Literal["auto", "always", "never"]
+
+# Below this, checking every byte at load costs less than a second.
+_QUICK_BYTES = 2**30
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """What an artifact folder holds.
+
+    Attributes:
+        path: the folder.
+        model: ready to serve.
+        manifest: what it is.
+        certificate: what it lost.
+    """
+
+    path: Path
+    model: Int8DLRM
+    manifest: Manifest
+    certificate: Certificate
+
+
+def is_artifact(folder: Path) -> bool:
+    """Whether a folder was written by us, and so may be replaced by a new artifact."""
+    try:
+        return "format" in json.loads((folder / FILE_NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError):
+        return False
+
+
+def save_weights(model: Int8DLRM, folder: Path) -> None:
+    """Write ``model.safetensors``."""
+    tensors, _ = to_tensors(model)
+    # Written by name order of the ops, so that the same model gives the same bytes.
+    save_file(tensors, folder / WEIGHTS_NAME, metadata={"format": "pt"})
+
+
+def load_artifact(path: str | Path, checksums: Checksums = "auto") -> Artifact:
+    """Load an artifact.
+
+    Args:
+        path: the folder.
+        checksums: compare every byte with the manifest: always, never, or only when the weights are below 1 GiB.
+            Sizes, shapes and dtypes are always checked.
+
+    Raises:
+        ArtifactError: missing, incomplete, damaged or changed files; names the file.
+    """
+    folder = Path(path)
+    manifest = Manifest.read(folder)
+    for name, expected in manifest.files.items():
+        file = folder / name
+        if not file.is_file():
+            raise ArtifactError(f"{file}: is missing. The artifact is incomplete; quantize again.")
+        small = file.stat().st_size <= _QUICK_BYTES
+        if (checksums == "always" or (checksums == "auto" and small)) and file_sha256(file) != expected:
+            raise ArtifactError(
+                f"{file}: was changed after it was written: its sha256 is not the {expected[:12]}... of the "
+                "manifest. Do not use it; quantize again or copy it anew."
+            )
+    for name in (WEIGHTS_NAME, CERTIFICATE_NAME):
+        if name not in manifest.files:
+            raise ArtifactError(f"{folder / FILE_NAME}: has no checksum of {name}. Quantize again.")
+    architecture = Architecture.from_dict(manifest.architecture)
+    model = from_tensors(architecture, manifest.ops, _read_tensors(folder / WEIGHTS_NAME))
+    return Artifact(path=folder, model=model, manifest=manifest, certificate=Certificate.read(folder))
+
+
+def load_model(folder: Path, manifest: Manifest) -> Int8DLRM:
+    """The model alone, from weights that were just written."""
+    return from_tensors(
+        Architecture.from_dict(manifest.architecture), manifest.ops, _read_tensors(folder / WEIGHTS_NAME)
+    )
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    try:
+        with safe_open(path, framework="pt") as handle:
+            return {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118 (not a dict)
+    except (OSError, SafetensorError) as error:
+        raise ArtifactError(f"{path}: cannot be read ({error}). The file is damaged; quantize again.") from error

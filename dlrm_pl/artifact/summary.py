@@ -1,0 +1,49 @@
+"""The one table at the end of a quantization: fp32 beside int8."""
+
+from __future__ import annotations
+
+from dlrm_pl.artifact.certificate import Certificate
+from dlrm_pl.artifact.manifest import Manifest
+
+Row = tuple[str, str, str, str]
+
+
+def comparison(manifest: Manifest, certificate: Certificate) -> list[Row]:
+    """Rows of (what, fp32, int8, difference), ready to print."""
+    fp32, int8 = certificate.fp32, certificate.int8
+    rows = [
+        _metric("AUROC", fp32["auroc"], int8["auroc"], 6),
+        _metric("log loss", fp32["log_loss"], int8["log_loss"], 6),
+        _metric("normalized entropy", fp32["normalized_entropy"], int8["normalized_entropy"], 6),
+        _metric("calibration ratio", fp32["calibration_ratio"], int8["calibration_ratio"], 4),
+        (
+            "model bytes",
+            f"{manifest.fp32_bytes:,}",
+            f"{manifest.int8_bytes:,}",
+            f"{manifest.int8_bytes / manifest.fp32_bytes:.1%}",
+        ),
+        (
+            "samples per second",
+            f"{fp32['samples_per_s']:,.0f}",
+            f"{int8['samples_per_s']:,.0f}",
+            f"{int8['samples_per_s'] / fp32['samples_per_s']:.2f}x",
+        ),
+    ]
+    if certificate.best_possible_auroc is not None:
+        rows.append(("best possible AUROC", f"{certificate.best_possible_auroc:.6f}", "", ""))
+    return rows
+
+
+def loss_line(certificate: Certificate) -> str:
+    """The loss of AUROC with its interval, in one line."""
+    low, high = certificate.auroc_loss_interval
+    base = certificate.fp32["auroc"]
+    return (
+        f"loss of AUROC {certificate.auroc_loss_relative:+.4%} relative ({certificate.confidence:.0%} interval "
+        f"{low / base:+.4%} to {high / base:+.4%}), tolerance {certificate.tolerance / base:.4%}, "
+        f"on {certificate.rows:,} rows of test with {certificate.positives:,} clicks"
+    )
+
+
+def _metric(name: str, fp32: float, int8: float, digits: int) -> Row:
+    return name, f"{fp32:.{digits}f}", f"{int8:.{digits}f}", f"{int8 - fp32:+.{digits}f}"

@@ -1,0 +1,94 @@
+"""An Int8DLRM as named plain tensors and a description of its layers, and back."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dlrm_pl.errors import ArtifactError, ShapeError
+from dlrm_pl.model.architecture import Architecture
+from dlrm_pl.runtime.int8_dlrm import Int8DLRM
+from dlrm_pl.runtime.linear import FloatLinear, Int8Linear
+from dlrm_pl.runtime.tables import PackedTables
+
+_WEIGHTS = ("weight", "weight_scale", "bias")
+# Numbers of an int8 layer that are not tensors; they stand in the manifest, as exact decimal floats.
+_NUMBERS = (
+    "input_scale",
+    "input_zero_point",
+    "output_scale",
+    "output_zero_point",
+    "relu",
+    "quantizes_input",
+    "largest_input",
+)
+
+
+def to_tensors(model: Int8DLRM) -> tuple[dict[str, Tensor], dict[str, dict[str, Any]]]:
+    """Take a model apart.
+
+    Returns:
+        Tensors by name, contiguous and not copied where they already are; and for each op its dtype with the
+        numbers that are not tensors.
+    """
+    tensors: dict[str, Tensor] = {}
+    ops: dict[str, dict[str, Any]] = {}
+    for name, layer in model.layers.items():
+        if isinstance(layer, Int8Linear):
+            ops[name] = {"dtype": "int8"} | {key: getattr(layer, key) for key in _NUMBERS}
+            tensors |= {f"{name}.{key}": getattr(layer, key).contiguous() for key in _WEIGHTS}
+        else:
+            ops[name] = {"dtype": layer.dtype, "relu": layer.relu}
+            tensors |= {f"{name}.weight": layer.weight.contiguous(), f"{name}.bias": layer.bias.contiguous()}
+    for index, dtype in enumerate(model.tables.dtypes):
+        ops[f"tables.{index}"] = {"dtype": dtype, "rows": model.tables.table(index).shape[0]}
+        tensors[f"tables.{index}"] = model.tables.table(index).detach().contiguous()
+    return tensors, ops
+
+
+def from_tensors(architecture: Architecture, ops: dict[str, dict[str, Any]], tensors: dict[str, Tensor]) -> Int8DLRM:
+    """Put a model together; tables are referenced, so a memory map stays one.
+
+    Raises:
+        ArtifactError: a tensor or an op is missing, or has another shape than the architecture says.
+    """
+    try:
+        mlps = [
+            nn.Sequential(*(_layer(f"{part}.{index}", ops, tensors, widths) for index, widths in enumerate(shapes)))
+            for part, shapes in _layer_shapes(architecture).items()
+        ]
+        tables = [tensors[f"tables.{index}"] for index in range(architecture.num_tables)]
+        dtypes = [ops[f"tables.{index}"]["dtype"] for index in range(architecture.num_tables)]
+        for index, (table, rows) in enumerate(zip(tables, architecture.table_sizes, strict=True)):
+            if table.shape[0] != rows:
+                raise ArtifactError(f"table {index}: the manifest says {rows} rows, the weights have {table.shape[0]}.")
+        packed = PackedTables(tables, dtypes, architecture.embedding_dim)
+    except KeyError as error:
+        raise ArtifactError(f"The artifact lacks {error.args[0]!r}. It is incomplete; quantize again.") from error
+    except ShapeError as error:
+        raise ArtifactError(f"The weights do not fit the manifest: {error}") from error
+    return Int8DLRM.from_parts(architecture, mlps[0], packed, mlps[1]).eval()
+
+
+def _layer(name: str, ops: dict[str, dict[str, Any]], tensors: dict[str, Tensor], widths: tuple[int, int]) -> nn.Module:
+    op, weight = ops[name], tensors[f"{name}.weight"]
+    if tuple(weight.shape) != widths[::-1]:
+        raise ArtifactError(f"{name}: the manifest says {list(widths[::-1])}, the weights are {list(weight.shape)}.")
+    if op["dtype"] == "int8":
+        return Int8Linear(*(tensors[f"{name}.{key}"] for key in _WEIGHTS), **{key: op[key] for key in _NUMBERS})
+    expected = {"bf16": torch.bfloat16, "fp32": torch.float32}.get(op["dtype"])
+    if weight.dtype != expected:
+        raise ArtifactError(f"{name}: the manifest says {op['dtype']}, the weights are {weight.dtype}.")
+    return FloatLinear(weight, tensors[f"{name}.bias"], relu=op["relu"], dtype=op["dtype"])
+
+
+def _layer_shapes(architecture: Architecture) -> dict[str, list[tuple[int, int]]]:
+    """(in, out) of each Linear."""
+    top = (architecture.interaction_width, *architecture.top_mlp)
+    return {
+        "bottom_mlp": list(pairwise(architecture.bottom_mlp)),
+        "top_mlp": list(pairwise(top)),
+    }

@@ -1,0 +1,118 @@
+"""Check a certificate again: same rows, this machine."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from dlrm_pl.artifact.certificate import Certificate
+from dlrm_pl.artifact.fingerprint import model_fingerprint
+from dlrm_pl.artifact.store import Artifact
+from dlrm_pl.batch import ClickBatch
+from dlrm_pl.data.dataset import ClickDataset
+from dlrm_pl.data.dataset_folder import DatasetFolder
+from dlrm_pl.errors import CheckpointError, DatasetError, VerificationError
+from dlrm_pl.model.checkpoint import load_module
+from dlrm_pl.quantization.certification import ModelScores, Run, certify
+from dlrm_pl.runtime.int8_dlrm import count_int8_ops
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What was found.
+
+    Attributes:
+        int8: recomputed metrics.
+        int8_ops: integer ops counted in one forward pass.
+        rows: scored.
+        certificate: as stated, with the loss measured anew when the float model was given.
+        measured_loss: whether it was.
+    """
+
+    int8: ModelScores
+    int8_ops: dict[str, int]
+    rows: int
+    certificate: Certificate
+    measured_loss: bool
+
+
+def open_dataset(path: Path, artifact: Artifact) -> DatasetFolder:
+    """Open the dataset that an artifact was made for.
+
+    Raises:
+        DatasetError: another dataset; names the table and both sizes where they differ.
+    """
+    folder = DatasetFolder.open(path)
+    sizes = artifact.manifest.architecture["table_sizes"]
+    for table, (expected, found) in enumerate(zip(sizes, folder.table_sizes, strict=False)):
+        if expected != found:
+            raise DatasetError(
+                f"{path}: table {table} has {found} rows, the artifact {artifact.path} was made for {expected}. "
+                "Name the dataset that it was quantized with."
+            )
+    if folder.fingerprint != artifact.manifest.dataset_fingerprint:
+        raise DatasetError(
+            f"{path}: its fingerprint is {folder.fingerprint}, the artifact {artifact.path} was made for "
+            f"{artifact.manifest.dataset_fingerprint}: the same ids would mean other categories."
+        )
+    return folder
+
+
+def verify_artifact(
+    artifact: Artifact,
+    data: Path,
+    *,
+    ckpt_path: Path | None = None,
+    batch_size: int | None = None,
+    tolerance: float = 1e-4,
+    progress: Callable[[int], None] = lambda rows: None,
+) -> Verification:
+    """Score the certification rows again and compare.
+
+    Args:
+        artifact: loaded with ``checksums="always"``.
+        data: the dataset folder.
+        ckpt_path: the float model; when given, the loss is measured anew.
+        batch_size: as certified when None.
+        tolerance: allowed difference of each metric.
+        progress: told how many rows were scored.
+
+    Raises:
+        VerificationError: a metric, the rows or the integer ops are not as certified.
+        DatasetError: another dataset.
+        CheckpointError: the checkpoint is not the one that the artifact was made from.
+    """
+    certificate = artifact.certificate
+    folder = open_dataset(data, artifact)
+    rows = certificate.row_ranges["certification"]
+    dataset = ClickDataset.of_split(folder, rows["split"], start=rows["start"], stop=rows["stop"])
+    batches = dataset.batches(batch_size or certificate.batch_size)
+    ops = count_int8_ops(artifact.model, next(iter(batches)))
+    if ops != certificate.int8_ops:
+        raise VerificationError(f"One forward pass ran the integer ops {ops}, certified are {certificate.int8_ops}.")
+    if ckpt_path is None:
+        run = Run(artifact.model)
+        for batch in _counted(batches, progress):
+            run.score(batch)
+        int8, scored = run.scores(), len(run.labels)
+        found = certificate
+    else:
+        model = load_module(ckpt_path).model.eval()
+        if model_fingerprint(model) != certificate.model_fingerprint:
+            raise CheckpointError(
+                f"{ckpt_path}: its fingerprint is {model_fingerprint(model)}, the artifact was made from "
+                f"{certificate.model_fingerprint}. Name the checkpoint that it was quantized from."
+            )
+        certification = certify(model, artifact.model, _counted(batches, progress))
+        int8, scored = certification.int8, certification.rows
+        found = dataclasses.replace(certificate, **Certificate.measured(certification, certificate.confidence))
+    certificate.check(int8, scored, tolerance)
+    return Verification(int8=int8, int8_ops=ops, rows=scored, certificate=found, measured_loss=ckpt_path is not None)
+
+
+def _counted(batches: Iterable[ClickBatch], progress: Callable[[int], None]) -> Iterator[ClickBatch]:
+    for batch in batches:
+        yield batch
+        progress(batch.num_samples)

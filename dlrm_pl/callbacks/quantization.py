@@ -1,0 +1,132 @@
+"""Quantize the model when training ends, or on demand: thin glue between Lightning and ``build_artifact``."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import pytorch_lightning as pl
+from pytorch_lightning.utilities import rank_zero_only
+from rich.console import Console
+from rich.table import Table
+from torch import nn
+
+from dlrm_pl.artifact.build import Outcome, QuantizationData, build_artifact
+from dlrm_pl.artifact.store import is_artifact
+from dlrm_pl.artifact.summary import comparison, loss_line
+from dlrm_pl.atomic import check_replaceable
+from dlrm_pl.data.datamodule import TerabyteDataModule
+from dlrm_pl.errors import ConfigurationError
+from dlrm_pl.model.lightning_module import DLRMModule
+from dlrm_pl.quantization.criterion import Criterion
+from dlrm_pl.quantization.recipe import RecipeStart
+from dlrm_pl.quantization.tuning import TuningSettings
+
+log = logging.getLogger(__name__)
+
+
+class QuantizationCallback(pl.Callback):
+    """Insert stubs, fuse, calibrate, convert and tune; after fit by itself, after load through ``quantize``.
+
+    Args:
+        output: the artifact folder to write.
+        recipe: where the search for a recipe begins.
+        criterion: how much AUROC may be lost, and the guards.
+        strategy: which recipe is tried next: ``basic``.
+        timeout_s: 0 stops at the first recipe that is accepted; otherwise the search goes on for so many seconds
+            and the smallest accepted model wins.
+        max_trials: at most so many recipes are tried.
+        seed: of everything random in a trial.
+        eval_func: scores a model, higher is better: a class path whose instances take the model and return a
+            float. The exact AUROC, a torchmetrics Metric, on the tuning rows when null.
+    """
+
+    def __init__(
+        self,
+        output: str = "artifacts/int8",
+        *,
+        recipe: RecipeStart = RecipeStart(),  # noqa: B008 (frozen; the default shows in --help)
+        criterion: Criterion = Criterion(),  # noqa: B008
+        strategy: str = "basic",
+        timeout_s: float = 0.0,
+        max_trials: int = 100,
+        seed: int = 9527,
+        eval_func: Callable[[nn.Module], float] | None = None,
+    ) -> None:
+        super().__init__()
+        self.output = Path(output)
+        self.settings = TuningSettings(
+            recipe=recipe,
+            criterion=criterion,
+            strategy=strategy,
+            timeout_s=timeout_s,
+            max_trials=max_trials,
+            seed=seed,
+        )
+        self.eval_func = eval_func
+        self.outcome: Outcome | None = None
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Find out before hours of training, not after, that the artifact cannot be written."""
+        if stage == "fit" and trainer.is_global_zero:
+            check_replaceable(self.output, is_artifact)
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Quantize what was just fitted, on rank zero; the other ranks wait."""
+        if not trainer.fast_dev_run:
+            self.quantize(trainer, pl_module)
+        trainer.strategy.barrier("dlrm_pl.quantization")
+
+    @rank_zero_only
+    def quantize(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Run the whole of it and keep the ``outcome``."""
+        datamodule = trainer.datamodule  # type: ignore[attr-defined]
+        if not isinstance(datamodule, TerabyteDataModule) or not isinstance(pl_module, DLRMModule):
+            raise ConfigurationError(
+                f"Quantization needs a DLRMModule and a TerabyteDataModule, got {type(pl_module).__name__} and "
+                f"{type(datamodule).__name__}."
+            )
+        self.outcome = quantize_module(pl_module, datamodule, self)
+
+
+def quantize_module(module: DLRMModule, datamodule: TerabyteDataModule, callback: QuantizationCallback) -> Outcome:
+    """Quantize a module with its data, as the callback says, and show the result."""
+    data = QuantizationData(
+        calibration=datamodule.calibration_dataloader(),
+        tuning=datamodule.tuning_dataloader(),
+        certification=datamodule.certification_dataloader(),
+        row_ranges=datamodule.row_ranges,
+        dataset_fingerprint=datamodule.dataset_fingerprint,
+        batch_size=datamodule.eval_batch_size,
+        best_possible_auroc=datamodule.best_possible_auroc("test"),
+    )
+    was_training = module.training
+    module.eval()
+    try:
+        outcome = build_artifact(
+            module.model.cpu(), data, callback.settings, callback.output, eval_func=callback.eval_func
+        )
+    finally:
+        module.train(was_training)
+    show(outcome)
+    return outcome
+
+
+def show(outcome: Outcome, console: Console | None = None) -> None:
+    """Print the comparison."""
+    console = console or Console()
+    table = Table(title="fp32 beside int8, on the certification rows")
+    table.add_column("")
+    for column in ("fp32", "int8", "difference"):
+        table.add_column(column, justify="right")
+    for row in comparison(outcome.manifest, outcome.certificate):
+        table.add_row(*row)
+    console.print(table)
+    console.print(loss_line(outcome.certificate), soft_wrap=True)
+    best = outcome.tuning.best
+    word = "accepted" if outcome.certificate.accepted else "NOT accepted"
+    console.print(f"{word}: {best.recipe.describe()} (trial {best.number} of {len(outcome.tuning.trials)})")
+    if not outcome.certificate.accepted:
+        console.print(f"reason: {outcome.certificate.reason}", soft_wrap=True)
+    console.print(f"artifact: {outcome.path}", soft_wrap=True)

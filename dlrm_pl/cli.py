@@ -1,0 +1,128 @@
+"""The command line: find the command, run it, turn its errors into one message and an exit status.
+
+Exit status: 0 done; 2 wrong use or wrong input; 3 ``quantize`` found no model within tolerance; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import difflib
+import errno
+import logging
+import sys
+from collections.abc import Callable, Sequence
+
+from dlrm_pl import commands
+from dlrm_pl.errors import DLRMError
+
+EXIT_WRONG_INPUT = 2
+EXIT_NOT_ACCEPTED = 3
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, what shells and make expect of a program that ctrl-C ended.
+
+# Commands that need no Trainer. `predict --artifact` is one as well.
+LIGHT: dict[str, Callable[..., None]] = {
+    "synthesize": commands.synthesize,
+    "preprocess": commands.preprocess,
+    "verify": commands.verify,
+    "inspect": commands.inspect,
+}
+# Methods of DLRMTrainer, with the first line of their docstrings: importing it for its help costs seconds.
+TRAINER = {
+    "fit": "Train a model on a dataset folder.",
+    "validate": "Score a checkpoint on the val split.",
+    "test": "Score a checkpoint on the test split.",
+    "predict": "Score rows with a checkpoint, or with an int8 artifact (`predict --artifact`).",
+    "quantize": "Turn a trained model into a verified int8 artifact.",
+}
+ORDER = ("synthesize", "preprocess", "fit", "validate", "test", "predict", "quantize", "verify", "inspect")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit status."""
+    args = list(sys.argv[1:] if argv is None else argv)
+    if not args or args[0] in ("-h", "--help"):
+        print(overview())
+        return 0
+    if args[0] == "--version":
+        from importlib.metadata import version
+
+        print(f"dlrm-pl {version('dlrm-pl')}")
+        return 0
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    logging.getLogger("dlrm_pl").setLevel(logging.INFO)
+    try:
+        return _run(args[0], args[1:])
+    except DLRMError as error:
+        return _fail(str(error))
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return _fail(f"The disk is full{_of(error)}. Nothing half-written was left; free some space and run again.")
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            return _fail(f"Not allowed to write or read{_of(error)} ({error.strerror}). Choose another folder.")
+        raise
+    except KeyboardInterrupt:
+        return _interrupted()
+    except SystemExit as stop:
+        # Lightning turns ctrl-C into sys.exit(1).
+        if isinstance(stop.__context__, KeyboardInterrupt):
+            return _interrupted()
+        raise
+
+
+def overview() -> str:
+    """The text of ``--help``."""
+    lines = [
+        "usage: cli.py COMMAND [OPTION ...]",
+        "",
+        "From raw click logs to a verified int8 DLRM.",
+        "",
+        "commands:",
+    ]
+    for name in ORDER:
+        summary = TRAINER.get(name) or (LIGHT[name].__doc__ or "").splitlines()[0]
+        lines.append(f"  {name:<12}{summary}")
+    lines += [
+        "",
+        "`cli.py COMMAND --help` lists the options of a command. Exit status: 0 done, 2 wrong use or input,",
+        "3 quantize found no model within tolerance (the best one is saved), 130 interrupted.",
+    ]
+    return "\n".join(lines)
+
+
+def _run(name: str, args: list[str]) -> int:
+    if name == "predict" and any(arg.split("=")[0] == "--artifact" for arg in args):
+        _run_light("predict", commands.predict_with_artifact, args)
+    elif name in LIGHT:
+        _run_light(name, LIGHT[name], args)
+    elif name in TRAINER:
+        from dlrm_pl.lightning_cli import run
+
+        return 0 if run([name, *args]) else EXIT_NOT_ACCEPTED
+    else:
+        close = difflib.get_close_matches(name, ORDER, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        return _fail(f"There is no command {name!r}.{hint} The commands are {', '.join(ORDER)}.")
+    return 0
+
+
+def _run_light(name: str, function: Callable[..., None], args: list[str]) -> None:
+    from jsonargparse import ArgumentParser
+
+    parser = ArgumentParser(prog=f"cli.py {name}", description=(function.__doc__ or "").split("Args:")[0].strip())
+    parser.add_argument("-c", "--config", action="config", help="read options from this YAML file")
+    added = parser.add_function_arguments(function, as_group=False)
+    values = parser.parse_args(args)
+    function(**{key: values[key] for key in added})
+
+
+def _of(error: OSError) -> str:
+    return f": {error.filename}" if error.filename else ""
+
+
+def _fail(message: str) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return EXIT_WRONG_INPUT
+
+
+def _interrupted() -> int:
+    print("interrupted: nothing half-written was left; run the same command again.", file=sys.stderr)
+    return EXIT_INTERRUPTED

@@ -1,0 +1,210 @@
+"""The commands that need no Trainer: plain functions whose signatures and docstrings are the --help text.
+
+torch is imported inside a function where it is needed, so that ``--help`` and wrong usage answer at once.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from dlrm_pl.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from dlrm_pl.artifact.store import Artifact
+    from dlrm_pl.batch import ClickBatch
+
+log = logging.getLogger(__name__)
+
+
+def synthesize(
+    output: str,
+    rows: int = 1_000_000,
+    days: int = 4,
+    seed: int = 2024,
+    label_rate: float = 0.033,
+    best_auroc: float = 0.82,
+    format: Literal["dataset", "raw"] = "dataset",
+) -> None:
+    """Make click logs with a known best possible AUROC.
+
+    Args:
+        output: folder to write; an earlier output of this command there is replaced.
+        rows: over all days.
+        days: the last one becomes test and val, one half each; the others train.
+        seed: of everything; the same seed gives the same bytes.
+        label_rate: share of clicks; 0.033 as in the Terabyte logs.
+        best_auroc: AUROC of the true click probabilities, which no model can beat but by luck.
+        format: a dataset folder (``dataset``), or the raw day files that ``preprocess`` reads (``raw``).
+    """
+    from dlrm_pl.data.synthetic import synthesize as write
+
+    with _progress("synthesize", rows) as advance:
+        report = write(
+            Path(output),
+            rows=rows,
+            days=days,
+            seed=seed,
+            label_rate=label_rate,
+            best_auroc=best_auroc,
+            format=format,
+            progress=advance,
+        )
+    print(report)
+
+
+def preprocess(
+    raw: str,
+    output: str,
+    layout: Literal["terabyte", "kaggle"] = "terabyte",
+    days: int | None = None,
+    max_ind_range: int = 40_000_000,
+    randomize: Literal["total", "day", "none"] = "total",
+    seed: int = 123,
+) -> None:
+    """Turn raw click logs into a dataset folder.
+
+    Args:
+        raw: ``terabyte``: the common beginning of the day files, ``PATH/day`` for ``day_0``, ``day_1``, ... (plain
+            or .gz); ``kaggle``: one file, which is cut into days.
+        output: the dataset folder to write; an earlier one is replaced when the new one is complete.
+        layout: how the raw logs are laid out.
+        days: how many; ``kaggle``: 7 when not given; ``terabyte``: as many as there are.
+        max_ind_range: categories are taken modulo this number; 0 or less: as they are.
+        randomize: order of the training rows: shuffled over all days, inside each day, or as in the logs.
+        seed: of the shuffle.
+    """
+    from dlrm_pl.data.preprocess import preprocess as convert
+
+    with _progress("preprocess", None) as advance:
+        report = convert(
+            Path(raw),
+            Path(output),
+            layout=layout,
+            days=days,
+            max_ind_range=max_ind_range,
+            randomize=randomize,
+            seed=seed,
+            progress=advance,
+        )
+    print(report)
+
+
+def verify(
+    artifact: str,
+    data: str,
+    ckpt_path: str | None = None,
+    batch_size: int | None = None,
+    tolerance: float = 1e-4,
+) -> None:
+    """Check a certificate again, on this machine.
+
+    Every file is compared with its checksum, the int8 model is scored on the certification rows, and each metric
+    compared with what the certificate states. Exit status 2 when something differs.
+
+    Args:
+        artifact: the artifact folder.
+        data: the dataset folder.
+        ckpt_path: the float checkpoint that it was made from; when given, the loss of AUROC is measured anew.
+        batch_size: of the scoring; as certified when not given.
+        tolerance: allowed difference of each metric, for processors that round differently.
+    """
+    from dlrm_pl.artifact.store import load_artifact
+    from dlrm_pl.artifact.summary import loss_line
+    from dlrm_pl.artifact.verification import verify_artifact
+
+    loaded = load_artifact(artifact, checksums="always")
+    with _progress("verify", loaded.certificate.rows) as advance:
+        result = verify_artifact(
+            loaded,
+            Path(data),
+            ckpt_path=None if ckpt_path is None else Path(ckpt_path),
+            batch_size=batch_size,
+            tolerance=tolerance,
+            progress=advance,
+        )
+    print(f"{artifact}: checksums, {result.rows:,} rows and {sum(result.int8_ops.values())} int8 ops as certified.")
+    print(f"int8 AUROC {result.int8.auroc:.6f}, certified {loaded.certificate.int8['auroc']:.6f}")
+    print(("measured anew: " if result.measured_loss else "certified: ") + loss_line(result.certificate))
+
+
+def inspect(path: str) -> None:
+    """Show what a dataset folder, a checkpoint or an artifact is, on one screen.
+
+    Args:
+        path: any of the three.
+    """
+    from dlrm_pl.inspection import describe
+
+    print(describe(Path(path)))
+
+
+def predict_with_artifact(
+    artifact: str,
+    data: str,
+    output: str = "predictions.csv",
+    raw: str | None = None,
+    split: Literal["train", "val", "test"] = "test",
+    batch_size: int = 2048,
+) -> None:
+    """Score rows with an int8 artifact; needs no float model.
+
+    Args:
+        artifact: the artifact folder.
+        data: the dataset folder: gives the rows, or for ``raw`` the vocabulary.
+        output: file to write a click probability a row to, in order: .csv or .npy.
+        raw: a raw log (tab-separated, plain or .gz) to score instead of a split.
+        split: which part of the dataset to score.
+        batch_size: rows at a time.
+    """
+    from dlrm_pl.artifact.store import load_artifact
+    from dlrm_pl.serving.predictor import Predictor, check_predictions_path, write_predictions
+
+    check_predictions_path(Path(output))
+    loaded = load_artifact(artifact)
+    batches, finish = _batches_to_predict(loaded, Path(data), raw, split, batch_size)
+    with _progress("predict", None) as advance:
+
+        def counted() -> Iterator[ClickBatch]:
+            for batch in batches:
+                yield batch
+                advance(batch.num_samples)
+
+        rows = write_predictions(Path(output), Predictor(loaded).stream(counted()))
+    print(f"{output}: {rows:,} click probabilities. {finish()}".rstrip())
+
+
+def _batches_to_predict(
+    artifact: Artifact, data: Path, raw: str | None, split: str, batch_size: int
+) -> tuple[Iterable[ClickBatch], Callable[[], str]]:
+    """The batches, and what to say of them once they were read."""
+    from dlrm_pl.artifact.verification import open_dataset
+    from dlrm_pl.data.dataset import ClickDataset
+    from dlrm_pl.data.raw_dataset import RawLogDataset
+    from dlrm_pl.data.vocabulary import Vocabulary
+
+    if batch_size < 1:
+        raise ConfigurationError(f"batch_size={batch_size} must be at least 1.")
+    folder = open_dataset(data, artifact)
+    if raw is None:
+        return ClickDataset.of_split(folder, split).batches(batch_size), lambda: ""
+    rows = RawLogDataset(Path(raw), Vocabulary.load(data), folder.max_ind_range, batch_size)
+    return (
+        rows,
+        lambda: f"{rows.unseen:,} category values are not in the vocabulary and were scored as missing.",
+    )
+
+
+@contextmanager
+def _progress(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    """A progress bar of rows on the error output; yields the function that advances it."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda rows: bar.advance(task, rows)

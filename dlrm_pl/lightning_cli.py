@@ -1,0 +1,86 @@
+"""The commands that are methods of DLRMTrainer, by LightningCLI; apart from cli.py since its import costs seconds."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
+
+from dlrm_pl.callbacks.quantization import QuantizationCallback
+from dlrm_pl.data.datamodule import TerabyteDataModule
+from dlrm_pl.errors import ConfigurationError
+from dlrm_pl.model.checkpoint import load_checkpoint
+from dlrm_pl.model.lightning_module import DLRMModule
+from dlrm_pl.trainer import DLRMTrainer
+
+# Facts of the dataset that the model is built for; they come from the data, not from files or flags.
+_LINKS = {"table_sizes": "model.table_sizes", "dataset_fingerprint": "model.dataset_fingerprint"}
+
+
+class DLRMCLI(LightningCLI):
+    """LightningCLI with ``quantize``, links from data to model, and our checkpoints."""
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """Lightning's own, and ours."""
+        return LightningCLI.subcommands() | {"quantize": {"model", "datamodule"}}
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """A fact is written once: what the dataset says reaches the model by itself."""
+        for source, target in _LINKS.items():
+            parser.link_arguments(f"data.{source}", target, apply_on="instantiate")
+
+    def _parse_ckpt_path(self) -> None:
+        """Let the checkpoint's hyperparameters win, as Lightning does, but without reading 100 GB of tables."""
+        subcommand = self.config.subcommand
+        path = self.config[subcommand].get("ckpt_path")
+        if path is None or path in ("best", "last", "hpc", "registry"):
+            return
+        saved = dict(load_checkpoint(Path(path)).get("hyper_parameters", {}))
+        linked = {target.split(".")[1] for target in _LINKS.values()}
+        model = {name: value for name, value in saved.items() if name not in linked and not name.startswith("_")}
+        self.config = self.parser.parse_object({subcommand: {"model": model}}, self.config)
+
+    def before_instantiate_classes(self) -> None:
+        """Refuse what cannot work before anything is built."""
+        if self.subcommand != "fit" and not self.config[self.subcommand].get("ckpt_path"):
+            raise ConfigurationError(
+                f"{self.subcommand} needs a trained model: give --ckpt_path FILE.ckpt, as `fit` wrote it."
+            )
+
+
+def run(args: list[str]) -> bool:
+    """Run one command.
+
+    Returns:
+        False when a quantization ended without an accepted model.
+
+    Raises:
+        ConfigurationError: Lightning refused the configuration.
+    """
+    # The loader reads a memory map: more workers would add copies between processes, not speed.
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    torch.set_float32_matmul_precision("highest")
+    # LightningCLI warns when it gets arguments from Python while sys.argv has some as well.
+    sys.argv = sys.argv[:1]
+    try:
+        cli = DLRMCLI(
+            DLRMModule,
+            TerabyteDataModule,
+            trainer_class=DLRMTrainer,
+            seed_everything_default=2024,
+            save_config_kwargs={"overwrite": True},
+            parser_kwargs={"prog": "cli.py"},
+            args=args,
+        )
+    except MisconfigurationException as error:
+        raise ConfigurationError(str(error)) from error
+    callbacks: list[Any] = cli.trainer.callbacks
+    outcomes = [callback.outcome for callback in callbacks if isinstance(callback, QuantizationCallback)]
+    result = getattr(cli.trainer, "outcome", None)
+    return all(outcome.certificate.accepted for outcome in [*outcomes, result] if outcome is not None)

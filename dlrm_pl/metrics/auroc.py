@@ -1,0 +1,126 @@
+"""Exact AUROC of any number of rows, by sorting clicks and non-clicks apart."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from dlrm_pl.errors import MetricError, NonFiniteError, ShapeError
+
+Floats = npt.NDArray[np.floating[Any]]
+
+
+def exact_auroc(probabilities: Floats | Tensor, labels: npt.NDArray[Any] | Tensor) -> float:
+    """Probability that a random click scores above a random non-click, a tie counting one half.
+
+    Args:
+        probabilities: ``[rows]``, any float dtype; any monotone score will do.
+        labels: 0 or 1, ``[rows]``.
+
+    Raises:
+        MetricError: a single class.
+        ShapeError: the lengths differ.
+    """
+    scores, truth = _array(probabilities), _array(labels).astype(bool, copy=False)
+    if scores.shape != truth.shape or scores.ndim != 1:
+        raise ShapeError(f"probabilities {list(scores.shape)} and labels {list(truth.shape)} must be [rows].")
+    return auroc_of_classes(scores[truth], scores[~truth])
+
+
+def auroc_of_classes(positives: Floats, negatives: Floats) -> float:
+    """The same from the scores of the clicks and of the others; sorts both in place.
+
+    Raises:
+        MetricError: either is empty.
+    """
+    if not len(positives) or not len(negatives):
+        raise MetricError(
+            f"AUROC is undefined on a single class: {len(positives)} clicks among {len(positives) + len(negatives)} "
+            "rows. Score more rows, or check the labels of the split."
+        )
+    positives.sort()
+    negatives.sort()
+    # Non-clicks below plus non-clicks not above a click: twice the wins, ties once. Exact in 64-bit integers.
+    twice = int(np.searchsorted(negatives, positives, side="left").sum(dtype=np.int64))
+    twice += int(np.searchsorted(negatives, positives, side="right").sum(dtype=np.int64))
+    return twice / (2 * len(positives) * len(negatives))
+
+
+class ExactAUROC(Metric):
+    """Area under the ROC curve, exact, as a torchmetrics Metric.
+
+    ``update(probabilities, labels)`` takes probabilities, never logits: torchmetrics' own AUROC decides by batch
+    which of the two it was given. Keeps 4 bytes a row.
+    """
+
+    is_differentiable = False
+    higher_is_better = True
+    full_state_update = False
+    positives: list[Tensor]
+    negatives: list[Tensor]
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.add_state("positives", default=[], dist_reduce_fx="cat")
+        self.add_state("negatives", default=[], dist_reduce_fx="cat")
+
+    def update(self, probabilities: Tensor, labels: Tensor) -> None:
+        """Add a batch.
+
+        Args:
+            probabilities: in [0, 1], ``[B]``.
+            labels: 0 or 1, ``[B]``.
+
+        Raises:
+            ShapeError: the shapes differ.
+            NonFiniteError: a probability is NaN.
+            MetricError: a probability outside [0, 1], or another label.
+        """
+        check_probabilities(probabilities, labels)
+        scores, clicked = probabilities.detach().float(), labels == 1
+        self.positives.append(scores[clicked])
+        self.negatives.append(scores[~clicked])
+
+    def compute(self) -> Tensor:
+        """AUROC of all rows so far, float64 scalar.
+
+        Raises:
+            MetricError: a single class.
+        """
+        return torch.tensor(auroc_of_classes(_joined(self.positives), _joined(self.negatives)), dtype=torch.float64)
+
+
+def check_probabilities(probabilities: Tensor, labels: Tensor) -> None:
+    """Raise unless these are probabilities and labels of the same rows."""
+    if probabilities.shape != labels.shape or probabilities.dim() != 1:
+        raise ShapeError(f"probabilities {list(probabilities.shape)} and labels {list(labels.shape)} must be [B].")
+    if not len(probabilities):
+        return
+    low, high = torch.aminmax(probabilities.detach())
+    if not bool(torch.isfinite(low) & torch.isfinite(high)):
+        raise NonFiniteError(f"A probability is {low.item()}; the model's weights are not finite.")
+    if low < 0 or high > 1:
+        raise MetricError(f"Metrics take probabilities in [0, 1], got {low.item()} to {high.item()}: apply sigmoid.")
+    wrong = (labels != 0) & (labels != 1)
+    if bool(wrong.any()):
+        raise MetricError(f"Labels must be 0 or 1, got {labels[wrong][0].item()}.")
+
+
+def _joined(parts: list[Tensor] | Tensor) -> Floats:
+    """All scores of one class; after a sync over ranks torchmetrics hands over one tensor."""
+    if isinstance(parts, Tensor):
+        return parts.cpu().numpy().copy()
+    arrays = [part.cpu().numpy() for part in parts]
+    return np.concatenate(arrays) if arrays else np.empty(0, np.float32)
+
+
+def _array(values: npt.NDArray[Any] | Tensor) -> npt.NDArray[Any]:
+    if isinstance(values, Tensor):
+        values = values.detach().cpu()
+        return (values.float() if values.dtype == torch.bfloat16 else values).numpy()
+    return np.asarray(values)

@@ -1,0 +1,76 @@
+"""DLRM: a plain nn.Module, ClickBatch in, logits out."""
+
+from __future__ import annotations
+
+import math
+from typing import Self
+
+from torch import Tensor, nn
+
+from dlrm_pl.batch import ClickBatch
+from dlrm_pl.errors import ShapeError
+from dlrm_pl.model.architecture import Architecture
+from dlrm_pl.model.embeddings import EmbeddingBags
+from dlrm_pl.model.interaction import cat_interaction, dot_interaction
+from dlrm_pl.model.mlp import build_mlp
+
+
+class DLRM(nn.Module):
+    """The deep learning recommendation model.
+
+    Dense features go through ``bottom_mlp``, sparse ones through ``embedding_bags``; their interaction goes through
+    ``top_mlp``, whose output is the logit.
+
+    Args:
+        architecture: the shape; weights are initialised as the reference does.
+
+    Source: Naumov et al. 2019, arXiv:1906.00091.
+    """
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__()
+        self.architecture = architecture
+        # The reference draws in this order: tables, bottom, top.
+        self.embedding_bags: nn.Module = EmbeddingBags(architecture.table_sizes, architecture.embedding_dim)
+        self.bottom_mlp: nn.Module = build_mlp(architecture.bottom_mlp, final_relu=True)
+        self.top_mlp: nn.Module = build_mlp((architecture.interaction_width, *architecture.top_mlp), final_relu=False)
+
+    @classmethod
+    def from_parts(
+        cls, architecture: Architecture, bottom_mlp: nn.Module, embedding_bags: nn.Module, top_mlp: nn.Module
+    ) -> Self:
+        """Compose a model of given modules; nothing is copied or initialised, so tables can be shared."""
+        model = cls.__new__(cls)
+        nn.Module.__init__(model)
+        model.architecture = architecture
+        model.embedding_bags = embedding_bags
+        model.bottom_mlp = bottom_mlp
+        model.top_mlp = top_mlp
+        return model
+
+    def forward(self, batch: ClickBatch) -> Tensor:
+        """Score a batch.
+
+        Returns:
+            Logits ``[B]``.
+
+        Raises:
+            ShapeError: the batch has another number of dense features or tables than the model.
+        """
+        inputs = self.architecture.bottom_mlp[0]
+        if batch.dense.dim() != 2 or batch.dense.shape[1] != inputs:
+            raise ShapeError(f"The bottom MLP takes {inputs} dense features [B, N], got {list(batch.dense.shape)}.")
+        dense = self.bottom_mlp(batch.dense)
+        sparse = self.embedding_bags(batch.indices, batch.offsets)
+        if self.architecture.interaction == "dot":
+            interacted = dot_interaction(dense, sparse, self.architecture.self_interaction)
+        else:
+            interacted = cat_interaction(dense, sparse)
+        logits: Tensor = self.top_mlp(interacted).squeeze(1)
+        threshold = self.architecture.loss_threshold
+        if threshold > 0:
+            # The reference clamps the probability to [t, 1 - t]. The sigmoid is monotone, so clamping the logit to
+            # the same bounds gives the same probability, and no gradient outside them either way.
+            bound = math.log((1 - threshold) / threshold)
+            logits = logits.clamp(-bound, bound)
+        return logits

@@ -1,0 +1,84 @@
+"""All embedding tables behind one lookup."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dlrm_pl.errors import ShapeError
+
+
+class EmbeddingBags(nn.Module):
+    """Embedding tables with sum pooling and sparse gradients.
+
+    The state dict has ``tables.0``, ``tables.1``, ...: float32 ``[rows, D]`` each, initialised as the reference does,
+    uniform in +-sqrt(1 / rows).
+
+    Args:
+        table_sizes: rows of each table.
+        embedding_dim: D.
+    """
+
+    def __init__(self, table_sizes: Sequence[int], embedding_dim: int) -> None:
+        super().__init__()
+        self.tables = nn.ParameterList()
+        for rows in table_sizes:
+            table = torch.empty(rows, embedding_dim)
+            bound = math.sqrt(1 / rows)
+            self.tables.append(nn.Parameter(table.uniform_(-bound, bound)))
+
+    def weights(self) -> list[Tensor]:
+        """The tables, in order; shared, not copied."""
+        return [table.detach() for table in self.tables]
+
+    def forward(self, indices: Tensor, offsets: Tensor | None) -> Tensor:
+        """Pool the rows of each bag by summing; an empty bag gives zeros.
+
+        Args:
+            indices: as in ``ClickBatch``: int64 ``[T, B]`` one-hot, or ``[L]`` with ``offsets``.
+            offsets: None, or int64 ``[T * B + 1]``.
+
+        Returns:
+            ``[B, T, D]``.
+
+        Raises:
+            ShapeError: indices or offsets for another number of tables.
+        """
+        count = len(self.tables)
+        if offsets is None:
+            if indices.dim() != 2 or indices.shape[0] != count:
+                raise ShapeError(f"{count} tables need indices [T, B], got {list(indices.shape)}.")
+            # For bags of one, a plain lookup is faster than a bag.
+            return torch.stack(
+                [F.embedding(rows, table, sparse=True) for rows, table in zip(indices, self.tables, strict=True)],
+                dim=1,
+            )
+        bags = split_bags(indices, offsets, count)
+        return torch.stack(
+            [
+                F.embedding_bag(rows, table, starts, mode="sum", sparse=True)
+                for (rows, starts), table in zip(bags, self.tables, strict=True)
+            ],
+            dim=1,
+        )
+
+
+def split_bags(indices: Tensor, offsets: Tensor, num_tables: int) -> list[tuple[Tensor, Tensor]]:
+    """Cut a multi-hot batch into one (rows, starts of bags) for each table.
+
+    Raises:
+        ShapeError: the offsets do not fit the number of tables.
+    """
+    size, extra = divmod(offsets.numel() - 1, num_tables)
+    if extra:
+        raise ShapeError(f"{offsets.numel()} offsets do not fit {num_tables} tables: T * B + 1 are needed.")
+    bounds = offsets[:: size or 1].tolist() if size else [0] * (num_tables + 1)
+    return [
+        (indices[first:last], offsets[table * size : (table + 1) * size] - first)
+        for table, (first, last) in enumerate(pairwise(bounds))
+    ]

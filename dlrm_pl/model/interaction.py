@@ -1,0 +1,65 @@
+"""How the dense vector and the embeddings meet: pairwise dot products, or concatenation."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from dlrm_pl.errors import ShapeError
+
+
+def dot_interaction(dense: Tensor, sparse: Tensor, self_interaction: bool = False) -> Tensor:
+    """Append every pairwise dot product to the dense vector.
+
+    Args:
+        dense: bottom-MLP output, float ``[B, D]``.
+        sparse: pooled embeddings, same dtype, ``[B, T, D]``.
+        self_interaction: include the product of each vector with itself.
+
+    Returns:
+        ``[B, D + F * (F - 1) // 2]``; pairs ordered (1,0), (2,0), (2,1), ... With self-interaction
+        ``[B, D + F * (F + 1) // 2]``, ordered (0,0), (1,0), (1,1), (2,0), ...
+
+    Raises:
+        ShapeError: the inputs disagree on B or D.
+
+    Source: Naumov et al. 2019, arXiv:1906.00091, "DLRM Architecture".
+    """
+    vectors = torch.cat([dense.unsqueeze(1), _checked(dense, sparse)], dim=1)
+    count = vectors.shape[1]
+    products = torch.bmm(vectors, vectors.transpose(1, 2)).flatten(1)
+    pairs = products.index_select(1, _triangle(count, self_interaction, products.device))
+    return torch.cat([dense, pairs], dim=1)
+
+
+def cat_interaction(dense: Tensor, sparse: Tensor) -> Tensor:
+    """Concatenate the dense vector and the embeddings.
+
+    Args:
+        dense: bottom-MLP output, float ``[B, D]``.
+        sparse: pooled embeddings, same dtype, ``[B, T, D]``.
+
+    Returns:
+        ``[B, (T + 1) * D]``.
+
+    Raises:
+        ShapeError: the inputs disagree on B or D.
+    """
+    return torch.cat([dense, _checked(dense, sparse).flatten(1)], dim=1)
+
+
+def _checked(dense: Tensor, sparse: Tensor) -> Tensor:
+    if dense.dim() != 2 or sparse.dim() != 3 or dense.shape != (sparse.shape[0], sparse.shape[2]):
+        raise ShapeError(f"dense must be [B, D] and sparse [B, T, D]; got {list(dense.shape)}, {list(sparse.shape)}.")
+    return sparse
+
+
+@lru_cache(maxsize=32)
+def _triangle(count: int, diagonal: bool, device: torch.device) -> Tensor:
+    """Positions of the lower triangle in a flattened ``[count, count]`` matrix, row by row."""
+    with torch.inference_mode(False):  # Cached: an inference tensor could not be used in training later.
+        rows, columns = torch.tril_indices(count, count, offset=0 if diagonal else -1, device=device)
+        positions: Tensor = rows * count + columns
+        return positions

@@ -1,0 +1,127 @@
+"""Score the fp32 and the int8 model once on the rows kept for it, side by side, in turn."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from dlrm_pl.batch import ClickBatch
+from dlrm_pl.metrics.auroc import exact_auroc
+from dlrm_pl.metrics.calibration import ClickCalibration
+from dlrm_pl.metrics.paired import PairedDifference, paired_auroc_difference
+from dlrm_pl.quantization.evaluation import check_finite
+
+
+@dataclass(frozen=True)
+class ModelScores:
+    """Metrics of one model on the certification rows.
+
+    Attributes:
+        auroc: exact.
+        log_loss: mean, in nats.
+        normalized_entropy: log loss over the entropy of the label rate; below 1 is better than knowing only that.
+        calibration_ratio: sum of predictions over sum of labels.
+        samples_per_s: of the forward passes: samples of a batch over the median time of the full batches.
+    """
+
+    auroc: float
+    log_loss: float
+    normalized_entropy: float
+    calibration_ratio: float
+    samples_per_s: float
+
+
+@dataclass(frozen=True)
+class Certification:
+    """fp32 beside int8 on the same rows.
+
+    Attributes:
+        fp32: metrics of the float model.
+        int8: metrics of the quantized model.
+        paired: the loss of AUROC, fp32 minus int8, with its standard error.
+        rows: scored by each.
+        positives: clicks among them.
+    """
+
+    fp32: ModelScores
+    int8: ModelScores
+    paired: PairedDifference
+    rows: int
+    positives: int
+
+
+def certify(fp32_model: nn.Module, int8_model: nn.Module, batches: Iterable[ClickBatch]) -> Certification:
+    """Score both models batch by batch, in turn, so that a slow moment of the machine meets both.
+
+    Raises:
+        MetricError: the rows hold a single class.
+        NonFiniteError: a model returned NaN.
+    """
+    runs = (Run(fp32_model), Run(int8_model))
+    for batch in batches:
+        for run in runs:
+            run.score(batch)
+    first, second = (run.probabilities for run in runs)
+    labels = runs[0].labels
+    return Certification(
+        fp32=runs[0].scores(),
+        int8=runs[1].scores(),
+        paired=paired_auroc_difference(first, second, labels),
+        rows=len(labels),
+        positives=int(labels.sum()),
+    )
+
+
+@dataclass
+class Run:
+    """One model's pass over batches that the caller hands it one by one."""
+
+    model: nn.Module
+    _probabilities: list[npt.NDArray[np.float32]] = field(default_factory=list)
+    _labels: list[npt.NDArray[np.uint8]] = field(default_factory=list)
+    _times: list[tuple[int, float]] = field(default_factory=list)
+    _calibration: ClickCalibration = field(default_factory=ClickCalibration)
+    _rows: int = 0
+
+    def score(self, batch: ClickBatch) -> None:
+        """Add one batch."""
+        with torch.inference_mode():
+            if not self._times:
+                self.model(batch)  # Warm-up: the first pass allocates and, for int8, sets up its kernels.
+            began = time.perf_counter()
+            probabilities = torch.sigmoid(self.model(batch)).float()
+            self._times.append((batch.num_samples, time.perf_counter() - began))
+            check_finite(probabilities, self._rows)
+            self._calibration.update(probabilities, batch.labels)
+        self._probabilities.append(probabilities.numpy())
+        self._labels.append(batch.labels.to(torch.uint8).numpy())
+        self._rows += batch.num_samples
+
+    @property
+    def probabilities(self) -> npt.NDArray[np.float32]:
+        """Of all rows so far, ``[rows]``."""
+        return np.concatenate(self._probabilities)
+
+    @property
+    def labels(self) -> npt.NDArray[np.uint8]:
+        """Of all rows so far, ``[rows]``."""
+        return np.concatenate(self._labels)
+
+    def scores(self) -> ModelScores:
+        """The metrics of all rows so far."""
+        full = max(size for size, _ in self._times)
+        seconds = float(np.median([time_s for size, time_s in self._times if size == full]))
+        calibration = {name: float(value) for name, value in self._calibration.compute().items()}
+        return ModelScores(
+            auroc=exact_auroc(self.probabilities, self.labels),
+            log_loss=calibration["log_loss"],
+            normalized_entropy=calibration["normalized_entropy"],
+            calibration_ratio=calibration["calibration_ratio"],
+            samples_per_s=full / seconds,
+        )

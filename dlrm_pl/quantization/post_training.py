@@ -1,0 +1,86 @@
+"""Post-training static quantization of a DLRM by one recipe: prepare, calibrate, convert, lower."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from torch import nn
+
+from dlrm_pl.batch import ClickBatch
+from dlrm_pl.model.dlrm import DLRM
+from dlrm_pl.model.embeddings import EmbeddingBags
+from dlrm_pl.quantization import torch_ao
+from dlrm_pl.quantization.calibration import calibrate
+from dlrm_pl.quantization.prepare import prepare
+from dlrm_pl.quantization.recipe import Recipe
+from dlrm_pl.quantization.tables import TablePacker
+from dlrm_pl.runtime.int8_dlrm import Int8DLRM
+from dlrm_pl.runtime.linear import FloatLinear, Int8Linear
+from dlrm_pl.runtime.tables import PackedTables
+
+
+def table_packer(model: DLRM) -> TablePacker:
+    """A packer over the tables of a model, to be shared by all its trials."""
+    bags = model.embedding_bags
+    assert isinstance(bags, EmbeddingBags)  # A float model has no other kind.
+    return TablePacker(bags.weights())
+
+
+def quantize(model: DLRM, recipe: Recipe, calibration: Iterable[ClickBatch], packer: TablePacker) -> Int8DLRM:
+    """Turn a float model into the int8 model that is scored, saved and served.
+
+    Args:
+        model: float; not changed, its tables are shared with the result where the recipe keeps them fp32.
+        recipe: dtypes and observers.
+        calibration: re-iterable batches.
+        packer: of the same model.
+
+    Raises:
+        CalibrationError: no calibration rows, or a range that is not finite.
+        NonFiniteError: a table with NaN or Inf.
+    """
+    converted = convert(model, recipe, calibration, packer)
+    assert isinstance(converted.embedding_bags, PackedTables)
+    return Int8DLRM.from_parts(
+        model.architecture,
+        lower_mlp(converted.bottom_mlp, recipe),
+        converted.embedding_bags,
+        lower_mlp(converted.top_mlp, recipe),
+    ).eval()
+
+
+def convert(model: DLRM, recipe: Recipe, calibration: Iterable[ClickBatch], packer: TablePacker) -> DLRM:
+    """The eager model that torch.ao makes: what ``quantize`` lowers, and what the tests hold it against."""
+    tables = PackedTables(packer.packed(recipe.tables), recipe.tables, model.architecture.embedding_dim)
+    prepared = prepare(model, recipe, tables)
+    calibrate(prepared, calibration)
+    torch_ao.convert(prepared)
+    return prepared
+
+
+def lower_mlp(mlp: nn.Module, recipe: Recipe) -> nn.Sequential:
+    """Converted segments -> layers of plain tensors."""
+    layers: list[nn.Module] = []
+    for part in mlp.children():
+        if isinstance(part, FloatLinear):
+            layers.append(part)
+            continue
+        scale, zero_point, linears = torch_ao.read_segment(part)
+        for index, linear in enumerate(linears):
+            last = index == len(linears) - 1
+            layers.append(
+                Int8Linear(
+                    linear.weight,
+                    linear.weight_scale,
+                    linear.bias,
+                    input_scale=scale,
+                    input_zero_point=zero_point,
+                    output_scale=None if last else linear.output_scale,
+                    output_zero_point=0 if last else linear.output_zero_point,
+                    relu=linear.relu,
+                    quantizes_input=index == 0,
+                    largest_input=127 if recipe.reduce_range else 255,
+                )
+            )
+            scale, zero_point = linear.output_scale, linear.output_zero_point
+    return nn.Sequential(*layers)

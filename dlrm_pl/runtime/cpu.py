@@ -1,0 +1,66 @@
+"""What this processor can do, as far as int8 results and speed depend on it."""
+
+from __future__ import annotations
+
+import platform
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+_FEATURES = (
+    "avx2",
+    "avx_vnni",
+    "avx512f",
+    "avx512_vnni",
+    "avx512_bf16",
+    "amx_int8",
+    "amx_bf16",
+    "asimddp",
+    "i8mm",
+)
+
+
+@cache
+def cpu_features() -> tuple[str, ...]:
+    """The features above that the operating system reports; empty where it does not say."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return ()
+    for line in text.splitlines():
+        key, _, value = line.partition(":")
+        if key.strip().lower() in ("flags", "features"):
+            present = set(value.split())
+            return tuple(feature for feature in _FEATURES if feature in present)
+    return ()
+
+
+def has_vnni() -> bool:
+    """Whether products of uint8 and int8 are summed in 32 bits, so that 8-bit activations cannot saturate."""
+    return any(feature in cpu_features() for feature in ("avx_vnni", "avx512_vnni", "amx_int8", "asimddp"))
+
+
+def describe_machine() -> dict[str, Any]:
+    """What a certificate states of the machine: processor, features, versions, threads."""
+    return {
+        "processor": _processor_name(),
+        "features": list(cpu_features()),
+        "torch_cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+    }
+
+
+def _processor_name() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.machine()

@@ -1,0 +1,1 @@
+"""Click probabilities from an artifact."""

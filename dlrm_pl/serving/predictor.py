@@ -1,0 +1,69 @@
+"""Artifact -> click probabilities, batch by batch, and the files that they are written to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from dlrm_pl.artifact.store import Artifact
+from dlrm_pl.atomic import atomic_file
+from dlrm_pl.batch import ClickBatch
+from dlrm_pl.errors import ConfigurationError
+
+Probabilities = npt.NDArray[np.float32]
+
+
+class Predictor:
+    """Scores batches with the model of an artifact: the object that was certified.
+
+    Args:
+        artifact: as ``load_artifact`` returns it.
+    """
+
+    def __init__(self, artifact: Artifact) -> None:
+        self._model = artifact.model
+
+    def probabilities(self, batch: ClickBatch) -> Probabilities:
+        """Click probability of each sample, float32 ``[B]``."""
+        with torch.inference_mode():
+            return torch.sigmoid(self._model(batch)).numpy()
+
+    def stream(self, batches: Iterable[ClickBatch]) -> Iterator[Probabilities]:
+        """Score batch after batch."""
+        return map(self.probabilities, batches)
+
+
+def check_predictions_path(path: Path) -> None:
+    """Raise ConfigurationError unless the ending names a format that can be written."""
+    if path.suffix not in (".csv", ".npy"):
+        raise ConfigurationError(f"{path}: predictions are written as .csv or .npy, not as {path.suffix!r}.")
+
+
+def write_predictions(path: Path, batches: Iterable[Probabilities]) -> int:
+    """Write a probability a row: ``.csv`` with the header ``probability``, or ``.npy`` float32 ``[rows]``.
+
+    Returns:
+        Rows written.
+
+    Raises:
+        ConfigurationError: another ending.
+        OutputError: the file cannot be written.
+    """
+    check_predictions_path(path)
+    if path.suffix == ".npy":
+        values = np.concatenate([np.asarray(batch, dtype=np.float32) for batch in batches])
+        with atomic_file(path, "wb") as handle:
+            np.save(handle, values)
+        return len(values)
+    rows = 0
+    with atomic_file(path, "w") as handle:
+        handle.write("probability\n")
+        for batch in batches:
+            # Nine digits give every float32 back exactly.
+            handle.write("".join(f"{value:.9g}\n" for value in batch.tolist()))
+            rows += len(batch)
+    return rows

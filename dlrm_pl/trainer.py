@@ -1,0 +1,107 @@
+"""DLRMTrainer: Lightning's Trainer, and what a click model needs beyond it. The docstrings are the --help text."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+
+from dlrm_pl.artifact.build import Outcome
+from dlrm_pl.callbacks.quantization import QuantizationCallback, quantize_module
+from dlrm_pl.data.datamodule import TerabyteDataModule
+from dlrm_pl.model.checkpoint import load_into
+from dlrm_pl.model.lightning_module import DLRMModule
+from dlrm_pl.serving.predictor import write_predictions
+
+
+class DLRMTrainer(pl.Trainer):
+    """Lightning's Trainer with ``quantize``.
+
+    Args:
+        use_distributed_sampler: let Lightning replace the sampler on several ranks. Off, since the data module
+            deals disjoint and complete shares itself.
+        kwargs: Lightning's own arguments.
+    """
+
+    def __init__(self, *, use_distributed_sampler: bool = False, **kwargs: Any) -> None:
+        super().__init__(use_distributed_sampler=use_distributed_sampler, **kwargs)
+        self.outcome: Outcome | None = None
+
+    def quantize(
+        self,
+        model: DLRMModule,
+        datamodule: TerabyteDataModule,
+        ckpt_path: str | None = None,
+        *,
+        output: str | None = None,
+        relative: float | None = None,
+        absolute: float | None = None,
+        timeout_s: float | None = None,
+        max_trials: int | None = None,
+        seed: int | None = None,
+        weights_only: bool | None = None,
+    ) -> Outcome:
+        """Turn a trained model into a verified int8 artifact.
+
+        The settings are those of the QuantizationCallback among ``trainer.callbacks``, or its defaults where there
+        is none; the options here override them. Exit status 3: no model was within tolerance; the best is saved.
+
+        Args:
+            model: the module; trained, or to be loaded from ``ckpt_path``.
+            datamodule: gives calibration, tuning and certification rows.
+            ckpt_path: checkpoint to load; its hyperparameters win over those of files and flags.
+            output: the artifact folder to write.
+            relative: tolerated loss of AUROC as a share of the fp32 AUROC, for example 0.001.
+            absolute: tolerated loss in units of AUROC; instead of ``relative``.
+            timeout_s: 0 stops at the first recipe that is accepted.
+            max_trials: at most so many recipes are tried.
+            seed: of everything random in a trial.
+            weights_only: accepted for the sake of saved configurations; checkpoints are always loaded so.
+        """
+        found = [callback for callback in self.callbacks if isinstance(callback, QuantizationCallback)]  # type: ignore[attr-defined]
+        callback = found[0] if found else QuantizationCallback()
+        given = {"timeout_s": timeout_s, "max_trials": max_trials, "seed": seed}
+        changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        if relative is not None or absolute is not None:
+            changes["criterion"] = dataclasses.replace(
+                callback.settings.criterion, relative=relative, absolute=absolute
+            )
+        callback.settings = dataclasses.replace(callback.settings, **changes)
+        if output is not None:
+            callback.output = Path(output)
+        if ckpt_path is not None:
+            load_into(model, Path(ckpt_path))
+        model.check_dataset(datamodule.table_sizes, datamodule.dataset_fingerprint)
+        datamodule.setup("test")
+        self.outcome = quantize_module(model, datamodule, callback)
+        return self.outcome
+
+    def predict(  # type: ignore[override]
+        self,
+        model: DLRMModule | None = None,
+        dataloaders: Any = None,
+        datamodule: TerabyteDataModule | None = None,
+        return_predictions: bool | None = None,
+        ckpt_path: str | None = None,
+        weights_only: bool | None = None,
+        output: str | None = None,
+    ) -> Any:
+        """Score rows with a checkpoint, or with an int8 artifact (``predict --artifact``, see its own --help).
+
+        Args:
+            model: the module.
+            dataloaders: instead of the data module's.
+            datamodule: gives the rows: ``data.predict_split``, or ``data.predict_raw`` for a raw log.
+            return_predictions: keep the probabilities in memory and return them.
+            ckpt_path: checkpoint to load; its hyperparameters win over those of files and flags.
+            weights_only: see Lightning.
+            output: file to write a click probability a row to, in order: .csv or .npy.
+        """
+        predictions = super().predict(
+            model, dataloaders, datamodule, return_predictions or output is not None, ckpt_path, weights_only
+        )
+        if output is not None and predictions is not None and self.is_global_zero:
+            write_predictions(Path(output), (batch.numpy() for batch in predictions))  # type: ignore[union-attr]
+        return predictions

@@ -1,0 +1,127 @@
+"""Packed tables: layout, bounds, and pooled lookups in every dtype."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dlrm_pl.errors import NonFiniteError, ShapeError
+from dlrm_pl.quantization.tables import TablePacker, pack_table
+from dlrm_pl.runtime.tables import TABLE_DTYPES, PackedTables, TableDtype, row_bytes
+
+
+def dequantized(packed: torch.Tensor, dtype: TableDtype, dim: int) -> np.ndarray:
+    """Rows read byte by byte, as the layout is documented."""
+    if dtype in ("fp16", "fp32"):
+        return packed.float().numpy()
+    raw = packed.numpy()
+    if dtype == "int8":
+        scale_bias = np.ascontiguousarray(raw[:, dim:]).view(np.float32)
+        return raw[:, :dim] * scale_bias[:, :1] + scale_bias[:, 1:]
+    values = np.stack([raw[:, : dim // 2] & 15, raw[:, : dim // 2] >> 4], axis=2).reshape(len(raw), dim)
+    scale_bias = np.ascontiguousarray(raw[:, dim // 2 :]).view(np.float16).astype(np.float32)
+    return values * scale_bias[:, :1] + scale_bias[:, 1:]
+
+
+def pool(tables: list[np.ndarray], bags: list[list[list[int]]], dim: int) -> np.ndarray:
+    """bags[table][sample] -> rows."""
+    return np.stack(
+        [
+            [sum((table[row] for row in bag), np.zeros(dim, np.float32)) for bag in bags_of_table]
+            for table, bags_of_table in zip(tables, bags, strict=True)
+        ],
+        axis=1,
+    )
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    dtype=st.sampled_from(TABLE_DTYPES),
+    rows=st.integers(1, 40),
+    half=st.integers(1, 12),
+    seed=st.integers(0, 99),
+)
+def test_packing_is_within_half_a_step(dtype: TableDtype, rows: int, half: int, seed: int) -> None:
+    dim = 2 * half
+    weight = torch.randn(rows, dim, generator=torch.Generator().manual_seed(seed))
+    packed = pack_table(weight, dtype)
+    assert packed.shape[1] * packed.element_size() == row_bytes(dtype, dim)
+    span = (weight.max(dim=1).values - weight.min(dim=1).values).numpy()[:, None]
+    # int4 scales and biases are fp16, which adds their own rounding to half a step.
+    bound = {
+        "int8": span / 255 * 0.51,
+        "int4": span / 15 * 0.51 + 2e-3 * (span + 3),
+        "fp16": 2e-3,
+        "fp32": 0,
+    }[dtype]
+    assert (np.abs(dequantized(packed, dtype, dim) - weight.numpy()) <= bound + 1e-6).all()
+
+
+@settings(deadline=None, max_examples=30)
+@given(data=st.data(), tables=st.integers(1, 4), batch=st.integers(1, 5), seed=st.integers(0, 99))
+def test_multi_hot_lookup_sums_the_rows_of_each_bag(data: st.DataObject, tables: int, batch: int, seed: int) -> None:
+    dim = 4
+    rng = torch.Generator().manual_seed(seed)
+    sizes = [3 + table for table in range(tables)]
+    dtypes = [data.draw(st.sampled_from(TABLE_DTYPES)) for _ in range(tables)]
+    packed = [pack_table(torch.randn(n, dim, generator=rng), d) for n, d in zip(sizes, dtypes, strict=True)]
+    bags = [[data.draw(st.lists(st.integers(0, size - 1), max_size=4)) for _ in range(batch)] for size in sizes]
+    flat = [row for of_table in bags for bag in of_table for row in bag]
+    lengths = [len(bag) for of_table in bags for bag in of_table]
+    offsets = torch.tensor(np.concatenate([[0], np.cumsum(lengths)]), dtype=torch.int64)
+    found = PackedTables(packed, dtypes, dim)(torch.tensor(flat, dtype=torch.int64), offsets)
+    expected = pool([dequantized(p, d, dim) for p, d in zip(packed, dtypes, strict=True)], bags, dim)
+    np.testing.assert_allclose(found.numpy(), expected, rtol=2e-3, atol=2e-3)
+
+
+def test_one_hot_equals_bags_of_one() -> None:
+    packed = [pack_table(torch.randn(5, 4), "int8"), pack_table(torch.randn(7, 4), "int4")]
+    tables = PackedTables(packed, ("int8", "int4"), 4)
+    indices = torch.tensor([[0, 4, 2], [6, 0, 3]])
+    one_hot = tables(indices, None)
+    assert one_hot.shape == (3, 2, 4)
+    torch.testing.assert_close(one_hot, tables(indices.flatten(), torch.arange(7)), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("dtype", TABLE_DTYPES)
+@pytest.mark.parametrize("index", [-1, 3, 2**40])
+def test_index_beyond_the_table_is_rejected_in_every_dtype(dtype: TableDtype, index: int) -> None:
+    tables = PackedTables([pack_table(torch.randn(3, 4), dtype)], (dtype,), 4)
+    with pytest.raises((RuntimeError, IndexError), match=r"(?i)out of (bounds|range)|index"):
+        tables(torch.tensor([[0, index]]), None)
+
+
+def test_fp32_table_is_shared_and_not_copied() -> None:
+    weight = torch.randn(5, 4)
+    packer = TablePacker([weight, weight])
+    shared, packed = packer.packed(("fp32", "int8"))
+    assert shared.data_ptr() == weight.data_ptr()
+    assert packer.packed(("int8", "int8"))[1].data_ptr() == packed.data_ptr()  # packed once for all trials
+
+
+def test_table_larger_than_a_block_equals_torch_in_one_go() -> None:
+    weight = torch.randn(70_000, 2)
+    expected = torch.ops.quantized.embedding_bag_byte_prepack(weight)
+    torch.testing.assert_close(pack_table(weight, "int8"), expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(("dtype", "value"), [("int8", float("nan")), ("int4", float("inf")), ("fp16", 1e6)])
+def test_row_that_cannot_be_packed_is_named(dtype: TableDtype, value: float) -> None:
+    weight = torch.zeros(70_001, 2)
+    weight[70_000, 1] = value
+    with pytest.raises(NonFiniteError, match=f"table 7: row 70000 cannot be packed as {dtype}"):
+        pack_table(weight, dtype, "table 7")
+
+
+def test_table_of_another_layout_is_rejected() -> None:
+    with pytest.raises(ShapeError, match=r"table 0: int8 rows of dim 4 .* \[3, 4\]"):
+        PackedTables([torch.zeros(3, 4, dtype=torch.uint8)], ("int8",), 4)
+
+
+def test_indices_for_another_number_of_tables_are_rejected() -> None:
+    tables = PackedTables([torch.zeros(3, 4)] * 2, ("fp32", "fp32"), 4)
+    with pytest.raises(ShapeError, match=r"2 tables need indices \[T, B\], got \[3, 5\]"):
+        tables(torch.zeros(3, 5, dtype=torch.int64), None)
+    with pytest.raises(ShapeError, match="4 offsets do not fit 2 tables"):
+        tables(torch.zeros(3, dtype=torch.int64), torch.zeros(4, dtype=torch.int64))
