@@ -16,6 +16,7 @@ from dlrm_pl.errors import ConfigurationError
 if TYPE_CHECKING:
     from dlrm_pl.artifact.store import Artifact
     from dlrm_pl.batch import ClickBatch
+    from dlrm_pl.data.binary_format import Split
 
 log = logging.getLogger(__name__)
 
@@ -178,7 +179,7 @@ def predict_with_artifact(
 
 
 def _batches_to_predict(
-    artifact: Artifact, data: Path, raw: str | None, split: str, batch_size: int
+    artifact: Artifact, data: Path, raw: str | None, split: Split, batch_size: int
 ) -> tuple[Iterable[ClickBatch], Callable[[], str]]:
     """The batches, and what to say of them once they were read."""
     from dlrm_pl.artifact.verification import open_dataset

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
-from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from dlrm_pl.callbacks.quantization import QuantizationCallback
 from dlrm_pl.data.datamodule import TerabyteDataModule
@@ -80,7 +80,7 @@ def run(args: list[str]) -> bool:
         )
     except MisconfigurationException as error:
         raise ConfigurationError(str(error)) from error
-    callbacks: list[Any] = cli.trainer.callbacks
+    callbacks: list[Any] = cli.trainer.callbacks  # type: ignore[attr-defined]
     outcomes = [callback.outcome for callback in callbacks if isinstance(callback, QuantizationCallback)]
     result = getattr(cli.trainer, "outcome", None)
     return all(outcome.certificate.accepted for outcome in [*outcomes, result] if outcome is not None)

@@ -14,7 +14,7 @@ from dlrm_pl.batch import ClickBatch
 from dlrm_pl.data.dataset import ClickDataset
 from dlrm_pl.data.dataset_folder import DatasetFolder
 from dlrm_pl.errors import CheckpointError, DatasetError, VerificationError
-from dlrm_pl.model.checkpoint import load_module
+from dlrm_pl.model.checkpoint import load_dlrm
 from dlrm_pl.quantization.certification import ModelScores, Run, certify
 from dlrm_pl.runtime.int8_dlrm import count_int8_ops
 
@@ -99,7 +99,7 @@ def verify_artifact(
         int8, scored = run.scores(), len(run.labels)
         found = certificate
     else:
-        model = load_module(ckpt_path).model.eval()
+        model = load_dlrm(ckpt_path)
         if model_fingerprint(model) != certificate.model_fingerprint:
             raise CheckpointError(
                 f"{ckpt_path}: its fingerprint is {model_fingerprint(model)}, the artifact was made from "

@@ -74,7 +74,7 @@ class QuantizationCallback(pl.Callback):
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Quantize what was just fitted, on rank zero; the other ranks wait."""
-        if not trainer.fast_dev_run:
+        if not trainer.fast_dev_run:  # type: ignore[attr-defined]
             self.quantize(trainer, pl_module)
         trainer.strategy.barrier("dlrm_pl.quantization")
 

@@ -86,11 +86,11 @@ def count_int8_ops(model: nn.Module, batch: ClickBatch) -> dict[str, int]:
     return {op: count for op, count in counter.counts.items() if op in INT8_OPS}
 
 
-class _OpCounter(TorchDispatchMode):
+class _OpCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts every op that reaches the dispatcher, by its name without the overload."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.counts: Counter[str] = Counter()
 
     def __torch_dispatch__(

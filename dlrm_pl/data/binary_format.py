@@ -1,0 +1,60 @@
+"""The MLPerf binary layout: 40 little-endian int32 a record. Needs NumPy alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from dlrm_pl.batch import NUM_DENSE, NUM_SPARSE
+from dlrm_pl.errors import DataFormatError
+
+Split = Literal["train", "val", "test"]
+SPLITS: tuple[Split, ...] = get_args(Split)
+
+RECORD_DTYPE = np.dtype("<i4")
+RECORD_INTS = 1 + NUM_DENSE + NUM_SPARSE
+RECORD_BYTES = RECORD_INTS * RECORD_DTYPE.itemsize
+LABEL = 0
+DENSE = slice(1, 1 + NUM_DENSE)
+SPARSE = slice(1 + NUM_DENSE, RECORD_INTS)
+
+Records = npt.NDArray[np.int32]
+
+
+def split_file_name(split: Split) -> str:
+    """The name that upstream tools expect."""
+    return f"terabyte_processed_{split}.bin"
+
+
+def count_records(path: Path) -> int:
+    """Records in a file, from its size.
+
+    Raises:
+        DataFormatError: missing, empty, or not a whole number of records.
+    """
+    try:
+        size_bytes = path.stat().st_size
+    except FileNotFoundError as error:
+        raise DataFormatError(f"{path}: is missing. Preprocess the raw log, or name another dataset folder.") from error
+    records, extra_bytes = divmod(size_bytes, RECORD_BYTES)
+    if extra_bytes:
+        raise DataFormatError(
+            f"{path}: {size_bytes} bytes is not a whole number of {RECORD_BYTES}-byte records "
+            f"({records} records and {extra_bytes} bytes). The file is cut short or has another "
+            "layout; preprocess the raw log again."
+        )
+    if not records:
+        raise DataFormatError(f"{path}: is empty. A split needs at least one record; preprocess the raw log again.")
+    return records
+
+
+def open_records(path: Path) -> Records:
+    """Map a file into memory, read-only, int32 ``[records, 40]``; no byte is read yet.
+
+    Raises:
+        DataFormatError: see ``count_records``.
+    """
+    return np.memmap(path, dtype=RECORD_DTYPE, mode="r", shape=(count_records(path), RECORD_INTS))

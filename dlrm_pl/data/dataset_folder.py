@@ -1,0 +1,199 @@
+"""A dataset folder: MLPerf's files, and ``dataset.json`` that describes them. Needs NumPy alone."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dlrm_pl.data.binary_format import LABEL, SPLITS, Split, count_records, open_records, split_file_name
+from dlrm_pl.data.vocabulary import COUNTS_NAME, fingerprint, load_counts
+from dlrm_pl.errors import DataFormatError, DatasetError
+
+FORMAT = 1
+DESCRIPTION_NAME = "dataset.json"
+# Labels of a folder without a description are counted when that takes less than a second or so.
+_COUNT_AT_MOST = 10_000_000
+
+
+@dataclass(frozen=True)
+class SplitInfo:
+    """One split.
+
+    Attributes:
+        records: rows.
+        positives: clicks; None where nobody counted them.
+        sha256: of the file; None where nobody computed it.
+    """
+
+    records: int
+    positives: int | None
+    sha256: str | None
+
+
+@dataclass(frozen=True)
+class DatasetFolder:
+    """What a dataset folder holds.
+
+    Attributes:
+        path: the folder.
+        table_sizes: rows of each table.
+        splits: by name.
+        max_ind_range: categories were taken modulo this number; -1: not, or unknown.
+        fingerprint: over table sizes and dictionaries; the same ids mean the same categories.
+        best_possible_auroc: by split, for synthetic data; empty for real logs.
+    """
+
+    path: Path
+    table_sizes: tuple[int, ...]
+    splits: dict[Split, SplitInfo]
+    max_ind_range: int
+    fingerprint: str
+    best_possible_auroc: dict[str, float]
+
+    @classmethod
+    def open(cls, path: str | Path) -> DatasetFolder:
+        """Read the description; a plain MLPerf folder without one is described from its files.
+
+        Raises:
+            DatasetError: no such folder.
+            DataFormatError: a file is missing, cut short, or not what the description says.
+        """
+        folder = Path(path)
+        if not folder.is_dir():
+            raise DatasetError(
+                f"{folder}: there is no such dataset folder. Make one with `preprocess` or `synthesize`."
+            )
+        sizes = load_counts(folder)
+        description = _read_description(folder)
+        splits: dict[Split, SplitInfo] = {}
+        for split in SPLITS:
+            file = folder / split_file_name(split)
+            records = count_records(file)
+            stated = description.get("splits", {}).get(split, {})
+            if stated and stated["records"] != records:
+                raise DataFormatError(
+                    f"{file}: has {records} records, {DESCRIPTION_NAME} says {stated['records']}. The file was cut or "
+                    "replaced; preprocess the raw log again."
+                )
+            positives = stated.get("positives")
+            if positives is None and records <= _COUNT_AT_MOST:
+                positives = int(np.count_nonzero(open_records(file)[:, LABEL]))
+            splits[split] = SplitInfo(records, positives, stated.get("sha256"))
+        stated_sizes = tuple(description.get("table_sizes", sizes))
+        for table, (count, expected) in enumerate(zip(sizes, stated_sizes, strict=True)):
+            if count != expected:
+                raise DataFormatError(
+                    f"{folder / COUNTS_NAME}: table {table} has {count} rows, {DESCRIPTION_NAME} says {expected}. "
+                    "The files are of different runs; preprocess the raw log again."
+                )
+        return cls(
+            path=folder,
+            table_sizes=sizes,
+            splits=splits,
+            max_ind_range=int(description.get("max_ind_range", -1)),
+            fingerprint=description.get("fingerprint") or fingerprint(sizes, folder),
+            best_possible_auroc=description.get("best_possible_auroc", {}),
+        )
+
+    def split_path(self, split: Split) -> Path:
+        """The file of a split."""
+        return self.path / split_file_name(split)
+
+    def require_both_classes(self, split: Split) -> None:
+        """Raise before the work, not after, that no AUROC can come of a split.
+
+        Raises:
+            DatasetError: all its labels are alike; states the counts.
+        """
+        info = self.splits[split]
+        if info.positives in (0, info.records):
+            raise DatasetError(
+                f"{self.split_path(split)}: all {info.records} labels of the {split} split are "
+                f"{int(bool(info.positives))}, so AUROC is undefined. Preprocess more rows, or cut the days otherwise."
+            )
+
+    def verify_checksums(self) -> None:
+        """Compare the files with the description, byte for byte.
+
+        Raises:
+            DataFormatError: a file was changed; names it.
+        """
+        for split, info in self.splits.items():
+            if info.sha256 is not None and _sha256(self.split_path(split)) != info.sha256:
+                raise DataFormatError(f"{self.split_path(split)}: was changed after it was written (sha256).")
+
+
+def describe(
+    folder: Path,
+    *,
+    max_ind_range: int,
+    created_by: str,
+    best_possible_auroc: Mapping[str, float] | None = None,
+    extra: Mapping[str, Any] | None = None,
+) -> DatasetFolder:
+    """Write ``dataset.json`` for files that stand in the folder already, and return what it says.
+
+    Args:
+        folder: with the splits, the counts and the dictionaries.
+        max_ind_range: that the categories were taken modulo.
+        created_by: the command, for people.
+        best_possible_auroc: by split, for synthetic data.
+        extra: more for people and reports.
+    """
+    sizes = load_counts(folder)
+    splits = {}
+    for split in SPLITS:
+        path = folder / split_file_name(split)
+        records = open_records(path)
+        positives = int(np.count_nonzero(records[:, LABEL]))
+        splits[split] = {
+            "records": len(records),
+            "positives": positives,
+            "label_rate": positives / len(records),
+            "sha256": _sha256(path),
+        }
+    contents = {
+        "format": FORMAT,
+        "created_by": created_by,
+        "max_ind_range": max_ind_range,
+        "table_sizes": list(sizes),
+        "fingerprint": fingerprint(sizes, folder),
+        "splits": splits,
+        "best_possible_auroc": dict(best_possible_auroc or {}),
+    }
+    text = json.dumps(contents | dict(extra or {}), indent=2) + "\n"
+    (folder / DESCRIPTION_NAME).write_text(text, encoding="utf-8")
+    return DatasetFolder.open(folder)
+
+
+def is_dataset_folder(folder: Path) -> bool:
+    """Whether we wrote a folder, so that it may be replaced."""
+    try:
+        return "format" in json.loads((folder / DESCRIPTION_NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError):
+        return False
+
+
+def _read_description(folder: Path) -> dict[str, Any]:
+    path = folder / DESCRIPTION_NAME
+    if not path.exists():
+        return {}
+    try:
+        contents = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataFormatError(f"{path}: is not JSON ({error}). Preprocess the raw log again.") from error
+    if not isinstance(contents, dict) or contents.get("format") != FORMAT:
+        found = contents.get("format") if isinstance(contents, dict) else None
+        raise DataFormatError(f"{path}: format {found!r}, this version reads {FORMAT}. Preprocess the raw log again.")
+    return contents
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()

@@ -1,0 +1,45 @@
+"""A random order of any number of rows in constant memory."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+_ROUNDS = 6  # Four make a Feistel network a good permutation; two more cost little.
+
+
+class RandomPermutation:
+    """A seeded bijection of ``[0, size)``, computed for the positions asked for.
+
+    A Feistel network permutes the next even number of bits; positions that land beyond ``size`` walk on until they
+    land inside (cycle walking), which keeps it a bijection. An array of the order of 4 billion rows would take 33 GB.
+
+    Args:
+        size: rows.
+        seed: any two ints, for example seed and epoch.
+
+    Source: Black, Rogaway 2002, "Ciphers with Arbitrary Finite Domains".
+    """
+
+    def __init__(self, size: int, seed: tuple[int, int]) -> None:
+        self._size = size
+        self._half_bits = np.uint64(max(1, ((size - 1).bit_length() + 1) // 2))
+        self._mask = np.uint64((1 << int(self._half_bits)) - 1)
+        self._keys = np.random.default_rng(seed).integers(0, 2**64, _ROUNDS, dtype=np.uint64)
+
+    def __call__(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Rows at the given positions, int64, same shape."""
+        values = self._encrypt(positions.astype(np.uint64))
+        while (outside := values >= self._size).any():
+            values[outside] = self._encrypt(values[outside])
+        return values.astype(np.int64)
+
+    def _encrypt(self, values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+        left, right = values >> self._half_bits, values & self._mask
+        for key in self._keys:
+            # splitmix64's finalizer as the round function; unsigned products wrap, which is meant.
+            mixed = right ^ key
+            mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+            mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+            left, right = right, left ^ ((mixed ^ (mixed >> np.uint64(31))) & self._mask)
+        return (left << self._half_bits) | right

@@ -1,0 +1,117 @@
+"""Raw click logs: one tab-separated line -> 40 integers. Needs NumPy alone."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from dlrm_pl.batch import NUM_DENSE
+from dlrm_pl.data.binary_format import RECORD_INTS
+from dlrm_pl.errors import DataFormatError
+
+RawRecords = npt.NDArray[np.int64]
+
+_INT32 = np.iinfo(np.int32)
+_HEX_DIGITS = frozenset(b"0123456789abcdefABCDEF")
+_FIRST_SPARSE = 1 + NUM_DENSE
+
+
+def iter_raw_records(
+    path: Path, max_ind_range: int, chunk_rows: int = 65_536, *, labelled: bool = True
+) -> Iterator[RawRecords]:
+    """Parse a log in chunks.
+
+    Missing values become 0, negative dense values 0, categories ``int(hex, 16)``, modulo ``max_ind_range`` when
+    that is positive; all as in the reference.
+
+    Args:
+        path: plain or ``.gz``; CRLF, a missing last newline and trailing blank lines are fine.
+        max_ind_range: 0 or less: categories as they are, up to 2**32 - 1.
+        chunk_rows: rows at a time.
+        labelled: the label must be 0 or 1; else it may be empty as well, and is then 0.
+
+    Yields:
+        int64 ``[<= chunk_rows, 40]``.
+
+    Raises:
+        DataFormatError: names file, line, field and the offending text; also for a missing or cut file.
+    """
+    rows: list[list[int]] = []
+    blank_line = 0
+    try:
+        with open_log(path) as handle:
+            for number, line in enumerate(handle, start=1):
+                stripped = line.rstrip(b"\r\n")
+                if not stripped:
+                    blank_line = blank_line or number
+                    continue
+                if blank_line:
+                    raise DataFormatError(f"{path}:{blank_line}: is blank, but rows follow it.")
+                rows.append(_parse(stripped, path, number, max_ind_range, labelled))
+                if len(rows) == chunk_rows:
+                    yield np.array(rows, dtype=np.int64)
+                    rows.clear()
+    except FileNotFoundError as error:
+        raise DataFormatError(f"{path}: there is no such raw log.") from error
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise DataFormatError(f"{path}: is cut short or damaged ({error}). Download it again.") from error
+    if rows:
+        yield np.array(rows, dtype=np.int64)
+
+
+def open_log(path: Path) -> BinaryIO:
+    """Open a plain or gzipped log for reading bytes."""
+    return cast(BinaryIO, gzip.open(path, "rb")) if path.suffix == ".gz" else path.open("rb")
+
+
+def _parse(line: bytes, path: Path, number: int, max_ind_range: int, labelled: bool) -> list[int]:
+    fields = line.split(b"\t")
+    if len(fields) != RECORD_INTS:
+        raise DataFormatError(f"{path}:{number}: has {len(fields)} fields, {RECORD_INTS} are needed.")
+    try:
+        # The fast path: everything well-formed. Whatever it refuses is looked at again, field by field.
+        values = [int(field) if field else 0 for field in fields[:_FIRST_SPARSE]]
+        values += [int(field, 16) if field else 0 for field in fields[_FIRST_SPARSE:]]
+    except ValueError:
+        raise _explain(fields, path, number) from None
+    if values[0] not in (0, 1) or (labelled and not fields[0]):
+        raise DataFormatError(f"{path}:{number}: the label is {_text(fields[0])}, 0 or 1 is needed.")
+    if max(values[1:_FIRST_SPARSE]) > _INT32.max or min(values[1:_FIRST_SPARSE]) < _INT32.min:
+        raise _explain(fields, path, number)
+    if max(map(len, fields[_FIRST_SPARSE:])) > 8 or any(b"_" in field or b" " in field for field in fields):
+        raise _explain(fields, path, number)
+    for index in range(1, _FIRST_SPARSE):
+        values[index] = max(values[index], 0)
+    if min(values[_FIRST_SPARSE:]) < 0:
+        raise _explain(fields, path, number)
+    if max_ind_range > 0:
+        values[_FIRST_SPARSE:] = [value % max_ind_range for value in values[_FIRST_SPARSE:]]
+    return values
+
+
+def _explain(fields: list[bytes], path: Path, number: int) -> DataFormatError:
+    """Find the field that is wrong and say how."""
+    for index, field in enumerate(fields):
+        where = f"{path}:{number}: field {index + 1}"
+        if index < _FIRST_SPARSE:
+            name = f"I{index}" if index else "label"
+            digits = field.removeprefix(b"-")
+            if field and not (digits.isdigit() and digits.isascii()):
+                return DataFormatError(f"{where} ({name}) is {_text(field)}, an integer is needed.")
+            if field and not _INT32.min <= int(field) <= _INT32.max:
+                return DataFormatError(f"{where} ({name}) is {_text(field)}, beyond 32 bits.")
+        elif len(field) > 8 or not _HEX_DIGITS.issuperset(field):
+            name = f"C{index - NUM_DENSE}"
+            return DataFormatError(f"{where} ({name}) is {_text(field)}, up to 8 hexadecimal digits are needed.")
+    return DataFormatError(f"{path}:{number}: cannot be read.")
+
+
+def _text(field: bytes) -> str:
+    """The offending text, quoted, and not too much of it."""
+    return repr(field[:40].decode("utf-8", "backslashreplace"))

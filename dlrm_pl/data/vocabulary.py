@@ -1,0 +1,159 @@
+"""Which row of its table a category has: raw value <-> id."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from dlrm_pl.batch import NUM_SPARSE
+from dlrm_pl.errors import DataFormatError
+
+Ids = npt.NDArray[np.int32]
+RawValues = npt.NDArray[np.int64]
+
+COUNTS_NAME = "day_fea_count.npz"
+MISSING = 0
+"""The raw value of an empty field, as in the reference."""
+
+
+def dictionary_name(table: int) -> str:
+    """File of one table's raw values."""
+    return f"day_fea_dict_{table}.npz"
+
+
+def load_counts(folder: Path) -> tuple[int, ...]:
+    """Table sizes from ``day_fea_count.npz``.
+
+    Raises:
+        DataFormatError: missing, damaged, or of another number of tables.
+    """
+    path = folder / COUNTS_NAME
+    counts = _load_array(path, "counts")
+    if counts.shape != (NUM_SPARSE,) or (counts < 1).any():
+        raise DataFormatError(f"{path}: counts are {counts.tolist()}, {NUM_SPARSE} positive numbers are needed.")
+    return tuple(int(count) for count in counts)
+
+
+class Vocabulary:
+    """Raw values of each table in the order of their ids.
+
+    Args:
+        values: one array for each table, without repetitions.
+    """
+
+    def __init__(self, values: Sequence[npt.NDArray[np.integer]]) -> None:
+        self.values = tuple(np.asarray(table, dtype=np.int64) for table in values)
+        self._order = tuple(np.argsort(table, kind="stable") for table in self.values)
+        self._sorted = tuple(table[order] for table, order in zip(self.values, self._order, strict=True))
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Rows of each table."""
+        return tuple(len(table) for table in self.values)
+
+    def encode(self, raw: RawValues) -> tuple[Ids, int]:
+        """Look up the ids of raw values.
+
+        Args:
+            raw: int64 ``[B, T]``.
+
+        Returns:
+            ids int32 ``[B, T]``, and how many values are not in the vocabulary. Those get the id of a missing
+            value, or row 0 of a table that never saw one.
+        """
+        ids = np.empty(raw.shape, np.int32)
+        unseen = 0
+        for table, (values, order) in enumerate(zip(self._sorted, self._order, strict=True)):
+            column = raw[:, table]
+            place = np.minimum(np.searchsorted(values, column), len(values) - 1)
+            known = values[place] == column
+            ids[:, table] = np.where(known, order[place], self._missing_id(table))
+            unseen += int(len(column) - np.count_nonzero(known))
+        return ids, unseen
+
+    def _missing_id(self, table: int) -> int:
+        place = int(np.searchsorted(self._sorted[table], MISSING))
+        found = place < len(self._sorted[table]) and self._sorted[table][place] == MISSING
+        return int(self._order[table][place]) if found else 0
+
+    def save(self, folder: Path) -> None:
+        """Write the reference's files: ``day_fea_count.npz`` and ``day_fea_dict_{0..25}.npz``."""
+        np.savez(folder / COUNTS_NAME, counts=np.array(self.sizes, dtype=np.int32))
+        for table, values in enumerate(self.values):
+            # int32 as the reference has it; without a cap the values are unsigned 32-bit hashes and need more.
+            fits = values.max(initial=0) <= np.iinfo(np.int32).max
+            np.savez(folder / dictionary_name(table), unique=values.astype(np.int32) if fits else values)
+
+    @classmethod
+    def load(cls, folder: Path) -> Vocabulary:
+        """Read them back.
+
+        Raises:
+            DataFormatError: a file is missing or damaged, or sizes disagree with the counts; names the table.
+        """
+        counts = load_counts(folder)
+        tables = [_load_array(folder / dictionary_name(table), "unique") for table in range(NUM_SPARSE)]
+        for table, (values, count) in enumerate(zip(tables, counts, strict=True)):
+            if len(values) != count:
+                raise DataFormatError(
+                    f"{folder / dictionary_name(table)}: table {table} has {len(values)} values here and {count} rows "
+                    f"in {COUNTS_NAME}. The files are of different runs; preprocess the raw log again."
+                )
+        return cls(tables)
+
+
+class VocabularyBuilder:
+    """Gives ids by first appearance, as the reference does; fed in the order of the logs."""
+
+    def __init__(self, num_tables: int = NUM_SPARSE) -> None:
+        self._ids: list[dict[int, int]] = [{} for _ in range(num_tables)]
+
+    def add(self, raw: RawValues) -> Ids:
+        """Learn the values of some records.
+
+        Args:
+            raw: int64 ``[B, T]``.
+
+        Returns:
+            ids, int32 ``[B, T]``.
+        """
+        ids = np.empty(raw.shape, np.int32)
+        for table, known in enumerate(self._ids):
+            # Each distinct value is looked up once, in the order in which the records bring them.
+            values, first, inverse = np.unique(raw[:, table], return_index=True, return_inverse=True)
+            of_values = np.empty(len(values), np.int32)
+            for place in np.argsort(first):
+                of_values[place] = known.setdefault(int(values[place]), len(known))
+            ids[:, table] = of_values[inverse]
+        return ids
+
+    def vocabulary(self) -> Vocabulary:
+        """What was learnt."""
+        return Vocabulary([np.fromiter(known, np.int64, len(known)) for known in self._ids])
+
+
+def fingerprint(sizes: Sequence[int], folder: Path) -> str:
+    """16 hex digits over the table sizes and the dictionaries that are there."""
+    digest = hashlib.sha256(repr(tuple(sizes)).encode())
+    for table in range(len(sizes)):
+        path = folder / dictionary_name(table)
+        if path.is_file():
+            # The contents and not the file: a zip archive holds its time of writing.
+            digest.update(np.asarray(_load_array(path, "unique"), dtype="<i8").tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _load_array(path: Path, name: str) -> npt.NDArray[np.int64]:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return np.asarray(archive[name], dtype=np.int64)
+    except FileNotFoundError as error:
+        raise DataFormatError(f"{path}: is missing. Preprocess the raw log, or copy it from its dataset.") from error
+    except Exception as error:  # zipfile and numpy raise a dozen kinds for a damaged archive
+        raise DataFormatError(
+            f"{path}: cannot be read as an npz file with the array {name!r} ({error}). Preprocess the raw log again."
+        ) from error
