@@ -109,7 +109,8 @@ def _run_light(name: str, function: Callable[..., None], args: list[str]) -> Non
 
     parser = ArgumentParser(prog=f"cli.py {name}", description=(function.__doc__ or "").split("Args:")[0].strip())
     parser.add_argument("-c", "--config", action="config", help="read options from this YAML file")
-    added = parser.add_function_arguments(function, as_group=False)
+    # `inspect PATH` reads as any tool's; options with a name say what is what where there are several.
+    added = parser.add_function_arguments(function, as_group=False, as_positional=name == "inspect")
     values = parser.parse_args(args)
     function(**{key: values[key] for key in added})
 

@@ -1,24 +1,15 @@
 """The commands that need no Trainer: plain functions whose signatures and docstrings are the --help text.
 
-torch is imported inside a function where it is needed, so that ``--help`` and wrong usage answer at once.
+torch is imported inside a function where it is needed, so that ``--help`` and wrong usage answer at once. There is no
+block for TYPE_CHECKING either: jsonargparse runs it to resolve annotations, and so would import torch.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
-
-from dlrm_pl.errors import ConfigurationError
-
-if TYPE_CHECKING:
-    from dlrm_pl.artifact.store import Artifact
-    from dlrm_pl.batch import ClickBatch
-    from dlrm_pl.data.binary_format import Split
-
-log = logging.getLogger(__name__)
+from typing import Literal
 
 
 def synthesize(
@@ -162,41 +153,18 @@ def predict_with_artifact(
         batch_size: rows at a time.
     """
     from dlrm_pl.artifact.store import load_artifact
+    from dlrm_pl.data.raw_dataset import RawLogDataset
     from dlrm_pl.serving.predictor import Predictor, check_predictions_path, write_predictions
+    from dlrm_pl.serving.rows import batches_to_predict
 
     check_predictions_path(Path(output))
     loaded = load_artifact(artifact)
-    batches, finish = _batches_to_predict(loaded, Path(data), raw, split, batch_size)
+    rows = batches_to_predict(loaded, Path(data), None if raw is None else Path(raw), split, batch_size)
     with _progress("predict", None) as advance:
-
-        def counted() -> Iterator[ClickBatch]:
-            for batch in batches:
-                yield batch
-                advance(batch.num_samples)
-
-        rows = write_predictions(Path(output), Predictor(loaded).stream(counted()))
-    print(f"{output}: {rows:,} click probabilities. {finish()}".rstrip())
-
-
-def _batches_to_predict(
-    artifact: Artifact, data: Path, raw: str | None, split: Split, batch_size: int
-) -> tuple[Iterable[ClickBatch], Callable[[], str]]:
-    """The batches, and what to say of them once they were read."""
-    from dlrm_pl.artifact.verification import open_dataset
-    from dlrm_pl.data.dataset import ClickDataset
-    from dlrm_pl.data.raw_dataset import RawLogDataset
-    from dlrm_pl.data.vocabulary import Vocabulary
-
-    if batch_size < 1:
-        raise ConfigurationError(f"batch_size={batch_size} must be at least 1.")
-    folder = open_dataset(data, artifact)
-    if raw is None:
-        return ClickDataset.of_split(folder, split).batches(batch_size), lambda: ""
-    rows = RawLogDataset(Path(raw), Vocabulary.load(data), folder.max_ind_range, batch_size)
-    return (
-        rows,
-        lambda: f"{rows.unseen:,} category values are not in the vocabulary and were scored as missing.",
-    )
+        written = write_predictions(Path(output), Predictor(loaded).stream(rows, advance))
+    print(f"{output}: {written:,} click probabilities")
+    if isinstance(rows, RawLogDataset) and rows.unseen:
+        print(f"{rows.unseen:,} category values are not in the vocabulary and were scored as missing")
 
 
 @contextmanager

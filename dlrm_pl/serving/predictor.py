@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -32,9 +32,13 @@ class Predictor:
         with torch.inference_mode():
             return torch.sigmoid(self._model(batch)).numpy()
 
-    def stream(self, batches: Iterable[ClickBatch]) -> Iterator[Probabilities]:
-        """Score batch after batch."""
-        return map(self.probabilities, batches)
+    def stream(
+        self, batches: Iterable[ClickBatch], progress: Callable[[int], None] = lambda rows: None
+    ) -> Iterator[Probabilities]:
+        """Score batch after batch; ``progress`` is told how many rows were."""
+        for batch in batches:
+            yield self.probabilities(batch)
+            progress(batch.num_samples)
 
 
 def check_predictions_path(path: Path) -> None:

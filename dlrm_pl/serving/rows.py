@@ -1,0 +1,39 @@
+"""The rows that a prediction is asked for: a split of a dataset, or a raw log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from dlrm_pl.artifact.store import Artifact
+from dlrm_pl.artifact.verification import open_dataset
+from dlrm_pl.batch import ClickBatch
+from dlrm_pl.data.binary_format import Split
+from dlrm_pl.data.dataset import ClickDataset
+from dlrm_pl.data.raw_dataset import RawLogDataset
+from dlrm_pl.data.vocabulary import Vocabulary
+from dlrm_pl.errors import ConfigurationError
+
+
+def batches_to_predict(
+    artifact: Artifact, data: Path, raw: Path | None, split: Split, batch_size: int
+) -> Iterable[ClickBatch]:
+    """Batches of the rows asked for.
+
+    Args:
+        artifact: that will score them; the dataset must be the one it was made for.
+        data: the dataset folder.
+        raw: a raw log, encoded with the dataset's vocabulary; None: the split.
+        split: of the dataset.
+        batch_size: rows at a time.
+
+    Raises:
+        DatasetError: another dataset.
+        ConfigurationError: no rows at a time.
+    """
+    folder = open_dataset(data, artifact)
+    if batch_size < 1:
+        raise ConfigurationError(f"batch_size={batch_size} must be at least 1.")
+    if raw is not None:
+        return RawLogDataset(raw, Vocabulary.load(data), folder.max_ind_range, batch_size)
+    return ClickDataset.of_split(folder, split).batches(batch_size)
