@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import warnings
 from pathlib import Path
@@ -10,8 +11,9 @@ from typing import Any
 import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+from rich.console import Console
 
-from dlrm_pl.callbacks.quantization import QuantizationCallback
+from dlrm_pl.callbacks.quantization import QuantizationCallback, show
 from dlrm_pl.data.datamodule import TerabyteDataModule
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.model.checkpoint import load_checkpoint
@@ -53,6 +55,18 @@ class DLRMCLI(LightningCLI):
                 f"{self.subcommand} needs a trained model: give --ckpt_path FILE.ckpt, as `fit` wrote it."
             )
 
+    def after_fit(self) -> None:
+        """Show what the QuantizationCallback made, if there is one."""
+        for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, QuantizationCallback) and callback.outcome is not None:
+                show(callback.outcome, Console())
+
+    def after_quantize(self) -> None:
+        """Show what was made."""
+        assert isinstance(self.trainer, DLRMTrainer)
+        assert self.trainer.outcome is not None
+        show(self.trainer.outcome, Console())
+
 
 def run(args: list[str]) -> bool:
     """Run one command.
@@ -65,6 +79,9 @@ def run(args: list[str]) -> bool:
     """
     # The loader reads a memory map: more workers would add copies between processes, not speed.
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    # Lightning's own use of torch's pytree, and its advice to install another product: nothing a user can act on.
+    warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*")
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(lambda r: "litlogger" not in r.getMessage())
     torch.set_float32_matmul_precision("highest")
     # LightningCLI warns when it gets arguments from Python while sys.argv has some as well.
     sys.argv = sys.argv[:1]

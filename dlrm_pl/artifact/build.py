@@ -29,6 +29,9 @@ from dlrm_pl.runtime.int8_dlrm import Int8DLRM, count_int8_ops, fp32_bytes
 
 log = logging.getLogger(__name__)
 
+# Of the certified interval when the criterion itself asks for none.
+_CONFIDENCE = 0.95
+
 
 @dataclass(frozen=True)
 class QuantizationData:
@@ -159,7 +162,7 @@ def _certify(
     verdict = result.best.verdict
     assert verdict is not None  # The best trial is never a failed one.
     return Certificate(
-        **Certificate.measured(certification, settings.criterion.confidence),
+        **Certificate.measured(certification, settings.criterion.confidence or _CONFIDENCE),
         tolerance=verdict.tolerance,
         accepted=result.accepted,
         reason=verdict.reason,

@@ -24,7 +24,7 @@ class Certificate:
         int8: metrics of the artifact on the same rows.
         auroc_loss: fp32 minus int8.
         auroc_loss_relative: the same as a share of fp32's.
-        auroc_loss_interval: of ``auroc_loss``, two-sided, at ``confidence``.
+        auroc_loss_interval: of ``auroc_loss``, two-sided, at ``confidence``; None where a class has one row.
         confidence: of the interval.
         tolerance: in units of AUROC.
         accepted: the criterion was met in tuning.
@@ -50,7 +50,7 @@ class Certificate:
     int8: dict[str, float]
     auroc_loss: float
     auroc_loss_relative: float
-    auroc_loss_interval: tuple[float, float]
+    auroc_loss_interval: tuple[float, float] | None
     confidence: float
     tolerance: float
     accepted: bool
@@ -80,7 +80,7 @@ class Certificate:
             "int8": asdict(certification.int8),
             "auroc_loss": paired.difference,
             "auroc_loss_relative": paired.difference / certification.fp32.auroc,
-            "auroc_loss_interval": paired.interval(confidence),
+            "auroc_loss_interval": paired.interval(confidence) if math.isfinite(paired.standard_error) else None,
             "confidence": confidence,
             "rows": certification.rows,
             "positives": certification.positives,
@@ -103,7 +103,8 @@ class Certificate:
             contents = json.loads(path.read_text(encoding="utf-8"))
             if contents.pop("format") != FORMAT:
                 raise ArtifactError(f"{path}: is of another format than {FORMAT}. Quantize again.")
-            contents["auroc_loss_interval"] = tuple(contents["auroc_loss_interval"])
+            if contents["auroc_loss_interval"] is not None:
+                contents["auroc_loss_interval"] = tuple(contents["auroc_loss_interval"])
             return cls(**contents)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ArtifactError(f"{path}: cannot be read as a certificate ({error}). Quantize again.") from error

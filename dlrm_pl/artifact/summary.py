@@ -36,11 +36,14 @@ def comparison(manifest: Manifest, certificate: Certificate) -> list[Row]:
 
 def loss_line(certificate: Certificate) -> str:
     """The loss of AUROC with its interval, in one line."""
-    low, high = certificate.auroc_loss_interval
     base = certificate.fp32["auroc"]
+    interval = "unknown, too few clicks"
+    if certificate.auroc_loss_interval is not None:
+        low, high = certificate.auroc_loss_interval
+        interval = f"{low / base:+.4%} to {high / base:+.4%}"
     return (
         f"loss of AUROC {certificate.auroc_loss_relative:+.4%} relative ({certificate.confidence:.0%} interval "
-        f"{low / base:+.4%} to {high / base:+.4%}), tolerance {certificate.tolerance / base:.4%}, "
+        f"{interval}), tolerance {certificate.tolerance / base:.4%}, "
         f"on {certificate.rows:,} rows of test with {certificate.positives:,} clicks"
     )
 

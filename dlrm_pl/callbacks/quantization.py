@@ -91,7 +91,7 @@ class QuantizationCallback(pl.Callback):
 
 
 def quantize_module(module: DLRMModule, datamodule: TerabyteDataModule, callback: QuantizationCallback) -> Outcome:
-    """Quantize a module with its data, as the callback says, and show the result."""
+    """Quantize a module with its data, as the callback says."""
     data = QuantizationData(
         calibration=datamodule.calibration_dataloader(),
         tuning=datamodule.tuning_dataloader(),
@@ -109,13 +109,11 @@ def quantize_module(module: DLRMModule, datamodule: TerabyteDataModule, callback
         )
     finally:
         module.train(was_training)
-    show(outcome)
     return outcome
 
 
-def show(outcome: Outcome, console: Console | None = None) -> None:
-    """Print the comparison."""
-    console = console or Console()
+def show(outcome: Outcome, console: Console) -> None:
+    """Print the comparison; for the command line, after the progress bar has gone."""
     table = Table(title="fp32 beside int8, on the certification rows")
     table.add_column("")
     for column in ("fp32", "int8", "difference"):
@@ -126,7 +124,8 @@ def show(outcome: Outcome, console: Console | None = None) -> None:
     console.print(loss_line(outcome.certificate), soft_wrap=True)
     best = outcome.tuning.best
     word = "accepted" if outcome.certificate.accepted else "NOT accepted"
-    console.print(f"{word}: {best.recipe.describe()} (trial {best.number} of {len(outcome.tuning.trials)})")
+    trials = len(outcome.tuning.trials)
+    console.print(f"{word}: {best.recipe.describe()} (trial {best.number} of {trials})", soft_wrap=True)
     if not outcome.certificate.accepted:
         console.print(f"reason: {outcome.certificate.reason}", soft_wrap=True)
     console.print(f"artifact: {outcome.path}", soft_wrap=True)

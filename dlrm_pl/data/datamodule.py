@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -151,7 +152,7 @@ class TerabyteDataModule(pl.LightningDataModule):
         """All of test, on every rank."""
         return self._range("certification")
 
-    @property
+    @cached_property
     def row_ranges(self) -> Mapping[str, RowRange]:
         """Which rows calibrate, tune and certify; no two overlap.
 

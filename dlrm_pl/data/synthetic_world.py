@@ -28,7 +28,6 @@ from dlrm_pl.data.synthetic_columns import (
     CategoryHash,
     Columns,
     Floats,
-    Integers,
     draw_columns,
     rank_probability,
     standardized_dense,

@@ -21,7 +21,7 @@ class PairedDifference:
         first: AUROC of the first model.
         second: AUROC of the second.
         difference: first minus second.
-        standard_error: of the difference.
+        standard_error: of the difference; infinite with fewer than two rows of a class, where it is unknown.
         num_positives: clicks.
         num_negatives: others.
     """
@@ -55,7 +55,7 @@ def paired_auroc_difference(
 
     Raises:
         ShapeError: the lengths differ.
-        MetricError: fewer than two rows of a class.
+        MetricError: a single class.
 
     Source: DeLong, DeLong, Clarke-Pearson 1988, Biometrics 44:837; by sorting as Sun, Xu 2014, IEEE SPL 21:1389.
     """
@@ -63,10 +63,8 @@ def paired_auroc_difference(
         raise ShapeError(f"Scores {first.shape} and {second.shape} and labels {labels.shape} must be of the same rows.")
     clicked = np.asarray(labels, dtype=bool)
     positives, negatives = int(clicked.sum()), int((~clicked).sum())
-    if positives < 2 or negatives < 2:
-        raise MetricError(
-            f"{positives} clicks among {positives + negatives} rows: two of each class are needed for a standard error."
-        )
+    if not positives or not negatives:
+        raise MetricError(f"AUROC is undefined on a single class: {positives} clicks among {len(clicked)} rows.")
     of_positives, of_negatives, aurocs = [], [], []
     for scores in (first, second):
         # Structural components: the share of the other class that each row is ordered right against.
@@ -74,13 +72,13 @@ def paired_auroc_difference(
         aurocs.append(float(won.mean()))
         of_positives.append(won)
         of_negatives.append(held)
-    variance = np.var(of_positives[0] - of_positives[1], ddof=1) / positives
-    variance += np.var(of_negatives[0] - of_negatives[1], ddof=1) / negatives
+    variance = _variance_of_mean(of_positives[0] - of_positives[1])
+    variance += _variance_of_mean(of_negatives[0] - of_negatives[1])
     return PairedDifference(
         first=aurocs[0],
         second=aurocs[1],
         difference=aurocs[0] - aurocs[1],
-        standard_error=math.sqrt(float(variance)),
+        standard_error=math.sqrt(variance),
         num_positives=positives,
         num_negatives=negatives,
     )
@@ -96,3 +94,8 @@ def _components(
     lost = np.searchsorted(sorted_positives, negatives, side="left").astype(np.float64)
     lost += np.searchsorted(sorted_positives, negatives, side="right")
     return won / (2 * len(negatives)), 1 - lost / (2 * len(positives))
+
+
+def _variance_of_mean(values: npt.NDArray[np.float64]) -> float:
+    """Variance of the mean of a sample; one value tells nothing of it."""
+    return float(np.var(values, ddof=1)) / len(values) if len(values) > 1 else math.inf

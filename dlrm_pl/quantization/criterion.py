@@ -15,20 +15,20 @@ class Criterion:
 
     The loss of AUROC is judged by the paired difference on the same rows (DeLong et al. 1988): accepted when its
     one-sided upper confidence bound is within the tolerance. A user's own ``eval_func`` gives one number and no
-    pairs, so then the loss itself is compared, and the verdict says so.
+    pairs, so then the loss itself is compared, as without ``confidence``, and the verdict says so.
 
     Attributes:
         relative: tolerated loss as a share of the fp32 score; 0.01 is LPOT's example, 0.001 is MLPerf's 99.9 %.
         absolute: tolerated loss in units of the score; at most one of the two is given.
-        confidence: of the upper bound.
+        confidence: of the upper bound; null compares the loss itself, as LPOT does, which on few rows is luck.
         log_loss: guard: tolerated relative increase of the log loss (and so of normalized entropy), since AUROC
             is blind to probabilities that are off. None turns it off.
-        calibration_ratio: guard: tolerated absolute shift of sum(predictions) / sum(labels). None turns it off.
+        calibration_ratio: guard: tolerated relative shift of sum(predictions) / sum(labels). None turns it off.
     """
 
     relative: float | None = None
     absolute: float | None = None
-    confidence: float = 0.95
+    confidence: float | None = 0.95
     log_loss: float | None = 0.005
     calibration_ratio: float | None = 0.02
 
@@ -46,7 +46,7 @@ class Criterion:
             value = getattr(self, name)
             if value is not None and not 0 <= value < float("inf"):
                 raise ConfigurationError(f"{name}={value}: a tolerance is a number from 0 on.")
-        if not 0.5 < self.confidence < 1:
+        if self.confidence is not None and not 0.5 < self.confidence < 1:
             raise ConfigurationError(f"confidence={self.confidence} must lie between 0.5 and 1, as 0.95 does.")
 
     def tolerance(self, baseline: float) -> float:
@@ -59,11 +59,11 @@ class Criterion:
         """Compare a trial with the fp32 model on the same rows."""
         tolerance = self.tolerance(baseline.value)
         loss = bound = baseline.value - trial.value
-        if baseline.probabilities is None or trial.probabilities is None or baseline.labels is None:
-            basis = "the scores of eval_func, without a confidence bound"
-        else:
-            paired = paired_auroc_difference(baseline.probabilities, trial.probabilities, baseline.labels)
-            bound = paired.upper_bound(self.confidence)
+        basis = "the loss itself, without a confidence bound"
+        first, second, labels = baseline.probabilities, trial.probabilities, baseline.labels
+        if self.confidence is not None and first is not None and second is not None and labels is not None:
+            difference = paired_auroc_difference(first, second, labels)
+            bound = difference.upper_bound(self.confidence)
             basis = f"the {self.confidence:.0%} upper bound of the paired loss"
         failures = []
         if not bound <= tolerance:
@@ -81,9 +81,9 @@ class Criterion:
         if self.log_loss is not None and after > before * (1 + self.log_loss):
             broken.append(f"log loss {before:.6f} -> {after:.6f} exceeds the guard of {self.log_loss:.2%}")
         before, after = (s.calibration["calibration_ratio"] for s in (baseline, trial) if s.calibration)
-        if self.calibration_ratio is not None and abs(after - before) > self.calibration_ratio:
+        if self.calibration_ratio is not None and abs(after / before - 1) > self.calibration_ratio:
             broken.append(
-                f"calibration ratio {before:.4f} -> {after:.4f} exceeds the guard of {self.calibration_ratio}"
+                f"calibration ratio {before:.4f} -> {after:.4f} exceeds the guard of {self.calibration_ratio:.2%}"
             )
         return broken
 

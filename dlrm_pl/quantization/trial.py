@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,7 +62,8 @@ class Trial:
             "recipe": self.recipe.to_dict(),
             "score": self.score,
             "loss": verdict.loss if verdict else None,
-            "bound": verdict.bound if verdict else None,
+            # JSON has no infinity: unknown where too few clicks give no bound.
+            "bound": verdict.bound if verdict and math.isfinite(verdict.bound) else None,
             "tolerance": verdict.tolerance if verdict else None,
             "accepted": self.accepted,
             "reason": verdict.reason if verdict else self.error,

@@ -21,9 +21,9 @@ def basic(start: Recipe) -> Generator[Recipe, Trial, None]:
     1. The start, then its variants of observer and activation scheme for the whole model; keep the best.
     2. From the best, fall back each op alone, from the last to the first.
     3. Fall back ops together, those that helped most first, and keep an op only if it helps further.
-    4. The same once more, keeping every op; the last proposal before all-float ends the search.
+    4. The same once more, keeping every op.
 
-    Steps 2 to 4 run for half precision, then for fp32.
+    Steps 2 to 4 run for half precision, then for fp32. A recipe without a quantized op is never proposed.
     """
     best = yield start
     for recipe in _variants(start):
@@ -39,8 +39,9 @@ def basic(start: Recipe) -> Generator[Recipe, Trial, None]:
         ranked = [op for _, op in sorted(alone, key=lambda pair: -pair[0])]
         kept = origin
         for op in ranked:
-            trial = yield _fall_back(kept.recipe, op, level)
-            kept = _better(kept, trial)
+            recipe = _fall_back(kept.recipe, op, level)
+            if recipe.quantized_ops:
+                kept = _better(kept, (yield recipe))
         best = _better(best, kept)
         recipe = origin.recipe
         for op in ranked[:-1]:

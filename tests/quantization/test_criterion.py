@@ -1,0 +1,87 @@
+import numpy as np
+import pytest
+
+from dlrm_pl.errors import ConfigurationError
+from dlrm_pl.quantization.criterion import Criterion
+from dlrm_pl.quantization.evaluation import Scores
+
+CALIBRATED = {"log_loss": 0.1, "normalized_entropy": 0.8, "calibration_ratio": 1.0}
+
+
+def scores(value: float, **calibration: float) -> Scores:
+    return Scores(value=value, seconds=1.0, calibration=CALIBRATED | calibration)
+
+
+def paired(noise: float, rows: int = 4000) -> tuple[Scores, Scores]:
+    """Two models of the same rows that differ by noise."""
+    from dlrm_pl.metrics.auroc import exact_auroc
+
+    rng = np.random.default_rng(0)
+    labels = (rng.random(rows) < 0.1).astype(np.uint8)
+    first = 1 / (1 + np.exp(-(rng.normal(size=rows) + labels))).astype(np.float32)
+    second = np.clip(first + rng.normal(scale=noise, size=rows), 0, 1).astype(np.float32)
+    return tuple(Scores(exact_auroc(p, labels), 1.0, p, labels, CALIBRATED) for p in (first, second))  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize(
+    ("criterion", "loss", "accepted"),
+    [
+        (Criterion(relative=0.01), 0.0079, True),
+        (Criterion(relative=0.01), 0.0081, False),
+        (Criterion(absolute=0.005), 0.0049, True),
+        (Criterion(absolute=0.005), 0.0051, False),
+        (Criterion(), 0.0079, True),  # LPOT's default: 1 % relative
+        (Criterion(), 0.0081, False),
+        (Criterion(relative=0.0), 0.0, True),
+        (Criterion(relative=0.0), -0.01, True),  # a better model is never rejected
+    ],
+)
+def test_scores_without_pairs_are_compared_as_they_are(criterion: Criterion, loss: float, accepted: bool) -> None:
+    verdict = criterion.judge(Scores(0.8, 1.0), Scores(0.8 - loss, 1.0))
+    assert verdict.accepted is accepted
+    assert verdict.loss == verdict.bound == pytest.approx(loss)
+
+
+def test_pairs_are_judged_by_their_upper_bound_and_not_by_the_estimate() -> None:
+    baseline, trial = paired(noise=0.02)
+    loss = baseline.value - trial.value
+    verdict = Criterion(absolute=abs(loss) + 1e-9).judge(baseline, trial)
+    assert verdict.loss <= verdict.tolerance < verdict.bound
+    assert not verdict.accepted
+    assert Criterion(absolute=verdict.bound + 1e-9).judge(baseline, trial).accepted
+    assert Criterion(absolute=abs(loss) + 1e-9, confidence=None).judge(baseline, trial).accepted
+
+
+def test_identical_scores_pass_any_tolerance() -> None:
+    baseline, _ = paired(noise=0.02)
+    assert Criterion(relative=0.0).judge(baseline, baseline).accepted
+
+
+@pytest.mark.parametrize(
+    ("calibration", "word"),
+    [({"log_loss": 0.1006}, "log loss"), ({"calibration_ratio": 1.03}, "calibration ratio")],
+)
+def test_guards_reject_probabilities_that_are_off(calibration: dict[str, float], word: str) -> None:
+    trial = scores(0.8, **calibration)
+    verdict = Criterion(relative=0.01).judge(scores(0.8), trial)
+    assert not verdict.accepted
+    assert word in verdict.reason
+    relaxed = Criterion(relative=0.01, log_loss=None, calibration_ratio=None)
+    assert relaxed.judge(scores(0.8), trial).accepted
+
+
+def test_both_tolerances_at_once_are_rejected() -> None:
+    with pytest.raises(ConfigurationError, match=r"relative=0\.01 and absolute=0\.002 exclude each other"):
+        Criterion(relative=0.01, absolute=0.002)
+
+
+@pytest.mark.parametrize(("name", "value"), [("relative", -0.1), ("absolute", float("nan")), ("log_loss", -1.0)])
+def test_tolerance_below_zero_is_rejected(name: str, value: float) -> None:
+    with pytest.raises(ConfigurationError, match=f"{name}={value}"):
+        Criterion(**{name: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("confidence", [0.5, 1.0, 95.0])
+def test_confidence_that_is_no_confidence_is_rejected(confidence: float) -> None:
+    with pytest.raises(ConfigurationError, match=f"confidence={confidence}"):
+        Criterion(confidence=confidence)

@@ -1,0 +1,200 @@
+"""The loop among recipes: order, ends, failures; a fake score makes each path certain."""
+
+import math
+from collections.abc import Callable
+
+import pytest
+import tiny
+import torch
+from torch import nn
+
+from dlrm_pl.errors import ConfigurationError, DLRMError, MetricError, NonFiniteError
+from dlrm_pl.quantization.criterion import Criterion
+from dlrm_pl.quantization.evaluation import AUROCEvaluation, check_finite, score_with
+from dlrm_pl.quantization.recipe import Recipe, RecipeStart
+from dlrm_pl.quantization.strategies import strategy_named
+from dlrm_pl.quantization.trial import Trial, TuningResult
+from dlrm_pl.quantization.tuning import TuningSettings, tune
+from dlrm_pl.runtime.int8_dlrm import Int8DLRM
+
+
+def loss_of(rule: Callable[[dict[str, str]], float]) -> Callable[[nn.Module], float]:
+    """An eval_func whose loss is a rule on the dtypes of the ops; 0.8 for the float model."""
+
+    def eval_func(model: nn.Module) -> float:
+        return 0.8 - rule(model.op_dtypes) if isinstance(model, Int8DLRM) else 0.8
+
+    return eval_func
+
+
+def run(rule: Callable[[dict[str, str]], float], **settings: object) -> TuningResult:
+    chosen = {"criterion": Criterion(absolute=0.001)} | settings
+    return tune(tiny.model(), tiny.batches(1, 32), loss_of(rule), TuningSettings(**chosen))  # type: ignore[arg-type]
+
+
+def test_first_recipe_that_passes_ends_the_search() -> None:
+    result = run(lambda ops: 0.0)
+    assert len(result.trials) == 1
+    assert result.accepted
+    assert result.stopped_because == "a recipe met the criterion"
+    assert set(result.model.op_dtypes.values()) == {"int8"}
+
+
+def test_one_bad_op_is_found_and_falls_back_alone() -> None:
+    result = run(lambda ops: 0.01 if ops["top_mlp.1"] == "int8" else 0.0)
+    assert result.accepted
+    assert {op for op, dtype in result.model.op_dtypes.items() if dtype != "int8"} == {"top_mlp.1"}
+
+
+def test_two_bad_ops_fall_back_together() -> None:
+    bad = ("bottom_mlp.0", "tables.1")
+    result = run(lambda ops: 0.01 * sum(ops[op] == "int8" for op in bad))
+    assert result.accepted
+    assert {op for op, dtype in result.model.op_dtypes.items() if dtype != "int8"} == set(bad)
+
+
+def test_op_that_needs_fp32_gets_it() -> None:
+    result = run(lambda ops: 0.0 if ops["tables.0"] == "fp32" else 0.01)
+    assert result.accepted
+    assert result.model.op_dtypes["tables.0"] == "fp32"
+
+
+def test_nothing_passes_and_the_best_comes_back_with_its_reason() -> None:
+    result = run(lambda ops: 0.1 + 0.01 * sum(dtype == "int8" for dtype in ops.values()))
+    assert not result.accepted
+    assert result.stopped_because == "the strategy basic has nothing more to propose"
+    assert result.best.score == max(trial.score for trial in result.trials if trial.score is not None)
+    assert result.best.verdict is not None
+    assert "exceeds the tolerance" in result.best.verdict.reason
+    # Never all-float: that is the model one began with.
+    assert all("int8" in trial.recipe.ops.values() for trial in result.trials)
+
+
+def test_no_recipe_is_tried_twice() -> None:
+    result = run(lambda ops: 0.1)
+    recipes = [trial.recipe for trial in result.trials]
+    assert len(set(recipes)) == len(recipes)
+    assert [trial.number for trial in result.trials] == list(range(1, len(recipes) + 1))
+
+
+def test_max_trials_ends_the_search() -> None:
+    result = run(lambda ops: 0.1, max_trials=5)
+    assert len(result.trials) == 5
+    assert result.stopped_because == "max_trials=5 recipes were tried"
+
+
+def test_with_time_left_the_search_goes_on_and_the_smallest_accepted_wins() -> None:
+    result = run(lambda ops: 0.0, timeout_s=1e9, max_trials=12)
+    assert len(result.trials) == 12
+    assert result.best.model_bytes == min(trial.model_bytes for trial in result.trials if trial.accepted)
+
+
+def test_time_that_is_used_up_ends_the_search() -> None:
+    result = run(lambda ops: 0.1, timeout_s=1e-9)
+    assert len(result.trials) == 1
+    assert "is used up" in result.stopped_because
+
+
+def test_search_is_the_same_every_time() -> None:
+    def signature(result: TuningResult) -> list[tuple[Recipe, float | None]]:
+        return [(trial.recipe, trial.score) for trial in result.trials]
+
+    def auroc() -> TuningResult:
+        settings = TuningSettings(criterion=Criterion(relative=0.0), max_trials=6)
+        return tune(tiny.model(), tiny.batches(2, 64), AUROCEvaluation(tiny.batches(2, 500, seed=3)), settings)
+
+    assert signature(auroc()) == signature(auroc())
+
+
+def test_each_trial_begins_with_the_seed() -> None:
+    drawn: list[float] = []
+
+    def eval_func(model: nn.Module) -> float:
+        drawn.append(float(torch.rand(())))
+        return 0.5 if isinstance(model, Int8DLRM) else 0.8
+
+    settings = TuningSettings(criterion=Criterion(absolute=0.0), max_trials=3)
+    tune(tiny.model(), tiny.batches(1, 32), eval_func, settings)
+    assert len(set(drawn[1:])) == 1
+
+
+def test_failed_trial_is_recorded_and_the_search_goes_on() -> None:
+    def rule(ops: dict[str, str]) -> float:
+        if ops["tables.2"] == "int8":
+            raise MetricError("the score of this trial is undefined")
+        return 0.0
+
+    result = run(rule)
+    assert result.accepted
+    failed = [trial for trial in result.trials if trial.score is None]
+    assert failed
+    assert failed[0].error == "the score of this trial is undefined"
+    assert "failed" in failed[0].describe()
+    assert failed[0].to_dict()["accepted"] is False
+
+
+def test_eval_func_that_returns_nan_fails_its_trial() -> None:
+    result = run(lambda ops: math.nan if ops["tables.2"] == "int8" else 0.0)
+    assert result.accepted
+    assert "returned nan" in result.trials[0].error
+
+
+def test_nothing_but_failures_says_why() -> None:
+    def rule(ops: dict[str, str]) -> float:
+        raise MetricError("no clicks in these rows")
+
+    with pytest.raises(DLRMError, match=r"All 2 trials failed.*no clicks in these rows"):
+        run(rule, max_trials=2)
+
+
+def test_auroc_evaluation_judges_by_pairs() -> None:
+    seen: list[Trial] = []
+    result = tune(
+        tiny.model(),
+        tiny.batches(2, 128),
+        AUROCEvaluation(tiny.batches(4, 1000, seed=3)),
+        TuningSettings(criterion=Criterion(relative=0.02)),
+        on_trial=seen.append,
+    )
+    assert result.accepted
+    assert seen == list(result.trials)
+    best = result.best
+    assert best.verdict is not None
+    assert best.verdict.bound > best.verdict.loss
+    assert best.rows == 4000
+    assert best.samples_per_s > 0
+    assert best.model_bytes == result.model.model_bytes
+    assert "accepted" in best.describe()
+
+
+def test_evaluation_gives_the_same_score_every_time() -> None:
+    evaluation = AUROCEvaluation(tiny.batches(2, 300))
+    model = tiny.model()
+    assert evaluation(model) == evaluation(model) == score_with(evaluation, model).value
+
+
+def test_row_with_a_score_that_is_no_number_is_named() -> None:
+    with pytest.raises(NonFiniteError, match="Row 102 scored nan"):
+        check_finite(torch.tensor([0.1, 0.2, float("nan")]), 100)
+
+
+def test_unknown_strategy_lists_those_there_are() -> None:
+    with pytest.raises(ConfigurationError, match="no strategy 'genetic'.*basic"):
+        strategy_named("genetic")
+
+
+@pytest.mark.parametrize(("name", "value"), [("timeout_s", -1.0), ("max_trials", 0)])
+def test_settings_out_of_range_are_rejected(name: str, value: float) -> None:
+    with pytest.raises(ConfigurationError, match=f"{name}={value}"):
+        TuningSettings(**{name: value})  # type: ignore[arg-type]
+
+
+def test_basic_starts_with_the_start_and_then_its_variants() -> None:
+    start = Recipe.starting_from(RecipeStart(), tiny.ARCHITECTURE, has_vnni=True)
+    result = run(lambda ops: 0.1, max_trials=4)
+    tried = [trial.recipe for trial in result.trials]
+    assert tried[0] == start
+    assert {(recipe.observer, recipe.activation_scheme) for recipe in tried} == {
+        (observer, scheme) for observer in ("minmax", "histogram") for scheme in ("affine", "symmetric")
+    }
+    assert all(recipe.ops == start.ops for recipe in tried)
