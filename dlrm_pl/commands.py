@@ -19,6 +19,7 @@ def synthesize(
     seed: int = 2024,
     label_rate: float = 0.033,
     best_auroc: float = 0.82,
+    max_table_size: int | None = None,
     format: Literal["dataset", "raw"] = "dataset",
 ) -> None:
     """Make click logs with a known best possible AUROC.
@@ -30,6 +31,7 @@ def synthesize(
         seed: of everything; the same seed gives the same bytes.
         label_rate: share of clicks; 0.033 as in the Terabyte logs.
         best_auroc: AUROC of the true click probabilities, which no model can beat but by luck.
+        max_table_size: cut every table after so many categories; null: as many as the real logs have.
         format: a dataset folder (``dataset``), or the raw day files that ``preprocess`` reads (``raw``).
     """
     from dlrm_pl.data.synthetic import synthesize as write
@@ -42,6 +44,7 @@ def synthesize(
             seed=seed,
             label_rate=label_rate,
             best_auroc=best_auroc,
+            max_table_size=max_table_size,
             format=format,
             progress=advance,
         )

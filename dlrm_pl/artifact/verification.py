@@ -49,7 +49,7 @@ def open_dataset(path: Path, artifact: Artifact) -> DatasetFolder:
     for table, (expected, found) in enumerate(zip(sizes, folder.table_sizes, strict=False)):
         if expected != found:
             raise DatasetError(
-                f"{path}: table {table} has {found} rows, the artifact {artifact.path} was made for {expected}. "
+                f"{path}: table {table}: the artifact {artifact.path} has {expected} rows, the dataset {found}. "
                 "Name the dataset that it was quantized with."
             )
     if folder.fingerprint != artifact.manifest.dataset_fingerprint:

@@ -16,7 +16,7 @@ from dlrm_pl.batch import ClickBatch
 from dlrm_pl.data.binary_format import Split
 from dlrm_pl.data.dataset import Batches, ClickDataset, capped_sizes
 from dlrm_pl.data.dataset_folder import DatasetFolder
-from dlrm_pl.data.loader import ClickLoader
+from dlrm_pl.data.loader import ClickLoader, SelectionStream
 from dlrm_pl.data.raw_dataset import RawLogDataset
 from dlrm_pl.data.sampling import EpochSampler, Shuffle
 from dlrm_pl.data.vocabulary import Vocabulary
@@ -135,7 +135,8 @@ class TerabyteDataModule(pl.LightningDataModule):
     def predict_dataloader(self) -> DataLoader[ClickBatch]:
         """``predict_split``, or ``predict_raw``."""
         if self._predict_raw is None:
-            return self._loader(self._predict_split, self.eval_batch_size)
+            dataset, sampler = self._rows(self._predict_split, self.eval_batch_size)
+            return DataLoader(SelectionStream(dataset, sampler), batch_size=None)
         vocabulary = Vocabulary.load(self.folder.path)
         rows = RawLogDataset(Path(self._predict_raw), vocabulary, self.folder.max_ind_range, self.eval_batch_size)
         return DataLoader(rows, batch_size=None)
@@ -182,7 +183,12 @@ class TerabyteDataModule(pl.LightningDataModule):
         return ClickDataset.of_split(self.folder, split, max_ind_range=self._max_ind_range, start=start, stop=stop)
 
     def _loader(self, split: Split, batch_size: int, shuffle: Shuffle = "none") -> ClickLoader:
+        dataset, sampler = self._rows(split, batch_size, shuffle)
+        return ClickLoader(dataset, sampler, self._num_workers)
+
+    def _rows(self, split: Split, batch_size: int, shuffle: Shuffle = "none") -> tuple[ClickDataset, EpochSampler]:
+        """A split and this rank's share of it."""
         dataset = self._dataset(split)
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         sampler = EpochSampler(len(dataset), batch_size, shuffle, seed=self._seed, rank=rank, world_size=world_size)
-        return ClickLoader(dataset, sampler, self._num_workers)
+        return dataset, sampler

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, IterableDataset
 
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.data.dataset import ClickDataset
@@ -51,3 +51,18 @@ class ClickLoader(DataLoader[ClickBatch]):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Let the next iteration begin where the saved one stopped."""
         self._resume_at = int(state["batches"])
+
+
+class SelectionStream(IterableDataset[ClickBatch]):
+    """The same batches for prediction: Lightning rebuilds map-style loaders there, which cannot work for this one."""
+
+    def __init__(self, dataset: ClickDataset, sampler: EpochSampler) -> None:
+        self._dataset, self._sampler = dataset, sampler
+
+    def __iter__(self) -> Iterator[ClickBatch]:
+        """Yield batch after batch."""
+        return (self._dataset[selection] for selection in self._sampler)
+
+    def __len__(self) -> int:
+        """Batches."""
+        return len(self._sampler)

@@ -1,0 +1,253 @@
+"""What is saved is what was scored, loads without a float model, and does not load when it was touched."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+from conftest import RANGES, build, data
+from safetensors.torch import load_file, save_file
+
+from dlrm_pl.artifact.build import Outcome, build_artifact
+from dlrm_pl.artifact.manifest import Manifest, file_sha256
+from dlrm_pl.artifact.store import is_artifact, load_artifact
+from dlrm_pl.artifact.summary import comparison, loss_line
+from dlrm_pl.data.datamodule import RowRange
+from dlrm_pl.errors import ArtifactError, CalibrationError, MetricError, OutputError
+from dlrm_pl.quantization.tuning import TuningSettings
+from dlrm_pl.runtime.int8_dlrm import count_int8_ops, fp32_bytes
+
+
+def rewrite_manifest(folder: Path, change: object) -> None:
+    """Change the manifest and seal it again, as a tampering hand that knows the format would."""
+    manifest = Manifest.read(folder)
+    change(manifest)  # type: ignore[operator]
+    manifest.write(folder)
+
+
+def test_loaded_model_scores_bit_for_bit_as_the_one_that_was_tuned(outcome: Outcome) -> None:
+    loaded = load_artifact(outcome.path)
+    batch = tiny.batches(1, 500, seed=7)[0]
+    torch.testing.assert_close(loaded.model(batch), outcome.tuning.model(batch), rtol=0, atol=0)
+
+
+def test_the_served_object_runs_the_certified_int8_ops(outcome: Outcome) -> None:
+    loaded = load_artifact(outcome.path)
+    ops = count_int8_ops(loaded.model, tiny.batches(1, 5)[0])
+    assert ops == loaded.certificate.int8_ops == loaded.model.expected_int8_ops()
+    assert sum(ops.values()) == 8
+
+
+def test_certificate_holds_what_was_measured(outcome: Outcome) -> None:
+    certificate = load_artifact(outcome.path).certificate
+    assert certificate == outcome.certificate
+    assert certificate.rows == 3000
+    assert certificate.auroc_loss == pytest.approx(certificate.fp32["auroc"] - certificate.int8["auroc"])
+    assert certificate.auroc_loss_interval is not None
+    low, high = certificate.auroc_loss_interval
+    assert low < certificate.auroc_loss < high
+    assert certificate.accepted
+    assert certificate.row_ranges["tuning"] == {"split": "val", "start": 128, "stop": 2128}
+    assert certificate.machine["torch"] == torch.__version__
+
+
+def test_trials_are_one_json_object_a_line(outcome: Outcome) -> None:
+    lines = (outcome.path / "trials.jsonl").read_text().splitlines()
+    assert [json.loads(line)["number"] for line in lines] == [trial.number for trial in outcome.tuning.trials]
+
+
+def test_bytes_are_counted_as_they_are(outcome: Outcome) -> None:
+    manifest = Manifest.read(outcome.path)
+    assert manifest.fp32_bytes == fp32_bytes(tiny.model())
+    assert manifest.table_bytes == sum(rows * 16 for rows in (40, 7, 25))  # dim 8: 8 bytes + scale + bias
+    tensors = load_file(outcome.path / "model.safetensors")
+    assert manifest.int8_bytes == sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+
+
+def test_loading_needs_no_torch_ao_and_no_float_model(outcome: Outcome) -> None:
+    program = (
+        "import sys; from dlrm_pl.artifact.store import load_artifact; "
+        f"load_artifact({str(outcome.path)!r}); "
+        "assert not {'dlrm_pl.quantization.torch_ao', 'pytorch_lightning'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
+def test_second_run_replaces_the_first_and_gives_the_same_weights(tmp_path: Path) -> None:
+    first = build(tmp_path / "a")
+    weights = file_sha256(first.path / "model.safetensors")
+    second = build(tmp_path / "a")
+    assert file_sha256(second.path / "model.safetensors") == weights
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a"]  # nothing temporary is left
+
+
+def test_mixed_recipe_survives_the_round_trip(tmp_path: Path) -> None:
+    from dlrm_pl.quantization.post_training import quantize, table_packer
+    from dlrm_pl.quantization.recipe import Recipe
+
+    recipe = Recipe(("int8", "bf16"), ("fp32", "int8", "int8"), ("int4", "fp16", "fp32"))
+    model = tiny.model()
+    from dlrm_pl.artifact.tensors import from_tensors, to_tensors
+
+    quantized = quantize(model, recipe, tiny.batches(2, 64), table_packer(model))
+    tensors, ops = to_tensors(quantized)
+    save_file(tensors, tmp_path / "weights")
+    again = from_tensors(model.architecture, json.loads(json.dumps(ops)), load_file(tmp_path / "weights"))
+    batch = tiny.batches(1, 100)[0]
+    torch.testing.assert_close(again(batch), quantized(batch), rtol=0, atol=0)
+    assert again.op_dtypes == recipe.ops
+
+
+def test_model_outside_the_tolerance_is_saved_and_marked(tmp_path: Path) -> None:
+    outcome = build(tmp_path / "a", absolute=0.0)
+    assert not outcome.certificate.accepted
+    loaded = load_artifact(outcome.path)
+    assert not loaded.manifest.accepted
+    assert "exceeds the tolerance" in loaded.certificate.reason
+
+
+def test_table_for_people_has_both_models_side_by_side(outcome: Outcome) -> None:
+    rows = {row[0]: row[1:] for row in comparison(outcome.manifest, outcome.certificate)}
+    assert list(rows) == [
+        *("AUROC", "log loss", "normalized entropy", "calibration ratio", "model bytes", "samples per second")
+    ]
+    assert rows["AUROC"][0] == f"{outcome.certificate.fp32['auroc']:.6f}"
+    assert "interval" in loss_line(outcome.certificate)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "certificate.json", "trials.jsonl"])
+def test_changed_file_is_rejected(artifact_path: Path, name: str) -> None:
+    path = artifact_path / name
+    content = bytearray(path.read_bytes())
+    content[-2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ArtifactError, match=f"{name}: was changed after it was written"):
+        load_artifact(artifact_path)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "certificate.json"])
+def test_missing_file_is_rejected(artifact_path: Path, name: str) -> None:
+    (artifact_path / name).unlink()
+    with pytest.raises(ArtifactError, match=f"{name}: is missing"):
+        load_artifact(artifact_path)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.99])
+def test_weights_cut_short_are_rejected_even_without_checksums(artifact_path: Path, share: float) -> None:
+    path = artifact_path / "model.safetensors"
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    with pytest.raises(ArtifactError, match=r"model\.safetensors: cannot be read"):
+        load_artifact(artifact_path, checksums="never")
+
+
+def test_changed_manifest_is_rejected(artifact_path: Path) -> None:
+    path = artifact_path / "manifest.json"
+    path.write_text(path.read_text().replace('"accepted": true', '"accepted": false'))
+    with pytest.raises(ArtifactError, match="its checksum does not match"):
+        load_artifact(artifact_path)
+
+
+@pytest.mark.parametrize(("text", "message"), [("{", "cannot be read as JSON"), ('{"format": 7}', "format 7")])
+def test_manifest_that_is_none_is_rejected(artifact_path: Path, text: str, message: str) -> None:
+    (artifact_path / "manifest.json").write_text(text)
+    with pytest.raises(ArtifactError, match=message):
+        load_artifact(artifact_path)
+
+
+def test_folder_that_is_no_artifact_is_rejected(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match=r"is no artifact, manifest\.json is missing"):
+        load_artifact(tmp_path)
+    assert not is_artifact(tmp_path)
+
+
+def test_manifest_without_a_checksum_of_the_weights_is_rejected(artifact_path: Path) -> None:
+    rewrite_manifest(artifact_path, lambda manifest: manifest.files.pop("model.safetensors"))
+    with pytest.raises(ArtifactError, match=r"no checksum of model\.safetensors"):
+        load_artifact(artifact_path)
+
+
+def reseal(folder: Path, tensors: dict[str, torch.Tensor]) -> None:
+    save_file(tensors, folder / "model.safetensors")
+    rewrite_manifest(
+        folder, lambda m: m.files.update({"model.safetensors": file_sha256(folder / "model.safetensors")})
+    )
+
+
+def test_missing_tensor_is_named(artifact_path: Path) -> None:
+    tensors = load_file(artifact_path / "model.safetensors")
+    del tensors["top_mlp.1.bias"]
+    reseal(artifact_path, tensors)
+    with pytest.raises(ArtifactError, match=r"lacks 'top_mlp\.1\.bias'"):
+        load_artifact(artifact_path)
+
+
+def test_table_of_another_size_is_named(artifact_path: Path) -> None:
+    tensors = load_file(artifact_path / "model.safetensors")
+    tensors["tables.1"] = tensors["tables.1"][:-1].contiguous()
+    reseal(artifact_path, tensors)
+    with pytest.raises(ArtifactError, match="table 1: the manifest says 7 rows, the weights have 6"):
+        load_artifact(artifact_path)
+
+
+def test_layer_of_another_shape_is_named(artifact_path: Path) -> None:
+    tensors = load_file(artifact_path / "model.safetensors")
+    tensors["bottom_mlp.0.weight"] = tensors["bottom_mlp.0.weight"][:, 1:].contiguous()
+    reseal(artifact_path, tensors)
+    with pytest.raises(ArtifactError, match=r"bottom_mlp\.0: the manifest says \[16, 13\], the weights are \[16, 12\]"):
+        load_artifact(artifact_path)
+
+
+def test_layer_of_another_dtype_is_rejected(artifact_path: Path) -> None:
+    tensors = load_file(artifact_path / "model.safetensors")
+    tensors["bottom_mlp.0.weight"] = tensors["bottom_mlp.0.weight"].float()
+    reseal(artifact_path, tensors)
+    with pytest.raises(ArtifactError, match="do not fit the manifest"):
+        load_artifact(artifact_path)
+    rewrite_manifest(artifact_path, lambda m: m.ops["bottom_mlp.0"].update(dtype="bf16"))
+    with pytest.raises(ArtifactError, match=r"bottom_mlp\.0: the manifest says bf16, the weights are torch\.float32"):
+        load_artifact(artifact_path)
+
+
+def test_certificate_of_another_format_is_rejected(artifact_path: Path) -> None:
+    path = artifact_path / "certificate.json"
+    path.write_text(json.dumps({"format": 99}))
+    rewrite_manifest(artifact_path, lambda m: m.files.update({"certificate.json": file_sha256(path)}))
+    with pytest.raises(ArtifactError, match="of another format than 1"):
+        load_artifact(artifact_path)
+
+
+def test_rows_that_serve_twice_are_rejected() -> None:
+    ranges = RANGES | {"tuning": RowRange("val", 100, 2000)}
+    with pytest.raises(CalibrationError, match=r"calibration \(val\[0:128\]\) and for tuning \(val\[100:2000\]\) overlap"):
+        data(row_ranges=ranges)
+
+
+def test_folder_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(OutputError, match="will not be replaced"):
+        build(tmp_path)
+    assert (tmp_path / "thesis.tex").read_text() == "years of work"
+
+
+def test_failure_in_certification_leaves_the_earlier_artifact(artifact_path: Path) -> None:
+    before = file_sha256(artifact_path / "certificate.json")
+    single_class = [batch._replace(labels=torch.zeros_like(batch.labels)) for batch in tiny.batches(1, 100)]
+    with pytest.raises(MetricError, match="single class"):
+        build_artifact(tiny.model(), data(certification=single_class), TuningSettings(), artifact_path)
+    assert file_sha256(artifact_path / "certificate.json") == before
+    assert [path.name for path in artifact_path.parent.iterdir()] == ["artifact"]
+
+
+def test_eval_func_of_the_user_decides(tmp_path: Path) -> None:
+    calls: list[str] = []
+
+    def eval_func(model: torch.nn.Module) -> float:
+        calls.append(type(model).__name__)
+        return 0.75
+
+    outcome = build_artifact(tiny.model(), data(), TuningSettings(), tmp_path / "a", eval_func=eval_func)
+    assert calls == ["DLRM", "Int8DLRM"]
+    assert "without a confidence bound" in outcome.certificate.reason

@@ -1,0 +1,35 @@
+"""What tests of several folders share."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from dlrm_pl.data.synthetic import synthesize
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Small tensors gain nothing from threads, and on a busy machine waiting for them costs a hundredfold."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def synthetic_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset folder of 12,000 rows; read it, or copy it before changing it."""
+    path = tmp_path_factory.mktemp("synthetic") / "dataset"
+    synthesize(path, rows=12_000, days=3, seed=1, label_rate=0.2, best_auroc=0.85, max_table_size=100)
+    return path
+
+
+@pytest.fixture
+def dataset_copy(synthetic_folder: Path, tmp_path: Path) -> Path:
+    """A copy of the dataset that a test may damage."""
+    return Path(shutil.copytree(synthetic_folder, tmp_path / "dataset"))

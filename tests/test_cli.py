@@ -1,0 +1,457 @@
+"""The commands as a user runs them: what they write, print and return."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from dlrm_pl import cli
+from dlrm_pl.artifact.manifest import file_sha256
+from dlrm_pl.data.binary_format import RECORD_BYTES, open_records, split_file_name
+
+ROOT = Path(__file__).parents[1]
+
+# Lightning warns about a short run's logging interval and about checkpoints that are already there.
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+
+
+def run(*args: object) -> int:
+    """Run a command in this process; usage errors of the parser come as SystemExit."""
+    try:
+        return cli.main([str(arg) for arg in args])
+    except SystemExit as stop:
+        assert isinstance(stop.code, int)
+        return stop.code
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    """Leave logging as it was, whatever a command configured."""
+    root = logging.getLogger()
+    handlers = root.handlers[:]
+    yield
+    root.handlers[:] = handlers
+
+
+def write_config(folder: Path, data: Path, **callback: object) -> Path:
+    """A complete run on a small dataset."""
+    config = {
+        "seed_everything": 1,
+        "model": {"embedding_dim": 8, "bottom_mlp": [13, 16, 8], "top_mlp": [16, 1], "learning_rate": 0.5},
+        "data": {"folder": str(data), "batch_size": 64, "eval_batch_size": 512},
+        "trainer": {
+            "accelerator": "cpu",
+            "devices": 1,
+            "max_epochs": 1,
+            "num_sanity_val_steps": 0,
+            "enable_progress_bar": False,
+            "enable_model_summary": False,
+            "logger": False,
+            "callbacks": [
+                {
+                    "class_path": "pytorch_lightning.callbacks.ModelCheckpoint",
+                    "init_args": {
+                        "dirpath": str(folder / "run"),
+                        "filename": "model",
+                        "enable_version_counter": False,
+                    },
+                },
+                {
+                    "class_path": "dlrm_pl.callbacks.quantization.QuantizationCallback",
+                    "init_args": {"output": str(folder / "artifact"), "criterion": {"relative": 0.05}} | callback,
+                },
+            ],
+        },
+    }
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(config))
+    return path
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory: pytest.TempPathFactory, synthetic_folder: Path) -> Path:
+    """A folder with config.yaml, run/model.ckpt and artifact/, made by `fit`."""
+    folder = tmp_path_factory.mktemp("fitted")
+    assert run("fit", "-c", write_config(folder, synthetic_folder)) == 0
+    return folder
+
+
+def test_help_lists_every_command_without_importing_torch() -> None:
+    program = "import sys; from dlrm_pl.cli import main; main(['--help']); assert 'torch' not in sys.modules"
+    text = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout
+    for name in cli.ORDER:
+        assert re.search(rf"^  {name} +\S", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize("command", ["synthesize", "preprocess", "verify", "inspect", "predict --artifact x"])
+def test_help_of_light_commands_does_not_import_torch(command: str) -> None:
+    program = (
+        "import sys\nfrom dlrm_pl.cli import main\n"
+        f"try: main({[*command.split(), '--help']!r})\nexcept SystemExit: pass\n"
+        "assert 'torch' not in sys.modules"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert "--help" in result.stdout
+
+
+def test_overview_says_what_the_docstrings_say() -> None:
+    from dlrm_pl.trainer import DLRMTrainer
+
+    assert (DLRMTrainer.quantize.__doc__ or "").splitlines()[0] == cli.TRAINER["quantize"]
+
+
+def test_fit_trains_quantizes_and_certifies(fitted: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    certificate = json.loads((fitted / "artifact" / "certificate.json").read_text())
+    assert certificate["accepted"]
+    assert certificate["fp32"]["auroc"] > 0.55
+    assert certificate["rows"] == 2000
+    assert run("inspect", fitted / "artifact") == 0
+    assert run("inspect", fitted / "run" / "model.ckpt") == 0
+    text = capsys.readouterr().out
+    assert "accepted" in text
+    assert "bottom MLP  13-16-8" in text
+
+
+def test_quantize_after_load_gives_what_quantize_after_fit_gave(fitted: Path, tmp_path: Path) -> None:
+    status = run(
+        *("quantize", "-c", fitted / "config.yaml", "--ckpt_path", fitted / "run" / "model.ckpt"),
+        *("--output", tmp_path / "again"),
+    )
+    assert status == 0
+    for name in ("model.safetensors",):
+        assert file_sha256(tmp_path / "again" / name) == file_sha256(fitted / "artifact" / name)
+
+
+def test_verify_recomputes_the_certificate(
+    fitted: Path, synthetic_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ("verify", "--artifact", fitted / "artifact", "--data", synthetic_folder)
+    assert run(*arguments) == 0
+    assert "certified: loss of AUROC" in capsys.readouterr().out
+    assert run(*arguments, "--ckpt_path", fitted / "run" / "model.ckpt") == 0
+    assert "measured anew: loss of AUROC" in capsys.readouterr().out
+
+
+def test_predict_with_artifact_gives_the_certified_auroc(fitted: Path, synthetic_folder: Path, tmp_path: Path) -> None:
+    from dlrm_pl.metrics.auroc import exact_auroc
+
+    output = tmp_path / "p.npy"
+    assert run("predict", "--artifact", fitted / "artifact", "--data", synthetic_folder, "--output", output) == 0
+    labels = open_records(synthetic_folder / split_file_name("test"))[:, 0]
+    certificate = json.loads((fitted / "artifact" / "certificate.json").read_text())
+    assert exact_auroc(np.load(output), labels) == pytest.approx(certificate["int8"]["auroc"], abs=1e-9)
+
+
+def test_predict_scores_a_raw_log_as_the_same_rows_of_the_dataset(tmp_path: Path) -> None:
+    options = ("--rows", 3000, "--days", 2, "--label_rate", 0.2, "--max_table_size", 50)
+    assert run("synthesize", "--output", tmp_path / "data", *options) == 0
+    assert run("synthesize", "--output", tmp_path / "raw", "--format", "raw", *options) == 0
+    assert run("fit", "-c", write_config(tmp_path, tmp_path / "data")) in (0, 3)
+    common = ("predict", "--artifact", tmp_path / "artifact", "--data", tmp_path / "data")
+    assert run(*common, "--split", "train", "--output", tmp_path / "a.csv") == 0
+    assert run(*common, "--raw", tmp_path / "raw" / "day_0", "--output", tmp_path / "b.csv") == 0
+    assert (tmp_path / "a.csv").read_text() == (tmp_path / "b.csv").read_text()
+    fp32 = ("predict", "-c", tmp_path / "config.yaml", "--ckpt_path", tmp_path / "run" / "model.ckpt")
+    raw = ("--data.predict_raw", tmp_path / "raw" / "day_0", "--output", tmp_path / "c.csv")
+    assert run(*fp32, *raw) == 0
+    int8, float_ = (np.loadtxt(tmp_path / name, skiprows=1) for name in ("a.csv", "c.csv"))
+    assert np.abs(int8 - float_).max() < 0.05
+
+
+@pytest.mark.parametrize("command", ["validate", "test", "predict"])
+def test_lightning_commands_run_on_a_checkpoint(fitted: Path, command: str) -> None:
+    assert run(command, "-c", fitted / "config.yaml", "--ckpt_path", fitted / "run" / "model.ckpt") == 0
+
+
+def test_hyperparameters_of_the_checkpoint_win_over_files_and_flags(fitted: Path, tmp_path: Path) -> None:
+    config = yaml.safe_load((fitted / "config.yaml").read_text())
+    config["model"] = {"embedding_dim": 4, "bottom_mlp": [13, 4], "top_mlp": [1]}
+    other = tmp_path / "other.yaml"
+    other.write_text(yaml.safe_dump(config))
+    status = run("test", "-c", other, "--ckpt_path", fitted / "run" / "model.ckpt", "--model.embedding_dim", 2)
+    assert status == 0
+
+
+def test_print_config_shows_the_whole_run(fitted: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("fit", "-c", fitted / "config.yaml", "--print_config") == 0
+    printed = yaml.safe_load(capsys.readouterr().out)
+    assert printed["model"]["embedding_dim"] == 8
+    assert printed["trainer"]["use_distributed_sampler"] is False
+
+
+def test_every_key_of_ours_is_explained_by_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("fit", "--help") == 0
+    text = capsys.readouterr().out
+    for group in ("model", "data"):
+        for option in re.findall(rf"^  --{group}\.(\w+)", text, re.MULTILINE):
+            explained = rf"--{group}\.{option} [^\n]*(\n +(?!\(type|\(required)\S)"
+            assert re.search(explained, text), f"--{group}.{option} has no explanation"
+
+
+def test_nothing_within_tolerance_gives_status_3_and_saves_the_best(fitted: Path, tmp_path: Path) -> None:
+    status = run(
+        *("quantize", "-c", fitted / "config.yaml", "--ckpt_path", fitted / "run" / "model.ckpt"),
+        *("--output", tmp_path / "best", "--absolute", 0, "--max_trials", 2),
+    )
+    assert status == 3
+    assert json.loads((tmp_path / "best" / "manifest.json").read_text())["accepted"] is False
+
+
+def test_synthesize_twice_gives_the_same_bytes(tmp_path: Path) -> None:
+    options = ("--rows", 2000, "--max_table_size", 30)
+    sums = []
+    for _ in range(2):
+        assert run("synthesize", "--output", tmp_path / "data", *options) == 0
+        sums.append([file_sha256(tmp_path / "data" / split_file_name(split)) for split in ("train", "val", "test")])  # type: ignore[arg-type]
+    assert sums[0] == sums[1]
+
+
+# Bad input: status 2, one message that says what, where, which value and what to do, nothing half-written.
+
+
+def expect_error(capsys: pytest.CaptureFixture[str], message: str, *args: object) -> None:
+    assert run(*args) == 2
+    error = capsys.readouterr().err
+    assert re.search(message, error), error
+    assert "Traceback" not in error
+
+
+def test_missing_dataset(capsys: pytest.CaptureFixture[str], fitted: Path, tmp_path: Path) -> None:
+    config = write_config(tmp_path, tmp_path / "nowhere")
+    expect_error(capsys, r"nowhere: there is no such dataset folder", "fit", "-c", config)
+
+
+def test_truncated_bin(capsys: pytest.CaptureFixture[str], dataset_copy: Path, tmp_path: Path) -> None:
+    path = dataset_copy / split_file_name("train")
+    path.write_bytes(path.read_bytes()[:-7])
+    expect_error(capsys, "not a whole number of 160-byte records", "fit", "-c", write_config(tmp_path, dataset_copy))
+
+
+def test_records_lost_at_the_end(capsys: pytest.CaptureFixture[str], dataset_copy: Path, tmp_path: Path) -> None:
+    path = dataset_copy / split_file_name("val")
+    path.write_bytes(path.read_bytes()[:-RECORD_BYTES])
+    message = r"has 1999 records, dataset\.json says 2000"
+    expect_error(capsys, message, "fit", "-c", write_config(tmp_path, dataset_copy))
+
+
+def test_counts_of_another_dataset(
+    capsys: pytest.CaptureFixture[str], fitted: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    assert run("synthesize", "--output", other, "--rows", 3000, "--max_table_size", 20, "--label_rate", 0.2) == 0
+    capsys.readouterr()
+    checkpoint = ("--ckpt_path", fitted / "run" / "model.ckpt")
+    message = r"table 0: .* \d+ rows, .* \d+"
+    expect_error(capsys, message, "test", "-c", fitted / "config.yaml", *checkpoint, "--data.folder", other)
+    expect_error(capsys, message, "verify", "--artifact", fitted / "artifact", "--data", other)
+
+
+def damage(folder: Path, split: str, record: int, column: int, value: int) -> None:
+    path = folder / split_file_name(split)  # type: ignore[arg-type]
+    records = np.fromfile(path, dtype="<i4").reshape(-1, 40)
+    records[record, column] = value
+    records.tofile(path)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        (0, 2, "record 77: the label is 2, 0 or 1"),
+        (4, -5, "record 77: dense field I4 is -5"),
+        (14 + 3, 100_000, r"record 77: table 3 has \d+ rows, the index is 100000"),
+        (14 + 3, -1, r"record 77: table 3 has \d+ rows, the index is -1"),
+    ],
+)
+def test_record_that_cannot_be(
+    capsys: pytest.CaptureFixture[str], dataset_copy: Path, tmp_path: Path, column: int, value: int, message: str
+) -> None:
+    damage(dataset_copy, "train", 77, column, value)
+    expect_error(capsys, message, "fit", "-c", write_config(tmp_path, dataset_copy))
+    assert not (tmp_path / "artifact").exists()
+
+
+def test_empty_split(capsys: pytest.CaptureFixture[str], dataset_copy: Path, tmp_path: Path) -> None:
+    (dataset_copy / split_file_name("test")).write_bytes(b"")
+    expect_error(capsys, r"test\.bin: is empty", "fit", "-c", write_config(tmp_path, dataset_copy))
+
+
+def test_single_class_val_split(capsys: pytest.CaptureFixture[str], dataset_copy: Path, tmp_path: Path) -> None:
+    path = dataset_copy / split_file_name("val")
+    records = np.fromfile(path, dtype="<i4").reshape(-1, 40)
+    records[:, 0] = 0
+    records.tofile(path)
+    (dataset_copy / "dataset.json").unlink()
+    message = "all 2000 labels of the val split are 0"
+    expect_error(capsys, message, "fit", "-c", write_config(tmp_path, dataset_copy))
+
+
+def test_loss_that_is_no_number(capsys: pytest.CaptureFixture[str], synthetic_folder: Path, tmp_path: Path) -> None:
+    config = write_config(tmp_path, synthetic_folder)
+    expect_error(capsys, r"loss .*(nan|inf)", "fit", "-c", config, "--model.learning_rate", 1e30)
+    assert not (tmp_path / "artifact").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 cut"])
+def test_checkpoint_that_is_none(
+    capsys: pytest.CaptureFixture[str], fitted: Path, tmp_path: Path, content: bytes
+) -> None:
+    path = tmp_path / "bad.ckpt"
+    path.write_bytes(content)
+    expect_error(capsys, r"bad\.ckpt: ", "quantize", "-c", fitted / "config.yaml", "--ckpt_path", path)
+
+
+def test_checkpoint_of_another_program(capsys: pytest.CaptureFixture[str], fitted: Path, tmp_path: Path) -> None:
+    import torch
+
+    path = tmp_path / "other.ckpt"
+    torch.save({"state_dict": {"weight": torch.zeros(3)}}, path)
+    expect_error(capsys, r"other\.ckpt", "test", "-c", fitted / "config.yaml", "--ckpt_path", path)
+
+
+def test_hostile_checkpoint_is_not_run(capsys: pytest.CaptureFixture[str], fitted: Path, tmp_path: Path) -> None:
+    import torch
+
+    path, trace = tmp_path / "hostile.ckpt", tmp_path / "it-ran"
+
+    class Hostile:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return (eval, (f"open({str(trace)!r}, 'w')",))
+
+    torch.save({"state_dict": Hostile()}, path)
+    expect_error(capsys, r"hostile\.ckpt", "quantize", "-c", fitted / "config.yaml", "--ckpt_path", path)
+    assert not trace.exists()
+
+
+def test_missing_checkpoint(capsys: pytest.CaptureFixture[str], fitted: Path, tmp_path: Path) -> None:
+    path = tmp_path / "no.ckpt"
+    expect_error(capsys, r"no\.ckpt: there is no", "test", "-c", fitted / "config.yaml", "--ckpt_path", path)
+    expect_error(capsys, "needs a trained model: give --ckpt_path", "quantize", "-c", fitted / "config.yaml")
+
+
+def test_tampered_artifact(
+    capsys: pytest.CaptureFixture[str], fitted: Path, synthetic_folder: Path, tmp_path: Path
+) -> None:
+    artifact = Path(shutil.copytree(fitted / "artifact", tmp_path / "artifact"))
+    weights = bytearray((artifact / "model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (artifact / "model.safetensors").write_bytes(weights)
+    for command in ("verify", "predict"):
+        message = r"model\.safetensors: was changed after it was written"
+        expect_error(capsys, message, command, "--artifact", artifact, "--data", synthetic_folder)
+
+
+def test_certificate_that_claims_too_much(
+    capsys: pytest.CaptureFixture[str], fitted: Path, synthetic_folder: Path, tmp_path: Path
+) -> None:
+    from dlrm_pl.artifact.manifest import Manifest
+
+    artifact = Path(shutil.copytree(fitted / "artifact", tmp_path / "artifact"))
+    path = artifact / "certificate.json"
+    certificate = json.loads(path.read_text())
+    certificate["int8"]["auroc"] += 0.01
+    path.write_text(json.dumps(certificate))
+    manifest = Manifest.read(artifact)
+    manifest.files["certificate.json"] = file_sha256(path)
+    manifest.write(artifact)
+    message = r"auroc of the int8 model: the certificate states 0\.\d+, recomputed it is 0\.\d+"
+    expect_error(capsys, message, "verify", "--artifact", artifact, "--data", synthetic_folder)
+
+
+def test_unknown_yaml_key(capsys: pytest.CaptureFixture[str], fitted: Path, tmp_path: Path) -> None:
+    config = tmp_path / "typo.yaml"
+    config.write_text((fitted / "config.yaml").read_text().replace("embedding_dim", "embeding_dim"))
+    expect_error(capsys, "embeding_dim", "fit", "-c", config)
+
+
+def test_output_that_holds_something_else(capsys: pytest.CaptureFixture[str], fitted: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("keep")
+    arguments = ("--ckpt_path", fitted / "run" / "model.ckpt", "--output", tmp_path / "mine")
+    expect_error(capsys, "mine: holds files", "quantize", "-c", fitted / "config.yaml", *arguments)
+    expect_error(capsys, "mine: holds files", "synthesize", "--output", tmp_path / "mine", "--rows", 100)
+    assert (tmp_path / "mine" / "notes.txt").read_text() == "keep"
+
+
+def test_output_folder_that_cannot_be_written(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    expect_error(capsys, "cannot be written", "synthesize", "--output", tmp_path / "file" / "data", "--rows", 100)
+
+
+def test_fit_learns_of_a_bad_output_before_it_trains(
+    capsys: pytest.CaptureFixture[str], synthetic_folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "artifact").mkdir()
+    (tmp_path / "artifact" / "notes.txt").write_text("keep")
+    expect_error(capsys, "artifact: holds files", "fit", "-c", write_config(tmp_path, synthetic_folder))
+    assert not (tmp_path / "run" / "model.ckpt").exists()
+
+
+def test_full_disk(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import errno
+
+    from dlrm_pl.data import synthetic
+
+    def full(*args: object, **kwargs: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "train.bin")
+
+    monkeypatch.setattr(synthetic, "describe", full)
+    expect_error(capsys, r"disk is full: train\.bin", "synthesize", "--output", tmp_path / "data", "--rows", 100)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_unknown_command_suggests_one(capsys: pytest.CaptureFixture[str]) -> None:
+    expect_error(capsys, "no command 'quantise'. Did you mean 'quantize'", "quantise")
+
+
+def test_unknown_ending_of_predictions(
+    capsys: pytest.CaptureFixture[str], fitted: Path, synthetic_folder: Path, tmp_path: Path
+) -> None:
+    arguments = ("predict", "--artifact", fitted / "artifact", "--data", synthetic_folder)
+    expect_error(capsys, r"written as \.csv or \.npy", *arguments, "--output", tmp_path / "p.xls")
+
+
+def test_nothing_to_inspect(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    expect_error(capsys, "does not exist", "inspect", tmp_path / "nothing")
+    expect_error(capsys, "neither a dataset, a checkpoint nor an artifact", "inspect", tmp_path)
+
+
+@pytest.mark.parametrize("stage", ["synthesize", "fit"])
+def test_ctrl_c_leaves_nothing_half_written(synthetic_folder: Path, tmp_path: Path, stage: str) -> None:
+    if stage == "synthesize":
+        command = ["synthesize", "--output", str(tmp_path / "out"), "--rows", "100000000"]
+        started = tmp_path / ".out.tmp"
+    else:
+        config = write_config(tmp_path, synthetic_folder)
+        command = ["fit", "-c", str(config), "--trainer.max_epochs", "100000"]
+        started = tmp_path / "run"
+    process = subprocess.Popen(
+        [sys.executable, ROOT / "cli.py", *command], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while not started.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert started.exists()
+        time.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130, error
+    assert "interrupted" in error
+    assert "Traceback" not in error
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left <= {"config.yaml", "run", "lightning_logs"}
