@@ -149,7 +149,8 @@ def fingerprint(sizes: Sequence[int], folder: Path) -> str:
 
 def _load_array(path: Path, name: str) -> npt.NDArray[np.int64]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # Opened here, since np.load does not close a file that it cannot read.
+        with path.open("rb") as handle, np.load(handle, allow_pickle=False) as archive:
             return np.asarray(archive[name], dtype=np.int64)
     except FileNotFoundError as error:
         raise DataFormatError(f"{path}: is missing. Preprocess the raw log, or copy it from its dataset.") from error
