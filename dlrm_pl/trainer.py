@@ -29,6 +29,70 @@ class DLRMTrainer(pl.Trainer):
         super().__init__(use_distributed_sampler=use_distributed_sampler, **kwargs)
         self.outcome: Outcome | None = None
 
+    def fit(  # type: ignore[override]
+        self,
+        model: DLRMModule,
+        train_dataloaders: Any = None,
+        val_dataloaders: Any = None,
+        datamodule: TerabyteDataModule | None = None,
+        ckpt_path: str | None = None,
+        weights_only: bool = True,
+    ) -> None:
+        """Train a model on a dataset folder.
+
+        Args:
+            model: the module.
+            train_dataloaders: instead of the data module's.
+            val_dataloaders: instead of the data module's.
+            datamodule: gives train and val.
+            ckpt_path: checkpoint of a run to go on with, in the middle of an epoch as well; its hyperparameters win
+                over those of files and flags.
+            weights_only: run no code that a checkpoint may hold.
+        """
+        super().fit(model, train_dataloaders, val_dataloaders, datamodule, ckpt_path, weights_only)
+
+    def validate(  # type: ignore[override]
+        self,
+        model: DLRMModule | None = None,
+        dataloaders: Any = None,
+        ckpt_path: str | None = None,
+        verbose: bool = True,
+        datamodule: TerabyteDataModule | None = None,
+        weights_only: bool = True,
+    ) -> Any:
+        """Score a checkpoint on the val split.
+
+        Args:
+            model: the module.
+            dataloaders: instead of the data module's.
+            ckpt_path: checkpoint to load; its hyperparameters win over those of files and flags.
+            verbose: print the metrics.
+            datamodule: gives val.
+            weights_only: run no code that a checkpoint may hold.
+        """
+        return super().validate(model, dataloaders, ckpt_path, verbose, datamodule, weights_only)
+
+    def test(  # type: ignore[override]
+        self,
+        model: DLRMModule | None = None,
+        dataloaders: Any = None,
+        ckpt_path: str | None = None,
+        verbose: bool = True,
+        datamodule: TerabyteDataModule | None = None,
+        weights_only: bool = True,
+    ) -> Any:
+        """Score a checkpoint on the test split.
+
+        Args:
+            model: the module.
+            dataloaders: instead of the data module's.
+            ckpt_path: checkpoint to load; its hyperparameters win over those of files and flags.
+            verbose: print the metrics.
+            datamodule: gives test.
+            weights_only: run no code that a checkpoint may hold.
+        """
+        return super().test(model, dataloaders, ckpt_path, verbose, datamodule, weights_only)
+
     def quantize(
         self,
         model: DLRMModule,
@@ -41,7 +105,7 @@ class DLRMTrainer(pl.Trainer):
         timeout_s: float | None = None,
         max_trials: int | None = None,
         seed: int | None = None,
-        weights_only: bool | None = None,
+        weights_only: bool = True,
     ) -> Outcome:
         """Turn a trained model into a verified int8 artifact.
 
@@ -58,7 +122,7 @@ class DLRMTrainer(pl.Trainer):
             timeout_s: 0 stops at the first recipe that is accepted.
             max_trials: at most so many recipes are tried.
             seed: of everything random in a trial.
-            weights_only: accepted for the sake of saved configurations; checkpoints are always loaded so.
+            weights_only: checkpoints are always loaded so; here for the sake of configurations that `fit` saved.
         """
         found = [callback for callback in self.callbacks if isinstance(callback, QuantizationCallback)]  # type: ignore[attr-defined]
         callback = found[0] if found else QuantizationCallback()
@@ -85,18 +149,18 @@ class DLRMTrainer(pl.Trainer):
         datamodule: TerabyteDataModule | None = None,
         return_predictions: bool | None = None,
         ckpt_path: str | None = None,
-        weights_only: bool | None = None,
+        weights_only: bool = True,
         output: str | None = None,
     ) -> Any:
-        """Score rows with a checkpoint, or with an int8 artifact (``predict --artifact``, see its own --help).
+        """Score rows with a checkpoint, or with an int8 artifact (`predict --artifact`).
 
         Args:
             model: the module.
             dataloaders: instead of the data module's.
             datamodule: gives the rows: ``data.predict_split``, or ``data.predict_raw`` for a raw log.
-            return_predictions: keep the probabilities in memory and return them.
+            return_predictions: keep the probabilities in memory and return them; as ``output`` does.
             ckpt_path: checkpoint to load; its hyperparameters win over those of files and flags.
-            weights_only: see Lightning.
+            weights_only: run no code that a checkpoint may hold.
             output: file to write a click probability a row to, in order: .csv or .npy.
         """
         predictions = super().predict(

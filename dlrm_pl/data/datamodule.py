@@ -93,7 +93,7 @@ class TerabyteDataModule(pl.LightningDataModule):
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size
         self._shuffle: Shuffle = shuffle
-        self._seed = seed
+        self.seed = seed
         self._num_workers = num_workers
         self._max_ind_range = max_ind_range
         self._calibration_rows = calibration_rows
@@ -190,5 +190,5 @@ class TerabyteDataModule(pl.LightningDataModule):
         """A split and this rank's share of it."""
         dataset = self._dataset(split)
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        sampler = EpochSampler(len(dataset), batch_size, shuffle, seed=self._seed, rank=rank, world_size=world_size)
+        sampler = EpochSampler(len(dataset), batch_size, shuffle, seed=self.seed, rank=rank, world_size=world_size)
         return dataset, sampler

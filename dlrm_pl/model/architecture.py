@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 from dlrm_pl.errors import ConfigurationError
@@ -41,8 +41,8 @@ class Architecture:
             raise ConfigurationError("table_sizes is empty: a DLRM needs at least one table.")
         for name in ("table_sizes", "bottom_mlp", "top_mlp"):
             for index, value in enumerate(getattr(self, name)):
-                if value < 1:
-                    raise ConfigurationError(f"{name}[{index}]={value} must be at least 1.")
+                if not isinstance(value, int) or value < 1:
+                    raise ConfigurationError(f"{name}[{index}]={value!r} must be a whole number of at least 1.")
         if len(self.bottom_mlp) < 2:
             raise ConfigurationError(f"bottom_mlp={list(self.bottom_mlp)} needs its input and at least one layer.")
         if self.bottom_mlp[-1] != self.embedding_dim:
@@ -79,6 +79,13 @@ class Architecture:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Architecture:
-        """The inverse of ``to_dict``."""
+        """The inverse of ``to_dict``.
+
+        Raises:
+            ConfigurationError: a key is missing or unknown, or the numbers make no network.
+        """
+        names = {field.name for field in fields(cls)}
+        if wrong := sorted(names ^ values.keys()):
+            raise ConfigurationError(f"An architecture has the keys {sorted(names)}; missing or unknown: {wrong}.")
         plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
         return cls(**plain)

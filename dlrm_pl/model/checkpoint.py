@@ -1,106 +1,121 @@
-"""Read Lightning checkpoints: only ours, nothing unpickled beyond plain data, tables memory-mapped."""
+"""Checkpoints without a Trainer: read safely, and put into a module without copying its tables."""
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
+from torch import nn
 
-from dlrm_pl.errors import CheckpointError
-from dlrm_pl.model.architecture import Architecture
+from dlrm_pl.errors import CheckpointError, ConfigurationError
+from dlrm_pl.model.checkpoint_contract import CheckpointContract
 from dlrm_pl.model.dlrm import DLRM
+from dlrm_pl.model.lightning_module import DLRMModule
 
-if TYPE_CHECKING:
-    from dlrm_pl.model.lightning_module import DLRMModule
-
-FORMAT = 1
-_KEY = "dlrm_pl"
-
-
-def checkpoint_entry(architecture: Architecture, dataset_fingerprint: str) -> dict[str, Any]:
-    """What a checkpoint states of itself, plain types alone."""
-    return {"format": FORMAT, "architecture": architecture.to_dict(), "dataset_fingerprint": dataset_fingerprint}
+# What a damaged file makes torch.load raise: found by flipping bytes, and as documented by the pickle module.
+_DAMAGED = (
+    *(RuntimeError, OSError, ValueError, TypeError, KeyError, AssertionError),
+    *(pickle.UnpicklingError, AttributeError, EOFError, ImportError, IndexError),
+)
 
 
-def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint; tensors are mapped, so a table is not in memory before it is used.
+def load_checkpoint(path: Path, mmap: bool = True) -> dict[str, Any]:
+    """Read a checkpoint that ``fit`` wrote.
+
+    Nothing is unpickled but tensors and plain types, so a hostile file cannot run code.
+
+    Args:
+        path: the file.
+        mmap: leave the tensors in the file until they are used; the file must then stay. Without it all of them are
+            read into memory.
 
     Raises:
-        CheckpointError: missing, damaged, or not ours. Code in it is not run: it loads with ``weights_only=True``.
+        CheckpointError: missing, damaged, holding other than plain types, or not ours.
     """
     if not path.is_file():
-        raise CheckpointError(f"{path}: there is no such checkpoint. `fit` says where it writes them.")
+        found = "is a folder" if path.is_dir() else "does not exist"
+        raise CheckpointError(f"{path}: {found}. Give a checkpoint file, as `fit` wrote it.")
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except Exception as error:  # torch raises a dozen kinds for damaged, hostile and foreign files
-        reason = str(error).split("\n")[0][:200]
+        checkpoint = torch.load(path, map_location="cpu", mmap=mmap, weights_only=True)
+    except _DAMAGED as error:
+        lines = str(error).strip().splitlines()
         raise CheckpointError(
-            f"{path}: cannot be read as a checkpoint ({type(error).__name__}: {reason}). It is cut short, of another "
-            "program, or holds code, which is never run."
+            f"{path}: no checkpoint that can be read safely; cut short, damaged, or holding more than tensors and "
+            f"plain types ({type(error).__name__}: {lines[0] if lines else 'no details'}). Give a file that `fit` "
+            "wrote; `import-checkpoint` converts one of the reference program."
         ) from error
-    _entry(checkpoint, str(path))
-    return checkpoint  # type: ignore[no-any-return]
+    if not isinstance(checkpoint, dict):
+        raise CheckpointError(f"{path}: holds a {type(checkpoint).__name__}, not a checkpoint. Give a file of `fit`.")
+    try:
+        CheckpointContract.read(checkpoint)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    return checkpoint
 
 
 def load_into(module: DLRMModule, path: Path) -> None:
-    """Load the weights of a checkpoint into a module of the same architecture.
+    """Load a checkpoint into a module; its parameters become the memory-mapped tensors of the file.
+
+    Args:
+        module: may be on the meta device, so that no weight is initialised in vain.
+        path: the file, which must stay as long as the module is used.
 
     Raises:
-        CheckpointError: see ``load_checkpoint`` and ``require_same_architecture``.
+        CheckpointError: unreadable, or of another architecture or dataset than the module.
     """
     checkpoint = load_checkpoint(path)
-    require_same_architecture(checkpoint, module.architecture, str(path))
-    # Assigned and not copied, so that memory-mapped tables stay on disk.
-    module.load_state_dict(checkpoint["state_dict"], assign=True)
-    module.dataset_fingerprint = checkpoint[_KEY]["dataset_fingerprint"]
+    try:
+        module.on_load_checkpoint(checkpoint)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    _assign(module, checkpoint["state_dict"], path)
+
+
+def load_module(path: Path) -> DLRMModule:
+    """Make the module of a checkpoint, with the hyperparameters in it and memory-mapped tensors.
+
+    Raises:
+        CheckpointError: unreadable, or its parts do not fit together.
+    """
+    checkpoint = load_checkpoint(path)
+    contract = CheckpointContract.read(checkpoint)
+    # Lightning's own entries start with an underscore.
+    saved = {name: value for name, value in checkpoint.get("hyper_parameters", {}).items() if not name.startswith("_")}
+    stated = contract.architecture.to_dict() | {"dataset_fingerprint": contract.dataset_fingerprint}
+    try:
+        with torch.device("meta"):
+            module = DLRMModule(**(saved | stated))
+    except (TypeError, ConfigurationError) as error:
+        raise CheckpointError(f"{path}: its hyperparameters are not those of a DLRMModule ({error}).") from error
+    _assign(module, checkpoint["state_dict"], path)
+    return module.eval()
 
 
 def load_dlrm(path: Path) -> DLRM:
-    """Build the model of a checkpoint, without a Trainer and without initialising its tables.
+    """Make the model of a checkpoint, without its module, Trainer or hyperparameters; tensors are memory-mapped.
 
     Raises:
-        CheckpointError: see ``load_checkpoint``.
+        CheckpointError: unreadable, or its parts do not fit together.
     """
     checkpoint = load_checkpoint(path)
     with torch.device("meta"):
-        model = DLRM(Architecture.from_dict(_entry(checkpoint, str(path))["architecture"]))
+        model = DLRM(CheckpointContract.read(checkpoint).architecture)
     state = {
         name.removeprefix("model."): tensor
         for name, tensor in checkpoint["state_dict"].items()
         if name.startswith("model.")
     }
-    model.load_state_dict(state, assign=True)
+    _assign(model, state, path)
     return model.eval()
 
 
-def require_same_architecture(checkpoint: dict[str, Any], architecture: Architecture, name: str = "") -> None:
-    """Compare a checkpoint with a model.
-
-    Raises:
-        CheckpointError: not ours, or different; names the table and both sizes, or the field and both values.
-    """
-    saved = Architecture.from_dict(_entry(checkpoint, name)["architecture"])
-    where = f"{name}: " if name else ""
-    for table, (rows, found) in enumerate(zip(saved.table_sizes, architecture.table_sizes, strict=False)):
-        if rows != found:
-            raise CheckpointError(
-                f"{where}table {table}: the checkpoint has {rows} rows, the dataset {found}. Name the dataset that it "
-                "was trained on."
-            )
-    theirs, ours = saved.to_dict(), architecture.to_dict()
-    for field, value in theirs.items():
-        if value != ours[field]:
-            raise CheckpointError(
-                f"{where}{field}: the checkpoint has {value}, the model {ours[field]}. Leave model.* to the checkpoint."
-            )
-
-
-def _entry(checkpoint: Any, name: str) -> dict[str, Any]:
-    entry = checkpoint.get(_KEY) if isinstance(checkpoint, dict) else None
-    if not isinstance(entry, dict) or entry.get("format") != FORMAT:
+def _assign(module: nn.Module, state: dict[str, Any], path: Path) -> None:
+    """Let a module have these tensors, without a copy."""
+    try:
+        module.load_state_dict(state, assign=True)
+    except (RuntimeError, TypeError, AttributeError) as error:  # Other keys, shapes or types than the file states.
         raise CheckpointError(
-            f"{name or 'The checkpoint'}: is no checkpoint of this program (it lacks the mark of format {FORMAT}). "
-            "Name a .ckpt file that `fit` wrote."
-        )
-    return entry
+            f"{path}: its weights do not fit the architecture that it states; it is damaged ({error})."
+        ) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Self
 
+import torch
 from torch import Tensor, nn
 
 from dlrm_pl.batch import ClickBatch
@@ -52,7 +53,7 @@ class DLRM(nn.Module):
         """Score a batch.
 
         Returns:
-            Logits ``[B]``.
+            Logits ``[B]``: float32, or float64 when the model is.
 
         Raises:
             ShapeError: the batch has another number of dense features or tables than the model.
@@ -67,6 +68,9 @@ class DLRM(nn.Module):
         else:
             interacted = cat_interaction(dense, sparse)
         logits: Tensor = self.top_mlp(interacted).squeeze(1)
+        if logits.dtype in (torch.bfloat16, torch.float16):
+            # In half precision many samples would get the same probability, and ties cost AUROC.
+            logits = logits.float()
         threshold = self.architecture.loss_threshold
         if threshold > 0:
             # The reference clamps the probability to [t, 1 - t]. The sigmoid is monotone, so clamping the logit to

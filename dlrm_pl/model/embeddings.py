@@ -72,12 +72,16 @@ def split_bags(indices: Tensor, offsets: Tensor, num_tables: int) -> list[tuple[
     """Cut a multi-hot batch into one (rows, starts of bags) for each table.
 
     Raises:
-        ShapeError: the offsets do not fit the number of tables.
+        ShapeError: the offsets do not fit the number of tables or of indices.
     """
     size, extra = divmod(offsets.numel() - 1, num_tables)
-    if extra:
+    if extra or size < 0 or offsets.dim() != 1:
         raise ShapeError(f"{offsets.numel()} offsets do not fit {num_tables} tables: T * B + 1 are needed.")
-    bounds = offsets[:: size or 1].tolist() if size else [0] * (num_tables + 1)
+    bounds = offsets[::size].tolist() if size else [int(offsets)] * (num_tables + 1)
+    if indices.dim() != 1 or bounds[0] != 0 or bounds[-1] != indices.numel():
+        raise ShapeError(
+            f"Offsets from {bounds[0]} to {bounds[-1]} do not fit indices {list(indices.shape)}: they run from 0 to L."
+        )
     return [
         (indices[first:last], offsets[table * size : (table + 1) * size] - first)
         for table, (first, last) in enumerate(pairwise(bounds))

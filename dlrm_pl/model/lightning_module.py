@@ -1,4 +1,4 @@
-"""DLRMModule: steps, loss, metrics, optimizer."""
+"""DLRMModule: DLRM with its loss, metrics and optimizer, for Lightning's Trainer."""
 
 from __future__ import annotations
 
@@ -7,39 +7,46 @@ from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.utilities.types import OptimizerLRScheduler
+from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
 
 from dlrm_pl.batch import ClickBatch
-from dlrm_pl.errors import ConfigurationError, DatasetError, NonFiniteError
+from dlrm_pl.errors import ConfigurationError, NonFiniteError
 from dlrm_pl.metrics.auroc import ExactAUROC
 from dlrm_pl.metrics.calibration import ClickCalibration
 from dlrm_pl.model.architecture import Architecture
-from dlrm_pl.model.checkpoint import checkpoint_entry, require_same_architecture
+from dlrm_pl.model.checkpoint_contract import CheckpointContract
 from dlrm_pl.model.dlrm import DLRM
-from dlrm_pl.model.losses import click_loss
+from dlrm_pl.model.losses import Loss, click_loss
 from dlrm_pl.model.schedule import WarmupDecay
 
 
 class DLRMModule(pl.LightningModule):
-    """A DLRM with its loss, metrics and optimizer.
+    """DLRM, to be trained, validated, tested and used for prediction.
+
+    Logs ``train_loss``, and of validation and test ``val_auroc``, ``val_log_loss``, ``val_normalized_entropy`` and
+    ``val_calibration_ratio`` (``test_...``).
 
     Args:
-        table_sizes: rows of each table; on the command line it comes from the dataset.
-        embedding_dim: D, the width of every embedding and of the bottom MLP's output.
-        bottom_mlp: widths of the bottom MLP with its input of 13 dense features.
-        top_mlp: widths of the top MLP without its input; ends in 1.
-        interaction: ``dot``: pairwise dot products; ``cat``: concatenation.
-        self_interaction: include the dot product of each vector with itself.
-        loss: ``bce``: binary cross-entropy; ``wbce``: weighted by class; ``mse``: squared error.
-        loss_weights: for ``wbce``, of non-clicks and of clicks.
-        loss_threshold: t clamps probabilities to [t, 1 - t], in training and in scoring; 0 is off.
-        optimizer: ``sgd``, as the reference; or ``adagrad``. Both take sparse gradients.
-        learning_rate: base rate.
-        lr_num_warmup_steps: linear warm-up over so many steps.
-        lr_decay_start_step: step at which a quadratic decay begins.
-        lr_num_decay_steps: length of the decay; 0: none.
-        dataset_fingerprint: of the dataset's vocabulary; on the command line it comes from the dataset.
+        table_sizes: rows of each embedding table; the command line takes them from the dataset.
+        embedding_dim: width of an embedding, and of the bottom MLP's output.
+        bottom_mlp: widths of the bottom MLP with its input (the number of dense features); ends in embedding_dim.
+        top_mlp: widths of the top MLP without its input, which follows from the interaction; ends in 1.
+        interaction: how dense vector and embeddings meet: dot products of all pairs, or concatenation.
+        self_interaction: with dot, also the product of each vector with itself.
+        loss: binary cross-entropy, the same with class weights, or mean squared error of the probability.
+        loss_weights: of a non-click and of a click, used by wbce.
+        loss_threshold: t keeps probabilities within t and 1 - t, in training and inference; 0 is off.
+        optimizer: sgd or adagrad; tables get sparse gradients with both.
+        learning_rate: before the schedule.
+        lr_num_warmup_steps: optimizer steps in which the learning rate grows from 0; 0 is off.
+        lr_decay_start_step: optimizer step at which the quadratic decay starts.
+        lr_num_decay_steps: optimizer steps of the decay; 0 is off.
+        dataset_fingerprint: of the dataset whose rows the tables stand for; the command line takes it from there.
+
+    Raises:
+        ConfigurationError: values that make no network, loss or schedule; names them.
     """
 
     def __init__(
@@ -50,7 +57,7 @@ class DLRMModule(pl.LightningModule):
         top_mlp: Sequence[int] = (512, 256, 1),
         interaction: Literal["dot", "cat"] = "dot",
         self_interaction: bool = False,
-        loss: Literal["bce", "wbce", "mse"] = "bce",
+        loss: Loss = "bce",
         loss_weights: Sequence[float] = (1.0, 1.0),
         loss_threshold: float = 0.0,
         optimizer: Literal["sgd", "adagrad"] = "sgd",
@@ -61,63 +68,71 @@ class DLRMModule(pl.LightningModule):
         dataset_fingerprint: str = "",
     ) -> None:
         super().__init__()
-        if len(loss_weights) != 2:
-            raise ConfigurationError(f"loss_weights={list(loss_weights)}: two are needed, of non-clicks and of clicks.")
+        if loss not in ("bce", "wbce", "mse"):
+            raise ConfigurationError(f"loss={loss!r} must be 'bce', 'wbce' or 'mse'.")
+        if optimizer not in ("sgd", "adagrad"):
+            raise ConfigurationError(f"optimizer={optimizer!r} must be 'sgd' or 'adagrad'.")
+        if len(loss_weights) != 2 or not all(0 <= weight < float("inf") for weight in loss_weights):
+            raise ConfigurationError(
+                f"loss_weights={list(loss_weights)} must be two numbers of 0 or more: of non-clicks and of clicks."
+            )
+        # Lists, since hyperparameters are written to YAML.
         table_sizes, bottom_mlp, top_mlp = list(table_sizes), list(bottom_mlp), list(top_mlp)
         loss_weights = list(loss_weights)
         self.save_hyperparameters()
-        self.architecture = Architecture(
-            table_sizes=tuple(table_sizes),
-            embedding_dim=embedding_dim,
-            bottom_mlp=tuple(bottom_mlp),
-            top_mlp=tuple(top_mlp),
-            interaction=interaction,
-            self_interaction=self_interaction,
-            loss_threshold=loss_threshold,
-        )
         self.dataset_fingerprint = dataset_fingerprint
-        self._loss: Literal["bce", "wbce", "mse"] = loss
+        self._loss: Loss = loss
         self._loss_weights = (loss_weights[0], loss_weights[1])
         self._optimizer = optimizer
         self._schedule = WarmupDecay(learning_rate, lr_num_warmup_steps, lr_decay_start_step, lr_num_decay_steps)
-        self.model = DLRM(self.architecture)
-        self.val_auroc, self.test_auroc = ExactAUROC(), ExactAUROC()
-        self.val_calibration, self.test_calibration = ClickCalibration(), ClickCalibration()
+        self.model = DLRM(
+            Architecture(
+                table_sizes=tuple(table_sizes),
+                embedding_dim=embedding_dim,
+                bottom_mlp=tuple(bottom_mlp),
+                top_mlp=tuple(top_mlp),
+                interaction=interaction,
+                self_interaction=self_interaction,
+                loss_threshold=loss_threshold,
+            )
+        )
+        with torch.device("cpu"):  # Not on meta, where the model may be until its weights are loaded.
+            self.auroc = ExactAUROC()
+            self.calibration = ClickCalibration()
+
+    @property
+    def architecture(self) -> Architecture:
+        """The model's."""
+        return self.model.architecture
+
+    @property
+    def contract(self) -> CheckpointContract:
+        """What its checkpoints state."""
+        return CheckpointContract(self.architecture, self.dataset_fingerprint)
+
+    def check_dataset(self, table_sizes: Sequence[int], dataset_fingerprint: str) -> None:
+        """Check that a dataset is the one that this model is for.
+
+        Raises:
+            DatasetError: another dataset; names the first table that differs, or both fingerprints.
+        """
+        self.contract.check_dataset(table_sizes, dataset_fingerprint)
+
+    def setup(self, stage: str) -> None:
+        """Check the data module's dataset, when it has one, and remember which it is."""
+        datamodule = getattr(self.trainer, "datamodule", None)
+        if datamodule is not None and hasattr(datamodule, "table_sizes"):
+            fingerprint = getattr(datamodule, "dataset_fingerprint", "")
+            self.check_dataset(datamodule.table_sizes, fingerprint)
+            self.dataset_fingerprint = self.dataset_fingerprint or fingerprint
 
     def forward(self, batch: ClickBatch) -> Tensor:
         """Logits ``[B]``."""
         logits: Tensor = self.model(batch)
         return logits
 
-    def setup(self, stage: str) -> None:
-        """Check that the data is what the model was made for."""
-        datamodule = getattr(self.trainer, "datamodule", None)
-        if datamodule is not None and hasattr(datamodule, "dataset_fingerprint"):
-            self.check_dataset(datamodule.table_sizes, datamodule.dataset_fingerprint)
-
-    def check_dataset(self, table_sizes: Sequence[int], fingerprint: str) -> None:
-        """Refuse data of another vocabulary.
-
-        Raises:
-            DatasetError: a table of another size, named with both; or another fingerprint.
-        """
-        ours = self.architecture.table_sizes
-        if len(ours) != len(table_sizes):
-            raise DatasetError(f"The model has {len(ours)} tables, the dataset {len(table_sizes)}.")
-        for table, (rows, found) in enumerate(zip(ours, table_sizes, strict=True)):
-            if rows != found:
-                raise DatasetError(
-                    f"table {table}: the model has {rows} rows, the dataset {found}. Name the dataset that the model "
-                    "was trained on, or train anew."
-                )
-        if self.dataset_fingerprint and self.dataset_fingerprint != fingerprint:
-            raise DatasetError(
-                f"The model was trained on the dataset {self.dataset_fingerprint}, this one is {fingerprint}: the "
-                "tables have the same sizes, but the same ids would mean other categories."
-            )
-
     def training_step(self, batch: ClickBatch, batch_idx: int) -> Tensor:
-        """Loss of one batch.
+        """Loss of a batch.
 
         Raises:
             NonFiniteError: the loss is NaN or infinite.
@@ -126,60 +141,80 @@ class DLRMModule(pl.LightningModule):
         if not torch.isfinite(loss):
             rate = self._schedule.rate(self.global_step + 1)
             raise NonFiniteError(
-                f"The loss is {loss.item()} at step {self.global_step} (learning rate {rate:g}). Training diverged: "
-                "lower model.learning_rate or lengthen model.lr_num_warmup_steps."
+                f"The loss is {loss.item()} at step {self.global_step}, with a learning rate of {rate:.6g}. Lower "
+                "--model.learning_rate, warm up with --model.lr_num_warmup_steps, or look for values that are not "
+                "finite among the dense features of the data."
             )
         self.log("train_loss", loss, prog_bar=True, batch_size=batch.num_samples)
         return loss
 
+    def on_validation_epoch_start(self) -> None:
+        """Forget the rows of a sanity check or of an interrupted run."""
+        self._reset_metrics()
+
     def validation_step(self, batch: ClickBatch, batch_idx: int) -> None:
         """Add a batch to the metrics."""
-        _update(self.val_auroc, self.val_calibration, self(batch), batch)
+        self._update_metrics(batch)
 
     def on_validation_epoch_end(self) -> None:
-        """Log ``val_auroc`` and the others."""
-        self._log_metrics("val", self.val_auroc, self.val_calibration)
+        """Log ``val_auroc`` and the others; a sanity check has too few rows for them."""
+        if not self.trainer.sanity_checking:
+            self._log_metrics("val")
+
+    def on_test_epoch_start(self) -> None:
+        """Forget the rows of validation or of an interrupted run."""
+        self._reset_metrics()
 
     def test_step(self, batch: ClickBatch, batch_idx: int) -> None:
         """Add a batch to the metrics."""
-        _update(self.test_auroc, self.test_calibration, self(batch), batch)
+        self._update_metrics(batch)
 
     def on_test_epoch_end(self) -> None:
         """Log ``test_auroc`` and the others."""
-        self._log_metrics("test", self.test_auroc, self.test_calibration)
+        self._log_metrics("test")
 
     def predict_step(self, batch: ClickBatch, batch_idx: int) -> Tensor:
-        """Click probability of each sample, ``[B]``."""
+        """Click probabilities ``[B]``."""
         return torch.sigmoid(self(batch))
 
-    def _log_metrics(self, split: str, auroc: ExactAUROC, calibration: ClickCalibration) -> None:
-        # The sanity check reads a batch or two, which may well hold no click.
-        if not self.trainer.sanity_checking:
-            self.log(f"{split}_auroc", auroc.compute().float(), prog_bar=True, rank_zero_only=False)
-            values = {f"{split}_{name}": value.float() for name, value in calibration.compute().items()}
-            self.log_dict(values)
-        auroc.reset()
-        calibration.reset()
-
-    def configure_optimizers(self) -> OptimizerLRScheduler:
-        """SGD or Adagrad with the reference's schedule, stepped with the optimizer."""
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        """The optimizer, and the reference's schedule, which steps with it."""
+        if not torch.sparse.check_sparse_tensor_invariants.is_enabled():  # type: ignore[no-untyped-call]
+            # Says what is the case already; torch's Adagrad would warn of it once, to people who have no part in it.
+            torch.sparse.check_sparse_tensor_invariants.disable()  # type: ignore[no-untyped-call]
         kind = torch.optim.SGD if self._optimizer == "sgd" else torch.optim.Adagrad
         optimizer: torch.optim.Optimizer = kind(self.parameters(), lr=self._schedule.base)
-        scheduler = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda done: self._schedule.rate(done + 1) / self._schedule.base
-        )
+        # A lambda is left out of checkpoints, where a method would add an entry.
+        scheduler = LambdaLR(optimizer, lambda steps_done: self._schedule.factor(steps_done))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Mark the checkpoint as ours, with what a loader has to know."""
-        checkpoint["dlrm_pl"] = checkpoint_entry(self.architecture, self.dataset_fingerprint)
+        """State architecture and dataset."""
+        self.contract.write(checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse a checkpoint that is not ours or of another architecture."""
-        require_same_architecture(checkpoint, self.architecture)
+        """Check that a checkpoint fits.
 
+        Raises:
+            CheckpointError: not ours, or of another architecture or dataset; names the difference.
+        """
+        saved = CheckpointContract.read(checkpoint)
+        saved.check_fits(self.architecture, self.dataset_fingerprint)
+        self.dataset_fingerprint = self.dataset_fingerprint or saved.dataset_fingerprint
 
-def _update(auroc: ExactAUROC, calibration: ClickCalibration, logits: Tensor, batch: ClickBatch) -> None:
-    probabilities = torch.sigmoid(logits)
-    auroc.update(probabilities, batch.labels)
-    calibration.update(probabilities, batch.labels)
+    def _reset_metrics(self) -> None:
+        self.auroc.reset()
+        self.calibration.reset()
+
+    def _update_metrics(self, batch: ClickBatch) -> None:
+        probabilities = torch.sigmoid(self(batch))
+        self.auroc.update(probabilities, batch.labels)
+        self.calibration.update(probabilities, batch.labels)
+
+    def _log_metrics(self, stage: str) -> None:
+        # The metrics are already those of all ranks; sync_dist keeps Lightning from warning that they may not be.
+        options: dict[str, Any] = {"sync_dist": True, "batch_size": 1}
+        self.log(f"{stage}_auroc", self.auroc.compute(), prog_bar=True, **options)
+        for name, value in self.calibration.compute().items():
+            self.log(f"{stage}_{name}", value, **options)
+        self._reset_metrics()

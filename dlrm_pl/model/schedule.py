@@ -24,6 +24,8 @@ class WarmupDecay:
 
     Raises:
         ConfigurationError: a negative number, or a decay that starts inside the warm-up.
+
+    Source: facebookresearch/dlrm, ``LRPolicyScheduler``.
     """
 
     base: float
@@ -33,15 +35,20 @@ class WarmupDecay:
 
     def __post_init__(self) -> None:
         """Check the numbers."""
-        if self.base <= 0:
-            raise ConfigurationError(f"learning_rate={self.base} must be above 0.")
-        if min(self.warmup_steps, self.decay_start_step, self.decay_steps) < 0:
-            raise ConfigurationError(f"steps must be 0 or more: {self}.")
+        if not 0 < self.base < float("inf"):
+            raise ConfigurationError(f"learning_rate={self.base} must be above 0 and finite.")
+        for name in ("warmup_steps", "decay_start_step", "decay_steps"):
+            if getattr(self, name) < 0:
+                raise ConfigurationError(f"{name}={getattr(self, name)} of the schedule must be 0 (off) or more.")
         if self.decay_steps and self.decay_start_step < self.warmup_steps:
             raise ConfigurationError(
                 f"lr_decay_start_step={self.decay_start_step} lies inside the warm-up of "
-                f"lr_num_warmup_steps={self.warmup_steps}."
+                f"lr_num_warmup_steps={self.warmup_steps}. Start it later or shorten the warm-up."
             )
+
+    def factor(self, steps_done: int) -> float:
+        """What ``LambdaLR`` multiplies the base rate with, after so many optimizer steps."""
+        return self.rate(steps_done + 1) / self.base
 
     def rate(self, step: int) -> float:
         """Learning rate of an optimizer step, counted from 1."""

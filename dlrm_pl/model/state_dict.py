@@ -1,4 +1,17 @@
-"""Reference names <-> our names; the only file that knows bot_l, top_l, emb_l."""
+"""The reference's names of parameters and ours, both ways; the only file that knows bot_l, top_l and emb_l.
+
+========================  ====================================  ==============
+reference                 ours                                  shape
+========================  ====================================  ==============
+``emb_l.{k}.weight``      ``embedding_bags.tables.{k}``         ``[rows, D]``
+``bot_l.{2i}.weight``     ``bottom_mlp.{2i}.weight``            ``[out, in]``
+``bot_l.{2i}.bias``       ``bottom_mlp.{2i}.bias``              ``[out]``
+``top_l.{2i}.weight``     ``top_mlp.{2i}.weight``               ``[out, in]``
+``top_l.{2i}.bias``       ``top_mlp.{2i}.bias``                 ``[out]``
+========================  ====================================  ==============
+
+Odd layers are activations and have no parameters.
+"""
 
 from __future__ import annotations
 
@@ -7,101 +20,165 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from dlrm_pl.errors import CheckpointError
+from dlrm_pl.errors import CheckpointError, ConfigurationError
 from dlrm_pl.model.architecture import Architecture, Interaction
 
-# (reference, ours); MLP layers have the same numbers in both, since a ReLU follows every Linear.
-_PATTERNS = (
-    (r"bot_l\.(\d+)\.(weight|bias)", r"bottom_mlp.\1.\2"),
-    (r"top_l\.(\d+)\.(weight|bias)", r"top_mlp.\1.\2"),
-    (r"emb_l\.(\d+)\.weight", r"embedding_bags.tables.\1"),
-)
-_OURS = (
-    (r"bottom_mlp\.(\d+)\.(weight|bias)", r"bot_l.\1.\2"),
-    (r"top_mlp\.(\d+)\.(weight|bias)", r"top_l.\1.\2"),
-    (r"embedding_bags\.tables\.(\d+)", r"emb_l.\1.weight"),
-)
-_REFUSED = (
-    (r"emb_l\.\d+\.weight_[qr]", "a quotient-remainder table (--qr-flag)"),
-    (r"emb_l\.\d+\.(embs|proj)\..*", "a mixed-dimension table (--md-flag)"),
-    (r"v_W_l\..*", "weighted pooling (--weighted-pooling)"),
+_NUMBER = r"(?:0|[1-9]\d*)"
+_EVEN = r"(?:[02468]|[1-9]\d*[02468])"
+_OUR_MLP = {"bot_l": "bottom_mlp", "top_l": "top_mlp"}
+_REFERENCE_MLP = {ours: reference for reference, ours in _OUR_MLP.items()}
+
+_REFERENCE_TABLE = re.compile(rf"emb_l\.({_NUMBER})\.weight")
+_REFERENCE_LAYER = re.compile(rf"(bot_l|top_l)\.({_EVEN})\.(weight|bias)")
+_OUR_TABLE = re.compile(rf"embedding_bags\.tables\.({_NUMBER})")
+_OUR_LAYER = re.compile(rf"(bottom_mlp|top_mlp)\.({_EVEN})\.(weight|bias)")
+
+# What other modes of the reference write, and what makes it write it.
+_OTHER_MODES = (
+    (re.compile(r"emb_l\.\d+\.weight_[qr]"), "quotient-remainder tables (--qr-flag)"),
+    (re.compile(r"emb_l\.\d+\.(embs|proj)\."), "mixed-dimension tables (--md-flag)"),
+    (re.compile(r"v_W_l\."), "weighted pooling (--weighted-pooling)"),
+    (re.compile(r"(bot_l|top_l)\.\d+\.(\d+\.|scale|zero_point|_packed_params)"), "a quantized or prepared model"),
 )
 
 
 def to_our_name(name: str) -> str:
-    """``emb_l.3.weight`` -> ``embedding_bags.tables.3``.
+    """Our name of one of the reference's parameters.
 
     Raises:
-        CheckpointError: a name that has no counterpart; says what it belongs to where that is known.
+        CheckpointError: no parameter of a plain DLRM; says which mode of the reference makes it, if one does.
     """
-    return _renamed(name, _PATTERNS)
+    if match := _REFERENCE_TABLE.fullmatch(name):
+        return f"embedding_bags.tables.{match[1]}"
+    if match := _REFERENCE_LAYER.fullmatch(name):
+        return f"{_OUR_MLP[match[1]]}.{match[2]}.{match[3]}"
+    for pattern, mode in _OTHER_MODES:
+        if pattern.match(name):
+            raise CheckpointError(f"{name!r} belongs to {mode}, which is not supported. Use a plain checkpoint.")
+    raise CheckpointError(
+        f"{name!r} is no parameter of the reference DLRM, whose names are like emb_l.0.weight, bot_l.0.weight and "
+        "top_l.0.bias. Is this the state_dict of another program?"
+    )
 
 
 def to_reference_name(name: str) -> str:
-    """The inverse of ``to_our_name``.
+    """The reference's name of one of our parameters; the inverse of ``to_our_name``.
 
     Raises:
-        CheckpointError: a name that is not ours.
+        CheckpointError: no parameter of a DLRM.
     """
-    return _renamed(name, _OURS)
+    if match := _OUR_TABLE.fullmatch(name):
+        return f"emb_l.{match[1]}.weight"
+    if match := _OUR_LAYER.fullmatch(name):
+        return f"{_REFERENCE_MLP[match[1]]}.{match[2]}.{match[3]}"
+    raise CheckpointError(
+        f"{name!r} is no parameter of a DLRM, whose names are like embedding_bags.tables.0 and bottom_mlp.0.weight."
+    )
 
 
-def from_reference(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename a reference state dict; tensors are shared.
+def from_reference(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A reference state dict under our names; the tensors are shared.
 
     Raises:
-        CheckpointError: see ``to_our_name``.
+        CheckpointError: a key that is no parameter of a plain DLRM.
     """
-    return {to_our_name(name): tensor for name, tensor in state.items()}
+    return {to_our_name(name): tensor for name, tensor in state_dict.items()}
 
 
-def to_reference(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename our state dict; tensors are shared.
+def to_reference(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The state dict of a ``DLRM`` under the reference's names; the tensors are shared.
 
     Raises:
-        CheckpointError: see ``to_reference_name``.
+        CheckpointError: a key that is no parameter of a DLRM.
     """
-    return {to_reference_name(name): tensor for name, tensor in state.items()}
+    return {to_reference_name(name): tensor for name, tensor in state_dict.items()}
 
 
-def architecture_of(state: Mapping[str, Tensor]) -> Architecture:
+def architecture_of(
+    state_dict: Mapping[str, Tensor], *, interaction: Interaction | None = None, self_interaction: bool | None = None
+) -> Architecture:
     """Read the architecture off the shapes of a reference state dict.
 
+    Args:
+        state_dict: under the reference's names; only shapes are read.
+        interaction: needed only where the width of the top MLP fits more than one.
+        self_interaction: the same.
+
+    Returns:
+        The architecture, with ``loss_threshold`` 0, since weights do not tell it.
+
     Raises:
-        CheckpointError: names or shapes of no DLRM.
+        CheckpointError: a key is missing, foreign, or of a shape that does not fit; or the interaction is ambiguous.
     """
-    ours = from_reference(state)
-    tables = {int(name.rsplit(".", 1)[1]): tensor for name, tensor in ours.items() if ".tables." in name}
-    bottom, top = (_linears(ours, part) for part in ("bottom_mlp", "top_mlp"))
-    if not tables or not bottom or not top:
-        raise CheckpointError(f"{len(tables)} tables, {len(bottom)} bottom and {len(top)} top Linears make no DLRM.")
-    dim, inputs = bottom[-1].shape[0], top[0].shape[1]
-    for interaction, itself in (("dot", False), ("dot", True), ("cat", False)):
-        kind: Interaction = "dot" if interaction == "dot" else "cat"
-        architecture = Architecture(
-            table_sizes=tuple(tables[index].shape[0] for index in sorted(tables)),
-            embedding_dim=dim,
-            bottom_mlp=(bottom[0].shape[1], *(linear.shape[0] for linear in bottom)),
-            top_mlp=tuple(linear.shape[0] for linear in top),
-            interaction=kind,
-            self_interaction=itself,
+    shapes = {to_our_name(name): tuple(tensor.shape) for name, tensor in state_dict.items()}
+    tables = _tables(shapes)
+    bottom, top = _widths(shapes, "bottom_mlp"), _widths(shapes, "top_mlp")
+    fitting = []
+    for kind, itself in (("dot", False), ("dot", True), ("cat", False)):
+        if interaction not in (None, kind) or self_interaction not in (None, itself):
+            continue
+        try:
+            candidate = Architecture(
+                table_sizes=tuple(rows for rows, _ in tables),
+                embedding_dim=tables[0][1],
+                bottom_mlp=bottom,
+                top_mlp=top[1:],
+                interaction="dot" if kind == "dot" else "cat",
+                self_interaction=itself,
+            )
+        except ConfigurationError as error:
+            raise CheckpointError(f"The shapes of the checkpoint make no DLRM: {error}") from error
+        if candidate.interaction_width == top[0]:
+            fitting.append(candidate)
+    if not fitting:
+        raise CheckpointError(
+            f"top_l.0.weight takes {top[0]} inputs, which no interaction of {len(tables)} tables and "
+            f"dimension {tables[0][1]} gives."
         )
-        if architecture.interaction_width == inputs:
-            return architecture
-    raise CheckpointError(f"The top MLP takes {inputs} inputs, which fits no interaction of {len(tables)} tables.")
+    if len(fitting) > 1:
+        kinds = " or ".join(f"{found.interaction} with self_interaction={found.self_interaction}" for found in fitting)
+        raise CheckpointError(f"top_l.0.weight takes {top[0]} inputs, which fits {kinds}. Say which it is.")
+    return fitting[0]
 
 
-def _linears(state: Mapping[str, Tensor], part: str) -> list[Tensor]:
-    """Weights of an MLP in order."""
-    found = {int(m[1]): t for name, t in state.items() if (m := re.fullmatch(rf"{part}\.(\d+)\.weight", name))}
-    return [found[index] for index in sorted(found)]
+def _tables(shapes: Mapping[str, tuple[int, ...]]) -> list[tuple[int, int]]:
+    """Rows and dimension of every table, in order."""
+    count = sum(name.startswith("embedding_bags.") for name in shapes)
+    tables: list[tuple[int, int]] = []
+    for table in range(max(count, 1)):
+        shape = _shape(shapes, f"embedding_bags.tables.{table}", 2)
+        if tables and shape[1] != tables[0][1]:
+            raise CheckpointError(
+                f"emb_l.{table}.weight has dimension {shape[1]}, emb_l.0.weight {tables[0][1]}: "
+                "mixed dimensions are not supported."
+            )
+        tables.append((shape[0], shape[1]))
+    return tables
 
 
-def _renamed(name: str, patterns: tuple[tuple[str, str], ...]) -> str:
-    for pattern, replacement in patterns:
-        if re.fullmatch(pattern, name):
-            return re.sub(pattern, replacement, name)
-    for pattern, what in _REFUSED:
-        if re.fullmatch(pattern, name):
-            raise CheckpointError(f"The checkpoint has {name!r}, {what}, which this program does not support.")
-    raise CheckpointError(f"The checkpoint has {name!r}, which is no parameter of a DLRM.")
+def _widths(shapes: Mapping[str, tuple[int, ...]], mlp: str) -> tuple[int, ...]:
+    """Widths of an MLP with its input."""
+    count = sum(name.startswith(f"{mlp}.") and name.endswith(".weight") for name in shapes)
+    widths: list[int] = []
+    for layer in range(0, 2 * max(count, 1), 2):
+        outputs, inputs = _shape(shapes, f"{mlp}.{layer}.weight", 2)
+        (bias,) = _shape(shapes, f"{mlp}.{layer}.bias", 1)
+        name = f"{_REFERENCE_MLP[mlp]}.{layer}"
+        if bias != outputs:
+            raise CheckpointError(f"{name}.bias has {bias} values, {name}.weight {outputs} outputs.")
+        if widths and inputs != widths[-1]:
+            raise CheckpointError(f"{name}.weight takes {inputs} inputs, the layer before gives {widths[-1]}.")
+        widths += [outputs] if widths else [inputs, outputs]
+    biases = sum(name.startswith(f"{mlp}.") and name.endswith(".bias") for name in shapes)
+    if biases > count:
+        raise CheckpointError(f"{_REFERENCE_MLP[mlp]} has {biases} biases, but {count} weights.")
+    return tuple(widths)
+
+
+def _shape(shapes: Mapping[str, tuple[int, ...]], name: str, dimensions: int) -> tuple[int, ...]:
+    """The shape of a parameter that must be there."""
+    if name not in shapes:
+        raise CheckpointError(f"{to_reference_name(name)!r} is missing; the checkpoint is incomplete.")
+    if len(shapes[name]) != dimensions:
+        raise CheckpointError(f"{to_reference_name(name)} has shape {list(shapes[name])}, not {dimensions} dimensions.")
+    return shapes[name]

@@ -171,9 +171,7 @@ def test_manifest_without_a_checksum_of_the_weights_is_rejected(artifact_path: P
 
 def reseal(folder: Path, tensors: dict[str, torch.Tensor]) -> None:
     save_file(tensors, folder / "model.safetensors")
-    rewrite_manifest(
-        folder, lambda m: m.files.update({"model.safetensors": file_sha256(folder / "model.safetensors")})
-    )
+    rewrite_manifest(folder, lambda m: m.files.update({"model.safetensors": file_sha256(folder / "model.safetensors")}))
 
 
 def test_missing_tensor_is_named(artifact_path: Path) -> None:
@@ -221,7 +219,9 @@ def test_certificate_of_another_format_is_rejected(artifact_path: Path) -> None:
 
 def test_rows_that_serve_twice_are_rejected() -> None:
     ranges = RANGES | {"tuning": RowRange("val", 100, 2000)}
-    with pytest.raises(CalibrationError, match=r"calibration \(val\[0:128\]\) and for tuning \(val\[100:2000\]\) overlap"):
+    with pytest.raises(
+        CalibrationError, match=r"calibration \(val\[0:128\]\) and for tuning \(val\[100:2000\]\) overlap"
+    ):
         data(row_ranges=ranges)
 
 

@@ -226,9 +226,7 @@ def test_overlap_of_row_ranges(one: RowRange, other: RowRange, overlap: bool) ->
 def test_loaders_read_their_rows(synthetic_folder: Path) -> None:
     data = TerabyteDataModule(str(synthetic_folder), batch_size=64, eval_batch_size=512)
     assert joined(data.train_dataloader()).num_samples == 8000
-    assert_same(
-        joined([*data.calibration_dataloader(), *data.tuning_dataloader()]), joined(data.val_dataloader())
-    )
+    assert_same(joined([*data.calibration_dataloader(), *data.tuning_dataloader()]), joined(data.val_dataloader()))
     assert_same(joined(data.certification_dataloader()), joined(data.test_dataloader()))
     assert_same(joined(data.predict_dataloader()), joined(data.test_dataloader()))
 

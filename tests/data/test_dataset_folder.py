@@ -18,9 +18,7 @@ from dlrm_pl.errors import DataFormatError, DatasetError
 
 @settings(deadline=None)
 @given(rows=st.integers(1, 20), seed=st.integers(0, 99))
-def test_records_come_back_as_they_were_written(
-    tmp_path_factory: pytest.TempPathFactory, rows: int, seed: int
-) -> None:
+def test_records_come_back_as_they_were_written(tmp_path_factory: pytest.TempPathFactory, rows: int, seed: int) -> None:
     path = tmp_path_factory.mktemp("bin") / "x.bin"
     records = np.random.default_rng(seed).integers(-(2**31), 2**31, (rows, 40)).astype("<i4")
     records.tofile(path)
@@ -151,7 +149,9 @@ def test_changed_file_fails_its_checksum(dataset_copy: Path) -> None:
         DatasetFolder.open(dataset_copy).verify_checksums()
 
 
-@pytest.mark.parametrize(("text", "message"), [("{", "is not JSON"), ('{"format": 9}', "format 9"), ("[]", "format None")])
+@pytest.mark.parametrize(
+    ("text", "message"), [("{", "is not JSON"), ('{"format": 9}', "format 9"), ("[]", "format None")]
+)
 def test_description_that_is_none_is_rejected(dataset_copy: Path, text: str, message: str) -> None:
     (dataset_copy / "dataset.json").write_text(text)
     with pytest.raises(DataFormatError, match=message):

@@ -20,8 +20,12 @@ from dlrm_pl.errors import ConfigurationError, DataFormatError
 GOOD = b"1\t" + b"\t".join([b"5"] * 13) + b"\t" + b"\t".join([b"0a1b2c3d"] * 26)
 
 dense = st.one_of(st.just(b""), st.integers(-3, 2**31 - 1).map(lambda value: str(value).encode()))
-sparse = st.one_of(st.just(b""), st.sampled_from([b"0", b"ffffffff", b"00000001", b"0A"]), st.integers(0, 9).map(b"%08x".__mod__))
-row = st.tuples(st.sampled_from([b"0", b"1"]), st.lists(dense, min_size=13, max_size=13), st.lists(sparse, min_size=26, max_size=26))
+sparse = st.one_of(
+    st.just(b""), st.sampled_from([b"0", b"ffffffff", b"00000001", b"0A"]), st.integers(0, 9).map(b"%08x".__mod__)
+)
+row = st.tuples(
+    st.sampled_from([b"0", b"1"]), st.lists(dense, min_size=13, max_size=13), st.lists(sparse, min_size=26, max_size=26)
+)
 line = row.map(lambda parts: b"\t".join([parts[0], *parts[1], *parts[2]]))
 
 

@@ -179,7 +179,7 @@ def test_row_with_a_score_that_is_no_number_is_named() -> None:
 
 
 def test_unknown_strategy_lists_those_there_are() -> None:
-    with pytest.raises(ConfigurationError, match="no strategy 'genetic'.*basic"):
+    with pytest.raises(ConfigurationError, match=r"no strategy 'genetic'.*basic"):
         strategy_named("genetic")
 
 

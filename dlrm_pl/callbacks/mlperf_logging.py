@@ -1,0 +1,162 @@
+"""MLPerf training logs: `:::MLLOG` lines of a run, by the ``mlperf-logging`` package (extra ``mlperf``)."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.utilities import rank_zero_only
+
+from dlrm_pl.errors import ConfigurationError
+
+
+class MLPerfLogging(pl.Callback):
+    """Write the events that MLPerf's training rules ask for, on rank zero.
+
+    Args:
+        path: file to write; a run begins it anew.
+        auroc_threshold: the run has reached its aim, status ``success``, when val AUROC is above it.
+        org: of the submission.
+        platform: of the submission.
+        division: ``closed`` or ``open``.
+
+    Raises:
+        ConfigurationError: ``mlperf-logging`` is not installed.
+    """
+
+    def __init__(
+        self,
+        path: str = "mlperf.log",
+        auroc_threshold: float = 0.8025,
+        org: str = "unknown",
+        platform: str = "unknown",
+        division: str = "closed",
+    ) -> None:
+        super().__init__()
+        try:
+            from mlperf_logging.mllog import constants, mllog
+        except ImportError as error:
+            raise ConfigurationError(
+                "MLPerfLogging needs the package mlperf-logging: pip install 'dlrm-pl[mlperf]'"
+            ) from error
+        self._keys = constants
+        self._path = Path(path)
+        self._threshold = auroc_threshold
+        self._submission = {
+            constants.SUBMISSION_BENCHMARK: "dlrm",
+            constants.SUBMISSION_ORG: org,
+            constants.SUBMISSION_PLATFORM: platform,
+            constants.SUBMISSION_DIVISION: division,
+            constants.SUBMISSION_STATUS: constants.ONPREM,
+        }
+        # A logger of its own: mllog's shared one prints to stdout and keeps its handlers for ever.
+        self._file_logger = logging.Logger(f"{__name__}.{id(self)}", logging.INFO)
+        self._log = mllog.MLLogger(logger=self._file_logger, default_stack_offset=2)
+        self._running = False
+        self._reached = False
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Begin the file."""
+        if stage == "fit":
+            self._open()
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """State the submission, the data and the hyperparameters; the clock starts."""
+        keys = self._keys
+        for key, value in self._submission.items():
+            self._event(key, value)
+        for key, value in self._facts(trainer, pl_module).items():
+            if value is not None:
+                self._event(key, value)
+        self._interval("end", keys.INIT_STOP)
+        self._interval("start", keys.RUN_START)
+        self._running = True
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """An epoch begins."""
+        self._interval("start", self._keys.EPOCH_START, trainer.current_epoch)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """An epoch ends."""
+        self._interval("end", self._keys.EPOCH_STOP, trainer.current_epoch)
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """An evaluation begins."""
+        if self._running and not trainer.sanity_checking:
+            self._interval("start", self._keys.EVAL_START, self._epochs_done(trainer))
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """State the val AUROC, and whether the aim is reached."""
+        if not self._running or trainer.sanity_checking:
+            return
+        auroc = trainer.callback_metrics.get("val_auroc")
+        if auroc is not None:
+            self._event(self._keys.EVAL_ACCURACY, float(auroc), self._epochs_done(trainer))
+            self._reached = self._reached or float(auroc) > self._threshold
+        self._interval("end", self._keys.EVAL_STOP, self._epochs_done(trainer))
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """The clock stops."""
+        self._stop(self._keys.SUCCESS if self._reached else self._keys.ABORTED)
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """A run that was interrupted or failed is aborted, and its log says so."""
+        self._stop(self._keys.ABORTED)
+
+    @rank_zero_only
+    def _open(self) -> None:
+        self._close()
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._file_logger.addHandler(logging.FileHandler(self._path, mode="w", encoding="utf-8"))
+        self._reached = False
+        self._event(self._keys.CACHE_CLEAR, True)
+        self._interval("start", self._keys.INIT_START)
+
+    def _stop(self, status: str) -> None:
+        if self._running:
+            self._running = False
+            self._log_end_of_run(status)
+        self._close()
+
+    @rank_zero_only
+    def _log_end_of_run(self, status: str) -> None:
+        self._log.end(self._keys.RUN_STOP, metadata={self._keys.STATUS: status})
+
+    def _close(self) -> None:
+        for handler in self._file_logger.handlers[:]:
+            self._file_logger.removeHandler(handler)
+            handler.close()
+
+    @rank_zero_only
+    def _event(self, key: str, value: Any, epoch: float | None = None) -> None:
+        self._log.event(key, value, metadata=None if epoch is None else {self._keys.EPOCH_NUM: epoch})
+
+    @rank_zero_only
+    def _interval(self, side: str, key: str, epoch: float | None = None) -> None:
+        write = self._log.start if side == "start" else self._log.end
+        write(key, metadata=None if epoch is None else {self._keys.EPOCH_NUM: epoch})
+
+    def _facts(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
+        """What the rules ask to be stated once; None where the module or the data does not say."""
+        keys, chosen = self._keys, pl_module.hparams
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        splits = data.folder.splits if hasattr(data, "folder") else {}
+        batch_size = getattr(data, "batch_size", None)
+        return {
+            keys.SEED: getattr(data, "seed", None),
+            keys.GLOBAL_BATCH_SIZE: None if batch_size is None else batch_size * trainer.world_size,
+            keys.TRAIN_SAMPLES: splits["train"].records if splits else None,
+            keys.EVAL_SAMPLES: splits["val"].records if splits else None,
+            keys.OPT_NAME: chosen.get("optimizer"),
+            keys.OPT_BASE_LR: chosen.get("learning_rate"),
+            keys.OPT_LR_WARMUP_STEPS: chosen.get("lr_num_warmup_steps"),
+            "lr_decay_start_steps": chosen.get("lr_decay_start_step"),
+            "lr_decay_steps": chosen.get("lr_num_decay_steps"),
+        }
+
+    def _epochs_done(self, trainer: pl.Trainer) -> float:
+        """Epochs so far, as a fraction: the aim is often reached within the first."""
+        batches = trainer.num_training_batches
+        return trainer.global_step / batches if batches and batches != float("inf") else float(trainer.current_epoch)

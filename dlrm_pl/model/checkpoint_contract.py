@@ -1,0 +1,118 @@
+"""What a checkpoint states of itself, and whether that fits a model.
+
+Lightning's file has one key more, ``dlrm_pl``: the format, the architecture and the fingerprint of the dataset.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dlrm_pl.errors import CheckpointError, ConfigurationError, DatasetError
+from dlrm_pl.model.architecture import Architecture
+
+KEY = "dlrm_pl"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class CheckpointContract:
+    """What a checkpoint states of itself.
+
+    Attributes:
+        architecture: of the model in it.
+        dataset_fingerprint: of the dataset that it was trained on; empty when none was known.
+    """
+
+    architecture: Architecture
+    dataset_fingerprint: str
+
+    def write(self, checkpoint: dict[str, Any]) -> None:
+        """Add it to a checkpoint; plain types, since checkpoints are loaded with ``weights_only=True``."""
+        checkpoint[KEY] = {
+            "format": FORMAT,
+            "architecture": self.architecture.to_dict(),
+            "dataset_fingerprint": self.dataset_fingerprint,
+        }
+
+    @classmethod
+    def read(cls, checkpoint: Mapping[str, Any]) -> CheckpointContract:
+        """The inverse of ``write``.
+
+        Raises:
+            CheckpointError: not our checkpoint, of a later format, or damaged.
+        """
+        stated = checkpoint.get(KEY)
+        if not isinstance(stated, dict) or not isinstance(checkpoint.get("state_dict"), dict):
+            raise CheckpointError(
+                f"Not a dlrm_pl checkpoint: it has no {KEY!r} and state_dict, but "
+                f"{', '.join(sorted(map(str, checkpoint))[:8]) or 'nothing'}. Give a file that `fit` wrote; "
+                "`import-checkpoint` converts one of the reference program."
+            )
+        if stated.get("format") != FORMAT:
+            raise CheckpointError(
+                f"The checkpoint has format {stated.get('format')}, this version reads {FORMAT}. "
+                "Use the version of dlrm_pl that wrote it."
+            )
+        try:
+            architecture = Architecture.from_dict(stated["architecture"])
+            return cls(architecture, str(stated["dataset_fingerprint"]))
+        except (KeyError, TypeError, AttributeError, ConfigurationError) as error:
+            raise CheckpointError(f"The checkpoint states no valid architecture: {error}. It is damaged.") from error
+
+    def check_fits(self, architecture: Architecture, dataset_fingerprint: str) -> None:
+        """Check that the checkpoint can be loaded into a model.
+
+        Args:
+            architecture: of the model, whose table sizes are the dataset's.
+            dataset_fingerprint: of the dataset at hand; empty when none is known.
+
+        Raises:
+            CheckpointError: another architecture or dataset; names the first difference and both values.
+        """
+        saved = self.architecture
+        difference = _difference("the checkpoint", saved.table_sizes, "the dataset", architecture.table_sizes)
+        if difference is not None:
+            raise CheckpointError(f"{difference}. Use the dataset that it was trained on, or train anew.")
+        for name, value in saved.to_dict().items():
+            wanted = architecture.to_dict()[name]
+            if value != wanted:
+                raise CheckpointError(
+                    f"{name} is {value} in the checkpoint, {wanted} in the model. Use the checkpoint's value."
+                )
+        if self.dataset_fingerprint and dataset_fingerprint and self.dataset_fingerprint != dataset_fingerprint:
+            raise CheckpointError(
+                f"The checkpoint was trained on the dataset {self.dataset_fingerprint}, this one is "
+                f"{dataset_fingerprint}: table sizes agree, but rows would mean other categories. "
+                "Use the dataset that it was trained on."
+            )
+
+    def check_dataset(self, table_sizes: Sequence[int], dataset_fingerprint: str) -> None:
+        """Check that a dataset is the one that a model is for.
+
+        Args:
+            table_sizes: of the dataset.
+            dataset_fingerprint: of the dataset; empty when it has none.
+
+        Raises:
+            DatasetError: another dataset; names the first table that differs, or both fingerprints.
+        """
+        difference = _difference("the dataset", table_sizes, "the model", self.architecture.table_sizes)
+        if difference is not None:
+            raise DatasetError(f"{difference}. Use the dataset that the model is for.")
+        if self.dataset_fingerprint and dataset_fingerprint and self.dataset_fingerprint != dataset_fingerprint:
+            raise DatasetError(
+                f"The dataset is {dataset_fingerprint}, the model is for {self.dataset_fingerprint}: table sizes "
+                "agree, but rows would mean other categories. Use the dataset that the model is for."
+            )
+
+
+def _difference(one: str, sizes: Sequence[int], other: str, other_sizes: Sequence[int]) -> str | None:
+    """The first table whose number of rows differs, in words."""
+    if len(sizes) != len(other_sizes):
+        return f"{one} has {len(sizes)} tables, {other} {len(other_sizes)}"
+    for table, (rows, other_rows) in enumerate(zip(sizes, other_sizes, strict=True)):
+        if rows != other_rows:
+            return f"table {table}: {one} has {rows} rows, {other} {other_rows}"
+    return None

@@ -1,0 +1,124 @@
+"""`:::MLLOG` lines of short runs."""
+
+from __future__ import annotations
+
+import builtins
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from torch import nn
+
+from dlrm_pl.callbacks.mlperf_logging import MLPerfLogging
+from dlrm_pl.errors import ConfigurationError
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+
+
+class Climber(pl.LightningModule):
+    """Its val AUROC rises by 0.1 at every evaluation."""
+
+    def __init__(self, fail_at: int = -1) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        self.hparams.update(optimizer="sgd", learning_rate=1.0, lr_num_warmup_steps=7)
+        self.weight = nn.Parameter(torch.zeros(()))
+        self.auroc = 0.6
+
+    def training_step(self, batch: torch.Tensor, batch_idx: int) -> torch.Tensor:
+        if batch_idx == self.hparams["fail_at"]:
+            raise KeyboardInterrupt
+        return self.weight * batch.sum()
+
+    def validation_step(self, batch: torch.Tensor, batch_idx: int) -> None:
+        pass
+
+    def on_validation_epoch_end(self) -> None:
+        self.auroc += 0.1
+        self.log("val_auroc", self.auroc)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def fit(callback: MLPerfLogging, module: pl.LightningModule | None = None, epochs: int = 2) -> None:
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        max_epochs=epochs,
+        val_check_interval=2,
+        callbacks=[callback],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    rows = torch.utils.data.DataLoader(torch.ones(4))  # type: ignore[arg-type,var-annotated]
+    trainer.fit(module or Climber(), rows, rows)
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    text = path.read_text().splitlines()
+    assert all(line.startswith(":::MLLOG ") for line in text)
+    return [json.loads(line.removeprefix(":::MLLOG ")) for line in text]
+
+
+def test_events_come_in_the_order_of_the_rules(tmp_path: Path) -> None:
+    fit(MLPerfLogging(str(tmp_path / "log")), epochs=1)
+    keys = [line["key"] for line in lines(tmp_path / "log")]
+    order = ["cache_clear", "init_start", "submission_benchmark", "init_stop", "run_start", "epoch_start"]
+    evaluation = ["eval_start", "eval_accuracy", "eval_stop"]
+    wanted = [*order, *evaluation, *evaluation, "epoch_stop", "run_stop"]
+    assert [key for key in keys if key in wanted] == wanted
+
+
+def test_evaluations_state_auroc_and_fraction_of_epochs(tmp_path: Path) -> None:
+    fit(MLPerfLogging(str(tmp_path / "log")), epochs=1)
+    found = [line for line in lines(tmp_path / "log") if line["key"] == "eval_accuracy"]
+    # The sanity check took the first step of the climb; it is not a part of the run.
+    assert [line["value"] for line in found] == pytest.approx([0.8, 0.9])
+    assert [line["metadata"]["epoch_num"] for line in found] == [0.5, 1.0]
+
+
+@pytest.mark.parametrize(("threshold", "status"), [(0.75, "success"), (0.95, "aborted")])
+def test_status_says_whether_the_threshold_was_passed(tmp_path: Path, threshold: float, status: str) -> None:
+    fit(MLPerfLogging(str(tmp_path / "log"), auroc_threshold=threshold), epochs=1)
+    assert lines(tmp_path / "log")[-1]["metadata"]["status"] == status
+
+
+def test_hyperparameters_are_stated(tmp_path: Path) -> None:
+    fit(MLPerfLogging(str(tmp_path / "log"), org="us"))
+    values = {line["key"]: line["value"] for line in lines(tmp_path / "log")}
+    assert values["opt_base_learning_rate"] == 1.0
+    assert values["opt_learning_rate_warmup_steps"] == 7
+    assert values["submission_org"] == "us"
+
+
+def test_interrupted_run_is_aborted_in_its_log(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit):
+        fit(MLPerfLogging(str(tmp_path / "log")), Climber(fail_at=1))
+    last = lines(tmp_path / "log")[-1]
+    assert (last["key"], last["metadata"]["status"]) == ("run_stop", "aborted")
+
+
+def test_second_run_begins_the_file_anew_without_doubled_lines(tmp_path: Path) -> None:
+    callback = MLPerfLogging(str(tmp_path / "log"))
+    fit(callback)
+    once = [line["key"] for line in lines(tmp_path / "log")]
+    fit(callback)
+    assert [line["key"] for line in lines(tmp_path / "log")] == once
+
+
+def test_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = builtins.__import__
+
+    def without(name: str, *args: Any, **kwargs: Any) -> Any:
+        if name.startswith("mlperf_logging"):
+            raise ImportError(name)
+        return real(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(ConfigurationError, match=r"dlrm-pl\[mlperf\]"):
+        MLPerfLogging()

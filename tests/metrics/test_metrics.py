@@ -1,0 +1,230 @@
+"""AUROC, calibration and the paired difference, against definitions written out."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from reference import metrics as reference
+
+from dlrm_pl.errors import MetricError, NonFiniteError, ShapeError
+from dlrm_pl.metrics.auroc import ExactAUROC, exact_auroc
+from dlrm_pl.metrics.calibration import ClickCalibration, normalized_entropy
+from dlrm_pl.metrics.paired import paired_auroc_difference
+
+
+def rows(size: int, seed: int, levels: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Scores of two models with many ties, and labels of both classes."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 2, size)
+    labels[:4] = 0, 1, 0, 1
+    first, second = (np.clip(rng.integers(0, levels, size) / levels, 0, 1).astype(np.float32) for _ in range(2))
+    return first, second, labels
+
+
+@settings(deadline=None)
+@given(size=st.integers(4, 60), seed=st.integers(0, 2**16), levels=st.sampled_from([1, 3, 10, 1000]))
+def test_auroc_counts_every_pair_and_ties_as_half(size: int, seed: int, levels: int) -> None:
+    first, _, labels = rows(size, seed, levels)
+    assert exact_auroc(first, labels) == pytest.approx(reference.auroc(first, labels), abs=1e-12)
+    assert exact_auroc(torch.from_numpy(first), torch.from_numpy(labels)) == exact_auroc(first, labels)
+
+
+@settings(deadline=None)
+@given(size=st.integers(4, 60), seed=st.integers(0, 2**16), cut=st.integers(0, 60))
+def test_metric_does_not_depend_on_batches(size: int, seed: int, cut: int) -> None:
+    first, _, labels = (torch.from_numpy(array) for array in rows(size, seed, 10))
+    metric = ExactAUROC()
+    metric.update(first[:cut], labels[:cut])
+    metric.update(first[cut:], labels[cut:])
+    assert metric.compute().item() == exact_auroc(first, labels)
+    assert metric.compute().dtype == torch.float64
+
+
+def test_half_precision_scores_are_read() -> None:
+    scores = torch.tensor([0.1, 0.9, 0.4, 0.6], dtype=torch.bfloat16)
+    assert exact_auroc(scores, torch.tensor([0, 1, 1, 0])) == 0.75
+
+
+def test_metric_is_reset_pickled_and_cloned() -> None:
+    first, _, labels = (torch.from_numpy(array) for array in rows(30, 1, 10))
+    metric = ExactAUROC()
+    metric.update(first, labels)
+    again = pickle.loads(pickle.dumps(metric))
+    assert again.compute() == metric.clone().compute() == exact_auroc(first, labels)
+    metric.reset()
+    with pytest.warns(UserWarning, match="before the ``update``"), pytest.raises(MetricError):
+        metric.compute()
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_single_class_has_no_auroc(label: int) -> None:
+    with pytest.raises(MetricError, match=f"single class: {3 * label} clicks among 3 rows"):
+        exact_auroc(np.array([0.1, 0.2, 0.3]), np.full(3, label))
+
+
+@pytest.mark.parametrize("metric", [ExactAUROC, ClickCalibration])
+@pytest.mark.parametrize(
+    ("scores", "labels", "error", "message"),
+    [
+        ([0.5, 1.5], [0.0, 1.0], MetricError, "0.5 to 1.5: apply sigmoid"),
+        ([-0.1, 0.5], [0.0, 1.0], MetricError, "apply sigmoid"),
+        ([0.5, float("nan")], [0.0, 1.0], NonFiniteError, "nan"),
+        ([0.5, 0.5], [0.0, 2.0], MetricError, "0 or 1, got 2.0"),
+        ([0.5], [0.0, 1.0], ShapeError, r"\[1\] and labels \[2\]"),
+    ],
+)
+def test_what_is_no_probability_or_label_is_rejected(
+    metric: type[ExactAUROC | ClickCalibration],
+    scores: list[float],
+    labels: list[float],
+    error: type[Exception],
+    message: str,
+) -> None:
+    with pytest.raises(error, match=message):
+        metric().update(torch.tensor(scores), torch.tensor(labels))
+
+
+def test_lengths_that_differ_are_rejected() -> None:
+    with pytest.raises(ShapeError, match=r"\[2\] and labels \[3\]"):
+        exact_auroc(np.zeros(2), np.zeros(3))
+    with pytest.raises(ShapeError, match="of the same rows"):
+        paired_auroc_difference(np.zeros(3), np.zeros(2), np.zeros(3))
+
+
+@settings(deadline=None)
+@given(size=st.integers(4, 80), seed=st.integers(0, 2**16), batch=st.integers(1, 80))
+def test_calibration_equals_its_definitions(size: int, seed: int, batch: int) -> None:
+    probabilities, _, labels = rows(size, seed, 1000)
+    metric = ClickCalibration()
+    for start in range(0, size, batch):
+        part = slice(start, start + batch)
+        metric.update(torch.from_numpy(probabilities[part]), torch.from_numpy(labels[part]))
+    found = {name: float(value) for name, value in metric.compute().items()}
+    p = np.clip(probabilities.astype(np.float64), 2.0**-25, None)
+    q = np.clip(1 - probabilities.astype(np.float64), 2.0**-25, None)
+    log_loss = -np.mean(labels * np.log(p) + (1 - labels) * np.log(q))
+    rate = labels.mean()
+    entropy = -(rate * np.log(rate) + (1 - rate) * np.log(1 - rate))
+    assert found["log_loss"] == pytest.approx(log_loss, rel=1e-9)
+    assert found["normalized_entropy"] == pytest.approx(log_loss / entropy, rel=1e-9)
+    assert found["calibration_ratio"] == pytest.approx(probabilities.astype(np.float64).sum() / labels.sum(), rel=1e-9)
+
+
+def test_model_that_knows_the_rate_alone_has_normalized_entropy_one() -> None:
+    labels = torch.tensor([1.0] + [0.0] * 3)
+    metric = ClickCalibration()
+    metric.update(torch.full((4,), 0.25), labels)
+    values = metric.compute()
+    assert values["normalized_entropy"].item() == pytest.approx(1)
+    assert values["calibration_ratio"].item() == pytest.approx(1)
+
+
+def test_certain_and_wrong_is_finite() -> None:
+    metric = ClickCalibration()
+    metric.update(torch.tensor([0.0, 1.0]), torch.tensor([1.0, 0.0]))
+    assert metric.compute()["log_loss"].item() == pytest.approx(25 * np.log(2))
+
+
+def test_calibration_without_rows_or_of_one_class_is_undefined() -> None:
+    with pytest.warns(UserWarning, match="before the ``update``"), pytest.raises(MetricError, match="No rows"):
+        ClickCalibration().compute()
+    metric = ClickCalibration()
+    metric.update(torch.tensor([0.5]), torch.tensor([0.0]))
+    with pytest.raises(MetricError, match=r"label rate is 0\.0"):
+        metric.compute()
+    with pytest.raises(MetricError, match="label rate is 1"):
+        normalized_entropy(0.5, 1)
+
+
+@settings(deadline=None)
+@given(size=st.integers(4, 80), seed=st.integers(0, 2**16), levels=st.sampled_from([2, 10, 1000]))
+def test_paired_difference_equals_delong_by_all_pairs(size: int, seed: int, levels: int) -> None:
+    first, second, labels = rows(size, seed, levels)
+    found = paired_auroc_difference(first, second, labels)
+    assert found.first == pytest.approx(reference.auroc(first, labels), abs=1e-12)
+    assert found.difference == pytest.approx(found.first - reference.auroc(second, labels), abs=1e-12)
+    expected = reference.paired_standard_error(first, second, labels)
+    assert found.standard_error == pytest.approx(expected, rel=1e-6, abs=1e-9)
+    low, high = found.interval(0.95)
+    assert low <= found.difference <= high
+    assert high - low == pytest.approx(2 * 1.959964 * found.standard_error, rel=1e-5, abs=1e-12)
+    reach = found.upper_bound(0.95) - found.difference
+    assert reach == pytest.approx(1.644854 * found.standard_error, rel=1e-5, abs=1e-9)
+
+
+def test_identical_scores_have_no_error() -> None:
+    first, _, labels = rows(50, 3, 10)
+    found = paired_auroc_difference(first, first, labels)
+    assert (found.difference, found.standard_error, found.interval(0.99)) == (0.0, 0.0, (0.0, 0.0))
+
+
+def test_interval_covers_the_true_difference_as_often_as_it_says() -> None:
+    """600 draws of two models whose AUROCs are equal: the 90 % interval holds 0 in 90 % of them, give or take."""
+    rng = np.random.default_rng(0)
+    covered = 0
+    for _ in range(600):
+        labels = (rng.random(300) < 0.3).astype(int)
+        truth = rng.normal(size=300) + labels
+        first, second = truth + rng.normal(size=300), truth + rng.normal(size=300)
+        low, high = paired_auroc_difference(first, second, labels).interval(0.9)
+        covered += low <= 0 <= high
+    # Four standard errors of a share of 600.
+    assert abs(covered / 600 - 0.9) < 4 * np.sqrt(0.9 * 0.1 / 600)
+
+
+def test_one_click_gives_a_difference_but_no_error() -> None:
+    labels = np.array([1, 0, 0, 0])
+    found = paired_auroc_difference(np.array([0.9, 0.1, 0.2, 0.3]), np.array([0.2, 0.1, 0.3, 0.4]), labels)
+    assert found.difference == pytest.approx(1 - 1 / 3)
+    assert found.standard_error == float("inf")
+
+
+def test_paired_difference_of_a_single_class_is_undefined() -> None:
+    with pytest.raises(MetricError, match="0 clicks among 3 rows"):
+        paired_auroc_difference(np.zeros(3), np.zeros(3), np.zeros(3))
+
+
+RANK = """
+import os, sys, torch, torch.distributed as dist
+from dlrm_pl.metrics.auroc import ExactAUROC
+from dlrm_pl.metrics.calibration import ClickCalibration
+rank = int(sys.argv[1])
+dist.init_process_group("gloo", init_method="file://" + sys.argv[2], rank=rank, world_size=2)
+scores = torch.tensor([0.9, 0.1, 0.8, 0.3, 0.35, 0.7, 0.2])
+labels = torch.tensor([1.0, 0.0, 1.0, 0.0, 1.0, 0.0, 0.0])
+# Unequal shares, and none of the clicks on rank 1.
+mine = labels == 1 if rank == 0 else labels == 0
+auroc, calibration = ExactAUROC(), ClickCalibration()
+auroc.update(scores[mine], labels[mine])
+calibration.update(scores[mine], labels[mine])
+alone = ExactAUROC(sync_on_compute=False)
+alone.update(scores, labels)
+assert auroc.compute() == alone.compute(), (auroc.compute(), alone.compute())
+assert abs(calibration.compute()["calibration_ratio"].item() - 3.35 / 3) < 1e-6
+dist.destroy_process_group()
+"""
+
+
+def test_ranks_with_unequal_rows_give_the_auroc_of_all(tmp_path: Path) -> None:
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-c", RANK, str(rank), str(tmp_path / "meet")],
+            env=environment,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    for process in ranks:
+        _, error = process.communicate(timeout=90)
+        assert process.returncode == 0, error

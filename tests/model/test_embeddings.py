@@ -1,0 +1,95 @@
+"""Lookups and pooling, one-hot and multi-hot."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from reference import dlrm as reference
+
+from dlrm_pl.errors import ShapeError
+from dlrm_pl.model.embeddings import EmbeddingBags
+
+
+def flat_bags(bags: list[list[list[int]]]) -> tuple[torch.Tensor, torch.Tensor]:
+    """``bags[t][b]`` -> the indices and offsets of a ClickBatch."""
+    in_order = [bag for table in bags for bag in table]
+    lengths = [0, *(len(bag) for bag in in_order)]
+    indices = torch.tensor([row for bag in in_order for row in bag], dtype=torch.int64)
+    return indices, torch.tensor(lengths).cumsum(0)
+
+
+@settings(deadline=None, max_examples=40)
+@given(data=st.data(), sizes=st.lists(st.integers(1, 9), min_size=1, max_size=4), b=st.integers(0, 4))
+def test_bags_are_summed_and_empty_ones_give_zeros(data: st.DataObject, sizes: list[int], b: int) -> None:
+    bags = [[data.draw(st.lists(st.integers(0, rows - 1), max_size=3)) for _ in range(b)] for rows in sizes]
+    module = EmbeddingBags(sizes, 3).double()
+    expected = reference.pooled_by_loops([table.detach().numpy() for table in module.tables], bags)
+    found = module(*flat_bags(bags))
+    assert found.shape == (b, len(sizes), 3)
+    torch.testing.assert_close(found.detach(), torch.from_numpy(expected))
+
+
+@settings(deadline=None, max_examples=20)
+@given(sizes=st.lists(st.integers(1, 9), min_size=1, max_size=4), b=st.integers(0, 5), seed=st.integers(0, 99))
+def test_one_hot_equals_bags_of_one(sizes: list[int], b: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    module = EmbeddingBags(sizes, 2)
+    indices = torch.from_numpy(np.stack([rng.integers(0, rows, b) for rows in sizes]))
+    offsets = torch.arange(len(sizes) * b + 1)
+    assert torch.equal(module(indices, None), module(indices.flatten(), offsets))
+
+
+@pytest.mark.parametrize("multi_hot", [False, True])
+def test_sparse_gradients_equal_dense_ones(multi_hot: bool) -> None:
+    torch.manual_seed(0)
+    module = EmbeddingBags([4, 3], 2)
+    indices = torch.tensor([[1, 1, 3], [0, 2, 2]])  # Repeated rows, whose gradients add up.
+    upstream = torch.randn(3, 2, 2)
+    found = module(indices.flatten(), torch.arange(7)) if multi_hot else module(indices, None)
+    (found * upstream).sum().backward()
+    for t, table in enumerate(module.tables):
+        expected = torch.zeros_like(table)
+        for b, row in enumerate(indices[t]):
+            expected[row] += upstream[b, t]
+        assert table.grad is not None
+        assert table.grad.is_sparse
+        torch.testing.assert_close(table.grad.to_dense(), expected)
+
+
+def test_initial_values_are_uniform_within_the_references_bound() -> None:
+    torch.manual_seed(1)
+    (table,) = EmbeddingBags([400], 64).weights()
+    bound = 400**-0.5
+    assert table.abs().max() <= bound
+    # Of 25600 uniform values: the largest is within 0.1 % of the bound, the standard deviation within 2 %.
+    assert table.abs().max() > 0.999 * bound
+    assert table.std().item() == pytest.approx(bound / 3**0.5, rel=0.02)
+
+
+def test_weights_share_memory_with_the_tables() -> None:
+    module = EmbeddingBags([4], 2)
+    assert module.weights()[0].data_ptr() == module.tables[0].data_ptr()
+
+
+@pytest.mark.parametrize(
+    ("indices", "offsets", "message"),
+    [
+        (torch.zeros(3, 5, dtype=torch.int64), None, r"2 tables need indices \[T, B\], got \[3, 5\]"),
+        (torch.zeros(5, dtype=torch.int64), None, r"got \[5\]"),
+        (torch.zeros(5, dtype=torch.int64), torch.zeros(6, dtype=torch.int64), "6 offsets do not fit 2 tables"),
+        (torch.zeros(5, dtype=torch.int64), torch.tensor([0, 1, 2, 3, 4]), r"0 to 4 do not fit indices \[5\]"),
+        (torch.zeros(5, dtype=torch.int64), torch.tensor([1, 2, 5]), r"1 to 5 do not fit indices \[5\]"),
+        (torch.zeros(5, dtype=torch.int64), torch.tensor([0]), r"0 to 0 do not fit indices \[5\]"),
+    ],
+)
+def test_indices_for_other_tables_are_rejected(
+    indices: torch.Tensor, offsets: torch.Tensor | None, message: str
+) -> None:
+    with pytest.raises(ShapeError, match=message):
+        EmbeddingBags([2, 2], 3)(indices, offsets)
+
+
+def test_no_offsets_at_all_are_rejected() -> None:
+    with pytest.raises(ShapeError, match="0 offsets do not fit 1 tables"):
+        EmbeddingBags([2], 3)(torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.int64))

@@ -1,0 +1,56 @@
+"""The numbers that make a network, and those that make none."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from dlrm_pl.errors import ConfigurationError
+from dlrm_pl.model.architecture import Architecture
+
+MLPERF = Architecture(
+    table_sizes=(3,) * 26, embedding_dim=128, bottom_mlp=(13, 512, 256, 128), top_mlp=(1024, 1024, 512, 256, 1)
+)
+
+
+def test_interaction_widths_are_those_of_the_published_models() -> None:
+    assert MLPERF.interaction_width == 479
+    assert replace(MLPERF, self_interaction=True).interaction_width == 479 + 27
+    assert replace(MLPERF, interaction="cat").interaction_width == 27 * 128
+    kaggle = replace(MLPERF, embedding_dim=16, bottom_mlp=(13, 512, 256, 64, 16), top_mlp=(512, 256, 1))
+    assert kaggle.interaction_width == 367
+
+
+def test_plain_types_and_back_is_identity() -> None:
+    architecture = replace(MLPERF, interaction="cat", self_interaction=True, loss_threshold=0.1)
+    assert Architecture.from_dict(json.loads(json.dumps(architecture.to_dict()))) == architecture
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"table_sizes": ()}, "table_sizes is empty"),
+        ({"table_sizes": (3, 0)}, r"table_sizes\[1\]=0 must be a whole number of at least 1"),
+        ({"bottom_mlp": (13, -2, 128)}, r"bottom_mlp\[1\]=-2"),
+        ({"bottom_mlp": (13, 2.5, 128)}, r"bottom_mlp\[1\]=2.5 must be a whole"),
+        ({"top_mlp": (0, 1)}, r"top_mlp\[0\]=0"),
+        ({"bottom_mlp": (128,)}, r"bottom_mlp=\[128\] needs its input"),
+        ({"bottom_mlp": (13, 64)}, r"ends in 64, but must end in embedding_dim=128"),
+        ({"top_mlp": ()}, r"top_mlp=\[\] must end in 1"),
+        ({"top_mlp": (5, 2)}, r"top_mlp=\[5, 2\] must end in 1"),
+        ({"interaction": "mean"}, "interaction='mean' must be"),
+        ({"loss_threshold": 0.5}, "loss_threshold=0.5 must be 0"),
+        ({"loss_threshold": -0.1}, "loss_threshold=-0.1"),
+        ({"loss_threshold": float("nan")}, "loss_threshold=nan"),
+    ],
+)
+def test_numbers_that_make_no_network_are_named(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        replace(MLPERF, **changes)  # type: ignore[arg-type]
+
+
+def test_missing_and_unknown_keys_are_named() -> None:
+    values = MLPERF.to_dict()
+    del values["top_mlp"]
+    with pytest.raises(ConfigurationError, match=r"missing or unknown: \['depth', 'top_mlp'\]"):
+        Architecture.from_dict(values | {"depth": 3})

@@ -1,0 +1,122 @@
+"""Imports go one way, and a few libraries are touched in one place alone; read from the sources with ast."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "dlrm_pl"
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+# A file imports from its own part or from one above. `runtime` stands above `quantization`, which lowers into it.
+RANKS = [
+    {"errors", "batch"},
+    {"atomic"},
+    {"metrics"},
+    {"data", "model", "kernels"},
+    {"runtime"},
+    {"quantization"},
+    {"artifact"},
+    {"serving", "benchmark", "distributed"},
+    {"callbacks"},
+    {"trainer"},
+    {"inspection"},
+    {"commands", "lightning_cli"},
+    {"cli"},
+]
+RANK = {part: rank for rank, parts in enumerate(RANKS) for part in parts}
+
+ONLY_IN = {
+    "torch.ao": ["quantization/torch_ao.py"],
+    "pytorch_lightning": [
+        *("data/datamodule.py", "model/lightning_module.py", "trainer.py", "lightning_cli.py"),
+        *("callbacks/quantization.py", "callbacks/mlperf_logging.py"),
+    ],
+    "lightning": [],
+    "mlperf_logging": ["callbacks/mlperf_logging.py"],
+}
+
+
+def part_of(path: Path) -> str:
+    """``data/dataset.py`` -> ``data``; ``cli.py`` -> ``cli``."""
+    relative = path.relative_to(PACKAGE)
+    return relative.parts[0] if len(relative.parts) > 1 else relative.stem
+
+
+def imported(source: str) -> list[str]:
+    """Absolute names of all imports, wherever they stand."""
+    names = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "relative imports hide where a name comes from"
+            names += [f"{node.module}.{alias.name}" for alias in node.names]
+    return names
+
+
+def violations(part: str, source: str) -> list[str]:
+    found = []
+    for name in imported(source):
+        pieces = name.split(".")
+        if pieces[0] != "dlrm_pl" or len(pieces) < 2 or pieces[1] not in RANK:
+            continue
+        target = pieces[1]
+        if target != part and RANK[target] >= RANK[part]:
+            found.append(f"{part} imports {name}")
+    return found
+
+
+def test_there_are_sources_to_read() -> None:
+    assert len(FILES) > 40
+    assert {part_of(path) for path in FILES} - {"__init__"} <= set(RANK)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_go_from_left_to_right(path: Path) -> None:
+    if path == PACKAGE / "__init__.py":
+        pytest.skip("the public names come from everywhere, and only when asked for")
+    assert violations(part_of(path), path.read_text()) == []
+
+
+def test_an_import_against_the_order_is_found() -> None:
+    assert violations("data", "from dlrm_pl.model.dlrm import DLRM") == ["data imports dlrm_pl.model.dlrm.DLRM"]
+    assert violations("metrics", "def f():\n    import dlrm_pl.trainer") == ["metrics imports dlrm_pl.trainer"]
+    assert violations("artifact", "from dlrm_pl.errors import ArtifactError") == []
+
+
+@pytest.mark.parametrize("library", ONLY_IN)
+def test_library_is_touched_only_where_it_belongs(library: str) -> None:
+    users = [
+        str(path.relative_to(PACKAGE))
+        for path in FILES
+        if any(name == library or name.startswith(f"{library}.") for name in imported(path.read_text()))
+    ]
+    assert sorted(users) == sorted(ONLY_IN[library])
+
+
+def test_library_code_never_prints_and_never_exits() -> None:
+    for path in FILES:
+        if part_of(path) in ("cli", "commands"):
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call):
+                called = ast.unparse(node.func)
+                assert called not in ("print", "sys.exit", "exit"), f"{path}:{node.lineno} calls {called}"
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        *("dlrm_pl", "dlrm_pl.cli", "dlrm_pl.commands", "dlrm_pl.atomic", "dlrm_pl.batch", "dlrm_pl.inspection"),
+        *("dlrm_pl.data.preprocess", "dlrm_pl.data.synthetic", "dlrm_pl.data.dataset_folder"),
+        "dlrm_pl.metrics.paired",
+    ],
+)
+def test_light_module_does_not_import_torch(module: str) -> None:
+    program = f"import sys, {module}; assert 'torch' not in sys.modules, sorted(m for m in sys.modules if 'dlrm' in m)"
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)

@@ -1,0 +1,128 @@
+"""Folders and files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dlrm_pl.atomic import atomic_file, atomic_folder, folder_lock
+from dlrm_pl.errors import OutputError
+
+
+def ours(folder: Path) -> bool:
+    return (folder / "mark").exists()
+
+
+def write(folder: Path, text: str) -> None:
+    with atomic_folder(folder, ours) as temporary:
+        (temporary / "mark").write_text(text)
+
+
+def test_folder_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    write(tmp_path / "out", "one")
+    (tmp_path / "out" / "old").write_text("of the first run")
+    write(tmp_path / "out", "two")
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"mark"}
+    assert (tmp_path / "out" / "mark").read_text() == "two"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_target_does_not_exist_before_the_end(tmp_path: Path) -> None:
+    with atomic_folder(tmp_path / "deep" / "out", ours) as temporary:
+        (temporary / "mark").write_text("")
+        assert not (tmp_path / "deep" / "out").exists()
+    assert (tmp_path / "deep" / "out").is_dir()
+
+
+def test_error_inside_leaves_the_earlier_folder(tmp_path: Path) -> None:
+    write(tmp_path / "out", "one")
+    with pytest.raises(KeyboardInterrupt), atomic_folder(tmp_path / "out", ours) as temporary:
+        (temporary / "mark").write_text("half")
+        raise KeyboardInterrupt
+    assert (tmp_path / "out" / "mark").read_text() == "one"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_folder_of_somebody_else_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis").write_text("")
+    with pytest.raises(OutputError, match="out: holds files that this command did not write"):
+        write(tmp_path / "out", "x")
+    assert (tmp_path / "out" / "thesis").exists()
+
+
+def test_empty_folder_may_be_filled(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    write(tmp_path / "out", "x")
+    assert (tmp_path / "out" / "mark").read_text() == "x"
+
+
+def test_file_in_place_of_a_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("")
+    with pytest.raises(OutputError, match="is a file, but a folder"):
+        write(tmp_path / "out", "x")
+
+
+def test_parent_that_cannot_hold_it_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="out: cannot be written"):
+        write(tmp_path / "file" / "out", "x")
+    with pytest.raises(OutputError, match=r"p\.csv: cannot be written"), atomic_file(tmp_path / "file" / "p.csv"):
+        pass
+
+
+def test_folder_in_use_by_another_process_is_refused(tmp_path: Path) -> None:
+    program = (
+        "import sys, time; from pathlib import Path; from dlrm_pl.atomic import folder_lock\n"
+        f"with folder_lock(Path({str(tmp_path / 'out')!r})): print('held', flush=True); time.sleep(60)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    with process.stdout:
+        try:
+            assert process.stdout.readline() == "held\n"
+            with pytest.raises(OutputError, match=f"in use, process {process.pid} is writing it"):
+                write(tmp_path / "out", "x")
+        finally:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+    write(tmp_path / "out", "x")  # the lock died with its process
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_killed_run_is_cleaned_up_by_the_next(tmp_path: Path) -> None:
+    program = (
+        "import os; from pathlib import Path; from dlrm_pl.atomic import atomic_folder\n"
+        f"with atomic_folder(Path({str(tmp_path / 'out')!r}), lambda _: True) as folder:\n"
+        "    (folder / 'half').write_text('x' * 1000)\n"
+        "    os.kill(os.getpid(), 9)"
+    )
+    assert subprocess.run([sys.executable, "-c", program]).returncode == -9
+    assert not (tmp_path / "out").exists()
+    write(tmp_path / "out", "whole")
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"mark"}
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_lock_is_free_again_after_its_block(tmp_path: Path) -> None:
+    for _ in range(2):
+        with folder_lock(tmp_path / "out"):
+            pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_file_appears_at_the_end_and_only_then(tmp_path: Path) -> None:
+    with atomic_file(tmp_path / "p.csv") as handle:
+        handle.write("text")
+        assert not (tmp_path / "p.csv").exists()
+    assert (tmp_path / "p.csv").read_text() == "text"
+    with pytest.raises(ValueError, match="stop"), atomic_file(tmp_path / "p.csv", "wb") as handle:
+        handle.write(b"half")
+        raise ValueError("stop")
+    assert (tmp_path / "p.csv").read_text() == "text"
+    assert os.listdir(tmp_path) == ["p.csv"]
