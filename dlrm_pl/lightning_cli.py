@@ -81,6 +81,8 @@ def run(args: list[str]) -> bool:
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     # Lightning's own use of torch's pytree, and its advice to install another product: nothing a user can act on.
     warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*")
+    # A second run writes where the first one did, on purpose.
+    warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
     logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(lambda r: "litlogger" not in r.getMessage())
     torch.set_float32_matmul_precision("highest")
     # LightningCLI warns when it gets arguments from Python while sys.argv has some as well.
@@ -90,6 +92,7 @@ def run(args: list[str]) -> bool:
             DLRMModule,
             TerabyteDataModule,
             trainer_class=DLRMTrainer,
+            auto_configure_optimizers=False,
             seed_everything_default=2024,
             save_config_kwargs={"overwrite": True},
             parser_kwargs={"prog": "cli.py"},

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -35,7 +35,8 @@ class SyntheticReport:
         path: the folder.
         rows: by split.
         positives: clicks by split.
-        best_possible_auroc: by split: AUROC of the true probabilities on the rows that were drawn.
+        best_possible_auroc: by split: AUROC of the true probabilities on the rows that were drawn; left out where
+            all labels are the same.
         table_rows: rows of all tables, the values that occur; 0 for raw logs.
     """
 
@@ -51,8 +52,8 @@ class SyntheticReport:
         for split in SPLITS:
             rate = self.positives[split] / self.rows[split]
             lines.append(
-                f"  {split:<6}{self.rows[split]:>12,} rows, {rate:.3%} clicks, "
-                f"best possible AUROC {self.best_possible_auroc[split]:.6f}"
+                f"  {split:<6}{self.rows[split]:>12,} rows, {rate:.3%} clicks, best possible AUROC "
+                + (f"{self.best_possible_auroc[split]:.6f}" if split in self.best_possible_auroc else "undefined")
             )
         if self.table_rows:
             lines.append(f"  tables {NUM_SPARSE}, {self.table_rows:,} rows")
@@ -84,7 +85,7 @@ def synthesize(
         seed: of the world and of the rows.
         label_rate: mean click probability.
         best_auroc: that the true probabilities have in expectation.
-        max_table_size: cuts tables; None: as in the logs.
+        max_table_size: keeps so many values of each table, the most frequent ones; None: as many as the logs have.
         format: ``dataset`` or ``raw``.
         progress: told how many rows were written.
 
@@ -92,6 +93,10 @@ def synthesize(
         ConfigurationError: numbers out of range; names them.
         OutputError: the folder cannot be written.
     """
+    if format not in get_args(Format):
+        raise ConfigurationError(f"format={format!r} must be one of {', '.join(get_args(Format))}.")
+    if seed < 0:
+        raise ConfigurationError(f"seed={seed} must be 0 or more.")
     if days < 2:
         raise ConfigurationError(f"days={days}: at least 2 are needed, one to train on and one to test on.")
     if rows < 2 * days:
@@ -100,8 +105,8 @@ def synthesize(
         raise ConfigurationError(f"label_rate={label_rate} must lie between 0 and 1.")
     if not 0.5 < best_auroc < 1:
         raise ConfigurationError(f"best_auroc={best_auroc} must lie between 0.5 and 1.")
-    if max_table_size is not None and max_table_size < 1:
-        raise ConfigurationError(f"max_table_size={max_table_size} must be at least 1.")
+    if max_table_size is not None and max_table_size < 2:
+        raise ConfigurationError(f"max_table_size={max_table_size} must be at least 2.")
     world = ClickWorld(seed, label_rate, best_auroc, max_table_size)
     lengths = [rows // days + (day < rows % days) for day in range(days)]
     last = lengths[-1]
@@ -126,7 +131,9 @@ def synthesize(
                     best[list(split_rows)[index]].add(block.logit[part], block.label[part])
                 start += len(block.label)
                 progress(len(block.label))
-        aurocs: dict[str, float] = {split: best[split].compute() for split in SPLITS}
+        aurocs: dict[str, float] = {
+            split: best[split].compute() for split in SPLITS if 0 < best[split].positives < best[split].rows
+        }
         if appearance is not None:
             Vocabulary(appearance.values(world)).save(folder)
             describe(

@@ -66,7 +66,6 @@ _HASH_PRIME = 39_999_983  # The largest prime below the cycle: multiplication mo
 _HASH_LAYERS = 107  # 107 cycles fit below 2**32.
 
 _LOGISTIC_SAMPLE_MAX = 11.83  # log(n - 1) for the n = 137,139 rows of the sample.
-_LOGISTIC_STD = 1.8138  # pi / sqrt(3)
 
 
 @dataclass(frozen=True)
@@ -131,12 +130,10 @@ def dense_spread() -> Floats:
     return spread
 
 
-def standardized_dense(dense: Integers) -> Floats:
-    """Return ``log(1 + x)`` of recorded dense values (none negative) at about zero mean and unit variance, ``[N, B]``."""
-    center = np.log1p(np.array(DENSE_MEDIAN, dtype=np.float64))
-    scale = _LOGISTIC_STD * dense_spread()
-    standardized: Floats = (np.log1p(dense.astype(np.float64)) - center[:, None]) / scale[:, None]
-    return standardized
+def log_over_median(dense: Integers) -> Floats:
+    """Return ``log(1 + x)`` of recorded dense values (none negative), less that of the median, ``[N, B]``."""
+    logarithm: Floats = np.log1p(dense.astype(np.float64))
+    return logarithm - np.log1p(np.array(DENSE_MEDIAN, dtype=np.float64))[:, None]
 
 
 class CategoryHash:

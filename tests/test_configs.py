@@ -1,0 +1,99 @@
+"""Every YAML of the repository starts with the command that runs it, and parses; unknown keys fail."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from dlrm_pl import cli
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+FILES = sorted(CONFIGS.rglob("*.yaml"))
+GROUPS = {
+    "data": ["--data"],
+    "model": ["--model"],
+    "trainer": ["--trainer"],
+    "quantization": ["-c"],
+    "experiment": ["-c"],
+}
+
+
+def print_config(capsys: pytest.CaptureFixture[str], *args: object) -> dict[str, dict[str, object]]:
+    with pytest.raises(SystemExit) as stop:
+        cli.main([*map(str, args), "--print_config"])
+    captured = capsys.readouterr()
+    assert stop.value.code == 0, captured.err
+    return yaml.safe_load(captured.out)  # type: ignore[no-any-return]
+
+
+def arguments(path: Path) -> list[str]:
+    """A whole run with this file in its place; a data file where the model alone would be incomplete."""
+    group = path.parent.name
+    base = [] if group == "experiment" else ["-c", str(CONFIGS / "experiment" / "quickstart.yaml")]
+    return ["fit", *base, *GROUPS[group], str(path)]
+
+
+def test_there_are_configs() -> None:
+    assert len(FILES) >= 10
+    assert {path.parent.name for path in FILES} == set(GROUPS)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(CONFIGS)))
+def test_config_parses_and_starts_with_its_command(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first = path.read_text().splitlines()[0]
+    assert first.startswith("# python cli.py "), first
+    for name in re.findall(r"configs/\S+\.yaml", first):
+        assert (CONFIGS.parent / name).is_file(), name
+    config = print_config(capsys, *arguments(path))
+    assert {"model", "data", "trainer"} <= set(config)
+
+
+def test_appended_callbacks_join_those_of_the_experiment(capsys: pytest.CaptureFixture[str]) -> None:
+    experiment, int8 = CONFIGS / "experiment" / "kaggle.yaml", CONFIGS / "quantization" / "int8.yaml"
+    config = print_config(capsys, "fit", "-c", experiment, "-c", int8)
+    callbacks = [callback["class_path"].rsplit(".", 1)[1] for callback in config["trainer"]["callbacks"]]  # type: ignore[attr-defined]
+    assert callbacks == ["RichProgressBar", "ModelCheckpoint", "QuantizationCallback"]
+
+
+def test_terabyte_run_has_every_value_of_the_reference_run(capsys: pytest.CaptureFixture[str]) -> None:
+    config = print_config(capsys, "fit", "-c", CONFIGS / "experiment" / "terabyte.yaml")
+    model, data, trainer = config["model"], config["data"], config["trainer"]
+    assert model["embedding_dim"] == 128
+    assert model["bottom_mlp"] == [13, 512, 256, 128]
+    assert model["top_mlp"] == [1024, 1024, 512, 256, 1]
+    assert (model["interaction"], model["loss"], model["optimizer"]) == ("dot", "bce", "sgd")
+    assert model["learning_rate"] == 1.0
+    assert data["max_ind_range"] == 40_000_000
+    assert (data["batch_size"], data["eval_batch_size"], data["shuffle"]) == (2048, 16384, "batch")
+    assert trainer["val_check_interval"] == 102_400
+    assert trainer["max_epochs"] == 1
+    callbacks = {c["class_path"].rsplit(".", 1)[1]: c["init_args"] for c in trainer["callbacks"]}  # type: ignore[attr-defined]
+    assert callbacks["EarlyStopping"]["monitor"] == "val_auroc"
+    assert callbacks["EarlyStopping"]["stopping_threshold"] == 0.8025
+    assert callbacks["MLPerfLogging"]["auroc_threshold"] == 0.8025
+
+
+def test_seed_settings_are_those_of_its_conf_yaml(capsys: pytest.CaptureFixture[str]) -> None:
+    path = CONFIGS / "quantization" / "seed.yaml"
+    config = print_config(capsys, "fit", "-c", CONFIGS / "experiment" / "terabyte.yaml", "-c", path)
+    settings = config["trainer"]["callbacks"][-1]["init_args"]  # type: ignore[index]
+    assert settings["criterion"]["relative"] == 0.01
+    assert settings["timeout_s"] == 0
+    assert settings["seed"] == 9527
+    assert (settings["recipe"]["linears"], settings["recipe"]["tables"]) == ("int8", "fp32")
+
+
+@pytest.mark.parametrize(
+    "typo", ["modle: 3", "model: {embeding_dim: 3}", "data: {bach_size: 3}", "trainer: {max_epoch: 3}"]
+)
+def test_unknown_key_is_named(tmp_path: Path, typo: str, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "typo.yaml"
+    path.write_text(typo)
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["fit", "-c", str(CONFIGS / "experiment" / "quickstart.yaml"), "-c", str(path), "--print_config"])
+    assert stop.value.code == 2
+    word = re.findall(r"\w+", typo)[0 if typo.startswith("modle") else 1]
+    assert word in capsys.readouterr().err
