@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from machine import machine
 from torch import Tensor, nn
 
 from dlrm_pl.data.binary_format import DENSE, LABEL, SPARSE, Split, open_records, split_file_name
@@ -113,7 +114,17 @@ def main() -> None:
     chosen = max(trials, key=lambda trial: trial["val_auroc"])
     best = folder.best_possible_auroc.get("test")
     print(f"linear model: test AUROC {chosen['test_auroc']:.4f}; best possible: {best if best else 'unknown'}")
-    print(json.dumps({"data": str(options.data), "best_possible_test_auroc": best, "chosen": chosen, "trials": trials}))
+    print(
+        json.dumps(
+            {
+                "data": str(options.data),
+                "best_possible_test_auroc": best,
+                "chosen": chosen,
+                "trials": trials,
+                "machine": machine(),
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

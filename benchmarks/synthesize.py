@@ -13,10 +13,14 @@ import tempfile
 import time
 from pathlib import Path
 
+from machine import machine
+
 # Peak memory is that of a process's whole life, so every measurement gets a fresh one.
 _CHILD = """
 import json, resource, sys
 from pathlib import Path
+
+from machine import machine
 from dlrm_pl.data.synthetic import synthesize
 report = synthesize(Path(sys.argv[1]), rows=int(sys.argv[2]), format=sys.argv[3])
 print(json.dumps({
@@ -56,7 +60,7 @@ def main() -> None:
                 f"{result['rows_per_s']:,} rows/s, peak {result['peak_rss_mib']:.0f} MiB",
                 flush=True,
             )
-    print(json.dumps({"results": results}))
+    print(json.dumps({"results": results, "machine": machine()}))
 
 
 if __name__ == "__main__":

@@ -76,16 +76,17 @@ def _artifact(path: Path) -> str:
         )
         for row in [("", "fp32", "int8", "difference"), *comparison(manifest, certificate)]
     ]
-    dtypes: dict[str, list[str]] = {}
+    ops: dict[tuple[str, str], list[int]] = {}
     for op, values in manifest.ops.items():
-        dtypes.setdefault(values["dtype"], []).append(op)
+        part, number = op.split(".")
+        ops.setdefault((part, values["dtype"]), []).append(int(number))
     return "\n".join(
         [
             f"artifact  {path}  ({'accepted' if certificate.accepted else 'NOT accepted'}, {certificate.created})",
             f"made from  model {manifest.model_fingerprint}, dataset {manifest.dataset_fingerprint}",
             f"certified on  {manifest.machine['processor']}, torch {manifest.machine['torch']}",
             *_architecture(manifest.architecture),
-            *(f"{dtype:<6}{len(ops)} ops: {', '.join(ops)}" for dtype, ops in dtypes.items()),
+            *(f"{dtype:<10}{part} {_numbers(numbers)}" for (part, dtype), numbers in ops.items()),
             *table,
             loss_line(certificate),
             f"reason    {certificate.reason}",
@@ -110,3 +111,14 @@ def _architecture(architecture: dict[str, object]) -> list[str]:
 
 def _tables(sizes: Sequence[int], dim: str = "") -> list[str]:
     return [f"tables    {len(sizes)}, {sum(sizes):,} rows{dim}: {' '.join(f'{size:,}' for size in sizes)}"]
+
+
+def _numbers(numbers: list[int]) -> str:
+    """``[0, 1, 2, 5]`` -> ``0-2, 5``."""
+    runs: list[list[int]] = []
+    for number in sorted(numbers):
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else f"{run[0]}" for run in runs)

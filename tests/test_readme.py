@@ -1,0 +1,46 @@
+"""What the README says can be done, as far as a test can hold it to its word."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from dlrm_pl import cli
+
+ROOT = Path(__file__).parents[1]
+TEXT = (ROOT / "README.md").read_text()
+COMMANDS = [
+    shlex.split(line, comments=True)[2:]
+    for block in re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL)
+    for line in block.replace("\\\n", " ").splitlines()
+    if line.startswith("python cli.py")
+]
+
+
+def test_every_command_has_an_example() -> None:
+    assert {arguments[0] for arguments in COMMANDS} >= set(cli.ORDER) - {"validate"}
+
+
+@pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
+def test_options_of_the_examples_exist(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        cli.main([*arguments, "--help"])
+    assert stop.value.code == 0
+    text = capsys.readouterr().out
+    for option in arguments:
+        if option.startswith("--"):
+            assert re.search(rf"^ *(-\w \w+, )?{option}\b", text, re.MULTILINE), option
+
+
+def test_files_that_it_names_are_there() -> None:
+    for name in re.findall(r"(?:configs|docs|benchmarks|tests)/[\w./]+\.(?:yaml|svg|md|py)", TEXT):
+        assert (ROOT / name).is_file(), name
+
+
+def test_targets_of_make_are_there() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"make ([a-z-]+)", TEXT):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
