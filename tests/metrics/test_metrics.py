@@ -49,6 +49,14 @@ def test_metric_does_not_depend_on_batches(size: int, seed: int, cut: int) -> No
     assert metric.compute().dtype == torch.float64
 
 
+def test_threads_do_not_change_the_auroc(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, _, labels = rows(1000, 1, 50)
+    alone = exact_auroc(first, labels)
+    monkeypatch.setattr("dlrm_pl.metrics.auroc._ROWS_WORTH_A_THREAD", 10)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 7)
+    assert exact_auroc(first, labels) == alone
+
+
 def test_half_precision_scores_are_read() -> None:
     scores = torch.tensor([0.1, 0.9, 0.4, 0.6], dtype=torch.bfloat16)
     assert exact_auroc(scores, torch.tensor([0, 1, 1, 0])) == 0.75
