@@ -19,8 +19,6 @@ from machine import machine
 _CHILD = """
 import json, resource, sys
 from pathlib import Path
-
-from machine import machine
 from dlrm_pl.data.synthetic import synthesize
 report = synthesize(Path(sys.argv[1]), rows=int(sys.argv[2]), format=sys.argv[3])
 print(json.dumps({
