@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import resource
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -26,6 +27,7 @@ from dlrm_pl.quantization.trial import Trial, TuningResult
 from dlrm_pl.quantization.tuning import TuningSettings, tune
 from dlrm_pl.runtime.cpu import describe_machine
 from dlrm_pl.runtime.int8_dlrm import Int8DLRM, count_int8_ops, fp32_bytes
+from dlrm_pl.runtime.tables import row_bytes
 
 log = logging.getLogger(__name__)
 
@@ -111,6 +113,7 @@ def build_artifact(
         DLRMError: see ``tune``.
     """
     with atomic_folder(output, is_artifact) as folder:
+        log.info("%s", _memory_plan(model, settings))
         result = tune(model, data.calibration, eval_func or AUROCEvaluation(data.tuning), settings, on_trial=on_trial)
         log.info("best: %s; stopped because %s", result.best.recipe.describe(), result.stopped_because)
         save_weights(result.model, folder)
@@ -124,7 +127,25 @@ def build_artifact(
         names = (WEIGHTS_NAME, CERTIFICATE_NAME, TRIALS_NAME)
         manifest.files.update({name: file_sha256(folder / name) for name in names})
         manifest.write(folder)
+    peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    log.info("peak memory of this process so far: %s", _mib(1024 * peak_kib))
     return Outcome(path=output, manifest=manifest, certificate=certificate, tuning=result)
+
+
+def _memory_plan(model: DLRM, settings: TuningSettings) -> str:
+    """What the search will need, said before it starts; trials share the float tables and the packed ones."""
+    dim = model.architecture.embedding_dim
+    packed = sum(rows * row_bytes(settings.recipe.tables, dim) for rows in model.architecture.table_sizes)
+    if settings.recipe.tables == "fp32":
+        packed = 0
+    return (
+        f"memory: the float model's {_mib(fp32_bytes(model))} are shared by all trials; packed tables add "
+        f"{_mib(packed)}, and more for tables that fall back"
+    )
+
+
+def _mib(size_bytes: int) -> str:
+    return f"{size_bytes / 2**20:,.0f} MiB"
 
 
 def _manifest(model: DLRM, result: TuningResult, data: QuantizationData) -> Manifest:

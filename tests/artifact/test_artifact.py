@@ -54,6 +54,13 @@ def test_certificate_holds_what_was_measured(outcome: Outcome) -> None:
     assert certificate.machine["torch"] == torch.__version__
 
 
+def test_memory_is_stated_before_and_measured_after(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", logger="dlrm_pl"):
+        build(tmp_path / "a")
+    assert "are shared by all trials; packed tables add" in caplog.messages[0]
+    assert caplog.messages[-1].startswith("peak memory of this process")
+
+
 def test_trials_are_one_json_object_a_line(outcome: Outcome) -> None:
     lines = (outcome.path / "trials.jsonl").read_text().splitlines()
     assert [json.loads(line)["number"] for line in lines] == [trial.number for trial in outcome.tuning.trials]
