@@ -85,8 +85,8 @@ def run(args: list[str]) -> bool:
     warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
     logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(lambda r: "litlogger" not in r.getMessage())
     torch.set_float32_matmul_precision("highest")
-    # LightningCLI warns when it gets arguments from Python while sys.argv has some as well.
-    sys.argv = sys.argv[:1]
+    # Not by LightningCLI's `args`: a strategy of several processes starts the others with what sys.argv says.
+    sys.argv[1:] = args
     try:
         cli = DLRMCLI(
             DLRMModule,
@@ -96,7 +96,6 @@ def run(args: list[str]) -> bool:
             seed_everything_default=2024,
             save_config_kwargs={"overwrite": True},
             parser_kwargs={"prog": "cli.py"},
-            args=args,
         )
     except MisconfigurationException as error:
         raise ConfigurationError(str(error)) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 import shutil
 import signal
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
 from dlrm_pl import cli
@@ -133,6 +135,23 @@ def test_quantize_after_load_gives_what_quantize_after_fit_gave(fitted: Path, tm
     assert status == 0
     for name in ("model.safetensors",):
         assert file_sha256(tmp_path / "again" / name) == file_sha256(fitted / "artifact" / name)
+
+
+def test_two_ranks_train_the_model_that_one_trains(synthetic_folder: Path, tmp_path: Path) -> None:
+    states = []
+    for ranks in (1, 2):
+        (folder := tmp_path / str(ranks)).mkdir()
+        config = write_config(folder, synthetic_folder)
+        share = ["--data.shuffle", "none", "--data.batch_size", str(64 // ranks)]
+        devices = ["--trainer.devices", str(ranks), "--trainer.strategy", "ddp"]
+        command = [sys.executable, ROOT / "cli.py", "fit", "-c", config, *share, *devices]
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+        assert ended.returncode == 0, ended.stderr
+        assert run("verify", "--artifact", folder / "artifact", "--data", synthetic_folder) == 0
+        states.append(torch.load(folder / "run" / "model.ckpt", weights_only=True)["state_dict"])
+    for name, weight in states[0].items():
+        torch.testing.assert_close(states[1][name], weight, msg=lambda text, name=name: f"{name}: {text}")
 
 
 def test_verify_recomputes_the_certificate(

@@ -16,8 +16,8 @@ from dlrm_pl.errors import ShapeError
 class EmbeddingBags(nn.Module):
     """Embedding tables with sum pooling and sparse gradients.
 
-    The state dict has ``tables.0``, ``tables.1``, ...: float32 ``[rows, D]`` each, initialised as the reference does,
-    uniform in +-sqrt(1 / rows).
+    The state dict has ``tables.0.weight``, ``tables.1.weight``, ...: float32 ``[rows, D]`` each, initialised as the
+    reference does, uniform in +-sqrt(1 / rows).
 
     Args:
         table_sizes: rows of each table.
@@ -26,15 +26,17 @@ class EmbeddingBags(nn.Module):
 
     def __init__(self, table_sizes: Sequence[int], embedding_dim: int) -> None:
         super().__init__()
-        self.tables = nn.ParameterList()
+        # Modules rather than bare parameters: DistributedDataParallel expects sparse gradients by the module's class.
+        self.tables = nn.ModuleList()
         for rows in table_sizes:
             table = torch.empty(rows, embedding_dim)
             bound = math.sqrt(1 / rows)
-            self.tables.append(nn.Parameter(table.uniform_(-bound, bound)))
+            table.uniform_(-bound, bound)
+            self.tables.append(nn.EmbeddingBag(rows, embedding_dim, mode="sum", sparse=True, _weight=table))
 
     def weights(self) -> list[Tensor]:
         """The tables, in order; shared, not copied."""
-        return [table.detach() for table in self.tables]
+        return [weight.detach() for weight in self.parameters()]
 
     def forward(self, indices: Tensor, offsets: Tensor | None) -> Tensor:
         """Pool the rows of each bag by summing; an empty bag gives zeros.
@@ -55,15 +57,12 @@ class EmbeddingBags(nn.Module):
                 raise ShapeError(f"{count} tables need indices [T, B], got {list(indices.shape)}.")
             # For bags of one, a plain lookup is faster than a bag.
             return torch.stack(
-                [F.embedding(rows, table, sparse=True) for rows, table in zip(indices, self.tables, strict=True)],
+                [F.embedding(rows, table, sparse=True) for rows, table in zip(indices, self.parameters(), strict=True)],
                 dim=1,
             )
         bags = split_bags(indices, offsets, count)
         return torch.stack(
-            [
-                F.embedding_bag(rows, table, starts, mode="sum", sparse=True)
-                for (rows, starts), table in zip(bags, self.tables, strict=True)
-            ],
+            [table(rows, starts) for (rows, starts), table in zip(bags, self.tables, strict=True)],
             dim=1,
         )
 

@@ -20,6 +20,7 @@ from dlrm_pl.model.checkpoint_contract import CheckpointContract
 from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.model.losses import Loss, click_loss
 from dlrm_pl.model.schedule import WarmupDecay
+from dlrm_pl.model.sparse_gradients import average, broadcast, is_distributed
 
 
 class DLRMModule(pl.LightningModule):
@@ -96,6 +97,10 @@ class DLRMModule(pl.LightningModule):
                 loss_threshold=loss_threshold,
             )
         )
+        # What DistributedDataParallel looks for; see sparse_gradients.py for why it leaves the tables to us.
+        self._ddp_params_and_buffers_to_ignore = [
+            name for name, _ in self.named_parameters() if name.startswith("model.embedding_bags.")
+        ]
         with torch.device("cpu"):  # Not on meta, where the model may be until its weights are loaded.
             self.auroc = ExactAUROC()
             self.calibration = ClickCalibration()
@@ -147,6 +152,16 @@ class DLRMModule(pl.LightningModule):
             )
         self.log("train_loss", loss, prog_bar=True, batch_size=batch.num_samples)
         return loss
+
+    def on_fit_start(self) -> None:
+        """Start all ranks from the same tables."""
+        if is_distributed():
+            broadcast(self._tables())
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Average the tables' gradients over ranks: once, when all accumulated batches are in."""
+        if is_distributed():
+            average(self._tables())
 
     def on_validation_epoch_start(self) -> None:
         """Forget the rows of a sanity check or of an interrupted run."""
@@ -201,6 +216,9 @@ class DLRMModule(pl.LightningModule):
         saved = CheckpointContract.read(checkpoint)
         saved.check_fits(self.architecture, self.dataset_fingerprint)
         self.dataset_fingerprint = self.dataset_fingerprint or saved.dataset_fingerprint
+
+    def _tables(self) -> list[torch.nn.Parameter]:
+        return list(self.model.embedding_bags.parameters())
 
     def _reset_metrics(self) -> None:
         self.auroc.reset()

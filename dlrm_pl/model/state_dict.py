@@ -3,7 +3,7 @@
 ========================  ====================================  ==============
 reference                 ours                                  shape
 ========================  ====================================  ==============
-``emb_l.{k}.weight``      ``embedding_bags.tables.{k}``         ``[rows, D]``
+``emb_l.{k}.weight``      ``embedding_bags.tables.{k}.weight``  ``[rows, D]``
 ``bot_l.{2i}.weight``     ``bottom_mlp.{2i}.weight``            ``[out, in]``
 ``bot_l.{2i}.bias``       ``bottom_mlp.{2i}.bias``              ``[out]``
 ``top_l.{2i}.weight``     ``top_mlp.{2i}.weight``               ``[out, in]``
@@ -30,7 +30,7 @@ _REFERENCE_MLP = {ours: reference for reference, ours in _OUR_MLP.items()}
 
 _REFERENCE_TABLE = re.compile(rf"emb_l\.({_NUMBER})\.weight")
 _REFERENCE_LAYER = re.compile(rf"(bot_l|top_l)\.({_EVEN})\.(weight|bias)")
-_OUR_TABLE = re.compile(rf"embedding_bags\.tables\.({_NUMBER})")
+_OUR_TABLE = re.compile(rf"embedding_bags\.tables\.({_NUMBER})\.weight")
 _OUR_LAYER = re.compile(rf"(bottom_mlp|top_mlp)\.({_EVEN})\.(weight|bias)")
 
 # What other modes of the reference write, and what makes it write it.
@@ -49,7 +49,7 @@ def to_our_name(name: str) -> str:
         CheckpointError: no parameter of a plain DLRM; says which mode of the reference makes it, if one does.
     """
     if match := _REFERENCE_TABLE.fullmatch(name):
-        return f"embedding_bags.tables.{match[1]}"
+        return f"embedding_bags.tables.{match[1]}.weight"
     if match := _REFERENCE_LAYER.fullmatch(name):
         return f"{_OUR_MLP[match[1]]}.{match[2]}.{match[3]}"
     for pattern, mode in _OTHER_MODES:
@@ -72,7 +72,8 @@ def to_reference_name(name: str) -> str:
     if match := _OUR_LAYER.fullmatch(name):
         return f"{_REFERENCE_MLP[match[1]]}.{match[2]}.{match[3]}"
     raise CheckpointError(
-        f"{name!r} is no parameter of a DLRM, whose names are like embedding_bags.tables.0 and bottom_mlp.0.weight."
+        f"{name!r} is no parameter of a DLRM, whose names are like embedding_bags.tables.0.weight and "
+        "bottom_mlp.0.weight."
     )
 
 
@@ -146,7 +147,7 @@ def _tables(shapes: Mapping[str, tuple[int, ...]]) -> list[tuple[int, int]]:
     count = sum(name.startswith("embedding_bags.") for name in shapes)
     tables: list[tuple[int, int]] = []
     for table in range(max(count, 1)):
-        shape = _shape(shapes, f"embedding_bags.tables.{table}", 2)
+        shape = _shape(shapes, f"embedding_bags.tables.{table}.weight", 2)
         if tables and shape[1] != tables[0][1]:
             raise CheckpointError(
                 f"emb_l.{table}.weight has dimension {shape[1]}, emb_l.0.weight {tables[0][1]}: "

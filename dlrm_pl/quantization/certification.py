@@ -14,6 +14,7 @@ from torch import nn
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.metrics.auroc import exact_auroc
 from dlrm_pl.metrics.calibration import ClickCalibration
+from dlrm_pl.metrics.local import local
 from dlrm_pl.metrics.paired import PairedDifference, paired_auroc_difference
 from dlrm_pl.quantization.evaluation import check_finite
 
@@ -86,7 +87,7 @@ class Run:
     _probabilities: list[npt.NDArray[np.float32]] = field(default_factory=list)
     _labels: list[npt.NDArray[np.uint8]] = field(default_factory=list)
     _times: list[tuple[int, float]] = field(default_factory=list)
-    _calibration: ClickCalibration = field(default_factory=ClickCalibration)
+    _calibration: ClickCalibration = field(default_factory=lambda: local(ClickCalibration()))
     _rows: int = 0
 
     def score(self, batch: ClickBatch) -> None:

@@ -21,9 +21,12 @@ from dlrm_pl.batch import ClickBatch
 from dlrm_pl.errors import NonFiniteError
 from dlrm_pl.metrics.auroc import ExactAUROC
 from dlrm_pl.metrics.calibration import ClickCalibration
+from dlrm_pl.metrics.local import local
 
 EvalFunc = Callable[[nn.Module], float]
-"""Model -> score, higher is better. The model takes a ``ClickBatch`` and returns logits ``[B]``."""
+"""Model -> score, higher is better. The model takes a ``ClickBatch`` and returns logits ``[B]``.
+
+After a fit on several ranks it runs on rank zero alone: a torchmetrics Metric in it needs ``sync_on_compute=False``."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ class AUROCEvaluation:
 
     def __init__(self, batches: Iterable[ClickBatch], metric: Metric | None = None) -> None:
         self._batches = batches
-        self._metric = ExactAUROC() if metric is None else metric
+        self._metric = local(ExactAUROC() if metric is None else metric)
 
     def __call__(self, model: nn.Module) -> float:
         """The score alone, so that this is an ``EvalFunc``."""
@@ -74,7 +77,7 @@ class AUROCEvaluation:
             MetricError: the rows hold a single class.
         """
         self._metric.reset()
-        calibration = ClickCalibration()
+        calibration = local(ClickCalibration())
         probabilities: list[npt.NDArray[np.float32]] = []
         labels: list[npt.NDArray[np.uint8]] = []
         seconds, rows = 0.0, 0

@@ -102,9 +102,9 @@ def test_parameters_have_stable_names_and_shapes() -> None:
     """Checkpoints, artifacts and the mapping to the reference's names rely on them."""
     shapes = {name: tuple(tensor.shape) for name, tensor in DLRM(SMALL).state_dict().items()}
     assert shapes == {
-        "embedding_bags.tables.0": (5, 4),
-        "embedding_bags.tables.1": (3, 4),
-        "embedding_bags.tables.2": (7, 4),
+        "embedding_bags.tables.0.weight": (5, 4),
+        "embedding_bags.tables.1.weight": (3, 4),
+        "embedding_bags.tables.2.weight": (7, 4),
         "bottom_mlp.0.weight": (6, 2),
         "bottom_mlp.0.bias": (6,),
         "bottom_mlp.2.weight": (4, 6),
@@ -136,7 +136,7 @@ def test_one_sgd_step_equals_dense_tables_under_autograd() -> None:
         vectors = [x]
         for t, rows in enumerate(SMALL.table_sizes):
             vectors.append(
-                nn.functional.one_hot(batch.indices[t], rows).double() @ before[f"embedding_bags.tables.{t}"]
+                nn.functional.one_hot(batch.indices[t], rows).double() @ before[f"embedding_bags.tables.{t}.weight"]
             )
         pairs = [(vectors[i] * vectors[j]).sum(1) for i in range(4) for j in range(i)]
         z = torch.cat([x, torch.stack(pairs, 1)], 1)
@@ -158,7 +158,7 @@ def test_gradients_equal_finite_differences() -> None:
     batch = one_hot_batch(SMALL, 3, dtype=torch.float64)
     values = {name: tensor.detach() for name, tensor in model.named_parameters()}
     click_loss(model(batch), batch.labels, "bce").backward()
-    for name in ("embedding_bags.tables.1", "bottom_mlp.0.weight", "top_mlp.2.bias"):
+    for name in ("embedding_bags.tables.1.weight", "bottom_mlp.0.weight", "top_mlp.2.bias"):
         gradient = model.get_parameter(name).grad
         assert gradient is not None
         dense = gradient.to_dense() if gradient.is_sparse else gradient

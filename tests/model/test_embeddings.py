@@ -24,7 +24,7 @@ def flat_bags(bags: list[list[list[int]]]) -> tuple[torch.Tensor, torch.Tensor]:
 def test_bags_are_summed_and_empty_ones_give_zeros(data: st.DataObject, sizes: list[int], b: int) -> None:
     bags = [[data.draw(st.lists(st.integers(0, rows - 1), max_size=3)) for _ in range(b)] for rows in sizes]
     module = EmbeddingBags(sizes, 3).double()
-    expected = reference.pooled_by_loops([table.detach().numpy() for table in module.tables], bags)
+    expected = reference.pooled_by_loops([table.detach().numpy() for table in module.parameters()], bags)
     found = module(*flat_bags(bags))
     assert found.shape == (b, len(sizes), 3)
     torch.testing.assert_close(found.detach(), torch.from_numpy(expected))
@@ -48,7 +48,7 @@ def test_sparse_gradients_equal_dense_ones(multi_hot: bool) -> None:
     upstream = torch.randn(3, 2, 2)
     found = module(indices.flatten(), torch.arange(7)) if multi_hot else module(indices, None)
     (found * upstream).sum().backward()
-    for t, table in enumerate(module.tables):
+    for t, table in enumerate(module.parameters()):
         expected = torch.zeros_like(table)
         for b, row in enumerate(indices[t]):
             expected[row] += upstream[b, t]
@@ -69,7 +69,7 @@ def test_initial_values_are_uniform_within_the_references_bound() -> None:
 
 def test_weights_share_memory_with_the_tables() -> None:
     module = EmbeddingBags([4], 2)
-    assert module.weights()[0].data_ptr() == module.tables[0].data_ptr()
+    assert module.weights()[0].data_ptr() == module.tables[0].weight.data_ptr()
 
 
 @pytest.mark.parametrize(

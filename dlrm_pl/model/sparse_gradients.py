@@ -1,0 +1,73 @@
+"""Data-parallel training of embedding tables: their sparse gradients, averaged over ranks.
+
+DistributedDataParallel would do it with gloo's sparse all-reduce, one table at a time, which corrupts memory when
+ranks touch different numbers of rows (seen with torch 2.13: "malloc(): unaligned tcache chunk"). Here the rows and
+gradients of all tables travel in one dense exchange each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+
+def is_distributed() -> bool:
+    """Whether this process is one of several ranks."""
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
+@torch.no_grad()
+def broadcast(tables: Sequence[nn.Parameter]) -> None:
+    """Give all ranks the tables of rank 0."""
+    for table in tables:
+        dist.broadcast(table.data, src=0)
+
+
+@torch.no_grad()
+def average(tables: Sequence[nn.Parameter]) -> None:
+    """Replace each table's sparse gradient by its mean over all ranks; equal on all of them, to the last bit.
+
+    Args:
+        tables: ``[rows, D]`` each, of one D and dtype, the same on all ranks, each with a sparse gradient.
+    """
+    gradients = [_gradient(table).coalesce() for table in tables]
+    counts = torch.tensor([gradient._nnz() for gradient in gradients], device=tables[0].device)
+    counts_of_rank = torch.stack(_all_gather(counts))
+    longest = int(counts_of_rank.sum(1).max())
+    rows = _all_gather(_padded(torch.cat([gradient.indices()[0] for gradient in gradients]), longest))
+    values = _all_gather(_padded(torch.cat([gradient.values() for gradient in gradients]), longest))
+    # by_rank[r][t]: what rank r has for table t
+    rows_by_rank = [_split(part, sizes) for part, sizes in zip(rows, counts_of_rank.tolist(), strict=True)]
+    values_by_rank = [_split(part, sizes) for part, sizes in zip(values, counts_of_rank.tolist(), strict=True)]
+    for index, table in enumerate(tables):
+        all_rows = torch.cat([part[index] for part in rows_by_rank])
+        all_values = torch.cat([part[index] for part in values_by_rank]) / len(rows)
+        table.grad = torch.sparse_coo_tensor(
+            all_rows[None], all_values, table.shape, check_invariants=False, is_coalesced=False
+        )
+
+
+def _gradient(table: nn.Parameter) -> Tensor:
+    """Its gradient, or an empty one: a step whose loss did not reach the table."""
+    if table.grad is not None:
+        return table.grad
+    empty = torch.empty(1, 0, dtype=torch.int64, device=table.device)
+    return torch.sparse_coo_tensor(empty, table.new_empty(0, table.shape[1]), table.shape, check_invariants=False)
+
+
+def _padded(values: Tensor, length: int) -> Tensor:
+    padding = values.new_zeros(length - len(values), *values.shape[1:])
+    return torch.cat([values, padding])
+
+
+def _all_gather(values: Tensor) -> list[Tensor]:
+    gathered = [torch.empty_like(values) for _ in range(dist.get_world_size())]
+    dist.all_gather(gathered, values)
+    return gathered
+
+
+def _split(values: Tensor, sizes: list[int]) -> tuple[Tensor, ...]:
+    return torch.split(values[: sum(sizes)], sizes)  # type: ignore[no-untyped-call,no-any-return]
