@@ -70,4 +70,4 @@ def _all_gather(values: Tensor) -> list[Tensor]:
 
 
 def _split(values: Tensor, sizes: list[int]) -> tuple[Tensor, ...]:
-    return torch.split(values[: sum(sizes)], sizes)  # type: ignore[no-untyped-call,no-any-return]
+    return torch.split(values[: sum(sizes)], sizes)
