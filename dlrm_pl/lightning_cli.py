@@ -18,6 +18,7 @@ from dlrm_pl.data.datamodule import TerabyteDataModule
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.model.checkpoint import load_checkpoint
 from dlrm_pl.model.lightning_module import DLRMModule
+from dlrm_pl.serving.predictor import check_predictions_path
 from dlrm_pl.trainer import DLRMTrainer
 
 # Facts of the dataset that the model is built for; they come from the data, not from files or flags.
@@ -54,6 +55,13 @@ class DLRMCLI(LightningCLI):
             raise ConfigurationError(
                 f"{self.subcommand} needs a trained model: give --ckpt_path FILE.ckpt, as `fit` wrote it."
             )
+        if self.subcommand == "predict":
+            output = self.config.predict.get("output")
+            if output is None:
+                raise ConfigurationError(
+                    "predict needs a file for its probabilities: give --output FILE.csv or FILE.npy."
+                )
+            check_predictions_path(Path(output))
 
     def after_fit(self) -> None:
         """Show what the QuantizationCallback made, if there is one."""
@@ -79,11 +87,15 @@ def run(args: list[str]) -> bool:
     """
     # The loader reads a memory map: more workers would add copies between processes, not speed.
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    # Each process deals its batches itself, and `test` saves no checkpoints: neither is of concern.
+    warnings.filterwarnings("ignore", message=".*`IterableDataset` has `__len__` defined.*")
+    warnings.filterwarnings("ignore", message=".*The dirpath has changed from.*")
+    warnings.filterwarnings("ignore", message=".*tensorboardX.*")
     # Lightning's own use of torch's pytree, and its advice to install another product: nothing a user can act on.
     warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*")
     # A second run writes where the first one did, on purpose.
     warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
-    logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(lambda r: "litlogger" not in r.getMessage())
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(lambda r: "seamless" not in r.getMessage())
     torch.set_float32_matmul_precision("highest")
     # Not by LightningCLI's `args`: a strategy of several processes starts the others with what sys.argv says.
     sys.argv[1:] = args

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,12 @@ import pytorch_lightning as pl
 from dlrm_pl.artifact.build import Outcome
 from dlrm_pl.callbacks.quantization import QuantizationCallback, quantize_module
 from dlrm_pl.data.datamodule import TerabyteDataModule
+from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.model.checkpoint import load_into
 from dlrm_pl.model.lightning_module import DLRMModule
 from dlrm_pl.serving.predictor import write_predictions
+
+log = logging.getLogger(__name__)
 
 
 class DLRMTrainer(pl.Trainer):
@@ -163,9 +167,12 @@ class DLRMTrainer(pl.Trainer):
             weights_only: run no code that a checkpoint may hold.
             output: file to write a click probability a row to, in order: .csv or .npy.
         """
+        if output is not None and self.world_size > 1:
+            raise ConfigurationError(f"predict writes {output} from one process: give --trainer.devices 1.")
         predictions = super().predict(
             model, dataloaders, datamodule, return_predictions or output is not None, ckpt_path, weights_only
         )
         if output is not None and predictions is not None and self.is_global_zero:
-            write_predictions(Path(output), (batch.numpy() for batch in predictions))  # type: ignore[union-attr]
+            rows = write_predictions(Path(output), (batch.cpu().numpy() for batch in predictions))  # type: ignore[union-attr]
+            log.info("%s: %s click probabilities", output, f"{rows:,}")
         return predictions

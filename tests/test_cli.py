@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from safetensors import SafetensorError
 
 from dlrm_pl import cli
 from dlrm_pl.artifact.manifest import file_sha256
@@ -190,9 +191,21 @@ def test_predict_scores_a_raw_log_as_the_same_rows_of_the_dataset(tmp_path: Path
     assert np.abs(int8 - float_).max() < 0.05
 
 
-@pytest.mark.parametrize("command", ["validate", "test", "predict"])
+@pytest.mark.parametrize("command", ["validate", "test"])
 def test_lightning_commands_run_on_a_checkpoint(fitted: Path, command: str) -> None:
     assert run(command, "-c", fitted / "config.yaml", "--ckpt_path", fitted / "run" / "model.ckpt") == 0
+
+
+def test_predict_with_a_checkpoint_writes_its_probabilities(
+    fitted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ("predict", "-c", fitted / "config.yaml", "--ckpt_path", fitted / "run" / "model.ckpt")
+    assert run(*arguments, "--output", tmp_path / "p.npy") == 0
+    probabilities = np.load(tmp_path / "p.npy")
+    assert probabilities.dtype == np.float32
+    assert 0 < probabilities.min() < probabilities.max() < 1
+    expect_error(capsys, "give --output FILE.csv or FILE.npy", *arguments)
+    expect_error(capsys, "give --trainer.devices 1", *arguments, "--output", "p.npy", "--trainer.devices", 2)
 
 
 def test_hyperparameters_of_the_checkpoint_win_over_files_and_flags(fitted: Path, tmp_path: Path) -> None:
@@ -426,6 +439,21 @@ def test_full_disk(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Monke
 
     monkeypatch.setattr(synthetic, "describe", full)
     expect_error(capsys, r"disk is full: train\.bin", "synthesize", "--output", tmp_path / "data", "--rows", 100)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_full_disk_under_an_artifact(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, fitted: Path, tmp_path: Path
+) -> None:
+    from dlrm_pl.artifact import store
+
+    def full(tensors: object, path: Path, **kwargs: object) -> None:
+        path.write_bytes(b"half")
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(store, "save_file", full)
+    arguments = ("quantize", "-c", fitted / "config.yaml", "--ckpt_path", fitted / "run" / "model.ckpt")
+    expect_error(capsys, r"disk is full: .*safetensors", *arguments, "--output", tmp_path / "a")
     assert list(tmp_path.iterdir()) == []
 
 

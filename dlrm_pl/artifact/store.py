@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -56,10 +58,22 @@ def is_artifact(folder: Path) -> bool:
 
 
 def save_weights(model: Int8DLRM, folder: Path) -> None:
-    """Write ``model.safetensors``."""
+    """Write ``model.safetensors``.
+
+    Raises:
+        OSError: it cannot be written, with the reason's ``errno``.
+    """
     tensors, _ = to_tensors(model)
     # Written by name order of the ops, so that the same model gives the same bytes.
-    save_file(tensors, folder / WEIGHTS_NAME, metadata={"format": "pt"})
+    path = folder / WEIGHTS_NAME
+    try:
+        save_file(tensors, path, metadata={"format": "pt"})
+    except SafetensorError as error:
+        # The library tells the operating system's reason in its text alone.
+        number = re.search(r"os error (\d+)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
 
 
 def load_artifact(path: str | Path, checksums: Checksums = "auto") -> Artifact:

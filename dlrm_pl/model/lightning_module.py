@@ -18,6 +18,7 @@ from dlrm_pl.metrics.calibration import ClickCalibration
 from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.model.checkpoint_contract import CheckpointContract
 from dlrm_pl.model.dlrm import DLRM
+from dlrm_pl.model.gradient_clipping import clip_gradients
 from dlrm_pl.model.losses import Loss, click_loss
 from dlrm_pl.model.schedule import WarmupDecay
 from dlrm_pl.model.sparse_gradients import average, broadcast, is_distributed
@@ -162,6 +163,17 @@ class DLRMModule(pl.LightningModule):
         """Average the tables' gradients over ranks: once, when all accumulated batches are in."""
         if is_distributed():
             average(self._tables())
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip as the Trainer says, the tables' sparse gradients as well."""
+        if gradient_clip_val:
+            by: Literal["norm", "value"] = "value" if gradient_clip_algorithm == "value" else "norm"
+            clip_gradients(self.parameters(), gradient_clip_val, by)
 
     def on_validation_epoch_start(self) -> None:
         """Forget the rows of a sanity check or of an interrupted run."""
