@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import sys
 import warnings
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 from rich.console import Console
 
 from dlrm_pl.callbacks.quantization import QuantizationCallback, show
@@ -111,6 +113,9 @@ def run(args: list[str]) -> bool:
         )
     except MisconfigurationException as error:
         raise ConfigurationError(str(error)) from error
+    except SIGTERMException:
+        # A SystemExit without a status, which the shell that sent the signal would take for success.
+        sys.exit(128 + signal.SIGTERM)
     callbacks: list[Any] = cli.trainer.callbacks  # type: ignore[attr-defined]
     outcomes = [callback.outcome for callback in callbacks if isinstance(callback, QuantizationCallback)]
     result = getattr(cli.trainer, "outcome", None)

@@ -473,8 +473,13 @@ def test_nothing_to_inspect(capsys: pytest.CaptureFixture[str], tmp_path: Path) 
     expect_error(capsys, "neither a dataset, a checkpoint nor an artifact", "inspect", tmp_path)
 
 
-@pytest.mark.parametrize("stage", ["synthesize", "fit"])
-def test_ctrl_c_leaves_nothing_half_written(synthetic_folder: Path, tmp_path: Path, stage: str) -> None:
+@pytest.mark.parametrize(
+    ("stage", "stop", "status"),
+    [("synthesize", signal.SIGINT, 130), ("fit", signal.SIGINT, 130), ("fit", signal.SIGTERM, 143)],
+)
+def test_a_stopped_command_leaves_nothing_half_written(
+    synthetic_folder: Path, tmp_path: Path, stage: str, stop: signal.Signals, status: int
+) -> None:
     if stage == "synthesize":
         command = ["synthesize", "--output", str(tmp_path / "out"), "--rows", "100000000"]
         started = tmp_path / ".out.tmp"
@@ -491,12 +496,12 @@ def test_ctrl_c_leaves_nothing_half_written(synthetic_folder: Path, tmp_path: Pa
             time.sleep(0.05)
         assert started.exists()
         time.sleep(0.3)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(stop)
         _, error = process.communicate(timeout=60)
     finally:
         process.kill()
-    assert process.returncode == 130, error
-    assert "interrupted" in error
+    assert process.returncode == status, error
+    assert ("interrupted" in error) == (stop == signal.SIGINT)
     assert "Traceback" not in error
     left = {path.name for path in tmp_path.iterdir()}
     assert left <= {"config.yaml", "run", "lightning_logs"}
