@@ -115,7 +115,7 @@ def run(args: list[str]) -> bool:
         raise ConfigurationError(str(error)) from error
     except SIGTERMException:
         # A SystemExit without a status, which the shell that sent the signal would take for success.
-        sys.exit(128 + signal.SIGTERM)
+        raise SystemExit(128 + signal.SIGTERM) from None
     callbacks: list[Any] = cli.trainer.callbacks  # type: ignore[attr-defined]
     outcomes = [callback.outcome for callback in callbacks if isinstance(callback, QuantizationCallback)]
     result = getattr(cli.trainer, "outcome", None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,7 @@ class DatasetFolder:
         max_ind_range: categories were taken modulo this number; -1: not, or unknown.
         fingerprint: over table sizes and dictionaries; the same ids mean the same categories.
         best_possible_auroc: by split, for synthetic data; empty for real logs.
+        report: what ``preprocess`` found in the logs; empty for other data.
     """
 
     path: Path
@@ -55,6 +56,7 @@ class DatasetFolder:
     max_ind_range: int
     fingerprint: str
     best_possible_auroc: dict[str, float]
+    report: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def open(cls, path: str | Path) -> DatasetFolder:
@@ -99,6 +101,7 @@ class DatasetFolder:
             max_ind_range=int(description.get("max_ind_range", -1)),
             fingerprint=description.get("fingerprint") or fingerprint(sizes, folder),
             best_possible_auroc=description.get("best_possible_auroc", {}),
+            report=description.get("report", {}),
         )
 
     def split_path(self, split: Split) -> Path:
@@ -135,6 +138,7 @@ def describe(
     max_ind_range: int,
     created_by: str,
     best_possible_auroc: Mapping[str, float] | None = None,
+    splits: Mapping[str, SplitInfo] | None = None,
     extra: Mapping[str, Any] | None = None,
 ) -> DatasetFolder:
     """Write ``dataset.json`` for files that stand in the folder already, and return what it says.
@@ -144,19 +148,18 @@ def describe(
         max_ind_range: that the categories were taken modulo.
         created_by: the command, for people.
         best_possible_auroc: by split, for synthetic data.
+        splits: what they hold, when that is known; else the files are read.
         extra: more for people and reports.
     """
     sizes = load_counts(folder)
-    splits = {}
+    described = {}
     for split in SPLITS:
-        path = folder / split_file_name(split)
-        records = open_records(path)
-        positives = int(np.count_nonzero(records[:, LABEL]))
-        splits[split] = {
-            "records": len(records),
-            "positives": positives,
-            "label_rate": positives / len(records),
-            "sha256": _sha256(path),
+        info = splits[split] if splits else _read_split(folder / split_file_name(split))
+        described[split] = {
+            "records": info.records,
+            "positives": info.positives,
+            "label_rate": (info.positives or 0) / info.records,
+            "sha256": info.sha256,
         }
     contents = {
         "format": FORMAT,
@@ -164,12 +167,17 @@ def describe(
         "max_ind_range": max_ind_range,
         "table_sizes": list(sizes),
         "fingerprint": fingerprint(sizes, folder),
-        "splits": splits,
+        "splits": described,
         "best_possible_auroc": dict(best_possible_auroc or {}),
     }
     text = json.dumps(contents | dict(extra or {}), indent=2) + "\n"
     (folder / DESCRIPTION_NAME).write_text(text, encoding="utf-8")
     return DatasetFolder.open(folder)
+
+
+def _read_split(path: Path) -> SplitInfo:
+    records = open_records(path)
+    return SplitInfo(len(records), int(np.count_nonzero(records[:, LABEL])), _sha256(path))
 
 
 def is_dataset_folder(folder: Path) -> bool:

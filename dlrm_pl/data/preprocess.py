@@ -1,143 +1,283 @@
-"""Raw click logs -> a dataset folder, equal to the reference's. Training rows are held in memory."""
+"""Raw click logs -> a dataset folder, equal to the reference's, at any size: bounded, parallel and restartable.
+
+The rows are read once. Each is parsed, its categories numbered by first appearance, and written to the bucket that a
+64-bit key of its number belongs to; then each bucket is sorted by key and appended. So the order is a uniform shuffle
+that depends on the seed alone, and not on threads, memory or interruptions. The last day keeps its order.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import json
+import logging
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
-import numpy as np
+from dlrm_pl.atomic import check_replaceable, folder_lock
+from dlrm_pl.data.binary_format import RECORD_BYTES
+from dlrm_pl.data.dataset_folder import DESCRIPTION_NAME, DatasetFolder, describe, is_dataset_folder
+from dlrm_pl.data.preprocessing import statistics, vocabulary_stage
+from dlrm_pl.data.preprocessing.inputs import find_days, identity
+from dlrm_pl.data.preprocessing.merge import Merge
+from dlrm_pl.data.preprocessing.options import Options
+from dlrm_pl.data.preprocessing.plan import allow_files, make_plan, require_disk
+from dlrm_pl.data.preprocessing.portable import engine
+from dlrm_pl.data.preprocessing.report import data_report, report_lines
+from dlrm_pl.data.preprocessing.scatter import REJECTED, Scatter
+from dlrm_pl.data.preprocessing.statistics import DayStatistics
+from dlrm_pl.data.preprocessing.vocabulary_stage import VocabularyStage
+from dlrm_pl.data.preprocessing.work import State, WorkFolder, differences, sync
+from dlrm_pl.errors import ConfigurationError, DataFormatError, DLRMError, OutputError
 
-from dlrm_pl.atomic import atomic_folder
-from dlrm_pl.data.binary_format import RECORD_DTYPE, SPARSE, Records, split_file_name
-from dlrm_pl.data.dataset_folder import DatasetFolder, describe, is_dataset_folder
-from dlrm_pl.data.raw_log import iter_raw_records
-from dlrm_pl.data.vocabulary import VocabularyBuilder
-from dlrm_pl.errors import ConfigurationError, DataFormatError
+log = logging.getLogger(__name__)
 
-Layout = Literal["terabyte", "kaggle"]
-Randomize = Literal["total", "day", "none"]
-
-_KAGGLE_DAYS = 7
+Progress = Callable[[str, float, int], None]
+"""Told the stage, which share of it is done, and rows since the last call."""
 
 
 @dataclass(frozen=True)
 class PreprocessReport:
-    """What was made, for people."""
+    """What was made, for people.
+
+    Attributes:
+        folder: the dataset.
+        rows_by_day: that were kept.
+        seconds: of this run; None when the dataset was there already.
+    """
 
     folder: DatasetFolder
     rows_by_day: tuple[int, ...]
+    seconds: float | None
 
     def __str__(self) -> str:
-        """A few lines."""
-        lines = [f"{self.folder.path}: {sum(self.rows_by_day):,} rows of {len(self.rows_by_day)} days"]
+        """The data report."""
+        rows = sum(self.rows_by_day)
+        speed = "" if self.seconds is None else f", {rows / self.seconds:,.0f} rows/s"
+        lines = [f"{self.folder.path}: {rows:,} rows of {len(self.rows_by_day)} days{speed}"]
+        if self.seconds is None:
+            lines = [f"{self.folder.path}: is complete, made from the same logs with the same options"]
         for name, split in self.folder.splits.items():
-            lines.append(f"  {name:<6}{split.records:>14,} rows, {split.positives or 0:,} clicks")
-        rows = sum(self.folder.table_sizes)
-        return "\n".join([*lines, f"  tables {len(self.folder.table_sizes)}, {rows:,} rows"])
+            clicks = split.positives or 0
+            lines.append(f"  {name:<6}{split.records:>14,} rows, {clicks:,} clicks ({clicks / split.records:.3%})")
+        sizes = self.folder.table_sizes
+        lines.append(f"  tables {len(sizes)}, {sum(sizes):,} rows: {' '.join(f'{size:,}' for size in sizes)}")
+        return "\n".join([*lines, *(f"  {line}" for line in report_lines(self.folder.report))])
 
 
 def preprocess(
     raw: Path,
     output: Path,
+    options: Options | None = None,
     *,
-    layout: Layout = "terabyte",
-    days: int | None = None,
-    max_ind_range: int = 40_000_000,
-    randomize: Randomize = "total",
-    seed: int = 123,
-    progress: Callable[[int], None] = lambda rows: None,
+    progress: Progress = lambda stage, share, rows: None,
 ) -> PreprocessReport:
-    """Make a dataset folder.
+    """Make a dataset folder, or go on with making it.
 
-    Ids are given by first appearance over all days in order, the last included, as the reference does. Train is
-    all days but the last; test is the first half of the last day (the larger when odd), val the second.
+    Ids are given by first appearance over all days in order, the last included, as the reference does, unless the
+    options say otherwise. Train is all days but the last; test is the first half of the last day (the larger when
+    odd), val the second.
 
     Args:
         raw: ``terabyte``: the beginning of the day files' names; ``kaggle``: one file.
-        output: the folder, replaced as a whole at the end.
-        layout: of the raw logs.
-        days: how many; None: 7 for ``kaggle``, as many as there are for ``terabyte``.
-        max_ind_range: cap of the raw values, by modulo; 0 or less: none.
-        randomize: order of the training rows: over all days, inside each day, or as they come.
-        seed: of the order.
-        progress: told how many rows were read.
+        output: the folder, which appears when it is complete.
+        options: see there.
+        progress: told how far it is.
 
     Raises:
-        ConfigurationError: fewer than two days.
-        DataFormatError: a day is missing or has no rows, or the last has fewer than two; or see ``raw_log``.
+        ConfigurationError: options that contradict each other or the vocabulary.
+        DataFormatError: a day is missing or has no rows, or the last has fewer than two; or a bad row.
+        OutputError: the folder is in use, not writable, or holds something else; or the disk is too small.
     """
-    if days is not None and days < 2:
-        raise ConfigurationError(f"days={days}: at least 2 are needed, one to train on and one to test on.")
-    if layout == "kaggle":
-        records = _one_day(raw, max_ind_range, builder := VocabularyBuilder(), progress)
-        count = days or _KAGGLE_DAYS
-        if len(records) < count + 1:
-            raise DataFormatError(f"{raw}: {len(records)} rows cannot be cut into {count} days.")
-        # array_split gives the extra rows to the first days, as the reference does.
-        by_day = np.array_split(records, count)
-    else:
-        files = day_files(raw, days)
-        builder = VocabularyBuilder()
-        by_day = [_one_day(file, max_ind_range, builder, progress) for file in files]
-        for file, rows in zip(files, by_day, strict=True):
-            if not len(rows):
-                raise DataFormatError(f"{file}: has no rows. An empty day is most often a broken download.")
-        if len(by_day[-1]) < 2:
-            raise DataFormatError(f"{files[-1]}: has {len(by_day[-1])} row, the last day is cut into test and val.")
-    with atomic_folder(output, is_dataset_folder) as folder:
-        test_rows = (len(by_day[-1]) + 1) // 2
-        parts = {
-            "train": _ordered(by_day[:-1], randomize, seed),
-            "test": iter([by_day[-1][:test_rows]]),
-            "val": iter([by_day[-1][test_rows:]]),
-        }
-        for split, chunks in parts.items():
-            with (folder / split_file_name(split)).open("wb") as handle:  # type: ignore[arg-type]
-                for chunk in chunks:
-                    handle.write(np.ascontiguousarray(chunk).data)
-        builder.vocabulary().save(folder)
-        describe(folder, max_ind_range=max_ind_range if max_ind_range > 0 else -1, created_by="preprocess")
-    return PreprocessReport(DatasetFolder.open(output), tuple(len(day) for day in by_day))
+    options = options or Options()
+    if options.vocabulary_from is not None:
+        options = _with_cap_of(options, DatasetFolder.open(options.vocabulary_from))
+    days = find_days(raw, options.layout, options.days)
+    key = json.loads(json.dumps({"options": options.key(), "inputs": identity(days)}))
+    output = Path(os.path.abspath(output))
+    done = _finished(output, key)
+    if done is not None:
+        return done
+    check_replaceable(output, is_dataset_folder)
+    with folder_lock(output):
+        work = WorkFolder(output)
+        run = _Run(days, options, key, work, progress)
+        try:
+            return run.make(output)
+        except DLRMError:
+            work.remove()  # A changed log or other options would start afresh anyway.
+            raise
+        except BaseException:
+            if work.load() is None:
+                work.remove()
+            else:
+                size = work.size_bytes() / (1 << 30)
+                log.warning("%s: keeps %.1f GiB, from which the same command goes on", work.path, size)
+            raise
 
 
-def day_files(prefix: Path, days: int | None) -> list[Path]:
-    """``PREFIX_0``, ``PREFIX_1``, ..., plain or ``.gz``.
+class _Run:
+    """One call of ``preprocess``, under the lock of its output."""
+
+    def __init__(
+        self, days: list[Any], options: Options, key: dict[str, Any], work: WorkFolder, progress: Progress
+    ) -> None:
+        self._began = time.perf_counter()
+        self._days, self._options, self._work, self._progress = days, options, work, progress
+        self._engine = engine()
+        self._vocabulary = VocabularyStage(options, self._engine)
+        self._statistics = [DayStatistics() for _ in days]
+        self._plan = make_plan(days, options, self._engine)
+        log.info("%s", self._plan)
+        self._state = self._resumed(key)
+        self._saved_sizes = self._state.table_sizes or [0] * len(self._vocabulary.tables)
+
+    def make(self, output: Path) -> PreprocessReport:
+        """All stages."""
+        if self._state.phase == "scatter":
+            self._scatter()
+        folder = self._merge()
+        self._finish(output, folder)
+        kept = tuple(day.kept for day in self._statistics)
+        return PreprocessReport(DatasetFolder.open(output), kept, time.perf_counter() - self._began)
+
+    def _resumed(self, key: dict[str, Any]) -> State:
+        state = self._work.load()
+        if state is not None and state.key != key:
+            log.info("starting afresh: %s", "; ".join(differences(state.key, key)) or "the unfinished run was another")
+            state = None
+        if state is None:
+            require_disk(self._plan, self._work.path, 0)
+            self._work.start()
+            return State(key=key, buckets=self._plan.buckets)
+        require_disk(self._plan, self._work.path, self._work.size_bytes())
+        self._work.resume(state)
+        allow_files(sum(state.buckets))
+        self._statistics = statistics.load(self._work.path / _statistics_name(state.generation))
+        vocabulary_stage.load_tables(
+            self._vocabulary, self._work.path, state.table_sizes, _counts_name(state.generation)
+        )
+        where = f"day {state.day}" if state.phase == "scatter" else f"bucket {state.merged} of {sum(state.buckets)}"
+        log.info("going on with an unfinished run, from %s: %s rows are read", where, f"{state.read_rows:,}")
+        return state
+
+    def _checkpoint(self) -> None:
+        """Save what the files do not hold, and let a killed run go on from here."""
+        state, folder = self._state, self._work.path
+        old, state.generation = state.generation, state.generation + 1
+        counts, numbers = folder / _counts_name(state.generation), folder / _statistics_name(state.generation)
+        state.table_sizes = vocabulary_stage.save_tables(self._vocabulary, folder, self._saved_sizes, counts.name)
+        statistics.save(self._statistics, numbers)
+        for path in (counts, numbers, *folder.glob("values_*.u4")):
+            sync(path)
+        self._work.commit(state)
+        self._saved_sizes = state.table_sizes
+        for name in (_counts_name(old), _statistics_name(old)):
+            (folder / name).unlink(missing_ok=True)
+
+    def _scatter(self) -> None:
+        state, total = self._state, max(1, self._plan.text_bytes)
+        done = sum(day.rows for day in self._statistics) / max(1, self._plan.rows) * total
+
+        def advance(rows: int, size: int) -> None:
+            nonlocal done
+            done += size
+            self._progress("reading", min(1.0, done / total), rows)
+
+        stage = Scatter(
+            *(self._days, self._options, state, self._statistics, self._vocabulary, self._engine),
+            *(self._work.path, advance),
+        )
+        stage.run(self._checkpoint)
+        last = self._statistics[-1].kept
+        if last < 2:
+            path = self._days[-1].path
+            raise DataFormatError(f"{path}: has {last} row{'s'[: last != 1]}, the last day is cut into test and val.")
+        if not sum(day.kept for day in self._statistics[:-1]):
+            raise DataFormatError(f"{self._days[0].path}: no training row is left of the sub-sample.")
+        state.phase = "merge"
+        if state.generation:  # Small runs have none, and start again in less time than it takes to save them.
+            for name in state.file_bytes:
+                sync(self._work.path / name)
+            self._checkpoint()
+
+    def _merge(self) -> DatasetFolder:
+        total = max(1, sum(day.kept for day in self._statistics))
+        done = self._state.train_bytes // RECORD_BYTES
+
+        def advance(rows: int) -> None:
+            nonlocal done
+            done += rows
+            self._progress("writing", done / total, 0)
+
+        mappings = self._vocabulary.mappings()
+        splits = Merge(self._options, self._state, mappings, self._engine, self._work, advance).run()
+        finished = self._work.finished
+        self._vocabulary.save(finished)
+        rejected = self._work.path / REJECTED
+        if rejected.stat().st_size:
+            rejected.replace(finished / REJECTED)
+        report = data_report(
+            self._statistics, self._vocabulary.summaries(), self._state.rejected, self._state.unknown_values
+        )
+        return describe(
+            finished,
+            max_ind_range=self._options.modulus or -1,
+            created_by="preprocess",
+            splits=splits,
+            extra={"report": report, "preprocess": self._state.key},
+        )
+
+    def _finish(self, output: Path, folder: DatasetFolder) -> None:
+        """Put the finished folder in its place and leave nothing else."""
+        for path in folder.path.iterdir():
+            sync(path)
+        if output.exists():
+            output.rmdir()  # Empty, or we would not have begun.
+        self._work.finished.rename(output)
+        sync(output.parent)
+        self._work.remove()
+
+
+def _finished(output: Path, key: dict[str, Any]) -> PreprocessReport | None:
+    """The report of a folder that was made so already; None when there is nothing.
 
     Raises:
-        DataFormatError: fewer than two, or one missing before a later one; names it.
+        OutputError: it holds a dataset that was made otherwise.
     """
-    numbers: dict[int, Path] = {}
-    for path in sorted(prefix.parent.glob(f"{prefix.name}_*")):
-        suffix = path.name.removeprefix(f"{prefix.name}_").removesuffix(".gz")
-        if suffix.isdigit() and path.is_file():
-            earlier = numbers.setdefault(int(suffix), path)
-            if earlier != path:
-                raise DataFormatError(f"{earlier} and {path} are the same day: keep one of them.")
-    wanted = days if days is not None else max(numbers, default=-1) + 1
-    for number in range(wanted):
-        if number not in numbers:
-            raise DataFormatError(f"{prefix}_{number}: is missing, plain or .gz; {wanted} days are needed in sequence.")
-    if wanted < 2:
-        raise DataFormatError(f"{prefix}_0, {prefix}_1, ...: {wanted} day files were found, at least 2 are needed.")
-    return [numbers[number] for number in range(wanted)]
+    if not is_dataset_folder(output):
+        return None
+    contents = json.loads((output / DESCRIPTION_NAME).read_text(encoding="utf-8"))
+    made_from = contents.get("preprocess")
+    if made_from is None:
+        raise OutputError(
+            f"{output}: holds a dataset that `{contents.get('created_by')}` made. Choose another folder, or delete it."
+        )
+    if made_from != key:
+        changes = "; ".join(differences(made_from, key))
+        raise OutputError(
+            f"{output}: holds a finished dataset, made otherwise: {changes}. Choose another folder, or delete it."
+        )
+    folder = DatasetFolder.open(output)
+    return PreprocessReport(folder, tuple(day["kept"] for day in folder.report["days"]), None)
 
 
-def _one_day(path: Path, max_ind_range: int, builder: VocabularyBuilder, progress: Callable[[int], None]) -> Records:
-    chunks = []
-    for raw in iter_raw_records(path, max_ind_range):
-        raw[:, SPARSE] = builder.add(raw[:, SPARSE])
-        chunks.append(raw.astype(RECORD_DTYPE))
-        progress(len(raw))
-    return np.concatenate(chunks) if chunks else np.empty((0, 40), RECORD_DTYPE)
+def _with_cap_of(options: Options, folder: DatasetFolder) -> Options:
+    """Take max_ind_range from the dataset whose vocabulary is used."""
+    default = Options.__dataclass_fields__["max_ind_range"].default
+    if options.max_ind_range not in (default, folder.max_ind_range):
+        raise ConfigurationError(
+            f"max_ind_range={options.max_ind_range}, but the vocabulary of {folder.path} was made with "
+            f"{folder.max_ind_range}: leave --max_ind_range out."
+        )
+    return replace(options, max_ind_range=folder.max_ind_range)
 
 
-def _ordered(days: list[Records], randomize: Randomize, seed: int) -> Iterator[Records]:
-    rng = np.random.default_rng(seed)
-    if randomize == "total":
-        rows = np.concatenate(days)
-        yield rows[rng.permutation(len(rows))]
-    else:
-        for day in days:
-            yield day if randomize == "none" else day[rng.permutation(len(day))]
+def _counts_name(generation: int) -> str:
+    return f"counts_{generation}.u4"
+
+
+def _statistics_name(generation: int) -> str:
+    return f"statistics_{generation}.npz"

@@ -24,6 +24,19 @@ _FOREIGN = re.compile(rb"[^0-9a-fA-F\t-]")
 _FIRST_SPARSE = 1 + NUM_DENSE
 
 
+class BadLineError(ValueError):
+    """A line that is no row; its file and number are known elsewhere.
+
+    Args:
+        kind: one of a few words, to count by.
+        reason: what is wrong, with the field and the offending text.
+    """
+
+    def __init__(self, kind: str, reason: str) -> None:
+        super().__init__(reason)
+        self.kind = kind
+
+
 def iter_raw_records(
     path: Path, max_ind_range: int, chunk_rows: int = 65_536, *, labelled: bool = True
 ) -> Iterator[RawRecords]:
@@ -49,13 +62,16 @@ def iter_raw_records(
     try:
         with open_log(path) as handle:
             for number, line in enumerate(handle, start=1):
-                stripped = line.rstrip(b"\r\n")
+                stripped = without_newline(line)
                 if not stripped:
                     blank_line = blank_line or number
                     continue
                 if blank_line:
-                    raise DataFormatError(f"{path}:{blank_line}: is blank, but rows follow it.")
-                rows.append(_parse(stripped, path, number, max_ind_range, labelled))
+                    raise DataFormatError(f"{path}:{blank_line}: {explain(b'')}.")
+                try:
+                    rows.append(parse_line(stripped, max_ind_range, labelled=labelled))
+                except BadLineError as error:
+                    raise DataFormatError(f"{path}:{number}: {error}.") from None
                 if len(rows) == chunk_rows:
                     yield np.array(rows, dtype=np.int64)
                     rows.clear()
@@ -72,47 +88,65 @@ def open_log(path: Path) -> BinaryIO:
     return cast(BinaryIO, gzip.open(path, "rb")) if path.suffix == ".gz" else path.open("rb")
 
 
-def _parse(line: bytes, path: Path, number: int, max_ind_range: int, labelled: bool) -> list[int]:
+def parse_line(line: bytes, max_ind_range: int, *, labelled: bool = True) -> list[int]:
+    """Parse one line, without its newline, into 40 integers.
+
+    Raises:
+        BadLineError: says what is wrong.
+    """
     fields = line.split(b"\t")
     if len(fields) != RECORD_INTS:
-        raise DataFormatError(f"{path}:{number}: has {len(fields)} fields, {RECORD_INTS} are needed.")
+        raise explain(line)
     try:
         # The fast path: everything well-formed. Whatever it refuses is looked at again, field by field.
         values = [int(field) if field else 0 for field in fields[:_FIRST_SPARSE]]
         values += [int(field, 16) if field else 0 for field in fields[_FIRST_SPARSE:]]
     except ValueError:
-        raise _explain(fields, path, number) from None
-    if values[0] not in (0, 1) or (labelled and not fields[0]):
-        raise DataFormatError(f"{path}:{number}: the label is {_text(fields[0])}, 0 or 1 is needed.")
+        raise explain(line) from None
+    if fields[0] not in (b"0", b"1") and (labelled or fields[0]):
+        raise explain(line)
     if max(values[1:_FIRST_SPARSE]) > _INT32.max or min(values[1:_FIRST_SPARSE]) < _INT32.min:
-        raise _explain(fields, path, number)
-    # int() also takes blanks, underscores, a plus sign and 0x, which no log has.
+        raise explain(line)
+    # int() also takes blanks, underscores, a plus sign, 0x and -0, which no log has.
     if max(map(len, fields[_FIRST_SPARSE:])) > 8 or _FOREIGN.search(line):
-        raise _explain(fields, path, number)
+        raise explain(line)
     for index in range(1, _FIRST_SPARSE):
         values[index] = max(values[index], 0)
-    if min(values[_FIRST_SPARSE:]) < 0:
-        raise _explain(fields, path, number)
+    if b"-" in line and any(b"-" in field for field in fields[_FIRST_SPARSE:]):
+        raise explain(line)
     if max_ind_range > 0:
         values[_FIRST_SPARSE:] = [value % max_ind_range for value in values[_FIRST_SPARSE:]]
     return values
 
 
-def _explain(fields: list[bytes], path: Path, number: int) -> DataFormatError:
-    """Find the field that is wrong and say how."""
+def explain(line: bytes) -> BadLineError:
+    """Find what is wrong with a line that cannot be parsed."""
+    fields = line.split(b"\t")
+    if not line:
+        return BadLineError("blank", "is blank, but rows follow it")
+    if len(fields) != RECORD_INTS:
+        return BadLineError("fields", f"has {len(fields)} fields, {RECORD_INTS} are needed")
     for index, field in enumerate(fields):
-        where = f"{path}:{number}: field {index + 1}"
-        if index < _FIRST_SPARSE:
-            name = f"I{index}" if index else "label"
+        where = f"field {index + 1}"
+        if index == 0 and field not in (b"0", b"1"):
+            return BadLineError("label", f"{where} (label) is {_text(field)}, 0 or 1 is needed")
+        if 0 < index < _FIRST_SPARSE:
             digits = field.removeprefix(b"-")
             if field and not (digits.isdigit() and digits.isascii()):
-                return DataFormatError(f"{where} ({name}) is {_text(field)}, an integer is needed.")
+                return BadLineError("integer", f"{where} (I{index}) is {_text(field)}, an integer is needed")
             if field and not _INT32.min <= int(field) <= _INT32.max:
-                return DataFormatError(f"{where} ({name}) is {_text(field)}, beyond 32 bits.")
-        elif len(field) > 8 or not _HEX_DIGITS.issuperset(field):
-            name = f"C{index - NUM_DENSE}"
-            return DataFormatError(f"{where} ({name}) is {_text(field)}, up to 8 hexadecimal digits are needed.")
-    return DataFormatError(f"{path}:{number}: cannot be read.")
+                return BadLineError("range", f"{where} (I{index}) is {_text(field)}, beyond 32 bits")
+        if index >= _FIRST_SPARSE and (len(field) > 8 or not _HEX_DIGITS.issuperset(field)):
+            return BadLineError(
+                "category",
+                f"{where} (C{index - NUM_DENSE}) is {_text(field)}, up to 8 hexadecimal digits are needed",
+            )
+    return BadLineError("line", "cannot be read")
+
+
+def without_newline(line: bytes) -> bytes:
+    """A line without its newline, of Unix or DOS."""
+    return line.removesuffix(b"\n").removesuffix(b"\r")
 
 
 def _text(field: bytes) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,8 @@ RawValues = npt.NDArray[np.int64]
 COUNTS_NAME = "day_fea_count.npz"
 MISSING = 0
 """The raw value of an empty field, as in the reference."""
+UNSEEN = -1
+"""Stands first in a table whose row 0 is for values that are not in it."""
 
 
 def dictionary_name(table: int) -> str:
@@ -38,6 +41,18 @@ def load_counts(folder: Path) -> tuple[int, ...]:
     return tuple(int(count) for count in counts)
 
 
+def save_counts(folder: Path, sizes: Sequence[int]) -> None:
+    """Write ``day_fea_count.npz``."""
+    np.savez(folder / COUNTS_NAME, counts=np.array(sizes, dtype=np.int32))
+
+
+def save_dictionary(folder: Path, table: int, values: RawValues) -> None:
+    """Write ``day_fea_dict_{table}.npz``."""
+    # int32 as the reference has it; without a cap the values are unsigned 32-bit hashes and need more.
+    fits = values.max(initial=0) <= np.iinfo(np.int32).max
+    np.savez(folder / dictionary_name(table), unique=values.astype(np.int32) if fits else values)
+
+
 class Vocabulary:
     """Raw values of each table in the order of their ids.
 
@@ -47,8 +62,14 @@ class Vocabulary:
 
     def __init__(self, values: Sequence[npt.NDArray[np.integer]]) -> None:
         self.values = tuple(np.asarray(table, dtype=np.int64) for table in values)
-        self._order = tuple(np.argsort(table, kind="stable") for table in self.values)
-        self._sorted = tuple(table[order] for table, order in zip(self.values, self._order, strict=True))
+
+    @cached_property
+    def _order(self) -> list[npt.NDArray[np.int64]]:
+        return [np.argsort(table, kind="stable") for table in self.values]
+
+    @cached_property
+    def _sorted(self) -> list[npt.NDArray[np.int64]]:
+        return [table[order] for table, order in zip(self.values, self._order, strict=True)]
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -62,8 +83,7 @@ class Vocabulary:
             raw: int64 ``[B, T]``.
 
         Returns:
-            ids int32 ``[B, T]``, and how many values are not in the vocabulary. Those get the id of a missing
-            value, or row 0 of a table that never saw one.
+            ids int32 ``[B, T]``, and how many values are not in the vocabulary. Those get ``unseen_id``.
         """
         ids = np.empty(raw.shape, np.int32)
         unseen = 0
@@ -71,22 +91,24 @@ class Vocabulary:
             column = raw[:, table]
             place = np.minimum(np.searchsorted(values, column), len(values) - 1)
             known = values[place] == column
-            ids[:, table] = np.where(known, order[place], self._missing_id(table))
+            ids[:, table] = np.where(known, order[place], self.unseen_id(table))
             unseen += int(len(column) - np.count_nonzero(known))
         return ids, unseen
 
-    def _missing_id(self, table: int) -> int:
-        place = int(np.searchsorted(self._sorted[table], MISSING))
-        found = place < len(self._sorted[table]) and self._sorted[table][place] == MISSING
+    def unseen_id(self, table: int) -> int:
+        """Row for values that are not in a table: row 0 where it stands for them, else a missing value's, else 0."""
+        values = self._sorted[table]
+        if len(values) and values[0] == UNSEEN:
+            return int(self._order[table][0])
+        place = int(np.searchsorted(values, MISSING))
+        found = place < len(values) and values[place] == MISSING
         return int(self._order[table][place]) if found else 0
 
     def save(self, folder: Path) -> None:
         """Write the reference's files: ``day_fea_count.npz`` and ``day_fea_dict_{0..25}.npz``."""
-        np.savez(folder / COUNTS_NAME, counts=np.array(self.sizes, dtype=np.int32))
+        save_counts(folder, self.sizes)
         for table, values in enumerate(self.values):
-            # int32 as the reference has it; without a cap the values are unsigned 32-bit hashes and need more.
-            fits = values.max(initial=0) <= np.iinfo(np.int32).max
-            np.savez(folder / dictionary_name(table), unique=values.astype(np.int32) if fits else values)
+            save_dictionary(folder, table, values)
 
     @classmethod
     def load(cls, folder: Path) -> Vocabulary:
@@ -104,36 +126,6 @@ class Vocabulary:
                     f"in {COUNTS_NAME}. The files are of different runs; preprocess the raw log again."
                 )
         return cls(tables)
-
-
-class VocabularyBuilder:
-    """Gives ids by first appearance, as the reference does; fed in the order of the logs."""
-
-    def __init__(self, num_tables: int = NUM_SPARSE) -> None:
-        self._ids: list[dict[int, int]] = [{} for _ in range(num_tables)]
-
-    def add(self, raw: RawValues) -> Ids:
-        """Learn the values of some records.
-
-        Args:
-            raw: int64 ``[B, T]``.
-
-        Returns:
-            ids, int32 ``[B, T]``.
-        """
-        ids = np.empty(raw.shape, np.int32)
-        for table, known in enumerate(self._ids):
-            # Each distinct value is looked up once, in the order in which the records bring them.
-            values, first, inverse = np.unique(raw[:, table], return_index=True, return_inverse=True)
-            of_values = np.empty(len(values), np.int32)
-            for place in np.argsort(first):
-                of_values[place] = known.setdefault(int(values[place]), len(known))
-            ids[:, table] = of_values[inverse]
-        return ids
-
-    def vocabulary(self) -> Vocabulary:
-        """What was learnt."""
-        return Vocabulary([np.fromiter(known, np.int64, len(known)) for known in self._ids])
 
 
 def fingerprint(sizes: Sequence[int], folder: Path) -> str:

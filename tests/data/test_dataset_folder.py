@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from dlrm_pl.data.binary_format import RECORD_BYTES, count_records, open_records, split_file_name
 from dlrm_pl.data.dataset_folder import DatasetFolder, describe, is_dataset_folder
-from dlrm_pl.data.vocabulary import COUNTS_NAME, Vocabulary, VocabularyBuilder, dictionary_name, fingerprint
+from dlrm_pl.data.vocabulary import COUNTS_NAME, Vocabulary, dictionary_name, fingerprint
 from dlrm_pl.errors import DataFormatError, DatasetError
 
 
@@ -37,26 +37,6 @@ def test_file_of_another_size_is_rejected(tmp_path: Path, size: int, message: st
 def test_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataFormatError, match=r"x\.bin: is missing"):
         open_records(tmp_path / "x.bin")
-
-
-@settings(deadline=None)
-@given(
-    chunks=st.lists(st.lists(st.lists(st.integers(0, 9), min_size=2, max_size=2), min_size=1, max_size=6), min_size=1)
-)
-def test_ids_follow_first_appearance_whatever_the_chunks(chunks: list[list[list[int]]]) -> None:
-    builder = VocabularyBuilder(num_tables=2)
-    ids = np.concatenate([builder.add(np.array(chunk)) for chunk in chunks])
-    rows = [row for chunk in chunks for row in chunk]
-    for table in range(2):
-        known: list[int] = []
-        for row in rows:
-            if row[table] not in known:
-                known.append(row[table])
-        assert builder.vocabulary().values[table].tolist() == known
-        assert ids[:, table].tolist() == [known.index(row[table]) for row in rows]
-    again, unseen = builder.vocabulary().encode(np.array(rows))
-    np.testing.assert_array_equal(again, ids)
-    assert unseen == 0
 
 
 def test_unseen_values_get_the_row_of_missing_and_are_counted() -> None:

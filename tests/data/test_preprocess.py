@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from reference import preprocessing as reference
 
 from dlrm_pl.data.binary_format import open_records, split_file_name
-from dlrm_pl.data.preprocess import day_files, preprocess
+from dlrm_pl.data.preprocess import preprocess
+from dlrm_pl.data.preprocessing.inputs import day_files
+from dlrm_pl.data.preprocessing.options import Options
 from dlrm_pl.data.raw_log import iter_raw_records
 from dlrm_pl.data.vocabulary import Vocabulary
 from dlrm_pl.errors import ConfigurationError, DataFormatError
@@ -53,7 +55,7 @@ def test_equals_the_reference(
 ) -> None:
     folder = tmp_path_factory.mktemp("logs")
     raw = write_days(folder, days, newline, compress)
-    preprocess(raw, folder / "out", max_ind_range=cap, randomize="none")
+    preprocess(raw, folder / "out", Options(max_ind_range=cap, randomize="none"))
     by_day, values = reference.preprocess(days, cap)
     half = (len(by_day[-1]) + 1) // 2
     assert read(folder / "out") == {
@@ -78,10 +80,10 @@ def many_days(rows: int = 30) -> list[list[bytes]]:
 
 def test_total_shuffle_keeps_the_rows_and_the_last_day(tmp_path: Path) -> None:
     raw = write_days(tmp_path, many_days())
-    preprocess(raw, tmp_path / "none", randomize="none")
-    preprocess(raw, tmp_path / "total", randomize="total", seed=1)
-    preprocess(raw, tmp_path / "again", randomize="total", seed=1)
-    preprocess(raw, tmp_path / "other", randomize="total", seed=2)
+    preprocess(raw, tmp_path / "none", Options(randomize="none"))
+    preprocess(raw, tmp_path / "total", Options(randomize="total", seed=1))
+    preprocess(raw, tmp_path / "again", Options(randomize="total", seed=1))
+    preprocess(raw, tmp_path / "other", Options(randomize="total", seed=2))
     plain, total, again, other = (read(tmp_path / name) for name in ("none", "total", "again", "other"))
     assert total == again
     assert total["train"] != other["train"] != plain["train"]
@@ -92,8 +94,8 @@ def test_total_shuffle_keeps_the_rows_and_the_last_day(tmp_path: Path) -> None:
 
 def test_day_shuffle_keeps_each_row_in_its_day(tmp_path: Path) -> None:
     raw = write_days(tmp_path, many_days())
-    preprocess(raw, tmp_path / "none", randomize="none")
-    preprocess(raw, tmp_path / "day", randomize="day")
+    preprocess(raw, tmp_path / "none", Options(randomize="none"))
+    preprocess(raw, tmp_path / "day", Options(randomize="day"))
     plain, shuffled = (read(tmp_path / name)["train"] for name in ("none", "day"))
     assert plain != shuffled
     assert sorted(plain[:30]) == sorted(shuffled[:30])
@@ -102,15 +104,16 @@ def test_day_shuffle_keeps_each_row_in_its_day(tmp_path: Path) -> None:
 
 def test_kaggle_file_is_cut_into_days_with_the_extra_rows_first(tmp_path: Path) -> None:
     (tmp_path / "train.txt").write_bytes(b"\n".join([GOOD] * 16))
-    report = preprocess(tmp_path / "train.txt", tmp_path / "out", layout="kaggle")
+    report = preprocess(tmp_path / "train.txt", tmp_path / "out", Options(layout="kaggle"))
     assert report.rows_by_day == (3, 3, 2, 2, 2, 2, 2)
     assert "16 rows of 7 days" in str(report)
 
 
 def test_progress_counts_every_row(tmp_path: Path) -> None:
-    seen: list[int] = []
-    preprocess(write_days(tmp_path, many_days()), tmp_path / "out", progress=seen.append)
-    assert sum(seen) == 90
+    seen: list[tuple[str, float, int]] = []
+    preprocess(write_days(tmp_path, many_days()), tmp_path / "out", progress=lambda *told: seen.append(told))
+    assert sum(rows for _, _, rows in seen) == 90
+    assert seen[-1] == ("writing", 1.0, 0)
 
 
 @pytest.mark.parametrize(
@@ -118,8 +121,8 @@ def test_progress_counts_every_row(tmp_path: Path) -> None:
     [
         (GOOD + b"\t1", r"day_0:2: has 41 fields, 40 are needed"),
         (GOOD.rsplit(b"\t", 1)[0], r"day_0:2: has 39 fields"),
-        (b"2" + GOOD[1:], r"day_0:2: the label is '2'"),
-        (GOOD[1:], r"day_0:2: the label is ''"),
+        (b"2" + GOOD[1:], r"day_0:2: field 1 \(label\) is '2'"),
+        (GOOD[1:], r"day_0:2: field 1 \(label\) is ''"),
         (b"x" + GOOD[1:], r"day_0:2: field 1 \(label\) is 'x'"),
         (GOOD.replace(b"\t5", b"\t5.5", 1), r"day_0:2: field 2 \(I1\) is '5.5', an integer"),
         (GOOD.replace(b"\t5", b"\t2147483648", 1), r"field 2 \(I1\) is '2147483648', beyond 32 bits"),
@@ -207,14 +210,14 @@ def test_last_day_of_one_row_is_rejected(tmp_path: Path) -> None:
 def test_too_few_rows_for_the_days_are_rejected(tmp_path: Path) -> None:
     (tmp_path / "train.txt").write_bytes(GOOD)
     with pytest.raises(DataFormatError, match="1 rows cannot be cut into 7 days"):
-        preprocess(tmp_path / "train.txt", tmp_path / "out", layout="kaggle")
+        preprocess(tmp_path / "train.txt", tmp_path / "out", Options(layout="kaggle"))
 
 
 def test_one_day_is_not_enough(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="days=1"):
-        preprocess(tmp_path / "day", tmp_path / "out", days=1)
+        preprocess(tmp_path / "day", tmp_path / "out", Options(days=1))
 
 
 def test_missing_log_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataFormatError, match=r"nothing\.txt: there is no such raw log"):
-        preprocess(tmp_path / "nothing.txt", tmp_path / "out", layout="kaggle")
+        preprocess(tmp_path / "nothing.txt", tmp_path / "out", Options(layout="kaggle"))

@@ -14,6 +14,7 @@ import pytest
 from dlrm_pl.data.binary_format import LABEL, SPLITS, open_records, split_file_name
 from dlrm_pl.data.dataset_folder import DatasetFolder
 from dlrm_pl.data.preprocess import preprocess
+from dlrm_pl.data.preprocessing.options import Options
 from dlrm_pl.data.synthetic import synthesize
 from dlrm_pl.data.synthetic_world import ClickWorld
 from dlrm_pl.data.vocabulary import Vocabulary
@@ -40,7 +41,7 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def preprocessed(raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("preprocessed") / "clicks"
-    preprocess(raw / "day", folder, randomize="none")
+    preprocess(raw / "day", folder, Options(randomize="none"))
     return folder
 
 

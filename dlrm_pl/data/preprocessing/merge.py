@@ -1,0 +1,209 @@
+"""From buckets to the splits: each bucket is sorted in memory and appended, the last day is cut in two."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from dlrm_pl.batch import NUM_SPARSE
+from dlrm_pl.data.binary_format import LABEL, RECORD_BYTES, RECORD_INTS, SPARSE, Records, split_file_name
+from dlrm_pl.data.dataset_folder import SplitInfo
+from dlrm_pl.data.preprocessing.options import Options
+from dlrm_pl.data.preprocessing.portable import Engine
+from dlrm_pl.data.preprocessing.scatter import IN_ORDER, LAST_DAY, bucket_name
+from dlrm_pl.data.preprocessing.turns import Stations, run_threads
+from dlrm_pl.data.preprocessing.work import State, WorkFolder
+from dlrm_pl.errors import DataFormatError
+from dlrm_pl.kernels.preprocess import KEYED_DTYPE, Numbers
+
+_BLOCK_RECORDS = 1 << 16
+
+
+class SplitWriter:
+    """Appends records to the file of a split, counts its clicks and computes its checksum.
+
+    Args:
+        path: the file.
+        good_bytes: of what stands there already; the rest is cut off.
+    """
+
+    def __init__(self, path: Path, good_bytes: int = 0) -> None:
+        self.path = path
+        self._positives, self._digest, self._bytes = 0, hashlib.sha256(), good_bytes
+        self._handle = path.open("r+b" if good_bytes else "wb")
+        self._handle.truncate(good_bytes)
+        for records in _blocks(path, good_bytes):
+            self._count(records)
+        self._handle.seek(good_bytes)
+
+    def append(self, records: Records) -> None:
+        """Write records ``[rows, 40]``."""
+        if len(records):
+            self._handle.write(records.data)
+            self._bytes += records.nbytes
+            self._count(records)
+
+    def sync(self) -> int:
+        """Force all to disk; returns the bytes."""
+        self._handle.flush()
+        os.fsync(self._handle.fileno())
+        return self._bytes
+
+    def close(self) -> SplitInfo:
+        """Force all to disk; returns what was written."""
+        self.sync()
+        self._handle.close()
+        return SplitInfo(self._bytes // RECORD_BYTES, self._positives, self._digest.hexdigest())
+
+    def abandon(self) -> None:
+        """Close the file after an error."""
+        self._handle.close()
+
+    def _count(self, records: Records) -> None:
+        self._positives += int(np.count_nonzero(records[:, LABEL]))
+        self._digest.update(records.data)
+
+
+class Merge:
+    """Makes the three split files.
+
+    Args:
+        options: as the user chose.
+        state: kept up to date.
+        mappings: of the ids, when rare values are folded.
+        engine: computes.
+        work: the folder of the unfinished run.
+        progress: told records written.
+    """
+
+    def __init__(
+        self,
+        options: Options,
+        state: State,
+        mappings: list[Numbers] | None,
+        engine: Engine,
+        work: WorkFolder,
+        progress: Callable[[int], None],
+    ) -> None:
+        self._options, self._state, self._mappings = options, state, mappings
+        self._engine, self._work, self._progress = engine, work, progress
+
+    def run(self) -> dict[str, SplitInfo]:
+        """Write train, test and val."""
+        train = self._in_order() if self._options.randomize == "none" else self._from_buckets()
+        return {"train": train, **self._last_day()}
+
+    def _from_buckets(self) -> SplitInfo:
+        path = self._work.finished / split_file_name("train")
+        writer = SplitWriter(path, self._state.train_bytes)
+        count = sum(self._state.buckets)
+        stations = Stations(1)
+        first, lock, unsaved = self._state.merged, threading.Lock(), 0
+        taken = iter(range(first, count))
+
+        largest = max((self._state.file_bytes[bucket_name(bucket)] for bucket in range(first, count)), default=0)
+        largest //= KEYED_DTYPE.itemsize
+
+        def work() -> None:
+            nonlocal unsaved
+            # One bucket's memory is the next one's: fresh pages would cost as much as the sorting.
+            keyed, ordered = np.empty(largest, KEYED_DTYPE), np.empty((largest, RECORD_INTS), np.int32)
+            while True:
+                with lock:
+                    bucket = next(taken, None)
+                if bucket is None:
+                    return
+                rows = self._state.file_bytes[bucket_name(bucket)] // KEYED_DTYPE.itemsize
+                with (self._work.path / bucket_name(bucket)).open("rb", buffering=0) as handle:
+                    read_all(handle, keyed[:rows])
+                records = ordered[:rows]
+                self._engine.gather(keyed[:rows], records)
+                self._mapped(records)
+                with stations.turn(0, bucket - first):
+                    writer.append(records)
+                    self._progress(len(records))
+                    unsaved += records.nbytes
+                    # A small run cannot go on anyway: what was merged goes before it is written to the disk at all.
+                    if unsaved >= self._options.checkpoint_bytes or not self._state.generation:
+                        self._save(writer, bucket + 1)
+                        unsaved = 0
+
+        try:
+            run_threads(work, self._options.workers, stations)
+            self._save(writer, count)
+            return writer.close()
+        except BaseException:
+            writer.abandon()
+            raise
+
+    def _save(self, writer: SplitWriter, merged: int) -> None:
+        """Let a killed run go on from here, and free what the merged buckets take."""
+        state = self._state
+        names = [bucket_name(bucket) for bucket in range(state.merged, merged)]
+        for name in names:
+            state.file_bytes.pop(name, None)
+        state.merged = merged
+        if state.generation:
+            state.train_bytes = writer.sync()
+            self._work.commit(state)
+        for name in names:
+            (self._work.path / name).unlink(missing_ok=True)
+
+    def _in_order(self) -> SplitInfo:
+        writer = SplitWriter(self._work.finished / split_file_name("train"))
+        for records in _blocks(self._work.path / IN_ORDER):
+            writer.append(self._mapped(records))
+            self._progress(len(records))
+        return writer.close()
+
+    def _last_day(self) -> dict[str, SplitInfo]:
+        """Test is the first half, the larger when odd, val the second."""
+        path = self._work.path / LAST_DAY
+        test_rows = (path.stat().st_size // RECORD_BYTES + 1) // 2
+        writers = {name: SplitWriter(self._work.finished / split_file_name(name)) for name in ("test", "val")}
+        row = 0
+        for block in _blocks(path):
+            records = self._mapped(block)
+            cut = min(max(test_rows - row, 0), len(records))
+            writers["test"].append(records[:cut])
+            writers["val"].append(records[cut:])
+            row += len(records)
+            self._progress(len(records))
+        return {name: writer.close() for name, writer in writers.items()}
+
+    def _mapped(self, records: Records) -> Records:
+        if self._mappings is not None:
+            for table in range(NUM_SPARSE):
+                self._engine.remap(records, SPARSE.start + table, self._mappings[table])
+        return records
+
+
+def read_all(handle: BinaryIO, array: npt.NDArray[np.generic]) -> None:
+    """Fill an array from a file.
+
+    Raises:
+        DataFormatError: the file is shorter.
+    """
+    view = array.view(np.uint8).data
+    while view:
+        got = handle.readinto(view)  # type: ignore[attr-defined]
+        if not got:
+            raise DataFormatError(f"{handle.name}: is cut short. Run the command again, to start afresh.")
+        view = view[got:]
+
+
+def _blocks(path: Path, size_bytes: int | None = None) -> Iterator[Records]:
+    """The records of a file, or of its first bytes, in blocks that may be written to."""
+    with path.open("rb") as handle:
+        left = path.stat().st_size if size_bytes is None else size_bytes
+        while left:
+            block = np.fromfile(handle, "<i4", min(_BLOCK_RECORDS, left // RECORD_BYTES) * RECORD_INTS)
+            left -= block.nbytes
+            yield block.reshape(-1, RECORD_INTS)

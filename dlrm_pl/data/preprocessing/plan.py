@@ -1,0 +1,160 @@
+"""What a run will take, found out before it starts."""
+
+from __future__ import annotations
+
+import resource
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from dlrm_pl.data.binary_format import RECORD_BYTES, RECORD_INTS
+from dlrm_pl.data.preprocessing.inputs import ChunkReader, Day, sampled_line_bytes, text_bytes
+from dlrm_pl.data.preprocessing.options import GIB, Options
+from dlrm_pl.data.preprocessing.portable import Engine
+from dlrm_pl.errors import ConfigurationError, OutputError
+from dlrm_pl.kernels.preprocess import DENSE, DENSE_BINS, KEYED_DTYPE
+
+_CLICKS = 0.033  # Assumed where it matters little.
+_ESTIMATE = 1.15  # Buckets are planned for so many times the rows that are expected.
+_VOCABULARY_BYTES = 20  # A value in the tables: a slot of 8 bytes at most 5/8 full, value and count.
+_MOST_VALUES = 200_000_000  # As the Terabyte logs have, with ids capped at 40 million.
+_PARSING_SHARE = 0.25  # Of the time that a row takes.
+_SPARE_FILES = 64
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Estimates.
+
+    Attributes:
+        days: of the logs.
+        text_bytes: of all days, unpacked.
+        rows: of all days.
+        buckets: files to scatter the training rows into: one entry, or one for each training day.
+        disk_bytes: at the peak, what stays included.
+        output_bytes: what stays.
+        memory_bytes: at the peak.
+        seconds: from start to end.
+    """
+
+    days: int
+    text_bytes: int
+    rows: int
+    buckets: list[int]
+    disk_bytes: int
+    output_bytes: int
+    memory_bytes: int
+    seconds: float
+
+    def __str__(self) -> str:
+        """One line."""
+        minutes = f"{self.seconds / 60:.0f} minutes" if self.seconds >= 90 else f"{max(self.seconds, 1):.0f} s"
+        return (
+            f"plan: {self.days} days, about {self.rows:,} rows ({_gib(self.text_bytes)} of text); disk "
+            f"{_gib(self.disk_bytes)} at the peak, {_gib(self.output_bytes)} in the end; memory up to "
+            f"{_gib(self.memory_bytes)}; about {minutes}"
+        )
+
+
+def make_plan(days: Sequence[Day], options: Options, engine: Engine) -> Plan:
+    """Estimate from the sizes of the files and their first lines.
+
+    Raises:
+        ConfigurationError: the budget of memory would need more files than a process may open.
+    """
+    sizes = [text_bytes(day) for day in days]
+    line_bytes = sampled_line_bytes(days)
+    rows = [size / line_bytes for size in sizes]
+    kept = 1 - options.subsample_rate * (1 - _CLICKS)
+    train, last = sum(rows[:-1]) * kept, rows[-1] * kept
+    ordered = options.randomize == "none"
+    keyed = RECORD_BYTES if ordered else KEYED_DTYPE.itemsize
+    parts = [sum(rows[:-1])] if options.randomize == "total" else rows[:-1]
+    bucket = options.bucket_bytes(train * keyed)
+    buckets = [] if ordered else [1 + int(part * kept * keyed * _ESTIMATE / bucket) for part in parts]
+    allow_files(sum(buckets))
+    # A merged bucket goes when the next checkpoint has saved what it held.
+    unsaved = min(train * RECORD_BYTES, options.checkpoint_bytes + 2 * options.workers * bucket)
+    values = min(sum(rows) * 2, _MOST_VALUES)
+    output = sum(rows) * kept * RECORD_BYTES + 4 * values
+    disk = train * keyed + (train * RECORD_BYTES if ordered else unsaved) + 2 * last * RECORD_BYTES + 12 * values
+    speed = _parsing_speed(days, options, engine) * _PARSING_SHARE * options.workers
+    return Plan(
+        days=len(days),
+        text_bytes=sum(sizes),
+        rows=int(sum(rows)),
+        buckets=buckets,
+        disk_bytes=int(max(disk, output)),
+        output_bytes=int(output),
+        memory_bytes=int(options.memory_bytes + _VOCABULARY_BYTES * values),
+        seconds=sum(sizes) / speed,
+    )
+
+
+def require_disk(plan: Plan, folder: Path, already_bytes: int) -> None:
+    """Check that the plan fits.
+
+    Args:
+        plan: of the run.
+        folder: to be written.
+        already_bytes: what an unfinished run has written.
+
+    Raises:
+        OutputError: there is too little room; states both numbers.
+    """
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    needed = plan.disk_bytes - already_bytes
+    if needed > free:
+        raise OutputError(
+            f"{folder}: has {_gib(free)} free, but about {_gib(needed)} are needed on the way to "
+            f"{_gib(plan.output_bytes)} of output. Choose a folder on a larger disk, or drop non-clicks with "
+            "--subsample_rate."
+        )
+
+
+def allow_files(buckets: int) -> None:
+    """Let this process open a file for each bucket.
+
+    Raises:
+        ConfigurationError: it may not.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = buckets + _SPARE_FILES
+    if needed > hard != resource.RLIM_INFINITY:
+        raise ConfigurationError(
+            f"{buckets} buckets are needed, but a process may open {hard} files here. Raise --memory, use fewer "
+            "--workers, or raise the limit (ulimit -Hn)."
+        )
+    if needed > soft != resource.RLIM_INFINITY:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+
+
+def _parsing_speed(days: Sequence[Day], options: Options, engine: Engine) -> float:
+    """Bytes a second, from the first chunk of text."""
+    reader = ChunkReader(days, 1 << 20)
+    buffer = reader.buffer()
+    try:
+        chunk = reader.read(buffer)
+    finally:
+        reader.close()
+    assert chunk is not None
+    columns = np.empty((RECORD_INTS, chunk.size // RECORD_INTS + 16), np.int32)
+    counted = np.zeros(RECORD_INTS, np.int64), np.zeros((DENSE, DENSE_BINS), np.int64)
+    bad = np.empty((2, columns.shape[1]), np.int64)
+    seconds = 0.0
+    for _ in range(2):  # The first touches new memory.
+        began = time.perf_counter()
+        engine.parse(buffer, chunk.size, options.modulus, columns, *counted, bad)
+        seconds = time.perf_counter() - began
+    return max(chunk.size, 1) / seconds
+
+
+def _gib(size: float) -> str:
+    """Bytes in a unit that suits them."""
+    return f"{size / GIB:,.1f} GiB" if size >= GIB else f"{size / (1 << 20):,.0f} MiB"

@@ -1,0 +1,138 @@
+"""The data report: what the logs hold, and what usually means that they are broken."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from dlrm_pl.batch import NUM_DENSE, NUM_SPARSE
+from dlrm_pl.data.preprocessing.statistics import DayStatistics
+from dlrm_pl.data.preprocessing.vocabulary_stage import TableSummary
+from dlrm_pl.kernels.preprocess import DENSE_BINS
+
+_NAMES = ("label", *(f"I{i + 1}" for i in range(NUM_DENSE)), *(f"C{i + 1}" for i in range(NUM_SPARSE)))
+_SHARES = 10
+# Warnings. A thousand rows tell little of a distribution, so they are spared on smaller logs.
+_ROWS_TO_JUDGE = 1000
+_MOST_CLICKS = 0.5
+_DISTINCT = 0.9
+_MISSING_APART = 0.1
+_LABELS_APART = 2.0
+_DENSE_APART = 0.2
+
+
+def data_report(
+    days: Sequence[DayStatistics],
+    tables: Sequence[TableSummary],
+    rejected: Mapping[str, int],
+    unknown_values: int,
+) -> dict[str, Any]:
+    """Describe the logs, for JSON.
+
+    Args:
+        days: in order.
+        tables: what made the vocabulary; empty when it was given.
+        rejected: lines that were left out, by kind.
+        unknown_values: categories that the vocabulary does not have.
+
+    Returns:
+        ``missing_rates``, ``largest_shares``, ``days``, ``rejected`` and ``warnings``.
+    """
+    rows = sum(day.rows for day in days)
+    missing = sum((day.missing for day in days), np.zeros(1 + NUM_DENSE + NUM_SPARSE, np.int64)) / max(1, rows)
+    return {
+        "rows": rows,
+        "missing_rates": {name: round(float(rate), 6) for name, rate in zip(_NAMES[1:], missing[1:], strict=True)},
+        "largest_shares": _largest_shares(days, tables, rows),
+        "days": [
+            {"rows": day.rows, "kept": day.kept, "label_rate": round(day.clicks / max(1, day.kept), 6)} for day in days
+        ],
+        "rejected": dict(rejected),
+        "unknown_values": unknown_values,
+        "warnings": [*_warn_of_columns(days, tables), *_warn_of_days(days)],
+    }
+
+
+def report_lines(report: Mapping[str, Any]) -> list[str]:
+    """The report for people."""
+    missing = [(rate, name) for name, rate in report["missing_rates"].items() if rate]
+    top = ", ".join(f"{name} {rate:.1%}" for rate, name in sorted(missing, reverse=True)[:8])
+    lines = [f"missing    {len(missing)} of {NUM_DENSE + NUM_SPARSE} columns" + (f", most: {top}" if top else "")]
+    shares = ", ".join(f"{one['column']}={one['value']} {one['share']:.1%}" for one in report["largest_shares"])
+    lines.append(f"largest shares of one value  {shares}")
+    if report["rejected"]:
+        kinds = ", ".join(f"{count:,} {kind}" for kind, count in report["rejected"].items())
+        lines.append(f"rejected   {sum(report['rejected'].values()):,} lines: {kinds}; see rejected.tsv")
+    if report["unknown_values"]:
+        lines.append(f"unseen     {report['unknown_values']:,} categories are not in the vocabulary")
+    return lines + [f"warning: {warning}" for warning in report["warnings"]]
+
+
+def _largest_shares(days: Sequence[DayStatistics], tables: Sequence[TableSummary], rows: int) -> list[dict[str, Any]]:
+    """The commonest value of each column, of the ten columns where it is commonest."""
+    found = []
+    histogram = sum((day.histogram for day in days), np.zeros((NUM_DENSE, DENSE_BINS), np.int64))
+    for feature in range(NUM_DENSE):
+        value = int(histogram[feature, :-1].argmax())
+        found.append((histogram[feature, value] / max(1, rows), _NAMES[1 + feature], str(value)))
+    for name, table in zip(_NAMES[1 + NUM_DENSE :], tables, strict=False):
+        if table.rows:
+            found.append((table.commonest_rows / table.rows, name, f"{table.commonest:08x}"))
+    found.sort(key=lambda one: -one[0])
+    return [{"column": name, "value": value, "share": round(float(share), 6)} for share, name, value in found[:_SHARES]]
+
+
+def _warn_of_columns(days: Sequence[DayStatistics], tables: Sequence[TableSummary]) -> list[str]:
+    kept, clicks = sum(day.kept for day in days), sum(day.clicks for day in days)
+    warnings = []
+    if not clicks or clicks > _MOST_CLICKS * kept:
+        warnings.append(f"{clicks / max(1, kept):.1%} of the rows are clicks: is the first column the label?")
+    if kept < _ROWS_TO_JUDGE:
+        return warnings
+    for feature in range(NUM_DENSE):
+        histogram = sum((day.histogram[feature] for day in days), np.zeros(DENSE_BINS, np.int64))
+        bins = np.flatnonzero(histogram)
+        if len(bins) == 1 and bins[0] < DENSE_BINS - 1:
+            warnings.append(f"{_NAMES[1 + feature]} is constant: {bins[0]} in every row.")
+    for name, table in zip(_NAMES[1 + NUM_DENSE :], tables, strict=False):
+        if table.values == 1:
+            warnings.append(f"{name} is constant: one value in every row.")
+        elif table.rows and table.values > _DISTINCT * table.rows:
+            warnings.append(
+                f"{name} is nearly all distinct: {table.values:,} values in {table.rows:,} rows. An identifier "
+                "teaches nothing; --vocabulary train_only --min_count 2 folds such values."
+            )
+    return warnings
+
+
+def _warn_of_days(days: Sequence[DayStatistics]) -> list[str]:
+    """Days that look unlike the median day."""
+    judged = [(number, day) for number, day in enumerate(days) if day.rows >= _ROWS_TO_JUDGE]
+    if len(judged) < 3:  # Of two days nobody can say which one is odd.
+        return []
+    labels = np.array([day.clicks / max(1, day.kept) for _, day in judged])
+    missing = np.array([day.missing / day.rows for _, day in judged])
+    dense = np.array([day.log2_histogram() / day.rows for _, day in judged])
+    warnings = []
+    typical = float(np.median(labels))
+    for place, (number, _) in enumerate(judged):
+        if typical and not 1 / _LABELS_APART <= labels[place] / typical <= _LABELS_APART:
+            warnings.append(f"day {number}: {labels[place]:.2%} clicks, the median day has {typical:.2%}.")
+        apart = np.abs(missing[place] - np.median(missing, axis=0))
+        column = int(apart.argmax())
+        if apart[column] > _MISSING_APART:
+            median = float(np.median(missing[:, column]))
+            warnings.append(
+                f"day {number}: {_NAMES[column]} is missing in {missing[place, column]:.1%} of the rows, in the median "
+                f"day in {median:.1%}."
+            )
+        distance = np.abs(dense[place] - np.median(dense, axis=0)).sum(axis=1) / 2
+        feature = int(distance.argmax())
+        if distance[feature] > _DENSE_APART:
+            warnings.append(
+                f"day {number}: the distribution of {_NAMES[1 + feature]} is {distance[feature]:.0%} away from the "
+                "median day's (total variation)."
+            )
+    return warnings

@@ -1,0 +1,265 @@
+"""From text to records in buckets: every row is read once, numbered, and written where its key says."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import numpy.typing as npt
+
+from dlrm_pl.batch import NUM_DENSE, NUM_SPARSE
+from dlrm_pl.data.binary_format import LABEL, RECORD_INTS
+from dlrm_pl.data.preprocessing.inputs import Chunk, ChunkReader, Day
+from dlrm_pl.data.preprocessing.options import Options
+from dlrm_pl.data.preprocessing.portable import Engine, row_keys
+from dlrm_pl.data.preprocessing.statistics import DayStatistics
+from dlrm_pl.data.preprocessing.turns import Stations, run_threads
+from dlrm_pl.data.preprocessing.vocabulary_stage import VocabularyStage, column_of
+from dlrm_pl.data.preprocessing.work import State
+from dlrm_pl.data.raw_log import explain, without_newline
+from dlrm_pl.errors import DataFormatError
+from dlrm_pl.kernels.preprocess import DENSE_BINS, KEYED_DTYPE, TEXT_PADDING, Columns
+
+LAST_DAY = "last_day"
+IN_ORDER = "in_order"
+REJECTED = "rejected.tsv"
+# A share of bad rows is judged from so many lines on, and at the end.
+_LINES_TO_JUDGE = 100_000
+_SHORTEST_ROW = RECORD_INTS + 1  # A label, 39 tabs, and a newline at least.
+# Stations of the assembly line, around one for each table.
+_ROWS, _KEPT, _TABLES, _FILES = 0, 1, 2, 2 + NUM_SPARSE
+_SUBSAMPLE_SEED = 0x5EED  # Any number: apart from the order, which has the seed itself.
+
+
+def bucket_name(bucket: int) -> str:
+    """File of a bucket."""
+    return f"bucket_{bucket}"
+
+
+class Scatter:
+    """One run over the logs, or what is left of them.
+
+    Args:
+        days: in order.
+        options: as the user chose.
+        state: where to start; kept up to date.
+        statistics: by day; kept up to date.
+        vocabulary: kept up to date.
+        engine: computes.
+        folder: of the unfinished run.
+        progress: told rows and bytes of text that were done.
+    """
+
+    def __init__(
+        self,
+        days: Sequence[Day],
+        options: Options,
+        state: State,
+        statistics: list[DayStatistics],
+        vocabulary: VocabularyStage,
+        engine: Engine,
+        folder: Path,
+        progress: Callable[[int, int], None],
+    ) -> None:
+        self._days, self._options, self._state, self._statistics = days, options, state, statistics
+        self._vocabulary, self._engine, self._folder, self._progress = vocabulary, engine, folder, progress
+        self._reader = ChunkReader(days, options.chunk_bytes, state.day, state.offset)
+        self._reading = threading.Lock()
+        self._stations = Stations(_FILES + 1)
+        self._files: dict[str, IO[bytes]] = {}
+        self._left_bytes = 0
+        # Buckets of a day come after those of the days before it.
+        self._first_bucket = np.concatenate([[0], np.cumsum(state.buckets)]).tolist()
+        if options.randomize == "total":
+            self._first_bucket = [0] * (len(days) + 1)
+
+    def run(self, checkpoint: Callable[[], None]) -> None:
+        """Read all days.
+
+        Args:
+            checkpoint: called when all that was read is in the files, and these are on the disk.
+
+        Raises:
+            DataFormatError: a bad row, or too many; or see ``ChunkReader``.
+        """
+        with ExitStack() as stack:
+            try:
+                while self._reader.day < len(self._days):
+                    self._left_bytes = self._options.checkpoint_bytes
+                    for name in self._names():
+                        if name not in self._files:
+                            # Unbuffered: what was written is in the file when a write returns.
+                            self._files[name] = stack.enter_context((self._folder / name).open("ab", buffering=0))
+                    run_threads(self._work, self._options.workers, self._stations)
+                    self._state.day, self._state.offset = self._reader.day, self._reader.offset
+                    if self._reader.day < len(self._days):
+                        for file in self._files.values():
+                            os.fsync(file.fileno())
+                        self._note_sizes()
+                        checkpoint()
+            finally:
+                self._reader.close()
+            self._judge(self._days[-1].path, at_end=True)
+            self._note_sizes()
+
+    def _names(self) -> list[str]:
+        if self._options.randomize == "none":
+            return [IN_ORDER, LAST_DAY, REJECTED]
+        return [*(bucket_name(bucket) for bucket in range(sum(self._state.buckets))), LAST_DAY, REJECTED]
+
+    def _note_sizes(self) -> None:
+        self._state.file_bytes = {name: os.fstat(file.fileno()).st_size for name, file in self._files.items()}
+
+    def _work(self) -> None:
+        """Of a thread: chunk after chunk, until the checkpoint is due or the logs end."""
+        buffer = np.zeros(self._options.chunk_bytes + 1 + TEXT_PADDING, np.uint8)
+        # An odd number of cache lines apart, so that the columns do not compete for the same part of the cache.
+        capacity = 16 * ((self._options.chunk_bytes // _SHORTEST_ROW // 16 + 1) | 1)
+        columns = np.empty((RECORD_INTS, capacity), np.int32)
+        keyed = np.empty(capacity, KEYED_DTYPE)
+        bad = np.empty((2, capacity), np.int64)
+        while True:
+            with self._reading:
+                chunk = self._reader.read(buffer) if self._left_bytes > 0 else None
+                if chunk is None:
+                    return
+                self._left_bytes -= chunk.size
+            self._do(chunk, buffer, columns, keyed, bad)
+
+    def _do(
+        self,
+        chunk: Chunk,
+        buffer: npt.NDArray[np.uint8],
+        columns: Columns,
+        keyed: npt.NDArray[np.void],
+        bad: npt.NDArray[np.int64],
+    ) -> None:
+        """One chunk, from text to files."""
+        state, options, day = self._state, self._options, self._statistics[chunk.day]
+        missing, histogram = np.zeros(RECORD_INTS, np.int64), np.zeros((NUM_DENSE, DENSE_BINS), np.int64)
+        rows, lines, bads = self._engine.parse(buffer, chunk.size, options.modulus, columns, missing, histogram, bad)
+        path = self._days[chunk.day].path
+        if bads == bad.shape[1]:
+            raise DataFormatError(f"{path}: has more than {bads:,} lines together that are no rows. Is it a click log?")
+        with self._stations.turn(_ROWS, chunk.index):
+            text = buffer[: chunk.size].tobytes() if bads else b""
+            self._reject(chunk, text, bad[:, :bads], lines)
+            first_row = state.read_rows
+            state.read_rows += rows
+            day.add_read(rows, missing, histogram, columns)
+            if chunk.ends_day:
+                if not day.rows:
+                    raise DataFormatError(f"{path}: has no rows. An empty day is most often a broken download.")
+                state.line = state.blank_line = 0
+        if options.subsample_rate:
+            rows = self._subsample(columns, rows, first_row)
+        with self._stations.turn(_KEPT, chunk.index):
+            first_kept = state.kept_rows
+            state.kept_rows += rows
+            day.add_kept(rows, columns)
+        last_day = chunk.day == len(self._days) - 1
+        unknown = 0
+        for table in range(NUM_SPARSE):
+            with self._stations.turn(_TABLES + table, chunk.index):
+                unknown += self._vocabulary.encode(table, column_of(columns, table, rows), last_day=last_day)
+        pieces = self._pieces(chunk, columns, rows, first_kept, keyed, last_day)
+        with self._stations.turn(_FILES, chunk.index):
+            for name, piece in pieces:
+                _write_all(self._files[name], piece)
+            state.unknown_values += unknown
+            self._progress(lines, chunk.size)
+
+    def _subsample(self, columns: Columns, rows: int, first_row: int) -> int:
+        """Drop a share of the non-clicks, each by its own number alone; returns the rows that stay."""
+        draw = row_keys(self._options.seed ^ _SUBSAMPLE_SEED, first_row, rows) >> np.uint64(11)
+        dropped = draw < np.uint64(int(self._options.subsample_rate * (1 << 53)))
+        keep = np.flatnonzero((columns[LABEL, :rows] != 0) | ~dropped)
+        columns[:, : len(keep)] = columns[:, keep]
+        return len(keep)
+
+    def _pieces(
+        self, chunk: Chunk, columns: Columns, rows: int, first_kept: int, keyed: npt.NDArray[np.void], last_day: bool
+    ) -> list[tuple[str, npt.NDArray[np.generic]]]:
+        """The records, and the files that they are to be appended to."""
+        if not rows:
+            return []
+        if last_day or self._options.randomize == "none":
+            records = keyed.view(np.int32)[: rows * RECORD_INTS]
+            self._engine.records(columns, rows, records.reshape(rows, RECORD_INTS))
+            return [(LAST_DAY if last_day else IN_ORDER, records)]
+        total = self._options.randomize == "total"
+        buckets = self._state.buckets[0 if total else chunk.day]
+        sizes = self._engine.scatter(columns, rows, self._options.seed, first_kept, buckets, keyed)
+        stops = np.cumsum(sizes).tolist()
+        first = self._first_bucket[chunk.day]
+        return [
+            (bucket_name(first + bucket), keyed[stop - size : stop])
+            for bucket, (size, stop) in enumerate(zip(sizes.tolist(), stops, strict=True))
+            if size
+        ]
+
+    def _reject(self, chunk: Chunk, text: bytes, bad: npt.NDArray[np.int64], lines: int) -> None:
+        """Deal with the lines that are no rows: blank ones at the end of a day are fine, others stop or are noted."""
+        state, path = self._state, self._days[chunk.day].path
+        first_line = state.line + 1
+        state.line += lines
+        found = [
+            (first_line + number, without_newline(text[offset : text.index(b"\n", offset) + 1]))
+            for offset, number in bad.T.tolist()
+        ]
+        # Blank lines that end the chunk are judged when it is known what follows.
+        trailing = 0
+        while trailing < len(found) and found[-1 - trailing] == (state.line - trailing, b""):
+            trailing += 1
+        content = lines > trailing
+        if state.blank_line and content:
+            self._reject_line(path, state.blank_line, b"")
+            state.blank_line = 0
+        for number, line in found[: len(found) - trailing]:
+            self._reject_line(path, number, line)
+        if trailing and not state.blank_line:
+            state.blank_line = state.line - trailing + 1
+        self._judge(path)
+
+    def _reject_line(self, path: Path, number: int, line: bytes) -> None:
+        error = explain(line)
+        if self._options.bad_rows is None:
+            raise DataFormatError(
+                f"{path}:{number}: {error}. Repair the log, or leave such lines out with --bad_rows skip:0.001."
+            )
+        self._state.rejected[error.kind] = self._state.rejected.get(error.kind, 0) + 1
+        head = f"{path}\t{number}\t{error.kind}\t".encode()
+        _write_all(self._files[REJECTED], np.frombuffer(head + line + b"\n", np.uint8))
+
+    def _judge(self, path: Path, *, at_end: bool = False) -> None:
+        """Stop when more lines were left out than the user allows."""
+        rejected = sum(self._state.rejected.values())
+        lines = self._state.read_rows + rejected
+        if rejected and (at_end or lines >= _LINES_TO_JUDGE):
+            allowed = self._options.bad_rows or 0.0
+            if rejected > allowed * lines:
+                kinds = ", ".join(f"{count:,} {kind}" for kind, count in self._state.rejected.items())
+                raise DataFormatError(
+                    f"{path}: {rejected:,} of {lines:,} lines so far cannot be read ({kinds}), more than the "
+                    f"{allowed:.3%} that bad_rows allows. The first ones are {self._first_rejected()}."
+                )
+
+    def _first_rejected(self) -> str:
+        with (self._folder / REJECTED).open(encoding="utf-8", errors="replace") as handle:
+            lines = [line.split("\t")[:3] for line in itertools.islice(handle, 3)]
+        return ", ".join(f"{path}:{number} ({kind})" for path, number, kind in lines)
+
+
+def _write_all(file: IO[bytes], array: npt.NDArray[np.generic]) -> None:
+    """Write an array; an unbuffered file may take less than it is given."""
+    view = array.view(np.uint8).data
+    while view:
+        written = file.write(view)
+        assert written is not None
+        view = view[written:]

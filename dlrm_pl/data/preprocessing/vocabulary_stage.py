@@ -1,0 +1,167 @@
+"""Number the categories while the rows pass, and turn the numbers into ids."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from dlrm_pl.batch import NUM_SPARSE
+from dlrm_pl.data.preprocessing.options import Options
+from dlrm_pl.data.preprocessing.portable import Engine, Table
+from dlrm_pl.data.vocabulary import UNSEEN, Vocabulary, save_counts, save_dictionary
+from dlrm_pl.kernels.preprocess import Numbers, Values
+
+_FIRST_SPARSE = 14
+
+
+@dataclass(frozen=True)
+class TableSummary:
+    """What the report says of a table.
+
+    Attributes:
+        values: distinct ones.
+        rows: that they were counted in.
+        commonest: raw value.
+        commonest_rows: where it stands.
+    """
+
+    values: int
+    rows: int
+    commonest: int
+    commonest_rows: int
+
+
+class VocabularyStage:
+    """The 26 tables, fed in the order of the rows; each table on its own, so that threads may follow each other.
+
+    A *number* counts a table's values by first appearance. An *id* is what is written: the number itself, or one
+    more where row 0 stands for unseen values, or what ``mapping`` says where rare values join them.
+
+    Args:
+        options: which values get ids of their own.
+        engine: computes.
+    """
+
+    def __init__(self, options: Options, engine: Engine) -> None:
+        self._min_count = options.min_count
+        self.tables: list[Table] = [engine.table() for _ in range(NUM_SPARSE)]
+        self.unseen = 0
+        self._given: Vocabulary | None = None
+        self._fallback = [0] * NUM_SPARSE
+        self._shift = int(options.vocabulary == "train_only")
+        self._learns_last_day = options.vocabulary == "reference"
+        if options.vocabulary_from is not None:
+            self._take(Vocabulary.load(options.vocabulary_from), engine)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the tables."""
+        return sum(table.nbytes for table in self.tables)
+
+    def encode(self, table: int, column: Numbers, *, last_day: bool) -> int:
+        """Replace raw values of one table by ids, before the mapping.
+
+        Args:
+            table: from 0.
+            column: unsigned raw values in int32 ``[rows]``, replaced.
+            last_day: of test and val, which do not teach ``train_only``.
+
+        Returns:
+            values that the vocabulary does not have.
+        """
+        found = self.tables[table]
+        if self._given is None and (self._learns_last_day or not last_day):
+            found.add(column)
+            if self._shift:
+                column += self._shift
+            return 0
+        found.find(column)
+        unknown = column < 0
+        column += self._shift
+        column[unknown] = self._fallback[table]
+        return int(np.count_nonzero(unknown))
+
+    def mappings(self) -> list[Numbers] | None:
+        """For each table, id before -> id after rare values are folded into row 0; None when all stay."""
+        if self._min_count == 1:
+            return None
+        mappings = []
+        for table in self.tables:
+            _, counts = table.read(len(table))
+            stays = counts >= self._min_count
+            mappings.append(np.concatenate([[0], np.where(stays, np.cumsum(stays), 0)]).astype(np.int32))
+        return mappings
+
+    def save(self, folder: Path) -> None:
+        """Write counts and dictionaries: raw values in the order of their ids, UNSEEN first where row 0 stands for it.
+
+        One table after another, since all of them together may take gigabytes.
+        """
+        sizes = []
+        for index, table in enumerate(self.tables):
+            if self._given is not None:
+                ids = self._given.values[index]
+            else:
+                values, counts = table.read()
+                ids = values[counts >= self._min_count].astype(np.int64)
+                if self._shift:
+                    ids = np.concatenate([[UNSEEN], ids])
+            save_dictionary(folder, index, ids)
+            sizes.append(len(ids))
+        save_counts(folder, sizes)
+
+    def summaries(self) -> list[TableSummary]:
+        """Of the rows that made the vocabulary; none when it was given."""
+        return [] if self._given is not None else [_summary(*table.read()) for table in self.tables]
+
+    def _take(self, vocabulary: Vocabulary, engine: Engine) -> None:
+        """Use ids as they are."""
+        self._given = vocabulary
+        shifts = {int(len(values) > 0 and values[0] == UNSEEN) for values in vocabulary.values}
+        self._shift = shifts.pop() if len(shifts) == 1 else 0
+        for index, (table, values) in enumerate(zip(self.tables, vocabulary.values, strict=True)):
+            raw = values[self._shift :].astype(np.uint32)
+            table.restore(raw, np.ones(len(raw), np.uint32))
+            self._fallback[index] = vocabulary.unseen_id(index)
+
+
+def _summary(values: Values, counts: Values) -> TableSummary:
+    if not len(values):
+        return TableSummary(0, 0, 0, 0)
+    place = int(counts.argmax())
+    return TableSummary(len(values), int(counts.sum(dtype=np.int64)), int(values[place]), int(counts[place]))
+
+
+def column_of(columns: Numbers, table: int, rows: int) -> Numbers:
+    """A table's part of the columns ``[40, capacity]``."""
+    return columns[_FIRST_SPARSE + table, :rows]
+
+
+def save_tables(stage: VocabularyStage, folder: Path, sizes: list[int], counts_name: str) -> list[int]:
+    """Append new values to ``values_T.u4`` and write all counts; returns the tables' sizes.
+
+    Args:
+        stage: whose tables.
+        folder: of the unfinished run.
+        sizes: values that stand in the files already.
+        counts_name: file of the counts.
+    """
+    with (folder / counts_name).open("wb") as counts_file:
+        for index, table in enumerate(stage.tables):
+            values, counts = table.read(sizes[index])
+            with (folder / f"values_{index}.u4").open("r+b" if sizes[index] else "wb") as handle:
+                handle.truncate(4 * sizes[index])
+                handle.seek(4 * sizes[index])
+                handle.write(values.data)
+            counts_file.write(counts.data)
+    return [len(table) for table in stage.tables]
+
+
+def load_tables(stage: VocabularyStage, folder: Path, sizes: list[int], counts_name: str) -> None:
+    """Read them back."""
+    with (folder / counts_name).open("rb") as counts_file:
+        for index, table in enumerate(stage.tables):
+            values = np.fromfile(folder / f"values_{index}.u4", np.uint32, sizes[index])
+            table.restore(values, np.frombuffer(counts_file.read(4 * sizes[index]), np.uint32))

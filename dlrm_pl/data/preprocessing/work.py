@@ -1,0 +1,157 @@
+"""The folder of an unfinished run, and the state from which a killed run goes on.
+
+``.NAME.partial`` beside the output holds the buckets, the vocabulary so far and ``state.json``, which says how far all
+of them are good. Files only grow behind what the state says, so going on means cutting them back to it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from dlrm_pl.errors import DataFormatError, OutputError
+
+FORMAT = 1
+STATE_NAME = "state.json"
+
+
+@dataclass
+class State:
+    """How far a run is.
+
+    Attributes:
+        key: options and inputs, for JSON; another run's state is of no use.
+        buckets: files that the training rows are scattered into.
+        phase: ``scatter``: reading the logs; ``merge``: writing the splits.
+        day: to be read next.
+        offset: byte of that day's file.
+        line: lines of that day before ``offset``.
+        blank_line: number of the first of the blank lines that end what was read, 0: none.
+        read_rows: before ``offset``, over all days.
+        kept_rows: of those.
+        file_bytes: good bytes of each growing file, by name.
+        table_sizes: values of each table in its file.
+        unknown_values: categories that the vocabulary does not have.
+        rejected: lines left out, by kind.
+        generation: names the files that are rewritten with each state.
+        merged: buckets that are in train already, and deleted.
+        train_bytes: good bytes of train.
+    """
+
+    key: dict[str, Any]
+    buckets: list[int]
+    phase: Literal["scatter", "merge"] = "scatter"
+    day: int = 0
+    offset: int | None = None
+    line: int = 0
+    blank_line: int = 0
+    read_rows: int = 0
+    kept_rows: int = 0
+    file_bytes: dict[str, int] = field(default_factory=dict)
+    table_sizes: list[int] = field(default_factory=list)
+    unknown_values: int = 0
+    rejected: dict[str, int] = field(default_factory=dict)
+    generation: int = 0
+    merged: int = 0
+    train_bytes: int = 0
+
+
+class WorkFolder:
+    """The files of an unfinished run.
+
+    Args:
+        output: the folder that the run will make; the caller holds its lock.
+    """
+
+    def __init__(self, output: Path) -> None:
+        self.path = output.parent / f".{output.name}.partial"
+
+    @property
+    def finished(self) -> Path:
+        """The folder that becomes the output."""
+        return self.path / "out"
+
+    def load(self) -> State | None:
+        """The state, None where there is none that this version can use."""
+        try:
+            contents = json.loads((self.path / STATE_NAME).read_text(encoding="utf-8"))
+            return State(**contents["state"]) if contents["format"] == FORMAT else None
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def start(self) -> None:
+        """Make it, empty.
+
+        Raises:
+            OutputError: not allowed.
+        """
+        try:
+            self.remove()
+            self.finished.mkdir(parents=True)
+        except OSError as error:
+            raise OutputError(
+                f"{self.path}: cannot be written ({error.strerror}). Choose an output folder that you may write."
+            ) from error
+
+    def resume(self, state: State) -> None:
+        """Cut every growing file back to what the state says.
+
+        Raises:
+            DataFormatError: one is missing or shorter.
+        """
+        for name, size in state.file_bytes.items():
+            path = self.path / name
+            if not path.is_file() or path.stat().st_size < size:
+                raise DataFormatError(f"{path}: is missing or cut short. Delete {self.path} to start afresh.")
+            os.truncate(path, size)
+
+    def commit(self, state: State) -> None:
+        """Make a state the one to go on from. What it speaks of must be on the disk before."""
+        temporary = self.path / f"{STATE_NAME}.tmp"
+        with temporary.open("w", encoding="utf-8") as handle:
+            json.dump({"format": FORMAT, "state": dataclasses.asdict(state)}, handle)
+            handle.flush()
+            os.fsync(handle.fileno())
+        temporary.rename(self.path / STATE_NAME)
+        sync(self.path)
+
+    def size_bytes(self) -> int:
+        """What it takes on disk."""
+        return sum(path.stat().st_size for path in self.path.rglob("*") if path.is_file())
+
+    def remove(self) -> None:
+        """Delete it."""
+        if self.path.exists():
+            shutil.rmtree(self.path)
+
+
+def sync(path: Path) -> None:
+    """Force a file, or the names in a folder, to disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """What changed from one run's key to another's, for people."""
+    found = [
+        f"{name} was {old['options'].get(name)}, is now {value}"
+        for name, value in new["options"].items()
+        if old["options"].get(name) != value
+    ]
+    before, after = ({one["file"]: one for one in key["inputs"]} for key in (old, new))
+    found += [f"{file} is not an input any more" for file in before if file not in after]
+    for file, one in after.items():
+        if file not in before:
+            found.append(f"{file} is a new input")
+        elif before[file] != one:
+            found.append(f"{file} was changed")
+    return found

@@ -1,0 +1,45 @@
+"""Find a library that the install built, or say once that there is none."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.machinery
+import logging
+import os
+from functools import cache
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+
+@cache
+def load(name: str, version: int) -> ctypes.CDLL | None:
+    """Load ``_NAME`` from this folder.
+
+    Args:
+        name: ``preprocess`` for ``preprocess.cpp``, which has a function ``dlrm_NAME_version``.
+        version: that this Python code is written for.
+
+    Returns:
+        None when it was not built, is of another version, or DLRM_PL_ISA=portable forbids it; the reason is logged
+        once, since everything works without, only slower.
+    """
+    if os.environ.get("DLRM_PL_ISA") == "portable":
+        return None
+    folder = Path(__file__).parent
+    paths = [folder / f"_{name}{suffix}" for suffix in importlib.machinery.EXTENSION_SUFFIXES]
+    path = next((path for path in paths if path.is_file()), None)
+    if path is None:
+        log.warning("native %s code was not built (no C++ compiler at install time?): going on without, slower", name)
+        return None
+    try:
+        library = ctypes.CDLL(str(path))
+        found = library[f"dlrm_{name}_version"]
+        found.restype = ctypes.c_int64
+        if found() == version:
+            return library
+        reason = f"is of version {found()}, not {version}"
+    except (OSError, AttributeError) as error:
+        reason = str(error)
+    log.warning("%s: %s; run `pip install` again. Going on without, slower", path, reason)
+    return None
