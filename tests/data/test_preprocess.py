@@ -2,45 +2,21 @@
 
 from __future__ import annotations
 
-import gzip
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from raw_logs import GOOD, line, read, write_days
 from reference import preprocessing as reference
 
-from dlrm_pl.data.binary_format import open_records, split_file_name
 from dlrm_pl.data.preprocess import preprocess
 from dlrm_pl.data.preprocessing.inputs import day_files
 from dlrm_pl.data.preprocessing.options import Options
 from dlrm_pl.data.raw_log import iter_raw_records
 from dlrm_pl.data.vocabulary import Vocabulary
 from dlrm_pl.errors import ConfigurationError, DataFormatError
-
-GOOD = b"1\t" + b"\t".join([b"5"] * 13) + b"\t" + b"\t".join([b"0a1b2c3d"] * 26)
-
-dense = st.one_of(st.just(b""), st.integers(-3, 2**31 - 1).map(lambda value: str(value).encode()))
-sparse = st.one_of(
-    st.just(b""), st.sampled_from([b"0", b"ffffffff", b"00000001", b"0A"]), st.integers(0, 9).map(b"%08x".__mod__)
-)
-row = st.tuples(
-    st.sampled_from([b"0", b"1"]), st.lists(dense, min_size=13, max_size=13), st.lists(sparse, min_size=26, max_size=26)
-)
-line = row.map(lambda parts: b"\t".join([parts[0], *parts[1], *parts[2]]))
-
-
-def write_days(folder: Path, days: list[list[bytes]], newline: bytes = b"\n", compress: bool = False) -> Path:
-    for number, lines in enumerate(days):
-        text = newline.join(lines) + (newline if number % 2 else b"")
-        name = f"day_{number}" + (".gz" if compress else "")
-        (folder / name).write_bytes(gzip.compress(text) if compress else text)
-    return folder / "day"
-
-
-def read(folder: Path) -> dict[str, list[list[int]]]:
-    return {name: open_records(folder / split_file_name(name)).tolist() for name in ("train", "test", "val")}  # type: ignore[arg-type]
 
 
 @settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])

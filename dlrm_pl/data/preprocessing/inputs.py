@@ -113,8 +113,8 @@ def kaggle_days(path: Path, count: int) -> list[Day]:
         rows += int(np.count_nonzero(block[: last_text - seen] == _NEWLINE))
         seen += len(block)
     rows += bool(last_text)
-    if rows < count + 1:
-        raise DataFormatError(f"{path}: {rows} rows cannot be cut into {count} days.")
+    if rows < 2 * count:
+        raise DataFormatError(f"{path}: {rows} rows cannot be cut into {count} days of 2 rows or more.")
     ends = np.cumsum([rows // count + (day < rows % count) for day in range(count)])
     bounds, wanted, before, offset = [0], ends[:-1].tolist(), 0, 0
     for block, lines in zip(_blocks(path), lines_by_block, strict=True):

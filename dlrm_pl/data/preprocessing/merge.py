@@ -200,10 +200,18 @@ def read_all(handle: BinaryIO, array: npt.NDArray[np.generic]) -> None:
 
 
 def _blocks(path: Path, size_bytes: int | None = None) -> Iterator[Records]:
-    """The records of a file, or of its first bytes, in blocks that may be written to."""
-    with path.open("rb") as handle:
-        left = path.stat().st_size if size_bytes is None else size_bytes
+    """The records of a file, or of its first bytes, in blocks that may be written to.
+
+    Raises:
+        DataFormatError: it is no whole number of records, or shorter.
+    """
+    size = path.stat().st_size if size_bytes is None else size_bytes
+    if size % RECORD_BYTES:
+        raise DataFormatError(f"{path}: {size} bytes are no whole number of records. Run the command again.")
+    left = size // RECORD_BYTES
+    with path.open("rb", buffering=0) as handle:
         while left:
-            block = np.fromfile(handle, "<i4", min(_BLOCK_RECORDS, left // RECORD_BYTES) * RECORD_INTS)
-            left -= block.nbytes
-            yield block.reshape(-1, RECORD_INTS)
+            block = np.empty((min(_BLOCK_RECORDS, left), RECORD_INTS), np.int32)
+            read_all(handle, block)
+            left -= len(block)
+            yield block
