@@ -58,7 +58,7 @@ def preprocess(
     days: int | None = None,
     max_ind_range: int = 40_000_000,
     subsample_rate: float = 0.0,
-    randomize: Literal["total", "day", "none"] = "total",
+    randomize: Literal["total", "day", "none"] | None = None,
     seed: int = 123,
     vocabulary: Literal["reference", "train_only"] = "reference",
     min_count: int = 1,
@@ -74,13 +74,15 @@ def preprocess(
 
     Args:
         raw: ``terabyte``: the common beginning of the day files, ``PATH/day`` for ``day_0``, ``day_1``, ... (plain
-            or .gz); ``kaggle``: one file, which is cut into days.
+            or .gz); ``kaggle``: one file, which is cut into days. Or what the reference made of them: the beginning of
+            ``day_N_reordered.npz``, a ``*_processed.npz``, or a folder with its .bin files, which are linked.
         output: the dataset folder to make.
         layout: how the raw logs are laid out.
         days: how many; ``kaggle``: 7 when not given; ``terabyte``: as many as there are.
         max_ind_range: categories are taken modulo this number; 0 or less: as they are.
         subsample_rate: share of non-clicks to drop, in all days; 0.875 for the reference's 10M model.
-        randomize: order of the training rows: shuffled over all days, inside each day, or as in the logs.
+        randomize: order of the training rows: shuffled over all days, which is usual, inside each day, or as in the
+            logs. The reference's files keep theirs.
         seed: of the shuffle and the sub-sample.
         vocabulary: ``reference``: ids for the categories of all days, the tested one included; ``train_only``: of the
             training days alone, and row 0 of each table for all others.

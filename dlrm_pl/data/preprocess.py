@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from dlrm_pl.atomic import check_replaceable, folder_lock
+from dlrm_pl.data.adopt import Adoption
 from dlrm_pl.data.binary_format import RECORD_BYTES
 from dlrm_pl.data.dataset_folder import DESCRIPTION_NAME, DatasetFolder, describe, is_dataset_folder
 from dlrm_pl.data.preprocessing import statistics, vocabulary_stage
@@ -25,6 +26,7 @@ from dlrm_pl.data.preprocessing.merge import Merge
 from dlrm_pl.data.preprocessing.options import Options
 from dlrm_pl.data.preprocessing.plan import allow_files, make_plan, require_disk
 from dlrm_pl.data.preprocessing.portable import engine
+from dlrm_pl.data.preprocessing.reference_input import find_reference_input
 from dlrm_pl.data.preprocessing.report import data_report, report_lines
 from dlrm_pl.data.preprocessing.scatter import REJECTED, Scatter
 from dlrm_pl.data.preprocessing.statistics import DayStatistics
@@ -44,7 +46,7 @@ class PreprocessReport:
 
     Attributes:
         folder: the dataset.
-        rows_by_day: that were kept.
+        rows_by_day: that were kept; empty when the rows did not come by days.
         seconds: of this run; None when the dataset was there already.
     """
 
@@ -54,9 +56,10 @@ class PreprocessReport:
 
     def __str__(self) -> str:
         """The data report."""
-        rows = sum(self.rows_by_day)
+        rows = sum(split.records for split in self.folder.splits.values())
+        days = f" of {len(self.rows_by_day)} days" if self.rows_by_day else ""
         speed = "" if self.seconds is None else f", {rows / self.seconds:,.0f} rows/s"
-        lines = [f"{self.folder.path}: {rows:,} rows of {len(self.rows_by_day)} days{speed}"]
+        lines = [f"{self.folder.path}: {rows:,} rows{days}{speed}"]
         if self.seconds is None:
             lines = [f"{self.folder.path}: is complete, made from the same logs with the same options"]
         for name, split in self.folder.splits.items():
@@ -81,7 +84,8 @@ def preprocess(
     odd), val the second.
 
     Args:
-        raw: ``terabyte``: the beginning of the day files' names; ``kaggle``: one file.
+        raw: ``terabyte``: the beginning of the day files' names; ``kaggle``: one file. Or files of the reference's
+            preprocessing, see ``find_reference_input``: their rows stay in their order.
         output: the folder, which appears when it is complete.
         options: see there.
         progress: told how far it is.
@@ -92,20 +96,29 @@ def preprocess(
         OutputError: the folder is in use, not writable, or holds something else; or the disk is too small.
     """
     options = options or Options()
+    source = find_reference_input(raw, options)
+    options = replace(options, randomize=options.randomize or ("total" if source is None else "none"))
     if options.vocabulary_from is not None:
         options = _with_cap_of(options, DatasetFolder.open(options.vocabulary_from))
-    days = find_days(raw, options.layout, options.days)
-    key = json.loads(json.dumps({"options": options.key(), "inputs": identity(days)}))
+    days = [] if source else find_days(raw, options.layout, options.days)
+    files = source.files if source else [day.path for day in days]
+    key = json.loads(json.dumps({"options": options.key(), "inputs": identity(files)}))
     output = Path(os.path.abspath(output))
     done = _finished(output, key)
     if done is not None:
         return done
     check_replaceable(output, is_dataset_folder)
     with folder_lock(output):
+        began = time.perf_counter()
         work = WorkFolder(output)
-        run = _Run(days, options, key, work, progress)
+        if source is None:
+            run: _Run | Adoption = _Run(days, options, key, work, progress)
+        else:
+            run = Adoption(source, options, key, work, progress)
         try:
-            return run.make(output)
+            run.make()
+            work.publish(output)
+            return _report(DatasetFolder.open(output), time.perf_counter() - began)
         except DLRMError:
             work.remove()  # A changed log or other options would start afresh anyway.
             raise
@@ -124,7 +137,6 @@ class _Run:
     def __init__(
         self, days: list[Any], options: Options, key: dict[str, Any], work: WorkFolder, progress: Progress
     ) -> None:
-        self._began = time.perf_counter()
         self._days, self._options, self._work, self._progress = days, options, work, progress
         self._engine = engine()
         self._vocabulary = VocabularyStage(options, self._engine)
@@ -134,25 +146,19 @@ class _Run:
         self._state = self._resumed(key)
         self._saved_sizes = self._state.table_sizes or [0] * len(self._vocabulary.tables)
 
-    def make(self, output: Path) -> PreprocessReport:
-        """All stages."""
+    def make(self) -> DatasetFolder:
+        """The finished folder, still under the work folder's name."""
         if self._state.phase == "scatter":
             self._scatter()
-        folder = self._merge()
-        self._finish(output, folder)
-        kept = tuple(day.kept for day in self._statistics)
-        return PreprocessReport(DatasetFolder.open(output), kept, time.perf_counter() - self._began)
+        return self._merge()
 
     def _resumed(self, key: dict[str, Any]) -> State:
-        state = self._work.load()
-        if state is not None and state.key != key:
-            log.info("starting afresh: %s", "; ".join(differences(state.key, key)) or "the unfinished run was another")
-            state = None
+        state = self._work.load_for(key)
+        already = 0 if state is None else self._work.size_bytes()
+        require_disk(self._plan.disk_bytes, self._plan.output_bytes, self._work.path, already)
         if state is None:
-            require_disk(self._plan, self._work.path, 0)
             self._work.start()
             return State(key=key, buckets=self._plan.buckets)
-        require_disk(self._plan, self._work.path, self._work.size_bytes())
         self._work.resume(state)
         allow_files(sum(state.buckets))
         self._statistics = statistics.load(self._work.path / _statistics_name(state.generation))
@@ -230,16 +236,6 @@ class _Run:
             extra={"report": report, "preprocess": self._state.key},
         )
 
-    def _finish(self, output: Path, folder: DatasetFolder) -> None:
-        """Put the finished folder in its place and leave nothing else."""
-        for path in folder.path.iterdir():
-            sync(path)
-        if output.exists():
-            output.rmdir()  # Empty, or we would not have begun.
-        self._work.finished.rename(output)
-        sync(output.parent)
-        self._work.remove()
-
 
 def _finished(output: Path, key: dict[str, Any]) -> PreprocessReport | None:
     """The report of a folder that was made so already; None when there is nothing.
@@ -260,8 +256,11 @@ def _finished(output: Path, key: dict[str, Any]) -> PreprocessReport | None:
         raise OutputError(
             f"{output}: holds a finished dataset, made otherwise: {changes}. Choose another folder, or delete it."
         )
-    folder = DatasetFolder.open(output)
-    return PreprocessReport(folder, tuple(day["kept"] for day in folder.report["days"]), None)
+    return _report(DatasetFolder.open(output), None)
+
+
+def _report(folder: DatasetFolder, seconds: float | None) -> PreprocessReport:
+    return PreprocessReport(folder, tuple(day["kept"] for day in folder.report["days"]), seconds)
 
 
 def _with_cap_of(options: Options, folder: DatasetFolder) -> Options:

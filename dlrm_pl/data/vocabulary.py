@@ -35,7 +35,15 @@ def load_counts(folder: Path) -> tuple[int, ...]:
         DataFormatError: missing, damaged, or of another number of tables.
     """
     path = folder / COUNTS_NAME
-    counts = _load_array(path, "counts")
+    return check_counts(load_array(path, "counts"), path)
+
+
+def check_counts(counts: RawValues, path: Path) -> tuple[int, ...]:
+    """Table sizes from the array in a file.
+
+    Raises:
+        DataFormatError: of another number of tables, or not positive.
+    """
     if counts.shape != (NUM_SPARSE,) or (counts < 1).any():
         raise DataFormatError(f"{path}: counts are {counts.tolist()}, {NUM_SPARSE} positive numbers are needed.")
     return tuple(int(count) for count in counts)
@@ -118,7 +126,7 @@ class Vocabulary:
             DataFormatError: a file is missing or damaged, or sizes disagree with the counts; names the table.
         """
         counts = load_counts(folder)
-        tables = [_load_array(folder / dictionary_name(table), "unique") for table in range(NUM_SPARSE)]
+        tables = [load_array(folder / dictionary_name(table), "unique") for table in range(NUM_SPARSE)]
         for table, (values, count) in enumerate(zip(tables, counts, strict=True)):
             if len(values) != count:
                 raise DataFormatError(
@@ -135,11 +143,16 @@ def fingerprint(sizes: Sequence[int], folder: Path) -> str:
         path = folder / dictionary_name(table)
         if path.is_file():
             # The contents and not the file: a zip archive holds its time of writing.
-            digest.update(np.asarray(_load_array(path, "unique"), dtype="<i8").tobytes())
+            digest.update(np.asarray(load_array(path, "unique"), dtype="<i8").tobytes())
     return digest.hexdigest()[:16]
 
 
-def _load_array(path: Path, name: str) -> npt.NDArray[np.int64]:
+def load_array(path: Path, name: str) -> RawValues:
+    """An array of an npz file as int64.
+
+    Raises:
+        DataFormatError: the file is missing or damaged, or lacks the array.
+    """
     try:
         # Opened here, since np.load does not close a file that it cannot read.
         with path.open("rb") as handle, np.load(handle, allow_pickle=False) as archive:

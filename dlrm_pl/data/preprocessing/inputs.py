@@ -126,10 +126,10 @@ def kaggle_days(path: Path, count: int) -> list[Day]:
     return [Day(path, start, stop) for start, stop in zip(bounds, [*bounds[1:], None], strict=True)]
 
 
-def identity(days: Sequence[Day]) -> list[dict[str, Any]]:
+def identity(files: Sequence[Path]) -> list[dict[str, Any]]:
     """What tells an input from a changed one: name, size, time of change, and a checksum of its ends, for JSON."""
     found = []
-    for path in dict.fromkeys(day.path for day in days):
+    for path in dict.fromkeys(files):
         status = path.stat()
         with path.open("rb") as handle:
             digest = hashlib.sha256(handle.read(_BLOCK))

@@ -7,7 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -39,7 +39,7 @@ class SplitWriter:
         self._positives, self._digest, self._bytes = 0, hashlib.sha256(), good_bytes
         self._handle = path.open("r+b" if good_bytes else "wb")
         self._handle.truncate(good_bytes)
-        for records in _blocks(path, good_bytes):
+        for records in read_blocks(path, good_bytes):
             self._count(records)
         self._handle.seek(good_bytes)
 
@@ -62,8 +62,11 @@ class SplitWriter:
         self._handle.close()
         return SplitInfo(self._bytes // RECORD_BYTES, self._positives, self._digest.hexdigest())
 
-    def abandon(self) -> None:
-        """Close the file after an error."""
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Close the file, after an error too."""
         self._handle.close()
 
     def _count(self, records: Records) -> None:
@@ -135,13 +138,10 @@ class Merge:
                         self._save(writer, bucket + 1)
                         unsaved = 0
 
-        try:
+        with writer:
             run_threads(work, self._options.workers, stations)
             self._save(writer, count)
             return writer.close()
-        except BaseException:
-            writer.abandon()
-            raise
 
     def _save(self, writer: SplitWriter, merged: int) -> None:
         """Let a killed run go on from here, and free what the merged buckets take."""
@@ -157,26 +157,29 @@ class Merge:
             (self._work.path / name).unlink(missing_ok=True)
 
     def _in_order(self) -> SplitInfo:
-        writer = SplitWriter(self._work.finished / split_file_name("train"))
-        for records in _blocks(self._work.path / IN_ORDER):
-            writer.append(self._mapped(records))
-            self._progress(len(records))
-        return writer.close()
+        with SplitWriter(self._work.finished / split_file_name("train")) as writer:
+            for records in read_blocks(self._work.path / IN_ORDER):
+                writer.append(self._mapped(records))
+                self._progress(len(records))
+            return writer.close()
 
     def _last_day(self) -> dict[str, SplitInfo]:
         """Test is the first half, the larger when odd, val the second."""
         path = self._work.path / LAST_DAY
         test_rows = (path.stat().st_size // RECORD_BYTES + 1) // 2
-        writers = {name: SplitWriter(self._work.finished / split_file_name(name)) for name in ("test", "val")}
-        row = 0
-        for block in _blocks(path):
-            records = self._mapped(block)
-            cut = min(max(test_rows - row, 0), len(records))
-            writers["test"].append(records[:cut])
-            writers["val"].append(records[cut:])
-            row += len(records)
-            self._progress(len(records))
-        return {name: writer.close() for name, writer in writers.items()}
+        row, finished = 0, self._work.finished
+        with (
+            SplitWriter(finished / split_file_name("test")) as test,
+            SplitWriter(finished / split_file_name("val")) as val,
+        ):
+            for block in read_blocks(path):
+                records = self._mapped(block)
+                cut = min(max(test_rows - row, 0), len(records))
+                test.append(records[:cut])
+                val.append(records[cut:])
+                row += len(records)
+                self._progress(len(records))
+            return {"test": test.close(), "val": val.close()}
 
     def _mapped(self, records: Records) -> Records:
         if self._mappings is not None:
@@ -199,7 +202,7 @@ def read_all(handle: BinaryIO, array: npt.NDArray[np.generic]) -> None:
         view = view[got:]
 
 
-def _blocks(path: Path, size_bytes: int | None = None) -> Iterator[Records]:
+def read_blocks(path: Path, size_bytes: int | None = None) -> Iterator[Records]:
     """The records of a file, or of its first bytes, in blocks that may be written to.
 
     Raises:

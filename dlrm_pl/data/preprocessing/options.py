@@ -31,7 +31,8 @@ class Options:
         days: how many; None: 7 for ``kaggle``, as many as there are for ``terabyte``.
         max_ind_range: cap of the raw categories, by modulo; 0 or less: none.
         subsample_rate: share of non-clicks that is dropped, in all days, as the reference does.
-        randomize: order of the training rows: over all days, inside each day, or as they come.
+        randomize: order of the training rows: over all days, inside each day, or as they come; None: over all days
+            when they come from raw logs, else as they come.
         seed: of order and sub-sample.
         vocabulary: ``reference``: ids from all days; ``train_only``: from all but the last, and row 0 of each table
             for values that are not in it.
@@ -50,7 +51,7 @@ class Options:
     days: int | None = None
     max_ind_range: int = 40_000_000
     subsample_rate: float = 0.0
-    randomize: Randomize = "total"
+    randomize: Randomize | None = None
     seed: int = 123
     vocabulary: VocabularyRule = "reference"
     min_count: int = 1
@@ -62,7 +63,7 @@ class Options:
 
     def __post_init__(self) -> None:
         for name, choices in (("layout", Layout), ("randomize", Randomize), ("vocabulary", VocabularyRule)):
-            if getattr(self, name) not in get_args(choices):
+            if getattr(self, name) not in (*get_args(choices), Options.__dataclass_fields__[name].default):
                 raise ConfigurationError(
                     f"{name}={getattr(self, name)!r} must be one of {', '.join(get_args(choices))}."
                 )

@@ -95,11 +95,12 @@ def make_plan(days: Sequence[Day], options: Options, engine: Engine) -> Plan:
     )
 
 
-def require_disk(plan: Plan, folder: Path, already_bytes: int) -> None:
-    """Check that the plan fits.
+def require_disk(peak_bytes: int, output_bytes: int, folder: Path, already_bytes: int) -> None:
+    """Check that what is to be written fits.
 
     Args:
-        plan: of the run.
+        peak_bytes: on the way.
+        output_bytes: of that, what stays.
         folder: to be written.
         already_bytes: what an unfinished run has written.
 
@@ -109,11 +110,11 @@ def require_disk(plan: Plan, folder: Path, already_bytes: int) -> None:
     while not folder.exists():
         folder = folder.parent
     free = shutil.disk_usage(folder).free
-    needed = plan.disk_bytes - already_bytes
+    needed = peak_bytes - already_bytes
     if needed > free:
         raise OutputError(
             f"{folder}: has {_gib(free)} free, but about {_gib(needed)} are needed on the way to "
-            f"{_gib(plan.output_bytes)} of output. Choose a folder on a larger disk, or drop non-clicks with "
+            f"{_gib(output_bytes)} of output. Choose a folder on a larger disk, or drop non-clicks of raw logs with "
             "--subsample_rate."
         )
 

@@ -28,6 +28,9 @@ def data_report(
     tables: Sequence[TableSummary],
     rejected: Mapping[str, int],
     unknown_values: int,
+    *,
+    names: Sequence[str] | None = None,
+    missing_known: bool = True,
 ) -> dict[str, Any]:
     """Describe the logs, for JSON.
 
@@ -36,6 +39,8 @@ def data_report(
         tables: what made the vocabulary; empty when it was given.
         rejected: lines that were left out, by kind.
         unknown_values: categories that the vocabulary does not have.
+        names: of the parts that the rows come in, when they are not days.
+        missing_known: whether a missing value can be told from 0.
 
     Returns:
         ``missing_rates``, ``largest_shares``, ``days``, ``rejected`` and ``warnings``.
@@ -44,14 +49,21 @@ def data_report(
     missing = sum((day.missing for day in days), np.zeros(1 + NUM_DENSE + NUM_SPARSE, np.int64)) / max(1, rows)
     return {
         "rows": rows,
-        "missing_rates": {name: round(float(rate), 6) for name, rate in zip(_NAMES[1:], missing[1:], strict=True)},
+        "missing_rates": {
+            name: round(float(rate), 6) for name, rate in zip(_NAMES[1:], missing[1:], strict=True) if missing_known
+        },
         "largest_shares": _largest_shares(days, tables, rows),
         "days": [
-            {"rows": day.rows, "kept": day.kept, "label_rate": round(day.clicks / max(1, day.kept), 6)} for day in days
+            {"rows": day.rows, "kept": day.kept, "label_rate": round(day.clicks / max(1, day.kept), 6)}
+            for day in days
+            if names is None
         ],
         "rejected": dict(rejected),
         "unknown_values": unknown_values,
-        "warnings": [*_warn_of_columns(days, tables), *_warn_of_days(days)],
+        "warnings": [
+            *_warn_of_columns(days, tables),
+            *_warn_of_days(days, names or [f"day {number}" for number in range(len(days))]),
+        ],
     }
 
 
@@ -60,6 +72,8 @@ def report_lines(report: Mapping[str, Any]) -> list[str]:
     missing = [(rate, name) for name, rate in report["missing_rates"].items() if rate]
     top = ", ".join(f"{name} {rate:.1%}" for rate, name in sorted(missing, reverse=True)[:8])
     lines = [f"missing    {len(missing)} of {NUM_DENSE + NUM_SPARSE} columns" + (f", most: {top}" if top else "")]
+    if not report["missing_rates"]:
+        lines = ["missing    unknown: what the reference wrote has 0 in its place"]
     shares = ", ".join(f"{one['column']}={one['value']} {one['share']:.1%}" for one in report["largest_shares"])
     lines.append(f"largest shares of one value  {shares}")
     if report["rejected"]:
@@ -107,9 +121,9 @@ def _warn_of_columns(days: Sequence[DayStatistics], tables: Sequence[TableSummar
     return warnings
 
 
-def _warn_of_days(days: Sequence[DayStatistics]) -> list[str]:
+def _warn_of_days(days: Sequence[DayStatistics], names: Sequence[str]) -> list[str]:
     """Days that look unlike the median day."""
-    judged = [(number, day) for number, day in enumerate(days) if day.rows >= _ROWS_TO_JUDGE]
+    judged = [(name, day) for name, day in zip(names, days, strict=True) if day.rows >= _ROWS_TO_JUDGE]
     if len(judged) < 3:  # Of two days nobody can say which one is odd.
         return []
     labels = np.array([day.clicks / max(1, day.kept) for _, day in judged])
@@ -117,22 +131,22 @@ def _warn_of_days(days: Sequence[DayStatistics]) -> list[str]:
     dense = np.array([day.log2_histogram() / day.rows for _, day in judged])
     warnings = []
     typical = float(np.median(labels))
-    for place, (number, _) in enumerate(judged):
+    for place, (name, _) in enumerate(judged):
         if typical and not 1 / _LABELS_APART <= labels[place] / typical <= _LABELS_APART:
-            warnings.append(f"day {number}: {labels[place]:.2%} clicks, the median day has {typical:.2%}.")
+            warnings.append(f"{name}: {labels[place]:.2%} clicks, the median day has {typical:.2%}.")
         apart = np.abs(missing[place] - np.median(missing, axis=0))
         column = int(apart.argmax())
         if apart[column] > _MISSING_APART:
             median = float(np.median(missing[:, column]))
             warnings.append(
-                f"day {number}: {_NAMES[column]} is missing in {missing[place, column]:.1%} of the rows, in the median "
+                f"{name}: {_NAMES[column]} is missing in {missing[place, column]:.1%} of the rows, in the median "
                 f"day in {median:.1%}."
             )
         distance = np.abs(dense[place] - np.median(dense, axis=0)).sum(axis=1) / 2
         feature = int(distance.argmax())
         if distance[feature] > _DENSE_APART:
             warnings.append(
-                f"day {number}: the distribution of {_NAMES[1 + feature]} is {distance[feature]:.0%} away from the "
+                f"{name}: the distribution of {_NAMES[1 + feature]} is {distance[feature]:.0%} away from the "
                 "median day's (total variation)."
             )
     return warnings

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import os
 import shutil
 from collections.abc import Mapping
@@ -16,6 +17,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dlrm_pl.errors import DataFormatError, OutputError
+
+log = logging.getLogger(__name__)
 
 FORMAT = 1
 STATE_NAME = "state.json"
@@ -85,6 +88,14 @@ class WorkFolder:
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
+    def load_for(self, key: Mapping[str, Any]) -> State | None:
+        """The state of an unfinished run with the same key; says why there is none when another one was left."""
+        state = self.load()
+        if state is not None and state.key != key:
+            log.info("starting afresh: %s", "; ".join(differences(state.key, key)) or "the unfinished run was another")
+            return None
+        return state
+
     def start(self) -> None:
         """Make it, empty.
 
@@ -120,6 +131,16 @@ class WorkFolder:
             os.fsync(handle.fileno())
         temporary.rename(self.path / STATE_NAME)
         sync(self.path)
+
+    def publish(self, output: Path) -> None:
+        """Put the finished folder in its place and leave nothing else."""
+        for path in self.finished.iterdir():
+            sync(path)
+        if output.exists():
+            output.rmdir()  # Empty, or the run would not have begun.
+        self.finished.rename(output)
+        sync(output.parent)
+        self.remove()
 
     def size_bytes(self) -> int:
         """What it takes on disk."""
