@@ -156,6 +156,57 @@ def verify(
     print(("measured anew: " if result.measured_loss else "certified: ") + loss_line(result.certificate))
 
 
+def benchmark(
+    artifact: str,
+    ckpt_path: str | None = None,
+    data: str | None = None,
+    batch_sizes: list[int] | None = None,
+    threads: list[int] | None = None,
+    seconds: float = 1.0,
+    output: str | None = None,
+) -> None:
+    """Time an int8 artifact side by side with the float model, compiled and eager.
+
+    All contenders take turns in one process, and each is compared with fp32 before it is timed: fp32 and bf16, eager
+    and compiled, the seed recipe (int8 MLPs in eager mode, fp32 tables), and the artifact.
+
+    Args:
+        artifact: the artifact folder.
+        ckpt_path: the float checkpoint that it was made from; without it, the artifact alone is timed.
+        data: dataset folder whose test rows are scored; without it, random rows, uniform over each table, which is
+            harder for caches than real logs.
+        batch_sizes: samples at a time, for example [1,2048]; 1, 32, 2048 and 16384 when not given.
+        threads: numbers of threads, for example [1,8]; 1, 2, 4, ... and all when not given.
+        seconds: for each contender at each batch size and number of threads; compiling takes longer than that.
+        output: folder for benchmark.json and benchmark.svg; nothing is written when not given.
+    """
+    from rich.console import Console
+
+    from dlrm_pl.artifact.store import load_artifact
+    from dlrm_pl.atomic import check_replaceable
+    from dlrm_pl.benchmark.compare import BATCH_SIZES, all_thread_counts
+    from dlrm_pl.benchmark.report import show
+    from dlrm_pl.benchmark.run import benchmark_artifact, is_benchmark
+
+    if output is not None:
+        check_replaceable(Path(output), is_benchmark)
+    loaded = load_artifact(artifact)
+    with Console(stderr=True).status("load") as status:
+        report = benchmark_artifact(
+            loaded,
+            ckpt_path=None if ckpt_path is None else Path(ckpt_path),
+            data=None if data is None else Path(data),
+            batch_sizes=batch_sizes or BATCH_SIZES,
+            threads=threads or all_thread_counts(),
+            seconds=seconds,
+            progress=status.update,
+        )
+    show(report, Console())
+    if output is not None:
+        report.write(Path(output))
+        print(f"{output}: benchmark.json, benchmark.svg")
+
+
 def inspect(path: str) -> None:
     """Show what a dataset folder, a checkpoint or an artifact is, on one screen.
 

@@ -150,6 +150,11 @@ def _threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+def all_thread_counts() -> tuple[int, ...]:
+    """1, 2, 4, ... and as many as torch uses by itself."""
+    return thread_counts(torch.get_num_threads())
+
+
 def thread_counts(most: int) -> tuple[int, ...]:
     """1, 2, 4, ... and all."""
     return tuple(sorted({*(2**power for power in range(most.bit_length()) if 2**power < most), most}))
