@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -121,3 +122,66 @@ def test_checkpoint_and_dataset_of_another_model(
     assert run("synthesize", "--output", tmp_path / "other", "--rows", 3000, "--max_table_size", 20) == 0
     message = r"table 0: the artifact .* has \d+ rows, the dataset \d+"
     expect_error(capsys, message, "benchmark", "--artifact", artifact, "--data", tmp_path / "other")
+
+
+needs_loadgen = pytest.mark.skipif(find_spec("mlperf_loadgen") is None, reason="mlcommons-loadgen is not installed")
+
+
+@pytest.fixture
+def _few_queries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a short run."""
+    from dlrm_pl.benchmark.mlperf import harness
+
+    monkeypatch.setitem(harness._MIN_QUERIES, "offline", 100)
+
+
+@needs_loadgen
+@pytest.mark.usefixtures("_few_queries")
+def test_mlperf_offline_with_accuracy(
+    made: Path, synthetic_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "out"
+    arguments = ("benchmark", "--artifact", made / "artifact", "--mlperf", "offline", "--duration_s", "0.2")
+    data = ("--threads", "[1]", "--data", synthetic_folder, "--mlperf_accuracy", "true", "--output", output)
+    checkpoints = ((), ("--ckpt_path", made / "run" / "model.ckpt"))
+    found = []
+    for checkpoint in checkpoints:
+        # Exit status 2: the small model lost more than 0.1 %, which is not what this test is about.
+        assert run(*arguments, *data, *checkpoint) in (0, 2)
+        found.append(json.loads((output / "mlperf.json").read_text())["accuracy"])
+    assert found[0] == pytest.approx(found[1], abs=1e-6)  # The certificate states what the checkpoint gives.
+    text = capsys.readouterr().out
+    assert "MLPerf offline" in text
+    assert f"AUROC {found[0]['auroc']:.6f}" in text
+    certificate = json.loads((made / "artifact" / "certificate.json").read_text())
+    assert found[0]["auroc"] == pytest.approx(certificate["int8"]["auroc"], abs=1e-6)
+    assert found[0]["pairs"] == 2000
+    names = {path.name for path in output.iterdir()}
+    assert {"mlperf.json", "mlperf_log_accuracy.json", "mlperf_log_summary.txt"} <= names
+    assert "Mode     : PerformanceOnly" in (output / "mlperf_log_summary.txt").read_text()
+
+
+@needs_loadgen
+def test_mlperf_run_that_is_not_valid_says_so_and_is_kept(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # A hundred queries: too few for a percentile of 99.
+    arguments = ("benchmark", "--artifact", made / "artifact", "--mlperf", "server", "--duration_s", "0.5")
+    message = r"INVALID: .*queries.* Give another --target_qps, or a longer --duration_s"
+    rate = ("--target_qps", "200", "--threads", "[1]", "--output", tmp_path / "out")
+    expect_error(capsys, message, *arguments, *rate)
+    assert json.loads((tmp_path / "out" / "mlperf.json").read_text())["result"]["valid"] is False
+
+
+def test_mlperf_options_that_cannot_work(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = ("benchmark", "--artifact", made / "artifact", "--mlperf", "offline", "--output", tmp_path / "out")
+    if find_spec("mlperf_loadgen") is not None:
+        expect_error(capsys, "needs labels: give --data", *good, "--mlperf_accuracy", "true")
+        expect_error(capsys, r"duration_s=0", *good, "--duration_s", "0")
+        expect_error(capsys, r"target_qps=-1", *good, "--target_qps", "-1")
+        expect_error(capsys, r"one number of threads, .*\[1, 2\]", *good, "--threads", "[1,2]")
+        expect_error(capsys, "give --output, a folder", *good[:-2])
+    monkeypatch.setitem(sys.modules, "mlperf_loadgen", None)
+    expect_error(capsys, r"pip install 'dlrm-pl\[mlperf\]'", *good)

@@ -95,7 +95,7 @@ def compare(
         for size in batch_sizes:
             batches = rows(size)
             for count in threads:
-                with _threads(count):
+                with torch_threads(count):
                     where = f"batch {size:,}, threads {count}"
                     scorers = {}
                     for contender in tuple(present):
@@ -141,9 +141,10 @@ def _worst(known: dict[str, float], found: dict[str, float]) -> dict[str, float]
 
 
 @contextmanager
-def _threads(count: int) -> Iterator[None]:
+def torch_threads(count: int | None) -> Iterator[None]:
+    """Let torch use so many threads in the block; None: as many as it does."""
     before = torch.get_num_threads()
-    torch.set_num_threads(count)
+    torch.set_num_threads(count or before)
     try:
         yield
     finally:

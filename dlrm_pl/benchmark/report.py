@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dlrm_pl.benchmark.compare import Cell, Comparison
+from dlrm_pl.benchmark.mlperf.run import Report as MLPerfReport
 from dlrm_pl.benchmark.run import Report
 
 
@@ -26,6 +27,26 @@ def show(report: Report, console: Console) -> None:
         f"{dtype} {report.row_bytes[dtype]:,} + {report.weight_bytes[dtype]:,}" for dtype in report.row_bytes
     )
     console.print(f"bytes read, table rows a sample + weights a batch: {read}", soft_wrap=True, highlight=False)
+
+
+def show_mlperf(report: MLPerfReport, console: Console) -> None:
+    """Print what loadgen found, and the accuracy where it was checked."""
+    result, run = report.result, report.result.run
+    aim = "sent:" if run.scenario == "server" else "expected:"
+    table = Table(title=f"MLPerf {run.scenario}", box=None, padding=(0, 1, 0, 0), show_header=False)
+    table.add_row("result", "VALID" if result.valid else f"INVALID: {result.reason}")
+    table.add_row("samples/s", f"{result.samples_per_s:,.1f} ({aim} {run.target_qps:,.1f})")
+    table.add_row("user-item pairs/s", f"{result.pairs_per_s:,.0f}")
+    table.add_row("latency, ms", ", ".join(f"{name} {_ms(ms)}" for name, ms in result.latency_ms.items()))
+    table.add_row("settings", f"{run.duration_s:g} s or more, batches of at most {run.max_pairs:,} pairs")
+    table.add_row("samples", f"{report.samples:,} of 100 to 700 pairs; {report.rows}; threads {report.threads}")
+    if report.accuracy is not None:
+        found = report.accuracy
+        verdict = "passed" if found.passed else "FAILED"
+        table.add_row(
+            "accuracy", f"AUROC {found.auroc:.6f}, {found.share:.4%} of fp32's {found.fp32_auroc:.6f}: {verdict}"
+        )
+    console.print(table)
 
 
 def _table(cells: list[Cell], comparison: Comparison, title: str) -> Table:

@@ -28,6 +28,7 @@ from dlrm_pl.runtime.int8_dlrm import count_int8_ops
 
 FORMAT = 1
 FILE_NAME = "benchmark.json"
+MLPERF_FILE_NAME = "mlperf.json"
 PLOT_NAME = "benchmark.svg"
 # The seed recipe is calibrated for its speed here, not for its accuracy.
 _CALIBRATION_ROWS = 8192
@@ -81,10 +82,12 @@ class Report:
 
 def is_benchmark(folder: Path) -> bool:
     """Whether we wrote a folder, so that it may be replaced."""
-    try:
-        return "format" in json.loads((folder / FILE_NAME).read_text(encoding="utf-8"))
-    except (OSError, ValueError, TypeError):
-        return False
+    for name in (FILE_NAME, MLPERF_FILE_NAME):
+        try:
+            return "format" in json.loads((folder / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError, TypeError):
+            continue
+    return False
 
 
 def benchmark_artifact(
@@ -124,7 +127,7 @@ def benchmark_artifact(
     field = Field((int8_contender(model),), {})
     if ckpt_path is not None:
         progress("build the float contenders")
-        floats = float_contenders(_float_model(ckpt_path, artifact), calibration)
+        floats = float_contenders(float_model(ckpt_path, artifact), calibration)
         field = Field((*floats.contenders, *field.contenders), floats.unavailable)
         for dtype, size in (("fp32", 4), ("bf16", 2)):
             row_bytes[dtype] = float_row_bytes(model.architecture, size)
@@ -142,7 +145,12 @@ def benchmark_artifact(
     )
 
 
-def _float_model(path: Path, artifact: Artifact) -> DLRM:
+def float_model(path: Path, artifact: Artifact) -> DLRM:
+    """The float model that an artifact was made from.
+
+    Raises:
+        CheckpointError: unreadable, or another one.
+    """
     model = load_dlrm(path)
     found, expected = model_fingerprint(model), artifact.certificate.model_fingerprint
     if found != expected:
