@@ -23,6 +23,7 @@ LIGHT: dict[str, Callable[..., None]] = {
     "synthesize": commands.synthesize,
     "preprocess": commands.preprocess,
     "verify": commands.verify,
+    "benchmark": commands.benchmark,
     "inspect": commands.inspect,
 }
 # Methods of DLRMTrainer, with the first line of their docstrings: importing it for its help costs seconds.
@@ -33,7 +34,10 @@ TRAINER = {
     "predict": "Score rows with a checkpoint, or with an int8 artifact (`predict --artifact`).",
     "quantize": "Turn a trained model into a verified int8 artifact.",
 }
-ORDER = ("synthesize", "preprocess", "fit", "validate", "test", "predict", "quantize", "verify", "inspect")
+ORDER = (
+    *("synthesize", "preprocess", "fit", "validate", "test", "predict", "quantize", "verify", "benchmark"),
+    "inspect",
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,0 +1,153 @@
+"""int8 inference beside everything else that a user can pick, MLPerf's shape, random weights and rows, in one process.
+
+Networks 13-512-256-128 and 479-1024-1024-512-256-1, 26 tables of dimension 128, one-hot. Contenders take turns, and
+ratios are paired round by round. Prints a table, where the time of the int8 model goes, and as last line JSON; with
+several thread counts a JSON line for each, in the order given.
+
+    python benchmarks/inference.py                       # all threads, then one
+    python benchmarks/inference.py --threads 1 --seconds 2 --rows 20000
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+
+import torch
+from machine import machine
+
+from dlrm_pl.batch import ClickBatch
+from dlrm_pl.benchmark.compare import Cell, Comparison, compare
+from dlrm_pl.benchmark.contenders import Field, float_contenders, int8_contender
+from dlrm_pl.benchmark.footprint import float_row_bytes, int8_row_bytes, linear_operations, roofline
+from dlrm_pl.benchmark.machine import ceilings, kernel_isa
+from dlrm_pl.benchmark.rows import random_batch, random_rows
+from dlrm_pl.benchmark.stages import stage_times
+from dlrm_pl.model.architecture import Architecture
+from dlrm_pl.model.dlrm import DLRM
+from dlrm_pl.quantization.post_training import quantize, table_packer
+from dlrm_pl.quantization.recipe import Recipe, RecipeStart
+from dlrm_pl.runtime.cpu import has_vnni
+from dlrm_pl.runtime.int8_dlrm import Int8DLRM, count_int8_ops
+
+REPORTED = ("fp32", "fp32_compiled", "bf16_compiled", "seed_recipe", "int8")
+
+
+def architecture(rows: int) -> Architecture:
+    """MLPerf's, but for the sizes of the tables."""
+    return Architecture(
+        table_sizes=(rows,) * 26,
+        embedding_dim=128,
+        bottom_mlp=(13, 512, 256, 128),
+        top_mlp=(1024, 1024, 512, 256, 1),
+    )
+
+
+def build(rows: int, seed: int) -> tuple[DLRM, Int8DLRM, list[ClickBatch]]:
+    """The float model, its int8 model, and the rows that it was calibrated on."""
+    torch.manual_seed(seed)
+    shape = architecture(rows)
+    model = DLRM(shape).eval()
+    with torch.no_grad():
+        # Initial tables are so small that the logits hardly depend on them, and agreement would prove nothing.
+        for table in model.embedding_bags.parameters():
+            table.mul_(0.3 * rows**0.5)
+    calibration = [random_batch(shape, 2048, seed=-1 - number) for number in range(4)]
+    recipe = Recipe.starting_from(RecipeStart(), shape, has_vnni=has_vnni())
+    return model, quantize(model, recipe, calibration, table_packer(model)), calibration
+
+
+def times(cell: Cell, name: str, other: str) -> float | None:
+    """How many times ``name`` is as fast as ``other``: both have paired ratios to fp32."""
+    if name not in cell.timings or other not in cell.timings:
+        return None
+    return round(cell.timings[name].ratio / cell.timings[other].ratio, 2)
+
+
+def summary(comparison: Comparison, threads: int, sizes: Sequence[int], limit: float | None) -> dict[str, object]:
+    """The last line, for one number of threads; ``limit``: samples/s of the roofline."""
+    cells = {cell.batch_size: cell for cell in comparison.cells if cell.threads == threads}
+    batch = {}
+    for size in sizes:
+        cell = cells[size]
+        speeds = {name: round(cell.timings[name].samples_per_s) for name in REPORTED if name in cell.timings}
+        ratios = {"x_fp32": "fp32", "x_bf16": "bf16_compiled", "x_seed": "seed_recipe"}
+        batch[str(size)] = speeds | {key: times(cell, "int8", other) for key, other in ratios.items()}
+    fastest = max(cells[size].timings["int8"].samples_per_s for size in sizes)
+    return {
+        "isa": kernel_isa(),
+        "threads": threads,
+        "batch": batch,
+        "batch1_latency_ms": {name: round(timing.p50_ms, 4) for name, timing in cells[1].timings.items()},
+        "roofline_share": None if limit is None else round(fastest / limit, 3),
+        "machine": machine(),
+    }
+
+
+def print_cell(cell: Cell, comparison: Comparison) -> None:
+    print(f"\nbatch {cell.batch_size:,}, {cell.threads} thread{'s' * (cell.threads > 1)}")
+    print(f"  {'':<18}{'samples/s':>12}{'ms':>10}{'95 % interval':>20}{'p99 ms':>10}{'x fp32':>9}{'95 % interval':>16}")
+    for name, timing in cell.timings.items():
+        interval = f"{timing.interval_ms[0]:.3f} - {timing.interval_ms[1]:.3f}"
+        ratio = f"{timing.ratio_interval[0]:.2f} - {timing.ratio_interval[1]:.2f}"
+        print(
+            f"  {comparison.labels[name]:<18}{timing.samples_per_s:>12,.0f}{timing.p50_ms:>10.3f}{interval:>20}"
+            f"{timing.p99_ms:>10.3f}{timing.ratio:>9.2f}{ratio:>16}"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=200_000, help="of each table")
+    parser.add_argument("--threads", type=int, nargs="+", help="all, then one, when not given")
+    parser.add_argument("--batch-sizes", type=int, nargs="+", default=[2048, 16384])
+    parser.add_argument("--seconds", type=float, default=3.0, help="for each contender at each batch size")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    counts = options.threads or sorted({torch.get_num_threads(), 1}, reverse=True)
+
+    began = time.perf_counter()
+    model, int8, calibration = build(options.rows, options.seed)
+    batch = calibration[0]
+    found, expected = count_int8_ops(int8, batch), int8.expected_int8_ops()
+    assert found == expected, f"one pass ran the integer ops {found}, expected are {expected}"
+    floats = float_contenders(model, calibration)
+    field = Field((*floats.contenders, int8_contender(int8)), floats.unavailable)
+    print(f"built in {time.perf_counter() - began:.0f} s; integer ops of one pass: {found}")
+    print(f"table bytes a sample: fp32 {float_row_bytes(model.architecture, 4):,}, int8 {int8_row_bytes(int8):,}")
+
+    rows = random_rows(model.architecture, options.seed)
+    sizes = sorted({1, *options.batch_sizes})
+    comparison = compare(field, rows, batch_sizes=sizes, threads=counts, seconds=options.seconds, progress=log)
+    for cell in comparison.cells:
+        print_cell(cell, comparison)
+    for label, reason in comparison.unavailable.items():
+        print(f"  {label}: not available, {reason}")
+
+    print("\nagreement with fp32, dB: " + ", ".join(f"{name} {db:.1f}" for name, db in comparison.sqnr_db.items()))
+    for count in counts:
+        torch.set_num_threads(count)
+        for size in options.batch_sizes:
+            with torch.inference_mode():
+                stages = stage_times(int8, rows(size), options.seconds)
+            text = ", ".join(f"{stage} {ms:.2f}" for stage, ms in stages.items())
+            print(f"where the time goes, batch {size:,}, {count} threads, ms: {text}")
+
+    limits = ceilings()
+    shape = model.architecture
+    print(f"a sample: {linear_operations(shape):,} int8 operations, {shape.num_tables} rows")
+    print("roofline: " + ("the ceilings of this machine are not known" if limits is None else f"{dict(limits)}"))
+    for count in counts:
+        torch.set_num_threads(count)  # The summary states it.
+        limit = None if limits is None else roofline(shape, limits, count)
+        print(json.dumps(summary(comparison, count, options.batch_sizes, limit)))
+
+
+def log(what: str) -> None:
+    print(f"... {what}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,161 @@
+"""Run all contenders over batch sizes and thread counts, each checked against fp32 before it is timed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dlrm_pl.batch import ClickBatch
+from dlrm_pl.benchmark.agreement import check_agreement
+from dlrm_pl.benchmark.compilation import CompilationError
+from dlrm_pl.benchmark.contenders import BASELINE, Contender, Field
+from dlrm_pl.benchmark.rows import Source
+from dlrm_pl.benchmark.timer import Scorer, Timing, time_in_turn
+from dlrm_pl.errors import ConfigurationError
+
+log = logging.getLogger(__name__)
+
+BATCH_SIZES = (1, 32, 2048, 16384)
+# Logits are compared on so many samples: fewer say little of a spread.
+_AGREEMENT_SAMPLES = 2048
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What was measured at one batch size with one number of threads; ``timings`` by contender name."""
+
+    threads: int
+    batch_size: int
+    timings: dict[str, Timing]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All that was measured.
+
+    Attributes:
+        labels: of the contenders, by name.
+        unavailable: those that could not run here, with the reason, by label.
+        baseline: name of the contender that ratios are to.
+        sqnr_db: agreement with fp32 by name; empty where there is no float model.
+        cells: by threads, then by batch size.
+    """
+
+    labels: dict[str, str]
+    unavailable: dict[str, str]
+    baseline: str
+    sqnr_db: dict[str, float]
+    cells: tuple[Cell, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types; equal logits have no finite ratio to their error and give null."""
+        values = asdict(self)
+        values["sqnr_db"] = {name: None if db == float("inf") else db for name, db in self.sqnr_db.items()}
+        return values
+
+
+def compare(
+    field: Field,
+    rows: Source,
+    *,
+    batch_sizes: Sequence[int],
+    threads: Sequence[int],
+    seconds: float,
+    progress: Callable[[str], None] = lambda what: None,
+) -> Comparison:
+    """Check and time the contenders.
+
+    Args:
+        field: the contenders. The first is the baseline: fp32 eager, or the int8 model where there is no float one.
+        rows: gives batches of a size.
+        batch_sizes: samples at a time.
+        threads: torch's thread counts to set, one after the other; the present one is restored.
+        seconds: for each contender in each cell.
+        progress: told what is done now.
+
+    Raises:
+        VerificationError: a contender does not compute the model; nothing of it is timed.
+        ConfigurationError: a batch size or thread count below 1.
+    """
+    for name, numbers in (("batch_sizes", batch_sizes), ("threads", threads)):
+        if not numbers or min(numbers) < 1:
+            raise ConfigurationError(f"{name}={list(numbers)} must be one or more whole numbers of at least 1.")
+    if seconds <= 0:
+        raise ConfigurationError(f"seconds={seconds} must be more than 0.")
+    present = list(field.contenders)
+    unavailable = dict(field.unavailable)
+    baseline, sqnr, cells = present[0].name, dict[str, float](), []
+    with torch.inference_mode():
+        for size in batch_sizes:
+            batches = rows(size)
+            for count in threads:
+                with torch_threads(count):
+                    where = f"batch {size:,}, threads {count}"
+                    scorers = {}
+                    for contender in tuple(present):
+                        progress(f"{where}: {contender.label}, prepare")
+                        try:
+                            scorers[contender.name] = contender.prepare(batches[0])
+                        except CompilationError as error:
+                            log.warning("%s is left out: %s", contender.label, error)
+                            unavailable[contender.label] = str(error)
+                            present.remove(contender)
+                    if baseline == BASELINE:
+                        sqnr |= _worst(sqnr, _agreements(present, scorers, batches))
+                    progress(f"{where}: time {len(scorers)} contenders")
+                    timings = time_in_turn(scorers, batches, baseline=baseline, seconds=seconds)
+                    cells.append(Cell(count, size, timings))
+    return Comparison(
+        labels={contender.name: contender.label for contender in field.contenders},
+        unavailable=unavailable,
+        baseline=baseline,
+        sqnr_db=sqnr,
+        cells=tuple(sorted(cells, key=lambda cell: (cell.threads, cell.batch_size))),
+    )
+
+
+def _agreements(
+    contenders: Sequence[Contender], scorers: dict[str, Scorer], batches: Sequence[ClickBatch]
+) -> dict[str, float]:
+    """Signal to noise of every contender against the first, on the very callables that are timed."""
+    some = batches[: max(1, _AGREEMENT_SAMPLES // batches[0].num_samples)]
+    logits = {name: _logits(scorer, some) for name, scorer in scorers.items()}
+    reference = logits[contenders[0].name]
+    return {
+        contender.name: check_agreement(contender, reference, logits[contender.name]) for contender in contenders[1:]
+    }
+
+
+def _logits(scorer: Scorer, batches: Sequence[ClickBatch]) -> Tensor:
+    return torch.cat([scorer(batch) for batch in batches])
+
+
+def _worst(known: dict[str, float], found: dict[str, float]) -> dict[str, float]:
+    return {name: min(db, known.get(name, db)) for name, db in found.items()}
+
+
+@contextmanager
+def torch_threads(count: int | None) -> Iterator[None]:
+    """Let torch use so many threads in the block; None: as many as it does."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def all_thread_counts() -> tuple[int, ...]:
+    """1, 2, 4, ... and as many as torch uses by itself."""
+    return thread_counts(torch.get_num_threads())
+
+
+def thread_counts(most: int) -> tuple[int, ...]:
+    """1, 2, 4, ... and all."""
+    return tuple(sorted({*(2**power for power in range(most.bit_length()) if 2**power < most), most}))

@@ -1,0 +1,134 @@
+"""What is measured side by side: each way to serve a DLRM on a CPU, built from one float model."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from dlrm_pl.batch import ClickBatch
+from dlrm_pl.benchmark.compilation import Float, FloatForCompiler, compile_for
+from dlrm_pl.benchmark.timer import Scorer
+from dlrm_pl.model.dlrm import DLRM
+from dlrm_pl.model.embeddings import EmbeddingBags
+from dlrm_pl.quantization.post_training import convert, table_packer
+from dlrm_pl.quantization.recipe import Recipe, RecipeStart
+from dlrm_pl.runtime.cpu import has_vnni
+from dlrm_pl.runtime.int8_dlrm import Int8DLRM
+
+BASELINE = "fp32"
+INT8 = "int8"
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One way to serve the model.
+
+    Attributes:
+        name: short, a key of the results.
+        label: for tables and plots.
+        model: logits of a batch.
+        compiled: the model is compiled for each batch size and number of threads.
+        min_sqnr_db: least ratio of the variance of the fp32 logits to the squared error, or it is the wrong object.
+        rounding: relative error of a logit that its dtype alone explains.
+    """
+
+    name: str
+    label: str
+    model: nn.Module
+    compiled: bool = False
+    # 8 bits of uniform noise are 50 dB in one layer; eight layers, small tables and outliers take half of them.
+    # Models that have nothing to do with each other give -3 dB.
+    min_sqnr_db: float = 10.0
+    rounding: float = 0.0
+
+    def prepare(self, batch: ClickBatch) -> Scorer:
+        """What is timed on batches like this one, with the threads that are set now."""
+        return compile_for(self.model, batch) if self.compiled else self.model
+
+
+@dataclass(frozen=True)
+class Field:
+    """All contenders, and those that cannot take part.
+
+    Attributes:
+        contenders: in the order of the tables.
+        unavailable: reason by label.
+    """
+
+    contenders: tuple[Contender, ...]
+    unavailable: dict[str, str]
+
+
+def float_contenders(model: DLRM, calibration: Iterable[ClickBatch]) -> Field:
+    """fp32, bf16 and the seed recipe.
+
+    Args:
+        model: float32, in evaluation mode; its tables are referenced, and copied once for bf16.
+        calibration: re-iterable batches for the observers of the seed recipe.
+    """
+    found = [
+        Contender(BASELINE, "fp32 eager", model),
+        Contender("fp32_compiled", "fp32 compiled", FloatForCompiler(model), compiled=True, min_sqnr_db=60),
+    ]
+    unavailable = {}
+    missing = _missing_bytes(sum(table.numel() for table in _tables(model)) * 2)
+    if missing:
+        reason = f"a bf16 copy of the tables needs {missing / 2**30:.1f} GiB more memory than there is"
+        unavailable = {"bf16 eager": reason, "bf16 compiled": reason}
+    else:
+        half = as_bfloat16(model)
+        rounding = torch.finfo(torch.bfloat16).eps
+        found += [
+            Contender("bf16", "bf16 eager", Float(half), min_sqnr_db=20, rounding=rounding),
+            Contender(
+                *("bf16_compiled", "bf16 compiled", FloatForCompiler(half)),
+                compiled=True,
+                min_sqnr_db=20,
+                rounding=rounding,
+            ),
+        ]
+    found.append(Contender("seed_recipe", "int8 MLPs, eager", seed_recipe(model, calibration)))
+    return Field(tuple(found), unavailable)
+
+
+def int8_contender(model: Int8DLRM) -> Contender:
+    """The model of an artifact, or one that ``quantize`` just made."""
+    return Contender(INT8, "int8", model)
+
+
+def as_bfloat16(model: DLRM) -> DLRM:
+    """A copy in bfloat16, converted table by table: there is never a second fp32 copy."""
+    tables = EmbeddingBags((1,) * model.architecture.num_tables, model.architecture.embedding_dim)
+    for bag, weight in zip(tables.tables, _tables(model), strict=True):
+        bag.weight = nn.Parameter(weight.detach().bfloat16(), requires_grad=False)
+    bottom_mlp, top_mlp = (copy.deepcopy(mlp).bfloat16() for mlp in (model.bottom_mlp, model.top_mlp))
+    return DLRM.from_parts(model.architecture, bottom_mlp, tables, top_mlp).eval()
+
+
+def seed_recipe(model: DLRM, calibration: Iterable[ClickBatch]) -> DLRM:
+    """What Intel's LPOT example made: eight int8 Linears by torch.ao in eager mode, tables and interaction fp32."""
+    start = RecipeStart(linears="int8", tables="fp32")
+    recipe = Recipe.starting_from(start, model.architecture, has_vnni=has_vnni())
+    converted = convert(model, recipe, calibration, table_packer(model))
+    return DLRM.from_parts(model.architecture, converted.bottom_mlp, model.embedding_bags, converted.top_mlp).eval()
+
+
+def _tables(model: DLRM) -> list[torch.Tensor]:
+    return list(model.embedding_bags.parameters())
+
+
+def _missing_bytes(needed: int, read: Callable[[], str] = lambda: Path("/proc/meminfo").read_text()) -> int:
+    """How much more memory is needed than the system can give; 0 as well where it does not say."""
+    try:
+        lines = read().splitlines()
+    except OSError:
+        return 0
+    for line in lines:
+        if line.startswith("MemAvailable:"):
+            return max(0, needed - int(line.split()[1]) * 1024)
+    return 0

@@ -1,0 +1,52 @@
+"""What a sample costs by counting: bytes that are read, operations, rows; and how close to the machine's limits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import cast
+
+from dlrm_pl.model.architecture import Architecture
+from dlrm_pl.runtime.int8_dlrm import Int8DLRM
+from dlrm_pl.runtime.tables import TableDtype, row_bytes
+
+
+def float_row_bytes(architecture: Architecture, bytes_per_value: int) -> int:
+    """Table bytes that a one-hot sample reads, one row of each table."""
+    return architecture.num_tables * architecture.embedding_dim * bytes_per_value
+
+
+def int8_row_bytes(model: Int8DLRM) -> int:
+    """The same of a quantized model, scales included."""
+    dtypes = [dtype for op, dtype in model.op_dtypes.items() if op.startswith("tables.")]
+    return sum(row_bytes(cast(TableDtype, dtype), model.architecture.embedding_dim) for dtype in dtypes)
+
+
+def int8_weight_bytes(model: Int8DLRM) -> int:
+    """Bytes of everything but the tables; each batch reads them once."""
+    return model.model_bytes - model.table_bytes
+
+
+def weight_count(architecture: Architecture) -> int:
+    """Weights and biases of both MLPs."""
+    top = (architecture.interaction_width, *architecture.top_mlp)
+    return sum((a + 1) * b for widths in (architecture.bottom_mlp, top) for a, b in pairwise(widths))
+
+
+def linear_operations(architecture: Architecture) -> int:
+    """Multiplications and additions of the Linears, a sample; the interaction adds 2 % in MLPerf's shape."""
+    top = (architecture.interaction_width, *architecture.top_mlp)
+    return 2 * sum(a * b for widths in (architecture.bottom_mlp, top) for a, b in pairwise(widths))
+
+
+def roofline(architecture: Architecture, ceilings: Mapping[str, float], threads: int) -> float:
+    """Samples a second that the slower of arithmetic and lookups allows when both overlap fully.
+
+    Args:
+        architecture: of a model with all Linears in int8.
+        ceilings: of one thread: ``int8_ops_per_s`` and ``rows_per_s``, measured on this machine.
+        threads: assumed to scale perfectly.
+    """
+    arithmetic = ceilings["int8_ops_per_s"] / linear_operations(architecture)
+    lookups = ceilings["rows_per_s"] / architecture.num_tables
+    return threads * min(arithmetic, lookups)

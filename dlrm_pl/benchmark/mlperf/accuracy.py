@@ -1,0 +1,86 @@
+"""Read loadgen's accuracy log as MLPerf's script does, and hold its AUROC against fp32's."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dlrm_pl.errors import VerificationError
+from dlrm_pl.metrics.auroc import exact_auroc
+
+FILE_NAME = "mlperf_log_accuracy.json"
+# MLPerf's dlrm-99.9.
+REQUIRED_SHARE = 0.999
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """AUROC of the logged answers.
+
+    Attributes:
+        auroc: of the log.
+        fp32_auroc: of the float model on the same pairs.
+        share: the one over the other.
+        passed: whether the share is at least 99.9 %.
+        samples: in the log.
+        pairs: in the log.
+    """
+
+    auroc: float
+    fp32_auroc: float
+    share: float
+    passed: bool
+    samples: int
+    pairs: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        return asdict(self)
+
+
+def read_answers(path: Path) -> dict[int, npt.NDArray[np.float32]]:
+    """Answers by number of the sample: float32 ``[pairs, 2]`` of probability and label; a repeated one once.
+
+    Source: mlcommons/inference, recommendation/dlrm/pytorch/tools/accuracy-dlrm.py.
+
+    Raises:
+        VerificationError: an answer is not pairs of two floats.
+    """
+    answers: dict[int, npt.NDArray[np.float32]] = {}
+    for entry in json.loads(path.read_text(encoding="utf-8")):
+        data = bytes.fromhex(entry["data"])
+        if len(data) % 8:
+            raise VerificationError(
+                f"{path}: the answer to sample {entry['qsl_idx']} has {len(data)} bytes, not pairs of two float32."
+            )
+        answers.setdefault(entry["qsl_idx"], np.frombuffer(data, np.float32).reshape(-1, 2))
+    return answers
+
+
+def check_accuracy(path: Path, *, samples: int, pairs: int, fp32_auroc: float) -> Accuracy:
+    """Compare a log with the float model.
+
+    Args:
+        path: of the log.
+        samples: that must be in it, all of them.
+        pairs: of all samples.
+        fp32_auroc: of the float model on the same pairs.
+
+    Raises:
+        VerificationError: the log is incomplete.
+    """
+    answers = read_answers(path)
+    found = sum(len(answer) for answer in answers.values())
+    if len(answers) != samples or found != pairs:
+        raise VerificationError(
+            f"{path}: has {len(answers)} samples with {found} pairs, sent were {samples} with {pairs}. Run it again."
+        )
+    joined = np.concatenate([answers[number] for number in sorted(answers)])
+    auroc = exact_auroc(joined[:, 0], joined[:, 1])
+    share = auroc / fp32_auroc
+    return Accuracy(auroc, fp32_auroc, share, share >= REQUIRED_SHARE, len(answers), found)

@@ -1,0 +1,71 @@
+"""A dynamic batcher: requests that wait are scored together, as many as a latency bound leaves time for."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+
+
+def chunks(items: Iterable[Item], size_of: Callable[[Item], int], max_size: int) -> Iterator[list[Item]]:
+    """Cut items into batches of at most ``max_size`` in order; an item that is larger makes a batch of its own."""
+    batch: list[Item] = []
+    size = 0
+    for item in items:
+        if batch and size + size_of(item) > max_size:
+            yield batch
+            batch, size = [], 0
+        batch.append(item)
+        size += size_of(item)
+    if batch:
+        yield batch
+
+
+class Batcher(Generic[Item]):
+    """One worker that takes what waits, oldest first, up to a largest batch.
+
+    It never waits for more: while it scores one batch the next one gathers by itself, and an idle processor would only
+    add latency. What bounds the latency is the largest batch, whose time everybody in it and behind it waits for.
+
+    Args:
+        handle: scores a batch and answers it.
+        size_of: pairs of a request.
+        max_size: pairs of a batch.
+    """
+
+    def __init__(self, handle: Callable[[list[Item]], None], size_of: Callable[[Item], int], max_size: int) -> None:
+        self._handle, self._size_of, self._max_size = handle, size_of, max_size
+        self._waiting: queue.SimpleQueue[Item | None] = queue.SimpleQueue()
+        self._worker = threading.Thread(target=self._run, name="batcher", daemon=True)
+
+    def __enter__(self) -> Batcher[Item]:
+        """Start the worker."""
+        self._worker.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Let the worker finish what was submitted."""
+        self._waiting.put(None)
+        self._worker.join()
+
+    def submit(self, items: Iterable[Item]) -> None:
+        """Hand requests over; returns at once."""
+        for item in items:
+            self._waiting.put(item)
+
+    def _run(self) -> None:
+        item = self._waiting.get()
+        while item is not None:
+            batch, size = [item], self._size_of(item)
+            try:
+                while (item := self._waiting.get_nowait()) is not None and size + self._size_of(item) <= self._max_size:
+                    batch.append(item)
+                    size += self._size_of(item)
+            except queue.Empty:
+                self._handle(batch)
+                item = self._waiting.get()
+            else:
+                self._handle(batch)  # `item` did not fit, or is the end: it is looked at next.

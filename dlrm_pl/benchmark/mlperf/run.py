@@ -1,0 +1,196 @@
+"""``benchmark --mlperf``: choose batch and rate, run the scenario, check the accuracy, keep loadgen's logs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+
+from dlrm_pl.artifact.store import Artifact
+from dlrm_pl.artifact.verification import open_dataset
+from dlrm_pl.atomic import atomic_folder
+from dlrm_pl.benchmark.machine import kernel_isa
+from dlrm_pl.benchmark.mlperf.accuracy import FILE_NAME as ACCURACY_LOG
+from dlrm_pl.benchmark.mlperf.accuracy import Accuracy, check_accuracy
+from dlrm_pl.benchmark.mlperf.harness import Result, Run, Scenario, execute, require_loadgen
+from dlrm_pl.benchmark.mlperf.samples import MEAN_PAIRS, SampleLibrary
+from dlrm_pl.benchmark.mlperf.search import choose_batch, find_valid, measure_speeds
+from dlrm_pl.benchmark.run import FORMAT, MLPERF_FILE_NAME, float_model, is_benchmark
+from dlrm_pl.data.dataset import ClickDataset
+from dlrm_pl.errors import ConfigurationError
+from dlrm_pl.metrics.auroc import exact_auroc
+from dlrm_pl.runtime.cpu import describe_machine
+
+_SCORED_AT_A_TIME = 16384
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user asks for.
+
+    Attributes:
+        scenario: of MLPerf.
+        data: dataset folder whose test rows are the samples; None: random rows.
+        ckpt_path: the float checkpoint, for the accuracy; None: what the certificate states.
+        target_qps: samples a second; None: searched.
+        duration_s: of a run, at least. MLPerf's rules ask for 600.
+        accuracy: log all answers and check their AUROC, after the run.
+        seed: of the lengths of the samples.
+    """
+
+    scenario: Scenario
+    data: Path | None = None
+    ckpt_path: Path | None = None
+    target_qps: float | None = None
+    duration_s: float = 60.0
+    accuracy: bool = False
+    seed: int = 0
+
+    def check(self) -> None:
+        """Refuse what cannot work, before anything is read.
+
+        Raises:
+            ConfigurationError: a number that is not positive, accuracy without labels, or no loadgen.
+        """
+        require_loadgen()
+        for name, value in (("duration_s", self.duration_s), ("target_qps", self.target_qps)):
+            if value is not None and value <= 0:
+                raise ConfigurationError(f"{name}={value} must be more than 0.")
+        if self.accuracy and self.data is None:
+            raise ConfigurationError("--mlperf_accuracy needs labels: give --data, the dataset folder.")
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was found; ``accuracy`` is None where it was not asked for."""
+
+    artifact: str
+    rows: str
+    isa: str | None
+    machine: dict[str, Any]
+    threads: int
+    samples: int
+    result: Result
+    accuracy: Accuracy | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        return {"format": FORMAT} | asdict(self)
+
+
+def run_mlperf(
+    artifact: Artifact, options: Options, output: Path, progress: Callable[[str], None] = lambda what: None
+) -> Report:
+    """Run a scenario on an artifact, and write ``mlperf.json`` and loadgen's logs of the last run.
+
+    Args:
+        artifact: as ``load_artifact`` returns it.
+        options: what to run.
+        output: folder to write, whole or not at all; also when the run is not valid.
+        progress: told what is done now.
+
+    Raises:
+        ConfigurationError: see ``Options.check``, and accuracy without a float AUROC to compare with.
+        DatasetError: not the dataset that the artifact was made for.
+        OutputError: ``output`` holds something else, or cannot be written.
+    """
+    options.check()
+    dataset = None
+    if options.data is not None:
+        dataset = ClickDataset.of_split(open_dataset(options.data, artifact), "test")
+    fp32_auroc = _fp32_auroc(artifact, options, dataset, progress) if options.accuracy and dataset else None
+    library = (
+        SampleLibrary.of_random_rows(artifact.model.architecture, options.seed)
+        if dataset is None
+        else SampleLibrary.of_dataset(dataset, options.seed)
+    )
+    with atomic_folder(output, is_benchmark) as folder:
+        result = _perform(artifact, options, library, folder, progress)
+        accuracy = None
+        if fp32_auroc is not None:
+            accuracy = _check_accuracy(artifact, result.run, library, folder, fp32_auroc, progress)
+        report = Report(
+            artifact=str(artifact.path),
+            rows="random rows, uniform over each table" if dataset is None else f"test rows of {options.data}",
+            isa=kernel_isa(),
+            machine=describe_machine(),
+            threads=torch.get_num_threads(),
+            samples=len(library),
+            result=result,
+            accuracy=accuracy,
+        )
+        (folder / MLPERF_FILE_NAME).write_text(json.dumps(report.to_dict(), indent=2) + "\n", encoding="utf-8")
+    return report
+
+
+def _perform(
+    artifact: Artifact, options: Options, library: SampleLibrary, folder: Path, progress: Callable[[str], None]
+) -> Result:
+    """The measured run, with batch and rate chosen where they were not given."""
+    progress("choose the batch")
+    speeds = measure_speeds(artifact.model, library)
+    max_pairs = choose_batch(speeds, options.scenario)
+    # A single stream waits for each answer; its samples are of the mean length on average.
+    fastest = speeds[min(speeds)] if options.scenario == "singlestream" else speeds[max_pairs]
+    run = Run(
+        scenario=options.scenario,
+        target_qps=options.target_qps or fastest / MEAN_PAIRS,
+        duration_s=options.duration_s,
+        max_pairs=max_pairs,
+    )
+
+    def perform(run: Run) -> Result:
+        result = execute(run, artifact.model, library, folder)
+        assert result is not None  # Not a run for accuracy.
+        return result
+
+    if options.target_qps is not None:
+        progress(f"{run.scenario}, {run.duration_s:g} s at {run.target_qps:,.0f} samples/s")
+        return perform(run)
+    return find_valid(run, perform, progress)
+
+
+def _check_accuracy(
+    artifact: Artifact,
+    run: Run,
+    library: SampleLibrary,
+    folder: Path,
+    fp32_auroc: float,
+    progress: Callable[[str], None],
+) -> Accuracy:
+    """Log the answers to all samples next to the logs of the measured run, and compare their AUROC."""
+    progress("accuracy: score all samples")
+    # Offline, whatever was measured: the model and its answers are the same, and nobody waits for random arrivals.
+    scored = Run("offline", run.target_qps, run.duration_s, run.max_pairs, accuracy=True)
+    with TemporaryDirectory(dir=folder) as logs:
+        execute(scored, artifact.model, library, Path(logs))
+        (Path(logs) / ACCURACY_LOG).rename(folder / ACCURACY_LOG)
+    return check_accuracy(
+        folder / ACCURACY_LOG, samples=len(library), pairs=sum(library.lengths), fp32_auroc=fp32_auroc
+    )
+
+
+def _fp32_auroc(artifact: Artifact, options: Options, dataset: ClickDataset, progress: Callable[[str], None]) -> float:
+    """AUROC of the float model on all rows: measured, or as the certificate states it for the same rows."""
+    certified = artifact.certificate.row_ranges["certification"]
+    if options.ckpt_path is None:
+        if (certified["split"], certified["start"], certified["stop"]) != ("test", 0, len(dataset)):
+            raise ConfigurationError(
+                f"The certificate of {artifact.path} states the fp32 AUROC of rows {certified['start']} to "
+                f"{certified['stop']} of {certified['split']}, not of all {len(dataset)} of test: give --ckpt_path."
+            )
+        return float(artifact.certificate.fp32["auroc"])
+    progress("accuracy: score the float model")
+    model = float_model(options.ckpt_path, artifact)
+    scores, labels = [], []
+    with torch.inference_mode():
+        for batch in dataset.batches(_SCORED_AT_A_TIME):
+            scores.append(torch.sigmoid(model(batch)).numpy())
+            labels.append(batch.labels.numpy())
+    return exact_auroc(np.concatenate(scores), np.concatenate(labels))

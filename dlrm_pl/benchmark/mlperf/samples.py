@@ -1,0 +1,87 @@
+"""MLPerf's samples: a user's request, 100 to 700 user-item pairs that are scored together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from dlrm_pl.batch import ClickBatch
+from dlrm_pl.benchmark.rows import random_batch
+from dlrm_pl.data.dataset import ClickDataset
+from dlrm_pl.model.architecture import Architecture
+
+# Lengths and their shares, mean 270, as MLPerf's reference gives them for its quantile file.
+# Source: mlcommons/inference, recommendation/dlrm/pytorch/python/criteo.py.
+LENGTHS = (100, 200, 300, 400, 500, 600, 700)
+SHARES = (0.1, 0.6, 0.1, 0.05, 0.05, 0.05, 0.05)
+MEAN_PAIRS = 270
+
+# Loaded at a time: 550,000 pairs, 150 MB. A submission needs 204,800.
+_LOADED_SAMPLES = 2048
+
+
+def draw_lengths(count: int, seed: int) -> npt.NDArray[np.int64]:
+    """Pairs of each sample."""
+    return np.random.default_rng(seed).choice(np.array(LENGTHS), size=count, p=SHARES)
+
+
+class SampleLibrary:
+    """Numbered samples, some of them in memory.
+
+    Args:
+        lengths: pairs of each sample.
+        read: number of a sample -> its pairs.
+    """
+
+    def __init__(self, lengths: Iterable[int], read: Callable[[int], ClickBatch]) -> None:
+        self.lengths = [int(length) for length in lengths]
+        self._read = read
+        self._loaded: dict[int, ClickBatch] = {}
+
+    @classmethod
+    def of_dataset(cls, dataset: ClickDataset, seed: int = 0) -> SampleLibrary:
+        """Consecutive rows, all of them: the last sample is what is left."""
+        lengths = draw_lengths(len(dataset) // LENGTHS[0] + 1, seed)
+        stops = np.minimum(np.cumsum(lengths), len(dataset))
+        stops = stops[: int(np.searchsorted(stops, len(dataset))) + 1]
+        starts = np.concatenate([[0], stops[:-1]])
+        return cls(stops - starts, lambda number: dataset[int(starts[number]) : int(stops[number])])
+
+    @classmethod
+    def of_random_rows(cls, architecture: Architecture, seed: int = 0) -> SampleLibrary:
+        """As many as are loaded at a time, uniform over each table; for speed alone, the labels are all 0."""
+        lengths = draw_lengths(_LOADED_SAMPLES, seed)
+        return cls(lengths, lambda number: random_batch(architecture, int(lengths[number]), seed=number))
+
+    def __len__(self) -> int:
+        """Samples."""
+        return len(self.lengths)
+
+    @property
+    def loaded_at_a_time(self) -> int:
+        """MLPerf's performance sample count."""
+        return min(len(self), _LOADED_SAMPLES)
+
+    def load(self, numbers: Iterable[int]) -> None:
+        """Read samples into memory."""
+        self._loaded.update({number: self._read(number) for number in numbers})
+
+    def unload(self, numbers: Iterable[int]) -> None:
+        """Forget them."""
+        for number in numbers:
+            self._loaded.pop(number, None)
+
+    def batch(self, numbers: Sequence[int]) -> ClickBatch:
+        """The pairs of loaded samples, one after the other."""
+        if len(numbers) == 1:
+            return self._loaded[numbers[0]]
+        parts = [self._loaded[number] for number in numbers]
+        return ClickBatch(
+            dense=torch.cat([part.dense for part in parts]),
+            indices=torch.cat([part.indices for part in parts], dim=1),
+            offsets=None,
+            labels=torch.cat([part.labels for part in parts]),
+        )

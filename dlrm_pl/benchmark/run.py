@@ -1,0 +1,173 @@
+"""Benchmark an artifact: build what it is compared with, count what it reads and runs, and time all of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from dlrm_pl.artifact.fingerprint import model_fingerprint
+from dlrm_pl.artifact.store import Artifact
+from dlrm_pl.artifact.verification import open_dataset
+from dlrm_pl.atomic import atomic_folder
+from dlrm_pl.batch import ClickBatch
+from dlrm_pl.benchmark.compare import Comparison, compare
+from dlrm_pl.benchmark.contenders import Field, float_contenders, int8_contender
+from dlrm_pl.benchmark.footprint import float_row_bytes, int8_row_bytes, int8_weight_bytes, weight_count
+from dlrm_pl.benchmark.machine import kernel_isa
+from dlrm_pl.benchmark.plot import render
+from dlrm_pl.benchmark.rows import Source, dataset_rows, random_batch, random_rows
+from dlrm_pl.data.dataset import ClickDataset
+from dlrm_pl.errors import CheckpointError, VerificationError
+from dlrm_pl.model.checkpoint import load_dlrm
+from dlrm_pl.model.dlrm import DLRM
+from dlrm_pl.runtime.cpu import describe_machine
+from dlrm_pl.runtime.int8_dlrm import count_int8_ops
+
+FORMAT = 1
+FILE_NAME = "benchmark.json"
+MLPERF_FILE_NAME = "mlperf.json"
+PLOT_NAME = "benchmark.svg"
+# The seed recipe is calibrated for its speed here, not for its accuracy.
+_CALIBRATION_ROWS = 8192
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was found.
+
+    Attributes:
+        artifact: its folder.
+        rows: what was scored, in words.
+        isa: instruction set of the int8 kernels; None: torch's own ops.
+        machine: processor, features, versions.
+        int8_ops: integer ops that one forward pass ran, counted.
+        row_bytes: table bytes that a sample reads, by dtype.
+        weight_bytes: all other bytes, which each batch reads once, by dtype.
+        comparison: the times.
+    """
+
+    artifact: str
+    rows: str
+    isa: str | None
+    machine: dict[str, Any]
+    int8_ops: dict[str, int]
+    row_bytes: dict[str, int]
+    weight_bytes: dict[str, int]
+    comparison: Comparison
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        return {"format": FORMAT} | asdict(self) | {"comparison": self.comparison.to_dict()}
+
+    def write(self, folder: Path) -> None:
+        """Write ``benchmark.json`` and ``benchmark.svg``, both or neither.
+
+        Raises:
+            OutputError: the folder holds something else, or cannot be written.
+        """
+        with atomic_folder(folder, is_benchmark) as temporary:
+            text = json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n"
+            (temporary / FILE_NAME).write_text(text, encoding="utf-8")
+            (temporary / PLOT_NAME).write_text(render(self.comparison, self.describe()), encoding="utf-8")
+
+    def describe(self) -> str:
+        """The machine and the rows in one line."""
+        features = ", ".join(self.machine["features"]) or "no known features"
+        kernels = f"int8 kernels: {self.isa}" if self.isa else "int8 by torch's own ops"
+        return f"{self.machine['processor']} ({features}); {kernels}; {self.rows}"
+
+
+def is_benchmark(folder: Path) -> bool:
+    """Whether we wrote a folder, so that it may be replaced."""
+    for name in (FILE_NAME, MLPERF_FILE_NAME):
+        try:
+            return "format" in json.loads((folder / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError, TypeError):
+            continue
+    return False
+
+
+def benchmark_artifact(
+    artifact: Artifact,
+    *,
+    ckpt_path: Path | None,
+    data: Path | None,
+    batch_sizes: Sequence[int],
+    threads: Sequence[int],
+    seconds: float,
+    progress: Callable[[str], None] = lambda what: None,
+) -> Report:
+    """Time an artifact, beside the float model that it was made from where there is one.
+
+    Args:
+        artifact: as ``load_artifact`` returns it.
+        ckpt_path: the float checkpoint; None: the artifact is timed alone.
+        data: dataset folder whose test rows are scored; None: random rows.
+        batch_sizes: see ``compare``, as the following.
+        threads: see ``compare``.
+        seconds: see ``compare``.
+        progress: see ``compare``.
+
+    Raises:
+        CheckpointError: unreadable, or not the one that the artifact was made from.
+        DatasetError: not the one that the artifact was made for.
+        VerificationError: a contender is not the model it claims to be.
+    """
+    model = artifact.model
+    source, calibration, rows = _rows(artifact, data)
+    ops = count_int8_ops(model, next(iter(calibration)))
+    if ops != model.expected_int8_ops():
+        raise VerificationError(
+            f"One forward pass ran the integer ops {ops}, the dtypes of the artifact need {model.expected_int8_ops()}."
+        )
+    row_bytes, weight_bytes = {"int8": int8_row_bytes(model)}, {"int8": int8_weight_bytes(model)}
+    field = Field((int8_contender(model),), {})
+    if ckpt_path is not None:
+        progress("build the float contenders")
+        floats = float_contenders(float_model(ckpt_path, artifact), calibration)
+        field = Field((*floats.contenders, *field.contenders), floats.unavailable)
+        for dtype, size in (("fp32", 4), ("bf16", 2)):
+            row_bytes[dtype] = float_row_bytes(model.architecture, size)
+            weight_bytes[dtype] = weight_count(model.architecture) * size
+    comparison = compare(field, source, batch_sizes=batch_sizes, threads=threads, seconds=seconds, progress=progress)
+    return Report(
+        artifact=str(artifact.path),
+        rows=rows,
+        isa=kernel_isa(),
+        machine=describe_machine(),
+        int8_ops=ops,
+        row_bytes=row_bytes,
+        weight_bytes=weight_bytes,
+        comparison=comparison,
+    )
+
+
+def float_model(path: Path, artifact: Artifact) -> DLRM:
+    """The float model that an artifact was made from.
+
+    Raises:
+        CheckpointError: unreadable, or another one.
+    """
+    model = load_dlrm(path)
+    found, expected = model_fingerprint(model), artifact.certificate.model_fingerprint
+    if found != expected:
+        raise CheckpointError(
+            f"{path}: its fingerprint is {found}, the artifact {artifact.path} was made from {expected}. Name the "
+            "checkpoint that it was quantized from."
+        )
+    return model
+
+
+def _rows(artifact: Artifact, data: Path | None) -> tuple[Source, Iterable[ClickBatch], str]:
+    """Rows to score, rows to calibrate the seed recipe with, and what they are in words."""
+    if data is None:
+        architecture = artifact.model.architecture
+        calibration = [random_batch(architecture, _CALIBRATION_ROWS, seed=-1)]
+        return random_rows(architecture), calibration, "random rows, uniform over each table"
+    folder = open_dataset(data, artifact)
+    stop = min(_CALIBRATION_ROWS, folder.splits["val"].records)
+    val = ClickDataset.of_split(folder, "val", stop=stop)
+    return dataset_rows(ClickDataset.of_split(folder, "test")), val.batches(_CALIBRATION_ROWS), f"test rows of {data}"

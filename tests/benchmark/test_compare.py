@@ -1,0 +1,183 @@
+"""Contenders compute the model, what does not is refused, and what cannot run is named with its reason."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+
+import pytest
+import tiny
+import torch
+from torch import nn
+
+from dlrm_pl.batch import ClickBatch
+from dlrm_pl.benchmark import contenders
+from dlrm_pl.benchmark.agreement import check_agreement, sqnr_db
+from dlrm_pl.benchmark.compare import Comparison, compare, thread_counts
+from dlrm_pl.benchmark.compilation import CompilationError, Float, FloatForCompiler, compile_for
+from dlrm_pl.benchmark.contenders import Contender, Field, as_bfloat16, float_contenders, int8_contender, seed_recipe
+from dlrm_pl.benchmark.rows import random_rows
+from dlrm_pl.errors import ConfigurationError, VerificationError
+from dlrm_pl.model.architecture import Architecture
+from dlrm_pl.quantization.post_training import quantize, table_packer
+from dlrm_pl.quantization.recipe import Recipe, RecipeStart
+from dlrm_pl.runtime.int8_dlrm import Int8DLRM
+
+CALIBRATION = tiny.batches(2, 64)
+
+
+def int8_model() -> Int8DLRM:
+    recipe = Recipe.starting_from(RecipeStart(), tiny.ARCHITECTURE, has_vnni=True)
+    return quantize(tiny.model(), recipe, CALIBRATION, table_packer(tiny.model()))
+
+
+def run(field: Field, **changes: object) -> Comparison:
+    options = {"batch_sizes": (1, 64), "threads": (1,), "seconds": 0.01} | changes
+    return compare(field, random_rows(tiny.ARCHITECTURE), **options)  # type: ignore[arg-type]
+
+
+def eager_field() -> Field:
+    floats = float_contenders(tiny.model(), CALIBRATION)
+    eager = tuple(contender for contender in floats.contenders if not contender.compiled)
+    return Field((*eager, int8_contender(int8_model())), {})
+
+
+def test_every_contender_is_timed_in_every_cell(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    set_to: list[int] = []
+    # Small tensors on real threads would wait for each other for minutes on a busy machine.
+    monkeypatch.setattr(torch, "set_num_threads", set_to.append)
+    comparison = run(eager_field(), progress=said.append, threads=(2, 1))
+    assert [(cell.threads, cell.batch_size) for cell in comparison.cells] == [(1, 1), (1, 64), (2, 1), (2, 64)]
+    for cell in comparison.cells:
+        assert list(cell.timings) == ["fp32", "bf16", "seed_recipe", "int8"]
+    assert comparison.sqnr_db.keys() == {"bf16", "seed_recipe", "int8"}
+    assert min(comparison.sqnr_db.values()) > 10
+    assert "batch 64, threads 1: time 4 contenders" in said
+    assert set_to == [2, 1, 1, 1] * 2  # Set, and set back to the one thread of the tests.
+    json.dumps(comparison.to_dict(), allow_nan=False)
+
+
+def test_without_a_float_model_the_int8_one_is_its_own_baseline() -> None:
+    comparison = run(Field((int8_contender(int8_model()),), {}))
+    assert comparison.baseline == "int8"
+    assert comparison.sqnr_db == {}
+    assert comparison.cells[0].timings["int8"].ratio == 1
+
+
+def test_compiled_contenders_give_the_eager_logits() -> None:
+    floats = float_contenders(tiny.model(), CALIBRATION)
+    comparison = run(floats, batch_sizes=(64,))
+    assert comparison.unavailable == {}
+    assert list(comparison.cells[0].timings) == ["fp32", "fp32_compiled", "bf16", "bf16_compiled", "seed_recipe"]
+    assert comparison.sqnr_db["fp32_compiled"] > 80
+    assert comparison.sqnr_db["bf16_compiled"] > 25
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"self_interaction": True}, {"interaction": "cat"}, {"loss_threshold": 0.3}], ids=str
+)
+def test_the_compilers_form_is_the_same_model(changes: dict[str, object]) -> None:
+    architecture = dataclasses.replace(tiny.ARCHITECTURE, **changes)  # type: ignore[arg-type]
+    model = tiny.model(0, architecture)
+    one_hot = tiny.batches(1, 32)[0]
+    for batch in (one_hot, tiny.as_multi_hot(one_hot)):
+        torch.testing.assert_close(FloatForCompiler(model)(batch), model(batch))
+
+
+def test_bfloat16_copy_leaves_the_float_model_alone() -> None:
+    model = tiny.model()
+    half = as_bfloat16(model)
+    assert {parameter.dtype for parameter in half.parameters()} == {torch.bfloat16}
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    assert Float(half)(CALIBRATION[0]).dtype == torch.float32
+
+
+def test_seed_recipe_quantizes_linears_and_shares_the_fp32_tables() -> None:
+    model = tiny.model()
+    recipe = seed_recipe(model, CALIBRATION)
+    assert recipe.embedding_bags is model.embedding_bags
+    kinds = [type(layer).__module__ for part in (recipe.bottom_mlp, recipe.top_mlp) for layer in part.modules()]
+    linears = len(tiny.ARCHITECTURE.bottom_mlp) - 1 + len(tiny.ARCHITECTURE.top_mlp)
+    assert sum("nn.quantized" in kind or "nn.intrinsic.quantized" in kind for kind in kinds) >= linears
+
+
+def test_another_model_is_refused() -> None:
+    architecture: Architecture = tiny.ARCHITECTURE
+    wrong = Contender("int8", "int8", tiny.model(5, architecture))
+    field = Field((Contender("fp32", "fp32 eager", tiny.model()), wrong), {})
+    with pytest.raises(VerificationError, match=r"int8: its logits differ .* It is not the same model"):
+        run(field)
+
+
+@pytest.mark.parametrize("logits", [torch.full((64,), math.nan), torch.zeros(3)], ids=["nan", "shape"])
+def test_logits_that_cannot_be_compared_are_refused(logits: torch.Tensor) -> None:
+    contender = Contender("x", "some model", nn.Identity())
+    with pytest.raises(VerificationError, match=r"some model: gave .* not the same model"):
+        check_agreement(contender, torch.arange(64.0), logits)
+
+
+def test_rounding_of_logits_far_from_zero_is_allowed_for_their_dtype_alone() -> None:
+    expected = 100 + torch.linspace(0, 0.1, 64)
+    rounded = expected.bfloat16().float()
+    model = nn.Identity()
+    check_agreement(Contender("a", "a", model, rounding=torch.finfo(torch.bfloat16).eps), expected, rounded)
+    with pytest.raises(VerificationError):
+        check_agreement(Contender("a", "a", model), expected, rounded)
+
+
+def test_sqnr_of_equal_logits_is_infinite_and_of_a_tenth_20_db() -> None:
+    x = torch.tensor([1.0, -1.0, 1.0, -1.0])
+    assert sqnr_db(x, x) == math.inf
+    assert sqnr_db(x, 1.1 * x) == pytest.approx(20, abs=1e-5)
+
+
+def test_missing_compiler_is_reported_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(model: nn.Module, batch: ClickBatch) -> None:
+        raise CompilationError("torch.compile needs a working C++ compiler (none found)")
+
+    monkeypatch.setattr(contenders, "compile_for", fail)
+    comparison = run(float_contenders(tiny.model(), CALIBRATION))
+    assert comparison.unavailable.keys() == {"fp32 compiled", "bf16 compiled"}
+    assert "needs a working C++ compiler" in comparison.unavailable["bf16 compiled"]
+    assert list(comparison.cells[0].timings) == ["fp32", "bf16", "seed_recipe"]
+
+
+def test_compiler_that_is_not_there_is_a_compilation_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch._inductor import config
+
+    monkeypatch.setattr(config.cpp, "cxx", (None, "no-such-compiler"))
+    monkeypatch.setattr(config, "force_disable_caches", True)
+    with torch.inference_mode(), pytest.raises(CompilationError, match=r"C\+\+ compiler \(.*no-such-compiler"):
+        compile_for(FloatForCompiler(tiny.model(3)), tiny.batches(1, 5)[0])
+
+
+def test_no_memory_for_a_bfloat16_copy_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contenders, "_missing_bytes", lambda needed: 3 * 2**30)
+    field = float_contenders(tiny.model(), CALIBRATION)
+    assert [contender.name for contender in field.contenders] == ["fp32", "fp32_compiled", "seed_recipe"]
+    assert "3.0 GiB more memory" in field.unavailable["bf16 compiled"]
+
+
+def test_missing_memory_is_what_the_system_lacks() -> None:
+    assert contenders._missing_bytes(5000 * 1024, lambda: "MemTotal: 9 kB\nMemAvailable:   4000 kB\n") == 1000 * 1024
+    assert contenders._missing_bytes(10, lambda: "MemAvailable:   4000 kB\n") == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"batch_sizes": (0,)}, r"batch_sizes=\[0\]"),
+        ({"batch_sizes": ()}, r"batch_sizes=\[\]"),
+        ({"threads": (-1,)}, r"threads=\[-1\]"),
+        ({"seconds": 0}, "seconds=0"),
+    ],
+)
+def test_numbers_that_measure_nothing_are_refused(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        run(Field((int8_contender(int8_model()),), {}), **changes)
+
+
+def test_thread_counts_double_up_to_all() -> None:
+    assert [thread_counts(most) for most in (1, 2, 6, 8)] == [(1,), (1, 2), (1, 2, 4, 6), (1, 2, 4, 8)]

@@ -1,0 +1,96 @@
+"""Bytes and operations of a sample, by hand; rows; stages; the optional answers of the kernels."""
+
+from __future__ import annotations
+
+import sys
+import types
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+
+from dlrm_pl.benchmark import footprint, machine
+from dlrm_pl.benchmark.rows import dataset_rows, random_rows
+from dlrm_pl.benchmark.stages import stage_times
+from dlrm_pl.data.dataset import ClickDataset
+from dlrm_pl.data.dataset_folder import DatasetFolder
+from dlrm_pl.model.architecture import Architecture
+from dlrm_pl.quantization.post_training import quantize, table_packer
+from dlrm_pl.quantization.recipe import Recipe, RecipeStart
+
+MLPERF = Architecture(
+    table_sizes=(10,) * 26, embedding_dim=128, bottom_mlp=(13, 512, 256, 128), top_mlp=(1024, 1024, 512, 256, 1)
+)
+
+
+def test_counts_of_mlperfs_shape() -> None:
+    assert footprint.float_row_bytes(MLPERF, 4) == 26 * 512
+    macs = 13 * 512 + 512 * 256 + 256 * 128 + 479 * 1024 + 1024 * 1024 + 1024 * 512 + 512 * 256 + 256
+    assert footprint.linear_operations(MLPERF) == 2 * macs
+    biases = 512 + 256 + 128 + 1024 + 1024 + 512 + 256 + 1
+    assert footprint.weight_count(MLPERF) == macs + biases
+    assert footprint.weight_count(MLPERF) == sum(
+        parameter.numel() for name, parameter in tiny.model(0, MLPERF).named_parameters() if "mlp" in name
+    )
+
+
+def test_bytes_of_an_int8_model() -> None:
+    model = tiny.model()
+    recipe = Recipe.starting_from(RecipeStart(), tiny.ARCHITECTURE, has_vnni=True)
+    int8 = quantize(model, recipe, tiny.batches(1, 64), table_packer(model))
+    assert 3 * 8 <= footprint.int8_row_bytes(int8) <= 3 * (8 + 8)
+    weights = footprint.weight_count(tiny.ARCHITECTURE)
+    assert weights <= footprint.int8_weight_bytes(int8) <= 4 * weights
+
+
+def test_roofline_is_the_slower_of_arithmetic_and_lookups() -> None:
+    operations, tables = footprint.linear_operations(MLPERF), 26
+    fast_lookups = {"int8_ops_per_s": 100.0 * operations, "rows_per_s": 1e12}
+    assert footprint.roofline(MLPERF, fast_lookups, 2) == pytest.approx(200)
+    slow_lookups = {"int8_ops_per_s": 1e30, "rows_per_s": 50.0 * tables}
+    assert footprint.roofline(MLPERF, slow_lookups, 1) == pytest.approx(50)
+
+
+def test_random_rows_are_seeded_and_inside_their_tables() -> None:
+    for size in (1, 7, 2**17):
+        batches = random_rows(tiny.ARCHITECTURE, seed=3)(size)
+        assert {batch.num_samples for batch in batches} == {size}
+        assert 4 <= len(batches) <= 512
+    first, again, other = (random_rows(tiny.ARCHITECTURE, seed)(64)[0] for seed in (3, 3, 4))
+    assert torch.equal(first.indices, again.indices)
+    assert not torch.equal(first.indices, other.indices)
+    tiny.model()(first)  # An index outside its table would raise.
+
+
+def test_rows_of_a_dataset_come_in_order_and_repeat_where_there_are_too_few(synthetic_folder: Path) -> None:
+    dataset = ClickDataset.of_split(DatasetFolder.open(synthetic_folder), "test")
+    whole = dataset[0 : len(dataset)]
+    batches = dataset_rows(dataset)(600)
+    assert len(batches) == len(dataset) // 600
+    assert torch.equal(torch.cat([batch.dense for batch in batches]), whole.dense[: 600 * len(batches)])
+    (large,) = dataset_rows(dataset)(3 * len(dataset))
+    assert large.num_samples == 3 * len(dataset)
+
+
+def test_stages_of_a_float_model_are_its_parts() -> None:
+    stages = stage_times(tiny.model(), tiny.batches(2, 64), seconds=0.01)
+    assert stages.keys() == {"bottom MLP", "lookups", "top MLP", "interaction and the rest"}
+    assert all(value > 0 for value in stages.values())
+
+
+def test_a_models_own_account_of_its_stages_is_preferred(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny.model()
+    monkeypatch.setattr(type(model), "time_stages", lambda self, batch: {"all": 0.002}, raising=False)
+    assert stage_times(model, tiny.batches(1, 4), seconds=0.001) == {"all": 2.0}
+
+
+def test_kernels_are_asked_where_there_are_any(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "dlrm_pl.kernels.int8", None)  # type: ignore[arg-type]
+    assert machine.kernel_isa() is None
+    assert machine.ceilings() is None
+    module = types.ModuleType("dlrm_pl.kernels.int8")
+    module.isa = lambda: "amx"  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "dlrm_pl.kernels.int8", module)
+    assert machine.kernel_isa() == "amx"
+    assert machine.ceilings() is None

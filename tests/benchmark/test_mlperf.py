@@ -1,0 +1,237 @@
+"""MLPerf's samples, the batcher, the search, real runs of loadgen, and the accuracy log."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from torch import Tensor, nn
+
+from dlrm_pl.batch import ClickBatch
+from dlrm_pl.benchmark.mlperf import harness
+from dlrm_pl.benchmark.mlperf.accuracy import FILE_NAME, check_accuracy, read_answers
+from dlrm_pl.benchmark.mlperf.batcher import Batcher, chunks
+from dlrm_pl.benchmark.mlperf.harness import Result, Run, Scenario, execute
+from dlrm_pl.benchmark.mlperf.samples import MEAN_PAIRS, SampleLibrary, draw_lengths
+from dlrm_pl.benchmark.mlperf.search import choose_batch, find_valid, measure_speeds
+from dlrm_pl.data.dataset import ClickDataset
+from dlrm_pl.data.dataset_folder import DatasetFolder
+from dlrm_pl.errors import ConfigurationError, VerificationError
+from dlrm_pl.metrics.auroc import exact_auroc
+
+needs_loadgen = pytest.mark.skipif(find_spec("mlperf_loadgen") is None, reason="mlcommons-loadgen is not installed")
+
+
+# Samples
+
+
+def test_lengths_are_mlperfs() -> None:
+    lengths = draw_lengths(20_000, seed=0)
+    assert set(lengths.tolist()) == {100, 200, 300, 400, 500, 600, 700}
+    assert lengths.mean() == pytest.approx(MEAN_PAIRS, rel=0.01)
+    assert (lengths == 200).mean() == pytest.approx(0.6, abs=0.02)
+    assert np.array_equal(lengths, draw_lengths(20_000, seed=0))
+
+
+def test_samples_of_a_dataset_hold_every_row_once(synthetic_folder: Path) -> None:
+    dataset = ClickDataset.of_split(DatasetFolder.open(synthetic_folder), "test")
+    library = SampleLibrary.of_dataset(dataset)
+    numbers = range(len(library))
+    library.load(numbers)
+    whole, joined = dataset[0 : len(dataset)], library.batch(numbers)
+    for name in ("dense", "indices", "labels"):
+        assert torch.equal(getattr(joined, name), getattr(whole, name))
+    assert library.lengths == [library.batch([number]).num_samples for number in numbers]
+    library.unload(numbers)
+    with pytest.raises(KeyError):
+        library.batch([0])
+
+
+# The batcher
+
+
+def test_chunks_keep_the_order_and_the_largest_size() -> None:
+    assert list(chunks([3, 3, 3, 9, 1, 1], lambda size: size, 6)) == [[3, 3], [3], [9], [1, 1]]
+    assert list(chunks([], lambda size: size, 6)) == []
+
+
+def test_what_waits_while_one_batch_is_scored_makes_the_next() -> None:
+    batches: list[list[int]] = []
+    first_is_running, go_on = threading.Event(), threading.Event()
+
+    def handle(batch: list[int]) -> None:
+        batches.append(batch)
+        first_is_running.set()
+        go_on.wait(10)
+
+    with Batcher(handle, lambda size: size, 6) as batcher:
+        batcher.submit([1])
+        first_is_running.wait(10)
+        batcher.submit([2, 3, 4, 9, 1])
+        go_on.set()
+    assert batches == [[1], [2, 3], [4], [9], [1]]
+
+
+# The search
+
+
+def test_the_server_takes_the_fastest_batch_that_a_quarter_of_its_bound_allows() -> None:
+    speeds = {700: 100_000.0, 1400: 200_000.0, 2800: 300_000.0, 5600: 400_000.0}
+    assert choose_batch(speeds, "server") == 1400  # 7 ms; 2800 pairs take 9.3.
+    assert choose_batch(speeds, "offline") == 5600
+    assert choose_batch(speeds, "singlestream") == 700
+    assert choose_batch({700: 1000.0, 1400: 2000.0}, "server") == 700  # Nothing is fast enough: the least.
+
+
+def test_speeds_are_measured_for_every_batch_size() -> None:
+    speeds = measure_speeds(tiny.model(), SampleLibrary.of_random_rows(tiny.ARCHITECTURE), seconds=0.001)
+    assert list(speeds) == [700, 1400, 2800, 5600, 11200]
+    assert min(speeds.values()) > 0
+
+
+def result(run: Run, valid: bool, samples_per_s: float = 100.0) -> Result:
+    return Result(run, valid, "", samples_per_s, 0.0, {})
+
+
+def test_trials_lower_the_rate_of_the_server_before_the_full_run() -> None:
+    runs: list[Run] = []
+
+    def machine(run: Run) -> Result:
+        runs.append(run)
+        return result(run, run.target_qps < (600 if run.duration_s < 60 else 550))
+
+    found = find_valid(Run("server", 1000, 60, 1400), machine)
+    assert found.valid
+    assert [run.duration_s < 60 for run in runs] == [True] * 5 + [False] * 1
+    assert found.run.target_qps == pytest.approx(1000 * 0.85**4)
+
+
+def test_a_run_that_ended_early_is_expected_to_be_faster() -> None:
+    said: list[str] = []
+    found = find_valid(
+        Run("offline", 10, 60, 1400), lambda run: result(run, run.target_qps > 100), progress=said.append
+    )
+    assert found.valid
+    assert found.run.target_qps == pytest.approx(130)
+    assert len(said) == 2
+
+
+def test_a_machine_that_never_manages_is_not_tried_for_ever() -> None:
+    runs: list[Run] = []
+    assert not find_valid(Run("server", 1000, 60, 700), lambda run: runs.append(run) or result(run, False)).valid  # type: ignore[func-returns-value]
+    assert len(runs) == 12 + 3
+
+
+# Runs of loadgen
+
+
+@pytest.fixture
+def library() -> SampleLibrary:
+    """Forty samples of the tiny model's rows, with labels."""
+    batches = [tiny.batches(1, int(length), seed=number)[0] for number, length in enumerate(draw_lengths(40, seed=1))]
+    return SampleLibrary([batch.num_samples for batch in batches], lambda number: batches[number])
+
+
+def short(scenario: Scenario, target_qps: float) -> Run:
+    return Run(scenario, target_qps, duration_s=0.5, max_pairs=1400)
+
+
+@needs_loadgen
+@pytest.mark.parametrize(("scenario", "target_qps"), [("offline", 1000.0), ("server", 300.0), ("singlestream", 1000.0)])
+def test_every_scenario_runs(
+    scenario: Scenario, target_qps: float, library: SampleLibrary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(harness._MIN_QUERIES, "offline", 1000)
+    found = execute(short(scenario, target_qps), tiny.model(), library, tmp_path)
+    assert found is not None
+    # On a busy machine a short server run may miss its bound; then it has to say so.
+    assert found.valid != bool(found.reason)
+    assert found.samples_per_s > 10
+    assert 100 <= found.pairs_per_s / found.samples_per_s <= 700
+    assert 0 < found.latency_ms["p50"] <= found.latency_ms["p90"] <= found.latency_ms["p99"]
+    assert (tmp_path / "mlperf_log_summary.txt").stat().st_size > 0
+    json.dumps(found.to_dict())
+
+
+@needs_loadgen
+def test_accuracy_log_holds_every_probability_and_label(library: SampleLibrary, tmp_path: Path) -> None:
+    run = dataclasses.replace(short("offline", 1000.0), accuracy=True)
+    assert execute(run, tiny.model(), library, tmp_path) is None
+    answers = read_answers(tmp_path / FILE_NAME)
+    assert sorted(answers) == list(range(40))
+    library.load(range(40))
+    batch = library.batch(range(40))
+    with torch.no_grad():
+        expected = torch.stack([torch.sigmoid(tiny.model()(batch)), batch.labels], dim=1).numpy()
+    found = np.concatenate([answers[number] for number in range(40)])
+    # Batches are cut otherwise, and sums in another order round otherwise.
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    auroc = exact_auroc(expected[:, 0], expected[:, 1])
+    path, pairs = tmp_path / FILE_NAME, sum(library.lengths)
+    accuracy = check_accuracy(path, samples=40, pairs=pairs, fp32_auroc=auroc)
+    assert accuracy.passed
+    assert accuracy.share == pytest.approx(1, abs=1e-5)
+    assert not check_accuracy(path, samples=40, pairs=pairs, fp32_auroc=auroc * 1.01).passed
+    with pytest.raises(VerificationError, match=rf"has 40 samples with {pairs} pairs, sent were 41"):
+        check_accuracy(path, samples=41, pairs=pairs, fp32_auroc=auroc)
+
+
+def test_a_sample_that_was_answered_twice_counts_once(tmp_path: Path) -> None:
+    path = tmp_path / FILE_NAME
+    data = np.array([[0.25, 1.0]], np.float32).tobytes().hex()
+    path.write_text(json.dumps([{"seq_id": n, "qsl_idx": 7, "data": data} for n in range(2)]))
+    assert read_answers(path)[7].tolist() == [[0.25, 1.0]]
+    path.write_text(json.dumps([{"seq_id": 0, "qsl_idx": 7, "data": data[:-8]}]))
+    with pytest.raises(VerificationError, match="sample 7 has 4 bytes"):
+        read_answers(path)
+
+
+class Failing(nn.Module):
+    """Fails, or does something else, at its third batch."""
+
+    def __init__(self, do: Callable[[], None]) -> None:
+        super().__init__()
+        self.do, self.calls = do, 0
+
+    def forward(self, batch: ClickBatch) -> Tensor:
+        self.calls += 1
+        if self.calls == 3:
+            self.do()
+        return torch.zeros(batch.num_samples)
+
+
+@needs_loadgen
+@pytest.mark.parametrize("scenario", ["server", "singlestream"])
+def test_an_error_of_the_model_ends_the_run_and_is_raised(
+    scenario: Scenario, library: SampleLibrary, tmp_path: Path
+) -> None:
+    def fail() -> None:
+        raise ValueError("a broken model")
+
+    with pytest.raises(ValueError, match="a broken model"):
+        execute(short(scenario, 200.0), Failing(fail), library, tmp_path)
+
+
+@needs_loadgen
+def test_an_interrupted_run_ends_before_it_says_so(library: SampleLibrary, tmp_path: Path) -> None:
+    model = Failing(lambda: os.kill(os.getpid(), signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        execute(short("server", 200.0), model, library, tmp_path)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith(("loadgen", "batcher"))]
+
+
+def test_without_loadgen_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mlperf_loadgen", None)
+    with pytest.raises(ConfigurationError, match=r"pip install 'dlrm-pl\[mlperf\]'"):
+        harness.require_loadgen()

@@ -1,0 +1,48 @@
+"""The drawing: bars as high as their values say, whatever the values are."""
+
+from __future__ import annotations
+
+from xml.etree import ElementTree
+
+import pytest
+
+from dlrm_pl.benchmark.compare import Cell, Comparison
+from dlrm_pl.benchmark.plot import render
+from dlrm_pl.benchmark.timer import Timing
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def timing(ratio: float, high: float | None = None) -> Timing:
+    return Timing(100.0, 1.0, 1.0, 1.0, (0.9, 1.1), ratio, (ratio, high or ratio), calls=6, rounds=6)
+
+
+def drawn(comparison: Comparison) -> ElementTree.Element:
+    return ElementTree.fromstring(render(comparison, "a <machine> & its rows"))
+
+
+def comparison(*cells: Cell, **unavailable: str) -> Comparison:
+    labels = {"fp32": "fp32 eager", "bf16": "bf16 eager", "int8": "int8"}
+    return Comparison(labels, unavailable, "fp32", {}, cells)
+
+
+@pytest.mark.parametrize("largest", [0.003, 1.0, 1.9, 12.0, 999.0, 1e6])
+def test_bars_are_in_proportion_and_inside_the_drawing(largest: float) -> None:
+    cell = Cell(1, 32, {"fp32": timing(largest / 4), "int8": timing(largest)})
+    root = drawn(comparison(cell))
+    bars = [rect for rect in root.findall(f"{SVG}rect") if float(rect.attrib["width"]) not in (12, 960)]
+    heights = [float(bar.attrib["height"]) for bar in bars]
+    assert heights[1] / heights[0] == pytest.approx(4, rel=0.01)
+    assert 90 < heights[1] <= 190
+    assert all(float(bar.attrib["y"]) > 92 for bar in bars)
+
+
+def test_an_interval_that_reaches_far_does_not_shrink_the_bars() -> None:
+    near, far = (drawn(comparison(Cell(1, 32, {"fp32": timing(1), "int8": timing(4, high)}))) for high in (4, 400))
+    assert [bar.attrib for bar in near.findall(f"{SVG}rect")] == [bar.attrib for bar in far.findall(f"{SVG}rect")]
+
+
+def test_a_panel_for_each_number_of_threads_and_a_note_for_what_is_missing() -> None:
+    cells = [Cell(threads, 1, {"fp32": timing(1)}) for threads in (1, 4)]
+    texts = [text.text for text in drawn(comparison(*cells, **{"int8": "no reason"})).iter(f"{SVG}text")]
+    assert {"1 thread", "4 threads", "batch 1", "int8 (not available)", "a <machine> & its rows"} <= set(texts)
