@@ -29,7 +29,6 @@ from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.quantization.post_training import quantize, table_packer
 from dlrm_pl.quantization.recipe import Recipe, RecipeStart
-from dlrm_pl.runtime.cpu import has_vnni
 from dlrm_pl.runtime.int8_dlrm import Int8DLRM, count_int8_ops
 
 REPORTED = ("fp32", "fp32_compiled", "bf16_compiled", "seed_recipe", "int8")
@@ -55,7 +54,7 @@ def build(rows: int, seed: int) -> tuple[DLRM, Int8DLRM, list[ClickBatch]]:
         for table in model.embedding_bags.parameters():
             table.mul_(0.3 * rows**0.5)
     calibration = [random_batch(shape, 2048, seed=-1 - number) for number in range(4)]
-    recipe = Recipe.starting_from(RecipeStart(), shape, has_vnni=has_vnni())
+    recipe = Recipe.starting_from(RecipeStart(), shape)
     return model, quantize(model, recipe, calibration, table_packer(model)), calibration
 
 

@@ -244,6 +244,7 @@ def predict_with_artifact(
     raw: str | None = None,
     split: Literal["train", "val", "test"] = "test",
     batch_size: int = 2048,
+    pages: Literal["mapped", "prefault", "huge"] = "mapped",
 ) -> None:
     """Score rows with an int8 artifact; needs no float model.
 
@@ -254,6 +255,7 @@ def predict_with_artifact(
         raw: a raw log (tab-separated, plain or .gz) to score instead of a split.
         split: which part of the dataset to score.
         batch_size: rows at a time.
+        pages: how tables lie in memory: mapped from the file, read ahead, or copied to 2 MiB pages.
     """
     from dlrm_pl.artifact.store import load_artifact
     from dlrm_pl.data.raw_dataset import RawLogDataset
@@ -261,7 +263,7 @@ def predict_with_artifact(
     from dlrm_pl.serving.rows import batches_to_predict
 
     check_predictions_path(Path(output))
-    loaded = load_artifact(artifact)
+    loaded = load_artifact(artifact, pages=pages)
     rows = batches_to_predict(loaded, Path(data), None if raw is None else Path(raw), split, batch_size)
     with _progress("predict", None) as advance:
         written = write_predictions(Path(output), Predictor(loaded).stream(rows, advance))

@@ -23,6 +23,7 @@ from dlrm_pl.artifact.manifest import (
 )
 from dlrm_pl.artifact.tensors import from_tensors, to_tensors
 from dlrm_pl.errors import ArtifactError
+from dlrm_pl.kernels.int8.pages import Pages, place
 from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.runtime.int8_dlrm import Int8DLRM
 
@@ -76,13 +77,15 @@ def save_weights(model: Int8DLRM, folder: Path) -> None:
         raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
 
 
-def load_artifact(path: str | Path, checksums: Checksums = "auto") -> Artifact:
+def load_artifact(path: str | Path, checksums: Checksums = "auto", pages: Pages = "mapped") -> Artifact:
     """Load an artifact.
 
     Args:
         path: the folder.
         checksums: compare every byte with the manifest: always, never, or only when the weights are below 1 GiB.
             Sizes, shapes and dtypes are always checked.
+        pages: ``mapped``: tables are read from the mapped file where they are touched, so that loading takes no
+            time and no memory; ``prefault``: read ahead; ``huge``: copied to memory with 2 MiB pages, the fastest.
 
     Raises:
         ArtifactError: missing, incomplete, damaged or changed files; names the file.
@@ -103,7 +106,9 @@ def load_artifact(path: str | Path, checksums: Checksums = "auto") -> Artifact:
         if name not in manifest.files:
             raise ArtifactError(f"{folder / FILE_NAME}: has no checksum of {name}. Quantize again.")
     architecture = Architecture.from_dict(manifest.architecture)
-    model = from_tensors(architecture, manifest.ops, _read_tensors(folder / WEIGHTS_NAME))
+    tensors = _read_tensors(folder / WEIGHTS_NAME)
+    tensors |= {name: place(tensor, pages) for name, tensor in tensors.items() if name.startswith("tables.")}
+    model = from_tensors(architecture, manifest.ops, tensors)
     return Artifact(path=folder, model=model, manifest=manifest, certificate=Certificate.read(folder))
 
 

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from dlrm_pl.errors import NonFiniteError
 from dlrm_pl.kernels.int8.ops import pack_rows_into
+from dlrm_pl.kernels.int8.pages import empty_table
 from dlrm_pl.runtime.tables import TableDtype, row_bytes
 
 
@@ -32,7 +33,7 @@ def pack_table(weight: Tensor, dtype: TableDtype, name: str = "table") -> Tensor
         bad = torch.isfinite(packed).all(dim=1).logical_not().nonzero()  # Beyond fp16's range as well.
         row = int(bad[0]) if len(bad) else None
     else:
-        packed = torch.empty(weight.shape[0], row_bytes(dtype, weight.shape[1]), dtype=torch.uint8)
+        packed = empty_table(weight.shape[0], row_bytes(dtype, weight.shape[1]))
         row = pack_rows_into(weight, dtype, packed)
     if row is not None:
         raise NonFiniteError(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any, Literal, cast
 
 import torch
@@ -25,7 +27,7 @@ InteractionDtype = Literal["int8", "bf16", "fp32"]
 
 # Samples that go through the whole model before the next, for each thread: what the parts hand to each other stays in
 # the L2 cache, and calling them costs little beside computing them. Measured: docs/performance.md.
-BLOCK_ROWS = 1024
+BLOCK_ROWS = 2048
 
 
 class Int8DLRM(nn.Module):
@@ -105,12 +107,22 @@ class Int8DLRM(nn.Module):
             return dot_interaction(dense, sparse, self.architecture.self_interaction).float()
         return cat_interaction(dense, sparse).float()
 
-    @property
-    def stages(self) -> dict[str, nn.Module | None]:
-        """The parts that run one after the other, for those who time them; None: ``interact``."""
-        bottom = {f"bottom_mlp.{index}": layer for index, layer in enumerate(self._bottom)}
-        top = {f"top_mlp.{index}": layer for index, layer in enumerate(self._top)}
-        return {**bottom, "lookups and interaction": None, **top}
+    def time_stages(self, batch: ClickBatch) -> dict[str, float]:
+        """Seconds of each part in one forward pass, added up over its blocks."""
+        spent = dict.fromkeys(("bottom MLP", "lookups and interaction", "top MLP"), 0.0)
+        for dense, indices, offsets in _blocks(batch):
+            times = [time.perf_counter()]
+            for layer in self._bottom:
+                dense = layer(dense)
+            times.append(time.perf_counter())
+            x = self.interact(dense, indices, offsets)
+            times.append(time.perf_counter())
+            for layer in self._top:
+                x = layer(x)
+            times.append(time.perf_counter())
+            for stage, (began, ended) in zip(spent, pairwise(times), strict=True):
+                spent[stage] += ended - began
+        return spent
 
     @property
     def layers(self) -> dict[str, Int8Linear | FloatLinear]:

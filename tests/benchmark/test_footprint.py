@@ -37,7 +37,7 @@ def test_counts_of_mlperfs_shape() -> None:
 
 def test_bytes_of_an_int8_model() -> None:
     model = tiny.model()
-    recipe = Recipe.starting_from(RecipeStart(), tiny.ARCHITECTURE, has_vnni=True)
+    recipe = Recipe.starting_from(RecipeStart(), tiny.ARCHITECTURE)
     int8 = quantize(model, recipe, tiny.batches(1, 64), table_packer(model))
     assert 3 * 8 <= footprint.int8_row_bytes(int8) <= 3 * (8 + 8)
     weights = footprint.weight_count(tiny.ARCHITECTURE)

@@ -404,7 +404,7 @@ def test_threads_that_call_at_once_do_not_disturb_each_other(two_threads: None) 
     assert not wrong
 
 
-def test_the_number_of_threads_changes_no_bit() -> None:
+def test_the_number_of_threads_changes_no_bit(two_threads: None) -> None:
     lookups, chain, x = (
         Lookups(["int8"] * 26, 128, 999, 1, multi_hot=False),
         Chain([13, 512, 16], 1),
@@ -414,7 +414,6 @@ def test_the_number_of_threads_changes_no_bit() -> None:
     for threads in (1, 2, 7):
         torch.set_num_threads(threads)
         results.append((lookups.interact(scale=0.1), chain.run(x, 0.01)))
-    torch.set_num_threads(2)
     for pairs, out in results[1:]:
         assert torch.equal(pairs, results[0][0])
         assert torch.equal(out, results[0][1])

@@ -73,6 +73,12 @@ static void interaction(const Interaction& job, int64_t first, int64_t last, Err
     const ProductsGuard guard;
     const float factor = job.bytes ? job.inverse_scale : 1.0f;
     Places places;
+    int64_t bytes[MAX_TABLES];
+    bool plain = !tables.offsets && dim % 64 == 0;  // The usual: one row of each table, int8 as it stands.
+    for (int64_t table = 0; table < tables.count; table++) {
+        bytes[table] = row_bytes(tables.types[table], dim);
+        plain &= tables.types[table] == INT8;
+    }
     for (int64_t chunk = first; chunk < last; chunk += CHUNK) {
         const int64_t end = std::min(chunk + CHUNK, last), known = std::min(end + AHEAD, last);
         if (!tables.offsets && !places.resolve(tables, chunk, known, error)) return;
@@ -85,12 +91,21 @@ static void interaction(const Interaction& job, int64_t first, int64_t last, Err
             const uint32_t bits = largest_bits(dense, dim);
             if (bits >= INFINITE_BITS) return error.report(NOT_FINITE, sample, -1, 0);
             vectors.scales[0] = quantize_vector(dense, dim, as_float(bits), vectors.values);
-            const bool more = sample + AHEAD < last;
-            for (int64_t table = 0; table < tables.count; table++) {
+            // All rows of a later sample at once: apart from each other, in the pauses of the memory, they came later.
+            const auto* later = !tables.offsets && sample + AHEAD < last ? places.rows[sample + AHEAD - chunk] : nullptr;
+            if (plain) {
+                for (int64_t table = 0; table < tables.count; table++) {
+                    const uint8_t* row = places.rows[sample - chunk][table];
+                    copy_row(row, dim, vectors.values + (table + 1) * dim);
+                    std::memcpy(vectors.scales + table + 1, row + dim, 4);
+                    if (later) prefetch_row(later[table], bytes[table]);
+                }
+            }
+            for (int64_t table = 0; table < tables.count && !plain; table++) {
                 int8_t* out = vectors.values + (table + 1) * padded;
                 const int32_t type = tables.types[table];
+                if (later) prefetch_row(later[table], bytes[table]);
                 if (!tables.offsets && type <= INT4) {
-                    if (more) prefetch_row(places.rows[sample + AHEAD - chunk][table], row_bytes(type, dim));
                     take_row(places.rows[sample - chunk][table], type, dim, out, vectors.scales + table + 1);
                 } else if (!take_bag(tables, table, sample, out, vectors.scales + table + 1, error)) {
                     return;
