@@ -16,6 +16,9 @@ namespace {
 #include "rows.h"
 #include "avx512.h"
 
+// gcc's tile instructions do not tell the compiler what memory they read: what was written must be there before them.
+inline void written(const void* memory) { asm volatile("" ::"r"(memory) : "memory"); }
+
 struct alignas(64) TileConfig {
     uint8_t palette = 1, start = 0, reserved[14] = {};
     uint16_t row_bytes[16] = {};
@@ -29,13 +32,15 @@ struct alignas(64) TileConfig {
             row_bytes[tile] = by_tile[tile] ? 64 : 0;
         }
     }
+
+    void load() const {
+        written(this);
+        _tile_loadconfig(this);
+    }
 };
 
 struct TileGuard {
-    TileGuard() {
-        const TileConfig config(16, 16);
-        _tile_loadconfig(&config);
-    }
+    TileGuard() { TileConfig(16, 16).load(); }
     ~TileGuard() { _tile_release(); }
 };
 using ProductsGuard = TileGuard;
@@ -48,6 +53,7 @@ inline void products_32x128(Vectors& vectors, int8_t* turned) {
     transpose(values + 64, 128, turned + 1024);
     transpose(values + 16 * 128, 128, turned + 2048);
     transpose(values + 16 * 128 + 64, 128, turned + 3072);
+    written(turned);
     _tile_zero(0);
     _tile_zero(1);
     _tile_zero(2);
@@ -82,6 +88,7 @@ static int64_t products(Vectors& vectors, int64_t count, int64_t padded) {
             transpose(vectors.values + block * 16 * padded + k, padded, turned + (block * padded + k) * 16);
         }
     }
+    written(turned);
     for (int64_t i = 0; i < blocks; i++) {
         for (int64_t j = 0; j <= i; j++) {
             _tile_zero(0);
@@ -128,6 +135,7 @@ struct Pending {
 static void layer(
     const uint8_t* in, int64_t stride, int64_t rows, const Layer& layer, uint8_t* bytes, float* floats,
     int64_t out_stride) {
+    written(in);
     Pending pending[2];
     Pending *now = &pending[0], *before = &pending[1];
     const int64_t inputs = layer.in, next = inputs * BLOCK_OUT, blocks = inputs / BLOCK_IN;
@@ -172,11 +180,9 @@ static void layer(
     }
     if (left) {
         const int64_t upper = std::min<int64_t>(16, left);
-        const TileConfig config(upper, left - upper);
-        _tile_loadconfig(&config);
+        TileConfig(upper, left - upper).load();
         for (int64_t first = 0; first < layer.out; first += 2 * BLOCK_OUT) block(whole, upper, left - upper, first);
-        const TileConfig usual(16, 16);
-        _tile_loadconfig(&usual);
+        TileConfig(16, 16).load();
     }
     before->finish(layer, before->rows);
 }
@@ -187,6 +193,7 @@ static void layer(
 double peak(int64_t repeats) {
     const TileGuard guard;
     alignas(64) int8_t tile[1024] = {};
+    written(tile);
     _tile_loadd(4, tile, 64);
     _tile_loadd(5, tile, 64);
     _tile_loadd(6, tile, 64);
