@@ -45,7 +45,7 @@ def architecture(rows: int) -> Architecture:
     )
 
 
-def build(rows: int, seed: int) -> tuple[DLRM, Int8DLRM, list[ClickBatch]]:
+def build(rows: int, seed: int, calibration_rows: int = 2048) -> tuple[DLRM, Int8DLRM, list[ClickBatch]]:
     """The float model, its int8 model, and the rows that it was calibrated on."""
     torch.manual_seed(seed)
     shape = architecture(rows)
@@ -54,7 +54,7 @@ def build(rows: int, seed: int) -> tuple[DLRM, Int8DLRM, list[ClickBatch]]:
         # Initial tables are so small that the logits hardly depend on them, and agreement would prove nothing.
         for table in model.embedding_bags.parameters():
             table.mul_(0.3 * rows**0.5)
-    calibration = [random_batch(shape, 2048, seed=-1 - number) for number in range(4)]
+    calibration = [random_batch(shape, calibration_rows, seed=-1 - number) for number in range(4)]
     recipe = Recipe.starting_from(RecipeStart(), shape, has_vnni=has_vnni())
     return model, quantize(model, recipe, calibration, table_packer(model)), calibration
 
