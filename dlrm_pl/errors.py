@@ -21,6 +21,10 @@ class ShapeError(DLRMError):
     """Tensors whose shapes do not fit together."""
 
 
+class LookupIndexError(DLRMError, IndexError):
+    """A batch names a row that its table does not have."""
+
+
 class MetricError(DLRMError):
     """A metric is undefined on these rows, for example AUROC on a single class."""
 

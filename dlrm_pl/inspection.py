@@ -78,15 +78,15 @@ def _artifact(path: Path) -> str:
     ]
     ops: dict[tuple[str, str], list[int]] = {}
     for op, values in manifest.ops.items():
-        part, number = op.split(".")
-        ops.setdefault((part, values["dtype"]), []).append(int(number))
+        part, _, number = op.partition(".")
+        ops.setdefault((part, values["dtype"]), []).extend([int(number)] if number else [])
     return "\n".join(
         [
             f"artifact  {path}  ({'accepted' if certificate.accepted else 'NOT accepted'}, {certificate.created})",
             f"made from  model {manifest.model_fingerprint}, dataset {manifest.dataset_fingerprint}",
             f"certified on  {manifest.machine['processor']}, torch {manifest.machine['torch']}",
             *_architecture(manifest.architecture),
-            *(f"{dtype:<10}{part} {_numbers(numbers)}" for (part, dtype), numbers in ops.items()),
+            *(f"{dtype:<10}{part} {_numbers(numbers)}".rstrip() for (part, dtype), numbers in ops.items()),
             *table,
             loss_line(certificate),
             f"reason    {certificate.reason}",

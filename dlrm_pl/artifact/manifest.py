@@ -10,7 +10,7 @@ from typing import Any
 
 from dlrm_pl.errors import ArtifactError
 
-FORMAT = 1
+FORMAT = 2
 FILE_NAME = "manifest.json"
 WEIGHTS_NAME = "model.safetensors"
 CERTIFICATE_NAME = "certificate.json"

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any
+from typing import Any, get_args
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from dlrm_pl.errors import ArtifactError, ShapeError
 from dlrm_pl.model.architecture import Architecture
-from dlrm_pl.runtime.int8_dlrm import Int8DLRM
+from dlrm_pl.runtime.int8_dlrm import Int8DLRM, InteractionDtype
 from dlrm_pl.runtime.linear import FloatLinear, Int8Linear
 from dlrm_pl.runtime.tables import PackedTables
 
@@ -23,7 +23,6 @@ _NUMBERS = (
     "output_zero_point",
     "relu",
     "quantizes_input",
-    "largest_input",
 )
 
 
@@ -43,6 +42,7 @@ def to_tensors(model: Int8DLRM) -> tuple[dict[str, Tensor], dict[str, dict[str, 
         else:
             ops[name] = {"dtype": layer.dtype, "relu": layer.relu}
             tensors |= {f"{name}.weight": layer.weight.contiguous(), f"{name}.bias": layer.bias.contiguous()}
+    ops["interaction"] = {"dtype": model.interaction}
     for index, dtype in enumerate(model.tables.dtypes):
         ops[f"tables.{index}"] = {"dtype": dtype, "rows": model.tables.table(index).shape[0]}
         tensors[f"tables.{index}"] = model.tables.table(index).detach().contiguous()
@@ -57,7 +57,7 @@ def from_tensors(architecture: Architecture, ops: dict[str, dict[str, Any]], ten
     """
     try:
         mlps = [
-            nn.Sequential(*(_layer(f"{part}.{index}", ops, tensors, widths) for index, widths in enumerate(shapes)))
+            [_layer(f"{part}.{index}", ops, tensors, widths) for index, widths in enumerate(shapes)]
             for part, shapes in _layer_shapes(architecture).items()
         ]
         tables = [tensors[f"tables.{index}"] for index in range(architecture.num_tables)]
@@ -70,10 +70,15 @@ def from_tensors(architecture: Architecture, ops: dict[str, dict[str, Any]], ten
         raise ArtifactError(f"The artifact lacks {error.args[0]!r}. It is incomplete; quantize again.") from error
     except ShapeError as error:
         raise ArtifactError(f"The weights do not fit the manifest: {error}") from error
-    return Int8DLRM.from_parts(architecture, mlps[0], packed, mlps[1]).eval()
+    interaction: Any = ops.get("interaction", {}).get("dtype")
+    if interaction not in get_args(InteractionDtype):
+        raise ArtifactError(f"The manifest has no interaction of a known dtype, but {interaction!r}. Quantize again.")
+    return Int8DLRM(architecture, mlps[0], packed, mlps[1], interaction).eval()
 
 
-def _layer(name: str, ops: dict[str, dict[str, Any]], tensors: dict[str, Tensor], widths: tuple[int, int]) -> nn.Module:
+def _layer(
+    name: str, ops: dict[str, dict[str, Any]], tensors: dict[str, Tensor], widths: tuple[int, int]
+) -> Int8Linear | FloatLinear:
     op, weight = ops[name], tensors[f"{name}.weight"]
     if tuple(weight.shape) != widths[::-1]:
         raise ArtifactError(f"{name}: the manifest says {list(widths[::-1])}, the weights are {list(weight.shape)}.")

@@ -12,8 +12,13 @@ from pathlib import Path
 log = logging.getLogger(__name__)
 
 
-@cache
 def load(name: str, version: int) -> ctypes.CDLL | None:
+    """Load ``_NAME`` unless DLRM_PL_ISA asks for the twins in Python."""
+    return None if os.environ.get("DLRM_PL_ISA") == "twin" else load_built(name, version)
+
+
+@cache
+def load_built(name: str, version: int) -> ctypes.CDLL | None:
     """Load ``_NAME`` from this folder.
 
     Args:
@@ -21,11 +26,9 @@ def load(name: str, version: int) -> ctypes.CDLL | None:
         version: that this Python code is written for.
 
     Returns:
-        None when it was not built, is of another version, or DLRM_PL_ISA=portable forbids it; the reason is logged
-        once, since everything works without, only slower.
+        None when it was not built or is of another version; the reason is logged once, since everything works
+        without, only slower.
     """
-    if os.environ.get("DLRM_PL_ISA") == "portable":
-        return None
     folder = Path(__file__).parent
     paths = [folder / f"_{name}{suffix}" for suffix in importlib.machinery.EXTENSION_SUFFIXES]
     path = next((path for path in paths if path.is_file()), None)

@@ -71,10 +71,16 @@ class DLRM(nn.Module):
         if logits.dtype in (torch.bfloat16, torch.float16):
             # In half precision many samples would get the same probability, and ties cost AUROC.
             logits = logits.float()
-        threshold = self.architecture.loss_threshold
-        if threshold > 0:
-            # The reference clamps the probability to [t, 1 - t]. The sigmoid is monotone, so clamping the logit to
-            # the same bounds gives the same probability, and no gradient outside them either way.
-            bound = math.log((1 - threshold) / threshold)
-            logits = logits.clamp(-bound, bound)
+        return clamp_logits(logits, self.architecture.loss_threshold)
+
+
+def clamp_logits(logits: Tensor, threshold: float) -> Tensor:
+    """Keep the probability within ``threshold`` and ``1 - threshold``; 0: as it is.
+
+    The reference clamps the probability. The sigmoid is monotone, so clamping the logit to the same bounds gives the
+    same probability, and no gradient outside them either way.
+    """
+    if threshold <= 0:
         return logits
+    bound = math.log((1 - threshold) / threshold)
+    return logits.clamp(-bound, bound)

@@ -41,11 +41,12 @@ def quantize(model: DLRM, recipe: Recipe, calibration: Iterable[ClickBatch], pac
     """
     converted = convert(model, recipe, calibration, packer)
     assert isinstance(converted.embedding_bags, PackedTables)
-    return Int8DLRM.from_parts(
+    return Int8DLRM(
         model.architecture,
-        lower_mlp(converted.bottom_mlp, recipe),
+        lower_mlp(converted.bottom_mlp),
         converted.embedding_bags,
-        lower_mlp(converted.top_mlp, recipe),
+        lower_mlp(converted.top_mlp),
+        recipe.interaction,
     ).eval()
 
 
@@ -58,9 +59,9 @@ def convert(model: DLRM, recipe: Recipe, calibration: Iterable[ClickBatch], pack
     return prepared
 
 
-def lower_mlp(mlp: nn.Module, recipe: Recipe) -> nn.Sequential:
+def lower_mlp(mlp: nn.Module) -> list[Int8Linear | FloatLinear]:
     """Converted segments -> layers of plain tensors."""
-    layers: list[nn.Module] = []
+    layers: list[Int8Linear | FloatLinear] = []
     for part in mlp.children():
         if isinstance(part, FloatLinear):
             layers.append(part)
@@ -79,8 +80,7 @@ def lower_mlp(mlp: nn.Module, recipe: Recipe) -> nn.Sequential:
                     output_zero_point=0 if last else linear.output_zero_point,
                     relu=linear.relu,
                     quantizes_input=index == 0,
-                    largest_input=127 if recipe.reduce_range else 255,
                 )
             )
             scale, zero_point = linear.output_scale, linear.output_zero_point
-    return nn.Sequential(*layers)
+    return layers

@@ -7,7 +7,9 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, get_args
 
 from dlrm_pl.errors import ConfigurationError
+from dlrm_pl.kernels.int8.rows import MAX_DIM, MAX_TABLES
 from dlrm_pl.model.architecture import Architecture
+from dlrm_pl.runtime.int8_dlrm import InteractionDtype
 from dlrm_pl.runtime.tables import TableDtype
 
 LinearDtype = Literal["int8", "bf16", "fp32"]
@@ -25,21 +27,21 @@ class RecipeStart:
 
     Attributes:
         linears: dtype of every Linear of both MLPs.
-        tables: dtype of every embedding table; int8 and int4 are row-wise, with a scale and a bias for each row.
+        tables: dtype of every embedding table; int8 and int4 are row-wise, with a scale for each row.
+        interaction: int8: products of int8 vectors, in one pass with the lookups; bf16 or fp32: products of floats.
+            None: int8 where it can be, that is for dot products of up to 64 int8 or int4 tables of up to 256 values.
         observer: how the range of an activation is found: its minimum and maximum, or the range that minimises
             the squared error of a histogram.
         activation_scheme: affine (a range with its own zero point) or symmetric (zero in the middle).
         weight_granularity: a scale for each output channel, or one for the whole matrix.
-        reduce_range: use 7 bits for activations. Processors without VNNI add pairs of products in 16 bits and
-            saturate with 8. None: as this processor needs.
     """
 
     linears: LinearDtype = "int8"
     tables: TableDtype = "int8"
+    interaction: InteractionDtype | None = None
     observer: Observer = "minmax"
     activation_scheme: ActivationScheme = "affine"
     weight_granularity: WeightGranularity = "per_channel"
-    reduce_range: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -50,45 +52,46 @@ class Recipe:
         bottom_mlp: dtype of each Linear of the bottom MLP.
         top_mlp: dtype of each Linear of the top MLP.
         tables: dtype of each table.
+        interaction: dtype of the products.
         observer: see ``RecipeStart``, as the following.
         activation_scheme: see ``RecipeStart``.
         weight_granularity: see ``RecipeStart``.
-        reduce_range: see ``RecipeStart``.
     """
 
     bottom_mlp: tuple[LinearDtype, ...]
     top_mlp: tuple[LinearDtype, ...]
     tables: tuple[TableDtype, ...]
+    interaction: InteractionDtype = "int8"
     observer: Observer = "minmax"
     activation_scheme: ActivationScheme = "affine"
     weight_granularity: WeightGranularity = "per_channel"
-    reduce_range: bool = False
 
     @classmethod
-    def starting_from(cls, start: RecipeStart, architecture: Architecture, *, has_vnni: bool) -> Recipe:
+    def starting_from(cls, start: RecipeStart, architecture: Architecture) -> Recipe:
         """Spread ``start`` over the Linears and tables of an architecture."""
         return cls(
             bottom_mlp=(start.linears,) * (len(architecture.bottom_mlp) - 1),
             # The top MLP's input is not in its widths, so there is one Linear for each.
             top_mlp=(start.linears,) * len(architecture.top_mlp),
             tables=(start.tables,) * architecture.num_tables,
+            interaction=_usual_interaction(start, architecture) if start.interaction is None else start.interaction,
             observer=start.observer,
             activation_scheme=start.activation_scheme,
             weight_granularity=start.weight_granularity,
-            reduce_range=not has_vnni if start.reduce_range is None else start.reduce_range,
         )
 
     @property
     def ops(self) -> dict[str, str]:
-        """Dtype by op, in the order of the forward pass: ``bottom_mlp.0`` ..., ``tables.0`` ..., ``top_mlp.0`` ..."""
+        """Dtype by op, as they run: ``bottom_mlp.0`` ..., ``tables.0`` ..., ``interaction``, ``top_mlp.0`` ..."""
+
+        def of(part: str, dtypes: tuple[str, ...]) -> dict[str, str]:
+            return {f"{part}.{index}": dtype for index, dtype in enumerate(dtypes)}
+
         return {
-            f"{part}.{index}": dtype
-            for part, dtypes in (
-                ("bottom_mlp", self.bottom_mlp),
-                ("tables", self.tables),
-                ("top_mlp", self.top_mlp),
-            )
-            for index, dtype in enumerate(dtypes)
+            **of("bottom_mlp", self.bottom_mlp),
+            **of("tables", self.tables),
+            "interaction": self.interaction,
+            **of("top_mlp", self.top_mlp),
         }
 
     @property
@@ -104,13 +107,15 @@ class Recipe:
         """
         if op not in self.ops:
             raise ConfigurationError(f"There is no op {op!r}. The ops are {', '.join(self.ops)}.")
-        part, index = op.split(".")
-        allowed = get_args(TableDtype if part == "tables" else LinearDtype)
+        part, _, index = op.partition(".")
+        allowed = get_args({"tables": TableDtype, "interaction": InteractionDtype}.get(part, LinearDtype))
         if dtype not in allowed:
             raise ConfigurationError(f"{op} comes in {', '.join(allowed)}, not in {dtype!r}.")
-        dtypes = list(getattr(self, part))
-        dtypes[int(index)] = dtype
-        change: dict[str, Any] = {part: tuple(dtypes)}
+        change: dict[str, Any] = {part: dtype}
+        if index:
+            dtypes = list(getattr(self, part))
+            dtypes[int(index)] = dtype
+            change = {part: tuple(dtypes)}
         return replace(self, **change)
 
     def describe(self) -> str:
@@ -119,9 +124,8 @@ class Recipe:
         for name, dtypes in (("Linears", self.bottom_mlp + self.top_mlp), ("tables", self.tables)):
             counts = Counter[str](dtypes)
             words.append(f"{name} " + " + ".join(f"{count} {dtype}" for dtype, count in counts.most_common()))
+        words.append(f"interaction {self.interaction}")
         words.append(f"{self.observer}, {self.activation_scheme}, {self.weight_granularity}")
-        if self.reduce_range:
-            words.append("7-bit activations")
         return "; ".join(words)
 
     def to_dict(self) -> dict[str, Any]:
@@ -133,3 +137,9 @@ class Recipe:
         """The inverse of ``to_dict``, also after a round trip through JSON."""
         plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
         return cls(**plain)
+
+
+def _usual_interaction(start: RecipeStart, architecture: Architecture) -> InteractionDtype:
+    """int8 where the kernels take it; float tables keep their precision in a float interaction."""
+    fits = architecture.num_tables <= MAX_TABLES and architecture.embedding_dim <= MAX_DIM
+    return "int8" if fits and architecture.interaction == "dot" and start.tables in ("int8", "int4") else "fp32"

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
 from dlrm_pl.errors import NonFiniteError
-from dlrm_pl.runtime.tables import TableDtype
-
-# Rows that are packed at a time: bounds the extra memory to a few MiB whatever the size of the table.
-_BLOCK_ROWS = 65_536
+from dlrm_pl.kernels.int8.ops import pack_rows_into
+from dlrm_pl.runtime.tables import TableDtype, row_bytes
 
 
 def pack_table(weight: Tensor, dtype: TableDtype, name: str = "table") -> Tensor:
@@ -31,27 +27,18 @@ def pack_table(weight: Tensor, dtype: TableDtype, name: str = "table") -> Tensor
     weight = weight.detach()
     if dtype == "fp32":
         return weight
-    packers: dict[TableDtype, Callable[[Tensor], Tensor]] = {
-        "int8": torch.ops.quantized.embedding_bag_byte_prepack,
-        "int4": torch.ops.quantized.embedding_bag_4bit_prepack,
-        "fp16": Tensor.half,
-    }
-    packed: Tensor | None = None
-    for start in range(0, weight.shape[0], _BLOCK_ROWS):
-        block = weight[start : start + _BLOCK_ROWS]
-        rows = packers[dtype](block)
-        # One pass finds both: NaN and Inf of the table, and values beyond fp16's range.
-        finite = torch.isfinite(rows if dtype == "fp16" else block).all(dim=1)
-        if not bool(finite.all()):
-            row = start + int(finite.logical_not().nonzero()[0])
-            raise NonFiniteError(
-                f"{name}: row {row} cannot be packed as {dtype}, it holds {weight[row].abs().max().item()}. "
-                "The training diverged, or the checkpoint is damaged."
-            )
-        if packed is None:
-            packed = rows.new_empty((weight.shape[0], rows.shape[1]))
-        packed[start : start + rows.shape[0]] = rows
-    assert packed is not None  # A table has at least one row.
+    if dtype == "fp16":
+        packed = weight.half()
+        bad = torch.isfinite(packed).all(dim=1).logical_not().nonzero()  # Beyond fp16's range as well.
+        row = int(bad[0]) if len(bad) else None
+    else:
+        packed = torch.empty(weight.shape[0], row_bytes(dtype, weight.shape[1]), dtype=torch.uint8)
+        row = pack_rows_into(weight, dtype, packed)
+    if row is not None:
+        raise NonFiniteError(
+            f"{name}: row {row} cannot be packed as {dtype}, it holds {weight[row].abs().max().item()}. "
+            "The training diverged, or the checkpoint is damaged."
+        )
     return packed
 
 

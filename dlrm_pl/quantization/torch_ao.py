@@ -132,7 +132,6 @@ def _qconfig(recipe: Recipe) -> Any:
         activation=activation.with_args(
             dtype=torch.quint8,
             qscheme=torch.per_tensor_affine if affine else torch.per_tensor_symmetric,
-            reduce_range=recipe.reduce_range,
         ),
         weight=weight.with_args(dtype=torch.qint8, qscheme=weight_scheme),
     )
@@ -147,7 +146,6 @@ def _deprecated_but_intended() -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", category=DeprecationWarning)
             warnings.filterwarnings("ignore", message=".*deprecated.*", category=UserWarning)
-            warnings.filterwarnings("ignore", message=".*reduce_range.*", category=UserWarning)
             yield
     finally:
         torch.backends.quantized.engine = previous

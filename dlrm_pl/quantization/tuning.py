@@ -21,7 +21,6 @@ from dlrm_pl.quantization.recipe import Recipe, RecipeStart
 from dlrm_pl.quantization.strategies import strategy_named
 from dlrm_pl.quantization.tables import TablePacker
 from dlrm_pl.quantization.trial import Trial, TuningResult
-from dlrm_pl.runtime.cpu import has_vnni
 from dlrm_pl.runtime.int8_dlrm import Int8DLRM
 
 log = logging.getLogger(__name__)
@@ -88,7 +87,7 @@ def tune(
     baseline = score_with(eval_func, model)
     log.info("fp32 scores %.6f, tolerated loss %.6f", baseline.value, settings.criterion.tolerance(baseline.value))
     packer = table_packer(model)
-    start = Recipe.starting_from(settings.recipe, model.architecture, has_vnni=has_vnni())
+    start = Recipe.starting_from(settings.recipe, model.architecture)
     proposals = strategy_named(settings.strategy)(start)
     trials: list[Trial] = []
     tried: dict[Recipe, Trial] = {}

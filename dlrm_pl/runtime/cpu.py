@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from dlrm_pl.kernels.int8.selection import isa
+
 _FEATURES = (
     "avx2",
     "avx_vnni",
@@ -38,16 +40,12 @@ def cpu_features() -> tuple[str, ...]:
     return ()
 
 
-def has_vnni() -> bool:
-    """Whether products of uint8 and int8 are summed in 32 bits, so that 8-bit activations cannot saturate."""
-    return any(feature in cpu_features() for feature in ("avx_vnni", "avx512_vnni", "amx_int8", "asimddp"))
-
-
 def describe_machine() -> dict[str, Any]:
     """What a certificate states of the machine: processor, features, versions, threads."""
     return {
         "processor": _processor_name(),
         "features": list(cpu_features()),
+        "isa": isa(),
         "torch_cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any, cast
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -11,28 +12,105 @@ from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from dlrm_pl.batch import ClickBatch
-from dlrm_pl.model.dlrm import DLRM
-from dlrm_pl.runtime.linear import INT8_LINEAR_OP, FloatLinear, Int8Linear
+from dlrm_pl.errors import ShapeError
+from dlrm_pl.kernels.int8 import ops
+from dlrm_pl.kernels.int8.rows import TABLE_DTYPES
+from dlrm_pl.model.architecture import Architecture
+from dlrm_pl.model.dlrm import DLRM, clamp_logits
+from dlrm_pl.model.interaction import cat_interaction, dot_interaction
+from dlrm_pl.runtime.linear import FloatLinear, Int8Chain, Int8Linear, segments
 from dlrm_pl.runtime.tables import PackedTables
 
-# The ops that do integer work, by the dtype of what they read.
-INT8_OPS = {
-    INT8_LINEAR_OP: "int8 Linear",
-    "quantized::embedding_bag_byte_rowwise_offsets": "int8 table lookup",
-    "quantized::embedding_bag_4bit_rowwise_offsets": "int4 table lookup",
-}
+InteractionDtype = Literal["int8", "bf16", "fp32"]
+
+# Samples that go through the whole model before the next, for each thread: what the parts hand to each other stays in
+# the L2 cache, and calling them costs little beside computing them. Measured: docs/performance.md.
+BLOCK_ROWS = 1024
 
 
-class Int8DLRM(DLRM):
-    """A DLRM composed of lowered layers and packed tables; built by ``from_parts``, never trained.
+class Int8DLRM(nn.Module):
+    """A DLRM of lowered layers and packed tables; never trained.
 
-    Its forward pass is the float model's own, so there is one definition of the network.
+    Args:
+        architecture: the shape.
+        bottom_mlp: layers in order.
+        tables: packed.
+        top_mlp: layers in order.
+        interaction: int8: pairwise products of int8 vectors, fused with the lookups; else in floats.
+
+    Raises:
+        ShapeError: an int8 interaction that is not of dot products.
     """
 
+    def __init__(
+        self,
+        architecture: Architecture,
+        bottom_mlp: Sequence[Int8Linear | FloatLinear],
+        tables: PackedTables,
+        top_mlp: Sequence[Int8Linear | FloatLinear],
+        interaction: InteractionDtype,
+    ) -> None:
+        super().__init__()
+        if interaction == "int8" and architecture.interaction != "dot":
+            raise ShapeError(f"interaction {architecture.interaction!r} multiplies nothing: it is not int8 but fp32.")
+        self.architecture = architecture
+        self.bottom_mlp = nn.ModuleList(bottom_mlp)
+        self.tables = tables
+        self.top_mlp = nn.ModuleList(top_mlp)
+        self.interaction: InteractionDtype = interaction
+        # What runs. Not registered: the layers above hold the same numbers.
+        self._bottom, self._top = tuple(segments(bottom_mlp)), tuple(segments(top_mlp))
+
+    def forward(self, batch: ClickBatch) -> Tensor:
+        """Score a batch.
+
+        Returns:
+            Logits, float32 ``[B]``.
+
+        Raises:
+            LookupIndexError: an index outside its table.
+            NonFiniteError: a dense feature that is NaN or infinite, where an int8 layer reads it.
+            ShapeError: the batch has another number of dense features or tables than the model.
+        """
+        inputs = self.architecture.bottom_mlp[0]
+        if batch.dense.dim() != 2 or batch.dense.shape[1] != inputs:
+            raise ShapeError(f"The bottom MLP takes {inputs} dense features [B, N], got {list(batch.dense.shape)}.")
+        parts = [self._score(*part) for part in _blocks(batch)]
+        logits = parts[0] if len(parts) == 1 else torch.cat(parts)
+        return clamp_logits(logits, self.architecture.loss_threshold)
+
+    def _score(self, dense: Tensor, indices: Tensor, offsets: Tensor | None) -> Tensor:
+        for layer in self._bottom:
+            dense = layer(dense)
+        x = self.interact(dense, indices, offsets)
+        for layer in self._top:
+            x = layer(x)
+        return x.squeeze(1)
+
+    def interact(self, dense: Tensor, indices: Tensor, offsets: Tensor | None) -> Tensor:
+        """Lookups and interaction: bytes when an int8 layer follows an int8 interaction, else floats."""
+        if self.interaction == "int8":
+            first = self._top[0]
+            int8_follows = isinstance(first, Int8Chain)
+            result: Tensor = torch.ops.dlrm_pl.lookup_interaction(
+                *(dense, indices, offsets, self.tables.all(), self.tables.codes, self.architecture.self_interaction),
+                first.input_scale if int8_follows else None,
+                first.input_zero_point if int8_follows else 0,
+            )
+            return result
+        sparse = self.tables(indices, offsets)
+        if self.interaction == "bf16":
+            dense, sparse = dense.bfloat16(), sparse.bfloat16()
+        if self.architecture.interaction == "dot":
+            return dot_interaction(dense, sparse, self.architecture.self_interaction).float()
+        return cat_interaction(dense, sparse).float()
+
     @property
-    def tables(self) -> PackedTables:
-        """The packed tables."""
-        return cast(PackedTables, self.embedding_bags)
+    def stages(self) -> dict[str, nn.Module | None]:
+        """The parts that run one after the other, for those who time them; None: ``interact``."""
+        bottom = {f"bottom_mlp.{index}": layer for index, layer in enumerate(self._bottom)}
+        top = {f"top_mlp.{index}": layer for index, layer in enumerate(self._top)}
+        return {**bottom, "lookups and interaction": None, **top}
 
     @property
     def layers(self) -> dict[str, Int8Linear | FloatLinear]:
@@ -40,16 +118,17 @@ class Int8DLRM(DLRM):
         return {
             f"{part}.{index}": cast(Int8Linear | FloatLinear, layer)
             for part, mlp in (("bottom_mlp", self.bottom_mlp), ("top_mlp", self.top_mlp))
-            for index, layer in enumerate(mlp.children())
+            for index, layer in enumerate(mlp)
         }
 
     @property
     def op_dtypes(self) -> dict[str, str]:
-        """Dtype of every Linear and table, as they are and not as a recipe wished them."""
+        """Dtype of every Linear and table and of the interaction, as they are and not as a recipe wished them."""
         linears = {
             name: "int8" if isinstance(layer, Int8Linear) else layer.dtype for name, layer in self.layers.items()
         }
-        return linears | {f"tables.{index}": dtype for index, dtype in enumerate(self.tables.dtypes)}
+        tables = {f"tables.{index}": dtype for index, dtype in enumerate(self.tables.dtypes)}
+        return linears | tables | {"interaction": self.interaction}
 
     @property
     def table_bytes(self) -> int:
@@ -63,11 +142,21 @@ class Int8DLRM(DLRM):
 
     def expected_int8_ops(self) -> dict[str, int]:
         """How often each integer op has to run in one forward pass."""
-        by_dtype = {"int8": "quantized::embedding_bag_byte_rowwise_offsets"}
-        by_dtype["int4"] = "quantized::embedding_bag_4bit_rowwise_offsets"
-        counts = Counter(by_dtype[dtype] for dtype in self.tables.dtypes if dtype in by_dtype)
-        counts[INT8_LINEAR_OP] = sum(isinstance(layer, Int8Linear) for layer in self.layers.values())
-        return {op: count for op, count in counts.items() if count}
+        counts = Counter(f"{dtype}_lookup" for dtype in self.tables.dtypes if dtype in ("int8", "int4"))
+        counts["int8_linear"] = sum(isinstance(layer, Int8Linear) for layer in self.layers.values())
+        counts["int8_interaction"] = int(self.interaction == "int8")
+        return {op: count for op, count in sorted(counts.items()) if count}
+
+
+def _blocks(batch: ClickBatch) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+    """Cut a one-hot batch into blocks that stay in the cache. Bags lie table by table and are not cut."""
+    size = BLOCK_ROWS * torch.get_num_threads()
+    if batch.offsets is not None or batch.num_samples <= size:
+        yield batch.dense, batch.indices, batch.offsets
+        return
+    for start in range(0, batch.num_samples, size):
+        stop = min(start + size, batch.num_samples)
+        yield batch.dense[start:stop], batch.indices[:, start:stop], None
 
 
 def fp32_bytes(model: DLRM) -> int:
@@ -75,19 +164,20 @@ def fp32_bytes(model: DLRM) -> int:
     return sum(_bytes(parameter) for parameter in model.parameters())
 
 
-def count_int8_ops(model: nn.Module, batch: ClickBatch) -> dict[str, int]:
-    """Run one batch and count the integer ops that torch really dispatched.
+def count_int8_ops(model: Int8DLRM, batch: ClickBatch) -> dict[str, int]:
+    """Run one batch and count the integer ops that torch really dispatched, by what they were asked to do.
 
     What a module is called proves nothing: the tool that this one replaces benchmarked its fp32 model as int8.
     """
     counter = _OpCounter()
     with torch.inference_mode(), counter:
         model(batch)
-    return {op: count for op, count in counter.counts.items() if op in INT8_OPS}
+    blocks = sum(1 for _ in _blocks(batch))
+    return {op: count // blocks for op, count in sorted(counter.counts.items())}
 
 
 class _OpCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts every op that reaches the dispatcher, by its name without the overload."""
+    """Counts the integer Linears, lookups and interactions inside the ops that reach the dispatcher."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -96,7 +186,15 @@ class _OpCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(
         self, func: OpOverload[Any, Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        self.counts[func._schema.name] += 1
+        name = func._schema.name
+        if name == ops.INT8_MLP:
+            self.counts["int8_linear"] += len(args[3])
+        elif name in (ops.LOOKUP_INTERACTION, ops.LOOKUP):
+            codes = args[4] if name == ops.LOOKUP_INTERACTION else args[3]
+            self.counts["int8_interaction"] += int(name == ops.LOOKUP_INTERACTION)
+            names = (TABLE_DTYPES[code] for code in codes)
+            self.counts.update(f"{dtype}_lookup" for dtype in names if dtype in ("int8", "int4"))
+        self.counts += Counter()  # Drops what counted nothing.
         return func(*args, **(kwargs or {}))
 
 

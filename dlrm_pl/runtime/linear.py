@@ -1,11 +1,8 @@
-"""Linear layers of the served model: plain tensors in, plain tensors out, int8 by oneDNN.
-
-``onednn.qlinear_pointwise`` is what torch's Inductor lowers int8 Linears to. It is not documented, so this file is
-the only one that calls it, and ``tests/runtime`` holds it against exact integer arithmetic.
-"""
+"""Linear layers of the served model: plain tensors in, plain tensors out."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -13,22 +10,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dlrm_pl.errors import ShapeError
+from dlrm_pl.kernels.int8 import ops
+from dlrm_pl.kernels.int8.rows import BLOCK_OUT, round_up
 
 FloatDtype = Literal["bf16", "fp32"]
-INT8_LINEAR_OP = "onednn::qlinear_pointwise"
-
-
-def quantize_activations(x: Tensor, scale: float, zero_point: int, largest: int) -> Tensor:
-    """``clamp(round(x / scale) + zero_point, 0, largest)`` as uint8, in the fewest passes that eager torch allows.
-
-    Rounding is half to even, as torch.ao's; adding the integer ``zero_point`` first does not change it except
-    where the sum of floats itself rounds, which is below one step.
-    """
-    return torch.add(float(zero_point), x, alpha=1.0 / scale).clamp_(0, largest).round_().to(torch.uint8)
 
 
 class Int8Linear(nn.Module):
-    """``y = relu?(W x + b)`` with int8 weights and uint8 activations.
+    """``y = relu?(W x + b)`` with int8 weights and uint8 activations, as numbers; ``Int8Chain`` computes it.
 
     The input is uint8 already, or float when the layer begins an int8 segment (``quantizes_input``). The output is
     uint8 for the next int8 layer, or float when the segment ends (``output_scale`` is None): dequantizing exactly
@@ -44,7 +33,6 @@ class Int8Linear(nn.Module):
         output_zero_point: of the output; 0 when ``output_scale`` is None.
         relu: apply ReLU before the output is quantized.
         quantizes_input: the input arrives as float.
-        largest_input: 255, or 127 where the recipe reduces the range for processors that saturate.
     """
 
     weight: Tensor
@@ -63,7 +51,6 @@ class Int8Linear(nn.Module):
         output_zero_point: int,
         relu: bool,
         quantizes_input: bool,
-        largest_input: int = 255,
     ) -> None:
         super().__init__()
         if weight.dtype != torch.int8 or weight.dim() != 2 or bias.shape != weight.shape[:1]:
@@ -82,30 +69,36 @@ class Int8Linear(nn.Module):
         self.output_zero_point = output_zero_point
         self.relu = relu
         self.quantizes_input = quantizes_input
-        self.largest_input = largest_input
-        # Derived: oneDNN's own blocked layout of the same bytes. Not a buffer, since it cannot be stored.
-        self._packed = torch.ops.onednn.qlinear_prepack(weight, None)
-        self._weight_zero_point = torch.zeros(weight_scale.numel(), dtype=torch.int64)
+
+
+class Int8Chain(nn.Module):
+    """Int8 Linears that follow each other, computed by one op; float32 out.
+
+    Args:
+        layers: of which the last alone has float output.
+
+    Raises:
+        ShapeError: there are none, or only a later one ends in floats.
+    """
+
+    def __init__(self, layers: Sequence[Int8Linear]) -> None:
+        super().__init__()
+        if not layers or [layer.output_scale is None for layer in layers] != [False] * (len(layers) - 1) + [True]:
+            raise ShapeError("A chain of int8 Linears ends with the only one whose output is float.")
+        self.input_scale, self.input_zero_point = layers[0].input_scale, layers[0].input_zero_point
+        # Derived from the layers, and so neither parameters nor buffers.
+        self._weights = [ops.pack_weight(layer.weight) for layer in layers]
+        folded = [_fold(layer) for layer in layers]
+        self._multipliers = [multiplier for multiplier, _ in folded]
+        self._biases = [bias for _, bias in folded]
+        self._widths = [layer.weight.shape[0] for layer in layers]
+        self._lowest = [_lowest(layer) for layer in layers]
 
     def forward(self, x: Tensor) -> Tensor:
-        """Float or uint8 ``[B, in]`` -> uint8 or float32 ``[B, out]``."""
-        if self.quantizes_input:
-            x = quantize_activations(x, self.input_scale, self.input_zero_point, self.largest_input)
-        as_float = self.output_scale is None
-        result: Tensor = torch.ops.onednn.qlinear_pointwise(
-            x,
-            self.input_scale,
-            self.input_zero_point,
-            self._packed,
-            self.weight_scale,
-            self._weight_zero_point,
-            self.bias,
-            1.0 if self.output_scale is None else self.output_scale,
-            self.output_zero_point,
-            torch.float32 if as_float else torch.uint8,
-            "relu" if self.relu else "none",
-            [],
-            "",
+        """Float32 ``[B, in]``, or uint8 of at least the padded inputs -> float32 ``[B, out]``."""
+        result: Tensor = torch.ops.dlrm_pl.int8_mlp(
+            *(x, self.input_scale, self.input_zero_point, self._weights, self._multipliers, self._biases),
+            *(self._widths, self._lowest),
         )
         return result
 
@@ -128,3 +121,42 @@ class FloatLinear(nn.Module):
         """Float32 ``[B, in]`` -> float32 ``[B, out]``."""
         result = F.linear(x.to(self.weight.dtype), self.weight, self.bias)
         return (F.relu(result) if self.relu else result).float()
+
+
+def segments(layers: Sequence[Int8Linear | FloatLinear]) -> list[Int8Chain | FloatLinear]:
+    """Join the int8 layers that follow each other."""
+    result: list[Int8Chain | FloatLinear] = []
+    run: list[Int8Linear] = []
+    for layer in layers:
+        if isinstance(layer, FloatLinear):
+            result.append(layer)
+            continue
+        run.append(layer)
+        if layer.output_scale is None:
+            result.append(Int8Chain(run))
+            run = []
+    if run:
+        raise ShapeError("The last int8 Linear has uint8 output, but no int8 Linear follows it.")
+    return result
+
+
+def _fold(layer: Int8Linear) -> tuple[Tensor, Tensor]:
+    """What the sum of products is multiplied by, and what is added: scales, zero points and bias in two numbers.
+
+    They are computed in double precision and rounded once, so they are the same on every machine.
+    """
+    step = layer.weight_scale.double() * layer.input_scale
+    bias = layer.bias.double() - step * layer.input_zero_point * layer.weight.sum(dim=1, dtype=torch.int64)
+    if layer.output_scale is not None:
+        step, bias = step / layer.output_scale, bias / layer.output_scale + layer.output_zero_point
+    outs = layer.weight.shape[0]
+    padded = torch.zeros(2, round_up(outs, BLOCK_OUT))
+    padded[0, :outs], padded[1, :outs] = step.expand(outs).float(), bias.float()
+    return padded[0].clone(), padded[1].clone()
+
+
+def _lowest(layer: Int8Linear) -> float:
+    """Of the output, in its own units: 0 behind a ReLU."""
+    if layer.output_scale is None:
+        return 0.0 if layer.relu else -torch.inf
+    return float(layer.output_zero_point if layer.relu else 0)

@@ -1,33 +1,17 @@
-"""Row-wise quantized embedding tables: pooled lookups on plain tensors.
-
-The layouts are the ones that PyTorch and FBGEMM share: int8 rows are D bytes + fp32 scale + fp32 bias, int4 rows
-are D/2 bytes + fp16 scale + fp16 bias.
-"""
+"""Row-wise quantized embedding tables: pooled lookups on plain tensors."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, get_args
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dlrm_pl.errors import ShapeError
-from dlrm_pl.model.embeddings import split_bags
+from dlrm_pl.kernels.int8 import ops  # noqa: F401 (registers the ops)
+from dlrm_pl.kernels.int8.rows import TABLE_DTYPES, TableDtype, row_bytes
 
-TableDtype = Literal["int8", "int4", "fp16", "fp32"]
-TABLE_DTYPES: tuple[TableDtype, ...] = get_args(TableDtype)
-
-
-def row_bytes(dtype: TableDtype, embedding_dim: int) -> int:
-    """Bytes of one packed row of ``embedding_dim`` values."""
-    return {
-        "int8": embedding_dim + 8,
-        "int4": (embedding_dim + 1) // 2 + 4,
-        "fp16": 2 * embedding_dim,
-        "fp32": 4 * embedding_dim,
-    }[dtype]
+__all__ = ["TABLE_DTYPES", "PackedTables", "TableDtype", "row_bytes"]
 
 
 class PackedTables(nn.Module):
@@ -48,6 +32,8 @@ class PackedTables(nn.Module):
         self.dtypes: tuple[TableDtype, ...] = tuple(dtypes)
         self.embedding_dim = embedding_dim
         self.num_tables = len(tables)
+        self.codes = [TABLE_DTYPES.index(dtype) for dtype in self.dtypes]
+        """Their places in ``TABLE_DTYPES``, as the kernels want them."""
         for index, (table, dtype) in enumerate(zip(tables, dtypes, strict=True)):
             expected = {"fp16": torch.float16, "fp32": torch.float32}.get(dtype, torch.uint8)
             width = row_bytes(dtype, embedding_dim) // expected.itemsize
@@ -57,10 +43,16 @@ class PackedTables(nn.Module):
                     f"got {table.dtype} {list(table.shape)}."
                 )
             self.register_buffer(f"table_{index}", table)
+        # A list beside the buffers: collecting those anew takes longer than a small batch.
+        self._tables = [table.detach() for table in tables]
 
     def table(self, index: int) -> Tensor:
         """The packed rows of one table."""
-        return self.get_buffer(f"table_{index}")
+        return self._tables[index]
+
+    def all(self) -> list[Tensor]:
+        """The packed rows of all tables."""
+        return self._tables
 
     def forward(self, indices: Tensor, offsets: Tensor | None) -> Tensor:
         """Pool the rows of each bag by summing.
@@ -70,30 +62,15 @@ class PackedTables(nn.Module):
             offsets: None, or int64 ``[T * B + 1]``.
 
         Returns:
-            float32 ``[B, T, D]``.
+            float32 ``[B, T, D]``; an empty bag gives zeros.
+
+        Raises:
+            LookupIndexError: an index outside its table.
+            ShapeError: indices or offsets for another number of tables.
         """
-        if offsets is None:
-            if indices.dim() != 2 or indices.shape[0] != self.num_tables:
-                raise ShapeError(f"{self.num_tables} tables need indices [T, B], got {list(indices.shape)}.")
-            size = indices.shape[1]
-            starts = torch.arange(size, dtype=indices.dtype)
-            bags = [(indices[table], starts) for table in range(self.num_tables)]
+        if offsets is not None:
+            batch = (offsets.numel() - 1) // max(self.num_tables, 1)
         else:
-            size = (offsets.numel() - 1) // self.num_tables
-            bags = split_bags(indices, offsets, self.num_tables)
-        pooled = indices.new_empty((size, self.num_tables, self.embedding_dim), dtype=torch.float32)
-        for index, (rows, starts) in enumerate(bags):
-            pooled[:, index] = _pool(self.table(index), self.dtypes[index], rows.contiguous(), starts)
-        return pooled
-
-
-def _pool(table: Tensor, dtype: TableDtype, rows: Tensor, starts: Tensor) -> Tensor:
-    """Sum the rows of each bag; an index outside the table raises in every dtype."""
-    result: Tensor
-    if dtype == "int8":
-        result = torch.ops.quantized.embedding_bag_byte_rowwise_offsets(table, rows, starts)
-    elif dtype == "int4":
-        result = torch.ops.quantized.embedding_bag_4bit_rowwise_offsets(table, rows, starts)
-    else:
-        result = F.embedding_bag(rows, table, starts, mode="sum").float()
-    return result
+            batch = indices.shape[-1] if indices.dim() else 0
+        result: Tensor = torch.ops.dlrm_pl.lookup(indices, offsets, self._tables, self.codes, self.embedding_dim, batch)
+        return result

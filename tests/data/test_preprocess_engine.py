@@ -158,6 +158,6 @@ def test_a_library_that_is_missing_or_old_is_said_once(tmp_path: Path, caplog: p
 def test_the_twin_is_used_where_it_is_asked_for() -> None:
     code = "from dlrm_pl.data.preprocessing.portable import engine; print(engine().name)"
     ended = subprocess.run(
-        [sys.executable, "-c", code], env={"DLRM_PL_ISA": "portable"}, capture_output=True, text=True, check=True
+        [sys.executable, "-c", code], env={"DLRM_PL_ISA": "twin"}, capture_output=True, text=True, check=True
     )
     assert ended.stdout == "portable\n"

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 import tiny
@@ -6,13 +7,14 @@ import tiny
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.quantization.recipe import Recipe, RecipeStart
 
-START = Recipe.starting_from(RecipeStart(), tiny.ARCHITECTURE, has_vnni=True)
+START = Recipe.starting_from(RecipeStart(), tiny.ARCHITECTURE)
 
 
 def test_start_covers_every_linear_and_table() -> None:
     assert list(START.ops) == [
         *("bottom_mlp.0", "bottom_mlp.1"),
         *("tables.0", "tables.1", "tables.2"),
+        "interaction",
         *("top_mlp.0", "top_mlp.1", "top_mlp.2"),
     ]
     assert set(START.ops.values()) == {"int8"}
@@ -30,20 +32,32 @@ def test_changing_one_op_leaves_the_others() -> None:
     assert hash(changed) != hash(START)
 
 
-def test_range_is_reduced_where_the_processor_needs_it_unless_told() -> None:
-    def reduced(start: RecipeStart, vnni: bool) -> bool:
-        return Recipe.starting_from(start, tiny.ARCHITECTURE, has_vnni=vnni).reduce_range
+@pytest.mark.parametrize(
+    ("start", "expected"),
+    [
+        (RecipeStart(), "int8"),
+        (RecipeStart(tables="int4"), "int8"),
+        (RecipeStart(tables="fp16"), "fp32"),  # Their precision would be lost in an int8 interaction.
+        (RecipeStart(tables="fp32"), "fp32"),  # The seed recipe.
+        (RecipeStart(tables="fp32", interaction="int8"), "int8"),
+        (RecipeStart(interaction="bf16"), "bf16"),
+    ],
+)
+def test_interaction_is_int8_where_it_loses_nothing_more_unless_told(start: RecipeStart, expected: str) -> None:
+    assert Recipe.starting_from(start, tiny.ARCHITECTURE).interaction == expected
 
-    assert not reduced(RecipeStart(), True)
-    assert reduced(RecipeStart(), False)
-    assert reduced(RecipeStart(reduce_range=True), True)
-    assert not reduced(RecipeStart(reduce_range=False), False)
+
+@pytest.mark.parametrize(
+    "change", [{"interaction": "cat"}, {"table_sizes": (3,) * 65}, {"embedding_dim": 264, "bottom_mlp": (13, 264)}]
+)
+def test_interaction_is_fp32_where_the_kernels_do_not_reach(change: dict[str, object]) -> None:
+    architecture = replace(tiny.ARCHITECTURE, **change)  # type: ignore[arg-type]
+    assert Recipe.starting_from(RecipeStart(), architecture).interaction == "fp32"
 
 
 def test_description_counts_dtypes() -> None:
     text = START.with_dtype("tables.2", "fp16").describe()
-    assert text == "Linears 5 int8; tables 2 int8 + 1 fp16; minmax, affine, per_channel"
-    assert "7-bit" in Recipe.starting_from(RecipeStart(), tiny.ARCHITECTURE, has_vnni=False).describe()
+    assert text == "Linears 5 int8; tables 2 int8 + 1 fp16; interaction int8; minmax, affine, per_channel"
 
 
 def test_unknown_op_lists_the_ops() -> None:

@@ -190,7 +190,7 @@ def test_settings_out_of_range_are_rejected(name: str, value: float) -> None:
 
 
 def test_basic_starts_with_the_start_and_then_its_variants() -> None:
-    start = Recipe.starting_from(RecipeStart(), tiny.ARCHITECTURE, has_vnni=True)
+    start = Recipe.starting_from(RecipeStart(), tiny.ARCHITECTURE)
     result = run(lambda ops: 0.1, max_trials=4)
     tried = [trial.recipe for trial in result.trials]
     assert tried[0] == start

@@ -5,8 +5,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reference import int8 as reference
 
-from dlrm_pl.errors import NonFiniteError, ShapeError
+from dlrm_pl.errors import LookupIndexError, NonFiniteError, ShapeError
 from dlrm_pl.quantization.tables import TablePacker, pack_table
 from dlrm_pl.runtime.tables import TABLE_DTYPES, PackedTables, TableDtype, row_bytes
 
@@ -16,12 +17,7 @@ def dequantized(packed: torch.Tensor, dtype: TableDtype, dim: int) -> np.ndarray
     if dtype in ("fp16", "fp32"):
         return packed.float().numpy()
     raw = packed.numpy()
-    if dtype == "int8":
-        scale_bias = np.ascontiguousarray(raw[:, dim:]).view(np.float32)
-        return raw[:, :dim] * scale_bias[:, :1] + scale_bias[:, 1:]
-    values = np.stack([raw[:, : dim // 2] & 15, raw[:, : dim // 2] >> 4], axis=2).reshape(len(raw), dim)
-    scale_bias = np.ascontiguousarray(raw[:, dim // 2 :]).view(np.float16).astype(np.float32)
-    return values * scale_bias[:, :1] + scale_bias[:, 1:]
+    return np.stack([reference.bag_sum([row], dtype, dim) for row in raw])
 
 
 def pool(tables: list[np.ndarray], bags: list[list[list[int]]], dim: int) -> np.ndarray:
@@ -39,19 +35,19 @@ def pool(tables: list[np.ndarray], bags: list[list[list[int]]], dim: int) -> np.
 @given(
     dtype=st.sampled_from(TABLE_DTYPES),
     rows=st.integers(1, 40),
-    half=st.integers(1, 12),
+    dim=st.integers(1, 24),
     seed=st.integers(0, 99),
 )
-def test_packing_is_within_half_a_step(dtype: TableDtype, rows: int, half: int, seed: int) -> None:
-    dim = 2 * half
+def test_packing_is_within_half_a_step(dtype: TableDtype, rows: int, dim: int, seed: int) -> None:
     weight = torch.randn(rows, dim, generator=torch.Generator().manual_seed(seed))
     packed = pack_table(weight, dtype)
     assert packed.shape[1] * packed.element_size() == row_bytes(dtype, dim)
-    span = (weight.max(dim=1).values - weight.min(dim=1).values).numpy()[:, None]
-    # int4 scales and biases are fp16, which adds their own rounding to half a step.
+    largest = weight.abs().max(dim=1).values.numpy()[:, None]
+    span = (weight.max(dim=1).values.clamp_min(0) - weight.min(dim=1).values.clamp_max(0)).numpy()[:, None]
+    # The zero point of int4 rows is a whole number of steps, which adds half a step at the ends.
     bound = {
-        "int8": span / 255 * 0.51,
-        "int4": span / 15 * 0.51 + 2e-3 * (span + 3),
+        "int8": largest / 127 * 0.51,
+        "int4": span / 15 * 1.02,
         "fp16": 2e-3,
         "fp32": 0,
     }[dtype]
@@ -88,7 +84,7 @@ def test_one_hot_equals_bags_of_one() -> None:
 @pytest.mark.parametrize("index", [-1, 3, 2**40])
 def test_index_beyond_the_table_is_rejected_in_every_dtype(dtype: TableDtype, index: int) -> None:
     tables = PackedTables([pack_table(torch.randn(3, 4), dtype)], (dtype,), 4)
-    with pytest.raises((RuntimeError, IndexError), match=r"(?i)out of (bounds|range)|index"):
+    with pytest.raises(LookupIndexError, match=f"sample 1: row {index} of table 0 .* rows 0 to 2"):
         tables(torch.tensor([[0, index]]), None)
 
 
@@ -98,12 +94,6 @@ def test_fp32_table_is_shared_and_not_copied() -> None:
     shared, packed = packer.packed(("fp32", "int8"))
     assert shared.data_ptr() == weight.data_ptr()
     assert packer.packed(("int8", "int8"))[1].data_ptr() == packed.data_ptr()  # packed once for all trials
-
-
-def test_table_larger_than_a_block_equals_torch_in_one_go() -> None:
-    weight = torch.randn(70_000, 2)
-    expected = torch.ops.quantized.embedding_bag_byte_prepack(weight)
-    torch.testing.assert_close(pack_table(weight, "int8"), expected, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(("dtype", "value"), [("int8", float("nan")), ("int4", float("inf")), ("fp16", 1e6)])
@@ -121,7 +111,7 @@ def test_table_of_another_layout_is_rejected() -> None:
 
 def test_indices_for_another_number_of_tables_are_rejected() -> None:
     tables = PackedTables([torch.zeros(3, 4)] * 2, ("fp32", "fp32"), 4)
-    with pytest.raises(ShapeError, match=r"2 tables need indices \[T, B\], got \[3, 5\]"):
+    with pytest.raises(ShapeError, match=r"2 tables need indices \[T, B\] = \[2, 5\], got \[3, 5\]"):
         tables(torch.zeros(3, 5, dtype=torch.int64), None)
-    with pytest.raises(ShapeError, match="4 offsets do not fit 2 tables"):
+    with pytest.raises(ShapeError, match="3 offsets, got"):
         tables(torch.zeros(3, dtype=torch.int64), torch.zeros(4, dtype=torch.int64))

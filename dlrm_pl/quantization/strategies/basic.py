@@ -12,7 +12,12 @@ from dlrm_pl.quantization.recipe import Recipe
 from dlrm_pl.quantization.trial import Trial
 
 # What an op falls back to, in the order tried: first the half-size float, then fp32.
-_FALLBACKS = {"bottom_mlp": ("bf16", "fp32"), "top_mlp": ("bf16", "fp32"), "tables": ("fp16", "fp32")}
+_FALLBACKS = {
+    "bottom_mlp": ("bf16", "fp32"),
+    "top_mlp": ("bf16", "fp32"),
+    "interaction": ("bf16", "fp32"),
+    "tables": ("fp16", "fp32"),
+}
 
 
 def basic(start: Recipe) -> Generator[Recipe, Trial, None]:

@@ -1,0 +1,210 @@
+// AMX: products of 16 rows by 16 columns of 64 bytes at once.
+#if defined(__x86_64__)
+
+#include <immintrin.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "target.h"
+#include "types.h"
+
+DLRM_TARGET_BEGIN("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,amx-tile,amx-int8")
+namespace dlrm {
+namespace {
+
+#include "rows.h"
+#include "avx512.h"
+
+struct alignas(64) TileConfig {
+    uint8_t palette = 1, start = 0, reserved[14] = {};
+    uint16_t row_bytes[16] = {};
+    uint8_t rows[16] = {};
+
+    // Tiles 0, 1 and 4 with `upper` rows, 2, 3 and 5 with `lower`, 6 and 7 with 16.
+    TileConfig(int64_t upper, int64_t lower) {
+        const int64_t by_tile[8] = {upper, upper, lower, lower, upper, lower, 16, 16};
+        for (int tile = 0; tile < 8; tile++) {
+            rows[tile] = uint8_t(by_tile[tile]);
+            row_bytes[tile] = by_tile[tile] ? 64 : 0;
+        }
+    }
+};
+
+struct TileGuard {
+    TileGuard() {
+        const TileConfig config(16, 16);
+        _tile_loadconfig(&config);
+    }
+    ~TileGuard() { _tile_release(); }
+};
+using ProductsGuard = TileGuard;
+using LayerGuard = TileGuard;
+
+// Up to 32 vectors of up to 128 bytes, the usual, without a detour through memory.
+inline void products_32x128(Vectors& vectors, int8_t* turned) {
+    const int8_t* values = vectors.values;
+    transpose(values, 128, turned);
+    transpose(values + 64, 128, turned + 1024);
+    transpose(values + 16 * 128, 128, turned + 2048);
+    transpose(values + 16 * 128 + 64, 128, turned + 3072);
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_loadd(4, values, 128);
+    _tile_loadd(5, values + 16 * 128, 128);
+    _tile_loadd(6, turned, 64);
+    _tile_loadd(7, turned + 2048, 64);
+    _tile_dpbssd(0, 4, 6);
+    _tile_dpbssd(1, 5, 6);
+    _tile_dpbssd(2, 5, 7);
+    _tile_loadd(4, values + 64, 128);
+    _tile_loadd(5, values + 16 * 128 + 64, 128);
+    _tile_loadd(6, turned + 1024, 64);
+    _tile_loadd(7, turned + 3072, 64);
+    _tile_dpbssd(0, 4, 6);
+    _tile_dpbssd(1, 5, 6);
+    _tile_dpbssd(2, 5, 7);
+    _tile_stored(0, vectors.products, 128);
+    _tile_stored(1, vectors.products + 16 * 32, 128);
+    _tile_stored(2, vectors.products + 16 * 32 + 16, 128);
+}
+
+static int64_t products(Vectors& vectors, int64_t count, int64_t padded) {
+    const int64_t blocks = (count + 15) / 16, columns = blocks * 16;
+    alignas(64) int8_t turned[MAX_VECTORS * MAX_DIM];
+    if (blocks == 2 && padded == 128) {
+        products_32x128(vectors, turned);
+        return columns;
+    }
+    for (int64_t block = 0; block < blocks; block++) {
+        for (int64_t k = 0; k < padded; k += 64) {
+            transpose(vectors.values + block * 16 * padded + k, padded, turned + (block * padded + k) * 16);
+        }
+    }
+    for (int64_t i = 0; i < blocks; i++) {
+        for (int64_t j = 0; j <= i; j++) {
+            _tile_zero(0);
+            for (int64_t k = 0; k < padded; k += 64) {
+                _tile_loadd(4, vectors.values + i * 16 * padded + k, padded);
+                _tile_loadd(6, turned + (j * padded + k) * 16, 64);
+                _tile_dpbssd(0, 4, 6);
+            }
+            _tile_stored(0, vectors.products + i * 16 * columns + j * 16, columns * 4);
+        }
+    }
+    return columns;
+}
+
+// The sums of up to 32 rows by 32 outputs, [2][2] tiles of [16][16], on their way to the output. They are finished a
+// few rows at a time between the products of the next ones: vector and tile units work side by side.
+struct Pending {
+    alignas(64) int32_t sums[4][256];
+    int64_t done = 0, rows = 0, first = 0, out_stride = 0;
+    bool two = false;
+    uint8_t* bytes = nullptr;
+    float* floats = nullptr;
+
+    void finish(const Layer& layer, int64_t count) {
+        const int64_t end = std::min(done + count, rows);
+        if (done == end) return;
+        const Finish left(layer, first), right(layer, two ? first + BLOCK_OUT : first);
+        for (; done < end; done++) {
+            const int32_t* a = sums[done / 16 * 2] + done % 16 * 16;
+            const __m512i one = _mm512_load_si512(a), other = _mm512_load_si512(a + 256);
+            if (bytes && two) {
+                const __m256i both = _mm256_inserti128_si256(_mm256_castsi128_si256(left.bytes(one)), right.bytes(other), 1);
+                _mm256_storeu_si256(reinterpret_cast<__m256i*>(bytes + done * out_stride), both);
+            } else if (bytes) {
+                _mm_storeu_si128(reinterpret_cast<__m128i*>(bytes + done * out_stride), left.bytes(one));
+            } else {
+                left.store(one, floats + done * out_stride);
+                if (two) right.store(other, floats + done * out_stride + BLOCK_OUT);
+            }
+        }
+    }
+};
+
+static void layer(
+    const uint8_t* in, int64_t stride, int64_t rows, const Layer& layer, uint8_t* bytes, float* floats,
+    int64_t out_stride) {
+    Pending pending[2];
+    Pending *now = &pending[0], *before = &pending[1];
+    const int64_t inputs = layer.in, next = inputs * BLOCK_OUT, blocks = inputs / BLOCK_IN;
+    const int64_t rows_a_step = (32 + blocks - 1) / blocks;
+    const auto block = [&](int64_t row, int64_t upper, int64_t lower, int64_t first) {
+        const int8_t* w = layer.weights + first * inputs;
+        const uint8_t *x = in + row * stride, *below = x + 16 * stride;
+        const bool two = first + BLOCK_OUT < layer.out;
+        _tile_zero(0);
+        if (two) _tile_zero(1);
+        if (lower) _tile_zero(2);
+        if (two && lower) _tile_zero(3);
+        // The weights stay in the L1 cache while all rows pass by, which is why those are loaded as a stream.
+        for (int64_t k = 0; k < inputs; k += BLOCK_IN, w += BLOCK_BYTES) {
+            _tile_stream_loadd(4, x + k, stride);
+            _tile_loadd(6, w, 64);
+            _tile_dpbusd(0, 4, 6);
+            if (lower) {
+                _tile_stream_loadd(5, below + k, stride);
+                _tile_dpbusd(2, 5, 6);
+            }
+            if (two) {
+                _tile_loadd(7, w + next, 64);
+                _tile_dpbusd(1, 4, 7);
+                if (lower) _tile_dpbusd(3, 5, 7);
+            }
+            before->finish(layer, rows_a_step);
+        }
+        _tile_stored(0, now->sums[0], 64);
+        if (two) _tile_stored(1, now->sums[1], 64);
+        if (lower) _tile_stored(2, now->sums[2], 64);
+        if (two && lower) _tile_stored(3, now->sums[3], 64);
+        const int64_t place = row * out_stride + first;
+        now->done = 0, now->rows = upper + lower, now->first = first, now->two = two, now->out_stride = out_stride;
+        now->bytes = bytes ? bytes + place : nullptr;
+        now->floats = floats ? floats + place : nullptr;
+        std::swap(now, before);
+    };
+    const int64_t whole = rows / 32 * 32, left = rows - whole;
+    for (int64_t first = 0; first < layer.out; first += 2 * BLOCK_OUT) {
+        for (int64_t row = 0; row < whole; row += 32) block(row, 16, 16, first);
+    }
+    if (left) {
+        const int64_t upper = std::min<int64_t>(16, left);
+        const TileConfig config(upper, left - upper);
+        _tile_loadconfig(&config);
+        for (int64_t first = 0; first < layer.out; first += 2 * BLOCK_OUT) block(whole, upper, left - upper, first);
+        const TileConfig usual(16, 16);
+        _tile_loadconfig(&usual);
+    }
+    before->finish(layer, before->rows);
+}
+
+#include "mlp.h"
+#include "samples.h"
+
+double peak(int64_t repeats) {
+    const TileGuard guard;
+    alignas(64) int8_t tile[1024] = {};
+    _tile_loadd(4, tile, 64);
+    _tile_loadd(5, tile, 64);
+    _tile_loadd(6, tile, 64);
+    _tile_loadd(7, tile, 64);
+    for (int64_t i = 0; i < repeats; i++) {
+        _tile_dpbusd(0, 4, 6);
+        _tile_dpbusd(1, 4, 7);
+        _tile_dpbusd(2, 5, 6);
+        _tile_dpbusd(3, 5, 7);
+    }
+    return 4.0 * 16 * 16 * 64 * 2 * double(repeats);
+}
+
+}  // namespace
+
+const Variant amx_variant = {"amx_int8", mlp, interaction, pooling, pack, peak};
+
+}  // namespace dlrm
+DLRM_TARGET_END
+
+#endif

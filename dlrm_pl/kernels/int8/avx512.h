@@ -1,0 +1,94 @@
+// Included by the variants with 512-bit vectors, behind rows.h.
+
+inline void copy_row(const uint8_t* row, int64_t dim, int8_t* out) {
+    if (dim % 64) {
+        std::memcpy(out, row, size_t(dim));
+        return;
+    }
+    for (int64_t i = 0; i < dim; i += 64) _mm512_store_si512(out + i, _mm512_loadu_si512(row + i));
+}
+
+// Sixteen rows of 64 bytes, turned by groups of four bytes: what stood in row r, group g comes to row g, group r.
+inline void transpose(const int8_t* in, int64_t stride, int8_t* out) {
+    __m512i r[16], t[16];
+    for (int i = 0; i < 16; i++) r[i] = _mm512_load_si512(in + i * stride);
+    for (int i = 0; i < 8; i++) {
+        t[2 * i] = _mm512_unpacklo_epi32(r[2 * i], r[2 * i + 1]);
+        t[2 * i + 1] = _mm512_unpackhi_epi32(r[2 * i], r[2 * i + 1]);
+    }
+    for (int i = 0; i < 4; i++) {
+        r[4 * i] = _mm512_unpacklo_epi64(t[4 * i], t[4 * i + 2]);
+        r[4 * i + 1] = _mm512_unpackhi_epi64(t[4 * i], t[4 * i + 2]);
+        r[4 * i + 2] = _mm512_unpacklo_epi64(t[4 * i + 1], t[4 * i + 3]);
+        r[4 * i + 3] = _mm512_unpackhi_epi64(t[4 * i + 1], t[4 * i + 3]);
+    }
+    for (int i = 0; i < 4; i++) {
+        t[i] = _mm512_shuffle_i32x4(r[i], r[i + 4], 0x88);
+        t[i + 4] = _mm512_shuffle_i32x4(r[i], r[i + 4], 0xdd);
+        t[i + 8] = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0x88);
+        t[i + 12] = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0xdd);
+    }
+    for (int i = 0; i < 4; i++) {
+        r[i] = _mm512_shuffle_i32x4(t[i], t[i + 8], 0x88);
+        r[i + 8] = _mm512_shuffle_i32x4(t[i], t[i + 8], 0xdd);
+        r[i + 4] = _mm512_shuffle_i32x4(t[i + 4], t[i + 12], 0x88);
+        r[i + 12] = _mm512_shuffle_i32x4(t[i + 4], t[i + 12], 0xdd);
+    }
+    for (int i = 0; i < 16; i++) _mm512_store_si512(out + i * 64, r[i]);
+}
+
+inline __m512 scaled(const int32_t* products, __m512 columns, __m512 row) {
+    return _mm512_mul_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_load_si512(products)), columns), row);
+}
+
+inline __m128i to_bytes(__m512 x, __m512 lowest) {
+    x = _mm512_min_ps(_mm512_max_ps(x, lowest), _mm512_set1_ps(255.0f));
+    return _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(x));
+}
+
+// Both write whole vectors: what stands behind a row's pairs is written over by the next row's, and the line is longer.
+inline void store_pairs(
+    const Vectors& vectors, int64_t count, int64_t columns, int64_t diagonal, float factor, float zero_point,
+    uint8_t* out) {
+    const __m512 zero = _mm512_set1_ps(zero_point);
+    for (int64_t i = 0; i < count; i++) {
+        const __m512 row = _mm512_set1_ps(vectors.scales[i] * factor);
+        const int64_t pairs = i + diagonal;
+        for (int64_t j = 0; j < pairs; j += 16) {
+            const __m512 value = scaled(vectors.products + i * columns + j, _mm512_load_ps(vectors.scales + j), row);
+            const __m128i bytes = to_bytes(_mm512_add_ps(value, zero), _mm512_setzero_ps());
+            _mm_storeu_si128(reinterpret_cast<__m128i*>(out + j), bytes);
+        }
+        out += pairs;
+    }
+}
+
+inline void store_pairs(
+    const Vectors& vectors, int64_t count, int64_t columns, int64_t diagonal, float factor, float, float* out) {
+    for (int64_t i = 0; i < count; i++) {
+        const __m512 row = _mm512_set1_ps(vectors.scales[i] * factor);
+        const int64_t pairs = i + diagonal;
+        for (int64_t j = 0; j < pairs; j += 16) {
+            _mm512_storeu_ps(out + j, scaled(vectors.products + i * columns + j, _mm512_load_ps(vectors.scales + j), row));
+        }
+        out += pairs;
+    }
+}
+
+// What becomes of the sums of 16 outputs.
+struct Finish {
+    __m512 multiplier, bias, lowest;
+    __mmask16 mask;
+
+    Finish(const Layer& layer, int64_t first)
+        : multiplier(_mm512_loadu_ps(layer.multiplier + first)),
+          bias(_mm512_loadu_ps(layer.bias + first)),
+          lowest(_mm512_set1_ps(layer.lowest)),
+          mask(layer.out - first >= 16 ? __mmask16(0xffff) : __mmask16((1u << (layer.out - first)) - 1)) {}
+
+    __m512 value(__m512i sums) const { return _mm512_add_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(sums), multiplier), bias); }
+    __m128i bytes(__m512i sums) const { return to_bytes(value(sums), lowest); }
+    void store(__m512i sums, float* out) const {
+        _mm512_mask_storeu_ps(out, mask, _mm512_max_ps(value(sums), lowest));
+    }
+};

@@ -1,0 +1,213 @@
+// The C interface: chooses the variant for this processor, and shares the work among torch's own threads.
+
+#include <dlfcn.h>
+#include <pthread.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <new>
+
+#include "types.h"
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#include <sys/syscall.h>
+#endif
+
+namespace dlrm {
+
+uint8_t* Scratch::get(int64_t bytes) {
+    if (bytes > size) {
+        std::free(data);
+        // Zeroed once: what pads a row may be left from an earlier call, and meets weights of 0, but is never unset.
+        const size_t rounded = size_t(round_up(bytes, 64));
+        data = static_cast<uint8_t*>(std::aligned_alloc(64, rounded));
+        if (!data) {
+            size = 0;
+            throw std::bad_alloc();
+        }
+        std::memset(data, 0, rounded);
+        size = bytes;
+    }
+    return data;
+}
+
+Scratch::~Scratch() { std::free(data); }
+
+Scratch& scratch() {
+    static thread_local Scratch memory;
+    return memory;
+}
+
+namespace {
+
+#if defined(__x86_64__)
+bool has_avx2() { return __builtin_cpu_supports("avx2"); }
+
+bool has_vnni() {
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+           __builtin_cpu_supports("avx512vnni");
+}
+
+// The processor must have tiles, and Linux must let this process use them: their state is 8 KiB a thread.
+bool has_amx() {
+    unsigned a, b, c, d;
+    if (!has_vnni() || !__get_cpuid_count(7, 0, &a, &b, &c, &d)) return false;
+    const bool tiles = d & (1u << 24), bytes = d & (1u << 25);
+    constexpr int request_permission = 0x1023, tile_data = 18;
+    return tiles && bytes && syscall(SYS_arch_prctl, request_permission, tile_data) == 0;
+}
+#endif
+
+const Variant* variants(int64_t number) {
+    switch (number) {
+        case 0: return &portable_variant;
+#if defined(__x86_64__)
+        case 1: return has_avx2() ? &avx2_variant : nullptr;
+        case 2: return has_vnni() ? &vnni_variant : nullptr;
+        case 3: return has_amx() ? &amx_variant : nullptr;
+#endif
+        default: return nullptr;
+    }
+}
+
+// torch's threads: the OpenMP runtime that it has loaded, found by name, so that there is no second pool beside it.
+using Parallel = void (*)(void (*)(void*), void*, unsigned, unsigned);
+
+bool forked = false;  // The pool's threads are not in a child, and waiting for them would last for ever.
+
+Parallel openmp() {
+    static const Parallel found = [] {
+        pthread_atfork(nullptr, nullptr, [] { forked = true; });
+        return reinterpret_cast<Parallel>(dlsym(RTLD_DEFAULT, "GOMP_parallel"));
+    }();
+    return found;
+}
+
+template <typename Body>
+struct Shares {
+    const Body& body;
+    int64_t total, size;
+    std::atomic<int64_t> next{0};
+    std::atomic<bool> no_memory{false};
+
+    static void work(void* self) {
+        auto& shares = *static_cast<Shares*>(self);
+        for (;;) {
+            const int64_t first = shares.next.fetch_add(shares.size);
+            if (first >= shares.total) return;
+            try {
+                shares.body(first, std::min(first + shares.size, shares.total));
+            } catch (const std::bad_alloc&) {
+                shares.no_memory = true;
+            }
+        }
+    }
+};
+
+// Calls body(first, last) for shares of [0, total) that are multiples of `unit`; false without memory.
+template <typename Body>
+bool parallel(int64_t total, int64_t threads, int64_t unit, const Body& body) {
+    if (total <= 0) return true;
+    if (forked || !openmp()) threads = 1;
+    threads = std::max<int64_t>(1, std::min(threads, total / unit));
+    const int64_t size = threads == 1 ? total : round_up((total + threads - 1) / threads, unit);
+    Shares<Body> shares{body, total, size};
+    if (threads == 1) {
+        shares.work(&shares);
+    } else {
+        openmp()(&Shares<Body>::work, &shares, unsigned(threads), 0);
+    }
+    return !shares.no_memory;
+}
+
+int64_t finished(bool memory, const Error& error, int64_t* where) {
+    where[0] = error.sample, where[1] = error.place, where[2] = error.value;
+    return memory ? error.kind : -1;
+}
+
+}  // namespace
+}  // namespace dlrm
+
+using namespace dlrm;
+
+#define DLRM_API extern "C" __attribute__((visibility("default")))
+
+DLRM_API int64_t dlrm_int8_version() { return 1; }
+
+// A variant by its number, from the plainest on, or null where this processor lacks it.
+DLRM_API const void* dlrm_int8_variant(int64_t number) { return variants(number); }
+
+DLRM_API const char* dlrm_int8_name(const void* variant) { return static_cast<const Variant*>(variant)->name; }
+
+DLRM_API int64_t dlrm_int8_threads(int64_t wanted) { return forked || !openmp() ? 1 : wanted; }
+
+// Arrays come beside the jobs, since the caller knows no addresses to write into them.
+DLRM_API int64_t dlrm_int8_mlp(
+    const void* variant, const Mlp* given, const Layer* layers, int64_t rows, int64_t threads, int64_t* where) {
+    Error error;
+    Mlp job = *given;
+    job.layers = layers;
+    const auto& run = *static_cast<const Variant*>(variant);
+    const bool memory = parallel(rows, threads, 16, [&](int64_t first, int64_t last) { run.mlp(job, first, last, error); });
+    return finished(memory, error, where);
+}
+
+DLRM_API int64_t dlrm_int8_interaction(
+    const void* variant, const Interaction* given, const uint8_t* const* rows, const int64_t* counts,
+    const int32_t* types, int64_t threads, int64_t* where) {
+    Error error;
+    Interaction job = *given;
+    job.tables.rows = rows, job.tables.counts = counts, job.tables.types = types;
+    const auto& run = *static_cast<const Variant*>(variant);
+    const bool memory = parallel(job.tables.batch, threads, 8, [&](int64_t first, int64_t last) {
+        run.interaction(job, first, last, error);
+    });
+    return finished(memory, error, where);
+}
+
+DLRM_API int64_t dlrm_int8_pooling(
+    const void* variant, const Pooling* given, const uint8_t* const* rows, const int64_t* counts,
+    const int32_t* types, int64_t threads, int64_t* where) {
+    Error error;
+    Pooling job = *given;
+    job.tables.rows = rows, job.tables.counts = counts, job.tables.types = types;
+    const auto& run = *static_cast<const Variant*>(variant);
+    const bool memory = parallel(job.tables.batch, threads, 8, [&](int64_t first, int64_t last) {
+        run.pooling(job, first, last, error);
+    });
+    return finished(memory, error, where);
+}
+
+DLRM_API int64_t dlrm_int8_pack(
+    const void* variant, const float* values, int64_t rows, int64_t dim, int32_t type, uint8_t* out, int64_t threads,
+    int64_t* where) {
+    Error error;
+    const auto& run = *static_cast<const Variant*>(variant);
+    const int64_t bytes = row_bytes(type, dim);
+    const bool memory = parallel(rows, threads, 1024, [&](int64_t first, int64_t last) {
+        const int64_t bad = run.pack(values + first * dim, last - first, dim, type, out + first * bytes);
+        if (bad >= 0) error.report(NOT_FINITE, first + bad, 0, 0);
+    });
+    return finished(memory, error, where);
+}
+
+DLRM_API double dlrm_int8_peak(const void* variant, int64_t repeats) {
+    return static_cast<const Variant*>(variant)->peak(repeats);
+}
+
+// Touches rows as a lookup does and does nothing with them, for a measure of the memory's ceiling.
+DLRM_API int64_t dlrm_int8_touch(const uint8_t* rows, int64_t bytes, const int64_t* indices, int64_t count) {
+    constexpr int64_t ahead = 156;
+    int64_t sum = 0;
+    for (int64_t i = 0; i < count; i++) {
+        const uint8_t* later = rows + indices[std::min(i + ahead, count - 1)] * bytes;
+        for (int64_t line = 0; line < bytes; line += 64) __builtin_prefetch(later + line);
+        const uint8_t* row = rows + indices[i] * bytes;
+        for (int64_t line = 0; line < bytes; line += 64) sum += row[line];
+        sum += row[bytes - 1];
+    }
+    return sum;
+}

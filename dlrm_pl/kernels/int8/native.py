@@ -1,0 +1,157 @@
+"""The C++ kernels behind functions of tensors; shapes are checked by ``ops``, the contents by the kernels.
+
+Each method is described by the op of the same name in ``ops.py``.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import struct
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dlrm_pl.kernels.int8.failure import Failure
+from dlrm_pl.kernels.int8.rows import BLOCK_IN, TABLE_DTYPES, TableDtype
+
+VERSION = 1
+
+# Rows that go through all layers of an MLP before the next ones: what stands between the layers stays in the cache.
+_BLOCK_ROWS = 512
+
+_POINTER, _LONG, _INT, _DOUBLE = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int32, ctypes.c_double
+_TABLE_ARGUMENTS = [_POINTER, _POINTER, _POINTER, _POINTER, _POINTER, _LONG, _POINTER]
+_SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
+    "variant": (_POINTER, [_LONG]),
+    "name": (ctypes.c_char_p, [_POINTER]),
+    "threads": (_LONG, [_LONG]),
+    "mlp": (_LONG, [_POINTER, _POINTER, _POINTER, _LONG, _LONG, _POINTER]),
+    "interaction": (_LONG, _TABLE_ARGUMENTS),
+    "pooling": (_LONG, _TABLE_ARGUMENTS),
+    "pack": (_LONG, [_POINTER, _POINTER, _LONG, _LONG, _INT, _POINTER, _LONG, _POINTER]),
+    "peak": (_DOUBLE, [_POINTER, _LONG]),
+    "touch": (_LONG, [_POINTER, _LONG, _POINTER, _LONG]),
+}
+# The structs of types.h, without the pointers that are handed over apart.
+_LAYER = struct.Struct("PPPqqf4x")
+_MLP = struct.Struct("8xqPPqqffPq")
+_TABLES = struct.Struct("24xqqPPqqq")
+_INTERACTION = struct.Struct("PqffPPqq")
+_KINDS: dict[int, Any] = {1: "index", 2: "not finite", 3: "offset"}
+_Where = _LONG * 3
+
+
+class NativeKernels:
+    """One variant of the kernels.
+
+    Args:
+        library: that was built.
+        variant: its number, from the plainest on.
+
+    Raises:
+        LookupError: this processor lacks what the variant needs.
+    """
+
+    def __init__(self, library: ctypes.CDLL, variant: int) -> None:
+        functions = {}
+        for name, (result, arguments) in _SIGNATURES.items():
+            function = library[f"dlrm_int8_{name}"]
+            function.restype, function.argtypes = result, arguments
+            functions[name] = function
+        self._functions = functions
+        self._variant = functions["variant"](variant)
+        if not self._variant:
+            raise LookupError(variant)
+        self.isa: str = functions["name"](self._variant).decode()
+
+    def mlp(
+        self,
+        x: Tensor,
+        input_scale: float,
+        input_zero_point: int,
+        weights: Sequence[Tensor],
+        multipliers: Sequence[Tensor],
+        biases: Sequence[Tensor],
+        widths: Sequence[int],
+        lowest: Sequence[float],
+        out: Tensor,
+    ) -> Failure | None:
+        """A chain of int8 Linears."""
+        layers = b"".join(
+            _LAYER.pack(w.data_ptr(), m.data_ptr(), b.data_ptr(), w.shape[1] * BLOCK_IN, width, low)
+            for w, m, b, width, low in zip(weights, multipliers, biases, widths, lowest, strict=True)
+        )
+        floats, bytes_ = (x.data_ptr(), 0) if x.dtype == torch.float32 else (0, x.data_ptr())
+        job = _MLP.pack(
+            *(len(weights), floats, bytes_, x.shape[1], x.shape[1], 1.0 / input_scale, input_zero_point),
+            *(out.data_ptr(), _BLOCK_ROWS),
+        )
+        return self._call("mlp", job, layers, x.shape[0])
+
+    def interaction(
+        self,
+        dense: Tensor,
+        indices: Tensor,
+        offsets: Tensor | None,
+        tables: Sequence[Tensor],
+        dtypes: Sequence[int],
+        diagonal: bool,
+        output_scale: float,
+        output_zero_point: int,
+        width: int,
+        out: Tensor,
+    ) -> Failure | None:
+        """Lookups and dot interaction in one pass."""
+        batch, dim = dense.shape
+        floats, bytes_ = (out.data_ptr(), 0) if out.dtype == torch.float32 else (0, out.data_ptr())
+        job = _tables(len(tables), dim, indices, offsets, batch) + _INTERACTION.pack(
+            *(dense.data_ptr(), diagonal, 1.0 / output_scale, output_zero_point, floats, bytes_, width, out.shape[1]),
+        )
+        return self._call("interaction", job, *_arrays(tables, dtypes))
+
+    def pooling(
+        self, indices: Tensor, offsets: Tensor | None, tables: Sequence[Tensor], dtypes: Sequence[int], out: Tensor
+    ) -> Failure | None:
+        """Sum of the rows of each bag, as floats."""
+        batch, _, dim = out.shape
+        job = _tables(len(tables), dim, indices, offsets, batch) + struct.pack("P", out.data_ptr())
+        return self._call("pooling", job, *_arrays(tables, dtypes))
+
+    def pack(self, values: Tensor, dtype: TableDtype, out: Tensor) -> Failure | None:
+        """Float rows -> int8 or int4 rows."""
+        rows, dim = values.shape
+        return self._call("pack", values.data_ptr(), rows, dim, TABLE_DTYPES.index(dtype), out.data_ptr())
+
+    def int8_peak(self, repeats: int) -> float:
+        """Do integer products that need no memory; returns how many operations, a product and a sum counting two."""
+        return float(self._functions["peak"](self._variant, repeats))
+
+    def touch(self, rows: Tensor, indices: Tensor) -> None:
+        """Read rows as a lookup does, and do nothing with them."""
+        self._functions["touch"](rows.data_ptr(), rows.shape[1], indices.data_ptr(), indices.numel())
+
+    def _call(self, name: str, *arguments: Any) -> Failure | None:
+        where = _Where()
+        kind = self._functions[name](self._variant, *arguments, torch.get_num_threads(), where)
+        if kind == 0:
+            return None
+        if kind < 0:
+            raise MemoryError(f"the int8 kernel {name}")
+        return Failure(_KINDS[kind], *where)
+
+
+def _tables(count: int, dim: int, indices: Tensor, offsets: Tensor | None, batch: int) -> bytes:
+    starts = 0 if offsets is None else offsets.data_ptr()
+    return _TABLES.pack(count, dim, indices.data_ptr(), starts, indices.stride(0), indices.numel(), batch)
+
+
+def _arrays(tables: Sequence[Tensor], dtypes: Sequence[int]) -> tuple[bytes, bytes, bytes]:
+    """Addresses, rows and dtypes."""
+    count = len(tables)
+    return (
+        struct.pack(f"{count}P", *(table.data_ptr() for table in tables)),
+        struct.pack(f"{count}q", *(table.shape[0] for table in tables)),
+        struct.pack(f"{count}i", *dtypes),
+    )

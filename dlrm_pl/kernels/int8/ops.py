@@ -1,0 +1,318 @@
+"""The kernels as torch ops: checked, registered with ``torch.library``, and with fakes, so that a tracer passes by.
+
+Everything that can be told from shapes and types is checked here; what only the contents tell (an index outside its
+table, NaN) the kernels report, with sample, table and value.
+"""
+
+from __future__ import annotations
+
+# torch.library has no type annotations.
+# mypy: disable-error-code="no-untyped-call"
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from dlrm_pl.errors import LookupIndexError, NonFiniteError, ShapeError
+from dlrm_pl.kernels.int8.failure import Failure
+from dlrm_pl.kernels.int8.rows import (
+    BLOCK_IN,
+    BLOCK_OUT,
+    MAX_DIM,
+    MAX_TABLES,
+    TABLE_DTYPES,
+    TableDtype,
+    round_up,
+    row_bytes,
+)
+from dlrm_pl.kernels.int8.selection import kernels
+
+_LIBRARY = torch.library.Library("dlrm_pl", "DEF")
+_LIBRARY.define(
+    "int8_mlp(Tensor x, float input_scale, int input_zero_point, Tensor[] weights, Tensor[] multipliers, "
+    "Tensor[] biases, int[] widths, float[] lowest) -> Tensor"
+)
+_LIBRARY.define(
+    "lookup_interaction(Tensor dense, Tensor indices, Tensor? offsets, Tensor[] tables, int[] dtypes, bool diagonal, "
+    "float? output_scale, int output_zero_point) -> Tensor"
+)
+_LIBRARY.define("lookup(Tensor indices, Tensor? offsets, Tensor[] tables, int[] dtypes, int dim, int batch) -> Tensor")
+_LIBRARY.define("pack_rows(Tensor values, int dtype) -> Tensor")
+
+INT8_MLP = "dlrm_pl::int8_mlp"
+LOOKUP_INTERACTION = "dlrm_pl::lookup_interaction"
+LOOKUP = "dlrm_pl::lookup"
+
+
+def pack_weight(weight: Tensor) -> Tensor:
+    """int8 ``[out, in]`` -> the blocks that the kernels read, ``[out / 16, in / 64, 16, 64]``, padded with zeros."""
+    outs, ins = round_up(weight.shape[0], BLOCK_OUT), round_up(weight.shape[1], BLOCK_IN)
+    padded = weight.new_zeros(outs, ins)
+    padded[: weight.shape[0], : weight.shape[1]] = weight
+    blocks = padded.view(outs // BLOCK_OUT, BLOCK_OUT, ins // BLOCK_IN, BLOCK_IN // 4, 4).permute(0, 2, 3, 1, 4)
+    return blocks.reshape(outs // BLOCK_OUT, ins // BLOCK_IN, BLOCK_IN // 4, 4 * BLOCK_OUT)
+
+
+def int8_mlp(
+    x: Tensor,
+    input_scale: float,
+    input_zero_point: int,
+    weights: Sequence[Tensor],
+    multipliers: Sequence[Tensor],
+    biases: Sequence[Tensor],
+    widths: Sequence[int],
+    lowest: Sequence[float],
+) -> Tensor:
+    """A chain of int8 Linears, uint8 between them.
+
+    Each sums ``x * w`` in 32 bits; the sum times ``multiplier`` plus ``bias`` is clamped below to ``lowest`` and, but
+    for the last layer, above to 255, rounded half to even, and is the next layer's input.
+
+    Args:
+        x: float32 ``[B, in]``, quantized first; or uint8 ``[B, stride]`` of at least the padded inputs.
+        input_scale: of a float ``x``: ``round(x / input_scale + input_zero_point)``, clamped to a byte.
+        input_zero_point: see there.
+        weights: of ``pack_weight``.
+        multipliers: float32, as many as outputs, padded to a multiple of 16 with zeros.
+        biases: as the multipliers.
+        widths: outputs of each layer.
+        lowest: the least value of each layer's output; -inf for none.
+
+    Returns:
+        float32 ``[B, widths[-1]]``.
+
+    Raises:
+        NonFiniteError: a float ``x`` has NaN or infinity; names sample and feature.
+        ShapeError: the tensors do not fit together.
+    """
+    if x.dim() != 2 or x.dtype not in (torch.float32, torch.uint8):
+        raise ShapeError(f"An int8 MLP takes float32 or uint8 [B, in], got {x.dtype} {list(x.shape)}.")
+    inputs = x.shape[1] if x.dtype == torch.float32 else weights[0].shape[1] * BLOCK_IN
+    if x.dtype == torch.uint8 and x.shape[1] < inputs:
+        raise ShapeError(f"uint8 inputs must be padded to {inputs}, got {list(x.shape)}.")
+    for index, (weight, multiplier, bias, width) in enumerate(zip(weights, multipliers, biases, widths, strict=True)):
+        outs = round_up(width, BLOCK_OUT)
+        shape = (outs // BLOCK_OUT, round_up(inputs, BLOCK_IN) // BLOCK_IN, BLOCK_IN // 4, 4 * BLOCK_OUT)
+        fits = weight.dtype == torch.int8 and tuple(weight.shape) == shape and weight.is_contiguous()
+        if not fits or multiplier.shape != (outs,) or bias.shape != (outs,):
+            raise ShapeError(
+                f"layer {index}: {inputs} inputs and {width} outputs need packed int8 weights {list(shape)} and {outs} "
+                f"multipliers and biases, got {weight.dtype} {list(weight.shape)}, {list(multiplier.shape)}, "
+                f"{list(bias.shape)}."
+            )
+        inputs = width
+    out = torch.empty(x.shape[0], widths[-1])
+    _raise(
+        kernels().mlp(x.contiguous(), input_scale, input_zero_point, weights, multipliers, biases, widths, lowest, out)
+    )
+    return out
+
+
+def lookup_interaction(
+    dense: Tensor,
+    indices: Tensor,
+    offsets: Tensor | None,
+    tables: Sequence[Tensor],
+    dtypes: Sequence[int],
+    diagonal: bool,
+    output_scale: float | None,
+    output_zero_point: int,
+) -> Tensor:
+    """Look up all tables and take every pairwise dot product in integers.
+
+    A row of an int8 or int4 table is what it is. The dense vector, a row of another table, and the sum of a bag of
+    several rows become symmetric int8, with a scale of their own: the largest magnitude over 127.
+
+    Args:
+        dense: float32 ``[B, D]``.
+        indices: int64 ``[T, B]`` one-hot, rows of which may lie apart, or ``[L]`` with offsets.
+        offsets: None, or int64 ``[T * B + 1]``.
+        tables: packed rows, see ``row_bytes``.
+        dtypes: of each table, its place in ``TABLE_DTYPES``.
+        diagonal: include the product of each vector with itself.
+        output_scale: of a uint8 result; None for float32.
+        output_zero_point: see there.
+
+    Returns:
+        The dense vector and the products in the order (1,0), (2,0), (2,1), ...: float32 ``[B, width]``, or uint8
+        padded with zeros to a multiple of 64.
+
+    Raises:
+        LookupIndexError: an index outside its table, or offsets that are not in order; names sample and table.
+        NonFiniteError: the dense vector or a sum is NaN or infinite; names the sample.
+        ShapeError: the tensors do not fit together.
+    """
+    if dense.dim() != 2 or dense.dtype != torch.float32:
+        raise ShapeError(f"The interaction takes a float32 dense vector [B, D], got {dense.dtype} {list(dense.shape)}.")
+    batch, dim = dense.shape
+    if not len(tables) <= MAX_TABLES or not 1 <= dim <= MAX_DIM:
+        raise ShapeError(
+            f"The integer interaction takes up to {MAX_TABLES} tables of a dimension up to {MAX_DIM}, got "
+            f"{len(tables)} of {dim}: choose interaction: fp32 in the recipe."
+        )
+    indices, offsets = _checked_lookups(indices, offsets, tables, dtypes, dim, batch)
+    width = _width(len(tables), dim, diagonal)
+    if output_scale is None:
+        out, scale = torch.empty(batch, width), 1.0
+    else:
+        out, scale = torch.empty(batch, round_up(width, BLOCK_IN), dtype=torch.uint8), output_scale
+    _raise(
+        kernels().interaction(
+            dense.contiguous(), indices, offsets, tables, dtypes, diagonal, scale, output_zero_point, width, out
+        ),
+        tables,
+    )
+    return out
+
+
+def lookup(
+    indices: Tensor, offsets: Tensor | None, tables: Sequence[Tensor], dtypes: Sequence[int], dim: int, batch: int
+) -> Tensor:
+    """Look up all tables and sum each bag, in float32.
+
+    Args:
+        indices: as of ``lookup_interaction``, and so the next three.
+        offsets: see there.
+        tables: see there.
+        dtypes: see there.
+        dim: D.
+        batch: B.
+
+    Returns:
+        float32 ``[B, T, D]``; an empty bag gives zeros.
+
+    Raises:
+        LookupIndexError: as of ``lookup_interaction``.
+        ShapeError: the tensors do not fit together.
+    """
+    indices, offsets = _checked_lookups(indices, offsets, tables, dtypes, dim, batch)
+    out = torch.empty(batch, len(tables), dim)
+    _raise(kernels().pooling(indices, offsets, tables, dtypes, out), tables)
+    return out
+
+
+def pack_rows(values: Tensor, dtype: int) -> Tensor:
+    """float32 ``[rows, D]`` -> uint8 ``[rows, row_bytes]``, int8 or int4.
+
+    Raises:
+        NonFiniteError: a row holds NaN or infinity; names it.
+    """
+    name = TABLE_DTYPES[dtype]
+    out = torch.empty(values.shape[0], row_bytes(name, values.shape[1]), dtype=torch.uint8)
+    row = pack_rows_into(values, name, out)
+    if row is not None:
+        raise NonFiniteError(f"row {row} holds NaN or infinity and cannot be packed as {name}.")
+    return out
+
+
+def pack_rows_into(values: Tensor, dtype: TableDtype, out: Tensor) -> int | None:
+    """The same into given memory, for a file or a part of a table; returns the first row that is not finite."""
+    wanted = (values.shape[0], row_bytes(dtype, values.shape[1]))
+    if values.dtype != torch.float32 or out.dtype != torch.uint8 or out.shape != wanted or not out.is_contiguous():
+        raise ShapeError(
+            f"Float32 rows {list(values.shape)} are packed as {dtype} into contiguous uint8 {list(wanted)}, got "
+            f"{values.dtype} and {out.dtype} {list(out.shape)}."
+        )
+    failure = kernels().pack(values.contiguous(), dtype, out)
+    return None if failure is None else failure.sample
+
+
+def _checked_lookups(
+    indices: Tensor, offsets: Tensor | None, tables: Sequence[Tensor], dtypes: Sequence[int], dim: int, batch: int
+) -> tuple[Tensor, Tensor | None]:
+    """Indices whose rows are contiguous, and offsets likewise."""
+    count = len(tables)
+    if indices.dtype != torch.int64 or (offsets is not None and offsets.dtype != torch.int64):
+        raise ShapeError(f"Indices and offsets must be int64, got {indices.dtype}.")
+    if offsets is None and tuple(indices.shape) != (count, batch):
+        raise ShapeError(f"{count} tables need indices [T, B] = [{count}, {batch}], got {list(indices.shape)}.")
+    if offsets is not None and (indices.dim() != 1 or tuple(offsets.shape) != (count * batch + 1,)):
+        raise ShapeError(
+            f"{count} tables and {batch} samples need indices [L] and {count * batch + 1} offsets, got "
+            f"{list(indices.shape)} and {list(offsets.shape)}."
+        )
+    for index, (table, dtype) in enumerate(zip(tables, dtypes, strict=True)):
+        name = TABLE_DTYPES[dtype]
+        wanted = row_bytes(name, dim)
+        if table.dim() != 2 or table.shape[1] * table.element_size() != wanted or not table.is_contiguous():
+            raise ShapeError(
+                f"table {index}: {name} rows of dim {dim} have {wanted} bytes, got {table.dtype} {list(table.shape)}."
+            )
+    if indices.dim() and indices.numel() and indices.stride(-1) != 1:
+        indices = indices.contiguous()
+    return indices, None if offsets is None else offsets.contiguous()
+
+
+def _width(tables: int, dim: int, diagonal: bool) -> int:
+    vectors = tables + 1
+    return dim + vectors * (vectors - 1) // 2 + (vectors if diagonal else 0)
+
+
+def _raise(failure: Failure | None, tables: Sequence[Tensor] = ()) -> None:
+    if failure is None:
+        return
+    kind, sample, place, value = failure
+    if kind == "index":
+        raise LookupIndexError(
+            f"sample {sample}: row {value} of table {place} was asked for, which has rows 0 to "
+            f"{tables[place].shape[0] - 1}. The batch is of another dataset than the model, or damaged."
+        )
+    if kind == "offset":
+        raise LookupIndexError(
+            f"sample {sample}: its bag of table {place} ends at lookup {value}, before it begins or behind the last. "
+            "Offsets run from 0 to L and never fall."
+        )
+    where = f"feature {place}" if place >= 0 else "the bottom MLP's output"
+    raise NonFiniteError(
+        f"sample {sample}: {where} is NaN or infinite and has no int8 value. Clean the input, or look for the layer "
+        "that diverged."
+    )
+
+
+def _fake_mlp(
+    x: Tensor,
+    input_scale: float,
+    input_zero_point: int,
+    weights: Sequence[Tensor],
+    multipliers: Sequence[Tensor],
+    biases: Sequence[Tensor],
+    widths: Sequence[int],
+    lowest: Sequence[float],
+) -> Tensor:
+    return x.new_empty(x.shape[0], widths[-1], dtype=torch.float32)
+
+
+def _fake_interaction(
+    dense: Tensor,
+    indices: Tensor,
+    offsets: Tensor | None,
+    tables: Sequence[Tensor],
+    dtypes: Sequence[int],
+    diagonal: bool,
+    output_scale: float | None,
+    output_zero_point: int,
+) -> Tensor:
+    width = _width(len(tables), dense.shape[1], diagonal)
+    if output_scale is None:
+        return dense.new_empty(dense.shape[0], width)
+    return dense.new_empty(dense.shape[0], round_up(width, BLOCK_IN), dtype=torch.uint8)
+
+
+def _fake_lookup(
+    indices: Tensor, offsets: Tensor | None, tables: Sequence[Tensor], dtypes: Sequence[int], dim: int, batch: int
+) -> Tensor:
+    return indices.new_empty(batch, len(tables), dim, dtype=torch.float32)
+
+
+def _fake_pack(values: Tensor, dtype: int) -> Tensor:
+    return values.new_empty(values.shape[0], row_bytes(TABLE_DTYPES[dtype], values.shape[1]), dtype=torch.uint8)
+
+
+for _name, _function, _fake in (
+    ("int8_mlp", int8_mlp, _fake_mlp),
+    ("lookup_interaction", lookup_interaction, _fake_interaction),
+    ("lookup", lookup, _fake_lookup),
+    ("pack_rows", pack_rows, _fake_pack),
+):
+    _LIBRARY.impl(_name, _function, "CPU")
+    torch.library.register_fake(f"dlrm_pl::{_name}", _fake, lib=_LIBRARY)

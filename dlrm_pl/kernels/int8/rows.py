@@ -1,0 +1,36 @@
+"""Layout of a packed table row, by dtype; ``types.h`` has the same."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+TableDtype = Literal["int8", "int4", "fp16", "fp32"]
+TABLE_DTYPES: tuple[TableDtype, ...] = get_args(TableDtype)
+"""In the order of their numbers in the C++ code."""
+
+BLOCK_OUT = 16
+BLOCK_IN = 64
+"""Weights stand in blocks of so many outputs by so many inputs."""
+
+MAX_TABLES = 64
+MAX_DIM = 256
+"""What one call of the kernels takes."""
+
+
+def row_bytes(dtype: TableDtype, embedding_dim: int) -> int:
+    """Bytes of one packed row of ``embedding_dim`` values.
+
+    int8: the values, symmetric, and a float32 scale. int4: two values a byte, the first half of them in the low
+    nibbles, then a bfloat16 scale, the nibble that stands for 0, and a byte of padding. fp16, fp32: the values.
+    """
+    return {
+        "int8": embedding_dim + 4,
+        "int4": (embedding_dim + 1) // 2 + 4,
+        "fp16": 2 * embedding_dim,
+        "fp32": 4 * embedding_dim,
+    }[dtype]
+
+
+def round_up(value: int, unit: int) -> int:
+    """The next multiple of ``unit``."""
+    return -(-value // unit) * unit

@@ -1,0 +1,127 @@
+// Included by every variant behind rows.h and its own `copy_row`, `products`, `store_pairs` and guards.
+
+// A sample's bags are found a while before its rows are read, so that the rows are on their way.
+constexpr int64_t CHUNK = 32;
+constexpr int64_t AHEAD = 8;
+
+// The rows of one-hot samples [first, last), resolved and checked table by table, as the indices stand.
+struct Places {
+    const uint8_t* rows[CHUNK + AHEAD][MAX_TABLES];
+
+    bool resolve(const Tables& tables, int64_t first, int64_t last, Error& error) {
+        for (int64_t table = 0; table < tables.count; table++) {
+            const int64_t* indices = tables.indices + table * tables.index_stride;
+            const uint64_t count = uint64_t(tables.counts[table]);
+            const int64_t bytes = row_bytes(tables.types[table], tables.dim);
+            for (int64_t sample = first; sample < last; sample++) {
+                if (uint64_t(indices[sample]) >= count) return report_first(tables, first, last, error);
+                rows[sample - first][table] = tables.rows[table] + indices[sample] * bytes;
+            }
+        }
+        return true;
+    }
+
+    // The same error whichever table is looked at first; always false.
+    static bool report_first(const Tables& tables, int64_t first, int64_t last, Error& error) {
+        for (int64_t sample = first; sample < last; sample++) {
+            for (int64_t table = 0; table < tables.count; table++) {
+                const Bag bag = bag_of(tables, table, sample);
+                if (!row_of(tables, table, bag.first, sample, error)) return false;
+            }
+        }
+        return false;
+    }
+};
+
+// A row that needs no sum, as int8.
+inline void take_row(const uint8_t* row, int32_t type, int64_t dim, int8_t* out, float* scale) {
+    if (type == INT8) {
+        copy_row(row, dim, out);
+        std::memcpy(scale, row + dim, 4);
+    } else {
+        unpack_int4(row, dim, out, scale);
+    }
+}
+
+// Any bag, as int8. False after an error.
+static bool take_bag(const Tables& tables, int64_t table, int64_t sample, int8_t* out, float* scale, Error& error) {
+    const Bag bag = bag_of(tables, table, sample);
+    if (!check_bag(tables, bag, table, sample, error)) return false;
+    const int32_t type = tables.types[table];
+    if (bag.last == bag.first + 1 && type <= INT4) {
+        const uint8_t* row = row_of(tables, table, bag.first, sample, error);
+        if (row) take_row(row, type, tables.dim, out, scale);
+        return row;
+    }
+    float sum[MAX_DIM];
+    if (!pool(tables, table, sample, bag, sum, error)) return false;
+    const uint32_t bits = largest_bits(sum, tables.dim);
+    if (bits >= INFINITE_BITS) {
+        error.report(NOT_FINITE, sample, table, 0);
+        return false;
+    }
+    *scale = quantize_vector(sum, tables.dim, as_float(bits), out);
+    return true;
+}
+
+static void interaction(const Interaction& job, int64_t first, int64_t last, Error& error) {
+    const Tables& tables = job.tables;
+    const int64_t dim = tables.dim, padded = round_up(dim, BLOCK_IN), count = tables.count + 1;
+    auto& vectors = *reinterpret_cast<Vectors*>(scratch().get(sizeof(Vectors) + 4 * (job.width + 64)));
+    auto* line = reinterpret_cast<uint8_t*>(&vectors + 1);
+    std::memset(&vectors, 0, sizeof(Vectors));
+    const ProductsGuard guard;
+    const float factor = job.bytes ? job.inverse_scale : 1.0f;
+    Places places;
+    for (int64_t chunk = first; chunk < last; chunk += CHUNK) {
+        const int64_t end = std::min(chunk + CHUNK, last), known = std::min(end + AHEAD, last);
+        if (!tables.offsets && !places.resolve(tables, chunk, known, error)) return;
+        for (int64_t sample = chunk; sample < end; sample++) {
+            if (sample == first) {
+                for (int64_t next = first; next < std::min(first + AHEAD, last); next++) prefetch_sample(tables, next);
+            }
+            if (sample + AHEAD < last && tables.offsets) prefetch_sample(tables, sample + AHEAD);
+            const float* dense = job.dense + sample * dim;
+            const uint32_t bits = largest_bits(dense, dim);
+            if (bits >= INFINITE_BITS) return error.report(NOT_FINITE, sample, -1, 0);
+            vectors.scales[0] = quantize_vector(dense, dim, as_float(bits), vectors.values);
+            const bool more = sample + AHEAD < last;
+            for (int64_t table = 0; table < tables.count; table++) {
+                int8_t* out = vectors.values + (table + 1) * padded;
+                const int32_t type = tables.types[table];
+                if (!tables.offsets && type <= INT4) {
+                    if (more) prefetch_row(places.rows[sample + AHEAD - chunk][table], row_bytes(type, dim));
+                    take_row(places.rows[sample - chunk][table], type, dim, out, vectors.scales + table + 1);
+                } else if (!take_bag(tables, table, sample, out, vectors.scales + table + 1, error)) {
+                    return;
+                }
+            }
+            const int64_t columns = products(vectors, count, padded);
+            if (job.bytes) {
+                quantize_bytes(dense, dim, job.inverse_scale, job.zero_point, line);
+                store_pairs(vectors, count, columns, job.diagonal, factor, job.zero_point, line + dim);
+                std::memset(line + job.width, 0, size_t(job.stride - job.width));
+                std::memcpy(job.bytes + sample * job.stride, line, size_t(job.stride));
+            } else {
+                float* out = job.floats + sample * job.width;
+                std::memcpy(out, dense, sizeof(float) * size_t(dim));
+                auto* pairs = reinterpret_cast<float*>(line);
+                store_pairs(vectors, count, columns, job.diagonal, factor, 0.0f, pairs);
+                std::memcpy(out + dim, pairs, sizeof(float) * size_t(job.width - dim));
+            }
+        }
+    }
+}
+
+static void pooling(const Pooling& job, int64_t first, int64_t last, Error& error) {
+    const Tables& tables = job.tables;
+    float sum[MAX_DIM];
+    for (int64_t sample = first; sample < last; sample++) {
+        if (sample + AHEAD < last) prefetch_sample(tables, sample + AHEAD);
+        for (int64_t table = 0; table < tables.count; table++) {
+            const Bag bag = bag_of(tables, table, sample);
+            if (!check_bag(tables, bag, table, sample, error) || !pool(tables, table, sample, bag, sum, error)) return;
+            std::memcpy(job.out + (sample * tables.count + table) * tables.dim, sum, sizeof(float) * size_t(tables.dim));
+        }
+    }
+}

@@ -1,0 +1,53 @@
+// Included by the variants that leave the rest to the compiler's vectorizer.
+
+struct ProductsGuard {
+    ProductsGuard() {}  // Not trivial, or the compiler warns of a variable that nobody uses.
+};
+struct LayerGuard {
+    LayerGuard() {}
+};
+
+inline void copy_row(const uint8_t* row, int64_t dim, int8_t* out) { std::memcpy(out, row, size_t(dim)); }
+
+inline float scaled(int32_t product, float column, float row) { return (float(product) * column) * row; }
+
+inline void store_pairs(
+    const Vectors& vectors, int64_t count, int64_t columns, int64_t diagonal, float factor, float zero_point,
+    uint8_t* out) {
+    float line[MAX_VECTORS];
+    for (int64_t i = 0; i < count; i++) {
+        const float row = vectors.scales[i] * factor;
+        const int32_t* products = vectors.products + i * columns;
+        const int64_t pairs = i + diagonal;
+        for (int64_t j = 0; j < pairs; j++) line[j] = scaled(products[j], vectors.scales[j], row);
+        quantize_bytes(line, pairs, 1.0f, zero_point, out);
+        out += pairs;
+    }
+}
+
+inline void store_pairs(
+    const Vectors& vectors, int64_t count, int64_t columns, int64_t diagonal, float factor, float, float* out) {
+    for (int64_t i = 0; i < count; i++) {
+        const float row = vectors.scales[i] * factor;
+        const int32_t* products = vectors.products + i * columns;
+        const int64_t pairs = i + diagonal;
+        for (int64_t j = 0; j < pairs; j++) out[j] = scaled(products[j], vectors.scales[j], row);
+        out += pairs;
+    }
+}
+
+// What becomes of the sums of 16 outputs of a row.
+inline void finish(const int32_t* sums, const Layer& layer, int64_t first, uint8_t* bytes, float* floats) {
+    float values[BLOCK_OUT];
+    for (int64_t i = 0; i < BLOCK_OUT; i++) {
+        values[i] = float(sums[i]) * layer.multiplier[first + i] + layer.bias[first + i];
+    }
+    if (bytes) {
+        for (int64_t i = 0; i < BLOCK_OUT; i++) {
+            bytes[first + i] = uint8_t(int32_t(round_even(clamped(values[i], layer.lowest, 255.0f))));
+        }
+    } else {
+        const int64_t count = std::min(BLOCK_OUT, layer.out - first);
+        for (int64_t i = 0; i < count; i++) floats[first + i] = values[i] > layer.lowest ? values[i] : layer.lowest;
+    }
+}

@@ -1,0 +1,64 @@
+"""Choose the kernels for this processor: the best variant that it has, or the one that DLRM_PL_ISA names."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from functools import cache
+
+from dlrm_pl.errors import ConfigurationError
+from dlrm_pl.kernels.int8.native import VERSION, NativeKernels
+from dlrm_pl.kernels.int8.twin import TwinKernels
+from dlrm_pl.kernels.library import load_built
+
+ISAS = ("twin", "portable", "avx2", "avx512_vnni", "amx_int8")
+"""From the slowest to the fastest. ``twin`` is plain torch, the others are C++; all give the same bits."""
+
+Kernels = NativeKernels | TwinKernels
+
+
+def kernels() -> Kernels:
+    """The kernels in use.
+
+    Raises:
+        ConfigurationError: DLRM_PL_ISA names kernels that do not exist or do not run here.
+    """
+    return kernels_of(os.environ.get("DLRM_PL_ISA", ""))
+
+
+def isa() -> str:
+    """Name of the kernels in use, one of ``ISAS``."""
+    return kernels().isa
+
+
+@cache
+def available() -> tuple[str, ...]:
+    """The ISAS that run on this processor, with what was built."""
+    library = load_built("int8", VERSION)
+    return ("twin",) if library is None else ("twin", *(name for name in ISAS[1:] if _variant(library, name)))
+
+
+@cache
+def kernels_of(name: str) -> Kernels:
+    """Kernels by name; empty: the best there are.
+
+    Raises:
+        ConfigurationError: they do not exist, or do not run here.
+    """
+    if name and name not in ISAS:
+        raise ConfigurationError(f"DLRM_PL_ISA={name!r}: must be one of {', '.join(ISAS)}, or unset for the best.")
+    name = name or available()[-1]
+    if name not in available():
+        raise ConfigurationError(
+            f"DLRM_PL_ISA={name}: this processor or this installation has only {', '.join(available())}. Unset it."
+        )
+    library = load_built("int8", VERSION) if name != "twin" else None
+    found = None if library is None else _variant(library, name)
+    return TwinKernels() if found is None else found
+
+
+def _variant(library: ctypes.CDLL, name: str) -> NativeKernels | None:
+    try:
+        return NativeKernels(library, ISAS.index(name) - 1)
+    except LookupError:
+        return None

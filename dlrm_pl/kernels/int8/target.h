@@ -1,0 +1,20 @@
+// Compile what stands between the two for a processor that need not be this one.
+#pragma once
+
+#if defined(__clang__)
+#define DLRM_PRAGMA(text) _Pragma(#text)
+#define DLRM_TARGET_BEGIN(features) \
+    DLRM_PRAGMA(clang attribute push(__attribute__((target(features))), apply_to = function))
+#define DLRM_TARGET_END _Pragma("clang attribute pop")
+#else
+#define DLRM_PRAGMA(text) _Pragma(#text)
+#define DLRM_TARGET_BEGIN(features) _Pragma("GCC push_options") DLRM_PRAGMA(GCC target(features))
+#define DLRM_TARGET_END _Pragma("GCC pop_options")
+#endif
+
+// For loops over registers: arrays become registers only when no loop is left over them.
+#if defined(__clang__)
+#define DLRM_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define DLRM_UNROLL _Pragma("GCC unroll 16")
+#endif

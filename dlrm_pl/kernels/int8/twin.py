@@ -1,0 +1,232 @@
+"""The kernels in plain torch: the same bits, where there is no compiler or nobody trusts it. Not fast.
+
+Each method is described by the op of the same name in ``ops.py``. Integers are summed as floats in pieces that are
+exact, since torch has no fast product of integers on every processor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from dlrm_pl.kernels.int8.failure import Failure
+from dlrm_pl.kernels.int8.rows import BLOCK_IN, BLOCK_OUT, TABLE_DTYPES, TableDtype
+
+# Sums of so many products of a byte and a signed byte stay below 2^24, up to where float32 holds every integer.
+_EXACT_INPUTS = 512
+_TINY = 1e-30
+
+
+class TwinKernels:
+    """All kernels on plain tensors."""
+
+    isa = "twin"
+
+    def mlp(
+        self,
+        x: Tensor,
+        input_scale: float,
+        input_zero_point: int,
+        weights: Sequence[Tensor],
+        multipliers: Sequence[Tensor],
+        biases: Sequence[Tensor],
+        widths: Sequence[int],
+        lowest: Sequence[float],
+        out: Tensor,
+    ) -> Failure | None:
+        """A chain of int8 Linears."""
+        if x.dtype == torch.float32:
+            bad = torch.isfinite(x).logical_not().nonzero()
+            if len(bad):
+                return Failure("not finite", int(bad[0, 0]), int(bad[0, 1]), 0)
+            x = _quantize(x, input_scale, input_zero_point)
+        for index, (packed, multiplier, bias, width, low) in enumerate(
+            zip(weights, multipliers, biases, widths, lowest, strict=True)
+        ):
+            weight = unpack_weight(packed)
+            padded = x.new_zeros(x.shape[0], weight.shape[1])
+            padded[:, : x.shape[1]] = x[:, : weight.shape[1]]
+            values = _integer_product(padded, weight).float() * multiplier + bias
+            if index == len(weights) - 1:
+                out.copy_(values[:, :width].clamp_min(low))
+            else:
+                x = values.clamp(low, 255.0).round().to(torch.uint8)
+        return None
+
+    def interaction(
+        self,
+        dense: Tensor,
+        indices: Tensor,
+        offsets: Tensor | None,
+        tables: Sequence[Tensor],
+        dtypes: Sequence[int],
+        diagonal: bool,
+        output_scale: float,
+        output_zero_point: int,
+        width: int,
+        out: Tensor,
+    ) -> Failure | None:
+        """Lookups and dot interaction in one pass."""
+        batch, dim = dense.shape
+        bad = torch.isfinite(dense).all(dim=1).logical_not().nonzero()
+        if len(bad):
+            return Failure("not finite", int(bad[0, 0]), -1, 0)
+        failure = _check_lookups(indices, offsets, tables, batch)
+        if failure is not None:
+            return failure
+        vectors, scales = [], []
+        for table, (rows, starts) in enumerate(_bags(indices, offsets, len(tables), batch)):
+            values, scale = _unpack(tables[table], dtypes[table], rows, dim)
+            sums = _pool(values.float() * scale[:, None], starts, batch)
+            quantized, own = _quantize_vectors(sums)
+            if TABLE_DTYPES[dtypes[table]] in ("int8", "int4"):
+                single = starts.diff() == 1
+                first = starts[:-1][single]
+                quantized[single], own[single] = values[first], scale[first]
+            if not bool(torch.isfinite(sums).all()):
+                return Failure("not finite", int(torch.isfinite(sums).all(dim=1).logical_not().nonzero()[0]), table, 0)
+            vectors.append(quantized)
+            scales.append(own)
+        first_vector, first_scale = _quantize_vectors(dense)
+        stacked = torch.stack([first_vector, *vectors], dim=1).float()
+        scale = torch.stack([first_scale, *scales], dim=1)
+        products = torch.bmm(stacked, stacked.transpose(1, 2))  # Below 2^24: exact.
+        rows_, columns = torch.tril_indices(stacked.shape[1], stacked.shape[1], offset=0 if diagonal else -1)
+        floats = out.dtype == torch.float32
+        row_scale = scale if floats else scale * torch.tensor(1.0 / output_scale)
+        pairs = products[:, rows_, columns] * scale[:, columns] * row_scale[:, rows_]
+        if floats:
+            out.copy_(torch.cat([dense, pairs], dim=1))
+            return None
+        out.zero_()
+        out[:, :dim] = _quantize(dense, output_scale, output_zero_point)
+        out[:, dim:width] = (pairs + output_zero_point).clamp(0.0, 255.0).round().to(torch.uint8)
+        return None
+
+    def pooling(
+        self, indices: Tensor, offsets: Tensor | None, tables: Sequence[Tensor], dtypes: Sequence[int], out: Tensor
+    ) -> Failure | None:
+        """Sum of the rows of each bag, as floats."""
+        batch, _, dim = out.shape
+        failure = _check_lookups(indices, offsets, tables, batch)
+        if failure is not None:
+            return failure
+        for table, (rows, starts) in enumerate(_bags(indices, offsets, len(tables), batch)):
+            values, scale = _unpack(tables[table], dtypes[table], rows, dim)
+            out[:, table] = _pool(values.float() * scale[:, None], starts, batch)
+        return None
+
+    def pack(self, values: Tensor, dtype: TableDtype, out: Tensor) -> Failure | None:
+        """Float rows -> int8 or int4 rows."""
+        bad = torch.isfinite(values).all(dim=1).logical_not().nonzero()
+        if len(bad):
+            return Failure("not finite", int(bad[0]), 0, 0)
+        dim = values.shape[1]
+        if dtype == "int8":
+            quantized, scale = _quantize_vectors(values)
+            out[:, :dim] = quantized.view(torch.uint8)
+            out[:, dim:] = scale[:, None].view(torch.uint8)
+            return None
+        half = (dim + 1) // 2
+        low, high = values.amin(dim=1).clamp_max(0.0), values.amax(dim=1).clamp_min(0.0)
+        bits = ((high - low) / 15.0).view(torch.int32)
+        scale = ((bits + 0xFFFF) & ~0xFFFF).view(torch.float32)
+        inverse = torch.where(scale > _TINY, 1.0 / scale, 0.0)
+        zero = (-low * inverse).clamp(0.0, 15.0).round()
+        nibbles = ((values * inverse[:, None]).round() + zero[:, None]).clamp(0.0, 15.0).to(torch.uint8)
+        out.zero_()
+        out[:, :half] = nibbles[:, :half]
+        out[:, : dim - half] |= nibbles[:, half:] << 4
+        kept = torch.where(scale > _TINY, scale, 0.0).bfloat16()
+        out[:, half : half + 2] = kept[:, None].view(torch.uint8)
+        out[:, half + 2] = zero.to(torch.uint8)
+        return None
+
+
+def unpack_weight(packed: Tensor) -> Tensor:
+    """Blocks of ``pack_weight`` -> int8 ``[out, in]``, both padded."""
+    outs, ins = packed.shape[0] * BLOCK_OUT, packed.shape[1] * BLOCK_IN
+    return (
+        packed.view(outs // BLOCK_OUT, ins // BLOCK_IN, BLOCK_IN // 4, BLOCK_OUT, 4)
+        .permute(0, 3, 1, 2, 4)
+        .reshape(outs, ins)
+    )
+
+
+def _integer_product(x: Tensor, weight: Tensor) -> Tensor:
+    """``x @ weight.T`` of uint8 and int8, exact, as int32."""
+    total = torch.zeros(x.shape[0], weight.shape[0], dtype=torch.int32)
+    for start in range(0, x.shape[1], _EXACT_INPUTS):
+        part = slice(start, start + _EXACT_INPUTS)
+        total += (x[:, part].float() @ weight[:, part].float().T).int()
+    return total
+
+
+def _quantize(x: Tensor, scale: float, zero_point: int) -> Tensor:
+    # The product and the sum round one after the other, as in the kernels.
+    return (x * torch.tensor(1.0 / scale)).add_(float(zero_point)).clamp_(0.0, 255.0).round_().to(torch.uint8)
+
+
+def _quantize_vectors(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Symmetric int8 with a scale for each row."""
+    largest = x.abs().amax(dim=1)
+    inverse = torch.where(largest > _TINY, 127.0 / largest, 0.0)
+    scale = torch.where(largest > _TINY, largest / 127.0, 0.0)
+    return (x * inverse[:, None]).nan_to_num(0.0).round().to(torch.int8), scale
+
+
+def _unpack(table: Tensor, dtype: int, rows: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+    """Values ``[L, D]`` and a scale for each row; the scale of float rows is 1."""
+    packed = table[rows]
+    name = TABLE_DTYPES[dtype]
+    if name == "int8":
+        return packed[:, :dim].view(torch.int8), packed[:, dim:].flatten().clone().view(torch.float32)
+    if name == "int4":
+        half = (dim + 1) // 2
+        nibbles = torch.cat([packed[:, :half] & 15, packed[:, :half] >> 4], dim=1)[:, :dim].to(torch.int8)
+        scale = packed[:, half : half + 2].flatten().clone().view(torch.bfloat16).float()
+        return nibbles - packed[:, half + 2 : half + 3].to(torch.int8), scale
+    return packed, torch.ones(len(packed))
+
+
+def _pool(values: Tensor, starts: Tensor, batch: int) -> Tensor:
+    """Sum the rows of each bag from first to last, so that sums round as in the kernels."""
+    sums = values.new_zeros(batch, values.shape[1])
+    sizes = starts.diff()
+    for step in range(int(sizes.max()) if batch else 0):
+        has = sizes > step
+        sums[has] += values[starts[:-1][has] + step]
+    return sums
+
+
+def _bags(indices: Tensor, offsets: Tensor | None, count: int, batch: int) -> list[tuple[Tensor, Tensor]]:
+    """For each table its rows, and where each bag begins, with the end behind the last."""
+    if offsets is None:
+        starts = torch.arange(batch + 1)
+        return [(rows, starts) for rows in indices]
+    bounds = offsets[:: max(batch, 1)].tolist() if batch else [0] * (count + 1)
+    return [
+        (indices[first:last], offsets[table * batch : (table + 1) * batch + 1] - first)
+        for table, (first, last) in enumerate(pairwise(bounds))
+    ]
+
+
+def _check_lookups(indices: Tensor, offsets: Tensor | None, tables: Sequence[Tensor], batch: int) -> Failure | None:
+    """The failure of the first sample, as the kernels report it."""
+    if offsets is not None:
+        wrong = (offsets[1:] < offsets[:-1]) | (offsets[:-1] < 0) | (offsets[1:] > indices.numel())
+        if bool(wrong.any()):
+            place = int(wrong.nonzero()[0])
+            return Failure("offset", place % batch, place // batch, int(offsets[place + 1]))
+    found: Failure | None = None
+    for table, (rows, starts) in enumerate(_bags(indices, offsets, len(tables), batch)):
+        wrong = (rows < 0) | (rows >= tables[table].shape[0])
+        if bool(wrong.any()):
+            place = int(wrong.nonzero()[0])
+            sample = int(torch.searchsorted(starts, place, right=True)) - 1
+            if found is None or sample < found.sample:
+                found = Failure("index", sample, table, int(rows[place]))
+    return found

@@ -1,0 +1,127 @@
+// What the variants for the processors share: the jobs that Python hands over, and how errors are kept.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <cstring>
+
+namespace dlrm {
+
+// Weights stand in blocks of 16 outputs by 64 inputs: 16 groups of four inputs, of each group 16 outputs by 4 bytes.
+// It is what the tile product reads, and a 64-byte line of it is what a VNNI instruction reads.
+constexpr int64_t BLOCK_OUT = 16;
+constexpr int64_t BLOCK_IN = 64;
+constexpr int64_t BLOCK_BYTES = BLOCK_OUT * BLOCK_IN;
+constexpr int64_t MAX_TABLES = 64;
+constexpr int64_t MAX_DIM = 256;
+constexpr int64_t MAX_VECTORS = 80;  // 64 tables and the dense vector, in blocks of 16.
+
+constexpr int64_t round_up(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
+
+enum RowType : int32_t { INT8 = 0, INT4 = 1, FP16 = 2, FP32 = 3 };
+
+// int8: D values and an fp32 scale. int4: half as many bytes (the first half of the values in the low nibbles, the
+// second in the high ones), a bfloat16 scale, the nibble that stands for 0, and a byte of padding.
+inline int64_t row_bytes(int32_t type, int64_t dim) {
+    switch (type) {
+        case INT8: return dim + 4;
+        case INT4: return (dim + 1) / 2 + 4;
+        case FP16: return 2 * dim;
+        default: return 4 * dim;
+    }
+}
+
+struct Layer {
+    const int8_t* weights;    // [out / 16][in / 64][16][64], padded with zeros.
+    const float* multiplier;  // [out], padded with zeros to 16.
+    const float* bias;        // [out], likewise.
+    int64_t in;               // A multiple of 64.
+    int64_t out;
+    float lowest;             // Of the clamp: the zero point behind a ReLU, else 0. The last layer's: 0 or -infinity.
+};
+
+struct Mlp {
+    const Layer* layers;
+    int64_t count;
+    const float* floats;    // [rows, stride], or null.
+    const uint8_t* bytes;   // [rows, stride], or null.
+    int64_t in;
+    int64_t stride;         // Of the input.
+    float inverse_scale;    // Of the input.
+    float zero_point;
+    float* out;             // [rows, out of the last layer].
+    int64_t block_rows;
+};
+
+struct Tables {
+    const uint8_t* const* rows;
+    const int64_t* counts;
+    const int32_t* types;
+    int64_t count;
+    int64_t dim;
+    const int64_t* indices;  // One-hot: [count, batch], rows index_stride apart.
+    const int64_t* offsets;  // Multi-hot: [count * batch + 1]; null for one-hot.
+    int64_t index_stride;
+    int64_t lookups;
+    int64_t batch;
+};
+
+struct Interaction {
+    Tables tables;
+    const float* dense;   // [batch, dim].
+    int64_t diagonal;     // 1: each vector meets itself as well.
+    float inverse_scale;  // Of the bytes.
+    float zero_point;
+    float* floats;        // [batch, width], or null.
+    uint8_t* bytes;       // [batch, stride], or null.
+    int64_t width;
+    int64_t stride;
+};
+
+struct Pooling {
+    Tables tables;
+    float* out;  // [batch, count, dim].
+};
+
+enum ErrorKind : int64_t { NONE = 0, BAD_INDEX = 1, NOT_FINITE = 2, BAD_OFFSET = 3 };
+
+// The error of the first sample, whichever thread met it.
+struct Error {
+    std::atomic_flag lock = ATOMIC_FLAG_INIT;
+    int64_t kind = NONE, sample = 0, place = 0, value = 0;
+
+    void report(int64_t new_kind, int64_t new_sample, int64_t new_place, int64_t new_value) {
+        while (lock.test_and_set(std::memory_order_acquire)) {}
+        if (kind == NONE || new_sample < sample) {
+            kind = new_kind, sample = new_sample, place = new_place, value = new_value;
+        }
+        lock.clear(std::memory_order_release);
+    }
+};
+
+// One for each variant. Ranges are of rows or samples; all are safe to call from several threads.
+struct Variant {
+    const char* name;
+    void (*mlp)(const Mlp&, int64_t first, int64_t last, Error&);
+    void (*interaction)(const Interaction&, int64_t first, int64_t last, Error&);
+    void (*pooling)(const Pooling&, int64_t first, int64_t last, Error&);
+    int64_t (*pack)(const float* values, int64_t rows, int64_t dim, int32_t type, uint8_t* out);
+    double (*peak)(int64_t repeats);  // Integer operations done, for a measure of the processor's ceiling.
+};
+
+extern const Variant portable_variant;
+#if defined(__x86_64__)
+extern const Variant avx2_variant, vnni_variant, amx_variant;
+#endif
+
+// Memory of a thread, kept for its next call.
+struct Scratch {
+    uint8_t* data = nullptr;
+    int64_t size = 0;
+
+    uint8_t* get(int64_t bytes);
+    ~Scratch();
+};
+Scratch& scratch();
+
+}  // namespace dlrm

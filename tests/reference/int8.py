@@ -1,0 +1,88 @@
+"""What the int8 kernels compute, in NumPy and step by step; rounds in float32 where they do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+F32 = np.float32
+Array = npt.NDArray[np.generic]
+
+
+def to_bytes(x: Array, scale: float, zero_point: int) -> Array:
+    """``round(x / scale + zero_point)``, half to even, as a byte."""
+    inverse = F32(1.0 / scale)
+    return np.rint(np.clip(F32(x) * inverse + F32(zero_point), F32(0), F32(255))).astype(np.uint8)
+
+
+def mlp(x: Array, layers: Sequence[tuple[Array, Array, Array, float]]) -> Array:
+    """Bytes through layers of (weight [out, in], multiplier, bias, lowest)."""
+    for number, (weight, multiplier, bias, lowest) in enumerate(layers):
+        sums = x.astype(np.int64) @ weight.astype(np.int64).T
+        values = sums.astype(F32) * multiplier + bias
+        if number == len(layers) - 1:
+            return np.maximum(values, F32(lowest))
+        x = np.rint(np.clip(values, F32(lowest), F32(255))).astype(np.uint8)
+    raise AssertionError("no layers")
+
+
+def to_vector(x: Array) -> tuple[Array, np.float32]:
+    """Symmetric int8 and its scale."""
+    largest = F32(np.abs(x).max()) if x.size else F32(0)
+    if largest <= F32(1e-30):
+        return np.zeros(len(x), np.int8), F32(0)
+    return np.rint(x * (F32(127) / largest)).astype(np.int8), largest / F32(127)
+
+
+def row(packed: Array, dtype: str, dim: int) -> tuple[Array, np.float32 | None]:
+    """Values of a packed row; the scale is None for float rows."""
+    if dtype == "int8":
+        return packed[:dim].view(np.int8), packed[dim:].view(F32)[0]
+    if dtype == "int4":
+        half = (dim + 1) // 2
+        nibbles = np.concatenate([packed[:half] & 15, packed[:half] >> 4])[:dim].astype(np.int8)
+        scale = (packed[half : half + 2].view(np.uint16).astype(np.uint32) << 16).view(F32)[0]
+        return nibbles - packed[half + 2].astype(np.int8), scale
+    return packed.astype(F32), None
+
+
+def bag_sum(rows: Sequence[Array], dtype: str, dim: int) -> Array:
+    """Rows of a bag, added from the first on."""
+    total = np.zeros(dim, F32)
+    for packed in rows:
+        values, scale = row(packed, dtype, dim)
+        total = total + (values if scale is None else values.astype(F32) * scale)
+    return total
+
+
+def vector_of_bag(rows: Sequence[Array], dtype: str, dim: int) -> tuple[Array, np.float32]:
+    """A bag as an int8 vector: a single integer row is what it is."""
+    if len(rows) == 1 and dtype in ("int8", "int4"):
+        values, scale = row(rows[0], dtype, dim)
+        assert scale is not None
+        return values, scale
+    return to_vector(bag_sum(rows, dtype, dim))
+
+
+def interaction(
+    dense: Array,
+    bags: Sequence[tuple[Sequence[Array], str]],
+    diagonal: bool,
+    scale: float | None,
+    zero_point: int,
+) -> Array:
+    """One sample: its dense vector, and for each table the rows of its bag and their dtype."""
+    dim = len(dense)
+    vectors = [to_vector(dense), *(vector_of_bag(rows, dtype, dim) for rows, dtype in bags)]
+    pairs = []
+    for i, (one, one_scale) in enumerate(vectors):
+        for other, other_scale in vectors[: i + diagonal]:
+            product = F32(int(one.astype(np.int64) @ other.astype(np.int64)))
+            factor = one_scale if scale is None else one_scale * F32(1.0 / scale)
+            pairs.append(product * other_scale * factor)
+    if scale is None:
+        return np.concatenate([dense, np.array(pairs, F32)])
+    quantized = np.rint(np.clip(np.array(pairs, F32) + F32(zero_point), F32(0), F32(255))).astype(np.uint8)
+    return np.concatenate([to_bytes(dense, scale, zero_point), quantized])
