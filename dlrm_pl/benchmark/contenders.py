@@ -17,7 +17,6 @@ from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.model.embeddings import EmbeddingBags
 from dlrm_pl.quantization.post_training import convert, table_packer
 from dlrm_pl.quantization.recipe import Recipe, RecipeStart
-from dlrm_pl.runtime.cpu import has_vnni
 from dlrm_pl.runtime.int8_dlrm import Int8DLRM
 
 BASELINE = "fp32"
@@ -113,7 +112,7 @@ def as_bfloat16(model: DLRM) -> DLRM:
 def seed_recipe(model: DLRM, calibration: Iterable[ClickBatch]) -> DLRM:
     """What Intel's LPOT example made: eight int8 Linears by torch.ao in eager mode, tables and interaction fp32."""
     start = RecipeStart(linears="int8", tables="fp32")
-    recipe = Recipe.starting_from(start, model.architecture, has_vnni=has_vnni())
+    recipe = Recipe.starting_from(start, model.architecture)
     converted = convert(model, recipe, calibration, table_packer(model))
     return DLRM.from_parts(model.architecture, converted.bottom_mlp, model.embedding_bags, converted.top_mlp).eval()
 

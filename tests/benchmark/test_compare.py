@@ -28,7 +28,7 @@ CALIBRATION = tiny.batches(2, 64)
 
 
 def int8_model() -> Int8DLRM:
-    recipe = Recipe.starting_from(RecipeStart(), tiny.ARCHITECTURE, has_vnni=True)
+    recipe = Recipe.starting_from(RecipeStart(), tiny.ARCHITECTURE)
     return quantize(tiny.model(), recipe, CALIBRATION, table_packer(tiny.model()))
 
 
