@@ -30,6 +30,7 @@ from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.quantization.post_training import quantize, table_packer
 from dlrm_pl.quantization.recipe import Recipe, RecipeStart
 from dlrm_pl.runtime.int8_dlrm import Int8DLRM, count_int8_ops
+from dlrm_pl.runtime.tables import row_bytes
 
 REPORTED = ("fp32", "fp32_compiled", "bf16_compiled", "seed_recipe", "int8")
 
@@ -44,7 +45,7 @@ def architecture(rows: int) -> Architecture:
     )
 
 
-def build(rows: int, seed: int) -> tuple[DLRM, Int8DLRM, list[ClickBatch]]:
+def build(rows: int, seed: int, calibration_rows: int = 2048) -> tuple[DLRM, Int8DLRM, list[ClickBatch]]:
     """The float model, its int8 model, and the rows that it was calibrated on."""
     torch.manual_seed(seed)
     shape = architecture(rows)
@@ -53,7 +54,7 @@ def build(rows: int, seed: int) -> tuple[DLRM, Int8DLRM, list[ClickBatch]]:
         # Initial tables are so small that the logits hardly depend on them, and agreement would prove nothing.
         for table in model.embedding_bags.parameters():
             table.mul_(0.3 * rows**0.5)
-    calibration = [random_batch(shape, 2048, seed=-1 - number) for number in range(4)]
+    calibration = [random_batch(shape, calibration_rows, seed=-1 - number) for number in range(4)]
     recipe = Recipe.starting_from(RecipeStart(), shape)
     return model, quantize(model, recipe, calibration, table_packer(model)), calibration
 
@@ -134,10 +135,9 @@ def main() -> None:
             text = ", ".join(f"{stage} {ms:.2f}" for stage, ms in stages.items())
             print(f"where the time goes, batch {size:,}, {count} threads, ms: {text}")
 
-    limits = ceilings()
-    shape = model.architecture
+    shape, limits = model.architecture, ceilings(sum(model.architecture.table_sizes), row_bytes("int8", 128))
     print(f"a sample: {linear_operations(shape):,} int8 operations, {shape.num_tables} rows")
-    print("roofline: " + ("the ceilings of this machine are not known" if limits is None else f"{dict(limits)}"))
+    print(f"this machine's ceilings, one thread: {limits or 'unknown without native kernels'}")
     for count in counts:
         torch.set_num_threads(count)  # The summary states it.
         limit = None if limits is None else roofline(shape, limits, count)

@@ -82,5 +82,5 @@ def compile_for(model: nn.Module, batch: ClickBatch) -> Scorer:
         # The first line only says which backend raised.
         lines = [line.strip() for line in str(error).splitlines() if line.strip() and "raised:" not in line]
         reason = lines[0] if lines else type(error).__name__
-        raise CompilationError(f"torch.compile needs a working C++ compiler ({reason})") from error
+        raise CompilationError(f"torch.compile failed, it needs a working C++ compiler: {reason}") from error
     return compiled

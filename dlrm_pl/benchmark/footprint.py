@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from itertools import pairwise
 from typing import cast
 
+from dlrm_pl.benchmark.machine import Ceilings
 from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.runtime.int8_dlrm import Int8DLRM
 from dlrm_pl.runtime.tables import TableDtype, row_bytes
@@ -39,14 +39,14 @@ def linear_operations(architecture: Architecture) -> int:
     return 2 * sum(a * b for widths in (architecture.bottom_mlp, top) for a, b in pairwise(widths))
 
 
-def roofline(architecture: Architecture, ceilings: Mapping[str, float], threads: int) -> float:
+def roofline(architecture: Architecture, ceilings: Ceilings, threads: int) -> float:
     """Samples a second that the slower of arithmetic and lookups allows when both overlap fully.
 
     Args:
         architecture: of a model with all Linears in int8.
-        ceilings: of one thread: ``int8_ops_per_s`` and ``rows_per_s``, measured on this machine.
+        ceilings: of one thread, measured on this machine.
         threads: assumed to scale perfectly.
     """
-    arithmetic = ceilings["int8_ops_per_s"] / linear_operations(architecture)
-    lookups = ceilings["rows_per_s"] / architecture.num_tables
+    arithmetic = ceilings.int8_ops_per_s / linear_operations(architecture)
+    lookups = ceilings.rows_per_s / architecture.num_tables
     return threads * min(arithmetic, lookups)

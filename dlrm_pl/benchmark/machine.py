@@ -1,29 +1,30 @@
-"""What is known of the machine and of the int8 kernels on it. The kernels are optional: so is each answer."""
+"""What the machine and the int8 kernels on it are, and can do at best: the roof that a model is held against."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from importlib import import_module
-from typing import Any
+from dataclasses import dataclass
 
-_KERNELS = "dlrm_pl.kernels.int8"
+from dlrm_pl.kernels.int8.selection import isa
 
 
-def kernel_isa() -> str | None:
-    """Instruction set that the int8 kernels use; None where torch's own ops do the work."""
-    isa = _kernel_function("isa")
-    return None if isa is None else str(isa())
+@dataclass(frozen=True)
+class Ceilings:
+    """Limits of one thread.
+
+    Attributes:
+        int8_ops_per_s: products and sums of int8 that need no memory.
+        rows_per_s: random table rows that are read and not used.
+    """
+
+    int8_ops_per_s: float
+    rows_per_s: float
 
 
-def ceilings() -> Mapping[str, float] | None:
-    """Measured limits of one thread, ``int8_ops_per_s`` and ``rows_per_s``; None where nothing measures them."""
-    measure = _kernel_function("ceilings")
-    return None if measure is None else measure()
+def kernel_isa() -> str:
+    """Instruction set that the int8 kernels use; ``twin`` where plain torch does the work."""
+    return isa()
 
 
-def _kernel_function(name: str) -> Callable[[], Any] | None:
-    try:
-        module = import_module(_KERNELS)
-    except ImportError:
-        return None
-    return getattr(module, name, None)
+def ceilings(total_rows: int, row_bytes: int) -> Ceilings | None:
+    """The limits for tables of so many rows altogether; None where nothing measures them, which is everywhere yet."""
+    return None

@@ -41,7 +41,7 @@ class Report:
     Attributes:
         artifact: its folder.
         rows: what was scored, in words.
-        isa: instruction set of the int8 kernels; None: torch's own ops.
+        isa: instruction set of the int8 kernels; ``twin``: plain torch.
         machine: processor, features, versions.
         int8_ops: integer ops that one forward pass ran, counted.
         row_bytes: table bytes that a sample reads, by dtype.
@@ -51,7 +51,7 @@ class Report:
 
     artifact: str
     rows: str
-    isa: str | None
+    isa: str
     machine: dict[str, Any]
     int8_ops: dict[str, int]
     row_bytes: dict[str, int]
@@ -76,8 +76,7 @@ class Report:
     def describe(self) -> str:
         """The machine and the rows in one line."""
         features = ", ".join(self.machine["features"]) or "no known features"
-        kernels = f"int8 kernels: {self.isa}" if self.isa else "int8 by torch's own ops"
-        return f"{self.machine['processor']} ({features}); {kernels}; {self.rows}"
+        return f"{self.machine['processor']} ({features}); int8 kernels: {self.isa}; {self.rows}"
 
 
 def is_benchmark(folder: Path) -> bool:

@@ -10,13 +10,12 @@ from typing import Any
 from torch import nn
 
 from dlrm_pl.batch import ClickBatch
-from dlrm_pl.model.dlrm import DLRM
 
 _PARTS = {"bottom_mlp": "bottom MLP", "embedding_bags": "lookups", "top_mlp": "top MLP"}
 _REST = "interaction and the rest"
 
 
-def stage_times(model: DLRM, batches: Sequence[ClickBatch], seconds: float) -> dict[str, float]:
+def stage_times(model: nn.Module, batches: Sequence[ClickBatch], seconds: float) -> dict[str, float]:
     """Median milliseconds by stage.
 
     A model may offer ``time_stages(batch)``, seconds by stage of one forward pass; it knows best where one of its
@@ -40,7 +39,7 @@ def stage_times(model: DLRM, batches: Sequence[ClickBatch], seconds: float) -> d
     return {stage: 1e3 * statistics.median(values) for stage, values in seen.items()}
 
 
-def _by_submodule(model: DLRM, batch: ClickBatch) -> dict[str, float]:
+def _by_submodule(model: nn.Module, batch: ClickBatch) -> dict[str, float]:
     """Seconds of one forward pass; a part that is never called on its own does not appear."""
     spent: dict[str, float] = {}
     began: dict[str, float] = {}
@@ -56,7 +55,8 @@ def _by_submodule(model: DLRM, batch: ClickBatch) -> dict[str, float]:
         handles.extend([module.register_forward_pre_hook(before), module.register_forward_hook(after)])
 
     for part, label in _PARTS.items():
-        watch(label, getattr(model, part))
+        if hasattr(model, part):
+            watch(label, getattr(model, part))
     try:
         start = time.perf_counter()
         model(batch)

@@ -144,12 +144,12 @@ def test_missing_compiler_is_reported_with_its_reason(monkeypatch: pytest.Monkey
     assert list(comparison.cells[0].timings) == ["fp32", "bf16", "seed_recipe"]
 
 
-def test_compiler_that_is_not_there_is_a_compilation_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compiler_that_is_not_there_is_a_compilation_error() -> None:
     from torch._inductor import config
 
-    monkeypatch.setattr(config.cpp, "cxx", (None, "no-such-compiler"))
-    monkeypatch.setattr(config, "force_disable_caches", True)
-    with torch.inference_mode(), pytest.raises(CompilationError, match=r"C\+\+ compiler \(.*no-such-compiler"):
+    # By its own `patch`: put back by monkeypatch, these settings would be deleted and fail every later compilation.
+    absent = config.patch({"cpp.cxx": (None, "no-such-compiler"), "force_disable_caches": True})  # type: ignore[no-untyped-call]
+    with absent, torch.inference_mode(), pytest.raises(CompilationError, match=r"C\+\+ compiler.*no-such-compiler"):
         compile_for(FloatForCompiler(tiny.model(3)), tiny.batches(1, 5)[0])
 
 

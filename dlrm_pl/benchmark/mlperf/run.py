@@ -72,7 +72,7 @@ class Report:
 
     artifact: str
     rows: str
-    isa: str | None
+    isa: str
     machine: dict[str, Any]
     threads: int
     samples: int

@@ -132,9 +132,9 @@ class TwinKernels:
             return None
         half = (dim + 1) // 2
         low, high = values.amin(dim=1).clamp_max(0.0), values.amax(dim=1).clamp_min(0.0)
-        bits = ((high - low) / 15.0).view(torch.int32)
+        bits = ((high - low) / torch.full_like(high, 15.0)).view(torch.int32)
         scale = ((bits + 0xFFFF) & ~0xFFFF).view(torch.float32)
-        inverse = torch.where(scale > _TINY, 1.0 / scale, 0.0)
+        inverse = torch.where(scale > _TINY, scale.reciprocal(), 0.0)
         zero = (-low * inverse).clamp(0.0, 15.0).round()
         nibbles = ((values * inverse[:, None]).round() + zero[:, None]).clamp(0.0, 15.0).to(torch.uint8)
         out.zero_()
@@ -173,8 +173,10 @@ def _quantize(x: Tensor, scale: float, zero_point: int) -> Tensor:
 def _quantize_vectors(x: Tensor) -> tuple[Tensor, Tensor]:
     """Symmetric int8 with a scale for each row."""
     largest = x.abs().amax(dim=1)
-    inverse = torch.where(largest > _TINY, 127.0 / largest, 0.0)
-    scale = torch.where(largest > _TINY, largest / 127.0, 0.0)
+    # By tensors: torch divides a number by a tensor as the number times the reciprocal, which rounds twice.
+    steps = torch.full_like(largest, 127.0)
+    inverse = torch.where(largest > _TINY, steps / largest, 0.0)
+    scale = torch.where(largest > _TINY, largest / steps, 0.0)
     return (x * inverse[:, None]).nan_to_num(0.0).round().to(torch.int8), scale
 
 
