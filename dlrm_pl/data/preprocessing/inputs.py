@@ -133,9 +133,9 @@ def identity(files: Sequence[Path]) -> list[dict[str, Any]]:
     for path in dict.fromkeys(files):
         status = path.stat()
         with path.open("rb") as handle:
-            digest = hashlib.sha256(handle.read(_BLOCK))
-            handle.seek(max(0, status.st_size - _BLOCK))
-            digest.update(handle.read(_BLOCK))
+            digest = hashlib.sha256(handle.read(_SAMPLE))
+            handle.seek(max(0, status.st_size - _SAMPLE))
+            digest.update(handle.read(_SAMPLE))
         found.append(
             {
                 "file": str(path),

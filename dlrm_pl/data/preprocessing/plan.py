@@ -38,7 +38,7 @@ class Plan:
         disk_bytes: at the peak, what stays included.
         output_bytes: what stays.
         memory_bytes: at the peak.
-        seconds: from start to end.
+        seconds: from start to end, of processors.
     """
 
     days: int
@@ -56,7 +56,7 @@ class Plan:
         return (
             f"plan: {self.days} days, about {self.rows:,} rows ({_gib(self.text_bytes)} of text); disk "
             f"{_gib(self.disk_bytes)} at the peak, {_gib(self.output_bytes)} in the end; memory up to "
-            f"{_gib(self.memory_bytes)}; about {minutes}"
+            f"{_gib(self.memory_bytes)}; about {minutes} if the disk keeps up"
         )
 
 
