@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(str(error))
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return _fail(f"The disk is full{_of(error)}. Nothing half-written was left; free some space and run again.")
+            return _fail(f"The disk is full{_of(error)}. No output is half-written; free some space and run again.")
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             return _fail(f"Not allowed to write or read{_of(error)} ({error.strerror}). Choose another folder.")
         raise
@@ -129,5 +129,5 @@ def _fail(message: str) -> int:
 
 
 def _interrupted() -> int:
-    print("interrupted: nothing half-written was left; run the same command again.", file=sys.stderr)
+    print("interrupted: no output is half-written; give the same command again.", file=sys.stderr)
     return EXIT_INTERRUPTED

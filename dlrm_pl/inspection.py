@@ -28,6 +28,7 @@ def describe(path: Path) -> str:
 
 def _dataset(path: Path) -> str:
     from dlrm_pl.data.dataset_folder import DatasetFolder
+    from dlrm_pl.data.preprocessing.report import report_lines
 
     folder = DatasetFolder.open(path)
     lines = [
@@ -42,7 +43,8 @@ def _dataset(path: Path) -> str:
         best = (folder.best_possible_auroc or {}).get(name)
         ceiling = "" if best is None else f", best possible AUROC {best:.6f}"
         lines.append(f"{name:<6}{split.records:>16,} rows{clicks}{ceiling}")
-    return "\n".join([*lines, *_tables(folder.table_sizes)])
+    report = report_lines(folder.report) if folder.report else []  # Of `preprocess` alone.
+    return "\n".join([*lines, *_tables(folder.table_sizes), *report])
 
 
 def _checkpoint(path: Path) -> str:

@@ -7,6 +7,7 @@ that depends on the seed alone, and not on threads, memory or interruptions. The
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -23,7 +24,7 @@ from dlrm_pl.data.dataset_folder import DESCRIPTION_NAME, DatasetFolder, describ
 from dlrm_pl.data.preprocessing import statistics, vocabulary_stage
 from dlrm_pl.data.preprocessing.inputs import find_days, identity
 from dlrm_pl.data.preprocessing.merge import Merge
-from dlrm_pl.data.preprocessing.options import Options
+from dlrm_pl.data.preprocessing.options import GIB, Options
 from dlrm_pl.data.preprocessing.plan import allow_files, make_plan, require_disk
 from dlrm_pl.data.preprocessing.portable import engine
 from dlrm_pl.data.preprocessing.reference_input import find_reference_input
@@ -48,17 +49,19 @@ class PreprocessReport:
         folder: the dataset.
         rows_by_day: that were kept; empty when the rows did not come by days.
         seconds: of this run; None when the dataset was there already.
+        resumed: an earlier run did a part.
     """
 
     folder: DatasetFolder
     rows_by_day: tuple[int, ...]
     seconds: float | None
+    resumed: bool = False
 
     def __str__(self) -> str:
         """The data report."""
         rows = sum(split.records for split in self.folder.splits.values())
         days = f" of {len(self.rows_by_day)} days" if self.rows_by_day else ""
-        speed = "" if self.seconds is None else f", {rows / self.seconds:,.0f} rows/s"
+        speed = "" if self.seconds is None or self.resumed else f", {rows / self.seconds:,.0f} rows/s"
         lines = [f"{self.folder.path}: {rows:,} rows{days}{speed}"]
         if self.seconds is None:
             lines = [f"{self.folder.path}: is complete, made from the same logs with the same options"]
@@ -93,7 +96,7 @@ def preprocess(
     Raises:
         ConfigurationError: options that contradict each other or the vocabulary.
         DataFormatError: a day is missing or has no rows, or the last has fewer than two; or a bad row.
-        OutputError: the folder is in use, not writable, or holds something else; or the disk is too small.
+        OutputError: the folder is in use, not writable, or holds something else; or the disk is too small, or full.
     """
     options = options or Options()
     source = find_reference_input(raw, options)
@@ -111,6 +114,8 @@ def preprocess(
     with folder_lock(output):
         began = time.perf_counter()
         work = WorkFolder(output)
+        unfinished = work.load()
+        resumed = unfinished is not None and unfinished.key == key
         if source is None:
             run: _Run | Adoption = _Run(days, options, key, work, progress)
         else:
@@ -118,17 +123,25 @@ def preprocess(
         try:
             run.make()
             work.publish(output)
-            return _report(DatasetFolder.open(output), time.perf_counter() - began)
+            return _report(DatasetFolder.open(output), time.perf_counter() - began, resumed)
         except DLRMError:
             work.remove()  # A changed log or other options would start afresh anyway.
             raise
-        except BaseException:
-            if work.load() is None:
-                work.remove()
-            else:
-                size = work.size_bytes() / (1 << 30)
-                log.warning("%s: keeps %.1f GiB, from which the same command goes on", work.path, size)
+        except BaseException as error:
+            kept = _keep(work)
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise OutputError(f"{output}: the disk is full. {kept} Free some space, and run again.") from error
+            log.warning("%s", kept)
             raise
+
+
+def _keep(work: WorkFolder) -> str:
+    """Keep what a run can go on from, delete what it cannot; says which, for people."""
+    if work.load() is None:
+        work.remove()
+        return "Nothing is kept: the run had not come to its first checkpoint."
+    size = work.size_bytes() / GIB
+    return f"{work.path} keeps {size:.1f} GiB, from which the same command goes on."
 
 
 class _Run:
@@ -259,8 +272,8 @@ def _finished(output: Path, key: dict[str, Any]) -> PreprocessReport | None:
     return _report(DatasetFolder.open(output), None)
 
 
-def _report(folder: DatasetFolder, seconds: float | None) -> PreprocessReport:
-    return PreprocessReport(folder, tuple(day["kept"] for day in folder.report["days"]), seconds)
+def _report(folder: DatasetFolder, seconds: float | None, resumed: bool = False) -> PreprocessReport:
+    return PreprocessReport(folder, tuple(day["kept"] for day in folder.report["days"]), seconds, resumed)
 
 
 def _with_cap_of(options: Options, folder: DatasetFolder) -> Options:

@@ -12,6 +12,8 @@
 #include <new>
 #include <vector>
 
+#include <sys/mman.h>
+
 namespace {
 
 constexpr int kDense = 13;
@@ -150,7 +152,7 @@ class Table {
  public:
   Table() { resize(1024); }
   ~Table() {
-    std::free(slots_);
+    unmap();
     std::free(values_);
     std::free(counts_);
   }
@@ -247,9 +249,14 @@ class Table {
 
   // The old slots go first, so that growing needs no more than the new ones: values_ has all that is to be placed.
   void resize(int64_t capacity) {
-    std::free(slots_);
-    slots_ = static_cast<Slot*>(std::calloc(capacity, sizeof(Slot)));
-    if (!slots_) throw std::bad_alloc();
+    unmap();
+    // Of large pages where the system has them: lookups at random miss the TLB less, and fresh memory costs less.
+    void* memory = mmap(nullptr, capacity * sizeof(Slot), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) throw std::bad_alloc();
+#ifdef MADV_HUGEPAGE
+    madvise(memory, capacity * sizeof(Slot), MADV_HUGEPAGE);
+#endif
+    slots_ = static_cast<Slot*>(memory);
     capacity_ = capacity;
     shift_ = 64 - __builtin_ctzll(capacity);
     if (!reserved_) reserve(capacity * 5 / 8 + 1);
@@ -257,6 +264,11 @@ class Table {
       if (i + kAhead < size_) __builtin_prefetch(&slots_[place(values_[i + kAhead])], 1);
       slots_[probe(place(values_[i]), values_[i])] = {values_[i], static_cast<uint32_t>(i + 1)};
     }
+  }
+
+  void unmap() {
+    if (slots_) munmap(slots_, capacity_ * sizeof(Slot));
+    slots_ = nullptr;
   }
 
   Slot* slots_ = nullptr;

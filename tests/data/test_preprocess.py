@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
+import zlib
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from raw_logs import GOOD, line, read, write_days
+from raw_logs import GOOD, line, random_lines, read, write_days
 from reference import preprocessing as reference
 
 from dlrm_pl.data.preprocess import preprocess
@@ -25,20 +28,31 @@ from dlrm_pl.errors import ConfigurationError, DataFormatError
     cap=st.sampled_from([0, 7, 40_000_000]),
     newline=st.sampled_from([b"\n", b"\r\n"]),
     compress=st.booleans(),
+    randomize=st.sampled_from(["total", "day", "none"]),
 )
 def test_equals_the_reference(
-    days: list[list[bytes]], cap: int, newline: bytes, compress: bool, tmp_path_factory: pytest.TempPathFactory
+    days: list[list[bytes]],
+    cap: int,
+    newline: bytes,
+    compress: bool,
+    randomize: Literal["total", "day", "none"],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     folder = tmp_path_factory.mktemp("logs")
     raw = write_days(folder, days, newline, compress)
-    preprocess(raw, folder / "out", Options(max_ind_range=cap, randomize="none"))
+    preprocess(raw, folder / "out", Options(max_ind_range=cap, randomize=randomize))
     by_day, values = reference.preprocess(days, cap)
     half = (len(by_day[-1]) + 1) // 2
-    assert read(folder / "out") == {
-        "train": [record for day in by_day[:-1] for record in day],
-        "test": by_day[-1][:half],
-        "val": by_day[-1][half:],
-    }
+    found = read(folder / "out")
+    assert found["test"] == by_day[-1][:half]
+    assert found["val"] == by_day[-1][half:]
+    # The order of the training rows is free over all days, inside each day, or not at all.
+    train = [record for day in by_day[:-1] for record in day]
+    ends = np.cumsum([0, *map(len, by_day[:-1])]).tolist()
+    parts = {"total": [(0, ends[-1])], "day": itertools.pairwise(ends), "none": ((i, i + 1) for i in range(ends[-1]))}
+    assert len(found["train"]) == len(train)
+    for start, stop in parts[randomize]:  # type: ignore[attr-defined]
+        assert sorted(found["train"][start:stop]) == sorted(train[start:stop])
     vocabulary = Vocabulary.load(folder / "out")
     assert [table.tolist() for table in vocabulary.values] == values
 
@@ -140,7 +154,19 @@ def test_gz_cut_short_is_rejected(tmp_path: Path) -> None:
     write_days(tmp_path, [[GOOD] * 50, [GOOD] * 50], compress=True)
     path = tmp_path / "day_1.gz"
     path.write_bytes(path.read_bytes()[:-9])
-    with pytest.raises(DataFormatError, match=r"day_1\.gz: is cut short or damaged"):
+    with pytest.raises(DataFormatError, match=r"day_1\.gz: is cut short or damaged after line \d+ "):
+        preprocess(tmp_path / "day", tmp_path / "out")
+
+
+def test_damage_in_a_gz_is_named_by_the_last_line_before_it(tmp_path: Path) -> None:
+    lines = random_lines(3000, 0)
+    write_days(tmp_path, [lines, lines], compress=True)
+    path = tmp_path / "day_0.gz"
+    whole = b"\n".join(lines)
+    half = zlib.compressobj(wbits=31)
+    packed = half.compress(whole[: len(whole) // 2]) + half.flush(zlib.Z_FULL_FLUSH)
+    path.write_bytes(packed)  # All that it holds can be read; only the end is missing.
+    with pytest.raises(DataFormatError, match=f"after line {whole[: len(whole) // 2].count(10):,} "):
         preprocess(tmp_path / "day", tmp_path / "out")
 
 

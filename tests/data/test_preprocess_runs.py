@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -340,12 +341,44 @@ def test_full_disk_in_the_middle_keeps_the_last_checkpoint(
             raise OSError(28, "No space left on device")
         real(file, array)  # type: ignore[arg-type]
 
-    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(OutputError, match=r"out: the disk is full\. .* keeps .* goes on"),
+    ):
         patch.setattr(scatter, "_write_all", full)
         preprocess(raw, tmp_path / "out", MANY)
     assert WorkFolder(tmp_path / "out").load() is not None
-    preprocess(raw, tmp_path / "out", MANY)
+    report = preprocess(raw, tmp_path / "out", MANY)
     assert contents(tmp_path / "out") == expected
+    assert "rows/s" not in str(report), "of all rows, but in the time of a part"
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 4 MiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", folder], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("not allowed to mount")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+@pytest.mark.parametrize("room", [100_000, 500_000, 1_000_000])
+def test_a_disk_that_is_really_full(
+    raw: Path, expected: dict[str, bytes], small_disk: Path, monkeypatch: pytest.MonkeyPatch, room: int
+) -> None:
+    monkeypatch.setattr(module, "require_disk", lambda *sizes: None)  # Others fill the disk after it was checked.
+    filler = small_disk / "filler"
+    filler.write_bytes(bytes(shutil.disk_usage(small_disk).free - room))
+    with pytest.raises(OutputError, match=r"out: the disk is full\."):
+        preprocess(raw, small_disk / "out", MANY)
+    assert not (small_disk / "out").exists()
+    filler.unlink()
+    preprocess(raw, small_disk / "out", MANY)
+    assert contents(small_disk / "out") == expected
+    assert [path.name for path in small_disk.iterdir()] == ["out"]
 
 
 def test_report_warns_of_what_looks_broken(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import gzip
 import hashlib
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -22,6 +22,7 @@ _KAGGLE_DAYS = 7
 _NEWLINE = ord("\n")
 _BLOCK = 1 << 20
 _SAMPLE = 1 << 16
+_DAMAGED = (EOFError, zlib.error, gzip.BadGzipFile)
 
 
 @dataclass(frozen=True)
@@ -132,9 +133,9 @@ def identity(files: Sequence[Path]) -> list[dict[str, Any]]:
     for path in dict.fromkeys(files):
         status = path.stat()
         with path.open("rb") as handle:
-            digest = hashlib.sha256(handle.read(_BLOCK))
-            handle.seek(max(0, status.st_size - _BLOCK))
-            digest.update(handle.read(_BLOCK))
+            digest = hashlib.sha256(handle.read(_SAMPLE))
+            handle.seek(max(0, status.st_size - _SAMPLE))
+            digest.update(handle.read(_SAMPLE))
         found.append(
             {
                 "file": str(path),
@@ -267,8 +268,20 @@ def _reading(path: Path) -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         raise DataFormatError(f"{path}: there is no such raw log.") from error
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataFormatError(f"{path}: is cut short or damaged ({error}). Download it again.") from error
+    except _DAMAGED as error:
+        line = _readable_lines(path)
+        raise DataFormatError(
+            f"{path}: is cut short or damaged after line {line:,} ({error}). Download it again."
+        ) from error
+
+
+def _readable_lines(path: Path) -> int:
+    """Whole lines before the damage: reads the file once more, which only an error pays for."""
+    lines = 0
+    with suppress(*_DAMAGED), gzip.open(path, "rb") as handle:
+        while block := handle.read1(_BLOCK):
+            lines += block.count(b"\n")
+    return lines
 
 
 def _last_line_end(buffer: npt.NDArray[np.uint8], size: int) -> int:

@@ -20,7 +20,7 @@ from dlrm_pl.kernels.preprocess import DENSE, DENSE_BINS, KEYED_DTYPE
 
 _CLICKS = 0.033  # Assumed where it matters little.
 _ESTIMATE = 1.15  # Buckets are planned for so many times the rows that are expected.
-_VOCABULARY_BYTES = 20  # A value in the tables: a slot of 8 bytes at most 5/8 full, value and count.
+_VOCABULARY_BYTES = 34  # A value in the tables: slots of 8 bytes, 5/16 of them full at least, its value and its count.
 _MOST_VALUES = 200_000_000  # As the Terabyte logs have, with ids capped at 40 million.
 _PARSING_SHARE = 0.25  # Of the time that a row takes.
 _SPARE_FILES = 64
@@ -38,7 +38,7 @@ class Plan:
         disk_bytes: at the peak, what stays included.
         output_bytes: what stays.
         memory_bytes: at the peak.
-        seconds: from start to end.
+        seconds: from start to end, of processors.
     """
 
     days: int
@@ -56,7 +56,7 @@ class Plan:
         return (
             f"plan: {self.days} days, about {self.rows:,} rows ({_gib(self.text_bytes)} of text); disk "
             f"{_gib(self.disk_bytes)} at the peak, {_gib(self.output_bytes)} in the end; memory up to "
-            f"{_gib(self.memory_bytes)}; about {minutes}"
+            f"{_gib(self.memory_bytes)}; about {minutes} if the disk keeps up"
         )
 
 

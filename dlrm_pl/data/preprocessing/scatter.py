@@ -73,6 +73,7 @@ class Scatter:
         self._reading = threading.Lock()
         self._stations = Stations(_FILES + 1)
         self._files: dict[str, IO[bytes]] = {}
+        self._writing = [threading.Lock() for _ in range(sum(state.buckets))]
         self._left_bytes = 0
         # Buckets of a day come after those of the days before it.
         self._first_bucket = np.concatenate([[0], np.cumsum(state.buckets)]).tolist()
@@ -168,10 +169,14 @@ class Scatter:
         for table in range(NUM_SPARSE):
             with self._stations.turn(_TABLES + table, chunk.index):
                 unknown += self._vocabulary.encode(table, column_of(columns, table, rows), last_day=last_day)
-        pieces = self._pieces(chunk, columns, rows, first_kept, keyed, last_day)
+        in_order = last_day or options.randomize == "none"
+        if not in_order:
+            self._to_buckets(chunk.day, columns, rows, first_kept, keyed)
         with self._stations.turn(_FILES, chunk.index):
-            for name, piece in pieces:
-                _write_all(self._files[name], piece)
+            if in_order:
+                records = keyed.view(np.int32)[: rows * RECORD_INTS].reshape(rows, RECORD_INTS)
+                self._engine.records(columns, rows, records)
+                _write_all(self._files[LAST_DAY if last_day else IN_ORDER], records)
             state.unknown_values += unknown
             self._progress(lines, chunk.size)
 
@@ -183,26 +188,16 @@ class Scatter:
         columns[:, : len(keep)] = columns[:, keep]
         return len(keep)
 
-    def _pieces(
-        self, chunk: Chunk, columns: Columns, rows: int, first_kept: int, keyed: npt.NDArray[np.void], last_day: bool
-    ) -> list[tuple[str, npt.NDArray[np.generic]]]:
-        """The records, and the files that they are to be appended to."""
-        if not rows:
-            return []
-        if last_day or self._options.randomize == "none":
-            records = keyed.view(np.int32)[: rows * RECORD_INTS]
-            self._engine.records(columns, rows, records.reshape(rows, RECORD_INTS))
-            return [(LAST_DAY if last_day else IN_ORDER, records)]
+    def _to_buckets(self, day: int, columns: Columns, rows: int, first_kept: int, keyed: npt.NDArray[np.void]) -> None:
+        """Append the records to their buckets: in any order, since each bucket is sorted later."""
         total = self._options.randomize == "total"
-        buckets = self._state.buckets[0 if total else chunk.day]
+        buckets = self._state.buckets[0 if total else day]
         sizes = self._engine.scatter(columns, rows, self._options.seed, first_kept, buckets, keyed)
         stops = np.cumsum(sizes).tolist()
-        first = self._first_bucket[chunk.day]
-        return [
-            (bucket_name(first + bucket), keyed[stop - size : stop])
-            for bucket, (size, stop) in enumerate(zip(sizes.tolist(), stops, strict=True))
-            if size
-        ]
+        for number, (size, stop) in enumerate(zip(sizes.tolist(), stops, strict=True), self._first_bucket[day]):
+            if size:
+                with self._writing[number]:
+                    _write_all(self._files[bucket_name(number)], keyed[stop - size : stop])
 
     def _reject(self, chunk: Chunk, text: bytes, bad: npt.NDArray[np.int64], lines: int) -> None:
         """Deal with the lines that are no rows: blank ones at the end of a day are fine, others stop or are noted."""
