@@ -40,9 +40,12 @@ def test_range_is_reduced_where_the_processor_needs_it_unless_told() -> None:
     assert not reduced(RecipeStart(reduce_range=False), False)
 
 
-def test_description_counts_dtypes() -> None:
+def test_description_counts_dtypes_and_names_the_ops_that_fell_back() -> None:
     text = START.with_dtype("tables.2", "fp16").describe()
-    assert text == "Linears 5 int8; tables 2 int8 + 1 fp16; minmax, affine, per_channel"
+    assert text == "Linears 5 int8; tables 2 int8 + 1 fp16 (tables.2); minmax, affine, per_channel"
+    # Two trials that fall back one op each never read the same.
+    descriptions = [START.with_dtype(op, "fp32").describe() for op in START.ops]
+    assert len(set(descriptions)) == len(descriptions)
     assert "7-bit" in Recipe.starting_from(RecipeStart(), tiny.ARCHITECTURE, has_vnni=False).describe()
 
 
