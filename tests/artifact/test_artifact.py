@@ -66,6 +66,12 @@ def test_memory_is_stated_before_and_measured_after(tmp_path: Path, caplog: pyte
     assert caplog.messages[-1].startswith("peak memory of this process")
 
 
+def test_all_files_may_be_read_by_whom_the_user_lets(outcome: Outcome) -> None:
+    modes = {path.name: path.stat().st_mode for path in outcome.path.iterdir()}
+    assert len(modes) == 4
+    assert len(set(modes.values())) == 1, modes
+
+
 def test_trials_are_one_json_object_a_line(outcome: Outcome) -> None:
     lines = (outcome.path / "trials.jsonl").read_text().splitlines()
     assert [json.loads(line)["number"] for line in lines] == [trial.number for trial in outcome.tuning.trials]
