@@ -6,6 +6,7 @@ disk or ctrl-C never leaves something that looks finished.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
@@ -65,6 +66,9 @@ def check_replaceable(folder: Path, is_ours: Callable[[Path], bool]) -> None:
                 f"{folder}: holds files that this command did not write, and will not be replaced. "
                 "Choose another folder, or empty this one."
             )
+        if not os.access(folder, os.W_OK):
+            # Its parent may be writable, but what it holds could not be removed.
+            raise OutputError(f"{folder}: is read-only and cannot be replaced. Choose a folder that you may write.")
     with folder_lock(folder):
         pass
 
@@ -101,6 +105,9 @@ def atomic_folder(folder: Path, is_ours: Callable[[Path], bool]) -> Iterator[Pat
                 folder.rename(retired)
             temporary.rename(folder)
             _sync(folder.parent)
+        except OSError as error:
+            _locate(error, folder)
+            raise
         finally:
             if retired.exists() and not folder.exists():
                 retired.rename(folder)
@@ -127,6 +134,9 @@ def atomic_file(path: Path, mode: Literal["w", "wb"] = "w") -> Iterator[IO[Any]]
             yield handle
         _sync(temporary)
         temporary.rename(path)
+    except OSError as error:
+        _locate(error, path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -138,6 +148,12 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _locate(error: OSError, path: Path) -> None:
+    """Name the output in the error of a full disk, which has no name where a write failed."""
+    if error.filename is None and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        error.filename = str(path)
 
 
 def _not_writable(path: Path, error: OSError) -> OutputError:

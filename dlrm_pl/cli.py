@@ -8,8 +8,11 @@ from __future__ import annotations
 import difflib
 import errno
 import logging
+import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
 
 from dlrm_pl import commands
 from dlrm_pl.errors import DLRMError
@@ -53,6 +56,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     logging.getLogger("dlrm_pl").setLevel(logging.INFO)
+    with _remembered_interrupts() as interrupts:
+        try:
+            return _run_to_status(args)
+        except Exception:
+            # A library that was interrupted while it was imported may have made another error of it.
+            if interrupts:
+                return _interrupted(args[0])
+            raise
+
+
+def _run_to_status(args: list[str]) -> int:
     try:
         return _run(args[0], args[1:])
     except DLRMError as error:
@@ -64,12 +78,31 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _fail(f"Not allowed to write or read{_of(error)} ({error.strerror}). Choose another folder.")
         raise
     except KeyboardInterrupt:
-        return _interrupted()
+        return _interrupted(args[0])
     except SystemExit as stop:
         # Lightning turns ctrl-C into sys.exit(1).
         if isinstance(stop.__context__, KeyboardInterrupt):
-            return _interrupted()
+            return _interrupted(args[0])
         raise
+
+
+@contextmanager
+def _remembered_interrupts() -> Iterator[list[int]]:
+    """Yield a list that grows with each ctrl-C; what ctrl-C does stays as it is."""
+    seen: list[int] = []
+
+    def remember(number: int, frame: FrameType | None) -> None:
+        seen.append(number)
+        signal.default_int_handler(number, frame)
+
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield seen  # A program around us has its own way, or this is not the main thread.
+        return
+    signal.signal(signal.SIGINT, remember)
+    try:
+        yield seen
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def overview() -> str:
@@ -111,11 +144,15 @@ def _run(name: str, args: list[str]) -> int:
 def _run_light(name: str, function: Callable[..., None], args: list[str]) -> None:
     from jsonargparse import ArgumentParser
 
-    parser = ArgumentParser(prog=f"cli.py {name}", description=(function.__doc__ or "").split("Args:")[0].strip())
+    from dlrm_pl.usage import usage_errors
+
+    description = (function.__doc__ or "").split("Args:")[0].strip()
+    parser = ArgumentParser(prog=f"cli.py {name}", description=description, exit_on_error=False)
     parser.add_argument("-c", "--config", action="config", help="read options from this YAML file")
     # `inspect PATH` reads as any tool's; options with a name say what is what where there are several.
     added = parser.add_function_arguments(function, as_group=False, as_positional=name == "inspect")
-    values = parser.parse_args(args)
+    with usage_errors(name):
+        values = parser.parse_args(args)
     function(**{key: values[key] for key in added})
 
 
@@ -128,6 +165,7 @@ def _fail(message: str) -> int:
     return EXIT_WRONG_INPUT
 
 
-def _interrupted() -> int:
-    print("interrupted: no output is half-written; give the same command again.", file=sys.stderr)
+def _interrupted(command: str) -> int:
+    go_on = ", or go on from a checkpoint with --ckpt_path" if command == "fit" else ""
+    print(f"interrupted: no output is half-written; give the same command again{go_on}.", file=sys.stderr)
     return EXIT_INTERRUPTED

@@ -57,7 +57,7 @@ def _checkpoint(path: Path) -> str:
     return "\n".join(
         [
             f"checkpoint  {path}",
-            f"trained   {checkpoint['global_step']:,} steps, {checkpoint['epoch']} epochs",
+            f"trained   {checkpoint['global_step']:,} steps, to epoch {checkpoint['epoch'] + 1}",
             f"parameters  {parameters:,} ({4 * parameters:,} bytes)",
             f"dataset fingerprint  {ours['dataset_fingerprint']}",
             *_architecture(architecture),

@@ -9,12 +9,14 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import pytorch_lightning as pl
 import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
-from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from rich.console import Console
 
+from dlrm_pl.atomic import atomic_file
 from dlrm_pl.callbacks.quantization import QuantizationCallback, show
 from dlrm_pl.data.datamodule import TerabyteDataModule
 from dlrm_pl.errors import ConfigurationError
@@ -22,9 +24,24 @@ from dlrm_pl.model.checkpoint import load_checkpoint
 from dlrm_pl.model.lightning_module import DLRMModule
 from dlrm_pl.serving.predictor import check_predictions_path
 from dlrm_pl.trainer import DLRMTrainer
+from dlrm_pl.usage import usage_errors
 
 # Facts of the dataset that the model is built for; they come from the data, not from files or flags.
 _LINKS = {"table_sizes": "model.table_sizes", "dataset_fingerprint": "model.dataset_fingerprint"}
+
+
+class SaveConfigOfFit(SaveConfigCallback):
+    """Keep the whole configuration of a training beside its log; what other commands were told is not that."""
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Write ``config.yaml``, whole or not at all."""
+        if stage != "fit":
+            return
+        folder = trainer.log_dir  # Asked on every rank, since it is broadcast.
+        assert folder is not None
+        if trainer.is_global_zero:
+            with atomic_file(Path(folder) / self.config_filename) as handle:
+                handle.write(self.parser.dump(self.config))
 
 
 class DLRMCLI(LightningCLI):
@@ -40,16 +57,26 @@ class DLRMCLI(LightningCLI):
         for source, target in _LINKS.items():
             parser.link_arguments(f"data.{source}", target, apply_on="instantiate")
 
+    def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
+        """Errors as exceptions, see ``usage_errors``."""
+        return super().init_parser(**({"exit_on_error": False} | kwargs))
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Parse, with one message for what is refused."""
+        with usage_errors(sys.argv[1]):
+            super().parse_arguments(parser, args)
+
     def _parse_ckpt_path(self) -> None:
         """Let the checkpoint's hyperparameters win, as Lightning does, but without reading 100 GB of tables."""
         subcommand = self.config.subcommand
         path = self.config[subcommand].get("ckpt_path")
-        if path is None or path in ("best", "last", "hpc", "registry"):
-            return
+        if path is None or (subcommand == "fit" and path in ("last", "hpc", "registry")):
+            return  # Lightning finds out by itself which file that is, if any.
         saved = dict(load_checkpoint(Path(path)).get("hyper_parameters", {}))
         linked = {target.split(".")[1] for target in _LINKS.values()}
         model = {name: value for name, value in saved.items() if name not in linked and not name.startswith("_")}
-        self.config = self.parser.parse_object({subcommand: {"model": model}}, self.config)
+        with usage_errors(subcommand):
+            self.config = self.parser.parse_object({subcommand: {"model": model}}, self.config)
 
     def before_instantiate_classes(self) -> None:
         """Refuse what cannot work before anything is built."""
@@ -76,6 +103,17 @@ class DLRMCLI(LightningCLI):
         assert isinstance(self.trainer, DLRMTrainer)
         assert self.trainer.outcome is not None
         show(self.trainer.outcome, Console())
+
+
+def _help_of(subcommand: str) -> dict[str, str]:
+    """What ``--help`` begins with; the list of 60 options that argparse makes tells nobody anything."""
+    summary = (getattr(DLRMTrainer, subcommand).__doc__ or "").splitlines()[0]
+    return {
+        "usage": f"cli.py {subcommand} [-c FILE.yaml ...] [--OPTION VALUE ...]",
+        "description": f"{summary} The options of `trainer`, which come first, are Lightning's; those of `model`, of "
+        "`data` and of the command itself stand at the end. Those of a callback are listed by "
+        "`--trainer.callbacks.help dlrm_pl.QuantizationCallback`.",
+    }
 
 
 def run(args: list[str]) -> bool:
@@ -108,11 +146,19 @@ def run(args: list[str]) -> bool:
             trainer_class=DLRMTrainer,
             auto_configure_optimizers=False,
             seed_everything_default=2024,
-            save_config_kwargs={"overwrite": True},
-            parser_kwargs={"prog": "cli.py"},
+            save_config_callback=SaveConfigOfFit,
+            parser_kwargs={"prog": "cli.py"} | {name: _help_of(name) for name in DLRMCLI.subcommands()},
         )
     except MisconfigurationException as error:
         raise ConfigurationError(str(error)) from error
+    except ValueError as error:
+        # Lightning has no exception of its own for this mistake, which a small dataset makes of a large one's YAML.
+        if "`val_check_interval`" not in str(error):
+            raise
+        raise ConfigurationError(
+            f"{str(error).strip().splitlines()[0].split('. If')[0]}. Give --trainer.val_check_interval 1.0 to "
+            "validate at the end of each epoch, or a smaller number of batches."
+        ) from error
     except SIGTERMException:
         # A SystemExit without a status, which the shell that sent the signal would take for success.
         raise SystemExit(128 + signal.SIGTERM) from None

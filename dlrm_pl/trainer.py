@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from dlrm_pl.artifact.build import Outcome
+from dlrm_pl.callbacks.checkpoint_io import AtomicCheckpointIO
 from dlrm_pl.callbacks.quantization import QuantizationCallback, quantize_module
 from dlrm_pl.data.datamodule import TerabyteDataModule
 from dlrm_pl.errors import ConfigurationError
@@ -21,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 class DLRMTrainer(pl.Trainer):
-    """Lightning's Trainer with ``quantize``.
+    """Lightning's Trainer with ``quantize``, and checkpoints that are never half-written.
 
     Args:
         use_distributed_sampler: let Lightning replace the sampler on several ranks. Off, since the data module
@@ -31,6 +33,8 @@ class DLRMTrainer(pl.Trainer):
 
     def __init__(self, *, use_distributed_sampler: bool = False, **kwargs: Any) -> None:
         super().__init__(use_distributed_sampler=use_distributed_sampler, **kwargs)
+        if type(self.strategy.checkpoint_io) is TorchCheckpointIO:  # The default, not another one of the user's.
+            self.strategy.checkpoint_io = AtomicCheckpointIO()
         self.outcome: Outcome | None = None
 
     def fit(  # type: ignore[override]

@@ -25,7 +25,7 @@ RANKS = [
     {"serving", "benchmark", "distributed"},
     {"callbacks"},
     {"trainer"},
-    {"inspection"},
+    {"inspection", "usage"},
     {"commands", "lightning_cli"},
     {"cli"},
 ]

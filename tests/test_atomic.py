@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -126,3 +127,27 @@ def test_file_appears_at_the_end_and_only_then(tmp_path: Path) -> None:
         raise ValueError("stop")
     assert (tmp_path / "p.csv").read_text() == "text"
     assert os.listdir(tmp_path) == ["p.csv"]
+
+
+def test_folder_that_is_read_only_itself_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "out", "one")
+    # Not by its mode: tests may run as root, who may write everything.
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "out")
+    with pytest.raises(OutputError, match="out: is read-only"):
+        write(tmp_path / "out", "two")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_full_disk_names_the_output(tmp_path: Path, kind: str) -> None:
+    context = atomic_file(tmp_path / "out") if kind == "file" else atomic_folder(tmp_path / "out", ours)
+    with pytest.raises(OSError, match="No space left") as caught, context:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # As of a write, which knows no name.
+    assert caught.value.filename == str(tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_other_errors_are_not_about_the_output(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="broken") as caught, atomic_file(tmp_path / "out"):
+        raise OSError(errno.EIO, "broken")
+    assert caught.value.filename is None

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -225,13 +226,84 @@ def test_print_config_shows_the_whole_run(fitted: Path, capsys: pytest.CaptureFi
     assert printed["trainer"]["use_distributed_sampler"] is False
 
 
-def test_every_key_of_ours_is_explained_by_help(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("fit", "--help") == 0
-    text = capsys.readouterr().out
-    for group in ("model", "data"):
-        for option in re.findall(rf"^  --{group}\.(\w+)", text, re.MULTILINE):
-            explained = rf"--{group}\.{option} [^\n]*(\n +(?!\(type|\(required)\S)"
-            assert re.search(explained, text), f"--{group}.{option} has no explanation"
+def explanations(text: str) -> dict[str, str]:
+    """Of each option in the text of a help, what stands beside it, but for its types and defaults."""
+    found = {}
+    for entry in re.split(r"^(?=  -)", text, flags=re.MULTILINE)[1:]:
+        if name := re.match(r"  (?:-\w \w+, )?--([\w.]+)(?:[^\n]*?  +| [^\n]*\n +)", entry):
+            words = " ".join(entry[name.end() :].split("\n\n")[0].split())
+            found[name[1]] = words.partition("(required" if "(required" in words else "(type:")[0].strip()
+    return found
+
+
+@pytest.mark.parametrize(
+    ("command", "options"),
+    [
+        ("fit", r"(model|data)\.\w+|ckpt_path|weights_only"),
+        ("quantize", r"(model|data)\.\w+|output|relative|absolute|timeout_s|max_trials|seed"),
+        ("predict", r"data\.predict_\w+|output"),
+        ("synthesize", r"\w+"),
+        ("preprocess", r"\w+"),
+        ("verify", r"\w+"),
+        ("fit --trainer.callbacks.help dlrm_pl.QuantizationCallback", r"trainer\.callbacks\.\S+"),
+        ("fit --trainer.callbacks.help dlrm_pl.MLPerfLogging", r"trainer\.callbacks\.\S+"),
+    ],
+)
+def test_every_key_of_ours_is_explained_by_help(command: str, options: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(*command.split(), *([] if "help" in command else ["--help"])) == 0
+    ours = {name: words for name, words in explanations(capsys.readouterr().out).items() if re.fullmatch(options, name)}
+    assert len(ours) > 2
+    assert [name for name, words in ours.items() if not words] == []
+
+
+class PenaltyForTop:
+    """A score of the user's own, by class path: every int8 Linear of the top MLP costs the same."""
+
+    def __init__(self, cost: float) -> None:
+        self.cost = cost
+
+    def __call__(self, model: torch.nn.Module) -> float:
+        dtypes: dict[str, str] = getattr(model, "op_dtypes", {})
+        return 0.9 - self.cost * sum(dtype == "int8" for op, dtype in dtypes.items() if op.startswith("top_mlp"))
+
+
+def test_eval_func_by_class_path_decides_which_ops_fall_back(fitted: Path, tmp_path: Path) -> None:
+    config = yaml.safe_load((fitted / "config.yaml").read_text())
+    config["trainer"]["callbacks"][-1]["init_args"] |= {
+        "output": str(tmp_path / "a"),
+        "criterion": {"absolute": 0.01},
+        "eval_func": {"class_path": "test_cli.PenaltyForTop", "init_args": {"cost": 0.008}},
+    }
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(config))
+    checkpoint = ("--ckpt_path", fitted / "run" / "model.ckpt")
+    assert run("quantize", "-c", tmp_path / "own.yaml", *checkpoint) == 0
+    recipe = json.loads((tmp_path / "a" / "certificate.json").read_text())["recipe"]
+    # Two cost too much, one does not.
+    assert sorted(recipe["top_mlp"]) == ["bf16", "int8"]
+    assert set(recipe["tables"]) | set(recipe["bottom_mlp"]) == {"int8"}
+
+
+def test_tight_tolerance_makes_ops_fall_back(fitted: Path, tmp_path: Path) -> None:
+    config = yaml.safe_load((fitted / "config.yaml").read_text())
+
+    def trials(tolerance: float) -> list[dict[str, Any]]:
+        criterion = {"absolute": tolerance, "log_loss": None, "calibration_ratio": None}
+        config["trainer"]["callbacks"][-1]["init_args"] |= {"criterion": criterion, "max_trials": 60}
+        (tmp_path / "tight.yaml").write_text(yaml.safe_dump(config))
+        checkpoint = ("--ckpt_path", fitted / "run" / "model.ckpt")
+        assert run("quantize", "-c", tmp_path / "tight.yaml", *checkpoint, "--output", tmp_path / "a") in (0, 3)
+        return [json.loads(line) for line in (tmp_path / "a" / "trials.jsonl").read_text().splitlines()]
+
+    bounds = [trial["bound"] for trial in trials(0.0)]
+    assert len(bounds) > 10
+    tolerance = max(min(bounds), 0.0) + 1e-9
+    # One that a later recipe meets, and the first, all int8, does not.
+    assert bounds[0] > tolerance
+    tried = trials(tolerance)
+    first = next(number for number, bound in enumerate(bounds) if bound <= tolerance)
+    assert [trial["accepted"] for trial in tried] == [False] * first + [True]
+    recipe = tried[-1]["recipe"]
+    assert {"bf16", "fp16", "fp32"} & {*recipe["bottom_mlp"], *recipe["top_mlp"], *recipe["tables"]}
 
 
 def test_nothing_within_tolerance_gives_status_3_and_saves_the_best(fitted: Path, tmp_path: Path) -> None:
@@ -260,6 +332,8 @@ def expect_error(capsys: pytest.CaptureFixture[str], message: str, *args: object
     error = capsys.readouterr().err
     assert re.search(message, error), error
     assert "Traceback" not in error
+    assert error.count("error: ") == 1
+    assert "usage:" not in error
 
 
 def test_missing_dataset(capsys: pytest.CaptureFixture[str], fitted: Path, tmp_path: Path) -> None:
@@ -401,12 +475,6 @@ def test_certificate_that_claims_too_much(
     expect_error(capsys, message, "verify", "--artifact", artifact, "--data", synthetic_folder)
 
 
-def test_unknown_yaml_key(capsys: pytest.CaptureFixture[str], fitted: Path, tmp_path: Path) -> None:
-    config = tmp_path / "typo.yaml"
-    config.write_text((fitted / "config.yaml").read_text().replace("embedding_dim", "embeding_dim"))
-    expect_error(capsys, "embeding_dim", "fit", "-c", config)
-
-
 def test_output_that_holds_something_else(capsys: pytest.CaptureFixture[str], fitted: Path, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("keep")
@@ -443,6 +511,20 @@ def test_full_disk(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Monke
     assert list(tmp_path.iterdir()) == []
 
 
+def test_full_disk_under_a_file_is_told_with_its_place(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    import errno
+
+    from dlrm_pl import atomic
+
+    def full(path: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(atomic, "_sync", full)
+        expect_error(capsys, r"disk is full: .*/data\.", "synthesize", "--output", tmp_path / "data", "--rows", 100)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_full_disk_under_an_artifact(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, fitted: Path, tmp_path: Path
 ) -> None:
@@ -456,6 +538,105 @@ def test_full_disk_under_an_artifact(
     arguments = ("quantize", "-c", fitted / "config.yaml", "--ckpt_path", fitted / "run" / "model.ckpt")
     expect_error(capsys, r"disk is full: .*safetensors", *arguments, "--output", tmp_path / "a")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--trainer.val_check_interval", 100_000, r"\(100000\).* the training batches \(125\)\. Give --trainer"),
+        ("--data.num_workers", -1, "data.num_workers=-1 must be 0"),
+        ("--ckpt_path", "best", "best: does not exist"),
+    ],
+)
+def test_what_lightning_has_no_error_of_its_own_for(
+    capsys: pytest.CaptureFixture[str], fitted: Path, option: str, value: object, message: str
+) -> None:
+    expect_error(capsys, message, "fit", "-c", fitted / "config.yaml", option, value)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"), [("batch_size", 0, "batch_size=0 must"), ("tolerance", -1, "tolerance=-1.0 of")]
+)
+def test_verify_with_numbers_out_of_range(
+    capsys: pytest.CaptureFixture[str],
+    fitted: Path,
+    synthetic_folder: Path,
+    option: str,
+    value: int,
+    message: str,
+) -> None:
+    arguments = ("verify", "--artifact", fitted / "artifact", "--data", synthetic_folder)
+    expect_error(capsys, message, *arguments, f"--{option}", value)
+
+
+@pytest.mark.parametrize("ending", ["csv", "npy"])
+def test_raw_log_that_is_none(
+    capsys: pytest.CaptureFixture[str], fitted: Path, synthetic_folder: Path, tmp_path: Path, ending: str
+) -> None:
+    (tmp_path / "empty.tsv").write_text("")
+    arguments = ("predict", "--artifact", fitted / "artifact", "--data", synthetic_folder)
+    output = ("--output", tmp_path / f"p.{ending}")
+    expect_error(capsys, r"empty\.tsv: is empty", *arguments, *output, "--raw", tmp_path / "empty.tsv")
+    expect_error(capsys, r": is a folder", *arguments, *output, "--raw", tmp_path)
+    expect_error(capsys, r"no\.tsv: there is no such raw log", *arguments, *output, "--raw", tmp_path / "no.tsv")
+    assert [path.name for path in tmp_path.iterdir()] == ["empty.tsv"]
+
+
+def test_other_commands_leave_the_configuration_and_the_log_of_fit_alone(fitted: Path, tmp_path: Path) -> None:
+    config = yaml.safe_load((fitted / "config.yaml").read_text())
+    config["trainer"] |= {
+        "logger": {
+            "class_path": "pytorch_lightning.loggers.CSVLogger",
+            "init_args": {"save_dir": str(tmp_path), "name": "log"},
+        },
+        "callbacks": config["trainer"]["callbacks"][:1],
+    }
+    config["trainer"]["callbacks"][0]["init_args"]["dirpath"] = str(tmp_path)
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(config))
+    assert run("fit", "-c", tmp_path / "c.yaml") == 0
+    folder = tmp_path / "log" / "version_0"
+    before = {path.name: path.read_text() for path in folder.iterdir()}
+    assert {"config.yaml", "metrics.csv"} <= set(before)
+    for command in ("validate", "test"):
+        assert run(command, "-c", tmp_path / "c.yaml", "--ckpt_path", tmp_path / "model.ckpt") == 0
+    assert {path.name: path.read_text() for path in folder.iterdir()} == before
+    assert [path.parent.name for path in (tmp_path / "log").rglob("config.yaml")] == ["version_0"]
+    # The saved configuration is a run of its own, and a whole one.
+    assert run("fit", "-c", folder / "config.yaml", "--trainer.max_epochs", 0) == 0
+
+
+def test_configuration_that_cannot_be_saved(capsys: pytest.CaptureFixture[str], fitted: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    root = ("--trainer.default_root_dir", tmp_path / "file" / "below")
+    expect_error(capsys, r"config\.yaml: cannot be written", "fit", "-c", fitted / "config.yaml", *root)
+
+
+def test_file_that_may_not_be_read(
+    capsys: pytest.CaptureFixture[str], fitted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Not by its mode: tests may run as root, who may read everything.
+    real = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "model.ckpt" and real(path, mode))
+    checkpoint = ("--ckpt_path", fitted / "run" / "model.ckpt")
+    expect_error(capsys, r"model\.ckpt: may not be read", "test", "-c", fitted / "config.yaml", *checkpoint)
+
+
+def test_interrupt_that_a_library_made_another_error_of(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As NumPy does when it is interrupted while it is imported."""
+
+    def stopped_in_an_import(path: str) -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(5)
+        except KeyboardInterrupt:
+            raise RecursionError("maximum recursion depth exceeded") from None
+
+    monkeypatch.setitem(cli.LIGHT, "inspect", stopped_in_an_import)
+    assert run("inspect", "x") == 130
+    assert "interrupted" in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_unknown_command_suggests_one(capsys: pytest.CaptureFixture[str]) -> None:

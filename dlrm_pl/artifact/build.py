@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import resource
@@ -122,8 +123,9 @@ def build_artifact(
         manifest = _manifest(model, result, data)
         # What is certified is what stands on disk, loaded as a server loads it.
         served = load_model(folder, manifest)
-        certificate = _certify(model, served, result, data, settings, manifest)
+        certificate = _certify(model, served, result, data, settings, manifest, by_auroc=eval_func is None)
         certificate.write(folder)
+        manifest = dataclasses.replace(manifest, accepted=certificate.accepted)
         names = (WEIGHTS_NAME, CERTIFICATE_NAME, TRIALS_NAME)
         manifest.files.update({name: file_sha256(folder / name) for name in names})
         manifest.write(folder)
@@ -172,6 +174,8 @@ def _certify(
     data: QuantizationData,
     settings: TuningSettings,
     manifest: Manifest,
+    *,
+    by_auroc: bool,
 ) -> Certificate:
     counted = count_int8_ops(served, next(iter(data.calibration)))
     if counted != served.expected_int8_ops():
@@ -182,11 +186,18 @@ def _certify(
     certification = certify(model, served, data.certification)
     verdict = result.best.verdict
     assert verdict is not None  # The best trial is never a failed one.
+    accepted, reason = result.accepted, verdict.reason
+    tolerance = settings.criterion.tolerance(certification.fp32.auroc)
+    loss = certification.paired.difference
+    # A score of the user's own has other units, and no tolerance of AUROC.
+    if by_auroc and accepted and loss > tolerance:
+        accepted = False
+        reason = f"in tuning {reason}, but on the certification rows the loss {loss:.6f} exceeds {tolerance:.6f}"
     return Certificate(
         **Certificate.measured(certification, settings.criterion.confidence or _CONFIDENCE),
-        tolerance=verdict.tolerance,
-        accepted=result.accepted,
-        reason=verdict.reason,
+        tolerance=tolerance,
+        accepted=accepted,
+        reason=reason,
         row_ranges={name: asdict(rows) for name, rows in data.row_ranges.items()},
         batch_size=data.batch_size,
         seed=settings.seed,

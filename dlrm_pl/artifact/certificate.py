@@ -26,8 +26,8 @@ class Certificate:
         auroc_loss_relative: the same as a share of fp32's.
         auroc_loss_interval: of ``auroc_loss``, two-sided, at ``confidence``; None where a class has one row.
         confidence: of the interval.
-        tolerance: in units of AUROC.
-        accepted: the criterion was met in tuning.
+        tolerance: in units of AUROC; a relative one is of fp32's AUROC above.
+        accepted: the criterion was met in tuning, and ``auroc_loss`` is within the tolerance as well.
         reason: why, in words.
         rows: certified on.
         positives: clicks among them.

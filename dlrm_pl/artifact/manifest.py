@@ -67,7 +67,9 @@ class Manifest:
             raise ArtifactError(
                 f"{folder}: is no artifact, {FILE_NAME} is missing. Name a folder that `quantize` wrote."
             ) from error
-        except (OSError, ValueError) as error:
+        except OSError as error:
+            raise ArtifactError(f"{path}: cannot be read ({error.strerror}).") from error
+        except ValueError as error:
             raise ArtifactError(f"{path}: cannot be read as JSON ({error}). Quantize again.") from error
         if not isinstance(contents, dict) or contents.get("format") != FORMAT:
             found = contents.get("format") if isinstance(contents, dict) else None

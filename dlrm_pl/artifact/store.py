@@ -67,8 +67,11 @@ def save_weights(model: Int8DLRM, folder: Path) -> None:
     tensors, _ = to_tensors(model)
     # Written by name order of the ops, so that the same model gives the same bytes.
     path = folder / WEIGHTS_NAME
+    path.touch()
+    mode = path.stat().st_mode  # As the user's other files: the library's are for their owner alone.
     try:
         save_file(tensors, path, metadata={"format": "pt"})
+        path.chmod(mode)
     except SafetensorError as error:
         # The library tells the operating system's reason in its text alone.
         number = re.search(r"os error (\d+)", str(error))

@@ -13,7 +13,7 @@ from dlrm_pl.artifact.store import Artifact
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.data.dataset import ClickDataset
 from dlrm_pl.data.dataset_folder import DatasetFolder
-from dlrm_pl.errors import CheckpointError, DatasetError, VerificationError
+from dlrm_pl.errors import CheckpointError, ConfigurationError, DatasetError, VerificationError
 from dlrm_pl.model.checkpoint import load_dlrm
 from dlrm_pl.quantization.certification import ModelScores, Run, certify
 from dlrm_pl.runtime.int8_dlrm import count_int8_ops
@@ -83,12 +83,15 @@ def verify_artifact(
         VerificationError: a metric, the rows or the integer ops are not as certified.
         DatasetError: another dataset.
         CheckpointError: the checkpoint is not the one that the artifact was made from.
+        ConfigurationError: a tolerance or a batch size out of range.
     """
+    if not 0 <= tolerance < float("inf"):
+        raise ConfigurationError(f"tolerance={tolerance} of a metric must be a number from 0 on.")
     certificate = artifact.certificate
     folder = open_dataset(data, artifact)
     rows = certificate.row_ranges["certification"]
     dataset = ClickDataset.of_split(folder, rows["split"], start=rows["start"], stop=rows["stop"])
-    batches = dataset.batches(batch_size or certificate.batch_size)
+    batches = dataset.batches(certificate.batch_size if batch_size is None else batch_size)
     ops = count_int8_ops(artifact.model, next(iter(batches)))
     if ops != certificate.int8_ops:
         raise VerificationError(f"One forward pass ran the integer ops {ops}, certified are {certificate.int8_ops}.")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import sys
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,36 @@ import pytorch_lightning as pl
 from pytorch_lightning.utilities import rank_zero_only
 
 from dlrm_pl.errors import ConfigurationError
+
+
+class _StrictFileHandler(logging.FileHandler):
+    """Lets a full disk stop the run; logging's own way is to print a traceback for each line and go on."""
+
+    _error: OSError | None = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line, unless one could not be written before.
+
+        Raises:
+            OSError: of the line that could not. mllog takes it for a line that cannot be encoded and reports that as a
+                line, which comes back here and is where it leaves mllog.
+        """
+        if self._error is not None:
+            raise self._error
+        super().emit(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (logging's name)
+        """Keep what ``emit`` caught, with the file's name, and raise it."""
+        error = sys.exception()
+        if isinstance(error, OSError):
+            error.filename = error.filename or self.baseFilename
+            self._error = error
+        raise
+
+    def close(self) -> None:
+        """Close the file; that its last lines cannot be written was said already."""
+        with nullcontext() if self._error is None else suppress(OSError):
+            super().close()
 
 
 class MLPerfLogging(pl.Callback):
@@ -53,7 +85,9 @@ class MLPerfLogging(pl.Callback):
         }
         # A logger of its own: mllog's shared one prints to stdout and keeps its handlers for ever.
         self._file_logger = logging.Logger(f"{__name__}.{id(self)}", logging.INFO)
-        self._log = mllog.MLLogger(logger=self._file_logger, default_stack_offset=2)
+        # The offset and the root name the hook below that wrote an event, relative to the package.
+        root = str(Path(__file__).parents[2])
+        self._log = mllog.MLLogger(logger=self._file_logger, default_stack_offset=3, root_dir=root)
         self._running = False
         self._reached = False
 
@@ -109,7 +143,7 @@ class MLPerfLogging(pl.Callback):
     def _open(self) -> None:
         self._close()
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._file_logger.addHandler(logging.FileHandler(self._path, mode="w", encoding="utf-8"))
+        self._file_logger.addHandler(_StrictFileHandler(self._path, mode="w", encoding="utf-8"))
         self._reached = False
         self._event(self._keys.CACHE_CLEAR, True)
         self._interval("start", self._keys.INIT_START)

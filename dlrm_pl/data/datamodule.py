@@ -84,6 +84,8 @@ class TerabyteDataModule(pl.LightningDataModule):
         ):
             if value < 1:
                 raise ConfigurationError(f"data.{name}={value} must be at least 1.")
+        if num_workers < 0:
+            raise ConfigurationError(f"data.num_workers={num_workers} must be 0 (read in this process) or more.")
         self.folder = DatasetFolder.open(folder)
         if 0 < self.folder.max_ind_range < max_ind_range:
             raise ConfigurationError(

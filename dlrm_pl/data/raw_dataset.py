@@ -13,6 +13,7 @@ from dlrm_pl.data.binary_format import DENSE, LABEL, SPARSE
 from dlrm_pl.data.dataset import to_batch
 from dlrm_pl.data.raw_log import iter_raw_records
 from dlrm_pl.data.vocabulary import Vocabulary
+from dlrm_pl.errors import DataFormatError
 
 
 class RawLogDataset(IterableDataset[ClickBatch]):
@@ -37,10 +38,14 @@ class RawLogDataset(IterableDataset[ClickBatch]):
         """Yield batch after batch.
 
         Raises:
-            DataFormatError: see ``raw_log``.
+            DataFormatError: see ``raw_log``; or there is no row.
         """
         self.unseen = 0
+        rows = 0
         for raw in iter_raw_records(self._path, self._max_ind_range, self._batch_size, labelled=False):
             ids, unseen = self._vocabulary.encode(raw[:, SPARSE])
             self.unseen += unseen
+            rows += len(raw)
             yield to_batch(raw[:, LABEL], raw[:, DENSE].astype(np.int32), ids)
+        if not rows:
+            raise DataFormatError(f"{self._path}: is empty. Name a raw log with at least one line.")

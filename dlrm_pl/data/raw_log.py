@@ -77,6 +77,8 @@ def iter_raw_records(
                     rows.clear()
     except FileNotFoundError as error:
         raise DataFormatError(f"{path}: there is no such raw log.") from error
+    except IsADirectoryError as error:
+        raise DataFormatError(f"{path}: is a folder. Name a raw log, plain or .gz.") from error
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataFormatError(f"{path}: is cut short or damaged ({error}). Download it again.") from error
     if rows:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,11 @@ def load_checkpoint(path: Path, mmap: bool = True) -> dict[str, Any]:
     if not path.is_file():
         found = "is a folder" if path.is_dir() else "does not exist"
         raise CheckpointError(f"{path}: {found}. Give a checkpoint file, as `fit` wrote it.")
+    if not os.access(path, os.R_OK):
+        raise CheckpointError(f"{path}: may not be read. Change its permissions, or give another file.")
+    if not zipfile.is_zipfile(path):
+        # Said here, since torch says of such a file only that it cannot be memory-mapped.
+        raise CheckpointError(f"{path}: no checkpoint, or one that is cut short. Give a file that `fit` wrote.")
     try:
         checkpoint = torch.load(path, map_location="cpu", mmap=mmap, weights_only=True)
     except _DAMAGED as error:
@@ -44,7 +51,7 @@ def load_checkpoint(path: Path, mmap: bool = True) -> dict[str, Any]:
         raise CheckpointError(
             f"{path}: no checkpoint that can be read safely; cut short, damaged, or holding more than tensors and "
             f"plain types ({type(error).__name__}: {lines[0] if lines else 'no details'}). Give a file that `fit` "
-            "wrote; `import-checkpoint` converts one of the reference program."
+            "wrote."
         ) from error
     if not isinstance(checkpoint, dict):
         raise CheckpointError(f"{path}: holds a {type(checkpoint).__name__}, not a checkpoint. Give a file of `fit`.")

@@ -47,8 +47,7 @@ class CheckpointContract:
         if not isinstance(stated, dict) or not isinstance(checkpoint.get("state_dict"), dict):
             raise CheckpointError(
                 f"Not a dlrm_pl checkpoint: it has no {KEY!r} and state_dict, but "
-                f"{', '.join(sorted(map(str, checkpoint))[:8]) or 'nothing'}. Give a file that `fit` wrote; "
-                "`import-checkpoint` converts one of the reference program."
+                f"{', '.join(sorted(map(str, checkpoint))[:8]) or 'nothing'}. Give a file that `fit` wrote."
             )
         if stated.get("format") != FORMAT:
             raise CheckpointError(

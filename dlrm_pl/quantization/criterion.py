@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from dlrm_pl.errors import ConfigurationError
@@ -66,7 +67,9 @@ class Criterion:
             bound = difference.upper_bound(self.confidence)
             basis = f"the {self.confidence:.0%} upper bound of the paired loss"
         failures = []
-        if not bound <= tolerance:
+        if math.isinf(bound):
+            failures.append(f"the loss {loss:.6f} cannot be bounded: fewer than two clicks, or two others, were scored")
+        elif not bound <= tolerance:
             failures.append(f"loss {loss:.6f} (bound {bound:.6f}) exceeds the tolerance {tolerance:.6f}")
         failures += self._broken_guards(baseline, trial)
         reason = "; ".join(failures) or f"{bound:.6f} is within the tolerance {tolerance:.6f}, by {basis}"

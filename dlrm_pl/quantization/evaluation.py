@@ -86,7 +86,8 @@ class AUROCEvaluation:
                 began = time.perf_counter()
                 scores = torch.sigmoid(model(batch)).float()
                 seconds += time.perf_counter() - began
-                self._metric.update(check_finite(scores, rows), batch.labels)
+                # As integers, which is what torchmetrics' own metrics take.
+                self._metric.update(check_finite(scores, rows), batch.labels.int())
                 calibration.update(scores, batch.labels)
                 probabilities.append(scores.numpy())
                 labels.append(batch.labels.to(torch.uint8).numpy())

@@ -15,6 +15,7 @@ from dlrm_pl.runtime.tables import TableDtype
 LinearDtype = Literal["int8", "bf16", "fp32"]
 Observer = Literal["minmax", "histogram"]
 ActivationScheme = Literal["affine", "symmetric"]
+_NAMED_OPS = 3
 WeightGranularity = Literal["per_channel", "per_tensor"]
 
 
@@ -121,9 +122,16 @@ class Recipe:
     def describe(self) -> str:
         """One line for people: how many ops of which dtype, and what is not the usual."""
         words = []
-        for name, dtypes in (("Linears", self.bottom_mlp + self.top_mlp), ("tables", self.tables)):
-            counts = Counter[str](dtypes)
-            words.append(f"{name} " + " + ".join(f"{count} {dtype}" for dtype, count in counts.most_common()))
+        parts = {"Linears": ("bottom_mlp.", "top_mlp."), "tables": ("tables.",)}
+        for name, prefixes in parts.items():
+            ops = {op: dtype for op, dtype in self.ops.items() if op.startswith(prefixes)}
+            counts = Counter(ops.values()).most_common()
+            few = [[op for op, other in ops.items() if other == dtype] for dtype, _ in counts[1:]]
+            # Which ones, where they are few: else the trials that fall back one op each would read the same.
+            named = ["", *(f" ({', '.join(found)})" if len(found) <= _NAMED_OPS else "" for found in few)]
+            words.append(
+                f"{name} " + " + ".join(f"{n} {dtype}{who}" for (dtype, n), who in zip(counts, named, strict=True))
+            )
         words.append(f"interaction {self.interaction}")
         words.append(f"{self.observer}, {self.activation_scheme}, {self.weight_granularity}")
         return "; ".join(words)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import random
 import time
 from collections.abc import Callable, Iterable
@@ -111,6 +112,10 @@ def tune(
                 best = (trial, candidate)
         if trials[-1].accepted and not settings.timeout_s:
             stopped_because = "a recipe met the criterion"
+            break
+        verdict = trials[-1].verdict
+        if verdict is not None and math.isinf(verdict.bound):
+            stopped_because = "no recipe can be judged on so few clicks; with `confidence: null` the loss itself is"
             break
         if settings.timeout_s and time.perf_counter() - began >= settings.timeout_s:
             stopped_because = f"the time of {settings.timeout_s:g} s is used up"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -28,6 +29,10 @@ InteractionDtype = Literal["int8", "bf16", "fp32"]
 # Samples that go through the whole model before the next, for each thread: what the parts hand to each other stays in
 # the L2 cache, and calling them costs little beside computing them. Measured: docs/performance.md.
 BLOCK_ROWS = 2048
+
+
+# A forked child has none of torch's threads, and what waits for them waits for ever: it computes alone.
+os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
 
 
 class Int8DLRM(nn.Module):

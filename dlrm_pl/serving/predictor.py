@@ -61,7 +61,9 @@ def write_predictions(path: Path, batches: Iterable[Probabilities]) -> int:
     if path.suffix == ".npy":
         values = np.concatenate([np.asarray(batch, dtype=np.float32) for batch in batches])
         with atomic_file(path, "wb") as handle:
-            np.save(handle, values)
+            # Not np.save, whose error on a full disk does not say that the disk is full.
+            np.lib.format.write_array_header_1_0(handle, np.lib.format.header_data_from_array_1_0(values))
+            handle.write(values.data)
         return len(values)
     rows = 0
     with atomic_file(path, "w") as handle:

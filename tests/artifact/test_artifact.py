@@ -1,9 +1,12 @@
 """What is saved is what was scored, loads without a float model, and does not load when it was touched."""
 
+import dataclasses
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tiny
@@ -11,12 +14,14 @@ import torch
 from conftest import RANGES, build, data
 from safetensors.torch import load_file, save_file
 
+import dlrm_pl.artifact.build as build_module
 from dlrm_pl.artifact.build import Outcome, build_artifact
 from dlrm_pl.artifact.manifest import Manifest, file_sha256
 from dlrm_pl.artifact.store import is_artifact, load_artifact
 from dlrm_pl.artifact.summary import comparison, loss_line
 from dlrm_pl.data.datamodule import RowRange
 from dlrm_pl.errors import ArtifactError, CalibrationError, MetricError, OutputError
+from dlrm_pl.quantization.certification import Certification
 from dlrm_pl.quantization.tuning import TuningSettings
 from dlrm_pl.runtime.int8_dlrm import count_int8_ops, fp32_bytes
 
@@ -59,6 +64,12 @@ def test_memory_is_stated_before_and_measured_after(tmp_path: Path, caplog: pyte
         build(tmp_path / "a")
     assert "are shared by all trials; packed tables add" in caplog.messages[0]
     assert caplog.messages[-1].startswith("peak memory of this process")
+
+
+def test_all_files_may_be_read_by_whom_the_user_lets(outcome: Outcome) -> None:
+    modes = {path.name: path.stat().st_mode for path in outcome.path.iterdir()}
+    assert len(modes) == 4
+    assert len(set(modes.values())) == 1, modes
 
 
 def test_trials_are_one_json_object_a_line(outcome: Outcome) -> None:
@@ -114,6 +125,30 @@ def test_model_outside_the_tolerance_is_saved_and_marked(tmp_path: Path) -> None
     loaded = load_artifact(outcome.path)
     assert not loaded.manifest.accepted
     assert "exceeds the tolerance" in loaded.certificate.reason
+
+
+def test_loss_beyond_the_tolerance_on_the_certification_rows_is_not_accepted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tuning and certification are different rows, and by chance the first may flatter."""
+    real = build_module.certify
+
+    def unlucky(*args: Any) -> Certification:
+        found = real(*args)
+        return dataclasses.replace(found, paired=dataclasses.replace(found.paired, difference=0.5))
+
+    monkeypatch.setattr(build_module, "certify", unlucky)
+    outcome = build(tmp_path / "a")
+    assert outcome.tuning.accepted
+    loaded = load_artifact(outcome.path)
+    assert not loaded.certificate.accepted
+    assert not loaded.manifest.accepted
+    assert re.search(r"on the certification rows the loss 0\.500000 exceeds 0\.\d+", loaded.certificate.reason)
+
+
+def test_relative_tolerance_is_that_of_the_certified_auroc(outcome: Outcome) -> None:
+    assert outcome.certificate.tolerance == pytest.approx(0.02 * outcome.certificate.fp32["auroc"])
+    assert "tolerance 2.0000%" in loss_line(outcome.certificate)
 
 
 def test_table_for_people_has_both_models_side_by_side(outcome: Outcome) -> None:

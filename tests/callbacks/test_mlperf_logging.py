@@ -122,3 +122,15 @@ def test_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(ConfigurationError, match=r"dlrm-pl\[mlperf\]"):
         MLPerfLogging()
+
+
+def test_lines_name_the_hook_that_wrote_them(tmp_path: Path) -> None:
+    fit(MLPerfLogging(str(tmp_path / "log")), epochs=1)
+    assert {line["metadata"]["file"] for line in lines(tmp_path / "log")} == {"dlrm_pl/callbacks/mlperf_logging.py"}
+
+
+def test_full_disk_stops_the_run(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(OSError, match="No space left") as caught:
+        fit(MLPerfLogging("/dev/full"))
+    assert caught.value.filename == "/dev/full"
+    assert "Logging error" not in capsys.readouterr().err

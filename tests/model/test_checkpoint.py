@@ -175,7 +175,7 @@ def test_a_checkpoint_that_does_not_fit_is_refused(saved: Path, changes: dict[st
 
 def test_lightnings_own_checkpoint_is_refused(saved: Path, tmp_path: Path) -> None:
     path = changed(saved, tmp_path / "other.ckpt", dlrm_pl=None)
-    message = "Not a dlrm_pl checkpoint: .*import-checkpoint"
+    message = "Not a dlrm_pl checkpoint: .*callbacks.*Give a file that `fit` wrote"
     with pytest.raises(CheckpointError, match=rf"other\.ckpt: {message}"):
         load_module(path)
     with pytest.raises(CheckpointError, match=message):
@@ -234,7 +234,7 @@ class Hostile:
 
 def test_a_hostile_pickle_is_refused_and_not_run(saved: Path, tmp_path: Path) -> None:
     path = changed(saved, tmp_path / "x.ckpt", callbacks=Hostile(tmp_path / "proof"))
-    with pytest.raises(CheckpointError, match=r"x\.ckpt: no checkpoint that can be read safely"):
+    with pytest.raises(CheckpointError, match=r"x\.ckpt: no checkpoint.*cut short"):
         load_checkpoint(path)
     assert not (tmp_path / "proof").exists()
 
@@ -266,7 +266,7 @@ def test_garbage_is_refused(tmp_path: Path, content: bytes, mmap: bool) -> None:
 def test_a_truncated_file_is_refused(saved: Path, tmp_path: Path, share: float) -> None:
     path = tmp_path / "x.ckpt"
     path.write_bytes(saved.read_bytes()[: int(share * saved.stat().st_size)])
-    with pytest.raises(CheckpointError, match=r"x\.ckpt: no checkpoint that can be read safely"):
+    with pytest.raises(CheckpointError, match=r"x\.ckpt: no checkpoint.*cut short"):
         load_checkpoint(path)
 
 

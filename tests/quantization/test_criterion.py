@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from dlrm_pl.errors import ConfigurationError
+from dlrm_pl.metrics.auroc import exact_auroc
 from dlrm_pl.quantization.criterion import Criterion
 from dlrm_pl.quantization.evaluation import Scores
 
@@ -14,8 +15,6 @@ def scores(value: float, **calibration: float) -> Scores:
 
 def paired(noise: float, rows: int = 4000) -> tuple[Scores, Scores]:
     """Two models of the same rows that differ by noise."""
-    from dlrm_pl.metrics.auroc import exact_auroc
-
     rng = np.random.default_rng(0)
     labels = (rng.random(rows) < 0.1).astype(np.uint8)
     first = 1 / (1 + np.exp(-(rng.normal(size=rows) + labels))).astype(np.float32)
@@ -85,3 +84,15 @@ def test_tolerance_below_zero_is_rejected(name: str, value: float) -> None:
 def test_confidence_that_is_no_confidence_is_rejected(confidence: float) -> None:
     with pytest.raises(ConfigurationError, match=f"confidence={confidence}"):
         Criterion(confidence=confidence)
+
+
+def test_one_click_bounds_no_loss_and_the_reason_says_so() -> None:
+    labels = np.zeros(50, np.uint8)
+    labels[7] = 1
+    ranked = np.linspace(0.1, 0.9, 50, dtype=np.float32)
+    baseline = Scores(exact_auroc(ranked, labels), 1.0, ranked, labels, CALIBRATED)
+    verdict = Criterion(relative=0.5).judge(baseline, baseline)
+    assert not verdict.accepted
+    assert "cannot be bounded" in verdict.reason
+    assert "exceeds" not in verdict.reason
+    assert Criterion(relative=0.5, confidence=None).judge(baseline, baseline).accepted

@@ -55,9 +55,12 @@ def test_interaction_is_fp32_where_the_kernels_do_not_reach(change: dict[str, ob
     assert Recipe.starting_from(RecipeStart(), architecture).interaction == "fp32"
 
 
-def test_description_counts_dtypes() -> None:
+def test_description_counts_dtypes_and_names_the_ops_that_fell_back() -> None:
     text = START.with_dtype("tables.2", "fp16").describe()
-    assert text == "Linears 5 int8; tables 2 int8 + 1 fp16; interaction int8; minmax, affine, per_channel"
+    assert text == "Linears 5 int8; tables 2 int8 + 1 fp16 (tables.2); interaction int8; minmax, affine, per_channel"
+    # Two trials that fall back one op each never read the same.
+    descriptions = [START.with_dtype(op, "fp32").describe() for op in START.ops]
+    assert len(set(descriptions)) == len(descriptions)
 
 
 def test_unknown_op_lists_the_ops() -> None:

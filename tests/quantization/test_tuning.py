@@ -7,6 +7,8 @@ import pytest
 import tiny
 import torch
 from torch import nn
+from torchmetrics import Metric
+from torchmetrics.classification import BinaryAUROC, BinaryAveragePrecision
 
 from dlrm_pl.errors import ConfigurationError, DLRMError, MetricError, NonFiniteError
 from dlrm_pl.quantization.criterion import Criterion
@@ -198,3 +200,23 @@ def test_basic_starts_with_the_start_and_then_its_variants() -> None:
         (observer, scheme) for observer in ("minmax", "histogram") for scheme in ("affine", "symmetric")
     }
     assert all(recipe.ops == start.ops for recipe in tried)
+
+
+def test_search_ends_at_once_when_no_recipe_can_be_judged() -> None:
+    one_click = [batch._replace(labels=torch.eye(300)[5]) for batch in tiny.batches(1, 300)]
+    settings = TuningSettings(criterion=Criterion(relative=0.5))
+    result = tune(tiny.model(), tiny.batches(1, 32), AUROCEvaluation(one_click), settings)
+    assert len(result.trials) == 1
+    assert not result.accepted
+    assert "so few clicks" in result.stopped_because
+
+
+@pytest.mark.parametrize("metric", [BinaryAveragePrecision(), BinaryAUROC()])
+def test_any_metric_of_torchmetrics_can_be_the_score(metric: Metric) -> None:
+    evaluation = AUROCEvaluation(tiny.batches(3, 400, seed=3), metric)
+    result = tune(tiny.model(), tiny.batches(2, 64), evaluation, TuningSettings(criterion=Criterion(relative=0.05)))
+    labels = torch.cat([batch.labels for batch in tiny.batches(3, 400, seed=3)]).int()
+    with torch.no_grad():
+        logits = torch.cat([tiny.model()(batch) for batch in tiny.batches(3, 400, seed=3)])
+    expected = type(metric)()(torch.sigmoid(logits), labels)
+    assert result.baseline.value == pytest.approx(float(expected), abs=1e-6)

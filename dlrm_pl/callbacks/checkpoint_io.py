@@ -1,0 +1,44 @@
+"""Checkpoints that appear whole or not at all; a plugin of Lightning's Trainer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
+
+from dlrm_pl.atomic import atomic_file
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes beside the target and renames.
+
+    Lightning's own copies the file from the system's folder for temporary files into place: a disk that is full then
+    leaves a part of it under the final name, over an earlier checkpoint. It also makes a copy in memory first, which
+    for large tables is more than a machine has.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Save a checkpoint.
+
+        Args:
+            checkpoint: what Lightning gathered.
+            path: file to write; a URL of another file system is left to Lightning.
+            storage_options: must be None, as in Lightning's own.
+
+        Raises:
+            OutputError: the folder cannot be written.
+            OSError: the disk is full; an earlier checkpoint under this name is still there.
+        """
+        if "://" in str(path) or storage_options is not None:
+            super().save_checkpoint(checkpoint, path, storage_options)
+            return
+        with atomic_file(Path(path), "wb") as handle:
+            try:
+                torch.save(checkpoint, handle)
+            except RuntimeError as error:
+                # torch's writer notices only that fewer bytes were written; why stands in the error before.
+                if isinstance(error.__context__, OSError | KeyboardInterrupt):
+                    raise error.__context__ from None
+                raise

@@ -1,0 +1,78 @@
+"""A checkpoint is there whole, or as it was before."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import pytest
+import torch
+from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
+
+from dlrm_pl.callbacks import checkpoint_io
+from dlrm_pl.callbacks.checkpoint_io import AtomicCheckpointIO
+from dlrm_pl.trainer import DLRMTrainer
+
+CHECKPOINT = {"weights": torch.arange(100_000.0), "step": 3}
+
+
+def trainer(**options: Any) -> DLRMTrainer:
+    return DLRMTrainer(accelerator="cpu", logger=False, enable_progress_bar=False, **options)
+
+
+def test_what_was_saved_comes_back(tmp_path: Path) -> None:
+    plugin = AtomicCheckpointIO()
+    plugin.save_checkpoint(CHECKPOINT, str(tmp_path / "deep" / "a.ckpt"))
+    found = plugin.load_checkpoint(tmp_path / "deep" / "a.ckpt", weights_only=True)
+    torch.testing.assert_close(found, CHECKPOINT)
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["a.ckpt"]
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
+def test_stop_in_the_middle_leaves_the_earlier_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    plugin, path = AtomicCheckpointIO(), tmp_path / "a.ckpt"
+    plugin.save_checkpoint(CHECKPOINT, path)
+    before = path.read_bytes()
+    real = checkpoint_io.atomic_file
+
+    class Stopping:
+        """Takes the first bytes, and then no more."""
+
+        def __init__(self, handle: IO[bytes]) -> None:
+            self.handle, self.taken = handle, 0
+
+        def write(self, part: bytes) -> int:
+            if self.taken > 1000:
+                raise error
+            self.taken += self.handle.write(part)
+            return len(part)
+
+        def flush(self) -> None:
+            self.handle.flush()
+
+    @contextmanager
+    def stopping(target: Path, mode: str) -> Iterator[Stopping]:
+        with real(target, "wb") as handle:
+            yield Stopping(handle)
+
+    monkeypatch.setattr(checkpoint_io, "atomic_file", stopping)
+    with pytest.raises(type(error)):
+        plugin.save_checkpoint(CHECKPOINT | {"step": 4}, path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_trainer_uses_it_unless_another_was_given() -> None:
+    assert isinstance(trainer().strategy.checkpoint_io, AtomicCheckpointIO)
+
+    class Other(TorchCheckpointIO):
+        pass
+
+    other = Other()
+    assert trainer(plugins=[other]).strategy.checkpoint_io is other
+    assert trainer(plugins=other).strategy.checkpoint_io is other

@@ -1,0 +1,116 @@
+"""The served model as a whole: the same bits by every kernel, block, thread and process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+
+from dlrm_pl.errors import LookupIndexError, NonFiniteError, ShapeError
+from dlrm_pl.kernels.int8.selection import available
+from dlrm_pl.model.architecture import Architecture
+from dlrm_pl.quantization.post_training import quantize, table_packer
+from dlrm_pl.quantization.recipe import Recipe, RecipeStart
+from dlrm_pl.runtime import int8_dlrm
+from dlrm_pl.runtime.int8_dlrm import Int8DLRM, count_int8_ops
+
+# Wide enough for several blocks of every kernel, with tables for the whole 32-vector path.
+WIDE = Architecture(table_sizes=(50,) * 26, embedding_dim=128, bottom_mlp=(13, 96, 128), top_mlp=(80, 40, 1))
+
+
+def lowered(architecture: Architecture = tiny.ARCHITECTURE, **start: object) -> Int8DLRM:
+    model = tiny.model(0, architecture)
+    recipe = Recipe.starting_from(RecipeStart(**start), architecture)  # type: ignore[arg-type]
+    return quantize(model, recipe, tiny.batches(2, 64, architecture=architecture), table_packer(model))
+
+
+@pytest.mark.parametrize("start", [{}, {"tables": "int4"}, {"tables": "fp16", "interaction": "int8"}])
+def test_every_kernel_gives_the_same_bits(monkeypatch: pytest.MonkeyPatch, start: dict[str, object]) -> None:
+    model, batch = lowered(WIDE, **start), tiny.batches(1, 300, seed=4, architecture=WIDE)[0]
+    results = {}
+    for name in available():
+        monkeypatch.setenv("DLRM_PL_ISA", name)
+        # Quantizing packs tables and weights with these kernels as well.
+        results[name] = lowered(WIDE, **start)(batch)
+        assert torch.equal(model(batch), results[name])
+    assert len(results) >= 2
+    for name, logits in results.items():
+        assert torch.equal(logits, results["twin"]), name
+
+
+@pytest.mark.parametrize("rows", [2, 63, 64, 65, 200])
+def test_blocks_change_no_bit(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
+    model, batch = lowered(), tiny.batches(1, rows, seed=3)[0]
+    whole = model(batch)
+    monkeypatch.setattr(int8_dlrm, "BLOCK_ROWS", 64)
+    assert torch.equal(model(batch), whole)
+    assert count_int8_ops(model, batch) == model.expected_int8_ops()
+    assert set(model.time_stages(batch)) == {"bottom MLP", "lookups and interaction", "top MLP"}
+
+
+@pytest.mark.parametrize("self_interaction", [False, True])
+def test_cat_and_self_interaction(self_interaction: bool) -> None:
+    changes = {"self_interaction": True} if self_interaction else {"interaction": "cat"}
+    architecture = Architecture((9, 7), 8, (13, 8), (6, 1), **changes)  # type: ignore[arg-type]
+    model, batch = lowered(architecture), tiny.batches(1, 400, seed=3, architecture=architecture)[0]
+    assert model.interaction == ("int8" if self_interaction else "fp32")
+    with torch.no_grad():
+        expected = tiny.model(0, architecture)(batch)
+    noise = (model(batch) - expected).pow(2).mean() / expected.var()
+    assert noise < 0.03  # 15 dB; the wrong order of pairs or a lost vector gives less than 0 dB.
+
+
+def test_int8_interaction_is_close_to_the_float_one_on_the_same_rows() -> None:
+    """8 bits of noise in the dense vector alone: the tables' rows are the same integers in both."""
+    batch = tiny.batches(1, 500, seed=7, architecture=WIDE)[0]
+    logits = {dtype: lowered(WIDE, interaction=dtype)(batch) for dtype in ("int8", "bf16", "fp32")}
+    for dtype in ("int8", "bf16"):
+        signal_to_noise = logits["fp32"].var() / (logits[dtype] - logits["fp32"]).pow(2).mean()
+        assert 10 * signal_to_noise.log10() > 30, dtype
+
+
+def test_cat_interaction_cannot_be_int8() -> None:
+    with pytest.raises(ShapeError, match="'cat' multiplies nothing"):
+        lowered(Architecture((9, 7), 8, (13, 8), (6, 1), interaction="cat"), interaction="int8")
+
+
+def test_bad_batches_are_named() -> None:
+    model, batch = lowered(), tiny.batches(1, 6)[0]
+    with pytest.raises(ShapeError, match="takes 13 dense features"):
+        model(batch._replace(dense=batch.dense[:, :12]))
+    with pytest.raises(ShapeError, match=r"indices \[T, B\] = \[3, 6\], got \[2, 6\]"):
+        model(batch._replace(indices=batch.indices[:2]))
+    broken = batch.indices.clone()
+    broken[2, 4] = 25
+    with pytest.raises(LookupIndexError, match="sample 4: row 25 of table 2"):
+        model(batch._replace(indices=broken))
+    dense = batch.dense.clone()
+    dense[3, 1] = float("inf")
+    with pytest.raises(NonFiniteError, match="sample 3: feature 1"):
+        model(batch._replace(dense=dense))
+
+
+FORK = """
+import os, sys, tiny, torch
+from test_int8_dlrm import lowered
+torch.set_num_threads(2)
+model, batch = lowered(linears="bf16"), tiny.batches(1, 40_000)[0]
+expected = model(batch)
+child = os.fork()
+if not child:
+    os._exit(0 if torch.equal(model(batch), expected) else 1)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def test_a_child_that_was_forked_after_loading_scores_the_same() -> None:
+    """torch's own float layers hang in such a child unless somebody tells torch that its threads are gone."""
+    tests = Path(__file__).parents[1]
+    paths = os.pathsep.join(map(str, (tests, tests / "runtime", tests.parent)))
+    environment = os.environ | {"PYTHONPATH": paths}
+    assert subprocess.run([sys.executable, "-c", FORK], env=environment, timeout=60).returncode == 0
