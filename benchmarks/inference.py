@@ -22,9 +22,10 @@ from dlrm_pl.batch import ClickBatch
 from dlrm_pl.benchmark.compare import Cell, Comparison, compare
 from dlrm_pl.benchmark.contenders import Field, float_contenders, int8_contender
 from dlrm_pl.benchmark.footprint import float_row_bytes, int8_row_bytes, linear_operations, roofline
-from dlrm_pl.benchmark.machine import ceilings, kernel_isa
 from dlrm_pl.benchmark.rows import random_batch, random_rows
 from dlrm_pl.benchmark.stages import stage_times
+from dlrm_pl.kernels.int8.ceilings import ceilings
+from dlrm_pl.kernels.int8.selection import isa
 from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.quantization.post_training import quantize, table_packer
@@ -77,7 +78,7 @@ def summary(comparison: Comparison, threads: int, sizes: Sequence[int], limit: f
         batch[str(size)] = speeds | {key: times(cell, "int8", other) for key, other in ratios.items()}
     fastest = max(cells[size].timings["int8"].samples_per_s for size in sizes)
     return {
-        "isa": kernel_isa(),
+        "isa": isa(),
         "threads": threads,
         "batch": batch,
         "batch1_latency_ms": {name: round(timing.p50_ms, 4) for name, timing in cells[1].timings.items()},

@@ -168,6 +168,7 @@ def benchmark(
     target_qps: float | None = None,
     duration_s: float = 60.0,
     mlperf_accuracy: bool = False,
+    pages: Literal["mapped", "prefault", "huge"] = "mapped",
 ) -> None:
     """Time an int8 artifact side by side with the float model, compiled and eager; or run MLPerf's scenarios on it.
 
@@ -191,6 +192,7 @@ def benchmark(
             given.
         duration_s: of an MLPerf run, at least; the rules of MLPerf ask for 600.
         mlperf_accuracy: true: also write mlperf_log_accuracy.json, and check its AUROC; needs ``data``.
+        pages: how the artifact's tables lie in memory: mapped from the file, read ahead, or copied to 2 MiB pages.
     """
     from rich.console import Console
 
@@ -207,9 +209,9 @@ def benchmark(
         from dlrm_pl.benchmark.mlperf.run import Options
 
         options = Options(mlperf, folder, checkpoint, target_qps, duration_s, mlperf_accuracy)
-        _benchmark_mlperf(artifact, options, output, threads)
+        _benchmark_mlperf(artifact, pages, options, output, threads)
         return
-    loaded = load_artifact(artifact)
+    loaded = load_artifact(artifact, pages=pages)
     with Console(stderr=True).status("load") as status:
         report = benchmark_artifact(
             loaded,
@@ -272,7 +274,13 @@ def predict_with_artifact(
         print(f"{rows.unseen:,} category values are not in the vocabulary and were scored as missing")
 
 
-def _benchmark_mlperf(artifact: str, options: Any, output: str | None, threads: list[int] | None) -> None:
+def _benchmark_mlperf(
+    artifact: str,
+    pages: Literal["mapped", "prefault", "huge"],
+    options: Any,
+    output: str | None,
+    threads: list[int] | None,
+) -> None:
     """The part of ``benchmark`` that runs a scenario; ``options`` are those of ``benchmark.mlperf.run``."""
     from rich.console import Console
 
@@ -288,7 +296,7 @@ def _benchmark_mlperf(artifact: str, options: Any, output: str | None, threads: 
     if threads is not None and (len(threads) != 1 or threads[0] < 1):
         raise ConfigurationError(f"--mlperf runs with one number of threads, at least 1, and not with {threads}.")
     with Console(stderr=True).status("load") as status, torch_threads(threads[0] if threads else None):
-        report = run_mlperf(load_artifact(artifact), options, Path(output), status.update)
+        report = run_mlperf(load_artifact(artifact, pages=pages), options, Path(output), status.update)
     show_mlperf(report, Console())
     print(f"{output}: mlperf.json, logs")
     if not report.result.valid:

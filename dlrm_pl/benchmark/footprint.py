@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import cast
 
-from dlrm_pl.benchmark.machine import Ceilings
+from dlrm_pl.kernels.int8.ceilings import Ceilings
 from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.runtime.int8_dlrm import Int8DLRM
 from dlrm_pl.runtime.tables import TableDtype, row_bytes

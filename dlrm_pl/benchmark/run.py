@@ -16,11 +16,11 @@ from dlrm_pl.batch import ClickBatch
 from dlrm_pl.benchmark.compare import Comparison, compare
 from dlrm_pl.benchmark.contenders import Field, float_contenders, int8_contender
 from dlrm_pl.benchmark.footprint import float_row_bytes, int8_row_bytes, int8_weight_bytes, weight_count
-from dlrm_pl.benchmark.machine import kernel_isa
 from dlrm_pl.benchmark.plot import render
 from dlrm_pl.benchmark.rows import Source, dataset_rows, random_batch, random_rows
 from dlrm_pl.data.dataset import ClickDataset
 from dlrm_pl.errors import CheckpointError, VerificationError
+from dlrm_pl.kernels.int8.selection import isa
 from dlrm_pl.model.checkpoint import load_dlrm
 from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.runtime.cpu import describe_machine
@@ -135,7 +135,7 @@ def benchmark_artifact(
     return Report(
         artifact=str(artifact.path),
         rows=rows,
-        isa=kernel_isa(),
+        isa=isa(),
         machine=describe_machine(),
         int8_ops=ops,
         row_bytes=row_bytes,

@@ -8,12 +8,12 @@ import pytest
 import tiny
 import torch
 
-from dlrm_pl.benchmark import footprint, machine
+from dlrm_pl.benchmark import footprint
 from dlrm_pl.benchmark.rows import dataset_rows, random_rows
 from dlrm_pl.benchmark.stages import stage_times
 from dlrm_pl.data.dataset import ClickDataset
 from dlrm_pl.data.dataset_folder import DatasetFolder
-from dlrm_pl.kernels.int8.selection import available
+from dlrm_pl.kernels.int8.ceilings import Ceilings
 from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.quantization.post_training import quantize, table_packer
 from dlrm_pl.quantization.recipe import Recipe, RecipeStart
@@ -45,9 +45,9 @@ def test_bytes_of_an_int8_model() -> None:
 
 def test_roofline_is_the_slower_of_arithmetic_and_lookups() -> None:
     operations, tables = footprint.linear_operations(MLPERF), 26
-    fast_lookups = machine.Ceilings(int8_ops_per_s=100.0 * operations, rows_per_s=1e12)
+    fast_lookups = Ceilings(int8_ops_per_s=100.0 * operations, rows_per_s=1e12)
     assert footprint.roofline(MLPERF, fast_lookups, 2) == pytest.approx(200)
-    slow_lookups = machine.Ceilings(int8_ops_per_s=1e30, rows_per_s=50.0 * tables)
+    slow_lookups = Ceilings(int8_ops_per_s=1e30, rows_per_s=50.0 * tables)
     assert footprint.roofline(MLPERF, slow_lookups, 1) == pytest.approx(50)
 
 
@@ -82,9 +82,3 @@ def test_a_models_own_account_of_its_stages_is_preferred(monkeypatch: pytest.Mon
     model = tiny.model()
     monkeypatch.setattr(type(model), "time_stages", lambda self, batch: {"all": 0.002}, raising=False)
     assert stage_times(model, tiny.batches(1, 4), seconds=0.001) == {"all": 2.0}
-
-
-def test_kernels_in_use_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert machine.kernel_isa() in available()
-    monkeypatch.setenv("DLRM_PL_ISA", "twin")
-    assert machine.kernel_isa() == "twin"

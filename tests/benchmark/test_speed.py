@@ -7,8 +7,8 @@ import torch
 
 from dlrm_pl.benchmark.compare import compare
 from dlrm_pl.benchmark.contenders import BASELINE, Contender, Field, int8_contender
-from dlrm_pl.benchmark.machine import kernel_isa
 from dlrm_pl.benchmark.rows import random_batch, random_rows
+from dlrm_pl.kernels.int8.selection import isa
 from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.quantization.post_training import quantize, table_packer
@@ -37,4 +37,4 @@ def test_int8_is_many_times_as_fast_as_fp32() -> None:
     field = Field((Contender(BASELINE, "fp32 eager", model), int8_contender(int8)), {})
     comparison = compare(field, random_rows(SHAPE), batch_sizes=(2048,), threads=(1,), seconds=3)
     ratio = comparison.cells[0].timings["int8"].ratio
-    assert ratio > LEAST_RATIO[kernel_isa()], f"int8 is {ratio:.2f} times as fast as fp32, kernels: {kernel_isa()}"
+    assert ratio > LEAST_RATIO[isa()], f"int8 is {ratio:.2f} times as fast as fp32, kernels: {isa()}"

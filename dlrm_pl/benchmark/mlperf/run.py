@@ -15,7 +15,6 @@ import torch
 from dlrm_pl.artifact.store import Artifact
 from dlrm_pl.artifact.verification import open_dataset
 from dlrm_pl.atomic import atomic_folder
-from dlrm_pl.benchmark.machine import kernel_isa
 from dlrm_pl.benchmark.mlperf.accuracy import FILE_NAME as ACCURACY_LOG
 from dlrm_pl.benchmark.mlperf.accuracy import Accuracy, check_accuracy
 from dlrm_pl.benchmark.mlperf.harness import Result, Run, Scenario, execute, require_loadgen
@@ -24,6 +23,7 @@ from dlrm_pl.benchmark.mlperf.search import choose_batch, find_valid, measure_sp
 from dlrm_pl.benchmark.run import FORMAT, MLPERF_FILE_NAME, float_model, is_benchmark
 from dlrm_pl.data.dataset import ClickDataset
 from dlrm_pl.errors import ConfigurationError
+from dlrm_pl.kernels.int8.selection import isa
 from dlrm_pl.metrics.auroc import exact_auroc
 from dlrm_pl.runtime.cpu import describe_machine
 
@@ -118,7 +118,7 @@ def run_mlperf(
         report = Report(
             artifact=str(artifact.path),
             rows="random rows, uniform over each table" if dataset is None else f"test rows of {options.data}",
-            isa=kernel_isa(),
+            isa=isa(),
             machine=describe_machine(),
             threads=torch.get_num_threads(),
             samples=len(library),

@@ -4,38 +4,52 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 
 from dlrm_pl.kernels.int8.native import NativeKernels
 from dlrm_pl.kernels.int8.pages import empty_table
-from dlrm_pl.kernels.int8.rows import row_bytes
 from dlrm_pl.kernels.int8.selection import kernels
 
-_DIM = 128
-_ROWS = 4_000_000  # Of 132 bytes, 528 MB: far more than the caches hold.
 _LOOKUPS = 500_000
-_REPEATS = 5
+_PRODUCTS = 10_000
+_REPEATS = 7
 
 
-def ceilings() -> dict[str, float] | None:
-    """Measured limits of one thread; None where the twin in plain torch does the work.
+@dataclass(frozen=True)
+class Ceilings:
+    """Limits of one thread.
+
+    Attributes:
+        int8_ops_per_s: integer products and sums that need no memory; a product with its sum counts two.
+        rows_per_s: random table rows that are read, from 2 MiB pages, and not used.
+    """
+
+    int8_ops_per_s: float
+    rows_per_s: float
+
+
+def ceilings(total_rows: int, row_size: int) -> Ceilings | None:
+    """Measure the limits.
+
+    Args:
+        total_rows: of a table as large as all tables together.
+        row_size: bytes of a row.
 
     Returns:
-        ``int8_ops_per_s``: integer products and sums without any memory, two for each product; ``rows_per_s``: random
-        int8 rows of dimension 128 read from memory on 2 MiB pages and not used.
+        None where the twin in plain torch does the work.
     """
     native = kernels()
     if not isinstance(native, NativeKernels):
         return None
-    repeats = 10_000
-    operations = native.int8_peak(repeats)
-    seconds = _fastest(lambda: native.int8_peak(repeats))
-    table = empty_table(_ROWS, row_bytes("int8", _DIM))
+    operations = native.int8_peak(_PRODUCTS)
+    seconds = _fastest(lambda: native.int8_peak(_PRODUCTS))
+    table = empty_table(total_rows, row_size)
     table.fill_(1)
-    indices = torch.randint(0, _ROWS, (_LOOKUPS,), generator=torch.Generator().manual_seed(0))
+    indices = torch.randint(0, total_rows, (_LOOKUPS,), generator=torch.Generator().manual_seed(0))
     rows_seconds = _fastest(lambda: native.touch(table, indices))
-    return {"int8_ops_per_s": operations / seconds, "rows_per_s": _LOOKUPS / rows_seconds}
+    return Ceilings(operations / seconds, _LOOKUPS / rows_seconds)
 
 
 def _fastest(work: Callable[[], object]) -> float:

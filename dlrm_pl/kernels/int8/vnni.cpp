@@ -62,7 +62,7 @@ static int64_t products(Vectors& vectors, int64_t count, int64_t padded) {
             }
         }
         const __m512i excess = _mm512_slli_epi32(sum, 7);
-        for (int64_t row = block * 16; row < columns; row += 8) {
+        for (int64_t row = block * 16; row < count; row += 8) {
             int32_t* out = vectors.products + row * columns + block * 16;
             multiply_pairs<8>(shifted + row * padded, padded, turned, excess, out, columns);
         }
@@ -124,9 +124,12 @@ inline void columns(
         uint8_t* b = bytes ? bytes + row * out_stride : nullptr;
         float* f = floats ? floats + row * out_stride : nullptr;
         const int64_t left = rows - row;
-        if (left >= 6) {
-            multiply<6, BLOCKS>(x, stride, layer, first, b, f, out_stride);
-            row += 6;
+        if (left >= 12) {
+            multiply<12, BLOCKS>(x, stride, layer, first, b, f, out_stride);
+            row += 12;
+        } else if (left >= 4) {
+            multiply<4, BLOCKS>(x, stride, layer, first, b, f, out_stride);
+            row += 4;
         } else if (left >= 2) {
             multiply<2, BLOCKS>(x, stride, layer, first, b, f, out_stride);
             row += 2;
@@ -141,8 +144,9 @@ static void layer(
     const uint8_t* in, int64_t stride, int64_t rows, const Layer& layer, uint8_t* bytes, float* floats,
     int64_t out_stride) {
     int64_t first = 0;
-    for (; first + 3 * BLOCK_OUT < layer.out; first += 4 * BLOCK_OUT) {
-        columns<4>(in, stride, rows, layer, first, bytes, floats, out_stride);
+    // Twelve rows by 32 outputs fill the registers with sums, and the weights of 32 outputs the L1 cache.
+    for (; first + BLOCK_OUT < layer.out; first += 2 * BLOCK_OUT) {
+        columns<2>(in, stride, rows, layer, first, bytes, floats, out_stride);
     }
     for (; first < layer.out; first += BLOCK_OUT) {
         columns<1>(in, stride, rows, layer, first, bytes, floats, out_stride);
