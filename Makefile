@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help quickstart test test-slow lint clean
+.PHONY: help quickstart test test-slow asan lint clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -35,6 +35,15 @@ test: lint  ## lint, formatting, types and all tests but the slow ones
 
 test-slow: $(VENV)/installed-test  ## the tests that take minutes
 	$(BIN)/pytest -m slow
+
+# A copy of the package whose kernels stop at the first byte read or written outside of an array.
+asan: $(VENV)/installed-test  ## the tests of the int8 kernels under AddressSanitizer
+	rm -rf build/asan && mkdir -p build/asan && cp -r dlrm_pl build/asan/
+	$(CXX) -O1 -g -std=c++17 -fsanitize=address -fno-omit-frame-pointer -ffp-contract=off -fno-math-errno \
+		-fno-trapping-math -fPIC -shared -w -o build/asan/dlrm_pl/kernels/_int8$$($(BIN)/python -c \
+		'import sysconfig; print(sysconfig.get_config_var("EXT_SUFFIX"))') dlrm_pl/kernels/int8/*.cpp -ldl
+	PYTHONPATH=build/asan ASAN_OPTIONS=detect_leaks=0 LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) \
+		-print-file-name=libstdc++.so)" $(BIN)/pytest tests/kernels/test_int8.py tests/runtime -p no:cacheprovider
 
 clean:  ## remove what the commands wrote, but not the virtual environment
 	rm -rf datasets/quickstart artifacts/quickstart runs/quickstart

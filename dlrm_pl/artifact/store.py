@@ -108,18 +108,15 @@ def load_artifact(path: str | Path, checksums: Checksums = "auto", pages: Pages 
     for name in (WEIGHTS_NAME, CERTIFICATE_NAME):
         if name not in manifest.files:
             raise ArtifactError(f"{folder / FILE_NAME}: has no checksum of {name}. Quantize again.")
-    architecture = Architecture.from_dict(manifest.architecture)
-    tensors = _read_tensors(folder / WEIGHTS_NAME)
-    tensors |= {name: place(tensor, pages) for name, tensor in tensors.items() if name.startswith("tables.")}
-    model = from_tensors(architecture, manifest.ops, tensors)
+    model = load_model(folder, manifest, pages)
     return Artifact(path=folder, model=model, manifest=manifest, certificate=Certificate.read(folder))
 
 
-def load_model(folder: Path, manifest: Manifest) -> Int8DLRM:
-    """The model alone, from weights that were just written."""
-    return from_tensors(
-        Architecture.from_dict(manifest.architecture), manifest.ops, _read_tensors(folder / WEIGHTS_NAME)
-    )
+def load_model(folder: Path, manifest: Manifest, pages: Pages = "mapped") -> Int8DLRM:
+    """The model alone, from weights that were just written or whose checksums are known to be right."""
+    tensors = _read_tensors(folder / WEIGHTS_NAME)
+    tensors |= {name: place(tensor, pages) for name, tensor in tensors.items() if name.startswith("tables.")}
+    return from_tensors(Architecture.from_dict(manifest.architecture), manifest.ops, tensors)
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:
