@@ -46,6 +46,24 @@ def test_the_served_object_runs_the_certified_int8_ops(outcome: Outcome) -> None
     assert sum(ops.values()) == 8
 
 
+def test_model_that_does_not_run_its_int8_ops_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build_module, "count_int8_ops", lambda *args: {"onednn::qlinear_pointwise": 4})
+    message = r"ran the integer ops \{'onednn::qlinear_pointwise': 4\}, but its recipe means .*embedding_bag"
+    with pytest.raises(ArtifactError, match=message):
+        build(tmp_path / "a")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_certified_was_loaded_from_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real_load, real_certify = build_module.load_model, build_module.certify
+    loaded, certified = [], []
+    monkeypatch.setattr(build_module, "load_model", lambda *args: loaded.append(real_load(*args)) or loaded[-1])
+    monkeypatch.setattr(build_module, "certify", lambda *args: certified.append(args[1]) or real_certify(*args))
+    build(tmp_path / "a")
+    assert len(loaded) == 1
+    assert certified == loaded
+
+
 def test_certificate_holds_what_was_measured(outcome: Outcome) -> None:
     certificate = load_artifact(outcome.path).certificate
     assert certificate == outcome.certificate
