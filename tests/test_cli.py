@@ -193,6 +193,23 @@ def test_predict_scores_a_raw_log_as_the_same_rows_of_the_dataset(tmp_path: Path
     assert np.abs(int8 - float_).max() < 0.05
 
 
+def test_predict_counts_the_categories_that_it_does_not_know(
+    fitted: Path, synthetic_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ("predict", "--artifact", fitted / "artifact", "--data", synthetic_folder)
+    unknown = []
+    # C3 is missing in some rows of the dataset, so a missing one is known; of other tables it need not be.
+    for value in ("", "fffffff1"):
+        fields = ["", *["3"] * 13, "", "", value, *[""] * 23]
+        (tmp_path / "new.tsv").write_text("\t".join(fields) + "\n")
+        assert run(*arguments, "--raw", tmp_path / "new.tsv", "--output", tmp_path / "p.csv") == 0
+        text = capsys.readouterr().out
+        assert "1 click probabilities" in text
+        found = re.search(r"^(\d+) category values are not in the vocabulary", text, re.MULTILINE)
+        unknown.append(int(found[1]) if found else 0)
+    assert unknown[1] == unknown[0] + 1
+
+
 @pytest.mark.parametrize("command", ["validate", "test"])
 def test_lightning_commands_run_on_a_checkpoint(fitted: Path, command: str) -> None:
     assert run(command, "-c", fitted / "config.yaml", "--ckpt_path", fitted / "run" / "model.ckpt") == 0

@@ -22,6 +22,7 @@ from dlrm_pl.artifact.summary import comparison, loss_line
 from dlrm_pl.data.datamodule import RowRange
 from dlrm_pl.errors import ArtifactError, CalibrationError, MetricError, OutputError
 from dlrm_pl.quantization.certification import Certification
+from dlrm_pl.quantization.criterion import Criterion
 from dlrm_pl.quantization.tuning import TuningSettings
 from dlrm_pl.runtime.int8_dlrm import count_int8_ops, fp32_bytes
 
@@ -167,6 +168,12 @@ def test_loss_beyond_the_tolerance_on_the_certification_rows_is_not_accepted(
 def test_relative_tolerance_is_that_of_the_certified_auroc(outcome: Outcome) -> None:
     assert outcome.certificate.tolerance == pytest.approx(0.02 * outcome.certificate.fp32["auroc"])
     assert "tolerance 2.0000%" in loss_line(outcome.certificate)
+
+
+def test_best_possible_auroc_of_synthetic_data_is_in_the_table(tmp_path: Path) -> None:
+    settings = TuningSettings(criterion=Criterion(relative=0.02))
+    outcome = build_artifact(tiny.model(), data(best_possible_auroc=0.912345), settings, tmp_path / "a")
+    assert comparison(outcome.manifest, outcome.certificate)[-1] == ("best possible AUROC", "0.912345", "", "")
 
 
 def test_table_for_people_has_both_models_side_by_side(outcome: Outcome) -> None:

@@ -1,5 +1,7 @@
 """The lowered model against torch.ao's own converted one, and what it shares with the float model."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import tiny
@@ -13,7 +15,7 @@ from dlrm_pl.quantization.post_training import convert, lower_mlp, quantize, tab
 from dlrm_pl.quantization.prepare import prepare
 from dlrm_pl.quantization.recipe import Recipe, RecipeStart
 from dlrm_pl.runtime.int8_dlrm import count_int8_ops
-from dlrm_pl.runtime.linear import FloatLinear, Int8Linear
+from dlrm_pl.runtime.linear import FloatLinear, Int8Linear, quantize_activations
 from dlrm_pl.runtime.tables import PackedTables
 
 START = Recipe.starting_from(RecipeStart(), tiny.ARCHITECTURE, has_vnni=True)
@@ -219,3 +221,15 @@ def test_scores_are_finite_for_extreme_inputs() -> None:
     lowered = quantize(model, START, tiny.batches(2, 64), table_packer(model))
     batch = tiny.batches(1, 8)[0]
     assert np.isfinite(lowered(batch._replace(dense=torch.full((8, 13), 1e6))).numpy()).all()
+
+
+@pytest.mark.parametrize(("reduced", "largest"), [(True, 127), (False, 255)])
+def test_inputs_beyond_the_calibrated_range_stop_at_the_largest_step(reduced: bool, largest: int) -> None:
+    model = tiny.model()
+    quantized = quantize(model, replace(START, reduce_range=reduced), tiny.batches(2, 64), table_packer(model))
+    first = [layer for layer in quantized.layers.values() if isinstance(layer, Int8Linear) and layer.quantizes_input]
+    assert len(first) == 2
+    for layer in first:
+        far = torch.full((1, layer.weight.shape[1]), 1e6)
+        steps = quantize_activations(far, layer.input_scale, layer.input_zero_point, layer.largest_input)
+        assert steps.unique().tolist() == [largest]
