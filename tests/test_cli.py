@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -191,6 +191,23 @@ def test_predict_scores_a_raw_log_as_the_same_rows_of_the_dataset(tmp_path: Path
     assert run(*fp32, *raw) == 0
     int8, float_ = (np.loadtxt(tmp_path / name, skiprows=1) for name in ("a.csv", "c.csv"))
     assert np.abs(int8 - float_).max() < 0.05
+
+
+def test_predict_counts_the_categories_that_it_does_not_know(
+    fitted: Path, synthetic_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ("predict", "--artifact", fitted / "artifact", "--data", synthetic_folder)
+    unknown = []
+    # C3 is missing in some rows of the dataset, so a missing one is known; of other tables it need not be.
+    for value in ("", "fffffff1"):
+        fields = ["", *["3"] * 13, "", "", value, *[""] * 23]
+        (tmp_path / "new.tsv").write_text("\t".join(fields) + "\n")
+        assert run(*arguments, "--raw", tmp_path / "new.tsv", "--output", tmp_path / "p.csv") == 0
+        text = capsys.readouterr().out
+        assert "1 click probabilities" in text
+        found = re.search(r"^(\d+) category values are not in the vocabulary", text, re.MULTILINE)
+        unknown.append(int(found[1]) if found else 0)
+    assert unknown[1] == unknown[0] + 1
 
 
 @pytest.mark.parametrize("command", ["validate", "test"])
@@ -458,21 +475,69 @@ def test_tampered_artifact(
         expect_error(capsys, message, command, "--artifact", artifact, "--data", synthetic_folder)
 
 
-def test_certificate_that_claims_too_much(
-    capsys: pytest.CaptureFixture[str], fitted: Path, synthetic_folder: Path, tmp_path: Path
-) -> None:
+def reseal_certificate(artifact: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change the certificate as a hand that knows of the checksums would."""
     from dlrm_pl.artifact.manifest import Manifest
 
-    artifact = Path(shutil.copytree(fitted / "artifact", tmp_path / "artifact"))
     path = artifact / "certificate.json"
     certificate = json.loads(path.read_text())
-    certificate["int8"]["auroc"] += 0.01
+    change(certificate)
     path.write_text(json.dumps(certificate))
     manifest = Manifest.read(artifact)
     manifest.files["certificate.json"] = file_sha256(path)
     manifest.write(artifact)
-    message = r"auroc of the int8 model: the certificate states 0\.\d+, recomputed it is 0\.\d+"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda c: c["int8"].update(auroc=c["int8"]["auroc"] + 0.01),
+            r"auroc of the int8 model: the certificate states 0\.\d+, recomputed it is 0\.\d+",
+        ),
+        (
+            lambda c: c["int8_ops"].update({"int8_linear": 5}),
+            r"One forward pass ran the integer ops .*int8_linear': 4.*, certified are .*int8_linear': 5",
+        ),
+        (lambda c: c.update(rows=1999), "Certified on 1999 rows, but the dataset has 2000"),
+    ],
+)
+def test_certificate_that_claims_too_much(
+    capsys: pytest.CaptureFixture[str],
+    fitted: Path,
+    synthetic_folder: Path,
+    tmp_path: Path,
+    change: Callable[[dict[str, Any]], object],
+    message: str,
+) -> None:
+    artifact = Path(shutil.copytree(fitted / "artifact", tmp_path / "artifact"))
+    reseal_certificate(artifact, change)
     expect_error(capsys, message, "verify", "--artifact", artifact, "--data", synthetic_folder)
+
+
+def test_dataset_of_other_categories(capsys: pytest.CaptureFixture[str], fitted: Path, dataset_copy: Path) -> None:
+    """Tables of the same sizes, and so nothing else that could tell."""
+    path = dataset_copy / "dataset.json"
+    description = json.loads(path.read_text())
+    path.write_text(json.dumps(description | {"fingerprint": "0" * 16}))
+    for command in ("verify", "predict"):
+        message = f"its fingerprint is {'0' * 16}, .* made for {description['fingerprint']}"
+        expect_error(capsys, message, command, "--artifact", fitted / "artifact", "--data", dataset_copy)
+    checkpoint = ("--ckpt_path", fitted / "run" / "model.ckpt")
+    for command in ("test", "quantize", "fit"):
+        message = f"trained on the dataset {description['fingerprint']}, this one is {'0' * 16}"
+        expect_error(capsys, message, command, "-c", fitted / "config.yaml", *checkpoint, "--data.folder", dataset_copy)
+
+
+def test_checkpoint_that_the_artifact_was_not_made_from(
+    capsys: pytest.CaptureFixture[str], fitted: Path, synthetic_folder: Path, tmp_path: Path
+) -> None:
+    checkpoint = torch.load(fitted / "run" / "model.ckpt", weights_only=True)
+    checkpoint["state_dict"]["model.top_mlp.0.bias"] += 1e-3
+    torch.save(checkpoint, tmp_path / "other.ckpt")
+    arguments = ("verify", "--artifact", fitted / "artifact", "--data", synthetic_folder)
+    message = r"other\.ckpt: its fingerprint is \w{16}, the artifact was made from \w{16}"
+    expect_error(capsys, message, *arguments, "--ckpt_path", tmp_path / "other.ckpt")
 
 
 def test_output_that_holds_something_else(capsys: pytest.CaptureFixture[str], fitted: Path, tmp_path: Path) -> None:

@@ -109,6 +109,9 @@ def preprocess(
     output = Path(os.path.abspath(output))
     done = _finished(output, key)
     if done is not None:
+        if WorkFolder(output).path.exists():  # Killed between its last two steps.
+            with folder_lock(output):
+                WorkFolder(output).remove()
         return done
     check_replaceable(output, is_dataset_folder)
     with folder_lock(output):

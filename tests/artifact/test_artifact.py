@@ -22,6 +22,7 @@ from dlrm_pl.artifact.summary import comparison, loss_line
 from dlrm_pl.data.datamodule import RowRange
 from dlrm_pl.errors import ArtifactError, CalibrationError, MetricError, OutputError
 from dlrm_pl.quantization.certification import Certification
+from dlrm_pl.quantization.criterion import Criterion
 from dlrm_pl.quantization.tuning import TuningSettings
 from dlrm_pl.runtime.int8_dlrm import count_int8_ops, fp32_bytes
 
@@ -44,6 +45,24 @@ def test_the_served_object_runs_the_certified_int8_ops(outcome: Outcome) -> None
     ops = count_int8_ops(loaded.model, tiny.batches(1, 5)[0])
     assert ops == loaded.certificate.int8_ops == loaded.model.expected_int8_ops()
     assert ops == {"int8_interaction": 1, "int8_linear": 5, "int8_lookup": 3}
+
+
+def test_model_that_does_not_run_its_int8_ops_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build_module, "count_int8_ops", lambda *args: {"int8_linear": 4})
+    message = r"ran the integer ops \{'int8_linear': 4\}, but its recipe means .*'int8_lookup': 3"
+    with pytest.raises(ArtifactError, match=message):
+        build(tmp_path / "a")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_certified_was_loaded_from_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real_load, real_certify = build_module.load_model, build_module.certify
+    loaded, certified = [], []
+    monkeypatch.setattr(build_module, "load_model", lambda *args: loaded.append(real_load(*args)) or loaded[-1])
+    monkeypatch.setattr(build_module, "certify", lambda *args: certified.append(args[1]) or real_certify(*args))
+    build(tmp_path / "a")
+    assert len(loaded) == 1
+    assert certified == loaded
 
 
 def test_certificate_holds_what_was_measured(outcome: Outcome) -> None:
@@ -149,6 +168,12 @@ def test_loss_beyond_the_tolerance_on_the_certification_rows_is_not_accepted(
 def test_relative_tolerance_is_that_of_the_certified_auroc(outcome: Outcome) -> None:
     assert outcome.certificate.tolerance == pytest.approx(0.02 * outcome.certificate.fp32["auroc"])
     assert "tolerance 2.0000%" in loss_line(outcome.certificate)
+
+
+def test_best_possible_auroc_of_synthetic_data_is_in_the_table(tmp_path: Path) -> None:
+    settings = TuningSettings(criterion=Criterion(relative=0.02))
+    outcome = build_artifact(tiny.model(), data(best_possible_auroc=0.912345), settings, tmp_path / "a")
+    assert comparison(outcome.manifest, outcome.certificate)[-1] == ("best possible AUROC", "0.912345", "", "")
 
 
 def test_table_for_people_has_both_models_side_by_side(outcome: Outcome) -> None:

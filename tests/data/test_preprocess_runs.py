@@ -128,6 +128,29 @@ def test_kill_9_at_random_points_and_the_same_command_again(
     assert {path.name for path in tmp_path.iterdir()} <= {"out", ".out.lock"}
 
 
+def test_a_run_killed_after_its_last_step_but_one_leaves_nothing(
+    raw: Path, expected: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = WorkFolder.publish
+
+    def die(self: WorkFolder) -> None:
+        raise Killed
+
+    def publish(self: WorkFolder, output: Path) -> None:
+        monkeypatch.setattr(WorkFolder, "remove", die)
+        real(self, output)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(WorkFolder, "publish", publish)
+        with pytest.raises(Killed):
+            preprocess(raw, tmp_path / "out", MANY)
+    monkeypatch.undo()
+    assert WorkFolder(tmp_path / "out").path.exists()
+    assert preprocess(raw, tmp_path / "out", MANY).seconds is None
+    assert contents(tmp_path / "out") == expected
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
 @pytest.mark.parametrize("randomize", ["total", "day", "none"])
 def test_neither_workers_nor_memory_nor_the_twin_change_a_byte(
     raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, randomize: str

@@ -204,3 +204,16 @@ def test_scores_are_finite_for_extreme_inputs() -> None:
     lowered = quantize(model, START, tiny.batches(2, 64), table_packer(model))
     batch = tiny.batches(1, 8)[0]
     assert np.isfinite(lowered(batch._replace(dense=torch.full((8, 13), 1e6))).numpy()).all()
+
+
+def test_inputs_beyond_the_calibrated_range_stop_at_the_largest_step() -> None:
+    model = tiny.model()
+    lowered = quantize(model, START, tiny.batches(2, 64), table_packer(model))
+    first = [layer for layer in lowered.layers.values() if isinstance(layer, Int8Linear) and layer.quantizes_input]
+    assert len(first) == 2
+    for mlp in (lowered.bottom_mlp, lowered.top_mlp):
+        (chain,) = segments(list(mlp))  # type: ignore[arg-type]
+        layer = mlp[0]
+        largest = (255 - layer.input_zero_point) * layer.input_scale
+        width = layer.weight.shape[1]
+        assert torch.equal(chain(torch.full((1, width), 1e6)), chain(torch.full((1, width), largest)))

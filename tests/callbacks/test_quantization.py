@@ -1,0 +1,70 @@
+"""The callback: what it does to the module, and when it does nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import pytorch_lightning as pl
+import torch
+
+from dlrm_pl.callbacks.quantization import QuantizationCallback, quantize_module
+from dlrm_pl.data.datamodule import TerabyteDataModule
+from dlrm_pl.errors import ConfigurationError
+from dlrm_pl.model.lightning_module import DLRMModule
+from dlrm_pl.quantization.criterion import Criterion
+from dlrm_pl.trainer import DLRMTrainer
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+
+
+@pytest.fixture
+def data(synthetic_folder: Path) -> TerabyteDataModule:
+    return TerabyteDataModule(str(synthetic_folder), batch_size=500)
+
+
+@pytest.fixture
+def module(data: TerabyteDataModule) -> DLRMModule:
+    torch.manual_seed(0)
+    return DLRMModule(data.table_sizes, embedding_dim=4, bottom_mlp=(13, 4), top_mlp=(1,))
+
+
+def callback(folder: Path) -> QuantizationCallback:
+    return QuantizationCallback(str(folder / "artifact"), criterion=Criterion(relative=0.5))
+
+
+def trainer(callbacks: list[pl.Callback], **options: object) -> DLRMTrainer:
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    return DLRMTrainer(accelerator="cpu", max_epochs=1, callbacks=callbacks, **(quiet | options))
+
+
+def test_module_comes_back_as_it_was(module: DLRMModule, data: TerabyteDataModule, tmp_path: Path) -> None:
+    module.train()
+    before = {name: weight.clone() for name, weight in module.state_dict().items()}
+    outcome = quantize_module(module, data, callback(tmp_path))
+    assert module.training
+    torch.testing.assert_close(dict(module.state_dict()), before, rtol=0, atol=0)
+    assert set(outcome.tuning.model.op_dtypes.values()) == {"int8"}
+
+
+def test_fit_ends_in_an_artifact(module: DLRMModule, data: TerabyteDataModule, tmp_path: Path) -> None:
+    quantizing = callback(tmp_path)
+    trainer([quantizing], enable_checkpointing=False).fit(module, datamodule=data)
+    assert quantizing.outcome is not None
+    assert quantizing.outcome.path == tmp_path / "artifact"
+    assert (tmp_path / "artifact" / "manifest.json").is_file()
+
+
+def test_trial_run_of_lightning_makes_no_artifact(module: DLRMModule, data: TerabyteDataModule, tmp_path: Path) -> None:
+    quantizing = callback(tmp_path)
+    trainer([quantizing], fast_dev_run=True).fit(module, datamodule=data)
+    assert quantizing.outcome is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_data_of_another_kind_is_refused(module: DLRMModule, data: TerabyteDataModule, tmp_path: Path) -> None:
+    loader = data.val_dataloader()
+    with pytest.raises(
+        ConfigurationError, match="needs a DLRMModule and a TerabyteDataModule, got DLRMModule and None"
+    ):
+        trainer([callback(tmp_path)], enable_checkpointing=False).fit(module, loader, loader)
