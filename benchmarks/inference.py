@@ -138,7 +138,7 @@ def main() -> None:
 
     shape, limits = model.architecture, ceilings(sum(model.architecture.table_sizes), row_bytes("int8", 128))
     print(f"a sample: {linear_operations(shape):,} int8 operations, {shape.num_tables} rows")
-    print(f"this machine's ceilings, one thread: {limits or 'unknown without native kernels'}")
+    print(f"this machine's ceilings, one thread: {limits or 'unknown'}")
     for count in counts:
         torch.set_num_threads(count)  # The summary states it.
         limit = None if limits is None else roofline(shape, limits, count)
