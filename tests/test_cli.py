@@ -720,28 +720,49 @@ def test_nothing_to_inspect(capsys: pytest.CaptureFixture[str], tmp_path: Path) 
     expect_error(capsys, "neither a dataset, a checkpoint nor an artifact", "inspect", tmp_path)
 
 
+@pytest.mark.parametrize("preset", [None, "active"])
+def test_threads_wait_without_spinning_unless_told_otherwise(preset: str | None) -> None:
+    program = "import os; from dlrm_pl.cli import main; main(['inspect', 'x']); print(os.environ['OMP_WAIT_POLICY'])"
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    environment |= {"OMP_WAIT_POLICY": preset} if preset else {}
+    ended = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    assert ended.stdout.strip() == (preset or "PASSIVE")
+
+
 @pytest.mark.parametrize(
     ("stage", "stop", "status"),
-    [("synthesize", signal.SIGINT, 130), ("fit", signal.SIGINT, 130), ("fit", signal.SIGTERM, 143)],
+    [
+        ("synthesize", signal.SIGINT, 130),
+        ("fit", signal.SIGINT, 130),
+        ("fit", signal.SIGTERM, 143),
+        ("quantize", signal.SIGINT, 130),
+        ("predict", signal.SIGINT, 130),
+    ],
 )
 def test_a_stopped_command_leaves_nothing_half_written(
-    synthetic_folder: Path, tmp_path: Path, stage: str, stop: signal.Signals, status: int
+    fitted: Path, synthetic_folder: Path, tmp_path: Path, stage: str, stop: signal.Signals, status: int
 ) -> None:
-    if stage == "synthesize":
-        command = ["synthesize", "--output", str(tmp_path / "out"), "--rows", "100000000"]
-        started = tmp_path / ".out.tmp"
-    else:
-        config = write_config(tmp_path, synthetic_folder)
-        command = ["fit", "-c", str(config), "--trainer.max_epochs", "100000"]
-        started = tmp_path / "run"
+    config = str(write_config(tmp_path, synthetic_folder))
+    commands = {
+        "synthesize": ["--output", str(tmp_path / "out"), "--rows", "100000000"],
+        "fit": ["-c", config, "--trainer.max_epochs", "100000"],
+        "quantize": ["-c", config, "--ckpt_path", str(fitted / "run" / "model.ckpt"), "--absolute", "0"],
+        "predict": [
+            *("--artifact", str(fitted / "artifact"), "--data", str(synthetic_folder), "--split", "train"),
+            *("--batch_size", "1", "--output", str(tmp_path / "p.csv")),
+        ],
+    }
+    # What the stage writes first; predict's has its process in the name.
+    first = {"synthesize": ".out.tmp", "fit": "run", "quantize": ".artifact.tmp", "predict": ".p.csv.*.tmp"}
+    command = [stage, *commands[stage]]
     process = subprocess.Popen(
         [sys.executable, ROOT / "cli.py", *command], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     try:
         deadline = time.monotonic() + 60
-        while not started.exists() and time.monotonic() < deadline:
+        while not list(tmp_path.glob(first[stage])) and time.monotonic() < deadline:
             time.sleep(0.05)
-        assert started.exists()
+        assert list(tmp_path.glob(first[stage]))
         time.sleep(0.3)
         process.send_signal(stop)
         _, error = process.communicate(timeout=60)
