@@ -15,7 +15,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
-from dlrm_pl import commands
+from dlrm_pl.commands.benchmark import benchmark
+from dlrm_pl.commands.inspect import inspect
+from dlrm_pl.commands.predict import predict_with_artifact
+from dlrm_pl.commands.preprocess import preprocess
+from dlrm_pl.commands.synthesize import synthesize
+from dlrm_pl.commands.verify import verify
 from dlrm_pl.errors import DLRMError
 
 EXIT_WRONG_INPUT = 2
@@ -24,11 +29,11 @@ EXIT_INTERRUPTED = 130  # 128 + SIGINT, what shells and make expect of a program
 
 # Commands that need no Trainer. `predict --artifact` is one as well.
 LIGHT: dict[str, Callable[..., None]] = {
-    "synthesize": commands.synthesize,
-    "preprocess": commands.preprocess,
-    "verify": commands.verify,
-    "benchmark": commands.benchmark,
-    "inspect": commands.inspect,
+    "synthesize": synthesize,
+    "preprocess": preprocess,
+    "verify": verify,
+    "benchmark": benchmark,
+    "inspect": inspect,
 }
 # Methods of DLRMTrainer, with the first line of their docstrings: importing it for its help costs seconds.
 TRAINER = {
@@ -131,7 +136,7 @@ def overview() -> str:
 
 def _run(name: str, args: list[str]) -> int:
     if name == "predict" and any(arg.split("=")[0] == "--artifact" for arg in args):
-        _run_light("predict", commands.predict_with_artifact, args)
+        _run_light("predict", predict_with_artifact, args)
     elif name in LIGHT:
         _run_light(name, LIGHT[name], args)
     elif name in TRAINER:

@@ -1,0 +1,51 @@
+"""Progress bars on the error output, of those commands that take a while."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def rows_bar(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    """A progress bar of rows on the error output; yields the function that advances it."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda rows: bar.advance(task, rows)
+
+
+@contextmanager
+def stages_bar() -> Iterator[Callable[[str, float, int], None]]:
+    """A progress bar of stages on the error output, with rows a second and the time left."""
+    import time
+
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[speed]}"),
+        TimeRemainingColumn(),
+    )
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        tasks: dict[str, tuple[TaskID, float]] = {}
+        rows_of: dict[str, int] = {}
+
+        def advance(stage: str, share: float, rows: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bar.add_task(stage, total=1.0, speed=""), time.monotonic()
+            task, began = tasks[stage]
+            rows_of[stage] = rows_of.get(stage, 0) + rows
+            seconds = time.monotonic() - began
+            speed = f"{rows_of[stage] / seconds:,.0f} rows/s" if rows_of[stage] and seconds > 0.5 else ""
+            bar.update(task, completed=share, speed=speed)
+
+        yield advance

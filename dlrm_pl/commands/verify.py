@@ -1,0 +1,45 @@
+"""Check an artifact."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dlrm_pl.commands.progress import rows_bar
+
+
+def verify(
+    artifact: str,
+    data: str,
+    ckpt_path: str | None = None,
+    batch_size: int | None = None,
+    tolerance: float = 1e-4,
+) -> None:
+    """Check a certificate again, on this machine.
+
+    Every file is compared with its checksum, the int8 model is scored on the certification rows, and each metric
+    compared with what the certificate states. Exit status 2 when something differs.
+
+    Args:
+        artifact: the artifact folder.
+        data: the dataset folder.
+        ckpt_path: the float checkpoint that it was made from; when given, the loss of AUROC is measured anew.
+        batch_size: of the scoring; as certified when not given.
+        tolerance: allowed difference of each metric, for processors that round differently.
+    """
+    from dlrm_pl.artifact.store import load_artifact
+    from dlrm_pl.artifact.summary import loss_line
+    from dlrm_pl.artifact.verification import verify_artifact
+
+    loaded = load_artifact(artifact, checksums="always")
+    with rows_bar("verify", loaded.certificate.rows) as advance:
+        result = verify_artifact(
+            loaded,
+            Path(data),
+            ckpt_path=None if ckpt_path is None else Path(ckpt_path),
+            batch_size=batch_size,
+            tolerance=tolerance,
+            progress=advance,
+        )
+    print(f"{artifact}: checksums, {result.rows:,} rows and {sum(result.int8_ops.values())} int8 ops as certified.")
+    print(f"int8 AUROC {result.int8.auroc:.6f}, certified {loaded.certificate.int8['auroc']:.6f}")
+    print(("measured anew: " if result.measured_loss else "certified: ") + loss_line(result.certificate))
