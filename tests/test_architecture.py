@@ -15,7 +15,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # A file imports from its own part or from one above. `runtime` stands above `quantization`, which lowers into it.
 RANKS = [
     {"errors", "batch"},
-    {"atomic"},
+    {"atomic", "mapped"},
     {"metrics"},
     {"kernels"},
     {"data", "model"},
