@@ -52,6 +52,7 @@ class QuantizationData:
         dataset_fingerprint: of the dataset.
         batch_size: of tuning and certification.
         best_possible_auroc: on the certification rows of synthetic data; None for real logs.
+        other_dataset: how the dataset differs from the model's own, where that was forced; else "".
     """
 
     calibration: Iterable[ClickBatch]
@@ -61,6 +62,7 @@ class QuantizationData:
     dataset_fingerprint: str
     batch_size: int
     best_possible_auroc: float | None
+    other_dataset: str = ""
 
     def __post_init__(self) -> None:
         """Check that no row serves two purposes.
@@ -234,5 +236,6 @@ def _certify(
         model_fingerprint=manifest.model_fingerprint,
         machine=manifest.machine,
         best_possible_auroc=data.best_possible_auroc,
+        other_dataset=data.other_dataset,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )

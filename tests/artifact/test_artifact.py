@@ -356,7 +356,7 @@ def test_certificate_of_another_format_is_rejected(artifact_path: Path) -> None:
     path = artifact_path / "certificate.json"
     path.write_text(json.dumps({"format": 99}))
     rewrite_manifest(artifact_path, lambda m: m.files.update({"certificate.json": file_sha256(path)}))
-    with pytest.raises(ArtifactError, match="of another format than 1"):
+    with pytest.raises(ArtifactError, match="of another format than 2"):
         load_artifact(artifact_path)
 
 
