@@ -262,8 +262,10 @@ class DLRMModule(pl.LightningModule):
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         """As torch's; a module whose weights come later takes the tensors themselves, and copies nothing."""
-        later = any(parameter.is_meta for parameter in self.parameters())
-        return super().load_state_dict(state_dict, strict=strict, assign=assign or later)
+        if any(parameter.is_meta for parameter in self.parameters()):
+            # A copy of the dict, since torch notes `assign` in its metadata, for whoever loads it next.
+            return super().load_state_dict(dict(state_dict), strict=strict, assign=True)
+        return super().load_state_dict(state_dict, strict=strict, assign=assign)
 
     def cpu(self) -> Self:
         """As torch's; a run that ends before the weights came has nothing to move."""
