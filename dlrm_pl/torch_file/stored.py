@@ -172,7 +172,7 @@ class StoredTensor:
         if not self.is_aligned:
             raise CheckpointError(
                 f"{self.file.path}: a tensor begins at byte {self.offset:,}, which is no multiple of "
-                f"{self.dtype.itemsize}, so it cannot be used where it lies. Import the file first."
+                f"{self.dtype.itemsize}, so it cannot be used where it lies. Save the file in torch's zip format."
             )
         size = self._extent * self.dtype.itemsize
         self.file.check(self.offset, size)
