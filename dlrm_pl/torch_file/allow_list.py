@@ -193,7 +193,7 @@ def _numpy_array(*_: Any) -> NumpyArray:
 
 
 _NUMPY_CODES = {"b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8"}
-_STORAGES = {
+STORAGES = {
     "FloatStorage": torch.float32,
     "DoubleStorage": torch.float64,
     "HalfStorage": torch.float16,
@@ -229,9 +229,7 @@ _GLOBALS: dict[str, Any] = {
     **{f"__builtin__.{kind}": Function(kind, _FUNCTIONS[f"builtins.{kind}"]) for kind in ("dict", "set")},
     **{f"torch.{name}": value for name, value in vars(torch).items() if isinstance(value, torch.dtype)},
     **{
-        f"{home}.{name}": StorageType(name, kind)
-        for home in ("torch", "torch.cuda")
-        for name, kind in _STORAGES.items()
+        f"{home}.{name}": StorageType(name, kind) for home in ("torch", "torch.cuda") for name, kind in STORAGES.items()
     },
     **{f"{home}.UntypedStorage": StorageType("UntypedStorage", torch.uint8) for home in ("torch", "torch.storage")},
 }

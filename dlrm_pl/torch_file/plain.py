@@ -48,7 +48,7 @@ def check_plain(contents: Any, leaves: tuple[type, ...]) -> None:
             raise CheckpointError(f"holds a {getattr(child, 'name', type(child).__name__)} by itself, not as a value")
 
 
-def replace_leaves(contents: Any, leaf: type, replace: Callable[[Any], Any]) -> Any:
+def replace_leaves(contents: Any, leaf: type | tuple[type, ...], replace: Callable[[Any], Any]) -> Any:
     """A copy of a checked structure, in which every ``leaf`` is replaced; what is shared stays shared."""
     done: dict[int, Any] = {}
 

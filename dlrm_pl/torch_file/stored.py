@@ -150,6 +150,11 @@ class StoredTensor:
         """Its first byte is at a multiple of an element's size; the older format gives no such guarantee."""
         return self.offset % self.dtype.itemsize == 0
 
+    @property
+    def crc32(self) -> int | None:
+        """Of its bytes, where the file states it."""
+        return self.storage.crc32 if self.is_contiguous and self.nbytes == self.storage.nbytes else None
+
     def numel(self) -> int:
         """Number of elements."""
         return math.prod(self.shape)
