@@ -17,7 +17,7 @@ RANKS = [
     {"errors", "batch"},
     {"atomic", "mapped"},
     {"metrics"},
-    {"kernels"},
+    {"kernels", "torch_file"},
     {"data", "model"},
     {"runtime"},
     {"quantization"},

@@ -780,8 +780,14 @@ def test_file_that_may_not_be_read(
     capsys: pytest.CaptureFixture[str], fitted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Not by its mode: tests may run as root, who may read everything.
-    real = os.access
-    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "model.ckpt" and real(path, mode))
+    real = os.open
+
+    def refuse(path: Any, *args: Any, **kwargs: Any) -> int:
+        if str(path).endswith("model.ckpt"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path, *args, **kwargs)
+
+    monkeypatch.setattr(os, "open", refuse)
     checkpoint = ("--ckpt_path", fitted / "run" / "model.ckpt")
     expect_error(capsys, r"model\.ckpt: may not be read", "test", "-c", fitted / "config.yaml", *checkpoint)
 
