@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from dlrm_pl.commands.benchmark import benchmark
+from dlrm_pl.commands.import_checkpoint import import_checkpoint
 from dlrm_pl.commands.inspect import inspect
 from dlrm_pl.commands.predict import predict_with_artifact
 from dlrm_pl.commands.preprocess import preprocess
@@ -34,6 +35,7 @@ LIGHT: dict[str, Callable[..., None]] = {
     "verify": verify,
     "benchmark": benchmark,
     "inspect": inspect,
+    "import-checkpoint": import_checkpoint,
 }
 # Methods of DLRMTrainer, with the first line of their docstrings: importing it for its help costs seconds.
 TRAINER = {
@@ -45,7 +47,7 @@ TRAINER = {
 }
 ORDER = (
     *("synthesize", "preprocess", "fit", "validate", "test", "predict", "quantize", "verify", "benchmark"),
-    "inspect",
+    *("inspect", "import-checkpoint"),
 )
 
 
@@ -125,7 +127,7 @@ def overview() -> str:
     ]
     for name in ORDER:
         summary = TRAINER.get(name) or (LIGHT[name].__doc__ or "").splitlines()[0]
-        lines.append(f"  {name:<12}{summary}")
+        lines.append(f"  {name:<18}{summary}")
     lines += [
         "",
         "`cli.py COMMAND --help` lists the options of a command. Exit status: 0 done, 2 wrong use or input,",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from dlrm_pl.errors import ConfigurationError
 
@@ -48,9 +49,9 @@ def _dataset(path: Path) -> str:
 
 
 def _checkpoint(path: Path) -> str:
-    from dlrm_pl.model.checkpoint import load_checkpoint
+    from dlrm_pl.model.checkpoint_file import open_checkpoint
 
-    checkpoint = load_checkpoint(path)
+    checkpoint = open_checkpoint(path)
     ours = checkpoint["dlrm_pl"]
     architecture = ours["architecture"]
     parameters = sum(tensor.numel() for tensor in checkpoint["state_dict"].values())
@@ -59,10 +60,28 @@ def _checkpoint(path: Path) -> str:
             f"checkpoint  {path}",
             f"trained   {checkpoint['global_step']:,} steps, to epoch {checkpoint['epoch'] + 1}",
             f"parameters  {parameters:,} ({4 * parameters:,} bytes)",
-            f"dataset fingerprint  {ours['dataset_fingerprint']}",
+            f"dataset fingerprint  {ours['dataset_fingerprint'] or 'unknown: imported without --data'}",
+            *_origin(checkpoint),
             *_architecture(architecture),
         ]
     )
+
+
+def _origin(checkpoint: dict[str, Any]) -> list[str]:
+    """Of an imported checkpoint: what its file said of its training, and what is wrong with its numbers."""
+    origin = checkpoint.get("reference")
+    if not isinstance(origin, dict):
+        return []
+    lines = [f"imported  from {origin['file']} of the reference ({origin['format']} format)"]
+    plain = {name: value for name, value in origin["metadata"].items() if isinstance(value, int | float | str)}
+    if plain:
+        lines.append("which says  " + ", ".join(f"{name} {value}" for name, value in plain.items()))
+    if origin["left_out"]:
+        lines.append(f"left out  {', '.join(origin['left_out'])}")
+    if origin["nonfinite_rows"]:
+        rows = ", ".join(f"{count:,} of {name}" for name, count in origin["nonfinite_rows"].items())
+        lines.append(f"rows with NaN or infinity  {rows}")
+    return lines
 
 
 def _artifact(path: Path) -> str:
