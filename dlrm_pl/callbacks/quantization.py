@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytorch_lightning as pl
 from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.table import Table
 from torch import nn
 
@@ -18,6 +20,7 @@ from dlrm_pl.artifact.summary import comparison, loss_line
 from dlrm_pl.atomic import check_replaceable
 from dlrm_pl.data.datamodule import TerabyteDataModule
 from dlrm_pl.errors import ConfigurationError
+from dlrm_pl.model.embeddings import EmbeddingBags
 from dlrm_pl.model.lightning_module import DLRMModule
 from dlrm_pl.quantization.criterion import Criterion
 from dlrm_pl.quantization.recipe import RecipeStart
@@ -40,6 +43,7 @@ class QuantizationCallback(pl.Callback):
         seed: of everything random in a trial.
         eval_func: scores a model, higher is better: a class path whose instances take the model and return a
             float. The exact AUROC, a torchmetrics Metric, on the tuning rows when null.
+        allow_nonfinite: read NaN and infinity in the tables as 0, instead of refusing such a model.
     """
 
     def __init__(
@@ -53,6 +57,7 @@ class QuantizationCallback(pl.Callback):
         max_trials: int = 100,
         seed: int = 9527,
         eval_func: Callable[[nn.Module], float] | None = None,
+        allow_nonfinite: bool = False,
     ) -> None:
         super().__init__()
         self.output = Path(output)
@@ -65,6 +70,7 @@ class QuantizationCallback(pl.Callback):
             seed=seed,
         )
         self.eval_func = eval_func
+        self.allow_nonfinite = allow_nonfinite
         self.outcome: Outcome | None = None
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -91,7 +97,15 @@ class QuantizationCallback(pl.Callback):
 
 
 def quantize_module(module: DLRMModule, datamodule: TerabyteDataModule, callback: QuantizationCallback) -> Outcome:
-    """Quantize a module with its data, as the callback says."""
+    """Quantize a module with its data, as the callback says.
+
+    Raises:
+        DatasetError: the data is not that of the model.
+        DLRMError: see ``build_artifact``.
+    """
+    difference = module.check_dataset(datamodule.table_sizes, datamodule.dataset_fingerprint)
+    if difference:
+        log.warning("%s. Goes on with it, as it was told to; the certificate says so.", difference)
     data = QuantizationData(
         calibration=datamodule.calibration_dataloader(),
         tuning=datamodule.tuning_dataloader(),
@@ -100,16 +114,44 @@ def quantize_module(module: DLRMModule, datamodule: TerabyteDataModule, callback
         dataset_fingerprint=datamodule.dataset_fingerprint,
         batch_size=datamodule.eval_batch_size,
         best_possible_auroc=datamodule.best_possible_auroc("test"),
+        other_dataset=difference,
     )
     was_training = module.training
     module.eval()
+    model = module.model.cpu()
+    bags = model.embedding_bags
+    assert isinstance(bags, EmbeddingBags)
+    bags.nonfinite_as_zero = callback.allow_nonfinite
     try:
-        outcome = build_artifact(
-            module.model.cpu(), data, callback.settings, callback.output, eval_func=callback.eval_func
-        )
+        with _packing_bar(4 * model.architecture.embedding_dim * sum(model.architecture.table_sizes)) as progress:
+            outcome = build_artifact(
+                *(model, data, callback.settings, callback.output), eval_func=callback.eval_func, progress=progress
+            )
     finally:
+        bags.nonfinite_as_zero = False
         module.train(was_training)
     return outcome
+
+
+@contextmanager
+def _packing_bar(total: int) -> Iterator[Callable[[int], None]]:
+    """A progress bar of the bytes of float tables that were packed; a search that packs some again starts it anew."""
+    console = Console(stderr=True)
+    columns = (TextColumn("pack tables"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+    task = bar.add_task("", total=total)
+
+    def advance(size: int) -> None:
+        bar.start()
+        bar.advance(task, size)
+        if bar.finished:
+            bar.stop()
+            bar.reset(task)
+
+    try:
+        yield advance
+    finally:
+        bar.stop()
 
 
 def show(outcome: Outcome, console: Console) -> None:

@@ -20,7 +20,7 @@ def rows_bar(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
 
 
 @contextmanager
-def bytes_bar(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
+def bytes_bar(what: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
     """A progress bar of bytes on the error output, with the speed; yields the function that advances it."""
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn

@@ -56,6 +56,7 @@ def load_into(module: DLRMModule, path: Path) -> None:
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
     _assign(module, checkpoint["state_dict"], path)
+    module.requires_grad_(False)  # An optimizer would end the process.
 
 
 def load_module(path: Path) -> DLRMModule:

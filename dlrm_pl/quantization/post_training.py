@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 
 from torch import nn
 
@@ -19,11 +20,11 @@ from dlrm_pl.runtime.linear import FloatLinear, Int8Linear
 from dlrm_pl.runtime.tables import PackedTables
 
 
-def table_packer(model: DLRM) -> TablePacker:
-    """A packer over the tables of a model, to be shared by all its trials."""
+def table_packer(model: DLRM, folder: Path | None = None, progress: Callable[[int], None] | None = None) -> TablePacker:
+    """A packer over the tables of a model, to be shared by all its trials; arguments as of ``TablePacker``."""
     bags = model.embedding_bags
     assert isinstance(bags, EmbeddingBags)  # A float model has no other kind.
-    return TablePacker(bags.weights())
+    return TablePacker(bags.weights(), folder, allow_nonfinite=bags.nonfinite_as_zero, progress=progress)
 
 
 def quantize(model: DLRM, recipe: Recipe, calibration: Iterable[ClickBatch], packer: TablePacker) -> Int8DLRM:

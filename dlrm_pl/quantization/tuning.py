@@ -67,6 +67,7 @@ def tune(
     eval_func: EvalFunc,
     settings: TuningSettings,
     *,
+    packer: TablePacker | None = None,
     on_trial: Callable[[Trial], None] | None = None,
 ) -> TuningResult:
     """Search for an int8 model within tolerance.
@@ -76,6 +77,7 @@ def tune(
         calibration: re-iterable batches.
         eval_func: scores a model, higher is better; rows apart from the calibration rows.
         settings: how to search.
+        packer: of the model's tables; one that keeps them in memory when None.
         on_trial: called after each trial.
 
     Returns:
@@ -87,7 +89,7 @@ def tune(
     """
     baseline = score_with(eval_func, model)
     log.info("fp32 scores %.6f, tolerated loss %.6f", baseline.value, settings.criterion.tolerance(baseline.value))
-    packer = table_packer(model)
+    packer = table_packer(model) if packer is None else packer
     start = Recipe.starting_from(settings.recipe, model.architecture)
     proposals = strategy_named(settings.strategy)(start)
     trials: list[Trial] = []
