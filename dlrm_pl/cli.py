@@ -17,6 +17,7 @@ from types import FrameType
 
 from dlrm_pl.commands.benchmark import benchmark
 from dlrm_pl.commands.export_tables import export_tables
+from dlrm_pl.commands.import_checkpoint import import_checkpoint
 from dlrm_pl.commands.inspect import inspect
 from dlrm_pl.commands.predict import predict_with_artifact
 from dlrm_pl.commands.preprocess import preprocess
@@ -36,6 +37,7 @@ LIGHT: dict[str, Callable[..., None]] = {
     "benchmark": benchmark,
     "inspect": inspect,
     "export-tables": export_tables,
+    "import-checkpoint": import_checkpoint,
 }
 # Methods of DLRMTrainer, with the first line of their docstrings: importing it for its help costs seconds.
 TRAINER = {
@@ -47,7 +49,7 @@ TRAINER = {
 }
 ORDER = (
     *("synthesize", "preprocess", "fit", "validate", "test", "predict", "quantize", "verify", "benchmark"),
-    *("inspect", "export-tables"),
+    *("inspect", "import-checkpoint", "export-tables"),
 )
 
 
