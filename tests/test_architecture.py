@@ -25,7 +25,7 @@ RANKS = [
     {"serving", "benchmark", "distributed"},
     {"callbacks"},
     {"trainer"},
-    {"inspection", "usage"},
+    {"inspection", "usage", "migration"},
     {"commands", "lightning_cli"},
     {"cli"},
 ]
