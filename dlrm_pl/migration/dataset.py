@@ -9,6 +9,7 @@ from dlrm_pl.migration.plan import Plan
 
 # What the reference calls its output beside the raw logs, where it is given no name.
 _DEFAULT_STEM = {"kaggle": "kaggleAdDisplayChallenge_processed", "terabyte": "terabyte_processed"}
+_OF_LOGS = ("--raw-data-file", "--data-set", "--data-randomize", "--data-sub-sample-rate", "--max-ind-range")
 _BIN, _MAP, _LOGGING = "--mlperf-bin-loader", "--memory-map", "--mlperf-logging"
 
 
@@ -134,7 +135,8 @@ def _preprocess(plan: Plan, folder: str) -> None:
     if "--numpy-rand-seed" in values.given and seed != Options.seed:
         common += ["--seed", str(seed)]
     if raw:
-        comment = f"Once, from the raw logs. {_others(values)}"
+        shaping = [name for name in _OF_LOGS if name in values.given]
+        comment = f"Once, from the raw logs ({', '.join(shaping)}). {_others(values)}"
         plan.run("preprocess", "--raw", raw, "--output", folder, *common, *of_logs, comment=comment)
     elif processed:
         source = processed.rpartition("/")[0] or "." if reads_binary_files(values) else processed

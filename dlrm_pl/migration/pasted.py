@@ -47,14 +47,16 @@ def read_pasted(words: Sequence[str]) -> Pasted:
         ConfigurationError: a quote is not closed, the end was lost in a shell, or there is no command.
     """
     pasted = Pasted()
+    if not any(word.strip() for word in words):
+        words = []
     if len(words) == 1 and re.search(r"\s", words[0].strip()):
         words = _words_of_text(words[0], pasted)
     elif any(not word.strip() for word in words):
         if not words[-1].strip():
             # What a shell makes of a backslash, a blank and the end of the line; the rest of the command is lost.
             raise ConfigurationError(
-                f"The command line ends behind {''.join(words[-2:-1])!r}, at a backslash with a blank behind it: a shell "
-                "does not go on in the next line then. Take the blank away, or give all as text on the input: "
+                f"The command line ends behind {''.join(words[-2:-1])!r}, at a backslash with a blank behind it: a "
+                "shell does not go on in the next line there. Take the blank away, or give all as text on the input: "
                 "from-dlrm-flags -- <<'EOF', the command line, EOF."
             )
         words = [word for word in words if word.strip()]

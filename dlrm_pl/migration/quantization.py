@@ -174,15 +174,16 @@ def quantization_commands(plan: Plan, task: Task, checkpoint: str | None) -> Non
     data = dataset_folder(values)
     weights = ["--ckpt_path", checkpoint] if checkpoint else []
     if task in ("tune", "quantize"):
-        plan.run("quantize", "-c", plan.config, *weights, comment="Quantizes, and certifies the result on test.")
+        plan.run("quantize", "-c", plan.config, *weights, comment="Quantizes, and certifies the result on test, once.")
     if _benchmarks(values, task):
         tested = values.integer("--test-mini-batch-size")
         batch = tested if tested >= 0 else values.integer("--mini-batch-size")
         cores = values.integer("--num-cpu-cores")
         threads = ["--threads", f"[{cores}]"] if cores > 0 else []
         made = "" if task == "tune" else f" {folder} is what `quantize` made: the command line with --tune."
-        comment = f"fp32 and int8 in turn.{made}"
+        flag = "--benchmark" if values.on("--benchmark") else "--share-weight-instance"
+        comment = f"{flag}: fp32 and int8 in turn.{made}"
         batches = ["--batch_sizes", f"[{batch}]"]
         plan.run("benchmark", "--artifact", folder, *weights, "--data", data, *batches, *threads, comment=comment)
     if task == "verify":
-        plan.run("verify", "--artifact", folder, "--data", data, *weights)
+        plan.run("verify", "--artifact", folder, "--data", data, *weights, comment="--int8: scores it on test.")

@@ -79,7 +79,7 @@ def _quoted(word: str) -> str:
 
 def render_notes(plan: Plan) -> str:
     """What no value says, one paragraph a flag; empty when all is said."""
-    lines = []
+    lines: list[str] = []
     for flag, text in plan.notes:
         lines += textwrap.wrap(f"{flag}: {text}.", _WIDTH, subsequent_indent="    ", break_on_hyphens=False)
-    return "\n".join(lines) + "\n" if lines else ""
+    return "\n".join(["", "What the YAML does not say:", *lines]) + "\n" if lines else ""

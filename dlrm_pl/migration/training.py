@@ -18,7 +18,7 @@ def model_path(plan: Plan) -> tuple[str, str]:
     """Folder and name, without ``.ckpt``, of the checkpoint of a training."""
     saved = plan.values.text("--save-model")
     if not saved:
-        return f"runs/{run_name(plan)}", "best"
+        return f"runs/{run_name(plan)}", "best" if tests_while_training(plan) else "model"
     directory, _, name = saved.rpartition("/")
     return directory or ".", name.removesuffix(".pt").removesuffix(".ckpt")
 
@@ -57,10 +57,10 @@ def translate_training(plan: Plan, trains: bool) -> None:
         plan.set("trainer.precision", "bf16-mixed", "--bf16")
     if values.on("--enable-profiling"):
         plan.set("trainer.profiler", "pytorch", "--enable-profiling")
-    flags = ["--tensor-board-filename"] if "--tensor-board-filename" in values.given else []
+    named = "--tensor-board-filename" if "--tensor-board-filename" in values.given else "--data-set"
     logger: Tree = {
         "class_path": plan.setting(f"{_LIGHTNING}.loggers.CSVLogger"),
-        "init_args": {"save_dir": plan.setting("runs"), "name": plan.setting(run_name(plan), *flags)},
+        "init_args": {"save_dir": plan.setting("runs"), "name": plan.setting(run_name(plan), named)},
     }
     plan.settings["trainer"]["logger"] = logger
     _callbacks(plan, trains)
@@ -78,8 +78,10 @@ def _devices(plan: Plan) -> None:
                 "batch",
             )
     else:
-        why = "the reference trains on the CPU without it"
-        plan.set("trainer.accelerator", "cpu", *(["--use-gpu"] if values.program != "ipex" else []), why=why)
+        if values.program == "ipex":
+            plan.set("trainer.accelerator", "cpu", why="as the IPEX variant")
+        else:
+            plan.set("trainer.accelerator", "cpu", "--use-gpu", why="without it the reference computes on the CPU")
     backend = values.text("--dist-backend")
     if plan.processes and plan.processes > 1:
         plan.set("trainer.devices", plan.processes, why="as many as the launcher starts; Lightning starts them itself")

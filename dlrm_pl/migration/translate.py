@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.migration.dataset import translate_dataset
@@ -79,7 +80,8 @@ def _commands(plan: Plan, task: Task) -> None:
     if task == "fit":
         training_commands(plan, checkpoint)
     elif task == "test":
-        plan.run("test", "-c", plan.config, "--ckpt_path", checkpoint or "")
+        flag = "--inference-only" if values.on("--inference-only") else "--accuracy_only"
+        plan.run("test", "-c", plan.config, "--ckpt_path", checkpoint or "", comment=f"{flag}.")
     else:
         quantization_commands(plan, task, checkpoint)
 
@@ -92,11 +94,15 @@ def _note_flags_without_effect(plan: Plan) -> None:
 
 
 def _note_variables(plan: Plan) -> None:
-    text = " ".join(str(command.words) for command in plan.commands)
-    if variables := variables_of(text):
-        plan.note(
-            ", ".join(variables), "in the YAML: put the path there, it has no variables; the shell fills the commands"
-        )
+    """A YAML has no variables: the commands hand over the folder of the data, what else has one is said."""
+    folder = plan.settings["data"]["folder"].value
+    if variables_of(folder):
+        plan.commands = [
+            replace(command, words=(*command.words, "--data.folder", folder)) if "-c" in command.words else command
+            for command in plan.commands
+        ]
+    if others := variables_of(str(plan.settings["trainer"])):
+        plan.note(", ".join(others), "stands in the YAML, which has no variables: put the path in its place")
 
 
 def _refusal(plan: Plan) -> str:
