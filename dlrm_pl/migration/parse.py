@@ -10,6 +10,7 @@ from typing import NoReturn
 
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.migration.flags import FLAGS, Flag, Program, Value, flags_of
+from dlrm_pl.migration.pasted import is_variable
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class Values:
         by_name: the value of every flag; the reference's default where it was not given.
         given: names of those that were.
         abbreviations: as typed, and the flag that the reference takes it for.
+        unread: variables that stand for words, which nobody sees here.
         mixed: no single program knows all of them.
     """
 
@@ -28,6 +30,7 @@ class Values:
     by_name: Mapping[str, Value]
     given: frozenset[str]
     abbreviations: Mapping[str, str]
+    unread: tuple[str, ...] = ()
     mixed: bool = False
 
     def integer(self, name: str) -> int:
@@ -82,9 +85,9 @@ def parse(arguments: Sequence[str], script: str = "") -> Values:
             f"{script} is not a script of the reference: dlrm_s_pytorch.py and its variants by Intel are translated."
         )
     order: tuple[Program, ...] = ("tune", "ipex", "main") if "tune" in script else ("main", "tune", "ipex")
-    unknown = {program: _resolve(arguments, flags_of(program)).unknown for program in order}
-    program = min(order, key=lambda name: len(unknown[name]))
-    mixed = bool(unknown[program])
+    read = {program: _resolve(arguments, flags_of(program)) for program in order}
+    program = min(order, key=lambda name: len(read[name].unknown) + len(read[name].ambiguous))
+    mixed = bool(read[program].unknown)
     flags = FLAGS if mixed else flags_of(program)
     resolved = _resolve(arguments, flags)
     problems = [_unknown_message(word) for word in resolved.unknown]
@@ -93,9 +96,14 @@ def parse(arguments: Sequence[str], script: str = "") -> Values:
         raise ConfigurationError(
             "The reference has no such flags, and would stop there:\n  " + "\n  ".join(dict.fromkeys(problems))
         )
-    found = _read(resolved.arguments, flags)
+    found, rest = _read(resolved.arguments, flags)
+    unread = tuple(word for word in rest if is_variable(word))
+    if rest := [word for word in rest if not is_variable(word)]:
+        raise ConfigurationError(
+            f"{' '.join(rest)!r} is no flag and no value of one. Quote values with blanks, and give one command line."
+        )
     values = {name: found.get(name, flag.default) for name, flag in FLAGS.items()}
-    return Values(program, values, frozenset(found), resolved.abbreviations, mixed)
+    return Values(program, values, frozenset(found), resolved.abbreviations, unread, mixed)
 
 
 @dataclass(frozen=True)
@@ -147,8 +155,8 @@ class _Parser(ArgumentParser):
         raise ConfigurationError(f"The reference would not take this command line: {message}.")
 
 
-def _read(arguments: Sequence[str], flags: Mapping[str, Flag]) -> dict[str, Value]:
-    """Let argparse read the values; only those that were given."""
+def _read(arguments: Sequence[str], flags: Mapping[str, Flag]) -> tuple[dict[str, Value], list[str]]:
+    """Let argparse read the values, only those that were given; and the words that belong to no flag."""
     parser = _Parser(add_help=False, allow_abbrev=False)
     for flag in flags.values():
         names = [flag.name, *([flag.short] if flag.short else [])]
@@ -159,11 +167,7 @@ def _read(arguments: Sequence[str], flags: Mapping[str, Flag]) -> dict[str, Valu
             choices = flag.choices or None
             parser.add_argument(*names, dest=flag.name, type=_TYPES[flag.kind], choices=choices, default=SUPPRESS)
     found, rest = parser.parse_known_args(list(arguments))
-    if rest:
-        raise ConfigurationError(
-            f"{' '.join(rest)!r} is no flag and no value of one. Quote values with blanks, and give one command line."
-        )
-    return dict(vars(found))
+    return dict(vars(found)), rest
 
 
 def _number_type(kind: Callable[[str], Value], what: str) -> Callable[[str], Value]:

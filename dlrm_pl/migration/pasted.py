@@ -140,6 +140,11 @@ def _substituted(word: str, environment: dict[str, str]) -> str:
     return _VARIABLE.sub(lambda match: environment.get(match[1] or match[2], match[0]), word)
 
 
+def is_variable(word: str) -> bool:
+    """Whether it is nothing but a shell variable."""
+    return _VARIABLE.fullmatch(word) is not None
+
+
 def variables_of(text: str) -> list[str]:
     """Shell variables in it, each once, in order."""
     return list(dict.fromkeys(match[0] for match in _VARIABLE.finditer(text)))

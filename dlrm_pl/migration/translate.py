@@ -58,6 +58,8 @@ def _note_reading(plan: Plan, pasted: Pasted) -> None:
         plan.note(" ".join(pasted.ignored), "is no part of the run, and was left out")
     for typed, name in plan.values.abbreviations.items():
         plan.note(typed, f"is taken for {name}, as the reference does")
+    for variable in plan.values.unread:
+        plan.note(variable, "stands for words that are not seen here: put them in its place")
     if plan.values.mixed:
         plan.note("all flags", "are known to no single variant; they are read as if one had all of them")
 
