@@ -245,7 +245,8 @@ def training_commands(plan: Plan, checkpoint: str | None) -> None:
     if checkpoint:
         plan.note(
             "--load-model",
-            "training goes on from these weights; the reference skips as many batches as were done, in every epoch",
+            "a training begins with these weights; the reference goes on with its optimizer's state behind the batches "
+            "that were done, and skips as many in every later epoch",
         )
     if values.program == "tune":
         plan.note(

@@ -72,6 +72,7 @@ def _commands(plan: Plan, task: Task) -> None:
         data = plan.settings["data"]["folder"].value
         plan.run(
             *("import-checkpoint", "--reference", reference, "--output", checkpoint, "--data", data),
+            *_not_in_the_file(plan),
             comment="Once, the weights of --load-model.",
         )
     elif task in ("test", "tune", "quantize"):
@@ -86,6 +87,14 @@ def _commands(plan: Plan, task: Task) -> None:
         plan.run("test", "-c", plan.config, "--ckpt_path", checkpoint or "", comment=f"{flag}.")
     else:
         quantization_commands(plan, task, checkpoint)
+
+
+def _not_in_the_file(plan: Plan) -> list[str]:
+    """What the reference does not save; the imported checkpoint wins over the YAML, so it has to be told."""
+    model = {name: setting.value for name, setting in plan.settings["model"].items()}
+    told = [] if model["interaction"] == "dot" else ["--interaction", model["interaction"]]
+    told += ["--self_interaction", "true"] if model["self_interaction"] else []
+    return told + (["--loss_threshold", str(model["loss_threshold"])] if model["loss_threshold"] else [])
 
 
 def _note_flags_without_effect(plan: Plan) -> None:

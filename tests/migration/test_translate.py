@@ -379,6 +379,11 @@ def test_loaded_model_is_imported_and_gone_on_with() -> None:
     )
 
 
+def test_import_is_told_what_the_reference_does_not_save() -> None:
+    flags = "--arch-interaction-op=cat --arch-interaction-itself --loss-threshold=0.01"
+    assert commands(MAIN, LOADED, flags)[1].endswith("--interaction cat --self_interaction true --loss_threshold 0.01")
+
+
 def test_inference_only_tests() -> None:
     assert commands(MAIN, LOADED, "--inference-only")[-1] == "test -c run.yaml --ckpt_path m.ckpt"
     assert commands(IPEX, LOADED, "--accuracy_only")[-1] == "test -c run.yaml --ckpt_path m.ckpt"
