@@ -16,6 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import torch
 from machine import machine
 
 from dlrm_pl.artifact.manifest import CERTIFICATE_NAME, TRIALS_NAME, WEIGHTS_NAME, Manifest
@@ -76,7 +77,7 @@ def build(folder: Path, sizes: tuple[int, ...]) -> int:
         ops[f"tables.{index}"]["rows"] = rows
         size = rows * row_bytes("int8", DIM)
         with (folder / file_name(index, "int8")).open("wb") as file:
-            file.write(file_header("int8", rows, DIM))
+            file.write(file_header(torch.uint8, (rows, row_bytes("int8", DIM))))
             file.truncate(file.tell() + size)
         table_bytes += size
     architecture = Architecture(table_sizes=sizes, **shape)  # type: ignore[arg-type]

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from dlrm_pl.commands.benchmark import benchmark
+from dlrm_pl.commands.export_tables import export_tables
 from dlrm_pl.commands.from_dlrm_flags import from_dlrm_flags
 from dlrm_pl.commands.inspect import inspect
 from dlrm_pl.commands.predict import predict_with_artifact
@@ -35,6 +36,7 @@ LIGHT: dict[str, Callable[..., None]] = {
     "verify": verify,
     "benchmark": benchmark,
     "inspect": inspect,
+    "export-tables": export_tables,
     "from-dlrm-flags": from_dlrm_flags,
 }
 # Methods of DLRMTrainer, with the first line of their docstrings: importing it for its help costs seconds.
@@ -47,7 +49,7 @@ TRAINER = {
 }
 ORDER = (
     *("synthesize", "preprocess", "fit", "validate", "test", "predict", "quantize", "verify", "benchmark"),
-    *("inspect", "from-dlrm-flags"),
+    *("inspect", "export-tables", "from-dlrm-flags"),
 )
 
 
@@ -127,7 +129,7 @@ def overview() -> str:
     ]
     for name in ORDER:
         summary = TRAINER.get(name) or (LIGHT[name].__doc__ or "").splitlines()[0]
-        lines.append(f"  {name:<17}{summary}")
+        lines.append(f"  {name:<19}{summary}")
     lines += [
         "",
         "`cli.py COMMAND --help` lists the options of a command. Exit status: 0 done, 2 wrong use or input,",

@@ -146,6 +146,26 @@ def test_fit_trains_quantizes_and_certifies(fitted: Path, capsys: pytest.Capture
     assert "bottom MLP  13-16-8" in text
 
 
+def test_inspect_describes_every_table(fitted: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The same rows in the checkpoint and in the artifact, but for rounding."""
+    tables = []
+    for path, dtype, row_bytes in ((fitted / "run" / "model.ckpt", "float32", 32), (fitted / "artifact", "int8", 12)):
+        assert run("inspect", path) == 0
+        lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+        first = next(i for i, line in enumerate(lines) if line[:2] == ["table", "rows"]) + 1
+        found = [
+            [float(cell.replace(",", "")) for cell in (*line[:3], *line[4:])] for line in lines[first : first + 26]
+        ]
+        assert {line[3] for line in lines[first : first + 26]} == {dtype}
+        assert [line[0] for line in found] == list(range(26))
+        assert all(line[3] == line[1] * row_bytes for line in found)
+        tables.append(np.array(found)[:, [1, 4, 5, 6, 7]])
+    np.testing.assert_allclose(tables[0], tables[1], rtol=0.02)
+    weights = torch.load(fitted / "run" / "model.ckpt", weights_only=True)["state_dict"]
+    norms = [weights[f"model.embedding_bags.tables.{table}.weight"].norm(dim=1) for table in range(26)]
+    np.testing.assert_allclose(tables[0][:, 2], [norm.max() for norm in norms], rtol=1e-3)
+
+
 def test_quantize_after_load_gives_what_quantize_after_fit_gave(fitted: Path, tmp_path: Path) -> None:
     status = run(
         *("quantize", "-c", fitted / "config.yaml", "--ckpt_path", fitted / "run" / "model.ckpt"),
@@ -762,8 +782,14 @@ def test_file_that_may_not_be_read(
     capsys: pytest.CaptureFixture[str], fitted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Not by its mode: tests may run as root, who may read everything.
-    real = os.access
-    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "model.ckpt" and real(path, mode))
+    real = os.open
+
+    def refuse(path: Any, *args: Any, **kwargs: Any) -> int:
+        if str(path).endswith("model.ckpt"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path, *args, **kwargs)
+
+    monkeypatch.setattr(os, "open", refuse)
     checkpoint = ("--ckpt_path", fitted / "run" / "model.ckpt")
     expect_error(capsys, r"model\.ckpt: may not be read", "test", "-c", fitted / "config.yaml", *checkpoint)
 

@@ -6,11 +6,13 @@ import json
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dlrm_pl.artifact.manifest import CERTIFICATE_NAME
 from dlrm_pl.errors import ArtifactError, VerificationError
-from dlrm_pl.quantization.certification import Certification, ModelScores
+
+if TYPE_CHECKING:  # To load an artifact takes no torchmetrics, whose import takes a second.
+    from dlrm_pl.quantization.certification import Certification, ModelScores
 
 FORMAT = 2
 

@@ -20,6 +20,19 @@ def rows_bar(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
 
 
 @contextmanager
+def bytes_bar(what: str) -> Iterator[Callable[[int], None]]:
+    """The same, of bytes."""
+    from rich.console import Console
+    from rich.progress import DownloadColumn, Progress, TextColumn, TimeElapsedColumn, TransferSpeedColumn
+
+    columns = (TextColumn("{task.description}"), DownloadColumn(), TransferSpeedColumn(), TimeElapsedColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda size: bar.advance(task, size)
+
+
+@contextmanager
 def stages_bar() -> Iterator[Callable[[str, float, int], None]]:
     """A progress bar of stages on the error output, with rows a second and the time left."""
     import time

@@ -12,6 +12,9 @@ from torch import Tensor, nn
 
 from dlrm_pl.errors import ShapeError
 
+TABLE_KEY = "embedding_bags.tables.{}.weight"
+"""Of a table in the state dict of a ``DLRM``."""
+
 
 class EmbeddingBags(nn.Module):
     """Embedding tables with sum pooling and sparse gradients.

@@ -38,24 +38,28 @@ def file_name(index: int, dtype: TableDtype) -> str:
     return f"table-{index:02d}-{dtype}.safetensors"
 
 
-def file_header(dtype: TableDtype, rows: int, embedding_dim: int) -> bytes:
+def file_header(kind: torch.dtype, shape: tuple[int, int]) -> bytes:
     """What stands before the rows."""
-    kind = storage_dtype(dtype)
-    width = row_bytes(dtype, embedding_dim)
-    entry = {"dtype": _NAMES[kind], "shape": [rows, width // kind.itemsize], "data_offsets": [0, rows * width]}
+    size = prod(shape) * kind.itemsize
+    entry = {"dtype": _NAMES[kind], "shape": list(shape), "data_offsets": [0, size]}
     text = json.dumps({_NAME: entry}, separators=(",", ":")).encode().ljust(_ALIGNMENT - 8)
     return struct.pack("<Q", len(text)) + text
 
 
 def write_table(path: Path, dtype: TableDtype, rows: int, embedding_dim: int, blocks: Iterable[Tensor]) -> str:
-    """Write a table; a thread writes one block while the next one is made.
+    """Write a packed table; see ``write_rows``."""
+    kind = storage_dtype(dtype)
+    return write_rows(path, kind, (rows, row_bytes(dtype, embedding_dim) // kind.itemsize), blocks)
+
+
+def write_rows(path: Path, kind: torch.dtype, shape: tuple[int, int], blocks: Iterable[Tensor]) -> str:
+    """Write rows; a thread writes one block while the next one is made.
 
     Args:
         path: of the file.
-        dtype: of the packed rows.
-        rows: of the table.
-        embedding_dim: D.
-        blocks: the packed rows, in order, contiguous. At most the last two that were given are still in use.
+        kind: of the elements.
+        shape: of all rows together.
+        blocks: of rows, in order, contiguous. At most the last two that were given are still in use.
 
     Returns:
         sha256 of the file.
@@ -73,14 +77,14 @@ def write_table(path: Path, dtype: TableDtype, rows: int, embedding_dim: int, bl
                 rest = rest[handle.write(rest) :]
             digest.update(data)
 
-        pending: Future[None] = writer.submit(append, file_header(dtype, rows, embedding_dim))
+        pending: Future[None] = writer.submit(append, file_header(kind, shape))
         for block in blocks:
             data = block.view(torch.uint8).view(-1).numpy().data
             pending.result()
             pending = writer.submit(append, data)
             written += len(data)
         pending.result()
-    expected = rows * row_bytes(dtype, embedding_dim)
+    expected = prod(shape) * kind.itemsize
     assert written == expected, f"{path}: {written} bytes were packed of {expected}"
     return digest.hexdigest()
 
