@@ -162,7 +162,7 @@ def _run_from_dlrm_flags(args: list[str]) -> None:
     ours, theirs = args[:at], args[at + 1 :]
     if {"-h", "--help"} & set(args):
         ours = ["--help"]
-    elif at == len(args) and any(arg.startswith("--") and not arg.startswith(("--output", "--config")) for arg in args):
+    elif any(arg.endswith(".py") for arg in ours):
         raise ConfigurationError("Put `--` in front of the reference's command line: from-dlrm-flags -- python ...")
     _run_light("from-dlrm-flags", from_dlrm_flags, ours, verbatim={"command": theirs})
 

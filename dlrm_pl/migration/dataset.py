@@ -5,6 +5,7 @@ from __future__ import annotations
 from dlrm_pl.data.preprocessing.options import Options
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.migration.parse import Values
+from dlrm_pl.migration.pasted import variables_of
 from dlrm_pl.migration.plan import Plan
 
 # What the reference calls its output beside the raw logs, where it is given no name.
@@ -30,7 +31,8 @@ def translate_dataset(plan: Plan) -> None:
     _source(plan)
     folder = dataset_folder(values)
     named = "--processed-data-file" if values.text("--processed-data-file") else "--raw-data-file"
-    plan.set("data.folder", folder, named, why="made by `preprocess`, see the commands")
+    why = "the commands hand it over, a YAML has no variables" if variables_of(folder) else "made by `preprocess`"
+    plan.set("data.folder", folder, named, why=why)
     _batches(plan)
     _order(plan)
     cap = values.integer("--max-ind-range")

@@ -28,7 +28,7 @@ class Pasted:
         arguments: of the script.
         environment: assignments in front of it, in order, but for those that were put into its arguments.
         processes: that a launcher in front of it starts; None without one.
-        ignored: words that are no part of the run, such as ``cd`` or what follows a pipe.
+        ignored: what is no part of the run: in front of it, such as ``cd``, and behind it, such as a pipe.
         broken_line: a line was continued by a backslash that has a blank behind it.
     """
 
@@ -92,8 +92,8 @@ def _words_of_text(text: str, pasted: Pasted) -> list[str]:
             # `VARIABLE=x; python ...` goes on behind the semicolon, `python ... | tee log` does not.
             end = next((at for at, word in enumerate(found) if at and _ends(found, at)), len(found))
             words += [word for word in found[:end] if not _OPERATORS.fullmatch(word)]
-            pasted.ignored += found[end:]
-    pasted.ignored += lines[chosen + 1 :]
+            behind = [*found[end:], *lines[chosen + 1 :]]
+            pasted.ignored += [" ".join(behind)] if behind else []
     return words
 
 
@@ -112,7 +112,7 @@ def _read_prefix(words: Sequence[str], pasted: Pasted) -> int:
     flags = [at for at, word in enumerate(words) if word.startswith("-")]
     # Flags before the script are a launcher's; without a script, all are its own.
     end = programs[0] if programs else flags[0] if flags else len(words)
-    at = 0
+    at, before = 0, []
     while at < end:
         word = words[at]
         if processes := _PROCESSES.fullmatch(word):
@@ -123,12 +123,14 @@ def _read_prefix(words: Sequence[str], pasted: Pasted) -> int:
             if count is not None and count.isdigit() and int(count) > 0:
                 pasted.processes = int(count)
             else:
-                pasted.ignored.append(f"{word} {count or ''}".strip())
+                before.append(f"{word} {count or ''}".strip())
         elif assignment := _ASSIGNMENT.fullmatch(word):
             pasted.environment[assignment[1]] = _substituted(assignment[2], pasted.environment)
         elif not _PLAIN_PREFIX.fullmatch(word):
-            pasted.ignored.append(word)
+            before.append(word)
         at += 1
+    if before:
+        pasted.ignored.insert(0, " ".join(before))
     if programs:
         pasted.program = words[end].rsplit("/", 1)[-1]
         return end + 1

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from dlrm_pl.migration.dataset import dataset_folder
 from dlrm_pl.migration.parse import Values
+from dlrm_pl.migration.pasted import variables_of
 from dlrm_pl.migration.plan import Plan
 from dlrm_pl.migration.training import run_name
 
@@ -174,7 +175,9 @@ def quantization_commands(plan: Plan, task: Task, checkpoint: str | None) -> Non
     data = dataset_folder(values)
     weights = ["--ckpt_path", checkpoint] if checkpoint else []
     if task in ("tune", "quantize"):
-        plan.run("quantize", "-c", plan.config, *weights, comment="Quantizes, and certifies the result on test, once.")
+        output = ["--output", folder] if variables_of(folder) else []
+        comment = "Quantizes, and certifies the result on test, once."
+        plan.run("quantize", "-c", plan.config, *weights, *output, comment=comment)
     if _benchmarks(values, task):
         tested = values.integer("--test-mini-batch-size")
         batch = tested if tested >= 0 else values.integer("--mini-batch-size")

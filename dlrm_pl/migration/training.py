@@ -16,11 +16,17 @@ def run_name(plan: Plan) -> str:
 
 def model_path(plan: Plan) -> tuple[str, str]:
     """Folder and name, without ``.ckpt``, of the checkpoint of a training."""
-    saved = plan.values.text("--save-model")
-    if not saved:
+    if not _names_checkpoint(plan):
         return f"runs/{run_name(plan)}", "best" if tests_while_training(plan) else "model"
-    directory, _, name = saved.rpartition("/")
+    directory, _, name = plan.values.text("--save-model").rpartition("/")
     return directory or ".", name.removesuffix(".pt").removesuffix(".ckpt")
+
+
+def _names_checkpoint(plan: Plan) -> bool:
+    """Whether ``--save-model`` is a checkpoint; in the IPEX variant it may be the folder of the int8 model."""
+    values = plan.values
+    int8 = values.program == "ipex" and (values.on("--tune") or values.on("--int8"))
+    return bool(values.text("--save-model")) and not int8
 
 
 def tests_while_training(plan: Plan) -> bool:
@@ -164,11 +170,10 @@ def _accumulation(plan: Plan) -> None:
 
 
 def _callbacks(plan: Plan, trains: bool) -> None:
-    values = plan.values
     plan.callback(f"{_LIGHTNING}.callbacks.RichProgressBar")
     _threshold(plan, trains)
     directory, name = model_path(plan)
-    flags = ["--save-model"] if values.text("--save-model") else []
+    flags = ["--save-model"] if _names_checkpoint(plan) else []
     best: Tree = {"dirpath": plan.setting(directory, *flags), "filename": plan.setting(name)}
     comment = "the model at the end; the reference saves none without tests"
     if tests_while_training(plan):

@@ -12,7 +12,13 @@ from dlrm_pl.migration.network import translate_network
 from dlrm_pl.migration.parse import parse
 from dlrm_pl.migration.pasted import Pasted, read_pasted, variables_of
 from dlrm_pl.migration.plan import Plan
-from dlrm_pl.migration.quantization import Task, quantization_commands, task_of, translate_quantization
+from dlrm_pl.migration.quantization import (
+    Task,
+    artifact_folder,
+    quantization_commands,
+    task_of,
+    translate_quantization,
+)
 from dlrm_pl.migration.training import training_commands, translate_training
 
 
@@ -54,8 +60,8 @@ def _note_reading(plan: Plan, pasted: Pasted) -> None:
             "a backslash, then a blank, at the end of a line",
             "is read as if the command went on; a shell would end it there",
         )
-    if pasted.ignored:
-        plan.note(" ".join(pasted.ignored), "is no part of the run, and was left out")
+    for words in pasted.ignored:
+        plan.note(words, "is no part of the run, and was left out")
     for typed, name in plan.values.abbreviations.items():
         plan.note(typed, f"is taken for {name}, as the reference does")
     for variable in plan.values.unread:
@@ -112,7 +118,8 @@ def _note_variables(plan: Plan) -> None:
             replace(command, words=(*command.words, "--data.folder", folder)) if "-c" in command.words else command
             for command in plan.commands
         ]
-    if others := variables_of(str(plan.settings["trainer"])):
+    # `quantize` has an option for its output as well.
+    if others := variables_of(str(plan.settings["trainer"]).replace(artifact_folder(plan)[0], "")):
         plan.note(", ".join(others), "stands in the YAML, which has no variables: put the path in its place")
 
 

@@ -85,17 +85,17 @@ def test_processes_of_a_launcher_are_counted(launcher: str, processes: int | Non
 @pytest.mark.parametrize(
     ("tail", "ignored"),
     [
-        ("2>&1 | tee run.log", ["2", ">&", "1", "|", "tee", "run.log"]),
-        ("> run.log &", [">", "run.log", "&"]),
-        ("&& echo done", ["&&", "echo", "done"]),
-        ("# my best run", ["#", "my", "best", "run"]),
-        ("\necho done", ["echo done"]),
+        ("2>&1 | tee run.log", "2 >& 1 | tee run.log"),
+        ("> run.log &", "> run.log &"),
+        ("&& echo done", "&& echo done"),
+        ("# my best run", "# my best run"),
+        ("\necho done", "echo done"),
     ],
 )
-def test_what_follows_the_command_is_left_out_and_said(tail: str, ignored: list[str]) -> None:
+def test_what_follows_the_command_is_left_out_and_said(tail: str, ignored: str) -> None:
     pasted = read_pasted([f"cd dlrm\npython dlrm_s_pytorch.py --a=1 {tail}"])
     assert pasted.arguments == ["--a=1"]
-    assert pasted.ignored == [*ignored, "cd", "dlrm"]
+    assert pasted.ignored == ["cd dlrm", ignored]
 
 
 @pytest.mark.parametrize("words", [[], [" "], ["\n\n "]])

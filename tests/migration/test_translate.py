@@ -339,6 +339,14 @@ def test_folder_with_a_variable_is_handed_over_by_the_shell() -> None:
     assert "${out}: stands in the YAML, which has no variables" in render_notes(plan)
 
 
+def test_artifact_with_a_variable_is_handed_over_by_the_shell() -> None:
+    flags = "--tune --inference-only --load-model=m.pt --save-model=${out}"
+    plan = plan_of(IPEX, flags)
+    assert render_command(plan, plan.commands[-1]).endswith("quantize -c run.yaml --ckpt_path m.ckpt --output ${out}")
+    assert callbacks(IPEX, flags)["ModelCheckpoint"]["dirpath"] == "runs/kaggle"
+    assert "${out}: stands in the YAML" not in render_notes(plan)
+
+
 def test_environment_in_front_stands_in_front_of_the_commands() -> None:
     plan = translate(f"OMP_NUM_THREADS=4 python {MAIN}".split(), "run.yaml")
     assert render_command(plan, plan.commands[-1]) == "OMP_NUM_THREADS=4 python cli.py fit -c run.yaml"
