@@ -18,6 +18,7 @@ from types import FrameType
 from dlrm_pl.commands.benchmark import benchmark
 from dlrm_pl.commands.export_tables import export_tables
 from dlrm_pl.commands.from_dlrm_flags import from_dlrm_flags
+from dlrm_pl.commands.import_checkpoint import import_checkpoint
 from dlrm_pl.commands.inspect import inspect
 from dlrm_pl.commands.predict import predict_with_artifact
 from dlrm_pl.commands.preprocess import preprocess
@@ -37,6 +38,7 @@ LIGHT: dict[str, Callable[..., None]] = {
     "benchmark": benchmark,
     "inspect": inspect,
     "export-tables": export_tables,
+    "import-checkpoint": import_checkpoint,
     "from-dlrm-flags": from_dlrm_flags,
 }
 # Methods of DLRMTrainer, with the first line of their docstrings: importing it for its help costs seconds.
@@ -49,7 +51,7 @@ TRAINER = {
 }
 ORDER = (
     *("synthesize", "preprocess", "fit", "validate", "test", "predict", "quantize", "verify", "benchmark"),
-    *("inspect", "export-tables", "from-dlrm-flags"),
+    *("inspect", "import-checkpoint", "export-tables", "from-dlrm-flags"),
 )
 
 

@@ -56,7 +56,17 @@ class DLRMTrainer(pl.Trainer):
             ckpt_path: checkpoint of a run to go on with, in the middle of an epoch as well; its hyperparameters win
                 over those of files and flags.
             weights_only: run no code that a checkpoint may hold.
+
+        Raises:
+            ConfigurationError: the weights are a read-only map of a checkpoint, as `test` and `quantize` load them.
         """
+        if ckpt_path is not None and _is_file_name(ckpt_path):
+            log.info("%s", _memory_to_train(model, ckpt_path))
+        elif not all(parameter.requires_grad or parameter.is_meta for parameter in model.model.parameters()):
+            raise ConfigurationError(
+                "The model's weights were loaded to be used and not trained, as maps of a file. Make a new module and "
+                "give fit the checkpoint, or load it by dlrm_pl.model.checkpoint.load_module."
+            )
         super().fit(model, train_dataloaders, val_dataloaders, datamodule, ckpt_path, weights_only)
 
     def validate(  # type: ignore[override]
@@ -202,8 +212,25 @@ class DLRMTrainer(pl.Trainer):
         """
         if model is not None:
             model.accept_other_dataset = force
-        if model is None or ckpt_path is None or ckpt_path in ("best", "last", "hpc") or ":" in ckpt_path:
+        if model is None or ckpt_path is None or not _is_file_name(ckpt_path):
             return ckpt_path
         load_into(model, Path(ckpt_path))
         log.info("%s: loaded; its tables are read where they are touched", ckpt_path)
         return None
+
+
+def _is_file_name(ckpt_path: str) -> bool:
+    """Whether this is neither one of Lightning's names for a checkpoint nor a URL."""
+    return ckpt_path not in ("best", "last", "hpc", "registry") and ":" not in ckpt_path
+
+
+def _memory_to_train(model: DLRMModule, ckpt_path: str) -> str:
+    """What going on from a checkpoint will take."""
+    tables = 4 * sum(model.architecture.table_sizes) * model.architecture.embedding_dim
+    state = (
+        f", and the state of Adagrad {tables / 2**30:.1f} GiB more" if model.hparams["optimizer"] == "adagrad" else ""
+    )
+    return (
+        f"memory: the tables' {tables / 2**30:.1f} GiB stay in {ckpt_path}; each row that is trained takes its page of "
+        f"4 KiB, so up to all of them{state}. A checkpoint of it takes as much disk"
+    )
