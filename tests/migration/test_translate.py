@@ -196,6 +196,7 @@ def test_number_of_batches_cuts_training_and_tests() -> None:
     # Less often than there are batches: at the last one, as the reference.
     assert config(MAIN, "--num-batches=10 --test-freq=50")["trainer"]["val_check_interval"] == 1.0
     assert "limit_train_batches" not in config(MAIN, "--num-batches=0")["trainer"]
+    assert config(MAIN, "--num-batches=10")["trainer"]["limit_val_batches"] == 0  # Never tests all the same.
 
 
 @pytest.mark.parametrize(
