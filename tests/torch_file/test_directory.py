@@ -149,6 +149,16 @@ def test_numpy_numbers_of_numpy_1_are_read(tmp_path: Path) -> None:
     assert TorchFile.open(path).contents == {"test_acc": 0.75}
 
 
+@pytest.mark.parametrize("storage", [b"torch.cuda\nFloatStorage", b"torch\nFloatStorage"])
+def test_tensors_saved_from_a_gpu_are_read(tmp_path: Path, storage: bytes) -> None:
+    content = (
+        b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n((U\x07storagec" + storage + b"\nU\x01aU\x06cuda:0K\x04tQ"
+        b"K\x00K\x02K\x02\x86K\x02K\x01\x86\x89NtR."
+    )
+    path = in_zip(tmp_path / "x.pt", content, **{"data/a": np.arange(4, dtype=np.float32).tobytes()})
+    assert torch.equal(TorchFile.open(path).contents.read(), torch.arange(4.0).view(2, 2))
+
+
 def test_what_is_shared_stays_shared(tmp_path: Path) -> None:
     shared = {"a": torch.ones(2)}
     found = TorchFile.open(save([shared, shared], tmp_path / "x.pt", "zip")).contents
