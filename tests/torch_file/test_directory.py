@@ -16,6 +16,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from torch_files import save_sparse
 
 from dlrm_pl.errors import CheckpointError
 from dlrm_pl.torch_file.directory import TorchFile
@@ -94,15 +95,17 @@ def test_a_map_outlives_the_file_and_its_name(tmp_path: Path) -> None:
     assert torch.equal(later.map(), state()["part"])
 
 
-def test_data_that_is_not_aligned_is_not_mapped(tmp_path: Path) -> None:
-    stored = TorchFile.open(
-        save({"pad": torch.ones(3, dtype=torch.uint8), "x": torch.ones(2)}, tmp_path / "x.pt", "legacy")
-    ).contents
-    unaligned = [tensor for tensor in stored.values() if not tensor.is_aligned]
-    for tensor in unaligned:
-        with pytest.raises(CheckpointError, match="which is no multiple of 4"):
-            tensor.map()
-    assert torch.equal(stored["x"].read(), torch.ones(2))
+def test_data_that_is_not_aligned_is_read_but_not_mapped(tmp_path: Path) -> None:
+    aligned = 0
+    for length in range(4):  # Of a text before the data, so that one of four begins at a multiple of 4.
+        save_sparse({"text": "a" * length, "x": torch.ones(2)}, tmp_path / "x.pt", "legacy")
+        stored = TorchFile.open(tmp_path / "x.pt").contents["x"]
+        assert torch.equal(stored.read(), torch.ones(2))
+        aligned += stored.is_aligned
+        if not stored.is_aligned:
+            with pytest.raises(CheckpointError, match="which is no multiple of 4"):
+                stored.map()
+    assert aligned == 1
 
 
 def test_a_file_that_shrinks_after_it_was_opened_is_refused(tmp_path: Path) -> None:
@@ -474,6 +477,24 @@ def test_every_prefix_is_refused_by_what_is_cut(tmp_path: Path, kind: str) -> No
         "side storage 1 of 2",
     }
     assert reasons >= (inside if kind == "legacy" else {"cut short"}), reasons
+
+
+def test_an_entry_beyond_the_directory_is_refused(tmp_path: Path) -> None:
+    path = save({"x": torch.ones(3)}, tmp_path / "x.pt", "zip")
+    content = bytearray(path.read_bytes())
+    content[28:30] = b"\xff\xff"  # Bytes of the extra field in the first header, after which its data begins.
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"cut short inside the entry 'x/data\.pkl'"):
+        TorchFile.open(path)
+
+
+def test_another_number_of_elements_is_refused(tmp_path: Path) -> None:
+    path = save({"x": torch.ones(3)}, tmp_path / "x.pt", "legacy")
+    content = path.read_bytes()
+    assert content.endswith(struct.pack("<q", 3) + torch.ones(3).numpy().tobytes())
+    path.write_bytes(content[:-20] + struct.pack("<q", 2) + content[-12:])
+    with pytest.raises(CheckpointError, match="storage 1 of 1 has 2 elements, its tensors expect 3"):
+        TorchFile.open(path)
 
 
 @pytest.mark.parametrize("kind", FORMATS)
