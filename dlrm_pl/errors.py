@@ -33,6 +33,10 @@ class NonFiniteError(DLRMError):
     """A loss or a score is NaN or infinite."""
 
 
+class EvaluationError(DLRMError):
+    """A user's ``eval_func`` raised an error."""
+
+
 class CheckpointError(DLRMError):
     """A checkpoint is unreadable, not ours, or does not fit the model or the dataset."""
 

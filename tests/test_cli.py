@@ -841,7 +841,6 @@ def test_threads_wait_without_spinning_unless_told_otherwise(preset: str | None)
         ("synthesize", signal.SIGINT, 130),
         ("fit", signal.SIGINT, 130),
         ("fit", signal.SIGTERM, 143),
-        ("quantize", signal.SIGINT, 130),
         ("predict", signal.SIGINT, 130),
     ],
 )
@@ -852,14 +851,13 @@ def test_a_stopped_command_leaves_nothing_half_written(
     commands = {
         "synthesize": ["--output", str(tmp_path / "out"), "--rows", "100000000"],
         "fit": ["-c", config, "--trainer.max_epochs", "100000"],
-        "quantize": ["-c", config, "--ckpt_path", str(fitted / "run" / "model.ckpt"), "--absolute", "0"],
         "predict": [
             *("--artifact", str(fitted / "artifact"), "--data", str(synthetic_folder), "--split", "train"),
             *("--batch_size", "1", "--output", str(tmp_path / "p.csv")),
         ],
     }
     # What the stage writes first; predict's has its process in the name.
-    first = {"synthesize": ".out.tmp", "fit": "run", "quantize": ".artifact.tmp", "predict": ".p.csv.*.tmp"}
+    first = {"synthesize": ".out.tmp", "fit": "run", "predict": ".p.csv.*.tmp"}
     command = [stage, *commands[stage]]
     process = subprocess.Popen(
         [sys.executable, ROOT / "cli.py", *command], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True

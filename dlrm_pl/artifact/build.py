@@ -7,11 +7,15 @@ import json
 import logging
 import resource
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from importlib.metadata import version
 from itertools import combinations
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from dlrm_pl.artifact.certificate import Certificate
 from dlrm_pl.artifact.fingerprint import model_fingerprint
@@ -25,10 +29,13 @@ from dlrm_pl.errors import ArtifactError, CalibrationError, OutputError
 from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.quantization.certification import certify
 from dlrm_pl.quantization.evaluation import AUROCEvaluation, EvalFunc
+from dlrm_pl.quantization.listener import TuningListener
+from dlrm_pl.quantization.objective import LatencyTimer, Objective
 from dlrm_pl.quantization.post_training import table_packer
 from dlrm_pl.quantization.recipe import Recipe
+from dlrm_pl.quantization.result import TuningResult
 from dlrm_pl.quantization.tables import TablePacker
-from dlrm_pl.quantization.trial import Trial, TuningResult
+from dlrm_pl.quantization.trial_log import TrialLog
 from dlrm_pl.quantization.tuning import TuningSettings, tune
 from dlrm_pl.runtime.cpu import describe_machine
 from dlrm_pl.runtime.int8_dlrm import Int8DLRM, count_int8_ops, fp32_bytes
@@ -102,7 +109,8 @@ def build_artifact(
     output: Path,
     *,
     eval_func: EvalFunc | None = None,
-    on_trial: Callable[[Trial], None] | None = None,
+    timer: LatencyTimer | None = None,
+    listeners: Sequence[TuningListener] = (),
     progress: Callable[[int], None] | None = None,
 ) -> Outcome:
     """Quantize, save, load what was saved, certify that, and put the folder in place.
@@ -113,7 +121,8 @@ def build_artifact(
         settings: how to search.
         output: the artifact folder; an earlier artifact there is replaced at the very end, all at once.
         eval_func: scores trials; AUROC on ``data.tuning`` when None.
-        on_trial: called after each trial.
+        timer: measures the speed of accepted models, see ``tune``.
+        listeners: told what happens in the search.
         progress: told how many bytes of float tables were read and packed.
 
     Raises:
@@ -127,10 +136,13 @@ def build_artifact(
         packer = table_packer(model, folder, progress)
         start = Recipe.starting_from(settings.recipe, model.architecture)
         packer.packed(start.tables)  # Before the first trial, so that a damaged table stops it here.
+        trial_log = TrialLog(trial_log_path(output), _identity(model, data, settings, eval_func))
         result = tune(
             *(model, data.calibration, eval_func or AUROCEvaluation(data.tuning), settings),
             packer=packer,
-            on_trial=on_trial,
+            trial_log=trial_log,
+            timer=timer,
+            listeners=listeners,
         )
         log.info("best: %s; stopped because %s", result.best.recipe.describe(), result.stopped_because)
         save_weights(result.model, folder)
@@ -146,9 +158,40 @@ def build_artifact(
         names = (WEIGHTS_NAME, CERTIFICATE_NAME, TRIALS_NAME)
         manifest.files.update(tables | {name: file_sha256(folder / name) for name in names})
         manifest.write(folder)
+    if not result.interrupted:
+        trial_log.discard()
     peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     log.info("peak memory of this process so far: %s", _mib(1024 * peak_kib))
     return Outcome(path=output, manifest=manifest, certificate=certificate, tuning=result)
+
+
+def trial_log_path(output: Path) -> Path:
+    """The log of the trials while they run, beside the artifact folder, where it outlives a kill."""
+    return output.parent / f".{output.name}.{TRIALS_NAME}"
+
+
+def _identity(
+    model: DLRM, data: QuantizationData, settings: TuningSettings, eval_func: EvalFunc | None
+) -> dict[str, Any]:
+    """What the results of trials depend on; a log of other ones is not continued."""
+    score = "AUROC"
+    if eval_func is not None:
+        kind = type(eval_func) if not hasattr(eval_func, "__qualname__") else eval_func
+        score = f"{kind.__module__}.{getattr(kind, '__qualname__', kind)}"
+    return {
+        "model": model_fingerprint(model),
+        "dataset": data.dataset_fingerprint,
+        "row_ranges": {name: asdict(rows) for name, rows in data.row_ranges.items()},
+        "batch_size": data.batch_size,
+        "score": score,
+        "recipe": asdict(settings.recipe),
+        "criterion": asdict(settings.criterion),
+        "strategy": settings.strategy,
+        "objective": asdict(Objective.named(settings.objective)),
+        "space": asdict(settings.space),
+        "seed": settings.seed,
+        "versions": {"dlrm_pl": version("dlrm-pl"), "torch": str(torch.__version__)},
+    }
 
 
 def _plan(model: DLRM, settings: TuningSettings, folder: Path) -> str:

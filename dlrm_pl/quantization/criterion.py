@@ -1,4 +1,4 @@
-"""Is a trial accepted? fp32 score, trial score, tolerance -> verdict."""
+"""Is a trial accepted? fp32 score, trial score, tolerance -> verdict, or more rows."""
 
 from __future__ import annotations
 
@@ -7,37 +7,49 @@ from dataclasses import dataclass
 
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.metrics.paired import paired_auroc_difference
+from dlrm_pl.metrics.sequential import Look, look_at, quantile
 from dlrm_pl.quantization.evaluation import Scores
+from dlrm_pl.quantization.guards import GuardReading, read_guards
 
 
 @dataclass(frozen=True)
 class Criterion:
     """How much a quantized model may lose.
 
-    The loss of AUROC is judged by the paired difference on the same rows (DeLong et al. 1988): accepted when its
-    one-sided upper confidence bound is within the tolerance. A user's own ``eval_func`` gives one number and no
-    pairs, so then the loss itself is compared, as without ``confidence``, and the verdict says so.
+    The loss of AUROC is judged by the paired difference on the same rows (DeLong et al. 1988). A trial reads rows in
+    growing blocks until the confidence interval of its loss is on one side of the tolerance; the interval is valid at
+    every look, see ``dlrm_pl.metrics.sequential``. Each single verdict errs with a probability of at most
+    ``1 - confidence``; the best of many trials is favoured by chance, which is why the final model is certified on
+    rows that no trial has seen. Any other score (``eval_func``, a metric) has no paired test: it is taken on all rows
+    and the loss itself is compared, and the verdict says so.
 
     Attributes:
         relative: tolerated loss as a share of the fp32 score; 0.01 is LPOT's example, 0.001 is MLPerf's 99.9 %.
         absolute: tolerated loss in units of the score; at most one of the two is given.
-        confidence: of the upper bound; null compares the loss itself, as LPOT does, which on few rows is luck.
+        higher_is_better: of the score; false for one like the log loss. AUROC is always higher for better.
+        confidence: of the bounds; null scores all rows and compares the loss itself, as LPOT does, which on few rows
+            is luck.
         log_loss: guard: tolerated relative increase of the log loss (and so of normalized entropy), since AUROC
             is blind to probabilities that are off. None turns it off.
         calibration_ratio: guard: tolerated relative shift of sum(predictions) / sum(labels). None turns it off.
+        first_block: rows of the first look; each further look has twice as many.
+        max_rows: at most so many of the tuning rows are read; null: all of them.
     """
 
     relative: float | None = None
     absolute: float | None = None
+    higher_is_better: bool = True
     confidence: float | None = 0.95
     log_loss: float | None = 0.005
     calibration_ratio: float | None = 0.02
+    first_block: int = 16_384
+    max_rows: int | None = None
 
     def __post_init__(self) -> None:
         """Check the values.
 
         Raises:
-            ConfigurationError: both tolerances, a negative one, or a confidence outside (0.5, 1).
+            ConfigurationError: both tolerances, a negative one, a confidence outside (0.5, 1), or blocks without rows.
         """
         if self.relative is not None and self.absolute is not None:
             raise ConfigurationError(
@@ -49,6 +61,10 @@ class Criterion:
                 raise ConfigurationError(f"{name}={value}: a tolerance is a number from 0 on.")
         if self.confidence is not None and not 0.5 < self.confidence < 1:
             raise ConfigurationError(f"confidence={self.confidence} must lie between 0.5 and 1, as 0.95 does.")
+        for name in ("first_block", "max_rows"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigurationError(f"{name}={value} must be at least one row.")
 
     def tolerance(self, baseline: float) -> float:
         """The tolerated loss in units of the score; 1 % of the baseline when none was given."""
@@ -56,51 +72,133 @@ class Criterion:
             return self.absolute
         return abs(baseline) * (0.01 if self.relative is None else self.relative)
 
-    def judge(self, baseline: Scores, trial: Scores) -> Verdict:
-        """Compare a trial with the fp32 model on the same rows."""
-        tolerance = self.tolerance(baseline.value)
-        loss = bound = baseline.value - trial.value
-        basis = "the loss itself, without a confidence bound"
-        first, second, labels = baseline.probabilities, trial.probabilities, baseline.labels
-        if self.confidence is not None and first is not None and second is not None and labels is not None:
-            difference = paired_auroc_difference(first, second, labels)
-            bound = difference.upper_bound(self.confidence)
-            basis = f"the {self.confidence:.0%} upper bound of the paired loss"
-        failures = []
-        if math.isinf(bound):
-            failures.append(f"the loss {loss:.6f} cannot be bounded: fewer than two clicks, or two others, were scored")
-        elif not bound <= tolerance:
-            failures.append(f"loss {loss:.6f} (bound {bound:.6f}) exceeds the tolerance {tolerance:.6f}")
-        failures += self._broken_guards(baseline, trial)
-        reason = "; ".join(failures) or f"{bound:.6f} is within the tolerance {tolerance:.6f}, by {basis}"
-        return Verdict(accepted=not failures, loss=loss, bound=bound, tolerance=tolerance, reason=reason)
+    def judge(self, baseline: Scores, trial: Scores, *, look: int = 1, last: bool = True) -> Verdict:
+        """Compare a trial with the fp32 model on the same rows.
 
-    def _broken_guards(self, baseline: Scores, trial: Scores) -> list[str]:
-        """What is wrong with the probabilities, in words."""
-        if not baseline.calibration or not trial.calibration:
-            return []
-        broken = []
-        before, after = (scores.calibration["log_loss"] for scores in (baseline, trial) if scores.calibration)
-        if self.log_loss is not None and after > before * (1 + self.log_loss):
-            broken.append(f"log loss {before:.6f} -> {after:.6f} exceeds the guard of {self.log_loss:.2%}")
-        before, after = (s.calibration["calibration_ratio"] for s in (baseline, trial) if s.calibration)
-        if self.calibration_ratio is not None and abs(after / before - 1) > self.calibration_ratio:
-            broken.append(
-                f"calibration ratio {before:.4f} -> {after:.4f} exceeds the guard of {self.calibration_ratio:.2%}"
+        Args:
+            baseline: of the fp32 model.
+            trial: of the quantized model, the same rows.
+            look: which look at the rows this is, from 1 on.
+            last: no more rows will come; before that a verdict may be open.
+
+        Raises:
+            MetricError: the rows hold a single class.
+        """
+        before, after, labels = baseline.probabilities, trial.probabilities, baseline.labels
+        if self.confidence is None or before is None or after is None or labels is None or not baseline.paired:
+            return self._compare(baseline, trial)
+        difference = paired_auroc_difference(before, after, labels)
+        seen = look_at(
+            difference,
+            number=look,
+            tolerance=self.tolerance(difference.first),
+            confidence=self.confidence,
+            last=last,
+            rows=len(labels),
+        )
+        guards = read_guards(before, after, labels, log_loss=self.log_loss, calibration_ratio=self.calibration_ratio)
+        reach = quantile(look, confidence=self.confidence, last=last)
+        broken = [guard for guard in guards if guard.decision(reach, last=last) == "beyond"]
+        unsure = [guard for guard in guards if guard.decision(reach, last=last) == "open"]
+        decided = last or bool(broken) or seen.decision == "beyond" or (seen.decision == "within" and not unsure)
+        accepted = decided and seen.decision == "within" and not broken
+        return Verdict(
+            accepted=accepted,
+            loss=seen.estimate,
+            bound=seen.high,
+            tolerance=seen.tolerance,
+            reason=self._words(seen, broken) if decided else "open: more rows are needed",
+            baseline=difference.first,
+            score=difference.second,
+            low=seen.low,
+            decided=decided,
+            looks=look,
+            rows=seen.rows,
+            guards=guards,
+        )
+
+    def _words(self, seen: Look, broken: list[GuardReading]) -> str:
+        """Why a decided verdict is as it is."""
+        failures = [self._words_of(guard) for guard in broken]
+        if math.isinf(seen.high):
+            failures.insert(
+                0, f"the loss {seen.estimate:.6f} cannot be bounded: fewer than two clicks, or two others, were scored"
             )
-        return broken
+        elif seen.decision == "beyond":
+            failures.insert(
+                0,
+                f"loss {seen.estimate:.6f} (at least {seen.low:.6f}) exceeds the tolerance {seen.tolerance:.6f}, "
+                f"on {seen.rows:,} rows",
+            )
+        elif seen.decision == "open" and seen.last:
+            failures.insert(0, _undecided(seen))
+        return "; ".join(failures) or (
+            f"{seen.high:.6f} is within the tolerance {seen.tolerance:.6f}, by the {self.confidence:.0%} upper bound "
+            f"of the paired loss on {seen.rows:,} rows"
+        )
+
+    def _compare(self, baseline: Scores, trial: Scores) -> Verdict:
+        """The two scores as they are: no pairs, or none wanted."""
+        tolerance = self.tolerance(baseline.value)
+        loss = baseline.value - trial.value if self.higher_is_better else trial.value - baseline.value
+        before, after, labels = baseline.probabilities, trial.probabilities, baseline.labels
+        guards: tuple[GuardReading, ...] = ()
+        if before is not None and after is not None and labels is not None:
+            guards = read_guards(
+                before, after, labels, log_loss=self.log_loss, calibration_ratio=self.calibration_ratio
+            )
+        failures = [] if loss <= tolerance else [f"loss {loss:.6f} exceeds the tolerance {tolerance:.6f}"]
+        failures += [self._words_of(guard) for guard in guards if guard.decision(0.0, last=True) == "beyond"]
+        why = "as confidence: null asks" if self.confidence is None else "since this score has no paired test"
+        rows = f"all {baseline.rows:,} rows" if baseline.rows else "all rows"
+        reason = "; ".join(failures) or f"{loss:.6f} is within the tolerance {tolerance:.6f}"
+        return Verdict(
+            accepted=not failures,
+            loss=loss,
+            bound=loss,
+            tolerance=tolerance,
+            reason=f"{reason}, by the loss itself on {rows}, without a confidence bound, {why}",
+            baseline=baseline.value,
+            score=trial.value,
+            low=loss,
+            decided=True,
+            looks=1,
+            rows=baseline.rows,
+            guards=guards,
+        )
+
+    def _words_of(self, guard: GuardReading) -> str:
+        return f"{guard.describe()} exceeds the guard of {guard.tolerance:.2%}"
+
+
+def _undecided(seen: Look) -> str:
+    """What the rows could have told, and how many would tell it."""
+    needed = seen.rows_needed
+    more = f"about {needed:,} rows would decide" if needed is not None else "no number of rows would decide"
+    return (
+        f"undecided on all {seen.rows:,} rows: the loss {seen.estimate:.6f} lies between {seen.low:.6f} and "
+        f"{seen.high:.6f}, on both sides of the tolerance {seen.tolerance:.6f}; these rows resolve a difference of "
+        f"{seen.high - seen.estimate:.6f}, {more}"
+    )
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """The outcome of a trial.
+    """The outcome of a trial, or of one look at its rows.
 
     Attributes:
         accepted: within tolerance and guards.
-        loss: fp32 score minus trial score; negative when the trial is better.
-        bound: what was compared with the tolerance.
+        loss: of the score; negative when the trial is better.
+        bound: upper, what was compared with the tolerance.
         tolerance: in units of the score.
         reason: why or why not, for people.
+        baseline: score of the fp32 model on the same rows.
+        score: of the trial.
+        low: lower bound of the loss; equal to ``bound`` where nothing is paired.
+        decided: no more rows are needed, or there are none.
+        looks: at the rows so far.
+        rows: scored; 0 when unknown.
+        guards: as read on these rows.
     """
 
     accepted: bool
@@ -108,3 +206,10 @@ class Verdict:
     bound: float
     tolerance: float
     reason: str
+    baseline: float
+    score: float
+    low: float
+    decided: bool
+    looks: int
+    rows: int
+    guards: tuple[GuardReading, ...] = ()

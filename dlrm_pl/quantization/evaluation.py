@@ -1,7 +1,7 @@
 """Score a model: the ``eval_func`` of the tuning loop.
 
-Any callable that takes a model and returns a float (higher is better) will do. The one here reads a loader, keeps
-the probabilities, and so lets the criterion judge two models on the same rows.
+Any callable that takes a model and returns a float will do. The one here reads a loader and keeps the probabilities,
+and so lets the criterion judge two models on the same rows.
 """
 
 from __future__ import annotations
@@ -14,17 +14,16 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torchmetrics import Metric
 
 from dlrm_pl.batch import ClickBatch
-from dlrm_pl.errors import NonFiniteError
+from dlrm_pl.errors import DLRMError, EvaluationError, NonFiniteError
 from dlrm_pl.metrics.auroc import ExactAUROC
-from dlrm_pl.metrics.calibration import ClickCalibration
 from dlrm_pl.metrics.local import local
 
 EvalFunc = Callable[[nn.Module], float]
-"""Model -> score, higher is better. The model takes a ``ClickBatch`` and returns logits ``[B]``.
+"""Model -> score. The model takes a ``ClickBatch`` and returns logits ``[B]``.
 
 After a fit on several ranks it runs on rank zero alone: a torchmetrics Metric in it needs ``sync_on_compute=False``."""
 
@@ -34,18 +33,18 @@ class Scores:
     """What a model scored, and on what.
 
     Attributes:
-        value: the metric, higher is better.
+        value: the metric.
         seconds: the model's forward passes, without reading the data; the whole call for a user's ``eval_func``.
         probabilities: float32 ``[rows]``, or None when a user's ``eval_func`` made the score.
         labels: uint8 ``[rows]``, or None.
-        calibration: log loss, normalized entropy and calibration ratio; empty when there are no probabilities.
+        paired: the value is the AUROC of these probabilities, whose loss has a paired test.
     """
 
     value: float
     seconds: float
     probabilities: npt.NDArray[np.float32] | None = None
     labels: npt.NDArray[np.uint8] | None = None
-    calibration: dict[str, float] | None = None
+    paired: bool = True
 
     @property
     def rows(self) -> int:
@@ -58,66 +57,90 @@ class AUROCEvaluation:
 
     Args:
         batches: re-iterable.
-        metric: scores probabilities against labels; the exact AUROC when None.
+        metric: scores probabilities against labels; the exact AUROC when None. It alone has a paired test.
     """
 
     def __init__(self, batches: Iterable[ClickBatch], metric: Metric | None = None) -> None:
-        self._batches = batches
+        self.batches = batches
+        self.paired = metric is None
         self._metric = local(ExactAUROC() if metric is None else metric)
 
     def __call__(self, model: nn.Module) -> float:
         """The score alone, so that this is an ``EvalFunc``."""
         return self.score(model).value
 
-    def score(self, model: nn.Module) -> Scores:
-        """The score with what it was made from.
+    def score(self, model: nn.Module, max_rows: int | None = None) -> Scores:
+        """The score of all rows, or of the first, with what it was made from.
 
         Raises:
             NonFiniteError: the model returned NaN or Inf; names the row.
             MetricError: the rows hold a single class.
         """
-        self._metric.reset()
-        calibration = local(ClickCalibration())
         probabilities: list[npt.NDArray[np.float32]] = []
         labels: list[npt.NDArray[np.uint8]] = []
         seconds, rows = 0.0, 0
-        with torch.inference_mode():
-            for batch in self._batches:
-                began = time.perf_counter()
-                scores = torch.sigmoid(model(batch)).float()
-                seconds += time.perf_counter() - began
-                # As integers, which is what torchmetrics' own metrics take.
-                self._metric.update(check_finite(scores, rows), batch.labels.int())
-                calibration.update(scores, batch.labels)
-                probabilities.append(scores.numpy())
-                labels.append(batch.labels.to(torch.uint8).numpy())
-                rows += batch.num_samples
-        return Scores(
-            value=float(self._metric.compute()),
-            seconds=seconds,
-            probabilities=np.concatenate(probabilities),
-            labels=np.concatenate(labels),
-            calibration={name: float(value) for name, value in calibration.compute().items()},
-        )
+        for batch in self.batches:
+            scores, spent = score_batch(model, batch, rows)
+            seconds += spent
+            probabilities.append(scores.numpy())
+            labels.append(batch.labels.to(torch.uint8).numpy())
+            rows += batch.num_samples
+            if max_rows is not None and rows >= max_rows:
+                break
+        return self.of(np.concatenate(probabilities)[:max_rows], np.concatenate(labels)[:max_rows], seconds)
+
+    def of(self, probabilities: npt.NDArray[np.float32], labels: npt.NDArray[np.uint8], seconds: float = 0.0) -> Scores:
+        """The score of probabilities that are there already.
+
+        Raises:
+            MetricError: a single class.
+            NonFiniteError: the metric is NaN.
+        """
+        self._metric.reset()
+        # As integers, which is what torchmetrics' own metrics take.
+        self._metric.update(torch.from_numpy(probabilities), torch.from_numpy(labels).int())
+        value = float(self._metric.compute())
+        if not math.isfinite(value):
+            raise NonFiniteError(f"The metric {type(self._metric).__name__} is {value}; a finite number is needed.")
+        return Scores(value, seconds, probabilities, labels, paired=self.paired)
 
 
-def score_with(eval_func: EvalFunc, model: nn.Module) -> Scores:
+def score_with(eval_func: EvalFunc, model: nn.Module, max_rows: int | None = None) -> Scores:
     """Score by any ``eval_func``, with all that it can tell.
 
     Raises:
         NonFiniteError: it returned NaN or Inf.
+        EvaluationError: it raised; says what.
     """
     if isinstance(eval_func, AUROCEvaluation):
-        return eval_func.score(model)
+        return eval_func.score(model, max_rows)
     began = time.perf_counter()
-    value = float(eval_func(model))
+    try:
+        value = float(eval_func(model))
+    except DLRMError:
+        raise
+    except Exception as error:  # Code of the user's: whatever it raises fails this trial, and not the search.
+        raise EvaluationError(f"eval_func {eval_func!r} raised {type(error).__name__}: {error}") from error
     seconds = time.perf_counter() - began
     if not math.isfinite(value):
         raise NonFiniteError(f"eval_func {eval_func!r} returned {value}; a finite number is needed.")
-    return Scores(value=value, seconds=seconds)
+    return Scores(value=value, seconds=seconds, paired=False)
 
 
-def check_finite(probabilities: torch.Tensor, first_row: int) -> torch.Tensor:
+def score_batch(model: nn.Module, batch: ClickBatch, first_row: int = 0) -> tuple[Tensor, float]:
+    """Probabilities of a batch, float32 ``[B]``, and the seconds of the forward pass.
+
+    Raises:
+        NonFiniteError: the model returned NaN or Inf; names the row, counted from ``first_row``.
+    """
+    with torch.inference_mode():
+        began = time.perf_counter()
+        probabilities = torch.sigmoid(model(batch)).float()
+        seconds = time.perf_counter() - began
+        return check_finite(probabilities, first_row), seconds
+
+
+def check_finite(probabilities: Tensor, first_row: int) -> Tensor:
     """Return the argument, or raise NonFiniteError with the first row that is NaN."""
     bad = torch.isfinite(probabilities).logical_not()
     if bool(bad.any()):

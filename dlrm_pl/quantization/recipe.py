@@ -13,7 +13,7 @@ from dlrm_pl.runtime.int8_dlrm import InteractionDtype
 from dlrm_pl.runtime.tables import TableDtype
 
 LinearDtype = Literal["int8", "bf16", "fp32"]
-Observer = Literal["minmax", "histogram"]
+Observer = Literal["minmax", "kl", "percentile", "histogram"]
 ActivationScheme = Literal["affine", "symmetric"]
 _NAMED_OPS = 3
 WeightGranularity = Literal["per_channel", "per_tensor"]
@@ -31,8 +31,9 @@ class RecipeStart:
         tables: dtype of every embedding table; int8 and int4 are row-wise, with a scale for each row.
         interaction: int8: products of int8 vectors, in one pass with the lookups; bf16 or fp32: products of floats.
             None: int8 where it can be, that is for dot products of up to 64 int8 or int4 tables of up to 256 values.
-        observer: how the range of an activation is found: its minimum and maximum, or the range that minimises
-            the squared error of a histogram.
+        observer: how the range of an activation is found: its minimum and maximum; or from a histogram, the range
+            whose quantized values diverge least from it (kl), that leaves out one value in 10,000 at either end
+            (percentile), or with the least squared error (histogram).
         activation_scheme: affine (a range with its own zero point) or symmetric (zero in the middle).
         weight_granularity: a scale for each output channel, or one for the whole matrix.
     """
@@ -80,6 +81,14 @@ class Recipe:
             activation_scheme=start.activation_scheme,
             weight_granularity=start.weight_granularity,
         )
+
+    @classmethod
+    def all_float(
+        cls, architecture: Architecture, linears: LinearDtype = "fp32", tables: TableDtype = "fp32"
+    ) -> Recipe:
+        """Nothing quantized: fp32, or half precision with ``linears="bf16"`` and ``tables="fp16"``."""
+        start = RecipeStart(linears=linears, tables=tables, interaction="bf16" if linears == "bf16" else "fp32")
+        return cls.starting_from(start, architecture)
 
     @property
     def ops(self) -> dict[str, str]:
@@ -147,7 +156,12 @@ class Recipe:
         return cls(**plain)
 
 
+def int8_fits(architecture: Architecture) -> bool:
+    """Whether the kernels can do the interaction in int8."""
+    fits = architecture.num_tables <= MAX_TABLES and architecture.embedding_dim <= MAX_DIM
+    return fits and architecture.interaction == "dot"
+
+
 def _usual_interaction(start: RecipeStart, architecture: Architecture) -> InteractionDtype:
     """int8 where the kernels take it; float tables keep their precision in a float interaction."""
-    fits = architecture.num_tables <= MAX_TABLES and architecture.embedding_dim <= MAX_DIM
-    return "int8" if fits and architecture.interaction == "dot" and start.tables in ("int8", "int4") else "fp32"
+    return "int8" if int8_fits(architecture) and start.tables in ("int8", "int4") else "fp32"

@@ -7,7 +7,7 @@ tensors out (``read_segment``); replacing this file replaces torch.ao.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +21,8 @@ import torch.ao.quantization as ao
 from torch import Tensor, nn
 
 from dlrm_pl.errors import CalibrationError
-from dlrm_pl.quantization.recipe import Recipe
+from dlrm_pl.quantization.ranges import kl_range, percentile_range
+from dlrm_pl.quantization.recipe import Observer, Recipe
 
 # oneDNN is the fastest engine and keeps 8 bits where x86 and fbgemm reduce to 7 (measured: 3.5 to 3.7 ms against 1.4).
 ENGINE = "onednn"
@@ -46,6 +47,32 @@ class ConvertedLinear:
     output_scale: float
     output_zero_point: int
     relu: bool
+
+
+class PercentileObserver(ao.HistogramObserver):
+    """Leaves out the outermost values, see ``percentile_range``."""
+
+    def _non_linear_param_search(self) -> tuple[Tensor, Tensor]:
+        return self._ends(percentile_range)
+
+    def _ends(self, search: Callable[..., tuple[float, float]]) -> tuple[Tensor, Tensor]:
+        low, high = search(self.histogram.double().numpy(), float(self.min_val), float(self.max_val))
+        return self.min_val.new_tensor(low), self.max_val.new_tensor(high)
+
+
+class KLObserver(PercentileObserver):
+    """Searches the range of the least Kullback-Leibler divergence, see ``kl_range``."""
+
+    def _non_linear_param_search(self) -> tuple[Tensor, Tensor]:
+        return self._ends(kl_range)
+
+
+OBSERVERS: dict[Observer, type[ao.ObserverBase]] = {
+    "minmax": ao.MinMaxObserver,
+    "kl": KLObserver,
+    "percentile": PercentileObserver,
+    "histogram": ao.HistogramObserver,
+}
 
 
 def segment(layers: list[nn.Module], recipe: Recipe) -> nn.Sequential:
@@ -123,7 +150,7 @@ def read_segment(converted: nn.Module) -> tuple[float, int, list[ConvertedLinear
 def _qconfig(recipe: Recipe) -> Any:
     """Observers of a recipe; activations uint8, weights int8 symmetric."""
     affine = recipe.activation_scheme == "affine"
-    activation = {"minmax": ao.MinMaxObserver, "histogram": ao.HistogramObserver}[recipe.observer]
+    activation = OBSERVERS[recipe.observer]
     weight, weight_scheme = {
         "per_channel": (ao.PerChannelMinMaxObserver, torch.per_channel_symmetric),
         "per_tensor": (ao.MinMaxObserver, torch.per_tensor_symmetric),

@@ -1,15 +1,15 @@
-"""What the search knows of one recipe that it tried, and of all of them."""
+"""What the search knows of one recipe that it tried."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from dlrm_pl.quantization.criterion import Verdict
-from dlrm_pl.quantization.evaluation import Scores
+from dlrm_pl.quantization.guards import GuardReading
+from dlrm_pl.quantization.objective import Latency
 from dlrm_pl.quantization.recipe import Recipe
-from dlrm_pl.runtime.int8_dlrm import Int8DLRM
 
 
 @dataclass(frozen=True)
@@ -19,13 +19,17 @@ class Trial:
     Attributes:
         number: from 1 on.
         recipe: what was tried.
-        score: higher is better; None when the trial failed.
+        score: of the trial on the rows it read; None when the trial failed.
         verdict: of the criterion; None when the trial failed.
         model_bytes: weights and tables of the served model; 0 when the trial failed.
         seconds: calibration, conversion and scoring.
-        samples_per_s: of the forward passes; 0 when unknown.
+        samples_per_s: measured in turn with fp32 when the objective asks for latency, else of the forward passes of
+            scoring, which is rough; 0 when unknown.
         rows: scored; 0 when unknown.
         error: why it failed, else empty.
+        cost: of the objective, lower is better; None when the trial failed, or its latency counts and was not
+            measured, since only accepted models are timed.
+        latency: as measured; None when it was not.
     """
 
     number: int
@@ -37,11 +41,23 @@ class Trial:
     samples_per_s: float
     rows: int
     error: str = ""
+    cost: float | None = None
+    latency: Latency | None = None
 
     @property
     def accepted(self) -> bool:
         """Within tolerance and guards."""
         return self.verdict is not None and self.verdict.accepted
+
+    @property
+    def loss(self) -> float:
+        """Of the score; inf for a failed trial. What strategies rank by: scores of other rows do not compare."""
+        return math.inf if self.verdict is None else self.verdict.loss
+
+    @property
+    def reason(self) -> str:
+        """Why it was accepted, rejected, or failed."""
+        return self.error if self.verdict is None else self.verdict.reason
 
     def describe(self) -> str:
         """One line for the log."""
@@ -55,44 +71,68 @@ class Trial:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types: a line of ``trials.jsonl``."""
+        """Plain JSON types: a line of ``trials.jsonl``. ``from_dict`` gives the same trial back."""
         verdict = self.verdict
         return {
             "number": self.number,
             "recipe": self.recipe.to_dict(),
             "score": self.score,
+            "baseline": verdict.baseline if verdict else None,
             "loss": verdict.loss if verdict else None,
             # JSON has no infinity: unknown where too few clicks give no bound.
-            "bound": verdict.bound if verdict and math.isfinite(verdict.bound) else None,
+            "bound": _finite(verdict.bound) if verdict else None,
+            "low": _finite(verdict.low) if verdict else None,
             "tolerance": verdict.tolerance if verdict else None,
             "accepted": self.accepted,
-            "reason": verdict.reason if verdict else self.error,
-            "model_bytes": self.model_bytes,
-            "seconds": round(self.seconds, 3),
-            "samples_per_s": round(self.samples_per_s, 1),
+            "reason": self.reason,
+            "guards": [asdict(guard) for guard in verdict.guards] if verdict else [],
             "rows": self.rows,
+            "looks": verdict.looks if verdict else 0,
+            "model_bytes": self.model_bytes,
+            "samples_per_s": round(self.samples_per_s, 1),
+            "latency": self.latency.to_dict() if self.latency else None,
+            "cost": self.cost,
+            "seconds": round(self.seconds, 3),
+            "failed": verdict is None,
         }
 
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Trial:
+        """The inverse of ``to_dict``, also after a round trip through JSON.
 
-@dataclass(frozen=True)
-class TuningResult:
-    """The end of a search; there is always a best model, accepted or not.
+        Raises:
+            KeyError: a value is missing; and TypeError, ValueError for values of another kind.
+        """
+        verdict = None
+        if not values["failed"]:
+            verdict = Verdict(
+                accepted=values["accepted"],
+                loss=values["loss"],
+                bound=math.inf if values["bound"] is None else values["bound"],
+                tolerance=values["tolerance"],
+                reason=values["reason"],
+                baseline=values["baseline"],
+                score=values["score"],
+                low=-math.inf if values["low"] is None else values["low"],
+                decided=True,
+                looks=values["looks"],
+                rows=values["rows"],
+                guards=tuple(GuardReading(**guard) for guard in values["guards"]),
+            )
+        return cls(
+            number=values["number"],
+            recipe=Recipe.from_dict(values["recipe"]),
+            score=values["score"],
+            verdict=verdict,
+            model_bytes=values["model_bytes"],
+            seconds=values["seconds"],
+            samples_per_s=values["samples_per_s"],
+            rows=values["rows"],
+            error=values["reason"] if verdict is None else "",
+            cost=values["cost"],
+            latency=Latency(**values["latency"]) if values["latency"] else None,
+        )
 
-    Attributes:
-        baseline: scores of the fp32 model.
-        trials: all, in order.
-        best: the trial that ``model`` comes from.
-        model: int8, of the best trial.
-        stopped_because: in words.
-    """
 
-    baseline: Scores
-    trials: tuple[Trial, ...]
-    best: Trial
-    model: Int8DLRM
-    stopped_because: str
-
-    @property
-    def accepted(self) -> bool:
-        """The best trial met the criterion."""
-        return self.best.accepted
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -6,8 +6,8 @@ import logging
 import math
 import random
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -15,50 +15,25 @@ import torch
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.errors import ConfigurationError, DLRMError
 from dlrm_pl.model.dlrm import DLRM
-from dlrm_pl.quantization.criterion import Criterion
-from dlrm_pl.quantization.evaluation import EvalFunc, Scores, score_with
-from dlrm_pl.quantization.post_training import quantize, table_packer
-from dlrm_pl.quantization.recipe import Recipe, RecipeStart
+from dlrm_pl.quantization.evaluation import EvalFunc
+from dlrm_pl.quantization.judge import Judge
+from dlrm_pl.quantization.listener import TuningListener
+from dlrm_pl.quantization.objective import LatencyTimer, Objective
+from dlrm_pl.quantization.post_training import table_packer
+from dlrm_pl.quantization.recipe import Recipe
+from dlrm_pl.quantization.result import TuningResult
+from dlrm_pl.quantization.search import SearchContext
+from dlrm_pl.quantization.settings import TuningSettings
+from dlrm_pl.quantization.space import SearchSpace
 from dlrm_pl.quantization.strategies import strategy_named
 from dlrm_pl.quantization.tables import TablePacker
-from dlrm_pl.quantization.trial import Trial, TuningResult
-from dlrm_pl.runtime.int8_dlrm import Int8DLRM
+from dlrm_pl.quantization.trial import Trial
+from dlrm_pl.quantization.trial_log import TrialLog
+from dlrm_pl.runtime.int8_dlrm import Int8DLRM, fp32_bytes
+
+__all__ = ["TuningSettings", "tune"]
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class TuningSettings:
-    """How to search.
-
-    Attributes:
-        recipe: where the search begins.
-        criterion: what is accepted.
-        strategy: which recipe is tried next: ``basic``.
-        timeout_s: 0 stops at the first recipe that is accepted. Otherwise the search goes on for so many seconds
-            and the smallest accepted model wins. The time is looked at between trials.
-        max_trials: at most so many recipes are tried.
-        seed: of everything random in a trial.
-    """
-
-    recipe: RecipeStart = field(default_factory=RecipeStart)
-    criterion: Criterion = field(default_factory=Criterion)
-    strategy: str = "basic"
-    timeout_s: float = 0.0
-    max_trials: int = 100
-    seed: int = 9527
-
-    def __post_init__(self) -> None:
-        """Check the values.
-
-        Raises:
-            ConfigurationError: an unknown strategy, a negative time, or no trials.
-        """
-        strategy_named(self.strategy)
-        if self.timeout_s < 0:
-            raise ConfigurationError(f"timeout_s={self.timeout_s} must be 0 (first that passes) or more.")
-        if self.max_trials < 1:
-            raise ConfigurationError(f"max_trials={self.max_trials} must be at least 1.")
 
 
 def tune(
@@ -68,107 +43,203 @@ def tune(
     settings: TuningSettings,
     *,
     packer: TablePacker | None = None,
-    on_trial: Callable[[Trial], None] | None = None,
+    trial_log: TrialLog | None = None,
+    timer: LatencyTimer | None = None,
+    listeners: Sequence[TuningListener] = (),
 ) -> TuningResult:
     """Search for an int8 model within tolerance.
+
+    Ctrl-C ends the search; what was found so far is returned. Without a finished trial it stays an interruption.
 
     Args:
         model: float, in evaluation mode; not changed.
         calibration: re-iterable batches.
-        eval_func: scores a model, higher is better; rows apart from the calibration rows.
+        eval_func: scores a model; rows apart from the calibration rows.
         settings: how to search.
         packer: of the model's tables; one that keeps them in memory when None.
-        on_trial: called after each trial.
+        trial_log: finished trials of an earlier run, which are not repeated; in memory alone when None.
+        timer: measures the speed of accepted models; needed when the objective counts latency.
+        listeners: told what happens, in turn.
 
     Returns:
-        The best model, accepted or not, with all trials. Among accepted trials the smallest is best, then the
-        highest score; among rejected ones the highest score.
+        The best model, accepted or not, with all trials. Among accepted trials the one of the lowest cost is best,
+        then of the smallest loss; among rejected ones that of the smallest loss.
 
     Raises:
+        ConfigurationError: the objective counts latency, and there is no timer; or the space is of another model.
         DLRMError: the float model cannot be scored, or every trial failed; the last reason is given.
     """
-    baseline = score_with(eval_func, model)
-    log.info("fp32 scores %.6f, tolerated loss %.6f", baseline.value, settings.criterion.tolerance(baseline.value))
-    packer = table_packer(model) if packer is None else packer
-    start = Recipe.starting_from(settings.recipe, model.architecture)
-    proposals = strategy_named(settings.strategy)(start)
-    trials: list[Trial] = []
-    tried: dict[Recipe, Trial] = {}
-    best: tuple[Trial, Int8DLRM] | None = None
-    began = time.perf_counter()
-    stopped_because = f"the strategy {settings.strategy} has nothing more to propose"
-    recipe = next(proposals)
-    while True:
-        if recipe not in tried:
-            # Each trial starts from the same state, so that its outcome does not depend on those before it.
-            _seed_everything(settings.seed)
-            trial, candidate = _try(
-                len(trials) + 1, recipe, model, calibration, eval_func, baseline, settings.criterion, packer
-            )
-            tried[recipe] = trial
-            trials.append(trial)
-            log.info("%s", trial.describe())
-            if on_trial is not None:
-                on_trial(trial)
-            if candidate is not None and (best is None or _rank(trial) > _rank(best[0])):
-                best = (trial, candidate)
-        if trials[-1].accepted and not settings.timeout_s:
-            stopped_because = "a recipe met the criterion"
-            break
-        verdict = trials[-1].verdict
-        if verdict is not None and math.isinf(verdict.bound):
-            stopped_because = "no recipe can be judged on so few clicks; with `confidence: null` the loss itself is"
-            break
-        if settings.timeout_s and time.perf_counter() - began >= settings.timeout_s:
-            stopped_because = f"the time of {settings.timeout_s:g} s is used up"
-            break
-        if len(trials) >= settings.max_trials:
-            stopped_because = f"max_trials={settings.max_trials} recipes were tried"
-            break
-        try:
-            recipe = proposals.send(tried[recipe])
-        except StopIteration:
-            break
-    if best is None:
-        raise DLRMError(f"All {len(trials)} trials failed, the last because: {trials[-1].error}")
-    return TuningResult(
-        baseline=baseline, trials=tuple(trials), best=best[0], model=best[1], stopped_because=stopped_because
+    if Objective.named(settings.objective).latency and timer is None:
+        raise ConfigurationError("The objective counts latency, but nothing measures it: hand a timer to tune().")
+    judge = Judge(model, eval_func, settings.criterion)
+    baseline = judge.baseline()
+    tolerance = settings.criterion.tolerance(baseline.value)
+    rows = f" on the first {baseline.rows:,} rows" if judge.sequential else ""
+    log.info("fp32 scores %.6f%s, tolerated loss %.6f", baseline.value, rows, tolerance)
+    for listener in listeners:
+        listener.on_baseline(baseline, tolerance)
+    context = SearchContext(
+        start=Recipe.starting_from(settings.recipe, model.architecture),
+        space=SearchSpace(settings.space, model.architecture),
+        model=model,
+        calibration=calibration,
+        packer=table_packer(model) if packer is None else packer,
+        criterion=settings.criterion,
+        tolerance=tolerance,
+        objective=Objective.named(settings.objective),
+        rows=judge.rows,
+        seed=settings.seed,
+        max_trials=settings.max_trials,
+        log=TrialLog() if trial_log is None else trial_log,
     )
+    return _Search(context, judge, settings, timer, listeners).run()
 
 
-def _try(
-    number: int,
-    recipe: Recipe,
-    model: DLRM,
-    calibration: Iterable[ClickBatch],
-    eval_func: EvalFunc,
-    baseline: Scores,
-    criterion: Criterion,
-    packer: TablePacker,
-) -> tuple[Trial, Int8DLRM | None]:
-    """One trial; an error of ours fails the trial and not the search."""
-    began = time.perf_counter()
-    try:
-        candidate = quantize(model, recipe, calibration, packer)
-        scores = score_with(eval_func, candidate)
-    except DLRMError as error:
-        return Trial(number, recipe, None, None, 0, time.perf_counter() - began, 0.0, 0, str(error)), None
-    return Trial(
-        number=number,
-        recipe=recipe,
-        score=scores.value,
-        verdict=criterion.judge(baseline, scores),
-        model_bytes=candidate.model_bytes,
-        seconds=time.perf_counter() - began,
-        samples_per_s=scores.rows / scores.seconds if scores.seconds else 0.0,
-        rows=scores.rows,
-    ), candidate
+class _Search:
+    """One search, as far as it has come."""
+
+    def __init__(
+        self,
+        context: SearchContext,
+        judge: Judge,
+        settings: TuningSettings,
+        timer: LatencyTimer | None,
+        listeners: Sequence[TuningListener],
+    ) -> None:
+        self._context = context
+        self._judge = judge
+        self._settings = settings
+        self._timer = timer
+        self._listeners = listeners
+        self._tried: dict[Recipe, Trial] = {}
+        self._best: tuple[Trial, Int8DLRM | None] | None = None
+        self._fp32_bytes = fp32_bytes(context.model)
+        self._began = time.perf_counter()
+        self._spent_before_s = 0.0
+
+    def run(self) -> TuningResult:
+        """Try what the strategy proposes until there is a reason to stop."""
+        interrupted = False
+        try:
+            stopped_because = self._follow_the_strategy()
+        except KeyboardInterrupt:
+            if self._best is None:
+                raise
+            interrupted, stopped_because = True, "it was interrupted"
+            log.warning("interrupted: going on with the best of %d trials; again to stop at once", len(self._tried))
+        trials = tuple(self._tried.values())
+        best = None if self._best is None else self._best[0]
+        for listener in self._listeners:
+            listener.on_stop(best, stopped_because)
+        if self._best is None:
+            raise DLRMError(f"All {len(trials)} trials failed, the last because: {trials[-1].error}")
+        trial, model = self._best
+        if model is None:  # Found in the log of an earlier run.
+            _seed_everything(self._settings.seed)
+            model = self._context.quantize(trial.recipe)
+        return TuningResult(
+            baseline=self._judge.baseline(),
+            trials=trials,
+            best=trial,
+            model=model,
+            stopped_because=stopped_because,
+            interrupted=interrupted,
+        )
+
+    def _follow_the_strategy(self) -> str:
+        """Why the search stopped, in words."""
+        name = self._settings.strategy
+        proposals = strategy_named(name)(self._context)
+        try:
+            recipe = next(proposals)
+            while True:
+                if recipe not in self._tried:
+                    trial = self._trial(recipe)
+                    self._tried[recipe] = trial
+                    reason = self._reason_to_stop(trial)
+                    if reason is not None:
+                        return reason
+                recipe = proposals.send(self._tried[recipe])
+        except StopIteration:
+            if not self._tried:
+                raise ConfigurationError(f"The strategy {name} proposed no recipe: its space has none.") from None
+            return f"the strategy {name} has nothing more to propose"
+        finally:
+            proposals.close()
+
+    def _trial(self, recipe: Recipe) -> Trial:
+        """Try a recipe, or take its trial from the log of an earlier run."""
+        number = len(self._tried) + 1
+        known = self._context.log.find(recipe)
+        candidate = None
+        if known is not None:
+            trial = replace(known, number=number)
+            self._spent_before_s += trial.seconds
+        else:
+            for listener in self._listeners:
+                listener.on_trial_start(number, recipe)
+            trial, candidate = self._try(number, recipe)
+            self._context.log.add(trial)
+        log.info("%s%s", "known: " if known else "", trial.describe())
+        if trial.verdict is not None and (self._best is None or _rank(trial) > _rank(self._best[0])):
+            self._best = (trial, candidate)
+        for listener in self._listeners:
+            listener.on_trial_end(trial, resumed=known is not None)
+        return trial
+
+    def _try(self, number: int, recipe: Recipe) -> tuple[Trial, Int8DLRM | None]:
+        """One trial; an error of ours, or of the user's score, fails the trial and not the search."""
+
+        def on_look(verdict: object) -> None:
+            for listener in self._listeners:
+                listener.on_look(number, verdict)  # type: ignore[arg-type]
+
+        # Each trial starts from the same state, so that its outcome does not depend on those before it.
+        _seed_everything(self._settings.seed)
+        began = time.perf_counter()
+        try:
+            candidate = self._context.quantize(recipe)
+            judgement = self._judge.judge(candidate, on_look)
+        except DLRMError as error:
+            return Trial(number, recipe, None, None, 0, time.perf_counter() - began, 0.0, 0, str(error)), None
+        verdict, speed, latency = judgement.verdict, judgement.samples_per_s, None
+        if verdict.accepted and self._context.objective.latency:
+            assert self._timer is not None  # Checked before the search.
+            latency = self._timer(candidate)
+            speed = latency.samples_per_s
+            if latency.slower_than is not None:
+                verdict = replace(verdict, accepted=False, reason=f"{verdict.reason}; but {latency.slower_than}")
+        return Trial(
+            number=number,
+            recipe=recipe,
+            score=verdict.score,
+            verdict=verdict,
+            model_bytes=candidate.model_bytes,
+            seconds=time.perf_counter() - began,
+            samples_per_s=speed,
+            rows=verdict.rows,
+            cost=self._context.objective.cost(candidate.model_bytes / self._fp32_bytes, latency),
+            latency=latency,
+        ), candidate
+
+    def _reason_to_stop(self, trial: Trial) -> str | None:
+        settings = self._settings
+        if trial.accepted and settings.stops_at_first:
+            return "a recipe met the criterion"
+        if trial.verdict is not None and math.isinf(trial.verdict.bound):
+            return "no recipe can be judged on so few clicks; with `confidence: null` the loss itself is"
+        spent = self._spent_before_s + time.perf_counter() - self._began
+        if settings.timeout_s and spent >= settings.timeout_s:
+            return f"the time of {settings.timeout_s:g} s is used up"
+        if len(self._tried) >= settings.max_trials:
+            return f"max_trials={settings.max_trials} recipes were tried"
+        return None
 
 
 def _rank(trial: Trial) -> tuple[bool, float, float]:
-    """Accepted first; then small for accepted trials, high for rejected ones."""
-    score = float("-inf") if trial.score is None else trial.score
-    return trial.accepted, -float(trial.model_bytes) if trial.accepted else 0.0, score
+    """Accepted first; then cheap for accepted trials; then of a small loss."""
+    cost = math.inf if trial.cost is None else trial.cost
+    return trial.accepted, -cost if trial.accepted else 0.0, -trial.loss
 
 
 def _seed_everything(seed: int) -> None:

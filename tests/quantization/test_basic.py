@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 
+import searches
 import tiny
 
 from dlrm_pl.quantization.recipe import Recipe, RecipeStart
 from dlrm_pl.quantization.strategies.basic import basic
-from dlrm_pl.quantization.trial import Trial
 
 START = Recipe.starting_from(RecipeStart(), tiny.ARCHITECTURE)
-VARIANTS = 4  # Observers times schemes, the start among them.
+VARIANTS = 16  # Observers, schemes and granularities, the start among them.
 OPS = list(START.ops)
 
 
@@ -21,13 +21,12 @@ def fallen(recipe: Recipe) -> set[str]:
 
 
 def proposals(score: Callable[[set[str]], float]) -> Iterator[Recipe]:
-    strategy = basic(START)
+    strategy = basic(searches.context(START))
     recipe = next(strategy)
     try:
         while True:
             yield recipe
-            trial = Trial(1, recipe, score(fallen(recipe)), None, 0, 0.0, 0.0, 0)
-            recipe = strategy.send(trial)
+            recipe = strategy.send(searches.trial(recipe, loss=-score(fallen(recipe))))
     except StopIteration:
         return
 

@@ -6,12 +6,6 @@ from dlrm_pl.metrics.auroc import exact_auroc
 from dlrm_pl.quantization.criterion import Criterion
 from dlrm_pl.quantization.evaluation import Scores
 
-CALIBRATED = {"log_loss": 0.1, "normalized_entropy": 0.8, "calibration_ratio": 1.0}
-
-
-def scores(value: float, **calibration: float) -> Scores:
-    return Scores(value=value, seconds=1.0, calibration=CALIBRATED | calibration)
-
 
 def paired(noise: float, rows: int = 4000) -> tuple[Scores, Scores]:
     """Two models of the same rows that differ by noise."""
@@ -19,7 +13,7 @@ def paired(noise: float, rows: int = 4000) -> tuple[Scores, Scores]:
     labels = (rng.random(rows) < 0.1).astype(np.uint8)
     first = 1 / (1 + np.exp(-(rng.normal(size=rows) + labels))).astype(np.float32)
     second = np.clip(first + rng.normal(scale=noise, size=rows), 0, 1).astype(np.float32)
-    return tuple(Scores(exact_auroc(p, labels), 1.0, p, labels, CALIBRATED) for p in (first, second))  # type: ignore[return-value]
+    return tuple(Scores(exact_auroc(p, labels), 1.0, p, labels) for p in (first, second))  # type: ignore[return-value]
 
 
 @pytest.mark.parametrize(
@@ -56,17 +50,27 @@ def test_identical_scores_pass_any_tolerance() -> None:
     assert Criterion(relative=0.0).judge(baseline, baseline).accepted
 
 
+def squeezed(scores: Scores, factor: float, shift: float) -> Scores:
+    """The same order, and so the same AUROC, with other logits."""
+    assert scores.probabilities is not None
+    p = scores.probabilities.astype(np.float64)
+    logits = np.log(p / (1 - p))
+    changed = 1 / (1 + np.exp(-(factor * logits + shift)))
+    return Scores(scores.value, 1.0, changed.astype(np.float32), scores.labels)
+
+
 @pytest.mark.parametrize(
-    ("calibration", "word"),
-    [({"log_loss": 0.1006}, "log loss"), ({"calibration_ratio": 1.03}, "calibration ratio")],
+    ("factor", "shift", "word"), [(1.5, 0.0, "log loss"), (1.0, 0.1, "calibration ratio")], ids=["spread", "shift"]
 )
-def test_guards_reject_probabilities_that_are_off(calibration: dict[str, float], word: str) -> None:
-    trial = scores(0.8, **calibration)
-    verdict = Criterion(relative=0.01).judge(scores(0.8), trial)
+def test_guards_reject_probabilities_that_are_off(factor: float, shift: float, word: str) -> None:
+    baseline, _ = paired(noise=0.0)
+    trial = squeezed(baseline, factor, shift)
+    verdict = Criterion(relative=0.01).judge(baseline, trial)
+    assert verdict.loss == pytest.approx(0.0, abs=1e-4)
     assert not verdict.accepted
     assert word in verdict.reason
     relaxed = Criterion(relative=0.01, log_loss=None, calibration_ratio=None)
-    assert relaxed.judge(scores(0.8), trial).accepted
+    assert relaxed.judge(baseline, trial).accepted
 
 
 def test_both_tolerances_at_once_are_rejected() -> None:
@@ -90,7 +94,7 @@ def test_one_click_bounds_no_loss_and_the_reason_says_so() -> None:
     labels = np.zeros(50, np.uint8)
     labels[7] = 1
     ranked = np.linspace(0.1, 0.9, 50, dtype=np.float32)
-    baseline = Scores(exact_auroc(ranked, labels), 1.0, ranked, labels, CALIBRATED)
+    baseline = Scores(exact_auroc(ranked, labels), 1.0, ranked, labels)
     verdict = Criterion(relative=0.5).judge(baseline, baseline)
     assert not verdict.accepted
     assert "cannot be bounded" in verdict.reason

@@ -13,9 +13,11 @@ from torchmetrics.classification import BinaryAUROC, BinaryAveragePrecision
 from dlrm_pl.errors import ConfigurationError, DLRMError, MetricError, NonFiniteError
 from dlrm_pl.quantization.criterion import Criterion
 from dlrm_pl.quantization.evaluation import AUROCEvaluation, check_finite, score_with
+from dlrm_pl.quantization.listener import TuningListener
 from dlrm_pl.quantization.recipe import Recipe, RecipeStart
+from dlrm_pl.quantization.result import TuningResult
 from dlrm_pl.quantization.strategies import strategy_named
-from dlrm_pl.quantization.trial import Trial, TuningResult
+from dlrm_pl.quantization.trial import Trial
 from dlrm_pl.quantization.tuning import TuningSettings, tune
 from dlrm_pl.runtime.int8_dlrm import Int8DLRM
 
@@ -151,12 +153,18 @@ def test_nothing_but_failures_says_why() -> None:
 
 def test_auroc_evaluation_judges_by_pairs() -> None:
     seen: list[Trial] = []
+
+    class Listener(TuningListener):
+        def on_trial_end(self, trial: Trial, *, resumed: bool) -> None:
+            assert not resumed
+            seen.append(trial)
+
     result = tune(
         tiny.model(),
         tiny.batches(2, 128),
         AUROCEvaluation(tiny.batches(4, 1000, seed=3)),
         TuningSettings(criterion=Criterion(relative=0.02)),
-        on_trial=seen.append,
+        listeners=[Listener()],
     )
     assert result.accepted
     assert seen == list(result.trials)
@@ -193,11 +201,14 @@ def test_settings_out_of_range_are_rejected(name: str, value: float) -> None:
 
 def test_basic_starts_with_the_start_and_then_its_variants() -> None:
     start = Recipe.starting_from(RecipeStart(), tiny.ARCHITECTURE)
-    result = run(lambda ops: 0.1, max_trials=4)
+    result = run(lambda ops: 0.1, max_trials=16)
     tried = [trial.recipe for trial in result.trials]
     assert tried[0] == start
-    assert {(recipe.observer, recipe.activation_scheme) for recipe in tried} == {
-        (observer, scheme) for observer in ("minmax", "histogram") for scheme in ("affine", "symmetric")
+    assert {(recipe.observer, recipe.activation_scheme, recipe.weight_granularity) for recipe in tried} == {
+        (observer, scheme, granularity)
+        for observer in ("minmax", "kl", "percentile", "histogram")
+        for scheme in ("affine", "symmetric")
+        for granularity in ("per_channel", "per_tensor")
     }
     assert all(recipe.ops == start.ops for recipe in tried)
 

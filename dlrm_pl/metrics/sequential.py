@@ -1,0 +1,145 @@
+"""A paired test that may be looked at again and again while rows come in, and still errs as seldom as it says."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any, Literal
+
+import numpy.typing as npt
+
+from dlrm_pl.errors import ConfigurationError
+from dlrm_pl.metrics.paired import PairedDifference, paired_auroc_difference
+
+GROWTH = 2
+"""Each look has so many times the rows of the one before: sorting all rows anew costs at most twice the last time."""
+
+MIN_OF_A_CLASS = 30
+"""Clicks, and others, that a look needs before it may end the test: with fewer, a sum is far from normal."""
+
+Decision = Literal["within", "beyond", "open"]
+
+
+@dataclass(frozen=True)
+class Look:
+    """What was known when the rows so far were looked at.
+
+    Attributes:
+        number: from 1 on.
+        rows: read so far.
+        estimate: of the loss.
+        low: the loss is above it, see ``spent_at``; -inf where nothing can be said.
+        high: the loss is below it; inf where nothing can be said.
+        tolerance: that the loss is held against.
+        last: no further rows will come.
+    """
+
+    number: int
+    rows: int
+    estimate: float
+    low: float
+    high: float
+    tolerance: float
+    last: bool
+
+    @property
+    def decision(self) -> Decision:
+        """On which side of the tolerance the whole interval is."""
+        if self.high <= self.tolerance:
+            return "within"
+        return "beyond" if self.low > self.tolerance else "open"
+
+    @property
+    def rows_needed(self) -> int | None:
+        """About how many rows would decide, were the estimate right; None where it equals the tolerance."""
+        margin = abs(self.tolerance - self.estimate)
+        reach = self.high - self.estimate
+        if not margin or not math.isfinite(reach):
+            return None
+        return math.ceil(self.rows * max(1.0, reach / margin) ** 2)
+
+
+def spent_at(look: int, *, confidence: float, last: bool) -> float:
+    """The share of the error ``1 - confidence`` that one look may spend, on each side.
+
+    This is alpha spending (Lan and DeMets 1983): the probabilities to err at the looks add up to the error allowed,
+    so that (union bound) all intervals of all looks together hold with the confidence. Look k spends
+    ``1 / (k * (k + 1))`` of it, and the last look all that is left, ``1 / k``.
+
+    Why this function: O'Brien-Fleming's keeps nearly everything for the end, but here a trial costs what it reads, and
+    most trials are clear after one or two percent of the rows; so half is spent at the first look. It needs no number
+    of looks in advance, as rows come from an iterator of unknown length. Why the union bound, and no integration over
+    the joint distribution of the looks: that would need the increments to be independent, and with rows that double,
+    looks depend little enough on each other that it would gain only a few percent of rows. A confidence sequence
+    (Howard et al. 2021) would hold at each single row; nobody looks so often, and it is wider at the looks there are.
+
+    Source: Lan, DeMets 1983, Biometrika 70:659; for ROC curves: Tang, Emerson, Zhou 2008, Biometrics 64:1137.
+    """
+    return (1 - confidence) / (look if last else look * (look + 1))
+
+
+def look_at(
+    difference: PairedDifference, *, number: int, tolerance: float, confidence: float, last: bool, rows: int
+) -> Look:
+    """Turn the difference on the rows so far into a look.
+
+    Before the last look, with few rows of a class, nothing is said yet.
+    """
+    too_few = min(difference.num_positives, difference.num_negatives) < (2 if last else MIN_OF_A_CLASS)
+    reach = math.inf
+    if not too_few:
+        reach = quantile(number, confidence=confidence, last=last) * difference.standard_error
+    estimate = difference.difference
+    return Look(number, rows, estimate, estimate - reach, estimate + reach, tolerance, last)
+
+
+def quantile(look: int, *, confidence: float, last: bool) -> float:
+    """How many standard errors a bound of this look lies from its estimate."""
+    return -NormalDist().inv_cdf(spent_at(look, confidence=confidence, last=last))
+
+
+def next_look(rows: int, first_block: int) -> int:
+    """The rows of the next look, after one with ``rows``; 0 before the first.
+
+    Raises:
+        ConfigurationError: a first block without rows.
+    """
+    if first_block < 1:
+        raise ConfigurationError(f"first_block={first_block} must be at least one row.")
+    return first_block if rows == 0 else GROWTH * rows
+
+
+def sequential_auroc_test(
+    first: npt.NDArray[Any],
+    second: npt.NDArray[Any],
+    labels: npt.NDArray[Any],
+    *,
+    tolerance: float,
+    confidence: float,
+    first_block: int,
+) -> Look:
+    """The whole test on rows that are all there: the look that decided, or the last.
+
+    The tuner does the same while it scores; this is for simulations of how often the test errs.
+
+    Args:
+        first: scores of the first model, ``[rows]``, in the order in which they come in.
+        second: scores of the second.
+        labels: 0 or 1.
+        tolerance: for the loss of AUROC, first minus second.
+        confidence: each of the verdicts "within" and "beyond" is right with this probability, at least.
+        first_block: rows of the first look.
+    """
+    number, rows = 0, 0
+    while True:
+        number += 1
+        rows = min(next_look(rows, first_block), len(labels))
+        last = rows == len(labels)
+        if not last and not 0 < int(labels[:rows].sum()) < rows:
+            number -= 1  # A single class: nothing to look at yet, nothing spent.
+            continue
+        difference = paired_auroc_difference(first[:rows], second[:rows], labels[:rows])
+        look = look_at(difference, number=number, tolerance=tolerance, confidence=confidence, last=last, rows=rows)
+        if last or look.decision != "open":
+            return look

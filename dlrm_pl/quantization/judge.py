@@ -1,0 +1,119 @@
+"""Score a trial against the fp32 model until the criterion has decided."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from torch import nn
+
+from dlrm_pl.metrics.auroc import exact_auroc
+from dlrm_pl.metrics.sequential import next_look
+from dlrm_pl.model.dlrm import DLRM
+from dlrm_pl.quantization.criterion import Criterion, Verdict
+from dlrm_pl.quantization.evaluation import AUROCEvaluation, EvalFunc, Scores, score_with
+from dlrm_pl.quantization.tuning_rows import TuningRows
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """How a trial ended.
+
+    Attributes:
+        verdict: of the criterion.
+        samples_per_s: of the trial's forward passes; 0 when unknown.
+    """
+
+    verdict: Verdict
+    samples_per_s: float
+
+
+class Judge:
+    """Holds the baseline, and judges one trial after the other on the same rows.
+
+    With AUROC and a confidence it reads rows in growing blocks (``rows`` keeps what fp32 scored on them). Any other
+    score is taken on all rows.
+
+    Args:
+        model: fp32.
+        eval_func: of the search.
+        criterion: of the search.
+    """
+
+    def __init__(self, model: DLRM, eval_func: EvalFunc, criterion: Criterion) -> None:
+        self._eval_func = eval_func
+        self._criterion = criterion
+        self._baseline: Scores | None = None
+        self._model = model
+        self.rows: TuningRows | None = None
+        """What trials read; None where an ``eval_func`` of the user's reads for itself."""
+        if isinstance(eval_func, AUROCEvaluation):
+            self.rows = TuningRows(eval_func.batches, model, criterion.max_rows)
+
+    @property
+    def sequential(self) -> bool:
+        """Trials are judged in looks, and not at the end of all rows."""
+        evaluation = self._eval_func
+        return isinstance(evaluation, AUROCEvaluation) and evaluation.paired and self._criterion.confidence is not None
+
+    def baseline(self) -> Scores:
+        """The fp32 model's scores on the rows read so far, at least a first block with both classes; else on all rows.
+
+        Raises:
+            MetricError: all rows are of a single class.
+            NonFiniteError: the score is not finite.
+        """
+        if self.sequential:
+            assert self.rows is not None
+            rows = self.rows
+            if not _has_both_classes(rows.labels(rows.rows_read)):
+                first_row = 0
+                for batch in rows.batches():
+                    rows.score_fp32(batch, first_row)
+                    first_row += batch.num_samples
+                    if first_row >= self._criterion.first_block and _has_both_classes(rows.labels(first_row)):
+                        break
+            read = rows.rows_read
+            probabilities, labels = rows.fp32(read).copy(), rows.labels(read).copy()
+            return Scores(exact_auroc(probabilities, labels), rows.fp32_seconds, probabilities, labels)
+        if self._baseline is None:
+            self._baseline = score_with(self._eval_func, self._model, self._criterion.max_rows)
+        return self._baseline
+
+    def judge(self, model: nn.Module, on_look: Callable[[Verdict], None]) -> Judgement:
+        """Score a trial as far as its verdict needs.
+
+        Raises:
+            MetricError: the score is undefined, as the AUROC of a single class.
+            NonFiniteError: the model or the score is not finite.
+        """
+        if not self.sequential:
+            scores = score_with(self._eval_func, model, self._criterion.max_rows)
+            verdict = self._criterion.judge(self.baseline(), scores)
+            on_look(verdict)
+            return Judgement(verdict, scores.rows / scores.seconds if scores.rows and scores.seconds else 0.0)
+        assert self.rows is not None
+        reading = self.rows.reading(model)
+        looks, rows = 0, 0
+        while True:
+            rows = reading.read_to(next_look(rows, self._criterion.first_block))
+            labels = reading.labels
+            if not reading.exhausted and not _has_both_classes(labels):
+                continue  # A block of a single class says nothing: read on.
+            looks += 1
+            verdict = self._criterion.judge(
+                # The values are not used: both AUROCs come with their difference.
+                Scores(0.0, 0.0, reading.fp32, labels),
+                Scores(0.0, 0.0, reading.probabilities, labels),
+                look=looks,
+                last=reading.exhausted,
+            )
+            on_look(verdict)
+            if verdict.decided:
+                return Judgement(verdict, rows / reading.seconds if reading.seconds else 0.0)
+
+
+def _has_both_classes(labels: npt.NDArray[np.uint8]) -> bool:
+    return bool(labels.any()) and not bool(labels.all())

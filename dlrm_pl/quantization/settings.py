@@ -1,0 +1,63 @@
+"""How to search, in plain values: what a configuration file says of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from dlrm_pl.errors import ConfigurationError
+from dlrm_pl.quantization.criterion import Criterion
+from dlrm_pl.quantization.objective import Objective, ObjectiveName
+from dlrm_pl.quantization.recipe import RecipeStart
+from dlrm_pl.quantization.space import SpaceSettings
+from dlrm_pl.quantization.strategies import strategy_named
+
+Until = Literal["first", "budget"]
+
+
+@dataclass(frozen=True)
+class TuningSettings:
+    """How to search.
+
+    Attributes:
+        recipe: where the search begins.
+        criterion: what is accepted.
+        strategy: which recipe is tried next, by name.
+        objective: what is made small among accepted models: ``size``, ``latency``, or weights of both.
+        space: what the search may choose from.
+        timeout_s: 0 stops at the first recipe that is accepted. Otherwise the search goes on for so many seconds
+            and the accepted model of the lowest cost wins. The time is looked at between trials; that of an earlier
+            run which is continued counts.
+        max_trials: at most so many recipes are tried.
+        until: ``first`` stops at the first accepted recipe even with time left; ``budget`` goes on until the time, the
+            trials or the strategy are at their end, with ``timeout_s: 0`` without a limit of time. null: as
+            ``timeout_s`` says.
+        seed: of everything random in a trial, and of random strategies.
+    """
+
+    recipe: RecipeStart = field(default_factory=RecipeStart)
+    criterion: Criterion = field(default_factory=Criterion)
+    strategy: str = "basic"
+    objective: Objective | ObjectiveName = "size"
+    space: SpaceSettings = field(default_factory=SpaceSettings)
+    timeout_s: float = 0.0
+    max_trials: int = 100
+    until: Until | None = None
+    seed: int = 9527
+
+    def __post_init__(self) -> None:
+        """Check the values.
+
+        Raises:
+            ConfigurationError: an unknown strategy, a negative time, or no trials.
+        """
+        strategy_named(self.strategy)
+        if self.timeout_s < 0:
+            raise ConfigurationError(f"timeout_s={self.timeout_s} must be 0 (first that passes) or more.")
+        if self.max_trials < 1:
+            raise ConfigurationError(f"max_trials={self.max_trials} must be at least 1.")
+
+    @property
+    def stops_at_first(self) -> bool:
+        """The first accepted recipe ends the search."""
+        return self.until == "first" or (self.until is None and not self.timeout_s)

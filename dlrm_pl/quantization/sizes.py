@@ -1,0 +1,51 @@
+"""Bytes of a recipe's model, without making it."""
+
+from __future__ import annotations
+
+from dlrm_pl.model.architecture import Architecture
+from dlrm_pl.quantization.recipe import Recipe
+from dlrm_pl.runtime.tables import TableDtype, row_bytes
+
+_FLOAT_BYTES = {"bf16": 2, "fp32": 4}
+_SCALE_BYTES = 4
+
+
+def table_bytes(rows: int, dtype: TableDtype, dim: int) -> int:
+    """Of one table."""
+    return rows * row_bytes(dtype, dim)
+
+
+def linear_bytes(inputs: int, outputs: int, dtype: str, granularity: str) -> int:
+    """Of weights, bias and scales of one Linear."""
+    if dtype != "int8":
+        return _FLOAT_BYTES[dtype] * (inputs * outputs + outputs)
+    scales = outputs if granularity == "per_channel" else 1
+    return inputs * outputs + _SCALE_BYTES * (outputs + scales)
+
+
+def linear_shapes(architecture: Architecture) -> dict[str, tuple[int, int]]:
+    """Inputs and outputs by op name, ``bottom_mlp.0`` to ``top_mlp.4``."""
+    widths = {
+        "bottom_mlp": architecture.bottom_mlp,
+        "top_mlp": (architecture.interaction_width, *architecture.top_mlp),
+    }
+    return {
+        f"{part}.{index}": (chain[index], chain[index + 1])
+        for part, chain in widths.items()
+        for index in range(len(chain) - 1)
+    }
+
+
+def op_bytes(architecture: Architecture, op: str, dtype: str, granularity: str = "per_channel") -> int:
+    """Of one op in one dtype; 0 for the interaction, which has no weights."""
+    if op == "interaction":
+        return 0
+    if op.startswith("tables."):
+        rows = architecture.table_sizes[int(op.partition(".")[2])]
+        return table_bytes(rows, dtype, architecture.embedding_dim)  # type: ignore[arg-type]
+    return linear_bytes(*linear_shapes(architecture)[op], dtype, granularity)
+
+
+def recipe_bytes(recipe: Recipe, architecture: Architecture) -> int:
+    """Of all ops: equal to ``model_bytes`` of the model that the recipe gives."""
+    return sum(op_bytes(architecture, op, dtype, recipe.weight_granularity) for op, dtype in recipe.ops.items())

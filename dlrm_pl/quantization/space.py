@@ -1,0 +1,107 @@
+"""The recipes that a search may propose: dtypes of each op, and how ranges are found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
+from typing import get_args
+
+from dlrm_pl.errors import ConfigurationError
+from dlrm_pl.model.architecture import Architecture
+from dlrm_pl.quantization.recipe import ActivationScheme, LinearDtype, Observer, Recipe, WeightGranularity, int8_fits
+from dlrm_pl.runtime.int8_dlrm import InteractionDtype
+from dlrm_pl.runtime.tables import TableDtype
+
+
+@dataclass(frozen=True)
+class SpaceSettings:
+    """What a search may choose from; the recipe that it starts with is always tried.
+
+    Attributes:
+        linears: dtypes of the Linears.
+        interaction: dtypes of the interaction.
+        tables: dtypes of the tables.
+        ops: dtypes of single ops, by name or pattern: ``{top_mlp.4: [fp32], "tables.*": [int8, fp16]}``; the last
+            pattern that fits an op holds.
+        observers: how ranges of activations are found.
+        activation_schemes: affine, symmetric.
+        weight_granularities: per_channel, per_tensor.
+    """
+
+    linears: tuple[LinearDtype, ...] = ("int8", "bf16", "fp32")
+    interaction: tuple[InteractionDtype, ...] = ("int8", "bf16", "fp32")
+    tables: tuple[TableDtype, ...] = ("int8", "int4", "fp16", "fp32")
+    ops: dict[str, list[str]] = field(default_factory=dict)
+    observers: tuple[Observer, ...] = ("minmax", "kl", "percentile", "histogram")
+    activation_schemes: tuple[ActivationScheme, ...] = ("affine", "symmetric")
+    weight_granularities: tuple[WeightGranularity, ...] = ("per_channel", "per_tensor")
+
+    def __post_init__(self) -> None:
+        """Check that there is something to choose.
+
+        Raises:
+            ConfigurationError: an empty list.
+        """
+        lists = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "ops"} | self.ops
+        for name, values in lists.items():
+            if not values:
+                raise ConfigurationError(f"space.{name} is empty: leave at least one choice.")
+
+
+class SearchSpace:
+    """The choices for one architecture.
+
+    Args:
+        settings: as written in a configuration.
+        architecture: whose ops there are.
+
+    Raises:
+        ConfigurationError: an op that does not exist, or does not come in a dtype; lists those there are.
+    """
+
+    def __init__(self, settings: SpaceSettings, architecture: Architecture) -> None:
+        self.settings = settings
+        names = Recipe.all_float(architecture).ops
+        kinds: dict[str, tuple[str, ...]] = {
+            "tables": settings.tables,
+            "interaction": settings.interaction if int8_fits(architecture) else _floats(settings.interaction),
+        }
+        dtypes = {op: kinds.get(op.split(".")[0], settings.linears) for op in names}
+        for pattern, wanted in settings.ops.items():
+            matched = [op for op in names if fnmatchcase(op, pattern)]
+            if not matched:
+                raise ConfigurationError(f"space.ops: there is no op {pattern!r}. The ops are {', '.join(names)}.")
+            for op in matched:
+                known = get_args(
+                    {"tables": TableDtype, "interaction": InteractionDtype}.get(op.split(".")[0], LinearDtype)
+                )
+                if unknown := [dtype for dtype in wanted if dtype not in known]:
+                    raise ConfigurationError(f"space.ops: {op} comes in {', '.join(known)}, not in {unknown[0]!r}.")
+                dtypes[op] = tuple(wanted)
+        self.dtypes: Mapping[str, tuple[str, ...]] = dtypes
+        """What each op may be, in the order of ``Recipe.ops``."""
+
+    def allows(self, op: str, dtype: str) -> bool:
+        """Whether an op may have a dtype."""
+        return dtype in self.dtypes[op]
+
+    def variants(self, recipe: Recipe) -> list[Recipe]:
+        """The same dtypes with every other allowed observer, scheme and granularity; none without an int8 Linear.
+
+        Ordered so that what is usual comes first: the observer changes fastest.
+        """
+        if "int8" not in recipe.bottom_mlp + recipe.top_mlp:
+            return []
+        found = [
+            replace(recipe, observer=observer, activation_scheme=scheme, weight_granularity=granularity)
+            for granularity in self.settings.weight_granularities
+            for scheme in self.settings.activation_schemes
+            for observer in self.settings.observers
+        ]
+        return [variant for variant in found if variant != recipe]
+
+
+def _floats(dtypes: tuple[InteractionDtype, ...]) -> tuple[InteractionDtype, ...]:
+    """Without int8, which neither ``cat`` nor a model beyond the kernels' limits has."""
+    return tuple(dtype for dtype in dtypes if dtype != "int8") or ("fp32",)

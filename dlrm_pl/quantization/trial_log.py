@@ -1,0 +1,144 @@
+"""``trials.jsonl``: what a search has found out, on disk line by line, so that a killed search goes on."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from dlrm_pl.errors import OutputError
+from dlrm_pl.quantization.recipe import Recipe
+from dlrm_pl.quantization.trial import Trial
+
+log = logging.getLogger(__name__)
+
+FORMAT = 1
+
+
+class TrialLog:
+    """The finished trials of one search, by recipe, and what its strategy measured, by name.
+
+    Each line is written and forced to disk before the search goes on. A line that a kill cut short is dropped. A file
+    of another model, other rows or other settings is set aside, under a name with a number.
+
+    Args:
+        path: of the file; None keeps everything in memory alone.
+        identity: what the results depend on, plain JSON types. Limits of time and of trials are not among it, so a
+            search can go on with more.
+
+    Raises:
+        OutputError: the file cannot be read or written.
+    """
+
+    def __init__(self, path: Path | None = None, identity: Mapping[str, Any] | None = None) -> None:
+        self._path = path
+        # As it will be read back, tuples as lists.
+        self._identity: dict[str, Any] = json.loads(json.dumps(identity or {}))
+        self._trials: dict[Recipe, Trial] = {}
+        self._notes: dict[str, Any] = {}
+        if path is not None:
+            try:
+                self._open(path)
+            except OSError as error:
+                raise OutputError(f"{path}: the log of trials cannot be used ({error.strerror}).") from error
+
+    def __len__(self) -> int:
+        """Finished trials."""
+        return len(self._trials)
+
+    def find(self, recipe: Recipe) -> Trial | None:
+        """The trial of a recipe, if it was finished before."""
+        return self._trials.get(recipe)
+
+    def add(self, trial: Trial) -> None:
+        """Keep a finished trial."""
+        self._trials[trial.recipe] = trial
+        self._write({"kind": "trial"} | trial.to_dict())
+
+    def remembered(self, name: str, measure: Callable[[], Any]) -> Any:
+        """What ``measure`` returned when it was first asked for under this name: plain JSON types.
+
+        So that a resumed search neither repeats what its strategy measured nor decides by other numbers.
+        """
+        if name not in self._notes:
+            value = json.loads(json.dumps(measure()))
+            self._notes[name] = value
+            self._write({"kind": "note", "name": name, "value": value})
+        return self._notes[name]
+
+    def discard(self) -> None:
+        """Remove the file: the search is over."""
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
+
+    def _open(self, path: Path) -> None:
+        content = path.read_bytes() if path.exists() else b""
+        whole = content[: content.rfind(b"\n") + 1]
+        if len(whole) < len(content):
+            log.warning("%s: its last line was cut short, by a kill or a full disk, and is dropped", path)
+        try:
+            lines = [json.loads(line) for line in whole.splitlines()]
+            reason = self._reason_to_set_aside(lines)
+            if lines and reason is None:
+                self._take(lines[1:])
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            self._trials, self._notes = {}, {}
+            reason = f"it is damaged ({type(error).__name__}: {error})"
+        if reason is not None:
+            aside = _free_name(path)
+            path.rename(aside)
+            log.warning("%s: not continued, %s; kept as %s", path, reason, aside.name)
+            lines = []
+        elif len(whole) < len(content):
+            with path.open("r+b") as handle:
+                handle.truncate(len(whole))
+                os.fsync(handle.fileno())
+        if not lines:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"")
+            self._write({"kind": "search", "format": FORMAT, "identity": self._identity})
+        elif self._trials:
+            log.info("%s: going on after %d finished trials", path, len(self._trials))
+
+    def _reason_to_set_aside(self, lines: list[dict[str, Any]]) -> str | None:
+        if not lines:
+            return None
+        head = lines[0]
+        if head.get("kind") != "search" or head.get("format") != FORMAT:
+            return "it does not begin as a log of this version does"
+        theirs = head["identity"]
+        changed = [name for name in {**theirs, **self._identity} if theirs.get(name) != self._identity.get(name)]
+        if not changed:
+            return None
+        name = changed[0]
+        return f"its {name.replace('_', ' ')} is {theirs.get(name)!r} and now {self._identity.get(name)!r}"
+
+    def _take(self, lines: list[dict[str, Any]]) -> None:
+        for line in lines:
+            if line["kind"] == "note":
+                self._notes[line["name"]] = line["value"]
+            else:
+                trial = Trial.from_dict(line)
+                self._trials[trial.recipe] = trial
+
+    def _write(self, line: Mapping[str, Any]) -> None:
+        if self._path is None:
+            return
+        try:
+            with self._path.open("ab") as handle:
+                handle.write((json.dumps(line) + "\n").encode())
+                handle.flush()
+                os.fsync(handle.fileno())
+        except OSError as error:
+            raise OutputError(f"{self._path}: the log of trials cannot be written ({error.strerror}).") from error
+
+
+def _free_name(path: Path) -> Path:
+    """The name with the smallest free number behind it."""
+    number = 1
+    while (aside := path.with_name(f"{path.name}.{number}")).exists():
+        number += 1
+    return aside
