@@ -67,7 +67,10 @@ class ReferenceCheckpoint:
         self_interaction: bool | None = None,
         loss_threshold: float = 0.0,
     ) -> None:
-        file = TorchFile.open(path)
+        try:
+            file = TorchFile.open(path)
+        except CheckpointError as error:
+            raise CheckpointError(f"{error} Give a complete file, as the reference saved it.") from error
         self.path = path
         self.format = file.format
         try:
