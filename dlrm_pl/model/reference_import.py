@@ -168,7 +168,7 @@ def _parts(contents: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         raise CheckpointError("is a checkpoint of `fit` already, and needs no import.")
     if not is_reference(contents):
         raise CheckpointError(
-            "is no checkpoint of the reference: it has no state_dict with emb_l, bot_l and top_l, but "
+            "is no checkpoint of the reference: it has no state_dict with the names of its layers, but "
             f"{', '.join(sorted(map(str, contents))[:8]) or 'nothing'}."
         )
     state = contents.get("state_dict", contents)
