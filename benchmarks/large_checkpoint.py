@@ -181,7 +181,7 @@ def label(folder: Path, model: DLRM) -> None:
         path = folder / split_file_name(split)  # type: ignore[arg-type]
         dataset = ClickDataset.of_split(DatasetFolder.open(folder), split)  # type: ignore[arg-type]
         with torch.inference_mode():
-            logits = np.concatenate([model(batch).numpy() for batch in dataset.batches(4096)])
+            logits = np.concatenate([model(batch).numpy() for batch in dataset.batches(512)])
         records = np.frombuffer(path.read_bytes(), dtype="<i4").reshape(-1, 40).copy()
         spread = (logits - logits.mean()) / max(logits.std(), 1e-12)
         records[:, 0] = rng.random(len(records)) < 1 / (1 + np.exp(1.5 - 2 * spread))
