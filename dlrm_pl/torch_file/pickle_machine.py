@@ -62,6 +62,8 @@ def load_pickle(
         opcode = _OPCODES.get(code)
         if opcode is None:
             raise CheckpointError(f"damaged: byte {window.position - 1:,} is no opcode of a pickle ({code!r})")
+        if opcode.name == "STRING":  # Python 2's quoted text, in a protocol that torch never used.
+            raise CheckpointError(_refusal(opcode.name, None))
         try:
             argument = None if opcode.arg is None else opcode.arg.reader(cast(IO[bytes], window))
         except ValueError as error:  # UnicodeDecodeError is one.
@@ -238,7 +240,7 @@ def _refusal(name: str, argument: Any) -> str:
 # Opcodes whose decoded argument is the value.
 _VALUES = {
     *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
-    *("STRING", "BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8"),
+    *("BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8"),
     *("UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"),
 }
 _CONSTANTS: Mapping[str, Callable[[], Any]] = {
