@@ -62,10 +62,14 @@ def load_pickle(
         opcode = _OPCODES.get(code)
         if opcode is None:
             raise CheckpointError(f"damaged: byte {window.position - 1:,} is no opcode of a pickle ({code!r})")
-        if opcode.name == "STRING":  # Python 2's quoted text, in a protocol that torch never used.
+        if opcode.name in ("STRING", "PERSID"):  # Quoted text, in a protocol that torch never used.
             raise CheckpointError(_refusal(opcode.name, None))
+        argument: Any
         try:
-            argument = None if opcode.arg is None else opcode.arg.reader(cast(IO[bytes], window))
+            if opcode.name in ("GLOBAL", "INST"):  # Where pickletools would also take escape sequences.
+                argument = [window.readline()[:-1].decode() for _ in range(2)]
+            else:
+                argument = None if opcode.arg is None else opcode.arg.reader(cast(IO[bytes], window))
         except ValueError as error:  # UnicodeDecodeError is one.
             raise CheckpointError(
                 f"damaged: the pickle's {opcode.name} before byte {window.position:,} cannot be decoded ({error})"
@@ -172,8 +176,7 @@ class _Machine:
         self._set_items([key, value])
 
     def _global(self, argument: Any) -> None:
-        # pickletools joins the two lines by a blank, and neither a module nor a name has one.
-        module, _, name = str(argument).partition(" ")
+        module, name = argument
         self._stack.append(self._find_global(module, name))
 
     def _stack_global(self, _: Any) -> None:
@@ -231,7 +234,7 @@ def checked_key(key: Any) -> Any:
 
 def _refusal(name: str, argument: Any) -> str:
     if name == "INST":
-        return f"holds {'.'.join(str(argument).split(' ')[:2])[:100]}, by an opcode (INST) that no checkpoint needs"
+        return f"holds {ascii('.'.join(argument)[:100])[1:-1]}, by an opcode (INST) that no checkpoint needs"
     if name.startswith("EXT"):
         return f"holds entry {argument} of Python's extension registry ({name}), which no checkpoint needs"
     return f"uses the pickle opcode {name}, which no checkpoint needs"

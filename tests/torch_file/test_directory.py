@@ -293,6 +293,8 @@ def test_the_small_pickles_of_a_file_are_no_way_in_either(tmp_path: Path, kind: 
         (b"\x80\x02K\x01K\x02.", "left over"),
         (b"\x80\x02\xff.", r"no opcode of a pickle \('ÿ'\)"),
         (b"\x80\x02X\x02\x00\x00\x00\xff\xff.", "BINUNICODE .* cannot be decoded"),
+        (b"\x80\x02c\\q\n\\q\n.", r"holds .*q\..*q, which is none"),
+        (b"\x80\x02P\\q\n.", "the pickle opcode PERSID"),
         (b"\x80\x02S'\\q'\n.", "the pickle opcode STRING"),
         (b"\x80\x02\x8a\x20" + b"\x01" * 32 + b".", "a number of .* bits"),
         (b"\x80\x05\x96" + struct.pack("<Q", 1 << 40) + b".", "cut short"),
