@@ -199,7 +199,10 @@ class _Machine:
     def _build(self, _: Any) -> None:
         state, target = self._pop(), self._top()
         if isinstance(target, Buildable):
-            target.build(state)
+            try:
+                target.build(state)
+            except (TypeError, ValueError, OverflowError) as error:
+                raise CheckpointError(f"damaged: the pickle sets a state that does not fit ({error})") from error
         elif type(target) is not dict or type(state) is not dict:  # A state dict's `_metadata` is of no use here.
             raise CheckpointError(f"the pickle sets the state of a {type(target).__name__}, which has none")
 

@@ -300,6 +300,10 @@ def test_the_small_pickles_of_a_file_are_no_way_in_either(tmp_path: Path, kind: 
         (b"\x80\x05\x96" + struct.pack("<Q", 1 << 40) + b".", "cut short"),
         (b"\x80\x05\x96" + struct.pack("<Q", 1) + b"a.", "BYTEARRAY8"),
         (b"\x80\x02cnumpy\nndarray\n)R.", "numpy array has no values"),
+        (
+            b"\x80\x02cnumpy\nndarray\n)R(K\x01K\x05\x85cnumpy\ndtype\nU\x02f8\x85R\x89U\x08aaaaaaaatb.",
+            r"a state that does not fit .*cannot reshape array of size 1",
+        ),
         (b"\x80\x02cnumpy\nndarray\n)RK\x01b.", "numpy array has no valid state"),
         (b"\x80\x02cnumpy\ndtype\nU\x02f8\x85RK\x01b.", "numpy dtype has no valid state"),
         (b"\x80\x02cnumpy.core.multiarray\nscalar\ncnumpy\ndtype\nU\x02f8\x85RU\x01a\x86R.", "cannot be made"),
