@@ -704,6 +704,30 @@ def test_full_disk_under_an_artifact(
     monkeypatch.setattr(store, "save_file", full)
     arguments = ("quantize", "-c", fitted / "config.yaml", "--ckpt_path", fitted / "run" / "model.ckpt")
     expect_error(capsys, r"disk is full: .*safetensors", *arguments, "--output", tmp_path / "a")
+    # Nothing but the log of the trials, from which the next run goes on.
+    assert [path.name for path in tmp_path.iterdir()] == [".a.trials.jsonl"]
+    monkeypatch.undo()
+    assert run(*arguments, "--output", tmp_path / "a") == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_full_disk_under_a_table(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, fitted: Path, tmp_path: Path
+) -> None:
+    from dlrm_pl.quantization import tables
+
+    real, calls = tables.write_table, []
+
+    def full(path: Path, *arguments: Any) -> str:
+        calls.append(path)
+        checksum = real(path, *arguments)
+        if len(calls) == 3:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        return checksum
+
+    monkeypatch.setattr(tables, "write_table", full)
+    arguments = ("quantize", "-c", fitted / "config.yaml", "--ckpt_path", fitted / "run" / "model.ckpt")
+    expect_error(capsys, r"disk is full: .*table-02-int8", *arguments, "--output", tmp_path / "a")
     assert list(tmp_path.iterdir()) == []
 
 
