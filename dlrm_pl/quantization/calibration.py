@@ -1,14 +1,22 @@
-"""Run batches through a prepared model so that its observers see the ranges of the activations."""
+"""Find the ranges of the activations: run batches through a prepared model, once for all recipes of a search."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.errors import CalibrationError
+from dlrm_pl.model.dlrm import DLRM
+from dlrm_pl.quantization import torch_ao
+from dlrm_pl.quantization.prepare import prepare
+from dlrm_pl.quantization.recipe import Observer, Recipe
+from dlrm_pl.runtime.linear import FloatLinear
+
+State = dict[str, Tensor]
 
 
 def calibrate(prepared: nn.Module, batches: Iterable[ClickBatch]) -> int:
@@ -34,3 +42,51 @@ def calibrate(prepared: nn.Module, batches: Iterable[ClickBatch]) -> int:
             "Calibration got no rows, so no range of activations is known. Check calibration_rows and the val split."
         )
     return rows
+
+
+class ActivationRanges:
+    """What observers saw of the activations of a float model; read once for each kind of observer, then kept.
+
+    While it is calibrated a model computes in floats, whatever its Linears will be, so the ranges are the same for all
+    recipes of a search. They are those of float tables as well: rounding a row to 8 bits moves the range of what comes
+    of it by less than a step.
+
+    Args:
+        model: float; not changed.
+        batches: re-iterable calibration rows.
+    """
+
+    def __init__(self, model: DLRM, batches: Iterable[ClickBatch]) -> None:
+        self._model = model
+        self._batches = batches
+        self._seen: dict[Observer, dict[str, list[State]]] = {}
+
+    def fill(self, prepared: nn.Module, recipe: Recipe) -> None:
+        """Give the observers of a prepared model the state of having seen all calibration rows.
+
+        Raises:
+            CalibrationError: there was no row.
+        """
+        if "int8" not in recipe.bottom_mlp + recipe.top_mlp:
+            return
+        seen = self._of(recipe.observer)
+        for part, states in seen.items():
+            first = 0  # Linear of the MLP; its input is state 0, and its output the state after its own number.
+            for segment in getattr(prepared, part).children():
+                if isinstance(segment, FloatLinear):
+                    first += 1
+                    continue
+                count = torch_ao.num_linears(segment)
+                torch_ao.load_observers(segment, states[first : first + count + 1])
+                first += count
+
+    def _of(self, observer: Observer) -> dict[str, list[State]]:
+        """For each MLP the state of an observer at its input and behind each of its Linears."""
+        if observer not in self._seen:
+            recipe = replace(Recipe.all_float(self._model.architecture, linears="int8"), observer=observer)
+            prepared = prepare(self._model, recipe, self._model.embedding_bags)
+            calibrate(prepared, self._batches)
+            self._seen[observer] = {
+                part: torch_ao.read_observers(getattr(prepared, part)[0]) for part in ("bottom_mlp", "top_mlp")
+            }
+        return self._seen[observer]

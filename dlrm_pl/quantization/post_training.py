@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from torch import nn
+from torch import Tensor, nn
 
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.model.embeddings import EmbeddingBags
 from dlrm_pl.quantization import torch_ao
-from dlrm_pl.quantization.calibration import calibrate
+from dlrm_pl.quantization.calibration import ActivationRanges
 from dlrm_pl.quantization.prepare import prepare
 from dlrm_pl.quantization.recipe import Recipe
 from dlrm_pl.quantization.tables import TablePacker
@@ -21,18 +21,25 @@ from dlrm_pl.runtime.tables import PackedTables
 
 def table_packer(model: DLRM) -> TablePacker:
     """A packer over the tables of a model, to be shared by all its trials."""
+    return TablePacker(tables_of(model))
+
+
+def tables_of(model: DLRM) -> list[Tensor]:
+    """The tables of a float model, in order; shared, not copied."""
     bags = model.embedding_bags
     assert isinstance(bags, EmbeddingBags)  # A float model has no other kind.
-    return TablePacker(bags.weights())
+    return bags.weights()
 
 
-def quantize(model: DLRM, recipe: Recipe, calibration: Iterable[ClickBatch], packer: TablePacker) -> Int8DLRM:
+def quantize(
+    model: DLRM, recipe: Recipe, calibration: Iterable[ClickBatch] | ActivationRanges, packer: TablePacker
+) -> Int8DLRM:
     """Turn a float model into the int8 model that is scored, saved and served.
 
     Args:
         model: float; not changed, its tables are shared with the result where the recipe keeps them fp32.
         recipe: dtypes and observers.
-        calibration: re-iterable batches.
+        calibration: re-iterable batches, or what observers saw of them.
         packer: of the same model.
 
     Raises:
@@ -50,11 +57,14 @@ def quantize(model: DLRM, recipe: Recipe, calibration: Iterable[ClickBatch], pac
     ).eval()
 
 
-def convert(model: DLRM, recipe: Recipe, calibration: Iterable[ClickBatch], packer: TablePacker) -> DLRM:
+def convert(
+    model: DLRM, recipe: Recipe, calibration: Iterable[ClickBatch] | ActivationRanges, packer: TablePacker
+) -> DLRM:
     """The eager model that torch.ao makes: what ``quantize`` lowers, and what the tests hold it against."""
     tables = PackedTables(packer.packed(recipe.tables), recipe.tables, model.architecture.embedding_dim)
     prepared = prepare(model, recipe, tables)
-    calibrate(prepared, calibration)
+    ranges = calibration if isinstance(calibration, ActivationRanges) else ActivationRanges(model, calibration)
+    ranges.fill(prepared, recipe)
     torch_ao.convert(prepared)
     return prepared
 

@@ -15,6 +15,7 @@ import torch
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.errors import ConfigurationError, DLRMError
 from dlrm_pl.model.dlrm import DLRM
+from dlrm_pl.quantization.calibration import ActivationRanges
 from dlrm_pl.quantization.evaluation import EvalFunc
 from dlrm_pl.quantization.judge import Judge
 from dlrm_pl.quantization.listener import TuningListener
@@ -83,6 +84,7 @@ def tune(
         space=SearchSpace(settings.space, model.architecture),
         model=model,
         calibration=calibration,
+        ranges=ActivationRanges(model, calibration),
         packer=table_packer(model) if packer is None else packer,
         criterion=settings.criterion,
         tolerance=tolerance,
