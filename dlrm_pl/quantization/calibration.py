@@ -8,13 +8,16 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from dlrm_pl.batch import ClickBatch
+from dlrm_pl.batch import ClickBatch, first_samples
 from dlrm_pl.errors import CalibrationError
 from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.quantization import torch_ao
 from dlrm_pl.quantization.prepare import prepare
 from dlrm_pl.quantization.recipe import Observer, Recipe
 from dlrm_pl.runtime.linear import FloatLinear
+
+# That the sum of probabilities is compared on: their differences are small, so a few thousand rows give their mean.
+_SAMPLE_ROWS = 8192
 
 State = dict[str, Tensor]
 
@@ -38,10 +41,15 @@ def calibrate(prepared: nn.Module, batches: Iterable[ClickBatch]) -> int:
             prepared(batch)
             rows += batch.num_samples
     if not rows:
-        raise CalibrationError(
-            "Calibration got no rows, so no range of activations is known. Check calibration_rows and the val split."
-        )
+        raise no_rows()
     return rows
+
+
+def no_rows() -> CalibrationError:
+    """There is nothing to calibrate with."""
+    return CalibrationError(
+        "Calibration got no rows, so no range of activations is known. Check calibration_rows and the val split."
+    )
 
 
 class ActivationRanges:
@@ -60,6 +68,7 @@ class ActivationRanges:
         self._model = model
         self._batches = batches
         self._seen: dict[Observer, dict[str, list[State]]] = {}
+        self._sample: tuple[ClickBatch, Tensor] | None = None
 
     def fill(self, prepared: nn.Module, recipe: Recipe) -> None:
         """Give the observers of a prepared model the state of having seen all calibration rows.
@@ -79,6 +88,21 @@ class ActivationRanges:
                 count = torch_ao.num_linears(segment)
                 torch_ao.load_observers(segment, states[first : first + count + 1])
                 first += count
+
+    def sample(self) -> tuple[ClickBatch, Tensor]:
+        """Some of the calibration rows, and the float model's probabilities of them, float64 ``[B]``.
+
+        Raises:
+            CalibrationError: there was no row.
+        """
+        if self._sample is None:
+            batch = next((batch for batch in self._batches if batch.num_samples), None)
+            if batch is None:
+                raise no_rows()
+            batch = first_samples(batch, min(batch.num_samples, _SAMPLE_ROWS))
+            with torch.inference_mode():
+                self._sample = batch, torch.sigmoid(self._model(batch)).double()
+        return self._sample
 
     def _of(self, observer: Observer) -> dict[str, list[State]]:
         """For each MLP the state of an observer at its input and behind each of its Linears."""

@@ -33,7 +33,7 @@ class SpaceSettings:
     interaction: tuple[InteractionDtype, ...] = ("int8", "bf16", "fp32")
     tables: tuple[TableDtype, ...] = ("int8", "int4", "fp16", "fp32")
     ops: dict[str, list[str]] = field(default_factory=dict)
-    observers: tuple[Observer, ...] = ("minmax", "kl", "percentile", "histogram")
+    observers: tuple[Observer, ...] = ("minmax", "histogram", "percentile", "kl")
     activation_schemes: tuple[ActivationScheme, ...] = ("affine", "symmetric")
     weight_granularities: tuple[WeightGranularity, ...] = ("per_channel", "per_tensor")
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from dlrm_pl.batch import ClickBatch
+from dlrm_pl.batch import ClickBatch, first_samples
 from dlrm_pl.quantization.evaluation import score_batch
 
 
@@ -156,16 +156,3 @@ class _Growing(Generic[Number]):
     def first(self, rows: int) -> npt.NDArray[Number]:
         assert rows <= self._length
         return self._values[:rows]
-
-
-def first_samples(batch: ClickBatch, count: int) -> ClickBatch:
-    """The first samples of a batch; one-hot or multi-hot."""
-    size = batch.num_samples
-    if batch.offsets is None:
-        return ClickBatch(batch.dense[:count], batch.indices[:, :count], None, batch.labels[:count])
-    tables = (batch.offsets.numel() - 1) // size
-    starts = batch.offsets[:-1].view(tables, size)
-    lengths = (batch.offsets[1:] - batch.offsets[:-1]).view(tables, size)[:, :count]
-    kept = [batch.indices[int(starts[t, 0]) : int(starts[t, 0]) + int(lengths[t].sum())] for t in range(tables)]
-    offsets = torch.cat([lengths.new_zeros(1), lengths.reshape(-1).cumsum(0)])
-    return ClickBatch(batch.dense[:count], torch.cat(kept), offsets, batch.labels[:count])
