@@ -160,10 +160,11 @@ def _identity(
     model: DLRM, data: QuantizationData, settings: TuningSettings, eval_func: EvalFunc | None
 ) -> dict[str, Any]:
     """What the results of trials depend on; a log of other ones is not continued."""
-    score = "AUROC"
-    if eval_func is not None:
-        kind = type(eval_func) if not hasattr(eval_func, "__qualname__") else eval_func
-        score = f"{kind.__module__}.{getattr(kind, '__qualname__', kind)}"
+    if eval_func is None or isinstance(eval_func, AUROCEvaluation):
+        score = "AUROC" if eval_func is None else eval_func.name
+    else:
+        named = eval_func if hasattr(eval_func, "__qualname__") else type(eval_func)
+        score = f"{named.__module__}.{named.__qualname__}"
     return {
         "model": model_fingerprint(model),
         "dataset": data.dataset_fingerprint,

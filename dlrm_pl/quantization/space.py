@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
@@ -13,10 +14,12 @@ from dlrm_pl.quantization.recipe import ActivationScheme, LinearDtype, Observer,
 from dlrm_pl.runtime.int8_dlrm import InteractionDtype
 from dlrm_pl.runtime.tables import TableDtype
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class SpaceSettings:
-    """What a search may choose from; the recipe that it starts with is always tried.
+    """What a search may choose from. An op of the start recipe with a dtype outside gets the first one inside.
 
     Attributes:
         linears: dtypes of the Linears.
@@ -85,6 +88,14 @@ class SearchSpace:
     def allows(self, op: str, dtype: str) -> bool:
         """Whether an op may have a dtype."""
         return dtype in self.dtypes[op]
+
+    def moved_into(self, recipe: Recipe) -> Recipe:
+        """The recipe, with the first dtype allowed for each op whose own is not."""
+        for op, dtype in recipe.ops.items():
+            if not self.allows(op, dtype):
+                log.info("%s: %s is outside of the space, the search starts with %s", op, dtype, self.dtypes[op][0])
+                recipe = recipe.with_dtype(op, self.dtypes[op][0])
+        return recipe
 
     def variants(self, recipe: Recipe) -> list[Recipe]:
         """The same dtypes with every other allowed observer, scheme and granularity; none without an int8 Linear.
