@@ -55,7 +55,8 @@ def quantize(
     lowered = Int8DLRM(model.architecture, bottom_mlp, tables, top_mlp, recipe.interaction).eval()
     if not recipe.bias_correction or set(recipe.ops.values()) == {"fp32"}:
         return lowered
-    top_mlp[-1].bias += logit_shift(lowered, ranges)
+    # Not in place: a float layer shares its bias with the float model.
+    top_mlp[-1].bias = top_mlp[-1].bias + logit_shift(lowered, ranges)
     # Anew, since a chain of layers folds their biases when it is made.
     return Int8DLRM(model.architecture, bottom_mlp, tables, top_mlp, recipe.interaction).eval()
 

@@ -130,6 +130,7 @@ def _scorer(model: DLRM, op: str, dtype: str, recipe: Recipe, ranges: Activation
         observer=recipe.observer,
         activation_scheme=recipe.activation_scheme,
         weight_granularity=recipe.weight_granularity,
+        bias_correction=False,  # A shift of all logits is no loss of this op's.
     ).with_dtype(op, dtype)
     part, _, index = op.partition(".")
     if part == "tables":
