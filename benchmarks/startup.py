@@ -1,7 +1,7 @@
 """Start-up of an artifact as large as MLPerf's: how long loading takes, and how much memory it costs.
 
-Writes an int8 artifact with the table sizes of the Terabyte set capped at 40 million rows, dimension 128, as a sparse
-file: its tables are zeros that take no disk. Then loads it in a fresh process, scores a batch, and reports.
+Writes an int8 artifact with the table sizes of the Terabyte set capped at 40 million rows, dimension 128, as sparse
+files: its tables are zeros that take no disk. Then loads it in a fresh process, scores a batch, and reports.
 
     python benchmarks/startup.py
     python benchmarks/startup.py --scale 0.01
@@ -11,16 +11,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import struct
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+import torch
 from machine import machine
-from safetensors.torch import save
 
 from dlrm_pl.artifact.manifest import CERTIFICATE_NAME, TRIALS_NAME, WEIGHTS_NAME, Manifest
+from dlrm_pl.artifact.store import save_weights
 from dlrm_pl.artifact.tensors import to_tensors
 from dlrm_pl.benchmark.rows import random_batch
 from dlrm_pl.kernels.int8.rows import row_bytes
@@ -28,6 +28,7 @@ from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.quantization.post_training import quantize, table_packer
 from dlrm_pl.quantization.recipe import Recipe, RecipeStart
+from dlrm_pl.runtime.table_file import file_header, file_name
 
 # Rows of the 40M-capped Terabyte tables, as published with MLPerf's reference.
 TABLE_SIZES = (
@@ -68,41 +69,33 @@ def build(folder: Path, sizes: tuple[int, ...]) -> int:
     small = DLRM(Architecture(table_sizes=(8,) * len(sizes), **shape)).eval()  # type: ignore[arg-type]
     calibration = [random_batch(small.architecture, 512, seed=0)]
     int8 = quantize(small, Recipe.starting_from(RecipeStart(), small.architecture), calibration, table_packer(small))
-    tensors, ops = to_tensors(int8)
-    layers = {name: tensor for name, tensor in tensors.items() if not name.startswith("tables.")}
-    data = save(layers)
-    (header_size,) = struct.unpack("<Q", data[:8])
-    header, body = json.loads(data[8 : 8 + header_size]), data[8 + header_size :]
-    place = len(body)
+    _, ops = to_tensors(int8)
+    save_weights(int8, folder)
+    layers = (folder / WEIGHTS_NAME).stat().st_size
+    table_bytes = 0
     for index, rows in enumerate(sizes):
         ops[f"tables.{index}"]["rows"] = rows
-        end = place + rows * row_bytes("int8", DIM)
-        header[f"tables.{index}"] = {
-            "dtype": "U8",
-            "shape": [rows, row_bytes("int8", DIM)],
-            "data_offsets": [place, end],
-        }
-        place = end
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    with (folder / WEIGHTS_NAME).open("wb") as file:
-        file.write(struct.pack("<Q", len(text)) + text + body)
-        file.truncate(8 + len(text) + place)
+        size = rows * row_bytes("int8", DIM)
+        with (folder / file_name(index, "int8")).open("wb") as file:
+            file.write(file_header(torch.uint8, (rows, row_bytes("int8", DIM))))
+            file.truncate(file.tell() + size)
+        table_bytes += size
     architecture = Architecture(table_sizes=sizes, **shape)  # type: ignore[arg-type]
     Manifest(
         architecture=architecture.to_dict(),
         ops=ops,
         recipe={},
         fp32_bytes=0,
-        int8_bytes=place,
-        table_bytes=place - len(body),
+        int8_bytes=layers + table_bytes,
+        table_bytes=table_bytes,
         dataset_fingerprint="",
         model_fingerprint="",
         machine={},
         accepted=True,
+        nonfinite_rows={},
         files=dict.fromkeys((WEIGHTS_NAME, CERTIFICATE_NAME, TRIALS_NAME), ""),
     ).write(folder)
-    return (folder / WEIGHTS_NAME).stat().st_size
+    return layers + table_bytes
 
 
 def main() -> None:

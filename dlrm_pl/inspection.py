@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from dlrm_pl.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from dlrm_pl.model.table_statistics import TableStatistics
 
 
 def describe(path: Path) -> str:
@@ -49,30 +53,58 @@ def _dataset(path: Path) -> str:
 
 def _checkpoint(path: Path) -> str:
     from dlrm_pl.model.checkpoint import load_checkpoint
+    from dlrm_pl.model.embeddings import TABLE_KEY
+    from dlrm_pl.model.table_statistics import describe_rows, sampled_rows
 
     checkpoint = load_checkpoint(path)
-    ours = checkpoint["dlrm_pl"]
+    ours, state = checkpoint["dlrm_pl"], checkpoint["state_dict"]
     architecture = ours["architecture"]
-    parameters = sum(tensor.numel() for tensor in checkpoint["state_dict"].values())
+    parameters = sum(tensor.numel() for tensor in state.values())
+    tables = [state[f"model.{TABLE_KEY.format(index)}"] for index in range(len(architecture["table_sizes"]))]
+    statistics = [describe_rows(table[sampled_rows(len(table))]) for table in tables]
+    kinds = [(str(table.dtype).removeprefix("torch."), table.numel() * table.element_size()) for table in tables]
     return "\n".join(
         [
             f"checkpoint  {path}",
             f"trained   {checkpoint['global_step']:,} steps, to epoch {checkpoint['epoch'] + 1}",
             f"parameters  {parameters:,} ({4 * parameters:,} bytes)",
-            f"dataset fingerprint  {ours['dataset_fingerprint']}",
+            f"dataset fingerprint  {ours['dataset_fingerprint'] or 'none: not tied to a dataset'}",
+            *_origin(checkpoint),
             *_architecture(architecture),
+            *_table_lines(architecture, kinds, statistics),
         ]
     )
 
 
+def _origin(checkpoint: dict[str, Any]) -> list[str]:
+    """Of an imported checkpoint: what its file said of its training, and what is wrong with its numbers."""
+    origin = checkpoint.get("reference")
+    if not isinstance(origin, dict):
+        return []
+    lines = [f"imported  from {origin['file']} of the reference ({origin['format']} format)"]
+    plain = {name: value for name, value in origin["metadata"].items() if isinstance(value, int | float | str)}
+    if plain:
+        lines.append("which says  " + ", ".join(f"{name} {value}" for name, value in plain.items()))
+    if origin["left_out"]:
+        lines.append(f"left out  {', '.join(origin['left_out'])}")
+    if origin["nonfinite_rows"]:
+        rows = ", ".join(f"{count:,} of {name}" for name, count in origin["nonfinite_rows"].items())
+        lines.append(f"rows with NaN or infinity  {rows}")
+    return lines
+
+
 def _artifact(path: Path) -> str:
+    import torch
+
     from dlrm_pl.artifact.certificate import Certificate
     from dlrm_pl.artifact.manifest import Manifest
+    from dlrm_pl.artifact.store import load_model
     from dlrm_pl.artifact.summary import comparison, loss_line
+    from dlrm_pl.model.table_statistics import describe_rows, sampled_rows
 
     manifest, certificate = Manifest.read(path), Certificate.read(path)
     widths = (22, 16, 16, 12)
-    table = [
+    metrics = [
         "".join(
             f"{cell:<{w}}" if not i else f"{cell:>{w}}" for i, (cell, w) in enumerate(zip(row, widths, strict=True))
         )
@@ -82,18 +114,51 @@ def _artifact(path: Path) -> str:
     for op, values in manifest.ops.items():
         part, _, number = op.partition(".")
         ops.setdefault((part, values["dtype"]), []).extend([int(number)] if number else [])
+    tables = load_model(path, manifest).tables
+    sizes = manifest.architecture["table_sizes"]
+    samples = [sampled_rows(rows) for rows in sizes]
+    longest = max(map(len, samples))
+    # One lookup of all tables takes as many rows of each: short samples are filled up with row 0.
+    indices = torch.stack([torch.nn.functional.pad(rows, (0, longest - len(rows))) for rows in samples])
+    found = tables(indices, None)
+    statistics = [describe_rows(found[: len(rows), index]) for index, rows in enumerate(samples)]
+    kinds = [
+        (dtype, table.numel() * table.element_size()) for dtype, table in zip(tables.dtypes, tables.all(), strict=True)
+    ]
+    damaged = [f"{count:,} in {op}" for op, count in manifest.nonfinite_rows.items()]
     return "\n".join(
         [
             f"artifact  {path}  ({'accepted' if certificate.accepted else 'NOT accepted'}, {certificate.created})",
-            f"made from  model {manifest.model_fingerprint}, dataset {manifest.dataset_fingerprint}",
+            f"made from  model {manifest.model_fingerprint}, dataset {manifest.dataset_fingerprint or 'unknown'}",
+            *([f"by force  {certificate.other_dataset}"] if certificate.other_dataset else []),
+            *([f"damaged   rows whose NaN or infinity became 0: {', '.join(damaged)}"] if damaged else []),
             f"certified on  {manifest.machine['processor']}, torch {manifest.machine['torch']}",
             *_architecture(manifest.architecture),
             *(f"{dtype:<10}{part} {_numbers(numbers)}".rstrip() for (part, dtype), numbers in ops.items()),
-            *table,
+            *_table_lines(manifest.architecture, kinds, statistics),
+            *metrics,
             loss_line(certificate),
             f"reason    {certificate.reason}",
         ]
     )
+
+
+def _table_lines(
+    architecture: Mapping[str, Any], kinds: Sequence[tuple[str, int]], statistics: Sequence[TableStatistics]
+) -> list[str]:
+    """A line a table. Norms and peaks are those of a sample of its rows, see ``table_statistics``."""
+    lines = [
+        f"{'table':<6}{'rows':>13}{'dim':>5}  {'dtype':<9}{'bytes':>16}{'mean norm':>12}{'max':>9}{'peak':>7}{'max':>7}"
+    ]
+    for index, (rows, (dtype, size), found) in enumerate(
+        zip(architecture["table_sizes"], kinds, statistics, strict=True)
+    ):
+        damaged = f"  {found.nonfinite_rows} of {found.rows} sampled rows not finite" if found.nonfinite_rows else ""
+        lines.append(
+            f"{index:<6}{rows:>13,}{architecture['embedding_dim']:>5}  {dtype:<9}{size:>16,}"
+            f"{found.mean_norm:>12.4g}{found.max_norm:>9.4g}{found.peak:>7.2f}{found.max_peak:>7.2f}{damaged}"
+        )
+    return lines
 
 
 def _architecture(architecture: dict[str, object]) -> list[str]:
@@ -107,12 +172,12 @@ def _architecture(architecture: dict[str, object]) -> list[str]:
     return [
         f"bottom MLP  {widths('bottom_mlp')}",
         f"top MLP   {widths('top_mlp')}, interaction {architecture['interaction']}",
-        *_tables(sizes, f" x {architecture['embedding_dim']}"),
+        f"tables    {len(sizes)}, {sum(sizes):,} rows x {architecture['embedding_dim']}",
     ]
 
 
-def _tables(sizes: Sequence[int], dim: str = "") -> list[str]:
-    return [f"tables    {len(sizes)}, {sum(sizes):,} rows{dim}: {' '.join(f'{size:,}' for size in sizes)}"]
+def _tables(sizes: Sequence[int]) -> list[str]:
+    return [f"tables    {len(sizes)}, {sum(sizes):,} rows: {' '.join(f'{size:,}' for size in sizes)}"]
 
 
 def _numbers(numbers: list[int]) -> str:

@@ -20,8 +20,8 @@ from dlrm_pl.atomic import atomic_file
 from dlrm_pl.callbacks.quantization import QuantizationCallback, show
 from dlrm_pl.data.datamodule import TerabyteDataModule
 from dlrm_pl.errors import ConfigurationError
-from dlrm_pl.model.checkpoint import load_checkpoint
-from dlrm_pl.model.lightning_module import DLRMModule
+from dlrm_pl.model.checkpoint import load_checkpoint, load_module
+from dlrm_pl.model.lightning_module import DLRMModule, weights_come_later
 from dlrm_pl.serving.predictor import check_predictions_path
 from dlrm_pl.trainer import DLRMTrainer
 from dlrm_pl.usage import usage_errors
@@ -77,6 +77,17 @@ class DLRMCLI(LightningCLI):
         model = {name: value for name, value in saved.items() if name not in linked and not name.startswith("_")}
         with usage_errors(subcommand):
             self.config = self.parser.parse_object({subcommand: {"model": model}}, self.config)
+
+    def instantiate_classes(self) -> None:
+        """Make the model without weights where a checkpoint has them: 100 GB of random numbers would be in vain."""
+        path = self.config[self.subcommand].get("ckpt_path")
+        if path is None or path in ("last", "hpc", "registry"):
+            super().instantiate_classes()
+            return
+        with weights_come_later():
+            super().instantiate_classes()
+        if self.config[self.subcommand].get("force"):
+            self.model = load_module(Path(path))  # Its tables are its own, and not those of the dataset.
 
     def before_instantiate_classes(self) -> None:
         """Refuse what cannot work before anything is built."""

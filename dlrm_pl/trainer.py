@@ -58,7 +58,17 @@ class DLRMTrainer(pl.Trainer):
             ckpt_path: checkpoint of a run to go on with, in the middle of an epoch as well; its hyperparameters win
                 over those of files and flags.
             weights_only: run no code that a checkpoint may hold.
+
+        Raises:
+            ConfigurationError: the weights are a read-only map of a checkpoint, as `test` and `quantize` load them.
         """
+        if ckpt_path is not None and _is_file_name(ckpt_path):
+            log.info("%s", _memory_to_train(model, ckpt_path))
+        elif not all(parameter.requires_grad or parameter.is_meta for parameter in model.model.parameters()):
+            raise ConfigurationError(
+                "The model's weights were loaded to be used and not trained, as maps of a file. Make a new module and "
+                "give fit the checkpoint, or load it by dlrm_pl.model.checkpoint.load_module."
+            )
         super().fit(model, train_dataloaders, val_dataloaders, datamodule, ckpt_path, weights_only)
 
     def validate(  # type: ignore[override]
@@ -69,6 +79,7 @@ class DLRMTrainer(pl.Trainer):
         verbose: bool = True,
         datamodule: TerabyteDataModule | None = None,
         weights_only: bool = True,
+        force: bool = False,
     ) -> Any:
         """Score a checkpoint on the val split.
 
@@ -79,7 +90,9 @@ class DLRMTrainer(pl.Trainer):
             verbose: print the metrics.
             datamodule: gives val.
             weights_only: run no code that a checkpoint may hold.
+            force: score rows of another dataset than the model was made for, if no table of it is larger.
         """
+        ckpt_path = self._load(model, ckpt_path, force)
         return super().validate(model, dataloaders, ckpt_path, verbose, datamodule, weights_only)
 
     def test(  # type: ignore[override]
@@ -90,6 +103,7 @@ class DLRMTrainer(pl.Trainer):
         verbose: bool = True,
         datamodule: TerabyteDataModule | None = None,
         weights_only: bool = True,
+        force: bool = False,
     ) -> Any:
         """Score a checkpoint on the test split.
 
@@ -100,7 +114,9 @@ class DLRMTrainer(pl.Trainer):
             verbose: print the metrics.
             datamodule: gives test.
             weights_only: run no code that a checkpoint may hold.
+            force: score rows of another dataset than the model was made for, if no table of it is larger.
         """
+        ckpt_path = self._load(model, ckpt_path, force)
         return super().test(model, dataloaders, ckpt_path, verbose, datamodule, weights_only)
 
     def quantize(
@@ -118,6 +134,8 @@ class DLRMTrainer(pl.Trainer):
         objective: ObjectiveName | None = None,
         until: Until | None = None,
         seed: int | None = None,
+        allow_nonfinite: bool = False,
+        force: bool = False,
         weights_only: bool = True,
     ) -> Outcome:
         """Turn a trained model into a verified int8 artifact.
@@ -138,6 +156,9 @@ class DLRMTrainer(pl.Trainer):
             objective: what is made small among accepted models: ``size`` or ``latency``.
             until: ``first`` stops at the first accepted recipe; ``budget`` goes on to the end of time and trials.
             seed: of everything random.
+            allow_nonfinite: read NaN and infinity in the tables as 0, instead of refusing such a model.
+            force: use another dataset than the model was made for, if no table of it is larger; the certificate
+                says so.
             weights_only: checkpoints are always loaded so; here for the sake of configurations that `fit` saved.
         """
         found = [callback for callback in self.callbacks if isinstance(callback, QuantizationCallback)]  # type: ignore[attr-defined]
@@ -154,9 +175,8 @@ class DLRMTrainer(pl.Trainer):
         callback.settings = dataclasses.replace(callback.settings, **changes)
         if output is not None:
             callback.output = Path(output)
-        if ckpt_path is not None:
-            load_into(model, Path(ckpt_path))
-        model.check_dataset(datamodule.table_sizes, datamodule.dataset_fingerprint)
+        callback.allow_nonfinite = callback.allow_nonfinite or allow_nonfinite
+        self._load(model, ckpt_path, force)
         datamodule.setup("test")
         self.outcome = quantize_module(model, datamodule, callback)
         return self.outcome
@@ -170,6 +190,7 @@ class DLRMTrainer(pl.Trainer):
         ckpt_path: str | None = None,
         weights_only: bool = True,
         output: str | None = None,
+        force: bool = False,
     ) -> Any:
         """Score rows with a checkpoint, or with an int8 artifact (`predict --artifact`).
 
@@ -181,7 +202,9 @@ class DLRMTrainer(pl.Trainer):
             ckpt_path: checkpoint to load; its hyperparameters win over those of files and flags.
             weights_only: run no code that a checkpoint may hold.
             output: file to write a click probability a row to, in order: .csv or .npy.
+            force: score rows of another dataset than the model was made for, if no table of it is larger.
         """
+        ckpt_path = self._load(model, ckpt_path, force)
         if output is not None and self.world_size > 1:
             raise ConfigurationError(f"predict writes {output} from one process: give --trainer.devices 1.")
         predictions = super().predict(
@@ -191,3 +214,34 @@ class DLRMTrainer(pl.Trainer):
             rows = write_predictions(Path(output), (batch.cpu().numpy() for batch in predictions))  # type: ignore[union-attr]
             log.info("%s: %s click probabilities", output, f"{rows:,}")
         return predictions
+
+    def _load(self, model: DLRMModule | None, ckpt_path: str | None, force: bool) -> str | None:
+        """Load a checkpoint through a map, where Lightning would read it into memory and then copy it.
+
+        Returns:
+            What is left to Lightning: one of its names for a checkpoint, or a URL.
+        """
+        if model is not None:
+            model.accept_other_dataset = force
+        if model is None or ckpt_path is None or not _is_file_name(ckpt_path):
+            return ckpt_path
+        load_into(model, Path(ckpt_path))
+        log.info("%s: loaded; its tables are read where they are touched", ckpt_path)
+        return None
+
+
+def _is_file_name(ckpt_path: str) -> bool:
+    """Whether this is neither one of Lightning's names for a checkpoint nor a URL."""
+    return ckpt_path not in ("best", "last", "hpc", "registry") and ":" not in ckpt_path
+
+
+def _memory_to_train(model: DLRMModule, ckpt_path: str) -> str:
+    """What going on from a checkpoint will take."""
+    tables = 4 * sum(model.architecture.table_sizes) * model.architecture.embedding_dim
+    state = (
+        f", and the state of Adagrad {tables / 2**30:.1f} GiB more" if model.hparams["optimizer"] == "adagrad" else ""
+    )
+    return (
+        f"memory: the tables' {tables / 2**30:.1f} GiB stay in {ckpt_path}; each row that is trained takes its page of "
+        f"4 KiB, so up to all of them{state}. A checkpoint of it takes as much disk"
+    )

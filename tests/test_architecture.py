@@ -15,9 +15,9 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # A file imports from its own part or from one above. `runtime` stands above `quantization`, which lowers into it.
 RANKS = [
     {"errors", "batch"},
-    {"atomic"},
+    {"atomic", "mapped"},
     {"metrics"},
-    {"kernels"},
+    {"kernels", "torch_file"},
     {"data", "model"},
     {"runtime"},
     {"quantization"},
@@ -25,7 +25,7 @@ RANKS = [
     {"serving", "benchmark", "distributed"},
     {"callbacks"},
     {"trainer"},
-    {"inspection", "usage"},
+    {"inspection", "usage", "migration"},
     {"commands", "lightning_cli"},
     {"cli"},
 ]
@@ -116,9 +116,17 @@ def test_library_code_never_prints_and_never_exits() -> None:
     [
         *("dlrm_pl", "dlrm_pl.cli", "dlrm_pl.commands", "dlrm_pl.atomic", "dlrm_pl.batch", "dlrm_pl.inspection"),
         *("dlrm_pl.data.preprocess", "dlrm_pl.data.synthetic", "dlrm_pl.data.dataset_folder"),
-        "dlrm_pl.metrics.paired",
+        *("dlrm_pl.metrics.paired", "dlrm_pl.migration.translate", "dlrm_pl.migration.render"),
     ],
 )
 def test_light_module_does_not_import_torch(module: str) -> None:
     program = f"import sys, {module}; assert 'torch' not in sys.modules, sorted(m for m in sys.modules if 'dlrm' in m)"
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
+def test_loading_an_artifact_imports_no_training_and_no_plotting() -> None:
+    program = (
+        "import sys, dlrm_pl.artifact.store; "
+        "assert not {'torchmetrics', 'pytorch_lightning', 'matplotlib', 'scipy'} & set(sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,19 @@ def _quiet() -> Iterator[None]:
     handlers = root.handlers[:]
     yield
     root.handlers[:] = handlers
+
+
+@contextmanager
+def caplog_of(name: str) -> Iterator[list[str]]:
+    """The messages of a logger, as pytest's own would be if commands did not set up logging."""
+    lines: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
+    logging.getLogger(name).addHandler(handler)
+    try:
+        yield lines
+    finally:
+        logging.getLogger(name).removeHandler(handler)
 
 
 def write_config(folder: Path, data: Path, **callback: object) -> Path:
@@ -100,7 +114,9 @@ def test_help_lists_every_command_without_importing_torch() -> None:
         assert re.search(rf"^  {name} +\S", text, re.MULTILINE)
 
 
-@pytest.mark.parametrize("command", ["synthesize", "preprocess", "verify", "inspect", "predict --artifact x"])
+@pytest.mark.parametrize(
+    "command", ["synthesize", "preprocess", "verify", "inspect", "from-dlrm-flags", "predict --artifact x"]
+)
 def test_help_of_light_commands_does_not_import_torch(command: str) -> None:
     program = (
         "import sys\nfrom dlrm_pl.cli import main\n"
@@ -129,6 +145,26 @@ def test_fit_trains_quantizes_and_certifies(fitted: Path, capsys: pytest.Capture
     text = capsys.readouterr().out
     assert "accepted" in text
     assert "bottom MLP  13-16-8" in text
+
+
+def test_inspect_describes_every_table(fitted: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The same rows in the checkpoint and in the artifact, but for rounding."""
+    tables = []
+    for path, dtype, row_bytes in ((fitted / "run" / "model.ckpt", "float32", 32), (fitted / "artifact", "int8", 12)):
+        assert run("inspect", path) == 0
+        lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+        first = next(i for i, line in enumerate(lines) if line[:2] == ["table", "rows"]) + 1
+        found = [
+            [float(cell.replace(",", "")) for cell in (*line[:3], *line[4:])] for line in lines[first : first + 26]
+        ]
+        assert {line[3] for line in lines[first : first + 26]} == {dtype}
+        assert [line[0] for line in found] == list(range(26))
+        assert all(line[3] == line[1] * row_bytes for line in found)
+        tables.append(np.array(found)[:, [1, 4, 5, 6, 7]])
+    np.testing.assert_allclose(tables[0], tables[1], rtol=0.02)
+    weights = torch.load(fitted / "run" / "model.ckpt", weights_only=True)["state_dict"]
+    norms = [weights[f"model.embedding_bags.tables.{table}.weight"].norm(dim=1) for table in range(26)]
+    np.testing.assert_allclose(tables[0][:, 2], [norm.max() for norm in norms], rtol=1e-3)
 
 
 def test_quantize_after_load_gives_what_quantize_after_fit_gave(fitted: Path, tmp_path: Path) -> None:
@@ -530,6 +566,72 @@ def test_dataset_of_other_categories(capsys: pytest.CaptureFixture[str], fitted:
         expect_error(capsys, message, command, "-c", fitted / "config.yaml", *checkpoint, "--data.folder", dataset_copy)
 
 
+def test_other_dataset_by_force(
+    capsys: pytest.CaptureFixture[str], fitted: Path, dataset_copy: Path, tmp_path: Path
+) -> None:
+    """Is scored all the same, said so, and stands in the certificate."""
+    path = dataset_copy / "dataset.json"
+    description = json.loads(path.read_text())
+    path.write_text(json.dumps(description | {"fingerprint": "0" * 16}))
+    checkpoint = ("-c", fitted / "config.yaml", "--ckpt_path", fitted / "run" / "model.ckpt")
+    data = ("--data.folder", dataset_copy, "--force", "true")
+    assert run("test", *checkpoint, *data) == 0
+    assert run("predict", *checkpoint, *data, "--output", tmp_path / "p.npy") == 0
+    assert run("quantize", *checkpoint, *data, "--output", tmp_path / "forced") == 0
+    said = f"The dataset is {'0' * 16}, the model is for {description['fingerprint']}"
+    assert said in json.loads((tmp_path / "forced" / "certificate.json").read_text())["other_dataset"]
+    assert json.loads((fitted / "artifact" / "certificate.json").read_text())["other_dataset"] == ""
+    with caplog_of("dlrm_pl") as lines:
+        for command in (["verify"], ["predict", "--output", tmp_path / "q.npy"]):
+            artifact = ("--artifact", fitted / "artifact", "--data", dataset_copy, "--force", "true")
+            assert run(*command, *artifact) == 0
+            assert said in lines.pop()
+    assert capsys.readouterr().err.count("error") == 0
+
+
+def test_dataset_of_smaller_tables_by_force(
+    capsys: pytest.CaptureFixture[str], fitted: Path, synthetic_folder: Path, tmp_path: Path
+) -> None:
+    counts = np.load(synthetic_folder / "day_fea_count.npz")["counts"]
+    table, cap = int(counts.argmax()), int(counts.max()) - 1
+    arguments = ("-c", fitted / "config.yaml", "--ckpt_path", fitted / "run" / "model.ckpt")
+    data = ("--data.folder", synthetic_folder, "--data.max_ind_range", cap)
+    both = rf"table {table}: the checkpoint has {cap + 1} rows, the dataset {cap}"
+    expect_error(capsys, both, "test", *arguments, *data)
+    assert run("test", *arguments, *data, "--force", "true") == 0
+    assert run("quantize", *arguments, *data, "--force", "true", "--output", tmp_path / "forced") in (0, 3)
+    certificate = json.loads((tmp_path / "forced" / "certificate.json").read_text())
+    assert f"table {table}: the dataset has {cap} rows, the model {cap + 1}" in certificate["other_dataset"]
+
+
+def test_dataset_of_larger_tables_is_refused_even_by_force(
+    capsys: pytest.CaptureFixture[str], fitted: Path, dataset_copy: Path
+) -> None:
+    counts = np.load(dataset_copy / "day_fea_count.npz")["counts"]
+    counts[0] += 1
+    for path in (*dataset_copy.glob("day_fea_*"), dataset_copy / "dataset.json"):
+        path.unlink()  # Without them it is a folder as MLPerf's own, which has counts alone.
+    np.savez(dataset_copy / "day_fea_count.npz", counts=counts)
+    arguments = ("-c", fitted / "config.yaml", "--ckpt_path", fitted / "run" / "model.ckpt")
+    message = rf"table 0: the dataset has {counts[0]} rows, the model {counts[0] - 1}, so .* not even by force"
+    expect_error(capsys, message, "test", *arguments, "--data.folder", dataset_copy, "--force", "true")
+
+
+def test_damaged_rows_are_quantized_only_when_allowed(
+    capsys: pytest.CaptureFixture[str], fitted: Path, tmp_path: Path
+) -> None:
+    checkpoint = torch.load(fitted / "run" / "model.ckpt", weights_only=True)
+    checkpoint["state_dict"]["model.embedding_bags.tables.3.weight"][:2, 1] = float("nan")
+    torch.save(checkpoint, tmp_path / "damaged.ckpt")
+    arguments = ("quantize", "-c", fitted / "config.yaml", "--ckpt_path", tmp_path / "damaged.ckpt")
+    output = ("--output", tmp_path / "artifact")
+    expect_error(capsys, r"table 3: 2 of [\d,]+ rows, the first is row 0.*allow_nonfinite", *arguments, *output)
+    assert not (tmp_path / "artifact").exists()
+    assert run(*arguments, *output, "--allow_nonfinite", "true") in (0, 3)
+    manifest = json.loads((tmp_path / "artifact" / "manifest.json").read_text())
+    assert manifest["nonfinite_rows"] == {"tables.3": 2}
+
+
 def test_checkpoint_that_the_artifact_was_not_made_from(
     capsys: pytest.CaptureFixture[str], fitted: Path, synthetic_folder: Path, tmp_path: Path
 ) -> None:
@@ -681,8 +783,14 @@ def test_file_that_may_not_be_read(
     capsys: pytest.CaptureFixture[str], fitted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Not by its mode: tests may run as root, who may read everything.
-    real = os.access
-    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "model.ckpt" and real(path, mode))
+    real = os.open
+
+    def refuse(path: Any, *args: Any, **kwargs: Any) -> int:
+        if str(path).endswith("model.ckpt"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path, *args, **kwargs)
+
+    monkeypatch.setattr(os, "open", refuse)
     checkpoint = ("--ckpt_path", fitted / "run" / "model.ckpt")
     expect_error(capsys, r"model\.ckpt: may not be read", "test", "-c", fitted / "config.yaml", *checkpoint)
 

@@ -6,7 +6,8 @@ import dataclasses
 import json
 import logging
 import resource
-from collections.abc import Iterable, Mapping, Sequence
+import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -24,13 +25,17 @@ from dlrm_pl.artifact.tensors import to_tensors
 from dlrm_pl.atomic import atomic_folder
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.data.datamodule import RowRange
-from dlrm_pl.errors import ArtifactError, CalibrationError
+from dlrm_pl.errors import ArtifactError, CalibrationError, OutputError
 from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.quantization.certification import certify
 from dlrm_pl.quantization.evaluation import AUROCEvaluation, EvalFunc
 from dlrm_pl.quantization.listener import TuningListener
 from dlrm_pl.quantization.objective import LatencyTimer, Objective
+from dlrm_pl.quantization.post_training import bags_of, table_packer
+from dlrm_pl.quantization.recipe import Recipe
 from dlrm_pl.quantization.result import TuningResult
+from dlrm_pl.quantization.space import SearchSpace
+from dlrm_pl.quantization.tables import TablePacker
 from dlrm_pl.quantization.trial_log import TrialLog
 from dlrm_pl.quantization.tuning import TuningSettings, tune
 from dlrm_pl.runtime.cpu import describe_machine
@@ -55,6 +60,7 @@ class QuantizationData:
         dataset_fingerprint: of the dataset.
         batch_size: of tuning and certification.
         best_possible_auroc: on the certification rows of synthetic data; None for real logs.
+        other_dataset: how the dataset differs from the model's own, where that was forced; else "".
     """
 
     calibration: Iterable[ClickBatch]
@@ -64,6 +70,7 @@ class QuantizationData:
     dataset_fingerprint: str
     batch_size: int
     best_possible_auroc: float | None
+    other_dataset: str = ""
 
     def __post_init__(self) -> None:
         """Check that no row serves two purposes.
@@ -105,6 +112,7 @@ def build_artifact(
     eval_func: EvalFunc | None = None,
     timer: LatencyTimer | None = None,
     listeners: Sequence[TuningListener] = (),
+    progress: Callable[[int], None] | None = None,
 ) -> Outcome:
     """Quantize, save, load what was saved, certify that, and put the folder in place.
 
@@ -116,17 +124,24 @@ def build_artifact(
         eval_func: scores trials; AUROC on ``data.tuning`` when None.
         timer: measures the speed of accepted models, see ``tune``.
         listeners: told what happens in the search.
+        progress: told how many bytes of float tables were read and packed.
 
     Raises:
-        OutputError: the folder cannot be written, is in use, or holds something else.
+        OutputError: the folder cannot be written, is in use, or holds something else; or the disk is too small.
+        NonFiniteError: a table holds NaN or infinity.
         ArtifactError: the model that was saved does not run the integer ops that it should.
         DLRMError: see ``tune``.
     """
     with atomic_folder(output, is_artifact) as folder:
-        log.info("%s", _memory_plan(model, settings))
+        log.info("%s", _plan(model, settings, folder))
+        packer = table_packer(model, folder, progress)
+        space = SearchSpace(settings.space, model.architecture)
+        start = space.moved_into(Recipe.starting_from(settings.recipe, model.architecture))
+        packer.packed(start.tables)  # Before the first trial, so that a damaged table stops it here.
         trial_log = TrialLog(trial_log_path(output), _identity(model, data, settings, eval_func))
         result = tune(
             *(model, data.calibration, eval_func or AUROCEvaluation(data.tuning), settings),
+            packer=packer,
             trial_log=trial_log,
             timer=timer,
             listeners=listeners,
@@ -135,14 +150,15 @@ def build_artifact(
         save_weights(result.model, folder)
         lines = "".join(json.dumps(trial.to_dict()) + "\n" for trial in result.trials)
         (folder / TRIALS_NAME).write_text(lines, encoding="utf-8")
-        manifest = _manifest(model, result, data)
+        tables = packer.keep(result.best.recipe.tables)
+        manifest = _manifest(model, result, data, packer)
         # What is certified is what stands on disk, loaded as a server loads it.
         served = load_model(folder, manifest)
         certificate = _certify(model, served, result, data, settings, manifest, by_auroc=eval_func is None)
         certificate.write(folder)
         manifest = dataclasses.replace(manifest, accepted=certificate.accepted)
         names = (WEIGHTS_NAME, CERTIFICATE_NAME, TRIALS_NAME)
-        manifest.files.update({name: file_sha256(folder / name) for name in names})
+        manifest.files.update(tables | {name: file_sha256(folder / name) for name in names})
         manifest.write(folder)
     if not result.interrupted:
         trial_log.discard()
@@ -170,6 +186,7 @@ def _identity(
         "dataset": data.dataset_fingerprint,
         "row_ranges": {name: asdict(rows) for name, rows in data.row_ranges.items()},
         "batch_size": data.batch_size,
+        "nonfinite_as_zero": bags_of(model).nonfinite_as_zero,
         "score": score,
         "recipe": asdict(settings.recipe),
         "criterion": asdict(settings.criterion),
@@ -181,15 +198,23 @@ def _identity(
     }
 
 
-def _memory_plan(model: DLRM, settings: TuningSettings) -> str:
-    """What the search will need, said before it starts; trials share the float tables and the packed ones."""
+def _plan(model: DLRM, settings: TuningSettings, folder: Path) -> str:
+    """What the search will need, said before it starts; trials share the float tables and the packed ones.
+
+    Raises:
+        OutputError: the disk has not the room for the packed tables.
+    """
     dim = model.architecture.embedding_dim
     packed = sum(rows * row_bytes(settings.recipe.tables, dim) for rows in model.architecture.table_sizes)
-    if settings.recipe.tables == "fp32":
-        packed = 0
+    free = shutil.disk_usage(folder).free
+    if packed > free:
+        raise OutputError(
+            f"{folder.parent}: packed tables take {_mib(packed)}, the disk has {_mib(free)} free. Choose another "
+            "folder, or free some space."
+        )
     return (
-        f"memory: the float model's {_mib(fp32_bytes(model))} are shared by all trials; packed tables add "
-        f"{_mib(packed)}, and more for tables that fall back"
+        f"memory: the float model's {_mib(fp32_bytes(model))} are shared by all trials, a map of a file where it was "
+        f"loaded from one; disk: packed tables take {_mib(packed)}, and more for tables that fall back"
     )
 
 
@@ -197,7 +222,7 @@ def _mib(size_bytes: int) -> str:
     return f"{size_bytes / 2**20:,.0f} MiB"
 
 
-def _manifest(model: DLRM, result: TuningResult, data: QuantizationData) -> Manifest:
+def _manifest(model: DLRM, result: TuningResult, data: QuantizationData, packer: TablePacker) -> Manifest:
     _, ops = to_tensors(result.model)
     return Manifest(
         architecture=model.architecture.to_dict(),
@@ -210,6 +235,7 @@ def _manifest(model: DLRM, result: TuningResult, data: QuantizationData) -> Mani
         model_fingerprint=model_fingerprint(model),
         machine=describe_machine(),
         accepted=result.accepted,
+        nonfinite_rows={f"tables.{index}": count for index, count in sorted(packer.nonfinite_rows.items())},
         files={},
     )
 
@@ -257,5 +283,6 @@ def _certify(
         model_fingerprint=manifest.model_fingerprint,
         machine=manifest.machine,
         best_possible_auroc=data.best_possible_auroc,
+        other_dataset=data.other_dataset,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )

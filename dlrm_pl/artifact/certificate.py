@@ -6,13 +6,15 @@ import json
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dlrm_pl.artifact.manifest import CERTIFICATE_NAME
 from dlrm_pl.errors import ArtifactError, VerificationError
-from dlrm_pl.quantization.certification import Certification, ModelScores
 
-FORMAT = 1
+if TYPE_CHECKING:  # To load an artifact takes no torchmetrics, whose import takes a second.
+    from dlrm_pl.quantization.certification import Certification, ModelScores
+
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ class Certificate:
         model_fingerprint: of the float model.
         machine: processor, features, versions.
         best_possible_auroc: of synthetic data, on the same rows; None for real logs.
+        other_dataset: how the dataset differs from the one that the float model was made for, where using it was
+            forced; else "".
         created: date and time, UTC.
     """
 
@@ -69,6 +73,7 @@ class Certificate:
     model_fingerprint: str
     machine: dict[str, Any]
     best_possible_auroc: float | None
+    other_dataset: str
     created: str
 
     @staticmethod

@@ -10,7 +10,7 @@ from typing import Any
 
 from dlrm_pl.errors import ArtifactError
 
-FORMAT = 2
+FORMAT = 3
 FILE_NAME = "manifest.json"
 WEIGHTS_NAME = "model.safetensors"
 CERTIFICATE_NAME = "certificate.json"
@@ -32,6 +32,7 @@ class Manifest:
         model_fingerprint: of the float model that it was made from.
         machine: processor, features and versions where it was made.
         accepted: whether it met its criterion.
+        nonfinite_rows: rows of float tables whose NaN and infinity were read as 0, by table; empty as a rule.
         files: sha256 of the other files, by name.
     """
 
@@ -45,6 +46,7 @@ class Manifest:
     model_fingerprint: str
     machine: dict[str, Any]
     accepted: bool
+    nonfinite_rows: dict[str, int]
     files: dict[str, str]
 
     def write(self, folder: Path) -> None:

@@ -26,6 +26,8 @@ from dlrm_pl.errors import ArtifactError
 from dlrm_pl.kernels.int8.pages import Pages, place
 from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.runtime.int8_dlrm import Int8DLRM
+from dlrm_pl.runtime.table_file import file_name, map_table
+from dlrm_pl.runtime.tables import TABLE_DTYPES
 
 Checksums = Literal["auto", "always", "never"]
 
@@ -59,7 +61,7 @@ def is_artifact(folder: Path) -> bool:
 
 
 def save_weights(model: Int8DLRM, folder: Path) -> None:
-    """Write ``model.safetensors``.
+    """Write ``model.safetensors``: all but the tables.
 
     Raises:
         OSError: it cannot be written, with the reason's ``errno``.
@@ -85,7 +87,7 @@ def load_artifact(path: str | Path, checksums: Checksums = "auto", pages: Pages 
 
     Args:
         path: the folder.
-        checksums: compare every byte with the manifest: always, never, or only when the weights are below 1 GiB.
+        checksums: compare every byte with the manifest: always, never, or only when all are below 1 GiB together.
             Sizes, shapes and dtypes are always checked.
         pages: ``mapped``: tables are read from the mapped file where they are touched, so that loading takes no
             time and no memory; ``prefault``: read ahead; ``huge``: copied to memory with 2 MiB pages, the fastest.
@@ -95,17 +97,18 @@ def load_artifact(path: str | Path, checksums: Checksums = "auto", pages: Pages 
     """
     folder = Path(path)
     manifest = Manifest.read(folder)
-    for name, expected in manifest.files.items():
-        file = folder / name
-        if not file.is_file():
-            raise ArtifactError(f"{file}: is missing. The artifact is incomplete; quantize again.")
-        small = file.stat().st_size <= _QUICK_BYTES
-        if (checksums == "always" or (checksums == "auto" and small)) and file_sha256(file) != expected:
-            raise ArtifactError(
-                f"{file}: was changed after it was written: its sha256 is not the {expected[:12]}... of the "
-                "manifest. Do not use it; quantize again or copy it anew."
-            )
-    for name in (WEIGHTS_NAME, CERTIFICATE_NAME):
+    for name in manifest.files:
+        if not (folder / name).is_file():
+            raise ArtifactError(f"{folder / name}: is missing. The artifact is incomplete; quantize again.")
+    quick = sum((folder / name).stat().st_size for name in manifest.files) <= _QUICK_BYTES
+    if checksums == "always" or (checksums == "auto" and quick):
+        for name, expected in manifest.files.items():
+            if file_sha256(folder / name) != expected:
+                raise ArtifactError(
+                    f"{folder / name}: was changed after it was written: its sha256 is not the {expected[:12]}... of "
+                    "the manifest. Do not use it; quantize again or copy it anew."
+                )
+    for name in (WEIGHTS_NAME, CERTIFICATE_NAME, *table_names(manifest)):
         if name not in manifest.files:
             raise ArtifactError(f"{folder / FILE_NAME}: has no checksum of {name}. Quantize again.")
     model = load_model(folder, manifest, pages)
@@ -115,8 +118,20 @@ def load_artifact(path: str | Path, checksums: Checksums = "auto", pages: Pages 
 def load_model(folder: Path, manifest: Manifest, pages: Pages = "mapped") -> Int8DLRM:
     """The model alone, from weights that were just written or whose checksums are known to be right."""
     tensors = _read_tensors(folder / WEIGHTS_NAME)
-    tensors |= {name: place(tensor, pages) for name, tensor in tensors.items() if name.startswith("tables.")}
-    return from_tensors(Architecture.from_dict(manifest.architecture), manifest.ops, tensors)
+    tables = [place(map_table(folder / name), pages) for name in table_names(manifest)]
+    return from_tensors(Architecture.from_dict(manifest.architecture), manifest.ops, tensors, tables)
+
+
+def table_names(manifest: Manifest) -> list[str]:
+    """Names of the files of the packed tables, in order.
+
+    Raises:
+        ArtifactError: a dtype that there is not.
+    """
+    dtypes = [values["dtype"] for op, values in manifest.ops.items() if op.startswith("tables.")]
+    if unknown := set(dtypes) - set(TABLE_DTYPES):
+        raise ArtifactError(f"The manifest has tables of the unknown dtypes {sorted(unknown)}. Quantize again.")
+    return [file_name(index, dtype) for index, dtype in enumerate(dtypes)]
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:

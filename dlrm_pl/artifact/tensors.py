@@ -1,7 +1,8 @@
-"""An Int8DLRM as named plain tensors and a description of its layers, and back."""
+"""An Int8DLRM as named plain tensors, tables apart, and a description of its layers; and back."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, get_args
 
@@ -30,8 +31,8 @@ def to_tensors(model: Int8DLRM) -> tuple[dict[str, Tensor], dict[str, dict[str, 
     """Take a model apart.
 
     Returns:
-        Tensors by name, contiguous and not copied where they already are; and for each op its dtype with the
-        numbers that are not tensors.
+        Tensors of the Linears by name, contiguous; and for each op its dtype with the numbers that are not tensors.
+        Packed tables stand in files of their own.
     """
     tensors: dict[str, Tensor] = {}
     ops: dict[str, dict[str, Any]] = {}
@@ -45,11 +46,12 @@ def to_tensors(model: Int8DLRM) -> tuple[dict[str, Tensor], dict[str, dict[str, 
     ops["interaction"] = {"dtype": model.interaction}
     for index, dtype in enumerate(model.tables.dtypes):
         ops[f"tables.{index}"] = {"dtype": dtype, "rows": model.tables.table(index).shape[0]}
-        tensors[f"tables.{index}"] = model.tables.table(index).detach().contiguous()
     return tensors, ops
 
 
-def from_tensors(architecture: Architecture, ops: dict[str, dict[str, Any]], tensors: dict[str, Tensor]) -> Int8DLRM:
+def from_tensors(
+    architecture: Architecture, ops: dict[str, dict[str, Any]], tensors: dict[str, Tensor], tables: Sequence[Tensor]
+) -> Int8DLRM:
     """Put a model together; tables are referenced, so a memory map stays one.
 
     Raises:
@@ -60,11 +62,12 @@ def from_tensors(architecture: Architecture, ops: dict[str, dict[str, Any]], ten
             [_layer(f"{part}.{index}", ops, tensors, widths) for index, widths in enumerate(shapes)]
             for part, shapes in _layer_shapes(architecture).items()
         ]
-        tables = [tensors[f"tables.{index}"] for index in range(architecture.num_tables)]
+        if len(tables) != architecture.num_tables:
+            raise ArtifactError(f"The manifest has {architecture.num_tables} tables, but dtypes of {len(tables)}.")
         dtypes = [ops[f"tables.{index}"]["dtype"] for index in range(architecture.num_tables)]
         for index, (table, rows) in enumerate(zip(tables, architecture.table_sizes, strict=True)):
             if table.shape[0] != rows:
-                raise ArtifactError(f"table {index}: the manifest says {rows} rows, the weights have {table.shape[0]}.")
+                raise ArtifactError(f"table {index}: the manifest says {rows} rows, the file has {table.shape[0]}.")
         packed = PackedTables(tables, dtypes, architecture.embedding_dim)
     except KeyError as error:
         raise ArtifactError(f"The artifact lacks {error.args[0]!r}. It is incomplete; quantize again.") from error

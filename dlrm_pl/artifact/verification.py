@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +15,13 @@ from dlrm_pl.batch import ClickBatch
 from dlrm_pl.data.dataset import ClickDataset
 from dlrm_pl.data.dataset_folder import DatasetFolder
 from dlrm_pl.errors import CheckpointError, ConfigurationError, DatasetError, VerificationError
+from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.model.checkpoint import load_dlrm
+from dlrm_pl.model.checkpoint_contract import CheckpointContract
 from dlrm_pl.quantization.certification import ModelScores, Run, certify
 from dlrm_pl.runtime.int8_dlrm import count_int8_ops
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -38,13 +43,19 @@ class Verification:
     measured_loss: bool
 
 
-def open_dataset(path: Path, artifact: Artifact) -> DatasetFolder:
-    """Open the dataset that an artifact was made for.
+def open_dataset(path: Path, artifact: Artifact, force: bool = False) -> DatasetFolder:
+    """Open the dataset that an artifact was made for; with ``force`` another one, if no table of it is larger.
 
     Raises:
         DatasetError: another dataset; names the table and both sizes where they differ.
     """
     folder = DatasetFolder.open(path)
+    if force:
+        architecture = Architecture.from_dict(artifact.manifest.architecture)
+        contract = CheckpointContract(architecture, artifact.manifest.dataset_fingerprint)
+        if difference := contract.check_usable(folder.table_sizes, folder.fingerprint):
+            log.warning("%s: %s. Goes on with it, as it was told to.", path, difference)
+        return folder
     sizes = artifact.manifest.architecture["table_sizes"]
     for table, (expected, found) in enumerate(zip(sizes, folder.table_sizes, strict=False)):
         if expected != found:
@@ -67,6 +78,7 @@ def verify_artifact(
     ckpt_path: Path | None = None,
     batch_size: int | None = None,
     tolerance: float = 1e-4,
+    force: bool = False,
     progress: Callable[[int], None] = lambda rows: None,
 ) -> Verification:
     """Score the certification rows again and compare.
@@ -77,6 +89,7 @@ def verify_artifact(
         ckpt_path: the float model; when given, the loss is measured anew.
         batch_size: as certified when None.
         tolerance: allowed difference of each metric.
+        force: take another dataset than the artifact was made for.
         progress: told how many rows were scored.
 
     Raises:
@@ -88,7 +101,7 @@ def verify_artifact(
     if not 0 <= tolerance < float("inf"):
         raise ConfigurationError(f"tolerance={tolerance} of a metric must be a number from 0 on.")
     certificate = artifact.certificate
-    folder = open_dataset(data, artifact)
+    folder = open_dataset(data, artifact, force)
     rows = certificate.row_ranges["certification"]
     dataset = ClickDataset.of_split(folder, rows["split"], start=rows["start"], stop=rows["stop"])
     batches = dataset.batches(certificate.batch_size if batch_size is None else batch_size)

@@ -1,4 +1,4 @@
-"""Checkpoints that appear whole or not at all; a plugin of Lightning's Trainer."""
+"""Checkpoints that appear whole or not at all, and are read through a map; a plugin of Lightning's Trainer."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from dlrm_pl.atomic import atomic_file
+from dlrm_pl.model.checkpoint import load_checkpoint
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes beside the target and renames.
+    """Writes beside the target and renames; reads what is needed, when it is.
 
     Lightning's own copies the file from the system's folder for temporary files into place: a disk that is full then
     leaves a part of it under the final name, over an earlier checkpoint. It also makes a copy in memory first, which
@@ -42,3 +43,20 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 if isinstance(error.__context__, OSError | KeyboardInterrupt):
                     raise error.__context__ from None
                 raise
+
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """Load a checkpoint of ours; its tensors are maps of the file that may be written to.
+
+        Args:
+            path: file to read; a URL of another file system is left to Lightning.
+            map_location: not used: tensors lie in the file, and Lightning moves the module.
+            weights_only: not used: nothing but plain types is ever unpickled.
+
+        Raises:
+            CheckpointError: unreadable, or not ours.
+        """
+        if "://" in str(path):
+            return super().load_checkpoint(path, map_location, weights_only)
+        return load_checkpoint(Path(path), copy_on_write=True)

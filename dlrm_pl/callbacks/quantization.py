@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytorch_lightning as pl
 from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.table import Table
 from torch import nn
 from torchmetrics import Metric
@@ -21,6 +23,7 @@ from dlrm_pl.atomic import check_replaceable
 from dlrm_pl.benchmark.latency import InterleavedTimer
 from dlrm_pl.data.datamodule import TerabyteDataModule
 from dlrm_pl.errors import ConfigurationError
+from dlrm_pl.model.embeddings import EmbeddingBags
 from dlrm_pl.model.lightning_module import DLRMModule
 from dlrm_pl.quantization.criterion import Criterion
 from dlrm_pl.quantization.evaluation import AUROCEvaluation
@@ -53,6 +56,7 @@ class QuantizationCallback(pl.Callback):
             test, so every trial reads whatever it reads.
         metric: any torchmetrics Metric of probabilities and labels, by class path, on all tuning rows. The exact AUROC
             when null, which alone has a paired test and so reads few rows.
+        allow_nonfinite: read NaN and infinity in the tables as 0, instead of refusing such a model.
     """
 
     def __init__(
@@ -70,6 +74,7 @@ class QuantizationCallback(pl.Callback):
         seed: int = 9527,
         eval_func: Callable[[nn.Module], float] | None = None,
         metric: Metric | None = None,
+        allow_nonfinite: bool = False,
     ) -> None:
         super().__init__()
         if eval_func is not None and metric is not None:
@@ -92,6 +97,7 @@ class QuantizationCallback(pl.Callback):
         )
         self.eval_func = eval_func
         self.metric = metric
+        self.allow_nonfinite = allow_nonfinite
         self.listeners: list[TuningListener] = []
         self.outcome: Outcome | None = None
 
@@ -119,7 +125,15 @@ class QuantizationCallback(pl.Callback):
 
 
 def quantize_module(module: DLRMModule, datamodule: TerabyteDataModule, callback: QuantizationCallback) -> Outcome:
-    """Quantize a module with its data, as the callback says."""
+    """Quantize a module with its data, as the callback says.
+
+    Raises:
+        DatasetError: the data is not that of the model.
+        DLRMError: see ``build_artifact``.
+    """
+    difference = module.check_dataset(datamodule.table_sizes, datamodule.dataset_fingerprint)
+    if difference:
+        log.warning("%s. Goes on with it, as it was told to; the certificate says so.", difference)
     data = QuantizationData(
         calibration=datamodule.calibration_dataloader(),
         tuning=datamodule.tuning_dataloader(),
@@ -128,24 +142,52 @@ def quantize_module(module: DLRMModule, datamodule: TerabyteDataModule, callback
         dataset_fingerprint=datamodule.dataset_fingerprint,
         batch_size=datamodule.eval_batch_size,
         best_possible_auroc=datamodule.best_possible_auroc("test"),
+        other_dataset=difference,
     )
     eval_func = callback.eval_func
     if callback.metric is not None:
         eval_func = AUROCEvaluation(data.tuning, callback.metric)
     was_training = module.training
     module.eval()
+    model = module.model.cpu()
+    bags = model.embedding_bags
+    assert isinstance(bags, EmbeddingBags)
+    bags.nonfinite_as_zero = callback.allow_nonfinite
     try:
-        model = module.model.cpu()
         timed = Objective.named(callback.settings.objective).latency > 0
-        outcome = build_artifact(
-            *(model, data, callback.settings, callback.output),
-            eval_func=eval_func,
-            timer=InterleavedTimer(model, data.tuning) if timed else None,
-            listeners=callback.listeners,
-        )
+        with _packing_bar(4 * model.architecture.embedding_dim * sum(model.architecture.table_sizes)) as progress:
+            outcome = build_artifact(
+                *(model, data, callback.settings, callback.output),
+                eval_func=eval_func,
+                timer=InterleavedTimer(model, data.tuning) if timed else None,
+                listeners=callback.listeners,
+                progress=progress,
+            )
     finally:
+        bags.nonfinite_as_zero = False
         module.train(was_training)
     return outcome
+
+
+@contextmanager
+def _packing_bar(total: int) -> Iterator[Callable[[int], None]]:
+    """A progress bar of the bytes of float tables that were packed; a search that packs some again starts it anew."""
+    console = Console(stderr=True)
+    columns = (TextColumn("pack tables"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+    task = bar.add_task("", total=total)
+
+    def advance(size: int) -> None:
+        bar.start()
+        bar.advance(task, size)
+        if bar.finished:
+            bar.stop()
+            bar.reset(task)
+
+    try:
+        yield advance
+    finally:
+        bar.stop()
 
 
 def show(outcome: Outcome, console: Console) -> None:

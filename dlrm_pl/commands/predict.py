@@ -16,6 +16,7 @@ def predict_with_artifact(
     split: Literal["train", "val", "test"] = "test",
     batch_size: int = 2048,
     pages: Literal["mapped", "prefault", "huge"] = "mapped",
+    force: bool = False,
 ) -> None:
     """Score rows with an int8 artifact; needs no float model.
 
@@ -27,6 +28,7 @@ def predict_with_artifact(
         split: which part of the dataset to score.
         batch_size: rows at a time.
         pages: how tables lie in memory: mapped from the file, read ahead, or copied to 2 MiB pages.
+        force: score rows of another dataset than the artifact was made for, if no table of it is larger.
     """
     from dlrm_pl.artifact.store import load_artifact
     from dlrm_pl.data.raw_dataset import RawLogDataset
@@ -35,7 +37,7 @@ def predict_with_artifact(
 
     check_predictions_path(Path(output))
     loaded = load_artifact(artifact, pages=pages)
-    rows = batches_to_predict(loaded, Path(data), None if raw is None else Path(raw), split, batch_size)
+    rows = batches_to_predict(loaded, Path(data), None if raw is None else Path(raw), split, batch_size, force)
     with rows_bar("predict", None) as advance:
         written = write_predictions(Path(output), Predictor(loaded).stream(rows, advance))
     print(f"{output}: {written:,} click probabilities")

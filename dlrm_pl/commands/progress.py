@@ -20,6 +20,25 @@ def rows_bar(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
 
 
 @contextmanager
+def bytes_bar(what: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
+    """A progress bar of bytes on the error output, with the speed; yields the function that advances it."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda size: bar.advance(task, size)
+
+
+@contextmanager
 def stages_bar() -> Iterator[Callable[[str, float, int], None]]:
     """A progress bar of stages on the error output, with rows a second and the time left."""
     import time

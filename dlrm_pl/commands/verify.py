@@ -13,6 +13,7 @@ def verify(
     ckpt_path: str | None = None,
     batch_size: int | None = None,
     tolerance: float = 1e-4,
+    force: bool = False,
 ) -> None:
     """Check a certificate again, on this machine.
 
@@ -25,6 +26,7 @@ def verify(
         ckpt_path: the float checkpoint that it was made from; when given, the loss of AUROC is measured anew.
         batch_size: of the scoring; as certified when not given.
         tolerance: allowed difference of each metric, for processors that round differently.
+        force: take another dataset than the artifact was made for, if no table of it is larger.
     """
     from dlrm_pl.artifact.store import load_artifact
     from dlrm_pl.artifact.summary import loss_line
@@ -38,6 +40,7 @@ def verify(
             ckpt_path=None if ckpt_path is None else Path(ckpt_path),
             batch_size=batch_size,
             tolerance=tolerance,
+            force=force,
             progress=advance,
         )
     print(f"{artifact}: checksums, {result.rows:,} rows and {sum(result.int8_ops.values())} int8 ops as certified.")

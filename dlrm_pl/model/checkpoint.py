@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import pickle
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -13,61 +10,42 @@ from torch import nn
 
 from dlrm_pl.errors import CheckpointError, ConfigurationError
 from dlrm_pl.model.checkpoint_contract import CheckpointContract
+from dlrm_pl.model.checkpoint_file import open_checkpoint
 from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.model.lightning_module import DLRMModule
-
-# What a damaged file makes torch.load raise: found by flipping bytes, and as documented by the pickle module.
-_DAMAGED = (
-    *(RuntimeError, OSError, ValueError, TypeError, KeyError, AssertionError),
-    *(pickle.UnpicklingError, AttributeError, EOFError, ImportError, IndexError),
-)
+from dlrm_pl.torch_file.plain import replace_leaves
+from dlrm_pl.torch_file.stored import StoredTensor
 
 
-def load_checkpoint(path: Path, mmap: bool = True) -> dict[str, Any]:
-    """Read a checkpoint that ``fit`` wrote.
+def load_checkpoint(path: Path, mmap: bool = True, *, copy_on_write: bool = False) -> dict[str, Any]:
+    """Read a checkpoint that ``fit`` wrote, of any size.
 
     Nothing is unpickled but tensors and plain types, so a hostile file cannot run code.
 
     Args:
         path: the file.
-        mmap: leave the tensors in the file until they are used; the file must then stay. Without it all of them are
-            read into memory.
+        mmap: leave the tensors in the file until they are used. Without it all of them are read into memory.
+        copy_on_write: with mmap, tensors that may be written to, as training does. Without it they are read-only, and
+            writing to one ends the process.
 
     Raises:
         CheckpointError: missing, damaged, holding other than plain types, or not ours.
     """
-    if not path.is_file():
-        found = "is a folder" if path.is_dir() else "does not exist"
-        raise CheckpointError(f"{path}: {found}. Give a checkpoint file, as `fit` wrote it.")
-    if not os.access(path, os.R_OK):
-        raise CheckpointError(f"{path}: may not be read. Change its permissions, or give another file.")
-    if not zipfile.is_zipfile(path):
-        # Said here, since torch says of such a file only that it cannot be memory-mapped.
-        raise CheckpointError(f"{path}: no checkpoint, or one that is cut short. Give a file that `fit` wrote.")
-    try:
-        checkpoint = torch.load(path, map_location="cpu", mmap=mmap, weights_only=True)
-    except _DAMAGED as error:
-        lines = str(error).strip().splitlines()
-        raise CheckpointError(
-            f"{path}: no checkpoint that can be read safely; cut short, damaged, or holding more than tensors and "
-            f"plain types ({type(error).__name__}: {lines[0] if lines else 'no details'}). Give a file that `fit` "
-            "wrote."
-        ) from error
-    if not isinstance(checkpoint, dict):
-        raise CheckpointError(f"{path}: holds a {type(checkpoint).__name__}, not a checkpoint. Give a file of `fit`.")
-    try:
-        CheckpointContract.read(checkpoint)
-    except CheckpointError as error:
-        raise CheckpointError(f"{path}: {error}") from error
-    return checkpoint
+
+    def load(tensor: StoredTensor) -> torch.Tensor:
+        return tensor.map(copy_on_write=copy_on_write) if mmap else tensor.read()
+
+    loaded: dict[str, Any] = replace_leaves(open_checkpoint(path), StoredTensor, load)
+    return loaded
 
 
 def load_into(module: DLRMModule, path: Path) -> None:
     """Load a checkpoint into a module; its parameters become the memory-mapped tensors of the file.
 
     Args:
-        module: may be on the meta device, so that no weight is initialised in vain.
-        path: the file, which must stay as long as the module is used.
+        module: may be on the meta device, so that no weight is initialised in vain. It is read-only afterwards: to be
+            used, not trained.
+        path: the file, which must not be changed as long as the module is used.
 
     Raises:
         CheckpointError: unreadable, or of another architecture or dataset than the module.
@@ -78,15 +56,18 @@ def load_into(module: DLRMModule, path: Path) -> None:
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
     _assign(module, checkpoint["state_dict"], path)
+    module.requires_grad_(False)  # An optimizer would end the process.
 
 
 def load_module(path: Path) -> DLRMModule:
     """Make the module of a checkpoint, with the hyperparameters in it and memory-mapped tensors.
 
+    It may be trained: what is written to then takes memory, and the file stays as it is.
+
     Raises:
         CheckpointError: unreadable, or its parts do not fit together.
     """
-    checkpoint = load_checkpoint(path)
+    checkpoint = load_checkpoint(path, copy_on_write=True)
     contract = CheckpointContract.read(checkpoint)
     # Lightning's own entries start with an underscore.
     saved = {name: value for name, value in checkpoint.get("hyper_parameters", {}).items() if not name.startswith("_")}
@@ -101,7 +82,9 @@ def load_module(path: Path) -> DLRMModule:
 
 
 def load_dlrm(path: Path) -> DLRM:
-    """Make the model of a checkpoint, without its module, Trainer or hyperparameters; tensors are memory-mapped.
+    """Make the model of a checkpoint, without its module, Trainer or hyperparameters.
+
+    Its tensors are memory-mapped and read-only.
 
     Raises:
         CheckpointError: unreadable, or its parts do not fit together.

@@ -97,14 +97,40 @@ class CheckpointContract:
         Raises:
             DatasetError: another dataset; names the first table that differs, or both fingerprints.
         """
+        if difference := self._other_dataset(table_sizes, dataset_fingerprint):
+            raise DatasetError(f"{difference}. Use the dataset that the model is for.")
+
+    def check_usable(self, table_sizes: Sequence[int], dataset_fingerprint: str) -> str:
+        """Check that a model can look up the rows of a dataset, whether or not it was made for it.
+
+        Returns:
+            How the dataset differs from the model's own, in words; "" when it does not.
+
+        Raises:
+            DatasetError: another number of tables, or one that is larger than the model's; names both sizes.
+        """
+        own = self.architecture.table_sizes
+        if len(own) != len(table_sizes) or any(rows > held for rows, held in zip(table_sizes, own, strict=True)):
+            larger = [(t, n) for t, n in enumerate(table_sizes) if t < len(own) and n > own[t]]
+            what = (
+                f"table {larger[0][0]}: the dataset has {larger[0][1]} rows, the model {own[larger[0][0]]}"
+                if larger
+                else f"the dataset has {len(table_sizes)} tables, the model {len(own)}"
+            )
+            raise DatasetError(f"{what}, so its rows cannot be looked up, not even by force.")
+        return self._other_dataset(table_sizes, dataset_fingerprint)
+
+    def _other_dataset(self, table_sizes: Sequence[int], dataset_fingerprint: str) -> str:
+        """How a dataset differs from the model's, in words; "" when it does not."""
         difference = _difference("the dataset", table_sizes, "the model", self.architecture.table_sizes)
         if difference is not None:
-            raise DatasetError(f"{difference}. Use the dataset that the model is for.")
+            return difference
         if self.dataset_fingerprint and dataset_fingerprint and self.dataset_fingerprint != dataset_fingerprint:
-            raise DatasetError(
+            return (
                 f"The dataset is {dataset_fingerprint}, the model is for {self.dataset_fingerprint}: table sizes "
-                "agree, but rows would mean other categories. Use the dataset that the model is for."
+                "agree, but rows would mean other categories"
             )
+        return ""
 
 
 def _difference(one: str, sizes: Sequence[int], other: str, other_sizes: Sequence[int]) -> str | None:

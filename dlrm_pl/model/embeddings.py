@@ -12,6 +12,9 @@ from torch import Tensor, nn
 
 from dlrm_pl.errors import ShapeError
 
+TABLE_KEY = "embedding_bags.tables.{}.weight"
+"""Of a table in the state dict of a ``DLRM``."""
+
 
 class EmbeddingBags(nn.Module):
     """Embedding tables with sum pooling and sparse gradients.
@@ -22,7 +25,12 @@ class EmbeddingBags(nn.Module):
     Args:
         table_sizes: rows of each table.
         embedding_dim: D.
+
+    Attributes:
+        nonfinite_as_zero: read NaN and infinity in a table as 0; for tables that are damaged in few places.
     """
+
+    nonfinite_as_zero = False
 
     def __init__(self, table_sizes: Sequence[int], embedding_dim: int) -> None:
         super().__init__()
@@ -37,6 +45,10 @@ class EmbeddingBags(nn.Module):
     def weights(self) -> list[Tensor]:
         """The tables, in order; shared, not copied."""
         return [weight.detach() for weight in self.parameters()]
+
+    def rows(self, indices: Tensor, table: int) -> Tensor:
+        """Rows of one table, not pooled: indices ``[L]`` -> ``[L, D]``."""
+        return self._rows(indices, list(self.parameters())[table])
 
     def forward(self, indices: Tensor, offsets: Tensor | None) -> Tensor:
         """Pool the rows of each bag by summing; an empty bag gives zeros.
@@ -57,14 +69,21 @@ class EmbeddingBags(nn.Module):
                 raise ShapeError(f"{count} tables need indices [T, B], got {list(indices.shape)}.")
             # For bags of one, a plain lookup is faster than a bag.
             return torch.stack(
-                [F.embedding(rows, table, sparse=True) for rows, table in zip(indices, self.parameters(), strict=True)],
-                dim=1,
+                [self._rows(rows, table) for rows, table in zip(indices, self.parameters(), strict=True)], dim=1
             )
         bags = split_bags(indices, offsets, count)
-        return torch.stack(
-            [table(rows, starts) for (rows, starts), table in zip(bags, self.tables, strict=True)],
-            dim=1,
-        )
+        if self.nonfinite_as_zero:
+            pooled = [
+                F.embedding_bag(torch.arange(len(rows)), self._rows(rows, table), starts, mode="sum")
+                for (rows, starts), table in zip(bags, self.parameters(), strict=True)
+            ]
+        else:
+            pooled = [table(rows, starts) for (rows, starts), table in zip(bags, self.tables, strict=True)]
+        return torch.stack(pooled, dim=1)
+
+    def _rows(self, indices: Tensor, table: Tensor) -> Tensor:
+        rows = F.embedding(indices, table, sparse=True)
+        return torch.nan_to_num(rows, nan=0.0, posinf=0.0, neginf=0.0) if self.nonfinite_as_zero else rows
 
 
 def split_bags(indices: Tensor, offsets: Tensor, num_tables: int) -> list[tuple[Tensor, Tensor]]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Literal
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from contextvars import ContextVar
+from typing import Any, Literal, Self
 
 import pytorch_lightning as pl
 import torch
@@ -22,6 +25,21 @@ from dlrm_pl.model.gradient_clipping import clip_gradients
 from dlrm_pl.model.losses import Loss, click_loss
 from dlrm_pl.model.schedule import WarmupDecay
 from dlrm_pl.model.sparse_gradients import average, broadcast, is_distributed
+
+log = logging.getLogger(__name__)
+
+
+_weights_come_later: ContextVar[bool] = ContextVar("weights_come_later", default=False)
+
+
+@contextmanager
+def weights_come_later() -> Iterator[None]:
+    """Modules made inside have no weights until a checkpoint is loaded: no memory and no time for 100 GB of them."""
+    token = _weights_come_later.set(True)
+    try:
+        yield
+    finally:
+        _weights_come_later.reset(token)
 
 
 class DLRMModule(pl.LightningModule):
@@ -46,6 +64,9 @@ class DLRMModule(pl.LightningModule):
         lr_decay_start_step: optimizer step at which the quadratic decay starts.
         lr_num_decay_steps: optimizer steps of the decay; 0 is off.
         dataset_fingerprint: of the dataset whose rows the tables stand for; the command line takes it from there.
+
+    Attributes:
+        accept_other_dataset: score rows of a dataset that the model was not made for.
 
     Raises:
         ConfigurationError: values that make no network, loss or schedule; names them.
@@ -87,17 +108,18 @@ class DLRMModule(pl.LightningModule):
         self._loss_weights = (loss_weights[0], loss_weights[1])
         self._optimizer = optimizer
         self._schedule = WarmupDecay(learning_rate, lr_num_warmup_steps, lr_decay_start_step, lr_num_decay_steps)
-        self.model = DLRM(
-            Architecture(
-                table_sizes=tuple(table_sizes),
-                embedding_dim=embedding_dim,
-                bottom_mlp=tuple(bottom_mlp),
-                top_mlp=tuple(top_mlp),
-                interaction=interaction,
-                self_interaction=self_interaction,
-                loss_threshold=loss_threshold,
-            )
+        self.accept_other_dataset = False
+        architecture = Architecture(
+            table_sizes=tuple(table_sizes),
+            embedding_dim=embedding_dim,
+            bottom_mlp=tuple(bottom_mlp),
+            top_mlp=tuple(top_mlp),
+            interaction=interaction,
+            self_interaction=self_interaction,
+            loss_threshold=loss_threshold,
         )
+        with torch.device("meta") if _weights_come_later.get() else nullcontext():
+            self.model = DLRM(architecture)
         # What DistributedDataParallel looks for; see sparse_gradients.py for why it leaves the tables to us.
         self._ddp_params_and_buffers_to_ignore = [
             name for name, _ in self.named_parameters() if name.startswith("model.embedding_bags.")
@@ -116,20 +138,29 @@ class DLRMModule(pl.LightningModule):
         """What its checkpoints state."""
         return CheckpointContract(self.architecture, self.dataset_fingerprint)
 
-    def check_dataset(self, table_sizes: Sequence[int], dataset_fingerprint: str) -> None:
+    def check_dataset(self, table_sizes: Sequence[int], dataset_fingerprint: str) -> str:
         """Check that a dataset is the one that this model is for.
 
+        Returns:
+            What differs, in words, where ``accept_other_dataset`` lets it pass; else "".
+
         Raises:
-            DatasetError: another dataset; names the first table that differs, or both fingerprints.
+            DatasetError: another dataset; names the first table that differs, or both fingerprints. Even when it is
+                accepted, no table of the dataset may be larger than the model's.
         """
+        if self.accept_other_dataset:
+            return self.contract.check_usable(table_sizes, dataset_fingerprint)
         self.contract.check_dataset(table_sizes, dataset_fingerprint)
+        return ""
 
     def setup(self, stage: str) -> None:
         """Check the data module's dataset, when it has one, and remember which it is."""
         datamodule = getattr(self.trainer, "datamodule", None)
         if datamodule is not None and hasattr(datamodule, "table_sizes"):
             fingerprint = getattr(datamodule, "dataset_fingerprint", "")
-            self.check_dataset(datamodule.table_sizes, fingerprint)
+            difference = self.check_dataset(datamodule.table_sizes, fingerprint)
+            if difference:
+                log.warning("%s. Goes on with it, as it was told to.", difference)
             self.dataset_fingerprint = self.dataset_fingerprint or fingerprint
 
     def forward(self, batch: ClickBatch) -> Tensor:
@@ -228,6 +259,17 @@ class DLRMModule(pl.LightningModule):
         saved = CheckpointContract.read(checkpoint)
         saved.check_fits(self.architecture, self.dataset_fingerprint)
         self.dataset_fingerprint = self.dataset_fingerprint or saved.dataset_fingerprint
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """As torch's; a module whose weights come later takes the tensors themselves, and copies nothing."""
+        if any(parameter.is_meta for parameter in self.parameters()):
+            # A copy of the dict, since torch notes `assign` in its metadata, for whoever loads it next.
+            return super().load_state_dict(dict(state_dict), strict=strict, assign=True)
+        return super().load_state_dict(state_dict, strict=strict, assign=assign)
+
+    def cpu(self) -> Self:
+        """As torch's; a run that ends before the weights came has nothing to move."""
+        return self if any(parameter.is_meta for parameter in self.parameters()) else super().cpu()
 
     def _tables(self) -> list[torch.nn.Parameter]:
         return list(self.model.embedding_bags.parameters())

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Any, Protocol
 
 from torch import Tensor
 
@@ -40,6 +41,27 @@ _OTHER_MODES = (
     (re.compile(r"v_W_l\."), "weighted pooling (--weighted-pooling)"),
     (re.compile(r"(bot_l|top_l)\.\d+\.(\d+\.|scale|zero_point|_packed_params)"), "a quantized or prepared model"),
 )
+
+
+class HasShape(Protocol):
+    """A tensor, or the description of one."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Its sizes."""
+
+
+def is_reference(checkpoint: Mapping[Any, Any]) -> bool:
+    """Tell whether a file's contents are a checkpoint of the reference: with a state dict of its names, or bare."""
+    state = checkpoint.get("state_dict", checkpoint)
+    if not isinstance(state, Mapping):
+        return False
+    return any(re.match(r"(emb_l|bot_l|top_l|v_W_l)\.", without_wrapper(str(name))) for name in state)
+
+
+def without_wrapper(name: str) -> str:
+    """A reference name without what DataParallel, around all, or DistributedDataParallel, around an MLP, adds to it."""
+    return re.sub(r"^(bot_l|top_l)\.module\.", r"\1.", name.removeprefix("module."))
 
 
 def to_our_name(name: str) -> str:
@@ -96,7 +118,7 @@ def to_reference(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def architecture_of(
-    state_dict: Mapping[str, Tensor], *, interaction: Interaction | None = None, self_interaction: bool | None = None
+    state_dict: Mapping[str, HasShape], *, interaction: Interaction | None = None, self_interaction: bool | None = None
 ) -> Architecture:
     """Read the architecture off the shapes of a reference state dict.
 

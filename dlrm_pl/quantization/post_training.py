@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.model.dlrm import DLRM
@@ -20,16 +21,17 @@ from dlrm_pl.runtime.linear import FloatLinear, Int8Linear
 from dlrm_pl.runtime.tables import PackedTables
 
 
-def table_packer(model: DLRM) -> TablePacker:
-    """A packer over the tables of a model, to be shared by all its trials."""
-    return TablePacker(tables_of(model))
+def table_packer(model: DLRM, folder: Path | None = None, progress: Callable[[int], None] | None = None) -> TablePacker:
+    """A packer over the tables of a model, to be shared by all its trials; arguments as of ``TablePacker``."""
+    bags = bags_of(model)
+    return TablePacker(bags.weights(), folder, allow_nonfinite=bags.nonfinite_as_zero, progress=progress)
 
 
-def tables_of(model: DLRM) -> list[Tensor]:
-    """The tables of a float model, in order; shared, not copied."""
+def bags_of(model: DLRM) -> EmbeddingBags:
+    """The tables of a float model."""
     bags = model.embedding_bags
     assert isinstance(bags, EmbeddingBags)  # A float model has no other kind.
-    return bags.weights()
+    return bags
 
 
 def quantize(

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from dlrm_pl.batch import ClickBatch
+from dlrm_pl.errors import NonFiniteError
 from dlrm_pl.kernels.int8 import ops
 from dlrm_pl.metrics.paired import paired_auroc_difference
 from dlrm_pl.model.dlrm import DLRM, clamp_logits
@@ -19,11 +20,11 @@ from dlrm_pl.model.embeddings import split_bags
 from dlrm_pl.model.interaction import cat_interaction, dot_interaction
 from dlrm_pl.quantization.calibration import ActivationRanges
 from dlrm_pl.quantization.evaluation import check_finite
-from dlrm_pl.quantization.post_training import quantize, tables_of
+from dlrm_pl.quantization.post_training import bags_of, quantize
 from dlrm_pl.quantization.recipe import Recipe
-from dlrm_pl.quantization.tables import TablePacker, pack_table
+from dlrm_pl.quantization.tables import TablePacker
 from dlrm_pl.quantization.tuning_rows import TuningRows
-from dlrm_pl.runtime.tables import TABLE_DTYPES
+from dlrm_pl.runtime.tables import TABLE_DTYPES, TableDtype
 
 Change = tuple[str, str]
 """An op and the dtype that it alone has, all others being fp32."""
@@ -92,7 +93,7 @@ def measure_sensitivities(
         packer: of the model's tables; used for the interaction alone.
 
     Returns:
-        In the order of the changes.
+        In the order of the changes. One that gives no finite scores counts as a loss of 1, all there is.
 
     Raises:
         ConfigurationError: no such op, or not in that dtype.
@@ -101,6 +102,7 @@ def measure_sensitivities(
     scorers = [_scorer(model, op, dtype, recipe, ranges, packer) for op, dtype in changes]
     scores: list[list[npt.NDArray[np.float32]]] = [[] for _ in changes]
     squares = [0.0] * len(changes)
+    impossible: set[int] = set()
     read = 0
     with torch.inference_mode():
         for batch in rows.batches():
@@ -108,15 +110,24 @@ def measure_sensitivities(
             block = _block(model, batch)
             fp32 = _finish(model, block.interacted)
             for index, scorer in enumerate(scorers):
-                logits = scorer(block)
+                if index in impossible:
+                    continue
+                try:
+                    logits = scorer(block)
+                    scores[index].append(check_finite(torch.sigmoid(logits).float(), read).numpy())
+                except NonFiniteError:  # As of a value beyond fp16: this change alone cannot be made.
+                    impossible.add(index)
+                    continue
                 squares[index] += float((logits - fp32).double().square().sum())
-                scores[index].append(check_finite(torch.sigmoid(logits).float(), read).numpy())
             read += batch.num_samples
             if read >= max_rows:
                 break
     labels, baseline = rows.labels(read), rows.fp32(read)
     result = []
-    for (op, dtype), parts, square in zip(changes, scores, squares, strict=True):
+    for index, ((op, dtype), parts, square) in enumerate(zip(changes, scores, squares, strict=True)):
+        if index in impossible:
+            result.append(Sensitivity(op, dtype, 1.0, 0.0, 0.0, read))
+            continue
         difference = paired_auroc_difference(baseline, np.concatenate(parts), labels)
         loss, error = difference.difference, difference.standard_error
         result.append(Sensitivity(op, dtype, loss, error, square / read, read))
@@ -134,6 +145,7 @@ def _scorer(model: DLRM, op: str, dtype: str, recipe: Recipe, ranges: Activation
     ).with_dtype(op, dtype)
     part, _, index = op.partition(".")
     if part == "tables":
+        assert dtype in TABLE_DTYPES
         return lambda block: _finish(model, _interact(model, block.dense, _repacked(model, block, int(index), dtype)))
     changed = quantize(model, alone, ranges, packer)
     if part == "interaction":
@@ -161,18 +173,17 @@ def _finish(model: DLRM, interacted: Tensor) -> Tensor:
     return clamp_logits(logits, model.architecture.loss_threshold)
 
 
-def _repacked(model: DLRM, block: _Block, table: int, dtype: str) -> Tensor:
+def _repacked(model: DLRM, block: _Block, table: int, dtype: TableDtype) -> Tensor:
     """The lookups with one table's rows packed: ``[B, T, D]``. Only the rows that the batch looks up are."""
-    assert dtype in TABLE_DTYPES
     batch, dim = block.batch, model.architecture.embedding_dim
-    weight = tables_of(model)[table]
-    if batch.offsets is None:
-        indices, offsets = batch.indices[table], None
-    else:
+    offsets = None
+    values = block.sparse[:, table]  # Of bags of one, the rows themselves.
+    if batch.offsets is not None:
         indices, starts = split_bags(batch.indices, batch.offsets, model.architecture.num_tables)[table]
         offsets = torch.cat([starts, starts.new_tensor([len(indices)])])
-    packed = pack_table(weight[indices], dtype, f"table {table}")
-    local = torch.arange(len(indices))
+        values = bags_of(model).rows(indices, table)
+    packed = TablePacker([values], allow_nonfinite=True).packed([dtype])[0]  # NaN is 0 already, or was refused.
+    local = torch.arange(len(values))
     column = ops.lookup(
         local if offsets is not None else local.unsqueeze(0),
         *(offsets, [packed], [TABLE_DTYPES.index(dtype)], dim, batch.num_samples),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
@@ -13,8 +12,6 @@ from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.quantization.recipe import ActivationScheme, LinearDtype, Observer, Recipe, WeightGranularity, int8_fits
 from dlrm_pl.runtime.int8_dlrm import InteractionDtype
 from dlrm_pl.runtime.tables import TableDtype
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -93,7 +90,6 @@ class SearchSpace:
         """The recipe, with the first dtype allowed for each op whose own is not."""
         for op, dtype in recipe.ops.items():
             if not self.allows(op, dtype):
-                log.info("%s: %s is outside of the space, the search starts with %s", op, dtype, self.dtypes[op][0])
                 recipe = recipe.with_dtype(op, self.dtypes[op][0])
         return recipe
 

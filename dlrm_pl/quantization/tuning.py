@@ -80,8 +80,12 @@ def tune(
     for listener in listeners:
         listener.on_baseline(baseline, tolerance)
     space = SearchSpace(settings.space, model.architecture)
+    wanted = Recipe.starting_from(settings.recipe, model.architecture)
+    start = space.moved_into(wanted)
+    if start != wanted:
+        log.info("moved into the space, the search starts with %s", start.describe())
     context = SearchContext(
-        start=space.moved_into(Recipe.starting_from(settings.recipe, model.architecture)),
+        start=start,
         space=space,
         model=model,
         calibration=calibration,

@@ -16,7 +16,7 @@ from dlrm_pl.errors import ConfigurationError
 
 
 def batches_to_predict(
-    artifact: Artifact, data: Path, raw: Path | None, split: Split, batch_size: int
+    artifact: Artifact, data: Path, raw: Path | None, split: Split, batch_size: int, force: bool = False
 ) -> Iterable[ClickBatch]:
     """Batches of the rows asked for.
 
@@ -26,12 +26,13 @@ def batches_to_predict(
         raw: a raw log, encoded with the dataset's vocabulary; None: the split.
         split: of the dataset.
         batch_size: rows at a time.
+        force: take another dataset than the artifact was made for.
 
     Raises:
         DatasetError: another dataset.
         ConfigurationError: no rows at a time.
     """
-    folder = open_dataset(data, artifact)
+    folder = open_dataset(data, artifact, force)
     if batch_size < 1:
         raise ConfigurationError(f"batch_size={batch_size} must be at least 1.")
     if raw is not None:

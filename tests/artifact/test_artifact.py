@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -20,7 +21,7 @@ from dlrm_pl.artifact.manifest import Manifest, file_sha256
 from dlrm_pl.artifact.store import is_artifact, load_artifact
 from dlrm_pl.artifact.summary import comparison, loss_line
 from dlrm_pl.data.datamodule import RowRange
-from dlrm_pl.errors import ArtifactError, CalibrationError, MetricError, OutputError
+from dlrm_pl.errors import ArtifactError, CalibrationError, MetricError, NonFiniteError, OutputError
 from dlrm_pl.quantization.certification import Certification
 from dlrm_pl.quantization.criterion import Criterion
 from dlrm_pl.quantization.tuning import TuningSettings
@@ -82,13 +83,13 @@ def test_certificate_holds_what_was_measured(outcome: Outcome) -> None:
 def test_memory_is_stated_before_and_measured_after(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO", logger="dlrm_pl"):
         build(tmp_path / "a")
-    assert "are shared by all trials; packed tables add" in caplog.messages[0]
+    assert "are shared by all trials, a map of a file where it was loaded from one; disk: packed" in caplog.messages[0]
     assert caplog.messages[-1].startswith("peak memory of this process")
 
 
 def test_all_files_may_be_read_by_whom_the_user_lets(outcome: Outcome) -> None:
     modes = {path.name: path.stat().st_mode for path in outcome.path.iterdir()}
-    assert len(modes) == 4
+    assert len(modes) == 7
     assert len(set(modes.values())) == 1, modes
 
 
@@ -101,8 +102,8 @@ def test_bytes_are_counted_as_they_are(outcome: Outcome) -> None:
     manifest = Manifest.read(outcome.path)
     assert manifest.fp32_bytes == fp32_bytes(tiny.model())
     assert manifest.table_bytes == sum(rows * 12 for rows in (40, 7, 25))  # dim 8: 8 bytes and a scale
-    tensors = load_file(outcome.path / "model.safetensors")
-    assert manifest.int8_bytes == sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+    tensors = [t for path in outcome.path.glob("*.safetensors") for t in load_file(path).values()]
+    assert manifest.int8_bytes == sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
 def test_loading_needs_no_torch_ao_and_no_float_model(outcome: Outcome) -> None:
@@ -116,9 +117,10 @@ def test_loading_needs_no_torch_ao_and_no_float_model(outcome: Outcome) -> None:
 
 def test_second_run_replaces_the_first_and_gives_the_same_weights(tmp_path: Path) -> None:
     first = build(tmp_path / "a")
-    weights = file_sha256(first.path / "model.safetensors")
+    weights = {path.name: file_sha256(path) for path in first.path.glob("*.safetensors")}
+    assert len(weights) == 4
     second = build(tmp_path / "a")
-    assert file_sha256(second.path / "model.safetensors") == weights
+    assert {path.name: file_sha256(path) for path in second.path.glob("*.safetensors")} == weights
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a"]  # nothing temporary is left
 
 
@@ -133,7 +135,8 @@ def test_mixed_recipe_survives_the_round_trip(tmp_path: Path) -> None:
     quantized = quantize(model, recipe, tiny.batches(2, 64), table_packer(model))
     tensors, ops = to_tensors(quantized)
     save_file(tensors, tmp_path / "weights")
-    again = from_tensors(model.architecture, json.loads(json.dumps(ops)), load_file(tmp_path / "weights"))
+    tables = quantized.tables.all()
+    again = from_tensors(model.architecture, json.loads(json.dumps(ops)), load_file(tmp_path / "weights"), tables)
     batch = tiny.batches(1, 100)[0]
     torch.testing.assert_close(again(batch), quantized(batch), rtol=0, atol=0)
     assert again.op_dtypes == recipe.ops
@@ -186,7 +189,10 @@ def test_table_for_people_has_both_models_side_by_side(outcome: Outcome) -> None
     assert "interval" in loss_line(outcome.certificate)
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "certificate.json", "trials.jsonl"])
+WEIGHTS = ["model.safetensors", "table-01-int8.safetensors"]
+
+
+@pytest.mark.parametrize("name", [*WEIGHTS, "certificate.json", "trials.jsonl"])
 def test_changed_file_is_rejected(artifact_path: Path, name: str) -> None:
     path = artifact_path / name
     content = bytearray(path.read_bytes())
@@ -196,18 +202,19 @@ def test_changed_file_is_rejected(artifact_path: Path, name: str) -> None:
         load_artifact(artifact_path)
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "certificate.json"])
+@pytest.mark.parametrize("name", [*WEIGHTS, "certificate.json"])
 def test_missing_file_is_rejected(artifact_path: Path, name: str) -> None:
     (artifact_path / name).unlink()
     with pytest.raises(ArtifactError, match=f"{name}: is missing"):
         load_artifact(artifact_path)
 
 
-@pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.99])
-def test_weights_cut_short_are_rejected_even_without_checksums(artifact_path: Path, share: float) -> None:
-    path = artifact_path / "model.safetensors"
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.01, 0.5, 0.99, 0.9999])
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_weights_cut_short_are_rejected_even_without_checksums(artifact_path: Path, name: str, share: float) -> None:
+    path = artifact_path / name
     path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
-    with pytest.raises(ArtifactError, match=r"model\.safetensors: cannot be read"):
+    with pytest.raises(ArtifactError, match=f"{name}: cannot be read"):
         load_artifact(artifact_path, checksums="never")
 
 
@@ -231,15 +238,16 @@ def test_folder_that_is_no_artifact_is_rejected(tmp_path: Path) -> None:
     assert not is_artifact(tmp_path)
 
 
-def test_manifest_without_a_checksum_of_the_weights_is_rejected(artifact_path: Path) -> None:
-    rewrite_manifest(artifact_path, lambda manifest: manifest.files.pop("model.safetensors"))
-    with pytest.raises(ArtifactError, match=r"no checksum of model\.safetensors"):
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_manifest_without_a_checksum_of_the_weights_is_rejected(artifact_path: Path, name: str) -> None:
+    rewrite_manifest(artifact_path, lambda manifest: manifest.files.pop(name))
+    with pytest.raises(ArtifactError, match=f"no checksum of {name}"):
         load_artifact(artifact_path)
 
 
-def reseal(folder: Path, tensors: dict[str, torch.Tensor]) -> None:
-    save_file(tensors, folder / "model.safetensors")
-    rewrite_manifest(folder, lambda m: m.files.update({"model.safetensors": file_sha256(folder / "model.safetensors")}))
+def reseal(folder: Path, tensors: dict[str, torch.Tensor], name: str = "model.safetensors") -> None:
+    save_file(tensors, folder / name)
+    rewrite_manifest(folder, lambda m: m.files.update({name: file_sha256(folder / name)}))
 
 
 def test_missing_tensor_is_named(artifact_path: Path) -> None:
@@ -251,11 +259,79 @@ def test_missing_tensor_is_named(artifact_path: Path) -> None:
 
 
 def test_table_of_another_size_is_named(artifact_path: Path) -> None:
-    tensors = load_file(artifact_path / "model.safetensors")
-    tensors["tables.1"] = tensors["tables.1"][:-1].contiguous()
-    reseal(artifact_path, tensors)
-    with pytest.raises(ArtifactError, match="table 1: the manifest says 7 rows, the weights have 6"):
+    name = "table-01-int8.safetensors"
+    reseal(artifact_path, {"table": load_file(artifact_path / name)["table"][:-1].contiguous()}, name)
+    with pytest.raises(ArtifactError, match="table 1: the manifest says 7 rows, the file has 6"):
         load_artifact(artifact_path)
+
+
+def test_table_of_another_layout_is_rejected(artifact_path: Path) -> None:
+    name = "table-01-int8.safetensors"
+    reseal(artifact_path, {"table": load_file(artifact_path / name)["table"][:, 1:].contiguous()}, name)
+    with pytest.raises(ArtifactError, match="do not fit the manifest: table 1: int8 rows of dim 8"):
+        load_artifact(artifact_path)
+    reseal(artifact_path, {"rows": torch.zeros(7, 12, dtype=torch.uint8)}, name)
+    with pytest.raises(ArtifactError, match=f"{name}: cannot be read"):
+        load_artifact(artifact_path)
+
+
+def test_tables_that_the_manifest_cannot_mean_are_rejected(artifact_path: Path) -> None:
+    rewrite_manifest(artifact_path, lambda m: m.ops["tables.1"].update(dtype="int3"))
+    with pytest.raises(ArtifactError, match=r"tables of the unknown dtypes \['int3'\]"):
+        load_artifact(artifact_path)
+    rewrite_manifest(artifact_path, lambda m: m.ops.pop("tables.1"))
+    with pytest.raises(ArtifactError, match="3 tables, but dtypes of 2"):
+        load_artifact(artifact_path)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"dtype": "U8", "shape": [7, 12], "data_offsets": [0, 85]},
+        {"dtype": "U8", "shape": [7, 12], "data_offsets": [4, 88]},
+        {"dtype": "U8", "shape": [-7, -12], "data_offsets": [0, 84]},
+        {"dtype": "U8", "shape": [84], "data_offsets": [0, 84]},
+        {"dtype": "I64", "shape": [7, 12], "data_offsets": [0, 84]},
+        {"dtype": "U8", "shape": 7, "data_offsets": [0, 84]},
+        [],
+    ],
+)
+def test_hostile_header_of_a_table_is_rejected(artifact_path: Path, header: object) -> None:
+    text = json.dumps({"table": header}).encode()
+    path = artifact_path / "table-01-int8.safetensors"
+    path.write_bytes(len(text).to_bytes(8, "little") + text + bytes(84))
+    with pytest.raises(ArtifactError, match=r"table-01-int8\.safetensors: cannot be read"):
+        load_artifact(artifact_path, checksums="never")
+
+
+def test_damaged_tables_stop_the_search_before_its_first_trial(tmp_path: Path) -> None:
+    model = tiny.model()
+    model.embedding_bags.weights()[1][3, 2] = float("nan")
+    with pytest.raises(NonFiniteError, match=r"table 1: 1 of 7 rows, the first is row 3.*allow_nonfinite"):
+        build_artifact(model, data(), TuningSettings(), tmp_path / "a")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_damaged_tables_are_quantized_when_allowed_and_the_artifact_says_so(tmp_path: Path) -> None:
+    model, clean = tiny.model(), tiny.model()
+    model.embedding_bags.weights()[1][3, 2] = float("nan")
+    clean.embedding_bags.weights()[1][3, 2] = 0.0
+    model.embedding_bags.nonfinite_as_zero = True
+    settings = TuningSettings(criterion=Criterion(relative=0.02))
+    outcome = build_artifact(model, data(), settings, tmp_path / "a")
+    assert outcome.manifest.nonfinite_rows == {"tables.1": 1}
+    expected = build_artifact(clean, data(), settings, tmp_path / "b")
+    assert expected.manifest.nonfinite_rows == {}
+    assert outcome.certificate.fp32["auroc"] == expected.certificate.fp32["auroc"]
+    assert outcome.certificate.int8["auroc"] == expected.certificate.int8["auroc"]
+
+
+def test_too_small_a_disk_is_said_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=100))
+    with pytest.raises(OutputError, match=r"packed tables take .* the disk has 0 MiB free"):
+        build(tmp_path / "a")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_layer_of_another_shape_is_named(artifact_path: Path) -> None:
@@ -281,7 +357,7 @@ def test_certificate_of_another_format_is_rejected(artifact_path: Path) -> None:
     path = artifact_path / "certificate.json"
     path.write_text(json.dumps({"format": 99}))
     rewrite_manifest(artifact_path, lambda m: m.files.update({"certificate.json": file_sha256(path)}))
-    with pytest.raises(ArtifactError, match="of another format than 1"):
+    with pytest.raises(ArtifactError, match="of another format than 2"):
         load_artifact(artifact_path)
 
 

@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import IO, Any
 
 import pytest
+import tiny
 import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from dlrm_pl.callbacks import checkpoint_io
 from dlrm_pl.callbacks.checkpoint_io import AtomicCheckpointIO
+from dlrm_pl.errors import CheckpointError
+from dlrm_pl.model.checkpoint_contract import CheckpointContract
 from dlrm_pl.trainer import DLRMTrainer
 
 CHECKPOINT = {"weights": torch.arange(100_000.0), "step": 3}
@@ -23,12 +26,25 @@ def trainer(**options: Any) -> DLRMTrainer:
     return DLRMTrainer(accelerator="cpu", logger=False, enable_progress_bar=False, **options)
 
 
-def test_what_was_saved_comes_back(tmp_path: Path) -> None:
-    plugin = AtomicCheckpointIO()
-    plugin.save_checkpoint(CHECKPOINT, str(tmp_path / "deep" / "a.ckpt"))
-    found = plugin.load_checkpoint(tmp_path / "deep" / "a.ckpt", weights_only=True)
-    torch.testing.assert_close(found, CHECKPOINT)
+def test_what_was_saved_comes_back_and_may_be_written_to(tmp_path: Path) -> None:
+    plugin, path = AtomicCheckpointIO(), tmp_path / "deep" / "a.ckpt"
+    contract = CheckpointContract(tiny.ARCHITECTURE, "feed")
+    checkpoint: dict[str, Any] = {"state_dict": {"weights": torch.arange(5000.0)}, "step": 3}
+    contract.write(checkpoint)
+    plugin.save_checkpoint(checkpoint, str(path))
+    found = plugin.load_checkpoint(path, weights_only=True)
+    assert torch.equal(found["state_dict"]["weights"], torch.arange(5000.0))
+    assert (found["step"], CheckpointContract.read(found)) == (3, contract)
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["a.ckpt"]
+    before = path.read_bytes()
+    found["state_dict"]["weights"] += 1
+    assert path.read_bytes() == before
+
+
+def test_file_that_is_not_ours_is_refused(tmp_path: Path) -> None:
+    AtomicCheckpointIO().save_checkpoint(CHECKPOINT, tmp_path / "a.ckpt")
+    with pytest.raises(CheckpointError, match=r"a\.ckpt: Not a dlrm_pl checkpoint"):
+        AtomicCheckpointIO().load_checkpoint(tmp_path / "a.ckpt")
 
 
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])

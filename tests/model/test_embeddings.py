@@ -93,3 +93,15 @@ def test_indices_for_other_tables_are_rejected(
 def test_no_offsets_at_all_are_rejected() -> None:
     with pytest.raises(ShapeError, match="0 offsets do not fit 1 tables"):
         EmbeddingBags([2], 3)(torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.int64))
+
+
+def test_nonfinite_values_are_read_as_zero_when_allowed() -> None:
+    damaged, clean = EmbeddingBags((6, 4), 3), EmbeddingBags((6, 4), 3)
+    clean.load_state_dict(damaged.state_dict())
+    damaged.weights()[0][2, 1], damaged.weights()[1][0] = float("nan"), float("inf")
+    clean.weights()[0][2, 1], clean.weights()[1][0] = 0.0, 0.0
+    damaged.nonfinite_as_zero = True
+    one_hot = torch.tensor([[2, 5, 0], [0, 3, 0]])
+    assert torch.equal(damaged(one_hot, None), clean(one_hot, None))
+    indices, offsets = torch.tensor([2, 2, 5, 0, 3, 0]), torch.tensor([0, 2, 2, 3, 4, 6, 6])
+    assert torch.equal(damaged(indices, offsets), clean(indices, offsets))

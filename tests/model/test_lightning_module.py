@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.errors import ConfigurationError, DatasetError, MetricError, NonFiniteError
-from dlrm_pl.model.lightning_module import DLRMModule
+from dlrm_pl.model.lightning_module import DLRMModule, weights_come_later
 
 # Lightning remarks that these runs have no validation, which is as intended.
 pytestmark = pytest.mark.filterwarnings("ignore:You defined a `validation_step` but have no `val_dataloader`")
@@ -329,3 +329,19 @@ def test_a_module_without_a_fingerprint_takes_the_datasets() -> None:
     module = make_module()
     make_trainer().fit(module, datamodule=FakeData(SIZES, "aa"))
     assert module.contract.dataset_fingerprint == "aa"
+
+
+def test_module_whose_weights_come_later_takes_no_memory_and_then_the_tensors_themselves() -> None:
+    shape = {"embedding_dim": 8, "bottom_mlp": [13, 8], "top_mlp": [1]}
+    with weights_come_later():
+        huge = DLRMModule([10**10] * 3, **shape)  # type: ignore[arg-type]
+        module = DLRMModule([40, 7], **shape)  # type: ignore[arg-type]
+    assert all(parameter.is_meta for parameter in huge.parameters())
+    assert huge.cpu() is huge  # A run that fails before the weights are loaded ends with this.
+    state = DLRMModule([40, 7], **shape).state_dict()  # type: ignore[arg-type]
+    module.load_state_dict(state)
+    for name, parameter in module.named_parameters():
+        assert parameter.data_ptr() == state[name].data_ptr()
+    usual = DLRMModule([40, 7], **shape)  # type: ignore[arg-type]
+    usual.load_state_dict(state)
+    assert usual.model.embedding_bags.weights()[0].data_ptr() != module.model.embedding_bags.weights()[0].data_ptr()

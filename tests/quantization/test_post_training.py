@@ -182,7 +182,7 @@ def test_nan_in_a_table_is_rejected() -> None:
     model = tiny.model()
     with torch.no_grad():
         model.embedding_bags.tables[1].weight[3, 2] = float("nan")  # type: ignore[union-attr,index]
-    with pytest.raises(NonFiniteError, match="table 1: row 3"):
+    with pytest.raises(NonFiniteError, match="table 1: 1 of 7 rows, the first is row 3"):
         quantize(model, START, tiny.batches(1, 16), table_packer(model))
 
 

@@ -36,9 +36,12 @@ PROGRAM = """
     import json, sys, time
     from pathlib import Path
     import tiny
+    import torch
     import dlrm_pl.quantization.tuning as tuning
     from dlrm_pl.artifact.build import build_artifact
     from quantization.test_resume import SETTINGS, data, summary
+
+    torch.set_num_threads(1)  # As the test itself.
 
     class Slow(tuning.TuningListener):
         def on_trial_end(self, trial, *, resumed):

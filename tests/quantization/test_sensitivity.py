@@ -86,3 +86,15 @@ def test_float_model_is_left_as_it_was() -> None:
     before = {name: value.clone() for name, value in context.model.state_dict().items()}
     context.sensitivities(CHANGES, 500)
     torch.testing.assert_close(dict(context.model.state_dict()), before, rtol=0, atol=0)
+
+
+def test_change_that_cannot_be_made_counts_as_all_there_is_to_lose() -> None:
+    context = context_of(ROWS)
+    with torch.no_grad():
+        tables_of(context)[0][:] *= 1e6  # Beyond fp16.
+    found = context.sensitivities([("tables.0", "fp16"), ("tables.0", "int8")], 500)
+    assert [sensitivity.loss == 1.0 for sensitivity in found] == [True, False]
+
+
+def tables_of(context: searches.SearchContext) -> list[torch.Tensor]:
+    return list(context.model.embedding_bags.parameters())

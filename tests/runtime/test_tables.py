@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import int8 as reference
 
-from dlrm_pl.errors import LookupIndexError, NonFiniteError, ShapeError
-from dlrm_pl.quantization.tables import TablePacker, pack_table
+from dlrm_pl.errors import LookupIndexError, ShapeError
+from dlrm_pl.quantization.tables import TablePacker
 from dlrm_pl.runtime.tables import TABLE_DTYPES, PackedTables, TableDtype, row_bytes
 
 
@@ -29,6 +29,10 @@ def pool(tables: list[np.ndarray], bags: list[list[list[int]]], dim: int) -> np.
         ],
         axis=1,
     )
+
+
+def pack_table(weight: torch.Tensor, dtype: TableDtype) -> torch.Tensor:
+    return TablePacker([weight]).packed((dtype,))[0]
 
 
 @settings(deadline=None, max_examples=30)
@@ -86,22 +90,6 @@ def test_index_beyond_the_table_is_rejected_in_every_dtype(dtype: TableDtype, in
     tables = PackedTables([pack_table(torch.randn(3, 4), dtype)], (dtype,), 4)
     with pytest.raises(LookupIndexError, match=f"sample 1: row {index} of table 0 .* rows 0 to 2"):
         tables(torch.tensor([[0, index]]), None)
-
-
-def test_fp32_table_is_shared_and_not_copied() -> None:
-    weight = torch.randn(5, 4)
-    packer = TablePacker([weight, weight])
-    shared, packed = packer.packed(("fp32", "int8"))
-    assert shared.data_ptr() == weight.data_ptr()
-    assert packer.packed(("int8", "int8"))[1].data_ptr() == packed.data_ptr()  # packed once for all trials
-
-
-@pytest.mark.parametrize(("dtype", "value"), [("int8", float("nan")), ("int4", float("inf")), ("fp16", 1e6)])
-def test_row_that_cannot_be_packed_is_named(dtype: TableDtype, value: float) -> None:
-    weight = torch.zeros(70_001, 2)
-    weight[70_000, 1] = value
-    with pytest.raises(NonFiniteError, match=f"table 7: row 70000 cannot be packed as {dtype}"):
-        pack_table(weight, dtype, "table 7")
 
 
 def test_table_of_another_layout_is_rejected() -> None:

@@ -7,12 +7,13 @@ process (``transparent_hugepage`` set to ``madvise``, as usual, or ``always``), 
 
 from __future__ import annotations
 
-import ctypes
 import mmap
 from typing import Literal
 
 import torch
 from torch import Tensor
+
+from dlrm_pl.mapped import expect
 
 Pages = Literal["mapped", "prefault", "huge"]
 """How tables of a file lie in memory: read from the mapped file when touched, read ahead, or copied to 2 MiB pages."""
@@ -44,15 +45,8 @@ def place(table: Tensor, pages: Pages) -> Tensor:
     if pages == "prefault":
         _read_ahead(table)
     elif table.numel() * table.element_size() >= _LARGE:
-        _expect_random(table)
+        expect(table, mmap.MADV_RANDOM)  # Not to read 128 KiB of a file for each row of 132 bytes.
     return table
-
-
-def _expect_random(table: Tensor) -> None:
-    """Tell the system not to read 128 KiB of a file for each row of 132 bytes; only a hint, so it may fail."""
-    begin = table.data_ptr() // mmap.PAGESIZE * mmap.PAGESIZE
-    end = table.data_ptr() + table.numel() * table.element_size()
-    ctypes.CDLL(None).madvise(ctypes.c_void_p(begin), ctypes.c_size_t(end - begin), mmap.MADV_RANDOM)
 
 
 def _read_ahead(table: Tensor) -> None:

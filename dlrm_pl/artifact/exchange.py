@@ -1,0 +1,60 @@
+"""A folder of a checkpoint's tables in the layout that PyTorch and FBGEMM share."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from dlrm_pl.artifact.fingerprint import model_fingerprint
+from dlrm_pl.atomic import atomic_folder
+from dlrm_pl.errors import OutputError
+from dlrm_pl.model.checkpoint import load_dlrm
+from dlrm_pl.model.embeddings import EmbeddingBags
+from dlrm_pl.quantization.exchange import Bits, exchange_row_bytes, write_exchange
+
+FILE_NAME = "tables.json"
+
+
+def is_exchange(folder: Path) -> bool:
+    """Whether a folder was written by ``export_tables``."""
+    return (folder / FILE_NAME).is_file()
+
+
+def export_tables(
+    ckpt_path: Path, output: Path, bits: Bits, progress: Callable[[int], None] = lambda size: None
+) -> int:
+    """Write the tables of a checkpoint, streaming, and ``tables.json``, which says what they are.
+
+    Args:
+        ckpt_path: the float checkpoint.
+        output: the folder; an earlier one of this kind is replaced.
+        bits: of a value.
+        progress: told how many bytes of float rows were read.
+
+    Returns:
+        Bytes of all rows.
+
+    Raises:
+        CheckpointError: it cannot be read.
+        NonFiniteError: a row holds NaN or infinity; names table and row.
+        OutputError: the folder cannot be written, or the disk is too small.
+    """
+    model = load_dlrm(ckpt_path)
+    architecture, bags = model.architecture, model.embedding_bags
+    assert isinstance(bags, EmbeddingBags)
+    size = sum(architecture.table_sizes) * exchange_row_bytes(bits, architecture.embedding_dim)
+    with atomic_folder(output, is_exchange) as folder:
+        free = shutil.disk_usage(folder).free
+        if size > free:
+            raise OutputError(f"{output}: the tables take {size:,} bytes, the disk has {free:,} free. Free some space.")
+        checksums = write_exchange(bags.weights(), folder, bits, progress)
+        contents = {
+            "layout": f"FBGEMM row-wise, {bits} bit: values, scale, bias",
+            "architecture": architecture.to_dict(),
+            "model_fingerprint": model_fingerprint(model),
+            "files": checksums,
+        }
+        (folder / FILE_NAME).write_text(json.dumps(contents, indent=2) + "\n", encoding="utf-8")
+    return size

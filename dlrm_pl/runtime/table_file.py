@@ -1,0 +1,110 @@
+"""A packed table in a safetensors file of its own: written block by block, read through a map.
+
+One file a table, so that a search packs each table once, straight into the artifact it may become part of, and trials
+share it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from math import prod
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from dlrm_pl.errors import ArtifactError
+from dlrm_pl.kernels.int8.rows import TableDtype, row_bytes
+from dlrm_pl.mapped import map_tensor
+
+_DTYPES = {"U8": torch.uint8, "F16": torch.float16, "F32": torch.float32}
+_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
+_NAME = "table"  # Of the one tensor in the file.
+_ALIGNMENT = 4096  # Rows begin at a page, as the kernels and direct reads like it.
+_LARGEST_HEADER = 1 << 16
+
+
+def storage_dtype(dtype: TableDtype) -> torch.dtype:
+    """The type of a packed table's tensor."""
+    return {"fp16": torch.float16, "fp32": torch.float32}.get(dtype, torch.uint8)
+
+
+def file_name(index: int, dtype: TableDtype) -> str:
+    """Name of the file of a table in an artifact."""
+    return f"table-{index:02d}-{dtype}.safetensors"
+
+
+def file_header(kind: torch.dtype, shape: tuple[int, int]) -> bytes:
+    """What stands before the rows."""
+    size = prod(shape) * kind.itemsize
+    entry = {"dtype": _NAMES[kind], "shape": list(shape), "data_offsets": [0, size]}
+    text = json.dumps({_NAME: entry}, separators=(",", ":")).encode().ljust(_ALIGNMENT - 8)
+    return struct.pack("<Q", len(text)) + text
+
+
+def write_table(path: Path, dtype: TableDtype, rows: int, embedding_dim: int, blocks: Iterable[Tensor]) -> str:
+    """Write a packed table; see ``write_rows``."""
+    kind = storage_dtype(dtype)
+    return write_rows(path, kind, (rows, row_bytes(dtype, embedding_dim) // kind.itemsize), blocks)
+
+
+def write_rows(path: Path, kind: torch.dtype, shape: tuple[int, int], blocks: Iterable[Tensor]) -> str:
+    """Write rows; a thread writes one block while the next one is made.
+
+    Args:
+        path: of the file.
+        kind: of the elements.
+        shape: of all rows together.
+        blocks: of rows, in order, contiguous. At most the last two that were given are still in use.
+
+    Returns:
+        sha256 of the file.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    digest = hashlib.sha256()
+    written = 0
+    with path.open("wb", buffering=0) as handle, ThreadPoolExecutor(1) as writer:
+
+        def append(data: memoryview | bytes) -> None:
+            rest = memoryview(data)
+            while rest:  # A write to a file may be cut short, at 2 GiB or by a signal.
+                rest = rest[handle.write(rest) :]
+            digest.update(data)
+
+        pending: Future[None] = writer.submit(append, file_header(kind, shape))
+        for block in blocks:
+            data = block.view(torch.uint8).view(-1).numpy().data
+            pending.result()
+            pending = writer.submit(append, data)
+            written += len(data)
+        pending.result()
+    expected = prod(shape) * kind.itemsize
+    assert written == expected, f"{path}: {written} bytes were packed of {expected}"
+    return digest.hexdigest()
+
+
+def map_table(path: Path) -> Tensor:
+    """The packed rows of a file that ``write_table`` wrote, mapped read-only.
+
+    Raises:
+        ArtifactError: missing, cut short, or not such a file.
+    """
+    try:
+        with path.open("rb") as handle:
+            size = struct.unpack("<Q", handle.read(8))[0]
+            if size > _LARGEST_HEADER:
+                raise ValueError(f"a header of {size} bytes")
+            entry = json.loads(handle.read(size))[_NAME]
+        kind, shape, (begin, end) = _DTYPES[entry["dtype"]], entry["shape"], entry["data_offsets"]
+        if len(shape) != 2 or min(shape) < 0 or begin != 0 or end != prod(shape) * kind.itemsize:
+            raise ValueError(f"a header that says {entry}")
+        return map_tensor(path, kind, shape, 8 + size)
+    except (OSError, ValueError, KeyError, TypeError, struct.error) as error:
+        reason = str(error) or type(error).__name__
+        raise ArtifactError(f"{path}: cannot be read ({reason}). The file is damaged; quantize again.") from error

@@ -1,0 +1,78 @@
+"""A part of a file, read in order and never beyond its end."""
+
+from __future__ import annotations
+
+import os
+
+from dlrm_pl.errors import CheckpointError
+
+_READ_AHEAD = 1 << 16
+
+
+class ByteWindow:
+    """The bytes ``[start, end)`` of a file, with the two methods that ``pickletools`` needs.
+
+    Args:
+        descriptor: of the open file.
+        start: offset of the first byte.
+        end: offset after the last byte; the file must reach it.
+        limit: bytes that may be read in all; protects memory against a file that claims more.
+        what: name of the part, for messages.
+    """
+
+    def __init__(self, descriptor: int, start: int, end: int, *, limit: int, what: str) -> None:
+        self._descriptor = descriptor
+        self._end = end
+        self._stop = min(end, start + limit)
+        self._limit = limit
+        self._what = what
+        self._buffer = b""
+        self._buffer_start = start
+        self.position = start
+
+    def read(self, size: int) -> bytes:
+        """The next ``size`` bytes.
+
+        Raises:
+            CheckpointError: fewer are left, or the limit is reached.
+        """
+        if size < 0 or self.position + size > self._stop:
+            raise self._too_short(size)
+        begin = self.position - self._buffer_start
+        if begin + size > len(self._buffer):
+            self._buffer = self._fetch(max(size, min(_READ_AHEAD, self._stop - self.position)))
+            self._buffer_start, begin = self.position, 0
+        self.position += size
+        return self._buffer[begin : begin + size]
+
+    def readline(self) -> bytes:
+        """The bytes up to and with the next newline.
+
+        Raises:
+            CheckpointError: there is none.
+        """
+        line = bytearray()
+        while not line.endswith(b"\n"):
+            line += self.read(1)
+        return bytes(line)
+
+    def _fetch(self, size: int) -> bytes:
+        """Read from the file, whose reads may be short."""
+        parts = []
+        position = self.position
+        while size:
+            part = os.pread(self._descriptor, size, position)
+            if not part:
+                raise CheckpointError(f"cut short inside {self._what}, at byte {position:,} of the file")
+            parts.append(part)
+            position += len(part)
+            size -= len(part)
+        return b"".join(parts)
+
+    def _too_short(self, size: int) -> CheckpointError:
+        if size >= 0 and self.position + size <= self._end:
+            return CheckpointError(f"{self._what} is larger than {self._limit:,} bytes, more than a checkpoint needs")
+        return CheckpointError(
+            f"cut short inside {self._what}: byte {self.position:,} of the file should be followed by {size:,} more, "
+            f"but the end is at {self._end:,}"
+        )

@@ -1,0 +1,68 @@
+"""A file of torch, opened: what is in it, with its tensors described and not read."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from dlrm_pl.errors import CheckpointError
+from dlrm_pl.torch_file.allow_list import NumpyArray
+from dlrm_pl.torch_file.legacy_format import read_legacy
+from dlrm_pl.torch_file.plain import check_plain, replace_leaves
+from dlrm_pl.torch_file.stored import OpenFile, StoredTensor
+from dlrm_pl.torch_file.zip_format import read_zip
+
+
+@dataclass(frozen=True)
+class TorchFile:
+    """A file that ``torch.save`` wrote.
+
+    Attributes:
+        path: of the file.
+        format: ``zip``, or ``legacy`` as before torch 1.6.
+        contents: dicts, lists and tuples of plain values, numpy arrays and ``StoredTensor``.
+    """
+
+    path: Path
+    format: Literal["zip", "legacy"]
+    contents: Any
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Read a file's directory: some kilobytes, whatever the size of its tensors, all of which lie within it.
+
+        Nothing is unpickled but plain types and tensors, so a hostile file cannot run code.
+
+        Raises:
+            CheckpointError: missing, not of torch, cut short, damaged, or holding something else.
+        """
+        if not path.is_file():
+            raise CheckpointError(f"{path}: {'is a folder' if path.is_dir() else 'does not exist'}. Give a file.")
+        try:
+            file = OpenFile(path)
+        except PermissionError as error:
+            raise CheckpointError(f"{path}: may not be read. Change its permissions, or give another file.") from error
+        start = os.pread(file.descriptor, 265, 0)
+        try:
+            kind = _format(start)
+            contents = read_zip(file) if kind == "zip" else read_legacy(file)
+            check_plain(contents, (StoredTensor, NumpyArray))
+            contents = replace_leaves(contents, NumpyArray, NumpyArray.filled)
+        except CheckpointError as error:
+            raise CheckpointError(f"{path}: {str(error).rstrip('.')}.") from error
+        return cls(path, kind, contents)
+
+
+def _format(start: bytes) -> Literal["zip", "legacy"]:
+    """Which of torch's formats a file starts like."""
+    if not start:
+        raise CheckpointError("is empty")
+    if b"PK\3\4".startswith(start[:4]):
+        return "zip"
+    if start[:1] == b"\x80":  # A pickle; its magic number comes first.
+        return "legacy"
+    if start[257:262] == b"ustar":
+        raise CheckpointError("is a tar archive, as torch wrote before version 0.2; save it again with a later one")
+    raise CheckpointError(f"no file of torch: it starts with {start[:8]!r}")

@@ -1,0 +1,194 @@
+"""Files that ``torch.load`` reads, written table by table in bounded memory."""
+
+from __future__ import annotations
+
+import collections
+import io
+import pickle
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from dlrm_pl.atomic import atomic_file
+from dlrm_pl.errors import CheckpointError, OutputError
+from dlrm_pl.torch_file.allow_list import STORAGES
+from dlrm_pl.torch_file.plain import check_plain, replace_leaves
+from dlrm_pl.torch_file.stored import BLOCK_BYTES
+from dlrm_pl.torch_file.zip_writer import OVERHEAD_BYTES, ZipWriter
+
+_STORAGE_OF = {dtype: name for name, dtype in STORAGES.items()}
+
+
+@runtime_checkable
+class TensorSource(Protocol):
+    """A tensor that comes in blocks; ``StoredTensor`` is one."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of its elements."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """As torch's."""
+
+    @property
+    def crc32(self) -> int | None:
+        """Checksum that its bytes must have; None when it is not known."""
+
+    def blocks(self) -> Iterator[Tensor]:
+        """Contiguous rows, in order; each block is used before the next is asked for."""
+
+
+@dataclass(frozen=True, eq=False)
+class _InMemory:
+    """A tensor in memory, as a source."""
+
+    tensor: Tensor
+    crc32: int | None = None
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.tensor.dtype
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.tensor.shape)
+
+    def blocks(self) -> Iterator[Tensor]:
+        rows = self.tensor.detach().reshape(self.shape or (1,))
+        if rows.numel():
+            count = max(1, BLOCK_BYTES * len(rows) // (rows.numel() * rows.element_size()))
+            yield from (rows[first : first + count].contiguous() for first in range(0, len(rows), count))
+
+
+@dataclass(frozen=True, eq=False)
+class _Written:
+    """A tensor's place in the file: what stands for it in the pickle."""
+
+    key: str
+    source: TensorSource
+
+    @property
+    def numel(self) -> int:
+        count = 1
+        for size in self.source.shape:
+            count *= size
+        return count
+
+    @property
+    def nbytes(self) -> int:
+        return self.numel * self.source.dtype.itemsize
+
+    def blocks(self) -> Iterator[memoryview]:
+        for block in self.source.blocks():
+            yield memoryview(block.reshape(-1).view(torch.uint8).numpy().data)
+
+
+@dataclass(frozen=True, eq=False)
+class _Data:
+    """The data of a tensor: what the pickle refers to by a persistent id."""
+
+    of: _Written
+
+
+def write_torch_file(
+    path: Path,
+    contents: dict[str, Any],
+    *,
+    late: Callable[[], dict[str, Any]] | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> None:
+    """Write what ``torch.load(path, weights_only=True)`` gives back, with or without ``mmap``.
+
+    The file is a zip archive as ``torch.save`` makes it, with correct checksums and data at multiples of 64 bytes. It
+    appears whole or not at all. A tensor or source that occurs twice is written once. Memory: two blocks of
+    ``BLOCK_BYTES``.
+
+    Args:
+        path: to write; an earlier file is replaced at the end.
+        contents: dicts, lists and tuples of plain values, with tensors, ``StoredTensor`` or other ``TensorSource``.
+        late: makes further entries of ``contents`` when all tensors are written; plain values alone.
+        progress: called with the number of bytes that were added.
+
+    Raises:
+        CheckpointError: contents that such a file cannot hold, or a source whose checksum is wrong; names it.
+        OutputError: the disk has too little space, the path is a folder, or its folder cannot be written.
+    """
+    if path.is_dir():
+        raise OutputError(f"{path}: is a folder, but a file is to be written. Choose another name.")
+    tensors: list[_Written] = []
+
+    def place(source: Tensor | TensorSource) -> _Written:
+        wrapped = _InMemory(source) if isinstance(source, Tensor) else source
+        if wrapped.dtype not in _STORAGE_OF:
+            raise CheckpointError(f"{path}: tensors of type {wrapped.dtype} cannot be written.")
+        tensors.append(_Written(str(len(tensors)), wrapped))
+        return tensors[-1]
+
+    placed = replace_leaves(contents, (Tensor, TensorSource), place)
+    try:
+        check_plain(placed, (_Written,))
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: cannot be written: {error}.") from error
+    with atomic_file(path, "wb") as handle:
+        needed = len(_pickled(placed)) + sum(tensor.nbytes for tensor in tensors) + OVERHEAD_BYTES * (len(tensors) + 4)
+        free = shutil.disk_usage(Path(path).absolute().parent).free
+        if needed > free:
+            raise OutputError(
+                f"{path}: {needed:,} bytes are needed, {free:,} are free on that disk. Free some, or choose another."
+            )
+        archive = ZipWriter(handle)
+        for tensor in tensors:
+            blocks = _counted(tensor.blocks(), progress)
+            crc32 = archive.add_blocks(f"archive/data/{tensor.key}", tensor.nbytes, blocks)
+            if tensor.source.crc32 not in (None, crc32):
+                raise CheckpointError(
+                    f"{path}: not written, since a tensor of shape {list(tensor.source.shape)} is damaged where it "
+                    "comes from: its checksum is wrong. Get that file again."
+                )
+        entries = placed | (late() if late is not None else {})
+        for name, content in (("data.pkl", _pickled(entries)), ("byteorder", b"little"), ("version", b"3\n")):
+            archive.add(f"archive/{name}", content)
+        archive.finish()
+
+
+def _counted(blocks: Iterator[memoryview], progress: Callable[[int], None] | None) -> Iterator[memoryview]:
+    for block in blocks:
+        yield block
+        if progress is not None:
+            progress(block.nbytes)
+
+
+class _Pickler(pickle.Pickler):
+    """Writes tensors as torch does."""
+
+    def persistent_id(self, value: Any) -> Any:
+        """The data of a tensor."""
+        if not isinstance(value, _Data):
+            return None
+        kind = getattr(torch, _STORAGE_OF[value.of.source.dtype])
+        return "storage", kind, value.of.key, "cpu", value.of.numel
+
+    def reducer_override(self, value: Any) -> Any:
+        """A tensor, made of its data."""
+        if not isinstance(value, _Written):
+            return NotImplemented
+        strides: list[int] = []
+        step = 1
+        for size in reversed(value.source.shape):
+            strides.insert(0, step)
+            step *= max(size, 1)
+        shape = tuple(value.source.shape)
+        hooks: dict[Any, Any] = collections.OrderedDict()
+        return torch._utils._rebuild_tensor_v2, (_Data(value), 0, shape, tuple(strides), False, hooks)
+
+
+def _pickled(contents: Any) -> bytes:
+    buffer = io.BytesIO()
+    _Pickler(buffer, protocol=2).dump(contents)
+    return buffer.getvalue()

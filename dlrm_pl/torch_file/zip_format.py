@@ -1,0 +1,191 @@
+"""Torch's format since version 1.6: a zip archive of uncompressed entries.
+
+``NAME/data.pkl`` is the object, a pickle with ``('storage', type, key, location, numel)`` as persistent ids,
+``NAME/data/KEY`` the bytes of a storage, ``NAME/byteorder`` and ``NAME/version`` what they say.
+
+The directory of the archive is read here and not by ``zipfile``: it may claim gigabytes, and what is wanted is where
+entries lie.
+
+Source: PKWARE's APPNOTE.TXT 6.3.10, sections 4.3.7 to 4.3.16 and 4.5.3.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import zlib
+from dataclasses import dataclass
+from typing import Any
+
+from dlrm_pl.errors import CheckpointError
+from dlrm_pl.torch_file.allow_list import make_find_global
+from dlrm_pl.torch_file.byte_window import ByteWindow
+from dlrm_pl.torch_file.legacy_format import storage_of
+from dlrm_pl.torch_file.pickle_machine import MAX_PICKLE_BYTES, load_pickle
+from dlrm_pl.torch_file.stored import OpenFile, Storage
+
+_END = struct.Struct("<4s4H2IH")
+_END64_LOCATOR = struct.Struct("<4sIQI")
+_END64 = struct.Struct("<4sQ2H2I4Q")
+_CENTRAL = struct.Struct("<4s6H3I5H2I")
+_LOCAL = struct.Struct("<4s5H3I2H")
+_MAX_DIRECTORY_BYTES = 16 << 20
+_MAX_COMMENT_BYTES = 1 << 16
+_ENCRYPTED = 1
+_IN_ZIP64 = 0xFFFFFFFF
+_MAX_VERSION = 10  # What torch 2.13 reads; the layout of float checkpoints has not changed since the first.
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """An uncompressed entry; ``crc32`` is 0 where the writer recorded none."""
+
+    offset: int
+    size: int
+    crc32: int
+
+
+def read_zip(file: OpenFile) -> Any:
+    """Read the directory of a file: its object, with ``StoredTensor`` for tensors.
+
+    Raises:
+        CheckpointError: not this format, of another version or byte order, cut short, damaged, or holding what is not
+            allowed.
+    """
+    entries = _entries(file)
+    names = [name for name in entries if name.endswith("/data.pkl") and name.count("/") == 1]
+    if any(name.endswith("/constants.pkl") for name in entries):
+        raise CheckpointError("is a TorchScript program, not a checkpoint; give a state_dict")
+    if len(names) != 1:
+        raise CheckpointError("is a zip archive without a checkpoint in it (NAME/data.pkl)")
+    root = names[0].removesuffix("data.pkl")
+    order = _small(file, entries, f"{root}byteorder", b"little")  # Left out before torch 2.1.
+    if order != b"little":
+        raise CheckpointError(f"written on a machine with byte order {order[:20]!r}; only 'little' is read here")
+    version = _small(file, entries, f"{root}version", b"3").strip()
+    if not version.isdigit() or not 1 <= int(version) <= _MAX_VERSION:
+        raise CheckpointError(
+            f"has version {version[:20]!r} of torch's format; versions up to {_MAX_VERSION} are known"
+        )
+    storages: dict[str, Storage] = {}
+    contents = _unpickle(file, entries[names[0]], storages)
+    for key, storage in storages.items():
+        entry = entries.get(f"{root}data/{key}")
+        if entry is None:
+            raise CheckpointError(f"damaged: the data {key[:40]!r} of a tensor is not in the file")
+        if entry.size != storage.nbytes:
+            raise CheckpointError(
+                f"damaged: the data {key[:40]!r} has {entry.size:,} bytes, its tensors expect {storage.nbytes:,}"
+            )
+        storage.offset, storage.crc32 = entry.offset, entry.crc32 or None
+    return contents
+
+
+def _unpickle(file: OpenFile, entry: _Entry, storages: dict[str, Storage]) -> Any:
+    if entry.size > MAX_PICKLE_BYTES:
+        raise CheckpointError(
+            f"its pickled object is larger than {MAX_PICKLE_BYTES:,} bytes, more than a checkpoint needs"
+        )
+    content = os.pread(file.descriptor, entry.size, entry.offset)
+    if entry.crc32 and zlib.crc32(content) != entry.crc32:
+        raise CheckpointError("damaged: the checksum of its pickled object is wrong")
+    end = entry.offset + entry.size
+    window = ByteWindow(file.descriptor, entry.offset, end, limit=MAX_PICKLE_BYTES, what="its pickled object")
+    return load_pickle(window, make_find_global(file), lambda saved: storage_of(saved, storages))
+
+
+def _small(file: OpenFile, entries: dict[str, _Entry], name: str, default: bytes) -> bytes:
+    """An entry of a few bytes."""
+    if name not in entries:
+        return default
+    return os.pread(file.descriptor, min(entries[name].size, 64), entries[name].offset)
+
+
+def _entries(file: OpenFile) -> dict[str, _Entry]:
+    """All entries, by name; each lies within the file."""
+    start, size, count = _directory(file)
+    content = os.pread(file.descriptor, size, start)
+    entries: dict[str, _Entry] = {}
+    position = 0
+    for _ in range(count):
+        if position + _CENTRAL.size > len(content):
+            raise CheckpointError("damaged: the zip directory ends early")
+        fields = _CENTRAL.unpack_from(content, position)
+        signature, flags, method, crc32, packed, unpacked = (fields[index] for index in (0, 3, 4, 7, 8, 9))
+        name_bytes, extra_bytes, comment_bytes, offset = (fields[index] for index in (10, 11, 12, 16))
+        names_at = position + _CENTRAL.size
+        extra_at = names_at + name_bytes
+        position = extra_at + extra_bytes + comment_bytes
+        if signature != b"PK\1\2" or position > len(content):
+            raise CheckpointError("damaged: the zip directory has an entry that is none")
+        name = content[names_at:extra_at].decode("utf-8", "backslashreplace")
+        unpacked, packed, offset = _from_zip64(content[extra_at : extra_at + extra_bytes], unpacked, packed, offset)
+        if method or flags & _ENCRYPTED or packed != unpacked:
+            raise CheckpointError(f"its entry {name[:60]!r} is compressed or encrypted, as torch never writes it")
+        if name in entries:
+            raise CheckpointError(f"damaged: it has two entries {name[:60]!r}")
+        entries[name] = _Entry(_data_offset(file, name, offset, unpacked, start), unpacked, crc32)
+    return entries
+
+
+def _data_offset(file: OpenFile, name: str, header: int, size: int, limit: int) -> int:
+    """Where an entry's data begins, as its own header tells."""
+    content = os.pread(file.descriptor, _LOCAL.size, header) if header <= file.size else b""
+    if len(content) < _LOCAL.size or content[:4] != b"PK\3\4":
+        raise CheckpointError(f"damaged: the entry {name[:60]!r} is not where the zip directory says")
+    *_, name_bytes, extra_bytes = _LOCAL.unpack(content)
+    offset = header + _LOCAL.size + name_bytes + extra_bytes
+    if offset + size > limit:
+        raise CheckpointError(
+            f"cut short inside the entry {name[:60]!r}: {size:,} bytes from {offset:,} on, of {limit:,}"
+        )
+    return int(offset)
+
+
+def _from_zip64(extra: bytes, *values: int) -> list[int]:
+    """Sizes and offset, from the extra field where they are too large for their own."""
+    result = list(values)
+    wide = [index for index, value in enumerate(values) if value == _IN_ZIP64]
+    position = 0
+    while wide and position + 4 <= len(extra):
+        kind, length = struct.unpack_from("<2H", extra, position)
+        if kind == 1:
+            if length < 8 * len(wide) or position + 4 + length > len(extra):
+                break
+            for place, index in enumerate(wide):
+                (result[index],) = struct.unpack_from("<Q", extra, position + 4 + 8 * place)
+            return result
+        position += 4 + length
+    if wide:
+        raise CheckpointError("damaged: an entry of more than 4 GiB has no size in the zip directory")
+    return result
+
+
+def _directory(file: OpenFile) -> tuple[int, int, int]:
+    """Offset, bytes and number of entries of the archive's directory."""
+    tail_at = max(0, file.size - _MAX_COMMENT_BYTES - _END.size)
+    tail = os.pread(file.descriptor, file.size - tail_at, tail_at)
+    found = tail.rfind(b"PK\5\6", 0, max(0, len(tail) - _END.size + 4))
+    if found < 0:
+        raise CheckpointError(f"cut short: the zip directory at its end is missing, after {file.size:,} bytes")
+    _, _, _, _, count, size, start, _ = _END.unpack_from(tail, found)
+    if start == _IN_ZIP64 or size == _IN_ZIP64 or count == 0xFFFF:
+        start, size, count = _directory64(file, tail_at + found)
+    if start + size > tail_at + found:
+        raise CheckpointError("cut short: the zip directory does not lie within the file")
+    if size > _MAX_DIRECTORY_BYTES:
+        raise CheckpointError(f"damaged: its zip directory claims {size:,} bytes, more than a checkpoint needs")
+    return start, size, count
+
+
+def _directory64(file: OpenFile, end: int) -> tuple[int, int, int]:
+    """The same, of an archive of more than 4 GiB."""
+    locator = os.pread(file.descriptor, _END64_LOCATOR.size, max(0, end - _END64_LOCATOR.size))
+    if len(locator) < _END64_LOCATOR.size or locator[:4] != b"PK\6\7":
+        raise CheckpointError("damaged: the zip directory of more than 4 GiB is missing")
+    _, _, position, _ = _END64_LOCATOR.unpack(locator)
+    content = os.pread(file.descriptor, _END64.size, position) if position < file.size else b""
+    if len(content) < _END64.size or content[:4] != b"PK\6\6":
+        raise CheckpointError("damaged: the zip directory of more than 4 GiB is not where it should be")
+    _, _, _, _, _, _, _, count, size, start = _END64.unpack(content)
+    return start, size, count
