@@ -8,11 +8,13 @@ import pytest
 from dlrm_pl.quantization.guards import GuardReading, read_guards
 
 
-def drawn(rows: int = 4000, noise: float = 0.1, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # type: ignore[type-arg]
+def drawn(
+    rows: int = 4000, noise: float = 0.1, seed: int = 0, shift: float = 0.0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # type: ignore[type-arg]
     rng = np.random.default_rng(seed)
     logits = rng.normal(-2, 1, rows)
     labels = rng.random(rows) < 1 / (1 + np.exp(-logits))
-    before, after = (1 / (1 + np.exp(-x)) for x in (logits, logits + noise * rng.normal(size=rows)))
+    before, after = (1 / (1 + np.exp(-x)) for x in (logits, logits + shift + noise * rng.normal(size=rows)))
     return before.astype(np.float32), after.astype(np.float32), labels.astype(np.uint8)
 
 
@@ -32,8 +34,8 @@ def test_values_are_those_of_the_definitions() -> None:
 
 
 def test_standard_errors_are_those_of_fresh_rows() -> None:
-    found = [changes(drawn(seed=seed)) for seed in range(200)]
-    readings = read_guards(*drawn(seed=999), log_loss=0.1, calibration_ratio=0.1)
+    found = [changes(drawn(seed=seed, shift=-1.0)) for seed in range(200)]
+    readings = read_guards(*drawn(seed=999, shift=-1.0), log_loss=0.1, calibration_ratio=0.1)
     spread = np.std(found, axis=0)
     for reading, expected in zip(readings, spread, strict=True):
         assert reading.standard_error == pytest.approx(expected, rel=0.2)
