@@ -31,7 +31,7 @@ from dlrm_pl.quantization.listener import TuningListener
 from dlrm_pl.quantization.objective import Objective, ObjectiveName
 from dlrm_pl.quantization.recipe import RecipeStart
 from dlrm_pl.quantization.settings import TuningSettings, Until
-from dlrm_pl.quantization.space import SpaceSettings
+from dlrm_pl.quantization.space import SearchSpace, SpaceSettings
 
 log = logging.getLogger(__name__)
 
@@ -102,9 +102,11 @@ class QuantizationCallback(pl.Callback):
         self.outcome: Outcome | None = None
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Find out before hours of training, not after, that the artifact cannot be written."""
+        """Find out before hours of training, not after, that the artifact cannot be written or the search not begin."""
         if stage == "fit" and trainer.is_global_zero:
             check_replaceable(self.output, is_artifact)
+            if isinstance(pl_module, DLRMModule):
+                SearchSpace(self.settings.space, pl_module.model.architecture)
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Quantize what was just fitted, on rank zero; the other ranks wait."""

@@ -15,6 +15,7 @@ from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.model.lightning_module import DLRMModule
 from dlrm_pl.quantization.criterion import Criterion
 from dlrm_pl.quantization.objective import Latency
+from dlrm_pl.quantization.space import SpaceSettings
 from dlrm_pl.trainer import DLRMTrainer
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
@@ -106,3 +107,14 @@ def test_latency_is_measured_when_the_objective_counts_it(
     best = quantize_module(module, data, quantizing).tuning.best
     assert best.latency == Latency(3.0, 2.0, 1.0)
     assert best.cost == pytest.approx(2 / 3)
+
+
+def test_op_that_does_not_exist_stops_before_the_training(
+    module: DLRMModule, data: TerabyteDataModule, tmp_path: Path
+) -> None:
+    quantizing = QuantizationCallback(str(tmp_path / "a"), space=SpaceSettings(ops={"top_mlp.9": ["fp32"]}))
+    steps: list[object] = []
+    module.training_step = lambda *args: steps.append(args)  # type: ignore[assignment, method-assign, misc]
+    with pytest.raises(ConfigurationError, match=r"no op 'top_mlp\.9'"):
+        trainer([quantizing], enable_checkpointing=False).fit(module, datamodule=data)
+    assert steps == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import subprocess
@@ -17,6 +18,9 @@ from torch import nn
 from dlrm_pl.artifact.build import Outcome, QuantizationData, build_artifact
 from dlrm_pl.data.datamodule import RowRange
 from dlrm_pl.quantization.criterion import Criterion
+from dlrm_pl.quantization.evaluation import AUROCEvaluation
+from dlrm_pl.quantization.listener import TuningListener
+from dlrm_pl.quantization.recipe import Recipe
 from dlrm_pl.quantization.result import TuningResult
 from dlrm_pl.quantization.settings import TuningSettings
 from dlrm_pl.quantization.space import SpaceSettings
@@ -189,3 +193,42 @@ def test_model_of_a_trial_from_the_log_is_made_again(tmp_path: Path) -> None:
     assert first.best.to_dict() == again.best.to_dict()
     for name, value in first.model.state_dict().items():
         assert value.equal(again.model.state_dict()[name]), name
+
+
+class StopsBefore(TuningListener):
+    """Ctrl-C when the trial of this number is about to begin."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def on_trial_start(self, number: int, recipe: Recipe) -> None:
+        if number == self.number:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("strategy", ["basic", "budget"])
+@pytest.mark.parametrize("number", [1, 2, 4])
+def test_strategy_goes_the_same_way_after_an_interrupt(tmp_path: Path, strategy: str, number: int) -> None:
+    settings = TuningSettings(
+        criterion=Criterion(absolute=0.0005, first_block=500),
+        space=SpaceSettings(observers=("minmax",)),
+        strategy=strategy,
+        until="budget",
+        max_trials=6,
+    )
+
+    def search(log: TrialLog | None, *listeners: TuningListener) -> TuningResult:
+        evaluation = AUROCEvaluation(tiny.batches(6, 500, seed=2))
+        return tune(tiny.model(), tiny.batches(2, 64), evaluation, settings, trial_log=log, listeners=listeners)
+
+    whole = search(None)
+    path = tmp_path / "t.jsonl"
+    with contextlib.suppress(KeyboardInterrupt):
+        search(TrialLog(path, {}), StopsBefore(number))
+    lines = path.read_text().count('"kind": "trial"')
+    assert lines == number - 1 < len(whole.trials)
+    again = search(TrialLog(path, {}))
+    assert [(trial.recipe, trial.loss, trial.rows) for trial in again.trials] == [
+        (trial.recipe, trial.loss, trial.rows) for trial in whole.trials
+    ]
+    assert (again.best.number, again.stopped_because) == (whole.best.number, whole.stopped_because)
