@@ -162,7 +162,6 @@ class _Search:
             while True:
                 if recipe not in self._tried:
                     trial = self._trial(recipe)
-                    self._tried[recipe] = trial
                     reason = self._reason_to_stop(trial)
                     if reason is not None:
                         return reason
@@ -186,10 +185,13 @@ class _Search:
             for listener in self._listeners:
                 listener.on_trial_start(number, recipe)
             trial, candidate = self._try(number, recipe)
-            self._context.log.add(trial)
-        log.info("%s%s", "known: " if known else "", trial.describe())
+        # Before it is written, so that ctrl-C meanwhile does not lose a trial that is in the log.
+        self._tried[recipe] = trial
         if trial.verdict is not None and (self._best is None or _rank(trial) > _rank(self._best[0])):
             self._best = (trial, candidate)
+        if known is None:
+            self._context.log.add(trial)
+        log.info("%s%s", "known: " if known else "", trial.describe())
         for listener in self._listeners:
             listener.on_trial_end(trial, resumed=known is not None)
         return trial
