@@ -10,37 +10,63 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from dlrm_pl.metrics.paired import paired_auroc_difference
 from dlrm_pl.metrics.sequential import Look, sequential_auroc_test
 
 
 @dataclass(frozen=True)
 class BinormalPair:
-    """A model, and a copy of it with noise in its logits.
+    """A model that knows the click probabilities, and a copy of it with noise in its logits.
 
-    The first model's logit is normal with variance 1 in either class, the means a distance apart that gives ``auroc``.
-    The second's is the same plus independent normal noise, as much as makes the AUROC smaller by ``loss``: with
-    distance d and noise of variance v, AUROC is Phi(d / sqrt(2 (1 + v))).
+    In either class a row's score is normal with variance 1, the means a distance apart that gives ``auroc``; the first
+    model's probability is that of a click given the score. The second's is the same of the score plus independent
+    normal noise, as much as makes the AUROC smaller by ``loss``: with distance d, and rows a and b of noise variances
+    v and w, b ranks below a with probability Phi(d / sqrt(2 + v + w)).
 
     Attributes:
         auroc: of the first model.
         loss: of the second, in units of AUROC; 0 or more.
         label_rate: share of clicks.
+        outlier_share: of the rows, whose noise is larger: as those with a row of a table that was rounded badly.
+        outlier_factor: by which the variance of their noise is.
     """
 
     auroc: float
     loss: float
     label_rate: float
+    outlier_share: float = 0.0
+    outlier_factor: float = 1.0
 
     def draw(
         self, rng: np.random.Generator, rows: int
     ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-        """Scores of both models and labels, ``[rows]`` each."""
-        inverse = NormalDist().inv_cdf
-        distance = math.sqrt(2) * inverse(self.auroc)
-        variance = (inverse(self.auroc) / inverse(self.auroc - self.loss)) ** 2 - 1
+        """Click probabilities by both models and labels, ``[rows]`` each."""
+        distance = math.sqrt(2) * NormalDist().inv_cdf(self.auroc)
+        deviation = math.sqrt(self._noise_variance(distance))
         labels = rng.random(rows) < self.label_rate
-        first = rng.normal(size=rows) + distance * labels
-        return first, first + math.sqrt(variance) * rng.normal(size=rows), labels
+        score = rng.normal(size=rows) + distance * labels
+        outlier = rng.random(rows) < self.outlier_share
+        noise = deviation * np.where(outlier, math.sqrt(self.outlier_factor), 1.0) * rng.normal(size=rows)
+        # Log odds of a click: those of the rate, and the log of the ratio of the two densities.
+        shift = math.log(self.label_rate / (1 - self.label_rate)) - distance**2 / 2
+        first, second = (1 / (1 + np.exp(-(distance * value + shift))) for value in (score, score + noise))
+        return first, second, labels
+
+    def _noise_variance(self, distance: float) -> float:
+        """Of rows that are no outliers, by bisection."""
+        low, high = 0.0, 1e6
+        for _ in range(200):
+            middle = (low + high) / 2
+            low, high = (middle, high) if self.auroc - self._auroc_with(middle, distance) < self.loss else (low, middle)
+        return low
+
+    def _auroc_with(self, variance: float, distance: float) -> float:
+        kinds = (1 - self.outlier_share, variance), (self.outlier_share, self.outlier_factor * variance)
+        return sum(
+            share * other_share * NormalDist().cdf(distance / math.sqrt(2 + one + other))
+            for share, one in kinds
+            for other_share, other in kinds
+        )
 
 
 @dataclass(frozen=True)
@@ -81,3 +107,30 @@ def error_rates(
         open=sum(look.decision == "open" for look in looks),
         rows=tuple(look.rows for look in looks),
     )
+
+
+def bound_errors(pair: BinormalPair, *, rows: int, error: float, samples: int, seed: int) -> dict[str, tuple[int, int]]:
+    """How often the bounds of a single look are on the wrong side of the true loss.
+
+    Args:
+        pair: whose loss is known.
+        rows: of the look.
+        error: that each bound may make.
+        samples: drawn afresh.
+        seed: of the drawing.
+
+    Returns:
+        Wrong upper and wrong lower bounds, with the variance of ``clicks`` alone (DeLong's) and of all rows by
+        ``weight``, see ``paired_auroc_difference``.
+    """
+    rng: np.random.Generator = np.random.default_rng(seed)
+    reach = -NormalDist().inv_cdf(error)
+    wrong = {"clicks": [0, 0], "weight": [0, 0]}
+    for _ in range(samples):
+        first, second, labels = pair.draw(rng, rows)
+        for name, weights in (("clicks", None), ("weight", first)):
+            found = paired_auroc_difference(first, second, labels, click_weights=weights)
+            off = found.difference - pair.loss
+            wrong[name][0] += off < -reach * found.standard_error
+            wrong[name][1] += off > reach * found.standard_error
+    return {name: (upper, lower) for name, (upper, lower) in wrong.items()}

@@ -87,7 +87,7 @@ class Criterion:
         before, after, labels = baseline.probabilities, trial.probabilities, baseline.labels
         if self.confidence is None or before is None or after is None or labels is None or not baseline.paired:
             return self._compare(baseline, trial)
-        difference = paired_auroc_difference(before, after, labels)
+        difference = paired_auroc_difference(before, after, labels, click_weights=before)
         seen = look_at(
             difference,
             number=look,
