@@ -94,9 +94,9 @@ def look_at(
     return Look(number, rows, estimate, estimate - reach, estimate + reach, tolerance, last)
 
 
-def quantile(look: int, *, confidence: float, last: bool) -> float:
-    """How many standard errors a bound of this look lies from its estimate."""
-    return -NormalDist().inv_cdf(spent_at(look, confidence=confidence, last=last))
+def quantile(look: int, *, confidence: float, last: bool, among: int = 1) -> float:
+    """How many standard errors a bound of this look lies from its estimate; of one among many that share the error."""
+    return -NormalDist().inv_cdf(spent_at(look, confidence=confidence, last=last) / among)
 
 
 def next_look(rows: int, first_block: int) -> int:

@@ -5,11 +5,16 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.metrics.paired import paired_auroc_difference
 from dlrm_pl.metrics.sequential import Look, look_at, quantile
 from dlrm_pl.quantization.evaluation import Scores
 from dlrm_pl.quantization.guards import GuardReading, read_guards
+from dlrm_pl.quantization.slices import Slices, WorstSlice
+from dlrm_pl.quantization.worst_slice import read_worst_slice
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,8 @@ class Criterion:
         log_loss: guard: tolerated relative increase of the log loss (and so of normalized entropy), since AUROC
             is blind to probabilities that are off. None turns it off.
         calibration_ratio: guard: tolerated relative shift of sum(predictions) / sum(labels). None turns it off.
+        worst_slice: guard: tolerated loss of the worst slice of the rows by a column, see ``WorstSlice``. None turns it
+            off. It needs AUROC or a metric, whose probabilities are known, and no ``eval_func``.
         first_block: rows of the first look; each further look has twice as many.
         max_rows: at most so many of the tuning rows are read; null: all of them.
     """
@@ -42,6 +49,7 @@ class Criterion:
     confidence: float | None = 0.95
     log_loss: float | None = 0.005
     calibration_ratio: float | None = 0.02
+    worst_slice: WorstSlice | None = None
     first_block: int = 16_384
     max_rows: int | None = None
 
@@ -72,7 +80,9 @@ class Criterion:
             return self.absolute
         return abs(baseline) * (0.01 if self.relative is None else self.relative)
 
-    def judge(self, baseline: Scores, trial: Scores, *, look: int = 1, last: bool = True) -> Verdict:
+    def judge(
+        self, baseline: Scores, trial: Scores, *, look: int = 1, last: bool = True, slices: Slices | None = None
+    ) -> Verdict:
         """Compare a trial with the fp32 model on the same rows.
 
         Args:
@@ -80,13 +90,15 @@ class Criterion:
             trial: of the quantized model, the same rows.
             look: which look at the rows this is, from 1 on.
             last: no more rows will come; before that a verdict may be open.
+            slices: of the same rows; needed by ``worst_slice``.
 
         Raises:
             MetricError: the rows hold a single class.
+            ConfigurationError: the slices for ``worst_slice`` are not known.
         """
         before, after, labels = baseline.probabilities, trial.probabilities, baseline.labels
         if self.confidence is None or before is None or after is None or labels is None or not baseline.paired:
-            return self._compare(baseline, trial)
+            return self._compare(baseline, trial, slices)
         difference = paired_auroc_difference(before, after, labels, click_weights=before)
         seen = look_at(
             difference,
@@ -96,10 +108,15 @@ class Criterion:
             last=last,
             rows=len(labels),
         )
-        guards = read_guards(before, after, labels, log_loss=self.log_loss, calibration_ratio=self.calibration_ratio)
         reach = quantile(look, confidence=self.confidence, last=last)
-        broken = [guard for guard in guards if guard.decision(reach, last=last) == "beyond"]
-        unsure = [guard for guard in guards if guard.decision(reach, last=last) == "open"]
+        among = 1 if self.worst_slice is None else self.worst_slice.slices
+        strict_reach = quantile(look, confidence=self.confidence, last=last, among=among)
+        guards = self._guards(before, after, labels, slices, reach=reach, strict_reach=strict_reach, last=last)
+        decisions = [
+            guard.decision(reach, last=last, strict_reach=strict_reach if guard.slice else None) for guard in guards
+        ]
+        broken = [guard for guard, decision in zip(guards, decisions, strict=True) if decision == "beyond"]
+        unsure = "open" in decisions
         decided = last or bool(broken) or seen.decision == "beyond" or (seen.decision == "within" and not unsure)
         accepted = decided and seen.decision == "within" and not broken
         return Verdict(
@@ -119,7 +136,7 @@ class Criterion:
 
     def _words(self, seen: Look, broken: list[GuardReading]) -> str:
         """Why a decided verdict is as it is."""
-        failures = [self._words_of(guard) for guard in broken]
+        failures = [guard.describe_failure() for guard in broken]
         if math.isinf(seen.high):
             failures.insert(
                 0, f"the loss {seen.estimate:.6f} cannot be bounded: fewer than two clicks, or two others, were scored"
@@ -137,18 +154,38 @@ class Criterion:
             f"of the paired loss on {seen.rows:,} rows"
         )
 
-    def _compare(self, baseline: Scores, trial: Scores) -> Verdict:
+    def _guards(
+        self,
+        before: npt.NDArray[np.float32],
+        after: npt.NDArray[np.float32],
+        labels: npt.NDArray[np.uint8],
+        slices: Slices | None,
+        *,
+        reach: float,
+        strict_reach: float,
+        last: bool,
+    ) -> tuple[GuardReading, ...]:
+        """All guards that are on, as read on these rows."""
+        guards = read_guards(before, after, labels, log_loss=self.log_loss, calibration_ratio=self.calibration_ratio)
+        if self.worst_slice is None:
+            return guards
+        if slices is None:
+            raise ConfigurationError(f"worst_slice by {self.worst_slice.by!r}: the slices of the rows were not given.")
+        worst = read_worst_slice(
+            *(before, after, labels, slices, self.worst_slice), reach=reach, strict_reach=strict_reach, last=last
+        )
+        return (*guards, worst)
+
+    def _compare(self, baseline: Scores, trial: Scores, slices: Slices | None) -> Verdict:
         """The two scores as they are: no pairs, or none wanted."""
         tolerance = self.tolerance(baseline.value)
         loss = baseline.value - trial.value if self.higher_is_better else trial.value - baseline.value
         before, after, labels = baseline.probabilities, trial.probabilities, baseline.labels
         guards: tuple[GuardReading, ...] = ()
         if before is not None and after is not None and labels is not None:
-            guards = read_guards(
-                before, after, labels, log_loss=self.log_loss, calibration_ratio=self.calibration_ratio
-            )
+            guards = self._guards(before, after, labels, slices, reach=0.0, strict_reach=0.0, last=True)
         failures = [] if loss <= tolerance else [f"loss {loss:.6f} exceeds the tolerance {tolerance:.6f}"]
-        failures += [self._words_of(guard) for guard in guards if guard.decision(0.0, last=True) == "beyond"]
+        failures += [guard.describe_failure() for guard in guards if guard.decision(0.0, last=True) == "beyond"]
         why = "as confidence: null asks" if self.confidence is None else "since this score has no paired test"
         rows = f"all {baseline.rows:,} rows" if baseline.rows else "all rows"
         reason = "; ".join(failures) or f"{loss:.6f} is within the tolerance {tolerance:.6f}"
@@ -166,9 +203,6 @@ class Criterion:
             rows=baseline.rows,
             guards=guards,
         )
-
-    def _words_of(self, guard: GuardReading) -> str:
-        return f"{guard.describe()} exceeds the guard of {guard.tolerance:.2%}"
 
 
 def _undecided(seen: Look) -> str:

@@ -24,13 +24,17 @@ class GuardReading:
     ``beyond`` only when its whole interval is, else more rows are read; at the last look its estimate decides.
 
     Attributes:
-        name: ``log_loss`` or ``calibration_ratio``.
+        name: ``log_loss``, ``calibration_ratio`` or ``worst_slice``.
         before: of the fp32 model.
         after: of the trial.
         change: relative, ``after / before - 1``.
         standard_error: of the change; None where only the two numbers are known.
         tolerance: for the change, or for its size where both directions are bad.
         two_sided: a fall is as bad as a rise.
+        higher_is_better: a fall is what is bad, as of AUROC.
+        slice: score and slice of the rows that this is, see ``worst_slice.py``; empty for all rows.
+        slices: how many were judged, of which this is the worst; 0 where all were too small.
+        left_out: how many were too small to be judged.
     """
 
     name: str
@@ -40,18 +44,45 @@ class GuardReading:
     standard_error: float | None
     tolerance: float
     two_sided: bool
+    higher_is_better: bool = False
+    slice: str = ""
+    slices: int = 1
+    left_out: int = 0
 
-    def decision(self, reach: float, *, last: bool) -> Decision:
-        """Which side of its tolerance the guard is on, with an interval of ``reach`` standard errors."""
-        off = abs(self.change) if self.two_sided else self.change
-        half = 0.0 if last or self.standard_error is None else reach * self.standard_error
-        if off + half <= self.tolerance:
-            return "within"
-        return "beyond" if off - half > self.tolerance else "open"
+    def decision(self, reach: float, *, last: bool, strict_reach: float | None = None) -> Decision:
+        """Which side of its tolerance the guard is on, with an interval of ``reach`` standard errors.
+
+        Args:
+            reach: from the estimate to its bound.
+            last: no more rows will come.
+            strict_reach: of the lower bound of the loss, where the guard is the worst of several; the same if None.
+        """
+        if not self.slices:
+            return "beyond" if last else "open"
+        off = abs(self.change) if self.two_sided else -self.change if self.higher_is_better else self.change
+        error = 0.0 if last or self.standard_error is None else self.standard_error
+        if off - (reach if strict_reach is None else strict_reach) * error > self.tolerance:
+            return "beyond"
+        # Slices that have too few rows so far may have enough later.
+        waits = bool(self.left_out) and not last
+        return "within" if off + reach * error <= self.tolerance and not waits else "open"
 
     def describe(self) -> str:
         """The change in words."""
-        return f"{self.name.replace('_', ' ')} {self.before:.6f} -> {self.after:.6f} ({self.change:+.3%})"
+        name = self.name.replace("_", " ")
+        if self.slice:
+            too_small = f", {self.left_out} too small to judge" if self.left_out else ""
+            name += f" ({self.slice}, of {self.slices} slices{too_small})"
+        return f"{name} {self.before:.6f} -> {self.after:.6f} ({self.change:+.3%})"
+
+    def describe_failure(self) -> str:
+        """Why a guard that is ``beyond`` is so, in words."""
+        if not self.slices:
+            return (
+                f"{self.name.replace('_', ' ')} by {self.slice} cannot be judged: each of the {self.left_out} slices "
+                f"is too small to tell a loss of {self.tolerance:.2%} from none; ask for fewer slices, or tolerate more"
+            )
+        return f"{self.describe()} exceeds the guard of {self.tolerance:.2%}"
 
 
 def read_guards(
@@ -73,19 +104,19 @@ def read_guards(
     """
     readings = []
     if log_loss is not None:
-        losses = [_log_losses(probabilities, labels) for probabilities in (before, after)]
-        change, error = _change_of_sum(losses[0], losses[1])
+        losses = [log_losses(probabilities, labels) for probabilities in (before, after)]
+        change, error = change_of_sum(losses[0], losses[1])
         means = float(losses[0].mean()), float(losses[1].mean())
         readings.append(GuardReading("log_loss", *means, change, error, log_loss, two_sided=False))
     if calibration_ratio is not None:
-        change, error = _change_of_sum(before.astype(np.float64), after.astype(np.float64))
+        change, error = change_of_sum(before.astype(np.float64), after.astype(np.float64))
         clicks = float(np.sum(labels, dtype=np.float64))
         one, other = (float(np.sum(p, dtype=np.float64)) / clicks for p in (before, after))
         readings.append(GuardReading("calibration_ratio", one, other, change, error, calibration_ratio, two_sided=True))
     return tuple(readings)
 
 
-def _change_of_sum(before: npt.NDArray[np.float64], after: npt.NDArray[np.float64]) -> tuple[float, float]:
+def change_of_sum(before: npt.NDArray[np.float64], after: npt.NDArray[np.float64]) -> tuple[float, float]:
     """Relative change of a sum over paired rows, with its standard error by the delta method."""
     mean = float(before.mean())
     ratio = float(after.mean()) / mean
@@ -93,8 +124,8 @@ def _change_of_sum(before: npt.NDArray[np.float64], after: npt.NDArray[np.float6
     return ratio - 1, float(residuals.std()) / (mean * math.sqrt(len(before)))
 
 
-def _log_losses(probabilities: npt.NDArray[np.float32], labels: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """Of each row, in nats."""
+def log_losses(probabilities: npt.NDArray[np.float32], labels: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """Log loss of each row, in nats."""
     p = probabilities.astype(np.float64)
     losses: npt.NDArray[np.float64] = -np.log(np.maximum(np.where(labels == 1, p, 1 - p), _SMALLEST))
     return losses

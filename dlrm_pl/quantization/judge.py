@@ -9,11 +9,13 @@ import numpy as np
 import numpy.typing as npt
 from torch import nn
 
+from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.metrics.auroc import exact_auroc
 from dlrm_pl.metrics.sequential import next_look
 from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.quantization.criterion import Criterion, Verdict
 from dlrm_pl.quantization.evaluation import AUROCEvaluation, EvalFunc, Scores, score_with
+from dlrm_pl.quantization.slices import SliceRows, Slices
 from dlrm_pl.quantization.tuning_rows import TuningRows
 
 
@@ -40,6 +42,10 @@ class Judge:
         model: fp32.
         eval_func: of the search.
         criterion: of the search.
+
+    Raises:
+        ConfigurationError: the worst slice is guarded, but the model has no such column, or an ``eval_func`` of the
+            user's tells no probabilities.
     """
 
     def __init__(self, model: DLRM, eval_func: EvalFunc, criterion: Criterion) -> None:
@@ -51,6 +57,15 @@ class Judge:
         """What trials read; None where an ``eval_func`` of the user's reads for itself."""
         if isinstance(eval_func, AUROCEvaluation):
             self.rows = TuningRows(eval_func.batches, model, criterion.max_rows)
+        self._slices: SliceRows | None = None
+        if criterion.worst_slice is not None:
+            criterion.worst_slice.check(model.architecture)
+            if not isinstance(eval_func, AUROCEvaluation):
+                raise ConfigurationError(
+                    f"worst_slice by {criterion.worst_slice.by!r} needs the probabilities of each row, but this search "
+                    "has an eval_func, which tells none. Leave one of the two out."
+                )
+            self._slices = SliceRows(eval_func.batches, criterion.worst_slice, criterion.first_block)
 
     @property
     def sequential(self) -> bool:
@@ -87,7 +102,7 @@ class Judge:
         """
         if not self.sequential:
             scores = score_with(self._eval_func, model, self._criterion.max_rows)
-            verdict = self._criterion.judge(self.baseline(), scores)
+            verdict = self._criterion.judge(self.baseline(), scores, slices=self._slices_of(scores.rows))
             on_look(verdict)
             return Judgement(verdict, scores.rows / scores.seconds if scores.rows and scores.seconds else 0.0)
         assert self.rows is not None
@@ -105,10 +120,14 @@ class Judge:
                 Scores(0.0, 0.0, reading.probabilities, labels),
                 look=looks,
                 last=reading.exhausted,
+                slices=self._slices_of(rows),
             )
             on_look(verdict)
             if verdict.decided:
                 return Judgement(verdict, rows / reading.seconds if reading.seconds else 0.0)
+
+    def _slices_of(self, rows: int) -> Slices | None:
+        return None if self._slices is None else self._slices.first(rows)
 
 
 def _has_both_classes(labels: npt.NDArray[np.uint8]) -> bool:

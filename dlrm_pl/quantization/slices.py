@@ -1,0 +1,224 @@
+"""Rows grouped by the value of one column, so that a loss of a part of the traffic does not drown in the whole."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from dlrm_pl.batch import NUM_DENSE, NUM_SPARSE, ClickBatch
+from dlrm_pl.errors import ConfigurationError
+from dlrm_pl.model.architecture import Architecture
+
+SMALLEST_SHARE = 0.01
+"""Of the rows, that a value needs for a slice of its own: a smaller one would keep every trial reading on."""
+
+_MOST_SLICES = 64
+_NAME = re.compile(r"(?:(?P<dense>I)|C)(?P<number>[1-9][0-9]?)|(?:tables\.)?(?P<table>[0-9]+)")
+
+
+@dataclass(frozen=True)
+class WorstSlice:
+    """Guard: how much the slice of the rows that loses most may lose.
+
+    A model that is as good as fp32 on the whole may have lost one publisher or one country, whose rows of a table were
+    rounded badly. So rows are grouped by one column, and each group is judged by itself, paired as all guards are.
+
+    Attributes:
+        by: the column: a categorical feature, ``C1`` to ``C26``, or its table, ``tables.0`` or 0; or a dense feature,
+            ``I1`` to ``I13``.
+        tolerance: for the relative loss of the worst slice: of its AUROC, or of its log loss.
+        score: ``auroc`` or ``log_loss``.
+        slices: at most so many. Of a categorical feature the most frequent values, those with at least 1 % of the rows,
+            and one slice for all others; of a dense feature bins with equally many rows. Both are cut on the rows of
+            the first look.
+    """
+
+    by: str | int
+    tolerance: float = 0.01
+    score: Literal["auroc", "log_loss"] = "auroc"
+    slices: int = 16
+
+    def __post_init__(self) -> None:
+        """Check the values.
+
+        Raises:
+            ConfigurationError: no such column, a negative tolerance, or slices that divide nothing.
+        """
+        self.column()
+        if not 0 <= self.tolerance < float("inf"):
+            raise ConfigurationError(f"worst_slice.tolerance={self.tolerance}: a tolerance is a number from 0 on.")
+        if not 2 <= self.slices <= _MOST_SLICES:
+            raise ConfigurationError(f"worst_slice.slices={self.slices} must lie between 2 and {_MOST_SLICES}.")
+
+    def column(self) -> tuple[Literal["dense", "table"], int]:
+        """Which column of a batch, counted from 0.
+
+        Raises:
+            ConfigurationError: the name is that of none.
+        """
+        match = _NAME.fullmatch(str(self.by))
+        if match is not None:
+            if match["table"] is not None:
+                return "table", int(match["table"])
+            number = int(match["number"])
+            if match["dense"] and number <= NUM_DENSE:
+                return "dense", number - 1
+            if not match["dense"] and number <= NUM_SPARSE:
+                return "table", number - 1
+        raise ConfigurationError(
+            f"worst_slice.by={self.by!r} is no column. Categorical features are C1 to C{NUM_SPARSE}, or tables.0 on; "
+            f"dense ones are I1 to I{NUM_DENSE}."
+        )
+
+    def check(self, architecture: Architecture) -> None:
+        """Find out early that a model has no such column.
+
+        Raises:
+            ConfigurationError: it has fewer.
+        """
+        kind, index = self.column()
+        has = architecture.num_tables if kind == "table" else architecture.bottom_mlp[0]
+        if index >= has:
+            what = "tables" if kind == "table" else "dense features"
+            raise ConfigurationError(f"worst_slice.by={self.by!r}: this model has {has} {what}.")
+
+
+@dataclass(frozen=True)
+class Slices:
+    """Which slice each row is in.
+
+    Attributes:
+        names: of the slices, ``C14=7`` or ``I3 in [2, 5)``.
+        numbers: for each row the index of its slice, uint8 ``[rows]``.
+    """
+
+    names: tuple[str, ...]
+    numbers: npt.NDArray[np.uint8]
+
+
+class SliceRows:
+    """The slices of the tuning rows, read when they are first asked for and kept for all trials, a byte a row.
+
+    Args:
+        batches: re-iterable; the rows that trials are scored on.
+        guard: by which column.
+        first_rows: that the slices are cut on.
+    """
+
+    def __init__(self, batches: Iterable[ClickBatch], guard: WorstSlice, first_rows: int) -> None:
+        self._columns = (column_of(batch, guard) for batch in batches)
+        self._guard = guard
+        self._first_rows = first_rows
+        self._cut: Cut | None = None
+        self._numbers: list[npt.NDArray[np.uint8]] = []
+        self._rows = 0
+
+    def first(self, rows: int) -> Slices:
+        """Of the first rows, which must exist.
+
+        Raises:
+            ConfigurationError: a row has several values of the column, or none.
+        """
+        if self._cut is None:
+            self._begin()
+        assert self._cut is not None
+        while self._rows < rows:
+            self._add(next(self._columns))
+        if len(self._numbers) > 1:
+            self._numbers = [np.concatenate(self._numbers)]
+        return Slices(self._cut.names, self._numbers[0][:rows])
+
+    def _begin(self) -> None:
+        """Read as many rows as the slices are cut on, and cut them."""
+        parts, rows = [], 0
+        while rows < self._first_rows and (part := next(self._columns, None)) is not None:
+            parts.append(part)
+            rows += len(part)
+        self._cut = cut(np.concatenate(parts)[: self._first_rows], self._guard)
+        for part in parts:
+            self._add(part)
+
+    def _add(self, column: npt.NDArray[Any]) -> None:
+        assert self._cut is not None
+        self._numbers.append(self._cut.numbers(column))
+        self._rows += len(column)
+
+
+def column_of(batch: ClickBatch, guard: WorstSlice) -> npt.NDArray[Any]:
+    """The values of one column, ``[B]``: table rows as int64, dense features as log(x + 1) in float32.
+
+    Raises:
+        ConfigurationError: a row has several values of the column, or none.
+    """
+    kind, index = guard.column()
+    if kind == "dense":
+        dense: npt.NDArray[Any] = batch.dense[:, index].numpy()
+        return dense
+    if batch.offsets is None:
+        indices: npt.NDArray[Any] = batch.indices[index].numpy()
+        return indices
+    first = index * batch.num_samples
+    offsets = batch.offsets[first : first + batch.num_samples + 1]
+    if not bool((offsets.diff() == 1).all()):
+        raise ConfigurationError(
+            f"worst_slice.by={guard.by!r} has several values in a row, or none: choose a column with exactly one."
+        )
+    single: npt.NDArray[Any] = batch.indices[offsets[:-1]].numpy()
+    return single
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How values become slices.
+
+    Attributes:
+        names: of the slices.
+        edges: of a dense feature: lower edges of all bins but the first, ascending. Of a categorical one: its values
+            that have a slice of their own, ascending.
+        categorical: which of the two; slices of values not in ``edges`` come last.
+    """
+
+    names: tuple[str, ...]
+    edges: npt.NDArray[Any]
+    categorical: bool
+
+    def numbers(self, column: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+        """The slice of each row, ``[rows]``."""
+        if not self.categorical:
+            return np.searchsorted(self.edges, column, side="right").astype(np.uint8)
+        found = np.minimum(np.searchsorted(self.edges, column), len(self.edges) - 1)
+        own = self.edges[found] == column if len(self.edges) else np.zeros(len(column), bool)
+        return np.where(own, found, len(self.edges)).astype(np.uint8)
+
+
+def cut(column: npt.NDArray[Any], guard: WorstSlice) -> Cut:
+    """Choose the slices by the values of some rows, ``[rows]``."""
+    kind, index = guard.column()
+    if kind == "dense":
+        quantiles = np.quantile(column, np.arange(1, guard.slices) / guard.slices, method="higher")
+        # Many rows have the same value, as 0: bins that would be empty are left out.
+        edges = np.unique(quantiles[quantiles > column.min()])
+        return Cut(tuple(_ranges(f"I{index + 1}", edges)), edges, categorical=False)
+    values, counts = np.unique(column, return_counts=True)
+    order = np.argsort(-counts, kind="stable")[: guard.slices - 1]
+    frequent = np.sort(values[order[counts[order] >= SMALLEST_SHARE * len(column)]])
+    name = f"C{index + 1}"
+    return Cut((*(f"{name}={value}" for value in frequent), f"{name} of other values"), frequent, categorical=True)
+
+
+def _ranges(name: str, edges: npt.NDArray[Any]) -> Iterator[str]:
+    """Names of bins, in the units of the log."""
+    shown = [f"{value:.6g}" for value in np.expm1(edges.astype(np.float64))]
+    if not shown:
+        yield f"any {name}"
+        return
+    yield f"{name} < {shown[0]}"
+    for low, high in pairwise(shown):
+        yield f"{low} <= {name} < {high}"
+    yield f"{name} >= {shown[-1]}"

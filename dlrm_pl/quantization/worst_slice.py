@@ -1,0 +1,117 @@
+"""Judge slices of the rows each by itself, and tell of the one that loses most."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dlrm_pl.metrics.paired import paired_auroc_difference
+from dlrm_pl.metrics.sequential import MIN_OF_A_CLASS
+from dlrm_pl.quantization.guards import GuardReading, change_of_sum, log_losses
+from dlrm_pl.quantization.slices import Slices, WorstSlice
+
+NAME = "worst_slice"
+
+
+@dataclass(frozen=True)
+class _Slice:
+    """One slice: score of fp32, of the trial, relative loss and its standard error."""
+
+    name: str
+    before: float
+    after: float
+    loss: float
+    standard_error: float
+
+
+def read_worst_slice(
+    before: npt.NDArray[np.float32],
+    after: npt.NDArray[np.float32],
+    labels: npt.NDArray[Any],
+    slices: Slices,
+    guard: WorstSlice,
+    *,
+    reach: float,
+    strict_reach: float,
+    last: bool,
+) -> GuardReading:
+    """Measure all slices, and return the one that settles the guard.
+
+    The guard is held when the interval of every slice is within the tolerance, and broken when that of any slice is
+    beyond. To say "all are within" wrongly, one slice that is not must be taken for one that is, so each slice may
+    have the whole error to itself (an intersection-union test, Berger 1982). To say "some slice is beyond" wrongly,
+    any of them will do, so they share the error (Bonferroni), and ``strict_reach`` is longer.
+
+    With no more rows to come, a slice that could not tell a loss of the size of the tolerance from none, and does not
+    show a larger one, is left out and counted: the largest of many uncertain losses is large by chance. Of the others
+    the estimate decides.
+
+    Args:
+        before: probabilities of the fp32 model, ``[rows]``.
+        after: of the trial.
+        labels: 0 or 1.
+        slices: of the same rows.
+        guard: by what, and how much.
+        reach: standard errors from an estimate to its bound.
+        strict_reach: the same where all slices share the error.
+        last: no more rows will come.
+
+    Source: Berger 1982, Technometrics 24:295.
+    """
+    order = np.argsort(slices.numbers, kind="stable")
+    ends = np.cumsum(np.bincount(slices.numbers, minlength=len(slices.names)))
+    found: list[_Slice] = []
+    left_out = 0
+    for name, rows in zip(slices.names, np.split(order, ends[:-1]), strict=True):
+        clicks = int(np.count_nonzero(labels[rows]))
+        if min(clicks, len(rows) - clicks) < MIN_OF_A_CLASS:
+            left_out += len(rows) > 0
+            continue
+        one = _measure(name, before[rows], after[rows], labels[rows], guard)
+        half = strict_reach * one.standard_error
+        if last and half > guard.tolerance >= one.loss - half:
+            left_out += 1
+            continue
+        found.append(one)
+    higher_is_better = guard.score == "auroc"
+    if not found:
+        one = _measure("", before, after, labels, guard)
+    elif last:
+        one = max(found, key=lambda part: part.loss)
+    else:
+        one = max(found, key=lambda part: part.loss - strict_reach * part.standard_error)
+        if one.loss - strict_reach * one.standard_error <= guard.tolerance:
+            one = max(found, key=lambda part: part.loss + reach * part.standard_error)
+    return GuardReading(
+        name=NAME,
+        before=one.before,
+        after=one.after,
+        change=-one.loss if higher_is_better else one.loss,
+        standard_error=one.standard_error,
+        tolerance=guard.tolerance,
+        two_sided=False,
+        higher_is_better=higher_is_better,
+        slice=f"{guard.score.replace('_', ' ')} of {one.name}" if found else f"{guard.by}",
+        slices=len(found),
+        left_out=left_out,
+    )
+
+
+def _measure(
+    name: str,
+    before: npt.NDArray[np.float32],
+    after: npt.NDArray[np.float32],
+    labels: npt.NDArray[Any],
+    guard: WorstSlice,
+) -> _Slice:
+    if guard.score == "log_loss":
+        losses = [log_losses(probabilities, labels) for probabilities in (before, after)]
+        change, error = change_of_sum(losses[0], losses[1])
+        return _Slice(name, float(losses[0].mean()), float(losses[1].mean()), change, error)
+    pair = paired_auroc_difference(before, after, labels, click_weights=before)
+    # A slice that fp32 orders all wrong has nothing to lose: an AUROC of 0 divides nothing.
+    scale = max(pair.first, 0.5)
+    return _Slice(name, pair.first, pair.second, pair.difference / scale, pair.standard_error / scale)
