@@ -81,6 +81,11 @@ class QuantizationCallback(pl.Callback):
             raise ConfigurationError(
                 f"eval_func {eval_func!r} and metric {type(metric).__name__} exclude each other: give one score."
             )
+        if eval_func is not None and criterion.worst_slice is not None:
+            raise ConfigurationError(
+                f"worst_slice by {criterion.worst_slice.by!r} needs the probabilities of each row, which an "
+                "eval_func does not tell. Leave one of the two out."
+            )
         if metric is not None and metric.higher_is_better is False:
             criterion = dataclasses.replace(criterion, higher_is_better=False)
         self.output = Path(output)
@@ -107,6 +112,8 @@ class QuantizationCallback(pl.Callback):
             check_replaceable(self.output, is_artifact)
             if isinstance(pl_module, DLRMModule):
                 SearchSpace(self.settings.space, pl_module.model.architecture)
+                if self.settings.criterion.worst_slice is not None:
+                    self.settings.criterion.worst_slice.check(pl_module.model.architecture)
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Quantize what was just fitted, on rank zero; the other ranks wait."""

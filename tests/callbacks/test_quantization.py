@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,9 @@ from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.model.lightning_module import DLRMModule
 from dlrm_pl.quantization.criterion import Criterion
 from dlrm_pl.quantization.objective import Latency
+from dlrm_pl.quantization.slices import WorstSlice
 from dlrm_pl.quantization.space import SpaceSettings
+from dlrm_pl.quantization.trial import Trial
 from dlrm_pl.trainer import DLRMTrainer
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
@@ -118,3 +121,33 @@ def test_op_that_does_not_exist_stops_before_the_training(
     with pytest.raises(ConfigurationError, match=r"no op 'top_mlp\.9'"):
         trainer([quantizing], enable_checkpointing=False).fit(module, datamodule=data)
     assert steps == []
+
+
+def test_slice_of_a_table_that_does_not_exist_stops_before_the_training(
+    module: DLRMModule, data: TerabyteDataModule, tmp_path: Path
+) -> None:
+    guarded = Criterion(relative=0.5, worst_slice=WorstSlice(by="tables.40"))
+    quantizing = QuantizationCallback(str(tmp_path / "a"), criterion=guarded)
+    steps: list[object] = []
+    module.training_step = lambda *args: steps.append(args)  # type: ignore[assignment, method-assign, misc]
+    with pytest.raises(ConfigurationError, match=r"by='tables\.40': this model has 26 tables"):
+        trainer([quantizing], enable_checkpointing=False).fit(module, datamodule=data)
+    assert steps == []
+    with pytest.raises(ConfigurationError, match=r"worst_slice by 'C9' needs the probabilities"):
+        QuantizationCallback(criterion=Criterion(worst_slice=WorstSlice(by="C9")), eval_func=lambda model: 0.5)
+
+
+@pytest.mark.parametrize("by", ["C9", "I4"])
+def test_worst_slice_is_in_the_trials_of_the_artifact(
+    module: DLRMModule, data: TerabyteDataModule, tmp_path: Path, by: str
+) -> None:
+    guarded = Criterion(relative=0.5, worst_slice=WorstSlice(by=by, tolerance=0.5, slices=3))
+    outcome = quantize_module(module, data, QuantizationCallback(str(tmp_path / "a"), criterion=guarded))
+    (line,) = (outcome.path / "trials.jsonl").read_text(encoding="utf-8").splitlines()
+    best = outcome.tuning.best
+    assert best.verdict is not None
+    assert Trial.from_dict(json.loads(line)).verdict.guards == best.verdict.guards  # type: ignore[union-attr]
+    found = best.verdict.guards[-1]
+    assert found.name == "worst_slice"
+    assert by in found.slice
+    assert found.slices + found.left_out >= 2
