@@ -145,3 +145,9 @@ def test_slices_need_probabilities() -> None:
     scores = Scores(0.8, 1.0, *(array for array in drawn(100)[1:3]))
     with pytest.raises(ConfigurationError, match="slices of the rows were not given"):
         criterion.judge(scores, scores)
+
+
+@pytest.mark.parametrize(("strict_reach", "decision"), [(None, "beyond"), (2.0, "beyond"), (3.0, "open")])
+def test_loss_of_one_among_many_must_be_shown_with_a_longer_interval(strict_reach: float | None, decision: str) -> None:
+    reading = GuardReading("worst_slice", 0.8, 0.79, -0.0125, 0.001, 0.01, False, higher_is_better=True, slice="a")
+    assert reading.decision(2.0, last=False, strict_reach=strict_reach) == decision
