@@ -26,8 +26,9 @@ from dlrm_pl.atomic import atomic_folder
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.data.datamodule import RowRange
 from dlrm_pl.errors import ArtifactError, CalibrationError, OutputError
+from dlrm_pl.kernels.int8.selection import isa
 from dlrm_pl.model.dlrm import DLRM
-from dlrm_pl.quantization.certification import certify
+from dlrm_pl.quantization.certification import Certification, certify
 from dlrm_pl.quantization.evaluation import AUROCEvaluation, EvalFunc
 from dlrm_pl.quantization.listener import TuningListener
 from dlrm_pl.quantization.objective import LatencyTimer, Objective
@@ -152,7 +153,7 @@ def build_artifact(
         manifest = _manifest(model, result, data, packer)
         # What is certified is what stands on disk, loaded as a server loads it.
         served = load_model(folder, manifest)
-        certificate = _certify(model, served, result, data, settings, manifest, by_auroc=eval_func is None)
+        certificate, _ = _certify(model, served, result, data, settings, manifest, _name_of_score(eval_func))
         certificate.write(folder)
         manifest = dataclasses.replace(manifest, accepted=certificate.accepted)
         names = (WEIGHTS_NAME, CERTIFICATE_NAME, TRIALS_NAME)
@@ -174,16 +175,12 @@ def _identity(
     model: DLRM, data: QuantizationData, settings: TuningSettings, eval_func: EvalFunc | None
 ) -> dict[str, Any]:
     """What the results of trials depend on; a log of other ones is not continued."""
-    score = "AUROC"
-    if eval_func is not None:
-        kind = type(eval_func) if not hasattr(eval_func, "__qualname__") else eval_func
-        score = f"{kind.__module__}.{getattr(kind, '__qualname__', kind)}"
     return {
         "model": model_fingerprint(model),
         "dataset": data.dataset_fingerprint,
         "row_ranges": {name: asdict(rows) for name, rows in data.row_ranges.items()},
         "batch_size": data.batch_size,
-        "score": score,
+        "score": _name_of_score(eval_func),
         "recipe": asdict(settings.recipe),
         "criterion": asdict(settings.criterion),
         "strategy": settings.strategy,
@@ -192,6 +189,14 @@ def _identity(
         "seed": settings.seed,
         "versions": {"dlrm_pl": version("dlrm-pl"), "torch": str(torch.__version__)},
     }
+
+
+def _name_of_score(eval_func: EvalFunc | None) -> str:
+    """AUROC, or the class path of the user's own."""
+    if eval_func is None:
+        return "AUROC"
+    kind = type(eval_func) if not hasattr(eval_func, "__qualname__") else eval_func
+    return f"{kind.__module__}.{getattr(kind, '__qualname__', kind)}"
 
 
 def _plan(model: DLRM, settings: TuningSettings, folder: Path) -> str:
@@ -243,9 +248,8 @@ def _certify(
     data: QuantizationData,
     settings: TuningSettings,
     manifest: Manifest,
-    *,
-    by_auroc: bool,
-) -> Certificate:
+    score: str,
+) -> tuple[Certificate, Certification]:
     counted = count_int8_ops(served, next(iter(data.calibration)))
     if counted != served.expected_int8_ops():
         raise ArtifactError(
@@ -255,18 +259,18 @@ def _certify(
     certification = certify(model, served, data.certification)
     verdict = result.best.verdict
     assert verdict is not None  # The best trial is never a failed one.
-    accepted, reason = result.accepted, verdict.reason
-    tolerance = settings.criterion.tolerance(certification.fp32.auroc)
-    loss = certification.paired.difference
-    # A score of the user's own has other units, and no tolerance of AUROC.
-    if by_auroc and accepted and loss > tolerance:
-        accepted = False
-        reason = f"in tuning {reason}, but on the certification rows the loss {loss:.6f} exceeds {tolerance:.6f}"
-    return Certificate(
-        **Certificate.measured(certification, settings.criterion.confidence or _CONFIDENCE),
-        tolerance=tolerance,
-        accepted=accepted,
-        reason=reason,
+    criterion = settings.criterion
+    certificate = Certificate(
+        **Certificate.measured(
+            certification,
+            criterion.confidence or _CONFIDENCE,
+            log_loss=criterion.log_loss,
+            calibration_ratio=criterion.calibration_ratio,
+        ),
+        score=score,
+        tolerance=criterion.tolerance(certification.fp32.auroc),
+        accepted=result.accepted,
+        reason=verdict.reason,
         row_ranges={name: asdict(rows) for name, rows in data.row_ranges.items()},
         batch_size=data.batch_size,
         seed=settings.seed,
@@ -275,6 +279,7 @@ def _certify(
         stopped_because=result.stopped_because,
         recipe=manifest.recipe,
         int8_ops=counted,
+        kernels=dict.fromkeys(counted, isa()),
         dataset_fingerprint=data.dataset_fingerprint,
         model_fingerprint=manifest.model_fingerprint,
         machine=manifest.machine,
@@ -282,3 +287,7 @@ def _certify(
         other_dataset=data.other_dataset,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+    if certificate.accepted and (failures := certificate.failures):
+        reason = f"in tuning {verdict.reason}, but on the certification rows {'; and '.join(failures)}"
+        certificate = dataclasses.replace(certificate, accepted=False, reason=reason)
+    return certificate, certification
