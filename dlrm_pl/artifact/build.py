@@ -19,7 +19,17 @@ import torch
 
 from dlrm_pl.artifact.certificate import Certificate
 from dlrm_pl.artifact.fingerprint import model_fingerprint
-from dlrm_pl.artifact.manifest import CERTIFICATE_NAME, TRIALS_NAME, WEIGHTS_NAME, Manifest, file_sha256
+from dlrm_pl.artifact.manifest import (
+    CERTIFICATE_NAME,
+    REPORT_NAME,
+    RESULT_NAME,
+    TRIALS_NAME,
+    WEIGHTS_NAME,
+    Manifest,
+    file_sha256,
+)
+from dlrm_pl.artifact.op_losses import OpLosses
+from dlrm_pl.artifact.result_file import plain_settings, write_result
 from dlrm_pl.artifact.store import is_artifact, load_model, save_weights
 from dlrm_pl.artifact.tensors import to_tensors
 from dlrm_pl.atomic import atomic_folder
@@ -153,16 +163,20 @@ def build_artifact(
         manifest = _manifest(model, result, data, packer)
         # What is certified is what stands on disk, loaded as a server loads it.
         served = load_model(folder, manifest)
-        certificate, _ = _certify(model, served, result, data, settings, manifest, _name_of_score(eval_func))
+        certificate, certification = _certify(
+            model, served, result, data, settings, manifest, _name_of_score(eval_func)
+        )
         certificate.write(folder)
         manifest = dataclasses.replace(manifest, accepted=certificate.accepted)
-        names = (WEIGHTS_NAME, CERTIFICATE_NAME, TRIALS_NAME)
+        op_losses = OpLosses.found_in(trial_log.notes, result.trials)
+        write_result(folder, result, certificate, settings, op_losses)
+        _write_report(folder, result, manifest, certificate, certification, settings, op_losses)
+        names = (WEIGHTS_NAME, CERTIFICATE_NAME, TRIALS_NAME, RESULT_NAME, REPORT_NAME)
         manifest.files.update(tables | {name: file_sha256(folder / name) for name in names})
         manifest.write(folder)
     if not result.interrupted:
         trial_log.discard()
-    peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    log.info("peak memory of this process so far: %s", _mib(1024 * peak_kib))
+    log.info("peak memory of this process so far: %s", _mib(_peak_memory_bytes()))
     return Outcome(path=output, manifest=manifest, certificate=certificate, tuning=result)
 
 
@@ -217,6 +231,11 @@ def _plan(model: DLRM, settings: TuningSettings, folder: Path) -> str:
         f"memory: the float model's {_mib(fp32_bytes(model))} are shared by all trials, a map of a file where it was "
         f"loaded from one; disk: packed tables take {_mib(packed)}, and more for tables that fall back"
     )
+
+
+def _peak_memory_bytes() -> int:
+    """Of this process so far, with the pages of files that it mapped."""
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def _mib(size_bytes: int) -> str:
@@ -291,3 +310,33 @@ def _certify(
         reason = f"in tuning {verdict.reason}, but on the certification rows {'; and '.join(failures)}"
         certificate = dataclasses.replace(certificate, accepted=False, reason=reason)
     return certificate, certification
+
+
+def _write_report(
+    folder: Path,
+    result: TuningResult,
+    manifest: Manifest,
+    certificate: Certificate,
+    certification: Certification,
+    settings: TuningSettings,
+    op_losses: OpLosses,
+) -> None:
+    # Here, since matplotlib takes half a second that nothing else needs.
+    from dlrm_pl.artifact.report.contents import Contents
+    from dlrm_pl.artifact.report.page import render
+
+    ranges = {name: rows["stop"] - rows["start"] for name, rows in certificate.row_ranges.items()}
+    contents = Contents(
+        manifest=manifest,
+        certificate=certificate,
+        trials=result.trials,
+        best=result.best.number,
+        pareto=[trial.number for trial in result.pareto],
+        op_losses=op_losses,
+        histograms=certification.histograms,
+        settings=plain_settings(settings),
+        tuning_rows=min(ranges["tuning"], settings.criterion.max_rows or ranges["tuning"]),
+        peak_memory_bytes=_peak_memory_bytes(),
+        calibration_rows=ranges["calibration"],
+    )
+    (folder / REPORT_NAME).write_text(render(contents), encoding="utf-8")
