@@ -167,7 +167,7 @@ class DLRMTrainer(pl.Trainer):
         callback.allow_nonfinite = callback.allow_nonfinite or allow_nonfinite
         self._load(model, ckpt_path, force)
         datamodule.setup("test")
-        self.outcome = quantize_module(model, datamodule, callback)
+        self.outcome = quantize_module(model, datamodule, callback, self.loggers)
         return self.outcome
 
     def predict(  # type: ignore[override]

@@ -35,7 +35,7 @@ ONLY_IN = {
     "torch.ao": ["quantization/torch_ao.py"],
     "pytorch_lightning": [
         *("data/datamodule.py", "model/lightning_module.py", "trainer.py", "lightning_cli.py"),
-        *("callbacks/quantization.py", "callbacks/mlperf_logging.py"),
+        *("callbacks/quantization.py", "callbacks/mlperf_logging.py", "callbacks/trial_scalars.py"),
     ],
     "lightning": [],
     "matplotlib": ["artifact/report/figures.py", "artifact/report/svg.py"],

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytorch_lightning as pl
+from pytorch_lightning.callbacks import RichProgressBar
+from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.table import Table
 from torch import nn
 
@@ -18,11 +18,14 @@ from dlrm_pl.artifact.build import Outcome, QuantizationData, build_artifact
 from dlrm_pl.artifact.store import is_artifact
 from dlrm_pl.artifact.summary import comparison, loss_line
 from dlrm_pl.atomic import check_replaceable
+from dlrm_pl.callbacks.search_display import SearchDisplay
+from dlrm_pl.callbacks.trial_scalars import TrialScalars
 from dlrm_pl.data.datamodule import TerabyteDataModule
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.model.embeddings import EmbeddingBags
 from dlrm_pl.model.lightning_module import DLRMModule
 from dlrm_pl.quantization.criterion import Criterion
+from dlrm_pl.quantization.listener import TuningListener
 from dlrm_pl.quantization.recipe import RecipeStart
 from dlrm_pl.quantization.tuning import TuningSettings
 
@@ -71,6 +74,7 @@ class QuantizationCallback(pl.Callback):
         )
         self.eval_func = eval_func
         self.allow_nonfinite = allow_nonfinite
+        self.listeners: list[TuningListener] = []
         self.outcome: Outcome | None = None
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -93,11 +97,23 @@ class QuantizationCallback(pl.Callback):
                 f"Quantization needs a DLRMModule and a TerabyteDataModule, got {type(pl_module).__name__} and "
                 f"{type(datamodule).__name__}."
             )
-        self.outcome = quantize_module(pl_module, datamodule, self)
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, RichProgressBar):
+                # It ends at teardown, after this, and two displays cannot share a terminal.
+                callback.teardown(trainer, pl_module, "fit")
+        self.outcome = quantize_module(pl_module, datamodule, self, trainer.loggers)
 
 
-def quantize_module(module: DLRMModule, datamodule: TerabyteDataModule, callback: QuantizationCallback) -> Outcome:
+def quantize_module(
+    module: DLRMModule, datamodule: TerabyteDataModule, callback: QuantizationCallback, loggers: Iterable[Logger] = ()
+) -> Outcome:
     """Quantize a module with its data, as the callback says.
+
+    Args:
+        module: in the mode that it comes back in.
+        datamodule: gives the three sets of rows.
+        callback: says how.
+        loggers: get the scalars of each trial, under its number as the step.
 
     Raises:
         DatasetError: the data is not that of the model.
@@ -122,36 +138,19 @@ def quantize_module(module: DLRMModule, datamodule: TerabyteDataModule, callback
     bags = model.embedding_bags
     assert isinstance(bags, EmbeddingBags)
     bags.nonfinite_as_zero = callback.allow_nonfinite
+    table_bytes = 4 * model.architecture.embedding_dim * sum(model.architecture.table_sizes)
     try:
-        with _packing_bar(4 * model.architecture.embedding_dim * sum(model.architecture.table_sizes)) as progress:
+        with SearchDisplay(Console(stderr=True), table_bytes) as display:
             outcome = build_artifact(
-                *(model, data, callback.settings, callback.output), eval_func=callback.eval_func, progress=progress
+                *(model, data, callback.settings, callback.output),
+                eval_func=callback.eval_func,
+                listeners=(display, TrialScalars(loggers), *callback.listeners),
+                progress=display.packed,
             )
     finally:
         bags.nonfinite_as_zero = False
         module.train(was_training)
     return outcome
-
-
-@contextmanager
-def _packing_bar(total: int) -> Iterator[Callable[[int], None]]:
-    """A progress bar of the bytes of float tables that were packed; a search that packs some again starts it anew."""
-    console = Console(stderr=True)
-    columns = (TextColumn("pack tables"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-    task = bar.add_task("", total=total)
-
-    def advance(size: int) -> None:
-        bar.start()
-        bar.advance(task, size)
-        if bar.finished:
-            bar.stop()
-            bar.reset(task)
-
-    try:
-        yield advance
-    finally:
-        bar.stop()
 
 
 def show(outcome: Outcome, console: Console) -> None:

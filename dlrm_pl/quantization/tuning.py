@@ -35,6 +35,9 @@ __all__ = ["TuningSettings", "tune"]
 
 log = logging.getLogger(__name__)
 
+TRIALS_LOGGER = f"{__name__}.trials"
+"""Name of the logger of the lines of single trials, for those who draw them instead."""
+
 
 def tune(
     model: DLRM,
@@ -180,7 +183,7 @@ class _Search:
                 listener.on_trial_start(number, recipe)
             trial, candidate = self._try(number, recipe)
             self._context.log.add(trial)
-        log.info("%s%s", "known: " if known else "", trial.describe())
+        logging.getLogger(TRIALS_LOGGER).info("%s%s", "known: " if known else "", trial.describe())
         if trial.verdict is not None and (self._best is None or _rank(trial) > _rank(self._best[0])):
             self._best = (trial, candidate)
         for listener in self._listeners:
