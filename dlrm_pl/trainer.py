@@ -12,6 +12,7 @@ from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from dlrm_pl.artifact.build import Outcome
 from dlrm_pl.callbacks.checkpoint_io import AtomicCheckpointIO
+from dlrm_pl.callbacks.lpot import obey_lpot_conf
 from dlrm_pl.callbacks.quantization import QuantizationCallback, quantize_module
 from dlrm_pl.data.datamodule import TerabyteDataModule
 from dlrm_pl.errors import ConfigurationError
@@ -129,6 +130,7 @@ class DLRMTrainer(pl.Trainer):
         timeout_s: float | None = None,
         max_trials: int | None = None,
         seed: int | None = None,
+        lpot_conf: str | None = None,
         allow_nonfinite: bool = False,
         force: bool = False,
         weights_only: bool = True,
@@ -148,6 +150,8 @@ class DLRMTrainer(pl.Trainer):
             timeout_s: 0 stops at the first recipe that is accepted.
             max_trials: at most so many recipes are tried.
             seed: of everything random in a trial.
+            lpot_conf: a conf.yaml of LPOT, read as it is; it wins over the callback's settings, and the options here
+                win over it.
             allow_nonfinite: read NaN and infinity in the tables as 0, instead of refusing such a model.
             force: use another dataset than the model was made for, if no table of it is larger; the certificate
                 says so.
@@ -155,6 +159,10 @@ class DLRMTrainer(pl.Trainer):
         """
         found = [callback for callback in self.callbacks if isinstance(callback, QuantizationCallback)]  # type: ignore[attr-defined]
         callback = found[0] if found else QuantizationCallback()
+        if lpot_conf is not None:
+            conf = obey_lpot_conf(Path(lpot_conf), callback, datamodule, model.architecture)
+            if conf.tensorboard and not self.loggers:
+                log.warning("%s: tuning.tensorboard: the Trainer has no logger; give --trainer.logger", lpot_conf)
         given = {"timeout_s": timeout_s, "max_trials": max_trials, "seed": seed}
         changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         if relative is not None or absolute is not None:

@@ -45,6 +45,7 @@ from dlrm_pl.quantization.objective import LatencyTimer, Objective
 from dlrm_pl.quantization.post_training import table_packer
 from dlrm_pl.quantization.recipe import Recipe
 from dlrm_pl.quantization.result import TuningResult
+from dlrm_pl.quantization.space import SearchSpace
 from dlrm_pl.quantization.tables import TablePacker
 from dlrm_pl.quantization.trial_log import TrialLog
 from dlrm_pl.quantization.tuning import TuningSettings, tune
@@ -145,7 +146,8 @@ def build_artifact(
     with atomic_folder(output, is_artifact) as folder:
         log.info("%s", _plan(model, settings, folder))
         packer = table_packer(model, folder, progress)
-        start = Recipe.starting_from(settings.recipe, model.architecture)
+        space = SearchSpace(settings.space, model.architecture)
+        start = space.start(Recipe.starting_from(settings.recipe, model.architecture))
         packer.packed(start.tables)  # Before the first trial, so that a damaged table stops it here.
         trial_log = TrialLog(trial_log_path(output), _identity(model, data, settings, eval_func))
         result = tune(

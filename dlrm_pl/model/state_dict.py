@@ -59,6 +59,24 @@ def is_reference(checkpoint: Mapping[Any, Any]) -> bool:
     return any(re.match(r"(module\.)?(emb_l|bot_l|top_l)\.\d+\.", str(name)) for name in state)
 
 
+def reference_ops(architecture: Architecture, *, stubbed: bool = False) -> dict[str, str]:
+    """The reference's modules that compute something, and our ops: ``bot_l.2`` is its second Linear, ``bottom_mlp.1``.
+
+    Args:
+        architecture: of the model.
+        stubbed: as the modules are called once a QuantStub was inserted before each MLP, which moves them by one.
+    """
+    linears = {"bottom_mlp": len(architecture.bottom_mlp) - 1, "top_mlp": len(architecture.top_mlp)}
+    return {
+        **{
+            f"{_REFERENCE_MLP[mlp]}.{2 * index + stubbed}": f"{mlp}.{index}"
+            for mlp, count in linears.items()
+            for index in range(count)
+        },
+        **{f"emb_l.{index}": f"tables.{index}" for index in range(architecture.num_tables)},
+    }
+
+
 def to_our_name(name: str) -> str:
     """Our name of one of the reference's parameters.
 

@@ -16,7 +16,7 @@ from dlrm_pl.runtime.tables import TableDtype
 
 @dataclass(frozen=True)
 class SpaceSettings:
-    """What a search may choose from; the recipe that it starts with is always tried.
+    """What a search may choose from; the recipe that it starts with is always tried, as far as ``ops`` allow it.
 
     Attributes:
         linears: dtypes of the Linears.
@@ -85,6 +85,14 @@ class SearchSpace:
     def allows(self, op: str, dtype: str) -> bool:
         """Whether an op may have a dtype."""
         return dtype in self.dtypes[op]
+
+    def start(self, recipe: Recipe) -> Recipe:
+        """The recipe, but for ops that the settings name one by one and do not allow its dtype: their first choice."""
+        for pattern in self.settings.ops:
+            for op, dtype in recipe.ops.items():
+                if fnmatchcase(op, pattern) and not self.allows(op, dtype):
+                    recipe = recipe.with_dtype(op, self.dtypes[op][0])
+        return recipe
 
     def variants(self, recipe: Recipe) -> list[Recipe]:
         """The same dtypes with every other allowed observer, scheme and granularity; none without an int8 Linear.

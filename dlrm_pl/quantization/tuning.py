@@ -81,9 +81,10 @@ def tune(
     log.info("fp32 scores %.6f%s, tolerated loss %.6f", baseline.value, rows, tolerance)
     for listener in listeners:
         listener.on_baseline(baseline, tolerance)
+    space = SearchSpace(settings.space, model.architecture)
     context = SearchContext(
-        start=Recipe.starting_from(settings.recipe, model.architecture),
-        space=SearchSpace(settings.space, model.architecture),
+        start=space.start(Recipe.starting_from(settings.recipe, model.architecture)),
+        space=space,
         model=model,
         calibration=calibration,
         packer=table_packer(model) if packer is None else packer,
