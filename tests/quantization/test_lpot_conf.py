@@ -10,6 +10,7 @@ import pytest
 import tiny
 from hypothesis import given
 from hypothesis import strategies as st
+from lpot import SEED
 
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.model.state_dict import reference_ops
@@ -19,21 +20,6 @@ from dlrm_pl.quantization.recipe import Recipe, RecipeStart
 from dlrm_pl.quantization.settings import TuningSettings
 from dlrm_pl.quantization.space import SearchSpace, SpaceSettings
 
-# As the document of LPOT's DLRM example gives it.
-SEED = """
-model:
-  name: dlrm
-  framework: pytorch
-
-device: cpu
-
-tuning:
-  accuracy_criterion:
-    relative: 0.01
-  exit_policy:
-    timeout: 0
-  random_seed: 9527
-"""
 MODEL = {"name": "dlrm", "framework": "pytorch"}
 
 
