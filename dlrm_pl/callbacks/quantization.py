@@ -15,6 +15,7 @@ from rich.table import Table
 from torch import nn
 
 from dlrm_pl.artifact.build import Outcome, QuantizationData, build_artifact
+from dlrm_pl.artifact.manifest import REPORT_NAME
 from dlrm_pl.artifact.store import is_artifact
 from dlrm_pl.artifact.summary import comparison, loss_line
 from dlrm_pl.atomic import check_replaceable
@@ -169,4 +170,4 @@ def show(outcome: Outcome, console: Console) -> None:
     console.print(f"{word}: {best.recipe.describe()} (trial {best.number} of {trials})", soft_wrap=True)
     if not outcome.certificate.accepted:
         console.print(f"reason: {outcome.certificate.reason}", soft_wrap=True)
-    console.print(f"artifact: {outcome.path}", soft_wrap=True)
+    console.print(f"artifact: {outcome.path}, on one page: {outcome.path / REPORT_NAME}", soft_wrap=True)

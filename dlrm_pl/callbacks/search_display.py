@@ -23,6 +23,8 @@ from dlrm_pl.quantization.tuning import TRIALS_LOGGER
 
 # Of the last trials; a hundred of them are more than a screen has lines.
 _SHOWN = 12
+# Ops of a dtype that are listed by name.
+_NAMED = 4
 # Columns of a terminal from which all numbers have room beside the recipe.
 _WIDE = 120
 
@@ -100,8 +102,9 @@ class SearchDisplay(TuningListener):
         self._running = self._look = None
 
     def on_stop(self, best: Trial | None, reason: str) -> None:
-        """Mark what was chosen."""
+        """Mark what was chosen; a trial that was interrupted is none."""
         self._best = best
+        self._running = self._look = None
         self._title = f"{self._title}; stopped, {reason}"
 
     def _start(self) -> None:
@@ -134,7 +137,7 @@ class SearchDisplay(TuningListener):
         if self._running is not None:
             number, recipe = self._running
             values = {} if self._look is None else _numbers(self._look)
-            table.add_row(*self._cells(number, values, Text("running", style="cyan"), recipe.describe()))
+            table.add_row(*self._cells(number, values, Text("running", style="cyan"), self._words(recipe)))
         return table
 
     @property
@@ -153,12 +156,30 @@ class SearchDisplay(TuningListener):
         values = _numbers(trial.verdict) | {"MiB": f"{trial.model_bytes / 2**20:,.2f}"}
         if trial.samples_per_s:
             values["samples/s"] = f"{trial.samples_per_s:,.0f}"
-        return self._cells(trial.number, values, Text(word, style=style), trial.recipe.describe())
+        return self._cells(trial.number, values, Text(word, style=style), self._words(trial.recipe))
+
+    def _words(self, recipe: Recipe) -> str:
+        """The first recipe whole, others by what they do not share with it: a terminal has no room for more."""
+        first = self._trials[0].recipe if self._trials else recipe
+        return recipe.describe() if recipe == first else f"but {_difference(first, recipe)}"
 
     def _cells(self, number: int, values: dict[str, str], word: Text, recipe: str) -> list[str | Text]:
         """A line; as Text, so that no markup is read in a recipe or an error."""
         numbers = {"trial": str(number)} | values
         return [*(numbers.get(name, "") for name in self._numbers), word, Text(recipe)]
+
+
+def _difference(first: Recipe, recipe: Recipe) -> str:
+    """What the second has that the first has not."""
+    changed: dict[str, list[str]] = {}
+    for op, dtype in recipe.ops.items():
+        if first.ops[op] != dtype:
+            changed.setdefault(dtype, []).append(op)
+    words = [f"{dtype} {', '.join(ops) if len(ops) <= _NAMED else f'{len(ops)} ops'}" for dtype, ops in changed.items()]
+    for name in ("observer", "activation_scheme", "weight_granularity"):
+        if getattr(first, name) != getattr(recipe, name):
+            words.append(getattr(recipe, name))
+    return "; ".join(words)
 
 
 def _numbers(verdict: Verdict) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import logging
 import math
@@ -75,6 +76,25 @@ def test_long_search_shows_the_last_trials_and_the_best() -> None:
     display.on_stop(searches.trial(START, 0.02, 5), "made up")
     assert "│     5 │" in text_of(display)
     assert "best" in text_of(display)
+
+
+def test_recipes_are_told_apart_by_what_they_do_not_share_with_the_first() -> None:
+    display = SearchDisplay(console()[0], 100)
+    recipes = [START, dataclasses.replace(START, observer="kl"), START.with_dtype("tables.1", "fp16")]
+    recipes += [recipes[1].with_dtype("top_mlp.0", "bf16"), Recipe.all_float(tiny.ARCHITECTURE)]
+    for number, recipe in enumerate(recipes, start=1):
+        display.on_trial_end(searches.trial(recipe, 0.001, number), resumed=False)
+    lines = [line.split("│")[-2].strip() for line in text_of(display).splitlines() if line.startswith("│")]
+    assert lines[0] == START.describe()
+    assert lines[1:] == ["but kl", "but fp16 tables.1", "but bf16 top_mlp.0; kl", "but fp32 9 ops"]
+
+
+def test_interrupted_trial_is_not_left_running() -> None:
+    display = SearchDisplay(console()[0], 100)
+    display.on_trial_end(searches.trial(START, 0.001, 1), resumed=False)
+    display.on_trial_start(2, START)
+    display.on_stop(None, "it was interrupted")
+    assert "running" not in text_of(display)
 
 
 def test_narrow_terminal_keeps_whole_numbers() -> None:

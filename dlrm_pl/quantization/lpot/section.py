@@ -62,7 +62,7 @@ class Section:
                 close = difflib.get_close_matches(str(key), names, n=1)
                 hint = f"Did you mean {close[0]!r}? " if close else ""
                 raise ConfigurationError(
-                    f"{self.at(str(key))}: there is no such key. {hint}The keys are {_list(names)}."
+                    f"{self.at(str(key))}: there is no such key. {hint}The keys are {_list([*known, *ignored])}."
                 )
 
     def section(self, key: str) -> Section:
