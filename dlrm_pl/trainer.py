@@ -18,6 +18,8 @@ from dlrm_pl.data.datamodule import TerabyteDataModule
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.model.checkpoint import load_into
 from dlrm_pl.model.lightning_module import DLRMModule
+from dlrm_pl.quantization.objective import ObjectiveName
+from dlrm_pl.quantization.settings import Until
 from dlrm_pl.serving.predictor import write_predictions
 
 log = logging.getLogger(__name__)
@@ -129,6 +131,9 @@ class DLRMTrainer(pl.Trainer):
         absolute: float | None = None,
         timeout_s: float | None = None,
         max_trials: int | None = None,
+        strategy: str | None = None,
+        objective: ObjectiveName | None = None,
+        until: Until | None = None,
         seed: int | None = None,
         lpot_conf: str | None = None,
         allow_nonfinite: bool = False,
@@ -149,7 +154,10 @@ class DLRMTrainer(pl.Trainer):
             absolute: tolerated loss in units of AUROC; instead of ``relative``.
             timeout_s: 0 stops at the first recipe that is accepted.
             max_trials: at most so many recipes are tried.
-            seed: of everything random in a trial.
+            strategy: which recipe is tried next, by name.
+            objective: what is made small among accepted models: ``size`` or ``latency``.
+            until: ``first`` stops at the first accepted recipe; ``budget`` goes on to the end of time and trials.
+            seed: of everything random.
             lpot_conf: a conf.yaml of LPOT, read as it is; it wins over the callback's settings, and the options here
                 win over it.
             allow_nonfinite: read NaN and infinity in the tables as 0, instead of refusing such a model.
@@ -158,12 +166,15 @@ class DLRMTrainer(pl.Trainer):
             weights_only: checkpoints are always loaded so; here for the sake of configurations that `fit` saved.
         """
         found = [callback for callback in self.callbacks if isinstance(callback, QuantizationCallback)]  # type: ignore[attr-defined]
-        callback = found[0] if found else QuantizationCallback()
+        callback = found[-1] if found else QuantizationCallback()
         if lpot_conf is not None:
             conf = obey_lpot_conf(Path(lpot_conf), callback, datamodule, model.architecture)
             if conf.tensorboard and not self.loggers:
                 log.warning("%s: tuning.tensorboard: the Trainer has no logger; give --trainer.logger", lpot_conf)
-        given = {"timeout_s": timeout_s, "max_trials": max_trials, "seed": seed}
+        given = {
+            **{"timeout_s": timeout_s, "max_trials": max_trials, "strategy": strategy},
+            **{"objective": objective, "until": until, "seed": seed},
+        }
         changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         if relative is not None or absolute is not None:
             changes["criterion"] = dataclasses.replace(

@@ -52,6 +52,8 @@ config = {"seed_everything": 1, "data": {"folder": data, "eval_batch_size": 100}
 
 _QUANTIZE = """
 import dlrm_pl.lightning_cli, dlrm_pl.commands.verify, dlrm_pl.artifact.verification
+import dlrm_pl.artifact.report.page, numpy
+numpy.linalg.inv(numpy.eye(3))  # What plots are placed by; the library takes its buffers at the first call.
 limit_memory()
 assert main(["quantize", "-c", str(folder / "config.yaml"), "--ckpt_path", checkpoint, "--output", artifact,
              "--relative", "0.05"]) == 0

@@ -42,7 +42,7 @@ from dlrm_pl.quantization.certification import Certification, certify
 from dlrm_pl.quantization.evaluation import AUROCEvaluation, EvalFunc
 from dlrm_pl.quantization.listener import TuningListener
 from dlrm_pl.quantization.objective import LatencyTimer, Objective
-from dlrm_pl.quantization.post_training import table_packer
+from dlrm_pl.quantization.post_training import bags_of, table_packer
 from dlrm_pl.quantization.recipe import Recipe
 from dlrm_pl.quantization.result import TuningResult
 from dlrm_pl.quantization.space import SearchSpace
@@ -147,7 +147,7 @@ def build_artifact(
         log.info("%s", _plan(model, settings, folder))
         packer = table_packer(model, folder, progress)
         space = SearchSpace(settings.space, model.architecture)
-        start = space.start(Recipe.starting_from(settings.recipe, model.architecture))
+        start = space.moved_into(Recipe.starting_from(settings.recipe, model.architecture))
         packer.packed(start.tables)  # Before the first trial, so that a damaged table stops it here.
         trial_log = TrialLog(trial_log_path(output), _identity(model, data, settings, eval_func))
         result = tune(
@@ -196,6 +196,7 @@ def _identity(
         "dataset": data.dataset_fingerprint,
         "row_ranges": {name: asdict(rows) for name, rows in data.row_ranges.items()},
         "batch_size": data.batch_size,
+        "nonfinite_as_zero": bags_of(model).nonfinite_as_zero,
         "score": _name_of_score(eval_func),
         "recipe": asdict(settings.recipe),
         "criterion": asdict(settings.criterion),
@@ -208,11 +209,11 @@ def _identity(
 
 
 def _name_of_score(eval_func: EvalFunc | None) -> str:
-    """AUROC, or the class path of the user's own."""
-    if eval_func is None:
-        return "AUROC"
-    kind = type(eval_func) if not hasattr(eval_func, "__qualname__") else eval_func
-    return f"{kind.__module__}.{getattr(kind, '__qualname__', kind)}"
+    """AUROC, the name of a metric, or the class path of the user's own."""
+    if eval_func is None or isinstance(eval_func, AUROCEvaluation):
+        return "AUROC" if eval_func is None else eval_func.name
+    named = eval_func if hasattr(eval_func, "__qualname__") else type(eval_func)
+    return f"{named.__module__}.{named.__qualname__}"
 
 
 def _plan(model: DLRM, settings: TuningSettings, folder: Path) -> str:

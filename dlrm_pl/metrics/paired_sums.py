@@ -36,9 +36,10 @@ class PairedSums:
         self.rows += len(one)
         self.before += float(one.sum())
         self.after += float(other.sum())
-        self.before_squared += float(one @ one)
-        self.after_squared += float(other @ other)
-        self.products += float(one @ other)
+        # Not by BLAS, whose buffers are larger than the rows.
+        self.before_squared += float((one * one).sum())
+        self.after_squared += float((other * other).sum())
+        self.products += float((one * other).sum())
 
     @property
     def change(self) -> float:

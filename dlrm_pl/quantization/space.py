@@ -16,7 +16,7 @@ from dlrm_pl.runtime.tables import TableDtype
 
 @dataclass(frozen=True)
 class SpaceSettings:
-    """What a search may choose from; the recipe that it starts with is always tried, as far as ``ops`` allow it.
+    """What a search may choose from. An op of the start recipe with a dtype outside gets the first one inside.
 
     Attributes:
         linears: dtypes of the Linears.
@@ -33,7 +33,7 @@ class SpaceSettings:
     interaction: tuple[InteractionDtype, ...] = ("int8", "bf16", "fp32")
     tables: tuple[TableDtype, ...] = ("int8", "int4", "fp16", "fp32")
     ops: dict[str, list[str]] = field(default_factory=dict)
-    observers: tuple[Observer, ...] = ("minmax", "kl", "percentile", "histogram")
+    observers: tuple[Observer, ...] = ("minmax", "histogram", "percentile", "kl")
     activation_schemes: tuple[ActivationScheme, ...] = ("affine", "symmetric")
     weight_granularities: tuple[WeightGranularity, ...] = ("per_channel", "per_tensor")
 
@@ -86,12 +86,11 @@ class SearchSpace:
         """Whether an op may have a dtype."""
         return dtype in self.dtypes[op]
 
-    def start(self, recipe: Recipe) -> Recipe:
-        """The recipe, but for ops that the settings name one by one and do not allow its dtype: their first choice."""
-        for pattern in self.settings.ops:
-            for op, dtype in recipe.ops.items():
-                if fnmatchcase(op, pattern) and not self.allows(op, dtype):
-                    recipe = recipe.with_dtype(op, self.dtypes[op][0])
+    def moved_into(self, recipe: Recipe) -> Recipe:
+        """The recipe, with the first dtype allowed for each op whose own is not."""
+        for op, dtype in recipe.ops.items():
+            if not self.allows(op, dtype):
+                recipe = recipe.with_dtype(op, self.dtypes[op][0])
         return recipe
 
     def variants(self, recipe: Recipe) -> list[Recipe]:

@@ -154,7 +154,7 @@ def test_ops_by_name_and_pattern() -> None:
     assert any("emb_l.1: here tables.1: fp16" in note for note in found.notes)
     settings = found.applied_to(TuningSettings(space=SpaceSettings(ops={"interaction": ["fp32"]})))
     space = SearchSpace(settings.space, tiny.ARCHITECTURE)
-    start = space.start(Recipe.starting_from(settings.recipe, tiny.ARCHITECTURE))
+    start = space.moved_into(Recipe.starting_from(settings.recipe, tiny.ARCHITECTURE))
     assert start.bottom_mlp == ("int8", "fp32")
     assert start.tables == ("int8", "fp16", "int8")
     assert start.interaction == "fp32"

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.quantization.search import Strategy
 from dlrm_pl.quantization.strategies.basic import basic
+from dlrm_pl.quantization.strategies.budget import budget
 
-STRATEGIES: dict[str, Strategy] = {"basic": basic}
+STRATEGIES: dict[str, Strategy] = {"basic": basic, "budget": budget}
 
 
 def strategy_named(name: str) -> Strategy:

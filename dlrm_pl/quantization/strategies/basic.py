@@ -42,7 +42,7 @@ def basic(context: SearchContext) -> Generator[Recipe, Trial, None]:
             if not context.space.allows(op, _fallback(op, level)):
                 continue
             trial = yield origin.recipe.with_dtype(op, _fallback(op, level))
-            alone.append((trial.loss, op))
+            alone.append((trial.bound, op))
             best = _better(best, trial)
         # sorted() is stable, so ops that help alike stay in the order from last to first.
         ranked = [op for _, op in sorted(alone, key=lambda pair: pair[0])]
@@ -64,5 +64,5 @@ def _fallback(op: str, level: int) -> str:
 
 
 def _better(one: Trial, other: Trial) -> Trial:
-    """By loss: scores of trials that read other rows do not compare. A failed trial has an infinite loss."""
-    return other if other.loss < one.loss else one
+    """By the bound that the criterion judges: a small loss with a wide interval is luck. inf for a failed trial."""
+    return other if other.bound < one.bound else one
