@@ -16,7 +16,7 @@ import tiny
 
 from dlrm_pl.artifact.build import Outcome
 from dlrm_pl.artifact.manifest import Manifest, file_sha256
-from dlrm_pl.artifact.op_losses import OpLosses
+from dlrm_pl.artifact.op_losses import OpLoss, OpLosses
 from dlrm_pl.artifact.report import figures
 from dlrm_pl.artifact.report.page import render
 from dlrm_pl.artifact.report.style import STYLE
@@ -148,6 +148,13 @@ def test_search_without_rows_and_speeds_is_drawn_as_far_as_it_is_known(outcome: 
     assert "Not measured: made up." in text
     assert "its score reads them itself" in text
     assert Elements(text).seen["svg"] == 4
+
+
+def test_op_measured_in_several_dtypes_is_drawn_in_that_of_the_artifact(outcome: Outcome) -> None:
+    losses = tuple(OpLoss("tables.1", dtype, 0.001) for dtype in ("fp16", "int8", "int4"))
+    drawn = figures.op_losses(reports.of_artifact(outcome.path, op_losses=OpLosses(losses, "made up")))
+    assert drawn is not None
+    assert re.findall(r">(tables\.1 \w+)<", drawn) == ["tables.1 int8"]
 
 
 def test_infinite_bounds_are_drawn(outcome: Outcome) -> None:

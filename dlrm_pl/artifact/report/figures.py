@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from dlrm_pl.artifact.op_losses import OpLoss
 from dlrm_pl.artifact.report.contents import Contents
 from dlrm_pl.artifact.report.svg import BAD, FP32, GOOD, INK, INT8, MUTED, draw
 from dlrm_pl.quantization.trial import Trial
@@ -20,8 +21,15 @@ _NAMED = (1e-5, 1e-4, 1e-3, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999)
 
 
 def op_losses(contents: Contents) -> str | None:
-    """Loss by op and table: a bar each, with its 95 % interval where it is known."""
-    losses = contents.op_losses.losses
+    """Loss by op and table: a bar each, with its 95 % interval where it is known.
+
+    Of an op that was measured in several dtypes, the one that the artifact has.
+    """
+    chosen: dict[str, OpLoss] = {}
+    for loss in contents.op_losses.losses:
+        if loss.op not in chosen or loss.dtype == contents.manifest.ops.get(loss.op, {}).get("dtype"):
+            chosen[loss.op] = loss
+    losses = tuple(chosen.values())
     if not losses:
         return None
     names = [f"{loss.op} {loss.dtype}".strip() for loss in losses]

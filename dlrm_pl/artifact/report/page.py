@@ -91,7 +91,10 @@ def _op_losses(contents: Contents) -> Iterator[str]:
     drawn = figures.op_losses(contents)
     if drawn is None:
         return
-    yield _figure(drawn, "Bars to the right cost; whiskers are 95 % intervals where they are known.")
+    yield _figure(
+        drawn,
+        "Bars to the right cost; whiskers are 95 % intervals where they are known. Other dtypes: see the numbers.",
+    )
     yield _details(
         "The numbers",
         _table(
