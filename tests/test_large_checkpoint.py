@@ -1,4 +1,4 @@
-"""The benchmark of large checkpoints, at 200 MB and with 96 MiB of memory beyond what the libraries take."""
+"""The benchmark of large checkpoints, at 200 MB and with 128 MiB of memory beyond what the libraries take."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ checkpoint, artifact, data = (str(folder / name) for name in ("model.ckpt", "art
 def limit_memory():
     # The libraries' own is taken by now.
     status = dict(line.split(":", 1) for line in open("/proc/self/status"))
-    limit = 1024 * int(status["VmData"].split()[0]) + (96 << 20)
+    limit = 1024 * int(status["VmData"].split()[0]) + (128 << 20)
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 """
 
