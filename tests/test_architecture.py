@@ -38,6 +38,7 @@ ONLY_IN = {
         *("callbacks/quantization.py", "callbacks/mlperf_logging.py"),
     ],
     "lightning": [],
+    "optuna": ["quantization/strategies/optuna_sampler.py"],
     "mlperf_loadgen": ["benchmark/mlperf/harness.py"],
     "mlperf_logging": ["callbacks/mlperf_logging.py"],
 }

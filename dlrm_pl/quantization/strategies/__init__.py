@@ -5,8 +5,26 @@ from __future__ import annotations
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.quantization.search import Strategy
 from dlrm_pl.quantization.strategies.basic import basic
+from dlrm_pl.quantization.strategies.bayesian import bayesian
+from dlrm_pl.quantization.strategies.conservative import conservative
+from dlrm_pl.quantization.strategies.exhaustive import exhaustive
+from dlrm_pl.quantization.strategies.hawq_v2 import hawq_v2
+from dlrm_pl.quantization.strategies.mse import mse
+from dlrm_pl.quantization.strategies.mse_v2 import mse_v2
+from dlrm_pl.quantization.strategies.random import random
+from dlrm_pl.quantization.strategies.tpe import tpe
 
-STRATEGIES: dict[str, Strategy] = {"basic": basic}
+STRATEGIES: dict[str, Strategy] = {
+    "basic": basic,
+    "bayesian": bayesian,
+    "conservative": conservative,
+    "exhaustive": exhaustive,
+    "hawq_v2": hawq_v2,
+    "mse": mse,
+    "mse_v2": mse_v2,
+    "random": random,
+    "tpe": tpe,
+}
 
 
 def strategy_named(name: str) -> Strategy:
