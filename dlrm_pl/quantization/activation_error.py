@@ -23,10 +23,12 @@ def activation_errors(
 ) -> dict[str, float]:
     """Squared error of the output of each quantized op, as a share of the squared output.
 
+    Both are taken about their means over the samples: what is the same for all samples ranks none of them higher, and
+    a large constant would hide the noise on all that varies. An output that is constant has the error 0.
+
     Each op gets the float model's inputs, so it is charged with its own error alone: with the errors of the ops before
     it, the last would nearly always look worst. The output of an int8 Linear that feeds another counts as rounded to
-    uint8. An op whose output is 0 throughout has no error, or, where int8 makes something else of it, the greatest
-    possible.
+    uint8.
 
     Args:
         model: float.
@@ -42,12 +44,12 @@ def activation_errors(
     if recipe.interaction == "int8":
         # Float tables and Linears beside it, so that its error is not mixed with theirs.
         alone = quantize(Recipe.all_float(model.architecture).with_dtype("interaction", "int8"))
-    noise: dict[str, float] = defaultdict(float)
-    signal: dict[str, float] = defaultdict(float)
+    noise: dict[str, _Variation] = defaultdict(_Variation)
+    signal: dict[str, _Variation] = defaultdict(_Variation)
 
     def compare(op: str, expected: Tensor, actual: Tensor) -> None:
-        noise[op] += squared_norm(actual - expected)
-        signal[op] += squared_norm(expected)
+        noise[op].add(actual - expected)
+        signal[op].add(expected)
 
     with torch.inference_mode():
         for batch in batches:
@@ -62,7 +64,7 @@ def activation_errors(
                 interacted = alone.interact(wanted.dense, batch.indices, batch.offsets)
                 compare("interaction", wanted.interacted, interacted)
     smallest = torch.finfo(torch.float32).tiny
-    return {op: noise[op] / max(signal[op], smallest) for op in recipe.quantized_ops}
+    return {op: noise[op].value / max(signal[op].value, smallest) for op in recipe.quantized_ops}
 
 
 def logit_error(model: DLRM, quantized: Int8DLRM, batches: Sequence[ClickBatch]) -> float:
@@ -94,3 +96,30 @@ def _run_alone(layer: Int8Linear, x: Tensor) -> Tensor:
         return result
     steps = (result / layer.output_scale).round() + layer.output_zero_point
     return (steps.clamp(0, 255) - layer.output_zero_point) * layer.output_scale
+
+
+class _Variation:
+    """Variance over the samples, summed over the features, of outputs that come batch by batch."""
+
+    def __init__(self) -> None:
+        self._rows = 0
+        self._first: Tensor | None = None
+        self._sum: Tensor | float = 0.0
+        self._squares: Tensor | float = 0.0
+
+    def add(self, values: Tensor) -> None:
+        """Float ``[B, features]``, B above 0."""
+        values = values.double()
+        if self._first is None:
+            self._first = values[0].clone()
+        # From the first row on, so that what is constant has no variance to the last bit.
+        values = values - self._first
+        self._rows += len(values)
+        self._sum = self._sum + values.sum(dim=0)
+        self._squares = self._squares + values.square().sum(dim=0)
+
+    @property
+    def value(self) -> float:
+        """Not negative."""
+        mean = torch.as_tensor(self._sum) / self._rows
+        return float((torch.as_tensor(self._squares) / self._rows - mean.square()).clamp(min=0).sum())
