@@ -6,21 +6,21 @@ from collections.abc import Iterable
 
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.errors import CalibrationError
+from dlrm_pl.quantization.tuning_rows import first_samples
 
 
 def calibration_sample(batches: Iterable[ClickBatch], rows: int) -> list[ClickBatch]:
-    """The first whole batches that hold at least so many rows, or all; batches without a row are left out.
+    """The first rows, so many or all, in batches of which none is empty.
 
     Raises:
         CalibrationError: there was no row.
     """
     sample: list[ClickBatch] = []
-    found = 0
     for batch in batches:
         if batch.num_samples:
-            sample.append(batch)
-            found += batch.num_samples
-        if found >= rows:
+            sample.append(first_samples(batch, min(rows, batch.num_samples)))
+            rows -= sample[-1].num_samples
+        if not rows:
             break
     if not sample:
         raise CalibrationError(

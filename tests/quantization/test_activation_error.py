@@ -148,10 +148,10 @@ def test_float_activations_end_in_the_logits_of_the_model(interaction: str, mult
         assert torch.equal(float_activations(model, batch).logits, model(batch))
 
 
-def test_sample_ends_with_the_batch_that_has_enough_rows() -> None:
+def test_sample_ends_with_the_last_row_that_was_asked_for() -> None:
     full = tiny.batches(4, 10)
     batches = [first_samples(full[0], 0), *full]
-    assert [batch.num_samples for batch in calibration_sample(batches, 11)] == [10, 10]
+    assert [batch.num_samples for batch in calibration_sample(batches, 11)] == [10, 1]
     assert len(calibration_sample(batches, 1000)) == 4
 
 

@@ -11,11 +11,11 @@ from dlrm_pl.quantization.search import SearchContext
 from dlrm_pl.quantization.strategies.fallback import LEVELS, Level, fallbacks
 from dlrm_pl.quantization.trial import Trial
 
-_ROWS = 4096
-"""Calibration rows that the loss is taken on."""
+_ROWS = 1024
+"""Calibration rows that the loss is taken on. Each random vector of each op is a pass backward over all of them."""
 
-_DRAWS = 16
-"""Random vectors for each trace. The errors of the ops differ by orders of magnitude; a fourth of a trace is enough."""
+_DRAWS = 8
+"""Random vectors for each trace: what the ops do differs by orders of magnitude, so rough traces rank them."""
 
 
 def hawq_v2(context: SearchContext) -> Generator[Recipe, Trial, None]:
