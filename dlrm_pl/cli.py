@@ -17,12 +17,14 @@ from types import FrameType
 
 from dlrm_pl.commands.benchmark import benchmark
 from dlrm_pl.commands.export_tables import export_tables
+from dlrm_pl.commands.from_dlrm_flags import from_dlrm_flags
+from dlrm_pl.commands.import_checkpoint import import_checkpoint
 from dlrm_pl.commands.inspect import inspect
 from dlrm_pl.commands.predict import predict_with_artifact
 from dlrm_pl.commands.preprocess import preprocess
 from dlrm_pl.commands.synthesize import synthesize
 from dlrm_pl.commands.verify import verify
-from dlrm_pl.errors import DLRMError
+from dlrm_pl.errors import ConfigurationError, DLRMError
 
 EXIT_WRONG_INPUT = 2
 EXIT_NOT_ACCEPTED = 3
@@ -36,6 +38,8 @@ LIGHT: dict[str, Callable[..., None]] = {
     "benchmark": benchmark,
     "inspect": inspect,
     "export-tables": export_tables,
+    "import-checkpoint": import_checkpoint,
+    "from-dlrm-flags": from_dlrm_flags,
 }
 # Methods of DLRMTrainer, with the first line of their docstrings: importing it for its help costs seconds.
 TRAINER = {
@@ -47,7 +51,7 @@ TRAINER = {
 }
 ORDER = (
     *("synthesize", "preprocess", "fit", "validate", "test", "predict", "quantize", "verify", "benchmark"),
-    *("inspect", "export-tables"),
+    *("inspect", "import-checkpoint", "export-tables", "from-dlrm-flags"),
 )
 
 
@@ -139,6 +143,8 @@ def overview() -> str:
 def _run(name: str, args: list[str]) -> int:
     if name == "predict" and any(arg.split("=")[0] == "--artifact" for arg in args):
         _run_light("predict", predict_with_artifact, args)
+    elif name == "from-dlrm-flags":
+        _run_from_dlrm_flags(args)
     elif name in LIGHT:
         _run_light(name, LIGHT[name], args)
     elif name in TRAINER:
@@ -152,7 +158,20 @@ def _run(name: str, args: list[str]) -> int:
     return 0
 
 
-def _run_light(name: str, function: Callable[..., None], args: list[str]) -> None:
+def _run_from_dlrm_flags(args: list[str]) -> None:
+    """What stands behind `--` is the reference's command line; no word of it is an option of ours."""
+    at = args.index("--") if "--" in args else len(args)
+    ours, theirs = args[:at], args[at + 1 :]
+    if {"-h", "--help"} & set(args):
+        ours = ["--help"]
+    elif any(arg.endswith(".py") for arg in ours):
+        raise ConfigurationError("Put `--` in front of the reference's command line: from-dlrm-flags -- python ...")
+    _run_light("from-dlrm-flags", from_dlrm_flags, ours, verbatim={"command": theirs})
+
+
+def _run_light(
+    name: str, function: Callable[..., None], args: list[str], verbatim: dict[str, list[str]] | None = None
+) -> None:
     from jsonargparse import ArgumentParser
 
     from dlrm_pl.usage import usage_errors
@@ -161,10 +180,11 @@ def _run_light(name: str, function: Callable[..., None], args: list[str]) -> Non
     parser = ArgumentParser(prog=f"cli.py {name}", description=description, exit_on_error=False)
     parser.add_argument("-c", "--config", action="config", help="read options from this YAML file")
     # `inspect PATH` reads as any tool's; options with a name say what is what where there are several.
-    added = parser.add_function_arguments(function, as_group=False, as_positional=name == "inspect")
+    skip: set[str | int] = set(verbatim or ())
+    added = parser.add_function_arguments(function, as_group=False, as_positional=name == "inspect", skip=skip)
     with usage_errors(name):
         values = parser.parse_args(args)
-    function(**{key: values[key] for key in added})
+    function(**{key: values[key] for key in added}, **(verbatim or {}))
 
 
 def _of(error: OSError) -> str:

@@ -69,10 +69,28 @@ def _checkpoint(path: Path) -> str:
             f"trained   {checkpoint['global_step']:,} steps, to epoch {checkpoint['epoch'] + 1}",
             f"parameters  {parameters:,} ({4 * parameters:,} bytes)",
             f"dataset fingerprint  {ours['dataset_fingerprint'] or 'none: not tied to a dataset'}",
+            *_origin(checkpoint),
             *_architecture(architecture),
             *_table_lines(architecture, kinds, statistics),
         ]
     )
+
+
+def _origin(checkpoint: dict[str, Any]) -> list[str]:
+    """Of an imported checkpoint: what its file said of its training, and what is wrong with its numbers."""
+    origin = checkpoint.get("reference")
+    if not isinstance(origin, dict):
+        return []
+    lines = [f"imported  from {origin['file']} of the reference ({origin['format']} format)"]
+    plain = {name: value for name, value in origin["metadata"].items() if isinstance(value, int | float | str)}
+    if plain:
+        lines.append("which says  " + ", ".join(f"{name} {value}" for name, value in plain.items()))
+    if origin["left_out"]:
+        lines.append(f"left out  {', '.join(origin['left_out'])}")
+    if origin["nonfinite_rows"]:
+        rows = ", ".join(f"{count:,} of {name}" for name, count in origin["nonfinite_rows"].items())
+        lines.append(f"rows with NaN or infinity  {rows}")
+    return lines
 
 
 def _artifact(path: Path) -> str:

@@ -25,7 +25,7 @@ RANKS = [
     {"serving", "benchmark", "distributed"},
     {"callbacks"},
     {"trainer"},
-    {"inspection", "usage"},
+    {"inspection", "usage", "migration"},
     {"commands", "lightning_cli"},
     {"cli"},
 ]
@@ -117,7 +117,7 @@ def test_library_code_never_prints_and_never_exits() -> None:
     [
         *("dlrm_pl", "dlrm_pl.cli", "dlrm_pl.commands", "dlrm_pl.atomic", "dlrm_pl.batch", "dlrm_pl.inspection"),
         *("dlrm_pl.data.preprocess", "dlrm_pl.data.synthetic", "dlrm_pl.data.dataset_folder"),
-        "dlrm_pl.metrics.paired",
+        *("dlrm_pl.metrics.paired", "dlrm_pl.migration.translate", "dlrm_pl.migration.render"),
     ],
 )
 def test_light_module_does_not_import_torch(module: str) -> None:

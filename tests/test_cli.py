@@ -113,7 +113,9 @@ def test_help_lists_every_command_without_importing_torch() -> None:
         assert re.search(rf"^  {name} +\S", text, re.MULTILINE)
 
 
-@pytest.mark.parametrize("command", ["synthesize", "preprocess", "verify", "inspect", "predict --artifact x"])
+@pytest.mark.parametrize(
+    "command", ["synthesize", "preprocess", "verify", "inspect", "from-dlrm-flags", "predict --artifact x"]
+)
 def test_help_of_light_commands_does_not_import_torch(command: str) -> None:
     program = (
         "import sys\nfrom dlrm_pl.cli import main\n"

@@ -26,6 +26,8 @@ def test_every_command_has_an_example() -> None:
 
 @pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
 def test_options_of_the_examples_exist(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    if "--" in arguments:  # What stands behind it is the reference's.
+        arguments = arguments[: arguments.index("--")]
     with pytest.raises(SystemExit) as stop:
         cli.main([*arguments, "--help"])
     assert stop.value.code == 0
@@ -33,6 +35,19 @@ def test_options_of_the_examples_exist(arguments: list[str], capsys: pytest.Capt
     for option in arguments:
         if option.startswith("--"):
             assert re.search(rf"^ *(-\w \w+, )?{option}\b", text, re.MULTILINE), option
+
+
+def test_command_of_the_reference_is_translated_as_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    (arguments,) = [arguments for arguments in COMMANDS if arguments[0] == "from-dlrm-flags"]
+    output = arguments.index("--output")
+    assert cli.main([*arguments[:output], *arguments[output + 2 :]]) == 0
+    printed = capsys.readouterr().out
+    shown = re.search(r"and prints what to run:\n\n```\n(.*?)```", TEXT, re.DOTALL)
+    assert shown is not None
+    commands = [line for line in shown[1].replace("\\\n    ", "").splitlines() if not line.startswith("#")]
+    assert [f"#   {line.replace('mine.yaml', 'run.yaml')}" for line in commands] == [
+        line for line in printed.splitlines() if line.startswith("#   ")
+    ]
 
 
 def test_files_that_it_names_are_there() -> None:

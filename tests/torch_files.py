@@ -59,7 +59,7 @@ class _LegacyPickler(pickle.Pickler):
         self.data.append(_Data(value, f"9{len(self.data):013d}"))
         shape = tuple(value.shape)
         stride = (shape[1], 1) if len(shape) == 2 else (1,)
-        hooks = collections.OrderedDict[str, Any]()
+        hooks: dict[str, Any] = collections.OrderedDict()
         return torch._utils._rebuild_tensor_v2, (self.data[-1], 0, shape, stride, False, hooks)
 
 

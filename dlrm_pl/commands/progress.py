@@ -20,15 +20,21 @@ def rows_bar(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
 
 
 @contextmanager
-def bytes_bar(what: str) -> Iterator[Callable[[int], None]]:
-    """The same, of bytes."""
+def bytes_bar(what: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
+    """A progress bar of bytes on the error output, with the speed; yields the function that advances it."""
     from rich.console import Console
-    from rich.progress import DownloadColumn, Progress, TextColumn, TimeElapsedColumn, TransferSpeedColumn
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-    columns = (TextColumn("{task.description}"), DownloadColumn(), TransferSpeedColumn(), TimeElapsedColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(what, total=None)
+        task = bar.add_task(what, total=total)
         yield lambda size: bar.advance(task, size)
 
 

@@ -6,7 +6,6 @@ one pass over the records checks every one of them and counts what the report te
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import shutil
@@ -28,6 +27,7 @@ from dlrm_pl.data.binary_format import (
     Split,
     split_file_name,
 )
+from dlrm_pl.data.block_checksum import BlockChecksum
 from dlrm_pl.data.dataset_folder import DatasetFolder, SplitInfo, describe
 from dlrm_pl.data.preprocessing.merge import read_blocks
 from dlrm_pl.data.preprocessing.options import Options
@@ -177,7 +177,7 @@ class Adoption:
 
     def _measure(self, path: Path, done: int) -> tuple[SplitInfo, DayStatistics, int]:
         """Read a split once: check every record, and count."""
-        statistics, digest, row = DayStatistics(), hashlib.sha256(), 0
+        statistics, checksum, row = DayStatistics(), BlockChecksum(), 0
         last_ids = np.array(self._source.table_sizes) - 1
         missing = np.zeros(RECORD_INTS, np.int64)
         for records in read_blocks(path):
@@ -186,10 +186,10 @@ class Adoption:
             columns = np.ascontiguousarray(records.T)
             statistics.add_read(len(records), missing, _histogram(columns), columns)
             statistics.add_kept(len(records), columns)
-            digest.update(records.data)
+            checksum.update(records.reshape(-1).view(np.uint8).data)
             done += len(records)
             self._progress("checking", done / self._total, len(records))
-        return SplitInfo(row, statistics.clicks, digest.hexdigest()), statistics, done
+        return SplitInfo(row, statistics.clicks, checksum.text()), statistics, done
 
 
 def _check(records: Records, last_ids: np.ndarray[Any, np.dtype[np.int64]], path: Path, row: int) -> None:

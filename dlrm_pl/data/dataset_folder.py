@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from dlrm_pl.data.binary_format import LABEL, SPLITS, Split, count_records, open_records, split_file_name
+from dlrm_pl.data.block_checksum import file_checksum, matches
 from dlrm_pl.data.vocabulary import COUNTS_NAME, fingerprint, load_counts
 from dlrm_pl.errors import DataFormatError, DatasetError
 
@@ -28,12 +28,12 @@ class SplitInfo:
     Attributes:
         records: rows.
         positives: clicks; None where nobody counted them.
-        sha256: of the file; None where nobody computed it.
+        checksum: of the file, see ``block_checksum``; None where nobody computed it.
     """
 
     records: int
     positives: int | None
-    sha256: str | None
+    checksum: str | None
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,10 @@ class DatasetFolder:
             positives = stated.get("positives")
             if positives is None and records <= _COUNT_AT_MOST:
                 positives = int(np.count_nonzero(open_records(file)[:, LABEL]))
-            splits[split] = SplitInfo(records, positives, stated.get("sha256"))
+            checksum = stated.get("checksum")
+            if checksum is None and "sha256" in stated:  # Of the file as a whole, as earlier versions wrote it.
+                checksum = f"sha256:{stated['sha256']}"
+            splits[split] = SplitInfo(records, positives, checksum)
         stated_sizes = tuple(description.get("table_sizes", sizes))
         for table, (count, expected) in enumerate(zip(sizes, stated_sizes, strict=True)):
             if count != expected:
@@ -128,7 +131,7 @@ class DatasetFolder:
             DataFormatError: a file was changed; names it.
         """
         for split, info in self.splits.items():
-            if info.sha256 is not None and _sha256(self.split_path(split)) != info.sha256:
+            if info.checksum is not None and not matches(self.split_path(split), info.checksum):
                 raise DataFormatError(f"{self.split_path(split)}: was changed after it was written (sha256).")
 
 
@@ -159,7 +162,7 @@ def describe(
             "records": info.records,
             "positives": info.positives,
             "label_rate": (info.positives or 0) / info.records,
-            "sha256": info.sha256,
+            "checksum": info.checksum,
         }
     contents = {
         "format": FORMAT,
@@ -177,7 +180,7 @@ def describe(
 
 def _read_split(path: Path) -> SplitInfo:
     records = open_records(path)
-    return SplitInfo(len(records), int(np.count_nonzero(records[:, LABEL])), _sha256(path))
+    return SplitInfo(len(records), int(np.count_nonzero(records[:, LABEL])), file_checksum(path))
 
 
 def is_dataset_folder(folder: Path) -> bool:
@@ -200,8 +203,3 @@ def _read_description(folder: Path) -> dict[str, Any]:
         found = contents.get("format") if isinstance(contents, dict) else None
         raise DataFormatError(f"{path}: format {found!r}, this version reads {FORMAT}. Preprocess the raw log again.")
     return contents
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()

@@ -10,10 +10,9 @@ from torch import nn
 
 from dlrm_pl.errors import CheckpointError, ConfigurationError
 from dlrm_pl.model.checkpoint_contract import CheckpointContract
+from dlrm_pl.model.checkpoint_file import open_checkpoint
 from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.model.lightning_module import DLRMModule
-from dlrm_pl.model.state_dict import is_reference
-from dlrm_pl.torch_file.directory import TorchFile
 from dlrm_pl.torch_file.plain import replace_leaves
 from dlrm_pl.torch_file.stored import StoredTensor
 
@@ -32,26 +31,11 @@ def load_checkpoint(path: Path, mmap: bool = True, *, copy_on_write: bool = Fals
     Raises:
         CheckpointError: missing, damaged, holding other than plain types, or not ours.
     """
-    try:
-        checkpoint = TorchFile.open(path).contents
-    except CheckpointError as error:
-        raise CheckpointError(f"{error} Give a checkpoint file, as `fit` wrote it.") from error
-    if not isinstance(checkpoint, dict):
-        raise CheckpointError(f"{path}: holds a {type(checkpoint).__name__}, not a checkpoint. Give a file of `fit`.")
-    if is_reference(checkpoint):
-        raise CheckpointError(
-            f"{path}: is a checkpoint of the reference. Import it first: `cli.py import-checkpoint --reference {path} "
-            "--output FILE.ckpt`."
-        )
-    try:
-        CheckpointContract.read(checkpoint)
-    except CheckpointError as error:
-        raise CheckpointError(f"{path}: {error}") from error
 
     def load(tensor: StoredTensor) -> torch.Tensor:
         return tensor.map(copy_on_write=copy_on_write) if mmap else tensor.read()
 
-    loaded: dict[str, Any] = replace_leaves(checkpoint, StoredTensor, load)
+    loaded: dict[str, Any] = replace_leaves(open_checkpoint(path), StoredTensor, load)
     return loaded
 
 

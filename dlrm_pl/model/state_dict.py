@@ -56,7 +56,12 @@ def is_reference(checkpoint: Mapping[Any, Any]) -> bool:
     state = checkpoint.get("state_dict", checkpoint)
     if not isinstance(state, Mapping):
         return False
-    return any(re.match(r"(module\.)?(emb_l|bot_l|top_l)\.\d+\.", str(name)) for name in state)
+    return any(re.match(r"(emb_l|bot_l|top_l|v_W_l)\.", without_wrapper(str(name))) for name in state)
+
+
+def without_wrapper(name: str) -> str:
+    """A reference name without what DataParallel, around all, or DistributedDataParallel, around an MLP, adds to it."""
+    return re.sub(r"^(bot_l|top_l)\.module\.", r"\1.", name.removeprefix("module."))
 
 
 def to_our_name(name: str) -> str:

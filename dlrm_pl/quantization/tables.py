@@ -47,6 +47,7 @@ class TablePacker:
         self._progress = progress or (lambda size: None)
         self._packed: dict[tuple[int, TableDtype], Tensor] = {}
         self._checksums: dict[tuple[int, TableDtype], str] = {}
+        self._buffers: list[Tensor] = []
         self.nonfinite_rows: dict[int, int] = {}
         """Rows that hold NaN or infinity, by table; of tables that were packed, and only where there are some."""
 
@@ -105,13 +106,14 @@ class TablePacker:
 
     def _packed_blocks(self, index: int, dtype: TableDtype) -> Iterator[Tensor]:
         """Packed rows in two buffers that take turns: fresh memory would cost more than the packing."""
-        dim = self._tables[index].shape[1]
-        kind = storage_dtype(dtype)
-        shape = (_block_rows(dim), row_bytes(dtype, dim) // kind.itemsize)
-        buffers = [torch.empty(shape, dtype=kind) for _ in range(2)]
+        rows, dim = self._tables[index].shape
+        kind, row_size = storage_dtype(dtype), row_bytes(dtype, dim)
+        needed = min(rows, _block_rows(dim)) * row_size
+        if not self._buffers or len(self._buffers[0]) < needed:
+            self._buffers = [torch.empty(needed, dtype=torch.uint8) for _ in range(2)]
         for start, block in self._float_blocks(index):
-            out = buffers[0][: len(block)]
-            buffers.reverse()
+            out = self._buffers[0][: len(block) * row_size].view(kind).view(len(block), -1)
+            self._buffers.reverse()
             self._pack_block(index, start, block, dtype, out)
             yield out
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 from collections.abc import Callable
 from typing import Any
 
@@ -59,7 +60,8 @@ def replace_leaves(contents: Any, leaf: type | tuple[type, ...], replace: Callab
         if isinstance(value, leaf):
             result = replace(value)
         elif isinstance(value, dict):
-            result = {key: copy(item) for key, item in value.items()}
+            result = collections.OrderedDict() if isinstance(value, collections.OrderedDict) else {}
+            result.update((key, copy(item)) for key, item in value.items())
         elif isinstance(value, list | tuple):
             result = type(value)(copy(item) for item in value)
         else:

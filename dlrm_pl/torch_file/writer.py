@@ -117,8 +117,10 @@ def write_torch_file(
 
     Raises:
         CheckpointError: contents that such a file cannot hold, or a source whose checksum is wrong; names it.
-        OutputError: the disk has too little space, or the folder cannot be written.
+        OutputError: the disk has too little space, the path is a folder, or its folder cannot be written.
     """
+    if path.is_dir():
+        raise OutputError(f"{path}: is a folder, but a file is to be written. Choose another name.")
     tensors: list[_Written] = []
 
     def place(source: Tensor | TensorSource) -> _Written:

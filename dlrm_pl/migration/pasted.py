@@ -1,0 +1,152 @@
+"""A command line as people paste it -> its program, variables and arguments: the part of a shell that it takes."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from dlrm_pl.errors import ConfigurationError
+
+_ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
+_VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
+_OPERATORS = re.compile(r"[|&;<>]+")
+# A backslash, then blanks: no continuation for a shell, which ends the command there, but meant as one.
+_CONTINUATION = re.compile(r"\\([ \t]*)\r?\n")
+_PROGRAM = re.compile(r"(^|\s)\S*\.py\b|(^|\s)--?\w")
+_PROCESSES = re.compile(r"--nproc[_-]per[_-]node(?:=(.*))?|-np?|--np")
+_PLAIN_PREFIX = re.compile(r"(\S*/)?python[\d.]*|-u|-m|export|env|time|nohup|\$\S+")
+
+
+@dataclass
+class Pasted:
+    """What was found.
+
+    Attributes:
+        program: file name of the script; empty where the flags stand alone.
+        arguments: of the script.
+        environment: assignments in front of it, in order, but for those that were put into its arguments.
+        processes: that a launcher in front of it starts; None without one.
+        ignored: what is no part of the run: in front of it, such as ``cd``, and behind it, such as a pipe.
+        broken_line: a line was continued by a backslash that has a blank behind it.
+    """
+
+    program: str = ""
+    arguments: list[str] = field(default_factory=list)
+    environment: dict[str, str] = field(default_factory=dict)
+    processes: int | None = None
+    ignored: list[str] = field(default_factory=list)
+    broken_line: bool = False
+
+
+def read_pasted(words: Sequence[str]) -> Pasted:
+    """Read a command line: the words that a shell made of it, or one word with all of its text.
+
+    Raises:
+        ConfigurationError: a quote is not closed, the end was lost in a shell, or there is no command.
+    """
+    pasted = Pasted()
+    if not any(word.strip() for word in words):
+        words = []
+    if len(words) == 1 and re.search(r"\s", words[0].strip()):
+        words = _words_of_text(words[0], pasted)
+    elif any(not word.strip() for word in words):
+        if not words[-1].strip():
+            # What a shell makes of a backslash, a blank and the end of the line; the rest of the command is lost.
+            raise ConfigurationError(
+                f"The command line ends behind {''.join(words[-2:-1])!r}, at a backslash with a blank behind it: a "
+                "shell does not go on in the next line there. Take the blank away, or give all as text on the input: "
+                "from-dlrm-flags -- <<'EOF', the command line, EOF."
+            )
+        words = [word for word in words if word.strip()]
+    if not words:
+        raise ConfigurationError(
+            "There is no command line of the reference. Give it behind `--`, as it is, or as text on the input."
+        )
+    start = _read_prefix(words, pasted)
+    pasted.arguments = [_substituted(word, pasted.environment) for word in words[start:]]
+    used = {match[1] or match[2] for word in words for match in _VARIABLE.finditer(word)}
+    pasted.environment = {name: value for name, value in pasted.environment.items() if name not in used}
+    return pasted
+
+
+def _words_of_text(text: str, pasted: Pasted) -> list[str]:
+    """Do what the shell would have done: join lines, take quotes away, stop at a pipe."""
+    pasted.broken_line = any(match[1] for match in _CONTINUATION.finditer(text))
+    text = _CONTINUATION.sub(" ", text)
+    # A next line of flags was meant to belong to it, whether a backslash survived the copying or not.
+    lines = re.sub(r"\r?\n\s*(?=-)", " ", text.strip()).splitlines()
+    chosen = next((number for number, line in enumerate(lines) if _PROGRAM.search(line)), 0)
+    words = []
+    for number, line in enumerate(lines[: chosen + 1]):
+        lexer = shlex.shlex(line, posix=True, punctuation_chars="|&;<>")
+        lexer.whitespace_split, lexer.commenters = True, ""
+        try:
+            found = list(lexer)
+        except ValueError as error:
+            raise ConfigurationError(f"The command line cannot be read, {error}: {line.strip()[-60:]!r}") from error
+        if number < chosen:
+            words += [word for word in found if not _OPERATORS.fullmatch(word)]
+        else:
+            # `VARIABLE=x; python ...` goes on behind the semicolon, `python ... | tee log` does not.
+            end = next((at for at, word in enumerate(found) if at and _ends(found, at)), len(found))
+            words += [word for word in found[:end] if not _OPERATORS.fullmatch(word)]
+            behind = [*found[end:], *lines[chosen + 1 :]]
+            pasted.ignored += [" ".join(behind)] if behind else []
+    return words
+
+
+def _ends(words: list[str], at: int) -> bool:
+    """Whether the command ends before this word: at an operator or a comment behind its flags."""
+    before = words[:at]
+    reached = any(word.endswith(".py") for word in before) or any(word.startswith("--") for word in before)
+    # The 2 of `2>&1` is a word of its own.
+    redirects = words[at].isdigit() and at + 1 < len(words) and words[at + 1].startswith(">")
+    return reached and (redirects or words[at].startswith("#") or bool(_OPERATORS.fullmatch(words[at])))
+
+
+def _read_prefix(words: Sequence[str], pasted: Pasted) -> int:
+    """Take what stands before the flags; returns where they begin."""
+    programs = [at for at, word in enumerate(words) if word.endswith(".py")]
+    flags = [at for at, word in enumerate(words) if word.startswith("-")]
+    # Flags before the script are a launcher's; without a script, all are its own.
+    end = programs[0] if programs else flags[0] if flags else len(words)
+    at, before = 0, []
+    while at < end:
+        word = words[at]
+        if processes := _PROCESSES.fullmatch(word):
+            count = processes[1]
+            if count is None and at + 1 < end:
+                at += 1
+                count = words[at]
+            if count is not None and count.isdigit() and int(count) > 0:
+                pasted.processes = int(count)
+            else:
+                before.append(f"{word} {count or ''}".strip())
+        elif assignment := _ASSIGNMENT.fullmatch(word):
+            pasted.environment[assignment[1]] = _substituted(assignment[2], pasted.environment)
+        elif not _PLAIN_PREFIX.fullmatch(word):
+            before.append(word)
+        at += 1
+    if before:
+        pasted.ignored.insert(0, " ".join(before))
+    if programs:
+        pasted.program = words[end].rsplit("/", 1)[-1]
+        return end + 1
+    return end
+
+
+def _substituted(word: str, environment: dict[str, str]) -> str:
+    """Variables that the command line itself sets; others stay, for they are the user's."""
+    return _VARIABLE.sub(lambda match: environment.get(match[1] or match[2], match[0]), word)
+
+
+def is_variable(word: str) -> bool:
+    """Whether it is nothing but a shell variable."""
+    return _VARIABLE.fullmatch(word) is not None
+
+
+def variables_of(text: str) -> list[str]:
+    """Shell variables in it, each once, in order."""
+    return list(dict.fromkeys(match[0] for match in _VARIABLE.finditer(text)))

@@ -1,0 +1,37 @@
+"""A checkpoint's file, opened without its tensors; light, since it needs no Lightning."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from dlrm_pl.errors import CheckpointError
+from dlrm_pl.model.checkpoint_contract import CheckpointContract
+from dlrm_pl.model.state_dict import is_reference
+from dlrm_pl.torch_file.directory import TorchFile
+
+
+def open_checkpoint(path: Path) -> dict[str, Any]:
+    """Open a checkpoint that ``fit`` wrote, of any size; its tensors are ``StoredTensor``.
+
+    Nothing is unpickled but tensors and plain types, so a hostile file cannot run code.
+
+    Raises:
+        CheckpointError: missing, damaged, holding other than plain types, or not ours.
+    """
+    try:
+        checkpoint = TorchFile.open(path).contents
+    except CheckpointError as error:
+        raise CheckpointError(f"{error} Give a checkpoint file, as `fit` wrote it.") from error
+    if not isinstance(checkpoint, dict):
+        raise CheckpointError(f"{path}: holds a {type(checkpoint).__name__}, not a checkpoint. Give a file of `fit`.")
+    if is_reference(checkpoint):
+        raise CheckpointError(
+            f"{path}: is a checkpoint of the reference. Import it first: `cli.py import-checkpoint --reference {path} "
+            "--output FILE.ckpt`."
+        )
+    try:
+        CheckpointContract.read(checkpoint)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    return checkpoint

@@ -1,0 +1,94 @@
+"""The benchmark of large checkpoints, at 200 MB and with 96 MiB of memory beyond what the libraries take."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+
+_SETUP = """
+import resource, sys
+from pathlib import Path
+import torch, yaml
+sys.path.insert(0, sys.argv[1])
+import large_checkpoint as large
+from dlrm_pl.cli import main
+
+folder = Path(sys.argv[2])
+torch.set_num_threads(1)
+large.ROWS = {"train": 100, "val": 3000, "test": 2000}
+checkpoint, artifact, data = (str(folder / name) for name in ("model.ckpt", "artifact", "data"))
+
+def limit_memory():
+    # The libraries' own is taken by now.
+    status = dict(line.split(":", 1) for line in open("/proc/self/status"))
+    limit = 1024 * int(status["VmData"].split()[0]) + (96 << 20)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+"""
+
+_MAKE = """
+architecture = large.architecture_of(200e6)
+large.write_reference(folder / "reference.pt", architecture, sys.argv[3], sparse=False)
+large.write_dataset(folder / "data", architecture.table_sizes)
+"""
+
+_IMPORT = """
+import dlrm_pl.commands.import_checkpoint, dlrm_pl.model.reference_import
+limit_memory()
+assert main(["import-checkpoint", "--reference", str(folder / "reference.pt"), "--output", checkpoint,
+             "--counts", data + "/day_fea_count.npz"]) == 0
+"""
+
+_LABEL = """
+large.label(folder / "data", large.load_dlrm(Path(checkpoint)))
+config = {"seed_everything": 1, "data": {"folder": data, "eval_batch_size": 100},
+          "trainer": {"accelerator": "cpu", "logger": False, "enable_progress_bar": False}}
+(folder / "config.yaml").write_text(yaml.safe_dump(config))
+"""
+
+_QUANTIZE = """
+import dlrm_pl.lightning_cli, dlrm_pl.commands.verify, dlrm_pl.artifact.verification
+limit_memory()
+assert main(["quantize", "-c", str(folder / "config.yaml"), "--ckpt_path", checkpoint, "--output", artifact,
+             "--relative", "0.05"]) == 0
+assert main(["verify", "--artifact", artifact, "--data", data, "--ckpt_path", checkpoint]) == 0
+"""
+
+
+def run(program: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", _SETUP + program, BENCHMARKS, *map(str, arguments)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=environment)
+
+
+def succeed(program: str, *arguments: object) -> None:
+    ended = run(program, *arguments)
+    assert ended.returncode == 0, ended.stderr
+
+
+def test_legacy_checkpoint_larger_than_the_memory_is_imported(tmp_path: Path) -> None:
+    succeed(_MAKE, tmp_path, "legacy")
+    succeed(_IMPORT, tmp_path)
+    assert (tmp_path / "model.ckpt").stat().st_size > 200e6
+
+
+def test_checkpoint_larger_than_the_memory_is_imported_quantized_and_verified(tmp_path: Path) -> None:
+    succeed(_MAKE, tmp_path, "zip")
+    succeed(_IMPORT, tmp_path)
+    succeed(_LABEL, tmp_path)
+    succeed(_QUANTIZE, tmp_path)
+    certificate = json.loads((tmp_path / "artifact" / "certificate.json").read_text())
+    assert certificate["accepted"]
+    assert certificate["rows"] == 2000
+    assert 0.7 < certificate["fp32"]["auroc"] < 0.99
+
+
+def test_the_limit_is_one_that_a_copy_of_the_tables_would_pass(tmp_path: Path) -> None:
+    """What the tests above would miss if the system did not keep its limits."""
+    ended = run("limit_memory(); torch.ones(200_000_000 // 4)", tmp_path)
+    assert ended.returncode != 0
+    assert "allocate memory" in ended.stderr
