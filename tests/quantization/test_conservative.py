@@ -52,3 +52,8 @@ def test_op_that_may_not_be_a_float_is_quantized_throughout() -> None:
 def test_float_start_is_tried_as_it_is() -> None:
     start = Recipe.all_float(tiny.ARCHITECTURE, linears="bf16", tables="fp16")
     assert quantized(lambda ops: 0.0, start) == [set()]
+
+
+def test_single_op_that_failed_as_a_kind_is_not_tried_again() -> None:
+    start = Recipe.all_float(tiny.ARCHITECTURE).with_dtype("tables.0", "int8").with_dtype("top_mlp.0", "int8")
+    assert quantized(lambda ops: 0.1, start) == [{"tables.0"}, {"top_mlp.0"}, set()]

@@ -7,7 +7,6 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.quantization.recipe import Recipe
 from dlrm_pl.quantization.search import SearchContext
 from dlrm_pl.quantization.strategies.knobs import Knobs
@@ -36,11 +35,9 @@ def search_by(context: SearchContext, name: str, make_sampler: MakeSampler) -> G
         context: of the search.
         name: of the strategy.
         make_sampler: for one proposal.
-
-    Raises:
-        ConfigurationError: Optuna is not installed.
     """
-    optuna = require_optuna(name)
+    import optuna  # Not before it is used: it is an extra, and slow to import.
+
     space = _Space(context)
     tried = {context.start: (yield context.start)}
     unseen = draws(context)
@@ -57,21 +54,6 @@ def search_by(context: SearchContext, name: str, make_sampler: MakeSampler) -> G
             if recipe is None:
                 return
         tried[recipe] = yield recipe
-
-
-def require_optuna(name: str) -> Any:
-    """The module.
-
-    Raises:
-        ConfigurationError: it is not installed.
-    """
-    try:
-        import optuna
-    except ImportError as error:
-        raise ConfigurationError(
-            f"The strategy {name} needs the package optuna: pip install 'dlrm-pl[tune]'. The others do without."
-        ) from error
-    return optuna
 
 
 class _Space:
