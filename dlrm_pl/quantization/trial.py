@@ -51,8 +51,13 @@ class Trial:
 
     @property
     def loss(self) -> float:
-        """Of the score; inf for a failed trial. What strategies rank by: scores of other rows do not compare."""
+        """Of the score; inf for a failed trial. Scores of other rows do not compare, losses do."""
         return math.inf if self.verdict is None else self.verdict.loss
+
+    @property
+    def bound(self) -> float:
+        """Upper bound of the loss, what the criterion holds against the tolerance; inf for a failed trial."""
+        return math.inf if self.verdict is None else self.verdict.bound
 
     @property
     def reason(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import pairwise
 
 import searches
@@ -64,3 +65,16 @@ def test_half_precision_comes_before_single() -> None:
     half = [bool(found & {"bf16", "fp16"}) for found in dtypes]
     single = [bool(found & {"fp32"}) for found in dtypes]
     assert max(index for index, found in enumerate(half) if found) < single.index(True)
+
+
+def test_small_loss_with_a_wide_interval_is_not_the_best() -> None:
+    lucky, certain = (searches.trial(START, loss) for loss in (0.0, 0.001))
+    strategy = basic(searches.context(START))
+    next(strategy)
+    recipe = strategy.send(replace(certain, recipe=START))  # The start itself.
+    for _ in range(VARIANTS - 1):
+        assert lucky.verdict is not None
+        wide = replace(lucky.verdict, bound=0.01, low=-0.01)
+        recipe = strategy.send(replace(lucky, recipe=recipe, verdict=wide))
+    # What falls back first is an op of the start.
+    assert recipe == START.with_dtype("top_mlp.2", "bf16")

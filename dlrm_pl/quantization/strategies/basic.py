@@ -41,7 +41,7 @@ def basic(context: SearchContext) -> Generator[Recipe, Trial, None]:
             if recipe.quantized_ops:
                 alone[op] = yield recipe
         # sorted() is stable, so ops that help alike stay in the order from last to first.
-        ranked = {op: wider[op] for op in sorted(alone, key=lambda op: alone[op].loss)}
+        ranked = {op: wider[op] for op in sorted(alone, key=lambda op: alone[op].bound)}
         kept = yield from keep_what_helps(origin, ranked)
         last = yield from keep_all(origin, ranked)
         if level == "int8":
