@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 import searches
 import tiny
+import torch
 
 from dlrm_pl.errors import ConfigurationError
+from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.quantization.criterion import Criterion
 from dlrm_pl.quantization.evaluation import AUROCEvaluation
 from dlrm_pl.quantization.recipe import Recipe, RecipeStart
@@ -20,7 +22,7 @@ from dlrm_pl.quantization.trial import Trial
 from dlrm_pl.quantization.trial_log import TrialLog
 from dlrm_pl.quantization.tuning import TuningSettings, tune
 
-BAD = {"tables.1", "bottom_mlp.0", "top_mlp.1"}
+BAD = {"tables.1", "bottom_mlp.1", "top_mlp.1"}
 NARROW = ("int8", "int4")
 SEEDED = ["bayesian", "random", "tpe"]
 WHOLE_SPACE = ["bayesian", "exhaustive", "random", "tpe"]
@@ -49,17 +51,37 @@ def recipes(trials: list[Trial]) -> list[Recipe]:
     return [trial.recipe for trial in trials]
 
 
-# Of 9 ops. basic tries 16 variants, 9 ops alone, and then three together. mse does without the 9. The others do without
-# the variants and stop when enough ops fell back; conservative needs its kinds and then single ops.
-@pytest.mark.parametrize(
-    ("name", "within"), [("basic", 28), ("mse", 25), ("mse_v2", 9), ("hawq_v2", 9), ("conservative", 12)]
-)
-def test_one_bad_table_and_two_bad_linears_are_found(name: str, within: int) -> None:
+def model_with_three_bad_ops(*_: object) -> DLRM:
+    """A table whose values share a row's scale with a large one, two Linears behind a channel that takes the range."""
+    torch.manual_seed(0)
+    model = DLRM(tiny.ARCHITECTURE).eval()
+    with torch.no_grad():
+        list(model.embedding_bags.parameters())[1][:, 0] = 100.0
+        for mlp in (model.bottom_mlp, model.top_mlp):
+            before, after = [layer for layer in mlp.children() if isinstance(layer, torch.nn.Linear)][:2]
+            before.weight[3] *= 1000
+            before.bias[3] = 1000.0
+            after.weight[:, 3] /= 1000
+    return model
+
+
+# Of 9 ops. basic tries 16 variants, 9 ops alone, and then three together. mse does without the 9. mse_v2, without the
+# variants, falls back an op or two too many and takes them back. conservative needs two trials for the kinds, one for
+# the interaction, and one for each op of the two kinds that fail.
+@pytest.mark.parametrize(("name", "within"), [("basic", 28), ("mse", 25), ("mse_v2", 14), ("conservative", 12)])
+def test_one_bad_table_and_two_bad_linears_fall_back_and_nothing_else(
+    name: str, within: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tiny, "model", model_with_three_bad_ops)
     trials = searches.follow(STRATEGIES[name], searches.context(), three_bad_ops)[:within]
-    accepted = [trial for trial in trials if trial.accepted]
-    assert accepted
-    assert all(trial.recipe.ops[op] not in NARROW for trial in accepted for op in BAD if name != "conservative")
-    assert any(set(trial.recipe.quantized_ops).isdisjoint(BAD) for trial in accepted)
+    accepted = [set(trial.recipe.quantized_ops) for trial in trials if trial.accepted]
+    assert searches.context().start.ops.keys() - BAD in accepted
+
+
+def test_hawq_v2_finds_them_among_others() -> None:
+    trials = searches.follow(STRATEGIES["hawq_v2"], searches.context(), three_bad_ops)
+    assert trials[-1].accepted
+    assert set(trials[-1].recipe.quantized_ops).isdisjoint(BAD)
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
@@ -151,10 +173,8 @@ def test_strategy_runs_by_name_on_a_real_model(name: str) -> None:
         strategy=name, criterion=Criterion(relative=0.0, confidence=None), until="budget", max_trials=12
     )
     result = tune(tiny.model(), tiny.batches(2, 64), AUROCEvaluation(tiny.batches(2, 500, seed=3)), settings)
-    assert 2 <= len(result.trials) <= 12
+    assert 1 <= len(result.trials) <= 12
     assert result.model.op_dtypes == result.best.recipe.ops
-    losses = [trial.loss for trial in result.trials]
-    assert len(set(losses)) > 1
 
 
 @pytest.mark.parametrize("name", ["basic", "mse", "mse_v2", "hawq_v2"])
