@@ -45,3 +45,16 @@ class ClickBatch(NamedTuple):
     def num_samples(self) -> int:
         """B."""
         return self.dense.shape[0]
+
+
+def first_samples(batch: ClickBatch, count: int) -> ClickBatch:
+    """The first samples of a batch, one-hot or multi-hot."""
+    if batch.offsets is None:
+        return ClickBatch(batch.dense[:count], batch.indices[:, :count].contiguous(), None, batch.labels[:count])
+    size = batch.num_samples
+    lengths = batch.offsets.diff().view(-1, size)
+    # Of each table the lookups of its first samples, as a mask over all lookups.
+    kept = (lengths.new_ones(size).cumsum(0) <= count).repeat(len(lengths)).repeat_interleave(lengths.flatten())
+    offsets = batch.offsets.new_zeros(len(lengths) * count + 1)
+    offsets[1:] = lengths[:, :count].flatten().cumsum(0)
+    return ClickBatch(batch.dense[:count], batch.indices[kept], offsets, batch.labels[:count])

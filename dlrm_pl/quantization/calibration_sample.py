@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from dlrm_pl.batch import ClickBatch
+from dlrm_pl.batch import ClickBatch, first_samples
 from dlrm_pl.errors import CalibrationError
-from dlrm_pl.quantization.tuning_rows import first_samples
 
 
 def calibration_sample(batches: Iterable[ClickBatch], rows: int) -> list[ClickBatch]:

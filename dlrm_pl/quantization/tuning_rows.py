@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from dlrm_pl.batch import ClickBatch
+from dlrm_pl.batch import ClickBatch, first_samples
 from dlrm_pl.quantization.evaluation import score_batch
 
 
@@ -67,6 +67,19 @@ class TuningRows:
         self.fp32_seconds += seconds
         self._fp32.append(probabilities.numpy())
         self._labels.append(batch.labels.to(torch.uint8).numpy())
+
+    def read_fp32(self, rows: int) -> int:
+        """Score whole batches with fp32 until there are at least so many rows, or no more; returns how many.
+
+        The number does not depend on what was read before, so that a resumed search sees the same.
+        """
+        read = 0
+        for batch in self.batches():
+            self.score_fp32(batch, read)
+            read += batch.num_samples
+            if read >= rows:
+                break
+        return read
 
     def reading(self, model: nn.Module) -> Reading:
         """Begin to score a model, from the first row on."""
@@ -156,16 +169,3 @@ class _Growing(Generic[Number]):
     def first(self, rows: int) -> npt.NDArray[Number]:
         assert rows <= self._length
         return self._values[:rows]
-
-
-def first_samples(batch: ClickBatch, count: int) -> ClickBatch:
-    """The first samples of a batch; one-hot or multi-hot."""
-    size = batch.num_samples
-    if batch.offsets is None:
-        return ClickBatch(batch.dense[:count], batch.indices[:, :count], None, batch.labels[:count])
-    tables = (batch.offsets.numel() - 1) // size
-    starts = batch.offsets[:-1].view(tables, size)
-    lengths = (batch.offsets[1:] - batch.offsets[:-1]).view(tables, size)[:, :count]
-    kept = [batch.indices[int(starts[t, 0]) : int(starts[t, 0]) + int(lengths[t].sum())] for t in range(tables)]
-    offsets = torch.cat([lengths.new_zeros(1), lengths.reshape(-1).cumsum(0)])
-    return ClickBatch(batch.dense[:count], torch.cat(kept), offsets, batch.labels[:count])

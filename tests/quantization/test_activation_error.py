@@ -7,6 +7,7 @@ import pytest
 import tiny
 import torch
 
+from dlrm_pl.batch import first_samples
 from dlrm_pl.errors import CalibrationError
 from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.model.dlrm import DLRM
@@ -15,7 +16,6 @@ from dlrm_pl.quantization.calibration_sample import calibration_sample
 from dlrm_pl.quantization.float_ops import float_activations
 from dlrm_pl.quantization.post_training import quantize, table_packer
 from dlrm_pl.quantization.recipe import Recipe, RecipeStart
-from dlrm_pl.quantization.tuning_rows import first_samples
 from dlrm_pl.runtime.int8_dlrm import Int8DLRM
 from dlrm_pl.runtime.linear import Int8Linear
 
