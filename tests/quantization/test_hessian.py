@@ -149,3 +149,19 @@ def test_seed_decides_and_the_model_is_left_as_it_was() -> None:
     assert damage(model, START, seed=1, draws=2) != damage(model, START, seed=2, draws=2)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert all(parameter.grad is None for parameter in model.parameters())
+    model.requires_grad_(False)
+    damage(model, START, draws=2)
+    assert not any(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_damage_is_a_mean_over_the_rows() -> None:
+    model = large_model()
+    small, large = tiny.batches(1, 20, architecture=SHAPE)[0], tiny.batches(1, 60, seed=2, architecture=SHAPE)[0]
+    packer = table_packer(model)
+
+    def of(*batches: ClickBatch) -> float:
+        return rounding_damage(
+            *(model, START, lambda recipe: quantize(model, recipe, [small, large], packer), batches), seed=0, draws=400
+        )["top_mlp.1"]
+
+    assert of(small, large) == pytest.approx(0.25 * of(small) + 0.75 * of(large), rel=0.1)

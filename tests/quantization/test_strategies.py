@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import logging
 import sys
 from pathlib import Path
 
@@ -164,7 +165,8 @@ def test_same_seed_same_search_and_another_seed_another(name: str) -> None:
         return recipes(searches.follow(STRATEGIES[name], searches.context(seed=seed), three_bad_ops, 12))
 
     assert run(5) == run(5)
-    assert run(5) != run(6)
+    # The start, and what chance may bring.
+    assert len(set(run(5)) & set(run(6))) <= 2
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
@@ -235,6 +237,13 @@ def test_optuna_is_imported_only_when_used() -> None:
     assert not any("optuna" in ast.unparse(node).split() for node in at_import)
 
 
-def test_optuna_writes_no_lines_of_its_own(capfd: pytest.CaptureFixture[str]) -> None:
-    searches.follow(STRATEGIES["tpe"], searches.context(), rejected, 3)
-    assert capfd.readouterr() == ("", "")
+def test_optuna_writes_no_lines_of_its_own() -> None:
+    lines: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
+    logging.getLogger("optuna").addHandler(handler)
+    try:
+        searches.follow(STRATEGIES["tpe"], searches.context(), rejected, 3)
+    finally:
+        logging.getLogger("optuna").removeHandler(handler)
+    assert not lines

@@ -34,5 +34,5 @@ def exhaustive(context: SearchContext) -> Generator[Recipe, Trial, None]:
             names = [name for name in knobs.choices if name in forced or name in changed]
             for values in itertools.product(*(others[name] for name in names)):
                 recipe = knobs.recipe(knobs.start | dict(zip(names, values, strict=True)))
-                if recipe is not None and recipe != context.start:
+                if recipe is not None:
                     yield recipe
