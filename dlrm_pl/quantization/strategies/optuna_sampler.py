@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
+from random import Random
 from typing import Any
 
 from dlrm_pl.quantization.recipe import Recipe
@@ -28,8 +29,8 @@ def search_by(context: SearchContext, name: str, make_sampler: MakeSampler) -> G
        float model, a random one that was not tried. Ends when the space has no more.
 
     The sampler sees dtypes as numbers, from the narrowest to the widest, and the rest as categories. It is made anew
-    for each proposal, with a seed from its number, so that a proposal follows from the trials before it alone; and it
-    is remembered, since it may take seconds.
+    for each proposal, with a seed from that of the search and the proposal's number, so that a proposal follows from
+    the trials before it alone; and it is remembered, since it may take seconds.
 
     Args:
         context: of the search.
@@ -46,7 +47,7 @@ def search_by(context: SearchContext, name: str, make_sampler: MakeSampler) -> G
         history = list(tried.values())
 
         def ask(number: int = number, history: list[Trial] = history) -> dict[str, str]:
-            return space.ask(optuna, lambda: make_sampler(optuna, context.seed + number), history)
+            return space.ask(optuna, lambda: make_sampler(optuna, _seed(context.seed, number)), history)
 
         recipe = space.knobs.recipe(context.remembered(f"{name}: proposal {number}", ask))
         if recipe is None or recipe in tried:
@@ -102,6 +103,11 @@ class _Space:
         if trial.cost is not None:
             return trial.cost
         return self._context.bytes_of(trial.recipe) / self._fp32_bytes
+
+
+def _seed(seed: int, number: int) -> int:
+    """Of a proposal. Not a sum, with which the searches of neighbouring seeds would try the same, one trial apart."""
+    return Random(f"{seed} {number}").getrandbits(32)
 
 
 def _violation(trial: Trial) -> float:
