@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import glob
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -119,6 +120,8 @@ def atomic_folder(folder: Path, is_ours: Callable[[Path], bool]) -> Iterator[Pat
 def atomic_file(path: Path, mode: Literal["w", "wb"] = "w") -> Iterator[IO[Any]]:
     """Yield an open file, text or binary, that becomes ``path`` when the block ends without an error.
 
+    What a killed process left of an earlier attempt is removed first.
+
     Raises:
         OutputError: the folder of ``path`` cannot be made or written.
     """
@@ -126,7 +129,10 @@ def atomic_file(path: Path, mode: Literal["w", "wb"] = "w") -> Iterator[IO[Any]]
     temporary = path.parent / f".{path.name}.{os.getpid()}.tmp"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(path)
         handle = temporary.open(mode, encoding="utf-8" if mode == "w" else None)
+        with suppress(OSError):  # A file system without locks; leftovers then stay.
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         raise _not_writable(path, error) from error
     try:
@@ -139,6 +145,17 @@ def atomic_file(path: Path, mode: Literal["w", "wb"] = "w") -> Iterator[IO[Any]]
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove temporary files of ``path`` whose writer is gone, here or on another machine that shares the folder."""
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        writer = leftover.name.removesuffix(".tmp").rpartition(".")[2]
+        if not writer.isdigit() or Path(f"/proc/{writer}").exists():
+            continue
+        with suppress(OSError), leftover.open("rb") as handle:  # Removed by another process, or locked by its writer.
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            leftover.unlink()
 
 
 def _sync(path: Path) -> None:

@@ -52,17 +52,17 @@ def _dataset(path: Path) -> str:
 
 
 def _checkpoint(path: Path) -> str:
-    from dlrm_pl.model.checkpoint import load_checkpoint
+    from dlrm_pl.model.checkpoint_file import open_checkpoint
     from dlrm_pl.model.embeddings import TABLE_KEY
     from dlrm_pl.model.table_statistics import describe_rows, sampled_rows
 
-    checkpoint = load_checkpoint(path)
+    checkpoint = open_checkpoint(path)  # Light: Lightning's import takes longer than all that is read here.
     ours, state = checkpoint["dlrm_pl"], checkpoint["state_dict"]
     architecture = ours["architecture"]
     parameters = sum(tensor.numel() for tensor in state.values())
     tables = [state[f"model.{TABLE_KEY.format(index)}"] for index in range(len(architecture["table_sizes"]))]
-    statistics = [describe_rows(table[sampled_rows(len(table))]) for table in tables]
-    kinds = [(str(table.dtype).removeprefix("torch."), table.numel() * table.element_size()) for table in tables]
+    statistics = [describe_rows(table.map()[sampled_rows(table.shape[0])]) for table in tables]
+    kinds = [(str(table.dtype).removeprefix("torch."), table.nbytes) for table in tables]
     return "\n".join(
         [
             f"checkpoint  {path}",

@@ -17,6 +17,8 @@ from dlrm_pl.data.datamodule import TerabyteDataModule
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.model.checkpoint import load_into
 from dlrm_pl.model.lightning_module import DLRMModule
+from dlrm_pl.quantization.objective import ObjectiveName
+from dlrm_pl.quantization.settings import Until
 from dlrm_pl.serving.predictor import write_predictions
 
 log = logging.getLogger(__name__)
@@ -128,6 +130,9 @@ class DLRMTrainer(pl.Trainer):
         absolute: float | None = None,
         timeout_s: float | None = None,
         max_trials: int | None = None,
+        strategy: str | None = None,
+        objective: ObjectiveName | None = None,
+        until: Until | None = None,
         seed: int | None = None,
         allow_nonfinite: bool = False,
         force: bool = False,
@@ -147,15 +152,21 @@ class DLRMTrainer(pl.Trainer):
             absolute: tolerated loss in units of AUROC; instead of ``relative``.
             timeout_s: 0 stops at the first recipe that is accepted.
             max_trials: at most so many recipes are tried.
-            seed: of everything random in a trial.
+            strategy: which recipe is tried next, by name.
+            objective: what is made small among accepted models: ``size`` or ``latency``.
+            until: ``first`` stops at the first accepted recipe; ``budget`` goes on to the end of time and trials.
+            seed: of everything random.
             allow_nonfinite: read NaN and infinity in the tables as 0, instead of refusing such a model.
             force: use another dataset than the model was made for, if no table of it is larger; the certificate
                 says so.
             weights_only: checkpoints are always loaded so; here for the sake of configurations that `fit` saved.
         """
         found = [callback for callback in self.callbacks if isinstance(callback, QuantizationCallback)]  # type: ignore[attr-defined]
-        callback = found[0] if found else QuantizationCallback()
-        given = {"timeout_s": timeout_s, "max_trials": max_trials, "seed": seed}
+        callback = found[-1] if found else QuantizationCallback()
+        given = {
+            **{"timeout_s": timeout_s, "max_trials": max_trials, "strategy": strategy},
+            **{"objective": objective, "until": until, "seed": seed},
+        }
         changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         if relative is not None or absolute is not None:
             changes["criterion"] = dataclasses.replace(

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import tiny
 
+from dlrm_pl.quantization.calibration import ActivationRanges
 from dlrm_pl.quantization.criterion import Criterion, Verdict
 from dlrm_pl.quantization.evaluation import AUROCEvaluation
 from dlrm_pl.quantization.judge import Judge
@@ -28,6 +29,7 @@ def context(start: Recipe | None = None, **changes: object) -> SearchContext:
         "space": SearchSpace(SpaceSettings(), tiny.ARCHITECTURE),
         "model": model,
         "calibration": tiny.batches(2, 64),
+        "ranges": ActivationRanges(model, tiny.batches(2, 64)),
         "packer": table_packer(model),
         "criterion": criterion,
         "tolerance": 0.008,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -75,6 +76,34 @@ def test_parent_that_cannot_hold_it_is_refused(tmp_path: Path) -> None:
         write(tmp_path / "file" / "out", "x")
     with pytest.raises(OutputError, match=r"p\.csv: cannot be written"), atomic_file(tmp_path / "file" / "p.csv"):
         pass
+
+
+def test_what_a_killed_writer_left_is_removed_and_what_others_write_is_not(tmp_path: Path) -> None:
+    program = (
+        "import time; from pathlib import Path; from dlrm_pl.atomic import atomic_file\n"
+        f"with atomic_file(Path({str(tmp_path / 'a[1].bin')!r})): print('open', flush=True); time.sleep(60)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    with process.stdout:
+        try:
+            assert process.stdout.readline() == "open\n"
+            leftover = tmp_path / f".a[1].bin.{process.pid}.tmp"
+            other = tmp_path / ".a[1].bin.99999999.tmp"  # No process of this machine.
+            unrelated = tmp_path / ".b.bin.99999999.tmp"
+            unrelated.touch()
+            with other.open("w") as held:
+                fcntl.flock(held, fcntl.LOCK_EX)
+                with atomic_file(tmp_path / "a[1].bin") as handle:
+                    handle.write("x")
+                assert leftover.exists()
+                assert other.exists()
+        finally:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+    with atomic_file(tmp_path / "a[1].bin") as handle:
+        handle.write("y")
+    assert {path.name for path in tmp_path.iterdir()} == {"a[1].bin", unrelated.name}
 
 
 def test_folder_in_use_by_another_process_is_refused(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -24,6 +25,7 @@ from safetensors import SafetensorError
 
 from dlrm_pl import cli
 from dlrm_pl.artifact.manifest import file_sha256
+from dlrm_pl.artifact.store import load_artifact
 from dlrm_pl.data.binary_format import RECORD_BYTES, open_records, split_file_name
 
 ROOT = Path(__file__).parents[1]
@@ -293,7 +295,7 @@ def explanations(text: str) -> dict[str, str]:
     ("command", "options"),
     [
         ("fit", r"(model|data)\.\w+|ckpt_path|weights_only"),
-        ("quantize", r"(model|data)\.\w+|output|relative|absolute|timeout_s|max_trials|seed"),
+        ("quantize", r"(model|data)\.\w+|output|relative|absolute|timeout_s|max_trials|strategy|objective|until|seed"),
         ("predict", r"data\.predict_\w+|output"),
         ("synthesize", r"\w+"),
         ("preprocess", r"\w+"),
@@ -338,10 +340,12 @@ def test_eval_func_by_class_path_decides_which_ops_fall_back(fitted: Path, tmp_p
 
 def test_tight_tolerance_makes_ops_fall_back(fitted: Path, tmp_path: Path) -> None:
     config = yaml.safe_load((fitted / "config.yaml").read_text())
+    # No variants, so that what helps is that ops fall back.
+    space = {"observers": ["minmax"], "activation_schemes": ["affine"], "weight_granularities": ["per_channel"]}
 
     def trials(tolerance: float) -> list[dict[str, Any]]:
         criterion = {"absolute": tolerance, "log_loss": None, "calibration_ratio": None}
-        config["trainer"]["callbacks"][-1]["init_args"] |= {"criterion": criterion, "max_trials": 60}
+        config["trainer"]["callbacks"][-1]["init_args"] |= {"criterion": criterion, "max_trials": 60, "space": space}
         (tmp_path / "tight.yaml").write_text(yaml.safe_dump(config))
         checkpoint = ("--ckpt_path", fitted / "run" / "model.ckpt")
         assert run("quantize", "-c", tmp_path / "tight.yaml", *checkpoint, "--output", tmp_path / "a") in (0, 3)
@@ -704,6 +708,30 @@ def test_full_disk_under_an_artifact(
     monkeypatch.setattr(store, "save_file", full)
     arguments = ("quantize", "-c", fitted / "config.yaml", "--ckpt_path", fitted / "run" / "model.ckpt")
     expect_error(capsys, r"disk is full: .*safetensors", *arguments, "--output", tmp_path / "a")
+    # Nothing but the log of the trials, from which the next run goes on.
+    assert [path.name for path in tmp_path.iterdir()] == [".a.trials.jsonl"]
+    monkeypatch.undo()
+    assert run(*arguments, "--output", tmp_path / "a") == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_full_disk_under_a_table(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, fitted: Path, tmp_path: Path
+) -> None:
+    from dlrm_pl.quantization import tables
+
+    real, calls = tables.write_table, []
+
+    def full(path: Path, *arguments: Any) -> str:
+        calls.append(path)
+        checksum = real(path, *arguments)
+        if len(calls) == 3:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        return checksum
+
+    monkeypatch.setattr(tables, "write_table", full)
+    arguments = ("quantize", "-c", fitted / "config.yaml", "--ckpt_path", fitted / "run" / "model.ckpt")
+    expect_error(capsys, r"disk is full: .*table-02-int8", *arguments, "--output", tmp_path / "a")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -879,3 +907,33 @@ def test_a_stopped_command_leaves_nothing_half_written(
     assert "Traceback" not in error
     left = {path.name for path in tmp_path.iterdir()}
     assert left <= {"config.yaml", "run", "lightning_logs"}
+
+
+def test_interrupted_search_ends_with_its_best_and_the_next_one_goes_on(
+    fitted: Path, synthetic_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = write_config(tmp_path, synthetic_folder)
+    command = ("quantize", "-c", config, "--ckpt_path", fitted / "run" / "model.ckpt", "--absolute", "0")
+    process = subprocess.Popen(
+        [sys.executable, ROOT / "cli.py", *map(str, command)], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    log = tmp_path / ".artifact.trials.jsonl"
+    try:
+        deadline = time.monotonic() + 200
+        while (not log.exists() or log.read_bytes().count(b"\n") < 3) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 3, error
+    assert "going on with the best of" in error
+    assert "Traceback" not in error
+    artifact = load_artifact(tmp_path / "artifact")
+    assert artifact.certificate.stopped_because == "it was interrupted"
+    assert artifact.certificate.trials >= 2
+    assert run(*command, "--max_trials", str(artifact.certificate.trials + 2)) == 3
+    assert f"going on after {artifact.certificate.trials} finished trials" in caplog.text
+    again = load_artifact(tmp_path / "artifact").certificate
+    assert again.trials == artifact.certificate.trials + 2
+    assert not log.exists()

@@ -199,3 +199,8 @@ def test_an_import_that_is_ended_leaves_no_checkpoint(tmp_path: Path, number: si
     if number == signal.SIGINT:
         assert "interrupted: no output is half-written" in error
         assert os.listdir(tmp_path) == ["ref.pt"]
+        return
+    # What a killed run left is removed by the next.
+    assert len(os.listdir(tmp_path)) == 2
+    subprocess.run([*command, *options], check=True, timeout=200)
+    assert sorted(os.listdir(tmp_path)) == ["ours.ckpt", "ref.pt"]

@@ -31,9 +31,10 @@ from dlrm_pl.quantization.certification import certify
 from dlrm_pl.quantization.evaluation import AUROCEvaluation, EvalFunc
 from dlrm_pl.quantization.listener import TuningListener
 from dlrm_pl.quantization.objective import LatencyTimer, Objective
-from dlrm_pl.quantization.post_training import table_packer
+from dlrm_pl.quantization.post_training import bags_of, table_packer
 from dlrm_pl.quantization.recipe import Recipe
 from dlrm_pl.quantization.result import TuningResult
+from dlrm_pl.quantization.space import SearchSpace
 from dlrm_pl.quantization.tables import TablePacker
 from dlrm_pl.quantization.trial_log import TrialLog
 from dlrm_pl.quantization.tuning import TuningSettings, tune
@@ -134,7 +135,8 @@ def build_artifact(
     with atomic_folder(output, is_artifact) as folder:
         log.info("%s", _plan(model, settings, folder))
         packer = table_packer(model, folder, progress)
-        start = Recipe.starting_from(settings.recipe, model.architecture)
+        space = SearchSpace(settings.space, model.architecture)
+        start = space.moved_into(Recipe.starting_from(settings.recipe, model.architecture))
         packer.packed(start.tables)  # Before the first trial, so that a damaged table stops it here.
         trial_log = TrialLog(trial_log_path(output), _identity(model, data, settings, eval_func))
         result = tune(
@@ -174,15 +176,17 @@ def _identity(
     model: DLRM, data: QuantizationData, settings: TuningSettings, eval_func: EvalFunc | None
 ) -> dict[str, Any]:
     """What the results of trials depend on; a log of other ones is not continued."""
-    score = "AUROC"
-    if eval_func is not None:
-        kind = type(eval_func) if not hasattr(eval_func, "__qualname__") else eval_func
-        score = f"{kind.__module__}.{getattr(kind, '__qualname__', kind)}"
+    if eval_func is None or isinstance(eval_func, AUROCEvaluation):
+        score = "AUROC" if eval_func is None else eval_func.name
+    else:
+        named = eval_func if hasattr(eval_func, "__qualname__") else type(eval_func)
+        score = f"{named.__module__}.{named.__qualname__}"
     return {
         "model": model_fingerprint(model),
         "dataset": data.dataset_fingerprint,
         "row_ranges": {name: asdict(rows) for name, rows in data.row_ranges.items()},
         "batch_size": data.batch_size,
+        "nonfinite_as_zero": bags_of(model).nonfinite_as_zero,
         "score": score,
         "recipe": asdict(settings.recipe),
         "criterion": asdict(settings.criterion),

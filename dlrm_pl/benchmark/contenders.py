@@ -75,24 +75,26 @@ def float_contenders(model: DLRM, calibration: Iterable[ClickBatch]) -> Field:
         Contender("fp32_compiled", "fp32 compiled", FloatForCompiler(model), compiled=True, min_sqnr_db=60),
     ]
     unavailable = {}
-    missing = _missing_bytes(sum(table.numel() for table in _tables(model)) * 2)
+    missing = _missing_for_bfloat16(model)
     if missing:
-        reason = f"a bf16 copy of the tables needs {missing / 2**30:.1f} GiB more memory than there is"
-        unavailable = {"bf16 eager": reason, "bf16 compiled": reason}
+        unavailable = {"bf16 eager": missing, "bf16 compiled": missing}
     else:
         half = as_bfloat16(model)
-        rounding = torch.finfo(torch.bfloat16).eps
         found += [
-            Contender("bf16", "bf16 eager", Float(half), min_sqnr_db=20, rounding=rounding),
-            Contender(
-                *("bf16_compiled", "bf16 compiled", FloatForCompiler(half)),
-                compiled=True,
-                min_sqnr_db=20,
-                rounding=rounding,
-            ),
+            Contender("bf16", "bf16 eager", Float(half), min_sqnr_db=20, rounding=torch.finfo(torch.bfloat16).eps),
+            _compiled_bfloat16(half),
         ]
     found.append(Contender("seed_recipe", "int8 MLPs, eager", seed_recipe(model, calibration)))
     return Field(tuple(found), unavailable)
+
+
+def float_rivals(model: DLRM) -> Field:
+    """What an int8 model must beat to be worth serving for its speed: fp32 as it is, and compiled bf16."""
+    baseline = Contender(BASELINE, "fp32 eager", model)
+    missing = _missing_for_bfloat16(model)
+    if missing:
+        return Field((baseline,), {"bf16 compiled": missing})
+    return Field((baseline, _compiled_bfloat16(as_bfloat16(model))), {})
 
 
 def int8_contender(model: Int8DLRM) -> Contender:
@@ -115,6 +117,21 @@ def seed_recipe(model: DLRM, calibration: Iterable[ClickBatch]) -> DLRM:
     recipe = Recipe.starting_from(start, model.architecture)
     converted = convert(model, recipe, calibration, table_packer(model))
     return DLRM.from_parts(model.architecture, converted.bottom_mlp, model.embedding_bags, converted.top_mlp).eval()
+
+
+def _compiled_bfloat16(half: DLRM) -> Contender:
+    return Contender(
+        *("bf16_compiled", "bf16 compiled", FloatForCompiler(half)),
+        compiled=True,
+        min_sqnr_db=20,
+        rounding=torch.finfo(torch.bfloat16).eps,
+    )
+
+
+def _missing_for_bfloat16(model: DLRM) -> str:
+    """Why there can be no bf16 copy of the tables; empty when there can."""
+    missing = _missing_bytes(sum(table.numel() for table in _tables(model)) * 2)
+    return f"a bf16 copy of the tables needs {missing / 2**30:.1f} GiB more memory than there is" if missing else ""
 
 
 def _tables(model: DLRM) -> list[torch.Tensor]:

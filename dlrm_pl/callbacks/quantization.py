@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,18 +14,24 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.table import Table
 from torch import nn
+from torchmetrics import Metric
 
 from dlrm_pl.artifact.build import Outcome, QuantizationData, build_artifact
 from dlrm_pl.artifact.store import is_artifact
 from dlrm_pl.artifact.summary import comparison, loss_line
 from dlrm_pl.atomic import check_replaceable
+from dlrm_pl.benchmark.latency import InterleavedTimer
 from dlrm_pl.data.datamodule import TerabyteDataModule
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.model.embeddings import EmbeddingBags
 from dlrm_pl.model.lightning_module import DLRMModule
 from dlrm_pl.quantization.criterion import Criterion
+from dlrm_pl.quantization.evaluation import AUROCEvaluation
+from dlrm_pl.quantization.listener import TuningListener
+from dlrm_pl.quantization.objective import Objective, ObjectiveName
 from dlrm_pl.quantization.recipe import RecipeStart
-from dlrm_pl.quantization.tuning import TuningSettings
+from dlrm_pl.quantization.settings import TuningSettings, Until
+from dlrm_pl.quantization.space import SearchSpace, SpaceSettings
 
 log = logging.getLogger(__name__)
 
@@ -36,13 +43,19 @@ class QuantizationCallback(pl.Callback):
         output: the artifact folder to write.
         recipe: where the search for a recipe begins.
         criterion: how much AUROC may be lost, and the guards.
-        strategy: which recipe is tried next: ``basic``.
+        strategy: which recipe is tried next, by name.
+        objective: what is made small among accepted models: ``size``, ``latency``, or weights of both. Latency is timed
+            in turn with fp32 and compiled bf16, and a model slower than the faster of them is not accepted.
+        space: what the search may choose from.
         timeout_s: 0 stops at the first recipe that is accepted; otherwise the search goes on for so many seconds
-            and the smallest accepted model wins.
+            and the accepted model of the lowest cost wins.
         max_trials: at most so many recipes are tried.
-        seed: of everything random in a trial.
-        eval_func: scores a model, higher is better: a class path whose instances take the model and return a
-            float. The exact AUROC, a torchmetrics Metric, on the tuning rows when null.
+        until: ``first`` or ``budget``; null: as ``timeout_s`` says, see ``TuningSettings``.
+        seed: of everything random.
+        eval_func: scores a model: a class path whose instances take the model and return a float. It has no paired
+            test, so every trial reads whatever it reads.
+        metric: any torchmetrics Metric of probabilities and labels, by class path, on all tuning rows. The exact AUROC
+            when null, which alone has a paired test and so reads few rows.
         allow_nonfinite: read NaN and infinity in the tables as 0, instead of refusing such a model.
     """
 
@@ -53,30 +66,47 @@ class QuantizationCallback(pl.Callback):
         recipe: RecipeStart = RecipeStart(),  # noqa: B008 (frozen; the default shows in --help)
         criterion: Criterion = Criterion(),  # noqa: B008
         strategy: str = "basic",
+        objective: Objective | ObjectiveName = "size",
+        space: SpaceSettings = SpaceSettings(),  # noqa: B008
         timeout_s: float = 0.0,
         max_trials: int = 100,
+        until: Until | None = None,
         seed: int = 9527,
         eval_func: Callable[[nn.Module], float] | None = None,
+        metric: Metric | None = None,
         allow_nonfinite: bool = False,
     ) -> None:
         super().__init__()
+        if eval_func is not None and metric is not None:
+            raise ConfigurationError(
+                f"eval_func {eval_func!r} and metric {type(metric).__name__} exclude each other: give one score."
+            )
+        if metric is not None and metric.higher_is_better is False:
+            criterion = dataclasses.replace(criterion, higher_is_better=False)
         self.output = Path(output)
         self.settings = TuningSettings(
             recipe=recipe,
             criterion=criterion,
             strategy=strategy,
+            objective=objective,
+            space=space,
             timeout_s=timeout_s,
             max_trials=max_trials,
+            until=until,
             seed=seed,
         )
         self.eval_func = eval_func
+        self.metric = metric
         self.allow_nonfinite = allow_nonfinite
+        self.listeners: list[TuningListener] = []
         self.outcome: Outcome | None = None
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Find out before hours of training, not after, that the artifact cannot be written."""
+        """Find out before hours of training, not after, that the artifact cannot be written or the search not begin."""
         if stage == "fit" and trainer.is_global_zero:
             check_replaceable(self.output, is_artifact)
+            if isinstance(pl_module, DLRMModule):
+                SearchSpace(self.settings.space, pl_module.model.architecture)
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Quantize what was just fitted, on rank zero; the other ranks wait."""
@@ -116,6 +146,9 @@ def quantize_module(module: DLRMModule, datamodule: TerabyteDataModule, callback
         best_possible_auroc=datamodule.best_possible_auroc("test"),
         other_dataset=difference,
     )
+    eval_func = callback.eval_func
+    if callback.metric is not None:
+        eval_func = AUROCEvaluation(data.tuning, callback.metric)
     was_training = module.training
     module.eval()
     model = module.model.cpu()
@@ -123,9 +156,14 @@ def quantize_module(module: DLRMModule, datamodule: TerabyteDataModule, callback
     assert isinstance(bags, EmbeddingBags)
     bags.nonfinite_as_zero = callback.allow_nonfinite
     try:
+        timed = Objective.named(callback.settings.objective).latency > 0
         with _packing_bar(4 * model.architecture.embedding_dim * sum(model.architecture.table_sizes)) as progress:
             outcome = build_artifact(
-                *(model, data, callback.settings, callback.output), eval_func=callback.eval_func, progress=progress
+                *(model, data, callback.settings, callback.output),
+                eval_func=eval_func,
+                timer=InterleavedTimer(model, data.tuning) if timed else None,
+                listeners=callback.listeners,
+                progress=progress,
             )
     finally:
         bags.nonfinite_as_zero = False

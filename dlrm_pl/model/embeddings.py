@@ -46,6 +46,10 @@ class EmbeddingBags(nn.Module):
         """The tables, in order; shared, not copied."""
         return [weight.detach() for weight in self.parameters()]
 
+    def rows(self, indices: Tensor, table: int) -> Tensor:
+        """Rows of one table, not pooled: indices ``[L]`` -> ``[L, D]``."""
+        return self._rows(indices, list(self.parameters())[table])
+
     def forward(self, indices: Tensor, offsets: Tensor | None) -> Tensor:
         """Pool the rows of each bag by summing; an empty bag gives zeros.
 

@@ -67,7 +67,10 @@ class ReferenceCheckpoint:
         self_interaction: bool | None = None,
         loss_threshold: float = 0.0,
     ) -> None:
-        file = TorchFile.open(path)
+        try:
+            file = TorchFile.open(path)
+        except CheckpointError as error:
+            raise CheckpointError(f"{error} Give a complete file, as the reference saved it.") from error
         self.path = path
         self.format = file.format
         try:
@@ -165,7 +168,7 @@ def _parts(contents: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         raise CheckpointError("is a checkpoint of `fit` already, and needs no import.")
     if not is_reference(contents):
         raise CheckpointError(
-            "is no checkpoint of the reference: it has no state_dict with emb_l, bot_l and top_l, but "
+            "is no checkpoint of the reference: it has no state_dict with the names of its layers, but "
             f"{', '.join(sorted(map(str, contents))[:8]) or 'nothing'}."
         )
     state = contents.get("state_dict", contents)

@@ -63,6 +63,7 @@ class AUROCEvaluation:
     def __init__(self, batches: Iterable[ClickBatch], metric: Metric | None = None) -> None:
         self.batches = batches
         self.paired = metric is None
+        self.name = "AUROC" if metric is None else type(metric).__name__
         self._metric = local(ExactAUROC() if metric is None else metric)
 
     def __call__(self, model: nn.Module) -> float:

@@ -68,13 +68,9 @@ class Judge:
         if self.sequential:
             assert self.rows is not None
             rows = self.rows
-            if not _has_both_classes(rows.labels(rows.rows_read)):
-                first_row = 0
-                for batch in rows.batches():
-                    rows.score_fp32(batch, first_row)
-                    first_row += batch.num_samples
-                    if first_row >= self._criterion.first_block and _has_both_classes(rows.labels(first_row)):
-                        break
+            wanted = self._criterion.first_block
+            while rows.read_fp32(wanted) >= wanted and not _has_both_classes(rows.labels(rows.rows_read)):
+                wanted = 2 * rows.rows_read
             read = rows.rows_read
             probabilities, labels = rows.fp32(read).copy(), rows.labels(read).copy()
             return Scores(exact_auroc(probabilities, labels), rows.fp32_seconds, probabilities, labels)

@@ -13,7 +13,7 @@ from dlrm_pl.runtime.int8_dlrm import InteractionDtype
 from dlrm_pl.runtime.tables import TableDtype
 
 LinearDtype = Literal["int8", "bf16", "fp32"]
-Observer = Literal["minmax", "kl", "percentile", "histogram"]
+Observer = Literal["minmax", "histogram", "percentile", "kl"]
 ActivationScheme = Literal["affine", "symmetric"]
 _NAMED_OPS = 3
 WeightGranularity = Literal["per_channel", "per_tensor"]
@@ -32,10 +32,12 @@ class RecipeStart:
         interaction: int8: products of int8 vectors, in one pass with the lookups; bf16 or fp32: products of floats.
             None: int8 where it can be, that is for dot products of up to 64 int8 or int4 tables of up to 256 values.
         observer: how the range of an activation is found: its minimum and maximum; or from a histogram, the range
-            whose quantized values diverge least from it (kl), that leaves out one value in 10,000 at either end
-            (percentile), or with the least squared error (histogram).
+            with the least squared error (histogram), that leaves out one value in a million at either end
+            (percentile), or whose quantized values diverge least from it (kl).
         activation_scheme: affine (a range with its own zero point) or symmetric (zero in the middle).
         weight_granularity: a scale for each output channel, or one for the whole matrix.
+        bias_correction: shift the last bias, and so all logits alike, until the probabilities of calibration rows add
+            up to fp32's: rounding moves them all a little, and bidders mind.
     """
 
     linears: LinearDtype = "int8"
@@ -44,6 +46,7 @@ class RecipeStart:
     observer: Observer = "minmax"
     activation_scheme: ActivationScheme = "affine"
     weight_granularity: WeightGranularity = "per_channel"
+    bias_correction: bool = True
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,7 @@ class Recipe:
         observer: see ``RecipeStart``, as the following.
         activation_scheme: see ``RecipeStart``.
         weight_granularity: see ``RecipeStart``.
+        bias_correction: see ``RecipeStart``.
     """
 
     bottom_mlp: tuple[LinearDtype, ...]
@@ -67,6 +71,7 @@ class Recipe:
     observer: Observer = "minmax"
     activation_scheme: ActivationScheme = "affine"
     weight_granularity: WeightGranularity = "per_channel"
+    bias_correction: bool = True
 
     @classmethod
     def starting_from(cls, start: RecipeStart, architecture: Architecture) -> Recipe:
@@ -80,6 +85,7 @@ class Recipe:
             observer=start.observer,
             activation_scheme=start.activation_scheme,
             weight_granularity=start.weight_granularity,
+            bias_correction=start.bias_correction,
         )
 
     @classmethod
@@ -143,6 +149,8 @@ class Recipe:
             )
         words.append(f"interaction {self.interaction}")
         words.append(f"{self.observer}, {self.activation_scheme}, {self.weight_granularity}")
+        if not self.bias_correction:
+            words.append("no bias correction")
         return "; ".join(words)
 
     def to_dict(self) -> dict[str, Any]:

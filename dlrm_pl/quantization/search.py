@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from dlrm_pl.batch import ClickBatch
+from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.model.dlrm import DLRM
+from dlrm_pl.quantization.calibration import ActivationRanges
 from dlrm_pl.quantization.criterion import Criterion
 from dlrm_pl.quantization.objective import Objective
 from dlrm_pl.quantization.post_training import quantize
 from dlrm_pl.quantization.recipe import Recipe
+from dlrm_pl.quantization.sensitivity import Change, Sensitivity, measure_sensitivities
 from dlrm_pl.quantization.sizes import recipe_bytes
 from dlrm_pl.quantization.space import SearchSpace
 from dlrm_pl.quantization.tables import TablePacker
@@ -34,6 +37,7 @@ class SearchContext:
         space: what each op may be, and the variants of observers.
         model: float, not to be changed.
         calibration: re-iterable batches.
+        ranges: of the activations on those batches, read once for all recipes.
         packer: of the model's tables.
         criterion: what is accepted.
         tolerance: in units of the score, from the baseline.
@@ -48,6 +52,7 @@ class SearchContext:
     space: SearchSpace
     model: DLRM
     calibration: Iterable[ClickBatch]
+    ranges: ActivationRanges
     packer: TablePacker
     criterion: Criterion
     tolerance: float
@@ -59,7 +64,34 @@ class SearchContext:
 
     def quantize(self, recipe: Recipe) -> Int8DLRM:
         """The model of a recipe, as a trial would score it."""
-        return quantize(self.model, recipe, self.calibration, self.packer)
+        return quantize(self.model, recipe, self.ranges, self.packer)
+
+    def sensitivities(self, changes: Sequence[Change], max_rows: int) -> list[Sensitivity]:
+        """What each change alone costs, in one pass over the first rows; remembered for a resumed search.
+
+        Raises:
+            ConfigurationError: the search has an ``eval_func`` of the user's, which reads its rows itself.
+        """
+        rows = self.rows
+        if rows is None:
+            raise ConfigurationError(
+                "The losses of single ops are measured as AUROC on the tuning rows, but this search has an eval_func. "
+                "Choose another strategy, or leave the eval_func out."
+            )
+        measured = self.remembered(
+            f"sensitivities of {len(changes)} changes on {max_rows} rows",
+            lambda: [
+                found.to_dict()
+                for found in measure_sensitivities(
+                    *(self.model, rows, changes),
+                    max_rows=max_rows,
+                    recipe=self.start,
+                    ranges=self.ranges,
+                    packer=self.packer,
+                )
+            ],
+        )
+        return [Sensitivity(**values) for values in measured]
 
     def bytes_of(self, recipe: Recipe) -> int:
         """Bytes of weights and tables of a recipe's model, without making it."""

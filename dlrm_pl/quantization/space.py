@@ -16,7 +16,7 @@ from dlrm_pl.runtime.tables import TableDtype
 
 @dataclass(frozen=True)
 class SpaceSettings:
-    """What a search may choose from; the recipe that it starts with is always tried.
+    """What a search may choose from. An op of the start recipe with a dtype outside gets the first one inside.
 
     Attributes:
         linears: dtypes of the Linears.
@@ -33,7 +33,7 @@ class SpaceSettings:
     interaction: tuple[InteractionDtype, ...] = ("int8", "bf16", "fp32")
     tables: tuple[TableDtype, ...] = ("int8", "int4", "fp16", "fp32")
     ops: dict[str, list[str]] = field(default_factory=dict)
-    observers: tuple[Observer, ...] = ("minmax", "kl", "percentile", "histogram")
+    observers: tuple[Observer, ...] = ("minmax", "histogram", "percentile", "kl")
     activation_schemes: tuple[ActivationScheme, ...] = ("affine", "symmetric")
     weight_granularities: tuple[WeightGranularity, ...] = ("per_channel", "per_tensor")
 
@@ -85,6 +85,13 @@ class SearchSpace:
     def allows(self, op: str, dtype: str) -> bool:
         """Whether an op may have a dtype."""
         return dtype in self.dtypes[op]
+
+    def moved_into(self, recipe: Recipe) -> Recipe:
+        """The recipe, with the first dtype allowed for each op whose own is not."""
+        for op, dtype in recipe.ops.items():
+            if not self.allows(op, dtype):
+                recipe = recipe.with_dtype(op, self.dtypes[op][0])
+        return recipe
 
     def variants(self, recipe: Recipe) -> list[Recipe]:
         """The same dtypes with every other allowed observer, scheme and granularity; none without an int8 Linear.

@@ -7,7 +7,7 @@ tensors out (``read_segment``); replacing this file replaces torch.ao.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 # torch.ao has no type annotations, and gets no more: mypy cannot check the calls of this file.
 # mypy: disable-error-code="no-untyped-call,attr-defined,operator,arg-type"
 import torch
+import torch.ao.nn.intrinsic as intrinsic
 import torch.ao.nn.intrinsic.quantized as intrinsic_quantized
 import torch.ao.nn.quantized as quantized
 import torch.ao.quantization as ao
@@ -96,6 +97,28 @@ def segment(layers: list[nn.Module], recipe: Recipe) -> nn.Sequential:
         wrapped.qconfig = _qconfig(recipe)
         ao.prepare(wrapped, inplace=True)
     return wrapped
+
+
+def num_linears(prepared: nn.Module) -> int:
+    """Linears of a segment, fused or not, that is not yet converted."""
+    return sum(isinstance(part, nn.Linear | intrinsic.LinearReLU) for part in prepared.children())
+
+
+def read_observers(prepared: nn.Module) -> list[dict[str, Tensor]]:
+    """The states of a calibrated segment's observers: of its input, then behind each of its Linears."""
+    return [observer.state_dict() for observer in _observers(prepared)]
+
+
+def load_observers(prepared: nn.Module, states: Sequence[dict[str, Tensor]]) -> None:
+    """The inverse, for a segment that was not calibrated itself."""
+    for observer, state in zip(_observers(prepared), states, strict=True):
+        observer.load_state_dict(state)
+
+
+def _observers(prepared: nn.Module) -> list[ao.ObserverBase]:
+    """Those of activations, in order; DeQuantStub has none."""
+    found = [getattr(part, "activation_post_process", None) for part in prepared.children()]
+    return [observer for observer in found if isinstance(observer, ao.ObserverBase)]
 
 
 def convert(prepared: nn.Module) -> nn.Module:

@@ -15,6 +15,7 @@ import torch
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.errors import ConfigurationError, DLRMError
 from dlrm_pl.model.dlrm import DLRM
+from dlrm_pl.quantization.calibration import ActivationRanges
 from dlrm_pl.quantization.evaluation import EvalFunc
 from dlrm_pl.quantization.judge import Judge
 from dlrm_pl.quantization.listener import TuningListener
@@ -78,11 +79,17 @@ def tune(
     log.info("fp32 scores %.6f%s, tolerated loss %.6f", baseline.value, rows, tolerance)
     for listener in listeners:
         listener.on_baseline(baseline, tolerance)
+    space = SearchSpace(settings.space, model.architecture)
+    wanted = Recipe.starting_from(settings.recipe, model.architecture)
+    start = space.moved_into(wanted)
+    if start != wanted:
+        log.info("moved into the space, the search starts with %s", start.describe())
     context = SearchContext(
-        start=Recipe.starting_from(settings.recipe, model.architecture),
-        space=SearchSpace(settings.space, model.architecture),
+        start=start,
+        space=space,
         model=model,
         calibration=calibration,
+        ranges=ActivationRanges(model, calibration),
         packer=table_packer(model) if packer is None else packer,
         criterion=settings.criterion,
         tolerance=tolerance,
@@ -155,7 +162,6 @@ class _Search:
             while True:
                 if recipe not in self._tried:
                     trial = self._trial(recipe)
-                    self._tried[recipe] = trial
                     reason = self._reason_to_stop(trial)
                     if reason is not None:
                         return reason
@@ -179,10 +185,13 @@ class _Search:
             for listener in self._listeners:
                 listener.on_trial_start(number, recipe)
             trial, candidate = self._try(number, recipe)
-            self._context.log.add(trial)
-        log.info("%s%s", "known: " if known else "", trial.describe())
+        # Before it is written, so that ctrl-C meanwhile does not lose a trial that is in the log.
+        self._tried[recipe] = trial
         if trial.verdict is not None and (self._best is None or _rank(trial) > _rank(self._best[0])):
             self._best = (trial, candidate)
+        if known is None:
+            self._context.log.add(trial)
+        log.info("%s%s", "known: " if known else "", trial.describe())
         for listener in self._listeners:
             listener.on_trial_end(trial, resumed=known is not None)
         return trial

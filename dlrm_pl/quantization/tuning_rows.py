@@ -68,6 +68,19 @@ class TuningRows:
         self._fp32.append(probabilities.numpy())
         self._labels.append(batch.labels.to(torch.uint8).numpy())
 
+    def read_fp32(self, rows: int) -> int:
+        """Score whole batches with fp32 until there are at least so many rows, or no more; returns how many.
+
+        The number does not depend on what was read before, so that a resumed search sees the same.
+        """
+        read = 0
+        for batch in self.batches():
+            self.score_fp32(batch, read)
+            read += batch.num_samples
+            if read >= rows:
+                break
+        return read
+
     def reading(self, model: nn.Module) -> Reading:
         """Begin to score a model, from the first row on."""
         return Reading(self, model)

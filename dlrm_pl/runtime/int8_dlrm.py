@@ -82,17 +82,20 @@ class Int8DLRM(nn.Module):
         inputs = self.architecture.bottom_mlp[0]
         if batch.dense.dim() != 2 or batch.dense.shape[1] != inputs:
             raise ShapeError(f"The bottom MLP takes {inputs} dense features [B, N], got {list(batch.dense.shape)}.")
-        parts = [self._score(*part) for part in _blocks(batch)]
-        logits = parts[0] if len(parts) == 1 else torch.cat(parts)
-        return clamp_logits(logits, self.architecture.loss_threshold)
+        parts = [self.top(self.interact(self.bottom(dense), rows, starts)) for dense, rows, starts in _blocks(batch)]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
 
-    def _score(self, dense: Tensor, indices: Tensor, offsets: Tensor | None) -> Tensor:
+    def bottom(self, dense: Tensor) -> Tensor:
+        """The bottom MLP: dense features ``[B, N]`` -> ``[B, D]``."""
         for layer in self._bottom:
             dense = layer(dense)
-        x = self.interact(dense, indices, offsets)
+        return dense
+
+    def top(self, x: Tensor) -> Tensor:
+        """The top MLP: what ``interact`` returned -> logits ``[B]``."""
         for layer in self._top:
             x = layer(x)
-        return x.squeeze(1)
+        return clamp_logits(x.squeeze(1), self.architecture.loss_threshold)
 
     def interact(self, dense: Tensor, indices: Tensor, offsets: Tensor | None) -> Tensor:
         """Lookups and interaction: bytes when an int8 layer follows an int8 interaction, else floats."""

@@ -62,8 +62,14 @@ def load_pickle(
         opcode = _OPCODES.get(code)
         if opcode is None:
             raise CheckpointError(f"damaged: byte {window.position - 1:,} is no opcode of a pickle ({code!r})")
+        if opcode.name in ("STRING", "PERSID"):  # Quoted text, in a protocol that torch never used.
+            raise CheckpointError(_refusal(opcode.name, None))
+        argument: Any
         try:
-            argument = None if opcode.arg is None else opcode.arg.reader(cast(IO[bytes], window))
+            if opcode.name in ("GLOBAL", "INST"):  # Where pickletools would also take escape sequences.
+                argument = [window.readline()[:-1].decode() for _ in range(2)]
+            else:
+                argument = None if opcode.arg is None else opcode.arg.reader(cast(IO[bytes], window))
         except ValueError as error:  # UnicodeDecodeError is one.
             raise CheckpointError(
                 f"damaged: the pickle's {opcode.name} before byte {window.position:,} cannot be decoded ({error})"
@@ -170,8 +176,7 @@ class _Machine:
         self._set_items([key, value])
 
     def _global(self, argument: Any) -> None:
-        # pickletools joins the two lines by a blank, and neither a module nor a name has one.
-        module, _, name = str(argument).partition(" ")
+        module, name = argument
         self._stack.append(self._find_global(module, name))
 
     def _stack_global(self, _: Any) -> None:
@@ -194,7 +199,10 @@ class _Machine:
     def _build(self, _: Any) -> None:
         state, target = self._pop(), self._top()
         if isinstance(target, Buildable):
-            target.build(state)
+            try:
+                target.build(state)
+            except (TypeError, ValueError, OverflowError) as error:
+                raise CheckpointError(f"damaged: the pickle sets a state that does not fit ({error})") from error
         elif type(target) is not dict or type(state) is not dict:  # A state dict's `_metadata` is of no use here.
             raise CheckpointError(f"the pickle sets the state of a {type(target).__name__}, which has none")
 
@@ -229,7 +237,7 @@ def checked_key(key: Any) -> Any:
 
 def _refusal(name: str, argument: Any) -> str:
     if name == "INST":
-        return f"holds {'.'.join(str(argument).split(' ')[:2])[:100]}, by an opcode (INST) that no checkpoint needs"
+        return f"holds {ascii('.'.join(argument)[:100])[1:-1]}, by an opcode (INST) that no checkpoint needs"
     if name.startswith("EXT"):
         return f"holds entry {argument} of Python's extension registry ({name}), which no checkpoint needs"
     return f"uses the pickle opcode {name}, which no checkpoint needs"
@@ -238,7 +246,7 @@ def _refusal(name: str, argument: Any) -> str:
 # Opcodes whose decoded argument is the value.
 _VALUES = {
     *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
-    *("STRING", "BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8"),
+    *("BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8"),
     *("UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"),
 }
 _CONSTANTS: Mapping[str, Callable[[], Any]] = {

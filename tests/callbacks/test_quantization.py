@@ -7,12 +7,15 @@ from pathlib import Path
 import pytest
 import pytorch_lightning as pl
 import torch
+from torchmetrics import MeanSquaredError
 
 from dlrm_pl.callbacks.quantization import QuantizationCallback, quantize_module
 from dlrm_pl.data.datamodule import TerabyteDataModule
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.model.lightning_module import DLRMModule
 from dlrm_pl.quantization.criterion import Criterion
+from dlrm_pl.quantization.objective import Latency
+from dlrm_pl.quantization.space import SpaceSettings
 from dlrm_pl.trainer import DLRMTrainer
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
@@ -68,3 +71,50 @@ def test_data_of_another_kind_is_refused(module: DLRMModule, data: TerabyteDataM
         ConfigurationError, match="needs a DLRMModule and a TerabyteDataModule, got DLRMModule and None"
     ):
         trainer([callback(tmp_path)], enable_checkpointing=False).fit(module, loader, loader)
+
+
+def test_any_metric_can_be_the_score_and_says_itself_which_way_is_better(
+    module: DLRMModule, data: TerabyteDataModule, tmp_path: Path
+) -> None:
+    quantizing = QuantizationCallback(
+        str(tmp_path / "a"), criterion=Criterion(absolute=0.05), metric=MeanSquaredError()
+    )
+    assert not quantizing.settings.criterion.higher_is_better
+    outcome = quantize_module(module, data, quantizing)
+    assert outcome.tuning.accepted
+    assert "since this score has no paired test" in outcome.tuning.reason
+    assert outcome.tuning.best.rows == 1800
+    assert outcome.tuning.baseline.value < 0.5
+
+
+def test_two_scores_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match="metric MeanSquaredError exclude each other"):
+        QuantizationCallback(eval_func=lambda model: 0.5, metric=MeanSquaredError())
+
+
+def test_latency_is_measured_when_the_objective_counts_it(
+    module: DLRMModule, data: TerabyteDataModule, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Timer:
+        def __init__(self, model: object, batches: object) -> None:
+            pass
+
+        def __call__(self, model: object) -> Latency:
+            return Latency(3.0, 2.0, 1.0)
+
+    monkeypatch.setattr("dlrm_pl.callbacks.quantization.InterleavedTimer", Timer)
+    quantizing = QuantizationCallback(str(tmp_path / "a"), criterion=Criterion(relative=0.5), objective="latency")
+    best = quantize_module(module, data, quantizing).tuning.best
+    assert best.latency == Latency(3.0, 2.0, 1.0)
+    assert best.cost == pytest.approx(2 / 3)
+
+
+def test_op_that_does_not_exist_stops_before_the_training(
+    module: DLRMModule, data: TerabyteDataModule, tmp_path: Path
+) -> None:
+    quantizing = QuantizationCallback(str(tmp_path / "a"), space=SpaceSettings(ops={"top_mlp.9": ["fp32"]}))
+    steps: list[object] = []
+    module.training_step = lambda *args: steps.append(args)  # type: ignore[assignment, method-assign, misc]
+    with pytest.raises(ConfigurationError, match=r"no op 'top_mlp\.9'"):
+        trainer([quantizing], enable_checkpointing=False).fit(module, datamodule=data)
+    assert steps == []

@@ -238,6 +238,9 @@ def test_other_files_are_refused_by_name(tmp_path: Path) -> None:
         ReferenceCheckpoint(ours)
     with pytest.raises(CheckpointError, match=r"ref\.pt: holds a list"):
         ReferenceCheckpoint(save([1], tmp_path / "ref.pt"))
+    (tmp_path / "cut.pt").write_bytes(save(checkpoint(), tmp_path / "ref.pt").read_bytes()[:-5])
+    with pytest.raises(CheckpointError, match=r"cut\.pt: cut short inside storage \d+ of 11.* Give a complete file"):
+        ReferenceCheckpoint(tmp_path / "cut.pt")
 
 
 def test_other_table_sizes_are_refused(tmp_path: Path) -> None:

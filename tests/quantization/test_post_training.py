@@ -1,14 +1,18 @@
 """The lowered model against torch.ao's own converted one, and what it shares with the float model."""
 
+from collections.abc import Iterator
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import tiny
 import torch
 from torch import nn
 
+from dlrm_pl.batch import ClickBatch
 from dlrm_pl.errors import CalibrationError, ConfigurationError, NonFiniteError
 from dlrm_pl.quantization import torch_ao
-from dlrm_pl.quantization.calibration import calibrate
+from dlrm_pl.quantization.calibration import ActivationRanges, calibrate
 from dlrm_pl.quantization.post_training import convert, lower_mlp, quantize, table_packer
 from dlrm_pl.quantization.prepare import prepare
 from dlrm_pl.quantization.recipe import Recipe, RecipeStart
@@ -217,3 +221,73 @@ def test_inputs_beyond_the_calibrated_range_stop_at_the_largest_step() -> None:
         largest = (255 - layer.input_zero_point) * layer.input_scale
         width = layer.weight.shape[1]
         assert torch.equal(chain(torch.full((1, width), 1e6)), chain(torch.full((1, width), largest)))
+
+
+@pytest.mark.parametrize("last", ["int8", "fp32"])
+def test_probabilities_of_calibration_rows_add_up_to_the_float_models(last: str) -> None:
+    model, calibration = tiny.model(), tiny.batches(2, 500)
+    recipe = replace(START.with_dtype("top_mlp.2", last), tables=("int4",) * 3)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+
+    def off(recipe: Recipe) -> float:
+        lowered = quantize(model, recipe, calibration, table_packer(model))
+        with torch.no_grad():
+            sums = [float(torch.sigmoid(scored(calibration[0])).double().sum()) for scored in (lowered, model)]
+        return abs(sums[0] / sums[1] - 1)
+
+    assert off(recipe) < 0.05 * off(replace(recipe, bias_correction=False))
+    torch.testing.assert_close(dict(model.state_dict()), before, rtol=0, atol=0)
+
+
+def test_bias_correction_leaves_the_order_of_scores_as_it_is() -> None:
+    model, calibration = tiny.model(), tiny.batches(2, 64)
+    batch = tiny.batches(1, 500, seed=5)[0]
+    with torch.no_grad():
+        plain, shifted = (
+            quantize(model, replace(START, bias_correction=wanted), calibration, table_packer(model))(batch)
+            for wanted in (False, True)
+        )
+    torch.testing.assert_close(shifted - plain, (shifted - plain).mean().expand(500), rtol=1e-3, atol=2e-6)
+    assert float((shifted - plain).abs().mean()) > 1e-5
+
+
+@pytest.mark.parametrize("observer", ["minmax", "kl", "percentile", "histogram"])
+def test_ranges_read_once_are_those_that_each_recipe_would_read(observer: str) -> None:
+    """For every place where an int8 segment can begin and end."""
+    model, calibration = tiny.model(), tiny.batches(3, 64)
+    start = RecipeStart(observer=observer, tables="fp32")  # type: ignore[arg-type]
+    whole = Recipe.starting_from(start, tiny.ARCHITECTURE)
+    shared = ActivationRanges(model, calibration)
+    for fallen in ([], ["top_mlp.1"], ["top_mlp.0", "bottom_mlp.1"], ["top_mlp.2"]):
+        recipe = whole
+        for op in fallen:
+            recipe = recipe.with_dtype(op, "fp32")
+        tables = PackedTables(table_packer(model).packed(recipe.tables), recipe.tables, 8)
+        own = prepare(model, recipe, tables)
+        calibrate(own, calibration)
+        filled = prepare(model, recipe, tables)
+        shared.fill(filled, recipe)
+        # By the steps they lead to: torch.ao shows what leaves a fused layer to its observer twice.
+        for part in ("bottom_mlp", "top_mlp"):
+            one, other = (lower_mlp(getattr(torch_ao.convert(made), part)) for made in (filled, own))
+            assert [vars(layer).get("input_scale") for layer in one] == [
+                vars(layer).get("input_scale") for layer in other
+            ]
+            torch.testing.assert_close(nn.ModuleList(one).state_dict(), nn.ModuleList(other).state_dict())
+
+
+def test_calibration_rows_are_read_once_a_kind_of_observer() -> None:
+    reads: list[int] = []
+
+    class Batches:
+        def __iter__(self) -> Iterator[ClickBatch]:
+            reads.append(1)
+            return iter(tiny.batches(2, 64))
+
+    model = tiny.model()
+    ranges = ActivationRanges(model, Batches())  # type: ignore[arg-type]
+    for scheme in ("affine", "symmetric"):
+        recipe = replace(START, activation_scheme=scheme)  # type: ignore[arg-type]
+        quantize(model, recipe, ranges, table_packer(model))
+        quantize(model, recipe.with_dtype("top_mlp.1", "bf16"), ranges, table_packer(model))
+    assert len(reads) == 2  # For the observers, and for the bias.

@@ -11,11 +11,13 @@ from torchmetrics import Metric
 from torchmetrics.classification import BinaryAUROC, BinaryAveragePrecision
 
 from dlrm_pl.errors import ConfigurationError, DLRMError, MetricError, NonFiniteError
-from dlrm_pl.quantization.criterion import Criterion
-from dlrm_pl.quantization.evaluation import AUROCEvaluation, check_finite, score_with
+from dlrm_pl.quantization.criterion import Criterion, Verdict
+from dlrm_pl.quantization.evaluation import AUROCEvaluation, Scores, check_finite, score_with
 from dlrm_pl.quantization.listener import TuningListener
+from dlrm_pl.quantization.objective import Latency
 from dlrm_pl.quantization.recipe import Recipe, RecipeStart
 from dlrm_pl.quantization.result import TuningResult
+from dlrm_pl.quantization.space import SpaceSettings
 from dlrm_pl.quantization.strategies import strategy_named
 from dlrm_pl.quantization.trial import Trial
 from dlrm_pl.quantization.tuning import TuningSettings, tune
@@ -32,7 +34,7 @@ def loss_of(rule: Callable[[dict[str, str]], float]) -> Callable[[nn.Module], fl
 
 
 def run(rule: Callable[[dict[str, str]], float], **settings: object) -> TuningResult:
-    chosen = {"criterion": Criterion(absolute=0.001)} | settings
+    chosen = {"criterion": Criterion(absolute=0.001), "space": SpaceSettings(observers=("minmax",))} | settings
     return tune(tiny.model(), tiny.batches(1, 32), loss_of(rule), TuningSettings(**chosen))  # type: ignore[arg-type]
 
 
@@ -201,7 +203,7 @@ def test_settings_out_of_range_are_rejected(name: str, value: float) -> None:
 
 def test_basic_starts_with_the_start_and_then_its_variants() -> None:
     start = Recipe.starting_from(RecipeStart(), tiny.ARCHITECTURE)
-    result = run(lambda ops: 0.1, max_trials=16)
+    result = run(lambda ops: 0.1, max_trials=16, space=SpaceSettings())
     tried = [trial.recipe for trial in result.trials]
     assert tried[0] == start
     assert {(recipe.observer, recipe.activation_scheme, recipe.weight_granularity) for recipe in tried} == {
@@ -231,3 +233,111 @@ def test_any_metric_of_torchmetrics_can_be_the_score(metric: Metric) -> None:
         logits = torch.cat([tiny.model()(batch) for batch in tiny.batches(3, 400, seed=3)])
     expected = type(metric)()(torch.sigmoid(logits), labels)
     assert result.baseline.value == pytest.approx(float(expected), abs=1e-6)
+
+
+def test_budget_goes_on_without_a_limit_of_time_and_first_stops_in_spite_of_one() -> None:
+    assert len(run(lambda ops: 0.0, until="budget", max_trials=9).trials) == 9
+    assert len(run(lambda ops: 0.0, until="first", timeout_s=1e9).trials) == 1
+
+
+def test_lower_can_be_better() -> None:
+    criterion = Criterion(absolute=0.001, higher_is_better=False)
+
+    def log_loss(model: nn.Module) -> float:
+        worse = isinstance(model, Int8DLRM) and model.op_dtypes["tables.1"] == "int8"
+        return 0.2 if worse else 0.1
+
+    result = tune(tiny.model(), tiny.batches(1, 32), log_loss, TuningSettings(criterion=criterion))
+    assert result.accepted
+    assert result.model.op_dtypes["tables.1"] != "int8"
+    assert result.trials[0].loss == pytest.approx(0.1)
+
+
+def test_eval_func_that_raises_fails_its_trial_and_the_search_goes_on() -> None:
+    def rule(ops: dict[str, str]) -> float:
+        return 1 / (ops["tables.2"] != "int8") - 1
+
+    result = run(rule)
+    assert result.accepted
+    assert "raised ZeroDivisionError" in result.trials[0].error
+
+
+def timer(speed_of: Callable[[Int8DLRM], float], bf16: float | None = 200.0) -> Callable[[Int8DLRM], Latency]:
+    return lambda model: Latency(speed_of(model), fp32_samples_per_s=100.0, bf16_samples_per_s=bf16)
+
+
+def latency_search(speed_of: Callable[[Int8DLRM], float], **settings: object) -> TuningResult:
+    chosen = TuningSettings(criterion=Criterion(absolute=0.001), objective="latency", **settings)  # type: ignore[arg-type]
+    return tune(tiny.model(), tiny.batches(1, 32), loss_of(lambda ops: 0.0), chosen, timer=timer(speed_of))
+
+
+def test_fastest_accepted_model_wins_for_latency() -> None:
+    result = latency_search(
+        lambda model: 900.0 if model.op_dtypes["tables.0"] == "fp16" else 300.0, until="budget", max_trials=40
+    )
+    assert result.best.recipe.tables[0] == "fp16"
+    assert result.best.samples_per_s == 900.0
+    assert result.best.cost == pytest.approx(100 / 900)
+
+
+def test_model_slower_than_compiled_bf16_is_not_accepted_for_latency() -> None:
+    result = latency_search(lambda model: 150.0, max_trials=3)
+    assert not result.accepted
+    assert "but 150 samples/s are slower than compiled bf16 with 200" in result.reason
+    assert result.best.latency is not None
+
+
+def test_latency_without_a_timer_is_refused() -> None:
+    settings = TuningSettings(objective="latency")
+    with pytest.raises(ConfigurationError, match="nothing measures it"):
+        tune(tiny.model(), tiny.batches(1, 32), loss_of(lambda ops: 0.0), settings)
+
+
+def test_rejected_models_are_not_timed() -> None:
+    timed: list[Int8DLRM] = []
+    settings = TuningSettings(criterion=Criterion(absolute=0.001), objective="latency", max_trials=3)
+    result = tune(
+        tiny.model(),
+        tiny.batches(1, 32),
+        loss_of(lambda ops: 0.1),
+        settings,
+        timer=timed.append,  # type: ignore[arg-type, return-value]
+    )
+    assert timed == []
+    assert [trial.cost for trial in result.trials] == [None] * 3
+
+
+def test_listeners_hear_of_everything_in_order() -> None:
+    heard: list[str] = []
+
+    class Listener(TuningListener):
+        def on_baseline(self, baseline: Scores, tolerance: float) -> None:
+            heard.append(f"baseline {baseline.rows} {tolerance}")
+
+        def on_trial_start(self, number: int, recipe: Recipe) -> None:
+            heard.append(f"start {number}")
+
+        def on_look(self, number: int, verdict: Verdict) -> None:
+            heard.append(f"look {number} {verdict.rows} {verdict.decided}")
+
+        def on_trial_end(self, trial: Trial, *, resumed: bool) -> None:
+            heard.append(f"end {trial.number} {resumed}")
+
+        def on_stop(self, best: Trial | None, reason: str) -> None:
+            heard.append(f"stop {best.number if best else None} {reason}")
+
+    settings = TuningSettings(criterion=Criterion(absolute=0.02, first_block=500))
+    evaluation = AUROCEvaluation(tiny.batches(4, 500, seed=3))
+    tune(tiny.model(), tiny.batches(2, 64), evaluation, settings, listeners=[Listener()])
+    assert heard[0] == "baseline 500 0.02"
+    assert heard[1] == "start 1"
+    assert heard[2] == "look 1 500 True"
+    assert heard[-2:] == ["end 1 False", "stop 1 a recipe met the criterion"]
+
+
+def test_all_float_is_a_recipe_like_any_other() -> None:
+    start = RecipeStart(linears="bf16", tables="fp16", interaction="bf16")
+    settings = TuningSettings(recipe=start, criterion=Criterion(absolute=0.01))
+    result = tune(tiny.model(), tiny.batches(1, 64), AUROCEvaluation(tiny.batches(4, 500)), settings)
+    assert result.accepted
+    assert result.model.expected_int8_ops() == {}

@@ -16,6 +16,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from torch_files import save_sparse
 
 from dlrm_pl.errors import CheckpointError
 from dlrm_pl.torch_file.directory import TorchFile
@@ -94,15 +95,17 @@ def test_a_map_outlives_the_file_and_its_name(tmp_path: Path) -> None:
     assert torch.equal(later.map(), state()["part"])
 
 
-def test_data_that_is_not_aligned_is_not_mapped(tmp_path: Path) -> None:
-    stored = TorchFile.open(
-        save({"pad": torch.ones(3, dtype=torch.uint8), "x": torch.ones(2)}, tmp_path / "x.pt", "legacy")
-    ).contents
-    unaligned = [tensor for tensor in stored.values() if not tensor.is_aligned]
-    for tensor in unaligned:
-        with pytest.raises(CheckpointError, match="which is no multiple of 4"):
-            tensor.map()
-    assert torch.equal(stored["x"].read(), torch.ones(2))
+def test_data_that_is_not_aligned_is_read_but_not_mapped(tmp_path: Path) -> None:
+    aligned = 0
+    for length in range(4):  # Of a text before the data, so that one of four begins at a multiple of 4.
+        save_sparse({"text": "a" * length, "x": torch.ones(2)}, tmp_path / "x.pt", "legacy")
+        stored = TorchFile.open(tmp_path / "x.pt").contents["x"]
+        assert torch.equal(stored.read(), torch.ones(2))
+        aligned += stored.is_aligned
+        if not stored.is_aligned:
+            with pytest.raises(CheckpointError, match="which is no multiple of 4"):
+                stored.map()
+    assert aligned == 1
 
 
 def test_a_file_that_shrinks_after_it_was_opened_is_refused(tmp_path: Path) -> None:
@@ -147,6 +150,16 @@ def test_numpy_numbers_of_numpy_1_are_read(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes().replace(b"cnumpy._core.multiarray\n", b"cnumpy.core.multiarray\n"))
     assert b"numpy.core" in path.read_bytes()
     assert TorchFile.open(path).contents == {"test_acc": 0.75}
+
+
+@pytest.mark.parametrize("storage", [b"torch.cuda\nFloatStorage", b"torch\nFloatStorage"])
+def test_tensors_saved_from_a_gpu_are_read(tmp_path: Path, storage: bytes) -> None:
+    content = (
+        b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n((U\x07storagec" + storage + b"\nU\x01aU\x06cuda:0K\x04tQ"
+        b"K\x00K\x02K\x02\x86K\x02K\x01\x86\x89NtR."
+    )
+    path = in_zip(tmp_path / "x.pt", content, **{"data/a": np.arange(4, dtype=np.float32).tobytes()})
+    assert torch.equal(TorchFile.open(path).contents.read(), torch.arange(4.0).view(2, 2))
 
 
 def test_what_is_shared_stays_shared(tmp_path: Path) -> None:
@@ -280,10 +293,17 @@ def test_the_small_pickles_of_a_file_are_no_way_in_either(tmp_path: Path, kind: 
         (b"\x80\x02K\x01K\x02.", "left over"),
         (b"\x80\x02\xff.", r"no opcode of a pickle \('ÿ'\)"),
         (b"\x80\x02X\x02\x00\x00\x00\xff\xff.", "BINUNICODE .* cannot be decoded"),
+        (b"\x80\x02c\\q\n\\q\n.", r"holds .*q\..*q, which is none"),
+        (b"\x80\x02P\\q\n.", "the pickle opcode PERSID"),
+        (b"\x80\x02S'\\q'\n.", "the pickle opcode STRING"),
         (b"\x80\x02\x8a\x20" + b"\x01" * 32 + b".", "a number of .* bits"),
         (b"\x80\x05\x96" + struct.pack("<Q", 1 << 40) + b".", "cut short"),
         (b"\x80\x05\x96" + struct.pack("<Q", 1) + b"a.", "BYTEARRAY8"),
         (b"\x80\x02cnumpy\nndarray\n)R.", "numpy array has no values"),
+        (
+            b"\x80\x02cnumpy\nndarray\n)R(K\x01K\x05\x85cnumpy\ndtype\nU\x02f8\x85R\x89U\x08aaaaaaaatb.",
+            r"a state that does not fit .*cannot reshape array of size 1",
+        ),
         (b"\x80\x02cnumpy\nndarray\n)RK\x01b.", "numpy array has no valid state"),
         (b"\x80\x02cnumpy\ndtype\nU\x02f8\x85RK\x01b.", "numpy dtype has no valid state"),
         (b"\x80\x02cnumpy.core.multiarray\nscalar\ncnumpy\ndtype\nU\x02f8\x85RU\x01a\x86R.", "cannot be made"),
@@ -464,6 +484,24 @@ def test_every_prefix_is_refused_by_what_is_cut(tmp_path: Path, kind: str) -> No
         "side storage 1 of 2",
     }
     assert reasons >= (inside if kind == "legacy" else {"cut short"}), reasons
+
+
+def test_an_entry_beyond_the_directory_is_refused(tmp_path: Path) -> None:
+    path = save({"x": torch.ones(3)}, tmp_path / "x.pt", "zip")
+    content = bytearray(path.read_bytes())
+    content[28:30] = b"\xff\xff"  # Bytes of the extra field in the first header, after which its data begins.
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"cut short inside the entry 'x/data\.pkl'"):
+        TorchFile.open(path)
+
+
+def test_another_number_of_elements_is_refused(tmp_path: Path) -> None:
+    path = save({"x": torch.ones(3)}, tmp_path / "x.pt", "legacy")
+    content = path.read_bytes()
+    assert content.endswith(struct.pack("<q", 3) + torch.ones(3).numpy().tobytes())
+    path.write_bytes(content[:-20] + struct.pack("<q", 2) + content[-12:])
+    with pytest.raises(CheckpointError, match="storage 1 of 1 has 2 elements, its tensors expect 3"):
+        TorchFile.open(path)
 
 
 @pytest.mark.parametrize("kind", FORMATS)

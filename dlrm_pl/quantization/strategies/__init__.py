@@ -8,6 +8,7 @@ from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.quantization.search import Strategy
 from dlrm_pl.quantization.strategies.basic import basic
 from dlrm_pl.quantization.strategies.bayesian import bayesian
+from dlrm_pl.quantization.strategies.budget import budget
 from dlrm_pl.quantization.strategies.conservative import conservative
 from dlrm_pl.quantization.strategies.exhaustive import exhaustive
 from dlrm_pl.quantization.strategies.hawq_v2 import hawq_v2
@@ -19,6 +20,7 @@ from dlrm_pl.quantization.strategies.tpe import tpe
 STRATEGIES: dict[str, Strategy] = {
     "basic": basic,
     "bayesian": bayesian,
+    "budget": budget,
     "conservative": conservative,
     "exhaustive": exhaustive,
     "hawq_v2": hawq_v2,

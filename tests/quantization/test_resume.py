@@ -1,0 +1,234 @@
+"""A search that ends early: by ctrl-C, or killed; and what the next one makes of it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+import tiny
+from torch import nn
+
+from dlrm_pl.artifact.build import Outcome, QuantizationData, build_artifact
+from dlrm_pl.data.datamodule import RowRange
+from dlrm_pl.quantization.criterion import Criterion
+from dlrm_pl.quantization.evaluation import AUROCEvaluation
+from dlrm_pl.quantization.listener import TuningListener
+from dlrm_pl.quantization.recipe import Recipe
+from dlrm_pl.quantization.result import TuningResult
+from dlrm_pl.quantization.settings import TuningSettings
+from dlrm_pl.quantization.space import SpaceSettings
+from dlrm_pl.quantization.trial_log import TrialLog
+from dlrm_pl.quantization.tuning import tune
+from dlrm_pl.runtime.int8_dlrm import Int8DLRM
+
+TESTS = Path(__file__).parents[1]
+# All trials are rejected, so that the search goes through all of its steps.
+SETTINGS = TuningSettings(
+    criterion=Criterion(absolute=0.0, first_block=500, confidence=0.99),
+    space=SpaceSettings(observers=("minmax",)),
+    max_trials=12,
+)
+
+PROGRAM = """
+    import json, sys, time
+    from pathlib import Path
+    import tiny
+    import torch
+    import dlrm_pl.quantization.tuning as tuning
+    from dlrm_pl.artifact.build import build_artifact
+    from quantization.test_resume import SETTINGS, data, summary
+
+    torch.set_num_threads(1)  # As the test itself.
+
+    class Slow(tuning.TuningListener):
+        def on_trial_end(self, trial, *, resumed):
+            print(trial.number, "resumed" if resumed else "new", flush=True)
+            time.sleep(0.0 if resumed else float(sys.argv[2]))
+
+    outcome = build_artifact(tiny.model(), data(), SETTINGS, Path(sys.argv[1]), listeners=[Slow()])
+    print(json.dumps(summary(outcome)), flush=True)
+"""
+
+
+def data() -> QuantizationData:
+    return QuantizationData(
+        calibration=tiny.batches(2, 64, seed=1),
+        tuning=tiny.batches(4, 500, seed=2),
+        certification=tiny.batches(2, 500, seed=3),
+        row_ranges={"tuning": RowRange("val", 128, 2128), "certification": RowRange("test", 0, 1000)},
+        dataset_fingerprint="feedc0de",
+        batch_size=500,
+        best_possible_auroc=None,
+    )
+
+
+def summary(outcome: Outcome) -> dict[str, object]:
+    """All that must not depend on whether the search was killed: everything but times."""
+    timed = {"seconds", "samples_per_s"}
+    tuning = outcome.tuning
+    trials = [{k: v for k, v in trial.to_dict().items() if k not in timed} for trial in tuning.trials]
+    weights = outcome.manifest.files["model.safetensors"]
+    return {"trials": trials, "best": tuning.best.number, "stopped": tuning.stopped_because, "weights": weights}
+
+
+def start(output: Path, pause_s: float) -> subprocess.Popen[str]:
+    program = f"import sys; sys.path.insert(0, {str(TESTS)!r})\n" + textwrap.dedent(PROGRAM)
+    command = [sys.executable, "-c", program, str(output), str(pause_s)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def kill_after(output: Path, trials: int) -> None:
+    """Begin a search and kill it when it has done so many trials."""
+    process = start(output, pause_s=0.05)
+    try:
+        assert process.stdout is not None
+        for _ in range(trials):
+            assert process.stdout.readline()
+    finally:
+        process.kill()
+        process.communicate()
+    assert process.returncode == -signal.SIGKILL
+
+
+def finish(output: Path) -> tuple[list[str], dict[str, object]]:
+    process = start(output, pause_s=0.0)
+    printed, error = process.communicate(timeout=120)
+    assert process.returncode == 0, error
+    *trials, last = printed.splitlines()
+    return trials, json.loads(last)
+
+
+def test_killed_search_goes_on_repeats_nothing_and_ends_the_same(tmp_path: Path) -> None:
+    uninterrupted = summary(build_artifact(tiny.model(), data(), SETTINGS, tmp_path / "whole" / "a"))
+    output = tmp_path / "killed" / "a"
+    kill_after(output, 4)
+    log = output.parent / ".a.trials.jsonl"
+    assert len(log.read_text().splitlines()) >= 5  # What it is of, and the trials.
+    with log.open("ab") as handle:
+        handle.write(b'{"kind": "trial", "number": 9, "rec')  # A kill in the middle of a line.
+    trials, resumed = finish(output)
+    words = [line.split()[1] for line in trials]
+    assert words[:4] == ["resumed"] * 4
+    assert words == sorted(words, reverse=True)  # First those that were finished, then new ones.
+    assert words[-1] == "new"
+    assert len(trials) == 12
+    assert resumed == json.loads(json.dumps(uninterrupted))
+    assert not log.exists()
+
+
+def eval_func_that_stops_at(trial: int) -> tuple[object, list[int]]:
+    calls: list[int] = []
+
+    def eval_func(model: nn.Module) -> float:
+        if not isinstance(model, Int8DLRM):
+            return 0.8
+        calls.append(1)
+        if len(calls) == trial:
+            raise KeyboardInterrupt
+        return 0.7 + 0.001 * len(calls)
+
+    return eval_func, calls
+
+
+def search(eval_func: object, log: TrialLog | None = None) -> TuningResult:
+    settings = TuningSettings(criterion=Criterion(absolute=0.0), max_trials=8)
+    return tune(tiny.model(), tiny.batches(1, 32), eval_func, settings, trial_log=log)  # type: ignore[arg-type]
+
+
+def test_interrupt_ends_with_the_best_so_far(tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl"
+    eval_func, _ = eval_func_that_stops_at(5)
+    result = search(eval_func, TrialLog(path, {}))
+    assert result.interrupted
+    assert result.stopped_because == "it was interrupted"
+    assert len(result.trials) == 4
+    assert result.best.number == 4
+    assert result.to_dict()["accepted"] is False
+    # The same command once more goes on behind the four.
+    eval_func, calls = eval_func_that_stops_at(100)
+    again = search(eval_func, TrialLog(path, {}))
+    assert len(again.trials) == 8
+    assert len(calls) == 4
+    assert not again.interrupted
+
+
+def test_interrupt_before_any_trial_stays_an_interrupt() -> None:
+    eval_func, _ = eval_func_that_stops_at(1)
+    with pytest.raises(KeyboardInterrupt):
+        search(eval_func)
+
+
+def test_time_of_an_earlier_run_counts(tmp_path: Path) -> None:
+    def slow(model: nn.Module) -> float:
+        time.sleep(0.05 if isinstance(model, Int8DLRM) else 0)
+        return 0.7 if isinstance(model, Int8DLRM) else 0.8
+
+    path, criterion = tmp_path / "t.jsonl", Criterion(absolute=0.0)
+
+    def run(timeout_s: float) -> TuningResult:
+        settings = TuningSettings(criterion=criterion, timeout_s=timeout_s)
+        return tune(tiny.model(), tiny.batches(1, 32), slow, settings, trial_log=TrialLog(path, {}))
+
+    first = run(0.2)
+    assert "is used up" in first.stopped_because
+    again = run(0.2)
+    assert [trial.recipe for trial in again.trials] == [trial.recipe for trial in first.trials]
+    assert len(run(0.6).trials) > len(first.trials)
+
+
+def test_model_of_a_trial_from_the_log_is_made_again(tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl"
+    settings = TuningSettings(criterion=Criterion(absolute=1.0))
+    first, again = (
+        tune(tiny.model(), tiny.batches(1, 32), lambda model: 0.5, settings, trial_log=TrialLog(path, {}))
+        for _ in range(2)
+    )
+    assert first.best.to_dict() == again.best.to_dict()
+    for name, value in first.model.state_dict().items():
+        assert value.equal(again.model.state_dict()[name]), name
+
+
+class StopsBefore(TuningListener):
+    """Ctrl-C when the trial of this number is about to begin."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def on_trial_start(self, number: int, recipe: Recipe) -> None:
+        if number == self.number:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("strategy", ["basic", "budget"])
+@pytest.mark.parametrize("number", [1, 2, 4])
+def test_strategy_goes_the_same_way_after_an_interrupt(tmp_path: Path, strategy: str, number: int) -> None:
+    settings = TuningSettings(
+        criterion=Criterion(absolute=0.0005, first_block=500),
+        space=SpaceSettings(observers=("minmax",)),
+        strategy=strategy,
+        until="budget",
+        max_trials=6,
+    )
+
+    def search(log: TrialLog | None, *listeners: TuningListener) -> TuningResult:
+        evaluation = AUROCEvaluation(tiny.batches(6, 500, seed=2))
+        return tune(tiny.model(), tiny.batches(2, 64), evaluation, settings, trial_log=log, listeners=listeners)
+
+    whole = search(None)
+    path = tmp_path / "t.jsonl"
+    with contextlib.suppress(KeyboardInterrupt):
+        search(TrialLog(path, {}), StopsBefore(number))
+    lines = path.read_text().count('"kind": "trial"')
+    assert lines == number - 1 < len(whole.trials)
+    again = search(TrialLog(path, {}))
+    assert [(trial.recipe, trial.loss, trial.rows) for trial in again.trials] == [
+        (trial.recipe, trial.loss, trial.rows) for trial in whole.trials
+    ]
+    assert (again.best.number, again.stopped_because) == (whole.best.number, whole.stopped_because)

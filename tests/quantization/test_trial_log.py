@@ -1,0 +1,132 @@
+"""The log of finished trials: what is read back, and what is not."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import pytest
+import searches
+import tiny
+
+from dlrm_pl.errors import OutputError
+from dlrm_pl.quantization.objective import Latency
+from dlrm_pl.quantization.recipe import Recipe, RecipeStart
+from dlrm_pl.quantization.trial import Trial
+from dlrm_pl.quantization.trial_log import TrialLog
+
+START = Recipe.starting_from(RecipeStart(), tiny.ARCHITECTURE)
+OTHER = START.with_dtype("tables.1", "int4")
+IDENTITY = {"model": "abc", "seed": 1, "rows": (1, 2)}
+
+
+def filled(path: Path) -> TrialLog:
+    log = TrialLog(path, IDENTITY)
+    log.add(searches.trial(START, 0.001))
+    log.add(searches.trial(OTHER, None, number=2))
+    return log
+
+
+def test_trials_come_back_as_they_were(tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl"
+    filled(path)
+    again = TrialLog(path, IDENTITY)
+    assert len(again) == 2
+    assert again.find(START) == searches.trial(START, 0.001)
+    assert again.find(OTHER) == searches.trial(OTHER, None, number=2)
+    assert again.find(OTHER.with_dtype("tables.0", "int4")) is None
+
+
+def test_trial_survives_json_with_guards_bounds_and_latency() -> None:
+    from dataclasses import replace
+
+    from dlrm_pl.quantization.guards import GuardReading
+
+    guard = GuardReading("log_loss", 0.1, 0.11, 0.1, 0.002, 0.005, two_sided=False)
+    verdict = searches.verdict(0.001, bound=float("inf"), low=float("-inf"), guards=(guard,))
+    trial = replace(searches.trial(START, 0.001), verdict=verdict, latency=Latency(3.0, 2.0, None))
+    text = json.dumps(trial.to_dict(), allow_nan=False)
+    assert Trial.from_dict(json.loads(text)) == trial
+
+
+def test_what_a_strategy_measured_is_not_measured_again(tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl"
+    assert TrialLog(path, IDENTITY).remembered("traces", lambda: {"a": (1, 2)}) == {"a": [1, 2]}
+
+    def never() -> object:
+        raise AssertionError("was remembered")
+
+    assert TrialLog(path, IDENTITY).remembered("traces", never) == {"a": [1, 2]}
+
+
+@pytest.mark.parametrize("cut", [1, 20, 200])
+def test_line_that_was_cut_short_is_dropped_and_said(
+    tmp_path: Path, cut: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "t.jsonl"
+    filled(path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-cut])
+    with caplog.at_level(logging.INFO):
+        log = TrialLog(path, IDENTITY)
+    assert "cut short" in caplog.text
+    assert len(log) == 1
+    log.add(searches.trial(OTHER, None, number=2))
+    assert path.read_bytes() == whole
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"model": "xyz"}, "its model is 'abc' and now 'xyz'"),
+        ({"rows": (1, 3)}, r"its rows is \[1, 2\] and now \[1, 3\]"),
+    ],
+)
+def test_log_of_another_search_is_set_aside_with_the_reason(
+    tmp_path: Path, changes: dict[str, object], reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "t.jsonl"
+    filled(path)
+    before = path.read_bytes()
+    log = TrialLog(path, IDENTITY | changes)
+    assert len(log) == 0
+    assert caplog.messages
+    import re
+
+    assert re.search(reason, caplog.text)
+    assert (tmp_path / "t.jsonl.1").read_bytes() == before
+    filled(path)  # Of the first search once more: the second one's log goes aside as well, under the next name.
+    assert (tmp_path / "t.jsonl.2").exists()
+
+
+@pytest.mark.parametrize(
+    "content", [b"\x00\xff\n", b"[1, 2]\n", b'{"kind": "trial"}\n', b'{"kind": "search", "format": 1}\n', b"null\n"]
+)
+def test_file_that_is_no_log_is_set_aside(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "t.jsonl"
+    path.write_bytes(content)
+    assert len(TrialLog(path, IDENTITY)) == 0
+    assert (tmp_path / "t.jsonl.1").read_bytes() == content
+    assert len(filled(path)) == 2
+
+
+def test_damaged_trial_sets_the_log_aside(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "t.jsonl"
+    filled(path)
+    path.write_text(path.read_text().replace('"loss"', '"lose"'))
+    assert len(TrialLog(path, IDENTITY)) == 0
+    assert "damaged (KeyError: 'loss')" in caplog.text
+
+
+def test_log_that_cannot_be_written_is_an_error_of_ours(tmp_path: Path) -> None:
+    (tmp_path / "t.jsonl").mkdir()
+    with pytest.raises(OutputError, match="log of trials cannot be used"):
+        TrialLog(tmp_path / "t.jsonl", IDENTITY)
+
+
+def test_empty_file_is_a_log_that_did_not_begin(tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl"
+    path.write_bytes(b"")
+    assert len(filled(path)) == 2
+    assert len(TrialLog(path, IDENTITY)) == 2
