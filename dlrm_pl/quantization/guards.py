@@ -54,6 +54,29 @@ class GuardReading:
         return f"{self.name.replace('_', ' ')} {self.before:.6f} -> {self.after:.6f} ({self.change:+.3%})"
 
 
+@dataclass(frozen=True)
+class CertifiedGuard:
+    """One guard on the certification rows, as a certificate states it.
+
+    Attributes:
+        name: ``log_loss``, ``normalized_entropy`` or ``calibration_ratio``.
+        before: of the fp32 model.
+        after: of the quantized model.
+        change: relative, ``after / before - 1``.
+        standard_error: of the change, paired.
+        tolerance: for the change, or for its size in the case of the calibration ratio; None: measured, not judged.
+        held: the change is within the tolerance.
+    """
+
+    name: str
+    before: float
+    after: float
+    change: float
+    standard_error: float
+    tolerance: float | None
+    held: bool
+
+
 def read_guards(
     before: npt.NDArray[np.float32],
     after: npt.NDArray[np.float32],
@@ -73,7 +96,7 @@ def read_guards(
     """
     readings = []
     if log_loss is not None:
-        losses = [_log_losses(probabilities, labels) for probabilities in (before, after)]
+        losses = [log_losses(probabilities, labels) for probabilities in (before, after)]
         change, error = _change_of_sum(losses[0], losses[1])
         means = float(losses[0].mean()), float(losses[1].mean())
         readings.append(GuardReading("log_loss", *means, change, error, log_loss, two_sided=False))
@@ -93,8 +116,8 @@ def _change_of_sum(before: npt.NDArray[np.float64], after: npt.NDArray[np.float6
     return ratio - 1, float(residuals.std()) / (mean * math.sqrt(len(before)))
 
 
-def _log_losses(probabilities: npt.NDArray[np.float32], labels: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """Of each row, in nats."""
+def log_losses(probabilities: npt.NDArray[np.float32], labels: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """Log loss of each row, in nats."""
     p = probabilities.astype(np.float64)
     losses: npt.NDArray[np.float64] = -np.log(np.maximum(np.where(labels == 1, p, 1 - p), _SMALLEST))
     return losses
