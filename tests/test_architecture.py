@@ -38,6 +38,7 @@ ONLY_IN = {
         *("callbacks/quantization.py", "callbacks/mlperf_logging.py", "callbacks/trial_scalars.py"),
     ],
     "lightning": [],
+    "optuna": ["quantization/strategies/optuna_sampler.py"],
     "matplotlib": ["artifact/report/figures.py", "artifact/report/svg.py"],
     "mlperf_loadgen": ["benchmark/mlperf/harness.py"],
     "mlperf_logging": ["callbacks/mlperf_logging.py"],
