@@ -12,6 +12,7 @@ from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from dlrm_pl.artifact.build import Outcome
 from dlrm_pl.callbacks.checkpoint_io import AtomicCheckpointIO
+from dlrm_pl.callbacks.lpot import obey_lpot_conf
 from dlrm_pl.callbacks.quantization import QuantizationCallback, quantize_module
 from dlrm_pl.data.datamodule import TerabyteDataModule
 from dlrm_pl.errors import ConfigurationError
@@ -134,6 +135,7 @@ class DLRMTrainer(pl.Trainer):
         objective: ObjectiveName | None = None,
         until: Until | None = None,
         seed: int | None = None,
+        lpot_conf: str | None = None,
         allow_nonfinite: bool = False,
         force: bool = False,
         weights_only: bool = True,
@@ -156,6 +158,8 @@ class DLRMTrainer(pl.Trainer):
             objective: what is made small among accepted models: ``size`` or ``latency``.
             until: ``first`` stops at the first accepted recipe; ``budget`` goes on to the end of time and trials.
             seed: of everything random.
+            lpot_conf: a conf.yaml of LPOT, read as it is; it wins over the callback's settings, and the options here
+                win over it.
             allow_nonfinite: read NaN and infinity in the tables as 0, instead of refusing such a model.
             force: use another dataset than the model was made for, if no table of it is larger; the certificate
                 says so.
@@ -163,6 +167,10 @@ class DLRMTrainer(pl.Trainer):
         """
         found = [callback for callback in self.callbacks if isinstance(callback, QuantizationCallback)]  # type: ignore[attr-defined]
         callback = found[-1] if found else QuantizationCallback()
+        if lpot_conf is not None:
+            conf = obey_lpot_conf(Path(lpot_conf), callback, datamodule, model.architecture)
+            if conf.tensorboard and not self.loggers:
+                log.warning("%s: tuning.tensorboard: the Trainer has no logger; give --trainer.logger", lpot_conf)
         given = {
             **{"timeout_s": timeout_s, "max_trials": max_trials, "strategy": strategy},
             **{"objective": objective, "until": until, "seed": seed},
@@ -178,7 +186,7 @@ class DLRMTrainer(pl.Trainer):
         callback.allow_nonfinite = callback.allow_nonfinite or allow_nonfinite
         self._load(model, ckpt_path, force)
         datamodule.setup("test")
-        self.outcome = quantize_module(model, datamodule, callback)
+        self.outcome = quantize_module(model, datamodule, callback, self.loggers)
         return self.outcome
 
     def predict(  # type: ignore[override]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import tiny
 
 from dlrm_pl.quantization.calibration import ActivationRanges
@@ -11,7 +13,7 @@ from dlrm_pl.quantization.judge import Judge
 from dlrm_pl.quantization.objective import Objective
 from dlrm_pl.quantization.post_training import table_packer
 from dlrm_pl.quantization.recipe import Recipe, RecipeStart
-from dlrm_pl.quantization.search import SearchContext
+from dlrm_pl.quantization.search import SearchContext, Strategy
 from dlrm_pl.quantization.sizes import recipe_bytes
 from dlrm_pl.quantization.space import SearchSpace, SpaceSettings
 from dlrm_pl.quantization.trial import Trial
@@ -63,3 +65,41 @@ def trial(recipe: Recipe, loss: float | None, number: int = 1, tolerance: float 
         return Trial(number, recipe, None, None, 0, 1.0, 0.0, 0, error="made up")
     size = recipe_bytes(recipe, tiny.ARCHITECTURE)
     return Trial(number, recipe, 0.8 - loss, verdict(loss, tolerance), size, 1.0, 1e4, 1000, cost=size / 1e4)
+
+
+Rule = Callable[[dict[str, str]], float | None]
+"""Dtype by op -> loss; None: the trial fails."""
+
+
+def follow(strategy: Strategy, context: SearchContext, rule: Rule, limit: int = 10_000) -> list[Trial]:
+    """The trials of a search whose judge is a rule, as the tuning loop runs it; the log's trials are not judged again.
+
+    A strategy that goes on proposing what it proposed before is stopped by an error.
+    """
+    tried: dict[Recipe, Trial] = {}
+    proposals = strategy(context)
+    repeated = 0
+    try:
+        recipe = next(proposals)
+        while True:
+            repeated += 1
+            assert repeated < 200, "the same recipes for ever"
+            if recipe not in tried:
+                repeated = 0
+                found = context.log.find(recipe) or trial(recipe, rule(recipe.ops), number=len(tried) + 1)
+                if context.log.find(recipe) is None:
+                    context.log.add(found)
+                tried[recipe] = found
+                if len(tried) == limit:
+                    break
+            recipe = proposals.send(tried[recipe])
+    except StopIteration:
+        pass
+    finally:
+        proposals.close()
+    return list(tried.values())
+
+
+def fallen(recipe: Recipe) -> dict[str, str]:
+    """The ops that are not as in the usual start, with their dtypes."""
+    return {op: dtype for op, dtype in recipe.ops.items() if dtype != "int8"}

@@ -35,9 +35,11 @@ ONLY_IN = {
     "torch.ao": ["quantization/torch_ao.py"],
     "pytorch_lightning": [
         *("data/datamodule.py", "model/lightning_module.py", "trainer.py", "lightning_cli.py"),
-        *("callbacks/quantization.py", "callbacks/mlperf_logging.py"),
+        *("callbacks/quantization.py", "callbacks/mlperf_logging.py", "callbacks/trial_scalars.py"),
     ],
     "lightning": [],
+    "optuna": ["quantization/strategies/optuna_sampler.py"],
+    "matplotlib": ["artifact/report/figures.py", "artifact/report/svg.py"],
     "mlperf_loadgen": ["benchmark/mlperf/harness.py"],
     "mlperf_logging": ["callbacks/mlperf_logging.py"],
 }

@@ -19,15 +19,26 @@ import torch
 
 from dlrm_pl.artifact.certificate import Certificate
 from dlrm_pl.artifact.fingerprint import model_fingerprint
-from dlrm_pl.artifact.manifest import CERTIFICATE_NAME, TRIALS_NAME, WEIGHTS_NAME, Manifest, file_sha256
+from dlrm_pl.artifact.manifest import (
+    CERTIFICATE_NAME,
+    REPORT_NAME,
+    RESULT_NAME,
+    TRIALS_NAME,
+    WEIGHTS_NAME,
+    Manifest,
+    file_sha256,
+)
+from dlrm_pl.artifact.op_losses import OpLosses
+from dlrm_pl.artifact.result_file import plain_settings, write_result
 from dlrm_pl.artifact.store import is_artifact, load_model, save_weights
 from dlrm_pl.artifact.tensors import to_tensors
 from dlrm_pl.atomic import atomic_folder
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.data.datamodule import RowRange
 from dlrm_pl.errors import ArtifactError, CalibrationError, OutputError
+from dlrm_pl.kernels.int8.selection import isa
 from dlrm_pl.model.dlrm import DLRM
-from dlrm_pl.quantization.certification import certify
+from dlrm_pl.quantization.certification import Certification, certify
 from dlrm_pl.quantization.evaluation import AUROCEvaluation, EvalFunc
 from dlrm_pl.quantization.listener import TuningListener
 from dlrm_pl.quantization.objective import LatencyTimer, Objective
@@ -154,16 +165,20 @@ def build_artifact(
         manifest = _manifest(model, result, data, packer)
         # What is certified is what stands on disk, loaded as a server loads it.
         served = load_model(folder, manifest)
-        certificate = _certify(model, served, result, data, settings, manifest, by_auroc=eval_func is None)
+        certificate, certification = _certify(
+            model, served, result, data, settings, manifest, _name_of_score(eval_func)
+        )
         certificate.write(folder)
         manifest = dataclasses.replace(manifest, accepted=certificate.accepted)
-        names = (WEIGHTS_NAME, CERTIFICATE_NAME, TRIALS_NAME)
+        op_losses = OpLosses.found_in(trial_log.notes, result.trials)
+        write_result(folder, result, certificate, settings, op_losses)
+        _write_report(folder, result, manifest, certificate, certification, settings, op_losses)
+        names = (WEIGHTS_NAME, CERTIFICATE_NAME, TRIALS_NAME, RESULT_NAME, REPORT_NAME)
         manifest.files.update(tables | {name: file_sha256(folder / name) for name in names})
         manifest.write(folder)
     if not result.interrupted:
         trial_log.discard()
-    peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    log.info("peak memory of this process so far: %s", _mib(1024 * peak_kib))
+    log.info("peak memory of this process so far: %s", _mib(_peak_memory_bytes()))
     return Outcome(path=output, manifest=manifest, certificate=certificate, tuning=result)
 
 
@@ -176,18 +191,13 @@ def _identity(
     model: DLRM, data: QuantizationData, settings: TuningSettings, eval_func: EvalFunc | None
 ) -> dict[str, Any]:
     """What the results of trials depend on; a log of other ones is not continued."""
-    if eval_func is None or isinstance(eval_func, AUROCEvaluation):
-        score = "AUROC" if eval_func is None else eval_func.name
-    else:
-        named = eval_func if hasattr(eval_func, "__qualname__") else type(eval_func)
-        score = f"{named.__module__}.{named.__qualname__}"
     return {
         "model": model_fingerprint(model),
         "dataset": data.dataset_fingerprint,
         "row_ranges": {name: asdict(rows) for name, rows in data.row_ranges.items()},
         "batch_size": data.batch_size,
         "nonfinite_as_zero": bags_of(model).nonfinite_as_zero,
-        "score": score,
+        "score": _name_of_score(eval_func),
         "recipe": asdict(settings.recipe),
         "criterion": asdict(settings.criterion),
         "strategy": settings.strategy,
@@ -196,6 +206,14 @@ def _identity(
         "seed": settings.seed,
         "versions": {"dlrm_pl": version("dlrm-pl"), "torch": str(torch.__version__)},
     }
+
+
+def _name_of_score(eval_func: EvalFunc | None) -> str:
+    """AUROC, the name of a metric, or the class path of the user's own."""
+    if eval_func is None or isinstance(eval_func, AUROCEvaluation):
+        return "AUROC" if eval_func is None else eval_func.name
+    named = eval_func if hasattr(eval_func, "__qualname__") else type(eval_func)
+    return f"{named.__module__}.{named.__qualname__}"
 
 
 def _plan(model: DLRM, settings: TuningSettings, folder: Path) -> str:
@@ -216,6 +234,11 @@ def _plan(model: DLRM, settings: TuningSettings, folder: Path) -> str:
         f"memory: the float model's {_mib(fp32_bytes(model))} are shared by all trials, a map of a file where it was "
         f"loaded from one; disk: packed tables take {_mib(packed)}, and more for tables that fall back"
     )
+
+
+def _peak_memory_bytes() -> int:
+    """Of this process so far, with the pages of files that it mapped."""
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def _mib(size_bytes: int) -> str:
@@ -247,9 +270,8 @@ def _certify(
     data: QuantizationData,
     settings: TuningSettings,
     manifest: Manifest,
-    *,
-    by_auroc: bool,
-) -> Certificate:
+    score: str,
+) -> tuple[Certificate, Certification]:
     counted = count_int8_ops(served, next(iter(data.calibration)))
     if counted != served.expected_int8_ops():
         raise ArtifactError(
@@ -259,18 +281,18 @@ def _certify(
     certification = certify(model, served, data.certification)
     verdict = result.best.verdict
     assert verdict is not None  # The best trial is never a failed one.
-    accepted, reason = result.accepted, verdict.reason
-    tolerance = settings.criterion.tolerance(certification.fp32.auroc)
-    loss = certification.paired.difference
-    # A score of the user's own has other units, and no tolerance of AUROC.
-    if by_auroc and accepted and loss > tolerance:
-        accepted = False
-        reason = f"in tuning {reason}, but on the certification rows the loss {loss:.6f} exceeds {tolerance:.6f}"
-    return Certificate(
-        **Certificate.measured(certification, settings.criterion.confidence or _CONFIDENCE),
-        tolerance=tolerance,
-        accepted=accepted,
-        reason=reason,
+    criterion = settings.criterion
+    certificate = Certificate(
+        **Certificate.measured(
+            certification,
+            criterion.confidence or _CONFIDENCE,
+            log_loss=criterion.log_loss,
+            calibration_ratio=criterion.calibration_ratio,
+        ),
+        score=score,
+        tolerance=criterion.tolerance(certification.fp32.auroc),
+        accepted=result.accepted,
+        reason=verdict.reason,
         row_ranges={name: asdict(rows) for name, rows in data.row_ranges.items()},
         batch_size=data.batch_size,
         seed=settings.seed,
@@ -279,6 +301,7 @@ def _certify(
         stopped_because=result.stopped_because,
         recipe=manifest.recipe,
         int8_ops=counted,
+        kernels=dict.fromkeys(counted, isa()),
         dataset_fingerprint=data.dataset_fingerprint,
         model_fingerprint=manifest.model_fingerprint,
         machine=manifest.machine,
@@ -286,3 +309,37 @@ def _certify(
         other_dataset=data.other_dataset,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+    if certificate.accepted and (failures := certificate.failures):
+        reason = f"in tuning {verdict.reason}, but on the certification rows {'; and '.join(failures)}"
+        certificate = dataclasses.replace(certificate, accepted=False, reason=reason)
+    return certificate, certification
+
+
+def _write_report(
+    folder: Path,
+    result: TuningResult,
+    manifest: Manifest,
+    certificate: Certificate,
+    certification: Certification,
+    settings: TuningSettings,
+    op_losses: OpLosses,
+) -> None:
+    # Here, since matplotlib takes half a second that nothing else needs.
+    from dlrm_pl.artifact.report.contents import Contents
+    from dlrm_pl.artifact.report.page import render
+
+    ranges = {name: rows["stop"] - rows["start"] for name, rows in certificate.row_ranges.items()}
+    contents = Contents(
+        manifest=manifest,
+        certificate=certificate,
+        trials=result.trials,
+        best=result.best.number,
+        pareto=[trial.number for trial in result.pareto],
+        op_losses=op_losses,
+        histograms=certification.histograms,
+        settings=plain_settings(settings),
+        tuning_rows=min(ranges["tuning"], settings.criterion.max_rows or ranges["tuning"]),
+        peak_memory_bytes=_peak_memory_bytes(),
+        calibration_rows=ranges["calibration"],
+    )
+    (folder / REPORT_NAME).write_text(render(contents), encoding="utf-8")

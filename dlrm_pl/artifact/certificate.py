@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dlrm_pl.artifact.manifest import CERTIFICATE_NAME
+from dlrm_pl.artifact.movement import Movement
 from dlrm_pl.errors import ArtifactError, VerificationError
 
 if TYPE_CHECKING:  # To load an artifact takes no torchmetrics, whose import takes a second.
-    from dlrm_pl.quantization.certification import Certification, ModelScores
+    from dlrm_pl.quantization.certification import Certification
 
 FORMAT = 2
 
@@ -28,8 +29,13 @@ class Certificate:
         auroc_loss_relative: the same as a share of fp32's.
         auroc_loss_interval: of ``auroc_loss``, two-sided, at ``confidence``; None where a class has one row.
         confidence: of the interval.
+        score: that trials were judged by: AUROC, or the name of another one, whose loss has other units than the
+            tolerance here; then the guards alone are judged on the certification rows.
         tolerance: in units of AUROC; a relative one is of fp32's AUROC above.
-        accepted: the criterion was met in tuning, and ``auroc_loss`` is within the tolerance as well.
+        guards: log loss, normalized entropy and calibration ratio on the certification rows, each with its change,
+            its tolerance (null where it was turned off) and whether it held; as ``CertifiedGuard``.
+        accepted: the criterion was met in tuning, and on the certification rows ``auroc_loss`` is within the tolerance
+            and every guard held.
         reason: why, in words.
         rows: certified on.
         positives: clicks among them.
@@ -41,6 +47,7 @@ class Certificate:
         stopped_because: why the search ended.
         recipe: that was accepted.
         int8_ops: integer ops counted in one forward pass.
+        kernels: which kernels ran each of them, one of ``dlrm_pl.kernels.int8.selection.ISAS``.
         dataset_fingerprint: of the dataset.
         model_fingerprint: of the float model.
         machine: processor, features, versions.
@@ -56,7 +63,9 @@ class Certificate:
     auroc_loss_relative: float
     auroc_loss_interval: tuple[float, float] | None
     confidence: float
+    score: str
     tolerance: float
+    guards: list[dict[str, Any]]
     accepted: bool
     reason: str
     rows: int
@@ -69,6 +78,7 @@ class Certificate:
     stopped_because: str
     recipe: dict[str, Any]
     int8_ops: dict[str, int]
+    kernels: dict[str, str]
     dataset_fingerprint: str
     model_fingerprint: str
     machine: dict[str, Any]
@@ -77,8 +87,10 @@ class Certificate:
     created: str
 
     @staticmethod
-    def measured(certification: Certification, confidence: float) -> dict[str, Any]:
-        """The fields that come from scoring."""
+    def measured(
+        certification: Certification, confidence: float, *, log_loss: float | None, calibration_ratio: float | None
+    ) -> dict[str, Any]:
+        """The fields that come from scoring; with the tolerances of the guards."""
         paired = certification.paired
         return {
             "fp32": asdict(certification.fp32),
@@ -87,9 +99,26 @@ class Certificate:
             "auroc_loss_relative": paired.difference / certification.fp32.auroc,
             "auroc_loss_interval": paired.interval(confidence) if math.isfinite(paired.standard_error) else None,
             "confidence": confidence,
+            "guards": [
+                asdict(guard) for guard in certification.guards(log_loss=log_loss, calibration_ratio=calibration_ratio)
+            ],
             "rows": certification.rows,
             "positives": certification.positives,
         }
+
+    @property
+    def failures(self) -> list[str]:
+        """What is not within its tolerance on the certification rows, in words; empty when all is."""
+        found = []
+        if self.score == "AUROC" and not self.auroc_loss <= self.tolerance:
+            found.append(f"the loss {self.auroc_loss:.6f} exceeds {self.tolerance:.6f}")
+        for guard in self.guards:
+            if not guard["held"]:
+                found.append(
+                    f"the {guard['name'].replace('_', ' ')} went from {guard['before']:.6f} to {guard['after']:.6f} "
+                    f"({guard['change']:+.3%}), beyond the guard of {guard['tolerance']:.2%}"
+                )
+        return found
 
     def write(self, folder: Path) -> None:
         """Write ``certificate.json``."""
@@ -114,24 +143,24 @@ class Certificate:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ArtifactError(f"{path}: cannot be read as a certificate ({error}). Quantize again.") from error
 
-    def check(self, int8: ModelScores, rows: int, tolerance: float) -> None:
+    def check(self, movement: Movement, rows: int, tolerance: float) -> None:
         """Compare what was recomputed with what is stated.
 
         Args:
-            int8: recomputed metrics of the artifact.
+            movement: of the metrics.
             rows: that they were computed on.
             tolerance: allowed difference of each metric; processors round sums of floats differently.
 
         Raises:
-            VerificationError: names the metric and both values.
+            VerificationError: names the metric and both values, and what differs of the machine.
         """
         if rows != self.rows:
             raise VerificationError(f"Certified on {self.rows} rows, but the dataset has {rows} in that range.")
-        for name in ("auroc", "log_loss", "normalized_entropy", "calibration_ratio"):
-            stated, found = self.int8[name], getattr(int8, name)
-            if not math.isclose(stated, found, rel_tol=0, abs_tol=tolerance):
-                raise VerificationError(
-                    f"{name} of the int8 model: the certificate states {stated:.8f}, recomputed it is {found:.8f}, "
-                    f"further apart than {tolerance:g}. Certified on {self.machine.get('processor')} with torch "
-                    f"{self.machine.get('torch')}; quantize again here to certify for this machine."
-                )
+        if moved := movement.beyond(tolerance):
+            stated, found = movement.metrics[moved[0]]
+            model, _, name = moved[0].partition(" ")
+            raise VerificationError(
+                f"{name} of the {model} model: the certificate states {stated:.8f}, recomputed it is {found:.8f}, "
+                f"further apart than {tolerance:g}. Here {movement.describe()}. Quantize again here to certify for "
+                "this machine, or give a larger --tolerance."
+            )

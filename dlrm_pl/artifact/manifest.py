@@ -15,6 +15,8 @@ FILE_NAME = "manifest.json"
 WEIGHTS_NAME = "model.safetensors"
 CERTIFICATE_NAME = "certificate.json"
 TRIALS_NAME = "trials.jsonl"
+RESULT_NAME = "result.json"
+REPORT_NAME = "report.html"
 
 
 @dataclass(frozen=True)

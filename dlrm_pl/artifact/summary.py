@@ -48,5 +48,15 @@ def loss_line(certificate: Certificate) -> str:
     )
 
 
+def guards_line(certificate: Certificate) -> str:
+    """The guards, each with its change and its tolerance, in one line."""
+    words = []
+    for guard in certificate.guards:
+        limit = "not judged" if guard["tolerance"] is None else f"tolerance {guard['tolerance']:.2%}"
+        word = "" if guard["held"] else ", BROKEN"
+        words.append(f"{guard['name'].replace('_', ' ')} {guard['change']:+.4%} ({limit}{word})")
+    return f"guards: {', '.join(words)}"
+
+
 def _metric(name: str, fp32: float, int8: float, digits: int) -> Row:
     return name, f"{fp32:.{digits}f}", f"{int8:.{digits}f}", f"{int8 - fp32:+.{digits}f}"

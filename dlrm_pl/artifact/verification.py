@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from dlrm_pl.artifact.certificate import Certificate
 from dlrm_pl.artifact.fingerprint import model_fingerprint
+from dlrm_pl.artifact.movement import Movement
 from dlrm_pl.artifact.store import Artifact
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.data.dataset import ClickDataset
@@ -18,7 +19,8 @@ from dlrm_pl.errors import CheckpointError, ConfigurationError, DatasetError, Ve
 from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.model.checkpoint import load_dlrm
 from dlrm_pl.model.checkpoint_contract import CheckpointContract
-from dlrm_pl.quantization.certification import ModelScores, Run, certify
+from dlrm_pl.quantization.certification import Certification, ModelScores, Run, certify
+from dlrm_pl.runtime.cpu import describe_machine
 from dlrm_pl.runtime.int8_dlrm import count_int8_ops
 
 log = logging.getLogger(__name__)
@@ -32,8 +34,9 @@ class Verification:
         int8: recomputed metrics.
         int8_ops: integer ops counted in one forward pass.
         rows: scored.
-        certificate: as stated, with the loss measured anew when the float model was given.
-        measured_loss: whether it was.
+        certificate: as stated, with the loss and the guards measured anew when the float model was given.
+        measured_loss: whether they were.
+        movement: of the machine and of every metric that was recomputed.
     """
 
     int8: ModelScores
@@ -41,6 +44,7 @@ class Verification:
     rows: int
     certificate: Certificate
     measured_loss: bool
+    movement: Movement
 
 
 def open_dataset(path: Path, artifact: Artifact, force: bool = False) -> DatasetFolder:
@@ -86,14 +90,15 @@ def verify_artifact(
     Args:
         artifact: loaded with ``checksums="always"``.
         data: the dataset folder.
-        ckpt_path: the float model; when given, the loss is measured anew.
+        ckpt_path: the float model; when given, its metrics, the loss and the guards are measured anew, and the
+            verdict has to be the same.
         batch_size: as certified when None.
         tolerance: allowed difference of each metric.
         force: take another dataset than the artifact was made for.
         progress: told how many rows were scored.
 
     Raises:
-        VerificationError: a metric, the rows or the integer ops are not as certified.
+        VerificationError: a metric, the rows, the integer ops or the verdict are not as certified.
         DatasetError: another dataset.
         CheckpointError: the checkpoint is not the one that the artifact was made from.
         ConfigurationError: a tolerance or a batch size out of range.
@@ -108,6 +113,7 @@ def verify_artifact(
     ops = count_int8_ops(artifact.model, next(iter(batches)))
     if ops != certificate.int8_ops:
         raise VerificationError(f"One forward pass ran the integer ops {ops}, certified are {certificate.int8_ops}.")
+    stated_and_found: dict[str, tuple[dict[str, float], dict[str, float]]] = {}
     if ckpt_path is None:
         run = Run(artifact.model)
         for batch in _counted(batches, progress):
@@ -123,9 +129,35 @@ def verify_artifact(
             )
         certification = certify(model, artifact.model, _counted(batches, progress))
         int8, scored = certification.int8, certification.rows
-        found = dataclasses.replace(certificate, **Certificate.measured(certification, certificate.confidence))
-    certificate.check(int8, scored, tolerance)
-    return Verification(int8=int8, int8_ops=ops, rows=scored, certificate=found, measured_loss=ckpt_path is not None)
+        stated_and_found["fp32"] = certificate.fp32, asdict(certification.fp32)
+        found = _measured_anew(certificate, certification)
+    stated_and_found["int8"] = certificate.int8, asdict(int8)
+    movement = Movement.between(certificate.machine, describe_machine(), stated_and_found)
+    certificate.check(movement, scored, tolerance)
+    if certificate.accepted and (broken := found.failures):
+        raise VerificationError(
+            f"Certified as accepted, but measured anew {'; '.join(broken)}. Here {movement.describe()}."
+        )
+    return Verification(
+        int8=int8,
+        int8_ops=ops,
+        rows=scored,
+        certificate=found,
+        measured_loss=ckpt_path is not None,
+        movement=movement,
+    )
+
+
+def _measured_anew(certificate: Certificate, certification: Certification) -> Certificate:
+    """The certificate with what these rows say now; its tolerances stay as they were set."""
+    tolerances = {guard["name"]: guard["tolerance"] for guard in certificate.guards}
+    measured = Certificate.measured(
+        certification,
+        certificate.confidence,
+        log_loss=tolerances.get("log_loss"),
+        calibration_ratio=tolerances.get("calibration_ratio"),
+    )
+    return dataclasses.replace(certificate, **measured)
 
 
 def _counted(batches: Iterable[ClickBatch], progress: Callable[[int], None]) -> Iterator[ClickBatch]:

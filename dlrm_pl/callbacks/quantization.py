@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytorch_lightning as pl
+from pytorch_lightning.callbacks import RichProgressBar
+from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.table import Table
 from torch import nn
 from torchmetrics import Metric
 
 from dlrm_pl.artifact.build import Outcome, QuantizationData, build_artifact
+from dlrm_pl.artifact.manifest import REPORT_NAME
 from dlrm_pl.artifact.store import is_artifact
 from dlrm_pl.artifact.summary import comparison, loss_line
 from dlrm_pl.atomic import check_replaceable
 from dlrm_pl.benchmark.latency import InterleavedTimer
+from dlrm_pl.callbacks.search_display import SearchDisplay
+from dlrm_pl.callbacks.trial_scalars import TrialScalars
 from dlrm_pl.data.datamodule import TerabyteDataModule
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.model.embeddings import EmbeddingBags
@@ -130,11 +133,23 @@ class QuantizationCallback(pl.Callback):
                 f"Quantization needs a DLRMModule and a TerabyteDataModule, got {type(pl_module).__name__} and "
                 f"{type(datamodule).__name__}."
             )
-        self.outcome = quantize_module(pl_module, datamodule, self)
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, RichProgressBar):
+                # It ends at teardown, after this, and two displays cannot share a terminal.
+                callback.teardown(trainer, pl_module, "fit")
+        self.outcome = quantize_module(pl_module, datamodule, self, trainer.loggers)
 
 
-def quantize_module(module: DLRMModule, datamodule: TerabyteDataModule, callback: QuantizationCallback) -> Outcome:
+def quantize_module(
+    module: DLRMModule, datamodule: TerabyteDataModule, callback: QuantizationCallback, loggers: Iterable[Logger] = ()
+) -> Outcome:
     """Quantize a module with its data, as the callback says.
+
+    Args:
+        module: in the mode that it comes back in.
+        datamodule: gives the three sets of rows.
+        callback: says how.
+        loggers: get the scalars of each trial, under its number as the step.
 
     Raises:
         DatasetError: the data is not that of the model.
@@ -162,41 +177,21 @@ def quantize_module(module: DLRMModule, datamodule: TerabyteDataModule, callback
     bags = model.embedding_bags
     assert isinstance(bags, EmbeddingBags)
     bags.nonfinite_as_zero = callback.allow_nonfinite
+    table_bytes = 4 * model.architecture.embedding_dim * sum(model.architecture.table_sizes)
     try:
         timed = Objective.named(callback.settings.objective).latency > 0
-        with _packing_bar(4 * model.architecture.embedding_dim * sum(model.architecture.table_sizes)) as progress:
+        with SearchDisplay(Console(stderr=True), table_bytes) as display:
             outcome = build_artifact(
                 *(model, data, callback.settings, callback.output),
                 eval_func=eval_func,
                 timer=InterleavedTimer(model, data.tuning) if timed else None,
-                listeners=callback.listeners,
-                progress=progress,
+                listeners=(display, TrialScalars(loggers), *callback.listeners),
+                progress=display.packed,
             )
     finally:
         bags.nonfinite_as_zero = False
         module.train(was_training)
     return outcome
-
-
-@contextmanager
-def _packing_bar(total: int) -> Iterator[Callable[[int], None]]:
-    """A progress bar of the bytes of float tables that were packed; a search that packs some again starts it anew."""
-    console = Console(stderr=True)
-    columns = (TextColumn("pack tables"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-    task = bar.add_task("", total=total)
-
-    def advance(size: int) -> None:
-        bar.start()
-        bar.advance(task, size)
-        if bar.finished:
-            bar.stop()
-            bar.reset(task)
-
-    try:
-        yield advance
-    finally:
-        bar.stop()
 
 
 def show(outcome: Outcome, console: Console) -> None:
@@ -215,4 +210,4 @@ def show(outcome: Outcome, console: Console) -> None:
     console.print(f"{word}: {best.recipe.describe()} (trial {best.number} of {trials})", soft_wrap=True)
     if not outcome.certificate.accepted:
         console.print(f"reason: {outcome.certificate.reason}", soft_wrap=True)
-    console.print(f"artifact: {outcome.path}", soft_wrap=True)
+    console.print(f"artifact: {outcome.path}, on one page: {outcome.path / REPORT_NAME}", soft_wrap=True)

@@ -18,18 +18,20 @@ def verify(
     """Check a certificate again, on this machine.
 
     Every file is compared with its checksum, the int8 model is scored on the certification rows, and each metric
-    compared with what the certificate states. Exit status 2 when something differs.
+    compared with what the certificate states. On another machine it is said what differs of the machine and how far
+    each metric moved. Exit status 2 when something differs by more than the tolerance.
 
     Args:
         artifact: the artifact folder.
         data: the dataset folder.
-        ckpt_path: the float checkpoint that it was made from; when given, the loss of AUROC is measured anew.
+        ckpt_path: the float checkpoint that it was made from; when given, its metrics, the loss of AUROC and the guards
+            are measured anew as well.
         batch_size: of the scoring; as certified when not given.
         tolerance: allowed difference of each metric, for processors that round differently.
         force: take another dataset than the artifact was made for, if no table of it is larger.
     """
     from dlrm_pl.artifact.store import load_artifact
-    from dlrm_pl.artifact.summary import loss_line
+    from dlrm_pl.artifact.summary import guards_line, loss_line
     from dlrm_pl.artifact.verification import verify_artifact
 
     loaded = load_artifact(artifact, checksums="always")
@@ -46,3 +48,5 @@ def verify(
     print(f"{artifact}: checksums, {result.rows:,} rows and {sum(result.int8_ops.values())} int8 ops as certified.")
     print(f"int8 AUROC {result.int8.auroc:.6f}, certified {loaded.certificate.int8['auroc']:.6f}")
     print(("measured anew: " if result.measured_loss else "certified: ") + loss_line(result.certificate))
+    print(("measured anew: " if result.measured_loss else "certified: ") + guards_line(result.certificate))
+    print(f"{result.movement.describe()}.")

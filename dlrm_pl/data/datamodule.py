@@ -24,6 +24,9 @@ from dlrm_pl.errors import ConfigurationError, DatasetError
 
 log = logging.getLogger(__name__)
 
+CALIBRATION_ROWS = 128_000
+"""First rows of val that calibrate, as MLPerf prescribes."""
+
 # A val set too small for the rows that MLPerf prescribes gives this share of itself to calibration.
 _CALIBRATION_SHARE = 0.1
 
@@ -72,7 +75,7 @@ class TerabyteDataModule(pl.LightningDataModule):
         seed: int = 0,
         num_workers: int = 0,
         max_ind_range: int = -1,
-        calibration_rows: int = 128_000,
+        calibration_rows: int = CALIBRATION_ROWS,
         predict_split: Literal["train", "val", "test"] = "test",
         predict_raw: str | None = None,
     ) -> None:
@@ -154,6 +157,16 @@ class TerabyteDataModule(pl.LightningDataModule):
     def certification_dataloader(self) -> Batches:
         """All of test, on every rank."""
         return self._range("certification")
+
+    @property
+    def calibration_rows(self) -> int:
+        """First rows of val that calibrate a quantization, as asked for; a small val gives fewer."""
+        return self._calibration_rows
+
+    @calibration_rows.setter
+    def calibration_rows(self, rows: int) -> None:
+        self._calibration_rows = rows
+        self.__dict__.pop("row_ranges", None)
 
     @cached_property
     def row_ranges(self) -> Mapping[str, RowRange]:

@@ -64,6 +64,24 @@ def without_wrapper(name: str) -> str:
     return re.sub(r"^(bot_l|top_l)\.module\.", r"\1.", name.removeprefix("module."))
 
 
+def reference_ops(architecture: Architecture, *, stubbed: bool = False) -> dict[str, str]:
+    """The reference's modules that compute something, and our ops: ``bot_l.2`` is its second Linear, ``bottom_mlp.1``.
+
+    Args:
+        architecture: of the model.
+        stubbed: as the modules are called once a QuantStub was inserted before each MLP, which moves them by one.
+    """
+    linears = {"bottom_mlp": len(architecture.bottom_mlp) - 1, "top_mlp": len(architecture.top_mlp)}
+    return {
+        **{
+            f"{_REFERENCE_MLP[mlp]}.{2 * index + stubbed}": f"{mlp}.{index}"
+            for mlp, count in linears.items()
+            for index in range(count)
+        },
+        **{f"emb_l.{index}": f"tables.{index}" for index in range(architecture.num_tables)},
+    }
+
+
 def to_our_name(name: str) -> str:
     """Our name of one of the reference's parameters.
 

@@ -19,7 +19,7 @@ from dlrm_pl.runtime.table_file import write_rows
 
 Bits = Literal[8, 4]
 
-_BLOCK_BYTES = 32 << 20
+_BLOCK_BYTES = 8 << 20
 
 
 def exchange_row_bytes(bits: Bits, embedding_dim: int) -> int:

@@ -85,6 +85,29 @@ class GuardReading:
         return f"{self.describe()} exceeds the guard of {self.tolerance:.2%}"
 
 
+@dataclass(frozen=True)
+class CertifiedGuard:
+    """One guard on the certification rows, as a certificate states it.
+
+    Attributes:
+        name: ``log_loss``, ``normalized_entropy`` or ``calibration_ratio``.
+        before: of the fp32 model.
+        after: of the quantized model.
+        change: relative, ``after / before - 1``.
+        standard_error: of the change, paired.
+        tolerance: for the change, or for its size in the case of the calibration ratio; None: measured, not judged.
+        held: the change is within the tolerance.
+    """
+
+    name: str
+    before: float
+    after: float
+    change: float
+    standard_error: float
+    tolerance: float | None
+    held: bool
+
+
 def read_guards(
     before: npt.NDArray[np.float32],
     after: npt.NDArray[np.float32],

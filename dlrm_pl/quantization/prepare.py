@@ -38,7 +38,7 @@ def prepare(model: DLRM, recipe: Recipe, tables: nn.Module) -> DLRM:
 
 
 def _prepare_mlp(mlp: nn.Module, dtypes: Sequence[LinearDtype], recipe: Recipe, name: str) -> nn.Sequential:
-    layers = list(_linear_layers(mlp))
+    layers = list(linear_layers(mlp))
     if len(layers) != len(dtypes):
         raise ConfigurationError(f"The recipe has {len(dtypes)} Linears for {name}, the model has {len(layers)}.")
     segments: list[nn.Module] = []
@@ -53,7 +53,7 @@ def _prepare_mlp(mlp: nn.Module, dtypes: Sequence[LinearDtype], recipe: Recipe, 
     return nn.Sequential(*segments)
 
 
-def _linear_layers(mlp: nn.Module) -> Iterator[tuple[nn.Linear, nn.ReLU | None]]:
+def linear_layers(mlp: nn.Module) -> Iterator[tuple[nn.Linear, nn.ReLU | None]]:
     """Each Linear with the ReLU that follows it, if one does."""
     modules = list(mlp.children())
     for index, module in enumerate(modules):

@@ -16,8 +16,9 @@ from dlrm_pl.mapped import expect
 from dlrm_pl.runtime.table_file import file_name, map_table, storage_dtype, write_table
 from dlrm_pl.runtime.tables import TableDtype, row_bytes
 
-_BLOCK_BYTES = 32 << 20
-"""Of float rows that are packed at a time: enough for all threads, little beside everything else."""
+_BLOCK_BYTES = 8 << 20
+"""Of float rows that are packed at a time. Measured, rows in memory and one file of 256 MB, threads that wait without
+spinning: 2.4 GB/s with 1 MiB, 3.6 with 4, 4.1 with 8, 1.4 to 4.1 with 32."""
 
 
 class TablePacker:

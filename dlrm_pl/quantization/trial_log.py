@@ -58,6 +58,11 @@ class TrialLog:
         self._trials[trial.recipe] = trial
         self._write({"kind": "trial"} | trial.to_dict())
 
+    @property
+    def notes(self) -> Mapping[str, Any]:
+        """What was remembered so far, by name."""
+        return self._notes
+
     def remembered(self, name: str, measure: Callable[[], Any]) -> Any:
         """What ``measure`` returned when it was first asked for under this name: plain JSON types.
 

@@ -36,6 +36,9 @@ __all__ = ["TuningSettings", "tune"]
 
 log = logging.getLogger(__name__)
 
+TRIALS_LOGGER = f"{__name__}.trials"
+"""Name of the logger of the lines of single trials, for those who draw them instead."""
+
 
 def tune(
     model: DLRM,
@@ -191,7 +194,7 @@ class _Search:
             self._best = (trial, candidate)
         if known is None:
             self._context.log.add(trial)
-        log.info("%s%s", "known: " if known else "", trial.describe())
+        logging.getLogger(TRIALS_LOGGER).info("%s%s", "known: " if known else "", trial.describe())
         for listener in self._listeners:
             listener.on_trial_end(trial, resumed=known is not None)
         return trial

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,7 @@ def describe_machine() -> dict[str, Any]:
         "isa": isa(),
         "torch_cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
+        "dlrm_pl": version("dlrm-pl"),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": np.__version__,

@@ -9,15 +9,15 @@ from collections.abc import Generator
 
 from dlrm_pl.quantization.recipe import Recipe
 from dlrm_pl.quantization.search import SearchContext
+from dlrm_pl.quantization.strategies.fallback import (
+    LEVELS,
+    best_variant,
+    better,
+    fallbacks,
+    keep_all,
+    keep_what_helps,
+)
 from dlrm_pl.quantization.trial import Trial
-
-# What an op falls back to, in the order tried: first the half-size float, then fp32.
-_FALLBACKS = {
-    "bottom_mlp": ("bf16", "fp32"),
-    "top_mlp": ("bf16", "fp32"),
-    "interaction": ("bf16", "fp32"),
-    "tables": ("fp16", "fp32"),
-}
 
 
 def basic(context: SearchContext) -> Generator[Recipe, Trial, None]:
@@ -29,40 +29,20 @@ def basic(context: SearchContext) -> Generator[Recipe, Trial, None]:
     3. Fall back ops together, those that helped most first, and keep an op only if it helps further.
     4. The same once more, keeping every op.
 
-    Steps 2 to 4 run for half precision, then for fp32, as far as the space allows. A recipe without a quantized op is
-    never proposed.
+    Steps 2 to 4 run for half precision, then for fp32, as far as the space allows; int4 tables fall back to int8
+    before either, and the next two go on from the best of that. A recipe without a quantized op is never proposed.
     """
-    best = yield context.start
-    for recipe in context.space.variants(context.start):
-        best = _better(best, (yield recipe))
-    origin = best
-    for level in (0, 1):
-        alone: list[tuple[float, str]] = []
-        for op in reversed(origin.recipe.quantized_ops):
-            if not context.space.allows(op, _fallback(op, level)):
-                continue
-            trial = yield origin.recipe.with_dtype(op, _fallback(op, level))
-            alone.append((trial.bound, op))
-            best = _better(best, trial)
+    origin = yield from best_variant(context)
+    for level in LEVELS:
+        wider = fallbacks(context, origin.recipe, level)
+        alone: dict[str, Trial] = {}
+        for op, dtype in wider.items():
+            recipe = origin.recipe.with_dtype(op, dtype)
+            if recipe.quantized_ops:
+                alone[op] = yield recipe
         # sorted() is stable, so ops that help alike stay in the order from last to first.
-        ranked = [op for _, op in sorted(alone, key=lambda pair: pair[0])]
-        kept = origin
-        for op in ranked:
-            recipe = kept.recipe.with_dtype(op, _fallback(op, level))
-            if recipe.quantized_ops:
-                kept = _better(kept, (yield recipe))
-        best = _better(best, kept)
-        recipe = origin.recipe
-        for op in ranked:
-            recipe = recipe.with_dtype(op, _fallback(op, level))
-            if recipe.quantized_ops:
-                best = _better(best, (yield recipe))
-
-
-def _fallback(op: str, level: int) -> str:
-    return _FALLBACKS[op.split(".")[0]][level]
-
-
-def _better(one: Trial, other: Trial) -> Trial:
-    """By the bound that the criterion judges: a small loss with a wide interval is luck. inf for a failed trial."""
-    return other if other.bound < one.bound else one
+        ranked = {op: wider[op] for op in sorted(alone, key=lambda op: alone[op].bound)}
+        kept = yield from keep_what_helps(origin, ranked)
+        last = yield from keep_all(origin, ranked)
+        if level == "int8":
+            origin = better(kept, last)

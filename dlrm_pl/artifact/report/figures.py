@@ -1,0 +1,274 @@
+"""The figures of a report, each an ``<svg>`` element; None where there is nothing to draw."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from dlrm_pl.artifact.op_losses import OpLoss
+from dlrm_pl.artifact.report.contents import Contents
+from dlrm_pl.artifact.report.svg import BAD, FP32, GOOD, INK, INT8, MUTED, draw
+from dlrm_pl.quantization.trial import Trial
+
+# Probabilities to name on an axis of log odds.
+_NAMED = (1e-5, 1e-4, 1e-3, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999)
+
+
+def op_losses(contents: Contents) -> str | None:
+    """Loss by op and table: a bar each, with its 95 % interval where it is known.
+
+    Of an op that was measured in several dtypes, the one that the artifact has.
+    """
+    chosen: dict[str, OpLoss] = {}
+    for loss in contents.op_losses.losses:
+        if loss.op not in chosen or loss.dtype == contents.manifest.ops.get(loss.op, {}).get("dtype"):
+            chosen[loss.op] = loss
+    losses = tuple(chosen.values())
+    if not losses:
+        return None
+    names = [f"{loss.op} {loss.dtype}".strip() for loss in losses]
+
+    def on(figure: Figure) -> None:
+        axes = figure.subplots()
+        places = np.arange(len(losses))
+        values = [loss.loss for loss in losses]
+        errors = [1.96 * loss.standard_error if loss.standard_error else 0.0 for loss in losses]
+        colours = [BAD if value > 0 else GOOD for value in values]
+        axes.barh(places, values, xerr=errors, color=colours, ecolor=MUTED, height=0.7)
+        axes.set_yticks(places, names)
+        axes.set_ylim(len(losses) - 0.4, -0.6)
+        axes.axvline(0, color=MUTED, linewidth=0.8)
+        axes.grid(axis="y", visible=False)
+        axes.set_xlabel("loss of the score (right is worse)")
+        axes.xaxis.set_major_locator(MaxNLocator(4))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+    worst = max(losses, key=lambda loss: loss.loss)
+    words = f"Loss by op and table. The largest is {worst.loss:.6f}, of {worst.op} {worst.dtype}."
+    return draw("op-losses", 0.9 + 0.19 * len(losses), on, words)
+
+
+def pareto(contents: Contents) -> str | None:
+    """Loss against bytes, and against speed where it is known; what others beat in all is hollow."""
+    scored = [trial for trial in contents.trials if trial.verdict is not None]
+    if not scored:
+        return None
+    panels = 2 if any(trial.samples_per_s for trial in scored) else 1
+    front = [trial for trial in scored if trial.number in contents.pareto]
+
+    def on(figure: Figure) -> None:
+        all_axes = figure.subplots(panels, sharex=True, squeeze=False)[:, 0]
+        labels = ("model size, MiB", "thousand samples/s")
+        for axes, label, speed in zip(all_axes, labels, (False, True), strict=False):
+            _trade(axes, scored, contents, speed)
+            axes.set_ylabel(label)
+        all_axes[-1].set_xlabel("loss of the score (right is worse), with its bounds")
+        handles = [
+            Line2D([], [], color=GOOD, marker="o", linestyle="", label="accepted"),
+            Line2D([], [], color=BAD, marker="X", linestyle="", label="rejected"),
+            Line2D([], [], color=MUTED, marker="o", fillstyle="none", linestyle="", label="beaten"),
+            Line2D([], [], color=INK, marker="o", fillstyle="none", markersize=11, linestyle="", label="chosen"),
+            Line2D([], [], color=MUTED, linestyle="--", label="tolerance"),
+        ]
+        figure.legend(handles=handles, loc="outside upper center", ncols=5, columnspacing=0.5, handletextpad=0.0)
+
+    best = next(trial for trial in scored if trial.number == contents.best)
+    words = (
+        f"Loss against size and speed of {len(scored)} trials, {len(front)} of which no other beats in all three. "
+        f"Chosen: trial {best.number}, loss {best.loss:.6f}, {best.model_bytes / 2**20:.2f} MiB."
+    )
+    return draw("pareto", 1.2 + 1.9 * panels, on, words)
+
+
+def _trade(axes: Axes, scored: Sequence[Trial], contents: Contents, speed: bool) -> None:
+    def height(trial: Trial) -> float:
+        return trial.samples_per_s / 1000 if speed else trial.model_bytes / 2**20
+
+    for trial in scored:
+        assert trial.verdict is not None
+        low, high = (
+            trial.loss - trial.verdict.low if math.isfinite(trial.verdict.low) else 0.0,
+            trial.verdict.bound - trial.loss if math.isfinite(trial.verdict.bound) else 0.0,
+        )
+        axes.errorbar(
+            *(trial.loss, height(trial)),
+            xerr=[[max(low, 0.0)], [max(high, 0.0)]],
+            color=GOOD if trial.accepted else BAD,
+            marker="o" if trial.accepted else "X",
+            markersize=6,
+            fillstyle="full" if trial.number in contents.pareto else "none",
+            elinewidth=0.8 if len(scored) < 30 else 0.0,
+        )
+        if trial.number == contents.best:
+            axes.plot(trial.loss, height(trial), marker="o", markersize=12, fillstyle="none", color=INK)
+    tolerance = scored[-1].verdict.tolerance if scored[-1].verdict else 0.0
+    axes.axvline(tolerance, color=MUTED, linestyle="--", linewidth=1)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.set_ylim(0, 1.1 * max(height(trial) for trial in scored) or 1)
+
+
+def histogram(contents: Contents) -> str:
+    """How the click probabilities of both models are spread."""
+    fp32, int8 = contents.histograms
+    used = np.flatnonzero(fp32.rows + int8.rows)
+    first, last = used[0], used[-1] + 1
+
+    def on(figure: Figure) -> None:
+        axes = figure.subplots()
+        edges = fp32.edges[first : last + 1]
+        axes.stairs(fp32.rows[first:last], edges, fill=True, color=FP32, alpha=0.45, label="fp32")
+        axes.stairs(int8.rows[first:last], edges, color=INT8, linewidth=1.5, label="int8")
+        named = [p for p in _NAMED if edges[0] - 0.5 <= math.log(p / (1 - p)) <= edges[-1] + 0.5]
+        axes.set_xticks([math.log(p / (1 - p)) for p in named], [f"{100 * p:g} %" for p in named])
+        axes.set_xlabel("click probability (log odds)")
+        axes.set_ylabel("rows")
+        axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+        axes.yaxis.set_major_formatter(FuncFormatter(_short))
+        axes.legend()
+
+    moved = int(np.abs(np.cumsum(fp32.rows - int8.rows)).max())
+    rows = int(fp32.rows.sum())
+    words = (
+        f"Histograms of the click probabilities of fp32 and int8 on {rows:,} rows. Their shares below any probability "
+        f"differ by at most {moved / rows:.3%}."
+    )
+    return draw("histogram", 2.7, on, words)
+
+
+def reliability(contents: Contents) -> str:
+    """Predicted against observed click rates, in groups of about as many rows each."""
+
+    def on(figure: Figure) -> None:
+        axes = figure.subplots()
+        ends = []
+        styles = ((FP32, "s", "-"), (INT8, "o", ""))
+        for (colour, marker, line), name, found in zip(styles, ("fp32", "int8"), contents.histograms, strict=True):
+            points = [point for point in found.groups() if min(point) > 0]  # Zero has no logarithm.
+            predicted, observed, rows = (np.array(values) for values in zip(*points, strict=True))
+            low, high = _wilson(observed, rows)
+            axes.errorbar(
+                *(100 * predicted, 100 * observed),
+                yerr=[100 * (observed - low), 100 * (high - observed)],
+                color=colour,
+                marker=marker,
+                linestyle=line,
+                markersize=5,
+                linewidth=1,
+                elinewidth=0.9,
+                label=name,
+            )
+            ends += [predicted.min(), predicted.max(), observed.min(), observed.max()]
+        span = np.array([80 * min(ends), 120 * max(ends)])
+        axes.plot(span, span, color=MUTED, linestyle="--", linewidth=1, label="as predicted")
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} %"))
+            axis.set_minor_formatter(FuncFormatter(lambda value, _: ""))
+        axes.set_xlabel("predicted click rate")
+        axes.set_ylabel("observed click rate")
+        axes.legend()
+
+    words = (
+        f"Reliability: observed against predicted click rates. Sum of predictions over sum of clicks: fp32 "
+        f"{contents.certificate.fp32['calibration_ratio']:.4f}, int8 "
+        f"{contents.certificate.int8['calibration_ratio']:.4f}."
+    )
+    return draw("reliability", 3.4, on, words)
+
+
+def rows_read(contents: Contents) -> str | None:
+    """How many rows each trial needed."""
+    known = [trial for trial in contents.trials if trial.rows]
+    if not known:
+        return None
+
+    def on(figure: Figure) -> None:
+        axes = figure.subplots()
+        for accepted, colour, hatch in ((True, GOOD, ""), (False, BAD, "////")):
+            shown = [trial for trial in known if trial.accepted == accepted]
+            if shown:
+                axes.bar(
+                    [trial.number for trial in shown],
+                    [trial.rows for trial in shown],
+                    color=colour,
+                    hatch=hatch,
+                    linewidth=0,
+                    width=0.8,
+                    label="accepted" if accepted else "rejected",
+                )
+        axes.axhline(contents.tuning_rows, color=MUTED, linestyle="--", linewidth=1, label="all rows")
+        axes.set_xlim(0.4, max(len(contents.trials), 3) + 0.6)
+        axes.set_ylim(0, 1.15 * max(contents.tuning_rows, *(trial.rows for trial in known)))
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
+        axes.yaxis.set_major_formatter(FuncFormatter(_short))
+        axes.grid(axis="x", visible=False)
+        axes.set_xlabel("trial")
+        axes.set_ylabel("rows read")
+        figure.legend(loc="outside upper center", ncols=3)
+
+    words = f"Rows read by each of {len(known)} trials, in the median {median_rows(contents):,}."
+    return draw("rows-read", 2.6, on, words)
+
+
+def median_rows(contents: Contents) -> int:
+    """Of the trials whose rows are known; 0 when there is none."""
+    known = [trial.rows for trial in contents.trials if trial.rows]
+    return int(np.median(known)) if known else 0
+
+
+def table_bytes(contents: Contents) -> str:
+    """Bytes of each table, in fp32 and in the artifact."""
+    tables = contents.table_bytes
+
+    def on(figure: Figure) -> None:
+        axes = figure.subplots()
+        places = np.arange(len(tables))
+        axes.barh(places - 0.2, [table[2] for table in tables], height=0.38, color=FP32, label="fp32")
+        axes.barh(places + 0.2, [table[3] for table in tables], height=0.38, color=INT8, label="artifact")
+        axes.set_yticks(places, [f"{index} {table[1]}" for index, table in enumerate(tables)])
+        axes.set_ylim(len(tables) - 0.4, -0.6)
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _bytes(value)))
+        axes.xaxis.set_minor_formatter(FuncFormatter(lambda value, _: ""))
+        axes.grid(axis="y", visible=False)
+        axes.set_xlabel("bytes (each line is ten times the one before)")
+        axes.set_ylabel("table")
+        figure.legend(loc="outside upper center", ncols=2)
+
+    before, after = sum(table[2] for table in tables), sum(table[3] for table in tables)
+    words = f"Bytes of {len(tables)} tables: {_bytes(before)} in fp32, {_bytes(after)} in the artifact."
+    return draw("table-bytes", 1.1 + 0.24 * len(tables), on, words)
+
+
+def _wilson(
+    share: np.ndarray[tuple[int], np.dtype[np.float64]], rows: np.ndarray[tuple[int], np.dtype[np.int64]]
+) -> tuple[np.ndarray[tuple[int], np.dtype[np.float64]], np.ndarray[tuple[int], np.dtype[np.float64]]]:
+    """95 % interval of a share (Wilson 1927), which stays within [0, 1] where clicks are few."""
+    z = 1.96
+    middle = (share + z**2 / (2 * rows)) / (1 + z**2 / rows)
+    half = z / (1 + z**2 / rows) * np.sqrt(share * (1 - share) / rows + z**2 / (4 * rows**2))
+    return np.minimum(middle - half, share), np.maximum(middle + half, share)
+
+
+def _short(value: float, _: object = None) -> str:
+    """With k and M."""
+    for unit, name in ((1e6, "M"), (1e3, "k")):
+        if abs(value) >= unit:
+            return f"{value / unit:g} {name}"
+    return f"{value:g}"
+
+
+def _bytes(value: float) -> str:
+    """With the unit that leaves the fewest digits."""
+    for unit, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if value >= unit:
+            return f"{value / unit:.3g} {name}"
+    return f"{value:.3g} B"

@@ -1,0 +1,58 @@
+"""``result.json``: how a search ended, for programs: verdict, reason, Pareto front, loss by op, settings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from dlrm_pl.artifact.certificate import Certificate
+from dlrm_pl.artifact.manifest import RESULT_NAME
+from dlrm_pl.artifact.op_losses import OpLosses
+from dlrm_pl.quantization.result import TuningResult
+from dlrm_pl.quantization.settings import TuningSettings
+from dlrm_pl.quantization.trial import Trial
+
+FORMAT = 1
+
+
+def write_result(
+    folder: Path, result: TuningResult, certificate: Certificate, settings: TuningSettings, op_losses: OpLosses
+) -> None:
+    """Write ``result.json``.
+
+    ``accepted`` and ``reason`` are the certificate's, which the certification rows had a part in; what the search
+    itself found is under ``search``.
+    """
+    contents = {
+        "format": FORMAT,
+        "accepted": certificate.accepted,
+        "reason": certificate.reason,
+        "search": result.to_dict() | {"interrupted": result.interrupted},
+        "best": _point(result.best),
+        "pareto": [_point(trial) for trial in result.pareto],
+        "op_losses": op_losses.to_dict(),
+        "settings": plain_settings(settings),
+    }
+    (folder / RESULT_NAME).write_text(json.dumps(contents, indent=2) + "\n", encoding="utf-8")
+
+
+def plain_settings(settings: TuningSettings) -> Mapping[str, Any]:
+    """The settings in plain JSON types."""
+    values: Mapping[str, Any] = json.loads(json.dumps(asdict(settings)))
+    return values
+
+
+def _point(trial: Trial) -> dict[str, Any]:
+    """What a trial trades; ``trials.jsonl`` has the rest of it."""
+    return {
+        "number": trial.number,
+        "accepted": trial.accepted,
+        "loss": trial.loss,
+        "model_bytes": trial.model_bytes,
+        "samples_per_s": trial.samples_per_s or None,
+        "recipe": trial.recipe.to_dict(),
+        "reason": trial.reason,
+    }

@@ -1,0 +1,54 @@
+"""Let a conf.yaml of LPOT set a QuantizationCallback."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from dlrm_pl.callbacks.quantization import QuantizationCallback
+from dlrm_pl.data.datamodule import CALIBRATION_ROWS, TerabyteDataModule
+from dlrm_pl.model.architecture import Architecture
+from dlrm_pl.quantization.lpot.conf import LpotConf, read_lpot_conf
+
+log = logging.getLogger(__name__)
+
+
+def obey_lpot_conf(
+    path: Path, callback: QuantizationCallback, datamodule: TerabyteDataModule, architecture: Architecture
+) -> LpotConf:
+    """Read a conf.yaml, set what it asks for, and say what is ignored.
+
+    Args:
+        path: the file; it is not written to.
+        callback: its settings and its output are changed.
+        datamodule: its calibration rows are changed, unless it was told another number than its default.
+        architecture: of the model.
+
+    Returns:
+        What the file asks for.
+
+    Raises:
+        ConfigurationError: see ``read_lpot_conf``.
+    """
+    conf = read_lpot_conf(path, architecture)
+    for note in conf.notes:
+        log.info("%s", note)
+    callback.settings = conf.applied_to(callback.settings)
+    if conf.output is not None:
+        callback.output = conf.output
+    if conf.calibration_rows is not None:
+        if datamodule.calibration_rows == CALIBRATION_ROWS:
+            datamodule.calibration_rows = conf.calibration_rows
+        else:
+            log.info("%s: sampling_size gives way to data.calibration_rows=%d", path, datamodule.calibration_rows)
+    settings = callback.settings
+    tolerance = (
+        f"absolute {settings.criterion.absolute:g}"
+        if settings.criterion.absolute is not None
+        else f"relative {settings.criterion.relative:g}"
+    )
+    log.info(
+        "%s: model %s, strategy %s, tolerated loss %s, timeout %g s, at most %d trials, seed %d",
+        *(path, conf.name, settings.strategy, tolerance, settings.timeout_s, settings.max_trials, settings.seed),
+    )
+    return conf

@@ -1,0 +1,55 @@
+"""A search as scalars of the Trainer's loggers, while it runs: TensorBoard, CSV, whatever there is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from pytorch_lightning.loggers import Logger
+
+from dlrm_pl.quantization.evaluation import Scores
+from dlrm_pl.quantization.listener import TuningListener
+from dlrm_pl.quantization.trial import Trial
+
+
+class TrialScalars(TuningListener):
+    """Log each trial under its number as the step; step 0 is the fp32 model.
+
+    Args:
+        loggers: of the Trainer.
+    """
+
+    def __init__(self, loggers: Iterable[Logger]) -> None:
+        self._loggers = tuple(loggers)
+
+    def on_baseline(self, baseline: Scores, tolerance: float) -> None:
+        """The tolerance, as a line to hold losses against."""
+        self._log({"trial/fp32_score": baseline.value, "trial/tolerance": tolerance}, 0)
+
+    def on_trial_end(self, trial: Trial, *, resumed: bool) -> None:
+        """All numbers of a trial; those of an earlier run as well, so that every run's curves are whole."""
+        values: dict[str, float | None] = {
+            "trial/accepted": float(trial.accepted),
+            "trial/failed": float(trial.verdict is None),
+            "trial/seconds": trial.seconds,
+        }
+        if trial.verdict is not None:
+            values |= {
+                "trial/score": trial.score,
+                "trial/loss": trial.loss,
+                "trial/loss_low": trial.verdict.low,
+                "trial/loss_bound": trial.verdict.bound,
+                "trial/tolerance": trial.verdict.tolerance,
+                "trial/model_bytes": float(trial.model_bytes),
+                "trial/samples_per_s": trial.samples_per_s or None,
+                "trial/rows": float(trial.rows) if trial.rows else None,
+                "trial/cost": trial.cost,
+            }
+            values |= {f"trial/{guard.name}_change": guard.change for guard in trial.verdict.guards}
+        self._log(values, trial.number)
+
+    def _log(self, values: dict[str, float | None], step: int) -> None:
+        known = {name: value for name, value in values.items() if value is not None and math.isfinite(value)}
+        for logger in self._loggers:
+            logger.log_metrics(known, step)
+            logger.save()  # Now: loggers write every so many steps or seconds, and a trial may take minutes.

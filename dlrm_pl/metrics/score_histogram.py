@@ -1,0 +1,53 @@
+"""How click probabilities are spread, and whether they come true: counts in bins, however many rows there are."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+# Clicks are rare: bins of equal width in log odds tell 0.1 % from 1 %, which bins of probability do not.
+_LOWEST, _HIGHEST, _STEP = -12.0, 8.0, 0.125
+
+
+class ScoreHistogram:
+    """Rows, clicks and the sum of probabilities by bin of log odds."""
+
+    def __init__(self) -> None:
+        self.edges: npt.NDArray[np.float64] = np.arange(_LOWEST, _HIGHEST + _STEP / 2, _STEP)
+        """Log odds, ``[bins + 1]``; what lies beyond is counted in the first and the last bin."""
+        bins = len(self.edges) - 1
+        self.rows: npt.NDArray[np.int64] = np.zeros(bins, np.int64)
+        """``[bins]``."""
+        self.clicks: npt.NDArray[np.int64] = np.zeros(bins, np.int64)
+        """``[bins]``."""
+        self.predicted: npt.NDArray[np.float64] = np.zeros(bins, np.float64)
+        """Sum of the probabilities, ``[bins]``."""
+
+    def add(self, probabilities: npt.NDArray[np.float32], labels: npt.NDArray[np.uint8]) -> None:
+        """Count a batch, ``[rows]`` each."""
+        p = probabilities.astype(np.float64)
+        with np.errstate(divide="ignore"):
+            log_odds = np.log(p) - np.log1p(-p)
+        bins = len(self.rows)
+        place = np.clip(np.floor((log_odds - _LOWEST) / _STEP), 0, bins - 1).astype(np.int64)
+        self.rows += np.bincount(place, minlength=bins)
+        self.clicks += np.bincount(place[labels == 1], minlength=bins)
+        self.predicted += np.bincount(place, weights=p, minlength=bins)
+
+    def groups(self, count: int = 12) -> list[tuple[float, float, int]]:
+        """Neighbouring bins put together into at most ``count`` groups of about as many rows each.
+
+        Returns:
+            Of each group: mean probability, share of clicks, rows.
+        """
+        wanted = self.rows.sum() / count
+        result: list[tuple[float, float, int]] = []
+        rows, clicks, predicted = 0, 0, 0.0
+        for n, c, p in zip(self.rows.tolist(), self.clicks.tolist(), self.predicted.tolist(), strict=True):
+            rows, clicks, predicted = rows + n, clicks + c, predicted + p
+            if rows and rows >= wanted:
+                result.append((predicted / rows, clicks / rows, rows))
+                rows, clicks, predicted = 0, 0, 0.0
+        if rows:
+            result.append((predicted / rows, clicks / rows, rows))
+        return result

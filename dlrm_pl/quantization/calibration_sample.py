@@ -1,0 +1,28 @@
+"""The first calibration rows, for measurements that need fewer than ranges of activations do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from dlrm_pl.batch import ClickBatch, first_samples
+from dlrm_pl.errors import CalibrationError
+
+
+def calibration_sample(batches: Iterable[ClickBatch], rows: int) -> list[ClickBatch]:
+    """The first rows, so many or all, in batches of which none is empty.
+
+    Raises:
+        CalibrationError: there was no row.
+    """
+    sample: list[ClickBatch] = []
+    for batch in batches:
+        if batch.num_samples:
+            sample.append(first_samples(batch, min(rows, batch.num_samples)))
+            rows -= sample[-1].num_samples
+        if not rows:
+            break
+    if not sample:
+        raise CalibrationError(
+            "There are no calibration rows to measure ops on. Check calibration_rows and the val split."
+        )
+    return sample

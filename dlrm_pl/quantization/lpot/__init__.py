@@ -1,0 +1,1 @@
+"""LPOT's conf.yaml, read as it is."""

@@ -1,0 +1,131 @@
+"""Recipes proposed by a sampler of Optuna: the part that ``tpe`` and ``bayesian`` share."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from random import Random
+from typing import Any
+
+from dlrm_pl.quantization.recipe import Recipe
+from dlrm_pl.quantization.search import SearchContext
+from dlrm_pl.quantization.strategies.knobs import Knobs
+from dlrm_pl.quantization.strategies.random import draws
+from dlrm_pl.quantization.trial import Trial
+from dlrm_pl.runtime.int8_dlrm import fp32_bytes
+
+MakeSampler = Callable[[Any, int], Any]
+"""The module ``optuna`` and a seed -> a sampler of Optuna's."""
+
+_SMALLEST_VIOLATION = 1e-12
+
+
+def search_by(context: SearchContext, name: str, make_sampler: MakeSampler) -> Generator[Recipe, Trial, None]:
+    """Minimise the cost of the objective, within the criterion as a constraint.
+
+    1. The start.
+    2. What the sampler asks for, given all trials so far; where it asks for a recipe again, or for one that is the
+       float model, a random one that was not tried. Ends when the space has no more.
+
+    The sampler sees dtypes as numbers, from the narrowest to the widest, and the rest as categories. It is made anew
+    for each proposal, with a seed from that of the search and the proposal's number, so that a proposal follows from
+    the trials before it alone; and it is remembered, since it may take seconds.
+
+    Args:
+        context: of the search.
+        name: of the strategy.
+        make_sampler: for one proposal.
+    """
+    import optuna  # Not before it is used: it is an extra, and slow to import.
+
+    space = _Space(context)
+    tried = {context.start: (yield context.start)}
+    unseen = draws(context)
+    while True:
+        number = len(tried)
+        history = list(tried.values())
+
+        def ask(number: int = number, history: list[Trial] = history) -> dict[str, str]:
+            return space.ask(optuna, lambda: make_sampler(optuna, _seed(context.seed, number)), history)
+
+        recipe = space.knobs.recipe(context.remembered(f"{name}: proposal {number}", ask))
+        if recipe is None or recipe in tried:
+            recipe = next((other for other in unseen if other not in tried), None)
+            if recipe is None:
+                return
+        tried[recipe] = yield recipe
+
+
+class _Space:
+    """Between recipes and Optuna's parameters."""
+
+    def __init__(self, context: SearchContext) -> None:
+        self.knobs = Knobs(context)
+        self._context = context
+        self._fp32_bytes = fp32_bytes(context.model)
+
+    def ask(self, optuna: Any, sampler: Callable[[], Any], history: list[Trial]) -> dict[str, str]:
+        """A value for each knob."""
+        choices = self.knobs.choices
+        distributions = {
+            name: optuna.distributions.IntDistribution(0, len(values) - 1)
+            if self.knobs.is_op(name)
+            else optuna.distributions.CategoricalDistribution(values)
+            for name, values in choices.items()
+            if len(values) > 1
+        }
+        with _quiet(optuna):
+            study = optuna.create_study(sampler=sampler())
+            for trial in history:
+                values = self.knobs.values(trial.recipe)
+                if any(values[name] not in choices[name] for name in choices):
+                    continue  # The start may lie outside of the space, of which the sampler alone knows.
+                study.add_trial(
+                    optuna.create_trial(
+                        params={name: self._encoded(name, values[name]) for name in distributions},
+                        distributions=distributions,
+                        value=self._cost(trial),
+                        constraints={"loss": _violation(trial)},
+                    )
+                )
+            asked: dict[str, Any] = study.ask(distributions).params
+        return {
+            name: choices[name][asked.get(name, 0)] if self.knobs.is_op(name) else asked.get(name, choices[name][0])
+            for name in choices
+        }
+
+    def _encoded(self, name: str, value: str) -> int | str:
+        return self.knobs.choices[name].index(value) if self.knobs.is_op(name) else value
+
+    def _cost(self, trial: Trial) -> float:
+        """Of the objective; where it has no latency to count, of the bytes, which tells rejected recipes apart."""
+        if trial.cost is not None:
+            return trial.cost
+        return self._context.bytes_of(trial.recipe) / self._fp32_bytes
+
+
+def _seed(seed: int, number: int) -> int:
+    """Of a proposal. Not a sum, with which the searches of neighbouring seeds would try the same, one trial apart."""
+    return Random(f"{seed} {number}").getrandbits(32)
+
+
+def _violation(trial: Trial) -> float:
+    """Above 0 exactly for what was not accepted: by how much its loss is beyond the tolerance."""
+    if trial.verdict is None:
+        return 1.0  # More than any score can lose.
+    beyond = trial.verdict.loss - trial.verdict.tolerance
+    return min(beyond, 0.0) if trial.accepted else max(beyond, _SMALLEST_VIOLATION)
+
+
+@contextmanager
+def _quiet(optuna: Any) -> Iterator[None]:
+    """Without Optuna's own lines about studies, and its warnings about what it calls experimental."""
+    verbosity = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            yield
+    finally:
+        optuna.logging.set_verbosity(verbosity)

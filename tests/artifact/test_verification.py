@@ -1,0 +1,115 @@
+"""verify on another machine, and with the float model: what moved, and whether the verdict holds."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+
+import dlrm_pl.artifact.verification as verification_module
+from dlrm_pl.artifact.movement import METRICS
+from dlrm_pl.artifact.store import Artifact, load_artifact
+from dlrm_pl.artifact.verification import verify_artifact
+from dlrm_pl.callbacks.quantization import QuantizationCallback
+from dlrm_pl.data.datamodule import TerabyteDataModule
+from dlrm_pl.errors import VerificationError
+from dlrm_pl.kernels.int8.selection import isa
+from dlrm_pl.model.lightning_module import DLRMModule
+from dlrm_pl.quantization.criterion import Criterion
+from dlrm_pl.runtime.cpu import describe_machine
+from dlrm_pl.trainer import DLRMTrainer
+
+
+@pytest.fixture(scope="module")
+def certified(synthetic_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Artifact, Path]:
+    folder = tmp_path_factory.mktemp("certified")
+    data = TerabyteDataModule(str(synthetic_folder), batch_size=500)
+    torch.manual_seed(0)
+    module = DLRMModule(
+        *(data.table_sizes,),
+        embedding_dim=4,
+        bottom_mlp=(13, 4),
+        top_mlp=(6, 1),
+        dataset_fingerprint=data.dataset_fingerprint,
+    )
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    trainer = DLRMTrainer(
+        *(), accelerator="cpu", max_steps=5, limit_val_batches=0, enable_checkpointing=False,
+        callbacks=[QuantizationCallback(str(folder / "artifact"), criterion=Criterion(relative=0.5))], **quiet,
+    )  # fmt: skip
+    trainer.fit(module, datamodule=data)
+    trainer.save_checkpoint(folder / "model.ckpt")
+    return load_artifact(folder / "artifact", checksums="always"), folder / "model.ckpt"
+
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+
+
+def test_same_machine_finds_the_same_bits(certified: tuple[Artifact, Path], synthetic_folder: Path) -> None:
+    artifact, ckpt_path = certified
+    found = verify_artifact(artifact, synthetic_folder, ckpt_path=ckpt_path)
+    assert found.movement.machine == {}
+    assert list(found.movement.metrics) == [f"{model} {name}" for model in ("fp32", "int8") for name in METRICS]
+    assert found.movement.largest == 0.0
+    stated = dataclasses.asdict(artifact.certificate)
+    again = dataclasses.asdict(found.certificate)
+    for model in ("fp32", "int8"):
+        stated[model].pop("samples_per_s")
+        again[model].pop("samples_per_s")
+    assert again == stated
+
+
+def test_without_the_float_model_int8_alone_is_measured(
+    certified: tuple[Artifact, Path], synthetic_folder: Path
+) -> None:
+    found = verify_artifact(certified[0], synthetic_folder)
+    assert [name.split()[0] for name in found.movement.metrics] == ["int8"] * 4
+    assert not found.measured_loss
+    assert found.certificate == certified[0].certificate
+
+
+def test_other_kernels_are_named_and_give_the_same_bits(
+    certified: tuple[Artifact, Path], synthetic_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certified_isa = isa()
+    monkeypatch.setenv("DLRM_PL_ISA", "twin")
+    found = verify_artifact(certified[0], synthetic_folder)
+    assert found.movement.machine == {"isa": (certified_isa, "twin")}
+    assert found.movement.describe() == f"the machine differs: isa: {certified_isa} -> twin. No metric moved by a bit"
+
+
+def test_metric_that_moved_on_another_machine_is_an_error_that_names_it(
+    certified: tuple[Artifact, Path], synthetic_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    artifact, _ = certified
+    certificate = artifact.certificate
+    moved = dataclasses.replace(
+        artifact, certificate=dataclasses.replace(certificate, int8=certificate.int8 | {"auroc": 0.123})
+    )
+    elsewhere = describe_machine() | {"processor": "Another", "torch": "9.9"}
+    monkeypatch.setattr(verification_module, "describe_machine", lambda: elsewhere)
+    message = (
+        r"auroc of the int8 model: the certificate states 0\.12300000.*processor: .* -> Another; torch: .* -> 9\.9"
+    )
+    with pytest.raises(VerificationError, match=message):
+        verify_artifact(moved, synthetic_folder)
+    verify_artifact(moved, synthetic_folder, tolerance=1.0)
+
+
+@pytest.mark.parametrize("what", ["loss", "guard"])
+def test_verdict_that_does_not_hold_any_more_is_an_error(
+    certified: tuple[Artifact, Path], synthetic_folder: Path, what: str
+) -> None:
+    artifact, ckpt_path = certified
+    certificate = artifact.certificate
+    if what == "loss":
+        stricter = dataclasses.replace(certificate, tolerance=certificate.auroc_loss - 1e-9)
+        message = "Certified as accepted, but measured anew the loss .* exceeds"
+    else:
+        guards = [guard | {"tolerance": -1.0} if guard["name"] == "log_loss" else guard for guard in certificate.guards]
+        stricter = dataclasses.replace(certificate, guards=guards)
+        message = "but measured anew the log loss went from .* beyond the guard of -100"
+    with pytest.raises(VerificationError, match=message):
+        verify_artifact(dataclasses.replace(artifact, certificate=stricter), synthetic_folder, ckpt_path=ckpt_path)

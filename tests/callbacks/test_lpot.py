@@ -1,0 +1,120 @@
+"""``quantize --lpot_conf``: the file over the callback, the command line over the file."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+from lpot import SEED
+
+from dlrm_pl.callbacks.quantization import QuantizationCallback
+from dlrm_pl.data.datamodule import TerabyteDataModule
+from dlrm_pl.errors import ConfigurationError
+from dlrm_pl.model.lightning_module import DLRMModule
+from dlrm_pl.quantization.criterion import Criterion
+from dlrm_pl.quantization.recipe import RecipeStart
+from dlrm_pl.trainer import DLRMTrainer
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+
+LONGER = """
+model: {name: dlrm, framework: pytorch}
+quantization:
+  calibration: {sampling_size: [100]}
+  op_wise:
+    emb_l.3: {weight: {dtype: [fp32]}}
+    bot_l.0: {weight: {dtype: [fp32]}, activation: {dtype: [fp32]}}
+tuning:
+  accuracy_criterion: {relative: 90%}
+  random_seed: 7
+  tensorboard: true
+  workspace: {path: work}
+"""
+
+
+@pytest.fixture
+def data(synthetic_folder: Path) -> TerabyteDataModule:
+    return TerabyteDataModule(str(synthetic_folder), batch_size=500)
+
+
+@pytest.fixture
+def module(data: TerabyteDataModule) -> DLRMModule:
+    torch.manual_seed(0)
+    return DLRMModule(data.table_sizes, embedding_dim=4, bottom_mlp=(13, 4), top_mlp=(1,))
+
+
+def trainer(*callbacks: QuantizationCallback) -> DLRMTrainer:
+    return DLRMTrainer(
+        accelerator="cpu",
+        callbacks=list(callbacks),
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+
+
+def test_file_wins_over_the_callback_and_options_over_the_file(
+    module: DLRMModule, data: TerabyteDataModule, tmp_path: Path
+) -> None:
+    (tmp_path / "conf.yaml").write_text(SEED)
+    callback = QuantizationCallback(
+        str(tmp_path / "a"),
+        criterion=Criterion(absolute=0.5, log_loss=0.4),
+        recipe=RecipeStart(tables="fp16"),
+        seed=3,
+        max_trials=9,
+    )
+    outcome = trainer(callback).quantize(
+        *(module, data), lpot_conf=str(tmp_path / "conf.yaml"), relative=0.9, output=str(tmp_path / "b")
+    )
+    settings = callback.settings
+    assert settings.criterion == Criterion(relative=0.9, log_loss=0.4)
+    assert (settings.seed, settings.max_trials, settings.recipe.tables) == (9527, 100, "fp16")
+    assert outcome.path == tmp_path / "b"
+    assert outcome.certificate.seed == 9527
+    assert (tmp_path / "conf.yaml").read_text() == SEED
+
+
+def test_ops_rows_and_workspace_of_the_file(
+    module: DLRMModule,
+    data: TerabyteDataModule,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("conf.yaml").write_text(LONGER)
+    with caplog.at_level(logging.INFO, logger="dlrm_pl"):
+        outcome = trainer().quantize(module, data, lpot_conf="conf.yaml")
+    assert outcome.path == Path("work/int8")
+    first = outcome.tuning.trials[0].recipe
+    assert first.ops["tables.3"] == first.ops["bottom_mlp.0"] == "fp32"
+    assert first.ops["tables.0"] == "int8"
+    assert outcome.manifest.ops["tables.3"]["dtype"] == "fp32"
+    assert outcome.certificate.row_ranges["calibration"] == {"split": "val", "start": 0, "stop": 100}
+    assert outcome.certificate.row_ranges["tuning"]["start"] == 100
+    assert "conf.yaml: quantization.op_wise.emb_l.3: here tables.3: fp32" in caplog.text
+    assert "conf.yaml: model dlrm, strategy basic, tolerated loss relative 0.9" in caplog.text
+    assert "the Trainer has no logger" in caplog.text
+
+
+def test_rows_of_the_data_module_win_when_they_were_set(
+    module: DLRMModule, synthetic_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "conf.yaml").write_text(LONGER)
+    data = TerabyteDataModule(str(synthetic_folder), batch_size=500, calibration_rows=50)
+    with caplog.at_level(logging.INFO, logger="dlrm_pl"):
+        outcome = trainer().quantize(
+            *(module, data), lpot_conf=str(tmp_path / "conf.yaml"), output=str(tmp_path / "artifact")
+        )
+    assert outcome.certificate.row_ranges["calibration"]["stop"] == 50
+    assert "sampling_size gives way to data.calibration_rows=50" in caplog.text
+
+
+def test_wrong_file_is_refused_before_the_work(module: DLRMModule, data: TerabyteDataModule, tmp_path: Path) -> None:
+    (tmp_path / "conf.yaml").write_text(LONGER.replace("emb_l.3", "emb_l.33"))
+    with pytest.raises(ConfigurationError, match=r"emb_l\.33: fits no op\. Did you mean 'emb_l\.\d+'"):
+        trainer().quantize(module, data, lpot_conf=str(tmp_path / "conf.yaml"), output=str(tmp_path / "artifact"))
+    assert [path.name for path in tmp_path.iterdir()] == ["conf.yaml"]

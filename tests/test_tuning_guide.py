@@ -1,0 +1,70 @@
+"""docs/tuning.md: its Python runs, its command and its table name what there is."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+import torch
+from lpot import SEED
+
+from dlrm_pl.artifact.store import load_artifact
+from dlrm_pl.data.datamodule import TerabyteDataModule
+from dlrm_pl.model.lightning_module import DLRMModule
+from dlrm_pl.model.state_dict import reference_ops
+from dlrm_pl.trainer import DLRMTrainer
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+
+GUIDE = (Path(__file__).parents[1] / "docs" / "tuning.md").read_text()
+BLOCKS = re.findall(r"```python\n(.*?)```", GUIDE[GUIDE.index("## Coming from LPOT") :], re.DOTALL)
+
+
+@pytest.fixture
+def workplace(synthetic_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the dataset, the checkpoint and the conf.yaml that the guide names."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "datasets").mkdir()
+    (tmp_path / "datasets" / "quickstart").symlink_to(synthetic_folder)
+    (tmp_path / "conf.yaml").write_text(SEED)
+    data = TerabyteDataModule(str(synthetic_folder), batch_size=500)
+    torch.manual_seed(0)
+    module = DLRMModule(
+        *(data.table_sizes,),
+        embedding_dim=4,
+        bottom_mlp=(13, 4),
+        top_mlp=(1,),
+        dataset_fingerprint=data.dataset_fingerprint,
+    )
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    trainer = DLRMTrainer(accelerator="cpu", max_steps=5, limit_val_batches=0, **quiet)
+    trainer.fit(module, datamodule=data)
+    trainer.save_checkpoint("runs/quickstart/model.ckpt")
+    return tmp_path
+
+
+def test_python_of_the_guide_runs(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert len(BLOCKS) == 4
+    names: dict[str, Any] = {}
+    for block in BLOCKS:
+        exec(compile(block, "docs/tuning.md", "exec"), names)
+    outcome = names["outcome"]
+    assert capsys.readouterr().out.startswith(f"{outcome.certificate.accepted} ")
+    assert outcome.certificate.seed == 9527
+    assert outcome.certificate.score.endswith("eval_func")
+    assert "without a confidence bound" in outcome.certificate.reason
+    assert load_artifact(workplace / "artifacts" / "int8").certificate == outcome.certificate
+    assert names["logits"].dim() == 1
+    assert (workplace / "conf.yaml").read_text() == SEED
+    for name in re.findall(r"^\| `([\w]+\.[\w]+)` \|", GUIDE, re.MULTILINE)[:4]:
+        assert (workplace / "artifacts" / "int8" / name).is_file(), name
+
+
+def test_ops_of_the_guide_are_those_of_the_reference() -> None:
+    plain, stubbed = reference_ops(tiny.ARCHITECTURE), reference_ops(tiny.ARCHITECTURE, stubbed=True)
+    assert plain["bot_l.2"] == stubbed["bot_l.3"] == "bottom_mlp.1"
+    assert plain["top_l.2"] == "top_mlp.1"
+    assert plain["emb_l.2"] == "tables.2"
