@@ -24,7 +24,7 @@ from dlrm_pl.model.checkpoint import load_checkpoint, load_module
 from dlrm_pl.model.lightning_module import DLRMModule, weights_come_later
 from dlrm_pl.serving.predictor import check_predictions_path
 from dlrm_pl.trainer import DLRMTrainer
-from dlrm_pl.usage import usage_errors
+from dlrm_pl.usage import own_errors, usage_errors
 
 # Facts of the dataset that the model is built for; they come from the data, not from files or flags.
 _LINKS = {"table_sizes": "model.table_sizes", "dataset_fingerprint": "model.dataset_fingerprint"}
@@ -82,9 +82,10 @@ class DLRMCLI(LightningCLI):
         """Make the model without weights where a checkpoint has them: 100 GB of random numbers would be in vain."""
         path = self.config[self.subcommand].get("ckpt_path")
         if path is None or path in ("last", "hpc", "registry"):
-            super().instantiate_classes()
+            with own_errors():
+                super().instantiate_classes()
             return
-        with weights_come_later():
+        with weights_come_later(), own_errors():
             super().instantiate_classes()
         if self.config[self.subcommand].get("force"):
             self.model = load_module(Path(path))  # Its tables are its own, and not those of the dataset.

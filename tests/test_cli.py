@@ -715,6 +715,25 @@ def test_full_disk_under_an_artifact(
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"strategy": "nonsense"}, r"There is no strategy 'nonsense'\. The strategies are .*basic.*budget"),
+        ({"max_trials": 0}, r"max_trials=0 must be at least 1"),
+    ],
+)
+def test_setting_of_a_callback_that_it_refuses(
+    capsys: pytest.CaptureFixture[str], fitted: Path, tmp_path: Path, changes: dict[str, object], message: str
+) -> None:
+    """One message, and not what the parser makes of it: none of these types, with all values it was given."""
+    config = yaml.safe_load((fitted / "config.yaml").read_text())
+    config["trainer"]["callbacks"][-1]["init_args"] |= changes
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    for command in ("fit", "quantize"):
+        checkpoint = ("--ckpt_path", fitted / "run" / "model.ckpt")
+        expect_error(capsys, message, command, "-c", tmp_path / "config.yaml", *checkpoint)
+
+
 def test_full_disk_under_a_table(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, fitted: Path, tmp_path: Path
 ) -> None:

@@ -62,7 +62,11 @@ def data() -> QuantizationData:
         calibration=tiny.batches(2, 64, seed=1),
         tuning=tiny.batches(4, 500, seed=2),
         certification=tiny.batches(2, 500, seed=3),
-        row_ranges={"tuning": RowRange("val", 128, 2128), "certification": RowRange("test", 0, 1000)},
+        row_ranges={
+            "calibration": RowRange("val", 0, 128),
+            "tuning": RowRange("val", 128, 2128),
+            "certification": RowRange("test", 0, 1000),
+        },
         dataset_fingerprint="feedc0de",
         batch_size=500,
         best_possible_auroc=None,
