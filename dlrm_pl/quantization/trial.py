@@ -30,6 +30,7 @@ class Trial:
         cost: of the objective, lower is better; None when the trial failed, or its latency counts and was not
             measured, since only accepted models are timed.
         latency: as measured; None when it was not.
+        elapsed_s: of the search, runs that were killed included, when the trial ended.
     """
 
     number: int
@@ -43,6 +44,7 @@ class Trial:
     error: str = ""
     cost: float | None = None
     latency: Latency | None = None
+    elapsed_s: float = 0.0
 
     @property
     def accepted(self) -> bool:
@@ -98,6 +100,7 @@ class Trial:
             "latency": self.latency.to_dict() if self.latency else None,
             "cost": self.cost,
             "seconds": round(self.seconds, 3),
+            "elapsed_s": self.elapsed_s,
             "failed": verdict is None,
         }
 
@@ -136,6 +139,7 @@ class Trial:
             error=values["reason"] if verdict is None else "",
             cost=values["cost"],
             latency=Latency(**values["latency"]) if values["latency"] else None,
+            elapsed_s=values["elapsed_s"],
         )
 
 

@@ -15,7 +15,7 @@ from dlrm_pl.quantization.trial import Trial
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 
 
 class TrialLog:

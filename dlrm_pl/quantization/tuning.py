@@ -124,8 +124,8 @@ class _Search:
         self._tried: dict[Recipe, Trial] = {}
         self._best: tuple[Trial, Int8DLRM | None] | None = None
         self._fp32_bytes = fp32_bytes(context.model)
-        self._began = time.perf_counter()
-        self._spent_before_s = 0.0
+        self._elapsed_s = 0.0
+        self._elapsed_at = time.perf_counter()
 
     def run(self) -> TuningResult:
         """Try what the strategy proposes until there is a reason to stop."""
@@ -182,12 +182,13 @@ class _Search:
         known = self._context.log.find(recipe)
         candidate = None
         if known is not None:
-            trial = replace(known, number=number)
-            self._spent_before_s += trial.seconds
+            trial = replace(known, number=number, elapsed_s=max(known.elapsed_s, self._elapsed_s))
         else:
             for listener in self._listeners:
                 listener.on_trial_start(number, recipe)
             trial, candidate = self._try(number, recipe)
+            trial = replace(trial, elapsed_s=self._elapsed_s + time.perf_counter() - self._elapsed_at)
+        self._elapsed_s, self._elapsed_at = trial.elapsed_s, time.perf_counter()
         # Before it is written, so that ctrl-C meanwhile does not lose a trial that is in the log.
         self._tried[recipe] = trial
         if trial.verdict is not None and (self._best is None or _rank(trial) > _rank(self._best[0])):
@@ -240,8 +241,8 @@ class _Search:
             return "a recipe met the criterion"
         if trial.verdict is not None and math.isinf(trial.verdict.bound):
             return "no recipe can be judged on so few clicks; with `confidence: null` the loss itself is"
-        spent = self._spent_before_s + time.perf_counter() - self._began
-        if settings.timeout_s and spent >= settings.timeout_s:
+        # By the trial's own clock, so that a resumed search stops behind the trial behind which it stopped before.
+        if settings.timeout_s and trial.elapsed_s >= settings.timeout_s:
             return f"the time of {settings.timeout_s:g} s is used up"
         if len(self._tried) >= settings.max_trials:
             return f"max_trials={settings.max_trials} recipes were tried"

@@ -8,8 +8,8 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import tiny
@@ -24,6 +24,7 @@ from dlrm_pl.quantization.recipe import Recipe
 from dlrm_pl.quantization.result import TuningResult
 from dlrm_pl.quantization.settings import TuningSettings
 from dlrm_pl.quantization.space import SpaceSettings
+from dlrm_pl.quantization.trial import Trial
 from dlrm_pl.quantization.trial_log import TrialLog
 from dlrm_pl.quantization.tuning import tune
 from dlrm_pl.runtime.int8_dlrm import Int8DLRM
@@ -75,7 +76,7 @@ def data() -> QuantizationData:
 
 def summary(outcome: Outcome) -> dict[str, object]:
     """All that must not depend on whether the search was killed: everything but times."""
-    timed = {"seconds", "samples_per_s"}
+    timed = {"seconds", "elapsed_s", "samples_per_s"}
     tuning = outcome.tuning
     trials = [{k: v for k, v in trial.to_dict().items() if k not in timed} for trial in tuning.trials]
     weights = outcome.manifest.files["model.safetensors"]
@@ -169,22 +170,31 @@ def test_interrupt_before_any_trial_stays_an_interrupt() -> None:
         search(eval_func)
 
 
-def test_time_of_an_earlier_run_counts(tmp_path: Path) -> None:
+def test_resumed_search_stops_where_its_time_was_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = SimpleNamespace(now=0.0, perf_counter=lambda: clock.now)
+    monkeypatch.setattr("dlrm_pl.quantization.tuning.time", clock)
+
     def slow(model: nn.Module) -> float:
-        time.sleep(0.05 if isinstance(model, Int8DLRM) else 0)
+        clock.now += 5.0  # Also of fp32, in each run.
         return 0.7 if isinstance(model, Int8DLRM) else 0.8
 
-    path, criterion = tmp_path / "t.jsonl", Criterion(absolute=0.0)
+    class SlowListener(TuningListener):
+        def on_trial_end(self, trial: Trial, *, resumed: bool) -> None:
+            clock.now += 2.0
 
     def run(timeout_s: float) -> TuningResult:
-        settings = TuningSettings(criterion=criterion, timeout_s=timeout_s)
-        return tune(tiny.model(), tiny.batches(1, 32), slow, settings, trial_log=TrialLog(path, {}))
+        settings = TuningSettings(criterion=Criterion(absolute=0.0), timeout_s=timeout_s)
+        log = TrialLog(tmp_path / "t.jsonl", {})
+        return tune(tiny.model(), tiny.batches(1, 32), slow, settings, trial_log=log, listeners=[SlowListener()])
 
-    first = run(0.2)
-    assert "is used up" in first.stopped_because
-    again = run(0.2)
-    assert [trial.recipe for trial in again.trials] == [trial.recipe for trial in first.trials]
-    assert len(run(0.6).trials) > len(first.trials)
+    # A rule that asked for the time behind the listeners would stop after two, and the next run after three.
+    first = run(12.5)
+    assert [trial.elapsed_s for trial in first.trials] == [5.0, 12.0, 19.0]
+    again = run(12.5)
+    assert [trial.to_dict() for trial in again.trials] == [trial.to_dict() for trial in first.trials]
+    assert again.stopped_because == first.stopped_because == "the time of 12.5 s is used up"
+    # With more time it goes on behind them, and does not start from 0.
+    assert [trial.elapsed_s for trial in run(25.0).trials] == [5.0, 12.0, 19.0, 26.0]
 
 
 def test_model_of_a_trial_from_the_log_is_made_again(tmp_path: Path) -> None:
