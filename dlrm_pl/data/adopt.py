@@ -20,7 +20,6 @@ from dlrm_pl.data.binary_format import (
     DENSE,
     LABEL,
     RECORD_BYTES,
-    RECORD_INTS,
     SPARSE,
     SPLITS,
     Records,
@@ -179,16 +178,17 @@ class Adoption:
         """Read a split once: check every record, and count."""
         statistics, checksum, row = DayStatistics(), BlockChecksum(), 0
         last_ids = np.array(self._source.table_sizes) - 1
-        missing = np.zeros(RECORD_INTS, np.int64)
         for records in read_blocks(path):
             _check(records, last_ids, path, row)
             row += len(records)
             columns = np.ascontiguousarray(records.T)
-            statistics.add_read(len(records), missing, _histogram(columns), columns)
-            statistics.add_kept(len(records), columns)
+            statistics.histogram += _histogram(columns)
+            np.maximum(statistics.largest, columns[DENSE].max(axis=1), out=statistics.largest)
+            statistics.clicks += int(np.count_nonzero(columns[LABEL]))
             checksum.update(records.reshape(-1).view(np.uint8).data)
             done += len(records)
             self._progress("checking", done / self._total, len(records))
+        statistics.rows = statistics.kept = row
         return SplitInfo(row, statistics.clicks, checksum.text()), statistics, done
 
 

@@ -177,7 +177,7 @@ class Merge:
 
         with writer:
             target = writer.reserve(offsets[-1])
-            run_threads(work, self._options.workers, stations)
+            run_threads(work, self._options.workers, stations.stop)
             self._save(writer, count)
             return writer.close()
 

@@ -146,7 +146,7 @@ def _parsing_speed(days: Sequence[Day], options: Options, engine: Engine) -> flo
         reader.close()
     assert chunk is not None
     columns = np.empty((RECORD_INTS, chunk.size // RECORD_INTS + 16), np.int32)
-    counted = np.zeros(RECORD_INTS, np.int64), np.zeros((DENSE, DENSE_BINS), np.int64)
+    counted = np.zeros(RECORD_INTS, np.int64), np.zeros((DENSE, DENSE_BINS), np.int64), np.zeros(DENSE, np.int64)
     bad = np.empty((2, columns.shape[1]), np.int64)
     seconds = 0.0
     for _ in range(2):  # The first touches new memory.

@@ -7,9 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
-
-class StoppedError(Exception):
-    """Another thread failed; its error is the one that counts."""
+from dlrm_pl.kernels.preprocess import StoppedError
 
 
 class Stations:
@@ -53,8 +51,13 @@ class Stations:
                 condition.notify_all()
 
 
-def run_threads(work: Callable[[], None], count: int, stations: Stations) -> None:
+def run_threads(work: Callable[[], None], count: int, stop: Callable[[], None]) -> None:
     """Run ``work`` in several threads until all have returned.
+
+    Args:
+        work: of one thread.
+        count: of the threads.
+        stop: called when one failed, lets the others end with StoppedError.
 
     Raises:
         BaseException: the error of the thread that failed first; the others are stopped. Ctrl-C stops them as well.
@@ -70,14 +73,14 @@ def run_threads(work: Callable[[], None], count: int, stations: Stations) -> Non
         except BaseException as error:  # raised again in the thread that waits
             with lock:
                 errors.append(error)
-            stations.stop()
+            stop()
 
     with ThreadPoolExecutor(count) as pool:
         try:
             for future in [pool.submit(guarded) for _ in range(count)]:
                 future.result()
         except BaseException:
-            stations.stop()
+            stop()
             raise
     if errors:
         raise errors[0]
