@@ -513,8 +513,8 @@ int64_t dlrm_append(const int32_t* files, const char* keyed, const int64_t* size
   return 0;
 }
 
-// Keyed records -> records in the order of their keys, which are all different. Returns 0, or -1 without memory.
-int64_t dlrm_gather(const char* keyed, int64_t rows, char* records) {
+// The rows of keyed records in the order of their keys, which are all different. Returns 0, or -1 without memory.
+int64_t dlrm_order(const char* keyed, int64_t rows, int64_t* order) {
   struct Entry {
     uint64_t key;
     int64_t row;
@@ -549,14 +549,25 @@ int64_t dlrm_gather(const char* keyed, int64_t rows, char* records) {
     if (stop - first > 1)
       std::sort(entries + first, entries + stop, [](const Entry& a, const Entry& b) { return a.key < b.key; });
   }
+  for (int64_t to = 0; to < rows; ++to) order[to] = entries[to].row;
+  return 0;
+}
+
+// The records of given rows, one after the other; returns the clicks among them.
+int64_t dlrm_take(const char* keyed, const int64_t* order, int64_t rows, char* records) {
+  int64_t clicks = 0;
   for (int64_t to = 0; to < rows; ++to) {
     if (to + kAhead < rows) {
-      const char* coming = keyed + entries[to + kAhead].row * kKeyedBytes;
+      const char* coming = keyed + order[to + kAhead] * kKeyedBytes;
       for (int line = 0; line < kKeyedBytes; line += 64) __builtin_prefetch(coming + line);
     }
-    std::memcpy(records + to * kRecordBytes, keyed + entries[to].row * kKeyedBytes + 8, kRecordBytes);
+    char* record = records + to * kRecordBytes;
+    std::memcpy(record, keyed + order[to] * kKeyedBytes + 8, kRecordBytes);
+    int32_t label;
+    std::memcpy(&label, record, 4);
+    clicks += label != 0;
   }
-  return 0;
+  return clicks;
 }
 
 // Replace the number n in column `field` of records by map[n].

@@ -28,6 +28,7 @@ Columns = npt.NDArray[np.int32]
 Numbers = npt.NDArray[np.int32]
 Values = npt.NDArray[np.uint32]
 Files = npt.NDArray[np.int32]
+Order = npt.NDArray[np.int64]
 
 _STOPPED = -2
 
@@ -53,7 +54,8 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "dlrm_records": (None, [_POINTER, _LONG, _LONG, _POINTER]),
     "dlrm_scatter": (None, [_POINTER, _LONG, _LONG, _ULONG, _ULONG, _LONG, _POINTER, _POINTER]),
     "dlrm_append": (_LONG, [_POINTER, _POINTER, _POINTER, _LONG]),
-    "dlrm_gather": (_LONG, [_POINTER, _LONG, _POINTER]),
+    "dlrm_order": (_LONG, [_POINTER, _LONG, _POINTER]),
+    "dlrm_take": (_LONG, [_POINTER, _POINTER, _LONG, _POINTER]),
     "dlrm_remap": (None, [_POINTER, _LONG, _LONG, _POINTER]),
 }
 
@@ -239,10 +241,16 @@ class NativeEngine:
         if number:
             raise OSError(number, os.strerror(number))
 
-    def gather(self, keyed: npt.NDArray[np.void], out: npt.NDArray[np.int32]) -> None:
-        """Records in the order of their keys, to ``out``, int32 ``[rows, 40]``."""
-        if self._native.dlrm_gather(keyed.ctypes.data, len(keyed), out.ctypes.data):
+    def order(self, keyed: npt.NDArray[np.void]) -> Order:
+        """The rows of keyed records in the order of their keys."""
+        rows = np.empty(len(keyed), np.int64)
+        if self._native.dlrm_order(keyed.ctypes.data, len(keyed), rows.ctypes.data):
             raise MemoryError("sorting a bucket: lower --memory, so that buckets are smaller")
+        return rows
+
+    def take(self, keyed: npt.NDArray[np.void], order: Order, out: npt.NDArray[np.int32]) -> int:
+        """The records of the rows in ``order``, to ``out``, int32 ``[rows, 40]``; returns the clicks among them."""
+        return int(self._native.dlrm_take(keyed.ctypes.data, order.ctypes.data, len(order), out.ctypes.data))
 
     def remap(self, records: npt.NDArray[np.int32], field: int, mapping: Numbers) -> None:
         """Replace each number n of a column of ``[rows, 40]`` by ``mapping[n]``."""

@@ -22,6 +22,7 @@ from dlrm_pl.kernels.preprocess import (
     Files,
     NativeEngine,
     Numbers,
+    Order,
     Values,
     library,
 )
@@ -142,7 +143,9 @@ class Engine(Protocol):
 
     def append(self, files: Files, keyed: npt.NDArray[np.void], sizes: npt.NDArray[np.int64]) -> None: ...  # noqa: D102
 
-    def gather(self, keyed: npt.NDArray[np.void], out: npt.NDArray[np.int32]) -> None: ...  # noqa: D102
+    def order(self, keyed: npt.NDArray[np.void]) -> Order: ...  # noqa: D102
+
+    def take(self, keyed: npt.NDArray[np.void], order: Order, out: npt.NDArray[np.int32]) -> int: ...  # noqa: D102
 
     def remap(self, records: npt.NDArray[np.int32], field: int, mapping: Numbers) -> None: ...  # noqa: D102
 
@@ -216,9 +219,14 @@ class PortableEngine:
             if len(records) and os.write(file, records.tobytes()) < records.nbytes:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    def gather(self, keyed: npt.NDArray[np.void], out: npt.NDArray[np.int32]) -> None:
-        """Records in the order of their keys."""
-        out[:] = keyed["record"][np.argsort(keyed["key"])]
+    def order(self, keyed: npt.NDArray[np.void]) -> Order:
+        """The rows in the order of their keys."""
+        return np.argsort(keyed["key"])
+
+    def take(self, keyed: npt.NDArray[np.void], order: Order, out: npt.NDArray[np.int32]) -> int:
+        """The records of some rows."""
+        out[:] = keyed["record"][order]
+        return int(np.count_nonzero(out[:, 0]))
 
     def remap(self, records: npt.NDArray[np.int32], field: int, mapping: Numbers) -> None:
         """Replace each number of a column."""
