@@ -11,6 +11,7 @@ import errno
 import json
 import logging
 import os
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -31,6 +32,7 @@ from dlrm_pl.data.preprocessing.reference_input import find_reference_input
 from dlrm_pl.data.preprocessing.report import data_report, report_lines
 from dlrm_pl.data.preprocessing.scatter import REJECTED, Scatter
 from dlrm_pl.data.preprocessing.statistics import DayStatistics
+from dlrm_pl.data.preprocessing.turns import run_all
 from dlrm_pl.data.preprocessing.vocabulary_stage import VocabularyStage
 from dlrm_pl.data.preprocessing.work import State, WorkFolder, differences, sync
 from dlrm_pl.errors import ConfigurationError, DataFormatError, DLRMError, OutputError
@@ -229,28 +231,42 @@ class _Run:
         total = max(1, sum(day.kept for day in self._statistics))
         done = self._state.train_bytes // RECORD_BYTES
 
+        lock = threading.Lock()
+
         def advance(rows: int) -> None:
             nonlocal done
-            done += rows
-            self._progress("writing", done / total, 0)
+            with lock:
+                done += rows
+                self._progress("writing", done / total, 0)
 
-        mappings = self._vocabulary.mappings()
-        splits = Merge(self._options, self._state, mappings, self._engine, self._work, advance).run()
-        finished = self._work.finished
-        self._vocabulary.save(finished)
+        mappings, finished = self._vocabulary.mappings(), self._work.finished
+        merge = Merge(self._options, self._state, mappings, self._engine, self._work, advance)
+        splits = {"train": merge.train()}
+        # The vocabulary first: it takes longest.
+        fingerprint, splits["test"], splits["val"], report = run_all(
+            [
+                lambda: self._vocabulary.save(finished),
+                lambda: merge.half("test"),
+                lambda: merge.half("val"),
+                self._report,
+            ],
+            self._options.workers,
+        )
         rejected = self._work.path / REJECTED
         if rejected.stat().st_size:
             rejected.replace(finished / REJECTED)
-        report = data_report(
-            self._statistics, self._vocabulary.summaries(), self._state.rejected, self._state.unknown_values
-        )
         return describe(
             finished,
             max_ind_range=self._options.modulus or -1,
             created_by="preprocess",
             splits=splits,
+            known_fingerprint=fingerprint,
             extra={"report": report, "preprocess": self._state.key},
         )
+
+    def _report(self) -> dict[str, Any]:
+        summaries = self._vocabulary.summaries()
+        return data_report(self._statistics, summaries, self._state.rejected, self._state.unknown_values)
 
 
 def _finished(output: Path, key: dict[str, Any]) -> PreprocessReport | None:

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dlrm_pl.batch import NUM_SPARSE
-from dlrm_pl.data.binary_format import LABEL, RECORD_BYTES, RECORD_INTS, SPARSE, Records, split_file_name
+from dlrm_pl.data.binary_format import LABEL, RECORD_BYTES, RECORD_INTS, SPARSE, Records, Split, split_file_name
 from dlrm_pl.data.block_checksum import BLOCK_BYTES, BlockChecksum, Part, part_at
 from dlrm_pl.data.dataset_folder import SplitInfo
 from dlrm_pl.data.preprocessing.direct import USUAL_WRITE_BYTES, AlignedBuffer, DirectFile
@@ -46,7 +46,7 @@ class SplitWriter:
         self._positives, self._checksum, self._bytes = 0, BlockChecksum(), good_bytes
         self._handle = path.open("r+b" if good_bytes else "wb")
         self._handle.truncate(good_bytes)
-        for records in read_blocks(path, good_bytes):
+        for records in read_blocks(path, 0, good_bytes):
             self._count(records)
         self._handle.seek(good_bytes)
         self._direct: DirectFile | None = None
@@ -135,10 +135,21 @@ class Merge:
         self._options, self._state, self._mappings = options, state, mappings
         self._engine, self._work, self._progress = engine, work, progress
 
-    def run(self) -> dict[str, SplitInfo]:
-        """Write train, test and val."""
-        train = self._in_order() if self._options.randomize == "none" else self._from_buckets()
-        return {"train": train, **self._last_day()}
+    def train(self) -> SplitInfo:
+        """Write the training days."""
+        return self._in_order() if self._options.randomize == "none" else self._from_buckets()
+
+    def half(self, split: Split) -> SplitInfo:
+        """Write a half of the last day: test is the first, the larger when odd, val the second."""
+        path = self._work.path / LAST_DAY
+        size = path.stat().st_size
+        cut = (size // RECORD_BYTES + 1) // 2 * RECORD_BYTES
+        start, stop = (0, cut) if split == "test" else (cut, size)
+        with SplitWriter(self._work.finished / split_file_name(split)) as writer:
+            for records in read_blocks(path, start, stop):
+                writer.append(self._mapped(records))
+                self._progress(len(records))
+            return writer.close()
 
     def _from_buckets(self) -> SplitInfo:
         path = self._work.finished / split_file_name("train")
@@ -240,24 +251,6 @@ class Merge:
                 self._progress(len(records))
             return writer.close()
 
-    def _last_day(self) -> dict[str, SplitInfo]:
-        """Test is the first half, the larger when odd, val the second."""
-        path = self._work.path / LAST_DAY
-        test_rows = (path.stat().st_size // RECORD_BYTES + 1) // 2
-        row, finished = 0, self._work.finished
-        with (
-            SplitWriter(finished / split_file_name("test")) as test,
-            SplitWriter(finished / split_file_name("val")) as val,
-        ):
-            for block in read_blocks(path):
-                records = self._mapped(block)
-                cut = min(max(test_rows - row, 0), len(records))
-                test.append(records[:cut])
-                val.append(records[cut:])
-                row += len(records)
-                self._progress(len(records))
-            return {"test": test.close(), "val": val.close()}
-
     def _mapped(self, records: Records) -> Records:
         if self._mappings is not None:
             for table in range(NUM_SPARSE):
@@ -306,17 +299,18 @@ def read_all(handle: BinaryIO, array: npt.NDArray[np.generic]) -> None:
         view = view[got:]
 
 
-def read_blocks(path: Path, size_bytes: int | None = None) -> Iterator[Records]:
-    """The records of a file, or of its first bytes, in blocks that may be written to.
+def read_blocks(path: Path, start: int = 0, stop: int | None = None) -> Iterator[Records]:
+    """The records between two bytes of a file, or to its end, in blocks that may be written to.
 
     Raises:
         DataFormatError: it is no whole number of records, or shorter.
     """
-    size = path.stat().st_size if size_bytes is None else size_bytes
+    size = (path.stat().st_size if stop is None else stop) - start
     if size % RECORD_BYTES:
         raise DataFormatError(f"{path}: {size} bytes are no whole number of records. Run the command again.")
     left = size // RECORD_BYTES
     with path.open("rb", buffering=0) as handle:
+        handle.seek(start)
         while left:
             block = np.empty((min(_BLOCK_RECORDS, left), RECORD_INTS), np.int32)
             read_all(handle, block)

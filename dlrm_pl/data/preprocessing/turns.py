@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Any
 
 from dlrm_pl.kernels.preprocess import StoppedError
 
@@ -84,3 +85,13 @@ def run_threads(work: Callable[[], None], count: int, stop: Callable[[], None]) 
             raise
     if errors:
         raise errors[0]
+
+
+def run_all(tasks: Sequence[Callable[[], Any]], count: int) -> list[Any]:
+    """Run different tasks in several threads; returns their results in the order of the tasks.
+
+    Raises:
+        BaseException: the error of the first task that failed, when all have ended.
+    """
+    with ThreadPoolExecutor(count) as pool:
+        return [future.result() for future in [pool.submit(task) for task in tasks]]

@@ -10,7 +10,7 @@ import numpy as np
 from dlrm_pl.batch import NUM_SPARSE
 from dlrm_pl.data.preprocessing.options import Options
 from dlrm_pl.data.preprocessing.portable import Engine, Table
-from dlrm_pl.data.vocabulary import UNSEEN, Vocabulary, save_counts, save_dictionary
+from dlrm_pl.data.vocabulary import UNSEEN, Vocabulary, fingerprint, save_counts, save_dictionary
 from dlrm_pl.kernels.preprocess import Columns, Numbers, Values
 
 _FIRST_SPARSE = 14
@@ -95,8 +95,10 @@ class VocabularyStage:
             mappings.append(np.concatenate([[0], np.where(stays, np.cumsum(stays), 0)]).astype(np.int32))
         return mappings
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Path) -> str:
         """Write counts and dictionaries: raw values in the order of their ids, UNSEEN first where row 0 stands for it.
+
+        Returns the fingerprint.
 
         One table after another, since all of them together may take gigabytes.
         """
@@ -112,6 +114,7 @@ class VocabularyStage:
             save_dictionary(folder, index, ids)
             sizes.append(len(ids))
         save_counts(folder, sizes)
+        return fingerprint(sizes, folder)
 
     def summaries(self) -> list[TableSummary]:
         """Of the rows that made the vocabulary; none when it was given."""
