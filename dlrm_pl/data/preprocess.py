@@ -15,12 +15,13 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from dlrm_pl.atomic import check_replaceable, folder_lock
 from dlrm_pl.data.adopt import Adoption
-from dlrm_pl.data.binary_format import RECORD_BYTES
+from dlrm_pl.data.binary_format import RECORD_BYTES, SPLITS
 from dlrm_pl.data.dataset_folder import DESCRIPTION_NAME, DatasetFolder, describe, is_dataset_folder
 from dlrm_pl.data.preprocessing import statistics, vocabulary_stage
 from dlrm_pl.data.preprocessing.inputs import find_days, identity
@@ -32,7 +33,6 @@ from dlrm_pl.data.preprocessing.reference_input import find_reference_input
 from dlrm_pl.data.preprocessing.report import data_report, report_lines
 from dlrm_pl.data.preprocessing.scatter import REJECTED, Scatter
 from dlrm_pl.data.preprocessing.statistics import DayStatistics
-from dlrm_pl.data.preprocessing.turns import run_all
 from dlrm_pl.data.preprocessing.vocabulary_stage import VocabularyStage
 from dlrm_pl.data.preprocessing.work import State, WorkFolder, differences, sync
 from dlrm_pl.errors import ConfigurationError, DataFormatError, DLRMError, OutputError
@@ -241,17 +241,19 @@ class _Run:
 
         mappings, finished = self._vocabulary.mappings(), self._work.finished
         merge = Merge(self._options, self._state, mappings, self._engine, self._work, advance)
-        splits = {"train": merge.train()}
-        # The vocabulary first: it takes longest.
-        fingerprint, splits["test"], splits["val"], report = run_all(
-            [
-                lambda: self._vocabulary.save(finished),
-                lambda: merge.half("test"),
-                lambda: merge.half("val"),
-                self._report,
-            ],
-            self._options.workers,
-        )
+        made: dict[str, Any] = {}
+
+        def make(name: str, task: Callable[[], Any]) -> None:
+            made[name] = task()
+
+        # Workers that find no more of train go on with these. The vocabulary first: it takes longest.
+        others = {
+            "fingerprint": lambda: self._vocabulary.save(finished),
+            "test": lambda: merge.half("test"),
+            "val": lambda: merge.half("val"),
+            "report": self._report,
+        }
+        made["train"] = merge.train([partial(make, name, task) for name, task in others.items()])
         rejected = self._work.path / REJECTED
         if rejected.stat().st_size:
             rejected.replace(finished / REJECTED)
@@ -259,9 +261,9 @@ class _Run:
             finished,
             max_ind_range=self._options.modulus or -1,
             created_by="preprocess",
-            splits=splits,
-            known_fingerprint=fingerprint,
-            extra={"report": report, "preprocess": self._state.key},
+            splits={split: made[split] for split in SPLITS},
+            known_fingerprint=made["fingerprint"],
+            extra={"report": made["report"], "preprocess": self._state.key},
         )
 
     def _report(self) -> dict[str, Any]:

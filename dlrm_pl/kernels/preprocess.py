@@ -28,7 +28,7 @@ Columns = npt.NDArray[np.int32]
 Numbers = npt.NDArray[np.int32]
 Values = npt.NDArray[np.uint32]
 Files = npt.NDArray[np.int32]
-Order = npt.NDArray[np.int64]
+Order = npt.NDArray[np.uint32]
 
 _STOPPED = -2
 
@@ -243,7 +243,7 @@ class NativeEngine:
 
     def order(self, keyed: npt.NDArray[np.void]) -> Order:
         """The rows of keyed records in the order of their keys."""
-        rows = np.empty(len(keyed), np.int64)
+        rows = np.empty(len(keyed), np.uint32)
         if self._native.dlrm_order(keyed.ctypes.data, len(keyed), rows.ctypes.data):
             raise MemoryError("sorting a bucket: lower --memory, so that buckets are smaller")
         return rows

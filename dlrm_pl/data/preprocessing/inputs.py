@@ -164,6 +164,8 @@ class ChunkReader:
         self._position = 0  # Of the handle.
         self._carry = b""  # Read already, behind the last chunk.
         self._index = 0
+        # Of the next chunk. The first is half a chunk: so two threads do not come to the same place at the same time.
+        self._wanted = chunk_bytes // 2
         self.day = day
         self.offset = days[day].start if offset is None and day < len(days) else offset or 0
 
@@ -183,7 +185,7 @@ class ChunkReader:
         day = self._days[self.day]
         with _reading(day.path):
             size = self._fill(day, buffer)
-        at_end = size < self._chunk_bytes or (day.stop is not None and self.offset + size >= day.stop)
+        at_end = size < self._wanted or (day.stop is not None and self.offset + size >= day.stop)
         if at_end:
             whole, self._carry = size, b""
         else:
@@ -197,6 +199,7 @@ class ChunkReader:
         if whole and buffer[whole - 1] != _NEWLINE:
             buffer[whole] = _NEWLINE
             whole += 1
+        self._wanted = self._chunk_bytes
         chunk = Chunk(self._index, self.day, whole, self.offset, at_end)
         self._index += 1
         if at_end:
@@ -220,7 +223,7 @@ class ChunkReader:
             self._position = self.offset
         assert self._handle is not None
         buffer[:size] = np.frombuffer(self._carry, np.uint8)
-        end = self._chunk_bytes
+        end = self._wanted
         if day.stop is not None:
             end = min(end, day.stop - self.offset)
         view = buffer.data

@@ -7,7 +7,8 @@ import mmap
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import BinaryIO, Self
@@ -23,14 +24,40 @@ from dlrm_pl.data.preprocessing.direct import USUAL_WRITE_BYTES, AlignedBuffer, 
 from dlrm_pl.data.preprocessing.options import Options
 from dlrm_pl.data.preprocessing.portable import Engine
 from dlrm_pl.data.preprocessing.scatter import IN_ORDER, LAST_DAY, bucket_name
-from dlrm_pl.data.preprocessing.turns import Stations, run_threads
+from dlrm_pl.data.preprocessing.turns import Stations, run_all, run_threads
 from dlrm_pl.data.preprocessing.work import State, WorkFolder
 from dlrm_pl.errors import DataFormatError
-from dlrm_pl.kernels.preprocess import KEYED_DTYPE, Numbers
+from dlrm_pl.kernels.preprocess import KEYED_DTYPE, Numbers, Order
 
-_BLOCK_RECORDS = 1 << 14
+_BLOCK_RECORDS = 1 << 12
 _WRITE_BLOCKS = 4
 _MADV_POPULATE_READ = 22  # Linux's value, from 5.14 on.
+
+
+@dataclass
+class _Written:
+    """Records on their way to the disk.
+
+    Attributes:
+        size_bytes: of all.
+        positives: clicks among them.
+        parts: checksums, in the order of the records.
+        writes: that are under way.
+    """
+
+    size_bytes: int
+    positives: int = 0
+    parts: list[Part] = field(default_factory=list)
+    writes: list[Future[None]] = field(default_factory=list)
+
+    def wait(self) -> None:
+        """Until they are in the file.
+
+        Raises:
+            OSError: the disk is full, or failed.
+        """
+        for write in self.writes:
+            write.result()
 
 
 class SplitWriter:
@@ -72,11 +99,11 @@ class SplitWriter:
         self._direct = DirectFile(self.path, self._bytes, size_bytes)
         return self._direct
 
-    def wrote(self, parts: Sequence[Part], positives: int, size_bytes: int) -> None:
+    def wrote(self, records: _Written) -> None:
         """Take note of records that were written: those that follow the ones so far."""
-        self._bytes += size_bytes
-        self._positives += positives
-        for part in parts:
+        self._bytes += records.size_bytes
+        self._positives += records.positives
+        for part in records.parts:
             self._checksum.add(part)
 
     def _count(self, records: Records) -> None:
@@ -135,9 +162,17 @@ class Merge:
         self._options, self._state, self._mappings = options, state, mappings
         self._engine, self._work, self._progress = engine, work, progress
 
-    def train(self) -> SplitInfo:
-        """Write the training days."""
-        return self._in_order() if self._options.randomize == "none" else self._from_buckets()
+    def train(self, then: Sequence[Callable[[], None]] = ()) -> SplitInfo:
+        """Write the training days.
+
+        Args:
+            then: tasks that may run beside it, taken by workers that have nothing left to do.
+        """
+        if self._options.randomize != "none":
+            return self._from_buckets(then)
+        made: list[SplitInfo] = []
+        run_all([lambda: made.append(self._in_order()), *then], self._options.workers)
+        return made[0]
 
     def half(self, split: Split) -> SplitInfo:
         """Write a half of the last day: test is the first, the larger when odd, val the second."""
@@ -151,88 +186,102 @@ class Merge:
                 self._progress(len(records))
             return writer.close()
 
-    def _from_buckets(self) -> SplitInfo:
+    def _from_buckets(self, then: Sequence[Callable[[], None]]) -> SplitInfo:
         path = self._work.finished / split_file_name("train")
         writer = SplitWriter(path, self._state.train_bytes)
         count = sum(self._state.buckets)
         stations = Stations(1)
         first, lock, unsaved = self._state.merged, threading.Lock(), 0
-        taken = iter(range(first, count))
+        taken, tasks = iter(range(first, count)), list(reversed(then))
         rows_of = [self._state.file_bytes[bucket_name(b)] // KEYED_DTYPE.itemsize for b in range(first, count)]
         offsets = list(accumulate((RECORD_BYTES * rows for rows in rows_of), initial=self._state.train_bytes))
 
-        def work() -> None:
+        def finish(bucket: int, records: _Written) -> None:
             nonlocal unsaved
+            records.wait()
+            done: list[Path] = []
+            with stations.turn(0, bucket - first):
+                writer.wrote(records)
+                unsaved += records.size_bytes
+                # A small run cannot go on anyway: what was merged goes as soon as it can.
+                if unsaved >= self._options.checkpoint_bytes or not self._state.generation:
+                    done, unsaved = self._save(writer, bucket + 1), 0
+                self._progress(records.size_bytes // RECORD_BYTES)
+            for path in done:
+                path.unlink(missing_ok=True)
+
+        def work() -> None:
             # One bucket's memory is the next one's: fresh pages would cost as much as the sorting.
             memory = AlignedBuffer(RECORD_BYTES * max(rows_of, default=0))
             with ThreadPoolExecutor(1) as disk:
+                before: tuple[int, _Written] | None = None
                 while True:
                     with lock:
                         bucket = next(taken, None)
+                    if bucket is not None:
+                        keyed = map_keyed(self._work.path / bucket_name(bucket), rows_of[bucket - first])
+                        order = self._engine.order(keyed)
+                    # The disk had the time of the sort for what was left of the bucket before.
+                    if before is not None:
+                        finish(*before)
                     if bucket is None:
-                        return
-                    rows, offset = rows_of[bucket - first], offsets[bucket - first]
-                    data = memory.at(offset, RECORD_BYTES * rows)
-                    parts, positives = self._sorted(bucket, rows, offset, data, target, disk)
-                    with stations.turn(0, bucket - first):
-                        writer.wrote(parts, positives, len(data))
-                        unsaved += len(data)
-                        # A small run cannot go on anyway: what was merged goes as soon as it can.
-                        if unsaved >= self._options.checkpoint_bytes or not self._state.generation:
-                            self._save(writer, bucket + 1)
-                            unsaved = 0
-                        self._progress(rows)
+                        break
+                    offset = offsets[bucket - first]
+                    data = memory.at(offset, RECORD_BYTES * len(order))
+                    before = bucket, self._collect(keyed, order, offset, data, target, disk)
+                    del keyed, order  # Before the next bucket's.
+            while True:
+                with lock:
+                    task = tasks.pop() if tasks else None
+                if task is None:
+                    return
+                task()
 
         with writer:
             target = writer.reserve(offsets[-1])
             run_threads(work, self._options.workers, stations.stop)
-            self._save(writer, count)
+            for path in self._save(writer, count):
+                path.unlink(missing_ok=True)
             return writer.close()
 
-    def _sorted(
+    def _collect(
         self,
-        bucket: int,
-        rows: int,
+        keyed: npt.NDArray[np.void],
+        order: Order,
         offset: int,
         data: npt.NDArray[np.uint8],
         target: DirectFile,
         disk: ThreadPoolExecutor,
-    ) -> tuple[list[Part], int]:
-        """Write a bucket's records to their place in the order of their keys.
+    ) -> _Written:
+        """Write a bucket's records to their place.
 
         A block at a time is collected, mapped and added to the checksum, while it is in the processor's cache; several
         are written together, by another thread meanwhile.
 
         Args:
-            bucket: its number.
-            rows: in it.
+            keyed: the records.
+            order: in which they are written.
             offset: place in the split's file.
-            data: memory for the records.
+            data: memory for them.
             target: the split's file.
             disk: the other thread.
-
-        Returns:
-            checksums in the order of the records; clicks.
         """
-        keyed = map_keyed(self._work.path / bucket_name(bucket), rows)
-        order = self._engine.order(keyed)
-        parts, positives, writes, unwritten = [], 0, [], 0
+        written, begun = _Written(len(data)), 0
         edges = [0, *range(-offset % BLOCK_BYTES or BLOCK_BYTES, len(data), BLOCK_BYTES), len(data)]
         for start, stop in pairwise(edges):
             block = data[start:stop]
             records = block.view(np.int32).reshape(-1, RECORD_INTS)
-            positives += self._engine.take(keyed, order[start // RECORD_BYTES : stop // RECORD_BYTES], records)
+            rows = order[start // RECORD_BYTES : stop // RECORD_BYTES]
+            written.positives += self._engine.take(keyed, rows, records)
             self._mapped(records)
-            parts.append(part_at(offset + start, block.data))
-            if stop - unwritten >= _WRITE_BLOCKS * BLOCK_BYTES or stop == len(data):
-                writes.append(disk.submit(target.write, offset + unwritten, data[unwritten:stop]))
-                unwritten = stop
-        for write in writes:
-            write.result()
-        return parts, positives
+            written.parts.append(part_at(offset + start, block.data))
+            if stop - begun >= _WRITE_BLOCKS * BLOCK_BYTES or stop == len(data):
+                written.writes.append(disk.submit(target.write, offset + begun, data[begun:stop]))
+                begun = stop
+        return written
 
-    def _save(self, writer: SplitWriter, merged: int) -> None:
-        """Let a killed run go on from here, and free what the merged buckets take."""
+    def _save(self, writer: SplitWriter, merged: int) -> list[Path]:
+        """Let a killed run go on from here; returns the files of merged buckets, which are not needed any more."""
         state = self._state
         names = [bucket_name(bucket) for bucket in range(state.merged, merged)]
         for name in names:
@@ -241,8 +290,7 @@ class Merge:
         if state.generation:
             state.train_bytes = writer.sync()
             self._work.commit(state)
-        for name in names:
-            (self._work.path / name).unlink(missing_ok=True)
+        return [self._work.path / name for name in names]
 
     def _in_order(self) -> SplitInfo:
         with SplitWriter(self._work.finished / split_file_name("train")) as writer:

@@ -221,7 +221,7 @@ class PortableEngine:
 
     def order(self, keyed: npt.NDArray[np.void]) -> Order:
         """The rows in the order of their keys."""
-        return np.argsort(keyed["key"])
+        return np.argsort(keyed["key"]).astype(np.uint32)
 
     def take(self, keyed: npt.NDArray[np.void], order: Order, out: npt.NDArray[np.int32]) -> int:
         """The records of some rows."""
