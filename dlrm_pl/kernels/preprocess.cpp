@@ -516,35 +516,36 @@ int64_t dlrm_append(const int32_t* files, const char* keyed, const int64_t* size
 // The rows of keyed records in the order of their keys, which are all different. Returns 0, or -1 without memory.
 int64_t dlrm_order(const char* keyed, int64_t rows, uint32_t* order) {
   struct Entry {
-    uint32_t digits;
+    uint32_t upper;  // Half of the key.
     uint32_t row;
   };
   const auto key = [&](int64_t row) { return load8(keyed + row * kKeyedBytes); };
-  uint64_t least = ~uint64_t{0}, most = 0;
-  for (int64_t row = 0; row < rows; ++row) {
-    least = std::min(least, key(row));
-    most = std::max(most, key(row));
-  }
-  // A radix sort by the upper 22 of the bits in which the keys of this bucket differ, from the lower digit on. Few keys
-  // agree in these, since they are as good as random, and those are sorted afterwards.
-  constexpr int kDigit = 11, kMask = (1 << kDigit) - 1;
-  const int bits = most <= least ? 1 : 64 - __builtin_clzll(most - least);
-  const int shift = std::max(0, bits - 2 * kDigit);
   // Not a vector, which would fill it with zeros first.
   std::unique_ptr<Entry[]> memory(new (std::nothrow) Entry[2 * rows]);
   if (!memory) return -1;
   Entry *entries = memory.get(), *other = entries + rows;
-  for (int64_t row = 0; row < rows; ++row)
-    entries[row] = {static_cast<uint32_t>((key(row) - least) >> shift), static_cast<uint32_t>(row)};
+  uint32_t least = ~uint32_t{0}, most = 0;
+  for (int64_t row = 0; row < rows; ++row) {
+    const uint32_t upper = static_cast<uint32_t>(key(row) >> 32);
+    entries[row] = {upper, static_cast<uint32_t>(row)};
+    least = std::min(least, upper);
+    most = std::max(most, upper);
+  }
+  // A radix sort by the upper 22 of the bits in which the keys of this bucket differ, from the lower digit on. Few keys
+  // agree in these, since they are as good as random, and those are sorted afterwards.
+  constexpr int kDigit = 11, kMask = (1 << kDigit) - 1;
+  const int bits = most <= least ? 1 : 32 - __builtin_clz(most - least);
+  const int shift = std::max(0, bits - 2 * kDigit);
+  const auto digits = [&](const Entry& entry) { return (entry.upper - least) >> shift; };
   for (int digit = 0; digit < 2; ++digit) {
     int64_t starts[kMask + 2] = {0};
-    for (int64_t i = 0; i < rows; ++i) ++starts[(entries[i].digits >> (digit * kDigit) & kMask) + 1];
+    for (int64_t i = 0; i < rows; ++i) ++starts[(digits(entries[i]) >> (digit * kDigit) & kMask) + 1];
     for (int d = 0; d <= kMask; ++d) starts[d + 1] += starts[d];
-    for (int64_t i = 0; i < rows; ++i) other[starts[entries[i].digits >> (digit * kDigit) & kMask]++] = entries[i];
+    for (int64_t i = 0; i < rows; ++i) other[starts[digits(entries[i]) >> (digit * kDigit) & kMask]++] = entries[i];
     std::swap(entries, other);
   }
   for (int64_t first = 0, stop; first < rows; first = stop) {
-    for (stop = first + 1; stop < rows && entries[stop].digits == entries[first].digits;) ++stop;
+    for (stop = first + 1; stop < rows && digits(entries[stop]) == digits(entries[first]);) ++stop;
     if (stop - first > 1)
       std::sort(entries + first, entries + stop, [&](Entry a, Entry b) { return key(a.row) < key(b.row); });
     for (int64_t i = first; i < stop; ++i) order[i] = entries[i].row;
