@@ -144,7 +144,7 @@ class Scatter:
         day, counted = 0, DayStatistics()
         while True:
             with self._reading:
-                chunk = self._reader.read(buffer) if self._left_bytes > 0 else None
+                chunk = self._reader.claim(buffer) if self._left_bytes > 0 else None
                 if chunk is not None:
                     self._left_bytes -= chunk.size
             if chunk is None or chunk.day != day:
@@ -166,14 +166,15 @@ class Scatter:
     ) -> None:
         """One chunk, from text to files."""
         state, options, day = self._state, self._options, self._statistics[chunk.day]
+        size = self._reader.load(chunk, buffer)
         rows, lines, bads = self._engine.parse(
-            *(buffer, chunk.size, options.modulus, columns, counted.missing, counted.histogram, counted.largest, bad)
+            *(buffer, size, options.modulus, columns, counted.missing, counted.histogram, counted.largest, bad)
         )
         path = self._days[chunk.day].path
         if bads == bad.shape[1]:
             raise DataFormatError(f"{path}: has more than {bads:,} lines together that are no rows. Is it a click log?")
         with self._stations.turn(_ROWS, chunk.index):
-            text = buffer[: chunk.size].tobytes() if bads else b""
+            text = buffer[:size].tobytes() if bads else b""
             self._reject(chunk, text, bad[:, :bads], lines)
             first_row = state.read_rows
             state.read_rows += rows
