@@ -28,13 +28,13 @@ from dlrm_pl.data.binary_format import (
 )
 from dlrm_pl.data.block_checksum import BlockChecksum
 from dlrm_pl.data.dataset_folder import DatasetFolder, SplitInfo, describe
-from dlrm_pl.data.preprocessing.merge import read_blocks
 from dlrm_pl.data.preprocessing.options import Options
 from dlrm_pl.data.preprocessing.plan import require_disk
 from dlrm_pl.data.preprocessing.reference_input import ReferenceInput
 from dlrm_pl.data.preprocessing.report import data_report
 from dlrm_pl.data.preprocessing.statistics import DayStatistics
 from dlrm_pl.data.preprocessing.work import State, WorkFolder, sync
+from dlrm_pl.data.preprocessing.work_files import read_blocks
 from dlrm_pl.data.vocabulary import load_array, save_counts, save_dictionary
 from dlrm_pl.errors import DataFormatError
 from dlrm_pl.kernels.preprocess import DENSE_BINS

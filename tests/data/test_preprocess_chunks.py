@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dlrm_pl.data.preprocessing import merge
+from dlrm_pl.data.preprocessing import work_files
 from dlrm_pl.data.preprocessing.inputs import ChunkReader, Day
-from dlrm_pl.data.preprocessing.merge import map_keyed
+from dlrm_pl.data.preprocessing.work_files import map_keyed
 from dlrm_pl.errors import DataFormatError
 from dlrm_pl.kernels.preprocess import KEYED_DTYPE
 
@@ -79,7 +79,7 @@ def test_a_log_that_shrinks_meanwhile_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("advice", [None, 9999], ids=["mapped", "older Linux"])
 def test_bucket_is_what_was_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, advice: int | None) -> None:
     if advice:
-        monkeypatch.setattr(merge, "_MADV_POPULATE_READ", advice)
+        monkeypatch.setattr(work_files, "_MADV_POPULATE_READ", advice)
     keyed = np.zeros(100, KEYED_DTYPE)
     keyed["key"], keyed["record"] = np.arange(100), np.arange(4000).reshape(100, 40)
     path = tmp_path / "bucket_0"

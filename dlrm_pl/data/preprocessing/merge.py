@@ -2,140 +2,30 @@
 
 from __future__ import annotations
 
-import errno
-import mmap
-import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import accumulate, pairwise
 from pathlib import Path
-from typing import BinaryIO, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from dlrm_pl.batch import NUM_SPARSE
-from dlrm_pl.data.binary_format import LABEL, RECORD_BYTES, RECORD_INTS, SPARSE, Records, Split, split_file_name
-from dlrm_pl.data.block_checksum import BLOCK_BYTES, BlockChecksum, Part, part_at
+from dlrm_pl.data.binary_format import RECORD_BYTES, RECORD_INTS, SPARSE, Records, Split, split_file_name
+from dlrm_pl.data.block_checksum import BLOCK_BYTES, part_at
 from dlrm_pl.data.dataset_folder import SplitInfo
-from dlrm_pl.data.preprocessing.direct import USUAL_WRITE_BYTES, AlignedBuffer, DirectFile
+from dlrm_pl.data.preprocessing.direct import AlignedBuffer, DirectFile
 from dlrm_pl.data.preprocessing.options import Options
 from dlrm_pl.data.preprocessing.portable import Engine
 from dlrm_pl.data.preprocessing.scatter import IN_ORDER, LAST_DAY, bucket_name
+from dlrm_pl.data.preprocessing.split_writer import SplitWriter, Written
 from dlrm_pl.data.preprocessing.turns import Stations, run_all, run_threads
 from dlrm_pl.data.preprocessing.work import State, WorkFolder
-from dlrm_pl.errors import DataFormatError
+from dlrm_pl.data.preprocessing.work_files import map_keyed, read_blocks
 from dlrm_pl.kernels.preprocess import KEYED_DTYPE, Numbers, Order
 
-_BLOCK_RECORDS = 1 << 12
 _WRITE_BLOCKS = 4
-_MADV_POPULATE_READ = 22  # Linux's value, from 5.14 on.
-
-
-@dataclass
-class _Written:
-    """Records on their way to the disk.
-
-    Attributes:
-        size_bytes: of all.
-        positives: clicks among them.
-        parts: checksums, in the order of the records.
-        writes: that are under way.
-    """
-
-    size_bytes: int
-    positives: int = 0
-    parts: list[Part] = field(default_factory=list)
-    writes: list[Future[None]] = field(default_factory=list)
-
-    def wait(self) -> None:
-        """Until they are in the file.
-
-        Raises:
-            OSError: the disk is full, or failed.
-        """
-        for write in self.writes:
-            write.result()
-
-
-class SplitWriter:
-    """Appends records to the file of a split, counts its clicks and computes its checksum.
-
-    Args:
-        path: the file.
-        good_bytes: of what stands there already; the rest is cut off.
-    """
-
-    def __init__(self, path: Path, good_bytes: int = 0) -> None:
-        self.path = path
-        self._positives, self._checksum, self._bytes = 0, BlockChecksum(), good_bytes
-        self._handle = path.open("r+b" if good_bytes else "wb")
-        self._handle.truncate(good_bytes)
-        for records in read_blocks(path, 0, good_bytes):
-            self._count(records)
-        self._handle.seek(good_bytes)
-        self._direct: DirectFile | None = None
-
-    def append(self, records: Records) -> None:
-        """Write records ``[rows, 40]`` and count them."""
-        view = records.reshape(-1).view(np.uint8).data
-        for start in range(0, len(view), USUAL_WRITE_BYTES):
-            self._handle.write(view[start : start + USUAL_WRITE_BYTES])
-        self._handle.flush()
-        # "Not needed" also means "write it to the disk now", while the next records are computed: else all waits for
-        # the end. What is not on the disk yet stays in memory.
-        os.posix_fadvise(self._handle.fileno(), self._bytes, len(view), os.POSIX_FADV_DONTNEED)
-        self._bytes += len(view)
-        self._count(records)
-
-    def reserve(self, size_bytes: int) -> DirectFile:
-        """Take room for the whole file, to be written in any order; ``wrote`` says how far all of it is.
-
-        Raises:
-            OSError: the disk has no room.
-        """
-        self._direct = DirectFile(self.path, self._bytes, size_bytes)
-        return self._direct
-
-    def wrote(self, records: _Written) -> None:
-        """Take note of records that were written: those that follow the ones so far."""
-        self._bytes += records.size_bytes
-        self._positives += records.positives
-        for part in records.parts:
-            self._checksum.add(part)
-
-    def _count(self, records: Records) -> None:
-        """Count the clicks, and let the checksum go on."""
-        self._positives += clicks(records)
-        self._checksum.update(records.reshape(-1).view(np.uint8).data)
-
-    def sync(self) -> int:
-        """Force all to disk; returns the bytes."""
-        self._handle.flush()
-        os.fsync(self._handle.fileno())
-        return self._bytes
-
-    def close(self) -> SplitInfo:
-        """Force all to disk; returns what was written."""
-        self.sync()
-        self._handle.close()
-        return SplitInfo(self._bytes // RECORD_BYTES, self._positives, self._checksum.text())
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        """Close the file, after an error too."""
-        self._handle.close()
-        if self._direct is not None:
-            self._direct.close()
-
-
-def clicks(records: Records) -> int:
-    """How many there are."""
-    return int(np.count_nonzero(records[:, LABEL]))
 
 
 class Merge:
@@ -196,7 +86,7 @@ class Merge:
         rows_of = [self._state.file_bytes[bucket_name(b)] // KEYED_DTYPE.itemsize for b in range(first, count)]
         offsets = list(accumulate((RECORD_BYTES * rows for rows in rows_of), initial=self._state.train_bytes))
 
-        def finish(bucket: int, records: _Written) -> None:
+        def finish(bucket: int, records: Written) -> None:
             nonlocal unsaved
             records.wait()
             done: list[Path] = []
@@ -214,7 +104,7 @@ class Merge:
             # One bucket's memory is the next one's: fresh pages would cost as much as the sorting.
             memory = AlignedBuffer(RECORD_BYTES * max(rows_of, default=0))
             with ThreadPoolExecutor(1) as disk:
-                before: tuple[int, _Written] | None = None
+                before: tuple[int, Written] | None = None
                 while True:
                     with lock:
                         bucket = next(taken, None)
@@ -252,7 +142,7 @@ class Merge:
         data: npt.NDArray[np.uint8],
         target: DirectFile,
         disk: ThreadPoolExecutor,
-    ) -> _Written:
+    ) -> Written:
         """Write a bucket's records to their place.
 
         A block at a time is collected, mapped and added to the checksum, while it is in the processor's cache; several
@@ -266,7 +156,7 @@ class Merge:
             target: the split's file.
             disk: the other thread.
         """
-        written, begun = _Written(len(data)), 0
+        written, begun = Written(len(data)), 0
         edges = [0, *range(-offset % BLOCK_BYTES or BLOCK_BYTES, len(data), BLOCK_BYTES), len(data)]
         for start, stop in pairwise(edges):
             block = data[start:stop]
@@ -304,67 +194,3 @@ class Merge:
             for table in range(NUM_SPARSE):
                 self._engine.remap(records, SPARSE.start + table, self._mappings[table])
         return records
-
-
-def map_keyed(path: Path, rows: int) -> npt.NDArray[np.void]:
-    """The records of a bucket, of KEYED_DTYPE: mapped, since they are in the system's cache most often.
-
-    Raises:
-        DataFormatError: the file is shorter.
-        OSError: it cannot be read.
-    """
-    size = rows * KEYED_DTYPE.itemsize
-    with path.open("rb", buffering=0) as handle:
-        if os.fstat(handle.fileno()).st_size < size:
-            raise _cut_short(path)
-        if not rows:
-            return np.empty(0, KEYED_DTYPE)
-        memory = mmap.mmap(handle.fileno(), size, flags=mmap.MAP_SHARED, prot=mmap.PROT_READ)
-        try:
-            # All at once; and a disk that fails does so here, with an error.
-            memory.madvise(_MADV_POPULATE_READ)
-        except OSError as error:
-            if error.errno != errno.EINVAL:
-                raise
-            memory.close()  # An older Linux, whose only word for a failing disk is a signal that ends the process.
-            keyed = np.empty(rows, KEYED_DTYPE)
-            read_all(handle, keyed)
-            return keyed
-    return np.frombuffer(memory, KEYED_DTYPE)
-
-
-def read_all(handle: BinaryIO, array: npt.NDArray[np.generic]) -> None:
-    """Fill an array from a file.
-
-    Raises:
-        DataFormatError: the file is shorter.
-    """
-    view = array.view(np.uint8).data
-    while view:
-        got = handle.readinto(view)  # type: ignore[attr-defined]
-        if not got:
-            raise _cut_short(handle.name)
-        view = view[got:]
-
-
-def read_blocks(path: Path, start: int = 0, stop: int | None = None) -> Iterator[Records]:
-    """The records between two bytes of a file, or to its end, in blocks that may be written to.
-
-    Raises:
-        DataFormatError: it is no whole number of records, or shorter.
-    """
-    size = (path.stat().st_size if stop is None else stop) - start
-    if size % RECORD_BYTES:
-        raise DataFormatError(f"{path}: {size} bytes are no whole number of records. Run the command again.")
-    left = size // RECORD_BYTES
-    with path.open("rb", buffering=0) as handle:
-        handle.seek(start)
-        while left:
-            block = np.empty((min(_BLOCK_RECORDS, left), RECORD_INTS), np.int32)
-            read_all(handle, block)
-            left -= len(block)
-            yield block
-
-
-def _cut_short(path: Path | str) -> DataFormatError:
-    return DataFormatError(f"{path}: is cut short. Run the command again, to start afresh.")
