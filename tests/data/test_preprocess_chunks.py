@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dlrm_pl.data.preprocessing import work_files
-from dlrm_pl.data.preprocessing.inputs import ChunkReader, Day
+from dlrm_pl.data.preprocessing.chunks import ChunkReader
+from dlrm_pl.data.preprocessing.inputs import Day
 from dlrm_pl.data.preprocessing.work_files import map_keyed
 from dlrm_pl.errors import DataFormatError
 from dlrm_pl.kernels.preprocess import KEYED_DTYPE

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from dlrm_pl.data.binary_format import RECORD_BYTES, RECORD_INTS
-from dlrm_pl.data.preprocessing.inputs import ChunkReader, Day, sampled_line_bytes, text_bytes
+from dlrm_pl.data.preprocessing.chunks import ChunkReader
+from dlrm_pl.data.preprocessing.inputs import Day, sampled_line_bytes, text_bytes
 from dlrm_pl.data.preprocessing.options import GIB, Options
 from dlrm_pl.data.preprocessing.portable import Engine
 from dlrm_pl.errors import ConfigurationError, OutputError

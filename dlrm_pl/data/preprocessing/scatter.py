@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from dlrm_pl.data.binary_format import LABEL, RECORD_BYTES, RECORD_INTS
+from dlrm_pl.data.preprocessing.chunks import Chunk, ChunkReader
 from dlrm_pl.data.preprocessing.direct import write_at
-from dlrm_pl.data.preprocessing.inputs import Chunk, ChunkReader, Day
+from dlrm_pl.data.preprocessing.inputs import Day
 from dlrm_pl.data.preprocessing.options import Options
 from dlrm_pl.data.preprocessing.portable import Engine, row_keys
 from dlrm_pl.data.preprocessing.statistics import DayStatistics
