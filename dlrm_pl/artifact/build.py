@@ -47,6 +47,7 @@ from dlrm_pl.quantization.post_training import bags_of, table_packer
 from dlrm_pl.quantization.recipe import Recipe
 from dlrm_pl.quantization.result import TuningResult
 from dlrm_pl.quantization.space import SearchSpace
+from dlrm_pl.quantization.strategies.optuna_sampler import STUDY_NAME
 from dlrm_pl.quantization.tables import TablePacker
 from dlrm_pl.quantization.trial_log import TrialLog
 from dlrm_pl.quantization.tuning import TuningSettings, tune
@@ -151,6 +152,8 @@ def build_artifact(
         start = space.moved_into(Recipe.starting_from(settings.recipe, model.architecture))
         packer.packed(start.tables)  # Before the first trial, so that a damaged table stops it here.
         trial_log = TrialLog(trial_log_path(output), _identity(model, data, settings, eval_func))
+        if (study := trial_log.beside(STUDY_NAME)) is not None:
+            study.unlink(missing_ok=True)  # Of a search by another strategy, or made anew from the log.
         result = tune(
             *(model, data.calibration, eval_func or AUROCEvaluation(data.tuning), settings),
             packer=packer,
@@ -174,11 +177,16 @@ def build_artifact(
         op_losses = OpLosses.found_in(trial_log.notes, result.trials)
         write_result(folder, result, certificate, settings, op_losses)
         _write_report(folder, result, manifest, certificate, certification, settings, op_losses)
-        names = (WEIGHTS_NAME, CERTIFICATE_NAME, TRIALS_NAME, RESULT_NAME, REPORT_NAME)
+        names = [WEIGHTS_NAME, CERTIFICATE_NAME, TRIALS_NAME, RESULT_NAME, REPORT_NAME]
+        if study is not None and study.exists():
+            shutil.copyfile(study, folder / STUDY_NAME)
+            names.append(STUDY_NAME)
         manifest.files.update(tables | {name: file_sha256(folder / name) for name in names})
         manifest.write(folder)
     if not result.interrupted:
         trial_log.discard()
+        if study is not None:
+            study.unlink(missing_ok=True)
     log.info("peak memory of this process so far: %s", _mib(_peak_memory_bytes()))
     return Outcome(path=output, manifest=manifest, certificate=certificate, tuning=result)
 

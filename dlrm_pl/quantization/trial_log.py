@@ -49,6 +49,10 @@ class TrialLog:
         """Finished trials."""
         return len(self._trials)
 
+    def beside(self, name: str) -> Path | None:
+        """Where another record of the same search belongs: beside the file, under its name; None in memory."""
+        return None if self._path is None else self._path.with_name(f"{self._path.stem}.{name}")
+
     def find(self, recipe: Recipe) -> Trial | None:
         """The trial of a recipe, if it was finished before."""
         return self._trials.get(recipe)

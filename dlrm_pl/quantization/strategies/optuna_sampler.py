@@ -18,6 +18,9 @@ from dlrm_pl.runtime.int8_dlrm import fp32_bytes
 MakeSampler = Callable[[Any, int], Any]
 """The module ``optuna`` and a seed -> a sampler of Optuna's."""
 
+STUDY_NAME = "optuna.journal"
+"""The study on disk, which Optuna's own tools open."""
+
 _SMALLEST_VIOLATION = 1e-12
 
 
@@ -39,57 +42,81 @@ def search_by(context: SearchContext, name: str, make_sampler: MakeSampler) -> G
     """
     import optuna  # Not before it is used: it is an extra, and slow to import.
 
-    space = _Space(context)
-    tried = {context.start: (yield context.start)}
+    space = _Space(context, optuna)
+    study = space.study(name)
+    tried: dict[Recipe, Trial] = {}
     unseen = draws(context)
-    while True:
-        number = len(tried)
-        history = list(tried.values())
+    recipe: Recipe | None = context.start
+    try:
+        while recipe is not None:
+            tried[recipe] = yield recipe
+            space.add(study, tried[recipe])
+            number = len(tried)
 
-        def ask(number: int = number, history: list[Trial] = history) -> dict[str, str]:
-            return space.ask(optuna, lambda: make_sampler(optuna, _seed(context.seed, number)), history)
+            def ask(number: int = number) -> dict[str, str]:
+                return space.ask(study, lambda: make_sampler(optuna, _seed(context.seed, number)))
 
-        recipe = space.knobs.recipe(context.remembered(f"{name}: proposal {number}", ask))
-        if recipe is None or recipe in tried:
-            recipe = next((other for other in unseen if other not in tried), None)
-            if recipe is None:
-                return
-        tried[recipe] = yield recipe
+            recipe = space.knobs.recipe(context.remembered(f"{name}: proposal {number}", ask))
+            if recipe is None or recipe in tried:
+                recipe = next((other for other in unseen if other not in tried), None)
+    finally:
+        # A search that stops does not send its last trial.
+        if recipe is not None and recipe not in tried and (last := context.log.find(recipe)) is not None:
+            space.add(study, last)
 
 
 class _Space:
     """Between recipes and Optuna's parameters."""
 
-    def __init__(self, context: SearchContext) -> None:
+    def __init__(self, context: SearchContext, optuna: Any) -> None:
         self.knobs = Knobs(context)
-        self._context = context
+        self._context, self._optuna = context, optuna
         self._fp32_bytes = fp32_bytes(context.model)
-
-    def ask(self, optuna: Any, sampler: Callable[[], Any], history: list[Trial]) -> dict[str, str]:
-        """A value for each knob."""
-        choices = self.knobs.choices
-        distributions = {
+        self._distributions = {
             name: optuna.distributions.IntDistribution(0, len(values) - 1)
             if self.knobs.is_op(name)
             else optuna.distributions.CategoricalDistribution(values)
-            for name, values in choices.items()
+            for name, values in self.knobs.choices.items()
             if len(values) > 1
         }
-        with _quiet(optuna):
-            study = optuna.create_study(sampler=sampler())
-            for trial in history:
-                values = self.knobs.values(trial.recipe)
-                if any(values[name] not in choices[name] for name in choices):
-                    continue  # The start may lie outside of the space, of which the sampler alone knows.
-                study.add_trial(
-                    optuna.create_trial(
-                        params={name: self._encoded(name, values[name]) for name in distributions},
-                        distributions=distributions,
-                        value=self._cost(trial),
-                        constraints={"loss": _violation(trial)},
-                    )
+
+    def study(self, name: str) -> Any:
+        """An empty study in Optuna's own storage: a journal beside the log of trials, or in memory as that is.
+
+        What an earlier run left is replaced: the log has its trials, and sends them again.
+        """
+        path, storage = self._context.log.beside(STUDY_NAME), None
+        with _quiet(self._optuna):
+            if path is not None:
+                for old in (path, path.with_name(f"{path.name}.lock")):  # A killed run may have left its lock.
+                    old.unlink(missing_ok=True)
+                backend = self._optuna.storages.journal.JournalFileBackend(str(path))
+                storage = self._optuna.storages.JournalStorage(backend)
+            return self._optuna.create_study(storage=storage, study_name=name)
+
+    def add(self, study: Any, trial: Trial) -> None:
+        """Put a finished trial into the study."""
+        values = self.knobs.values(trial.recipe)
+        if any(values[name] not in choices for name, choices in self.knobs.choices.items()):
+            return  # The start may lie outside of the space, of which the sampler alone knows.
+        with _quiet(self._optuna):
+            study.add_trial(
+                self._optuna.create_trial(
+                    params={name: self._encoded(name, values[name]) for name in self._distributions},
+                    distributions=self._distributions,
+                    value=self._cost(trial),
+                    constraints={"loss": _violation(trial)},
+                    user_attrs={"trial": trial.number, "recipe": trial.recipe.describe(), "reason": trial.reason},
                 )
-            asked: dict[str, Any] = study.ask(distributions).params
+            )
+
+    def ask(self, study: Any, sampler: Callable[[], Any]) -> dict[str, str]:
+        """A value for each knob, by the trials of the study; which stays as it is."""
+        choices = self.knobs.choices
+        with _quiet(self._optuna):
+            scratch = self._optuna.create_study(sampler=sampler())
+            scratch.add_trials(study.trials)
+            asked: dict[str, Any] = scratch.ask(self._distributions).params
         return {
             name: choices[name][asked.get(name, 0)] if self.knobs.is_op(name) else asked.get(name, choices[name][0])
             for name in choices
