@@ -39,7 +39,7 @@ from dlrm_pl.errors import ArtifactError, CalibrationError, OutputError
 from dlrm_pl.kernels.int8.selection import isa
 from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.quantization.certification import Certification, certify
-from dlrm_pl.quantization.evaluation import AUROCEvaluation, EvalFunc
+from dlrm_pl.quantization.evaluation import AUROCEvaluation, EvalFunc, name_of
 from dlrm_pl.quantization.listener import TuningListener
 from dlrm_pl.quantization.objective import LatencyTimer, Objective
 from dlrm_pl.quantization.post_training import bags_of, table_packer
@@ -212,8 +212,7 @@ def _name_of_score(eval_func: EvalFunc | None) -> str:
     """AUROC, the name of a metric, or the class path of the user's own."""
     if eval_func is None or isinstance(eval_func, AUROCEvaluation):
         return "AUROC" if eval_func is None else eval_func.name
-    named = eval_func if hasattr(eval_func, "__qualname__") else type(eval_func)
-    return f"{named.__module__}.{named.__qualname__}"
+    return name_of(eval_func)
 
 
 def _plan(model: DLRM, settings: TuningSettings, folder: Path) -> str:
