@@ -295,6 +295,11 @@ def test_eval_func_that_returns_no_number_is_told_what_it_returned(other: object
         score_with(lambda model: other, tiny.model())  # type: ignore[arg-type, return-value]
 
 
+def test_time_that_is_no_number_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="timeout_s=nan must be 0"):
+        TuningSettings(timeout_s=math.nan)
+
+
 def timer(speed_of: Callable[[Int8DLRM], float], bf16: float | None = 200.0) -> Callable[[Int8DLRM], Latency]:
     return lambda model: Latency(speed_of(model), fp32_samples_per_s=100.0, bf16_samples_per_s=bf16)
 
