@@ -90,6 +90,15 @@ def test_any_metric_can_be_the_score_and_says_itself_which_way_is_better(
     assert outcome.tuning.baseline.value < 0.5
 
 
+def test_lower_is_better_without_a_score_of_ones_own_is_refused_before_training(
+    module: DLRMModule, data: TerabyteDataModule, tmp_path: Path
+) -> None:
+    quantizing = QuantizationCallback(str(tmp_path / "a"), criterion=Criterion(higher_is_better=False))
+    with pytest.raises(ConfigurationError, match="higher_is_better: false, but trials are scored by AUROC"):
+        trainer([quantizing], enable_checkpointing=False).fit(module, datamodule=data)
+    assert module.trainer.global_step == 0
+
+
 def test_two_scores_are_refused() -> None:
     with pytest.raises(ConfigurationError, match="metric MeanSquaredError exclude each other"):
         QuantizationCallback(eval_func=lambda model: 0.5, metric=MeanSquaredError())

@@ -295,6 +295,14 @@ def test_eval_func_that_returns_no_number_is_told_what_it_returned(other: object
         score_with(lambda model: other, tiny.model())  # type: ignore[arg-type, return-value]
 
 
+@pytest.mark.parametrize("confidence", [0.95, None])
+def test_lower_is_not_better_for_auroc(confidence: float | None) -> None:
+    criterion = Criterion(higher_is_better=False, confidence=confidence)
+    evaluation = AUROCEvaluation(tiny.batches(1, 400, seed=3))
+    with pytest.raises(ConfigurationError, match="higher_is_better: false, but trials are scored by AUROC"):
+        tune(tiny.model(), tiny.batches(1, 32), evaluation, TuningSettings(criterion=criterion))
+
+
 def test_time_that_is_no_number_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="timeout_s=nan must be 0"):
         TuningSettings(timeout_s=math.nan)
