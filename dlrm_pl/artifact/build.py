@@ -150,13 +150,16 @@ def build_artifact(
         start = space.moved_into(Recipe.starting_from(settings.recipe, model.architecture))
         packer.packed(start.tables)  # Before the first trial, so that a damaged table stops it here.
         trial_log = TrialLog(trial_log_path(output), _identity(model, data, settings, eval_func))
-        result = tune(
-            *(model, data.calibration, eval_func or AUROCEvaluation(data.tuning), settings),
-            packer=packer,
-            trial_log=trial_log,
-            timer=timer,
-            listeners=listeners,
-        )
+        try:
+            result = tune(
+                *(model, data.calibration, eval_func or AUROCEvaluation(data.tuning), settings),
+                packer=packer,
+                trial_log=trial_log,
+                timer=timer,
+                listeners=listeners,
+            )
+        finally:
+            trial_log.discard_if_empty()
         log.info("best: %s; stopped because %s", result.best.recipe.describe(), result.stopped_because)
         save_weights(result.model, folder)
         lines = "".join(json.dumps(trial.to_dict()) + "\n" for trial in result.trials)

@@ -79,6 +79,11 @@ class TrialLog:
         if self._path is not None:
             self._path.unlink(missing_ok=True)
 
+    def discard_if_empty(self) -> None:
+        """Remove the file if there is nothing in it to go on from: the search failed before its first trial."""
+        if not self._trials and not self._notes:
+            self.discard()
+
     def _open(self, path: Path) -> None:
         content = path.read_bytes() if path.exists() else b""
         whole = content[: content.rfind(b"\n") + 1]

@@ -17,6 +17,7 @@ from torch import nn
 
 from dlrm_pl.artifact.build import Outcome, QuantizationData, build_artifact
 from dlrm_pl.data.datamodule import RowRange
+from dlrm_pl.errors import NonFiniteError
 from dlrm_pl.quantization.criterion import Criterion
 from dlrm_pl.quantization.evaluation import AUROCEvaluation
 from dlrm_pl.quantization.listener import TuningListener
@@ -162,6 +163,15 @@ def test_interrupt_ends_with_the_best_so_far(tmp_path: Path) -> None:
     assert len(again.trials) == 8
     assert len(calls) == 4
     assert not again.interrupted
+
+
+def test_search_that_fails_before_its_first_trial_leaves_no_log(tmp_path: Path) -> None:
+    def eval_func(model: nn.Module) -> float:
+        return float("nan")
+
+    with pytest.raises(NonFiniteError, match="returned nan"):
+        build_artifact(tiny.model(), data(), SETTINGS, tmp_path / "artifact", eval_func=eval_func)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_interrupt_before_any_trial_stays_an_interrupt() -> None:
