@@ -49,4 +49,6 @@ def verify(
     print(f"int8 AUROC {result.int8.auroc:.6f}, certified {loaded.certificate.int8['auroc']:.6f}")
     print(("measured anew: " if result.measured_loss else "certified: ") + loss_line(result.certificate))
     print(("measured anew: " if result.measured_loss else "certified: ") + guards_line(result.certificate))
+    if not loaded.certificate.accepted:
+        print(f"certified as NOT accepted: {loaded.certificate.reason}")
     print(f"{result.movement.describe()}.")
