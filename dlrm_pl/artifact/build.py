@@ -201,6 +201,7 @@ def _identity(
         "batch_size": data.batch_size,
         "nonfinite_as_zero": bags_of(model).nonfinite_as_zero,
         "score": _name_of_score(eval_func),
+        "options_of_the_score": _options_of(eval_func),
         "recipe": asdict(settings.recipe),
         "criterion": asdict(settings.criterion),
         "strategy": settings.strategy,
@@ -216,6 +217,14 @@ def _name_of_score(eval_func: EvalFunc | None) -> str:
     if eval_func is None or isinstance(eval_func, AUROCEvaluation):
         return "AUROC" if eval_func is None else eval_func.name
     return name_of(eval_func)
+
+
+def _options_of(eval_func: EvalFunc | None) -> dict[str, Any]:
+    """Plain public attributes of a metric or of a user's score, as the threshold of an F1 is."""
+    score = eval_func.metric if isinstance(eval_func, AUROCEvaluation) else eval_func
+    plain = (bool, int, float, str, type(None))
+    found = vars(score) if hasattr(score, "__dict__") else {}
+    return {name: value for name, value in found.items() if name[0] != "_" and isinstance(value, plain)}
 
 
 def _plan(model: DLRM, settings: TuningSettings, folder: Path) -> str:

@@ -65,7 +65,7 @@ class AUROCEvaluation:
         self.batches = batches
         self.paired = metric is None
         self.name = "AUROC" if metric is None else type(metric).__name__
-        self._metric = local(ExactAUROC() if metric is None else metric)
+        self.metric = local(ExactAUROC() if metric is None else metric)
 
     def __call__(self, model: nn.Module) -> float:
         """The score alone, so that this is an ``EvalFunc``."""
@@ -98,12 +98,12 @@ class AUROCEvaluation:
             MetricError: a single class.
             NonFiniteError: the metric is NaN.
         """
-        self._metric.reset()
+        self.metric.reset()
         # As integers, which is what torchmetrics' own metrics take.
-        self._metric.update(torch.from_numpy(probabilities), torch.from_numpy(labels).int())
-        value = float(self._metric.compute())
+        self.metric.update(torch.from_numpy(probabilities), torch.from_numpy(labels).int())
+        value = float(self.metric.compute())
         if not math.isfinite(value):
-            raise NonFiniteError(f"The metric {type(self._metric).__name__} is {value}; a finite number is needed.")
+            raise NonFiniteError(f"The metric {type(self.metric).__name__} is {value}; a finite number is needed.")
         return Scores(value, seconds, probabilities, labels, paired=self.paired)
 
 
