@@ -2,7 +2,7 @@
 
 import sys
 
-from dlrm_pl.cli import main
+from dlrm_pl.cli import program
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(program())

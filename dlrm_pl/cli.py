@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import errno
+import gc
 import logging
 import os
 import signal
@@ -53,6 +54,27 @@ ORDER = (
     *("synthesize", "preprocess", "fit", "validate", "test", "predict", "quantize", "verify", "benchmark"),
     *("inspect", "import-checkpoint", "export-tables", "from-dlrm-flags"),
 )
+
+
+def program() -> int:
+    """``main`` for a process of its own, which starts and ends a twentieth of a second sooner.
+
+    Garbage is collected while a command works, but not among the hundred thousand objects that modules are made of:
+    neither while they are loaded, nor when the process ends, unless objects that own processes came with torch.
+    """
+    gc.disable()
+    try:
+        return main()
+    finally:
+        if "torch" not in sys.modules:
+            gc.freeze()
+
+
+def _loaded() -> None:
+    """Collect garbage from here on, if ``program`` stopped it."""
+    if not gc.isenabled():
+        gc.freeze()
+        gc.enable()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -150,6 +172,7 @@ def _run(name: str, args: list[str]) -> int:
     elif name in TRAINER:
         from dlrm_pl.lightning_cli import run
 
+        _loaded()
         return 0 if run([name, *args]) else EXIT_NOT_ACCEPTED
     else:
         close = difflib.get_close_matches(name, ORDER, n=1)
@@ -184,6 +207,7 @@ def _run_light(
     added = parser.add_function_arguments(function, as_group=False, as_positional=name == "inspect", skip=skip)
     with usage_errors(name):
         values = parser.parse_args(args)
+    _loaded()
     function(**{key: values[key] for key in added}, **(verbatim or {}))
 
 

@@ -99,7 +99,7 @@ def _artifact(path: Path) -> str:
     from dlrm_pl.artifact.certificate import Certificate
     from dlrm_pl.artifact.manifest import Manifest
     from dlrm_pl.artifact.store import load_model
-    from dlrm_pl.artifact.summary import comparison, loss_line
+    from dlrm_pl.artifact.summary import comparison, guards_line, loss_line, slice_line
     from dlrm_pl.model.table_statistics import describe_rows, sampled_rows
 
     manifest, certificate = Manifest.read(path), Certificate.read(path)
@@ -138,6 +138,8 @@ def _artifact(path: Path) -> str:
             *_table_lines(manifest.architecture, kinds, statistics),
             *metrics,
             loss_line(certificate),
+            guards_line(certificate),
+            *filter(None, [slice_line(certificate)]),
             f"reason    {certificate.reason}",
         ]
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import json
 import logging
 import os
@@ -106,6 +107,25 @@ def fitted(tmp_path_factory: pytest.TempPathFactory, synthetic_folder: Path) -> 
     folder = tmp_path_factory.mktemp("fitted")
     assert run("fit", "-c", write_config(folder, synthetic_folder)) == 0
     return folder
+
+
+def test_a_program_collects_garbage_while_a_command_works(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    working = []
+
+    def inspect(path: str) -> None:
+        working.append(gc.isenabled())
+
+    monkeypatch.setitem(cli.LIGHT, "inspect", inspect)
+    monkeypatch.setattr(sys, "argv", ["cli.py", "inspect", str(tmp_path)])
+    try:
+        assert cli.program() == 0
+        assert working == [True]
+        monkeypatch.setattr(sys, "argv", ["cli.py", "nothing"])
+        assert cli.program() == 2
+        assert not gc.isenabled()  # Nothing was loaded, and the process would end here.
+    finally:
+        gc.unfreeze()
+        gc.enable()
 
 
 def test_help_lists_every_command_without_importing_torch() -> None:

@@ -39,6 +39,7 @@ from dlrm_pl.errors import ArtifactError, CalibrationError, OutputError
 from dlrm_pl.kernels.int8.selection import isa
 from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.quantization.certification import Certification, certify
+from dlrm_pl.quantization.certified_slice import SliceRule
 from dlrm_pl.quantization.evaluation import AUROCEvaluation, EvalFunc, name_of
 from dlrm_pl.quantization.listener import TuningListener
 from dlrm_pl.quantization.objective import LatencyTimer, Objective
@@ -289,14 +290,18 @@ def _certify(
             f"The quantized model ran the integer ops {counted}, but its recipe means {served.expected_int8_ops()}. "
             "This is a defect of dlrm_pl or of this build of torch; the artifact is not written."
         )
-    certification = certify(model, served, data.certification)
+    criterion = settings.criterion
+    confidence = criterion.confidence or _CONFIDENCE
+    rule = None
+    if criterion.worst_slice is not None:
+        rule = SliceRule.of_tuning_rows(data.tuning, criterion.worst_slice, criterion.first_block, confidence)
+    certification = certify(model, served, data.certification, rule)
     verdict = result.best.verdict
     assert verdict is not None  # The best trial is never a failed one.
-    criterion = settings.criterion
     certificate = Certificate(
         **Certificate.measured(
             certification,
-            criterion.confidence or _CONFIDENCE,
+            confidence,
             log_loss=criterion.log_loss,
             calibration_ratio=criterion.calibration_ratio,
         ),

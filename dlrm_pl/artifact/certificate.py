@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,6 +56,8 @@ class Certificate:
         other_dataset: how the dataset differs from the one that the float model was made for, where using it was
             forced; else "".
         created: date and time, UTC.
+        worst_slice: the guard of the worst slice on the certification rows, as ``CertifiedSlice``; None where no column
+            was named, and in certificates that were written before it was repeated here.
     """
 
     fp32: dict[str, float]
@@ -85,6 +88,7 @@ class Certificate:
     best_possible_auroc: float | None
     other_dataset: str
     created: str
+    worst_slice: dict[str, Any] | None = None
 
     @staticmethod
     def measured(
@@ -104,6 +108,7 @@ class Certificate:
             ],
             "rows": certification.rows,
             "positives": certification.positives,
+            "worst_slice": None if certification.worst_slice is None else certification.worst_slice.to_dict(),
         }
 
     @property
@@ -118,6 +123,8 @@ class Certificate:
                     f"the {guard['name'].replace('_', ' ')} went from {guard['before']:.6f} to {guard['after']:.6f} "
                     f"({guard['change']:+.3%}), beyond the guard of {guard['tolerance']:.2%}"
                 )
+        if self.worst_slice is not None and not self.worst_slice["held"]:
+            found.append(_slice_failure(self.worst_slice))
         return found
 
     def write(self, folder: Path) -> None:
@@ -164,3 +171,17 @@ class Certificate:
                 f"further apart than {tolerance:g}. Here {movement.describe()}. Quantize again here to certify for "
                 "this machine, or give a larger --tolerance."
             )
+
+
+def _slice_failure(found: Mapping[str, Any]) -> str:
+    """Why the guard of the worst slice is not held, in words."""
+    worst, tolerance, score = found["worst"], found["guard"]["tolerance"], found["guard"]["score"].replace("_", " ")
+    if worst is None:
+        return (
+            f"the worst slice of {found['column']} cannot be judged: each of the {found['left_out']} slices is too "
+            f"small to tell a loss of {tolerance:.2%} from none; ask for fewer slices, or tolerate more"
+        )
+    return (
+        f"the {score} of the worst slice, {worst['value']}, went from {worst['fp32']:.6f} to {worst['int8']:.6f} "
+        f"(a loss of {worst['loss']:.3%}), beyond the guard of {tolerance:.2%}"
+    )

@@ -29,6 +29,7 @@ class Movement:
         certified_machine: Mapping[str, Any],
         machine: Mapping[str, Any],
         metrics: Mapping[str, tuple[Mapping[str, float], Mapping[str, float]]],
+        others: Mapping[str, tuple[float, float]] | None = None,
     ) -> Movement:
         """Compare.
 
@@ -36,6 +37,7 @@ class Movement:
             certified_machine: as ``describe_machine`` said then.
             machine: as it says now.
             metrics: of each model: certified and recomputed.
+            others: of a part of the rows, by model and name, as in ``int8 auroc of C14=7``.
         """
         names = [*certified_machine, *(name for name in machine if name not in certified_machine)]
         return cls(
@@ -48,7 +50,8 @@ class Movement:
                 f"{model} {name}": (before[name], after[name])
                 for model, (before, after) in metrics.items()
                 for name in METRICS
-            },
+            }
+            | dict(others or {}),
         )
 
     @property

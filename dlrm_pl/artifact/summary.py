@@ -61,5 +61,23 @@ def guards_line(certificate: Certificate) -> str:
     return f"guards: {', '.join(words)}"
 
 
+def slice_line(certificate: Certificate) -> str:
+    """The worst slice of the certification rows in one line; "" where no column was named."""
+    found = certificate.worst_slice
+    if found is None:
+        return ""
+    worst, tolerance = found["worst"], f"tolerance {found['guard']['tolerance']:.2%}"
+    small = f", {found['left_out']} too small to judge" if found["left_out"] else ""
+    if worst is None:
+        return f"worst slice of {found['column']}: unknown, none can be judged{small} ({tolerance}, BROKEN)"
+    low, high = worst["interval"]
+    return (
+        f"worst slice of {found['column']}: {worst['value']}, {worst['rows']:,} rows of test with {worst['clicks']:,} "
+        f"clicks, {found['guard']['score'].replace('_', ' ')} {worst['fp32']:.6f} -> {worst['int8']:.6f}, loss "
+        f"{worst['loss']:+.4%} relative ({certificate.confidence:.0%} interval {low:+.4%} to {high:+.4%}; {tolerance}"
+        f"{', within' if found['held'] else ', BROKEN'}), of {found['judged']} slices judged{small}"
+    )
+
+
 def _metric(name: str, fp32: float, int8: float, digits: int) -> Row:
     return name, f"{fp32:.{digits}f}", f"{int8:.{digits}f}", f"{int8 - fp32:+.{digits}f}"

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
 
 from dlrm_pl.artifact.certificate import Certificate
 from dlrm_pl.artifact.fingerprint import model_fingerprint
@@ -20,6 +23,7 @@ from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.model.checkpoint import load_dlrm
 from dlrm_pl.model.checkpoint_contract import CheckpointContract
 from dlrm_pl.quantization.certification import Certification, ModelScores, Run, certify
+from dlrm_pl.quantization.certified_slice import SliceRule
 from dlrm_pl.runtime.cpu import describe_machine
 from dlrm_pl.runtime.int8_dlrm import count_int8_ops
 
@@ -101,7 +105,7 @@ def verify_artifact(
         VerificationError: a metric, the rows, the integer ops or the verdict are not as certified.
         DatasetError: another dataset.
         CheckpointError: the checkpoint is not the one that the artifact was made from.
-        ConfigurationError: a tolerance or a batch size out of range.
+        ConfigurationError: a tolerance or a batch size out of range, or a worst slice that is stated of no slices.
     """
     if not 0 <= tolerance < float("inf"):
         raise ConfigurationError(f"tolerance={tolerance} of a metric must be a number from 0 on.")
@@ -114,10 +118,19 @@ def verify_artifact(
     if ops != certificate.int8_ops:
         raise VerificationError(f"One forward pass ran the integer ops {ops}, certified are {certificate.int8_ops}.")
     stated_and_found: dict[str, tuple[dict[str, float], dict[str, float]]] = {}
+    rule = None
+    if certificate.worst_slice is not None:
+        rule = SliceRule.from_dict(certificate.worst_slice, certificate.confidence)
+    numbers: list[npt.NDArray[np.uint8]] = []
+    watched: dict[str, float] = {}
     if ckpt_path is None:
         run = Run(artifact.model)
         for batch in _counted(batches, progress):
             run.score(batch)
+            if rule is not None:
+                numbers.append(rule.slices_of(batch))
+        if rule is not None:
+            watched = rule.watch({"int8": run.probabilities}, run.labels, np.concatenate(numbers))
         int8, scored = run.scores(), len(run.labels)
         found = certificate
     else:
@@ -127,12 +140,15 @@ def verify_artifact(
                 f"{ckpt_path}: its fingerprint is {model_fingerprint(model)}, the artifact was made from "
                 f"{certificate.model_fingerprint}. Name the checkpoint that it was quantized from."
             )
-        certification = certify(model, artifact.model, _counted(batches, progress))
+        certification = certify(model, artifact.model, _counted(batches, progress), rule)
+        watched = {} if certification.worst_slice is None else certification.worst_slice.watched
         int8, scored = certification.int8, certification.rows
         stated_and_found["fp32"] = certificate.fp32, asdict(certification.fp32)
         found = _measured_anew(certificate, certification)
     stated_and_found["int8"] = certificate.int8, asdict(int8)
-    movement = Movement.between(certificate.machine, describe_machine(), stated_and_found)
+    movement = Movement.between(
+        *(certificate.machine, describe_machine(), stated_and_found), others=_of_worst_slice(certificate, watched)
+    )
     certificate.check(movement, scored, tolerance)
     if certificate.accepted and (broken := found.failures):
         raise VerificationError(
@@ -146,6 +162,28 @@ def verify_artifact(
         measured_loss=ckpt_path is not None,
         movement=movement,
     )
+
+
+def _of_worst_slice(certificate: Certificate, found: Mapping[str, float]) -> dict[str, tuple[float, float]]:
+    """Scores of the slice that is stated as the worst, certified and recomputed.
+
+    Raises:
+        VerificationError: it has other rows or clicks than certified.
+    """
+    if not found:
+        return {}
+    assert certificate.worst_slice is not None
+    stated, score = certificate.worst_slice["worst"], certificate.worst_slice["guard"]["score"]
+    for name in ("rows", "clicks"):
+        if found[name] != stated[name]:
+            raise VerificationError(
+                f"Slice {stated['value']}: certified with {stated[name]} {name}, but the dataset has {found[name]}."
+            )
+    return {
+        f"{model} {score} of {stated['value']}": (stated[model], found[model])
+        for model in ("fp32", "int8")
+        if model in found
+    }
 
 
 def _measured_anew(certificate: Certificate, certification: Certification) -> Certificate:

@@ -19,7 +19,7 @@ from torchmetrics import Metric
 from dlrm_pl.artifact.build import Outcome, QuantizationData, build_artifact
 from dlrm_pl.artifact.manifest import REPORT_NAME
 from dlrm_pl.artifact.store import is_artifact
-from dlrm_pl.artifact.summary import comparison, loss_line
+from dlrm_pl.artifact.summary import comparison, loss_line, slice_line
 from dlrm_pl.atomic import check_replaceable
 from dlrm_pl.benchmark.latency import InterleavedTimer
 from dlrm_pl.callbacks.search_display import SearchDisplay
@@ -211,6 +211,8 @@ def show(outcome: Outcome, console: Console) -> None:
         table.add_row(*row)
     console.print(table)
     console.print(loss_line(outcome.certificate), soft_wrap=True)
+    if line := slice_line(outcome.certificate):
+        console.print(line, soft_wrap=True)
     best = outcome.tuning.best
     word = "accepted" if outcome.certificate.accepted else "NOT accepted"
     trials = len(outcome.tuning.trials)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -41,6 +42,9 @@ def bytes_bar(what: str, total: int | None = None) -> Iterator[Callable[[int], N
 @contextmanager
 def stages_bar() -> Iterator[Callable[[str, float, int], None]]:
     """A progress bar of stages on the error output, with rows a second and the time left."""
+    if not sys.stderr.isatty():  # A batch job, which need not wait for what draws bars to be loaded.
+        yield lambda stage, share, rows: None
+        return
     import time
 
     from rich.console import Console
@@ -53,8 +57,7 @@ def stages_bar() -> Iterator[Callable[[str, float, int], None]]:
         TextColumn("{task.fields[speed]}"),
         TimeRemainingColumn(),
     )
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         tasks: dict[str, tuple[TaskID, float]] = {}
         rows_of: dict[str, int] = {}
 

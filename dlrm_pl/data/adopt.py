@@ -20,7 +20,6 @@ from dlrm_pl.data.binary_format import (
     DENSE,
     LABEL,
     RECORD_BYTES,
-    RECORD_INTS,
     SPARSE,
     SPLITS,
     Records,
@@ -29,13 +28,13 @@ from dlrm_pl.data.binary_format import (
 )
 from dlrm_pl.data.block_checksum import BlockChecksum
 from dlrm_pl.data.dataset_folder import DatasetFolder, SplitInfo, describe
-from dlrm_pl.data.preprocessing.merge import read_blocks
 from dlrm_pl.data.preprocessing.options import Options
 from dlrm_pl.data.preprocessing.plan import require_disk
 from dlrm_pl.data.preprocessing.reference_input import ReferenceInput
 from dlrm_pl.data.preprocessing.report import data_report
 from dlrm_pl.data.preprocessing.statistics import DayStatistics
 from dlrm_pl.data.preprocessing.work import State, WorkFolder, sync
+from dlrm_pl.data.preprocessing.work_files import read_blocks
 from dlrm_pl.data.vocabulary import load_array, save_counts, save_dictionary
 from dlrm_pl.errors import DataFormatError
 from dlrm_pl.kernels.preprocess import DENSE_BINS
@@ -179,16 +178,17 @@ class Adoption:
         """Read a split once: check every record, and count."""
         statistics, checksum, row = DayStatistics(), BlockChecksum(), 0
         last_ids = np.array(self._source.table_sizes) - 1
-        missing = np.zeros(RECORD_INTS, np.int64)
         for records in read_blocks(path):
             _check(records, last_ids, path, row)
             row += len(records)
             columns = np.ascontiguousarray(records.T)
-            statistics.add_read(len(records), missing, _histogram(columns), columns)
-            statistics.add_kept(len(records), columns)
+            statistics.histogram += _histogram(columns)
+            np.maximum(statistics.largest, columns[DENSE].max(axis=1), out=statistics.largest)
+            statistics.clicks += int(np.count_nonzero(columns[LABEL]))
             checksum.update(records.reshape(-1).view(np.uint8).data)
             done += len(records)
             self._progress("checking", done / self._total, len(records))
+        statistics.rows = statistics.kept = row
         return SplitInfo(row, statistics.clicks, checksum.text()), statistics, done
 
 

@@ -142,6 +142,7 @@ def describe(
     created_by: str,
     best_possible_auroc: Mapping[str, float] | None = None,
     splits: Mapping[str, SplitInfo] | None = None,
+    known_fingerprint: str | None = None,
     extra: Mapping[str, Any] | None = None,
 ) -> DatasetFolder:
     """Write ``dataset.json`` for files that stand in the folder already, and return what it says.
@@ -152,6 +153,7 @@ def describe(
         created_by: the command, for people.
         best_possible_auroc: by split, for synthetic data.
         splits: what they hold, when that is known; else the files are read.
+        known_fingerprint: of counts and dictionaries; else these are read.
         extra: more for people and reports.
     """
     sizes = load_counts(folder)
@@ -169,7 +171,7 @@ def describe(
         "created_by": created_by,
         "max_ind_range": max_ind_range,
         "table_sizes": list(sizes),
-        "fingerprint": fingerprint(sizes, folder),
+        "fingerprint": known_fingerprint or fingerprint(sizes, folder),
         "splits": described,
         "best_possible_auroc": dict(best_possible_auroc or {}),
     }

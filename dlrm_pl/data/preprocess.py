@@ -11,15 +11,17 @@ import errno
 import json
 import logging
 import os
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from dlrm_pl.atomic import check_replaceable, folder_lock
 from dlrm_pl.data.adopt import Adoption
-from dlrm_pl.data.binary_format import RECORD_BYTES
+from dlrm_pl.data.binary_format import RECORD_BYTES, SPLITS
 from dlrm_pl.data.dataset_folder import DESCRIPTION_NAME, DatasetFolder, describe, is_dataset_folder
 from dlrm_pl.data.preprocessing import statistics, vocabulary_stage
 from dlrm_pl.data.preprocessing.inputs import find_days, identity
@@ -229,28 +231,44 @@ class _Run:
         total = max(1, sum(day.kept for day in self._statistics))
         done = self._state.train_bytes // RECORD_BYTES
 
+        lock = threading.Lock()
+
         def advance(rows: int) -> None:
             nonlocal done
-            done += rows
-            self._progress("writing", done / total, 0)
+            with lock:
+                done += rows
+                self._progress("writing", done / total, 0)
 
-        mappings = self._vocabulary.mappings()
-        splits = Merge(self._options, self._state, mappings, self._engine, self._work, advance).run()
-        finished = self._work.finished
-        self._vocabulary.save(finished)
+        mappings, finished = self._vocabulary.mappings(), self._work.finished
+        merge = Merge(self._options, self._state, mappings, self._engine, self._work, advance)
+        made: dict[str, Any] = {}
+
+        def make(name: str, task: Callable[[], Any]) -> None:
+            made[name] = task()
+
+        # Workers that find no more of train go on with these. The vocabulary first: it takes longest.
+        others = {
+            "fingerprint": lambda: self._vocabulary.save(finished),
+            "test": lambda: merge.half("test"),
+            "val": lambda: merge.half("val"),
+            "report": self._report,
+        }
+        made["train"] = merge.train([partial(make, name, task) for name, task in others.items()])
         rejected = self._work.path / REJECTED
         if rejected.stat().st_size:
             rejected.replace(finished / REJECTED)
-        report = data_report(
-            self._statistics, self._vocabulary.summaries(), self._state.rejected, self._state.unknown_values
-        )
         return describe(
             finished,
             max_ind_range=self._options.modulus or -1,
             created_by="preprocess",
-            splits=splits,
-            extra={"report": report, "preprocess": self._state.key},
+            splits={split: made[split] for split in SPLITS},
+            known_fingerprint=made["fingerprint"],
+            extra={"report": made["report"], "preprocess": self._state.key},
         )
+
+    def _report(self) -> dict[str, Any]:
+        summaries = self._vocabulary.summaries()
+        return data_report(self._statistics, summaries, self._state.rejected, self._state.unknown_values)
 
 
 def _finished(output: Path, key: dict[str, Any]) -> PreprocessReport | None:

@@ -143,7 +143,7 @@ def fingerprint(sizes: Sequence[int], folder: Path) -> str:
         path = folder / dictionary_name(table)
         if path.is_file():
             # The contents and not the file: a zip archive holds its time of writing.
-            digest.update(np.asarray(load_array(path, "unique"), dtype="<i8").tobytes())
+            digest.update(np.ascontiguousarray(load_array(path, "unique"), dtype="<i8").data)
     return digest.hexdigest()[:16]
 
 

@@ -18,6 +18,7 @@ from dlrm_pl.metrics.local import local
 from dlrm_pl.metrics.paired import PairedDifference, paired_auroc_difference
 from dlrm_pl.metrics.paired_sums import PairedSums
 from dlrm_pl.metrics.score_histogram import ScoreHistogram
+from dlrm_pl.quantization.certified_slice import CertifiedSlice, SliceRule
 from dlrm_pl.quantization.evaluation import check_finite
 from dlrm_pl.quantization.guards import CertifiedGuard, log_losses
 
@@ -54,6 +55,7 @@ class Certification:
         log_losses: of each row, paired.
         predictions: probabilities, paired.
         histograms: of the probabilities, fp32 and int8.
+        worst_slice: that lost most; None where no column was named.
     """
 
     fp32: ModelScores
@@ -64,6 +66,7 @@ class Certification:
     log_losses: PairedSums
     predictions: PairedSums
     histograms: tuple[ScoreHistogram, ScoreHistogram]
+    worst_slice: CertifiedSlice | None = None
 
     def guards(self, *, log_loss: float | None, calibration_ratio: float | None) -> tuple[CertifiedGuard, ...]:
         """What became of the probabilities, held against the tolerances of a criterion.
@@ -92,18 +95,28 @@ class Certification:
         )
 
 
-def certify(fp32_model: nn.Module, int8_model: nn.Module, batches: Iterable[ClickBatch]) -> Certification:
+def certify(
+    fp32_model: nn.Module, int8_model: nn.Module, batches: Iterable[ClickBatch], rule: SliceRule | None = None
+) -> Certification:
     """Score both models batch by batch, in turn, so that a slow moment of the machine meets both.
 
-    Memory: 10 bytes a row, for the exact AUROCs and their difference; all else is sums.
+    Memory: 10 bytes a row, for the exact AUROCs and their difference, and one more for its slice; all else is sums.
+
+    Args:
+        fp32_model: the float model.
+        int8_model: the quantized one.
+        batches: the certification rows.
+        rule: of the worst slice; None where it is not guarded.
 
     Raises:
+        ConfigurationError: a row has several values of the column of the slices, or none.
         MetricError: the rows hold a single class.
         NonFiniteError: a model returned NaN.
     """
     runs = (Run(fp32_model), Run(int8_model))
     losses, predictions = PairedSums(), PairedSums()
     histograms = (ScoreHistogram(), ScoreHistogram())
+    numbers: list[npt.NDArray[np.uint8]] = []
     for batch in batches:
         labels = batch.labels.to(torch.uint8).numpy()
         before, after = (run.score(batch) for run in runs)
@@ -111,16 +124,19 @@ def certify(fp32_model: nn.Module, int8_model: nn.Module, batches: Iterable[Clic
         predictions.add(before, after)
         for histogram, probabilities in zip(histograms, (before, after), strict=True):
             histogram.add(probabilities, labels)
-    labels = runs[0].labels
+        if rule is not None:
+            numbers.append(rule.slices_of(batch))
+    labels, scored = runs[0].labels, [run.probabilities for run in runs]
     return Certification(
         fp32=runs[0].scores(),
         int8=runs[1].scores(),
-        paired=paired_auroc_difference(runs[0].probabilities, runs[1].probabilities, labels),
+        paired=paired_auroc_difference(scored[0], scored[1], labels),
         rows=len(labels),
         positives=int(labels.sum()),
         log_losses=losses,
         predictions=predictions,
         histograms=histograms,
+        worst_slice=None if rule is None else rule.judge(scored[0], scored[1], labels, np.concatenate(numbers)),
     )
 
 

@@ -18,7 +18,9 @@ from dlrm_pl.model.architecture import Architecture
 SMALLEST_SHARE = 0.01
 """Of the rows, that a value needs for a slice of its own: a smaller one would keep every trial reading on."""
 
-_MOST_SLICES = 64
+MOST_SLICES = 64
+"""That a guard may ask for; the number of a slice is a byte."""
+
 _NAME = re.compile(r"(?:(?P<dense>I)|C)(?P<number>[1-9][0-9]?)|(?:tables\.)?(?P<table>[0-9]+)")
 
 
@@ -53,8 +55,8 @@ class WorstSlice:
         self.column()
         if not 0 <= self.tolerance < float("inf"):
             raise ConfigurationError(f"worst_slice.tolerance={self.tolerance}: a tolerance is a number from 0 on.")
-        if not 2 <= self.slices <= _MOST_SLICES:
-            raise ConfigurationError(f"worst_slice.slices={self.slices} must lie between 2 and {_MOST_SLICES}.")
+        if not 2 <= self.slices <= MOST_SLICES:
+            raise ConfigurationError(f"worst_slice.slices={self.slices} must lie between 2 and {MOST_SLICES}.")
 
     def column(self) -> tuple[Literal["dense", "table"], int]:
         """Which column of a batch, counted from 0.
@@ -136,11 +138,7 @@ class SliceRows:
 
     def _begin(self) -> None:
         """Read as many rows as the slices are cut on, and cut them."""
-        parts, rows = [], 0
-        while rows < self._first_rows and (part := next(self._columns, None)) is not None:
-            parts.append(part)
-            rows += len(part)
-        self._cut = cut(np.concatenate(parts)[: self._first_rows], self._guard)
+        self._cut, parts = cut_on(self._columns, self._guard, self._first_rows)
         for part in parts:
             self._add(part)
 
@@ -195,6 +193,20 @@ class Cut:
         found = np.minimum(np.searchsorted(self.edges, column), len(self.edges) - 1)
         own = self.edges[found] == column if len(self.edges) else np.zeros(len(column), bool)
         return np.where(own, found, len(self.edges)).astype(np.uint8)
+
+
+def cut_on(
+    columns: Iterable[npt.NDArray[Any]], guard: WorstSlice, first_rows: int
+) -> tuple[Cut, list[npt.NDArray[Any]]]:
+    """Choose the slices by the first rows; returns them, and the parts of the column that were read."""
+    parts: list[npt.NDArray[Any]] = []
+    rows = 0
+    for part in columns:
+        parts.append(part)
+        rows += len(part)
+        if rows >= first_rows:
+            break
+    return cut(np.concatenate(parts)[:first_rows], guard), parts
 
 
 def cut(column: npt.NDArray[Any], guard: WorstSlice) -> Cut:

@@ -17,10 +17,12 @@ NAME = "worst_slice"
 
 
 @dataclass(frozen=True)
-class _Slice:
-    """One slice: score of fp32, of the trial, relative loss and its standard error."""
+class MeasuredSlice:
+    """One slice: its rows and clicks, score of fp32, of the trial, relative loss and its standard error."""
 
     name: str
+    rows: int
+    clicks: int
     before: float
     after: float
     loss: float
@@ -61,21 +63,7 @@ def read_worst_slice(
 
     Source: Berger 1982, Technometrics 24:295.
     """
-    order = np.argsort(slices.numbers, kind="stable")
-    ends = np.cumsum(np.bincount(slices.numbers, minlength=len(slices.names)))
-    found: list[_Slice] = []
-    left_out = 0
-    for name, rows in zip(slices.names, np.split(order, ends[:-1]), strict=True):
-        clicks = int(np.count_nonzero(labels[rows]))
-        if min(clicks, len(rows) - clicks) < MIN_OF_A_CLASS:
-            left_out += len(rows) > 0
-            continue
-        one = _measure(name, before[rows], after[rows], labels[rows], guard)
-        half = strict_reach * one.standard_error
-        if last and half > guard.tolerance >= one.loss - half:
-            left_out += 1
-            continue
-        found.append(one)
+    found, left_out = measure_slices(before, after, labels, slices, guard, strict_reach=strict_reach, last=last)
     higher_is_better = guard.score == "auroc"
     if not found:
         one = _measure("", before, after, labels, guard)
@@ -100,18 +88,53 @@ def read_worst_slice(
     )
 
 
+def measure_slices(
+    before: npt.NDArray[np.float32],
+    after: npt.NDArray[np.float32],
+    labels: npt.NDArray[Any],
+    slices: Slices,
+    guard: WorstSlice,
+    *,
+    strict_reach: float,
+    last: bool,
+) -> tuple[list[MeasuredSlice], int]:
+    """Measure each slice that can be judged; the arguments are those of ``read_worst_slice``.
+
+    Returns:
+        The slices, and how many others have rows, but too few.
+    """
+    found: list[MeasuredSlice] = []
+    left_out = 0
+    for number, name in enumerate(slices.names):
+        rows = np.flatnonzero(slices.numbers == number)
+        clicks = int(np.count_nonzero(labels[rows]))
+        if min(clicks, len(rows) - clicks) < MIN_OF_A_CLASS:
+            left_out += len(rows) > 0
+            continue
+        one = _measure(name, before[rows], after[rows], labels[rows], guard)
+        half = strict_reach * one.standard_error
+        if last and half > guard.tolerance >= one.loss - half:
+            left_out += 1
+            continue
+        found.append(one)
+    return found, left_out
+
+
 def _measure(
     name: str,
     before: npt.NDArray[np.float32],
     after: npt.NDArray[np.float32],
     labels: npt.NDArray[Any],
     guard: WorstSlice,
-) -> _Slice:
+) -> MeasuredSlice:
+    rows, clicks = len(labels), int(np.count_nonzero(labels))
     if guard.score == "log_loss":
         losses = [log_losses(probabilities, labels) for probabilities in (before, after)]
         change, error = change_of_sum(losses[0], losses[1])
-        return _Slice(name, float(losses[0].mean()), float(losses[1].mean()), change, error)
+        return MeasuredSlice(name, rows, clicks, float(losses[0].mean()), float(losses[1].mean()), change, error)
     pair = paired_auroc_difference(before, after, labels, click_weights=before)
     # A slice that fp32 orders all wrong has nothing to lose: an AUROC of 0 divides nothing.
     scale = max(pair.first, 0.5)
-    return _Slice(name, pair.first, pair.second, pair.difference / scale, pair.standard_error / scale)
+    return MeasuredSlice(
+        name, rows, clicks, pair.first, pair.second, pair.difference / scale, pair.standard_error / scale
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,9 +18,13 @@ from dlrm_pl.data.datamodule import TerabyteDataModule
 from dlrm_pl.errors import VerificationError
 from dlrm_pl.kernels.int8.selection import isa
 from dlrm_pl.model.lightning_module import DLRMModule
+from dlrm_pl.quantization.certified_slice import CertifiedSlice, SliceRule
 from dlrm_pl.quantization.criterion import Criterion
+from dlrm_pl.quantization.slices import WorstSlice
 from dlrm_pl.runtime.cpu import describe_machine
 from dlrm_pl.trainer import DLRMTrainer
+
+CRITERION = Criterion(relative=0.5, worst_slice=WorstSlice(by="I4", tolerance=0.5, slices=3))
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +42,7 @@ def certified(synthetic_folder: Path, tmp_path_factory: pytest.TempPathFactory) 
     quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
     trainer = DLRMTrainer(
         *(), accelerator="cpu", max_steps=5, limit_val_batches=0, enable_checkpointing=False,
-        callbacks=[QuantizationCallback(str(folder / "artifact"), criterion=Criterion(relative=0.5))], **quiet,
+        callbacks=[QuantizationCallback(str(folder / "artifact"), criterion=CRITERION)], **quiet,
     )  # fmt: skip
     trainer.fit(module, datamodule=data)
     trainer.save_checkpoint(folder / "model.ckpt")
@@ -47,11 +52,19 @@ def certified(synthetic_folder: Path, tmp_path_factory: pytest.TempPathFactory) 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
 
+def worst_of(artifact: Artifact) -> dict[str, Any]:
+    assert artifact.certificate.worst_slice is not None
+    worst: dict[str, Any] = artifact.certificate.worst_slice["worst"]
+    return worst
+
+
 def test_same_machine_finds_the_same_bits(certified: tuple[Artifact, Path], synthetic_folder: Path) -> None:
     artifact, ckpt_path = certified
     found = verify_artifact(artifact, synthetic_folder, ckpt_path=ckpt_path)
     assert found.movement.machine == {}
-    assert list(found.movement.metrics) == [f"{model} {name}" for model in ("fp32", "int8") for name in METRICS]
+    of_slice = [f"{model} auroc of {worst_of(artifact)['value']}" for model in ("fp32", "int8")]
+    wanted = [f"{model} {name}" for model in ("fp32", "int8") for name in METRICS]
+    assert list(found.movement.metrics) == wanted + of_slice
     assert found.movement.largest == 0.0
     stated = dataclasses.asdict(artifact.certificate)
     again = dataclasses.asdict(found.certificate)
@@ -65,7 +78,7 @@ def test_without_the_float_model_int8_alone_is_measured(
     certified: tuple[Artifact, Path], synthetic_folder: Path
 ) -> None:
     found = verify_artifact(certified[0], synthetic_folder)
-    assert [name.split()[0] for name in found.movement.metrics] == ["int8"] * 4
+    assert [name.split()[0] for name in found.movement.metrics] == ["int8"] * 5
     assert not found.measured_loss
     assert found.certificate == certified[0].certificate
 
@@ -113,3 +126,46 @@ def test_verdict_that_does_not_hold_any_more_is_an_error(
         message = "but measured anew the log loss went from .* beyond the guard of -100"
     with pytest.raises(VerificationError, match=message):
         verify_artifact(dataclasses.replace(artifact, certificate=stricter), synthetic_folder, ckpt_path=ckpt_path)
+
+
+@pytest.mark.parametrize("with_model", [False, True])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"rows": 1}, "certified with 1 rows, but"),
+        ({"clicks": 2}, "certified with 2 clicks"),
+        ({"int8": 0.1}, "auroc of"),
+    ],
+)
+def test_worst_slice_that_is_not_as_stated_is_an_error(
+    certified: tuple[Artifact, Path], synthetic_folder: Path, change: dict[str, Any], message: str, with_model: bool
+) -> None:
+    artifact, ckpt_path = certified
+    stated = dict(artifact.certificate.worst_slice or {})
+    stated["worst"] = worst_of(artifact) | change
+    moved = dataclasses.replace(artifact, certificate=dataclasses.replace(artifact.certificate, worst_slice=stated))
+    with pytest.raises(VerificationError, match=message):
+        verify_artifact(moved, synthetic_folder, ckpt_path=ckpt_path if with_model else None)
+
+
+def test_worst_slice_beyond_its_tolerance_anew_is_an_error(
+    certified: tuple[Artifact, Path], synthetic_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    artifact, ckpt_path = certified
+    monkeypatch.setattr("dlrm_pl.quantization.certified_slice.SliceRule.judge", lost())
+    with pytest.raises(
+        VerificationError, match=r"measured anew the auroc of the worst slice, .* beyond the guard of 50"
+    ):
+        verify_artifact(artifact, synthetic_folder, ckpt_path=ckpt_path)
+
+
+def lost() -> Any:
+    """The judgement as it is, of a slice that lost more than it may."""
+    real = SliceRule.judge
+
+    def judge(*args: Any) -> CertifiedSlice:
+        found = real(*args)
+        assert found.worst is not None
+        return dataclasses.replace(found, worst=dataclasses.replace(found.worst, loss=0.6), held=False)
+
+    return judge

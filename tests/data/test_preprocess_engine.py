@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +17,15 @@ from raw_logs import GOOD, line
 
 from dlrm_pl.data.preprocessing.portable import Engine, PortableEngine, row_keys
 from dlrm_pl.kernels.library import load
-from dlrm_pl.kernels.preprocess import DENSE_BINS, KEYED_DTYPE, TEXT_PADDING, NativeEngine, library
+from dlrm_pl.kernels.preprocess import (
+    DENSE_BINS,
+    KEYED_DTYPE,
+    TEXT_PADDING,
+    Columns,
+    NativeEngine,
+    StoppedError,
+    library,
+)
 
 native_library = library()
 needs_native = pytest.mark.skipif(native_library is None, reason="the native code was not built")
@@ -24,9 +35,10 @@ ENGINES: list[Engine] = [PortableEngine()] + ([NativeEngine(native_library)] if 
 def parse(engine: Engine, text: bytes, modulus: int, capacity: int = 64) -> list[object]:
     buffer = np.frombuffer(text + bytes(TEXT_PADDING), np.uint8).copy()
     columns = np.zeros((40, capacity), np.int32)
-    missing, histogram = np.zeros(40, np.int64), np.zeros((13, DENSE_BINS), np.int64)
+    missing, histogram, largest = np.zeros(40, np.int64), np.zeros((13, DENSE_BINS), np.int64), np.zeros(13, np.int64)
     bad = np.zeros((2, 8), np.int64)
-    rows, lines, bads = engine.parse(buffer, len(text), modulus, columns, missing, histogram, bad)
+    rows, lines, bads = engine.parse(buffer, len(text), modulus, columns, missing, histogram, largest, bad)
+    assert largest.tolist() == columns[1:14, :rows].max(axis=1, initial=0).tolist()
     return [rows, lines, bads, columns[:, :rows].tolist(), missing.tolist(), histogram.tolist(), bad[:, :bads].tolist()]
 
 
@@ -70,6 +82,11 @@ def test_parsing_ends_when_there_is_no_room_for_bad_lines(engine: Engine) -> Non
     assert (lines, bads) == (8, 8)
 
 
+def column(values: Sequence[int], fields: int = 1) -> Columns:
+    """Raw values as the last columns of a chunk; all of them alike."""
+    return np.tile(np.array(values, np.uint32).view(np.int32), (fields, 1))
+
+
 @settings(deadline=None, max_examples=60)
 @given(
     chunks=st.lists(st.lists(st.integers(0, 30) | st.integers(0, 2**32 - 1), max_size=40), max_size=5),
@@ -78,21 +95,60 @@ def test_parsing_ends_when_there_is_no_room_for_bad_lines(engine: Engine) -> Non
 def test_tables_number_values_by_first_appearance(chunks: list[list[int]], probes: list[int]) -> None:
     for engine in ENGINES:
         table, known = engine.table(), {}  # type: ignore[var-annotated]
-        for chunk in chunks:
-            column = np.array(chunk, np.uint32).view(np.int32)
-            table.add(column)
+        tables = engine.line([table])
+        for index, chunk in enumerate(chunks):
+            columns = column(chunk)
+            tables.number(index, columns, len(chunk), learn=True)
             for value in chunk:
                 known.setdefault(value, len(known))
-            assert column.tolist() == [known[value] for value in chunk]
+            assert columns[0].tolist() == [known[value] for value in chunk]
         values, counts = table.read()
         rows = [value for chunk in chunks for value in chunk]
         assert values.tolist() == list(known)
         assert counts.tolist() == [rows.count(value) for value in known]
         again = engine.table()
         again.restore(values, counts)
-        column = np.array(probes, np.uint32).view(np.int32)
-        again.find(column)
-        assert column.tolist() == [known.get(value, -1) for value in probes]
+        columns = column(probes)
+        engine.line([again]).number(0, columns, len(probes), learn=False)
+        assert columns[0].tolist() == [known.get(value, -1) for value in probes]
+
+
+@pytest.mark.parametrize("engine", ENGINES, ids=lambda engine: engine.name)
+def test_chunks_pass_a_line_in_their_order_whatever_threads_do(engine: Engine) -> None:
+    tables = [engine.table() for _ in range(3)]
+    belt = engine.line(tables)
+    chunks = [column(range(10 * chunk, 10 * chunk + 20), 3) for chunk in range(40)]
+    threads = [
+        threading.Thread(target=lambda part=part: [belt.number(n, chunks[n], 20, learn=True) for n in part])
+        for part in (range(39, 40), *(range(first, 39, 4) for first in (3, 1, 2, 0)))
+    ]
+    for thread in threads:  # The last chunk comes first, and the first one last.
+        thread.start()
+        time.sleep(0.002)  # So that the others have to wait, and not only to spin.
+    for thread in threads:
+        thread.join(60)
+    for number, chunk in enumerate(chunks):
+        assert chunk.tolist() == [list(range(10 * number, 10 * number + 20))] * 3
+    assert [len(table) for table in tables] == [410] * 3
+
+
+@pytest.mark.parametrize("engine", ENGINES, ids=lambda engine: engine.name)
+def test_stopped_line_lets_those_who_wait_go(engine: Engine) -> None:
+    belt, ends = engine.line([engine.table()]), []  # type: ignore[var-annotated]
+
+    def wait() -> None:
+        try:
+            belt.number(1, column([1, 2]), 2, learn=True)
+        except StoppedError:
+            ends.append("stopped")
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    time.sleep(0.01)
+    assert thread.is_alive()  # For chunk 0, which never comes.
+    belt.stop()
+    thread.join(60)
+    assert ends == ["stopped"]
 
 
 @needs_native
@@ -101,7 +157,7 @@ def test_table_grows_to_many_values_of_a_pattern(step: int) -> None:
     table = ENGINES[1].table()
     values = (np.arange(300_000, dtype=np.uint64) * step % 2**32).astype(np.uint32)
     distinct = len(np.unique(values))
-    table.add(values.view(np.int32).copy())
+    ENGINES[1].line([table]).number(0, column(values), len(values), learn=True)
     assert len(table) == distinct
     assert (table.read()[1] == 300_000 // distinct).all() or distinct < 300_000
     assert table.nbytes < 60 * distinct + 100_000
@@ -115,7 +171,7 @@ def test_table_grows_to_many_values_of_a_pattern(step: int) -> None:
     seed=st.integers(0, 2**63),
     buckets=st.integers(1, 9),
 )
-def test_scatter_gather_and_remap_agree(rows: int, first: int, seed: int, buckets: int) -> None:
+def test_scatter_order_take_and_remap_agree(rows: int, first: int, seed: int, buckets: int) -> None:
     rng = np.random.default_rng(rows)
     columns = rng.integers(0, 100, (40, 64), dtype=np.int32)
     mapping = rng.permutation(100).astype(np.int32)
@@ -123,12 +179,22 @@ def test_scatter_gather_and_remap_agree(rows: int, first: int, seed: int, bucket
     for engine in ENGINES:
         keyed, records = np.zeros(64, KEYED_DTYPE), np.zeros((rows, 40), np.int32)
         sizes = engine.scatter(columns, rows, seed, first, buckets, keyed)
-        engine.gather(keyed[:rows], records)
+        clicks = engine.take(keyed, engine.order(keyed[:rows]), records)
+        assert clicks == np.count_nonzero(records[:, 0])
         engine.remap(records, 14, mapping)
         plain = np.zeros((rows, 40), np.int32)
         engine.records(columns, rows, plain)
         found.append((sizes.tolist(), keyed.tobytes(), records.tolist(), plain.tolist()))
     assert found[0] == found[1]
+
+
+@settings(deadline=None, max_examples=60)
+@given(keys=st.sets(st.integers(0, 40) | st.integers(2**63, 2**63 + 9) | st.integers(0, 2**64 - 1), max_size=60))
+def test_keys_that_agree_in_most_bits_are_ordered(keys: set[int]) -> None:
+    for engine in ENGINES:
+        keyed = np.zeros(len(keys), KEYED_DTYPE)
+        keyed["key"] = list(keys)
+        assert keyed["key"][engine.order(keyed)].tolist() == sorted(keys)
 
 
 def test_buckets_in_their_order_are_the_rows_in_the_order_of_their_keys() -> None:
@@ -142,7 +208,7 @@ def test_buckets_in_their_order_are_the_rows_in_the_order_of_their_keys() -> Non
             stops = np.cumsum(sizes)
             rows = np.empty((500, 40), np.int32)
             for start, stop in zip(stops - sizes, stops, strict=True):
-                engine.gather(keyed[start:stop], rows[start:stop])
+                engine.take(keyed[start:stop], engine.order(keyed[start:stop]), rows[start:stop])
             assert rows[:, 0].tolist() == np.argsort(keys).tolist()
 
 

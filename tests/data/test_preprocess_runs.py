@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,6 +28,7 @@ from dlrm_pl.data.dataset_folder import DatasetFolder
 from dlrm_pl.data.preprocess import preprocess
 from dlrm_pl.data.preprocessing import portable
 from dlrm_pl.data.preprocessing.options import Options, parse_bad_rows, parse_memory
+from dlrm_pl.data.preprocessing.portable import engine
 from dlrm_pl.data.preprocessing.work import WorkFolder
 from dlrm_pl.data.vocabulary import Vocabulary
 from dlrm_pl.errors import ConfigurationError, DataFormatError, OutputError
@@ -103,6 +105,7 @@ def test_checkpoints_are_taken_in_both_stages(raw: Path, tmp_path: Path, monkeyp
 CHILD = """
 import sys
 from pathlib import Path
+from typing import Any
 from dlrm_pl.data.preprocess import preprocess
 from dlrm_pl.data.preprocessing.options import Options
 print("ready", flush=True)
@@ -354,21 +357,19 @@ def test_too_little_disk_stops_before_the_first_byte(
 def test_full_disk_in_the_middle_keeps_the_last_checkpoint(
     raw: Path, expected: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from dlrm_pl.data.preprocessing import scatter
+    writes, used = itertools.count(), engine()
+    real = used.append
 
-    writes = itertools.count()
-    real = scatter._write_all
-
-    def full(file: object, array: object) -> None:
-        if next(writes) == 25:
+    def full(*arguments: Any) -> None:
+        if next(writes) == 15:
             raise OSError(28, "No space left on device")
-        real(file, array)  # type: ignore[arg-type]
+        real(*arguments)
 
     with (
         monkeypatch.context() as patch,
         pytest.raises(OutputError, match=r"out: the disk is full\. .* keeps .* goes on"),
     ):
-        patch.setattr(scatter, "_write_all", full)
+        patch.setattr(used, "append", full)
         preprocess(raw, tmp_path / "out", MANY)
     assert WorkFolder(tmp_path / "out").load() is not None
     report = preprocess(raw, tmp_path / "out", MANY)

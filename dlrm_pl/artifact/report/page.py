@@ -9,7 +9,7 @@ from typing import Any
 from dlrm_pl.artifact.report import figures
 from dlrm_pl.artifact.report.contents import Contents
 from dlrm_pl.artifact.report.style import STYLE
-from dlrm_pl.artifact.summary import comparison, guards_line, loss_line
+from dlrm_pl.artifact.summary import comparison, guards_line, loss_line, slice_line
 
 Cell = str | int | float | bool | None
 
@@ -68,8 +68,11 @@ def _certificate(contents: Contents) -> Iterator[str]:
                 "yes" if guard["held"] else "NO",
             )
             for guard in certificate.guards
-        ],
+        ]
+        + _slice_row(certificate.worst_slice),
     )
+    if line := slice_line(certificate):
+        yield f"<p>{escape(_sentence(line))}</p>"
     yield (
         f"<p>{escape(_sentence(guards_line(certificate)))}</p>"
         if not all(guard["held"] for guard in certificate.guards)
@@ -83,6 +86,23 @@ def _certificate(contents: Contents) -> Iterator[str]:
             for name, rows in certificate.row_ranges.items()
         ],
     )
+
+
+def _slice_row(found: Mapping[str, Any] | None) -> list[tuple[str, str, str, str, str]]:
+    """The worst slice as a guard beside the others; a loss of AUROC is a fall of it."""
+    if found is None:
+        return []
+    worst, score = found["worst"], found["guard"]["score"]
+    change = "" if worst is None else f"{-worst['loss'] if score == 'auroc' else worst['loss']:+.4%}"
+    return [
+        (
+            f"{score.replace('_', ' ')} of the worst slice of {found['column']}",
+            change,
+            "" if worst is None else f"{worst['standard_error']:.4%}",
+            f"{found['guard']['tolerance']:.2%}",
+            "yes" if found["held"] else "NO",
+        )
+    ]
 
 
 def _op_losses(contents: Contents) -> Iterator[str]:

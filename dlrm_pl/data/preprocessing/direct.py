@@ -84,7 +84,7 @@ class DirectFile:
             return
         self._write_usual(offset, data[: first - offset].data)
         try:
-            _write_all(self._direct, first, data[first - offset : last - offset].data)
+            write_at(self._direct, first, data[first - offset : last - offset].data)
         except OSError as error:
             if error.errno not in _UNSUPPORTED:
                 raise
@@ -99,14 +99,14 @@ class DirectFile:
 
     def _write_usual(self, offset: int, view: memoryview) -> None:
         for start in range(0, len(view), USUAL_WRITE_BYTES):
-            _write_all(self._usual, offset + start, view[start : start + USUAL_WRITE_BYTES])
+            write_at(self._usual, offset + start, view[start : start + USUAL_WRITE_BYTES])
         if len(view) > ALIGNMENT:
             # "Not needed" also means "write it to the disk now", while the next records are computed.
             os.posix_fadvise(self._usual, offset, len(view), os.POSIX_FADV_DONTNEED)
 
 
-def _write_all(descriptor: int, offset: int, view: memoryview) -> None:
-    """A write may be cut short, by a signal or at 2 GiB."""
+def write_at(descriptor: int, offset: int, view: memoryview) -> None:
+    """Write all bytes at a place; a single write may be cut short, by a signal or at 2 GiB."""
     while view:
         written = os.pwrite(descriptor, view, offset)
         view, offset = view[written:], offset + written

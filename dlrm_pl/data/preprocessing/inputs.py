@@ -1,4 +1,4 @@
-"""The raw logs of each day: found, identified, and read in chunks of whole lines."""
+"""The raw logs of each day: found, identified and sampled."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from dlrm_pl.data.raw_log import open_log
 from dlrm_pl.errors import DataFormatError
-from dlrm_pl.kernels.preprocess import TEXT_PADDING
 
 _KAGGLE_DAYS = 7
 _NEWLINE = ord("\n")
@@ -38,25 +37,6 @@ class Day:
     path: Path
     start: int = 0
     stop: int | None = None
-
-
-@dataclass(frozen=True)
-class Chunk:
-    """Whole lines of one day.
-
-    Attributes:
-        index: from 0, over all days.
-        day: the day's number.
-        size: bytes.
-        stop: byte of the day's file behind the chunk.
-        ends_day: no more lines of this day follow.
-    """
-
-    index: int
-    day: int
-    size: int
-    stop: int
-    ends_day: bool
 
 
 def find_days(raw: Path, layout: str, days: int | None) -> list[Day]:
@@ -147,97 +127,11 @@ def identity(files: Sequence[Path]) -> list[dict[str, Any]]:
     return found
 
 
-class ChunkReader:
-    """Reads the days one after another; not safe to share between threads without a lock.
-
-    Args:
-        days: in order.
-        chunk_bytes: of a buffer, without its padding.
-        day: to start with.
-        offset: byte of that day's file to start at, where a line begins.
-    """
-
-    def __init__(self, days: Sequence[Day], chunk_bytes: int, day: int = 0, offset: int | None = None) -> None:
-        self._days, self._chunk_bytes = days, chunk_bytes
-        self._handle: BinaryIO | None = None
-        self._path: Path | None = None
-        self._position = 0  # Of the handle.
-        self._carry = b""  # Read already, behind the last chunk.
-        self._index = 0
-        self.day = day
-        self.offset = days[day].start if offset is None and day < len(days) else offset or 0
-
-    def buffer(self) -> npt.NDArray[np.uint8]:
-        """Memory for ``read``."""
-        return np.zeros(self._chunk_bytes + 1 + TEXT_PADDING, np.uint8)
-
-    def read(self, buffer: npt.NDArray[np.uint8]) -> Chunk | None:
-        """Fill a buffer with the next lines, each with its newline; None at the end of the last day.
-
-        Raises:
-            DataFormatError: a file is missing, cut short or damaged, or has a line that is longer than a chunk.
-        """
-        if self.day == len(self._days):
-            self.close()
-            return None
-        day = self._days[self.day]
-        with _reading(day.path):
-            size = self._fill(day, buffer)
-        at_end = size < self._chunk_bytes or (day.stop is not None and self.offset + size >= day.stop)
-        if at_end:
-            whole, self._carry = size, b""
-        else:
-            whole = _last_line_end(buffer, size)
-            if not whole:
-                raise DataFormatError(
-                    f"{day.path}: has a line of more than {size} bytes at byte {self.offset}. Is it a click log?"
-                )
-            self._carry = buffer[whole:size].tobytes()
-        self.offset += whole
-        if whole and buffer[whole - 1] != _NEWLINE:
-            buffer[whole] = _NEWLINE
-            whole += 1
-        chunk = Chunk(self._index, self.day, whole, self.offset, at_end)
-        self._index += 1
-        if at_end:
-            self.day += 1
-            if self.day < len(self._days):
-                self.offset = self._days[self.day].start
-        return chunk
-
-    def close(self) -> None:
-        """Close the file that is open."""
-        if self._handle is not None:
-            self._handle.close()
-        self._handle, self._path = None, None
-
-    def _fill(self, day: Day, buffer: npt.NDArray[np.uint8]) -> int:
-        size = len(self._carry)
-        if self._path != day.path or self._position != self.offset + size:
-            self.close()
-            self._handle, self._path, self._carry, size = open_log(day.path), day.path, b"", 0
-            self._handle.seek(self.offset)  # Of a .gz: read and thrown away.
-            self._position = self.offset
-        assert self._handle is not None
-        buffer[:size] = np.frombuffer(self._carry, np.uint8)
-        end = self._chunk_bytes
-        if day.stop is not None:
-            end = min(end, day.stop - self.offset)
-        view = buffer.data
-        while size < end:
-            got = self._handle.readinto(view[size:end])  # type: ignore[attr-defined]
-            if not got:
-                break
-            size += got
-            self._position += got
-        return size
-
-
 def sampled_line_bytes(days: Sequence[Day]) -> float:
     """Mean length of a line, from the beginning of each day."""
     size = lines = 0
     for day in days:
-        with _reading(day.path), open_log(day.path) as handle:
+        with reading(day.path), open_log(day.path) as handle:
             handle.seek(day.start)
             sample = handle.read(_SAMPLE)
         end = sample.rfind(b"\n") + 1
@@ -257,13 +151,18 @@ def text_bytes(day: Day) -> int:
 
 
 def _blocks(path: Path) -> Iterator[npt.NDArray[np.uint8]]:
-    with _reading(path), open_log(path) as handle:
+    with reading(path), open_log(path) as handle:
         while block := handle.read(_BLOCK):
             yield np.frombuffer(block, np.uint8)
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[None]:
+def reading(path: Path) -> Iterator[None]:
+    """Turn what goes wrong with a log into an error that names it.
+
+    Raises:
+        DataFormatError: it is missing, cut short or damaged.
+    """
     try:
         yield
     except FileNotFoundError as error:
@@ -282,16 +181,3 @@ def _readable_lines(path: Path) -> int:
         while block := handle.read1(_BLOCK):
             lines += block.count(b"\n")
     return lines
-
-
-def _last_line_end(buffer: npt.NDArray[np.uint8], size: int) -> int:
-    """Bytes up to the last newline."""
-    window = _SAMPLE
-    while True:
-        first = max(0, size - window)
-        found = buffer[first:size].tobytes().rfind(b"\n")
-        if found >= 0:
-            return first + found + 1
-        if not first:
-            return 0
-        window *= 8

@@ -2,108 +2,30 @@
 
 from __future__ import annotations
 
-import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from pathlib import Path
-from typing import BinaryIO, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from dlrm_pl.batch import NUM_SPARSE
-from dlrm_pl.data.binary_format import LABEL, RECORD_BYTES, RECORD_INTS, SPARSE, Records, split_file_name
-from dlrm_pl.data.block_checksum import BlockChecksum, Part, part_at
+from dlrm_pl.data.binary_format import RECORD_BYTES, RECORD_INTS, SPARSE, Records, Split, split_file_name
+from dlrm_pl.data.block_checksum import BLOCK_BYTES, part_at
 from dlrm_pl.data.dataset_folder import SplitInfo
-from dlrm_pl.data.preprocessing.direct import USUAL_WRITE_BYTES, AlignedBuffer, DirectFile
+from dlrm_pl.data.preprocessing.direct import AlignedBuffer, DirectFile
 from dlrm_pl.data.preprocessing.options import Options
 from dlrm_pl.data.preprocessing.portable import Engine
 from dlrm_pl.data.preprocessing.scatter import IN_ORDER, LAST_DAY, bucket_name
-from dlrm_pl.data.preprocessing.turns import Stations, run_threads
+from dlrm_pl.data.preprocessing.split_writer import SplitWriter, Written
+from dlrm_pl.data.preprocessing.turns import Stations, run_all, run_threads
 from dlrm_pl.data.preprocessing.work import State, WorkFolder
-from dlrm_pl.errors import DataFormatError
-from dlrm_pl.kernels.preprocess import KEYED_DTYPE, Numbers
+from dlrm_pl.data.preprocessing.work_files import map_keyed, read_blocks
+from dlrm_pl.kernels.preprocess import KEYED_DTYPE, Numbers, Order
 
-_BLOCK_RECORDS = 1 << 14
-
-
-class SplitWriter:
-    """Appends records to the file of a split, counts its clicks and computes its checksum.
-
-    Args:
-        path: the file.
-        good_bytes: of what stands there already; the rest is cut off.
-    """
-
-    def __init__(self, path: Path, good_bytes: int = 0) -> None:
-        self.path = path
-        self._positives, self._checksum, self._bytes = 0, BlockChecksum(), good_bytes
-        self._handle = path.open("r+b" if good_bytes else "wb")
-        self._handle.truncate(good_bytes)
-        for records in read_blocks(path, good_bytes):
-            self._count(records)
-        self._handle.seek(good_bytes)
-        self._direct: DirectFile | None = None
-
-    def append(self, records: Records) -> None:
-        """Write records ``[rows, 40]`` and count them."""
-        view = records.reshape(-1).view(np.uint8).data
-        for start in range(0, len(view), USUAL_WRITE_BYTES):
-            self._handle.write(view[start : start + USUAL_WRITE_BYTES])
-        self._handle.flush()
-        # "Not needed" also means "write it to the disk now", while the next records are computed: else all waits for
-        # the end. What is not on the disk yet stays in memory.
-        os.posix_fadvise(self._handle.fileno(), self._bytes, len(view), os.POSIX_FADV_DONTNEED)
-        self._bytes += len(view)
-        self._count(records)
-
-    def reserve(self, size_bytes: int) -> DirectFile:
-        """Take room for the whole file, to be written in any order; ``wrote`` says how far all of it is.
-
-        Raises:
-            OSError: the disk has no room.
-        """
-        self._direct = DirectFile(self.path, self._bytes, size_bytes)
-        return self._direct
-
-    def wrote(self, part: Part, positives: int, size_bytes: int) -> None:
-        """Take note of records that were written: those that follow the ones so far."""
-        self._bytes += size_bytes
-        self._positives += positives
-        self._checksum.add(part)
-
-    def _count(self, records: Records) -> None:
-        """Count the clicks, and let the checksum go on."""
-        self._positives += clicks(records)
-        self._checksum.update(records.reshape(-1).view(np.uint8).data)
-
-    def sync(self) -> int:
-        """Force all to disk; returns the bytes."""
-        self._handle.flush()
-        os.fsync(self._handle.fileno())
-        return self._bytes
-
-    def close(self) -> SplitInfo:
-        """Force all to disk; returns what was written."""
-        self.sync()
-        self._handle.close()
-        return SplitInfo(self._bytes // RECORD_BYTES, self._positives, self._checksum.text())
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        """Close the file, after an error too."""
-        self._handle.close()
-        if self._direct is not None:
-            self._direct.close()
-
-
-def clicks(records: Records) -> int:
-    """How many there are."""
-    return int(np.count_nonzero(records[:, LABEL]))
+_WRITE_BLOCKS = 4
 
 
 class Merge:
@@ -130,59 +52,126 @@ class Merge:
         self._options, self._state, self._mappings = options, state, mappings
         self._engine, self._work, self._progress = engine, work, progress
 
-    def run(self) -> dict[str, SplitInfo]:
-        """Write train, test and val."""
-        train = self._in_order() if self._options.randomize == "none" else self._from_buckets()
-        return {"train": train, **self._last_day()}
+    def train(self, then: Sequence[Callable[[], None]] = ()) -> SplitInfo:
+        """Write the training days.
 
-    def _from_buckets(self) -> SplitInfo:
+        Args:
+            then: tasks that may run beside it, taken by workers that have nothing left to do.
+        """
+        if self._options.randomize != "none":
+            return self._from_buckets(then)
+        made: list[SplitInfo] = []
+        run_all([lambda: made.append(self._in_order()), *then], self._options.workers)
+        return made[0]
+
+    def half(self, split: Split) -> SplitInfo:
+        """Write a half of the last day: test is the first, the larger when odd, val the second."""
+        path = self._work.path / LAST_DAY
+        size = path.stat().st_size
+        cut = (size // RECORD_BYTES + 1) // 2 * RECORD_BYTES
+        start, stop = (0, cut) if split == "test" else (cut, size)
+        with SplitWriter(self._work.finished / split_file_name(split)) as writer:
+            for records in read_blocks(path, start, stop):
+                writer.append(self._mapped(records))
+                self._progress(len(records))
+            return writer.close()
+
+    def _from_buckets(self, then: Sequence[Callable[[], None]]) -> SplitInfo:
         path = self._work.finished / split_file_name("train")
         writer = SplitWriter(path, self._state.train_bytes)
         count = sum(self._state.buckets)
         stations = Stations(1)
         first, lock, unsaved = self._state.merged, threading.Lock(), 0
-        taken = iter(range(first, count))
+        taken, tasks = iter(range(first, count)), list(reversed(then))
         rows_of = [self._state.file_bytes[bucket_name(b)] // KEYED_DTYPE.itemsize for b in range(first, count)]
         offsets = list(accumulate((RECORD_BYTES * rows for rows in rows_of), initial=self._state.train_bytes))
-        largest = max(rows_of, default=0)
+
+        def finish(bucket: int, records: Written) -> None:
+            nonlocal unsaved
+            records.wait()
+            done: list[Path] = []
+            with stations.turn(0, bucket - first):
+                writer.wrote(records)
+                unsaved += records.size_bytes
+                # A small run cannot go on anyway: what was merged goes as soon as it can.
+                if unsaved >= self._options.checkpoint_bytes or not self._state.generation:
+                    done, unsaved = self._save(writer, bucket + 1), 0
+                self._progress(records.size_bytes // RECORD_BYTES)
+            for path in done:
+                path.unlink(missing_ok=True)
 
         def work() -> None:
-            nonlocal unsaved
             # One bucket's memory is the next one's: fresh pages would cost as much as the sorting.
-            keyed, ordered = np.empty(largest, KEYED_DTYPE), AlignedBuffer(RECORD_BYTES * largest)
+            memory = AlignedBuffer(RECORD_BYTES * max(rows_of, default=0))
             with ThreadPoolExecutor(1) as disk:
+                before: tuple[int, Written] | None = None
                 while True:
                     with lock:
                         bucket = next(taken, None)
+                    if bucket is not None:
+                        keyed = map_keyed(self._work.path / bucket_name(bucket), rows_of[bucket - first])
+                        order = self._engine.order(keyed)
+                    # The disk had the time of the sort for what was left of the bucket before.
+                    if before is not None:
+                        finish(*before)
                     if bucket is None:
-                        return
-                    rows, offset = rows_of[bucket - first], offsets[bucket - first]
-                    with (self._work.path / bucket_name(bucket)).open("rb", buffering=0) as handle:
-                        read_all(handle, keyed[:rows])
-                    data = ordered.at(offset, RECORD_BYTES * rows)
-                    records = data.view(np.int32).reshape(rows, RECORD_INTS)
-                    self._engine.gather(keyed[:rows], records)
-                    self._mapped(records)
-                    written = disk.submit(target.write, offset, data)
-                    part, positives = part_at(offset, data.data), clicks(records)
-                    written.result()
-                    with stations.turn(0, bucket - first):
-                        writer.wrote(part, positives, len(data))
-                        unsaved += len(data)
-                        # A small run cannot go on anyway: what was merged goes as soon as it can.
-                        if unsaved >= self._options.checkpoint_bytes or not self._state.generation:
-                            self._save(writer, bucket + 1)
-                            unsaved = 0
-                        self._progress(rows)
+                        break
+                    offset = offsets[bucket - first]
+                    data = memory.at(offset, RECORD_BYTES * len(order))
+                    before = bucket, self._collect(keyed, order, offset, data, target, disk)
+                    del keyed, order  # Before the next bucket's.
+            while True:
+                with lock:
+                    task = tasks.pop() if tasks else None
+                if task is None:
+                    return
+                task()
 
         with writer:
             target = writer.reserve(offsets[-1])
-            run_threads(work, self._options.workers, stations)
-            self._save(writer, count)
+            run_threads(work, self._options.workers, stations.stop)
+            for path in self._save(writer, count):
+                path.unlink(missing_ok=True)
             return writer.close()
 
-    def _save(self, writer: SplitWriter, merged: int) -> None:
-        """Let a killed run go on from here, and free what the merged buckets take."""
+    def _collect(
+        self,
+        keyed: npt.NDArray[np.void],
+        order: Order,
+        offset: int,
+        data: npt.NDArray[np.uint8],
+        target: DirectFile,
+        disk: ThreadPoolExecutor,
+    ) -> Written:
+        """Write a bucket's records to their place.
+
+        A block at a time is collected, mapped and added to the checksum, while it is in the processor's cache; several
+        are written together, by another thread meanwhile.
+
+        Args:
+            keyed: the records.
+            order: in which they are written.
+            offset: place in the split's file.
+            data: memory for them.
+            target: the split's file.
+            disk: the other thread.
+        """
+        written, begun = Written(len(data)), 0
+        edges = [0, *range(-offset % BLOCK_BYTES or BLOCK_BYTES, len(data), BLOCK_BYTES), len(data)]
+        for start, stop in pairwise(edges):
+            block = data[start:stop]
+            records = block.view(np.int32).reshape(-1, RECORD_INTS)
+            rows = order[start // RECORD_BYTES : stop // RECORD_BYTES]
+            written.positives += self._engine.take(keyed, rows, records)
+            self._mapped(records)
+            written.parts.append(part_at(offset + start, block.data))
+            if stop - begun >= _WRITE_BLOCKS * BLOCK_BYTES or stop == len(data):
+                written.writes.append(disk.submit(target.write, offset + begun, data[begun:stop]))
+                begun = stop
+        return written
+
+    def _save(self, writer: SplitWriter, merged: int) -> list[Path]:
+        """Let a killed run go on from here; returns the files of merged buckets, which are not needed any more."""
         state = self._state
         names = [bucket_name(bucket) for bucket in range(state.merged, merged)]
         for name in names:
@@ -191,8 +180,7 @@ class Merge:
         if state.generation:
             state.train_bytes = writer.sync()
             self._work.commit(state)
-        for name in names:
-            (self._work.path / name).unlink(missing_ok=True)
+        return [self._work.path / name for name in names]
 
     def _in_order(self) -> SplitInfo:
         with SplitWriter(self._work.finished / split_file_name("train")) as writer:
@@ -201,58 +189,8 @@ class Merge:
                 self._progress(len(records))
             return writer.close()
 
-    def _last_day(self) -> dict[str, SplitInfo]:
-        """Test is the first half, the larger when odd, val the second."""
-        path = self._work.path / LAST_DAY
-        test_rows = (path.stat().st_size // RECORD_BYTES + 1) // 2
-        row, finished = 0, self._work.finished
-        with (
-            SplitWriter(finished / split_file_name("test")) as test,
-            SplitWriter(finished / split_file_name("val")) as val,
-        ):
-            for block in read_blocks(path):
-                records = self._mapped(block)
-                cut = min(max(test_rows - row, 0), len(records))
-                test.append(records[:cut])
-                val.append(records[cut:])
-                row += len(records)
-                self._progress(len(records))
-            return {"test": test.close(), "val": val.close()}
-
     def _mapped(self, records: Records) -> Records:
         if self._mappings is not None:
             for table in range(NUM_SPARSE):
                 self._engine.remap(records, SPARSE.start + table, self._mappings[table])
         return records
-
-
-def read_all(handle: BinaryIO, array: npt.NDArray[np.generic]) -> None:
-    """Fill an array from a file.
-
-    Raises:
-        DataFormatError: the file is shorter.
-    """
-    view = array.view(np.uint8).data
-    while view:
-        got = handle.readinto(view)  # type: ignore[attr-defined]
-        if not got:
-            raise DataFormatError(f"{handle.name}: is cut short. Run the command again, to start afresh.")
-        view = view[got:]
-
-
-def read_blocks(path: Path, size_bytes: int | None = None) -> Iterator[Records]:
-    """The records of a file, or of its first bytes, in blocks that may be written to.
-
-    Raises:
-        DataFormatError: it is no whole number of records, or shorter.
-    """
-    size = path.stat().st_size if size_bytes is None else size_bytes
-    if size % RECORD_BYTES:
-        raise DataFormatError(f"{path}: {size} bytes are no whole number of records. Run the command again.")
-    left = size // RECORD_BYTES
-    with path.open("rb", buffering=0) as handle:
-        while left:
-            block = np.empty((min(_BLOCK_RECORDS, left), RECORD_INTS), np.int32)
-            read_all(handle, block)
-            left -= len(block)
-            yield block

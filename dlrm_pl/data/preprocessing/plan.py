@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from dlrm_pl.data.binary_format import RECORD_BYTES, RECORD_INTS
-from dlrm_pl.data.preprocessing.inputs import ChunkReader, Day, sampled_line_bytes, text_bytes
+from dlrm_pl.data.preprocessing.chunks import ChunkReader
+from dlrm_pl.data.preprocessing.inputs import Day, sampled_line_bytes, text_bytes
 from dlrm_pl.data.preprocessing.options import GIB, Options
 from dlrm_pl.data.preprocessing.portable import Engine
 from dlrm_pl.errors import ConfigurationError, OutputError
@@ -141,19 +142,20 @@ def _parsing_speed(days: Sequence[Day], options: Options, engine: Engine) -> flo
     reader = ChunkReader(days, 1 << 20)
     buffer = reader.buffer()
     try:
-        chunk = reader.read(buffer)
+        chunk = reader.claim(buffer)
+        assert chunk is not None
+        size = reader.load(chunk, buffer)
     finally:
         reader.close()
-    assert chunk is not None
-    columns = np.empty((RECORD_INTS, chunk.size // RECORD_INTS + 16), np.int32)
-    counted = np.zeros(RECORD_INTS, np.int64), np.zeros((DENSE, DENSE_BINS), np.int64)
+    columns = np.empty((RECORD_INTS, size // RECORD_INTS + 16), np.int32)
+    counted = np.zeros(RECORD_INTS, np.int64), np.zeros((DENSE, DENSE_BINS), np.int64), np.zeros(DENSE, np.int64)
     bad = np.empty((2, columns.shape[1]), np.int64)
     seconds = 0.0
     for _ in range(2):  # The first touches new memory.
         began = time.perf_counter()
-        engine.parse(buffer, chunk.size, options.modulus, columns, *counted, bad)
+        engine.parse(buffer, size, options.modulus, columns, *counted, bad)
         seconds = time.perf_counter() - began
-    return max(chunk.size, 1) / seconds
+    return max(size, 1) / seconds
 
 
 def _gib(size: float) -> str:

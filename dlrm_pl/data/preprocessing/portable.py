@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
+from collections.abc import Sequence
 from functools import cache
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from dlrm_pl.data.preprocessing.turns import Stations
 from dlrm_pl.data.raw_log import BadLineError, parse_line, without_newline
 from dlrm_pl.kernels.preprocess import (
     DENSE,
     DENSE_BINS,
     FIELDS,
     Columns,
+    Files,
     NativeEngine,
     Numbers,
+    Order,
     Values,
     library,
 )
@@ -33,13 +39,17 @@ class Table(Protocol):
 
     def __len__(self) -> int: ...
 
-    def add(self, column: Numbers) -> None: ...  # noqa: D102
-
-    def find(self, column: Numbers) -> None: ...  # noqa: D102
-
     def read(self, first: int = 0) -> tuple[Values, Values]: ...  # noqa: D102
 
     def restore(self, values: Values, counts: Values) -> None: ...  # noqa: D102
+
+
+class Line(Protocol):
+    """Tables that chunks pass in turn; see ``NativeLine``."""
+
+    def number(self, chunk: int, columns: Columns, rows: int, *, learn: bool) -> None: ...  # noqa: D102
+
+    def stop(self) -> None: ...  # noqa: D102
 
 
 class PortableTable:
@@ -87,12 +97,31 @@ class PortableTable:
         self._counts = np.array(counts, np.uint32)
 
 
+class PortableLine:
+    """As ``NativeLine``."""
+
+    def __init__(self, tables: Sequence[PortableTable]) -> None:
+        self._tables, self._stations = tables, Stations(len(tables))
+
+    def number(self, chunk: int, columns: Columns, rows: int, *, learn: bool) -> None:
+        """Replace raw values by their numbers."""
+        for station, (table, column) in enumerate(zip(self._tables, columns[-len(self._tables) :], strict=True)):
+            with self._stations.turn(station, chunk):
+                (table.add if learn else table.find)(column[:rows])
+
+    def stop(self) -> None:
+        """Wake all that wait, to end."""
+        self._stations.stop()
+
+
 class Engine(Protocol):
     """What preprocessing computes; see ``NativeEngine`` for what each function does."""
 
     name: str
 
     def table(self) -> Table: ...  # noqa: D102
+
+    def line(self, tables: Sequence[Any]) -> Line: ...  # noqa: D102
 
     def parse(  # noqa: D102
         self,
@@ -102,6 +131,7 @@ class Engine(Protocol):
         columns: Columns,
         missing: npt.NDArray[np.int64],
         histogram: npt.NDArray[np.int64],
+        largest: npt.NDArray[np.int64],
         bad: npt.NDArray[np.int64],
     ) -> tuple[int, int, int]: ...
 
@@ -111,7 +141,11 @@ class Engine(Protocol):
         self, columns: Columns, rows: int, seed: int, first_row: int, buckets: int, out: npt.NDArray[np.void]
     ) -> npt.NDArray[np.int64]: ...
 
-    def gather(self, keyed: npt.NDArray[np.void], out: npt.NDArray[np.int32]) -> None: ...  # noqa: D102
+    def append(self, files: Files, keyed: npt.NDArray[np.void], sizes: npt.NDArray[np.int64]) -> None: ...  # noqa: D102
+
+    def order(self, keyed: npt.NDArray[np.void]) -> Order: ...  # noqa: D102
+
+    def take(self, keyed: npt.NDArray[np.void], order: Order, out: npt.NDArray[np.int32]) -> int: ...  # noqa: D102
 
     def remap(self, records: npt.NDArray[np.int32], field: int, mapping: Numbers) -> None: ...  # noqa: D102
 
@@ -125,6 +159,10 @@ class PortableEngine:
         """A new table."""
         return PortableTable()
 
+    def line(self, tables: Sequence[PortableTable]) -> Line:
+        """Tables that chunks pass in turn."""
+        return PortableLine(tables)
+
     def parse(
         self,
         text: npt.NDArray[np.uint8],
@@ -133,6 +171,7 @@ class PortableEngine:
         columns: Columns,
         missing: npt.NDArray[np.int64],
         histogram: npt.NDArray[np.int64],
+        largest: npt.NDArray[np.int64],
         bad: npt.NDArray[np.int64],
     ) -> tuple[int, int, int]:
         """Parse whole lines."""
@@ -156,6 +195,7 @@ class PortableEngine:
         for feature in range(DENSE):
             binned = np.minimum(rows[:, 1 + feature], DENSE_BINS - 1)
             histogram[feature] += np.bincount(binned, minlength=DENSE_BINS)
+            largest[feature] = max(largest[feature], rows[:, 1 + feature].max(initial=0))
         return len(rows), lines, bads
 
     def records(self, columns: Columns, rows: int, out: npt.NDArray[np.int32]) -> None:
@@ -173,9 +213,20 @@ class PortableEngine:
         out["record"][:rows] = columns[:, :rows].T[order]
         return np.bincount(bucket.astype(np.int64), minlength=buckets)
 
-    def gather(self, keyed: npt.NDArray[np.void], out: npt.NDArray[np.int32]) -> None:
-        """Records in the order of their keys."""
-        out[:] = keyed["record"][np.argsort(keyed["key"])]
+    def append(self, files: Files, keyed: npt.NDArray[np.void], sizes: npt.NDArray[np.int64]) -> None:
+        """Append each bucket's records to its file."""
+        for file, records in zip(files.tolist(), np.split(keyed[: sizes.sum()], np.cumsum(sizes)[:-1]), strict=True):
+            if len(records) and os.write(file, records.tobytes()) < records.nbytes:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def order(self, keyed: npt.NDArray[np.void]) -> Order:
+        """The rows in the order of their keys."""
+        return np.argsort(keyed["key"]).astype(np.uint32)
+
+    def take(self, keyed: npt.NDArray[np.void], order: Order, out: npt.NDArray[np.int32]) -> int:
+        """The records of some rows."""
+        out[:] = keyed["record"][order]
+        return int(np.count_nonzero(out[:, 0]))
 
     def remap(self, records: npt.NDArray[np.int32], field: int, mapping: Numbers) -> None:
         """Replace each number of a column."""

@@ -13,18 +13,19 @@ from typing import IO
 import numpy as np
 import numpy.typing as npt
 
-from dlrm_pl.batch import NUM_DENSE, NUM_SPARSE
-from dlrm_pl.data.binary_format import LABEL, RECORD_INTS
-from dlrm_pl.data.preprocessing.inputs import Chunk, ChunkReader, Day
+from dlrm_pl.data.binary_format import LABEL, RECORD_BYTES, RECORD_INTS
+from dlrm_pl.data.preprocessing.chunks import Chunk, ChunkReader
+from dlrm_pl.data.preprocessing.direct import write_at
+from dlrm_pl.data.preprocessing.inputs import Day
 from dlrm_pl.data.preprocessing.options import Options
 from dlrm_pl.data.preprocessing.portable import Engine, row_keys
 from dlrm_pl.data.preprocessing.statistics import DayStatistics
 from dlrm_pl.data.preprocessing.turns import Stations, run_threads
-from dlrm_pl.data.preprocessing.vocabulary_stage import VocabularyStage, column_of
+from dlrm_pl.data.preprocessing.vocabulary_stage import VocabularyStage
 from dlrm_pl.data.preprocessing.work import State
 from dlrm_pl.data.raw_log import explain, without_newline
 from dlrm_pl.errors import DataFormatError
-from dlrm_pl.kernels.preprocess import DENSE_BINS, KEYED_DTYPE, TEXT_PADDING, Columns
+from dlrm_pl.kernels.preprocess import KEYED_DTYPE, TEXT_PADDING, Columns
 
 LAST_DAY = "last_day"
 IN_ORDER = "in_order"
@@ -32,8 +33,8 @@ REJECTED = "rejected.tsv"
 # A share of bad rows is judged from so many lines on, and at the end.
 _LINES_TO_JUDGE = 100_000
 _SHORTEST_ROW = RECORD_INTS + 1  # A label, 39 tabs, and a newline at least.
-# Stations of the assembly line, around one for each table.
-_ROWS, _KEPT, _TABLES, _FILES = 0, 1, 2, 2 + NUM_SPARSE
+# Stations of the assembly line; the vocabulary's follow.
+_ROWS, _KEPT = range(2)
 _SUBSAMPLE_SEED = 0x5EED  # Any number: apart from the order, which has the seed itself.
 
 
@@ -70,10 +71,10 @@ class Scatter:
         self._days, self._options, self._state, self._statistics = days, options, state, statistics
         self._vocabulary, self._engine, self._folder, self._progress = vocabulary, engine, folder, progress
         self._reader = ChunkReader(days, options.chunk_bytes, state.day, state.offset)
-        self._reading = threading.Lock()
-        self._stations = Stations(_FILES + 1)
+        self._reading, self._counting = threading.Lock(), threading.Lock()
+        self._stations = Stations(_KEPT + 1)
         self._files: dict[str, IO[bytes]] = {}
-        self._writing = [threading.Lock() for _ in range(sum(state.buckets))]
+        self._bucket_files = np.empty(sum(state.buckets), np.int32)  # Descriptors.
         self._left_bytes = 0
         # Buckets of a day come after those of the days before it.
         self._first_bucket = np.concatenate([[0], np.cumsum(state.buckets)]).tolist()
@@ -95,9 +96,12 @@ class Scatter:
                     self._left_bytes = self._options.checkpoint_bytes
                     for name in self._names():
                         if name not in self._files:
-                            # Unbuffered: what was written is in the file when a write returns.
-                            self._files[name] = stack.enter_context((self._folder / name).open("ab", buffering=0))
-                    run_threads(self._work, self._options.workers, self._stations)
+                            self._files[name] = stack.enter_context(self._open(name))
+                    if self._options.randomize != "none":
+                        self._bucket_files[:] = [
+                            self._files[bucket_name(bucket)].fileno() for bucket in range(len(self._bucket_files))
+                        ]
+                    run_threads(self._work, self._options.workers, self._stop)
                     self._state.day, self._state.offset = self._reader.day, self._reader.offset
                     if self._reader.day < len(self._days):
                         for file in self._files.values():
@@ -114,8 +118,20 @@ class Scatter:
             return [IN_ORDER, LAST_DAY, REJECTED]
         return [*(bucket_name(bucket) for bucket in range(sum(self._state.buckets))), LAST_DAY, REJECTED]
 
+    def _open(self, name: str) -> IO[bytes]:
+        """Unbuffered: what was written is in the file when a write returns."""
+        path = self._folder / name
+        if name in (IN_ORDER, LAST_DAY):  # Written at places: a file opened to append would ignore these.
+            path.touch()
+            return path.open("r+b", buffering=0)
+        return path.open("ab", buffering=0)
+
     def _note_sizes(self) -> None:
         self._state.file_bytes = {name: os.fstat(file.fileno()).st_size for name, file in self._files.items()}
+
+    def _stop(self) -> None:
+        self._stations.stop()
+        self._vocabulary.line.stop()
 
     def _work(self) -> None:
         """Of a thread: chunk after chunk, until the checkpoint is due or the logs end."""
@@ -125,13 +141,20 @@ class Scatter:
         columns = np.empty((RECORD_INTS, capacity), np.int32)
         keyed = np.empty(capacity, KEYED_DTYPE)
         bad = np.empty((2, capacity), np.int64)
+        # What does not depend on the order of the chunks is counted by each thread on its own.
+        day, counted = 0, DayStatistics()
         while True:
             with self._reading:
-                chunk = self._reader.read(buffer) if self._left_bytes > 0 else None
+                chunk = self._reader.claim(buffer) if self._left_bytes > 0 else None
+                if chunk is not None:
+                    self._left_bytes -= chunk.size
+            if chunk is None or chunk.day != day:
+                with self._counting:
+                    self._statistics[day].add(counted)
                 if chunk is None:
                     return
-                self._left_bytes -= chunk.size
-            self._do(chunk, buffer, columns, keyed, bad)
+                day, counted = chunk.day, DayStatistics()
+            self._do(chunk, buffer, columns, keyed, bad, counted)
 
     def _do(
         self,
@@ -140,43 +163,43 @@ class Scatter:
         columns: Columns,
         keyed: npt.NDArray[np.void],
         bad: npt.NDArray[np.int64],
+        counted: DayStatistics,
     ) -> None:
         """One chunk, from text to files."""
         state, options, day = self._state, self._options, self._statistics[chunk.day]
-        missing, histogram = np.zeros(RECORD_INTS, np.int64), np.zeros((NUM_DENSE, DENSE_BINS), np.int64)
-        rows, lines, bads = self._engine.parse(buffer, chunk.size, options.modulus, columns, missing, histogram, bad)
+        size = self._reader.load(chunk, buffer)
+        rows, lines, bads = self._engine.parse(
+            *(buffer, size, options.modulus, columns, counted.missing, counted.histogram, counted.largest, bad)
+        )
         path = self._days[chunk.day].path
         if bads == bad.shape[1]:
             raise DataFormatError(f"{path}: has more than {bads:,} lines together that are no rows. Is it a click log?")
         with self._stations.turn(_ROWS, chunk.index):
-            text = buffer[: chunk.size].tobytes() if bads else b""
+            text = buffer[:size].tobytes() if bads else b""
             self._reject(chunk, text, bad[:, :bads], lines)
             first_row = state.read_rows
             state.read_rows += rows
-            day.add_read(rows, missing, histogram, columns)
+            day.rows += rows
             if chunk.ends_day:
                 if not day.rows:
                     raise DataFormatError(f"{path}: has no rows. An empty day is most often a broken download.")
                 state.line = state.blank_line = 0
         if options.subsample_rate:
             rows = self._subsample(columns, rows, first_row)
+        counted.clicks += int(np.count_nonzero(columns[LABEL, :rows]))
         with self._stations.turn(_KEPT, chunk.index):
-            first_kept = state.kept_rows
+            first_kept, first_of_day = state.kept_rows, day.kept
             state.kept_rows += rows
-            day.add_kept(rows, columns)
+            day.kept += rows
         last_day = chunk.day == len(self._days) - 1
-        unknown = 0
-        for table in range(NUM_SPARSE):
-            with self._stations.turn(_TABLES + table, chunk.index):
-                unknown += self._vocabulary.encode(table, column_of(columns, table, rows), last_day=last_day)
-        in_order = last_day or options.randomize == "none"
-        if not in_order:
+        unknown = self._vocabulary.encode(chunk.index, columns, rows, last_day=last_day)
+        if last_day:
+            self._in_order(LAST_DAY, columns, rows, first_of_day, keyed)
+        elif options.randomize == "none":
+            self._in_order(IN_ORDER, columns, rows, first_kept, keyed)
+        else:
             self._to_buckets(chunk.day, columns, rows, first_kept, keyed)
-        with self._stations.turn(_FILES, chunk.index):
-            if in_order:
-                records = keyed.view(np.int32)[: rows * RECORD_INTS].reshape(rows, RECORD_INTS)
-                self._engine.records(columns, rows, records)
-                _write_all(self._files[LAST_DAY if last_day else IN_ORDER], records)
+        with self._counting:
             state.unknown_values += unknown
             self._progress(lines, chunk.size)
 
@@ -188,16 +211,19 @@ class Scatter:
         columns[:, : len(keep)] = columns[:, keep]
         return len(keep)
 
+    def _in_order(self, name: str, columns: Columns, rows: int, first: int, keyed: npt.NDArray[np.void]) -> None:
+        """Write records where they belong in a file, given how many are before them."""
+        records = keyed.view(np.int32)[: rows * RECORD_INTS].reshape(rows, RECORD_INTS)
+        self._engine.records(columns, rows, records)
+        write_at(self._files[name].fileno(), first * RECORD_BYTES, records.reshape(-1).view(np.uint8).data)
+
     def _to_buckets(self, day: int, columns: Columns, rows: int, first_kept: int, keyed: npt.NDArray[np.void]) -> None:
         """Append the records to their buckets: in any order, since each bucket is sorted later."""
         total = self._options.randomize == "total"
         buckets = self._state.buckets[0 if total else day]
         sizes = self._engine.scatter(columns, rows, self._options.seed, first_kept, buckets, keyed)
-        stops = np.cumsum(sizes).tolist()
-        for number, (size, stop) in enumerate(zip(sizes.tolist(), stops, strict=True), self._first_bucket[day]):
-            if size:
-                with self._writing[number]:
-                    _write_all(self._files[bucket_name(number)], keyed[stop - size : stop])
+        first = self._first_bucket[day]
+        self._engine.append(self._bucket_files[first : first + buckets], keyed, sizes)
 
     def _reject(self, chunk: Chunk, text: bytes, bad: npt.NDArray[np.int64], lines: int) -> None:
         """Deal with the lines that are no rows: blank ones at the end of a day are fine, others stop or are noted."""

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dlrm_pl.batch import NUM_DENSE
-from dlrm_pl.data.binary_format import LABEL, RECORD_INTS
-from dlrm_pl.kernels.preprocess import DENSE_BINS, Columns
+from dlrm_pl.data.binary_format import RECORD_INTS
+from dlrm_pl.kernels.preprocess import DENSE_BINS
 
 Counts = npt.NDArray[np.int64]
 
@@ -35,18 +35,14 @@ class DayStatistics:
     histogram: Counts = field(default_factory=lambda: np.zeros((NUM_DENSE, DENSE_BINS), np.int64))
     largest: Counts = field(default_factory=lambda: np.zeros(NUM_DENSE, np.int64))
 
-    def add_read(self, rows: int, missing: Counts, histogram: Counts, columns: Columns) -> None:
-        """Count the rows of a chunk."""
-        self.rows += rows
-        self.missing += missing
-        self.histogram += histogram
-        if rows:
-            self.largest = np.maximum(self.largest, columns[1 : 1 + NUM_DENSE, :rows].max(axis=1))
-
-    def add_kept(self, rows: int, columns: Columns) -> None:
-        """Count the rows of a chunk that were kept."""
-        self.kept += rows
-        self.clicks += int(np.count_nonzero(columns[LABEL, :rows]))
+    def add(self, other: DayStatistics) -> None:
+        """Count other rows of the same day."""
+        self.rows += other.rows
+        self.kept += other.kept
+        self.clicks += other.clicks
+        self.missing += other.missing
+        self.histogram += other.histogram
+        np.maximum(self.largest, other.largest, out=self.largest)
 
     def log2_histogram(self) -> Counts:
         """The dense values by powers of two, ``[13, 14]``: 0, 1, 2-3, 4-7, ..., and all above DENSE_BINS - 2."""

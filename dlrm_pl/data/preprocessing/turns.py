@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Any
 
-
-class StoppedError(Exception):
-    """Another thread failed; its error is the one that counts."""
+from dlrm_pl.kernels.preprocess import StoppedError
 
 
 class Stations:
@@ -53,8 +52,13 @@ class Stations:
                 condition.notify_all()
 
 
-def run_threads(work: Callable[[], None], count: int, stations: Stations) -> None:
+def run_threads(work: Callable[[], None], count: int, stop: Callable[[], None]) -> None:
     """Run ``work`` in several threads until all have returned.
+
+    Args:
+        work: of one thread.
+        count: of the threads.
+        stop: called when one failed, lets the others end with StoppedError.
 
     Raises:
         BaseException: the error of the thread that failed first; the others are stopped. Ctrl-C stops them as well.
@@ -70,14 +74,24 @@ def run_threads(work: Callable[[], None], count: int, stations: Stations) -> Non
         except BaseException as error:  # raised again in the thread that waits
             with lock:
                 errors.append(error)
-            stations.stop()
+            stop()
 
     with ThreadPoolExecutor(count) as pool:
         try:
             for future in [pool.submit(guarded) for _ in range(count)]:
                 future.result()
         except BaseException:
-            stations.stop()
+            stop()
             raise
     if errors:
         raise errors[0]
+
+
+def run_all(tasks: Sequence[Callable[[], Any]], count: int) -> list[Any]:
+    """Run different tasks in several threads; returns their results in the order of the tasks.
+
+    Raises:
+        BaseException: the error of the first task that failed, when all have ended.
+    """
+    with ThreadPoolExecutor(count) as pool:
+        return [future.result() for future in [pool.submit(task) for task in tasks]]

@@ -10,8 +10,8 @@ import numpy as np
 from dlrm_pl.batch import NUM_SPARSE
 from dlrm_pl.data.preprocessing.options import Options
 from dlrm_pl.data.preprocessing.portable import Engine, Table
-from dlrm_pl.data.vocabulary import UNSEEN, Vocabulary, save_counts, save_dictionary
-from dlrm_pl.kernels.preprocess import Numbers, Values
+from dlrm_pl.data.vocabulary import UNSEEN, Vocabulary, fingerprint, save_counts, save_dictionary
+from dlrm_pl.kernels.preprocess import Columns, Numbers, Values
 
 _FIRST_SPARSE = 14
 
@@ -34,7 +34,7 @@ class TableSummary:
 
 
 class VocabularyStage:
-    """The 26 tables, fed in the order of the rows; each table on its own, so that threads may follow each other.
+    """The 26 tables, fed in the order of the rows, chunk by chunk from 0 on.
 
     A *number* counts a table's values by first appearance. An *id* is what is written: the number itself, or one
     more where row 0 stands for unseen values, or what ``mapping`` says where rare values join them.
@@ -47,6 +47,7 @@ class VocabularyStage:
     def __init__(self, options: Options, engine: Engine) -> None:
         self._min_count = options.min_count
         self.tables: list[Table] = [engine.table() for _ in range(NUM_SPARSE)]
+        self.line = engine.line(self.tables)
         self.unseen = 0
         self._given: Vocabulary | None = None
         self._fallback = [0] * NUM_SPARSE
@@ -60,27 +61,27 @@ class VocabularyStage:
         """Memory of the tables."""
         return sum(table.nbytes for table in self.tables)
 
-    def encode(self, table: int, column: Numbers, *, last_day: bool) -> int:
-        """Replace raw values of one table by ids, before the mapping.
+    def encode(self, chunk: int, columns: Columns, rows: int, *, last_day: bool) -> int:
+        """Replace raw values by ids, before the mapping; threads wait for each other, see ``Line``.
 
         Args:
-            table: from 0.
-            column: unsigned raw values in int32 ``[rows]``, replaced.
+            chunk: its number, from 0.
+            columns: ``[40, capacity]``, categories unsigned in int32, replaced.
+            rows: of the columns.
             last_day: of test and val, which do not teach ``train_only``.
 
         Returns:
             values that the vocabulary does not have.
         """
-        found = self.tables[table]
-        if self._given is None and (self._learns_last_day or not last_day):
-            found.add(column)
-            if self._shift:
-                column += self._shift
+        learn = self._given is None and (self._learns_last_day or not last_day)
+        self.line.number(chunk, columns, rows, learn=learn)
+        ids = columns[_FIRST_SPARSE:, :rows]
+        unknown = None if learn else ids < 0
+        if self._shift:
+            ids += self._shift
+        if unknown is None:
             return 0
-        found.find(column)
-        unknown = column < 0
-        column += self._shift
-        column[unknown] = self._fallback[table]
+        np.copyto(ids, np.array(self._fallback, np.int32)[:, None], where=unknown)
         return int(np.count_nonzero(unknown))
 
     def mappings(self) -> list[Numbers] | None:
@@ -94,8 +95,10 @@ class VocabularyStage:
             mappings.append(np.concatenate([[0], np.where(stays, np.cumsum(stays), 0)]).astype(np.int32))
         return mappings
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Path) -> str:
         """Write counts and dictionaries: raw values in the order of their ids, UNSEEN first where row 0 stands for it.
+
+        Returns the fingerprint.
 
         One table after another, since all of them together may take gigabytes.
         """
@@ -111,6 +114,7 @@ class VocabularyStage:
             save_dictionary(folder, index, ids)
             sizes.append(len(ids))
         save_counts(folder, sizes)
+        return fingerprint(sizes, folder)
 
     def summaries(self) -> list[TableSummary]:
         """Of the rows that made the vocabulary; none when it was given."""
@@ -132,11 +136,6 @@ def _summary(values: Values, counts: Values) -> TableSummary:
         return TableSummary(0, 0, 0, 0)
     place = int(counts.argmax())
     return TableSummary(len(values), int(counts.sum(dtype=np.int64)), int(values[place]), int(counts[place]))
-
-
-def column_of(columns: Numbers, table: int, rows: int) -> Numbers:
-    """A table's part of the columns ``[40, capacity]``."""
-    return columns[_FIRST_SPARSE + table, :rows]
 
 
 def save_tables(stage: VocabularyStage, folder: Path, sizes: list[int], counts_name: str) -> list[int]:

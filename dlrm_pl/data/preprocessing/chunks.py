@@ -1,0 +1,214 @@
+"""Chunks of whole lines: cut from the logs in their order, loaded by several threads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from dlrm_pl.data.preprocessing.inputs import Day, reading
+from dlrm_pl.data.raw_log import open_log
+from dlrm_pl.errors import DataFormatError
+from dlrm_pl.kernels.preprocess import TEXT_PADDING
+
+_NEWLINE = ord("\n")
+_SAMPLE = 1 << 16
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Whole lines of one day.
+
+    Attributes:
+        index: from 0, over all days.
+        day: the day's number.
+        start: byte of the day's text.
+        stop: byte behind it.
+        ends_day: no more lines of this day follow.
+        plain: what to read it from; None when it has been read.
+    """
+
+    index: int
+    day: int
+    start: int
+    stop: int
+    ends_day: bool
+    plain: PlainLog | None
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self.stop - self.start
+
+
+class PlainLog:
+    """A log that is not compressed, read at any place by any thread. Closed with the last chunk that needs it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self.size = os.fstat(self._descriptor).st_size
+
+    def __del__(self) -> None:
+        if hasattr(self, "_descriptor"):
+            os.close(self._descriptor)
+
+    def read_into(self, view: memoryview, offset: int) -> None:
+        """Fill memory with what is at a place.
+
+        Raises:
+            DataFormatError: the file has become shorter.
+        """
+        while view:
+            got = os.preadv(self._descriptor, [view], offset)
+            if not got:
+                raise DataFormatError(f"{self.path}: was cut short while it was read, at byte {offset}.")
+            view, offset = view[got:], offset + got
+
+    def line_end(self, start: int, stop: int) -> int:
+        """The place behind the last newline between two bytes; ``start`` when there is none."""
+        window = _SAMPLE
+        while True:
+            first = max(start, stop - window)
+            found = os.pread(self._descriptor, stop - first, first).rfind(b"\n")
+            if found >= 0 or first == start:
+                return first + found + 1 if found >= 0 else start
+            window *= 8
+
+
+class ChunkReader:
+    """Cuts the days into chunks of whole lines, one after another.
+
+    ``claim`` is for one thread at a time; ``load`` is not, so that threads copy the text of plain logs side by side.
+    That of a ``.gz`` comes in its order, and with the claim.
+
+    Args:
+        days: in order.
+        chunk_bytes: of a buffer, without its padding.
+        day: to start with.
+        offset: byte of that day's text to start at, where a line begins.
+    """
+
+    def __init__(self, days: Sequence[Day], chunk_bytes: int, day: int = 0, offset: int | None = None) -> None:
+        self._days, self._chunk_bytes = days, chunk_bytes
+        self._plain: PlainLog | None = None
+        self._handle: BinaryIO | None = None  # Of a .gz.
+        self._path: Path | None = None
+        self._position = 0  # Of the handle.
+        self._carry = b""  # Read already, behind the last chunk.
+        self._index = 0
+        # Of the next chunk. The first is half a chunk: so two threads do not come to the same place at the same time.
+        self._wanted = chunk_bytes // 2
+        self.day = day
+        self.offset = days[day].start if offset is None and day < len(days) else offset or 0
+
+    def buffer(self) -> npt.NDArray[np.uint8]:
+        """Memory for a chunk."""
+        return np.zeros(self._chunk_bytes + 1 + TEXT_PADDING, np.uint8)
+
+    def claim(self, buffer: npt.NDArray[np.uint8]) -> Chunk | None:
+        """The next chunk, to be loaded into this buffer; None at the end of the last day.
+
+        Raises:
+            DataFormatError: a file is missing, cut short or damaged, or has a line that is longer than a chunk.
+        """
+        if self.day == len(self._days):
+            self.close()
+            return None
+        day, start = self._days[self.day], self.offset
+        with reading(day.path):
+            if day.path.suffix == ".gz":
+                stop, ends_day = self._unpack(day, buffer)
+                plain = None
+            else:
+                if self._plain is None or self._plain.path != day.path:
+                    self._plain = PlainLog(day.path)
+                plain = self._plain
+                end = max(start, plain.size if day.stop is None else min(day.stop, plain.size))
+                stop = min(start + self._wanted, end)
+                ends_day = stop == end
+                if not ends_day:
+                    stop = plain.line_end(start, stop)
+        if stop == start and not ends_day:
+            raise DataFormatError(
+                f"{day.path}: has a line of more than {self._wanted} bytes at byte {start}. Is it a click log?"
+            )
+        chunk = Chunk(self._index, self.day, start, stop, ends_day, plain)
+        self._index += 1
+        self._wanted = self._chunk_bytes
+        self.offset = stop
+        if ends_day:
+            self.day += 1
+            if self.day < len(self._days):
+                self.offset = self._days[self.day].start
+        return chunk
+
+    @staticmethod
+    def load(chunk: Chunk, buffer: npt.NDArray[np.uint8]) -> int:
+        """Bring the text of a claimed chunk into its buffer, every line with its newline; returns its bytes.
+
+        Raises:
+            DataFormatError: the file has become shorter.
+        """
+        size = chunk.size
+        if chunk.plain is not None:
+            chunk.plain.read_into(buffer.data[:size], chunk.start)
+        if size and buffer[size - 1] != _NEWLINE:
+            buffer[size] = _NEWLINE
+            size += 1
+        return size
+
+    def close(self) -> None:
+        """Close the file that is open."""
+        if self._handle is not None:
+            self._handle.close()
+        self._handle, self._path, self._plain = None, None, None
+
+    def _unpack(self, day: Day, buffer: npt.NDArray[np.uint8]) -> tuple[int, bool]:
+        """Fill a buffer from a ``.gz``; returns where its whole lines stop, and whether the day ends there."""
+        size = self._fill(day, buffer)
+        if size < self._wanted or (day.stop is not None and self.offset + size >= day.stop):
+            self._carry = b""
+            return self.offset + size, True
+        whole = _last_line_end(buffer, size)
+        self._carry = buffer[whole:size].tobytes()
+        return self.offset + whole, False
+
+    def _fill(self, day: Day, buffer: npt.NDArray[np.uint8]) -> int:
+        size = len(self._carry)
+        if self._path != day.path or self._position != self.offset + size:
+            self.close()
+            self._handle, self._path, self._carry, size = open_log(day.path), day.path, b"", 0
+            self._handle.seek(self.offset)  # Of a .gz: read and thrown away.
+            self._position = self.offset
+        assert self._handle is not None
+        buffer[:size] = np.frombuffer(self._carry, np.uint8)
+        end = self._wanted
+        if day.stop is not None:
+            end = min(end, day.stop - self.offset)
+        view = buffer.data
+        while size < end:
+            got = self._handle.readinto(view[size:end])  # type: ignore[attr-defined]
+            if not got:
+                break
+            size += got
+            self._position += got
+        return size
+
+
+def _last_line_end(buffer: npt.NDArray[np.uint8], size: int) -> int:
+    """Bytes up to the last newline."""
+    window = _SAMPLE
+    while True:
+        first = max(0, size - window)
+        found = buffer[first:size].tobytes().rfind(b"\n")
+        if found >= 0:
+            return first + found + 1
+        if not first:
+            return 0
+        window *= 8
