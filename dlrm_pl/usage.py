@@ -9,8 +9,19 @@ from contextlib import contextmanager
 
 from dlrm_pl.errors import ConfigurationError, DLRMError
 
-# Of a class that may be one of many, the parser tells why it is none of them; one of the reasons is the user's.
-_OF_CLASS = re.compile(r"given class_path '(\S+)':\n(.*?)\n +- (?:Not|Expected)", re.DOTALL)
+# Of a class that may be one of many, the parser tells why it is none of them; one of the reasons is the user's. It is
+# what is indented further than its bullet.
+_OF_CLASS = re.compile(
+    r'Parser key "(?P<key>[^"]+)".*?\n(?P<indent> *)- Problem with given class_path '
+    r"'(?P<name>\S+)':\n(?P<reason>(?:(?P=indent)  [^\n]*(?:\n|$)|[ ]*\n)+)",
+    re.DOTALL,
+)
+_OF_CHOICE = re.compile(
+    r'Parser key "(?P<key>[^"]+)":.*?\n *Errors:\n(?P<errors>.*?)\n *Given value type.*?Given value: (?P<value>[^\n]*)',
+    re.DOTALL,
+)
+# What the parser also tried, and no user meant.
+_NOT_MEANT = ("Expected a <class 'NoneType'>", "Expected a path", "Expected a dot import path", "Does not validate")
 
 
 @contextmanager
@@ -26,11 +37,28 @@ def usage_errors(command: str) -> Iterator[None]:
         yield
     except ArgumentError as error:
         reason = str(error).strip().rstrip(".").replace(f"required: {command}.", "required: --")
+        help_option = "--help"
         if of_class := _OF_CLASS.search(reason):
-            reason = f"{of_class[1]}: {of_class[2]}"
+            reason = f"{of_class['name']}: {_of_choice(of_class['reason'])}"
+            help_option = f"--{of_class['key']}.help {of_class['name']}"
         raise ConfigurationError(
-            f"{' '.join(reason.split())}. `cli.py {command} --help` explains every option."
+            f"{' '.join(reason.split()).rstrip('.')}. `cli.py {command} {help_option}` explains every option."
         ) from error
+
+
+def _of_choice(reason: str) -> str:
+    """Why a value is none of several types, in a line; other reasons as they are."""
+    found = _OF_CHOICE.search(reason)
+    if found is None:
+        return reason
+    # A reason may go on in lines without a bullet of their own.
+    tried = [" ".join(text.split()).rstrip(".") for text in re.split(r"(?:^|\n) *- ", found["errors"])[1:]]
+    meant = [error for error in tried if not error.startswith(_NOT_MEANT)]
+    reasons = "; or ".join(meant or tried)
+    given = (
+        "" if "Problem with given class_path" in reasons or "Got value" in reasons else f". Got value: {found['value']}"
+    )
+    return f'Parser key "{found["key"]}": {reasons}{given}'
 
 
 @contextmanager

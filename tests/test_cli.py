@@ -383,13 +383,18 @@ def test_tight_tolerance_makes_ops_fall_back(fitted: Path, tmp_path: Path) -> No
     assert {"bf16", "fp16", "fp32"} & {*recipe["bottom_mlp"], *recipe["top_mlp"], *recipe["tables"]}
 
 
-def test_nothing_within_tolerance_gives_status_3_and_saves_the_best(fitted: Path, tmp_path: Path) -> None:
+def test_nothing_within_tolerance_gives_status_3_and_saves_the_best(
+    fitted: Path, synthetic_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     status = run(
         *("quantize", "-c", fitted / "config.yaml", "--ckpt_path", fitted / "run" / "model.ckpt"),
         *("--output", tmp_path / "best", "--absolute", 0, "--max_trials", 2),
     )
     assert status == 3
     assert json.loads((tmp_path / "best" / "manifest.json").read_text())["accepted"] is False
+    capsys.readouterr()
+    assert run("verify", "--artifact", tmp_path / "best", "--data", synthetic_folder) == 0
+    assert "certified as NOT accepted: undecided on all" in capsys.readouterr().out
 
 
 def test_synthesize_twice_gives_the_same_bytes(tmp_path: Path) -> None:

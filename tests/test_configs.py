@@ -114,8 +114,40 @@ def of_callback(init_args: str) -> str:
 def test_unknown_key_is_named_in_one_line(
     tmp_path: Path, text: str, word: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = tmp_path / "typo.yaml"
+    error = refusal(tmp_path, text, capsys)
+    option = "--trainer.callbacks.help dlrm_pl.callbacks.quantization.QuantizationCallback"
+    option = option if "QuantizationCallback" in text else "--help"
+    assert re.search(rf"\b{word}\b.*`cli.py fit {option}` explains every option", error)
+
+
+@pytest.mark.parametrize(
+    ("init_args", "reason"),
+    [
+        ("{until: never}", "Parser key \"until\": Expected a typing.Literal['first', 'budget']. Got value: never."),
+        (
+            "{objective: speed}",
+            "Parser key \"objective\": Expected a typing.Literal['size', 'latency']. Got value: speed.",
+        ),
+        ("{metric: {class_path: torchmetrics.Wrong}}", "module 'torchmetrics' has no attribute 'Wrong'."),
+        (
+            "{eval_func: {class_path: no_such.Score}}",
+            "expects a function or a callable class: No module named 'no_such'.",
+        ),
+    ],
+)
+def test_value_that_is_none_of_several_kinds_is_named_with_what_there_is(
+    tmp_path: Path, init_args: str, reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = refusal(tmp_path, of_callback(init_args), capsys)
+    assert reason in error
+    assert "Subtypes" not in error
+    assert "NoneType" not in error
+
+
+def refusal(folder: Path, text: str, capsys: pytest.CaptureFixture[str]) -> str:
+    """The one line that a configuration is refused with."""
+    path = folder / "wrong.yaml"
     path.write_text(text)
     assert cli.main(["fit", "-c", str(CONFIGS / "experiment" / "quickstart.yaml"), "-c", str(path)]) == 2
     (error,) = capsys.readouterr().err.splitlines()
-    assert re.search(rf"\b{word}\b.*`cli.py fit --help` explains every option", error)
+    return error

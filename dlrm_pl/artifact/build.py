@@ -40,7 +40,7 @@ from dlrm_pl.kernels.int8.selection import isa
 from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.quantization.certification import Certification, certify
 from dlrm_pl.quantization.certified_slice import SliceRule
-from dlrm_pl.quantization.evaluation import AUROCEvaluation, EvalFunc
+from dlrm_pl.quantization.evaluation import AUROCEvaluation, EvalFunc, name_of
 from dlrm_pl.quantization.listener import TuningListener
 from dlrm_pl.quantization.objective import LatencyTimer, Objective
 from dlrm_pl.quantization.post_training import bags_of, table_packer
@@ -154,13 +154,16 @@ def build_artifact(
         trial_log = TrialLog(trial_log_path(output), _identity(model, data, settings, eval_func))
         if (study := trial_log.beside(STUDY_NAME)) is not None:
             study.unlink(missing_ok=True)  # Of a search by another strategy, or made anew from the log.
-        result = tune(
-            *(model, data.calibration, eval_func or AUROCEvaluation(data.tuning), settings),
-            packer=packer,
-            trial_log=trial_log,
-            timer=timer,
-            listeners=listeners,
-        )
+        try:
+            result = tune(
+                *(model, data.calibration, eval_func or AUROCEvaluation(data.tuning), settings),
+                packer=packer,
+                trial_log=trial_log,
+                timer=timer,
+                listeners=listeners,
+            )
+        finally:
+            trial_log.discard_if_empty()
         log.info("best: %s; stopped because %s", result.best.recipe.describe(), result.stopped_because)
         save_weights(result.model, folder)
         lines = "".join(json.dumps(trial.to_dict()) + "\n" for trial in result.trials)
@@ -207,6 +210,7 @@ def _identity(
         "batch_size": data.batch_size,
         "nonfinite_as_zero": bags_of(model).nonfinite_as_zero,
         "score": _name_of_score(eval_func),
+        "options_of_the_score": _options_of(eval_func),
         "recipe": asdict(settings.recipe),
         "criterion": asdict(settings.criterion),
         "strategy": settings.strategy,
@@ -221,8 +225,15 @@ def _name_of_score(eval_func: EvalFunc | None) -> str:
     """AUROC, the name of a metric, or the class path of the user's own."""
     if eval_func is None or isinstance(eval_func, AUROCEvaluation):
         return "AUROC" if eval_func is None else eval_func.name
-    named = eval_func if hasattr(eval_func, "__qualname__") else type(eval_func)
-    return f"{named.__module__}.{named.__qualname__}"
+    return name_of(eval_func)
+
+
+def _options_of(eval_func: EvalFunc | None) -> dict[str, Any]:
+    """Plain public attributes of a metric or of a user's score, as the threshold of an F1 is."""
+    score = eval_func.metric if isinstance(eval_func, AUROCEvaluation) else eval_func
+    plain = (bool, int, float, str, type(None))
+    found = vars(score) if hasattr(score, "__dict__") else {}
+    return {name: value for name, value in found.items() if name[0] != "_" and isinstance(value, plain)}
 
 
 def _plan(model: DLRM, settings: TuningSettings, folder: Path) -> str:

@@ -41,9 +41,12 @@ def loss_line(certificate: Certificate) -> str:
     if certificate.auroc_loss_interval is not None:
         low, high = certificate.auroc_loss_interval
         interval = f"{low / base:+.4%} to {high / base:+.4%}"
+    # A tolerance of another score is none of AUROC.
+    judged = certificate.score == "AUROC"
+    limit = f"tolerance {certificate.tolerance / base:.4%}" if judged else f"not judged, trials by {certificate.score}"
     return (
         f"loss of AUROC {certificate.auroc_loss_relative:+.4%} relative ({certificate.confidence:.0%} interval "
-        f"{interval}), tolerance {certificate.tolerance / base:.4%}, "
+        f"{interval}), {limit}, "
         f"on {certificate.rows:,} rows of test with {certificate.positives:,} clicks"
     )
 

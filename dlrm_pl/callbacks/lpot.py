@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from pathlib import Path
 
-from dlrm_pl.callbacks.quantization import QuantizationCallback
+from dlrm_pl.callbacks.quantization import QuantizationCallback, in_direction_of
 from dlrm_pl.data.datamodule import CALIBRATION_ROWS, TerabyteDataModule
 from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.quantization.lpot.conf import LpotConf, read_lpot_conf
@@ -33,7 +34,9 @@ def obey_lpot_conf(
     conf = read_lpot_conf(path, architecture)
     for note in conf.notes:
         log.info("%s", note)
-    callback.settings = conf.applied_to(callback.settings)
+    settings = conf.applied_to(callback.settings)
+    # LPOT's default is that higher is better, whatever the metric.
+    callback.settings = dataclasses.replace(settings, criterion=in_direction_of(callback.metric, settings.criterion))
     if conf.output is not None:
         callback.output = conf.output
     if conf.calibration_rows is not None:

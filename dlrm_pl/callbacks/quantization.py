@@ -89,12 +89,10 @@ class QuantizationCallback(pl.Callback):
                 f"worst_slice by {criterion.worst_slice.by!r} needs the probabilities of each row, which an "
                 "eval_func does not tell. Leave one of the two out."
             )
-        if metric is not None and metric.higher_is_better is False:
-            criterion = dataclasses.replace(criterion, higher_is_better=False)
         self.output = Path(output)
         self.settings = TuningSettings(
             recipe=recipe,
-            criterion=criterion,
+            criterion=in_direction_of(metric, criterion),
             strategy=strategy,
             objective=objective,
             space=space,
@@ -113,6 +111,8 @@ class QuantizationCallback(pl.Callback):
         """Find out before hours of training, not after, that the artifact cannot be written or the search not begin."""
         if stage == "fit" and trainer.is_global_zero:
             check_replaceable(self.output, is_artifact)
+            if self.eval_func is None and self.metric is None:
+                self.settings.criterion.check_auroc()
             if isinstance(pl_module, DLRMModule):
                 SearchSpace(self.settings.space, pl_module.model.architecture)
                 if self.settings.criterion.worst_slice is not None:
@@ -138,6 +138,13 @@ class QuantizationCallback(pl.Callback):
                 # It ends at teardown, after this, and two displays cannot share a terminal.
                 callback.teardown(trainer, pl_module, "fit")
         self.outcome = quantize_module(pl_module, datamodule, self, trainer.loggers)
+
+
+def in_direction_of(metric: Metric | None, criterion: Criterion) -> Criterion:
+    """The criterion, with the metric's own word on whether lower is better, where it has one."""
+    if metric is not None and metric.higher_is_better is False:
+        return dataclasses.replace(criterion, higher_is_better=False)
+    return criterion
 
 
 def quantize_module(

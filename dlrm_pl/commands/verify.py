@@ -51,4 +51,6 @@ def verify(
     print(("measured anew: " if result.measured_loss else "certified: ") + guards_line(result.certificate))
     if line := slice_line(result.certificate):
         print(("measured anew: " if result.measured_loss else "certified: ") + line)
+    if not loaded.certificate.accepted:
+        print(f"certified as NOT accepted: {loaded.certificate.reason}")
     print(f"{result.movement.describe()}.")

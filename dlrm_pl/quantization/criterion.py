@@ -74,6 +74,18 @@ class Criterion:
             if value is not None and value < 1:
                 raise ConfigurationError(f"{name}={value} must be at least one row.")
 
+    def check_auroc(self) -> None:
+        """Check that trials may be scored by AUROC.
+
+        Raises:
+            ConfigurationError: a lower score is said to be better.
+        """
+        if not self.higher_is_better:
+            raise ConfigurationError(
+                "higher_is_better: false, but trials are scored by AUROC, which is higher for better. Leave it out, or "
+                "give the metric or eval_func that it is said of."
+            )
+
     def tolerance(self, baseline: float) -> float:
         """The tolerated loss in units of the score; 1 % of the baseline when none was given."""
         if self.absolute is not None:

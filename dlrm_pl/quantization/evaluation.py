@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import time
+import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -64,7 +65,7 @@ class AUROCEvaluation:
         self.batches = batches
         self.paired = metric is None
         self.name = "AUROC" if metric is None else type(metric).__name__
-        self._metric = local(ExactAUROC() if metric is None else metric)
+        self.metric = local(ExactAUROC() if metric is None else metric)
 
     def __call__(self, model: nn.Module) -> float:
         """The score alone, so that this is an ``EvalFunc``."""
@@ -97,12 +98,12 @@ class AUROCEvaluation:
             MetricError: a single class.
             NonFiniteError: the metric is NaN.
         """
-        self._metric.reset()
+        self.metric.reset()
         # As integers, which is what torchmetrics' own metrics take.
-        self._metric.update(torch.from_numpy(probabilities), torch.from_numpy(labels).int())
-        value = float(self._metric.compute())
+        self.metric.update(torch.from_numpy(probabilities), torch.from_numpy(labels).int())
+        value = float(self.metric.compute())
         if not math.isfinite(value):
-            raise NonFiniteError(f"The metric {type(self._metric).__name__} is {value}; a finite number is needed.")
+            raise NonFiniteError(f"The metric {type(self.metric).__name__} is {value}; a finite number is needed.")
         return Scores(value, seconds, probabilities, labels, paired=self.paired)
 
 
@@ -111,21 +112,43 @@ def score_with(eval_func: EvalFunc, model: nn.Module, max_rows: int | None = Non
 
     Raises:
         NonFiniteError: it returned NaN or Inf.
-        EvaluationError: it raised; says what.
+        EvaluationError: it raised, says what and where; or it returned something else than a number.
     """
     if isinstance(eval_func, AUROCEvaluation):
         return eval_func.score(model, max_rows)
     began = time.perf_counter()
     try:
-        value = float(eval_func(model))
+        returned = eval_func(model)
     except DLRMError:
         raise
     except Exception as error:  # Code of the user's: whatever it raises fails this trial, and not the search.
-        raise EvaluationError(f"eval_func {eval_func!r} raised {type(error).__name__}: {error}") from error
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        raise EvaluationError(
+            f"eval_func {name_of(eval_func)} raised {type(error).__name__}: {error} ({where.filename}:{where.lineno})"
+        ) from error
     seconds = time.perf_counter() - began
+    value = _as_number(returned, eval_func)
     if not math.isfinite(value):
-        raise NonFiniteError(f"eval_func {eval_func!r} returned {value}; a finite number is needed.")
+        raise NonFiniteError(f"eval_func {name_of(eval_func)} returned {value}; a finite number is needed.")
     return Scores(value=value, seconds=seconds, paired=False)
+
+
+def name_of(eval_func: EvalFunc) -> str:
+    """The class path of a user's score."""
+    named = eval_func if hasattr(eval_func, "__qualname__") else type(eval_func)
+    return f"{named.__module__}.{named.__qualname__}"
+
+
+def _as_number(returned: object, eval_func: EvalFunc) -> float:
+    """What a user's score returned, as a float: a number of Python or NumPy, or a tensor that holds one."""
+    if isinstance(returned, (Tensor, np.ndarray)) and math.prod(returned.shape) == 1:
+        returned = returned.item()
+    if isinstance(returned, (int, float, np.integer, np.floating)):
+        return float(returned)
+    shape = f" of shape {tuple(returned.shape)}" if isinstance(returned, (Tensor, np.ndarray)) else f" {returned!r:.60}"
+    raise EvaluationError(
+        f"eval_func {name_of(eval_func)} returned a {type(returned).__name__}{shape}; return one number."
+    )
 
 
 def score_batch(model: nn.Module, batch: ClickBatch, first_row: int = 0) -> tuple[Tensor, float]:

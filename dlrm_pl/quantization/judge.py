@@ -44,8 +44,8 @@ class Judge:
         criterion: of the search.
 
     Raises:
-        ConfigurationError: the worst slice is guarded, but the model has no such column, or an ``eval_func`` of the
-            user's tells no probabilities.
+        ConfigurationError: AUROC is to be lower for better; or the worst slice is guarded, but the model has no such
+            column, or an ``eval_func`` of the user's tells no probabilities.
     """
 
     def __init__(self, model: DLRM, eval_func: EvalFunc, criterion: Criterion) -> None:
@@ -57,6 +57,8 @@ class Judge:
         """What trials read; None where an ``eval_func`` of the user's reads for itself."""
         if isinstance(eval_func, AUROCEvaluation):
             self.rows = TuningRows(eval_func.batches, model, criterion.max_rows)
+            if eval_func.paired:
+                criterion.check_auroc()
         self._slices: SliceRows | None = None
         if criterion.worst_slice is not None:
             criterion.worst_slice.check(model.architecture)

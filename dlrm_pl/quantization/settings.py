@@ -52,8 +52,10 @@ class TuningSettings:
             ConfigurationError: an unknown strategy, a negative time, or no trials.
         """
         strategy_named(self.strategy)
-        if self.timeout_s < 0:
-            raise ConfigurationError(f"timeout_s={self.timeout_s} must be 0 (first that passes) or more.")
+        if not self.timeout_s >= 0:  # NaN as well, which no clock reaches.
+            raise ConfigurationError(
+                f"timeout_s={self.timeout_s} must be 0 (first that passes) or a number of seconds."
+            )
         if self.max_trials < 1:
             raise ConfigurationError(f"max_trials={self.max_trials} must be at least 1.")
 

@@ -83,6 +83,11 @@ class TrialLog:
         if self._path is not None:
             self._path.unlink(missing_ok=True)
 
+    def discard_if_empty(self) -> None:
+        """Remove the file if there is nothing in it to go on from: the search failed before its first trial."""
+        if not self._trials and not self._notes:
+            self.discard()
+
     def _open(self, path: Path) -> None:
         content = path.read_bytes() if path.exists() else b""
         whole = content[: content.rfind(b"\n") + 1]
@@ -119,11 +124,11 @@ class TrialLog:
         if head.get("kind") != "search" or head.get("format") != FORMAT:
             return "it does not begin as a log of this version does"
         theirs = head["identity"]
-        changed = [name for name in {**theirs, **self._identity} if theirs.get(name) != self._identity.get(name)]
-        if not changed:
+        difference = _first_difference(theirs, self._identity)
+        if difference is None:
             return None
-        name = changed[0]
-        return f"its {name.replace('_', ' ')} is {theirs.get(name)!r} and now {self._identity.get(name)!r}"
+        name, before, now = difference
+        return f"its {name.replace('_', ' ')} is {before!r} and now {now!r}"
 
     def _take(self, lines: list[dict[str, Any]]) -> None:
         for line in lines:
@@ -143,6 +148,21 @@ class TrialLog:
                 os.fsync(handle.fileno())
         except OSError as error:
             raise OutputError(f"{self._path}: the log of trials cannot be written ({error.strerror}).") from error
+
+
+def _first_difference(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> tuple[str, Any, Any] | None:
+    """Name (``criterion.relative``) and both values of the first entry that differs."""
+    for name in {**theirs, **ours}:
+        before, now = theirs.get(name), ours.get(name)
+        if before == now:
+            continue
+        if isinstance(before, dict) and isinstance(now, dict):
+            found = _first_difference(before, now)
+            if found is not None:
+                return f"{name}.{found[0]}", *found[1:]
+        else:
+            return name, before, now
+    return None
 
 
 def _free_name(path: Path) -> Path:

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 from lpot import SEED
+from torchmetrics import MeanSquaredError
 
+from dlrm_pl.callbacks.lpot import obey_lpot_conf
 from dlrm_pl.callbacks.quantization import QuantizationCallback
 from dlrm_pl.data.datamodule import TerabyteDataModule
 from dlrm_pl.errors import ConfigurationError
@@ -98,6 +100,15 @@ def test_ops_rows_and_workspace_of_the_file(
     assert "conf.yaml: quantization.op_wise.emb_l.3: here tables.3: fp32" in caplog.text
     assert "conf.yaml: model dlrm, strategy basic, tolerated loss relative 0.9" in caplog.text
     assert "the Trainer has no logger" in caplog.text
+
+
+def test_metric_says_itself_which_way_is_better_beside_a_file_that_does_not(
+    data: TerabyteDataModule, module: DLRMModule, tmp_path: Path
+) -> None:
+    (tmp_path / "conf.yaml").write_text(SEED)
+    callback = QuantizationCallback(str(tmp_path / "a"), metric=MeanSquaredError())
+    obey_lpot_conf(tmp_path / "conf.yaml", callback, data, module.model.architecture)
+    assert callback.settings.criterion == Criterion(relative=0.01, higher_is_better=False)
 
 
 def test_rows_of_the_data_module_win_when_they_were_set(

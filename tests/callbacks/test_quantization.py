@@ -10,6 +10,7 @@ import pytorch_lightning as pl
 import torch
 from torchmetrics import MeanSquaredError
 
+from dlrm_pl.artifact.summary import loss_line
 from dlrm_pl.callbacks.quantization import QuantizationCallback, quantize_module
 from dlrm_pl.data.datamodule import TerabyteDataModule
 from dlrm_pl.errors import ConfigurationError
@@ -88,6 +89,26 @@ def test_any_metric_can_be_the_score_and_says_itself_which_way_is_better(
     assert "since this score has no paired test" in outcome.tuning.reason
     assert outcome.tuning.best.rows == 1800
     assert outcome.tuning.baseline.value < 0.5
+
+
+def test_lower_is_better_without_a_score_of_ones_own_is_refused_before_training(
+    module: DLRMModule, data: TerabyteDataModule, tmp_path: Path
+) -> None:
+    quantizing = QuantizationCallback(str(tmp_path / "a"), criterion=Criterion(higher_is_better=False))
+    with pytest.raises(ConfigurationError, match="higher_is_better: false, but trials are scored by AUROC"):
+        trainer([quantizing], enable_checkpointing=False).fit(module, datamodule=data)
+    assert module.trainer.global_step == 0
+
+
+def test_loss_of_auroc_is_not_held_against_the_tolerance_of_another_score(
+    module: DLRMModule, data: TerabyteDataModule, tmp_path: Path
+) -> None:
+    quantizing = QuantizationCallback(
+        str(tmp_path / "a"), criterion=Criterion(absolute=0.05), metric=MeanSquaredError()
+    )
+    line = loss_line(quantize_module(module, data, quantizing).certificate)
+    assert "not judged, trials by MeanSquaredError" in line
+    assert "tolerance" not in line
 
 
 def test_two_scores_are_refused() -> None:

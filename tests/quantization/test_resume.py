@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import signal
 import subprocess
 import sys
@@ -14,9 +15,11 @@ from types import SimpleNamespace
 import pytest
 import tiny
 from torch import nn
+from torchmetrics.classification import BinaryF1Score
 
 from dlrm_pl.artifact.build import Outcome, QuantizationData, build_artifact
 from dlrm_pl.data.datamodule import RowRange
+from dlrm_pl.errors import NonFiniteError
 from dlrm_pl.quantization.criterion import Criterion
 from dlrm_pl.quantization.evaluation import AUROCEvaluation
 from dlrm_pl.quantization.listener import TuningListener
@@ -162,6 +165,37 @@ def test_interrupt_ends_with_the_best_so_far(tmp_path: Path) -> None:
     assert len(again.trials) == 8
     assert len(calls) == 4
     assert not again.interrupted
+
+
+def test_search_that_fails_before_its_first_trial_leaves_no_log(tmp_path: Path) -> None:
+    def eval_func(model: nn.Module) -> float:
+        return float("nan")
+
+    with pytest.raises(NonFiniteError, match="returned nan"):
+        build_artifact(tiny.model(), data(), SETTINGS, tmp_path / "artifact", eval_func=eval_func)
+    assert list(tmp_path.iterdir()) == []
+
+
+class Interrupting(TuningListener):
+    """Ctrl-C after the first trial."""
+
+    def on_trial_end(self, trial: Trial, *, resumed: bool) -> None:
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(("threshold", "known"), [(0.3, True), (0.6, False)])
+def test_log_of_a_metric_with_other_options_is_not_continued(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, threshold: float, known: bool
+) -> None:
+    def score(threshold: float) -> AUROCEvaluation:
+        return AUROCEvaluation(data().tuning, BinaryF1Score(threshold=threshold))
+
+    arguments = (tiny.model(), data(), SETTINGS, tmp_path / "artifact")
+    build_artifact(*arguments, eval_func=score(0.3), listeners=[Interrupting()])
+    with caplog.at_level(logging.INFO, logger="dlrm_pl"):
+        build_artifact(*arguments, eval_func=score(threshold))
+    assert ("going on after 1 finished trials" in caplog.text) == known
+    assert ("its options of the score.threshold is 0.3 and now 0.6" in caplog.text) != known
 
 
 def test_interrupt_before_any_trial_stays_an_interrupt() -> None:

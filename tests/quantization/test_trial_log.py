@@ -18,7 +18,7 @@ from dlrm_pl.quantization.trial_log import TrialLog
 
 START = Recipe.starting_from(RecipeStart(), tiny.ARCHITECTURE)
 OTHER = START.with_dtype("tables.1", "int4")
-IDENTITY = {"model": "abc", "seed": 1, "rows": (1, 2)}
+IDENTITY = {"model": "abc", "seed": 1, "rows": (1, 2), "criterion": {"relative": 0.1, "limits": {"rows": 5}}}
 
 
 def filled(path: Path) -> TrialLog:
@@ -81,6 +81,8 @@ def test_line_that_was_cut_short_is_dropped_and_said(
     [
         ({"model": "xyz"}, "its model is 'abc' and now 'xyz'"),
         ({"rows": (1, 3)}, r"its rows is \[1, 2\] and now \[1, 3\]"),
+        ({"criterion": {"relative": 0.2, "limits": {"rows": 5}}}, "its criterion.relative is 0.1 and now 0.2"),
+        ({"criterion": {"relative": 0.1, "limits": {"rows": 6}}}, "its criterion.limits.rows is 5 and now 6"),
     ],
 )
 def test_log_of_another_search_is_set_aside_with_the_reason(

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import tiny
 import torch
@@ -10,7 +11,7 @@ from torch import nn
 from torchmetrics import Metric
 from torchmetrics.classification import BinaryAUROC, BinaryAveragePrecision
 
-from dlrm_pl.errors import ConfigurationError, DLRMError, MetricError, NonFiniteError
+from dlrm_pl.errors import ConfigurationError, DLRMError, EvaluationError, MetricError, NonFiniteError
 from dlrm_pl.quantization.criterion import Criterion, Verdict
 from dlrm_pl.quantization.evaluation import AUROCEvaluation, Scores, check_finite, score_with
 from dlrm_pl.quantization.listener import TuningListener
@@ -260,6 +261,51 @@ def test_eval_func_that_raises_fails_its_trial_and_the_search_goes_on() -> None:
     result = run(rule)
     assert result.accepted
     assert "raised ZeroDivisionError" in result.trials[0].error
+
+
+def test_what_raised_in_an_eval_func_is_named_with_its_line() -> None:
+    def eval_func(model: nn.Module) -> float:
+        raise KeyError("clicks")
+
+    line = eval_func.__code__.co_firstlineno + 1
+    with pytest.raises(
+        EvaluationError, match=rf"eval_func \S+\.eval_func raised KeyError: 'clicks' \({__file__}:{line}\)"
+    ):
+        score_with(eval_func, tiny.model())
+
+
+@pytest.mark.parametrize(
+    "number", [0.25, 1, np.float32(0.25), torch.tensor(0.25), torch.tensor([0.25]), np.array([[0.25]])]
+)
+def test_numbers_of_any_library_are_a_score(number: object) -> None:
+    assert score_with(lambda model: number, tiny.model()).value in (0.25, 1.0)  # type: ignore[arg-type, return-value]
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        ("0.77", "returned a str '0.77'; return one number"),
+        (None, "returned a NoneType None"),
+        (torch.tensor([0.7, 0.8]), r"returned a Tensor of shape \(2,\)"),
+        ({"auroc": 0.7}, "returned a dict {'auroc': 0.7}"),
+    ],
+)
+def test_eval_func_that_returns_no_number_is_told_what_it_returned(other: object, words: str) -> None:
+    with pytest.raises(EvaluationError, match=words):
+        score_with(lambda model: other, tiny.model())  # type: ignore[arg-type, return-value]
+
+
+@pytest.mark.parametrize("confidence", [0.95, None])
+def test_lower_is_not_better_for_auroc(confidence: float | None) -> None:
+    criterion = Criterion(higher_is_better=False, confidence=confidence)
+    evaluation = AUROCEvaluation(tiny.batches(1, 400, seed=3))
+    with pytest.raises(ConfigurationError, match="higher_is_better: false, but trials are scored by AUROC"):
+        tune(tiny.model(), tiny.batches(1, 32), evaluation, TuningSettings(criterion=criterion))
+
+
+def test_time_that_is_no_number_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="timeout_s=nan must be 0"):
+        TuningSettings(timeout_s=math.nan)
 
 
 def timer(speed_of: Callable[[Int8DLRM], float], bf16: float | None = 200.0) -> Callable[[Int8DLRM], Latency]:
