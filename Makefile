@@ -31,7 +31,7 @@ lint: $(VENV)/installed-test  ## lint, formatting and types
 
 test: lint  ## lint, formatting, types and all tests but the slow ones
 	$(BIN)/coverage erase
-	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --cov --cov-report=term
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder --cov --cov-report=term
 
 test-slow: $(VENV)/installed-test  ## the tests that take minutes
 	$(BIN)/pytest -m slow

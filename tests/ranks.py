@@ -29,5 +29,5 @@ def run_ranks(script: str, folder: Path, count: int = 2) -> None:
         for rank in range(count)
     ]
     for process in ranks:
-        _, error = process.communicate(timeout=90)
+        _, error = process.communicate(timeout=250)
         assert process.returncode == 0, error

@@ -123,7 +123,7 @@ def test_library_code_never_prints_and_never_exits() -> None:
 )
 def test_light_module_does_not_import_torch(module: str) -> None:
     program = f"import sys, {module}; assert 'torch' not in sys.modules, sorted(m for m in sys.modules if 'dlrm' in m)"
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=250)
 
 
 def test_loading_an_artifact_imports_no_training_and_no_plotting() -> None:
@@ -131,4 +131,4 @@ def test_loading_an_artifact_imports_no_training_and_no_plotting() -> None:
         "import sys, dlrm_pl.artifact.store; "
         "assert not {'torchmetrics', 'pytorch_lightning', 'matplotlib', 'scipy'} & set(sys.modules)"
     )
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=250)

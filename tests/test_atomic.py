@@ -80,8 +80,8 @@ def test_parent_that_cannot_hold_it_is_refused(tmp_path: Path) -> None:
 
 def test_what_a_killed_writer_left_is_removed_and_what_others_write_is_not(tmp_path: Path) -> None:
     program = (
-        "import time; from pathlib import Path; from dlrm_pl.atomic import atomic_file\n"
-        f"with atomic_file(Path({str(tmp_path / 'a[1].bin')!r})): print('open', flush=True); time.sleep(60)"
+        "import signal; from pathlib import Path; from dlrm_pl.atomic import atomic_file\n"
+        f"with atomic_file(Path({str(tmp_path / 'a[1].bin')!r})): print('open', flush=True); signal.pause()"
     )
     process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -108,8 +108,8 @@ def test_what_a_killed_writer_left_is_removed_and_what_others_write_is_not(tmp_p
 
 def test_folder_in_use_by_another_process_is_refused(tmp_path: Path) -> None:
     program = (
-        "import sys, time; from pathlib import Path; from dlrm_pl.atomic import folder_lock\n"
-        f"with folder_lock(Path({str(tmp_path / 'out')!r})): print('held', flush=True); time.sleep(60)"
+        "import signal; from pathlib import Path; from dlrm_pl.atomic import folder_lock\n"
+        f"with folder_lock(Path({str(tmp_path / 'out')!r})): print('held', flush=True); signal.pause()"
     )
     process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None

@@ -56,7 +56,9 @@ def test_ctrl_c_says_what_it_leaves(tmp_path: Path) -> None:
         assert child.stderr is not None
         line = child.stderr.readline()
         assert line.startswith("plan: ")
-        time.sleep(0.5)
+        while not (tmp_path / ".out.partial").exists():
+            assert child.poll() is None
+            time.sleep(0.01)
         child.send_signal(signal.SIGINT)
         error = child.stderr.read()
     assert child.returncode == 130

@@ -73,11 +73,11 @@ def test_what_waits_while_one_batch_is_scored_makes_the_next() -> None:
     def handle(batch: list[int]) -> None:
         batches.append(batch)
         first_is_running.set()
-        go_on.wait(10)
+        assert go_on.wait(200)
 
     with Batcher(handle, lambda size: size, 6) as batcher:
         batcher.submit([1])
-        first_is_running.wait(10)
+        assert first_is_running.wait(200)
         batcher.submit([2, 3, 4, 9, 1])
         go_on.set()
     assert batches == [[1], [2, 3], [4], [9], [1]]
@@ -157,7 +157,7 @@ def test_every_scenario_runs(
     assert found is not None
     # On a busy machine a short server run may miss its bound; then it has to say so.
     assert found.valid != bool(found.reason)
-    assert found.samples_per_s > 10
+    assert found.samples_per_s > 0  # How many is up to the machine.
     assert 100 <= found.pairs_per_s / found.samples_per_s <= 700
     assert 0 < found.latency_ms["p50"] <= found.latency_ms["p90"] <= found.latency_ms["p99"]
     assert (tmp_path / "mlperf_log_summary.txt").stat().st_size > 0

@@ -108,6 +108,16 @@ from pathlib import Path
 from typing import Any
 from dlrm_pl.data.preprocess import preprocess
 from dlrm_pl.data.preprocessing.options import Options
+from dlrm_pl.data.preprocessing.work import WorkFolder
+real, left = WorkFolder.commit, int(sys.argv[3])
+def commit(self, state):
+    global left
+    real(self, state)
+    left -= 1
+    if left == 0:
+        print("held", flush=True)
+        sys.stdin.read()
+WorkFolder.commit = commit
 print("ready", flush=True)
 preprocess(Path(sys.argv[1]), Path(sys.argv[2]), Options(memory_bytes=16 << 20, checkpoint_bytes=150_000, workers=16))
 """
@@ -116,18 +126,24 @@ preprocess(Path(sys.argv[1]), Path(sys.argv[2]), Options(memory_bytes=16 << 20, 
 def test_kill_9_at_random_points_and_the_same_command_again(
     raw: Path, expected: dict[str, bytes], tmp_path: Path
 ) -> None:
-    command = [sys.executable, "-c", CHILD, str(raw), str(tmp_path / "out")]
-    draw, killed = random.Random(os.urandom(4)), 0
-    for _ in range(12):
-        with subprocess.Popen(command, stdout=subprocess.PIPE) as child:
+    output, draw = tmp_path / "out", random.Random(os.urandom(4))
+    # The first is held where it surely is in the middle; how far the others come is up to the machine.
+    for hold in (3, *[0] * 11):
+        command = [sys.executable, "-c", CHILD, str(raw), str(output), str(hold)]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
             assert child.stdout is not None
-            child.stdout.readline()
-            time.sleep(draw.uniform(0.0, 0.4))
+            assert child.stdout.readline() == b"ready\n"
+            if hold:
+                assert child.stdout.readline() == b"held\n"
+            else:
+                time.sleep(draw.uniform(0.0, 0.4))
             child.send_signal(signal.SIGKILL)
-            killed += child.wait() == -signal.SIGKILL
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    assert killed
-    assert contents(tmp_path / "out") == expected
+            status = child.wait()
+        if hold:
+            assert status == -signal.SIGKILL
+            assert WorkFolder(output).load() is not None
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
+    assert contents(output) == expected
     assert {path.name for path in tmp_path.iterdir()} <= {"out", ".out.lock"}
 
 

@@ -434,7 +434,7 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 
 def test_a_forked_child_computes_the_same() -> None:
-    done = subprocess.run([sys.executable, "-c", FORK], timeout=60, env=os.environ | {"PYTHONWARNINGS": "ignore"})
+    done = subprocess.run([sys.executable, "-c", FORK], timeout=250, env=os.environ | {"PYTHONWARNINGS": "ignore"})
     assert done.returncode == 0
     assert multiprocessing.get_start_method(allow_none=True) in (None, "fork", "spawn", "forkserver")
 

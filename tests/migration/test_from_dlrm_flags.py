@@ -216,7 +216,7 @@ def test_running_it_does_not_import_torch() -> None:
         f"assert main(['from-dlrm-flags', '--', {MLPERF!r}]) == 0\n"
         "assert 'torch' not in sys.modules"
     )
-    subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, timeout=60)
+    subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, timeout=250)
 
 
 def test_commands_train_test_and_quantize(
