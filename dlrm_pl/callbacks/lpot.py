@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from importlib import import_module
 from pathlib import Path
 
 from dlrm_pl.callbacks.quantization import QuantizationCallback, in_direction_of
 from dlrm_pl.data.datamodule import CALIBRATION_ROWS, TerabyteDataModule
 from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.quantization.lpot.conf import LpotConf, read_lpot_conf
+from dlrm_pl.quantization.lpot.metrics import MetricChoice
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +36,8 @@ def obey_lpot_conf(
     conf = read_lpot_conf(path, architecture)
     for note in conf.notes:
         log.info("%s", note)
+    if conf.metric is not None:
+        _take_metric(conf.metric, callback, path)
     settings = conf.applied_to(callback.settings)
     # LPOT's default is that higher is better, whatever the metric.
     callback.settings = dataclasses.replace(settings, criterion=in_direction_of(callback.metric, settings.criterion))
@@ -55,3 +59,14 @@ def obey_lpot_conf(
         *(path, conf.name, settings.strategy, tolerance, settings.timeout_s, settings.max_trials, settings.seed),
     )
     return conf
+
+
+def _take_metric(choice: MetricChoice, callback: QuantizationCallback, path: Path) -> None:
+    """Score by the file's metric, unless the callback was given a score."""
+    name = choice.class_path.rpartition(".")[2]
+    if callback.eval_func is not None or callback.metric is not None:
+        log.info("%s: metric %s gives way to the score of the QuantizationCallback", path, name)
+        return
+    module, _, name = choice.class_path.rpartition(".")
+    callback.metric = getattr(import_module(module), name)(**choice.arguments)
+    log.info("%s: trials are scored by %s, on all rows", path, name)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from lpot import SEED
-from torchmetrics import MeanSquaredError
+from torchmetrics import MeanAbsoluteError, MeanSquaredError
 
 from dlrm_pl.callbacks.lpot import obey_lpot_conf
 from dlrm_pl.callbacks.quantization import QuantizationCallback
@@ -109,6 +109,25 @@ def test_metric_says_itself_which_way_is_better_beside_a_file_that_does_not(
     callback = QuantizationCallback(str(tmp_path / "a"), metric=MeanSquaredError())
     obey_lpot_conf(tmp_path / "conf.yaml", callback, data, module.model.architecture)
     assert callback.settings.criterion == Criterion(relative=0.01, higher_is_better=False)
+
+
+def test_metric_of_the_file_scores_unless_the_callback_has_one(
+    data: TerabyteDataModule, module: DLRMModule, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="dlrm_pl")
+    path = tmp_path / "conf.yaml"
+    path.write_text(SEED + "\nevaluation: {accuracy: {metric: {RMSE: {}}}}\n")
+    callback = QuantizationCallback(str(tmp_path / "a"))
+    obey_lpot_conf(path, callback, data, module.model.architecture)
+    assert isinstance(callback.metric, MeanSquaredError)
+    assert not callback.metric.squared
+    assert not callback.settings.criterion.higher_is_better
+    assert "trials are scored by MeanSquaredError, on all rows" in caplog.text
+    own = MeanAbsoluteError()
+    callback = QuantizationCallback(str(tmp_path / "a"), metric=own)
+    obey_lpot_conf(path, callback, data, module.model.architecture)
+    assert callback.metric is own
+    assert "metric MeanSquaredError gives way" in caplog.text
 
 
 def test_rows_of_the_data_module_win_when_they_were_set(

@@ -16,6 +16,7 @@ from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.model.state_dict import reference_ops
 from dlrm_pl.quantization.criterion import Criterion
 from dlrm_pl.quantization.lpot.conf import LpotConf, read_lpot_conf, translate
+from dlrm_pl.quantization.lpot.metrics import MetricChoice
 from dlrm_pl.quantization.recipe import Recipe, RecipeStart
 from dlrm_pl.quantization.settings import TuningSettings
 from dlrm_pl.quantization.space import SearchSpace, SpaceSettings
@@ -304,3 +305,37 @@ def test_anything_is_translated_or_refused(value: Any, key: str, below: str) -> 
     for sections in ({key: value}, {key: {below: value}}, {key: MODEL | {below: value}}):
         with suppress(ConfigurationError):
             conf(**sections).applied_to(TuningSettings())
+
+
+@pytest.mark.parametrize(
+    ("metric", "expected"),
+    [
+        ({"topk": 1}, MetricChoice("torchmetrics.classification.BinaryAccuracy")),
+        ({"Accuracy": {}}, MetricChoice("torchmetrics.classification.BinaryAccuracy")),
+        ("F1", MetricChoice("torchmetrics.classification.BinaryF1Score")),
+        ({"MAE": {"compare_label": True}}, MetricChoice("torchmetrics.MeanAbsoluteError")),
+        ({"MSE": None}, MetricChoice("torchmetrics.MeanSquaredError")),
+        ({"RMSE": {}}, MetricChoice("torchmetrics.MeanSquaredError", {"squared": False})),
+        ({"ROC": {}}, None),
+    ],
+)
+def test_metrics_are_those_of_torchmetrics(metric: object, expected: MetricChoice | None) -> None:
+    assert conf(evaluation={"accuracy": {"metric": metric}}).metric == expected
+    assert conf().metric is None
+
+
+@pytest.mark.parametrize(
+    ("metric", "message"),
+    [
+        ({"mAP": {}}, "'mAP': it is one of detected objects"),
+        ({"BLEU": {}}, "'BLEU': it is one of texts"),
+        ({"Loss": {}}, "'Loss': the log loss is a guard here"),
+        ({"Acuracy": {}}, r"'Acuracy' is none of Accuracy, topk.*Did you mean 'Accuracy'"),
+        ({"topk": 5}, "topk: 1"),
+        ({"MAE": {}, "MSE": {}}, "one metric"),
+        ([], "one metric"),
+    ],
+)
+def test_metrics_that_there_are_not_are_refused(metric: object, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=rf"evaluation\.accuracy\.metric.*{message}"):
+        conf(evaluation={"accuracy": {"metric": metric}})

@@ -17,6 +17,7 @@ import yaml
 
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.model.architecture import Architecture
+from dlrm_pl.quantization.lpot.metrics import MetricChoice, metric_of
 from dlrm_pl.quantization.lpot.ops import read_model_wise, read_op_wise
 from dlrm_pl.quantization.lpot.section import Section
 from dlrm_pl.quantization.settings import TuningSettings
@@ -61,6 +62,7 @@ class LpotConf:
         criterion: changes of ``Criterion``.
         recipe: changes of ``RecipeStart``.
         space: changes of ``SpaceSettings``.
+        metric: that trials are scored by; None: AUROC.
         calibration_rows: that observers see; None: as the data module says.
         output: the artifact folder; None: as set elsewhere.
         tensorboard: scalars of the search were asked for.
@@ -72,6 +74,7 @@ class LpotConf:
     criterion: dict[str, Any]
     recipe: dict[str, Any]
     space: dict[str, Any]
+    metric: MetricChoice | None
     calibration_rows: int | None
     output: Path | None
     tensorboard: bool
@@ -139,13 +142,14 @@ def translate(values: dict[str, Any], file: str, architecture: Architecture) -> 
     conf.choice("device", _DEVICES, "cpu")
     recipe, space, rows = _quantization(conf.section("quantization"), architecture)
     tuning, criterion, output, tensorboard = _tuning(conf.section("tuning"))
-    _evaluation(conf.section("evaluation"))
+    metric = _evaluation(conf.section("evaluation"))
     return LpotConf(
         name=str(model.values["name"]),
         tuning=tuning,
         criterion=criterion,
         recipe=recipe,
         space=space,
+        metric=metric,
         calibration_rows=rows,
         output=output,
         tensorboard=tensorboard,
@@ -278,17 +282,19 @@ def _workspace(section: Section) -> Path | None:
     return output
 
 
-def _evaluation(section: Section) -> None:
-    """Trials are scored by AUROC, or by what the callback is given; a benchmark is a command of its own."""
+def _evaluation(section: Section) -> MetricChoice | None:
+    """Trials are scored by the metric, or by AUROC; a benchmark is a command of its own."""
     section.check(("accuracy", "performance"))
     rows = "trials read the rows of val that calibration leaves, see `data.folder`"
-    score = "trials are scored by AUROC; `metric` or `eval_func` of the QuantizationCallback choose another score"
-    section.section("accuracy").check(
-        (),
-        ignored={"metric": score, "multi_metrics": score, "dataloader": rows, "postprocess": score}
+    accuracy = section.section("accuracy")
+    accuracy.check(
+        ("metric",),
+        ignored={"dataloader": rows, "postprocess": "models give probabilities of a click"}
         | {"configs": "threads are those of torch, see OMP_NUM_THREADS", "iteration": rows},
+        refused={"multi_metrics": "trials are scored by one metric, and by guards beside it; name one."},
     )
     command = "`benchmark` measures speed"
     section.section("performance").check(
         (), ignored=dict.fromkeys(("warmup", "iteration", "configs", "dataloader", "postprocess"), command)
     )
+    return metric_of(accuracy)

@@ -1,0 +1,74 @@
+"""LPOT's metrics of the section ``evaluation``, as metrics of torchmetrics for clicks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from dlrm_pl.quantization.lpot.section import Section
+
+_PICTURES = "it is one of detected objects or pixels; the model scores clicks."
+_TEXTS = "it is one of texts; the model scores clicks."
+_METRICS: dict[str, str | None] = {
+    **dict.fromkeys(("Accuracy", "topk", "F1", "MAE", "MSE", "RMSE", "ROC")),
+    "Loss": "the log loss is a guard here, `criterion.guards` of the QuantizationCallback; leave the metric out.",
+    **dict.fromkeys(("mAP", "COCOmAP", "VOCmAP", "MIOU"), _PICTURES),
+    **dict.fromkeys(("BLEU", "SQuADF1", "SquadF1", "GLUE"), _TEXTS),
+}
+
+
+@dataclass(frozen=True)
+class MetricChoice:
+    """A metric of torchmetrics.
+
+    Attributes:
+        class_path: where it is.
+        arguments: that it is made with.
+    """
+
+    class_path: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+
+_CHOICES = {
+    # Of two classes the most probable one is right when the probability is on the right side of one half.
+    "topk": MetricChoice("torchmetrics.classification.BinaryAccuracy"),
+    "Accuracy": MetricChoice("torchmetrics.classification.BinaryAccuracy"),
+    "F1": MetricChoice("torchmetrics.classification.BinaryF1Score"),
+    "MAE": MetricChoice("torchmetrics.MeanAbsoluteError"),
+    "MSE": MetricChoice("torchmetrics.MeanSquaredError"),
+    "RMSE": MetricChoice("torchmetrics.MeanSquaredError", {"squared": False}),
+}
+
+
+def metric_of(section: Section) -> MetricChoice | None:
+    """The metric of ``evaluation.accuracy``; None for AUROC, which is also what trials are scored by without one.
+
+    Raises:
+        ConfigurationError: a metric that there is not here, or that cannot tell models apart.
+    """
+    value = section.values.get("metric")
+    if value is None:
+        return None
+    if isinstance(value, str):
+        value = {value: None}
+    if not isinstance(value, Mapping) or len(value) != 1:
+        raise section.wrong("metric", "one metric, for example Accuracy: {}")
+    (name, arguments), *_ = value.items()
+    Section(section.file, section.path, {"metric": name}, section.notes).choice("metric", _METRICS)
+    if name == "topk" and arguments not in (None, {}, 1, {"k": 1}):
+        raise section.wrong("metric", "topk: 1, for of two classes the best two are always right")
+    if arguments and name != "topk":
+        section.note(
+            "metric",
+            f"the arguments {dict(arguments) if isinstance(arguments, Mapping) else arguments} of "
+            f"{name} are ignored: probabilities are compared with labels",
+        )
+    if name in ("Accuracy", "topk", "F1"):
+        section.note(
+            "metric",
+            f"{name} counts clicks on either side of one half, which few rows are near; AUROC, "
+            "without a metric, tells models apart on far fewer rows",
+        )
+    return _CHOICES.get(name)
