@@ -92,6 +92,10 @@ class Criterion:
             return self.absolute
         return abs(baseline) * (0.01 if self.relative is None else self.relative)
 
+    def loss(self, baseline: float, trial: float) -> float:
+        """What a trial's score is worse than the baseline's; negative when it is better."""
+        return baseline - trial if self.higher_is_better else trial - baseline
+
     def judge(
         self, baseline: Scores, trial: Scores, *, look: int = 1, last: bool = True, slices: Slices | None = None
     ) -> Verdict:
@@ -191,7 +195,7 @@ class Criterion:
     def _compare(self, baseline: Scores, trial: Scores, slices: Slices | None) -> Verdict:
         """The two scores as they are: no pairs, or none wanted."""
         tolerance = self.tolerance(baseline.value)
-        loss = baseline.value - trial.value if self.higher_is_better else trial.value - baseline.value
+        loss = self.loss(baseline.value, trial.value)
         before, after, labels = baseline.probabilities, trial.probabilities, baseline.labels
         guards: tuple[GuardReading, ...] = ()
         if before is not None and after is not None and labels is not None:

@@ -72,8 +72,12 @@ class Judge:
     @property
     def sequential(self) -> bool:
         """Trials are judged in looks, and not at the end of all rows."""
-        evaluation = self._eval_func
-        return isinstance(evaluation, AUROCEvaluation) and evaluation.paired and self._criterion.confidence is not None
+        return self.paired and self._criterion.confidence is not None
+
+    @property
+    def paired(self) -> bool:
+        """The score is AUROC on the tuning rows, and no metric or ``eval_func`` of the user's."""
+        return isinstance(self._eval_func, AUROCEvaluation) and self._eval_func.paired
 
     def baseline(self) -> Scores:
         """The fp32 model's scores on the rows read so far, at least a first block with both classes; else on all rows.
@@ -94,6 +98,16 @@ class Judge:
         if self._baseline is None:
             self._baseline = score_with(self._eval_func, self._model, self._criterion.max_rows)
         return self._baseline
+
+    def loss(self, model: nn.Module) -> float:
+        """How much worse than fp32 a model scores on all rows, without a verdict.
+
+        Raises:
+            DLRMError: see ``score_with``.
+        """
+        return self._criterion.loss(
+            self.baseline().value, score_with(self._eval_func, model, self._criterion.max_rows).value
+        )
 
     def judge(self, model: nn.Module, on_look: Callable[[Verdict], None]) -> Judgement:
         """Score a trial as far as its verdict needs.

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import random
 from collections.abc import Callable, Generator, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
+from torch import nn
+
 from dlrm_pl.batch import ClickBatch
-from dlrm_pl.errors import ConfigurationError
+from dlrm_pl.errors import ConfigurationError, DLRMError
 from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.quantization.calibration import ActivationRanges
 from dlrm_pl.quantization.criterion import Criterion
@@ -23,6 +28,8 @@ from dlrm_pl.quantization.trial import Trial
 from dlrm_pl.quantization.trial_log import TrialLog
 from dlrm_pl.quantization.tuning_rows import TuningRows
 from dlrm_pl.runtime.int8_dlrm import Int8DLRM
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -45,6 +52,8 @@ class SearchContext:
         rows: the tuning rows with the fp32 probabilities; None where an ``eval_func`` of the user's reads for itself.
         seed: of everything random.
         max_trials: how many recipes are tried at most.
+        loss_of: how much worse than fp32 a model scores on all rows, where the score is a metric or an ``eval_func`` of
+            the user's; None where it is AUROC, whose losses ``sensitivities`` measures in one pass.
         log: remembers what is measured, see ``remembered``.
     """
 
@@ -60,6 +69,7 @@ class SearchContext:
     rows: TuningRows | None
     seed: int
     max_trials: int
+    loss_of: Callable[[nn.Module], float] | None = None
     log: TrialLog = field(default_factory=TrialLog)
 
     def quantize(self, recipe: Recipe) -> Int8DLRM:
@@ -92,6 +102,53 @@ class SearchContext:
             ],
         )
         return [Sensitivity(**values) for values in measured]
+
+    def scored_losses(self, changes: Sequence[Change]) -> dict[Change, float]:
+        """What each change alone costs in the user's own score, one scoring each; remembered one by one.
+
+        Returns:
+            In units of the score; infinity for a change whose model cannot be scored.
+        """
+        assert self.loss_of is not None
+        alone = replace(
+            Recipe.all_float(self.model.architecture),
+            observer=self.start.observer,
+            activation_scheme=self.start.activation_scheme,
+            weight_granularity=self.start.weight_granularity,
+            bias_correction=self.start.bias_correction,
+        )
+        known = self.log.notes
+        names = {(op, dtype): f"loss of the score by {op} {dtype} alone" for op, dtype in changes}
+        missing = sum(name not in known for name in names.values())
+        if missing:
+            log.info(
+                "only AUROC's losses by op are measured in one pass: this score is taken of %d models with one op "
+                "quantized alone, each on all rows, before the first trial",
+                missing,
+            )
+        losses: dict[Change, float] = {}
+        for number, (change, name) in enumerate(names.items(), 1):
+            new = name not in known
+            found = self.remembered(name, partial(self._scored_loss, alone.with_dtype(*change)))
+            losses[change] = math.inf if found is None else found
+            if new:
+                log.info("%d of %d: %s: %s", number, len(names), name, "none" if found is None else f"{found:+.6g}")
+        self.remembered(
+            f"losses of the score by {len(changes)} changes",  # Together, for those who show them.
+            lambda: [
+                {"op": op, "dtype": dtype, "loss": loss} for (op, dtype), loss in losses.items() if math.isfinite(loss)
+            ],
+        )
+        return losses
+
+    def _scored_loss(self, recipe: Recipe) -> float | None:
+        """None where the model cannot be scored, as a trial of it would have failed."""
+        assert self.loss_of is not None
+        try:
+            return self.loss_of(self.quantize(recipe))
+        except DLRMError as error:
+            log.warning("%s: %s", recipe.describe(), error)
+            return None
 
     def bytes_of(self, recipe: Recipe) -> int:
         """Bytes of weights and tables of a recipe's model, without making it."""

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from torch import nn
 
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.errors import ConfigurationError, DLRMError
@@ -87,6 +88,11 @@ def tune(
     start = space.moved_into(wanted)
     if start != wanted:
         log.info("moved into the space, the search starts with %s", start.describe())
+
+    def loss_of(quantized: nn.Module) -> float:
+        _seed_everything(settings.seed)  # As before a trial.
+        return judge.loss(quantized)
+
     context = SearchContext(
         start=start,
         space=space,
@@ -100,6 +106,7 @@ def tune(
         rows=judge.rows,
         seed=settings.seed,
         max_trials=settings.max_trials,
+        loss_of=None if judge.paired else loss_of,
         log=TrialLog() if trial_log is None else trial_log,
     )
     return _Search(context, judge, settings, timer, listeners).run()

@@ -31,16 +31,14 @@ _VALUE_BYTES = {"int8": 1.0, "int4": 0.5, "bf16": 2.0, "fp16": 2.0, "fp32": 4.0}
 def budget(context: SearchContext) -> Generator[Recipe, Trial, None]:
     """Propose the cheapest recipe that should keep the tolerance, then ones that cost more until a real one does.
 
-    1. Measure each op alone in each dtype of the space, in one pass (``context.sensitivities``).
-    2. Predict the loss of a recipe as the sum over its ops, see ``predicted_losses``, and solve for the least cost
-       under the tolerance.
+    1. Measure each op alone in each dtype of the space: in one pass where the score is AUROC
+       (``context.sensitivities``), by one scoring each where it is the user's own (``context.scored_losses``).
+    2. Predict the loss of a recipe as the sum over its ops, for AUROC see ``predicted_losses``, and solve for the least
+       cost under the tolerance.
     3. While a solution is rejected, solve for a smaller tolerance. Once one is accepted, go on between the two, for
        a cheaper one.
     """
-    changes = [(op, dtype) for op, dtypes in context.space.dtypes.items() for dtype in dtypes if dtype != "fp32"]
-    rows = _BLOCKS * context.criterion.first_block
-    measured = context.sensitivities(changes, rows) if changes else []
-    losses = predicted_losses(measured, gain(context, rows) if changes else 0.0)
+    losses = _losses(context)
     choices = {
         op: [Choice(dtype, _cost(context, op, dtype), losses.get((op, dtype), 0.0)) for dtype in dtypes]
         for op, dtypes in context.space.dtypes.items()
@@ -63,6 +61,17 @@ def budget(context: SearchContext) -> Generator[Recipe, Trial, None]:
         target = accepted / _SHRINK if math.isinf(rejected) else math.sqrt(accepted * rejected)
     if not accepted:
         yield _recipe(context.start, allocate(choices, 0.0))
+
+
+def _losses(context: SearchContext) -> dict[tuple[str, str], float]:
+    """What each op alone costs in each dtype, in units of the score."""
+    changes = [(op, dtype) for op, dtypes in context.space.dtypes.items() for dtype in dtypes if dtype != "fp32"]
+    if not changes:
+        return {}
+    if context.loss_of is not None:
+        return context.scored_losses(changes)
+    rows = _BLOCKS * context.criterion.first_block
+    return predicted_losses(context.sensitivities(changes, rows), gain(context, rows))
 
 
 def predicted_losses(measured: Sequence[Sensitivity], gain: float) -> dict[tuple[str, str], float]:
