@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ import pytest
 import tiny
 import torch
 from lpot import SEED
+from quantization.test_resume import SETTINGS, data
 
+from dlrm_pl.artifact.build import build_artifact
 from dlrm_pl.artifact.store import load_artifact
 from dlrm_pl.data.datamodule import TerabyteDataModule
 from dlrm_pl.model.lightning_module import DLRMModule
@@ -20,7 +23,12 @@ from dlrm_pl.trainer import DLRMTrainer
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
 GUIDE = (Path(__file__).parents[1] / "docs" / "tuning.md").read_text()
-BLOCKS = re.findall(r"```python\n(.*?)```", GUIDE[GUIDE.index("## Coming from LPOT") :], re.DOTALL)
+
+
+def blocks_of(section: str) -> list[str]:
+    """The Python below a heading of the second level."""
+    text = GUIDE[GUIDE.index(f"## {section}\n") :].partition("\n## ")[0]
+    return re.findall(r"```python\n(.*?)```", text, re.DOTALL)
 
 
 @pytest.fixture
@@ -47,9 +55,10 @@ def workplace(synthetic_folder: Path, tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_python_of_the_guide_runs(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert len(BLOCKS) == 4
+    blocks = blocks_of("Coming from LPOT")
+    assert len(blocks) == 4
     names: dict[str, Any] = {}
-    for block in BLOCKS:
+    for block in blocks:
         exec(compile(block, "docs/tuning.md", "exec"), names)
     outcome = names["outcome"]
     assert capsys.readouterr().out.startswith(f"{outcome.certificate.accepted} ")
@@ -61,6 +70,24 @@ def test_python_of_the_guide_runs(workplace: Path, capsys: pytest.CaptureFixture
     assert (workplace / "conf.yaml").read_text() == SEED
     for name in re.findall(r"^\| `([\w]+\.[\w]+)` \|", GUIDE, re.MULTILINE)[:4]:
         assert (workplace / "artifacts" / "int8" / name).is_file(), name
+
+
+def test_study_of_a_search_is_opened_as_the_guide_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("optuna")
+    monkeypatch.chdir(tmp_path)
+    settings = replace(SETTINGS, strategy="tpe", max_trials=12)
+    outcome = build_artifact(tiny.model(), data(), settings, tmp_path / "artifacts" / "mine")
+    (block,) = blocks_of("Strategies")
+    names: dict[str, Any] = {}
+    exec(compile(block, "docs/tuning.md", "exec"), names)
+    assert len(names["study"].trials) == len(outcome.tuning.trials) == 12
+    assert "tables.0" in capsys.readouterr().out
+
+
+def test_no_python_of_the_guide_is_left_out() -> None:
+    assert len(re.findall(r"^```python$", GUIDE, re.MULTILINE)) == 5
 
 
 def test_ops_of_the_guide_are_those_of_the_reference() -> None:

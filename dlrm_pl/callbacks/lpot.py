@@ -39,7 +39,7 @@ def obey_lpot_conf(
     if conf.metric is not None:
         _take_metric(conf.metric, callback, path)
     settings = conf.applied_to(callback.settings)
-    # LPOT's default is that higher is better, whatever the metric.
+    # Also where the file says otherwise, of whatever metric it was written for.
     callback.settings = dataclasses.replace(settings, criterion=in_direction_of(callback.metric, settings.criterion))
     if conf.output is not None:
         callback.output = conf.output

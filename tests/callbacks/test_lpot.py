@@ -111,6 +111,21 @@ def test_metric_says_itself_which_way_is_better_beside_a_file_that_does_not(
     assert callback.settings.criterion == Criterion(relative=0.01, higher_is_better=False)
 
 
+def test_direction_of_an_eval_func_stays_where_the_file_says_nothing(
+    data: TerabyteDataModule, module: DLRMModule, tmp_path: Path
+) -> None:
+    path = tmp_path / "conf.yaml"
+    callback = QuantizationCallback(
+        str(tmp_path / "a"), eval_func=lambda model: 0.5, criterion=Criterion(higher_is_better=False)
+    )
+    path.write_text(SEED)
+    obey_lpot_conf(path, callback, data, module.model.architecture)
+    assert not callback.settings.criterion.higher_is_better
+    path.write_text(SEED.replace("relative: 0.01", "higher_is_better: true"))
+    obey_lpot_conf(path, callback, data, module.model.architecture)
+    assert callback.settings.criterion.higher_is_better
+
+
 def test_metric_of_the_file_scores_unless_the_callback_has_one(
     data: TerabyteDataModule, module: DLRMModule, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

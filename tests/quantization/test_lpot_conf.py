@@ -328,8 +328,9 @@ def test_metrics_are_those_of_torchmetrics(metric: object, expected: MetricChoic
     ("metric", "message"),
     [
         ({"mAP": {}}, "'mAP': it is one of detected objects"),
-        ({"BLEU": {}}, "'BLEU': it is one of texts"),
-        ({"Loss": {}}, "'Loss': the log loss is a guard here"),
+        ({"BLEU": {}}, "'BLEU': it is one of texts.* there are Accuracy, topk: 1, F1, MAE, MSE, RMSE and ROC"),
+        ({"mIOU": {"num_classes": 2}}, "'mIOU': it is one of detected objects or pixels.* there are Accuracy"),
+        ({"Loss": {}}, "'Loss': the log loss is a guard here, `criterion.log_loss`"),
         ({"Acuracy": {}}, r"'Acuracy' is none of Accuracy, topk.*Did you mean 'Accuracy'"),
         ({"topk": 5}, "topk: 1"),
         ({"MAE": {}, "MSE": {}}, "one metric"),

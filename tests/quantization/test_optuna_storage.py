@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import replace
 from pathlib import Path
 
@@ -58,14 +59,17 @@ def test_study_has_every_trial_and_stays_with_the_artifact(tmp_path: Path) -> No
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
-def test_interrupted_search_goes_on_with_the_same_study(tmp_path: Path) -> None:
+def test_interrupted_search_goes_on_with_the_same_study(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger="dlrm_pl")
     whole = build_artifact(tiny.model(), data(), TPE, tmp_path / "whole")
     build_artifact(tiny.model(), data(), TPE, tmp_path / "a", listeners=[StopAt(11)])
     journal = tmp_path / f".a.trials.{STUDY_NAME}"
     lines = journal.read_bytes()
     journal.write_bytes(lines[: len(lines) // 2])  # A kill in the middle of a line...
     journal.with_name(f"{journal.name}.lock").symlink_to("nothing")  # ...that left its lock.
+    assert "written anew" not in caplog.text
     again = build_artifact(tiny.model(), data(), TPE, tmp_path / "a")
+    assert f"{journal.name}: written anew from the log, which has 11 trials" in caplog.text
     assert [t.recipe for t in again.tuning.trials] == [t.recipe for t in whole.tuning.trials]
     assert found(tmp_path / "a") == recorded(again) == recorded(whole)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "whole"]

@@ -261,7 +261,10 @@ def _criterion(section: Section) -> dict[str, Any]:
         if given == ["relative"] and share >= 1:
             raise section.wrong("relative", "a share below 1, as 0.01, or percents as '1%'")
         changes = {"relative": None, "absolute": None, given[0]: share}
-    return changes | {"higher_is_better": section.flag("higher_is_better", True)}
+    if "higher_is_better" in section.values:
+        # Else as it was set, for LPOT's default is also that of the criterion, and an eval_func may be a loss.
+        changes["higher_is_better"] = section.flag("higher_is_better", True)
+    return changes
 
 
 def _workspace(section: Section) -> Path | None:

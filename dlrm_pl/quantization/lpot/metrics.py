@@ -8,13 +8,15 @@ from typing import Any
 
 from dlrm_pl.quantization.lpot.section import Section
 
-_PICTURES = "it is one of detected objects or pixels; the model scores clicks."
-_TEXTS = "it is one of texts; the model scores clicks."
+_THERE_ARE = "Of clicks there are Accuracy, topk: 1, F1, MAE, MSE, RMSE and ROC."
+_PICTURES = f"it is one of detected objects or pixels; the model scores clicks. {_THERE_ARE}"
+_TEXTS = f"it is one of texts; the model scores clicks. {_THERE_ARE}"
 _METRICS: dict[str, str | None] = {
     **dict.fromkeys(("Accuracy", "topk", "F1", "MAE", "MSE", "RMSE", "ROC")),
-    "Loss": "the log loss is a guard here, `criterion.guards` of the QuantizationCallback; leave the metric out.",
-    **dict.fromkeys(("mAP", "COCOmAP", "VOCmAP", "MIOU"), _PICTURES),
-    **dict.fromkeys(("BLEU", "SQuADF1", "SquadF1", "GLUE"), _TEXTS),
+    "Loss": "the log loss is a guard here, `criterion.log_loss` of the QuantizationCallback; leave the metric out. "
+    f"{_THERE_ARE}",
+    **dict.fromkeys(("mAP", "COCOmAP", "VOCmAP", "mIOU"), _PICTURES),
+    **dict.fromkeys(("BLEU", "SquadF1", "GLUE"), _TEXTS),
 }
 
 

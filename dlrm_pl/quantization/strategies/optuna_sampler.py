@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,8 @@ from dlrm_pl.quantization.strategies.knobs import Knobs
 from dlrm_pl.quantization.strategies.random import draws
 from dlrm_pl.quantization.trial import Trial
 from dlrm_pl.runtime.int8_dlrm import fp32_bytes
+
+log = logging.getLogger(__name__)
 
 MakeSampler = Callable[[Any, int], Any]
 """The module ``optuna`` and a seed -> a sampler of Optuna's."""
@@ -90,6 +93,8 @@ class _Space:
             if path is not None:
                 for old in (path, path.with_name(f"{path.name}.lock")):  # A killed run may have left its lock.
                     old.unlink(missing_ok=True)
+                if known := len(self._context.log):
+                    log.info("%s: written anew from the log, which has %d trials", path, known)
                 backend = self._optuna.storages.journal.JournalFileBackend(str(path))
                 storage = self._optuna.storages.JournalStorage(backend)
             return self._optuna.create_study(storage=storage, study_name=name)
