@@ -126,7 +126,7 @@ def test_chunks_pass_a_line_in_their_order_whatever_threads_do(engine: Engine) -
         thread.start()
         time.sleep(0.002)  # So that the others have to wait, and not only to spin.
     for thread in threads:
-        thread.join(60)
+        thread.join(200)
     for number, chunk in enumerate(chunks):
         assert chunk.tolist() == [list(range(10 * number, 10 * number + 20))] * 3
     assert [len(table) for table in tables] == [410] * 3
@@ -147,7 +147,7 @@ def test_stopped_line_lets_those_who_wait_go(engine: Engine) -> None:
     time.sleep(0.01)
     assert thread.is_alive()  # For chunk 0, which never comes.
     belt.stop()
-    thread.join(60)
+    thread.join(200)
     assert ends == ["stopped"]
 
 
