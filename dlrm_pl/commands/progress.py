@@ -1,4 +1,7 @@
-"""Progress bars on the error output, of those commands that take a while."""
+"""Progress bars on the error output, of those commands that take a while.
+
+Nowhere but on a terminal: a batch job need not wait for what draws them to be loaded.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,14 @@ from contextlib import contextmanager
 @contextmanager
 def rows_bar(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
     """A progress bar of rows on the error output; yields the function that advances it."""
+    if not sys.stderr.isatty():
+        yield lambda rows: None
+        return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(what, total=total)
         yield lambda rows: bar.advance(task, rows)
 
@@ -23,6 +28,9 @@ def rows_bar(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
 @contextmanager
 def bytes_bar(what: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
     """A progress bar of bytes on the error output, with the speed; yields the function that advances it."""
+    if not sys.stderr.isatty():
+        yield lambda size: None
+        return
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
@@ -33,8 +41,7 @@ def bytes_bar(what: str, total: int | None = None) -> Iterator[Callable[[int], N
         TransferSpeedColumn(),
         TimeRemainingColumn(),
     )
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(what, total=total)
         yield lambda size: bar.advance(task, size)
 
@@ -42,7 +49,7 @@ def bytes_bar(what: str, total: int | None = None) -> Iterator[Callable[[int], N
 @contextmanager
 def stages_bar() -> Iterator[Callable[[str, float, int], None]]:
     """A progress bar of stages on the error output, with rows a second and the time left."""
-    if not sys.stderr.isatty():  # A batch job, which need not wait for what draws bars to be loaded.
+    if not sys.stderr.isatty():
         yield lambda stage, share, rows: None
         return
     import time

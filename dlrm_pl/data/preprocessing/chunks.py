@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -70,15 +70,9 @@ class PlainLog:
                 raise DataFormatError(f"{self.path}: was cut short while it was read, at byte {offset}.")
             view, offset = view[got:], offset + got
 
-    def line_end(self, start: int, stop: int) -> int:
-        """The place behind the last newline between two bytes; ``start`` when there is none."""
-        window = _SAMPLE
-        while True:
-            first = max(start, stop - window)
-            found = os.pread(self._descriptor, stop - first, first).rfind(b"\n")
-            if found >= 0 or first == start:
-                return first + found + 1 if found >= 0 else start
-            window *= 8
+    def read(self, start: int, stop: int) -> bytes:
+        """The bytes from one place to another."""
+        return os.pread(self._descriptor, stop - start, start)
 
 
 class ChunkReader:
@@ -133,7 +127,7 @@ class ChunkReader:
                 stop = min(start + self._wanted, end)
                 ends_day = stop == end
                 if not ends_day:
-                    stop = plain.line_end(start, stop)
+                    stop = _line_end(plain.read, start, stop)
         if stop == start and not ends_day:
             raise DataFormatError(
                 f"{day.path}: has a line of more than {self._wanted} bytes at byte {start}. Is it a click log?"
@@ -175,7 +169,7 @@ class ChunkReader:
         if size < self._wanted or (day.stop is not None and self.offset + size >= day.stop):
             self._carry = b""
             return self.offset + size, True
-        whole = _last_line_end(buffer, size)
+        whole = _line_end(lambda start, stop: buffer[start:stop].tobytes(), 0, size)
         self._carry = buffer[whole:size].tobytes()
         return self.offset + whole, False
 
@@ -201,14 +195,14 @@ class ChunkReader:
         return size
 
 
-def _last_line_end(buffer: npt.NDArray[np.uint8], size: int) -> int:
-    """Bytes up to the last newline."""
+def _line_end(read: Callable[[int, int], bytes], start: int, stop: int) -> int:
+    """The place behind the last newline between two places; ``start`` when there is none."""
     window = _SAMPLE
     while True:
-        first = max(0, size - window)
-        found = buffer[first:size].tobytes().rfind(b"\n")
+        first = max(start, stop - window)
+        found = read(first, stop).rfind(b"\n")
         if found >= 0:
             return first + found + 1
-        if not first:
-            return 0
+        if first == start:
+            return start
         window *= 8

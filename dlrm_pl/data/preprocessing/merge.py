@@ -20,7 +20,7 @@ from dlrm_pl.data.preprocessing.options import Options
 from dlrm_pl.data.preprocessing.portable import Engine
 from dlrm_pl.data.preprocessing.scatter import IN_ORDER, LAST_DAY, bucket_name
 from dlrm_pl.data.preprocessing.split_writer import SplitWriter, Written
-from dlrm_pl.data.preprocessing.turns import Stations, run_all, run_threads
+from dlrm_pl.data.preprocessing.turns import Stations, run_threads
 from dlrm_pl.data.preprocessing.work import State, WorkFolder
 from dlrm_pl.data.preprocessing.work_files import map_keyed, read_blocks
 from dlrm_pl.kernels.preprocess import KEYED_DTYPE, Numbers, Order
@@ -56,12 +56,12 @@ class Merge:
         """Write the training days.
 
         Args:
-            then: tasks that may run beside it, taken by workers that have nothing left to do.
+            then: other tasks, begun by workers that have nothing left to do for train.
         """
         if self._options.randomize != "none":
             return self._from_buckets(then)
         made: list[SplitInfo] = []
-        run_all([lambda: made.append(self._in_order()), *then], self._options.workers)
+        run_threads([lambda: made.append(self._in_order()), *then], self._options.workers)
         return made[0]
 
     def half(self, split: Split) -> SplitInfo:
@@ -82,7 +82,7 @@ class Merge:
         count = sum(self._state.buckets)
         stations = Stations(1)
         first, lock, unsaved = self._state.merged, threading.Lock(), 0
-        taken, tasks = iter(range(first, count)), list(reversed(then))
+        taken = iter(range(first, count))
         rows_of = [self._state.file_bytes[bucket_name(b)] // KEYED_DTYPE.itemsize for b in range(first, count)]
         offsets = list(accumulate((RECORD_BYTES * rows for rows in rows_of), initial=self._state.train_bytes))
 
@@ -115,21 +115,15 @@ class Merge:
                     if before is not None:
                         finish(*before)
                     if bucket is None:
-                        break
+                        return
                     offset = offsets[bucket - first]
                     data = memory.at(offset, RECORD_BYTES * len(order))
                     before = bucket, self._collect(keyed, order, offset, data, target, disk)
                     del keyed, order  # Before the next bucket's.
-            while True:
-                with lock:
-                    task = tasks.pop() if tasks else None
-                if task is None:
-                    return
-                task()
 
         with writer:
             target = writer.reserve(offsets[-1])
-            run_threads(work, self._options.workers, stations.stop)
+            run_threads([work] * self._options.workers + [*then], self._options.workers, stations.stop)
             for path in self._save(writer, count):
                 path.unlink(missing_ok=True)
             return writer.close()

@@ -101,7 +101,7 @@ class Scatter:
                         self._bucket_files[:] = [
                             self._files[bucket_name(bucket)].fileno() for bucket in range(len(self._bucket_files))
                         ]
-                    run_threads(self._work, self._options.workers, self._stop)
+                    run_threads([self._work] * self._options.workers, self._options.workers, self._stop)
                     self._state.day, self._state.offset = self._reader.day, self._reader.offset
                     if self._reader.day < len(self._days):
                         for file in self._files.values():

@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any
 
 from dlrm_pl.kernels.preprocess import StoppedError
 
@@ -52,23 +51,26 @@ class Stations:
                 condition.notify_all()
 
 
-def run_threads(work: Callable[[], None], count: int, stop: Callable[[], None]) -> None:
-    """Run ``work`` in several threads until all have returned.
+def run_threads(tasks: Sequence[Callable[[], None]], count: int, stop: Callable[[], None] = lambda: None) -> None:
+    """Run tasks in several threads, each begun by the next thread that is free, until all have returned.
 
     Args:
-        work: of one thread.
+        tasks: in the order in which they begin.
         count: of the threads.
-        stop: called when one failed, lets the others end with StoppedError.
+        stop: called when a task failed, lets those that wait end with StoppedError.
 
     Raises:
-        BaseException: the error of the thread that failed first; the others are stopped. Ctrl-C stops them as well.
+        BaseException: the error of the task that failed first; the others are stopped, or not begun. Ctrl-C stops them
+            as well.
     """
     errors: list[BaseException] = []
     lock = threading.Lock()
 
-    def guarded() -> None:
+    def guarded(task: Callable[[], None]) -> None:
+        if errors:
+            return
         try:
-            work()
+            task()
         except StoppedError:
             pass
         except BaseException as error:  # raised again in the thread that waits
@@ -78,20 +80,11 @@ def run_threads(work: Callable[[], None], count: int, stop: Callable[[], None]) 
 
     with ThreadPoolExecutor(count) as pool:
         try:
-            for future in [pool.submit(guarded) for _ in range(count)]:
+            for future in [pool.submit(guarded, task) for task in tasks]:
                 future.result()
-        except BaseException:
+        except BaseException as error:
+            errors.append(error)
             stop()
             raise
     if errors:
         raise errors[0]
-
-
-def run_all(tasks: Sequence[Callable[[], Any]], count: int) -> list[Any]:
-    """Run different tasks in several threads; returns their results in the order of the tasks.
-
-    Raises:
-        BaseException: the error of the first task that failed, when all have ended.
-    """
-    with ThreadPoolExecutor(count) as pool:
-        return [future.result() for future in [pool.submit(task) for task in tasks]]
