@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from importlib import import_module
 from pathlib import Path
+
+from torchmetrics import Metric
 
 from dlrm_pl.callbacks.quantization import QuantizationCallback, in_direction_of
 from dlrm_pl.data.datamodule import CALIBRATION_ROWS, TerabyteDataModule
 from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.quantization.lpot.conf import LpotConf, read_lpot_conf
-from dlrm_pl.quantization.lpot.metrics import MetricChoice
 
 log = logging.getLogger(__name__)
 
@@ -61,12 +61,11 @@ def obey_lpot_conf(
     return conf
 
 
-def _take_metric(choice: MetricChoice, callback: QuantizationCallback, path: Path) -> None:
+def _take_metric(metric: Metric, callback: QuantizationCallback, path: Path) -> None:
     """Score by the file's metric, unless the callback was given a score."""
-    name = choice.class_path.rpartition(".")[2]
+    name = type(metric).__name__
     if callback.eval_func is not None or callback.metric is not None:
         log.info("%s: metric %s gives way to the score of the QuantizationCallback", path, name)
         return
-    module, _, name = choice.class_path.rpartition(".")
-    callback.metric = getattr(import_module(module), name)(**choice.arguments)
+    callback.metric = metric
     log.info("%s: trials are scored by %s, on all rows", path, name)

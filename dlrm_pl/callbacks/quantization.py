@@ -16,8 +16,9 @@ from rich.table import Table
 from torch import nn
 from torchmetrics import Metric
 
-from dlrm_pl.artifact.build import Outcome, QuantizationData, build_artifact
+from dlrm_pl.artifact.build import Outcome, build_artifact
 from dlrm_pl.artifact.manifest import REPORT_NAME
+from dlrm_pl.artifact.quantization_data import QuantizationData
 from dlrm_pl.artifact.store import is_artifact
 from dlrm_pl.artifact.summary import comparison, loss_line, slice_line
 from dlrm_pl.atomic import check_replaceable

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from torchmetrics import Metric
 
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.model.architecture import Architecture
-from dlrm_pl.quantization.lpot.metrics import MetricChoice, metric_of
+from dlrm_pl.quantization.lpot.metrics import metric_of
 from dlrm_pl.quantization.lpot.ops import read_model_wise, read_op_wise
 from dlrm_pl.quantization.lpot.section import Section
 from dlrm_pl.quantization.settings import TuningSettings
@@ -74,7 +75,7 @@ class LpotConf:
     criterion: dict[str, Any]
     recipe: dict[str, Any]
     space: dict[str, Any]
-    metric: MetricChoice | None
+    metric: Metric | None
     calibration_rows: int | None
     output: Path | None
     tensorboard: bool
@@ -285,7 +286,7 @@ def _workspace(section: Section) -> Path | None:
     return output
 
 
-def _evaluation(section: Section) -> MetricChoice | None:
+def _evaluation(section: Section) -> Metric | None:
     """Trials are scored by the metric, or by AUROC; a benchmark is a command of its own."""
     section.check(("accuracy", "performance"))
     rows = "trials read the rows of val that calibration leaves, see `data.folder`"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from torchmetrics import MeanAbsoluteError, MeanSquaredError, Metric
+from torchmetrics.classification import BinaryAccuracy, BinaryF1Score
 
 from dlrm_pl.quantization.lpot.section import Section
 
@@ -20,31 +22,18 @@ _METRICS: dict[str, str | None] = {
 }
 
 
-@dataclass(frozen=True)
-class MetricChoice:
-    """A metric of torchmetrics.
-
-    Attributes:
-        class_path: where it is.
-        arguments: that it is made with.
-    """
-
-    class_path: str
-    arguments: Mapping[str, Any] = field(default_factory=dict)
-
-
-_CHOICES = {
+_MAKERS: dict[str, Callable[[], Metric]] = {
     # Of two classes the most probable one is right when the probability is on the right side of one half.
-    "topk": MetricChoice("torchmetrics.classification.BinaryAccuracy"),
-    "Accuracy": MetricChoice("torchmetrics.classification.BinaryAccuracy"),
-    "F1": MetricChoice("torchmetrics.classification.BinaryF1Score"),
-    "MAE": MetricChoice("torchmetrics.MeanAbsoluteError"),
-    "MSE": MetricChoice("torchmetrics.MeanSquaredError"),
-    "RMSE": MetricChoice("torchmetrics.MeanSquaredError", {"squared": False}),
+    "topk": BinaryAccuracy,
+    "Accuracy": BinaryAccuracy,
+    "F1": BinaryF1Score,
+    "MAE": MeanAbsoluteError,
+    "MSE": MeanSquaredError,
+    "RMSE": partial(MeanSquaredError, squared=False),
 }
 
 
-def metric_of(section: Section) -> MetricChoice | None:
+def metric_of(section: Section) -> Metric | None:
     """The metric of ``evaluation.accuracy``; None for AUROC, which is also what trials are scored by without one.
 
     Raises:
@@ -73,4 +62,4 @@ def metric_of(section: Section) -> MetricChoice | None:
             f"{name} counts clicks on either side of one half, which few rows are near; AUROC, "
             "without a metric, tells models apart on far fewer rows",
         )
-    return _CHOICES.get(name)
+    return _MAKERS[name]() if name in _MAKERS else None
