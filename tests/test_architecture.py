@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import untraced
 
 PACKAGE = Path(__file__).parents[1] / "dlrm_pl"
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -132,3 +134,9 @@ def test_loading_an_artifact_imports_no_training_and_no_plotting() -> None:
         "assert not {'torchmetrics', 'pytorch_lightning', 'matplotlib', 'scipy'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=250)
+
+
+def test_untraced_tests_are_there() -> None:
+    files = {path.name: path.read_text(encoding="utf-8") for path in Path(__file__).parent.rglob("test_*.py")}
+    assert files.keys() >= untraced.FILES
+    assert set(re.findall(r"^ *def (test_\w+)", "\n".join(files.values()), re.MULTILINE)) >= untraced.TESTS

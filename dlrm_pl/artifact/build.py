@@ -7,15 +7,10 @@ import json
 import logging
 import resource
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
-from itertools import combinations
 from pathlib import Path
-from typing import Any
-
-import torch
 
 from dlrm_pl.artifact.certificate import Certificate
 from dlrm_pl.artifact.fingerprint import model_fingerprint
@@ -29,21 +24,21 @@ from dlrm_pl.artifact.manifest import (
     file_sha256,
 )
 from dlrm_pl.artifact.op_losses import OpLosses
+from dlrm_pl.artifact.quantization_data import QuantizationData
 from dlrm_pl.artifact.result_file import plain_settings, write_result
+from dlrm_pl.artifact.search_identity import name_of_score, search_identity
 from dlrm_pl.artifact.store import is_artifact, load_model, save_weights
 from dlrm_pl.artifact.tensors import to_tensors
 from dlrm_pl.atomic import atomic_folder
-from dlrm_pl.batch import ClickBatch
-from dlrm_pl.data.datamodule import RowRange
-from dlrm_pl.errors import ArtifactError, CalibrationError, OutputError
+from dlrm_pl.errors import ArtifactError, OutputError
 from dlrm_pl.kernels.int8.selection import isa
 from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.quantization.certification import Certification, certify
 from dlrm_pl.quantization.certified_slice import SliceRule
-from dlrm_pl.quantization.evaluation import AUROCEvaluation, EvalFunc, name_of
+from dlrm_pl.quantization.evaluation import AUROCEvaluation, EvalFunc
 from dlrm_pl.quantization.listener import TuningListener
-from dlrm_pl.quantization.objective import LatencyTimer, Objective
-from dlrm_pl.quantization.post_training import bags_of, table_packer
+from dlrm_pl.quantization.objective import LatencyTimer
+from dlrm_pl.quantization.post_training import table_packer
 from dlrm_pl.quantization.recipe import Recipe
 from dlrm_pl.quantization.result import TuningResult
 from dlrm_pl.quantization.space import SearchSpace
@@ -59,44 +54,6 @@ log = logging.getLogger(__name__)
 
 # Of the certified interval when the criterion itself asks for none.
 _CONFIDENCE = 0.95
-
-
-@dataclass(frozen=True)
-class QuantizationData:
-    """The three disjoint sets of rows, and what the certificate says of them.
-
-    Attributes:
-        calibration: re-iterable batches that the observers see.
-        tuning: re-iterable batches that trials are scored on.
-        certification: batches that only the final model is scored on, once.
-        row_ranges: which rows these are.
-        dataset_fingerprint: of the dataset.
-        batch_size: of tuning and certification.
-        best_possible_auroc: on the certification rows of synthetic data; None for real logs.
-        other_dataset: how the dataset differs from the model's own, where that was forced; else "".
-    """
-
-    calibration: Iterable[ClickBatch]
-    tuning: Iterable[ClickBatch]
-    certification: Iterable[ClickBatch]
-    row_ranges: Mapping[str, RowRange]
-    dataset_fingerprint: str
-    batch_size: int
-    best_possible_auroc: float | None
-    other_dataset: str = ""
-
-    def __post_init__(self) -> None:
-        """Check that no row serves two purposes.
-
-        Raises:
-            CalibrationError: two ranges overlap; names both.
-        """
-        for (first, one), (second, other) in combinations(self.row_ranges.items(), 2):
-            if one.overlaps(other):
-                raise CalibrationError(
-                    f"The rows for {first} ({one}) and for {second} ({other}) overlap. A loss measured on rows that "
-                    "were used before proves nothing: choose disjoint rows."
-                )
 
 
 @dataclass(frozen=True)
@@ -151,9 +108,8 @@ def build_artifact(
         space = SearchSpace(settings.space, model.architecture)
         start = space.moved_into(Recipe.starting_from(settings.recipe, model.architecture))
         packer.packed(start.tables)  # Before the first trial, so that a damaged table stops it here.
-        trial_log = TrialLog(trial_log_path(output), _identity(model, data, settings, eval_func))
-        if (study := trial_log.beside(STUDY_NAME)) is not None:
-            study.unlink(missing_ok=True)  # Of a search by another strategy, or made anew from the log.
+        trial_log = TrialLog(trial_log_path(output), search_identity(model, data, settings, eval_func))
+        study = trial_log.beside(STUDY_NAME)  # A strategy of Optuna's makes it anew from the log.
         try:
             result = tune(
                 *(model, data.calibration, eval_func or AUROCEvaluation(data.tuning), settings),
@@ -172,9 +128,7 @@ def build_artifact(
         manifest = _manifest(model, result, data, packer)
         # What is certified is what stands on disk, loaded as a server loads it.
         served = load_model(folder, manifest)
-        certificate, certification = _certify(
-            model, served, result, data, settings, manifest, _name_of_score(eval_func)
-        )
+        certificate, certification = _certify(model, served, result, data, settings, manifest, name_of_score(eval_func))
         certificate.write(folder)
         manifest = dataclasses.replace(manifest, accepted=certificate.accepted)
         op_losses = OpLosses.found_in(trial_log.notes, result.trials)
@@ -188,8 +142,6 @@ def build_artifact(
         manifest.write(folder)
     if not result.interrupted:
         trial_log.discard()
-        if study is not None:
-            study.unlink(missing_ok=True)
     log.info("peak memory of this process so far: %s", _mib(_peak_memory_bytes()))
     return Outcome(path=output, manifest=manifest, certificate=certificate, tuning=result)
 
@@ -197,43 +149,6 @@ def build_artifact(
 def trial_log_path(output: Path) -> Path:
     """The log of the trials while they run, beside the artifact folder, where it outlives a kill."""
     return output.parent / f".{output.name}.{TRIALS_NAME}"
-
-
-def _identity(
-    model: DLRM, data: QuantizationData, settings: TuningSettings, eval_func: EvalFunc | None
-) -> dict[str, Any]:
-    """What the results of trials depend on; a log of other ones is not continued."""
-    return {
-        "model": model_fingerprint(model),
-        "dataset": data.dataset_fingerprint,
-        "row_ranges": {name: asdict(rows) for name, rows in data.row_ranges.items()},
-        "batch_size": data.batch_size,
-        "nonfinite_as_zero": bags_of(model).nonfinite_as_zero,
-        "score": _name_of_score(eval_func),
-        "options_of_the_score": _options_of(eval_func),
-        "recipe": asdict(settings.recipe),
-        "criterion": asdict(settings.criterion),
-        "strategy": settings.strategy,
-        "objective": asdict(Objective.named(settings.objective)),
-        "space": asdict(settings.space),
-        "seed": settings.seed,
-        "versions": {"dlrm_pl": version("dlrm-pl"), "torch": str(torch.__version__)},
-    }
-
-
-def _name_of_score(eval_func: EvalFunc | None) -> str:
-    """AUROC, the name of a metric, or the class path of the user's own."""
-    if eval_func is None or isinstance(eval_func, AUROCEvaluation):
-        return "AUROC" if eval_func is None else eval_func.name
-    return name_of(eval_func)
-
-
-def _options_of(eval_func: EvalFunc | None) -> dict[str, Any]:
-    """Plain public attributes of a metric or of a user's score, as the threshold of an F1 is."""
-    score = eval_func.metric if isinstance(eval_func, AUROCEvaluation) else eval_func
-    plain = (bool, int, float, str, type(None))
-    found = vars(score) if hasattr(score, "__dict__") else {}
-    return {name: value for name, value in found.items() if name[0] != "_" and isinstance(value, plain)}
 
 
 def _plan(model: DLRM, settings: TuningSettings, folder: Path) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from dlrm_pl.artifact.manifest import CERTIFICATE_NAME
 from dlrm_pl.artifact.movement import Movement
 from dlrm_pl.errors import ArtifactError, VerificationError
+from dlrm_pl.quantization.slices import SCORE_NAMES
 
 if TYPE_CHECKING:  # To load an artifact takes no torchmetrics, whose import takes a second.
     from dlrm_pl.quantization.certification import Certification
@@ -175,7 +176,7 @@ class Certificate:
 
 def _slice_failure(found: Mapping[str, Any]) -> str:
     """Why the guard of the worst slice is not held, in words."""
-    worst, tolerance, score = found["worst"], found["guard"]["tolerance"], found["guard"]["score"].replace("_", " ")
+    worst, tolerance, score = found["worst"], found["guard"]["tolerance"], SCORE_NAMES[found["guard"]["score"]]
     if worst is None:
         return (
             f"the worst slice of {found['column']} cannot be judged: each of the {found['left_out']} slices is too "

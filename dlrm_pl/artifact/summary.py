@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dlrm_pl.artifact.certificate import Certificate
 from dlrm_pl.artifact.manifest import Manifest
+from dlrm_pl.quantization.slices import SCORE_NAMES
 
 Row = tuple[str, str, str, str]
 
@@ -73,7 +74,7 @@ def slice_line(certificate: Certificate) -> str:
     low, high = worst["interval"]
     return (
         f"worst slice of {found['column']}: {worst['value']}, {worst['rows']:,} rows of test with {worst['clicks']:,} "
-        f"clicks, {found['guard']['score'].replace('_', ' ')} {worst['fp32']:.6f} -> {worst['int8']:.6f}, loss "
+        f"clicks, {SCORE_NAMES[found['guard']['score']]} {worst['fp32']:.6f} -> {worst['int8']:.6f}, loss "
         f"{worst['loss']:+.4%} relative ({certificate.confidence:.0%} interval {low:+.4%} to {high:+.4%}; {tolerance}"
         f"{', within' if found['held'] else ', BROKEN'}), of {found['judged']} slices judged{small}"
     )

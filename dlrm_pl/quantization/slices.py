@@ -18,6 +18,9 @@ from dlrm_pl.model.architecture import Architecture
 SMALLEST_SHARE = 0.01
 """Of the rows, that a value needs for a slice of its own: a smaller one would keep every trial reading on."""
 
+SCORE_NAMES = {"auroc": "AUROC", "log_loss": "log loss"}
+"""For people."""
+
 MOST_SLICES = 64
 """That a guard may ask for; the number of a slice is a byte."""
 

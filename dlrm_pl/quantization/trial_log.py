@@ -39,6 +39,7 @@ class TrialLog:
         self._identity: dict[str, Any] = json.loads(json.dumps(identity or {}))
         self._trials: dict[Recipe, Trial] = {}
         self._notes: dict[str, Any] = {}
+        self._beside: set[Path] = set()
         if path is not None:
             try:
                 self._open(path)
@@ -50,8 +51,17 @@ class TrialLog:
         return len(self._trials)
 
     def beside(self, name: str) -> Path | None:
-        """Where another record of the same search belongs: beside the file, under its name; None in memory."""
-        return None if self._path is None else self._path.with_name(f"{self._path.stem}.{name}")
+        """Where another record of the same search belongs, which goes with the log; None in memory.
+
+        What an earlier search left there is removed the first time that it is asked for.
+        """
+        if self._path is None:
+            return None
+        path = self._path.with_name(f"{self._path.stem}.{name}")
+        if path not in self._beside:
+            path.unlink(missing_ok=True)
+            self._beside.add(path)
+        return path
 
     def find(self, recipe: Recipe) -> Trial | None:
         """The trial of a recipe, if it was finished before."""
@@ -79,9 +89,9 @@ class TrialLog:
         return self._notes[name]
 
     def discard(self) -> None:
-        """Remove the file: the search is over."""
-        if self._path is not None:
-            self._path.unlink(missing_ok=True)
+        """Remove the file and what is beside it: the search is over."""
+        for path in self._beside if self._path is None else {self._path, *self._beside}:
+            path.unlink(missing_ok=True)
 
     def discard_if_empty(self) -> None:
         """Remove the file if there is nothing in it to go on from: the search failed before its first trial."""

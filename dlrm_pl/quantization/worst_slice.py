@@ -11,7 +11,7 @@ import numpy.typing as npt
 from dlrm_pl.metrics.paired import paired_auroc_difference
 from dlrm_pl.metrics.sequential import MIN_OF_A_CLASS
 from dlrm_pl.quantization.guards import GuardReading, change_of_sum, log_losses
-from dlrm_pl.quantization.slices import Slices, WorstSlice
+from dlrm_pl.quantization.slices import SCORE_NAMES, Slices, WorstSlice
 
 NAME = "worst_slice"
 
@@ -82,7 +82,7 @@ def read_worst_slice(
         tolerance=guard.tolerance,
         two_sided=False,
         higher_is_better=higher_is_better,
-        slice=f"{guard.score.replace('_', ' ')} of {one.name}" if found else f"{guard.by}",
+        slice=f"{SCORE_NAMES[guard.score]} of {one.name}" if found else f"{guard.by}",
         slices=len(found),
         left_out=left_out,
     )

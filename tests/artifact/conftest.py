@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import tiny
 
-from dlrm_pl.artifact.build import Outcome, QuantizationData, build_artifact
+from dlrm_pl.artifact.build import Outcome, build_artifact
+from dlrm_pl.artifact.quantization_data import QuantizationData
 from dlrm_pl.data.datamodule import RowRange
 from dlrm_pl.quantization.criterion import Criterion
 from dlrm_pl.quantization.tuning import TuningSettings

@@ -109,7 +109,7 @@ def test_model_whose_slice_is_lost_on_test_alone_is_not_accepted(
     assert outcome.tuning.accepted
     assert not outcome.certificate.accepted
     assert not load_artifact(outcome.path).manifest.accepted
-    assert "on the certification rows the auroc of the worst slice, C2=4, went from " in outcome.certificate.reason
+    assert "on the certification rows the AUROC of the worst slice, C2=4, went from " in outcome.certificate.reason
     assert "beyond the guard of 10.00%" in outcome.certificate.reason
     assert "tolerance 10.00%, BROKEN" in slice_line(outcome.certificate)
     assert "<td>NO</td>" in (outcome.path / "report.html").read_text(encoding="utf-8")
@@ -150,7 +150,7 @@ def test_inspect_and_report_show_it_beside_the_other_guards(built: Outcome) -> N
     assert line in shown
     assert "guards: log loss" in shown
     page = (built.path / "report.html").read_text(encoding="utf-8")
-    assert "auroc of the worst slice of C2" in page
+    assert "AUROC of the worst slice of C2" in page
     assert f"W{line[1:]}." in page.replace("&gt;", ">")
 
 

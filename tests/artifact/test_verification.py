@@ -154,7 +154,7 @@ def test_worst_slice_beyond_its_tolerance_anew_is_an_error(
     artifact, ckpt_path = certified
     monkeypatch.setattr("dlrm_pl.quantization.certified_slice.SliceRule.judge", lost())
     with pytest.raises(
-        VerificationError, match=r"measured anew the auroc of the worst slice, .* beyond the guard of 50"
+        VerificationError, match=r"measured anew the AUROC of the worst slice, .* beyond the guard of 50"
     ):
         verify_artifact(artifact, synthetic_folder, ckpt_path=ckpt_path)
 

@@ -17,7 +17,8 @@ import tiny
 from torch import nn
 from torchmetrics.classification import BinaryF1Score
 
-from dlrm_pl.artifact.build import Outcome, QuantizationData, build_artifact
+from dlrm_pl.artifact.build import Outcome, build_artifact
+from dlrm_pl.artifact.quantization_data import QuantizationData
 from dlrm_pl.data.datamodule import RowRange
 from dlrm_pl.errors import NonFiniteError
 from dlrm_pl.quantization.criterion import Criterion

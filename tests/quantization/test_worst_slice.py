@@ -19,7 +19,7 @@ from dlrm_pl.quantization.criterion import Criterion
 from dlrm_pl.quantization.evaluation import AUROCEvaluation, Scores
 from dlrm_pl.quantization.guards import GuardReading
 from dlrm_pl.quantization.judge import Judge
-from dlrm_pl.quantization.slices import Slices, WorstSlice
+from dlrm_pl.quantization.slices import SCORE_NAMES, Slices, WorstSlice
 from dlrm_pl.quantization.worst_slice import read_worst_slice
 
 NAMES = ("a", "b", "c", "d")
@@ -49,7 +49,7 @@ def read(arrays: Arrays, *, last: bool, score: Literal["auroc", "log_loss"] = "a
 def test_slice_that_lost_much_is_found_and_named(score: Literal["auroc", "log_loss"], last: bool) -> None:
     arrays = drawn(noise={2: 1.5})
     found = read(arrays, last=last, score=score)
-    assert found.slice == f"{score.replace('_', ' ')} of c"
+    assert found.slice == f"{SCORE_NAMES[score]} of c"
     assert found.decision(2.0, last=last, strict_reach=2.7) == "beyond"
     before, after, labels, slices = arrays
     inside = slices.numbers == 2
@@ -71,7 +71,7 @@ def test_no_slice_lost_anything() -> None:
 
 def test_before_the_end_the_least_sure_slice_keeps_the_guard_open() -> None:
     found = read(drawn(4000, noise={1: 0.5}), last=False)
-    assert found.slice == "auroc of b"
+    assert found.slice == "AUROC of b"
     assert found.decision(2.0, last=False, strict_reach=2.7) == "open"
 
 
@@ -133,7 +133,7 @@ def test_trial_within_the_whole_tolerance_is_rejected_for_one_slice(confidence: 
     assert judged(PLAIN).accepted
     verdict = judged(replace(PLAIN, worst_slice=WorstSlice(by="C2", tolerance=0.05)))
     assert not verdict.accepted
-    assert "worst slice (auroc of C2=4, of " in verdict.reason
+    assert "worst slice (AUROC of C2=4, of " in verdict.reason
     assert "exceeds the guard of 5.00%" in verdict.reason
     assert judged(replace(PLAIN, worst_slice=WorstSlice(by="C1", tolerance=0.5))).accepted
 

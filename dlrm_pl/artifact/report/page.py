@@ -10,6 +10,7 @@ from dlrm_pl.artifact.report import figures
 from dlrm_pl.artifact.report.contents import Contents
 from dlrm_pl.artifact.report.style import STYLE
 from dlrm_pl.artifact.summary import comparison, guards_line, loss_line, slice_line
+from dlrm_pl.quantization.slices import SCORE_NAMES
 
 Cell = str | int | float | bool | None
 
@@ -96,7 +97,7 @@ def _slice_row(found: Mapping[str, Any] | None) -> list[tuple[str, str, str, str
     change = "" if worst is None else f"{-worst['loss'] if score == 'auroc' else worst['loss']:+.4%}"
     return [
         (
-            f"{score.replace('_', ' ')} of the worst slice of {found['column']}",
+            f"{SCORE_NAMES[score]} of the worst slice of {found['column']}",
             change,
             "" if worst is None else f"{worst['standard_error']:.4%}",
             f"{found['guard']['tolerance']:.2%}",

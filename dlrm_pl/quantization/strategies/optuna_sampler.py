@@ -91,8 +91,7 @@ class _Space:
         path, storage = self._context.log.beside(STUDY_NAME), None
         with _quiet(self._optuna):
             if path is not None:
-                for old in (path, path.with_name(f"{path.name}.lock")):  # A killed run may have left its lock.
-                    old.unlink(missing_ok=True)
+                path.with_name(f"{path.name}.lock").unlink(missing_ok=True)  # That a killed run may have left.
                 if known := len(self._context.log):
                     log.info("%s: written anew from the log, which has %d trials", path, known)
                 backend = self._optuna.storages.journal.JournalFileBackend(str(path))
