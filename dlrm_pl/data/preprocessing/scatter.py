@@ -181,9 +181,16 @@ class Scatter:
             state.read_rows += rows
             day.rows += rows
             if chunk.ends_day:
+                ends_file = self._ends_file(chunk.day)
                 if not day.rows:
-                    raise DataFormatError(f"{path}: has no rows. An empty day is most often a broken download.")
-                state.line = state.blank_line = 0
+                    part = (
+                        ""
+                        if ends_file and not self._days[chunk.day].start
+                        else f"day {chunk.day}, to line {state.line}, "
+                    )
+                    raise DataFormatError(f"{path}: {part}has no rows. An empty day is most often a broken download.")
+                if ends_file:
+                    state.line = state.blank_line = 0
         if options.subsample_rate:
             rows = self._subsample(columns, rows, first_row)
         counted.clicks += int(np.count_nonzero(columns[LABEL, :rows]))
@@ -202,6 +209,10 @@ class Scatter:
         with self._counting:
             state.unknown_values += unknown
             self._progress(lines, chunk.size)
+
+    def _ends_file(self, day: int) -> bool:
+        """Whether no later day is cut from the same file: lines are counted by file, as people do."""
+        return day + 1 == len(self._days) or self._days[day + 1].path != self._days[day].path
 
     def _subsample(self, columns: Columns, rows: int, first_row: int) -> int:
         """Drop a share of the non-clicks, each by its own number alone; returns the rows that stay."""
@@ -226,7 +237,7 @@ class Scatter:
         self._engine.append(self._bucket_files[first : first + buckets], keyed, sizes)
 
     def _reject(self, chunk: Chunk, text: bytes, bad: npt.NDArray[np.int64], lines: int) -> None:
-        """Deal with the lines that are no rows: blank ones at the end of a day are fine, others stop or are noted."""
+        """Deal with the lines that are no rows: blank ones at the end of a file are fine, others stop or are noted."""
         state, path = self._state, self._days[chunk.day].path
         first_line = state.line + 1
         state.line += lines

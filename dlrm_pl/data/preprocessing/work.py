@@ -20,7 +20,7 @@ from dlrm_pl.errors import DataFormatError, OutputError
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 STATE_NAME = "state.json"
 
 
@@ -34,7 +34,7 @@ class State:
         phase: ``scatter``: reading the logs; ``merge``: writing the splits.
         day: to be read next.
         offset: byte of that day's file.
-        line: lines of that day before ``offset``.
+        line: lines of that day's file before ``offset``.
         blank_line: number of the first of the blank lines that end what was read, 0: none.
         read_rows: before ``offset``, over all days.
         kept_rows: of those.
