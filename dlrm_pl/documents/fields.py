@@ -1,0 +1,150 @@
+"""Values that were read, checked against the annotations of the dataclass that they are to be.
+
+What may stand where is written once, as the type of a field: ``Count`` and its like narrow a number.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from dlrm_pl.errors import DLRMError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Within:
+    """Bounds of a number, both included."""
+
+    least: float
+    most: float = float("inf")
+
+    def __str__(self) -> str:
+        """For a message: behind "a number"."""
+        return f"from {self.least:g} on" if self.most == float("inf") else f"between {self.least:g} and {self.most:g}"
+
+
+Count = Annotated[int, Within(0)]
+Positive = Annotated[int, Within(1)]
+Share = Annotated[float, Within(0, 1)]
+
+
+class _WrongValueError(Exception):
+    """Of a field: where it stands, what is there and what should be."""
+
+    def __init__(self, path: tuple[str, ...], value: object, wanted: str) -> None:
+        super().__init__(f"{'.'.join(path) or 'the document'}: {_short(value)} must be {wanted}")
+        self.path, self.wanted = path, wanted
+
+
+def make(kind: type[T], values: Any, where: str, error: type[DLRMError], advice: str) -> T:
+    """Make a dataclass of what JSON or YAML gave.
+
+    Args:
+        kind: the dataclass; fields without a default must be there, unknown ones must not.
+        values: of its fields.
+        where: they were read; begins the message.
+        error: to raise.
+        advice: what to do about it, as a sentence; ends the message.
+
+    Raises:
+        DLRMError: ``error``: a field is missing, unknown, or of another type; names it and its value. What
+            ``__post_init__`` refuses is raised as it is.
+    """
+    try:
+        made: T = _dataclass(kind, values, ())
+    except _WrongValueError as wrong:
+        raise error(f"{where}: {wrong}. {advice}") from None
+    return made
+
+
+def _dataclass(kind: Any, values: Any, path: tuple[str, ...]) -> Any:
+    if not isinstance(values, Mapping):
+        raise _WrongValueError(path, values, "an object with fields")
+    hints = get_type_hints(kind, include_extras=True)
+    found = {}
+    for field in dataclasses.fields(kind):
+        if field.name in values:
+            found[field.name] = _value(hints[field.name], values[field.name], (*path, field.name))
+        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            raise _WrongValueError(path, sorted(map(str, values)), f"an object with the field {field.name!r}, too")
+    if unknown := sorted(str(name) for name in values if name not in hints):
+        raise _WrongValueError((*path, unknown[0]), values[unknown[0]], "left out: there is no such field")
+    return kind(**found)
+
+
+def _value(hint: Any, value: Any, path: tuple[str, ...]) -> Any:
+    """The value as its type wants it, lists as tuples where those are wanted."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if hint is Any:
+        return value
+    if dataclasses.is_dataclass(hint):
+        return _dataclass(hint, value, path)
+    if origin is Annotated:
+        result = _value(arguments[0], value, path)
+        bounds: Within = arguments[1]
+        if not bounds.least <= result <= bounds.most:
+            raise _WrongValueError(path, value, f"{_NAMES[arguments[0]]} {bounds}")
+        return result
+    if origin in (Union, types.UnionType):
+        return _one_of(arguments, value, path)
+    if origin is Literal:
+        if not any(type(value) is type(choice) and value == choice for choice in arguments):
+            raise _WrongValueError(path, value, f"one of {', '.join(map(repr, arguments))}")
+        return value
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise _WrongValueError(path, value, "an object with fields")
+        return {key: _value(arguments[1], item, (*path, str(key))) for key, item in value.items()}
+    if origin in (list, tuple):
+        return _sequence(origin, arguments, value, path)
+    return _plain(hint, value, path)
+
+
+def _one_of(kinds: tuple[Any, ...], value: Any, path: tuple[str, ...]) -> Any:
+    tried = []
+    for kind in kinds:
+        try:
+            return _value(kind, value, path)
+        except _WrongValueError as wrong:
+            if len(wrong.path) > len(path):  # The kind fits, something in it does not.
+                raise
+            tried.append(wrong.wanted)
+    raise _WrongValueError(path, value, " or ".join(tried))
+
+
+def _sequence(origin: Callable[..., Any], arguments: tuple[Any, ...], value: Any, path: tuple[str, ...]) -> Any:
+    if not isinstance(value, list | tuple):
+        raise _WrongValueError(path, value, "a list")
+    kinds = [arguments[0]] * len(value) if origin is list or arguments[-1] is Ellipsis else list(arguments)
+    if len(kinds) != len(value):
+        raise _WrongValueError(path, value, f"a list of {len(kinds)}")
+    items = zip(kinds, value, strict=True)
+    return origin(_value(kind, item, (*path, str(index))) for index, (kind, item) in enumerate(items))
+
+
+_NAMES = {
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    bool: "true or false",
+    type(None): "null",
+}
+
+
+def _plain(hint: Any, value: Any, path: tuple[str, ...]) -> Any:
+    fits = isinstance(value, hint) and (hint is bool or not isinstance(value, bool))
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not fits:
+        raise _WrongValueError(path, value, _NAMES[hint])
+    return value
+
+
+def _short(value: object) -> str:
+    text = ascii(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -1,0 +1,64 @@
+"""YAML with limits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dlrm_pl.documents.yaml_text import MAX_BYTES, MAX_VALUES, read_yaml
+from dlrm_pl.errors import ConfigurationError
+
+# Ten lines of ten references to the line before: 10^10 values.
+LAUGHS = "a0: &a0 [x, x]\n" + "".join(
+    f"a{line}: &a{line} [{', '.join([f'*a{line - 1}'] * 10)}]\n" for line in range(1, 11)
+)
+
+
+def read(tmp_path: Path, text: str) -> object:
+    path = tmp_path / "a.yaml"
+    path.write_text(text, encoding="utf-8")
+    return read_yaml(path, ConfigurationError, "Write it anew.")
+
+
+def test_aliases_and_merges_are_read(tmp_path: Path) -> None:
+    text = "base: &base {a: 1, b: [x, 2.5]}\nother:\n  <<: *base\n  a: 2\nlist: [*base, *base]\n"
+    base = {"a": 1, "b": ["x", 2.5]}
+    assert read(tmp_path, text) == {"base": base, "other": base | {"a": 2}, "list": [base, base]}
+    assert read(tmp_path, "") is None
+
+
+def test_as_many_values_as_are_allowed_are_read(tmp_path: Path) -> None:
+    assert len(read(tmp_path, "- 1\n" * (MAX_VALUES - 2))) == MAX_VALUES - 2  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (LAUGHS, "line 5: more than 10,000 values, aliases counted as what they stand for"),
+        ("- 1\n" * (MAX_VALUES + 1), "line 10000: more than 10,000 values"),
+        ("a: [1]\nb: " + "[" * 80 + "]" * 80, "line 2: nested deeper than 64"),
+        ("a: " + "[" * 5000, "nesting depth"),
+        ("".join("  " * line + "a:\n" for line in range(80)), "line 63: nested deeper than 64"),
+        # Each alias is nested five deep in what the next one stands for.
+        (
+            "- &a0 [[[[[x]]]]]\n" + "".join(f"- &a{n} [[[[[*a{n - 1}]]]]]\n" for n in range(1, 20)),
+            "line 13: nested deeper than 64",
+        ),
+        ("\na: &a [*a]", r"line 2: the alias \*a stands for nothing before it, or for what it is part of"),
+        ("a: [*b]", r"the alias \*b stands for nothing|undefined alias"),
+        ("\na: " + "9" * 5000, "line 2: a number of 5,000 digits"),
+        ("\na: 0x" + "f" * 5000, "line 2: a number of 5,002 digits"),
+        ("a: 2001-99-99", "a value that cannot be made: month must be in 1..12"),
+        ("a: !!bool x", "a value that cannot be made: 'x'"),
+        ("a: !!timestamp x", "a value that cannot be made: "),
+        ("a: !!python/name:os.system 3", "line 1, column 4: could not determine a constructor"),
+        ("a: [", "line 2, column 1: did not find expected node content|line 1, column 5"),
+        ("a: \x01", "control characters|special characters"),
+        ("#" * (MAX_BYTES + 1), "more than 1,048,576 bytes"),
+    ],
+)
+def test_what_is_beyond_the_limits_is_refused(tmp_path: Path, text: str, reason: str) -> None:
+    with pytest.raises(ConfigurationError, match=rf"(?s)^{tmp_path}/a\.yaml: .*{reason}.* Write it anew\.$") as caught:
+        read(tmp_path, text)
+    assert len(str(caught.value)) < 400
