@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 
 from dlrm_pl.batch import ClickBatch
@@ -24,6 +24,8 @@ class QuantizationData:
         batch_size: of tuning and certification.
         best_possible_auroc: on the certification rows of synthetic data; None for real logs.
         other_dataset: how the dataset differs from the model's own, where that was forced; else "".
+        row_identities: what tells the rows of each range from others, see ``row_identity``; a search that was
+            interrupted goes on with the same ones alone.
     """
 
     calibration: Iterable[ClickBatch]
@@ -34,6 +36,7 @@ class QuantizationData:
     batch_size: int
     best_possible_auroc: float | None
     other_dataset: str = ""
+    row_identities: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check that no row serves two purposes.

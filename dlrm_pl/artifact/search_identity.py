@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import inspect
 from dataclasses import asdict
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,6 +28,7 @@ def search_identity(
         "model": model_fingerprint(model),
         "dataset": data.dataset_fingerprint,
         "row_ranges": {name: asdict(rows) for name, rows in data.row_ranges.items()},
+        "rows": dict(data.row_identities),
         "batch_size": data.batch_size,
         "nonfinite_as_zero": bags_of(model).nonfinite_as_zero,
         "score": name_of_score(eval_func),
@@ -47,8 +51,38 @@ def name_of_score(eval_func: EvalFunc | None) -> str:
 
 
 def _options_of(eval_func: EvalFunc | None) -> dict[str, Any]:
-    """Plain public attributes of a metric or of a user's score, as the threshold of an F1 is."""
+    """What a score computes: its source, and its public attributes of plain types, as the threshold of an F1 is."""
     score = eval_func.metric if isinstance(eval_func, AUROCEvaluation) else eval_func
-    plain = (bool, int, float, str, type(None))
+    if score is None:
+        return {}
     found = vars(score) if hasattr(score, "__dict__") else {}
-    return {name: value for name, value in found.items() if name[0] != "_" and isinstance(value, plain)}
+    states = getattr(score, "_defaults", {})  # Of a metric: what it has seen so far.
+    options = {name: _plain(value) for name, value in found.items() if name[0] != "_" and name not in states}
+    return {name: value for name, value in options.items() if value is not _NOT_PLAIN} | {"source": _source(score)}
+
+
+_NOT_PLAIN = object()
+
+
+def _plain(value: Any) -> Any:
+    """The value in types of JSON, or ``_NOT_PLAIN``."""
+    if isinstance(value, bool | int | float | str | None):
+        return value
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, list | tuple):
+        items = [_plain(item) for item in value]
+        return _NOT_PLAIN if _NOT_PLAIN in items else items
+    if isinstance(value, dict) and all(isinstance(key, str) for key in value):
+        values = {key: _plain(item) for key, item in value.items()}
+        return _NOT_PLAIN if _NOT_PLAIN in values.values() else values
+    return _NOT_PLAIN
+
+
+def _source(score: Any) -> str:
+    """A checksum of the code of a function, or of the class of an object; empty where there is no source."""
+    try:
+        code = inspect.getsource(score if inspect.isroutine(score) else type(score))
+    except (OSError, TypeError):
+        return ""
+    return hashlib.sha256(code.encode()).hexdigest()[:16]

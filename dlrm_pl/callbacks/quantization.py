@@ -171,6 +171,7 @@ def quantize_module(
         tuning=datamodule.tuning_dataloader(),
         certification=datamodule.certification_dataloader(),
         row_ranges=datamodule.row_ranges,
+        row_identities=datamodule.row_identities(),
         dataset_fingerprint=datamodule.dataset_fingerprint,
         batch_size=datamodule.eval_batch_size,
         best_possible_auroc=datamodule.best_possible_auroc("test"),

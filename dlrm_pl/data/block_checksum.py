@@ -77,22 +77,22 @@ class BlockChecksum:
             self._block = hashlib.sha256()
 
 
-def file_checksum(path: Path) -> str:
-    """Of a file, by all processors."""
+def file_checksum(path: Path, start: int = 0, stop: int | None = None) -> str:
+    """Of a file, or of its bytes from ``start`` to before ``stop`` as if they were a file, by all processors."""
     checksum = BlockChecksum()
-    size = path.stat().st_size
+    stop = path.stat().st_size if stop is None else stop
     step = _READ_BLOCKS * BLOCK_BYTES
 
     def read(offset: int) -> Part:
         with path.open("rb") as handle:
             handle.seek(offset)
-            return part_at(offset, memoryview(handle.read(step)))
+            return part_at(offset - start, memoryview(handle.read(min(step, stop - offset))))
 
     threads = os.cpu_count() or 1
     with ThreadPoolExecutor(threads) as pool:
         # Some at a time, or all of the file would be in memory.
-        for start in range(0, size, threads * step):
-            for part in pool.map(read, range(start, min(start + threads * step, size), step)):
+        for first in range(start, stop, threads * step):
+            for part in pool.map(read, range(first, min(first + threads * step, stop), step)):
                 checksum.add(part)
     return checksum.text()
 

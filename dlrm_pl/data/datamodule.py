@@ -18,6 +18,7 @@ from dlrm_pl.data.dataset import Batches, ClickDataset, capped_sizes
 from dlrm_pl.data.dataset_folder import DatasetFolder
 from dlrm_pl.data.loader import ClickLoader, SelectionStream
 from dlrm_pl.data.raw_dataset import RawLogDataset
+from dlrm_pl.data.row_identity import identity_of_rows
 from dlrm_pl.data.sampling import EpochSampler, Shuffle
 from dlrm_pl.data.vocabulary import Vocabulary
 from dlrm_pl.errors import ConfigurationError, DatasetError
@@ -188,6 +189,16 @@ class TerabyteDataModule(pl.LightningDataModule):
             "calibration": RowRange("val", 0, rows),
             "tuning": RowRange("val", rows, val),
             "certification": RowRange("test", 0, test),
+        }
+
+    def row_identities(self) -> Mapping[str, str]:
+        """What tells the rows that calibrate and tune from others of the same number."""
+        return {
+            name: identity_of_rows(
+                *(self.folder.split_path(rows.split), rows.start, rows.stop), self.folder.splits[rows.split].checksum
+            )
+            for name, rows in self.row_ranges.items()
+            if name != "certification"  # Read once and after the search.
         }
 
     def _range(self, name: str) -> Batches:

@@ -9,20 +9,24 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from dlrm_pl.atomic import atomic_file
 from dlrm_pl.errors import OutputError
 from dlrm_pl.quantization.recipe import Recipe
+from dlrm_pl.quantization.sealed_line import opened, seal, sealed
 from dlrm_pl.quantization.trial import Trial
 
 log = logging.getLogger(__name__)
 
-FORMAT = 2
+FORMAT = 3
+"""From this one on, each line has a checksum."""
 
 
 class TrialLog:
     """The finished trials of one search, by recipe, and what its strategy measured, by name.
 
-    Each line is written and forced to disk before the search goes on. A line that a kill cut short is dropped. A file
-    of another model, other rows or other settings is set aside, under a name with a number.
+    Each line is written and forced to disk before the search goes on, with a checksum over it, its number and what the
+    search is. A line that a kill cut short is dropped, and so is one that was altered, moved, or is of another search.
+    A file of another model, other rows or other settings is set aside, under a name with a number.
 
     Args:
         path: of the file; None keeps everything in memory alone.
@@ -37,6 +41,8 @@ class TrialLog:
         self._path = path
         # As it will be read back, tuples as lists.
         self._identity: dict[str, Any] = json.loads(json.dumps(identity or {}))
+        self._seal = seal(self._identity)
+        self._lines = 0
         self._trials: dict[Recipe, Trial] = {}
         self._notes: dict[str, Any] = {}
         self._beside: set[Path] = set()
@@ -103,61 +109,102 @@ class TrialLog:
         whole = content[: content.rfind(b"\n") + 1]
         if len(whole) < len(content):
             log.warning("%s: its last line was cut short, by a kill or a full disk, and is dropped", path)
-        try:
-            lines = [json.loads(line) for line in whole.splitlines()]
-            reason = self._reason_to_set_aside(lines)
-            if lines and reason is None:
-                self._take(lines[1:])
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            self._trials, self._notes = {}, {}
-            reason = f"it is damaged ({type(error).__name__}: {error})"
-        if reason is not None:
+        lines = whole.split(b"\n")[:-1]
+        if lines and (reason := self._reason_to_set_aside(lines[0])) is not None:
             aside = _free_name(path)
             path.rename(aside)
             log.warning("%s: not continued, %s; kept as %s", path, reason, aside.name)
             lines = []
+        if not lines:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"")
+            self._write(self._head())
+            return
+        good = self._take(path, lines[1:])
+        self._lines = len(lines)
+        if len(good) < len(lines) - 1:
+            self._write_anew(path, good)
         elif len(whole) < len(content):
             with path.open("r+b") as handle:
                 handle.truncate(len(whole))
                 os.fsync(handle.fileno())
-        if not lines:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(b"")
-            self._write({"kind": "search", "format": FORMAT, "identity": self._identity})
-        elif self._trials:
+        if self._trials:
             log.info("%s: going on after %d finished trials", path, len(self._trials))
 
-    def _reason_to_set_aside(self, lines: list[dict[str, Any]]) -> str | None:
-        if not lines:
+    def _head(self) -> dict[str, Any]:
+        return {"kind": "search", "format": FORMAT, "identity": self._identity}
+
+    def _reason_to_set_aside(self, line: bytes) -> str | None:
+        """Why a log that begins with this line is not continued; None when it is."""
+        if line == sealed(self._head(), 1, self._seal):
             return None
-        head = lines[0]
-        if head.get("kind") != "search" or head.get("format") != FORMAT:
-            return "it does not begin as a log of this version does"
-        theirs = head["identity"]
+        try:
+            head = json.loads(line)
+            kind, version, theirs = head["kind"], head["format"], dict(head["identity"])
+        except (ValueError, KeyError, TypeError, RecursionError):
+            kind, version, theirs = None, None, {}
+        if kind != "search":
+            return "it does not begin as a log of trials does"
+        if version != FORMAT:
+            return f"it has format {version!r}, whose lines have no checksums, and this version reads {FORMAT}"
+        if opened(line, seal(theirs))[1] is None:
+            return "its first line was altered after it was written: the checksum does not match"
         difference = _first_difference(theirs, self._identity)
-        if difference is None:
-            return None
+        assert difference is not None, "two identities without a difference have one seal"
         name, before, now = difference
         return f"its {name.replace('_', ' ')} is {before!r} and now {now!r}"
 
-    def _take(self, lines: list[dict[str, Any]]) -> None:
-        for line in lines:
-            if line["kind"] == "note":
-                self._notes[line["name"]] = line["value"]
-            else:
-                trial = Trial.from_dict(line)
-                self._trials[trial.recipe] = trial
+    def _take(self, path: Path, lines: list[bytes]) -> list[dict[str, Any]]:
+        """Keep what the lines behind the first say.
 
-    def _write(self, line: Mapping[str, Any]) -> None:
+        Returns:
+            Those that are as they were written, and behind all that were written before them.
+        """
+        good: list[dict[str, Any]] = []
+        last = 1
+        for number, line in enumerate(lines, 2):
+            stated, values = opened(line, self._seal)
+            if values is None:
+                log.warning(
+                    "%s: line %d was altered after it was written, its checksum does not match: it is dropped, and "
+                    "what it said is found out again",
+                    *(path, number),
+                )
+                continue
+            if stated <= last:
+                log.warning("%s: line %d was written as line %d, and is dropped: it was moved", path, number, stated)
+                continue
+            last = stated
+            good.append(values)
+            if values["kind"] == "note":
+                self._notes[values["name"]] = values["value"]
+            else:
+                trial = Trial.from_dict(values)
+                self._trials[trial.recipe] = trial
+        return good
+
+    def _write_anew(self, path: Path, good: list[dict[str, Any]]) -> None:
+        """Write the log with these lines alone; as it was, it is set aside."""
+        aside = _free_name(path)
+        path.rename(aside)
+        log.warning("%s: the log as it was is kept as %s", path, aside.name)
+        entries = [self._head(), *good]
+        with atomic_file(path, "wb") as handle:
+            for number, values in enumerate(entries, 1):
+                handle.write(sealed(values, number, self._seal) + b"\n")
+        self._lines = len(entries)
+
+    def _write(self, values: Mapping[str, Any]) -> None:
         if self._path is None:
             return
         try:
             with self._path.open("ab") as handle:
-                handle.write((json.dumps(line) + "\n").encode())
+                handle.write(sealed(values, self._lines + 1, self._seal) + b"\n")
                 handle.flush()
                 os.fsync(handle.fileno())
         except OSError as error:
             raise OutputError(f"{self._path}: the log of trials cannot be written ({error.strerror}).") from error
+        self._lines += 1
 
 
 def _first_difference(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> tuple[str, Any, Any] | None:

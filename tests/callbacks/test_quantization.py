@@ -10,10 +10,13 @@ import pytorch_lightning as pl
 import torch
 from torchmetrics import MeanSquaredError
 
+from dlrm_pl.artifact.build import Outcome
+from dlrm_pl.artifact.quantization_data import QuantizationData
 from dlrm_pl.artifact.summary import loss_line
 from dlrm_pl.callbacks.quantization import QuantizationCallback, quantize_module
 from dlrm_pl.data.datamodule import TerabyteDataModule
 from dlrm_pl.errors import ConfigurationError
+from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.model.lightning_module import DLRMModule
 from dlrm_pl.quantization.criterion import Criterion
 from dlrm_pl.quantization.objective import Latency
@@ -52,6 +55,18 @@ def test_module_comes_back_as_it_was(module: DLRMModule, data: TerabyteDataModul
     assert module.training
     torch.testing.assert_close(dict(module.state_dict()), before, rtol=0, atol=0)
     assert set(outcome.tuning.model.op_dtypes.values()) == {"int8"}
+
+
+def test_search_knows_which_rows_it_reads(
+    module: DLRMModule, data: TerabyteDataModule, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def built(model: DLRM, rows: QuantizationData, *arguments: object, **options: object) -> Outcome:
+        assert rows.row_identities == data.row_identities()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("dlrm_pl.callbacks.quantization.build_artifact", built)
+    with pytest.raises(KeyboardInterrupt):
+        quantize_module(module, data, callback(tmp_path))
 
 
 def test_fit_ends_in_an_artifact(module: DLRMModule, data: TerabyteDataModule, tmp_path: Path) -> None:

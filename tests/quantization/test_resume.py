@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import logging
 import signal
@@ -11,6 +12,7 @@ import sys
 import textwrap
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import tiny
@@ -19,6 +21,7 @@ from torchmetrics.classification import BinaryF1Score
 
 from dlrm_pl.artifact.build import Outcome, build_artifact
 from dlrm_pl.artifact.quantization_data import QuantizationData
+from dlrm_pl.artifact.search_identity import search_identity
 from dlrm_pl.data.datamodule import RowRange
 from dlrm_pl.errors import NonFiniteError
 from dlrm_pl.quantization.criterion import Criterion
@@ -62,8 +65,9 @@ PROGRAM = """
 """
 
 
-def data() -> QuantizationData:
+def data(tuning_rows: str = "abc") -> QuantizationData:
     return QuantizationData(
+        row_identities={"tuning": tuning_rows},
         calibration=tiny.batches(2, 64, seed=1),
         tuning=tiny.batches(4, 500, seed=2),
         certification=tiny.batches(2, 500, seed=3),
@@ -197,6 +201,46 @@ def test_log_of_a_metric_with_other_options_is_not_continued(
         build_artifact(*arguments, eval_func=score(threshold))
     assert ("going on after 1 finished trials" in caplog.text) == known
     assert ("its options of the score.threshold is 0.3 and now 0.6" in caplog.text) != known
+
+
+def test_log_of_other_rows_of_the_same_number_is_not_continued(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for rows in ("abc", "xyz"):
+        TrialLog(tmp_path / "t.jsonl", search_identity(tiny.model(), data(rows), SETTINGS, None))
+    assert "its rows.tuning is 'abc' and now 'xyz'; kept as t.jsonl.1" in caplog.text
+
+
+SCORE = """
+class Score:
+    def __init__(self, thresholds):
+        self.thresholds = thresholds
+
+    def __call__(self, model):
+        return sum(self.thresholds)
+"""
+
+
+def test_options_and_source_of_a_score_are_part_of_the_identity(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def identity(source: str, thresholds: list[float]) -> dict[str, Any]:
+        path = tmp_path / f"{len(list(tmp_path.iterdir()))}.py"
+        path.write_text(source)
+        spec = importlib.util.spec_from_file_location("score", path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, "score", module)
+        spec.loader.exec_module(module)
+        return search_identity(tiny.model(), data(), SETTINGS, module.Score(thresholds))
+
+    first = identity(SCORE, [0.1, 0.2])
+    assert first["score"] == "score.Score"
+    assert first["options_of_the_score"]["thresholds"] == [0.1, 0.2]
+    assert identity(SCORE, [0.1, 0.2]) == first
+    assert identity(SCORE, [0.1, 0.3]) != first
+    assert identity(SCORE.replace("sum", "max"), [0.1, 0.2]) != first
 
 
 def test_interrupt_before_any_trial_stays_an_interrupt() -> None:

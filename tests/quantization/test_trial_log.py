@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ import tiny
 from dlrm_pl.errors import OutputError
 from dlrm_pl.quantization.objective import Latency
 from dlrm_pl.quantization.recipe import Recipe, RecipeStart
+from dlrm_pl.quantization.sealed_line import opened, seal, sealed
 from dlrm_pl.quantization.trial import Trial
 from dlrm_pl.quantization.trial_log import TrialLog
 
@@ -113,12 +115,97 @@ def test_file_that_is_no_log_is_set_aside(tmp_path: Path, content: bytes) -> Non
     assert len(filled(path)) == 2
 
 
-def test_damaged_trial_sets_the_log_aside(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def edit_loss(line: bytes) -> bytes:
+    return line.replace(b'"loss": 0.001', b'"loss": 0.0001')
+
+
+def rename_field(line: bytes) -> bytes:
+    return line.replace(b'"loss"', b'"lose"')
+
+
+def flip_a_bit(line: bytes) -> bytes:
+    return line[:40] + bytes([line[40] ^ 1]) + line[41:]
+
+
+def swap_case_of_checksum(line: bytes) -> bytes:
+    return line[:-12] + line[-12:].swapcase() if line[-12:].swapcase() != line[-12:] else line + b" "
+
+
+@pytest.mark.parametrize("change", [edit_loss, rename_field, flip_a_bit, swap_case_of_checksum])
+def test_altered_line_does_not_count_as_finished(
+    tmp_path: Path, change: Callable[[bytes], bytes], caplog: pytest.LogCaptureFixture
+) -> None:
     path = tmp_path / "t.jsonl"
     filled(path)
-    path.write_text(path.read_text().replace('"loss"', '"lose"'))
+    before = path.read_bytes()
+    lines = before.splitlines()
+    altered = b"\n".join([lines[0], change(lines[1]), *lines[2:], b""])
+    assert altered != before
+    path.write_bytes(altered)
+    log = TrialLog(path, IDENTITY)
+    assert log.find(START) is None
+    assert log.find(OTHER) == searches.trial(OTHER, None, number=2)
+    assert f"{path}: line 2 was altered after it was written" in caplog.text
+    assert (tmp_path / "t.jsonl.1").read_bytes() == altered
+    caplog.clear()
+    log.add(searches.trial(START, 0.001))
+    again = TrialLog(path, IDENTITY)
+    assert (again.find(START), len(again)) == (searches.trial(START, 0.001), 2)
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+def test_every_flipped_bit_of_a_line_is_found(tmp_path: Path) -> None:
+    line = sealed({"kind": "note", "name": "a", "value": 1.5}, 3, seal(IDENTITY))
+    assert opened(line, seal(IDENTITY)) == (3, {"kind": "note", "name": "a", "value": 1.5})
+    for place in range(8 * len(line)):
+        flipped = bytearray(line)
+        flipped[place // 8] ^= 1 << place % 8
+        assert opened(bytes(flipped), seal(IDENTITY))[1] is None
+
+
+def test_moved_line_is_dropped(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "t.jsonl"
+    filled(path)
+    lines = path.read_bytes().splitlines()
+    path.write_bytes(b"\n".join([lines[0], lines[2], lines[1], b""]))
+    assert len(TrialLog(path, IDENTITY)) == 1
+    assert f"{path}: line 3 was written as line 2" in caplog.text
+
+
+def test_repeated_line_counts_once(tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl"
+    filled(path)
+    lines = path.read_bytes().splitlines()
+    path.write_bytes(b"\n".join([*lines, lines[2], b""]))
+    assert len(TrialLog(path, IDENTITY)) == 2
+    assert len(path.read_bytes().splitlines()) == 3
+
+
+def test_line_of_another_search_does_not_count(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    ours, theirs = tmp_path / "ours.jsonl", tmp_path / "theirs.jsonl"
+    TrialLog(ours, IDENTITY)
+    TrialLog(theirs, IDENTITY | {"model": "xyz"}).add(searches.trial(START, 0.0))
+    ours.write_bytes(ours.read_bytes() + theirs.read_bytes().splitlines()[1] + b"\n")
+    assert len(TrialLog(ours, IDENTITY)) == 0
+    assert f"{ours}: line 2 was altered" in caplog.text
+
+
+def test_edited_identity_does_not_pass(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "t.jsonl"
+    filled(path)
+    path.write_text(path.read_text().replace('"abc"', '"xyz"'))
+    assert len(TrialLog(path, IDENTITY | {"model": "xyz"})) == 0
+    assert "its first line was altered after it was written" in caplog.text
+
+
+def test_log_without_checksums_is_set_aside_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "t.jsonl"
+    head = {"kind": "search", "format": 2, "identity": IDENTITY}
+    content = f"{json.dumps(head)}\n{json.dumps({'kind': 'trial'} | searches.trial(START, 0.001).to_dict())}\n"
+    path.write_text(content)
     assert len(TrialLog(path, IDENTITY)) == 0
-    assert "damaged (KeyError: 'loss')" in caplog.text
+    assert "it has format 2, whose lines have no checksums" in caplog.text
+    assert (tmp_path / "t.jsonl.1").read_text() == content
 
 
 def test_log_that_cannot_be_written_is_an_error_of_ours(tmp_path: Path) -> None:
