@@ -1,15 +1,18 @@
 """Tensors over a part of a file: nothing is read until it is touched, and no file is too large.
 
-``torch.load(mmap=True)`` and ``torch.from_file`` map a file writable and private, which Linux counts as memory that
-may be needed: by its default rules it refuses to map a file larger than the machine's memory. A read-only map is not
-counted, whatever its size.
+Whoever holds a tensor may write to it: an optimizer, ``load_state_dict``, a strategy that gives all ranks the weights
+of the first. A read-only map would end the process there, so these are private maps: a page that is written to is
+copied first, and the file stays as it is. ``torch.load(mmap=True)`` and ``torch.from_file`` map a file in the same way,
+but Linux counts theirs as memory that may be needed: by its default rules it refuses to map a file larger than the
+machine's memory. A map without a reservation is not counted, whatever its size, but where the system is set to count
+every page that could be written to (``vm.overcommit_memory`` 2, ``ulimit -d``).
 """
 
 from __future__ import annotations
 
 import ctypes
+import errno
 import mmap
-import warnings
 from collections.abc import Sequence
 from math import prod
 from pathlib import Path
@@ -21,36 +24,36 @@ from torch import Tensor
 _MAP_NORESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000)
 
 
-def map_elements(
-    descriptor: int, dtype: torch.dtype, count: int, offset: int, *, copy_on_write: bool = False
-) -> Tensor:
-    """Map elements of an open file, ``[count]``.
+def map_elements(descriptor: int, dtype: torch.dtype, count: int, offset: int) -> Tensor:
+    """Map elements of an open file, ``[count]``, copied on write.
 
     Args:
         descriptor: of the file, which may be closed, renamed or unlinked afterwards, but never cut short.
         dtype: of the elements.
         count: how many, at least one; all of them must lie within the file.
         offset: of the first, in bytes, a multiple of the size of an element.
-        copy_on_write: the tensor may be written to; the file stays as it is, and pages that were written to take
-            memory. Without it, writing to the tensor ends the process.
 
     Raises:
-        OSError: the system refuses the map.
+        OSError: the system refuses the map; says how to let it.
     """
     skipped = offset % mmap.ALLOCATIONGRANULARITY
-    flags, access = mmap.MAP_SHARED, mmap.PROT_READ
-    if copy_on_write:
-        flags, access = mmap.MAP_PRIVATE | _MAP_NORESERVE, mmap.PROT_READ | mmap.PROT_WRITE
     size = skipped + count * dtype.itemsize
-    memory = mmap.mmap(descriptor, size, flags=flags, prot=access, offset=offset - skipped)
-    with warnings.catch_warnings():
-        # That writing to it is an error is known.
-        warnings.filterwarnings("ignore", message="The given buffer is not writable")
-        return torch.frombuffer(memory, dtype=dtype, count=count, offset=skipped)
+    flags, access = mmap.MAP_PRIVATE | _MAP_NORESERVE, mmap.PROT_READ | mmap.PROT_WRITE
+    try:
+        memory = mmap.mmap(descriptor, size, flags=flags, prot=access, offset=offset - skipped)
+    except OSError as error:
+        if error.errno != errno.ENOMEM:
+            raise
+        reason = (
+            f"the system counts {size:,} bytes of a file as memory and has not so much left; set vm.overcommit_memory "
+            "to 0 or 1, and `ulimit -d` and `ulimit -v` to unlimited"
+        )
+        raise OSError(errno.ENOMEM, reason) from error
+    return torch.frombuffer(memory, dtype=dtype, count=count, offset=skipped)
 
 
 def map_tensor(path: Path, dtype: torch.dtype, shape: Sequence[int], offset: int = 0) -> Tensor:
-    """Map a tensor that lies row-major in a file, read-only.
+    """Map a tensor that lies row-major in a file, copied on write.
 
     Raises:
         ValueError: the file does not hold so many bytes.

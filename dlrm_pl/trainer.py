@@ -59,17 +59,9 @@ class DLRMTrainer(pl.Trainer):
             ckpt_path: checkpoint of a run to go on with, in the middle of an epoch as well; its hyperparameters win
                 over those of files and flags.
             weights_only: run no code that a checkpoint may hold.
-
-        Raises:
-            ConfigurationError: the weights are a read-only map of a checkpoint, as `test` and `quantize` load them.
         """
         if ckpt_path is not None and _is_file_name(ckpt_path):
             log.info("%s", _memory_to_train(model, ckpt_path))
-        elif not all(parameter.requires_grad or parameter.is_meta for parameter in model.model.parameters()):
-            raise ConfigurationError(
-                "The model's weights were loaded to be used and not trained, as maps of a file. Make a new module and "
-                "give fit the checkpoint, or load it by dlrm_pl.model.checkpoint.load_module."
-            )
         super().fit(model, train_dataloaders, val_dataloaders, datamodule, ckpt_path, weights_only)
 
     def validate(  # type: ignore[override]

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from ranks import run_ranks
 
 from dlrm_pl.data.datamodule import TerabyteDataModule
-from dlrm_pl.errors import ConfigurationError
-from dlrm_pl.model.checkpoint import load_into, load_module
+from dlrm_pl.model.checkpoint import load_module
 from dlrm_pl.model.lightning_module import DLRMModule, weights_come_later
 from dlrm_pl.trainer import DLRMTrainer
 
@@ -65,15 +67,52 @@ def test_scoring_leaves_the_weights_in_the_file(data: TerabyteDataModule, saved:
     usual = load_module(saved)
     (expected,) = trainer().test(usual, datamodule=data, verbose=False)
     assert scores == expected
-    assert not any(parameter.requires_grad for parameter in loaded.parameters())
+    maps = [line.split() for line in Path("/proc/self/maps").read_text().splitlines() if line.endswith(str(saved))]
+    ranges = [[int(end, 16) for end in line[0].split("-")] for line in maps]
+    for parameter in loaded.model.parameters():
+        assert any(begin <= parameter.data_ptr() < end for begin, end in ranges)
 
 
-def test_weights_that_were_loaded_to_be_used_are_not_trained(data: TerabyteDataModule, saved: Path) -> None:
-    """Writing to them would end the process."""
-    loaded = module(data)
-    load_into(loaded, saved)
-    with pytest.raises(ConfigurationError, match="loaded to be used and not trained"):
-        trainer(max_steps=1).fit(loaded, datamodule=data)
+def write_in_place(loaded: DLRMModule, data: TerabyteDataModule) -> None:
+    with torch.no_grad():
+        for parameter in loaded.parameters():
+            parameter.mul_(2)
+
+
+def load_other_weights(loaded: DLRMModule, data: TerabyteDataModule) -> None:
+    loaded.load_state_dict(module(data).state_dict())
+
+
+def train(loaded: DLRMModule, data: TerabyteDataModule) -> None:
+    trainer(max_steps=2).fit(loaded, datamodule=data)
+
+
+def pack_in_place(loaded: DLRMModule, data: TerabyteDataModule) -> None:
+    torch.nn.utils.vector_to_parameters(torch.ones(sum(map(torch.numel, loaded.parameters()))), loaded.parameters())
+
+
+@pytest.mark.parametrize("write", [write_in_place, load_other_weights, train, pack_in_place])
+def test_weights_that_were_loaded_to_be_scored_may_be_written_to(
+    data: TerabyteDataModule, saved: Path, write: Callable[[DLRMModule, TerabyteDataModule], None]
+) -> None:
+    """What a read-only map would end the process for; the file stays as it is."""
+    loaded, content = module(data), saved.read_bytes()
+    trainer().validate(loaded, datamodule=data, ckpt_path=str(saved), verbose=False)
+    before = {name: tensor.clone() for name, tensor in loaded.state_dict().items()}
+    write(loaded, data)
+    assert not any(torch.equal(tensor, before[name]) for name, tensor in loaded.state_dict().items())
+    assert saved.read_bytes() == content
+
+
+@pytest.mark.slow
+def test_ranks_score_what_one_process_scores(data: TerabyteDataModule, saved: Path, tmp_path: Path) -> None:
+    """Lightning gives the first rank's weights to the others: in place, which a read-only map ended the process for."""
+    scores = []
+    for stage in ("validate", "test"):
+        scores += getattr(trainer(), stage)(module(data), datamodule=data, ckpt_path=str(saved), verbose=False)
+    (tmp_path / "expected.json").write_text(json.dumps(scores))
+    program = _RANKS.format(folder=str(data.folder.path), saved=str(saved), expected=str(tmp_path / "expected.json"))
+    run_ranks(program, tmp_path)
 
 
 @pytest.mark.slow
@@ -81,6 +120,58 @@ def test_a_model_larger_than_memory_is_scored(tmp_path: Path) -> None:
     """Under a limit of memory that is a twentieth of the tables, which are a sparse file."""
     (tmp_path / "program.py").write_text(_LARGE)
     subprocess.run([sys.executable, tmp_path / "program.py", tmp_path], check=True, timeout=600)
+
+
+_RANKS = """
+import json
+from pathlib import Path
+from lightning_fabric.plugins.environments import LightningEnvironment
+from pytorch_lightning.strategies import DDPStrategy
+from dlrm_pl.data.datamodule import TerabyteDataModule
+from dlrm_pl.model.lightning_module import DLRMModule, weights_come_later
+from dlrm_pl.trainer import DLRMTrainer
+
+class Joined(LightningEnvironment):
+    creates_processes_externally = True
+
+def trainer(**options):
+    environment = Joined()
+    environment.local_rank = lambda: rank
+    strategy = DDPStrategy(cluster_environment=environment, process_group_backend="gloo")
+    return DLRMTrainer(accelerator="cpu", devices=2, strategy=strategy, logger=False, enable_progress_bar=False,
+                       enable_model_summary=False, enable_checkpointing=False, **options)
+
+data = TerabyteDataModule({folder!r}, batch_size=500, shuffle="none")
+def module():
+    torch.manual_seed(rank)
+    return DLRMModule(data.table_sizes, embedding_dim=4, bottom_mlp=(13, 4), top_mlp=(1,))
+
+def pages_written():
+    maps = [part.splitlines()[:20] for part in Path("/proc/self/smaps").read_text().split({saved!r})[1:]]
+    return sum(int(line.split()[1]) for lines in maps for line in lines if line.startswith("Anonymous"))
+
+scores = []
+for stage in ("validate", "test"):
+    loaded = module()
+    scores += getattr(trainer(), stage)(loaded, datamodule=data, ckpt_path={saved!r}, verbose=False)
+    assert pages_written() == 0
+for found, expected in zip(scores, json.loads(Path({expected!r}).read_text()), strict=True):
+    # Sums of a share each are rounded otherwise than one of all rows.
+    assert all(abs(found[name] / value - 1) < 1e-9 for name, value in expected.items()), (found, expected)
+# Without a checkpoint, the first rank's weights are those of all.
+made = module()
+trainer().validate(made, datamodule=data, verbose=False)
+torch.manual_seed(0)
+expected = DLRMModule(data.table_sizes, embedding_dim=4, bottom_mlp=(13, 4), top_mlp=(1,))
+assert all(torch.equal(a, b) for a, b in zip(made.parameters(), expected.parameters(), strict=True))
+# Training goes on from a checkpoint alike on all ranks, though nobody sends its tables around.
+with weights_come_later():
+    resumed = module()
+trainer(max_steps=6, num_sanity_val_steps=0).fit(resumed, datamodule=data, ckpt_path={saved!r})
+for tensor in resumed.state_dict().values():
+    dist.broadcast(first := tensor.clone(), 0)
+    assert torch.equal(first, tensor)
+"""
 
 
 _LARGE = """
@@ -113,7 +204,8 @@ with FakeTensorMode(), torch.serialization.skip_data(materialize_fake_tensors=Tr
     module.on_save_checkpoint(checkpoint)
     torch.save(checkpoint, folder / "large.ckpt")
 assert (folder / "large.ckpt").stat().st_size > 40e9
-resource.setrlimit(resource.RLIMIT_DATA, (2 << 30, 2 << 30))
+limit = (folder / "large.ckpt").stat().st_size + (2 << 30)  # The map may be written to, and so counts.
+resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 options = {"accelerator": "cpu", "logger": False, "enable_progress_bar": False, "enable_model_summary": False,
            "enable_checkpointing": False}
 DLRMTrainer(**options).test(module, datamodule=data, ckpt_path=str(folder / "large.ckpt"), verbose=False)

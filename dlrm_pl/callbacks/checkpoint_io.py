@@ -47,7 +47,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def load_checkpoint(
         self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
-        """Load a checkpoint of ours; its tensors are maps of the file that may be written to.
+        """Load a checkpoint of ours; its tensors are maps of the file.
 
         Args:
             path: file to read; a URL of another file system is left to Lightning.
@@ -59,4 +59,4 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """
         if "://" in str(path):
             return super().load_checkpoint(path, map_location, weights_only)
-        return load_checkpoint(Path(path), copy_on_write=True)
+        return load_checkpoint(Path(path))

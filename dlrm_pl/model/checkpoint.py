@@ -17,23 +17,22 @@ from dlrm_pl.torch_file.plain import replace_leaves
 from dlrm_pl.torch_file.stored import StoredTensor
 
 
-def load_checkpoint(path: Path, mmap: bool = True, *, copy_on_write: bool = False) -> dict[str, Any]:
+def load_checkpoint(path: Path, mmap: bool = True) -> dict[str, Any]:
     """Read a checkpoint that ``fit`` wrote, of any size.
 
     Nothing is unpickled but tensors and plain types, so a hostile file cannot run code.
 
     Args:
         path: the file.
-        mmap: leave the tensors in the file until they are used. Without it all of them are read into memory.
-        copy_on_write: with mmap, tensors that may be written to, as training does. Without it they are read-only, and
-            writing to one ends the process.
+        mmap: leave the tensors in the file until they are used; what is written to takes memory, and the file stays as
+            it is. Without it all of them are read into memory.
 
     Raises:
         CheckpointError: missing, damaged, holding other than plain types, or not ours.
     """
 
     def load(tensor: StoredTensor) -> torch.Tensor:
-        return tensor.map(copy_on_write=copy_on_write) if mmap else tensor.read()
+        return tensor.map() if mmap else tensor.read()
 
     loaded: dict[str, Any] = replace_leaves(open_checkpoint(path), StoredTensor, load)
     return loaded
@@ -42,9 +41,10 @@ def load_checkpoint(path: Path, mmap: bool = True, *, copy_on_write: bool = Fals
 def load_into(module: DLRMModule, path: Path) -> None:
     """Load a checkpoint into a module; its parameters become the memory-mapped tensors of the file.
 
+    It may be trained: what is written to then takes memory, and the file stays as it is.
+
     Args:
-        module: may be on the meta device, so that no weight is initialised in vain. It is read-only afterwards: to be
-            used, not trained.
+        module: may be on the meta device, so that no weight is initialised in vain.
         path: the file, which must not be changed as long as the module is used.
 
     Raises:
@@ -56,18 +56,15 @@ def load_into(module: DLRMModule, path: Path) -> None:
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
     _assign(module, checkpoint["state_dict"], path)
-    module.requires_grad_(False)  # An optimizer would end the process.
 
 
 def load_module(path: Path) -> DLRMModule:
     """Make the module of a checkpoint, with the hyperparameters in it and memory-mapped tensors.
 
-    It may be trained: what is written to then takes memory, and the file stays as it is.
-
     Raises:
         CheckpointError: unreadable, or its parts do not fit together.
     """
-    checkpoint = load_checkpoint(path, copy_on_write=True)
+    checkpoint = load_checkpoint(path)
     contract = CheckpointContract.read(checkpoint)
     # Lightning's own entries start with an underscore.
     saved = {name: value for name, value in checkpoint.get("hyper_parameters", {}).items() if not name.startswith("_")}
@@ -84,7 +81,7 @@ def load_module(path: Path) -> DLRMModule:
 def load_dlrm(path: Path) -> DLRM:
     """Make the model of a checkpoint, without its module, Trainer or hyperparameters.
 
-    Its tensors are memory-mapped and read-only.
+    Its tensors are memory-mapped.
 
     Raises:
         CheckpointError: unreadable, or its parts do not fit together.

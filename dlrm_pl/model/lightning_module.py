@@ -10,6 +10,7 @@ from typing import Any, Literal, Self
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
@@ -120,10 +121,7 @@ class DLRMModule(pl.LightningModule):
         )
         with torch.device("meta") if _weights_come_later.get() else nullcontext():
             self.model = DLRM(architecture)
-        # What DistributedDataParallel looks for; see sparse_gradients.py for why it leaves the tables to us.
-        self._ddp_params_and_buffers_to_ignore = [
-            name for name, _ in self.named_parameters() if name.startswith("model.embedding_bags.")
-        ]
+        self._alike_on_all_ranks = False
         with torch.device("cpu"):  # Not on meta, where the model may be until its weights are loaded.
             self.auroc = ExactAUROC()
             self.calibration = ClickCalibration()
@@ -185,10 +183,23 @@ class DLRMModule(pl.LightningModule):
         self.log("train_loss", loss, prog_bar=True, batch_size=batch.num_samples)
         return loss
 
+    @property
+    def _ddp_params_and_buffers_to_ignore(self) -> list[str]:
+        """What Lightning and DistributedDataParallel look for: weights that they do not give to all ranks.
+
+        In training they leave the tables to us, see sparse_gradients.py. Otherwise they give all weights of the first
+        rank to the others, which is left out where every rank has them already: it would copy each page of a file.
+        """
+        names = [name for name, _ in self.named_parameters()]
+        if self._trainer is not None and self._trainer.state.fn != TrainerFn.FITTING:
+            return names if self._alike_on_all_ranks else []
+        return [name for name in names if name.startswith("model.embedding_bags.")]
+
     def on_fit_start(self) -> None:
         """Start all ranks from the same tables."""
-        if is_distributed():
+        if is_distributed() and not self._alike_on_all_ranks:
             broadcast(self._tables())
+            self._alike_on_all_ranks = True
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Average the tables' gradients over ranks: once, when all accumulated batches are in."""
@@ -262,10 +273,11 @@ class DLRMModule(pl.LightningModule):
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         """As torch's; a module whose weights come later takes the tensors themselves, and copies nothing."""
-        if any(parameter.is_meta for parameter in self.parameters()):
-            # A copy of the dict, since torch notes `assign` in its metadata, for whoever loads it next.
-            return super().load_state_dict(dict(state_dict), strict=strict, assign=True)
-        return super().load_state_dict(state_dict, strict=strict, assign=assign)
+        assign = assign or any(parameter.is_meta for parameter in self.parameters())
+        # Tensors are taken over from a file, which every rank reads.
+        self._alike_on_all_ranks = assign
+        # A copy of the dict, since torch notes `assign` in its metadata, for whoever loads it next.
+        return super().load_state_dict(dict(state_dict) if assign else state_dict, strict=strict, assign=assign)
 
     def cpu(self) -> Self:
         """As torch's; a run that ends before the weights came has nothing to move."""

@@ -90,7 +90,7 @@ def write_rows(path: Path, kind: torch.dtype, shape: tuple[int, int], blocks: It
 
 
 def map_table(path: Path) -> Tensor:
-    """The packed rows of a file that ``write_table`` wrote, mapped read-only.
+    """The packed rows of a file that ``write_table`` wrote, mapped.
 
     Raises:
         ArtifactError: missing, cut short, or not such a file.
@@ -105,6 +105,8 @@ def map_table(path: Path) -> Tensor:
         if len(shape) != 2 or min(shape) < 0 or begin != 0 or end != prod(shape) * kind.itemsize:
             raise ValueError(f"a header that says {entry}")
         return map_tensor(path, kind, shape, 8 + size)
-    except (OSError, ValueError, KeyError, TypeError, struct.error) as error:
+    except OSError as error:
+        raise ArtifactError(f"{path}: cannot be read: {error.strerror}.") from error
+    except (ValueError, KeyError, TypeError, struct.error) as error:
         reason = str(error) or type(error).__name__
         raise ArtifactError(f"{path}: cannot be read ({reason}). The file is damaged; quantize again.") from error

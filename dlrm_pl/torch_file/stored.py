@@ -158,14 +158,11 @@ class StoredTensor:
         """Number of elements."""
         return math.prod(self.shape)
 
-    def map(self, *, copy_on_write: bool = False) -> Tensor:
+    def map(self) -> Tensor:
         """The tensor, without reading it: its pages are read when they are used, and given up when memory is short.
 
-        The file stays open as long as the tensor lives. Tensors that share data in the file do not share it here.
-
-        Args:
-            copy_on_write: let the tensor be written to, which changes memory and never the file. Without it, writing
-                to the tensor ends the process.
+        The file stays open as long as the tensor lives. Tensors that share data in the file do not share it here, and
+        writing to one changes memory, never the file.
 
         Raises:
             CheckpointError: the file has become shorter, the bytes are not aligned to the elements, or the system
@@ -181,14 +178,9 @@ class StoredTensor:
         size = self._extent * self.dtype.itemsize
         self.file.check(self.offset, size)
         try:
-            flat = map_elements(
-                *(self.file.descriptor, self.dtype, self._extent, self.offset), copy_on_write=copy_on_write
-            )
+            flat = map_elements(self.file.descriptor, self.dtype, self._extent, self.offset)
         except OSError as error:
-            raise CheckpointError(
-                f"{self.file.path}: {size:,} bytes cannot be mapped ({error.strerror}). See vm.overcommit_memory and "
-                "`ulimit -v` of this system."
-            ) from error
+            raise CheckpointError(f"{self.file.path}: cannot be mapped: {error.strerror}.") from error
         return flat.as_strided(self.shape, self.stride)
 
     def read(self) -> Tensor:

@@ -41,6 +41,21 @@ def test_loaded_model_scores_bit_for_bit_as_the_one_that_was_tuned(outcome: Outc
     torch.testing.assert_close(loaded.model(batch), outcome.tuning.model(batch), rtol=0, atol=0)
 
 
+def test_a_loaded_model_may_be_written_to(artifact_path: Path) -> None:
+    """What a read-only map would end the process for; the files stay as they are, and so does another model of them."""
+    content = {path.name: path.read_bytes() for path in artifact_path.iterdir()}
+    batch = tiny.batches(1, 500, seed=7)[0]
+    model, other = load_artifact(artifact_path).model, load_artifact(artifact_path).model
+    expected = other(batch)
+    for number in range(3):
+        model.tables.table(number).zero_()
+    for layer in model.layers.values():
+        layer.bias.fill_(1.0)
+    assert not torch.equal(model(batch), expected)
+    assert torch.equal(other(batch), expected)
+    assert {path.name: path.read_bytes() for path in artifact_path.iterdir()} == content
+
+
 def test_the_served_object_runs_the_certified_int8_ops(outcome: Outcome) -> None:
     loaded = load_artifact(outcome.path)
     ops = count_int8_ops(loaded.model, tiny.batches(1, 5)[0])
