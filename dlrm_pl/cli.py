@@ -197,8 +197,9 @@ def _run_light(
 ) -> None:
     from jsonargparse import ArgumentParser
 
-    from dlrm_pl.usage import usage_errors
+    from dlrm_pl.usage import read_yaml_with_limits, usage_errors
 
+    read_yaml_with_limits()
     description = (function.__doc__ or "").split("Args:")[0].strip()
     parser = ArgumentParser(prog=f"cli.py {name}", description=description, exit_on_error=False)
     parser.add_argument("-c", "--config", action="config", help="read options from this YAML file")

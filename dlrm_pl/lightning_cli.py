@@ -24,7 +24,7 @@ from dlrm_pl.model.checkpoint import load_checkpoint, load_module
 from dlrm_pl.model.lightning_module import DLRMModule, weights_come_later
 from dlrm_pl.serving.predictor import check_predictions_path
 from dlrm_pl.trainer import DLRMTrainer
-from dlrm_pl.usage import own_errors, usage_errors
+from dlrm_pl.usage import own_errors, read_yaml_with_limits, usage_errors
 
 # Facts of the dataset that the model is built for; they come from the data, not from files or flags.
 _LINKS = {"table_sizes": "model.table_sizes", "dataset_fingerprint": "model.dataset_fingerprint"}
@@ -151,6 +151,7 @@ def run(args: list[str]) -> bool:
     torch.set_float32_matmul_precision("highest")
     # Not by LightningCLI's `args`: a strategy of several processes starts the others with what sys.argv says.
     sys.argv[1:] = args
+    read_yaml_with_limits()
     try:
         cli = DLRMCLI(
             DLRMModule,

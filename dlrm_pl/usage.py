@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import re
 from argparse import ArgumentError
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from os import PathLike
+from typing import Any
 
+from jsonargparse import get_loader, set_loader
+from yaml import YAMLError
+
+from dlrm_pl.documents.yaml_text import parse_yaml, reason_of
 from dlrm_pl.errors import ConfigurationError, DLRMError
 
 # Of a class that may be one of many, the parser tells why it is none of them; one of the reasons is the user's. It is
@@ -59,6 +66,26 @@ def _of_choice(reason: str) -> str:
         "" if "Problem with given class_path" in reasons or "Got value" in reasons else f". Got value: {found['value']}"
     )
     return f'Parser key "{found["key"]}": {reasons}{given}'
+
+
+def read_yaml_with_limits() -> None:
+    """Have the parsers of this process read YAML, of files and of options, with the limits of ``documents``."""
+    load = get_loader("yaml")
+    if not isinstance(load, _Limited):
+        set_loader("yaml", _Limited(load), (YAMLError,))
+
+
+@dataclass(frozen=True)
+class _Limited:
+    """A loader of the parsers', which comes to see what is within the limits alone."""
+
+    load: Callable[[str], Any]
+
+    def __call__(self, text: str, path: str | PathLike[str] = "") -> Any:
+        try:
+            return parse_yaml(text, self.load)
+        except YAMLError as error:
+            raise YAMLError(f"{path}{': ' if path else ''}{reason_of(error)}") from error
 
 
 @contextmanager

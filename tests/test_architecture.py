@@ -115,6 +115,19 @@ def test_library_code_never_prints_and_never_exits() -> None:
                 assert called not in ("print", "sys.exit", "exit"), f"{path}:{node.lineno} calls {called}"
 
 
+def test_json_and_yaml_are_read_with_limits_alone() -> None:
+    for path in FILES:
+        if part_of(path) == "documents":
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call):
+                called = ast.unparse(node)
+                # A value as it will be read back is no file of anybody's.
+                if not called.startswith("json.loads(json.dumps("):
+                    reader = re.match(r"(json\.loads?|yaml\.(safe_|full_|unsafe_)?load(_all)?)\(", called)
+                    assert reader is None, f"{path}:{node.lineno} reads with {called}, not by dlrm_pl.documents"
+
+
 @pytest.mark.parametrize(
     "module",
     [

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from dlrm_pl.artifact.manifest import CERTIFICATE_NAME
 from dlrm_pl.artifact.movement import Movement
+from dlrm_pl.documents.fields import make
+from dlrm_pl.documents.json_text import read_json
 from dlrm_pl.errors import ArtifactError, VerificationError
 from dlrm_pl.quantization.slices import SCORE_NAMES
 
@@ -141,15 +143,10 @@ class Certificate:
             ArtifactError: missing, not JSON, or of another format.
         """
         path = folder / CERTIFICATE_NAME
-        try:
-            contents = json.loads(path.read_text(encoding="utf-8"))
-            if contents.pop("format") != FORMAT:
-                raise ArtifactError(f"{path}: is of another format than {FORMAT}. Quantize again.")
-            if contents["auroc_loss_interval"] is not None:
-                contents["auroc_loss_interval"] = tuple(contents["auroc_loss_interval"])
-            return cls(**contents)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ArtifactError(f"{path}: cannot be read as a certificate ({error}). Quantize again.") from error
+        contents = read_json(path, ArtifactError, "Quantize again.")
+        if not isinstance(contents, dict) or contents.pop("format", None) != FORMAT:
+            raise ArtifactError(f"{path}: is of another format than {FORMAT}. Quantize again.")
+        return make(cls, contents, str(path), ArtifactError, "Quantize again.")
 
     def check(self, movement: Movement, rows: int, tolerance: float) -> None:
         """Compare what was recomputed with what is stated.

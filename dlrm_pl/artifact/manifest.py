@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from dlrm_pl.documents.json_text import read_json
 from dlrm_pl.errors import ArtifactError
 
 FORMAT = 3
@@ -65,16 +66,11 @@ class Manifest:
             ArtifactError: missing, not JSON, of another format, or changed after it was written.
         """
         path = folder / FILE_NAME
-        try:
-            contents = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError as error:
+        if not path.exists():
             raise ArtifactError(
                 f"{folder}: is no artifact, {FILE_NAME} is missing. Name a folder that `quantize` wrote."
-            ) from error
-        except OSError as error:
-            raise ArtifactError(f"{path}: cannot be read ({error.strerror}).") from error
-        except ValueError as error:
-            raise ArtifactError(f"{path}: cannot be read as JSON ({error}). Quantize again.") from error
+            )
+        contents = read_json(path, ArtifactError, "Quantize again.")
         if not isinstance(contents, dict) or contents.get("format") != FORMAT:
             found = contents.get("format") if isinstance(contents, dict) else None
             raise ArtifactError(f"{path}: format {found!r}, this version reads {FORMAT}. Quantize again.")

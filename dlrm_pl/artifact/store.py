@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from dlrm_pl.artifact.manifest import (
     file_sha256,
 )
 from dlrm_pl.artifact.tensors import from_tensors, to_tensors
+from dlrm_pl.documents.json_text import is_object_with
 from dlrm_pl.errors import ArtifactError
 from dlrm_pl.kernels.int8.pages import Pages, place
 from dlrm_pl.model.architecture import Architecture
@@ -54,10 +54,7 @@ class Artifact:
 
 def is_artifact(folder: Path) -> bool:
     """Whether a folder was written by us, and so may be replaced by a new artifact."""
-    try:
-        return "format" in json.loads((folder / FILE_NAME).read_text(encoding="utf-8"))
-    except (OSError, ValueError, TypeError):
-        return False
+    return is_object_with(folder / FILE_NAME, "format")
 
 
 def save_weights(model: Int8DLRM, folder: Path) -> None:

@@ -19,6 +19,7 @@ from dlrm_pl.benchmark.footprint import float_row_bytes, int8_row_bytes, int8_we
 from dlrm_pl.benchmark.plot import render
 from dlrm_pl.benchmark.rows import Source, dataset_rows, random_batch, random_rows
 from dlrm_pl.data.dataset import ClickDataset
+from dlrm_pl.documents.json_text import is_object_with
 from dlrm_pl.errors import CheckpointError, VerificationError
 from dlrm_pl.kernels.int8.selection import isa
 from dlrm_pl.model.checkpoint import load_dlrm
@@ -81,12 +82,7 @@ class Report:
 
 def is_benchmark(folder: Path) -> bool:
     """Whether we wrote a folder, so that it may be replaced."""
-    for name in (FILE_NAME, MLPERF_FILE_NAME):
-        try:
-            return "format" in json.loads((folder / name).read_text(encoding="utf-8"))
-        except (OSError, ValueError, TypeError):
-            continue
-    return False
+    return any(is_object_with(folder / name, "format") for name in (FILE_NAME, MLPERF_FILE_NAME))
 
 
 def benchmark_artifact(

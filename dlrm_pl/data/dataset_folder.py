@@ -13,6 +13,7 @@ import numpy as np
 from dlrm_pl.data.binary_format import LABEL, SPLITS, Split, count_records, open_records, split_file_name
 from dlrm_pl.data.block_checksum import file_checksum, matches
 from dlrm_pl.data.vocabulary import COUNTS_NAME, fingerprint, load_counts
+from dlrm_pl.documents.json_text import is_object_with, read_json
 from dlrm_pl.errors import DataFormatError, DatasetError
 
 FORMAT = 1
@@ -187,20 +188,14 @@ def _read_split(path: Path) -> SplitInfo:
 
 def is_dataset_folder(folder: Path) -> bool:
     """Whether we wrote a folder, so that it may be replaced."""
-    try:
-        return "format" in json.loads((folder / DESCRIPTION_NAME).read_text(encoding="utf-8"))
-    except (OSError, ValueError, TypeError):
-        return False
+    return is_object_with(folder / DESCRIPTION_NAME, "format")
 
 
 def _read_description(folder: Path) -> dict[str, Any]:
     path = folder / DESCRIPTION_NAME
     if not path.exists():
         return {}
-    try:
-        contents = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DataFormatError(f"{path}: is not JSON ({error}). Preprocess the raw log again.") from error
+    contents = read_json(path, DataFormatError, "Preprocess the raw log again.")
     if not isinstance(contents, dict) or contents.get("format") != FORMAT:
         found = contents.get("format") if isinstance(contents, dict) else None
         raise DataFormatError(f"{path}: format {found!r}, this version reads {FORMAT}. Preprocess the raw log again.")

@@ -35,6 +35,7 @@ from dlrm_pl.data.preprocessing.scatter import REJECTED, Scatter
 from dlrm_pl.data.preprocessing.statistics import DayStatistics
 from dlrm_pl.data.preprocessing.vocabulary_stage import VocabularyStage
 from dlrm_pl.data.preprocessing.work import State, WorkFolder, differences, sync
+from dlrm_pl.documents.json_text import read_json
 from dlrm_pl.errors import ConfigurationError, DataFormatError, DLRMError, OutputError
 
 log = logging.getLogger(__name__)
@@ -279,7 +280,7 @@ def _finished(output: Path, key: dict[str, Any]) -> PreprocessReport | None:
     """
     if not is_dataset_folder(output):
         return None
-    contents = json.loads((output / DESCRIPTION_NAME).read_text(encoding="utf-8"))
+    contents = read_json(output / DESCRIPTION_NAME, DataFormatError, "Delete the folder.")
     made_from = contents.get("preprocess")
     if made_from is None:
         raise OutputError(

@@ -33,6 +33,15 @@ def read_json(path: Path, error: type[DLRMError], advice: str, *, max_bytes: int
     return parse_json(read_text(path, error, advice, max_bytes=max_bytes), str(path), error, advice)
 
 
+def is_object_with(path: Path, field: str) -> bool:
+    """Whether a file is there that holds an object with a field, as the files have that say what a folder is."""
+    try:
+        contents = read_json(path, DLRMError, "")
+    except DLRMError:
+        return False
+    return isinstance(contents, dict) and field in contents
+
+
 def parse_json(text: str | bytes, where: str, error: type[DLRMError], advice: str) -> Any:
     """Read a text, whose size the caller has looked at.
 

@@ -53,7 +53,7 @@ def read_yaml(path: Path, error: type[DLRMError], advice: str) -> Any:
     try:
         return parse_yaml(text)
     except yaml.YAMLError as wrong:
-        raise error(f"{path}: cannot be read as YAML ({reason(wrong)}). {advice}") from wrong
+        raise error(f"{path}: cannot be read as YAML ({reason_of(wrong)}). {advice}") from wrong
 
 
 def parse_yaml(text: str, load: Callable[[str], Any] = yaml.safe_load) -> Any:
@@ -74,7 +74,7 @@ def parse_yaml(text: str, load: Callable[[str], Any] = yaml.safe_load) -> Any:
         raise LimitError(f"it has a value that cannot be made: {wrong}") from wrong
 
 
-def reason(error: yaml.YAMLError) -> str:
+def reason_of(error: yaml.YAMLError) -> str:
     """Why a document cannot be read, on one line."""
     mark: Any = getattr(error, "problem_mark", None)
     if mark is None:

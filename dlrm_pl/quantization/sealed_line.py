@@ -7,6 +7,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from dlrm_pl.documents.json_text import parse_json
+from dlrm_pl.errors import DataFormatError
+
 
 def seal(identity: Mapping[str, Any]) -> str:
     """What the checksums of all lines of one file begin with, so that no line of another file passes."""
@@ -23,10 +26,10 @@ def sealed(values: Mapping[str, Any], number: int, seal: str) -> bytes:
 def opened(line: bytes, seal: str) -> tuple[int, dict[str, Any] | None]:
     """The number that a line was written under, and its values; None where it is not as it was written."""
     try:
-        values = json.loads(line)
+        values = parse_json(line, "a line of trials", DataFormatError, "")
         number = values.pop("line")
         del values["checksum"]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (DataFormatError, KeyError, TypeError, AttributeError):
         return 0, None
     # Byte for byte, so that no change is too small.
     return (number, values) if sealed(values, number, seal) == line else (0, None)

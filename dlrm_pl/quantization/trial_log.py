@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from dlrm_pl.atomic import atomic_file
-from dlrm_pl.errors import OutputError
+from dlrm_pl.documents.json_text import parse_json
+from dlrm_pl.errors import DataFormatError, OutputError
 from dlrm_pl.quantization.recipe import Recipe
 from dlrm_pl.quantization.sealed_line import opened, seal, sealed
 from dlrm_pl.quantization.trial import Trial
@@ -139,9 +140,9 @@ class TrialLog:
         if line == sealed(self._head(), 1, self._seal):
             return None
         try:
-            head = json.loads(line)
+            head = parse_json(line, str(self._path), DataFormatError, "")
             kind, version, theirs = head["kind"], head["format"], dict(head["identity"])
-        except (ValueError, KeyError, TypeError, RecursionError):
+        except (DataFormatError, ValueError, KeyError, TypeError):
             kind, version, theirs = None, None, {}
         if kind != "search":
             return "it does not begin as a log of trials does"

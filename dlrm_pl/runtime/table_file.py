@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from dlrm_pl.documents.json_text import parse_json
 from dlrm_pl.errors import ArtifactError
 from dlrm_pl.kernels.int8.rows import TableDtype, row_bytes
 from dlrm_pl.mapped import map_tensor
@@ -26,6 +27,7 @@ _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 _NAME = "table"  # Of the one tensor in the file.
 _ALIGNMENT = 4096  # Rows begin at a page, as the kernels and direct reads like it.
 _LARGEST_HEADER = 1 << 16
+_DAMAGED = "The file is damaged; quantize again."
 
 
 def storage_dtype(dtype: TableDtype) -> torch.dtype:
@@ -100,7 +102,8 @@ def map_table(path: Path) -> Tensor:
             size = struct.unpack("<Q", handle.read(8))[0]
             if size > _LARGEST_HEADER:
                 raise ValueError(f"a header of {size} bytes")
-            entry = json.loads(handle.read(size))[_NAME]
+            header = parse_json(handle.read(size), str(path), ArtifactError, _DAMAGED)
+        entry = header[_NAME]
         kind, shape, (begin, end) = _DTYPES[entry["dtype"]], entry["shape"], entry["data_offsets"]
         if len(shape) != 2 or min(shape) < 0 or begin != 0 or end != prod(shape) * kind.itemsize:
             raise ValueError(f"a header that says {entry}")
@@ -109,4 +112,4 @@ def map_table(path: Path) -> Tensor:
         raise ArtifactError(f"{path}: cannot be read: {error.strerror}.") from error
     except (ValueError, KeyError, TypeError, struct.error) as error:
         reason = str(error) or type(error).__name__
-        raise ArtifactError(f"{path}: cannot be read ({reason}). The file is damaged; quantize again.") from error
+        raise ArtifactError(f"{path}: cannot be read ({reason}). {_DAMAGED}") from error

@@ -130,7 +130,7 @@ def test_changed_file_fails_its_checksum(dataset_copy: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [("{", "is not JSON"), ('{"format": 9}', "format 9"), ("[]", "format None")]
+    ("text", "message"), [("{", "cannot be read as JSON"), ('{"format": 9}', "format 9"), ("[]", "format None")]
 )
 def test_description_that_is_none_is_rejected(dataset_copy: Path, text: str, message: str) -> None:
     (dataset_copy / "dataset.json").write_text(text)

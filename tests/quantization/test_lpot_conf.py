@@ -268,11 +268,11 @@ def test_dtypes_that_exclude_each_other_are_refused() -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"model: [", "is no YAML that LPOT would read"),
-        (b"\xff\xfe\x00", "is no YAML"),
+        (b"model: [", "cannot be read as YAML"),
+        (b"\xff\xfe\x00", "line 1: is not text in UTF-8"),
         (b"", "holds no sections"),
         (b"- 1", "holds no sections"),
-        (b"!!python/object/apply:os.system ['true']", "is no YAML"),
+        (b"!!python/object/apply:os.system ['true']", "could not determine a constructor"),
         (b"model: 3", "model: 3 must be a section"),
     ],
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,10 +9,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from dlrm_pl.documents.json_text import read_json
 from dlrm_pl.errors import VerificationError
 from dlrm_pl.metrics.auroc import exact_auroc
 
 FILE_NAME = "mlperf_log_accuracy.json"
+_LARGEST_LOG = 8 << 30  # 89 million pairs of MLPerf's rows take 1.5 GB.
 # MLPerf's dlrm-99.9.
 REQUIRED_SHARE = 0.999
 
@@ -52,7 +53,7 @@ def read_answers(path: Path) -> dict[int, npt.NDArray[np.float32]]:
         VerificationError: an answer is not pairs of two floats.
     """
     answers: dict[int, npt.NDArray[np.float32]] = {}
-    for entry in json.loads(path.read_text(encoding="utf-8")):
+    for entry in read_json(path, VerificationError, "Run it again.", max_bytes=_LARGEST_LOG):
         data = bytes.fromhex(entry["data"])
         if len(data) % 8:
             raise VerificationError(

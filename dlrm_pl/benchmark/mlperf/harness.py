@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack
@@ -17,7 +16,8 @@ from torch import nn
 
 from dlrm_pl.benchmark.mlperf.batcher import Batcher, chunks
 from dlrm_pl.benchmark.mlperf.samples import SampleLibrary
-from dlrm_pl.errors import ConfigurationError
+from dlrm_pl.documents.json_text import parse_json
+from dlrm_pl.errors import ConfigurationError, VerificationError
 
 Scenario = Literal["offline", "server", "singlestream"]
 
@@ -210,8 +210,13 @@ def _logging(loadgen: Any, logs: Path) -> Any:
 
 def _read(run: Run, logs: Path, pairs_per_sample: float) -> Result:
     """Take the result from loadgen's detailed log."""
-    lines = (logs / "mlperf_log_detail.txt").read_text(encoding="utf-8").splitlines()
-    entries = (json.loads(line.removeprefix(":::MLLOG ")) for line in lines if line.startswith(":::MLLOG "))
+    log = logs / "mlperf_log_detail.txt"
+    lines = log.read_text(encoding="utf-8").splitlines()
+    entries = (
+        parse_json(line.removeprefix(":::MLLOG "), str(log), VerificationError, "Run it again.")
+        for line in lines
+        if line.startswith(":::MLLOG ")
+    )
     values = {entry["key"]: entry["value"] for entry in entries}
     speed = float(
         values[

@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from dlrm_pl.documents.fields import make
+from dlrm_pl.documents.json_text import read_json
 from dlrm_pl.errors import DataFormatError, OutputError
 
 log = logging.getLogger(__name__)
@@ -83,9 +85,11 @@ class WorkFolder:
     def load(self) -> State | None:
         """The state, None where there is none that this version can use."""
         try:
-            contents = json.loads((self.path / STATE_NAME).read_text(encoding="utf-8"))
-            return State(**contents["state"]) if contents["format"] == FORMAT else None
-        except (OSError, ValueError, KeyError, TypeError):
+            contents = read_json(self.path / STATE_NAME, DataFormatError, "")
+            if not isinstance(contents, dict) or contents.get("format") != FORMAT:
+                return None
+            return make(State, contents.get("state"), STATE_NAME, DataFormatError, "")
+        except DataFormatError:
             return None
 
     def load_for(self, key: Mapping[str, Any]) -> State | None:

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from torchmetrics import Metric
 
+from dlrm_pl.documents.yaml_text import read_yaml
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.quantization.lpot.metrics import metric_of
@@ -103,13 +103,7 @@ def read_lpot_conf(path: Path, architecture: Architecture) -> LpotConf:
     Raises:
         ConfigurationError: it cannot be read, or see ``translate``.
     """
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigurationError(f"{path}: cannot be read ({error.strerror}). Name LPOT's conf.yaml.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise ConfigurationError(f"{path}: is no YAML that LPOT would read ({reason}).") from error
+    values = read_yaml(path, ConfigurationError, "Name LPOT's conf.yaml.")
     if not isinstance(values, dict):
         raise ConfigurationError(f"{path}: holds no sections as model and tuning. Name LPOT's conf.yaml.")
     return translate(values, str(path), architecture)
