@@ -252,6 +252,13 @@ def test_predict_scores_a_raw_log_as_the_same_rows_of_the_dataset(tmp_path: Path
     fp32 = ("predict", "-c", tmp_path / "config.yaml", "--ckpt_path", tmp_path / "run" / "model.ckpt")
     raw = ("--data.predict_raw", tmp_path / "raw" / "day_0", "--output", tmp_path / "c.csv")
     assert run(*fp32, *raw) == 0
+    # Without the labels, as Kaggle's test file is.
+    rows = (tmp_path / "raw" / "day_0").read_text().splitlines()
+    (tmp_path / "test.txt").write_text("\n".join(row.split("\t", 1)[1] for row in rows))
+    assert run(*common, "--raw", tmp_path / "test.txt", "--output", tmp_path / "d.csv") == 0
+    assert run(*fp32, "--data.predict_raw", tmp_path / "test.txt", "--output", tmp_path / "e.csv") == 0
+    assert (tmp_path / "d.csv").read_text() == (tmp_path / "b.csv").read_text()
+    assert (tmp_path / "e.csv").read_text() == (tmp_path / "c.csv").read_text()
     int8, float_ = (np.loadtxt(tmp_path / name, skiprows=1) for name in ("a.csv", "c.csv"))
     assert np.abs(int8 - float_).max() < 0.05
 

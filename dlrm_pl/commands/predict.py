@@ -24,7 +24,8 @@ def predict_with_artifact(
         artifact: the artifact folder.
         data: the dataset folder: gives the rows, or for ``raw`` the vocabulary.
         output: file to write a click probability a row to, in order: .csv or .npy.
-        raw: a raw log (tab-separated, plain or .gz) to score instead of a split.
+        raw: a raw log (tab-separated, plain or .gz) to score instead of a split; labels may be empty, or missing in
+            all lines, as in Kaggle's test file.
         split: which part of the dataset to score.
         batch_size: rows at a time.
         pages: how tables lie in memory: mapped from the file, read ahead, or copied to 2 MiB pages.

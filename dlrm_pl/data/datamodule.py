@@ -64,7 +64,8 @@ class TerabyteDataModule(pl.LightningDataModule):
         calibration_rows: first rows of val that calibrate a quantization; the rest of val tunes it. 128,000 as
             MLPerf prescribes; a tenth of val where val is small.
         predict_split: the split that ``predict`` scores.
-        predict_raw: a raw log that ``predict`` scores instead, tab-separated, plain or .gz.
+        predict_raw: a raw log that ``predict`` scores instead, tab-separated, plain or .gz; labels may be empty, or
+            missing in all lines.
     """
 
     def __init__(

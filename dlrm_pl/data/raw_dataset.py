@@ -17,7 +17,7 @@ from dlrm_pl.errors import DataFormatError
 
 
 class RawLogDataset(IterableDataset[ClickBatch]):
-    """The rows of a raw log in order. Labels may be missing and are then 0.
+    """The rows of a raw log in order. Labels may be empty, or missing in all lines, and are then 0.
 
     Args:
         path: tab-separated log, plain or .gz.

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import gzip
+import logging
 import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -16,12 +17,22 @@ from dlrm_pl.batch import NUM_DENSE
 from dlrm_pl.data.binary_format import RECORD_INTS
 from dlrm_pl.errors import DataFormatError
 
+log = logging.getLogger(__name__)
+
 RawRecords = npt.NDArray[np.int64]
+Label = Literal["needed", "optional", "absent"]
+"""Of the lines of a log: 0 or 1; the same or empty; or they begin with the first dense feature."""
+
+MAX_LINE_BYTES = 32_000
+"""Of a line without its newline, in every log. A row has some 250 bytes, so that this is a log of another kind."""
 
 _INT32 = np.iinfo(np.int32)
+_INT_DIGITS = 4000  # Fewer than int() refuses to read.
 _HEX_DIGITS = frozenset(b"0123456789abcdefABCDEF")
 _FOREIGN = re.compile(rb"[^0-9a-fA-F\t-]")
+_LEADING_ZEROS = re.compile(rb"^(-?)0+(?=[0-9])")
 _FIRST_SPARSE = 1 + NUM_DENSE
+_SHOWN = 40  # Bytes of an offending text.
 
 
 class BadLineError(ValueError):
@@ -49,7 +60,8 @@ def iter_raw_records(
         path: plain or ``.gz``; CRLF, a missing last newline and trailing blank lines are fine.
         max_ind_range: 0 or less: categories as they are, up to 2**32 - 1.
         chunk_rows: rows at a time.
-        labelled: the label must be 0 or 1; else it may be empty as well, and is then 0.
+        labelled: the label must be 0 or 1. Else it may be empty as well, and is then 0; or all lines lack it, as the
+            first one shows by its 39 fields.
 
     Yields:
         int64 ``[<= chunk_rows, 40]``.
@@ -59,17 +71,21 @@ def iter_raw_records(
     """
     rows: list[list[int]] = []
     blank_line = 0
+    label: Label = "needed" if labelled else "optional"
     try:
         with open_log(path) as handle:
-            for number, line in enumerate(handle, start=1):
+            for number, line in enumerate(_lines(handle), start=1):
                 stripped = without_newline(line)
+                if number == 1 and not labelled and stripped.count(b"\t") == RECORD_INTS - 2:
+                    label = "absent"
+                    log.info("%s: line 1 has %s fields: the log has no labels", path, RECORD_INTS - 1)
                 if not stripped:
                     blank_line = blank_line or number
                     continue
                 if blank_line:
                     raise DataFormatError(f"{path}:{blank_line}: {explain(b'')}.")
                 try:
-                    rows.append(parse_line(stripped, max_ind_range, labelled=labelled))
+                    rows.append(parse_line(stripped, max_ind_range, label))
                 except BadLineError as error:
                     raise DataFormatError(f"{path}:{number}: {error}.") from None
                 if len(rows) == chunk_rows:
@@ -85,58 +101,77 @@ def iter_raw_records(
         yield np.array(rows, dtype=np.int64)
 
 
+def _lines(handle: BinaryIO) -> Iterator[bytes]:
+    """Lines with their newlines; of one that is too long the beginning, and no more, which says that it is."""
+    while line := handle.readline(MAX_LINE_BYTES + len(b"\r\n")):
+        yield line
+
+
 def open_log(path: Path) -> BinaryIO:
     """Open a plain or gzipped log for reading bytes."""
     return cast(BinaryIO, gzip.open(path, "rb")) if path.suffix == ".gz" else path.open("rb")
 
 
-def parse_line(line: bytes, max_ind_range: int, *, labelled: bool = True) -> list[int]:
+def parse_line(line: bytes, max_ind_range: int, label: Label = "needed") -> list[int]:
     """Parse one line, without its newline, into 40 integers.
 
     Raises:
         BadLineError: says what is wrong.
     """
     fields = line.split(b"\t")
-    if len(fields) != RECORD_INTS:
-        raise explain(line)
+    if label == "absent":
+        fields.insert(0, b"")
+    if len(fields) != RECORD_INTS or len(line) > MAX_LINE_BYTES:
+        raise explain(line, label)
+    if len(line) > _INT_DIGITS:
+        fields[1:_FIRST_SPARSE] = [_LEADING_ZEROS.sub(rb"\1", field) for field in fields[1:_FIRST_SPARSE]]
     try:
         # The fast path: everything well-formed. Whatever it refuses is looked at again, field by field.
         values = [int(field) if field else 0 for field in fields[:_FIRST_SPARSE]]
         values += [int(field, 16) if field else 0 for field in fields[_FIRST_SPARSE:]]
     except ValueError:
-        raise explain(line) from None
-    if fields[0] not in (b"0", b"1") and (labelled or fields[0]):
-        raise explain(line)
+        raise explain(line, label) from None
+    if fields[0] not in (b"0", b"1") and (label == "needed" or fields[0]):
+        raise explain(line, label)
     if max(values[1:_FIRST_SPARSE]) > _INT32.max or min(values[1:_FIRST_SPARSE]) < _INT32.min:
-        raise explain(line)
+        raise explain(line, label)
     # int() also takes blanks, underscores, a plus sign, 0x and -0, which no log has.
     if max(map(len, fields[_FIRST_SPARSE:])) > 8 or _FOREIGN.search(line):
-        raise explain(line)
+        raise explain(line, label)
     for index in range(1, _FIRST_SPARSE):
         values[index] = max(values[index], 0)
     if b"-" in line and any(b"-" in field for field in fields[_FIRST_SPARSE:]):
-        raise explain(line)
+        raise explain(line, label)
     if max_ind_range > 0:
         values[_FIRST_SPARSE:] = [value % max_ind_range for value in values[_FIRST_SPARSE:]]
     return values
 
 
-def explain(line: bytes) -> BadLineError:
-    """Find what is wrong with a line that cannot be parsed."""
-    fields = line.split(b"\t")
+def explain(line: bytes, label: Label = "needed") -> BadLineError:
+    """Find what is wrong with a line, without its newline, that cannot be parsed."""
     if not line:
         return BadLineError("blank", "is blank, but rows follow it")
-    if len(fields) != RECORD_INTS:
-        return BadLineError("fields", f"has {len(fields)} fields, {RECORD_INTS} are needed")
-    for index, field in enumerate(fields):
-        where = f"field {index + 1}"
-        if index == 0 and field not in (b"0", b"1"):
+    if len(line) > MAX_LINE_BYTES:
+        return BadLineError(
+            "length",
+            f"is longer than {MAX_LINE_BYTES:,} bytes, as no row of a click log is; it begins with "
+            f"{_text(line[:_SHOWN])}",
+        )
+    fields = line.split(b"\t")
+    absent = label == "absent"
+    if len(fields) != RECORD_INTS - absent:
+        needed = f"{RECORD_INTS - 1} are needed, since line 1 has no label" if absent else f"{RECORD_INTS} are needed"
+        return BadLineError("fields", f"has {len(fields)} fields, {needed}")
+    for index, field in enumerate(fields, start=int(absent)):
+        where = f"field {index + 1 - absent}"
+        if index == 0 and field not in (b"0", b"1") and (label == "needed" or field):
             return BadLineError("label", f"{where} (label) is {_text(field)}, 0 or 1 is needed")
         if 0 < index < _FIRST_SPARSE:
             digits = field.removeprefix(b"-")
-            if field and not (digits.isdigit() and digits.isascii()):
+            if field and not digits.isdigit():
                 return BadLineError("integer", f"{where} (I{index}) is {_text(field)}, an integer is needed")
-            if field and not _INT32.min <= int(field) <= _INT32.max:
+            short = _LEADING_ZEROS.sub(rb"\1", field)
+            if len(short) > _INT_DIGITS or (field and not _INT32.min <= int(short) <= _INT32.max):
                 return BadLineError("range", f"{where} (I{index}) is {_text(field)}, beyond 32 bits")
         if index >= _FIRST_SPARSE and (len(field) > 8 or not _HEX_DIGITS.issuperset(field)):
             return BadLineError(
@@ -153,4 +188,5 @@ def without_newline(line: bytes) -> bytes:
 
 def _text(field: bytes) -> str:
     """The offending text, quoted, and not too much of it."""
-    return repr(field[:40].decode("utf-8", "backslashreplace"))
+    shown = repr(field[:_SHOWN].decode("utf-8", "backslashreplace"))
+    return shown if len(field) <= _SHOWN else f"{shown}... ({len(field):,} bytes)"

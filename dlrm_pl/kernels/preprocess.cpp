@@ -27,6 +27,7 @@ constexpr int kSparse = 26;
 constexpr int kFields = 1 + kDense + kSparse;
 constexpr int kBins = 4096;  // Of the histograms of dense values; the last bin holds all larger ones.
 constexpr int kRecordBytes = 4 * kFields;
+constexpr int kLongestLine = 32000;  // Bytes without the newline; as raw_log.py has it.
 constexpr int kKeyedBytes = kRecordBytes + 8;  // A record behind the 64-bit key that it is sorted by.
 
 // ---------------------------------------------------------------------------------------------------------- parsing
@@ -77,6 +78,11 @@ struct Row {
   int32_t values[kFields];
   uint64_t missing;  // Bit by field.
 };
+
+// Whether a line has more bytes than any may have; `next` is the place behind its newline.
+inline bool too_long(const char* p, const char* next) {
+  return next - p > kLongestLine + 1 && next - p > kLongestLine + 1 + (next[-2] == '\r');
+}
 
 // Parse the line at p, which a '\n' ends (one is there). Returns the place behind it, or nullptr for a bad line.
 inline const char* parse_line(const char* p, const Modulus& modulus, bool labelled, Row& row) {
@@ -406,7 +412,7 @@ int64_t dlrm_parse(const char* text, int64_t size, uint32_t modulus, int32_t lab
   Row row;
   while (p < end) {
     const char* next = parse_line(p, modulo, labelled != 0, row);
-    if (!next) {
+    if (!next || too_long(p, next)) {
       if (bads == bad_capacity) break;
       bad[bads] = p - text;
       bad_lines[bads] = lines;

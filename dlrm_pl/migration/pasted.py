@@ -16,6 +16,7 @@ _OPERATORS = re.compile(r"[|&;<>]+")
 _CONTINUATION = re.compile(r"\\([ \t]*)\r?\n")
 _PROGRAM = re.compile(r"(^|\s)\S*\.py\b|(^|\s)--?\w")
 _PROCESSES = re.compile(r"--nproc[_-]per[_-]node(?:=(.*))?|-np?|--np")
+_COUNT = re.compile(r"0*[1-9][0-9]{0,8}")
 _PLAIN_PREFIX = re.compile(r"(\S*/)?python[\d.]*|-u|-m|export|env|time|nohup|\$\S+")
 
 
@@ -102,7 +103,7 @@ def _ends(words: list[str], at: int) -> bool:
     before = words[:at]
     reached = any(word.endswith(".py") for word in before) or any(word.startswith("--") for word in before)
     # The 2 of `2>&1` is a word of its own.
-    redirects = words[at].isdigit() and at + 1 < len(words) and words[at + 1].startswith(">")
+    redirects = words[at].isdecimal() and at + 1 < len(words) and words[at + 1].startswith(">")
     return reached and (redirects or words[at].startswith("#") or bool(_OPERATORS.fullmatch(words[at])))
 
 
@@ -120,7 +121,7 @@ def _read_prefix(words: Sequence[str], pasted: Pasted) -> int:
             if count is None and at + 1 < end:
                 at += 1
                 count = words[at]
-            if count is not None and count.isdigit() and int(count) > 0:
+            if count is not None and _COUNT.fullmatch(count):
                 pasted.processes = int(count)
             else:
                 before.append(f"{word} {count or ''}".strip())

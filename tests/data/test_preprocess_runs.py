@@ -335,7 +335,7 @@ def test_blank_lines_across_chunks_are_judged_by_what_follows(tmp_path: Path) ->
 def test_one_very_long_line_is_no_click_log(tmp_path: Path) -> None:
     (tmp_path / "day_0").write_bytes(b"x" * 5_000_000)
     (tmp_path / "day_1").write_bytes(GOOD)
-    with pytest.raises(DataFormatError, match=r"line of more than \d+ bytes .* Is it a click log"):
+    with pytest.raises(DataFormatError, match=r"day_0:1: is longer than 32,000 bytes, .* Is it a click log\?"):
         preprocess(tmp_path / "day", tmp_path / "out")
 
 
@@ -484,6 +484,12 @@ def test_memory_in_words(text: str, size: int) -> None:
     assert parse_memory(text) == size
     with pytest.raises(ConfigurationError, match="must be a number with a unit"):
         parse_memory(text + "x")
+
+
+@pytest.mark.parametrize("text", ["²GiB", "9" * 5000, "9" * 400 + "T", "-1", "nan", "inf", "1e3", ""])
+def test_memory_that_is_no_number(text: str) -> None:
+    with pytest.raises(ConfigurationError, match="must be a number with a unit"):
+        parse_memory(text)
 
 
 @pytest.mark.parametrize(("text", "share"), [("stop", None), ("skip:0.001", 0.001), ("skip:.5", 0.5), ("skip:0", 0.0)])

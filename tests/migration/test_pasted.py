@@ -74,6 +74,8 @@ def test_assignments_are_kept_or_put_into_the_arguments() -> None:
         ("mpirun -np 2 python", 2),
         ("mpirun -n 3 python", 3),
         ("python", None),
+        ("torchrun --nproc_per_node=²", None),
+        ("torchrun --nproc_per_node=" + "9" * 5000, None),
     ],
 )
 def test_processes_of_a_launcher_are_counted(launcher: str, processes: int | None) -> None:

@@ -11,8 +11,8 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from dlrm_pl.data.preprocessing.inputs import Day, reading
-from dlrm_pl.data.raw_log import open_log
+from dlrm_pl.data.preprocessing.inputs import Day, line_at, reading
+from dlrm_pl.data.raw_log import explain, open_log
 from dlrm_pl.errors import DataFormatError
 from dlrm_pl.kernels.preprocess import TEXT_PADDING
 
@@ -129,9 +129,8 @@ class ChunkReader:
                 if not ends_day:
                     stop = _line_end(plain.read, start, stop)
         if stop == start and not ends_day:
-            raise DataFormatError(
-                f"{day.path}: has a line of more than {self._wanted} bytes at byte {start}. Is it a click log?"
-            )
+            beginning = plain.read(start, start + self._wanted) if plain else buffer[: self._wanted].tobytes()
+            raise DataFormatError(f"{day.path}:{line_at(day.path, start)}: {explain(beginning)}. Is it a click log?")
         chunk = Chunk(self._index, self.day, start, stop, ends_day, plain)
         self._index += 1
         self._wanted = self._chunk_bytes

@@ -20,6 +20,7 @@ from dlrm_pl.errors import DataFormatError
 _KAGGLE_DAYS = 7
 _NEWLINE = ord("\n")
 _BLOCK = 1 << 20
+_GZIP = b"\x1f\x8b"
 _SAMPLE = 1 << 16
 _DAMAGED = (EOFError, zlib.error, gzip.BadGzipFile)
 
@@ -82,9 +83,8 @@ def kaggle_days(path: Path, count: int) -> list[Day]:
     last_text, size = 0, 0
     for block in _blocks(path):
         lines_by_block.append(int(np.count_nonzero(block == _NEWLINE)))
-        text = np.flatnonzero((block != _NEWLINE) & (block != ord("\r")))
-        if len(text):
-            last_text = size + int(text[-1]) + 1
+        if text := block.tobytes().rstrip(b"\r\n"):
+            last_text = size + len(text)
         size += len(block)
     # Trailing blank lines are no rows; the last row may have no newline.
     seen, rows = 0, 0
@@ -143,11 +143,21 @@ def text_bytes(day: Day) -> int:
     """Size of a day's text; of a ``.gz`` estimated by what its first megabyte unpacks to."""
     size = day.path.stat().st_size
     if day.path.suffix == ".gz":
-        with day.path.open("rb") as handle:
+        with reading(day.path), day.path.open("rb") as handle:
             packed = handle.read(_BLOCK)
-        unpacked = len(zlib.decompressobj(wbits=31).decompress(packed)) if packed[:2] == b"\x1f\x8b" else 0
-        size = size * unpacked // max(1, len(packed))
+            size = size * _unpacked_bytes(packed) // max(1, len(packed))
     return max(0, (size if day.stop is None else day.stop) - day.start)
+
+
+def _unpacked_bytes(packed: bytes) -> int:
+    """What the beginning of a ``.gz`` unpacks to, a block at a time: it may be a thousand times as much."""
+    unpacker, size = zlib.decompressobj(wbits=31), 0
+    while packed[:2] == _GZIP or unpacker.unconsumed_tail:
+        size += len(unpacker.decompress(packed, _BLOCK))
+        packed = unpacker.unconsumed_tail
+        if unpacker.eof:  # The next of several parts, as pigz and bgzip write them.
+            packed, unpacker = unpacker.unused_data, zlib.decompressobj(wbits=31)
+    return size
 
 
 def _blocks(path: Path) -> Iterator[npt.NDArray[np.uint8]]:
@@ -172,6 +182,17 @@ def reading(path: Path) -> Iterator[None]:
         raise DataFormatError(
             f"{path}: is cut short or damaged after line {line:,} ({error}). Download it again."
         ) from error
+
+
+def line_at(path: Path, offset: int) -> int:
+    """Number of the line that begins at a byte: reads what is before it, which only an error pays for."""
+    lines = 1
+    for block in _blocks(path):
+        lines += int(np.count_nonzero(block[:offset] == _NEWLINE))
+        offset -= len(block)
+        if offset <= 0:
+            break
+    return lines
 
 
 def _readable_lines(path: Path) -> int:

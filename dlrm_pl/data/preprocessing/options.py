@@ -119,7 +119,7 @@ def parse_memory(text: str) -> int:
     Raises:
         ConfigurationError: anything else.
     """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
+    match = re.fullmatch(r"([0-9]{1,18}(?:\.[0-9]{1,18})?)\s*([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
     if match is None:
         raise ConfigurationError(f"memory={text!r} must be a number with a unit, for example 2GiB or 512MiB.")
     return int(float(match[1]) * _UNITS[match[2].upper()])

@@ -261,6 +261,8 @@ class Scatter:
 
     def _reject_line(self, path: Path, number: int, line: bytes) -> None:
         error = explain(line)
+        if error.kind == "length":  # As in ChunkReader, so that it does not depend on the size of the chunks.
+            raise DataFormatError(f"{path}:{number}: {error}. Is it a click log?")
         if self._options.bad_rows is None:
             raise DataFormatError(
                 f"{path}:{number}: {error}. Repair the log, or leave such lines out with --bad_rows skip:0.001."
