@@ -27,11 +27,11 @@ from dlrm_pl.runtime.tables import PackedTables, row_bytes
 
 
 def scores(model: DLRM, dataset: ClickDataset) -> tuple[np.ndarray, np.ndarray]:
-    """Click probabilities and labels of all rows."""
+    """Logits and labels of all rows."""
     found, labels = [], []
     with torch.inference_mode():
         for batch in dataset.batches(16384):
-            found.append(torch.sigmoid(model(batch)).numpy())
+            found.append(model(batch).numpy())
             labels.append(batch.labels.numpy())
     return np.concatenate(found), np.concatenate(labels)
 

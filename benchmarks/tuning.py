@@ -96,7 +96,7 @@ def all_int8(model: DLRM, data: TerabyteDataModule, packer: TablePacker) -> dict
     candidate = quantize(model, Recipe.starting_from(RecipeStart(), model.architecture), ranges, packer)
     evaluation = AUROCEvaluation(data.tuning_dataloader())
     fp32, int8 = evaluation.score(model), evaluation.score(candidate)
-    pair = paired_auroc_difference(fp32.probabilities, int8.probabilities, fp32.labels)
+    pair = paired_auroc_difference(fp32.logits, int8.logits, fp32.labels)
     return {
         "fp32_auroc": pair.first,
         "best_possible_auroc_of_val": data.best_possible_auroc("val"),

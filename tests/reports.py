@@ -47,12 +47,12 @@ def trials(architecture: Architecture = tiny.ARCHITECTURE, count: int = 30, seed
 
 def histograms(seed: int = 2) -> tuple[ScoreHistogram, ScoreHistogram]:
     rng = np.random.default_rng(seed)
-    fp32 = (1 / (1 + np.exp(-rng.normal(-3.6, 1.0, 20_000)))).astype(np.float32)
-    labels = (rng.random(20_000) < fp32).astype(np.uint8)
-    int8 = np.clip(fp32 * (1 + rng.normal(0, 0.02, 20_000)), 1e-6, 1 - 1e-6).astype(np.float32)
+    fp32 = rng.normal(-3.6, 1.0, 20_000).astype(np.float32)
+    labels = (rng.random(20_000) < 1 / (1 + np.exp(-fp32))).astype(np.uint8)
+    int8 = (fp32 + rng.normal(0, 0.02, 20_000)).astype(np.float32)
     found = (ScoreHistogram(), ScoreHistogram())
-    for histogram, scores in zip(found, (fp32, int8), strict=True):
-        histogram.add(scores, labels)
+    for histogram, logits in zip(found, (fp32, int8), strict=True):
+        histogram.add(logits, labels)
     return found
 
 

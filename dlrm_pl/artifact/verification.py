@@ -130,7 +130,7 @@ def verify_artifact(
             if rule is not None:
                 numbers.append(rule.slices_of(batch))
         if rule is not None:
-            watched = rule.watch({"int8": run.probabilities}, run.labels, np.concatenate(numbers))
+            watched = rule.watch({"int8": run.logits}, run.labels, np.concatenate(numbers))
         int8, scored = run.scores(), len(run.labels)
         found = certificate
     else:

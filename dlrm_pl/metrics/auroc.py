@@ -11,28 +11,32 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from dlrm_pl.errors import MetricError, NonFiniteError, ShapeError
+from dlrm_pl.errors import MetricError
+from dlrm_pl.metrics.checked_batch import check_batch
+from dlrm_pl.metrics.rows import check_scores, clicks
 
 _ROWS_WORTH_A_THREAD = 1_000_000
 
 Floats = npt.NDArray[np.floating[Any]]
 
 
-def exact_auroc(probabilities: Floats | Tensor, labels: npt.NDArray[Any] | Tensor) -> float:
+def exact_auroc(scores: Floats | Tensor, labels: npt.NDArray[Any] | Tensor) -> float:
     """Probability that a random click scores above a random non-click, a tie counting one half.
 
     Args:
-        probabilities: ``[rows]``, any float dtype; any monotone score will do.
+        scores: ``[rows]``, any float dtype. Only their order counts: logits keep all of it, while float32
+            probabilities make rows alike whose logits are large. Infinities are ordered as numbers are.
         labels: 0 or 1, ``[rows]``.
 
     Raises:
-        MetricError: a single class.
+        MetricError: a single class, or another label; names its row.
+        NonFiniteError: a score is NaN; names its row.
         ShapeError: the lengths differ.
     """
-    scores, truth = _array(probabilities), _array(labels).astype(bool, copy=False)
-    if scores.shape != truth.shape or scores.ndim != 1:
-        raise ShapeError(f"probabilities {list(scores.shape)} and labels {list(truth.shape)} must be [rows].")
-    return auroc_of_classes(scores[truth], scores[~truth])
+    values, truth = _array(scores), _array(labels)
+    check_scores(values, truth)
+    clicked = clicks(truth)
+    return auroc_of_classes(values[clicked], values[~clicked])
 
 
 def auroc_of_classes(positives: Floats, negatives: Floats) -> float:
@@ -66,8 +70,9 @@ def _twice_the_wins(positives: Floats, negatives: Floats) -> int:
 class ExactAUROC(Metric):
     """Area under the ROC curve, exact, as a torchmetrics Metric.
 
-    ``update(probabilities, labels)`` takes probabilities, never logits: torchmetrics' own AUROC decides by batch
-    which of the two it was given. Keeps 4 bytes a row.
+    ``update(scores, labels)`` takes any scores: only their order counts, and no sigmoid is applied, as torchmetrics'
+    own AUROC does to the batches that leave [0, 1]. Logits keep the order of all rows; float32 probabilities are 1
+    from a logit of 17 on. Keeps 4 bytes a row.
     """
 
     is_differentiable = False
@@ -81,20 +86,20 @@ class ExactAUROC(Metric):
         self.add_state("positives", default=[], dist_reduce_fx="cat")
         self.add_state("negatives", default=[], dist_reduce_fx="cat")
 
-    def update(self, probabilities: Tensor, labels: Tensor) -> None:
+    def update(self, scores: Tensor, labels: Tensor) -> None:
         """Add a batch.
 
         Args:
-            probabilities: in [0, 1], ``[B]``.
+            scores: kept as float32, ``[B]``.
             labels: 0 or 1, ``[B]``.
 
         Raises:
             ShapeError: the shapes differ.
-            NonFiniteError: a probability is NaN.
-            MetricError: a probability outside [0, 1], or another label.
+            NonFiniteError: a score is NaN; names its row.
+            MetricError: another label; names its row.
         """
-        check_probabilities(probabilities, labels)
-        scores, clicked = probabilities.detach().float(), labels == 1
+        check_batch(scores, labels, finite=False)
+        scores, clicked = scores.detach().float(), labels == 1
         self.positives.append(scores[clicked])
         self.negatives.append(scores[~clicked])
 
@@ -105,22 +110,6 @@ class ExactAUROC(Metric):
             MetricError: a single class.
         """
         return torch.tensor(auroc_of_classes(_joined(self.positives), _joined(self.negatives)), dtype=torch.float64)
-
-
-def check_probabilities(probabilities: Tensor, labels: Tensor) -> None:
-    """Raise unless these are probabilities and labels of the same rows."""
-    if probabilities.shape != labels.shape or probabilities.dim() != 1:
-        raise ShapeError(f"probabilities {list(probabilities.shape)} and labels {list(labels.shape)} must be [B].")
-    if not len(probabilities):
-        return
-    low, high = torch.aminmax(probabilities.detach())
-    if not bool(torch.isfinite(low) & torch.isfinite(high)):
-        raise NonFiniteError(f"A probability is {low.item()}; the model's weights are not finite.")
-    if low < 0 or high > 1:
-        raise MetricError(f"Metrics take probabilities in [0, 1], got {low.item()} to {high.item()}: apply sigmoid.")
-    wrong = (labels != 0) & (labels != 1)
-    if bool(wrong.any()):
-        raise MetricError(f"Labels must be 0 or 1, got {labels[wrong][0].item()}.")
 
 
 def _joined(parts: list[Tensor] | Tensor) -> Floats:

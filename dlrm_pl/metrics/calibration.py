@@ -6,15 +6,12 @@ import math
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics import Metric
 
 from dlrm_pl.errors import MetricError
-from dlrm_pl.metrics.auroc import check_probabilities
-
-# A float32 sigmoid reaches 0 and 1 exactly, where the log loss is infinite. Half a step of float32 below 1 is what
-# such a probability may have been.
-_SMALLEST = 2.0**-25
+from dlrm_pl.metrics.checked_batch import check_batch
 
 
 def normalized_entropy(log_loss: float, label_rate: float) -> float:
@@ -34,7 +31,8 @@ def normalized_entropy(log_loss: float, label_rate: float) -> float:
 class ClickCalibration(Metric):
     """Log loss (nats), normalized entropy and calibration ratio (sum of predictions / sum of labels).
 
-    Sums are kept in float64, so that billions of rows add up.
+    Takes logits: a float32 probability reaches 0 and 1, where the log loss is infinite. All is computed and summed in
+    float64, so that billions of rows add up.
     """
 
     is_differentiable = False
@@ -51,19 +49,18 @@ class ClickCalibration(Metric):
             self.add_state(name, default=torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
         self.set_dtype(torch.float64)
 
-    def update(self, probabilities: Tensor, labels: Tensor) -> None:
-        """Add a batch of probabilities in [0, 1] and labels 0 or 1, ``[B]`` each.
+    def update(self, logits: Tensor, labels: Tensor) -> None:
+        """Add a batch of logits, not probabilities, and labels 0 or 1, ``[B]`` each.
 
         Raises:
             ShapeError: the shapes differ.
-            NonFiniteError: a probability is NaN.
-            MetricError: a probability outside [0, 1], or another label.
+            NonFiniteError: a logit is NaN or infinite; names its row.
+            MetricError: another label; names its row.
         """
-        check_probabilities(probabilities, labels)
-        scores, truth = probabilities.detach().double(), labels.double()
-        of_truth = torch.where(truth == 1, scores, 1 - scores).clamp(min=_SMALLEST)
-        self.log_loss_sum -= of_truth.log().sum()
-        self.probability_sum += scores.sum()
+        check_batch(logits, labels, finite=True)
+        scores, truth = logits.detach().double(), labels.double()
+        self.log_loss_sum += F.binary_cross_entropy_with_logits(scores, truth, reduction="sum")
+        self.probability_sum += torch.sigmoid(scores).sum()
         self.label_sum += truth.sum()
         self.rows += len(truth)
 

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dlrm_pl.errors import MetricError, ShapeError
+from dlrm_pl.errors import MetricError
+from dlrm_pl.metrics.logits import click_shares
+from dlrm_pl.metrics.rows import check_scores, clicks
 
 # Evenly spread over the rows: a variance is known well enough from so many, and the time stays that of the sort.
 _WEIGHTED_ROWS = 1 << 16
@@ -51,26 +53,27 @@ def paired_auroc_difference(
     second: npt.NDArray[Any],
     labels: npt.NDArray[Any],
     *,
-    click_weights: npt.NDArray[Any] | None = None,
+    click_logits: npt.NDArray[Any] | None = None,
 ) -> PairedDifference:
     """Compare two models on the same rows.
 
     Args:
-        first: scores of the first model, ``[rows]``.
+        first: scores of the first model, ``[rows]``; only their order counts, which logits keep best.
         second: scores of the second model, ``[rows]``.
         labels: 0 or 1, ``[rows]``.
-        click_weights: how probable a click is in each row, up to a factor, ``[rows]``; with it the standard error is
-            never smaller, and also right where the second model is far off in few rows, see ``_variance_by_weight``.
+        click_logits: how probable a click is in each row, as logits, ``[rows]``; with it the standard error is never
+            smaller, and also right where the second model is far off in few rows, see ``_variance_by_weight``.
 
     Raises:
         ShapeError: the lengths differ.
-        MetricError: a single class.
+        NonFiniteError: a score is NaN; names its row.
+        MetricError: a single class, or a label that is neither 0 nor 1; names its row.
 
     Source: DeLong, DeLong, Clarke-Pearson 1988, Biometrics 44:837; by sorting as Sun, Xu 2014, IEEE SPL 21:1389.
     """
-    if not (first.shape == second.shape == labels.shape) or labels.ndim != 1:
-        raise ShapeError(f"Scores {first.shape} and {second.shape} and labels {labels.shape} must be of the same rows.")
-    clicked = np.asarray(labels, dtype=bool)
+    check_scores(first, labels)
+    check_scores(second, labels)
+    clicked = clicks(labels)
     positives, negatives = int(clicked.sum()), int((~clicked).sum())
     if not positives or not negatives:
         raise MetricError(f"AUROC is undefined on a single class: {positives} clicks among {len(clicked)} rows.")
@@ -82,8 +85,8 @@ def paired_auroc_difference(
         of_positives.append(won)
         of_negatives.append(held)
     variance = _variance_of_mean(of_positives[0] - of_positives[1])
-    if click_weights is not None:
-        by_weight = _variance_by_weight(first, second, ~clicked, click_weights)
+    if click_logits is not None:
+        by_weight = _variance_by_weight(first, second, ~clicked, click_logits)
         variance = max(variance, by_weight / positives)
     variance += _variance_of_mean(of_negatives[0] - of_negatives[1])
     return PairedDifference(
@@ -111,7 +114,7 @@ def _share_below(values: npt.NDArray[Any], others: npt.NDArray[Any]) -> npt.NDAr
 
 
 def _variance_by_weight(
-    first: npt.NDArray[Any], second: npt.NDArray[Any], others: npt.NDArray[np.bool_], weights: npt.NDArray[Any]
+    first: npt.NDArray[Any], second: npt.NDArray[Any], others: npt.NDArray[np.bool_], click_logits: npt.NDArray[Any]
 ) -> float:
     """Variance over clicks of what a click adds to the difference, from all rows, each as probable as a click is in it.
 
@@ -128,12 +131,11 @@ def _variance_by_weight(
         first: scores of the first model, ``[rows]``.
         second: scores of the second.
         others: rows without a click.
-        weights: in proportion to the probability of a click.
+        click_logits: of the probability of a click in each row.
     """
     some = slice(None, None, math.ceil(len(first) / _WEIGHTED_ROWS))
     added = _share_below(first[some], np.sort(first[others])) - _share_below(second[some], np.sort(second[others]))
-    share = weights[some].astype(np.float64)
-    share /= share.sum()
+    share = click_shares(click_logits[some])
     return float(share @ (added - share @ added) ** 2)
 
 

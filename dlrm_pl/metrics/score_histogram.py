@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from dlrm_pl.metrics.logits import click_probabilities
+
 # Clicks are rare: bins of equal width in log odds tell 0.1 % from 1 %, which bins of probability do not.
 _LOWEST, _HIGHEST, _STEP = -12.0, 8.0, 0.125
 
@@ -23,16 +25,13 @@ class ScoreHistogram:
         self.predicted: npt.NDArray[np.float64] = np.zeros(bins, np.float64)
         """Sum of the probabilities, ``[bins]``."""
 
-    def add(self, probabilities: npt.NDArray[np.float32], labels: npt.NDArray[np.uint8]) -> None:
+    def add(self, logits: npt.NDArray[np.float32], labels: npt.NDArray[np.uint8]) -> None:
         """Count a batch, ``[rows]`` each."""
-        p = probabilities.astype(np.float64)
-        with np.errstate(divide="ignore"):
-            log_odds = np.log(p) - np.log1p(-p)
         bins = len(self.rows)
-        place = np.clip(np.floor((log_odds - _LOWEST) / _STEP), 0, bins - 1).astype(np.int64)
+        place = np.clip(np.floor((logits.astype(np.float64) - _LOWEST) / _STEP), 0, bins - 1).astype(np.int64)
         self.rows += np.bincount(place, minlength=bins)
         self.clicks += np.bincount(place[labels == 1], minlength=bins)
-        self.predicted += np.bincount(place, weights=p, minlength=bins)
+        self.predicted += np.bincount(place, weights=click_probabilities(logits), minlength=bins)
 
     def groups(self, count: int = 12) -> list[tuple[float, float, int]]:
         """Neighbouring bins put together into at most ``count`` groups of about as many rows each.

@@ -124,8 +124,8 @@ def sequential_auroc_test(
     The tuner does the same while it scores; this is for simulations of how often the test errs.
 
     Args:
-        first: click probabilities of the first model, ``[rows]``, in the order in which they come in; right up to a
-            factor, see ``paired_auroc_difference``.
+        first: logits of the first model, ``[rows]``, in the order in which they come in; about right, see
+            ``paired_auroc_difference``.
         second: scores of the second model.
         labels: 0 or 1.
         tolerance: for the loss of AUROC, first minus second.
@@ -140,7 +140,7 @@ def sequential_auroc_test(
         if not last and not 0 < int(labels[:rows].sum()) < rows:
             number -= 1  # A single class: nothing to look at yet, nothing spent.
             continue
-        difference = paired_auroc_difference(first[:rows], second[:rows], labels[:rows], click_weights=first[:rows])
+        difference = paired_auroc_difference(first[:rows], second[:rows], labels[:rows], click_logits=first[:rows])
         look = look_at(difference, number=number, tolerance=tolerance, confidence=confidence, last=last, rows=rows)
         if last or look.decision != "open":
             return look

@@ -19,7 +19,7 @@ class BinormalPair:
     """A model that knows the click probabilities, and a copy of it with noise in its logits.
 
     In either class a row's score is normal with variance 1, the means a distance apart that gives ``auroc``; the first
-    model's probability is that of a click given the score. The second's is the same of the score plus independent
+    model's logit is that of a click given the score. The second's is the same of the score plus independent
     normal noise, as much as makes the AUROC smaller by ``loss``: with distance d, and rows a and b of noise variances
     v and w, b ranks below a with probability Phi(d / sqrt(2 + v + w)).
 
@@ -40,7 +40,7 @@ class BinormalPair:
     def draw(
         self, rng: np.random.Generator, rows: int
     ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-        """Click probabilities by both models and labels, ``[rows]`` each."""
+        """Logits by both models and labels, ``[rows]`` each."""
         distance = math.sqrt(2) * NormalDist().inv_cdf(self.auroc)
         deviation = math.sqrt(self._noise_variance(distance))
         labels = rng.random(rows) < self.label_rate
@@ -49,7 +49,7 @@ class BinormalPair:
         noise = deviation * np.where(outlier, math.sqrt(self.outlier_factor), 1.0) * rng.normal(size=rows)
         # Log odds of a click: those of the rate, and the log of the ratio of the two densities.
         shift = math.log(self.label_rate / (1 - self.label_rate)) - distance**2 / 2
-        first, second = (1 / (1 + np.exp(-(distance * value + shift))) for value in (score, score + noise))
+        first, second = (distance * value + shift for value in (score, score + noise))
         return first, second, labels
 
     def _noise_variance(self, distance: float) -> float:
@@ -128,8 +128,8 @@ def bound_errors(pair: BinormalPair, *, rows: int, error: float, samples: int, s
     wrong = {"clicks": [0, 0], "weight": [0, 0]}
     for _ in range(samples):
         first, second, labels = pair.draw(rng, rows)
-        for name, weights in (("clicks", None), ("weight", first)):
-            found = paired_auroc_difference(first, second, labels, click_weights=weights)
+        for name, logits in (("clicks", None), ("weight", first)):
+            found = paired_auroc_difference(first, second, labels, click_logits=logits)
             off = found.difference - pair.loss
             wrong[name][0] += off < -reach * found.standard_error
             wrong[name][1] += off > reach * found.standard_error

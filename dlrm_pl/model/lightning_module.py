@@ -291,9 +291,9 @@ class DLRMModule(pl.LightningModule):
         self.calibration.reset()
 
     def _update_metrics(self, batch: ClickBatch) -> None:
-        probabilities = torch.sigmoid(self(batch))
-        self.auroc.update(probabilities, batch.labels)
-        self.calibration.update(probabilities, batch.labels)
+        logits = self(batch)
+        self.auroc.update(logits, batch.labels)
+        self.calibration.update(logits, batch.labels)
 
     def _log_metrics(self, stage: str) -> None:
         # The metrics are already those of all ranks; sync_dist keeps Lightning from warning that they may not be.

@@ -16,7 +16,7 @@ from dlrm_pl.quantization.prepare import prepare
 from dlrm_pl.quantization.recipe import Observer, Recipe
 from dlrm_pl.runtime.linear import FloatLinear
 
-# That the sum of probabilities is compared on: their differences are small, so a few thousand rows give their mean.
+# That the sums of probabilities are compared on: their differences are small, so a few thousand rows give their mean.
 _SAMPLE_ROWS = 8192
 
 State = dict[str, Tensor]
@@ -90,7 +90,7 @@ class ActivationRanges:
                 first += count
 
     def sample(self) -> tuple[ClickBatch, Tensor]:
-        """Some of the calibration rows, and the float model's probabilities of them, float64 ``[B]``.
+        """Some of the calibration rows, and the float model's logits of them, float64 ``[B]``.
 
         Raises:
             CalibrationError: there was no row.
@@ -101,7 +101,7 @@ class ActivationRanges:
                 raise no_rows()
             batch = first_samples(batch, min(batch.num_samples, _SAMPLE_ROWS))
             with torch.inference_mode():
-                self._sample = batch, torch.sigmoid(self._model(batch)).double()
+                self._sample = batch, self._model(batch).double()
         return self._sample
 
     def _of(self, observer: Observer) -> dict[str, list[State]]:

@@ -15,12 +15,13 @@ from dlrm_pl.batch import ClickBatch
 from dlrm_pl.metrics.auroc import exact_auroc
 from dlrm_pl.metrics.calibration import ClickCalibration
 from dlrm_pl.metrics.local import local
+from dlrm_pl.metrics.logits import click_probabilities, log_losses
 from dlrm_pl.metrics.paired import PairedDifference, paired_auroc_difference
 from dlrm_pl.metrics.paired_sums import PairedSums
 from dlrm_pl.metrics.score_histogram import ScoreHistogram
 from dlrm_pl.quantization.certified_slice import CertifiedSlice, SliceRule
-from dlrm_pl.quantization.evaluation import check_finite
-from dlrm_pl.quantization.guards import CertifiedGuard, log_losses
+from dlrm_pl.quantization.evaluation import check_finite, labels_of
+from dlrm_pl.quantization.guards import CertifiedGuard
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Certification:
         rows: scored by each.
         positives: clicks among them.
         log_losses: of each row, paired.
-        predictions: probabilities, paired.
+        predictions: click probabilities, paired.
         histograms: of the probabilities, fp32 and int8.
         worst_slice: that lost most; None where no column was named.
     """
@@ -118,15 +119,15 @@ def certify(
     histograms = (ScoreHistogram(), ScoreHistogram())
     numbers: list[npt.NDArray[np.uint8]] = []
     for batch in batches:
-        labels = batch.labels.to(torch.uint8).numpy()
         before, after = (run.score(batch) for run in runs)
+        labels = labels_of(batch, 0)
         losses.add(log_losses(before, labels), log_losses(after, labels))
-        predictions.add(before, after)
-        for histogram, probabilities in zip(histograms, (before, after), strict=True):
-            histogram.add(probabilities, labels)
+        predictions.add(click_probabilities(before), click_probabilities(after))
+        for histogram, logits in zip(histograms, (before, after), strict=True):
+            histogram.add(logits, labels)
         if rule is not None:
             numbers.append(rule.slices_of(batch))
-    labels, scored = runs[0].labels, [run.probabilities for run in runs]
+    labels, scored = runs[0].labels, [run.logits for run in runs]
     return Certification(
         fp32=runs[0].scores(),
         int8=runs[1].scores(),
@@ -145,31 +146,32 @@ class Run:
     """One model's pass over batches that the caller hands it one by one."""
 
     model: nn.Module
-    _probabilities: list[npt.NDArray[np.float32]] = field(default_factory=list)
+    _logits: list[npt.NDArray[np.float32]] = field(default_factory=list)
     _labels: list[npt.NDArray[np.uint8]] = field(default_factory=list)
     _times: list[tuple[int, float]] = field(default_factory=list)
     _calibration: ClickCalibration = field(default_factory=lambda: local(ClickCalibration()))
     _rows: int = 0
 
     def score(self, batch: ClickBatch) -> npt.NDArray[np.float32]:
-        """Add one batch; returns its probabilities, ``[rows]``."""
+        """Add one batch; returns its logits, ``[rows]``."""
         with torch.inference_mode():
             if not self._times:
                 self.model(batch)  # Warm-up: the first pass allocates and, for int8, sets up its kernels.
             began = time.perf_counter()
-            probabilities = torch.sigmoid(self.model(batch)).float()
+            logits = self.model(batch).float()
             self._times.append((batch.num_samples, time.perf_counter() - began))
-            check_finite(probabilities, self._rows)
-            self._calibration.update(probabilities, batch.labels)
-        self._probabilities.append(probabilities.numpy())
-        self._labels.append(batch.labels.to(torch.uint8).numpy())
+            check_finite(logits, self._rows)
+            labels = labels_of(batch, self._rows)
+            self._calibration.update(logits, batch.labels)
+        self._logits.append(logits.numpy())
+        self._labels.append(labels)
         self._rows += batch.num_samples
-        return self._probabilities[-1]
+        return self._logits[-1]
 
     @property
-    def probabilities(self) -> npt.NDArray[np.float32]:
+    def logits(self) -> npt.NDArray[np.float32]:
         """Of all rows so far, ``[rows]``."""
-        return np.concatenate(self._probabilities)
+        return np.concatenate(self._logits)
 
     @property
     def labels(self) -> npt.NDArray[np.uint8]:
@@ -182,7 +184,7 @@ class Run:
         seconds = float(np.median([time_s for size, time_s in self._times if size == full]))
         calibration = {name: float(value) for name, value in self._calibration.compute().items()}
         return ModelScores(
-            auroc=exact_auroc(self.probabilities, self.labels),
+            auroc=exact_auroc(self.logits, self.labels),
             log_loss=calibration["log_loss"],
             normalized_entropy=calibration["normalized_entropy"],
             calibration_ratio=calibration["calibration_ratio"],

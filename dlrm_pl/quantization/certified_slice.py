@@ -13,8 +13,8 @@ import numpy.typing as npt
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.metrics.auroc import exact_auroc
+from dlrm_pl.metrics.logits import log_losses
 from dlrm_pl.metrics.sequential import quantile
-from dlrm_pl.quantization.guards import log_losses
 from dlrm_pl.quantization.slices import MOST_SLICES, Cut, Slices, WorstSlice, column_of, cut_on
 from dlrm_pl.quantization.worst_slice import measure_slices
 
@@ -94,7 +94,7 @@ class SliceRule:
         estimate decides, as it does for the other guards on these rows. Where all are left out the guard is not held.
 
         Args:
-            before: probabilities of the fp32 model, ``[rows]``.
+            before: logits of the fp32 model, ``[rows]``.
             after: of the quantized model.
             labels: 0 or 1.
             numbers: the slice of each row.
@@ -131,7 +131,7 @@ class SliceRule:
 
     def watch(
         self,
-        probabilities: Mapping[str, npt.NDArray[np.float32]],
+        logits: Mapping[str, npt.NDArray[np.float32]],
         labels: npt.NDArray[np.uint8],
         numbers: npt.NDArray[np.uint8],
     ) -> dict[str, float]:
@@ -144,13 +144,13 @@ class SliceRule:
             return {}
         inside = numbers == self.cut.names.index(self.watched)
         found: dict[str, float] = {"rows": int(inside.sum()), "clicks": int(labels[inside].sum())}
-        return found | {model: self.score(scores[inside], labels[inside]) for model, scores in probabilities.items()}
+        return found | {model: self.score(scores[inside], labels[inside]) for model, scores in logits.items()}
 
-    def score(self, probabilities: npt.NDArray[np.float32], labels: npt.NDArray[np.uint8]) -> float:
+    def score(self, logits: npt.NDArray[np.float32], labels: npt.NDArray[np.uint8]) -> float:
         """Of the rows of one slice: AUROC or log loss, as the guard says."""
         if self.guard.score == "auroc":
-            return exact_auroc(probabilities, labels)
-        return float(log_losses(probabilities, labels).mean())
+            return exact_auroc(logits, labels)
+        return float(log_losses(logits, labels).mean())
 
     @property
     def column(self) -> str:

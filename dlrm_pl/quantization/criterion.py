@@ -112,10 +112,10 @@ class Criterion:
             MetricError: the rows hold a single class.
             ConfigurationError: the slices for ``worst_slice`` are not known.
         """
-        before, after, labels = baseline.probabilities, trial.probabilities, baseline.labels
+        before, after, labels = baseline.logits, trial.logits, baseline.labels
         if self.confidence is None or before is None or after is None or labels is None or not baseline.paired:
             return self._compare(baseline, trial, slices)
-        difference = paired_auroc_difference(before, after, labels, click_weights=before)
+        difference = paired_auroc_difference(before, after, labels, click_logits=before)
         seen = look_at(
             difference,
             number=look,
@@ -196,7 +196,7 @@ class Criterion:
         """The two scores as they are: no pairs, or none wanted."""
         tolerance = self.tolerance(baseline.value)
         loss = self.loss(baseline.value, trial.value)
-        before, after, labels = baseline.probabilities, trial.probabilities, baseline.labels
+        before, after, labels = baseline.logits, trial.logits, baseline.labels
         guards: tuple[GuardReading, ...] = ()
         if before is not None and after is not None and labels is not None:
             guards = self._guards(before, after, labels, slices, reach=0.0, strict_reach=0.0, last=True)

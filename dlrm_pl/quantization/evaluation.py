@@ -1,7 +1,7 @@
 """Score a model: the ``eval_func`` of the tuning loop.
 
-Any callable that takes a model and returns a float will do. The one here reads a loader and keeps the probabilities,
-and so lets the criterion judge two models on the same rows.
+Any callable that takes a model and returns a float will do. The one here reads a loader and keeps the logits, and so
+lets the criterion judge two models on the same rows.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ from torchmetrics import Metric
 
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.errors import DLRMError, EvaluationError, NonFiniteError
-from dlrm_pl.metrics.auroc import ExactAUROC
+from dlrm_pl.metrics.auroc import exact_auroc
 from dlrm_pl.metrics.local import local
+from dlrm_pl.metrics.logits import click_probabilities
+from dlrm_pl.metrics.rows import clicks
 
 EvalFunc = Callable[[nn.Module], float]
 """Model -> score. The model takes a ``ClickBatch`` and returns logits ``[B]``.
@@ -36,14 +38,14 @@ class Scores:
     Attributes:
         value: the metric.
         seconds: the model's forward passes, without reading the data; the whole call for a user's ``eval_func``.
-        probabilities: float32 ``[rows]``, or None when a user's ``eval_func`` made the score.
+        logits: float32 ``[rows]``, or None when a user's ``eval_func`` made the score.
         labels: uint8 ``[rows]``, or None.
-        paired: the value is the AUROC of these probabilities, whose loss has a paired test.
+        paired: the value is the AUROC of these logits, whose loss has a paired test.
     """
 
     value: float
     seconds: float
-    probabilities: npt.NDArray[np.float32] | None = None
+    logits: npt.NDArray[np.float32] | None = None
     labels: npt.NDArray[np.uint8] | None = None
     paired: bool = True
 
@@ -58,14 +60,15 @@ class AUROCEvaluation:
 
     Args:
         batches: re-iterable.
-        metric: scores probabilities against labels; the exact AUROC when None. It alone has a paired test.
+        metric: takes probabilities and labels, as torchmetrics' own do. None: the exact AUROC of the logits, which
+            alone has a paired test.
     """
 
     def __init__(self, batches: Iterable[ClickBatch], metric: Metric | None = None) -> None:
         self.batches = batches
         self.paired = metric is None
         self.name = "AUROC" if metric is None else type(metric).__name__
-        self.metric = local(ExactAUROC() if metric is None else metric)
+        self.metric = None if metric is None else local(metric)
 
     def __call__(self, model: nn.Module) -> float:
         """The score alone, so that this is an ``EvalFunc``."""
@@ -76,35 +79,37 @@ class AUROCEvaluation:
 
         Raises:
             NonFiniteError: the model returned NaN or Inf; names the row.
-            MetricError: the rows hold a single class.
+            MetricError: the rows hold a single class, or a label that is neither 0 nor 1.
         """
-        probabilities: list[npt.NDArray[np.float32]] = []
+        logits: list[npt.NDArray[np.float32]] = []
         labels: list[npt.NDArray[np.uint8]] = []
         seconds, rows = 0.0, 0
         for batch in self.batches:
             scores, spent = score_batch(model, batch, rows)
             seconds += spent
-            probabilities.append(scores.numpy())
-            labels.append(batch.labels.to(torch.uint8).numpy())
+            logits.append(scores.numpy())
+            labels.append(labels_of(batch, rows))
             rows += batch.num_samples
             if max_rows is not None and rows >= max_rows:
                 break
-        return self.of(np.concatenate(probabilities)[:max_rows], np.concatenate(labels)[:max_rows], seconds)
+        return self.of(np.concatenate(logits)[:max_rows], np.concatenate(labels)[:max_rows], seconds)
 
-    def of(self, probabilities: npt.NDArray[np.float32], labels: npt.NDArray[np.uint8], seconds: float = 0.0) -> Scores:
-        """The score of probabilities that are there already.
+    def of(self, logits: npt.NDArray[np.float32], labels: npt.NDArray[np.uint8], seconds: float = 0.0) -> Scores:
+        """The score of logits that are there already.
 
         Raises:
             MetricError: a single class.
             NonFiniteError: the metric is NaN.
         """
+        if self.metric is None:
+            return Scores(exact_auroc(logits, labels), seconds, logits, labels)
         self.metric.reset()
-        # As integers, which is what torchmetrics' own metrics take.
-        self.metric.update(torch.from_numpy(probabilities), torch.from_numpy(labels).int())
+        # Labels as integers, which is what torchmetrics' own metrics take; float64 tells apart what logits do.
+        self.metric.update(torch.from_numpy(click_probabilities(logits)), torch.from_numpy(labels).int())
         value = float(self.metric.compute())
         if not math.isfinite(value):
-            raise NonFiniteError(f"The metric {type(self.metric).__name__} is {value}; a finite number is needed.")
-        return Scores(value, seconds, probabilities, labels, paired=self.paired)
+            raise NonFiniteError(f"The metric {self.name} is {value}; a finite number is needed.")
+        return Scores(value, seconds, logits, labels, paired=False)
 
 
 def score_with(eval_func: EvalFunc, model: nn.Module, max_rows: int | None = None) -> Scores:
@@ -152,22 +157,32 @@ def _as_number(returned: object, eval_func: EvalFunc) -> float:
 
 
 def score_batch(model: nn.Module, batch: ClickBatch, first_row: int = 0) -> tuple[Tensor, float]:
-    """Probabilities of a batch, float32 ``[B]``, and the seconds of the forward pass.
+    """Logits of a batch, float32 ``[B]``, and the seconds of the forward pass.
 
     Raises:
         NonFiniteError: the model returned NaN or Inf; names the row, counted from ``first_row``.
     """
     with torch.inference_mode():
         began = time.perf_counter()
-        probabilities = torch.sigmoid(model(batch)).float()
+        logits = model(batch).float()
         seconds = time.perf_counter() - began
-        return check_finite(probabilities, first_row), seconds
+        return check_finite(logits, first_row), seconds
 
 
-def check_finite(probabilities: Tensor, first_row: int) -> Tensor:
-    """Return the argument, or raise NonFiniteError with the first row that is NaN."""
-    bad = torch.isfinite(probabilities).logical_not()
+def check_finite(logits: Tensor, first_row: int) -> Tensor:
+    """Return the argument, or raise NonFiniteError with the first row that is NaN or infinite."""
+    bad = torch.isfinite(logits).logical_not()
     if bool(bad.any()):
         row = first_row + int(bad.nonzero()[0])
-        raise NonFiniteError(f"Row {row} scored {probabilities[bad][0].item()}; the model's weights are not finite.")
-    return probabilities
+        raise NonFiniteError(f"Row {row} scored {logits[bad][0].item()}; the model's weights are not finite.")
+    return logits
+
+
+def labels_of(batch: ClickBatch, first_row: int) -> npt.NDArray[np.uint8]:
+    """Labels of a batch, ``[B]``.
+
+    Raises:
+        MetricError: one is neither 0 nor 1; names the row, counted from ``first_row``.
+    """
+    labels = batch.labels.numpy()
+    return clicks(labels, first_row).view(np.uint8)

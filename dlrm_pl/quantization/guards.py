@@ -9,10 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from dlrm_pl.metrics.logits import click_probabilities, log_losses
 from dlrm_pl.metrics.sequential import Decision
-
-# As in metrics/calibration.py: half a step of float32 below 1, where a sigmoid that reached 1 may have been.
-_SMALLEST = 2.0**-25
 
 
 @dataclass(frozen=True)
@@ -119,22 +117,23 @@ def read_guards(
     """Measure the guards that have a tolerance.
 
     Args:
-        before: probabilities of the fp32 model, ``[rows]``.
-        after: probabilities of the trial.
+        before: logits of the fp32 model, ``[rows]``.
+        after: logits of the trial.
         labels: 0 or 1.
         log_loss: tolerated relative increase, and so of normalized entropy: the two differ by a factor of the labels.
         calibration_ratio: tolerated relative shift of sum(predictions) / sum(labels).
     """
     readings = []
     if log_loss is not None:
-        losses = [log_losses(probabilities, labels) for probabilities in (before, after)]
+        losses = [log_losses(logits, labels) for logits in (before, after)]
         change, error = change_of_sum(losses[0], losses[1])
         means = float(losses[0].mean()), float(losses[1].mean())
         readings.append(GuardReading("log_loss", *means, change, error, log_loss, two_sided=False))
     if calibration_ratio is not None:
-        change, error = change_of_sum(before.astype(np.float64), after.astype(np.float64))
+        predictions = [click_probabilities(logits) for logits in (before, after)]
+        change, error = change_of_sum(predictions[0], predictions[1])
         clicks = float(np.sum(labels, dtype=np.float64))
-        one, other = (float(np.sum(p, dtype=np.float64)) / clicks for p in (before, after))
+        one, other = (float(p.sum()) / clicks for p in predictions)
         readings.append(GuardReading("calibration_ratio", one, other, change, error, calibration_ratio, two_sided=True))
     return tuple(readings)
 
@@ -145,10 +144,3 @@ def change_of_sum(before: npt.NDArray[np.float64], after: npt.NDArray[np.float64
     ratio = float(after.mean()) / mean
     residuals = after - ratio * before
     return ratio - 1, float(residuals.std()) / (mean * math.sqrt(len(before)))
-
-
-def log_losses(probabilities: npt.NDArray[np.float32], labels: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """Log loss of each row, in nats."""
-    p = probabilities.astype(np.float64)
-    losses: npt.NDArray[np.float64] = -np.log(np.maximum(np.where(labels == 1, p, 1 - p), _SMALLEST))
-    return losses

@@ -45,7 +45,7 @@ class Judge:
 
     Raises:
         ConfigurationError: AUROC is to be lower for better; or the worst slice is guarded, but the model has no such
-            column, or an ``eval_func`` of the user's tells no probabilities.
+            column, or an ``eval_func`` of the user's tells no logits.
     """
 
     def __init__(self, model: DLRM, eval_func: EvalFunc, criterion: Criterion) -> None:
@@ -93,8 +93,8 @@ class Judge:
             while rows.read_fp32(wanted) >= wanted and not _has_both_classes(rows.labels(rows.rows_read)):
                 wanted = 2 * rows.rows_read
             read = rows.rows_read
-            probabilities, labels = rows.fp32(read).copy(), rows.labels(read).copy()
-            return Scores(exact_auroc(probabilities, labels), rows.fp32_seconds, probabilities, labels)
+            logits, labels = rows.fp32(read).copy(), rows.labels(read).copy()
+            return Scores(exact_auroc(logits, labels), rows.fp32_seconds, logits, labels)
         if self._baseline is None:
             self._baseline = score_with(self._eval_func, self._model, self._criterion.max_rows)
         return self._baseline
@@ -133,7 +133,7 @@ class Judge:
             verdict = self._criterion.judge(
                 # The values are not used: both AUROCs come with their difference.
                 Scores(0.0, 0.0, reading.fp32, labels),
-                Scores(0.0, 0.0, reading.probabilities, labels),
+                Scores(0.0, 0.0, reading.logits, labels),
                 look=looks,
                 last=reading.exhausted,
                 slices=self._slices_of(rows),

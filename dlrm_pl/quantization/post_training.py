@@ -66,16 +66,20 @@ def quantize(
 def logit_shift(lowered: Int8DLRM, ranges: ActivationRanges) -> float:
     """What to add to all logits so that the probabilities of calibration rows add up to the float model's.
 
-    One Newton step: the shift is small, or else it is not rounding that is to be made up for. The order of the scores,
-    and so AUROC, stays as it is. Measured on a trained model, 237,500 rows: the ratio of the sums was off by 0.17 to
-    0.83 %, and is by 0.005 to 0.06 %. Corrections of the hidden layers as well (Nagel et al. 2019) brought no more.
+    One Newton step, no further than the logit that differs most: a shift beyond it would be too large for every row,
+    and comes of a slope that is nearly 0. The order of the scores, and so AUROC, stays as it is.
+
+    Measured on a trained model, 237,500 rows: the ratio of the sums was off by 0.17 to 0.83 %, and is by 0.005 to
+    0.06 %. Corrections of the hidden layers as well (Nagel et al. 2019) brought no more.
     """
     batch, wanted = ranges.sample()
     with torch.inference_mode():
-        probabilities = torch.sigmoid(lowered(batch)).double()
-    slope = float((probabilities * (1 - probabilities)).sum())
-    # Nothing to shift where all probabilities are 0 or 1; a model whose logits are NaN is refused when it is scored.
-    return float((wanted - probabilities).sum()) / slope if slope > 0 else 0.0
+        found = lowered(batch).double()
+    slope = float((torch.sigmoid(found) * torch.sigmoid(-found)).sum())
+    step = float((torch.sigmoid(wanted) - torch.sigmoid(found)).sum()) / slope if slope > 0 else 0.0
+    differences = wanted - found
+    # A model whose logits are NaN is refused when it is scored.
+    return min(max(step, float(differences.min())), float(differences.max()))
 
 
 def convert(

@@ -49,7 +49,7 @@ class SearchContext:
         criterion: what is accepted.
         tolerance: in units of the score, from the baseline.
         objective: what is made small.
-        rows: the tuning rows with the fp32 probabilities; None where an ``eval_func`` of the user's reads for itself.
+        rows: the tuning rows with the fp32 logits; None where an ``eval_func`` of the user's reads for itself.
         seed: of everything random.
         max_trials: how many recipes are tried at most.
         loss_of: how much worse than fp32 a model scores on all rows, where the score is a metric or an ``eval_func`` of

@@ -85,7 +85,7 @@ def measure_sensitivities(
 
     Args:
         model: float; not changed.
-        rows: tuning rows, whose fp32 probabilities are shared.
+        rows: tuning rows, whose fp32 logits are shared.
         changes: what to measure.
         max_rows: at most so many rows are read, in whole batches.
         recipe: whose observer, scheme and granularity the Linears have.
@@ -114,7 +114,7 @@ def measure_sensitivities(
                     continue
                 try:
                     logits = scorer(block)
-                    scores[index].append(check_finite(torch.sigmoid(logits).float(), read).numpy())
+                    scores[index].append(check_finite(logits.float(), read).numpy())
                 except NonFiniteError:  # As of a value beyond fp16: this change alone cannot be made.
                     impossible.add(index)
                     continue

@@ -1,4 +1,4 @@
-"""The rows that trials are scored on: read as far as needed, with the labels and fp32 probabilities kept."""
+"""The rows that trials are scored on: read as far as needed, with the labels and fp32 logits kept."""
 
 from __future__ import annotations
 
@@ -7,15 +7,14 @@ from typing import Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import nn
 
 from dlrm_pl.batch import ClickBatch, first_samples
-from dlrm_pl.quantization.evaluation import score_batch
+from dlrm_pl.quantization.evaluation import labels_of, score_batch
 
 
 class TuningRows:
-    """Labels and fp32 probabilities of the tuning rows, made when they are first read, and kept for all trials.
+    """Labels and fp32 logits of the tuning rows, made when they are first read, and kept for all trials.
 
     Memory is 5 bytes a row that was ever read, whatever the model.
 
@@ -38,12 +37,12 @@ class TuningRows:
         return self._labels.first(rows)
 
     def fp32(self, rows: int) -> npt.NDArray[np.float32]:
-        """Probabilities of the fp32 model on the first rows, which must have been read."""
+        """Logits of the fp32 model on the first rows, which must have been read."""
         return self._fp32.first(rows)
 
     @property
     def rows_read(self) -> int:
-        """Rows whose labels and fp32 probabilities are known."""
+        """Rows whose labels and fp32 logits are known."""
         return len(self._labels)
 
     def batches(self) -> Iterator[ClickBatch]:
@@ -60,13 +59,14 @@ class TuningRows:
                 return
 
     def score_fp32(self, batch: ClickBatch, first_row: int) -> None:
-        """Make labels and fp32 probabilities of the batch that begins at ``first_row``, unless they are known."""
+        """Make labels and fp32 logits of the batch that begins at ``first_row``, unless they are known."""
         if first_row < self.rows_read:
             return
-        probabilities, seconds = score_batch(self._model, batch, first_row)
+        labels = labels_of(batch, first_row)
+        logits, seconds = score_batch(self._model, batch, first_row)
         self.fp32_seconds += seconds
-        self._fp32.append(probabilities.numpy())
-        self._labels.append(batch.labels.to(torch.uint8).numpy())
+        self._fp32.append(logits.numpy())
+        self._labels.append(labels)
 
     def read_fp32(self, rows: int) -> int:
         """Score whole batches with fp32 until there are at least so many rows, or no more; returns how many.
@@ -99,7 +99,7 @@ class Reading:
         self._source = source
         self._model = model
         self._batches = source.batches()
-        self._probabilities = _Growing(np.float32)
+        self._logits = _Growing(np.float32)
         # One batch ahead: whether a look is the last one must be known when it is taken.
         self._next = next(self._batches, None)
         self.seconds = 0.0
@@ -107,7 +107,7 @@ class Reading:
     @property
     def rows(self) -> int:
         """Scored so far."""
-        return len(self._probabilities)
+        return len(self._logits)
 
     @property
     def exhausted(self) -> bool:
@@ -122,16 +122,16 @@ class Reading:
         """
         while self.rows < rows and self._next is not None:
             self._source.score_fp32(self._next, self.rows)
-            probabilities, seconds = score_batch(self._model, self._next, self.rows)
+            logits, seconds = score_batch(self._model, self._next, self.rows)
             self.seconds += seconds
-            self._probabilities.append(probabilities.numpy())
+            self._logits.append(logits.numpy())
             self._next = next(self._batches, None)
         return self.rows
 
     @property
-    def probabilities(self) -> npt.NDArray[np.float32]:
+    def logits(self) -> npt.NDArray[np.float32]:
         """Of the rows so far, ``[rows]``."""
-        return self._probabilities.first(self.rows)
+        return self._logits.first(self.rows)
 
     @property
     def fp32(self) -> npt.NDArray[np.float32]:

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from dlrm_pl.metrics.logits import log_losses
 from dlrm_pl.metrics.paired import paired_auroc_difference
 from dlrm_pl.metrics.sequential import MIN_OF_A_CLASS
-from dlrm_pl.quantization.guards import GuardReading, change_of_sum, log_losses
+from dlrm_pl.quantization.guards import GuardReading, change_of_sum
 from dlrm_pl.quantization.slices import SCORE_NAMES, Slices, WorstSlice
 
 NAME = "worst_slice"
@@ -52,7 +53,7 @@ def read_worst_slice(
     the estimate decides.
 
     Args:
-        before: probabilities of the fp32 model, ``[rows]``.
+        before: logits of the fp32 model, ``[rows]``.
         after: of the trial.
         labels: 0 or 1.
         slices: of the same rows.
@@ -129,10 +130,10 @@ def _measure(
 ) -> MeasuredSlice:
     rows, clicks = len(labels), int(np.count_nonzero(labels))
     if guard.score == "log_loss":
-        losses = [log_losses(probabilities, labels) for probabilities in (before, after)]
+        losses = [log_losses(logits, labels) for logits in (before, after)]
         change, error = change_of_sum(losses[0], losses[1])
         return MeasuredSlice(name, rows, clicks, float(losses[0].mean()), float(losses[1].mean()), change, error)
-    pair = paired_auroc_difference(before, after, labels, click_weights=before)
+    pair = paired_auroc_difference(before, after, labels, click_logits=before)
     # A slice that fp32 orders all wrong has nothing to lose: an AUROC of 0 divides nothing.
     scale = max(pair.first, 0.5)
     return MeasuredSlice(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from dlrm_pl.artifact.store import Artifact
 from dlrm_pl.atomic import atomic_file
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.errors import ConfigurationError
+
+log = logging.getLogger(__name__)
 
 Probabilities = npt.NDArray[np.float32]
 
@@ -50,6 +53,8 @@ def check_predictions_path(path: Path) -> None:
 def write_predictions(path: Path, batches: Iterable[Probabilities]) -> int:
     """Write a probability a row: ``.csv`` with the header ``probability``, or ``.npy`` float32 ``[rows]``.
 
+    Probabilities that float32 rounds to 0 or 1 are counted in a warning: the rows that have them cannot be ranked.
+
     Returns:
         Rows written.
 
@@ -64,12 +69,29 @@ def write_predictions(path: Path, batches: Iterable[Probabilities]) -> int:
             # Not np.save, whose error on a full disk does not say that the disk is full.
             np.lib.format.write_array_header_1_0(handle, np.lib.format.header_data_from_array_1_0(values))
             handle.write(values.data)
+        _warn_of_certain(path, _certain(values), len(values))
         return len(values)
-    rows = 0
+    rows, certain = 0, 0
     with atomic_file(path, "w") as handle:
         handle.write("probability\n")
         for batch in batches:
             # Nine digits give every float32 back exactly.
             handle.write("".join(f"{value:.9g}\n" for value in batch.tolist()))
             rows += len(batch)
+            certain += _certain(batch)
+    _warn_of_certain(path, certain, rows)
     return rows
+
+
+def _certain(probabilities: Probabilities) -> int:
+    """How many are exactly 0 or 1."""
+    return int(np.count_nonzero((probabilities == 0) | (probabilities == 1)))
+
+
+def _warn_of_certain(path: Path, certain: int, rows: int) -> None:
+    if certain:
+        log.warning(
+            "%s: %s of %s probabilities are exactly 0 or 1, as float32 rounds those of logits below -103 and above 17: "
+            "among these rows there is no order. Check the calibration of the model with `validate`.",
+            *(path, f"{certain:,}", f"{rows:,}"),
+        )

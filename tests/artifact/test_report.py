@@ -214,9 +214,10 @@ def test_losses_are_told_by_trials_that_differ_in_one_op() -> None:
     assert OpLosses.found_in({}, tried[:1]).losses == ()
 
 
-def test_scores_of_zero_and_one_are_counted() -> None:
+def test_certain_scores_are_counted() -> None:
     histogram = ScoreHistogram()
-    histogram.add(np.array([0.0, 1.0, 0.5], np.float32), np.array([0, 1, 1], np.uint8))
+    histogram.add(np.array([-1000.0, 1000.0, 0.0], np.float32), np.array([0, 1, 1], np.uint8))
+    assert histogram.predicted.sum() == 1.5
     assert histogram.rows[0] == histogram.rows[-1] == 1
     assert histogram.rows.sum() == 3
     assert histogram.clicks.sum() == 2

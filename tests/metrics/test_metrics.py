@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import pickle
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ from reference import metrics as reference
 from dlrm_pl.errors import MetricError, NonFiniteError, ShapeError
 from dlrm_pl.metrics.auroc import ExactAUROC, exact_auroc
 from dlrm_pl.metrics.calibration import ClickCalibration, normalized_entropy
+from dlrm_pl.metrics.logits import click_probabilities, log_losses
 from dlrm_pl.metrics.paired import paired_auroc_difference
 
 
@@ -77,67 +80,116 @@ def test_single_class_has_no_auroc(label: int) -> None:
         exact_auroc(np.array([0.1, 0.2, 0.3]), np.full(3, label))
 
 
-@pytest.mark.parametrize("metric", [ExactAUROC, ClickCalibration])
+METRICS = {
+    "exact_auroc": exact_auroc,
+    "ExactAUROC": lambda scores, labels: ExactAUROC().update(torch.from_numpy(scores), torch.from_numpy(labels)),
+    "ClickCalibration": lambda logits, labels: ClickCalibration().update(
+        torch.from_numpy(logits), torch.from_numpy(labels)
+    ),
+    "first of a pair": lambda scores, labels: paired_auroc_difference(scores, np.zeros(len(labels)), labels),
+    "second of a pair": lambda scores, labels: paired_auroc_difference(np.zeros(len(labels)), scores, labels),
+}
+
+
+@pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize(
     ("scores", "labels", "error", "message"),
     [
-        ([0.5, 1.5], [0.0, 1.0], MetricError, "0.5 to 1.5: apply sigmoid"),
-        ([-0.1, 0.5], [0.0, 1.0], MetricError, "apply sigmoid"),
-        ([0.5, float("nan")], [0.0, 1.0], NonFiniteError, "nan"),
-        ([0.5, 0.5], [0.0, 2.0], MetricError, "0 or 1, got 2.0"),
-        ([0.5], [0.0, 1.0], ShapeError, r"\[1\] and labels \[2\]"),
+        ([0.5, float("nan"), 1.0], [0.0, 1.0, 0.0], NonFiniteError, "Row 1 scored nan"),
+        ([0.5, 0.5, 0.5, 0.5], [0.0, 1.0, 2.0, 3.0], MetricError, r"label of row 2 is 2\.0; labels must be 0 or 1"),
+        ([0.5, 0.5], [1.0, -1.0], MetricError, r"label of row 1 is -1\.0"),
+        ([0.5, 0.5], [0.5, 0.0], MetricError, r"label of row 0 is 0\.5"),
+        ([0.5, 0.5], [0.0, float("nan")], MetricError, "label of row 1 is nan"),
+        ([0.5], [0.0, 1.0], ShapeError, r"Scores \[1\] and labels \[2\]"),
+        ([[0.5], [1.0]], [[0.0], [1.0]], ShapeError, r"\[2, 1\]"),
     ],
 )
-def test_what_is_no_probability_or_label_is_rejected(
-    metric: type[ExactAUROC | ClickCalibration],
-    scores: list[float],
-    labels: list[float],
-    error: type[Exception],
-    message: str,
+def test_what_is_no_score_or_label_is_rejected(
+    metric: str, scores: list[float], labels: list[float], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
-        metric().update(torch.tensor(scores), torch.tensor(labels))
+        METRICS[metric](np.array(scores), np.array(labels))
 
 
-def test_lengths_that_differ_are_rejected() -> None:
-    with pytest.raises(ShapeError, match=r"\[2\] and labels \[3\]"):
-        exact_auroc(np.zeros(2), np.zeros(3))
-    with pytest.raises(ShapeError, match="of the same rows"):
-        paired_auroc_difference(np.zeros(3), np.zeros(2), np.zeros(3))
+def test_infinite_scores_have_an_order_but_no_log_loss() -> None:
+    scores, labels = torch.tensor([float("-inf"), 0.0, float("inf")]), torch.tensor([0, 0, 1])
+    assert exact_auroc(scores, labels) == 1.0
+    metric = ExactAUROC()
+    metric.update(scores, labels)
+    assert metric.compute() == 1.0
+    with pytest.raises(NonFiniteError, match="Row 0 scored -inf"):
+        ClickCalibration().update(scores, labels)
+
+
+def test_negative_zero_ties_with_zero() -> None:
+    assert exact_auroc(np.array([-0.0, 0.0, -0.0, 0.0], np.float32), np.array([0, 1, 1, 0])) == 0.5
+
+
+@settings(deadline=None)
+@given(size=st.integers(4, 60), seed=st.integers(0, 2**16), shift=st.integers(-2000, 2000), power=st.integers(0, 6))
+def test_shift_and_scale_of_the_logits_change_no_order(size: int, seed: int, shift: int, power: int) -> None:
+    """Whole numbers and powers of two, so that no logit is rounded; their probabilities are 0 or 1 in float64."""
+    first, second, labels = rows(size, seed, 10)
+    one, other = (np.round(10 * scores) for scores in (first, second))
+    auroc, paired = exact_auroc(one, labels), paired_auroc_difference(one, other, labels)
+    one, other = ((scores + shift) * 2.0**power for scores in (one, other))
+    assert exact_auroc(one, labels) == auroc
+    assert paired_auroc_difference(one, other, labels) == paired
+    metric = ExactAUROC()
+    metric.update(torch.from_numpy(one), torch.from_numpy(labels))
+    assert metric.compute() == auroc
 
 
 @settings(deadline=None)
 @given(size=st.integers(4, 80), seed=st.integers(0, 2**16), batch=st.integers(1, 80))
 def test_calibration_equals_its_definitions(size: int, seed: int, batch: int) -> None:
-    probabilities, _, labels = rows(size, seed, 1000)
+    scores, _, labels = rows(size, seed, 1000)
+    logits = 10 * scores - 7
     metric = ClickCalibration()
     for start in range(0, size, batch):
         part = slice(start, start + batch)
-        metric.update(torch.from_numpy(probabilities[part]), torch.from_numpy(labels[part]))
+        metric.update(torch.from_numpy(logits[part]), torch.from_numpy(labels[part]))
     found = {name: float(value) for name, value in metric.compute().items()}
-    p = np.clip(probabilities.astype(np.float64), 2.0**-25, None)
-    q = np.clip(1 - probabilities.astype(np.float64), 2.0**-25, None)
-    log_loss = -np.mean(labels * np.log(p) + (1 - labels) * np.log(q))
+    p = 1 / (1 + np.exp(-logits.astype(np.float64)))
+    log_loss = -np.mean(labels * np.log(p) + (1 - labels) * np.log(1 - p))
     rate = labels.mean()
     entropy = -(rate * np.log(rate) + (1 - rate) * np.log(1 - rate))
     assert found["log_loss"] == pytest.approx(log_loss, rel=1e-9)
     assert found["normalized_entropy"] == pytest.approx(log_loss / entropy, rel=1e-9)
-    assert found["calibration_ratio"] == pytest.approx(probabilities.astype(np.float64).sum() / labels.sum(), rel=1e-9)
+    assert found["calibration_ratio"] == pytest.approx(p.sum() / labels.sum(), rel=1e-9)
 
 
 def test_model_that_knows_the_rate_alone_has_normalized_entropy_one() -> None:
     labels = torch.tensor([1.0] + [0.0] * 3)
     metric = ClickCalibration()
-    metric.update(torch.full((4,), 0.25), labels)
+    metric.update(torch.full((4,), -math.log(3)), labels)
     values = metric.compute()
     assert values["normalized_entropy"].item() == pytest.approx(1)
     assert values["calibration_ratio"].item() == pytest.approx(1)
 
 
-def test_certain_and_wrong_is_finite() -> None:
+def test_certain_and_wrong_loses_its_logit() -> None:
+    """Their probabilities are 0 and 1, in float64 as well."""
     metric = ClickCalibration()
-    metric.update(torch.tensor([0.0, 1.0]), torch.tensor([1.0, 0.0]))
-    assert metric.compute()["log_loss"].item() == pytest.approx(25 * np.log(2))
+    metric.update(torch.tensor([-1000.0, 1000.0, 1000.0]), torch.tensor([1.0, 0.0, 1.0]))
+    values = metric.compute()
+    assert values["log_loss"].item() == pytest.approx(2000 / 3)
+    assert values["calibration_ratio"].item() == 1.0
+
+
+def test_losses_and_probabilities_of_logits_are_those_of_exact_arithmetic() -> None:
+    logits = np.array([-800.0, -40.0, -1.5, 0.0, 2.5, 40.0, 800.0], np.float32)
+    with np.errstate(all="raise", under="ignore"):
+        probabilities, of_clicks, of_others = (
+            click_probabilities(logits),
+            log_losses(logits, np.ones(7)),
+            log_losses(logits, np.zeros(7)),
+        )
+    for logit, probability, clicked, other in zip(logits.tolist(), probabilities, of_clicks, of_others, strict=True):
+        exact = Decimal(logit).exp()
+        assert probability == pytest.approx(float(exact / (1 + exact)), rel=1e-15)
+        assert clicked == pytest.approx(float((1 + 1 / exact).ln()), rel=1e-15)
+        assert other == pytest.approx(float((1 + exact).ln()), rel=1e-15)
 
 
 def test_calibration_without_rows_or_of_one_class_is_undefined() -> None:
@@ -203,7 +255,7 @@ RANK = """
 from dlrm_pl.metrics.auroc import ExactAUROC
 from dlrm_pl.metrics.calibration import ClickCalibration
 from dlrm_pl.metrics.local import local
-scores = torch.tensor([0.9, 0.1, 0.8, 0.3, 0.35, 0.7, 0.2])
+scores = torch.tensor([0.9, 0.1, 0.8, 0.3, 0.35, 0.7, 0.2], dtype=torch.float64).logit()
 labels = torch.tensor([1.0, 0.0, 1.0, 0.0, 1.0, 0.0, 0.0])
 # Unequal shares, and none of the clicks on rank 1.
 mine = labels == 1 if rank == 0 else labels == 0

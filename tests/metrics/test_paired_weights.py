@@ -12,39 +12,39 @@ from dlrm_pl.metrics.simulation import BinormalPair, bound_errors
 
 
 def rows(size: int, seed: int, levels: int = 20) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Scores of two models with ties, labels of both classes, weights."""
+    """Scores of two models with ties, labels of both classes, logits of a click."""
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 2, size)
     labels[:4] = 0, 1, 0, 1
     first, second = (rng.integers(0, levels, size) / levels for _ in range(2))
-    return first, second, labels, rng.random(size)
+    return first, second, labels, rng.normal(size=size)
 
 
 @settings(deadline=None)
 @given(size=st.integers(5, 60), seed=st.integers(0, 2**16))
 def test_variance_by_weight_is_that_of_all_rows_as_if_each_were_a_click_in_part(size: int, seed: int) -> None:
-    first, second, labels, weights = rows(size, seed)
+    first, second, labels, logits = rows(size, seed)
     added = np.zeros(size)
     for row in range(size):
         for other in np.flatnonzero(labels == 0):
             for sign, scores in ((1, first), (-1, second)):
                 added[row] += sign * (0.5 + 0.5 * np.sign(scores[row] - scores[other])) / (labels == 0).sum()
-    by_weight = np.cov(added, aweights=weights, ddof=0)
+    by_weight = np.cov(added, aweights=1 / (1 + np.exp(-logits)), ddof=0)
     plain = paired_auroc_difference(first, second, labels)
     of_clicks = np.var(added[labels == 1], ddof=1)
     clicks = labels.sum()
     expected = plain.standard_error**2 - of_clicks / clicks + max(of_clicks, by_weight) / clicks
-    found = paired_auroc_difference(first, second, labels, click_weights=weights)
+    found = paired_auroc_difference(first, second, labels, click_logits=logits)
     assert found.standard_error**2 == pytest.approx(expected, abs=1e-12)
     assert found.difference == plain.difference
 
 
-@given(size=st.integers(5, 60), seed=st.integers(0, 2**16), factor=st.floats(1e-6, 1e6))
-def test_factor_of_the_weights_does_not_matter(size: int, seed: int, factor: float) -> None:
-    first, second, labels, weights = rows(size, seed)
+def test_clicks_too_improbable_for_float64_weigh_as_those_do_that_are_not() -> None:
+    """Far below 0 the probability is the exponential of the logit, so a shift is a factor of all weights."""
+    first, second, labels, logits = rows(60, 1)
     one, other = (
-        paired_auroc_difference(first, second, labels, click_weights=w).standard_error
-        for w in (weights, factor * weights)
+        paired_auroc_difference(first, second, labels, click_logits=logits + shift).standard_error
+        for shift in (-50.0, -1000.0)
     )
     assert one == pytest.approx(other, rel=1e-9)
 
@@ -53,7 +53,7 @@ def test_many_rows_are_sampled_evenly() -> None:
     """Beyond 65,536 rows a part of them stands for all."""
     first, second, labels = BinormalPair(0.8, 0.002, 0.3, 0.01, 100.0).draw(np.random.default_rng(3), 300_000)
     plain = paired_auroc_difference(first, second, labels)
-    weighted = paired_auroc_difference(first, second, labels, click_weights=first)
+    weighted = paired_auroc_difference(first, second, labels, click_logits=first)
     assert plain.standard_error <= weighted.standard_error < 1.05 * plain.standard_error
 
 
@@ -73,7 +73,8 @@ def test_simulated_outliers_leave_the_loss_at_what_is_said() -> None:
 
 def test_simulated_probabilities_are_calibrated() -> None:
     """They are what weighs the rows."""
-    first, _, labels = BinormalPair(0.8, 0.0, 0.1).draw(np.random.default_rng(0), 400_000)
+    logits, _, labels = BinormalPair(0.8, 0.0, 0.1).draw(np.random.default_rng(0), 400_000)
+    first = 1 / (1 + np.exp(-logits))
     for low, high in ((0.0, 0.05), (0.05, 0.2), (0.2, 1.0)):
         inside = (first >= low) & (first < high)
         assert first[inside].mean() == pytest.approx(labels[inside].mean(), rel=0.03)

@@ -11,9 +11,9 @@ def paired(noise: float, rows: int = 4000) -> tuple[Scores, Scores]:
     """Two models of the same rows that differ by noise."""
     rng = np.random.default_rng(0)
     labels = (rng.random(rows) < 0.1).astype(np.uint8)
-    first = 1 / (1 + np.exp(-(rng.normal(size=rows) + labels))).astype(np.float32)
-    second = np.clip(first + rng.normal(scale=noise, size=rows), 0, 1).astype(np.float32)
-    return tuple(Scores(exact_auroc(p, labels), 1.0, p, labels) for p in (first, second))  # type: ignore[return-value]
+    first = (rng.normal(size=rows) + labels).astype(np.float32)
+    second = (first + rng.normal(scale=noise, size=rows)).astype(np.float32)
+    return tuple(Scores(exact_auroc(x, labels), 1.0, x, labels) for x in (first, second))  # type: ignore[return-value]
 
 
 @pytest.mark.parametrize(
@@ -52,10 +52,8 @@ def test_identical_scores_pass_any_tolerance() -> None:
 
 def squeezed(scores: Scores, factor: float, shift: float) -> Scores:
     """The same order, and so the same AUROC, with other logits."""
-    assert scores.probabilities is not None
-    p = scores.probabilities.astype(np.float64)
-    logits = np.log(p / (1 - p))
-    changed = 1 / (1 + np.exp(-(factor * logits + shift)))
+    assert scores.logits is not None
+    changed = factor * scores.logits.astype(np.float64) + shift
     return Scores(scores.value, 1.0, changed.astype(np.float32), scores.labels)
 
 

@@ -14,7 +14,7 @@ def drawn(
     rng = np.random.default_rng(seed)
     logits = rng.normal(-2, 1, rows)
     labels = rng.random(rows) < 1 / (1 + np.exp(-logits))
-    before, after = (1 / (1 + np.exp(-x)) for x in (logits, logits + shift + noise * rng.normal(size=rows)))
+    before, after = logits, logits + shift + noise * rng.normal(size=rows)
     return before.astype(np.float32), after.astype(np.float32), labels.astype(np.uint8)
 
 
@@ -24,7 +24,8 @@ def changes(arrays: tuple[np.ndarray, ...]) -> tuple[float, float]:  # type: ign
 
 
 def test_values_are_those_of_the_definitions() -> None:
-    before, after, labels = np.array([0.5, 0.2], np.float32), np.array([0.4, 0.4], np.float32), np.array([1, 0])
+    probabilities, labels = np.array([[0.5, 0.2], [0.4, 0.4]]), np.array([1, 0])
+    before, after = np.log(probabilities / (1 - probabilities))
     log_loss, ratio = read_guards(before, after, labels, log_loss=0.1, calibration_ratio=0.1)
     assert log_loss.before == pytest.approx(-(np.log(0.5) + np.log(0.8)) / 2)
     assert log_loss.after == pytest.approx(-(np.log(0.4) + np.log(0.6)) / 2)
@@ -41,10 +42,11 @@ def test_standard_errors_are_those_of_fresh_rows() -> None:
         assert reading.standard_error == pytest.approx(expected, rel=0.2)
 
 
-def test_probability_of_one_that_was_wrong_is_finite() -> None:
-    ones = np.ones(2, np.float32)
-    (reading,) = read_guards(ones, ones, np.array([0, 1]), log_loss=0.1, calibration_ratio=None)
-    assert np.isfinite(reading.before)
+def test_certain_row_that_was_wrong_loses_its_logit() -> None:
+    """Its float32 probability is 1, whatever the logit is from 17 on."""
+    certain = np.array([40.0, 40.0], np.float32)
+    (reading,) = read_guards(certain, 2 * certain, np.array([0, 1]), log_loss=0.1, calibration_ratio=None)
+    assert (reading.before, reading.after) == (20.0, 40.0)
 
 
 @pytest.mark.parametrize(

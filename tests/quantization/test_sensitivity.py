@@ -45,18 +45,18 @@ def test_each_alone_equals_the_whole_model_with_that_op_alone(multi_hot: bool) -
     context = context_of(batches)
     found = context.sensitivities(CHANGES, max_rows=10**6)
     fp32 = AUROCEvaluation(batches).score(context.model)
-    assert fp32.probabilities is not None
+    assert fp32.logits is not None
     assert fp32.labels is not None
     for (op, dtype), sensitivity in zip(CHANGES, found, strict=True):
         recipe = replace(Recipe.all_float(tiny.ARCHITECTURE), bias_correction=False).with_dtype(op, dtype)
         scores = AUROCEvaluation(batches).score(context.quantize(recipe))
-        assert scores.probabilities is not None
-        expected = paired_auroc_difference(fp32.probabilities, scores.probabilities, fp32.labels)
+        assert scores.logits is not None
+        expected = paired_auroc_difference(fp32.logits, scores.logits, fp32.labels)
         assert (sensitivity.op, sensitivity.dtype, sensitivity.rows) == (op, dtype, 2000)
         assert sensitivity.loss == pytest.approx(expected.difference, abs=2e-5)
         assert sensitivity.standard_error == pytest.approx(expected.standard_error, rel=0.05, abs=1e-5)
-        before, after = (np.log(p / (1 - p)) for p in (fp32.probabilities, scores.probabilities))
-        assert sensitivity.logit_mse == pytest.approx(float(np.mean((after - before) ** 2)), rel=0.02, abs=1e-10)
+        difference = scores.logits.astype(np.float64) - fp32.logits
+        assert sensitivity.logit_mse == pytest.approx(float(np.mean(difference**2)), rel=0.02, abs=1e-10)
     by_change = dict(zip(CHANGES, found, strict=True))
     assert by_change["tables.0", "int4"].logit_mse > by_change["tables.0", "int8"].logit_mse > 0
     assert by_change["tables.0", "fp32"].logit_mse == 0

@@ -232,7 +232,7 @@ def test_any_metric_of_torchmetrics_can_be_the_score(metric: Metric) -> None:
     labels = torch.cat([batch.labels for batch in tiny.batches(3, 400, seed=3)]).int()
     with torch.no_grad():
         logits = torch.cat([tiny.model()(batch) for batch in tiny.batches(3, 400, seed=3)])
-    expected = type(metric)()(torch.sigmoid(logits), labels)
+    expected = type(metric)()(torch.sigmoid(logits.double()), labels)
     assert result.baseline.value == pytest.approx(float(expected), abs=1e-6)
 
 

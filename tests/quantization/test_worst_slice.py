@@ -27,7 +27,7 @@ Arrays = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.
 
 
 def drawn(rows: int = 40_000, *, noise: dict[int, float] | None = None, shares: Any = None, seed: int = 0) -> Arrays:
-    """Probabilities of two models that differ by noise in the logits of some slices."""
+    """Logits of two models that differ by noise in some slices."""
     rng = np.random.default_rng(seed)
     numbers = rng.choice(4, size=rows, p=shares).astype(np.uint8)
     logits = rng.normal(scale=1.5, size=rows) - 1
@@ -35,7 +35,7 @@ def drawn(rows: int = 40_000, *, noise: dict[int, float] | None = None, shares: 
     spread = np.full(rows, 0.001)
     for number, size in (noise or {}).items():
         spread[numbers == number] = size
-    first, second = (1 / (1 + np.exp(-x)) for x in (logits, logits + spread * rng.normal(size=rows)))
+    first, second = logits, logits + spread * rng.normal(size=rows)
     return first.astype(np.float32), second.astype(np.float32), labels, Slices(NAMES, numbers)
 
 
@@ -58,7 +58,7 @@ def test_slice_that_lost_much_is_found_and_named(score: Literal["auroc", "log_lo
         assert (found.before, found.after) == (pytest.approx(pair.first), pytest.approx(pair.second))
         assert found.change == pytest.approx(pair.second / pair.first - 1)
     else:
-        p = after[inside].astype(np.float64)
+        p = 1 / (1 + np.exp(-after[inside].astype(np.float64)))
         expected = -np.log(np.where(labels[inside] == 1, p, 1 - p)).mean()
         assert found.after == pytest.approx(expected)
 

@@ -23,6 +23,9 @@ REQUIRED_SHARE = 0.999
 class Accuracy:
     """AUROC of the logged answers.
 
+    They are float32 probabilities, as MLPerf's script reads them: rows whose logits are above 17 are alike in them,
+    which counts against the log, as it would there.
+
     Attributes:
         auroc: of the log.
         fp32_auroc: of the float model on the same pairs.

@@ -191,6 +191,6 @@ def _fp32_auroc(artifact: Artifact, options: Options, dataset: ClickDataset, pro
     scores, labels = [], []
     with torch.inference_mode():
         for batch in dataset.batches(_SCORED_AT_A_TIME):
-            scores.append(torch.sigmoid(model(batch)).numpy())
+            scores.append(model(batch).numpy())
             labels.append(batch.labels.numpy())
     return exact_auroc(np.concatenate(scores), np.concatenate(labels))

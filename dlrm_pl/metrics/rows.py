@@ -1,0 +1,52 @@
+"""What every metric is given: a score and a label for each row."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dlrm_pl.errors import MetricError, NonFiniteError, ShapeError
+
+
+def clicks(labels: npt.NDArray[Any], first_row: int = 0) -> npt.NDArray[np.bool_]:
+    """Which rows are clicks.
+
+    Raises:
+        MetricError: a label is neither 0 nor 1; names the first such row, counted from ``first_row``.
+    """
+    clicked: npt.NDArray[np.bool_] = labels == 1
+    if np.count_nonzero(clicked) + np.count_nonzero(labels == 0) != len(labels):
+        row = int(np.flatnonzero((labels != 0) & (labels != 1))[0])
+        raise wrong_label(labels[row], first_row + row)
+    return clicked
+
+
+def check_scores(scores: npt.NDArray[Any], labels: npt.NDArray[Any]) -> None:
+    """Raise unless there is a score, and not NaN, for each label.
+
+    Raises:
+        ShapeError: the shapes differ, or are not ``[rows]``.
+        NonFiniteError: a score is NaN; names the first such row.
+    """
+    if scores.shape != labels.shape or scores.ndim != 1:
+        raise other_shapes(scores.shape, labels.shape)
+    # The minimum is NaN where any is, and takes no memory.
+    if len(scores) and np.isnan(scores.min()):
+        raise no_number(scores[np.isnan(scores)][0], int(np.flatnonzero(np.isnan(scores))[0]))
+
+
+def other_shapes(scores: tuple[int, ...], labels: tuple[int, ...]) -> ShapeError:
+    """The shapes differ, or are not ``[rows]``."""
+    return ShapeError(f"Scores {list(scores)} and labels {list(labels)} must be of the same rows, [rows] each.")
+
+
+def no_number(score: object, row: int) -> NonFiniteError:
+    """A score is none."""
+    return NonFiniteError(f"Row {row} scored {score}; the model's weights are not finite.")
+
+
+def wrong_label(label: object, row: int) -> MetricError:
+    """A label is neither 0 nor 1."""
+    return MetricError(f"The label of row {row} is {label}; labels must be 0 or 1.")
