@@ -27,7 +27,7 @@ constexpr int kSparse = 26;
 constexpr int kFields = 1 + kDense + kSparse;
 constexpr int kBins = 4096;  // Of the histograms of dense values; the last bin holds all larger ones.
 constexpr int kRecordBytes = 4 * kFields;
-constexpr int kLongestLine = 32000;  // Bytes without the newline; as raw_log.py has it.
+constexpr int kLongestLine = 32000;  // Bytes without the newline; as raw_line.py has it.
 constexpr int kKeyedBytes = kRecordBytes + 8;  // A record behind the 64-bit key that it is sorted by.
 
 // ---------------------------------------------------------------------------------------------------------- parsing

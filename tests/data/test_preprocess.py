@@ -192,7 +192,7 @@ def test_days_are_counted_as_numbers(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("days", "message"),
-    [([[GOOD]], "1 day files were found, at least 2"), ([], "0 day files were found")],
+    [([[GOOD]], "1 day file was found, at least 2"), ([], "no day files were found")],
 )
 def test_too_few_days_are_rejected(tmp_path: Path, days: list[list[bytes]], message: str) -> None:
     with pytest.raises(DataFormatError, match=message):

@@ -17,7 +17,8 @@ from dlrm_pl.data.preprocess import preprocess
 from dlrm_pl.data.preprocessing import portable
 from dlrm_pl.data.preprocessing.inputs import Day, text_bytes
 from dlrm_pl.data.preprocessing.options import Options
-from dlrm_pl.data.raw_log import MAX_LINE_BYTES, iter_raw_records
+from dlrm_pl.data.raw_line import MAX_LINE_BYTES
+from dlrm_pl.data.raw_log import iter_raw_records
 from dlrm_pl.errors import DataFormatError
 
 Reader = Callable[[Path], object]

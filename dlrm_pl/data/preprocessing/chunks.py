@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dlrm_pl.data.preprocessing.inputs import Day, line_at, reading
-from dlrm_pl.data.raw_log import explain, open_log
+from dlrm_pl.data.raw_format import likely_format, open_log
+from dlrm_pl.data.raw_line import explain
 from dlrm_pl.errors import DataFormatError
 from dlrm_pl.kernels.preprocess import TEXT_PADDING
 
@@ -130,7 +131,8 @@ class ChunkReader:
                     stop = _line_end(plain.read, start, stop)
         if stop == start and not ends_day:
             beginning = plain.read(start, start + self._wanted) if plain else buffer[: self._wanted].tobytes()
-            raise DataFormatError(f"{day.path}:{line_at(day.path, start)}: {explain(beginning)}. Is it a click log?")
+            where = f"{day.path}:{line_at(day.path, start)}"
+            raise DataFormatError(f"{where}: {explain(beginning)}. {likely_format(day.path)}".rstrip())
         chunk = Chunk(self._index, self.day, start, stop, ends_day, plain)
         self._index += 1
         self._wanted = self._chunk_bytes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import re
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -14,10 +15,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dlrm_pl.data.raw_log import open_log
+from dlrm_pl.data.raw_format import likely_format, open_log, repair_gz
 from dlrm_pl.errors import DataFormatError
 
 _KAGGLE_DAYS = 7
+_DAY_ENDING = re.compile(r"(.+)_[0-9]+(?:\.gz)?")
+_SHOWN = 5
 _NEWLINE = ord("\n")
 _BLOCK = 1 << 20
 _GZIP = b"\x1f\x8b"
@@ -58,19 +61,59 @@ def day_files(prefix: Path, days: int | None) -> list[Path]:
         DataFormatError: fewer than two, or one missing before a later one; names it.
     """
     numbers: dict[int, Path] = {}
-    for path in sorted(prefix.parent.glob(f"{prefix.name}_*")):
-        suffix = path.name.removeprefix(f"{prefix.name}_").removesuffix(".gz")
-        if suffix.isdigit() and path.is_file():
-            earlier = numbers.setdefault(int(suffix), path)
+    names = f"{prefix}_0, {prefix}_1, ..."
+    for path in _files_beside(prefix):
+        number = _day_number(prefix, path)
+        if number is not None:
+            earlier = numbers.setdefault(number, path)
             if earlier != path:
                 raise DataFormatError(f"{earlier} and {path} are the same day: keep one of them.")
-    wanted = days if days is not None else max(numbers, default=-1) + 1
+    if not numbers:
+        raise DataFormatError(f"{names}: no day files were found, at least 2 are needed. {_near(prefix)}".rstrip())
+    wanted = days if days is not None else max(numbers) + 1
     for number in range(wanted):
         if number not in numbers:
-            raise DataFormatError(f"{prefix}_{number}: is missing, plain or .gz; {wanted} days are needed in sequence.")
+            raise DataFormatError(
+                f"{prefix}_{number}: is missing, plain or .gz; {wanted} days are needed in sequence. "
+                f"{_near(prefix)}".rstrip()
+            )
     if wanted < 2:
-        raise DataFormatError(f"{prefix}_0, {prefix}_1, ...: {wanted} day files were found, at least 2 are needed.")
+        raise DataFormatError(f"{names}: 1 day file was found, at least 2 are needed. {_near(prefix)}".rstrip())
     return [numbers[number] for number in range(wanted)]
+
+
+def _day_number(prefix: Path, path: Path) -> int | None:
+    """Of a day file; None of others."""
+    match = re.fullmatch(re.escape(prefix.name) + r"_([0-9]{1,6})(?:\.gz)?", path.name)
+    return int(match[1]) if match else None
+
+
+def _files_beside(prefix: Path) -> list[Path]:
+    """The files of the folder in the order of their names."""
+    folder = prefix.parent
+    if not folder.is_dir():
+        raise DataFormatError(f"{folder}: there is no such folder of raw logs.")
+    return sorted(path for path in folder.iterdir() if path.is_file())
+
+
+def _near(prefix: Path) -> str:
+    """What may have been meant instead of the day files that are not there."""
+    if prefix.is_file():
+        if begin := _DAY_ENDING.fullmatch(prefix.name):
+            return f"Name what their names have in common: {prefix.with_name(begin[1])}."
+        return f"{prefix} is one file: --layout kaggle cuts it into days."
+    start = prefix.name.casefold()
+    near = [
+        path.name
+        for path in _files_beside(prefix)
+        if path.name.casefold().startswith(start)
+        and any(character.isnumeric() for character in path.name[len(start) :])
+        and _day_number(prefix, path) is None
+    ]
+    if not near:
+        return ""
+    shown = ", ".join(near[:_SHOWN]) + (f" and {len(near) - _SHOWN} more" if len(near) > _SHOWN else "")
+    return f"There is {shown}: a day file has to be named {prefix.name}_0, or {prefix.name}_0.gz when packed."
 
 
 def kaggle_days(path: Path, count: int) -> list[Day]:
@@ -95,7 +138,9 @@ def kaggle_days(path: Path, count: int) -> list[Day]:
         seen += len(block)
     rows += bool(last_text)
     if rows < 2 * count:
-        raise DataFormatError(f"{path}: {rows} rows cannot be cut into {count} days of 2 rows or more.")
+        raise DataFormatError(
+            f"{path}: {rows} rows cannot be cut into {count} days of 2 rows or more. {likely_format(path)}".rstrip()
+        )
     ends = np.cumsum([rows // count + (day < rows % count) for day in range(count)])
     bounds, wanted, before, offset = [0], ends[:-1].tolist(), 0, 0
     for block, lines in zip(_blocks(path), lines_by_block, strict=True):
@@ -180,7 +225,7 @@ def reading(path: Path) -> Iterator[None]:
     except _DAMAGED as error:
         line = _readable_lines(path)
         raise DataFormatError(
-            f"{path}: is cut short or damaged after line {line:,} ({error}). Download it again."
+            f"{path}: is cut short or damaged after line {line:,} ({error}). {repair_gz(path)}"
         ) from error
 
 

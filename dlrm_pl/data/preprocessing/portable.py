@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dlrm_pl.data.preprocessing.turns import Stations
-from dlrm_pl.data.raw_log import BadLineError, parse_line, without_newline
+from dlrm_pl.data.raw_line import BadLineError, parse_line, without_newline
 from dlrm_pl.kernels.preprocess import (
     DENSE,
     DENSE_BINS,

@@ -23,7 +23,8 @@ from dlrm_pl.data.preprocessing.statistics import DayStatistics
 from dlrm_pl.data.preprocessing.turns import Stations, run_threads
 from dlrm_pl.data.preprocessing.vocabulary_stage import VocabularyStage
 from dlrm_pl.data.preprocessing.work import State
-from dlrm_pl.data.raw_log import explain, without_newline
+from dlrm_pl.data.raw_format import likely_format
+from dlrm_pl.data.raw_line import explain, without_newline
 from dlrm_pl.errors import DataFormatError
 from dlrm_pl.kernels.preprocess import KEYED_DTYPE, TEXT_PADDING, Columns
 
@@ -172,11 +173,13 @@ class Scatter:
             *(buffer, size, options.modulus, columns, counted.missing, counted.histogram, counted.largest, bad)
         )
         path = self._days[chunk.day].path
-        if bads == bad.shape[1]:
-            raise DataFormatError(f"{path}: has more than {bads:,} lines together that are no rows. Is it a click log?")
         with self._stations.turn(_ROWS, chunk.index):
             text = buffer[:size].tobytes() if bads else b""
             self._reject(chunk, text, bad[:, :bads], lines)
+            if bads == bad.shape[1]:
+                raise DataFormatError(
+                    f"{path}: has {bads:,} lines together that are no rows. {likely_format(path)}".rstrip()
+                )
             first_row = state.read_rows
             state.read_rows += rows
             day.rows += rows
@@ -188,7 +191,8 @@ class Scatter:
                         if ends_file and not self._days[chunk.day].start
                         else f"day {chunk.day}, to line {state.line}, "
                     )
-                    raise DataFormatError(f"{path}: {part}has no rows. An empty day is most often a broken download.")
+                    hint = likely_format(path) or "An empty day is most often a broken download."
+                    raise DataFormatError(f"{path}: {part}has no rows. {hint}")
                 if ends_file:
                     state.line = state.blank_line = 0
         if options.subsample_rate:
@@ -262,11 +266,10 @@ class Scatter:
     def _reject_line(self, path: Path, number: int, line: bytes) -> None:
         error = explain(line)
         if error.kind == "length":  # As in ChunkReader, so that it does not depend on the size of the chunks.
-            raise DataFormatError(f"{path}:{number}: {error}. Is it a click log?")
+            raise DataFormatError(f"{path}:{number}: {error}. {likely_format(path)}".rstrip())
         if self._options.bad_rows is None:
-            raise DataFormatError(
-                f"{path}:{number}: {error}. Repair the log, or leave such lines out with --bad_rows skip:0.001."
-            )
+            hint = likely_format(path) or "Repair the log, or leave such lines out with --bad_rows skip:0.001."
+            raise DataFormatError(f"{path}:{number}: {error}. {hint}")
         self._state.rejected[error.kind] = self._state.rejected.get(error.kind, 0) + 1
         head = f"{path}\t{number}\t{error.kind}\t".encode()
         _write_all(self._files[REJECTED], np.frombuffer(head + line + b"\n", np.uint8))
@@ -281,7 +284,8 @@ class Scatter:
                 kinds = ", ".join(f"{count:,} {kind}" for kind, count in self._state.rejected.items())
                 raise DataFormatError(
                     f"{path}: {rejected:,} of {lines:,} lines so far cannot be read ({kinds}), more than the "
-                    f"{allowed:.3%} that bad_rows allows. The first ones are {self._first_rejected()}."
+                    f"{allowed:.3%} that bad_rows allows. The first ones are {self._first_rejected()}. "
+                    f"{likely_format(path)}".rstrip()
                 )
 
     def _first_rejected(self) -> str:
