@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all, and locks on the folders that are being written.
+"""Files and folders that appear whole or not at all.
 
 Everything is written under a temporary name next to its target and renamed at the end, so that a crash, a full
 disk or ctrl-C never leaves something that looks finished.
@@ -17,40 +17,7 @@ from pathlib import Path
 from typing import IO, Any, Literal
 
 from dlrm_pl.errors import OutputError
-
-
-@contextmanager
-def folder_lock(folder: Path) -> Iterator[None]:
-    """Hold the exclusive right to write ``folder`` (which need not exist) until the block ends.
-
-    The lock is the operating system's, on a file beside the folder, so it ends with its process, however that dies.
-
-    Raises:
-        OutputError: another process holds it, or the parent folder is not writable.
-    """
-    path = folder.parent / f".{folder.name}.lock"
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        handle = path.open("a+")
-    except OSError as error:
-        raise _not_writable(folder, error) from error
-    with handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            handle.seek(0)
-            owner = handle.read().strip() or "unknown"
-            raise OutputError(
-                f"{folder}: in use, process {owner} is writing it. Wait for it to end, or choose another folder."
-            ) from error
-        handle.truncate(0)
-        handle.write(str(os.getpid()))
-        handle.flush()
-        try:
-            yield
-        finally:
-            # Unlinked while still held: whoever opens the name next gets a new file and a lock of its own.
-            path.unlink(missing_ok=True)
+from dlrm_pl.locks import folder_lock, not_writable
 
 
 def check_replaceable(folder: Path, is_ours: Callable[[Path], bool]) -> None:
@@ -95,7 +62,7 @@ def atomic_folder(folder: Path, is_ours: Callable[[Path], bool]) -> Iterator[Pat
             shutil.rmtree(temporary, ignore_errors=True)
             temporary.mkdir()
         except OSError as error:
-            raise _not_writable(folder, error) from error
+            raise not_writable(folder, error) from error
         try:
             yield temporary
             for path in sorted(temporary.rglob("*")):
@@ -134,7 +101,7 @@ def atomic_file(path: Path, mode: Literal["w", "wb"] = "w") -> Iterator[IO[Any]]
         with suppress(OSError):  # A file system without locks; leftovers then stay.
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        raise _not_writable(path, error) from error
+        raise not_writable(path, error) from error
     try:
         with handle:
             yield handle
@@ -171,7 +138,3 @@ def _locate(error: OSError, path: Path) -> None:
     """Name the output in the error of a full disk, which has no name where a write failed."""
     if error.filename is None and error.errno in (errno.ENOSPC, errno.EDQUOT):
         error.filename = str(path)
-
-
-def _not_writable(path: Path, error: OSError) -> OutputError:
-    return OutputError(f"{path}: cannot be written ({error.strerror}). Choose a folder that you may write.")

@@ -17,6 +17,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # A file imports from its own part or from one above. `runtime` stands above `quantization`, which lowers into it.
 RANKS = [
     {"errors", "batch"},
+    {"locks"},
     {"atomic", "mapped", "documents"},
     {"metrics"},
     {"kernels", "torch_file"},

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from dlrm_pl.atomic import atomic_file, atomic_folder, folder_lock
+from dlrm_pl.atomic import atomic_file, atomic_folder
 from dlrm_pl.errors import OutputError
 
 
@@ -106,25 +106,6 @@ def test_what_a_killed_writer_left_is_removed_and_what_others_write_is_not(tmp_p
     assert {path.name for path in tmp_path.iterdir()} == {"a[1].bin", unrelated.name}
 
 
-def test_folder_in_use_by_another_process_is_refused(tmp_path: Path) -> None:
-    program = (
-        "import signal; from pathlib import Path; from dlrm_pl.atomic import folder_lock\n"
-        f"with folder_lock(Path({str(tmp_path / 'out')!r})): print('held', flush=True); signal.pause()"
-    )
-    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    with process.stdout:
-        try:
-            assert process.stdout.readline() == "held\n"
-            with pytest.raises(OutputError, match=f"in use, process {process.pid} is writing it"):
-                write(tmp_path / "out", "x")
-        finally:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-    write(tmp_path / "out", "x")  # the lock died with its process
-    assert [path.name for path in tmp_path.iterdir()] == ["out"]
-
-
 def test_killed_run_is_cleaned_up_by_the_next(tmp_path: Path) -> None:
     program = (
         "import os; from pathlib import Path; from dlrm_pl.atomic import atomic_folder\n"
@@ -137,13 +118,6 @@ def test_killed_run_is_cleaned_up_by_the_next(tmp_path: Path) -> None:
     write(tmp_path / "out", "whole")
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"mark"}
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
-
-
-def test_lock_is_free_again_after_its_block(tmp_path: Path) -> None:
-    for _ in range(2):
-        with folder_lock(tmp_path / "out"):
-            pass
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_file_appears_at_the_end_and_only_then(tmp_path: Path) -> None:

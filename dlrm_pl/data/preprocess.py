@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from dlrm_pl.atomic import check_replaceable, folder_lock
+from dlrm_pl.atomic import check_replaceable
 from dlrm_pl.data.adopt import Adoption
 from dlrm_pl.data.binary_format import RECORD_BYTES, SPLITS
 from dlrm_pl.data.dataset_folder import DESCRIPTION_NAME, DatasetFolder, describe, is_dataset_folder
@@ -37,6 +37,7 @@ from dlrm_pl.data.preprocessing.vocabulary_stage import VocabularyStage
 from dlrm_pl.data.preprocessing.work import State, WorkFolder, differences, sync
 from dlrm_pl.documents.json_text import read_json
 from dlrm_pl.errors import ConfigurationError, DataFormatError, DLRMError, OutputError
+from dlrm_pl.locks import folder_lock
 
 log = logging.getLogger(__name__)
 

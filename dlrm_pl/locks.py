@@ -1,0 +1,75 @@
+"""The exclusive right to write a folder."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from dlrm_pl.errors import OutputError
+
+# Long enough to come back to a name that its holder is just giving up; whoever waits longer is told who holds it.
+_PATIENCE_S = 0.1
+_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
+
+
+@contextmanager
+def folder_lock(folder: Path) -> Iterator[None]:
+    """Hold the exclusive right to write ``folder`` (which need not exist) until the block ends.
+
+    The lock is the operating system's, on the file ``.NAME.lock`` beside the folder, so it ends with its process,
+    however that dies. The file holds the process's number and is removed with the lock: while it is still held, and
+    whoever comes to lock a file that was removed meanwhile takes the name anew.
+
+    Raises:
+        OutputError: another process holds it, the parent folder is not writable, or its file system has no locks.
+    """
+    # Here, since it takes a tenth of a second that a command without an output need not wait for.
+    from filelock import FileLock, Timeout
+
+    path = folder.parent / f".{folder.name}.lock"
+    lock = FileLock(path, timeout=_PATIENCE_S, poll_interval=_PATIENCE_S / 20, fallback_to_soft=False)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout as error:
+        raise OutputError(
+            f"{folder}: in use, process {_owner(path)} is writing it. Wait for it to end, or choose another folder."
+        ) from error
+    except OSError as error:
+        if error.errno in _NO_LOCKS:
+            path.unlink(missing_ok=True)  # Nobody can hold it.
+        raise _no_lock(folder, error) from error
+    try:
+        try:
+            path.write_text(str(os.getpid()), encoding="ascii")
+        except OSError as error:
+            raise _no_lock(folder, error) from error
+        yield
+    finally:
+        with suppress(OSError):  # On a file system that became read-only, where a file more or less is no concern.
+            path.unlink(missing_ok=True)
+        lock.release()
+
+
+def _owner(path: Path) -> str:
+    """The number of the process that holds a lock."""
+    with suppress(OSError):
+        return path.read_text(encoding="ascii", errors="replace").strip() or "unknown"
+    return "unknown"
+
+
+def _no_lock(folder: Path, error: OSError) -> OutputError:
+    if error.errno in _NO_LOCKS:
+        return OutputError(
+            f"{folder}: the file system cannot lock files ({error.strerror}), and without a lock two commands could "
+            "write this folder at once. Choose a folder on another file system."
+        )
+    return not_writable(folder, error)
+
+
+def not_writable(path: Path, error: OSError) -> OutputError:
+    """The error for an output that the operating system refuses."""
+    return OutputError(f"{path}: cannot be written ({error.strerror}). Choose a folder that you may write.")
