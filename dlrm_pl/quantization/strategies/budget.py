@@ -102,8 +102,7 @@ def gain(context: SearchContext, rows: int) -> float:
     assert source is not None  # Or nothing was measured.
     read = source.read_fp32(rows)
     labels = source.labels(read).astype(bool)
-    p = np.clip(source.fp32(read).astype(np.float64), 1e-7, 1 - 1e-7)
-    logits = np.log(p / (1 - p))
+    logits = source.fp32(read).astype(np.float64)
     variance = (np.var(logits[labels]) + np.var(logits[~labels])) / 2
     auroc = min(max(exact_auroc(logits, labels), 0.5), 1 - 1e-6)
     normal = NormalDist()
