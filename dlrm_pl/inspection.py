@@ -12,8 +12,12 @@ if TYPE_CHECKING:
     from dlrm_pl.model.table_statistics import TableStatistics
 
 
-def describe(path: Path) -> str:
+def describe(path: Path, full: bool = False) -> str:
     """Describe any of the three, found out by what is there.
+
+    Args:
+        path: a folder or a file.
+        full: compare all of it with its checksums.
 
     Raises:
         ConfigurationError: there is nothing, or something else.
@@ -22,15 +26,15 @@ def describe(path: Path) -> str:
     if path.is_file():
         return _checkpoint(path)
     if (path / "manifest.json").is_file():
-        return _artifact(path)
+        return _artifact(path, full)
     if (path / "dataset.json").is_file() or (path / "day_fea_count.npz").is_file():
-        return _dataset(path)
+        return _dataset(path, full)
     if path.exists():
         raise ConfigurationError(f"{path}: holds neither a dataset, a checkpoint nor an artifact.")
     raise ConfigurationError(f"{path}: does not exist. Name a dataset folder, a checkpoint or an artifact folder.")
 
 
-def _dataset(path: Path) -> str:
+def _dataset(path: Path, full: bool) -> str:
     from dlrm_pl.data.dataset_folder import DatasetFolder
     from dlrm_pl.data.preprocessing.report import report_lines
 
@@ -48,7 +52,13 @@ def _dataset(path: Path) -> str:
         ceiling = "" if best is None else f", best possible AUROC {best:.6f}"
         lines.append(f"{name:<6}{split.records:>16,} rows{clicks}{ceiling}")
     report = report_lines(folder.report) if folder.report else []  # Of `preprocess` alone.
-    return "\n".join([*lines, *_tables(folder.table_sizes), *report])
+    checked = folder.verify_checksums() if full else folder.check_samples()
+    return "\n".join([*lines, *_tables(folder.table_sizes), *report, f"checked   {checked}{_rest(full)}"])
+
+
+def _rest(full: bool) -> str:
+    """How to have the rest checked."""
+    return "" if full else "; `--full true` checks every byte"
 
 
 def _checkpoint(path: Path) -> str:
@@ -93,16 +103,20 @@ def _origin(checkpoint: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _artifact(path: Path) -> str:
+def _artifact(path: Path, full: bool) -> str:
     import torch
 
     from dlrm_pl.artifact.certificate import Certificate
     from dlrm_pl.artifact.manifest import Manifest
-    from dlrm_pl.artifact.store import load_model
+    from dlrm_pl.artifact.store import check_files, load_model
     from dlrm_pl.artifact.summary import comparison, guards_line, loss_line, slice_line
     from dlrm_pl.model.table_statistics import describe_rows, sampled_rows
 
     manifest, certificate = Manifest.read(path), Certificate.read(path)
+    checked = "the manifest, and the sizes of the tables"
+    if full:
+        check_files(path, manifest)
+        checked = "all files by their checksums"
     widths = (22, 16, 16, 12)
     metrics = [
         "".join(
@@ -141,6 +155,7 @@ def _artifact(path: Path) -> str:
             guards_line(certificate),
             *filter(None, [slice_line(certificate)]),
             f"reason    {certificate.reason}",
+            f"checked   {checked}{_rest(full)}",
         ]
     )
 

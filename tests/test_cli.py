@@ -28,6 +28,7 @@ from dlrm_pl import cli
 from dlrm_pl.artifact.manifest import file_sha256
 from dlrm_pl.artifact.store import load_artifact
 from dlrm_pl.data.binary_format import RECORD_BYTES, open_records, split_file_name
+from dlrm_pl.data.dataset_folder import DatasetFolder, describe
 
 ROOT = Path(__file__).parents[1]
 
@@ -478,6 +479,7 @@ def test_record_that_cannot_be(
     capsys: pytest.CaptureFixture[str], dataset_copy: Path, tmp_path: Path, column: int, value: int, message: str
 ) -> None:
     damage(dataset_copy, "train", 77, column, value)
+    (dataset_copy / "dataset.json").unlink()  # Which knows what the rows were.
     expect_error(capsys, message, "fit", "-c", write_config(tmp_path, dataset_copy))
     assert not (tmp_path / "artifact").exists()
 
@@ -594,15 +596,16 @@ def test_certificate_that_claims_too_much(
 
 def test_dataset_of_other_categories(capsys: pytest.CaptureFixture[str], fitted: Path, dataset_copy: Path) -> None:
     """Tables of the same sizes, and so nothing else that could tell."""
-    path = dataset_copy / "dataset.json"
-    description = json.loads(path.read_text())
-    path.write_text(json.dumps(description | {"fingerprint": "0" * 16}))
+    own = DatasetFolder.open(dataset_copy).fingerprint
+    values = np.load(dataset_copy / "day_fea_dict_0.npz")["unique"]
+    np.savez(dataset_copy / "day_fea_dict_0.npz", unique=values[::-1])
+    other = describe(dataset_copy, max_ind_range=40_000_000, created_by="test").fingerprint
     for command in ("verify", "predict"):
-        message = f"its fingerprint is {'0' * 16}, .* made for {description['fingerprint']}"
+        message = f"its fingerprint is {other}, .* made for {own}"
         expect_error(capsys, message, command, "--artifact", fitted / "artifact", "--data", dataset_copy)
     checkpoint = ("--ckpt_path", fitted / "run" / "model.ckpt")
     for command in ("test", "quantize", "fit"):
-        message = f"trained on the dataset {description['fingerprint']}, this one is {'0' * 16}"
+        message = f"trained on the dataset {own}, this one is {other}"
         expect_error(capsys, message, command, "-c", fitted / "config.yaml", *checkpoint, "--data.folder", dataset_copy)
 
 
@@ -610,15 +613,16 @@ def test_other_dataset_by_force(
     capsys: pytest.CaptureFixture[str], fitted: Path, dataset_copy: Path, tmp_path: Path
 ) -> None:
     """Is scored all the same, said so, and stands in the certificate."""
-    path = dataset_copy / "dataset.json"
-    description = json.loads(path.read_text())
-    path.write_text(json.dumps(description | {"fingerprint": "0" * 16}))
+    own = DatasetFolder.open(dataset_copy).fingerprint
+    values = np.load(dataset_copy / "day_fea_dict_0.npz")["unique"]
+    np.savez(dataset_copy / "day_fea_dict_0.npz", unique=values[::-1])
+    other = describe(dataset_copy, max_ind_range=40_000_000, created_by="test").fingerprint
     checkpoint = ("-c", fitted / "config.yaml", "--ckpt_path", fitted / "run" / "model.ckpt")
     data = ("--data.folder", dataset_copy, "--force", "true")
     assert run("test", *checkpoint, *data) == 0
     assert run("predict", *checkpoint, *data, "--output", tmp_path / "p.npy") == 0
     assert run("quantize", *checkpoint, *data, "--output", tmp_path / "forced") == 0
-    said = f"The dataset is {'0' * 16}, the model is for {description['fingerprint']}"
+    said = f"The dataset is {other}, the model is for {own}"
     assert said in json.loads((tmp_path / "forced" / "certificate.json").read_text())["other_dataset"]
     assert json.loads((fitted / "artifact" / "certificate.json").read_text())["other_dataset"] == ""
     with caplog_of("dlrm_pl") as lines:

@@ -246,6 +246,7 @@ def _certify(
         machine=manifest.machine,
         best_possible_auroc=data.best_possible_auroc,
         other_dataset=data.other_dataset,
+        row_checksum=data.certification_checksum,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     if certificate.accepted and (failures := certificate.failures):

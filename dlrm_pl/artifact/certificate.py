@@ -61,6 +61,8 @@ class Certificate:
         created: date and time, UTC.
         worst_slice: the guard of the worst slice on the certification rows, as ``CertifiedSlice``; None where no column
             was named, and in certificates that were written before it was repeated here.
+        row_checksum: of the certification rows; empty where they were too many to read for it, and their dataset states
+            none.
     """
 
     fp32: dict[str, float]
@@ -92,6 +94,7 @@ class Certificate:
     other_dataset: str
     created: str
     worst_slice: dict[str, Any] | None = None
+    row_checksum: str = ""
 
     @staticmethod
     def measured(

@@ -26,6 +26,7 @@ class QuantizationData:
         other_dataset: how the dataset differs from the model's own, where that was forced; else "".
         row_identities: what tells the rows of each range from others, see ``row_identity``; a search that was
             interrupted goes on with the same ones alone.
+        certification_checksum: of the certification rows; empty where it is not known.
     """
 
     calibration: Iterable[ClickBatch]
@@ -37,6 +38,7 @@ class QuantizationData:
     best_possible_auroc: float | None
     other_dataset: str = ""
     row_identities: Mapping[str, str] = field(default_factory=dict)
+    certification_checksum: str = ""
 
     def __post_init__(self) -> None:
         """Check that no row serves two purposes.

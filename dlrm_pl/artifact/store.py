@@ -94,22 +94,36 @@ def load_artifact(path: str | Path, checksums: Checksums = "auto", pages: Pages 
     """
     folder = Path(path)
     manifest = Manifest.read(folder)
-    for name in manifest.files:
-        if not (folder / name).is_file():
-            raise ArtifactError(f"{folder / name}: is missing. The artifact is incomplete; quantize again.")
+    _check_complete(folder, manifest)
     quick = sum((folder / name).stat().st_size for name in manifest.files) <= _QUICK_BYTES
     if checksums == "always" or (checksums == "auto" and quick):
-        for name, expected in manifest.files.items():
-            if file_sha256(folder / name) != expected:
-                raise ArtifactError(
-                    f"{folder / name}: was changed after it was written: its sha256 is not the {expected[:12]}... of "
-                    "the manifest. Do not use it; quantize again or copy it anew."
-                )
+        check_files(folder, manifest)
     for name in (WEIGHTS_NAME, CERTIFICATE_NAME, *table_names(manifest)):
         if name not in manifest.files:
             raise ArtifactError(f"{folder / FILE_NAME}: has no checksum of {name}. Quantize again.")
     model = load_model(folder, manifest, pages)
     return Artifact(path=folder, model=model, manifest=manifest, certificate=Certificate.read(folder))
+
+
+def check_files(folder: Path, manifest: Manifest) -> None:
+    """Compare every byte of an artifact's files with the manifest.
+
+    Raises:
+        ArtifactError: one is missing, or was changed; names it.
+    """
+    _check_complete(folder, manifest)
+    for name, expected in manifest.files.items():
+        if file_sha256(folder / name) != expected:
+            raise ArtifactError(
+                f"{folder / name}: was changed after it was written: its sha256 is not the {expected[:12]}... of "
+                "the manifest. Do not use it; quantize again or copy it anew."
+            )
+
+
+def _check_complete(folder: Path, manifest: Manifest) -> None:
+    for name in manifest.files:
+        if not (folder / name).is_file():
+            raise ArtifactError(f"{folder / name}: is missing. The artifact is incomplete; quantize again.")
 
 
 def load_model(folder: Path, manifest: Manifest, pages: Pages = "mapped") -> Int8DLRM:

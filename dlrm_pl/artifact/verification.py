@@ -18,6 +18,7 @@ from dlrm_pl.artifact.store import Artifact
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.data.dataset import ClickDataset
 from dlrm_pl.data.dataset_folder import DatasetFolder
+from dlrm_pl.data.row_identity import checksum_of_rows
 from dlrm_pl.errors import CheckpointError, ConfigurationError, DatasetError, VerificationError
 from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.model.checkpoint import load_dlrm
@@ -41,6 +42,7 @@ class Verification:
         certificate: as stated, with the loss and the guards measured anew when the float model was given.
         measured_loss: whether they were.
         movement: of the machine and of every metric that was recomputed.
+        checked: what of the dataset was compared with its checksums, in words.
     """
 
     int8: ModelScores
@@ -49,6 +51,7 @@ class Verification:
     certificate: Certificate
     measured_loss: bool
     movement: Movement
+    checked: str
 
 
 def open_dataset(path: Path, artifact: Artifact, force: bool = False) -> DatasetFolder:
@@ -56,8 +59,10 @@ def open_dataset(path: Path, artifact: Artifact, force: bool = False) -> Dataset
 
     Raises:
         DatasetError: another dataset; names the table and both sizes where they differ.
+        DataFormatError: a block of rows, of those that are looked at here, is not what was written.
     """
     folder = DatasetFolder.open(path)
+    log.info("%s: checked %s; `inspect --full true` checks all", path, folder.check_samples())
     if force:
         architecture = Architecture.from_dict(artifact.manifest.architecture)
         contract = CheckpointContract(architecture, artifact.manifest.dataset_fingerprint)
@@ -112,6 +117,10 @@ def verify_artifact(
     certificate = artifact.certificate
     folder = open_dataset(data, artifact, force)
     rows = certificate.row_ranges["certification"]
+    folder.check_dictionaries()
+    checked = folder.check_split(rows["split"])
+    if not force and _check_same_rows(certificate, folder) and folder.splits[rows["split"]].checksum is None:
+        checked = f"all {rows['split']} rows by the checksum in the certificate"
     dataset = ClickDataset.of_split(folder, rows["split"], start=rows["start"], stop=rows["stop"])
     batches = dataset.batches(certificate.batch_size if batch_size is None else batch_size)
     ops = count_int8_ops(artifact.model, next(iter(batches)))
@@ -161,7 +170,27 @@ def verify_artifact(
         certificate=found,
         measured_loss=ckpt_path is not None,
         movement=movement,
+        checked=f"{checked}, and the dictionaries by the fingerprint",
     )
+
+
+def _check_same_rows(certificate: Certificate, folder: DatasetFolder) -> bool:
+    """Check that the rows are those that were certified; returns whether it is known what both are.
+
+    Raises:
+        DatasetError: other rows; names the file.
+    """
+    rows, stated = certificate.row_ranges["certification"], certificate.row_checksum
+    path, split = folder.split_path(rows["split"]), folder.splits[rows["split"]]
+    found = checksum_of_rows(path, rows["start"], rows["stop"], split.checksum)
+    if not stated or not found:
+        return False
+    if stated != found:
+        raise DatasetError(
+            f"{path}: its rows {rows['start']:,} to {rows['stop'] - 1:,} are not those that were certified: their "
+            f"checksum is {found}, the certificate says {stated}. Name the dataset that it was quantized with."
+        )
+    return True
 
 
 def _of_worst_slice(certificate: Certificate, found: Mapping[str, float]) -> dict[str, tuple[float, float]]:

@@ -172,6 +172,7 @@ def quantize_module(
         certification=datamodule.certification_dataloader(),
         row_ranges=datamodule.row_ranges,
         row_identities=datamodule.row_identities(),
+        certification_checksum=datamodule.certification_checksum(),
         dataset_fingerprint=datamodule.dataset_fingerprint,
         batch_size=datamodule.eval_batch_size,
         best_possible_auroc=datamodule.best_possible_auroc("test"),

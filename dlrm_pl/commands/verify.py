@@ -17,7 +17,8 @@ def verify(
 ) -> None:
     """Check a certificate again, on this machine.
 
-    Every file is compared with its checksum, the int8 model is scored on the certification rows, and each metric
+    Every file of the artifact, the certification rows and the dictionaries are compared with their checksums, the int8
+    model is scored on the certification rows, and each metric
     compared with what the certificate states. On another machine it is said what differs of the machine and how far
     each metric moved. Exit status 2 when something differs by more than the tolerance.
 
@@ -46,6 +47,7 @@ def verify(
             progress=advance,
         )
     print(f"{artifact}: checksums, {result.rows:,} rows and {sum(result.int8_ops.values())} int8 ops as certified.")
+    print(f"{data}: checked {result.checked}")
     print(f"int8 AUROC {result.int8.auroc:.6f}, certified {loaded.certificate.int8['auroc']:.6f}")
     print(("measured anew: " if result.measured_loss else "certified: ") + loss_line(result.certificate))
     print(("measured anew: " if result.measured_loss else "certified: ") + guards_line(result.certificate))

@@ -27,6 +27,7 @@ from dlrm_pl.data.binary_format import (
     split_file_name,
 )
 from dlrm_pl.data.block_checksum import BlockChecksum
+from dlrm_pl.data.block_digests import digests_path
 from dlrm_pl.data.dataset_folder import DatasetFolder, SplitInfo, describe
 from dlrm_pl.data.preprocessing.options import Options
 from dlrm_pl.data.preprocessing.plan import require_disk
@@ -93,8 +94,9 @@ class Adoption:
         splits: dict[str, SplitInfo] = {}
         done = 0
         for split in SPLITS:
-            path = self._source.binaries.get(split, finished / split_file_name(split))
-            splits[split], parts[split], done = self._measure(path, done)
+            target = finished / split_file_name(split)
+            path = self._source.binaries.get(split, target)
+            splits[split], parts[split], done = self._measure(path, done, digests_path(target))
         report = data_report(list(parts.values()), [], {}, 0, names=list(parts), missing_known=False)
         return describe(
             finished,
@@ -174,8 +176,8 @@ class Adoption:
             )
         save_dictionary(self._work.finished, table, values)
 
-    def _measure(self, path: Path, done: int) -> tuple[SplitInfo, DayStatistics, int]:
-        """Read a split once: check every record, and count."""
+    def _measure(self, path: Path, done: int, digests: Path) -> tuple[SplitInfo, DayStatistics, int]:
+        """Read a split once: check every record, count, and write the digests of its blocks."""
         statistics, checksum, row = DayStatistics(), BlockChecksum(), 0
         last_ids = np.array(self._source.table_sizes) - 1
         for records in read_blocks(path):
@@ -189,6 +191,7 @@ class Adoption:
             done += len(records)
             self._progress("checking", done / self._total, len(records))
         statistics.rows = statistics.kept = row
+        digests.write_bytes(checksum.digests())
         return SplitInfo(row, statistics.clicks, checksum.text()), statistics, done
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from dlrm_pl.data.binary_format import RECORD_BYTES
 
 BLOCK_BYTES = 8192 * RECORD_BYTES
+DIGEST_BYTES = hashlib.sha256().digest_size
 _NAME = f"sha256/{BLOCK_BYTES}:"
 _PLAIN = "sha256:"
 _READ_BLOCKS = 8
@@ -48,36 +49,47 @@ class BlockChecksum:
     """Puts the parts of a file together, in their order."""
 
     def __init__(self) -> None:
-        self._digest, self._block = hashlib.sha256(), hashlib.sha256()
+        self._digests, self._block = bytearray(), hashlib.sha256()
         self._size = 0
 
     def add(self, part: Part) -> None:
         """Add the bytes that follow; the part is of the place that they have in the file."""
         self._add_bytes(part.head)
-        self._digest.update(part.digests)
-        self._size += len(part.digests) // hashlib.sha256().digest_size * BLOCK_BYTES
+        self._digests += part.digests
+        self._size += len(part.digests) // DIGEST_BYTES * BLOCK_BYTES
         self._add_bytes(part.tail)
 
     def update(self, data: memoryview) -> None:
         """Add the bytes that follow."""
         self.add(part_at(self._size, data))
 
+    def digests(self) -> bytes:
+        """Of the blocks of all bytes so far, one after the other; the last may be shorter."""
+        return bytes(self._digests) + (self._block.digest() if self._size % BLOCK_BYTES else b"")
+
     def text(self) -> str:
         """Of all bytes so far, with its name."""
-        whole = self._digest.copy()
-        if self._size % BLOCK_BYTES:
-            whole.update(self._block.digest())
-        return _NAME + whole.hexdigest()
+        return checksum_of(self.digests())
 
     def _add_bytes(self, data: memoryview) -> None:
         self._block.update(data)
         self._size += len(data)
         if len(data) and not self._size % BLOCK_BYTES:
-            self._digest.update(self._block.digest())
+            self._digests += self._block.digest()
             self._block = hashlib.sha256()
 
 
-def file_checksum(path: Path, start: int = 0, stop: int | None = None) -> str:
+def checksum_of(digests: bytes) -> str:
+    """Of a file whose blocks have these digests, with its name."""
+    return _NAME + hashlib.sha256(digests).hexdigest()
+
+
+def is_of_blocks(checksum: str) -> bool:
+    """Whether a checksum is of this kind, and not of a file as a whole, as earlier versions wrote it."""
+    return checksum.startswith(_NAME)
+
+
+def file_checksum(path: Path, start: int = 0, stop: int | None = None) -> BlockChecksum:
     """Of a file, or of its bytes from ``start`` to before ``stop`` as if they were a file, by all processors."""
     checksum = BlockChecksum()
     stop = path.stat().st_size if stop is None else stop
@@ -94,7 +106,7 @@ def file_checksum(path: Path, start: int = 0, stop: int | None = None) -> str:
         for first in range(start, stop, threads * step):
             for part in pool.map(read, range(first, min(first + threads * step, stop), step)):
                 checksum.add(part)
-    return checksum.text()
+    return checksum
 
 
 def matches(path: Path, stated: str) -> bool:
@@ -102,4 +114,4 @@ def matches(path: Path, stated: str) -> bool:
     if stated.startswith(_PLAIN):
         with path.open("rb") as handle:
             return _PLAIN + hashlib.file_digest(handle, "sha256").hexdigest() == stated
-    return file_checksum(path) == stated
+    return file_checksum(path).text() == stated

@@ -18,9 +18,8 @@ from dlrm_pl.data.dataset import Batches, ClickDataset, capped_sizes
 from dlrm_pl.data.dataset_folder import DatasetFolder
 from dlrm_pl.data.loader import ClickLoader, SelectionStream
 from dlrm_pl.data.raw_dataset import RawLogDataset
-from dlrm_pl.data.row_identity import identity_of_rows
+from dlrm_pl.data.row_identity import checksum_of_rows, identity_of_rows
 from dlrm_pl.data.sampling import EpochSampler, Shuffle
-from dlrm_pl.data.vocabulary import Vocabulary
 from dlrm_pl.errors import ConfigurationError, DatasetError
 
 log = logging.getLogger(__name__)
@@ -92,6 +91,7 @@ class TerabyteDataModule(pl.LightningDataModule):
         if num_workers < 0:
             raise ConfigurationError(f"data.num_workers={num_workers} must be 0 (read in this process) or more.")
         self.folder = DatasetFolder.open(folder)
+        log.info("%s: checked %s; `inspect --full true` checks all", folder, self.folder.check_samples())
         if 0 < self.folder.max_ind_range < max_ind_range:
             raise ConfigurationError(
                 f"data.max_ind_range={max_ind_range}, but {folder} was preprocessed with the lower cap "
@@ -144,8 +144,9 @@ class TerabyteDataModule(pl.LightningDataModule):
         if self._predict_raw is None:
             dataset, sampler = self._rows(self._predict_split, self.eval_batch_size)
             return DataLoader(SelectionStream(dataset, sampler), batch_size=None)
-        vocabulary = Vocabulary.load(self.folder.path)
-        rows = RawLogDataset(Path(self._predict_raw), vocabulary, self.folder.max_ind_range, self.eval_batch_size)
+        rows = RawLogDataset(
+            Path(self._predict_raw), self.folder.vocabulary(), self.folder.max_ind_range, self.eval_batch_size
+        )
         return DataLoader(rows, batch_size=None)
 
     def calibration_dataloader(self) -> Batches:
@@ -195,19 +196,31 @@ class TerabyteDataModule(pl.LightningDataModule):
     def row_identities(self) -> Mapping[str, str]:
         """What tells the rows that calibrate and tune from others of the same number."""
         return {
-            name: identity_of_rows(
-                *(self.folder.split_path(rows.split), rows.start, rows.stop), self.folder.splits[rows.split].checksum
-            )
+            name: identity_of_rows(self.folder.split_path(rows.split), rows.start, rows.stop, self._stated(rows.split))
             for name, rows in self.row_ranges.items()
             if name != "certification"  # Read once and after the search.
         }
 
+    def certification_checksum(self) -> str:
+        """Of the rows that certify; empty where they are too many to read for it, and the dataset states none."""
+        rows = self.row_ranges["certification"]
+        return checksum_of_rows(self.folder.split_path(rows.split), rows.start, rows.stop, self._stated(rows.split))
+
+    def _stated(self, split: Split) -> str | None:
+        """The checksum of a split, where its rows are checked by it when they are read."""
+        return None if self.folder.digests(split) is None else self.folder.splits[split].checksum
+
     def _range(self, name: str) -> Batches:
         rows = self.row_ranges[name]
-        return self._dataset(rows.split, rows.start, rows.stop).batches(self.eval_batch_size)
-
-    def _dataset(self, split: Split, start: int = 0, stop: int | None = None) -> ClickDataset:
-        return ClickDataset.of_split(self.folder, split, max_ind_range=self._max_ind_range, start=start, stop=stop)
+        # A quantization states what it found out from these rows, so each is checked when it is read.
+        dataset = ClickDataset.of_split(
+            *(self.folder, rows.split),
+            max_ind_range=self._max_ind_range,
+            start=rows.start,
+            stop=rows.stop,
+            checked=True,
+        )
+        return dataset.batches(self.eval_batch_size)
 
     def _loader(self, split: Split, batch_size: int, shuffle: Shuffle = "none") -> ClickLoader:
         dataset, sampler = self._rows(split, batch_size, shuffle)
@@ -215,7 +228,7 @@ class TerabyteDataModule(pl.LightningDataModule):
 
     def _rows(self, split: Split, batch_size: int, shuffle: Shuffle = "none") -> tuple[ClickDataset, EpochSampler]:
         """A split and this rank's share of it."""
-        dataset = self._dataset(split)
+        dataset = ClickDataset.of_split(self.folder, split, max_ind_range=self._max_ind_range)
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         sampler = EpochSampler(len(dataset), batch_size, shuffle, seed=self.seed, rank=rank, world_size=world_size)
         return dataset, sampler

@@ -12,7 +12,17 @@ import torch
 from torch.utils.data import Dataset
 
 from dlrm_pl.batch import ClickBatch
-from dlrm_pl.data.binary_format import DENSE, LABEL, SPARSE, Records, Split, count_records, open_records
+from dlrm_pl.data.binary_format import (
+    DENSE,
+    LABEL,
+    RECORD_BYTES,
+    SPARSE,
+    Records,
+    Split,
+    count_records,
+    open_records,
+)
+from dlrm_pl.data.block_digests import BlockDigests
 from dlrm_pl.data.dataset_folder import DatasetFolder
 from dlrm_pl.data.sampling import Selection
 from dlrm_pl.errors import ConfigurationError, DataFormatError
@@ -29,6 +39,7 @@ class ClickDataset(Dataset[ClickBatch]):
         max_ind_range: indices are taken modulo this number when it is positive.
         start: first row.
         stop: row after the last; None: all.
+        digests: of the file's blocks; those that are read are checked, each when it is first read.
 
     Raises:
         DataFormatError: see ``count_records``.
@@ -43,6 +54,7 @@ class ClickDataset(Dataset[ClickBatch]):
         max_ind_range: int = -1,
         start: int = 0,
         stop: int | None = None,
+        digests: BlockDigests | None = None,
     ) -> None:
         records = count_records(path)
         stop = records if stop is None else stop
@@ -52,6 +64,7 @@ class ClickDataset(Dataset[ClickBatch]):
         self._table_sizes = np.asarray(table_sizes, dtype=np.int64)
         self._max_ind_range = max_ind_range
         self._start, self._stop = start, stop
+        self._digests = digests
         self._map: tuple[int, Records] | None = None
 
     @classmethod
@@ -63,10 +76,23 @@ class ClickDataset(Dataset[ClickBatch]):
         max_ind_range: int = -1,
         start: int = 0,
         stop: int | None = None,
+        checked: bool = False,
     ) -> ClickDataset:
-        """The rows of a split, or some of them; a ``max_ind_range`` caps the tables as well."""
+        """The rows of a split, or some of them.
+
+        Args:
+            folder: the dataset.
+            split: of it.
+            max_ind_range: caps the tables as well.
+            start: first row.
+            stop: row after the last; None: all.
+            checked: check each block of rows when it is first read, where the folder has their digests.
+        """
         sizes = capped_sizes(folder.table_sizes, max_ind_range)
-        return cls(folder.split_path(split), sizes, max_ind_range=max_ind_range, start=start, stop=stop)
+        digests = folder.digests(split) if checked else None
+        return cls(
+            *(folder.split_path(split), sizes), max_ind_range=max_ind_range, start=start, stop=stop, digests=digests
+        )
 
     def __len__(self) -> int:
         """Rows."""
@@ -77,14 +103,13 @@ class ClickDataset(Dataset[ClickBatch]):
 
         Raises:
             DataFormatError: a label other than 0 or 1, a negative dense value, or an index beyond its table; names
-                file, record, field or table, and value.
+                file, record, field or table, and value. Or rows that are not those that were written.
         """
-        if isinstance(selection, slice):
-            records = self._records()[selection]
-        else:
+        if not isinstance(selection, slice):
             # Sorted reads walk the file forwards; the order inside a batch means nothing.
             selection = np.sort(selection)
-            records = self._records()[selection]
+        self._check_blocks(selection)
+        records = self._records()[self._start : self._stop][selection]
         labels, dense, indices = records[:, LABEL], records[:, DENSE], records[:, SPARSE]
         if self._max_ind_range > 0:
             indices = indices % self._max_ind_range
@@ -96,10 +121,23 @@ class ClickDataset(Dataset[ClickBatch]):
         return Batches(self, batch_size)
 
     def _records(self) -> Records:
-        """This process's own map of the rows."""
+        """This process's own map of the file."""
         if self._map is None or self._map[0] != os.getpid():
-            self._map = (os.getpid(), open_records(self.path)[self._start : self._stop])
+            self._map = (os.getpid(), open_records(self.path))
         return self._map[1]
+
+    def _check_blocks(self, selection: Selection) -> None:
+        """Check the blocks of the selected rows, where their digests are known."""
+        if self._digests is None:
+            return
+        data = self._records().reshape(-1).view(np.uint8).data
+        if isinstance(selection, slice):
+            first, last, _ = selection.indices(len(self))
+            runs = [(first, last)]
+        else:
+            runs = [(row, row + 1) for row in selection.tolist()]
+        for first, last in runs:
+            self._digests.check(data, (self._start + first) * RECORD_BYTES, (self._start + last) * RECORD_BYTES)
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the map: a copy of it would be a copy of the file."""

@@ -12,7 +12,8 @@ import numpy as np
 
 from dlrm_pl.data.binary_format import LABEL, SPLITS, Split, count_records, open_records, split_file_name
 from dlrm_pl.data.block_checksum import file_checksum, matches
-from dlrm_pl.data.vocabulary import COUNTS_NAME, fingerprint, load_counts
+from dlrm_pl.data.block_digests import BlockDigests, digests_path
+from dlrm_pl.data.vocabulary import COUNTS_NAME, DictionaryChecksums, Vocabulary, dictionary_name, load_counts
 from dlrm_pl.documents.json_text import is_object_with, read_json
 from dlrm_pl.errors import DataFormatError, DatasetError
 
@@ -49,6 +50,8 @@ class DatasetFolder:
         fingerprint: over table sizes and dictionaries; the same ids mean the same categories.
         best_possible_auroc: by split, for synthetic data; empty for real logs.
         report: what ``preprocess`` found in the logs; empty for other data.
+        dictionaries: checksum of each table's dictionary; empty in folders of earlier versions and without a
+            description.
     """
 
     path: Path
@@ -58,6 +61,7 @@ class DatasetFolder:
     fingerprint: str
     best_possible_auroc: dict[str, float]
     report: dict[str, Any] = field(default_factory=dict)
+    dictionaries: tuple[str, ...] = ()
 
     @classmethod
     def open(cls, path: str | Path) -> DatasetFolder:
@@ -103,9 +107,10 @@ class DatasetFolder:
             table_sizes=sizes,
             splits=splits,
             max_ind_range=int(description.get("max_ind_range", -1)),
-            fingerprint=description.get("fingerprint") or fingerprint(sizes, folder),
+            fingerprint=description.get("fingerprint") or DictionaryChecksums.of_folder(sizes, folder).fingerprint,
             best_possible_auroc=description.get("best_possible_auroc", {}),
             report=description.get("report", {}),
+            dictionaries=tuple(description.get("dictionaries", ())),
         )
 
     def split_path(self, split: Split) -> Path:
@@ -125,15 +130,99 @@ class DatasetFolder:
                 f"{int(bool(info.positives))}, so AUROC is undefined. Preprocess more rows, or cut the days otherwise."
             )
 
-    def verify_checksums(self) -> None:
+    def digests(self, split: Split) -> BlockDigests | None:
+        """Of the blocks of a split, to check rows while they are read; None where they are not known.
+
+        Raises:
+            DataFormatError: they are damaged.
+        """
+        return BlockDigests.beside(self.split_path(split), self.splits[split].checksum)
+
+    def vocabulary(self) -> Vocabulary:
+        """The dictionaries, which have to be those that the fingerprint was made of.
+
+        Raises:
+            DataFormatError: one is missing, damaged, or another one; names it.
+        """
+        vocabulary = Vocabulary.load(self.path)
+        self._check_dictionaries(DictionaryChecksums.of_tables(self.table_sizes, vocabulary.values))
+        return vocabulary
+
+    def check_dictionaries(self) -> None:
+        """Compare the dictionaries that are there with the description, one after the other.
+
+        Raises:
+            DataFormatError: one was changed; names it.
+        """
+        self._check_dictionaries(DictionaryChecksums.of_folder(self.table_sizes, self.path))
+
+    def check_samples(self) -> str:
+        """Check a few blocks of rows of each split, which takes milliseconds whatever their size.
+
+        Returns:
+            What was checked and what was not, in words.
+
+        Raises:
+            DataFormatError: one was changed; names the file and its rows.
+        """
+        checked = total = 0
+        for split in self.splits:
+            if (digests := self.digests(split)) is not None:
+                checked, total = checked + digests.check_samples(), total + len(digests)
+        if total:
+            return f"sizes, and {checked:,} of {total:,} blocks of rows by their checksums; not the dictionaries"
+        if any(info.checksum is not None for info in self.splits.values()):
+            return "sizes alone, since no digests of blocks stand beside the files"
+        return f"sizes alone; there are no checksums to compare with, since {DESCRIPTION_NAME} is not there"
+
+    def check_split(self, split: Split) -> str:
+        """Compare a split with its checksum, byte for byte.
+
+        Returns:
+            What was checked, in words.
+
+        Raises:
+            DataFormatError: it was changed; names the file, and the rows where that is known.
+        """
+        path, stated = self.split_path(split), self.splits[split].checksum
+        if stated is None:
+            return f"the {split} rows have no checksum to compare with"
+        if (digests := self.digests(split)) is not None:
+            digests.check_all()
+        elif not matches(path, stated):
+            raise DataFormatError(
+                f"{path}: was changed after it was written: its checksum is another one. Preprocess the raw log "
+                "again, or copy the file anew."
+            )
+        return f"all {split} rows by their checksum"
+
+    def verify_checksums(self) -> str:
         """Compare the files with the description, byte for byte.
+
+        Returns:
+            What was checked, in words.
 
         Raises:
             DataFormatError: a file was changed; names it.
         """
-        for split, info in self.splits.items():
-            if info.checksum is not None and not matches(self.split_path(split), info.checksum):
-                raise DataFormatError(f"{self.split_path(split)}: was changed after it was written (sha256).")
+        found = [self.check_split(split) for split in self.splits]
+        self.check_dictionaries()
+        return ", ".join([*found, "the dictionaries by the fingerprint"])
+
+    def _check_dictionaries(self, found: DictionaryChecksums) -> None:
+        if found.fingerprint == self.fingerprint and (not self.dictionaries or found.tables == self.dictionaries):
+            return
+        changed = [
+            dictionary_name(table)
+            for table, (one, other) in enumerate(zip(found.tables, self.dictionaries, strict=False))
+            if one != other
+        ]
+        names = ", ".join(changed) if changed else f"its dictionaries, {COUNTS_NAME} or {DESCRIPTION_NAME}"
+        raise DataFormatError(
+            f"{self.path}: {names} changed after the dataset was written: the dictionaries give the fingerprint "
+            f"{found.fingerprint}, {DESCRIPTION_NAME} says {self.fingerprint}, so ids would mean other categories. "
+            "Preprocess the raw log again, or copy the files from their dataset."
+        )
 
 
 def describe(
@@ -143,7 +232,7 @@ def describe(
     created_by: str,
     best_possible_auroc: Mapping[str, float] | None = None,
     splits: Mapping[str, SplitInfo] | None = None,
-    known_fingerprint: str | None = None,
+    known_dictionaries: DictionaryChecksums | None = None,
     extra: Mapping[str, Any] | None = None,
 ) -> DatasetFolder:
     """Write ``dataset.json`` for files that stand in the folder already, and return what it says.
@@ -154,7 +243,7 @@ def describe(
         created_by: the command, for people.
         best_possible_auroc: by split, for synthetic data.
         splits: what they hold, when that is known; else the files are read.
-        known_fingerprint: of counts and dictionaries; else these are read.
+        known_dictionaries: their checksums; else these are read.
         extra: more for people and reports.
     """
     sizes = load_counts(folder)
@@ -167,12 +256,14 @@ def describe(
             "label_rate": (info.positives or 0) / info.records,
             "checksum": info.checksum,
         }
+    dictionaries = known_dictionaries or DictionaryChecksums.of_folder(sizes, folder)
     contents = {
         "format": FORMAT,
         "created_by": created_by,
         "max_ind_range": max_ind_range,
         "table_sizes": list(sizes),
-        "fingerprint": known_fingerprint or fingerprint(sizes, folder),
+        "fingerprint": dictionaries.fingerprint,
+        "dictionaries": list(dictionaries.tables),
         "splits": described,
         "best_possible_auroc": dict(best_possible_auroc or {}),
     }
@@ -182,8 +273,10 @@ def describe(
 
 
 def _read_split(path: Path) -> SplitInfo:
-    records = open_records(path)
-    return SplitInfo(len(records), int(np.count_nonzero(records[:, LABEL])), file_checksum(path))
+    """Count rows and clicks of a file, and write the digests of its blocks."""
+    records, checksum = open_records(path), file_checksum(path)
+    digests_path(path).write_bytes(checksum.digests())
+    return SplitInfo(len(records), int(np.count_nonzero(records[:, LABEL])), checksum.text())
 
 
 def is_dataset_folder(folder: Path) -> bool:

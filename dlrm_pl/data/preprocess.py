@@ -250,7 +250,7 @@ class _Run:
 
         # Workers that find no more of train go on with these. The vocabulary first: it takes longest.
         others = {
-            "fingerprint": lambda: self._vocabulary.save(finished),
+            "dictionaries": lambda: self._vocabulary.save(finished),
             "test": lambda: merge.half("test"),
             "val": lambda: merge.half("val"),
             "report": self._report,
@@ -264,7 +264,7 @@ class _Run:
             max_ind_range=self._options.modulus or -1,
             created_by="preprocess",
             splits={split: made[split] for split in SPLITS},
-            known_fingerprint=made["fingerprint"],
+            known_dictionaries=made["dictionaries"],
             extra={"report": made["report"], "preprocess": self._state.key},
         )
 

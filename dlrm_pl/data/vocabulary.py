@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -136,15 +137,35 @@ class Vocabulary:
         return cls(tables)
 
 
-def fingerprint(sizes: Sequence[int], folder: Path) -> str:
-    """16 hex digits over the table sizes and the dictionaries that are there."""
-    digest = hashlib.sha256(repr(tuple(sizes)).encode())
-    for table in range(len(sizes)):
-        path = folder / dictionary_name(table)
-        if path.is_file():
+@dataclass(frozen=True)
+class DictionaryChecksums:
+    """What table sizes and dictionaries are.
+
+    Attributes:
+        fingerprint: 16 hex digits over all of it.
+        tables: 16 hex digits over the values of each table; empty for one that has no dictionary.
+    """
+
+    fingerprint: str
+    tables: tuple[str, ...]
+
+    @classmethod
+    def of_folder(cls, sizes: Sequence[int], folder: Path) -> DictionaryChecksums:
+        """Over the table sizes and the dictionaries that are there, one after the other."""
+        paths = (folder / dictionary_name(table) for table in range(len(sizes)))
+        return cls.of_tables(sizes, (load_array(path, "unique") if path.is_file() else None for path in paths))
+
+    @classmethod
+    def of_tables(cls, sizes: Sequence[int], tables: Iterable[RawValues | None]) -> DictionaryChecksums:
+        """Over table sizes and values; None for a table without a dictionary."""
+        digest = hashlib.sha256(repr(tuple(sizes)).encode())
+        found = []
+        for values in tables:
             # The contents and not the file: a zip archive holds its time of writing.
-            digest.update(np.ascontiguousarray(load_array(path, "unique"), dtype="<i8").data)
-    return digest.hexdigest()[:16]
+            data = b"" if values is None else np.ascontiguousarray(values, dtype="<i8").data
+            digest.update(data)
+            found.append("" if values is None else hashlib.sha256(data).hexdigest()[:16])
+        return cls(digest.hexdigest()[:16], tuple(found))
 
 
 def load_array(path: Path, name: str) -> RawValues:

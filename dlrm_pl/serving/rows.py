@@ -11,7 +11,6 @@ from dlrm_pl.batch import ClickBatch
 from dlrm_pl.data.binary_format import Split
 from dlrm_pl.data.dataset import ClickDataset
 from dlrm_pl.data.raw_dataset import RawLogDataset
-from dlrm_pl.data.vocabulary import Vocabulary
 from dlrm_pl.errors import ConfigurationError
 
 
@@ -30,11 +29,12 @@ def batches_to_predict(
 
     Raises:
         DatasetError: another dataset.
+        DataFormatError: a dictionary, or a block of rows that was looked at, is not what was written.
         ConfigurationError: no rows at a time.
     """
     folder = open_dataset(data, artifact, force)
     if batch_size < 1:
         raise ConfigurationError(f"batch_size={batch_size} must be at least 1.")
     if raw is not None:
-        return RawLogDataset(raw, Vocabulary.load(data), folder.max_ind_range, batch_size)
+        return RawLogDataset(raw, folder.vocabulary(), folder.max_ind_range, batch_size)
     return ClickDataset.of_split(folder, split).batches(batch_size)

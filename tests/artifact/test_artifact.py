@@ -16,6 +16,7 @@ from conftest import RANGES, build, data
 from safetensors.torch import load_file, save_file
 
 import dlrm_pl.artifact.build as build_module
+from dlrm_pl import inspection
 from dlrm_pl.artifact.build import Outcome, build_artifact
 from dlrm_pl.artifact.manifest import Manifest, file_sha256
 from dlrm_pl.artifact.store import is_artifact, load_artifact
@@ -215,6 +216,19 @@ def test_changed_file_is_rejected(artifact_path: Path, name: str) -> None:
     path.write_bytes(content)
     with pytest.raises(ArtifactError, match=f"{name}: was changed after it was written"):
         load_artifact(artifact_path)
+
+
+@pytest.mark.parametrize("name", ["table-00-int8.safetensors", "model.safetensors", "report.html"])
+def test_inspect_compares_all_files_when_asked_and_says_so_when_not(artifact_path: Path, name: str) -> None:
+    text = inspection.describe(artifact_path, full=True).splitlines()[-1]
+    assert text == "checked   all files by their checksums"
+    content = bytearray((artifact_path / name).read_bytes())
+    content[-1] ^= 1
+    (artifact_path / name).write_bytes(content)
+    text = inspection.describe(artifact_path).splitlines()[-1]
+    assert text == "checked   the manifest, and the sizes of the tables; `--full true` checks every byte"
+    with pytest.raises(ArtifactError, match=rf"{name}: was changed after it was written"):
+        inspection.describe(artifact_path, full=True)
 
 
 @pytest.mark.parametrize("name", [*WEIGHTS, "certificate.json"])

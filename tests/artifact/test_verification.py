@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -14,8 +15,10 @@ from dlrm_pl.artifact.movement import METRICS
 from dlrm_pl.artifact.store import Artifact, load_artifact
 from dlrm_pl.artifact.verification import verify_artifact
 from dlrm_pl.callbacks.quantization import QuantizationCallback
+from dlrm_pl.data.binary_format import split_file_name
 from dlrm_pl.data.datamodule import TerabyteDataModule
-from dlrm_pl.errors import VerificationError
+from dlrm_pl.data.dataset_folder import describe
+from dlrm_pl.errors import DataFormatError, DatasetError, VerificationError
 from dlrm_pl.kernels.int8.selection import isa
 from dlrm_pl.model.lightning_module import DLRMModule
 from dlrm_pl.quantization.certified_slice import CertifiedSlice, SliceRule
@@ -157,6 +160,55 @@ def test_worst_slice_beyond_its_tolerance_anew_is_an_error(
         VerificationError, match=r"measured anew the AUROC of the worst slice, .* beyond the guard of 50"
     ):
         verify_artifact(artifact, synthetic_folder, ckpt_path=ckpt_path)
+
+
+def change_rows(folder: Path, rows: int = 60) -> None:
+    """Other dense values in the last rows of test, which AUROC may not even show."""
+    path = folder / split_file_name("test")
+    records = np.memmap(path, dtype="<i4", mode="r+").reshape(-1, 40)
+    records[-rows:, 1:14] += 1
+    records.flush()
+
+
+@pytest.mark.parametrize("what", ["rows", "rows of an earlier version", "dictionary"])
+def test_changed_file_of_the_dataset_is_named_and_not_the_machine(
+    certified: tuple[Artifact, Path], dataset_copy: Path, what: str
+) -> None:
+    match = r"test\.bin: rows 0 to 1,999 were changed after they were written"
+    if what == "dictionary":
+        values = np.load(dataset_copy / "day_fea_dict_1.npz")["unique"]
+        np.savez(dataset_copy / "day_fea_dict_1.npz", unique=values[::-1])
+        match = r"day_fea_dict_1\.npz changed after the dataset was written"
+    else:
+        change_rows(dataset_copy)
+        if what == "rows of an earlier version":
+            (dataset_copy / "terabyte_processed_test.blocks").unlink()
+            match = r"test\.bin: was changed after it was written"
+    with pytest.raises(DataFormatError, match=match):
+        verify_artifact(certified[0], dataset_copy)
+
+
+@pytest.mark.parametrize("described", [True, False])
+def test_other_rows_of_the_same_vocabulary_are_not_those_that_were_certified(
+    certified: tuple[Artifact, Path], dataset_copy: Path, described: bool
+) -> None:
+    change_rows(dataset_copy, 1)
+    (dataset_copy / "dataset.json").unlink()
+    if described:
+        describe(dataset_copy, max_ind_range=40_000_000, created_by="test")
+    with pytest.raises(DatasetError, match=r"test\.bin: its rows 0 to 1,999 are not those that were certified"):
+        verify_artifact(certified[0], dataset_copy)
+    assert verify_artifact(certified[0], dataset_copy, force=True, tolerance=1.0).rows == 2000
+
+
+def test_what_was_checked_is_said(certified: tuple[Artifact, Path], dataset_copy: Path) -> None:
+    assert verify_artifact(certified[0], dataset_copy).checked == (
+        "all test rows by their checksum, and the dictionaries by the fingerprint"
+    )
+    (dataset_copy / "dataset.json").unlink()
+    assert verify_artifact(certified[0], dataset_copy).checked == (
+        "all test rows by the checksum in the certificate, and the dictionaries by the fingerprint"
+    )
 
 
 def lost() -> Any:

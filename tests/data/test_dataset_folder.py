@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dlrm_pl.data.binary_format import RECORD_BYTES, count_records, open_records, split_file_name
+from dlrm_pl import inspection
+from dlrm_pl.data.binary_format import RECORD_BYTES, SPLITS, count_records, open_records, split_file_name
+from dlrm_pl.data.block_digests import digests_path
+from dlrm_pl.data.datamodule import TerabyteDataModule
 from dlrm_pl.data.dataset_folder import DatasetFolder, describe, is_dataset_folder
-from dlrm_pl.data.vocabulary import COUNTS_NAME, Vocabulary, dictionary_name, fingerprint
+from dlrm_pl.data.vocabulary import COUNTS_NAME, DictionaryChecksums, Vocabulary, dictionary_name
 from dlrm_pl.errors import DataFormatError, DatasetError
 
 
@@ -60,8 +64,8 @@ def test_fingerprint_tells_vocabularies_of_the_same_sizes_apart(tmp_path: Path) 
     marks = set()
     for value in (1, 2):
         Vocabulary([np.array([value])] * 26).save(tmp_path)
-        marks.add(fingerprint((1,) * 26, tmp_path))
-        marks.add(fingerprint((1,) * 26, tmp_path))
+        marks.add(DictionaryChecksums.of_folder((1,) * 26, tmp_path).fingerprint)
+        marks.add(DictionaryChecksums.of_folder((1,) * 26, tmp_path).fingerprint)
     assert len(marks) == 2
 
 
@@ -120,13 +124,101 @@ def test_counts_that_the_description_denies_are_named(dataset_copy: Path) -> Non
         DatasetFolder.open(dataset_copy)
 
 
+def damage(path: Path, place: int) -> None:
+    """Another bit of one byte."""
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+
+
 def test_changed_file_fails_its_checksum(dataset_copy: Path) -> None:
     path = dataset_copy / split_file_name("test")
-    content = bytearray(path.read_bytes())
-    content[200] ^= 1
-    path.write_bytes(content)
-    with pytest.raises(DataFormatError, match=r"test\.bin: was changed"):
+    damage(path, 200)
+    with pytest.raises(DataFormatError, match=r"test\.bin: rows 0 to 1,999 were changed after they were written"):
         DatasetFolder.open(dataset_copy).verify_checksums()
+    digests_path(path).unlink()  # As in folders of earlier versions: the file as a whole is known.
+    with pytest.raises(DataFormatError, match=r"test\.bin: was changed after it was written"):
+        DatasetFolder.open(dataset_copy).verify_checksums()
+
+
+def exchange_two_values(folder: Path, table: int) -> None:
+    """A dictionary of the same size and values, in another order."""
+    values = np.load(folder / dictionary_name(table))["unique"]
+    values[[0, 1]] = values[[1, 0]]
+    np.savez(folder / dictionary_name(table), unique=values)
+
+
+def test_exchanged_dictionary_is_named_when_it_is_used(dataset_copy: Path) -> None:
+    exchange_two_values(dataset_copy, 7)
+    folder = DatasetFolder.open(dataset_copy)
+    for use in (folder.vocabulary, folder.check_dictionaries, folder.verify_checksums):
+        with pytest.raises(DataFormatError, match=r"day_fea_dict_7\.npz changed after the dataset was written"):
+            use()
+    data = TerabyteDataModule(str(dataset_copy), predict_raw=str(dataset_copy / "log"))
+    with pytest.raises(DataFormatError, match=r"day_fea_dict_7\.npz changed"):
+        data.predict_dataloader()
+
+
+@pytest.mark.parametrize("change", ["fingerprint", "no list of dictionaries", "two dictionaries"])
+def test_fingerprint_is_not_believed(dataset_copy: Path, change: str) -> None:
+    path = dataset_copy / "dataset.json"
+    contents = json.loads(path.read_text())
+    if change == "fingerprint":
+        contents["fingerprint"], named = "0" * 16, "its dictionaries, day_fea_count.npz or dataset.json"
+    elif change == "no list of dictionaries":  # As in folders of earlier versions.
+        del contents["dictionaries"]
+        exchange_two_values(dataset_copy, 3)
+        named = "its dictionaries, day_fea_count.npz or dataset.json"
+    else:
+        contents["dictionaries"][2] = contents["dictionaries"][5] = "0" * 16
+        named = "day_fea_dict_2.npz, day_fea_dict_5.npz"
+    path.write_text(json.dumps(contents))
+    with pytest.raises(DataFormatError, match=re.escape(f"{dataset_copy}: {named} changed after")):
+        DatasetFolder.open(dataset_copy).vocabulary()
+
+
+def test_some_blocks_are_checked_when_a_dataset_is_opened(dataset_copy: Path) -> None:
+    assert DatasetFolder.open(dataset_copy).check_samples() == (
+        "sizes, and 3 of 3 blocks of rows by their checksums; not the dictionaries"
+    )
+    damage(dataset_copy / split_file_name("val"), 200)
+    with pytest.raises(DataFormatError, match=r"val\.bin: rows 0 to 1,999 were changed"):
+        TerabyteDataModule(str(dataset_copy))
+
+
+def test_inspect_checks_all_files_when_asked_and_says_so_when_not(dataset_copy: Path) -> None:
+    assert inspection.describe(dataset_copy).splitlines()[-1] == (
+        "checked   sizes, and 3 of 3 blocks of rows by their checksums; not the dictionaries; "
+        "`--full true` checks every byte"
+    )
+    assert inspection.describe(dataset_copy, full=True).splitlines()[-1] == (
+        "checked   all train rows by their checksum, all val rows by their checksum, all test rows by their checksum, "
+        "the dictionaries by the fingerprint"
+    )
+    exchange_two_values(dataset_copy, 25)
+    inspection.describe(dataset_copy)
+    with pytest.raises(DataFormatError, match=r"day_fea_dict_25\.npz changed"):
+        inspection.describe(dataset_copy, full=True)
+
+
+def test_damaged_digests_are_named(dataset_copy: Path) -> None:
+    damage(digests_path(dataset_copy / split_file_name("test")), 5)
+    with pytest.raises(DataFormatError, match=r"test\.blocks: is not what the checksum of .*test\.bin"):
+        DatasetFolder.open(dataset_copy).check_samples()
+
+
+def test_what_cannot_be_checked_is_said(dataset_copy: Path) -> None:
+    for split in SPLITS:
+        digests_path(dataset_copy / split_file_name(split)).unlink()
+    assert DatasetFolder.open(dataset_copy).check_samples() == (
+        "sizes alone, since no digests of blocks stand beside the files"
+    )
+    (dataset_copy / "dataset.json").unlink()
+    folder = DatasetFolder.open(dataset_copy)
+    assert folder.check_samples() == (
+        "sizes alone; there are no checksums to compare with, since dataset.json is not there"
+    )
+    assert folder.verify_checksums().startswith("the train rows have no checksum to compare with, the val rows have no")
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ def test_one_changed_row_changes_the_identity_of_its_range_alone(dataset_copy: P
 def test_identity_is_the_checksum_of_the_rows_as_a_file_of_their_own(synthetic_folder: Path, tmp_path: Path) -> None:
     path = synthetic_folder / split_file_name("val")
     open_records(path)[100:900].tofile(tmp_path / "rows")
-    assert identity_of_rows(path, 100, 900, None) == file_checksum(tmp_path / "rows")
+    assert identity_of_rows(path, 100, 900, None) == file_checksum(tmp_path / "rows").text()
 
 
 @pytest.mark.parametrize("sampled", [0, 11_000])

@@ -12,6 +12,7 @@ import numpy as np
 
 from dlrm_pl.data.binary_format import LABEL, RECORD_BYTES, Records
 from dlrm_pl.data.block_checksum import BlockChecksum, Part
+from dlrm_pl.data.block_digests import digests_path
 from dlrm_pl.data.dataset_folder import SplitInfo
 from dlrm_pl.data.preprocessing.direct import USUAL_WRITE_BYTES, DirectFile
 from dlrm_pl.data.preprocessing.work_files import read_blocks
@@ -101,9 +102,10 @@ class SplitWriter:
         return self._bytes
 
     def close(self) -> SplitInfo:
-        """Force all to disk; returns what was written."""
+        """Force all to disk, with the digests of its blocks beside it; returns what was written."""
         self.sync()
         self._handle.close()
+        digests_path(self.path).write_bytes(self._checksum.digests())
         return SplitInfo(self._bytes // RECORD_BYTES, self._positives, self._checksum.text())
 
     def __enter__(self) -> Self:

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from dlrm_pl.batch import NUM_SPARSE
+from dlrm_pl.data.dataset_folder import DatasetFolder
 from dlrm_pl.data.preprocessing.options import Options
 from dlrm_pl.data.preprocessing.portable import Engine, Table
-from dlrm_pl.data.vocabulary import UNSEEN, Vocabulary, fingerprint, save_counts, save_dictionary
+from dlrm_pl.data.vocabulary import UNSEEN, DictionaryChecksums, Vocabulary, save_counts, save_dictionary
 from dlrm_pl.kernels.preprocess import Columns, Numbers, Values
 
 _FIRST_SPARSE = 14
@@ -54,7 +55,7 @@ class VocabularyStage:
         self._shift = int(options.vocabulary == "train_only")
         self._learns_last_day = options.vocabulary == "reference"
         if options.vocabulary_from is not None:
-            self._take(Vocabulary.load(options.vocabulary_from), engine)
+            self._take(DatasetFolder.open(options.vocabulary_from).vocabulary(), engine)
 
     @property
     def nbytes(self) -> int:
@@ -95,10 +96,10 @@ class VocabularyStage:
             mappings.append(np.concatenate([[0], np.where(stays, np.cumsum(stays), 0)]).astype(np.int32))
         return mappings
 
-    def save(self, folder: Path) -> str:
+    def save(self, folder: Path) -> DictionaryChecksums:
         """Write counts and dictionaries: raw values in the order of their ids, UNSEEN first where row 0 stands for it.
 
-        Returns the fingerprint.
+        Returns their checksums.
 
         One table after another, since all of them together may take gigabytes.
         """
@@ -114,7 +115,7 @@ class VocabularyStage:
             save_dictionary(folder, index, ids)
             sizes.append(len(ids))
         save_counts(folder, sizes)
-        return fingerprint(sizes, folder)
+        return DictionaryChecksums.of_folder(sizes, folder)
 
     def summaries(self) -> list[TableSummary]:
         """Of the rows that made the vocabulary; none when it was given."""
