@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, get_args
 
 from dlrm_pl.errors import ConfigurationError
-from dlrm_pl.kernels.int8.rows import MAX_DIM, MAX_TABLES
+from dlrm_pl.kernels.int8.rows import MAX_DIM, MAX_INPUTS, MAX_TABLES
 from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.runtime.int8_dlrm import InteractionDtype
 from dlrm_pl.runtime.tables import TableDtype
@@ -27,10 +27,11 @@ class RecipeStart:
     since they hold nearly all bytes of a DLRM.
 
     Attributes:
-        linears: dtype of every Linear of both MLPs.
+        linears: dtype of every Linear of both MLPs; int8 is fp32 in one of more than 65,792 inputs.
         tables: dtype of every embedding table; int8 and int4 are row-wise, with a scale for each row.
         interaction: int8: products of int8 vectors, in one pass with the lookups; bf16 or fp32: products of floats.
-            None: int8 where it can be, that is for dot products of up to 64 int8 or int4 tables of up to 256 values.
+            None: int8 where it can be, that is for dot products of up to 64 int8 or int4 tables of up to 32,768
+            values.
         observer: how the range of an activation is found: its minimum and maximum; or from a histogram, the range
             with the least squared error (histogram), that leaves out one value in a million at either end
             (percentile), or whose quantized values diverge least from it (kl).
@@ -76,10 +77,17 @@ class Recipe:
     @classmethod
     def starting_from(cls, start: RecipeStart, architecture: Architecture) -> Recipe:
         """Spread ``start`` over the Linears and tables of an architecture."""
+
+        def linears(part: str, count: int) -> tuple[LinearDtype, ...]:
+            ops = (f"{part}.{index}" for index in range(count))
+            return tuple(
+                "fp32" if start.linears == "int8" and why_not_int8(op, architecture) else start.linears for op in ops
+            )
+
         return cls(
-            bottom_mlp=(start.linears,) * (len(architecture.bottom_mlp) - 1),
+            bottom_mlp=linears("bottom_mlp", len(architecture.bottom_mlp) - 1),
             # The top MLP's input is not in its widths, so there is one Linear for each.
-            top_mlp=(start.linears,) * len(architecture.top_mlp),
+            top_mlp=linears("top_mlp", len(architecture.top_mlp)),
             tables=(start.tables,) * architecture.num_tables,
             interaction=_usual_interaction(start, architecture) if start.interaction is None else start.interaction,
             observer=start.observer,
@@ -164,12 +172,25 @@ class Recipe:
         return cls(**plain)
 
 
-def int8_fits(architecture: Architecture) -> bool:
-    """Whether the kernels can do the interaction in int8."""
-    fits = architecture.num_tables <= MAX_TABLES and architecture.embedding_dim <= MAX_DIM
-    return fits and architecture.interaction == "dot"
+def why_not_int8(op: str, architecture: Architecture) -> str | None:
+    """Why the kernels cannot do an op in int8; None when they can."""
+    part, _, index = op.partition(".")
+    if part == "interaction":
+        if architecture.interaction != "dot":
+            return f"interaction {architecture.interaction!r} multiplies nothing"
+        tables, dim = architecture.num_tables, architecture.embedding_dim
+        if tables > MAX_TABLES or dim > MAX_DIM:
+            return f"{tables:,} tables of {dim:,} values are more than {MAX_TABLES} of {MAX_DIM:,}"
+    elif part != "tables":
+        widths = architecture.bottom_mlp
+        if part == "top_mlp":
+            widths = (architecture.interaction_width, *architecture.top_mlp)
+        if widths[int(index)] > MAX_INPUTS:
+            return f"{widths[int(index)]:,} inputs are more than {MAX_INPUTS:,}, whose sums fit into 32 bits"
+    return None
 
 
 def _usual_interaction(start: RecipeStart, architecture: Architecture) -> InteractionDtype:
     """int8 where the kernels take it; float tables keep their precision in a float interaction."""
-    return "int8" if int8_fits(architecture) and start.tables in ("int8", "int4") else "fp32"
+    integers = start.tables in ("int8", "int4")
+    return "int8" if integers and why_not_int8("interaction", architecture) is None else "fp32"

@@ -9,7 +9,14 @@ from typing import get_args
 
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.model.architecture import Architecture
-from dlrm_pl.quantization.recipe import ActivationScheme, LinearDtype, Observer, Recipe, WeightGranularity, int8_fits
+from dlrm_pl.quantization.recipe import (
+    ActivationScheme,
+    LinearDtype,
+    Observer,
+    Recipe,
+    WeightGranularity,
+    why_not_int8,
+)
 from dlrm_pl.runtime.int8_dlrm import InteractionDtype
 from dlrm_pl.runtime.tables import TableDtype
 
@@ -57,7 +64,8 @@ class SearchSpace:
         architecture: whose ops there are.
 
     Raises:
-        ConfigurationError: an op that does not exist, or does not come in a dtype; lists those there are.
+        ConfigurationError: an op that does not exist, or does not come in a dtype; lists those there are. Or one that
+            the kernels cannot do in int8.
     """
 
     def __init__(self, settings: SpaceSettings, architecture: Architecture) -> None:
@@ -65,9 +73,12 @@ class SearchSpace:
         names = Recipe.all_float(architecture).ops
         kinds: dict[str, tuple[str, ...]] = {
             "tables": settings.tables,
-            "interaction": settings.interaction if int8_fits(architecture) else _floats(settings.interaction),
+            "interaction": settings.interaction,
         }
         dtypes = {op: kinds.get(op.split(".")[0], settings.linears) for op in names}
+        reasons = {op: reason for op in names if (reason := why_not_int8(op, architecture))}
+        for op in reasons:
+            dtypes[op] = _floats(dtypes[op])
         for pattern, wanted in settings.ops.items():
             matched = [op for op in names if fnmatchcase(op, pattern)]
             if not matched:
@@ -78,6 +89,8 @@ class SearchSpace:
                 )
                 if unknown := [dtype for dtype in wanted if dtype not in known]:
                     raise ConfigurationError(f"space.ops: {op} comes in {', '.join(known)}, not in {unknown[0]!r}.")
+                if op in reasons and "int8" in wanted:
+                    raise ConfigurationError(f"space.ops: {op} cannot be int8: {reasons[op]}. Leave int8 out.")
                 dtypes[op] = tuple(wanted)
         self.dtypes: Mapping[str, tuple[str, ...]] = dtypes
         """What each op may be, in the order of ``Recipe.ops``."""
@@ -109,6 +122,6 @@ class SearchSpace:
         return [variant for variant in found if variant != recipe]
 
 
-def _floats(dtypes: tuple[InteractionDtype, ...]) -> tuple[InteractionDtype, ...]:
-    """Without int8, which neither ``cat`` nor a model beyond the kernels' limits has."""
+def _floats(dtypes: tuple[str, ...]) -> tuple[str, ...]:
+    """Without int8, which the kernels do not have for this op."""
     return tuple(dtype for dtype in dtypes if dtype != "int8") or ("fp32",)

@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.errors import ShapeError
 from dlrm_pl.kernels.int8 import ops
-from dlrm_pl.kernels.int8.rows import TABLE_DTYPES
+from dlrm_pl.kernels.int8.rows import MAX_DIM, MAX_TABLES, TABLE_DTYPES
 from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.model.dlrm import DLRM, clamp_logits
 from dlrm_pl.model.interaction import cat_interaction, dot_interaction
@@ -46,7 +46,7 @@ class Int8DLRM(nn.Module):
         interaction: int8: pairwise products of int8 vectors, fused with the lookups; else in floats.
 
     Raises:
-        ShapeError: an int8 interaction that is not of dot products.
+        ShapeError: an int8 interaction that is not of dot products, or of more than the kernels take.
     """
 
     def __init__(
@@ -60,6 +60,11 @@ class Int8DLRM(nn.Module):
         super().__init__()
         if interaction == "int8" and architecture.interaction != "dot":
             raise ShapeError(f"interaction {architecture.interaction!r} multiplies nothing: it is not int8 but fp32.")
+        if interaction == "int8" and (architecture.num_tables > MAX_TABLES or architecture.embedding_dim > MAX_DIM):
+            raise ShapeError(
+                f"An int8 interaction takes up to {MAX_TABLES} tables of up to {MAX_DIM:,} values, not "
+                f"{architecture.num_tables} of {architecture.embedding_dim:,}: choose fp32."
+            )
         self.architecture = architecture
         self.bottom_mlp = nn.ModuleList(bottom_mlp)
         self.tables = tables

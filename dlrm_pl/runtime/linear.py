@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from dlrm_pl.errors import ShapeError
 from dlrm_pl.kernels.int8 import ops
-from dlrm_pl.kernels.int8.rows import BLOCK_OUT, round_up
+from dlrm_pl.kernels.int8.rows import BLOCK_OUT, MAX_INPUTS, round_up
 
 FloatDtype = Literal["bf16", "fp32"]
 
@@ -58,6 +58,8 @@ class Int8Linear(nn.Module):
                 f"An int8 Linear needs int8 weights [out, in] and a bias [out]; got {weight.dtype} "
                 f"{list(weight.shape)} and {list(bias.shape)}."
             )
+        if weight.shape[1] > MAX_INPUTS:
+            raise ShapeError(f"An int8 Linear takes up to {MAX_INPUTS:,} inputs, not {weight.shape[1]:,}: choose fp32.")
         if weight_scale.numel() not in (1, weight.shape[0]):
             raise ShapeError(f"{weight_scale.numel()} weight scales for {weight.shape[0]} output channels.")
         self.register_buffer("weight", weight)

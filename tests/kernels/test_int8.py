@@ -228,6 +228,32 @@ def test_lookup_equals_numpy(variant: str, dtypes: list[str], dim: int, batch: i
             np.testing.assert_array_equal(result[sample, table].numpy(), reference.bag_sum(rows, dtype, dim))
 
 
+@pytest.mark.parametrize("dim", [257, 300, 1000, 1024, 1025, 4096, 5001])
+def test_wide_rows_are_looked_up_as_by_the_twin(variant: str, monkeypatch: pytest.MonkeyPatch, dim: int) -> None:
+    for multi_hot in (False, True):
+        lookups = Lookups([*TABLE_DTYPES, "int8"], dim, 9, dim, multi_hot=multi_hot)
+        found = [lookups.pool(), lookups.interact(), lookups.interact(diagonal=True, scale=20.0, zero_point=30)]
+        expected = reference.interaction(lookups.dense[4].numpy(), lookups.rows(4), True, 20.0, 30)
+        np.testing.assert_array_equal(found[2][4, : len(expected)].numpy(), expected)
+        for table, (rows, dtype) in enumerate(lookups.rows(4)):
+            np.testing.assert_array_equal(found[0][4, table].numpy(), reference.bag_sum(rows, dtype, dim))
+        with monkeypatch.context() as patch:
+            patch.setenv("DLRM_PL_ISA", "twin")
+            twins = [lookups.pool(), lookups.interact(), lookups.interact(diagonal=True, scale=20.0, zero_point=30)]
+        assert all(torch.equal(one, other) for one, other in zip(found, twins, strict=True))
+
+
+@pytest.mark.parametrize("dim", [1023, 4095, 32_768])
+@pytest.mark.parametrize("value", [127, -128])
+def test_products_of_the_widest_rows_are_rounded_once(variant: str, dim: int, value: int) -> None:
+    rows = torch.full((1, dim + 4), value % 256, dtype=torch.uint8)
+    rows[0, dim:] = torch.ones(1).view(torch.uint8)  # The scale.
+    arguments = (torch.full((1, dim), 3.0), torch.zeros(2, 1, dtype=torch.int64), None, [rows, rows], [0, 0])
+    pairs = torch.ops.dlrm_pl.lookup_interaction(*arguments, False, None, 0)[0, dim:].tolist()
+    with_dense = np.float32(127 * value * dim) * (np.float32(3) / np.float32(127))
+    assert pairs == [with_dense, with_dense, np.float32(value * value * dim)]
+
+
 def test_bags_of_one_are_as_one_hot(variant: str) -> None:
     lookups = Lookups(["int8", "int4", "fp16"], 32, 40, 3, multi_hot=False)
     expected = lookups.interact(scale=0.1)

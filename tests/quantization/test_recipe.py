@@ -48,11 +48,27 @@ def test_interaction_is_int8_where_it_loses_nothing_more_unless_told(start: Reci
 
 
 @pytest.mark.parametrize(
-    "change", [{"interaction": "cat"}, {"table_sizes": (3,) * 65}, {"embedding_dim": 264, "bottom_mlp": (13, 264)}]
+    "change",
+    [{"interaction": "cat"}, {"table_sizes": (3,) * 65}, {"embedding_dim": 32_769, "bottom_mlp": (13, 32_769)}],
 )
 def test_interaction_is_fp32_where_the_kernels_do_not_reach(change: dict[str, object]) -> None:
     architecture = replace(tiny.ARCHITECTURE, **change)  # type: ignore[arg-type]
     assert Recipe.starting_from(RecipeStart(), architecture).interaction == "fp32"
+
+
+def test_wide_rows_are_multiplied_in_int8() -> None:
+    architecture = replace(tiny.ARCHITECTURE, embedding_dim=4096, bottom_mlp=(13, 4096))
+    assert set(Recipe.starting_from(RecipeStart(), architecture).ops.values()) == {"int8"}
+
+
+def test_linear_whose_sums_need_more_than_32_bits_is_fp32() -> None:
+    # 4 vectors of 16,449 values side by side are 65,796 inputs, and 65,792 are the most.
+    wide = replace(tiny.ARCHITECTURE, interaction="cat", embedding_dim=16_449, bottom_mlp=(13, 16_449))
+    recipe = Recipe.starting_from(RecipeStart(), wide)
+    assert (recipe.bottom_mlp, recipe.top_mlp) == (("int8",), ("fp32", "int8", "int8"))
+    narrower = replace(wide, embedding_dim=16_448, bottom_mlp=(13, 16_448))
+    assert Recipe.starting_from(RecipeStart(), narrower).top_mlp == ("int8",) * 3
+    assert Recipe.starting_from(RecipeStart(linears="bf16"), wide).top_mlp == ("bf16",) * 3
 
 
 def test_description_counts_dtypes_and_names_the_ops_that_fell_back() -> None:

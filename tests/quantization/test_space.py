@@ -41,6 +41,26 @@ def test_interaction_that_cannot_be_int8_is_not_offered_so() -> None:
     assert SearchSpace(SpaceSettings(), architecture).dtypes["interaction"] == ("bf16", "fp32")
 
 
+def test_linear_that_cannot_be_int8_is_not_offered_so() -> None:
+    architecture = replace(tiny.ARCHITECTURE, bottom_mlp=(65_793, 8))
+    assert SearchSpace(SpaceSettings(), architecture).dtypes["bottom_mlp.0"] == ("bf16", "fp32")
+    assert SearchSpace(SpaceSettings(linears=("int8",)), architecture).dtypes["bottom_mlp.0"] == ("fp32",)
+
+
+@pytest.mark.parametrize(
+    ("change", "op", "reason"),
+    [
+        ({"interaction": "cat"}, "interaction", "'cat' multiplies nothing"),
+        ({"table_sizes": (3,) * 65}, "interaction", "65 tables of 8 values are more than 64 of 32,768"),
+        ({"bottom_mlp": (65_793, 8)}, "bottom_mlp.0", "65,793 inputs are more than 65,792"),
+    ],
+)
+def test_asking_for_int8_where_there_is_none_says_why(change: dict[str, object], op: str, reason: str) -> None:
+    architecture = replace(tiny.ARCHITECTURE, **change)  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match=f"{op} cannot be int8: .*{reason}"):
+        SearchSpace(SpaceSettings(ops={op: ["int8", "fp32"]}), architecture)
+
+
 def test_variants_are_all_others_and_none_without_an_int8_linear() -> None:
     found = space(observers=("minmax", "histogram"), weight_granularities=("per_channel",)).variants(START)
     assert len(found) == len(set(found)) == 3

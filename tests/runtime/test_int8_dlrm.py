@@ -79,6 +79,22 @@ def test_cat_interaction_cannot_be_int8() -> None:
         lowered(Architecture((9, 7), 8, (13, 8), (6, 1), interaction="cat"), interaction="int8")
 
 
+@pytest.mark.parametrize(("tables", "dim"), [(65, 4), (2, 32_769)])
+def test_int8_interaction_beyond_the_kernels_is_refused_when_it_is_made(tables: int, dim: int) -> None:
+    with pytest.raises(ShapeError, match=f"up to 64 tables of up to 32,768 values, not {tables} of {dim:,}"):
+        lowered(Architecture((3,) * tables, dim, (13, dim), (1,)), interaction="int8")
+
+
+def test_a_model_of_wide_rows_gives_the_same_bits_with_every_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    wide = Architecture((30, 7, 20), 300, (13, 300), (6, 1))
+    model, batch = lowered(wide, interaction="int8"), tiny.batches(1, 50, seed=3, architecture=wide)[0]
+    logits = []
+    for name in available():
+        monkeypatch.setenv("DLRM_PL_ISA", name)
+        logits.append(model(batch))
+    assert all(torch.equal(each, logits[0]) for each in logits)
+
+
 def test_bad_batches_are_named() -> None:
     model, batch = lowered(), tiny.batches(1, 6)[0]
     with pytest.raises(ShapeError, match="takes 13 dense features"):

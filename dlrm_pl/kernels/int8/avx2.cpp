@@ -23,8 +23,8 @@ inline int32_t sum_of(__m256i x) {
     return _mm_cvtsi128_si32(half);
 }
 
-static int64_t products(Vectors& vectors, int64_t count, int64_t padded) {
-    alignas(32) int16_t wide[MAX_VECTORS * MAX_DIM];
+static int64_t products(const Vectors& vectors, int64_t count, int64_t padded) {
+    auto* const wide = reinterpret_cast<int16_t*>(vectors.room);
     for (int64_t k = 0; k < count * padded; k += 16) {
         const __m128i bytes = _mm_load_si128(reinterpret_cast<const __m128i*>(vectors.values + k));
         _mm256_store_si256(reinterpret_cast<__m256i*>(wide + k), _mm256_cvtepi8_epi16(bytes));
@@ -116,10 +116,10 @@ double peak(int64_t repeats) {
             asm volatile("" : "+x"(one));  // Or the compiler would move the product out of the loop.
         }
     }
-    int32_t total = 0;
+    uint32_t total = 0;  // Wraps.
     DLRM_UNROLL
-    for (auto& one : sum) total += sum_of(one);
-    volatile int32_t sink = total;
+    for (auto& one : sum) total += uint32_t(sum_of(one));
+    volatile uint32_t sink = total;
     (void)sink;
     return 8.0 * 32.0 * double(repeats);
 }

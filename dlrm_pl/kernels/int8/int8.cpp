@@ -5,9 +5,11 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdlib>
 #include <new>
 
+#include "checks.h"
 #include "types.h"
 
 #if defined(__x86_64__)
@@ -53,11 +55,15 @@ bool has_vnni() {
 
 // The processor must have tiles, and Linux must let this process use them: their state is 8 KiB a thread.
 bool has_amx() {
+#if defined(DLRM_TILES_IN_SOFTWARE)
+    return has_vnni();
+#else
     unsigned a, b, c, d;
     if (!has_vnni() || !__get_cpuid_count(7, 0, &a, &b, &c, &d)) return false;
     const bool tiles = d & (1u << 24), bytes = d & (1u << 25);
     constexpr int request_permission = 0x1023, tile_data = 18;
     return tiles && bytes && syscall(SYS_arch_prctl, request_permission, tile_data) == 0;
+#endif
 }
 #endif
 
@@ -71,6 +77,19 @@ const Variant* variants(int64_t number) {
 #endif
         default: return nullptr;
     }
+}
+
+constexpr int64_t VARIANTS = 4;
+
+// The variant that a caller means, or null when it is none that runs here.
+const Variant* known(const void* variant) {
+    static const std::array<const Variant*, VARIANTS> all = [] {
+        std::array<const Variant*, VARIANTS> found{};
+        for (int64_t number = 0; number < VARIANTS; number++) found[size_t(number)] = variants(number);
+        return found;
+    }();
+    const auto place = std::find(all.begin(), all.end(), variant);
+    return variant && place != all.end() ? *place : nullptr;
 }
 
 // torch's threads: the OpenMP runtime that it has loaded, found by name, so that there is no second pool beside it.
@@ -123,9 +142,22 @@ bool parallel(int64_t total, int64_t threads, int64_t unit, const Body& body) {
     return !shares.no_memory;
 }
 
+// What a function returns beside the kinds of errors.
+constexpr int64_t NO_MEMORY = -1, REFUSED = -2;
+
 int64_t finished(bool memory, const Error& error, int64_t* where) {
     where[0] = error.sample, where[1] = error.place, where[2] = error.value;
-    return memory ? error.kind : -1;
+    return memory ? error.kind : NO_MEMORY;
+}
+
+// Nothing was computed; where[0] becomes the address of the reason in words.
+int64_t refused(const char* reason, int64_t* where) {
+    if (where) where[0] = reinterpret_cast<int64_t>(reason);
+    return REFUSED;
+}
+
+const char* wrong_call(const void* variant, const void* job, const int64_t* where) {
+    return !known(variant) ? "the variant" : !job || !where ? "the job is missing" : nullptr;
 }
 
 }  // namespace
@@ -135,21 +167,24 @@ using namespace dlrm;
 
 #define DLRM_API extern "C" __attribute__((visibility("default")))
 
-DLRM_API int64_t dlrm_int8_version() { return 1; }
+DLRM_API int64_t dlrm_int8_version() { return 2; }
 
 // A variant by its number, from the plainest on, or null where this processor lacks it.
 DLRM_API const void* dlrm_int8_variant(int64_t number) { return variants(number); }
 
-DLRM_API const char* dlrm_int8_name(const void* variant) { return static_cast<const Variant*>(variant)->name; }
+DLRM_API const char* dlrm_int8_name(const void* variant) { return known(variant) ? known(variant)->name : nullptr; }
 
 DLRM_API int64_t dlrm_int8_threads(int64_t wanted) { return forked || !openmp() ? 1 : wanted; }
 
-// Arrays come beside the jobs, since the caller knows no addresses to write into them.
+// Arrays come beside the jobs, since the caller knows no addresses to write into them. Every function below returns 0,
+// the kind of an error that the contents made, with its sample, place and value in where[0..2], or a code of those above.
 DLRM_API int64_t dlrm_int8_mlp(
     const void* variant, const Mlp* given, const Layer* layers, int64_t rows, int64_t threads, int64_t* where) {
+    if (const char* reason = wrong_call(variant, given, where)) return refused(reason, where);
     Error error;
     Mlp job = *given;
     job.layers = layers;
+    if (const char* reason = wrong(job, rows)) return refused(reason, where);
     const auto& run = *static_cast<const Variant*>(variant);
     const bool memory = parallel(rows, threads, 16, [&](int64_t first, int64_t last) { run.mlp(job, first, last, error); });
     return finished(memory, error, where);
@@ -158,9 +193,11 @@ DLRM_API int64_t dlrm_int8_mlp(
 DLRM_API int64_t dlrm_int8_interaction(
     const void* variant, const Interaction* given, const uint8_t* const* rows, const int64_t* counts,
     const int32_t* types, int64_t threads, int64_t* where) {
+    if (const char* reason = wrong_call(variant, given, where)) return refused(reason, where);
     Error error;
     Interaction job = *given;
     job.tables.rows = rows, job.tables.counts = counts, job.tables.types = types;
+    if (const char* reason = wrong(job)) return refused(reason, where);
     const auto& run = *static_cast<const Variant*>(variant);
     const bool memory = parallel(job.tables.batch, threads, 8, [&](int64_t first, int64_t last) {
         run.interaction(job, first, last, error);
@@ -171,9 +208,11 @@ DLRM_API int64_t dlrm_int8_interaction(
 DLRM_API int64_t dlrm_int8_pooling(
     const void* variant, const Pooling* given, const uint8_t* const* rows, const int64_t* counts,
     const int32_t* types, int64_t threads, int64_t* where) {
+    if (const char* reason = wrong_call(variant, given, where)) return refused(reason, where);
     Error error;
     Pooling job = *given;
     job.tables.rows = rows, job.tables.counts = counts, job.tables.types = types;
+    if (const char* reason = wrong(job)) return refused(reason, where);
     const auto& run = *static_cast<const Variant*>(variant);
     const bool memory = parallel(job.tables.batch, threads, 8, [&](int64_t first, int64_t last) {
         run.pooling(job, first, last, error);
@@ -184,6 +223,8 @@ DLRM_API int64_t dlrm_int8_pooling(
 DLRM_API int64_t dlrm_int8_pack(
     const void* variant, const float* values, int64_t rows, int64_t dim, int32_t type, uint8_t* out, int64_t threads,
     int64_t* where) {
+    if (const char* reason = wrong_call(variant, where, where)) return refused(reason, where);
+    if (const char* reason = wrong_pack(values, rows, dim, type, out)) return refused(reason, where);
     Error error;
     const auto& run = *static_cast<const Variant*>(variant);
     const int64_t bytes = row_bytes(type, dim);
@@ -194,20 +235,32 @@ DLRM_API int64_t dlrm_int8_pack(
     return finished(memory, error, where);
 }
 
+// Integer operations done, or a negative number when refused.
 DLRM_API double dlrm_int8_peak(const void* variant, int64_t repeats) {
-    return static_cast<const Variant*>(variant)->peak(repeats);
+    return known(variant) && repeats >= 0 ? known(variant)->peak(repeats) : double(REFUSED);
 }
 
 // Touches rows as a lookup does and does nothing with them, for a measure of the memory's ceiling.
-DLRM_API int64_t dlrm_int8_touch(const uint8_t* rows, int64_t bytes, const int64_t* indices, int64_t count) {
+DLRM_API int64_t dlrm_int8_touch(
+    const uint8_t* rows, int64_t count, int64_t bytes, const int64_t* indices, int64_t lookups, int64_t* where) {
+    if (!where) return REFUSED;
+    if (const char* reason = wrong_touch(rows, count, bytes, indices, lookups)) return refused(reason, where);
     constexpr int64_t ahead = 156;
+    Error error;
+    const auto row_at = [&](int64_t i) -> const uint8_t* {
+        if (uint64_t(indices[i]) < uint64_t(count)) return rows + indices[i] * bytes;
+        error.report(BAD_INDEX, i, 0, indices[i]);
+        return nullptr;
+    };
     int64_t sum = 0;
-    for (int64_t i = 0; i < count; i++) {
-        const uint8_t* later = rows + indices[std::min(i + ahead, count - 1)] * bytes;
+    for (int64_t i = 0; i < lookups; i++) {
+        const uint8_t *later = row_at(std::min(i + ahead, lookups - 1)), *row = row_at(i);
+        if (!later || !row) break;
         for (int64_t line = 0; line < bytes; line += 64) __builtin_prefetch(later + line);
-        const uint8_t* row = rows + indices[i] * bytes;
         for (int64_t line = 0; line < bytes; line += 64) sum += row[line];
         sum += row[bytes - 1];
     }
-    return sum;
+    const int64_t kind = finished(true, error, where);
+    if (!kind) where[0] = sum;  // Or the compiler would see that nobody wants it.
+    return kind;
 }

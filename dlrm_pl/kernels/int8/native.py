@@ -13,10 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dlrm_pl.errors import LookupIndexError, ShapeError
 from dlrm_pl.kernels.int8.failure import Failure
 from dlrm_pl.kernels.int8.rows import BLOCK_IN, TABLE_DTYPES, TableDtype
 
-VERSION = 1
+VERSION = 2
 
 # Rows that go through all layers of an MLP before the next ones: what stands between the layers stays in the cache.
 _BLOCK_ROWS = 512
@@ -32,7 +33,7 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "pooling": (_LONG, _TABLE_ARGUMENTS),
     "pack": (_LONG, [_POINTER, _POINTER, _LONG, _LONG, _INT, _POINTER, _LONG, _POINTER]),
     "peak": (_DOUBLE, [_POINTER, _LONG]),
-    "touch": (_LONG, [_POINTER, _LONG, _POINTER, _LONG]),
+    "touch": (_LONG, [_POINTER, _LONG, _LONG, _POINTER, _LONG, _POINTER]),
 }
 # The structs of types.h, without the pointers that are handed over apart.
 _LAYER = struct.Struct("PPPqqf4x")
@@ -40,6 +41,7 @@ _MLP = struct.Struct("8xqPPqqffPq")
 _TABLES = struct.Struct("24xqqPPqqq")
 _INTERACTION = struct.Struct("PqffPPqq")
 _KINDS: dict[int, Any] = {1: "index", 2: "not finite", 3: "offset"}
+_NO_MEMORY, _REFUSED = -1, -2
 _Where = _LONG * 3
 
 
@@ -126,20 +128,46 @@ class NativeKernels:
 
     def int8_peak(self, repeats: int) -> float:
         """Do integer products that need no memory; returns how many operations, a product and a sum counting two."""
-        return float(self._functions["peak"](self._variant, repeats))
+        operations = float(self._functions["peak"](self._variant, repeats))
+        if operations < 0:
+            raise ShapeError(f"{repeats} repeats: at least 0 are needed.")
+        return operations
 
     def touch(self, rows: Tensor, indices: Tensor) -> None:
-        """Read rows as a lookup does, and do nothing with them."""
-        self._functions["touch"](rows.data_ptr(), rows.shape[1], indices.data_ptr(), indices.numel())
+        """Read uint8 rows as a lookup does, and do nothing with them.
+
+        Raises:
+            LookupIndexError: an index outside the rows.
+            ShapeError: other tensors than contiguous uint8 ``[rows, bytes]`` and int64 ``[L]``.
+        """
+        fits = rows.dtype == torch.uint8 and rows.dim() == 2 and indices.dtype == torch.int64 and indices.dim() == 1
+        if not fits or not rows.is_contiguous() or not indices.is_contiguous():
+            raise ShapeError(
+                f"Contiguous uint8 rows [rows, bytes] and int64 indices [L] are needed, got {rows.dtype} "
+                f"{list(rows.shape)} and {indices.dtype} {list(indices.shape)}."
+            )
+        where = _Where()
+        arguments = rows.data_ptr(), *rows.shape, indices.data_ptr(), indices.numel()
+        failure = _failure("touch", self._functions["touch"](*arguments, where), where)
+        if failure is not None:
+            raise LookupIndexError(
+                f"lookup {failure.sample}: row {failure.value} was asked for, which has rows 0 to {len(rows) - 1}."
+            )
 
     def _call(self, name: str, *arguments: Any) -> Failure | None:
         where = _Where()
         kind = self._functions[name](self._variant, *arguments, torch.get_num_threads(), where)
-        if kind == 0:
-            return None
-        if kind < 0:
-            raise MemoryError(f"the int8 kernel {name}")
-        return Failure(_KINDS[kind], *where)
+        return _failure(name, kind, where)
+
+
+def _failure(name: str, kind: int, where: Any) -> Failure | None:
+    """What a kernel returned."""
+    if kind == _REFUSED:
+        reason = ctypes.string_at(where[0]).decode()
+        raise ShapeError(f"The int8 kernel {name} was called with arguments that do not fit together: {reason}.")
+    if kind == _NO_MEMORY:
+        raise MemoryError(f"the int8 kernel {name}")
+    return None if kind == 0 else Failure(_KINDS[kind], *where)
 
 
 def _tables(count: int, dim: int, indices: Tensor, offsets: Tensor | None, batch: int) -> bytes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 # torch.library has no type annotations.
 # mypy: disable-error-code="no-untyped-call"
+import math
 from collections.abc import Sequence
 
 import torch
@@ -19,6 +20,7 @@ from dlrm_pl.kernels.int8.rows import (
     BLOCK_IN,
     BLOCK_OUT,
     MAX_DIM,
+    MAX_INPUTS,
     MAX_TABLES,
     TABLE_DTYPES,
     TableDtype,
@@ -42,6 +44,9 @@ _LIBRARY.define("pack_rows(Tensor values, int dtype) -> Tensor")
 INT8_MLP = "dlrm_pl::int8_mlp"
 LOOKUP_INTERACTION = "dlrm_pl::lookup_interaction"
 LOOKUP = "dlrm_pl::lookup"
+
+# What the rows of each of TABLE_DTYPES are stored as.
+_STORAGE = (torch.uint8, torch.uint8, torch.float16, torch.float32)
 
 
 def pack_weight(weight: Tensor) -> Tensor:
@@ -87,18 +92,33 @@ def int8_mlp(
     """
     if x.dim() != 2 or x.dtype not in (torch.float32, torch.uint8):
         raise ShapeError(f"An int8 MLP takes float32 or uint8 [B, in], got {x.dtype} {list(x.shape)}.")
-    inputs = x.shape[1] if x.dtype == torch.float32 else weights[0].shape[1] * BLOCK_IN
-    if x.dtype == torch.uint8 and x.shape[1] < inputs:
-        raise ShapeError(f"uint8 inputs must be padded to {inputs}, got {list(x.shape)}.")
+    lengths = [len(each) for each in (weights, multipliers, biases, widths, lowest)]
+    if not weights or len(set(lengths)) > 1:
+        raise ShapeError(f"An int8 MLP needs weights, multipliers, biases, widths and floors of each layer: {lengths}.")
+    inputs = x.shape[1]
+    if x.dtype == torch.float32:
+        _check_scale(input_scale, input_zero_point)
+    else:
+        inputs = weights[0].shape[1] * BLOCK_IN if weights[0].dim() == 4 else 0
+        if x.shape[1] < inputs:
+            raise ShapeError(f"uint8 inputs must be padded to {inputs}, got {list(x.shape)}.")
+    last = len(weights) - 1
     for index, (weight, multiplier, bias, width) in enumerate(zip(weights, multipliers, biases, widths, strict=True)):
+        if not 1 <= inputs <= MAX_INPUTS or width < 1:
+            raise ShapeError(
+                f"layer {index}: an int8 Linear takes 1 to {MAX_INPUTS} inputs and has at least one output, got "
+                f"{inputs} and {width}."
+            )
+        if not 0 <= lowest[index] <= 255 and (index < last or math.isnan(lowest[index])):
+            raise ShapeError(f"layer {index}: its bytes are at least {lowest[index]}, which is not from 0 to 255.")
         outs = round_up(width, BLOCK_OUT)
         shape = (outs // BLOCK_OUT, round_up(inputs, BLOCK_IN) // BLOCK_IN, BLOCK_IN // 4, 4 * BLOCK_OUT)
         fits = weight.dtype == torch.int8 and tuple(weight.shape) == shape and weight.is_contiguous()
-        if not fits or multiplier.shape != (outs,) or bias.shape != (outs,):
+        if not fits or not _is_vector(multiplier, outs) or not _is_vector(bias, outs):
             raise ShapeError(
                 f"layer {index}: {inputs} inputs and {width} outputs need packed int8 weights {list(shape)} and {outs} "
-                f"multipliers and biases, got {weight.dtype} {list(weight.shape)}, {list(multiplier.shape)}, "
-                f"{list(bias.shape)}."
+                f"float32 multipliers and biases, all contiguous, got {weight.dtype} {list(weight.shape)}, "
+                f"{multiplier.dtype} {list(multiplier.shape)}, {bias.dtype} {list(bias.shape)}."
             )
         inputs = width
     out = torch.empty(x.shape[0], widths[-1])
@@ -150,6 +170,8 @@ def lookup_interaction(
             f"The integer interaction takes up to {MAX_TABLES} tables of a dimension up to {MAX_DIM}, got "
             f"{len(tables)} of {dim}: choose interaction: fp32 in the recipe."
         )
+    if output_scale is not None:
+        _check_scale(output_scale, output_zero_point)
     indices, offsets = _checked_lookups(indices, offsets, tables, dtypes, dim, batch)
     width = _width(len(tables), dim, diagonal)
     if output_scale is None:
@@ -185,6 +207,8 @@ def lookup(
         LookupIndexError: as of ``lookup_interaction``.
         ShapeError: the tensors do not fit together.
     """
+    if dim < 1 or batch < 0:
+        raise ShapeError(f"Rows of at least one value and a batch of at least 0 are looked up, got {dim} and {batch}.")
     indices, offsets = _checked_lookups(indices, offsets, tables, dtypes, dim, batch)
     out = torch.empty(batch, len(tables), dim)
     _raise(kernels().pooling(indices, offsets, tables, dtypes, out), tables)
@@ -196,7 +220,12 @@ def pack_rows(values: Tensor, dtype: int) -> Tensor:
 
     Raises:
         NonFiniteError: a row holds NaN or infinity; names it.
+        ShapeError: the rows are not of that shape, or have no packed form of that dtype.
     """
+    if values.dim() != 2 or dtype not in (0, 1):
+        raise ShapeError(
+            f"Rows [rows, D] are packed as dtype 0, int8, or 1, int4, got {list(values.shape)} and {dtype}."
+        )
     name = TABLE_DTYPES[dtype]
     out = torch.empty(values.shape[0], row_bytes(name, values.shape[1]), dtype=torch.uint8)
     row = pack_rows_into(values, name, out)
@@ -207,8 +236,10 @@ def pack_rows(values: Tensor, dtype: int) -> Tensor:
 
 def pack_rows_into(values: Tensor, dtype: TableDtype, out: Tensor) -> int | None:
     """The same into given memory, for a file or a part of a table; returns the first row that is not finite."""
-    wanted = (values.shape[0], row_bytes(dtype, values.shape[1]))
-    if values.dtype != torch.float32 or out.dtype != torch.uint8 or out.shape != wanted or not out.is_contiguous():
+    packable = dtype in ("int8", "int4") and values.dim() == 2 and values.shape[1] > 0
+    wanted = (values.shape[0], row_bytes(dtype, values.shape[1])) if packable else ()
+    fits = packable and values.dtype == torch.float32 and out.dtype == torch.uint8
+    if not fits or out.shape != wanted or not out.is_contiguous():
         raise ShapeError(
             f"Float32 rows {list(values.shape)} are packed as {dtype} into contiguous uint8 {list(wanted)}, got "
             f"{values.dtype} and {out.dtype} {list(out.shape)}."
@@ -223,7 +254,10 @@ def _checked_lookups(
     """Indices whose rows are contiguous, and offsets likewise."""
     count = len(tables)
     if indices.dtype != torch.int64 or (offsets is not None and offsets.dtype != torch.int64):
-        raise ShapeError(f"Indices and offsets must be int64, got {indices.dtype}.")
+        got = indices.dtype if offsets is None else f"{indices.dtype} and {offsets.dtype}"
+        raise ShapeError(f"Indices and offsets must be int64, got {got}.")
+    if len(dtypes) != count or not set(dtypes) <= set(range(len(TABLE_DTYPES))):
+        raise ShapeError(f"{count} tables need a dtype each, from 0 to {len(TABLE_DTYPES) - 1}, got {list(dtypes)}.")
     if offsets is None and tuple(indices.shape) != (count, batch):
         raise ShapeError(f"{count} tables need indices [T, B] = [{count}, {batch}], got {list(indices.shape)}.")
     if offsets is not None and (indices.dim() != 1 or tuple(offsets.shape) != (count * batch + 1,)):
@@ -231,16 +265,30 @@ def _checked_lookups(
             f"{count} tables and {batch} samples need indices [L] and {count * batch + 1} offsets, got "
             f"{list(indices.shape)} and {list(offsets.shape)}."
         )
+    columns = [row_bytes(name, dim) // stored.itemsize for name, stored in zip(TABLE_DTYPES, _STORAGE, strict=True)]
     for index, (table, dtype) in enumerate(zip(tables, dtypes, strict=True)):
-        name = TABLE_DTYPES[dtype]
-        wanted = row_bytes(name, dim)
-        if table.dim() != 2 or table.shape[1] * table.element_size() != wanted or not table.is_contiguous():
+        fits = table.dtype == _STORAGE[dtype] and table.dim() == 2 and table.shape[1] == columns[dtype]
+        if not fits or not table.is_contiguous():
+            name = TABLE_DTYPES[dtype]
             raise ShapeError(
-                f"table {index}: {name} rows of dim {dim} have {wanted} bytes, got {table.dtype} {list(table.shape)}."
+                f"table {index}: {name} rows of dim {dim} have {row_bytes(name, dim)} bytes, that is contiguous "
+                f"{_STORAGE[dtype]} [rows, {columns[dtype]}], got {table.dtype} {list(table.shape)}."
             )
     if indices.dim() and indices.numel() and indices.stride(-1) != 1:
         indices = indices.contiguous()
     return indices, None if offsets is None else offsets.contiguous()
+
+
+def _check_scale(scale: float, zero_point: int) -> None:
+    if not 2**-126 <= scale <= 2**126 or not 0 <= zero_point <= 255:
+        raise ShapeError(
+            f"Bytes need a scale that float32 holds and a zero point from 0 to 255, got {scale} and {zero_point}."
+        )
+
+
+def _is_vector(values: Tensor, length: int) -> bool:
+    """Whether the kernels can read it as so many floats."""
+    return values.dtype == torch.float32 and values.shape == (length,) and values.is_contiguous()
 
 
 def _width(tables: int, dim: int, diagonal: bool) -> int:

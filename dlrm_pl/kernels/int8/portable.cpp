@@ -11,7 +11,7 @@ namespace {
 #include "rows.h"
 #include "scalar.h"
 
-static int64_t products(Vectors& vectors, int64_t count, int64_t padded) {
+static int64_t products(const Vectors& vectors, int64_t count, int64_t padded) {
     for (int64_t i = 0; i < count; i++) {
         for (int64_t j = 0; j <= i; j++) {
             const int8_t *a = vectors.values + i * padded, *b = vectors.values + j * padded;
@@ -47,13 +47,13 @@ static void layer(
 #include "samples.h"
 
 double peak(int64_t repeats) {
-    volatile int32_t sink = 0;
+    volatile uint32_t sink = 0;  // Wraps.
     for (int64_t i = 0; i < repeats; i++) {
         int8_t a[256], b[256];
         for (int k = 0; k < 256; k++) a[k] = int8_t(i + k), b[k] = int8_t(i ^ k);
         int32_t sum = 0;
         for (int k = 0; k < 256; k++) sum += int32_t(a[k]) * int32_t(b[k]);
-        sink = sink + sum;
+        sink = sink + uint32_t(sum);
     }
     return 512.0 * double(repeats);
 }

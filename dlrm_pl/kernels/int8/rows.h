@@ -57,23 +57,32 @@ inline void quantize_bytes(const float* x, int64_t count, float inverse_scale, f
     }
 }
 
-inline void unpack_int4(const uint8_t* row, int64_t dim, int8_t* out, float* scale) {
-    const int64_t half = (dim + 1) / 2;
-    uint16_t bits;
-    std::memcpy(&bits, row + half, 2);
-    *scale = as_float(uint32_t(bits) << 16);
-    const int8_t zero = int8_t(row[half + 2]);
-    for (int64_t i = 0; i < half; i++) out[i] = int8_t(row[i] & 15) - zero;
-    for (int64_t i = half; i < dim; i++) out[i] = int8_t(row[i - half] >> 4) - zero;
+// A packed row of nibbles.
+struct Int4 {
+    const uint8_t* row;
+    int64_t half;
+    float scale;
+    int8_t zero;
+
+    Int4(const uint8_t* packed, int64_t dim) : row(packed), half((dim + 1) / 2), zero(int8_t(packed[half + 2])) {
+        uint16_t bits;
+        std::memcpy(&bits, row + half, 2);
+        scale = as_float(uint32_t(bits) << 16);
+    }
+
+    int8_t low(int64_t i) const { return int8_t((row[i] & 15) - zero); }           // Of the first half of the values.
+    int8_t high(int64_t i) const { return int8_t((row[i - half] >> 4) - zero); }  // Of the second.
+};
+
+inline void unpack_int4(const uint8_t* __restrict row, int64_t dim, int8_t* __restrict out, float* scale) {
+    const Int4 values(row, dim);
+    *scale = values.scale;
+    for (int64_t i = 0; i < values.half; i++) out[i] = values.low(i);
+    for (int64_t i = values.half; i < dim; i++) out[i] = values.high(i);
 }
 
-inline void unpack_int8(const uint8_t* row, int64_t dim, int8_t* out, float* scale) {
-    std::memcpy(out, row, size_t(dim));
-    std::memcpy(scale, row + dim, 4);
-}
-
-// Adds a row to a sum; `sum` is [MAX_DIM].
-inline void add_row(const uint8_t* row, int32_t type, int64_t dim, float* sum) {
+// Adds a row to a sum of `dim` values.
+inline void add_row(const uint8_t* __restrict row, int32_t type, int64_t dim, float* __restrict sum) {
     if (type == FP32) {
         for (int64_t i = 0; i < dim; i++) {
             float value;
@@ -86,11 +95,14 @@ inline void add_row(const uint8_t* row, int32_t type, int64_t dim, float* sum) {
             std::memcpy(&half, row + 2 * i, 2);
             sum[i] += from_half(half);
         }
-    } else {
-        int8_t values[MAX_DIM];
+    } else if (type == INT8) {
         float scale;
-        (type == INT8 ? unpack_int8 : unpack_int4)(row, dim, values, &scale);
-        for (int64_t i = 0; i < dim; i++) sum[i] += float(values[i]) * scale;
+        std::memcpy(&scale, row + dim, 4);
+        for (int64_t i = 0; i < dim; i++) sum[i] += float(int8_t(row[i])) * scale;
+    } else {
+        const Int4 values(row, dim);
+        for (int64_t i = 0; i < values.half; i++) sum[i] += float(values.low(i)) * values.scale;
+        for (int64_t i = values.half; i < dim; i++) sum[i] += float(values.high(i)) * values.scale;
     }
 }
 
@@ -115,8 +127,12 @@ inline Bag bag_of(const Tables& tables, int64_t table, int64_t sample) {
     return {offset[0], offset[1]};
 }
 
+inline bool in_order(const Tables& tables, Bag bag) {
+    return !tables.offsets || (bag.first >= 0 && bag.first <= bag.last && bag.last <= tables.lookups);
+}
+
 inline bool check_bag(const Tables& tables, Bag bag, int64_t table, int64_t sample, Error& error) {
-    if (tables.offsets && (bag.first < 0 || bag.last < bag.first || bag.last > tables.lookups)) {
+    if (!in_order(tables, bag)) {
         error.report(BAD_OFFSET, sample, table, bag.last);
         return false;
     }
@@ -137,14 +153,19 @@ constexpr int64_t MOST_PREFETCHED = 16;  // Of a bag.
 __attribute__((always_inline)) inline void prefetch_sample(const Tables& tables, int64_t sample) {
     for (int64_t table = 0; table < tables.count; table++) {
         const int64_t bytes = row_bytes(tables.types[table], tables.dim);
-        Bag bag = bag_of(tables, table, sample);
-        if (tables.offsets && (bag.first < 0 || bag.last > tables.lookups)) continue;
-        if (bag.last > bag.first + MOST_PREFETCHED) bag.last = bag.first + MOST_PREFETCHED;
-        for (int64_t i = bag.first; i < bag.last; i++) prefetch_row(tables.rows[table] + tables.indices[i] * bytes, bytes);
+        const uint64_t count = uint64_t(tables.counts[table]);
+        const Bag bag = bag_of(tables, table, sample);
+        if (!in_order(tables, bag)) continue;
+        const int64_t last = std::min(bag.last, bag.first + MOST_PREFETCHED);
+        for (int64_t i = bag.first; i < last; i++) {
+            // What is outside its table is reported when its turn comes: it has no address.
+            const int64_t index = tables.indices[i];
+            if (uint64_t(index) < count) prefetch_row(tables.rows[table] + index * bytes, bytes);
+        }
     }
 }
 
-// The sum of a bag's rows in `sum` [MAX_DIM]; false after an error.
+// The sum of a bag's rows in `sum` [dim]; false after an error.
 inline bool pool(const Tables& tables, int64_t table, int64_t sample, Bag bag, float* sum, Error& error) {
     std::memset(sum, 0, sizeof(float) * size_t(tables.dim));
     for (int64_t i = bag.first; i < bag.last; i++) {
@@ -188,10 +209,27 @@ static int64_t pack(const float* values, int64_t rows, int64_t dim, int32_t type
     return -1;
 }
 
-// Vectors of a sample: [vectors, padded dim] int8 with a scale each, and their products. Rows and columns that pad
-// stay 0.
-struct alignas(64) Vectors {
-    int8_t values[MAX_VECTORS * MAX_DIM];
-    float scales[MAX_VECTORS];
-    int32_t products[MAX_VECTORS * MAX_VECTORS];
+// The vectors of a sample and what becomes of them, in the memory of the thread. All arrays begin at a cache line.
+struct Vectors {
+    int8_t* values;     // [vectors, padded dim], both in whole blocks; what pads stays 0.
+    float* scales;      // [vectors], likewise.
+    int32_t* products;  // [vectors, vectors].
+    uint8_t* room;      // Twice the bytes of the values, for what a variant makes of them.
+    float* sum;         // [padded dim], of a bag.
+    uint8_t* line;      // Of the output, as floats, and a vector register more.
+
+    explicit Vectors(const Interaction& job) {
+        const int64_t padded = round_up(job.tables.dim, BLOCK_IN), count = round_up(job.tables.count + 1, BLOCK_OUT);
+        const int64_t sizes[] = {count * padded, 4 * count, 4 * count * count, 2 * count * padded, 4 * padded};
+        int64_t total = 4 * (job.width + 64);
+        for (const int64_t size : sizes) total += size;
+        uint8_t* place = scratch().get(total);
+        std::memset(place, 0, size_t(sizes[0] + sizes[1]));
+        values = reinterpret_cast<int8_t*>(place);
+        scales = reinterpret_cast<float*>(place += sizes[0]);
+        products = reinterpret_cast<int32_t*>(place += sizes[1]);
+        room = place += sizes[2];
+        sum = reinterpret_cast<float*>(place += sizes[3]);
+        line = place + sizes[4];
+    }
 };

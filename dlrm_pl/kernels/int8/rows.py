@@ -13,8 +13,11 @@ BLOCK_IN = 64
 """Weights stand in blocks of so many outputs by so many inputs."""
 
 MAX_TABLES = 64
-MAX_DIM = 256
-"""What one call of the kernels takes."""
+MAX_DIM = 32_768
+"""What an integer interaction takes. Lookups alone take any number of tables of any dimension."""
+
+MAX_INPUTS = 65_792
+"""Of an int8 Linear: more products of a byte and a signed byte do not fit into 32 bits."""
 
 
 def row_bytes(dtype: TableDtype, embedding_dim: int) -> int:

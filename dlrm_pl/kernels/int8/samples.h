@@ -44,7 +44,8 @@ inline void take_row(const uint8_t* row, int32_t type, int64_t dim, int8_t* out,
 }
 
 // Any bag, as int8. False after an error.
-static bool take_bag(const Tables& tables, int64_t table, int64_t sample, int8_t* out, float* scale, Error& error) {
+static bool take_bag(
+    const Tables& tables, int64_t table, int64_t sample, float* sum, int8_t* out, float* scale, Error& error) {
     const Bag bag = bag_of(tables, table, sample);
     if (!check_bag(tables, bag, table, sample, error)) return false;
     const int32_t type = tables.types[table];
@@ -53,7 +54,6 @@ static bool take_bag(const Tables& tables, int64_t table, int64_t sample, int8_t
         if (row) take_row(row, type, tables.dim, out, scale);
         return row;
     }
-    float sum[MAX_DIM];
     if (!pool(tables, table, sample, bag, sum, error)) return false;
     const uint32_t bits = largest_bits(sum, tables.dim);
     if (bits >= INFINITE_BITS) {
@@ -67,9 +67,8 @@ static bool take_bag(const Tables& tables, int64_t table, int64_t sample, int8_t
 static void interaction(const Interaction& job, int64_t first, int64_t last, Error& error) {
     const Tables& tables = job.tables;
     const int64_t dim = tables.dim, padded = round_up(dim, BLOCK_IN), count = tables.count + 1;
-    auto& vectors = *reinterpret_cast<Vectors*>(scratch().get(sizeof(Vectors) + 4 * (job.width + 64)));
-    auto* line = reinterpret_cast<uint8_t*>(&vectors + 1);
-    std::memset(&vectors, 0, sizeof(Vectors));
+    const Vectors vectors(job);
+    uint8_t* const line = vectors.line;
     const ProductsGuard guard;
     const float factor = job.bytes ? job.inverse_scale : 1.0f;
     Places places;
@@ -107,7 +106,7 @@ static void interaction(const Interaction& job, int64_t first, int64_t last, Err
                 if (later) prefetch_row(later[table], bytes[table]);
                 if (!tables.offsets && type <= INT4) {
                     take_row(places.rows[sample - chunk][table], type, dim, out, vectors.scales + table + 1);
-                } else if (!take_bag(tables, table, sample, out, vectors.scales + table + 1, error)) {
+                } else if (!take_bag(tables, table, sample, vectors.sum, out, vectors.scales + table + 1, error)) {
                     return;
                 }
             }
@@ -130,13 +129,12 @@ static void interaction(const Interaction& job, int64_t first, int64_t last, Err
 
 static void pooling(const Pooling& job, int64_t first, int64_t last, Error& error) {
     const Tables& tables = job.tables;
-    float sum[MAX_DIM];
     for (int64_t sample = first; sample < last; sample++) {
         if (sample + AHEAD < last) prefetch_sample(tables, sample + AHEAD);
         for (int64_t table = 0; table < tables.count; table++) {
             const Bag bag = bag_of(tables, table, sample);
+            float* sum = job.out + (sample * tables.count + table) * tables.dim;
             if (!check_bag(tables, bag, table, sample, error) || !pool(tables, table, sample, bag, sum, error)) return;
-            std::memcpy(job.out + (sample * tables.count + table) * tables.dim, sum, sizeof(float) * size_t(tables.dim));
         }
     }
 }

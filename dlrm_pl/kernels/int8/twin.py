@@ -15,7 +15,8 @@ from torch import Tensor
 from dlrm_pl.kernels.int8.failure import Failure
 from dlrm_pl.kernels.int8.rows import BLOCK_IN, BLOCK_OUT, TABLE_DTYPES, TableDtype
 
-# Sums of so many products of a byte and a signed byte stay below 2^24, up to where float32 holds every integer.
+# Sums of so many products of a byte and a signed byte, or of two signed bytes, stay within 2^24, up to where float32
+# holds every integer.
 _EXACT_INPUTS = 512
 _TINY = 1e-30
 
@@ -91,9 +92,9 @@ class TwinKernels:
             vectors.append(quantized)
             scales.append(own)
         first_vector, first_scale = _quantize_vectors(dense)
-        stacked = torch.stack([first_vector, *vectors], dim=1).float()
+        stacked = torch.stack([first_vector, *vectors], dim=1)
         scale = torch.stack([first_scale, *scales], dim=1)
-        products = torch.bmm(stacked, stacked.transpose(1, 2))  # Below 2^24: exact.
+        products = _integer_product(stacked, stacked).float()
         rows_, columns = torch.tril_indices(stacked.shape[1], stacked.shape[1], offset=0 if diagonal else -1)
         floats = out.dtype == torch.float32
         row_scale = scale if floats else scale * torch.tensor(1.0 / output_scale)
@@ -157,11 +158,11 @@ def unpack_weight(packed: Tensor) -> Tensor:
 
 
 def _integer_product(x: Tensor, weight: Tensor) -> Tensor:
-    """``x @ weight.T`` of uint8 and int8, exact, as int32."""
-    total = torch.zeros(x.shape[0], weight.shape[0], dtype=torch.int32)
-    for start in range(0, x.shape[1], _EXACT_INPUTS):
+    """``x @ weight.T`` of bytes and int8, of matrices or of a batch of them, exact, as int32."""
+    total = torch.zeros(*x.shape[:-1], weight.shape[-2], dtype=torch.int32)
+    for start in range(0, x.shape[-1], _EXACT_INPUTS):
         part = slice(start, start + _EXACT_INPUTS)
-        total += (x[:, part].float() @ weight[:, part].float().T).int()
+        total += (x[..., part].float() @ weight[..., part].float().mT).int()
     return total
 
 

@@ -12,9 +12,12 @@ namespace dlrm {
 constexpr int64_t BLOCK_OUT = 16;
 constexpr int64_t BLOCK_IN = 64;
 constexpr int64_t BLOCK_BYTES = BLOCK_OUT * BLOCK_IN;
-constexpr int64_t MAX_TABLES = 64;
-constexpr int64_t MAX_DIM = 256;
-constexpr int64_t MAX_VECTORS = 80;  // 64 tables and the dense vector, in blocks of 16.
+constexpr int64_t MAX_TABLES = 64;   // Of an interaction.
+constexpr int64_t MAX_VECTORS = 80;  // Those and the dense vector, in blocks of 16.
+// Within these, sums of products stay inside 32 bits, also while one side is shifted to be unsigned: 255 * 128 * 65,792
+// is below 2^31, the next block is beyond.
+constexpr int64_t MAX_INPUTS = 65792;  // Of a Linear.
+constexpr int64_t MAX_DIM = 32768;     // Of an interaction, whose output is a Linear's input.
 
 constexpr int64_t round_up(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
 

@@ -45,10 +45,10 @@ inline void multiply_pairs(const uint8_t* rows, int64_t padded, const int8_t* tu
 }
 
 // The instruction wants one side unsigned: 128 is added to it, and 128 times the sum of the other taken away.
-static int64_t products(Vectors& vectors, int64_t count, int64_t padded) {
+static int64_t products(const Vectors& vectors, int64_t count, int64_t padded) {
     const int64_t blocks = (count + 15) / 16, columns = blocks * 16;
-    alignas(64) int8_t turned[16 * MAX_DIM];
-    alignas(64) uint8_t shifted[MAX_VECTORS * MAX_DIM];
+    auto* const turned = reinterpret_cast<int8_t*>(vectors.room);
+    uint8_t* const shifted = vectors.room + 16 * padded;
     const __m512i flip = _mm512_set1_epi8(-128), ones = _mm512_set1_epi8(1);
     for (int64_t k = 0; k < columns * padded; k += 64) {
         _mm512_store_si512(shifted + k, _mm512_xor_si512(_mm512_load_si512(vectors.values + k), flip));
