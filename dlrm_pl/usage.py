@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from os import PathLike
+from traceback import walk_tb
 from typing import Any
 
 from jsonargparse import get_loader, set_loader
@@ -27,8 +28,12 @@ _OF_CHOICE = re.compile(
     r'Parser key "(?P<key>[^"]+)":.*?\n *Errors:\n(?P<errors>.*?)\n *Given value type.*?Given value: (?P<value>[^\n]*)',
     re.DOTALL,
 )
+_CLASS_NAME = re.compile(r"class_path[ =]'(\S+?)'")
 # What the parser also tried, and no user meant.
-_NOT_MEANT = ("Expected a <class 'NoneType'>", "Expected a path", "Expected a dot import path", "Does not validate")
+_NOT_MEANT = (
+    *("Expected a <class 'NoneType'>", "Expected a <class 'list'>", "Expected a path"),
+    *("Expected a dot import path", "Does not validate"),
+)
 
 
 @contextmanager
@@ -58,14 +63,18 @@ def _of_choice(reason: str) -> str:
     found = _OF_CHOICE.search(reason)
     if found is None:
         return reason
-    # A reason may go on in lines without a bullet of their own.
-    tried = [" ".join(text.split()).rstrip(".") for text in re.split(r"(?:^|\n) *- ", found["errors"])[1:]]
-    meant = [error for error in tried if not error.startswith(_NOT_MEANT)]
-    reasons = "; or ".join(meant or tried)
+    reasons = _meant(found["errors"])
     given = (
         "" if "Problem with given class_path" in reasons or "Got value" in reasons else f". Got value: {found['value']}"
     )
     return f'Parser key "{found["key"]}": {reasons}{given}'
+
+
+def _meant(errors: str) -> str:
+    """Of a list of errors, those that a user may have meant."""
+    # A reason may go on in lines without a bullet of their own.
+    tried = [" ".join(text.split()).rstrip(".") for text in re.split(r"(?:^|\n) *- ", errors)[1:]]
+    return "; or ".join([error for error in tried if not error.startswith(_NOT_MEANT)] or tried)
 
 
 def read_yaml_with_limits() -> None:
@@ -89,20 +98,37 @@ class _Limited:
 
 
 @contextmanager
-def own_errors() -> Iterator[None]:
-    """Let an error of ours, raised while a parser makes an object, be the one that the user sees.
+def own_errors(*told: type[Exception]) -> Iterator[None]:
+    """Let an error that is meant for the user, raised while a parser makes an object, be the one that the user sees.
 
     The parser makes "is none of these types" of it, with all values that it was given.
 
+    Args:
+        told: errors of others whose message says what is wrong; a ValueError and a missing package are always such.
+
     Raises:
-        DLRMError: the one at the root of another error.
+        DLRMError: the one at the root of another error, or a ConfigurationError with the message at the root.
     """
     try:
         yield
-    except (ValueError, TypeError, ArgumentError) as error:
+    except Exception as error:
         cause: BaseException | None = error
+        found = _CLASS_NAME.search(str(error))
+        made = f"{found[1]}: " if found else ""
         while cause is not None:
             if isinstance(cause, DLRMError):
                 raise cause from None
+            if isinstance(cause, (ValueError, ImportError, *told)) and not _is_of_the_parser(cause):
+                raise ConfigurationError(f"{made}{' '.join(str(cause).split())}") from error
             cause = cause.__cause__ or cause.__context__
+        tried = re.search(r"\nErrors:\n(.+?)\nGiven value", str(error), re.DOTALL)
+        if tried and made:  # The parser went on to other types, and forgot the cause.
+            reason = _meant(tried[1]).removeprefix(f"Problem with given class_path '{made[:-2]}': ")
+            raise ConfigurationError(f"{made}{reason}") from error
         raise
+
+
+def _is_of_the_parser(error: BaseException) -> bool:
+    """Whether it was raised there, and so says what the parser makes of another error."""
+    modules = [frame.f_globals.get("__name__", "") for frame, _ in walk_tb(error.__traceback__)]
+    return bool(modules) and modules[-1].startswith("jsonargparse")

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+from jsonargparse import ArgumentParser
 
 from dlrm_pl.cli import main
+from dlrm_pl.errors import ConfigurationError, MetricError
+from dlrm_pl.usage import own_errors
 
 LAUGHS = "a0: &a0 [x, x]\n" + "".join(
     f"a{line}: &a{line} [{', '.join([f'*a{line - 1}'] * 10)}]\n" for line in range(1, 11)
@@ -42,3 +46,57 @@ def test_yaml_that_an_option_names_is_read_with_limits(tmp_path: Path, capsys: p
     path.write_text(LAUGHS)
     assert main(["fit", f"--model={path}"]) == 2
     assert "line 5: more than 10,000 values" in capsys.readouterr().err
+
+
+class Part:
+    """What a YAML names by its class."""
+
+
+class NeedsAPackage(Part):
+    """As Lightning's loggers do: the package is looked for when one is made."""
+
+    def __init__(self) -> None:
+        import no_such_package  # noqa: F401
+
+
+class Refuses(Part):
+    """As Lightning's callbacks do."""
+
+    def __init__(self, limit: int = 0) -> None:
+        raise ValueError(f"a limit of {limit}\nis none")
+
+
+class Slips(Part):
+    """A mistake of its own."""
+
+    def __init__(self) -> None:
+        {}["missing"]
+
+
+def make(kind: Any, value: object) -> None:
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--part", type=kind)
+    parser.instantiate(parser.parse_object({"part": value}))
+
+
+@pytest.mark.parametrize("kind", [Part, Part | None, list[Part] | Part | None])
+@pytest.mark.parametrize(
+    ("name", "message"), [("NeedsAPackage", "No module named 'no_such_package'"), ("Refuses", "a limit of 0 is none")]
+)
+def test_what_a_class_refuses_is_one_line(kind: Any, name: str, message: str) -> None:
+    """And not the parser's: none of these types, with all values that it was given."""
+    name = f"test_usage.{name}"
+    for value in [{"class_path": name}, [{"class_path": name}]][: 1 + (kind == list[Part] | Part | None)]:
+        with pytest.raises(ConfigurationError) as caught, own_errors():
+            make(kind, value)
+        # The parser does not always say whose a ValueError is.
+        assert str(caught.value) in (f"{name}: {message}", message)
+
+
+def test_mistakes_of_a_class_keep_their_traceback() -> None:
+    with pytest.raises(KeyError, match="missing"), own_errors():
+        make(Part, {"class_path": "test_usage.Slips"})
+    with pytest.raises(ConfigurationError, match="missing"), own_errors(KeyError):
+        raise KeyError("missing")
+    with pytest.raises(MetricError, match="ours"), own_errors():
+        raise MetricError("ours")
