@@ -21,10 +21,13 @@ from dlrm_pl.callbacks.quantization import QuantizationCallback, show
 from dlrm_pl.data.datamodule import TerabyteDataModule
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.model.checkpoint import load_checkpoint, load_module
+from dlrm_pl.model.checkpoint_contract import overruled
 from dlrm_pl.model.lightning_module import DLRMModule, weights_come_later
 from dlrm_pl.serving.predictor import check_predictions_path
 from dlrm_pl.trainer import DLRMTrainer
 from dlrm_pl.usage import own_errors, read_yaml_with_limits, usage_errors
+
+log = logging.getLogger(__name__)
 
 # Facts of the dataset that the model is built for; they come from the data, not from files or flags.
 _LINKS = {"table_sizes": "model.table_sizes", "dataset_fingerprint": "model.dataset_fingerprint"}
@@ -70,25 +73,30 @@ class DLRMCLI(LightningCLI):
         """Let the checkpoint's hyperparameters win, as Lightning does, but without reading 100 GB of tables."""
         subcommand = self.config.subcommand
         path = self.config[subcommand].get("ckpt_path")
-        if path is None or (subcommand == "fit" and path in ("last", "hpc", "registry")):
-            return  # Lightning finds out by itself which file that is, if any.
+        if path is None or path in ("best", "last", "hpc", "registry"):
+            return  # Which file that is, the Trainer finds out.
         saved = dict(load_checkpoint(Path(path)).get("hyper_parameters", {}))
         linked = {target.split(".")[1] for target in _LINKS.values()}
         model = {name: value for name, value in saved.items() if name not in linked and not name.startswith("_")}
+        given = self.parser.parse_args(sys.argv[1:], defaults=False)[subcommand].get("model") or {}
+        if difference := overruled(model, dict(given)):
+            log.warning("%s: %s", path, difference)
         with usage_errors(subcommand):
             self.config = self.parser.parse_object({subcommand: {"model": model}}, self.config)
 
     def instantiate_classes(self) -> None:
         """Make the model without weights where a checkpoint has them: 100 GB of random numbers would be in vain."""
         path = self.config[self.subcommand].get("ckpt_path")
-        if path is None or path in ("last", "hpc", "registry"):
-            with own_errors():
+        if path is None or path == "registry":
+            with own_errors(MisconfigurationException):
                 super().instantiate_classes()
             return
-        with weights_come_later(), own_errors():
+        with weights_come_later(), own_errors(MisconfigurationException):
             super().instantiate_classes()
         if self.config[self.subcommand].get("force"):
-            self.model = load_module(Path(path))  # Its tables are its own, and not those of the dataset.
+            assert isinstance(self.trainer, DLRMTrainer)
+            # Its tables are its own, and not those of the dataset.
+            self.model = load_module(Path(self.trainer.checkpoint_file(path)))
 
     def before_instantiate_classes(self) -> None:
         """Refuse what cannot work before anything is built."""

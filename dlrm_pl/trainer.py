@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import warnings
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
+from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.trainer.states import TrainerFn
 
 from dlrm_pl.artifact.build import Outcome
 from dlrm_pl.callbacks.checkpoint_io import AtomicCheckpointIO
@@ -24,6 +27,18 @@ from dlrm_pl.serving.predictor import write_predictions
 
 log = logging.getLogger(__name__)
 
+_LEAST = {
+    "accumulate_grad_batches": 1,
+    "check_val_every_n_epoch": 1,
+    "gradient_clip_val": 0,
+    "log_every_n_steps": 0,
+    "max_epochs": -1,
+    "min_epochs": 0,
+    "min_steps": 0,
+    "num_sanity_val_steps": -1,
+}
+"""Of numbers that Lightning does not check, or only when it has come to them."""
+
 
 class DLRMTrainer(pl.Trainer):
     """Lightning's Trainer with ``quantize``, and checkpoints that are never half-written.
@@ -32,9 +47,20 @@ class DLRMTrainer(pl.Trainer):
         use_distributed_sampler: let Lightning replace the sampler on several ranks. Off, since the data module
             deals disjoint and complete shares itself.
         kwargs: Lightning's own arguments.
+
+    Raises:
+        ConfigurationError: a number that Lightning divides by, or would train backwards by.
     """
 
     def __init__(self, *, use_distributed_sampler: bool = False, **kwargs: Any) -> None:
+        for name, least in _LEAST.items():
+            if (value := kwargs.get(name)) is not None and not value >= least:
+                raise ConfigurationError(f"trainer.{name}={value} must be {least} or more.")
+        if kwargs.get("val_check_interval") == 0:
+            raise ConfigurationError(
+                "trainer.val_check_interval=0 must be more: a share of the epoch or a number of batches. Without "
+                "validation: trainer.limit_val_batches=0."
+            )
         super().__init__(use_distributed_sampler=use_distributed_sampler, **kwargs)
         if type(self.strategy.checkpoint_io) is TorchCheckpointIO:  # The default, not another one of the user's.
             self.strategy.checkpoint_io = AtomicCheckpointIO()
@@ -59,10 +85,19 @@ class DLRMTrainer(pl.Trainer):
             ckpt_path: checkpoint of a run to go on with, in the middle of an epoch as well; its hyperparameters win
                 over those of files and flags.
             weights_only: run no code that a checkpoint may hold.
+
+        Raises:
+            ConfigurationError: there is no checkpoint of that name.
         """
-        if ckpt_path is not None and _is_file_name(ckpt_path):
-            log.info("%s", _memory_to_train(model, ckpt_path))
+        if ckpt_path is not None:
+            ckpt_path = self.checkpoint_file(ckpt_path)
+            if _is_file_name(ckpt_path):
+                log.info("%s", _memory_to_train(model, ckpt_path))
+        steps_before = self.global_step
         super().fit(model, train_dataloaders, val_dataloaders, datamodule, ckpt_path, weights_only)
+        # Lightning ends a loop at once that has nothing to do, and leaves it as it was restored.
+        if self.is_global_zero and (self.fit_loop.restarting or self.global_step == steps_before):
+            log.warning("%s", self._why_nothing_was_trained())
 
     def validate(  # type: ignore[override]
         self,
@@ -176,7 +211,8 @@ class DLRMTrainer(pl.Trainer):
         if output is not None:
             callback.output = Path(output)
         callback.allow_nonfinite = callback.allow_nonfinite or allow_nonfinite
-        self._load(model, ckpt_path, force)
+        if left := self._load(model, ckpt_path, force):
+            raise ConfigurationError(f"quantize reads checkpoints from files alone, not {left!r}. Copy it to a file.")
         datamodule.setup("test")
         self.outcome = quantize_module(model, datamodule, callback, self.loggers)
         return self.outcome
@@ -198,7 +234,8 @@ class DLRMTrainer(pl.Trainer):
             model: the module.
             dataloaders: instead of the data module's.
             datamodule: gives the rows: ``data.predict_split``, or ``data.predict_raw`` for a raw log.
-            return_predictions: keep the probabilities in memory and return them; as ``output`` does.
+            return_predictions: keep the probabilities in memory and return them, as is done unless this is false;
+                ``output`` needs it.
             ckpt_path: checkpoint to load; its hyperparameters win over those of files and flags.
             weights_only: run no code that a checkpoint may hold.
             output: file to write a click probability a row to, in order: .csv or .npy.
@@ -207,23 +244,73 @@ class DLRMTrainer(pl.Trainer):
         ckpt_path = self._load(model, ckpt_path, force)
         if output is not None and self.world_size > 1:
             raise ConfigurationError(f"predict writes {output} from one process: give --trainer.devices 1.")
-        predictions = super().predict(
-            model, dataloaders, datamodule, return_predictions or output is not None, ckpt_path, weights_only
-        )
+        kept = True if output is not None else return_predictions
+        predictions = super().predict(model, dataloaders, datamodule, kept, ckpt_path, weights_only)
         if output is not None and predictions is not None and self.is_global_zero:
             rows = write_predictions(Path(output), (batch.cpu().numpy() for batch in predictions))  # type: ignore[union-attr]
             log.info("%s: %s click probabilities", output, f"{rows:,}")
         return predictions
 
+    def checkpoint_file(self, ckpt_path: str) -> str:
+        """The file that one of Lightning's names for a checkpoint means; anything else as it is.
+
+        Raises:
+            ConfigurationError: there is none. Lightning would train from scratch where "last" is missing.
+        """
+        if ckpt_path not in ("best", "last", "hpc"):
+            return ckpt_path
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*there is no last checkpoint available")
+            try:
+                found = self._checkpoint_connector._parse_ckpt_path(
+                    TrainerFn.FITTING, ckpt_path, model_provided=True, model_connected=True
+                )
+            except ValueError:
+                found = None
+        if found is None:
+            where = {
+                "best": "this Trainer's ModelCheckpoint has saved none yet",
+                "last": f"no file last*.ckpt lies in {', '.join(self._checkpoint_folders()) or 'any folder'}; "
+                "ModelCheckpoint writes it with save_last: true",
+                "hpc": f"no file hpc_ckpt_*.ckpt lies in {self.default_root_dir}",
+            }
+            raise ConfigurationError(
+                f"ckpt_path={ckpt_path!r}: there is no such checkpoint: {where[ckpt_path]}. Give the path of a file; "
+                "without ckpt_path, fit trains from the beginning."
+            )
+        return str(found)
+
+    def _checkpoint_folders(self) -> list[str]:
+        """Where the ModelCheckpoints of this Trainer write, as far as they say so."""
+        callbacks = [callback for callback in self.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
+        return [str(callback.dirpath or "the folder of the logger") for callback in callbacks]
+
+    def _why_nothing_was_trained(self) -> str:
+        """For a message."""
+        limits = {"max_epochs": self.max_epochs, "max_steps": self.max_steps}
+        if self.limit_train_batches == 0:
+            limits = {"limit_train_batches": 0}
+        given = " and ".join(f"{name}={value}" for name, value in limits.items() if value not in (None, -1))
+        return (
+            f"Nothing was trained: the run ends at {given}, and it stands at step {self.global_step:,}, with "
+            f"{self.current_epoch:,} epochs done. Give more to go on."
+        )
+
     def _load(self, model: DLRMModule | None, ckpt_path: str | None, force: bool) -> str | None:
         """Load a checkpoint through a map, where Lightning would read it into memory and then copy it.
 
         Returns:
-            What is left to Lightning: one of its names for a checkpoint, or a URL.
+            What is left to Lightning: a URL, or the file for the model that it has.
+
+        Raises:
+            ConfigurationError: there is no checkpoint of that name.
         """
         if model is not None:
             model.accept_other_dataset = force
-        if model is None or ckpt_path is None or not _is_file_name(ckpt_path):
+        if ckpt_path is None:
+            return None
+        ckpt_path = self.checkpoint_file(ckpt_path)
+        if model is None or not _is_file_name(ckpt_path):
             return ckpt_path
         load_into(model, Path(ckpt_path))
         log.info("%s: loaded; its tables are read where they are touched", ckpt_path)
@@ -231,8 +318,8 @@ class DLRMTrainer(pl.Trainer):
 
 
 def _is_file_name(ckpt_path: str) -> bool:
-    """Whether this is neither one of Lightning's names for a checkpoint nor a URL."""
-    return ckpt_path not in ("best", "last", "hpc", "registry") and ":" not in ckpt_path
+    """Whether this is neither a model of Lightning's registry nor a URL."""
+    return ckpt_path != "registry" and ":" not in ckpt_path
 
 
 def _memory_to_train(model: DLRMModule, ckpt_path: str) -> str:

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
 from ranks import run_ranks
 
 from dlrm_pl.data.datamodule import TerabyteDataModule
+from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.model.checkpoint import load_module
 from dlrm_pl.model.lightning_module import DLRMModule, weights_come_later
 from dlrm_pl.trainer import DLRMTrainer
@@ -28,7 +30,8 @@ def module(data: TerabyteDataModule, dim: int = 4, **options: object) -> DLRMMod
 
 def trainer(**options: object) -> DLRMTrainer:
     quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "num_sanity_val_steps": 0}
-    return DLRMTrainer(accelerator="cpu", enable_checkpointing=False, **(quiet | options))
+    quiet |= {"enable_checkpointing": False}
+    return DLRMTrainer(accelerator="cpu", **(quiet | options))
 
 
 @pytest.fixture
@@ -58,6 +61,24 @@ def test_training_goes_on_in_a_map_as_in_memory(
     for (name, weight), expected in zip(resumed.model.named_parameters(), whole.model.parameters(), strict=True):
         torch.testing.assert_close(weight, expected, rtol=0, atol=0, msg=name)
     assert saved.read_bytes() == before
+
+
+@pytest.mark.parametrize("limits", [{"max_steps": 4}, {"max_steps": 4, "max_epochs": 1}])
+def test_an_epoch_that_was_cut_short_goes_on_with_the_rows_that_are_left(
+    data: TerabyteDataModule, tmp_path: Path, limits: dict[str, int]
+) -> None:
+    """Lightning takes it for done: it would train nothing more, or go on with the order of the next epoch."""
+    folder = str(data.folder.path)
+    first = trainer(**limits)
+    first.fit(module(data), datamodule=TerabyteDataModule(folder, batch_size=500))
+    first.save_checkpoint(tmp_path / "a.ckpt")
+    limits["max_steps"] = 8
+    whole, resumed = module(data), module(data)
+    trainer(**limits).fit(whole, datamodule=TerabyteDataModule(folder, batch_size=500))
+    second = trainer(**limits)
+    second.fit(resumed, datamodule=TerabyteDataModule(folder, batch_size=500), ckpt_path=str(tmp_path / "a.ckpt"))
+    assert (second.global_step, second.current_epoch) == (8, 1)
+    torch.testing.assert_close(dict(resumed.state_dict()), dict(whole.state_dict()), rtol=0, atol=0)
 
 
 def test_scoring_leaves_the_weights_in_the_file(data: TerabyteDataModule, saved: Path) -> None:
@@ -102,6 +123,99 @@ def test_weights_that_were_loaded_to_be_scored_may_be_written_to(
     write(loaded, data)
     assert not any(torch.equal(tensor, before[name]) for name, tensor in loaded.state_dict().items())
     assert saved.read_bytes() == content
+
+
+@pytest.mark.parametrize("command", ["fit", "validate", "predict", "quantize"])
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("best", "this Trainer's ModelCheckpoint has saved none yet"),
+        ("last", r"no file last\*\.ckpt lies in {folder}; ModelCheckpoint writes it with save_last: true"),
+        ("hpc", r"no file hpc_ckpt_\*\.ckpt lies in {folder}"),
+    ],
+)
+def test_a_checkpoint_by_name_that_is_not_there_is_refused(
+    data: TerabyteDataModule, tmp_path: Path, command: str, name: str, reason: str
+) -> None:
+    """Lightning would train from scratch, and what is no file would be left out by quantize."""
+    saving = trainer(default_root_dir=tmp_path, enable_checkpointing=True, callbacks=[ModelCheckpoint(tmp_path)])
+    message = f"ckpt_path='{name}': there is no such checkpoint: {reason.format(folder=tmp_path)}"
+    with pytest.raises(ConfigurationError, match=message):
+        getattr(saving, command)(module(data), datamodule=data, ckpt_path=name)
+    assert saving.global_step == 0
+
+
+@pytest.mark.parametrize("name", ["best", "last", "hpc"])
+def test_a_checkpoint_by_name_is_loaded(data: TerabyteDataModule, tmp_path: Path, name: str) -> None:
+    saving = trainer(
+        **{"default_root_dir": tmp_path, "enable_checkpointing": True, "max_steps": 2},
+        callbacks=[ModelCheckpoint(tmp_path, save_last=True)],
+    )
+    trained, other = module(data), module(data)
+    saving.fit(trained, datamodule=data)
+    saving.save_checkpoint(tmp_path / "hpc_ckpt_1.ckpt")
+    saving.validate(other, datamodule=data, ckpt_path=name, verbose=False)
+    torch.testing.assert_close(dict(other.state_dict()), dict(trained.state_dict()), rtol=0, atol=0)
+
+
+def test_quantize_reads_no_checkpoint_from_elsewhere(data: TerabyteDataModule) -> None:
+    with pytest.raises(ConfigurationError, match=r"from files alone, not 's3://bucket/a\.ckpt'"):
+        trainer().quantize(module(data), data, "s3://bucket/a.ckpt")
+
+
+def test_a_run_that_has_nothing_to_train_says_so(
+    data: TerabyteDataModule, saved: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    again, message = trainer(max_steps=4, max_epochs=3), "Nothing was trained: the run ends at "
+    with caplog.at_level(logging.WARNING, logger="dlrm_pl"):
+        again.fit(module(data), datamodule=data)
+        assert message not in caplog.text
+        again.fit(module(data), datamodule=data)
+        assert f"{message}max_epochs=3 and max_steps=4, and it stands at step 4" in caplog.text
+        caplog.clear()
+        trainer(max_steps=4).fit(module(data), datamodule=data, ckpt_path=str(saved))
+        assert f"{message}max_steps=4, and it stands at step 4" in caplog.text
+        trainer(limit_train_batches=0).fit(module(data), datamodule=data)
+        assert f"{message}limit_train_batches=0" in caplog.text
+
+
+def test_predict_returns_the_probabilities_unless_told_otherwise(data: TerabyteDataModule) -> None:
+    scored, predicting = module(data).eval(), trainer()
+    batches = predicting.predict(scored, datamodule=data)
+    with torch.no_grad():
+        expected = [torch.sigmoid(scored(batch)) for batch in data.predict_dataloader()]
+    torch.testing.assert_close(batches, expected, rtol=0, atol=0)
+    assert predicting.predict(scored, datamodule=data, return_predictions=False) is None
+
+
+def test_training_goes_on_with_the_hyperparameters_of_the_checkpoint(
+    data: TerabyteDataModule, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The state of its optimizer belongs to them; Lightning would take the rate from it, the rest from the module."""
+    chosen = {"learning_rate": 0.05, "lr_num_warmup_steps": 6, "loss": "wbce", "loss_weights": [1.0, 2.0]}
+    first = trainer(max_steps=4)
+    first.fit(module(data, **chosen), datamodule=data)
+    first.save_checkpoint(tmp_path / "a.ckpt")
+    whole, resumed = module(data, **chosen), module(data, learning_rate=0.5)
+    trainer(max_steps=8).fit(whole, datamodule=data)
+    with caplog.at_level(logging.WARNING, logger="dlrm_pl"):
+        trainer(max_steps=8).fit(resumed, datamodule=data, ckpt_path=str(tmp_path / "a.ckpt"))
+    assert "the hyperparameters of the checkpoint count: loss='wbce', not 'bce'; loss_weights=[1.0, 2.0]" in caplog.text
+    assert "learning_rate=0.05, not 0.5; lr_num_warmup_steps=6, not 0" in caplog.text
+    assert resumed.hparams == whole.hparams
+    torch.testing.assert_close(dict(resumed.state_dict()), dict(whole.state_dict()), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("accumulate_grad_batches", 0), ("check_val_every_n_epoch", 0), ("gradient_clip_val", -0.5)),
+        *(("gradient_clip_val", float("nan")), ("max_epochs", -5), ("val_check_interval", 0)),
+    ],
+)
+def test_numbers_that_lightning_stumbles_over_are_refused(name: str, value: float) -> None:
+    with pytest.raises(ConfigurationError, match=rf"trainer\.{name}={value} must be "):
+        trainer(**{name: value})
 
 
 @pytest.mark.slow

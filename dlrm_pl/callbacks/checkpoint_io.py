@@ -58,5 +58,20 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             CheckpointError: unreadable, or not ours.
         """
         if "://" in str(path):
-            return super().load_checkpoint(path, map_location, weights_only)
-        return load_checkpoint(Path(path))
+            return go_on_in_epoch(super().load_checkpoint(path, map_location, weights_only))
+        return go_on_in_epoch(load_checkpoint(Path(path)))
+
+
+def go_on_in_epoch(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """Count an epoch that ``max_steps`` or a stop by a callback cut short as one that goes on.
+
+    Lightning counts it as done. A run of one epoch that is resumed would train nothing, and one of several would take
+    the rest of the rows in the order of the next epoch: some of them twice, others not at all.
+    """
+    loop = checkpoint.get("loops", {}).get("fit_loop", {})
+    batches, epochs = loop.get("epoch_loop.batch_progress", {}), loop.get("epoch_progress", {})
+    if batches and epochs and batches["current"]["processed"] and not batches["is_last_batch"]:
+        for count in (epochs["current"], epochs["total"]):
+            count["processed"] = min(count["processed"], count["started"] - 1)
+            count["completed"] = min(count["completed"], count["processed"])
+    return checkpoint

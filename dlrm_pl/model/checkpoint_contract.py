@@ -133,6 +133,23 @@ class CheckpointContract:
         return ""
 
 
+def overruled(saved: Mapping[str, Any], given: Mapping[str, Any]) -> str:
+    """Which hyperparameters that were given a checkpoint has with another value, in words; "" where there is none.
+
+    Args:
+        saved: those of the checkpoint.
+        given: those of files, flags or a module.
+    """
+    names = [name for name in given if name in saved and _plain(saved[name]) != _plain(given[name])]
+    words = [f"{name}={_plain(saved[name])!r}, not {_plain(given[name])!r}" for name in names]
+    return f"the hyperparameters of the checkpoint count: {'; '.join(words)}" if words else ""
+
+
+def _plain(value: Any) -> Any:
+    """A tuple of the constructor is a list in a file."""
+    return list(value) if isinstance(value, tuple) else value
+
+
 def _difference(one: str, sizes: Sequence[int], other: str, other_sizes: Sequence[int]) -> str | None:
     """The first table whose number of rows differs, in words."""
     if len(sizes) != len(other_sizes):

@@ -20,7 +20,7 @@ from dlrm_pl.errors import ConfigurationError, NonFiniteError
 from dlrm_pl.metrics.auroc import ExactAUROC
 from dlrm_pl.metrics.calibration import ClickCalibration
 from dlrm_pl.model.architecture import Architecture
-from dlrm_pl.model.checkpoint_contract import CheckpointContract
+from dlrm_pl.model.checkpoint_contract import CheckpointContract, overruled
 from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.model.gradient_clipping import clip_gradients
 from dlrm_pl.model.losses import Loss, click_loss
@@ -29,6 +29,12 @@ from dlrm_pl.model.sparse_gradients import average, broadcast, is_distributed
 
 log = logging.getLogger(__name__)
 
+
+# The hyperparameters that say how a model is trained, and not what it is.
+_TRAINING = (
+    *("loss", "loss_weights", "optimizer", "learning_rate"),
+    *("lr_num_warmup_steps", "lr_decay_start_step", "lr_num_decay_steps"),
+)
 
 _weights_come_later: ContextVar[bool] = ContextVar("weights_come_later", default=False)
 
@@ -105,10 +111,7 @@ class DLRMModule(pl.LightningModule):
         loss_weights = list(loss_weights)
         self.save_hyperparameters()
         self.dataset_fingerprint = dataset_fingerprint
-        self._loss: Loss = loss
-        self._loss_weights = (loss_weights[0], loss_weights[1])
-        self._optimizer = optimizer
-        self._schedule = WarmupDecay(learning_rate, lr_num_warmup_steps, lr_decay_start_step, lr_num_decay_steps)
+        self._train_by_hyperparameters()
         self.accept_other_dataset = False
         architecture = Architecture(
             table_sizes=tuple(table_sizes),
@@ -270,6 +273,27 @@ class DLRMModule(pl.LightningModule):
         saved = CheckpointContract.read(checkpoint)
         saved.check_fits(self.architecture, self.dataset_fingerprint)
         self.dataset_fingerprint = self.dataset_fingerprint or saved.dataset_fingerprint
+        if self._trainer is not None and self._trainer.state.fn == TrainerFn.FITTING:
+            self._go_on_as(checkpoint.get("hyper_parameters", {}))
+
+    def _go_on_as(self, saved: Mapping[str, Any]) -> None:
+        """Train on with the hyperparameters of a checkpoint, to which the state of its optimizer belongs."""
+        own = {name: self.hparams[name] for name in _TRAINING}
+        if difference := overruled(saved, own):
+            if self.trainer.is_global_zero:
+                log.warning("%s", difference)
+            self.hparams.update({name: saved[name] for name in _TRAINING if name in saved})
+            self._train_by_hyperparameters()
+
+    def _train_by_hyperparameters(self) -> None:
+        chosen = self.hparams
+        self._loss: Loss = chosen["loss"]
+        self._loss_weights = (chosen["loss_weights"][0], chosen["loss_weights"][1])
+        self._optimizer: str = chosen["optimizer"]
+        self._schedule = WarmupDecay(
+            *(chosen[name] for name in ("learning_rate", "lr_num_warmup_steps")),
+            *(chosen[name] for name in ("lr_decay_start_step", "lr_num_decay_steps")),
+        )
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         """As torch's; a module whose weights come later takes the tensors themselves, and copies nothing."""
