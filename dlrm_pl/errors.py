@@ -33,6 +33,10 @@ class NonFiniteError(DLRMError):
     """A loss or a score is NaN or infinite."""
 
 
+class BaselineError(DLRMError):
+    """The float model cannot be scored on some rows, so no quantized model can be compared with it there."""
+
+
 class EvaluationError(DLRMError):
     """A user's ``eval_func`` raised an error."""
 

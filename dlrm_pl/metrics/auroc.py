@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from dlrm_pl.errors import MetricError
 from dlrm_pl.metrics.checked_batch import check_batch
-from dlrm_pl.metrics.rows import check_scores, clicks
+from dlrm_pl.metrics.rows import check_both_classes, check_scores, clicks
 
 _ROWS_WORTH_A_THREAD = 1_000_000
 
@@ -45,11 +44,7 @@ def auroc_of_classes(positives: Floats, negatives: Floats) -> float:
     Raises:
         MetricError: either is empty.
     """
-    if not len(positives) or not len(negatives):
-        raise MetricError(
-            f"AUROC is undefined on a single class: {len(positives)} clicks among {len(positives) + len(negatives)} "
-            "rows. Score more rows, or check the labels of the split."
-        )
+    check_both_classes(len(positives), len(positives) + len(negatives))
     positives.sort()
     # A sum over non-clicks is a sum over parts of them, so that the threads sort apart and nothing is merged.
     threads = torch.get_num_threads() if len(negatives) >= _ROWS_WORTH_A_THREAD else 1

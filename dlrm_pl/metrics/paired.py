@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dlrm_pl.errors import MetricError
 from dlrm_pl.metrics.logits import click_shares
-from dlrm_pl.metrics.rows import check_scores, clicks
+from dlrm_pl.metrics.rows import check_both_classes, check_scores, clicks
 
 # Evenly spread over the rows: a variance is known well enough from so many, and the time stays that of the sort.
 _WEIGHTED_ROWS = 1 << 16
@@ -75,8 +74,7 @@ def paired_auroc_difference(
     check_scores(second, labels)
     clicked = clicks(labels)
     positives, negatives = int(clicked.sum()), int((~clicked).sum())
-    if not positives or not negatives:
-        raise MetricError(f"AUROC is undefined on a single class: {positives} clicks among {len(clicked)} rows.")
+    check_both_classes(positives, len(clicked))
     of_positives, of_negatives, aurocs = [], [], []
     for scores in (first, second):
         # Structural components: the share of the other class that each row is ordered right against.

@@ -43,13 +43,25 @@ class PairedSums:
 
     @property
     def change(self) -> float:
-        """``after / before - 1``."""
-        return self.after / self.before - 1
+        """See ``relative_change``."""
+        return relative_change(self.before, self.after)
 
     @property
-    def standard_error(self) -> float:
-        """Of the change, by the delta method: the spread of ``after - ratio * before`` over the rows."""
-        ratio = self.after / self.before
+    def standard_error(self) -> float | None:
+        """Of the change, by the delta method: the spread of ``after - ratio * before`` over the rows.
+
+        None where the change is infinite, or too large for the square of it.
+        """
+        ratio = self.change + 1
+        squares = self.after_squared - 2 * ratio * self.products + ratio * ratio * self.before_squared
+        if not math.isfinite(squares):
+            return None
         # Rounding may leave a little less than nothing where the two are alike.
-        squares = max(0.0, self.after_squared - 2 * ratio * self.products + ratio**2 * self.before_squared)
-        return math.sqrt(squares) / self.before
+        return math.sqrt(max(0.0, squares)) / self.before if self.before else 0.0
+
+
+def relative_change(before: float, after: float) -> float:
+    """``after / before - 1``; of nothing, 0 where it stays nothing, else infinity."""
+    if before == 0:
+        return 0.0 if after == 0 else math.inf
+    return after / before - 1

@@ -37,6 +37,19 @@ def check_scores(scores: npt.NDArray[Any], labels: npt.NDArray[Any]) -> None:
         raise no_number(scores[np.isnan(scores)][0], int(np.flatnonzero(np.isnan(scores))[0]))
 
 
+def check_both_classes(clicks: int, rows: int) -> None:
+    """Raise unless there are clicks and others.
+
+    Raises:
+        MetricError: a single class; states the counts.
+    """
+    if not 0 < clicks < rows:
+        raise MetricError(
+            f"AUROC is undefined on a single class: {clicks} clicks among {rows} rows. Score more rows, or check the "
+            "labels of the split."
+        )
+
+
 def other_shapes(scores: tuple[int, ...], labels: tuple[int, ...]) -> ShapeError:
     """The shapes differ, or are not ``[rows]``."""
     return ShapeError(f"Scores {list(scores)} and labels {list(labels)} must be of the same rows, [rows] each.")

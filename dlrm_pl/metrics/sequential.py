@@ -52,12 +52,14 @@ class Look:
 
     @property
     def rows_needed(self) -> int | None:
-        """About how many rows would decide, were the estimate right; None where it equals the tolerance."""
+        """About how many rows would decide, were the estimate right; None where it equals the tolerance, or nearly."""
         margin = abs(self.tolerance - self.estimate)
         reach = self.high - self.estimate
         if not margin or not math.isfinite(reach):
             return None
-        return math.ceil(self.rows * max(1.0, reach / margin) ** 2)
+        times = max(1.0, reach / margin)
+        rows = self.rows * times * times  # Not a power, which is an error where it is too large.
+        return math.ceil(rows) if math.isfinite(rows) else None
 
 
 def spent_at(look: int, *, confidence: float, last: bool) -> float:

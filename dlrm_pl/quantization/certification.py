@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -87,7 +88,7 @@ class Certification:
                 name=name,
                 before=getattr(self.fp32, name),
                 after=getattr(self.int8, name),
-                change=sums.change,
+                change=sums.change if math.isfinite(sums.change) else None,
                 standard_error=sums.standard_error,
                 tolerance=tolerance,
                 held=tolerance is None or (abs(sums.change) if two_sided else sums.change) <= tolerance,

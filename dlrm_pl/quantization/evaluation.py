@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 from dlrm_pl.batch import ClickBatch
-from dlrm_pl.errors import DLRMError, EvaluationError, NonFiniteError
+from dlrm_pl.errors import DLRMError, EvaluationError, MetricError, NonFiniteError
 from dlrm_pl.metrics.auroc import exact_auroc
 from dlrm_pl.metrics.local import local
 from dlrm_pl.metrics.logits import click_probabilities
@@ -176,6 +176,20 @@ def check_finite(logits: Tensor, first_row: int) -> Tensor:
         row = first_row + int(bad.nonzero()[0])
         raise NonFiniteError(f"Row {row} scored {logits[bad][0].item()}; the model's weights are not finite.")
     return logits
+
+
+def check_predicts(logits: npt.NDArray[np.float32]) -> None:
+    """Raise where a model that is to be quantized predicts nothing: served, its float32 probabilities are all 0.
+
+    Raises:
+        MetricError: states the logits.
+    """
+    if len(logits) and torch.sigmoid(torch.tensor(float(logits.max()))) == 0:
+        raise MetricError(
+            f"The fp32 model gives all {len(logits):,} rows a click probability of 0 in float32: its logits lie "
+            f"between {logits.min():.6g} and {logits.max():.6g}. There is nothing that a quantized model could keep. "
+            "Train it with a lower learning rate, and look at `validate` before you quantize."
+        )
 
 
 def labels_of(batch: ClickBatch, first_row: int) -> npt.NDArray[np.uint8]:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dlrm_pl.metrics.logits import click_probabilities, log_losses
+from dlrm_pl.metrics.paired_sums import relative_change
 from dlrm_pl.metrics.sequential import Decision
 
 
@@ -25,8 +26,8 @@ class GuardReading:
         name: ``log_loss``, ``calibration_ratio`` or ``worst_slice``.
         before: of the fp32 model.
         after: of the trial.
-        change: relative, ``after / before - 1``.
-        standard_error: of the change; None where only the two numbers are known.
+        change: relative, ``after / before - 1``; infinite where something came of nothing.
+        standard_error: of the change; None where only the two numbers are known, or the change is infinite.
         tolerance: for the change, or for its size where both directions are bad.
         two_sided: a fall is as bad as a rise.
         higher_is_better: a fall is what is bad, as of AUROC.
@@ -71,7 +72,7 @@ class GuardReading:
         if self.slice:
             too_small = f", {self.left_out} too small to judge" if self.left_out else ""
             name += f" ({self.slice}, of {self.slices} slices{too_small})"
-        return f"{name} {self.before:.6f} -> {self.after:.6f} ({self.change:+.3%})"
+        return f"{name} {self.before:.6f} -> {self.after:.6f} ({describe_change(self.change)})"
 
     def describe_failure(self) -> str:
         """Why a guard that is ``beyond`` is so, in words."""
@@ -91,8 +92,8 @@ class CertifiedGuard:
         name: ``log_loss``, ``normalized_entropy`` or ``calibration_ratio``.
         before: of the fp32 model.
         after: of the quantized model.
-        change: relative, ``after / before - 1``.
-        standard_error: of the change, paired.
+        change: relative, ``after / before - 1``; None where something came of nothing.
+        standard_error: of the change, paired; None where it is not known.
         tolerance: for the change, or for its size in the case of the calibration ratio; None: measured, not judged.
         held: the change is within the tolerance.
     """
@@ -100,8 +101,8 @@ class CertifiedGuard:
     name: str
     before: float
     after: float
-    change: float
-    standard_error: float
+    change: float | None
+    standard_error: float | None
     tolerance: float | None
     held: bool
 
@@ -138,9 +139,21 @@ def read_guards(
     return tuple(readings)
 
 
-def change_of_sum(before: npt.NDArray[np.float64], after: npt.NDArray[np.float64]) -> tuple[float, float]:
-    """Relative change of a sum over paired rows, with its standard error by the delta method."""
+def change_of_sum(before: npt.NDArray[np.float64], after: npt.NDArray[np.float64]) -> tuple[float, float | None]:
+    """Relative change of a sum over paired rows, not negative, with its standard error by the delta method.
+
+    The error is None where the change is infinite, or too large for the square of it.
+    """
     mean = float(before.mean())
-    ratio = float(after.mean()) / mean
-    residuals = after - ratio * before
-    return ratio - 1, float(residuals.std()) / (mean * math.sqrt(len(before)))
+    change = relative_change(mean, float(after.mean()))
+    if mean == 0 or math.isinf(change):
+        return change, None if change else 0.0
+    with np.errstate(over="ignore", invalid="ignore"):
+        # Divided first: the squares of what is very small would be 0.
+        error = float((after / mean - (change + 1) * (before / mean)).std()) / math.sqrt(len(before))
+    return change, error if math.isfinite(error) else None
+
+
+def describe_change(change: float) -> str:
+    """In percent; in words where something came of nothing."""
+    return f"{change:+.3%}" if math.isfinite(change) else "of nothing"

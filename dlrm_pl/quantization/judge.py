@@ -11,10 +11,11 @@ from torch import nn
 
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.metrics.auroc import exact_auroc
+from dlrm_pl.metrics.rows import check_both_classes
 from dlrm_pl.metrics.sequential import next_look
 from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.quantization.criterion import Criterion, Verdict
-from dlrm_pl.quantization.evaluation import AUROCEvaluation, EvalFunc, Scores, score_with
+from dlrm_pl.quantization.evaluation import AUROCEvaluation, EvalFunc, Scores, check_predicts, score_with
 from dlrm_pl.quantization.slices import SliceRows, Slices
 from dlrm_pl.quantization.tuning_rows import TuningRows
 
@@ -83,8 +84,9 @@ class Judge:
         """The fp32 model's scores on the rows read so far, at least a first block with both classes; else on all rows.
 
         Raises:
-            MetricError: all rows are of a single class.
+            MetricError: all rows are of a single class, or every probability is 0 in float32.
             NonFiniteError: the score is not finite.
+            BaselineError: see ``TuningRows.score_fp32``.
         """
         if self.sequential:
             assert self.rows is not None
@@ -94,9 +96,14 @@ class Judge:
                 wanted = 2 * rows.rows_read
             read = rows.rows_read
             logits, labels = rows.fp32(read).copy(), rows.labels(read).copy()
+            check_predicts(logits)
             return Scores(exact_auroc(logits, labels), rows.fp32_seconds, logits, labels)
         if self._baseline is None:
-            self._baseline = score_with(self._eval_func, self._model, self._criterion.max_rows)
+            baseline = score_with(self._eval_func, self._model, self._criterion.max_rows)
+            if baseline.logits is not None and baseline.labels is not None:
+                check_both_classes(int(baseline.labels.sum()), baseline.rows)
+                check_predicts(baseline.logits)
+            self._baseline = baseline
         return self._baseline
 
     def loss(self, model: nn.Module) -> float:

@@ -60,6 +60,8 @@ def kl_range(counts: npt.NDArray[Any], low: float, high: float) -> tuple[float, 
 
     Source: Migacz 2017, "8-bit Inference with TensorRT" (entropy calibration), for both ends of a range.
     """
+    if low == high:  # A constant has nothing to cut off.
+        return low, high
     counts = np.asarray(counts, dtype=np.float64)
     width = (high - low) / len(counts)
     counts = _without_zeros(counts, int(-low / width) if low < 0 else 0)

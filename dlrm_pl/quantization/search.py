@@ -13,10 +13,11 @@ from typing import Any
 from torch import nn
 
 from dlrm_pl.batch import ClickBatch
-from dlrm_pl.errors import ConfigurationError, DLRMError
+from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.quantization.calibration import ActivationRanges
 from dlrm_pl.quantization.criterion import Criterion
+from dlrm_pl.quantization.failure import FAILURES, describe_failure
 from dlrm_pl.quantization.objective import Objective
 from dlrm_pl.quantization.post_training import quantize
 from dlrm_pl.quantization.recipe import Recipe
@@ -146,8 +147,8 @@ class SearchContext:
         assert self.loss_of is not None
         try:
             return self.loss_of(self.quantize(recipe))
-        except DLRMError as error:
-            log.warning("%s: %s", recipe.describe(), error)
+        except FAILURES as error:
+            log.warning("%s: %s", recipe.describe(), describe_failure(error))
             return None
 
     def bytes_of(self, recipe: Recipe) -> int:

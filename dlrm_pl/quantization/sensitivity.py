@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -20,11 +21,14 @@ from dlrm_pl.model.embeddings import split_bags
 from dlrm_pl.model.interaction import cat_interaction, dot_interaction
 from dlrm_pl.quantization.calibration import ActivationRanges
 from dlrm_pl.quantization.evaluation import check_finite
+from dlrm_pl.quantization.failure import SLIPS, describe_failure
 from dlrm_pl.quantization.post_training import bags_of, quantize
 from dlrm_pl.quantization.recipe import Recipe
 from dlrm_pl.quantization.tables import TablePacker
 from dlrm_pl.quantization.tuning_rows import TuningRows
 from dlrm_pl.runtime.tables import TABLE_DTYPES, TableDtype
+
+log = logging.getLogger(__name__)
 
 Change = tuple[str, str]
 """An op and the dtype that it alone has, all others being fp32."""
@@ -99,10 +103,16 @@ def measure_sensitivities(
         ConfigurationError: no such op, or not in that dtype.
         MetricError: the rows hold a single class.
     """
-    scorers = [_scorer(model, op, dtype, recipe, ranges, packer) for op, dtype in changes]
+    scorers: list[Scorer | None] = []
+    for op, dtype in changes:
+        try:
+            scorers.append(_scorer(model, op, dtype, recipe, ranges, packer))
+        except SLIPS as slip:
+            log.warning("%s in %s cannot be measured: %s", op, dtype, describe_failure(slip))
+            scorers.append(None)
     scores: list[list[npt.NDArray[np.float32]]] = [[] for _ in changes]
     squares = [0.0] * len(changes)
-    impossible: set[int] = set()
+    impossible = {index for index, scorer in enumerate(scorers) if scorer is None}
     read = 0
     with torch.inference_mode():
         for batch in rows.batches():
@@ -110,7 +120,7 @@ def measure_sensitivities(
             block = _block(model, batch)
             fp32 = _finish(model, block.interacted)
             for index, scorer in enumerate(scorers):
-                if index in impossible:
+                if scorer is None or index in impossible:
                     continue
                 try:
                     logits = scorer(block)

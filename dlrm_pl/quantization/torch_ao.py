@@ -50,7 +50,25 @@ class ConvertedLinear:
     relu: bool
 
 
-class PercentileObserver(ao.HistogramObserver):
+class HistogramObserver(ao.HistogramObserver):
+    """torch's, which leaves infinities out of its histogram and cannot make one of NaN."""
+
+    def forward(self, x_orig: Tensor) -> Tensor:
+        """Add what is seen.
+
+        Raises:
+            CalibrationError: it is not finite.
+        """
+        if not bool(torch.isfinite(x_orig).all()):
+            raise CalibrationError(
+                "An activation of the calibration rows is NaN or infinite, so it has no range. Look for weights and "
+                "dense features that are not finite."
+            )
+        seen: Tensor = super().forward(x_orig)
+        return seen
+
+
+class PercentileObserver(HistogramObserver):
     """Leaves out the outermost values, see ``percentile_range``."""
 
     def _non_linear_param_search(self) -> tuple[Tensor, Tensor]:
@@ -72,7 +90,7 @@ OBSERVERS: dict[Observer, type[ao.ObserverBase]] = {
     "minmax": ao.MinMaxObserver,
     "kl": KLObserver,
     "percentile": PercentileObserver,
-    "histogram": ao.HistogramObserver,
+    "histogram": HistogramObserver,
 }
 
 
@@ -125,16 +143,16 @@ def convert(prepared: nn.Module) -> nn.Module:
     """Replace calibrated segments by int8 modules, in place.
 
     Raises:
-        CalibrationError: an observer saw no data, or a range that is not finite; names it.
+        CalibrationError: an observer saw no data, or a range that is not finite or wider than float32; names it.
     """
     for name, module in prepared.named_modules():
         if not isinstance(module, ao.ObserverBase) or not hasattr(module, "min_val"):
             continue
         low, high = module.min_val, module.max_val
-        if low.numel() == 0 or not bool((torch.isfinite(low) & torch.isfinite(high)).all()):
+        if low.numel() == 0 or not bool(torch.isfinite(high - low).all()):
             raise CalibrationError(
-                f"The observer {name} saw no finite data (range {low.tolist()} to {high.tolist()}). "
-                "Calibrate with at least one batch, and check the model for NaN."
+                f"The observer {name} saw no data with a finite range (it is {low.tolist()} to {high.tolist()}). "
+                "Calibrate with at least one batch, and check the model for NaN and for values near the end of float32."
             )
     with _deprecated_but_intended():
         ao.convert(prepared, inplace=True)

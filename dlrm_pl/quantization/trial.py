@@ -92,7 +92,9 @@ class Trial:
             "tolerance": verdict.tolerance if verdict else None,
             "accepted": self.accepted,
             "reason": self.reason,
-            "guards": [asdict(guard) for guard in verdict.guards] if verdict else [],
+            "guards": [asdict(guard) | {"change": _finite(guard.change)} for guard in verdict.guards]
+            if verdict
+            else [],
             "rows": self.rows,
             "looks": verdict.looks if verdict else 0,
             "model_bytes": self.model_bytes,
@@ -125,7 +127,7 @@ class Trial:
                 decided=True,
                 looks=values["looks"],
                 rows=values["rows"],
-                guards=tuple(GuardReading(**guard) for guard in values["guards"]),
+                guards=tuple(_guard(guard) for guard in values["guards"]),
             )
         return cls(
             number=values["number"],
@@ -141,6 +143,10 @@ class Trial:
             latency=Latency(**values["latency"]) if values["latency"] else None,
             elapsed_s=values["elapsed_s"],
         )
+
+
+def _guard(values: dict[str, Any]) -> GuardReading:
+    return GuardReading(**values | {"change": math.inf if values["change"] is None else values["change"]})
 
 
 def _finite(value: float) -> float | None:

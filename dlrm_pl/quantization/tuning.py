@@ -14,10 +14,11 @@ import torch
 from torch import nn
 
 from dlrm_pl.batch import ClickBatch
-from dlrm_pl.errors import ConfigurationError, DLRMError
+from dlrm_pl.errors import BaselineError, ConfigurationError, DLRMError
 from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.quantization.calibration import ActivationRanges
 from dlrm_pl.quantization.evaluation import EvalFunc
+from dlrm_pl.quantization.failure import FAILURES, SLIPS, describe_failure
 from dlrm_pl.quantization.judge import Judge
 from dlrm_pl.quantization.listener import TuningListener
 from dlrm_pl.quantization.objective import LatencyTimer, Objective
@@ -72,7 +73,8 @@ def tune(
 
     Raises:
         ConfigurationError: the objective counts latency, and there is no timer; or the space is of another model.
-        DLRMError: the float model cannot be scored, or every trial failed; the last reason is given.
+        BaselineError: the float model cannot be scored on some rows; names the first.
+        DLRMError: no score of the float model, or every trial failed; the last reason is given.
     """
     if Objective.named(settings.objective).latency and timer is None:
         raise ConfigurationError("The objective counts latency, but nothing measures it: hand a timer to tune().")
@@ -167,15 +169,23 @@ class _Search:
         """Why the search stopped, in words."""
         name = self._settings.strategy
         proposals = strategy_named(name)(self._context)
+        last: Trial | None = None
         try:
-            recipe = next(proposals)
             while True:
+                try:
+                    recipe = next(proposals) if last is None else proposals.send(last)
+                except SLIPS as error:  # In what the strategy measures by itself; each trial sees to its own.
+                    reason = f"the strategy {name} could not go on: {describe_failure(error)}"
+                    if last is None:
+                        raise DLRMError(f"There is no trial, since {reason}") from error
+                    log.warning("%s", reason)
+                    return reason
                 if recipe not in self._tried:
                     trial = self._trial(recipe)
-                    reason = self._reason_to_stop(trial)
-                    if reason is not None:
-                        return reason
-                recipe = proposals.send(self._tried[recipe])
+                    stop = self._reason_to_stop(trial)
+                    if stop is not None:
+                        return stop
+                last = self._tried[recipe]
         except StopIteration:
             if not self._tried:
                 raise ConfigurationError(f"The strategy {name} proposed no recipe: its space has none.") from None
@@ -208,7 +218,11 @@ class _Search:
         return trial
 
     def _try(self, number: int, recipe: Recipe) -> tuple[Trial, Int8DLRM | None]:
-        """One trial; an error of ours, or of the user's score, fails the trial and not the search."""
+        """One trial; an error of ours, of arithmetic, or of the user's score, fails the trial and not the search.
+
+        Raises:
+            BaselineError: the float model failed, with which every other trial would be compared as well.
+        """
 
         def on_look(verdict: object) -> None:
             for listener in self._listeners:
@@ -220,12 +234,17 @@ class _Search:
         try:
             candidate = self._context.quantize(recipe)
             judgement = self._judge.judge(candidate, on_look)
-        except DLRMError as error:
-            return Trial(number, recipe, None, None, 0, time.perf_counter() - began, 0.0, 0, str(error)), None
-        verdict, speed, latency = judgement.verdict, judgement.samples_per_s, None
-        if verdict.accepted and self._context.objective.latency:
-            assert self._timer is not None  # Checked before the search.
-            latency = self._timer(candidate)
+            latency = None
+            if judgement.verdict.accepted and self._context.objective.latency:
+                assert self._timer is not None  # Checked before the search.
+                latency = self._timer(candidate)
+        except BaselineError:
+            raise
+        except FAILURES as error:
+            reason = describe_failure(error)
+            return Trial(number, recipe, None, None, 0, time.perf_counter() - began, 0.0, 0, reason), None
+        verdict, speed = judgement.verdict, judgement.samples_per_s
+        if latency is not None:
             speed = latency.samples_per_s
             if latency.slower_than is not None:
                 verdict = replace(verdict, accepted=False, reason=f"{verdict.reason}; but {latency.slower_than}")

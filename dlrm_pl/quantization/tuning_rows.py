@@ -10,6 +10,7 @@ import numpy.typing as npt
 from torch import nn
 
 from dlrm_pl.batch import ClickBatch, first_samples
+from dlrm_pl.errors import BaselineError, DLRMError
 from dlrm_pl.quantization.evaluation import labels_of, score_batch
 
 
@@ -59,11 +60,18 @@ class TuningRows:
                 return
 
     def score_fp32(self, batch: ClickBatch, first_row: int) -> None:
-        """Make labels and fp32 logits of the batch that begins at ``first_row``, unless they are known."""
+        """Make labels and fp32 logits of the batch that begins at ``first_row``, unless they are known.
+
+        Raises:
+            BaselineError: a label is none, or the fp32 model returned NaN or Inf; names the row.
+        """
         if first_row < self.rows_read:
             return
-        labels = labels_of(batch, first_row)
-        logits, seconds = score_batch(self._model, batch, first_row)
+        try:
+            labels = labels_of(batch, first_row)
+            logits, seconds = score_batch(self._model, batch, first_row)
+        except DLRMError as error:
+            raise BaselineError(f"The fp32 model cannot be scored on the tuning rows: {error}") from error
         self.fp32_seconds += seconds
         self._fp32.append(logits.numpy())
         self._labels.append(labels)
@@ -119,6 +127,7 @@ class Reading:
 
         Raises:
             NonFiniteError: the model returned NaN or Inf; names the row.
+            BaselineError: see ``TuningRows.score_fp32``.
         """
         while self.rows < rows and self._next is not None:
             self._source.score_fp32(self._next, self.rows)

@@ -19,7 +19,10 @@ NAME = "worst_slice"
 
 @dataclass(frozen=True)
 class MeasuredSlice:
-    """One slice: its rows and clicks, score of fp32, of the trial, relative loss and its standard error."""
+    """One slice: its rows and clicks, score of fp32, of the trial, relative loss and its standard error.
+
+    Where something came of a log loss of nothing the loss is infinite, and its error counts as 0.
+    """
 
     name: str
     rows: int
@@ -132,7 +135,8 @@ def _measure(
     if guard.score == "log_loss":
         losses = [log_losses(logits, labels) for logits in (before, after)]
         change, error = change_of_sum(losses[0], losses[1])
-        return MeasuredSlice(name, rows, clicks, float(losses[0].mean()), float(losses[1].mean()), change, error)
+        means = float(losses[0].mean()), float(losses[1].mean())
+        return MeasuredSlice(name, rows, clicks, *means, change, 0.0 if error is None else error)
     pair = paired_auroc_difference(before, after, labels, click_logits=before)
     # A slice that fp32 orders all wrong has nothing to lose: an AUROC of 0 divides nothing.
     scale = max(pair.first, 0.5)

@@ -91,7 +91,7 @@ def _certain(probabilities: Probabilities) -> int:
 def _warn_of_certain(path: Path, certain: int, rows: int) -> None:
     if certain:
         log.warning(
-            "%s: %s of %s probabilities are exactly 0 or 1, as float32 rounds those of logits below -103 and above 17: "
+            "%s: %s of %s probabilities are exactly 0 or 1, as float32 rounds those of logits below -88 and above 17: "
             "among these rows there is no order. Check the calibration of the model with `validate`.",
             *(path, f"{certain:,}", f"{rows:,}"),
         )

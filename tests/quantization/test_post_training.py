@@ -166,7 +166,7 @@ def test_calibration_without_rows_is_rejected() -> None:
 def test_observer_that_saw_nothing_is_named() -> None:
     model = tiny.model()
     tables = PackedTables(table_packer(model).packed(START.tables), START.tables, 8)
-    with pytest.raises(CalibrationError, match=r"observer bottom_mlp\.0\.0.*saw no finite data"):
+    with pytest.raises(CalibrationError, match=r"observer bottom_mlp\.0\.0.*saw no data with a finite range"):
         torch_ao.convert(prepare(model, START, tables))
 
 
