@@ -22,11 +22,13 @@ from dlrm_pl.model.checked_tensor import CheckedTensor
 from dlrm_pl.model.checkpoint_contract import KEY, CheckpointContract
 from dlrm_pl.model.state_dict import architecture_of, is_reference, to_our_name, without_wrapper
 from dlrm_pl.torch_file.directory import TorchFile
+from dlrm_pl.torch_file.plain import replace_leaves
 from dlrm_pl.torch_file.stored import StoredTensor
 from dlrm_pl.torch_file.writer import write_torch_file
 
 log = logging.getLogger(__name__)
 
+_LONGEST_ARRAY = 10_000  # Kept as numbers of Python's.
 REFERENCE_KEY = "reference"
 """Entry of an imported checkpoint that says where it comes from."""
 
@@ -187,27 +189,25 @@ def _plain_entries(entries: Mapping[str, Any]) -> tuple[dict[str, Any], list[str
     left_out: list[str] = []
     for name, value in entries.items():
         try:
-            kept[name] = _plain(value)
-        except ValueError:
+            kept[name] = replace_leaves(value, (StoredTensor, np.ndarray), _plain)
+        except _NotPlainError:
             left_out.append(name)
     return kept, left_out
 
 
-def _plain(value: Any) -> Any:
-    """The value with plain types alone; ValueError when it has tensors of more than one element."""
+class _NotPlainError(Exception):
+    """A tensor or an array, which is no number."""
+
+
+def _plain(value: StoredTensor | np.ndarray[Any, Any]) -> Any:
+    """The number, or the numbers of a short array."""
     if isinstance(value, StoredTensor):
-        return value.read().item() if value.numel() == 1 else _refuse()
-    if isinstance(value, np.ndarray):
-        return value.tolist()
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(_plain(item) for item in value)
-    return value
-
-
-def _refuse() -> Any:
-    raise ValueError("a tensor")
+        if value.numel() != 1:
+            raise _NotPlainError
+        return value.read().item()
+    if value.size > _LONGEST_ARRAY:
+        raise _NotPlainError
+    return value.tolist()
 
 
 def _count(value: Any) -> int:

@@ -140,7 +140,7 @@ def _parameter(data: Any, *_: Any) -> Any:
 def _dict(pairs: Any = ()) -> dict[Any, Any]:
     if isinstance(pairs, dict):
         return dict(pairs)
-    return {checked_key(key): value for key, value in pairs}
+    return {checked_key(key): value for key, value in _sequence(pairs)}
 
 
 def _default_dict(_factory: Any = None, pairs: Any = ()) -> dict[Any, Any]:
@@ -148,15 +148,24 @@ def _default_dict(_factory: Any = None, pairs: Any = ()) -> dict[Any, Any]:
 
 
 def _set(values: Any = ()) -> set[Any]:
-    return {checked_key(value) for value in values}
+    return {checked_key(value) for value in _sequence(values)}
 
 
 def _size(values: Any = ()) -> tuple[Any, ...]:
-    return tuple(values)
+    return tuple(_sequence(values))
+
+
+def _sequence(values: Any) -> list[Any] | tuple[Any, ...]:
+    """What a container is made of: not text, whose every letter would be a value."""
+    if not isinstance(values, list | tuple):
+        raise CheckpointError(f"damaged: a container is made of a {type(values).__name__}")
+    return values
 
 
 def _device(kind: Any, index: Any = None) -> str:
-    return str(kind) if index is None else f"{kind}:{index}"
+    if not isinstance(kind, str) or not isinstance(index, int | None):
+        raise CheckpointError("damaged: a device has no valid name")
+    return kind if index is None else f"{kind}:{index}"
 
 
 def _encode(text: Any, encoding: Any) -> bytes:

@@ -7,6 +7,7 @@ import os
 from dlrm_pl.errors import CheckpointError
 
 _READ_AHEAD = 1 << 16
+_LONGEST_LINE = 1 << 16
 
 
 class ByteWindow:
@@ -49,10 +50,12 @@ class ByteWindow:
         """The bytes up to and with the next newline.
 
         Raises:
-            CheckpointError: there is none.
+            CheckpointError: there is none near.
         """
         line = bytearray()
         while not line.endswith(b"\n"):
+            if len(line) == _LONGEST_LINE:
+                raise CheckpointError(f"{self._what} has a line of more than {_LONGEST_LINE:,} bytes")
             line += self.read(1)
         return bytes(line)
 

@@ -52,9 +52,8 @@ def read_legacy(file: OpenFile) -> Any:
     if pickled("its magic number") != MAGIC_NUMBER:
         raise CheckpointError("not written by torch: it starts with another magic number")
     if (version := pickled("its protocol version")) != _PROTOCOL_VERSION:
-        raise CheckpointError(
-            f"has version {str(version)[:20]} of torch's older format, only {_PROTOCOL_VERSION} is known"
-        )
+        found = version if isinstance(version, int) else type(version).__name__
+        raise CheckpointError(f"has version {found} of torch's older format, only {_PROTOCOL_VERSION} is known")
     system = pickled("the description of the system")
     if not isinstance(system, dict) or system.get("little_endian") is not True:
         raise CheckpointError("written on a big-endian machine, whose numbers are not read here")

@@ -10,6 +10,7 @@ Opcodes: the documentation of Python's ``pickletools``, which also decodes their
 from __future__ import annotations
 
 import pickletools
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import IO, Any, cast
@@ -19,8 +20,14 @@ from dlrm_pl.torch_file.byte_window import ByteWindow
 
 # A checkpoint's pickle has some kilobytes; each byte of a hostile one can cost a hundred of memory.
 MAX_PICKLE_BYTES = 16 << 20
+# A tensor takes some fifty steps, each of which costs up to 300 bytes and some microseconds.
+MAX_STEPS = 1_000_000
+# What functions and states are given, again and again: their results are as large, or a few times so.
+MAX_GIVEN_BYTES = 2 * MAX_PICKLE_BYTES
 _OPCODES = {opcode.code: opcode for opcode in pickletools.opcodes}
 _MAX_INTEGER_BITS = 128  # The magic number of torch's older format has 80.
+_MAX_KEY_PARTS = 16
+_MAX_KEY_BITS = 60  # Below, an int's hash is the int itself, and no two of them have one hash.
 
 
 @dataclass(frozen=True)
@@ -54,10 +61,11 @@ def load_pickle(
         persistent_load: gives the object of a persistent id.
 
     Raises:
-        CheckpointError: cut short, damaged, or asking for something that is not allowed.
+        CheckpointError: cut short, damaged, asking for something that is not allowed, or for more work or memory than
+            a checkpoint needs.
     """
     machine = _Machine(find_global, persistent_load)
-    while True:
+    for _ in range(MAX_STEPS):
         code = window.read(1).decode("latin-1")
         opcode = _OPCODES.get(code)
         if opcode is None:
@@ -77,6 +85,7 @@ def load_pickle(
         if opcode.name == "STOP":
             return machine.finish()
         machine.run(opcode.name, argument)
+    raise CheckpointError(f"its pickle takes more than {MAX_STEPS:,} steps, more than a checkpoint needs")
 
 
 class _Machine:
@@ -90,6 +99,7 @@ class _Machine:
         self._stack: list[Any] = []
         self._below: list[list[Any]] = []  # Stacks under the marks.
         self._memo: dict[int, Any] = {}
+        self._given_bytes = 0
 
     def run(self, name: str, argument: Any) -> None:
         """Do what one opcode says."""
@@ -191,14 +201,24 @@ class _Machine:
             raise CheckpointError(f"the pickle calls a {type(function).__name__}, which cannot be called")
         if type(arguments) is not tuple:
             raise CheckpointError(f"damaged: the pickle calls {function.name} without arguments")
+        self._give(arguments)
         try:
             self._stack.append(function.call(*arguments))
         except (TypeError, ValueError, OverflowError) as error:
             raise CheckpointError(f"damaged: {function.name} cannot be made as the pickle asks ({error})") from error
 
+    def _give(self, arguments: tuple[Any, ...]) -> None:
+        """Count what is given to a function before it makes something of it: one memoised text can be given often."""
+        self._given_bytes += sum(map(sys.getsizeof, arguments))
+        if self._given_bytes > MAX_GIVEN_BYTES:
+            raise CheckpointError(
+                f"its pickle makes values of more than {MAX_GIVEN_BYTES:,} bytes, more than a checkpoint needs"
+            )
+
     def _build(self, _: Any) -> None:
         state, target = self._pop(), self._top()
         if isinstance(target, Buildable):
+            self._give(state if type(state) is tuple else (state,))
             try:
                 target.build(state)
             except (TypeError, ValueError, OverflowError) as error:
@@ -226,12 +246,23 @@ def pairs_to_dict(values: list[Any]) -> dict[Any, Any]:
 def checked_key(key: Any) -> Any:
     """The key, when it is plain or a flat tuple: hashing tuples nested deeply would end the interpreter.
 
+    Nor may it be one of those that are easily made to have the same hash, by which a dict of some 100,000 would take
+    hours: large numbers, and tuples of several.
+
     Raises:
         CheckpointError: another key.
     """
+    if type(key) is tuple and len(key) > _MAX_KEY_PARTS:  # Whose hash is computed anew each time.
+        raise CheckpointError(f"the pickle has a tuple of {len(key):,} in a key, which no checkpoint needs")
+    numbers = 0
     for part in key if type(key) is tuple else (key,):
         if not isinstance(part, str | bytes | int | float | None):
             raise CheckpointError(f"the pickle has a {type(part).__name__} in a key, where text and numbers may be")
+        if isinstance(part, int) and part.bit_length() > _MAX_KEY_BITS:
+            raise CheckpointError(f"the pickle has a number of {part.bit_length()} bits in a key")
+        numbers += isinstance(part, int | float)
+    if numbers > 1:
+        raise CheckpointError("the pickle has a key of several numbers, which no checkpoint needs")
     return key
 
 

@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import collections
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
 from dlrm_pl.errors import CheckpointError
+from dlrm_pl.torch_file.allow_list import NumpyArray
 
 MAX_DEPTH = 64
+# What is shared counts as often as it is met, since whoever walks or prints it meets it so often.
+MAX_VALUES = 2_000_000
+_BYTES_OF_A_VALUE = 64  # Of long text and of arrays.
+
+
+@dataclass(frozen=True)
+class _Size:
+    """Of a finished container, with all that is in it."""
+
+    depth: int
+    values: int
 
 
 def check_plain(contents: Any, leaves: tuple[type, ...]) -> None:
@@ -22,10 +35,11 @@ def check_plain(contents: Any, leaves: tuple[type, ...]) -> None:
         leaves: further types that it may hold.
 
     Raises:
-        CheckpointError: nested deeper than ``MAX_DEPTH``, in itself, or holding something else.
+        CheckpointError: nested deeper than ``MAX_DEPTH``, in itself, of more than ``MAX_VALUES``, or holding
+            something else.
     """
     allowed: tuple[type, ...] = (str, bytes, int, float, type(None), torch.dtype, np.ndarray, *leaves)
-    depths: dict[int, int] = {}  # Of finished containers, by id; each is entered once, however often it is shared.
+    sizes: dict[int, _Size] = {}  # By id; each container is entered once, however often it is shared.
     path: list[tuple[Any, list[Any]]] = [({"": None}, [contents])]
     open_ids: set[int] = set()
     while path:
@@ -33,16 +47,20 @@ def check_plain(contents: Any, leaves: tuple[type, ...]) -> None:
         if not remaining:
             path.pop()
             open_ids.discard(id(container))
-            below = [depths.get(id(child), 0) for child in _children(container)]
-            depths[id(container)] = 1 + max(below, default=0)
-            if depths[id(container)] > MAX_DEPTH:
+            size = sizes[id(container)] = _size(container, sizes)
+            if size.depth > MAX_DEPTH:
                 raise CheckpointError(f"nested deeper than {MAX_DEPTH}, more than a checkpoint needs")
+            if size.values > MAX_VALUES:
+                raise CheckpointError(
+                    f"holds more than {MAX_VALUES:,} values, counting what is shared as often as it is met, more than "
+                    "a checkpoint needs"
+                )
             continue
         child = remaining.pop()
         if isinstance(child, dict | list | tuple | set):
             if id(child) in open_ids or len(path) > MAX_DEPTH:
                 raise CheckpointError(f"nested deeper than {MAX_DEPTH} or in itself, which no checkpoint needs")
-            if id(child) not in depths:
+            if id(child) not in sizes:
                 open_ids.add(id(child))
                 path.append((child, _children(child)))
         elif not isinstance(child, allowed):
@@ -70,6 +88,22 @@ def replace_leaves(contents: Any, leaf: type | tuple[type, ...], replace: Callab
         return result
 
     return copy(contents)
+
+
+def _size(container: Any, sizes: Mapping[int, _Size]) -> _Size:
+    depth, values = 1, 1
+    for child in (*(container if isinstance(container, dict) else ()), *_children(container)):
+        if found := sizes.get(id(child)):
+            depth = max(depth, found.depth + 1)
+            values += found.values
+        elif isinstance(child, str | bytes):
+            values += 1 + len(child) // _BYTES_OF_A_VALUE
+        elif isinstance(child, np.ndarray | NumpyArray):
+            array = child.filled() if isinstance(child, NumpyArray) else child
+            values += 1 + array.nbytes // _BYTES_OF_A_VALUE
+        else:
+            values += 1
+    return _Size(depth, values)
 
 
 def _children(container: Any) -> list[Any]:

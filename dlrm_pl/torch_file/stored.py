@@ -22,6 +22,7 @@ from dlrm_pl.mapped import map_elements
 BLOCK_BYTES = 1 << 20
 _MAX_SIZE = 1 << 56  # Bytes of one tensor times elements' size stay within 64 bits.
 _MAX_DIMENSIONS = 16
+_MAX_REPEATED_BYTES = 16 << 20
 _UINT = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64, 16: np.complex128}
 
 
@@ -122,6 +123,12 @@ class StoredTensor:
             raise CheckpointError(
                 f"damaged: a tensor of shape {list(self.shape)} needs {self.storage_offset + self._extent:,} elements, "
                 f"its data {self.storage.key[:40]!r} has {self.storage.nbytes // self.dtype.itemsize:,}"
+            )
+        # One element stands for many where a stride is 0, and a copy has them all.
+        if self.nbytes > max(self.storage.nbytes, _MAX_REPEATED_BYTES):
+            raise CheckpointError(
+                f"damaged: a tensor of shape {list(self.shape)} and stride {list(self.stride)} repeats the "
+                f"{self.storage.nbytes:,} bytes of its data as {self.nbytes:,}, more than a checkpoint needs"
             )
 
     @property

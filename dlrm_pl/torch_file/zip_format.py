@@ -125,7 +125,17 @@ def _entries(file: OpenFile) -> dict[str, _Entry]:
         if name in entries:
             raise CheckpointError(f"damaged: it has two entries {name[:60]!r}")
         entries[name] = _Entry(_data_offset(file, name, offset, unpacked, start), unpacked, crc32)
+    _check_apart(entries)
     return entries
+
+
+def _check_apart(entries: dict[str, _Entry]) -> None:
+    """Each byte belongs to one entry: a file cannot have more data than bytes."""
+    end = 0
+    for name, entry in sorted(entries.items(), key=lambda item: (item[1].offset, item[1].size)):
+        if entry.size and entry.offset < end:
+            raise CheckpointError(f"damaged: the data of its entry {name[:60]!r} is that of another one, too")
+        end = max(end, entry.offset + entry.size)
 
 
 def _data_offset(file: OpenFile, name: str, header: int, size: int, limit: int) -> int:

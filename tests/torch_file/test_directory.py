@@ -341,13 +341,19 @@ def test_what_is_nested_without_end_is_refused(tmp_path: Path, kind: str, conten
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_what_is_shared_a_billion_times_is_read_once(tmp_path: Path, kind: str) -> None:
-    content = b"\x80\x02]q\x00" + b"".join(
-        b"]q" + bytes([level]) + (b"h" + bytes([level - 1]) + b"a") * 10 for level in range(1, 40)
-    )
-    # Only the last list stays; those below it are dropped from the stack, not from the memo.
-    content += b"q\x63" + b"0" * 40 + b"h\x63."
-    assert len(TorchFile.open(WRITERS[kind](tmp_path / "x.pt", content)).contents) == 10
+def test_what_is_shared_is_read_once_and_counted_as_often_as_it_is_met(tmp_path: Path, kind: str) -> None:
+    def shared(levels: int) -> bytes:
+        content = b"\x80\x02]q\x00" + b"".join(
+            b"]q" + bytes([level]) + (b"h" + bytes([level - 1]) + b"a") * 10 for level in range(1, levels)
+        )
+        # Only the last list stays; those below it are dropped from the stack, not from the memo.
+        return content + b"q\x63" + b"0" * levels + b"h\x63."
+
+    contents = TorchFile.open(WRITERS[kind](tmp_path / "x.pt", shared(6))).contents
+    assert len(contents) == 10
+    assert len({id(child) for child in contents}) == 1
+    with pytest.raises(CheckpointError, match="holds more than 2,000,000 values, counting what is shared as often"):
+        TorchFile.open(WRITERS[kind](tmp_path / "x.pt", shared(40)))
 
 
 @pytest.mark.parametrize(
