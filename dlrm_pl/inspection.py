@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dlrm_pl.errors import ConfigurationError
+from dlrm_pl.errors import CheckpointError, ConfigurationError
 
 if TYPE_CHECKING:
     from dlrm_pl.model.table_statistics import TableStatistics
+
+_LONGEST_TEXT = 100
 
 
 def describe(path: Path, full: bool = False) -> str:
@@ -62,15 +64,22 @@ def _rest(full: bool) -> str:
 
 
 def _checkpoint(path: Path) -> str:
+    from dlrm_pl.model.checkpoint_contract import CheckpointContract
     from dlrm_pl.model.checkpoint_file import open_checkpoint
     from dlrm_pl.model.embeddings import TABLE_KEY
     from dlrm_pl.model.table_statistics import describe_rows, sampled_rows
 
     checkpoint = open_checkpoint(path)  # Light: Lightning's import takes longer than all that is read here.
-    ours, state = checkpoint["dlrm_pl"], checkpoint["state_dict"]
-    architecture = ours["architecture"]
+    contract, state = CheckpointContract.read(checkpoint), checkpoint["state_dict"]
+    architecture = contract.architecture.to_dict()
     parameters = sum(tensor.numel() for tensor in state.values())
-    tables = [state[f"model.{TABLE_KEY.format(index)}"] for index in range(len(architecture["table_sizes"]))]
+    tables = []
+    for index, rows in enumerate(contract.architecture.table_sizes):
+        name, shape = f"model.{TABLE_KEY.format(index)}", (rows, contract.architecture.embedding_dim)
+        if name not in state or state[name].shape != shape:
+            found = list(state[name].shape) if name in state else "not there"
+            raise CheckpointError(f"{path}: damaged: {name} should have the shape {list(shape)}, but is {found}.")
+        tables.append(state[name])
     statistics = [describe_rows(table.map()[sampled_rows(table.shape[0])]) for table in tables]
     kinds = [(str(table.dtype).removeprefix("torch."), table.nbytes) for table in tables]
     return "\n".join(
@@ -78,7 +87,7 @@ def _checkpoint(path: Path) -> str:
             f"checkpoint  {path}",
             f"trained   {checkpoint['global_step']:,} steps, to epoch {checkpoint['epoch'] + 1}",
             f"parameters  {parameters:,} ({4 * parameters:,} bytes)",
-            f"dataset fingerprint  {ours['dataset_fingerprint'] or 'none: not tied to a dataset'}",
+            f"dataset fingerprint  {_text(contract.dataset_fingerprint) or 'none: not tied to a dataset'}",
             *_origin(checkpoint),
             *_architecture(architecture),
             *_table_lines(architecture, kinds, statistics),
@@ -91,14 +100,14 @@ def _origin(checkpoint: dict[str, Any]) -> list[str]:
     origin = checkpoint.get("reference")
     if not isinstance(origin, dict):
         return []
-    lines = [f"imported  from {origin['file']} of the reference ({origin['format']} format)"]
+    lines = [f"imported  from {_text(origin['file'])} of the reference ({_text(origin['format'])} format)"]
     plain = {name: value for name, value in origin["metadata"].items() if isinstance(value, int | float | str)}
     if plain:
-        lines.append("which says  " + ", ".join(f"{name} {value}" for name, value in plain.items()))
+        lines.append("which says  " + ", ".join(f"{_text(name)} {_text(value)}" for name, value in plain.items()))
     if origin["left_out"]:
-        lines.append(f"left out  {', '.join(origin['left_out'])}")
+        lines.append(f"left out  {', '.join(map(_text, origin['left_out']))}")
     if origin["nonfinite_rows"]:
-        rows = ", ".join(f"{count:,} of {name}" for name, count in origin["nonfinite_rows"].items())
+        rows = ", ".join(f"{count:,} of {_text(name)}" for name, count in origin["nonfinite_rows"].items())
         lines.append(f"rows with NaN or infinity  {rows}")
     return lines
 
@@ -195,6 +204,13 @@ def _architecture(architecture: dict[str, object]) -> list[str]:
 
 def _tables(sizes: Sequence[int]) -> list[str]:
     return [f"tables    {len(sizes)}, {sum(sizes):,} rows: {' '.join(f'{size:,}' for size in sizes)}"]
+
+
+def _text(value: float | str) -> str:
+    """What a file says, on a part of a line, with nothing in it that a terminal would obey."""
+    text = str(value)
+    text = text if text.isprintable() else ascii(text)[1:-1]
+    return text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}..."
 
 
 def _numbers(numbers: list[int]) -> str:

@@ -9,7 +9,7 @@ import dataclasses
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from dlrm_pl.errors import DLRMError
 
@@ -37,12 +37,16 @@ class _WrongValueError(Exception):
     """Of a field: where it stands, what is there and what should be."""
 
     def __init__(self, path: tuple[str, ...], value: object, wanted: str) -> None:
-        super().__init__(f"{'.'.join(path) or 'the document'}: {_short(value)} must be {wanted}")
+        at = ".".join(path)
+        missing = value is dataclasses.MISSING
+        super().__init__(f"{at} is missing" if missing else f"{at}{': ' if at else ''}{shown(value)} must be {wanted}")
         self.path, self.wanted = path, wanted
 
 
-def make(kind: type[T], values: Any, where: str, error: type[DLRMError], advice: str) -> T:
-    """Make a dataclass of what JSON or YAML gave.
+def make(
+    kind: type[T], values: Any, where: str, error: type[DLRMError], advice: str = "", *, others: bool = False
+) -> T:
+    """Make a dataclass of what JSON, YAML or a checkpoint gave.
 
     Args:
         kind: the dataclass; fields without a default must be there, unknown ones must not.
@@ -50,16 +54,26 @@ def make(kind: type[T], values: Any, where: str, error: type[DLRMError], advice:
         where: they were read; begins the message.
         error: to raise.
         advice: what to do about it, as a sentence; ends the message.
+        others: fields that the dataclass does not have are left out instead of refused.
 
     Raises:
         DLRMError: ``error``: a field is missing, unknown, or of another type; names it and its value. What
             ``__post_init__`` refuses is raised as it is.
     """
+    if others and isinstance(values, Mapping):
+        known = {field.name for field in dataclasses.fields(cast(Any, kind))}
+        values = {name: value for name, value in values.items() if name in known}
     try:
         made: T = _dataclass(kind, values, ())
     except _WrongValueError as wrong:
-        raise error(f"{where}: {wrong}. {advice}") from None
+        raise error(f"{where}: {wrong}. {advice}".rstrip()) from None
     return made
+
+
+def shown(value: object) -> str:
+    """A value for a message: short, and with nothing in it that a terminal would obey."""
+    text = ascii(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _dataclass(kind: Any, values: Any, path: tuple[str, ...]) -> Any:
@@ -71,9 +85,10 @@ def _dataclass(kind: Any, values: Any, path: tuple[str, ...]) -> Any:
         if field.name in values:
             found[field.name] = _value(hints[field.name], values[field.name], (*path, field.name))
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
-            raise _WrongValueError(path, sorted(map(str, values)), f"an object with the field {field.name!r}, too")
-    if unknown := sorted(str(name) for name in values if name not in hints):
-        raise _WrongValueError((*path, unknown[0]), values[unknown[0]], "left out: there is no such field")
+            raise _WrongValueError((*path, field.name), dataclasses.MISSING, "there")
+    for name, value in values.items():
+        if name not in hints:
+            raise _WrongValueError((*path, shown(name)[1:-1]), value, "left out: there is no such field")
     return kind(**found)
 
 
@@ -99,7 +114,10 @@ def _value(hint: Any, value: Any, path: tuple[str, ...]) -> Any:
     if origin is dict:
         if not isinstance(value, dict):
             raise _WrongValueError(path, value, "an object with fields")
-        return {key: _value(arguments[1], item, (*path, str(key))) for key, item in value.items()}
+        for key in value:
+            if not isinstance(key, str):
+                raise _WrongValueError(path, key, "text, as the name of a field")
+        return {key: _value(arguments[1], item, (*path, shown(key)[1:-1])) for key, item in value.items()}
     if origin in (list, tuple):
         return _sequence(origin, arguments, value, path)
     return _plain(hint, value, path)
@@ -143,8 +161,3 @@ def _plain(hint: Any, value: Any, path: tuple[str, ...]) -> Any:
     if not fits:
         raise _WrongValueError(path, value, _NAMES[hint])
     return value
-
-
-def _short(value: object) -> str:
-    text = ascii(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from dlrm_pl.documents.fields import make
 from dlrm_pl.errors import ConfigurationError
 
 Interaction = Literal["dot", "cat"]
+# Far beyond any model; the bytes of a table or of a layer then stay within 64 bits.
+MAX_ROWS = 1 << 40
+MAX_WIDTH = 1 << 20
+MAX_PARTS = 10_000
 
 
 @dataclass(frozen=True)
@@ -41,8 +46,15 @@ class Architecture:
             raise ConfigurationError("table_sizes is empty: a DLRM needs at least one table.")
         for name in ("table_sizes", "bottom_mlp", "top_mlp"):
             for index, value in enumerate(getattr(self, name)):
-                if not isinstance(value, int) or value < 1:
+                if type(value) is not int or value < 1:
                     raise ConfigurationError(f"{name}[{index}]={value!r} must be a whole number of at least 1.")
+                largest = MAX_ROWS if name == "table_sizes" else MAX_WIDTH
+                if value > largest:
+                    raise ConfigurationError(f"{name}[{index}]={value} is more than the {largest:,} that are possible.")
+            if (parts := len(getattr(self, name))) > MAX_PARTS:
+                raise ConfigurationError(
+                    f"{name} has {parts:,} numbers, more than the {MAX_PARTS:,} that are possible."
+                )
         if len(self.bottom_mlp) < 2:
             raise ConfigurationError(f"bottom_mlp={list(self.bottom_mlp)} needs its input and at least one layer.")
         if self.bottom_mlp[-1] != self.embedding_dim:
@@ -84,8 +96,4 @@ class Architecture:
         Raises:
             ConfigurationError: a key is missing or unknown, or the numbers make no network.
         """
-        names = {field.name for field in fields(cls)}
-        if wrong := sorted(names ^ values.keys()):
-            raise ConfigurationError(f"An architecture has the keys {sorted(names)}; missing or unknown: {wrong}.")
-        plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-        return cls(**plain)
+        return make(cls, values, "the architecture", ConfigurationError)

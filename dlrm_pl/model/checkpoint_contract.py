@@ -9,11 +9,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from dlrm_pl.documents.fields import make, shown
 from dlrm_pl.errors import CheckpointError, ConfigurationError, DatasetError
 from dlrm_pl.model.architecture import Architecture
 
 KEY = "dlrm_pl"
 FORMAT = 1
+
+
+@dataclass(frozen=True)
+class _Stated:
+    """The entry as it stands in the file."""
+
+    format: int
+    architecture: dict[str, Any]
+    dataset_fingerprint: str
 
 
 @dataclass(frozen=True)
@@ -47,18 +57,19 @@ class CheckpointContract:
         if not isinstance(stated, dict) or not isinstance(checkpoint.get("state_dict"), dict):
             raise CheckpointError(
                 f"Not a dlrm_pl checkpoint: it has no {KEY!r} and state_dict, but "
-                f"{', '.join(sorted(map(str, checkpoint))[:8]) or 'nothing'}. Give a file that `fit` wrote."
+                f"{', '.join(sorted(shown(key) for key in checkpoint)[:8]) or 'nothing'}. Give a file that `fit` wrote."
             )
         if stated.get("format") != FORMAT:
             raise CheckpointError(
-                f"The checkpoint has format {stated.get('format')}, this version reads {FORMAT}. "
+                f"The checkpoint has format {shown(stated.get('format'))}, this version reads {FORMAT}. "
                 "Use the version of dlrm_pl that wrote it."
             )
+        found = make(_Stated, stated, f"the entry {KEY!r}", CheckpointError, "The checkpoint is damaged.")
         try:
-            architecture = Architecture.from_dict(stated["architecture"])
-            return cls(architecture, str(stated["dataset_fingerprint"]))
-        except (KeyError, TypeError, AttributeError, ConfigurationError) as error:
-            raise CheckpointError(f"The checkpoint states no valid architecture: {error}. It is damaged.") from error
+            architecture = Architecture.from_dict(found.architecture)
+        except ConfigurationError as error:
+            raise CheckpointError(f"The checkpoint states no valid architecture: {error} It is damaged.") from error
+        return cls(architecture, found.dataset_fingerprint)
 
     def check_fits(self, architecture: Architecture, dataset_fingerprint: str) -> None:
         """Check that the checkpoint can be loaded into a model.

@@ -2,13 +2,39 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dlrm_pl.documents.fields import Count, make, shown
 from dlrm_pl.errors import CheckpointError
 from dlrm_pl.model.checkpoint_contract import CheckpointContract
 from dlrm_pl.model.state_dict import is_reference
 from dlrm_pl.torch_file.directory import TorchFile
+from dlrm_pl.torch_file.stored import StoredTensor
+
+
+@dataclass(frozen=True)
+class _Origin:
+    """What `import-checkpoint` says of the file that it read."""
+
+    file: str
+    format: str
+    metadata: dict[str, Any]
+    left_out: list[str]
+    converted_from: list[str]
+    nonfinite_rows: dict[str, int]
+
+
+@dataclass(frozen=True)
+class _Checkpoint:
+    """The entries that this package reads; Lightning has more, and looks at them by itself."""
+
+    epoch: Count
+    global_step: Count
+    state_dict: dict[str, Any]
+    hyper_parameters: dict[str, Any] = field(default_factory=dict)
+    reference: _Origin | None = None
 
 
 def open_checkpoint(path: Path) -> dict[str, Any]:
@@ -32,6 +58,10 @@ def open_checkpoint(path: Path) -> dict[str, Any]:
         )
     try:
         CheckpointContract.read(checkpoint)
+        found = make(_Checkpoint, checkpoint, "the checkpoint", CheckpointError, "It is damaged.", others=True)
+        for name, tensor in found.state_dict.items():
+            if not isinstance(tensor, StoredTensor):
+                raise CheckpointError(f"{shown(name)} in its state_dict is {shown(tensor)}, no tensor. It is damaged.")
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
     return checkpoint

@@ -208,9 +208,9 @@ ARCHITECTURE = make_module(**OPTIONS).architecture.to_dict()
     ("entry", "message"),
     [
         ({"format": 2}, "has format 2, this version reads 1"),
-        ({"format": 1}, "states no valid architecture: 'architecture'"),
-        ({"format": 1, "architecture": []}, "states no valid architecture"),
-        ({"format": 1, "architecture": {}, "dataset_fingerprint": ""}, "missing or unknown: .*'bottom_mlp'"),
+        ({"format": 1}, "the entry 'dlrm_pl': architecture is missing"),
+        ({"format": 1, "architecture": []}, r"the entry 'dlrm_pl': architecture: \[\] must be an object"),
+        ({"format": 1, "architecture": {}, "dataset_fingerprint": ""}, "the architecture: table_sizes is missing"),
         ({"format": 1, "architecture": ARCHITECTURE | {"top_mlp": "1"}, "dataset_fingerprint": ""}, "no valid arch"),
         ({"format": 1, "architecture": ARCHITECTURE | {"top_mlp": [3]}, "dataset_fingerprint": ""}, "must end in 1"),
         ("mine", "Not a dlrm_pl checkpoint"),
