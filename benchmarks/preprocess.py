@@ -1,10 +1,12 @@
 """Rows a second of ``preprocess``, raw text to dataset folder, with one worker and with all cores, in turn.
 
 python benchmarks/preprocess.py --rows 5000000 --repeats 3
+python benchmarks/preprocess.py --busy 1
 python benchmarks/preprocess.py --reference ../dlrm
 
-The second also runs the preprocessing of a checkout of github.com/facebookresearch/dlrm, on the first rows of each day,
-and compares what the two wrote. Every run is a process of its own, timed from its start to its end.
+The second does so while another program keeps a core busy. The third also runs the preprocessing of a checkout of
+github.com/facebookresearch/dlrm, on the first rows of each day, and compares what the two wrote. Every run is a process
+of its own, timed from its start to its end.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -161,6 +164,22 @@ def repeat(raw: Path, folder: Path, workers: Sequence[int], repeats: int, rows: 
     return {count: Rates(done, rows or 0, size_bytes) for count, done in runs.items()}
 
 
+@contextmanager
+def busy(processes: int) -> Iterator[None]:
+    """Other programs, each on a core of its own, in sessions of their own as those of other users are."""
+    cores = sorted(os.sched_getaffinity(0), reverse=True)
+    others = []
+    for core in cores[:processes]:
+        command = [sys.executable, "-c", f"import os; os.sched_setaffinity(0, [{core}])\nwhile True: pass"]
+        others.append(subprocess.Popen(command, start_new_session=True))
+    try:
+        yield
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
+
+
 def day_files(raw: Path) -> list[Path]:
     """``PREFIX_0``, ``PREFIX_1``, ..."""
     if list(raw.parent.glob(f"{raw.name}_*.gz")):
@@ -217,6 +236,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=5_000_000, help="of the files that are made")
     parser.add_argument("--days", type=int, default=24, help="of the files that are made")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--busy", type=int, default=0, help="cores that another program keeps busy meanwhile")
     parser.add_argument("--folder", type=Path, help="where the temporary folder is made; default: the system's")
     parser.add_argument("--reference", type=Path, help="checkout of github.com/facebookresearch/dlrm to compare with")
     parser.add_argument("--reference_rows", type=int, default=240_000, help="over all days")
@@ -236,10 +256,19 @@ def measure(options: argparse.Namespace, folder: Path) -> None:
         made = ["--rows", str(options.rows), "--days", str(options.days)]
         cli("synthesize", "--format", "raw", *made, "--output", str(raw.parent))
     workers = sorted({1, len(os.sched_getaffinity(0))})
-    rates = repeat(raw, folder, workers, options.repeats, known_rows)
+    with busy(options.busy):
+        rates = repeat(raw, folder, workers, options.repeats, known_rows)
+    # Each run beside the one before it, since the machine may be slower an hour or a minute later.
+    pairs = sorted(one.wall_s / all_.wall_s for one, all_ in zip(rates[1].runs, rates[workers[-1]].runs, strict=True))
     lines = [rates[count].line(f"workers {count}") for count in workers]
+    lines.append(
+        f"{workers[-1]} workers are {statistics.median(pairs):.2f} times as fast as one ({pairs[0]:.2f} to "
+        f"{pairs[-1]:.2f} in pairs of runs), with {options.busy} cores kept busy."
+    )
     result = {
         "rows": rates[1].rows,
+        "busy_cores": options.busy,
+        "speedup": [round(pair, 3) for pair in pairs],
         "rows_per_s": {str(count): rates[count].median for count in workers},
         "spread": {str(count): rates[count].spread for count in workers},
         "mb_per_s": {str(count): rates[count].mb_per_s for count in workers},

@@ -12,6 +12,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <limits>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <new>
@@ -305,74 +306,137 @@ inline void relax() {
 #endif
 }
 
-// The tables as an assembly line: each chunk of rows passes all of them, at each table in the order of the chunks, so
-// that numbers follow from the rows alone, while different threads are at different tables. A thread that comes too
-// early spins for about as long as a table takes, then sleeps. In Python the turns alone took as long as a tenth of the
-// work, since two threads that call back and forth keep waiting for the interpreter's lock.
+// The tables as an assembly line: each chunk of rows passes all of them, each table takes the chunks in their order, so
+// that numbers follow from the rows alone, while different threads are at different tables. A thread whose own chunk has
+// to wait does what is due of the others' chunks: when the system takes the processor from a thread, because other
+// programs run, only the table that it is at stands still. In Python the turns alone took as long as a tenth of the work,
+// since two threads that call back and forth keep waiting for the interpreter's lock.
 class Line {
  public:
-  Line(Table* const* tables, int64_t count) : tables_(tables, tables + count), turns_(count) {}
+  Line(Table* const* tables, int64_t count) : tables_(tables, tables + count), places_(count) {}
 
   enum Status : int64_t { kDone = 0, kNoMemory = -1, kStopped = -2 };
 
   Status number(int64_t chunk, int32_t* columns, int64_t stride, int64_t rows, bool learn) {
-    for (size_t t = 0; t < tables_.size(); ++t) {
-      if (!wait(turns_[t].next, chunk)) return kStopped;
-      int32_t* column = columns + t * stride;
-      const uint32_t* values = reinterpret_cast<const uint32_t*>(column);
-      if (learn) {
-        try {
-          tables_[t]->add(values, rows, column);
-        } catch (const std::bad_alloc&) {
-          stop();
-          return kNoMemory;
-        }
-      } else {
-        tables_[t]->find(values, rows, column);
+    Job own{columns, stride, rows, learn, static_cast<int>(tables_.size())};
+    std::unique_lock<std::mutex> lock(mutex_);
+    try {
+      jobs_.emplace(chunk, &own);
+    } catch (const std::bad_alloc&) {
+      stopped_ = true;
+      moved();
+      return kNoMemory;
+    }
+    moved();
+    Status status = kDone;
+    while (own.left && !stopped_) {
+      Job* job = &own;
+      int64_t of = chunk;
+      int table = due(chunk);
+      for (auto other = jobs_.begin(); table < 0 && other != jobs_.end(); ++other) {
+        job = other->second;
+        of = other->first;
+        table = due(of);
       }
-      turns_[t].next.store(chunk + 1);
-      if (sleeping_.load()) {
-        std::lock_guard<std::mutex> lock(mutex_);
-        moved_.notify_all();
+      if (table < 0) {
+        wait(lock);
+      } else if (!work(lock, *job, of, table)) {
+        stopped_ = true;
+        status = kNoMemory;
       }
     }
-    return kDone;
+    if (stopped_ && status == kDone) status = own.left ? kStopped : kDone;
+    while (own.workers) wait(lock);  // Others may be at columns that the caller will free.
+    jobs_.erase(chunk);
+    moved();
+    return status;
   }
 
   void stop() {
     std::lock_guard<std::mutex> lock(mutex_);
     stopped_ = true;
-    moved_.notify_all();
+    moved();
   }
 
  private:
   static constexpr int kSpins = 500;  // Of some 100 cycles each.
 
-  struct alignas(64) Turn {  // A cache line each.
-    std::atomic<int64_t> next{0};
+  // A chunk of which some tables are to be done.
+  struct Job {
+    int32_t* columns;
+    int64_t stride, rows;
+    bool learn;
+    int left;         // Tables.
+    int workers = 0;  // Threads that are at it.
   };
 
-  // False when the line was stopped.
-  bool wait(const std::atomic<int64_t>& next, int64_t chunk) {
-    for (int spin = 0; spin < kSpins; ++spin) {
-      if (next.load(std::memory_order_acquire) == chunk) return true;
-      relax();
+  struct Place {
+    int64_t next = 0;  // Chunk.
+    bool taken = false;
+  };
+
+  // A table that waits for this chunk, or -1.
+  int due(int64_t chunk) const {
+    for (size_t table = 0; table < places_.size(); ++table)
+      if (!places_[table].taken && places_[table].next == chunk) return static_cast<int>(table);
+    return -1;
+  }
+
+  // One chunk at one table, without the lock meanwhile. False when there is no memory.
+  bool work(std::unique_lock<std::mutex>& lock, Job& job, int64_t chunk, int table) {
+    Place& place = places_[table];
+    place.taken = true;
+    ++job.workers;
+    lock.unlock();
+    bool done = true;
+    int32_t* column = job.columns + table * job.stride;
+    const uint32_t* values = reinterpret_cast<const uint32_t*>(column);
+    if (job.learn) {
+      try {
+        tables_[table]->add(values, job.rows, column);
+      } catch (const std::bad_alloc&) {
+        done = false;
+      }
+    } else {
+      tables_[table]->find(values, job.rows, column);
     }
-    // Either this thread sees the turn below, or the one that ends it sees that somebody sleeps: both are in the one
-    // order of sequentially consistent operations.
-    std::unique_lock<std::mutex> lock(mutex_);
+    lock.lock();
+    --job.workers;
+    if (done) {
+      --job.left;
+      place.next = chunk + 1;
+      place.taken = false;
+    }
+    moved();
+    return done;
+  }
+
+  // Something changed that others may wait for.
+  void moved() {
+    moves_.fetch_add(1, std::memory_order_release);
+    if (sleeping_) changed_.notify_all();
+  }
+
+  // Until something changes: for about as long as a table takes with the processor, then without.
+  void wait(std::unique_lock<std::mutex>& lock) {
+    const uint64_t before = moves_.load(std::memory_order_relaxed);
+    const auto changed = [&] { return moves_.load(std::memory_order_acquire) != before; };
+    lock.unlock();
+    for (int spin = 0; spin < kSpins && !changed(); ++spin) relax();
+    lock.lock();
     ++sleeping_;
-    moved_.wait(lock, [&] { return stopped_ || next.load() == chunk; });
+    changed_.wait(lock, changed);
     --sleeping_;
-    return !stopped_;
   }
 
   std::vector<Table*> tables_;
-  std::vector<Turn> turns_;
-  std::mutex mutex_;
-  std::condition_variable moved_;
-  std::atomic<int> sleeping_{0};
-  bool stopped_ = false;  // Under the mutex.
+  std::mutex mutex_;  // Of all that follows.
+  std::vector<Place> places_;
+  std::map<int64_t, Job*> jobs_;  // By chunk.
+  std::condition_variable changed_;
+  std::atomic<uint64_t> moves_{0};  // Written under the mutex, read by those that spin.
+  int sleeping_ = 0;
+  bool stopped_ = false;
 };
 
 // --------------------------------------------------------------------------------------------------------- shuffling

@@ -94,9 +94,14 @@ class Options:
         return max(self.max_ind_range, 0)
 
     @property
+    def reading_threads(self) -> int:
+        """Threads that hold a chunk while the logs are read, of which as many run as there are workers."""
+        return 2 * self.workers if self.workers > 1 else 1
+
+    @property
     def chunk_bytes(self) -> int:
-        """Text that a worker reads at a time: with its columns and records it takes up to nine times as much."""
-        return max(64 << 10, min(4 << 20, self.memory_bytes // (10 * self.workers)))
+        """Text that a thread reads at a time: with its columns and records it takes up to nine times as much."""
+        return max(64 << 10, min(2 << 20, self.memory_bytes // (10 * self.reading_threads)))
 
     def bucket_bytes(self, total_bytes: float) -> int:
         """Size of a bucket of keyed records, of which there are ``total_bytes``.

@@ -74,6 +74,9 @@ class Scatter:
         self._reader = ChunkReader(days, options.chunk_bytes, state.day, state.offset)
         self._reading, self._counting = threading.Lock(), threading.Lock()
         self._stations = Stations(_KEPT + 1)
+        # Fewer run than there are threads: a chunk that waits for the one before it, whose thread the system has put
+        # aside for another program, lets the next chunk run. Else all would go at the pace of the slowest thread.
+        self._running = threading.Semaphore(options.workers)
         self._files: dict[str, IO[bytes]] = {}
         self._bucket_files = np.empty(sum(state.buckets), np.int32)  # Descriptors.
         self._left_bytes = 0
@@ -102,7 +105,7 @@ class Scatter:
                         self._bucket_files[:] = [
                             self._files[bucket_name(bucket)].fileno() for bucket in range(len(self._bucket_files))
                         ]
-                    run_threads([self._work] * self._options.workers, self._options.workers, self._stop)
+                    run_threads([self._work] * self._options.reading_threads, self._options.reading_threads, self._stop)
                     self._state.day, self._state.offset = self._reader.day, self._reader.offset
                     if self._reader.day < len(self._days):
                         for file in self._files.values():
@@ -145,7 +148,7 @@ class Scatter:
         # What does not depend on the order of the chunks is counted by each thread on its own.
         day, counted = 0, DayStatistics()
         while True:
-            with self._reading:
+            with self._reading, self._running:
                 chunk = self._reader.claim(buffer) if self._left_bytes > 0 else None
                 if chunk is not None:
                     self._left_bytes -= chunk.size
@@ -168,10 +171,11 @@ class Scatter:
     ) -> None:
         """One chunk, from text to files."""
         state, options, day = self._state, self._options, self._statistics[chunk.day]
-        size = self._reader.load(chunk, buffer)
-        rows, lines, bads = self._engine.parse(
-            *(buffer, size, options.modulus, columns, counted.missing, counted.histogram, counted.largest, bad)
-        )
+        with self._running:
+            size = self._reader.load(chunk, buffer)
+            rows, lines, bads = self._engine.parse(
+                *(buffer, size, options.modulus, columns, counted.missing, counted.histogram, counted.largest, bad)
+            )
         path = self._days[chunk.day].path
         with self._stations.turn(_ROWS, chunk.index):
             text = buffer[:size].tobytes() if bads else b""
@@ -195,6 +199,26 @@ class Scatter:
                     raise DataFormatError(f"{path}: {part}has no rows. {hint}")
                 if ends_file:
                     state.line = state.blank_line = 0
+            # In turn, so that no chunk that waits for another one keeps this one from running.
+            self._running.acquire()
+        try:
+            self._number(chunk, columns, rows, first_row, keyed, counted)
+        finally:
+            self._running.release()
+        with self._counting:
+            self._progress(lines, chunk.size)
+
+    def _number(
+        self,
+        chunk: Chunk,
+        columns: Columns,
+        rows: int,
+        first_row: int,
+        keyed: npt.NDArray[np.void],
+        counted: DayStatistics,
+    ) -> None:
+        """One chunk, from rows to files."""
+        state, options, day = self._state, self._options, self._statistics[chunk.day]
         if options.subsample_rate:
             rows = self._subsample(columns, rows, first_row)
         counted.clicks += int(np.count_nonzero(columns[LABEL, :rows]))
@@ -212,7 +236,6 @@ class Scatter:
             self._to_buckets(chunk.day, columns, rows, first_kept, keyed)
         with self._counting:
             state.unknown_values += unknown
-            self._progress(lines, chunk.size)
 
     def _ends_file(self, day: int) -> bool:
         """Whether no later day is cut from the same file: lines are counted by file, as people do."""
