@@ -55,9 +55,11 @@ _PACK = """
 import sys, time
 from pathlib import Path
 from dlrm_pl.model.checkpoint import load_dlrm
+from dlrm_pl.model.checksum import parameter_checksums
 from dlrm_pl.quantization.post_training import table_packer
 model = load_dlrm(Path(sys.argv[1]))
-packer = table_packer(model, Path(sys.argv[2]))
+checksums = parameter_checksums(model, model.weights_file.tensors) if sys.argv[3] == "summed" else None
+packer = table_packer(model, Path(sys.argv[2]), checksums=checksums)
 began = time.perf_counter()
 packer.packed(("int8",) * model.architecture.num_tables)
 print(time.perf_counter() - began)
@@ -240,11 +242,13 @@ def main() -> None:
         label(data, load_dlrm(checkpoint))
         if not options.sparse:
             copies.append(copy_seconds(checkpoint, folder / "copy"))
-        forget(checkpoint)
-        (folder / "packed").mkdir()
         maps = checkpoint.stat().st_size * 3 // 2  # With int8 tables, those of the search and those of the artifact.
-        steps["pack"] = run([sys.executable, "-c", _PACK, str(checkpoint), str(folder / "packed")], limit, maps)
-        shutil.rmtree(folder / "packed")
+        for name, kind in (("pack", "summed"), ("pack without checksums", "plain")):
+            forget(checkpoint)
+            (folder / "packed").mkdir()
+            command = [sys.executable, "-c", _PACK, str(checkpoint), str(folder / "packed"), kind]
+            steps[name] = run(command, limit, maps)
+            shutil.rmtree(folder / "packed")
         write_huge(folder / "huge.ckpt")
         huge_bytes = (folder / "huge.ckpt").stat().st_size
         looks = [run(cli("inspect", folder / "huge.ckpt"), limit, huge_bytes) for _ in range(5)]
@@ -265,7 +269,7 @@ def main() -> None:
         artifact_bytes = sum(path.stat().st_size for path in artifact.iterdir())
         certificate = json.loads((artifact / "certificate.json").read_text())
     for name, step in steps.items():
-        print(f"{name:<10}{step.seconds:>8.1f} s  peak {step.peak_anonymous_mb:>7.1f} MB beside maps of files")
+        print(f"{name:<24}{step.seconds:>8.1f} s  peak {step.peak_anonymous_mb:>7.1f} MB beside maps of files")
     print(f"fp32 AUROC {certificate['fp32']['auroc']:.6f}, int8 {certificate['int8']['auroc']:.6f}")
     pack_s = float(steps["pack"].output)
     copy_s = min(copies) if copies else None
@@ -280,6 +284,7 @@ def main() -> None:
                 "artifact_gb": round(artifact_bytes / 1e9, 3),
                 "import_seconds": round(steps["import"].seconds, 2),
                 "pack_seconds": round(pack_s, 2),
+                "pack_seconds_without_checksums": round(float(steps["pack without checksums"].output), 2),
                 "inspect_seconds": round(steps["inspect"].seconds, 2),
                 "inspected_gb": round(huge_bytes / 1e9, 1),
                 "import_throughput_of_copy": copy_s and round(copy_s / steps["import"].seconds, 3),

@@ -26,7 +26,7 @@ def describe(path: Path, full: bool = False) -> str:
         DLRMError: it is one of the three, but broken.
     """
     if path.is_file():
-        return _checkpoint(path)
+        return _checkpoint(path, full)
     if (path / "manifest.json").is_file():
         return _artifact(path, full)
     if (path / "dataset.json").is_file() or (path / "day_fea_count.npz").is_file():
@@ -63,13 +63,15 @@ def _rest(full: bool) -> str:
     return "" if full else "; `--full true` checks every byte"
 
 
-def _checkpoint(path: Path) -> str:
+def _checkpoint(path: Path, full: bool) -> str:
     from dlrm_pl.model.checkpoint_contract import CheckpointContract
     from dlrm_pl.model.checkpoint_file import open_checkpoint
+    from dlrm_pl.model.checkpoint_tensors import unchecked
     from dlrm_pl.model.embeddings import TABLE_KEY
     from dlrm_pl.model.table_statistics import describe_rows, sampled_rows
 
-    checkpoint = open_checkpoint(path)  # Light: Lightning's import takes longer than all that is read here.
+    checkpoint = open_checkpoint(path, whole=full)  # Light: Lightning's import takes longer than all that is read here.
+    left = unchecked(checkpoint)
     contract, state = CheckpointContract.read(checkpoint), checkpoint["state_dict"]
     architecture = contract.architecture.to_dict()
     parameters = sum(tensor.numel() for tensor in state.values())
@@ -91,8 +93,13 @@ def _checkpoint(path: Path) -> str:
             *_origin(checkpoint),
             *_architecture(architecture),
             *_table_lines(architecture, kinds, statistics),
+            f"checked   {_checked(left)}{_rest(full or not left)}",
         ]
     )
+
+
+def _checked(left: str) -> str:
+    return f"all by the checksums in the file but {left}" if left else "all by the checksums in the file"
 
 
 def _origin(checkpoint: dict[str, Any]) -> list[str]:
@@ -102,6 +109,8 @@ def _origin(checkpoint: dict[str, Any]) -> list[str]:
         return []
     lines = [f"imported  from {_text(origin['file'])} of the reference ({_text(origin['format'])} format)"]
     plain = {name: value for name, value in origin["metadata"].items() if isinstance(value, int | float | str)}
+    if origin["format"] == "legacy":
+        lines.append("not checked  when it was imported: that format has no checksums")
     if plain:
         lines.append("which says  " + ", ".join(f"{_text(name)} {_text(value)}" for name, value in plain.items()))
     if origin["left_out"]:

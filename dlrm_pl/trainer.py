@@ -211,7 +211,7 @@ class DLRMTrainer(pl.Trainer):
         if output is not None:
             callback.output = Path(output)
         callback.allow_nonfinite = callback.allow_nonfinite or allow_nonfinite
-        if left := self._load(model, ckpt_path, force):
+        if left := self._load(model, ckpt_path, force, reads_all=True):
             raise ConfigurationError(f"quantize reads checkpoints from files alone, not {left!r}. Copy it to a file.")
         datamodule.setup("test")
         self.outcome = quantize_module(model, datamodule, callback, self.loggers)
@@ -296,8 +296,16 @@ class DLRMTrainer(pl.Trainer):
             f"{self.current_epoch:,} epochs done. Give more to go on."
         )
 
-    def _load(self, model: DLRMModule | None, ckpt_path: str | None, force: bool) -> str | None:
+    def _load(
+        self, model: DLRMModule | None, ckpt_path: str | None, force: bool, *, reads_all: bool = False
+    ) -> str | None:
         """Load a checkpoint through a map, where Lightning would read it into memory and then copy it.
+
+        Args:
+            model: to load it into.
+            ckpt_path: the file, or one of Lightning's names.
+            force: accept another dataset.
+            reads_all: all weights will be read, and compared with their checksums then.
 
         Returns:
             What is left to Lightning: a URL, or the file for the model that it has.
@@ -312,8 +320,10 @@ class DLRMTrainer(pl.Trainer):
         ckpt_path = self.checkpoint_file(ckpt_path)
         if model is None or not _is_file_name(ckpt_path):
             return ckpt_path
-        load_into(model, Path(ckpt_path))
+        left = load_into(model, Path(ckpt_path))
         log.info("%s: loaded; its tables are read where they are touched", ckpt_path)
+        if left and not reads_all:
+            log.info("%s: not compared with its checksums: %s; `inspect --full true` does that", ckpt_path, left)
         return None
 
 

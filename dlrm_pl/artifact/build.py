@@ -32,6 +32,7 @@ from dlrm_pl.artifact.tensors import to_tensors
 from dlrm_pl.atomic import atomic_folder
 from dlrm_pl.errors import ArtifactError, OutputError
 from dlrm_pl.kernels.int8.selection import isa
+from dlrm_pl.model.checksum import model_checksum, parameter_checksums
 from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.quantization.certification import Certification, certify
 from dlrm_pl.quantization.certified_slice import SliceRule
@@ -104,11 +105,13 @@ def build_artifact(
     """
     with atomic_folder(output, is_artifact) as folder:
         log.info("%s", _plan(model, settings, folder))
-        packer = table_packer(model, folder, progress)
+        checksums = parameter_checksums(model, {} if model.weights_file is None else model.weights_file.tensors)
+        packer = table_packer(model, folder, progress, checksums)
         space = SearchSpace(settings.space, model.architecture)
         start = space.moved_into(Recipe.starting_from(settings.recipe, model.architecture))
         packer.packed(start.tables)  # Before the first trial, so that a damaged table stops it here.
-        trial_log = TrialLog(trial_log_path(output), search_identity(model, data, settings, eval_func))
+        checksum = model_checksum(model, checksums)  # Of tables that were packed it is known already.
+        trial_log = TrialLog(trial_log_path(output), search_identity(checksum, model, data, settings, eval_func))
         study = trial_log.beside(STUDY_NAME)  # A strategy of Optuna's makes it anew from the log.
         try:
             result = tune(
@@ -125,7 +128,7 @@ def build_artifact(
         lines = "".join(json.dumps(trial.to_dict()) + "\n" for trial in result.trials)
         (folder / TRIALS_NAME).write_text(lines, encoding="utf-8")
         tables = packer.keep(result.best.recipe.tables)
-        manifest = _manifest(model, result, data, packer)
+        manifest = _manifest(model, checksum, result, data, packer)
         # What is certified is what stands on disk, loaded as a server loads it.
         served = load_model(folder, manifest)
         certificate, certification = _certify(model, served, result, data, settings, manifest, name_of_score(eval_func))
@@ -180,7 +183,9 @@ def _mib(size_bytes: int) -> str:
     return f"{size_bytes / 2**20:,.0f} MiB"
 
 
-def _manifest(model: DLRM, result: TuningResult, data: QuantizationData, packer: TablePacker) -> Manifest:
+def _manifest(
+    model: DLRM, checksum: str, result: TuningResult, data: QuantizationData, packer: TablePacker
+) -> Manifest:
     _, ops = to_tensors(result.model)
     return Manifest(
         architecture=model.architecture.to_dict(),
@@ -191,6 +196,7 @@ def _manifest(model: DLRM, result: TuningResult, data: QuantizationData, packer:
         table_bytes=result.model.table_bytes,
         dataset_fingerprint=data.dataset_fingerprint,
         model_fingerprint=model_fingerprint(model),
+        model_checksum=checksum,
         machine=describe_machine(),
         accepted=result.accepted,
         nonfinite_rows={f"tables.{index}": count for index, count in sorted(packer.nonfinite_rows.items())},
@@ -247,6 +253,7 @@ def _certify(
         best_possible_auroc=data.best_possible_auroc,
         other_dataset=data.other_dataset,
         row_checksum=data.certification_checksum,
+        model_checksum=manifest.model_checksum,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     if certificate.accepted and (failures := certificate.failures):

@@ -53,7 +53,7 @@ class Certificate:
         int8_ops: integer ops counted in one forward pass.
         kernels: which kernels ran each of them, one of ``dlrm_pl.kernels.int8.selection.ISAS``.
         dataset_fingerprint: of the dataset.
-        model_fingerprint: of the float model.
+        model_fingerprint: of the float model: a quick one, of a sample of its rows.
         machine: processor, features, versions.
         best_possible_auroc: of synthetic data, on the same rows; None for real logs.
         other_dataset: how the dataset differs from the one that the float model was made for, where using it was
@@ -63,6 +63,8 @@ class Certificate:
             was named, and in certificates that were written before it was repeated here.
         row_checksum: of the certification rows; empty where they were too many to read for it, and their dataset states
             none.
+        model_checksum: of all weights of the float model, see ``model.checksum``; empty in certificates of earlier
+            versions.
     """
 
     fp32: dict[str, float]
@@ -95,6 +97,7 @@ class Certificate:
     created: str
     worst_slice: dict[str, Any] | None = None
     row_checksum: str = ""
+    model_checksum: str = ""
 
     @staticmethod
     def measured(

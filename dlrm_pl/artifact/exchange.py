@@ -11,6 +11,7 @@ from dlrm_pl.artifact.fingerprint import model_fingerprint
 from dlrm_pl.atomic import atomic_folder
 from dlrm_pl.errors import OutputError
 from dlrm_pl.model.checkpoint import load_dlrm
+from dlrm_pl.model.checkpoint_tensors import check_tensors
 from dlrm_pl.model.embeddings import EmbeddingBags
 from dlrm_pl.quantization.exchange import Bits, exchange_row_bytes, write_exchange
 
@@ -42,6 +43,8 @@ def export_tables(
         OutputError: the folder cannot be written, or the disk is too small.
     """
     model = load_dlrm(ckpt_path)
+    assert model.weights_file is not None  # It was just loaded from one.
+    check_tensors((tensor, name) for name, tensor in model.weights_file.tensors.items())
     architecture, bags = model.architecture, model.embedding_bags
     assert isinstance(bags, EmbeddingBags)
     size = sum(architecture.table_sizes) * exchange_row_bytes(bits, architecture.embedding_dim)

@@ -37,6 +37,8 @@ class Manifest:
         accepted: whether it met its criterion.
         nonfinite_rows: rows of float tables whose NaN and infinity were read as 0, by table; empty as a rule.
         files: sha256 of the other files, by name.
+        model_checksum: of all weights of the float model, see ``model.checksum``; empty in artifacts of earlier
+            versions.
     """
 
     architecture: dict[str, Any]
@@ -51,6 +53,7 @@ class Manifest:
     accepted: bool
     nonfinite_rows: dict[str, int]
     files: dict[str, str]
+    model_checksum: str = ""
 
     def write(self, folder: Path) -> None:
         """Write ``manifest.json``, with a checksum of its own contents."""

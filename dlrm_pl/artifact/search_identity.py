@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 
-from dlrm_pl.artifact.fingerprint import model_fingerprint
 from dlrm_pl.artifact.quantization_data import QuantizationData
 from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.quantization.evaluation import AUROCEvaluation, EvalFunc, name_of
@@ -21,11 +20,19 @@ from dlrm_pl.quantization.settings import TuningSettings
 
 
 def search_identity(
-    model: DLRM, data: QuantizationData, settings: TuningSettings, eval_func: EvalFunc | None
+    checksum: str, model: DLRM, data: QuantizationData, settings: TuningSettings, eval_func: EvalFunc | None
 ) -> dict[str, Any]:
-    """What the results of trials depend on; a log of other ones is not continued."""
+    """What the results of trials depend on; a log of other ones is not continued.
+
+    Args:
+        checksum: of all weights of the model, see ``model.checksum``.
+        model: float.
+        data: the rows.
+        settings: of the search.
+        eval_func: the score; AUROC when None.
+    """
     return {
-        "model": model_fingerprint(model),
+        "model": checksum,
         "dataset": data.dataset_fingerprint,
         "row_ranges": {name: asdict(rows) for name, rows in data.row_ranges.items()},
         "rows": dict(data.row_identities),

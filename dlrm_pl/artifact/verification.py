@@ -23,6 +23,9 @@ from dlrm_pl.errors import CheckpointError, ConfigurationError, DatasetError, Ve
 from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.model.checkpoint import load_dlrm
 from dlrm_pl.model.checkpoint_contract import CheckpointContract
+from dlrm_pl.model.checkpoint_tensors import check_tensors
+from dlrm_pl.model.checksum import model_checksum, parameter_checksums
+from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.quantization.certification import Certification, ModelScores, Run, certify
 from dlrm_pl.quantization.certified_slice import SliceRule
 from dlrm_pl.runtime.cpu import describe_machine
@@ -143,12 +146,7 @@ def verify_artifact(
         int8, scored = run.scores(), len(run.labels)
         found = certificate
     else:
-        model = load_dlrm(ckpt_path)
-        if model_fingerprint(model) != certificate.model_fingerprint:
-            raise CheckpointError(
-                f"{ckpt_path}: its fingerprint is {model_fingerprint(model)}, the artifact was made from "
-                f"{certificate.model_fingerprint}. Name the checkpoint that it was quantized from."
-            )
+        model = _float_model(ckpt_path, certificate)
         certification = certify(model, artifact.model, _counted(batches, progress), rule)
         watched = {} if certification.worst_slice is None else certification.worst_slice.watched
         int8, scored = certification.int8, certification.rows
@@ -172,6 +170,28 @@ def verify_artifact(
         movement=movement,
         checked=f"{checked}, and the dictionaries by the fingerprint",
     )
+
+
+def _float_model(path: Path, certificate: Certificate) -> DLRM:
+    """The model of a checkpoint, all weights of which have to be those that were quantized.
+
+    Raises:
+        CheckpointError: unreadable, damaged, or another one.
+    """
+    model = load_dlrm(path)
+    assert model.weights_file is not None  # It was just loaded from one.
+    if not certificate.model_checksum:  # Of an earlier version: at least that the file is as it was written.
+        check_tensors((tensor, name) for name, tensor in model.weights_file.tensors.items())
+        found, expected = model_fingerprint(model), certificate.model_fingerprint
+    else:
+        found = model_checksum(model, parameter_checksums(model, model.weights_file.tensors))
+        expected = certificate.model_checksum
+    if found != expected:
+        raise CheckpointError(
+            f"{path}: its weights have the checksum {found}, the artifact was made from {expected}. Name the "
+            "checkpoint that it was quantized from."
+        )
+    return model
 
 
 def _check_same_rows(certificate: Certificate, folder: DatasetFolder) -> bool:

@@ -47,7 +47,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def load_checkpoint(
         self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
-        """Load a checkpoint of ours; its tensors are maps of the file.
+        """Load a checkpoint of ours; its tensors are maps of the file, all compared with its checksums.
 
         Args:
             path: file to read; a URL of another file system is left to Lightning.
@@ -59,7 +59,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """
         if "://" in str(path):
             return go_on_in_epoch(super().load_checkpoint(path, map_location, weights_only))
-        return go_on_in_epoch(load_checkpoint(Path(path)))
+        return go_on_in_epoch(load_checkpoint(Path(path), whole=True))
 
 
 def go_on_in_epoch(checkpoint: dict[str, Any]) -> dict[str, Any]:

@@ -46,8 +46,14 @@ class CheckedTensor:
         return 4 * self._stored.numel()
 
     def blocks(self) -> Iterator[Tensor]:
-        """Rows as float32, in order; each block is used before the next is asked for."""
+        """Rows as float32, in order; each block is used before the next is asked for.
+
+        Raises:
+            CheckpointError: the file is damaged; known at the beginning where whoever writes the blocks cannot tell.
+        """
         self.nonfinite_rows = 0
+        if self.crc32 is None:
+            self._stored.check(self.name)
         for block in self._stored.blocks():
             values = block.to(self.dtype)
             # A sum shows NaN and infinity at the speed of memory; large finite values may do so too, hence the count.

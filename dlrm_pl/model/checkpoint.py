@@ -11,13 +11,15 @@ from torch import nn
 from dlrm_pl.errors import CheckpointError, ConfigurationError
 from dlrm_pl.model.checkpoint_contract import CheckpointContract
 from dlrm_pl.model.checkpoint_file import open_checkpoint
+from dlrm_pl.model.checkpoint_tensors import unchecked
 from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.model.lightning_module import DLRMModule
+from dlrm_pl.model.weights_file import WeightsFile
 from dlrm_pl.torch_file.plain import replace_leaves
 from dlrm_pl.torch_file.stored import StoredTensor
 
 
-def load_checkpoint(path: Path, mmap: bool = True) -> dict[str, Any]:
+def load_checkpoint(path: Path, mmap: bool = True, *, whole: bool = False) -> dict[str, Any]:
     """Read a checkpoint that ``fit`` wrote, of any size.
 
     Nothing is unpickled but tensors and plain types, so a hostile file cannot run code.
@@ -26,19 +28,25 @@ def load_checkpoint(path: Path, mmap: bool = True) -> dict[str, Any]:
         path: the file.
         mmap: leave the tensors in the file until they are used; what is written to takes memory, and the file stays as
             it is. Without it all of them are read into memory.
+        whole: compare every byte with the checksums in the file, see ``open_checkpoint``.
 
     Raises:
         CheckpointError: missing, damaged, holding other than plain types, or not ours.
     """
+    return _loaded(open_checkpoint(path, whole=whole), mmap)
+
+
+def _loaded(checkpoint: dict[str, Any], mmap: bool = True) -> dict[str, Any]:
+    """An opened checkpoint with tensors of torch."""
 
     def load(tensor: StoredTensor) -> torch.Tensor:
         return tensor.map() if mmap else tensor.read()
 
-    loaded: dict[str, Any] = replace_leaves(open_checkpoint(path), StoredTensor, load)
+    loaded: dict[str, Any] = replace_leaves(checkpoint, StoredTensor, load)
     return loaded
 
 
-def load_into(module: DLRMModule, path: Path) -> None:
+def load_into(module: DLRMModule, path: Path) -> str:
     """Load a checkpoint into a module; its parameters become the memory-mapped tensors of the file.
 
     It may be trained: what is written to then takes memory, and the file stays as it is.
@@ -47,15 +55,21 @@ def load_into(module: DLRMModule, path: Path) -> None:
         module: may be on the meta device, so that no weight is initialised in vain.
         path: the file, which must not be changed as long as the module is used.
 
+    Returns:
+        What of the file was not compared with its checksums, in words; empty when all was.
+
     Raises:
         CheckpointError: unreadable, or of another architecture or dataset than the module.
     """
-    checkpoint = load_checkpoint(path)
+    opened = open_checkpoint(path)
+    checkpoint = _loaded(opened)
     try:
         module.on_load_checkpoint(checkpoint)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
     _assign(module, checkpoint["state_dict"], path)
+    module.model.weights_file = _weights_file(opened, path)
+    return unchecked(opened)
 
 
 def load_module(path: Path) -> DLRMModule:
@@ -64,7 +78,8 @@ def load_module(path: Path) -> DLRMModule:
     Raises:
         CheckpointError: unreadable, or its parts do not fit together.
     """
-    checkpoint = load_checkpoint(path)
+    opened = open_checkpoint(path)
+    checkpoint = _loaded(opened)
     contract = CheckpointContract.read(checkpoint)
     # Lightning's own entries start with an underscore.
     saved = {name: value for name, value in checkpoint.get("hyper_parameters", {}).items() if not name.startswith("_")}
@@ -75,6 +90,7 @@ def load_module(path: Path) -> DLRMModule:
     except (TypeError, ConfigurationError) as error:
         raise CheckpointError(f"{path}: its hyperparameters are not those of a DLRMModule ({error}).") from error
     _assign(module, checkpoint["state_dict"], path)
+    module.model.weights_file = _weights_file(opened, path)
     return module.eval()
 
 
@@ -86,7 +102,8 @@ def load_dlrm(path: Path) -> DLRM:
     Raises:
         CheckpointError: unreadable, or its parts do not fit together.
     """
-    checkpoint = load_checkpoint(path)
+    opened = open_checkpoint(path)
+    checkpoint = _loaded(opened)
     with torch.device("meta"):
         model = DLRM(CheckpointContract.read(checkpoint).architecture)
     state = {
@@ -95,7 +112,13 @@ def load_dlrm(path: Path) -> DLRM:
         if name.startswith("model.")
     }
     _assign(model, state, path)
+    model.weights_file = _weights_file(opened, path)
     return model.eval()
+
+
+def _weights_file(opened: dict[str, Any], path: Path) -> WeightsFile:
+    tensors = {name.removeprefix("model."): tensor for name, tensor in opened["state_dict"].items()}
+    return WeightsFile(path, {name: tensor for name, tensor in tensors.items() if isinstance(tensor, StoredTensor)})
 
 
 def _assign(module: nn.Module, state: dict[str, Any], path: Path) -> None:

@@ -14,6 +14,7 @@ from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.model.embeddings import EmbeddingBags
 from dlrm_pl.model.interaction import cat_interaction, dot_interaction
 from dlrm_pl.model.mlp import build_mlp
+from dlrm_pl.model.weights_file import WeightsFile
 
 
 class DLRM(nn.Module):
@@ -31,6 +32,8 @@ class DLRM(nn.Module):
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
         self.architecture = architecture
+        self.weights_file: WeightsFile | None = None
+        """Where the weights were loaded from as maps; None where they were not."""
         # The reference draws in this order: tables, bottom, top.
         self.embedding_bags: nn.Module = EmbeddingBags(architecture.table_sizes, architecture.embedding_dim)
         self.bottom_mlp: nn.Module = build_mlp(architecture.bottom_mlp, final_relu=True)
@@ -44,6 +47,7 @@ class DLRM(nn.Module):
         model = cls.__new__(cls)
         nn.Module.__init__(model)
         model.architecture = architecture
+        model.weights_file = None
         model.embedding_bags = embedding_bags
         model.bottom_mlp = bottom_mlp
         model.top_mlp = top_mlp

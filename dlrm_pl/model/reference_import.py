@@ -138,6 +138,11 @@ class ReferenceCheckpoint:
             "hyper_parameters": self.architecture.to_dict() | {"dataset_fingerprint": contract.dataset_fingerprint},
         }
         contract.write(checkpoint)
+        if self.format == "legacy":
+            log.warning(
+                "%s: is of torch's format before 1.6, which has no checksums: damaged numbers in it cannot be told.",
+                self.path,
+            )
 
         def origin() -> dict[str, Any]:
             return {

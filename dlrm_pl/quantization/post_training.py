@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from dlrm_pl.batch import ClickBatch
+from dlrm_pl.model.checksum import ParameterChecksum
 from dlrm_pl.model.dlrm import DLRM
-from dlrm_pl.model.embeddings import EmbeddingBags
+from dlrm_pl.model.embeddings import TABLE_KEY, EmbeddingBags
 from dlrm_pl.quantization import torch_ao
 from dlrm_pl.quantization.calibration import ActivationRanges
 from dlrm_pl.quantization.prepare import prepare
@@ -21,10 +22,29 @@ from dlrm_pl.runtime.linear import FloatLinear, Int8Linear
 from dlrm_pl.runtime.tables import PackedTables
 
 
-def table_packer(model: DLRM, folder: Path | None = None, progress: Callable[[int], None] | None = None) -> TablePacker:
-    """A packer over the tables of a model, to be shared by all its trials; arguments as of ``TablePacker``."""
+def table_packer(
+    model: DLRM,
+    folder: Path | None = None,
+    progress: Callable[[int], None] | None = None,
+    checksums: Mapping[str, ParameterChecksum] | None = None,
+) -> TablePacker:
+    """A packer over the tables of a model, to be shared by all its trials; arguments as of ``TablePacker``.
+
+    Args:
+        model: float.
+        folder: for packed tables.
+        progress: told how many bytes were read.
+        checksums: of its parameters by name; those of tables are filled while these are packed.
+    """
     bags = bags_of(model)
-    return TablePacker(bags.weights(), folder, allow_nonfinite=bags.nonfinite_as_zero, progress=progress)
+    names = [TABLE_KEY.format(table) for table in range(len(bags.weights()))]
+    return TablePacker(
+        bags.weights(),
+        folder,
+        allow_nonfinite=bags.nonfinite_as_zero,
+        progress=progress,
+        row_checksums=[] if checksums is None else [checksums[name] for name in names],
+    )
 
 
 def bags_of(model: DLRM) -> EmbeddingBags:

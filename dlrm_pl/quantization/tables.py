@@ -13,12 +13,9 @@ from dlrm_pl.errors import NonFiniteError
 from dlrm_pl.kernels.int8.ops import pack_rows_into
 from dlrm_pl.kernels.int8.pages import empty_table
 from dlrm_pl.mapped import expect
+from dlrm_pl.model.checksum import ParameterChecksum, block_rows
 from dlrm_pl.runtime.table_file import file_name, map_table, storage_dtype, write_table
 from dlrm_pl.runtime.tables import TableDtype, row_bytes
-
-_BLOCK_BYTES = 8 << 20
-"""Of float rows that are packed at a time. Measured, rows in memory and one file of 256 MB, threads that wait without
-spinning: 2.4 GB/s with 1 MiB, 3.6 with 4, 4.1 with 8, 1.4 to 4.1 with 32."""
 
 
 class TablePacker:
@@ -32,6 +29,7 @@ class TablePacker:
         folder: for files of packed tables.
         allow_nonfinite: read NaN and infinity as 0 instead of refusing the table.
         progress: told how many bytes of float rows were read.
+        row_checksums: of the tables, filled when a table is first read.
     """
 
     def __init__(
@@ -41,11 +39,13 @@ class TablePacker:
         *,
         allow_nonfinite: bool = False,
         progress: Callable[[int], None] | None = None,
+        row_checksums: Sequence[ParameterChecksum] = (),
     ) -> None:
         self._tables = [table.detach() for table in tables]
         self._folder = folder
         self._allow_nonfinite = allow_nonfinite
         self._progress = progress or (lambda size: None)
+        self._row_checksums = row_checksums
         self._packed: dict[tuple[int, TableDtype], Tensor] = {}
         self._checksums: dict[tuple[int, TableDtype], str] = {}
         self._buffers: list[Tensor] = []
@@ -98,7 +98,7 @@ class TablePacker:
                 packed = empty_table(rows, row_bytes(dtype, dim))
             else:
                 packed = torch.empty(rows, dim, dtype=storage_dtype(dtype))
-            for start, block in self._float_blocks(index):
+            for start, block in self._summed_blocks(index):
                 self._pack_block(index, start, block, dtype, packed[start : start + len(block)])
             return packed
         path = self._folder / file_name(index, dtype)
@@ -109,19 +109,35 @@ class TablePacker:
         """Packed rows in two buffers that take turns: fresh memory would cost more than the packing."""
         rows, dim = self._tables[index].shape
         kind, row_size = storage_dtype(dtype), row_bytes(dtype, dim)
-        needed = min(rows, _block_rows(dim)) * row_size
+        needed = min(rows, block_rows(dim)) * row_size
         if not self._buffers or len(self._buffers[0]) < needed:
             self._buffers = [torch.empty(needed, dtype=torch.uint8) for _ in range(2)]
-        for start, block in self._float_blocks(index):
+        for start, block in self._summed_blocks(index):
             out = self._buffers[0][: len(block) * row_size].view(kind).view(len(block), -1)
             self._buffers.reverse()
             self._pack_block(index, start, block, dtype, out)
             yield out
 
+    def _summed_blocks(self, index: int) -> Iterator[tuple[int, Tensor]]:
+        """The same as ``_float_blocks``; the first time, other threads compute the checksum of the table meanwhile."""
+        checksum = self._row_checksums[index] if self._row_checksums else None
+        if checksum is None or checksum.digest is not None:
+            yield from self._float_blocks(index)
+            return
+        checksum.begin()
+        try:
+            for start, block in self._float_blocks(index):
+                checksum.add(block)
+                yield start, block
+        except BaseException:
+            checksum.stop()
+            raise
+        checksum.finish()
+
     def _float_blocks(self, index: int) -> Iterator[tuple[int, Tensor]]:
         """(First row, rows) of each block, the next one already on its way from the disk."""
         table = self._tables[index]
-        size = _block_rows(table.shape[1])
+        size = block_rows(table.shape[1])
         for start in range(0, table.shape[0], size):
             block = table[start : start + size]
             following = table[start + size : start + 2 * size]
@@ -163,10 +179,6 @@ class TablePacker:
             f"Tables hold NaN or infinity ({'; '.join(found)}). The training diverged, or the checkpoint is damaged. "
             "With allow_nonfinite such values are read as 0."
         )
-
-
-def _block_rows(dim: int) -> int:
-    return max(1, _BLOCK_BYTES // (4 * dim))
 
 
 def _pack_into(block: Tensor, dtype: TableDtype, out: Tensor) -> int | None:

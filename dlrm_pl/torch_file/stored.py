@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import mmap
 import os
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -70,6 +71,7 @@ class Storage:
         numel: number of elements.
         offset: of its first byte in the file; -1 until it is known.
         crc32: of its bytes; None when the file has none.
+        checked: its bytes were found to have this checksum.
     """
 
     key: str
@@ -77,6 +79,7 @@ class Storage:
     numel: int
     offset: int = -1
     crc32: int | None = None
+    checked: bool = False
 
     @property
     def nbytes(self) -> int:
@@ -165,6 +168,32 @@ class StoredTensor:
         """Number of elements."""
         return math.prod(self.shape)
 
+    def check(self, name: str = "a tensor") -> None:
+        """Read all bytes of the storage, once, and compare them with the checksum that the file states, if it does.
+
+        Args:
+            name: of the tensor, for messages.
+
+        Raises:
+            CheckpointError: the file is damaged, or has become shorter.
+        """
+        storage = self.storage
+        if storage.crc32 is None or storage.checked:
+            return
+        self.file.check(storage.offset, storage.nbytes)
+        buffer = np.empty(BLOCK_BYTES, dtype=np.uint8)
+        found = 0
+        for start in range(0, storage.nbytes, BLOCK_BYTES):
+            block = buffer[: min(BLOCK_BYTES, storage.nbytes - start)]
+            self._fill(block, storage.offset + start)
+            found = zlib.crc32(block.data, found)
+        if found != storage.crc32:
+            raise CheckpointError(
+                f"{self.file.path}: damaged: the bytes {storage.offset:,} to {storage.offset + storage.nbytes - 1:,}, "
+                f"which hold {name}, do not have the checksum that the file states of them. Get that file again."
+            )
+        storage.checked = True
+
     def map(self) -> Tensor:
         """The tensor, without reading it: its pages are read when they are used, and given up when memory is short.
 
@@ -194,8 +223,9 @@ class StoredTensor:
         """A contiguous copy in memory.
 
         Raises:
-            CheckpointError: the file has become shorter.
+            CheckpointError: the file is damaged, or has become shorter.
         """
+        self.check()
         result = torch.empty(self.shape, dtype=self.dtype)
         rows = result.reshape(-1) if not self.shape else result
         first = 0

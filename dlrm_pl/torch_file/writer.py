@@ -18,7 +18,7 @@ from dlrm_pl.atomic import atomic_file
 from dlrm_pl.errors import CheckpointError, OutputError
 from dlrm_pl.torch_file.allow_list import STORAGES
 from dlrm_pl.torch_file.plain import check_plain, replace_leaves
-from dlrm_pl.torch_file.stored import BLOCK_BYTES
+from dlrm_pl.torch_file.stored import BLOCK_BYTES, StoredTensor
 from dlrm_pl.torch_file.zip_writer import OVERHEAD_BYTES, ZipWriter
 
 _STORAGE_OF = {dtype: name for name, dtype in STORAGES.items()}
@@ -125,6 +125,8 @@ def write_torch_file(
 
     def place(source: Tensor | TensorSource) -> _Written:
         wrapped = _InMemory(source) if isinstance(source, Tensor) else source
+        if isinstance(wrapped, StoredTensor) and wrapped.crc32 is None:
+            wrapped.check()  # A part of what the checksum is of, so its blocks will not tell.
         if wrapped.dtype not in _STORAGE_OF:
             raise CheckpointError(f"{path}: tensors of type {wrapped.dtype} cannot be written.")
         tensors.append(_Written(str(len(tensors)), wrapped))

@@ -98,7 +98,11 @@ def _small(file: OpenFile, entries: dict[str, _Entry], name: str, default: bytes
     """An entry of a few bytes."""
     if name not in entries:
         return default
-    return os.pread(file.descriptor, min(entries[name].size, 64), entries[name].offset)
+    entry = entries[name]
+    content = os.pread(file.descriptor, min(entry.size, 64), entry.offset)
+    if entry.crc32 and entry.size == len(content) and zlib.crc32(content) != entry.crc32:
+        raise CheckpointError(f"damaged: the checksum of its entry {name!r} is wrong")
+    return content
 
 
 def _entries(file: OpenFile) -> dict[str, _Entry]:

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import dlrm_pl.artifact.verification as verification_module
+from dlrm_pl.artifact.fingerprint import model_fingerprint
 from dlrm_pl.artifact.movement import METRICS
 from dlrm_pl.artifact.store import Artifact, load_artifact
 from dlrm_pl.artifact.verification import verify_artifact
@@ -18,8 +19,10 @@ from dlrm_pl.callbacks.quantization import QuantizationCallback
 from dlrm_pl.data.binary_format import split_file_name
 from dlrm_pl.data.datamodule import TerabyteDataModule
 from dlrm_pl.data.dataset_folder import describe
-from dlrm_pl.errors import DataFormatError, DatasetError, VerificationError
+from dlrm_pl.errors import CheckpointError, DataFormatError, DatasetError, VerificationError
 from dlrm_pl.kernels.int8.selection import isa
+from dlrm_pl.model.checkpoint import load_dlrm
+from dlrm_pl.model.checkpoint_file import open_checkpoint
 from dlrm_pl.model.lightning_module import DLRMModule
 from dlrm_pl.quantization.certified_slice import CertifiedSlice, SliceRule
 from dlrm_pl.quantization.criterion import Criterion
@@ -199,6 +202,44 @@ def test_other_rows_of_the_same_vocabulary_are_not_those_that_were_certified(
     with pytest.raises(DatasetError, match=r"test\.bin: its rows 0 to 1,999 are not those that were certified"):
         verify_artifact(certified[0], dataset_copy)
     assert verify_artifact(certified[0], dataset_copy, force=True, tolerance=1.0).rows == 2000
+
+
+@pytest.mark.parametrize("states_checksum", [True, False])
+def test_flipped_bit_of_a_table_is_named_and_not_measured(
+    certified: tuple[Artifact, Path],
+    synthetic_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    states_checksum: bool,
+) -> None:
+    monkeypatch.setattr("dlrm_pl.model.checkpoint_tensors.SMALL_BYTES", 0)  # As if it were a large table.
+    artifact, ckpt_path = certified
+    assert len(artifact.certificate.model_checksum) == 64
+    assert artifact.manifest.model_checksum == artifact.certificate.model_checksum
+    if not states_checksum:  # As in certificates of earlier versions.
+        artifact = dataclasses.replace(
+            artifact, certificate=dataclasses.replace(artifact.certificate, model_checksum="")
+        )
+    name = "model.embedding_bags.tables.3.weight"
+    content = bytearray(ckpt_path.read_bytes())
+    content[open_checkpoint(ckpt_path)["state_dict"][name].offset] ^= 1
+    (tmp_path / "flipped.ckpt").write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"flipped\.ckpt: damaged: .* which hold .*tables\.3\.weight"):
+        verify_artifact(artifact, synthetic_folder, ckpt_path=tmp_path / "flipped.ckpt")
+
+
+def test_checkpoint_of_other_rows_that_the_fingerprint_does_not_see_is_refused(
+    certified: tuple[Artifact, Path], synthetic_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dlrm_pl.artifact.fingerprint._ROWS", 2)  # The first and the last.
+    artifact, ckpt_path = certified
+    checkpoint = torch.load(ckpt_path, weights_only=True)
+    checkpoint["state_dict"]["model.embedding_bags.tables.3.weight"][1] += 1
+    torch.save(checkpoint, tmp_path / "other.ckpt")
+    fingerprints = [model_fingerprint(load_dlrm(path)) for path in (ckpt_path, tmp_path / "other.ckpt")]
+    assert fingerprints[0] == fingerprints[1]
+    with pytest.raises(CheckpointError, match=r"other\.ckpt: its weights have the checksum \w{64}, the artifact"):
+        verify_artifact(artifact, synthetic_folder, ckpt_path=tmp_path / "other.ckpt")
 
 
 def test_what_was_checked_is_said(certified: tuple[Artifact, Path], dataset_copy: Path) -> None:

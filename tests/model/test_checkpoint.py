@@ -4,6 +4,8 @@ import contextlib
 import dataclasses
 import gc
 import os
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +16,18 @@ from hypothesis import strategies as st
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from test_lightning_module import FakeData, assert_same_weights, loader, make_batches, make_module, make_trainer
 
+from dlrm_pl.artifact.exchange import export_tables
+from dlrm_pl.callbacks.checkpoint_io import AtomicCheckpointIO
 from dlrm_pl.errors import CheckpointError, DatasetError
+from dlrm_pl.inspection import describe
 from dlrm_pl.model.checkpoint import load_checkpoint, load_dlrm, load_into, load_module
 from dlrm_pl.model.checkpoint_contract import CheckpointContract
+from dlrm_pl.model.checkpoint_file import open_checkpoint
+from dlrm_pl.model.checksum import model_checksum, parameter_checksums
 from dlrm_pl.model.lightning_module import DLRMModule
+from dlrm_pl.model.reference_export import export_reference
 from dlrm_pl.model.state_dict import to_reference
+from dlrm_pl.quantization.post_training import table_packer
 
 # Lightning remarks that these runs have no validation, which is as intended.
 pytestmark = pytest.mark.filterwarnings("ignore:You defined a `validation_step` but have no `val_dataloader`")
@@ -38,6 +47,81 @@ def saved(trained: DLRMModule, tmp_path_factory: pytest.TempPathFactory) -> Path
     path = tmp_path_factory.mktemp("checkpoint") / "model.ckpt"
     trained.trainer.save_checkpoint(path)
     return path
+
+
+def flipped(saved: Path, path: Path, name: str) -> Path:
+    """A copy with another bit in the middle of a tensor."""
+    content = bytearray(saved.read_bytes())
+    tensor = open_checkpoint(saved)["state_dict"][name]
+    content[tensor.offset + tensor.nbytes // 2] ^= 64
+    path.write_bytes(content)
+    return path
+
+
+TABLE, LAYER = "model.embedding_bags.tables.2.weight", "model.top_mlp.0.weight"
+
+
+@pytest.mark.parametrize("name", [TABLE, LAYER])
+@pytest.mark.parametrize("load", [open_checkpoint, load_checkpoint, load_dlrm, load_module, describe])
+def test_flipped_bit_of_a_small_tensor_is_found_wherever_it_is_loaded(
+    saved: Path, tmp_path: Path, name: str, load: Callable[[Path], object]
+) -> None:
+    load(saved)
+    damaged = flipped(saved, tmp_path / "x.ckpt", name)
+    with pytest.raises(CheckpointError, match=rf"x\.ckpt: damaged: .* which hold {name}, do not have the checksum"):
+        load(damaged)
+
+
+def quantize(path: Path) -> object:
+    model = load_dlrm(path)
+    assert model.weights_file is not None
+    checksums = parameter_checksums(model, model.weights_file.tensors)
+    return table_packer(model, checksums=checksums).packed(("int8",) * 3)
+
+
+READING_ALL: list[Callable[[Path], object]] = [
+    quantize,
+    AtomicCheckpointIO().load_checkpoint,
+    lambda path: describe(path, full=True),
+    lambda path: export_reference(path, path.with_name("x.pt")),
+    lambda path: export_tables(path, path.with_name("tables"), 8),
+    lambda path: load_checkpoint(path, mmap=False),
+]
+
+
+@pytest.mark.parametrize("read", READING_ALL)
+def test_flipped_bit_of_a_large_table_is_found_where_it_is_read_whole(
+    saved: Path, tmp_path: Path, read: Callable[[Path], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dlrm_pl.model.checkpoint_tensors.SMALL_BYTES", 0)
+    damaged = flipped(saved, tmp_path / "x.ckpt", TABLE)
+    with pytest.raises(CheckpointError, match="damaged"):
+        read(damaged)
+
+
+def test_what_of_a_large_table_was_not_checked_is_said(
+    saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert load_into(make_module(**OPTIONS), saved) == ""
+    assert describe(saved).splitlines()[-1] == "checked   all by the checksums in the file"
+    monkeypatch.setattr("dlrm_pl.model.checkpoint_tensors.SMALL_BYTES", 0)
+    # Three tables, and as much for the state of Adagrad, with the steps and states of the layers.
+    left = re.fullmatch(r"([\d,]+) bytes of large tensors", load_into(make_module(**OPTIONS), saved))
+    assert left is not None
+    assert int(left[1].replace(",", "")) > 2 * 4 * 4 * (6 + 5 + 9)
+    assert f"but {left[0]}; `--full" in describe(saved).splitlines()[-1]
+    assert describe(saved, full=True).splitlines()[-1] == "checked   all by the checksums in the file"
+    with pytest.raises(CheckpointError, match=f"which hold {LAYER}"):
+        load_into(make_module(**OPTIONS), flipped(saved, tmp_path / "x.ckpt", LAYER))
+
+
+def test_weights_that_were_changed_in_memory_are_not_called_damaged(saved: Path) -> None:
+    model = load_dlrm(saved)
+    assert model.weights_file is not None
+    before = model_checksum(model, parameter_checksums(model, model.weights_file.tensors))
+    with torch.no_grad():
+        next(model.embedding_bags.parameters())[0, 0] += 1
+    assert model_checksum(model, parameter_checksums(model, model.weights_file.tensors)) != before
 
 
 def changed(saved: Path, path: Path, **changes: Any) -> Path:

@@ -15,6 +15,7 @@ from torch import nn
 
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.errors import CheckpointError, DatasetError
+from dlrm_pl.inspection import describe
 from dlrm_pl.model.checkpoint import load_checkpoint, load_dlrm, load_module
 from dlrm_pl.model.lightning_module import DLRMModule
 from dlrm_pl.model.reference_export import export_reference
@@ -259,6 +260,28 @@ def test_a_damaged_table_is_refused(tmp_path: Path) -> None:
     path.write_bytes(content)
     with pytest.raises(CheckpointError, match=r"damaged where it comes from: its checksum is wrong"):
         ReferenceCheckpoint(path).write(tmp_path / "ours.ckpt")
+
+
+@pytest.mark.parametrize("how", ["of another type", "a part of a larger one"])
+def test_a_damaged_table_that_is_not_copied_byte_for_byte_is_refused(tmp_path: Path, how: str) -> None:
+    model = ReferenceModel()
+    state = dict((model.half() if how == "of another type" else model).state_dict())
+    if how == "a part of a larger one":
+        state["emb_l.0.weight"] = torch.cat([state["emb_l.0.weight"]] * 2)[: SIZES[0]]
+    path = save(checkpoint(state_dict=state), tmp_path / "ref.pt", "zip")
+    ReferenceCheckpoint(path).write(tmp_path / "ours.ckpt")
+    content = bytearray(path.read_bytes())
+    content[TorchFile.open(path).contents["state_dict"]["emb_l.0.weight"].offset] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"ref\.pt: damaged: .* which hold emb_l\.0\.weight, do not"):
+        ReferenceCheckpoint(path).write(tmp_path / "ours.ckpt")
+
+
+@pytest.mark.parametrize("kind", ["zip", "legacy"])
+def test_format_without_checksums_is_said(tmp_path: Path, kind: str, caplog: pytest.LogCaptureFixture) -> None:
+    ours = import_to(checkpoint(), tmp_path, kind)
+    assert ("has no checksums: damaged numbers in it cannot be told" in caplog.text) == (kind == "legacy")
+    assert ("not checked  when it was imported" in describe(ours)) == (kind == "legacy")
 
 
 # And back.

@@ -207,7 +207,7 @@ def test_log_of_other_rows_of_the_same_number_is_not_continued(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     for rows in ("abc", "xyz"):
-        TrialLog(tmp_path / "t.jsonl", search_identity(tiny.model(), data(rows), SETTINGS, None))
+        TrialLog(tmp_path / "t.jsonl", search_identity("abc", tiny.model(), data(rows), SETTINGS, None))
     assert "its rows.tuning is 'abc' and now 'xyz'; kept as t.jsonl.1" in caplog.text
 
 
@@ -233,7 +233,7 @@ def test_options_and_source_of_a_score_are_part_of_the_identity(
         module = importlib.util.module_from_spec(spec)
         monkeypatch.setitem(sys.modules, "score", module)
         spec.loader.exec_module(module)
-        return search_identity(tiny.model(), data(), SETTINGS, module.Score(thresholds))
+        return search_identity("abc", tiny.model(), data(), SETTINGS, module.Score(thresholds))
 
     first = identity(SCORE, [0.1, 0.2])
     assert first["score"] == "score.Score"
