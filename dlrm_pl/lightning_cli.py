@@ -180,6 +180,11 @@ def run(args: list[str]) -> bool:
             f"{str(error).strip().splitlines()[0].split('. If')[0]}. Give --trainer.val_check_interval 1.0 to "
             "validate at the end of each epoch, or a smaller number of batches."
         ) from error
+    except RuntimeError as error:
+        # Of a metric that only a module or a callback of the user's may log, Lightning finds out after an epoch.
+        if "Early stopping conditioned on metric" not in str(error):
+            raise
+        raise ConfigurationError(" ".join(str(error).split())) from error
     except SIGTERMException:
         # A SystemExit without a status, which the shell that sent the signal would take for success.
         raise SystemExit(128 + signal.SIGTERM) from None

@@ -16,6 +16,7 @@ from pytorch_lightning.trainer.states import TrainerFn
 from dlrm_pl.artifact.build import Outcome
 from dlrm_pl.callbacks.checkpoint_io import AtomicCheckpointIO
 from dlrm_pl.callbacks.lpot import obey_lpot_conf
+from dlrm_pl.callbacks.monitors import check_monitors
 from dlrm_pl.callbacks.quantization import QuantizationCallback, quantize_module
 from dlrm_pl.data.datamodule import TerabyteDataModule
 from dlrm_pl.errors import ConfigurationError
@@ -87,8 +88,9 @@ class DLRMTrainer(pl.Trainer):
             weights_only: run no code that a checkpoint may hold.
 
         Raises:
-            ConfigurationError: there is no checkpoint of that name.
+            ConfigurationError: there is no checkpoint of that name, or a callback watches a metric that is not there.
         """
+        check_monitors(model, self.callbacks, validates=self.limit_val_batches != 0)  # type: ignore[attr-defined]
         if ckpt_path is not None:
             ckpt_path = self.checkpoint_file(ckpt_path)
             if _is_file_name(ckpt_path):

@@ -39,6 +39,7 @@ ONLY_IN = {
     "pytorch_lightning": [
         *("data/datamodule.py", "model/lightning_module.py", "trainer.py", "lightning_cli.py"),
         *("callbacks/quantization.py", "callbacks/mlperf_logging.py", "callbacks/trial_scalars.py"),
+        "callbacks/monitors.py",
     ],
     "lightning": [],
     "optuna": ["quantization/strategies/optuna_sampler.py"],

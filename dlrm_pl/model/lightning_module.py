@@ -30,6 +30,12 @@ from dlrm_pl.model.sparse_gradients import average, broadcast, is_distributed
 log = logging.getLogger(__name__)
 
 
+METRICS: Mapping[str, Literal["max", "min", ""]] = {
+    **{"auroc": "max", "log_loss": "min", "normalized_entropy": "min"},
+    "calibration_ratio": "",  # Is best at 1.
+}
+"""What validation and test log behind ``val_`` and ``test_``, and which way is better."""
+
 # The hyperparameters that say how a model is trained, and not what it is.
 _TRAINING = (
     *("loss", "loss_weights", "optimizer", "learning_rate"),

@@ -1,0 +1,68 @@
+"""What callbacks watch: a metric that is not there, or the wrong way round, is found before training and not after."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
+
+from dlrm_pl.errors import ConfigurationError
+from dlrm_pl.model.lightning_module import METRICS, DLRMModule
+
+_OF_LIGHTNING = ("epoch", "step")  # That a checkpoint's name may hold as well.
+
+
+def check_monitors(module: pl.LightningModule, callbacks: Iterable[pl.Callback], *, validates: bool) -> None:
+    """Check what EarlyStopping and ModelCheckpoint watch, and the metrics in the names of checkpoints.
+
+    Lightning looks when it has come to it, after the first epoch; of a checkpoint's name it makes ``val_auc=0.000``.
+    A module or a callback of the user's may log what is not known here: then a name is left to Lightning.
+
+    Args:
+        module: to be trained.
+        callbacks: of the Trainer.
+        validates: validation runs, so that there are metrics of it.
+
+    Raises:
+        ConfigurationError: there is no such metric; lists those there are. Or the mode keeps the worst.
+    """
+    callbacks = list(callbacks)
+    known = {"train_loss": "min"} | ({f"val_{name}": mode for name, mode in METRICS.items()} if validates else {})
+    may_log_more = type(module) is not DLRMModule or any(_is_of_the_user(callback) for callback in callbacks)
+    rates = any(isinstance(callback, LearningRateMonitor) for callback in callbacks)
+    for callback in callbacks:
+        if not isinstance(callback, EarlyStopping | ModelCheckpoint) or not callback.monitor:
+            continue
+        name, who = callback.monitor, type(callback).__name__
+        optional = isinstance(callback, EarlyStopping) and not callback.strict
+        if name in known:
+            _check_mode(who, name, callback.mode, known[name])
+        elif not (may_log_more or optional or (rates and name.startswith("lr-"))):
+            raise ConfigurationError(f"{who}: monitor={name!r}: {_no_such(name, known, validates)}")
+    for callback in callbacks:
+        if isinstance(callback, ModelCheckpoint) and not may_log_more:
+            for name in re.findall(r"\{([^:}]+)", callback.filename or ""):
+                if name not in known and name not in _OF_LIGHTNING and not (rates and name.startswith("lr-")):
+                    raise ConfigurationError(
+                        f"ModelCheckpoint: filename={callback.filename!r}: {_no_such(name, known, validates)}"
+                    )
+
+
+def _check_mode(who: str, name: str, mode: str, better: str) -> None:
+    if better not in ("", mode):
+        what = "it would stop as soon as the model gets better" if who == "EarlyStopping" else "it would keep the worst"
+        raise ConfigurationError(f"{who}: monitor={name!r} with mode={mode!r}: {what}. Give mode: {better}.")
+
+
+def _no_such(name: str, known: Mapping[str, str], validates: bool) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    why = "" if validates else " Nothing is validated (limit_val_batches: 0), so nothing of val is known."
+    return f"there is no such metric.{hint} Training logs {', '.join(known)}.{why}"
+
+
+def _is_of_the_user(callback: pl.Callback) -> bool:
+    return type(callback).__module__.split(".")[0] not in ("pytorch_lightning", "lightning", "dlrm_pl")
