@@ -29,12 +29,12 @@ def trainer(**options: Any) -> DLRMTrainer:
 def test_what_was_saved_comes_back_and_may_be_written_to(tmp_path: Path) -> None:
     plugin, path = AtomicCheckpointIO(), tmp_path / "deep" / "a.ckpt"
     contract = CheckpointContract(tiny.ARCHITECTURE, "feed")
-    checkpoint: dict[str, Any] = {"state_dict": {"weights": torch.arange(5000.0)}, "step": 3}
+    checkpoint: dict[str, Any] = {"state_dict": {"weights": torch.arange(5000.0)}, "epoch": 0, "global_step": 3}
     contract.write(checkpoint)
     plugin.save_checkpoint(checkpoint, str(path))
     found = plugin.load_checkpoint(path, weights_only=True)
     assert torch.equal(found["state_dict"]["weights"], torch.arange(5000.0))
-    assert (found["step"], CheckpointContract.read(found)) == (3, contract)
+    assert (found["global_step"], CheckpointContract.read(found)) == (3, contract)
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["a.ckpt"]
     before = path.read_bytes()
     found["state_dict"]["weights"] += 1
