@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import math
 import resource
 import shutil
 from collections.abc import Callable, Sequence
@@ -37,6 +38,7 @@ from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.quantization.certification import Certification, certify
 from dlrm_pl.quantization.certified_slice import SliceRule
 from dlrm_pl.quantization.evaluation import AUROCEvaluation, EvalFunc
+from dlrm_pl.quantization.failure import SLIPS, describe_failure
 from dlrm_pl.quantization.listener import TuningListener
 from dlrm_pl.quantization.objective import LatencyTimer
 from dlrm_pl.quantization.post_training import table_packer
@@ -212,7 +214,8 @@ def _certify(
     settings: TuningSettings,
     manifest: Manifest,
     score: str,
-) -> tuple[Certificate, Certification]:
+) -> tuple[Certificate, Certification | None]:
+    """The certificate; without what scoring would have told where the certification rows could not be scored."""
     counted = count_int8_ops(served, next(iter(data.calibration)))
     if counted != served.expected_int8_ops():
         raise ArtifactError(
@@ -224,18 +227,21 @@ def _certify(
     rule = None
     if criterion.worst_slice is not None:
         rule = SliceRule.of_tuning_rows(data.tuning, criterion.worst_slice, criterion.first_block, confidence)
-    certification = certify(model, served, data.certification, rule)
+    certification, unscored, tolerance = None, "", math.nan
+    try:
+        certification = certify(model, served, data.certification, rule)
+        measured = Certificate.measured(
+            certification, confidence, log_loss=criterion.log_loss, calibration_ratio=criterion.calibration_ratio
+        )
+        tolerance = criterion.tolerance(certification.fp32.auroc)
+    except SLIPS as error:  # The search is over: what it found is kept, but nothing is claimed of it.
+        measured, unscored = Certificate.unmeasured(confidence), describe_failure(error)
     verdict = result.best.verdict
     assert verdict is not None  # The best trial is never a failed one.
     certificate = Certificate(
-        **Certificate.measured(
-            certification,
-            confidence,
-            log_loss=criterion.log_loss,
-            calibration_ratio=criterion.calibration_ratio,
-        ),
+        **measured,
         score=score,
-        tolerance=criterion.tolerance(certification.fp32.auroc),
+        tolerance=tolerance,
         accepted=result.accepted,
         reason=verdict.reason,
         row_ranges={name: asdict(rows) for name, rows in data.row_ranges.items()},
@@ -256,6 +262,9 @@ def _certify(
         model_checksum=manifest.model_checksum,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+    if unscored:
+        reason = f"the certification rows could not be scored: {unscored}; in tuning {verdict.reason}"
+        return dataclasses.replace(certificate, accepted=False, reason=reason), None
     if certificate.accepted and (failures := certificate.failures):
         reason = f"in tuning {verdict.reason}, but on the certification rows {'; and '.join(failures)}"
         certificate = dataclasses.replace(certificate, accepted=False, reason=reason)
@@ -267,7 +276,7 @@ def _write_report(
     result: TuningResult,
     manifest: Manifest,
     certificate: Certificate,
-    certification: Certification,
+    certification: Certification | None,
     settings: TuningSettings,
     op_losses: OpLosses,
 ) -> None:
@@ -283,7 +292,7 @@ def _write_report(
         best=result.best.number,
         pareto=[trial.number for trial in result.pareto],
         op_losses=op_losses,
-        histograms=certification.histograms,
+        histograms=None if certification is None else certification.histograms,
         settings=plain_settings(settings),
         tuning_rows=min(ranges["tuning"], settings.criterion.max_rows or ranges["tuning"]),
         peak_memory_bytes=_peak_memory_bytes(),

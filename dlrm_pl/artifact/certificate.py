@@ -10,16 +10,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dlrm_pl.artifact.manifest import CERTIFICATE_NAME
-from dlrm_pl.artifact.movement import Movement
+from dlrm_pl.artifact.movement import METRICS, Movement
 from dlrm_pl.documents.fields import make
 from dlrm_pl.documents.json_text import read_json
 from dlrm_pl.errors import ArtifactError, VerificationError
+from dlrm_pl.quantization.guards import describe_change
 from dlrm_pl.quantization.slices import SCORE_NAMES
 
 if TYPE_CHECKING:  # To load an artifact takes no torchmetrics, whose import takes a second.
     from dlrm_pl.quantization.certification import Certification
 
 FORMAT = 2
+SCORES = (*METRICS, "samples_per_s")
+"""Of each model."""
 
 
 @dataclass(frozen=True)
@@ -27,21 +30,22 @@ class Certificate:
     """The proof that stands beside the weights.
 
     Attributes:
-        fp32: metrics of the float model on the certification rows.
-        int8: metrics of the artifact on the same rows.
-        auroc_loss: fp32 minus int8.
-        auroc_loss_relative: the same as a share of fp32's.
+        fp32: metrics of the float model on the certification rows; NaN, which is null in the file, where these rows
+            could not be scored.
+        int8: metrics of the artifact on the same rows; NaN likewise.
+        auroc_loss: fp32 minus int8; NaN likewise.
+        auroc_loss_relative: the same as a share of fp32's; NaN likewise, and where that is 0.
         auroc_loss_interval: of ``auroc_loss``, two-sided, at ``confidence``; None where a class has one row.
         confidence: of the interval.
         score: that trials were judged by: AUROC, or the name of another one, whose loss has other units than the
             tolerance here; then the guards alone are judged on the certification rows.
-        tolerance: in units of AUROC; a relative one is of fp32's AUROC above.
+        tolerance: in units of AUROC; a relative one is of fp32's AUROC above, and NaN where that is.
         guards: log loss, normalized entropy and calibration ratio on the certification rows, each with its change,
             its tolerance (null where it was turned off) and whether it held; as ``CertifiedGuard``.
         accepted: the criterion was met in tuning, and on the certification rows ``auroc_loss`` is within the tolerance
             and every guard held.
         reason: why, in words.
-        rows: certified on.
+        rows: certified on; 0 where these rows could not be scored.
         positives: clicks among them.
         row_ranges: which rows of which split served calibration, tuning and certification: no two overlap.
         batch_size: of the scoring.
@@ -109,7 +113,7 @@ class Certificate:
             "fp32": asdict(certification.fp32),
             "int8": asdict(certification.int8),
             "auroc_loss": paired.difference,
-            "auroc_loss_relative": paired.difference / certification.fp32.auroc,
+            "auroc_loss_relative": paired.difference / paired.first if paired.first else math.nan,
             "auroc_loss_interval": paired.interval(confidence) if math.isfinite(paired.standard_error) else None,
             "confidence": confidence,
             "guards": [
@@ -118,6 +122,22 @@ class Certificate:
             "rows": certification.rows,
             "positives": certification.positives,
             "worst_slice": None if certification.worst_slice is None else certification.worst_slice.to_dict(),
+        }
+
+    @staticmethod
+    def unmeasured(confidence: float) -> dict[str, Any]:
+        """The fields that come from scoring, where it failed."""
+        return {
+            "fp32": dict.fromkeys(SCORES, math.nan),
+            "int8": dict.fromkeys(SCORES, math.nan),
+            "auroc_loss": math.nan,
+            "auroc_loss_relative": math.nan,
+            "auroc_loss_interval": None,
+            "confidence": confidence,
+            "guards": [],
+            "rows": 0,
+            "positives": 0,
+            "worst_slice": None,
         }
 
     @property
@@ -130,7 +150,7 @@ class Certificate:
             if not guard["held"]:
                 found.append(
                     f"the {guard['name'].replace('_', ' ')} went from {guard['before']:.6f} to {guard['after']:.6f} "
-                    f"({guard['change']:+.3%}), beyond the guard of {guard['tolerance']:.2%}"
+                    f"({describe_change(guard['change'])}), beyond the guard of {guard['tolerance']:.2%}"
                 )
         if self.worst_slice is not None and not self.worst_slice["held"]:
             found.append(_slice_failure(self.worst_slice))
@@ -138,8 +158,9 @@ class Certificate:
 
     def write(self, folder: Path) -> None:
         """Write ``certificate.json``."""
-        contents = {"format": FORMAT} | asdict(self)
-        (folder / CERTIFICATE_NAME).write_text(json.dumps(contents, indent=2) + "\n", encoding="utf-8")
+        contents = {"format": FORMAT} | _nan_as_null(asdict(self))
+        text = json.dumps(contents, indent=2, allow_nan=False)
+        (folder / CERTIFICATE_NAME).write_text(text + "\n", encoding="utf-8")
 
     @classmethod
     def read(cls, folder: Path) -> Certificate:
@@ -152,7 +173,7 @@ class Certificate:
         contents = read_json(path, ArtifactError, "Quantize again.")
         if not isinstance(contents, dict) or contents.pop("format", None) != FORMAT:
             raise ArtifactError(f"{path}: is of another format than {FORMAT}. Quantize again.")
-        return make(cls, contents, str(path), ArtifactError, "Quantize again.")
+        return make(cls, _null_as_nan(contents), str(path), ArtifactError, "Quantize again.")
 
     def check(self, movement: Movement, rows: int, tolerance: float) -> None:
         """Compare what was recomputed with what is stated.
@@ -175,6 +196,30 @@ class Certificate:
                 f"further apart than {tolerance:g}. Here {movement.describe()}. Quantize again here to certify for "
                 "this machine, or give a larger --tolerance."
             )
+
+
+def _nan_as_null(values: Mapping[str, Any]) -> dict[str, Any]:
+    """As JSON has it."""
+    return {
+        name: _nan_as_null(value)
+        if isinstance(value, dict)
+        else None
+        if isinstance(value, float) and math.isnan(value)
+        else value
+        for name, value in values.items()
+    }
+
+
+def _null_as_nan(contents: Mapping[str, Any]) -> dict[str, Any]:
+    """The inverse, for the fields that may be NaN."""
+    found = dict(contents)
+    for model in ("fp32", "int8"):
+        if isinstance(stated := found.get(model), Mapping):
+            found[model] = {name: math.nan if value is None else value for name, value in stated.items()}
+    for name in ("auroc_loss", "auroc_loss_relative", "tolerance"):
+        if name in found and found[name] is None:
+            found[name] = math.nan
+    return found
 
 
 def _slice_failure(found: Mapping[str, Any]) -> str:

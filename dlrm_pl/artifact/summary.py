@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 from dlrm_pl.artifact.certificate import Certificate
 from dlrm_pl.artifact.manifest import Manifest
+from dlrm_pl.quantization.guards import describe_change
 from dlrm_pl.quantization.slices import SCORE_NAMES
 
 Row = tuple[str, str, str, str]
@@ -25,9 +28,9 @@ def comparison(manifest: Manifest, certificate: Certificate) -> list[Row]:
         ),
         (
             "samples per second",
-            f"{fp32['samples_per_s']:,.0f}",
-            f"{int8['samples_per_s']:,.0f}",
-            f"{int8['samples_per_s'] / fp32['samples_per_s']:.2f}x",
+            _known(fp32["samples_per_s"], ",.0f"),
+            _known(int8["samples_per_s"], ",.0f"),
+            _known(int8["samples_per_s"] / fp32["samples_per_s"], ".2f", "x"),
         ),
     ]
     if certificate.best_possible_auroc is not None:
@@ -37,28 +40,36 @@ def comparison(manifest: Manifest, certificate: Certificate) -> list[Row]:
 
 def loss_line(certificate: Certificate) -> str:
     """The loss of AUROC with its interval, in one line."""
-    base = certificate.fp32["auroc"]
+    if not certificate.rows:
+        return "loss of AUROC unknown: the certification rows could not be scored"
+    base = certificate.fp32["auroc"] or math.nan  # Nothing is a share of 0.
     interval = "unknown, too few clicks"
     if certificate.auroc_loss_interval is not None:
         low, high = certificate.auroc_loss_interval
-        interval = f"{low / base:+.4%} to {high / base:+.4%}"
+        interval = f"{_known(low / base, '+.4%')} to {_known(high / base, '+.4%')}"
     # A tolerance of another score is none of AUROC.
     judged = certificate.score == "AUROC"
-    limit = f"tolerance {certificate.tolerance / base:.4%}" if judged else f"not judged, trials by {certificate.score}"
+    limit = (
+        f"tolerance {_known(certificate.tolerance / base, '.4%')}"
+        if judged
+        else f"not judged, trials by {certificate.score}"
+    )
+    loss = _known(certificate.auroc_loss_relative, "+.4%")
     return (
-        f"loss of AUROC {certificate.auroc_loss_relative:+.4%} relative ({certificate.confidence:.0%} interval "
-        f"{interval}), {limit}, "
+        f"loss of AUROC {loss} relative ({certificate.confidence:.0%} interval {interval}), {limit}, "
         f"on {certificate.rows:,} rows of test with {certificate.positives:,} clicks"
     )
 
 
 def guards_line(certificate: Certificate) -> str:
     """The guards, each with its change and its tolerance, in one line."""
+    if not certificate.guards:
+        return "guards: unknown"
     words = []
     for guard in certificate.guards:
         limit = "not judged" if guard["tolerance"] is None else f"tolerance {guard['tolerance']:.2%}"
         word = "" if guard["held"] else ", BROKEN"
-        words.append(f"{guard['name'].replace('_', ' ')} {guard['change']:+.4%} ({limit}{word})")
+        words.append(f"{guard['name'].replace('_', ' ')} {describe_change(guard['change'], 4)} ({limit}{word})")
     return f"guards: {', '.join(words)}"
 
 
@@ -81,4 +92,8 @@ def slice_line(certificate: Certificate) -> str:
 
 
 def _metric(name: str, fp32: float, int8: float, digits: int) -> Row:
-    return name, f"{fp32:.{digits}f}", f"{int8:.{digits}f}", f"{int8 - fp32:+.{digits}f}"
+    return name, _known(fp32, f".{digits}f"), _known(int8, f".{digits}f"), _known(int8 - fp32, f"+.{digits}f")
+
+
+def _known(value: float, form: str, unit: str = "") -> str:
+    return "unknown" if math.isnan(value) else f"{value:{form}}{unit}"

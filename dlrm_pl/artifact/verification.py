@@ -110,7 +110,7 @@ def verify_artifact(
         progress: told how many rows were scored.
 
     Raises:
-        VerificationError: a metric, the rows, the integer ops or the verdict are not as certified.
+        VerificationError: a metric, the rows, the integer ops or the verdict are not as certified; or nothing is.
         DatasetError: another dataset.
         CheckpointError: the checkpoint is not the one that the artifact was made from.
         ConfigurationError: a tolerance or a batch size out of range, or a worst slice that is stated of no slices.
@@ -118,6 +118,8 @@ def verify_artifact(
     if not 0 <= tolerance < float("inf"):
         raise ConfigurationError(f"tolerance={tolerance} of a metric must be a number from 0 on.")
     certificate = artifact.certificate
+    if not certificate.rows:
+        raise VerificationError(f"{artifact.path}: certifies nothing that could be verified: {certificate.reason}.")
     folder = open_dataset(data, artifact, force)
     rows = certificate.row_ranges["certification"]
     folder.check_dictionaries()

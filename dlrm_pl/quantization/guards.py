@@ -154,6 +154,6 @@ def change_of_sum(before: npt.NDArray[np.float64], after: npt.NDArray[np.float64
     return change, error if math.isfinite(error) else None
 
 
-def describe_change(change: float) -> str:
-    """In percent; in words where something came of nothing."""
-    return f"{change:+.3%}" if math.isfinite(change) else "of nothing"
+def describe_change(change: float | None, digits: int = 3) -> str:
+    """In percent; in words where something came of nothing, which a certificate states as None."""
+    return "of nothing" if change is None or math.isinf(change) else f"{change:+.{digits}%}"

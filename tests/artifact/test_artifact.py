@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,9 @@ from dlrm_pl.artifact.build import Outcome, build_artifact
 from dlrm_pl.artifact.manifest import Manifest, file_sha256
 from dlrm_pl.artifact.store import is_artifact, load_artifact
 from dlrm_pl.artifact.summary import comparison, loss_line
+from dlrm_pl.batch import ClickBatch
 from dlrm_pl.data.datamodule import RowRange
-from dlrm_pl.errors import ArtifactError, CalibrationError, MetricError, NonFiniteError, OutputError
+from dlrm_pl.errors import ArtifactError, CalibrationError, DatasetError, NonFiniteError, OutputError
 from dlrm_pl.quantization.certification import Certification
 from dlrm_pl.quantization.criterion import Criterion
 from dlrm_pl.quantization.tuning import TuningSettings
@@ -407,9 +409,13 @@ def test_folder_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
 
 def test_failure_in_certification_leaves_the_earlier_artifact(artifact_path: Path) -> None:
     before = file_sha256(artifact_path / "certificate.json")
-    single_class = [batch._replace(labels=torch.zeros_like(batch.labels)) for batch in tiny.batches(1, 100)]
-    with pytest.raises(MetricError, match="single class"):
-        build_artifact(tiny.model(), data(certification=single_class), TuningSettings(), artifact_path)
+
+    def damaged() -> Iterator[ClickBatch]:
+        yield tiny.batches(1, 100)[0]
+        raise DatasetError("rows that are not those that were written")
+
+    with pytest.raises(DatasetError, match="rows that are not those"):
+        build_artifact(tiny.model(), data(certification=damaged()), TuningSettings(), artifact_path)
     assert file_sha256(artifact_path / "certificate.json") == before
     assert {path.name for path in artifact_path.parent.iterdir()} == {"artifact", ".artifact.trials.jsonl"}
 

@@ -25,7 +25,7 @@ class Contents:
         best: number of the trial that the artifact comes from.
         pareto: numbers of the trials that no other beats.
         op_losses: by op and table.
-        histograms: of the probabilities on the certification rows, fp32 and int8.
+        histograms: of the probabilities on the certification rows, fp32 and int8; None where they could not be scored.
         settings: of the search, plain values.
         tuning_rows: that a trial could have read.
         peak_memory_bytes: of the process so far.
@@ -38,7 +38,7 @@ class Contents:
     best: int
     pareto: Sequence[int]
     op_losses: OpLosses
-    histograms: tuple[ScoreHistogram, ScoreHistogram]
+    histograms: tuple[ScoreHistogram, ScoreHistogram] | None
     settings: Mapping[str, Any]
     tuning_rows: int
     peak_memory_bytes: int

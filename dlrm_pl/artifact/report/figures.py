@@ -16,6 +16,9 @@ from dlrm_pl.artifact.report.contents import Contents
 from dlrm_pl.artifact.report.svg import BAD, FP32, GOOD, INK, INT8, MUTED, draw
 from dlrm_pl.quantization.trial import Trial
 
+_LEAST_RATE = 1e-9
+"""Of what is drawn of a reliability."""
+
 # Probabilities to name on an axis of log odds.
 _NAMED = (1e-5, 1e-4, 1e-3, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999)
 
@@ -114,8 +117,10 @@ def _trade(axes: Axes, scored: Sequence[Trial], contents: Contents, speed: bool)
     axes.set_ylim(0, 1.1 * max(height(trial) for trial in scored) or 1)
 
 
-def histogram(contents: Contents) -> str:
+def histogram(contents: Contents) -> str | None:
     """How the click probabilities of both models are spread."""
+    if contents.histograms is None:
+        return None
     fp32, int8 = contents.histograms
     used = np.flatnonzero(fp32.rows + int8.rows)
     first, last = used[0], used[-1] + 1
@@ -142,15 +147,22 @@ def histogram(contents: Contents) -> str:
     return draw("histogram", 2.7, on, words)
 
 
-def reliability(contents: Contents) -> str:
+def reliability(contents: Contents) -> str | None:
     """Predicted against observed click rates, in groups of about as many rows each."""
+    if contents.histograms is None:
+        return None
+    # Zero has no logarithm, and what is nearly zero would leave no room for the rest.
+    drawn = [[point for point in found.groups() if min(point) > _LEAST_RATE] for found in contents.histograms]
+    if not any(drawn):
+        return None
 
     def on(figure: Figure) -> None:
         axes = figure.subplots()
         ends = []
         styles = ((FP32, "s", "-"), (INT8, "o", ""))
-        for (colour, marker, line), name, found in zip(styles, ("fp32", "int8"), contents.histograms, strict=True):
-            points = [point for point in found.groups() if min(point) > 0]  # Zero has no logarithm.
+        for (colour, marker, line), name, points in zip(styles, ("fp32", "int8"), drawn, strict=True):
+            if not points:
+                continue
             predicted, observed, rows = (np.array(values) for values in zip(*points, strict=True))
             low, high = _wilson(observed, rows)
             axes.errorbar(

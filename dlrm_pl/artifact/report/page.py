@@ -10,6 +10,7 @@ from dlrm_pl.artifact.report import figures
 from dlrm_pl.artifact.report.contents import Contents
 from dlrm_pl.artifact.report.style import STYLE
 from dlrm_pl.artifact.summary import comparison, guards_line, loss_line, slice_line
+from dlrm_pl.quantization.guards import describe_change
 from dlrm_pl.quantization.slices import SCORE_NAMES
 
 Cell = str | int | float | bool | None
@@ -63,8 +64,8 @@ def _certificate(contents: Contents) -> Iterator[str]:
         [
             (
                 guard["name"].replace("_", " "),
-                f"{guard['change']:+.4%}",
-                f"{guard['standard_error']:.4%}",
+                describe_change(guard["change"], 4),
+                "unknown" if guard["standard_error"] is None else f"{guard['standard_error']:.4%}",
                 "off" if guard["tolerance"] is None else f"{guard['tolerance']:.2%}",
                 "yes" if guard["held"] else "NO",
             )
@@ -157,11 +158,18 @@ def _pareto(contents: Contents) -> Iterator[str]:
 
 
 def _probabilities(contents: Contents) -> Iterator[str]:
-    yield _figure(figures.histogram(contents), "How probabilities are spread on the certification rows.")
-    yield _figure(
-        figures.reliability(contents),
-        "Predicted and observed click rates, in groups of about as many rows each, with 95 % intervals.",
-    )
+    if contents.histograms is None:
+        yield "<p>Unknown, since the certification rows could not be scored.</p>"
+        return
+    for drawn, words in (
+        (figures.histogram(contents), "How probabilities are spread on the certification rows."),
+        (
+            figures.reliability(contents),
+            "Predicted and observed click rates, in groups of about as many rows each, with 95 % intervals.",
+        ),
+    ):
+        if drawn is not None:
+            yield _figure(drawn, words)
     groups = zip(*(found.groups() for found in contents.histograms), strict=False)
     yield _details(
         "The numbers",

@@ -86,5 +86,5 @@ def check_accuracy(path: Path, *, samples: int, pairs: int, fp32_auroc: float) -
         )
     joined = np.concatenate([answers[number] for number in sorted(answers)])
     auroc = exact_auroc(joined[:, 0], joined[:, 1])
-    share = auroc / fp32_auroc
+    share = auroc / fp32_auroc if fp32_auroc else 1.0  # Of a model that orders all wrong nothing can be lost.
     return Accuracy(auroc, fp32_auroc, share, share >= REQUIRED_SHARE, len(answers), found)

@@ -185,6 +185,11 @@ def _fp32_auroc(artifact: Artifact, options: Options, dataset: ClickDataset, pro
                 f"The certificate of {artifact.path} states the fp32 AUROC of rows {certified['start']} to "
                 f"{certified['stop']} of {certified['split']}, not of all {len(dataset)} of test: give --ckpt_path."
             )
+        if not artifact.certificate.rows:
+            raise ConfigurationError(
+                f"The certificate of {artifact.path} states no fp32 AUROC, since the certification rows could not be "
+                "scored: give --ckpt_path."
+            )
         return float(artifact.certificate.fp32["auroc"])
     progress("accuracy: score the float model")
     model = float_model(options.ckpt_path, artifact)
