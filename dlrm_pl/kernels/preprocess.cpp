@@ -176,7 +176,9 @@ class Table {
   const uint32_t* values() const { return values_; }
   const uint32_t* counts() const { return counts_; }
 
-  void restore(const uint32_t* values, const uint32_t* counts, int64_t rows) {
+  // False, and the table is empty, when a value comes twice.
+  bool restore(const uint32_t* values, const uint32_t* counts, int64_t rows) {
+    if (rows > kMostValues) throw std::bad_alloc();
     reserve(rows);
     if (rows) {
       std::memcpy(values_, values, rows * 4);
@@ -185,7 +187,10 @@ class Table {
     size_ = rows;
     int64_t capacity = 1024;
     while (size_ * 8 > capacity * 5) capacity *= 2;
-    resize(capacity);
+    if (resize(capacity)) return true;
+    size_ = 0;
+    resize(1024);
+    return false;
   }
 
   // numbers may be the same memory as values.
@@ -193,6 +198,7 @@ class Table {
     uint64_t places[kBlock];
     for (int64_t first = 0; first < rows; first += kBlock) {
       const int count = static_cast<int>(std::min<int64_t>(kBlock, rows - first));
+      if (size_ + count > kMostValues) throw std::bad_alloc();
       // No table grows in the middle of a block, so that the places hold.
       while ((size_ + count) * 8 > capacity_ * 5) resize(capacity_ * 2);
       if (size_ + count > reserved_) reserve(2 * (size_ + count));
@@ -233,6 +239,8 @@ class Table {
   }
 
  private:
+  static constexpr int64_t kMostValues = std::numeric_limits<int32_t>::max();  // Numbers are int32.
+
   struct Slot {
     uint32_t value;
     uint32_t number;  // One more than it is; 0: free.
@@ -260,8 +268,9 @@ class Table {
     return static_cast<uint32_t*>(memory);
   }
 
-  // The old slots go first, so that growing needs no more than the new ones: values_ has all that is to be placed.
-  void resize(int64_t capacity) {
+  // The old slots go first, so that growing needs no more than the new ones: values_ has all that is to be placed. False
+  // when a value comes twice.
+  bool resize(int64_t capacity) {
     unmap();
     // Of large pages where the system has them: lookups at random miss the TLB less, and fresh memory costs less.
     void* memory = mmap(nullptr, capacity * sizeof(Slot), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -278,8 +287,11 @@ class Table {
     if (!reserved_) reserve(capacity * 5 / 8 + 1);
     for (int64_t i = 0; i < size_; ++i) {
       if (i + kAhead < size_) __builtin_prefetch(&slots_[place(values_[i + kAhead])], 1);
-      slots_[probe(place(values_[i]), values_[i])] = {values_[i], static_cast<uint32_t>(i + 1)};
+      Slot& slot = slots_[probe(place(values_[i]), values_[i])];
+      if (slot.number) return false;
+      slot = {values_[i], static_cast<uint32_t>(i + 1)};
     }
+    return true;
   }
 
   void unmap() {
@@ -451,14 +463,37 @@ void copy_record(const int32_t* columns, int64_t stride, int64_t row, char* to) 
   std::memcpy(to, record, kRecordBytes);
 }
 
+// ------------------------------------------------------------------------------------------------------------- sizes
+
+// What the functions below return beside what they compute. How long arrays are they cannot see: preprocess.py checks it.
+enum Status : int64_t { kNoMemory = -1, kRefused = -3, kRepeated = -4 };
+
+thread_local const char* refusal = nullptr;
+
+// Nothing was computed; the reason in words is kept for dlrm_preprocess_refusal.
+int64_t refused(const char* reason) {
+  refusal = reason;
+  return kRefused;
+}
+
+constexpr int64_t kMost = int64_t{1} << 40;  // Of rows and bytes: no product of it with a size below leaves 64 bits.
+
+const char* wrong_columns(const int32_t* columns, int64_t stride, int64_t rows) {
+  if (!columns) return "the columns are missing";
+  return stride < 0 || stride > kMost || rows < 0 || rows > stride ? "more rows than the columns have room for" : nullptr;
+}
+
 }  // namespace
 
 extern "C" {
 
 // Raised with every change of a signature, so that a library built from older sources is not used.
-int64_t dlrm_preprocess_version() { return 2; }
+int64_t dlrm_preprocess_version() { return 3; }
 
-// Parse whole lines. Returns the number of rows stored.
+// Why the last call of this thread that was refused was refused.
+const char* dlrm_preprocess_refusal() { return refusal; }
+
+// Parse whole lines. Returns the number of rows stored, or kRefused, also when there are more than the columns hold.
 //   text: `size` bytes ending in '\n', with 16 readable bytes behind.
 //   modulus: 0: none.
 //   columns: int32 [40][stride]; categories as unsigned 32-bit values.
@@ -468,6 +503,11 @@ int64_t dlrm_preprocess_version() { return 2; }
 int64_t dlrm_parse(const char* text, int64_t size, uint32_t modulus, int32_t labelled, int32_t* columns, int64_t stride,
                    int64_t* missing, int64_t* histogram, int64_t* largest, int64_t* bad, int64_t* bad_lines,
                    int64_t bad_capacity, int64_t* counts) {
+  if (!text || size < 0 || size > kMost) return refused("the text");
+  if (size && text[size - 1] != '\n') return refused("the text does not end in a newline");
+  if (const char* reason = wrong_columns(columns, stride, 0)) return refused(reason);
+  if (!missing || !histogram || !largest || !counts) return refused("an array of the statistics is missing");
+  if (bad_capacity < 0 || (bad_capacity && (!bad || !bad_lines))) return refused("the room for bad lines");
   const Modulus modulo(modulus);
   const char* p = text;
   const char* const end = text + size;
@@ -483,6 +523,7 @@ int64_t dlrm_parse(const char* text, int64_t size, uint32_t modulus, int32_t lab
       ++bads;
       next = static_cast<const char*>(std::memchr(p, '\n', end - p)) + 1;
     } else {
+      if (rows == stride) return refused("more rows than the columns have room for");
       for (int field = 0; field < kFields; ++field) columns[field * stride + rows] = row.values[field];
       for (uint64_t left = row.missing; left; left &= left - 1) ++missing[__builtin_ctzll(left)];
       for (int field = 0; field < kDense; ++field)
@@ -507,57 +548,90 @@ void* dlrm_table_new() {
   }
 }
 void dlrm_table_free(void* table) { delete static_cast<Table*>(table); }
-int64_t dlrm_table_size(const void* table) { return static_cast<const Table*>(table)->size(); }
-int64_t dlrm_table_bytes(const void* table) { return static_cast<const Table*>(table)->bytes(); }
-
-// The values in the order of their numbers, and how often each came.
-void dlrm_table_read(const void* table, int64_t first, uint32_t* values, uint32_t* counts) {
-  const Table& t = *static_cast<const Table*>(table);
-  std::copy(t.values() + first, t.values() + t.size(), values);
-  std::copy(t.counts(), t.counts() + t.size(), counts);
+int64_t dlrm_table_size(const void* table) {
+  return table ? static_cast<const Table*>(table)->size() : refused("the table is missing");
+}
+int64_t dlrm_table_bytes(const void* table) {
+  return table ? static_cast<const Table*>(table)->bytes() : refused("the table is missing");
 }
 
-// Returns 0, or -1 when there is no memory.
+// The values from number `first` on in the order of their numbers, and how often each of all came. `size` is the size that
+// the caller has room for. Returns 0 or kRefused.
+int64_t dlrm_table_read(const void* table, int64_t first, int64_t size, uint32_t* values, uint32_t* counts) {
+  if (!table || (size && (!values || !counts))) return refused("the table or an array is missing");
+  const Table& t = *static_cast<const Table*>(table);
+  if (size != t.size()) return refused("the table has another size by now");
+  if (first < 0 || first > size) return refused("the first value is not in the table");
+  std::copy(t.values() + first, t.values() + size, values);
+  std::copy(t.counts(), t.counts() + size, counts);
+  return 0;
+}
+
+// Returns 0, kNoMemory, kRefused, or kRepeated when a value comes twice; then the table is empty.
 int64_t dlrm_table_restore(void* table, const uint32_t* values, const uint32_t* counts, int64_t rows) {
+  if (!table || rows < 0 || (rows && (!values || !counts))) return refused("the table or an array is missing");
   try {
-    static_cast<Table*>(table)->restore(values, counts, rows);
-    return 0;
+    return static_cast<Table*>(table)->restore(values, counts, rows) ? 0 : kRepeated;
   } catch (const std::bad_alloc&) {
-    return -1;
+    return kNoMemory;
   }
 }
 
-// A line of tables, which must live as long.
+// A line of tables, which must live as long; null without memory, and when refused.
 void* dlrm_line_new(void* const* tables, int64_t count) {
+  refusal = nullptr;
   try {
+    if (!tables || count < 1 || count > kFields) {
+      refused("the number of tables");
+      return nullptr;
+    }
+    std::vector<void*> sorted(tables, tables + count);
+    std::sort(sorted.begin(), sorted.end());
+    if (!sorted[0] || std::adjacent_find(sorted.begin(), sorted.end()) != sorted.end()) {
+      refused("a table is missing or comes twice");
+      return nullptr;
+    }
     return new Line(reinterpret_cast<Table* const*>(tables), count);
   } catch (const std::bad_alloc&) {
     return nullptr;
   }
 }
 void dlrm_line_free(void* line) { delete static_cast<Line*>(line); }
-void dlrm_line_stop(void* line) { static_cast<Line*>(line)->stop(); }
+void dlrm_line_stop(void* line) {
+  if (line) static_cast<Line*>(line)->stop();
+}
 
 // Replace raw values by numbers, -1 for unknown ones unless they are learnt.
 //   chunk: from 0 on, each once: its turn comes at each table when the one before has left it.
 //   columns: int32 [tables][stride], the categories alone.
-// Returns 0; -1 when there is no memory, which also stops the line; -2 when it was stopped.
+// Returns 0; kNoMemory, which also stops the line; -2 when it was stopped; kRefused.
 int64_t dlrm_line_number(void* line, int64_t chunk, int32_t* columns, int64_t stride, int64_t rows, int32_t learn) {
+  if (!line || chunk < 0) return refused("the line or the number of the chunk");
+  if (const char* reason = wrong_columns(columns, stride, rows)) return refused(reason);
   return static_cast<Line*>(line)->number(chunk, columns, stride, rows, learn != 0);
 }
 
-// columns int32 [40][stride] -> records int32 [rows][40].
-void dlrm_records(const int32_t* columns, int64_t stride, int64_t rows, char* records) {
+// columns int32 [40][stride] -> records int32 [rows][40]. Returns 0 or kRefused.
+int64_t dlrm_records(const int32_t* columns, int64_t stride, int64_t rows, char* records) {
+  if (const char* reason = wrong_columns(columns, stride, rows)) return refused(reason);
+  if (rows && !records) return refused("the records are missing");
   for (int64_t row = 0; row < rows; ++row) copy_record(columns, stride, row, records + row * kRecordBytes);
+  return 0;
 }
 
 // columns -> keyed records grouped by bucket, in the order of the rows inside each; sizes: rows by bucket.
 // first_row: the number of the first row, from which its key follows.
-void dlrm_scatter(const int32_t* columns, int64_t stride, int64_t rows, uint64_t seed, uint64_t first_row,
-                  int64_t buckets, char* keyed, int64_t* sizes) {
+// Returns 0, kNoMemory or kRefused.
+int64_t dlrm_scatter(const int32_t* columns, int64_t stride, int64_t rows, uint64_t seed, uint64_t first_row,
+                     int64_t buckets, char* keyed, int64_t* sizes) {
+  if (const char* reason = wrong_columns(columns, stride, rows)) return refused(reason);
+  if (buckets < 1 || buckets > std::numeric_limits<int32_t>::max()) return refused("the number of buckets");
+  if (!sizes || (rows && !keyed)) return refused("an array is missing");
+  std::unique_ptr<int64_t[]> next(new (std::nothrow) int64_t[buckets]);
+  if (!next) return kNoMemory;
   std::fill(sizes, sizes + buckets, 0);
   for (int64_t row = 0; row < rows; ++row) ++sizes[bucket_of(key_of(seed, first_row + row), buckets)];
-  std::vector<int64_t> next(buckets);
+  next[0] = 0;
   for (int64_t bucket = 1; bucket < buckets; ++bucket) next[bucket] = next[bucket - 1] + sizes[bucket - 1];
   for (int64_t row = 0; row < rows; ++row) {
     const uint64_t key = key_of(seed, first_row + row);
@@ -565,12 +639,17 @@ void dlrm_scatter(const int32_t* columns, int64_t stride, int64_t rows, uint64_t
     std::memcpy(to, &key, 8);
     copy_record(columns, stride, row, to + 8);
   }
+  return 0;
 }
 
 // Append the keyed records of each bucket to its file, which was opened to append: the system then puts what a write
-// brings behind all that is there, in one piece, so that threads need not wait for each other. Returns 0 or errno; then
-// the files may end with a piece of a record.
-int64_t dlrm_append(const int32_t* files, const char* keyed, const int64_t* sizes, int64_t buckets) {
+// brings behind all that is there, in one piece, so that threads need not wait for each other. `rows` are the records that
+// there are. Returns 0, kRefused, or errno; then the files may end with a piece of a record.
+int64_t dlrm_append(const int32_t* files, const char* keyed, int64_t rows, const int64_t* sizes, int64_t buckets) {
+  if (buckets < 0 || rows < 0 || rows > kMost || (buckets && (!files || !sizes)) || (rows && !keyed))
+    return refused("the number of rows or buckets, or an array is missing");
+  for (int64_t bucket = 0, left = rows; bucket < buckets; left -= sizes[bucket++])
+    if (sizes[bucket] < 0 || sizes[bucket] > left) return refused("the buckets have more rows than there are");
   for (int64_t bucket = 0; bucket < buckets; ++bucket) {
     const ssize_t size = sizes[bucket] * kKeyedBytes;
     ssize_t written;
@@ -583,8 +662,10 @@ int64_t dlrm_append(const int32_t* files, const char* keyed, const int64_t* size
   return 0;
 }
 
-// The rows of keyed records in the order of their keys, which are all different. Returns 0, or -1 without memory.
+// The rows of keyed records in the order of their keys, which are all different. Returns 0, kNoMemory or kRefused.
 int64_t dlrm_order(const char* keyed, int64_t rows, uint32_t* order) {
+  if (rows < 0 || rows > std::numeric_limits<uint32_t>::max()) return refused("the number of rows");
+  if (rows && (!keyed || !order)) return refused("the records or the order are missing");
   struct Entry {
     uint32_t upper;  // Half of the key.
     uint32_t row;
@@ -592,7 +673,7 @@ int64_t dlrm_order(const char* keyed, int64_t rows, uint32_t* order) {
   const auto key = [&](int64_t row) { return load8(keyed + row * kKeyedBytes); };
   // Not a vector, which would fill it with zeros first.
   std::unique_ptr<Entry[]> memory(new (std::nothrow) Entry[2 * rows]);
-  if (!memory) return -1;
+  if (!memory) return kNoMemory;
   Entry *entries = memory.get(), *other = entries + rows;
   uint32_t least = ~uint32_t{0}, most = 0;
   for (int64_t row = 0; row < rows; ++row) {
@@ -623,12 +704,18 @@ int64_t dlrm_order(const char* keyed, int64_t rows, uint32_t* order) {
   return 0;
 }
 
-// The records of given rows, one after the other; returns the clicks among them.
-int64_t dlrm_take(const char* keyed, const uint32_t* order, int64_t rows, char* records) {
+// The records of given rows out of `total`, one after the other; returns the clicks among them, or kRefused.
+int64_t dlrm_take(const char* keyed, int64_t total, const uint32_t* order, int64_t rows, char* records) {
+  if (total < 0 || total > kMost || rows < 0 || rows > kMost) return refused("the number of records or rows");
+  if (rows && (!keyed || !order || !records)) return refused("the records or the order are missing");
+  for (int64_t to = 0; to < std::min<int64_t>(rows, kAhead); ++to)
+    if (order[to] >= total) return refused("the order has a row that is not there");
   int64_t clicks = 0;
   for (int64_t to = 0; to < rows; ++to) {
     if (to + kAhead < rows) {
-      const char* coming = keyed + int64_t{order[to + kAhead]} * kKeyedBytes;
+      const int64_t row = order[to + kAhead];
+      if (row >= total) return refused("the order has a row that is not there");
+      const char* coming = keyed + row * kKeyedBytes;
       for (int line = 0; line < kKeyedBytes; line += 64) __builtin_prefetch(coming + line);
     }
     char* record = records + to * kRecordBytes;
@@ -640,12 +727,18 @@ int64_t dlrm_take(const char* keyed, const uint32_t* order, int64_t rows, char* 
   return clicks;
 }
 
-// Replace the number n in column `field` of records by map[n].
-void dlrm_remap(int32_t* records, int64_t rows, int64_t field, const int32_t* map) {
+// Replace the number n in column `field` of records by map[n], as far as the `size` numbers of the map go: returns how many
+// rows were done, fewer than `rows` when the next one's number is outside, or kRefused.
+int64_t dlrm_remap(int32_t* records, int64_t rows, int64_t field, const int32_t* map, int64_t size) {
+  if (rows < 0 || rows > kMost || field < 0 || field >= kFields || size < 0) return refused("the rows, the field or the map");
+  if ((rows && !records) || (size && !map)) return refused("the records or the map are missing");
+  const uint32_t end = static_cast<uint32_t>(std::min<int64_t>(size, int64_t{1} << 31));  // Negative numbers are above.
   for (int64_t row = 0; row < rows; ++row) {
     int32_t& number = records[row * kFields + field];
+    if (static_cast<uint32_t>(number) >= end) return row;
     number = map[number];
   }
+  return rows;
 }
 
 }  // extern "C"

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from dlrm_pl.data.preprocessing.turns import Stations
 from dlrm_pl.data.raw_line import BadLineError, parse_line, without_newline
+from dlrm_pl.errors import ShapeError
 from dlrm_pl.kernels.preprocess import (
     DENSE,
     DENSE_BINS,
@@ -25,6 +26,8 @@ from dlrm_pl.kernels.preprocess import (
     Order,
     Values,
     library,
+    outside_mapping,
+    repeated_value,
 )
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
@@ -93,6 +96,8 @@ class PortableTable:
 
     def restore(self, values: Values, counts: Values) -> None:
         """Become the table that ``read`` gave."""
+        if len(np.unique(values)) < len(values):
+            raise repeated_value(values)
         self._numbers = {int(value): number for number, value in enumerate(values)}
         self._counts = np.array(counts, np.uint32)
 
@@ -225,12 +230,18 @@ class PortableEngine:
 
     def take(self, keyed: npt.NDArray[np.void], order: Order, out: npt.NDArray[np.int32]) -> int:
         """The records of some rows."""
+        if order.max(initial=0) >= max(len(keyed), 1):
+            raise ShapeError(f"The order has row {order.max()}, and there are {len(keyed)} records.")
         out[:] = keyed["record"][order]
         return int(np.count_nonzero(out[:, 0]))
 
     def remap(self, records: npt.NDArray[np.int32], field: int, mapping: Numbers) -> None:
         """Replace each number of a column."""
-        records[:, field] = mapping[records[:, field]]
+        numbers = records[:, field]
+        wrong = np.flatnonzero((numbers < 0) | (numbers >= len(mapping)))
+        if len(wrong):
+            raise outside_mapping(int(wrong[0]), field, int(numbers[wrong[0]]), len(mapping))
+        records[:, field] = mapping[numbers]
 
 
 @cache

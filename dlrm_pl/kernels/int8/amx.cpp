@@ -47,7 +47,7 @@ using ProductsGuard = TileGuard;
 using LayerGuard = TileGuard;
 
 // Up to 32 vectors of up to 128 bytes, the usual, without a detour through memory.
-inline void products_32x128(const Vectors& vectors, int8_t* turned) {
+inline void products_32x128(const Vectors vectors, int8_t* turned) {
     const int8_t* values = vectors.values;
     transpose(values, 128, turned);
     transpose(values + 64, 128, turned + 1024);
@@ -76,7 +76,7 @@ inline void products_32x128(const Vectors& vectors, int8_t* turned) {
     _tile_stored(2, vectors.products + 16 * 32 + 16, 128);
 }
 
-static int64_t products(const Vectors& vectors, int64_t count, int64_t padded) {
+static int64_t products(const Vectors vectors, int64_t count, int64_t padded) {
     const int64_t blocks = (count + 15) / 16, columns = blocks * 16;
     auto* const turned = reinterpret_cast<int8_t*>(vectors.room);
     if (blocks == 2 && padded == 128) {

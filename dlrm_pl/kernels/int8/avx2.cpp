@@ -23,7 +23,7 @@ inline int32_t sum_of(__m256i x) {
     return _mm_cvtsi128_si32(half);
 }
 
-static int64_t products(const Vectors& vectors, int64_t count, int64_t padded) {
+static int64_t products(const Vectors vectors, int64_t count, int64_t padded) {
     auto* const wide = reinterpret_cast<int16_t*>(vectors.room);
     for (int64_t k = 0; k < count * padded; k += 16) {
         const __m128i bytes = _mm_load_si128(reinterpret_cast<const __m128i*>(vectors.values + k));

@@ -48,7 +48,7 @@ inline __m128i to_bytes(__m512 x, __m512 lowest) {
 
 // Both write whole vectors: what stands behind a row's pairs is written over by the next row's, and the line is longer.
 inline void store_pairs(
-    const Vectors& vectors, int64_t count, int64_t columns, int64_t diagonal, float factor, float zero_point,
+    const Vectors vectors, int64_t count, int64_t columns, int64_t diagonal, float factor, float zero_point,
     uint8_t* out) {
     const __m512 zero = _mm512_set1_ps(zero_point);
     for (int64_t i = 0; i < count; i++) {
@@ -64,7 +64,7 @@ inline void store_pairs(
 }
 
 inline void store_pairs(
-    const Vectors& vectors, int64_t count, int64_t columns, int64_t diagonal, float factor, float, float* out) {
+    const Vectors vectors, int64_t count, int64_t columns, int64_t diagonal, float factor, float, float* out) {
     for (int64_t i = 0; i < count; i++) {
         const __m512 row = _mm512_set1_ps(vectors.scales[i] * factor);
         const int64_t pairs = i + diagonal;

@@ -11,7 +11,7 @@ namespace {
 #include "rows.h"
 #include "scalar.h"
 
-static int64_t products(const Vectors& vectors, int64_t count, int64_t padded) {
+static int64_t products(const Vectors vectors, int64_t count, int64_t padded) {
     for (int64_t i = 0; i < count; i++) {
         for (int64_t j = 0; j <= i; j++) {
             const int8_t *a = vectors.values + i * padded, *b = vectors.values + j * padded;

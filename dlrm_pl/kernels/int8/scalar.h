@@ -12,7 +12,7 @@ inline void copy_row(const uint8_t* row, int64_t dim, int8_t* out) { std::memcpy
 inline float scaled(int32_t product, float column, float row) { return (float(product) * column) * row; }
 
 inline void store_pairs(
-    const Vectors& vectors, int64_t count, int64_t columns, int64_t diagonal, float factor, float zero_point,
+    const Vectors vectors, int64_t count, int64_t columns, int64_t diagonal, float factor, float zero_point,
     uint8_t* out) {
     float line[MAX_VECTORS];
     for (int64_t i = 0; i < count; i++) {
@@ -26,7 +26,7 @@ inline void store_pairs(
 }
 
 inline void store_pairs(
-    const Vectors& vectors, int64_t count, int64_t columns, int64_t diagonal, float factor, float, float* out) {
+    const Vectors vectors, int64_t count, int64_t columns, int64_t diagonal, float factor, float, float* out) {
     for (int64_t i = 0; i < count; i++) {
         const float row = vectors.scales[i] * factor;
         const int32_t* products = vectors.products + i * columns;

@@ -45,7 +45,7 @@ inline void multiply_pairs(const uint8_t* rows, int64_t padded, const int8_t* tu
 }
 
 // The instruction wants one side unsigned: 128 is added to it, and 128 times the sum of the other taken away.
-static int64_t products(const Vectors& vectors, int64_t count, int64_t padded) {
+static int64_t products(const Vectors vectors, int64_t count, int64_t padded) {
     const int64_t blocks = (count + 15) / 16, columns = blocks * 16;
     auto* const turned = reinterpret_cast<int8_t*>(vectors.room);
     uint8_t* const shifted = vectors.room + 16 * padded;
