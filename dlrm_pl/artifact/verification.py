@@ -57,14 +57,16 @@ class Verification:
     checked: str
 
 
-def open_dataset(path: Path, artifact: Artifact, force: bool = False) -> DatasetFolder:
+def open_dataset(path: Path, artifact: Artifact, force: bool = False, *, rows: bool = True) -> DatasetFolder:
     """Open the dataset that an artifact was made for; with ``force`` another one, if no table of it is larger.
+
+    ``rows=False`` where only its dictionaries are needed.
 
     Raises:
         DatasetError: another dataset; names the table and both sizes where they differ.
         DataFormatError: a block of rows, of those that are looked at here, is not what was written.
     """
-    folder = DatasetFolder.open(path)
+    folder = DatasetFolder.open(path, rows=rows)
     log.info("%s: checked %s; `inspect --full true` checks all", path, folder.check_samples())
     if force:
         architecture = Architecture.from_dict(artifact.manifest.architecture)

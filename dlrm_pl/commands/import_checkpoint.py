@@ -90,7 +90,7 @@ def _known_dataset(data: str | None, counts: str | None) -> Any:
     if data is not None:
         from dlrm_pl.data.dataset_folder import DatasetFolder
 
-        folder = DatasetFolder.open(data)
+        folder = DatasetFolder.open(data, rows=False)
         return KnownDataset(folder.path, folder.table_sizes, folder.fingerprint)
     if counts is not None:
         from dlrm_pl.data.vocabulary import check_counts, load_array

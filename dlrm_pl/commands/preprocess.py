@@ -44,7 +44,8 @@ def preprocess(
         vocabulary: ``reference``: ids for the categories of all days, the tested one included; ``train_only``: of the
             training days alone, and row 0 of each table for all others.
         min_count: with ``train_only``, categories with fewer training rows share row 0 as well.
-        vocabulary_from: dataset folder whose ids are used, to score new logs with a model trained on it.
+        vocabulary_from: dataset folder whose ids are used, to score new logs with a model trained on it; its
+            dictionaries are all that is needed. Then one day is enough, which makes test and val, and no train.
         bad_rows: ``stop`` at the first line that cannot be read, or ``skip:0.001``: leave such lines out, write them
             to rejected.tsv, and stop when their share is larger.
         workers: threads; as many as there are processors when not given.

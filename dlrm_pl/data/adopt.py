@@ -28,7 +28,8 @@ from dlrm_pl.data.binary_format import (
 )
 from dlrm_pl.data.block_checksum import BlockChecksum
 from dlrm_pl.data.block_digests import digests_path
-from dlrm_pl.data.dataset_folder import DatasetFolder, SplitInfo, describe
+from dlrm_pl.data.dataset_description import SplitInfo
+from dlrm_pl.data.dataset_folder import DatasetFolder, describe
 from dlrm_pl.data.preprocessing.options import Options
 from dlrm_pl.data.preprocessing.plan import require_disk
 from dlrm_pl.data.preprocessing.reference_input import ReferenceInput
@@ -91,7 +92,7 @@ class Adoption:
         if not self._source.dictionaries:
             log.warning("no *_fea_dict_*.npz beside the files: the model will not be able to score raw logs")
         parts = {}
-        splits: dict[str, SplitInfo] = {}
+        splits: dict[Split, SplitInfo] = {}
         done = 0
         for split in SPLITS:
             target = finished / split_file_name(split)

@@ -90,7 +90,7 @@ class TerabyteDataModule(pl.LightningDataModule):
                 raise ConfigurationError(f"data.{name}={value} must be at least 1.")
         if num_workers < 0:
             raise ConfigurationError(f"data.num_workers={num_workers} must be 0 (read in this process) or more.")
-        self.folder = DatasetFolder.open(folder)
+        self.folder = DatasetFolder.open(folder, rows=predict_raw is None)
         log.info("%s: checked %s; `inspect --full true` checks all", folder, self.folder.check_samples())
         if 0 < self.folder.max_ind_range < max_ind_range:
             raise ConfigurationError(
@@ -123,6 +123,8 @@ class TerabyteDataModule(pl.LightningDataModule):
         Raises:
             DatasetError: a single class; names split and counts.
         """
+        if stage == "fit":
+            self.folder.splits["train"]
         for split, stages in (("val", ("fit", "validate")), ("test", ("test",))):
             if stage in stages:
                 self.folder.require_both_classes(split)  # type: ignore[arg-type]

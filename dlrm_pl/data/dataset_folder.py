@@ -13,29 +13,50 @@ import numpy as np
 from dlrm_pl.data.binary_format import LABEL, SPLITS, Split, count_records, open_records, split_file_name
 from dlrm_pl.data.block_checksum import file_checksum, matches
 from dlrm_pl.data.block_digests import BlockDigests, digests_path
+from dlrm_pl.data.dataset_description import DESCRIPTION_NAME, FORMAT, Description, SplitInfo
 from dlrm_pl.data.vocabulary import COUNTS_NAME, DictionaryChecksums, Vocabulary, dictionary_name, load_counts
-from dlrm_pl.documents.json_text import is_object_with, read_json
+from dlrm_pl.documents.json_text import is_object_with
 from dlrm_pl.errors import DataFormatError, DatasetError
 
-FORMAT = 1
-DESCRIPTION_NAME = "dataset.json"
 # Labels of a folder without a description are counted when that takes less than a second or so.
 _COUNT_AT_MOST = 10_000_000
 
 
-@dataclass(frozen=True)
-class SplitInfo:
-    """One split.
+class Splits(dict[Split, SplitInfo]):
+    """What is known of each split; of one that is not there, its file is looked at when it is asked for.
 
-    Attributes:
-        records: rows.
-        positives: clicks; None where nobody counted them.
-        checksum: of the file, see ``block_checksum``; None where nobody computed it.
+    Args:
+        folder: of the dataset.
+        description: what is stated of them.
     """
 
-    records: int
-    positives: int | None
-    checksum: str | None
+    def __init__(self, folder: Path, description: Description) -> None:
+        super().__init__()
+        self._folder, self._description = folder, description
+
+    def __missing__(self, split: Split) -> SplitInfo:
+        """Look at the file.
+
+        Raises:
+            DataFormatError: it is missing, cut short, or not what the description says.
+        """
+        file, stated = self._folder / split_file_name(split), self._description.split(split)
+        if stated is None and self._description.splits:
+            raise DataFormatError(
+                f"{self._folder}: has no {split} rows, only {' and '.join(self._description.splits)}. One day that was "
+                "preprocessed with --vocabulary_from is for validation, tests and scores: name a dataset of more days."
+            )
+        records = count_records(file)
+        if stated is not None and stated.records != records:
+            raise DataFormatError(
+                f"{file}: has {records} records, {DESCRIPTION_NAME} says {stated.records}. The file was cut or "
+                "replaced; preprocess the raw log again."
+            )
+        positives = stated.positives if stated else None
+        if positives is None and records <= _COUNT_AT_MOST:
+            positives = int(np.count_nonzero(open_records(file)[:, LABEL]))
+        self[split] = SplitInfo(records, positives, stated.checksum if stated else None)
+        return self[split]
 
 
 @dataclass(frozen=True)
@@ -56,7 +77,7 @@ class DatasetFolder:
 
     path: Path
     table_sizes: tuple[int, ...]
-    splits: dict[Split, SplitInfo]
+    splits: Splits
     max_ind_range: int
     fingerprint: str
     best_possible_auroc: dict[str, float]
@@ -64,8 +85,12 @@ class DatasetFolder:
     dictionaries: tuple[str, ...] = ()
 
     @classmethod
-    def open(cls, path: str | Path) -> DatasetFolder:
+    def open(cls, path: str | Path, *, rows: bool = True) -> DatasetFolder:
         """Read the description; a plain MLPerf folder without one is described from its files.
+
+        Args:
+            path: the folder.
+            rows: look at the files of all splits. Else they may be missing: counts and dictionaries are enough.
 
         Raises:
             DatasetError: no such folder.
@@ -77,25 +102,16 @@ class DatasetFolder:
                 f"{folder}: there is no such dataset folder. Make one with `preprocess` or `synthesize`."
             )
         sizes = load_counts(folder)
-        description = _read_description(folder)
-        splits: dict[Split, SplitInfo] = {}
-        for split in SPLITS:
-            file = folder / split_file_name(split)
-            records = count_records(file)
-            stated = description.get("splits", {}).get(split, {})
-            if stated and stated["records"] != records:
-                raise DataFormatError(
-                    f"{file}: has {records} records, {DESCRIPTION_NAME} says {stated['records']}. The file was cut or "
-                    "replaced; preprocess the raw log again."
-                )
-            positives = stated.get("positives")
-            if positives is None and records <= _COUNT_AT_MOST:
-                positives = int(np.count_nonzero(open_records(file)[:, LABEL]))
-            checksum = stated.get("checksum")
-            if checksum is None and "sha256" in stated:  # Of the file as a whole, as earlier versions wrote it.
-                checksum = f"sha256:{stated['sha256']}"
-            splits[split] = SplitInfo(records, positives, checksum)
-        stated_sizes = tuple(description.get("table_sizes", sizes))
+        description = Description.read(folder)
+        splits = Splits(folder, description)
+        for split in (description.splits or SPLITS) if rows else ():
+            splits[split]
+        stated_sizes = description.table_sizes or sizes
+        if len(sizes) != len(stated_sizes):
+            raise DataFormatError(
+                f"{folder / COUNTS_NAME}: has {len(sizes)} tables, {DESCRIPTION_NAME} says {len(stated_sizes)}. The "
+                "files are of different runs; preprocess the raw log again."
+            )
         for table, (count, expected) in enumerate(zip(sizes, stated_sizes, strict=True)):
             if count != expected:
                 raise DataFormatError(
@@ -106,11 +122,11 @@ class DatasetFolder:
             path=folder,
             table_sizes=sizes,
             splits=splits,
-            max_ind_range=int(description.get("max_ind_range", -1)),
-            fingerprint=description.get("fingerprint") or DictionaryChecksums.of_folder(sizes, folder).fingerprint,
-            best_possible_auroc=description.get("best_possible_auroc", {}),
-            report=description.get("report", {}),
-            dictionaries=tuple(description.get("dictionaries", ())),
+            max_ind_range=description.max_ind_range,
+            fingerprint=description.fingerprint or DictionaryChecksums.of_folder(sizes, folder).fingerprint,
+            best_possible_auroc=description.best_possible_auroc,
+            report=description.report,
+            dictionaries=description.dictionaries,
         )
 
     def split_path(self, split: Split) -> Path:
@@ -169,6 +185,8 @@ class DatasetFolder:
         for split in self.splits:
             if (digests := self.digests(split)) is not None:
                 checked, total = checked + digests.check_samples(), total + len(digests)
+        if not self.splits:
+            return "the counts, since no rows are read; the dictionaries when they are used"
         if total:
             return f"sizes, and {checked:,} of {total:,} blocks of rows by their checksums; not the dictionaries"
         if any(info.checksum is not None for info in self.splits.values()):
@@ -231,7 +249,7 @@ def describe(
     max_ind_range: int,
     created_by: str,
     best_possible_auroc: Mapping[str, float] | None = None,
-    splits: Mapping[str, SplitInfo] | None = None,
+    splits: Mapping[Split, SplitInfo] | None = None,
     known_dictionaries: DictionaryChecksums | None = None,
     extra: Mapping[str, Any] | None = None,
 ) -> DatasetFolder:
@@ -248,7 +266,7 @@ def describe(
     """
     sizes = load_counts(folder)
     described = {}
-    for split in SPLITS:
+    for split in splits or SPLITS:
         info = splits[split] if splits else _read_split(folder / split_file_name(split))
         described[split] = {
             "records": info.records,
@@ -282,14 +300,3 @@ def _read_split(path: Path) -> SplitInfo:
 def is_dataset_folder(folder: Path) -> bool:
     """Whether we wrote a folder, so that it may be replaced."""
     return is_object_with(folder / DESCRIPTION_NAME, "format")
-
-
-def _read_description(folder: Path) -> dict[str, Any]:
-    path = folder / DESCRIPTION_NAME
-    if not path.exists():
-        return {}
-    contents = read_json(path, DataFormatError, "Preprocess the raw log again.")
-    if not isinstance(contents, dict) or contents.get("format") != FORMAT:
-        found = contents.get("format") if isinstance(contents, dict) else None
-        raise DataFormatError(f"{path}: format {found!r}, this version reads {FORMAT}. Preprocess the raw log again.")
-    return contents

@@ -21,8 +21,10 @@ from typing import Any
 
 from dlrm_pl.atomic import check_replaceable
 from dlrm_pl.data.adopt import Adoption
-from dlrm_pl.data.binary_format import RECORD_BYTES, SPLITS
-from dlrm_pl.data.dataset_folder import DESCRIPTION_NAME, DatasetFolder, describe, is_dataset_folder
+from dlrm_pl.data.binary_format import RECORD_BYTES, SPLITS, split_file_name
+from dlrm_pl.data.block_digests import digests_path
+from dlrm_pl.data.dataset_description import Description
+from dlrm_pl.data.dataset_folder import DatasetFolder, describe, is_dataset_folder
 from dlrm_pl.data.preprocessing import statistics, vocabulary_stage
 from dlrm_pl.data.preprocessing.inputs import find_days, identity
 from dlrm_pl.data.preprocessing.merge import Merge
@@ -35,7 +37,6 @@ from dlrm_pl.data.preprocessing.scatter import REJECTED, Scatter
 from dlrm_pl.data.preprocessing.statistics import DayStatistics
 from dlrm_pl.data.preprocessing.vocabulary_stage import VocabularyStage
 from dlrm_pl.data.preprocessing.work import State, WorkFolder, differences, sync
-from dlrm_pl.documents.json_text import read_json
 from dlrm_pl.errors import ConfigurationError, DataFormatError, DLRMError, OutputError
 from dlrm_pl.locks import folder_lock
 
@@ -74,7 +75,8 @@ class PreprocessReport:
             lines.append(f"  {name:<6}{split.records:>14,} rows, {clicks:,} clicks ({clicks / split.records:.3%})")
         sizes = self.folder.table_sizes
         lines.append(f"  tables {len(sizes)}, {sum(sizes):,} rows: {' '.join(f'{size:,}' for size in sizes)}")
-        return "\n".join([*lines, *(f"  {line}" for line in report_lines(self.folder.report))])
+        report = report_lines(self.folder.report) if self.folder.report else []
+        return "\n".join([*lines, *(f"  {line}" for line in report)])
 
 
 def preprocess(
@@ -88,7 +90,7 @@ def preprocess(
 
     Ids are given by first appearance over all days in order, the last included, as the reference does, unless the
     options say otherwise. Train is all days but the last; test is the first half of the last day (the larger when
-    odd), val the second.
+    odd), val the second. One day is enough with ``vocabulary_from``: then there is no train.
 
     Args:
         raw: ``terabyte``: the beginning of the day files' names; ``kaggle``: one file. Or files of the reference's
@@ -106,8 +108,8 @@ def preprocess(
     source = find_reference_input(raw, options)
     options = replace(options, randomize=options.randomize or ("total" if source is None else "none"))
     if options.vocabulary_from is not None:
-        options = _with_cap_of(options, DatasetFolder.open(options.vocabulary_from))
-    days = [] if source else find_days(raw, options.layout, options.days)
+        options = _with_cap_of(options, DatasetFolder.open(options.vocabulary_from, rows=False))
+    days = [] if source else find_days(raw, options.layout, options.days, options.least_days)
     files = source.files if source else [day.path for day in days]
     key = json.loads(json.dumps({"options": options.key(), "inputs": identity(files)}))
     output = Path(os.path.abspath(output))
@@ -221,7 +223,7 @@ class _Run:
         if last < 2:
             path = self._days[-1].path
             raise DataFormatError(f"{path}: has {last} row{'s'[: last != 1]}, the last day is cut into test and val.")
-        if not sum(day.kept for day in self._statistics[:-1]):
+        if len(self._days) > 1 and not sum(day.kept for day in self._statistics[:-1]):
             raise DataFormatError(f"{self._days[0].path}: no training row is left of the sub-sample.")
         state.phase = "merge"
         if state.generation:  # Small runs have none, and start again in less time than it takes to save them.
@@ -256,6 +258,10 @@ class _Run:
             "report": self._report,
         }
         made["train"] = merge.train([partial(make, name, task) for name, task in others.items()])
+        if len(self._days) == 1:  # With the ids of another dataset: nothing to train on.
+            del made["train"]
+            for path in (train := finished / split_file_name("train"), digests_path(train)):
+                path.unlink(missing_ok=True)
         rejected = self._work.path / REJECTED
         if rejected.stat().st_size:
             rejected.replace(finished / REJECTED)
@@ -263,7 +269,7 @@ class _Run:
             finished,
             max_ind_range=self._options.modulus or -1,
             created_by="preprocess",
-            splits={split: made[split] for split in SPLITS},
+            splits={split: made[split] for split in SPLITS if split in made},
             known_dictionaries=made["dictionaries"],
             extra={"report": made["report"], "preprocess": self._state.key},
         )
@@ -281,11 +287,11 @@ def _finished(output: Path, key: dict[str, Any]) -> PreprocessReport | None:
     """
     if not is_dataset_folder(output):
         return None
-    contents = read_json(output / DESCRIPTION_NAME, DataFormatError, "Delete the folder.")
-    made_from = contents.get("preprocess")
+    description = Description.read(output)
+    made_from = description.preprocess
     if made_from is None:
         raise OutputError(
-            f"{output}: holds a dataset that `{contents.get('created_by')}` made. Choose another folder, or delete it."
+            f"{output}: holds a dataset that `{description.created_by}` made. Choose another folder, or delete it."
         )
     if made_from != key:
         changes = "; ".join(differences(made_from, key))
@@ -296,7 +302,8 @@ def _finished(output: Path, key: dict[str, Any]) -> PreprocessReport | None:
 
 
 def _report(folder: DatasetFolder, seconds: float | None, resumed: bool = False) -> PreprocessReport:
-    return PreprocessReport(folder, tuple(day["kept"] for day in folder.report["days"]), seconds, resumed)
+    days = folder.report.get("days", ())
+    return PreprocessReport(folder, tuple(day["kept"] for day in days), seconds, resumed)
 
 
 def _with_cap_of(options: Options, folder: DatasetFolder) -> Options:

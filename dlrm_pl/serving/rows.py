@@ -32,7 +32,7 @@ def batches_to_predict(
         DataFormatError: a dictionary, or a block of rows that was looked at, is not what was written.
         ConfigurationError: no rows at a time.
     """
-    folder = open_dataset(data, artifact, force)
+    folder = open_dataset(data, artifact, force, rows=raw is None)
     if batch_size < 1:
         raise ConfigurationError(f"batch_size={batch_size} must be at least 1.")
     if raw is not None:

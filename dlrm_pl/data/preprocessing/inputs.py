@@ -43,22 +43,22 @@ class Day:
     stop: int | None = None
 
 
-def find_days(raw: Path, layout: str, days: int | None) -> list[Day]:
-    """The days in order.
+def find_days(raw: Path, layout: str, days: int | None, least: int = 2) -> list[Day]:
+    """The days in order, at least so many.
 
     Raises:
         DataFormatError: a file is missing or damaged, or there are too few days or rows.
     """
     if layout == "kaggle":
         return kaggle_days(raw, days or _KAGGLE_DAYS)
-    return [Day(path) for path in day_files(raw, days)]
+    return [Day(path) for path in day_files(raw, days, least)]
 
 
-def day_files(prefix: Path, days: int | None) -> list[Path]:
+def day_files(prefix: Path, days: int | None, least: int = 2) -> list[Path]:
     """``PREFIX_0``, ``PREFIX_1``, ..., plain or ``.gz``.
 
     Raises:
-        DataFormatError: fewer than two, or one missing before a later one; names it.
+        DataFormatError: fewer than ``least``, or one missing before a later one; names it.
     """
     numbers: dict[int, Path] = {}
     names = f"{prefix}_0, {prefix}_1, ..."
@@ -69,7 +69,9 @@ def day_files(prefix: Path, days: int | None) -> list[Path]:
             if earlier != path:
                 raise DataFormatError(f"{earlier} and {path} are the same day: keep one of them.")
     if not numbers:
-        raise DataFormatError(f"{names}: no day files were found, at least 2 are needed. {_near(prefix)}".rstrip())
+        raise DataFormatError(
+            f"{names}: no day files were found, at least {least} are needed. {_near(prefix)}".rstrip()
+        )
     wanted = days if days is not None else max(numbers) + 1
     for number in range(wanted):
         if number not in numbers:
@@ -77,8 +79,8 @@ def day_files(prefix: Path, days: int | None) -> list[Path]:
                 f"{prefix}_{number}: is missing, plain or .gz; {wanted} days are needed in sequence. "
                 f"{_near(prefix)}".rstrip()
             )
-    if wanted < 2:
-        raise DataFormatError(f"{names}: 1 day file was found, at least 2 are needed. {_near(prefix)}".rstrip())
+    if wanted < least:
+        raise DataFormatError(f"{names}: 1 day file was found, at least {least} are needed. {_near(prefix)}".rstrip())
     return [numbers[number] for number in range(wanted)]
 
 

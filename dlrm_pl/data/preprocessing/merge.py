@@ -14,7 +14,7 @@ import numpy.typing as npt
 from dlrm_pl.batch import NUM_SPARSE
 from dlrm_pl.data.binary_format import RECORD_BYTES, RECORD_INTS, SPARSE, Records, Split, split_file_name
 from dlrm_pl.data.block_checksum import BLOCK_BYTES, part_at
-from dlrm_pl.data.dataset_folder import SplitInfo
+from dlrm_pl.data.dataset_description import SplitInfo
 from dlrm_pl.data.preprocessing.direct import AlignedBuffer, DirectFile
 from dlrm_pl.data.preprocessing.options import Options
 from dlrm_pl.data.preprocessing.portable import Engine

@@ -67,8 +67,11 @@ class Options:
                 raise ConfigurationError(
                     f"{name}={getattr(self, name)!r} must be one of {', '.join(get_args(choices))}."
                 )
-        if self.days is not None and self.days < 2:
-            raise ConfigurationError(f"days={self.days}: at least 2 are needed, one to train on and one to test on.")
+        if self.days is not None and self.days < self.least_days:
+            raise ConfigurationError(
+                f"days={self.days}: at least 2 are needed, one to train on and one to test on; or 1 with "
+                "--vocabulary_from, to test on alone."
+            )
         if not 0 <= self.subsample_rate < 1:
             raise ConfigurationError(f"subsample_rate={self.subsample_rate} must be at least 0 and below 1.")
         if self.max_ind_range > 1 << 31:
@@ -87,6 +90,11 @@ class Options:
             raise ConfigurationError(f"workers={self.workers} must be at least 1.")
         if self.memory_bytes < _LEAST_MEMORY:
             raise ConfigurationError(f"memory={self.memory_bytes} bytes must be at least {_LEAST_MEMORY >> 20}MiB.")
+
+    @property
+    def least_days(self) -> int:
+        """One to train on and one to test on; with given ids the latter alone makes sense."""
+        return 2 if self.vocabulary_from is None else 1
 
     @property
     def modulus(self) -> int:

@@ -13,7 +13,7 @@ import numpy as np
 from dlrm_pl.data.binary_format import LABEL, RECORD_BYTES, Records
 from dlrm_pl.data.block_checksum import BlockChecksum, Part
 from dlrm_pl.data.block_digests import digests_path
-from dlrm_pl.data.dataset_folder import SplitInfo
+from dlrm_pl.data.dataset_description import SplitInfo
 from dlrm_pl.data.preprocessing.direct import USUAL_WRITE_BYTES, DirectFile
 from dlrm_pl.data.preprocessing.work_files import read_blocks
 

@@ -55,7 +55,7 @@ class VocabularyStage:
         self._shift = int(options.vocabulary == "train_only")
         self._learns_last_day = options.vocabulary == "reference"
         if options.vocabulary_from is not None:
-            self._take(DatasetFolder.open(options.vocabulary_from).vocabulary(), engine)
+            self._take(DatasetFolder.open(options.vocabulary_from, rows=False).vocabulary(), engine)
 
     @property
     def nbytes(self) -> int:

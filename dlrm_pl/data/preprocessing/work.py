@@ -167,6 +167,8 @@ def sync(path: Path) -> None:
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """What changed from one run's key to another's, for people."""
+    if not _is_key(old):
+        return ["what it was made from cannot be read"]
     found = [
         f"{name} was {old['options'].get(name)}, is now {value}"
         for name, value in new["options"].items()
@@ -180,3 +182,15 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
         elif before[file] != one:
             found.append(f"{file} was changed")
     return found
+
+
+def _is_key(key: object) -> bool:
+    """Whether it has the shape of one: it comes from a file."""
+    if not isinstance(key, Mapping):
+        return False
+    options, inputs = key.get("options"), key.get("inputs")
+    return (
+        isinstance(options, Mapping)
+        and isinstance(inputs, list)
+        and all(isinstance(one, Mapping) and isinstance(one.get("file"), str) for one in inputs)
+    )
