@@ -18,7 +18,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 RANKS = [
     {"errors", "batch"},
     {"locks"},
-    {"atomic", "mapped", "documents"},
+    {"atomic", "mapped", "documents", "watched"},
     {"metrics"},
     {"kernels", "torch_file"},
     {"data", "model"},

@@ -47,11 +47,13 @@ from dlrm_pl.quantization.result import TuningResult
 from dlrm_pl.quantization.space import SearchSpace
 from dlrm_pl.quantization.strategies.optuna_sampler import STUDY_NAME
 from dlrm_pl.quantization.tables import TablePacker
+from dlrm_pl.quantization.trial import Trial
 from dlrm_pl.quantization.trial_log import TrialLog
 from dlrm_pl.quantization.tuning import TuningSettings, tune
 from dlrm_pl.runtime.cpu import describe_machine
 from dlrm_pl.runtime.int8_dlrm import Int8DLRM, count_int8_ops, fp32_bytes
 from dlrm_pl.runtime.tables import row_bytes
+from dlrm_pl.watched import Watch
 
 log = logging.getLogger(__name__)
 
@@ -121,7 +123,7 @@ def build_artifact(
                 packer=packer,
                 trial_log=trial_log,
                 timer=timer,
-                listeners=listeners,
+                listeners=[*listeners, _Watching(model.watch)],
             )
         finally:
             trial_log.discard_if_empty()
@@ -134,6 +136,7 @@ def build_artifact(
         # What is certified is what stands on disk, loaded as a server loads it.
         served = load_model(folder, manifest)
         certificate, certification = _certify(model, served, result, data, settings, manifest, name_of_score(eval_func))
+        model.watch.check()  # All that was found out is of one and the same file.
         certificate.write(folder)
         manifest = dataclasses.replace(manifest, accepted=certificate.accepted)
         op_losses = OpLosses.found_in(trial_log.notes, result.trials)
@@ -149,6 +152,17 @@ def build_artifact(
         trial_log.discard()
     log.info("peak memory of this process so far: %s", _mib(_peak_memory_bytes()))
     return Outcome(path=output, manifest=manifest, certificate=certificate, tuning=result)
+
+
+class _Watching(TuningListener):
+    """Ends a search whose float model changes under it."""
+
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
+
+    def on_trial_end(self, trial: Trial, *, resumed: bool) -> None:
+        """Before it counts: the file has to be what it was."""
+        self._watch.check()
 
 
 def trial_log_path(output: Path) -> Path:

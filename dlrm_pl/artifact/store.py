@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -28,6 +29,7 @@ from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.runtime.int8_dlrm import Int8DLRM
 from dlrm_pl.runtime.table_file import file_name, map_table
 from dlrm_pl.runtime.tables import TABLE_DTYPES
+from dlrm_pl.watched import Watch, WatchedFile
 
 Checksums = Literal["auto", "always", "never"]
 
@@ -44,12 +46,14 @@ class Artifact:
         model: ready to serve.
         manifest: what it is.
         certificate: what it lost.
+        watch: over its files, which must not be changed in place while the model is used.
     """
 
     path: Path
     model: Int8DLRM
     manifest: Manifest
     certificate: Certificate
+    watch: Watch = field(default_factory=Watch, compare=False)
 
 
 def is_artifact(folder: Path) -> bool:
@@ -90,19 +94,26 @@ def load_artifact(path: str | Path, checksums: Checksums = "auto", pages: Pages 
             time and no memory; ``prefault``: read ahead; ``huge``: copied to memory with 2 MiB pages, the fastest.
 
     Raises:
-        ArtifactError: missing, incomplete, damaged or changed files; names the file.
+        ArtifactError: missing, incomplete, damaged or changed files, also such that change meanwhile; names the file.
     """
     folder = Path(path)
+    # Open from here on, so that nothing can take the place of a file that was looked at without being seen.
+    first = _watched([folder / FILE_NAME])
     manifest = Manifest.read(folder)
     _check_complete(folder, manifest)
+    names = (WEIGHTS_NAME, CERTIFICATE_NAME, *table_names(manifest))
+    watch = Watch([*first, *_watched([folder / name for name in names if name in manifest.files])])
     quick = sum((folder / name).stat().st_size for name in manifest.files) <= _QUICK_BYTES
     if checksums == "always" or (checksums == "auto" and quick):
         check_files(folder, manifest)
-    for name in (WEIGHTS_NAME, CERTIFICATE_NAME, *table_names(manifest)):
+    for name in names:
         if name not in manifest.files:
             raise ArtifactError(f"{folder / FILE_NAME}: has no checksum of {name}. Quantize again.")
     model = load_model(folder, manifest, pages)
-    return Artifact(path=folder, model=model, manifest=manifest, certificate=Certificate.read(folder))
+    certificate = Certificate.read(folder)
+    for file in watch.files:
+        file.check_named()
+    return Artifact(path=folder, model=model, manifest=manifest, certificate=certificate, watch=watch)
 
 
 def check_files(folder: Path, manifest: Manifest) -> None:
@@ -118,6 +129,11 @@ def check_files(folder: Path, manifest: Manifest) -> None:
                 f"{folder / name}: was changed after it was written: its sha256 is not the {expected[:12]}... of "
                 "the manifest. Do not use it; quantize again or copy it anew."
             )
+
+
+def _watched(paths: Sequence[Path]) -> list[WatchedFile]:
+    """The files that are there, opened; what is missing is said by whoever needs it."""
+    return [WatchedFile(path, ArtifactError) for path in paths if path.is_file()]
 
 
 def _check_complete(folder: Path, manifest: Manifest) -> None:

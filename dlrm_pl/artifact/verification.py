@@ -30,6 +30,7 @@ from dlrm_pl.quantization.certification import Certification, ModelScores, Run, 
 from dlrm_pl.quantization.certified_slice import SliceRule
 from dlrm_pl.runtime.cpu import describe_machine
 from dlrm_pl.runtime.int8_dlrm import count_int8_ops
+from dlrm_pl.watched import Watch
 
 log = logging.getLogger(__name__)
 
@@ -141,7 +142,7 @@ def verify_artifact(
     watched: dict[str, float] = {}
     if ckpt_path is None:
         run = Run(artifact.model)
-        for batch in _counted(batches, progress):
+        for batch in _counted(batches, progress, artifact.watch):
             run.score(batch)
             if rule is not None:
                 numbers.append(rule.slices_of(batch))
@@ -151,7 +152,7 @@ def verify_artifact(
         found = certificate
     else:
         model = _float_model(ckpt_path, certificate)
-        certification = certify(model, artifact.model, _counted(batches, progress), rule)
+        certification = certify(model, artifact.model, _counted(batches, progress, artifact.watch, model.watch), rule)
         watched = {} if certification.worst_slice is None else certification.worst_slice.watched
         int8, scored = certification.int8, certification.rows
         stated_and_found["fp32"] = certificate.fp32, asdict(certification.fp32)
@@ -251,7 +252,12 @@ def _measured_anew(certificate: Certificate, certification: Certification) -> Ce
     return dataclasses.replace(certificate, **measured)
 
 
-def _counted(batches: Iterable[ClickBatch], progress: Callable[[int], None]) -> Iterator[ClickBatch]:
+def _counted(batches: Iterable[ClickBatch], progress: Callable[[int], None], *watches: Watch) -> Iterator[ClickBatch]:
+    """The batches; between them, what the models are maps of is looked at, and at the end in any case."""
     for batch in batches:
         yield batch
+        for watch in watches:
+            watch.glance()
         progress(batch.num_samples)
+    for watch in watches:
+        watch.check()

@@ -128,6 +128,7 @@ def benchmark_artifact(
             row_bytes[dtype] = float_row_bytes(model.architecture, size)
             weight_bytes[dtype] = weight_count(model.architecture) * size
     comparison = compare(field, source, batch_sizes=batch_sizes, threads=threads, seconds=seconds, progress=progress)
+    artifact.watch.check()
     return Report(
         artifact=str(artifact.path),
         rows=rows,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -51,10 +52,18 @@ def count_records(path: Path) -> int:
     return records
 
 
-def open_records(path: Path) -> Records:
+def open_records(path: Path, descriptor: int | None = None) -> Records:
     """Map a file into memory, read-only, int32 ``[records, 40]``; no byte is read yet.
+
+    Args:
+        path: of the file.
+        descriptor: of the file, if it is open already.
 
     Raises:
         DataFormatError: see ``count_records``.
     """
-    return np.memmap(path, dtype=RECORD_DTYPE, mode="r", shape=(count_records(path), RECORD_INTS))
+    shape = (count_records(path), RECORD_INTS)
+    if descriptor is None:
+        return np.memmap(path, dtype=RECORD_DTYPE, mode="r", shape=shape)
+    with os.fdopen(os.dup(descriptor), "rb") as handle:
+        return np.memmap(handle, dtype=RECORD_DTYPE, mode="r", shape=shape)

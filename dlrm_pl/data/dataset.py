@@ -26,6 +26,7 @@ from dlrm_pl.data.block_digests import BlockDigests
 from dlrm_pl.data.dataset_folder import DatasetFolder
 from dlrm_pl.data.sampling import Selection
 from dlrm_pl.errors import ConfigurationError, DataFormatError
+from dlrm_pl.watched import FileState, WatchedFile
 
 
 class ClickDataset(Dataset[ClickBatch]):
@@ -65,7 +66,8 @@ class ClickDataset(Dataset[ClickBatch]):
         self._max_ind_range = max_ind_range
         self._start, self._stop = start, stop
         self._digests = digests
-        self._map: tuple[int, Records] | None = None
+        self._state = FileState.of(path)
+        self._map: tuple[int, WatchedFile, Records] | None = None
 
     @classmethod
     def of_split(
@@ -103,7 +105,8 @@ class ClickDataset(Dataset[ClickBatch]):
 
         Raises:
             DataFormatError: a label other than 0 or 1, a negative dense value, or an index beyond its table; names
-                file, record, field or table, and value. Or rows that are not those that were written.
+                file, record, field or table, and value. Or rows that are not those that were written, or a file that
+                was changed since it was opened.
         """
         if not isinstance(selection, slice):
             # Sorted reads walk the file forwards; the order inside a batch means nothing.
@@ -121,10 +124,17 @@ class ClickDataset(Dataset[ClickBatch]):
         return Batches(self, batch_size)
 
     def _records(self) -> Records:
-        """This process's own map of the file."""
+        """This process's own map of the file, which has to be what it was when this dataset was made."""
         if self._map is None or self._map[0] != os.getpid():
-            self._map = (os.getpid(), open_records(self.path))
-        return self._map[1]
+            file = WatchedFile(self.path, DataFormatError)
+            if file.state != self._state:
+                raise DataFormatError(
+                    f"{self.path}: was replaced or changed since the dataset was opened: it had {self._state}, and now "
+                    f"has {file.state}. Start again."
+                )
+            self._map = (os.getpid(), file, open_records(self.path, file.descriptor))
+        self._map[1].check_unchanged()
+        return self._map[2]
 
     def _check_blocks(self, selection: Selection) -> None:
         """Check the blocks of the selected rows, where their digests are known."""

@@ -15,6 +15,9 @@ from dlrm_pl.model.embeddings import EmbeddingBags
 from dlrm_pl.model.interaction import cat_interaction, dot_interaction
 from dlrm_pl.model.mlp import build_mlp
 from dlrm_pl.model.weights_file import WeightsFile
+from dlrm_pl.watched import Watch
+
+_NO_FILE = Watch()
 
 
 class DLRM(nn.Module):
@@ -52,6 +55,11 @@ class DLRM(nn.Module):
         model.bottom_mlp = bottom_mlp
         model.top_mlp = top_mlp
         return model
+
+    @property
+    def watch(self) -> Watch:
+        """Over the file that the weights are maps of; over none where they are not."""
+        return _NO_FILE if self.weights_file is None else self.weights_file.watch
 
     def forward(self, batch: ClickBatch) -> Tensor:
         """Score a batch.

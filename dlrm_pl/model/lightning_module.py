@@ -182,6 +182,7 @@ class DLRMModule(pl.LightningModule):
             NonFiniteError: the loss is NaN or infinite.
         """
         loss = click_loss(self(batch), batch.labels, self._loss, self._loss_weights)
+        self.model.watch.glance()
         if not torch.isfinite(loss):
             rate = self._schedule.rate(self.global_step + 1)
             raise NonFiniteError(
@@ -253,7 +254,13 @@ class DLRMModule(pl.LightningModule):
 
     def predict_step(self, batch: ClickBatch, batch_idx: int) -> Tensor:
         """Click probabilities ``[B]``."""
-        return torch.sigmoid(self(batch))
+        probabilities = torch.sigmoid(self(batch))
+        self.model.watch.glance()
+        return probabilities
+
+    def on_predict_epoch_end(self) -> None:
+        """All probabilities are of one and the same file."""
+        self.model.watch.check()
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """The optimizer, and the reference's schedule, which steps with it."""
@@ -322,10 +329,12 @@ class DLRMModule(pl.LightningModule):
 
     def _update_metrics(self, batch: ClickBatch) -> None:
         logits = self(batch)
+        self.model.watch.glance()
         self.auroc.update(logits, batch.labels)
         self.calibration.update(logits, batch.labels)
 
     def _log_metrics(self, stage: str) -> None:
+        self.model.watch.check()
         # The metrics are already those of all ranks; sync_dist keeps Lightning from warning that they may not be.
         options: dict[str, Any] = {"sync_dist": True, "batch_size": 1}
         self.log(f"{stage}_auroc", self.auroc.compute(), prog_bar=True, **options)

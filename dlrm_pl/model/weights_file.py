@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from dlrm_pl.torch_file.stored import StoredTensor
+from dlrm_pl.watched import Watch
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,6 +23,11 @@ class WeightsFile:
 
     path: Path
     tensors: Mapping[str, StoredTensor]
+
+    @cached_property
+    def watch(self) -> Watch:
+        """Over the file, which must not be changed in place: pages that nobody wrote to follow it."""
+        return Watch({id(tensor.file): tensor.file for tensor in self.tensors.values()}.values())
 
     def __deepcopy__(self, memo: dict[int, Any]) -> WeightsFile:
         """The same file; an open one has no copy."""

@@ -23,25 +23,38 @@ Probabilities = npt.NDArray[np.float32]
 class Predictor:
     """Scores batches with the model of an artifact: the object that was certified.
 
+    The artifact's files must not be changed in place meanwhile. An artifact that ``quantize`` writes to the same folder
+    is another set of files, and this goes on with the old one.
+
     Args:
         artifact: as ``load_artifact`` returns it.
     """
 
     def __init__(self, artifact: Artifact) -> None:
-        self._model = artifact.model
+        self._model, self._watch = artifact.model, artifact.watch
 
     def probabilities(self, batch: ClickBatch) -> Probabilities:
-        """Click probability of each sample, float32 ``[B]``."""
+        """Click probability of each sample, float32 ``[B]``.
+
+        Raises:
+            ArtifactError: a file was changed in place; looked at once a second.
+        """
+        self._watch.glance()
         with torch.inference_mode():
             return torch.sigmoid(self._model(batch)).numpy()
 
     def stream(
         self, batches: Iterable[ClickBatch], progress: Callable[[int], None] = lambda rows: None
     ) -> Iterator[Probabilities]:
-        """Score batch after batch; ``progress`` is told how many rows were."""
+        """Score batch after batch; ``progress`` is told how many rows were.
+
+        Raises:
+            ArtifactError: a file was changed in place before the last batch was scored.
+        """
         for batch in batches:
             yield self.probabilities(batch)
             progress(batch.num_samples)
+        self._watch.check()
 
 
 def check_predictions_path(path: Path) -> None:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from dlrm_pl.errors import CheckpointError
 from dlrm_pl.mapped import map_elements
+from dlrm_pl.watched import WatchedFile
 
 # Fits a processor's cache; one write of 16 MiB took six times as long as sixteen of 1 MiB (measured, ext4).
 BLOCK_BYTES = 1 << 20
@@ -27,7 +28,7 @@ _MAX_REPEATED_BYTES = 16 << 20
 _UINT = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64, 16: np.complex128}
 
 
-class OpenFile:
+class OpenFile(WatchedFile):
     """A file that stays open as long as a tensor of it is described, so that no other can take its place.
 
     Args:
@@ -38,20 +39,14 @@ class OpenFile:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self.descriptor = os.open(path, os.O_RDONLY)
-        self.size = os.fstat(self.descriptor).st_size
-
-    def __del__(self) -> None:
-        # __init__ may have failed before there was one.
-        if (descriptor := getattr(self, "descriptor", None)) is not None:
-            os.close(descriptor)
+        super().__init__(path, CheckpointError)
+        self.size = self.state.size
 
     def check(self, start: int, size: int) -> None:
         """Check that bytes are still in the file: a map of bytes that are not ends the process when it is read.
 
         Raises:
-            CheckpointError: it has become shorter.
+            CheckpointError: it has become shorter, or was changed otherwise.
         """
         now = os.fstat(self.descriptor).st_size
         if start + size > now:
@@ -59,6 +54,7 @@ class OpenFile:
                 f"{self.path}: cut short since it was opened, from {self.size:,} to {now:,} bytes; bytes up to "
                 f"{start + size:,} are needed. Leave the file as it is while it is in use."
             )
+        self.check_unchanged()
 
 
 @dataclass(eq=False)

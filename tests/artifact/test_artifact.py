@@ -17,6 +17,7 @@ from conftest import RANGES, build, data
 from safetensors.torch import load_file, save_file
 
 import dlrm_pl.artifact.build as build_module
+import dlrm_pl.artifact.store as store_module
 from dlrm_pl import inspection
 from dlrm_pl.artifact.build import Outcome, build_artifact
 from dlrm_pl.artifact.manifest import Manifest, file_sha256
@@ -24,11 +25,24 @@ from dlrm_pl.artifact.store import is_artifact, load_artifact
 from dlrm_pl.artifact.summary import comparison, loss_line
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.data.datamodule import RowRange
-from dlrm_pl.errors import ArtifactError, CalibrationError, DatasetError, NonFiniteError, OutputError
+from dlrm_pl.errors import (
+    ArtifactError,
+    CalibrationError,
+    CheckpointError,
+    DatasetError,
+    NonFiniteError,
+    OutputError,
+)
+from dlrm_pl.model.weights_file import WeightsFile
 from dlrm_pl.quantization.certification import Certification
 from dlrm_pl.quantization.criterion import Criterion
+from dlrm_pl.quantization.listener import TuningListener
+from dlrm_pl.quantization.trial import Trial
 from dlrm_pl.quantization.tuning import TuningSettings
 from dlrm_pl.runtime.int8_dlrm import count_int8_ops, fp32_bytes
+from dlrm_pl.serving.predictor import Predictor
+from dlrm_pl.torch_file.directory import TorchFile
+from dlrm_pl.torch_file.writer import write_torch_file
 
 
 def rewrite_manifest(folder: Path, change: object) -> None:
@@ -430,3 +444,72 @@ def test_eval_func_of_the_user_decides(tmp_path: Path) -> None:
     outcome = build_artifact(tiny.model(), data(), TuningSettings(), tmp_path / "a", eval_func=eval_func)
     assert calls == ["DLRM", "Int8DLRM"]
     assert "without a confidence bound" in outcome.certificate.reason
+
+
+# Files that change while they are used.
+
+
+def rewrite(path: Path) -> None:
+    """In place, to the same size."""
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    with path.open("r+b") as handle:
+        handle.write(content)
+
+
+@pytest.mark.parametrize("name", ["table-00-int8.safetensors", "model.safetensors", "manifest.json"])
+def test_file_that_is_rewritten_under_a_reader_is_refused(artifact_path: Path, name: str) -> None:
+    loaded = load_artifact(artifact_path)
+    (batch,) = tiny.batches(1, 8)
+    stream = Predictor(loaded).stream([batch, batch])
+    next(stream)
+    rewrite(artifact_path / name)
+    with pytest.raises(ArtifactError, match=rf"{name}: was changed in place while it was in use"):
+        list(stream)
+
+
+def test_reader_of_an_artifact_that_is_replaced_goes_on_with_the_old_one(artifact_path: Path) -> None:
+    predictor = Predictor(load_artifact(artifact_path))
+    (batch,) = tiny.batches(1, 8)
+    before = predictor.probabilities(batch)
+    other = Path(shutil.copytree(artifact_path, artifact_path.with_name("other")))
+    shutil.rmtree(artifact_path)
+    other.rename(artifact_path)
+    (after,) = predictor.stream([batch])
+    assert (after == before).all()
+
+
+def test_artifact_that_is_replaced_while_it_is_loaded_is_refused(
+    artifact_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = Path(shutil.copytree(artifact_path, artifact_path.with_name("other")))
+    load_model = store_module.load_model
+
+    def replaced(*arguments: Any) -> Any:
+        shutil.rmtree(artifact_path)
+        other.rename(artifact_path)
+        return load_model(*arguments)
+
+    monkeypatch.setattr(store_module, "load_model", replaced)
+    with pytest.raises(ArtifactError, match=r"manifest\.json: was replaced or removed while it was being opened"):
+        load_artifact(artifact_path)
+
+
+class Touching(TuningListener):
+    """Writes the checkpoint again, in place, after the first trial."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_trial_end(self, trial: Trial, *, resumed: bool) -> None:
+        rewrite(self.path)
+
+
+def test_checkpoint_that_changes_in_a_search_ends_it(tmp_path: Path) -> None:
+    path, model = tmp_path / "a.ckpt", tiny.model()
+    write_torch_file(path, {name: parameter.detach() for name, parameter in model.named_parameters()})
+    model.weights_file = WeightsFile(path, TorchFile.open(path).contents)
+    settings = TuningSettings(criterion=Criterion(relative=0.02))
+    with pytest.raises(CheckpointError, match=r"a\.ckpt: was changed in place"):
+        build_artifact(model, data(), settings, tmp_path / "artifact", listeners=[Touching(path)])
+    assert not (tmp_path / "artifact").exists()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from dlrm_pl.callbacks.quantization import QuantizationCallback
 from dlrm_pl.data.binary_format import split_file_name
 from dlrm_pl.data.datamodule import TerabyteDataModule
 from dlrm_pl.data.dataset_folder import describe
-from dlrm_pl.errors import CheckpointError, DataFormatError, DatasetError, VerificationError
+from dlrm_pl.errors import ArtifactError, CheckpointError, DataFormatError, DatasetError, VerificationError
 from dlrm_pl.kernels.int8.selection import isa
 from dlrm_pl.model.checkpoint import load_dlrm
 from dlrm_pl.model.checkpoint_file import open_checkpoint
@@ -240,6 +242,22 @@ def test_checkpoint_of_other_rows_that_the_fingerprint_does_not_see_is_refused(
     assert fingerprints[0] == fingerprints[1]
     with pytest.raises(CheckpointError, match=r"other\.ckpt: its weights have the checksum \w{64}, the artifact"):
         verify_artifact(artifact, synthetic_folder, ckpt_path=tmp_path / "other.ckpt")
+
+
+@pytest.mark.parametrize("what", ["artifact", "checkpoint"])
+def test_file_that_is_rewritten_while_it_is_verified_is_named(
+    certified: tuple[Artifact, Path], synthetic_folder: Path, tmp_path: Path, what: str
+) -> None:
+    artifact = load_artifact(shutil.copytree(certified[0].path, tmp_path / "artifact"))
+    ckpt_path = Path(shutil.copy(certified[1], tmp_path / "model.ckpt"))
+    path = ckpt_path if what == "checkpoint" else tmp_path / "artifact" / "model.safetensors"
+    error = CheckpointError if what == "checkpoint" else ArtifactError
+
+    def rewrite(rows: int) -> None:
+        os.utime(path, (1, 1))
+
+    with pytest.raises(error, match=rf"{path.name}: was changed in place"):
+        verify_artifact(artifact, synthetic_folder, ckpt_path=ckpt_path, progress=rewrite)
 
 
 def test_what_was_checked_is_said(certified: tuple[Artifact, Path], dataset_copy: Path) -> None:

@@ -5,6 +5,7 @@ import dataclasses
 import gc
 import os
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -113,6 +114,17 @@ def test_what_of_a_large_table_was_not_checked_is_said(
     assert describe(saved, full=True).splitlines()[-1] == "checked   all by the checksums in the file"
     with pytest.raises(CheckpointError, match=f"which hold {LAYER}"):
         load_into(make_module(**OPTIONS), flipped(saved, tmp_path / "x.ckpt", LAYER))
+
+
+@pytest.mark.parametrize("use", ["validate", "test", "predict"])
+def test_checkpoint_that_is_rewritten_while_it_is_scored_is_named(saved: Path, tmp_path: Path, use: str) -> None:
+    path = Path(shutil.copy(saved, tmp_path / "model.ckpt"))
+    module = make_module(**OPTIONS)
+    load_into(module, path)
+    module.model.watch.check()
+    os.utime(path, (1, 1))
+    with pytest.raises(CheckpointError, match=r"model\.ckpt: was changed in place while it was in use"):
+        getattr(make_trainer(), use)(module, loader(make_batches(3)))
 
 
 def test_weights_that_were_changed_in_memory_are_not_called_damaged(saved: Path) -> None:

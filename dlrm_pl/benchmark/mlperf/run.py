@@ -115,6 +115,7 @@ def run_mlperf(
         accuracy = None
         if fp32_auroc is not None:
             accuracy = _check_accuracy(artifact, result.run, library, folder, fp32_auroc, progress)
+        artifact.watch.check()
         report = Report(
             artifact=str(artifact.path),
             rows="random rows, uniform over each table" if dataset is None else f"test rows of {options.data}",
