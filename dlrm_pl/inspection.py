@@ -38,7 +38,7 @@ def describe(path: Path, full: bool = False) -> str:
 
 def _dataset(path: Path, full: bool) -> str:
     from dlrm_pl.data.dataset_folder import DatasetFolder
-    from dlrm_pl.data.preprocessing.report import report_lines
+    from dlrm_pl.data.preprocessing.report import report_lines, warn_of_classes
 
     folder = DatasetFolder.open(path)
     lines = [
@@ -53,7 +53,13 @@ def _dataset(path: Path, full: bool) -> str:
         best = (folder.best_possible_auroc or {}).get(name)
         ceiling = "" if best is None else f", best possible AUROC {best:.6f}"
         lines.append(f"{name:<6}{split.records:>16,} rows{clicks}{ceiling}")
-    report = report_lines(folder.report) if folder.report else []  # Of `preprocess` alone.
+    if folder.report:  # Of `preprocess` alone.
+        report = report_lines(folder.report)
+    else:
+        counts = [
+            (name, one.records, one.positives) for name, one in folder.splits.items() if one.positives is not None
+        ]
+        report = [f"warning: {warning}" for warning in warn_of_classes(counts)]
     checked = folder.verify_checksums() if full else folder.check_samples()
     return "\n".join([*lines, *_tables(folder.table_sizes), *report, f"checked   {checked}{_rest(full)}"])
 

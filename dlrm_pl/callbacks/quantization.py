@@ -114,10 +114,21 @@ class QuantizationCallback(pl.Callback):
             check_replaceable(self.output, is_artifact)
             if self.eval_func is None and self.metric is None:
                 self.settings.criterion.check_auroc()
+            datamodule = trainer.datamodule  # type: ignore[attr-defined]
+            if isinstance(datamodule, TerabyteDataModule) and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+                self.check_rows(datamodule)
             if isinstance(pl_module, DLRMModule):
                 SearchSpace(self.settings.space, pl_module.model.architecture)
                 if self.settings.criterion.worst_slice is not None:
                     self.settings.criterion.worst_slice.check(pl_module.model.architecture)
+
+    def check_rows(self, datamodule: TerabyteDataModule) -> None:
+        """Refuse rows of a single class.
+
+        Raises:
+            DatasetError: names split and rows.
+        """
+        datamodule.require_quantizable(tuning=self.eval_func is None, max_rows=self.settings.criterion.max_rows)
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Quantize what was just fitted, on rank zero; the other ranks wait."""
@@ -166,6 +177,7 @@ def quantize_module(
     difference = module.check_dataset(datamodule.table_sizes, datamodule.dataset_fingerprint)
     if difference:
         log.warning("%s. Goes on with it, as it was told to; the certificate says so.", difference)
+    callback.check_rows(datamodule)
     data = QuantizationData(
         calibration=datamodule.calibration_dataloader(),
         tuning=datamodule.tuning_dataloader(),

@@ -33,7 +33,7 @@ from dlrm_pl.data.dataset_folder import DatasetFolder, describe
 from dlrm_pl.data.preprocessing.options import Options
 from dlrm_pl.data.preprocessing.plan import require_disk
 from dlrm_pl.data.preprocessing.reference_input import ReferenceInput
-from dlrm_pl.data.preprocessing.report import data_report
+from dlrm_pl.data.preprocessing.report import data_report, warn_of_classes
 from dlrm_pl.data.preprocessing.statistics import DayStatistics
 from dlrm_pl.data.preprocessing.work import State, WorkFolder, sync
 from dlrm_pl.data.preprocessing.work_files import read_blocks
@@ -99,6 +99,7 @@ class Adoption:
             path = self._source.binaries.get(split, target)
             splits[split], parts[split], done = self._measure(path, done, digests_path(target))
         report = data_report(list(parts.values()), [], {}, 0, names=list(parts), missing_known=False)
+        report["warnings"] += warn_of_classes((split, part.rows, part.clicks) for split, part in parts.items())
         return describe(
             finished,
             max_ind_range=self._options.modulus or -1,

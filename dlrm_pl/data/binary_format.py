@@ -24,6 +24,9 @@ SPARSE = slice(1 + NUM_DENSE, RECORD_INTS)
 
 Records = npt.NDArray[np.int32]
 
+# Rows whose labels are looked at together: at 3 % of clicks one such block has both.
+_LABEL_BLOCK = 65_536
+
 
 def split_file_name(split: Split) -> str:
     """The name that upstream tools expect."""
@@ -50,6 +53,21 @@ def count_records(path: Path) -> int:
     if not records:
         raise DataFormatError(f"{path}: is empty. A split needs at least one record; preprocess the raw log again.")
     return records
+
+
+def single_label(path: Path, start: int, stop: int) -> int | None:
+    """The label that all of some rows have; None where there are both, or none of them.
+
+    Reads until it has found both, so of most files a block.
+    """
+    found = None
+    for first in range(start, stop, _LABEL_BLOCK):
+        labels = open_records(path)[first : min(first + _LABEL_BLOCK, stop), LABEL]
+        low, high = int(labels.min()), int(labels.max())
+        if low != high or found not in (None, low):
+            return None
+        found = low
+    return found
 
 
 def open_records(path: Path, descriptor: int | None = None) -> Records:

@@ -13,7 +13,7 @@ import pytorch_lightning as pl
 from torch.utils.data import DataLoader
 
 from dlrm_pl.batch import ClickBatch
-from dlrm_pl.data.binary_format import Split
+from dlrm_pl.data.binary_format import Split, single_label
 from dlrm_pl.data.dataset import Batches, ClickDataset, capped_sizes
 from dlrm_pl.data.dataset_folder import DatasetFolder
 from dlrm_pl.data.loader import ClickLoader, SelectionStream
@@ -128,6 +128,30 @@ class TerabyteDataModule(pl.LightningDataModule):
         for split, stages in (("val", ("fit", "validate")), ("test", ("test",))):
             if stage in stages:
                 self.folder.require_both_classes(split)  # type: ignore[arg-type]
+
+    def require_quantizable(self, *, tuning: bool, max_rows: int | None) -> None:
+        """Refuse rows that AUROC is undefined on, before the training and the search whose end they would be.
+
+        Args:
+            tuning: whether the tuning rows are scored by AUROC, or guarded; the certification rows always are.
+            max_rows: of the tuning rows that trials may read; None: all.
+
+        Raises:
+            DatasetError: a single class; names split and rows.
+        """
+        self.folder.require_both_classes("test")
+        for name, rows in self.row_ranges.items():
+            if name == "calibration" or (name == "tuning" and not tuning):
+                continue
+            stop = min(rows.stop, rows.start + max_rows) if name == "tuning" and max_rows else rows.stop
+            path = self.folder.split_path(rows.split)
+            label = single_label(path, rows.start, stop)
+            if label is not None:
+                raise DatasetError(
+                    f"{path}: all {stop - rows.start:,} labels of the {name} rows, {rows.start:,} to {stop:,} of "
+                    f"{rows.split}, are {label}, so AUROC is undefined. Preprocess more rows, or cut the days "
+                    "otherwise."
+                )
 
     def train_dataloader(self) -> ClickLoader:
         """Shuffled as asked."""

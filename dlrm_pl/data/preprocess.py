@@ -32,7 +32,7 @@ from dlrm_pl.data.preprocessing.options import GIB, Options
 from dlrm_pl.data.preprocessing.plan import allow_files, make_plan, require_disk
 from dlrm_pl.data.preprocessing.portable import engine
 from dlrm_pl.data.preprocessing.reference_input import find_reference_input
-from dlrm_pl.data.preprocessing.report import data_report, report_lines
+from dlrm_pl.data.preprocessing.report import data_report, report_lines, warn_of_classes
 from dlrm_pl.data.preprocessing.scatter import REJECTED, Scatter
 from dlrm_pl.data.preprocessing.statistics import DayStatistics
 from dlrm_pl.data.preprocessing.vocabulary_stage import VocabularyStage
@@ -265,6 +265,8 @@ class _Run:
         rejected = self._work.path / REJECTED
         if rejected.stat().st_size:
             rejected.replace(finished / REJECTED)
+        counts = [(split, made[split].records, made[split].positives) for split in SPLITS]
+        made["report"]["warnings"] += warn_of_classes(counts)
         return describe(
             finished,
             max_ind_range=self._options.modulus or -1,

@@ -15,6 +15,7 @@ from dlrm_pl.atomic import atomic_folder
 from dlrm_pl.batch import NUM_SPARSE
 from dlrm_pl.data.binary_format import DENSE, LABEL, RECORD_DTYPE, RECORD_INTS, SPARSE, SPLITS, Split, split_file_name
 from dlrm_pl.data.dataset_folder import describe, is_dataset_folder
+from dlrm_pl.data.preprocessing.report import warn_of_classes
 from dlrm_pl.data.synthetic_auroc import BestAUROC
 from dlrm_pl.data.synthetic_columns import HASH_CYCLE, MISSING_DENSE, MISSING_RANK
 from dlrm_pl.data.synthetic_world import Block, ClickWorld
@@ -57,6 +58,8 @@ class SyntheticReport:
             )
         if self.table_rows:
             lines.append(f"  tables {NUM_SPARSE}, {self.table_rows:,} rows")
+        counts = [(split, self.rows[split], self.positives[split]) for split in SPLITS]
+        lines += [f"  warning: {warning}" for warning in warn_of_classes(counts)]
         return "\n".join(lines)
 
 

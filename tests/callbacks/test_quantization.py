@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -14,8 +15,11 @@ from dlrm_pl.artifact.build import Outcome
 from dlrm_pl.artifact.quantization_data import QuantizationData
 from dlrm_pl.artifact.summary import loss_line
 from dlrm_pl.callbacks.quantization import QuantizationCallback, quantize_module
+from dlrm_pl.data import binary_format
+from dlrm_pl.data.binary_format import LABEL, RECORD_DTYPE, RECORD_INTS, Split, single_label, split_file_name
 from dlrm_pl.data.datamodule import TerabyteDataModule
-from dlrm_pl.errors import ConfigurationError
+from dlrm_pl.data.dataset_folder import DatasetFolder, describe
+from dlrm_pl.errors import ConfigurationError, DatasetError
 from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.model.lightning_module import DLRMModule
 from dlrm_pl.quantization.criterion import Criterion
@@ -187,3 +191,53 @@ def test_worst_slice_is_in_the_trials_of_the_artifact(
     assert found.name == "worst_slice"
     assert by in found.slice
     assert found.slices + found.left_out >= 2
+
+
+def without_clicks(folder: Path, split: Split, start: int, stop: int | None) -> TerabyteDataModule:
+    """The dataset, with the labels of some rows made 0 and described anew."""
+    path = folder / split_file_name(split)
+    records = np.fromfile(path, RECORD_DTYPE).reshape(-1, RECORD_INTS)
+    records[start:stop, LABEL] = 0
+    records.tofile(path)
+    describe(folder, max_ind_range=DatasetFolder.open(folder).max_ind_range, created_by="test")
+    return TerabyteDataModule(str(folder), batch_size=500)
+
+
+TEST_ROWS = r"all 2000 labels of the test split are 0, so AUROC is undefined"
+TUNING_ROWS = r"all 1,800 labels of the tuning rows, 200 to 2,000 of val, are 0, so AUROC is undefined"
+
+
+@pytest.mark.parametrize(
+    ("split", "start", "message"), [("test", 0, TEST_ROWS), ("val", 200, TUNING_ROWS)], ids=["test", "tuning"]
+)
+@pytest.mark.parametrize("way", ["fit", "quantize"])
+def test_rows_without_clicks_are_refused_before_training_and_search(
+    way: str, split: Split, start: int, message: str, dataset_copy: Path, module: DLRMModule, tmp_path: Path
+) -> None:
+    data = without_clicks(dataset_copy, split, start, None)
+    made = trainer([callback(tmp_path)])
+    with pytest.raises(DatasetError, match=message):
+        made.fit(module, datamodule=data) if way == "fit" else made.quantize(module, data)
+    assert made.global_step == 0
+    assert not (tmp_path / "artifact").exists()
+
+
+def test_only_the_rows_that_are_scored_need_clicks(dataset_copy: Path) -> None:
+    """Calibration reads no labels; ``max_rows`` leaves the rest of the tuning rows out; an eval_func has its own."""
+    data = without_clicks(dataset_copy, "val", 0, 300)
+    data.require_quantizable(tuning=True, max_rows=None)
+    with pytest.raises(DatasetError, match="all 100 labels of the tuning rows, 200 to 300 of val"):
+        data.require_quantizable(tuning=True, max_rows=100)
+    data.require_quantizable(tuning=False, max_rows=100)
+
+
+def test_labels_are_read_until_both_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(binary_format, "_LABEL_BLOCK", 4)
+    records = np.zeros((11, RECORD_INTS), RECORD_DTYPE)
+    records[9, LABEL] = 1
+    records.tofile(tmp_path / "rows.bin")
+    found = {(start, stop): single_label(tmp_path / "rows.bin", start, stop) for start, stop in RANGES}
+    assert found == RANGES
+
+
+RANGES = {(0, 11): None, (0, 9): 0, (9, 10): 1, (8, 11): None, (10, 11): 0, (3, 3): None}

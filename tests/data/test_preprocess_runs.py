@@ -32,6 +32,7 @@ from dlrm_pl.data.preprocessing.portable import engine
 from dlrm_pl.data.preprocessing.work import WorkFolder
 from dlrm_pl.data.vocabulary import Vocabulary
 from dlrm_pl.errors import ConfigurationError, DataFormatError, OutputError
+from dlrm_pl.inspection import describe
 
 # Many chunks, checkpoints and buckets on little data.
 MANY = Options(memory_bytes=16 << 20, checkpoint_bytes=150_000, workers=16)
@@ -497,3 +498,18 @@ def test_bad_rows_in_words(text: str, share: float | None) -> None:
     assert parse_bad_rows(text) == share
     with pytest.raises(ConfigurationError, match="must be stop, or skip:"):
         parse_bad_rows(text + "%")
+
+
+def test_half_day_without_clicks_is_told_of_when_it_is_written_and_when_it_is_inspected(tmp_path: Path) -> None:
+    days = [[row.split(b"\t") for row in random_lines(60, seed)] for seed in range(2)]
+    for row in days[1][:30]:
+        row[0] = b"0"
+    report = preprocess(
+        write_days(tmp_path / "raw", [[b"\t".join(row) for row in rows] for rows in days]), tmp_path / "o"
+    )
+    wanted = (
+        "warning: the test split has no clicks in 30 rows: AUROC is undefined on it, so `test` and `quantize` refuse it"
+    )
+    assert wanted in str(report)
+    assert wanted in describe(tmp_path / "o")
+    assert "val split" not in str(report)

@@ -19,6 +19,7 @@ from dlrm_pl.data.synthetic import synthesize
 from dlrm_pl.data.synthetic_world import ClickWorld
 from dlrm_pl.data.vocabulary import Vocabulary
 from dlrm_pl.errors import ConfigurationError, OutputError
+from dlrm_pl.inspection import describe
 
 # Two blocks and a bit, and a last day of odd length.
 ROWS = 40_003
@@ -101,6 +102,8 @@ def test_a_split_of_one_class_states_no_auroc(tmp_path: Path) -> None:
     report = synthesize(tmp_path / "clicks", rows=40, seed=1, label_rate=1e-6)
     assert report.best_possible_auroc == {}
     assert "undefined" in str(report)
+    assert "warning: the test split has no clicks in 5 rows: AUROC is undefined on it, so `test`" in str(report)
+    assert "warning: the val split has no clicks in 5 rows" in describe(tmp_path / "clicks")
     assert DatasetFolder.open(tmp_path / "clicks").best_possible_auroc == {}
 
 

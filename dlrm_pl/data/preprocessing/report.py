@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,12 @@ from dlrm_pl.kernels.preprocess import DENSE_BINS
 
 _NAMES = ("label", *(f"I{i + 1}" for i in range(NUM_DENSE)), *(f"C{i + 1}" for i in range(NUM_SPARSE)))
 _SHARES = 10
+# What becomes of a split of a single class.
+_WITHOUT_CLASSES = {
+    "train": "a model learns nothing from it but that",
+    "val": "AUROC is undefined on it, so `fit`, `validate` and `quantize` refuse it",
+    "test": "AUROC is undefined on it, so `test` and `quantize` refuse it",
+}
 # Warnings. A thousand rows tell little of a distribution, so they are spared on smaller logs.
 _ROWS_TO_JUDGE = 1000
 _MOST_CLICKS = 0.5
@@ -82,6 +88,16 @@ def report_lines(report: Mapping[str, Any]) -> list[str]:
     if report["unknown_values"]:
         lines.append(f"unseen     {report['unknown_values']:,} categories are not in the vocabulary")
     return lines + [f"warning: {warning}" for warning in report["warnings"]]
+
+
+def warn_of_classes(splits: Iterable[tuple[str, int, int]]) -> list[str]:
+    """Splits without clicks, or with nothing else; given by name, rows and clicks."""
+    return [
+        f"the {split} split has {'no clicks' if not clicks else 'nothing but clicks'} in {rows:,} rows: "
+        f"{_WITHOUT_CLASSES[split]}. Take more rows, or cut the days otherwise."
+        for split, rows, clicks in splits
+        if clicks in (0, rows)
+    ]
 
 
 def _largest_shares(days: Sequence[DayStatistics], tables: Sequence[TableSummary], rows: int) -> list[dict[str, Any]]:
