@@ -1,6 +1,7 @@
 """The command line: find the command, run it, turn its errors into one message and an exit status.
 
-Exit status: 0 done; 2 wrong use or wrong input; 3 ``quantize`` found no model within tolerance; 130 interrupted.
+Exit status: 0 done; 2 wrong use or wrong input; 3 ``quantize`` found no model within tolerance; 4 the rows of test are
+too few to tell; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from dlrm_pl.errors import ConfigurationError, DLRMError
 
 EXIT_WRONG_INPUT = 2
 EXIT_NOT_ACCEPTED = 3
+EXIT_UNDECIDED = 4
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, what shells and make expect of a program that ctrl-C ended.
 
 # Commands that need no Trainer. `predict --artifact` is one as well.
@@ -157,7 +159,8 @@ def overview() -> str:
     lines += [
         "",
         "`cli.py COMMAND --help` lists the options of a command. Exit status: 0 done, 2 wrong use or input,",
-        "3 quantize found no model within tolerance (the best one is saved), 130 interrupted.",
+        "3 quantize found no model within tolerance, 4 the rows of test are too few to tell (the best model is saved",
+        "in either case), 130 interrupted.",
     ]
     return "\n".join(lines)
 
@@ -173,7 +176,10 @@ def _run(name: str, args: list[str]) -> int:
         from dlrm_pl.lightning_cli import run
 
         _loaded()
-        return 0 if run([name, *args]) else EXIT_NOT_ACCEPTED
+        outcomes = run([name, *args])
+        if "not accepted" in outcomes:
+            return EXIT_NOT_ACCEPTED
+        return EXIT_UNDECIDED if "undecided" in outcomes else 0
     else:
         close = difflib.get_close_matches(name, ORDER, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""

@@ -133,7 +133,7 @@ def _artifact(path: Path, full: bool) -> str:
     from dlrm_pl.artifact.certificate import Certificate
     from dlrm_pl.artifact.manifest import Manifest
     from dlrm_pl.artifact.store import check_files, load_model
-    from dlrm_pl.artifact.summary import comparison, guards_line, loss_line, slice_line
+    from dlrm_pl.artifact.summary import comparison, guards_line, loss_line, slice_line, verdict_line
     from dlrm_pl.model.table_statistics import describe_rows, sampled_rows
 
     manifest, certificate = Manifest.read(path), Certificate.read(path)
@@ -166,7 +166,7 @@ def _artifact(path: Path, full: bool) -> str:
     damaged = [f"{count:,} in {op}" for op, count in manifest.nonfinite_rows.items()]
     return "\n".join(
         [
-            f"artifact  {path}  ({'accepted' if certificate.accepted else 'NOT accepted'}, {certificate.created})",
+            f"artifact  {path}  ({verdict_line(certificate)}; {certificate.created})",
             f"made from  model {manifest.model_fingerprint}, dataset {manifest.dataset_fingerprint or 'unknown'}",
             *([f"by force  {certificate.other_dataset}"] if certificate.other_dataset else []),
             *([f"damaged   rows whose NaN or infinity became 0: {', '.join(damaged)}"] if damaged else []),

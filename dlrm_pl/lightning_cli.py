@@ -16,6 +16,7 @@ from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCL
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from rich.console import Console
 
+from dlrm_pl.artifact.certified_verdict import Outcome
 from dlrm_pl.atomic import atomic_file
 from dlrm_pl.callbacks.quantization import QuantizationCallback, show
 from dlrm_pl.data.datamodule import TerabyteDataModule
@@ -136,11 +137,11 @@ def _help_of(subcommand: str) -> dict[str, str]:
     }
 
 
-def run(args: list[str]) -> bool:
+def run(args: list[str]) -> list[Outcome]:
     """Run one command.
 
     Returns:
-        False when a quantization ended without an accepted model.
+        How each quantization ended, by its certificate.
 
     Raises:
         ConfigurationError: Lightning refused the configuration.
@@ -191,4 +192,4 @@ def run(args: list[str]) -> bool:
     callbacks: list[Any] = cli.trainer.callbacks  # type: ignore[attr-defined]
     outcomes = [callback.outcome for callback in callbacks if isinstance(callback, QuantizationCallback)]
     result = getattr(cli.trainer, "outcome", None)
-    return all(outcome.certificate.accepted for outcome in [*outcomes, result] if outcome is not None)
+    return [outcome.certificate.outcome for outcome in [*outcomes, result] if outcome is not None]

@@ -172,7 +172,8 @@ class DLRMTrainer(pl.Trainer):
         """Turn a trained model into a verified int8 artifact.
 
         The settings are those of the QuantizationCallback among ``trainer.callbacks``, or its defaults where there
-        is none; the options here override them. Exit status 3: no model was within tolerance; the best is saved.
+        is none; the options here override them. Exit status 3: no model was within tolerance; 4: the rows of test are
+        too few to tell. The best model is saved in either case.
 
         Args:
             model: the module; trained, or to be loaded from ``ckpt_path``.

@@ -36,6 +36,7 @@ from dlrm_pl.kernels.int8.selection import isa
 from dlrm_pl.model.checksum import model_checksum, parameter_checksums
 from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.quantization.certification import Certification, certify
+from dlrm_pl.quantization.certified_bound import JudgedBy
 from dlrm_pl.quantization.certified_slice import SliceRule
 from dlrm_pl.quantization.evaluation import AUROCEvaluation, EvalFunc
 from dlrm_pl.quantization.failure import SLIPS, describe_failure
@@ -57,7 +58,7 @@ from dlrm_pl.watched import Watch
 
 log = logging.getLogger(__name__)
 
-# Of the certified interval when the criterion itself asks for none.
+# Of the certified bounds when the criterion itself asks for none.
 _CONFIDENCE = 0.95
 
 
@@ -238,26 +239,35 @@ def _certify(
         )
     criterion = settings.criterion
     confidence = criterion.confidence or _CONFIDENCE
+    judged_by: JudgedBy = "estimate" if criterion.confidence is None or score != "AUROC" else "bound"
     rule = None
     if criterion.worst_slice is not None:
-        rule = SliceRule.of_tuning_rows(data.tuning, criterion.worst_slice, criterion.first_block, confidence)
+        rule = SliceRule.of_tuning_rows(
+            *(data.tuning, criterion.worst_slice, criterion.first_block, confidence), judged_by=judged_by
+        )
     certification, unscored, tolerance = None, "", math.nan
     try:
         certification = certify(model, served, data.certification, rule)
         measured = Certificate.measured(
-            certification, confidence, log_loss=criterion.log_loss, calibration_ratio=criterion.calibration_ratio
+            certification,
+            confidence,
+            judged_by,
+            log_loss=criterion.log_loss,
+            calibration_ratio=criterion.calibration_ratio,
         )
         tolerance = criterion.tolerance(certification.fp32.auroc)
     except SLIPS as error:  # The search is over: what it found is kept, but nothing is claimed of it.
-        measured, unscored = Certificate.unmeasured(confidence), describe_failure(error)
+        measured, unscored = Certificate.unmeasured(confidence, judged_by), describe_failure(error)
     verdict = result.best.verdict
     assert verdict is not None  # The best trial is never a failed one.
     certificate = Certificate(
         **measured,
         score=score,
         tolerance=tolerance,
-        accepted=result.accepted,
-        reason=verdict.reason,
+        outcome="not accepted",  # Until it is judged, below.
+        accepted=False,
+        reason=f"the certification rows could not be scored: {unscored}; in tuning {verdict.reason}",
+        rows_needed=None,
         row_ranges={name: asdict(rows) for name, rows in data.row_ranges.items()},
         batch_size=data.batch_size,
         seed=settings.seed,
@@ -276,13 +286,7 @@ def _certify(
         model_checksum=manifest.model_checksum,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-    if unscored:
-        reason = f"the certification rows could not be scored: {unscored}; in tuning {verdict.reason}"
-        return dataclasses.replace(certificate, accepted=False, reason=reason), None
-    if certificate.accepted and (failures := certificate.failures):
-        reason = f"in tuning {verdict.reason}, but on the certification rows {'; and '.join(failures)}"
-        certificate = dataclasses.replace(certificate, accepted=False, reason=reason)
-    return certificate, certification
+    return certificate if certification is None else certificate.judged(verdict), certification
 
 
 def _write_report(

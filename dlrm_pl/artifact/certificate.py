@@ -5,22 +5,25 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+from dlrm_pl.artifact.certified_verdict import Outcome, judge
 from dlrm_pl.artifact.manifest import CERTIFICATE_NAME
 from dlrm_pl.artifact.movement import METRICS, Movement
 from dlrm_pl.documents.fields import make
 from dlrm_pl.documents.json_text import read_json
 from dlrm_pl.errors import ArtifactError, VerificationError
-from dlrm_pl.quantization.guards import describe_change
-from dlrm_pl.quantization.slices import SCORE_NAMES
+from dlrm_pl.quantization.certified_bound import JudgedBy, bound_of_auroc, finite
 
 if TYPE_CHECKING:  # To load an artifact takes no torchmetrics, whose import takes a second.
     from dlrm_pl.quantization.certification import Certification
+    from dlrm_pl.quantization.criterion import Verdict
 
-FORMAT = 2
+FORMAT = 3
+_WITHOUT_BOUNDS = 2
+"""The format before this one: the estimate of the loss decided, and there were two outcomes."""
 SCORES = (*METRICS, "samples_per_s")
 """Of each model."""
 
@@ -36,14 +39,22 @@ class Certificate:
         auroc_loss: fp32 minus int8; NaN likewise.
         auroc_loss_relative: the same as a share of fp32's; NaN likewise, and where that is 0.
         auroc_loss_interval: of ``auroc_loss``, two-sided, at ``confidence``; None where a class has one row.
-        confidence: of the interval.
+        auroc_loss_at_least: the loss is larger with ``confidence``, one-sided; None where nothing can be said.
+        auroc_loss_at_most: the loss is smaller with ``confidence``, one-sided: what is held against the tolerance.
+        auroc_loss_standard_error: of the paired loss; None where a class has one row.
+        degrees_of_freedom: of Student's t in the bounds; None where no row was ordered otherwise, or a class has one.
+        bound_method: where the bounds come from, see ``certified_bound.BoundMethod``; "" in certificates without them.
+        confidence: of each bound, and of the interval.
+        judged_by: ``bound``; or ``estimate``, where the criterion has no confidence or the score no paired test, and
+            the losses themselves are held against the tolerances.
         score: that trials were judged by: AUROC, or the name of another one, whose loss has other units than the
             tolerance here; then the guards alone are judged on the certification rows.
         tolerance: in units of AUROC; a relative one is of fp32's AUROC above, and NaN where that is.
         guards: log loss, normalized entropy and calibration ratio on the certification rows, each with its change,
-            its tolerance (null where it was turned off) and whether it held; as ``CertifiedGuard``.
-        accepted: the criterion was met in tuning, and on the certification rows ``auroc_loss`` is within the tolerance
-            and every guard held.
+            its bounds, its tolerance (null where it was turned off) and whether it held; as ``CertifiedGuard``.
+        outcome: ``accepted``, ``not accepted`` or ``undecided``, see ``certified_verdict``.
+        accepted: the outcome is ``accepted``.
+        rows_needed: about how many certification rows would decide what is undecided; None where nobody knows.
         reason: why, in words.
         rows: certified on; 0 where these rows could not be scored.
         positives: clicks among them.
@@ -76,12 +87,20 @@ class Certificate:
     auroc_loss: float
     auroc_loss_relative: float
     auroc_loss_interval: tuple[float, float] | None
+    auroc_loss_at_least: float | None
+    auroc_loss_at_most: float | None
+    auroc_loss_standard_error: float | None
+    degrees_of_freedom: float | None
+    bound_method: Literal["student_t", "rule_of_three", "none", ""]
     confidence: float
+    judged_by: JudgedBy
     score: str
     tolerance: float
     guards: list[dict[str, Any]]
+    outcome: Outcome
     accepted: bool
     reason: str
+    rows_needed: int | None
     rows: int
     positives: int
     row_ranges: dict[str, dict[str, Any]]
@@ -105,27 +124,38 @@ class Certificate:
 
     @staticmethod
     def measured(
-        certification: Certification, confidence: float, *, log_loss: float | None, calibration_ratio: float | None
+        certification: Certification,
+        confidence: float,
+        judged_by: JudgedBy,
+        *,
+        log_loss: float | None,
+        calibration_ratio: float | None,
     ) -> dict[str, Any]:
         """The fields that come from scoring; with the tolerances of the guards."""
         paired = certification.paired
+        bound, method = bound_of_auroc(paired, confidence)
+        guards = certification.guards(confidence, judged_by, log_loss=log_loss, calibration_ratio=calibration_ratio)
         return {
             "fp32": asdict(certification.fp32),
             "int8": asdict(certification.int8),
             "auroc_loss": paired.difference,
             "auroc_loss_relative": paired.difference / paired.first if paired.first else math.nan,
             "auroc_loss_interval": paired.interval(confidence) if math.isfinite(paired.standard_error) else None,
+            "auroc_loss_at_least": finite(bound.low),
+            "auroc_loss_at_most": finite(bound.high),
+            "auroc_loss_standard_error": finite(paired.standard_error),
+            "degrees_of_freedom": finite(paired.degrees_of_freedom),
+            "bound_method": method,
             "confidence": confidence,
-            "guards": [
-                asdict(guard) for guard in certification.guards(log_loss=log_loss, calibration_ratio=calibration_ratio)
-            ],
+            "judged_by": judged_by,
+            "guards": [asdict(guard) for guard in guards],
             "rows": certification.rows,
             "positives": certification.positives,
             "worst_slice": None if certification.worst_slice is None else certification.worst_slice.to_dict(),
         }
 
     @staticmethod
-    def unmeasured(confidence: float) -> dict[str, Any]:
+    def unmeasured(confidence: float, judged_by: JudgedBy) -> dict[str, Any]:
         """The fields that come from scoring, where it failed."""
         return {
             "fp32": dict.fromkeys(SCORES, math.nan),
@@ -133,28 +163,29 @@ class Certificate:
             "auroc_loss": math.nan,
             "auroc_loss_relative": math.nan,
             "auroc_loss_interval": None,
+            "auroc_loss_at_least": None,
+            "auroc_loss_at_most": None,
+            "auroc_loss_standard_error": None,
+            "degrees_of_freedom": None,
+            "bound_method": "none",
             "confidence": confidence,
+            "judged_by": judged_by,
             "guards": [],
             "rows": 0,
             "positives": 0,
             "worst_slice": None,
         }
 
-    @property
-    def failures(self) -> list[str]:
-        """What is not within its tolerance on the certification rows, in words; empty when all is."""
-        found = []
-        if self.score == "AUROC" and not self.auroc_loss <= self.tolerance:
-            found.append(f"the loss {self.auroc_loss:.6f} exceeds {self.tolerance:.6f}")
-        for guard in self.guards:
-            if not guard["held"]:
-                found.append(
-                    f"the {guard['name'].replace('_', ' ')} went from {guard['before']:.6f} to {guard['after']:.6f} "
-                    f"({describe_change(guard['change'])}), beyond the guard of {guard['tolerance']:.2%}"
-                )
-        if self.worst_slice is not None and not self.worst_slice["held"]:
-            found.append(_slice_failure(self.worst_slice))
-        return found
+    def judged(self, search: Verdict) -> Certificate:
+        """The certificate with its verdict, after a search that ended so."""
+        verdict = judge(self, search)
+        return replace(
+            self,
+            outcome=verdict.outcome,
+            accepted=verdict.outcome == "accepted",
+            reason=verdict.reason,
+            rows_needed=verdict.rows_needed,
+        )
 
     def write(self, folder: Path) -> None:
         """Write ``certificate.json``."""
@@ -167,12 +198,17 @@ class Certificate:
         """Read it.
 
         Raises:
-            ArtifactError: missing, not JSON, or of another format.
+            ArtifactError: missing, not JSON, or of a format that this version does not read.
         """
         path = folder / CERTIFICATE_NAME
         contents = read_json(path, ArtifactError, "Quantize again.")
-        if not isinstance(contents, dict) or contents.pop("format", None) != FORMAT:
-            raise ArtifactError(f"{path}: is of another format than {FORMAT}. Quantize again.")
+        number = contents.pop("format", None) if isinstance(contents, dict) else None
+        if number == _WITHOUT_BOUNDS:
+            contents = _with_bounds(contents)
+        elif number != FORMAT:
+            raise ArtifactError(
+                f"{path}: format {number!r}, this version reads {_WITHOUT_BOUNDS} and {FORMAT}. Quantize again."
+            )
         return make(cls, _null_as_nan(contents), str(path), ArtifactError, "Quantize again.")
 
     def check(self, movement: Movement, rows: int, tolerance: float) -> None:
@@ -222,15 +258,15 @@ def _null_as_nan(contents: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _slice_failure(found: Mapping[str, Any]) -> str:
-    """Why the guard of the worst slice is not held, in words."""
-    worst, tolerance, score = found["worst"], found["guard"]["tolerance"], SCORE_NAMES[found["guard"]["score"]]
-    if worst is None:
-        return (
-            f"the worst slice of {found['column']} cannot be judged: each of the {found['left_out']} slices is too "
-            f"small to tell a loss of {tolerance:.2%} from none; ask for fewer slices, or tolerate more"
-        )
-    return (
-        f"the {score} of the worst slice, {worst['value']}, went from {worst['fp32']:.6f} to {worst['int8']:.6f} "
-        f"(a loss of {worst['loss']:.3%}), beyond the guard of {tolerance:.2%}"
-    )
+def _with_bounds(older: dict[str, Any]) -> dict[str, Any]:
+    """What a certificate without bounds says, in the fields of this format."""
+    return older | {
+        "auroc_loss_at_least": None,
+        "auroc_loss_at_most": None,
+        "auroc_loss_standard_error": None,
+        "degrees_of_freedom": None,
+        "bound_method": "",
+        "judged_by": "estimate",
+        "outcome": "accepted" if older.get("accepted") is True else "not accepted",
+        "rows_needed": None,
+    }

@@ -23,12 +23,14 @@ def write_result(
 ) -> None:
     """Write ``result.json``.
 
-    ``accepted`` and ``reason`` are the certificate's, which the certification rows had a part in; what the search
-    itself found is under ``search``.
+    ``outcome``, ``accepted``, ``rows_needed`` and ``reason`` are the certificate's, which the certification rows
+    decide; what the search itself found is under ``search``.
     """
     contents = {
         "format": FORMAT,
+        "outcome": certificate.outcome,
         "accepted": certificate.accepted,
+        "rows_needed": certificate.rows_needed,
         "reason": certificate.reason,
         "search": result.to_dict() | {"interrupted": result.interrupted},
         "best": _point(result.best),

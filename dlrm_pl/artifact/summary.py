@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from dlrm_pl.artifact.certificate import Certificate
+from dlrm_pl.artifact.certified_verdict import bound_words, loss_held, share
 from dlrm_pl.artifact.manifest import Manifest
 from dlrm_pl.quantization.guards import describe_change
 from dlrm_pl.quantization.slices import SCORE_NAMES
@@ -39,26 +40,21 @@ def comparison(manifest: Manifest, certificate: Certificate) -> list[Row]:
 
 
 def loss_line(certificate: Certificate) -> str:
-    """The loss of AUROC with its interval, in one line."""
+    """The loss of AUROC with the bound that decides, its tolerance and what follows, in one line."""
     if not certificate.rows:
-        return "loss of AUROC unknown: the certification rows could not be scored"
-    base = certificate.fp32["auroc"] or math.nan  # Nothing is a share of 0.
-    interval = "unknown, too few clicks"
-    if certificate.auroc_loss_interval is not None:
-        low, high = certificate.auroc_loss_interval
-        interval = f"{_known(low / base, '+.4%')} to {_known(high / base, '+.4%')}"
-    # A tolerance of another score is none of AUROC.
-    judged = certificate.score == "AUROC"
-    limit = (
-        f"tolerance {_known(certificate.tolerance / base, '.4%')}"
-        if judged
-        else f"not judged, trials by {certificate.score}"
-    )
-    loss = _known(certificate.auroc_loss_relative, "+.4%")
-    return (
-        f"loss of AUROC {loss} relative ({certificate.confidence:.0%} interval {interval}), {limit}, "
-        f"on {certificate.rows:,} rows of test with {certificate.positives:,} clicks"
-    )
+        return "relative loss of AUROC unknown: the certification rows could not be scored"
+    where = f"on {certificate.rows:,} rows of test with {certificate.positives:,} clicks"
+    loss = f"relative loss of AUROC {share(certificate, certificate.auroc_loss)}"
+    if certificate.bound_method:
+        loss = f"relative loss of AUROC {bound_words(certificate)}"
+    elif certificate.auroc_loss_interval is not None:
+        low, high = (share(certificate, end) for end in certificate.auroc_loss_interval)
+        loss += f" ({certificate.confidence:.0%} interval {low} to {high})"
+    if certificate.score != "AUROC":  # A tolerance of another score is none of AUROC.
+        return f"{loss}; not judged, trials by {certificate.score}; {where}"
+    by = ", by the loss itself" if certificate.judged_by == "estimate" else ""
+    limit = f"tolerance {share(certificate, certificate.tolerance)}"
+    return f"{loss}; {limit}: {_WORDS[loss_held(certificate)]}{by}; {where}"
 
 
 def guards_line(certificate: Certificate) -> str:
@@ -68,8 +64,8 @@ def guards_line(certificate: Certificate) -> str:
     words = []
     for guard in certificate.guards:
         limit = "not judged" if guard["tolerance"] is None else f"tolerance {guard['tolerance']:.2%}"
-        word = "" if guard["held"] else ", BROKEN"
-        words.append(f"{guard['name'].replace('_', ' ')} {describe_change(guard['change'], 4)} ({limit}{word})")
+        change = describe_change(guard["change"], 4)
+        words.append(f"{guard['name'].replace('_', ' ')} {change} ({limit}{_MARKS[guard['held']]})")
     return f"guards: {', '.join(words)}"
 
 
@@ -80,15 +76,31 @@ def slice_line(certificate: Certificate) -> str:
         return ""
     worst, tolerance = found["worst"], f"tolerance {found['guard']['tolerance']:.2%}"
     small = f", {found['left_out']} too small to judge" if found["left_out"] else ""
+    word = _WORDS[found["held"]]
     if worst is None:
-        return f"worst slice of {found['column']}: unknown, none can be judged{small} ({tolerance}, BROKEN)"
-    low, high = worst["interval"]
+        return f"worst slice of {found['column']}: unknown, none can be judged{small} ({tolerance}: {word})"
+    most = ""
+    if found.get("at_most") is not None:
+        most = f"at most {found['at_most']:.4%} in any with {certificate.confidence:.0%} confidence; "
     return (
         f"worst slice of {found['column']}: {worst['value']}, {worst['rows']:,} rows of test with {worst['clicks']:,} "
         f"clicks, {SCORE_NAMES[found['guard']['score']]} {worst['fp32']:.6f} -> {worst['int8']:.6f}, loss "
-        f"{worst['loss']:+.4%} relative ({certificate.confidence:.0%} interval {low:+.4%} to {high:+.4%}; {tolerance}"
-        f"{', within' if found['held'] else ', BROKEN'}), of {found['judged']} slices judged{small}"
+        f"{worst['loss']:+.4%} relative ({most}{tolerance}: {word}), of {found['judged']} slices judged{small}"
     )
+
+
+def verdict_line(certificate: Certificate) -> str:
+    """The outcome in one line, with what would decide it where the rows do not."""
+    if certificate.outcome != "undecided":
+        return certificate.outcome.replace("not", "NOT")
+    needed = certificate.rows_needed
+    more = "" if needed is None else f"; about {needed:,} would decide"
+    return f"UNDECIDED: {certificate.rows:,} rows of test are too few to tell{more}"
+
+
+_WORDS = {True: "within", False: "BEYOND", None: "UNDECIDED"}
+"""Of what is held against a tolerance."""
+_MARKS = {True: "", False: ", BROKEN", None: ", UNDECIDED"}
 
 
 def _metric(name: str, fp32: float, int8: float, digits: int) -> Row:

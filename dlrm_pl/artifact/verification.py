@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dlrm_pl.artifact.certificate import Certificate
+from dlrm_pl.artifact.certified_verdict import doubts, failures
 from dlrm_pl.artifact.fingerprint import model_fingerprint
 from dlrm_pl.artifact.movement import Movement
 from dlrm_pl.artifact.store import Artifact
@@ -137,7 +138,7 @@ def verify_artifact(
     stated_and_found: dict[str, tuple[dict[str, float], dict[str, float]]] = {}
     rule = None
     if certificate.worst_slice is not None:
-        rule = SliceRule.from_dict(certificate.worst_slice, certificate.confidence)
+        rule = SliceRule.from_dict(certificate.worst_slice, certificate.confidence, certificate.judged_by)
     numbers: list[npt.NDArray[np.uint8]] = []
     watched: dict[str, float] = {}
     if ckpt_path is None:
@@ -162,7 +163,7 @@ def verify_artifact(
         *(certificate.machine, describe_machine(), stated_and_found), others=_of_worst_slice(certificate, watched)
     )
     certificate.check(movement, scored, tolerance)
-    if certificate.accepted and (broken := found.failures):
+    if certificate.accepted and (broken := failures(found) + doubts(found)):
         raise VerificationError(
             f"Certified as accepted, but measured anew {'; '.join(broken)}. Here {movement.describe()}."
         )
@@ -246,6 +247,7 @@ def _measured_anew(certificate: Certificate, certification: Certification) -> Ce
     measured = Certificate.measured(
         certification,
         certificate.confidence,
+        certificate.judged_by,
         log_loss=tolerances.get("log_loss"),
         calibration_ratio=tolerances.get("calibration_ratio"),
     )

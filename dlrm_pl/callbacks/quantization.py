@@ -20,7 +20,7 @@ from dlrm_pl.artifact.build import Outcome, build_artifact
 from dlrm_pl.artifact.manifest import REPORT_NAME
 from dlrm_pl.artifact.quantization_data import QuantizationData
 from dlrm_pl.artifact.store import is_artifact
-from dlrm_pl.artifact.summary import comparison, loss_line, slice_line
+from dlrm_pl.artifact.summary import comparison, loss_line, slice_line, verdict_line
 from dlrm_pl.atomic import check_replaceable
 from dlrm_pl.benchmark.latency import InterleavedTimer
 from dlrm_pl.callbacks.search_display import SearchDisplay
@@ -229,9 +229,9 @@ def show(outcome: Outcome, console: Console) -> None:
     if line := slice_line(outcome.certificate):
         console.print(line, soft_wrap=True)
     best = outcome.tuning.best
-    word = "accepted" if outcome.certificate.accepted else "NOT accepted"
     trials = len(outcome.tuning.trials)
-    console.print(f"{word}: {best.recipe.describe()} (trial {best.number} of {trials})", soft_wrap=True)
+    console.print(f"recipe: {best.recipe.describe()} (trial {best.number} of {trials})", soft_wrap=True)
+    console.print(verdict_line(outcome.certificate), soft_wrap=True)
     if not outcome.certificate.accepted:
         console.print(f"reason: {outcome.certificate.reason}", soft_wrap=True)
     console.print(f"artifact: {outcome.path}, on one page: {outcome.path / REPORT_NAME}", soft_wrap=True)

@@ -32,7 +32,7 @@ def verify(
         force: take another dataset than the artifact was made for, if no table of it is larger.
     """
     from dlrm_pl.artifact.store import load_artifact
-    from dlrm_pl.artifact.summary import guards_line, loss_line, slice_line
+    from dlrm_pl.artifact.summary import guards_line, loss_line, slice_line, verdict_line
     from dlrm_pl.artifact.verification import verify_artifact
 
     loaded = load_artifact(artifact, checksums="always")
@@ -53,6 +53,7 @@ def verify(
     print(("measured anew: " if result.measured_loss else "certified: ") + guards_line(result.certificate))
     if line := slice_line(result.certificate):
         print(("measured anew: " if result.measured_loss else "certified: ") + line)
+    print(f"certified as {verdict_line(loaded.certificate)}")
     if not loaded.certificate.accepted:
-        print(f"certified as NOT accepted: {loaded.certificate.reason}")
+        print(f"reason: {loaded.certificate.reason}")
     print(f"{result.movement.describe()}.")

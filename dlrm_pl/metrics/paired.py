@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from dlrm_pl.metrics.logits import click_shares
 from dlrm_pl.metrics.rows import check_both_classes, check_scores, clicks
+from dlrm_pl.metrics.student import student_quantile
 
 # Evenly spread over the rows: a variance is known well enough from so many, and the time stays that of the sort.
 _WEIGHTED_ROWS = 1 << 16
@@ -28,6 +29,7 @@ class PairedDifference:
         standard_error: of the difference; infinite with fewer than two rows of a class, where it is unknown.
         num_positives: clicks.
         num_negatives: others.
+        degrees_of_freedom: by which the standard error is known; infinite where it is 0 or unknown.
     """
 
     first: float
@@ -36,15 +38,22 @@ class PairedDifference:
     standard_error: float
     num_positives: int
     num_negatives: int
+    degrees_of_freedom: float = math.inf
+
+    def reach(self, error: float) -> float:
+        """How far from the difference a bound is that errs with a probability of ``error``, by Student's t."""
+        if math.isinf(self.standard_error):
+            return math.inf
+        return student_quantile(1 - error, self.degrees_of_freedom) * self.standard_error
 
     def interval(self, confidence: float) -> tuple[float, float]:
-        """Two-sided normal interval of the difference."""
-        reach = NormalDist().inv_cdf(0.5 + confidence / 2) * self.standard_error
+        """Two-sided interval of the difference."""
+        reach = self.reach((1 - confidence) / 2)
         return self.difference - reach, self.difference + reach
 
     def upper_bound(self, confidence: float) -> float:
         """One-sided: the difference is below it with this confidence."""
-        return self.difference + NormalDist().inv_cdf(confidence) * self.standard_error
+        return self.difference + self.reach(1 - confidence)
 
 
 def paired_auroc_difference(
@@ -82,18 +91,19 @@ def paired_auroc_difference(
         aurocs.append(float(won.mean()))
         of_positives.append(won)
         of_negatives.append(held)
-    variance = _variance_of_mean(of_positives[0] - of_positives[1])
-    if click_logits is not None:
-        by_weight = _variance_by_weight(first, second, ~clicked, click_logits)
-        variance = max(variance, by_weight / positives)
-    variance += _variance_of_mean(of_negatives[0] - of_negatives[1])
+    of_clicks = _Part.of_sample(of_positives[0] - of_positives[1])
+    if click_logits is not None and positives > 1:
+        by_weight = _part_by_weight(first, second, ~clicked, click_logits)
+        of_clicks = max(of_clicks, by_weight, key=lambda part: part.variance)
+    parts = (of_clicks, _Part.of_sample(of_negatives[0] - of_negatives[1]))
     return PairedDifference(
         first=aurocs[0],
         second=aurocs[1],
         difference=aurocs[0] - aurocs[1],
-        standard_error=math.sqrt(variance),
+        standard_error=math.sqrt(sum(part.variance for part in parts)),
         num_positives=positives,
         num_negatives=negatives,
+        degrees_of_freedom=_degrees_of_freedom(parts),
     )
 
 
@@ -111,10 +121,35 @@ def _share_below(values: npt.NDArray[Any], others: npt.NDArray[Any]) -> npt.NDAr
     return count / (2 * len(others))
 
 
-def _variance_by_weight(
+@dataclass(frozen=True)
+class _Part:
+    """Variance of one part of the difference, that of the rows of a class, and by how many rows it is known."""
+
+    variance: float
+    degrees_of_freedom: int
+
+    @classmethod
+    def of_sample(cls, values: npt.NDArray[np.float64]) -> _Part:
+        """Of the mean of a sample; one value tells nothing of it."""
+        count = len(values)
+        return cls(float(np.var(values, ddof=1)) / count if count > 1 else math.inf, count - 1)
+
+
+def _degrees_of_freedom(parts: Sequence[_Part]) -> float:
+    """Of the sum of independent parts, by Welch and Satterthwaite: nearly those of the part that is most of it.
+
+    Source: Welch 1947, Biometrika 34:28.
+    """
+    variance = sum(part.variance for part in parts)
+    if not 0 < variance < math.inf:
+        return math.inf
+    return variance**2 / sum(part.variance**2 / part.degrees_of_freedom for part in parts)
+
+
+def _part_by_weight(
     first: npt.NDArray[Any], second: npt.NDArray[Any], others: npt.NDArray[np.bool_], click_logits: npt.NDArray[Any]
-) -> float:
-    """Variance over clicks of what a click adds to the difference, from all rows, each as probable as a click is in it.
+) -> _Part:
+    """The part of the clicks, from all rows, each as probable as a click is in it.
 
     A few hundred clicks are most of the uncertainty. Where one row in some hundreds is far off (a table's row that was
     rounded badly), most samples of so few clicks hold hardly any such row: the loss looks small, and so does its
@@ -133,10 +168,6 @@ def _variance_by_weight(
     """
     some = slice(None, None, math.ceil(len(first) / _WEIGHTED_ROWS))
     added = _share_below(first[some], np.sort(first[others])) - _share_below(second[some], np.sort(second[others]))
-    share = click_shares(click_logits[some])
-    return float(share @ (added - share @ added) ** 2)
-
-
-def _variance_of_mean(values: npt.NDArray[np.float64]) -> float:
-    """Variance of the mean of a sample; one value tells nothing of it."""
-    return float(np.var(values, ddof=1)) / len(values) if len(values) > 1 else math.inf
+    shares = click_shares(click_logits[some])
+    positives = len(others) - int(others.sum())
+    return _Part(float(shares @ (added - shares @ added) ** 2) / positives, positives - 1)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Any, Literal
 
 import numpy.typing as npt
@@ -46,20 +45,38 @@ class Look:
     @property
     def decision(self) -> Decision:
         """On which side of the tolerance the whole interval is."""
-        if self.high <= self.tolerance:
-            return "within"
-        return "beyond" if self.low > self.tolerance else "open"
+        return side_of(self.low, self.high, self.tolerance)
 
     @property
     def rows_needed(self) -> int | None:
-        """About how many rows would decide, were the estimate right; None where it equals the tolerance, or nearly."""
-        margin = abs(self.tolerance - self.estimate)
-        reach = self.high - self.estimate
-        if not margin or not math.isfinite(reach):
-            return None
-        times = max(1.0, reach / margin)
-        rows = self.rows * times * times  # Not a power, which is an error where it is too large.
-        return math.ceil(rows) if math.isfinite(rows) else None
+        """About how many rows would decide, were the estimate right; None where it equals the tolerance."""
+        return rows_to_decide(self.rows, self.estimate, self.high, self.tolerance)
+
+
+def side_of(low: float, high: float, tolerance: float) -> Decision:
+    """On which side of a tolerance a whole interval is."""
+    if high <= tolerance:
+        return "within"
+    return "beyond" if low > tolerance else "open"
+
+
+def rows_to_decide(rows: int, estimate: float, high: float, tolerance: float) -> int | None:
+    """About how many rows would decide, were an estimate right; None where it equals the tolerance, or nearly.
+
+    A bound comes nearer to its estimate with the square root of the rows.
+
+    Args:
+        rows: that there are.
+        estimate: from them.
+        high: its bound.
+        tolerance: that the bound is held against.
+    """
+    margin, reach = abs(tolerance - estimate), high - estimate
+    if not margin or not math.isfinite(reach):
+        return None
+    times = max(1.0, reach / margin)
+    needed = rows * times * times  # Not a power, which is an error where it is too large.
+    return math.ceil(needed) if math.isfinite(needed) else None
 
 
 def spent_at(look: int, *, confidence: float, last: bool) -> float:
@@ -91,14 +108,9 @@ def look_at(
     too_few = min(difference.num_positives, difference.num_negatives) < (2 if last else MIN_OF_A_CLASS)
     reach = math.inf
     if not too_few:
-        reach = quantile(number, confidence=confidence, last=last) * difference.standard_error
+        reach = difference.reach(spent_at(number, confidence=confidence, last=last))
     estimate = difference.difference
     return Look(number, rows, estimate, estimate - reach, estimate + reach, tolerance, last)
-
-
-def quantile(look: int, *, confidence: float, last: bool, among: int = 1) -> float:
-    """How many standard errors a bound of this look lies from its estimate; of one among many that share the error."""
-    return -NormalDist().inv_cdf(spent_at(look, confidence=confidence, last=last) / among)
 
 
 def next_look(rows: int, first_block: int) -> int:

@@ -20,6 +20,8 @@ from dlrm_pl.metrics.logits import click_probabilities, log_losses
 from dlrm_pl.metrics.paired import PairedDifference, paired_auroc_difference
 from dlrm_pl.metrics.paired_sums import PairedSums
 from dlrm_pl.metrics.score_histogram import ScoreHistogram
+from dlrm_pl.metrics.student import student_quantile
+from dlrm_pl.quantization.certified_bound import CertifiedBound, JudgedBy, finite
 from dlrm_pl.quantization.certified_slice import CertifiedSlice, SliceRule
 from dlrm_pl.quantization.evaluation import check_finite, labels_of
 from dlrm_pl.quantization.guards import CertifiedGuard
@@ -70,10 +72,14 @@ class Certification:
     histograms: tuple[ScoreHistogram, ScoreHistogram]
     worst_slice: CertifiedSlice | None = None
 
-    def guards(self, *, log_loss: float | None, calibration_ratio: float | None) -> tuple[CertifiedGuard, ...]:
+    def guards(
+        self, confidence: float, judged_by: JudgedBy, *, log_loss: float | None, calibration_ratio: float | None
+    ) -> tuple[CertifiedGuard, ...]:
         """What became of the probabilities, held against the tolerances of a criterion.
 
         Args:
+            confidence: of each bound.
+            judged_by: whether bounds or estimates decide.
             log_loss: tolerated relative increase of the log loss, and so of normalized entropy, which is the log loss
                 over a number that the labels alone decide; None: only measured.
             calibration_ratio: tolerated relative shift of sum(predictions) / sum(labels); None: only measured.
@@ -83,18 +89,27 @@ class Certification:
             ("normalized_entropy", self.log_losses, log_loss, False),
             ("calibration_ratio", self.predictions, calibration_ratio, True),
         )
-        return tuple(
-            CertifiedGuard(
-                name=name,
-                before=getattr(self.fp32, name),
-                after=getattr(self.int8, name),
-                change=sums.change if math.isfinite(sums.change) else None,
-                standard_error=sums.standard_error,
-                tolerance=tolerance,
-                held=tolerance is None or (abs(sums.change) if two_sided else sums.change) <= tolerance,
+        found = []
+        for name, sums, tolerance, two_sided in kinds:
+            off, error = abs(sums.change) if two_sided else sums.change, sums.standard_error
+            reach = math.inf if error is None else student_quantile(confidence, math.inf) * error
+            if math.isinf(off):
+                reach = 0.0  # Something that came of nothing is beyond any tolerance.
+            bound = CertifiedBound(off, max(0.0, off - reach) if two_sided else off - reach, off + reach, self.rows)
+            found.append(
+                CertifiedGuard(
+                    name=name,
+                    before=getattr(self.fp32, name),
+                    after=getattr(self.int8, name),
+                    change=finite(sums.change),
+                    standard_error=error,
+                    tolerance=tolerance,
+                    at_least=finite(bound.low),
+                    at_most=finite(bound.high),
+                    held=True if tolerance is None else bound.held(tolerance, judged_by),
+                )
             )
-            for name, sums, tolerance, two_sided in kinds
-        )
+        return tuple(found)
 
 
 def certify(
@@ -132,7 +147,7 @@ def certify(
     return Certification(
         fp32=runs[0].scores(),
         int8=runs[1].scores(),
-        paired=paired_auroc_difference(scored[0], scored[1], labels),
+        paired=paired_auroc_difference(scored[0], scored[1], labels, click_logits=scored[0]),
         rows=len(labels),
         positives=int(labels.sum()),
         log_losses=losses,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from dlrm_pl.batch import ClickBatch
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.metrics.auroc import exact_auroc
 from dlrm_pl.metrics.logits import log_losses
-from dlrm_pl.metrics.sequential import quantile
+from dlrm_pl.quantization.certified_bound import CertifiedBound, JudgedBy, finite
 from dlrm_pl.quantization.slices import MOST_SLICES, Cut, Slices, WorstSlice, column_of, cut_on
 from dlrm_pl.quantization.worst_slice import measure_slices
 
@@ -26,18 +25,25 @@ class SliceRule:
     Attributes:
         guard: of the criterion.
         cut: of the tuning rows, so that a slice is the same in the trials and in the certificate.
-        confidence: of the intervals.
+        confidence: of the bounds and intervals.
+        judged_by: whether bounds or estimates decide.
         watched: a slice whose scores are told whichever loses most; "" for none.
     """
 
     guard: WorstSlice
     cut: Cut
     confidence: float
+    judged_by: JudgedBy = "bound"
     watched: str = ""
 
     @classmethod
     def of_tuning_rows(
-        cls, batches: Iterable[ClickBatch], guard: WorstSlice, first_rows: int, confidence: float
+        cls,
+        batches: Iterable[ClickBatch],
+        guard: WorstSlice,
+        first_rows: int,
+        confidence: float,
+        judged_by: JudgedBy = "bound",
     ) -> SliceRule:
         """Cut as the search did.
 
@@ -45,12 +51,14 @@ class SliceRule:
             batches: the rows that trials are scored on.
             guard: of the criterion.
             first_rows: that the search cut its slices on, ``Criterion.first_block``.
-            confidence: of the intervals.
+            confidence: of the bounds and intervals.
+            judged_by: whether bounds or estimates decide.
         """
-        return cls(guard, cut_on((column_of(batch, guard) for batch in batches), guard, first_rows)[0], confidence)
+        cut = cut_on((column_of(batch, guard) for batch in batches), guard, first_rows)[0]
+        return cls(guard, cut, confidence, judged_by)
 
     @classmethod
-    def from_dict(cls, stated: Mapping[str, Any], confidence: float) -> SliceRule:
+    def from_dict(cls, stated: Mapping[str, Any], confidence: float, judged_by: JudgedBy = "bound") -> SliceRule:
         """As a certificate states it.
 
         Raises:
@@ -75,7 +83,7 @@ class SliceRule:
             raise ConfigurationError(
                 f"worst_slice of the certificate: {watched!r} is none of its slices. Quantize again."
             )
-        return cls(guard, Cut(names, edges, categorical=not dense), confidence, watched)
+        return cls(guard, Cut(names, edges, categorical=not dense), confidence, judged_by, watched)
 
     def slices_of(self, batch: ClickBatch) -> npt.NDArray[np.uint8]:
         """The slice of each row of a batch, ``[B]``."""
@@ -88,10 +96,11 @@ class SliceRule:
         labels: npt.NDArray[np.uint8],
         numbers: npt.NDArray[np.uint8],
     ) -> CertifiedSlice:
-        """Find the slice that lost most, as the last look at a trial does.
+        """Find the slice that lost most, and bounds of what the worst one loses.
 
-        Slices that could not tell a loss of the tolerance from none are left out, as in tuning; of the others the
-        estimate decides, as it does for the other guards on these rows. Where all are left out the guard is not held.
+        Slices that could not tell a loss of the tolerance from none are left out, as in tuning. The worst of the others
+        loses at least what any of them surely loses (they share the error of it, Bonferroni), and at most the largest
+        of their upper bounds, of which each may have the whole error to itself (Berger 1982, see ``worst_slice.py``).
 
         Args:
             before: logits of the fp32 model, ``[rows]``.
@@ -99,15 +108,16 @@ class SliceRule:
             labels: 0 or 1.
             numbers: the slice of each row.
         """
-        strict_reach = quantile(1, confidence=self.confidence, last=True, among=self.guard.slices)
+        error = 1 - self.confidence
+        strict_error = error / self.guard.slices
         found, left_out = measure_slices(
-            *(before, after, labels, Slices(self.cut.names, numbers), self.guard), strict_reach=strict_reach, last=True
+            *(before, after, labels, Slices(self.cut.names, numbers), self.guard), strict_error=strict_error, last=True
         )
         worst = max(found, key=lambda one: one.loss, default=None)
-        loss = None
+        loss, bound = None, None
         if worst is not None:
             inside = numbers == self.cut.names.index(worst.name)
-            reach = NormalDist().inv_cdf(0.5 + self.confidence / 2) * worst.standard_error
+            reach = worst.reach(error / 2)
             loss = SliceLoss(
                 value=worst.name,
                 rows=worst.rows,
@@ -118,6 +128,17 @@ class SliceRule:
                 standard_error=worst.standard_error,
                 interval=(worst.loss - reach, worst.loss + reach),
             )
+            highest = max(found, key=lambda one: one.loss + one.reach(error))
+            bound = CertifiedBound(
+                estimate=highest.loss,
+                low=max(one.loss - one.reach(strict_error) for one in found),
+                high=highest.loss + highest.reach(error),
+                rows=len(labels),
+            )
+        held = None
+        if bound is not None and loss is not None:
+            by_loss = CertifiedBound(loss.loss, bound.low, bound.high, bound.rows)
+            held = by_loss.held(self.guard.tolerance, self.judged_by)
         return CertifiedSlice(
             column=self.column,
             guard=self.guard,
@@ -125,7 +146,10 @@ class SliceRule:
             worst=loss,
             judged=len(found),
             left_out=left_out,
-            held=loss is not None and loss.loss <= self.guard.tolerance,
+            at_least=None if bound is None else finite(bound.low),
+            at_most=None if bound is None else finite(bound.high),
+            rows_needed=None if bound is None else bound.rows_needed(self.guard.tolerance),
+            held=held,
             watched=self.watch({"fp32": before, "int8": after}, labels, numbers),
         )
 
@@ -196,7 +220,10 @@ class CertifiedSlice:
         worst: the slice that lost most; None where each is too small to be judged.
         judged: how many slices were.
         left_out: how many were too small.
-        held: the loss of the worst slice is within the tolerance.
+        at_least: the worst slice loses at least so much, with the confidence; None where none is judged.
+        at_most: the worst slice loses at most so much.
+        rows_needed: about how many certification rows would tell; None where nobody knows.
+        held: the loss of the worst slice is within the tolerance; None: so few rows cannot tell.
         watched: rows, clicks and scores of the slice that the rule watches; not written.
     """
 
@@ -206,7 +233,10 @@ class CertifiedSlice:
     worst: SliceLoss | None
     judged: int
     left_out: int
-    held: bool
+    at_least: float | None
+    at_most: float | None
+    rows_needed: int | None
+    held: bool | None
     watched: dict[str, float]
 
     def to_dict(self) -> dict[str, Any]:
@@ -219,6 +249,9 @@ class CertifiedSlice:
             "worst": worst,
             "judged": self.judged,
             "left_out": self.left_out,
+            "at_least": self.at_least,
+            "at_most": self.at_most,
+            "rows_needed": self.rows_needed,
             "held": self.held,
             "guard": asdict(self.guard),
             "cut": {"names": list(self.cut.names), "edges": self.cut.edges.tolist()},

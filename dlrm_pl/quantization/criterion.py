@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.metrics.paired import paired_auroc_difference
-from dlrm_pl.metrics.sequential import Look, look_at, quantile
+from dlrm_pl.metrics.sequential import Look, look_at, spent_at
 from dlrm_pl.quantization.evaluation import Scores
 from dlrm_pl.quantization.guards import GuardReading, read_guards
 from dlrm_pl.quantization.slices import Slices, WorstSlice
@@ -124,12 +124,11 @@ class Criterion:
             last=last,
             rows=len(labels),
         )
-        reach = quantile(look, confidence=self.confidence, last=last)
+        error = spent_at(look, confidence=self.confidence, last=last)
         among = 1 if self.worst_slice is None else self.worst_slice.slices
-        strict_reach = quantile(look, confidence=self.confidence, last=last, among=among)
-        guards = self._guards(before, after, labels, slices, reach=reach, strict_reach=strict_reach, last=last)
+        guards = self._guards(before, after, labels, slices, error=error, strict_error=error / among, last=last)
         decisions = [
-            guard.decision(reach, last=last, strict_reach=strict_reach if guard.slice else None) for guard in guards
+            guard.decision(error, last=last, strict_error=error / among if guard.slice else None) for guard in guards
         ]
         broken = [guard for guard, decision in zip(guards, decisions, strict=True) if decision == "beyond"]
         unsure = "open" in decisions
@@ -177,8 +176,8 @@ class Criterion:
         labels: npt.NDArray[np.uint8],
         slices: Slices | None,
         *,
-        reach: float,
-        strict_reach: float,
+        error: float,
+        strict_error: float,
         last: bool,
     ) -> tuple[GuardReading, ...]:
         """All guards that are on, as read on these rows."""
@@ -188,7 +187,7 @@ class Criterion:
         if slices is None:
             raise ConfigurationError(f"worst_slice by {self.worst_slice.by!r}: the slices of the rows were not given.")
         worst = read_worst_slice(
-            *(before, after, labels, slices, self.worst_slice), reach=reach, strict_reach=strict_reach, last=last
+            *(before, after, labels, slices, self.worst_slice), error=error, strict_error=strict_error, last=last
         )
         return (*guards, worst)
 
@@ -199,9 +198,9 @@ class Criterion:
         before, after, labels = baseline.logits, trial.logits, baseline.labels
         guards: tuple[GuardReading, ...] = ()
         if before is not None and after is not None and labels is not None:
-            guards = self._guards(before, after, labels, slices, reach=0.0, strict_reach=0.0, last=True)
+            guards = self._guards(before, after, labels, slices, error=0.5, strict_error=0.5, last=True)
         failures = [] if loss <= tolerance else [f"loss {loss:.6f} exceeds the tolerance {tolerance:.6f}"]
-        failures += [guard.describe_failure() for guard in guards if guard.decision(0.0, last=True) == "beyond"]
+        failures += [guard.describe_failure() for guard in guards if guard.decision(0.5, last=True) == "beyond"]
         why = "as confidence: null asks" if self.confidence is None else "since this score has no paired test"
         rows = f"all {baseline.rows:,} rows" if baseline.rows else "all rows"
         reason = "; ".join(failures) or f"{loss:.6f} is within the tolerance {tolerance:.6f}"
@@ -263,3 +262,11 @@ class Verdict:
     looks: int
     rows: int
     guards: tuple[GuardReading, ...] = ()
+
+    @property
+    def undecided(self) -> bool:
+        """Not accepted for want of rows alone: they tell neither of the loss nor of a guard that it is beyond."""
+        blind = [guard for guard in self.guards if not guard.slices]
+        broken = any(guard.decision(0.5, last=True) == "beyond" for guard in self.guards if guard.slices)
+        open_ = self.bound > self.tolerance or bool(blind)
+        return not self.accepted and self.low <= self.tolerance and open_ and not broken

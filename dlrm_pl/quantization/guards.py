@@ -12,6 +12,7 @@ import numpy.typing as npt
 from dlrm_pl.metrics.logits import click_probabilities, log_losses
 from dlrm_pl.metrics.paired_sums import relative_change
 from dlrm_pl.metrics.sequential import Decision
+from dlrm_pl.metrics.student import student_quantile
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class GuardReading:
         slice: score and slice of the rows that this is, see ``worst_slice.py``; empty for all rows.
         slices: how many were judged, of which this is the worst; 0 where all were too small.
         left_out: how many were too small to be judged.
+        degrees_of_freedom: by which the standard error is known; None: so many that it does not matter.
     """
 
     name: str
@@ -47,24 +49,28 @@ class GuardReading:
     slice: str = ""
     slices: int = 1
     left_out: int = 0
+    degrees_of_freedom: float | None = None
 
-    def decision(self, reach: float, *, last: bool, strict_reach: float | None = None) -> Decision:
-        """Which side of its tolerance the guard is on, with an interval of ``reach`` standard errors.
+    def decision(self, error: float, *, last: bool, strict_error: float | None = None) -> Decision:
+        """Which side of its tolerance the guard is on, each bound of which errs with a probability of ``error``.
 
         Args:
-            reach: from the estimate to its bound.
+            error: that a bound may make.
             last: no more rows will come.
-            strict_reach: of the lower bound of the loss, where the guard is the worst of several; the same if None.
+            strict_error: of the lower bound of the loss, where the guard is the worst of several; the same if None.
         """
         if not self.slices:
             return "beyond" if last else "open"
         off = abs(self.change) if self.two_sided else -self.change if self.higher_is_better else self.change
-        error = 0.0 if last or self.standard_error is None else self.standard_error
-        if off - (reach if strict_reach is None else strict_reach) * error > self.tolerance:
+        spread = 0.0 if last or self.standard_error is None else self.standard_error
+        degrees = math.inf if self.degrees_of_freedom is None else self.degrees_of_freedom
+        reach = student_quantile(1 - error, degrees) * spread
+        strict_reach = student_quantile(1 - (error if strict_error is None else strict_error), degrees) * spread
+        if off - strict_reach > self.tolerance:
             return "beyond"
         # Slices that have too few rows so far may have enough later.
         waits = bool(self.left_out) and not last
-        return "within" if off + reach * error <= self.tolerance and not waits else "open"
+        return "within" if off + reach <= self.tolerance and not waits else "open"
 
     def describe(self) -> str:
         """The change in words."""
@@ -95,7 +101,10 @@ class CertifiedGuard:
         change: relative, ``after / before - 1``; None where something came of nothing.
         standard_error: of the change, paired; None where it is not known.
         tolerance: for the change, or for its size in the case of the calibration ratio; None: measured, not judged.
-        held: the change is within the tolerance.
+        at_least: one-sided bound of what is held against the tolerance, with the certificate's confidence; None where
+            nothing is known.
+        at_most: the other one.
+        held: the change is within the tolerance; None: so few rows cannot tell.
     """
 
     name: str
@@ -104,7 +113,9 @@ class CertifiedGuard:
     change: float | None
     standard_error: float | None
     tolerance: float | None
-    held: bool
+    at_least: float | None
+    at_most: float | None
+    held: bool | None
 
 
 def read_guards(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy.typing as npt
 from dlrm_pl.metrics.logits import log_losses
 from dlrm_pl.metrics.paired import paired_auroc_difference
 from dlrm_pl.metrics.sequential import MIN_OF_A_CLASS
+from dlrm_pl.metrics.student import student_quantile
 from dlrm_pl.quantization.guards import GuardReading, change_of_sum
 from dlrm_pl.quantization.slices import SCORE_NAMES, Slices, WorstSlice
 
@@ -19,7 +21,7 @@ NAME = "worst_slice"
 
 @dataclass(frozen=True)
 class MeasuredSlice:
-    """One slice: its rows and clicks, score of fp32, of the trial, relative loss and its standard error.
+    """One slice: its rows and clicks, both scores, its relative loss, and how well that is known.
 
     Where something came of a log loss of nothing the loss is infinite, and its error counts as 0.
     """
@@ -31,6 +33,11 @@ class MeasuredSlice:
     after: float
     loss: float
     standard_error: float
+    degrees_of_freedom: float = math.inf
+
+    def reach(self, error: float) -> float:
+        """From the loss to a bound that errs with a probability of ``error``."""
+        return student_quantile(1 - error, self.degrees_of_freedom) * self.standard_error
 
 
 def read_worst_slice(
@@ -40,8 +47,8 @@ def read_worst_slice(
     slices: Slices,
     guard: WorstSlice,
     *,
-    reach: float,
-    strict_reach: float,
+    error: float,
+    strict_error: float,
     last: bool,
 ) -> GuardReading:
     """Measure all slices, and return the one that settles the guard.
@@ -49,7 +56,7 @@ def read_worst_slice(
     The guard is held when the interval of every slice is within the tolerance, and broken when that of any slice is
     beyond. To say "all are within" wrongly, one slice that is not must be taken for one that is, so each slice may
     have the whole error to itself (an intersection-union test, Berger 1982). To say "some slice is beyond" wrongly,
-    any of them will do, so they share the error (Bonferroni), and ``strict_reach`` is longer.
+    any of them will do, so they share the error (Bonferroni): each has ``strict_error``.
 
     With no more rows to come, a slice that could not tell a loss of the size of the tolerance from none, and does not
     show a larger one, is left out and counted: the largest of many uncertain losses is large by chance. Of the others
@@ -61,28 +68,29 @@ def read_worst_slice(
         labels: 0 or 1.
         slices: of the same rows.
         guard: by what, and how much.
-        reach: standard errors from an estimate to its bound.
-        strict_reach: the same where all slices share the error.
+        error: that a bound may make.
+        strict_error: the share of it that each slice has, where all share it.
         last: no more rows will come.
 
     Source: Berger 1982, Technometrics 24:295.
     """
-    found, left_out = measure_slices(before, after, labels, slices, guard, strict_reach=strict_reach, last=last)
+    found, left_out = measure_slices(before, after, labels, slices, guard, strict_error=strict_error, last=last)
     higher_is_better = guard.score == "auroc"
     if not found:
         one = _measure("", before, after, labels, guard)
     elif last:
         one = max(found, key=lambda part: part.loss)
     else:
-        one = max(found, key=lambda part: part.loss - strict_reach * part.standard_error)
-        if one.loss - strict_reach * one.standard_error <= guard.tolerance:
-            one = max(found, key=lambda part: part.loss + reach * part.standard_error)
+        one = max(found, key=lambda part: part.loss - part.reach(strict_error))
+        if one.loss - one.reach(strict_error) <= guard.tolerance:
+            one = max(found, key=lambda part: part.loss + part.reach(error))
     return GuardReading(
         name=NAME,
         before=one.before,
         after=one.after,
         change=-one.loss if higher_is_better else one.loss,
         standard_error=one.standard_error,
+        degrees_of_freedom=one.degrees_of_freedom if math.isfinite(one.degrees_of_freedom) else None,
         tolerance=guard.tolerance,
         two_sided=False,
         higher_is_better=higher_is_better,
@@ -99,7 +107,7 @@ def measure_slices(
     slices: Slices,
     guard: WorstSlice,
     *,
-    strict_reach: float,
+    strict_error: float,
     last: bool,
 ) -> tuple[list[MeasuredSlice], int]:
     """Measure each slice that can be judged; the arguments are those of ``read_worst_slice``.
@@ -116,7 +124,7 @@ def measure_slices(
             left_out += len(rows) > 0
             continue
         one = _measure(name, before[rows], after[rows], labels[rows], guard)
-        half = strict_reach * one.standard_error
+        half = one.reach(strict_error)
         if last and half > guard.tolerance >= one.loss - half:
             left_out += 1
             continue
@@ -140,6 +148,5 @@ def _measure(
     pair = paired_auroc_difference(before, after, labels, click_logits=before)
     # A slice that fp32 orders all wrong has nothing to lose: an AUROC of 0 divides nothing.
     scale = max(pair.first, 0.5)
-    return MeasuredSlice(
-        name, rows, clicks, pair.first, pair.second, pair.difference / scale, pair.standard_error / scale
-    )
+    scores = (pair.first, pair.second, pair.difference / scale, pair.standard_error / scale)
+    return MeasuredSlice(name, rows, clicks, *scores, pair.degrees_of_freedom)

@@ -198,7 +198,8 @@ def test_loss_beyond_the_tolerance_on_the_certification_rows_is_not_accepted(
     loaded = load_artifact(outcome.path)
     assert not loaded.certificate.accepted
     assert not loaded.manifest.accepted
-    assert re.search(r"on the certification rows the loss 0\.500000 exceeds 0\.\d+", loaded.certificate.reason)
+    assert re.search(r"AUROC is 54\.9865%, at least 54\.\d+% with 95% confidence", loaded.certificate.reason)
+    assert "on the tuning rows the search accepted it, but the certification rows decide" in loaded.certificate.reason
 
 
 def test_relative_tolerance_is_that_of_the_certified_auroc(outcome: Outcome) -> None:
@@ -218,7 +219,7 @@ def test_table_for_people_has_both_models_side_by_side(outcome: Outcome) -> None
         *("AUROC", "log loss", "normalized entropy", "calibration ratio", "model bytes", "samples per second")
     ]
     assert rows["AUROC"][0] == f"{outcome.certificate.fp32['auroc']:.6f}"
-    assert "interval" in loss_line(outcome.certificate)
+    assert "at most 0.2462% with 95% confidence; tolerance 2.0000%: within;" in loss_line(outcome.certificate)
 
 
 WEIGHTS = ["model.safetensors", "table-01-int8.safetensors"]
@@ -402,7 +403,7 @@ def test_certificate_of_another_format_is_rejected(artifact_path: Path) -> None:
     path = artifact_path / "certificate.json"
     path.write_text(json.dumps({"format": 99}))
     rewrite_manifest(artifact_path, lambda m: m.files.update({"certificate.json": file_sha256(path)}))
-    with pytest.raises(ArtifactError, match="of another format than 2"):
+    with pytest.raises(ArtifactError, match="format 99, this version reads 2 and 3"):
         load_artifact(artifact_path)
 
 

@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import tiny
+import torch
 from conftest import data
 
 import dlrm_pl.artifact.build as build_module
 from dlrm_pl.artifact.build import Outcome, build_artifact
 from dlrm_pl.artifact.certificate import Certificate
+from dlrm_pl.artifact.certified_verdict import doubts, failures
 from dlrm_pl.artifact.movement import METRICS, Movement
 from dlrm_pl.artifact.store import load_artifact
-from dlrm_pl.artifact.summary import guards_line
+from dlrm_pl.artifact.summary import guards_line, loss_line, slice_line, verdict_line
 from dlrm_pl.errors import VerificationError
 from dlrm_pl.kernels.int8.selection import isa
 from dlrm_pl.metrics.paired_sums import PairedSums
 from dlrm_pl.quantization.certification import Certification, certify
-from dlrm_pl.quantization.criterion import Criterion
+from dlrm_pl.quantization.certified_bound import bound_of_auroc
+from dlrm_pl.quantization.criterion import Criterion, Verdict
 from dlrm_pl.quantization.tuning import TuningSettings
 
 
@@ -176,4 +181,124 @@ def test_check_names_metric_values_and_machine(outcome: Outcome) -> None:
 def test_certificate_survives_its_file(outcome: Outcome, tmp_path: Path) -> None:
     outcome.certificate.write(tmp_path)
     assert Certificate.read(tmp_path) == outcome.certificate
-    assert json.loads((tmp_path / "certificate.json").read_text())["format"] == 2
+    assert json.loads((tmp_path / "certificate.json").read_text())["format"] == 3
+
+
+GOLDEN = Path(__file__).parent / "golden" / "certificate_format_2.json"
+"""Written by build_artifact on the tiny model with ``worst_slice`` by C2, before a certificate stated bounds."""
+
+
+def test_certificate_of_the_older_format_is_read(tmp_path: Path) -> None:
+    shutil.copyfile(GOLDEN, tmp_path / "certificate.json")
+    older = Certificate.read(tmp_path)
+    assert (older.outcome, older.accepted, older.judged_by) == ("accepted", True, "estimate")
+    assert (older.auroc_loss_at_most, older.bound_method, older.rows_needed) == (None, "", None)
+    assert failures(older) == doubts(older) == []
+    assert "95% interval" in loss_line(older)
+    assert "C2" in slice_line(older)
+    assert verdict_line(older) == "accepted"
+
+
+def certificate_with(outcome: Outcome, **changes: Any) -> Certificate:
+    return dataclasses.replace(outcome.certificate, **changes)
+
+
+def search(**changes: Any) -> Verdict:
+    found = Verdict(True, 0.001, 0.002, 0.01, "it is within", 0.8, 0.799, 0.0, True, 1, 2000)
+    return dataclasses.replace(found, **changes)
+
+
+LOSS = {"auroc_loss": 0.004, "auroc_loss_at_least": 0.001, "auroc_loss_at_most": 0.007}
+
+
+@pytest.mark.parametrize(
+    ("tolerance", "outcome_is", "words"),
+    [
+        (0.008, "accepted", "at most 0.76"),
+        (0.005, "undecided", r"at least 0\.1\d+% and at most 0\.7\d+%, each with 95% confidence"),
+        (0.0005, "not accepted", "the certification rows decide: .*at least 0.1"),
+    ],
+)
+def test_one_sided_bound_of_the_loss_decides(outcome: Outcome, tolerance: float, outcome_is: str, words: str) -> None:
+    judged = certificate_with(outcome, **LOSS, tolerance=tolerance).judged(search())
+    assert (judged.outcome, judged.accepted) == (outcome_is, outcome_is == "accepted")
+    assert re.search(words, judged.reason)
+    # To bring the bound of 0.007 from 0.003 to 0.001 above the estimate takes nine times the 3,000 rows.
+    assert judged.rows_needed == (27_000 if outcome_is == "undecided" else None)
+
+
+def test_estimate_decides_where_no_confidence_is_asked_for(tmp_path: Path, outcome: Outcome) -> None:
+    judged = certificate_with(outcome, **LOSS, tolerance=0.005, judged_by="estimate").judged(search())
+    assert judged.outcome == "accepted"
+    assert "by the loss itself, without a confidence bound" in judged.reason
+    settings = TuningSettings(criterion=Criterion(relative=0.002, confidence=None), max_trials=1)
+    built = build_artifact(tiny.model(), data(), settings, tmp_path / "a").certificate
+    assert (built.outcome, built.judged_by) == ("accepted", "estimate")
+    assert built.auroc_loss_at_most is not None
+    assert built.auroc_loss < built.tolerance < built.auroc_loss_at_most
+
+
+@pytest.mark.parametrize(
+    ("change", "outcome_is", "reason"),
+    [
+        ({"reason": "slower than fp32"}, "not accepted", "the search refused it on the tuning rows: slower than fp32"),
+        ({"low": 0.02, "bound": 0.03}, "not accepted", "the search refused it"),
+        (
+            {"bound": 0.03, "reason": "few rows"},
+            "accepted",
+            r"could not decide \(few rows\), but the cert",
+        ),
+    ],
+)
+def test_model_that_the_search_refused_is_not_accepted(
+    outcome: Outcome, change: dict[str, Any], outcome_is: str, reason: str
+) -> None:
+    judged = outcome.certificate.judged(search(accepted=False, **change))
+    assert judged.outcome == outcome_is
+    assert re.search(reason, judged.reason)
+
+
+def test_guard_between_its_bounds_is_undecided_and_says_how_many_rows_would_tell(outcome: Outcome) -> None:
+    guards = [dict(guard) for guard in outcome.certificate.guards]
+    guards[0] |= {"change": 0.004, "at_least": 0.002, "at_most": 0.006, "tolerance": 0.005, "held": None}
+    judged = certificate_with(outcome, guards=guards).judged(search())
+    assert judged.outcome == "undecided"
+    assert judged.rows_needed == 12_000
+    assert "at most 0.600% with 95% confidence, where the guard is 0.50%" in judged.reason
+    assert "log loss +0.4000% (tolerance 0.50%, UNDECIDED)" in guards_line(judged)
+
+
+def test_guards_are_judged_by_their_bounds() -> None:
+    batches = tiny.batches(3, 1000, seed=3)
+    found = certify(tiny.model(), tiny.model(seed=1), batches)
+    log_loss, _, ratio = found.guards(0.95, "bound", log_loss=0.1, calibration_ratio=0.1)
+    assert log_loss.at_most == pytest.approx(log_loss.change + 1.644854 * log_loss.standard_error)
+    assert ratio.at_least == pytest.approx(abs(ratio.change) - 1.644854 * ratio.standard_error)
+    for guard, index in ((log_loss, 0), (ratio, 2)):
+        for tolerance, held in ((guard.at_most, True), (guard.at_least, None), (0.9 * guard.at_least, False)):
+            again = found.guards(0.95, "bound", log_loss=tolerance, calibration_ratio=tolerance)[index]
+            assert again.held is held
+        middle = (guard.at_least + guard.at_most) / 2 + 1e-9
+        assert found.guards(0.95, "estimate", log_loss=middle, calibration_ratio=middle)[index].held
+
+
+def test_identical_models_lose_at_most_what_the_rows_could_have_missed() -> None:
+    batches = tiny.batches(3, 1000, seed=3)
+    bound, method = bound_of_auroc(certify(tiny.model(), tiny.model(), batches).paired, 0.95)
+    assert method == "rule_of_three"
+    assert (bound.low, bound.high) == pytest.approx((-6 / 3000, 6 / 3000), rel=2e-3)
+
+
+def test_one_click_cannot_be_bounded(outcome: Outcome) -> None:
+    (batch,) = tiny.batches(1, 500, seed=3)
+    labels = torch.zeros(500)
+    labels[7] = 1
+    paired = certify(tiny.model(), tiny.model(seed=1), [batch._replace(labels=labels)]).paired
+    bound, method = bound_of_auroc(paired, 0.95)
+    assert (method, bound.held(0.5, "bound"), bound.rows_needed(0.5)) == ("none", None, None)
+    nothing = {"auroc_loss_at_least": None, "auroc_loss_at_most": None, "bound_method": "none"}
+    judged = certificate_with(outcome, **nothing).judged(search())
+    assert judged.outcome == "undecided"
+    assert "cannot be bounded, since a class has fewer than two rows" in judged.reason
+    assert "no number of rows is known that would decide" in judged.reason
+    assert verdict_line(judged) == "UNDECIDED: 3,000 rows of test are too few to tell"

@@ -229,10 +229,10 @@ def test_figures_are_the_same_each_time(outcome: Outcome) -> None:
     assert figures.reliability(contents) == figures.reliability(contents)
 
 
-def test_report_of_a_rejected_model_says_so(tmp_path: Path) -> None:
+def test_report_of_an_undecided_model_says_so(tmp_path: Path) -> None:
     from conftest import build
 
     outcome = build(tmp_path / "a", absolute=0.0)
     text = (outcome.path / "report.html").read_text()
-    assert "not accepted" in text
-    assert "Undecided on all 2,000 rows" in text
+    assert '<span class="bad">undecided</span>' in text
+    assert "3,000 are too few to tell" in text

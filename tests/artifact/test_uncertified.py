@@ -17,6 +17,7 @@ from rich.console import Console
 from dlrm_pl.artifact import build
 from dlrm_pl.artifact.build import Outcome, build_artifact
 from dlrm_pl.artifact.certificate import Certificate
+from dlrm_pl.artifact.certified_verdict import failures
 from dlrm_pl.artifact.report import figures
 from dlrm_pl.artifact.report.page import render
 from dlrm_pl.artifact.store import load_artifact
@@ -105,7 +106,7 @@ def test_change_of_nothing_is_told_in_words_and_not_drawn(outcome: Outcome) -> N
     certificate = Certificate.read(outcome.path)
     certificate.guards[0] |= {"change": None, "standard_error": None, "held": False}
     assert "log loss of nothing (tolerance 0.50%, BROKEN)" in guards_line(certificate)
-    assert any("(of nothing), beyond the guard of 0.50%" in words for words in certificate.failures)
+    assert any("(of nothing), beyond the guard of 0.50%" in words for words in failures(certificate))
     nothing = (ScoreHistogram(), ScoreHistogram())
     for histogram in nothing:
         histogram.add(np.array([-900.0, -800.0], np.float32), np.array([0, 1], np.uint8))

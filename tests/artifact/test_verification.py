@@ -126,8 +126,8 @@ def test_verdict_that_does_not_hold_any_more_is_an_error(
     artifact, ckpt_path = certified
     certificate = artifact.certificate
     if what == "loss":
-        stricter = dataclasses.replace(certificate, tolerance=certificate.auroc_loss - 1e-9)
-        message = "Certified as accepted, but measured anew the loss .* exceeds"
+        stricter = dataclasses.replace(certificate, tolerance=(certificate.auroc_loss_at_least or 0.0) - 1e-9)
+        message = "Certified as accepted, but measured anew the relative loss of AUROC is .*, at least"
     else:
         guards = [guard | {"tolerance": -1.0} if guard["name"] == "log_loss" else guard for guard in certificate.guards]
         stricter = dataclasses.replace(certificate, guards=guards)

@@ -14,12 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ranks import run_ranks
 from reference import metrics as reference
+from scipy import special
 
 from dlrm_pl.errors import MetricError, NonFiniteError, ShapeError
 from dlrm_pl.metrics.auroc import ExactAUROC, exact_auroc
 from dlrm_pl.metrics.calibration import ClickCalibration, normalized_entropy
 from dlrm_pl.metrics.logits import click_probabilities, log_losses
 from dlrm_pl.metrics.paired import paired_auroc_difference
+from dlrm_pl.metrics.student import student_quantile
 
 
 def rows(size: int, seed: int, levels: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -214,9 +216,32 @@ def test_paired_difference_equals_delong_by_all_pairs(size: int, seed: int, leve
     assert found.standard_error == pytest.approx(expected, rel=1e-6, abs=1e-9)
     low, high = found.interval(0.95)
     assert low <= found.difference <= high
-    assert high - low == pytest.approx(2 * 1.959964 * found.standard_error, rel=1e-5, abs=1e-12)
-    reach = found.upper_bound(0.95) - found.difference
-    assert reach == pytest.approx(1.644854 * found.standard_error, rel=1e-5, abs=1e-9)
+    assert high - low == pytest.approx(
+        2 * t(0.975, found.degrees_of_freedom) * found.standard_error, rel=1e-5, abs=1e-12
+    )
+    assert found.upper_bound(0.95) == pytest.approx(
+        found.difference + t(0.95, found.degrees_of_freedom) * found.standard_error, rel=1e-5
+    )
+    if found.standard_error:
+        rows_of = sorted((found.num_positives, found.num_negatives))
+        assert rows_of[0] - 1 <= found.degrees_of_freedom + 1e-9 <= len(labels) - 2 + 1e-6
+
+
+def t(probability: float, degrees_of_freedom: float) -> float:
+    return float(special.stdtrit(min(degrees_of_freedom, 1e12), probability))
+
+
+@pytest.mark.parametrize("degrees_of_freedom", [1.0, 1.7, 4.0, 29.0, 99.5, 100.5, 1e4, math.inf])
+@pytest.mark.parametrize("probability", [0.0001, 0.05, 0.5, 0.95, 0.975, 0.9999])
+def test_quantiles_are_those_of_students_t(probability: float, degrees_of_freedom: float) -> None:
+    found = student_quantile(probability, degrees_of_freedom)
+    assert found == pytest.approx(t(probability, degrees_of_freedom), rel=1e-5, abs=1e-6)
+
+
+def test_one_click_gives_no_bound() -> None:
+    scores, labels = np.linspace(0, 1, 50), np.arange(50) == 40
+    found = paired_auroc_difference(scores, scores[::-1], labels, click_logits=scores)
+    assert math.isinf(found.reach(0.05))
 
 
 def test_identical_scores_have_no_error() -> None:

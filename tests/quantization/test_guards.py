@@ -64,7 +64,7 @@ def test_certain_row_that_was_wrong_loses_its_logit() -> None:
 )
 def test_decisions(change: float, two_sided: bool, last: bool, decision: str) -> None:
     reading = GuardReading("x", 1.0, 1 + change, change, 0.001, 0.01, two_sided)
-    assert reading.decision(2.0, last=last) == decision
+    assert reading.decision(0.023, last=last) == decision
 
 
 def test_guards_that_are_off_are_not_read() -> None:

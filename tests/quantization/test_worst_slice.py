@@ -23,6 +23,7 @@ from dlrm_pl.quantization.slices import SCORE_NAMES, Slices, WorstSlice
 from dlrm_pl.quantization.worst_slice import read_worst_slice
 
 NAMES = ("a", "b", "c", "d")
+ERROR, STRICT_ERROR = 0.023, 0.0035  # Two standard errors, and 2.7.
 Arrays = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.uint8], Slices]
 
 
@@ -41,7 +42,7 @@ def drawn(rows: int = 40_000, *, noise: dict[int, float] | None = None, shares: 
 
 def read(arrays: Arrays, *, last: bool, score: Literal["auroc", "log_loss"] = "auroc") -> GuardReading:
     guard = WorstSlice(by="C1", tolerance=0.01, score=score)
-    return read_worst_slice(*arrays, guard, reach=2.0, strict_reach=2.7, last=last)
+    return read_worst_slice(*arrays, guard, error=ERROR, strict_error=STRICT_ERROR, last=last)
 
 
 @pytest.mark.parametrize("score", ["auroc", "log_loss"])
@@ -50,7 +51,7 @@ def test_slice_that_lost_much_is_found_and_named(score: Literal["auroc", "log_lo
     arrays = drawn(noise={2: 1.5})
     found = read(arrays, last=last, score=score)
     assert found.slice == f"{SCORE_NAMES[score]} of c"
-    assert found.decision(2.0, last=last, strict_reach=2.7) == "beyond"
+    assert found.decision(ERROR, last=last, strict_error=STRICT_ERROR) == "beyond"
     before, after, labels, slices = arrays
     inside = slices.numbers == 2
     if score == "auroc":
@@ -65,24 +66,24 @@ def test_slice_that_lost_much_is_found_and_named(score: Literal["auroc", "log_lo
 
 def test_no_slice_lost_anything() -> None:
     found = read(drawn(), last=False)
-    assert found.decision(2.0, last=False, strict_reach=2.7) == "within"
+    assert found.decision(ERROR, last=False, strict_error=STRICT_ERROR) == "within"
     assert (found.slices, found.left_out) == (4, 0)
 
 
 def test_before_the_end_the_least_sure_slice_keeps_the_guard_open() -> None:
     found = read(drawn(4000, noise={1: 0.5}), last=False)
     assert found.slice == "AUROC of b"
-    assert found.decision(2.0, last=False, strict_reach=2.7) == "open"
+    assert found.decision(ERROR, last=False, strict_error=STRICT_ERROR) == "open"
 
 
 def test_slice_with_few_clicks_waits_and_is_counted_at_the_end() -> None:
     arrays = drawn(4000, shares=[0.5, 0.3, 0.198, 0.002])
     waiting = read(arrays, last=False)
     assert waiting.left_out == 1
-    assert waiting.decision(2.0, last=False, strict_reach=2.7) == "open"
+    assert waiting.decision(ERROR, last=False, strict_error=STRICT_ERROR) == "open"
     final = read(arrays, last=True)
     assert (final.slices, final.left_out) == (3, 1)
-    assert final.decision(2.0, last=True, strict_reach=2.7) == "within"
+    assert final.decision(ERROR, last=True, strict_error=STRICT_ERROR) == "within"
     assert "of 3 slices, 1 too small to judge" in final.describe()
 
 
@@ -96,9 +97,9 @@ def test_slice_too_uncertain_to_tell_the_tolerance_is_left_out_at_the_end() -> N
 def test_guard_that_cannot_judge_any_slice_is_not_held() -> None:
     found = read(drawn(100), last=True)
     assert found.slices == 0
-    assert found.decision(2.0, last=True) == "beyond"
+    assert found.decision(ERROR, last=True) == "beyond"
     assert "by C1 cannot be judged: each of the 4 slices is too small" in found.describe_failure()
-    assert read(drawn(100), last=False).decision(2.0, last=False) == "open"
+    assert read(drawn(100), last=False).decision(ERROR, last=False) == "open"
 
 
 def test_worst_of_many_equal_slices_is_not_taken_for_a_loss() -> None:
@@ -106,7 +107,7 @@ def test_worst_of_many_equal_slices_is_not_taken_for_a_loss() -> None:
     broken = 0
     for seed in range(40):
         arrays = drawn(6000, noise=dict.fromkeys(range(4), 0.33), seed=seed)
-        broken += read(arrays, last=False).decision(2.0, last=False, strict_reach=2.7) == "beyond"
+        broken += read(arrays, last=False).decision(ERROR, last=False, strict_error=STRICT_ERROR) == "beyond"
     assert broken <= 3  # Nominal is below 1.4 % of 40, at most.
 
 
@@ -147,7 +148,7 @@ def test_slices_need_probabilities() -> None:
         criterion.judge(scores, scores)
 
 
-@pytest.mark.parametrize(("strict_reach", "decision"), [(None, "beyond"), (2.0, "beyond"), (3.0, "open")])
-def test_loss_of_one_among_many_must_be_shown_with_a_longer_interval(strict_reach: float | None, decision: str) -> None:
+@pytest.mark.parametrize(("strict_error", "decision"), [(None, "beyond"), (ERROR, "beyond"), (0.001, "open")])
+def test_loss_of_one_among_many_must_be_shown_with_a_longer_interval(strict_error: float | None, decision: str) -> None:
     reading = GuardReading("worst_slice", 0.8, 0.79, -0.0125, 0.001, 0.01, False, higher_is_better=True, slice="a")
-    assert reading.decision(2.0, last=False, strict_reach=strict_reach) == decision
+    assert reading.decision(ERROR, last=False, strict_error=strict_error) == decision

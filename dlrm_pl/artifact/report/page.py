@@ -15,11 +15,13 @@ from dlrm_pl.quantization.slices import SCORE_NAMES
 
 Cell = str | int | float | bool | None
 
+_HELD = {True: "yes", False: "NO", None: "undecided"}
+
 
 def render(contents: Contents) -> str:
     """The whole page."""
     certificate, manifest = contents.certificate, contents.manifest
-    word = "accepted" if certificate.accepted else "not accepted"
+    word = certificate.outcome
     percent = manifest.int8_bytes / manifest.fp32_bytes
     sections = [
         f'<header><h1>Quantized DLRM: <span class="{"good" if certificate.accepted else "bad"}">{word}</span></h1>',
@@ -67,7 +69,7 @@ def _certificate(contents: Contents) -> Iterator[str]:
                 describe_change(guard["change"], 4),
                 "unknown" if guard["standard_error"] is None else f"{guard['standard_error']:.4%}",
                 "off" if guard["tolerance"] is None else f"{guard['tolerance']:.2%}",
-                "yes" if guard["held"] else "NO",
+                _HELD[guard["held"]],
             )
             for guard in certificate.guards
         ]
@@ -102,7 +104,7 @@ def _slice_row(found: Mapping[str, Any] | None) -> list[tuple[str, str, str, str
             change,
             "" if worst is None else f"{worst['standard_error']:.4%}",
             f"{found['guard']['tolerance']:.2%}",
-            "yes" if found["held"] else "NO",
+            _HELD[found["held"]],
         )
     ]
 
