@@ -43,6 +43,8 @@ def count_records(path: Path) -> int:
         size_bytes = path.stat().st_size
     except FileNotFoundError as error:
         raise DataFormatError(f"{path}: is missing. Preprocess the raw log, or name another dataset folder.") from error
+    except OSError as error:
+        raise DataFormatError(f"{path}: cannot be read ({error.strerror}).") from error
     records, extra_bytes = divmod(size_bytes, RECORD_BYTES)
     if extra_bytes:
         raise DataFormatError(

@@ -183,10 +183,11 @@ class _Run:
             return State(key=key, buckets=self._plan.buckets)
         self._work.resume(state)
         allow_files(sum(state.buckets))
-        self._statistics = statistics.load(self._work.path / _statistics_name(state.generation))
-        vocabulary_stage.load_tables(
-            self._vocabulary, self._work.path, state.table_sizes, _counts_name(state.generation)
-        )
+        with self._work.reading():
+            self._statistics = statistics.load(self._work.path / _statistics_name(state.generation))
+            vocabulary_stage.load_tables(
+                self._vocabulary, self._work.path, state.table_sizes, _counts_name(state.generation)
+            )
         where = f"day {state.day}" if state.phase == "scatter" else f"bucket {state.merged} of {sum(state.buckets)}"
         log.info("going on with an unfinished run, from %s: %s rows are read", where, f"{state.read_rows:,}")
         return state

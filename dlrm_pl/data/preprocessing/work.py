@@ -7,23 +7,28 @@ of them are good. Files only grow behind what the state says, so going on means 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import logging
 import os
 import shutil
-from collections.abc import Mapping
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from dlrm_pl.documents.fields import make
 from dlrm_pl.documents.json_text import read_json
-from dlrm_pl.errors import DataFormatError, OutputError
+from dlrm_pl.errors import DataFormatError, DLRMError, OutputError
 
 log = logging.getLogger(__name__)
 
 FORMAT = 2
 STATE_NAME = "state.json"
+_DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
 
 
 @dataclass
@@ -88,6 +93,9 @@ class WorkFolder:
             contents = read_json(self.path / STATE_NAME, DataFormatError, "")
             if not isinstance(contents, dict) or contents.get("format") != FORMAT:
                 return None
+            if contents.get("checksum") != _checksum(contents.get("state")):
+                log.warning("starting afresh: %s is damaged", self.path / STATE_NAME)
+                return None
             return make(State, contents.get("state"), STATE_NAME, DataFormatError, "")
         except DataFormatError:
             return None
@@ -99,6 +107,20 @@ class WorkFolder:
             log.info("starting afresh: %s", "; ".join(differences(state.key, key)) or "the unfinished run was another")
             return None
         return state
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Of files that an unfinished run has left, which may be damaged.
+
+        Raises:
+            DataFormatError: one is; says how to start afresh.
+        """
+        try:
+            yield
+        except (*_DAMAGED, DLRMError) as error:
+            raise DataFormatError(
+                f"{self.path}: the unfinished run cannot be gone on with ({error}). Delete it to start afresh."
+            ) from error
 
     def start(self) -> None:
         """Make it, empty.
@@ -122,6 +144,8 @@ class WorkFolder:
         """
         for name, size in state.file_bytes.items():
             path = self.path / name
+            if not path.resolve().is_relative_to(self.path.resolve()):
+                raise DataFormatError(f"{self.path / STATE_NAME}: names {name!r}, which is not a file of the run.")
             if not path.is_file() or path.stat().st_size < size:
                 raise DataFormatError(f"{path}: is missing or cut short. Delete {self.path} to start afresh.")
             os.truncate(path, size)
@@ -130,7 +154,8 @@ class WorkFolder:
         """Make a state the one to go on from. What it speaks of must be on the disk before."""
         temporary = self.path / f"{STATE_NAME}.tmp"
         with temporary.open("w", encoding="utf-8") as handle:
-            json.dump({"format": FORMAT, "state": dataclasses.asdict(state)}, handle)
+            contents = dataclasses.asdict(state)
+            json.dump({"format": FORMAT, "state": contents, "checksum": _checksum(contents)}, handle)
             handle.flush()
             os.fsync(handle.fileno())
         temporary.rename(self.path / STATE_NAME)
@@ -182,6 +207,11 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
         elif before[file] != one:
             found.append(f"{file} was changed")
     return found
+
+
+def _checksum(state: object) -> str:
+    """Of a state as it stands in its file."""
+    return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
 
 
 def _is_key(key: object) -> bool:
