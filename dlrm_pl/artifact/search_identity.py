@@ -46,7 +46,11 @@ def search_identity(
         "objective": asdict(Objective.named(settings.objective)),
         "space": asdict(settings.space),
         "seed": settings.seed,
-        "versions": {"dlrm_pl": version("dlrm-pl"), "torch": str(torch.__version__)},
+        "versions": {
+            "dlrm_pl": version("dlrm-pl"),
+            "torch": str(torch.__version__),
+            "torchmetrics": version("torchmetrics"),
+        },
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,9 +24,12 @@ from dlrm_pl.documents.json_text import is_object_with
 from dlrm_pl.errors import CheckpointError, VerificationError
 from dlrm_pl.kernels.int8.selection import isa
 from dlrm_pl.model.checkpoint import load_dlrm
+from dlrm_pl.model.checkpoint_tensors import unchecked
 from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.runtime.cpu import describe_machine
 from dlrm_pl.runtime.int8_dlrm import count_int8_ops
+
+log = logging.getLogger(__name__)
 
 FORMAT = 1
 FILE_NAME = "benchmark.json"
@@ -154,6 +158,9 @@ def float_model(path: Path, artifact: Artifact) -> DLRM:
             f"{path}: its fingerprint is {found}, the artifact {artifact.path} was made from {expected}. Name the "
             "checkpoint that it was quantized from."
         )
+    assert model.weights_file is not None  # It was just loaded from one.
+    if left := unchecked(dict(model.weights_file.tensors)):
+        log.info("%s: not compared with its checksums: %s; `inspect --full true` does that", path, left)
     return model
 
 

@@ -91,6 +91,7 @@ def _known_dataset(data: str | None, counts: str | None) -> Any:
         from dlrm_pl.data.dataset_folder import DatasetFolder
 
         folder = DatasetFolder.open(data, rows=False)
+        folder.check_dictionaries()  # The checkpoint will state what they are.
         return KnownDataset(folder.path, folder.table_sizes, folder.fingerprint)
     if counts is not None:
         from dlrm_pl.data.vocabulary import check_counts, load_array

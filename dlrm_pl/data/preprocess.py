@@ -301,7 +301,9 @@ def _finished(output: Path, key: dict[str, Any]) -> PreprocessReport | None:
         raise OutputError(
             f"{output}: holds a finished dataset, made otherwise: {changes}. Choose another folder, or delete it."
         )
-    return _report(DatasetFolder.open(output), None)
+    folder = DatasetFolder.open(output)
+    folder.check_samples()
+    return _report(folder, None)
 
 
 def _report(folder: DatasetFolder, seconds: float | None, resumed: bool = False) -> PreprocessReport:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import logging
 import re
 import shutil
 import subprocess
@@ -445,6 +446,28 @@ def test_eval_func_of_the_user_decides(tmp_path: Path) -> None:
     outcome = build_artifact(tiny.model(), data(), TuningSettings(), tmp_path / "a", eval_func=eval_func)
     assert calls == ["DLRM", "Int8DLRM"]
     assert "without a confidence bound" in outcome.certificate.reason
+
+
+def test_large_artifact_has_its_small_files_checked_and_the_rest_said(
+    artifact_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    table = artifact_path / "table-00-int8.safetensors"
+    size = table.stat().st_size
+    monkeypatch.setattr(store_module, "_QUICK_BYTES", 1000)
+    monkeypatch.setattr(store_module, "_SMALL_BYTES", size - 1)
+    large = [path for path in artifact_path.glob("*") if path.stat().st_size >= size and path.name != "manifest.json"]
+    with caplog.at_level(logging.INFO):
+        load_artifact(artifact_path)
+    assert f"{sum(path.stat().st_size for path in large):,} bytes of tables are not compared" in caplog.text
+    rewrite(table)
+    load_artifact(artifact_path)
+    with pytest.raises(ArtifactError, match="was changed after it was written"):
+        load_artifact(artifact_path, checksums="always")
+    certificate = artifact_path / "certificate.json"
+    monkeypatch.setattr(store_module, "_SMALL_BYTES", certificate.stat().st_size)
+    certificate.write_text(certificate.read_text().replace('"seed": 9527', '"seed": 9528'))
+    with pytest.raises(ArtifactError, match=r"certificate\.json: was changed after it was written"):
+        load_artifact(artifact_path)
 
 
 # Files that change while they are used.
