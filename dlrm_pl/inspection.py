@@ -152,8 +152,9 @@ def _artifact(path: Path, full: bool) -> str:
     for op, values in manifest.ops.items():
         part, _, number = op.partition(".")
         ops.setdefault((part, values["dtype"]), []).extend([int(number)] if number else [])
-    tables = load_model(path, manifest).tables
-    sizes = manifest.architecture["table_sizes"]
+    model = load_model(path, manifest)
+    tables, architecture = model.tables, model.architecture.to_dict()
+    sizes = architecture["table_sizes"]
     samples = [sampled_rows(rows) for rows in sizes]
     longest = max(map(len, samples))
     # One lookup of all tables takes as many rows of each: short samples are filled up with row 0.
@@ -171,9 +172,9 @@ def _artifact(path: Path, full: bool) -> str:
             *([f"by force  {certificate.other_dataset}"] if certificate.other_dataset else []),
             *([f"damaged   rows whose NaN or infinity became 0: {', '.join(damaged)}"] if damaged else []),
             f"certified on  {manifest.machine['processor']}, torch {manifest.machine['torch']}",
-            *_architecture(manifest.architecture),
+            *_architecture(architecture),
             *(f"{dtype:<10}{part} {_numbers(numbers)}".rstrip() for (part, dtype), numbers in ops.items()),
-            *_table_lines(manifest.architecture, kinds, statistics),
+            *_table_lines(architecture, kinds, statistics),
             *metrics,
             loss_line(certificate),
             guards_line(certificate),

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from dlrm_pl.artifact.certified_verdict import Outcome, judge
 from dlrm_pl.artifact.manifest import CERTIFICATE_NAME
 from dlrm_pl.artifact.movement import METRICS, Movement
-from dlrm_pl.documents.fields import make
+from dlrm_pl.artifact.stated import StatedCertificate
+from dlrm_pl.documents.fields import make, shown
 from dlrm_pl.documents.json_text import read_json
 from dlrm_pl.errors import ArtifactError, VerificationError
 from dlrm_pl.quantization.certified_bound import JudgedBy, bound_of_auroc, finite
@@ -207,9 +208,11 @@ class Certificate:
             contents = _with_bounds(contents)
         elif number != FORMAT:
             raise ArtifactError(
-                f"{path}: format {number!r}, this version reads {_WITHOUT_BOUNDS} and {FORMAT}. Quantize again."
+                f"{path}: format {shown(number)}, this version reads {_WITHOUT_BOUNDS} and {FORMAT}. Quantize again."
             )
-        return make(cls, _null_as_nan(contents), str(path), ArtifactError, "Quantize again.")
+        known = _null_as_nan(contents)
+        make(StatedCertificate, known, str(path), ArtifactError, "Quantize again.")
+        return make(cls, known, str(path), ArtifactError, "Quantize again.")
 
     def check(self, movement: Movement, rows: int, tolerance: float) -> None:
         """Compare what was recomputed with what is stated.

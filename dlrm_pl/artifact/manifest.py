@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from dlrm_pl.artifact.stated import StatedManifest, check_ops
+from dlrm_pl.documents.fields import make, shown
 from dlrm_pl.documents.json_text import read_json
 from dlrm_pl.errors import ArtifactError
 
@@ -81,7 +83,12 @@ class Manifest:
         if stated != _checksum(contents):
             raise ArtifactError(f"{path}: was changed after it was written: its checksum does not match.")
         del contents["format"]
-        return cls(**contents)
+        make(StatedManifest, contents, str(path), ArtifactError, "Quantize again.")
+        manifest = make(cls, contents, str(path), ArtifactError, "Quantize again.")
+        check_ops(manifest.ops, f"{path}: ops")
+        if strange := [name for name in manifest.files if Path(name).name != name]:
+            raise ArtifactError(f"{path}: files: {shown(strange[0])} is no name of a file there. Quantize again.")
+        return manifest
 
 
 def file_sha256(path: Path) -> str:

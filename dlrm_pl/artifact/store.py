@@ -24,12 +24,11 @@ from dlrm_pl.artifact.manifest import (
 )
 from dlrm_pl.artifact.tensors import from_tensors, to_tensors
 from dlrm_pl.documents.json_text import is_object_with
-from dlrm_pl.errors import ArtifactError
+from dlrm_pl.errors import ArtifactError, ConfigurationError, ShapeError
 from dlrm_pl.kernels.int8.pages import Pages, place
 from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.runtime.int8_dlrm import Int8DLRM
 from dlrm_pl.runtime.table_file import file_name, map_table
-from dlrm_pl.runtime.tables import TABLE_DTYPES
 from dlrm_pl.watched import Watch, WatchedFile
 
 log = logging.getLogger(__name__)
@@ -170,19 +169,16 @@ def load_model(folder: Path, manifest: Manifest, pages: Pages = "mapped") -> Int
     """The model alone, from weights that were just written or whose checksums are known to be right."""
     tensors = _read_tensors(folder / WEIGHTS_NAME)
     tables = [place(map_table(folder / name), pages) for name in table_names(manifest)]
-    return from_tensors(Architecture.from_dict(manifest.architecture), manifest.ops, tensors, tables)
+    try:
+        return from_tensors(Architecture.from_dict(manifest.architecture), manifest.ops, tensors, tables)
+    except (ArtifactError, ConfigurationError, ShapeError) as error:
+        raise ArtifactError(f"{folder}: {error}") from error
 
 
 def table_names(manifest: Manifest) -> list[str]:
-    """Names of the files of the packed tables, in order.
-
-    Raises:
-        ArtifactError: a dtype that there is not.
-    """
-    dtypes = [values["dtype"] for op, values in manifest.ops.items() if op.startswith("tables.")]
-    if unknown := set(dtypes) - set(TABLE_DTYPES):
-        raise ArtifactError(f"The manifest has tables of the unknown dtypes {sorted(unknown)}. Quantize again.")
-    return [file_name(index, dtype) for index, dtype in enumerate(dtypes)]
+    """Names of the files of the packed tables, in order."""
+    count = sum(name.startswith("tables.") for name in manifest.ops)
+    return [file_name(index, manifest.ops[f"tables.{index}"]["dtype"]) for index in range(count)]
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:
@@ -190,4 +186,6 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
         with safe_open(path, framework="pt") as handle:
             return {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118 (not a dict)
     except (OSError, SafetensorError) as error:
-        raise ArtifactError(f"{path}: cannot be read ({error}). The file is damaged; quantize again.") from error
+        raise ArtifactError(
+            f"{path}: cannot be read ({str(error)[:200]}). The file is damaged; quantize again."
+        ) from error

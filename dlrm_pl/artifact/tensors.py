@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -73,9 +73,7 @@ def from_tensors(
         raise ArtifactError(f"The artifact lacks {error.args[0]!r}. It is incomplete; quantize again.") from error
     except ShapeError as error:
         raise ArtifactError(f"The weights do not fit the manifest: {error}") from error
-    interaction: Any = ops.get("interaction", {}).get("dtype")
-    if interaction not in get_args(InteractionDtype):
-        raise ArtifactError(f"The manifest has no interaction of a known dtype, but {interaction!r}. Quantize again.")
+    interaction: InteractionDtype = ops["interaction"]["dtype"]
     return Int8DLRM(architecture, mlps[0], packed, mlps[1], interaction).eval()
 
 
@@ -85,12 +83,23 @@ def _layer(
     op, weight = ops[name], tensors[f"{name}.weight"]
     if tuple(weight.shape) != widths[::-1]:
         raise ArtifactError(f"{name}: the manifest says {list(widths[::-1])}, the weights are {list(weight.shape)}.")
+    bias = _finite(tensors, f"{name}.bias", widths[1])
     if op["dtype"] == "int8":
-        return Int8Linear(*(tensors[f"{name}.{key}"] for key in _WEIGHTS), **{key: op[key] for key in _NUMBERS})
-    expected = {"bf16": torch.bfloat16, "fp32": torch.float32}.get(op["dtype"])
-    if weight.dtype != expected:
+        scale = _finite(tensors, f"{name}.weight_scale", widths[1])
+        return Int8Linear(weight, scale, bias, **{key: op[key] for key in _NUMBERS})
+    if weight.dtype != {"bf16": torch.bfloat16, "fp32": torch.float32}[op["dtype"]]:
         raise ArtifactError(f"{name}: the manifest says {op['dtype']}, the weights are {weight.dtype}.")
-    return FloatLinear(weight, tensors[f"{name}.bias"], relu=op["relu"], dtype=op["dtype"])
+    return FloatLinear(weight, bias, relu=op["relu"], dtype=op["dtype"])
+
+
+def _finite(tensors: dict[str, Tensor], name: str, outs: int) -> Tensor:
+    """A tensor of one number an output, or one for all; none of which may be NaN or infinite."""
+    tensor = tensors[name]
+    if not tensor.is_floating_point() or tensor.shape not in ((outs,), (1,)) or not tensor.isfinite().all():
+        raise ArtifactError(
+            f"{name}: is {tensor.dtype} {list(tensor.shape)}, and must be {outs} finite numbers. Quantize again."
+        )
+    return tensor
 
 
 def _layer_shapes(architecture: Architecture) -> dict[str, list[tuple[int, int]]]:

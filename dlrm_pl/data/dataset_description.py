@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dlrm_pl.data.binary_format import SPLITS, Split
-from dlrm_pl.documents.fields import Count, Positive, Share, make, shown
+from dlrm_pl.documents.fields import Count, Partial, Positive, Share, make, shown
 from dlrm_pl.documents.json_text import read_json
 from dlrm_pl.errors import DataFormatError
 
@@ -70,7 +70,7 @@ class _Report:
 
 
 @dataclass(frozen=True)
-class Description:
+class Description(Partial):
     """What the file says; nothing where it is not there, as in a folder of MLPerf's tools.
 
     Attributes:
@@ -109,7 +109,7 @@ class Description:
         found = contents.get("format") if isinstance(contents, dict) else None
         if found != FORMAT:
             raise DataFormatError(f"{path}: format {shown(found)}, this version reads {FORMAT}. {_ADVICE}")
-        description = make(cls, contents, str(path), DataFormatError, _ADVICE, others=True)
+        description = make(cls, contents, str(path), DataFormatError, _ADVICE)
         if description.report:
             make(_Report, description.report, f"{path}: report", DataFormatError, _ADVICE)
         for name, split in description.splits.items():

@@ -9,7 +9,7 @@ import dataclasses
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from dlrm_pl.errors import DLRMError
 
@@ -28,6 +28,10 @@ class Within:
         return f"from {self.least:g} on" if self.most == float("inf") else f"between {self.least:g} and {self.most:g}"
 
 
+class Partial:
+    """Base of dataclasses that have some fields of what is read; the others are left out, and not refused."""
+
+
 Count = Annotated[int, Within(0)]
 Positive = Annotated[int, Within(1)]
 Share = Annotated[float, Within(0, 1)]
@@ -43,26 +47,20 @@ class _WrongValueError(Exception):
         self.path, self.wanted = path, wanted
 
 
-def make(
-    kind: type[T], values: Any, where: str, error: type[DLRMError], advice: str = "", *, others: bool = False
-) -> T:
+def make(kind: type[T], values: Any, where: str, error: type[DLRMError], advice: str = "") -> T:
     """Make a dataclass of what JSON, YAML or a checkpoint gave.
 
     Args:
-        kind: the dataclass; fields without a default must be there, unknown ones must not.
+        kind: the dataclass; fields without a default must be there, unknown ones only in a ``Partial`` one.
         values: of its fields.
         where: they were read; begins the message.
         error: to raise.
         advice: what to do about it, as a sentence; ends the message.
-        others: fields that the dataclass does not have are left out instead of refused.
 
     Raises:
         DLRMError: ``error``: a field is missing, unknown, or of another type; names it and its value. What
             ``__post_init__`` refuses is raised as it is.
     """
-    if others and isinstance(values, Mapping):
-        known = {field.name for field in dataclasses.fields(cast(Any, kind))}
-        values = {name: value for name, value in values.items() if name in known}
     try:
         made: T = _dataclass(kind, values, ())
     except _WrongValueError as wrong:
@@ -87,7 +85,7 @@ def _dataclass(kind: Any, values: Any, path: tuple[str, ...]) -> Any:
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise _WrongValueError((*path, field.name), dataclasses.MISSING, "there")
     for name, value in values.items():
-        if name not in hints:
+        if name not in hints and not issubclass(kind, Partial):
             raise _WrongValueError((*path, shown(name)[1:-1]), value, "left out: there is no such field")
     return kind(**found)
 
@@ -102,7 +100,7 @@ def _value(hint: Any, value: Any, path: tuple[str, ...]) -> Any:
     if origin is Annotated:
         result = _value(arguments[0], value, path)
         bounds: Within = arguments[1]
-        if not bounds.least <= result <= bounds.most:
+        if result < bounds.least or result > bounds.most:  # NaN, which JSON has not, may stand for null.
             raise _WrongValueError(path, value, f"{_NAMES[arguments[0]]} {bounds}")
         return result
     if origin in (Union, types.UnionType):

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dlrm_pl.documents.fields import Count, make, shown
+from dlrm_pl.documents.fields import Count, Partial, make, shown
 from dlrm_pl.errors import CheckpointError
 from dlrm_pl.model.checkpoint_contract import CheckpointContract
 from dlrm_pl.model.checkpoint_tensors import check_tensors, is_checked_always, stored_tensors
@@ -28,7 +28,7 @@ class _Origin:
 
 
 @dataclass(frozen=True)
-class _Checkpoint:
+class _Checkpoint(Partial):
     """The entries that this package reads; Lightning has more, and looks at them by itself."""
 
     epoch: Count
@@ -64,7 +64,7 @@ def open_checkpoint(path: Path, *, whole: bool = False) -> dict[str, Any]:
         )
     try:
         CheckpointContract.read(checkpoint)
-        found = make(_Checkpoint, checkpoint, "the checkpoint", CheckpointError, "It is damaged.", others=True)
+        found = make(_Checkpoint, checkpoint, "the checkpoint", CheckpointError, "It is damaged.")
         for name, tensor in found.state_dict.items():
             if not isinstance(tensor, StoredTensor):
                 raise CheckpointError(f"{shown(name)} in its state_dict is {shown(tensor)}, no tensor. It is damaged.")

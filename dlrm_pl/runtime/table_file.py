@@ -11,12 +11,15 @@ import json
 import struct
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from math import prod
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
 
+from dlrm_pl.documents.fields import Count, Partial, make
 from dlrm_pl.documents.json_text import parse_json
 from dlrm_pl.errors import ArtifactError
 from dlrm_pl.kernels.int8.rows import TableDtype, row_bytes
@@ -28,6 +31,22 @@ _NAME = "table"  # Of the one tensor in the file.
 _ALIGNMENT = 4096  # Rows begin at a page, as the kernels and direct reads like it.
 _LARGEST_HEADER = 1 << 16
 _DAMAGED = "The file is damaged; quantize again."
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """Of a tensor in a safetensors file."""
+
+    dtype: Literal["U8", "F16", "F32"]
+    shape: tuple[Count, Count]
+    data_offsets: tuple[Count, Count]
+
+
+@dataclass(frozen=True)
+class _Header(Partial):
+    """What stands before the rows."""
+
+    table: _Entry
 
 
 def storage_dtype(dtype: TableDtype) -> torch.dtype:
@@ -103,13 +122,12 @@ def map_table(path: Path) -> Tensor:
             if size > _LARGEST_HEADER:
                 raise ValueError(f"a header of {size} bytes")
             header = parse_json(handle.read(size), str(path), ArtifactError, _DAMAGED)
-        entry = header[_NAME]
-        kind, shape, (begin, end) = _DTYPES[entry["dtype"]], entry["shape"], entry["data_offsets"]
-        if len(shape) != 2 or min(shape) < 0 or begin != 0 or end != prod(shape) * kind.itemsize:
+        entry = make(_Header, header, f"{path}: its header", ArtifactError, _DAMAGED).table
+        kind = _DTYPES[entry.dtype]
+        if entry.data_offsets != (0, prod(entry.shape) * kind.itemsize):
             raise ValueError(f"a header that says {entry}")
-        return map_tensor(path, kind, shape, 8 + size)
+        return map_tensor(path, kind, entry.shape, 8 + size)
     except OSError as error:
         raise ArtifactError(f"{path}: cannot be read: {error.strerror}.") from error
-    except (ValueError, KeyError, TypeError, struct.error) as error:
-        reason = str(error) or type(error).__name__
-        raise ArtifactError(f"{path}: cannot be read ({reason}). {_DAMAGED}") from error
+    except (ValueError, struct.error) as error:
+        raise ArtifactError(f"{path}: cannot be read ({error}). {_DAMAGED}") from error

@@ -1,0 +1,174 @@
+"""What manifest and certificate must hold at least, so that whoever reads them finds what it looks for.
+
+A checksum shows that a file is as somebody wrote it, and not who did, or what: these types are checked as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from dlrm_pl.documents.fields import Count, Partial, Positive, Share, Within, make, shown
+from dlrm_pl.errors import ArtifactError
+from dlrm_pl.kernels.int8.rows import TableDtype
+from dlrm_pl.runtime.int8_dlrm import InteractionDtype
+from dlrm_pl.runtime.linear import FloatDtype
+
+_Above = Annotated[float, Within(1e-12)]
+_Step = Annotated[float, Within(1e-45, 3.4e38)]  # Float32's smallest and largest.
+_Byte = Annotated[int, Within(0, 255)]
+
+
+@dataclass(frozen=True)
+class _Int8Op:
+    """A Linear in int8."""
+
+    dtype: Literal["int8"]
+    input_scale: _Step
+    input_zero_point: _Byte
+    output_scale: _Step | None
+    output_zero_point: _Byte
+    relu: bool
+    quantizes_input: bool
+
+
+@dataclass(frozen=True)
+class _FloatOp:
+    """A Linear in float."""
+
+    dtype: FloatDtype
+    relu: bool
+
+
+@dataclass(frozen=True)
+class _TableOp:
+    """A table."""
+
+    dtype: TableDtype
+    rows: Positive
+
+
+@dataclass(frozen=True)
+class _InteractionOp:
+    """What takes the vectors' dot products, or joins them."""
+
+    dtype: InteractionDtype
+
+
+def check_ops(ops: Mapping[str, Mapping[str, Any]], where: str) -> None:
+    """Check what a manifest says of its ops.
+
+    Raises:
+        ArtifactError: of one, a number is missing, unknown or of another kind; or tables are not numbered one by one.
+    """
+    tables = sorted(name for name in ops if name.startswith("tables."))
+    for name in ("interaction", *(f"tables.{index}" for index in range(len(tables)))):
+        if name not in ops:
+            raise ArtifactError(f"{where}: {name!r} is missing. Quantize again.")
+    for name, op in ops.items():
+        kind: Any = _Int8Op if op.get("dtype") == "int8" else _FloatOp
+        if name in tables or name == "interaction":
+            kind = _TableOp if name in tables else _InteractionOp
+        make(kind, op, f"{where}.{shown(name)[1:-1]}", ArtifactError, "Quantize again.")
+
+
+@dataclass(frozen=True)
+class _Machine(Partial):
+    """Where an artifact was made, or certified."""
+
+    processor: str
+    torch: str
+
+
+@dataclass(frozen=True)
+class _Metrics(Partial):
+    auroc: Share
+    log_loss: float
+    normalized_entropy: float
+    calibration_ratio: float
+    samples_per_s: float
+
+
+@dataclass(frozen=True)
+class _BaseMetrics(_Metrics):
+    """What others are shares of."""
+
+    samples_per_s: _Above
+
+
+@dataclass(frozen=True)
+class _Guard(Partial):
+    name: str
+    before: float
+    after: float
+    change: float | None
+    tolerance: float | None
+    held: bool | None
+
+
+@dataclass(frozen=True)
+class _RowRange(Partial):
+    split: Literal["train", "val", "test"]
+    start: Count
+    stop: Count
+
+
+@dataclass(frozen=True)
+class _RowRanges(Partial):
+    certification: _RowRange
+
+
+@dataclass(frozen=True)
+class _SliceGuard(Partial):
+    score: Literal["auroc", "log_loss"]
+    tolerance: float
+
+
+@dataclass(frozen=True)
+class _Worst(Partial):
+    value: str
+    rows: Count
+    clicks: Count
+    fp32: float
+    int8: float
+    loss: float
+    interval: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class _Slice(Partial):
+    column: str
+    worst: _Worst | None
+    judged: Count
+    left_out: Count
+    held: bool | None
+    guard: _SliceGuard
+    cut: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class StatedManifest(Partial):
+    """The parts of ``manifest.json`` that its dataclass leaves open."""
+
+    fp32_bytes: Positive
+    int8_bytes: Count
+    table_bytes: Count
+    machine: _Machine
+    ops: dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class StatedCertificate(Partial):
+    """The parts of ``certificate.json`` that its dataclass leaves open."""
+
+    fp32: _BaseMetrics
+    int8: _Metrics
+    confidence: Share
+    rows: Count
+    positives: Count
+    batch_size: Positive
+    guards: list[_Guard]
+    row_ranges: _RowRanges
+    machine: _Machine
+    worst_slice: _Slice | None = None
