@@ -26,6 +26,7 @@ from dlrm_pl.benchmark.latency import InterleavedTimer
 from dlrm_pl.callbacks.search_display import SearchDisplay
 from dlrm_pl.callbacks.trial_scalars import TrialScalars
 from dlrm_pl.data.datamodule import TerabyteDataModule
+from dlrm_pl.documents.arguments import check_arguments
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.model.embeddings import EmbeddingBags
 from dlrm_pl.model.lightning_module import DLRMModule
@@ -61,6 +62,9 @@ class QuantizationCallback(pl.Callback):
         metric: any torchmetrics Metric of probabilities and labels, by class path, on all tuning rows. The exact AUROC
             when null, which alone has a paired test and so reads few rows.
         allow_nonfinite: read NaN and infinity in the tables as 0, instead of refusing such a model.
+
+    Raises:
+        ConfigurationError: values that make no search, found here and not after the training.
     """
 
     def __init__(
@@ -81,6 +85,7 @@ class QuantizationCallback(pl.Callback):
         allow_nonfinite: bool = False,
     ) -> None:
         super().__init__()
+        check_arguments(QuantizationCallback.__init__, locals())
         if eval_func is not None and metric is not None:
             raise ConfigurationError(
                 f"eval_func {eval_func!r} and metric {type(metric).__name__} exclude each other: give one score."

@@ -20,6 +20,7 @@ from dlrm_pl.data.loader import ClickLoader, SelectionStream
 from dlrm_pl.data.raw_dataset import RawLogDataset
 from dlrm_pl.data.row_identity import checksum_of_rows, identity_of_rows
 from dlrm_pl.data.sampling import EpochSampler, Shuffle
+from dlrm_pl.documents.arguments import check_arguments
 from dlrm_pl.errors import ConfigurationError, DatasetError
 
 log = logging.getLogger(__name__)
@@ -81,6 +82,7 @@ class TerabyteDataModule(pl.LightningDataModule):
         predict_raw: str | None = None,
     ) -> None:
         super().__init__()
+        check_arguments(TerabyteDataModule.__init__, locals())
         for name, value in (
             ("batch_size", batch_size),
             ("eval_batch_size", eval_batch_size),
@@ -88,6 +90,10 @@ class TerabyteDataModule(pl.LightningDataModule):
         ):
             if value < 1:
                 raise ConfigurationError(f"data.{name}={value} must be at least 1.")
+        if seed < 0:
+            raise ConfigurationError(f"data.seed={seed} must be 0 or more.")
+        if max_ind_range < -1:
+            raise ConfigurationError(f"data.max_ind_range={max_ind_range} must be -1 (as in the folder) or more.")
         if num_workers < 0:
             raise ConfigurationError(f"data.num_workers={num_workers} must be 0 (read in this process) or more.")
         self.folder = DatasetFolder.open(folder, rows=predict_raw is None)

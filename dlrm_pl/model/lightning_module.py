@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
 from dlrm_pl.batch import ClickBatch
+from dlrm_pl.documents.arguments import check_arguments
 from dlrm_pl.errors import ConfigurationError, NonFiniteError
 from dlrm_pl.metrics.auroc import ExactAUROC
 from dlrm_pl.metrics.calibration import ClickCalibration
@@ -104,10 +105,7 @@ class DLRMModule(pl.LightningModule):
         dataset_fingerprint: str = "",
     ) -> None:
         super().__init__()
-        if loss not in ("bce", "wbce", "mse"):
-            raise ConfigurationError(f"loss={loss!r} must be 'bce', 'wbce' or 'mse'.")
-        if optimizer not in ("sgd", "adagrad"):
-            raise ConfigurationError(f"optimizer={optimizer!r} must be 'sgd' or 'adagrad'.")
+        check_arguments(DLRMModule.__init__, locals())
         if len(loss_weights) != 2 or not all(0 <= weight < float("inf") for weight in loss_weights):
             raise ConfigurationError(
                 f"loss_weights={list(loss_weights)} must be two numbers of 0 or more: of non-clicks and of clicks."

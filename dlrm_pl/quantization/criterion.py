@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from dlrm_pl.documents.arguments import check_fields
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.metrics.paired import paired_auroc_difference
 from dlrm_pl.metrics.sequential import Look, look_at, spent_at
@@ -59,6 +60,7 @@ class Criterion:
         Raises:
             ConfigurationError: both tolerances, a negative one, a confidence outside (0.5, 1), or blocks without rows.
         """
+        check_fields(self)
         if self.relative is not None and self.absolute is not None:
             raise ConfigurationError(
                 f"relative={self.relative} and absolute={self.absolute} exclude each other: give one tolerance."

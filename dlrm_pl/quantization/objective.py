@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from dlrm_pl.documents.arguments import check_fields
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.runtime.int8_dlrm import Int8DLRM
 
@@ -30,11 +31,12 @@ class Objective:
         """Check the values.
 
         Raises:
-            ConfigurationError: a negative weight, or none.
+            ConfigurationError: a weight that is negative or no number, or none.
         """
-        if min(self.size, self.latency) < 0 or self.size + self.latency == 0:
+        check_fields(self)
+        if not min(self.size, self.latency) >= 0 or not 0 < self.size + self.latency < float("inf"):
             raise ConfigurationError(
-                f"The weights size={self.size} and latency={self.latency} must not be negative, nor both 0."
+                f"The weights size={self.size} and latency={self.latency} must be numbers from 0 on, not both 0."
             )
 
     @classmethod

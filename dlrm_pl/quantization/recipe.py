@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, get_args
 
+from dlrm_pl.documents.arguments import check_fields
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.kernels.int8.rows import MAX_DIM, MAX_INPUTS, MAX_TABLES
 from dlrm_pl.model.architecture import Architecture
@@ -48,6 +49,14 @@ class RecipeStart:
     activation_scheme: ActivationScheme = "affine"
     weight_granularity: WeightGranularity = "per_channel"
     bias_correction: bool = True
+
+    def __post_init__(self) -> None:
+        """Check the values.
+
+        Raises:
+            ConfigurationError: a dtype or a method that there is not.
+        """
+        check_fields(self)
 
 
 @dataclass(frozen=True)

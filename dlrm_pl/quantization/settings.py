@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from dlrm_pl.documents.arguments import check_fields
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.quantization.criterion import Criterion
 from dlrm_pl.quantization.objective import Objective, ObjectiveName
@@ -49,8 +50,9 @@ class TuningSettings:
         """Check the values.
 
         Raises:
-            ConfigurationError: an unknown strategy, a negative time, or no trials.
+            ConfigurationError: an unknown strategy or objective, a negative time or seed, or no trials.
         """
+        check_fields(self)
         strategy_named(self.strategy)
         if not self.timeout_s >= 0:  # NaN as well, which no clock reaches.
             raise ConfigurationError(
@@ -58,6 +60,8 @@ class TuningSettings:
             )
         if self.max_trials < 1:
             raise ConfigurationError(f"max_trials={self.max_trials} must be at least 1.")
+        if not 0 <= self.seed < 2**32:
+            raise ConfigurationError(f"seed={self.seed} must be 0 or more and below 2**32.")
 
     @property
     def stops_at_first(self) -> bool:

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dlrm_pl.batch import NUM_DENSE, NUM_SPARSE, ClickBatch
+from dlrm_pl.documents.arguments import check_fields
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.model.architecture import Architecture
 
@@ -55,6 +56,7 @@ class WorstSlice:
         Raises:
             ConfigurationError: no such column, a negative tolerance, or slices that divide nothing.
         """
+        check_fields(self)
         self.column()
         if not 0 <= self.tolerance < float("inf"):
             raise ConfigurationError(f"worst_slice.tolerance={self.tolerance}: a tolerance is a number from 0 on.")

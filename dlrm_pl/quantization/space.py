@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import get_args
 
+from dlrm_pl.documents.arguments import check_fields
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.quantization.recipe import (
@@ -48,8 +49,9 @@ class SpaceSettings:
         """Check that there is something to choose.
 
         Raises:
-            ConfigurationError: an empty list.
+            ConfigurationError: an empty list, or a choice that there is not.
         """
+        check_fields(self)
         lists = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "ops"} | self.ops
         for name, values in lists.items():
             if not values:

@@ -1,0 +1,88 @@
+"""Arguments of Python's own callers, checked against their annotations where an object is made and not hours later."""
+
+from __future__ import annotations
+
+import collections.abc
+import dataclasses
+import types
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from numbers import Integral, Real
+from os import PathLike
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from dlrm_pl.documents.fields import shown
+from dlrm_pl.errors import ConfigurationError
+
+_NUMBERS: dict[type, tuple[type, str]] = {int: (Integral, "a whole number"), float: (Real, "a number")}
+_WORDS = {str: "text", bool: "true or false", types.NoneType: "None"}
+
+
+def check_arguments(function: Callable[..., Any], values: Mapping[str, Any]) -> None:
+    """Check what a function was called with.
+
+    Args:
+        function: whose parameters have annotations.
+        values: by name; as ``locals()``, others among them.
+
+    Raises:
+        ConfigurationError: a value is none of what its annotation says; names it and the value.
+    """
+    for name, hint in _hints(function).items():
+        if name in values and name != "return" and not _fits(hint, values[name]):
+            raise ConfigurationError(f"{name}={shown(values[name])} must be {_words(hint)}.")
+
+
+def check_fields(made: Any) -> None:
+    """Check the fields of a dataclass, in its ``__post_init__``.
+
+    Raises:
+        ConfigurationError: a value is none of what its annotation says; names it and the value.
+    """
+    check_arguments(type(made), {field.name: getattr(made, field.name) for field in dataclasses.fields(made)})
+
+
+@lru_cache
+def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+    return get_type_hints(function)
+
+
+def _fits(hint: Any, value: Any) -> bool:
+    origin, arguments = get_origin(hint), get_args(hint)
+    if hint is Any:
+        return True
+    if origin in (Union, types.UnionType):
+        return any(_fits(kind, value) for kind in arguments)
+    if origin is Literal:
+        return any(type(value) is type(choice) and value == choice for choice in arguments)
+    if origin is collections.abc.Callable:
+        return callable(value)
+    if origin in (dict, collections.abc.Mapping):
+        items = value.items() if isinstance(value, Mapping) else [(None, None)]
+        return all(_fits(arguments[0], key) and _fits(arguments[1], item) for key, item in items)
+    if origin in (list, tuple, collections.abc.Sequence):
+        return isinstance(value, list | tuple) and all(_fits(arguments[0], item) for item in value)
+    if hint is str:  # Most texts are names of files.
+        return isinstance(value, str | PathLike)
+    if hint in _NUMBERS:
+        return isinstance(value, _NUMBERS[hint][0]) and not isinstance(value, bool)
+    return isinstance(value, origin or hint)
+
+
+def _words(hint: Any) -> str:
+    """What a value must be, for a message."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        return " or ".join(_words(kind) for kind in arguments)
+    if origin is Literal:
+        return f"one of {', '.join(map(repr, arguments))}"
+    if origin is collections.abc.Callable:
+        return "a function"
+    if origin in (dict, collections.abc.Mapping):
+        return f"a dict to {_words(arguments[1])}"
+    if origin in (list, tuple, collections.abc.Sequence):
+        return f"a list, each {_words(arguments[0])}"
+    if hint in _NUMBERS:
+        return _NUMBERS[hint][1]
+    article = "an" if hint.__name__[0] in "AEIOU" else "a"
+    return _WORDS.get(hint) or f"{article} {hint.__name__}"

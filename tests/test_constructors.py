@@ -1,0 +1,107 @@
+"""Wrong values are refused where an object is made: before the training that it would have come after."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dlrm_pl.callbacks.mlperf_logging import MLPerfLogging
+from dlrm_pl.callbacks.quantization import QuantizationCallback
+from dlrm_pl.data.datamodule import TerabyteDataModule
+from dlrm_pl.errors import ConfigurationError
+from dlrm_pl.model.lightning_module import DLRMModule
+from dlrm_pl.quantization.criterion import Criterion
+from dlrm_pl.quantization.objective import Objective
+from dlrm_pl.quantization.recipe import RecipeStart
+from dlrm_pl.quantization.settings import TuningSettings
+from dlrm_pl.quantization.slices import WorstSlice
+from dlrm_pl.quantization.space import SpaceSettings
+
+NAN = float("nan")
+
+WRONG: dict[type, dict[str, list[object]]] = {
+    QuantizationCallback: {
+        **{"recipe": ["int8", {"linears": "int8"}, None], "criterion": [{"relative": 0.01}, 0.01]},
+        **{"strategy": ["nonsense", 3, None], "objective": ["speed", {"size": 1.0}, 1], "space": ["int8", []]},
+        **{"timeout_s": [-1, NAN, "60"], "max_trials": [0, -3, 1.5, "10", True], "until": ["forever", 1]},
+        **{"seed": [-1, 2**32, 0.5, "1"], "eval_func": [0.5, "my.Score"], "metric": ["auroc", lambda model: 0.5]},
+        **{"allow_nonfinite": ["yes", 1], "output": [None, 3]},
+    },
+    RecipeStart: {
+        **{"linears": ["int4", 8, None], "tables": ["bf16", ["int8"]], "interaction": ["fp16", 8]},
+        **{"observer": ["max", None], "activation_scheme": ["asymmetric"], "weight_granularity": ["per_row"]},
+        "bias_correction": ["no", 0],
+    },
+    Criterion: {
+        **{"relative": [-0.1, NAN, "1%", float("inf")], "absolute": [-1, "0.1"], "higher_is_better": ["yes"]},
+        **{"confidence": [0.5, 1, 95, NAN, "0.95"], "log_loss": [-1, NAN], "calibration_ratio": [-1, "x"]},
+        **{"worst_slice": ["C14", {"by": "C14"}], "first_block": [0, 1.5], "max_rows": [0, "all"]},
+    },
+    WorstSlice: {"by": ["C27", None, 2.5], "tolerance": [-1, NAN, "1%"], "score": ["loss"], "slices": [1, 2.5]},
+    Objective: {"size": [-1, NAN, "1", float("inf")], "latency": [-0.5, NAN, None]},
+    SpaceSettings: {
+        **{"linears": [(), ("int4",), "int8"], "interaction": [(), ("fp16",)], "tables": [(), ("bf16",), None]},
+        **{"ops": [{"top_mlp.0": []}, {"top_mlp.0": "fp32"}, ["top_mlp.0"]], "observers": [(), ("mean",)]},
+        **{"activation_schemes": [("both",)], "weight_granularities": [("per_group",)]},
+    },
+    TuningSettings: {"strategy": ["x"], "objective": ["speed"], "until": ["x"], "max_trials": [0], "seed": [-1]},
+    DLRMModule: {
+        **{"table_sizes": [[], [0], [3.0], 5, "3", ["3"]], "embedding_dim": [0, -1, 2.0, "2"]},
+        **{"bottom_mlp": [[13], [13, 3], 13, "13-2"], "top_mlp": [[], [4], [2.5, 1], "1"]},
+        **{"interaction": ["sum", None], "self_interaction": ["yes", 1], "loss": ["ce", None], "optimizer": ["adam"]},
+        **{"loss_weights": [[1.0], [-1.0, 1.0], [NAN, 1.0], ["1", "2"], 1.0], "loss_threshold": [-0.1, 0.5, NAN]},
+        **{"learning_rate": [0, -1, NAN, float("inf"), "0.1", None], "lr_num_warmup_steps": [-1, 1.5, "3"]},
+        **{"lr_decay_start_step": [-1, NAN], "lr_num_decay_steps": [-1, 2.5], "dataset_fingerprint": [None, 7]},
+    },
+    TerabyteDataModule: {
+        **{"batch_size": [0, -1, 2.5, "128", None], "eval_batch_size": [0, True], "shuffle": ["rows", True, None]},
+        **{"seed": [-1, 0.5, "1"], "num_workers": [-1, 1.5], "max_ind_range": [-2, 1.5], "calibration_rows": [0, 0.1]},
+        **{"predict_split": ["all", 1], "predict_raw": [3], "folder": [None, 3]},
+    },
+    MLPerfLogging: {
+        **{"path": ["", None], "auroc_threshold": [0, 1, 80.25, NAN, "0.8"], "org": ["", None], "platform": ["", 3]},
+        "division": ["Closed", "", None],
+    },
+}
+NEEDED: dict[type, dict[str, Any]] = {
+    DLRMModule: {"table_sizes": [3, 4], "embedding_dim": 2, "bottom_mlp": [13, 2], "top_mlp": [1]},
+    WorstSlice: {"by": "C14"},
+}
+
+
+def needed(kind: type, folder: Path) -> dict[str, Any]:
+    return {"folder": str(folder)} if kind is TerabyteDataModule else NEEDED.get(kind, {})
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "value"),
+    [(kind, name, value) for kind, fields in WRONG.items() for name, values in fields.items() for value in values],
+)
+def test_a_wrong_value_is_refused_by_name(kind: type, name: str, value: object, synthetic_folder: Path) -> None:
+    made = needed(kind, synthetic_folder) | {name: value}
+    words = {"lr_decay_start_step": "decay_start_step", "lr_num_decay_steps": "decay_steps"} | {
+        **{"lr_num_warmup_steps": "warmup_steps", "by": "by|column", "ops": "ops|top_mlp"}
+    }
+    with pytest.raises(ConfigurationError, match=words.get(name, name)):
+        kind(**made)
+
+
+@pytest.mark.parametrize("kind", WRONG)
+def test_every_value_that_can_be_given_is_tried(kind: type, synthetic_folder: Path) -> None:
+    made = kind(**needed(kind, synthetic_folder))
+    names = set(kind.__init__.__annotations__) - {"return"}  # type: ignore[misc]
+    assert made is not None
+    assert kind is TuningSettings or set(WRONG[kind]) == names
+
+
+def test_the_message_says_what_it_must_be() -> None:
+    with pytest.raises(ConfigurationError, match=r"^recipe='int8' must be a RecipeStart\.$"):
+        QuantizationCallback(recipe="int8")  # type: ignore[arg-type]
+    with pytest.raises(
+        ConfigurationError, match=r"^objective='speed' must be an Objective or one of 'size', 'latency'"
+    ):
+        QuantizationCallback(objective="speed")  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match=r"^table_sizes=\['3'\] must be a list, each a whole number\.$"):
+        DLRMModule(table_sizes=["3"])  # type: ignore[list-item]
