@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Mapping
 from contextlib import nullcontext, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.utilities import rank_zero_only
 
+from dlrm_pl.documents.arguments import check_arguments
 from dlrm_pl.errors import ConfigurationError
+from dlrm_pl.model.architecture import Architecture
+from dlrm_pl.model.lightning_module import DLRMModule
 
 
 class _StrictFileHandler(logging.FileHandler):
@@ -47,6 +52,9 @@ class _StrictFileHandler(logging.FileHandler):
 class MLPerfLogging(pl.Callback):
     """Write the events that MLPerf's training rules ask for, on rank zero.
 
+    The rules are those of training 2.1, the last with this model; a run of MLPerf's layers and SGD whose AUROC reaches
+    0.8025 passes their compliance checker in the closed division.
+
     Args:
         path: file to write; a run begins it anew.
         auroc_threshold: the run has reached its aim, status ``success``, when val AUROC is above it.
@@ -55,7 +63,7 @@ class MLPerfLogging(pl.Callback):
         division: ``closed`` or ``open``.
 
     Raises:
-        ConfigurationError: ``mlperf-logging`` is not installed.
+        ConfigurationError: ``mlperf-logging`` is not installed, or a value that the rules do not know.
     """
 
     def __init__(
@@ -64,9 +72,15 @@ class MLPerfLogging(pl.Callback):
         auroc_threshold: float = 0.8025,
         org: str = "unknown",
         platform: str = "unknown",
-        division: str = "closed",
+        division: Literal["closed", "open"] = "closed",
     ) -> None:
         super().__init__()
+        check_arguments(MLPerfLogging.__init__, locals())
+        if not 0 < auroc_threshold < 1:
+            raise ConfigurationError(f"auroc_threshold={auroc_threshold} must lie between 0 and 1.")
+        for name, value in {"path": path, "org": org, "platform": platform}.items():
+            if not value:
+                raise ConfigurationError(f"{name} of MLPerfLogging is empty. Give a name, or leave it out.")
         try:
             from mlperf_logging.mllog import constants, mllog
         except ImportError as error:
@@ -104,6 +118,9 @@ class MLPerfLogging(pl.Callback):
         for key, value in self._facts(trainer, pl_module).items():
             if value is not None:
                 self._event(key, value)
+        if isinstance(pl_module, DLRMModule):
+            for tensor in _tensors(pl_module.architecture):
+                self._event(keys.WEIGHTS_INITIALIZATION, None, tensor=tensor)
         self._interval("end", keys.INIT_STOP)
         self._interval("start", keys.RUN_START)
         self._running = True
@@ -164,8 +181,9 @@ class MLPerfLogging(pl.Callback):
             handler.close()
 
     @rank_zero_only
-    def _event(self, key: str, value: Any, epoch: float | None = None) -> None:
-        self._log.event(key, value, metadata=None if epoch is None else {self._keys.EPOCH_NUM: epoch})
+    def _event(self, key: str, value: Any, epoch: float | None = None, *, tensor: str | None = None) -> None:
+        metadata = {self._keys.EPOCH_NUM: epoch, "tensor": tensor}
+        self._log.event(key, value, metadata={name: said for name, said in metadata.items() if said is not None})
 
     @rank_zero_only
     def _interval(self, side: str, key: str, epoch: float | None = None) -> None:
@@ -178,9 +196,11 @@ class MLPerfLogging(pl.Callback):
         data = trainer.datamodule  # type: ignore[attr-defined]
         splits = data.folder.splits if hasattr(data, "folder") else {}
         batch_size = getattr(data, "batch_size", None)
+        accumulated = trainer.accumulate_grad_batches
         return {
-            keys.SEED: getattr(data, "seed", None),
-            keys.GLOBAL_BATCH_SIZE: None if batch_size is None else batch_size * trainer.world_size,
+            keys.SEED: torch.initial_seed(),  # That of seed_everything, or of whoever set one after it.
+            keys.GLOBAL_BATCH_SIZE: None if batch_size is None else batch_size * trainer.world_size * accumulated,
+            keys.GRADIENT_ACCUMULATION_STEPS: accumulated,
             keys.TRAIN_SAMPLES: splits["train"].records if splits else None,
             keys.EVAL_SAMPLES: splits["val"].records if splits else None,
             keys.OPT_NAME: chosen.get("optimizer"),
@@ -188,9 +208,24 @@ class MLPerfLogging(pl.Callback):
             keys.OPT_LR_WARMUP_STEPS: chosen.get("lr_num_warmup_steps"),
             "lr_decay_start_steps": chosen.get("lr_decay_start_step"),
             "lr_decay_steps": chosen.get("lr_num_decay_steps"),
+        } | (self._facts_of_sgd(chosen) if chosen.get("optimizer") == "sgd" else {})
+
+    def _facts_of_sgd(self, chosen: Mapping[str, Any]) -> dict[str, Any]:
+        """The rules' own names for what stands above; the power of the decay is the schedule's."""
+        return {
+            "sgd_opt_base_learning_rate": chosen.get("learning_rate"),
+            "sgd_opt_learning_rate_decay_poly_power": 2,
+            "sgd_opt_learning_rate_decay_steps": chosen.get("lr_num_decay_steps"),
         }
 
     def _epochs_done(self, trainer: pl.Trainer) -> float:
         """Epochs so far, as a fraction: the aim is often reached within the first."""
         batches = trainer.num_training_batches
         return trainer.global_step / batches if batches and batches != float("inf") else float(trainer.current_epoch)
+
+
+def _tensors(architecture: Architecture) -> list[str]:
+    """The rules' names for what is initialised; a model of other depths than MLPerf's has others."""
+    layers = {"bottom_mlp": len(architecture.bottom_mlp) - 1, "top_mlp": len(architecture.top_mlp)}
+    dense = [f"{part}_dense{number}" for part, count in layers.items() for number in range(1, count + 1)]
+    return ["embeddings", *dense]

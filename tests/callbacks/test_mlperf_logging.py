@@ -13,7 +13,10 @@ import torch
 from torch import nn
 
 from dlrm_pl.callbacks.mlperf_logging import MLPerfLogging
+from dlrm_pl.data.datamodule import TerabyteDataModule
 from dlrm_pl.errors import ConfigurationError
+from dlrm_pl.model.lightning_module import DLRMModule
+from dlrm_pl.trainer import DLRMTrainer
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
@@ -134,3 +137,62 @@ def test_full_disk_stops_the_run(capsys: pytest.CaptureFixture[str]) -> None:
         fit(MLPerfLogging("/dev/full"))
     assert caught.value.filename == "/dev/full"
     assert "Logging error" not in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory: pytest.TempPathFactory, synthetic_folder: Path) -> Path:
+    """The log of a DLRM with as many layers as MLPerf's."""
+    pl.seed_everything(123)
+    path = tmp_path_factory.mktemp("mllog") / "mlperf.log"
+    data = TerabyteDataModule(str(synthetic_folder), batch_size=500, seed=7)
+    model = DLRMModule(
+        data.table_sizes, 4, (13, 8, 8, 4), (8, 8, 8, 8, 1), learning_rate=0.5, lr_num_warmup_steps=2,
+        lr_decay_start_step=3, lr_num_decay_steps=4,
+    )  # fmt: skip
+    trainer = DLRMTrainer(
+        accelerator="cpu", max_epochs=1, accumulate_grad_batches=2, callbacks=[MLPerfLogging(str(path))],
+        logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+    )  # fmt: skip
+    trainer.fit(model, datamodule=data)
+    return path
+
+
+def complaints(path: Path, division: str) -> list[str]:
+    """What MLPerf's own checker finds, by the last rules with this model, warnings included."""
+    from mlperf_logging.compliance_checker.mlp_compliance import make_checker
+
+    checker = make_checker("training", "2.1.0", quiet=False, werror=True)
+    checker.check_file(str(path), "training_2.1.0/common.yaml")
+    assert f'"submission_division", "value": "{division}"' in path.read_text()
+    return [*checker.overwritable.values(), *checker.not_overwritable]
+
+
+def test_log_of_a_run_passes_the_checker_of_mlperf_but_for_its_auroc(real: Path, tmp_path: Path) -> None:
+    assert complaints(real, "closed") == ["Failed checks for eval_accuracy : v['value'] >= 0.8025 and v['value'] < 1.0"]
+    reached = [
+        line.replace(f'"value": {json.loads(line.removeprefix(":::MLLOG "))["value"]}', '"value": 0.8026')
+        if '"key": "eval_accuracy"' in line
+        else line
+        for line in real.read_text().splitlines()
+    ]
+    (tmp_path / "reached.log").write_text("\n".join(reached))
+    assert complaints(tmp_path / "reached.log", "closed") == []
+    (tmp_path / "open.log").write_text(real.read_text().replace('"value": "closed"', '"value": "open"'))
+    assert complaints(tmp_path / "open.log", "open") == []
+
+
+def test_facts_are_those_of_the_run(real: Path) -> None:
+    found = [(line["key"], line["value"]) for line in lines(real)]
+    for fact in [
+        *(("seed", 123), ("global_batch_size", 1000), ("gradient_accumulation_steps", 2), ("train_samples", 8000)),
+        *(("opt_name", "sgd"), ("sgd_opt_base_learning_rate", 0.5), ("sgd_opt_learning_rate_decay_steps", 4)),
+        *(("opt_learning_rate_warmup_steps", 2), ("lr_decay_start_steps", 3)),
+    ]:
+        assert found.count(fact) == 1
+
+
+def test_another_optimizer_is_not_said_to_be_sgd(tmp_path: Path) -> None:
+    module = Climber()
+    module.hparams.update(optimizer="adagrad")
+    fit(MLPerfLogging(str(tmp_path / "log")), module)
+    assert not any(line["key"].startswith("sgd_") for line in lines(tmp_path / "log"))
