@@ -180,6 +180,7 @@ def _artifact(path: Path, full: bool) -> str:
             guards_line(certificate),
             *filter(None, [slice_line(certificate)]),
             f"reason    {certificate.reason}",
+            *(f"warning   {warning}" for warning in certificate.warnings),
             f"checked   {checked}{_rest(full)}",
         ]
     )

@@ -16,6 +16,7 @@ from dlrm_pl.artifact.stated import StatedCertificate
 from dlrm_pl.documents.fields import make, shown
 from dlrm_pl.documents.json_text import read_json
 from dlrm_pl.errors import ArtifactError, VerificationError
+from dlrm_pl.metrics.skill import skill_warnings
 from dlrm_pl.quantization.certified_bound import JudgedBy, bound_of_auroc, finite
 
 if TYPE_CHECKING:  # To load an artifact takes no torchmetrics, whose import takes a second.
@@ -177,6 +178,17 @@ class Certificate:
             "worst_slice": None,
         }
 
+    @property
+    def warnings(self) -> list[str]:
+        """What its numbers say against the models themselves, whatever was lost: of fp32, and what int8 has beside."""
+        found: dict[str, str] = {}
+        for model, scores in (("fp32", self.fp32), ("int8", self.int8)):
+            said = skill_warnings(
+                *(scores,), model=f"the {model} model", split="test", rows=self.rows, clicks=self.positives
+            )
+            found = {warning.kind: warning.text for warning in said} | found
+        return list(found.values())
+
     def judged(self, search: Verdict) -> Certificate:
         """The certificate with its verdict, after a search that ended so."""
         verdict = judge(self, search)
@@ -190,7 +202,7 @@ class Certificate:
 
     def write(self, folder: Path) -> None:
         """Write ``certificate.json``."""
-        contents = {"format": FORMAT} | _nan_as_null(asdict(self))
+        contents = {"format": FORMAT} | _nan_as_null(asdict(self)) | {"warnings": self.warnings}
         text = json.dumps(contents, indent=2, allow_nan=False)
         (folder / CERTIFICATE_NAME).write_text(text + "\n", encoding="utf-8")
 
@@ -210,6 +222,7 @@ class Certificate:
             raise ArtifactError(
                 f"{path}: format {shown(number)}, this version reads {_WITHOUT_BOUNDS} and {FORMAT}. Quantize again."
             )
+        contents.pop("warnings", None)  # They follow from the rest.
         known = _null_as_nan(contents)
         make(StatedCertificate, known, str(path), ArtifactError, "Quantize again.")
         return make(cls, known, str(path), ArtifactError, "Quantize again.")

@@ -32,6 +32,7 @@ def write_result(
         "accepted": certificate.accepted,
         "rows_needed": certificate.rows_needed,
         "reason": certificate.reason,
+        "warnings": certificate.warnings,
         "search": result.to_dict() | {"interrupted": result.interrupted},
         "best": _point(result.best),
         "pareto": [_point(trial) for trial in result.pareto],

@@ -12,6 +12,7 @@ from pytorch_lightning.callbacks import RichProgressBar
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from torch import nn
 from torchmetrics import Metric
@@ -240,3 +241,5 @@ def show(outcome: Outcome, console: Console) -> None:
     if not outcome.certificate.accepted:
         console.print(f"reason: {outcome.certificate.reason}", soft_wrap=True)
     console.print(f"artifact: {outcome.path}, on one page: {outcome.path / REPORT_NAME}", soft_wrap=True)
+    for warning in outcome.certificate.warnings:
+        console.print(f"[bold red]warning:[/] {escape(warning)}", soft_wrap=True, highlight=False)

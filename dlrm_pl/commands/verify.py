@@ -53,6 +53,8 @@ def verify(
     print(("measured anew: " if result.measured_loss else "certified: ") + guards_line(result.certificate))
     if line := slice_line(result.certificate):
         print(("measured anew: " if result.measured_loss else "certified: ") + line)
+    for warning in result.certificate.warnings:
+        print(f"warning: {warning}")
     print(f"certified as {verdict_line(loaded.certificate)}")
     if not loaded.certificate.accepted:
         print(f"reason: {loaded.certificate.reason}")

@@ -65,7 +65,7 @@ class ClickCalibration(Metric):
         self.rows += len(truth)
 
     def compute(self) -> dict[str, Tensor]:
-        """``log_loss``, ``normalized_entropy`` and ``calibration_ratio``, float64 scalars.
+        """``log_loss``, ``normalized_entropy`` and ``calibration_ratio``; ``rows`` and ``clicks``; float64 scalars.
 
         Raises:
             MetricError: no rows, or a single class.
@@ -78,5 +78,7 @@ class ClickCalibration(Metric):
             "log_loss": log_loss,
             "normalized_entropy": normalized_entropy(log_loss, clicks / rows),
             "calibration_ratio": float(self.probability_sum) / clicks,
+            "rows": rows,
+            "clicks": clicks,
         }
         return {name: torch.tensor(value, dtype=torch.float64) for name, value in values.items()}

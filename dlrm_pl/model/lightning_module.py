@@ -20,6 +20,7 @@ from dlrm_pl.documents.arguments import check_arguments
 from dlrm_pl.errors import ConfigurationError, NonFiniteError
 from dlrm_pl.metrics.auroc import ExactAUROC
 from dlrm_pl.metrics.calibration import ClickCalibration
+from dlrm_pl.metrics.skill import SkillWarning, skill_warnings
 from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.model.checkpoint_contract import CheckpointContract, overruled
 from dlrm_pl.model.dlrm import DLRM
@@ -117,6 +118,7 @@ class DLRMModule(pl.LightningModule):
         self.dataset_fingerprint = dataset_fingerprint
         self._train_by_hyperparameters()
         self.accept_other_dataset = False
+        self._no_skill: tuple[SkillWarning, ...] = ()
         architecture = Architecture(
             table_sizes=tuple(table_sizes),
             embedding_dim=embedding_dim,
@@ -237,6 +239,12 @@ class DLRMModule(pl.LightningModule):
         """Log ``val_auroc`` and the others; a sanity check has too few rows for them."""
         if not self.trainer.sanity_checking:
             self._log_metrics("val")
+            if self.trainer.state.fn == "validate":
+                self._warn_of_no_skill()
+
+    def on_train_end(self) -> None:
+        """Say what the last validation says against the model; each epoch would be too often."""
+        self._warn_of_no_skill()
 
     def on_test_epoch_start(self) -> None:
         """Forget the rows of validation or of an interrupted run."""
@@ -249,6 +257,7 @@ class DLRMModule(pl.LightningModule):
     def on_test_epoch_end(self) -> None:
         """Log ``test_auroc`` and the others."""
         self._log_metrics("test")
+        self._warn_of_no_skill()
 
     def predict_step(self, batch: ClickBatch, batch_idx: int) -> Tensor:
         """Click probabilities ``[B]``."""
@@ -335,7 +344,17 @@ class DLRMModule(pl.LightningModule):
         self.model.watch.check()
         # The metrics are already those of all ranks; sync_dist keeps Lightning from warning that they may not be.
         options: dict[str, Any] = {"sync_dist": True, "batch_size": 1}
-        self.log(f"{stage}_auroc", self.auroc.compute(), prog_bar=True, **options)
-        for name, value in self.calibration.compute().items():
-            self.log(f"{stage}_{name}", value, **options)
+        values = {"auroc": self.auroc.compute()} | self.calibration.compute()
+        for name in ("auroc", "log_loss", "normalized_entropy", "calibration_ratio"):
+            self.log(f"{stage}_{name}", values[name], prog_bar=name == "auroc", **options)
+        scores = {name: float(value) for name, value in values.items()}
+        self._no_skill = skill_warnings(
+            *(scores,), model="the model", split=stage, rows=int(scores["rows"]), clicks=int(scores["clicks"])
+        )
         self._reset_metrics()
+
+    def _warn_of_no_skill(self) -> None:
+        """Once for each set of metrics, on rank zero."""
+        for warning in self._no_skill if self.trainer.is_global_zero else ():
+            log.warning("%s", warning.text)
+        self._no_skill = ()

@@ -159,6 +159,7 @@ def test_calibration_equals_its_definitions(size: int, seed: int, batch: int) ->
     assert found["log_loss"] == pytest.approx(log_loss, rel=1e-9)
     assert found["normalized_entropy"] == pytest.approx(log_loss / entropy, rel=1e-9)
     assert found["calibration_ratio"] == pytest.approx(p.sum() / labels.sum(), rel=1e-9)
+    assert (found["rows"], found["clicks"]) == (size, labels.sum())
 
 
 def test_model_that_knows_the_rate_alone_has_normalized_entropy_one() -> None:

@@ -1,5 +1,6 @@
 """DLRMModule with a real Trainer on tiny batches in memory."""
 
+import logging
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -146,6 +147,43 @@ def test_a_sanity_check_without_clicks_is_no_error() -> None:
     assert len(module.auroc.positives) == 0
     (again,) = make_trainer().validate(module, loader(no_clicks + make_batches(2, seed=1)), verbose=False)
     assert trainer.callback_metrics["val_auroc"].item() == again["val_auroc"]
+
+
+def warned(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if "calibration ratio of the model" in record.getMessage()]
+
+
+def off_the_mark() -> DLRMModule:
+    """Predicts a click for every row."""
+    module = make_module(learning_rate=1e-6)
+    with torch.no_grad():
+        module.model.top_mlp[-1].bias += 20  # type: ignore[operator]
+    return module
+
+
+def test_model_without_skill_is_warned_of_once_at_the_end_of_a_fit(caplog: pytest.LogCaptureFixture) -> None:
+    trainer = make_trainer(max_epochs=3, num_sanity_val_steps=2)
+    with caplog.at_level(logging.WARNING):
+        trainer.fit(off_the_mark(), loader(make_batches(2)), loader(make_batches(3, b=64, seed=1)))
+    (text,) = warned(caplog)
+    assert "on 192 rows of val with" in text
+
+
+@pytest.mark.parametrize(("stage", "split"), [("validate", "val"), ("test", "test")])
+def test_model_without_skill_is_warned_of_when_it_is_scored(
+    stage: str, split: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        getattr(make_trainer(), stage)(off_the_mark(), loader(make_batches(2)), verbose=False)
+        make_trainer().predict(off_the_mark(), loader(make_batches(2)))
+    (text,) = warned(caplog)
+    assert f"rows of {split} with" in text
+
+
+def test_fit_without_validation_says_nothing_of_skill(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        make_trainer().fit(off_the_mark(), loader(make_batches(2)))
+    assert warned(caplog) == []
 
 
 def test_a_split_of_one_class_is_an_error() -> None:

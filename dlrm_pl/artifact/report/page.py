@@ -28,6 +28,7 @@ def render(contents: Contents) -> str:
         f"<p>{escape(_sentence(certificate.reason))}</p>",
         f"<p>{escape(_sentence(loss_line(certificate)))} The model takes {percent:.1%} of the fp32 model's bytes.</p>",
         _other_dataset(contents),
+        *(f'<p class="bad">Warning: {escape(warning)}</p>' for warning in certificate.warnings),
         "</header><main>",
         _section("Certificate", _certificate(contents)),
         _section("Loss by op and table", _op_losses(contents)),
