@@ -34,7 +34,7 @@ from dlrm_pl.data.preprocessing.options import Options
 from dlrm_pl.data.preprocessing.plan import require_disk
 from dlrm_pl.data.preprocessing.reference_input import ReferenceInput
 from dlrm_pl.data.preprocessing.report import data_report, warn_of_classes
-from dlrm_pl.data.preprocessing.statistics import DayStatistics
+from dlrm_pl.data.preprocessing.statistics import Counted, DayStatistics, LogStatistics
 from dlrm_pl.data.preprocessing.work import State, WorkFolder, sync
 from dlrm_pl.data.preprocessing.work_files import read_blocks
 from dlrm_pl.data.vocabulary import load_array, save_counts, save_dictionary
@@ -44,6 +44,7 @@ from dlrm_pl.kernels.preprocess import DENSE_BINS
 log = logging.getLogger(__name__)
 
 _BLOCK_ROWS = 1 << 16
+_ROW_BYTES = 1600  # Of memory that a row takes while its arrays become records: less.
 _IN_ORDER: tuple[Split, ...] = ("train", "test", "val")  # As their rows stand.
 
 
@@ -91,15 +92,18 @@ class Adoption:
             self._take_dictionary(table, path)
         if not self._source.dictionaries:
             log.warning("no *_fea_dict_*.npz beside the files: the model will not be able to score raw logs")
-        parts = {}
+        statistics = LogStatistics([DayStatistics() for _ in SPLITS])
         splits: dict[Split, SplitInfo] = {}
         done = 0
-        for split in SPLITS:
-            target = finished / split_file_name(split)
-            path = self._source.binaries.get(split, target)
-            splits[split], parts[split], done = self._measure(path, done, digests_path(target))
-        report = data_report(list(parts.values()), [], {}, 0, names=list(parts), missing_known=False)
-        report["warnings"] += warn_of_classes((split, part.rows, part.clicks) for split, part in parts.items())
+        for number, split in enumerate(SPLITS):
+            path = self._source.binaries.get(split, finished / split_file_name(split))
+            digests = digests_path(finished / split_file_name(split))
+            splits[split] = self._measure(path, done, digests, statistics, number)
+            done += splits[split].records
+        report = data_report(statistics, [], {}, 0, names=SPLITS, missing_known=False)
+        report["warnings"] += warn_of_classes(
+            (split, part.records, part.positives or 0) for split, part in splits.items()
+        )
         return describe(
             finished,
             max_ind_range=self._options.modulus or -1,
@@ -128,13 +132,14 @@ class Adoption:
         """Append the rows of all arrays to the files of the splits, from where an earlier run came to."""
         source, state = self._source, self._state
         row, start, unsaved = self._done(state), 0, 0
+        block = min(_BLOCK_ROWS, self._options.memory_bytes // _ROW_BYTES)
         files = {split: (self._work.path / self._name(split)).open("ab") for split in SPLITS}
         try:
             for arrays in source.arrays:
                 if row < start + arrays.rows:
                     with arrays.unpacked(self._work.path):
                         while row < start + arrays.rows:
-                            stop = min(row + _BLOCK_ROWS, start + arrays.rows)
+                            stop = min(row + block, start + arrays.rows)
                             records = arrays.records(row - start, stop - start, source.table_sizes)
                             self._append(files, row, records)
                             row, unsaved = stop, unsaved + records.nbytes
@@ -178,23 +183,23 @@ class Adoption:
             )
         save_dictionary(self._work.finished, table, values)
 
-    def _measure(self, path: Path, done: int, digests: Path) -> tuple[SplitInfo, DayStatistics, int]:
+    def _measure(self, path: Path, done: int, digests: Path, statistics: LogStatistics, number: int) -> SplitInfo:
         """Read a split once: check every record, count, and write the digests of its blocks."""
-        statistics, checksum, row = DayStatistics(), BlockChecksum(), 0
+        counted, checksum, row = Counted(), BlockChecksum(), 0
         last_ids = np.array(self._source.table_sizes) - 1
         for records in read_blocks(path):
             _check(records, last_ids, path, row)
             row += len(records)
             columns = np.ascontiguousarray(records.T)
-            statistics.histogram += _histogram(columns)
-            np.maximum(statistics.largest, columns[DENSE].max(axis=1), out=statistics.largest)
-            statistics.clicks += int(np.count_nonzero(columns[LABEL]))
+            counted.histogram += _histogram(columns)
+            np.maximum(counted.largest, columns[DENSE].max(axis=1), out=counted.largest)
+            counted.clicks += int(np.count_nonzero(columns[LABEL]))
             checksum.update(records.reshape(-1).view(np.uint8).data)
-            done += len(records)
-            self._progress("checking", done / self._total, len(records))
-        statistics.rows = statistics.kept = row
+            self._progress("checking", (done + row) / self._total, len(records))
+        statistics.days[number].rows = statistics.days[number].kept = row
+        statistics.add(number, counted)
         digests.write_bytes(checksum.digests())
-        return SplitInfo(row, statistics.clicks, checksum.text()), statistics, done
+        return SplitInfo(row, counted.clicks, checksum.text())
 
 
 def _check(records: Records, last_ids: np.ndarray[Any, np.dtype[np.int64]], path: Path, row: int) -> None:

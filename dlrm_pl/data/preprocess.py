@@ -34,7 +34,7 @@ from dlrm_pl.data.preprocessing.portable import engine
 from dlrm_pl.data.preprocessing.reference_input import find_reference_input
 from dlrm_pl.data.preprocessing.report import data_report, report_lines, warn_of_classes
 from dlrm_pl.data.preprocessing.scatter import REJECTED, Scatter
-from dlrm_pl.data.preprocessing.statistics import DayStatistics
+from dlrm_pl.data.preprocessing.statistics import DayStatistics, LogStatistics
 from dlrm_pl.data.preprocessing.vocabulary_stage import VocabularyStage
 from dlrm_pl.data.preprocessing.work import State, WorkFolder, differences, sync
 from dlrm_pl.errors import ConfigurationError, DataFormatError, DLRMError, OutputError
@@ -107,6 +107,12 @@ def preprocess(
     options = options or Options()
     source = find_reference_input(raw, options)
     options = replace(options, randomize=options.randomize or ("total" if source is None else "none"))
+    asked, options = options.workers, options.within_memory()
+    if options.workers < asked:
+        log.warning(
+            "%s workers instead of %s: --memory %s MiB is not enough for more",
+            *(options.workers, asked, options.memory_bytes >> 20),
+        )
     if options.vocabulary_from is not None:
         options = _with_cap_of(options, DatasetFolder.open(options.vocabulary_from, rows=False))
     days = [] if source else find_days(raw, options.layout, options.days, options.least_days)
@@ -162,7 +168,7 @@ class _Run:
         self._days, self._options, self._work, self._progress = days, options, work, progress
         self._engine = engine()
         self._vocabulary = VocabularyStage(options, self._engine)
-        self._statistics = [DayStatistics() for _ in days]
+        self._statistics = LogStatistics([DayStatistics() for _ in days])
         self._plan = make_plan(days, options, self._engine)
         log.info("%s", self._plan)
         self._state = self._resumed(key)
@@ -208,7 +214,7 @@ class _Run:
 
     def _scatter(self) -> None:
         state, total = self._state, max(1, self._plan.text_bytes)
-        done = sum(day.rows for day in self._statistics) / max(1, self._plan.rows) * total
+        done = sum(day.rows for day in self._statistics.days) / max(1, self._plan.rows) * total
 
         def advance(rows: int, size: int) -> None:
             nonlocal done
@@ -220,11 +226,11 @@ class _Run:
             *(self._work.path, advance),
         )
         stage.run(self._checkpoint)
-        last = self._statistics[-1].kept
+        last = self._statistics.days[-1].kept
         if last < 2:
             path = self._days[-1].path
             raise DataFormatError(f"{path}: has {last} row{'s'[: last != 1]}, the last day is cut into test and val.")
-        if len(self._days) > 1 and not sum(day.kept for day in self._statistics[:-1]):
+        if len(self._days) > 1 and not sum(day.kept for day in self._statistics.days[:-1]):
             raise DataFormatError(f"{self._days[0].path}: no training row is left of the sub-sample.")
         state.phase = "merge"
         if state.generation:  # Small runs have none, and start again in less time than it takes to save them.
@@ -233,7 +239,7 @@ class _Run:
             self._checkpoint()
 
     def _merge(self) -> DatasetFolder:
-        total = max(1, sum(day.kept for day in self._statistics))
+        total = max(1, sum(day.kept for day in self._statistics.days))
         done = self._state.train_bytes // RECORD_BYTES
 
         lock = threading.Lock()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +26,10 @@ from dlrm_pl.data.preprocessing.work import State, WorkFolder
 from dlrm_pl.data.preprocessing.work_files import map_keyed, read_blocks
 from dlrm_pl.kernels.preprocess import KEYED_DTYPE, Numbers, Order
 
+log = logging.getLogger(__name__)
+
 _WRITE_BLOCKS = 4
+_BUCKET_FACTOR = 2.2  # Memory of a bucket while it is sorted: itself, its records, the order.
 
 
 class Merge:
@@ -121,9 +125,14 @@ class Merge:
                     before = bucket, self._collect(keyed, order, offset, data, target, disk)
                     del keyed, order  # Before the next bucket's.
 
+        # Buckets of an earlier run with a larger budget, or of rows that the plan did not expect.
+        bucket_bytes = _BUCKET_FACTOR * KEYED_DTYPE.itemsize * max(rows_of, default=0)
+        workers = max(1, min(self._options.workers, int(self._options.memory_bytes / max(1, bucket_bytes))))
+        if workers < self._options.workers:
+            log.warning("%s workers instead of %s: buckets are larger than planned", workers, self._options.workers)
         with writer:
             target = writer.reserve(offsets[-1])
-            run_threads([work] * self._options.workers + [*then], self._options.workers, stations.stop)
+            run_threads([work] * workers + [*then], workers, stations.stop)
             for path in self._save(writer, count):
                 path.unlink(missing_ok=True)
             return writer.close()

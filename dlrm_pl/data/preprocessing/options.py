@@ -19,6 +19,9 @@ GIB = 1 << 30
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": GIB, "T": 1 << 40}
 _LEAST_MEMORY = 16 << 20
 _SMALL_BUCKET = 32 << 20
+_SMALL_CHUNK = 64 << 10
+_CHUNK_FACTOR = 10
+_THREAD_BYTES = 1 << 20  # Beside its chunk: a histogram, its stack, its share of the allocator's memory.
 _MANY_BUCKETS = 512
 
 
@@ -91,6 +94,11 @@ class Options:
         if self.memory_bytes < _LEAST_MEMORY:
             raise ConfigurationError(f"memory={self.memory_bytes} bytes must be at least {_LEAST_MEMORY >> 20}MiB.")
 
+    def within_memory(self) -> Options:
+        """With as many workers as the budget of memory allows, no more than asked for."""
+        most = self.memory_bytes // (_THREAD_BYTES + _CHUNK_FACTOR * _SMALL_CHUNK) // 2
+        return dataclasses.replace(self, workers=max(1, min(self.workers, most)))
+
     @property
     def least_days(self) -> int:
         """One to train on and one to test on; with given ids the latter alone makes sense."""
@@ -109,7 +117,8 @@ class Options:
     @property
     def chunk_bytes(self) -> int:
         """Text that a thread reads at a time: with its columns and records it takes up to nine times as much."""
-        return max(64 << 10, min(2 << 20, self.memory_bytes // (10 * self.reading_threads)))
+        chunk = (self.memory_bytes // self.reading_threads - _THREAD_BYTES) // _CHUNK_FACTOR
+        return max(_SMALL_CHUNK, min(2 << 20, chunk))
 
     def bucket_bytes(self, total_bytes: float) -> int:
         """Size of a bucket of keyed records, of which there are ``total_bytes``.

@@ -16,12 +16,16 @@ from dlrm_pl.data.preprocessing.chunks import ChunkReader
 from dlrm_pl.data.preprocessing.inputs import Day, sampled_line_bytes, text_bytes
 from dlrm_pl.data.preprocessing.options import GIB, Options
 from dlrm_pl.data.preprocessing.portable import Engine
+from dlrm_pl.data.vocabulary import load_counts
 from dlrm_pl.errors import ConfigurationError, OutputError
 from dlrm_pl.kernels.preprocess import DENSE, DENSE_BINS, KEYED_DTYPE
 
 _CLICKS = 0.033  # Assumed where it matters little.
 _ESTIMATE = 1.15  # Buckets are planned for so many times the rows that are expected.
-_VOCABULARY_BYTES = 34  # A value in the tables: slots of 8 bytes, 5/16 of them full at least, its value and its count.
+# A value in the tables: slots of 8 bytes, 5/16 of them full at least, its value and its count; and a share of the table
+# that is being written, which is copied.
+_VOCABULARY_BYTES = {"native": 34 + 6, "portable": 100 + 40}
+_GIVEN_BYTES = 24  # A value of a vocabulary that is taken over: its raw value, sorted and with its order.
 _MOST_VALUES = 200_000_000  # As the Terabyte logs have, with ids capped at 40 million.
 _PARSING_SHARE = 0.25  # Of the time that a row takes.
 _SPARE_FILES = 64
@@ -38,7 +42,9 @@ class Plan:
         buckets: files to scatter the training rows into: one entry, or one for each training day.
         disk_bytes: at the peak, what stays included.
         output_bytes: what stays.
-        memory_bytes: at the peak.
+        program_bytes: of memory that the program has before it begins.
+        budget_bytes: of memory, as the user chose.
+        vocabulary_bytes: of memory.
         seconds: from start to end, of processors.
     """
 
@@ -48,8 +54,15 @@ class Plan:
     buckets: list[int]
     disk_bytes: int
     output_bytes: int
-    memory_bytes: int
+    program_bytes: int
+    budget_bytes: int
+    vocabulary_bytes: int
     seconds: float
+
+    @property
+    def memory_bytes(self) -> int:
+        """At the peak."""
+        return self.program_bytes + self.budget_bytes + self.vocabulary_bytes
 
     def __str__(self) -> str:
         """One line."""
@@ -57,7 +70,9 @@ class Plan:
         return (
             f"plan: {self.days} days, about {self.rows:,} rows ({_gib(self.text_bytes)} of text); disk "
             f"{_gib(self.disk_bytes)} at the peak, {_gib(self.output_bytes)} in the end; memory up to "
-            f"{_gib(self.memory_bytes)}; about {minutes} if the disk keeps up"
+            f"{_gib(self.memory_bytes)} ({_gib(self.budget_bytes)} as --memory says, the vocabulary "
+            f"{_gib(self.vocabulary_bytes)}, the program {_gib(self.program_bytes)}); about {minutes} if the disk "
+            "keeps up"
         )
 
 
@@ -81,6 +96,10 @@ def make_plan(days: Sequence[Day], options: Options, engine: Engine) -> Plan:
     # A merged bucket goes when the next checkpoint has saved what it held.
     unsaved = min(train * RECORD_BYTES, options.checkpoint_bytes + 2 * options.workers * bucket)
     values = min(sum(rows) * 2, _MOST_VALUES)
+    vocabulary_bytes = _VOCABULARY_BYTES[engine.name] * values
+    if options.vocabulary_from is not None:
+        values = sum(load_counts(options.vocabulary_from))
+        vocabulary_bytes = (_VOCABULARY_BYTES[engine.name] + _GIVEN_BYTES) * values
     output = sum(rows) * kept * RECORD_BYTES + 4 * values
     disk = train * keyed + (train * RECORD_BYTES if ordered else unsaved) + 2 * last * RECORD_BYTES + 12 * values
     speed = _parsing_speed(days, options, engine) * _PARSING_SHARE * options.workers
@@ -91,7 +110,9 @@ def make_plan(days: Sequence[Day], options: Options, engine: Engine) -> Plan:
         buckets=buckets,
         disk_bytes=int(max(disk, output)),
         output_bytes=int(output),
-        memory_bytes=int(options.memory_bytes + _VOCABULARY_BYTES * values),
+        program_bytes=_resident_bytes(),
+        budget_bytes=options.memory_bytes,
+        vocabulary_bytes=int(vocabulary_bytes),
         seconds=sum(sizes) / speed,
     )
 
@@ -156,6 +177,11 @@ def _parsing_speed(days: Sequence[Day], options: Options, engine: Engine) -> flo
         engine.parse(buffer, size, options.modulus, columns, *counted, bad)
         seconds = time.perf_counter() - began
     return max(size, 1) / seconds
+
+
+def _resident_bytes() -> int:
+    """Memory of this process: pages, from the second number of the file."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 def _gib(size: float) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from dlrm_pl.batch import NUM_DENSE, NUM_SPARSE
-from dlrm_pl.data.preprocessing.statistics import DayStatistics
+from dlrm_pl.data.preprocessing.statistics import Counts, DayStatistics, LogStatistics
 from dlrm_pl.data.preprocessing.vocabulary_stage import TableSummary
 from dlrm_pl.kernels.preprocess import DENSE_BINS
 
@@ -30,7 +30,7 @@ _DENSE_APART = 0.2
 
 
 def data_report(
-    days: Sequence[DayStatistics],
+    statistics: LogStatistics,
     tables: Sequence[TableSummary],
     rejected: Mapping[str, int],
     unknown_values: int,
@@ -41,7 +41,7 @@ def data_report(
     """Describe the logs, for JSON.
 
     Args:
-        days: in order.
+        statistics: of all days.
         tables: what made the vocabulary; empty when it was given.
         rejected: lines that were left out, by kind.
         unknown_values: categories that the vocabulary does not have.
@@ -51,6 +51,7 @@ def data_report(
     Returns:
         ``missing_rates``, ``largest_shares``, ``days``, ``rejected`` and ``warnings``.
     """
+    days = statistics.days
     rows = sum(day.rows for day in days)
     missing = sum((day.missing for day in days), np.zeros(1 + NUM_DENSE + NUM_SPARSE, np.int64)) / max(1, rows)
     return {
@@ -58,7 +59,7 @@ def data_report(
         "missing_rates": {
             name: round(float(rate), 6) for name, rate in zip(_NAMES[1:], missing[1:], strict=True) if missing_known
         },
-        "largest_shares": _largest_shares(days, tables, rows),
+        "largest_shares": _largest_shares(statistics.histogram, tables, rows),
         "days": [
             {"rows": day.rows, "kept": day.kept, "label_rate": round(day.clicks / max(1, day.kept), 6)}
             for day in days
@@ -67,7 +68,7 @@ def data_report(
         "rejected": dict(rejected),
         "unknown_values": unknown_values,
         "warnings": [
-            *_warn_of_columns(days, tables),
+            *_warn_of_columns(statistics, tables),
             *_warn_of_days(days, names or [f"day {number}" for number in range(len(days))]),
         ],
     }
@@ -100,10 +101,9 @@ def warn_of_classes(splits: Iterable[tuple[str, int, int]]) -> list[str]:
     ]
 
 
-def _largest_shares(days: Sequence[DayStatistics], tables: Sequence[TableSummary], rows: int) -> list[dict[str, Any]]:
+def _largest_shares(histogram: Counts, tables: Sequence[TableSummary], rows: int) -> list[dict[str, Any]]:
     """The commonest value of each column, of the ten columns where it is commonest."""
     found = []
-    histogram = sum((day.histogram for day in days), np.zeros((NUM_DENSE, DENSE_BINS), np.int64))
     for feature in range(NUM_DENSE):
         value = int(histogram[feature, :-1].argmax())
         found.append((histogram[feature, value] / max(1, rows), _NAMES[1 + feature], str(value)))
@@ -114,7 +114,8 @@ def _largest_shares(days: Sequence[DayStatistics], tables: Sequence[TableSummary
     return [{"column": name, "value": value, "share": round(float(share), 6)} for share, name, value in found[:_SHARES]]
 
 
-def _warn_of_columns(days: Sequence[DayStatistics], tables: Sequence[TableSummary]) -> list[str]:
+def _warn_of_columns(statistics: LogStatistics, tables: Sequence[TableSummary]) -> list[str]:
+    days = statistics.days
     kept, clicks = sum(day.kept for day in days), sum(day.clicks for day in days)
     warnings = []
     if not clicks or clicks > _MOST_CLICKS * kept:
@@ -122,8 +123,7 @@ def _warn_of_columns(days: Sequence[DayStatistics], tables: Sequence[TableSummar
     if kept < _ROWS_TO_JUDGE:
         return warnings
     for feature in range(NUM_DENSE):
-        histogram = sum((day.histogram[feature] for day in days), np.zeros(DENSE_BINS, np.int64))
-        bins = np.flatnonzero(histogram)
+        bins = np.flatnonzero(statistics.histogram[feature])
         if len(bins) == 1 and bins[0] < DENSE_BINS - 1:
             warnings.append(f"{_NAMES[1 + feature]} is constant: {bins[0]} in every row.")
     for name, table in zip(_NAMES[1 + NUM_DENSE :], tables, strict=False):
@@ -144,7 +144,7 @@ def _warn_of_days(days: Sequence[DayStatistics], names: Sequence[str]) -> list[s
         return []
     labels = np.array([day.clicks / max(1, day.kept) for _, day in judged])
     missing = np.array([day.missing / day.rows for _, day in judged])
-    dense = np.array([day.log2_histogram() / day.rows for _, day in judged])
+    dense = np.array([day.log2_histogram / day.rows for _, day in judged])
     warnings = []
     typical = float(np.median(labels))
     for place, (name, _) in enumerate(judged):

@@ -19,7 +19,7 @@ from dlrm_pl.data.preprocessing.direct import write_at
 from dlrm_pl.data.preprocessing.inputs import Day
 from dlrm_pl.data.preprocessing.options import Options
 from dlrm_pl.data.preprocessing.portable import Engine, row_keys
-from dlrm_pl.data.preprocessing.statistics import DayStatistics
+from dlrm_pl.data.preprocessing.statistics import Counted, LogStatistics
 from dlrm_pl.data.preprocessing.turns import Stations, run_threads
 from dlrm_pl.data.preprocessing.vocabulary_stage import VocabularyStage
 from dlrm_pl.data.preprocessing.work import State
@@ -63,7 +63,7 @@ class Scatter:
         days: Sequence[Day],
         options: Options,
         state: State,
-        statistics: list[DayStatistics],
+        statistics: LogStatistics,
         vocabulary: VocabularyStage,
         engine: Engine,
         folder: Path,
@@ -146,7 +146,7 @@ class Scatter:
         keyed = np.empty(capacity, KEYED_DTYPE)
         bad = np.empty((2, capacity), np.int64)
         # What does not depend on the order of the chunks is counted by each thread on its own.
-        day, counted = 0, DayStatistics()
+        day, counted = 0, Counted()
         while True:
             with self._reading, self._running:
                 chunk = self._reader.claim(buffer) if self._left_bytes > 0 else None
@@ -154,10 +154,10 @@ class Scatter:
                     self._left_bytes -= chunk.size
             if chunk is None or chunk.day != day:
                 with self._counting:
-                    self._statistics[day].add(counted)
+                    self._statistics.add(day, counted)
                 if chunk is None:
                     return
-                day, counted = chunk.day, DayStatistics()
+                day, counted = chunk.day, Counted()
             self._do(chunk, buffer, columns, keyed, bad, counted)
 
     def _do(
@@ -167,10 +167,10 @@ class Scatter:
         columns: Columns,
         keyed: npt.NDArray[np.void],
         bad: npt.NDArray[np.int64],
-        counted: DayStatistics,
+        counted: Counted,
     ) -> None:
         """One chunk, from text to files."""
-        state, options, day = self._state, self._options, self._statistics[chunk.day]
+        state, options, day = self._state, self._options, self._statistics.days[chunk.day]
         with self._running:
             size = self._reader.load(chunk, buffer)
             rows, lines, bads = self._engine.parse(
@@ -215,10 +215,10 @@ class Scatter:
         rows: int,
         first_row: int,
         keyed: npt.NDArray[np.void],
-        counted: DayStatistics,
+        counted: Counted,
     ) -> None:
         """One chunk, from rows to files."""
-        state, options, day = self._state, self._options, self._statistics[chunk.day]
+        state, options, day = self._state, self._options, self._statistics.days[chunk.day]
         if options.subsample_rate:
             rows = self._subsample(columns, rows, first_row)
         counted.clicks += int(np.count_nonzero(columns[LABEL, :rows]))

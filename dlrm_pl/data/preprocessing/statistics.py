@@ -1,4 +1,4 @@
-"""What the rows of each day look like: counted while they pass, for the report and its warnings."""
+"""What the rows look like: counted while they pass, for the report and its warnings."""
 
 from __future__ import annotations
 
@@ -14,17 +14,42 @@ from dlrm_pl.kernels.preprocess import DENSE_BINS
 
 Counts = npt.NDArray[np.int64]
 
+# Powers of two: 0, 1, 2-3, 4-7, ..., and all above DENSE_BINS - 2.
+_BOUNDS = [0, *(1 << power for power in range(DENSE_BINS.bit_length() - 1)), DENSE_BINS - 1]
+
+
+def no_histogram() -> Counts:
+    """Of dense values, ``[13, DENSE_BINS]``: 426 kB."""
+    return np.zeros((NUM_DENSE, DENSE_BINS), np.int64)
+
+
+@dataclass
+class Counted:
+    """What a thread counts of the rows of one day.
+
+    Attributes:
+        clicks: of those that are kept.
+        missing: empty fields by column, ``[40]``, of those that were read.
+        histogram: of the dense values, ``[13, DENSE_BINS]``, of those that were read.
+        largest: of the dense values, ``[13]``.
+    """
+
+    clicks: int = 0
+    missing: Counts = field(default_factory=lambda: np.zeros(RECORD_INTS, np.int64))
+    histogram: Counts = field(default_factory=no_histogram)
+    largest: Counts = field(default_factory=lambda: np.zeros(NUM_DENSE, np.int64))
+
 
 @dataclass
 class DayStatistics:
-    """Of one day.
+    """Of one day: few numbers, since there may be hundreds of days.
 
     Attributes:
         rows: that were read.
         kept: of those, after the sub-sample.
         clicks: among the kept ones.
         missing: empty fields by column, ``[40]``, of those that were read.
-        histogram: of the dense values, ``[13, DENSE_BINS]``, of those that were read.
+        log2_histogram: of their dense values by powers of two, ``[13, 14]``.
         largest: of the dense values, ``[13]``.
     """
 
@@ -32,42 +57,53 @@ class DayStatistics:
     kept: int = 0
     clicks: int = 0
     missing: Counts = field(default_factory=lambda: np.zeros(RECORD_INTS, np.int64))
-    histogram: Counts = field(default_factory=lambda: np.zeros((NUM_DENSE, DENSE_BINS), np.int64))
+    log2_histogram: Counts = field(default_factory=lambda: np.zeros((NUM_DENSE, len(_BOUNDS)), np.int64))
     largest: Counts = field(default_factory=lambda: np.zeros(NUM_DENSE, np.int64))
 
-    def add(self, other: DayStatistics) -> None:
-        """Count other rows of the same day."""
-        self.rows += other.rows
-        self.kept += other.kept
-        self.clicks += other.clicks
-        self.missing += other.missing
-        self.histogram += other.histogram
-        np.maximum(self.largest, other.largest, out=self.largest)
 
-    def log2_histogram(self) -> Counts:
-        """The dense values by powers of two, ``[13, 14]``: 0, 1, 2-3, 4-7, ..., and all above DENSE_BINS - 2."""
-        bounds = [0, *(1 << power for power in range(DENSE_BINS.bit_length() - 1)), DENSE_BINS - 1]
-        return np.add.reduceat(self.histogram, bounds, axis=1)
+@dataclass
+class LogStatistics:
+    """Of all days.
+
+    Attributes:
+        days: in order.
+        histogram: of the dense values, ``[13, DENSE_BINS]``, of all rows that were read.
+    """
+
+    days: list[DayStatistics]
+    histogram: Counts = field(default_factory=no_histogram)
+
+    def add(self, number: int, counted: Counted) -> None:
+        """Add what was counted of a day; its rows are counted elsewhere, in their order."""
+        day = self.days[number]
+        day.clicks += counted.clicks
+        day.missing += counted.missing
+        day.log2_histogram += np.add.reduceat(counted.histogram, _BOUNDS, axis=1)
+        np.maximum(day.largest, counted.largest, out=day.largest)
+        self.histogram += counted.histogram
 
 
-def save(days: list[DayStatistics], path: Path) -> None:
+def save(statistics: LogStatistics, path: Path) -> None:
     """Write them as npz."""
-    numbers = np.array([[day.rows, day.kept, day.clicks] for day in days], np.int64).reshape(-1, 3)
+    days = statistics.days
     with path.open("wb") as handle:
         np.savez_compressed(
             handle,
-            numbers=numbers,
+            numbers=np.array([[day.rows, day.kept, day.clicks] for day in days], np.int64).reshape(-1, 3),
             missing=np.array([day.missing for day in days], np.int64).reshape(-1, RECORD_INTS),
-            histogram=np.array([day.histogram for day in days], np.int64).reshape(-1, NUM_DENSE, DENSE_BINS),
+            log2=np.array([day.log2_histogram for day in days], np.int64).reshape(-1, NUM_DENSE, len(_BOUNDS)),
             largest=np.array([day.largest for day in days], np.int64).reshape(-1, NUM_DENSE),
+            histogram=statistics.histogram,
         )
 
 
-def load(path: Path) -> list[DayStatistics]:
+def load(path: Path) -> LogStatistics:
     """Read them back."""
     with path.open("rb") as handle, np.load(handle, allow_pickle=False) as archive:
-        arrays = {name: archive[name] for name in ("numbers", "missing", "histogram", "largest")}
-    return [
-        DayStatistics(int(numbers[0]), int(numbers[1]), int(numbers[2]), missing, histogram, largest)
-        for numbers, missing, histogram, largest in zip(*arrays.values(), strict=True)
+        arrays = [archive[name] for name in ("numbers", "missing", "log2", "largest")]
+        histogram = archive["histogram"]
+    days = [
+        DayStatistics(int(numbers[0]), int(numbers[1]), int(numbers[2]), missing, log2, largest)
+        for numbers, missing, log2, largest in zip(*arrays, strict=True)
     ]
+    return LogStatistics(days, histogram)
