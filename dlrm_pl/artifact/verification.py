@@ -186,16 +186,17 @@ def _float_model(path: Path, certificate: Certificate) -> DLRM:
     """
     model = load_dlrm(path)
     assert model.weights_file is not None  # It was just loaded from one.
-    if not certificate.model_checksum:  # Of an earlier version: at least that the file is as it was written.
-        check_tensors((tensor, name) for name, tensor in model.weights_file.tensors.items())
-        found, expected = model_fingerprint(model), certificate.model_fingerprint
+    tensors = model.weights_file.tensors
+    found, expected, what = model_fingerprint(model), certificate.model_fingerprint, "fingerprint"
+    if found == expected and certificate.model_checksum:  # Certificates of earlier versions state none.
+        found, expected = model_checksum(model, parameter_checksums(model, tensors)), certificate.model_checksum
+        what = "checksum"
     else:
-        found = model_checksum(model, parameter_checksums(model, model.weights_file.tensors))
-        expected = certificate.model_checksum
+        check_tensors((tensor, name) for name, tensor in tensors.items())  # Damaged, or another one?
     if found != expected:
         raise CheckpointError(
-            f"{path}: its weights have the checksum {found}, the artifact was made from {expected}. Name the "
-            "checkpoint that it was quantized from."
+            f"{path}: its {what} is {found}, the artifact was made from {expected}. Name the checkpoint that it was "
+            "quantized from."
         )
     return model
 
