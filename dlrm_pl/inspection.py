@@ -130,17 +130,19 @@ def _origin(checkpoint: dict[str, Any]) -> list[str]:
 def _artifact(path: Path, full: bool) -> str:
     import torch
 
-    from dlrm_pl.artifact.certificate import Certificate
     from dlrm_pl.artifact.manifest import Manifest
-    from dlrm_pl.artifact.store import check_files, load_model
+    from dlrm_pl.artifact.result_file import check_result
+    from dlrm_pl.artifact.store import check_files, large_files, load_model, read_certificate
     from dlrm_pl.artifact.summary import comparison, guards_line, loss_line, slice_line, verdict_line
     from dlrm_pl.model.table_statistics import describe_rows, sampled_rows
 
-    manifest, certificate = Manifest.read(path), Certificate.read(path)
-    checked = "the manifest, and the sizes of the tables"
-    if full:
-        check_files(path, manifest)
-        checked = "all files by their checksums"
+    manifest = Manifest.read(path)
+    left = {} if full else large_files(path, manifest)
+    check_files(path, manifest, left)
+    checked = f"all files {f'below {min(left.values()):,} bytes ' if left else ''}by their checksums"
+    checked += ", and that the certificate agrees with itself and with them"
+    certificate = read_certificate(path, manifest)
+    check_result(path, certificate)
     widths = (22, 16, 16, 12)
     metrics = [
         "".join(
@@ -181,7 +183,8 @@ def _artifact(path: Path, full: bool) -> str:
             *filter(None, [slice_line(certificate)]),
             f"reason    {certificate.reason}",
             *(f"warning   {warning}" for warning in certificate.warnings),
-            f"checked   {checked}{_rest(full)}",
+            f"checked   {checked}{_rest(full or not left)}",
+            "not checked  that the numbers are this model's: `verify` scores it again, with --ckpt_path fp32 as well",
         ]
     )
 

@@ -110,6 +110,10 @@ def build_artifact(
     """
     with atomic_folder(output, is_artifact) as folder:
         log.info("%s", _plan(model, settings, folder))
+        if loose := settings.criterion.loose:
+            log.warning(
+                "%s: more than 10 %% is tolerated, which hardly any use of a model does; 0.001 is 0.1 %%", loose
+            )
         checksums = parameter_checksums(model, {} if model.weights_file is None else model.weights_file.tensors)
         packer = table_packer(model, folder, progress, checksums)
         space = SearchSpace(settings.space, model.architecture)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from dlrm_pl.artifact.certified_verdict import Outcome, judge
+from dlrm_pl.artifact.consistency import contradiction
 from dlrm_pl.artifact.manifest import CERTIFICATE_NAME
 from dlrm_pl.artifact.movement import METRICS, Movement
 from dlrm_pl.artifact.stated import StatedCertificate
@@ -211,7 +212,7 @@ class Certificate:
         """Read it.
 
         Raises:
-            ArtifactError: missing, not JSON, or of a format that this version does not read.
+            ArtifactError: missing, not JSON, of a format that this version does not read, or it contradicts itself.
         """
         path = folder / CERTIFICATE_NAME
         contents = read_json(path, ArtifactError, "Quantize again.")
@@ -225,7 +226,19 @@ class Certificate:
         contents.pop("warnings", None)  # They follow from the rest.
         known = _null_as_nan(contents)
         make(StatedCertificate, known, str(path), ArtifactError, "Quantize again.")
-        return make(cls, known, str(path), ArtifactError, "Quantize again.")
+        made = make(cls, known, str(path), ArtifactError, "Quantize again.")
+        try:
+            wrong = contradiction(made)
+        except (ValueError, ArithmeticError) as error:  # Of numbers that none of ours are.
+            raise ArtifactError(
+                f"{path}: cannot be read as a certificate ({type(error).__name__}: {error}). Quantize again."
+            ) from error
+        if wrong:
+            raise ArtifactError(
+                f"{path}: contradicts itself: {wrong}. It was changed after it was written; do not believe it, and "
+                "quantize again."
+            )
+        return made
 
     def check(self, movement: Movement, rows: int, tolerance: float) -> None:
         """Compare what was recomputed with what is stated.

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from dlrm_pl.artifact.certificate import Certificate
-from dlrm_pl.artifact.manifest import RESULT_NAME
+from dlrm_pl.artifact.manifest import CERTIFICATE_NAME, RESULT_NAME
 from dlrm_pl.artifact.op_losses import OpLosses
+from dlrm_pl.documents.json_text import read_json
+from dlrm_pl.errors import ArtifactError
 from dlrm_pl.quantization.result import TuningResult
 from dlrm_pl.quantization.settings import TuningSettings
 from dlrm_pl.quantization.trial import Trial
@@ -40,6 +42,24 @@ def write_result(
         "settings": plain_settings(settings),
     }
     (folder / RESULT_NAME).write_text(json.dumps(contents, indent=2) + "\n", encoding="utf-8")
+
+
+def check_result(folder: Path, certificate: Certificate) -> None:
+    """Compare ``result.json`` with the certificate.
+
+    Raises:
+        ArtifactError: it cannot be read, or says something else.
+    """
+    path = folder / RESULT_NAME
+    contents = read_json(path, ArtifactError, "Quantize again.")
+    found = contents if isinstance(contents, dict) else {}
+    for name in ("accepted", "reason"):
+        ours, theirs = found.get(name), getattr(certificate, name)
+        if ours != theirs:
+            raise ArtifactError(
+                f"{path}: {name} is {ours!r}, but {theirs!r} in {CERTIFICATE_NAME}. One of the two was "
+                "changed after it was written; do not believe it, and quantize again."
+            )
 
 
 def plain_settings(settings: TuningSettings) -> Mapping[str, Any]:

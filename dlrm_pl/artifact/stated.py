@@ -103,8 +103,11 @@ class _Guard(Partial):
     before: float
     after: float
     change: float | None
+    standard_error: float | None
     tolerance: float | None
     held: bool | None
+    at_least: float | None = None
+    at_most: float | None = None
 
 
 @dataclass(frozen=True)
@@ -145,6 +148,9 @@ class _Slice(Partial):
     held: bool | None
     guard: _SliceGuard
     cut: dict[str, Any]
+    at_least: float | None = None
+    at_most: float | None = None
+    rows_needed: Count | None = None
 
 
 @dataclass(frozen=True)

@@ -109,7 +109,7 @@ def load_artifact(path: str | Path, checksums: Checksums = "auto", pages: Pages 
     names = (WEIGHTS_NAME, CERTIFICATE_NAME, *table_names(manifest))
     watch = Watch([*first, *_watched([folder / name for name in names if name in manifest.files])])
     if checksums != "never":
-        left = _unchecked(folder, manifest) if checksums == "auto" else {}
+        left = large_files(folder, manifest) if checksums == "auto" else {}
         check_files(folder, manifest, without=left.keys())
         if left:
             log.info(
@@ -120,13 +120,30 @@ def load_artifact(path: str | Path, checksums: Checksums = "auto", pages: Pages 
         if name not in manifest.files:
             raise ArtifactError(f"{folder / FILE_NAME}: has no checksum of {name}. Quantize again.")
     model = load_model(folder, manifest, pages)
-    certificate = Certificate.read(folder)
+    certificate = read_certificate(folder, manifest)
     for file in watch.files:
         file.check_named()
     return Artifact(path=folder, model=model, manifest=manifest, certificate=certificate, watch=watch)
 
 
-def _unchecked(folder: Path, manifest: Manifest) -> dict[str, int]:
+def read_certificate(folder: Path, manifest: Manifest) -> Certificate:
+    """The certificate of an artifact, which agrees with itself and with the manifest.
+
+    Raises:
+        ArtifactError: it does not; names what differs.
+    """
+    certificate = Certificate.read(folder)
+    for name in ("accepted", "model_fingerprint", "dataset_fingerprint", "recipe"):
+        ours, theirs = getattr(certificate, name), getattr(manifest, name)
+        if ours != theirs:
+            raise ArtifactError(
+                f"{folder}: {name} is {ours!r} in {CERTIFICATE_NAME}, but {theirs!r} in {FILE_NAME}. One of the two "
+                "was changed after it was written; do not believe it, and quantize again."
+            )
+    return certificate
+
+
+def large_files(folder: Path, manifest: Manifest) -> dict[str, int]:
     """Sizes of the files that would take long to read; none where all of them together do not."""
     sizes = {name: (folder / name).stat().st_size for name in manifest.files}
     if sum(sizes.values()) <= _QUICK_BYTES:

@@ -31,11 +31,13 @@ def verify(
         tolerance: allowed difference of each metric, for processors that round differently.
         force: take another dataset than the artifact was made for, if no table of it is larger.
     """
+    from dlrm_pl.artifact.result_file import check_result
     from dlrm_pl.artifact.store import load_artifact
     from dlrm_pl.artifact.summary import guards_line, loss_line, slice_line, verdict_line
     from dlrm_pl.artifact.verification import verify_artifact
 
     loaded = load_artifact(artifact, checksums="always")
+    check_result(loaded.path, loaded.certificate)
     with rows_bar("verify", loaded.certificate.rows) as advance:
         result = verify_artifact(
             loaded,
@@ -55,6 +57,11 @@ def verify(
         print(("measured anew: " if result.measured_loss else "certified: ") + line)
     for warning in result.certificate.warnings:
         print(f"warning: {warning}")
+    if not result.measured_loss:
+        print(
+            "not measured: the fp32 model, and so the loss and the guards, which are repeated as they are stated; they "
+            "agree with each other, but only --ckpt_path tells whether they are true"
+        )
     print(f"certified as {verdict_line(loaded.certificate)}")
     if not loaded.certificate.accepted:
         print(f"reason: {loaded.certificate.reason}")

@@ -58,7 +58,8 @@ class Criterion:
         """Check the values.
 
         Raises:
-            ConfigurationError: both tolerances, a negative one, a confidence outside (0.5, 1), or blocks without rows.
+            ConfigurationError: both tolerances, one that is negative or tolerates everything, a confidence outside
+                (0.5, 1), or blocks without rows.
         """
         check_fields(self)
         if self.relative is not None and self.absolute is not None:
@@ -69,6 +70,18 @@ class Criterion:
             value = getattr(self, name)
             if value is not None and not 0 <= value < float("inf"):
                 raise ConfigurationError(f"{name}={value}: a tolerance is a number from 0 on.")
+        if self.higher_is_better and self.relative is not None and self.relative >= 1:
+            raise ConfigurationError(
+                f"relative={self.relative}: a loss of {self.relative:.0%} of the score, which no model exceeds, so "
+                "that each would be accepted. It is a share, as 0.001 for 0.1 %."
+            )
+        for name in ("log_loss", "calibration_ratio"):
+            value = getattr(self, name)
+            if value is not None and value >= 1:
+                raise ConfigurationError(
+                    f"{name}={value}: a change by {value:.0%}, which guards nothing. It is a share, as 0.005 for "
+                    "0.5 %; null turns the guard off."
+                )
         if self.confidence is not None and not 0.5 < self.confidence < 1:
             raise ConfigurationError(f"confidence={self.confidence} must lie between 0.5 and 1, as 0.95 does.")
         for name in ("first_block", "max_rows"):
@@ -80,13 +93,30 @@ class Criterion:
         """Check that trials may be scored by AUROC.
 
         Raises:
-            ConfigurationError: a lower score is said to be better.
+            ConfigurationError: a lower score is said to be better, or the tolerance is one that no AUROC exceeds.
         """
         if not self.higher_is_better:
             raise ConfigurationError(
                 "higher_is_better: false, but trials are scored by AUROC, which is higher for better. Leave it out, or "
                 "give the metric or eval_func that it is said of."
             )
+        if self.absolute is not None and self.absolute >= 0.5:
+            raise ConfigurationError(
+                f"absolute={self.absolute}: a perfect model that lost as much AUROC would be as good as a coin, so "
+                "that each model would be accepted. It is in units of AUROC, as 0.001."
+            )
+
+    @property
+    def loose(self) -> str:
+        """The tolerances above 10 %, for a warning; "" where there are none."""
+        named = {
+            "relative": self.relative,
+            "absolute": self.absolute if self.higher_is_better else None,
+            "log_loss": self.log_loss,
+            "calibration_ratio": self.calibration_ratio,
+            "worst_slice.tolerance": None if self.worst_slice is None else self.worst_slice.tolerance,
+        }
+        return ", ".join(f"{name}={value:g}" for name, value in named.items() if value is not None and value > 0.1)
 
     def tolerance(self, baseline: float) -> float:
         """The tolerated loss in units of the score; 1 % of the baseline when none was given."""

@@ -54,12 +54,18 @@ class WorstSlice:
         """Check the values.
 
         Raises:
-            ConfigurationError: no such column, a negative tolerance, or slices that divide nothing.
+            ConfigurationError: no such column, a tolerance that is negative or tolerates everything, or slices that
+                divide nothing.
         """
         check_fields(self)
         self.column()
         if not 0 <= self.tolerance < float("inf"):
             raise ConfigurationError(f"worst_slice.tolerance={self.tolerance}: a tolerance is a number from 0 on.")
+        if self.tolerance >= 1:
+            raise ConfigurationError(
+                f"worst_slice.tolerance={self.tolerance}: a loss of {self.tolerance:.0%} of a slice's score, which "
+                "guards nothing. It is a share, as 0.01 for 1 %."
+            )
         if not 2 <= self.slices <= MOST_SLICES:
             raise ConfigurationError(f"worst_slice.slices={self.slices} must lie between 2 and {MOST_SLICES}.")
 

@@ -52,9 +52,9 @@ def test_guard_that_breaks_on_the_certification_rows_is_not_accepted(
 
     def overbidding(*args: Any) -> Certification:
         found = real(*args)
-        return dataclasses.replace(
-            found, predictions=dataclasses.replace(found.predictions, after=1.5 * found.predictions.before)
-        )
+        predictions = dataclasses.replace(found.predictions, after=1.5 * found.predictions.before)
+        int8 = dataclasses.replace(found.int8, calibration_ratio=1.5 * found.fp32.calibration_ratio)
+        return dataclasses.replace(found, int8=int8, predictions=predictions)
 
     monkeypatch.setattr(build_module, "certify", overbidding)
     settings = TuningSettings(criterion=Criterion(relative=0.02))

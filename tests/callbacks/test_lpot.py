@@ -63,7 +63,7 @@ def test_file_wins_over_the_callback_and_options_over_the_file(
     (tmp_path / "conf.yaml").write_text(SEED)
     callback = QuantizationCallback(
         str(tmp_path / "a"),
-        criterion=Criterion(absolute=0.5, log_loss=0.4),
+        criterion=Criterion(absolute=0.4, log_loss=0.4),
         recipe=RecipeStart(tables="fp16"),
         seed=3,
         max_trials=9,

@@ -1,10 +1,16 @@
+import dataclasses
+import math
+from typing import Any
+
 import numpy as np
 import pytest
 
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.metrics.auroc import exact_auroc
-from dlrm_pl.quantization.criterion import Criterion
+from dlrm_pl.quantization.criterion import Criterion, Verdict
 from dlrm_pl.quantization.evaluation import Scores
+from dlrm_pl.quantization.guards import GuardReading
+from dlrm_pl.quantization.slices import WorstSlice
 
 
 def paired(noise: float, rows: int = 4000) -> tuple[Scores, Scores]:
@@ -98,3 +104,57 @@ def test_one_click_bounds_no_loss_and_the_reason_says_so() -> None:
     assert "cannot be bounded" in verdict.reason
     assert "exceeds" not in verdict.reason
     assert Criterion(relative=0.5, confidence=None).judge(baseline, baseline).accepted
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"relative": 1.5}, r"relative=1\.5: a loss of 150% of the score, .* as 0\.001 for 0\.1 %"),
+        ({"relative": 1.0}, "relative=1.0: a loss of 100%"),
+        ({"relative": float("nan")}, "relative=nan: a tolerance is a number from 0 on"),
+        ({"log_loss": 5.0}, r"log_loss=5\.0: a change by 500%, which guards nothing.* null turns"),
+        ({"calibration_ratio": 2.0}, "calibration_ratio=2.0: a change by 200%"),
+        ({"confidence": 95}, "confidence=95 must lie between 0.5 and 1"),
+    ],
+)
+def test_tolerance_of_everything_is_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        Criterion(**settings)
+
+
+def test_loss_of_auroc_down_to_a_coin_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"absolute=0\.5: a perfect model that lost as much AUROC"):
+        Criterion(absolute=0.5).check_auroc()
+    Criterion(absolute=0.49).check_auroc()
+    assert Criterion(relative=2.0, higher_is_better=False).relative == 2.0  # An error that may be three times as large.
+
+
+def test_slice_that_may_lose_everything_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"worst_slice.tolerance=1.0: a loss of 100% of a slice's score"):
+        WorstSlice(by="C1", tolerance=1.0)
+
+
+def test_loose_tolerances_are_named() -> None:
+    assert Criterion(relative=0.1).loose == ""
+    guard = WorstSlice(by="C1", tolerance=0.3)
+    loose = Criterion(relative=0.2, calibration_ratio=0.4, worst_slice=guard).loose
+    assert loose == "relative=0.2, calibration_ratio=0.4, worst_slice.tolerance=0.3"
+
+
+@pytest.mark.parametrize(
+    ("change", "undecided"),
+    [
+        ({"low": 0.001, "bound": 0.02}, True),
+        ({"low": 0.011, "bound": 0.02}, False),
+        ({"low": 0.001, "bound": 0.002}, False),
+        ({"low": -math.inf, "bound": math.inf}, True),
+        ({"low": 0.001, "bound": 0.02, "accepted": True}, False),
+        ({"low": 0.001, "bound": 0.02, "guards": (GuardReading("x", 1, 2, 1.0, 0.1, 0.5, False),)}, False),
+        ({"low": 0.0, "bound": 0.002, "guards": (GuardReading("x", 1, 2, 1.0, 0.1, 0.5, False, slices=0),)}, True),
+    ],
+)
+def test_search_is_undecided_only_where_no_row_speaks_against_the_trial(
+    change: dict[str, Any], undecided: bool
+) -> None:
+    verdict = Verdict(False, 0.005, 0.02, 0.01, "", 0.8, 0.795, 0.0, True, 1, 1000)
+    assert dataclasses.replace(verdict, **change).undecided is undecided

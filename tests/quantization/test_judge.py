@@ -68,7 +68,7 @@ def test_clear_trials_read_one_block_and_unclear_ones_more() -> None:
 
 
 def test_looks_double_their_rows_until_there_are_no_more() -> None:
-    loss = judge(Noisy(0.05), Criterion(absolute=1.0))[0].loss
+    loss = judge(Noisy(0.05), Criterion(absolute=0.4))[0].loss
     verdict, looks = judge(
         Noisy(0.05), Criterion(absolute=loss, first_block=BLOCK, log_loss=None, calibration_ratio=None)
     )

@@ -278,7 +278,7 @@ def test_resumed_search_stops_where_its_time_was_up(tmp_path: Path, monkeypatch:
 
 def test_model_of_a_trial_from_the_log_is_made_again(tmp_path: Path) -> None:
     path = tmp_path / "t.jsonl"
-    settings = TuningSettings(criterion=Criterion(absolute=1.0))
+    settings = TuningSettings(criterion=Criterion(absolute=0.4))
     first, again = (
         tune(tiny.model(), tiny.batches(1, 32), lambda model: 0.5, settings, trial_log=TrialLog(path, {}))
         for _ in range(2)

@@ -85,7 +85,7 @@ def test_validation_and_test_rank_by_logits(shift: float) -> None:
 
 
 def judged(shift: float) -> Verdict:
-    criterion = Criterion(absolute=0.5, log_loss=None, calibration_ratio=None)
+    criterion = Criterion(absolute=0.45, log_loss=None, calibration_ratio=None)
     return (
         Judge(Moved(shift), AUROCEvaluation(BATCHES), criterion)
         .judge(  # type: ignore[arg-type]
@@ -124,7 +124,7 @@ def test_certification_ranks_by_logits(shift: float) -> None:
 
 def test_probabilities_too_small_for_float32_are_guarded() -> None:
     """Noise of 0.05 raises the mean of the exponential of a logit by a factor of exp(0.05 ** 2 / 2)."""
-    ratio = certified(-128.0).guards(log_loss=None, calibration_ratio=0.02)[2]
+    ratio = certified(-128.0).guards(0.95, "bound", log_loss=None, calibration_ratio=0.02)[2]
     assert 0 < ratio.before < 1e-54
     assert ratio.change == pytest.approx(0.00125, abs=4 * ratio.standard_error)
     assert 0 < ratio.standard_error < 0.01
