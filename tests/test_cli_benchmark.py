@@ -38,7 +38,8 @@ def test_artifact_beside_its_float_model(
     output = tmp_path / "out"
     arguments = ("benchmark", "--artifact", made / "artifact", "--ckpt_path", made / "run" / "model.ckpt")
     assert run(*arguments, *data, *SHORT, "--output", output) == 0
-    text = capsys.readouterr().out
+    text, errors = capsys.readouterr()
+    assert "6 contenders, 1 pairs of batch size and threads, 0.01 s for each: 0 s of timing, and 2 compil" in errors
     for words in ("1 thread", "batch 64", "fp32 compiled", "bf16 compiled", "int8 MLPs, eager", "x fp32 (95 %)"):
         assert words in text
     assert ("test rows of" if with_data else "random rows, uniform over each table") in text

@@ -12,6 +12,7 @@ from dlrm_pl.benchmark.timer import Timing
 
 _WIDTH, _PANEL, _PLOT = 960, 270, 190
 _LEFT, _TOP = 64, 92
+_MOST_OF_THE_BARS = 3.0
 _COLOURS = {
     "fp32": "#c9c9c9",
     "fp32_compiled": "#9a9a9a",
@@ -72,8 +73,10 @@ def _panel(cells: list[Cell], top: float, title: str, alone: bool) -> Iterator[s
     values = {
         cell.batch_size: {name: _value(timing, cell, alone) for name, timing in cell.timings.items()} for cell in cells
     }
-    # Scaled to the bars: on a busy machine an interval may reach so far that they would shrink to nothing.
-    step, ticks = _ticks(1.1 * max(value for bars in values.values() for value, _, _ in bars.values()))
+    shown = [bar for bars in values.values() for bar in bars.values()]
+    # On a busy machine an interval may reach so far that bars would shrink to nothing: it is cut, and says so.
+    highest = _MOST_OF_THE_BARS * max(value for value, _, _ in shown)
+    step, ticks = _ticks(1.1 * min(highest, max(high for _, _, high in shown)))
     bottom = top + 36 + _PLOT
     scale = _PLOT / (step * ticks)
     yield f'<text x="20" y="{top + 18}">{title}</text>'
@@ -95,7 +98,11 @@ def _panel(cells: list[Cell], top: float, title: str, alone: bool) -> Iterator[s
                 f'fill="{_COLOURS[name]}"/>'
             )
             yield f'<path class="whisker" d="M{middle:.1f} {y_low:.1f}V{y_high:.1f}"/>'
-            yield f'<text class="small middle" x="{middle:.1f}" y="{y_high - 4:.1f}">{_number(value, 1)}</text>'
+            label = _number(value, 1)
+            if high > step * ticks:
+                yield f'<path class="whisker" d="M{middle - 3:.1f} {y_high + 5:.1f}l3 -5l3 5"/>'
+                label += f" (to {_number(high)})"
+            yield f'<text class="small middle" x="{middle:.1f}" y="{y_high - 4:.1f}">{label}</text>'
 
 
 def _value(timing: Timing, cell: Cell, alone: bool) -> tuple[float, float, float]:

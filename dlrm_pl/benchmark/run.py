@@ -98,6 +98,7 @@ def benchmark_artifact(
     threads: Sequence[int],
     seconds: float,
     progress: Callable[[str], None] = lambda what: None,
+    announce: Callable[[str], None] = lambda what: None,
 ) -> Report:
     """Time an artifact, beside the float model that it was made from where there is one.
 
@@ -109,6 +110,7 @@ def benchmark_artifact(
         threads: see ``compare``.
         seconds: see ``compare``.
         progress: see ``compare``.
+        announce: told once, before the timing, how long it will take.
 
     Raises:
         CheckpointError: unreadable, or not the one that the artifact was made from.
@@ -131,6 +133,7 @@ def benchmark_artifact(
         for dtype, size in (("fp32", 4), ("bf16", 2)):
             row_bytes[dtype] = float_row_bytes(model.architecture, size)
             weight_bytes[dtype] = weight_count(model.architecture) * size
+    announce(_expected(field, len(batch_sizes) * len(threads), seconds))
     comparison = compare(field, source, batch_sizes=batch_sizes, threads=threads, seconds=seconds, progress=progress)
     artifact.watch.check()
     return Report(
@@ -142,6 +145,19 @@ def benchmark_artifact(
         row_bytes=row_bytes,
         weight_bytes=weight_bytes,
         comparison=comparison,
+    )
+
+
+def _expected(field: Field, cells: int, seconds: float) -> str:
+    """How long the timing takes."""
+    present = len(field.contenders)
+    compiled = sum("compiled" in contender.name for contender in field.contenders)
+    whole = round(present * cells * seconds)
+    duration = f"{whole // 60} min {whole % 60} s" if whole >= 120 else f"{whole} s"
+    more = f", and {compiled * cells} compilations, some ten seconds each" if compiled else ""
+    return (
+        f"benchmark: {present} contenders, {cells} pairs of batch size and threads, {seconds:g} s for each: "
+        f"{duration} of timing{more}"
     )
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any, Literal
+
+from dlrm_pl.commands.progress import status
 
 
 def benchmark(
@@ -62,7 +65,7 @@ def benchmark(
         _benchmark_mlperf(artifact, pages, options, output, threads)
         return
     loaded = load_artifact(artifact, pages=pages)
-    with Console(stderr=True).status("load") as status:
+    with status("load") as update:
         report = benchmark_artifact(
             loaded,
             ckpt_path=checkpoint,
@@ -70,7 +73,8 @@ def benchmark(
             batch_sizes=batch_sizes or BATCH_SIZES,
             threads=threads or all_thread_counts(),
             seconds=seconds,
-            progress=status.update,
+            progress=update,
+            announce=lambda text: print(text, file=sys.stderr, flush=True),
         )
     show(report, Console())
     if output is not None:
@@ -99,8 +103,10 @@ def _benchmark_mlperf(
         raise ConfigurationError("--mlperf writes logs: give --output, a folder for them.")
     if threads is not None and (len(threads) != 1 or threads[0] < 1):
         raise ConfigurationError(f"--mlperf runs with one number of threads, at least 1, and not with {threads}.")
-    with Console(stderr=True).status("load") as status, torch_threads(threads[0] if threads else None):
-        report = run_mlperf(load_artifact(artifact, pages=pages), options, Path(output), status.update)
+    searched = "" if options.target_qps else ", after a search for the samples a second to expect"
+    print(f"benchmark: {options.scenario} for at least {options.duration_s:g} s{searched}", file=sys.stderr, flush=True)
+    with status("load") as update, torch_threads(threads[0] if threads else None):
+        report = run_mlperf(load_artifact(artifact, pages=pages), options, Path(output), update)
     show_mlperf(report, Console())
     print(f"{output}: mlperf.json, logs")
     if not report.result.valid:

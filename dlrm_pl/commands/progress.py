@@ -1,20 +1,62 @@
-"""Progress bars on the error output, of those commands that take a while.
+"""Progress on the error output, of those commands that take a while: bars on a terminal, a line now and then elsewhere.
 
-Nowhere but on a terminal: a batch job need not wait for what draws them to be loaded.
+A batch job's log tells that it goes on, and how far it is; it need not wait for what draws bars to be loaded.
 """
 
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+LINE_EVERY_S = 10.0
+"""Where there is no terminal; a command that is done sooner says nothing of its progress."""
+
+
+class _Lines:
+    """Lines of text, some seconds apart."""
+
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+
+    def say(self, text: Callable[[], str]) -> None:
+        """Print a line, if it is time for one."""
+        if time.monotonic() - self._last >= LINE_EVERY_S:
+            print(text(), file=sys.stderr, flush=True)
+            self._last = time.monotonic()
+
+
+def _counting_lines(what: str, total: int | None, unit: str) -> Callable[[int], None]:
+    lines, done = _Lines(), 0
+
+    def advance(count: int) -> None:
+        nonlocal done
+        done += count
+        share = f" of {total:,}" if total else ""
+        lines.say(lambda: f"{what}: {done:,}{share} {unit}")
+
+    return advance
+
+
+@contextmanager
+def status(first: str) -> Iterator[Callable[[str], None]]:
+    """What is done now, in words; yields the function that is told."""
+    if not sys.stderr.isatty():
+        lines = _Lines()
+        yield lambda text: lines.say(lambda: text)
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(first) as shown:
+        yield shown.update
 
 
 @contextmanager
 def rows_bar(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
     """A progress bar of rows on the error output; yields the function that advances it."""
     if not sys.stderr.isatty():
-        yield lambda rows: None
+        yield _counting_lines(what, total, "rows")
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -29,7 +71,7 @@ def rows_bar(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
 def bytes_bar(what: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
     """A progress bar of bytes on the error output, with the speed; yields the function that advances it."""
     if not sys.stderr.isatty():
-        yield lambda size: None
+        yield _counting_lines(what, total, "bytes")
         return
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
@@ -50,10 +92,9 @@ def bytes_bar(what: str, total: int | None = None) -> Iterator[Callable[[int], N
 def stages_bar() -> Iterator[Callable[[str, float, int], None]]:
     """A progress bar of stages on the error output, with rows a second and the time left."""
     if not sys.stderr.isatty():
-        yield lambda stage, share, rows: None
+        lines = _Lines()
+        yield lambda stage, share, rows: lines.say(lambda: f"{stage}: {share:.0%}")
         return
-    import time
-
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 

@@ -37,9 +37,29 @@ def test_bars_are_in_proportion_and_inside_the_drawing(largest: float) -> None:
     assert all(float(bar.attrib["y"]) > 92 for bar in bars)
 
 
-def test_an_interval_that_reaches_far_does_not_shrink_the_bars() -> None:
-    near, far = (drawn(comparison(Cell(1, 32, {"fp32": timing(1), "int8": timing(4, high)}))) for high in (4, 400))
-    assert [bar.attrib for bar in near.findall(f"{SVG}rect")] == [bar.attrib for bar in far.findall(f"{SVG}rect")]
+def whiskers(root: ElementTree.Element) -> list[str]:
+    return [path.attrib["d"] for path in root.findall(f"{SVG}path[@class='whisker']")]
+
+
+@pytest.mark.parametrize("high", [4.0, 5.0, 11.9])
+def test_axis_covers_the_intervals(high: float) -> None:
+    root = drawn(comparison(Cell(1, 32, {"fp32": timing(1), "int8": timing(4, high)})))
+    bars = [rect for rect in root.findall(f"{SVG}rect") if float(rect.attrib["width"]) not in (12, 960)]
+    pixels = float(bars[1].attrib["height"]) / 4
+    low_end, high_end = (float(y) for y in whiskers(root)[1].split(" ")[1].split("V"))
+    assert low_end - high_end == pytest.approx((high - 4) * pixels, abs=0.11)
+    assert high_end > 92 + 20  # Below the title of the panel.
+    assert len(whiskers(root)) == 2
+
+
+def test_an_interval_that_reaches_far_is_cut_and_says_so() -> None:
+    near, far, farther = (
+        drawn(comparison(Cell(1, 32, {"fp32": timing(1), "int8": timing(4, high)}))) for high in (12, 400, 4000)
+    )
+    bars = [[bar.attrib for bar in root.findall(f"{SVG}rect")] for root in (near, far, farther)]
+    assert bars[0] == bars[1] == bars[2]
+    assert len(whiskers(far)) == 3  # An arrow's head on the one that is cut.
+    assert "4.0 (to 400)" in [text.text for text in far.iter(f"{SVG}text")]
 
 
 def test_a_panel_for_each_number_of_threads_and_a_note_for_what_is_missing() -> None:

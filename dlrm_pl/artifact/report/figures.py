@@ -247,11 +247,15 @@ def table_bytes(contents: Contents) -> str:
         axes.barh(places + 0.2, [table[3] for table in tables], height=0.38, color=INT8, label="artifact")
         axes.set_yticks(places, [f"{index} {table[1]}" for index, table in enumerate(tables)])
         axes.set_ylim(len(tables) - 0.4, -0.6)
-        axes.set_xscale("log")
+        largest = max(table[2] for table in tables)
+        for place, table in zip(places, tables, strict=True):
+            words = f"{_bytes(table[2])} to {_bytes(table[3])}"
+            axes.text(max(table[2:4]) + largest / 100, float(place), words, va="center", fontsize="small")
+        axes.set_xlim(0, 1.4 * largest)  # With room for the words; from zero on, so that lengths are to scale.
+        axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _bytes(value)))
-        axes.xaxis.set_minor_formatter(FuncFormatter(lambda value, _: ""))
         axes.grid(axis="y", visible=False)
-        axes.set_xlabel("bytes (each line is ten times the one before)")
+        axes.set_xlabel("bytes")
         axes.set_ylabel("table")
         figure.legend(loc="outside upper center", ncols=2)
 
