@@ -43,8 +43,8 @@ def skill_warnings(
     auroc, entropy, ratio = (scores[name] for name in ("auroc", "normalized_entropy", "calibration_ratio"))
     if auroc <= 0.5:
         # Of the rank sum of two samples without a difference (Mann, Whitney 1947).
-        others = rows - clicks
-        reach = _REACH * math.sqrt((rows + 1) / (12 * clicks * others))
+        pairs = max(clicks * (rows - clicks), 1)  # Whatever a file states of them.
+        reach = _REACH * math.sqrt((rows + 1) / (12 * pairs))
         doubt = f" Chance alone gives {0.5 - reach:.3f} to {0.5 + reach:.3f} on so few clicks: score more rows."
         found.append(
             SkillWarning(
@@ -67,7 +67,7 @@ def skill_warnings(
     if abs(ratio - 1) > LARGEST_MISCALIBRATION:
         # The number of clicks that a calibrated model expects is a Poisson variable's mean, about.
         expected = ratio * clicks
-        chance = abs(expected - clicks) <= _REACH * math.sqrt(expected)
+        chance = abs(expected - clicks) <= _REACH * math.sqrt(max(expected, 0.0))
         doubt = " On so few clicks the difference may be chance: score more rows." if chance else ""
         found.append(
             SkillWarning(

@@ -42,6 +42,12 @@ def test_model_without_skill_is_told_what_it_means_and_what_to_try(name: str, va
     assert "so few" not in found.text or value == 0.5
 
 
+@pytest.mark.parametrize("clicks", [0, 10, 11])
+def test_numbers_that_contradict_each_other_raise_nothing(clicks: int) -> None:
+    """As a certificate may state that somebody edited."""
+    assert len(of(10, clicks, auroc=-1.0, normalized_entropy=1e300, calibration_ratio=-1e300)) == 3
+
+
 def test_few_clicks_are_said_to_tell_little() -> None:
     auroc, entropy, ratio = of(500, 20, auroc=0.46, normalized_entropy=1.01, calibration_ratio=1.3)
     assert "Chance alone gives 0.368 to 0.632 on so few clicks" in auroc.text
