@@ -12,8 +12,9 @@ LARGEST_MISCALIBRATION = 0.1
 
 # Standard errors that chance alone may well be off.
 _REACH = 2.0
-# With fewer a log loss moves by some percent from sample to sample.
+# With fewer a log loss moves by some percent from sample to sample, and hardly by more than so much.
 _FEW_CLICKS = 100
+_CHANCE_OF_LOSS = 0.1
 
 Kind = Literal["auroc", "normalized_entropy", "calibration_ratio"]
 
@@ -55,7 +56,8 @@ def skill_warnings(
             )
         )
     if entropy >= 1:
-        doubt = " With so few clicks this may be chance: score more rows." if clicks < _FEW_CLICKS else ""
+        chance = clicks < _FEW_CLICKS and entropy < 1 + _CHANCE_OF_LOSS
+        doubt = " With so few clicks this may be chance: score more rows." if chance else ""
         found.append(
             SkillWarning(
                 "normalized_entropy",
@@ -73,8 +75,8 @@ def skill_warnings(
             SkillWarning(
                 "calibration_ratio",
                 f"the calibration ratio of {model} is {ratio:.4g} {where}: it predicts {expected:,.0f} clicks, so "
-                "what bids on its probabilities pays by that factor. Train longer, and check that the click rate of "
-                f"these rows is that of the training rows, for example not sub-sampled otherwise.{doubt}",
+                "bids that follow its probabilities are wrong by that factor. Train longer, and check that the click "
+                f"rate of these rows is that of the training rows, for example not sub-sampled otherwise.{doubt}",
             )
         )
     return tuple(found)

@@ -56,6 +56,8 @@ def test_few_clicks_are_said_to_tell_little() -> None:
     for sure in of(100_000, 3000, auroc=0.46, normalized_entropy=1.01, calibration_ratio=1.3):
         assert "chance:" not in sure.text
         assert "Chance alone" not in sure.text
+    (clear,) = of(500, 20, normalized_entropy=23.7)
+    assert "chance" not in clear.text
 
 
 def test_auroc_of_chance_lies_where_it_is_said_to() -> None:
