@@ -95,10 +95,9 @@ class DLRMTrainer(pl.Trainer):
             ckpt_path = self.checkpoint_file(ckpt_path)
             if _is_file_name(ckpt_path):
                 log.info("%s", _memory_to_train(model, ckpt_path))
-        steps_before = self.global_step
+        before = self.global_step
         super().fit(model, train_dataloaders, val_dataloaders, datamodule, ckpt_path, weights_only)
-        # Lightning ends a loop at once that has nothing to do, and leaves it as it was restored.
-        if self.is_global_zero and (self.fit_loop.restarting or self.global_step == steps_before):
+        if self.is_global_zero and self.global_step == (before if ckpt_path is None else model.resumed_at):
             log.warning("%s", self._why_nothing_was_trained())
 
     def validate(  # type: ignore[override]

@@ -175,6 +175,14 @@ def test_a_run_that_has_nothing_to_train_says_so(
         caplog.clear()
         trainer(max_steps=4).fit(module(data), datamodule=data, ckpt_path=str(saved))
         assert f"{message}max_steps=4, and it stands at step 4" in caplog.text
+        caplog.clear()
+        whole = trainer(max_epochs=1)
+        whole.fit(module(data), datamodule=data)
+        whole.save_checkpoint(saved.parent / "whole.ckpt")
+        trainer(max_epochs=2).fit(module(data), datamodule=data, ckpt_path=str(saved.parent / "whole.ckpt"))
+        assert message not in caplog.text
+        trainer(max_epochs=1).fit(module(data), datamodule=data, ckpt_path=str(saved.parent / "whole.ckpt"))
+        assert f"{message}max_epochs=1, and it stands at step 16, with 1 epochs done" in caplog.text
         trainer(limit_train_batches=0).fit(module(data), datamodule=data)
         assert f"{message}limit_train_batches=0" in caplog.text
 

@@ -82,6 +82,7 @@ class DLRMModule(pl.LightningModule):
 
     Attributes:
         accept_other_dataset: score rows of a dataset that the model was not made for.
+        resumed_at: the step at which a checkpoint was saved that training goes on from.
 
     Raises:
         ConfigurationError: values that make no network, loss or schedule; names them.
@@ -119,6 +120,7 @@ class DLRMModule(pl.LightningModule):
         self._train_by_hyperparameters()
         self.accept_other_dataset = False
         self._no_skill: tuple[SkillWarning, ...] = ()
+        self.resumed_at: int | None = None
         architecture = Architecture(
             table_sizes=tuple(table_sizes),
             embedding_dim=embedding_dim,
@@ -294,6 +296,7 @@ class DLRMModule(pl.LightningModule):
         saved.check_fits(self.architecture, self.dataset_fingerprint)
         self.dataset_fingerprint = self.dataset_fingerprint or saved.dataset_fingerprint
         if self._trainer is not None and self._trainer.state.fn == TrainerFn.FITTING:
+            self.resumed_at = checkpoint.get("global_step")
             self._go_on_as(checkpoint.get("hyper_parameters", {}))
 
     def _go_on_as(self, saved: Mapping[str, Any]) -> None:
