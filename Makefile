@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help quickstart test test-slow asan lint clean
+.PHONY: help quickstart test test-slow sanitize fuzz lint clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -29,21 +29,26 @@ lint: $(VENV)/installed-test  ## lint, formatting and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test: lint  ## lint, formatting, types and all tests but the slow ones
+SANITIZED := CXX='$(CXX)' BIN=$(BIN) tests/fuzz/sanitized.sh
+FUZZ := $(SANITIZED) $(BIN)/python -P -m fuzz
+
+# Native code is called at random meanwhile, for a minute and with what the tests leave of the processor.
+test: lint  ## lint, formatting, types, all tests but the slow ones, and a minute of fuzzing native code
 	$(BIN)/coverage erase
-	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder --cov --cov-report=term
+	nice -n 5 $(FUZZ) --seconds 60 --seed 1 > $(VENV)/fuzz.log 2>&1 & fuzz=$$!; \
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder --cov --cov-report=term; tests=$$?; \
+	wait $$fuzz; fuzzed=$$?; cat $(VENV)/fuzz.log; [ $$tests = 0 ] || exit $$tests; exit $$fuzzed
 
 test-slow: $(VENV)/installed-test  ## the tests that take minutes
 	$(BIN)/pytest -m slow
 
-# A copy of the package whose kernels stop at the first byte read or written outside of an array.
-asan: $(VENV)/installed-test  ## the tests of the int8 kernels under AddressSanitizer
-	rm -rf build/asan && mkdir -p build/asan && cp -r dlrm_pl build/asan/
-	$(CXX) -O1 -g -std=c++17 -fsanitize=address -fno-omit-frame-pointer -ffp-contract=off -fno-math-errno \
-		-fno-trapping-math -fPIC -shared -w -o build/asan/dlrm_pl/kernels/_int8$$($(BIN)/python -c \
-		'import sysconfig; print(sysconfig.get_config_var("EXT_SUFFIX"))') dlrm_pl/kernels/int8/*.cpp -ldl
-	PYTHONPATH=build/asan ASAN_OPTIONS=detect_leaks=0 LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) \
-		-print-file-name=libstdc++.so)" $(BIN)/pytest tests/kernels/test_int8.py tests/runtime -p no:cacheprovider
+sanitize: $(VENV)/installed-test  ## the tests of native code under AddressSanitizer and UndefinedBehaviorSanitizer
+	$(SANITIZED) $(BIN)/pytest -p no:cacheprovider tests/kernels tests/runtime tests/data/test_preprocess.py \
+		tests/data/test_preprocess_chunks.py tests/data/test_preprocess_engine.py tests/data/test_preprocess_sizes.py
+
+SECONDS ?= 600
+fuzz: $(VENV)/installed-test  ## random calls of native code under both, for SECONDS=600 from a new SEED
+	$(FUZZ) --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 clean:  ## remove what the commands wrote, but not the virtual environment
 	rm -rf datasets/quickstart artifacts/quickstart runs/quickstart

@@ -310,6 +310,15 @@ def test_interaction_names_what_is_not_finite(variant: str, two_threads: None) -
         lookups.interact()
 
 
+@pytest.mark.parametrize("dtype", ["int8", "int4"])
+@pytest.mark.parametrize("multi_hot", [False, True])
+def test_a_packed_row_whose_scale_is_not_finite_is_named(variant: str, dtype: str, multi_hot: bool) -> None:
+    lookups = Lookups(["int8", dtype], 8, 60, 4, multi_hot=multi_hot)
+    lookups.tables[1][:, 4 if dtype == "int4" else 8 :] = 255  # The bits of a NaN.
+    with pytest.raises(NonFiniteError, match=r"sample \d+: the sum of its rows of table 1 is NaN or infinite"):
+        lookups.interact(scale=0.1)
+
+
 # --- Packing
 
 

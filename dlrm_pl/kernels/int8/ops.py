@@ -310,7 +310,12 @@ def _raise(failure: Failure | None, tables: Sequence[Tensor] = ()) -> None:
             f"sample {sample}: its bag of table {place} ends at lookup {value}, before it begins or behind the last. "
             "Offsets run from 0 to L and never fall."
         )
-    where = f"feature {place}" if place >= 0 else "the bottom MLP's output"
+    if tables and place >= 0:
+        raise NonFiniteError(
+            f"sample {sample}: the sum of its rows of table {place} is NaN or infinite and has no int8 value. The "
+            "table diverged, or is damaged."
+        )
+    where = "the bottom MLP's output" if place < 0 else f"feature {place}"
     raise NonFiniteError(
         f"sample {sample}: {where} is NaN or infinite and has no int8 value. Clean the input, or look for the layer "
         "that diverged."

@@ -110,6 +110,12 @@ static void interaction(const Interaction& job, int64_t first, int64_t last, Err
                     return;
                 }
             }
+            // A packed row that needs no sum is believed but for its scale.
+            if (largest_bits(vectors.scales, count) >= INFINITE_BITS) {
+                int64_t bad = 1;
+                while (largest_bits(vectors.scales + bad, 1) < INFINITE_BITS) bad++;
+                return error.report(NOT_FINITE, sample, bad - 1, 0);
+            }
             const int64_t columns = products(vectors, count, padded);
             if (job.bytes) {
                 quantize_bytes(dense, dim, job.inverse_scale, job.zero_point, line);

@@ -83,12 +83,14 @@ class TwinKernels:
             values, scale = _unpack(tables[table], dtypes[table], rows, dim)
             sums = _pool(values.float() * scale[:, None], starts, batch)
             quantized, own = _quantize_vectors(sums)
+            finite = torch.isfinite(sums).all(dim=1)
             if TABLE_DTYPES[dtypes[table]] in ("int8", "int4"):
                 single = starts.diff() == 1
                 first = starts[:-1][single]
                 quantized[single], own[single] = values[first], scale[first]
-            if not bool(torch.isfinite(sums).all()):
-                return Failure("not finite", int(torch.isfinite(sums).all(dim=1).logical_not().nonzero()[0]), table, 0)
+                finite[single] = torch.isfinite(scale[first])
+            if not bool(finite.all()):
+                return Failure("not finite", int(finite.logical_not().nonzero()[0]), table, 0)
             vectors.append(quantized)
             scales.append(own)
         first_vector, first_scale = _quantize_vectors(dense)

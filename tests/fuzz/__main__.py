@@ -1,0 +1,64 @@
+"""Call the native code at random and hold it against its twins, for as long as one likes.
+
+make fuzz SECONDS=600                       # under the sanitizers, from a new seed
+make fuzz SECONDS=60 SEED=7                 # the same calls again
+PYTHONPATH=tests python -m fuzz --seed 7 --round 1234    # one of them, without the sanitizers
+"""
+
+from __future__ import annotations
+
+import argparse
+import mmap
+import os
+import random
+import struct
+import sys
+import time
+from collections import Counter
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="fuzz", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--seed", type=int, default=random.randrange(2**31), help="default: a new one")
+    parser.add_argument("--round", type=int, help="this one alone")
+    options = parser.parse_args()
+    # Where the child is, told to a parent that lives on when a sanitizer ends the child.
+    place = mmap.mmap(-1, 8)
+    child = os.fork()
+    if not child:
+        return fuzz(options.seconds, options.seed, options.round, place)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if status:
+        number = struct.unpack("q", place)[0]
+        print(f"fuzz: FAILED in round {number}; again with: --seed {options.seed} --round {number}", file=sys.stderr)
+    return abs(status)
+
+
+def fuzz(seconds: float, seed: int, only: int | None, place: mmap.mmap) -> int:
+    """Rounds until the time is over; each follows from the seed and its number alone."""
+    import numpy as np
+    import torch
+    from fuzz import int8, preprocessing
+
+    torch.set_num_threads(1)
+    targets = int8.TARGETS + preprocessing.TARGETS
+    print(f"fuzz: {int8.library_path()}, {', '.join(int8.available())}, seed {seed}", flush=True)
+    done: Counter[str] = Counter()
+    until = time.monotonic() + seconds
+    number = only or 0
+    while time.monotonic() < until:
+        place[:] = struct.pack("q", number)
+        rng = np.random.default_rng([seed, number])
+        target = targets[int(rng.integers(len(targets)))]
+        target(rng)
+        done[target.__name__] += 1
+        if only is not None:
+            break
+        number += 1
+    print(f"fuzz: {sum(done.values()):,} rounds without a fault: {dict(done)}", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

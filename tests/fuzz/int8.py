@@ -1,0 +1,208 @@
+"""Random calls of the int8 kernels, of every variant against the twin in torch: shapes, indices, offsets, numbers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from fuzz.outcome import HUGE, Rng, outcome, vague
+from torch import Tensor
+
+from dlrm_pl.errors import DLRMError
+from dlrm_pl.kernels.int8 import ops
+from dlrm_pl.kernels.int8.native import VERSION, NativeKernels
+from dlrm_pl.kernels.int8.rows import BLOCK_IN, BLOCK_OUT, TABLE_DTYPES, round_up, row_bytes
+from dlrm_pl.kernels.int8.selection import available, kernels_of
+from dlrm_pl.kernels.library import load_built
+
+SPECIAL = (float("nan"), float("inf"), -float("inf"), 3.4e38, -3.4e38, 1e-45, -0.0)
+
+
+def lookups(rng: Rng) -> None:
+    """Both ops that look up, on the same bags."""
+    dim, batch, count = dimension(rng), int(rng.integers(0, 70)), int(rng.choice([0, 1, 2, 3, 7, 15, 16, 33, 64, 65]))
+    count = min(count, max(1, 4000 // dim))
+    dtypes = rng.integers(0, len(TABLE_DTYPES), count).tolist()
+    sizes = rng.integers(1, 50, count).tolist()
+    wild = rng.random() < 0.2  # Rows of any bytes, scales that are NaN or infinite included.
+    tables = [table(rng, dtype, rows, dim, wild=wild) for dtype, rows in zip(dtypes, sizes, strict=True)]
+    indices, offsets = bags(rng, sizes, batch)
+    dense = numbers(rng, batch, dim)
+    exact = damage(rng, dense, indices, offsets) and not wild
+    shapes = misshapen(
+        rng, {"dense": dense, "indices": indices, "offsets": offsets, "tables": tables, "dtypes": dtypes}
+    )
+    scale = None if rng.random() < 0.3 else float(10.0 ** rng.uniform(-3, 3))
+    quantized = bool(rng.random() < 0.5), scale, int(rng.integers(0, 256))
+    bag = shapes["indices"], shapes["offsets"], shapes["tables"], shapes["dtypes"]
+    agree(rng, lambda: ops.lookup_interaction(shapes["dense"], *bag, *quantized), exact=exact)
+    agree(rng, lambda: ops.lookup(*bag, dim, batch), exact=exact)
+
+
+def mlp(rng: Rng) -> None:
+    """A chain of Linears from floats or bytes."""
+    layers, wide = int(rng.integers(1, 5)), rng.random() < 0.1
+    widths = rng.integers(1, 1500 if wide else 150, layers + 1).tolist()
+    rows = int(rng.choice([0, 1, 2, 3, 15, 16, 17, 31, 33, 70, 530]))
+    weights, multipliers, biases, lowest = [], [], [], []
+    for ins, outs in pairwise(widths):
+        weights.append(ops.pack_weight(torch.from_numpy(rng.integers(-128, 128, (outs, ins)).astype(np.int8))))
+        multipliers.append(torch.zeros(round_up(outs, BLOCK_OUT)))
+        multipliers[-1][:outs] = torch.from_numpy(rng.uniform(0.2, 3, outs) / (64 * ins**0.5))
+        biases.append(torch.zeros(round_up(outs, BLOCK_OUT)))
+        biases[-1][:outs] = torch.from_numpy(rng.normal(60, 40, outs))
+        lowest.append(float(rng.choice([0, 7, 255])))
+    if rng.random() < 0.5:
+        lowest[-1] = -float("inf")
+    if rng.random() < 0.5:
+        x = numbers(rng, rows, widths[0])
+        damage(rng, x)
+    else:
+        x = torch.from_numpy(rng.integers(0, 256, (rows, round_up(widths[0], BLOCK_IN))).astype(np.uint8))
+    given = {"x": x, "weights": weights, "multipliers": multipliers, "biases": biases}
+    given |= {"widths": widths[1:], "lowest": lowest}
+    given = misshapen(rng, given) | {"input_scale": float(10.0 ** rng.uniform(-3, 3))}
+    agree(rng, lambda: ops.int8_mlp(input_zero_point=int(widths[0] % 256), **given), exact=True)
+
+
+def packing(rng: Rng) -> None:
+    """Rows of any numbers that float32 has."""
+    values = numbers(rng, int(rng.integers(0, 40)), dimension(rng)) * float(10.0 ** rng.uniform(-44, 38))
+    damage(rng, values)
+    given = misshapen(rng, {"values": values})
+    dtype = int(rng.choice([0, 1, 1, 0, 2, -1]))
+    agree(rng, lambda: ops.pack_rows(given["values"], dtype), exact=True)
+
+
+def ceilings(rng: Rng) -> None:
+    """What measures the machine."""
+    native = kernels_of(variant(rng))
+    assert isinstance(native, NativeKernels)
+    assert native.int8_peak(int(rng.integers(0, 300))) >= 0
+    rows, indices = torch.ones(int(rng.integers(0, 300)), int(rng.integers(0, 200)), dtype=torch.uint8), None
+    indices = torch.from_numpy(rng.integers(0, max(len(rows), 1), int(rng.integers(0, 400))))
+    outside = not len(rows)
+    if len(indices) and rng.random() < 0.3:
+        indices[rng.integers(len(indices))] = int(rng.choice([*HUGE, len(rows)]))
+        outside |= bool(((indices < 0) | (indices >= len(rows))).any())
+    refused = False
+    try:
+        native.touch(rows, indices)
+    except DLRMError:
+        refused = True
+    assert refused == ((outside and len(indices) > 0) or not rows.shape[1]), (rows.shape, indices)
+
+
+TARGETS: tuple[Callable[[Rng], None], ...] = (lookups, mlp, packing, ceilings)
+
+
+def agree(rng: Rng, call: Callable[[], Any], *, exact: bool) -> None:
+    """The twin and a variant end alike: the same bits, or the same error."""
+    name, threads = variant(rng), torch.get_num_threads()
+    found = {}
+    try:
+        torch.set_num_threads(2 if rng.random() < 0.1 else 1)
+        for isa in ("twin", name):
+            os.environ["DLRM_PL_ISA"] = isa
+            found[isa] = outcome(call)
+    finally:
+        os.environ.pop("DLRM_PL_ISA")
+        torch.set_num_threads(threads)
+    twin, native = (found[isa] if exact else vague(found[isa]) for isa in ("twin", name))
+    assert twin == native, f"{name} and its twin differ: {str(native)[:300]} / {str(twin)[:300]}"
+
+
+def library_path() -> str:
+    """The native code that is called."""
+    found = load_built("int8", VERSION)
+    assert found is not None, "the native code was not built"
+    return str(Path(found._name).parent)
+
+
+def variant(rng: Rng) -> str:
+    return str(rng.choice(available()[1:]))
+
+
+def dimension(rng: Rng) -> int:
+    return int(
+        rng.choice([rng.integers(1, 70), rng.choice([127, 128, 129, 192, 255, 256, 257]), rng.integers(258, 1200)])
+    )
+
+
+def numbers(rng: Rng, rows: int, dim: int) -> Tensor:
+    return torch.from_numpy(rng.normal(0, 3, (rows, dim)).astype(np.float32))
+
+
+def table(rng: Rng, dtype: int, rows: int, dim: int, *, wild: bool) -> Tensor:
+    """Packed as they should be, or of any bytes."""
+    if dtype > 1:
+        return numbers(rng, rows, dim).to((torch.float16, torch.float32)[dtype - 2])
+    if wild:
+        width = row_bytes(TABLE_DTYPES[dtype], dim)
+        return torch.from_numpy(rng.integers(0, 256, (rows, width)).astype(np.uint8))
+    return ops.pack_rows(numbers(rng, rows, dim), dtype)
+
+
+def bags(rng: Rng, sizes: list[int], batch: int) -> tuple[Tensor, Tensor | None]:
+    """One row of each table for each sample, or bags of up to twenty."""
+    if rng.random() < 0.5:
+        rows = [rng.integers(0, size, batch) for size in sizes]
+        return torch.from_numpy(np.array(rows, np.int64).reshape(len(sizes), batch)), None
+    counts = rng.choice([0, 1, 1, 2, 3, 20], (len(sizes), batch))
+    rows = [rng.integers(0, size, int(each.sum())) for size, each in zip(sizes, counts, strict=True)]
+    offsets = np.concatenate([[0], np.cumsum(counts.ravel())]).astype(np.int64)
+    return torch.from_numpy(np.concatenate([np.zeros(0, np.int64), *rows])), torch.from_numpy(offsets)
+
+
+def damage(rng: Rng, values: Tensor, indices: Tensor | None = None, offsets: Tensor | None = None) -> bool:
+    """Sometimes a number in one of them becomes another; False when several errors may follow from it."""
+    chance = rng.random()
+    if chance < 0.15 and values.numel():
+        values.view(-1)[int(rng.integers(values.numel()))] = float(rng.choice(SPECIAL))
+    elif chance < 0.3 and indices is not None and indices.numel():
+        indices.view(-1)[int(rng.integers(indices.numel()))] = int(rng.choice([*HUGE, 49, 50]))
+    elif chance < 0.45 and offsets is not None:
+        place = int(rng.integers(len(offsets)))
+        offsets[place] = int(rng.choice([*HUGE, 0, len(offsets), int(offsets[place]) - 1, int(offsets[place]) + 1]))
+        return False
+    return True
+
+
+def misshapen(rng: Rng, given: dict[str, Any]) -> dict[str, Any]:
+    """Sometimes one of the arguments, or one of a list, gets another shape or type."""
+    if rng.random() > 0.2:
+        return given
+    name = str(rng.choice([key for key, value in given.items() if value is not None]))
+    value = given[name]
+    if not isinstance(value, list):
+        return given | {name: reshaped(rng, value)}
+    if not value or rng.random() < 0.3:
+        return given | {name: value[:-1] if rng.random() < 0.5 else [*value, *value[:1]]}
+    place = int(rng.integers(len(value)))
+    other = reshaped(rng, value[place]) if isinstance(value[place], Tensor) else int(rng.choice([-1, 0, 4, 5, 70_000]))
+    return given | {name: [*value[:place], other, *value[place + 1 :]]}
+
+
+def reshaped(rng: Rng, tensor: Tensor) -> Tensor:
+    """Shorter, longer, flat, empty, with gaps, or of another type."""
+    ways: list[Callable[[Tensor], Tensor]] = [
+        lambda each: each[:-1],
+        lambda each: each[..., :-1],
+        lambda each: torch.cat([each, each[:1]]),
+        lambda each: each.flatten(),
+        lambda each: each[None],
+        lambda each: each[:0],
+        lambda each: each[..., :0],
+        lambda each: each[..., ::2],
+        lambda each: each.repeat_interleave(2, dim=-1)[..., ::2],
+        lambda each: each.transpose(0, -1),
+        lambda each: each.double(),
+        lambda each: each.int(),
+        lambda each: each.to(torch.uint8),
+    ]
+    return ways[int(rng.integers(len(ways)))](tensor)

@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# Run a command on a copy of the package whose native code stops at the first byte read or written outside of an array
+# (AddressSanitizer) and at the first operation that C++ does not define (UndefinedBehaviorSanitizer):
+#     tests/fuzz/sanitized.sh .venv/bin/pytest tests/kernels
+# Says so and does nothing where there is no g++ with these libraries. CXX and BIN name other ones.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+cxx=${CXX:-g++} bin=${BIN:-.venv/bin} build=build/sanitize
+
+for library in libasan.so libubsan.so libstdc++.so; do
+    path=$(command -v "$cxx" >/dev/null && "$cxx" -print-file-name=$library || true)
+    if [ ! -e "$path" ] || [ "$path" = $library ]; then
+        echo "sanitizers: SKIPPED, since $cxx has no $library here. Install g++, and run this again."
+        exit 0
+    fi
+    preload="${preload:+$preload }$path"
+done
+
+suffix=$("$bin/python" -c 'import sysconfig; print(sysconfig.get_config_var("EXT_SUFFIX"))')
+flags=(-O1 -g -std=c++17 -fPIC -shared -w -fno-omit-frame-pointer -ffp-contract=off -fno-math-errno
+    -fno-trapping-math -fsanitize=address,undefined,float-cast-overflow,bounds-strict -fno-sanitize-recover=all)
+compile() {  # NAME SOURCES...: built again when a source is newer.
+    local library=$build/lib/_$1$suffix
+    shift
+    if [ -n "$(find dlrm_pl/kernels tests/fuzz \( -name '*.cpp' -o -name '*.h' -o -name '*.sh' \) -newer "$library" 2>&1)" ]; then
+        "$cxx" "${flags[@]}" -include tests/fuzz/tiles.h -o "$library" "$@" -ldl
+    fi
+}
+mkdir -p $build/lib
+compile preprocess dlrm_pl/kernels/preprocess.cpp &
+compile int8 dlrm_pl/kernels/int8/*.cpp
+wait $!
+rm -rf $build/dlrm_pl
+cp -r dlrm_pl $build/
+cp $build/lib/*"$suffix" $build/dlrm_pl/kernels/
+
+# Python itself leaks, and frees late.
+export ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 LD_PRELOAD=$preload PYTHONPATH=$build:tests
+"$bin/python" -P -c 'from dlrm_pl.kernels.int8 import selection
+from dlrm_pl.kernels import preprocess
+assert "portable" in selection.available() and preprocess.library(), "the sanitized libraries do not load"'
+exec "$@"

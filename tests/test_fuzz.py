@@ -1,0 +1,66 @@
+"""The fuzzer of native code: that it runs, and that it finds what differs. ``make fuzz`` runs it for longer."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fuzz import int8, preprocessing
+from fuzz.outcome import Rng
+
+from dlrm_pl.data.preprocessing.portable import PortableEngine
+from dlrm_pl.kernels.int8.selection import available
+from dlrm_pl.kernels.int8.twin import TwinKernels
+
+pytestmark = pytest.mark.skipif("portable" not in available(), reason="the native code was not built")
+
+ROOT = Path(__file__).parents[1]
+
+
+def rounds(target: Callable[[Rng], None], count: int) -> None:
+    for number in range(count):
+        target(np.random.default_rng([2, number]))
+
+
+@pytest.mark.parametrize("target", int8.TARGETS + preprocessing.TARGETS, ids=lambda target: target.__name__)
+def test_native_code_agrees_with_its_twin(target: Callable[[Rng], None]) -> None:
+    rounds(target, 4)
+
+
+def test_a_twin_that_differs_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PortableEngine, "records", lambda self, columns, rows, out: None)
+    with pytest.raises(AssertionError):
+        rounds(preprocessing.buckets, 12)
+    monkeypatch.setattr(TwinKernels, "pack", lambda self, values, dtype, out: out.zero_()[:0].tolist() or None)
+    with pytest.raises(AssertionError):
+        rounds(int8.packing, 12)
+
+
+def test_without_a_compiler_it_says_that_it_is_skipped() -> None:
+    environment = os.environ | {"CXX": "no-such-compiler", "BIN": str(Path(sys.executable).parent)}
+    command = [str(ROOT / "tests/fuzz/sanitized.sh"), "false"]
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100)
+    assert ended.returncode == 0
+    assert "SKIPPED, since no-such-compiler has no libasan.so here" in ended.stdout
+
+
+@pytest.mark.slow
+def test_a_write_behind_an_array_is_seen() -> None:
+    """The sanitizers watch: a call that lies about its memory ends with their report."""
+    program = (
+        "import numpy as np; from dlrm_pl.kernels.preprocess import library\n"
+        "columns, records = np.zeros((40, 4), np.int32), np.zeros(100, np.uint8)\n"
+        "library().dlrm_records(columns.ctypes.data, 4, 4, records.ctypes.data)"
+    )
+    environment = os.environ | {"BIN": str(Path(sys.executable).parent)}
+    command = [str(ROOT / "tests/fuzz/sanitized.sh"), sys.executable, "-P", "-c", program]
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=250)
+    if "SKIPPED" in ended.stdout:
+        pytest.skip("no g++ with its sanitizers")
+    assert ended.returncode != 0
+    assert "heap-buffer-overflow" in ended.stderr
