@@ -8,8 +8,9 @@ made of them.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,22 +39,38 @@ class _Size:
     depth: int = 0
 
 
-def read_yaml(path: Path, error: type[DLRMError], advice: str) -> Any:
+def read_yaml(path: Path, error: type[DLRMError], advice: str, tags: Sequence[str] = ()) -> Any:
     """Read a file.
 
     Args:
         path: of the file.
         error: to raise.
         advice: what to do about it, as a sentence; ends the messages.
+        tags: of the program whose file it is, as ``!Name``; each stands before a mapping, and is left out.
 
     Raises:
         DLRMError: ``error``: missing or unreadable, too large, not YAML, or beyond the limits.
     """
     text = read_text(path, error, advice, max_bytes=MAX_BYTES)
     try:
-        return parse_yaml(text)
+        return parse_yaml(text, partial(yaml.load, Loader=_loader_of(tags)))
     except yaml.YAMLError as wrong:
         raise error(f"{path}: cannot be read as YAML ({reason_of(wrong)}). {advice}") from wrong
+
+
+def _loader_of(tags: Sequence[str]) -> type[yaml.SafeLoader]:
+    class Loader(yaml.SafeLoader):
+        pass
+
+    for tag in tags:
+        Loader.add_constructor(tag, _mapping)
+    return Loader
+
+
+def _mapping(loader: yaml.SafeLoader, node: yaml.Node) -> dict[Any, Any]:
+    if not isinstance(node, yaml.MappingNode):
+        raise LimitError(f"line {node.start_mark.line + 1}: {node.tag} stands before something else than a mapping")
+    return loader.construct_mapping(node, deep=True)
 
 
 def parse_yaml(text: str, load: Callable[[str], Any] = yaml.safe_load) -> Any:

@@ -250,7 +250,20 @@ def test_values_of_the_wrong_kind_are_named(tuning: dict[str, Any], message: str
 
 @pytest.mark.parametrize(
     ("size", "rows"),
-    [(100, 100), ([300], 300), ("100, 500", 500), ("[7]", None), ([0], None), ([True], None), ([], None)],
+    [
+        (100, 100),
+        ([300], 300),
+        ("100, 500", 500),
+        ("50 100 500", 500),
+        ("70", 70),
+        (" 10,\t20 ", 20),
+        ("", None),
+        ("1 x", None),
+        ("[7]", None),
+        ([0], None),
+        ([True], None),
+        ([], None),
+    ],
 )
 def test_sampling_sizes(size: object, rows: int | None) -> None:
     section = {"calibration": {"sampling_size": size}}
@@ -281,6 +294,28 @@ def test_files_that_are_none_are_refused(tmp_path: Path, content: bytes, message
     path.write_bytes(content)
     with pytest.raises(ConfigurationError, match=message):
         read_lpot_conf(path, tiny.ARCHITECTURE)
+
+
+def test_pruner_is_read_as_lpot_does_and_its_section_refused(tmp_path: Path) -> None:
+    path = tmp_path / "conf.yaml"
+    pruner = "!Pruner {prune_type: basic_magnitude, names: [a.weight]}"
+    path.write_text(f"model: {{name: dlrm, framework: pytorch}}\npruning:\n  approach: {{pruners: [{pruner}]}}\n")
+    with pytest.raises(
+        ConfigurationError, match=r"pruning: a model is quantized here, not pruned\. Remove the section"
+    ):
+        read_lpot_conf(path, tiny.ARCHITECTURE)
+
+
+def test_several_words_in_one_text_are_a_list() -> None:
+    def space(granularity: object) -> object:
+        return conf(quantization={"model_wise": {"weight": {"granularity": granularity}}}).recipe
+
+    assert space("per_channel, per_tensor") == space(["per_channel", "per_tensor"])
+    assert space("per_tensor per_channel") == space(["per_tensor", "per_channel"])
+    refused(
+        "granularity: 'per_row' is none of",
+        quantization={"model_wise": {"weight": {"granularity": "per_tensor per_row"}}},
+    )
 
 
 def test_missing_file_is_named(tmp_path: Path) -> None:

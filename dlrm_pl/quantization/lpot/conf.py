@@ -20,9 +20,11 @@ from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.quantization.lpot.metrics import metric_of
 from dlrm_pl.quantization.lpot.ops import read_model_wise, read_op_wise
-from dlrm_pl.quantization.lpot.section import Section
+from dlrm_pl.quantization.lpot.section import Section, parts_of
 from dlrm_pl.quantization.settings import TuningSettings
 
+_TAGS = ("!Pruner",)
+"""Which LPOT has of its own; read as the settings behind it."""
 _REFUSED = {
     "pruning": "a model is quantized here, not pruned. Remove the section.",
     "distillation": "no other model is trained here. Remove the section.",
@@ -103,7 +105,7 @@ def read_lpot_conf(path: Path, architecture: Architecture) -> LpotConf:
     Raises:
         ConfigurationError: it cannot be read, or see ``translate``.
     """
-    values = read_yaml(path, ConfigurationError, "Name LPOT's conf.yaml.")
+    values = read_yaml(path, ConfigurationError, "Name LPOT's conf.yaml.", tags=_TAGS)
     if not isinstance(values, dict):
         raise ConfigurationError(f"{path}: holds no sections as model and tuning. Name LPOT's conf.yaml.")
     return translate(values, str(path), architecture)
@@ -185,13 +187,13 @@ def _sampling_size(section: Section) -> int | None:
     value = section.values.get("sampling_size")
     if value is None:
         return None
-    parts = value.split(",") if isinstance(value, str) else value if isinstance(value, list) else [value]
+    parts = parts_of(value)
     try:
         sizes = [int(str(part)) for part in parts if not isinstance(part, bool)]
     except ValueError:
         sizes = []
     if len(sizes) != len(parts) or not sizes or min(sizes) < 1:
-        raise section.wrong("sampling_size", "a number of rows, or a list of such, as [100, 1000]")
+        raise section.wrong("sampling_size", "a number of rows, or several, as [100, 1000] or 100 1000")
     largest = max(sizes)
     if len(sizes) > 1:
         section.note("sampling_size", f"LPOT tries one after the other; here the largest, {largest:,} rows")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -101,11 +102,11 @@ class Section:
         return value
 
     def choices(self, key: str, choices: Mapping[str, str | None]) -> list[str]:
-        """A word or a list of words, as ``choice``; empty where the key is missing."""
+        """A word, several in one text, or a list of words, as ``choice``; empty where the key is missing."""
         value = self.values.get(key)
         if value is None:
             return []
-        words = value if isinstance(value, list) else [value]
+        words = parts_of(value)
         if not words:
             raise self.wrong(key, "at least one choice")
         one = [Section(self.file, self.path, {key: word}, self.notes).choice(key, choices) for word in words]
@@ -165,6 +166,13 @@ class Section:
     def wrong(self, key: str, wanted: str) -> ConfigurationError:
         """What to raise for a value of the wrong kind."""
         return ConfigurationError(f"{self.at(key)}: {_short(self.values.get(key))} must be {wanted}.")
+
+
+def parts_of(value: Any) -> list[Any]:
+    """A list as LPOT writes it: a list, one value, or a text with several between spaces or commas."""
+    if isinstance(value, str):
+        return re.split(r"[\s,]+", value.strip(" \t\n,")) if value.strip(" \t\n,") else []
+    return value if isinstance(value, list) else [value]
 
 
 def _short(value: Any) -> str:
