@@ -11,52 +11,31 @@ import fcntl
 import glob
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Literal
 
 from dlrm_pl.errors import OutputError
 from dlrm_pl.locks import folder_lock, not_writable
-
-
-def check_replaceable(folder: Path, is_ours: Callable[[Path], bool]) -> None:
-    """Check, before the work, that a folder may be written at its end.
-
-    Raises:
-        OutputError: it is a file, holds something that ``is_ours`` does not recognise, or cannot be written.
-    """
-    if folder.exists():
-        if not folder.is_dir():
-            raise OutputError(f"{folder}: is a file, but a folder is to be written. Choose another name.")
-        if any(folder.iterdir()) and not is_ours(folder):
-            raise OutputError(
-                f"{folder}: holds files that this command did not write, and will not be replaced. "
-                "Choose another folder, or empty this one."
-            )
-        if not os.access(folder, os.W_OK):
-            # Its parent may be writable, but what it holds could not be removed.
-            raise OutputError(f"{folder}: is read-only and cannot be replaced. Choose a folder that you may write.")
-    with folder_lock(folder):
-        pass
+from dlrm_pl.places import check_file, descriptor_of, kind_of, resolved
+from dlrm_pl.replacement import Making, Recognise, discard
 
 
 @contextmanager
-def atomic_folder(folder: Path, is_ours: Callable[[Path], bool]) -> Iterator[Path]:
+def atomic_folder(folder: Path, making: Making) -> Iterator[Path]:
     """Yield an empty temporary folder that replaces ``folder`` when the block ends without an error.
 
     Args:
-        folder: the target. Missing, empty, or something that ``is_ours`` recognises, which is then replaced.
-        is_ours: tells whether an existing folder is an earlier output of the same kind, safe to replace.
+        folder: the target; where it is a link, what the link points to. Missing, empty, or what ``making`` may replace.
+        making: what is made.
 
     Raises:
         OutputError: the target holds something else, is being written by another process, or is read-only.
     """
-    folder = Path(os.path.abspath(folder))
-    check_replaceable(folder, is_ours)
-    with folder_lock(folder):
+    named, folder = folder, resolved(folder)
+    with writing(named, making):
         temporary = folder.parent / f".{folder.name}.tmp"
-        retired = folder.parent / f".{folder.name}.old"
         try:
             # Left behind by a killed run; ours, since we hold the lock.
             shutil.rmtree(temporary, ignore_errors=True)
@@ -67,37 +46,94 @@ def atomic_folder(folder: Path, is_ours: Callable[[Path], bool]) -> Iterator[Pat
             yield temporary
             for path in sorted(temporary.rglob("*")):
                 if path.is_file():
-                    _sync(path)
-            shutil.rmtree(retired, ignore_errors=True)
-            if folder.exists():
-                folder.rename(retired)
-            temporary.rename(folder)
-            _sync(folder.parent)
+                    sync(path)
+            replace_folder(folder, temporary, making.recognise)
         except OSError as error:
             _locate(error, folder)
             raise
         finally:
-            if retired.exists() and not folder.exists():
-                retired.rename(folder)
             shutil.rmtree(temporary, ignore_errors=True)
-            shutil.rmtree(retired, ignore_errors=True)
 
 
 @contextmanager
-def atomic_file(path: Path, mode: Literal["w", "wb"] = "w") -> Iterator[IO[Any]]:
-    """Yield an open file, text or binary, that becomes ``path`` when the block ends without an error.
-
-    What a killed process left of an earlier attempt is removed first.
+def writing(folder: Path, making: Making) -> Iterator[None]:
+    """Hold the lock of a folder that may be replaced; what a run that was killed has left of one is put right.
 
     Raises:
-        OutputError: the folder of ``path`` cannot be made or written.
+        OutputError: it may not be replaced, see ``Making.check``, or another process is writing it.
     """
-    path = Path(os.path.abspath(path))
+    making.check(folder)
+    folder = resolved(folder)
+    with folder_lock(folder):
+        retired = _retired(folder)
+        if retired.exists() and not folder.exists():
+            retired.rename(folder)
+        elif retired.exists():
+            discard(retired, making.recognise(retired))
+            if retired.exists():
+                raise OutputError(f"{retired}: stands in the way, left of a run that replaced {folder}. Move it away.")
+        making.check(folder)  # Again, since another process may have finished it meanwhile.
+        yield
+
+
+def check_folder(folder: Path, making: Making) -> None:
+    """Check, before the work, that a folder may be written at its end.
+
+    Raises:
+        OutputError: see ``writing``.
+    """
+    with writing(folder, making):
+        pass
+
+
+def replace_folder(folder: Path, new: Path, recognise: Recognise) -> None:
+    """Put a finished folder in its place; the caller holds the lock, and has seen that it may be replaced."""
+    retired = _retired(folder)
+    found = recognise(folder)
+    if folder.exists():
+        folder.rename(retired)
+    try:
+        new.rename(folder)
+    except BaseException:
+        if retired.exists():
+            retired.rename(folder)
+        raise
+    sync(folder.parent)
+    if retired.exists():
+        discard(retired, found)
+
+
+def _retired(folder: Path) -> Path:
+    """The name of an earlier folder while a new one takes its place."""
+    return folder.parent / f".{folder.name}.old"
+
+
+@contextmanager
+def atomic_file(path: Path, mode: Literal["w", "wb"] = "w", *, sinks: bool = False) -> Iterator[IO[Any]]:
+    """Yield an open file, text or binary, that becomes ``path`` when the block ends without an error.
+
+    What a killed process left of an earlier attempt is removed first. Where the path is a link, the file that it points
+    to is replaced.
+
+    Args:
+        path: the file.
+        mode: text or binary.
+        sinks: a character device or a pipe may be given as well, and is written to as it is.
+
+    Raises:
+        OutputError: the folder of ``path`` cannot be made or written, or something other than a file stands there.
+    """
+    check_file(path, overwrite=True, sinks=sinks)
+    if kind_of(path) == "sink":
+        with _open_sink(path, mode) as handle:
+            yield handle
+        return
+    path = resolved(path)
     temporary = path.parent / f".{path.name}.{os.getpid()}.tmp"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(path)
-        handle = temporary.open(mode, encoding="utf-8" if mode == "w" else None)
+        handle = temporary.open(mode, encoding=_encoding(mode))
         with suppress(OSError):  # A file system without locks; leftovers then stay.
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -105,13 +141,35 @@ def atomic_file(path: Path, mode: Literal["w", "wb"] = "w") -> Iterator[IO[Any]]
     try:
         with handle:
             yield handle
-        _sync(temporary)
+        sync(temporary)
         temporary.rename(path)
     except OSError as error:
         _locate(error, path)
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _open_sink(path: Path, mode: Literal["w", "wb"]) -> Iterator[IO[Any]]:
+    """A device or a pipe, written to as it is; an open file of this process goes on where it stands."""
+    descriptor = descriptor_of(path)
+    try:
+        opened = os.open(resolved(path), os.O_WRONLY) if descriptor is None else os.dup(descriptor)
+        handle = os.fdopen(opened, mode, encoding=_encoding(mode))
+    except OSError as error:
+        raise not_writable(path, error) from error
+    try:
+        with handle:
+            yield handle
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
+
+
+def _encoding(mode: Literal["w", "wb"]) -> str | None:
+    return "utf-8" if mode == "w" else None
 
 
 def _remove_leftovers(path: Path) -> None:
@@ -125,7 +183,7 @@ def _remove_leftovers(path: Path) -> None:
             leftover.unlink()
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
     """Force a file, or the names in a folder, to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:

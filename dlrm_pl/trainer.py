@@ -15,6 +15,7 @@ from pytorch_lightning.trainer.states import TrainerFn
 
 from dlrm_pl.artifact.build import Outcome
 from dlrm_pl.callbacks.checkpoint_io import AtomicCheckpointIO
+from dlrm_pl.callbacks.earlier_checkpoints import check_earlier_checkpoints
 from dlrm_pl.callbacks.lpot import obey_lpot_conf
 from dlrm_pl.callbacks.monitors import check_monitors
 from dlrm_pl.callbacks.quantization import QuantizationCallback, quantize_module
@@ -24,7 +25,7 @@ from dlrm_pl.model.checkpoint import load_into
 from dlrm_pl.model.lightning_module import DLRMModule
 from dlrm_pl.quantization.objective import ObjectiveName
 from dlrm_pl.quantization.settings import Until
-from dlrm_pl.serving.predictor import write_predictions
+from dlrm_pl.serving.predictor import check_predictions_path, write_predictions
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +76,7 @@ class DLRMTrainer(pl.Trainer):
         datamodule: TerabyteDataModule | None = None,
         ckpt_path: str | None = None,
         weights_only: bool = True,
+        overwrite: bool = False,
     ) -> None:
         """Train a model on a dataset folder.
 
@@ -86,15 +88,22 @@ class DLRMTrainer(pl.Trainer):
             ckpt_path: checkpoint of a run to go on with, in the middle of an epoch as well; its hyperparameters win
                 over those of files and flags.
             weights_only: run no code that a checkpoint may hold.
+            overwrite: replace the checkpoints, and the artifact, of an earlier run.
 
         Raises:
             ConfigurationError: there is no checkpoint of that name, or a callback watches a metric that is not there.
+            OutputError: what an earlier run has left would be replaced.
         """
         check_monitors(model, self.callbacks, validates=self.limit_val_batches != 0)  # type: ignore[attr-defined]
+        for callback in self._quantization_callbacks():
+            callback.overwrite = callback.overwrite or overwrite
         if ckpt_path is not None:
             ckpt_path = self.checkpoint_file(ckpt_path)
             if _is_file_name(ckpt_path):
                 log.info("%s", _memory_to_train(model, ckpt_path))
+        elif not overwrite and not self.fast_dev_run and self.global_step == 0:  # type: ignore[attr-defined]
+            default = None if self.loggers else Path(self.default_root_dir) / "checkpoints"
+            check_earlier_checkpoints(self.checkpoint_callbacks, default)
         before = self.global_step
         super().fit(model, train_dataloaders, val_dataloaders, datamodule, ckpt_path, weights_only)
         if self.is_global_zero and self.global_step == (before if ckpt_path is None else model.resumed_at):
@@ -166,6 +175,7 @@ class DLRMTrainer(pl.Trainer):
         lpot_conf: str | None = None,
         allow_nonfinite: bool = False,
         force: bool = False,
+        overwrite: bool = False,
         weights_only: bool = True,
     ) -> Outcome:
         """Turn a trained model into a verified int8 artifact.
@@ -192,9 +202,10 @@ class DLRMTrainer(pl.Trainer):
             allow_nonfinite: read NaN and infinity in the tables as 0, instead of refusing such a model.
             force: use another dataset than the model was made for, if no table of it is larger; the certificate
                 says so.
+            overwrite: replace an artifact that ``output`` holds and that was made otherwise.
             weights_only: checkpoints are always loaded so; here for the sake of configurations that `fit` saved.
         """
-        found = [callback for callback in self.callbacks if isinstance(callback, QuantizationCallback)]  # type: ignore[attr-defined]
+        found = self._quantization_callbacks()
         callback = found[-1] if found else QuantizationCallback()
         if lpot_conf is not None:
             conf = obey_lpot_conf(Path(lpot_conf), callback, datamodule, model.architecture)
@@ -213,6 +224,7 @@ class DLRMTrainer(pl.Trainer):
         if output is not None:
             callback.output = Path(output)
         callback.allow_nonfinite = callback.allow_nonfinite or allow_nonfinite
+        callback.overwrite = callback.overwrite or overwrite
         if left := self._load(model, ckpt_path, force, reads_all=True):
             raise ConfigurationError(f"quantize reads checkpoints from files alone, not {left!r}. Copy it to a file.")
         datamodule.setup("test")
@@ -229,6 +241,7 @@ class DLRMTrainer(pl.Trainer):
         weights_only: bool = True,
         output: str | None = None,
         force: bool = False,
+        overwrite: bool = False,
     ) -> Any:
         """Score rows with a checkpoint, or with an int8 artifact (`predict --artifact`).
 
@@ -240,9 +253,12 @@ class DLRMTrainer(pl.Trainer):
                 ``output`` needs it.
             ckpt_path: checkpoint to load; its hyperparameters win over those of files and flags.
             weights_only: run no code that a checkpoint may hold.
-            output: file to write a click probability a row to, in order: .csv or .npy.
+            output: file to write a click probability a row to, in order: .csv or .npy; or a pipe, or /dev/stdout.
             force: score rows of another dataset than the model was made for, if no table of it is larger.
+            overwrite: replace an earlier file under the name of ``output``.
         """
+        if output is not None:
+            check_predictions_path(Path(output), overwrite)
         ckpt_path = self._load(model, ckpt_path, force)
         if output is not None and self.world_size > 1:
             raise ConfigurationError(f"predict writes {output} from one process: give --trainer.devices 1.")
@@ -297,6 +313,9 @@ class DLRMTrainer(pl.Trainer):
             f"Nothing was trained: the run ends at {given}, and it stands at step {self.global_step:,}, with "
             f"{self.current_epoch:,} epochs done. Give more to go on."
         )
+
+    def _quantization_callbacks(self) -> list[QuantizationCallback]:
+        return [callback for callback in self.callbacks if isinstance(callback, QuantizationCallback)]  # type: ignore[attr-defined]
 
     def _load(
         self, model: DLRMModule | None, ckpt_path: str | None, force: bool, *, reads_all: bool = False

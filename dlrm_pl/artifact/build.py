@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from dlrm_pl.artifact.certificate import Certificate
@@ -28,13 +29,14 @@ from dlrm_pl.artifact.op_losses import OpLosses
 from dlrm_pl.artifact.quantization_data import QuantizationData
 from dlrm_pl.artifact.result_file import plain_settings, write_result
 from dlrm_pl.artifact.search_identity import name_of_score, search_identity
-from dlrm_pl.artifact.store import is_artifact, load_model, save_weights
+from dlrm_pl.artifact.store import load_model, recognise_artifact, save_weights
 from dlrm_pl.artifact.tensors import to_tensors
 from dlrm_pl.atomic import atomic_folder
 from dlrm_pl.errors import ArtifactError, OutputError
 from dlrm_pl.kernels.int8.selection import isa
 from dlrm_pl.model.checksum import model_checksum, parameter_checksums
 from dlrm_pl.model.dlrm import DLRM
+from dlrm_pl.places import resolved
 from dlrm_pl.quantization.certification import Certification, certify
 from dlrm_pl.quantization.certified_bound import JudgedBy
 from dlrm_pl.quantization.certified_slice import SliceRule
@@ -51,6 +53,7 @@ from dlrm_pl.quantization.tables import TablePacker
 from dlrm_pl.quantization.trial import Trial
 from dlrm_pl.quantization.trial_log import TrialLog
 from dlrm_pl.quantization.tuning import TuningSettings, tune
+from dlrm_pl.replacement import Making
 from dlrm_pl.runtime.cpu import describe_machine
 from dlrm_pl.runtime.int8_dlrm import Int8DLRM, count_int8_ops, fp32_bytes
 from dlrm_pl.runtime.tables import row_bytes
@@ -89,6 +92,7 @@ def build_artifact(
     timer: LatencyTimer | None = None,
     listeners: Sequence[TuningListener] = (),
     progress: Callable[[int], None] | None = None,
+    overwrite: bool = False,
 ) -> Outcome:
     """Quantize, save, load what was saved, certify that, and put the folder in place.
 
@@ -96,11 +100,13 @@ def build_artifact(
         model: float, on the CPU, in evaluation mode; not changed.
         data: the three sets of rows.
         settings: how to search.
-        output: the artifact folder; an earlier artifact there is replaced at the very end, all at once.
+        output: the artifact folder; appears at the very end, all at once. An earlier artifact there of the same model,
+            rows and settings is replaced, as is what an interrupted search has left of them.
         eval_func: scores trials; AUROC on ``data.tuning`` when None.
         timer: measures the speed of accepted models, see ``tune``.
         listeners: told what happens in the search.
         progress: told how many bytes of float tables were read and packed.
+        overwrite: replace an earlier artifact that was made otherwise.
 
     Raises:
         OutputError: the folder cannot be written, is in use, or holds something else; or the disk is too small.
@@ -108,7 +114,12 @@ def build_artifact(
         ArtifactError: the model that was saved does not run the integer ops that it should.
         DLRMError: see ``tune``.
     """
-    with atomic_folder(output, is_artifact) as folder:
+    limits = {"timeout_s": settings.timeout_s, "max_trials": settings.max_trials, "until": settings.until}
+    making = partial(Making, "quantize", recognise=recognise_artifact, overwrite=overwrite)
+    # All but the weights is known; their checksum comes from reading them.
+    identity = search_identity("", model, data, settings, eval_func)
+    del identity["model"]
+    with atomic_folder(output, making(identity | limits)) as folder:
         log.info("%s", _plan(model, settings, folder))
         if loose := settings.criterion.loose:
             log.warning(
@@ -120,7 +131,9 @@ def build_artifact(
         start = space.moved_into(Recipe.starting_from(settings.recipe, model.architecture))
         packer.packed(start.tables)  # Before the first trial, so that a damaged table stops it here.
         checksum = model_checksum(model, checksums)  # Of tables that were packed it is known already.
-        trial_log = TrialLog(trial_log_path(output), search_identity(checksum, model, data, settings, eval_func))
+        identity = search_identity(checksum, model, data, settings, eval_func)
+        making(identity | limits).check(output)
+        trial_log = TrialLog(trial_log_path(output), identity)
         study = trial_log.beside(STUDY_NAME)  # A strategy of Optuna's makes it anew from the log.
         try:
             result = tune(
@@ -145,7 +158,9 @@ def build_artifact(
         certificate.write(folder)
         manifest = dataclasses.replace(manifest, accepted=certificate.accepted)
         op_losses = OpLosses.found_in(trial_log.notes, result.trials)
-        write_result(folder, result, certificate, settings, op_losses)
+        # What was interrupted may be finished under other limits.
+        made_from = identity | ({} if result.interrupted else limits)
+        write_result(folder, result, certificate, settings, op_losses, made_from)
         _write_report(folder, result, manifest, certificate, certification, settings, op_losses)
         names = [WEIGHTS_NAME, CERTIFICATE_NAME, TRIALS_NAME, RESULT_NAME, REPORT_NAME]
         if study is not None and study.exists():
@@ -172,6 +187,7 @@ class _Watching(TuningListener):
 
 def trial_log_path(output: Path) -> Path:
     """The log of the trials while they run, beside the artifact folder, where it outlives a kill."""
+    output = resolved(output)
     return output.parent / f".{output.name}.{TRIALS_NAME}"
 
 

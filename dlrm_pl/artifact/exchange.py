@@ -9,30 +9,43 @@ from pathlib import Path
 
 from dlrm_pl.artifact.fingerprint import model_fingerprint
 from dlrm_pl.atomic import atomic_folder
+from dlrm_pl.documents.json_text import object_in, object_with
 from dlrm_pl.errors import OutputError
 from dlrm_pl.model.checkpoint import load_dlrm
 from dlrm_pl.model.checkpoint_tensors import check_tensors
 from dlrm_pl.model.embeddings import EmbeddingBags
 from dlrm_pl.quantization.exchange import Bits, exchange_row_bytes, write_exchange
+from dlrm_pl.replacement import Finished, Making
 
 FILE_NAME = "tables.json"
 
 
-def is_exchange(folder: Path) -> bool:
-    """Whether a folder was written by ``export_tables``."""
-    return (folder / FILE_NAME).is_file()
+def recognise_exchange(folder: Path) -> Finished | None:
+    """What a folder says of itself that `export-tables` wrote; None for others."""
+    contents = object_with(folder / FILE_NAME, "layout")
+    files = object_in(contents, "files") if contents else None
+    if contents is None or files is None:
+        return None
+    settings = {name: contents.get(name) for name in ("layout", "architecture", "model_fingerprint")}
+    return Finished("tables", "export-tables", settings, (*files, FILE_NAME))
 
 
 def export_tables(
-    ckpt_path: Path, output: Path, bits: Bits, progress: Callable[[int], None] = lambda size: None
+    ckpt_path: Path,
+    output: Path,
+    bits: Bits,
+    progress: Callable[[int], None] = lambda size: None,
+    *,
+    overwrite: bool = False,
 ) -> int:
     """Write the tables of a checkpoint, streaming, and ``tables.json``, which says what they are.
 
     Args:
         ckpt_path: the float checkpoint.
-        output: the folder; an earlier one of this kind is replaced.
+        output: the folder.
         bits: of a value.
         progress: told how many bytes of float rows were read.
+        overwrite: replace the tables of another checkpoint, or in another layout.
 
     Returns:
         Bytes of all rows.
@@ -48,16 +61,16 @@ def export_tables(
     architecture, bags = model.architecture, model.embedding_bags
     assert isinstance(bags, EmbeddingBags)
     size = sum(architecture.table_sizes) * exchange_row_bytes(bits, architecture.embedding_dim)
-    with atomic_folder(output, is_exchange) as folder:
+    made_from = {
+        "layout": f"FBGEMM row-wise, {bits} bit: values, scale, bias",
+        "architecture": architecture.to_dict(),
+        "model_fingerprint": model_fingerprint(model),
+    }
+    with atomic_folder(output, Making("export-tables", made_from, recognise_exchange, overwrite)) as folder:
         free = shutil.disk_usage(folder).free
         if size > free:
             raise OutputError(f"{output}: the tables take {size:,} bytes, the disk has {free:,} free. Free some space.")
         checksums = write_exchange(bags.weights(), folder, bits, progress)
-        contents = {
-            "layout": f"FBGEMM row-wise, {bits} bit: values, scale, bias",
-            "architecture": architecture.to_dict(),
-            "model_fingerprint": model_fingerprint(model),
-            "files": checksums,
-        }
+        contents = made_from | {"files": checksums}
         (folder / FILE_NAME).write_text(json.dumps(contents, indent=2) + "\n", encoding="utf-8")
     return size

@@ -21,12 +21,25 @@ FORMAT = 1
 
 
 def write_result(
-    folder: Path, result: TuningResult, certificate: Certificate, settings: TuningSettings, op_losses: OpLosses
+    folder: Path,
+    result: TuningResult,
+    certificate: Certificate,
+    settings: TuningSettings,
+    op_losses: OpLosses,
+    made_from: Mapping[str, Any],
 ) -> None:
     """Write ``result.json``.
 
     ``outcome``, ``accepted``, ``rows_needed`` and ``reason`` are the certificate's, which the certification rows
     decide; what the search itself found is under ``search``.
+
+    Args:
+        folder: the artifact's.
+        result: of the search.
+        certificate: of its best model.
+        settings: how it was searched.
+        op_losses: what each op loses alone.
+        made_from: what the artifact depends on, by which a second run is known for the same.
     """
     contents = {
         "format": FORMAT,
@@ -40,6 +53,7 @@ def write_result(
         "pareto": [_point(trial) for trial in result.pareto],
         "op_losses": op_losses.to_dict(),
         "settings": plain_settings(settings),
+        "made_from": dict(made_from),
     }
     (folder / RESULT_NAME).write_text(json.dumps(contents, indent=2) + "\n", encoding="utf-8")
 

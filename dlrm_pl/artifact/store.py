@@ -18,15 +18,17 @@ from dlrm_pl.artifact.certificate import Certificate
 from dlrm_pl.artifact.manifest import (
     CERTIFICATE_NAME,
     FILE_NAME,
+    RESULT_NAME,
     WEIGHTS_NAME,
     Manifest,
     file_sha256,
 )
 from dlrm_pl.artifact.tensors import from_tensors, to_tensors
-from dlrm_pl.documents.json_text import is_object_with
+from dlrm_pl.documents.json_text import object_in, object_with
 from dlrm_pl.errors import ArtifactError, ConfigurationError, ShapeError
 from dlrm_pl.kernels.int8.pages import Pages, place
 from dlrm_pl.model.architecture import Architecture
+from dlrm_pl.replacement import Finished
 from dlrm_pl.runtime.int8_dlrm import Int8DLRM
 from dlrm_pl.runtime.table_file import file_name, map_table
 from dlrm_pl.watched import Watch, WatchedFile
@@ -60,9 +62,14 @@ class Artifact:
     watch: Watch = field(default_factory=Watch, compare=False)
 
 
-def is_artifact(folder: Path) -> bool:
-    """Whether a folder was written by us, and so may be replaced by a new artifact."""
-    return is_object_with(folder / FILE_NAME, "format")
+def recognise_artifact(folder: Path) -> Finished | None:
+    """What a folder says of itself that `quantize` wrote; None for others."""
+    manifest = object_with(folder / FILE_NAME, "format")
+    if manifest is None:
+        return None
+    result = object_with(folder / RESULT_NAME, "made_from")
+    settings = object_in(result, "made_from") if result else None
+    return Finished("an artifact", "quantize", settings, (*(object_in(manifest, "files") or ()), FILE_NAME))
 
 
 def save_weights(model: Int8DLRM, folder: Path) -> None:

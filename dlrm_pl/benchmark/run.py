@@ -20,12 +20,13 @@ from dlrm_pl.benchmark.footprint import float_row_bytes, int8_row_bytes, int8_we
 from dlrm_pl.benchmark.plot import render
 from dlrm_pl.benchmark.rows import Source, dataset_rows, random_batch, random_rows
 from dlrm_pl.data.dataset import ClickDataset
-from dlrm_pl.documents.json_text import is_object_with
+from dlrm_pl.documents.json_text import object_in, object_with
 from dlrm_pl.errors import CheckpointError, VerificationError
 from dlrm_pl.kernels.int8.selection import isa
 from dlrm_pl.model.checkpoint import load_dlrm
 from dlrm_pl.model.checkpoint_tensors import unchecked
 from dlrm_pl.model.dlrm import DLRM
+from dlrm_pl.replacement import Finished, Making
 from dlrm_pl.runtime.cpu import describe_machine
 from dlrm_pl.runtime.int8_dlrm import count_int8_ops
 
@@ -34,6 +35,8 @@ log = logging.getLogger(__name__)
 FORMAT = 1
 FILE_NAME = "benchmark.json"
 MLPERF_FILE_NAME = "mlperf.json"
+# What loadgen writes.
+MLPERF_LOGS = tuple(f"mlperf_log_{name}" for name in ("summary.txt", "detail.txt", "trace.json", "accuracy.json"))
 PLOT_NAME = "benchmark.svg"
 # The seed recipe is calibrated for its speed here, not for its accuracy.
 _CALIBRATION_ROWS = 8192
@@ -67,14 +70,18 @@ class Report:
         """Plain JSON types."""
         return {"format": FORMAT} | asdict(self) | {"comparison": self.comparison.to_dict()}
 
-    def write(self, folder: Path) -> None:
+    def write(self, folder: Path, making: Making) -> None:
         """Write ``benchmark.json`` and ``benchmark.svg``, both or neither.
+
+        Args:
+            folder: to write.
+            making: what was asked for, and which folders it may replace.
 
         Raises:
             OutputError: the folder holds something else, or cannot be written.
         """
-        with atomic_folder(folder, is_benchmark) as temporary:
-            text = json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n"
+        with atomic_folder(folder, making) as temporary:
+            text = json.dumps(self.to_dict() | {"settings": making.settings}, indent=2, allow_nan=False) + "\n"
             (temporary / FILE_NAME).write_text(text, encoding="utf-8")
             (temporary / PLOT_NAME).write_text(render(self.comparison, self.describe()), encoding="utf-8")
 
@@ -84,9 +91,15 @@ class Report:
         return f"{self.machine['processor']} ({features}); int8 kernels: {self.isa}; {self.rows}"
 
 
-def is_benchmark(folder: Path) -> bool:
-    """Whether we wrote a folder, so that it may be replaced."""
-    return any(is_object_with(folder / name, "format") for name in (FILE_NAME, MLPERF_FILE_NAME))
+def recognise_benchmark(folder: Path) -> Finished | None:
+    """What a folder says of itself that `benchmark` wrote; None for others."""
+    for what, name, others in (
+        ("a benchmark", FILE_NAME, (PLOT_NAME,)),
+        ("a run of MLPerf", MLPERF_FILE_NAME, MLPERF_LOGS),
+    ):
+        if contents := object_with(folder / name, "format"):
+            return Finished(what, "benchmark", object_in(contents, "settings"), (*others, name))
+    return None
 
 
 def benchmark_artifact(

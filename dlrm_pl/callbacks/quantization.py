@@ -20,9 +20,9 @@ from torchmetrics import Metric
 from dlrm_pl.artifact.build import Outcome, build_artifact
 from dlrm_pl.artifact.manifest import REPORT_NAME
 from dlrm_pl.artifact.quantization_data import QuantizationData
-from dlrm_pl.artifact.store import is_artifact
+from dlrm_pl.artifact.store import recognise_artifact
 from dlrm_pl.artifact.summary import comparison, loss_line, slice_line, verdict_line
-from dlrm_pl.atomic import check_replaceable
+from dlrm_pl.atomic import check_folder
 from dlrm_pl.benchmark.latency import InterleavedTimer
 from dlrm_pl.callbacks.search_display import SearchDisplay
 from dlrm_pl.callbacks.trial_scalars import TrialScalars
@@ -38,6 +38,7 @@ from dlrm_pl.quantization.objective import Objective, ObjectiveName
 from dlrm_pl.quantization.recipe import RecipeStart
 from dlrm_pl.quantization.settings import TuningSettings, Until
 from dlrm_pl.quantization.space import SearchSpace, SpaceSettings
+from dlrm_pl.replacement import Making
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +64,7 @@ class QuantizationCallback(pl.Callback):
         metric: any torchmetrics Metric of probabilities and labels, by class path, on all tuning rows. The exact AUROC
             when null, which alone has a paired test and so reads few rows.
         allow_nonfinite: read NaN and infinity in the tables as 0, instead of refusing such a model.
+        overwrite: replace an earlier artifact that ``output`` holds.
 
     Raises:
         ConfigurationError: values that make no search, found here and not after the training.
@@ -84,6 +86,7 @@ class QuantizationCallback(pl.Callback):
         eval_func: Callable[[nn.Module], float] | None = None,
         metric: Metric | None = None,
         allow_nonfinite: bool = False,
+        overwrite: bool = False,
     ) -> None:
         super().__init__()
         check_arguments(QuantizationCallback.__init__, locals())
@@ -111,13 +114,15 @@ class QuantizationCallback(pl.Callback):
         self.eval_func = eval_func
         self.metric = metric
         self.allow_nonfinite = allow_nonfinite
+        self.overwrite = overwrite
         self.listeners: list[TuningListener] = []
         self.outcome: Outcome | None = None
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Find out before hours of training, not after, that the artifact cannot be written or the search not begin."""
         if stage == "fit" and trainer.is_global_zero:
-            check_replaceable(self.output, is_artifact)
+            # The model is not there yet, so that no earlier artifact can be known for the same.
+            check_folder(self.output, Making("quantize", None, recognise_artifact, self.overwrite))
             if self.eval_func is None and self.metric is None:
                 self.settings.criterion.check_auroc()
             datamodule = trainer.datamodule  # type: ignore[attr-defined]
@@ -215,6 +220,7 @@ def quantize_module(
                 timer=InterleavedTimer(model, data.tuning) if timed else None,
                 listeners=(display, TrialScalars(loggers), *callback.listeners),
                 progress=display.packed,
+                overwrite=callback.overwrite,
             )
     finally:
         bags.nonfinite_as_zero = False

@@ -22,6 +22,7 @@ def benchmark(
     duration_s: float = 60.0,
     mlperf_accuracy: bool = False,
     pages: Literal["mapped", "prefault", "huge"] = "mapped",
+    overwrite: bool = False,
 ) -> None:
     """Time an int8 artifact side by side with the float model, compiled and eager; or run MLPerf's scenarios on it.
 
@@ -46,25 +47,38 @@ def benchmark(
         duration_s: of an MLPerf run, at least; the rules of MLPerf ask for 600.
         mlperf_accuracy: true: also write mlperf_log_accuracy.json, and check its AUROC; needs ``data``.
         pages: how the artifact's tables lie in memory: mapped from the file, read ahead, or copied to 2 MiB pages.
+        overwrite: replace a benchmark with other settings that ``output`` holds.
     """
     from rich.console import Console
 
+    from dlrm_pl.artifact.manifest import WEIGHTS_NAME
     from dlrm_pl.artifact.store import load_artifact
-    from dlrm_pl.atomic import check_replaceable
+    from dlrm_pl.atomic import check_folder
     from dlrm_pl.benchmark.compare import BATCH_SIZES, all_thread_counts
     from dlrm_pl.benchmark.report import show
-    from dlrm_pl.benchmark.run import benchmark_artifact, is_benchmark
+    from dlrm_pl.benchmark.run import benchmark_artifact, recognise_benchmark
+    from dlrm_pl.replacement import Making
 
+    loaded = load_artifact(artifact, pages=pages)
+    asked: dict[str, Any] = {
+        "mlperf": mlperf,
+        "artifact": artifact,
+        "ckpt_path": ckpt_path,
+        "data": data,
+        "pages": pages,
+    }
+    settings = asked | {"weights": loaded.manifest.files[WEIGHTS_NAME], "batch_sizes": batch_sizes, "threads": threads}
+    settings |= {"seconds": seconds, "target_qps": target_qps, "duration_s": duration_s, "accuracy": mlperf_accuracy}
+    making = Making("benchmark", settings, recognise_benchmark, overwrite)
     if output is not None:
-        check_replaceable(Path(output), is_benchmark)
+        check_folder(Path(output), making)
     checkpoint, folder = (None if path is None else Path(path) for path in (ckpt_path, data))
     if mlperf is not None:
         from dlrm_pl.benchmark.mlperf.run import Options
 
         options = Options(mlperf, folder, checkpoint, target_qps, duration_s, mlperf_accuracy)
-        _benchmark_mlperf(artifact, pages, options, output, threads)
+        _benchmark_mlperf(loaded, options, output, threads, making)
         return
-    loaded = load_artifact(artifact, pages=pages)
     with status("load") as update:
         report = benchmark_artifact(
             loaded,
@@ -78,21 +92,20 @@ def benchmark(
         )
     show(report, Console())
     if output is not None:
-        report.write(Path(output))
+        report.write(Path(output), making)
         print(f"{output}: benchmark.json, benchmark.svg")
 
 
 def _benchmark_mlperf(
-    artifact: str,
-    pages: Literal["mapped", "prefault", "huge"],
+    loaded: Any,
     options: Any,
     output: str | None,
     threads: list[int] | None,
+    making: Any,
 ) -> None:
-    """The part of ``benchmark`` that runs a scenario; ``options`` are those of ``benchmark.mlperf.run``."""
+    """The part of ``benchmark`` that runs a scenario; ``options`` are its own."""
     from rich.console import Console
 
-    from dlrm_pl.artifact.store import load_artifact
     from dlrm_pl.benchmark.compare import torch_threads
     from dlrm_pl.benchmark.mlperf.run import run_mlperf
     from dlrm_pl.benchmark.report import show_mlperf
@@ -106,7 +119,7 @@ def _benchmark_mlperf(
     searched = "" if options.target_qps else ", after a search for the samples a second to expect"
     print(f"benchmark: {options.scenario} for at least {options.duration_s:g} s{searched}", file=sys.stderr, flush=True)
     with status("load") as update, torch_threads(threads[0] if threads else None):
-        report = run_mlperf(load_artifact(artifact, pages=pages), options, Path(output), update)
+        report = run_mlperf(loaded, options, Path(output), making, update)
     show_mlperf(report, Console())
     print(f"{output}: mlperf.json, logs")
     if not report.result.valid:

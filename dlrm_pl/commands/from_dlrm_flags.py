@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 
 
-def from_dlrm_flags(command: list[str], output: str | None = None) -> None:
+def from_dlrm_flags(command: list[str], output: str | None = None, overwrite: bool = False) -> None:
     """Translate a command line of the reference script to a YAML and commands.
 
-    `cli.py from-dlrm-flags [--output FILE.yaml] -- COMMAND LINE`, as it is: with `python`, variables and quotes, as
+    `from-dlrm-flags [--output FILE.yaml] -- COMMAND LINE`, as it is: with `python`, variables and quotes, as
     words, as one quoted word, or as text on the input (`-- <<'EOF'`). Flags of dlrm_s_pytorch.py and of its variants by
     Intel (dlrm_s_pytorch_tune.py of LPOT, IPEX) are read by the rules of their own parser. The YAML and the commands go
     to the output, what they do not say (flags without effect, differences) to the error output. Exit status 2 when a
@@ -19,10 +19,12 @@ def from_dlrm_flags(command: list[str], output: str | None = None) -> None:
         command: what stands behind `--`.
         output: YAML to write; the output then has the commands alone, ready for a shell. When not given, it has the
             YAML, with the commands as comments at its end.
+        overwrite: replace another file under the name of ``output``; the same text may be written again.
     """
     from dlrm_pl.atomic import atomic_file
     from dlrm_pl.migration.render import render_commands, render_notes, render_yaml
     from dlrm_pl.migration.translate import translate
+    from dlrm_pl.places import check_file, kind_of
 
     if not command and not sys.stdin.isatty():
         command = [sys.stdin.read()]
@@ -32,7 +34,10 @@ def from_dlrm_flags(command: list[str], output: str | None = None) -> None:
         lines = [line if line.startswith("#") else f"#   {line}" for line in commands.splitlines()]
         print("\n".join([text, "# Save this as run.yaml, then run:", *lines]))
     else:
-        with atomic_file(Path(output)) as handle:
+        path = Path(output)
+        same = kind_of(path) == "file" and path.read_bytes() == text.encode()
+        check_file(path, overwrite or same, sinks=True)
+        with atomic_file(path, sinks=True) as handle:
             handle.write(text)
         print(commands, end="")
     print(render_notes(plan), end="", file=sys.stderr)

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from dlrm_pl.commands.progress import bytes_bar
 from dlrm_pl.errors import ConfigurationError, OutputError
+from dlrm_pl.places import check_file
 
 
 def import_checkpoint(
@@ -19,6 +20,7 @@ def import_checkpoint(
     loss_threshold: float = 0.0,
     ckpt_path: str | None = None,
     to_reference: str | None = None,
+    overwrite: bool = False,
 ) -> None:
     """Turn a checkpoint of the reference DLRM (.pt) into one of this program, or back.
 
@@ -36,14 +38,15 @@ def import_checkpoint(
         loss_threshold: the reference's --loss-threshold, which it does not save.
         ckpt_path: a checkpoint of ``fit`` or of an import.
         to_reference: the file to write for the reference's --load-model.
+        overwrite: replace an earlier file under the name of the one to write.
     """
     if reference is not None and output is not None and ckpt_path is None and to_reference is None:
-        _check(Path(reference), Path(output))
+        _check(Path(reference), Path(output), overwrite)
         _import(Path(reference), Path(output), data, counts, interaction, self_interaction, loss_threshold)
     elif ckpt_path is not None and to_reference is not None and reference is None and output is None:
         if (data, counts, interaction, self_interaction, loss_threshold) != (None, None, None, None, 0.0):
             raise ConfigurationError("--to_reference needs --ckpt_path alone; the checkpoint says all else itself.")
-        _check(Path(ckpt_path), Path(to_reference))
+        _check(Path(ckpt_path), Path(to_reference), overwrite)
         _export(Path(ckpt_path), Path(to_reference))
     else:
         raise ConfigurationError(
@@ -101,9 +104,8 @@ def _known_dataset(data: str | None, counts: str | None) -> Any:
     return None
 
 
-def _check(source: Path, target: Path) -> None:
-    """Refuse a target that would cost the source, before the work."""
-    if target.is_dir():
-        raise OutputError(f"{target}: is a folder, but a file is to be written. Choose another name.")
+def _check(source: Path, target: Path, overwrite: bool) -> None:
+    """Refuse, before the work, a target that would cost the source, or another file."""
     if source.exists() and target.exists() and source.samefile(target):
         raise OutputError(f"{target}: is the file to read. Choose another name for the one to write.")
+    check_file(target, overwrite)

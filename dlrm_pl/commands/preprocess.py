@@ -23,6 +23,7 @@ def preprocess(
     bad_rows: str = "stop",
     workers: int | None = None,
     memory: str = "2GiB",
+    overwrite: bool = False,
 ) -> None:
     """Turn raw click logs into a dataset folder.
 
@@ -33,7 +34,7 @@ def preprocess(
         raw: ``terabyte``: the common beginning of the day files, ``PATH/day`` for ``day_0``, ``day_1``, ... (plain
             or .gz); ``kaggle``: one file, which is cut into days. Or what the reference made of them: the beginning of
             ``day_N_reordered.npz``, a ``*_processed.npz``, or a folder with its .bin files, which are linked.
-        output: the dataset folder to make.
+        output: the dataset folder to make. One that the same logs and options made is complete, and stays.
         layout: how the raw logs are laid out.
         days: how many; ``kaggle``: 7 when not given; ``terabyte``: as many as there are.
         max_ind_range: categories are taken modulo this number; 0 or less: as they are.
@@ -50,6 +51,7 @@ def preprocess(
             to rejected.tsv, and stop when their share is larger.
         workers: threads; as many as there are processors when not given.
         memory: budget beyond the vocabulary, for example 512MiB.
+        overwrite: replace a dataset that was made otherwise and that ``output`` holds.
     """
     import dataclasses
 
@@ -72,5 +74,5 @@ def preprocess(
     if workers is not None:
         options = dataclasses.replace(options, workers=workers)
     with stages_bar() as advance:
-        report = convert(Path(raw), Path(output), options, progress=advance)
+        report = convert(Path(raw), Path(output), options, overwrite=overwrite, progress=advance)
     print(report)

@@ -17,11 +17,12 @@ def synthesize(
     best_auroc: float = 0.82,
     max_table_size: int | None = None,
     format: Literal["dataset", "raw"] = "dataset",
+    overwrite: bool = False,
 ) -> None:
     """Make click logs with a known best possible AUROC.
 
     Args:
-        output: folder to write; an earlier output of this command there is replaced.
+        output: folder to write. One that the same options made is written anew, with the same bytes.
         rows: over all days.
         days: the last one becomes test and val, one half each; the others train.
         seed: of everything; the same seed gives the same bytes.
@@ -29,6 +30,7 @@ def synthesize(
         best_auroc: AUROC of the true click probabilities, which no model can beat but by luck.
         max_table_size: cut every table after so many categories; null: as many as the real logs have.
         format: a dataset folder (``dataset``), or the raw day files that ``preprocess`` reads (``raw``).
+        overwrite: replace a dataset, or raw logs, that were made otherwise and that ``output`` holds.
     """
     from dlrm_pl.data.synthetic import synthesize as write
 
@@ -42,6 +44,7 @@ def synthesize(
             best_auroc=best_auroc,
             max_table_size=max_table_size,
             format=format,
+            overwrite=overwrite,
             progress=advance,
         )
     print(report)

@@ -15,6 +15,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from dlrm_pl.atomic import sync
 from dlrm_pl.batch import NUM_DENSE
 from dlrm_pl.data.binary_format import (
     DENSE,
@@ -35,7 +36,7 @@ from dlrm_pl.data.preprocessing.plan import require_disk
 from dlrm_pl.data.preprocessing.reference_input import ReferenceInput
 from dlrm_pl.data.preprocessing.report import data_report, warn_of_classes
 from dlrm_pl.data.preprocessing.statistics import Counted, DayStatistics, LogStatistics
-from dlrm_pl.data.preprocessing.work import State, WorkFolder, sync
+from dlrm_pl.data.preprocessing.work import State, WorkFolder
 from dlrm_pl.data.preprocessing.work_files import read_blocks
 from dlrm_pl.data.vocabulary import load_array, save_counts, save_dictionary
 from dlrm_pl.errors import DataFormatError

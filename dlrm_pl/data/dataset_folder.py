@@ -10,14 +10,17 @@ from typing import Any
 
 import numpy as np
 
+from dlrm_pl.batch import NUM_SPARSE
 from dlrm_pl.data.binary_format import LABEL, SPLITS, Split, count_records, open_records, split_file_name
 from dlrm_pl.data.block_checksum import file_checksum, matches
 from dlrm_pl.data.block_digests import BlockDigests, digests_path
 from dlrm_pl.data.dataset_description import DESCRIPTION_NAME, FORMAT, Description, SplitInfo
 from dlrm_pl.data.vocabulary import COUNTS_NAME, DictionaryChecksums, Vocabulary, dictionary_name, load_counts
-from dlrm_pl.documents.json_text import is_object_with
+from dlrm_pl.documents.json_text import object_in, object_with
 from dlrm_pl.errors import DataFormatError, DatasetError
+from dlrm_pl.replacement import Finished
 
+REJECTED = "rejected.tsv"
 # Labels of a folder without a description are counted when that takes less than a second or so.
 _COUNT_AT_MOST = 10_000_000
 
@@ -297,6 +300,14 @@ def _read_split(path: Path) -> SplitInfo:
     return SplitInfo(len(records), int(np.count_nonzero(records[:, LABEL])), checksum.text())
 
 
-def is_dataset_folder(folder: Path) -> bool:
-    """Whether we wrote a folder, so that it may be replaced."""
-    return is_object_with(folder / DESCRIPTION_NAME, "format")
+def recognise_dataset(folder: Path) -> Finished | None:
+    """What a folder says of itself that `preprocess` or `synthesize` wrote; None for others."""
+    contents = object_with(folder / DESCRIPTION_NAME, "created_by")
+    if contents is None:
+        return None
+    files = [Path(split_file_name(split)) for split in SPLITS]
+    names = [path.name for file in files for path in (file, digests_path(file))]
+    names += [COUNTS_NAME, *map(dictionary_name, range(NUM_SPARSE)), REJECTED]
+    command = str(contents["created_by"])
+    settings = object_in(contents, "synthetic" if command == "synthesize" else command)
+    return Finished("a dataset", command, settings, (*names, DESCRIPTION_NAME))

@@ -10,21 +10,19 @@ from __future__ import annotations
 import errno
 import json
 import logging
-import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from dlrm_pl.atomic import check_replaceable
+from dlrm_pl.atomic import sync, writing
 from dlrm_pl.data.adopt import Adoption
 from dlrm_pl.data.binary_format import RECORD_BYTES, SPLITS, split_file_name
 from dlrm_pl.data.block_digests import digests_path
-from dlrm_pl.data.dataset_description import Description
-from dlrm_pl.data.dataset_folder import DatasetFolder, describe, is_dataset_folder
+from dlrm_pl.data.dataset_folder import REJECTED, DatasetFolder, describe, recognise_dataset
 from dlrm_pl.data.preprocessing import statistics, vocabulary_stage
 from dlrm_pl.data.preprocessing.inputs import find_days, identity
 from dlrm_pl.data.preprocessing.merge import Merge
@@ -33,12 +31,14 @@ from dlrm_pl.data.preprocessing.plan import allow_files, make_plan, require_disk
 from dlrm_pl.data.preprocessing.portable import engine
 from dlrm_pl.data.preprocessing.reference_input import find_reference_input
 from dlrm_pl.data.preprocessing.report import data_report, report_lines, warn_of_classes
-from dlrm_pl.data.preprocessing.scatter import REJECTED, Scatter
+from dlrm_pl.data.preprocessing.scatter import Scatter
 from dlrm_pl.data.preprocessing.statistics import DayStatistics, LogStatistics
 from dlrm_pl.data.preprocessing.vocabulary_stage import VocabularyStage
-from dlrm_pl.data.preprocessing.work import State, WorkFolder, differences, sync
+from dlrm_pl.data.preprocessing.work import State, WorkFolder, differences
 from dlrm_pl.errors import ConfigurationError, DataFormatError, DLRMError, OutputError
 from dlrm_pl.locks import folder_lock
+from dlrm_pl.places import resolved
+from dlrm_pl.replacement import Making
 
 log = logging.getLogger(__name__)
 
@@ -84,6 +84,7 @@ def preprocess(
     output: Path,
     options: Options | None = None,
     *,
+    overwrite: bool = False,
     progress: Progress = lambda stage, share, rows: None,
 ) -> PreprocessReport:
     """Make a dataset folder, or go on with making it.
@@ -97,6 +98,7 @@ def preprocess(
             preprocessing, see ``find_reference_input``: their rows stay in their order.
         output: the folder, which appears when it is complete.
         options: see there.
+        overwrite: replace a dataset that was made otherwise.
         progress: told how far it is.
 
     Raises:
@@ -118,15 +120,16 @@ def preprocess(
     days = [] if source else find_days(raw, options.layout, options.days, options.least_days)
     files = source.files if source else [day.path for day in days]
     key = json.loads(json.dumps({"options": options.key(), "inputs": identity(files)}))
-    output = Path(os.path.abspath(output))
-    done = _finished(output, key)
-    if done is not None:
+    named, output = output, resolved(output)
+    if _is_finished(output, key):
         if WorkFolder(output).path.exists():  # Killed between its last two steps.
             with folder_lock(output):
                 WorkFolder(output).remove()
-        return done
-    check_replaceable(output, is_dataset_folder)
-    with folder_lock(output):
+        folder = DatasetFolder.open(named)
+        folder.check_samples()
+        return _report(folder, None)
+    making = Making("preprocess", key, recognise_dataset, overwrite, _changes)
+    with writing(named, making):
         began = time.perf_counter()
         work = WorkFolder(output)
         unfinished = work.load()
@@ -138,7 +141,7 @@ def preprocess(
         try:
             run.make()
             work.publish(output)
-            return _report(DatasetFolder.open(output), time.perf_counter() - began, resumed)
+            return _report(DatasetFolder.open(named), time.perf_counter() - began, resumed)
         except DLRMError:
             work.remove()  # A changed log or other options would start afresh anyway.
             raise
@@ -288,28 +291,18 @@ class _Run:
         return data_report(self._statistics, summaries, self._state.rejected, self._state.unknown_values)
 
 
-def _finished(output: Path, key: dict[str, Any]) -> PreprocessReport | None:
-    """The report of a folder that was made so already; None when there is nothing.
+def _is_finished(output: Path, key: dict[str, Any]) -> bool:
+    """Whether a folder was made already, of the same logs with the same options."""
+    found = recognise_dataset(output)
+    return found is not None and found.made_by == "preprocess" and found.settings == key
 
-    Raises:
-        OutputError: it holds a dataset that was made otherwise.
-    """
-    if not is_dataset_folder(output):
-        return None
-    description = Description.read(output)
-    made_from = description.preprocess
-    if made_from is None:
-        raise OutputError(
-            f"{output}: holds a dataset that `{description.created_by}` made. Choose another folder, or delete it."
-        )
-    if made_from != key:
-        changes = "; ".join(differences(made_from, key))
-        raise OutputError(
-            f"{output}: holds a finished dataset, made otherwise: {changes}. Choose another folder, or delete it."
-        )
-    folder = DatasetFolder.open(output)
-    folder.check_samples()
-    return _report(folder, None)
+
+def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """As ``differences``, of what a file says that anybody may have written."""
+    try:
+        return differences(old, new)
+    except (AttributeError, KeyError, TypeError):
+        return []
 
 
 def _report(folder: DatasetFolder, seconds: float | None, resumed: bool = False) -> PreprocessReport:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -14,13 +15,15 @@ import numpy as np
 from dlrm_pl.atomic import atomic_folder
 from dlrm_pl.batch import NUM_SPARSE
 from dlrm_pl.data.binary_format import DENSE, LABEL, RECORD_DTYPE, RECORD_INTS, SPARSE, SPLITS, Split, split_file_name
-from dlrm_pl.data.dataset_folder import describe, is_dataset_folder
+from dlrm_pl.data.dataset_folder import describe, recognise_dataset
 from dlrm_pl.data.preprocessing.report import warn_of_classes
 from dlrm_pl.data.synthetic_auroc import BestAUROC
 from dlrm_pl.data.synthetic_columns import HASH_CYCLE, MISSING_DENSE, MISSING_RANK
 from dlrm_pl.data.synthetic_world import Block, ClickWorld
 from dlrm_pl.data.vocabulary import Vocabulary
+from dlrm_pl.documents.json_text import object_in, object_with
 from dlrm_pl.errors import ConfigurationError
+from dlrm_pl.replacement import Finished, Making
 
 Format = Literal["dataset", "raw"]
 Integers = np.ndarray[Any, np.dtype[np.int64]]
@@ -73,6 +76,7 @@ def synthesize(
     best_auroc: float = 0.82,
     max_table_size: int | None = None,
     format: Format = "dataset",
+    overwrite: bool = False,
     progress: Callable[[int], None] = lambda rows: None,
 ) -> SyntheticReport:
     """Draw clicks and write them.
@@ -81,7 +85,7 @@ def synthesize(
     grow with the rows, but for the ids of categories (at most 140 MB).
 
     Args:
-        output: folder, replaced as a whole at the end.
+        output: folder; appears whole, at the end.
         rows: over all days.
         days: of equal length, the first ones longer by a row where they do not divide; the last is test and val.
             With 4 of them an eighth of the rows is test, enough to resolve a loss of 0.1 % from a million rows.
@@ -90,6 +94,7 @@ def synthesize(
         best_auroc: that the true probabilities have in expectation.
         max_table_size: keeps so many values of each table, the most frequent ones; None: as many as the logs have.
         format: ``dataset`` or ``raw``.
+        overwrite: replace an earlier folder that was made otherwise.
         progress: told how many rows were written.
 
     Raises:
@@ -115,8 +120,16 @@ def synthesize(
     last = lengths[-1]
     split_rows: dict[Split, int] = {"train": rows - last, "test": (last + 1) // 2, "val": last // 2}
     best: dict[str, BestAUROC] = {split: BestAUROC() for split in split_rows}
-    options = {"rows": rows, "days": days, "seed": seed, "label_rate": label_rate, "best_auroc": best_auroc}
-    with atomic_folder(output, is_dataset_folder if format == "dataset" else is_raw_folder) as folder:
+    options: dict[str, Any] = {
+        "rows": rows,
+        "days": days,
+        "seed": seed,
+        "label_rate": label_rate,
+        "best_auroc": best_auroc,
+    }
+    options["max_table_size"] = max_table_size
+    recognise = recognise_dataset if format == "dataset" else recognise_raw_logs
+    with atomic_folder(output, Making("synthesize", options, recognise, overwrite)) as folder:
         appearance = FirstAppearance(world.table_sizes) if format == "dataset" else None
         # Both formats hold the same rows in the same order; they differ in where the files are cut.
         if appearance is not None:
@@ -218,9 +231,16 @@ def raw_lines(world: ClickWorld, block: Block) -> list[bytes]:
     return [b"\t".join(fields) + b"\n" for fields in zip(*columns, strict=True)]
 
 
-def is_raw_folder(folder: Path) -> bool:
-    """Whether we wrote these raw logs, so that they may be replaced."""
-    return (folder / RAW_DESCRIPTION_NAME).is_file()
+def recognise_raw_logs(folder: Path) -> Finished | None:
+    """What a folder says of itself that ``synthesize`` wrote raw logs to; None for others."""
+    contents = object_with(folder / RAW_DESCRIPTION_NAME, "synthetic")
+    options = object_in(contents, "synthetic") if contents else None
+    days = options.get("days") if options else None
+    if not isinstance(days, int):
+        return None
+    names = (path.name for path in folder.iterdir() if re.fullmatch("day_(0|[1-9][0-9]{0,8})", path.name))
+    ours = sorted(name for name in names if int(name.removeprefix("day_")) < days)
+    return Finished("raw logs", "synthesize", options, (*ours, RAW_DESCRIPTION_NAME))
 
 
 def _hexadecimal(values: Integers) -> np.ndarray[Any, np.dtype[np.bytes_]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +34,19 @@ def read_json(path: Path, error: type[DLRMError], advice: str, *, max_bytes: int
     return parse_json(read_text(path, error, advice, max_bytes=max_bytes), str(path), error, advice)
 
 
-def is_object_with(path: Path, field: str) -> bool:
-    """Whether a file is there that holds an object with a field, as the files have that say what a folder is."""
+def object_with(path: Path, field: str) -> dict[str, Any] | None:
+    """What a file holds that says what a folder is: an object with a field; None where there is no such file."""
     try:
         contents = read_json(path, DLRMError, "")
     except DLRMError:
-        return False
-    return isinstance(contents, dict) and field in contents
+        return None
+    return contents if isinstance(contents, dict) and field in contents else None
+
+
+def object_in(contents: Mapping[str, Any], field: str) -> dict[str, Any] | None:
+    """The object under a field of another one; None where there is none."""
+    found = contents.get(field)
+    return found if isinstance(found, dict) else None
 
 
 def parse_json(text: str | bytes, where: str, error: type[DLRMError], advice: str) -> Any:

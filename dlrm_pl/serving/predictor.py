@@ -14,6 +14,7 @@ from dlrm_pl.artifact.store import Artifact
 from dlrm_pl.atomic import atomic_file
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.errors import ConfigurationError
+from dlrm_pl.places import check_file, kind_of
 
 log = logging.getLogger(__name__)
 
@@ -57,15 +58,22 @@ class Predictor:
         self._watch.check()
 
 
-def check_predictions_path(path: Path) -> None:
-    """Raise ConfigurationError unless the ending names a format that can be written."""
-    if path.suffix not in (".csv", ".npy"):
+def check_predictions_path(path: Path, overwrite: bool = True) -> None:
+    """Check, before the work, that predictions may be written.
+
+    Raises:
+        ConfigurationError: the ending names no format that can be written; a pipe needs none, and gets CSV.
+        OutputError: a folder or a device, or a file that may not be replaced.
+    """
+    if path.suffix not in (".csv", ".npy") and kind_of(path) != "sink":
         raise ConfigurationError(f"{path}: predictions are written as .csv or .npy, not as {path.suffix!r}.")
+    check_file(path, overwrite, sinks=True)
 
 
 def write_predictions(path: Path, batches: Iterable[Probabilities]) -> int:
     """Write a probability a row: ``.csv`` with the header ``probability``, or ``.npy`` float32 ``[rows]``.
 
+    An earlier file is replaced, at the end; a pipe or a character device is written to as it is.
     Probabilities that float32 rounds to 0 or 1 are counted in a warning: the rows that have them cannot be ranked.
 
     Returns:
@@ -73,19 +81,19 @@ def write_predictions(path: Path, batches: Iterable[Probabilities]) -> int:
 
     Raises:
         ConfigurationError: another ending.
-        OutputError: the file cannot be written.
+        OutputError: the file cannot be written, or is a folder or a device.
     """
     check_predictions_path(path)
     if path.suffix == ".npy":
         values = np.concatenate([np.asarray(batch, dtype=np.float32) for batch in batches])
-        with atomic_file(path, "wb") as handle:
+        with atomic_file(path, "wb", sinks=True) as handle:
             # Not np.save, whose error on a full disk does not say that the disk is full.
             np.lib.format.write_array_header_1_0(handle, np.lib.format.header_data_from_array_1_0(values))
             handle.write(values.data)
         _warn_of_certain(path, _certain(values), len(values))
         return len(values)
     rows, certain = 0, 0
-    with atomic_file(path, "w") as handle:
+    with atomic_file(path, "w", sinks=True) as handle:
         handle.write("probability\n")
         for batch in batches:
             # Nine digits give every float32 back exactly.

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from dlrm_pl.atomic import atomic_file
 from dlrm_pl.errors import CheckpointError, OutputError
+from dlrm_pl.places import check_file, resolved
 from dlrm_pl.torch_file.allow_list import STORAGES
 from dlrm_pl.torch_file.plain import check_plain, replace_leaves
 from dlrm_pl.torch_file.stored import BLOCK_BYTES, StoredTensor
@@ -119,8 +120,7 @@ def write_torch_file(
         CheckpointError: contents that such a file cannot hold, or a source whose checksum is wrong; names it.
         OutputError: the disk has too little space, the path is a folder, or its folder cannot be written.
     """
-    if path.is_dir():
-        raise OutputError(f"{path}: is a folder, but a file is to be written. Choose another name.")
+    check_file(path, overwrite=True)
     tensors: list[_Written] = []
 
     def place(source: Tensor | TensorSource) -> _Written:
@@ -139,7 +139,7 @@ def write_torch_file(
         raise CheckpointError(f"{path}: cannot be written: {error}.") from error
     with atomic_file(path, "wb") as handle:
         needed = len(_pickled(placed)) + sum(tensor.nbytes for tensor in tensors) + OVERHEAD_BYTES * (len(tensors) + 4)
-        free = shutil.disk_usage(Path(path).absolute().parent).free
+        free = shutil.disk_usage(resolved(path).parent).free
         if needed > free:
             raise OutputError(
                 f"{path}: {needed:,} bytes are needed, {free:,} are free on that disk. Free some, or choose another."

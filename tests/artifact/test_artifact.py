@@ -22,7 +22,7 @@ import dlrm_pl.artifact.store as store_module
 from dlrm_pl import inspection
 from dlrm_pl.artifact.build import Outcome, build_artifact
 from dlrm_pl.artifact.manifest import Manifest, file_sha256
-from dlrm_pl.artifact.store import is_artifact, load_artifact
+from dlrm_pl.artifact.store import load_artifact, recognise_artifact
 from dlrm_pl.artifact.summary import comparison, loss_line
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.data.datamodule import RowRange
@@ -286,7 +286,7 @@ def test_manifest_that_is_none_is_rejected(artifact_path: Path, text: str, messa
 def test_folder_that_is_no_artifact_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=r"is no artifact, manifest\.json is missing"):
         load_artifact(tmp_path)
-    assert not is_artifact(tmp_path)
+    assert recognise_artifact(tmp_path) is None
 
 
 @pytest.mark.parametrize("name", WEIGHTS)
@@ -438,7 +438,7 @@ def test_failure_in_certification_leaves_the_earlier_artifact(artifact_path: Pat
         raise DatasetError("rows that are not those that were written")
 
     with pytest.raises(DatasetError, match="rows that are not those"):
-        build_artifact(tiny.model(), data(certification=damaged()), TuningSettings(), artifact_path)
+        build_artifact(tiny.model(), data(certification=damaged()), TuningSettings(), artifact_path, overwrite=True)
     assert file_sha256(artifact_path / "certificate.json") == before
     assert {path.name for path in artifact_path.parent.iterdir()} == {"artifact", ".artifact.trials.jsonl"}
 
@@ -544,3 +544,18 @@ def test_checkpoint_that_changes_in_a_search_ends_it(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"a\.ckpt: was changed in place"):
         build_artifact(model, data(), settings, tmp_path / "artifact", listeners=[Touching(path)])
     assert not (tmp_path / "artifact").exists()
+
+
+def test_same_quantization_again_replaces_and_another_needs_overwrite(artifact_path: Path) -> None:
+    build(artifact_path)
+    other = TuningSettings(criterion=Criterion(relative=0.02), max_trials=3)
+    with pytest.raises(
+        OutputError, match=r"made otherwise: max_trials was 5, is now 3\. Choose another folder, or give --overwrite"
+    ):
+        build_artifact(tiny.model(), data(), other, artifact_path)
+    result = json.loads((artifact_path / "result.json").read_text())
+    for name in ("max_trials", "timeout_s", "until"):  # As an interrupted search leaves it.
+        del result["made_from"][name]
+    (artifact_path / "result.json").write_text(json.dumps(result))
+    build_artifact(tiny.model(), data(), other, artifact_path)
+    assert json.loads((artifact_path / "result.json").read_text())["made_from"]["max_trials"] == 3

@@ -149,9 +149,22 @@ def test_an_interrupted_run_leaves_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("output_format", ["dataset", "raw"])
-def test_an_earlier_output_is_replaced_and_nothing_else(tmp_path: Path, output_format: Any) -> None:
-    for seed in (1, 2):
-        synthesize(tmp_path / "clicks", rows=100, seed=seed, format=output_format)
+def test_an_earlier_output_is_replaced_when_asked_and_nothing_else(tmp_path: Path, output_format: Any) -> None:
+    def write(seed: int, *, overwrite: bool = False) -> None:
+        synthesize(tmp_path / "clicks", rows=100, seed=seed, format=output_format, overwrite=overwrite)
+
+    write(1)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "clicks").iterdir()}
+    write(1)  # The same bytes again: nothing is lost.
+    assert before == {path.name: path.read_bytes() for path in (tmp_path / "clicks").iterdir()}
+    with pytest.raises(OutputError, match=r"seed was 1, is now 2\. Choose another folder, or give --overwrite"):
+        write(2)
+    assert before == {path.name: path.read_bytes() for path in (tmp_path / "clicks").iterdir()}
+    write(2, overwrite=True)
+    (tmp_path / "clicks" / "notes.txt").write_text("mine")
+    with pytest.raises(OutputError, match=r"did not write, notes\.txt, and will not be replaced"):
+        write(2, overwrite=True)
+    assert (tmp_path / "clicks" / "notes.txt").read_text() == "mine"
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").touch()
     with pytest.raises(OutputError, match="mine"):
@@ -165,7 +178,7 @@ def test_memory_does_not_grow_with_the_rows(tmp_path: Path, output_format: Any) 
     for rows in (34_000, 67_000):
         tracemalloc.start()
         # Tables are cut, since the ids of what they show are kept.
-        synthesize(tmp_path / "clicks", rows=rows, max_table_size=100, format=output_format)
+        synthesize(tmp_path / str(rows), rows=rows, max_table_size=100, format=output_format)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < 1.1 * peaks[0]

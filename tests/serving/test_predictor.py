@@ -29,7 +29,7 @@ def test_every_bit_comes_back(tmp_path: Path, ending: str) -> None:
 @pytest.mark.parametrize("ending", ["csv", "npy"])
 def test_full_disk_is_told_as_such(monkeypatch: pytest.MonkeyPatch, ending: str) -> None:
     @contextmanager
-    def on_a_full_disk(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
+    def on_a_full_disk(path: Path, mode: str = "w", *, sinks: bool = False) -> Iterator[IO[Any]]:
         with Path("/dev/full").open(mode) as handle:
             yield handle
 

@@ -20,11 +20,12 @@ from dlrm_pl.benchmark.mlperf.accuracy import Accuracy, check_accuracy
 from dlrm_pl.benchmark.mlperf.harness import Result, Run, Scenario, execute, require_loadgen
 from dlrm_pl.benchmark.mlperf.samples import MEAN_PAIRS, SampleLibrary
 from dlrm_pl.benchmark.mlperf.search import choose_batch, find_valid, measure_speeds
-from dlrm_pl.benchmark.run import FORMAT, MLPERF_FILE_NAME, float_model, is_benchmark
+from dlrm_pl.benchmark.run import FORMAT, MLPERF_FILE_NAME, float_model
 from dlrm_pl.data.dataset import ClickDataset
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.kernels.int8.selection import isa
 from dlrm_pl.metrics.auroc import exact_auroc
+from dlrm_pl.replacement import Making
 from dlrm_pl.runtime.cpu import describe_machine
 
 _SCORED_AT_A_TIME = 16384
@@ -85,7 +86,11 @@ class Report:
 
 
 def run_mlperf(
-    artifact: Artifact, options: Options, output: Path, progress: Callable[[str], None] = lambda what: None
+    artifact: Artifact,
+    options: Options,
+    output: Path,
+    making: Making,
+    progress: Callable[[str], None] = lambda what: None,
 ) -> Report:
     """Run a scenario on an artifact, and write ``mlperf.json`` and loadgen's logs of the last run.
 
@@ -93,6 +98,7 @@ def run_mlperf(
         artifact: as ``load_artifact`` returns it.
         options: what to run.
         output: folder to write, whole or not at all; also when the run is not valid.
+        making: what was asked for, and which folders it may replace.
         progress: told what is done now.
 
     Raises:
@@ -110,7 +116,7 @@ def run_mlperf(
         if dataset is None
         else SampleLibrary.of_dataset(dataset, options.seed)
     )
-    with atomic_folder(output, is_benchmark) as folder:
+    with atomic_folder(output, making) as folder:
         result = _perform(artifact, options, library, folder, progress)
         accuracy = None
         if fp32_auroc is not None:
@@ -126,7 +132,8 @@ def run_mlperf(
             result=result,
             accuracy=accuracy,
         )
-        (folder / MLPERF_FILE_NAME).write_text(json.dumps(report.to_dict(), indent=2) + "\n", encoding="utf-8")
+        text = json.dumps(report.to_dict() | {"settings": making.settings}, indent=2) + "\n"
+        (folder / MLPERF_FILE_NAME).write_text(text, encoding="utf-8")
     return report
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dlrm_pl.data.binary_format import LABEL, RECORD_BYTES, RECORD_INTS
+from dlrm_pl.data.dataset_folder import REJECTED
 from dlrm_pl.data.preprocessing.chunks import Chunk, ChunkReader
 from dlrm_pl.data.preprocessing.direct import write_at
 from dlrm_pl.data.preprocessing.inputs import Day
@@ -30,7 +31,6 @@ from dlrm_pl.kernels.preprocess import KEYED_DTYPE, TEXT_PADDING, Columns
 
 LAST_DAY = "last_day"
 IN_ORDER = "in_order"
-REJECTED = "rejected.tsv"
 # A share of bad rows is judged from so many lines on, and at the end.
 _LINES_TO_JUDGE = 100_000
 _SHORTEST_ROW = RECORD_INTS + 1  # A label, 39 tabs, and a newline at least.

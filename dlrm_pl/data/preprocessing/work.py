@@ -20,6 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from dlrm_pl.atomic import replace_folder, sync
+from dlrm_pl.data.dataset_folder import recognise_dataset
 from dlrm_pl.documents.fields import make
 from dlrm_pl.documents.json_text import read_json
 from dlrm_pl.errors import DataFormatError, DLRMError, OutputError
@@ -165,10 +167,7 @@ class WorkFolder:
         """Put the finished folder in its place and leave nothing else."""
         for path in self.finished.iterdir():
             sync(path)
-        if output.exists():
-            output.rmdir()  # Empty, or the run would not have begun.
-        self.finished.rename(output)
-        sync(output.parent)
+        replace_folder(output, self.finished, recognise_dataset)
         self.remove()
 
     def size_bytes(self) -> int:
@@ -179,15 +178,6 @@ class WorkFolder:
         """Delete it."""
         if self.path.exists():
             shutil.rmtree(self.path)
-
-
-def sync(path: Path) -> None:
-    """Force a file, or the names in a folder, to disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

@@ -1,0 +1,51 @@
+"""Checkpoints of an earlier run are not replaced by a new one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pytorch_lightning.callbacks import ModelCheckpoint
+
+from dlrm_pl.callbacks.earlier_checkpoints import check_earlier_checkpoints
+from dlrm_pl.errors import OutputError
+
+
+def check(folder: Path, default: Path | None = None, **options: Any) -> None:
+    options = {"dirpath": folder, "enable_version_counter": False} | options
+    check_earlier_checkpoints([ModelCheckpoint(**options)], default)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("model.ckpt", {"filename": "model"}),
+        ("last.ckpt", {"filename": "model", "save_last": True}),
+        ("epoch=3-step=17.ckpt", {}),
+        ("a-val_auroc=0.71.ckpt", {"filename": "a-{val_auroc:.2f}"}),
+        ("x[1].ckpt", {"filename": "x[1]"}),
+    ],
+)
+def test_name_that_would_be_given_again_is_refused(tmp_path: Path, name: str, options: dict[str, Any]) -> None:
+    check(tmp_path, **options)
+    (tmp_path / name).touch()
+    with pytest.raises(OutputError, match=r"is the checkpoint of an earlier run.*--overwrite.*--ckpt_path") as caught:
+        check(tmp_path, **options)
+    assert str(tmp_path / name) in str(caught.value)
+    check(tmp_path, **options | {"enable_version_counter": True})  # Lightning takes another name.
+
+
+def test_other_names_and_other_folders_stay_as_they_are(tmp_path: Path) -> None:
+    for name in ("last.ckpt", "model-v1.ckpt", "model.txt", "x1.ckpt"):
+        (tmp_path / name).touch()
+    check(tmp_path, filename="model")
+    check(tmp_path, filename="x[1]")
+    check(tmp_path / "none", filename="last")
+
+
+def test_callback_without_a_folder_writes_to_the_trainers(tmp_path: Path) -> None:
+    (tmp_path / "model.ckpt").touch()
+    check(tmp_path, None, dirpath=None, filename="model")  # That of a logger is a new one.
+    with pytest.raises(OutputError, match="earlier run"):
+        check(tmp_path, tmp_path, dirpath=None, filename="model")
