@@ -22,7 +22,7 @@ $(VENV)/installed-test: $(VENV)/installed
 quickstart: $(VENV)/installed  ## synthesize, train, quantize and certify a small model, in about three minutes
 	@set -e; run() { echo "+ python cli.py $$*"; $(BIN)/python cli.py "$$@"; }; \
 	run synthesize --output datasets/quickstart; \
-	run fit -c configs/experiment/quickstart.yaml
+	run fit -c configs/experiment/quickstart.yaml --overwrite
 
 lint: $(VENV)/installed-test  ## lint, formatting and types
 	$(BIN)/ruff check .

@@ -2,7 +2,10 @@
 
 import sys
 
-from dlrm_pl.cli import program
+try:
+    from dlrm_pl.entry import program
+except KeyboardInterrupt:
+    sys.exit(130)
 
 if __name__ == "__main__":
     sys.exit(program())

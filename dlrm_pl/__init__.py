@@ -6,9 +6,11 @@ The public names are below. Each is imported when it is first used, so that ``im
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # As type checkers know it; `typing` takes longer to load than all that is here.
 if TYPE_CHECKING:
+    from typing import Any
+
     from dlrm_pl.artifact.build import build_artifact
     from dlrm_pl.artifact.store import load_artifact
     from dlrm_pl.batch import ClickBatch

@@ -1,7 +1,7 @@
 """The command line: find the command, run it, turn its errors into one message and an exit status.
 
 Exit status: 0 done; 2 wrong use or wrong input; 3 ``quantize`` found no model within tolerance; 4 the rows of test are
-too few to tell; 130 interrupted.
+too few to tell; 130 interrupted; 141 nobody reads the output any more, see ``entry``.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from dlrm_pl.commands.benchmark import benchmark
+from dlrm_pl.commands.configs import configs
 from dlrm_pl.commands.export_tables import export_tables
 from dlrm_pl.commands.from_dlrm_flags import from_dlrm_flags
 from dlrm_pl.commands.import_checkpoint import import_checkpoint
@@ -27,11 +28,7 @@ from dlrm_pl.commands.preprocess import preprocess
 from dlrm_pl.commands.synthesize import synthesize
 from dlrm_pl.commands.verify import verify
 from dlrm_pl.errors import ConfigurationError, DLRMError
-
-EXIT_WRONG_INPUT = 2
-EXIT_NOT_ACCEPTED = 3
-EXIT_UNDECIDED = 4
-EXIT_INTERRUPTED = 130  # 128 + SIGINT, what shells and make expect of a program that ctrl-C ended.
+from dlrm_pl.program import EXIT_INTERRUPTED, EXIT_NOT_ACCEPTED, EXIT_UNDECIDED, EXIT_WRONG_INPUT, program_name
 
 # Commands that need no Trainer. `predict --artifact` is one as well.
 LIGHT: dict[str, Callable[..., None]] = {
@@ -43,7 +40,10 @@ LIGHT: dict[str, Callable[..., None]] = {
     "export-tables": export_tables,
     "import-checkpoint": import_checkpoint,
     "from-dlrm-flags": from_dlrm_flags,
+    "configs": configs,
 }
+# Their options without a default need no name: `inspect PATH` reads as any tool's.
+POSITIONAL = ("inspect", "configs")
 # Methods of DLRMTrainer, with the first line of their docstrings: importing it for its help costs seconds.
 TRAINER = {
     "fit": "Train a model on a dataset folder.",
@@ -54,7 +54,7 @@ TRAINER = {
 }
 ORDER = (
     *("synthesize", "preprocess", "fit", "validate", "test", "predict", "quantize", "verify", "benchmark"),
-    *("inspect", "import-checkpoint", "export-tables", "from-dlrm-flags"),
+    *("inspect", "import-checkpoint", "export-tables", "from-dlrm-flags", "configs"),
 )
 
 
@@ -112,7 +112,7 @@ def _run_to_status(args: list[str]) -> int:
         return _fail(str(error))
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return _fail(f"The disk is full{_of(error)}. No output is half-written; free some space and run again.")
+            return _fail(f"{_full(error)}. No output is half-written; free some space and run again.")
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             return _fail(f"Not allowed to write or read{_of(error)} ({error.strerror}). Choose another folder.")
         raise
@@ -147,7 +147,7 @@ def _remembered_interrupts() -> Iterator[list[int]]:
 def overview() -> str:
     """The text of ``--help``."""
     lines = [
-        "usage: cli.py COMMAND [OPTION ...]",
+        f"usage: {program_name()} COMMAND [OPTION ...]",
         "",
         "From raw click logs to a verified int8 DLRM.",
         "",
@@ -158,9 +158,9 @@ def overview() -> str:
         lines.append(f"  {name:<19}{summary}")
     lines += [
         "",
-        "`cli.py COMMAND --help` lists the options of a command. Exit status: 0 done, 2 wrong use or input,",
+        f"`{program_name()} COMMAND --help` lists the options of a command. Exit status: 0 done, 2 wrong use or input,",
         "3 quantize found no model within tolerance, 4 the rows of test are too few to tell (the best model is saved",
-        "in either case), 130 interrupted.",
+        "in either case), 130 interrupted, 141 nobody reads the output any more (`| head`).",
     ]
     return "\n".join(lines)
 
@@ -173,6 +173,9 @@ def _run(name: str, args: list[str]) -> int:
     elif name in LIGHT:
         _run_light(name, LIGHT[name], args)
     elif name in TRAINER:
+        from dlrm_pl.config_files import with_config_files
+
+        args = with_config_files(args)  # First, since it takes no time and what follows takes seconds.
         from dlrm_pl.lightning_cli import run
 
         _loaded()
@@ -203,19 +206,24 @@ def _run_light(
 ) -> None:
     from jsonargparse import ArgumentParser
 
-    from dlrm_pl.usage import read_yaml_with_limits, usage_errors
+    from dlrm_pl.usage import let_flags_stand_alone, read_yaml_with_limits, usage_errors, with_home
 
     read_yaml_with_limits()
     description = (function.__doc__ or "").split("Args:")[0].strip()
-    parser = ArgumentParser(prog=f"cli.py {name}", description=description, exit_on_error=False)
+    parser = ArgumentParser(prog=f"{program_name()} {name}", description=description, exit_on_error=False)
     parser.add_argument("-c", "--config", action="config", help="read options from this YAML file")
-    # `inspect PATH` reads as any tool's; options with a name say what is what where there are several.
     skip: set[str | int] = set(verbatim or ())
-    added = parser.add_function_arguments(function, as_group=False, as_positional=name == "inspect", skip=skip)
+    added = parser.add_function_arguments(function, as_group=False, as_positional=name in POSITIONAL, skip=skip)
+    let_flags_stand_alone(parser)
     with usage_errors(name):
-        values = parser.parse_args(args)
+        values = with_home(parser.parse_args(args))
     _loaded()
     function(**{key: values[key] for key in added}, **(verbatim or {}))
+
+
+def _full(error: OSError) -> str:
+    # What is printed has no name.
+    return f"The disk is full: {error.filename}" if error.filename else "The disk, or what is printed to, is full"
 
 
 def _of(error: OSError) -> str:

@@ -24,9 +24,10 @@ from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.model.checkpoint import load_checkpoint, load_module
 from dlrm_pl.model.checkpoint_contract import overruled
 from dlrm_pl.model.lightning_module import DLRMModule, weights_come_later
+from dlrm_pl.program import program_name
 from dlrm_pl.serving.predictor import check_predictions_path
 from dlrm_pl.trainer import DLRMTrainer
-from dlrm_pl.usage import own_errors, read_yaml_with_limits, usage_errors
+from dlrm_pl.usage import let_flags_stand_alone, own_errors, read_yaml_with_limits, usage_errors, with_home
 
 log = logging.getLogger(__name__)
 
@@ -44,8 +45,10 @@ class SaveConfigOfFit(SaveConfigCallback):
         folder = trainer.log_dir  # Asked on every rank, since it is broadcast.
         assert folder is not None
         if trainer.is_global_zero:
+            config = self.config.clone()
+            config.pop("overwrite")  # Not of the run; and the next one is to ask for it itself.
             with atomic_file(Path(folder) / self.config_filename) as handle:
-                handle.write(self.parser.dump(self.config))
+                handle.write(self.parser.dump(config))
 
 
 class DLRMCLI(LightningCLI):
@@ -65,10 +68,16 @@ class DLRMCLI(LightningCLI):
         """Errors as exceptions, see ``usage_errors``."""
         return super().init_parser(**({"exit_on_error": False} | kwargs))
 
+    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
+        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        let_flags_stand_alone(parser)
+        return parser
+
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse, with one message for what is refused."""
         with usage_errors(sys.argv[1]):
             super().parse_arguments(parser, args)
+        self.config = with_home(self.config)
 
     def _parse_ckpt_path(self) -> None:
         """Let the checkpoint's hyperparameters win, as Lightning does, but without reading 100 GB of tables."""
@@ -111,7 +120,7 @@ class DLRMCLI(LightningCLI):
                 raise ConfigurationError(
                     "predict needs a file for its probabilities: give --output FILE.csv or FILE.npy."
                 )
-            check_predictions_path(Path(output))
+            check_predictions_path(Path(output), self.config.predict.overwrite)
 
     def after_fit(self) -> None:
         """Show what the QuantizationCallback made, if there is one."""
@@ -130,7 +139,7 @@ def _help_of(subcommand: str) -> dict[str, str]:
     """What ``--help`` begins with; the list of 60 options that argparse makes tells nobody anything."""
     summary = (getattr(DLRMTrainer, subcommand).__doc__ or "").splitlines()[0]
     return {
-        "usage": f"cli.py {subcommand} [-c FILE.yaml ...] [--OPTION VALUE ...]",
+        "usage": f"{program_name()} {subcommand} [-c FILE.yaml ...] [--OPTION VALUE ...]",
         "description": f"{summary} The options of `trainer`, which come first, are Lightning's; those of `model`, of "
         "`data` and of the command itself stand at the end. Those of a callback are listed by "
         "`--trainer.callbacks.help dlrm_pl.QuantizationCallback`.",
@@ -169,7 +178,7 @@ def run(args: list[str]) -> list[Outcome]:
             auto_configure_optimizers=False,
             seed_everything_default=2024,
             save_config_callback=SaveConfigOfFit,
-            parser_kwargs={"prog": "cli.py"} | {name: _help_of(name) for name in DLRMCLI.subcommands()},
+            parser_kwargs={"prog": program_name()} | {name: _help_of(name) for name in DLRMCLI.subcommands()},
         )
     except MisconfigurationException as error:
         raise ConfigurationError(str(error)) from error

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
-from argparse import ArgumentError
+from argparse import ArgumentError, ArgumentParser
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,11 +12,12 @@ from os import PathLike
 from traceback import walk_tb
 from typing import Any
 
-from jsonargparse import get_loader, set_loader
+from jsonargparse import Namespace, get_loader, set_loader
 from yaml import YAMLError
 
 from dlrm_pl.documents.yaml_text import parse_yaml, reason_of
 from dlrm_pl.errors import ConfigurationError, DLRMError
+from dlrm_pl.program import program_name
 
 # Of a class that may be one of many, the parser tells why it is none of them; one of the reasons is the user's. It is
 # what is indented further than its bullet.
@@ -36,6 +38,35 @@ _NOT_MEANT = (
 )
 
 
+def let_flags_stand_alone(parser: ArgumentParser) -> None:
+    """Let ``--overwrite`` mean ``--overwrite true``, and any other option that is true or false likewise."""
+    for action in parser._actions:
+        if getattr(action, "_typehint", None) is bool:
+            action.nargs, action.const = "?", True
+
+
+def with_home(value: Any) -> Any:
+    """What was parsed, with the user's home directory wherever a text begins with ``~/`` or ``~NAME/``.
+
+    A shell does this only where a word begins with it, and so neither in ``--output=~/x`` nor in a file.
+
+    Raises:
+        ConfigurationError: there is no such user.
+    """
+    if isinstance(value, str):
+        expanded = os.path.expanduser(value)
+        if expanded == value and re.match(r"~[\w.-]*/", value):
+            raise ConfigurationError(f"{value}: there is no user {value.split('/')[0]}. Name the folder by its path.")
+        return expanded
+    if isinstance(value, Namespace):
+        for name, inner in vars(value).items():
+            setattr(value, name, with_home(inner))
+        return value
+    if isinstance(value, dict):
+        return {name: with_home(inner) for name, inner in value.items()}
+    return [with_home(inner) for inner in value] if isinstance(value, list) else value
+
+
 @contextmanager
 def usage_errors(command: str) -> Iterator[None]:
     """Turn what a parser (with ``exit_on_error=False``) refuses into an error of ours.
@@ -54,7 +85,7 @@ def usage_errors(command: str) -> Iterator[None]:
             reason = f"{of_class['name']}: {_of_choice(of_class['reason'])}"
             help_option = f"--{of_class['key']}.help {of_class['name']}"
         raise ConfigurationError(
-            f"{' '.join(reason.split()).rstrip('.')}. `cli.py {command} {help_option}` explains every option."
+            f"{' '.join(reason.split()).rstrip('.')}. `{program_name()} {command} {help_option}` explains every option."
         ) from error
 
 

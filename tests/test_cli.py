@@ -278,7 +278,7 @@ def test_predict_counts_the_categories_that_it_does_not_know(
     for value in ("", "fffffff1"):
         fields = ["", *["3"] * 13, "", "", value, *[""] * 23]
         (tmp_path / "new.tsv").write_text("\t".join(fields) + "\n")
-        assert run(*arguments, "--raw", tmp_path / "new.tsv", "--output", tmp_path / "p.csv") == 0
+        assert run(*arguments, "--raw", tmp_path / "new.tsv", "--output", tmp_path / "p.csv", "--overwrite") == 0
         text = capsys.readouterr().out
         assert "1 click probabilities" in text
         found = re.search(r"^(\d+) category values are not in the vocabulary", text, re.MULTILINE)
@@ -386,7 +386,9 @@ def test_tight_tolerance_makes_ops_fall_back(fitted: Path, tmp_path: Path) -> No
         config["trainer"]["callbacks"][-1]["init_args"] |= {"criterion": criterion, "max_trials": 60, "space": space}
         (tmp_path / "tight.yaml").write_text(yaml.safe_dump(config))
         checkpoint = ("--ckpt_path", fitted / "run" / "model.ckpt")
-        assert run("quantize", "-c", tmp_path / "tight.yaml", *checkpoint, "--output", tmp_path / "a") in (0, 3, 4)
+        assert run(
+            "quantize", "-c", tmp_path / "tight.yaml", *checkpoint, "--output", tmp_path / "a", "--overwrite"
+        ) in (0, 3, 4)
         return [json.loads(line) for line in (tmp_path / "a" / "trials.jsonl").read_text().splitlines()]
 
     bounds = [trial["bound"] for trial in trials(0.0)]
@@ -707,6 +709,64 @@ def test_output_that_holds_something_else(capsys: pytest.CaptureFixture[str], fi
     assert (tmp_path / "mine" / "notes.txt").read_text() == "keep"
 
 
+def test_finished_work_is_replaced_only_when_asked(
+    capsys: pytest.CaptureFixture[str], fitted: Path, synthetic_folder: Path, tmp_path: Path
+) -> None:
+    """Refused before the work, and in the same words; `fit` over its checkpoint, and over its artifact alone."""
+    checkpoint, artifact = fitted / "run" / "model.ckpt", fitted / "artifact"
+    before = {path: path.stat().st_mtime_ns for path in (checkpoint, *artifact.iterdir(), *synthetic_folder.iterdir())}
+    end = ".*give --overwrite to replace it"
+    expect_error(
+        capsys, r"model\.ckpt: is the checkpoint of an earlier run.* --overwrite", "fit", "-c", fitted / "config.yaml"
+    )
+    (tmp_path / "artifact").symlink_to(artifact)
+    expect_error(
+        capsys,
+        f"artifact: holds an artifact, of an earlier run{end}",
+        "fit",
+        "-c",
+        write_config(tmp_path, synthetic_folder),
+    )
+    quantize = ("quantize", "-c", fitted / "config.yaml", "--ckpt_path", checkpoint)
+    expect_error(capsys, rf"criterion\.relative was 0\.05, is now 0\.5{end}", *quantize, "--relative", 0.5)
+    synthesize = ("synthesize", "--output", synthetic_folder, "--rows", 100)
+    expect_error(capsys, f"holds a dataset, made otherwise: rows was 12000, is now 100{end}", *synthesize)
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+
+
+def test_predictions_replace_a_file_only_when_asked_and_go_into_a_pipe(
+    capfd: pytest.CaptureFixture[str], fitted: Path, synthetic_folder: Path, tmp_path: Path
+) -> None:
+    predict = ("predict", "--artifact", fitted / "artifact", "--data", synthetic_folder, "--output")
+    (tmp_path / "p.csv").write_text("mine")
+    assert run(*predict, tmp_path / "p.csv") == 2
+    assert "p.csv: exists already. Give --overwrite" in capfd.readouterr().err
+    assert (tmp_path / "p.csv").read_text() == "mine"
+    assert run(*predict, tmp_path / "p.csv", "--overwrite") == 0
+    capfd.readouterr()
+    assert run(*predict, "/dev/stdout") == 0
+    assert capfd.readouterr().out == (tmp_path / "p.csv").read_text()
+
+
+def test_home_directory_is_found_in_options_and_in_yaml(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert run("synthesize", "--output=~/clicks", "--rows", 100) == 0
+    assert run("synthesize", "-c", write_yaml(tmp_path, {"output": "~/more", "rows": 100})) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"clicks", "more", "options.yaml"}
+    config = write_config(tmp_path, Path("~/none"))
+    expect_error(capsys, f"{tmp_path}/none: there is no such dataset folder", "fit", "--config=~/config.yaml")
+    assert "~" in config.read_text()
+    assert not (tmp_path / "~").exists()
+
+
+def write_yaml(folder: Path, contents: dict[str, object]) -> Path:
+    (folder / "options.yaml").write_text(yaml.safe_dump(contents))
+    return folder / "options.yaml"
+
+
 def test_output_folder_that_cannot_be_written(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     expect_error(capsys, "cannot be written", "synthesize", "--output", tmp_path / "file" / "data", "--rows", 100)
@@ -743,7 +803,7 @@ def test_full_disk_under_a_file_is_told_with_its_place(capsys: pytest.CaptureFix
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(atomic, "_sync", full)
+        patch.setattr(atomic, "sync", full)
         expect_error(capsys, r"disk is full: .*/data\.", "synthesize", "--output", tmp_path / "data", "--rows", 100)
     assert list(tmp_path.iterdir()) == []
 
@@ -817,7 +877,7 @@ def test_full_disk_under_a_table(
 def test_what_lightning_has_no_error_of_its_own_for(
     capsys: pytest.CaptureFixture[str], fitted: Path, option: str, value: object, message: str
 ) -> None:
-    expect_error(capsys, message, "fit", "-c", fitted / "config.yaml", option, value)
+    expect_error(capsys, message, "fit", "-c", fitted / "config.yaml", "--overwrite", option, value)
 
 
 @pytest.mark.parametrize(
@@ -867,14 +927,15 @@ def test_other_commands_leave_the_configuration_and_the_log_of_fit_alone(fitted:
         assert run(command, "-c", tmp_path / "c.yaml", "--ckpt_path", tmp_path / "model.ckpt") == 0
     assert {path.name: path.read_text() for path in folder.iterdir()} == before
     assert [path.parent.name for path in (tmp_path / "log").rglob("config.yaml")] == ["version_0"]
-    # The saved configuration is a run of its own, and a whole one.
-    assert run("fit", "-c", folder / "config.yaml", "--trainer.max_epochs", 0) == 0
+    # The saved configuration is a run of its own, and a whole one; what it may replace is asked anew each time.
+    assert "overwrite" not in yaml.safe_load(before["config.yaml"])
+    assert run("fit", "-c", folder / "config.yaml", "--trainer.max_epochs", 0, "--overwrite") == 0
 
 
 def test_configuration_that_cannot_be_saved(capsys: pytest.CaptureFixture[str], fitted: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     root = ("--trainer.default_root_dir", tmp_path / "file" / "below")
-    expect_error(capsys, r"config\.yaml: cannot be written", "fit", "-c", fitted / "config.yaml", *root)
+    expect_error(capsys, r"config\.yaml: cannot be written", "fit", "-c", fitted / "config.yaml", *root, "--overwrite")
 
 
 def test_file_that_may_not_be_read(

@@ -118,7 +118,7 @@ def test_unknown_key_is_named_in_one_line(
     error = refusal(tmp_path, text, capsys)
     option = "--trainer.callbacks.help dlrm_pl.callbacks.quantization.QuantizationCallback"
     option = option if "QuantizationCallback" in text else "--help"
-    assert re.search(rf"\b{word}\b.*`cli.py fit {option}` explains every option", error)
+    assert re.search(rf"\b{word}\b.*`python cli.py fit {option}` explains every option", error)
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, Namespace
 
 from dlrm_pl.cli import main
 from dlrm_pl.errors import ConfigurationError, MetricError
-from dlrm_pl.usage import own_errors
+from dlrm_pl.usage import own_errors, with_home
 
 LAUGHS = "a0: &a0 [x, x]\n" + "".join(
     f"a{line}: &a{line} [{', '.join([f'*a{line - 1}'] * 10)}]\n" for line in range(1, 11)
@@ -100,3 +100,27 @@ def test_mistakes_of_a_class_keep_their_traceback() -> None:
         raise KeyError("missing")
     with pytest.raises(MetricError, match="ours"), own_errors():
         raise MetricError("ours")
+
+
+def test_home_directory_is_found_wherever_a_text_begins_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    parsed = Namespace(
+        output="~/syn",
+        home="~",
+        callbacks=[Namespace(class_path="C", init_args={"dirpath": "~/run", "number": 3})],
+        nothing=None,
+        name="a~/b",
+        root="~root/x",
+    )
+    assert with_home(parsed) == Namespace(
+        output="/home/me/syn",
+        home="/home/me",
+        callbacks=[Namespace(class_path="C", init_args={"dirpath": "/home/me/run", "number": 3})],
+        nothing=None,
+        name="a~/b",
+        root="/root/x",
+    )
+    with pytest.raises(ConfigurationError, match=r"~no\.such\.user/x: there is no user ~no\.such\.user"):
+        with_home("~no.such.user/x")
+    assert with_home("~") == "/home/me"
+    assert with_home("~about 3") == "~about 3"

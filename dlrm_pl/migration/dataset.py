@@ -7,6 +7,7 @@ from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.migration.parse import Values
 from dlrm_pl.migration.pasted import variables_of
 from dlrm_pl.migration.plan import Plan
+from dlrm_pl.program import program_name
 
 # What the reference calls its output beside the raw logs, where it is given no name.
 _DEFAULT_STEM = {"kaggle": "kaggleAdDisplayChallenge_processed", "terabyte": "terabyte_processed"}
@@ -63,8 +64,8 @@ def _source(plan: Plan) -> None:
             ignored = f", although --raw-data-file={raw} is given" if raw else ""
             text = (
                 f"trains on random numbers{ignored}. Add --data-generation=dataset to train on files; for clicks made "
-                "up, with a known best AUROC, make files first: `python cli.py synthesize --output logs --format raw`, "
-                "then --data-set=terabyte --raw-data-file=logs/day"
+                f"up, with a known best AUROC, make files first: `{program_name()} synthesize --output logs "
+                "--format raw`, then --data-set=terabyte --raw-data-file=logs/day"
             )
         plan.refuse("--data-generation", text)
     if values.text("--data-set") not in _DEFAULT_STEM:

@@ -26,7 +26,7 @@ class Command:
     """One command to run.
 
     Attributes:
-        words: behind ``python cli.py``.
+        words: behind the name of the program.
         comment: why, for a line before it.
     """
 

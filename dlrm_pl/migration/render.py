@@ -12,6 +12,7 @@ import yaml
 
 from dlrm_pl.migration.flags import PROGRAMS
 from dlrm_pl.migration.plan import Command, Plan, Setting
+from dlrm_pl.program import program_name
 
 _WIDTH = 120
 _COMMENT_COLUMN = 44
@@ -66,7 +67,7 @@ def render_commands(plan: Plan) -> str:
 def render_command(plan: Plan, command: Command) -> str:
     """One command for a shell; variables stay variables."""
     assigned = [f"{name}={_quoted(value)}" for name, value in plan.environment.items()]
-    return " ".join([*assigned, "python cli.py", *map(_quoted, command.words)])
+    return " ".join([*assigned, program_name(), *map(_quoted, command.words)])
 
 
 def _quoted(word: str) -> str:

@@ -11,6 +11,7 @@ from dlrm_pl.errors import CheckpointError
 from dlrm_pl.model.checkpoint_contract import CheckpointContract
 from dlrm_pl.model.checkpoint_tensors import check_tensors, is_checked_always, stored_tensors
 from dlrm_pl.model.state_dict import is_reference
+from dlrm_pl.program import program_name
 from dlrm_pl.torch_file.directory import TorchFile
 from dlrm_pl.torch_file.stored import StoredTensor
 
@@ -59,8 +60,8 @@ def open_checkpoint(path: Path, *, whole: bool = False) -> dict[str, Any]:
         raise CheckpointError(f"{path}: holds a {type(checkpoint).__name__}, not a checkpoint. Give a file of `fit`.")
     if is_reference(checkpoint):
         raise CheckpointError(
-            f"{path}: is a checkpoint of the reference. Import it first: `cli.py import-checkpoint --reference {path} "
-            "--output FILE.ckpt`."
+            f"{path}: is a checkpoint of the reference. Import it first: `{program_name()} import-checkpoint "
+            f"--reference {path} --output FILE.ckpt`."
         )
     try:
         CheckpointContract.read(checkpoint)

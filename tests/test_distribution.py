@@ -1,0 +1,86 @@
+"""What is built of the sources works without them: a source distribution, a wheel of it, installed somewhere else."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SOURCES = (
+    "benchmarks",
+    "cli.py",
+    "configs",
+    "dlrm_pl",
+    "docs",
+    "LICENSE",
+    "Makefile",
+    "MANIFEST.in",
+    "README.md",
+    "tests",
+)
+
+
+def build(what: str, sources: Path, target: Path) -> Path:
+    """One of setuptools' hooks, as pip calls it."""
+    program = f"from setuptools import build_meta; print('built', build_meta.build_{what}({str(target)!r}))"
+    ended = subprocess.run([sys.executable, "-c", program], cwd=sources, check=True, capture_output=True, text=True)
+    return target / ended.stdout.split()[-1]
+
+
+@pytest.mark.slow
+def test_wheel_of_the_source_distribution_runs_where_there_are_no_sources(tmp_path: Path) -> None:
+    pytest.importorskip("setuptools")
+    sources = tmp_path / "sources"
+    sources.mkdir()
+    ignored = shutil.ignore_patterns("__pycache__", "*.so")
+    for name in (*SOURCES, "pyproject.toml"):
+        path = ROOT / name
+        if path.is_dir():
+            shutil.copytree(path, sources / name, symlinks=True, ignore=ignored)
+        else:
+            shutil.copyfile(path, sources / name)
+    with tarfile.open(build("sdist", sources, tmp_path)) as archive:
+        archive.extractall(tmp_path / "unpacked", filter="data")
+    (unpacked,) = (tmp_path / "unpacked").iterdir()
+    for path in sources.rglob("*"):
+        if path.is_file() and ".egg-info" not in str(path) and "build" not in path.parts:
+            assert (unpacked / path.relative_to(sources)).is_file(), path
+    wheel = build("wheel", unpacked, tmp_path)
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
+    (packages,) = (tmp_path / "venv" / "lib").glob("python*/site-packages")
+    # After its own, those of this environment: what it depends on need not be downloaded.
+    (packages / "others.pth").write_text("\n".join(path for path in sys.path if path.endswith("site-packages")) + "\n")
+    pip = [tmp_path / "venv" / "bin" / "pip", "install", "--quiet", "--no-deps", "--no-index", wheel]
+    subprocess.run(pip, check=True, capture_output=True)
+    shutil.rmtree(sources)
+    shutil.rmtree(unpacked)
+    (elsewhere := tmp_path / "elsewhere").mkdir()
+
+    def run(*args: str) -> subprocess.CompletedProcess[str]:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+        command = [tmp_path / "venv" / "bin" / "dlrm-pl", *args]
+        return subprocess.run(command, cwd=elsewhere, env=environment, capture_output=True, text=True, timeout=250)
+
+    made = run("synthesize", "--output", "datasets/quickstart", "--rows", "2000")
+    assert made.returncode == 0, made.stderr
+    fitted = run("fit", "-c", "quickstart", "--trainer.max_steps", "3", "--trainer.callbacks", "null")
+    assert fitted.returncode == 0, fitted.stderr
+    assert "`dlrm-pl quantize --help` explains every option" in run("quantize", "--hlp").stderr
+    assert run("configs", "copy").returncode == 0
+    assert (elsewhere / "configs/model/quickstart.yaml").read_bytes() == (
+        ROOT / "configs/model/quickstart.yaml"
+    ).read_bytes()
+    python = [
+        tmp_path / "venv" / "bin" / "python",
+        "-c",
+        "import dlrm_pl; from dlrm_pl.kernels.int8.selection import isa; print(dlrm_pl.__file__, isa())",
+    ]
+    loaded = subprocess.run(python, cwd=elsewhere, capture_output=True, text=True, check=True).stdout.split()
+    assert Path(loaded[0]).is_relative_to(tmp_path / "venv")
+    assert loaded[1] != "twin" or shutil.which("c++") is None
