@@ -29,7 +29,7 @@ lint: $(VENV)/installed-test  ## lint, formatting and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-SANITIZED := CXX='$(CXX)' BIN=$(BIN) tests/fuzz/sanitized.sh
+SANITIZED := env CXX='$(CXX)' BIN=$(BIN) tests/fuzz/sanitized.sh
 FUZZ := $(SANITIZED) $(BIN)/python -P -m fuzz
 
 # Native code is called at random meanwhile, for a minute and with what the tests leave of the processor.
