@@ -41,16 +41,24 @@ class BinormalPair:
         self, rng: np.random.Generator, rows: int
     ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
         """Logits by both models and labels, ``[rows]`` each."""
-        distance = math.sqrt(2) * NormalDist().inv_cdf(self.auroc)
-        deviation = math.sqrt(self._noise_variance(distance))
         labels = rng.random(rows) < self.label_rate
-        score = rng.normal(size=rows) + distance * labels
-        outlier = rng.random(rows) < self.outlier_share
-        noise = deviation * np.where(outlier, math.sqrt(self.outlier_factor), 1.0) * rng.normal(size=rows)
+        score = rng.normal(size=rows) + self._distance * labels
         # Log odds of a click: those of the rate, and the log of the ratio of the two densities.
-        shift = math.log(self.label_rate / (1 - self.label_rate)) - distance**2 / 2
-        first, second = (distance * value + shift for value in (score, score + noise))
-        return first, second, labels
+        shift = math.log(self.label_rate / (1 - self.label_rate)) - self._distance**2 / 2
+        first = self._distance * score + shift
+        return first, self.copy(rng, first), labels
+
+    def copy(self, rng: np.random.Generator, first: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Logits of another copy of the first model, on its rows."""
+        deviation = math.sqrt(self._noise_variance(self._distance))
+        outlier = rng.random(len(first)) < self.outlier_share
+        factor = np.where(outlier, math.sqrt(self.outlier_factor), 1.0)
+        copied: npt.NDArray[np.float64] = first + self._distance * deviation * factor * rng.normal(size=len(first))
+        return copied
+
+    @property
+    def _distance(self) -> float:
+        return math.sqrt(2) * NormalDist().inv_cdf(self.auroc)
 
     def _noise_variance(self, distance: float) -> float:
         """Of rows that are no outliers, by bisection."""
@@ -107,6 +115,45 @@ def error_rates(
         open=sum(look.decision == "open" for look in looks),
         rows=tuple(look.rows for look in looks),
     )
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """How often the truth was inside; each of the three may be wrong in 5 % of the samples.
+
+    Attributes:
+        two_sided: of the 95 % interval.
+        upper: of the one-sided upper bound.
+        lower: of the one-sided lower bound.
+    """
+
+    two_sided: float
+    upper: float
+    lower: float
+
+
+def coverage(pair: BinormalPair, *, rows: int, samples: int, seed: int, step: float = 0.0) -> Coverage:
+    """Draw rows again and again, and see how often the bounds of a certificate hold.
+
+    Args:
+        pair: whose loss is known.
+        rows: of a sample.
+        samples: with two clicks or more.
+        seed: of the drawing.
+        step: logits are rounded to multiples of it, which makes ties; 0: they are not.
+    """
+    rng: np.random.Generator = np.random.default_rng(seed)
+    held = np.zeros(3)
+    for _ in range(samples):
+        first, second, labels = pair.draw(rng, rows)
+        while labels.sum() < 2:
+            first, second, labels = pair.draw(rng, rows)
+        if step:
+            first, second = np.round(first / step) * step, np.round(second / step) * step
+        found = paired_auroc_difference(first, second, labels, click_logits=first)
+        off, reach = found.difference - pair.loss, found.reach(0.05)
+        held += (abs(off) <= found.reach(0.025), off >= -reach, off <= reach)
+    return Coverage(*(float(share) for share in held / samples))
 
 
 def bound_errors(pair: BinormalPair, *, rows: int, error: float, samples: int, seed: int) -> dict[str, tuple[int, int]]:

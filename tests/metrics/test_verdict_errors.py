@@ -1,0 +1,54 @@
+"""How often a certificate errs, by simulation: minutes, so `make test-slow` runs it."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from dlrm_pl.metrics.simulation import BinormalPair, coverage
+
+SCRIPT = Path(__file__).parents[2] / "benchmarks" / "verdicts.py"
+
+
+def script() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("verdicts", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+verdicts = script()
+
+
+def test_few_clicks_are_covered_as_often_as_is_said() -> None:
+    """By the normal distribution alone, the bounds of so few rows hold too seldom."""
+    held = coverage(BinormalPair(0.8, 0.02, 0.2), rows=60, samples=300, seed=2)
+    # Three standard errors of a share of 300 below 95 %.
+    assert min(held.two_sided, held.upper, held.lower) > 0.95 - 3 * (0.95 * 0.05 / 300) ** 0.5
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("name", verdicts.CASES)
+def test_bounds_hold_as_often_as_they_say(name: str) -> None:
+    pair, rows, step = verdicts.CASES[name]
+    held = coverage(pair, rows=rows, samples=400, seed=3, step=step)
+    # At least 94 %, of which 400 samples show two standard errors less.
+    assert held.two_sided > 0.92
+    assert held.upper > 0.92
+    assert held.lower > 0.92
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("factor", [1.0001, 1.2])
+def test_search_among_recipes_that_lose_too_much_ends_accepted_as_seldom_as_is_said(factor: float) -> None:
+    found = verdicts.error_rates(factor=factor, searches=100, seed=4)
+    # 5 % of 100 are allowed; more than 10 would be seen once in 80 runs.
+    assert found["bound"] <= 0.10
+    assert found["bound"] <= found["estimate"]
