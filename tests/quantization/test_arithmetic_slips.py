@@ -229,10 +229,10 @@ def test_guards_of_probabilities_beyond_float64_are_read_judged_and_written() ->
     labels = np.array([0, 0, 1], np.uint8)
     before, after = np.array([-900.0, -900.0, -800.0], np.float32), np.array([-3.0, -900.0, -800.0], np.float32)
     same, _ = read_guards(before, before, labels, log_loss=0.1, calibration_ratio=0.1)[::-1]
-    assert (same.change, same.standard_error, same.decision(2.0, last=True)) == (0.0, 0.0, "within")
+    assert (same.change, same.standard_error, same.decision(0.05, last=True)) == (0.0, 0.0, "within")
     log_loss, ratio = read_guards(before, after, labels, log_loss=0.1, calibration_ratio=0.1)
     assert ratio.change == math.inf
-    assert ratio.decision(2.0, last=False) == "beyond"
+    assert ratio.decision(0.05, last=False) == "beyond"
     assert ratio.describe() == "calibration ratio 0.000000 -> 0.047426 (of nothing)"
     trial = searches.trial(Recipe.all_float(tiny.ARCHITECTURE), 0.1)
     assert trial.verdict is not None
@@ -248,7 +248,7 @@ def test_log_loss_of_nothing_has_a_change() -> None:
     (same,) = read_guards(right, right, labels, log_loss=0.1, calibration_ratio=None)
     assert (same.before, same.change) == (0.0, 0.0)
     (worse,) = read_guards(right, -right, labels, log_loss=0.1, calibration_ratio=None)
-    assert worse.decision(2.0, last=True) == "beyond"
+    assert worse.decision(0.05, last=True) == "beyond"
 
 
 def test_rows_that_no_disk_holds_are_no_number() -> None:
