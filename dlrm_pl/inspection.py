@@ -93,7 +93,7 @@ def _checkpoint(path: Path, full: bool) -> str:
     return "\n".join(
         [
             f"checkpoint  {path}",
-            f"trained   {checkpoint['global_step']:,} steps, to epoch {checkpoint['epoch'] + 1}",
+            f"trained   {_training(checkpoint.get('global_step'), checkpoint.get('epoch'))}",
             f"parameters  {parameters:,} ({4 * parameters:,} bytes)",
             f"dataset fingerprint  {_text(contract.dataset_fingerprint) or 'none: not tied to a dataset'}",
             *_origin(checkpoint),
@@ -224,6 +224,10 @@ def _architecture(architecture: dict[str, object]) -> list[str]:
 
 def _tables(sizes: Sequence[int]) -> list[str]:
     return [f"tables    {len(sizes)}, {sum(sizes):,} rows: {' '.join(f'{size:,}' for size in sizes)}"]
+
+
+def _training(steps: int | None, epoch: int | None) -> str:
+    return "unknown" if steps is None or epoch is None else f"{steps:,} steps, to epoch {epoch + 1}"
 
 
 def _text(value: float | str) -> str:

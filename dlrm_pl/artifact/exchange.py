@@ -1,4 +1,4 @@
-"""A folder of a checkpoint's tables in the layout that PyTorch and FBGEMM share."""
+"""A folder of a checkpoint's tables in one of the layouts of PyTorch and FBGEMM."""
 
 from __future__ import annotations
 
@@ -14,10 +14,14 @@ from dlrm_pl.errors import OutputError
 from dlrm_pl.model.checkpoint import load_dlrm
 from dlrm_pl.model.checkpoint_tensors import check_tensors
 from dlrm_pl.model.embeddings import EmbeddingBags
-from dlrm_pl.quantization.exchange import Bits, exchange_row_bytes, write_exchange
+from dlrm_pl.quantization.exchange import Rows, write_exchange
 from dlrm_pl.replacement import Finished, Making
 
 FILE_NAME = "tables.json"
+_DESCRIPTIONS = {
+    "fused": "FBGEMM row-wise, {bits} bit: values, scale, bias",
+    "tbe": "FBGEMM TBE, {bits} bit: scale and bias as float16, values; rows aligned to {alignment} bytes",
+}
 
 
 def recognise_exchange(folder: Path) -> Finished | None:
@@ -33,7 +37,7 @@ def recognise_exchange(folder: Path) -> Finished | None:
 def export_tables(
     ckpt_path: Path,
     output: Path,
-    bits: Bits,
+    kind: Rows,
     progress: Callable[[int], None] = lambda size: None,
     *,
     overwrite: bool = False,
@@ -43,7 +47,7 @@ def export_tables(
     Args:
         ckpt_path: the float checkpoint.
         output: the folder.
-        bits: of a value.
+        kind: of rows.
         progress: told how many bytes of float rows were read.
         overwrite: replace the tables of another checkpoint, or in another layout.
 
@@ -60,9 +64,9 @@ def export_tables(
     check_tensors((tensor, name) for name, tensor in model.weights_file.tensors.items())
     architecture, bags = model.architecture, model.embedding_bags
     assert isinstance(bags, EmbeddingBags)
-    size = sum(architecture.table_sizes) * exchange_row_bytes(bits, architecture.embedding_dim)
+    size = sum(architecture.table_sizes) * kind.row_bytes(architecture.embedding_dim)
     made_from = {
-        "layout": f"FBGEMM row-wise, {bits} bit: values, scale, bias",
+        "layout": _DESCRIPTIONS[kind.layout].format(bits=kind.bits, alignment=kind.alignment),
         "architecture": architecture.to_dict(),
         "model_fingerprint": model_fingerprint(model),
     }
@@ -70,7 +74,7 @@ def export_tables(
         free = shutil.disk_usage(folder).free
         if size > free:
             raise OutputError(f"{output}: the tables take {size:,} bytes, the disk has {free:,} free. Free some space.")
-        checksums = write_exchange(bags.weights(), folder, bits, progress)
+        checksums = write_exchange(bags.weights(), folder, kind, progress)
         contents = made_from | {"files": checksums}
         (folder / FILE_NAME).write_text(json.dumps(contents, indent=2) + "\n", encoding="utf-8")
     return size

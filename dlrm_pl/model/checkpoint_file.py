@@ -32,9 +32,9 @@ class _Origin:
 class _Checkpoint(Partial):
     """The entries that this package reads; Lightning has more, and looks at them by itself."""
 
-    epoch: Count
-    global_step: Count
     state_dict: dict[str, Any]
+    epoch: Count | None = None
+    global_step: Count | None = None
     hyper_parameters: dict[str, Any] = field(default_factory=dict)
     reference: _Origin | None = None
 

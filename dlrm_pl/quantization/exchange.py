@@ -1,13 +1,19 @@
-"""Row-wise tables in the layout that PyTorch and FBGEMM share, for programs that serve with those.
+"""Row-wise tables in the layouts of PyTorch and FBGEMM, for programs that serve with those.
 
-8 bit: D bytes, then scale and bias as float32. 4 bit: D / 2 bytes (the first of two values in the low nibble), then
-scale and bias as float16. A value is scale * byte + bias, so the range of a row need not be symmetric. That of our own
+``fused``, which both share. 8 bit: D bytes, then scale and bias as float32. 4 bit: D / 2 bytes (the first of two values
+in the low nibble), then scale and bias as float16.
+
+``tbe``, of FBGEMM's ``IntNBitTableBatchedEmbeddingBagsCodegen``: scale and bias as float16 first, then the same bytes
+of values, then zeros up to a multiple of the row alignment, which is 1 on CPUs and 16 on GPUs there.
+
+A value is scale * byte + bias, so the range of a row need not be symmetric. That of our own
 int8 rows is: their bytes go straight into integer dot products, which a bias would spoil.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -18,12 +24,77 @@ from dlrm_pl.errors import ConfigurationError, NonFiniteError
 from dlrm_pl.runtime.table_file import write_rows
 
 Bits = Literal[8, 4]
+Layout = Literal["fused", "tbe"]
 
 _BLOCK_BYTES = 8 << 20
+_FUSED_TAIL = {8: 8, 4: 4}  # Bytes of scale and bias behind the values.
+_TBE_HEAD = 4
+
+
+@dataclass(frozen=True)
+class Rows:
+    """How a row lies.
+
+    Attributes:
+        bits: of a value.
+        layout: ``fused`` or ``tbe``.
+        alignment: of ``tbe``: rows begin at its multiples.
+
+    Raises:
+        ConfigurationError: an alignment that is none, or of rows that are not aligned.
+    """
+
+    bits: Bits
+    layout: Layout = "fused"
+    alignment: int = 1
+
+    def __post_init__(self) -> None:
+        """Check the alignment."""
+        if self.alignment not in (1, 2, 4, 8, 16, 32, 64, 128):
+            raise ConfigurationError(f"row_alignment={self.alignment} must be a power of 2, up to 128.")
+        if self.layout == "fused" and self.alignment != 1:
+            raise ConfigurationError(f"row_alignment={self.alignment}: the fused layout has none; give layout=tbe.")
+
+    @property
+    def name(self) -> str:
+        """``fbgemm8``, ``tbe4``: of the files."""
+        return f"{'fbgemm' if self.layout == 'fused' else 'tbe'}{self.bits}"
+
+    def row_bytes(self, embedding_dim: int) -> int:
+        """Bytes of one row.
+
+        Raises:
+            ConfigurationError: an odd number of values in 4 bits, which neither layout has.
+        """
+        fused = exchange_row_bytes(self.bits, embedding_dim)
+        if self.layout == "fused":
+            return fused
+        size = fused - _FUSED_TAIL[self.bits] + _TBE_HEAD
+        return -(-size // self.alignment) * self.alignment
+
+    def pack(self, rows: Tensor) -> Tensor:
+        """float32 ``[rows, D]`` -> uint8 ``[rows, row_bytes]``.
+
+        Raises:
+            NonFiniteError: a scale or a bias that float16 cannot hold; names the row.
+        """
+        fused = pack_exchange(rows, self.bits)
+        if self.layout == "fused":
+            return fused
+        tail = _FUSED_TAIL[self.bits]
+        values, numbers = fused[:, :-tail], fused[:, -tail:].contiguous()
+        halves = numbers.view(torch.float32).half() if self.bits == 8 else numbers.view(torch.float16)
+        if not halves.isfinite().all():
+            row = int(halves.isfinite().all(dim=1).logical_not().nonzero()[0])
+            raise NonFiniteError(f"row {row} needs a scale or a bias that float16 cannot hold; choose layout=fused.")
+        packed = torch.zeros(len(rows), self.row_bytes(rows.shape[1]), dtype=torch.uint8)
+        packed[:, :_TBE_HEAD] = halves.contiguous().view(torch.uint8)
+        packed[:, _TBE_HEAD : _TBE_HEAD + values.shape[1]] = values
+        return packed
 
 
 def exchange_row_bytes(bits: Bits, embedding_dim: int) -> int:
-    """Bytes of one row.
+    """Bytes of one row of the fused layout.
 
     Raises:
         ConfigurationError: an odd number of values in 4 bits, which the layout does not have.
@@ -50,14 +121,14 @@ def unpack_exchange(packed: Tensor, bits: Bits) -> Tensor:
 
 
 def write_exchange(
-    tables: Sequence[Tensor], folder: Path, bits: Bits, progress: Callable[[int], None] = lambda size: None
+    tables: Sequence[Tensor], folder: Path, kind: Rows, progress: Callable[[int], None] = lambda size: None
 ) -> dict[str, str]:
-    """Write all tables, ``table-00-fbgemm8.safetensors`` ..., block by block.
+    """Write all tables, ``table-00-fbgemm8.safetensors`` or ``table-00-tbe8.safetensors`` ..., block by block.
 
     Args:
         tables: float32 ``[rows, D]`` each; they may be maps of a file larger than the memory.
         folder: to write to.
-        bits: of a value.
+        kind: of rows.
         progress: told how many bytes of float rows were read.
 
     Returns:
@@ -69,14 +140,14 @@ def write_exchange(
     """
     checksums = {}
     for index, table in enumerate(tables):
-        name = f"table-{index:02d}-fbgemm{bits}.safetensors"
+        name = f"table-{index:02d}-{kind.name}.safetensors"
         rows, dim = table.shape
-        blocks = _packed_blocks(table.detach(), index, bits, progress)
-        checksums[name] = write_rows(folder / name, torch.uint8, (rows, exchange_row_bytes(bits, dim)), blocks)
+        blocks = _packed_blocks(table.detach(), index, kind, progress)
+        checksums[name] = write_rows(folder / name, torch.uint8, (rows, kind.row_bytes(dim)), blocks)
     return checksums
 
 
-def _packed_blocks(table: Tensor, index: int, bits: Bits, progress: Callable[[int], None]) -> Iterator[Tensor]:
+def _packed_blocks(table: Tensor, index: int, kind: Rows, progress: Callable[[int], None]) -> Iterator[Tensor]:
     size = max(1, _BLOCK_BYTES // (4 * table.shape[1]))
     for start in range(0, table.shape[0], size):
         block = table[start : start + size]
@@ -85,5 +156,8 @@ def _packed_blocks(table: Tensor, index: int, bits: Bits, progress: Callable[[in
             raise NonFiniteError(
                 f"table {index}: row {start + int(bad.nonzero()[0])} holds NaN or infinity and cannot be packed."
             )
-        yield pack_exchange(block, bits)
+        try:
+            yield kind.pack(block)
+        except NonFiniteError as error:
+            raise NonFiniteError(f"table {index}, rows from {start} on: {error}") from error
         progress(block.numel() * block.element_size())

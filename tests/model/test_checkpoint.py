@@ -28,6 +28,7 @@ from dlrm_pl.model.checksum import model_checksum, parameter_checksums
 from dlrm_pl.model.lightning_module import DLRMModule
 from dlrm_pl.model.reference_export import export_reference
 from dlrm_pl.model.state_dict import to_reference
+from dlrm_pl.quantization.exchange import Rows
 from dlrm_pl.quantization.post_training import table_packer
 
 # Lightning remarks that these runs have no validation, which is as intended.
@@ -85,7 +86,7 @@ READING_ALL: list[Callable[[Path], object]] = [
     AtomicCheckpointIO().load_checkpoint,
     lambda path: describe(path, full=True),
     lambda path: export_reference(path, path.with_name("x.pt")),
-    lambda path: export_tables(path, path.with_name("tables"), 8),
+    lambda path: export_tables(path, path.with_name("tables"), Rows(8)),
     lambda path: load_checkpoint(path, mmap=False),
 ]
 

@@ -52,15 +52,18 @@ def changed(path: tuple[Any, ...], value: Any) -> dict[str, Any]:
 
 def test_whole_checkpoint_is_described(tmp_path: Path) -> None:
     torch.save(checkpoint(), tmp_path / "a.ckpt")
-    assert "imported  from x.pt of the reference (zip format)" in describe(tmp_path / "a.ckpt")
+    text = describe(tmp_path / "a.ckpt")
+    assert "imported  from x.pt of the reference (zip format)" in text
+    assert "trained   20 steps, to epoch 2" in text
+    torch.save(changed(("epoch",), MISSING), tmp_path / "a.ckpt")
+    assert "trained   unknown" in describe(tmp_path / "a.ckpt")
 
 
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        (("epoch",), MISSING, "the checkpoint: epoch is missing"),
-        (("epoch",), -1, "the checkpoint: epoch: -1 must be a whole number from 0 on"),
-        (("global_step",), "20", "the checkpoint: global_step: '20' must be a whole number"),
+        (("epoch",), -1, "the checkpoint: epoch: -1 must be a whole number from 0 on or null"),
+        (("global_step",), "20", "the checkpoint: global_step: '20' must be a whole number or null"),
         (("state_dict", TABLE), 3, "tables.1.weight' in its state_dict is 3, no tensor"),
         (("state_dict", 5), torch.zeros(1), "state_dict: 5 must be text, as the name of a field"),
         (("state_dict", TABLE), MISSING, r"tables\.1\.weight should have the shape \[7, 8\], but is not there"),

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 import dlrm_pl.quantization.exchange as exchange
 from dlrm_pl.errors import ConfigurationError, NonFiniteError
-from dlrm_pl.quantization.exchange import Bits, exchange_row_bytes, pack_exchange, write_exchange
+from dlrm_pl.quantization.exchange import Bits, Rows, exchange_row_bytes, pack_exchange, write_exchange
 
 
 def unpacked(packed: np.ndarray, bits: Bits, dim: int) -> np.ndarray:
@@ -47,7 +47,7 @@ def test_rows_are_within_a_step(bits: Bits, rows: int, half: int, seed: int) -> 
 def test_torch_looks_up_what_was_written(bits: Bits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exchange, "_BLOCK_BYTES", 4 * 8 * 10)  # Blocks of ten rows.
     table = torch.randn(35, 8)
-    (name,) = write_exchange([table], tmp_path, bits)
+    (name,) = write_exchange([table], tmp_path, Rows(bits))
     rows = load_file(tmp_path / name)["table"]
     assert torch.equal(rows, pack_exchange(table, bits))
     ops = torch.ops.quantized
@@ -58,11 +58,62 @@ def test_torch_looks_up_what_was_written(bits: Bits, tmp_path: Path, monkeypatch
     np.testing.assert_allclose(found.numpy(), [expected[3] + expected[34], expected[0]], rtol=1e-5, atol=1e-5)
 
 
+def tbe_rows(values: np.ndarray, bits: Bits, alignment: int) -> np.ndarray:
+    """What FBGEMM 1.8's TBE for inference holds after ``quantize_embs``, written down without torch or FBGEMM."""
+    levels = 255 if bits == 8 else 15
+    low, high = values.min(axis=1, keepdims=True), values.max(axis=1, keepdims=True)
+    if bits == 8:
+        scale, bias = (high - low) / np.float32(levels), low
+        codes = np.rint((values - low) * (np.float32(levels) / (high - low + np.float32(1e-8)))).astype(np.uint8)
+    else:
+        bias = low.astype(np.float16).astype(np.float32)
+        scale = ((high - bias) / np.float32(levels)).astype(np.float16).astype(np.float32)
+        nibbles = np.clip(np.rint((values - bias) * (np.float32(1) / scale)), 0, levels).astype(np.uint8)
+        codes = nibbles[:, ::2] | nibbles[:, 1::2] << 4
+    head = np.concatenate([scale, bias], axis=1).astype("<f2").view(np.uint8)
+    rows = np.concatenate([head, codes], axis=1)
+    return np.pad(rows, ((0, 0), (0, -rows.shape[1] % alignment)))
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+@pytest.mark.parametrize("alignment", [1, 16])
+def test_tbe_rows_are_those_of_the_reference_byte_for_byte(tmp_path: Path, bits: Bits, alignment: int) -> None:
+    table = torch.randn(300, 12, generator=torch.Generator().manual_seed(3))
+    (name,) = write_exchange([table], tmp_path, Rows(bits, "tbe", alignment))
+    assert name == f"table-00-tbe{bits}.safetensors"
+    written = load_file(tmp_path / name)["table"].numpy()
+    np.testing.assert_array_equal(written, tbe_rows(table.numpy(), bits, alignment))
+
+
+def test_tbe_rows_of_fbgemm_itself() -> None:
+    """Rows that FBGEMM 1.8.0 with torch 2.13 gave for ``torch.manual_seed(0); torch.randn(10, 12)``."""
+    values = torch.randn(10, 12, generator=torch.Generator().manual_seed(0))
+    int8 = [243, 33, 59, 192, 85, 83, 160, 145, 255, 242, 155, 0, 210, 73, 212, 208]
+    int4 = [83, 50, 59, 192, 85, 153, 239, 9, 76, 204, 0, 0, 0, 0, 0, 0]
+    assert Rows(8, "tbe", 16).pack(values)[0].tolist() == int8
+    assert Rows(4, "tbe", 16).pack(values)[0].tolist() == int4
+    assert Rows(4, "tbe").pack(values)[0].tolist() == int4[:10]
+
+
+def test_tbe_rows_that_float16_cannot_hold_are_named(tmp_path: Path) -> None:
+    table = torch.zeros(5, 4)
+    table[3] = torch.tensor([-1e6, 0.0, 0.0, 1e6])
+    with pytest.raises(NonFiniteError, match="table 0, rows from 0 on: row 3 needs a scale or a bias that float16"):
+        write_exchange([table], tmp_path, Rows(8, "tbe"))
+
+
+def test_alignment_belongs_to_tbe() -> None:
+    with pytest.raises(ConfigurationError, match="row_alignment=3 must be a power of 2"):
+        Rows(8, "tbe", 3)
+    with pytest.raises(ConfigurationError, match="row_alignment=16: the fused layout has none"):
+        Rows(8, "fused", 16)
+
+
 def test_damaged_row_is_named(tmp_path: Path) -> None:
     table = torch.zeros(40, 4)
     table[33, 1] = float("inf")
     with pytest.raises(NonFiniteError, match="table 1: row 33 holds NaN or infinity"):
-        write_exchange([torch.zeros(2, 4), table], tmp_path, 8)
+        write_exchange([torch.zeros(2, 4), table], tmp_path, Rows(8))
 
 
 def test_odd_rows_do_not_come_in_4_bits() -> None:
