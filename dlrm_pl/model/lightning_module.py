@@ -73,7 +73,8 @@ class DLRMModule(pl.LightningModule):
         loss: binary cross-entropy, the same with class weights, or mean squared error of the probability.
         loss_weights: of a non-click and of a click, used by wbce.
         loss_threshold: t keeps probabilities within t and 1 - t, in training and inference; 0 is off.
-        optimizer: sgd or adagrad; tables get sparse gradients with both.
+        optimizer: sgd, as the reference's default is, or adagrad, which learns more from a log of less than some
+            millions of rows (``configs/experiment/small_log.yaml``); tables get sparse gradients with both.
         learning_rate: before the schedule.
         lr_num_warmup_steps: optimizer steps in which the learning rate grows from 0; 0 is off.
         lr_decay_start_step: optimizer step at which the quadratic decay starts.
