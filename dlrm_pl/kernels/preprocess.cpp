@@ -327,11 +327,14 @@ class Line {
  public:
   Line(Table* const* tables, int64_t count) : tables_(tables, tables + count), places_(count) {}
 
-  enum Status : int64_t { kDone = 0, kNoMemory = -1, kStopped = -2 };
+  enum Status : int64_t { kDone = 0, kNoMemory = -1, kStopped = -2, kPassed = -5 };
 
   Status number(int64_t chunk, int32_t* columns, int64_t stride, int64_t rows, bool learn) {
     Job own{columns, stride, rows, learn, static_cast<int>(tables_.size())};
     std::unique_lock<std::mutex> lock(mutex_);
+    for (const Place& place : places_)
+      if (place.next > chunk) return kPassed;  // It would wait for ever.
+    if (jobs_.count(chunk)) return kPassed;
     try {
       jobs_.emplace(chunk, &own);
     } catch (const std::bad_alloc&) {
@@ -608,7 +611,8 @@ void dlrm_line_stop(void* line) {
 int64_t dlrm_line_number(void* line, int64_t chunk, int32_t* columns, int64_t stride, int64_t rows, int32_t learn) {
   if (!line || chunk < 0) return refused("the line or the number of the chunk");
   if (const char* reason = wrong_columns(columns, stride, rows)) return refused(reason);
-  return static_cast<Line*>(line)->number(chunk, columns, stride, rows, learn != 0);
+  const int64_t status = static_cast<Line*>(line)->number(chunk, columns, stride, rows, learn != 0);
+  return status == Line::kPassed ? refused("the number of the chunk, which came already") : status;
 }
 
 // columns int32 [40][stride] -> records int32 [rows][40]. Returns 0 or kRefused.

@@ -164,6 +164,9 @@ def test_tables_and_lines_refuse_what_does_not_fit() -> None:
     with pytest.raises(ShapeError, match="the number of the chunk"):
         line.number(-1, np.zeros((40, 4), np.int32), 4, learn=True)
     line.number(0, np.zeros((40, 4), np.int32), 4, learn=True)
+    with pytest.raises(ShapeError, match="the number of the chunk, which came already"):
+        line.number(0, np.ones((40, 4), np.int32), 4, learn=True)
+    line.number(1, np.zeros((40, 4), np.int32), 4, learn=True)
     assert len(table) == 1
 
 
