@@ -585,13 +585,13 @@ def reseal_certificate(artifact: Path, change: Callable[[dict[str, Any]], object
     [
         (
             lambda c: c["int8"].update(auroc=c["int8"]["auroc"] + 0.01),
-            r"auroc of the int8 model: the certificate states 0\.\d+, recomputed it is 0\.\d+",
+            r"contradicts itself: auroc_loss \S+, but fp32\.auroc - int8\.auroc is",
         ),
         (
             lambda c: c["int8_ops"].update({"int8_linear": 5}),
             r"One forward pass ran the integer ops .*int8_linear': 4.*, certified are .*int8_linear': 5",
         ),
-        (lambda c: c.update(rows=1999), "Certified on 1999 rows, but the dataset has 2000"),
+        (lambda c: c.update(rows=1999), "contradicts itself: rows 1999, but row_ranges.certification has 2000"),
     ],
 )
 def test_certificate_that_claims_too_much(
@@ -1068,7 +1068,7 @@ def test_interrupted_search_ends_with_its_best_and_the_next_one_goes_on(
     artifact = load_artifact(tmp_path / "artifact")
     assert artifact.certificate.stopped_because == "it was interrupted"
     assert artifact.certificate.trials >= 2
-    assert run(*command, "--max_trials", str(artifact.certificate.trials + 2)) == 3
+    assert run(*command, "--max_trials", str(artifact.certificate.trials + 2)) == 4  # Undecided, on so few rows.
     assert f"going on after {artifact.certificate.trials} finished trials" in caplog.text
     again = load_artifact(tmp_path / "artifact").certificate
     assert again.trials == artifact.certificate.trials + 2
