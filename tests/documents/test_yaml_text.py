@@ -62,3 +62,12 @@ def test_what_is_beyond_the_limits_is_refused(tmp_path: Path, text: str, reason:
     with pytest.raises(ConfigurationError, match=rf"(?s)^{tmp_path}/a\.yaml: .*{reason}.* Write it anew\.$") as caught:
         read(tmp_path, text)
     assert len(str(caught.value)) < 400
+
+
+def test_tags_of_another_program_stand_before_mappings(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text("a: !Thing {b: [1]}\n")
+    assert read_yaml(path, ConfigurationError, "Write it anew.", tags=["!Thing"]) == {"a": {"b": [1]}}
+    path.write_text("a:\n  !Thing 3\n")
+    with pytest.raises(ConfigurationError, match="line 2: !Thing stands before something else than a mapping"):
+        read_yaml(path, ConfigurationError, "Write it anew.", tags=["!Thing"])
