@@ -20,7 +20,7 @@ from typing import Any
 
 from dlrm_pl.atomic import sync, writing
 from dlrm_pl.data.adopt import Adoption
-from dlrm_pl.data.binary_format import RECORD_BYTES, SPLITS, split_file_name
+from dlrm_pl.data.binary_format import RECORD_BYTES, SPLITS, Split, split_file_name
 from dlrm_pl.data.block_digests import digests_path
 from dlrm_pl.data.dataset_folder import REJECTED, DatasetFolder, describe, recognise_dataset
 from dlrm_pl.data.preprocessing import statistics, vocabulary_stage
@@ -275,13 +275,15 @@ class _Run:
         rejected = self._work.path / REJECTED
         if rejected.stat().st_size:
             rejected.replace(finished / REJECTED)
-        counts = [(split, made[split].records, made[split].positives) for split in SPLITS]
-        made["report"]["warnings"] += warn_of_classes(counts)
+        splits: dict[Split, SplitInfo] = {split: made[split] for split in SPLITS if split in made}
+        made["report"]["warnings"] += warn_of_classes(
+            (split, info.records, info.positives or 0) for split, info in splits.items()
+        )
         return describe(
             finished,
             max_ind_range=self._options.modulus or -1,
             created_by="preprocess",
-            splits={split: made[split] for split in SPLITS if split in made},
+            splits=splits,
             known_dictionaries=made["dictionaries"],
             extra={"report": made["report"], "preprocess": self._state.key},
         )

@@ -47,7 +47,7 @@ def with_first_integer(field: bytes) -> bytes:
     return GOOD.replace(b"\t5", b"\t" + field, 1)
 
 
-@pytest.mark.parametrize("digits", [11, 19, 20, 4300, 4301, 5000, 30_000])
+@pytest.mark.parametrize("digits", [11, 20, 4301, 30_000])
 @pytest.mark.parametrize("sign", [b"", b"-"])
 def test_a_number_of_any_length_is_a_bad_field(read: Reader, tmp_path: Path, digits: int, sign: bytes) -> None:
     field = sign + b"7" * digits
@@ -61,8 +61,7 @@ def test_leading_zeros_are_no_fault(read: Reader, tmp_path: Path, field: bytes) 
     read(log_with(tmp_path, with_first_integer(field)))
 
 
-@pytest.mark.parametrize("compress", [False, True])
-@pytest.mark.parametrize("newline", [b"", b"\r"])
+@pytest.mark.parametrize(("compress", "newline"), [(False, b""), (False, b"\r"), (True, b"")])
 def test_the_longest_line_is_read_and_a_longer_one_is_named(
     read: Reader, tmp_path: Path, compress: bool, newline: bytes
 ) -> None:
@@ -79,7 +78,7 @@ def test_a_line_without_end_is_refused_in_bounded_memory(read: Reader, tmp_path:
     path = log_with(tmp_path, b"", compress=compress)
     beginning = 4 * (GOOD + b"\n")
     if compress:
-        path.write_bytes(gzip.compress(beginning + bytes(60_000_000), 1))
+        path.write_bytes(gzip.compress(beginning + bytes(40_000_000), 1))
     else:
         with path.open("wb") as handle:  # Sparse: 100 MB that take no disk.
             handle.write(beginning)
