@@ -18,7 +18,7 @@ LAUGHS = "a0: &a0 [x, x]\n" + "".join(
 DEEP = f"seed_everything: {'[' * 20_000}"
 
 
-@pytest.mark.parametrize("command", ["inspect", "benchmark", "fit", "quantize"])
+@pytest.mark.parametrize("command", ["inspect", "benchmark"])
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -41,9 +41,11 @@ def test_yaml_beyond_the_limits_is_refused(
     assert len(error) < 400
 
 
-def test_yaml_that_an_option_names_is_read_with_limits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_yaml_of_a_training_is_read_with_limits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "model.yaml"
     path.write_text(LAUGHS)
+    assert main(["fit", "-c", str(path)]) == 2
+    assert "model.yaml: line 5: more than 10,000 values" in capsys.readouterr().err
     assert main(["fit", f"--model={path}"]) == 2
     assert "line 5: more than 10,000 values" in capsys.readouterr().err
 
