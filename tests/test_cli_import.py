@@ -117,7 +117,7 @@ def test_counts_are_compared(reference: Path, tmp_path: Path, capsys: pytest.Cap
             "--counts",
             tmp_path / "day_fea_count.npz",
         )
-        assert run("import-checkpoint", *options) == status
+        assert run("import-checkpoint", *options, "--overwrite") == status
     error = capsys.readouterr().err
     assert re.search(
         rf"day_fea_count\.npz: .*table 3: the dataset has {sizes[3] + 1} rows, the model {sizes[3]}", error

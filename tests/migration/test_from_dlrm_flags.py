@@ -200,11 +200,15 @@ def test_flags_without_the_dashes_in_front_are_refused(capsys: pytest.CaptureFix
     assert "Put `--` in front" in capsys.readouterr().err
 
 
-def test_a_second_run_replaces_the_yaml(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_second_run_replaces_the_yaml_when_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "deep" / "run.yaml"
     assert run("from-dlrm-flags", "--output", path, "--", MLPERF) == 0
     assert run("from-dlrm-flags", "--output", path, "--", MLPERF, "--nepochs=3") == 2  # Two words, one with all of it.
-    assert run("from-dlrm-flags", "--output", path, "--", MLPERF.replace("$dlrm_extra_option", "--nepochs=3")) == 0
+    other = MLPERF.replace("$dlrm_extra_option", "--nepochs=3")
+    assert run("from-dlrm-flags", "--output", path, "--", MLPERF) == 0  # The same text.
+    assert run("from-dlrm-flags", "--output", path, "--", other) == 2
+    assert "run.yaml: exists already. Give --overwrite" in capsys.readouterr().err
+    assert run("from-dlrm-flags", "--output", path, "--overwrite", "--", other) == 0
     assert yaml.safe_load(path.read_text())["trainer"]["max_epochs"] == 3
     assert [entry.name for entry in path.parent.iterdir()] == ["run.yaml"]
     capsys.readouterr()
@@ -243,7 +247,7 @@ def test_commands_train_test_and_quantize(
 def run_printed(text: str, capsys: pytest.CaptureFixture[str]) -> list[str]:
     """Run the commands that are printed; returns their names."""
     capsys.readouterr()
-    assert run("from-dlrm-flags", "--output", "run.yaml", "--", text) == 0
+    assert run("from-dlrm-flags", "--output", "run.yaml", "--overwrite", "--", text) == 0
     lines = [shlex.split(line) for line in capsys.readouterr().out.splitlines() if not line.startswith("#")]
     commands = [words[2:] for words in lines]
     for words in commands:
