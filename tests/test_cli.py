@@ -247,7 +247,7 @@ def test_predict_scores_a_raw_log_as_the_same_rows_of_the_dataset(tmp_path: Path
     options = ("--rows", 3000, "--days", 2, "--label_rate", 0.2, "--max_table_size", 50)
     assert run("synthesize", "--output", tmp_path / "data", *options) == 0
     assert run("synthesize", "--output", tmp_path / "raw", "--format", "raw", *options) == 0
-    assert run("fit", "-c", write_config(tmp_path, tmp_path / "data")) in (0, 3)
+    assert run("fit", "-c", write_config(tmp_path, tmp_path / "data")) in (0, 3, 4)
     common = ("predict", "--artifact", tmp_path / "artifact", "--data", tmp_path / "data")
     assert run(*common, "--split", "train", "--output", tmp_path / "a.csv") == 0
     assert run(*common, "--raw", tmp_path / "raw" / "day_0", "--output", tmp_path / "b.csv") == 0
@@ -656,7 +656,7 @@ def test_dataset_of_smaller_tables_by_force(
     both = rf"table {table}: the checkpoint has {cap + 1} rows, the dataset {cap}"
     expect_error(capsys, both, "test", *arguments, *data)
     assert run("test", *arguments, *data, "--force", "true") == 0
-    assert run("quantize", *arguments, *data, "--force", "true", "--output", tmp_path / "forced") in (0, 3)
+    assert run("quantize", *arguments, *data, "--force", "true", "--output", tmp_path / "forced") in (0, 3, 4)
     certificate = json.loads((tmp_path / "forced" / "certificate.json").read_text())
     assert f"table {table}: the dataset has {cap} rows, the model {cap + 1}" in certificate["other_dataset"]
 
@@ -684,7 +684,7 @@ def test_damaged_rows_are_quantized_only_when_allowed(
     output = ("--output", tmp_path / "artifact")
     expect_error(capsys, r"table 3: 2 of [\d,]+ rows, the first is row 0.*allow_nonfinite", *arguments, *output)
     assert not (tmp_path / "artifact").exists()
-    assert run(*arguments, *output, "--allow_nonfinite", "true") in (0, 3)
+    assert run(*arguments, *output, "--allow_nonfinite", "true") in (0, 3, 4)
     manifest = json.loads((tmp_path / "artifact" / "manifest.json").read_text())
     assert manifest["nonfinite_rows"] == {"tables.3": 2}
 
