@@ -22,6 +22,7 @@ from dlrm_pl.atomic import sync, writing
 from dlrm_pl.data.adopt import Adoption
 from dlrm_pl.data.binary_format import RECORD_BYTES, SPLITS, Split, split_file_name
 from dlrm_pl.data.block_digests import digests_path
+from dlrm_pl.data.dataset_description import SplitInfo
 from dlrm_pl.data.dataset_folder import REJECTED, DatasetFolder, describe, recognise_dataset
 from dlrm_pl.data.preprocessing import statistics, vocabulary_stage
 from dlrm_pl.data.preprocessing.inputs import find_days, identity
