@@ -76,7 +76,8 @@ def _callback(plan: Plan, task: Task) -> None:
         plan.note(
             f"{_MLP}, {_EMBEDDINGS}",
             "the reference finds the ranges of activations anew for each batch, here they are calibrated on val; it "
-            "compares with nothing, here exit status 3 says that more than 1 % of the AUROC is lost",
+            "compares with nothing, here exit status 3 says that more than 1 % of the AUROC is lost, and 4 that test "
+            "has too few rows to tell",
         )
     else:
         recipe = {
@@ -86,7 +87,8 @@ def _callback(plan: Plan, task: Task) -> None:
         }
         plan.note(
             "--do-int8-inference",
-            "calibrates on test rows there, and on val here; exit status 3 says that more than 1 % of AUROC is lost",
+            "calibrates on test rows there, and on val here; exit status 3 says that more than 1 % of AUROC is lost, "
+            "and 4 that test has too few rows to tell",
         )
     arguments["recipe"] = recipe
     arguments["criterion"] = {"relative": plan.setting(0.01, why="the reference has none")}
@@ -115,7 +117,7 @@ def _tune_notes(plan: Plan) -> None:
     plan.note(
         "--tune",
         "calibrates on test rows there and on val here, and is certified on test; exit status 3: no model was within "
-        "1 %, and the best one is saved",
+        "1 %, 4: test has too few rows to tell; the best one is saved",
     )
     if values.program == "ipex" and not values.on("--inference-only"):
         plan.note("--tune", "needs --inference-only there")

@@ -235,9 +235,12 @@ def _mlperf_logging(plan: Plan, trains: bool) -> None:
     if not trains or values.program != "main":
         plan.note("--mlperf-logging", "means AUROC, which is always computed; an MLPerf log is of a training by main")
         return
-    path = f"runs/{run_name(plan)}/mlperf.log"
-    threshold = values.number("--mlperf-auc-threshold")
-    arguments = {"path": plan.setting(path), "auroc_threshold": plan.setting(threshold, "--mlperf-auc-threshold")}
+    arguments = {"path": plan.setting(f"runs/{run_name(plan)}/mlperf.log")}
+    name, threshold = "--mlperf-auc-threshold", values.number("--mlperf-auc-threshold")
+    if 0 < threshold < 1:
+        arguments["auroc_threshold"] = plan.setting(threshold, name)
+    else:
+        plan.note(name, f"{threshold:g} is no AUROC to reach: the MLPerf log has the target of the rules, 0.8025")
     plan.callback("dlrm_pl.callbacks.mlperf_logging.MLPerfLogging", arguments, "--mlperf-logging")
     plan.note("--mlperf-logging", "needs a package, there as here: pip install 'dlrm-pl[mlperf]'")
 

@@ -258,6 +258,11 @@ def test_mlperf_log_is_written_by_trainings_of_the_main_script_alone() -> None:
     assert "MLPerfLogging" not in callbacks(MAIN, flags, "--inference-only", LOADED)
 
 
+@pytest.mark.parametrize("flags", ["", "--mlperf-auc-threshold=-1", "--mlperf-auc-threshold=1.5"])
+def test_mlperf_log_keeps_the_target_of_the_rules_where_no_auroc_is_to_be_reached(flags: str) -> None:
+    assert callbacks(MAIN, "--mlperf-logging", flags)["MLPerfLogging"] == {"path": "runs/kaggle/mlperf.log"}
+
+
 def test_weights_of_classes_are_used_with_wbce() -> None:
     assert config(MAIN, "--loss-function=wbce --loss-weights=1.0-5.0")["model"]["loss_weights"] == [1.0, 5.0]
     assert "loss_weights" not in config(MAIN, "--loss-weights=1.0-5.0")["model"]
