@@ -616,10 +616,11 @@ def test_dataset_of_other_categories(capsys: pytest.CaptureFixture[str], fitted:
     for command in ("verify", "predict"):
         message = f"its fingerprint is {other}, .* made for {own}"
         expect_error(capsys, message, command, "--artifact", fitted / "artifact", "--data", dataset_copy)
-    checkpoint = ("--ckpt_path", fitted / "run" / "model.ckpt")
-    for command in ("test", "quantize", "fit"):
+    checkpoint = ("--ckpt_path", fitted / "run" / "model.ckpt", "--data.folder", dataset_copy)
+    for command, *options in (("test",), ("quantize",), ("fit", "--overwrite")):
         message = f"trained on the dataset {own}, this one is {other}"
-        expect_error(capsys, message, command, "-c", fitted / "config.yaml", *checkpoint, "--data.folder", dataset_copy)
+        expect_error(capsys, message, command, "-c", fitted / "config.yaml", *checkpoint, *options)
+    assert (fitted / "artifact" / "certificate.json").is_file()
 
 
 def test_other_dataset_by_force(

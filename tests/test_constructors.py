@@ -27,7 +27,7 @@ WRONG: dict[type, dict[str, list[object]]] = {
         **{"strategy": ["nonsense", 3, None], "objective": ["speed", {"size": 1.0}, 1], "space": ["int8", []]},
         **{"timeout_s": [-1, NAN, "60"], "max_trials": [0, -3, 1.5, "10", True], "until": ["forever", 1]},
         **{"seed": [-1, 2**32, 0.5, "1"], "eval_func": [0.5, "my.Score"], "metric": ["auroc", lambda model: 0.5]},
-        **{"allow_nonfinite": ["yes", 1], "output": [None, 3]},
+        **{"allow_nonfinite": ["yes", 1], "output": [None, 3], "overwrite": ["yes", 1]},
     },
     RecipeStart: {
         **{"linears": ["int4", 8, None], "tables": ["bf16", ["int8"]], "interaction": ["fp16", 8]},

@@ -78,7 +78,8 @@ def test_interrupted_search_goes_on_with_the_same_study(tmp_path: Path, caplog: 
 def test_other_strategies_take_no_study_along(tmp_path: Path) -> None:
     build_artifact(tiny.model(), data(), TPE, tmp_path / "a", listeners=[StopAt(3)])
     assert (tmp_path / f".a.trials.{STUDY_NAME}").exists()
-    build_artifact(tiny.model(), data(), replace(TPE, strategy="random", max_trials=2), tmp_path / "a")
+    random = replace(TPE, strategy="random", max_trials=2)
+    build_artifact(tiny.model(), data(), random, tmp_path / "a", overwrite=True)
     assert not (tmp_path / "a" / STUDY_NAME).exists()
     assert not (tmp_path / f".a.trials.{STUDY_NAME}").exists()
     assert json.loads((tmp_path / "a" / "trials.jsonl").read_text().splitlines()[0])["number"] == 1

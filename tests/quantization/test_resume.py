@@ -198,7 +198,7 @@ def test_log_of_a_metric_with_other_options_is_not_continued(
     arguments = (tiny.model(), data(), SETTINGS, tmp_path / "artifact")
     build_artifact(*arguments, eval_func=score(0.3), listeners=[Interrupting()])
     with caplog.at_level(logging.INFO, logger="dlrm_pl"):
-        build_artifact(*arguments, eval_func=score(threshold))
+        build_artifact(*arguments, eval_func=score(threshold), overwrite=True)
     assert ("going on after 1 finished trials" in caplog.text) == known
     assert ("its options of the score.threshold is 0.3 and now 0.6" in caplog.text) != known
 
