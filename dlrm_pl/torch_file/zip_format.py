@@ -63,7 +63,7 @@ def read_zip(file: OpenFile) -> Any:
     if order != b"little":
         raise CheckpointError(f"written on a machine with byte order {order[:20]!r}; only 'little' is read here")
     version = _small(file, entries, f"{root}version", b"3").strip()
-    if not version.isdigit() or not 1 <= int(version) <= _MAX_VERSION:
+    if not version.isdigit() or len(version) > 9 or not 1 <= int(version) <= _MAX_VERSION:
         raise CheckpointError(
             f"has version {version[:20]!r} of torch's format; versions up to {_MAX_VERSION} are known"
         )

@@ -396,6 +396,7 @@ def test_a_pickle_of_megabytes_is_refused(tmp_path: Path, kind: str) -> None:
         ({"byteorder": b"big"}, "byte order b'big'"),
         ({"version": b"11\n"}, "has version b'11' of torch's format"),
         ({"version": b"x"}, "has version b'x'"),
+        ({"version": b"3" * 5000}, "has version b'33333333333333333333' of torch's format"),
         ({"constants.pkl": b""}, "TorchScript"),
         ({"sub": b"", "data.pkl": b""}, "two entries"),
     ],
