@@ -341,7 +341,7 @@ class DLRMTrainer(pl.Trainer):
         ckpt_path = self.checkpoint_file(ckpt_path)
         if model is None or not _is_file_name(ckpt_path):
             return ckpt_path
-        left = load_into(model, Path(ckpt_path))
+        left = load_into(model, Path(ckpt_path).expanduser())
         log.info("%s: loaded; its tables are read where they are touched", ckpt_path)
         if left and not reads_all:
             log.info("%s: not compared with its checksums: %s; `inspect --full true` does that", ckpt_path, left)

@@ -108,7 +108,7 @@ def load_artifact(path: str | Path, checksums: Checksums = "auto", pages: Pages 
     Raises:
         ArtifactError: missing, incomplete, damaged or changed files, also such that change meanwhile; names the file.
     """
-    folder = Path(path)
+    folder = Path(path).expanduser()
     # Open from here on, so that nothing can take the place of a file that was looked at without being seen.
     first = _watched([folder / FILE_NAME])
     manifest = Manifest.read(folder)

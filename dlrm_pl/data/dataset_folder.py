@@ -99,7 +99,7 @@ class DatasetFolder:
             DatasetError: no such folder.
             DataFormatError: a file is missing, cut short, or not what the description says.
         """
-        folder = Path(path)
+        folder = Path(path).expanduser()
         if not folder.is_dir():
             raise DatasetError(
                 f"{folder}: there is no such dataset folder. Make one with `preprocess` or `synthesize`."
