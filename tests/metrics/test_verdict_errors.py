@@ -37,11 +37,10 @@ def test_few_clicks_are_covered_as_often_as_is_said() -> None:
 @pytest.mark.parametrize("name", verdicts.CASES)
 def test_bounds_hold_as_often_as_they_say(name: str) -> None:
     pair, rows, step = verdicts.CASES[name]
-    held = coverage(pair, rows=rows, samples=400, seed=3, step=step)
-    # At least 94 %, of which 400 samples show two standard errors less.
-    assert held.two_sided > 0.92
-    assert held.upper > 0.92
-    assert held.lower > 0.92
+    held = coverage(pair, rows=rows, samples=1000, seed=3, step=step)
+    # One standard error of such a share is 0.7 %. An interval that always holds would be too wide to be of use.
+    assert 0.94 <= held.two_sided <= 0.995
+    assert min(held.upper, held.lower) >= 0.94
 
 
 @pytest.mark.slow
