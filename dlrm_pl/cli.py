@@ -223,7 +223,7 @@ def _run_light(
 
 def _full(error: OSError) -> str:
     # What is printed has no name.
-    return f"The disk is full: {error.filename}" if error.filename else "The disk, or what is printed to, is full"
+    return f"The disk is full: {error.filename}" if error.filename else "The disk is full, or the output's device is"
 
 
 def _of(error: OSError) -> str:

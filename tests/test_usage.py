@@ -22,7 +22,7 @@ DEEP = f"seed_everything: {'[' * 20_000}"
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (LAUGHS, "line 5: more than 10,000 values, aliases counted as what they stand for"),
+        (LAUGHS, "line 5: more than 10,000 values, with each alias counted as all the values that it stands for"),
         (DEEP, "line 1, column 1017: exceeded maximum nesting depth|line 1: nested deeper than 64"),
         ("seed_everything: 1\ntrainer: {callbacks: [}", "line 2, column 23: did not find expected node content"),
         (f"seed_everything: {'9' * 5000}", "line 1: a number of 5,000 digits"),

@@ -106,8 +106,9 @@ def _of_lines(lines: Sequence[bytes], labelled: bool) -> str:
     for changed, what in _CHANGES.items():
         if all(_fault(changed(line), "needed") is None for line in lines[1:] or lines):
             return what
-    many = f"all of its first {len(lines)} lines" if count == len(lines) else f"{count} of its first {len(lines)} lines"
-    return f"So it is with {many}. Is it a click log ({_ORDER}, separated by tabs)?"
+    lines_alike = f"All of its first {len(lines)}" if count == len(lines) else f"{count} of its first {len(lines)}"
+    alike = f"{lines_alike} lines have the same fault. " if len(lines) > 1 else ""
+    return f"{alike}Is it a click log ({_ORDER}, separated by tabs)?"
 
 
 def _fault(line: bytes, label: Label) -> str | None:

@@ -87,7 +87,7 @@ def explain(line: bytes, label: Label = "needed") -> BadLineError:
     absent = label == "absent"
     if len(fields) != RECORD_INTS - absent:
         needed = f"{RECORD_INTS - 1} are needed, since line 1 has no label" if absent else f"{RECORD_INTS} are needed"
-        return BadLineError("fields", f"has {len(fields)} fields, {needed}")
+        return BadLineError("fields", f"has {len(fields)} field{'s' if len(fields) > 1 else ''}, {needed}")
     for index, field in enumerate(fields, start=int(absent)):
         where = f"field {index + 1 - absent}"
         if index == 0 and field not in (b"0", b"1") and (label == "needed" or field):

@@ -118,7 +118,10 @@ def check_yaml(text: str) -> None:
         outer.values += size.values
         outer.depth = max(outer.depth, size.depth + 1)
         if outer.values > MAX_VALUES:
-            raise LimitError(f"{_line(event)}: more than {MAX_VALUES:,} values, aliases counted as what they stand for")
+            raise LimitError(
+                f"{_line(event)}: more than {MAX_VALUES:,} values, with each alias counted as all the "
+                "values that it stands for"
+            )
         if outer.depth + len(open_values) > MAX_DEPTH:
             raise LimitError(f"{_line(event)}: nested deeper than {MAX_DEPTH}")
 

@@ -51,8 +51,8 @@ def skill_warnings(
             SkillWarning(
                 "auroc",
                 f"the AUROC of {model} is {auroc:.6f} {where}: it ranks clicks no better than chance, which has 0.5. "
-                "Train longer, try other learning rates, and check that the labels belong to their rows."
-                + (doubt if auroc > 0.5 - reach else ""),
+                "Train longer, or with a lower learning rate if the loss does not fall, and check that the labels "
+                "belong to their rows." + (doubt if auroc > 0.5 - reach else ""),
             )
         )
     if entropy >= 1:
@@ -75,8 +75,8 @@ def skill_warnings(
             SkillWarning(
                 "calibration_ratio",
                 f"the calibration ratio of {model} is {ratio:.4g} {where}: it predicts {expected:,.0f} clicks, so "
-                "bids that follow its probabilities are wrong by that factor. Train longer, and check that the click "
-                f"rate of these rows is that of the training rows, for example not sub-sampled otherwise.{doubt}",
+                "bids that follow its probabilities are wrong by that factor. Train longer, and check that these "
+                f"rows and the training rows have the same click rate: both sub-sampled alike, for example.{doubt}",
             )
         )
     return tuple(found)

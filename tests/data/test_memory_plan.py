@@ -70,4 +70,4 @@ def test_fewer_workers_are_said_and_write_the_same(tmp_path: Path, caplog: pytes
     assert "19 workers instead of 1000: --memory 64 MiB is not enough for more" in caplog.text
     preprocess(raw, tmp_path / "one", Options(workers=1))
     assert read(tmp_path / "many") == read(tmp_path / "one")
-    assert "as --memory says, the vocabulary" in caplog.text
+    assert "by --memory, the vocabulary" in caplog.text

@@ -229,7 +229,7 @@ def test_a_finished_folder_is_recognised_by_what_it_was_made_from(raw: Path, tmp
 
 def test_bad_input_leaves_nothing(tmp_path: Path) -> None:
     raw = write_days(tmp_path / "raw", [random_lines(3000, 0), [*random_lines(3000, 1), b"bad"]])
-    with pytest.raises(DataFormatError, match="day_1:3001: has 1 fields"):
+    with pytest.raises(DataFormatError, match="day_1:3001: has 1 field"):
         preprocess(raw, tmp_path / "out", MANY)
     assert [path.name for path in tmp_path.iterdir()] == ["raw"]
 

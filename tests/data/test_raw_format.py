@@ -43,7 +43,7 @@ SHAPES = {
     "one behind": (each(lambda line: line + b"\t2014-10-21"), r"end with one more column: cut it off"),
     "label last": (each(lambda line: line[2:] + b"\t" + line[:1]), r"Its label stands last"),
     "quotes": (each(lambda line: b'"' + line.replace(b"\t", b'"\t"') + b'"'), r"stand in quotes"),
-    "decimals": (each(lambda line: line.replace(b"\t", b"\t1.0", 1)), r"So it is with all of its first 50 lines"),
+    "decimals": (each(lambda line: line.replace(b"\t", b"\t1.0", 1)), r"All of its first 50 lines have the same fault"),
     "JSON": (b'{"label": 1}\n' * 50, r"looks like JSON"),
     "web page": (b"<!DOCTYPE html>\n<p>404</p>\n" * 20, r"looks like a web page or XML: download the log again"),
     "UTF-16": (TEXT.decode().encode("utf-16"), r"looks like UTF-16 text"),
@@ -86,7 +86,7 @@ def test_a_zip_archive_is_recognised(tmp_path: Path) -> None:
 @pytest.mark.parametrize("bad", [b"x", b"2" + GOOD[1:], GOOD + b"\t1"])
 def test_a_few_bad_lines_may_be_left_out(tmp_path: Path, bad: bytes) -> None:
     (tmp_path / "log").write_bytes(b"\n".join([bad, *LINES]))
-    with pytest.raises(DataFormatError, match=r"log:1: .*leave such lines out with --bad_rows skip:0\.001"):
+    with pytest.raises(DataFormatError, match=r"log:1: .*leave such lines out: --bad_rows skip:0\.001 allows"):
         preprocess(tmp_path / "log", tmp_path / "out", Options(layout="kaggle", days=2))
 
 
@@ -127,3 +127,10 @@ def test_one_file_is_no_prefix_of_days(tmp_path: Path) -> None:
         preprocess(tmp_path / "day_0", tmp_path / "out")
     with pytest.raises(DataFormatError, match=r"nowhere: there is no such folder"):
         preprocess(tmp_path / "nowhere" / "day", tmp_path / "out")
+
+
+def test_a_day_whose_lines_were_all_left_out_is_not_called_empty(tmp_path: Path) -> None:
+    for name in ("day_0", "day_1"):
+        (tmp_path / name).write_bytes(b"1,2,3\n" * 30)
+    with pytest.raises(DataFormatError, match=r"day_0: has 30 lines, none of which is a row\. All of its first 30"):
+        preprocess(tmp_path / "day", tmp_path / "out", Options(bad_rows=0.99))

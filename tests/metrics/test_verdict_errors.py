@@ -39,7 +39,7 @@ def test_bounds_hold_as_often_as_they_say(name: str) -> None:
     pair, rows, step = verdicts.CASES[name]
     held = coverage(pair, rows=rows, samples=1000, seed=3, step=step)
     # One standard error of such a share is 0.7 %. An interval that always holds would be too wide to be of use.
-    assert 0.94 <= held.two_sided <= 0.995
+    assert 0.94 <= held.two_sided <= 0.992
     assert min(held.upper, held.lower) >= 0.94
 
 

@@ -70,7 +70,7 @@ class Plan:
         return (
             f"plan: {self.days} days, about {self.rows:,} rows ({_gib(self.text_bytes)} of text); disk "
             f"{_gib(self.disk_bytes)} at the peak, {_gib(self.output_bytes)} in the end; memory up to "
-            f"{_gib(self.memory_bytes)} ({_gib(self.budget_bytes)} as --memory says, the vocabulary "
+            f"{_gib(self.memory_bytes)} ({_gib(self.budget_bytes)} by --memory, the vocabulary "
             f"{_gib(self.vocabulary_bytes)}, the program {_gib(self.program_bytes)}); about {minutes} if the disk "
             "keeps up"
         )

@@ -33,6 +33,7 @@ LAST_DAY = "last_day"
 IN_ORDER = "in_order"
 # A share of bad rows is judged from so many lines on, and at the end.
 _LINES_TO_JUDGE = 100_000
+_SKIP = "Repair the log, or leave such lines out: --bad_rows skip:0.001 allows for one line in a thousand."
 _SHORTEST_ROW = RECORD_INTS + 1  # A label, 39 tabs, and a newline at least.
 # Stations of the assembly line; the vocabulary's follow.
 _ROWS, _KEPT = range(2)
@@ -196,7 +197,8 @@ class Scatter:
                         else f"day {chunk.day}, to line {state.line}, "
                     )
                     hint = likely_format(path) or "An empty day is most often a broken download."
-                    raise DataFormatError(f"{path}: {part}has no rows. {hint}")
+                    none = f"{state.line:,} lines, none of which is a row" if state.line and not part else "no rows"
+                    raise DataFormatError(f"{path}: {part}has {none}. {hint}")
                 if ends_file:
                     state.line = state.blank_line = 0
             # In turn, so that no chunk that waits for another one keeps this one from running.
@@ -291,7 +293,7 @@ class Scatter:
         if error.kind == "length":  # As in ChunkReader, so that it does not depend on the size of the chunks.
             raise DataFormatError(f"{path}:{number}: {error}. {likely_format(path)}".rstrip())
         if self._options.bad_rows is None:
-            hint = likely_format(path) or "Repair the log, or leave such lines out with --bad_rows skip:0.001."
+            hint = likely_format(path) or _SKIP
             raise DataFormatError(f"{path}:{number}: {error}. {hint}")
         self._state.rejected[error.kind] = self._state.rejected.get(error.kind, 0) + 1
         head = f"{path}\t{number}\t{error.kind}\t".encode()
