@@ -11,6 +11,7 @@ from typing import Any
 import pytorch_lightning as pl
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.loops.fit_loop import _FitLoop
 from pytorch_lightning.trainer.states import TrainerFn
 
 from dlrm_pl.artifact.build import Outcome
@@ -42,6 +43,17 @@ _LEAST = {
 """Of numbers that Lightning does not check, or only when it has come to them."""
 
 
+class _EpochsAreDone(_FitLoop):
+    """Lightning's loop, where an epoch that a checkpoint has finished is finished under ``max_steps`` as well.
+
+    Lightning would end such an epoch once more: it counts two for one, so that ``max_epochs`` stops the run before
+    anything is trained, or the next rows are those of a later epoch.
+    """
+
+    def _iteration_based_training(self) -> bool:
+        return False
+
+
 class DLRMTrainer(pl.Trainer):
     """Lightning's Trainer with ``quantize``, and checkpoints that are never half-written.
 
@@ -66,6 +78,9 @@ class DLRMTrainer(pl.Trainer):
         super().__init__(use_distributed_sampler=use_distributed_sampler, **kwargs)
         if type(self.strategy.checkpoint_io) is TorchCheckpointIO:  # The default, not another one of the user's.
             self.strategy.checkpoint_io = AtomicCheckpointIO()
+        loop = _EpochsAreDone(self, self.fit_loop.min_epochs, self.fit_loop.max_epochs)
+        loop.epoch_loop = self.fit_loop.epoch_loop
+        self.fit_loop = loop
         self.outcome: Outcome | None = None
 
     def fit(  # type: ignore[override]
@@ -311,7 +326,7 @@ class DLRMTrainer(pl.Trainer):
         given = " and ".join(f"{name}={value}" for name, value in limits.items() if value not in (None, -1))
         return (
             f"Nothing was trained: the run ends at {given}, and it stands at step {self.global_step:,}, with "
-            f"{self.current_epoch:,} epochs done. Give more to go on."
+            f"{self.current_epoch:,} {'epoch' if self.current_epoch == 1 else 'epochs'} done. Give more to go on."
         )
 
     def _quantization_callbacks(self) -> list[QuantizationCallback]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from ranks import run_ranks
 
 from dlrm_pl.data.datamodule import TerabyteDataModule
@@ -79,6 +79,61 @@ def test_an_epoch_that_was_cut_short_goes_on_with_the_rows_that_are_left(
     second.fit(resumed, datamodule=TerabyteDataModule(folder, batch_size=500), ckpt_path=str(tmp_path / "a.ckpt"))
     assert (second.global_step, second.current_epoch) == (8, 1)
     torch.testing.assert_close(dict(resumed.state_dict()), dict(whole.state_dict()), rtol=0, atol=0)
+
+
+class _Stop(Callback):
+    """Stops within an epoch."""
+
+    def on_train_batch_end(self, trainer: object, *_: object) -> None:
+        trainer.should_stop = trainer.global_step >= 2  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [{"max_epochs": 2}, {"max_steps": 6}, {"max_epochs": 2, "max_steps": 9}],
+)
+@pytest.mark.parametrize(
+    ("at", "saved_by"),
+    [
+        *((4, ending) for ending in ("max_epochs", "max_steps", "epoch_end", "batch_end", "validation")),
+        *((2, ending) for ending in ("max_steps", "callback", "batch_end", "validation")),
+    ],
+)
+def test_a_resumed_run_is_one_that_was_not_interrupted(
+    data: TerabyteDataModule, tmp_path: Path, at: int, saved_by: str, limits: dict[str, int]
+) -> None:
+    """Lightning ends a finished epoch twice where max_steps is given, and keeps its order of rows for the next."""
+    options: dict[str, dict[str, object]] = {
+        "max_epochs": {"max_epochs": 1},
+        "max_steps": {"max_steps": at},
+        "callback": {"max_epochs": 1, "callbacks": [_Stop()]},
+        "epoch_end": {"callbacks": [ModelCheckpoint(tmp_path, "a", save_on_train_epoch_end=True)]},
+        "batch_end": {"callbacks": [ModelCheckpoint(tmp_path, "a", every_n_train_steps=at)]},
+        "validation": {"callbacks": [ModelCheckpoint(tmp_path, "a", save_on_train_epoch_end=False)]},
+    }
+    by_callback = saved_by in ("epoch_end", "batch_end", "validation")
+    few: dict[str, object] = {"limit_train_batches": 4, "limit_val_batches": 0}
+    if saved_by == "validation":
+        few |= {"limit_val_batches": 1, "val_check_interval": at}
+    folder = str(data.folder.path)
+
+    def run(ckpt_path: Path | None = None, **given: object) -> tuple[DLRMTrainer, DLRMModule]:
+        made, trained = trainer(**(few | given)), module(data)
+        made.fit(
+            trained,
+            datamodule=TerabyteDataModule(folder, batch_size=200),
+            ckpt_path=None if ckpt_path is None else str(ckpt_path),
+        )
+        return made, trained
+
+    first = options[saved_by]
+    if by_callback:
+        run(**first, enable_checkpointing=True, **({"max_epochs": 1} if at == 4 else {"max_steps": 3}))
+    else:
+        run(**first)[0].save_checkpoint(tmp_path / "a.ckpt")
+    (whole, expected), (second, resumed) = run(**limits), run(tmp_path / "a.ckpt", **limits)
+    assert (second.global_step, second.current_epoch) == (whole.global_step, whole.current_epoch)
+    torch.testing.assert_close(dict(resumed.state_dict()), dict(expected.state_dict()), rtol=0, atol=0)
 
 
 def test_scoring_leaves_the_weights_in_the_file(data: TerabyteDataModule, saved: Path) -> None:
@@ -182,7 +237,7 @@ def test_a_run_that_has_nothing_to_train_says_so(
         trainer(max_epochs=2).fit(module(data), datamodule=data, ckpt_path=str(saved.parent / "whole.ckpt"))
         assert message not in caplog.text
         trainer(max_epochs=1).fit(module(data), datamodule=data, ckpt_path=str(saved.parent / "whole.ckpt"))
-        assert f"{message}max_epochs=1, and it stands at step 16, with 1 epochs done" in caplog.text
+        assert f"{message}max_epochs=1, and it stands at step 16, with 1 epoch done" in caplog.text
         trainer(limit_train_batches=0).fit(module(data), datamodule=data)
         assert f"{message}limit_train_batches=0" in caplog.text
 

@@ -63,15 +63,28 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 def go_on_in_epoch(checkpoint: dict[str, Any]) -> dict[str, Any]:
-    """Count an epoch that ``max_steps`` or a stop by a callback cut short as one that goes on.
+    """Count an epoch that was cut short as one that goes on, and one whose last batch is trained as done.
 
-    Lightning counts it as done. A run of one epoch that is resumed would train nothing, and one of several would take
-    the rest of the rows in the order of the next epoch: some of them twice, others not at all.
+    Lightning counts one that ``max_steps`` or a stop by a callback cut short as done. A run of one epoch that is
+    resumed would train nothing, and one of several would take the rest of the rows in the order of the next epoch: some
+    of them twice, others not at all. One that was saved after its last batch or the validation after it, before its
+    end, is to Lightning one that goes on: the next would have its rows in the order of this one.
     """
     loop = checkpoint.get("loops", {}).get("fit_loop", {})
     batches, epochs = loop.get("epoch_loop.batch_progress", {}), loop.get("epoch_progress", {})
-    if batches and epochs and batches["current"]["processed"] and not batches["is_last_batch"]:
-        for count in (epochs["current"], epochs["total"]):
+    if not batches or not epochs or not batches["current"]["processed"]:
+        return checkpoint
+    if batches["is_last_batch"] and batches["current"]["processed"] < batches["current"]["ready"]:
+        return checkpoint  # Saved while the last batch was trained.
+    for count in (epochs["current"], epochs["total"]):
+        if batches["is_last_batch"]:
+            count["processed"] = count["completed"] = count["started"]
+        else:
             count["processed"] = min(count["processed"], count["started"] - 1)
             count["completed"] = min(count["completed"], count["processed"])
+    if batches["is_last_batch"] and "epoch_loop.state_dict" in loop:
+        # Saved before Lightning counts the last one; loggers number by it.
+        loop["epoch_loop.state_dict"]["_batches_that_stepped"] = checkpoint.get("global_step", 0)
+        for count in (batches["current"], batches["total"]):
+            count["completed"] = count["processed"]
     return checkpoint
