@@ -12,7 +12,7 @@ from dlrm_pl.atomic import atomic_folder
 from dlrm_pl.documents.json_text import object_in, object_with
 from dlrm_pl.errors import OutputError
 from dlrm_pl.model.checkpoint import load_dlrm
-from dlrm_pl.model.checkpoint_tensors import check_tensors
+from dlrm_pl.model.checksum import model_checksum, parameter_checksums
 from dlrm_pl.model.embeddings import EmbeddingBags
 from dlrm_pl.quantization.exchange import Rows, write_exchange
 from dlrm_pl.replacement import Finished, Making
@@ -31,6 +31,8 @@ def recognise_exchange(folder: Path) -> Finished | None:
     if contents is None or files is None:
         return None
     settings = {name: contents.get(name) for name in ("layout", "architecture", "model_fingerprint")}
+    if "model_checksum" in contents:  # Earlier versions stated none.
+        settings["model_checksum"] = contents["model_checksum"]
     return Finished("tables", "export-tables", settings, (*files, FILE_NAME))
 
 
@@ -61,7 +63,8 @@ def export_tables(
     """
     model = load_dlrm(ckpt_path)
     assert model.weights_file is not None  # It was just loaded from one.
-    check_tensors((tensor, name) for name, tensor in model.weights_file.tensors.items())
+    # The pass that compares the weights with the checksums of their file names all of them as well.
+    checksum = model_checksum(model, parameter_checksums(model, model.weights_file.tensors))
     architecture, bags = model.architecture, model.embedding_bags
     assert isinstance(bags, EmbeddingBags)
     size = sum(architecture.table_sizes) * kind.row_bytes(architecture.embedding_dim)
@@ -69,6 +72,7 @@ def export_tables(
         "layout": _DESCRIPTIONS[kind.layout].format(bits=kind.bits, alignment=kind.alignment),
         "architecture": architecture.to_dict(),
         "model_fingerprint": model_fingerprint(model),
+        "model_checksum": checksum,
     }
     with atomic_folder(output, Making("export-tables", made_from, recognise_exchange, overwrite)) as folder:
         free = shutil.disk_usage(folder).free

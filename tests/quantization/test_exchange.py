@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 import dlrm_pl.quantization.exchange as exchange
-from dlrm_pl.errors import ConfigurationError, NonFiniteError
+from dlrm_pl.errors import ConfigurationError, NonFiniteError, OutputError
 from dlrm_pl.quantization.exchange import Bits, Rows, exchange_row_bytes, pack_exchange, write_exchange
 
 
@@ -120,6 +120,27 @@ def test_odd_rows_do_not_come_in_4_bits() -> None:
     assert exchange_row_bytes(8, 7) == 15
     with pytest.raises(ConfigurationError, match="Rows of 7 values cannot be packed in 4 bits"):
         exchange_row_bytes(4, 7)
+
+
+def test_tables_of_a_model_that_differs_in_one_row_are_kept(tmp_path: Path) -> None:
+    from dlrm_pl.artifact.exchange import export_tables
+    from dlrm_pl.model.lightning_module import DLRMModule
+
+    module = DLRMModule([9000, 7, 25], 8, [13, 16, 8], [12, 6, 1])
+    for name in ("one", "other"):
+        checkpoint = {"state_dict": module.state_dict(), "hyper_parameters": dict(module.hparams)}
+        module.on_save_checkpoint(checkpoint)
+        torch.save(checkpoint, tmp_path / f"{name}.ckpt")
+        with torch.no_grad():
+            next(module.model.embedding_bags.parameters())[1] += 1  # No row of the sample that a fingerprint reads.
+    output = tmp_path / "tables"
+    export_tables(tmp_path / "one.ckpt", output, Rows(8))
+    before = (output / "tables.json").read_bytes()
+    with pytest.raises(OutputError, match=r"model_checksum was [0-9a-f.]+, is now .*--overwrite"):
+        export_tables(tmp_path / "other.ckpt", output, Rows(8))
+    assert (output / "tables.json").read_bytes() == before
+    export_tables(tmp_path / "other.ckpt", output, Rows(8), overwrite=True)
+    assert (output / "tables.json").read_bytes() != before
 
 
 def test_command_writes_all_tables_of_a_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
