@@ -13,10 +13,13 @@ from xml.etree import ElementTree
 
 import pytest
 import test_cli
+import torch
 from test_cli import expect_error, run
 
 from dlrm_pl import cli
+from dlrm_pl.artifact.fingerprint import model_fingerprint
 from dlrm_pl.artifact.manifest import Manifest, file_sha256
+from dlrm_pl.model.checkpoint import load_dlrm
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
@@ -126,6 +129,25 @@ def test_checkpoint_and_dataset_of_another_model(
     assert run("synthesize", "--output", tmp_path / "other", "--rows", 3000, "--max_table_size", 20) == 0
     message = r"table 0: the artifact .* has \d+ rows, the dataset \d+"
     expect_error(capsys, message, "benchmark", "--artifact", artifact, "--data", tmp_path / "other")
+
+
+def test_checkpoint_of_other_rows_that_the_fingerprint_does_not_see(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dlrm_pl.artifact.fingerprint._ROWS", 2)  # The first and the last.
+    checkpoint = torch.load(made / "run" / "model.ckpt", weights_only=True)
+    checkpoint["state_dict"]["model.embedding_bags.tables.3.weight"][1] += 1
+    torch.save(checkpoint, tmp_path / "other.ckpt")
+    fingerprint = model_fingerprint(load_dlrm(tmp_path / "other.ckpt"))
+    artifact = Path(shutil.copytree(made / "artifact", tmp_path / "artifact"))
+    certificate = json.loads((artifact / "certificate.json").read_text())
+    certificate["model_fingerprint"] = fingerprint
+    (artifact / "certificate.json").write_text(json.dumps(certificate))
+    manifest = replace(Manifest.read(artifact), model_fingerprint=fingerprint)
+    manifest.files["certificate.json"] = file_sha256(artifact / "certificate.json")
+    manifest.write(artifact)
+    message = r"other\.ckpt: its checksum is \w{64}, the artifact"
+    expect_error(capsys, message, "benchmark", "--artifact", artifact, "--ckpt_path", tmp_path / "other.ckpt", *SHORT)
 
 
 needs_loadgen = pytest.mark.skipif(find_spec("mlperf_loadgen") is None, reason="mlcommons-loadgen is not installed")

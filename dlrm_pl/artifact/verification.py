@@ -152,7 +152,7 @@ def verify_artifact(
         int8, scored = run.scores(), len(run.labels)
         found = certificate
     else:
-        model = _float_model(ckpt_path, certificate)
+        model = float_model(ckpt_path, certificate)
         certification = certify(model, artifact.model, _counted(batches, progress, artifact.watch, model.watch), rule)
         watched = {} if certification.worst_slice is None else certification.worst_slice.watched
         int8, scored = certification.int8, certification.rows
@@ -178,7 +178,7 @@ def verify_artifact(
     )
 
 
-def _float_model(path: Path, certificate: Certificate) -> DLRM:
+def float_model(path: Path, certificate: Certificate) -> DLRM:
     """The model of a checkpoint, all weights of which have to be those that were quantized.
 
     Raises:

@@ -9,9 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from dlrm_pl.artifact.fingerprint import model_fingerprint
 from dlrm_pl.artifact.store import Artifact
-from dlrm_pl.artifact.verification import open_dataset
+from dlrm_pl.artifact.verification import float_model, open_dataset
 from dlrm_pl.atomic import atomic_folder
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.benchmark.compare import Comparison, compare
@@ -21,11 +20,8 @@ from dlrm_pl.benchmark.plot import render
 from dlrm_pl.benchmark.rows import Source, dataset_rows, random_batch, random_rows
 from dlrm_pl.data.dataset import ClickDataset
 from dlrm_pl.documents.json_text import object_in, object_with
-from dlrm_pl.errors import CheckpointError, VerificationError
+from dlrm_pl.errors import VerificationError
 from dlrm_pl.kernels.int8.selection import isa
-from dlrm_pl.model.checkpoint import load_dlrm
-from dlrm_pl.model.checkpoint_tensors import unchecked
-from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.replacement import Finished, Making
 from dlrm_pl.runtime.cpu import describe_machine
 from dlrm_pl.runtime.int8_dlrm import count_int8_ops
@@ -140,8 +136,9 @@ def benchmark_artifact(
     row_bytes, weight_bytes = {"int8": int8_row_bytes(model)}, {"int8": int8_weight_bytes(model)}
     field = Field((int8_contender(model),), {})
     if ckpt_path is not None:
+        log.info("%s: read as a whole, to compare its weights with those of the artifact", ckpt_path)
         progress("build the float contenders")
-        floats = float_contenders(float_model(ckpt_path, artifact), calibration)
+        floats = float_contenders(float_model(ckpt_path, artifact.certificate), calibration)
         field = Field((*floats.contenders, *field.contenders), floats.unavailable)
         for dtype, size in (("fp32", 4), ("bf16", 2)):
             row_bytes[dtype] = float_row_bytes(model.architecture, size)
@@ -172,25 +169,6 @@ def _expected(field: Field, cells: int, seconds: float) -> str:
         f"benchmark: {present} contenders, {cells} pairs of batch size and threads, {seconds:g} s for each: "
         f"{duration} of timing{more}"
     )
-
-
-def float_model(path: Path, artifact: Artifact) -> DLRM:
-    """The float model that an artifact was made from.
-
-    Raises:
-        CheckpointError: unreadable, or another one.
-    """
-    model = load_dlrm(path)
-    found, expected = model_fingerprint(model), artifact.certificate.model_fingerprint
-    if found != expected:
-        raise CheckpointError(
-            f"{path}: its fingerprint is {found}, the artifact {artifact.path} was made from {expected}. Name the "
-            "checkpoint that it was quantized from."
-        )
-    assert model.weights_file is not None  # It was just loaded from one.
-    if left := unchecked(dict(model.weights_file.tensors)):
-        log.info("%s: not compared with its checksums: %s; `inspect --full true` does that", path, left)
-    return model
 
 
 def _rows(artifact: Artifact, data: Path | None) -> tuple[Source, Iterable[ClickBatch], str]:

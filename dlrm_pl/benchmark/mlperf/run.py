@@ -13,14 +13,14 @@ import numpy as np
 import torch
 
 from dlrm_pl.artifact.store import Artifact
-from dlrm_pl.artifact.verification import open_dataset
+from dlrm_pl.artifact.verification import float_model, open_dataset
 from dlrm_pl.atomic import atomic_folder
 from dlrm_pl.benchmark.mlperf.accuracy import FILE_NAME as ACCURACY_LOG
 from dlrm_pl.benchmark.mlperf.accuracy import Accuracy, check_accuracy
 from dlrm_pl.benchmark.mlperf.harness import Result, Run, Scenario, execute, require_loadgen
 from dlrm_pl.benchmark.mlperf.samples import MEAN_PAIRS, SampleLibrary
 from dlrm_pl.benchmark.mlperf.search import choose_batch, find_valid, measure_speeds
-from dlrm_pl.benchmark.run import FORMAT, MLPERF_FILE_NAME, float_model
+from dlrm_pl.benchmark.run import FORMAT, MLPERF_FILE_NAME
 from dlrm_pl.data.dataset import ClickDataset
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.kernels.int8.selection import isa
@@ -200,7 +200,7 @@ def _fp32_auroc(artifact: Artifact, options: Options, dataset: ClickDataset, pro
             )
         return float(artifact.certificate.fp32["auroc"])
     progress("accuracy: score the float model")
-    model = float_model(options.ckpt_path, artifact)
+    model = float_model(options.ckpt_path, artifact.certificate)
     scores, labels = [], []
     with torch.inference_mode():
         for batch in dataset.batches(_SCORED_AT_A_TIME):
