@@ -98,13 +98,13 @@ def _of_guard(guard: Mapping[str, Any], certificate: Certificate) -> Iterator[st
         yield from _other(f"{where} change", change, "after / before - 1 is", guard["after"] / guard["before"] - 1)
     off = math.inf if change is None else abs(change) if name == "calibration_ratio" else change
     low = high = off
-    if "at_most" in guard:
+    if guard.keys() & {"at_least", "at_most"}:  # Certificates of format 2 have neither.
         reach = math.inf if error is None else student_quantile(certificate.confidence, math.inf) * error
         low, high = off - (0 if math.isinf(off) else reach), off + reach
         if name == "calibration_ratio":
             low = max(0.0, low)
-        yield from _other_bound(f"{where} at_least", guard["at_least"], "change and its error give", low)
-        yield from _other_bound(f"{where} at_most", guard["at_most"], "change and its error give", high)
+        yield from _other_bound(f"{where} at_least", guard.get("at_least"), "change and its error give", low)
+        yield from _other_bound(f"{where} at_most", guard.get("at_most"), "change and its error give", high)
     tolerance = guard["tolerance"]
     bound = CertifiedBound(off, low, high, certificate.rows)
     derived = True if tolerance is None else bound.held(tolerance, certificate.judged_by)

@@ -99,7 +99,7 @@ class _BaseMetrics(_Metrics):
 
 @dataclass(frozen=True)
 class _Guard(Partial):
-    name: str
+    name: Literal["log_loss", "normalized_entropy", "calibration_ratio"]
     before: float
     after: float
     change: float | None

@@ -81,7 +81,7 @@ def use(folder: Path) -> None:
         ("certificate.json", ("fp32", "log_loss"), MISSING, r"fp32\.log_loss is missing"),
         ("certificate.json", ("int8", "auroc"), "0.9", r"int8\.auroc: '0\.9' must be a number"),
         ("certificate.json", ("guards",), {}, r"guards: \{\} must be a list"),
-        ("certificate.json", ("guards", 0, "name"), None, r"guards\.0\.name: None must be text"),
+        ("certificate.json", ("guards", 0, "name"), None, r"guards\.0\.name: None must be one of"),
         ("certificate.json", ("guards", 0, "tolerance"), "x", r"guards\.0\.tolerance: 'x' must be a number or null"),
         ("certificate.json", ("worst_slice",), {}, r"worst_slice\.column is missing"),
         ("certificate.json", ("rows",), -3, "rows: -3 must be a whole number from 0 on"),
