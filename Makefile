@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/'
 
-$(VENV)/installed: pyproject.toml $(wildcard dlrm_pl/kernels/*.cpp dlrm_pl/kernels/int8/*.cpp dlrm_pl/kernels/int8/*.h)
+$(VENV)/installed: pyproject.toml $(wildcard dlrm_pl/data/preprocessing/engine/*.cpp dlrm_pl/kernels/int8/cpp/*)
 	$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and f"Python 3.11 or later is needed, $(PYTHON) is {v[0]}.{v[1]}: make PYTHON=python3.11 ...")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet -e .
@@ -30,7 +30,7 @@ lint: $(VENV)/installed-test  ## lint, formatting and types
 	$(BIN)/mypy
 
 SANITIZED := env CXX='$(CXX)' BIN=$(BIN) tests/fuzz/sanitized.sh
-FUZZ := $(SANITIZED) $(BIN)/python -P -m fuzz
+FUZZ := $(SANITIZED) $(BIN)/python -P -m tests.fuzz
 
 # Native code is called at random meanwhile, for a minute and with what the tests leave of the processor.
 test: lint  ## lint, formatting, types, all tests but the slow ones, and a minute of fuzzing native code
@@ -43,8 +43,8 @@ test-slow: $(VENV)/installed-test  ## the tests that take minutes
 	$(BIN)/pytest -m slow
 
 sanitize: $(VENV)/installed-test  ## the tests of native code under AddressSanitizer and UndefinedBehaviorSanitizer
-	$(SANITIZED) $(BIN)/pytest -p no:cacheprovider tests/kernels tests/runtime tests/data/test_preprocess.py \
-		tests/data/test_preprocess_chunks.py tests/data/test_preprocess_engine.py tests/data/test_preprocess_sizes.py
+	$(SANITIZED) $(BIN)/pytest -p no:cacheprovider tests/kernels tests/runtime tests/data/preprocessing/test_run.py \
+		tests/data/preprocessing/test_chunks.py tests/data/preprocessing/test_engine.py tests/data/preprocessing/test_sizes.py
 
 SECONDS ?= 600
 fuzz: $(VENV)/installed-test  ## random calls of native code under both, for SECONDS=600 from a new SEED

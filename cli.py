@@ -3,7 +3,7 @@
 import sys
 
 try:
-    from dlrm_pl.entry import program
+    from dlrm_pl.cli.entry import program
 except KeyboardInterrupt:
     sys.exit(130)
 

@@ -28,7 +28,7 @@ from dlrm_pl.kernels.int8.ceilings import ceilings
 from dlrm_pl.kernels.int8.selection import isa
 from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.model.dlrm import DLRM
-from dlrm_pl.quantization.post_training import quantize, table_packer
+from dlrm_pl.quantization.ptq.quantize import quantize, table_packer
 from dlrm_pl.quantization.recipe import Recipe, RecipeStart
 from dlrm_pl.runtime.int8_dlrm import Int8DLRM, count_int8_ops
 from dlrm_pl.runtime.tables import row_bytes

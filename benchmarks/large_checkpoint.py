@@ -32,19 +32,19 @@ import yaml
 from machine import machine
 from startup import TABLE_SIZES
 
-from dlrm_pl.data.binary_format import split_file_name
-from dlrm_pl.data.dataset import ClickDataset
-from dlrm_pl.data.dataset_folder import DatasetFolder
+from dlrm_pl.data.formats.binary_format import split_file_name
+from dlrm_pl.data.formats.dataset_folder import DatasetFolder
+from dlrm_pl.data.loading.dataset import ClickDataset
 from dlrm_pl.model.architecture import Architecture
-from dlrm_pl.model.checkpoint import load_dlrm
-from dlrm_pl.model.checkpoint_contract import CheckpointContract
+from dlrm_pl.model.checkpoints.contract import CheckpointContract
 from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.model.embeddings import TABLE_KEY
-from dlrm_pl.model.state_dict import to_reference
+from dlrm_pl.model.load import load_dlrm
+from dlrm_pl.model.parameter_names import to_reference
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "tests"))
-from torch_files import Sparse, save_sparse  # noqa: E402 (the one place that writes torch's formats at any size)
+sys.path.insert(0, str(ROOT))
+from tests.support.torch_files import Sparse, save_sparse  # noqa: E402 (the one place that writes torch's formats at any size)
 
 DIM = 128
 MLPS = {"bottom_mlp": (13, 512, 256, DIM), "top_mlp": (1024, 1024, 512, 256, 1)}
@@ -54,9 +54,9 @@ _BLOCK_ROWS = 1 << 16
 _PACK = """
 import sys, time
 from pathlib import Path
-from dlrm_pl.model.checkpoint import load_dlrm
-from dlrm_pl.model.checksum import parameter_checksums
-from dlrm_pl.quantization.post_training import table_packer
+from dlrm_pl.model.load import load_dlrm
+from dlrm_pl.model.checkpoints.checksum import parameter_checksums
+from dlrm_pl.quantization.ptq.quantize import table_packer
 model = load_dlrm(Path(sys.argv[1]))
 checksums = parameter_checksums(model, model.weights_file.tensors) if sys.argv[3] == "summed" else None
 packer = table_packer(model, Path(sys.argv[2]), checksums=checksums)

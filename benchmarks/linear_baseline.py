@@ -19,8 +19,8 @@ import torch.nn.functional as F
 from machine import machine
 from torch import Tensor, nn
 
-from dlrm_pl.data.binary_format import DENSE, LABEL, SPARSE, Split, open_records, split_file_name
-from dlrm_pl.data.dataset_folder import DatasetFolder
+from dlrm_pl.data.formats.binary_format import DENSE, LABEL, SPARSE, Split, open_records, split_file_name
+from dlrm_pl.data.formats.dataset_folder import DatasetFolder
 from dlrm_pl.metrics.auroc import exact_auroc
 
 _READ_ROWS = 1 << 16

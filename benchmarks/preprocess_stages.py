@@ -26,10 +26,10 @@ from typing import Any
 
 import numpy as np
 
-from dlrm_pl.cli import main as cli
-from dlrm_pl.data import preprocess as module
+from dlrm_pl.cli.main import main as cli
 from dlrm_pl.data.preprocessing import merge, scatter
-from dlrm_pl.kernels.preprocess import NativeEngine, NativeLine
+from dlrm_pl.data.preprocessing import run as module
+from dlrm_pl.data.preprocessing.engine.native import NativeEngine, NativeLine
 
 _MIB = 1 << 20
 # Of a run, in this order; each ends where the next begins.

@@ -15,14 +15,14 @@ import numpy as np
 import torch
 from machine import machine
 
-from dlrm_pl.data.dataset import ClickDataset
-from dlrm_pl.data.dataset_folder import DatasetFolder
+from dlrm_pl.data.formats.dataset_folder import DatasetFolder
+from dlrm_pl.data.loading.dataset import ClickDataset
+from dlrm_pl.export.fbgemm_layouts import exchange_row_bytes, pack_exchange, unpack_exchange
 from dlrm_pl.metrics.paired import paired_auroc_difference
-from dlrm_pl.model.checkpoint import load_dlrm
 from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.model.embeddings import EmbeddingBags
-from dlrm_pl.quantization.exchange import exchange_row_bytes, pack_exchange, unpack_exchange
-from dlrm_pl.quantization.post_training import table_packer
+from dlrm_pl.model.load import load_dlrm
+from dlrm_pl.quantization.ptq.quantize import table_packer
 from dlrm_pl.runtime.tables import PackedTables, row_bytes
 
 

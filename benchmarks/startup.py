@@ -26,7 +26,7 @@ from dlrm_pl.benchmark.rows import random_batch
 from dlrm_pl.kernels.int8.rows import row_bytes
 from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.model.dlrm import DLRM
-from dlrm_pl.quantization.post_training import quantize, table_packer
+from dlrm_pl.quantization.ptq.quantize import quantize, table_packer
 from dlrm_pl.quantization.recipe import Recipe, RecipeStart
 from dlrm_pl.runtime.table_file import file_header, file_name
 

@@ -20,17 +20,17 @@ import torch
 from machine import machine
 from torch import nn
 
-from dlrm_pl.data.datamodule import TerabyteDataModule
-from dlrm_pl.model.checkpoint import load_dlrm
+from dlrm_pl.data.loading.datamodule import TerabyteDataModule
 from dlrm_pl.model.dlrm import DLRM
-from dlrm_pl.quantization.criterion import Criterion
-from dlrm_pl.quantization.evaluation import AUROCEvaluation
-from dlrm_pl.quantization.post_training import table_packer
-from dlrm_pl.quantization.prepare import linear_layers
+from dlrm_pl.model.load import load_dlrm
+from dlrm_pl.quantization.judging.criterion import Criterion
+from dlrm_pl.quantization.judging.evaluation import AUROCEvaluation
+from dlrm_pl.quantization.ptq.prepare import linear_layers
+from dlrm_pl.quantization.ptq.quantize import table_packer
+from dlrm_pl.quantization.ptq.table_packer import TablePacker
 from dlrm_pl.quantization.recipe import RecipeStart
-from dlrm_pl.quantization.strategies import STRATEGIES
-from dlrm_pl.quantization.tables import TablePacker
-from dlrm_pl.quantization.tuning import TuningSettings, tune
+from dlrm_pl.quantization.search.strategies import STRATEGIES
+from dlrm_pl.quantization.search.tune import TuningSettings, tune
 from dlrm_pl.runtime.int8_dlrm import fp32_bytes
 
 

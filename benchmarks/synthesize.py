@@ -19,7 +19,7 @@ from machine import machine
 _CHILD = """
 import json, resource, sys
 from pathlib import Path
-from dlrm_pl.data.synthetic import synthesize
+from dlrm_pl.data.synthetic.synthesize import synthesize
 report = synthesize(Path(sys.argv[1]), rows=int(sys.argv[2]), format=sys.argv[3])
 print(json.dumps({
     "peak_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,

@@ -24,20 +24,20 @@ import numpy as np
 import torch
 from machine import machine
 
-from dlrm_pl.data.datamodule import TerabyteDataModule
+from dlrm_pl.data.loading.datamodule import TerabyteDataModule
 from dlrm_pl.metrics.paired import paired_auroc_difference
 from dlrm_pl.metrics.simulation import BinormalPair, ErrorRates, error_rates
-from dlrm_pl.model.checkpoint import load_dlrm
 from dlrm_pl.model.dlrm import DLRM
-from dlrm_pl.quantization.calibration import ActivationRanges
-from dlrm_pl.quantization.criterion import Criterion
-from dlrm_pl.quantization.evaluation import AUROCEvaluation
-from dlrm_pl.quantization.judge import Judge
-from dlrm_pl.quantization.post_training import quantize, table_packer
+from dlrm_pl.model.load import load_dlrm
+from dlrm_pl.quantization.judging.criterion import Criterion
+from dlrm_pl.quantization.judging.evaluation import AUROCEvaluation
+from dlrm_pl.quantization.judging.judge import Judge
+from dlrm_pl.quantization.ptq.calibration import ActivationRanges
+from dlrm_pl.quantization.ptq.quantize import quantize, table_packer
+from dlrm_pl.quantization.ptq.table_packer import TablePacker
 from dlrm_pl.quantization.recipe import Recipe, RecipeStart
-from dlrm_pl.quantization.result import TuningResult
-from dlrm_pl.quantization.tables import TablePacker
-from dlrm_pl.quantization.tuning import TuningSettings, tune
+from dlrm_pl.quantization.search.result import TuningResult
+from dlrm_pl.quantization.search.tune import TuningSettings, tune
 from dlrm_pl.runtime.int8_dlrm import fp32_bytes
 
 ROOT = Path(__file__).resolve().parents[1]

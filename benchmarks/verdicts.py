@@ -20,7 +20,7 @@ import numpy as np
 from dlrm_pl.metrics.paired import paired_auroc_difference
 from dlrm_pl.metrics.sequential import sequential_auroc_test
 from dlrm_pl.metrics.simulation import BinormalPair, coverage
-from dlrm_pl.quantization.certified_bound import bound_of_auroc
+from dlrm_pl.quantization.judging.certified_bound import bound_of_auroc
 
 TOLERANCE, CONFIDENCE = 0.004, 0.95
 CASES = {

@@ -16,19 +16,19 @@ if TYPE_CHECKING:
     from dlrm_pl.batch import ClickBatch
     from dlrm_pl.callbacks.mlperf_logging import MLPerfLogging
     from dlrm_pl.callbacks.quantization import QuantizationCallback
-    from dlrm_pl.data.datamodule import TerabyteDataModule
-    from dlrm_pl.data.preprocess import preprocess
-    from dlrm_pl.data.synthetic import synthesize
+    from dlrm_pl.data.loading.datamodule import TerabyteDataModule
+    from dlrm_pl.data.preprocessing.run import preprocess
+    from dlrm_pl.data.synthetic.synthesize import synthesize
     from dlrm_pl.errors import DLRMError
     from dlrm_pl.metrics.auroc import ExactAUROC
     from dlrm_pl.metrics.calibration import ClickCalibration
     from dlrm_pl.metrics.paired import paired_auroc_difference
     from dlrm_pl.model.architecture import Architecture
     from dlrm_pl.model.dlrm import DLRM
-    from dlrm_pl.model.lightning_module import DLRMModule
-    from dlrm_pl.quantization.criterion import Criterion
+    from dlrm_pl.model.training.lightning_module import DLRMModule
+    from dlrm_pl.quantization.judging.criterion import Criterion
     from dlrm_pl.quantization.recipe import RecipeStart
-    from dlrm_pl.quantization.tuning import TuningSettings, tune
+    from dlrm_pl.quantization.search.tune import TuningSettings, tune
     from dlrm_pl.serving.predictor import Predictor
     from dlrm_pl.trainer import DLRMTrainer
 
@@ -36,24 +36,24 @@ _HOMES = {
     "Architecture": "model.architecture",
     "ClickBatch": "batch",
     "ClickCalibration": "metrics.calibration",
-    "Criterion": "quantization.criterion",
+    "Criterion": "quantization.judging.criterion",
     "DLRM": "model.dlrm",
     "DLRMError": "errors",
-    "DLRMModule": "model.lightning_module",
+    "DLRMModule": "model.training.lightning_module",
     "DLRMTrainer": "trainer",
     "ExactAUROC": "metrics.auroc",
     "MLPerfLogging": "callbacks.mlperf_logging",
     "Predictor": "serving.predictor",
     "QuantizationCallback": "callbacks.quantization",
     "RecipeStart": "quantization.recipe",
-    "TerabyteDataModule": "data.datamodule",
-    "TuningSettings": "quantization.tuning",
+    "TerabyteDataModule": "data.loading.datamodule",
+    "TuningSettings": "quantization.search.tune",
     "build_artifact": "artifact.build",
     "load_artifact": "artifact.store",
     "paired_auroc_difference": "metrics.paired",
-    "preprocess": "data.preprocess",
-    "synthesize": "data.synthetic",
-    "tune": "quantization.tuning",
+    "preprocess": "data.preprocessing.run",
+    "synthesize": "data.synthetic.synthesize",
+    "tune": "quantization.search.tune",
 }
 
 __all__ = [

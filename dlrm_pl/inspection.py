@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from dlrm_pl.errors import CheckpointError, ConfigurationError
 
 if TYPE_CHECKING:
-    from dlrm_pl.model.table_statistics import TableStatistics
+    from dlrm_pl.model.checkpoints.table_statistics import TableStatistics
 
 _LONGEST_TEXT = 100
 
@@ -37,7 +37,7 @@ def describe(path: Path, full: bool = False) -> str:
 
 
 def _dataset(path: Path, full: bool) -> str:
-    from dlrm_pl.data.dataset_folder import DatasetFolder
+    from dlrm_pl.data.formats.dataset_folder import DatasetFolder
     from dlrm_pl.data.preprocessing.report import report_lines, warn_of_classes
 
     folder = DatasetFolder.open(path)
@@ -70,11 +70,11 @@ def _rest(full: bool) -> str:
 
 
 def _checkpoint(path: Path, full: bool) -> str:
-    from dlrm_pl.model.checkpoint_contract import CheckpointContract
-    from dlrm_pl.model.checkpoint_file import open_checkpoint
-    from dlrm_pl.model.checkpoint_tensors import unchecked
+    from dlrm_pl.model.checkpoints.contract import CheckpointContract
+    from dlrm_pl.model.checkpoints.file import open_checkpoint
+    from dlrm_pl.model.checkpoints.table_statistics import describe_rows, sampled_rows
+    from dlrm_pl.model.checkpoints.tensors import unchecked
     from dlrm_pl.model.embeddings import TABLE_KEY
-    from dlrm_pl.model.table_statistics import describe_rows, sampled_rows
 
     checkpoint = open_checkpoint(path, whole=full)  # Light: Lightning's import takes longer than all that is read here.
     left = unchecked(checkpoint)
@@ -134,7 +134,7 @@ def _artifact(path: Path, full: bool) -> str:
     from dlrm_pl.artifact.result_file import check_result
     from dlrm_pl.artifact.store import check_files, large_files, load_model, read_certificate
     from dlrm_pl.artifact.summary import comparison, guards_line, loss_line, slice_line, verdict_line
-    from dlrm_pl.model.table_statistics import describe_rows, sampled_rows
+    from dlrm_pl.model.checkpoints.table_statistics import describe_rows, sampled_rows
 
     manifest = Manifest.read(path)
     left = {} if full else large_files(path, manifest)

@@ -20,12 +20,12 @@ from dlrm_pl.callbacks.earlier_checkpoints import check_earlier_checkpoints
 from dlrm_pl.callbacks.lpot import obey_lpot_conf
 from dlrm_pl.callbacks.monitors import check_monitors
 from dlrm_pl.callbacks.quantization import QuantizationCallback, quantize_module
-from dlrm_pl.data.datamodule import TerabyteDataModule
+from dlrm_pl.data.loading.datamodule import TerabyteDataModule
 from dlrm_pl.errors import ConfigurationError
-from dlrm_pl.model.checkpoint import load_into
-from dlrm_pl.model.lightning_module import DLRMModule
-from dlrm_pl.quantization.objective import ObjectiveName
-from dlrm_pl.quantization.settings import Until
+from dlrm_pl.model.load import load_into
+from dlrm_pl.model.training.lightning_module import DLRMModule
+from dlrm_pl.quantization.search.objective import ObjectiveName
+from dlrm_pl.quantization.search.settings import Until
 from dlrm_pl.serving.predictor import check_predictions_path, write_predictions
 
 log = logging.getLogger(__name__)

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 import torch
-import untraced
 
-from dlrm_pl.data.synthetic import synthesize
+from dlrm_pl.data.synthetic.synthesize import synthesize
+from tests import untraced
 
 # The longest first, so that no process is left with one of them at the end; the files of a folder may be in any order.
 LONGEST = (

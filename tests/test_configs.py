@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dlrm_pl import cli
+from dlrm_pl.cli import main as cli
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 FILES = sorted(CONFIGS.rglob("*.yaml"))

@@ -9,15 +9,15 @@ import pytest
 
 from dlrm_pl.callbacks.mlperf_logging import MLPerfLogging
 from dlrm_pl.callbacks.quantization import QuantizationCallback
-from dlrm_pl.data.datamodule import TerabyteDataModule
+from dlrm_pl.data.loading.datamodule import TerabyteDataModule
 from dlrm_pl.errors import ConfigurationError
-from dlrm_pl.model.lightning_module import DLRMModule
-from dlrm_pl.quantization.criterion import Criterion
-from dlrm_pl.quantization.objective import Objective
+from dlrm_pl.model.training.lightning_module import DLRMModule
+from dlrm_pl.quantization.judging.criterion import Criterion
+from dlrm_pl.quantization.judging.slices import WorstSlice
 from dlrm_pl.quantization.recipe import RecipeStart
-from dlrm_pl.quantization.settings import TuningSettings
-from dlrm_pl.quantization.slices import WorstSlice
-from dlrm_pl.quantization.space import SpaceSettings
+from dlrm_pl.quantization.search.objective import Objective
+from dlrm_pl.quantization.search.settings import TuningSettings
+from dlrm_pl.quantization.search.space import SpaceSettings
 
 NAN = float("nan")
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fuzz import int8, preprocessing
-from fuzz.outcome import Rng
 
-from dlrm_pl.data.preprocessing.portable import PortableEngine
+from dlrm_pl.data.preprocessing.engine.numpy_engine import PortableEngine
+from dlrm_pl.kernels.int8.fallback import TwinKernels
 from dlrm_pl.kernels.int8.selection import available
-from dlrm_pl.kernels.int8.twin import TwinKernels
+from tests.fuzz import int8, preprocessing
+from tests.fuzz.outcome import Rng
 
 pytestmark = pytest.mark.skipif("portable" not in available(), reason="the native code was not built")
 
@@ -53,7 +53,7 @@ def test_without_a_compiler_it_says_that_it_is_skipped() -> None:
 def test_a_write_behind_an_array_is_seen() -> None:
     """The sanitizers watch: a call that lies about its memory ends with their report."""
     program = (
-        "import numpy as np; from dlrm_pl.kernels.preprocess import library\n"
+        "import numpy as np; from dlrm_pl.data.preprocessing.engine.native import library\n"
         "columns, records = np.zeros((40, 4), np.int32), np.zeros(100, np.uint8)\n"
         "library().dlrm_records(columns.ctypes.data, 4, 4, records.ctypes.data)"
     )

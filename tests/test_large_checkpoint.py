@@ -17,7 +17,7 @@ from pathlib import Path
 import torch, yaml
 sys.path.insert(0, sys.argv[1])
 import large_checkpoint as large
-from dlrm_pl.cli import main
+from dlrm_pl.cli.main import main
 
 folder = Path(sys.argv[2])
 torch.set_num_threads(1)
@@ -38,7 +38,7 @@ large.write_dataset(folder / "data", architecture.table_sizes)
 """
 
 _IMPORT = """
-import dlrm_pl.commands.import_checkpoint, dlrm_pl.model.reference_import
+import dlrm_pl.cli.commands.import_checkpoint, dlrm_pl.model.upstream.importing
 limit_memory()
 assert main(["import-checkpoint", "--reference", str(folder / "reference.pt"), "--output", checkpoint,
              "--counts", data + "/day_fea_count.npz"]) == 0
@@ -52,7 +52,7 @@ config = {"seed_everything": 1, "data": {"folder": data, "eval_batch_size": 100}
 """
 
 _QUANTIZE = """
-import dlrm_pl.lightning_cli, dlrm_pl.artifact.verification, dlrm_pl.artifact.report.page, numpy
+import dlrm_pl.cli.lightning_cli, dlrm_pl.artifact.verify, dlrm_pl.artifact.report.page, numpy
 numpy.linalg.inv(numpy.eye(3))  # What plots are placed by; the library takes its buffers at the first call.
 limit_memory(os.stat(checkpoint).st_size * 3 // 2)  # And its tables in int8, of the search and of the artifact.
 assert main(["quantize", "-c", str(folder / "config.yaml"), "--ckpt_path", checkpoint, "--output", artifact,
@@ -60,7 +60,7 @@ assert main(["quantize", "-c", str(folder / "config.yaml"), "--ckpt_path", check
 """
 
 _VERIFY = """
-import dlrm_pl.commands.verify, dlrm_pl.artifact.verification
+import dlrm_pl.cli.commands.verify, dlrm_pl.artifact.verify
 limit_memory(os.stat(checkpoint).st_size * 3 // 2)
 assert main(["verify", "--artifact", artifact, "--data", data, "--ckpt_path", checkpoint]) == 0
 """

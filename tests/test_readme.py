@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dlrm_pl import cli
+from dlrm_pl.cli import main as cli
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text()

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_cli import run, write_config
 
-from dlrm_pl.data.binary_format import open_records, split_file_name
+from dlrm_pl.data.formats.binary_format import open_records, split_file_name
+from tests.cli.test_cli import run, write_config
 
 SAMPLE = Path(__file__).parents[2] / "shared" / "data" / "criteo_terabyte_day0_first1000.tsv"
 SHA256 = "19925339e23c7a10bcad235f99650f75339f82b7e2b262e202c1e5b12f58f4e3"

@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 import torch
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
-from ranks import run_ranks
 
-from dlrm_pl.data.datamodule import TerabyteDataModule
+from dlrm_pl.data.loading.datamodule import TerabyteDataModule
 from dlrm_pl.errors import ConfigurationError
-from dlrm_pl.model.checkpoint import load_module
-from dlrm_pl.model.lightning_module import DLRMModule, weights_come_later
+from dlrm_pl.model.load import load_module
+from dlrm_pl.model.training.lightning_module import DLRMModule, weights_come_later
 from dlrm_pl.trainer import DLRMTrainer
+from tests.support.ranks import run_ranks
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
@@ -304,8 +304,8 @@ import json
 from pathlib import Path
 from lightning_fabric.plugins.environments import LightningEnvironment
 from pytorch_lightning.strategies import DDPStrategy
-from dlrm_pl.data.datamodule import TerabyteDataModule
-from dlrm_pl.model.lightning_module import DLRMModule, weights_come_later
+from dlrm_pl.data.loading.datamodule import TerabyteDataModule
+from dlrm_pl.model.training.lightning_module import DLRMModule, weights_come_later
 from dlrm_pl.trainer import DLRMTrainer
 
 class Joined(LightningEnvironment):
@@ -356,9 +356,9 @@ import resource, sys
 from pathlib import Path
 import numpy as np, torch
 from torch._subclasses.fake_tensor import FakeTensorMode
-from dlrm_pl.data.datamodule import TerabyteDataModule
-from dlrm_pl.data.synthetic import synthesize
-from dlrm_pl.model.lightning_module import DLRMModule, weights_come_later
+from dlrm_pl.data.loading.datamodule import TerabyteDataModule
+from dlrm_pl.data.synthetic.synthesize import synthesize
+from dlrm_pl.model.training.lightning_module import DLRMModule, weights_come_later
 from dlrm_pl.trainer import DLRMTrainer
 
 folder = Path(sys.argv[1])

@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny
 import torch
-from lpot import SEED
-from quantization.test_resume import SETTINGS, data
 
 from dlrm_pl.artifact.build import build_artifact
 from dlrm_pl.artifact.store import load_artifact
-from dlrm_pl.data.datamodule import TerabyteDataModule
-from dlrm_pl.model.lightning_module import DLRMModule
-from dlrm_pl.model.state_dict import reference_ops
+from dlrm_pl.data.loading.datamodule import TerabyteDataModule
+from dlrm_pl.model.parameter_names import reference_ops
+from dlrm_pl.model.training.lightning_module import DLRMModule
 from dlrm_pl.trainer import DLRMTrainer
+from tests.quantization.search.test_resume import SETTINGS, data
+from tests.support import tiny
+from tests.support.lpot import SEED
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 

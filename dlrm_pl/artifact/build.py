@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from dlrm_pl.artifact.certificate import Certificate
+from dlrm_pl.artifact.certificate.certificate import Certificate
 from dlrm_pl.artifact.fingerprint import model_fingerprint
 from dlrm_pl.artifact.manifest import (
     CERTIFICATE_NAME,
@@ -25,39 +25,39 @@ from dlrm_pl.artifact.manifest import (
     Manifest,
     file_sha256,
 )
-from dlrm_pl.artifact.op_losses import OpLosses
-from dlrm_pl.artifact.quantization_data import QuantizationData
 from dlrm_pl.artifact.result_file import plain_settings, write_result
 from dlrm_pl.artifact.search_identity import name_of_score, search_identity
+from dlrm_pl.artifact.sensitivities import OpLosses
 from dlrm_pl.artifact.store import load_model, recognise_artifact, save_weights
 from dlrm_pl.artifact.tensors import to_tensors
-from dlrm_pl.atomic import atomic_folder
 from dlrm_pl.errors import ArtifactError, OutputError
+from dlrm_pl.files.atomic import atomic_folder
+from dlrm_pl.files.destinations import resolved
+from dlrm_pl.files.replacement import Making
+from dlrm_pl.files.watched import Watch
 from dlrm_pl.kernels.int8.selection import isa
-from dlrm_pl.model.checksum import model_checksum, parameter_checksums
+from dlrm_pl.model.checkpoints.checksum import model_checksum, parameter_checksums
 from dlrm_pl.model.dlrm import DLRM
-from dlrm_pl.places import resolved
-from dlrm_pl.quantization.certification import Certification, certify
-from dlrm_pl.quantization.certified_bound import JudgedBy
-from dlrm_pl.quantization.certified_slice import SliceRule
-from dlrm_pl.quantization.evaluation import AUROCEvaluation, EvalFunc
 from dlrm_pl.quantization.failure import SLIPS, describe_failure
-from dlrm_pl.quantization.listener import TuningListener
-from dlrm_pl.quantization.objective import LatencyTimer
-from dlrm_pl.quantization.post_training import table_packer
+from dlrm_pl.quantization.judging.certification import Certification, certify
+from dlrm_pl.quantization.judging.certified_bound import JudgedBy
+from dlrm_pl.quantization.judging.certified_slice import SliceRule
+from dlrm_pl.quantization.judging.evaluation import AUROCEvaluation, EvalFunc
+from dlrm_pl.quantization.judging.row_sets import QuantizationData
+from dlrm_pl.quantization.ptq.quantize import table_packer
+from dlrm_pl.quantization.ptq.table_packer import TablePacker
 from dlrm_pl.quantization.recipe import Recipe
-from dlrm_pl.quantization.result import TuningResult
-from dlrm_pl.quantization.space import SearchSpace
-from dlrm_pl.quantization.strategies.optuna_sampler import STUDY_NAME
-from dlrm_pl.quantization.tables import TablePacker
-from dlrm_pl.quantization.trial import Trial
-from dlrm_pl.quantization.trial_log import TrialLog
-from dlrm_pl.quantization.tuning import TuningSettings, tune
-from dlrm_pl.replacement import Making
+from dlrm_pl.quantization.search.listener import TuningListener
+from dlrm_pl.quantization.search.objective import LatencyTimer
+from dlrm_pl.quantization.search.result import TuningResult
+from dlrm_pl.quantization.search.space import SearchSpace
+from dlrm_pl.quantization.search.strategies.optuna_sampler import STUDY_NAME
+from dlrm_pl.quantization.search.trial import Trial
+from dlrm_pl.quantization.search.trial_log import TrialLog
+from dlrm_pl.quantization.search.tune import TuningSettings, tune
 from dlrm_pl.runtime.cpu import describe_machine
 from dlrm_pl.runtime.int8_dlrm import Int8DLRM, count_int8_ops, fp32_bytes
 from dlrm_pl.runtime.tables import row_bytes
-from dlrm_pl.watched import Watch
 
 log = logging.getLogger(__name__)
 
@@ -319,8 +319,8 @@ def _write_report(
     op_losses: OpLosses,
 ) -> None:
     # Here, since matplotlib takes half a second that nothing else needs.
-    from dlrm_pl.artifact.report.contents import Contents
     from dlrm_pl.artifact.report.page import render
+    from dlrm_pl.artifact.report.report_data import Contents
 
     ranges = {name: rows["stop"] - rows["start"] for name, rows in certificate.row_ranges.items()}
     contents = Contents(

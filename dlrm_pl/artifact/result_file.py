@@ -8,14 +8,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from dlrm_pl.artifact.certificate import Certificate
+from dlrm_pl.artifact.certificate.certificate import Certificate
 from dlrm_pl.artifact.manifest import CERTIFICATE_NAME, RESULT_NAME
-from dlrm_pl.artifact.op_losses import OpLosses
+from dlrm_pl.artifact.sensitivities import OpLosses
 from dlrm_pl.documents.json_text import read_json
 from dlrm_pl.errors import ArtifactError
-from dlrm_pl.quantization.result import TuningResult
-from dlrm_pl.quantization.settings import TuningSettings
-from dlrm_pl.quantization.trial import Trial
+from dlrm_pl.quantization.search.result import TuningResult
+from dlrm_pl.quantization.search.settings import TuningSettings
+from dlrm_pl.quantization.search.trial import Trial
 
 FORMAT = 1
 

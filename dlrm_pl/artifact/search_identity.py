@@ -11,12 +11,12 @@ from typing import Any
 
 import torch
 
-from dlrm_pl.artifact.quantization_data import QuantizationData
 from dlrm_pl.model.dlrm import DLRM
-from dlrm_pl.quantization.evaluation import AUROCEvaluation, EvalFunc, name_of
-from dlrm_pl.quantization.objective import Objective
-from dlrm_pl.quantization.post_training import bags_of
-from dlrm_pl.quantization.settings import TuningSettings
+from dlrm_pl.quantization.judging.evaluation import AUROCEvaluation, EvalFunc, name_of
+from dlrm_pl.quantization.judging.row_sets import QuantizationData
+from dlrm_pl.quantization.ptq.quantize import bags_of
+from dlrm_pl.quantization.search.objective import Objective
+from dlrm_pl.quantization.search.settings import TuningSettings
 
 
 def search_identity(

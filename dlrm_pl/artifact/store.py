@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from dlrm_pl.artifact.certificate import Certificate
+from dlrm_pl.artifact.certificate.certificate import Certificate
 from dlrm_pl.artifact.manifest import (
     CERTIFICATE_NAME,
     FILE_NAME,
@@ -26,12 +26,12 @@ from dlrm_pl.artifact.manifest import (
 from dlrm_pl.artifact.tensors import from_tensors, to_tensors
 from dlrm_pl.documents.json_text import object_in, object_with
 from dlrm_pl.errors import ArtifactError, ConfigurationError, ShapeError
+from dlrm_pl.files.replacement import Finished
+from dlrm_pl.files.watched import Watch, WatchedFile
 from dlrm_pl.kernels.int8.pages import Pages, place
 from dlrm_pl.model.architecture import Architecture
-from dlrm_pl.replacement import Finished
 from dlrm_pl.runtime.int8_dlrm import Int8DLRM
 from dlrm_pl.runtime.table_file import file_name, map_table
-from dlrm_pl.watched import Watch, WatchedFile
 
 log = logging.getLogger(__name__)
 

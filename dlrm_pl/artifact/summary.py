@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 
-from dlrm_pl.artifact.certificate import Certificate
-from dlrm_pl.artifact.certified_verdict import bound_words, loss_held, share
+from dlrm_pl.artifact.certificate.certificate import Certificate
+from dlrm_pl.artifact.certificate.verdict import bound_words, loss_held, share
 from dlrm_pl.artifact.manifest import Manifest
-from dlrm_pl.quantization.guards import describe_change
-from dlrm_pl.quantization.slices import SCORE_NAMES
+from dlrm_pl.quantization.judging.guards import describe_change
+from dlrm_pl.quantization.judging.slices import SCORE_NAMES
 
 Row = tuple[str, str, str, str]
 

@@ -15,7 +15,7 @@ from dlrm_pl.benchmark.compilation import Float, FloatForCompiler, compile_for
 from dlrm_pl.benchmark.timer import Scorer
 from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.model.embeddings import EmbeddingBags
-from dlrm_pl.quantization.post_training import convert, table_packer
+from dlrm_pl.quantization.ptq.quantize import convert, table_packer
 from dlrm_pl.quantization.recipe import Recipe, RecipeStart
 from dlrm_pl.runtime.int8_dlrm import Int8DLRM
 

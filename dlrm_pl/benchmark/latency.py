@@ -12,7 +12,7 @@ from dlrm_pl.benchmark.compilation import CompilationError
 from dlrm_pl.benchmark.contenders import BASELINE, Contender, float_rivals
 from dlrm_pl.benchmark.timer import Scorer, time_in_turn
 from dlrm_pl.model.dlrm import DLRM
-from dlrm_pl.quantization.objective import Latency
+from dlrm_pl.quantization.search.objective import Latency
 from dlrm_pl.runtime.int8_dlrm import Int8DLRM
 
 log = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from dlrm_pl.batch import ClickBatch
-from dlrm_pl.data.dataset import ClickDataset
+from dlrm_pl.data.loading.dataset import ClickDataset
 from dlrm_pl.model.architecture import Architecture
 
 Source = Callable[[int], Sequence[ClickBatch]]

@@ -10,19 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from dlrm_pl.artifact.store import Artifact
-from dlrm_pl.artifact.verification import float_model, open_dataset
-from dlrm_pl.atomic import atomic_folder
+from dlrm_pl.artifact.verify import float_model, open_dataset
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.benchmark.compare import Comparison, compare
 from dlrm_pl.benchmark.contenders import Field, float_contenders, int8_contender
 from dlrm_pl.benchmark.footprint import float_row_bytes, int8_row_bytes, int8_weight_bytes, weight_count
 from dlrm_pl.benchmark.plot import render
 from dlrm_pl.benchmark.rows import Source, dataset_rows, random_batch, random_rows
-from dlrm_pl.data.dataset import ClickDataset
+from dlrm_pl.data.loading.dataset import ClickDataset
 from dlrm_pl.documents.json_text import object_in, object_with
 from dlrm_pl.errors import VerificationError
+from dlrm_pl.files.atomic import atomic_folder
+from dlrm_pl.files.replacement import Finished, Making
 from dlrm_pl.kernels.int8.selection import isa
-from dlrm_pl.replacement import Finished, Making
 from dlrm_pl.runtime.cpu import describe_machine
 from dlrm_pl.runtime.int8_dlrm import count_int8_ops
 

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 
-from dlrm_pl.atomic import atomic_file
-from dlrm_pl.model.checkpoint import load_checkpoint
+from dlrm_pl.files.atomic import atomic_file
+from dlrm_pl.model.load import load_checkpoint
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):

@@ -10,7 +10,7 @@ from pathlib import Path
 from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
 
 from dlrm_pl.errors import OutputError
-from dlrm_pl.places import resolved
+from dlrm_pl.files.destinations import resolved
 
 
 def check_earlier_checkpoints(callbacks: Iterable[Checkpoint], default_folder: Path | None) -> None:

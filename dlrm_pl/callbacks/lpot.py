@@ -9,9 +9,9 @@ from pathlib import Path
 from torchmetrics import Metric
 
 from dlrm_pl.callbacks.quantization import QuantizationCallback, in_direction_of
-from dlrm_pl.data.datamodule import CALIBRATION_ROWS, TerabyteDataModule
+from dlrm_pl.data.loading.datamodule import CALIBRATION_ROWS, TerabyteDataModule
+from dlrm_pl.migration.lpot.conf import LpotConf, read_lpot_conf
 from dlrm_pl.model.architecture import Architecture
-from dlrm_pl.quantization.lpot.conf import LpotConf, read_lpot_conf
 
 log = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from dlrm_pl.documents.arguments import check_arguments
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.model.architecture import Architecture
-from dlrm_pl.model.lightning_module import DLRMModule
+from dlrm_pl.model.training.lightning_module import DLRMModule
 
 
 class _StrictFileHandler(logging.FileHandler):

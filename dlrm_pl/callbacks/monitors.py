@@ -10,7 +10,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
 
 from dlrm_pl.errors import ConfigurationError
-from dlrm_pl.model.lightning_module import METRICS, DLRMModule
+from dlrm_pl.model.training.lightning_module import METRICS, DLRMModule
 
 _OF_LIGHTNING = ("epoch", "step")  # That a checkpoint's name may hold as well.
 

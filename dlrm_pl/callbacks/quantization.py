@@ -19,26 +19,26 @@ from torchmetrics import Metric
 
 from dlrm_pl.artifact.build import Outcome, build_artifact
 from dlrm_pl.artifact.manifest import REPORT_NAME
-from dlrm_pl.artifact.quantization_data import QuantizationData
 from dlrm_pl.artifact.store import recognise_artifact
 from dlrm_pl.artifact.summary import comparison, loss_line, slice_line, verdict_line
-from dlrm_pl.atomic import check_folder
 from dlrm_pl.benchmark.latency import InterleavedTimer
 from dlrm_pl.callbacks.search_display import SearchDisplay
 from dlrm_pl.callbacks.trial_scalars import TrialScalars
-from dlrm_pl.data.datamodule import TerabyteDataModule
+from dlrm_pl.data.loading.datamodule import TerabyteDataModule
 from dlrm_pl.documents.arguments import check_arguments
 from dlrm_pl.errors import ConfigurationError
+from dlrm_pl.files.atomic import check_folder
+from dlrm_pl.files.replacement import Making
 from dlrm_pl.model.embeddings import EmbeddingBags
-from dlrm_pl.model.lightning_module import DLRMModule
-from dlrm_pl.quantization.criterion import Criterion
-from dlrm_pl.quantization.evaluation import AUROCEvaluation
-from dlrm_pl.quantization.listener import TuningListener
-from dlrm_pl.quantization.objective import Objective, ObjectiveName
+from dlrm_pl.model.training.lightning_module import DLRMModule
+from dlrm_pl.quantization.judging.criterion import Criterion
+from dlrm_pl.quantization.judging.evaluation import AUROCEvaluation
+from dlrm_pl.quantization.judging.row_sets import QuantizationData
 from dlrm_pl.quantization.recipe import RecipeStart
-from dlrm_pl.quantization.settings import TuningSettings, Until
-from dlrm_pl.quantization.space import SearchSpace, SpaceSettings
-from dlrm_pl.replacement import Making
+from dlrm_pl.quantization.search.listener import TuningListener
+from dlrm_pl.quantization.search.objective import Objective, ObjectiveName
+from dlrm_pl.quantization.search.settings import TuningSettings, Until
+from dlrm_pl.quantization.search.space import SearchSpace, SpaceSettings
 
 log = logging.getLogger(__name__)
 

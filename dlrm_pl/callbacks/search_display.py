@@ -14,12 +14,12 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from rich.table import Table
 from rich.text import Text
 
-from dlrm_pl.quantization.criterion import Verdict
-from dlrm_pl.quantization.evaluation import Scores
-from dlrm_pl.quantization.listener import TuningListener
+from dlrm_pl.quantization.judging.criterion import Verdict
+from dlrm_pl.quantization.judging.evaluation import Scores
 from dlrm_pl.quantization.recipe import Recipe
-from dlrm_pl.quantization.trial import Trial
-from dlrm_pl.quantization.tuning import TRIALS_LOGGER
+from dlrm_pl.quantization.search.listener import TuningListener
+from dlrm_pl.quantization.search.trial import Trial
+from dlrm_pl.quantization.search.tune import TRIALS_LOGGER
 
 # Of the last trials; a hundred of them are more than a screen has lines.
 _SHOWN = 12

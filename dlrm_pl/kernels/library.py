@@ -12,24 +12,24 @@ from pathlib import Path
 log = logging.getLogger(__name__)
 
 
-def load(name: str, version: int) -> ctypes.CDLL | None:
+def load(name: str, version: int, folder: Path) -> ctypes.CDLL | None:
     """Load ``_NAME`` unless DLRM_PL_ISA asks for the twins in Python."""
-    return None if os.environ.get("DLRM_PL_ISA") == "twin" else load_built(name, version)
+    return None if os.environ.get("DLRM_PL_ISA") == "twin" else load_built(name, version, folder)
 
 
 @cache
-def load_built(name: str, version: int) -> ctypes.CDLL | None:
-    """Load ``_NAME`` from this folder.
+def load_built(name: str, version: int, folder: Path) -> ctypes.CDLL | None:
+    """Load ``_NAME`` from a folder of the package.
 
     Args:
         name: ``preprocess`` for ``preprocess.cpp``, which has a function ``dlrm_NAME_version``.
         version: that this Python code is written for.
+        folder: that the install put the library into.
 
     Returns:
         None when it was not built or is of another version; the reason is logged once, since everything works
         without, only slower.
     """
-    folder = Path(__file__).parent
     paths = [folder / f"_{name}{suffix}" for suffix in importlib.machinery.EXTENSION_SUFFIXES]
     path = next((path for path in paths if path.is_file()), None)
     if path is None:

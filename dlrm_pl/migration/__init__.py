@@ -1,1 +1,1 @@
-"""A command line of the reference script -> a YAML and commands of this project that do the same."""
+"""Read the configurations and command lines of the programs that this package replaces."""

@@ -10,12 +10,12 @@ from torch import Tensor, nn
 
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.errors import ShapeError
+from dlrm_pl.files.watched import Watch
 from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.model.embeddings import EmbeddingBags
 from dlrm_pl.model.interaction import cat_interaction, dot_interaction
 from dlrm_pl.model.mlp import build_mlp
 from dlrm_pl.model.weights_file import WeightsFile
-from dlrm_pl.watched import Watch
 
 _NO_FILE = Watch()
 

@@ -8,8 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from dlrm_pl.files.watched import Watch
 from dlrm_pl.torch_file.stored import StoredTensor
-from dlrm_pl.watched import Watch
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,8 +22,8 @@ from torch import Tensor
 from dlrm_pl.documents.fields import Count, Partial, make
 from dlrm_pl.documents.json_text import parse_json
 from dlrm_pl.errors import ArtifactError
+from dlrm_pl.files.mapped import map_tensor
 from dlrm_pl.kernels.int8.rows import TableDtype, row_bytes
-from dlrm_pl.mapped import map_tensor
 
 _DTYPES = {"U8": torch.uint8, "F16": torch.float16, "F32": torch.float32}
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}

@@ -11,10 +11,10 @@ import numpy.typing as npt
 import torch
 
 from dlrm_pl.artifact.store import Artifact
-from dlrm_pl.atomic import atomic_file
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.errors import ConfigurationError
-from dlrm_pl.places import check_file, kind_of
+from dlrm_pl.files.atomic import atomic_file
+from dlrm_pl.files.destinations import check_file, kind_of
 
 log = logging.getLogger(__name__)
 

@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from dlrm_pl.artifact.store import Artifact
-from dlrm_pl.artifact.verification import open_dataset
+from dlrm_pl.artifact.verify import open_dataset
 from dlrm_pl.batch import ClickBatch
-from dlrm_pl.data.binary_format import Split
-from dlrm_pl.data.dataset import ClickDataset
-from dlrm_pl.data.raw_dataset import RawLogDataset
+from dlrm_pl.data.formats.binary_format import Split
+from dlrm_pl.data.loading.dataset import ClickDataset
+from dlrm_pl.data.loading.raw_dataset import RawLogDataset
 from dlrm_pl.errors import ConfigurationError
 
 

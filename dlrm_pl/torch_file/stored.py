@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from dlrm_pl.errors import CheckpointError
-from dlrm_pl.mapped import map_elements
-from dlrm_pl.watched import WatchedFile
+from dlrm_pl.files.mapped import map_elements
+from dlrm_pl.files.watched import WatchedFile
 
 # Fits a processor's cache; one write of 16 MiB took six times as long as sixteen of 1 MiB (measured, ext4).
 BLOCK_BYTES = 1 << 20

@@ -14,9 +14,9 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from dlrm_pl.atomic import atomic_file
 from dlrm_pl.errors import CheckpointError, OutputError
-from dlrm_pl.places import check_file, resolved
+from dlrm_pl.files.atomic import atomic_file
+from dlrm_pl.files.destinations import check_file, resolved
 from dlrm_pl.torch_file.allow_list import STORAGES
 from dlrm_pl.torch_file.plain import check_plain, replace_leaves
 from dlrm_pl.torch_file.stored import BLOCK_BYTES, StoredTensor

@@ -12,9 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny
 import torch
-from conftest import RANGES, build, data
 from safetensors.torch import load_file, save_file
 
 import dlrm_pl.artifact.build as build_module
@@ -25,7 +23,7 @@ from dlrm_pl.artifact.manifest import Manifest, file_sha256
 from dlrm_pl.artifact.store import load_artifact, recognise_artifact
 from dlrm_pl.artifact.summary import comparison, loss_line
 from dlrm_pl.batch import ClickBatch
-from dlrm_pl.data.datamodule import RowRange
+from dlrm_pl.data.loading.datamodule import RowRange
 from dlrm_pl.errors import (
     ArtifactError,
     CalibrationError,
@@ -35,15 +33,17 @@ from dlrm_pl.errors import (
     OutputError,
 )
 from dlrm_pl.model.weights_file import WeightsFile
-from dlrm_pl.quantization.certification import Certification
-from dlrm_pl.quantization.criterion import Criterion
-from dlrm_pl.quantization.listener import TuningListener
-from dlrm_pl.quantization.trial import Trial
-from dlrm_pl.quantization.tuning import TuningSettings
+from dlrm_pl.quantization.judging.certification import Certification
+from dlrm_pl.quantization.judging.criterion import Criterion
+from dlrm_pl.quantization.search.listener import TuningListener
+from dlrm_pl.quantization.search.trial import Trial
+from dlrm_pl.quantization.search.tune import TuningSettings
 from dlrm_pl.runtime.int8_dlrm import count_int8_ops, fp32_bytes
 from dlrm_pl.serving.predictor import Predictor
 from dlrm_pl.torch_file.directory import TorchFile
 from dlrm_pl.torch_file.writer import write_torch_file
+from tests.support import tiny
+from tests.support.artifacts import RANGES, build, data
 
 
 def rewrite_manifest(folder: Path, change: object) -> None:
@@ -143,7 +143,7 @@ def test_loading_needs_no_torch_ao_and_no_float_model(outcome: Outcome) -> None:
     program = (
         "import sys; from dlrm_pl.artifact.store import load_artifact; "
         f"load_artifact({str(outcome.path)!r}); "
-        "assert not {'dlrm_pl.quantization.torch_ao', 'pytorch_lightning', 'matplotlib'} & set(sys.modules)"
+        "assert not {'dlrm_pl.quantization.ptq.torch_ao', 'pytorch_lightning', 'matplotlib'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=250)
 
@@ -158,7 +158,7 @@ def test_second_run_replaces_the_first_and_gives_the_same_weights(tmp_path: Path
 
 
 def test_mixed_recipe_survives_the_round_trip(tmp_path: Path) -> None:
-    from dlrm_pl.quantization.post_training import quantize, table_packer
+    from dlrm_pl.quantization.ptq.quantize import quantize, table_packer
     from dlrm_pl.quantization.recipe import Recipe
 
     recipe = Recipe(("int8", "bf16"), ("fp32", "int8", "int8"), ("int4", "fp16", "fp32"))

@@ -11,17 +11,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import reports
-import tiny
 
 from dlrm_pl.artifact.build import Outcome
 from dlrm_pl.artifact.manifest import Manifest, file_sha256
-from dlrm_pl.artifact.op_losses import OpLoss, OpLosses
 from dlrm_pl.artifact.report import figures
 from dlrm_pl.artifact.report.page import render
 from dlrm_pl.artifact.report.style import STYLE
+from dlrm_pl.artifact.sensitivities import OpLoss, OpLosses
 from dlrm_pl.metrics.score_histogram import ScoreHistogram
 from dlrm_pl.quantization.recipe import Recipe, RecipeStart
+from tests.support import reports, tiny
 
 HOSTILE = '<script>alert("x")</script> & <img src=x onerror=alert(1)> "quoted"'
 
@@ -196,7 +195,7 @@ def test_losses_that_the_strategy_measured_are_taken() -> None:
 
 
 def test_losses_are_told_by_trials_that_differ_in_one_op() -> None:
-    import searches
+    from tests.support import searches
 
     start = Recipe.starting_from(RecipeStart(), tiny.ARCHITECTURE)
     tried = [
@@ -230,7 +229,7 @@ def test_figures_are_the_same_each_time(outcome: Outcome) -> None:
 
 
 def test_report_of_an_undecided_model_says_so(tmp_path: Path) -> None:
-    from conftest import build
+    from tests.support.artifacts import build
 
     outcome = build(tmp_path / "a", absolute=0.0)
     text = (outcome.path / "report.html").read_text()

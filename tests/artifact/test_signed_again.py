@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny
 import torch
 from safetensors.torch import load_file, save_file
 
@@ -20,6 +19,7 @@ from dlrm_pl.artifact.store import load_artifact
 from dlrm_pl.artifact.summary import guards_line, loss_line, slice_line
 from dlrm_pl.errors import ArtifactError, DLRMError
 from dlrm_pl.inspection import describe
+from tests.support import tiny
 
 TABLE = "table-01-int8.safetensors"
 MISSING = object()

@@ -7,7 +7,6 @@ import json
 import math
 
 import pytest
-import tiny
 import torch
 from torch import nn
 
@@ -20,9 +19,10 @@ from dlrm_pl.benchmark.contenders import Contender, Field, as_bfloat16, float_co
 from dlrm_pl.benchmark.rows import random_rows
 from dlrm_pl.errors import ConfigurationError, VerificationError
 from dlrm_pl.model.architecture import Architecture
-from dlrm_pl.quantization.post_training import quantize, table_packer
+from dlrm_pl.quantization.ptq.quantize import quantize, table_packer
 from dlrm_pl.quantization.recipe import Recipe, RecipeStart
 from dlrm_pl.runtime.int8_dlrm import Int8DLRM
+from tests.support import tiny
 
 CALIBRATION = tiny.batches(2, 64)
 

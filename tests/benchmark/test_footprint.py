@@ -5,18 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import tiny
 import torch
 
 from dlrm_pl.benchmark import footprint
 from dlrm_pl.benchmark.rows import dataset_rows, random_rows
 from dlrm_pl.benchmark.stages import stage_times
-from dlrm_pl.data.dataset import ClickDataset
-from dlrm_pl.data.dataset_folder import DatasetFolder
+from dlrm_pl.data.formats.dataset_folder import DatasetFolder
+from dlrm_pl.data.loading.dataset import ClickDataset
 from dlrm_pl.kernels.int8.ceilings import Ceilings
 from dlrm_pl.model.architecture import Architecture
-from dlrm_pl.quantization.post_training import quantize, table_packer
+from dlrm_pl.quantization.ptq.quantize import quantize, table_packer
 from dlrm_pl.quantization.recipe import Recipe, RecipeStart
+from tests.support import tiny
 
 MLPERF = Architecture(
     table_sizes=(10,) * 26, embedding_dim=128, bottom_mlp=(13, 512, 256, 128), top_mlp=(1024, 1024, 512, 256, 1)

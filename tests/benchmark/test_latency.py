@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import pytest
-import tiny
 
 from dlrm_pl.benchmark import latency as module
 from dlrm_pl.benchmark.compilation import CompilationError
 from dlrm_pl.benchmark.contenders import BASELINE
 from dlrm_pl.benchmark.latency import InterleavedTimer
-from dlrm_pl.quantization.post_training import quantize, table_packer
+from dlrm_pl.quantization.ptq.quantize import quantize, table_packer
 from dlrm_pl.quantization.recipe import Recipe, RecipeStart
 from dlrm_pl.runtime.int8_dlrm import Int8DLRM
+from tests.support import tiny
 
 
 def int8() -> Int8DLRM:

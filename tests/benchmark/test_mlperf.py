@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny
 import torch
 from torch import Tensor, nn
 
@@ -25,10 +24,11 @@ from dlrm_pl.benchmark.mlperf.batcher import Batcher, chunks
 from dlrm_pl.benchmark.mlperf.harness import Result, Run, Scenario, execute
 from dlrm_pl.benchmark.mlperf.samples import MEAN_PAIRS, SampleLibrary, draw_lengths
 from dlrm_pl.benchmark.mlperf.search import choose_batch, find_valid, measure_speeds
-from dlrm_pl.data.dataset import ClickDataset
-from dlrm_pl.data.dataset_folder import DatasetFolder
+from dlrm_pl.data.formats.dataset_folder import DatasetFolder
+from dlrm_pl.data.loading.dataset import ClickDataset
 from dlrm_pl.errors import ConfigurationError, VerificationError
 from dlrm_pl.metrics.auroc import exact_auroc
+from tests.support import tiny
 
 needs_loadgen = pytest.mark.skipif(find_spec("mlperf_loadgen") is None, reason="mlcommons-loadgen is not installed")
 

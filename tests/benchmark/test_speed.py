@@ -11,7 +11,7 @@ from dlrm_pl.benchmark.rows import random_batch, random_rows
 from dlrm_pl.kernels.int8.selection import isa
 from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.model.dlrm import DLRM
-from dlrm_pl.quantization.post_training import quantize, table_packer
+from dlrm_pl.quantization.ptq.quantize import quantize, table_packer
 from dlrm_pl.quantization.recipe import Recipe, RecipeStart
 
 # MLPerf's layers over tables that fit into memory anywhere.

@@ -7,10 +7,10 @@ import random
 import statistics
 
 import pytest
-import tiny
 
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.benchmark.timer import median_interval, percentile, time_in_turn
+from tests.support import tiny
 
 BATCHES = tiny.batches(3, 4)
 

@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import IO, Any
 
 import pytest
-import tiny
 import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from dlrm_pl.callbacks import checkpoint_io
 from dlrm_pl.callbacks.checkpoint_io import AtomicCheckpointIO
 from dlrm_pl.errors import CheckpointError
-from dlrm_pl.model.checkpoint_contract import CheckpointContract
+from dlrm_pl.model.checkpoints.contract import CheckpointContract
 from dlrm_pl.trainer import DLRMTrainer
+from tests.support import tiny
 
 CHECKPOINT = {"weights": torch.arange(100_000.0), "step": 3}
 

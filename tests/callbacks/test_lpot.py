@@ -7,17 +7,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from lpot import SEED
 from torchmetrics import MeanAbsoluteError, MeanSquaredError
 
 from dlrm_pl.callbacks.lpot import obey_lpot_conf
 from dlrm_pl.callbacks.quantization import QuantizationCallback
-from dlrm_pl.data.datamodule import TerabyteDataModule
+from dlrm_pl.data.loading.datamodule import TerabyteDataModule
 from dlrm_pl.errors import ConfigurationError
-from dlrm_pl.model.lightning_module import DLRMModule
-from dlrm_pl.quantization.criterion import Criterion
+from dlrm_pl.model.training.lightning_module import DLRMModule
+from dlrm_pl.quantization.judging.criterion import Criterion
 from dlrm_pl.quantization.recipe import RecipeStart
 from dlrm_pl.trainer import DLRMTrainer
+from tests.support.lpot import SEED
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 

@@ -13,9 +13,9 @@ import torch
 from torch import nn
 
 from dlrm_pl.callbacks.mlperf_logging import MLPerfLogging
-from dlrm_pl.data.datamodule import TerabyteDataModule
+from dlrm_pl.data.loading.datamodule import TerabyteDataModule
 from dlrm_pl.errors import ConfigurationError
-from dlrm_pl.model.lightning_module import DLRMModule
+from dlrm_pl.model.training.lightning_module import DLRMModule
 from dlrm_pl.trainer import DLRMTrainer
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")

@@ -10,9 +10,9 @@ import torch
 from pytorch_lightning.callbacks import Callback, EarlyStopping, LearningRateMonitor, ModelCheckpoint
 
 from dlrm_pl.callbacks.monitors import check_monitors
-from dlrm_pl.data.datamodule import TerabyteDataModule
+from dlrm_pl.data.loading.datamodule import TerabyteDataModule
 from dlrm_pl.errors import ConfigurationError
-from dlrm_pl.model.lightning_module import METRICS, DLRMModule
+from dlrm_pl.model.training.lightning_module import METRICS, DLRMModule
 from dlrm_pl.trainer import DLRMTrainer
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")

@@ -12,21 +12,21 @@ import torch
 from torchmetrics import MeanSquaredError
 
 from dlrm_pl.artifact.build import Outcome
-from dlrm_pl.artifact.quantization_data import QuantizationData
 from dlrm_pl.artifact.summary import loss_line
 from dlrm_pl.callbacks.quantization import QuantizationCallback, quantize_module
-from dlrm_pl.data import binary_format
-from dlrm_pl.data.binary_format import LABEL, RECORD_DTYPE, RECORD_INTS, Split, single_label, split_file_name
-from dlrm_pl.data.datamodule import TerabyteDataModule
-from dlrm_pl.data.dataset_folder import DatasetFolder, describe
+from dlrm_pl.data.formats import binary_format
+from dlrm_pl.data.formats.binary_format import LABEL, RECORD_DTYPE, RECORD_INTS, Split, single_label, split_file_name
+from dlrm_pl.data.formats.dataset_folder import DatasetFolder, describe
+from dlrm_pl.data.loading.datamodule import TerabyteDataModule
 from dlrm_pl.errors import ConfigurationError, DatasetError
 from dlrm_pl.model.dlrm import DLRM
-from dlrm_pl.model.lightning_module import DLRMModule
-from dlrm_pl.quantization.criterion import Criterion
-from dlrm_pl.quantization.objective import Latency
-from dlrm_pl.quantization.slices import WorstSlice
-from dlrm_pl.quantization.space import SpaceSettings
-from dlrm_pl.quantization.trial import Trial
+from dlrm_pl.model.training.lightning_module import DLRMModule
+from dlrm_pl.quantization.judging.criterion import Criterion
+from dlrm_pl.quantization.judging.row_sets import QuantizationData
+from dlrm_pl.quantization.judging.slices import WorstSlice
+from dlrm_pl.quantization.search.objective import Latency
+from dlrm_pl.quantization.search.space import SpaceSettings
+from dlrm_pl.quantization.search.trial import Trial
 from dlrm_pl.trainer import DLRMTrainer
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")

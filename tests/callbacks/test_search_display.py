@@ -12,8 +12,6 @@ from pathlib import Path
 
 import pytest
 import pytorch_lightning as pl
-import searches
-import tiny
 import torch
 from pytorch_lightning.callbacks import RichProgressBar
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
@@ -22,13 +20,14 @@ from rich.console import Console
 from dlrm_pl.callbacks.quantization import QuantizationCallback, quantize_module
 from dlrm_pl.callbacks.search_display import SearchDisplay
 from dlrm_pl.callbacks.trial_scalars import TrialScalars
-from dlrm_pl.data.datamodule import TerabyteDataModule
-from dlrm_pl.model.lightning_module import DLRMModule
-from dlrm_pl.quantization.criterion import Criterion
-from dlrm_pl.quantization.evaluation import Scores
+from dlrm_pl.data.loading.datamodule import TerabyteDataModule
+from dlrm_pl.model.training.lightning_module import DLRMModule
+from dlrm_pl.quantization.judging.criterion import Criterion
+from dlrm_pl.quantization.judging.evaluation import Scores
 from dlrm_pl.quantization.recipe import Recipe, RecipeStart
-from dlrm_pl.quantization.tuning import TRIALS_LOGGER
+from dlrm_pl.quantization.search.tune import TRIALS_LOGGER
 from dlrm_pl.trainer import DLRMTrainer
+from tests.support import searches, tiny
 
 START = Recipe.starting_from(RecipeStart(), tiny.ARCHITECTURE)
 BASELINE = Scores(0.8, 1.0)
@@ -121,7 +120,7 @@ def test_terminal_gets_the_table_and_not_the_lines_as_well(
     handler = logging.StreamHandler(sys.stderr)
     monkeypatch.setattr(logging.getLogger(), "handlers", [handler])
     stream = handler.stream
-    trials, other = logging.getLogger(TRIALS_LOGGER), logging.getLogger("dlrm_pl.quantization.tuning")
+    trials, other = logging.getLogger(TRIALS_LOGGER), logging.getLogger("dlrm_pl.quantization.search.tune")
     with SearchDisplay(on, 100) as display:
         display.on_baseline(BASELINE, 0.008)
         display.on_trial_start(1, START)

@@ -2,7 +2,7 @@
 
 make fuzz SECONDS=600                       # under the sanitizers, from a new seed
 make fuzz SECONDS=60 SEED=7                 # the same calls again
-PYTHONPATH=tests python -m fuzz --seed 7 --round 1234    # one of them, without the sanitizers
+python -m tests.fuzz --seed 7 --round 1234    # one of them, without the sanitizers
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ def fuzz(seconds: float, seed: int, only: int | None, place: mmap.mmap) -> int:
     """Rounds until the time is over; each follows from the seed and its number alone."""
     import numpy as np
     import torch
-    from fuzz import int8, preprocessing
+
+    from tests.fuzz import int8, preprocessing
 
     torch.set_num_threads(1)
     targets = int8.TARGETS + preprocessing.TARGETS

@@ -10,15 +10,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from fuzz.outcome import HUGE, Rng, outcome, vague
 from torch import Tensor
 
+from dlrm_pl import kernels
 from dlrm_pl.errors import DLRMError
 from dlrm_pl.kernels.int8 import ops
 from dlrm_pl.kernels.int8.native import VERSION, NativeKernels
 from dlrm_pl.kernels.int8.rows import BLOCK_IN, BLOCK_OUT, TABLE_DTYPES, round_up, row_bytes
 from dlrm_pl.kernels.int8.selection import available, kernels_of
 from dlrm_pl.kernels.library import load_built
+from tests.fuzz.outcome import HUGE, Rng, outcome, vague
 
 SPECIAL = (float("nan"), float("inf"), -float("inf"), 3.4e38, -3.4e38, 1e-45, -0.0)
 
@@ -119,7 +120,7 @@ def agree(rng: Rng, call: Callable[[], Any], *, exact: bool) -> None:
 
 def library_path() -> str:
     """The native code that is called."""
-    found = load_built("int8", VERSION)
+    found = load_built("int8", VERSION, Path(kernels.__path__[0]))
     assert found is not None, "the native code was not built"
     return str(Path(found._name).parent)
 

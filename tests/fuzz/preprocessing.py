@@ -7,11 +7,11 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from fuzz.outcome import HUGE, Rng, outcome
 
-from dlrm_pl.data.preprocessing.portable import Engine, PortableEngine
+from dlrm_pl.data.preprocessing.engine.native import DENSE_BINS, KEYED_DTYPE, TEXT_PADDING, NativeEngine, library
+from dlrm_pl.data.preprocessing.engine.numpy_engine import Engine, PortableEngine
 from dlrm_pl.errors import ShapeError
-from dlrm_pl.kernels.preprocess import DENSE_BINS, KEYED_DTYPE, TEXT_PADDING, NativeEngine, library
+from tests.fuzz.outcome import HUGE, Rng, outcome
 
 # fmt: off
 PIECES = (b"", b"\t", b"\r", b"\r\n", b"\0", b"-", b"-0", b"+1", b"2147483648", b"-2147483649", b"9" * 30, b"0" * 40,

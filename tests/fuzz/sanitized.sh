@@ -22,21 +22,22 @@ flags=(-O1 -g -std=c++17 -fPIC -shared -w -fno-omit-frame-pointer -ffp-contract=
 compile() {  # NAME SOURCES...: built again when a source is newer.
     local library=$build/lib/_$1$suffix
     shift
-    if [ -n "$(find dlrm_pl/kernels tests/fuzz \( -name '*.cpp' -o -name '*.h' -o -name '*.sh' \) -newer "$library" 2>&1)" ]; then
+    if [ -n "$(find dlrm_pl tests/fuzz \( -name '*.cpp' -o -name '*.h' -o -name '*.sh' \) -newer "$library" 2>&1)" ]; then
         "$cxx" "${flags[@]}" -include tests/fuzz/tiles.h -o "$library" "$@" -ldl
     fi
 }
 mkdir -p $build/lib
-compile preprocess dlrm_pl/kernels/preprocess.cpp &
-compile int8 dlrm_pl/kernels/int8/*.cpp
+compile preprocess dlrm_pl/data/preprocessing/engine/preprocess.cpp &
+compile int8 dlrm_pl/kernels/int8/cpp/*.cpp
 wait $!
 rm -rf $build/dlrm_pl
 cp -r dlrm_pl $build/
-cp $build/lib/*"$suffix" $build/dlrm_pl/kernels/
+cp "$build/lib/_int8$suffix" $build/dlrm_pl/kernels/
+cp "$build/lib/_preprocess$suffix" $build/dlrm_pl/data/preprocessing/engine/
 
 # Python itself leaks, and frees late.
-export ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 LD_PRELOAD=$preload PYTHONPATH=$build:tests
+export ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 LD_PRELOAD=$preload PYTHONPATH=$build:.
 "$bin/python" -P -c 'from dlrm_pl.kernels.int8 import selection
-from dlrm_pl.kernels import preprocess
-assert "portable" in selection.available() and preprocess.library(), "the sanitized libraries do not load"'
+from dlrm_pl.data.preprocessing.engine import native
+assert "portable" in selection.available() and native.library(), "the sanitized libraries do not load"'
 exec "$@"

@@ -15,13 +15,13 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from reference import int8 as reference
 from torch import Tensor
 
 from dlrm_pl.errors import ConfigurationError, LookupIndexError, NonFiniteError, ShapeError
 from dlrm_pl.kernels.int8 import ops
 from dlrm_pl.kernels.int8.rows import TABLE_DTYPES, round_up, row_bytes
 from dlrm_pl.kernels.int8.selection import ISAS, available, isa, kernels_of
+from tests.reference import int8 as reference
 
 SLOW_CHECKS = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40)
 

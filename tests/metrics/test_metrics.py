@@ -12,8 +12,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ranks import run_ranks
-from reference import metrics as reference
 from scipy import special
 
 from dlrm_pl.errors import MetricError, NonFiniteError, ShapeError
@@ -22,6 +20,8 @@ from dlrm_pl.metrics.calibration import ClickCalibration, normalized_entropy
 from dlrm_pl.metrics.logits import click_probabilities, log_losses
 from dlrm_pl.metrics.paired import paired_auroc_difference
 from dlrm_pl.metrics.student import student_quantile
+from tests.reference import metrics as reference
+from tests.support.ranks import run_ranks
 
 
 def rows(size: int, seed: int, levels: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

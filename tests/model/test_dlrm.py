@@ -7,7 +7,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference import dlrm as reference
 from torch import nn
 from torch.func import functional_call
 
@@ -16,8 +15,9 @@ from dlrm_pl.errors import ShapeError
 from dlrm_pl.model.architecture import Architecture, Interaction
 from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.model.embeddings import EmbeddingBags
-from dlrm_pl.model.losses import click_loss
 from dlrm_pl.model.mlp import build_mlp
+from dlrm_pl.model.training.losses import click_loss
+from tests.reference import dlrm as reference
 
 SMALL = Architecture(table_sizes=(5, 3, 7), embedding_dim=4, bottom_mlp=(2, 6, 4), top_mlp=(5, 1))
 

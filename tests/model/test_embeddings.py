@@ -5,10 +5,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference import dlrm as reference
 
 from dlrm_pl.errors import ShapeError
 from dlrm_pl.model.embeddings import EmbeddingBags
+from tests.reference import dlrm as reference
 
 
 def flat_bags(bags: list[list[list[int]]]) -> tuple[torch.Tensor, torch.Tensor]:

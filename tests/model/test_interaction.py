@@ -4,10 +4,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference import dlrm as reference
 
 from dlrm_pl.errors import ShapeError
 from dlrm_pl.model.interaction import cat_interaction, dot_interaction
+from tests.reference import dlrm as reference
 
 
 @settings(deadline=None, max_examples=40)

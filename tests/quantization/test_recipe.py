@@ -2,10 +2,10 @@ import json
 from dataclasses import replace
 
 import pytest
-import tiny
 
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.quantization.recipe import Recipe, RecipeStart
+from tests.support import tiny
 
 START = Recipe.starting_from(RecipeStart(), tiny.ARCHITECTURE)
 

@@ -8,16 +8,16 @@ import sys
 from pathlib import Path
 
 import pytest
-import tiny
 import torch
 
 from dlrm_pl.errors import LookupIndexError, NonFiniteError, ShapeError
 from dlrm_pl.kernels.int8.selection import available
 from dlrm_pl.model.architecture import Architecture
-from dlrm_pl.quantization.post_training import quantize, table_packer
+from dlrm_pl.quantization.ptq.quantize import quantize, table_packer
 from dlrm_pl.quantization.recipe import Recipe, RecipeStart
 from dlrm_pl.runtime import int8_dlrm
 from dlrm_pl.runtime.int8_dlrm import Int8DLRM, count_int8_ops
+from tests.support import tiny
 
 # Wide enough for several blocks of every kernel, with tables for the whole 32-vector path.
 WIDE = Architecture(table_sizes=(50,) * 26, embedding_dim=128, bottom_mlp=(13, 96, 128), top_mlp=(80, 40, 1))
@@ -112,8 +112,9 @@ def test_bad_batches_are_named() -> None:
 
 
 FORK = """
-import os, sys, tiny, torch
-from test_int8_dlrm import lowered
+import os, sys, torch
+from tests.runtime.test_int8_dlrm import lowered
+from tests.support import tiny
 torch.set_num_threads(2)
 model, batch = lowered(linears="bf16"), tiny.batches(1, 40_000)[0]
 expected = model(batch)
@@ -126,7 +127,5 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 def test_a_child_that_was_forked_after_loading_scores_the_same() -> None:
     """torch's own float layers hang in such a child unless somebody tells torch that its threads are gone."""
-    tests = Path(__file__).parents[1]
-    paths = os.pathsep.join(map(str, (tests, tests / "runtime", tests.parent)))
-    environment = os.environ | {"PYTHONPATH": paths}
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
     assert subprocess.run([sys.executable, "-c", FORK], env=environment, timeout=250).returncode == 0

@@ -5,11 +5,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference import int8 as reference
 
 from dlrm_pl.errors import LookupIndexError, ShapeError
-from dlrm_pl.quantization.tables import TablePacker
+from dlrm_pl.quantization.ptq.table_packer import TablePacker
 from dlrm_pl.runtime.tables import TABLE_DTYPES, PackedTables, TableDtype, row_bytes
+from tests.reference import int8 as reference
 
 
 def dequantized(packed: torch.Tensor, dtype: TableDtype, dim: int) -> np.ndarray:

@@ -16,11 +16,11 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from torch_files import save_sparse
 
 from dlrm_pl.errors import CheckpointError
 from dlrm_pl.torch_file.directory import TorchFile
 from dlrm_pl.torch_file.stored import StoredTensor
+from tests.support.torch_files import save_sparse
 
 FORMATS = ["zip", "legacy"]
 per_example = settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])

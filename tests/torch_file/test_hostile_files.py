@@ -156,6 +156,11 @@ def test_command_refuses_it_within_two_gibibytes_and_twenty_seconds(tmp_path: Pa
         resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))
 
     for arguments in (["inspect", str(path)], ["import-checkpoint", f"--reference={path}", f"--output={tmp_path}/o"]):
-        command = [sys.executable, "-c", "import dlrm_pl.cli; raise SystemExit(dlrm_pl.cli.main())", *arguments]
+        command = [
+            sys.executable,
+            "-c",
+            "from dlrm_pl.cli.main import main; raise SystemExit(main())",
+            *arguments,
+        ]
         done = subprocess.run(command, capture_output=True, text=True, timeout=20, preexec_fn=limit, check=False)
         assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr

@@ -11,10 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from dlrm_pl.artifact.op_losses import OpLoss
-from dlrm_pl.artifact.report.contents import Contents
+from dlrm_pl.artifact.report.report_data import Contents
 from dlrm_pl.artifact.report.svg import BAD, FP32, GOOD, INK, INT8, MUTED, draw
-from dlrm_pl.quantization.trial import Trial
+from dlrm_pl.artifact.sensitivities import OpLoss
+from dlrm_pl.quantization.search.trial import Trial
 
 _LEAST_RATE = 1e-9
 """Of what is drawn of a reliability."""

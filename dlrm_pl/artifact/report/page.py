@@ -7,11 +7,11 @@ from html import escape
 from typing import Any
 
 from dlrm_pl.artifact.report import figures
-from dlrm_pl.artifact.report.contents import Contents
+from dlrm_pl.artifact.report.report_data import Contents
 from dlrm_pl.artifact.report.style import STYLE
 from dlrm_pl.artifact.summary import comparison, guards_line, loss_line, slice_line
-from dlrm_pl.quantization.guards import describe_change
-from dlrm_pl.quantization.slices import SCORE_NAMES
+from dlrm_pl.quantization.judging.guards import describe_change
+from dlrm_pl.quantization.judging.slices import SCORE_NAMES
 
 Cell = str | int | float | bool | None
 

@@ -13,19 +13,19 @@ import numpy as np
 import torch
 
 from dlrm_pl.artifact.store import Artifact
-from dlrm_pl.artifact.verification import float_model, open_dataset
-from dlrm_pl.atomic import atomic_folder
+from dlrm_pl.artifact.verify import float_model, open_dataset
 from dlrm_pl.benchmark.mlperf.accuracy import FILE_NAME as ACCURACY_LOG
 from dlrm_pl.benchmark.mlperf.accuracy import Accuracy, check_accuracy
 from dlrm_pl.benchmark.mlperf.harness import Result, Run, Scenario, execute, require_loadgen
 from dlrm_pl.benchmark.mlperf.samples import MEAN_PAIRS, SampleLibrary
 from dlrm_pl.benchmark.mlperf.search import choose_batch, find_valid, measure_speeds
 from dlrm_pl.benchmark.run import FORMAT, MLPERF_FILE_NAME
-from dlrm_pl.data.dataset import ClickDataset
+from dlrm_pl.data.loading.dataset import ClickDataset
 from dlrm_pl.errors import ConfigurationError
+from dlrm_pl.files.atomic import atomic_folder
+from dlrm_pl.files.replacement import Making
 from dlrm_pl.kernels.int8.selection import isa
 from dlrm_pl.metrics.auroc import exact_auroc
-from dlrm_pl.replacement import Making
 from dlrm_pl.runtime.cpu import describe_machine
 
 _SCORED_AT_A_TIME = 16384

@@ -10,7 +10,7 @@ import torch
 
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.benchmark.rows import random_batch
-from dlrm_pl.data.dataset import ClickDataset
+from dlrm_pl.data.loading.dataset import ClickDataset
 from dlrm_pl.model.architecture import Architecture
 
 # Lengths and their shares, mean 270, as MLPerf's reference gives them for its quantile file.

@@ -11,11 +11,11 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from dlrm_pl.data.preprocessing.inputs import Day, line_at, reading
-from dlrm_pl.data.raw_format import likely_format, open_log
-from dlrm_pl.data.raw_line import explain
+from dlrm_pl.data.preprocessing.days import Day, line_at, reading
+from dlrm_pl.data.preprocessing.engine.native import TEXT_PADDING
+from dlrm_pl.data.raw_logs.diagnosis import likely_format, open_log
+from dlrm_pl.data.raw_logs.line import explain
 from dlrm_pl.errors import DataFormatError
-from dlrm_pl.kernels.preprocess import TEXT_PADDING
 
 _NEWLINE = ord("\n")
 _SAMPLE = 1 << 16

@@ -13,18 +13,18 @@ import numpy as np
 import numpy.typing as npt
 
 from dlrm_pl.batch import NUM_SPARSE
-from dlrm_pl.data.binary_format import RECORD_BYTES, RECORD_INTS, SPARSE, Records, Split, split_file_name
-from dlrm_pl.data.block_checksum import BLOCK_BYTES, part_at
-from dlrm_pl.data.dataset_description import SplitInfo
-from dlrm_pl.data.preprocessing.direct import AlignedBuffer, DirectFile
+from dlrm_pl.data.formats.binary_format import RECORD_BYTES, RECORD_INTS, SPARSE, Records, Split, split_file_name
+from dlrm_pl.data.formats.block_checksum import BLOCK_BYTES, part_at
+from dlrm_pl.data.formats.dataset_description import SplitInfo
+from dlrm_pl.data.preprocessing.checkpoint import State, WorkFolder
+from dlrm_pl.data.preprocessing.engine.native import KEYED_DTYPE, Numbers, Order
+from dlrm_pl.data.preprocessing.engine.numpy_engine import Engine
+from dlrm_pl.data.preprocessing.io.bucket_reader import map_keyed, read_blocks
+from dlrm_pl.data.preprocessing.io.direct import AlignedBuffer, DirectFile
+from dlrm_pl.data.preprocessing.io.split_writer import SplitWriter, Written
 from dlrm_pl.data.preprocessing.options import Options
-from dlrm_pl.data.preprocessing.portable import Engine
 from dlrm_pl.data.preprocessing.scatter import IN_ORDER, LAST_DAY, bucket_name
-from dlrm_pl.data.preprocessing.split_writer import SplitWriter, Written
-from dlrm_pl.data.preprocessing.turns import Stations, run_threads
-from dlrm_pl.data.preprocessing.work import State, WorkFolder
-from dlrm_pl.data.preprocessing.work_files import map_keyed, read_blocks
-from dlrm_pl.kernels.preprocess import KEYED_DTYPE, Numbers, Order
+from dlrm_pl.data.preprocessing.threads import Stations, run_threads
 
 log = logging.getLogger(__name__)
 

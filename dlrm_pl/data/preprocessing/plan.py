@@ -11,14 +11,14 @@ from pathlib import Path
 
 import numpy as np
 
-from dlrm_pl.data.binary_format import RECORD_BYTES, RECORD_INTS
+from dlrm_pl.data.formats.binary_format import RECORD_BYTES, RECORD_INTS
+from dlrm_pl.data.formats.vocabulary import load_counts
 from dlrm_pl.data.preprocessing.chunks import ChunkReader
-from dlrm_pl.data.preprocessing.inputs import Day, sampled_line_bytes, text_bytes
+from dlrm_pl.data.preprocessing.days import Day, sampled_line_bytes, text_bytes
+from dlrm_pl.data.preprocessing.engine.native import DENSE, DENSE_BINS, KEYED_DTYPE
+from dlrm_pl.data.preprocessing.engine.numpy_engine import Engine
 from dlrm_pl.data.preprocessing.options import GIB, Options
-from dlrm_pl.data.preprocessing.portable import Engine
-from dlrm_pl.data.vocabulary import load_counts
 from dlrm_pl.errors import ConfigurationError, OutputError
-from dlrm_pl.kernels.preprocess import DENSE, DENSE_BINS, KEYED_DTYPE
 
 _CLICKS = 0.033  # Assumed where it matters little.
 _ESTIMATE = 1.15  # Buckets are planned for so many times the rows that are expected.

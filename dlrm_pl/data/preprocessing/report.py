@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from dlrm_pl.batch import NUM_DENSE, NUM_SPARSE
+from dlrm_pl.data.preprocessing.engine.native import DENSE_BINS
 from dlrm_pl.data.preprocessing.statistics import Counts, DayStatistics, LogStatistics
 from dlrm_pl.data.preprocessing.vocabulary_stage import TableSummary
-from dlrm_pl.kernels.preprocess import DENSE_BINS
 
 _NAMES = ("label", *(f"I{i + 1}" for i in range(NUM_DENSE)), *(f"C{i + 1}" for i in range(NUM_SPARSE)))
 _SHARES = 10

@@ -13,21 +13,21 @@ from typing import IO
 import numpy as np
 import numpy.typing as npt
 
-from dlrm_pl.data.binary_format import LABEL, RECORD_BYTES, RECORD_INTS
-from dlrm_pl.data.dataset_folder import REJECTED
+from dlrm_pl.data.formats.binary_format import LABEL, RECORD_BYTES, RECORD_INTS
+from dlrm_pl.data.formats.dataset_folder import REJECTED
+from dlrm_pl.data.preprocessing.checkpoint import State
 from dlrm_pl.data.preprocessing.chunks import Chunk, ChunkReader
-from dlrm_pl.data.preprocessing.direct import write_at
-from dlrm_pl.data.preprocessing.inputs import Day
+from dlrm_pl.data.preprocessing.days import Day
+from dlrm_pl.data.preprocessing.engine.native import KEYED_DTYPE, TEXT_PADDING, Columns
+from dlrm_pl.data.preprocessing.engine.numpy_engine import Engine, row_keys
+from dlrm_pl.data.preprocessing.io.direct import write_at
 from dlrm_pl.data.preprocessing.options import Options
-from dlrm_pl.data.preprocessing.portable import Engine, row_keys
 from dlrm_pl.data.preprocessing.statistics import Counted, LogStatistics
-from dlrm_pl.data.preprocessing.turns import Stations, run_threads
+from dlrm_pl.data.preprocessing.threads import Stations, run_threads
 from dlrm_pl.data.preprocessing.vocabulary_stage import VocabularyStage
-from dlrm_pl.data.preprocessing.work import State
-from dlrm_pl.data.raw_format import likely_format
-from dlrm_pl.data.raw_line import explain, without_newline
+from dlrm_pl.data.raw_logs.diagnosis import likely_format
+from dlrm_pl.data.raw_logs.line import explain, without_newline
 from dlrm_pl.errors import DataFormatError
-from dlrm_pl.kernels.preprocess import KEYED_DTYPE, TEXT_PADDING, Columns
 
 LAST_DAY = "last_day"
 IN_ORDER = "in_order"

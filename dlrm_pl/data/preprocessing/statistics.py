@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dlrm_pl.batch import NUM_DENSE
-from dlrm_pl.data.binary_format import RECORD_INTS
-from dlrm_pl.kernels.preprocess import DENSE_BINS
+from dlrm_pl.data.formats.binary_format import RECORD_INTS
+from dlrm_pl.data.preprocessing.engine.native import DENSE_BINS
 
 Counts = npt.NDArray[np.int64]
 

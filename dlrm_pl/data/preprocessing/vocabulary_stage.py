@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from dlrm_pl.batch import NUM_SPARSE
-from dlrm_pl.data.dataset_folder import DatasetFolder
+from dlrm_pl.data.formats.dataset_folder import DatasetFolder
+from dlrm_pl.data.formats.vocabulary import UNSEEN, DictionaryChecksums, Vocabulary, save_counts, save_dictionary
+from dlrm_pl.data.preprocessing.engine.native import Columns, Numbers, Values
+from dlrm_pl.data.preprocessing.engine.numpy_engine import Engine, Table
 from dlrm_pl.data.preprocessing.options import Options
-from dlrm_pl.data.preprocessing.portable import Engine, Table
-from dlrm_pl.data.vocabulary import UNSEEN, DictionaryChecksums, Vocabulary, save_counts, save_dictionary
-from dlrm_pl.kernels.preprocess import Columns, Numbers, Values
 
 _FIRST_SPARSE = 14
 

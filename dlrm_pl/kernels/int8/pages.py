@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from dlrm_pl.mapped import expect
+from dlrm_pl.files.mapped import expect
 
 Pages = Literal["mapped", "prefault", "huge"]
 """How tables of a file lie in memory: read from the mapped file when touched, read ahead, or copied to 2 MiB pages."""

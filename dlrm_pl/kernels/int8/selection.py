@@ -5,11 +5,14 @@ from __future__ import annotations
 import ctypes
 import os
 from functools import cache
+from pathlib import Path
 
 from dlrm_pl.errors import ConfigurationError
+from dlrm_pl.kernels.int8.fallback import TwinKernels
 from dlrm_pl.kernels.int8.native import VERSION, NativeKernels
-from dlrm_pl.kernels.int8.twin import TwinKernels
 from dlrm_pl.kernels.library import load_built
+
+_FOLDER = Path(__file__).parents[1]
 
 ISAS = ("twin", "portable", "avx2", "avx512_vnni", "amx_int8")
 """From the slowest to the fastest. ``twin`` is plain torch, the others are C++; all give the same bits."""
@@ -34,7 +37,7 @@ def isa() -> str:
 @cache
 def available() -> tuple[str, ...]:
     """The ISAS that run on this processor, with what was built."""
-    library = load_built("int8", VERSION)
+    library = load_built("int8", VERSION, _FOLDER)
     return ("twin",) if library is None else ("twin", *(name for name in ISAS[1:] if _variant(library, name)))
 
 
@@ -52,7 +55,7 @@ def kernels_of(name: str) -> Kernels:
         raise ConfigurationError(
             f"DLRM_PL_ISA={name}: this processor or this installation has only {', '.join(available())}. Unset it."
         )
-    library = load_built("int8", VERSION) if name != "twin" else None
+    library = load_built("int8", VERSION, _FOLDER) if name != "twin" else None
     found = None if library is None else _variant(library, name)
     return TwinKernels() if found is None else found
 

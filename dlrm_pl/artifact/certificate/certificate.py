@@ -1,0 +1,301 @@
+"""``certificate.json``: what was lost, on which rows, by which means; and the check that it still holds."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from dlrm_pl.artifact.certificate.consistency import contradiction
+from dlrm_pl.artifact.certificate.drift import METRICS, Movement
+from dlrm_pl.artifact.certificate.verdict import Outcome, judge
+from dlrm_pl.artifact.manifest import CERTIFICATE_NAME
+from dlrm_pl.artifact.stated import StatedCertificate
+from dlrm_pl.documents.fields import make, shown
+from dlrm_pl.documents.json_text import read_json
+from dlrm_pl.errors import ArtifactError, VerificationError
+from dlrm_pl.metrics.skill import skill_warnings
+from dlrm_pl.quantization.judging.certified_bound import JudgedBy, bound_of_auroc, finite
+
+if TYPE_CHECKING:  # To load an artifact takes no torchmetrics, whose import takes a second.
+    from dlrm_pl.quantization.judging.certification import Certification
+    from dlrm_pl.quantization.judging.criterion import Verdict
+
+FORMAT = 3
+_WITHOUT_BOUNDS = 2
+"""The format before this one: the estimate of the loss decided, and there were two outcomes."""
+SCORES = (*METRICS, "samples_per_s")
+"""Of each model."""
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """The proof that stands beside the weights.
+
+    Attributes:
+        fp32: metrics of the float model on the certification rows; NaN, which is null in the file, where these rows
+            could not be scored.
+        int8: metrics of the artifact on the same rows; NaN likewise.
+        auroc_loss: fp32 minus int8; NaN likewise.
+        auroc_loss_relative: the same as a share of fp32's; NaN likewise, and where that is 0.
+        auroc_loss_interval: of ``auroc_loss``, two-sided, at ``confidence``; None where a class has one row.
+        auroc_loss_at_least: the loss is larger with ``confidence``, one-sided; None where nothing can be said.
+        auroc_loss_at_most: the loss is smaller with ``confidence``, one-sided: what is held against the tolerance.
+        auroc_loss_standard_error: of the paired loss; None where a class has one row.
+        degrees_of_freedom: of Student's t in the bounds; None where no row was ordered otherwise, or a class has one.
+        bound_method: where the bounds come from, see ``certified_bound.BoundMethod``; "" in certificates without them.
+        confidence: of each bound, and of the interval.
+        judged_by: ``bound``; or ``estimate``, where the criterion has no confidence or the score no paired test, and
+            the losses themselves are held against the tolerances.
+        score: that trials were judged by: AUROC, or the name of another one, whose loss has other units than the
+            tolerance here; then the guards alone are judged on the certification rows.
+        tolerance: in units of AUROC; a relative one is of fp32's AUROC above, and NaN where that is.
+        guards: log loss, normalized entropy and calibration ratio on the certification rows, each with its change,
+            its bounds, its tolerance (null where it was turned off) and whether it held; as ``CertifiedGuard``.
+        outcome: ``accepted``, ``not accepted`` or ``undecided``, see ``certified_verdict``.
+        accepted: the outcome is ``accepted``.
+        rows_needed: about how many certification rows would decide what is undecided; None where nobody knows.
+        reason: why, in words.
+        rows: certified on; 0 where these rows could not be scored.
+        positives: clicks among them.
+        row_ranges: which rows of which split served calibration, tuning and certification: no two overlap.
+        batch_size: of the scoring.
+        seed: of the tuning.
+        strategy: that proposed the recipe.
+        trials: how many recipes were tried.
+        stopped_because: why the search ended.
+        recipe: that was accepted.
+        int8_ops: integer ops counted in one forward pass.
+        kernels: which kernels ran each of them, one of ``dlrm_pl.kernels.int8.selection.ISAS``.
+        dataset_fingerprint: of the dataset.
+        model_fingerprint: of the float model: a quick one, of a sample of its rows.
+        machine: processor, features, versions.
+        best_possible_auroc: of synthetic data, on the same rows; None for real logs.
+        other_dataset: how the dataset differs from the one that the float model was made for, where using it was
+            forced; else "".
+        created: date and time, UTC.
+        worst_slice: the guard of the worst slice on the certification rows, as ``CertifiedSlice``; None where no column
+            was named, and in certificates that were written before it was repeated here.
+        row_checksum: of the certification rows; empty where they were too many to read for it, and their dataset states
+            none.
+        model_checksum: of all weights of the float model, see ``model.checksum``; empty in certificates of earlier
+            versions.
+    """
+
+    fp32: dict[str, float]
+    int8: dict[str, float]
+    auroc_loss: float
+    auroc_loss_relative: float
+    auroc_loss_interval: tuple[float, float] | None
+    auroc_loss_at_least: float | None
+    auroc_loss_at_most: float | None
+    auroc_loss_standard_error: float | None
+    degrees_of_freedom: float | None
+    bound_method: Literal["student_t", "rule_of_three", "none", ""]
+    confidence: float
+    judged_by: JudgedBy
+    score: str
+    tolerance: float
+    guards: list[dict[str, Any]]
+    outcome: Outcome
+    accepted: bool
+    reason: str
+    rows_needed: int | None
+    rows: int
+    positives: int
+    row_ranges: dict[str, dict[str, Any]]
+    batch_size: int
+    seed: int
+    strategy: str
+    trials: int
+    stopped_because: str
+    recipe: dict[str, Any]
+    int8_ops: dict[str, int]
+    kernels: dict[str, str]
+    dataset_fingerprint: str
+    model_fingerprint: str
+    machine: dict[str, Any]
+    best_possible_auroc: float | None
+    other_dataset: str
+    created: str
+    worst_slice: dict[str, Any] | None = None
+    row_checksum: str = ""
+    model_checksum: str = ""
+
+    @staticmethod
+    def measured(
+        certification: Certification,
+        confidence: float,
+        judged_by: JudgedBy,
+        *,
+        log_loss: float | None,
+        calibration_ratio: float | None,
+    ) -> dict[str, Any]:
+        """The fields that come from scoring; with the tolerances of the guards."""
+        paired = certification.paired
+        bound, method = bound_of_auroc(paired, confidence)
+        guards = certification.guards(confidence, judged_by, log_loss=log_loss, calibration_ratio=calibration_ratio)
+        return {
+            "fp32": asdict(certification.fp32),
+            "int8": asdict(certification.int8),
+            "auroc_loss": paired.difference,
+            "auroc_loss_relative": paired.difference / paired.first if paired.first else math.nan,
+            "auroc_loss_interval": paired.interval(confidence) if math.isfinite(paired.standard_error) else None,
+            "auroc_loss_at_least": finite(bound.low),
+            "auroc_loss_at_most": finite(bound.high),
+            "auroc_loss_standard_error": finite(paired.standard_error),
+            "degrees_of_freedom": finite(paired.degrees_of_freedom),
+            "bound_method": method,
+            "confidence": confidence,
+            "judged_by": judged_by,
+            "guards": [asdict(guard) for guard in guards],
+            "rows": certification.rows,
+            "positives": certification.positives,
+            "worst_slice": None if certification.worst_slice is None else certification.worst_slice.to_dict(),
+        }
+
+    @staticmethod
+    def unmeasured(confidence: float, judged_by: JudgedBy) -> dict[str, Any]:
+        """The fields that come from scoring, where it failed."""
+        return {
+            "fp32": dict.fromkeys(SCORES, math.nan),
+            "int8": dict.fromkeys(SCORES, math.nan),
+            "auroc_loss": math.nan,
+            "auroc_loss_relative": math.nan,
+            "auroc_loss_interval": None,
+            "auroc_loss_at_least": None,
+            "auroc_loss_at_most": None,
+            "auroc_loss_standard_error": None,
+            "degrees_of_freedom": None,
+            "bound_method": "none",
+            "confidence": confidence,
+            "judged_by": judged_by,
+            "guards": [],
+            "rows": 0,
+            "positives": 0,
+            "worst_slice": None,
+        }
+
+    @property
+    def warnings(self) -> list[str]:
+        """What its numbers say against the models themselves, whatever was lost: of fp32, and what int8 has beside."""
+        found: dict[str, str] = {}
+        for model, scores in (("fp32", self.fp32), ("int8", self.int8)):
+            said = skill_warnings(
+                *(scores,), model=f"the {model} model", split="test", rows=self.rows, clicks=self.positives
+            )
+            found = {warning.kind: warning.text for warning in said} | found
+        return list(found.values())
+
+    def judged(self, search: Verdict) -> Certificate:
+        """The certificate with its verdict, after a search that ended so."""
+        verdict = judge(self, search)
+        return replace(
+            self,
+            outcome=verdict.outcome,
+            accepted=verdict.outcome == "accepted",
+            reason=verdict.reason,
+            rows_needed=verdict.rows_needed,
+        )
+
+    def write(self, folder: Path) -> None:
+        """Write ``certificate.json``."""
+        contents = {"format": FORMAT} | _nan_as_null(asdict(self)) | {"warnings": self.warnings}
+        text = json.dumps(contents, indent=2, allow_nan=False)
+        (folder / CERTIFICATE_NAME).write_text(text + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, folder: Path) -> Certificate:
+        """Read it.
+
+        Raises:
+            ArtifactError: missing, not JSON, of a format that this version does not read, or it contradicts itself.
+        """
+        path = folder / CERTIFICATE_NAME
+        contents = read_json(path, ArtifactError, "Quantize again.")
+        number = contents.pop("format", None) if isinstance(contents, dict) else None
+        if number == _WITHOUT_BOUNDS:
+            contents = _with_bounds(contents)
+        elif number != FORMAT:
+            raise ArtifactError(
+                f"{path}: format {shown(number)}, this version reads {_WITHOUT_BOUNDS} and {FORMAT}. Quantize again."
+            )
+        contents.pop("warnings", None)  # They follow from the rest.
+        known = _null_as_nan(contents)
+        make(StatedCertificate, known, str(path), ArtifactError, "Quantize again.")
+        made = make(cls, known, str(path), ArtifactError, "Quantize again.")
+        try:
+            wrong = contradiction(made)
+        except (ValueError, ArithmeticError) as error:  # Of numbers that none of ours are.
+            raise ArtifactError(
+                f"{path}: cannot be read as a certificate ({type(error).__name__}: {error}). Quantize again."
+            ) from error
+        if wrong:
+            raise ArtifactError(
+                f"{path}: contradicts itself: {wrong}. It was changed after it was written; do not believe it, and "
+                "quantize again."
+            )
+        return made
+
+    def check(self, movement: Movement, rows: int, tolerance: float) -> None:
+        """Compare what was recomputed with what is stated.
+
+        Args:
+            movement: of the metrics.
+            rows: that they were computed on.
+            tolerance: allowed difference of each metric; processors round sums of floats differently.
+
+        Raises:
+            VerificationError: names the metric and both values, and what differs of the machine.
+        """
+        if rows != self.rows:
+            raise VerificationError(f"Certified on {self.rows} rows, but the dataset has {rows} in that range.")
+        if moved := movement.beyond(tolerance):
+            stated, found = movement.metrics[moved[0]]
+            model, _, name = moved[0].partition(" ")
+            raise VerificationError(
+                f"{name} of the {model} model: the certificate states {stated:.8f}, recomputed it is {found:.8f}, "
+                f"further apart than {tolerance:g}. Here {movement.describe()}. Quantize again here to certify for "
+                "this machine, or give a larger --tolerance."
+            )
+
+
+def _nan_as_null(values: Mapping[str, Any]) -> dict[str, Any]:
+    """As JSON has it."""
+    return {
+        name: _nan_as_null(value)
+        if isinstance(value, dict)
+        else None
+        if isinstance(value, float) and math.isnan(value)
+        else value
+        for name, value in values.items()
+    }
+
+
+def _null_as_nan(contents: Mapping[str, Any]) -> dict[str, Any]:
+    """The inverse, for the fields that may be NaN."""
+    found = dict(contents)
+    for model in ("fp32", "int8"):
+        if isinstance(stated := found.get(model), Mapping):
+            found[model] = {name: math.nan if value is None else value for name, value in stated.items()}
+    for name in ("auroc_loss", "auroc_loss_relative", "tolerance"):
+        if name in found and found[name] is None:
+            found[name] = math.nan
+    return found
+
+
+def _with_bounds(older: dict[str, Any]) -> dict[str, Any]:
+    """What a certificate without bounds says, in the fields of this format."""
+    return older | {
+        "auroc_loss_at_least": None,
+        "auroc_loss_at_most": None,
+        "auroc_loss_standard_error": None,
+        "degrees_of_freedom": None,
+        "bound_method": "",
+        "judged_by": "estimate",
+        "outcome": "accepted" if older.get("accepted") is True else "not accepted",
+        "rows_needed": None,
+    }

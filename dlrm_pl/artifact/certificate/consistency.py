@@ -1,0 +1,166 @@
+"""Does a certificate agree with itself? Every number in it that follows from others is computed again.
+
+This finds what was edited by hand, also where the checksums were made anew. It cannot find a certificate whose numbers
+were all made up to agree: for that the models are scored again, see ``verification``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from dlrm_pl.artifact.certificate.verdict import doubts, failures, rows_needed
+from dlrm_pl.metrics.student import student_quantile
+from dlrm_pl.quantization.judging.certified_bound import CertifiedBound
+
+if TYPE_CHECKING:
+    from dlrm_pl.artifact.certificate.certificate import Certificate
+
+# Metrics are sums of millions of float32: what follows from two of them is right to five digits and more.
+_DIGITS = 1e-5
+
+
+def contradiction(certificate: Certificate) -> str:
+    """The first number that does not follow from the others, in words; "" where all do."""
+    return next(_contradictions(certificate), "")
+
+
+def _contradictions(certificate: Certificate) -> Iterator[str]:
+    accepted = certificate.outcome == "accepted"
+    if certificate.accepted != accepted:
+        yield f"accepted is {certificate.accepted}, but outcome is {certificate.outcome!r}"
+    if not certificate.rows:  # They could not be scored, so nothing is claimed of them.
+        if certificate.outcome != "not accepted":
+            yield f"outcome is {certificate.outcome!r}, but no row was scored"
+        return
+    yield from _of_rows(certificate)
+    yield from _of_loss(certificate)
+    for guard in certificate.guards:
+        yield from _of_guard(guard, certificate)
+    if certificate.worst_slice is not None:
+        yield from _of_slice(certificate.worst_slice, certificate)
+    yield from _of_outcome(certificate)
+
+
+def _of_rows(certificate: Certificate) -> Iterator[str]:
+    of_range = certificate.row_ranges["certification"]
+    yield from _other("rows", certificate.rows, "row_ranges.certification has", of_range["stop"] - of_range["start"])
+    if not 0 < certificate.positives < certificate.rows:
+        yield f"positives is {certificate.positives}, of {certificate.rows} rows"
+        return
+    rate = certificate.positives / certificate.rows
+    entropy = -rate * math.log(rate) - (1 - rate) * math.log(1 - rate)
+    for model, scores in (("fp32", certificate.fp32), ("int8", certificate.int8)):
+        derived = scores["log_loss"] / entropy
+        yield from _other(
+            f"{model}.normalized_entropy", scores["normalized_entropy"], "log_loss and rows give", derived
+        )
+
+
+def _of_loss(certificate: Certificate) -> Iterator[str]:
+    loss, base = certificate.auroc_loss, certificate.fp32["auroc"]
+    yield from _other("auroc_loss", loss, "fp32.auroc - int8.auroc is", base - certificate.int8["auroc"])
+    if base:
+        yield from _other(
+            "auroc_loss_relative", certificate.auroc_loss_relative, "auroc_loss / fp32.auroc is", loss / base
+        )
+    interval, error = certificate.auroc_loss_interval, certificate.auroc_loss_standard_error
+    if interval is not None:
+        yield from _other("auroc_loss_interval is about", sum(interval) / 2, "auroc_loss is", loss)
+        if interval[0] > interval[1]:
+            yield f"auroc_loss_interval is {list(interval)}"
+    if not certificate.bound_method:
+        return
+    degrees = math.inf if certificate.degrees_of_freedom is None else certificate.degrees_of_freedom
+    reach, half = math.inf, 0.0
+    if certificate.bound_method == "rule_of_three":
+        reach = -2 * math.log(1 - certificate.confidence) / certificate.rows
+    elif error is not None:
+        reach = student_quantile(certificate.confidence, degrees) * error
+        half = student_quantile((1 + certificate.confidence) / 2, degrees) * error
+    for name, stated, derived in (
+        ("auroc_loss_at_least", certificate.auroc_loss_at_least, loss - reach),
+        ("auroc_loss_at_most", certificate.auroc_loss_at_most, loss + reach),
+    ):
+        yield from _other_bound(name, stated, "auroc_loss, its standard error and confidence give", derived)
+    if interval is not None:
+        yield from _other("auroc_loss_interval ends at", interval[1], "its standard error gives", loss + half)
+
+
+def _of_guard(guard: Mapping[str, Any], certificate: Certificate) -> Iterator[str]:
+    name, change, error = guard["name"], guard["change"], guard["standard_error"]
+    where = f"the guard {name}:"
+    for key, scores in (("before", certificate.fp32), ("after", certificate.int8)):
+        model = "fp32" if key == "before" else "int8"
+        yield from _other(f"{where} {key}", guard[key], f"{model}.{name} is", scores[name])
+    if change is not None and guard["before"]:
+        yield from _other(f"{where} change", change, "after / before - 1 is", guard["after"] / guard["before"] - 1)
+    off = math.inf if change is None else abs(change) if name == "calibration_ratio" else change
+    low = high = off
+    if guard.keys() & {"at_least", "at_most"}:  # Certificates of format 2 have neither.
+        reach = math.inf if error is None else student_quantile(certificate.confidence, math.inf) * error
+        low, high = off - (0 if math.isinf(off) else reach), off + reach
+        if name == "calibration_ratio":
+            low = max(0.0, low)
+        yield from _other_bound(f"{where} at_least", guard.get("at_least"), "change and its error give", low)
+        yield from _other_bound(f"{where} at_most", guard.get("at_most"), "change and its error give", high)
+    tolerance = guard["tolerance"]
+    bound = CertifiedBound(off, low, high, certificate.rows)
+    derived = True if tolerance is None else bound.held(tolerance, certificate.judged_by)
+    if guard["held"] is not derived:
+        yield f"{where} held is {guard['held']}, but its change and tolerance say {derived}"
+
+
+def _of_slice(found: Mapping[str, Any], certificate: Certificate) -> Iterator[str]:
+    worst, guard = found["worst"], found["guard"]
+    if worst is None:
+        return
+    where = f"the worst slice {worst['value']}:"
+    if not (0 < worst["clicks"] <= certificate.positives and worst["clicks"] < worst["rows"] <= certificate.rows):
+        yield f"{where} {worst['clicks']} clicks among {worst['rows']} rows, of {certificate.rows} rows"
+    before, after = worst["fp32"], worst["int8"]
+    if guard["score"] == "auroc":
+        yield from _other(f"{where} loss", worst["loss"], "its scores give", (before - after) / max(before, 0.5))
+    elif before:
+        yield from _other(f"{where} loss", worst["loss"], "its scores give", after / before - 1)
+    low, high = found.get("at_least"), found.get("at_most")
+    if low is not None and low > worst["loss"] + _DIGITS:
+        yield f"{where} at_least is {low}, above its loss of {worst['loss']}"
+    if high is not None and high < worst["loss"] - _DIGITS:
+        yield f"{where} at_most is {high}, below its loss of {worst['loss']}"
+    bound = CertifiedBound(
+        estimate=worst["loss"],
+        low=-math.inf if low is None else low,
+        high=math.inf if high is None else high,
+        rows=certificate.rows,
+    )
+    derived = bound.held(guard["tolerance"], certificate.judged_by)
+    if found["held"] is not derived:
+        yield f"{where} held is {found['held']}, but its loss and tolerance say {derived}"
+
+
+def _of_outcome(certificate: Certificate) -> Iterator[str]:
+    broken, unsure = failures(certificate), doubts(certificate)
+    if certificate.outcome == "accepted" and (broken or unsure):
+        yield f"outcome is 'accepted', but {(broken + unsure)[0]}"
+    if certificate.outcome == "undecided":
+        if broken or not unsure:
+            yield f"outcome is 'undecided', but {broken[0] if broken else 'every bound decides'}"
+        yield from _other_bound("rows_needed", certificate.rows_needed, "the bounds give", rows_needed(certificate))
+    elif certificate.rows_needed is not None:
+        yield f"rows_needed is {certificate.rows_needed}, but outcome is {certificate.outcome!r}"
+
+
+def _other(name: str, stated: float, source: str, derived: float) -> Iterator[str]:
+    if not math.isclose(stated, derived, rel_tol=_DIGITS, abs_tol=_DIGITS / 10):
+        yield f"{name} {stated:.8g}, but {source} {derived:.8g}"
+
+
+def _other_bound(name: str, stated: float | None, source: str, derived: float | None) -> Iterator[str]:
+    known = None if derived is None or math.isinf(derived) else derived
+    if stated is None or known is None:
+        if stated is not known:
+            yield f"{name} {stated}, but {source} {known}"
+        return
+    yield from _other(name, stated, source, known)

@@ -1,0 +1,195 @@
+"""The verdict of a certificate, from what it states of the certification rows and from how the search ended.
+
+Three outcomes. ``accepted``: the upper bound of the loss is within the tolerance, and so is that of every guard.
+``not accepted``: a lower bound is beyond, or the search itself refused the model.
+``undecided``: so few rows cannot tell.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from dlrm_pl.metrics.sequential import rows_to_decide
+from dlrm_pl.quantization.judging.certified_bound import CertifiedBound
+from dlrm_pl.quantization.judging.guards import describe_change
+from dlrm_pl.quantization.judging.slices import SCORE_NAMES
+
+if TYPE_CHECKING:
+    from dlrm_pl.artifact.certificate.certificate import Certificate
+    from dlrm_pl.quantization.judging.criterion import Verdict
+
+Outcome = Literal["accepted", "not accepted", "undecided"]
+
+
+@dataclass(frozen=True)
+class CertifiedVerdict:
+    """How a certification ended.
+
+    Attributes:
+        outcome: one of the three.
+        reason: why, in words.
+        rows_needed: about how many certification rows would decide, where it is undecided; None where nobody knows.
+    """
+
+    outcome: Outcome
+    reason: str
+    rows_needed: int | None
+
+
+@dataclass(frozen=True)
+class _Finding:
+    """One thing that was judged: whether it held, and the words where it did not."""
+
+    held: bool | None
+    words: str
+    rows_needed: int | None = None
+
+
+def judge(certificate: Certificate, search: Verdict) -> CertifiedVerdict:
+    """Decide.
+
+    Args:
+        certificate: with all that was measured.
+        search: the verdict of the search on the tuning rows.
+    """
+    broken, unsure = failures(certificate), doubts(certificate)
+    refused = not search.accepted and not search.undecided
+    if refused:
+        words = [f"the search refused it on the tuning rows: {search.reason}"]
+        words += [f"on the certification rows {'; and '.join(broken)}"] if broken else []
+        return CertifiedVerdict("not accepted", "; ".join(words), None)
+    word = "accepted it" if search.accepted else f"could not decide ({search.reason})"
+    before = f"on the tuning rows the search {word}, but the certification rows decide"
+    if broken:
+        return CertifiedVerdict("not accepted", f"{before}: {'; and '.join(broken)}", None)
+    if unsure:
+        needed = rows_needed(certificate)
+        more = (
+            "no number of rows is known that would decide"
+            if needed is None
+            else f"about {needed:,} rows of test would decide, were the estimates right"
+        )
+        return CertifiedVerdict(
+            "undecided",
+            f"{before}, and {certificate.rows:,} are too few to tell: {'; and '.join(unsure)}; {more}. Certify on more "
+            "rows of test, tolerate more, or ask for a model that loses less",
+            needed,
+        )
+    if not search.accepted:
+        return CertifiedVerdict("accepted", f"{before}: {_loss_words(certificate)}", None)
+    return CertifiedVerdict("accepted", _loss_words(certificate), None)
+
+
+def failures(certificate: Certificate) -> list[str]:
+    """What is not within its tolerance on the certification rows, in words; empty when nothing is known to be so."""
+    return [found.words for found in _findings(certificate) if found.held is False]
+
+
+def doubts(certificate: Certificate) -> list[str]:
+    """What so few certification rows cannot tell, in words."""
+    return [found.words for found in _findings(certificate) if found.held is None]
+
+
+def rows_needed(certificate: Certificate) -> int | None:
+    """About how many certification rows would settle every doubt; None where nobody knows, or there is none."""
+    needed = [found.rows_needed for found in _findings(certificate) if found.held is None]
+    known = [rows for rows in needed if rows is not None]
+    return max(known) if known and len(known) == len(needed) else None
+
+
+def loss_held(certificate: Certificate) -> bool | None:
+    """Whether the loss of AUROC is within its tolerance; None: so few rows cannot tell.
+
+    Of another score the tolerance is none of AUROC, and nothing is held against it.
+    """
+    if certificate.score != "AUROC":
+        return True
+    return _loss_bound(certificate).held(certificate.tolerance, certificate.judged_by)
+
+
+def _loss_bound(certificate: Certificate) -> CertifiedBound:
+    low, high = certificate.auroc_loss_at_least, certificate.auroc_loss_at_most
+    return CertifiedBound(
+        estimate=certificate.auroc_loss,
+        low=-math.inf if low is None else low,
+        high=math.inf if high is None else high,
+        rows=certificate.rows,
+    )
+
+
+def _findings(certificate: Certificate) -> Iterator[_Finding]:
+    bound = _loss_bound(certificate)
+    yield _Finding(loss_held(certificate), _loss_words(certificate), bound.rows_needed(certificate.tolerance))
+    for guard in certificate.guards:
+        yield _of_guard(guard, certificate)
+    if certificate.worst_slice is not None:
+        found = certificate.worst_slice
+        yield _Finding(found["held"], _slice_words(found, certificate.confidence), found.get("rows_needed"))
+
+
+def _loss_words(certificate: Certificate) -> str:
+    """The loss of AUROC beside its tolerance, by what decides."""
+    loss = share(certificate, certificate.auroc_loss)
+    if certificate.score != "AUROC":
+        return (
+            f"trials were judged by {certificate.score} on the tuning rows, by the loss itself, without a confidence "
+            f"bound; the relative loss of AUROC, {loss}, is not judged"
+        )
+    limit = f"tolerance {share(certificate, certificate.tolerance)}"
+    if certificate.judged_by == "estimate":
+        return f"the relative loss of AUROC is {loss}, {limit}, by the loss itself, without a confidence bound"
+    return f"the relative loss of AUROC is {bound_words(certificate)}, {limit}"
+
+
+def bound_words(certificate: Certificate) -> str:
+    """The relative loss of AUROC with the bound that decides, or with both where neither does."""
+    held, loss = loss_held(certificate), share(certificate, certificate.auroc_loss)
+    if certificate.auroc_loss_at_least is None or certificate.auroc_loss_at_most is None:
+        return f"{loss}, which cannot be bounded, since a class has fewer than two rows"
+    low, high = (share(certificate, end) for end in (certificate.auroc_loss_at_least, certificate.auroc_loss_at_most))
+    sure = f"with {certificate.confidence:.0%} confidence"
+    if held is None:
+        return f"{loss}, at least {low} and at most {high}, each {sure}"
+    return f"{loss}, at most {high} {sure}" if held else f"{loss}, at least {low} {sure}"
+
+
+def share(certificate: Certificate, loss: float) -> str:
+    """A loss of AUROC as a share of fp32's, in words; nothing is a share of 0."""
+    base = certificate.fp32["auroc"]
+    return f"{loss / base:.4%}" if base and math.isfinite(loss / base) else "unknown"
+
+
+def _of_guard(guard: Mapping[str, Any], certificate: Certificate) -> _Finding:
+    name, tolerance = guard["name"].replace("_", " "), guard["tolerance"]
+    words = f"the {name} went from {guard['before']:.6f} to {guard['after']:.6f} ({describe_change(guard['change'])})"
+    if guard["held"] is False:
+        return _Finding(False, f"{words}, beyond the guard of {tolerance:.2%}")
+    if guard["held"]:
+        return _Finding(True, words)
+    if guard["at_most"] is None:
+        return _Finding(None, f"{words}, of which the error is not known, where the guard is {tolerance:.2%}")
+    off = abs(guard["change"]) if name == "calibration ratio" else guard["change"]
+    most = f"at most {guard['at_most']:.3%} with {certificate.confidence:.0%} confidence"
+    needed = rows_to_decide(certificate.rows, off, guard["at_most"], tolerance)
+    return _Finding(None, f"{words}, {most}, where the guard is {tolerance:.2%}", needed)
+
+
+def _slice_words(found: Mapping[str, Any], confidence: float) -> str:
+    """What became of the worst slice, in words."""
+    worst, tolerance, score = found["worst"], found["guard"]["tolerance"], SCORE_NAMES[found["guard"]["score"]]
+    if worst is None:
+        return (
+            f"the worst slice of {found['column']} cannot be judged: each of the {found['left_out']} slices is too "
+            f"small to tell a loss of {tolerance:.2%} from none; ask for fewer slices, or tolerate more"
+        )
+    words = (
+        f"the {score} of the worst slice, {worst['value']}, went from {worst['fp32']:.6f} to {worst['int8']:.6f} "
+        f"(a loss of {worst['loss']:.3%})"
+    )
+    if found["held"] is None:
+        most = f"the worst of {found['judged']} slices may lose up to {found['at_most']:.3%}"
+        return f"{words}; {most}, with {confidence:.0%} confidence, where the guard is {tolerance:.2%}"
+    return f"{words}, beyond the guard of {tolerance:.2%}"

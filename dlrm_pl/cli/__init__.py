@@ -1,0 +1,1 @@
+"""The command line: commands, their options, their configuration files and their error messages."""

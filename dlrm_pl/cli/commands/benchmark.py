@@ -1,0 +1,132 @@
+"""Time an artifact, or run a scenario of MLPerf on it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any, Literal
+
+from dlrm_pl.cli.commands.progress import status
+
+
+def benchmark(
+    artifact: str,
+    ckpt_path: str | None = None,
+    data: str | None = None,
+    batch_sizes: list[int] | None = None,
+    threads: list[int] | None = None,
+    seconds: float = 1.0,
+    output: str | None = None,
+    mlperf: Literal["offline", "server", "singlestream"] | None = None,
+    target_qps: float | None = None,
+    duration_s: float = 60.0,
+    mlperf_accuracy: bool = False,
+    pages: Literal["mapped", "prefault", "huge"] = "mapped",
+    overwrite: bool = False,
+) -> None:
+    """Time an int8 artifact side by side with the float model, compiled and eager; or run MLPerf's scenarios on it.
+
+    All contenders take turns in one process, and each is compared with fp32 before it is timed: fp32 and bf16, eager
+    and compiled, the seed recipe (int8 MLPs in eager mode, fp32 tables), and the artifact. Exit status 2 as well when
+    an MLPerf run is not valid, or its accuracy below 99.9 % of fp32's.
+
+    Args:
+        artifact: the artifact folder.
+        ckpt_path: the float checkpoint that it was made from; without it, the artifact alone is timed.
+        data: dataset folder whose test rows are scored; without it, random rows, uniform over each table, which is
+            harder for caches than real logs.
+        batch_sizes: samples at a time, for example [1,2048]; 1, 32, 2048 and 16384 when not given.
+        threads: numbers of threads, for example [1,8]; 1, 2, 4, ... and all when not given. MLPerf takes one number,
+            all when not given.
+        seconds: for each contender at each batch size and number of threads; compiling takes longer than that.
+        output: folder for benchmark.json and benchmark.svg; nothing is written when not given. MLPerf needs it, for
+            mlperf.json and the logs.
+        mlperf: a scenario of MLPerf inference instead, by mlcommons-loadgen, with samples of 100 to 700 rows.
+        target_qps: samples a second that are expected (offline, singlestream) or sent (server); searched when not
+            given.
+        duration_s: of an MLPerf run, at least; the rules of MLPerf ask for 600.
+        mlperf_accuracy: true: also write mlperf_log_accuracy.json, and check its AUROC; needs ``data``.
+        pages: how the artifact's tables lie in memory: mapped from the file, read ahead, or copied to 2 MiB pages.
+        overwrite: replace a benchmark with other settings that ``output`` holds.
+    """
+    from rich.console import Console
+
+    from dlrm_pl.artifact.manifest import WEIGHTS_NAME
+    from dlrm_pl.artifact.store import load_artifact
+    from dlrm_pl.benchmark.compare import BATCH_SIZES, all_thread_counts
+    from dlrm_pl.benchmark.report import show
+    from dlrm_pl.benchmark.run import benchmark_artifact, recognise_benchmark
+    from dlrm_pl.files.atomic import check_folder
+    from dlrm_pl.files.replacement import Making
+
+    loaded = load_artifact(artifact, pages=pages)
+    asked: dict[str, Any] = {
+        "mlperf": mlperf,
+        "artifact": artifact,
+        "ckpt_path": ckpt_path,
+        "data": data,
+        "pages": pages,
+    }
+    settings = asked | {"weights": loaded.manifest.files[WEIGHTS_NAME], "batch_sizes": batch_sizes, "threads": threads}
+    settings |= {"seconds": seconds, "target_qps": target_qps, "duration_s": duration_s, "accuracy": mlperf_accuracy}
+    making = Making("benchmark", settings, recognise_benchmark, overwrite)
+    if output is not None:
+        check_folder(Path(output), making)
+    checkpoint, folder = (None if path is None else Path(path) for path in (ckpt_path, data))
+    if mlperf is not None:
+        from dlrm_pl.benchmark.mlperf.run import Options
+
+        options = Options(mlperf, folder, checkpoint, target_qps, duration_s, mlperf_accuracy)
+        _benchmark_mlperf(loaded, options, output, threads, making)
+        return
+    with status("load") as update:
+        report = benchmark_artifact(
+            loaded,
+            ckpt_path=checkpoint,
+            data=folder,
+            batch_sizes=batch_sizes or BATCH_SIZES,
+            threads=threads or all_thread_counts(),
+            seconds=seconds,
+            progress=update,
+            announce=lambda text: print(text, file=sys.stderr, flush=True),
+        )
+    show(report, Console())
+    if output is not None:
+        report.write(Path(output), making)
+        print(f"{output}: benchmark.json, benchmark.svg")
+
+
+def _benchmark_mlperf(
+    loaded: Any,
+    options: Any,
+    output: str | None,
+    threads: list[int] | None,
+    making: Any,
+) -> None:
+    """The part of ``benchmark`` that runs a scenario; ``options`` are its own."""
+    from rich.console import Console
+
+    from dlrm_pl.benchmark.compare import torch_threads
+    from dlrm_pl.benchmark.mlperf.run import run_mlperf
+    from dlrm_pl.benchmark.report import show_mlperf
+    from dlrm_pl.errors import ConfigurationError, VerificationError
+
+    options.check()
+    if output is None:
+        raise ConfigurationError("--mlperf writes logs: give --output, a folder for them.")
+    if threads is not None and (len(threads) != 1 or threads[0] < 1):
+        raise ConfigurationError(f"--mlperf runs with one number of threads, at least 1, and not with {threads}.")
+    searched = "" if options.target_qps else ", after a search for the samples a second to expect"
+    print(f"benchmark: {options.scenario} for at least {options.duration_s:g} s{searched}", file=sys.stderr, flush=True)
+    with status("load") as update, torch_threads(threads[0] if threads else None):
+        report = run_mlperf(loaded, options, Path(output), making, update)
+    show_mlperf(report, Console())
+    print(f"{output}: mlperf.json, logs")
+    if not report.result.valid:
+        raise VerificationError(
+            f"The run is INVALID: {report.result.reason}. Give another --target_qps, or a longer --duration_s."
+        )
+    if report.accuracy is not None and not report.accuracy.passed:
+        raise VerificationError(
+            f"The AUROC is {report.accuracy.share:.4%} of fp32's, 99.9 % is needed. Quantize with a tighter tolerance."
+        )

@@ -1,0 +1,42 @@
+"""Tables in the layout of other programs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from dlrm_pl.cli.commands.progress import bytes_bar
+
+
+def export_tables(
+    ckpt_path: str,
+    output: str,
+    bits: Literal[8, 4] = 8,
+    layout: Literal["fused", "tbe"] = "fused",
+    row_alignment: int = 1,
+    overwrite: bool = False,
+) -> None:
+    """Write a checkpoint's tables row-wise quantized, in a layout of PyTorch and FBGEMM.
+
+    One safetensors file a table, of uint8 rows. `fused` rows end with scale and bias: what the operators
+    `torch.ops.quantized.embedding_bag_byte_rowwise_offsets` (8 bit), `embedding_bag_4bit_rowwise_offsets` and FBGEMM's
+    operators of the same kind read. `tbe` rows begin with scale and bias in float16: the weights of FBGEMM's inference
+    module `IntNBitTableBatchedEmbeddingBagsCodegen`, which does not read the other ones. For this package's own
+    runtime, which is faster with rows of its own, use `quantize`.
+
+    Args:
+        ckpt_path: the float checkpoint, of any size.
+        output: folder to write. One that was made of the same tables is written anew, with the same bytes.
+        bits: of a value.
+        layout: `fused`, of the operators of torch and FBGEMM; or `tbe`, of FBGEMM's inference module.
+        row_alignment: of `tbe`: rows are padded to a multiple of it; 1 as FBGEMM has it on CPUs, 16 on GPUs.
+        overwrite: replace other tables that ``output`` holds.
+    """
+    from dlrm_pl.export.fbgemm_folder import export_tables as export
+    from dlrm_pl.export.fbgemm_layouts import Rows
+
+    kind = Rows(bits, layout, row_alignment)
+    with bytes_bar("export-tables") as advance:
+        size = export(Path(ckpt_path), Path(output), kind, advance, overwrite=overwrite)
+    words = "the layout of FBGEMM" if layout == "fused" else "the layout of FBGEMM's TBE"
+    print(f"{output}: {size:,} bytes of rows in {words}, {bits} bit; tables.json says what they are")

@@ -1,0 +1,43 @@
+"""A command line of the reference -> the YAML and the commands that do the same."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+
+def from_dlrm_flags(command: list[str], output: str | None = None, overwrite: bool = False) -> None:
+    """Translate a command line of the reference script to a YAML and commands.
+
+    `from-dlrm-flags [--output FILE.yaml] -- COMMAND LINE`, as it is: with `python`, variables and quotes, as
+    words, as one quoted word, or as text on the input (`-- <<'EOF'`). Flags of dlrm_s_pytorch.py and of its variants by
+    Intel (dlrm_s_pytorch_tune.py of LPOT, IPEX) are read by the rules of their own parser. The YAML and the commands go
+    to the output, what they do not say (flags without effect, differences) to the error output. Exit status 2 when a
+    flag cannot be translated; all of those are named, with what to use instead.
+
+    Args:
+        command: what stands behind `--`.
+        output: YAML to write; the output then has the commands alone, ready for a shell. When not given, it has the
+            YAML, with the commands as comments at its end.
+        overwrite: replace another file under the name of ``output``; the same text may be written again.
+    """
+    from dlrm_pl.files.atomic import atomic_file
+    from dlrm_pl.files.destinations import check_file, kind_of
+    from dlrm_pl.migration.flags.render import render_commands, render_notes, render_yaml
+    from dlrm_pl.migration.flags.translate import translate
+
+    if not command and not sys.stdin.isatty():
+        command = [sys.stdin.read()]
+    plan = translate(command, output or "run.yaml")
+    text, commands = render_yaml(plan), render_commands(plan)
+    if output is None:
+        lines = [line if line.startswith("#") else f"#   {line}" for line in commands.splitlines()]
+        print("\n".join([text, "# Save this as run.yaml, then run:", *lines]))
+    else:
+        path = Path(output)
+        same = kind_of(path) == "file" and path.read_bytes() == text.encode()
+        check_file(path, overwrite or same, sinks=True)
+        with atomic_file(path, sinks=True) as handle:
+            handle.write(text)
+        print(commands, end="")
+    print(render_notes(plan), end="", file=sys.stderr)

@@ -1,0 +1,111 @@
+"""Checkpoints of the reference, and back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from dlrm_pl.cli.commands.progress import bytes_bar
+from dlrm_pl.errors import ConfigurationError, OutputError
+from dlrm_pl.files.destinations import check_file
+
+
+def import_checkpoint(
+    reference: str | None = None,
+    output: str | None = None,
+    data: str | None = None,
+    counts: str | None = None,
+    interaction: Literal["dot", "cat"] | None = None,
+    self_interaction: bool | None = None,
+    loss_threshold: float = 0.0,
+    ckpt_path: str | None = None,
+    to_reference: str | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Turn a checkpoint of the reference DLRM (.pt) into one of this program, or back.
+
+    ``--reference FILE.pt --output FILE.ckpt`` imports, ``--ckpt_path FILE.ckpt --to_reference FILE.pt`` exports. Tables
+    pass through one block at a time, so a file may be larger than memory. Nothing is unpickled but tensors and plain
+    values.
+
+    Args:
+        reference: the reference's file, as ``torch.save`` of any version wrote it; says layers and table sizes itself.
+        output: the checkpoint to write.
+        data: dataset folder that the model was trained on; its table sizes are compared and its fingerprint recorded.
+        counts: the reference's day_fea_count.npz, to compare table sizes where there is no dataset folder.
+        interaction: needed only where the width of the top MLP fits more than one.
+        self_interaction: the same, as the reference's --arch-interaction-itself.
+        loss_threshold: the reference's --loss-threshold, which it does not save.
+        ckpt_path: a checkpoint of ``fit`` or of an import.
+        to_reference: the file to write for the reference's --load-model.
+        overwrite: replace an earlier file under the name of the one to write.
+    """
+    if reference is not None and output is not None and ckpt_path is None and to_reference is None:
+        _check(Path(reference), Path(output), overwrite)
+        _import(Path(reference), Path(output), data, counts, interaction, self_interaction, loss_threshold)
+    elif ckpt_path is not None and to_reference is not None and reference is None and output is None:
+        if (data, counts, interaction, self_interaction, loss_threshold) != (None, None, None, None, 0.0):
+            raise ConfigurationError("--to_reference needs --ckpt_path alone; the checkpoint says all else itself.")
+        _check(Path(ckpt_path), Path(to_reference), overwrite)
+        _export(Path(ckpt_path), Path(to_reference))
+    else:
+        raise ConfigurationError(
+            "import-checkpoint needs --reference FILE.pt and --output FILE.ckpt, or, to go back, --ckpt_path FILE.ckpt "
+            "and --to_reference FILE.pt."
+        )
+
+
+def _import(
+    reference: Path,
+    output: Path,
+    data: str | None,
+    counts: str | None,
+    interaction: Literal["dot", "cat"] | None,
+    self_interaction: bool | None,
+    loss_threshold: float,
+) -> None:
+    from dlrm_pl.inspection import describe
+    from dlrm_pl.model.upstream.importing import ReferenceCheckpoint
+
+    dataset = _known_dataset(data, counts)
+    opened = ReferenceCheckpoint(
+        reference, interaction=interaction, self_interaction=self_interaction, loss_threshold=loss_threshold
+    )
+    with bytes_bar("import", opened.nbytes) as advance:
+        opened.write(output, dataset, progress=advance)
+    print(describe(output))
+
+
+def _export(source: Path, target: Path) -> None:
+    from dlrm_pl.model.upstream.exporting import export_reference
+
+    with bytes_bar("export", source.stat().st_size if source.is_file() else None) as advance:
+        export_reference(source, target, progress=advance)
+    print(f"{target}: for the reference's --load-model.")
+
+
+def _known_dataset(data: str | None, counts: str | None) -> Any:
+    """What the options say of the dataset."""
+    from dlrm_pl.model.upstream.importing import KnownDataset
+
+    if data is not None and counts is not None:
+        raise ConfigurationError("--data and --counts say the same thing twice; give one of them.")
+    if data is not None:
+        from dlrm_pl.data.formats.dataset_folder import DatasetFolder
+
+        folder = DatasetFolder.open(data, rows=False)
+        folder.check_dictionaries()  # The checkpoint will state what they are.
+        return KnownDataset(folder.path, folder.table_sizes, folder.fingerprint)
+    if counts is not None:
+        from dlrm_pl.data.formats.vocabulary import check_counts, load_array
+
+        path = Path(counts)
+        return KnownDataset(path, check_counts(load_array(path, "counts"), path))
+    return None
+
+
+def _check(source: Path, target: Path, overwrite: bool) -> None:
+    """Refuse, before the work, a target that would cost the source, or another file."""
+    if source.exists() and target.exists() and source.samefile(target):
+        raise OutputError(f"{target}: is the file to read. Choose another name for the one to write.")
+    check_file(target, overwrite)

@@ -1,0 +1,52 @@
+"""Score rows with an artifact."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Literal
+
+from dlrm_pl.cli.commands.progress import rows_bar
+
+
+def predict_with_artifact(
+    artifact: str,
+    data: str,
+    output: str = "predictions.csv",
+    raw: str | None = None,
+    split: Literal["train", "val", "test"] = "test",
+    batch_size: int = 2048,
+    pages: Literal["mapped", "prefault", "huge"] = "mapped",
+    force: bool = False,
+    overwrite: bool = False,
+) -> None:
+    """Score rows with an int8 artifact; needs no float model.
+
+    Args:
+        artifact: the artifact folder.
+        data: the dataset folder: gives the rows, or for ``raw`` the vocabulary.
+        output: file to write a click probability a row to, in order: .csv or .npy; or a pipe, or /dev/stdout.
+        raw: a raw log (tab-separated, plain or .gz) to score instead of a split; labels may be empty, or missing in
+            all lines, as in Kaggle's test file.
+        split: which part of the dataset to score.
+        batch_size: rows at a time.
+        pages: how tables lie in memory: mapped from the file, read ahead, or copied to 2 MiB pages.
+        force: score rows of another dataset than the artifact was made for, if no table of it is larger.
+        overwrite: replace an earlier file under the name of ``output``.
+    """
+    from dlrm_pl.artifact.store import load_artifact
+    from dlrm_pl.data.loading.raw_dataset import RawLogDataset
+    from dlrm_pl.files.destinations import kind_of
+    from dlrm_pl.serving.predictor import Predictor, check_predictions_path, write_predictions
+    from dlrm_pl.serving.rows import batches_to_predict
+
+    check_predictions_path(Path(output), overwrite)
+    loaded = load_artifact(artifact, pages=pages)
+    rows = batches_to_predict(loaded, Path(data), None if raw is None else Path(raw), split, batch_size, force)
+    with rows_bar("predict", None) as advance:
+        written = write_predictions(Path(output), Predictor(loaded).stream(rows, advance))
+    # Probabilities that go into a pipe, the output of this program perhaps, have it for themselves.
+    told = sys.stderr if kind_of(Path(output)) == "sink" else sys.stdout
+    print(f"{output}: {written:,} click probabilities", file=told)
+    if isinstance(rows, RawLogDataset) and rows.unseen:
+        print(f"{rows.unseen:,} category values are not in the vocabulary and were scored as missing", file=told)

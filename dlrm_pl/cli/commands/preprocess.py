@@ -1,0 +1,78 @@
+"""Raw logs -> dataset folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from dlrm_pl.cli.commands.progress import stages_bar
+
+
+def preprocess(
+    raw: str,
+    output: str,
+    layout: Literal["terabyte", "kaggle"] = "terabyte",
+    days: int | None = None,
+    max_ind_range: int = 40_000_000,
+    subsample_rate: float = 0.0,
+    randomize: Literal["total", "day", "none"] | None = None,
+    seed: int = 123,
+    vocabulary: Literal["reference", "train_only"] = "reference",
+    min_count: int = 1,
+    vocabulary_from: str | None = None,
+    bad_rows: str = "stop",
+    workers: int | None = None,
+    memory: str = "2GiB",
+    overwrite: bool = False,
+) -> None:
+    """Turn raw click logs into a dataset folder.
+
+    A run that was killed goes on where it was when the same command is given again. The result depends on the logs
+    and the options alone, and not on workers, memory or interruptions.
+
+    Args:
+        raw: ``terabyte``: the common beginning of the day files, ``PATH/day`` for ``day_0``, ``day_1``, ... (plain
+            or .gz); ``kaggle``: one file, which is cut into days. Or what the reference made of them: the beginning of
+            ``day_N_reordered.npz``, a ``*_processed.npz``, or a folder with its .bin files, which are linked.
+        output: the dataset folder to make. One that the same logs and options made is complete, and stays.
+        layout: how the raw logs are laid out.
+        days: how many; ``kaggle``: 7 when not given; ``terabyte``: as many as there are.
+        max_ind_range: categories are taken modulo this number; 0 or less: as they are.
+        subsample_rate: share of non-clicks to drop, in all days; 0.875 for the reference's 10M model.
+        randomize: order of the training rows: shuffled over all days, which is usual, inside each day, or as in the
+            logs. The reference's files keep theirs.
+        seed: of the shuffle and the sub-sample.
+        vocabulary: ``reference``: ids for the categories of all days, the tested one included; ``train_only``: of the
+            training days alone, and row 0 of each table for all others.
+        min_count: with ``train_only``, categories with fewer training rows share row 0 as well.
+        vocabulary_from: dataset folder whose ids are used, to score new logs with a model trained on it; its
+            dictionaries are all that is needed. Then one day is enough, which makes test and val, and no train.
+        bad_rows: ``stop`` at the first line that cannot be read, or ``skip:0.001``: leave such lines out, write them
+            to rejected.tsv, and stop when their share is larger.
+        workers: threads; as many as there are processors when not given.
+        memory: budget beyond the vocabulary, for example 512MiB.
+        overwrite: replace a dataset that was made otherwise and that ``output`` holds.
+    """
+    import dataclasses
+
+    from dlrm_pl.data.preprocessing.options import Options, parse_bad_rows, parse_memory
+    from dlrm_pl.data.preprocessing.run import preprocess as convert
+
+    options = Options(
+        layout=layout,
+        days=days,
+        max_ind_range=max_ind_range,
+        subsample_rate=subsample_rate,
+        randomize=randomize,
+        seed=seed,
+        vocabulary=vocabulary,
+        min_count=min_count,
+        vocabulary_from=None if vocabulary_from is None else Path(vocabulary_from),
+        bad_rows=parse_bad_rows(bad_rows),
+        memory_bytes=parse_memory(memory),
+    )
+    if workers is not None:
+        options = dataclasses.replace(options, workers=workers)
+    with stages_bar() as advance:
+        report = convert(Path(raw), Path(output), options, overwrite=overwrite, progress=advance)
+    print(report)

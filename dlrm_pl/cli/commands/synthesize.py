@@ -1,0 +1,50 @@
+"""Make click logs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from dlrm_pl.cli.commands.progress import rows_bar
+
+
+def synthesize(
+    output: str,
+    rows: int = 1_000_000,
+    days: int = 4,
+    seed: int = 2024,
+    label_rate: float = 0.033,
+    best_auroc: float = 0.82,
+    max_table_size: int | None = None,
+    format: Literal["dataset", "raw"] = "dataset",
+    overwrite: bool = False,
+) -> None:
+    """Make click logs with a known best possible AUROC.
+
+    Args:
+        output: folder to write. One that the same options made is written anew, with the same bytes.
+        rows: over all days.
+        days: the last one becomes test and val, one half each; the others train.
+        seed: of everything; the same seed gives the same bytes.
+        label_rate: share of clicks; 0.033 as in the Terabyte logs.
+        best_auroc: AUROC of the true click probabilities, which no model can beat but by luck.
+        max_table_size: cut every table after so many categories; null: as many as the real logs have.
+        format: a dataset folder (``dataset``), or the raw day files that ``preprocess`` reads (``raw``).
+        overwrite: replace a dataset, or raw logs, that were made otherwise and that ``output`` holds.
+    """
+    from dlrm_pl.data.synthetic.synthesize import synthesize as write
+
+    with rows_bar("synthesize", rows) as advance:
+        report = write(
+            Path(output),
+            rows=rows,
+            days=days,
+            seed=seed,
+            label_rate=label_rate,
+            best_auroc=best_auroc,
+            max_table_size=max_table_size,
+            format=format,
+            overwrite=overwrite,
+            progress=advance,
+        )
+    print(report)

@@ -1,0 +1,68 @@
+"""Check an artifact."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dlrm_pl.cli.commands.progress import rows_bar
+
+
+def verify(
+    artifact: str,
+    data: str,
+    ckpt_path: str | None = None,
+    batch_size: int | None = None,
+    tolerance: float = 1e-4,
+    force: bool = False,
+) -> None:
+    """Check a certificate again, on this machine.
+
+    Every file of the artifact, the certification rows and the dictionaries are compared with their checksums, the int8
+    model is scored on the certification rows, and each metric
+    compared with what the certificate states. On another machine it is said what differs of the machine and how far
+    each metric moved. Exit status 2 when something differs by more than the tolerance.
+
+    Args:
+        artifact: the artifact folder.
+        data: the dataset folder.
+        ckpt_path: the float checkpoint that it was made from; when given, its metrics, the loss of AUROC and the guards
+            are measured anew as well.
+        batch_size: of the scoring; as certified when not given.
+        tolerance: allowed difference of each metric, for processors that round differently.
+        force: take another dataset than the artifact was made for, if no table of it is larger.
+    """
+    from dlrm_pl.artifact.result_file import check_result
+    from dlrm_pl.artifact.store import load_artifact
+    from dlrm_pl.artifact.summary import guards_line, loss_line, slice_line, verdict_line
+    from dlrm_pl.artifact.verify import verify_artifact
+
+    loaded = load_artifact(artifact, checksums="always")
+    check_result(loaded.path, loaded.certificate)
+    with rows_bar("verify", loaded.certificate.rows) as advance:
+        result = verify_artifact(
+            loaded,
+            Path(data),
+            ckpt_path=None if ckpt_path is None else Path(ckpt_path),
+            batch_size=batch_size,
+            tolerance=tolerance,
+            force=force,
+            progress=advance,
+        )
+    print(f"{artifact}: checksums, {result.rows:,} rows and {sum(result.int8_ops.values())} int8 ops as certified.")
+    print(f"{data}: checked {result.checked}")
+    print(f"int8 AUROC {result.int8.auroc:.6f}, certified {loaded.certificate.int8['auroc']:.6f}")
+    print(("measured anew: " if result.measured_loss else "certified: ") + loss_line(result.certificate))
+    print(("measured anew: " if result.measured_loss else "certified: ") + guards_line(result.certificate))
+    if line := slice_line(result.certificate):
+        print(("measured anew: " if result.measured_loss else "certified: ") + line)
+    for warning in result.certificate.warnings:
+        print(f"warning: {warning}")
+    if not result.measured_loss:
+        print(
+            "not measured: the fp32 model, and so the loss and the guards, which are repeated as they are stated; they "
+            "agree with each other, but only --ckpt_path tells whether they are true"
+        )
+    print(f"certified as {verdict_line(loaded.certificate)}")
+    if not loaded.certificate.accepted:
+        print(f"reason: {loaded.certificate.reason}")
+    print(f"{result.movement.describe()}.")

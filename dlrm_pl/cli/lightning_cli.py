@@ -1,0 +1,204 @@
+"""The commands that are methods of DLRMTrainer, by LightningCLI; apart from cli.py since its import costs seconds."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
+from pytorch_lightning.utilities.exceptions import SIGTERMException
+from rich.console import Console
+
+from dlrm_pl.artifact.certificate.verdict import Outcome
+from dlrm_pl.callbacks.quantization import QuantizationCallback, show
+from dlrm_pl.cli.usage import let_flags_stand_alone, own_errors, read_yaml_with_limits, usage_errors, with_home
+from dlrm_pl.data.loading.datamodule import TerabyteDataModule
+from dlrm_pl.errors import ConfigurationError
+from dlrm_pl.files.atomic import atomic_file
+from dlrm_pl.model.checkpoints.contract import overruled
+from dlrm_pl.model.load import load_checkpoint, load_module
+from dlrm_pl.model.training.lightning_module import DLRMModule, weights_come_later
+from dlrm_pl.program import program_name
+from dlrm_pl.serving.predictor import check_predictions_path
+from dlrm_pl.trainer import DLRMTrainer
+
+log = logging.getLogger(__name__)
+
+# Facts of the dataset that the model is built for; they come from the data, not from files or flags.
+_LINKS = {"table_sizes": "model.table_sizes", "dataset_fingerprint": "model.dataset_fingerprint"}
+
+
+class SaveConfigOfFit(SaveConfigCallback):
+    """Keep the whole configuration of a training beside its log; what other commands were told is not that."""
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Write ``config.yaml``, whole or not at all."""
+        if stage != "fit":
+            return
+        folder = trainer.log_dir  # Asked on every rank, since it is broadcast.
+        assert folder is not None
+        if trainer.is_global_zero:
+            config = self.config.clone()
+            config.pop("overwrite")  # Not of the run; and the next one is to ask for it itself.
+            with atomic_file(Path(folder) / self.config_filename) as handle:
+                handle.write(self.parser.dump(config))
+
+
+class DLRMCLI(LightningCLI):
+    """LightningCLI with ``quantize``, links from data to model, and our checkpoints."""
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """Lightning's own, and ours."""
+        return LightningCLI.subcommands() | {"quantize": {"model", "datamodule"}}
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """A fact is written once: what the dataset says reaches the model by itself."""
+        for source, target in _LINKS.items():
+            parser.link_arguments(f"data.{source}", target, apply_on="instantiate")
+
+    def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
+        """Errors as exceptions, see ``usage_errors``."""
+        return super().init_parser(**({"exit_on_error": False} | kwargs))
+
+    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
+        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        let_flags_stand_alone(parser)
+        return parser
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Parse, with one message for what is refused."""
+        with usage_errors(sys.argv[1]):
+            super().parse_arguments(parser, args)
+        self.config = with_home(self.config)
+
+    def _parse_ckpt_path(self) -> None:
+        """Let the checkpoint's hyperparameters win, as Lightning does, but without reading 100 GB of tables."""
+        subcommand = self.config.subcommand
+        path = self.config[subcommand].get("ckpt_path")
+        if path is None or path in ("best", "last", "hpc", "registry"):
+            return  # Which file that is, the Trainer finds out.
+        saved = dict(load_checkpoint(Path(path)).get("hyper_parameters", {}))
+        linked = {target.split(".")[1] for target in _LINKS.values()}
+        model = {name: value for name, value in saved.items() if name not in linked and not name.startswith("_")}
+        given = self.parser.parse_args(sys.argv[1:], defaults=False)[subcommand].get("model") or {}
+        if difference := overruled(model, dict(given)):
+            log.warning("%s: %s", path, difference)
+        with usage_errors(subcommand):
+            self.config = self.parser.parse_object({subcommand: {"model": model}}, self.config)
+
+    def instantiate_classes(self) -> None:
+        """Make the model without weights where a checkpoint has them: 100 GB of random numbers would be in vain."""
+        path = self.config[self.subcommand].get("ckpt_path")
+        if path is None or path == "registry":
+            with own_errors(MisconfigurationException):
+                super().instantiate_classes()
+            return
+        with weights_come_later(), own_errors(MisconfigurationException):
+            super().instantiate_classes()
+        if self.config[self.subcommand].get("force"):
+            assert isinstance(self.trainer, DLRMTrainer)
+            # Its tables are its own, and not those of the dataset.
+            self.model = load_module(Path(self.trainer.checkpoint_file(path)))
+
+    def before_instantiate_classes(self) -> None:
+        """Refuse what cannot work before anything is built."""
+        if self.subcommand != "fit" and not self.config[self.subcommand].get("ckpt_path"):
+            raise ConfigurationError(
+                f"{self.subcommand} needs a trained model: give --ckpt_path FILE.ckpt, as `fit` wrote it."
+            )
+        if self.subcommand == "predict":
+            output = self.config.predict.get("output")
+            if output is None:
+                raise ConfigurationError(
+                    "predict needs a file for its probabilities: give --output FILE.csv or FILE.npy."
+                )
+            check_predictions_path(Path(output), self.config.predict.overwrite)
+
+    def after_fit(self) -> None:
+        """Show what the QuantizationCallback made, if there is one."""
+        for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, QuantizationCallback) and callback.outcome is not None:
+                show(callback.outcome, Console())
+
+    def after_quantize(self) -> None:
+        """Show what was made."""
+        assert isinstance(self.trainer, DLRMTrainer)
+        assert self.trainer.outcome is not None
+        show(self.trainer.outcome, Console())
+
+
+def _help_of(subcommand: str) -> dict[str, str]:
+    """What ``--help`` begins with; the list of 60 options that argparse makes tells nobody anything."""
+    summary = (getattr(DLRMTrainer, subcommand).__doc__ or "").splitlines()[0]
+    return {
+        "usage": f"{program_name()} {subcommand} [-c FILE.yaml ...] [--OPTION VALUE ...]",
+        "description": f"{summary} The options of `trainer`, which come first, are Lightning's; those of `model`, of "
+        "`data` and of the command itself stand at the end. Those of a callback are listed by "
+        "`--trainer.callbacks.help dlrm_pl.QuantizationCallback`.",
+    }
+
+
+def run(args: list[str]) -> list[Outcome]:
+    """Run one command.
+
+    Returns:
+        How each quantization ended, by its certificate.
+
+    Raises:
+        ConfigurationError: Lightning refused the configuration.
+    """
+    # The loader reads a memory map: more workers would add copies between processes, not speed.
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    # Each process deals its batches itself, and `test` saves no checkpoints: neither is of concern.
+    warnings.filterwarnings("ignore", message=".*`IterableDataset` has `__len__` defined.*")
+    warnings.filterwarnings("ignore", message=".*The dirpath has changed from.*")
+    warnings.filterwarnings("ignore", message=".*tensorboardX.*")
+    # Lightning's own use of torch's pytree, and its advice to install another product: nothing a user can act on.
+    warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*")
+    # A second run writes where the first one did, on purpose.
+    warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(lambda r: "seamless" not in r.getMessage())
+    torch.set_float32_matmul_precision("highest")
+    # Not by LightningCLI's `args`: a strategy of several processes starts the others with what sys.argv says.
+    sys.argv[1:] = args
+    read_yaml_with_limits()
+    try:
+        cli = DLRMCLI(
+            DLRMModule,
+            TerabyteDataModule,
+            trainer_class=DLRMTrainer,
+            auto_configure_optimizers=False,
+            seed_everything_default=2024,
+            save_config_callback=SaveConfigOfFit,
+            parser_kwargs={"prog": program_name()} | {name: _help_of(name) for name in DLRMCLI.subcommands()},
+        )
+    except MisconfigurationException as error:
+        raise ConfigurationError(str(error)) from error
+    except ValueError as error:
+        # Lightning has no exception of its own for this mistake, which a small dataset makes of a large one's YAML.
+        if "`val_check_interval`" not in str(error):
+            raise
+        raise ConfigurationError(
+            f"{str(error).strip().splitlines()[0].split('. If')[0]}. Give --trainer.val_check_interval 1.0 to "
+            "validate at the end of each epoch, or a smaller number of batches."
+        ) from error
+    except RuntimeError as error:
+        # Of a metric that only a module or a callback of the user's may log, Lightning finds out after an epoch.
+        if "Early stopping conditioned on metric" not in str(error):
+            raise
+        raise ConfigurationError(" ".join(str(error).split())) from error
+    except SIGTERMException:
+        # A SystemExit without a status, which the shell that sent the signal would take for success.
+        raise SystemExit(128 + signal.SIGTERM) from None
+    callbacks: list[Any] = cli.trainer.callbacks  # type: ignore[attr-defined]
+    outcomes = [callback.outcome for callback in callbacks if isinstance(callback, QuantizationCallback)]
+    result = getattr(cli.trainer, "outcome", None)
+    return [outcome.certificate.outcome for outcome in [*outcomes, result] if outcome is not None]

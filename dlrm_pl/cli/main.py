@@ -1,0 +1,241 @@
+"""The command line: find the command, run it, turn its errors into one message and an exit status.
+
+Exit status: 0 done; 2 wrong use or wrong input; 3 ``quantize`` found no model within tolerance; 4 the rows of test are
+too few to tell; 130 interrupted; 141 nobody reads the output any more, see ``entry``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import errno
+import gc
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+
+from dlrm_pl.cli.commands.benchmark import benchmark
+from dlrm_pl.cli.commands.configs import configs
+from dlrm_pl.cli.commands.export_tables import export_tables
+from dlrm_pl.cli.commands.from_dlrm_flags import from_dlrm_flags
+from dlrm_pl.cli.commands.import_checkpoint import import_checkpoint
+from dlrm_pl.cli.commands.inspect import inspect
+from dlrm_pl.cli.commands.predict import predict_with_artifact
+from dlrm_pl.cli.commands.preprocess import preprocess
+from dlrm_pl.cli.commands.synthesize import synthesize
+from dlrm_pl.cli.commands.verify import verify
+from dlrm_pl.errors import ConfigurationError, DLRMError
+from dlrm_pl.program import EXIT_INTERRUPTED, EXIT_NOT_ACCEPTED, EXIT_UNDECIDED, EXIT_WRONG_INPUT, program_name
+
+# Commands that need no Trainer. `predict --artifact` is one as well.
+LIGHT: dict[str, Callable[..., None]] = {
+    "synthesize": synthesize,
+    "preprocess": preprocess,
+    "verify": verify,
+    "benchmark": benchmark,
+    "inspect": inspect,
+    "export-tables": export_tables,
+    "import-checkpoint": import_checkpoint,
+    "from-dlrm-flags": from_dlrm_flags,
+    "configs": configs,
+}
+# Their options without a default need no name: `inspect PATH` reads as any tool's.
+POSITIONAL = ("inspect", "configs")
+# Methods of DLRMTrainer, with the first line of their docstrings: importing it for its help costs seconds.
+TRAINER = {
+    "fit": "Train a model on a dataset folder.",
+    "validate": "Score a checkpoint on the val split.",
+    "test": "Score a checkpoint on the test split.",
+    "predict": "Score rows with a checkpoint, or with an int8 artifact (`predict --artifact`).",
+    "quantize": "Turn a trained model into a verified int8 artifact.",
+}
+ORDER = (
+    *("synthesize", "preprocess", "fit", "validate", "test", "predict", "quantize", "verify", "benchmark"),
+    *("inspect", "import-checkpoint", "export-tables", "from-dlrm-flags", "configs"),
+)
+
+
+def program() -> int:
+    """``main`` for a process of its own, which starts and ends a twentieth of a second sooner.
+
+    Garbage is collected while a command works, but not among the hundred thousand objects that modules are made of:
+    neither while they are loaded, nor when the process ends, unless objects that own processes came with torch.
+    """
+    gc.disable()
+    try:
+        return main()
+    finally:
+        if "torch" not in sys.modules:
+            gc.freeze()
+
+
+def _loaded() -> None:
+    """Collect garbage from here on, if ``program`` stopped it."""
+    if not gc.isenabled():
+        gc.freeze()
+        gc.enable()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit status."""
+    args = list(sys.argv[1:] if argv is None else argv)
+    if not args or args[0] in ("-h", "--help"):
+        print(overview())
+        return 0
+    if args[0] == "--version":
+        from importlib.metadata import version
+
+        print(f"dlrm-pl {version('dlrm-pl')}")
+        return 0
+    # Before torch is loaded. Its threads spin while they wait for each other; where another program takes one of their
+    # processors, each of a step's hundred waits lasts as long as that program's turn (measured: 20 times slower).
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    logging.getLogger("dlrm_pl").setLevel(logging.INFO)
+    with _remembered_interrupts() as interrupts:
+        try:
+            return _run_to_status(args)
+        except Exception:
+            # A library that was interrupted while it was imported may have made another error of it.
+            if interrupts:
+                return _interrupted(args[0])
+            raise
+
+
+def _run_to_status(args: list[str]) -> int:
+    try:
+        return _run(args[0], args[1:])
+    except DLRMError as error:
+        return _fail(str(error))
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return _fail(f"{_full(error)}. No output is half-written; free some space and run again.")
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            return _fail(f"Not allowed to write or read{_of(error)} ({error.strerror}). Choose another folder.")
+        raise
+    except KeyboardInterrupt:
+        return _interrupted(args[0])
+    except SystemExit as stop:
+        # Lightning turns ctrl-C into sys.exit(1).
+        if isinstance(stop.__context__, KeyboardInterrupt):
+            return _interrupted(args[0])
+        raise
+
+
+@contextmanager
+def _remembered_interrupts() -> Iterator[list[int]]:
+    """Yield a list that grows with each ctrl-C; what ctrl-C does stays as it is."""
+    seen: list[int] = []
+
+    def remember(number: int, frame: FrameType | None) -> None:
+        seen.append(number)
+        signal.default_int_handler(number, frame)
+
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield seen  # A program around us has its own way, or this is not the main thread.
+        return
+    signal.signal(signal.SIGINT, remember)
+    try:
+        yield seen
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def overview() -> str:
+    """The text of ``--help``."""
+    lines = [
+        f"usage: {program_name()} COMMAND [OPTION ...]",
+        "",
+        "From raw click logs to a verified int8 DLRM.",
+        "",
+        "commands:",
+    ]
+    for name in ORDER:
+        summary = TRAINER.get(name) or (LIGHT[name].__doc__ or "").splitlines()[0]
+        lines.append(f"  {name:<19}{summary}")
+    lines += [
+        "",
+        f"`{program_name()} COMMAND --help` lists the options of a command. Exit status: 0 done, 2 wrong use or input,",
+        "3 quantize found no model within tolerance, 4 the rows of test are too few to tell (the best model is saved",
+        "in either case), 130 interrupted, 141 nobody reads the output any more (`| head`).",
+    ]
+    return "\n".join(lines)
+
+
+def _run(name: str, args: list[str]) -> int:
+    if name == "predict" and any(arg.split("=")[0] == "--artifact" for arg in args):
+        _run_light("predict", predict_with_artifact, args)
+    elif name == "from-dlrm-flags":
+        _run_from_dlrm_flags(args)
+    elif name in LIGHT:
+        _run_light(name, LIGHT[name], args)
+    elif name in TRAINER:
+        from dlrm_pl.cli.config_files import with_config_files
+
+        args = with_config_files(args)  # First, since it takes no time and what follows takes seconds.
+        from dlrm_pl.cli.lightning_cli import run
+
+        _loaded()
+        outcomes = run([name, *args])
+        if "not accepted" in outcomes:
+            return EXIT_NOT_ACCEPTED
+        return EXIT_UNDECIDED if "undecided" in outcomes else 0
+    else:
+        close = difflib.get_close_matches(name, ORDER, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        return _fail(f"There is no command {name!r}.{hint} The commands are {', '.join(ORDER)}.")
+    return 0
+
+
+def _run_from_dlrm_flags(args: list[str]) -> None:
+    """What stands behind `--` is the reference's command line; no word of it is an option of ours."""
+    at = args.index("--") if "--" in args else len(args)
+    ours, theirs = args[:at], args[at + 1 :]
+    if {"-h", "--help"} & set(args):
+        ours = ["--help"]
+    elif any(arg.endswith(".py") for arg in ours):
+        raise ConfigurationError("Put `--` in front of the reference's command line: from-dlrm-flags -- python ...")
+    _run_light("from-dlrm-flags", from_dlrm_flags, ours, verbatim={"command": theirs})
+
+
+def _run_light(
+    name: str, function: Callable[..., None], args: list[str], verbatim: dict[str, list[str]] | None = None
+) -> None:
+    from jsonargparse import ArgumentParser
+
+    from dlrm_pl.cli.usage import let_flags_stand_alone, read_yaml_with_limits, usage_errors, with_home
+
+    read_yaml_with_limits()
+    description = (function.__doc__ or "").split("Args:")[0].strip()
+    parser = ArgumentParser(prog=f"{program_name()} {name}", description=description, exit_on_error=False)
+    parser.add_argument("-c", "--config", action="config", help="read options from this YAML file")
+    skip: set[str | int] = set(verbatim or ())
+    added = parser.add_function_arguments(function, as_group=False, as_positional=name in POSITIONAL, skip=skip)
+    let_flags_stand_alone(parser)
+    with usage_errors(name):
+        values = with_home(parser.parse_args(args))
+    _loaded()
+    function(**{key: values[key] for key in added}, **(verbatim or {}))
+
+
+def _full(error: OSError) -> str:
+    # What is printed has no name.
+    return f"The disk is full: {error.filename}" if error.filename else "The disk is full, or the output's device is"
+
+
+def _of(error: OSError) -> str:
+    return f": {error.filename}" if error.filename else ""
+
+
+def _fail(message: str) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return EXIT_WRONG_INPUT
+
+
+def _interrupted(command: str) -> int:
+    go_on = ", or go on from a checkpoint with --ckpt_path" if command == "fit" else ""
+    print(f"interrupted: no output is half-written; give the same command again{go_on}.", file=sys.stderr)
+    return EXIT_INTERRUPTED

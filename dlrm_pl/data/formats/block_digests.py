@@ -1,0 +1,126 @@
+"""Digests of the blocks of a file, in a file beside it, so that any rows can be checked without the others.
+
+``terabyte_processed_test.blocks`` holds the SHA-256 of each block of ``terabyte_processed_test.bin``, 32 bytes each,
+one after the other; the checksum in ``dataset.json`` is the SHA-256 of that, see ``block_checksum``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import IO
+
+from dlrm_pl.data.formats.binary_format import RECORD_BYTES
+from dlrm_pl.data.formats.block_checksum import BLOCK_BYTES, DIGEST_BYTES, checksum_of
+from dlrm_pl.errors import DataFormatError
+
+_SAMPLES = 4
+"""Blocks of a file that are read when a dataset is opened: 5 MB, 5 ms."""
+_READ_BLOCKS = 8
+
+
+def digests_path(path: Path) -> Path:
+    """Where the digests of a file's blocks are."""
+    return path.with_suffix(".blocks")
+
+
+class BlockDigests:
+    """What the blocks of a file should be, and which of them were found to be so.
+
+    Args:
+        path: the file.
+        digests: of its blocks.
+    """
+
+    def __init__(self, path: Path, digests: bytes) -> None:
+        self._path, self._digests = path, digests
+        self._checked = bytearray(len(digests) // DIGEST_BYTES)
+
+    @classmethod
+    def beside(cls, path: Path, stated: str | None) -> BlockDigests | None:
+        """Read the digests of a file; None where there are none, as in folders of earlier versions.
+
+        Args:
+            path: the file.
+            stated: its checksum.
+
+        Raises:
+            DataFormatError: they are not those that the checksum was made of, or of another number of blocks.
+        """
+        beside = digests_path(path)
+        if stated is None or not beside.is_file():
+            return None
+        digests = beside.read_bytes()
+        if checksum_of(digests) != stated or len(digests) != DIGEST_BYTES * -(-path.stat().st_size // BLOCK_BYTES):
+            raise DataFormatError(
+                f"{beside}: is not what the checksum of {path.name} in dataset.json was made of. One of the three was "
+                "changed after it was written: preprocess the raw log again, or copy the dataset anew."
+            )
+        return cls(path, digests)
+
+    def __len__(self) -> int:
+        """Blocks."""
+        return len(self._checked)
+
+    def check(self, data: memoryview, start: int, stop: int) -> None:
+        """Check the blocks that hold some bytes; each once.
+
+        Args:
+            data: the whole file, mapped.
+            start: of the bytes.
+            stop: behind them.
+
+        Raises:
+            DataFormatError: a block was changed; names its rows.
+        """
+        for block in range(start // BLOCK_BYTES, -(-stop // BLOCK_BYTES)):
+            if not self._checked[block]:
+                self._check(block, data[block * BLOCK_BYTES : (block + 1) * BLOCK_BYTES])
+                self._checked[block] = 1
+
+    def check_samples(self) -> int:
+        """Check a few blocks, evenly spread, with both ends; returns how many.
+
+        Raises:
+            DataFormatError: one was changed; names its rows.
+        """
+        last = len(self) - 1
+        blocks = sorted({last * sample // (_SAMPLES - 1) for sample in range(_SAMPLES)})
+        with self._path.open("rb") as handle:
+            for block in blocks:
+                self._check(block, _read(handle, block, 1))
+        return len(blocks)
+
+    def check_all(self) -> None:
+        """Check the whole file, by all processors.
+
+        Raises:
+            DataFormatError: a block was changed; names its rows.
+        """
+
+        def check(first: int) -> None:
+            with self._path.open("rb") as handle:
+                data = memoryview(_read(handle, first, _READ_BLOCKS))
+            for block in range(first, min(first + _READ_BLOCKS, len(self))):
+                self._check(block, data[(block - first) * BLOCK_BYTES :][:BLOCK_BYTES])
+
+        threads = os.cpu_count() or 1
+        with ThreadPoolExecutor(threads) as pool:
+            # Some at a time, so that a changed block stops it here.
+            for first in range(0, len(self), threads * _READ_BLOCKS):
+                list(pool.map(check, range(first, min(first + threads * _READ_BLOCKS, len(self)), _READ_BLOCKS)))
+
+    def _check(self, block: int, data: memoryview | bytes) -> None:
+        if hashlib.sha256(data).digest() != self._digests[block * DIGEST_BYTES : (block + 1) * DIGEST_BYTES]:
+            first = block * BLOCK_BYTES // RECORD_BYTES
+            raise DataFormatError(
+                f"{self._path}: rows {first:,} to {first + len(data) // RECORD_BYTES - 1:,} were changed after they "
+                "were written: their checksum is another one. Preprocess the raw log again, or copy the file anew."
+            )
+
+
+def _read(handle: IO[bytes], block: int, count: int) -> bytes:
+    handle.seek(block * BLOCK_BYTES)
+    return handle.read(count * BLOCK_BYTES)

@@ -1,0 +1,1 @@
+"""Read a dataset folder in batches: datasets, loaders, sampling and the LightningDataModule."""

@@ -1,0 +1,266 @@
+"""TerabyteDataModule: a dataset folder -> train, val, test and calibration loaders."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import pytorch_lightning as pl
+from torch.utils.data import DataLoader
+
+from dlrm_pl.batch import ClickBatch
+from dlrm_pl.data.formats.binary_format import Split, single_label
+from dlrm_pl.data.formats.dataset_folder import DatasetFolder
+from dlrm_pl.data.formats.row_identity import checksum_of_rows, identity_of_rows
+from dlrm_pl.data.loading.dataset import Batches, ClickDataset, capped_sizes
+from dlrm_pl.data.loading.raw_dataset import RawLogDataset
+from dlrm_pl.data.loading.resumable_loader import ClickLoader, SelectionStream
+from dlrm_pl.data.loading.sampling import EpochSampler, Shuffle
+from dlrm_pl.documents.arguments import check_arguments
+from dlrm_pl.errors import ConfigurationError, DatasetError
+
+log = logging.getLogger(__name__)
+
+CALIBRATION_ROWS = 128_000
+"""First rows of val that calibrate, as MLPerf prescribes."""
+
+# A val set too small for the rows that MLPerf prescribes gives this share of itself to calibration.
+_CALIBRATION_SHARE = 0.1
+
+
+@dataclass(frozen=True)
+class RowRange:
+    """Rows of a split, from ``start`` to before ``stop``."""
+
+    split: Split
+    start: int
+    stop: int
+
+    def overlaps(self, other: RowRange) -> bool:
+        """Whether any row is in both."""
+        return self.split == other.split and self.start < other.stop and other.start < self.stop
+
+    def __str__(self) -> str:
+        """For messages."""
+        return f"{self.split}[{self.start}:{self.stop}]"
+
+
+class TerabyteDataModule(pl.LightningDataModule):
+    """Loaders over a dataset folder in the MLPerf binary format.
+
+    Args:
+        folder: the dataset folder, as ``preprocess`` or ``synthesize`` writes it, or MLPerf's own.
+        batch_size: training rows at a time on each rank.
+        eval_batch_size: rows at a time for val, test, calibration and prediction.
+        shuffle: order of the training rows. ``batch``: batches stay together and come in random order (the
+            reference's --mlperf-bin-shuffle); ``row``: every row is drawn on its own; ``none``: as in the file.
+        seed: of the order, which differs from epoch to epoch.
+        num_workers: processes that read ahead; the file is memory-mapped, so 0 is most often fastest.
+        max_ind_range: take indices modulo this number, and cap the tables at it; -1: as in the folder.
+        calibration_rows: first rows of val that calibrate a quantization; the rest of val tunes it. 128,000 as
+            MLPerf prescribes; a tenth of val where val is small.
+        predict_split: the split that ``predict`` scores.
+        predict_raw: a raw log that ``predict`` scores instead, tab-separated, plain or .gz; labels may be empty, or
+            missing in all lines.
+    """
+
+    def __init__(
+        self,
+        folder: str,
+        batch_size: int = 2048,
+        eval_batch_size: int = 16384,
+        shuffle: Shuffle = "batch",
+        seed: int = 0,
+        num_workers: int = 0,
+        max_ind_range: int = -1,
+        calibration_rows: int = CALIBRATION_ROWS,
+        predict_split: Literal["train", "val", "test"] = "test",
+        predict_raw: str | None = None,
+    ) -> None:
+        super().__init__()
+        check_arguments(TerabyteDataModule.__init__, locals())
+        for name, value in (
+            ("batch_size", batch_size),
+            ("eval_batch_size", eval_batch_size),
+            ("calibration_rows", calibration_rows),
+        ):
+            if value < 1:
+                raise ConfigurationError(f"data.{name}={value} must be at least 1.")
+        if seed < 0:
+            raise ConfigurationError(f"data.seed={seed} must be 0 or more.")
+        if max_ind_range < -1:
+            raise ConfigurationError(f"data.max_ind_range={max_ind_range} must be -1 (as in the folder) or more.")
+        if num_workers < 0:
+            raise ConfigurationError(f"data.num_workers={num_workers} must be 0 (read in this process) or more.")
+        self.folder = DatasetFolder.open(folder, rows=predict_raw is None)
+        log.info("%s: checked %s; `inspect --full true` checks all", folder, self.folder.check_samples())
+        if 0 < self.folder.max_ind_range < max_ind_range:
+            raise ConfigurationError(
+                f"data.max_ind_range={max_ind_range}, but {folder} was preprocessed with the lower cap "
+                f"{self.folder.max_ind_range}. Leave it at -1, or preprocess again."
+            )
+        self.batch_size = batch_size
+        self.eval_batch_size = eval_batch_size
+        self._shuffle: Shuffle = shuffle
+        self.seed = seed
+        self._num_workers = num_workers
+        self._max_ind_range = max_ind_range
+        self._calibration_rows = calibration_rows
+        self._predict_split: Split = predict_split
+        self._predict_raw = predict_raw
+        self.table_sizes = list(capped_sizes(self.folder.table_sizes, max_ind_range))
+
+    @property
+    def dataset_fingerprint(self) -> str:
+        """Of the dictionaries: the same ids mean the same categories."""
+        return self.folder.fingerprint
+
+    def best_possible_auroc(self, split: Split) -> float | None:
+        """Of synthetic data; None for real logs."""
+        return self.folder.best_possible_auroc.get(split)
+
+    def setup(self, stage: str) -> None:
+        """Refuse a split that AUROC is undefined on before the work begins.
+
+        Raises:
+            DatasetError: a single class; names split and counts.
+        """
+        if stage == "fit":
+            self.folder.splits["train"]
+        for split, stages in (("val", ("fit", "validate")), ("test", ("test",))):
+            if stage in stages:
+                self.folder.require_both_classes(split)  # type: ignore[arg-type]
+
+    def require_quantizable(self, *, tuning: bool, max_rows: int | None) -> None:
+        """Refuse rows that AUROC is undefined on, before the training and the search whose end they would be.
+
+        Args:
+            tuning: whether the tuning rows are scored by AUROC, or guarded; the certification rows always are.
+            max_rows: of the tuning rows that trials may read; None: all.
+
+        Raises:
+            DatasetError: a single class; names split and rows.
+        """
+        self.folder.require_both_classes("test")
+        for name, rows in self.row_ranges.items():
+            if name == "calibration" or (name == "tuning" and not tuning):
+                continue
+            stop = min(rows.stop, rows.start + max_rows) if name == "tuning" and max_rows else rows.stop
+            path = self.folder.split_path(rows.split)
+            label = single_label(path, rows.start, stop)
+            if label is not None:
+                raise DatasetError(
+                    f"{path}: all {stop - rows.start:,} labels of the {name} rows, {rows.start:,} to {stop:,} of "
+                    f"{rows.split}, are {label}, so AUROC is undefined. Preprocess more rows, or cut the days "
+                    "otherwise."
+                )
+
+    def train_dataloader(self) -> ClickLoader:
+        """Shuffled as asked."""
+        return self._loader("train", self.batch_size, self._shuffle)
+
+    def val_dataloader(self) -> ClickLoader:
+        """All of val, in order."""
+        return self._loader("val", self.eval_batch_size)
+
+    def test_dataloader(self) -> ClickLoader:
+        """All of test, in order."""
+        return self._loader("test", self.eval_batch_size)
+
+    def predict_dataloader(self) -> DataLoader[ClickBatch]:
+        """``predict_split``, or ``predict_raw``."""
+        if self._predict_raw is None:
+            dataset, sampler = self._rows(self._predict_split, self.eval_batch_size)
+            return DataLoader(SelectionStream(dataset, sampler), batch_size=None)
+        rows = RawLogDataset(
+            Path(self._predict_raw), self.folder.vocabulary(), self.folder.max_ind_range, self.eval_batch_size
+        )
+        return DataLoader(rows, batch_size=None)
+
+    def calibration_dataloader(self) -> Batches:
+        """The first rows of val; the same on every rank, since one of them quantizes."""
+        return self._range("calibration")
+
+    def tuning_dataloader(self) -> Batches:
+        """The rest of val."""
+        return self._range("tuning")
+
+    def certification_dataloader(self) -> Batches:
+        """All of test, on every rank."""
+        return self._range("certification")
+
+    @property
+    def calibration_rows(self) -> int:
+        """First rows of val that calibrate a quantization, as asked for; a small val gives fewer."""
+        return self._calibration_rows
+
+    @calibration_rows.setter
+    def calibration_rows(self, rows: int) -> None:
+        self._calibration_rows = rows
+        self.__dict__.pop("row_ranges", None)
+
+    @cached_property
+    def row_ranges(self) -> Mapping[str, RowRange]:
+        """Which rows calibrate, tune and certify; no two overlap.
+
+        Raises:
+            DatasetError: val is too small to be divided.
+        """
+        val, test = self.folder.splits["val"].records, self.folder.splits["test"].records
+        if val < 2:
+            raise DatasetError(f"{self.folder.split_path('val')}: {val} row cannot be divided for calibration.")
+        rows = min(self._calibration_rows, max(1, int(val * _CALIBRATION_SHARE)))
+        if rows < self._calibration_rows:
+            log.info(
+                "calibration takes %s rows, a tenth of val, and not %s: val has only %s",
+                *(f"{number:,}" for number in (rows, self._calibration_rows, val)),
+            )
+        return {
+            "calibration": RowRange("val", 0, rows),
+            "tuning": RowRange("val", rows, val),
+            "certification": RowRange("test", 0, test),
+        }
+
+    def row_identities(self) -> Mapping[str, str]:
+        """What tells the rows that calibrate and tune from others of the same number."""
+        return {
+            name: identity_of_rows(self.folder.split_path(rows.split), rows.start, rows.stop, self._stated(rows.split))
+            for name, rows in self.row_ranges.items()
+            if name != "certification"  # Read once and after the search.
+        }
+
+    def certification_checksum(self) -> str:
+        """Of the rows that certify; empty where they are too many to read for it, and the dataset states none."""
+        rows = self.row_ranges["certification"]
+        return checksum_of_rows(self.folder.split_path(rows.split), rows.start, rows.stop, self._stated(rows.split))
+
+    def _stated(self, split: Split) -> str | None:
+        """The checksum of a split, where its rows are checked by it when they are read."""
+        return None if self.folder.digests(split) is None else self.folder.splits[split].checksum
+
+    def _range(self, name: str) -> Batches:
+        rows = self.row_ranges[name]
+        # A quantization states what it found out from these rows, so each is checked when it is read.
+        dataset = ClickDataset.of_split(
+            *(self.folder, rows.split),
+            max_ind_range=self._max_ind_range,
+            start=rows.start,
+            stop=rows.stop,
+            checked=True,
+        )
+        return dataset.batches(self.eval_batch_size)
+
+    def _loader(self, split: Split, batch_size: int, shuffle: Shuffle = "none") -> ClickLoader:
+        dataset, sampler = self._rows(split, batch_size, shuffle)
+        return ClickLoader(dataset, sampler, self._num_workers)
+
+    def _rows(self, split: Split, batch_size: int, shuffle: Shuffle = "none") -> tuple[ClickDataset, EpochSampler]:
+        """A split and this rank's share of it."""
+        dataset = ClickDataset.of_split(self.folder, split, max_ind_range=self._max_ind_range)
+        rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        sampler = EpochSampler(len(dataset), batch_size, shuffle, seed=self.seed, rank=rank, world_size=world_size)
+        return dataset, sampler

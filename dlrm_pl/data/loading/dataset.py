@@ -1,0 +1,207 @@
+"""Memory-mapped reader: rows of a binary file -> ClickBatch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from dlrm_pl.batch import ClickBatch
+from dlrm_pl.data.formats.binary_format import (
+    DENSE,
+    LABEL,
+    RECORD_BYTES,
+    SPARSE,
+    Records,
+    Split,
+    count_records,
+    open_records,
+)
+from dlrm_pl.data.formats.block_digests import BlockDigests
+from dlrm_pl.data.formats.dataset_folder import DatasetFolder
+from dlrm_pl.data.loading.sampling import Selection
+from dlrm_pl.errors import ConfigurationError, DataFormatError
+from dlrm_pl.files.watched import FileState, WatchedFile
+
+
+class ClickDataset(Dataset[ClickBatch]):
+    """Rows of one file, read in selections: an item is a batch.
+
+    Maps the file anew in each process, so it may be pickled, sent to workers, and forked.
+
+    Args:
+        path: of the binary file.
+        table_sizes: rows of each table; an index beyond them is an error.
+        max_ind_range: indices are taken modulo this number when it is positive.
+        start: first row.
+        stop: row after the last; None: all.
+        digests: of the file's blocks; those that are read are checked, each when it is first read.
+
+    Raises:
+        DataFormatError: see ``count_records``.
+        ConfigurationError: the rows asked for are not in the file.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        table_sizes: Sequence[int],
+        *,
+        max_ind_range: int = -1,
+        start: int = 0,
+        stop: int | None = None,
+        digests: BlockDigests | None = None,
+    ) -> None:
+        records = count_records(path)
+        stop = records if stop is None else stop
+        if not 0 <= start <= stop <= records:
+            raise ConfigurationError(f"{path}: rows {start} to {stop} were asked for, it has {records}.")
+        self.path = path
+        self._table_sizes = np.asarray(table_sizes, dtype=np.int64)
+        self._max_ind_range = max_ind_range
+        self._start, self._stop = start, stop
+        self._digests = digests
+        self._state = FileState.of(path)
+        self._map: tuple[int, WatchedFile, Records] | None = None
+
+    @classmethod
+    def of_split(
+        cls,
+        folder: DatasetFolder,
+        split: Split,
+        *,
+        max_ind_range: int = -1,
+        start: int = 0,
+        stop: int | None = None,
+        checked: bool = False,
+    ) -> ClickDataset:
+        """The rows of a split, or some of them.
+
+        Args:
+            folder: the dataset.
+            split: of it.
+            max_ind_range: caps the tables as well.
+            start: first row.
+            stop: row after the last; None: all.
+            checked: check each block of rows when it is first read, where the folder has their digests.
+        """
+        sizes = capped_sizes(folder.table_sizes, max_ind_range)
+        digests = folder.digests(split) if checked else None
+        return cls(
+            *(folder.split_path(split), sizes), max_ind_range=max_ind_range, start=start, stop=stop, digests=digests
+        )
+
+    def __len__(self) -> int:
+        """Rows."""
+        return self._stop - self._start
+
+    def __getitem__(self, selection: Selection) -> ClickBatch:
+        """Read rows, given as a slice or as an array of row numbers.
+
+        Raises:
+            DataFormatError: a label other than 0 or 1, a negative dense value, or an index beyond its table; names
+                file, record, field or table, and value. Or rows that are not those that were written, or a file that
+                was changed since it was opened.
+        """
+        if not isinstance(selection, slice):
+            # Sorted reads walk the file forwards; the order inside a batch means nothing.
+            selection = np.sort(selection)
+        self._check_blocks(selection)
+        records = self._records()[self._start : self._stop][selection]
+        labels, dense, indices = records[:, LABEL], records[:, DENSE], records[:, SPARSE]
+        if self._max_ind_range > 0:
+            indices = indices % self._max_ind_range
+        self._check(selection, labels, dense, indices)
+        return to_batch(labels, dense, indices)
+
+    def batches(self, batch_size: int) -> Batches:
+        """All rows in order, as a re-iterable of batches, without workers."""
+        return Batches(self, batch_size)
+
+    def _records(self) -> Records:
+        """This process's own map of the file, which has to be what it was when this dataset was made."""
+        if self._map is None or self._map[0] != os.getpid():
+            file = WatchedFile(self.path, DataFormatError)
+            if file.state != self._state:
+                raise DataFormatError(
+                    f"{self.path}: was replaced or changed since the dataset was opened: it had {self._state}, and now "
+                    f"has {file.state}. Start again."
+                )
+            self._map = (os.getpid(), file, open_records(self.path, file.descriptor))
+        self._map[1].check_unchanged()
+        return self._map[2]
+
+    def _check_blocks(self, selection: Selection) -> None:
+        """Check the blocks of the selected rows, where their digests are known."""
+        if self._digests is None:
+            return
+        data = self._records().reshape(-1).view(np.uint8).data
+        if isinstance(selection, slice):
+            first, last, _ = selection.indices(len(self))
+            runs = [(first, last)]
+        else:
+            runs = [(row, row + 1) for row in selection.tolist()]
+        for first, last in runs:
+            self._digests.check(data, (self._start + first) * RECORD_BYTES, (self._start + last) * RECORD_BYTES)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the map: a copy of it would be a copy of the file."""
+        return self.__dict__ | {"_map": None}
+
+    def _check(self, selection: Selection, labels: Records, dense: Records, indices: Records) -> None:
+        """Find out in a few passes over the batch that it is fine, and only else where it is not."""
+        if not len(labels):
+            return
+        highest = indices.max(axis=0)
+        signs_fit = labels.min() >= 0 and labels.max() <= 1 and dense.min() >= 0 and indices.min() >= 0
+        if signs_fit and (highest < self._table_sizes).all():
+            return
+        numbers = np.arange(len(self))[selection] if isinstance(selection, slice) else selection
+        for row, number in enumerate(numbers + self._start):
+            where = f"{self.path}: record {number}"
+            if labels[row] not in (0, 1):
+                raise DataFormatError(f"{where}: the label is {labels[row]}, 0 or 1 is needed. Preprocess again.")
+            for field in np.flatnonzero(dense[row] < 0):
+                raise DataFormatError(
+                    f"{where}: dense field I{field + 1} is {dense[row, field]}, but negative values have no "
+                    "logarithm; the reference stores 0. Preprocess the raw log again."
+                )
+            for table in np.flatnonzero((indices[row] < 0) | (indices[row] >= self._table_sizes)):
+                raise DataFormatError(
+                    f"{where}: table {table} has {self._table_sizes[table]} rows, the index is {indices[row, table]}. "
+                    "The file and day_fea_count.npz are of different runs; preprocess the raw log again."
+                )
+
+
+class Batches:
+    """The rows of a dataset in order; each iteration starts anew."""
+
+    def __init__(self, dataset: ClickDataset, batch_size: int) -> None:
+        if batch_size < 1:
+            raise ConfigurationError(f"batch_size={batch_size} must be at least 1.")
+        self._dataset, self._batch_size = dataset, batch_size
+
+    def __iter__(self) -> Iterator[ClickBatch]:
+        """Yield batch after batch."""
+        for start in range(0, len(self._dataset), self._batch_size):
+            yield self._dataset[start : min(start + self._batch_size, len(self._dataset))]
+
+
+def to_batch(labels: np.ndarray[Any, Any], dense: np.ndarray[Any, Any], indices: np.ndarray[Any, Any]) -> ClickBatch:
+    """Integer columns -> ClickBatch: the logarithm of the dense features is taken here, as in the reference."""
+    return ClickBatch(
+        dense=torch.from_numpy(np.log(dense.astype(np.float32) + np.float32(1))),
+        indices=torch.from_numpy(np.ascontiguousarray(indices.T, dtype=np.int64)),
+        offsets=None,
+        labels=torch.from_numpy(labels.astype(np.float32)),
+    )
+
+
+def capped_sizes(table_sizes: Sequence[int], max_ind_range: int) -> tuple[int, ...]:
+    """Table sizes when indices are taken modulo ``max_ind_range``."""
+    return tuple(min(size, max_ind_range) if max_ind_range > 0 else size for size in table_sizes)

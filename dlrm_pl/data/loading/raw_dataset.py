@@ -1,0 +1,51 @@
+"""Batches straight from a raw log, by an existing vocabulary: to score new rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from torch.utils.data import IterableDataset
+
+from dlrm_pl.batch import ClickBatch
+from dlrm_pl.data.formats.binary_format import DENSE, LABEL, SPARSE
+from dlrm_pl.data.formats.vocabulary import Vocabulary
+from dlrm_pl.data.loading.dataset import to_batch
+from dlrm_pl.data.raw_logs.reader import iter_raw_records
+from dlrm_pl.errors import DataFormatError
+
+
+class RawLogDataset(IterableDataset[ClickBatch]):
+    """The rows of a raw log in order. Labels may be empty, or missing in all lines, and are then 0.
+
+    Args:
+        path: tab-separated log, plain or .gz.
+        vocabulary: of the dataset that the model was trained on.
+        max_ind_range: that its raw values were taken modulo.
+        batch_size: rows at a time.
+
+    Attributes:
+        unseen: category values so far that the vocabulary does not have; they are scored as missing.
+    """
+
+    def __init__(self, path: Path, vocabulary: Vocabulary, max_ind_range: int, batch_size: int) -> None:
+        self._path, self._vocabulary = path, vocabulary
+        self._max_ind_range, self._batch_size = max_ind_range, batch_size
+        self.unseen = 0
+
+    def __iter__(self) -> Iterator[ClickBatch]:
+        """Yield batch after batch.
+
+        Raises:
+            DataFormatError: see ``raw_log``; or there is no row.
+        """
+        self.unseen = 0
+        rows = 0
+        for raw in iter_raw_records(self._path, self._max_ind_range, self._batch_size, labelled=False):
+            ids, unseen = self._vocabulary.encode(raw[:, SPARSE])
+            self.unseen += unseen
+            rows += len(raw)
+            yield to_batch(raw[:, LABEL], raw[:, DENSE].astype(np.int32), ids)
+        if not rows:
+            raise DataFormatError(f"{self._path}: is empty. Name a raw log with at least one line.")

@@ -1,0 +1,68 @@
+"""A DataLoader that goes on in the middle of an epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, IterableDataset
+
+from dlrm_pl.batch import ClickBatch
+from dlrm_pl.data.loading.dataset import ClickDataset
+from dlrm_pl.data.loading.sampling import EpochSampler
+
+
+class ClickLoader(DataLoader[ClickBatch]):
+    """Batches that an ``EpochSampler`` selects, with a state that Lightning saves in its checkpoints.
+
+    Args:
+        dataset: whose items are batches.
+        sampler: which rows make which batch.
+        num_workers: processes that read ahead; 0 reads in this one.
+    """
+
+    def __init__(self, dataset: ClickDataset, sampler: EpochSampler, num_workers: int = 0) -> None:
+        self._handed_out = 0
+        self._resume_at = 0
+        super().__init__(
+            dataset,
+            batch_size=None,
+            sampler=sampler,
+            num_workers=num_workers,
+            persistent_workers=num_workers > 0,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def __iter__(self) -> Iterator[ClickBatch]:  # type: ignore[override]
+        """Yield the epoch's batches, after a resume from where it stopped."""
+        assert isinstance(self.sampler, EpochSampler)
+        self.sampler.start_at(self._resume_at)
+        self._handed_out, self._resume_at = self._resume_at, 0
+        for batch in super().__iter__():
+            # Counted when handed out and not when read ahead: that is what the model has seen.
+            self._handed_out += 1
+            yield batch
+
+    def state_dict(self) -> dict[str, Any]:
+        """Batches of this epoch that were handed out; 0 at its end."""
+        return {"batches": self._handed_out % max(1, len(self))}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Let the next iteration begin where the saved one stopped."""
+        self._resume_at = int(state["batches"])
+
+
+class SelectionStream(IterableDataset[ClickBatch]):
+    """The same batches for prediction: Lightning rebuilds map-style loaders there, which cannot work for this one."""
+
+    def __init__(self, dataset: ClickDataset, sampler: EpochSampler) -> None:
+        self._dataset, self._sampler = dataset, sampler
+
+    def __iter__(self) -> Iterator[ClickBatch]:
+        """Yield batch after batch."""
+        return (self._dataset[selection] for selection in self._sampler)
+
+    def __len__(self) -> int:
+        """Batches."""
+        return len(self._sampler)

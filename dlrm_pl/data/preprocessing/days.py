@@ -1,0 +1,251 @@
+"""The raw logs of each day: found, identified and sampled."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import re
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dlrm_pl.data.raw_logs.diagnosis import likely_format, open_log, repair_gz
+from dlrm_pl.errors import DataFormatError
+
+_KAGGLE_DAYS = 7
+_DAY_ENDING = re.compile(r"(.+)_[0-9]+(?:\.gz)?")
+_SHOWN = 5
+_NEWLINE = ord("\n")
+_BLOCK = 1 << 20
+_GZIP = b"\x1f\x8b"
+_SAMPLE = 1 << 16
+_DAMAGED = (EOFError, zlib.error, gzip.BadGzipFile)
+
+
+@dataclass(frozen=True)
+class Day:
+    """A day's log: a file, or a part of one.
+
+    Attributes:
+        path: plain or ``.gz``.
+        start: first byte, of the text.
+        stop: byte behind the last; None: the end of the file.
+    """
+
+    path: Path
+    start: int = 0
+    stop: int | None = None
+
+
+def find_days(raw: Path, layout: str, days: int | None, least: int = 2) -> list[Day]:
+    """The days in order, at least so many.
+
+    Raises:
+        DataFormatError: a file is missing or damaged, or there are too few days or rows.
+    """
+    if layout == "kaggle":
+        return kaggle_days(raw, days or _KAGGLE_DAYS)
+    return [Day(path) for path in day_files(raw, days, least)]
+
+
+def day_files(prefix: Path, days: int | None, least: int = 2) -> list[Path]:
+    """``PREFIX_0``, ``PREFIX_1``, ..., plain or ``.gz``.
+
+    Raises:
+        DataFormatError: fewer than ``least``, or one missing before a later one; names it.
+    """
+    numbers: dict[int, Path] = {}
+    names = f"{prefix}_0, {prefix}_1, ..."
+    for path in _files_beside(prefix):
+        number = _day_number(prefix, path)
+        if number is not None:
+            earlier = numbers.setdefault(number, path)
+            if earlier != path:
+                raise DataFormatError(f"{earlier} and {path} are the same day: keep one of them.")
+    if not numbers:
+        raise DataFormatError(
+            f"{names}: no day files were found, at least {least} are needed. {_near(prefix)}".rstrip()
+        )
+    wanted = days if days is not None else max(numbers) + 1
+    for number in range(wanted):
+        if number not in numbers:
+            raise DataFormatError(
+                f"{prefix}_{number}: is missing, plain or .gz; {wanted} days are needed in sequence. "
+                f"{_near(prefix)}".rstrip()
+            )
+    if wanted < least:
+        raise DataFormatError(f"{names}: 1 day file was found, at least {least} are needed. {_near(prefix)}".rstrip())
+    return [numbers[number] for number in range(wanted)]
+
+
+def _day_number(prefix: Path, path: Path) -> int | None:
+    """Of a day file; None of others."""
+    match = re.fullmatch(re.escape(prefix.name) + r"_([0-9]{1,6})(?:\.gz)?", path.name)
+    return int(match[1]) if match else None
+
+
+def _files_beside(prefix: Path) -> list[Path]:
+    """The files of the folder in the order of their names."""
+    folder = prefix.parent
+    if not folder.is_dir():
+        raise DataFormatError(f"{folder}: there is no such folder of raw logs.")
+    return sorted(path for path in folder.iterdir() if path.is_file())
+
+
+def _near(prefix: Path) -> str:
+    """What may have been meant instead of the day files that are not there."""
+    if prefix.is_file():
+        if begin := _DAY_ENDING.fullmatch(prefix.name):
+            return f"Name what their names have in common: {prefix.with_name(begin[1])}."
+        return f"{prefix} is one file: --layout kaggle cuts it into days."
+    start = prefix.name.casefold()
+    near = [
+        path.name
+        for path in _files_beside(prefix)
+        if path.name.casefold().startswith(start)
+        and any(character.isnumeric() for character in path.name[len(start) :])
+        and _day_number(prefix, path) is None
+    ]
+    if not near:
+        return ""
+    shown = ", ".join(near[:_SHOWN]) + (f" and {len(near) - _SHOWN} more" if len(near) > _SHOWN else "")
+    return f"There is {shown}: a day file has to be named {prefix.name}_0, or {prefix.name}_0.gz when packed."
+
+
+def kaggle_days(path: Path, count: int) -> list[Day]:
+    """Cut one log into days of equal length, the first ones a row longer where it does not divide, as the reference.
+
+    Raises:
+        DataFormatError: missing, damaged, or with too few rows.
+    """
+    lines_by_block: list[int] = []
+    last_text, size = 0, 0
+    for block in _blocks(path):
+        lines_by_block.append(int(np.count_nonzero(block == _NEWLINE)))
+        if text := block.tobytes().rstrip(b"\r\n"):
+            last_text = size + len(text)
+        size += len(block)
+    # Trailing blank lines are no rows; the last row may have no newline.
+    seen, rows = 0, 0
+    for block in _blocks(path):
+        if seen >= last_text:
+            break
+        rows += int(np.count_nonzero(block[: last_text - seen] == _NEWLINE))
+        seen += len(block)
+    rows += bool(last_text)
+    if rows < 2 * count:
+        raise DataFormatError(
+            f"{path}: {rows} rows cannot be cut into {count} days of 2 rows or more. {likely_format(path)}".rstrip()
+        )
+    ends = np.cumsum([rows // count + (day < rows % count) for day in range(count)])
+    bounds, wanted, before, offset = [0], ends[:-1].tolist(), 0, 0
+    for block, lines in zip(_blocks(path), lines_by_block, strict=True):
+        while len(bounds) <= len(wanted) and before + lines >= wanted[len(bounds) - 1]:
+            places = np.flatnonzero(block == _NEWLINE)
+            bounds.append(offset + int(places[wanted[len(bounds) - 1] - before - 1]) + 1)
+        before += lines
+        offset += len(block)
+    return [Day(path, start, stop) for start, stop in zip(bounds, [*bounds[1:], None], strict=True)]
+
+
+def identity(files: Sequence[Path]) -> list[dict[str, Any]]:
+    """What tells an input from a changed one: name, size, time of change, and a checksum of its ends, for JSON."""
+    found = []
+    for path in dict.fromkeys(files):
+        status = path.stat()
+        with path.open("rb") as handle:
+            digest = hashlib.sha256(handle.read(_SAMPLE))
+            handle.seek(max(0, status.st_size - _SAMPLE))
+            digest.update(handle.read(_SAMPLE))
+        found.append(
+            {
+                "file": str(path),
+                "bytes": status.st_size,
+                "mtime_ns": status.st_mtime_ns,
+                "sha256_of_ends": digest.hexdigest(),
+            }
+        )
+    return found
+
+
+def sampled_line_bytes(days: Sequence[Day]) -> float:
+    """Mean length of a line, from the beginning of each day."""
+    size = lines = 0
+    for day in days:
+        with reading(day.path), open_log(day.path) as handle:
+            handle.seek(day.start)
+            sample = handle.read(_SAMPLE)
+        end = sample.rfind(b"\n") + 1
+        size, lines = size + end, lines + sample.count(b"\n")
+    return size / lines if lines else float(_SAMPLE)
+
+
+def text_bytes(day: Day) -> int:
+    """Size of a day's text; of a ``.gz`` estimated by what its first megabyte unpacks to."""
+    size = day.path.stat().st_size
+    if day.path.suffix == ".gz":
+        with reading(day.path), day.path.open("rb") as handle:
+            packed = handle.read(_BLOCK)
+            size = size * _unpacked_bytes(packed) // max(1, len(packed))
+    return max(0, (size if day.stop is None else day.stop) - day.start)
+
+
+def _unpacked_bytes(packed: bytes) -> int:
+    """What the beginning of a ``.gz`` unpacks to, a block at a time: it may be a thousand times as much."""
+    unpacker, size = zlib.decompressobj(wbits=31), 0
+    while packed[:2] == _GZIP or unpacker.unconsumed_tail:
+        size += len(unpacker.decompress(packed, _BLOCK))
+        packed = unpacker.unconsumed_tail
+        if unpacker.eof:  # The next of several parts, as pigz and bgzip write them.
+            packed, unpacker = unpacker.unused_data, zlib.decompressobj(wbits=31)
+    return size
+
+
+def _blocks(path: Path) -> Iterator[npt.NDArray[np.uint8]]:
+    with reading(path), open_log(path) as handle:
+        while block := handle.read(_BLOCK):
+            yield np.frombuffer(block, np.uint8)
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn what goes wrong with a log into an error that names it.
+
+    Raises:
+        DataFormatError: it is missing, cut short or damaged.
+    """
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise DataFormatError(f"{path}: there is no such raw log.") from error
+    except _DAMAGED as error:
+        line = _readable_lines(path)
+        raise DataFormatError(
+            f"{path}: is cut short or damaged after line {line:,} ({error}). {repair_gz(path)}"
+        ) from error
+
+
+def line_at(path: Path, offset: int) -> int:
+    """Number of the line that begins at a byte: reads what is before it, which only an error pays for."""
+    lines = 1
+    for block in _blocks(path):
+        lines += int(np.count_nonzero(block[:offset] == _NEWLINE))
+        offset -= len(block)
+        if offset <= 0:
+            break
+    return lines
+
+
+def _readable_lines(path: Path) -> int:
+    """Whole lines before the damage: reads the file once more, which only an error pays for."""
+    lines = 0
+    with suppress(*_DAMAGED), gzip.open(path, "rb") as handle:
+        while block := handle.read1(_BLOCK):
+            lines += block.count(b"\n")
+    return lines

@@ -1,0 +1,332 @@
+"""The functions of preprocess.cpp on NumPy arrays; the twins are in numpy_engine.py."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dlrm_pl.data.preprocessing.threads import StoppedError
+from dlrm_pl.errors import DataFormatError, ShapeError
+from dlrm_pl.kernels.arrays import address, check_room
+from dlrm_pl.kernels.library import load
+
+VERSION = 3
+FIELDS = 40
+DENSE = 13
+DENSE_BINS = 4096
+"""Bins of the histogram of a dense feature; the last one holds all larger values."""
+
+TEXT_PADDING = 16
+"""Bytes that must be readable behind a text."""
+
+KEYED_DTYPE = np.dtype([("key", "<u8"), ("record", "<i4", (FIELDS,))])
+"""A record behind the 64-bit key that its place follows from."""
+
+_UINT8, _INT32, _UINT32, _INT64 = (np.dtype(kind) for kind in (np.uint8, np.int32, np.uint32, np.int64))
+
+Columns = npt.NDArray[np.int32]
+Numbers = npt.NDArray[np.int32]
+Values = npt.NDArray[np.uint32]
+Files = npt.NDArray[np.int32]
+Order = npt.NDArray[np.uint32]
+
+# What functions return beside what they compute.
+_NO_MEMORY, _STOPPED, _REFUSED, _REPEATED = -1, -2, -3, -4
+
+_POINTER, _LONG, _ULONG, _UINT, _INT = (
+    ctypes.c_void_p,
+    ctypes.c_int64,
+    ctypes.c_uint64,
+    ctypes.c_uint32,
+    ctypes.c_int32,
+)
+_SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
+    "dlrm_preprocess_refusal": (ctypes.c_char_p, []),
+    "dlrm_parse": (_LONG, [_POINTER, _LONG, _UINT, _INT, _POINTER, _LONG, *[_POINTER] * 5, _LONG, _POINTER]),
+    "dlrm_table_new": (_POINTER, []),
+    "dlrm_table_free": (None, [_POINTER]),
+    "dlrm_table_size": (_LONG, [_POINTER]),
+    "dlrm_table_bytes": (_LONG, [_POINTER]),
+    "dlrm_table_read": (_LONG, [_POINTER, _LONG, _LONG, _POINTER, _POINTER]),
+    "dlrm_table_restore": (_LONG, [_POINTER, _POINTER, _POINTER, _LONG]),
+    "dlrm_line_new": (_POINTER, [_POINTER, _LONG]),
+    "dlrm_line_free": (None, [_POINTER]),
+    "dlrm_line_stop": (None, [_POINTER]),
+    "dlrm_line_number": (_LONG, [_POINTER, _LONG, _POINTER, _LONG, _LONG, _INT]),
+    "dlrm_records": (_LONG, [_POINTER, _LONG, _LONG, _POINTER]),
+    "dlrm_scatter": (_LONG, [_POINTER, _LONG, _LONG, _ULONG, _ULONG, _LONG, _POINTER, _POINTER]),
+    "dlrm_append": (_LONG, [_POINTER, _POINTER, _LONG, _POINTER, _LONG]),
+    "dlrm_order": (_LONG, [_POINTER, _LONG, _POINTER]),
+    "dlrm_take": (_LONG, [_POINTER, _LONG, _POINTER, _LONG, _POINTER]),
+    "dlrm_remap": (_LONG, [_POINTER, _LONG, _LONG, _POINTER, _LONG]),
+}
+
+
+def library() -> ctypes.CDLL | None:
+    """The library with its signatures declared, or None where the twins must do."""
+    found = load("preprocess", VERSION, Path(__file__).parent)
+    if found is not None:
+        for name, (result, arguments) in _SIGNATURES.items():
+            function = found[name]
+            function.restype, function.argtypes = result, arguments
+            setattr(found, name, function)
+    return found
+
+
+class NativeTable:
+    """Raw value -> number by first appearance, with a count of each value's rows."""
+
+    def __init__(self, native: ctypes.CDLL) -> None:
+        self._native = native
+        self._table = native.dlrm_table_new()
+        if not self._table:
+            raise MemoryError("a vocabulary table")
+
+    def __del__(self) -> None:
+        if getattr(self, "_table", None):
+            self._native.dlrm_table_free(self._table)
+
+    @property
+    def pointer(self) -> int:
+        """For the library."""
+        return int(self._table)
+
+    def __len__(self) -> int:
+        """Distinct values."""
+        return int(self._native.dlrm_table_size(self._table))
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that it holds."""
+        return int(self._native.dlrm_table_bytes(self._table))
+
+    def read(self, first: int = 0) -> tuple[Values, Values]:
+        """Values in the order of their numbers from ``first`` on, and the counts of all."""
+        size = len(self)
+        check_room("values before the first that is read", first, size)
+        values, counts = np.empty(size - first, np.uint32), np.empty(size, np.uint32)
+        _check(
+            self._native, self._native.dlrm_table_read(self._table, first, size, values.ctypes.data, counts.ctypes.data)
+        )
+        return values, counts
+
+    def restore(self, values: Values, counts: Values) -> None:
+        """Become the table that ``read`` gave.
+
+        Raises:
+            DataFormatError: a value comes twice.
+            MemoryError: the table cannot grow.
+        """
+        values, counts = np.ascontiguousarray(values), np.ascontiguousarray(counts)
+        arrays = address("values", values, _UINT32, None), address("counts", counts, _UINT32, len(values))
+        status = self._native.dlrm_table_restore(self._table, *arrays, len(values))
+        if status == _REPEATED:
+            raise repeated_value(values)
+        _check(self._native, status)
+
+
+class NativeLine:
+    """Tables that chunks of rows pass in their order, different threads at different tables.
+
+    Args:
+        tables: one for each categorical column.
+    """
+
+    def __init__(self, native: ctypes.CDLL, tables: Sequence[NativeTable]) -> None:
+        self._native, self._tables = native, tables  # Which must live as long as the line.
+        pointers = (_POINTER * len(tables))(*(table.pointer for table in tables))
+        self._line = native.dlrm_line_new(pointers, len(tables))
+        if not self._line:
+            _check(native, _REFUSED if native.dlrm_preprocess_refusal() else _NO_MEMORY)
+
+    def __del__(self) -> None:
+        if getattr(self, "_line", None):
+            self._native.dlrm_line_free(self._line)
+
+    def number(self, chunk: int, columns: Columns, rows: int, *, learn: bool) -> None:
+        """Replace raw values by their numbers; waits for the chunk's turn at each table.
+
+        Args:
+            chunk: counts from 0; each must come once, and none may be left out.
+            columns: ``[40, capacity]``, categories unsigned in int32, replaced.
+            rows: of the columns.
+            learn: new values get the next numbers; else -1.
+
+        Raises:
+            StoppedError: ``stop`` was called.
+            MemoryError: a table cannot grow.
+        """
+        count = len(self._tables)
+        check_room("tables of a line, in columns", count, len(columns))
+        first = address("columns", columns[-count:], _INT32, count, None, written=True)
+        status = self._native.dlrm_line_number(self._line, chunk, first, columns.shape[1], rows, learn)
+        if status == _STOPPED:
+            raise StoppedError
+        _check(self._native, status)
+
+    def stop(self) -> None:
+        """Wake all that wait, to end."""
+        self._native.dlrm_line_stop(self._line)
+
+
+class NativeEngine:
+    """What preprocessing computes, by the library."""
+
+    name = "native"
+
+    def __init__(self, native: ctypes.CDLL) -> None:
+        self._native = native
+
+    def table(self) -> NativeTable:
+        """A new table."""
+        return NativeTable(self._native)
+
+    def line(self, tables: Sequence[NativeTable]) -> NativeLine:
+        """Tables that chunks pass in turn."""
+        return NativeLine(self._native, tables)
+
+    def parse(
+        self,
+        text: npt.NDArray[np.uint8],
+        size: int,
+        modulus: int,
+        columns: Columns,
+        missing: npt.NDArray[np.int64],
+        histogram: npt.NDArray[np.int64],
+        largest: npt.NDArray[np.int64],
+        bad: npt.NDArray[np.int64],
+    ) -> tuple[int, int, int]:
+        """Parse whole lines.
+
+        Args:
+            text: ``size`` bytes that end in a newline, and TEXT_PADDING more.
+            size: bytes.
+            modulus: of the categories; 0: none.
+            columns: int32 ``[40, capacity]``, filled; categories are unsigned in it.
+            missing: ``[40]``, added to.
+            histogram: ``[13, DENSE_BINS]``, added to.
+            largest: of the dense values, ``[13]``, raised.
+            bad: ``[2, capacity]``, filled with offset and number of each line that cannot be parsed; parsing ends
+                when more come.
+
+        Returns:
+            rows stored, lines read, bad lines.
+        """
+        check_room("bytes of text and of its padding", size + TEXT_PADDING, len(text))
+        counts = np.zeros(2, np.int64)
+        offsets = address("bad", bad, _INT64, 2, None, written=True)
+        rows = self._native.dlrm_parse(
+            *(address("text", text, _UINT8, None), size, modulus, 1),
+            *(address("columns", columns, _INT32, FIELDS, None, written=True), columns.shape[1]),
+            address("missing", missing, _INT64, FIELDS, written=True),
+            address("histogram", histogram, _INT64, DENSE, DENSE_BINS, written=True),
+            address("largest", largest, _INT64, DENSE, written=True),
+            *(offsets, offsets + bad.strides[0], bad.shape[1], counts.ctypes.data),
+        )
+        _check(self._native, min(rows, 0))
+        return int(rows), int(counts[0]), int(counts[1])
+
+    def records(self, columns: Columns, rows: int, out: npt.NDArray[np.int32]) -> None:
+        """Columns ``[40, capacity]`` -> records ``[rows, 40]``."""
+        first = address("columns", columns, _INT32, FIELDS, None)
+        records = address("out", out, _INT32, rows, FIELDS, written=True)
+        _check(self._native, self._native.dlrm_records(first, columns.shape[1], rows, records))
+
+    def scatter(
+        self, columns: Columns, rows: int, seed: int, first_row: int, buckets: int, out: npt.NDArray[np.void]
+    ) -> npt.NDArray[np.int64]:
+        """Columns -> records of KEYED_DTYPE grouped by bucket, in ``out``; returns the rows of each bucket.
+
+        A row's key follows from ``seed`` and its number, which counts from ``first_row``; the bucket from the key.
+        """
+        check_room("rows in the records", rows, len(out))
+        sizes = np.empty(max(buckets, 0), np.int64)
+        status = self._native.dlrm_scatter(
+            *(address("columns", columns, _INT32, FIELDS, None), columns.shape[1], rows, seed, first_row, buckets),
+            *(address("out", out, KEYED_DTYPE, None, written=True), sizes.ctypes.data),
+        )
+        _check(self._native, status)
+        return sizes
+
+    def append(self, files: Files, keyed: npt.NDArray[np.void], sizes: npt.NDArray[np.int64]) -> None:
+        """Append records that are grouped by bucket to the files of the buckets, whatever other threads append.
+
+        Args:
+            files: descriptors, int32 ``[buckets]``, opened to append.
+            keyed: as ``scatter`` gave them.
+            sizes: rows of each bucket.
+
+        Raises:
+            OSError: a file takes no more, and may end with a part of a record.
+        """
+        number = self._native.dlrm_append(
+            *(address("files", files, _INT32, len(sizes)), address("keyed", keyed, KEYED_DTYPE, None), len(keyed)),
+            *(address("sizes", sizes, _INT64, None), len(sizes)),
+        )
+        if number > 0:
+            raise OSError(number, os.strerror(number))
+        _check(self._native, number)
+
+    def order(self, keyed: npt.NDArray[np.void]) -> Order:
+        """The rows of keyed records in the order of their keys."""
+        rows = np.empty(len(keyed), np.uint32)
+        status = self._native.dlrm_order(address("keyed", keyed, KEYED_DTYPE, None), len(keyed), rows.ctypes.data)
+        if status == _NO_MEMORY:
+            raise MemoryError("sorting a bucket: lower --memory, so that buckets are smaller")
+        _check(self._native, status)
+        return rows
+
+    def take(self, keyed: npt.NDArray[np.void], order: Order, out: npt.NDArray[np.int32]) -> int:
+        """The records of the rows in ``order``, to ``out``, int32 ``[rows, 40]``; returns the clicks among them."""
+        clicks = self._native.dlrm_take(
+            *(address("keyed", keyed, KEYED_DTYPE, None), len(keyed), address("order", order, _UINT32, None)),
+            *(len(order), address("out", out, _INT32, len(order), FIELDS, written=True)),
+        )
+        _check(self._native, min(clicks, 0))
+        return int(clicks)
+
+    def remap(self, records: npt.NDArray[np.int32], field: int, mapping: Numbers) -> None:
+        """Replace each number n of a column of ``[rows, 40]`` by ``mapping[n]``.
+
+        Raises:
+            DataFormatError: a number is outside the mapping; the rows before it are done.
+        """
+        done = self._native.dlrm_remap(
+            *(address("records", records, _INT32, None, FIELDS, written=True), len(records), field),
+            *(address("mapping", mapping, _INT32, None), len(mapping)),
+        )
+        _check(self._native, min(done, 0))
+        if done < len(records):
+            raise outside_mapping(done, field, records[done, field], len(mapping))
+
+
+def outside_mapping(row: int, field: int, number: int, size: int) -> DataFormatError:
+    """For a number that no mapping made."""
+    return DataFormatError(
+        f"Record {row} has number {number} in field {field}, which has numbers 0 to {size - 1}. The files of the "
+        "unfinished run are damaged: remove its folder and preprocess again."
+    )
+
+
+def repeated_value(values: Values) -> DataFormatError:
+    """For values of a table that are not all different."""
+    distinct, counts = np.unique(values, return_counts=True)
+    return DataFormatError(
+        f"The value {distinct[counts > 1][0]} comes twice in a vocabulary table. The dictionary, or the unfinished run "
+        "that it is from, is damaged: preprocess the raw log again."
+    )
+
+
+def _check(native: ctypes.CDLL, status: int) -> None:
+    """Raise what a function returned that computed nothing."""
+    if status == _REFUSED:
+        reason = native.dlrm_preprocess_refusal().decode()
+        raise ShapeError(f"Native code was called with arguments that do not fit together: {reason}.")
+    if status:
+        raise MemoryError("a vocabulary table cannot grow: cap the tables with --max_ind_range, or use more memory")

@@ -1,0 +1,264 @@
+"""The twins of the native functions, in Python and NumPy: the same bytes, some ten times slower."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+from collections.abc import Sequence
+from functools import cache
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from dlrm_pl.data.preprocessing.engine.native import (
+    DENSE,
+    DENSE_BINS,
+    FIELDS,
+    Columns,
+    Files,
+    NativeEngine,
+    Numbers,
+    Order,
+    Values,
+    library,
+    outside_mapping,
+    repeated_value,
+)
+from dlrm_pl.data.preprocessing.threads import Stations
+from dlrm_pl.data.raw_logs.line import BadLineError, parse_line, without_newline
+from dlrm_pl.errors import ShapeError
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_COUNT_MAX = np.iinfo(np.uint32).max
+
+
+class Table(Protocol):
+    """Raw value -> number by first appearance; see ``NativeTable``."""
+
+    @property
+    def nbytes(self) -> int: ...  # noqa: D102
+
+    def __len__(self) -> int: ...
+
+    def read(self, first: int = 0) -> tuple[Values, Values]: ...  # noqa: D102
+
+    def restore(self, values: Values, counts: Values) -> None: ...  # noqa: D102
+
+
+class Line(Protocol):
+    """Tables that chunks pass in turn; see ``NativeLine``."""
+
+    def number(self, chunk: int, columns: Columns, rows: int, *, learn: bool) -> None: ...  # noqa: D102
+
+    def stop(self) -> None: ...  # noqa: D102
+
+
+class PortableTable:
+    """As ``NativeTable``, with a dict."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[int, int] = {}
+        self._counts = np.zeros(0, np.uint32)
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that it holds, about."""
+        return 100 * len(self)
+
+    def add(self, column: Numbers) -> None:
+        """Replace raw values by their numbers; new values get the next ones."""
+        # Each distinct value is looked up once, in the order in which the rows bring them.
+        values, first, inverse, counts = np.unique(
+            column.view(np.uint32), return_index=True, return_inverse=True, return_counts=True
+        )
+        numbers = np.empty(len(values), np.int32)
+        for place in np.argsort(first):
+            numbers[place] = self._numbers.setdefault(int(values[place]), len(self._numbers))
+        longer = np.zeros(len(self), np.uint32)
+        longer[: len(self._counts)] = self._counts
+        longer[numbers] = np.minimum(longer[numbers].astype(np.int64) + counts, _COUNT_MAX)
+        self._counts = longer
+        column[:] = numbers[inverse]
+
+    def find(self, column: Numbers) -> None:
+        """Replace raw values by their numbers, -1 for unknown ones."""
+        values, inverse = np.unique(column.view(np.uint32), return_inverse=True)
+        column[:] = np.array([self._numbers.get(int(value), -1) for value in values], np.int32)[inverse]
+
+    def read(self, first: int = 0) -> tuple[Values, Values]:
+        """Values in the order of their numbers from ``first`` on, and the counts of all."""
+        return np.fromiter(self._numbers, np.uint32, len(self))[first:], self._counts.copy()
+
+    def restore(self, values: Values, counts: Values) -> None:
+        """Become the table that ``read`` gave."""
+        if len(np.unique(values)) < len(values):
+            raise repeated_value(values)
+        self._numbers = {int(value): number for number, value in enumerate(values)}
+        self._counts = np.array(counts, np.uint32)
+
+
+class PortableLine:
+    """As ``NativeLine``."""
+
+    def __init__(self, tables: Sequence[PortableTable]) -> None:
+        self._tables, self._stations = tables, Stations(len(tables))
+
+    def number(self, chunk: int, columns: Columns, rows: int, *, learn: bool) -> None:
+        """Replace raw values by their numbers."""
+        for station, (table, column) in enumerate(zip(self._tables, columns[-len(self._tables) :], strict=True)):
+            with self._stations.turn(station, chunk):
+                (table.add if learn else table.find)(column[:rows])
+
+    def stop(self) -> None:
+        """Wake all that wait, to end."""
+        self._stations.stop()
+
+
+class Engine(Protocol):
+    """What preprocessing computes; see ``NativeEngine`` for what each function does."""
+
+    name: str
+
+    def table(self) -> Table: ...  # noqa: D102
+
+    def line(self, tables: Sequence[Any]) -> Line: ...  # noqa: D102
+
+    def parse(  # noqa: D102
+        self,
+        text: npt.NDArray[np.uint8],
+        size: int,
+        modulus: int,
+        columns: Columns,
+        missing: npt.NDArray[np.int64],
+        histogram: npt.NDArray[np.int64],
+        largest: npt.NDArray[np.int64],
+        bad: npt.NDArray[np.int64],
+    ) -> tuple[int, int, int]: ...
+
+    def records(self, columns: Columns, rows: int, out: npt.NDArray[np.int32]) -> None: ...  # noqa: D102
+
+    def scatter(  # noqa: D102
+        self, columns: Columns, rows: int, seed: int, first_row: int, buckets: int, out: npt.NDArray[np.void]
+    ) -> npt.NDArray[np.int64]: ...
+
+    def append(self, files: Files, keyed: npt.NDArray[np.void], sizes: npt.NDArray[np.int64]) -> None: ...  # noqa: D102
+
+    def order(self, keyed: npt.NDArray[np.void]) -> Order: ...  # noqa: D102
+
+    def take(self, keyed: npt.NDArray[np.void], order: Order, out: npt.NDArray[np.int32]) -> int: ...  # noqa: D102
+
+    def remap(self, records: npt.NDArray[np.int32], field: int, mapping: Numbers) -> None: ...  # noqa: D102
+
+
+class PortableEngine:
+    """As ``NativeEngine``."""
+
+    name = "portable"
+
+    def table(self) -> Table:
+        """A new table."""
+        return PortableTable()
+
+    def line(self, tables: Sequence[PortableTable]) -> Line:
+        """Tables that chunks pass in turn."""
+        return PortableLine(tables)
+
+    def parse(
+        self,
+        text: npt.NDArray[np.uint8],
+        size: int,
+        modulus: int,
+        columns: Columns,
+        missing: npt.NDArray[np.int64],
+        histogram: npt.NDArray[np.int64],
+        largest: npt.NDArray[np.int64],
+        bad: npt.NDArray[np.int64],
+    ) -> tuple[int, int, int]:
+        """Parse whole lines."""
+        parsed: list[list[int]] = []
+        offset = lines = bads = 0
+        for line in io.BytesIO(text[:size].tobytes()):
+            stripped = without_newline(line)
+            try:
+                parsed.append(parse_line(stripped, modulus))
+                for field, content in enumerate(stripped.split(b"\t")):
+                    missing[field] += not content
+            except BadLineError:
+                if bads == bad.shape[1]:
+                    break
+                bad[:, bads] = offset, lines
+                bads += 1
+            offset += len(line)
+            lines += 1
+        rows = np.array(parsed, np.int64).reshape(-1, FIELDS)
+        columns[:, : len(rows)] = rows.T.astype(np.uint32).view(np.int32)
+        for feature in range(DENSE):
+            binned = np.minimum(rows[:, 1 + feature], DENSE_BINS - 1)
+            histogram[feature] += np.bincount(binned, minlength=DENSE_BINS)
+            largest[feature] = max(largest[feature], rows[:, 1 + feature].max(initial=0))
+        return len(rows), lines, bads
+
+    def records(self, columns: Columns, rows: int, out: npt.NDArray[np.int32]) -> None:
+        """Columns -> records."""
+        out[:rows] = columns[:, :rows].T
+
+    def scatter(
+        self, columns: Columns, rows: int, seed: int, first_row: int, buckets: int, out: npt.NDArray[np.void]
+    ) -> npt.NDArray[np.int64]:
+        """Columns -> keyed records grouped by bucket."""
+        keys = row_keys(seed, first_row, rows)
+        bucket = ((keys >> np.uint64(32)) * np.uint64(buckets)) >> np.uint64(32)
+        order = np.argsort(bucket, kind="stable")
+        out["key"][:rows] = keys[order]
+        out["record"][:rows] = columns[:, :rows].T[order]
+        return np.bincount(bucket.astype(np.int64), minlength=buckets)
+
+    def append(self, files: Files, keyed: npt.NDArray[np.void], sizes: npt.NDArray[np.int64]) -> None:
+        """Append each bucket's records to its file."""
+        for file, records in zip(files.tolist(), np.split(keyed[: sizes.sum()], np.cumsum(sizes)[:-1]), strict=True):
+            if len(records) and os.write(file, records.tobytes()) < records.nbytes:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def order(self, keyed: npt.NDArray[np.void]) -> Order:
+        """The rows in the order of their keys."""
+        return np.argsort(keyed["key"]).astype(np.uint32)
+
+    def take(self, keyed: npt.NDArray[np.void], order: Order, out: npt.NDArray[np.int32]) -> int:
+        """The records of some rows."""
+        if order.max(initial=0) >= max(len(keyed), 1):
+            raise ShapeError(f"The order has row {order.max()}, and there are {len(keyed)} records.")
+        out[:] = keyed["record"][order]
+        return int(np.count_nonzero(out[:, 0]))
+
+    def remap(self, records: npt.NDArray[np.int32], field: int, mapping: Numbers) -> None:
+        """Replace each number of a column."""
+        numbers = records[:, field]
+        wrong = np.flatnonzero((numbers < 0) | (numbers >= len(mapping)))
+        if len(wrong):
+            raise outside_mapping(int(wrong[0]), field, int(numbers[wrong[0]]), len(mapping))
+        records[:, field] = mapping[numbers]
+
+
+@cache
+def engine() -> Engine:
+    """The native one, or its twin where the install built none."""
+    native = library()
+    return PortableEngine() if native is None else NativeEngine(native)
+
+
+def row_keys(seed: int, first_row: int, rows: int) -> npt.NDArray[np.uint64]:
+    """64-bit keys of ``rows`` rows, all different: splitmix64 of seed and number of the row."""
+    numbers = np.arange(first_row, first_row + rows, dtype=np.uint64)
+    with np.errstate(over="ignore"):  # Unsigned products wrap, which is meant.
+        return _mix(_mix(np.array([seed], np.uint64)) + numbers * _GOLDEN)
+
+
+def _mix(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))

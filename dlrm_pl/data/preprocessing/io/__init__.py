@@ -1,0 +1,1 @@
+"""Large sequential files of a preprocessing run: buckets and splits."""

@@ -1,0 +1,84 @@
+"""Reading what an earlier stage has written."""
+
+from __future__ import annotations
+
+import errno
+import mmap
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from dlrm_pl.data.formats.binary_format import RECORD_BYTES, RECORD_INTS, Records
+from dlrm_pl.data.preprocessing.engine.native import KEYED_DTYPE
+from dlrm_pl.errors import DataFormatError
+
+_BLOCK_RECORDS = 1 << 12
+_MADV_POPULATE_READ = 22  # Linux's value, from 5.14 on.
+
+
+def map_keyed(path: Path, rows: int) -> npt.NDArray[np.void]:
+    """The records of a bucket, of KEYED_DTYPE: mapped, since they are in the system's cache most often.
+
+    Raises:
+        DataFormatError: the file is shorter.
+        OSError: it cannot be read.
+    """
+    size = rows * KEYED_DTYPE.itemsize
+    with path.open("rb", buffering=0) as handle:
+        if os.fstat(handle.fileno()).st_size < size:
+            raise _cut_short(path)
+        if not rows:
+            return np.empty(0, KEYED_DTYPE)
+        memory = mmap.mmap(handle.fileno(), size, flags=mmap.MAP_SHARED, prot=mmap.PROT_READ)
+        try:
+            # All at once; and a disk that fails does so here, with an error.
+            memory.madvise(_MADV_POPULATE_READ)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            memory.close()  # An older Linux, whose only word for a failing disk is a signal that ends the process.
+            keyed = np.empty(rows, KEYED_DTYPE)
+            read_all(handle, keyed)
+            return keyed
+    return np.frombuffer(memory, KEYED_DTYPE)
+
+
+def read_all(handle: BinaryIO, array: npt.NDArray[np.generic]) -> None:
+    """Fill an array from a file.
+
+    Raises:
+        DataFormatError: the file is shorter.
+    """
+    view = array.view(np.uint8).data
+    while view:
+        got = handle.readinto(view)  # type: ignore[attr-defined]
+        if not got:
+            raise _cut_short(handle.name)
+        view = view[got:]
+
+
+def read_blocks(path: Path, start: int = 0, stop: int | None = None) -> Iterator[Records]:
+    """The records between two bytes of a file, or to its end, in blocks that may be written to.
+
+    Raises:
+        DataFormatError: it is no whole number of records, or shorter.
+    """
+    size = (path.stat().st_size if stop is None else stop) - start
+    if size % RECORD_BYTES:
+        raise DataFormatError(f"{path}: {size} bytes are no whole number of records. Run the command again.")
+    left = size // RECORD_BYTES
+    with path.open("rb", buffering=0) as handle:
+        handle.seek(start)
+        while left:
+            block = np.empty((min(_BLOCK_RECORDS, left), RECORD_INTS), np.int32)
+            read_all(handle, block)
+            left -= len(block)
+            yield block
+
+
+def _cut_short(path: Path | str) -> DataFormatError:
+    return DataFormatError(f"{path}: is cut short. Run the command again, to start afresh.")

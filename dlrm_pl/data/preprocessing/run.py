@@ -1,0 +1,332 @@
+"""Raw click logs -> a dataset folder, equal to the reference's, at any size: bounded, parallel and restartable.
+
+The rows are read once. Each is parsed, its categories numbered by first appearance, and written to the bucket that a
+64-bit key of its number belongs to; then each bucket is sorted by key and appended. So the order is a uniform shuffle
+that depends on the seed alone, and not on threads, memory or interruptions. The last day keeps its order.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from dlrm_pl.data.formats.binary_format import RECORD_BYTES, SPLITS, Split, split_file_name
+from dlrm_pl.data.formats.block_digests import digests_path
+from dlrm_pl.data.formats.dataset_description import SplitInfo
+from dlrm_pl.data.formats.dataset_folder import REJECTED, DatasetFolder, describe, recognise_dataset
+from dlrm_pl.data.preprocessing import statistics, vocabulary_stage
+from dlrm_pl.data.preprocessing.checkpoint import State, WorkFolder, differences
+from dlrm_pl.data.preprocessing.days import find_days, identity
+from dlrm_pl.data.preprocessing.engine.numpy_engine import engine
+from dlrm_pl.data.preprocessing.merge import Merge
+from dlrm_pl.data.preprocessing.options import GIB, Options
+from dlrm_pl.data.preprocessing.plan import allow_files, make_plan, require_disk
+from dlrm_pl.data.preprocessing.report import data_report, report_lines, warn_of_classes
+from dlrm_pl.data.preprocessing.scatter import Scatter
+from dlrm_pl.data.preprocessing.statistics import DayStatistics, LogStatistics
+from dlrm_pl.data.preprocessing.upstream.convert import Adoption
+from dlrm_pl.data.preprocessing.upstream.find import find_reference_input
+from dlrm_pl.data.preprocessing.vocabulary_stage import VocabularyStage
+from dlrm_pl.errors import ConfigurationError, DataFormatError, DLRMError, OutputError
+from dlrm_pl.files.atomic import sync, writing
+from dlrm_pl.files.destinations import resolved
+from dlrm_pl.files.locks import folder_lock
+from dlrm_pl.files.replacement import Making
+
+log = logging.getLogger(__name__)
+
+Progress = Callable[[str, float, int], None]
+"""Told the stage, which share of it is done, and rows since the last call."""
+
+
+@dataclass(frozen=True)
+class PreprocessReport:
+    """What was made, for people.
+
+    Attributes:
+        folder: the dataset.
+        rows_by_day: that were kept; empty when the rows did not come by days.
+        seconds: of this run; None when the dataset was there already.
+        resumed: an earlier run did a part.
+    """
+
+    folder: DatasetFolder
+    rows_by_day: tuple[int, ...]
+    seconds: float | None
+    resumed: bool = False
+
+    def __str__(self) -> str:
+        """The data report."""
+        rows = sum(split.records for split in self.folder.splits.values())
+        days = f" of {len(self.rows_by_day)} days" if self.rows_by_day else ""
+        speed = "" if self.seconds is None or self.resumed else f", {rows / self.seconds:,.0f} rows/s"
+        lines = [f"{self.folder.path}: {rows:,} rows{days}{speed}"]
+        if self.seconds is None:
+            lines = [f"{self.folder.path}: is complete, made from the same logs with the same options"]
+        for name, split in self.folder.splits.items():
+            clicks = split.positives or 0
+            lines.append(f"  {name:<6}{split.records:>14,} rows, {clicks:,} clicks ({clicks / split.records:.3%})")
+        sizes = self.folder.table_sizes
+        lines.append(f"  tables {len(sizes)}, {sum(sizes):,} rows: {' '.join(f'{size:,}' for size in sizes)}")
+        report = report_lines(self.folder.report) if self.folder.report else []
+        return "\n".join([*lines, *(f"  {line}" for line in report)])
+
+
+def preprocess(
+    raw: Path,
+    output: Path,
+    options: Options | None = None,
+    *,
+    overwrite: bool = False,
+    progress: Progress = lambda stage, share, rows: None,
+) -> PreprocessReport:
+    """Make a dataset folder, or go on with making it.
+
+    Ids are given by first appearance over all days in order, the last included, as the reference does, unless the
+    options say otherwise. Train is all days but the last; test is the first half of the last day (the larger when
+    odd), val the second. One day is enough with ``vocabulary_from``: then there is no train.
+
+    Args:
+        raw: ``terabyte``: the beginning of the day files' names; ``kaggle``: one file. Or files of the reference's
+            preprocessing, see ``find_reference_input``: their rows stay in their order.
+        output: the folder, which appears when it is complete.
+        options: see there.
+        overwrite: replace a dataset that was made otherwise.
+        progress: told how far it is.
+
+    Raises:
+        ConfigurationError: options that contradict each other or the vocabulary.
+        DataFormatError: a day is missing or has no rows, or the last has fewer than two; or a bad row.
+        OutputError: the folder is in use, not writable, or holds something else; or the disk is too small, or full.
+    """
+    options = options or Options()
+    source = find_reference_input(raw, options)
+    options = replace(options, randomize=options.randomize or ("total" if source is None else "none"))
+    asked, options = options.workers, options.within_memory()
+    if options.workers < asked:
+        log.warning(
+            "%s workers instead of %s: --memory %s MiB is not enough for more",
+            *(options.workers, asked, options.memory_bytes >> 20),
+        )
+    if options.vocabulary_from is not None:
+        options = _with_cap_of(options, DatasetFolder.open(options.vocabulary_from, rows=False))
+    days = [] if source else find_days(raw, options.layout, options.days, options.least_days)
+    files = source.files if source else [day.path for day in days]
+    key = json.loads(json.dumps({"options": options.key(), "inputs": identity(files)}))
+    named, output = output, resolved(output)
+    if _is_finished(output, key):
+        if WorkFolder(output).path.exists():  # Killed between its last two steps.
+            with folder_lock(output):
+                WorkFolder(output).remove()
+        folder = DatasetFolder.open(named)
+        folder.check_samples()
+        return _report(folder, None)
+    making = Making("preprocess", key, recognise_dataset, overwrite, _changes)
+    with writing(named, making):
+        began = time.perf_counter()
+        work = WorkFolder(output)
+        unfinished = work.load()
+        resumed = unfinished is not None and unfinished.key == key
+        if source is None:
+            run: _Run | Adoption = _Run(days, options, key, work, progress)
+        else:
+            run = Adoption(source, options, key, work, progress)
+        try:
+            run.make()
+            work.publish(output)
+            return _report(DatasetFolder.open(named), time.perf_counter() - began, resumed)
+        except DLRMError:
+            work.remove()  # A changed log or other options would start afresh anyway.
+            raise
+        except BaseException as error:
+            kept = _keep(work)
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise OutputError(f"{output}: the disk is full. {kept} Free some space, and run again.") from error
+            log.warning("%s", kept)
+            raise
+
+
+def _keep(work: WorkFolder) -> str:
+    """Keep what a run can go on from, delete what it cannot; says which, for people."""
+    if work.load() is None:
+        work.remove()
+        return "Nothing is kept: the run had not come to its first checkpoint."
+    size = work.size_bytes() / GIB
+    return f"{work.path} keeps {size:.1f} GiB, from which the same command goes on."
+
+
+class _Run:
+    """One call of ``preprocess``, under the lock of its output."""
+
+    def __init__(
+        self, days: list[Any], options: Options, key: dict[str, Any], work: WorkFolder, progress: Progress
+    ) -> None:
+        self._days, self._options, self._work, self._progress = days, options, work, progress
+        self._engine = engine()
+        self._vocabulary = VocabularyStage(options, self._engine)
+        self._statistics = LogStatistics([DayStatistics() for _ in days])
+        self._plan = make_plan(days, options, self._engine)
+        log.info("%s", self._plan)
+        self._state = self._resumed(key)
+        self._saved_sizes = self._state.table_sizes or [0] * len(self._vocabulary.tables)
+
+    def make(self) -> DatasetFolder:
+        """The finished folder, still under the work folder's name."""
+        if self._state.phase == "scatter":
+            self._scatter()
+        return self._merge()
+
+    def _resumed(self, key: dict[str, Any]) -> State:
+        state = self._work.load_for(key)
+        already = 0 if state is None else self._work.size_bytes()
+        require_disk(self._plan.disk_bytes, self._plan.output_bytes, self._work.path, already)
+        if state is None:
+            self._work.start()
+            return State(key=key, buckets=self._plan.buckets)
+        self._work.resume(state)
+        allow_files(sum(state.buckets))
+        with self._work.reading():
+            self._statistics = statistics.load(self._work.path / _statistics_name(state.generation))
+            vocabulary_stage.load_tables(
+                self._vocabulary, self._work.path, state.table_sizes, _counts_name(state.generation)
+            )
+        where = f"day {state.day}" if state.phase == "scatter" else f"bucket {state.merged} of {sum(state.buckets)}"
+        log.info("going on with an unfinished run, from %s: %s rows are read", where, f"{state.read_rows:,}")
+        return state
+
+    def _checkpoint(self) -> None:
+        """Save what the files do not hold, and let a killed run go on from here."""
+        state, folder = self._state, self._work.path
+        old, state.generation = state.generation, state.generation + 1
+        counts, numbers = folder / _counts_name(state.generation), folder / _statistics_name(state.generation)
+        state.table_sizes = vocabulary_stage.save_tables(self._vocabulary, folder, self._saved_sizes, counts.name)
+        statistics.save(self._statistics, numbers)
+        for path in (counts, numbers, *folder.glob("values_*.u4")):
+            sync(path)
+        self._work.commit(state)
+        self._saved_sizes = state.table_sizes
+        for name in (_counts_name(old), _statistics_name(old)):
+            (folder / name).unlink(missing_ok=True)
+
+    def _scatter(self) -> None:
+        state, total = self._state, max(1, self._plan.text_bytes)
+        done = sum(day.rows for day in self._statistics.days) / max(1, self._plan.rows) * total
+
+        def advance(rows: int, size: int) -> None:
+            nonlocal done
+            done += size
+            self._progress("reading", min(1.0, done / total), rows)
+
+        stage = Scatter(
+            *(self._days, self._options, state, self._statistics, self._vocabulary, self._engine),
+            *(self._work.path, advance),
+        )
+        stage.run(self._checkpoint)
+        last = self._statistics.days[-1].kept
+        if last < 2:
+            path = self._days[-1].path
+            raise DataFormatError(f"{path}: has {last} row{'s'[: last != 1]}, the last day is cut into test and val.")
+        if len(self._days) > 1 and not sum(day.kept for day in self._statistics.days[:-1]):
+            raise DataFormatError(f"{self._days[0].path}: no training row is left of the sub-sample.")
+        state.phase = "merge"
+        if state.generation:  # Small runs have none, and start again in less time than it takes to save them.
+            for name in state.file_bytes:
+                sync(self._work.path / name)
+            self._checkpoint()
+
+    def _merge(self) -> DatasetFolder:
+        total = max(1, sum(day.kept for day in self._statistics.days))
+        done = self._state.train_bytes // RECORD_BYTES
+
+        lock = threading.Lock()
+
+        def advance(rows: int) -> None:
+            nonlocal done
+            with lock:
+                done += rows
+                self._progress("writing", done / total, 0)
+
+        mappings, finished = self._vocabulary.mappings(), self._work.finished
+        merge = Merge(self._options, self._state, mappings, self._engine, self._work, advance)
+        made: dict[str, Any] = {}
+
+        def make(name: str, task: Callable[[], Any]) -> None:
+            made[name] = task()
+
+        # Workers that find no more of train go on with these. The vocabulary first: it takes longest.
+        others = {
+            "dictionaries": lambda: self._vocabulary.save(finished),
+            "test": lambda: merge.half("test"),
+            "val": lambda: merge.half("val"),
+            "report": self._report,
+        }
+        made["train"] = merge.train([partial(make, name, task) for name, task in others.items()])
+        if len(self._days) == 1:  # With the ids of another dataset: nothing to train on.
+            del made["train"]
+            for path in (train := finished / split_file_name("train"), digests_path(train)):
+                path.unlink(missing_ok=True)
+        rejected = self._work.path / REJECTED
+        if rejected.stat().st_size:
+            rejected.replace(finished / REJECTED)
+        splits: dict[Split, SplitInfo] = {split: made[split] for split in SPLITS if split in made}
+        made["report"]["warnings"] += warn_of_classes(
+            (split, info.records, info.positives or 0) for split, info in splits.items()
+        )
+        return describe(
+            finished,
+            max_ind_range=self._options.modulus or -1,
+            created_by="preprocess",
+            splits=splits,
+            known_dictionaries=made["dictionaries"],
+            extra={"report": made["report"], "preprocess": self._state.key},
+        )
+
+    def _report(self) -> dict[str, Any]:
+        summaries = self._vocabulary.summaries()
+        return data_report(self._statistics, summaries, self._state.rejected, self._state.unknown_values)
+
+
+def _is_finished(output: Path, key: dict[str, Any]) -> bool:
+    """Whether a folder was made already, of the same logs with the same options."""
+    found = recognise_dataset(output)
+    return found is not None and found.made_by == "preprocess" and found.settings == key
+
+
+def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """As ``differences``, of what a file says that anybody may have written."""
+    try:
+        return differences(old, new)
+    except (AttributeError, KeyError, TypeError):
+        return []
+
+
+def _report(folder: DatasetFolder, seconds: float | None, resumed: bool = False) -> PreprocessReport:
+    days = folder.report.get("days", ())
+    return PreprocessReport(folder, tuple(day["kept"] for day in days), seconds, resumed)
+
+
+def _with_cap_of(options: Options, folder: DatasetFolder) -> Options:
+    """Take max_ind_range from the dataset whose vocabulary is used."""
+    default = Options.__dataclass_fields__["max_ind_range"].default
+    if options.max_ind_range not in (default, folder.max_ind_range):
+        raise ConfigurationError(
+            f"max_ind_range={options.max_ind_range}, but the vocabulary of {folder.path} was made with "
+            f"{folder.max_ind_range}: leave --max_ind_range out."
+        )
+    return replace(options, max_ind_range=folder.max_ind_range)
+
+
+def _counts_name(generation: int) -> str:
+    return f"counts_{generation}.u4"
+
+
+def _statistics_name(generation: int) -> str:
+    return f"statistics_{generation}.npz"

@@ -1,0 +1,1 @@
+"""Convert the files that upstream's preprocessing wrote."""

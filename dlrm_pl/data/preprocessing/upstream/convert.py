@@ -1,0 +1,238 @@
+"""The reference's preprocessed files -> a dataset folder, so that nobody who has them starts from the logs again.
+
+Arrays become records in the order in which they stand; binary files are linked, or copied where links cannot be. Then
+one pass over the records checks every one of them and counts what the report tells.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from dlrm_pl.batch import NUM_DENSE
+from dlrm_pl.data.formats.binary_format import (
+    DENSE,
+    LABEL,
+    RECORD_BYTES,
+    SPARSE,
+    SPLITS,
+    Records,
+    Split,
+    split_file_name,
+)
+from dlrm_pl.data.formats.block_checksum import BlockChecksum
+from dlrm_pl.data.formats.block_digests import digests_path
+from dlrm_pl.data.formats.dataset_description import SplitInfo
+from dlrm_pl.data.formats.dataset_folder import DatasetFolder, describe
+from dlrm_pl.data.formats.vocabulary import load_array, save_counts, save_dictionary
+from dlrm_pl.data.preprocessing.checkpoint import State, WorkFolder
+from dlrm_pl.data.preprocessing.engine.native import DENSE_BINS
+from dlrm_pl.data.preprocessing.io.bucket_reader import read_blocks
+from dlrm_pl.data.preprocessing.options import Options
+from dlrm_pl.data.preprocessing.plan import require_disk
+from dlrm_pl.data.preprocessing.report import data_report, warn_of_classes
+from dlrm_pl.data.preprocessing.statistics import Counted, DayStatistics, LogStatistics
+from dlrm_pl.data.preprocessing.upstream.find import ReferenceInput
+from dlrm_pl.errors import DataFormatError
+from dlrm_pl.files.atomic import sync
+
+log = logging.getLogger(__name__)
+
+_BLOCK_ROWS = 1 << 16
+_ROW_BYTES = 1600  # Of memory that a row takes while its arrays become records: less.
+_IN_ORDER: tuple[Split, ...] = ("train", "test", "val")  # As their rows stand.
+
+
+class Adoption:
+    """One call of ``preprocess`` on the reference's files, under the lock of its output.
+
+    Args:
+        source: the files.
+        options: as the user chose.
+        key: of the run.
+        work: its folder.
+        progress: told the stage, which share of it is done, and rows since the last call.
+    """
+
+    def __init__(
+        self,
+        source: ReferenceInput,
+        options: Options,
+        key: dict[str, Any],
+        work: WorkFolder,
+        progress: Callable[[str, float, int], None],
+    ) -> None:
+        self._source, self._options, self._work, self._progress = source, options, work, progress
+        self._total = sum(source.rows.values())
+        state = work.load_for(key)
+        self._require_disk()
+        if state is None:
+            work.start()
+            state = State(key=key, buckets=[], file_bytes={self._name(split): 0 for split in SPLITS})
+        else:
+            work.resume(state)
+            log.info("going on with an unfinished run, from row %s", f"{self._done(state):,}")
+        self._state = state
+
+    def make(self) -> DatasetFolder:
+        """The finished folder, still under the work folder's name."""
+        finished = self._work.finished
+        if self._source.binaries:
+            for split, path in self._source.binaries.items():
+                _link(path, finished / split_file_name(split))
+        else:
+            self._convert()
+        save_counts(finished, self._source.table_sizes)
+        for table, path in enumerate(self._source.dictionaries):
+            self._take_dictionary(table, path)
+        if not self._source.dictionaries:
+            log.warning("no *_fea_dict_*.npz beside the files: the model will not be able to score raw logs")
+        statistics = LogStatistics([DayStatistics() for _ in SPLITS])
+        splits: dict[Split, SplitInfo] = {}
+        done = 0
+        for number, split in enumerate(SPLITS):
+            path = self._source.binaries.get(split, finished / split_file_name(split))
+            digests = digests_path(finished / split_file_name(split))
+            splits[split] = self._measure(path, done, digests, statistics, number)
+            done += splits[split].records
+        report = data_report(statistics, [], {}, 0, names=SPLITS, missing_known=False)
+        report["warnings"] += warn_of_classes(
+            (split, part.records, part.positives or 0) for split, part in splits.items()
+        )
+        return describe(
+            finished,
+            max_ind_range=self._options.modulus or -1,
+            created_by="preprocess",
+            splits=splits,
+            extra={"report": report, "preprocess": self._state.key},
+        )
+
+    def _require_disk(self) -> None:
+        output = self._total * RECORD_BYTES
+        needed = output + max((one.unpacked_bytes for one in self._source.arrays), default=0)
+        if self._source.binaries:
+            first = next(iter(self._source.binaries.values()))
+            parent = self._work.path.parent
+            needed = 0 if parent.stat().st_dev == first.stat().st_dev else output
+        already = self._work.size_bytes() if self._work.path.exists() else 0
+        require_disk(needed, output, self._work.path, already)
+
+    def _name(self, split: Split) -> str:
+        return str((self._work.finished / split_file_name(split)).relative_to(self._work.path))
+
+    def _done(self, state: State) -> int:
+        return sum(state.file_bytes.values()) // RECORD_BYTES
+
+    def _convert(self) -> None:
+        """Append the rows of all arrays to the files of the splits, from where an earlier run came to."""
+        source, state = self._source, self._state
+        row, start, unsaved = self._done(state), 0, 0
+        block = min(_BLOCK_ROWS, self._options.memory_bytes // _ROW_BYTES)
+        files = {split: (self._work.path / self._name(split)).open("ab") for split in SPLITS}
+        try:
+            for arrays in source.arrays:
+                if row < start + arrays.rows:
+                    with arrays.unpacked(self._work.path):
+                        while row < start + arrays.rows:
+                            stop = min(row + block, start + arrays.rows)
+                            records = arrays.records(row - start, stop - start, source.table_sizes)
+                            self._append(files, row, records)
+                            row, unsaved = stop, unsaved + records.nbytes
+                            self._progress("reading", row / self._total, len(records))
+                            if unsaved >= self._options.checkpoint_bytes:
+                                self._save(files)
+                                unsaved = 0
+                start += arrays.rows
+        finally:
+            for file in files.values():
+                file.close()
+
+    def _append(self, files: Mapping[Split, IO[bytes]], row: int, records: Records) -> None:
+        first = 0
+        for split in _IN_ORDER:
+            last = first + self._source.rows[split]
+            part = records[max(first - row, 0) : max(last - row, 0)]
+            if len(part):
+                files[split].write(part.data)
+            first = last
+
+    def _save(self, files: Mapping[Split, IO[bytes]]) -> None:
+        for split, file in files.items():
+            file.flush()
+            os.fsync(file.fileno())
+            self._state.file_bytes[self._name(split)] = os.fstat(file.fileno()).st_size
+        self._work.commit(self._state)
+
+    def _take_dictionary(self, table: int, path: Path) -> None:
+        values, rows = load_array(path, "unique"), self._source.table_sizes[table]
+        if values.shape != (rows,):
+            raise DataFormatError(
+                f"{path}: table {table} has {len(values)} values here and {rows} rows in the counts. The reference "
+                "writes short dictionaries when it goes on with a killed run; they have to be made again."
+            )
+        modulus = self._options.modulus
+        if modulus and values.max() >= modulus:
+            raise DataFormatError(
+                f"{path}: has the value {values.max()}, so max_ind_range was not {modulus:,}: name the one that the "
+                "files were made with, --max_ind_range -1 if none."
+            )
+        save_dictionary(self._work.finished, table, values)
+
+    def _measure(self, path: Path, done: int, digests: Path, statistics: LogStatistics, number: int) -> SplitInfo:
+        """Read a split once: check every record, count, and write the digests of its blocks."""
+        counted, checksum, row = Counted(), BlockChecksum(), 0
+        last_ids = np.array(self._source.table_sizes) - 1
+        for records in read_blocks(path):
+            _check(records, last_ids, path, row)
+            row += len(records)
+            columns = np.ascontiguousarray(records.T)
+            counted.histogram += _histogram(columns)
+            np.maximum(counted.largest, columns[DENSE].max(axis=1), out=counted.largest)
+            counted.clicks += int(np.count_nonzero(columns[LABEL]))
+            checksum.update(records.reshape(-1).view(np.uint8).data)
+            self._progress("checking", (done + row) / self._total, len(records))
+        statistics.days[number].rows = statistics.days[number].kept = row
+        statistics.add(number, counted)
+        digests.write_bytes(checksum.digests())
+        return SplitInfo(row, counted.clicks, checksum.text())
+
+
+def _check(records: Records, last_ids: np.ndarray[Any, np.dtype[np.int64]], path: Path, row: int) -> None:
+    """Raise at the first record that no preprocessing writes.
+
+    Raises:
+        DataFormatError: names record and field.
+    """
+    most = np.concatenate([[1], np.full(NUM_DENSE, np.iinfo(np.int32).max), last_ids])
+    wrong = (records < 0) | (records > most)
+    if wrong.any():
+        index, field = (int(place) for place in np.argwhere(wrong)[0])
+        what = (
+            f"table {field - SPARSE.start}" if field >= SPARSE.start else "the label" if field == LABEL else f"I{field}"
+        )
+        raise DataFormatError(
+            f"{path}: record {row + index}: {what} is {records[index, field]}, 0 to {most[field]} is possible. The "
+            "file and its counts are of different runs, or it is damaged."
+        )
+
+
+def _histogram(columns: Records) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Of the dense values, ``[13, DENSE_BINS]``."""
+    binned = np.minimum(columns[DENSE], DENSE_BINS - 1) + (np.arange(NUM_DENSE) * DENSE_BINS)[:, None]
+    return np.bincount(binned.ravel(), minlength=NUM_DENSE * DENSE_BINS).reshape(NUM_DENSE, DENSE_BINS)
+
+
+def _link(source: Path, target: Path) -> None:
+    """Another name for a file, or a copy where the file system has no links or it is another one."""
+    target.unlink(missing_ok=True)
+    try:
+        os.link(source.resolve(), target)
+    except OSError:
+        shutil.copyfile(source, target)
+        sync(target)

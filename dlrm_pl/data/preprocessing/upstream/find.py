@@ -1,0 +1,177 @@
+"""Find the files that the reference's preprocessing left: .npz with ids, or .bin, and what belongs to them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dlrm_pl.batch import NUM_SPARSE
+from dlrm_pl.data.formats.binary_format import SPLITS, Split, count_records
+from dlrm_pl.data.formats.vocabulary import check_counts, load_array
+from dlrm_pl.data.preprocessing.options import Options
+from dlrm_pl.data.preprocessing.upstream.arrays import ReferenceArrays
+from dlrm_pl.errors import ConfigurationError, DataFormatError
+
+_REORDERED = re.compile(r"(.+)_\d+_reordered\.npz")
+_KAGGLE_DAYS = 7
+
+
+@dataclass(frozen=True)
+class ReferenceInput:
+    """What the reference left.
+
+    Attributes:
+        arrays: .npz files in the order of their rows; empty when there are binary files.
+        binaries: .bin files by split; empty when there are arrays.
+        rows: of each split.
+        table_sizes: of the tables.
+        dictionaries: .npz file of each table's values; empty: there are none.
+        others: more files that were read.
+    """
+
+    arrays: list[ReferenceArrays]
+    binaries: dict[Split, Path]
+    rows: dict[Split, int]
+    table_sizes: tuple[int, ...]
+    dictionaries: list[Path]
+    others: list[Path]
+
+    @property
+    def files(self) -> list[Path]:
+        """All that the result depends on."""
+        return [*(one.path for one in self.arrays), *self.binaries.values(), *self.dictionaries, *self.others]
+
+
+def find_reference_input(raw: Path, options: Options) -> ReferenceInput | None:
+    """Tell the reference's files from raw logs, by the name.
+
+    Args:
+        raw: a folder with .bin files, a ``_processed.npz``, or the beginning of the names of ``_N_reordered.npz``.
+        options: as the user chose.
+
+    Returns:
+        None for raw logs.
+
+    Raises:
+        ConfigurationError: options that need raw logs.
+        DataFormatError: files are missing, or do not fit together.
+    """
+    if raw.is_dir():
+        found = _from_binaries(raw)
+    elif raw.suffix == ".npz":
+        reordered = _REORDERED.fullmatch(raw.name)
+        found = _from_days(raw.with_name(reordered[1]), options) if reordered else _from_one_file(raw, options)
+    elif _is_reordered_prefix(raw):
+        found = _from_days(raw, options)
+    else:
+        return None
+    _refuse_options_of_logs(raw, options)
+    return found
+
+
+def _is_reordered_prefix(raw: Path) -> bool:
+    logs = (raw, raw.with_name(f"{raw.name}_0"), raw.with_name(f"{raw.name}_0.gz"))
+    return not any(path.is_file() for path in logs) and raw.with_name(f"{raw.name}_0_reordered.npz").is_file()
+
+
+def _refuse_options_of_logs(raw: Path, options: Options) -> None:
+    needs_logs: dict[str, Any] = {
+        "subsample_rate": 0.0,
+        "randomize": None,
+        "vocabulary": "reference",
+        "min_count": 1,
+        "vocabulary_from": None,
+        "bad_rows": None,
+    }
+    for name, default in needs_logs.items():
+        value = getattr(options, name)
+        if value != default and (name, value) != ("randomize", "none"):
+            raise ConfigurationError(
+                f"{raw}: is of the reference's preprocessing, whose rows and ids are taken as they are: {name}={value} "
+                "needs the raw logs. (Any order can be shuffled while it is read, with data.shuffle.)"
+            )
+
+
+def _from_binaries(folder: Path) -> ReferenceInput:
+    found = sorted(folder.glob("*_train.bin"))
+    if len(found) != 1:
+        raise DataFormatError(
+            f"{folder}: is a folder with {len(found)} files *_train.bin, one is needed. For raw logs name the common "
+            f"beginning of the day files, for example {folder / 'day'}."
+        )
+    stem = found[0].name.removesuffix("_train.bin")
+    binaries: dict[Split, Path] = {split: folder / f"{stem}_{split}.bin" for split in SPLITS}
+    counts = _only(folder, "*_fea_count.npz")
+    rows: dict[Split, int] = {split: count_records(path) for split, path in binaries.items()}
+    return ReferenceInput([], binaries, rows, _table_sizes(counts), _dictionaries(counts), [counts])
+
+
+def _from_days(prefix: Path, options: Options) -> ReferenceInput:
+    days = len(list(prefix.parent.glob(f"{prefix.name}_*_reordered.npz")))
+    if options.days is not None:
+        days = options.days
+    if days < 2:
+        raise DataFormatError(f"{prefix}_N_reordered.npz: {days} days were found, at least 2 are needed.")
+    arrays = [ReferenceArrays(prefix.with_name(f"{prefix.name}_{day}_reordered.npz")) for day in range(days)]
+    own = prefix.with_name(f"{prefix.name}_fea_count.npz")
+    counts = own if own.is_file() else _only(prefix.parent, "*_fea_count.npz")
+    rows = _splits([one.rows for one in arrays], prefix)
+    return ReferenceInput(arrays, {}, rows, _table_sizes(counts), _dictionaries(counts), [counts])
+
+
+def _from_one_file(path: Path, options: Options) -> ReferenceInput:
+    arrays = ReferenceArrays(path)
+    sizes = check_counts(load_array(path, "counts"), path)
+    counts = sorted(path.parent.glob("*_fea_count.npz"))
+    others = counts if len(counts) == 1 and _table_sizes(counts[0]) == sizes else []
+    if options.layout == "kaggle":
+        days = options.days or _KAGGLE_DAYS
+        by_day = [arrays.rows // days + (day < arrays.rows % days) for day in range(days)]
+    else:
+        lengths = _only(path.parent, "*_day_count.npz")
+        by_day = load_array(lengths, "total_per_file").tolist()
+        others = [*others, lengths]
+        if sum(by_day) != arrays.rows:
+            raise DataFormatError(
+                f"{path}: has {arrays.rows:,} rows, but the days of {lengths} have {sum(by_day):,} together. The "
+                "reference leaves the old counts when it drops non-clicks: delete that file and let it count again."
+            )
+    return ReferenceInput([arrays], {}, _splits(by_day, path), sizes, _dictionaries(*others[:1]), others)
+
+
+def _splits(by_day: list[int], where: Path) -> dict[Split, int]:
+    """Test is the first half of the last day, the larger when odd, val the second."""
+    train, last = sum(by_day[:-1]), by_day[-1]
+    if last < 2 or not train:
+        raise DataFormatError(f"{where}: days have {by_day} rows; one to train on and two in the last are needed.")
+    return {"train": train, "test": last - last // 2, "val": last // 2}
+
+
+def _only(folder: Path, pattern: str) -> Path:
+    found = sorted(folder.glob(pattern))
+    if len(found) != 1:
+        names = ", ".join(path.name for path in found) or "none"
+        raise DataFormatError(f"{folder / pattern}: one such file of the reference is needed, there is {names}.")
+    return found[0]
+
+
+def _table_sizes(counts: Path) -> tuple[int, ...]:
+    return check_counts(load_array(counts, "counts"), counts)
+
+
+def _dictionaries(counts: Path | None = None) -> list[Path]:
+    """The files beside the counts, all or none.
+
+    Raises:
+        DataFormatError: some are missing.
+    """
+    if counts is None or not counts.name.endswith("_fea_count.npz"):
+        return []
+    stem = counts.name.removesuffix("_fea_count.npz")
+    paths = [counts.with_name(f"{stem}_fea_dict_{table}.npz") for table in range(NUM_SPARSE)]
+    missing = [path for path in paths if not path.is_file()]
+    if missing and len(missing) < len(paths):
+        raise DataFormatError(f"{missing[0]}: is missing, but others of the {len(paths)} dictionaries are there.")
+    return [] if missing else paths

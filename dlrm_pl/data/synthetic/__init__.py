@@ -1,0 +1,1 @@
+"""Synthetic click logs with a known best possible AUROC."""

@@ -1,0 +1,271 @@
+"""Write synthetic clicks: raw day files, or directly and fast the dataset folder that preprocessing them gives."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from dlrm_pl.batch import NUM_SPARSE
+from dlrm_pl.data.formats.binary_format import (
+    DENSE,
+    LABEL,
+    RECORD_DTYPE,
+    RECORD_INTS,
+    SPARSE,
+    SPLITS,
+    Split,
+    split_file_name,
+)
+from dlrm_pl.data.formats.dataset_folder import describe, recognise_dataset
+from dlrm_pl.data.formats.vocabulary import Vocabulary
+from dlrm_pl.data.preprocessing.report import warn_of_classes
+from dlrm_pl.data.synthetic.best_auroc import BestAUROC
+from dlrm_pl.data.synthetic.columns import HASH_CYCLE, MISSING_DENSE, MISSING_RANK
+from dlrm_pl.data.synthetic.world import Block, ClickWorld
+from dlrm_pl.documents.json_text import object_in, object_with
+from dlrm_pl.errors import ConfigurationError
+from dlrm_pl.files.atomic import atomic_folder
+from dlrm_pl.files.replacement import Finished, Making
+
+Format = Literal["dataset", "raw"]
+Integers = np.ndarray[Any, np.dtype[np.int64]]
+
+RAW_DESCRIPTION_NAME = "synthetic.json"
+
+
+@dataclass(frozen=True)
+class SyntheticReport:
+    """What was written.
+
+    Attributes:
+        path: the folder.
+        rows: by split.
+        positives: clicks by split.
+        best_possible_auroc: by split: AUROC of the true probabilities on the rows that were drawn; left out where
+            all labels are the same.
+        table_rows: rows of all tables, the values that occur; 0 for raw logs.
+    """
+
+    path: Path
+    rows: dict[Split, int]
+    positives: dict[Split, int]
+    best_possible_auroc: dict[str, float]
+    table_rows: int
+
+    def __str__(self) -> str:
+        """A few lines."""
+        lines = [f"{self.path}: {sum(self.rows.values()):,} rows"]
+        for split in SPLITS:
+            rate = self.positives[split] / self.rows[split]
+            lines.append(
+                f"  {split:<6}{self.rows[split]:>12,} rows, {rate:.3%} clicks, best possible AUROC "
+                + (f"{self.best_possible_auroc[split]:.6f}" if split in self.best_possible_auroc else "undefined")
+            )
+        if self.table_rows:
+            lines.append(f"  tables {NUM_SPARSE}, {self.table_rows:,} rows")
+        counts = [(split, self.rows[split], self.positives[split]) for split in SPLITS]
+        lines += [f"  warning: {warning}" for warning in warn_of_classes(counts)]
+        return "\n".join(lines)
+
+
+def synthesize(
+    output: Path,
+    *,
+    rows: int = 1_000_000,
+    days: int = 4,
+    seed: int = 2024,
+    label_rate: float = 0.033,
+    best_auroc: float = 0.82,
+    max_table_size: int | None = None,
+    format: Format = "dataset",
+    overwrite: bool = False,
+    progress: Callable[[int], None] = lambda rows: None,
+) -> SyntheticReport:
+    """Draw clicks and write them.
+
+    The rows are independent, so their order means nothing, and train is written in the order drawn. Memory does not
+    grow with the rows, but for the ids of categories (at most 140 MB).
+
+    Args:
+        output: folder; appears whole, at the end.
+        rows: over all days.
+        days: of equal length, the first ones longer by a row where they do not divide; the last is test and val.
+            With 4 of them an eighth of the rows is test, enough to resolve a loss of 0.1 % from a million rows.
+        seed: of the world and of the rows.
+        label_rate: mean click probability.
+        best_auroc: that the true probabilities have in expectation.
+        max_table_size: keeps so many values of each table, the most frequent ones; None: as many as the logs have.
+        format: ``dataset`` or ``raw``.
+        overwrite: replace an earlier folder that was made otherwise.
+        progress: told how many rows were written.
+
+    Raises:
+        ConfigurationError: numbers out of range; names them.
+        OutputError: the folder cannot be written.
+    """
+    if format not in get_args(Format):
+        raise ConfigurationError(f"format={format!r} must be one of {', '.join(get_args(Format))}.")
+    if seed < 0:
+        raise ConfigurationError(f"seed={seed} must be 0 or more.")
+    if days < 2:
+        raise ConfigurationError(f"days={days}: at least 2 are needed, one to train on and one to test on.")
+    if rows < 2 * days:
+        raise ConfigurationError(f"rows={rows} are too few for {days} days: give at least {2 * days}.")
+    if not 0 < label_rate < 1:
+        raise ConfigurationError(f"label_rate={label_rate} must lie between 0 and 1.")
+    if not 0.5 < best_auroc < 1:
+        raise ConfigurationError(f"best_auroc={best_auroc} must lie between 0.5 and 1.")
+    if max_table_size is not None and max_table_size < 2:
+        raise ConfigurationError(f"max_table_size={max_table_size} must be at least 2.")
+    world = ClickWorld(seed, label_rate, best_auroc, max_table_size)
+    lengths = [rows // days + (day < rows % days) for day in range(days)]
+    last = lengths[-1]
+    split_rows: dict[Split, int] = {"train": rows - last, "test": (last + 1) // 2, "val": last // 2}
+    best: dict[str, BestAUROC] = {split: BestAUROC() for split in split_rows}
+    options: dict[str, Any] = {
+        "rows": rows,
+        "days": days,
+        "seed": seed,
+        "label_rate": label_rate,
+        "best_auroc": best_auroc,
+    }
+    options["max_table_size"] = max_table_size
+    recognise = recognise_dataset if format == "dataset" else recognise_raw_logs
+    with atomic_folder(output, Making("synthesize", options, recognise, overwrite)) as folder:
+        appearance = FirstAppearance(world.table_sizes) if format == "dataset" else None
+        # Both formats hold the same rows in the same order; they differ in where the files are cut.
+        if appearance is not None:
+            files, lengths = [folder / split_file_name(split) for split in split_rows], list(split_rows.values())
+        else:
+            files = [folder / f"day_{day}" for day in range(days)]
+        with ExitStack() as stack:
+            handles = [stack.enter_context(path.open("wb")) for path in files]
+            start = 0
+            for block in world.blocks(rows):
+                encoded = raw_lines(world, block) if appearance is None else records(world, block, appearance)
+                for index, part in _cut(lengths, start, len(block.label)):
+                    handles[index].write(b"".join(encoded[part]))
+                for index, part in _cut(list(split_rows.values()), start, len(block.label)):
+                    best[list(split_rows)[index]].add(block.logit[part], block.label[part])
+                start += len(block.label)
+                progress(len(block.label))
+        aurocs: dict[str, float] = {
+            split: best[split].compute() for split in SPLITS if 0 < best[split].positives < best[split].rows
+        }
+        if appearance is not None:
+            Vocabulary(appearance.values(world)).save(folder)
+            describe(
+                folder,
+                max_ind_range=HASH_CYCLE,
+                created_by="synthesize",
+                best_possible_auroc=aurocs,
+                extra={"synthetic": options},
+            )
+        else:
+            text = json.dumps({"synthetic": options, "best_possible_auroc": aurocs}, indent=2) + "\n"
+            (folder / RAW_DESCRIPTION_NAME).write_text(text, encoding="utf-8")
+    return SyntheticReport(
+        path=output,
+        rows=split_rows,
+        positives={split: best[split].positives for split in SPLITS},
+        best_possible_auroc=aurocs,
+        table_rows=0 if appearance is None else int(sum(appearance.counts)),
+    )
+
+
+class FirstAppearance:
+    """Ids of ranks in the order in which they come, as preprocessing gives them.
+
+    Args:
+        table_sizes: ranks of each table.
+    """
+
+    def __init__(self, table_sizes: tuple[int, ...]) -> None:
+        # The last entry of each is that of MISSING_RANK, which is -1.
+        self._ids = [np.full(size + 1, -1, np.int32) for size in table_sizes]
+        self.counts = [0] * len(table_sizes)
+
+    def __call__(self, table: int, ranks: Integers) -> np.ndarray[Any, np.dtype[np.int32]]:
+        """Ids of one table's ranks, ``[B]``, new ones given."""
+        ids = self._ids[table]
+        new = ranks[ids[ranks] < 0]
+        if len(new):
+            # Without repetitions, in the order of the rows.
+            _, first = np.unique(new, return_index=True)
+            values = new[np.sort(first)]
+            ids[values] = np.arange(self.counts[table], self.counts[table] + len(values), dtype=np.int32)
+            self.counts[table] += len(values)
+        found: np.ndarray[Any, np.dtype[np.int32]] = ids[ranks]
+        return found
+
+    def values(self, world: ClickWorld) -> list[Integers]:
+        """Raw values of each table in the order of their ids, modulo ``HASH_CYCLE``."""
+        tables = []
+        for table, ids in enumerate(self._ids):
+            ranks = np.flatnonzero(ids >= 0)
+            by_id = ranks[np.argsort(ids[ranks])]
+            by_id[by_id == len(ids) - 1] = MISSING_RANK
+            tables.append(world.category_hash(table, by_id) % HASH_CYCLE)
+        return tables
+
+
+def records(world: ClickWorld, block: Block, appearance: FirstAppearance) -> np.ndarray[Any, np.dtype[np.int32]]:
+    """Rows as they stand in a dataset folder, int32 ``[B, 40]``."""
+    result = np.empty((len(block.label), RECORD_INTS), RECORD_DTYPE)
+    result[:, LABEL] = block.label
+    result[:, DENSE] = np.maximum(block.columns.dense, 0).T
+    for table, ranks in enumerate(block.columns.ranks):
+        result[:, SPARSE.start + table] = appearance(table, ranks)
+    return result
+
+
+def raw_lines(world: ClickWorld, block: Block) -> list[bytes]:
+    """Rows as they stand in a raw log, one line each."""
+    columns = [np.where(block.label, b"1", b"0").tolist()]
+    for dense in block.columns.dense:
+        text = dense.astype("S11")
+        text[dense == MISSING_DENSE] = b""
+        columns.append(text.tolist())
+    for table, ranks in enumerate(block.columns.ranks):
+        text = _hexadecimal(world.category_hash(table, ranks))
+        text[ranks == MISSING_RANK] = b""
+        columns.append(text.tolist())
+    return [b"\t".join(fields) + b"\n" for fields in zip(*columns, strict=True)]
+
+
+def recognise_raw_logs(folder: Path) -> Finished | None:
+    """What a folder says of itself that ``synthesize`` wrote raw logs to; None for others."""
+    contents = object_with(folder / RAW_DESCRIPTION_NAME, "synthetic")
+    options = object_in(contents, "synthetic") if contents else None
+    days = options.get("days") if options else None
+    if not isinstance(days, int):
+        return None
+    names = (path.name for path in folder.iterdir() if re.fullmatch("day_(0|[1-9][0-9]{0,8})", path.name))
+    ours = sorted(name for name in names if int(name.removeprefix("day_")) < days)
+    return Finished("raw logs", "synthesize", options, (*ours, RAW_DESCRIPTION_NAME))
+
+
+def _hexadecimal(values: Integers) -> np.ndarray[Any, np.dtype[np.bytes_]]:
+    """Eight hexadecimal digits of each value, ``S8`` ``[B]``."""
+    octets = values.astype(">u4").view(np.uint8).reshape(-1, 4)
+    return _HEX_PAIRS[octets].reshape(-1).view("S8")
+
+
+_HEX_PAIRS = np.array([f"{octet:02x}".encode() for octet in range(256)], dtype="S2")
+
+
+def _cut(lengths: list[int], start: int, rows: int) -> Iterator[tuple[int, slice]]:
+    """Which rows of a block that begins at ``start`` belong to which of the pieces that follow each other."""
+    first = 0
+    for index, length in enumerate(lengths):
+        low, high = max(first - start, 0), min(first + length - start, rows)
+        if low < high:
+            yield index, slice(low, high)
+        first += length

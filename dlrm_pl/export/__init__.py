@@ -1,0 +1,1 @@
+"""Write quantized tables in the formats of other libraries."""

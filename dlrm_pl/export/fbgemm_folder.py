@@ -1,0 +1,84 @@
+"""A folder of a checkpoint's tables in one of the layouts of PyTorch and FBGEMM."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from dlrm_pl.artifact.fingerprint import model_fingerprint
+from dlrm_pl.documents.json_text import object_in, object_with
+from dlrm_pl.errors import OutputError
+from dlrm_pl.export.fbgemm_layouts import Rows, write_exchange
+from dlrm_pl.files.atomic import atomic_folder
+from dlrm_pl.files.replacement import Finished, Making
+from dlrm_pl.model.checkpoints.checksum import model_checksum, parameter_checksums
+from dlrm_pl.model.embeddings import EmbeddingBags
+from dlrm_pl.model.load import load_dlrm
+
+FILE_NAME = "tables.json"
+_DESCRIPTIONS = {
+    "fused": "FBGEMM row-wise, {bits} bit: values, scale, bias",
+    "tbe": "FBGEMM TBE, {bits} bit: scale and bias as float16, values; rows aligned to {alignment} bytes",
+}
+
+
+def recognise_exchange(folder: Path) -> Finished | None:
+    """What a folder says of itself that `export-tables` wrote; None for others."""
+    contents = object_with(folder / FILE_NAME, "layout")
+    files = object_in(contents, "files") if contents else None
+    if contents is None or files is None:
+        return None
+    settings = {name: contents.get(name) for name in ("layout", "architecture", "model_fingerprint")}
+    if "model_checksum" in contents:  # Earlier versions stated none.
+        settings["model_checksum"] = contents["model_checksum"]
+    return Finished("tables", "export-tables", settings, (*files, FILE_NAME))
+
+
+def export_tables(
+    ckpt_path: Path,
+    output: Path,
+    kind: Rows,
+    progress: Callable[[int], None] = lambda size: None,
+    *,
+    overwrite: bool = False,
+) -> int:
+    """Write the tables of a checkpoint, streaming, and ``tables.json``, which says what they are.
+
+    Args:
+        ckpt_path: the float checkpoint.
+        output: the folder.
+        kind: of rows.
+        progress: told how many bytes of float rows were read.
+        overwrite: replace the tables of another checkpoint, or in another layout.
+
+    Returns:
+        Bytes of all rows.
+
+    Raises:
+        CheckpointError: it cannot be read.
+        NonFiniteError: a row holds NaN or infinity; names table and row.
+        OutputError: the folder cannot be written, or the disk is too small.
+    """
+    model = load_dlrm(ckpt_path)
+    assert model.weights_file is not None  # It was just loaded from one.
+    # The pass that compares the weights with the checksums of their file names all of them as well.
+    checksum = model_checksum(model, parameter_checksums(model, model.weights_file.tensors))
+    architecture, bags = model.architecture, model.embedding_bags
+    assert isinstance(bags, EmbeddingBags)
+    size = sum(architecture.table_sizes) * kind.row_bytes(architecture.embedding_dim)
+    made_from = {
+        "layout": _DESCRIPTIONS[kind.layout].format(bits=kind.bits, alignment=kind.alignment),
+        "architecture": architecture.to_dict(),
+        "model_fingerprint": model_fingerprint(model),
+        "model_checksum": checksum,
+    }
+    with atomic_folder(output, Making("export-tables", made_from, recognise_exchange, overwrite)) as folder:
+        free = shutil.disk_usage(folder).free
+        if size > free:
+            raise OutputError(f"{output}: the tables take {size:,} bytes, the disk has {free:,} free. Free some space.")
+        checksums = write_exchange(bags.weights(), folder, kind, progress)
+        contents = made_from | {"files": checksums}
+        (folder / FILE_NAME).write_text(json.dumps(contents, indent=2) + "\n", encoding="utf-8")
+    return size

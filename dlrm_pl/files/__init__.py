@@ -1,0 +1,1 @@
+"""Files and folders on disk: locks, atomic writes, memory maps, and what may be replaced."""

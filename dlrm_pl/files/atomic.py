@@ -1,0 +1,198 @@
+"""Files and folders that appear whole or not at all.
+
+Everything is written under a temporary name next to its target and renamed at the end, so that a crash, a full
+disk or ctrl-C never leaves something that looks finished.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import glob
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any, Literal
+
+from dlrm_pl.errors import OutputError
+from dlrm_pl.files.destinations import check_file, descriptor_of, kind_of, resolved
+from dlrm_pl.files.locks import folder_lock, not_writable
+from dlrm_pl.files.replacement import Making, Recognise, discard
+
+
+@contextmanager
+def atomic_folder(folder: Path, making: Making) -> Iterator[Path]:
+    """Yield an empty temporary folder that replaces ``folder`` when the block ends without an error.
+
+    Args:
+        folder: the target; where it is a link, what the link points to. Missing, empty, or what ``making`` may replace.
+        making: what is made.
+
+    Raises:
+        OutputError: the target holds something else, is being written by another process, or is read-only.
+    """
+    named, folder = folder, resolved(folder)
+    with writing(named, making):
+        temporary = folder.parent / f".{folder.name}.tmp"
+        try:
+            # Left behind by a killed run; ours, since we hold the lock.
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir()
+        except OSError as error:
+            raise not_writable(folder, error) from error
+        try:
+            yield temporary
+            for path in sorted(temporary.rglob("*")):
+                if path.is_file():
+                    sync(path)
+            replace_folder(folder, temporary, making.recognise)
+        except OSError as error:
+            _locate(error, folder)
+            raise
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def writing(folder: Path, making: Making) -> Iterator[None]:
+    """Hold the lock of a folder that may be replaced; what a run that was killed has left of one is put right.
+
+    Raises:
+        OutputError: it may not be replaced, see ``Making.check``, or another process is writing it.
+    """
+    making.check(folder)
+    folder = resolved(folder)
+    with folder_lock(folder):
+        retired = _retired(folder)
+        if retired.exists() and not folder.exists():
+            retired.rename(folder)
+        elif retired.exists():
+            discard(retired, making.recognise(retired))
+            if retired.exists():
+                raise OutputError(f"{retired}: stands in the way, left of a run that replaced {folder}. Move it away.")
+        making.check(folder)  # Again, since another process may have finished it meanwhile.
+        yield
+
+
+def check_folder(folder: Path, making: Making) -> None:
+    """Check, before the work, that a folder may be written at its end.
+
+    Raises:
+        OutputError: see ``writing``.
+    """
+    with writing(folder, making):
+        pass
+
+
+def replace_folder(folder: Path, new: Path, recognise: Recognise) -> None:
+    """Put a finished folder in its place; the caller holds the lock, and has seen that it may be replaced."""
+    retired = _retired(folder)
+    found = recognise(folder)
+    if folder.exists():
+        folder.rename(retired)
+    try:
+        new.rename(folder)
+    except BaseException:
+        if retired.exists():
+            retired.rename(folder)
+        raise
+    sync(folder.parent)
+    if retired.exists():
+        discard(retired, found)
+
+
+def _retired(folder: Path) -> Path:
+    """The name of an earlier folder while a new one takes its place."""
+    return folder.parent / f".{folder.name}.old"
+
+
+@contextmanager
+def atomic_file(path: Path, mode: Literal["w", "wb"] = "w", *, sinks: bool = False) -> Iterator[IO[Any]]:
+    """Yield an open file, text or binary, that becomes ``path`` when the block ends without an error.
+
+    What a killed process left of an earlier attempt is removed first. Where the path is a link, the file that it points
+    to is replaced.
+
+    Args:
+        path: the file.
+        mode: text or binary.
+        sinks: a character device or a pipe may be given as well, and is written to as it is.
+
+    Raises:
+        OutputError: the folder of ``path`` cannot be made or written, or something other than a file stands there.
+    """
+    check_file(path, overwrite=True, sinks=sinks)
+    if kind_of(path) == "sink":
+        with _open_sink(path, mode) as handle:
+            yield handle
+        return
+    path = resolved(path)
+    temporary = path.parent / f".{path.name}.{os.getpid()}.tmp"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(path)
+        handle = temporary.open(mode, encoding=_encoding(mode))
+        with suppress(OSError):  # A file system without locks; leftovers then stay.
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        raise not_writable(path, error) from error
+    try:
+        with handle:
+            yield handle
+        sync(temporary)
+        temporary.rename(path)
+    except OSError as error:
+        _locate(error, path)
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _open_sink(path: Path, mode: Literal["w", "wb"]) -> Iterator[IO[Any]]:
+    """A device or a pipe, written to as it is; an open file of this process goes on where it stands."""
+    descriptor = descriptor_of(path)
+    try:
+        opened = os.open(resolved(path), os.O_WRONLY) if descriptor is None else os.dup(descriptor)
+        handle = os.fdopen(opened, mode, encoding=_encoding(mode))
+    except OSError as error:
+        raise not_writable(path, error) from error
+    try:
+        with handle:
+            yield handle
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
+
+
+def _encoding(mode: Literal["w", "wb"]) -> str | None:
+    return "utf-8" if mode == "w" else None
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove temporary files of ``path`` whose writer is gone, here or on another machine that shares the folder."""
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        writer = leftover.name.removesuffix(".tmp").rpartition(".")[2]
+        if not writer.isdigit() or Path(f"/proc/{writer}").exists():
+            continue
+        with suppress(OSError), leftover.open("rb") as handle:  # Removed by another process, or locked by its writer.
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            leftover.unlink()
+
+
+def sync(path: Path) -> None:
+    """Force a file, or the names in a folder, to disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _locate(error: OSError, path: Path) -> None:
+    """Name the output in the error of a full disk, which has no name where a write failed."""
+    if error.filename is None and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        error.filename = str(path)

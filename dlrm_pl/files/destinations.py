@@ -1,0 +1,101 @@
+"""What stands where an output is to go: links are followed, devices are told from files."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from pathlib import Path
+from typing import Literal
+
+from dlrm_pl.errors import OutputError
+from dlrm_pl.files.locks import not_writable
+
+Kind = Literal["nothing", "file", "folder", "sink", "device"]
+
+# Where the system shows the open files of a process; /dev/fd is a link to it.
+_DESCRIPTORS = re.compile(r"/proc/(\d+)(?:/task/\d+)?/fd")
+_MOST_LINKS = 40  # As many as Linux follows.
+
+
+def resolved(path: str | Path) -> Path:
+    """The place itself: absolute, ``~`` for the user's home, links followed, also those whose target is not there."""
+    return Path(os.path.realpath(os.path.expanduser(path)))
+
+
+def kind_of(path: Path) -> Kind:
+    """What stands there.
+
+    Returns:
+        ``sink`` for a character device, a pipe, or an open file of this process by its number, as /dev/stdout is: what
+        takes bytes and holds none to lose. ``device`` for disks and sockets.
+
+    Raises:
+        OutputError: the system does not let us look.
+    """
+    if descriptor_of(path) is not None:
+        return "sink"
+    try:
+        mode = os.stat(resolved(path)).st_mode
+    except FileNotFoundError:
+        return "nothing"
+    except OSError as error:
+        raise not_writable(path, error) from error
+    if stat.S_ISREG(mode):
+        return "file"
+    if stat.S_ISDIR(mode):
+        return "folder"
+    return "sink" if stat.S_ISCHR(mode) or stat.S_ISFIFO(mode) else "device"
+
+
+def descriptor_of(path: Path) -> int | None:
+    """The number of an open file of this process that a path like /dev/stdout or /dev/fd/63 stands for."""
+    place = os.path.abspath(os.path.expanduser(path))
+    for _ in range(_MOST_LINKS):
+        folder, name = os.path.realpath(os.path.dirname(place)), os.path.basename(place)
+        found = _DESCRIPTORS.fullmatch(folder)
+        if found and int(found[1]) == os.getpid() and name.isdigit():
+            return int(name)
+        if not os.path.islink(os.path.join(folder, name)):
+            return None
+        place = os.path.join(folder, os.readlink(os.path.join(folder, name)))
+    return None
+
+
+def check_file(path: str | Path, overwrite: bool, *, sinks: bool = False) -> None:
+    """Check, before the work, that a file may be written at its end.
+
+    Args:
+        path: the file.
+        overwrite: an earlier file there may be replaced.
+        sinks: a character device or a pipe will do as well.
+
+    Raises:
+        OutputError: it is a folder or a device, or a file that may not be replaced.
+    """
+    path = Path(path)
+    kind = kind_of(path)
+    if kind == "folder":
+        raise OutputError(f"{path}: is a folder, but a file is to be written. Choose another name.")
+    if kind == "device" or (kind == "sink" and not sinks):
+        raise OutputError(f"{path}: is {_what(path)}, but a file is to be written. Choose another name.")
+    if kind == "file" and not overwrite and resolved(path).stat().st_size:
+        raise OutputError(f"{path}: exists already. Give --overwrite to replace it, or choose another name.")
+
+
+def check_is_no_file(folder: Path) -> None:
+    """Raise OutputError where something other than a folder stands."""
+    kind = kind_of(folder)
+    if kind not in ("nothing", "folder"):
+        what = "a file" if kind == "file" else _what(folder)
+        raise OutputError(f"{folder}: is {what}, but a folder is to be written. Choose another name.")
+
+
+def _what(path: Path) -> str:
+    """A device, in words."""
+    if descriptor_of(path) is not None:
+        return "an open file of this process"
+    mode = os.stat(resolved(path)).st_mode
+    if stat.S_ISFIFO(mode):
+        return "a pipe"
+    return "a socket" if stat.S_ISSOCK(mode) else "a device"

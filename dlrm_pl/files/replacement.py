@@ -1,0 +1,149 @@
+"""Which finished folders may be replaced: those of this program, made by the same command with the same settings.
+
+Others of this program are replaced when the user says so, and a folder that holds any file that this program did not
+write is not: what a command writes says itself what it is, by what it was made, and which files belong to it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dlrm_pl.errors import OutputError
+from dlrm_pl.files.destinations import check_is_no_file, resolved
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A finished output, as it describes itself.
+
+    Attributes:
+        what: it is, with its article.
+        made_by: the command.
+        settings: that it was made with, of plain values; a run with the same ones may replace it, as far as
+            both of them know. None where it does not say.
+        names: of all files in it that this program wrote; that of the description last.
+    """
+
+    what: str
+    made_by: str
+    settings: Mapping[str, Any] | None
+    names: tuple[str, ...]
+
+
+Recognise = Callable[[Path], Finished | None]
+"""Reads what a folder says of itself; None where it is no output of this kind."""
+
+
+def changes_of(old: Mapping[str, Any], new: Mapping[str, Any], within: str = "") -> list[str]:
+    """What an earlier run stated and this one does otherwise, for people."""
+    found = []
+    for name, before in old.items():
+        now = new.get(name)
+        if isinstance(before, Mapping) and isinstance(now, Mapping):
+            found += changes_of(before, now, f"{within}{name}.")
+        elif before != now:
+            found.append(f"{within}{name} was {_short(before)}, is now {_short(now)}")
+    return found
+
+
+@dataclass(frozen=True)
+class Making:
+    """A folder that is about to be made.
+
+    Attributes:
+        by: the command.
+        settings: of values that JSON holds; None: not known yet, so that no finished folder is of the same ones.
+        recognise: reads a folder of the kind that is made.
+        overwrite: one that was made otherwise may be replaced.
+        changes: tells how the settings differ.
+    """
+
+    by: str
+    settings: Mapping[str, Any] | None
+    recognise: Recognise
+    overwrite: bool = False
+    changes: Callable[[Mapping[str, Any], Mapping[str, Any]], list[str]] = changes_of
+
+    def check(self, folder: Path) -> None:
+        """Check, before the work, that a folder may be replaced at its end.
+
+        Raises:
+            OutputError: it is no folder, holds something that this program did not write, was made otherwise, or cannot
+                be written.
+        """
+        check_is_no_file(folder)
+        place = resolved(folder)
+        if not place.exists():
+            return
+        if os.path.ismount(place):
+            raise OutputError(f"{folder}: is a mount point, which cannot be replaced. Choose a folder inside it.")
+        held = sorted(place.iterdir())
+        if not os.access(place, os.W_OK):
+            # Its parent may be writable, but what it holds could not be removed.
+            raise OutputError(f"{folder}: is read-only and cannot be replaced. Choose a folder that you may write.")
+        if not held:
+            return
+        found = self.recognise(place)
+        names = found.names if found else ()
+        foreign = [path.name for path in held if path.name not in names or _is_folder(path)]
+        if foreign:
+            raise OutputError(
+                f"{folder}: holds files that this command did not write, {_some(foreign, ', ')}, and will not be "
+                "replaced. Choose another folder, or move them away."
+            )
+        assert found is not None
+        if not self.overwrite and (difference := self._difference(found)):
+            raise OutputError(
+                f"{folder}: holds {found.what}, {difference}. Choose another folder, or give --overwrite to replace it."
+            )
+
+    def _difference(self, found: Finished) -> str:
+        """Why a finished output is not what this run would make again; empty when it is."""
+        if found.made_by != self.by:
+            return f"made by `{found.made_by}`"
+        if found.settings is None or self.settings is None:
+            return "of an earlier run"
+        settings = json.loads(json.dumps(self.settings))  # As they will be read back.
+        both = [name for name in found.settings if name in settings]
+        before, now = ({name: stated[name] for name in both} for stated in (found.settings, settings))
+        if before == now:
+            return ""
+        changes = self.changes(before, now)
+        return f"made otherwise: {_some(changes, '; ') or 'its settings cannot be read'}"
+
+
+def discard(folder: Path, found: Finished | None) -> None:
+    """Delete a folder that was replaced, but nothing in it that this program did not write."""
+    names = found.names if found else ()
+    for path in sorted(
+        (path for path in folder.iterdir() if path.name in names), key=lambda path: names.index(path.name)
+    ):
+        if not _is_folder(path):
+            path.unlink()
+    with suppress(OSError):
+        folder.rmdir()
+    if folder.exists():
+        log.warning("%s: keeps what was put into the folder while it was being replaced", folder)
+
+
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
+
+
+def _some(texts: Sequence[str], between: str) -> str:
+    """The first three of them."""
+    return between.join(texts[:3]) + (f" and {len(texts) - 3:,} more" if len(texts) > 3 else "")
+
+
+def _short(value: object) -> str:
+    text = "not given" if value is None else str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,1 @@
+"""Translate a command line of upstream's script into YAML and commands."""

@@ -1,0 +1,105 @@
+"""Flags of the network, its loss and its optimizer -> ``model``."""
+
+from __future__ import annotations
+
+from dlrm_pl.batch import NUM_DENSE, NUM_SPARSE
+from dlrm_pl.errors import ConfigurationError
+from dlrm_pl.migration.flags.plan import Plan
+from dlrm_pl.model.architecture import Architecture
+
+_SCHEDULE = ("--lr-num-warmup-steps", "--lr-decay-start-step", "--lr-num-decay-steps")
+
+
+def translate_network(plan: Plan) -> None:
+    """Set all of ``model``."""
+    _layers(plan)
+    _loss(plan)
+    _optimizer(plan)
+
+
+def _layers(plan: Plan) -> None:
+    values = plan.values
+    dim, bottom, top = "--arch-sparse-feature-size", "--arch-mlp-bot", "--arch-mlp-top"
+    widths = values.integers(bottom)
+    with_a_dataset = [NUM_DENSE, *widths[1:]]
+    why = "" if widths == with_a_dataset else f"a dataset has {NUM_DENSE} dense features, whatever is given"
+    plan.set("model.embedding_dim", values.integer(dim), dim)
+    plan.set("model.bottom_mlp", with_a_dataset, bottom, why=why)
+    plan.set("model.top_mlp", values.integers(top), top)
+    if values.program == "ipex":
+        plan.set("model.interaction", "dot", why="the only one of the IPEX variant")
+        plan.set("model.self_interaction", False, why="as the IPEX variant")
+    else:
+        plan.set("model.interaction", values.text("--arch-interaction-op"), "--arch-interaction-op")
+        plan.set("model.self_interaction", values.on("--arch-interaction-itself"), "--arch-interaction-itself")
+    try:
+        Architecture((1,) * NUM_SPARSE, values.integer(dim), tuple(with_a_dataset), tuple(values.integers(top)))
+    except ConfigurationError as error:
+        plan.refuse(f"{values.shown(dim)} {values.shown(bottom)} {values.shown(top)}", str(error).rstrip("."))
+    pooling = values.by_name["--weighted-pooling"]
+    if pooling == "fixed":
+        plan.note("--weighted-pooling", "has weights of 1 that are never trained: the same as without it")
+    elif pooling is not None:
+        plan.refuse("--weighted-pooling", "trains a weight for each row, which is not built here. Leave it out")
+
+
+def _loss(plan: Plan) -> None:
+    values = plan.values
+    loss = "bce" if values.program == "ipex" else values.text("--loss-function")
+    if values.program == "ipex":
+        plan.set("model.loss", loss, why="the only one of the IPEX variant")
+    else:
+        plan.set("model.loss", loss, "--loss-function")
+    if loss not in ("mse", "bce", "wbce"):
+        plan.refuse("--loss-function", "must be mse, bce or wbce; the reference exits as well")
+    if loss == "wbce":
+        weights = values.numbers("--loss-weights")
+        plan.set("model.loss_weights", weights, "--loss-weights", why="of non-clicks and of clicks")
+        if len(weights) != 2:
+            plan.refuse("--loss-weights", "must be two numbers, of non-clicks and of clicks, for example 1.0-5.0")
+    elif "--loss-weights" in values.given:
+        plan.note("--loss-weights", "is used with --loss-function=wbce alone")
+    threshold = values.number("--loss-threshold")
+    if 0 < threshold < 1:
+        plan.set("model.loss_threshold", threshold, "--loss-threshold", why="in training and in inference")
+        if threshold >= 0.5:
+            plan.refuse("--loss-threshold", "makes every probability the same, there as well. Give one below 0.5")
+    else:
+        why = "only between 0 and 1 is it on" if threshold else ""
+        plan.set("model.loss_threshold", 0.0, "--loss-threshold", why=why)
+
+
+def _optimizer(plan: Plan) -> None:
+    values = plan.values
+    optimizer = values.text("--optimizer")
+    if values.program == "main" or "--optimizer" in values.given:
+        plan.set("model.optimizer", optimizer, "--optimizer")
+    else:
+        plan.set("model.optimizer", optimizer, why="the only one of this variant")
+    if optimizer == "rwsadagrad":
+        plan.refuse("--optimizer", "row-wise Adagrad is not built here. Use --optimizer=adagrad")
+    elif optimizer not in ("sgd", "adagrad"):
+        plan.refuse("--optimizer", "must be sgd or adagrad")
+    elif optimizer == "adagrad" and values.on("--use-gpu"):
+        plan.note("--optimizer", "the reference exits with it and --use-gpu; here it trains")
+    plan.set("model.learning_rate", values.number("--learning-rate"), "--learning-rate")
+    if not 0 < values.number("--learning-rate") < float("inf"):
+        plan.refuse("--learning-rate", "must be above 0 and finite")
+    _schedule(plan)
+
+
+def _schedule(plan: Plan) -> None:
+    values = plan.values
+    warmup, start, decay = (values.integer(name) for name in _SCHEDULE)
+    if values.program == "tune" and not values.given & set(_SCHEDULE):
+        return  # It has no schedule, as our default.
+    for name, value in zip(_SCHEDULE, (warmup, start, decay), strict=True):
+        plan.set("model." + name[2:].replace("-", "_"), value, name)
+        if value < 0:
+            plan.refuse(name, "must be 0 (off) or more")
+    if decay and start < warmup:
+        plan.refuse("--lr-decay-start-step", f"lies inside the warm-up of {warmup} steps; the reference exits as well")
+    elif start < warmup:
+        plan.note("--lr-num-warmup-steps", "the reference exits, as its decay would start before; here it warms up")
+    elif decay and not warmup and start > 1:
+        plan.note("--lr-decay-start-step", "the reference fails without a warm-up; here the rate before is the base")

@@ -1,0 +1,200 @@
+"""Arguments of the reference -> a value for each flag, read by the rules of its own argparse."""
+
+from __future__ import annotations
+
+import difflib
+from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NoReturn
+
+from dlrm_pl.errors import ConfigurationError
+from dlrm_pl.migration.flags.pasted import is_variable
+from dlrm_pl.migration.flags.table import FLAGS, Flag, Program, Value, flags_of
+
+
+@dataclass(frozen=True)
+class Values:
+    """What a command line says.
+
+    Attributes:
+        program: whose flags they are.
+        by_name: the value of every flag; the reference's default where it was not given.
+        given: names of those that were.
+        abbreviations: as typed, and the flag that the reference takes it for.
+        unread: variables that stand for words, which nobody sees here.
+        mixed: no single program knows all of them.
+    """
+
+    program: Program
+    by_name: Mapping[str, Value]
+    given: frozenset[str]
+    abbreviations: Mapping[str, str]
+    unread: tuple[str, ...] = ()
+    mixed: bool = False
+
+    def integer(self, name: str) -> int:
+        """A whole number."""
+        value = self.by_name[name]
+        assert isinstance(value, int)
+        return value
+
+    def number(self, name: str) -> float:
+        """A number."""
+        value = self.by_name[name]
+        assert isinstance(value, int | float)
+        return float(value)
+
+    def text(self, name: str) -> str:
+        """A word."""
+        value = self.by_name[name]
+        assert isinstance(value, str)
+        return value
+
+    def integers(self, name: str) -> list[int]:
+        """Whole numbers, separated by dashes."""
+        return [int(word) for word in self.text(name).split("-")]
+
+    def numbers(self, name: str) -> list[float]:
+        """Numbers, separated by dashes."""
+        return [float(word) for word in self.text(name).split("-")]
+
+    def on(self, name: str) -> bool:
+        """Whether a switch is on, or a word was given."""
+        return bool(self.by_name[name])
+
+    def shown(self, name: str) -> str:
+        """The flag as it would be typed: ``--nepochs=1``, ``--memory-map``."""
+        value = self.by_name[name]
+        return name if FLAGS[name].kind == "switch" or value in (None, "") else f"{name}={value}"
+
+
+def parse(arguments: Sequence[str], script: str = "") -> Values:
+    """Read the arguments as the first program does that knows all of them.
+
+    Args:
+        arguments: without the script.
+        script: its file name, which tells the variants apart where their flags do not; empty: unknown.
+
+    Raises:
+        ConfigurationError: another program's script; flags that none knows (all are named, with those that are
+            spelled nearly so), that could be several, or whose value cannot be read.
+    """
+    if script and not script.startswith("dlrm_s_pytorch"):
+        raise ConfigurationError(
+            f"{script} is not a script of the reference: dlrm_s_pytorch.py and its variants by Intel are translated."
+        )
+    order: tuple[Program, ...] = ("tune", "ipex", "main") if "tune" in script else ("main", "tune", "ipex")
+    read = {program: _resolve(arguments, flags_of(program)) for program in order}
+    program = min(order, key=lambda name: len(read[name].unknown) + len(read[name].ambiguous))
+    mixed = bool(read[program].unknown)
+    flags = FLAGS if mixed else flags_of(program)
+    resolved = _resolve(arguments, flags)
+    problems = [_unknown_message(word) for word in resolved.unknown]
+    problems += [f"{word}: could be {' or '.join(names)}" for word, names in resolved.ambiguous.items()]
+    if problems:
+        raise ConfigurationError(
+            "The reference has no such flags, and would stop there:\n  " + "\n  ".join(dict.fromkeys(problems))
+        )
+    found, rest = _read(resolved.arguments, flags)
+    unread = tuple(word for word in rest if is_variable(word))
+    if rest := [word for word in rest if not is_variable(word)]:
+        raise ConfigurationError(
+            f"{' '.join(rest)!r} is no flag and no value of one. Quote values with blanks, and give one command line."
+        )
+    values = {name: found.get(name, flag.default) for name, flag in FLAGS.items()}
+    return Values(program, values, frozenset(found), resolved.abbreviations, unread, mixed)
+
+
+@dataclass(frozen=True)
+class _Resolved:
+    arguments: list[str]
+    abbreviations: dict[str, str]
+    unknown: list[str]
+    ambiguous: dict[str, list[str]]
+
+
+def _resolve(arguments: Sequence[str], flags: Mapping[str, Flag]) -> _Resolved:
+    """Spell abbreviated flags out: argparse takes every beginning that fits one flag alone."""
+    resolved = _Resolved([], {}, [], {})
+    shorts = tuple(flag.short for flag in flags.values() if flag.short)
+    for word in arguments:
+        name, equals, value = word.partition("=")
+        if not word.startswith("-") or word == "-" or _is_number(word) or name in flags:
+            pass
+        elif not word.startswith("--"):
+            if not word.startswith(shorts):
+                resolved.unknown.append(name)
+        elif len(fitting := [flag for flag in flags if flag.startswith(name)]) == 1:
+            resolved.abbreviations[name] = fitting[0]
+            word = fitting[0] + equals + value
+        elif fitting:
+            resolved.ambiguous[name] = fitting
+        else:
+            resolved.unknown.append(name)
+        resolved.arguments.append(word)
+    return resolved
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
+
+
+def _unknown_message(word: str) -> str:
+    close = difflib.get_close_matches(f"--{word.lstrip('-').replace('_', '-')}", FLAGS, n=3, cutoff=0.7)
+    return f"{word}: did you mean {' or '.join(close)}?" if close else f"{word}: not a flag of any variant"
+
+
+class _Parser(ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Raise, where argparse would exit."""
+        raise ConfigurationError(f"The reference would not take this command line: {message}.")
+
+
+def _read(arguments: Sequence[str], flags: Mapping[str, Flag]) -> tuple[dict[str, Value], list[str]]:
+    """Let argparse read the values, only those that were given; and the words that belong to no flag."""
+    parser = _Parser(add_help=False, allow_abbrev=False)
+    for flag in flags.values():
+        names = [flag.name, *([flag.short] if flag.short else [])]
+        # Suppressed: a flag that was not given leaves nothing.
+        if flag.kind == "switch":
+            parser.add_argument(*names, dest=flag.name, action="store_true", default=SUPPRESS)
+        else:
+            choices = flag.choices or None
+            parser.add_argument(*names, dest=flag.name, type=_TYPES[flag.kind], choices=choices, default=SUPPRESS)
+    found, rest = parser.parse_known_args(list(arguments))
+    return dict(vars(found)), rest
+
+
+def _number_type(kind: Callable[[str], Value], what: str) -> Callable[[str], Value]:
+    def convert(text: str) -> Value:
+        try:
+            return kind(text)
+        except ValueError:
+            hint = "; put the number in the place of the variable" if "$" in text else ""
+            raise ArgumentTypeError(f"{text!r} is not {what}{hint}") from None
+
+    return convert
+
+
+def _separated(kind: Callable[[str], Value], what: str) -> Callable[[str], Value]:
+    def check(text: str) -> Value:
+        for word in text.split("-"):
+            _number_type(kind, f"{what}, separated by dashes")(word)
+        return text
+
+    return check
+
+
+_TYPES: dict[str, Callable[[str], Value]] = {
+    "int": _number_type(int, "a whole number"),
+    "float": _number_type(float, "a number"),
+    "str": str,
+    "bool": bool,
+    "ints": _separated(int, "whole numbers"),
+    "floats": _separated(float, "numbers"),
+}

@@ -1,0 +1,95 @@
+"""What a translation is made of: settings with the flags they come from, commands, notes and refusals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from dlrm_pl.migration.flags.parse import Values
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A value of the YAML, and why it is that."""
+
+    value: Any
+    comment: str = ""
+
+
+# Mappings and lists of settings, as deep as the YAML.
+Tree = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command to run.
+
+    Attributes:
+        words: behind the name of the program.
+        comment: why, for a line before it.
+    """
+
+    words: tuple[str, ...]
+    comment: str = ""
+
+
+@dataclass
+class Plan:
+    """A translation, as it grows.
+
+    Attributes:
+        values: what the command line says.
+        config: file name of the YAML, for the commands.
+        processes: that a launcher starts; None without one.
+        environment: assignments in front of the commands.
+        settings: the YAML.
+        commands: to run, in order.
+        notes: flag and what is said about it, where no value says it.
+        refusals: flag and reason; with any, there is no translation.
+    """
+
+    values: Values
+    config: str
+    processes: int | None = None
+    environment: dict[str, str] = field(default_factory=dict)
+    settings: Tree = field(default_factory=dict)
+    commands: list[Command] = field(default_factory=list)
+    notes: list[tuple[str, str]] = field(default_factory=list)
+    refusals: list[tuple[str, str]] = field(default_factory=list)
+
+    def set(self, path: str, value: Any, *flags: str, why: str = "") -> None:
+        """Set ``model.embedding_dim`` or the like to what these flags say."""
+        *parents, last = path.split(".")
+        node = self.settings
+        for name in parents:
+            node = node.setdefault(name, {})
+        node[last] = self.setting(value, *flags, why=why)
+
+    def setting(self, value: Any, *flags: str, why: str = "") -> Setting:
+        """A value with its comment: the flags, those at their defaults marked so, and a reason."""
+        named = ", ".join(name if name in self.values.given else f"{name} (default)" for name in flags)
+        return Setting(value, "; ".join(part for part in (named, why) if part))
+
+    def callback(self, class_path: str, arguments: Mapping[str, Any] | None = None, comment: str = "") -> None:
+        """Append a callback of the Trainer."""
+        callbacks = self.settings.setdefault("trainer", {}).setdefault("callbacks", [])
+        init_args = {"init_args": dict(arguments)} if arguments else {}
+        callbacks.append({"class_path": Setting(class_path, comment), **init_args})
+
+    def run(self, *words: str, comment: str = "") -> None:
+        """Append a command."""
+        self.commands.append(Command(words, comment))
+
+    def note(self, flag: str, text: str) -> None:
+        """Say what no value says."""
+        self.notes.append((self._shown(flag), text))
+
+    def refuse(self, flag: str, reason: str) -> None:
+        """Say why there is no translation, and what to use instead."""
+        self.refusals.append((self._shown(flag), reason))
+
+    def _shown(self, flag: str) -> str:
+        if flag not in self.values.by_name:
+            return flag
+        return self.values.shown(flag) + ("" if flag in self.values.given else " (the default)")

@@ -1,0 +1,194 @@
+"""Flags of quantization and of its benchmark -> the QuantizationCallback, ``quantize``, ``benchmark``, ``verify``."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from dlrm_pl.migration.flags.dataset import dataset_folder
+from dlrm_pl.migration.flags.parse import Values
+from dlrm_pl.migration.flags.pasted import variables_of
+from dlrm_pl.migration.flags.plan import Plan
+from dlrm_pl.migration.flags.training import run_name
+
+Task = Literal["fit", "test", "verify", "tune", "quantize", "benchmark"]
+
+_MLP, _EMBEDDINGS = "--quantize-mlp-with-bit", "--quantize-emb-with-bit"
+_LINEARS = {8: "int8", 16: "bf16", 32: "fp32"}
+_TABLES = {4: "int4", 8: "int8", 32: "fp32"}
+_CALLBACK = "dlrm_pl.callbacks.quantization.QuantizationCallback"
+
+
+def task_of(values: Values) -> Task:
+    """What the command line does, by the order in which the reference looks at its flags."""
+    infers = values.on("--inference-only")
+    if values.on("--tune"):
+        return "tune"
+    if values.on("--benchmark"):
+        return "benchmark"
+    if infers or values.on("--accuracy_only"):
+        if values.integer("--share-weight-instance"):
+            return "benchmark"
+        if values.on("--do-int8-inference") or (values.integer(_MLP), values.integer(_EMBEDDINGS)) != (32, 32):
+            return "quantize" if infers else "test"
+        return "verify" if values.program == "ipex" and values.on("--int8") else "test"
+    return "fit"
+
+
+def artifact_folder(plan: Plan) -> tuple[str, str | None]:
+    """Where the int8 model is, and the flag that says so."""
+    values = plan.values
+    if values.program == "ipex" and values.text("--save-model"):
+        return values.text("--save-model"), "--save-model"
+    by_hand = values.on("--do-int8-inference") and not (values.on("--tune") or values.on("--benchmark"))
+    if by_hand and values.text("--save-int8"):
+        return values.text("--save-int8").removesuffix(".pt"), "--save-int8"
+    if (values.program == "tune" and not by_hand) or "--tuned_checkpoint" in values.given:
+        return values.text("--tuned_checkpoint"), "--tuned_checkpoint"
+    return f"artifacts/{run_name(plan)}", None
+
+
+def translate_quantization(plan: Plan, task: Task) -> None:
+    """Append the QuantizationCallback where the task quantizes, and say what the other flags are without."""
+    if task in ("tune", "quantize"):
+        _callback(plan, task)
+    _say_what_is_ignored(plan, task)
+
+
+def _callback(plan: Plan, task: Task) -> None:
+    values = plan.values
+    folder, flag = artifact_folder(plan)
+    arguments: dict[str, Any] = {"output": plan.setting(folder, *([flag] if flag else []))}
+    recipe: dict[str, Any]
+    if task == "tune":
+        recipe = {"linears": plan.setting("int8"), "tables": plan.setting("fp32")}
+        arguments["recipe"] = recipe
+        arguments["criterion"] = {
+            "relative": plan.setting(0.01, why="1 % of the AUROC may be lost, as in its conf.yaml")
+        }
+        arguments["strategy"] = plan.setting("basic")
+        arguments["timeout_s"] = plan.setting(0.0, why="stop at the first recipe that is accepted")
+        arguments["seed"] = plan.setting(9527, why="random_seed of its conf.yaml")
+        plan.callback(_CALLBACK, arguments, "--tune")
+        _tune_notes(plan)
+        return
+    if values.program == "main":
+        recipe = _recipe_of_bits(plan)
+        plan.note(
+            f"{_MLP}, {_EMBEDDINGS}",
+            "the reference finds the ranges of activations anew for each batch, here they are calibrated on val; it "
+            "compares with nothing, here exit status 3 says that more than 1 % of the AUROC is lost, and 4 that test "
+            "has too few rows to tell",
+        )
+    else:
+        recipe = {
+            "linears": plan.setting("int8", "--do-int8-inference"),
+            "tables": plan.setting("fp32"),
+            "weight_granularity": plan.setting("per_tensor", why="as its default_weight_observer"),
+        }
+        plan.note(
+            "--do-int8-inference",
+            "calibrates on test rows there, and on val here; exit status 3 says that more than 1 % of AUROC is lost, "
+            "and 4 that test has too few rows to tell",
+        )
+    arguments["recipe"] = recipe
+    arguments["criterion"] = {"relative": plan.setting(0.01, why="the reference has none")}
+    arguments["max_trials"] = plan.setting(1, why="this recipe and no other, as there")
+    plan.callback(_CALLBACK, arguments)
+
+
+def _recipe_of_bits(plan: Plan) -> dict[str, Any]:
+    values = plan.values
+    recipe: dict[str, Any] = {}
+    for name, flag, dtypes in (("linears", _MLP, _LINEARS), ("tables", _EMBEDDINGS, _TABLES)):
+        bits = values.integer(flag)
+        recipe[name] = plan.setting(dtypes.get(bits, "fp32"), flag)
+        if bits not in dtypes:
+            plan.refuse(flag, f"must be {', '.join(map(str, dtypes))}; the reference stops as well")
+    if values.integer(_MLP) == 16:
+        plan.note(_MLP, "weights are float16 there and bfloat16 here, which processors multiply faster")
+    if values.on("--use-gpu"):
+        plan.note("--use-gpu", "a quantized model runs on the CPU, there as here")
+    recipe["interaction"] = plan.setting("fp32", why="as there")
+    return recipe
+
+
+def _tune_notes(plan: Plan) -> None:
+    values = plan.values
+    plan.note(
+        "--tune",
+        "calibrates on test rows there and on val here, and is certified on test; exit status 3: no model was within "
+        "1 %, 4: test has too few rows to tell; the best one is saved",
+    )
+    if values.program == "ipex" and not values.on("--inference-only"):
+        plan.note("--tune", "needs --inference-only there")
+
+
+def _say_what_is_ignored(plan: Plan, task: Task) -> None:
+    values = plan.values
+    infers = values.on("--inference-only")
+    for name in (_MLP, _EMBEDDINGS):
+        if name in values.given and task != "quantize":
+            plan.note(name, "is ignored there without --inference-only")
+    if values.on("--int8"):
+        plan.note("--int8", _int8_note(values, task))
+    if values.on("--benchmark") and task == "tune":
+        plan.note("--benchmark", "the reference ends after --tune; here it is the last command")
+    if values.on("--do-int8-inference") and not (task == "benchmark" or (task == "quantize" and infers)):
+        plan.note("--do-int8-inference", "is ignored there with --tune, and without --inference-only or --benchmark")
+    if "--save-int8" in values.given and not (task == "quantize" and values.on("--do-int8-inference")):
+        plan.note("--save-int8", "saves there with --do-int8-inference and --inference-only alone")
+    if "--tuned_checkpoint" in values.given and task not in ("tune", "benchmark"):
+        plan.note("--tuned_checkpoint", "is used there with --tune and --benchmark alone")
+    if values.integer("--num-cpu-cores") and not _benchmarks(values, task):
+        plan.note("--num-cpu-cores", "limits the threads of int8 inference there; here `benchmark` has --threads")
+    if values.integer("--share-weight-instance"):
+        plan.note(
+            "--share-weight-instance",
+            "times that many callers at once there; `benchmark` times one, and MLPerf's scenarios with --mlperf server"
+            if task == "benchmark"
+            else "times inference alone, and there is none",
+        )
+    if values.on("--accuracy_only") and task != "test":
+        plan.note("--accuracy_only", "comes too late there: another flag ends the run before")
+    if infers and task in ("tune", "benchmark"):
+        plan.note("--inference-only", f"goes without saying: --{task} ends the run")
+
+
+def _int8_note(values: Values, task: Task) -> str:
+    if task == "benchmark" and values.program == "tune" and not values.on("--do-int8-inference"):
+        return "is parsed there, but fp32 was benchmarked (until LPOT 1.13); here the artifact is timed, beside fp32"
+    if task == "benchmark":
+        return "the artifact is timed beside fp32"
+    if task == "verify":
+        return "the int8 model of --save-model is scored on test: `verify` does, and compares with its certificate"
+    if task == "tune":
+        return "is not looked at there with --tune, which makes the int8 model"
+    return "is looked at there with --benchmark alone"
+
+
+def _benchmarks(values: Values, task: Task) -> bool:
+    return task == "benchmark" or (task == "tune" and values.on("--benchmark"))
+
+
+def quantization_commands(plan: Plan, task: Task, checkpoint: str | None) -> None:
+    """``quantize``, ``benchmark`` or ``verify``."""
+    values = plan.values
+    folder, _ = artifact_folder(plan)
+    data = dataset_folder(values)
+    weights = ["--ckpt_path", checkpoint] if checkpoint else []
+    if task in ("tune", "quantize"):
+        output = ["--output", folder] if variables_of(folder) else []
+        comment = "Quantizes, and certifies the result on test, once."
+        plan.run("quantize", "-c", plan.config, *weights, *output, comment=comment)
+    if _benchmarks(values, task):
+        tested = values.integer("--test-mini-batch-size")
+        batch = tested if tested >= 0 else values.integer("--mini-batch-size")
+        cores = values.integer("--num-cpu-cores")
+        threads = ["--threads", f"[{cores}]"] if cores > 0 else []
+        made = "" if task == "tune" else f" {folder} is what `quantize` made: the command line with --tune."
+        flag = "--benchmark" if values.on("--benchmark") else "--share-weight-instance"
+        comment = f"{flag}: fp32 and int8 in turn.{made}"
+        batches = ["--batch_sizes", f"[{batch}]"]
+        plan.run("benchmark", "--artifact", folder, *weights, "--data", data, *batches, *threads, comment=comment)
+    if task == "verify":
+        plan.run("verify", "--artifact", folder, "--data", data, *weights, comment="--int8: scores it on test.")

@@ -1,0 +1,266 @@
+"""Flags of the run -> ``trainer`` and its callbacks."""
+
+from __future__ import annotations
+
+from dlrm_pl.migration.flags.plan import Plan, Tree
+
+_LIGHTNING = "pytorch_lightning"
+_BACKENDS = {"gloo": "gloo", "nccl": "nccl", "mpi": "gloo", "ccl": "gloo"}
+
+
+def run_name(plan: Plan) -> str:
+    """Of logs and checkpoints."""
+    values = plan.values
+    return values.text("--tensor-board-filename" if "--tensor-board-filename" in values.given else "--data-set")
+
+
+def model_path(plan: Plan) -> tuple[str, str]:
+    """Folder and name, without ``.ckpt``, of the checkpoint of a training."""
+    if not _names_checkpoint(plan):
+        return f"runs/{run_name(plan)}", "best" if tests_while_training(plan) else "model"
+    directory, _, name = plan.values.text("--save-model").rpartition("/")
+    return directory or ".", name.removesuffix(".pt").removesuffix(".ckpt")
+
+
+def _names_checkpoint(plan: Plan) -> bool:
+    """Whether ``--save-model`` is a checkpoint; in the IPEX variant it may be the folder of the int8 model."""
+    values = plan.values
+    int8 = values.program == "ipex" and (values.on("--tune") or values.on("--int8"))
+    return bool(values.text("--save-model")) and not int8
+
+
+def tests_while_training(plan: Plan) -> bool:
+    """Whether the reference would test, and so save, at all."""
+    values = plan.values
+    if values.program == "ipex":
+        return values.on("--should-test") and (values.integer("--test-freq") > 0 or _ipex_twentieth(plan))
+    return values.integer("--test-freq") > 0
+
+
+def _ipex_twentieth(plan: Plan) -> bool:
+    return plan.values.program == "ipex" and plan.values.integer("--test-freq") == -1
+
+
+def translate_training(plan: Plan, trains: bool) -> None:
+    """Set all of ``trainer`` but for quantization.
+
+    Args:
+        plan: to be extended.
+        trains: the command line trains. Otherwise the settings of a training stand there as well, but nothing is said
+            about how they differ.
+    """
+    values = plan.values
+    _devices(plan)
+    plan.set("trainer.max_epochs", values.integer("--nepochs"), "--nepochs")
+    _test_frequency(plan, trains)
+    _limits(plan)
+    plan.set("trainer.num_sanity_val_steps", 0, why="the reference has no test before the first step")
+    _accumulation(plan)
+    plan.set("trainer.log_every_n_steps", values.integer("--print-freq"), "--print-freq")
+    if values.integer("--print-freq") < 1:
+        plan.refuse("--print-freq", "must be at least 1")
+    if values.on("--bf16"):
+        plan.set("trainer.precision", "bf16-mixed", "--bf16")
+    if values.on("--enable-profiling"):
+        plan.set("trainer.profiler", "pytorch", "--enable-profiling")
+    named = "--tensor-board-filename" if "--tensor-board-filename" in values.given else "--data-set"
+    logger: Tree = {
+        "class_path": plan.setting(f"{_LIGHTNING}.loggers.CSVLogger"),
+        "init_args": {"save_dir": plan.setting("runs"), "name": plan.setting(run_name(plan), named)},
+    }
+    plan.settings["trainer"]["logger"] = logger
+    _callbacks(plan, trains)
+
+
+def _devices(plan: Plan) -> None:
+    values = plan.values
+    if values.on("--use-gpu"):
+        plan.set("trainer.accelerator", "gpu", "--use-gpu")
+        if not plan.processes:
+            plan.note(
+                "--use-gpu",
+                "the reference deals its tables to all GPUs in one process, and computes on the CPU where there is "
+                "none; here one GPU trains, and more with --trainer.devices N, each with all tables and an N-th of the "
+                "batch",
+            )
+    else:
+        if values.program == "ipex":
+            plan.set("trainer.accelerator", "cpu", why="as the IPEX variant")
+        else:
+            plan.set("trainer.accelerator", "cpu", "--use-gpu", why="without it the reference computes on the CPU")
+    backend = values.text("--dist-backend")
+    if plan.processes and plan.processes > 1:
+        plan.set("trainer.devices", plan.processes, why="as many as the launcher starts; Lightning starts them itself")
+        chosen = _BACKENDS.get(backend, "nccl" if values.on("--use-gpu") else "gloo")
+        strategy: Tree = {
+            "class_path": plan.setting(f"{_LIGHTNING}.strategies.DDPStrategy"),
+            "init_args": {"process_group_backend": plan.setting(chosen, "--dist-backend")},
+        }
+        plan.settings["trainer"]["strategy"] = strategy
+        if backend not in ("", chosen):
+            plan.note("--dist-backend", f"needs a torch that was built with it; {chosen} does the same here")
+    else:
+        plan.set("trainer.devices", 1)
+        if "--dist-backend" in values.given:
+            plan.note(
+                "--dist-backend",
+                "no launcher stands in front that says how many processes: one is started. For N: --trainer.devices N "
+                "--trainer.strategy ddp, and an N-th of data.batch_size",
+            )
+    if backend not in ("", *_BACKENDS):
+        plan.refuse("--dist-backend", f"must be one of {', '.join(_BACKENDS)}")
+
+
+def _test_frequency(plan: Plan, trains: bool) -> None:
+    values = plan.values
+    name, every, batches = "--test-freq", values.integer("--test-freq"), values.integer("--num-batches")
+    flags = (name, "--should-test") if values.program == "ipex" else (name,)
+    if not tests_while_training(plan):
+        plan.set("trainer.limit_val_batches", 0, *flags, why="never test while training")
+        if trains and values.text("--save-model"):
+            plan.note(
+                "--save-model", "saves there on a test alone, and there is none; here the model is kept at the end"
+            )
+        return
+    if _ipex_twentieth(plan):
+        plan.set("trainer.val_check_interval", 0.05, *flags, why="20 times an epoch")
+        return
+    if batches and every > batches:
+        plan.set("trainer.val_check_interval", 1.0, *flags, "--num-batches", why="at the end of the epoch")
+        return
+    why = "batches; no more than an epoch has"
+    plan.set("trainer.val_check_interval", every, *flags, why=why)
+    if trains:
+        plan.note(
+            name,
+            "while training the reference tests on test, here on val, the other half of the last day: test stays "
+            "unseen. It also tests after an epoch's last batch; the command `test` at the end does",
+        )
+
+
+def _limits(plan: Plan) -> None:
+    batches = plan.values.integer("--num-batches")
+    if batches < 1:
+        if "--num-batches" in plan.values.given:
+            plan.note("--num-batches", "is off below 1")
+        return
+    plan.set("trainer.limit_train_batches", batches, "--num-batches")
+    if tests_while_training(plan):
+        plan.set("trainer.limit_val_batches", batches, "--num-batches", why="the reference cuts its tests as well")
+    plan.set("trainer.limit_test_batches", batches, "--num-batches", why="the reference cuts its tests as well")
+
+
+def _accumulation(plan: Plan) -> None:
+    values = plan.values
+    name, batches = "--mlperf-grad-accum-iter", values.integer("--mlperf-grad-accum-iter")
+    if name not in values.given:
+        return
+    if batches < 1:
+        plan.refuse(name, "must be at least 1")
+    elif not values.on("--mlperf-logging"):
+        plan.note(name, "counts there with --mlperf-logging alone: every batch is a step")
+    else:
+        plan.set("trainer.accumulate_grad_batches", batches, name)
+        if batches > 1:
+            plan.note(
+                name,
+                "the reference sets the gradients to 0 just before the step, so that it steps with those of every "
+                f"{batches}th batch alone; here they are averaged over all {batches}",
+            )
+
+
+def _callbacks(plan: Plan, trains: bool) -> None:
+    plan.callback(f"{_LIGHTNING}.callbacks.RichProgressBar")
+    _threshold(plan, trains)
+    directory, name = model_path(plan)
+    flags = ["--save-model"] if _names_checkpoint(plan) else []
+    best: Tree = {"dirpath": plan.setting(directory, *flags), "filename": plan.setting(name)}
+    comment = "the model at the end; the reference saves none without tests"
+    if tests_while_training(plan):
+        best |= {"monitor": plan.setting("val_auroc"), "mode": plan.setting("max"), "save_last": plan.setting(True)}
+        comment = "on the best val AUROC"
+    best["enable_version_counter"] = plan.setting(False)
+    plan.callback(f"{_LIGHTNING}.callbacks.ModelCheckpoint", best, comment)
+    _mlperf_logging(plan, trains)
+
+
+def _threshold(plan: Plan, trains: bool) -> None:
+    values = plan.values
+    name, threshold = "--mlperf-auc-threshold", values.number("--mlperf-auc-threshold")
+    accuracy = "--mlperf-acc-threshold"
+    stops = tests_while_training(plan) and (values.on("--mlperf-logging") or values.program == "ipex")
+    if values.number(accuracy) > 0:
+        if stops and trains:
+            plan.refuse(
+                accuracy,
+                "accuracy is not computed here: where 3 % of the labels are clicks, a model that never predicts one is "
+                "97 % accurate. Give --mlperf-auc-threshold, for example 0.8025",
+            )
+        else:
+            plan.note(accuracy, "stops a training there, with --mlperf-logging and --test-freq above 0 alone")
+    if threshold <= 0:
+        if name in values.given:
+            plan.note(name, "is off at 0 and below")
+        return
+    if not stops:
+        condition = "--should-test" if values.program == "ipex" else "--mlperf-logging and --test-freq above 0"
+        plan.note(name, f"stops there with {condition} alone")
+        return
+    plan.callback(
+        f"{_LIGHTNING}.callbacks.EarlyStopping",
+        {
+            "monitor": plan.setting("val_auroc"),
+            "mode": plan.setting("max"),
+            "stopping_threshold": plan.setting(threshold, name),
+            "patience": plan.setting(1_000_000, why="stop at the threshold alone, never for lack of progress"),
+        },
+    )
+    if trains:
+        plan.note(name, _DIFFERENCE[values.program])
+
+
+# Where its code does not do what the flag is for.
+_DIFFERENCE = {
+    "main": "here training stops at it; the reference (090956e) forgets the best AUROC after each test and never does, "
+    "and for the same reason saves on every test",
+    "tune": "here training stops at it; the reference stops the epoch, and begins the next one",
+    "ipex": "here training stops at it; the reference only prints that it would",
+}
+
+
+def _mlperf_logging(plan: Plan, trains: bool) -> None:
+    values = plan.values
+    if not values.on("--mlperf-logging"):
+        return
+    if not trains or values.program != "main":
+        plan.note("--mlperf-logging", "means AUROC, which is always computed; an MLPerf log is of a training by main")
+        return
+    arguments = {"path": plan.setting(f"runs/{run_name(plan)}/mlperf.log")}
+    name, threshold = "--mlperf-auc-threshold", values.number("--mlperf-auc-threshold")
+    if 0 < threshold < 1:
+        arguments["auroc_threshold"] = plan.setting(threshold, name)
+    else:
+        plan.note(name, f"{threshold:g} is no AUROC to reach: the MLPerf log has the target of the rules, 0.8025")
+    plan.callback("dlrm_pl.callbacks.mlperf_logging.MLPerfLogging", arguments, "--mlperf-logging")
+    plan.note("--mlperf-logging", "needs a package, there as here: pip install 'dlrm-pl[mlperf]'")
+
+
+def training_commands(plan: Plan, checkpoint: str | None) -> None:
+    """``fit``, and the test that the reference makes at the end."""
+    values = plan.values
+    resumed = ["--ckpt_path", checkpoint] if checkpoint else []
+    plan.run("fit", "-c", plan.config, *resumed)
+    if checkpoint:
+        plan.note(
+            "--load-model",
+            "a training begins with these weights; the reference goes on with its optimizer's state behind the batches "
+            "that were done, and skips as many in every later epoch",
+        )
+    if values.program == "tune":
+        plan.note(
+            "dlrm_s_pytorch_tune.py", "without --tune it trains on the test rows; here the train rows are trained on"
+        )
+    if tests_while_training(plan):
+        directory, name = model_path(plan)
+        comment = "On test, the rows that the reference tests on."
+        plan.run("test", "-c", plan.config, "--ckpt_path", f"{directory}/{name}.ckpt", comment=comment)

@@ -1,0 +1,129 @@
+"""A command line of the reference -> a plan: settings, commands, notes; or one error with all that is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from dlrm_pl.errors import ConfigurationError
+from dlrm_pl.migration.flags.dataset import translate_dataset
+from dlrm_pl.migration.flags.network import translate_network
+from dlrm_pl.migration.flags.parse import parse
+from dlrm_pl.migration.flags.pasted import Pasted, read_pasted, variables_of
+from dlrm_pl.migration.flags.plan import Plan
+from dlrm_pl.migration.flags.quantization import (
+    Task,
+    artifact_folder,
+    quantization_commands,
+    task_of,
+    translate_quantization,
+)
+from dlrm_pl.migration.flags.table import FLAGS, PROGRAMS
+from dlrm_pl.migration.flags.training import training_commands, translate_training
+
+
+def translate(words: Sequence[str], config: str) -> Plan:
+    """Translate a command line.
+
+    Args:
+        words: as a shell made them, or one with all of the text.
+        config: file name of the YAML, for the commands.
+
+    Raises:
+        ConfigurationError: the reference would not take it; or something in it cannot be done here, then all of that
+            is named, with reasons.
+    """
+    pasted = read_pasted(words)
+    values = parse(pasted.arguments, pasted.program)
+    plan = Plan(values, config, pasted.processes, pasted.environment)
+    task = task_of(values)
+    _note_reading(plan, pasted)
+    for name in values.given:
+        if FLAGS[name].fate == "refused":
+            plan.refuse(name, FLAGS[name].text)
+    plan.set("seed_everything", values.integer("--numpy-rand-seed"), "--numpy-rand-seed")
+    translate_network(plan)
+    translate_dataset(plan)
+    translate_training(plan, trains=task == "fit")
+    translate_quantization(plan, task)
+    _commands(plan, task)
+    _note_flags_without_effect(plan)
+    if plan.refusals:
+        raise ConfigurationError(_refusal(plan))
+    _note_variables(plan)
+    return plan
+
+
+def _note_reading(plan: Plan, pasted: Pasted) -> None:
+    if pasted.broken_line:
+        plan.note(
+            "a backslash, then a blank, at the end of a line",
+            "is read as if the command went on; a shell would end it there",
+        )
+    for words in pasted.ignored:
+        plan.note(words, "is no part of the run, and was left out")
+    for typed, name in plan.values.abbreviations.items():
+        plan.note(typed, f"is taken for {name}, as the reference does")
+    for variable in plan.values.unread:
+        plan.note(variable, "stands for words that are not seen here: put them in its place")
+    if plan.values.mixed:
+        plan.note("all flags", "are known to no single variant; they are read as if one had all of them")
+
+
+def _commands(plan: Plan, task: Task) -> None:
+    values = plan.values
+    reference, checkpoint = values.text("--load-model"), None
+    if reference:
+        checkpoint = reference.removesuffix(".pt") + ".ckpt"
+        data = plan.settings["data"]["folder"].value
+        plan.run(
+            *("import-checkpoint", "--reference", reference, "--output", checkpoint, "--data", data),
+            *_not_in_the_file(plan),
+            comment="Once, the weights of --load-model.",
+        )
+    elif task in ("test", "tune", "quantize"):
+        flag = next(name for name in ("--tune", "--inference-only", "--accuracy_only") if values.on(name))
+        plan.refuse(flag, "works on random weights without --load-model. Add --load-model=FILE.pt")
+    elif task in ("benchmark", "verify"):
+        plan.note("--load-model", f"without it `{task}` knows no fp32 model to compare with")
+    if task == "fit":
+        training_commands(plan, checkpoint)
+    elif task == "test":
+        flag = "--inference-only" if values.on("--inference-only") else "--accuracy_only"
+        plan.run("test", "-c", plan.config, "--ckpt_path", checkpoint or "", comment=f"{flag}.")
+    else:
+        quantization_commands(plan, task, checkpoint)
+
+
+def _not_in_the_file(plan: Plan) -> list[str]:
+    """What the reference does not save; the imported checkpoint wins over the YAML, so it has to be told."""
+    model = {name: setting.value for name, setting in plan.settings["model"].items()}
+    told = [] if model["interaction"] == "dot" else ["--interaction", model["interaction"]]
+    told += ["--self_interaction", "true"] if model["self_interaction"] else []
+    return told + (["--loss_threshold", str(model["loss_threshold"])] if model["loss_threshold"] else [])
+
+
+def _note_flags_without_effect(plan: Plan) -> None:
+    for name, flag in FLAGS.items():
+        if name in plan.values.given and flag.fate == "no effect":
+            trap = "; any word behind it means True there, False as well" if flag.kind == "bool" else ""
+            plan.note(name, flag.text + trap)
+
+
+def _note_variables(plan: Plan) -> None:
+    """A YAML has no variables: the commands hand over the folder of the data, what else has one is said."""
+    folder = plan.settings["data"]["folder"].value
+    if variables_of(folder):
+        plan.commands = [
+            replace(command, words=(*command.words, "--data.folder", folder)) if "-c" in command.words else command
+            for command in plan.commands
+        ]
+    # `quantize` has an option for its output as well.
+    if others := variables_of(str(plan.settings["trainer"]).replace(artifact_folder(plan)[0], "")):
+        plan.note(", ".join(others), "stands in the YAML, which has no variables: put the path in its place")
+
+
+def _refusal(plan: Plan) -> str:
+    lines = [f"{name}: {reason}." for name, reason in plan.refusals]
+    what = f"This command line (of {PROGRAMS[plan.values.program]}) cannot be translated:"
+    return "\n  ".join([what, *lines])

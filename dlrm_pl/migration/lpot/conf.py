@@ -1,0 +1,300 @@
+"""LPOT's conf.yaml -> settings of a search; the file itself is never written to.
+
+What a key means is that of LPOT 1.6, whose defaults hold where a key is absent: 1 % relative loss, the first model that
+passes, at most 100 trials, seed 1978, strategy ``basic``. What asks for something that there is not is refused with the
+reason; what has no meaning here is named in a note. Guards, confidence and blocks, which LPOT does not know, stay as
+they were set.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torchmetrics import Metric
+
+from dlrm_pl.documents.yaml_text import read_yaml
+from dlrm_pl.errors import ConfigurationError
+from dlrm_pl.migration.lpot.metrics import metric_of
+from dlrm_pl.migration.lpot.ops import read_model_wise, read_op_wise
+from dlrm_pl.migration.lpot.section import Section, parts_of
+from dlrm_pl.model.architecture import Architecture
+from dlrm_pl.quantization.search.settings import TuningSettings
+
+_TAGS = ("!Pruner",)
+"""Which LPOT has of its own; read as the settings behind it."""
+_REFUSED = {
+    "pruning": "a model is quantized here, not pruned. Remove the section.",
+    "distillation": "no other model is trained here. Remove the section.",
+    "graph_optimization": "there is no graph to be rewritten. Remove the section.",
+    "mixed_precision": "write quantization.model_wise.weight.dtype: [bf16, fp32] instead, which means the same.",
+}
+_FRAMEWORKS: dict[str, str | None] = {
+    "pytorch": None,
+    "pytorch_fx": None,
+    "pytorch_ipex": None,
+    **dict.fromkeys(
+        ("tensorflow", "tensorflow_itex", "mxnet", "onnxrt_integerops", "onnxrt_qlinearops", "engine"),
+        "the model is a DLRM of PyTorch; write pytorch.",
+    ),
+}
+_DEVICES: dict[str, str | None] = {
+    "cpu": None,
+    "gpu": "int8 models run on processors here; write cpu.",
+}
+_APPROACHES: dict[str, str | None] = {
+    "post_training_static_quant": None,
+    "post_training_dynamic_quant": "the ranges of activations are calibrated, which costs nothing while serving; write "
+    "post_training_static_quant.",
+    "quant_aware_training": "models are quantized after training here, without training them again; write "
+    "post_training_static_quant.",
+}
+_OBJECTIVES: dict[str, str | None] = dict.fromkeys(("performance", "footprint", "modelsize"))
+_CLOSED = "SigOpt is a service that needs an account; choose another strategy, for example bayesian or tpe."
+
+
+@dataclass(frozen=True)
+class LpotConf:
+    """What a conf.yaml asks for.
+
+    Attributes:
+        name: of the model, for people.
+        tuning: changes of ``TuningSettings``.
+        criterion: changes of ``Criterion``.
+        recipe: changes of ``RecipeStart``.
+        space: changes of ``SpaceSettings``.
+        metric: that trials are scored by; None: AUROC.
+        calibration_rows: that observers see; None: as the data module says.
+        output: the artifact folder; None: as set elsewhere.
+        tensorboard: scalars of the search were asked for.
+        notes: what is ignored or means something else here, a line each.
+    """
+
+    name: str
+    tuning: dict[str, Any]
+    criterion: dict[str, Any]
+    recipe: dict[str, Any]
+    space: dict[str, Any]
+    metric: Metric | None
+    calibration_rows: int | None
+    output: Path | None
+    tensorboard: bool
+    notes: tuple[str, ...]
+
+    def applied_to(self, settings: TuningSettings) -> TuningSettings:
+        """The settings with what the file asks for.
+
+        Raises:
+            ConfigurationError: a strategy that there is not.
+        """
+        ops = settings.space.ops | self.space.get("ops", {})
+        return dataclasses.replace(
+            settings,
+            **self.tuning,
+            criterion=dataclasses.replace(settings.criterion, **self.criterion),
+            recipe=dataclasses.replace(settings.recipe, **self.recipe),
+            space=dataclasses.replace(settings.space, **(self.space | {"ops": ops})),
+        )
+
+
+def read_lpot_conf(path: Path, architecture: Architecture) -> LpotConf:
+    """Read a conf.yaml.
+
+    Raises:
+        ConfigurationError: it cannot be read, or see ``translate``.
+    """
+    values = read_yaml(path, ConfigurationError, "Name LPOT's conf.yaml.", tags=_TAGS)
+    if not isinstance(values, dict):
+        raise ConfigurationError(f"{path}: holds no sections as model and tuning. Name LPOT's conf.yaml.")
+    return translate(values, str(path), architecture)
+
+
+def translate(values: dict[str, Any], file: str, architecture: Architecture) -> LpotConf:
+    """Translate the contents of a conf.yaml.
+
+    Args:
+        values: as loaded.
+        file: its name, for messages.
+        architecture: whose ops ``op_wise`` may name.
+
+    Raises:
+        ConfigurationError: an unknown key or value, with the closest; or one that asks for what there is not.
+    """
+    conf = Section(file, "", values)
+    conf.check(
+        ("model", "device", "quantization", "tuning", "evaluation"),
+        ignored={"version": "it is LPOT's own, of its file"},
+        refused=_REFUSED,
+    )
+    model = conf.section("model")
+    graph = "a DLRM has one input and one output"
+    model.check(("name", "framework"), ignored={"inputs": graph, "outputs": graph})
+    for key in ("name", "framework"):
+        if key not in model.values:
+            raise ConfigurationError(f"{model.at(key)}: is missing; LPOT asks for it as well.")
+    if model.choice("framework", _FRAMEWORKS) == "pytorch_ipex":
+        model.note("framework", "pytorch_ipex: own kernels run, and not those of IPEX")
+    conf.choice("device", _DEVICES, "cpu")
+    recipe, space, rows = _quantization(conf.section("quantization"), architecture)
+    tuning, criterion, output, tensorboard = _tuning(conf.section("tuning"))
+    metric = _evaluation(conf.section("evaluation"))
+    return LpotConf(
+        name=str(model.values["name"]),
+        tuning=tuning,
+        criterion=criterion,
+        recipe=recipe,
+        space=space,
+        metric=metric,
+        calibration_rows=rows,
+        output=output,
+        tensorboard=tensorboard,
+        notes=tuple(conf.notes),
+    )
+
+
+def _quantization(section: Section, architecture: Architecture) -> tuple[dict[str, Any], dict[str, Any], int | None]:
+    """Changes of the recipe and of the space, and calibration rows."""
+    section.check(
+        ("approach", "calibration", "recipes", "model_wise", "op_wise"),
+        ignored={"advance": "biases are corrected where it helps"},
+        refused={"train": "models are quantized after training here. Remove the section."},
+    )
+    section.choice("approach", _APPROACHES, "post_training_static_quant")
+    calibration = section.section("calibration")
+    calibration.check(
+        ("sampling_size",), ignored={"dataloader": "calibration reads the first rows of val, see `data.folder`"}
+    )
+    recipes = section.section("recipes")
+    convolutions = "a DLRM has no convolutions and no pooling of pixels"
+    recipes.check(
+        ("first_conv_or_matmul_quantization",),
+        ignored={"scale_propagation_max_pooling": convolutions, "scale_propagation_concat": convolutions},
+    )
+    space, recipe = read_model_wise(section.section("model_wise"))
+    ops: dict[str, list[str]] = {}
+    if not recipes.flag("first_conv_or_matmul_quantization", True):
+        ops["bottom_mlp.0"] = ["bf16", "fp32"]
+    ops |= read_op_wise(section.section("op_wise"), architecture)
+    if ops:
+        space["ops"] = ops
+    return recipe, space, _sampling_size(calibration)
+
+
+def _sampling_size(section: Section) -> int | None:
+    """Rows; of several the largest, since min-max ranges only grow with more."""
+    value = section.values.get("sampling_size")
+    if value is None:
+        return None
+    parts = parts_of(value)
+    try:
+        sizes = [int(str(part)) for part in parts if not isinstance(part, bool)]
+    except ValueError:
+        sizes = []
+    if len(sizes) != len(parts) or not sizes or min(sizes) < 1:
+        raise section.wrong("sampling_size", "a number of rows, or several, as [100, 1000] or 100 1000")
+    largest = max(sizes)
+    if len(sizes) > 1:
+        section.note("sampling_size", f"LPOT tries one after the other; here the largest, {largest:,} rows")
+    return largest
+
+
+def _tuning(section: Section) -> tuple[dict[str, Any], dict[str, Any], Path | None, bool]:
+    """Changes of the settings and of the criterion, the artifact folder, and whether scalars were asked for."""
+    section.check(
+        (
+            *("strategy", "accuracy_criterion", "objective", "exit_policy", "random_seed"),
+            *("tensorboard", "workspace"),
+        ),
+        ignored={"diagnosis": "report.html has the losses by op"},
+        refused={"multi_objectives": "write objective in this file, or weights of both in the QuantizationCallback."},
+    )
+    strategy = section.section("strategy")
+    service = {f"sigopt_{name}": _CLOSED for name in ("api_token", "project_id", "experiment_name")}
+    weights = "an accepted model is weighed by the objective, and no other is chosen"
+    strategy.check(("name",), ignored=service | {"accuracy_weight": weights, "latency_weight": weights})
+    name = strategy.values.get("name", "basic")
+    if name == "sigopt":
+        raise ConfigurationError(f"{strategy.at('name')}: 'sigopt': {_CLOSED}")
+    if not isinstance(name, str):
+        raise strategy.wrong("name", "the name of a strategy")
+    policy = section.section("exit_policy")
+    policy.check(("timeout", "max_trials", "performance_only"))
+    changes: dict[str, Any] = {
+        "strategy": name,
+        "timeout_s": float(policy.number("timeout", 0.0)),
+        "max_trials": policy.whole("max_trials", 100, smallest=1),
+        "until": None,
+        "seed": section.whole("random_seed", 1978),
+    }
+    if policy.flag("performance_only", False):
+        policy.note("performance_only", "one trial; it is scored all the same, since no model leaves uncertified")
+        changes["max_trials"] = 1
+    objective = section.choice("objective", _OBJECTIVES)
+    if objective is not None:
+        changes["objective"] = "latency" if objective == "performance" else "size"
+    if objective == "footprint":
+        section.note("objective", "footprint: weights and tables are what serving holds in memory, so their bytes")
+    output, tensorboard = _workspace(section.section("workspace")), section.flag("tensorboard", False)
+    if tensorboard:
+        section.note(
+            "tensorboard", "the numbers of each trial go to the Trainer's loggers, without histograms of tensors"
+        )
+    return changes, _criterion(section.section("accuracy_criterion")), output, tensorboard
+
+
+def _criterion(section: Section) -> dict[str, Any]:
+    section.check(("relative", "absolute", "higher_is_better"))
+    given = [key for key in ("relative", "absolute") if key in section.values]
+    if len(given) == 2:
+        raise ConfigurationError(
+            f"{section.at('relative')}: {section.values['relative']} and absolute {section.values['absolute']} exclude "
+            "each other, in LPOT as well: keep one."
+        )
+    changes: dict[str, Any] = {"relative": 0.01, "absolute": None}
+    if given:
+        share = section.share(given[0])
+        if given == ["relative"] and share >= 1:
+            raise section.wrong("relative", "a share below 1, as 0.01, or percents as '1%'")
+        changes = {"relative": None, "absolute": None, given[0]: share}
+    if "higher_is_better" in section.values:
+        # Else as it was set, for LPOT's default is also that of the criterion, and an eval_func may be a loss.
+        changes["higher_is_better"] = section.flag("higher_is_better", True)
+    return changes
+
+
+def _workspace(section: Section) -> Path | None:
+    """The artifact stands in LPOT's workspace under a name of its own: other files there are left alone."""
+    section.check(
+        ("path",),
+        ignored={
+            "resume": "a search goes on by itself from its own log; LPOT's snapshot is a pickle, which is not read"
+        },
+    )
+    path = section.values.get("path")
+    if path is None:
+        return None
+    if not isinstance(path, str) or not path:
+        raise section.wrong("path", "a folder")
+    output = Path(path) / "int8"
+    section.note("path", f"the artifact is written to {output}")
+    return output
+
+
+def _evaluation(section: Section) -> Metric | None:
+    """Trials are scored by the metric, or by AUROC; a benchmark is a command of its own."""
+    section.check(("accuracy", "performance"))
+    rows = "trials read the rows of val that calibration leaves, see `data.folder`"
+    accuracy = section.section("accuracy")
+    accuracy.check(
+        ("metric",),
+        ignored={"dataloader": rows, "postprocess": "models give probabilities of a click"}
+        | {"configs": "threads are those of torch, see OMP_NUM_THREADS", "iteration": rows},
+        refused={"multi_metrics": "trials are scored by one metric, and by guards beside it; name one."},
+    )
+    command = "`benchmark` measures speed"
+    section.section("performance").check(
+        (), ignored=dict.fromkeys(("warmup", "iteration", "configs", "dataloader", "postprocess"), command)
+    )
+    return metric_of(accuracy)

@@ -1,0 +1,65 @@
+"""LPOT's metrics of the section ``evaluation``, as metrics of torchmetrics for clicks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from torchmetrics import MeanAbsoluteError, MeanSquaredError, Metric
+from torchmetrics.classification import BinaryAccuracy, BinaryF1Score
+
+from dlrm_pl.migration.lpot.section import Section
+
+_THERE_ARE = "Of clicks there are Accuracy, topk: 1, F1, MAE, MSE, RMSE and ROC."
+_PICTURES = f"it is one of detected objects or pixels; the model scores clicks. {_THERE_ARE}"
+_TEXTS = f"it is one of texts; the model scores clicks. {_THERE_ARE}"
+_METRICS: dict[str, str | None] = {
+    **dict.fromkeys(("Accuracy", "topk", "F1", "MAE", "MSE", "RMSE", "ROC")),
+    "Loss": "the log loss is a guard here, `criterion.log_loss` of the QuantizationCallback; leave the metric out. "
+    f"{_THERE_ARE}",
+    **dict.fromkeys(("mAP", "COCOmAP", "VOCmAP", "mIOU"), _PICTURES),
+    **dict.fromkeys(("BLEU", "SquadF1", "GLUE"), _TEXTS),
+}
+
+
+_MAKERS: dict[str, Callable[[], Metric]] = {
+    # Of two classes the most probable one is right when the probability is on the right side of one half.
+    "topk": BinaryAccuracy,
+    "Accuracy": BinaryAccuracy,
+    "F1": BinaryF1Score,
+    "MAE": MeanAbsoluteError,
+    "MSE": MeanSquaredError,
+    "RMSE": partial(MeanSquaredError, squared=False),
+}
+
+
+def metric_of(section: Section) -> Metric | None:
+    """The metric of ``evaluation.accuracy``; None for AUROC, which is also what trials are scored by without one.
+
+    Raises:
+        ConfigurationError: a metric that there is not here, or that cannot tell models apart.
+    """
+    value = section.values.get("metric")
+    if value is None:
+        return None
+    if isinstance(value, str):
+        value = {value: None}
+    if not isinstance(value, Mapping) or len(value) != 1:
+        raise section.wrong("metric", "one metric, for example Accuracy: {}")
+    (name, arguments), *_ = value.items()
+    Section(section.file, section.path, {"metric": name}, section.notes).choice("metric", _METRICS)
+    if name == "topk" and arguments not in (None, {}, 1, {"k": 1}):
+        raise section.wrong("metric", "topk: 1, for of two classes the best two are always right")
+    if arguments and name != "topk":
+        section.note(
+            "metric",
+            f"the arguments {dict(arguments) if isinstance(arguments, Mapping) else arguments} of "
+            f"{name} are ignored: probabilities are compared with labels",
+        )
+    if name in ("Accuracy", "topk", "F1"):
+        section.note(
+            "metric",
+            f"{name} counts clicks on either side of one half, which few rows are near; AUROC, "
+            "without a metric, tells models apart on far fewer rows",
+        )
+    return _MAKERS[name]() if name in _MAKERS else None

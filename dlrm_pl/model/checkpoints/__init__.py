@@ -1,0 +1,1 @@
+"""Checkpoints: opened, checked, mapped and loaded."""

@@ -1,0 +1,75 @@
+"""A checkpoint's file, opened without its tensors; light, since it needs no Lightning."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dlrm_pl.documents.fields import Count, Partial, make, shown
+from dlrm_pl.errors import CheckpointError
+from dlrm_pl.model.checkpoints.contract import CheckpointContract
+from dlrm_pl.model.checkpoints.tensors import check_tensors, is_checked_always, stored_tensors
+from dlrm_pl.model.parameter_names import is_reference
+from dlrm_pl.program import program_name
+from dlrm_pl.torch_file.directory import TorchFile
+from dlrm_pl.torch_file.stored import StoredTensor
+
+
+@dataclass(frozen=True)
+class _Origin:
+    """What `import-checkpoint` says of the file that it read."""
+
+    file: str
+    format: str
+    metadata: dict[str, Any]
+    left_out: list[str]
+    converted_from: list[str]
+    nonfinite_rows: dict[str, int]
+
+
+@dataclass(frozen=True)
+class _Checkpoint(Partial):
+    """The entries that this package reads; Lightning has more, and looks at them by itself."""
+
+    state_dict: dict[str, Any]
+    epoch: Count | None = None
+    global_step: Count | None = None
+    hyper_parameters: dict[str, Any] = field(default_factory=dict)
+    reference: _Origin | None = None
+
+
+def open_checkpoint(path: Path, *, whole: bool = False) -> dict[str, Any]:
+    """Open a checkpoint that ``fit`` wrote, of any size; its tensors are ``StoredTensor``.
+
+    Nothing is unpickled but tensors and plain types, so a hostile file cannot run code. All but large tensors that
+    are tables, or belong to an optimizer, is compared with the checksums in the file.
+
+    Args:
+        path: the file.
+        whole: compare every byte; measured, 4 GB/s for each processor where the file is in memory.
+
+    Raises:
+        CheckpointError: missing, damaged, holding other than plain types, or not ours.
+    """
+    try:
+        checkpoint = TorchFile.open(path).contents
+    except CheckpointError as error:
+        raise CheckpointError(f"{error} Give a checkpoint file, as `fit` wrote it.") from error
+    if not isinstance(checkpoint, dict):
+        raise CheckpointError(f"{path}: holds a {type(checkpoint).__name__}, not a checkpoint. Give a file of `fit`.")
+    if is_reference(checkpoint):
+        raise CheckpointError(
+            f"{path}: is a checkpoint of the reference. Import it first: `{program_name()} import-checkpoint "
+            f"--reference {path} --output FILE.ckpt`."
+        )
+    try:
+        CheckpointContract.read(checkpoint)
+        found = make(_Checkpoint, checkpoint, "the checkpoint", CheckpointError, "It is damaged.")
+        for name, tensor in found.state_dict.items():
+            if not isinstance(tensor, StoredTensor):
+                raise CheckpointError(f"{shown(name)} in its state_dict is {shown(tensor)}, no tensor. It is damaged.")
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    check_tensors(pair for pair in stored_tensors(checkpoint) if whole or is_checked_always(*pair))
+    return checkpoint

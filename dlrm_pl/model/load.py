@@ -1,0 +1,131 @@
+"""Checkpoints without a Trainer: read safely, and put into a module without copying its tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from dlrm_pl.errors import CheckpointError, ConfigurationError
+from dlrm_pl.model.checkpoints.contract import CheckpointContract
+from dlrm_pl.model.checkpoints.file import open_checkpoint
+from dlrm_pl.model.checkpoints.tensors import unchecked
+from dlrm_pl.model.dlrm import DLRM
+from dlrm_pl.model.training.lightning_module import DLRMModule
+from dlrm_pl.model.weights_file import WeightsFile
+from dlrm_pl.torch_file.plain import replace_leaves
+from dlrm_pl.torch_file.stored import StoredTensor
+
+
+def load_checkpoint(path: Path, mmap: bool = True, *, whole: bool = False) -> dict[str, Any]:
+    """Read a checkpoint that ``fit`` wrote, of any size.
+
+    Nothing is unpickled but tensors and plain types, so a hostile file cannot run code.
+
+    Args:
+        path: the file.
+        mmap: leave the tensors in the file until they are used; what is written to takes memory, and the file stays as
+            it is. Without it all of them are read into memory.
+        whole: compare every byte with the checksums in the file, see ``open_checkpoint``.
+
+    Raises:
+        CheckpointError: missing, damaged, holding other than plain types, or not ours.
+    """
+    return _loaded(open_checkpoint(path, whole=whole), mmap)
+
+
+def _loaded(checkpoint: dict[str, Any], mmap: bool = True) -> dict[str, Any]:
+    """An opened checkpoint with tensors of torch."""
+
+    def load(tensor: StoredTensor) -> torch.Tensor:
+        return tensor.map() if mmap else tensor.read()
+
+    loaded: dict[str, Any] = replace_leaves(checkpoint, StoredTensor, load)
+    return loaded
+
+
+def load_into(module: DLRMModule, path: Path) -> str:
+    """Load a checkpoint into a module; its parameters become the memory-mapped tensors of the file.
+
+    It may be trained: what is written to then takes memory, and the file stays as it is.
+
+    Args:
+        module: may be on the meta device, so that no weight is initialised in vain.
+        path: the file, which must not be changed as long as the module is used.
+
+    Returns:
+        What of the file was not compared with its checksums, in words; empty when all was.
+
+    Raises:
+        CheckpointError: unreadable, or of another architecture or dataset than the module.
+    """
+    opened = open_checkpoint(path)
+    checkpoint = _loaded(opened)
+    try:
+        module.on_load_checkpoint(checkpoint)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    _assign(module, checkpoint["state_dict"], path)
+    module.model.weights_file = _weights_file(opened, path)
+    return unchecked(opened)
+
+
+def load_module(path: Path) -> DLRMModule:
+    """Make the module of a checkpoint, with the hyperparameters in it and memory-mapped tensors.
+
+    Raises:
+        CheckpointError: unreadable, or its parts do not fit together.
+    """
+    opened = open_checkpoint(path)
+    checkpoint = _loaded(opened)
+    contract = CheckpointContract.read(checkpoint)
+    # Lightning's own entries start with an underscore.
+    saved = {name: value for name, value in checkpoint.get("hyper_parameters", {}).items() if not name.startswith("_")}
+    stated = contract.architecture.to_dict() | {"dataset_fingerprint": contract.dataset_fingerprint}
+    try:
+        with torch.device("meta"):
+            module = DLRMModule(**(saved | stated))
+    except (TypeError, ConfigurationError) as error:
+        raise CheckpointError(f"{path}: its hyperparameters are not those of a DLRMModule ({error}).") from error
+    _assign(module, checkpoint["state_dict"], path)
+    module.model.weights_file = _weights_file(opened, path)
+    return module.eval()
+
+
+def load_dlrm(path: Path) -> DLRM:
+    """Make the model of a checkpoint, without its module, Trainer or hyperparameters.
+
+    Its tensors are memory-mapped.
+
+    Raises:
+        CheckpointError: unreadable, or its parts do not fit together.
+    """
+    opened = open_checkpoint(path)
+    checkpoint = _loaded(opened)
+    with torch.device("meta"):
+        model = DLRM(CheckpointContract.read(checkpoint).architecture)
+    state = {
+        name.removeprefix("model."): tensor
+        for name, tensor in checkpoint["state_dict"].items()
+        if name.startswith("model.")
+    }
+    _assign(model, state, path)
+    model.weights_file = _weights_file(opened, path)
+    return model.eval()
+
+
+def _weights_file(opened: dict[str, Any], path: Path) -> WeightsFile:
+    tensors = {name.removeprefix("model."): tensor for name, tensor in opened["state_dict"].items()}
+    return WeightsFile(path, {name: tensor for name, tensor in tensors.items() if isinstance(tensor, StoredTensor)})
+
+
+def _assign(module: nn.Module, state: dict[str, Any], path: Path) -> None:
+    """Let a module have these tensors, without a copy."""
+    try:
+        module.load_state_dict(state, assign=True)
+    except (RuntimeError, TypeError, AttributeError) as error:  # Other keys, shapes or types than the file states.
+        raise CheckpointError(
+            f"{path}: its weights do not fit the architecture that it states; it is damaged ({error})."
+        ) from error

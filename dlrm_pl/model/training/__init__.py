@@ -1,0 +1,1 @@
+"""Training DLRM: the LightningModule, losses, schedule and gradients."""

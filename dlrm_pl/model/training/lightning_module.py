@@ -1,0 +1,364 @@
+"""DLRMModule: DLRM with its loss, metrics and optimizer, for Lightning's Trainer."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from contextvars import ContextVar
+from typing import Any, Literal, Self
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.trainer.states import TrainerFn
+from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
+from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
+
+from dlrm_pl.batch import ClickBatch
+from dlrm_pl.documents.arguments import check_arguments
+from dlrm_pl.errors import ConfigurationError, NonFiniteError
+from dlrm_pl.metrics.auroc import ExactAUROC
+from dlrm_pl.metrics.calibration import ClickCalibration
+from dlrm_pl.metrics.skill import SkillWarning, skill_warnings
+from dlrm_pl.model.architecture import Architecture
+from dlrm_pl.model.checkpoints.contract import CheckpointContract, overruled
+from dlrm_pl.model.dlrm import DLRM
+from dlrm_pl.model.training.gradient_clipping import clip_gradients
+from dlrm_pl.model.training.losses import Loss, click_loss
+from dlrm_pl.model.training.schedule import WarmupDecay
+from dlrm_pl.model.training.sparse_gradients import average, broadcast, is_distributed
+
+log = logging.getLogger(__name__)
+
+
+METRICS: Mapping[str, Literal["max", "min", ""]] = {
+    **{"auroc": "max", "log_loss": "min", "normalized_entropy": "min"},
+    "calibration_ratio": "",  # Is best at 1.
+}
+"""What validation and test log behind ``val_`` and ``test_``, and which way is better."""
+
+# The hyperparameters that say how a model is trained, and not what it is.
+_TRAINING = (
+    *("loss", "loss_weights", "optimizer", "learning_rate"),
+    *("lr_num_warmup_steps", "lr_decay_start_step", "lr_num_decay_steps"),
+)
+
+_weights_come_later: ContextVar[bool] = ContextVar("weights_come_later", default=False)
+
+
+@contextmanager
+def weights_come_later() -> Iterator[None]:
+    """Modules made inside have no weights until a checkpoint is loaded: no memory and no time for 100 GB of them."""
+    token = _weights_come_later.set(True)
+    try:
+        yield
+    finally:
+        _weights_come_later.reset(token)
+
+
+class DLRMModule(pl.LightningModule):
+    """DLRM, to be trained, validated, tested and used for prediction.
+
+    Logs ``train_loss``, and of validation and test ``val_auroc``, ``val_log_loss``, ``val_normalized_entropy`` and
+    ``val_calibration_ratio`` (``test_...``).
+
+    Args:
+        table_sizes: rows of each embedding table; the command line takes them from the dataset.
+        embedding_dim: width of an embedding, and of the bottom MLP's output.
+        bottom_mlp: widths of the bottom MLP with its input (the number of dense features); ends in embedding_dim.
+        top_mlp: widths of the top MLP without its input, which follows from the interaction; ends in 1.
+        interaction: how dense vector and embeddings meet: dot products of all pairs, or concatenation.
+        self_interaction: with dot, also the product of each vector with itself.
+        loss: binary cross-entropy, the same with class weights, or mean squared error of the probability.
+        loss_weights: of a non-click and of a click, used by wbce.
+        loss_threshold: t keeps probabilities within t and 1 - t, in training and inference; 0 is off.
+        optimizer: sgd, as the reference's default is, or adagrad, which learns more from a log of less than some
+            millions of rows (``configs/experiment/small_log.yaml``); tables get sparse gradients with both.
+        learning_rate: before the schedule.
+        lr_num_warmup_steps: optimizer steps in which the learning rate grows from 0; 0 is off.
+        lr_decay_start_step: optimizer step at which the quadratic decay starts.
+        lr_num_decay_steps: optimizer steps of the decay; 0 is off.
+        dataset_fingerprint: of the dataset whose rows the tables stand for; the command line takes it from there.
+
+    Attributes:
+        accept_other_dataset: score rows of a dataset that the model was not made for.
+        resumed_at: the step at which a checkpoint was saved that training goes on from.
+
+    Raises:
+        ConfigurationError: values that make no network, loss or schedule; names them.
+    """
+
+    def __init__(
+        self,
+        table_sizes: list[int],
+        embedding_dim: int = 16,
+        bottom_mlp: Sequence[int] = (13, 512, 256, 64, 16),
+        top_mlp: Sequence[int] = (512, 256, 1),
+        interaction: Literal["dot", "cat"] = "dot",
+        self_interaction: bool = False,
+        loss: Loss = "bce",
+        loss_weights: Sequence[float] = (1.0, 1.0),
+        loss_threshold: float = 0.0,
+        optimizer: Literal["sgd", "adagrad"] = "sgd",
+        learning_rate: float = 0.1,
+        lr_num_warmup_steps: int = 0,
+        lr_decay_start_step: int = 0,
+        lr_num_decay_steps: int = 0,
+        dataset_fingerprint: str = "",
+    ) -> None:
+        super().__init__()
+        check_arguments(DLRMModule.__init__, locals())
+        if len(loss_weights) != 2 or not all(0 <= weight < float("inf") for weight in loss_weights):
+            raise ConfigurationError(
+                f"loss_weights={list(loss_weights)} must be two numbers of 0 or more: of non-clicks and of clicks."
+            )
+        # Lists, since hyperparameters are written to YAML.
+        table_sizes, bottom_mlp, top_mlp = list(table_sizes), list(bottom_mlp), list(top_mlp)
+        loss_weights = list(loss_weights)
+        self.save_hyperparameters()
+        self.dataset_fingerprint = dataset_fingerprint
+        self._train_by_hyperparameters()
+        self.accept_other_dataset = False
+        self._no_skill: tuple[SkillWarning, ...] = ()
+        self.resumed_at: int | None = None
+        architecture = Architecture(
+            table_sizes=tuple(table_sizes),
+            embedding_dim=embedding_dim,
+            bottom_mlp=tuple(bottom_mlp),
+            top_mlp=tuple(top_mlp),
+            interaction=interaction,
+            self_interaction=self_interaction,
+            loss_threshold=loss_threshold,
+        )
+        with torch.device("meta") if _weights_come_later.get() else nullcontext():
+            self.model = DLRM(architecture)
+        self._alike_on_all_ranks = False
+        with torch.device("cpu"):  # Not on meta, where the model may be until its weights are loaded.
+            self.auroc = ExactAUROC()
+            self.calibration = ClickCalibration()
+
+    @property
+    def architecture(self) -> Architecture:
+        """The model's."""
+        return self.model.architecture
+
+    @property
+    def contract(self) -> CheckpointContract:
+        """What its checkpoints state."""
+        return CheckpointContract(self.architecture, self.dataset_fingerprint)
+
+    def check_dataset(self, table_sizes: Sequence[int], dataset_fingerprint: str) -> str:
+        """Check that a dataset is the one that this model is for.
+
+        Returns:
+            What differs, in words, where ``accept_other_dataset`` lets it pass; else "".
+
+        Raises:
+            DatasetError: another dataset; names the first table that differs, or both fingerprints. Even when it is
+                accepted, no table of the dataset may be larger than the model's.
+        """
+        if self.accept_other_dataset:
+            return self.contract.check_usable(table_sizes, dataset_fingerprint)
+        self.contract.check_dataset(table_sizes, dataset_fingerprint)
+        return ""
+
+    def setup(self, stage: str) -> None:
+        """Check the data module's dataset, when it has one, and remember which it is."""
+        datamodule = getattr(self.trainer, "datamodule", None)
+        if datamodule is not None and hasattr(datamodule, "table_sizes"):
+            fingerprint = getattr(datamodule, "dataset_fingerprint", "")
+            difference = self.check_dataset(datamodule.table_sizes, fingerprint)
+            if difference:
+                log.warning("%s. Goes on with it, as it was told to.", difference)
+            self.dataset_fingerprint = self.dataset_fingerprint or fingerprint
+
+    def forward(self, batch: ClickBatch) -> Tensor:
+        """Logits ``[B]``."""
+        logits: Tensor = self.model(batch)
+        return logits
+
+    def training_step(self, batch: ClickBatch, batch_idx: int) -> Tensor:
+        """Loss of a batch.
+
+        Raises:
+            NonFiniteError: the loss is NaN or infinite.
+        """
+        loss = click_loss(self(batch), batch.labels, self._loss, self._loss_weights)
+        self.model.watch.glance()
+        if not torch.isfinite(loss):
+            rate = self._schedule.rate(self.global_step + 1)
+            raise NonFiniteError(
+                f"The loss is {loss.item()} at step {self.global_step}, with a learning rate of {rate:.6g}. Lower "
+                "--model.learning_rate, warm up with --model.lr_num_warmup_steps, or look for values that are not "
+                "finite among the dense features of the data."
+            )
+        self.log("train_loss", loss, prog_bar=True, batch_size=batch.num_samples)
+        return loss
+
+    @property
+    def _ddp_params_and_buffers_to_ignore(self) -> list[str]:
+        """What Lightning and DistributedDataParallel look for: weights that they do not give to all ranks.
+
+        In training they leave the tables to us, see sparse_gradients.py. Otherwise they give all weights of the first
+        rank to the others, which is left out where every rank has them already: it would copy each page of a file.
+        """
+        names = [name for name, _ in self.named_parameters()]
+        if self._trainer is not None and self._trainer.state.fn != TrainerFn.FITTING:
+            return names if self._alike_on_all_ranks else []
+        return [name for name in names if name.startswith("model.embedding_bags.")]
+
+    def on_fit_start(self) -> None:
+        """Start all ranks from the same tables."""
+        if is_distributed() and not self._alike_on_all_ranks:
+            broadcast(self._tables())
+            self._alike_on_all_ranks = True
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Average the tables' gradients over ranks: once, when all accumulated batches are in."""
+        if is_distributed():
+            average(self._tables())
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip as the Trainer says, the tables' sparse gradients as well."""
+        if gradient_clip_val:
+            by: Literal["norm", "value"] = "value" if gradient_clip_algorithm == "value" else "norm"
+            clip_gradients(self.parameters(), gradient_clip_val, by)
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget the rows of a sanity check or of an interrupted run."""
+        self._reset_metrics()
+
+    def validation_step(self, batch: ClickBatch, batch_idx: int) -> None:
+        """Add a batch to the metrics."""
+        self._update_metrics(batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log ``val_auroc`` and the others; a sanity check has too few rows for them."""
+        if not self.trainer.sanity_checking:
+            self._log_metrics("val")
+            if self.trainer.state.fn == "validate":
+                self._warn_of_no_skill()
+
+    def on_train_end(self) -> None:
+        """Say what the last validation says against the model; each epoch would be too often."""
+        self._warn_of_no_skill()
+
+    def on_test_epoch_start(self) -> None:
+        """Forget the rows of validation or of an interrupted run."""
+        self._reset_metrics()
+
+    def test_step(self, batch: ClickBatch, batch_idx: int) -> None:
+        """Add a batch to the metrics."""
+        self._update_metrics(batch)
+
+    def on_test_epoch_end(self) -> None:
+        """Log ``test_auroc`` and the others."""
+        self._log_metrics("test")
+        self._warn_of_no_skill()
+
+    def predict_step(self, batch: ClickBatch, batch_idx: int) -> Tensor:
+        """Click probabilities ``[B]``."""
+        probabilities = torch.sigmoid(self(batch))
+        self.model.watch.glance()
+        return probabilities
+
+    def on_predict_epoch_end(self) -> None:
+        """All probabilities are of one and the same file."""
+        self.model.watch.check()
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        """The optimizer, and the reference's schedule, which steps with it."""
+        if not torch.sparse.check_sparse_tensor_invariants.is_enabled():  # type: ignore[no-untyped-call]
+            # Says what is the case already; torch's Adagrad would warn of it once, to people who have no part in it.
+            torch.sparse.check_sparse_tensor_invariants.disable()  # type: ignore[no-untyped-call]
+        kind = torch.optim.SGD if self._optimizer == "sgd" else torch.optim.Adagrad
+        optimizer: torch.optim.Optimizer = kind(self.parameters(), lr=self._schedule.base)
+        # A lambda is left out of checkpoints, where a method would add an entry.
+        scheduler = LambdaLR(optimizer, lambda steps_done: self._schedule.factor(steps_done))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """State architecture and dataset."""
+        self.contract.write(checkpoint)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Check that a checkpoint fits.
+
+        Raises:
+            CheckpointError: not ours, or of another architecture or dataset; names the difference.
+        """
+        saved = CheckpointContract.read(checkpoint)
+        saved.check_fits(self.architecture, self.dataset_fingerprint)
+        self.dataset_fingerprint = self.dataset_fingerprint or saved.dataset_fingerprint
+        if self._trainer is not None and self._trainer.state.fn == TrainerFn.FITTING:
+            self.resumed_at = checkpoint.get("global_step")
+            self._go_on_as(checkpoint.get("hyper_parameters", {}))
+
+    def _go_on_as(self, saved: Mapping[str, Any]) -> None:
+        """Train on with the hyperparameters of a checkpoint, to which the state of its optimizer belongs."""
+        own = {name: self.hparams[name] for name in _TRAINING}
+        if difference := overruled(saved, own):
+            if self.trainer.is_global_zero:
+                log.warning("%s", difference)
+            self.hparams.update({name: saved[name] for name in _TRAINING if name in saved})
+            self._train_by_hyperparameters()
+
+    def _train_by_hyperparameters(self) -> None:
+        chosen = self.hparams
+        self._loss: Loss = chosen["loss"]
+        self._loss_weights = (chosen["loss_weights"][0], chosen["loss_weights"][1])
+        self._optimizer: str = chosen["optimizer"]
+        self._schedule = WarmupDecay(
+            *(chosen[name] for name in ("learning_rate", "lr_num_warmup_steps")),
+            *(chosen[name] for name in ("lr_decay_start_step", "lr_num_decay_steps")),
+        )
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """As torch's; a module whose weights come later takes the tensors themselves, and copies nothing."""
+        assign = assign or any(parameter.is_meta for parameter in self.parameters())
+        # Tensors are taken over from a file, which every rank reads.
+        self._alike_on_all_ranks = assign
+        # A copy of the dict, since torch notes `assign` in its metadata, for whoever loads it next.
+        return super().load_state_dict(dict(state_dict) if assign else state_dict, strict=strict, assign=assign)
+
+    def cpu(self) -> Self:
+        """As torch's; a run that ends before the weights came has nothing to move."""
+        return self if any(parameter.is_meta for parameter in self.parameters()) else super().cpu()
+
+    def _tables(self) -> list[torch.nn.Parameter]:
+        return list(self.model.embedding_bags.parameters())
+
+    def _reset_metrics(self) -> None:
+        self.auroc.reset()
+        self.calibration.reset()
+
+    def _update_metrics(self, batch: ClickBatch) -> None:
+        logits = self(batch)
+        self.model.watch.glance()
+        self.auroc.update(logits, batch.labels)
+        self.calibration.update(logits, batch.labels)
+
+    def _log_metrics(self, stage: str) -> None:
+        self.model.watch.check()
+        # The metrics are already those of all ranks; sync_dist keeps Lightning from warning that they may not be.
+        options: dict[str, Any] = {"sync_dist": True, "batch_size": 1}
+        values = {"auroc": self.auroc.compute()} | self.calibration.compute()
+        for name in ("auroc", "log_loss", "normalized_entropy", "calibration_ratio"):
+            self.log(f"{stage}_{name}", values[name], prog_bar=name == "auroc", **options)
+        scores = {name: float(value) for name, value in values.items()}
+        self._no_skill = skill_warnings(
+            *(scores,), model="the model", split=stage, rows=int(scores["rows"]), clicks=int(scores["clicks"])
+        )
+        self._reset_metrics()
+
+    def _warn_of_no_skill(self) -> None:
+        """Once for each set of metrics, on rank zero."""
+        for warning in self._no_skill if self.trainer.is_global_zero else ():
+            log.warning("%s", warning.text)
+        self._no_skill = ()

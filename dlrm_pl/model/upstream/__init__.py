@@ -1,0 +1,1 @@
+"""Checkpoints of upstream DLRM: parameter names, import and export."""

@@ -1,0 +1,67 @@
+"""A checkpoint of ours -> one that the reference's ``--load-model`` reads, table by table."""
+
+from __future__ import annotations
+
+import collections
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from dlrm_pl.model.checkpoints.file import open_checkpoint
+from dlrm_pl.model.parameter_names import to_reference_name
+from dlrm_pl.model.upstream.importing import REFERENCE_KEY
+from dlrm_pl.torch_file.writer import write_torch_file
+
+_REFERENCE_RATE = 0.01  # The reference's default of --learning-rate.
+
+
+def export_reference(source: Path, target: Path, progress: Callable[[int], None] | None = None) -> None:
+    """Write a checkpoint in the reference's way: ``state_dict`` with its names, and all that its loader asks for.
+
+    Numbers of the training that are not known, such as ``test_acc``, are NaN.
+
+    Args:
+        source: that ``fit`` or an import wrote.
+        target: file to write; appears whole or not at all.
+        progress: called with the number of bytes that were added.
+
+    Raises:
+        CheckpointError: the source is not ours, or is damaged.
+        OutputError: the target cannot be written, or the disk has too little space.
+    """
+    checkpoint = open_checkpoint(source)
+    state: dict[str, Any] = collections.OrderedDict(
+        (to_reference_name(name.removeprefix("model.")), tensor)
+        for name, tensor in checkpoint["state_dict"].items()
+        if name.startswith("model.")
+    )
+    write_torch_file(target, _fields(checkpoint, len(state)) | {"state_dict": state}, progress=progress)
+
+
+def _fields(checkpoint: dict[str, Any], num_parameters: int) -> dict[str, Any]:
+    """What the reference's loader reads besides the weights; what an import kept is given back."""
+    steps, epoch = checkpoint.get("global_step", 0), checkpoint.get("epoch", 0)
+    unknown = dict.fromkeys(("train_acc", "train_loss", "test_acc", "test_loss", "test_auc"), math.nan)
+    fields = {
+        "epoch": epoch,
+        "nepochs": epoch + 1,
+        "nbatches": max(1, steps),
+        "nbatches_test": 0,
+        "iter": steps,
+        **unknown,
+        "total_loss": 0.0,
+        "total_accu": 0.0,
+        "opt_state_dict": _optimizer_state(checkpoint, num_parameters),
+    }
+    kept: dict[str, Any] = checkpoint.get(REFERENCE_KEY, {}).get("metadata", {})
+    return fields | kept
+
+
+def _optimizer_state(checkpoint: dict[str, Any], num_parameters: int) -> Any:
+    """The optimizer's own state; without one, that of SGD, which has none but its settings."""
+    if states := checkpoint.get("optimizer_states"):
+        return states[0]
+    rate = checkpoint.get("hyper_parameters", {}).get("learning_rate", _REFERENCE_RATE)
+    settings = {"lr": rate, "momentum": 0, "dampening": 0, "weight_decay": 0, "nesterov": False}
+    return {"state": {}, "param_groups": [settings | {"params": list(range(num_parameters))}]}

@@ -1,0 +1,1 @@
+"""Decide whether a quantized model is acceptable: scores, criterion, guards, certification."""

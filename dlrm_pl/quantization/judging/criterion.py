@@ -1,0 +1,304 @@
+"""Is a trial accepted? fp32 score, trial score, tolerance -> verdict, or more rows."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from dlrm_pl.documents.arguments import check_fields
+from dlrm_pl.errors import ConfigurationError
+from dlrm_pl.metrics.paired import paired_auroc_difference
+from dlrm_pl.metrics.sequential import Look, look_at, spent_at
+from dlrm_pl.quantization.judging.evaluation import Scores
+from dlrm_pl.quantization.judging.guards import GuardReading, read_guards
+from dlrm_pl.quantization.judging.slices import Slices, WorstSlice
+from dlrm_pl.quantization.judging.worst_slice import read_worst_slice
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """How much a quantized model may lose.
+
+    The loss of AUROC is judged by the paired difference on the same rows (DeLong et al. 1988). A trial reads rows in
+    growing blocks until the confidence interval of its loss is on one side of the tolerance; the interval is valid at
+    every look, see ``dlrm_pl.metrics.sequential``. Each single verdict errs with a probability of at most
+    ``1 - confidence``; the best of many trials is favoured by chance, which is why the final model is certified on
+    rows that no trial has seen. Any other score (``eval_func``, a metric) has no paired test: it is taken on all rows
+    and the loss itself is compared, and the verdict says so.
+
+    Attributes:
+        relative: tolerated loss as a share of the fp32 score; 0.01 is LPOT's example, 0.001 is MLPerf's 99.9 %.
+        absolute: tolerated loss in units of the score; at most one of the two is given.
+        higher_is_better: of the score; false for one like the log loss. AUROC is always higher for better.
+        confidence: of the bounds; null scores all rows and compares the loss itself, as LPOT does, which on few rows
+            is luck.
+        log_loss: guard: tolerated relative increase of the log loss (and so of normalized entropy), since AUROC
+            is blind to probabilities that are off. None turns it off.
+        calibration_ratio: guard: tolerated relative shift of sum(predictions) / sum(labels). None turns it off.
+        worst_slice: guard: tolerated loss of the worst slice of the rows by a column, see ``WorstSlice``. None turns it
+            off. It needs AUROC or a metric, whose probabilities are known, and no ``eval_func``.
+        first_block: rows of the first look; each further look has twice as many.
+        max_rows: at most so many of the tuning rows are read; null: all of them.
+    """
+
+    relative: float | None = None
+    absolute: float | None = None
+    higher_is_better: bool = True
+    confidence: float | None = 0.95
+    log_loss: float | None = 0.005
+    calibration_ratio: float | None = 0.02
+    worst_slice: WorstSlice | None = None
+    first_block: int = 16_384
+    max_rows: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check the values.
+
+        Raises:
+            ConfigurationError: both tolerances, one that is negative or tolerates everything, a confidence outside
+                (0.5, 1), or blocks without rows.
+        """
+        check_fields(self)
+        if self.relative is not None and self.absolute is not None:
+            raise ConfigurationError(
+                f"relative={self.relative} and absolute={self.absolute} exclude each other: give one tolerance."
+            )
+        for name in ("relative", "absolute", "log_loss", "calibration_ratio"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < float("inf"):
+                raise ConfigurationError(f"{name}={value}: a tolerance is a number from 0 on.")
+        if self.higher_is_better and self.relative is not None and self.relative >= 1:
+            raise ConfigurationError(
+                f"relative={self.relative}: a loss of {self.relative:.0%} of the score, which no model exceeds, so "
+                "that each would be accepted. It is a share, as 0.001 for 0.1 %."
+            )
+        for name in ("log_loss", "calibration_ratio"):
+            value = getattr(self, name)
+            if value is not None and value >= 1:
+                raise ConfigurationError(
+                    f"{name}={value}: a change by {value:.0%}, which guards nothing. It is a share, as 0.005 for "
+                    "0.5 %; null turns the guard off."
+                )
+        if self.confidence is not None and not 0.5 < self.confidence < 1:
+            raise ConfigurationError(f"confidence={self.confidence} must lie between 0.5 and 1, as 0.95 does.")
+        for name in ("first_block", "max_rows"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigurationError(f"{name}={value} must be at least one row.")
+
+    def check_auroc(self) -> None:
+        """Check that trials may be scored by AUROC.
+
+        Raises:
+            ConfigurationError: a lower score is said to be better, or the tolerance is one that no AUROC exceeds.
+        """
+        if not self.higher_is_better:
+            raise ConfigurationError(
+                "higher_is_better: false, but trials are scored by AUROC, which is higher for better. Leave it out, or "
+                "give the metric or eval_func that it is said of."
+            )
+        if self.absolute is not None and self.absolute >= 0.5:
+            raise ConfigurationError(
+                f"absolute={self.absolute}: a perfect model that lost as much AUROC would be as good as a coin, so "
+                "that each model would be accepted. It is in units of AUROC, as 0.001."
+            )
+
+    @property
+    def loose(self) -> str:
+        """The tolerances above 10 %, for a warning; "" where there are none."""
+        named = {
+            "relative": self.relative,
+            "absolute": self.absolute if self.higher_is_better else None,
+            "log_loss": self.log_loss,
+            "calibration_ratio": self.calibration_ratio,
+            "worst_slice.tolerance": None if self.worst_slice is None else self.worst_slice.tolerance,
+        }
+        return ", ".join(f"{name}={value:g}" for name, value in named.items() if value is not None and value > 0.1)
+
+    def tolerance(self, baseline: float) -> float:
+        """The tolerated loss in units of the score; 1 % of the baseline when none was given."""
+        if self.absolute is not None:
+            return self.absolute
+        return abs(baseline) * (0.01 if self.relative is None else self.relative)
+
+    def loss(self, baseline: float, trial: float) -> float:
+        """What a trial's score is worse than the baseline's; negative when it is better."""
+        return baseline - trial if self.higher_is_better else trial - baseline
+
+    def judge(
+        self, baseline: Scores, trial: Scores, *, look: int = 1, last: bool = True, slices: Slices | None = None
+    ) -> Verdict:
+        """Compare a trial with the fp32 model on the same rows.
+
+        Args:
+            baseline: of the fp32 model.
+            trial: of the quantized model, the same rows.
+            look: which look at the rows this is, from 1 on.
+            last: no more rows will come; before that a verdict may be open.
+            slices: of the same rows; needed by ``worst_slice``.
+
+        Raises:
+            MetricError: the rows hold a single class.
+            ConfigurationError: the slices for ``worst_slice`` are not known.
+        """
+        before, after, labels = baseline.logits, trial.logits, baseline.labels
+        if self.confidence is None or before is None or after is None or labels is None or not baseline.paired:
+            return self._compare(baseline, trial, slices)
+        difference = paired_auroc_difference(before, after, labels, click_logits=before)
+        seen = look_at(
+            difference,
+            number=look,
+            tolerance=self.tolerance(difference.first),
+            confidence=self.confidence,
+            last=last,
+            rows=len(labels),
+        )
+        error = spent_at(look, confidence=self.confidence, last=last)
+        among = 1 if self.worst_slice is None else self.worst_slice.slices
+        guards = self._guards(before, after, labels, slices, error=error, strict_error=error / among, last=last)
+        decisions = [
+            guard.decision(error, last=last, strict_error=error / among if guard.slice else None) for guard in guards
+        ]
+        broken = [guard for guard, decision in zip(guards, decisions, strict=True) if decision == "beyond"]
+        unsure = "open" in decisions
+        decided = last or bool(broken) or seen.decision == "beyond" or (seen.decision == "within" and not unsure)
+        accepted = decided and seen.decision == "within" and not broken
+        return Verdict(
+            accepted=accepted,
+            loss=seen.estimate,
+            bound=seen.high,
+            tolerance=seen.tolerance,
+            reason=self._words(seen, broken) if decided else "open: more rows are needed",
+            baseline=difference.first,
+            score=difference.second,
+            low=seen.low,
+            decided=decided,
+            looks=look,
+            rows=seen.rows,
+            guards=guards,
+        )
+
+    def _words(self, seen: Look, broken: list[GuardReading]) -> str:
+        """Why a decided verdict is as it is."""
+        failures = [guard.describe_failure() for guard in broken]
+        if math.isinf(seen.high):
+            failures.insert(
+                0, f"the loss {seen.estimate:.6f} cannot be bounded: fewer than two clicks, or two others, were scored"
+            )
+        elif seen.decision == "beyond":
+            failures.insert(
+                0,
+                f"loss {seen.estimate:.6f} (at least {seen.low:.6f}) exceeds the tolerance {seen.tolerance:.6f}, "
+                f"on {seen.rows:,} rows",
+            )
+        elif seen.decision == "open" and seen.last:
+            failures.insert(0, _undecided(seen))
+        return "; ".join(failures) or (
+            f"{seen.high:.6f} is within the tolerance {seen.tolerance:.6f}, by the {self.confidence:.0%} upper bound "
+            f"of the paired loss on {seen.rows:,} rows"
+        )
+
+    def _guards(
+        self,
+        before: npt.NDArray[np.float32],
+        after: npt.NDArray[np.float32],
+        labels: npt.NDArray[np.uint8],
+        slices: Slices | None,
+        *,
+        error: float,
+        strict_error: float,
+        last: bool,
+    ) -> tuple[GuardReading, ...]:
+        """All guards that are on, as read on these rows."""
+        guards = read_guards(before, after, labels, log_loss=self.log_loss, calibration_ratio=self.calibration_ratio)
+        if self.worst_slice is None:
+            return guards
+        if slices is None:
+            raise ConfigurationError(f"worst_slice by {self.worst_slice.by!r}: the slices of the rows were not given.")
+        worst = read_worst_slice(
+            *(before, after, labels, slices, self.worst_slice), error=error, strict_error=strict_error, last=last
+        )
+        return (*guards, worst)
+
+    def _compare(self, baseline: Scores, trial: Scores, slices: Slices | None) -> Verdict:
+        """The two scores as they are: no pairs, or none wanted."""
+        tolerance = self.tolerance(baseline.value)
+        loss = self.loss(baseline.value, trial.value)
+        before, after, labels = baseline.logits, trial.logits, baseline.labels
+        guards: tuple[GuardReading, ...] = ()
+        if before is not None and after is not None and labels is not None:
+            guards = self._guards(before, after, labels, slices, error=0.5, strict_error=0.5, last=True)
+        failures = [] if loss <= tolerance else [f"loss {loss:.6f} exceeds the tolerance {tolerance:.6f}"]
+        failures += [guard.describe_failure() for guard in guards if guard.decision(0.5, last=True) == "beyond"]
+        why = "as confidence: null asks" if self.confidence is None else "since this score has no paired test"
+        rows = f"all {baseline.rows:,} rows" if baseline.rows else "all rows"
+        reason = "; ".join(failures) or f"{loss:.6f} is within the tolerance {tolerance:.6f}"
+        return Verdict(
+            accepted=not failures,
+            loss=loss,
+            bound=loss,
+            tolerance=tolerance,
+            reason=f"{reason}, by the loss itself on {rows}, without a confidence bound, {why}",
+            baseline=baseline.value,
+            score=trial.value,
+            low=loss,
+            decided=True,
+            looks=1,
+            rows=baseline.rows,
+            guards=guards,
+        )
+
+
+def _undecided(seen: Look) -> str:
+    """What the rows could have told, and how many would tell it."""
+    needed = seen.rows_needed
+    more = f"about {needed:,} rows would decide" if needed is not None else "no number of rows would decide"
+    return (
+        f"undecided on all {seen.rows:,} rows: the loss {seen.estimate:.6f} lies between {seen.low:.6f} and "
+        f"{seen.high:.6f}, on both sides of the tolerance {seen.tolerance:.6f}; these rows resolve a difference of "
+        f"{seen.high - seen.estimate:.6f}, {more}"
+    )
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The outcome of a trial, or of one look at its rows.
+
+    Attributes:
+        accepted: within tolerance and guards.
+        loss: of the score; negative when the trial is better.
+        bound: upper, what was compared with the tolerance.
+        tolerance: in units of the score.
+        reason: why or why not, for people.
+        baseline: score of the fp32 model on the same rows.
+        score: of the trial.
+        low: lower bound of the loss; equal to ``bound`` where nothing is paired.
+        decided: no more rows are needed, or there are none.
+        looks: at the rows so far.
+        rows: scored; 0 when unknown.
+        guards: as read on these rows.
+    """
+
+    accepted: bool
+    loss: float
+    bound: float
+    tolerance: float
+    reason: str
+    baseline: float
+    score: float
+    low: float
+    decided: bool
+    looks: int
+    rows: int
+    guards: tuple[GuardReading, ...] = ()
+
+    @property
+    def undecided(self) -> bool:
+        """Not accepted for want of rows alone: they tell neither of the loss nor of a guard that it is beyond."""
+        blind = [guard for guard in self.guards if not guard.slices]
+        broken = any(guard.decision(0.5, last=True) == "beyond" for guard in self.guards if guard.slices)
+        open_ = self.bound > self.tolerance or bool(blind)
+        return not self.accepted and self.low <= self.tolerance and open_ and not broken

@@ -1,0 +1,157 @@
+"""Score a trial against the fp32 model until the criterion has decided."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from torch import nn
+
+from dlrm_pl.errors import ConfigurationError
+from dlrm_pl.metrics.auroc import exact_auroc
+from dlrm_pl.metrics.rows import check_both_classes
+from dlrm_pl.metrics.sequential import next_look
+from dlrm_pl.model.dlrm import DLRM
+from dlrm_pl.quantization.judging.criterion import Criterion, Verdict
+from dlrm_pl.quantization.judging.evaluation import AUROCEvaluation, EvalFunc, Scores, check_predicts, score_with
+from dlrm_pl.quantization.judging.slices import SliceRows, Slices
+from dlrm_pl.quantization.judging.tuning_rows import TuningRows
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """How a trial ended.
+
+    Attributes:
+        verdict: of the criterion.
+        samples_per_s: of the trial's forward passes; 0 when unknown.
+    """
+
+    verdict: Verdict
+    samples_per_s: float
+
+
+class Judge:
+    """Holds the baseline, and judges one trial after the other on the same rows.
+
+    With AUROC and a confidence it reads rows in growing blocks (``rows`` keeps what fp32 scored on them). Any other
+    score is taken on all rows.
+
+    Args:
+        model: fp32.
+        eval_func: of the search.
+        criterion: of the search.
+
+    Raises:
+        ConfigurationError: AUROC is to be lower for better; or the worst slice is guarded, but the model has no such
+            column, or an ``eval_func`` of the user's tells no logits.
+    """
+
+    def __init__(self, model: DLRM, eval_func: EvalFunc, criterion: Criterion) -> None:
+        self._eval_func = eval_func
+        self._criterion = criterion
+        self._baseline: Scores | None = None
+        self._model = model
+        self.rows: TuningRows | None = None
+        """What trials read; None where an ``eval_func`` of the user's reads for itself."""
+        if isinstance(eval_func, AUROCEvaluation):
+            self.rows = TuningRows(eval_func.batches, model, criterion.max_rows)
+            if eval_func.paired:
+                criterion.check_auroc()
+        self._slices: SliceRows | None = None
+        if criterion.worst_slice is not None:
+            criterion.worst_slice.check(model.architecture)
+            if not isinstance(eval_func, AUROCEvaluation):
+                raise ConfigurationError(
+                    f"worst_slice by {criterion.worst_slice.by!r} needs the probabilities of each row, but this search "
+                    "has an eval_func, which tells none. Leave one of the two out."
+                )
+            self._slices = SliceRows(eval_func.batches, criterion.worst_slice, criterion.first_block)
+
+    @property
+    def sequential(self) -> bool:
+        """Trials are judged in looks, and not at the end of all rows."""
+        return self.paired and self._criterion.confidence is not None
+
+    @property
+    def paired(self) -> bool:
+        """The score is AUROC on the tuning rows, and no metric or ``eval_func`` of the user's."""
+        return isinstance(self._eval_func, AUROCEvaluation) and self._eval_func.paired
+
+    def baseline(self) -> Scores:
+        """The fp32 model's scores on the rows read so far, at least a first block with both classes; else on all rows.
+
+        Raises:
+            MetricError: all rows are of a single class, or every probability is 0 in float32.
+            NonFiniteError: the score is not finite.
+            BaselineError: see ``TuningRows.score_fp32``.
+        """
+        if self.sequential:
+            assert self.rows is not None
+            rows = self.rows
+            wanted = self._criterion.first_block
+            while rows.read_fp32(wanted) >= wanted and not _has_both_classes(rows.labels(rows.rows_read)):
+                wanted = 2 * rows.rows_read
+            read = rows.rows_read
+            logits, labels = rows.fp32(read).copy(), rows.labels(read).copy()
+            check_predicts(logits)
+            return Scores(exact_auroc(logits, labels), rows.fp32_seconds, logits, labels)
+        if self._baseline is None:
+            baseline = score_with(self._eval_func, self._model, self._criterion.max_rows)
+            if baseline.logits is not None and baseline.labels is not None:
+                check_both_classes(int(baseline.labels.sum()), baseline.rows)
+                check_predicts(baseline.logits)
+            self._baseline = baseline
+        return self._baseline
+
+    def loss(self, model: nn.Module) -> float:
+        """How much worse than fp32 a model scores on all rows, without a verdict.
+
+        Raises:
+            DLRMError: see ``score_with``.
+        """
+        return self._criterion.loss(
+            self.baseline().value, score_with(self._eval_func, model, self._criterion.max_rows).value
+        )
+
+    def judge(self, model: nn.Module, on_look: Callable[[Verdict], None]) -> Judgement:
+        """Score a trial as far as its verdict needs.
+
+        Raises:
+            MetricError: the score is undefined, as the AUROC of a single class.
+            NonFiniteError: the model or the score is not finite.
+        """
+        if not self.sequential:
+            scores = score_with(self._eval_func, model, self._criterion.max_rows)
+            verdict = self._criterion.judge(self.baseline(), scores, slices=self._slices_of(scores.rows))
+            on_look(verdict)
+            return Judgement(verdict, scores.rows / scores.seconds if scores.rows and scores.seconds else 0.0)
+        assert self.rows is not None
+        reading = self.rows.reading(model)
+        looks, rows = 0, 0
+        while True:
+            rows = reading.read_to(next_look(rows, self._criterion.first_block))
+            labels = reading.labels
+            if not reading.exhausted and not _has_both_classes(labels):
+                continue  # A block of a single class says nothing: read on.
+            looks += 1
+            verdict = self._criterion.judge(
+                # The values are not used: both AUROCs come with their difference.
+                Scores(0.0, 0.0, reading.fp32, labels),
+                Scores(0.0, 0.0, reading.logits, labels),
+                look=looks,
+                last=reading.exhausted,
+                slices=self._slices_of(rows),
+            )
+            on_look(verdict)
+            if verdict.decided:
+                return Judgement(verdict, rows / reading.seconds if reading.seconds else 0.0)
+
+    def _slices_of(self, rows: int) -> Slices | None:
+        return None if self._slices is None else self._slices.first(rows)
+
+
+def _has_both_classes(labels: npt.NDArray[np.uint8]) -> bool:
+    return bool(labels.any()) and not bool(labels.all())

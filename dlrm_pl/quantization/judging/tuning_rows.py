@@ -1,0 +1,180 @@
+"""The rows that trials are scored on: read as far as needed, with the labels and fp32 logits kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Generic, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from torch import nn
+
+from dlrm_pl.batch import ClickBatch, first_samples
+from dlrm_pl.errors import BaselineError, DLRMError
+from dlrm_pl.quantization.judging.evaluation import labels_of, score_batch
+
+
+class TuningRows:
+    """Labels and fp32 logits of the tuning rows, made when they are first read, and kept for all trials.
+
+    Memory is 5 bytes a row that was ever read, whatever the model.
+
+    Args:
+        batches: re-iterable; always the same rows in the same order.
+        fp32_model: what trials are compared with.
+        max_rows: at most so many rows exist.
+    """
+
+    def __init__(self, batches: Iterable[ClickBatch], fp32_model: nn.Module, max_rows: int | None = None) -> None:
+        self._batches = batches
+        self._model = fp32_model
+        self._max_rows = max_rows
+        self._labels = _Growing(np.uint8)
+        self._fp32 = _Growing(np.float32)
+        self.fp32_seconds = 0.0
+
+    def labels(self, rows: int) -> npt.NDArray[np.uint8]:
+        """Of the first rows, which must have been read."""
+        return self._labels.first(rows)
+
+    def fp32(self, rows: int) -> npt.NDArray[np.float32]:
+        """Logits of the fp32 model on the first rows, which must have been read."""
+        return self._fp32.first(rows)
+
+    @property
+    def rows_read(self) -> int:
+        """Rows whose labels and fp32 logits are known."""
+        return len(self._labels)
+
+    def batches(self) -> Iterator[ClickBatch]:
+        """The rows from the first on. Ends at ``max_rows``."""
+        rows = 0
+        for batch in self._batches:
+            room = batch.num_samples if self._max_rows is None else self._max_rows - rows
+            if room < batch.num_samples:
+                batch = first_samples(batch, room)
+            if batch.num_samples:
+                yield batch
+            rows += batch.num_samples
+            if rows == self._max_rows:
+                return
+
+    def score_fp32(self, batch: ClickBatch, first_row: int) -> None:
+        """Make labels and fp32 logits of the batch that begins at ``first_row``, unless they are known.
+
+        Raises:
+            BaselineError: a label is none, or the fp32 model returned NaN or Inf; names the row.
+        """
+        if first_row < self.rows_read:
+            return
+        try:
+            labels = labels_of(batch, first_row)
+            logits, seconds = score_batch(self._model, batch, first_row)
+        except DLRMError as error:
+            raise BaselineError(f"The fp32 model cannot be scored on the tuning rows: {error}") from error
+        self.fp32_seconds += seconds
+        self._fp32.append(logits.numpy())
+        self._labels.append(labels)
+
+    def read_fp32(self, rows: int) -> int:
+        """Score whole batches with fp32 until there are at least so many rows, or no more; returns how many.
+
+        The number does not depend on what was read before, so that a resumed search sees the same.
+        """
+        read = 0
+        for batch in self.batches():
+            self.score_fp32(batch, read)
+            read += batch.num_samples
+            if read >= rows:
+                break
+        return read
+
+    def reading(self, model: nn.Module) -> Reading:
+        """Begin to score a model, from the first row on."""
+        return Reading(self, model)
+
+
+class Reading:
+    """One model's pass over the tuning rows, which goes as far as it is told.
+
+    Attributes:
+        rows: scored so far.
+        seconds: of the model's forward passes.
+        exhausted: there are no more rows.
+    """
+
+    def __init__(self, source: TuningRows, model: nn.Module) -> None:
+        self._source = source
+        self._model = model
+        self._batches = source.batches()
+        self._logits = _Growing(np.float32)
+        # One batch ahead: whether a look is the last one must be known when it is taken.
+        self._next = next(self._batches, None)
+        self.seconds = 0.0
+
+    @property
+    def rows(self) -> int:
+        """Scored so far."""
+        return len(self._logits)
+
+    @property
+    def exhausted(self) -> bool:
+        """There are no more rows."""
+        return self._next is None
+
+    def read_to(self, rows: int) -> int:
+        """Score whole batches until there are at least so many rows, or no more; returns the rows scored so far.
+
+        Raises:
+            NonFiniteError: the model returned NaN or Inf; names the row.
+            BaselineError: see ``TuningRows.score_fp32``.
+        """
+        while self.rows < rows and self._next is not None:
+            self._source.score_fp32(self._next, self.rows)
+            logits, seconds = score_batch(self._model, self._next, self.rows)
+            self.seconds += seconds
+            self._logits.append(logits.numpy())
+            self._next = next(self._batches, None)
+        return self.rows
+
+    @property
+    def logits(self) -> npt.NDArray[np.float32]:
+        """Of the rows so far, ``[rows]``."""
+        return self._logits.first(self.rows)
+
+    @property
+    def fp32(self) -> npt.NDArray[np.float32]:
+        """Of the same rows by the fp32 model."""
+        return self._source.fp32(self.rows)
+
+    @property
+    def labels(self) -> npt.NDArray[np.uint8]:
+        """Of the same rows."""
+        return self._source.labels(self.rows)
+
+
+Number = TypeVar("Number", np.float32, np.uint8)
+
+
+class _Growing(Generic[Number]):
+    """An array that values are added to; room is doubled when it is full."""
+
+    def __init__(self, dtype: type[Number]) -> None:
+        self._values: npt.NDArray[Number] = np.empty(1 << 16, dtype)
+        self._length = 0
+
+    def __len__(self) -> int:
+        return self._length
+
+    def append(self, values: npt.NDArray[Number]) -> None:
+        length = self._length + len(values)
+        if length > len(self._values):
+            grown = np.empty(max(length, 2 * len(self._values)), self._values.dtype)
+            grown[: self._length] = self._values[: self._length]
+            self._values = grown
+        self._values[self._length : length] = values
+        self._length = length
+
+    def first(self, rows: int) -> npt.NDArray[Number]:
+        assert rows <= self._length
+        return self._values[:rows]

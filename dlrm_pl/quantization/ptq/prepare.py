@@ -1,0 +1,62 @@
+"""Insert stubs and fuse: a float MLP becomes segments of int8 and float layers. MLPs copied, tables shared."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
+from torch import nn
+
+from dlrm_pl.errors import ConfigurationError
+from dlrm_pl.model.dlrm import DLRM
+from dlrm_pl.quantization.ptq import torch_ao
+from dlrm_pl.quantization.recipe import LinearDtype, Recipe
+from dlrm_pl.runtime.linear import FloatLinear
+
+
+def prepare(model: DLRM, recipe: Recipe, tables: nn.Module) -> DLRM:
+    """A model ready for calibration.
+
+    Args:
+        model: the float model; not changed.
+        recipe: which Linears become int8.
+        tables: what takes the place of the embedding bags, so that the top MLP is calibrated on what it will see.
+
+    Returns:
+        A DLRM whose int8 layers stand between QuantStub and DeQuantStub with observers.
+
+    Raises:
+        ConfigurationError: the recipe has another number of Linears than the model.
+    """
+    return DLRM.from_parts(
+        model.architecture,
+        _prepare_mlp(model.bottom_mlp, recipe.bottom_mlp, recipe, "bottom_mlp"),
+        tables,
+        _prepare_mlp(model.top_mlp, recipe.top_mlp, recipe, "top_mlp"),
+    ).eval()
+
+
+def _prepare_mlp(mlp: nn.Module, dtypes: Sequence[LinearDtype], recipe: Recipe, name: str) -> nn.Sequential:
+    layers = list(linear_layers(mlp))
+    if len(layers) != len(dtypes):
+        raise ConfigurationError(f"The recipe has {len(dtypes)} Linears for {name}, the model has {len(layers)}.")
+    segments: list[nn.Module] = []
+    for dtype, run in groupby(zip(dtypes, layers, strict=True), key=lambda item: item[0]):
+        if dtype == "int8":
+            chain: list[nn.Module] = [copy.deepcopy(module) for _, pair in run for module in pair if module is not None]
+            segments.append(torch_ao.segment(chain, recipe))
+        else:
+            segments += [
+                FloatLinear(linear.weight, linear.bias, relu=relu is not None, dtype=dtype) for _, (linear, relu) in run
+            ]
+    return nn.Sequential(*segments)
+
+
+def linear_layers(mlp: nn.Module) -> Iterator[tuple[nn.Linear, nn.ReLU | None]]:
+    """Each Linear with the ReLU that follows it, if one does."""
+    modules = list(mlp.children())
+    for index, module in enumerate(modules):
+        if isinstance(module, nn.Linear):
+            after = modules[index + 1] if index + 1 < len(modules) else None
+            yield module, after if isinstance(after, nn.ReLU) else None

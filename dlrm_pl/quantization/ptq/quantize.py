@@ -1,0 +1,141 @@
+"""Post-training static quantization of a DLRM by one recipe: prepare, calibrate, convert, lower."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from dlrm_pl.batch import ClickBatch
+from dlrm_pl.model.checkpoints.checksum import ParameterChecksum
+from dlrm_pl.model.dlrm import DLRM
+from dlrm_pl.model.embeddings import TABLE_KEY, EmbeddingBags
+from dlrm_pl.quantization.ptq import torch_ao
+from dlrm_pl.quantization.ptq.calibration import ActivationRanges
+from dlrm_pl.quantization.ptq.prepare import prepare
+from dlrm_pl.quantization.ptq.table_packer import TablePacker
+from dlrm_pl.quantization.recipe import Recipe
+from dlrm_pl.runtime.int8_dlrm import Int8DLRM
+from dlrm_pl.runtime.linear import FloatLinear, Int8Linear
+from dlrm_pl.runtime.tables import PackedTables
+
+
+def table_packer(
+    model: DLRM,
+    folder: Path | None = None,
+    progress: Callable[[int], None] | None = None,
+    checksums: Mapping[str, ParameterChecksum] | None = None,
+) -> TablePacker:
+    """A packer over the tables of a model, to be shared by all its trials; arguments as of ``TablePacker``.
+
+    Args:
+        model: float.
+        folder: for packed tables.
+        progress: told how many bytes were read.
+        checksums: of its parameters by name; those of tables are filled while these are packed.
+    """
+    bags = bags_of(model)
+    names = [TABLE_KEY.format(table) for table in range(len(bags.weights()))]
+    return TablePacker(
+        bags.weights(),
+        folder,
+        allow_nonfinite=bags.nonfinite_as_zero,
+        progress=progress,
+        row_checksums=[] if checksums is None else [checksums[name] for name in names],
+    )
+
+
+def bags_of(model: DLRM) -> EmbeddingBags:
+    """The tables of a float model."""
+    bags = model.embedding_bags
+    assert isinstance(bags, EmbeddingBags)  # A float model has no other kind.
+    return bags
+
+
+def quantize(
+    model: DLRM, recipe: Recipe, calibration: Iterable[ClickBatch] | ActivationRanges, packer: TablePacker
+) -> Int8DLRM:
+    """Turn a float model into the int8 model that is scored, saved and served.
+
+    Args:
+        model: float; not changed, its tables are shared with the result where the recipe keeps them fp32.
+        recipe: dtypes and observers.
+        calibration: re-iterable batches, or what observers saw of them.
+        packer: of the same model.
+
+    Raises:
+        CalibrationError: no calibration rows, or a range that is not finite.
+        NonFiniteError: a table with NaN or Inf.
+    """
+    ranges = calibration if isinstance(calibration, ActivationRanges) else ActivationRanges(model, calibration)
+    converted = convert(model, recipe, ranges, packer)
+    tables = converted.embedding_bags
+    assert isinstance(tables, PackedTables)
+    bottom_mlp, top_mlp = lower_mlp(converted.bottom_mlp), lower_mlp(converted.top_mlp)
+    lowered = Int8DLRM(model.architecture, bottom_mlp, tables, top_mlp, recipe.interaction).eval()
+    if not recipe.bias_correction or set(recipe.ops.values()) == {"fp32"}:
+        return lowered
+    # Not in place: a float layer shares its bias with the float model.
+    top_mlp[-1].bias = top_mlp[-1].bias + logit_shift(lowered, ranges)
+    # Anew, since a chain of layers folds their biases when it is made.
+    return Int8DLRM(model.architecture, bottom_mlp, tables, top_mlp, recipe.interaction).eval()
+
+
+def logit_shift(lowered: Int8DLRM, ranges: ActivationRanges) -> float:
+    """What to add to all logits so that the probabilities of calibration rows add up to the float model's.
+
+    One Newton step, no further than the logit that differs most: a shift beyond it would be too large for every row,
+    and comes of a slope that is nearly 0. The order of the scores, and so AUROC, stays as it is.
+
+    Measured on a trained model, 237,500 rows: the ratio of the sums was off by 0.17 to 0.83 %, and is by 0.005 to
+    0.06 %. Corrections of the hidden layers as well (Nagel et al. 2019) brought no more.
+    """
+    batch, wanted = ranges.sample()
+    with torch.inference_mode():
+        found = lowered(batch).double()
+    slope = float((torch.sigmoid(found) * torch.sigmoid(-found)).sum())
+    step = float((torch.sigmoid(wanted) - torch.sigmoid(found)).sum()) / slope if slope > 0 else 0.0
+    differences = wanted - found
+    # A model whose logits are NaN is refused when it is scored.
+    return min(max(step, float(differences.min())), float(differences.max()))
+
+
+def convert(
+    model: DLRM, recipe: Recipe, calibration: Iterable[ClickBatch] | ActivationRanges, packer: TablePacker
+) -> DLRM:
+    """The eager model that torch.ao makes: what ``quantize`` lowers, and what the tests hold it against."""
+    tables = PackedTables(packer.packed(recipe.tables), recipe.tables, model.architecture.embedding_dim)
+    prepared = prepare(model, recipe, tables)
+    ranges = calibration if isinstance(calibration, ActivationRanges) else ActivationRanges(model, calibration)
+    ranges.fill(prepared, recipe)
+    torch_ao.convert(prepared)
+    return prepared
+
+
+def lower_mlp(mlp: nn.Module) -> list[Int8Linear | FloatLinear]:
+    """Converted segments -> layers of plain tensors."""
+    layers: list[Int8Linear | FloatLinear] = []
+    for part in mlp.children():
+        if isinstance(part, FloatLinear):
+            layers.append(part)
+            continue
+        scale, zero_point, linears = torch_ao.read_segment(part)
+        for index, linear in enumerate(linears):
+            last = index == len(linears) - 1
+            layers.append(
+                Int8Linear(
+                    linear.weight,
+                    linear.weight_scale,
+                    linear.bias,
+                    input_scale=scale,
+                    input_zero_point=zero_point,
+                    output_scale=None if last else linear.output_scale,
+                    output_zero_point=0 if last else linear.output_zero_point,
+                    relu=linear.relu,
+                    quantizes_input=index == 0,
+                )
+            )
+            scale, zero_point = linear.output_scale, linear.output_zero_point
+    return layers

@@ -1,0 +1,197 @@
+"""Pack float tables into row-wise int8, int4 or fp16, block by block, each only once for all trials."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from dlrm_pl.errors import NonFiniteError
+from dlrm_pl.files.mapped import expect
+from dlrm_pl.kernels.int8.ops import pack_rows_into
+from dlrm_pl.kernels.int8.pages import empty_table
+from dlrm_pl.model.checkpoints.checksum import ParameterChecksum, block_rows
+from dlrm_pl.runtime.table_file import file_name, map_table, storage_dtype, write_table
+from dlrm_pl.runtime.tables import TableDtype, row_bytes
+
+
+class TablePacker:
+    """Packs the tables of one model on demand and keeps the result, so that trials share it.
+
+    With a folder, packed tables are written there, one file each, and mapped: memory does not grow with the tables.
+    Without one they lie in memory, on large pages.
+
+    Args:
+        tables: float32 ``[rows, D]`` each; referenced. They may be larger than the memory, as maps of a file.
+        folder: for files of packed tables.
+        allow_nonfinite: read NaN and infinity as 0 instead of refusing the table.
+        progress: told how many bytes of float rows were read.
+        row_checksums: of the tables, filled when a table is first read.
+    """
+
+    def __init__(
+        self,
+        tables: Sequence[Tensor],
+        folder: Path | None = None,
+        *,
+        allow_nonfinite: bool = False,
+        progress: Callable[[int], None] | None = None,
+        row_checksums: Sequence[ParameterChecksum] = (),
+    ) -> None:
+        self._tables = [table.detach() for table in tables]
+        self._folder = folder
+        self._allow_nonfinite = allow_nonfinite
+        self._progress = progress or (lambda size: None)
+        self._row_checksums = row_checksums
+        self._packed: dict[tuple[int, TableDtype], Tensor] = {}
+        self._checksums: dict[tuple[int, TableDtype], str] = {}
+        self._buffers: list[Tensor] = []
+        self.nonfinite_rows: dict[int, int] = {}
+        """Rows that hold NaN or infinity, by table; of tables that were packed, and only where there are some."""
+
+    def packed(self, dtypes: Sequence[TableDtype]) -> list[Tensor]:
+        """The tables, each in its dtype: uint8 ``[rows, row_bytes]`` for int8 and int4, else float ``[rows, D]``.
+
+        A table that stays fp32 is the float one, and shares its memory unless values in it may be replaced.
+
+        Raises:
+            NonFiniteError: a table with NaN or infinity, whose scale would spoil the row without a word; counts such
+                rows in all tables. Or a value beyond fp16.
+            OSError: a file cannot be written.
+        """
+        result = []
+        for index, dtype in enumerate(dtypes):
+            key = (index, dtype)
+            if key not in self._packed:
+                shared = dtype == "fp32" and not self._allow_nonfinite
+                self._packed[key] = self._tables[index] if shared else self._pack(index, dtype)
+            result.append(self._packed[key])
+        return result
+
+    def keep(self, dtypes: Sequence[TableDtype]) -> dict[str, str]:
+        """Leave exactly the files of these tables in the folder, fp32 ones included.
+
+        Returns:
+            sha256 by name of the file.
+
+        Raises:
+            NonFiniteError, OSError: as ``packed``.
+        """
+        assert self._folder is not None
+        wanted = set(enumerate(dtypes))
+        for index, dtype in wanted - self._checksums.keys():
+            self._pack(index, dtype)
+        for index, dtype in self._checksums.keys() - wanted:
+            (self._folder / file_name(index, dtype)).unlink()
+            del self._checksums[index, dtype]
+        return {file_name(*key): self._checksums[key] for key in sorted(wanted)}
+
+    def _pack(self, index: int, dtype: TableDtype) -> Tensor:
+        """Pack a table, into a file where there is a folder."""
+        rows, dim = self._tables[index].shape
+        self.nonfinite_rows.pop(index, None)  # Counted anew.
+        if self._folder is None:
+            if dtype in ("int8", "int4"):
+                packed = empty_table(rows, row_bytes(dtype, dim))
+            else:
+                packed = torch.empty(rows, dim, dtype=storage_dtype(dtype))
+            for start, block in self._summed_blocks(index):
+                self._pack_block(index, start, block, dtype, packed[start : start + len(block)])
+            return packed
+        path = self._folder / file_name(index, dtype)
+        self._checksums[index, dtype] = write_table(path, dtype, rows, dim, self._packed_blocks(index, dtype))
+        return map_table(path)
+
+    def _packed_blocks(self, index: int, dtype: TableDtype) -> Iterator[Tensor]:
+        """Packed rows in two buffers that take turns: fresh memory would cost more than the packing."""
+        rows, dim = self._tables[index].shape
+        kind, row_size = storage_dtype(dtype), row_bytes(dtype, dim)
+        needed = min(rows, block_rows(dim)) * row_size
+        if not self._buffers or len(self._buffers[0]) < needed:
+            self._buffers = [torch.empty(needed, dtype=torch.uint8) for _ in range(2)]
+        for start, block in self._summed_blocks(index):
+            out = self._buffers[0][: len(block) * row_size].view(kind).view(len(block), -1)
+            self._buffers.reverse()
+            self._pack_block(index, start, block, dtype, out)
+            yield out
+
+    def _summed_blocks(self, index: int) -> Iterator[tuple[int, Tensor]]:
+        """The same as ``_float_blocks``; the first time, other threads compute the checksum of the table meanwhile."""
+        checksum = self._row_checksums[index] if self._row_checksums else None
+        if checksum is None or checksum.digest is not None:
+            yield from self._float_blocks(index)
+            return
+        checksum.begin()
+        try:
+            for start, block in self._float_blocks(index):
+                checksum.add(block)
+                yield start, block
+        except BaseException:
+            checksum.stop()
+            raise
+        checksum.finish()
+
+    def _float_blocks(self, index: int) -> Iterator[tuple[int, Tensor]]:
+        """(First row, rows) of each block, the next one already on its way from the disk."""
+        table = self._tables[index]
+        size = block_rows(table.shape[1])
+        for start in range(0, table.shape[0], size):
+            block = table[start : start + size]
+            following = table[start + size : start + 2 * size]
+            if len(following) and following.is_contiguous():
+                expect(following, mmap.MADV_WILLNEED)
+            yield start, block
+            self._progress(block.numel() * block.element_size())
+
+    def _pack_block(self, index: int, start: int, block: Tensor, dtype: TableDtype, out: Tensor) -> None:
+        row = _pack_into(block, dtype, out)
+        if row is None:
+            return
+        bad = int(_nonfinite(block).sum())
+        if bad:
+            if not self._allow_nonfinite:
+                raise self._refusal()
+            self.nonfinite_rows[index] = self.nonfinite_rows.get(index, 0) + bad
+            block = torch.nan_to_num(block, nan=0.0, posinf=0.0, neginf=0.0)
+            row = _pack_into(block, dtype, out)
+        if row is not None:
+            raise NonFiniteError(
+                f"table {index}: row {start + row} cannot be packed as {dtype}, it holds "
+                f"{block[row].abs().max().item()}. Choose int8 or fp32 for this table."
+            )
+
+    def _refusal(self) -> NonFiniteError:
+        """Says of all tables what is wrong with them, which reads them to their ends."""
+        found = []
+        for index, table in enumerate(self._tables):
+            count, first = 0, -1
+            for start, block in self._float_blocks(index):
+                bad = _nonfinite(block)
+                if not count and bad.any():
+                    first = start + int(bad.nonzero()[0])
+                count += int(bad.sum())
+            if count:
+                found.append(f"table {index}: {count:,} of {table.shape[0]:,} rows, the first is row {first}")
+        return NonFiniteError(
+            f"Tables hold NaN or infinity ({'; '.join(found)}). The training diverged, or the checkpoint is damaged. "
+            "With allow_nonfinite such values are read as 0."
+        )
+
+
+def _pack_into(block: Tensor, dtype: TableDtype, out: Tensor) -> int | None:
+    """Pack rows; returns the first that is not finite, or not in fp16."""
+    if dtype in ("int8", "int4"):
+        return pack_rows_into(block, dtype, out)
+    out.copy_(block)
+    if dtype == "fp32" and bool(torch.isfinite(block.sum())):
+        return None  # A sum is finite when all are, but for overflow: cheaper than looking at each.
+    bad = _nonfinite(out)
+    return int(bad.nonzero()[0]) if bad.any() else None
+
+
+def _nonfinite(rows: Tensor) -> Tensor:
+    """Whether each row holds NaN or infinity."""
+    return torch.isfinite(rows).all(dim=1).logical_not()

@@ -1,0 +1,1 @@
+"""Search for the best recipe within the tolerance."""

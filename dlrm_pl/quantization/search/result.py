@@ -1,0 +1,76 @@
+"""The end of a search: the best model, why it is accepted or not, all trials, and what they trade."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from dlrm_pl.quantization.judging.evaluation import Scores
+from dlrm_pl.quantization.search.trial import Trial
+from dlrm_pl.runtime.int8_dlrm import Int8DLRM
+
+
+@dataclass(frozen=True)
+class TuningResult:
+    """The end of a search; there is always a best model, accepted or not.
+
+    Attributes:
+        baseline: scores of the fp32 model, on the rows that any trial read.
+        trials: all, in order.
+        best: the trial that ``model`` comes from.
+        model: int8, of the best trial.
+        stopped_because: in words.
+        interrupted: by ctrl-C; the search can go on.
+    """
+
+    baseline: Scores
+    trials: tuple[Trial, ...]
+    best: Trial
+    model: Int8DLRM
+    stopped_because: str
+    interrupted: bool = False
+
+    @property
+    def accepted(self) -> bool:
+        """The best trial met the criterion."""
+        return self.best.accepted
+
+    @property
+    def reason(self) -> str:
+        """Why the best trial is accepted or not, in words."""
+        return self.best.reason
+
+    @property
+    def pareto(self) -> tuple[Trial, ...]:
+        """The trials that no other beats in loss, bytes and speed at once."""
+        return pareto_front(self.trials)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types: the outcome without the trials, which ``trials.jsonl`` has."""
+        return {
+            "accepted": self.accepted,
+            "reason": self.reason,
+            "best": self.best.number,
+            "trials": len(self.trials),
+            "pareto": [trial.number for trial in self.pareto],
+            "stopped_because": self.stopped_because,
+        }
+
+
+def pareto_front(trials: Iterable[Trial]) -> tuple[Trial, ...]:
+    """Trials that no other is at least as good as in loss, bytes and samples/s and better in one; by size.
+
+    Failed trials are left out. The losses of trials that read other rows compare only within their intervals.
+    """
+    scored = [trial for trial in trials if trial.verdict is not None]
+    marks = {trial.number: (trial.loss, trial.model_bytes, -trial.samples_per_s) for trial in scored}
+
+    def beaten(trial: Trial) -> bool:
+        own = marks[trial.number]
+        return any(
+            mark != own and all(theirs <= ours for theirs, ours in zip(mark, own, strict=True))
+            for mark in marks.values()
+        )
+
+    return tuple(sorted((t for t in scored if not beaten(t)), key=lambda t: (t.model_bytes, t.number)))

@@ -1,0 +1,48 @@
+"""The strategy ``basic``: the first recipe, its variants, then fall back op by op.
+
+Source: the algorithm of the strategy of the same name in Intel's LPOT 1.6, with tables as ops like the Linears.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+from dlrm_pl.quantization.recipe import Recipe
+from dlrm_pl.quantization.search.context import SearchContext
+from dlrm_pl.quantization.search.strategies.fallback import (
+    LEVELS,
+    best_variant,
+    better,
+    fallbacks,
+    keep_all,
+    keep_what_helps,
+)
+from dlrm_pl.quantization.search.trial import Trial
+
+
+def basic(context: SearchContext) -> Generator[Recipe, Trial, None]:
+    """Propose recipes from the most quantized to the least.
+
+    1. The start, then its variants of observer, activation scheme and weight granularity for the whole model; keep
+       the best.
+    2. From the best, fall back each op alone, from the last to the first.
+    3. Fall back ops together, those that helped most first, and keep an op only if it helps further.
+    4. The same once more, keeping every op.
+
+    Steps 2 to 4 run for half precision, then for fp32, as far as the space allows; int4 tables fall back to int8
+    before either, and the next two go on from the best of that. A recipe without a quantized op is never proposed.
+    """
+    origin = yield from best_variant(context)
+    for level in LEVELS:
+        wider = fallbacks(context, origin.recipe, level)
+        alone: dict[str, Trial] = {}
+        for op, dtype in wider.items():
+            recipe = origin.recipe.with_dtype(op, dtype)
+            if recipe.quantized_ops:
+                alone[op] = yield recipe
+        # sorted() is stable, so ops that help alike stay in the order from last to first.
+        ranked = {op: wider[op] for op in sorted(alone, key=lambda op: alone[op].bound)}
+        kept = yield from keep_what_helps(origin, ranked)
+        last = yield from keep_all(origin, ranked)
+        if level == "int8":
+            origin = better(kept, last)

@@ -1,0 +1,72 @@
+"""Steps that strategies share: the best variant of the start, and ways to make its ops wider."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from typing import Literal
+
+from dlrm_pl.quantization.recipe import Recipe
+from dlrm_pl.quantization.search.context import SearchContext
+from dlrm_pl.quantization.search.trial import Trial
+
+Level = Literal["int8", "half", "fp32"]
+
+LEVELS: tuple[Level, ...] = ("int8", "half", "fp32")
+"""What ops fall back to, in the order tried. The first is for int4 tables alone."""
+
+_WIDER: dict[Level, dict[str, str]] = {
+    "int8": {"int4": "int8"},
+    "half": {"int4": "half", "int8": "half"},
+    "fp32": {"int4": "fp32", "int8": "fp32"},
+}
+
+
+def fallbacks(context: SearchContext, recipe: Recipe, level: Level) -> dict[str, str]:
+    """The dtype that each quantized op falls back to at a level, from the last op to the first.
+
+    Without the ops that are as wide already, or may not have that dtype.
+    """
+    found = {}
+    for op in reversed(recipe.quantized_ops):
+        dtype = _WIDER[level].get(recipe.ops[op])
+        if dtype == "half":
+            dtype = "fp16" if op.startswith("tables.") else "bf16"
+        if dtype is not None and context.space.allows(op, dtype):
+            found[op] = dtype
+    return found
+
+
+def best_variant(context: SearchContext) -> Generator[Recipe, Trial, Trial]:
+    """Try the start, then its variants of observer, activation scheme and weight granularity; the best of them."""
+    best = yield context.start
+    for recipe in context.space.variants(context.start):
+        best = better(best, (yield recipe))
+    return best
+
+
+def keep_what_helps(origin: Trial, ranked: Mapping[str, str]) -> Generator[Recipe, Trial, Trial]:
+    """Fall back op after op, and keep each only if it lowers the bound of the loss further; the best.
+
+    A recipe without a quantized op is never proposed, here and below.
+    """
+    kept = origin
+    for op, dtype in ranked.items():
+        recipe = kept.recipe.with_dtype(op, dtype)
+        if recipe.quantized_ops:
+            kept = better(kept, (yield recipe))
+    return kept
+
+
+def keep_all(origin: Trial, ranked: Mapping[str, str]) -> Generator[Recipe, Trial, Trial]:
+    """Fall back op after op, and keep each; the best."""
+    best, recipe = origin, origin.recipe
+    for op, dtype in ranked.items():
+        recipe = recipe.with_dtype(op, dtype)
+        if recipe.quantized_ops:
+            best = better(best, (yield recipe))
+    return best
+
+
+def better(one: Trial, other: Trial) -> Trial:
+    """By the bound that the criterion judges: a small loss with a wide interval is luck. inf for a failed trial."""
+    return other if other.bound < one.bound else one

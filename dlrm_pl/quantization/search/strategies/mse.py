@@ -1,0 +1,61 @@
+"""The strategy ``mse``: as ``basic``, but the order in which ops fall back is measured without a trial for each."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+from dlrm_pl.quantization.ptq.calibration_sample import calibration_sample
+from dlrm_pl.quantization.recipe import Recipe
+from dlrm_pl.quantization.search.context import SearchContext
+from dlrm_pl.quantization.search.strategies.fallback import (
+    LEVELS,
+    Level,
+    best_variant,
+    better,
+    fallbacks,
+    keep_all,
+    keep_what_helps,
+)
+from dlrm_pl.quantization.search.trial import Trial
+from dlrm_pl.quantization.sensitivity.activation_error import activation_errors
+
+_ROWS = 4096
+"""Calibration rows that errors are measured on."""
+
+
+def mse(context: SearchContext) -> Generator[Recipe, Trial, None]:
+    """Fall back first what its rounding distorts most.
+
+    1. The start and its variants, as ``basic``; keep the best.
+    2. Measure the squared error of each quantized op's output on calibration rows, as a share of the squared output.
+    3. Fall back ops together, those of the greatest error first, and keep an op only if it helps further.
+    4. The same once more, keeping every op.
+
+    Steps 2 to 4 run for half precision, then for fp32, as far as the space allows; int4 tables fall back to int8
+    before either, and the next two go on from the best of that.
+
+    Source: the algorithm of the strategy of the same name in Intel's LPOT 1.6. There the errors are divided by the
+    range of the tensor, which is 0 where it is constant, are lost when a search is resumed, and add up from op to op.
+    """
+    origin = yield from best_variant(context)
+    for level in LEVELS:
+        wider = fallbacks(context, origin.recipe, level)
+        if not wider:
+            continue
+        errors = _errors(context, origin.recipe, level)
+        ranked = {op: wider[op] for op in sorted(wider, key=lambda op: -errors[op])}
+        kept = yield from keep_what_helps(origin, ranked)
+        last = yield from keep_all(origin, ranked)
+        if level == "int8":
+            origin = better(kept, last)
+
+
+def _errors(context: SearchContext, recipe: Recipe, level: Level) -> dict[str, float]:
+    """Of each quantized op of a recipe."""
+
+    def measure() -> dict[str, float]:
+        sample = calibration_sample(context.calibration, _ROWS)
+        return activation_errors(context.model, recipe, context.quantize, sample)
+
+    errors: dict[str, float] = context.remembered(f"mse: errors before falling back to {level}", measure)
+    return errors

@@ -1,0 +1,79 @@
+"""The strategy ``mse_v2``: fall back what helps the logits most, measured anew each time; then quantize again."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Generator
+
+from dlrm_pl.quantization.ptq.calibration_sample import calibration_sample
+from dlrm_pl.quantization.recipe import Recipe
+from dlrm_pl.quantization.search.context import SearchContext
+from dlrm_pl.quantization.search.strategies.fallback import LEVELS, Level, fallbacks
+from dlrm_pl.quantization.search.trial import Trial
+from dlrm_pl.quantization.sensitivity.activation_error import logit_error
+
+_ROWS = 4096
+"""Calibration rows that errors of logits are measured on."""
+
+
+def mse_v2(context: SearchContext) -> Generator[Recipe, Trial, None]:
+    """Fall back until the criterion is met, then take back what was not needed.
+
+    1. The start; when it is accepted, there is nothing to do.
+    2. Measure, for each quantized op, the mean squared error of the logits with that op in fp32. Fall back the op that
+       leaves the least error, and try. Repeat until a recipe is accepted, or a single quantized op is left.
+    3. Without success begin again at the next level: int8 (of int4 tables), half precision, fp32. What the int8 level
+       reached is kept.
+    4. From the accepted recipe on, quantize the ops that fell back again, each as at the start, those first that add
+       the least error, and keep what is accepted.
+
+    Source: the algorithm of the strategy of the same name in Intel Neural Compressor 2.6. The error is measured with
+    the op in fp32, whatever it falls back to: fp32 tables need not be packed for it.
+    """
+    origin = yield context.start
+    for level in LEVELS:
+        trial = origin
+        for count in itertools.count():
+            if trial.accepted:
+                yield from _quantize_again(context, trial)
+                return
+            recipes = _fallen(context, trial.recipe, level)
+            if not recipes:
+                break
+            in_fp32 = {op: trial.recipe.with_dtype(op, "fp32") for op in recipes}
+            errors = _errors(context, f"after {count} ops fell back to {level}", in_fp32)
+            # Of equals the first, and so the last op of the model.
+            trial = yield recipes[min(recipes, key=lambda op: errors[op])]
+        if level == "int8":
+            origin = trial
+
+
+def _fallen(context: SearchContext, recipe: Recipe, level: Level) -> dict[str, Recipe]:
+    """The recipes with one more op at the level, by that op; without those that have no quantized op left."""
+    recipes = {op: recipe.with_dtype(op, dtype) for op, dtype in fallbacks(context, recipe, level).items()}
+    return {op: fallen for op, fallen in recipes.items() if fallen.quantized_ops}
+
+
+def _quantize_again(context: SearchContext, best: Trial) -> Generator[Recipe, Trial, None]:
+    """Step 4."""
+    start = context.start.ops
+    fallen = [op for op, dtype in best.recipe.ops.items() if dtype != start[op]]
+    if len(fallen) < 2:
+        return  # Without the only one it is the start, which was not accepted.
+    recipes = {op: best.recipe.with_dtype(op, start[op]) for op in fallen}
+    errors = _errors(context, "with one op quantized again", recipes)
+    for op in sorted(fallen, key=lambda op: errors[op]):
+        trial = yield best.recipe.with_dtype(op, start[op])
+        if trial.accepted:
+            best = trial
+
+
+def _errors(context: SearchContext, when: str, recipes: dict[str, Recipe]) -> dict[str, float]:
+    """Error of the logits of each recipe, by the op that it differs in."""
+
+    def measure() -> dict[str, float]:
+        sample = calibration_sample(context.calibration, _ROWS)
+        return {op: logit_error(context.model, context.quantize(recipe), sample) for op, recipe in recipes.items()}
+
+    errors: dict[str, float] = context.remembered(f"mse_v2: errors of the logits {when}", measure)
+    return errors

@@ -1,0 +1,287 @@
+"""The tuning loop: try recipes until one meets the criterion, or the time or the trials are used up."""
+
+from __future__ import annotations
+
+import logging
+import math
+import random
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import nn
+
+from dlrm_pl.batch import ClickBatch
+from dlrm_pl.errors import BaselineError, ConfigurationError, DLRMError
+from dlrm_pl.model.dlrm import DLRM
+from dlrm_pl.quantization.failure import FAILURES, SLIPS, describe_failure
+from dlrm_pl.quantization.judging.evaluation import EvalFunc
+from dlrm_pl.quantization.judging.judge import Judge
+from dlrm_pl.quantization.ptq.calibration import ActivationRanges
+from dlrm_pl.quantization.ptq.quantize import table_packer
+from dlrm_pl.quantization.ptq.table_packer import TablePacker
+from dlrm_pl.quantization.recipe import Recipe
+from dlrm_pl.quantization.search.context import SearchContext
+from dlrm_pl.quantization.search.listener import TuningListener
+from dlrm_pl.quantization.search.objective import LatencyTimer, Objective
+from dlrm_pl.quantization.search.result import TuningResult
+from dlrm_pl.quantization.search.settings import TuningSettings
+from dlrm_pl.quantization.search.space import SearchSpace
+from dlrm_pl.quantization.search.strategies import strategy_named
+from dlrm_pl.quantization.search.trial import Trial
+from dlrm_pl.quantization.search.trial_log import TrialLog
+from dlrm_pl.runtime.int8_dlrm import Int8DLRM, fp32_bytes
+
+__all__ = ["TuningSettings", "tune"]
+
+log = logging.getLogger(__name__)
+
+TRIALS_LOGGER = f"{__name__}.trials"
+"""Name of the logger of the lines of single trials, for those who draw them instead."""
+
+
+def tune(
+    model: DLRM,
+    calibration: Iterable[ClickBatch],
+    eval_func: EvalFunc,
+    settings: TuningSettings,
+    *,
+    packer: TablePacker | None = None,
+    trial_log: TrialLog | None = None,
+    timer: LatencyTimer | None = None,
+    listeners: Sequence[TuningListener] = (),
+) -> TuningResult:
+    """Search for an int8 model within tolerance.
+
+    Ctrl-C ends the search; what was found so far is returned. Without a finished trial it stays an interruption.
+
+    Args:
+        model: float, in evaluation mode; not changed.
+        calibration: re-iterable batches.
+        eval_func: scores a model; rows apart from the calibration rows.
+        settings: how to search.
+        packer: of the model's tables; one that keeps them in memory when None.
+        trial_log: finished trials of an earlier run, which are not repeated; in memory alone when None.
+        timer: measures the speed of accepted models; needed when the objective counts latency.
+        listeners: told what happens, in turn.
+
+    Returns:
+        The best model, accepted or not, with all trials. Among accepted trials the one of the lowest cost is best,
+        then of the smallest loss; among rejected ones that of the smallest loss.
+
+    Raises:
+        ConfigurationError: the objective counts latency, and there is no timer; or the space is of another model.
+        BaselineError: the float model cannot be scored on some rows; names the first.
+        DLRMError: no score of the float model, or every trial failed; the last reason is given.
+    """
+    if Objective.named(settings.objective).latency and timer is None:
+        raise ConfigurationError("The objective counts latency, but nothing measures it: hand a timer to tune().")
+    judge = Judge(model, eval_func, settings.criterion)
+    baseline = judge.baseline()
+    tolerance = settings.criterion.tolerance(baseline.value)
+    rows = f" on the first {baseline.rows:,} rows" if judge.sequential else ""
+    log.info("fp32 scores %.6f%s, tolerated loss %.6f", baseline.value, rows, tolerance)
+    for listener in listeners:
+        listener.on_baseline(baseline, tolerance)
+    space = SearchSpace(settings.space, model.architecture)
+    wanted = Recipe.starting_from(settings.recipe, model.architecture)
+    start = space.moved_into(wanted)
+    if start != wanted:
+        log.info("moved into the space, the search starts with %s", start.describe())
+
+    def loss_of(quantized: nn.Module) -> float:
+        _seed_everything(settings.seed)  # As before a trial.
+        return judge.loss(quantized)
+
+    context = SearchContext(
+        start=start,
+        space=space,
+        model=model,
+        calibration=calibration,
+        ranges=ActivationRanges(model, calibration),
+        packer=table_packer(model) if packer is None else packer,
+        criterion=settings.criterion,
+        tolerance=tolerance,
+        objective=Objective.named(settings.objective),
+        rows=judge.rows,
+        seed=settings.seed,
+        max_trials=settings.max_trials,
+        loss_of=None if judge.paired else loss_of,
+        log=TrialLog() if trial_log is None else trial_log,
+    )
+    return _Search(context, judge, settings, timer, listeners).run()
+
+
+class _Search:
+    """One search, as far as it has come."""
+
+    def __init__(
+        self,
+        context: SearchContext,
+        judge: Judge,
+        settings: TuningSettings,
+        timer: LatencyTimer | None,
+        listeners: Sequence[TuningListener],
+    ) -> None:
+        self._context = context
+        self._judge = judge
+        self._settings = settings
+        self._timer = timer
+        self._listeners = listeners
+        self._tried: dict[Recipe, Trial] = {}
+        self._best: tuple[Trial, Int8DLRM | None] | None = None
+        self._fp32_bytes = fp32_bytes(context.model)
+        self._elapsed_s = 0.0
+        self._elapsed_at = time.perf_counter()
+
+    def run(self) -> TuningResult:
+        """Try what the strategy proposes until there is a reason to stop."""
+        interrupted = False
+        try:
+            stopped_because = self._follow_the_strategy()
+        except KeyboardInterrupt:
+            if self._best is None:
+                raise
+            interrupted, stopped_because = True, "it was interrupted"
+            log.warning("interrupted: going on with the best of %d trials; again to stop at once", len(self._tried))
+        trials = tuple(self._tried.values())
+        best = None if self._best is None else self._best[0]
+        for listener in self._listeners:
+            listener.on_stop(best, stopped_because)
+        if self._best is None:
+            raise DLRMError(f"All {len(trials)} trials failed, the last because: {trials[-1].error}")
+        trial, model = self._best
+        if model is None:  # Found in the log of an earlier run.
+            _seed_everything(self._settings.seed)
+            model = self._context.quantize(trial.recipe)
+        return TuningResult(
+            baseline=self._judge.baseline(),
+            trials=trials,
+            best=trial,
+            model=model,
+            stopped_because=stopped_because,
+            interrupted=interrupted,
+        )
+
+    def _follow_the_strategy(self) -> str:
+        """Why the search stopped, in words."""
+        name = self._settings.strategy
+        proposals = strategy_named(name)(self._context)
+        last: Trial | None = None
+        try:
+            while True:
+                try:
+                    recipe = next(proposals) if last is None else proposals.send(last)
+                except SLIPS as error:  # In what the strategy measures by itself; each trial sees to its own.
+                    reason = f"the strategy {name} could not go on: {describe_failure(error)}"
+                    if last is None:
+                        raise DLRMError(f"There is no trial, since {reason}") from error
+                    log.warning("%s", reason)
+                    return reason
+                if recipe not in self._tried:
+                    trial = self._trial(recipe)
+                    stop = self._reason_to_stop(trial)
+                    if stop is not None:
+                        return stop
+                last = self._tried[recipe]
+        except StopIteration:
+            if not self._tried:
+                raise ConfigurationError(f"The strategy {name} proposed no recipe: its space has none.") from None
+            return f"the strategy {name} has nothing more to propose"
+        finally:
+            proposals.close()
+
+    def _trial(self, recipe: Recipe) -> Trial:
+        """Try a recipe, or take its trial from the log of an earlier run."""
+        number = len(self._tried) + 1
+        known = self._context.log.find(recipe)
+        candidate = None
+        if known is not None:
+            trial = replace(known, number=number, elapsed_s=max(known.elapsed_s, self._elapsed_s))
+        else:
+            for listener in self._listeners:
+                listener.on_trial_start(number, recipe)
+            trial, candidate = self._try(number, recipe)
+            trial = replace(trial, elapsed_s=self._elapsed_s + time.perf_counter() - self._elapsed_at)
+        self._elapsed_s, self._elapsed_at = trial.elapsed_s, time.perf_counter()
+        # Before it is written, so that ctrl-C meanwhile does not lose a trial that is in the log.
+        self._tried[recipe] = trial
+        if trial.verdict is not None and (self._best is None or _rank(trial) > _rank(self._best[0])):
+            self._best = (trial, candidate)
+        if known is None:
+            self._context.log.add(trial)
+        logging.getLogger(TRIALS_LOGGER).info("%s%s", "known: " if known else "", trial.describe())
+        for listener in self._listeners:
+            listener.on_trial_end(trial, resumed=known is not None)
+        return trial
+
+    def _try(self, number: int, recipe: Recipe) -> tuple[Trial, Int8DLRM | None]:
+        """One trial; an error of ours, of arithmetic, or of the user's score, fails the trial and not the search.
+
+        Raises:
+            BaselineError: the float model failed, with which every other trial would be compared as well.
+        """
+
+        def on_look(verdict: object) -> None:
+            for listener in self._listeners:
+                listener.on_look(number, verdict)  # type: ignore[arg-type]
+
+        # Each trial starts from the same state, so that its outcome does not depend on those before it.
+        _seed_everything(self._settings.seed)
+        began = time.perf_counter()
+        try:
+            candidate = self._context.quantize(recipe)
+            judgement = self._judge.judge(candidate, on_look)
+            latency = None
+            if judgement.verdict.accepted and self._context.objective.latency:
+                assert self._timer is not None  # Checked before the search.
+                latency = self._timer(candidate)
+        except BaselineError:
+            raise
+        except FAILURES as error:
+            reason = describe_failure(error)
+            return Trial(number, recipe, None, None, 0, time.perf_counter() - began, 0.0, 0, reason), None
+        verdict, speed = judgement.verdict, judgement.samples_per_s
+        if latency is not None:
+            speed = latency.samples_per_s
+            if latency.slower_than is not None:
+                verdict = replace(verdict, accepted=False, reason=f"{verdict.reason}; but {latency.slower_than}")
+        return Trial(
+            number=number,
+            recipe=recipe,
+            score=verdict.score,
+            verdict=verdict,
+            model_bytes=candidate.model_bytes,
+            seconds=time.perf_counter() - began,
+            samples_per_s=speed,
+            rows=verdict.rows,
+            cost=self._context.objective.cost(candidate.model_bytes / self._fp32_bytes, latency),
+            latency=latency,
+        ), candidate
+
+    def _reason_to_stop(self, trial: Trial) -> str | None:
+        settings = self._settings
+        if trial.accepted and settings.stops_at_first:
+            return "a recipe met the criterion"
+        if trial.verdict is not None and math.isinf(trial.verdict.bound):
+            return "no recipe can be judged on so few clicks; with `confidence: null` the loss itself is"
+        # By the trial's own clock, so that a resumed search stops behind the trial behind which it stopped before.
+        if settings.timeout_s and trial.elapsed_s >= settings.timeout_s:
+            return f"the time of {settings.timeout_s:g} s is used up"
+        if len(self._tried) >= settings.max_trials:
+            return f"max_trials={settings.max_trials} recipes were tried"
+        return None
+
+
+def _rank(trial: Trial) -> tuple[bool, float, float]:
+    """Accepted first; then cheap for accepted trials; then of a small loss."""
+    cost = math.inf if trial.cost is None else trial.cost
+    return trial.accepted, -cost if trial.accepted else 0.0, -trial.loss
+
+
+def _seed_everything(seed: int) -> None:
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)

@@ -1,0 +1,1 @@
+"""Measure how sensitive the model is to quantizing each op."""

@@ -1,0 +1,125 @@
+"""How far the outputs of quantized ops are from those of the float model."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from dlrm_pl.batch import ClickBatch
+from dlrm_pl.model.dlrm import DLRM
+from dlrm_pl.quantization.recipe import Recipe
+from dlrm_pl.quantization.sensitivity.float_activations import float_activations, squared_norm
+from dlrm_pl.runtime.int8_dlrm import Int8DLRM
+from dlrm_pl.runtime.linear import Int8Chain, Int8Linear
+
+Quantize = Callable[[Recipe], Int8DLRM]
+
+
+def activation_errors(
+    model: DLRM, recipe: Recipe, quantize: Quantize, batches: Sequence[ClickBatch]
+) -> dict[str, float]:
+    """Squared error of the output of each quantized op, as a share of the squared output.
+
+    Both are taken about their means over the samples: what is the same for all samples ranks none of them higher, and
+    a large constant would hide the noise on all that varies. An output that is constant has the error 0.
+
+    Each op gets the float model's inputs, so it is charged with its own error alone: with the errors of the ops before
+    it, the last would nearly always look worst. The output of an int8 Linear that feeds another counts as rounded to
+    uint8.
+
+    Args:
+        model: float.
+        recipe: whose quantized ops are measured, with its observers.
+        quantize: makes the model of a recipe.
+        batches: what to measure on.
+
+    Returns:
+        By op, in the order of ``Recipe.ops``; the inverse of the signal to noise ratio.
+    """
+    quantized = quantize(recipe)
+    alone = None
+    if recipe.interaction == "int8":
+        # Float tables and Linears beside it, so that its error is not mixed with theirs.
+        alone = quantize(Recipe.all_float(model.architecture).with_dtype("interaction", "int8"))
+    noise: dict[str, _Variation] = defaultdict(_Variation)
+    signal: dict[str, _Variation] = defaultdict(_Variation)
+
+    def compare(op: str, expected: Tensor, actual: Tensor) -> None:
+        noise[op].add(actual - expected)
+        signal[op].add(expected)
+
+    with torch.inference_mode():
+        for batch in batches:
+            wanted = float_activations(model, batch)
+            for op, layer in quantized.layers.items():
+                if isinstance(layer, Int8Linear):
+                    compare(op, wanted.outputs[op], _run_alone(layer, wanted.inputs[op]))
+            looked_up = quantized.tables(batch.indices, batch.offsets)
+            for index in range(model.architecture.num_tables):
+                compare(f"tables.{index}", wanted.sparse[:, index], looked_up[:, index])
+            if alone is not None:
+                interacted = alone.interact(wanted.dense, batch.indices, batch.offsets)
+                compare("interaction", wanted.interacted, interacted)
+    smallest = torch.finfo(torch.float32).tiny
+    return {op: noise[op].value / max(signal[op].value, smallest) for op in recipe.quantized_ops}
+
+
+def logit_error(model: DLRM, quantized: Int8DLRM, batches: Sequence[ClickBatch]) -> float:
+    """Mean squared difference of the logits of a quantized model and the float model."""
+    total, rows = 0.0, 0
+    with torch.inference_mode():
+        for batch in batches:
+            total += squared_norm(quantized(batch) - model(batch))
+            rows += batch.num_samples
+    return total / rows
+
+
+def _run_alone(layer: Int8Linear, x: Tensor) -> Tensor:
+    """The layer with float input and float output, by the kernel that serves it."""
+    result: Tensor = Int8Chain(
+        [
+            Int8Linear(
+                *(layer.weight, layer.weight_scale, layer.bias),
+                input_scale=layer.input_scale,
+                input_zero_point=layer.input_zero_point,
+                output_scale=None,
+                output_zero_point=0,
+                relu=layer.relu,
+                quantizes_input=True,
+            )
+        ]
+    )(x)
+    if layer.output_scale is None:
+        return result
+    steps = (result / layer.output_scale).round() + layer.output_zero_point
+    return (steps.clamp(0, 255) - layer.output_zero_point) * layer.output_scale
+
+
+class _Variation:
+    """Variance over the samples, summed over the features, of outputs that come batch by batch."""
+
+    def __init__(self) -> None:
+        self._rows = 0
+        self._first: Tensor | None = None
+        self._sum: Tensor | float = 0.0
+        self._squares: Tensor | float = 0.0
+
+    def add(self, values: Tensor) -> None:
+        """Float ``[B, features]``, B above 0."""
+        values = values.double()
+        if self._first is None:
+            self._first = values[0].clone()
+        # From the first row on, so that what is constant has no variance to the last bit.
+        values = values - self._first
+        self._rows += len(values)
+        self._sum = self._sum + values.sum(dim=0)
+        self._squares = self._squares + values.square().sum(dim=0)
+
+    @property
+    def value(self) -> float:
+        """Not negative."""
+        mean = torch.as_tensor(self._sum) / self._rows
+        return float((torch.as_tensor(self._squares) / self._rows - mean.square()).clamp(min=0).sum())

@@ -1,0 +1,203 @@
+"""The loss of AUROC that each op and table causes alone, in one pass over the rows."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from dlrm_pl.batch import ClickBatch
+from dlrm_pl.errors import NonFiniteError
+from dlrm_pl.kernels.int8 import ops
+from dlrm_pl.metrics.paired import paired_auroc_difference
+from dlrm_pl.model.dlrm import DLRM, clamp_logits
+from dlrm_pl.model.embeddings import split_bags
+from dlrm_pl.model.interaction import cat_interaction, dot_interaction
+from dlrm_pl.quantization.failure import SLIPS, describe_failure
+from dlrm_pl.quantization.judging.evaluation import check_finite
+from dlrm_pl.quantization.judging.tuning_rows import TuningRows
+from dlrm_pl.quantization.ptq.calibration import ActivationRanges
+from dlrm_pl.quantization.ptq.quantize import bags_of, quantize
+from dlrm_pl.quantization.ptq.table_packer import TablePacker
+from dlrm_pl.quantization.recipe import Recipe
+from dlrm_pl.runtime.tables import TABLE_DTYPES, TableDtype
+
+log = logging.getLogger(__name__)
+
+Change = tuple[str, str]
+"""An op and the dtype that it alone has, all others being fp32."""
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """What one change costs.
+
+    Attributes:
+        op: that alone is not fp32.
+        dtype: that it has.
+        loss: of AUROC, fp32 minus changed.
+        standard_error: of the loss.
+        logit_mse: mean squared difference of the logits; far less noisy than the loss.
+        rows: measured on.
+    """
+
+    op: str
+    dtype: str
+    loss: float
+    standard_error: float
+    logit_mse: float
+    rows: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types; ``Sensitivity(**values)`` is the inverse."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class _Block:
+    """What the changes of one batch share: memory is that of one batch of fp32 activations."""
+
+    batch: ClickBatch
+    dense: Tensor
+    sparse: Tensor
+    interacted: Tensor
+
+
+Scorer = Callable[[_Block], Tensor]
+
+
+def measure_sensitivities(
+    model: DLRM,
+    rows: TuningRows,
+    changes: Sequence[Change],
+    *,
+    max_rows: int,
+    recipe: Recipe,
+    ranges: ActivationRanges,
+    packer: TablePacker,
+) -> list[Sensitivity]:
+    """Score the fp32 model with each change alone.
+
+    For each batch the bottom MLP and the lookups run once in fp32. A table's change packs only the rows that the batch
+    looked up and replaces one column of the lookups; a Linear's change runs from that Linear's MLP on.
+
+    Args:
+        model: float; not changed.
+        rows: tuning rows, whose fp32 logits are shared.
+        changes: what to measure.
+        max_rows: at most so many rows are read, in whole batches.
+        recipe: whose observer, scheme and granularity the Linears have.
+        ranges: of the activations.
+        packer: of the model's tables; used for the interaction alone.
+
+    Returns:
+        In the order of the changes. One that gives no finite scores counts as a loss of 1, all there is.
+
+    Raises:
+        ConfigurationError: no such op, or not in that dtype.
+        MetricError: the rows hold a single class.
+    """
+    scorers: list[Scorer | None] = []
+    for op, dtype in changes:
+        try:
+            scorers.append(_scorer(model, op, dtype, recipe, ranges, packer))
+        except SLIPS as slip:
+            log.warning("%s in %s cannot be measured: %s", op, dtype, describe_failure(slip))
+            scorers.append(None)
+    scores: list[list[npt.NDArray[np.float32]]] = [[] for _ in changes]
+    squares = [0.0] * len(changes)
+    impossible = {index for index, scorer in enumerate(scorers) if scorer is None}
+    read = 0
+    with torch.inference_mode():
+        for batch in rows.batches():
+            rows.score_fp32(batch, read)
+            block = _block(model, batch)
+            fp32 = _finish(model, block.interacted)
+            for index, scorer in enumerate(scorers):
+                if scorer is None or index in impossible:
+                    continue
+                try:
+                    logits = scorer(block)
+                    scores[index].append(check_finite(logits.float(), read).numpy())
+                except NonFiniteError:  # As of a value beyond fp16: this change alone cannot be made.
+                    impossible.add(index)
+                    continue
+                squares[index] += float((logits - fp32).double().square().sum())
+            read += batch.num_samples
+            if read >= max_rows:
+                break
+    labels, baseline = rows.labels(read), rows.fp32(read)
+    result = []
+    for index, ((op, dtype), parts, square) in enumerate(zip(changes, scores, squares, strict=True)):
+        if index in impossible:
+            result.append(Sensitivity(op, dtype, 1.0, 0.0, 0.0, read))
+            continue
+        difference = paired_auroc_difference(baseline, np.concatenate(parts), labels)
+        loss, error = difference.difference, difference.standard_error
+        result.append(Sensitivity(op, dtype, loss, error, square / read, read))
+    return result
+
+
+def _scorer(model: DLRM, op: str, dtype: str, recipe: Recipe, ranges: ActivationRanges, packer: TablePacker) -> Scorer:
+    """What scores a block with one change."""
+    alone = replace(
+        Recipe.all_float(model.architecture),
+        observer=recipe.observer,
+        activation_scheme=recipe.activation_scheme,
+        weight_granularity=recipe.weight_granularity,
+        bias_correction=False,  # A shift of all logits is no loss of this op's.
+    ).with_dtype(op, dtype)
+    part, _, index = op.partition(".")
+    if part == "tables":
+        assert dtype in TABLE_DTYPES
+        return lambda block: _finish(model, _interact(model, block.dense, _repacked(model, block, int(index), dtype)))
+    changed = quantize(model, alone, ranges, packer)
+    if part == "interaction":
+        return lambda block: changed.top(changed.interact(block.dense, block.batch.indices, block.batch.offsets))
+    if part == "bottom_mlp":
+        return lambda block: _finish(model, _interact(model, changed.bottom(block.batch.dense), block.sparse))
+    return lambda block: changed.top(block.interacted)
+
+
+def _block(model: DLRM, batch: ClickBatch) -> _Block:
+    dense = model.bottom_mlp(batch.dense)
+    sparse = model.embedding_bags(batch.indices, batch.offsets)
+    return _Block(batch, dense, sparse, _interact(model, dense, sparse))
+
+
+def _interact(model: DLRM, dense: Tensor, sparse: Tensor) -> Tensor:
+    if model.architecture.interaction == "cat":
+        return cat_interaction(dense, sparse)
+    return dot_interaction(dense, sparse, model.architecture.self_interaction)
+
+
+def _finish(model: DLRM, interacted: Tensor) -> Tensor:
+    """Logits, float32 ``[B]``."""
+    logits: Tensor = model.top_mlp(interacted).squeeze(1)
+    return clamp_logits(logits, model.architecture.loss_threshold)
+
+
+def _repacked(model: DLRM, block: _Block, table: int, dtype: TableDtype) -> Tensor:
+    """The lookups with one table's rows packed: ``[B, T, D]``. Only the rows that the batch looks up are."""
+    batch, dim = block.batch, model.architecture.embedding_dim
+    offsets = None
+    values = block.sparse[:, table]  # Of bags of one, the rows themselves.
+    if batch.offsets is not None:
+        indices, starts = split_bags(batch.indices, batch.offsets, model.architecture.num_tables)[table]
+        offsets = torch.cat([starts, starts.new_tensor([len(indices)])])
+        values = bags_of(model).rows(indices, table)
+    packed = TablePacker([values], allow_nonfinite=True).packed([dtype])[0]  # NaN is 0 already, or was refused.
+    local = torch.arange(len(values))
+    column = ops.lookup(
+        local if offsets is not None else local.unsqueeze(0),
+        *(offsets, [packed], [TABLE_DTYPES.index(dtype)], dim, batch.num_samples),
+    )
+    changed = block.sparse.clone()
+    changed[:, table] = column[:, 0]
+    return changed

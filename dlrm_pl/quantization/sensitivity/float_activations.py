@@ -1,0 +1,77 @@
+"""The float model op by op: what goes into each op and what comes out of it, under the names of ``Recipe.ops``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from dlrm_pl.batch import ClickBatch
+from dlrm_pl.model.dlrm import DLRM, clamp_logits
+from dlrm_pl.model.interaction import cat_interaction, dot_interaction
+from dlrm_pl.quantization.ptq.prepare import linear_layers
+
+Weights = Callable[[str, Tensor], Tensor]
+"""Op and its weight -> the weight to compute with."""
+
+
+@dataclass(frozen=True)
+class FloatActivations:
+    """Of one batch.
+
+    Attributes:
+        inputs: of each Linear by op, float ``[B, in]``.
+        outputs: of each Linear by op, behind its ReLU, float ``[B, out]``.
+        dense: output of the bottom MLP, float ``[B, D]``.
+        sparse: pooled embeddings, float ``[B, T, D]``.
+        interacted: output of the interaction, float ``[B, interaction_width]``.
+        logits: float ``[B]``.
+    """
+
+    inputs: dict[str, Tensor]
+    outputs: dict[str, Tensor]
+    dense: Tensor
+    sparse: Tensor
+    interacted: Tensor
+    logits: Tensor
+
+
+def float_activations(
+    model: DLRM, batch: ClickBatch, *, sparse: Tensor | None = None, weights: Weights = lambda op, weight: weight
+) -> FloatActivations:
+    """Run the float model and keep what is between its ops.
+
+    Args:
+        model: float.
+        batch: what to score.
+        sparse: used instead of the lookups, ``[B, T, D]``.
+        weights: replaces the weights of Linears, for derivatives by them.
+    """
+    inputs: dict[str, Tensor] = {}
+    outputs: dict[str, Tensor] = {}
+
+    def run(part: str, x: Tensor) -> Tensor:
+        for index, (linear, relu) in enumerate(linear_layers(getattr(model, part))):
+            op = f"{part}.{index}"
+            inputs[op] = x
+            x = F.linear(x, weights(op, linear.weight), linear.bias)
+            x = x if relu is None else F.relu(x)
+            outputs[op] = x
+        return x
+
+    dense = run("bottom_mlp", batch.dense)
+    if sparse is None:
+        sparse = model.embedding_bags(batch.indices, batch.offsets)
+    if model.architecture.interaction == "dot":
+        interacted = dot_interaction(dense, sparse, model.architecture.self_interaction)
+    else:
+        interacted = cat_interaction(dense, sparse)
+    logits = clamp_logits(run("top_mlp", interacted).squeeze(1), model.architecture.loss_threshold)
+    return FloatActivations(inputs, outputs, dense, sparse, interacted, logits)
+
+
+def squared_norm(values: Tensor) -> float:
+    """Sum of squares, in double precision."""
+    return float(values.detach().double().square().sum())

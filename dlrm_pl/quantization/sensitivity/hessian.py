@@ -1,0 +1,161 @@
+"""How much the loss would grow by the rounding of each op, by its second derivatives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dlrm_pl.batch import ClickBatch
+from dlrm_pl.model.dlrm import DLRM
+from dlrm_pl.model.embeddings import EmbeddingBags, split_bags
+from dlrm_pl.quantization.recipe import Recipe
+from dlrm_pl.quantization.sensitivity.activation_error import Quantize
+from dlrm_pl.quantization.sensitivity.float_activations import FloatActivations, float_activations, squared_norm
+from dlrm_pl.runtime.int8_dlrm import Int8DLRM
+from dlrm_pl.runtime.linear import Int8Linear
+from dlrm_pl.runtime.tables import PackedTables
+
+
+def rounding_damage(
+    model: DLRM, recipe: Recipe, quantize: Quantize, batches: Sequence[ClickBatch], *, seed: int, draws: int
+) -> dict[str, float]:
+    """The mean diagonal of the loss's Hessian by an op's weights, times their squared rounding error.
+
+    The loss is the binary cross entropy of the float model. Of a table only the rows that the batches look up have a
+    derivative, and only they are differentiated: no memory grows with the tables. The interaction has no weights; its
+    outputs stand for them.
+
+    Args:
+        model: float; not changed.
+        recipe: whose quantized ops are measured.
+        quantize: makes the model of a recipe.
+        batches: with labels.
+        seed: of the random vectors.
+        draws: random vectors for each op and batch; the standard error of a trace falls with their root.
+
+    Returns:
+        By op, in the order of ``Recipe.ops``.
+
+    Source: Dong et al. 2020, "HAWQ-V2: Hessian Aware trace-Weighted Quantization of Neural Networks",
+    arXiv:1911.03852, equation 5; the trace by Hutchinson 1990.
+    """
+    quantized = quantize(recipe)
+    alone = None
+    if recipe.interaction == "int8":
+        alone = quantize(Recipe.all_float(model.architecture).with_dtype("interaction", "int8"))
+    generator = torch.Generator().manual_seed(seed)
+    damage = dict.fromkeys(recipe.quantized_ops, 0.0)
+    rows = sum(batch.num_samples for batch in batches)
+    for batch in batches:
+        variables = Variables(model, batch)
+        errors = _rounding_errors(variables, quantized, alone, batch)
+        traces = hessian_traces(variables, list(damage), generator, draws)
+        for op, trace in traces.items():
+            weight = variables.by_op[op]
+            damage[op] += batch.num_samples / rows * trace / weight.numel() * errors[op]
+    return damage
+
+
+class Variables:
+    """One batch's loss as a function of what each op holds.
+
+    Args:
+        model: float; its tensors are shared and get no gradient.
+        batch: with labels.
+
+    Attributes:
+        by_op: what is differentiated by: weights ``[out, in]`` of Linears, the rows ``[U, D]`` of tables that the batch
+            looks up, each once, the output of the interaction.
+        rows: of each table, in ascending order, int64 ``[U]``.
+        activations: of the batch.
+        loss: mean binary cross entropy.
+    """
+
+    def __init__(self, model: DLRM, batch: ClickBatch) -> None:
+        self.by_op: dict[str, Tensor] = {}
+        self.rows: list[Tensor] = []
+        with torch.enable_grad():
+            sparse = self._lookups(model, batch)
+            self.activations: FloatActivations = float_activations(model, batch, sparse=sparse, weights=self._variable)
+            self.by_op["interaction"] = self.activations.interacted
+            self.loss = F.binary_cross_entropy_with_logits(self.activations.logits, batch.labels)
+
+    def _variable(self, op: str, weight: Tensor) -> Tensor:
+        """A leaf of its own on the same memory."""
+        self.by_op[op] = weight.detach().requires_grad_()
+        return self.by_op[op]
+
+    def _lookups(self, model: DLRM, batch: ClickBatch) -> Tensor:
+        """Pooled embeddings ``[B, T, D]``, by ops that can be differentiated twice."""
+        bags = model.embedding_bags
+        assert isinstance(bags, EmbeddingBags)  # A float model has no other kind.
+        size = batch.num_samples
+        pooled = []
+        for index, table in enumerate(bags.weights()):
+            if batch.offsets is None:
+                rows, bag = batch.indices[index], torch.arange(size)
+            else:
+                rows, starts = split_bags(batch.indices, batch.offsets, model.architecture.num_tables)[index]
+                lengths = torch.diff(starts, append=starts.new_tensor([len(rows)]))
+                bag = torch.repeat_interleave(torch.arange(size), lengths)
+            unique, place = torch.unique(rows, return_inverse=True)
+            self.rows.append(unique)
+            values = table[unique]
+            if bags.nonfinite_as_zero:
+                values = torch.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
+            values = self._variable(f"tables.{index}", values)
+            pooled.append(values.new_zeros(size, values.shape[1]).index_add(0, bag, values[place]))
+        return torch.stack(pooled, dim=1)
+
+
+def hessian_traces(
+    variables: Variables, ops: Sequence[str], generator: torch.Generator, draws: int
+) -> dict[str, float]:
+    """Trace of the block of the Hessian that belongs to each op, by Hutchinson's method.
+
+    The mean of ``v . H v`` over random vectors of -1 and 1. Each op has vectors of its own: with one for all, the
+    blocks off the diagonal would add noise.
+    """
+    with torch.enable_grad():
+        tensors = [variables.by_op[op] for op in ops]
+        gradients = torch.autograd.grad(variables.loss, tensors, create_graph=True)
+    traces = {}
+    for op, tensor, gradient in zip(ops, tensors, gradients, strict=True):
+        total = 0.0
+        for _ in range(draws):
+            v = torch.randint(0, 2, tensor.shape, generator=generator).to(tensor.dtype) * 2 - 1
+            (product,) = torch.autograd.grad(gradient, tensor, v, retain_graph=True, materialize_grads=True)
+            total += float((v * product).sum())
+        traces[op] = total / draws
+    return traces
+
+
+def _rounding_errors(
+    variables: Variables, quantized: Int8DLRM, alone: Int8DLRM | None, batch: ClickBatch
+) -> dict[str, float]:
+    """Squared norm of what rounding changes in each op's variable."""
+    errors: dict[str, float] = {}
+    with torch.inference_mode():
+        for op, layer in quantized.layers.items():
+            if isinstance(layer, Int8Linear):
+                weight = layer.weight * layer.weight_scale.unsqueeze(1)
+                errors[op] = squared_norm(weight - variables.by_op[op])
+        for index, packed in enumerate(_rows_of(quantized.tables, variables.rows)):
+            errors[f"tables.{index}"] = squared_norm(packed - variables.by_op[f"tables.{index}"])
+        if alone is not None:
+            output = alone.interact(variables.activations.dense.detach(), batch.indices, batch.offsets)
+            errors["interaction"] = squared_norm(output - variables.activations.interacted)
+    return errors
+
+
+def _rows_of(tables: PackedTables, rows: Sequence[Tensor]) -> list[Tensor]:
+    """Given rows of each table, as floats."""
+    longest = max((len(found) for found in rows), default=0)
+    indices = torch.zeros(len(rows), longest, dtype=torch.int64)
+    for index, found in enumerate(rows):
+        indices[index, : len(found)] = found
+    values = tables(indices, None)
+    return [values[: len(found), index] for index, found in enumerate(rows)]

@@ -1,0 +1,135 @@
+"""A certificate that was edited contradicts itself, and is not believed, also with checksums that were made anew."""
+
+from __future__ import annotations
+
+import copy
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dlrm_pl.artifact.build import Outcome, build_artifact
+from dlrm_pl.artifact.certificate.certificate import Certificate
+from dlrm_pl.artifact.manifest import CERTIFICATE_NAME, RESULT_NAME, Manifest, file_sha256
+from dlrm_pl.artifact.result_file import check_result
+from dlrm_pl.artifact.store import load_artifact
+from dlrm_pl.errors import ArtifactError
+from dlrm_pl.inspection import describe
+from dlrm_pl.quantization.judging.criterion import Criterion
+from dlrm_pl.quantization.judging.slices import WorstSlice
+from dlrm_pl.quantization.search.tune import TuningSettings
+from tests.support import tiny
+from tests.support.artifacts import data
+
+Change = Callable[[dict[str, Any]], object]
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+    criterion = Criterion(relative=0.02, worst_slice=WorstSlice(by="C2", tolerance=0.2, slices=4))
+    settings = TuningSettings(criterion=criterion, max_trials=2)
+    return build_artifact(tiny.model(), data(), settings, tmp_path_factory.mktemp("built") / "artifact")
+
+
+@pytest.fixture
+def folder(built: Outcome, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(built.path, tmp_path / "artifact"))
+
+
+def edit(folder: Path, change: Change, name: str = CERTIFICATE_NAME, *, sign: bool = True) -> None:
+    """Change a document, and make its checksum in the manifest anew, as one who wants it to be believed does."""
+    contents = json.loads((folder / name).read_text())
+    before = copy.deepcopy(contents)
+    change(contents)
+    assert contents != before
+    (folder / name).write_text(json.dumps(contents))
+    if sign:
+        manifest = Manifest.read(folder)
+        manifest.files[name] = file_sha256(folder / name)
+        manifest.write(folder)
+
+
+def guard(contents: dict[str, Any], number: int = 0) -> dict[str, Any]:
+    found: dict[str, Any] = contents["guards"][number]
+    return found
+
+
+EDITS: dict[str, tuple[Change, str]] = {
+    "loss": (lambda c: c.update(auroc_loss=1e-6), r"auroc_loss 1e-06, but fp32\.auroc - int8\.auroc is 0\.00099"),
+    "loss and relative": (lambda c: c.update(auroc_loss=0.0, auroc_loss_relative=0.0), "auroc_loss 0, but fp32.auroc"),
+    "relative": (lambda c: c.update(auroc_loss_relative=0.0), "auroc_loss_relative 0, but"),
+    "interval": (lambda c: c.update(auroc_loss_interval=[0.0, 0.0]), "auroc_loss_interval"),
+    "reversed": (lambda c: c["auroc_loss_interval"].reverse(), "auroc_loss_interval"),
+    "upper bound": (lambda c: c.update(auroc_loss_at_most=0.0011), "auroc_loss_at_most 0.0011, but"),
+    "lower bound": (lambda c: c.update(auroc_loss_at_least=None), "auroc_loss_at_least None, but"),
+    "error": (lambda c: c.update(auroc_loss_standard_error=1e-5), "auroc_loss_at_least"),
+    "confidence": (lambda c: c.update(confidence=0.6), "auroc_loss_at_least"),
+    "rows": (lambda c: c.update(rows=3_000_000), "rows 3000000, but row_ranges.certification has 3000"),
+    "clicks": (lambda c: c.update(positives=3000), "positives is 3000, of 3000 rows"),
+    "entropy": (lambda c: c["int8"].update(normalized_entropy=0.5), "int8.normalized_entropy 0.5, but log_loss"),
+    "auroc": (lambda c: c["fp32"].update(auroc=1.2), "fp32.auroc: 1.2 must be a number between 0 and 1"),
+    "tolerance": (lambda c: c.update(tolerance=0.0015), "outcome is 'accepted', but the relative loss of AUROC is"),
+    "broken": (lambda c: c.update(tolerance=-0.5), "outcome is 'accepted', but the relative loss of AUROC is"),
+    "outcome": (lambda c: c.update(outcome="undecided"), "accepted is True, but outcome is 'undecided'"),
+    "undecided": (lambda c: c.update(outcome="undecided", accepted=False), "outcome is 'undecided', but every bound"),
+    "needed": (lambda c: c.update(rows_needed=5), "rows_needed is 5, but outcome is 'accepted'"),
+    "guard": (lambda c: guard(c).update(change=0.0), "the guard log_loss: change 0, but after / before - 1"),
+    "guard before": (lambda c: guard(c).update(before=0.4), "the guard log_loss: before 0.4, but fp32.log_loss is"),
+    "guard bound": (lambda c: guard(c, 2).update(at_most=0.0), "the guard calibration_ratio: at_most 0, but change"),
+    "guard held": (lambda c: guard(c).update(tolerance=1e-9), "the guard log_loss: held is True, but"),
+    "guard left out": (lambda c: guard(c).pop("held"), "guards.0.held is missing"),
+    "guard of text": (lambda c: guard(c).update(change="x"), "guards.0.change: 'x' must be a number"),
+    "slice": (lambda c: c["worst_slice"]["worst"].update(loss=0.0), r"the worst slice .*: loss 0, but its scores"),
+    "slice rows": (lambda c: c["worst_slice"]["worst"].update(rows=9000), "clicks among 9000 rows, of 3000"),
+    "slice bound": (lambda c: c["worst_slice"].update(at_most=-1.0), "at_most is -1.0, below its loss"),
+    "slice floor": (lambda c: c["worst_slice"].update(at_least=0.9), "at_least is 0.9, above its loss"),
+    "slice held": (lambda c: c["worst_slice"].update(held=None), "held is None, but its loss and tolerance say True"),
+    "no rows": (lambda c: c.update(rows=0), "outcome is 'accepted', but no row was scored"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_number_that_does_not_follow_from_the_others_is_found(folder: Path, name: str) -> None:
+    change, message = EDITS[name]
+    edit(folder, change)
+    with pytest.raises(ArtifactError, match=message):
+        Certificate.read(folder)
+
+
+def test_resigned_certificate_is_neither_loaded_nor_shown(folder: Path) -> None:
+    edit(folder, EDITS["loss and relative"][0])
+    with pytest.raises(ArtifactError, match=r"contradicts itself: .* It was changed after it was written"):
+        load_artifact(folder)
+    with pytest.raises(ArtifactError, match="contradicts itself"):
+        describe(folder)
+
+
+@pytest.mark.parametrize("name", [CERTIFICATE_NAME, RESULT_NAME])
+def test_inspect_finds_an_edited_document(folder: Path, name: str) -> None:
+    """Also one that agrees with itself: its checksum is not that of the manifest."""
+    edit(folder, lambda contents: contents.update(reason="it is very good"), name, sign=False)
+    with pytest.raises(ArtifactError, match=f"{name}: was changed after it was written"):
+        describe(folder)
+
+
+def test_documents_that_contradict_each_other_are_found(folder: Path) -> None:
+    edit(folder, lambda contents: contents.update(model_fingerprint="another"))
+    with pytest.raises(ArtifactError, match=r"model_fingerprint is 'another' in certificate.json, but"):
+        load_artifact(folder)
+
+
+def test_result_that_says_something_else_is_found(folder: Path) -> None:
+    edit(folder, lambda contents: contents.update(accepted=False), RESULT_NAME)
+    with pytest.raises(ArtifactError, match=r"result.json: accepted is False, but True in certificate.json"):
+        check_result(folder, Certificate.read(folder))
+    with pytest.raises(ArtifactError, match="accepted is False"):
+        describe(folder)
+
+
+def test_inspect_says_what_it_did_not_check(folder: Path) -> None:
+    shown = describe(folder)
+    assert "checked   all files by their checksums, and that the certificate agrees with itself and with them" in shown
+    assert "not checked  that the numbers are this model's: `verify` scores it again" in shown

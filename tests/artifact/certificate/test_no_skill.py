@@ -1,0 +1,68 @@
+"""A quantized model may lose nothing and still be worth nothing: every place that tells of it says so."""
+
+from __future__ import annotations
+
+import io
+import json
+from html import unescape
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+
+from dlrm_pl.artifact.build import Outcome, build_artifact
+from dlrm_pl.artifact.certificate.certificate import Certificate
+from dlrm_pl.callbacks.quantization import show
+from dlrm_pl.inspection import describe
+from dlrm_pl.quantization.judging.criterion import Criterion
+from dlrm_pl.quantization.search.tune import TuningSettings
+from tests.support import tiny
+from tests.support.artifacts import data
+
+WORDS = (
+    "the AUROC of the fp32 model is 0.0",
+    "the normalized entropy of the fp32 model is ",
+    "the calibration ratio of the fp32 model is 1.",
+)
+
+
+@pytest.fixture(scope="module")
+def worse(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+    """Of a model that has the signs of all logits wrong, and a click probability near 1."""
+    model = tiny.model()
+    with torch.no_grad():
+        model.top_mlp[-1].weight *= -1  # type: ignore[operator]
+        model.top_mlp[-1].bias.fill_(4.0)  # type: ignore[operator]
+    settings = TuningSettings(criterion=Criterion(relative=0.5, log_loss=None, calibration_ratio=None), max_trials=1)
+    return build_artifact(model, data(), settings, tmp_path_factory.mktemp("worse") / "artifact")
+
+
+def test_every_place_warns(worse: Outcome) -> None:
+    shown = io.StringIO()
+    show(worse, Console(file=shown, width=500))
+    places = [
+        "\n".join(json.loads((worse.path / name).read_text())["warnings"])
+        for name in ("certificate.json", "result.json")
+    ]
+    places += [unescape((worse.path / "report.html").read_text()), describe(worse.path), shown.getvalue()]
+    for text in places:
+        for words in WORDS:
+            assert words in text
+        assert "the int8 model" not in text  # Has the same faults, which are said once.
+
+
+def test_warnings_follow_from_the_numbers_when_a_certificate_is_read(worse: Outcome, tmp_path: Path) -> None:
+    assert Certificate.read(worse.path).warnings == worse.certificate.warnings
+    stated = json.loads((worse.path / "certificate.json").read_text())
+    stated["warnings"] = []
+    (tmp_path / "certificate.json").write_text(json.dumps(stated))
+    assert len(Certificate.read(tmp_path).warnings) == 3
+
+
+def test_int8_is_told_of_what_it_alone_has(outcome: Outcome) -> None:
+    certificate = Certificate.read(outcome.path)
+    before = certificate.warnings
+    certificate.int8["auroc"] = 0.4
+    (added,) = set(certificate.warnings) - set(before)
+    assert added.startswith("the AUROC of the int8 model is 0.400000")

@@ -1,0 +1,284 @@
+"""verify on another machine, and with the float model: what moved, and whether the verdict holds."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import dlrm_pl.artifact.verify as verification_module
+from dlrm_pl.artifact.certificate.drift import METRICS
+from dlrm_pl.artifact.fingerprint import model_fingerprint
+from dlrm_pl.artifact.store import Artifact, load_artifact
+from dlrm_pl.artifact.verify import verify_artifact
+from dlrm_pl.callbacks.quantization import QuantizationCallback
+from dlrm_pl.data.formats.binary_format import split_file_name
+from dlrm_pl.data.formats.dataset_folder import describe
+from dlrm_pl.data.loading.datamodule import TerabyteDataModule
+from dlrm_pl.errors import ArtifactError, CheckpointError, DataFormatError, DatasetError, VerificationError
+from dlrm_pl.kernels.int8.selection import isa
+from dlrm_pl.model.checkpoints.file import open_checkpoint
+from dlrm_pl.model.load import load_dlrm
+from dlrm_pl.model.training.lightning_module import DLRMModule
+from dlrm_pl.quantization.judging.certified_slice import CertifiedSlice, SliceRule
+from dlrm_pl.quantization.judging.criterion import Criterion
+from dlrm_pl.quantization.judging.slices import WorstSlice
+from dlrm_pl.runtime.cpu import describe_machine
+from dlrm_pl.trainer import DLRMTrainer
+
+CRITERION = Criterion(relative=0.5, worst_slice=WorstSlice(by="I4", tolerance=0.5, slices=3))
+
+
+@pytest.fixture(scope="module")
+def certified(synthetic_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Artifact, Path]:
+    folder = tmp_path_factory.mktemp("certified")
+    data = TerabyteDataModule(str(synthetic_folder), batch_size=500)
+    torch.manual_seed(0)
+    module = DLRMModule(
+        *(data.table_sizes,),
+        embedding_dim=4,
+        bottom_mlp=(13, 4),
+        top_mlp=(6, 1),
+        dataset_fingerprint=data.dataset_fingerprint,
+    )
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    trainer = DLRMTrainer(
+        *(), accelerator="cpu", max_steps=5, limit_val_batches=0, enable_checkpointing=False,
+        callbacks=[QuantizationCallback(str(folder / "artifact"), criterion=CRITERION)], **quiet,
+    )  # fmt: skip
+    trainer.fit(module, datamodule=data)
+    trainer.save_checkpoint(folder / "model.ckpt")
+    return load_artifact(folder / "artifact", checksums="always"), folder / "model.ckpt"
+
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+
+
+def worst_of(artifact: Artifact) -> dict[str, Any]:
+    assert artifact.certificate.worst_slice is not None
+    worst: dict[str, Any] = artifact.certificate.worst_slice["worst"]
+    return worst
+
+
+def test_same_machine_finds_the_same_bits(certified: tuple[Artifact, Path], synthetic_folder: Path) -> None:
+    artifact, ckpt_path = certified
+    found = verify_artifact(artifact, synthetic_folder, ckpt_path=ckpt_path)
+    assert found.movement.machine == {}
+    of_slice = [f"{model} auroc of {worst_of(artifact)['value']}" for model in ("fp32", "int8")]
+    wanted = [f"{model} {name}" for model in ("fp32", "int8") for name in METRICS]
+    assert list(found.movement.metrics) == wanted + of_slice
+    assert found.movement.largest == 0.0
+    stated = dataclasses.asdict(artifact.certificate)
+    again = dataclasses.asdict(found.certificate)
+    for model in ("fp32", "int8"):
+        stated[model].pop("samples_per_s")
+        again[model].pop("samples_per_s")
+    assert again == stated
+
+
+def test_without_the_float_model_int8_alone_is_measured(
+    certified: tuple[Artifact, Path], synthetic_folder: Path
+) -> None:
+    found = verify_artifact(certified[0], synthetic_folder)
+    assert [name.split()[0] for name in found.movement.metrics] == ["int8"] * 5
+    assert not found.measured_loss
+    assert found.certificate == certified[0].certificate
+
+
+def test_other_kernels_are_named_and_give_the_same_bits(
+    certified: tuple[Artifact, Path], synthetic_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certified_isa = isa()
+    monkeypatch.setenv("DLRM_PL_ISA", "twin")
+    found = verify_artifact(certified[0], synthetic_folder)
+    assert found.movement.machine == {"isa": (certified_isa, "twin")}
+    assert found.movement.describe() == f"the machine differs: isa: {certified_isa} -> twin. No metric moved by a bit"
+
+
+def test_metric_that_moved_on_another_machine_is_an_error_that_names_it(
+    certified: tuple[Artifact, Path], synthetic_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    artifact, _ = certified
+    certificate = artifact.certificate
+    moved = dataclasses.replace(
+        artifact, certificate=dataclasses.replace(certificate, int8=certificate.int8 | {"auroc": 0.123})
+    )
+    elsewhere = describe_machine() | {"processor": "Another", "torch": "9.9"}
+    monkeypatch.setattr(verification_module, "describe_machine", lambda: elsewhere)
+    message = (
+        r"auroc of the int8 model: the certificate states 0\.12300000.*processor: .* -> Another; torch: .* -> 9\.9"
+    )
+    with pytest.raises(VerificationError, match=message):
+        verify_artifact(moved, synthetic_folder)
+    verify_artifact(moved, synthetic_folder, tolerance=1.0)
+
+
+@pytest.mark.parametrize("what", ["loss", "guard"])
+def test_verdict_that_does_not_hold_any_more_is_an_error(
+    certified: tuple[Artifact, Path], synthetic_folder: Path, what: str
+) -> None:
+    artifact, ckpt_path = certified
+    certificate = artifact.certificate
+    if what == "loss":
+        stricter = dataclasses.replace(certificate, tolerance=(certificate.auroc_loss_at_least or 0.0) - 1e-9)
+        message = "Certified as accepted, but measured anew the relative loss of AUROC is .*, at least"
+    else:
+        guards = [guard | {"tolerance": -1.0} if guard["name"] == "log_loss" else guard for guard in certificate.guards]
+        stricter = dataclasses.replace(certificate, guards=guards)
+        message = "but measured anew the log loss went from .* beyond the guard of -100"
+    with pytest.raises(VerificationError, match=message):
+        verify_artifact(dataclasses.replace(artifact, certificate=stricter), synthetic_folder, ckpt_path=ckpt_path)
+
+
+@pytest.mark.parametrize("with_model", [False, True])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"rows": 1}, "certified with 1 rows, but"),
+        ({"clicks": 2}, "certified with 2 clicks"),
+        ({"int8": 0.1}, "auroc of"),
+    ],
+)
+def test_worst_slice_that_is_not_as_stated_is_an_error(
+    certified: tuple[Artifact, Path], synthetic_folder: Path, change: dict[str, Any], message: str, with_model: bool
+) -> None:
+    artifact, ckpt_path = certified
+    stated = dict(artifact.certificate.worst_slice or {})
+    stated["worst"] = worst_of(artifact) | change
+    moved = dataclasses.replace(artifact, certificate=dataclasses.replace(artifact.certificate, worst_slice=stated))
+    with pytest.raises(VerificationError, match=message):
+        verify_artifact(moved, synthetic_folder, ckpt_path=ckpt_path if with_model else None)
+
+
+def test_worst_slice_beyond_its_tolerance_anew_is_an_error(
+    certified: tuple[Artifact, Path], synthetic_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    artifact, ckpt_path = certified
+    monkeypatch.setattr("dlrm_pl.quantization.judging.certified_slice.SliceRule.judge", lost())
+    with pytest.raises(
+        VerificationError, match=r"measured anew the AUROC of the worst slice, .* beyond the guard of 50"
+    ):
+        verify_artifact(artifact, synthetic_folder, ckpt_path=ckpt_path)
+
+
+def change_rows(folder: Path, rows: int = 60) -> None:
+    """Other dense values in the last rows of test, which AUROC may not even show."""
+    path = folder / split_file_name("test")
+    records = np.memmap(path, dtype="<i4", mode="r+").reshape(-1, 40)
+    records[-rows:, 1:14] += 1
+    records.flush()
+
+
+@pytest.mark.parametrize("what", ["rows", "rows of an earlier version", "dictionary"])
+def test_changed_file_of_the_dataset_is_named_and_not_the_machine(
+    certified: tuple[Artifact, Path], dataset_copy: Path, what: str
+) -> None:
+    match = r"test\.bin: rows 0 to 1,999 were changed after they were written"
+    if what == "dictionary":
+        values = np.load(dataset_copy / "day_fea_dict_1.npz")["unique"]
+        np.savez(dataset_copy / "day_fea_dict_1.npz", unique=values[::-1])
+        match = r"day_fea_dict_1\.npz changed after the dataset was written"
+    else:
+        change_rows(dataset_copy)
+        if what == "rows of an earlier version":
+            (dataset_copy / "terabyte_processed_test.blocks").unlink()
+            match = r"test\.bin: was changed after it was written"
+    with pytest.raises(DataFormatError, match=match):
+        verify_artifact(certified[0], dataset_copy)
+
+
+@pytest.mark.parametrize("described", [True, False])
+def test_other_rows_of_the_same_vocabulary_are_not_those_that_were_certified(
+    certified: tuple[Artifact, Path], dataset_copy: Path, described: bool
+) -> None:
+    change_rows(dataset_copy, 1)
+    (dataset_copy / "dataset.json").unlink()
+    if described:
+        describe(dataset_copy, max_ind_range=40_000_000, created_by="test")
+    with pytest.raises(DatasetError, match=r"test\.bin: its rows 0 to 1,999 are not those that were certified"):
+        verify_artifact(certified[0], dataset_copy)
+    assert verify_artifact(certified[0], dataset_copy, force=True, tolerance=1.0).rows == 2000
+
+
+@pytest.mark.parametrize("states_checksum", [True, False])
+def test_flipped_bit_of_a_table_is_named_and_not_measured(
+    certified: tuple[Artifact, Path],
+    synthetic_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    states_checksum: bool,
+) -> None:
+    monkeypatch.setattr("dlrm_pl.model.checkpoints.tensors.SMALL_BYTES", 0)  # As if it were a large table.
+    artifact, ckpt_path = certified
+    assert len(artifact.certificate.model_checksum) == 64
+    assert artifact.manifest.model_checksum == artifact.certificate.model_checksum
+    if not states_checksum:  # As in certificates of earlier versions.
+        artifact = dataclasses.replace(
+            artifact, certificate=dataclasses.replace(artifact.certificate, model_checksum="")
+        )
+    name = "model.embedding_bags.tables.3.weight"
+    content = bytearray(ckpt_path.read_bytes())
+    content[open_checkpoint(ckpt_path)["state_dict"][name].offset] ^= 1
+    (tmp_path / "flipped.ckpt").write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"flipped\.ckpt: damaged: .* which hold .*tables\.3\.weight"):
+        verify_artifact(artifact, synthetic_folder, ckpt_path=tmp_path / "flipped.ckpt")
+
+
+def test_checkpoint_of_other_rows_that_the_fingerprint_does_not_see_is_refused(
+    certified: tuple[Artifact, Path], synthetic_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dlrm_pl.artifact.fingerprint._ROWS", 2)  # The first and the last.
+    artifact, ckpt_path = certified
+    checkpoint = torch.load(ckpt_path, weights_only=True)
+    checkpoint["state_dict"]["model.embedding_bags.tables.3.weight"][1] += 1
+    torch.save(checkpoint, tmp_path / "other.ckpt")
+    fingerprints = [model_fingerprint(load_dlrm(path)) for path in (ckpt_path, tmp_path / "other.ckpt")]
+    assert fingerprints[0] == fingerprints[1]
+    certificate = dataclasses.replace(artifact.certificate, model_fingerprint=fingerprints[0])
+    artifact = dataclasses.replace(artifact, certificate=certificate)
+    with pytest.raises(CheckpointError, match=r"other\.ckpt: its checksum is \w{64}, the artifact"):
+        verify_artifact(artifact, synthetic_folder, ckpt_path=tmp_path / "other.ckpt")
+
+
+@pytest.mark.parametrize("what", ["artifact", "checkpoint"])
+def test_file_that_is_rewritten_while_it_is_verified_is_named(
+    certified: tuple[Artifact, Path], synthetic_folder: Path, tmp_path: Path, what: str
+) -> None:
+    artifact = load_artifact(shutil.copytree(certified[0].path, tmp_path / "artifact"))
+    ckpt_path = Path(shutil.copy(certified[1], tmp_path / "model.ckpt"))
+    path = ckpt_path if what == "checkpoint" else tmp_path / "artifact" / "model.safetensors"
+    error = CheckpointError if what == "checkpoint" else ArtifactError
+
+    def rewrite(rows: int) -> None:
+        os.utime(path, (1, 1))
+
+    with pytest.raises(error, match=rf"{path.name}: was changed in place"):
+        verify_artifact(artifact, synthetic_folder, ckpt_path=ckpt_path, progress=rewrite)
+
+
+def test_what_was_checked_is_said(certified: tuple[Artifact, Path], dataset_copy: Path) -> None:
+    assert verify_artifact(certified[0], dataset_copy).checked == (
+        "all test rows by their checksum, and the dictionaries by the fingerprint"
+    )
+    (dataset_copy / "dataset.json").unlink()
+    assert verify_artifact(certified[0], dataset_copy).checked == (
+        "all test rows by the checksum in the certificate, and the dictionaries by the fingerprint"
+    )
+
+
+def lost() -> Any:
+    """The judgement as it is, of a slice that lost more than it may."""
+    real = SliceRule.judge
+
+    def judge(*args: Any) -> CertifiedSlice:
+        found = real(*args)
+        assert found.worst is not None
+        return dataclasses.replace(found, worst=dataclasses.replace(found.worst, loss=0.6), held=False)
+
+    return judge

@@ -1,0 +1,213 @@
+"""`benchmark` as a user runs it: what it prints, writes and refuses."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+import torch
+
+from dlrm_pl.artifact.fingerprint import model_fingerprint
+from dlrm_pl.artifact.manifest import Manifest, file_sha256
+from dlrm_pl.cli import main as cli
+from dlrm_pl.model.load import load_dlrm
+from tests.cli import test_cli
+from tests.cli.test_cli import expect_error, run
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+
+SHORT = ("--seconds", "0.01", "--threads", "[1]", "--batch_sizes", "[64]")
+
+# config.yaml, run/model.ckpt and artifact/ of a small model; logging left as it was.
+made = test_cli.fitted
+_quiet = test_cli._quiet
+
+
+@pytest.mark.parametrize("with_data", [True, False], ids=["test rows", "random rows"])
+def test_artifact_beside_its_float_model(
+    made: Path,
+    synthetic_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    with_data: bool,
+) -> None:
+    data = ("--data", synthetic_folder) if with_data else ()
+    output = tmp_path / "out"
+    arguments = ("benchmark", "--artifact", made / "artifact", "--ckpt_path", made / "run" / "model.ckpt")
+    assert run(*arguments, *data, *SHORT, "--output", output) == 0
+    text, errors = capsys.readouterr()
+    assert "6 contenders, 1 pairs of batch size and threads, 0.01 s for each: 0 s of timing, and 2 compil" in errors
+    for words in ("1 thread", "batch 64", "fp32 compiled", "bf16 compiled", "int8 MLPs, eager", "x fp32 (95 %)"):
+        assert words in text
+    assert ("test rows of" if with_data else "random rows, uniform over each table") in text
+    assert "integer ops of one forward pass, counted: " in text
+    assert "bytes read, table rows a sample + weights a batch: int8 " in text
+    assert max(len(line) for line in text.splitlines() if line.startswith((" fp32", " bf16", " int8"))) <= 80
+    report = json.loads((output / "benchmark.json").read_text())
+    cells = report["comparison"]["cells"]
+    assert [cell["batch_size"] for cell in cells] == [64]
+    names = ["fp32", "fp32_compiled", "bf16", "bf16_compiled", "seed_recipe", "int8"]
+    assert [list(cell["timings"]) for cell in cells] == [names]
+    assert {"p50_ms", "p90_ms", "p99_ms", "ratio", "ratio_interval"} <= cells[0]["timings"]["int8"].keys()
+    assert report["machine"]["processor"]
+    assert sum(report["int8_ops"].values()) > 0
+    assert report["row_bytes"]["fp32"] == 26 * 8 * 4
+    drawing = ElementTree.parse(output / "benchmark.svg").getroot()
+    assert drawing.tag.endswith("svg")
+
+
+def test_artifact_alone_and_again_into_the_same_folder(
+    made: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for _ in range(2):
+        assert run("benchmark", "--artifact", made / "artifact", *SHORT, "--output", tmp_path / "out") == 0
+    text = capsys.readouterr().out
+    other = ("benchmark", "--artifact", made / "artifact", *SHORT, "--seconds", 3, "--output", tmp_path / "out")
+    expect_error(capsys, r"out: holds a benchmark, made otherwise: seconds was .*, is now 3\.0", *other)
+    assert "give --ckpt_path to compare" in text
+    assert "samples a second" in (tmp_path / "out" / "benchmark.svg").read_text()
+
+
+def test_nothing_is_written_without_output(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run("benchmark", "--artifact", made / "artifact", *SHORT) == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_is_listed_and_needs_no_torch() -> None:
+    assert "benchmark" in cli.ORDER
+    program = (
+        "import sys\nfrom dlrm_pl.cli.main import main\ntry: main(['benchmark', '--help'])\nexcept SystemExit: pass\n"
+        "assert 'torch' not in sys.modules"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert "--batch_sizes" in result.stdout
+
+
+def test_output_that_holds_something_else(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "notes.txt").write_text("keep")
+    arguments = ("benchmark", "--artifact", made / "artifact", *SHORT, "--output", tmp_path)
+    expect_error(capsys, "holds files that this command did not write", *arguments)
+
+
+def test_no_artifact_and_numbers_that_measure_nothing(
+    made: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    expect_error(capsys, "is no artifact", "benchmark", "--artifact", tmp_path)
+    good = ("benchmark", "--artifact", made / "artifact")
+    expect_error(capsys, r"batch_sizes=\[0\]", *good, "--batch_sizes", "[0]")
+    expect_error(capsys, r"threads=\[0\]", *good, "--threads", "[0]")
+    expect_error(capsys, r"seconds=0", *good, "--seconds", "0")
+
+
+def test_checkpoint_and_dataset_of_another_model(
+    made: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    artifact = Path(shutil.copytree(made / "artifact", tmp_path / "artifact"))
+    certificate = json.loads((artifact / "certificate.json").read_text())
+    certificate["model_fingerprint"] = "0" * 16
+    (artifact / "certificate.json").write_text(json.dumps(certificate))
+    manifest = replace(Manifest.read(artifact), model_fingerprint="0" * 16)
+    manifest.files["certificate.json"] = file_sha256(artifact / "certificate.json")
+    manifest.write(artifact)
+    checkpoint = ("--ckpt_path", made / "run" / "model.ckpt")
+    expect_error(capsys, "was made from 0000000000000000", "benchmark", "--artifact", artifact, *checkpoint)
+    assert run("synthesize", "--output", tmp_path / "other", "--rows", 3000, "--max_table_size", 20) == 0
+    message = r"table 0: the artifact .* has \d+ rows, the dataset \d+"
+    expect_error(capsys, message, "benchmark", "--artifact", artifact, "--data", tmp_path / "other")
+
+
+def test_checkpoint_of_other_rows_that_the_fingerprint_does_not_see(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dlrm_pl.artifact.fingerprint._ROWS", 2)  # The first and the last.
+    checkpoint = torch.load(made / "run" / "model.ckpt", weights_only=True)
+    checkpoint["state_dict"]["model.embedding_bags.tables.3.weight"][1] += 1
+    torch.save(checkpoint, tmp_path / "other.ckpt")
+    fingerprint = model_fingerprint(load_dlrm(tmp_path / "other.ckpt"))
+    artifact = Path(shutil.copytree(made / "artifact", tmp_path / "artifact"))
+    certificate = json.loads((artifact / "certificate.json").read_text())
+    certificate["model_fingerprint"] = fingerprint
+    (artifact / "certificate.json").write_text(json.dumps(certificate))
+    manifest = replace(Manifest.read(artifact), model_fingerprint=fingerprint)
+    manifest.files["certificate.json"] = file_sha256(artifact / "certificate.json")
+    manifest.write(artifact)
+    message = r"other\.ckpt: its checksum is \w{64}, the artifact"
+    expect_error(capsys, message, "benchmark", "--artifact", artifact, "--ckpt_path", tmp_path / "other.ckpt", *SHORT)
+
+
+needs_loadgen = pytest.mark.skipif(find_spec("mlperf_loadgen") is None, reason="mlcommons-loadgen is not installed")
+
+
+@pytest.fixture
+def _few_queries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a short run."""
+    from dlrm_pl.benchmark.mlperf import harness
+
+    monkeypatch.setitem(harness._MIN_QUERIES, "offline", 100)
+
+
+@needs_loadgen
+@pytest.mark.usefixtures("_few_queries")
+def test_mlperf_offline_with_accuracy(
+    made: Path, synthetic_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "out"
+    arguments = ("benchmark", "--artifact", made / "artifact", "--mlperf", "offline", "--duration_s", "0.2")
+    data = ("--threads", "[1]", "--data", synthetic_folder, "--mlperf_accuracy", "true", "--output", output)
+    checkpoints = ((), ("--ckpt_path", made / "run" / "model.ckpt"))
+    found = []
+    for checkpoint in checkpoints:
+        # Exit status 2: the small model lost more than 0.1 %, which is not what this test is about.
+        assert run(*arguments, *data, *checkpoint) in (0, 2)
+        found.append(json.loads((output / "mlperf.json").read_text())["accuracy"])
+    assert found[0] == pytest.approx(found[1], abs=1e-6)  # The certificate states what the checkpoint gives.
+    text = capsys.readouterr().out
+    assert "MLPerf offline" in text
+    assert f"AUROC {found[0]['auroc']:.6f}" in text
+    certificate = json.loads((made / "artifact" / "certificate.json").read_text())
+    assert found[0]["auroc"] == pytest.approx(certificate["int8"]["auroc"], abs=1e-6)
+    assert found[0]["pairs"] == 2000
+    names = {path.name for path in output.iterdir()}
+    assert {"mlperf.json", "mlperf_log_accuracy.json", "mlperf_log_summary.txt"} <= names
+    assert "Mode     : PerformanceOnly" in (output / "mlperf_log_summary.txt").read_text()
+
+
+@needs_loadgen
+def test_mlperf_run_that_is_not_valid_says_so_and_is_kept(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # A hundred queries: too few for a percentile of 99.
+    arguments = ("benchmark", "--artifact", made / "artifact", "--mlperf", "server", "--duration_s", "0.5")
+    message = r"INVALID: .*queries.* Give another --target_qps, or a longer --duration_s"
+    rate = ("--target_qps", "200", "--threads", "[1]", "--output", tmp_path / "out")
+    expect_error(capsys, message, *arguments, *rate)
+    assert json.loads((tmp_path / "out" / "mlperf.json").read_text())["result"]["valid"] is False
+
+
+def test_mlperf_options_that_cannot_work(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = ("benchmark", "--artifact", made / "artifact", "--mlperf", "offline", "--output", tmp_path / "out")
+    if find_spec("mlperf_loadgen") is not None:
+        expect_error(capsys, "needs labels: give --data", *good, "--mlperf_accuracy", "true")
+        expect_error(capsys, r"duration_s=0", *good, "--duration_s", "0")
+        expect_error(capsys, r"target_qps=-1", *good, "--target_qps", "-1")
+        expect_error(capsys, r"one number of threads, .*\[1, 2\]", *good, "--threads", "[1,2]")
+        expect_error(capsys, "give --output, a folder", *good[:-2])
+    monkeypatch.setitem(sys.modules, "mlperf_loadgen", None)
+    expect_error(capsys, r"pip install 'dlrm-pl\[mlperf\]'", *good)

@@ -1,0 +1,207 @@
+"""import-checkpoint, through the real command line."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from dlrm_pl.cli.main import main
+from dlrm_pl.data.formats.dataset_folder import DatasetFolder
+from dlrm_pl.model.architecture import Architecture
+from dlrm_pl.model.dlrm import DLRM
+from dlrm_pl.model.load import load_checkpoint
+from dlrm_pl.model.parameter_names import to_reference
+from tests.support.torch_files import Sparse, save_sparse
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(*args: object) -> int:
+    return main([str(arg) for arg in args])
+
+
+@pytest.fixture(scope="module")
+def reference(synthetic_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """In the older format, as tb00_40M.pt."""
+    torch.manual_seed(1)
+    sizes = DatasetFolder.open(synthetic_folder).table_sizes
+    model = DLRM(Architecture(sizes, embedding_dim=4, bottom_mlp=(13, 4), top_mlp=(5, 1)))
+    path = tmp_path_factory.mktemp("reference") / "tb00.pt"
+    contents = {"iter": 70, "epoch": 0, "test_acc": np.float64(0.9), "state_dict": to_reference(model.state_dict())}
+    torch.save(contents, path, _use_new_zipfile_serialization=False)
+    return path
+
+
+@pytest.fixture
+def config(synthetic_folder: Path, tmp_path: Path) -> Path:
+    options = {
+        "data": {"folder": str(synthetic_folder), "batch_size": 1000},
+        "model": {"embedding_dim": 4, "bottom_mlp": [13, 4], "top_mlp": [5, 1], "learning_rate": 0.5},
+        "trainer": {
+            **{"max_epochs": 1, "logger": False, "accelerator": "cpu", "enable_progress_bar": False},
+            **{"default_root_dir": str(tmp_path / "run"), "enable_model_summary": False, "num_sanity_val_steps": 0},
+        },
+    }
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(options))
+    return path
+
+
+def test_import_test_fit_and_export(
+    reference: Path, synthetic_folder: Path, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ours = tmp_path / "ours.ckpt"
+    assert run("import-checkpoint", "--reference", reference, "--output", ours, "--data", synthetic_folder) == 0
+    text = capsys.readouterr().out
+    assert f"dataset fingerprint  {DatasetFolder.open(synthetic_folder).fingerprint}" in text
+    assert "imported  from tb00.pt of the reference (legacy format)" in text
+    assert "iter 70, epoch 0, test_acc 0.9" in text
+    assert run("test", "-c", config, "--ckpt_path", ours) == 0
+    first = re.search(r"test_log_loss\s+│\s+([\d.]+)", capsys.readouterr().out)
+    assert first is not None
+    assert run("fit", "-c", config, "--ckpt_path", ours, "--model.learning_rate", "0.25") == 0
+    (trained,) = (tmp_path / "run").rglob("*.ckpt")
+    checkpoint = load_checkpoint(trained)
+    start = load_checkpoint(ours)["state_dict"]
+    # Training began at step 0, from these weights, with the learning rate that it was told.
+    assert checkpoint["global_step"] == 8
+    assert checkpoint["optimizer_states"][0]["param_groups"][0]["lr"] == 0.25
+    difference = checkpoint["state_dict"]["model.top_mlp.0.weight"] - start["model.top_mlp.0.weight"]
+    assert 0 < difference.abs().max() < 0.5
+    assert run("import-checkpoint", "--ckpt_path", trained, "--to_reference", tmp_path / "back.pt") == 0
+    back = torch.load(tmp_path / "back.pt", weights_only=True)
+    assert torch.equal(back["state_dict"]["top_l.0.weight"], checkpoint["state_dict"]["model.top_mlp.0.weight"])
+
+
+def expect_error(capsys: pytest.CaptureFixture[str], message: str, *args: object) -> None:
+    assert run("import-checkpoint", *args) == 2
+    error = capsys.readouterr().err
+    assert re.search(message, error), error
+    assert error.count("error: ") == 1
+
+
+def test_wrong_use_is_refused(reference: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = ("--output", tmp_path / "x.ckpt")
+    expect_error(capsys, r"needs --reference FILE\.pt and --output")
+    expect_error(capsys, r"needs --reference FILE\.pt and --output", "--reference", reference)
+    expect_error(capsys, "go back", "--reference", reference, *output, "--ckpt_path", reference)
+    expect_error(capsys, "alone", "--ckpt_path", "a", "--to_reference", "b", "--counts", "c")
+    expect_error(capsys, "the same thing twice", "--reference", reference, *output, "--data", "a", "--counts", "b")
+    expect_error(capsys, r"nothing\.pt: does not exist", "--reference", tmp_path / "nothing.pt", *output)
+    expect_error(capsys, "is a folder, but a file", "--reference", reference, "--output", tmp_path)
+    expect_error(capsys, "is the file to read", "--reference", reference, "--output", reference)
+    expect_error(capsys, "there is no such dataset", "--reference", reference, *output, "--data", tmp_path / "no")
+    assert not (tmp_path / "x.ckpt").exists()
+
+
+def test_counts_are_compared(reference: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sizes = [
+        len(table) for name, table in torch.load(reference, weights_only=False)["state_dict"].items() if "emb" in name
+    ]
+    for change, status in ((0, 0), (1, 2)):
+        np.savez(tmp_path / "day_fea_count.npz", counts=np.array([*sizes[:3], sizes[3] + change, *sizes[4:]]))
+        options = (
+            "--reference",
+            reference,
+            "--output",
+            tmp_path / "x.ckpt",
+            "--counts",
+            tmp_path / "day_fea_count.npz",
+        )
+        assert run("import-checkpoint", *options, "--overwrite") == status
+    error = capsys.readouterr().err
+    assert re.search(
+        rf"day_fea_count\.npz: .*table 3: the dataset has {sizes[3] + 1} rows, the model {sizes[3]}", error
+    )
+
+
+def test_a_reference_file_in_the_place_of_ours_is_explained(
+    reference: Path, config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for command in ("test", "fit"):
+        assert run(command, "-c", config, "--ckpt_path", reference) == 2
+        assert re.search(r"tb00\.pt: is a checkpoint of the reference\. Import it first", capsys.readouterr().err)
+    assert run("inspect", reference) == 2
+    assert "import-checkpoint --reference" in capsys.readouterr().err
+
+
+# At size.
+
+
+def large(path: Path, kind: str) -> dict[int, torch.Tensor]:
+    """Two tables of 2.5 GB, so that sizes and offsets need more than 32 bits; returns the rows that are not zero."""
+    rows = {0: torch.arange(64.0), 9_999_999: torch.full((64,), 2.0)}
+    state: dict[str, Any] = {f"emb_l.{table}.weight": Sparse((10_000_000, 64), rows) for table in range(2)}
+    for name, shape in {"bot_l.0": (64, 13), "top_l.0": (1, 64 + 3)}.items():
+        state |= {f"{name}.weight": torch.full(shape, 0.5), f"{name}.bias": torch.ones(shape[0])}
+    save_sparse({"iter": 1, "state_dict": state, "test_acc": 0.5}, path, kind)
+    return rows
+
+
+LIMITED = """
+import resource, sys
+import torch
+from dlrm_pl.cli.main import main
+from dlrm_pl.model.upstream import exporting as reference_export
+from dlrm_pl.model.upstream import importing as reference_import
+torch.set_num_threads(1)
+used = [int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmData")][0] << 10
+resource.setrlimit(resource.RLIMIT_DATA, (used + (256 << 20),) * 2)
+try:
+    torch.empty(300 << 20, dtype=torch.uint8)
+except RuntimeError:
+    pass
+else:
+    sys.exit("the limit has no effect")
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["legacy", "zip"])
+def test_five_gigabytes_are_imported_and_exported_in_256_megabytes(tmp_path: Path, kind: str) -> None:
+    rows = large(tmp_path / "ref.pt", kind)
+    limited = (sys.executable, "-c", LIMITED, "import-checkpoint")
+    files = [tmp_path / name for name in ("ref.pt", "ours.ckpt", "back.pt")]
+    subprocess.run([*limited, "--reference", files[0], "--output", files[1]], check=True, timeout=250, cwd=ROOT)
+    subprocess.run([*limited, "--ckpt_path", files[1], "--to_reference", files[2]], check=True, timeout=250, cwd=ROOT)
+    assert files[2].stat().st_size > 5_000_000_000
+    loaded = torch.load(files[2], weights_only=True, mmap=True)
+    for row in (0, 1, 9_999_999):
+        assert torch.equal(loaded["state_dict"]["emb_l.1.weight"][row], rows.get(row, torch.zeros(64)))
+    assert torch.equal(loaded["state_dict"]["bot_l.0.weight"], torch.full((64, 13), 0.5))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
+def test_an_import_that_is_ended_leaves_no_checkpoint(tmp_path: Path, number: signal.Signals, status: int) -> None:
+    large(tmp_path / "ref.pt", "legacy")
+    command = (sys.executable, ROOT / "cli.py", "import-checkpoint")
+    options = ("--reference", tmp_path / "ref.pt", "--output", tmp_path / "ours.ckpt")
+    process = subprocess.Popen([*command, *options], stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 250
+    while not any(path.stat().st_size > 1 << 28 for path in tmp_path.glob(".ours.ckpt*")):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.kill(process.pid, number)
+    _, error = process.communicate(timeout=250)
+    assert process.returncode == status
+    assert not (tmp_path / "ours.ckpt").exists()
+    if number == signal.SIGINT:
+        assert "interrupted: no output is half-written" in error
+        assert os.listdir(tmp_path) == ["ref.pt"]
+        return
+    # What a killed run left is removed by the next.
+    assert len(os.listdir(tmp_path)) == 2
+    subprocess.run([*command, *options], check=True, timeout=200)
+    assert sorted(os.listdir(tmp_path)) == ["ours.ckpt", "ref.pt"]

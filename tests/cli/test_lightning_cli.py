@@ -1,0 +1,108 @@
+"""Commands of Lightning: what is wrong in their options is told in one message, before anything is trained."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from dlrm_pl.cli import main as cli
+from dlrm_pl.data.loading.datamodule import TerabyteDataModule
+from dlrm_pl.model.load import load_checkpoint
+from dlrm_pl.model.training.lightning_module import DLRMModule
+from dlrm_pl.trainer import DLRMTrainer
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+
+MODEL: dict[str, Any] = {"embedding_dim": 4, "bottom_mlp": [13, 4], "top_mlp": [1], "learning_rate": 0.1}
+QUIET: dict[str, Any] = {
+    **{"accelerator": "cpu", "logger": False, "enable_progress_bar": False, "enable_model_summary": False},
+    **{"num_sanity_val_steps": 0, "enable_checkpointing": False, "max_steps": 2},
+}
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    """Leave logging as it was, whatever a command configured."""
+    root = logging.getLogger()
+    handlers = root.handlers[:]
+    yield
+    root.handlers[:] = handlers
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory, synthetic_folder: Path) -> Path:
+    """The checkpoint of a short run."""
+    path = tmp_path_factory.mktemp("saved") / "a.ckpt"
+    data = TerabyteDataModule(str(synthetic_folder), batch_size=500)
+    trainer = DLRMTrainer(**QUIET)
+    fingerprint = data.dataset_fingerprint
+    trainer.fit(DLRMModule(data.table_sizes, **MODEL, dataset_fingerprint=fingerprint), datamodule=data)
+    trainer.save_checkpoint(path)
+    return path
+
+
+@pytest.fixture
+def config(tmp_path: Path, synthetic_folder: Path) -> Path:
+    """A complete run."""
+    trainer = QUIET | {"default_root_dir": str(tmp_path)}
+    data = {"folder": str(synthetic_folder), "batch_size": 500}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({"model": MODEL, "data": data, "trainer": trainer}))
+    return tmp_path / "config.yaml"
+
+
+def refused(capsys: pytest.CaptureFixture[str], *args: object) -> str:
+    """The one message of a command that is refused."""
+    assert cli.main([str(arg) for arg in args]) == 2
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    return errors[0]
+
+
+def test_a_logger_without_its_package_is_one_line(
+    capsys: pytest.CaptureFixture[str], config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pytorch_lightning.loggers.mlflow._MLFLOW_AVAILABLE", Absent())
+    line = refused(capsys, "fit", "-c", config, "--trainer.logger", "MLFlowLogger")
+    assert line == "error: pytorch_lightning.loggers.MLFlowLogger: pip install mlflow"
+
+
+class Absent:
+    """A package that Lightning has looked for."""
+
+    def __bool__(self) -> bool:
+        return False
+
+    def __str__(self) -> str:
+        return "pip install mlflow"
+
+
+def test_what_the_trainer_refuses_is_one_line(capsys: pytest.CaptureFixture[str], config: Path) -> None:
+    assert "invalid strategy name: `strategy='x'`" in refused(capsys, "fit", "-c", config, "--trainer.strategy", "x")
+
+
+def test_the_last_checkpoint_by_name(config: Path, saved: Path) -> None:
+    options = {"dirpath": str(config.parent), "save_last": True, "enable_version_counter": False}
+    saving = [{"class_path": "pytorch_lightning.callbacks.ModelCheckpoint", "init_args": options}]
+    more = {"enable_checkpointing": True, "max_steps": 4, "callbacks": saving}
+    (config.parent / "more.yaml").write_text(yaml.safe_dump({"trainer": more}))
+    shutil.copy(saved, config.parent / "last.ckpt")
+    arguments = ("fit", "-c", config, "-c", config.parent / "more.yaml", "--ckpt_path", "last")
+    assert cli.main([str(argument) for argument in arguments]) == 0
+    assert load_checkpoint(config.parent / "last.ckpt")["global_step"] == 4
+
+
+def test_what_the_checkpoint_overrules_is_named(config: Path, saved: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """And what it does not, since it is the same, is not."""
+    same = ("--model.learning_rate", "0.1", "--model.lr_num_warmup_steps", "0")
+    others = ("--model.optimizer", "adagrad", "--model.top_mlp", "[2, 1]")
+    with caplog.at_level(logging.WARNING, logger="dlrm_pl"):
+        assert cli.main(["validate", "-c", str(config), "--ckpt_path", str(saved), *same, *others]) == 0
+    (warning,) = [record.getMessage() for record in caplog.records if "checkpoint count" in record.getMessage()]
+    words = "top_mlp=[1], not [2, 1]; optimizer='sgd', not 'adagrad'"
+    assert warning == f"{saved}: the hyperparameters of the checkpoint count: {words}"

@@ -1,0 +1,65 @@
+"""A thread that the system puts aside for another program does not hold up the others."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dlrm_pl.data.preprocessing import run as module
+from dlrm_pl.data.preprocessing.engine.numpy_engine import PortableEngine
+from dlrm_pl.data.preprocessing.options import Options
+from dlrm_pl.data.preprocessing.run import preprocess
+from tests.support.raw_logs import contents, random_lines, write_days
+
+
+def test_other_chunks_are_read_while_one_stands_still(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = write_days(tmp_path / "raw", [random_lines(2500, 0), random_lines(100, 1)])
+    engine = PortableEngine()
+    real, reached, lock, calls = engine.parse, threading.Event(), threading.Lock(), 0
+    helped: list[bool] = []
+
+    def parse(*arguments: Any) -> tuple[int, int, int]:
+        nonlocal calls
+        with lock:
+            calls += 1
+            number = calls - 2  # The plan parses two chunks, to measure its speed.
+        if number == 1:
+            helped.append(reached.wait(20))
+        if number == 4:
+            reached.set()
+        return real(*arguments)
+
+    options = Options(workers=2, memory_bytes=16 << 20)
+    preprocess(raw, tmp_path / "plain", options)
+    monkeypatch.setattr(engine, "parse", parse)
+    monkeypatch.setattr(module, "engine", lambda: engine)
+    monkeypatch.setattr(Options, "chunk_bytes", 1 << 16)
+    preprocess(raw, tmp_path / "out", options)
+    assert helped == [True], "no more than one chunk for each thread that may run"
+    assert contents(tmp_path / "out") == contents(tmp_path / "plain")
+
+
+def test_no_more_threads_run_than_there_are_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = write_days(tmp_path / "raw", [random_lines(1500, 0), random_lines(100, 1)])
+    engine = PortableEngine()
+    real, lock, running, most = engine.parse, threading.Lock(), 0, 0
+
+    def parse(*arguments: Any) -> tuple[int, int, int]:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        try:
+            return real(*arguments)
+        finally:
+            with lock:
+                running -= 1
+
+    monkeypatch.setattr(engine, "parse", parse)
+    monkeypatch.setattr(module, "engine", lambda: engine)
+    monkeypatch.setattr(Options, "chunk_bytes", 1 << 16)
+    preprocess(raw, tmp_path / "out", Options(workers=2))
+    assert 1 <= most <= 2

@@ -1,0 +1,385 @@
+"""DLRMModule with a real Trainer on tiny batches in memory."""
+
+import logging
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import EarlyStopping
+from torch.utils.data import DataLoader
+
+from dlrm_pl.batch import ClickBatch
+from dlrm_pl.errors import ConfigurationError, DatasetError, MetricError, NonFiniteError
+from dlrm_pl.model.training.lightning_module import DLRMModule, weights_come_later
+from tests.reference import dlrm as reference
+
+# Lightning remarks that these runs have no validation, which is as intended.
+pytestmark = pytest.mark.filterwarnings("ignore:You defined a `validation_step` but have no `val_dataloader`")
+
+SIZES = [6, 5, 9]
+SMALL: dict[str, Any] = {
+    "table_sizes": SIZES,
+    "embedding_dim": 4,
+    "bottom_mlp": [3, 8, 4],
+    "top_mlp": [8, 1],
+    "learning_rate": 0.2,
+}
+
+
+def make_module(seed: int = 0, **changes: Any) -> DLRMModule:
+    torch.manual_seed(seed)
+    return DLRMModule(**(SMALL | changes))
+
+
+def make_batches(count: int, b: int = 16, seed: int = 0) -> list[ClickBatch]:
+    """A click when the first category is odd and the first dense feature positive, or neither: the pair decides."""
+    rng = np.random.default_rng(seed)
+    batches = []
+    for _ in range(count):
+        dense = rng.normal(size=(b, 3)).astype(np.float32)
+        indices = np.stack([rng.integers(0, rows, b) for rows in SIZES])
+        labels = ((indices[0] % 2 == 1) == (dense[:, 0] > 0)).astype(np.float32)
+        batches.append(ClickBatch(torch.from_numpy(dense), torch.from_numpy(indices), None, torch.from_numpy(labels)))
+    return batches
+
+
+def loader(batches: list[ClickBatch]) -> DataLoader[ClickBatch]:
+    return DataLoader(batches, batch_size=None, shuffle=False)  # type: ignore[arg-type]
+
+
+def make_trainer(**changes: Any) -> pl.Trainer:
+    options: dict[str, Any] = {
+        "accelerator": "cpu",
+        "max_epochs": 1,
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "num_sanity_val_steps": 0,
+    }
+    return pl.Trainer(**(options | changes))
+
+
+def weights(module: DLRMModule) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in module.state_dict().items()}
+
+
+def assert_same_weights(one: DLRMModule, other: DLRMModule) -> None:
+    for (name, a), (_, b) in zip(one.state_dict().items(), other.state_dict().items(), strict=True):
+        assert torch.equal(a, b), name
+
+
+class Rates(pl.Callback):
+    """Learning rates and losses of each step, as they were used."""
+
+    def __init__(self) -> None:
+        self.rates: list[float] = []
+        self.losses: list[float] = []
+
+    def on_before_optimizer_step(self, trainer: pl.Trainer, *args: Any) -> None:
+        self.rates.append(trainer.optimizers[0].param_groups[0]["lr"])
+
+    def on_train_batch_end(self, trainer: pl.Trainer, module: Any, outputs: Any, *args: Any) -> None:
+        self.losses.append(outputs["loss"].item())
+
+
+def fitted(batches: list[ClickBatch], *, max_epochs: int = 1, **changes: Any) -> tuple[DLRMModule, Rates]:
+    module, rates = make_module(**changes), Rates()
+    make_trainer(max_epochs=max_epochs, callbacks=[rates]).fit(module, loader(batches))
+    return module, rates
+
+
+def test_state_dict_holds_the_model_and_nothing_else() -> None:
+    names = set(make_module().state_dict())
+    assert names == {f"model.{name}" for name in make_module().model.state_dict()}
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adagrad"])
+def test_a_separable_set_is_learned(optimizer: str) -> None:
+    module = make_module(optimizer=optimizer)
+    trainer = make_trainer(max_epochs=4)
+    trainer.fit(module, loader(make_batches(100, b=64)))
+    (metrics,) = trainer.validate(module, loader(make_batches(4, b=256, seed=1)), verbose=False)
+    assert metrics["val_auroc"] > 0.9
+
+
+def test_logged_metrics_equal_plain_formulas() -> None:
+    module, trainer = make_module(), make_trainer()
+    batches = make_batches(3, b=20)
+    (metrics,) = trainer.test(module, loader(batches), verbose=False)
+    p = torch.cat([torch.sigmoid(module(batch)) for batch in batches]).detach().double().numpy()
+    y = torch.cat([batch.labels for batch in batches]).numpy()
+    wins = np.mean([(a > b) + 0.5 * (a == b) for a in p[y == 1] for b in p[y == 0]])
+    log_loss = -np.mean(np.where(y == 1, np.log(p), np.log(1 - p)))
+    rate = y.mean()
+    entropy = -(rate * math.log(rate) + (1 - rate) * math.log(1 - rate))
+    assert set(metrics) == {"test_auroc", "test_log_loss", "test_normalized_entropy", "test_calibration_ratio"}
+    assert metrics["test_auroc"] == pytest.approx(wins, rel=1e-12)
+    assert metrics["test_log_loss"] == pytest.approx(log_loss, rel=1e-6)
+    assert metrics["test_normalized_entropy"] == pytest.approx(log_loss / entropy, rel=1e-6)
+    assert metrics["test_calibration_ratio"] == pytest.approx(p.sum() / y.sum(), rel=1e-6)
+
+
+def test_each_validation_counts_its_own_rows() -> None:
+    module, trainer = make_module(), make_trainer()
+    first = trainer.validate(module, loader(make_batches(3, seed=1)), verbose=False)
+    trainer.validate(module, loader(make_batches(3, seed=2)), verbose=False)
+    assert trainer.validate(module, loader(make_batches(3, seed=1)), verbose=False) == first
+
+
+def test_at_most_three_numbers_are_on_the_progress_bar() -> None:
+    trainer = make_trainer()
+    trainer.fit(make_module(), loader(make_batches(2)), loader(make_batches(2)))
+    assert set(trainer.progress_bar_metrics) == {"train_loss", "val_auroc"}  # A logger adds v_num.
+
+
+def test_a_sanity_check_without_clicks_is_no_error() -> None:
+    """It reads a batch or two; at 3 % of clicks they may hold none, and its rows must not count later."""
+    no_clicks = [batch._replace(labels=torch.zeros_like(batch.labels)) for batch in make_batches(2)]
+    module = make_module()
+    trainer = make_trainer(num_sanity_val_steps=2)
+    trainer.fit(module, loader(make_batches(2)), loader(no_clicks + make_batches(2, seed=1)))
+    assert len(module.auroc.positives) == 0
+    (again,) = make_trainer().validate(module, loader(no_clicks + make_batches(2, seed=1)), verbose=False)
+    assert trainer.callback_metrics["val_auroc"].item() == again["val_auroc"]
+
+
+def warned(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if "calibration ratio of the model" in record.getMessage()]
+
+
+def off_the_mark() -> DLRMModule:
+    """Predicts a click for every row."""
+    module = make_module(learning_rate=1e-6)
+    with torch.no_grad():
+        module.model.top_mlp[-1].bias += 20  # type: ignore[operator]
+    return module
+
+
+def test_model_without_skill_is_warned_of_once_at_the_end_of_a_fit(caplog: pytest.LogCaptureFixture) -> None:
+    trainer = make_trainer(max_epochs=3, num_sanity_val_steps=2)
+    with caplog.at_level(logging.WARNING):
+        trainer.fit(off_the_mark(), loader(make_batches(2)), loader(make_batches(3, b=64, seed=1)))
+    (text,) = warned(caplog)
+    assert "on 192 rows of val with" in text
+
+
+@pytest.mark.parametrize(("stage", "split"), [("validate", "val"), ("test", "test")])
+def test_model_without_skill_is_warned_of_when_it_is_scored(
+    stage: str, split: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        getattr(make_trainer(), stage)(off_the_mark(), loader(make_batches(2)), verbose=False)
+        make_trainer().predict(off_the_mark(), loader(make_batches(2)))
+    (text,) = warned(caplog)
+    assert f"rows of {split} with" in text
+
+
+def test_fit_without_validation_says_nothing_of_skill(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        make_trainer().fit(off_the_mark(), loader(make_batches(2)))
+    assert warned(caplog) == []
+
+
+def test_a_split_of_one_class_is_an_error() -> None:
+    no_clicks = [batch._replace(labels=torch.zeros_like(batch.labels)) for batch in make_batches(2)]
+    with pytest.raises(MetricError, match="0 clicks among 32 rows"):
+        make_trainer().validate(make_module(), loader(no_clicks), verbose=False)
+
+
+def test_predictions_are_probabilities_in_order() -> None:
+    module, batches = make_module(), make_batches(2)
+    found = make_trainer().predict(module, loader(batches))
+    assert found is not None
+    for batch, probabilities in zip(batches, found, strict=True):
+        torch.testing.assert_close(probabilities, torch.sigmoid(module(batch)))  # type: ignore[arg-type]
+
+
+def test_multi_hot_batches_train() -> None:
+    b = 8
+    batch = make_batches(1, b=b)[0]
+    bags = batch._replace(indices=batch.indices.flatten(), offsets=torch.arange(len(SIZES) * b + 1))
+    assert_same_weights(fitted([batch] * 3)[0], fitted([bags] * 3)[0])
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_loss_that_is_not_finite_stops_training(value: float) -> None:
+    batches = make_batches(4)
+    batches[2].dense[0, 0] = value
+    message = r"The loss is nan at step 2, with a learning rate of 0\.1.* Lower --model.learning_rate"
+    with pytest.raises(NonFiniteError, match=message):
+        fitted(batches, lr_num_warmup_steps=6)
+
+
+def test_rates_follow_the_references_schedule_by_optimizer_step() -> None:
+    _, seen = fitted(make_batches(14), lr_num_warmup_steps=4, lr_decay_start_step=7, lr_num_decay_steps=5)
+    stateful = reference.StatefulSchedule(0.2, 4, 7, 5)
+    assert seen.rates == pytest.approx([stateful.step() for _ in range(14)], rel=1e-12)
+
+
+def test_the_schedule_counts_optimizer_steps_under_accumulation() -> None:
+    module, rates = make_module(lr_num_warmup_steps=5), Rates()
+    make_trainer(accumulate_grad_batches=2, callbacks=[rates]).fit(module, loader(make_batches(6)))
+    assert rates.rates == pytest.approx([0.04, 0.08, 0.12])
+
+
+CHANGES: dict[str, Any] = {
+    "interaction": "cat",
+    "self_interaction": True,
+    "loss": "mse",
+    "loss_threshold": 0.49,
+    "optimizer": "adagrad",
+    "learning_rate": 0.3,
+    "lr_num_warmup_steps": 3,
+    "lr_num_decay_steps": 3,
+    "top_mlp": [9, 1],
+    "bottom_mlp": [3, 4],
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_every_hyperparameter_changes_training(name: str) -> None:
+    batches = make_batches(4)
+    assert fitted(batches, **{name: CHANGES[name]})[1].losses != fitted(batches)[1].losses
+
+
+@pytest.mark.parametrize(
+    ("base", "change"),
+    [
+        ({"loss": "wbce"}, {"loss_weights": [1.0, 3.0]}),
+        ({"loss": "wbce"}, {"loss_weights": [3.0, 1.0]}),
+        ({"lr_num_decay_steps": 3}, {"lr_decay_start_step": 2}),
+        ({"embedding_dim": 4}, {"embedding_dim": 5, "bottom_mlp": [3, 8, 5]}),
+        ({"table_sizes": SIZES}, {"table_sizes": [6, 5, 10]}),
+    ],
+)
+def test_hyperparameters_that_need_another_change_training_too(base: dict[str, Any], change: dict[str, Any]) -> None:
+    batches = make_batches(4)
+    assert fitted(batches, **base)[1].losses != fitted(batches, **(base | change))[1].losses
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"loss": "hinge"}, "loss='hinge' must be"),
+        ({"optimizer": "adam"}, "optimizer='adam' must be"),
+        ({"loss_weights": [1.0]}, r"loss_weights=\[1.0\] must be two numbers"),
+        ({"loss_weights": [1.0, -1.0]}, r"loss_weights=\[1.0, -1.0\]"),
+        ({"learning_rate": -1.0}, "learning_rate=-1.0"),
+        ({"embedding_dim": 5}, "embedding_dim=5"),
+    ],
+)
+def test_impossible_hyperparameters_are_named(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        make_module(**changes)
+
+
+def test_training_stops_once_auroc_is_above_the_threshold() -> None:
+    """The reference's --mlperf-auc-threshold is Lightning's EarlyStopping, set in YAML: strictly above."""
+
+    class Given(DLRMModule):
+        scores: Iterator[float]
+
+        def on_validation_epoch_end(self) -> None:
+            self.log("val_auroc", next(self.scores))
+
+    def epochs(*scores: float) -> int:
+        torch.manual_seed(0)
+        module = Given(**SMALL)
+        module.scores = iter(scores)
+        stop = EarlyStopping("val_auroc", mode="max", stopping_threshold=0.75, patience=1_000_000)
+        trainer = make_trainer(max_epochs=4, callbacks=[stop])
+        trainer.fit(module, loader(make_batches(1)), loader(make_batches(1)))
+        return trainer.current_epoch
+
+    assert epochs(0.70, 0.74, 0.76, 0.9) == 3
+    assert epochs(0.70, 0.75, 0.75, 0.75) == 4
+    assert epochs(0.70, 0.60, 0.50, 0.40) == 4
+
+
+def test_early_stopping_reads_the_modules_own_auroc() -> None:
+    stop = EarlyStopping("val_auroc", mode="max", stopping_threshold=0.8, patience=1_000_000)
+    trainer = make_trainer(max_epochs=50, callbacks=[stop])
+    trainer.fit(make_module(), loader(make_batches(100, b=64)), loader(make_batches(4, b=256, seed=1)))
+    assert 0 < trainer.current_epoch < 50
+    assert trainer.callback_metrics["val_auroc"] > 0.8
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adagrad"])
+def test_resuming_equals_an_uninterrupted_run(tmp_path: Path, optimizer: str) -> None:
+    batches = make_batches(5)
+    options: dict[str, Any] = {
+        "optimizer": optimizer,
+        "lr_num_warmup_steps": 7,
+        "lr_decay_start_step": 8,
+        "lr_num_decay_steps": 9,
+    }
+    whole, seen = fitted(batches, max_epochs=3, **options)
+    first = make_module(**options)
+    trainer = make_trainer(max_epochs=1)
+    trainer.fit(first, loader(batches))
+    trainer.save_checkpoint(tmp_path / "first.ckpt")
+    second, rates = make_module(seed=1, **options), Rates()
+    resumed = make_trainer(max_epochs=3, callbacks=[rates])
+    resumed.fit(second, loader(batches), ckpt_path=tmp_path / "first.ckpt", weights_only=True)
+    assert resumed.global_step == 15
+    assert rates.rates == seen.rates[5:]
+    assert_same_weights(second, whole)
+
+
+class FakeData(pl.LightningDataModule):
+    """A data module that says what dataset it has."""
+
+    def __init__(self, sizes: list[int], fingerprint: str) -> None:
+        super().__init__()
+        self.table_sizes, self.dataset_fingerprint = sizes, fingerprint
+
+    def train_dataloader(self) -> Any:
+        return loader(make_batches(1))
+
+    def test_dataloader(self) -> Any:
+        return loader(make_batches(1))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "fingerprint", "message"),
+    [
+        ([6, 5, 10], "aa", "table 2: the dataset has 10 rows, the model 9"),
+        ([6, 5], "aa", "the dataset has 2 tables, the model 3"),
+        ([6, 5, 9], "bb", "The dataset is bb, the model is for aa: table sizes agree"),
+    ],
+)
+@pytest.mark.parametrize("command", ["fit", "test"])
+def test_another_dataset_is_refused_before_the_first_step(
+    command: str, sizes: list[int], fingerprint: str, message: str
+) -> None:
+    module = make_module(dataset_fingerprint="aa")
+    with pytest.raises(DatasetError, match=message):
+        getattr(make_trainer(), command)(module, datamodule=FakeData(sizes, fingerprint))
+
+
+def test_a_module_without_a_fingerprint_takes_the_datasets() -> None:
+    module = make_module()
+    make_trainer().fit(module, datamodule=FakeData(SIZES, "aa"))
+    assert module.contract.dataset_fingerprint == "aa"
+
+
+def test_module_whose_weights_come_later_takes_no_memory_and_then_the_tensors_themselves() -> None:
+    shape = {"embedding_dim": 8, "bottom_mlp": [13, 8], "top_mlp": [1]}
+    with weights_come_later():
+        huge = DLRMModule([10**10] * 3, **shape)  # type: ignore[arg-type]
+        module = DLRMModule([40, 7], **shape)  # type: ignore[arg-type]
+    assert all(parameter.is_meta for parameter in huge.parameters())
+    assert huge.cpu() is huge  # A run that fails before the weights are loaded ends with this.
+    state = DLRMModule([40, 7], **shape).state_dict()  # type: ignore[arg-type]
+    module.load_state_dict(state)
+    for name, parameter in module.named_parameters():
+        assert parameter.data_ptr() == state[name].data_ptr()
+    usual = DLRMModule([40, 7], **shape)  # type: ignore[arg-type]
+    usual.load_state_dict(state)
+    assert usual.model.embedding_bags.weights()[0].data_ptr() != module.model.embedding_bags.weights()[0].data_ptr()

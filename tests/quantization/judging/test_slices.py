@@ -1,0 +1,104 @@
+"""Which slice a row is in."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+
+from dlrm_pl.batch import ClickBatch
+from dlrm_pl.errors import ConfigurationError
+from dlrm_pl.quantization.judging.slices import SliceRows, WorstSlice, column_of, cut
+from tests.support import tiny
+
+
+@pytest.mark.parametrize(
+    ("by", "column"),
+    [
+        ("C1", ("table", 0)),
+        ("C26", ("table", 25)),
+        ("tables.3", ("table", 3)),
+        (3, ("table", 3)),
+        ("0", ("table", 0)),
+        ("I13", ("dense", 12)),
+    ],
+)
+def test_columns_go_by_the_names_of_the_logs_and_of_the_ops(by: str | int, column: tuple[str, int]) -> None:
+    assert WorstSlice(by=by).column() == column
+
+
+@pytest.mark.parametrize("by", ["C0", "C27", "I14", "I0", "country", "-1", "tables.", ""])
+def test_name_of_no_column_is_refused(by: str) -> None:
+    with pytest.raises(ConfigurationError, match=rf"worst_slice\.by='{by}' is no column.*C1 to C26.*I1 to I13"):
+        WorstSlice(by=by)
+
+
+def test_table_that_the_model_has_not_is_refused() -> None:
+    WorstSlice(by="C3").check(tiny.ARCHITECTURE)
+    with pytest.raises(ConfigurationError, match=r"by='C4': this model has 3 tables"):
+        WorstSlice(by="C4").check(tiny.ARCHITECTURE)
+
+
+@pytest.mark.parametrize(("name", "value"), [("tolerance", -0.1), ("tolerance", float("nan")), ("slices", 1)])
+def test_numbers_out_of_range_are_refused(name: str, value: float) -> None:
+    with pytest.raises(ConfigurationError, match=rf"worst_slice\.{name}={value}"):
+        WorstSlice(by="C1", **{name: value})  # type: ignore[arg-type]
+
+
+def test_frequent_values_have_a_slice_each_and_all_others_one() -> None:
+    column = np.repeat([7, 3, 900, 5, 6], [500, 300, 195, 4, 1])
+    found = cut(column, WorstSlice(by="C14", slices=3))
+    assert found.names == ("C14=3", "C14=7", "C14 of other values")
+    assert found.numbers(np.array([3, 7, 900, 5, 0, 2**40])).tolist() == [0, 1, 2, 2, 2, 2]
+    # 900 is frequent enough and gets its own where there is room; 5 and 6 are below 1 %.
+    assert cut(column, WorstSlice(by="C14")).names == ("C14=3", "C14=7", "C14=900", "C14 of other values")
+
+
+def test_no_value_is_frequent() -> None:
+    found = cut(np.arange(1000), WorstSlice(by="C3"))
+    assert found.names == ("C3 of other values",)
+    assert found.numbers(np.array([5, 2000])).tolist() == [0, 0]
+
+
+def test_dense_bins_hold_as_many_rows_each_and_name_the_values_of_the_log() -> None:
+    column = np.log1p(np.arange(1000, dtype=np.float32))
+    found = cut(column, WorstSlice(by="I2", slices=4))
+    assert found.names == ("I2 < 250", "250 <= I2 < 500", "500 <= I2 < 750", "I2 >= 750")
+    assert np.bincount(found.numbers(column)).tolist() == [250] * 4
+
+
+def test_value_that_many_rows_share_makes_no_empty_bins() -> None:
+    column = np.log1p(np.array([0.0] * 900 + list(range(1, 101)), dtype=np.float32))
+    found = cut(column, WorstSlice(by="I1", slices=10))
+    assert len(found.names) == len(np.unique(found.numbers(column)))
+    constant = cut(np.zeros(50, np.float32), WorstSlice(by="I1"))
+    assert constant.names == ("any I1",)
+
+
+@pytest.mark.parametrize("by", ["C2", "I5"])
+@pytest.mark.parametrize("sizes", [(64, 64, 64), (10, 150, 32)])
+def test_slices_depend_on_the_first_rows_and_not_on_batches_or_what_was_asked_before(
+    by: str, sizes: tuple[int, ...]
+) -> None:
+    whole = tiny.batches(1, 192)[0]
+    starts = np.cumsum([0, *sizes])
+    parts = [ClickBatch(whole.dense[a:b], whole.indices[:, a:b], None, whole.labels[a:b]) for a, b in pairwise(starts)]
+    guard = WorstSlice(by=by, slices=5)
+    expected = cut(column_of(whole, guard)[:100], guard)
+    rows = SliceRows(parts, guard, first_rows=100)
+    for count in (7, 192, 100):
+        found = rows.first(count)
+        assert found.names == expected.names
+        assert found.numbers.tolist() == expected.numbers(column_of(whole, guard))[:count].tolist()
+
+
+def test_bags_of_one_are_as_good_as_one_hot_and_other_bags_are_refused() -> None:
+    batch = tiny.batches(1, 16)[0]
+    guard = WorstSlice(by="C2")
+    assert column_of(tiny.as_multi_hot(batch), guard).tolist() == batch.indices[1].tolist()
+    uneven = ClickBatch(torch.zeros(2, 13), torch.arange(5), torch.tensor([0, 1, 2, 4, 5]), torch.zeros(2))
+    with pytest.raises(ConfigurationError, match=r"by='C2' has several values in a row, or none"):
+        column_of(uneven, guard)
+    assert column_of(uneven, WorstSlice(by="C1")).tolist() == [0, 1]

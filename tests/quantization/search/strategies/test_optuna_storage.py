@@ -1,0 +1,85 @@
+"""The study of a search by Optuna, in Optuna's own storage."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from dlrm_pl.artifact.build import Outcome, build_artifact
+from dlrm_pl.artifact.manifest import Manifest
+from dlrm_pl.quantization.search.strategies.optuna_sampler import STUDY_NAME
+from dlrm_pl.quantization.search.trial import Trial
+from dlrm_pl.quantization.search.tune import TuningListener
+from tests.quantization.search.test_resume import SETTINGS, data
+from tests.support import tiny
+
+optuna = pytest.importorskip("optuna")
+TPE = replace(SETTINGS, strategy="tpe", max_trials=13)
+
+
+class StopAt(TuningListener):
+    """Ctrl-C after so many trials."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def on_trial_end(self, trial: Trial, *, resumed: bool) -> None:
+        if trial.number == self.count:
+            raise KeyboardInterrupt
+
+
+def study_of(folder: Path) -> optuna.Study:
+    """As the documentation opens it."""
+    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(folder / STUDY_NAME)))
+    return optuna.load_study(study_name="tpe", storage=storage)
+
+
+def recorded(outcome: Outcome) -> list[tuple[int, float | None, bool]]:
+    """Number, value and feasibility of each trial, as the study should have them."""
+    return [(trial.number, trial.cost, trial.accepted) for trial in outcome.tuning.trials]
+
+
+def found(folder: Path) -> list[tuple[int, float | None, bool]]:
+    """What the study has of them."""
+    return [
+        (trial.user_attrs["trial"], trial.value, trial.constraints["loss"] <= 0)
+        for trial in study_of(folder).get_trials(states=[optuna.trial.TrialState.COMPLETE])
+    ]
+
+
+def test_study_has_every_trial_and_stays_with_the_artifact(tmp_path: Path) -> None:
+    outcome = build_artifact(tiny.model(), data(), TPE, tmp_path / "a")
+    assert found(tmp_path / "a") == recorded(outcome)
+    assert len(recorded(outcome)) == 13
+    assert STUDY_NAME in Manifest.read(tmp_path / "a").files
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_interrupted_search_goes_on_with_the_same_study(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger="dlrm_pl")
+    whole = build_artifact(tiny.model(), data(), TPE, tmp_path / "whole")
+    build_artifact(tiny.model(), data(), TPE, tmp_path / "a", listeners=[StopAt(11)])
+    journal = tmp_path / f".a.trials.{STUDY_NAME}"
+    lines = journal.read_bytes()
+    journal.write_bytes(lines[: len(lines) // 2])  # A kill in the middle of a line...
+    journal.with_name(f"{journal.name}.lock").symlink_to("nothing")  # ...that left its lock.
+    assert "written anew" not in caplog.text
+    again = build_artifact(tiny.model(), data(), TPE, tmp_path / "a")
+    assert f"{journal.name}: written anew from the log, which has 11 trials" in caplog.text
+    assert [t.recipe for t in again.tuning.trials] == [t.recipe for t in whole.tuning.trials]
+    assert found(tmp_path / "a") == recorded(again) == recorded(whole)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "whole"]
+
+
+def test_other_strategies_take_no_study_along(tmp_path: Path) -> None:
+    build_artifact(tiny.model(), data(), TPE, tmp_path / "a", listeners=[StopAt(3)])
+    assert (tmp_path / f".a.trials.{STUDY_NAME}").exists()
+    random = replace(TPE, strategy="random", max_trials=2)
+    build_artifact(tiny.model(), data(), random, tmp_path / "a", overwrite=True)
+    assert not (tmp_path / "a" / STUDY_NAME).exists()
+    assert not (tmp_path / f".a.trials.{STUDY_NAME}").exists()
+    assert json.loads((tmp_path / "a" / "trials.jsonl").read_text().splitlines()[0])["number"] == 1

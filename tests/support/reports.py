@@ -1,0 +1,85 @@
+"""A report made up: many trials, losses by op, hostile names."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dlrm_pl.artifact.certificate.certificate import Certificate
+from dlrm_pl.artifact.manifest import Manifest
+from dlrm_pl.artifact.report.report_data import Contents
+from dlrm_pl.artifact.sensitivities import OpLoss, OpLosses
+from dlrm_pl.metrics.score_histogram import ScoreHistogram
+from dlrm_pl.model.architecture import Architecture
+from dlrm_pl.quantization.recipe import Recipe, RecipeStart
+from dlrm_pl.quantization.recipe_bytes import recipe_bytes
+from dlrm_pl.quantization.search.result import pareto_front
+from dlrm_pl.quantization.search.trial import Trial
+from tests.support import tiny
+from tests.support.searches import verdict
+
+
+def trials(architecture: Architecture = tiny.ARCHITECTURE, count: int = 30, seed: int = 1) -> list[Trial]:
+    """The start, then its ops one by one in another dtype; the smaller the model the larger the loss."""
+    rng = np.random.default_rng(seed)
+    recipe = Recipe.starting_from(RecipeStart(), architecture)
+    found = []
+    for number in range(1, count + 1):
+        if number == 3:
+            found.append(Trial(number, recipe, None, None, 0, 1.0, 0.0, 0, error="<b>made up</b> & failed"))
+        else:
+            loss = float(rng.normal(0.0006 - 0.00002 * number, 1e-4))
+            judged = verdict(
+                loss, 0.0005, low=loss - 1e-4, bound=loss + 1e-4, rows=int(2 ** (14 + number % 3)), accepted=loss < 4e-4
+            )
+            size = recipe_bytes(recipe, architecture)
+            found.append(
+                Trial(number, recipe, 0.8, judged, size, 2.0, float(rng.uniform(4e5, 9e5)), judged.rows, cost=size)
+            )
+        ops = list(recipe.ops)
+        op = ops[number % len(ops)]
+        recipe = recipe.with_dtype(op, "fp16" if op.startswith("tables") else "bf16")
+    return found
+
+
+def histograms(seed: int = 2) -> tuple[ScoreHistogram, ScoreHistogram]:
+    rng = np.random.default_rng(seed)
+    fp32 = rng.normal(-3.6, 1.0, 20_000).astype(np.float32)
+    labels = (rng.random(20_000) < 1 / (1 + np.exp(-fp32))).astype(np.uint8)
+    int8 = (fp32 + rng.normal(0, 0.02, 20_000)).astype(np.float32)
+    found = (ScoreHistogram(), ScoreHistogram())
+    for histogram, logits in zip(found, (fp32, int8), strict=True):
+        histogram.add(logits, labels)
+    return found
+
+
+def contents(manifest: Manifest, certificate: Certificate, **changes: Any) -> Contents:
+    """A report of an artifact, with trials made up for its architecture."""
+    architecture = Architecture.from_dict(manifest.architecture)
+    tried = trials(architecture)
+    ops = tried[0].recipe.ops
+    rng = np.random.default_rng(3)
+    losses = tuple(OpLoss(op, dtype, float(rng.normal(1e-5, 4e-5)), 2e-5) for op, dtype in ops.items())
+    values: dict[str, Any] = {
+        "manifest": manifest,
+        "certificate": certificate,
+        "trials": tried,
+        "best": 20,
+        "pareto": [trial.number for trial in pareto_front(tried)],
+        "op_losses": OpLosses(losses, "each op alone"),
+        "histograms": histograms(),
+        "settings": {"strategy": "basic", "criterion": {"relative": 0.001}},
+        "tuning_rows": 200_000,
+        "peak_memory_bytes": 2**30,
+        "calibration_rows": 128,
+    }
+    return Contents(**(values | changes))
+
+
+def of_artifact(folder: Path, **changes: Any) -> Contents:
+    manifest, certificate = Manifest.read(folder), Certificate.read(folder)
+    hostile = changes.pop("reason", certificate.reason)
+    return contents(manifest, dataclasses.replace(certificate, reason=hostile), **changes)
