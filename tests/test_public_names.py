@@ -1,14 +1,40 @@
+"""The names that the package and its folders export: all there, each imported when it is first used."""
+
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
 import pytest
 
 import dlrm_pl
 
+PACKAGE = Path(__file__).parents[1] / "dlrm_pl"
+EXPORTING = sorted(".".join(stub.parent.relative_to(PACKAGE.parent).parts) for stub in PACKAGE.rglob("__init__.pyi"))
 
-def test_every_public_name_can_be_imported() -> None:
-    assert sorted(dlrm_pl.__all__) == sorted(dlrm_pl._HOMES) == sorted(dir(dlrm_pl))
-    for name in dlrm_pl.__all__:
-        assert getattr(dlrm_pl, name).__name__ == name
+
+def test_the_package_and_its_main_folders_export_names() -> None:
+    assert {"dlrm_pl", "dlrm_pl.data", "dlrm_pl.model", "dlrm_pl.quantization"} <= set(EXPORTING)
+
+
+@pytest.mark.parametrize("package", EXPORTING)
+def test_every_public_name_can_be_imported(package: str) -> None:
+    module = import_module(package)
+    assert sorted(module.__all__) == sorted(dir(module))
+    for name in module.__all__:
+        # A file of the folder by the same name would take the place of the name once it is imported.
+        assert not isinstance(getattr(module, name), ModuleType)
+        assert not (Path(*module.__path__) / f"{name}.py").exists()
+        assert not (Path(*module.__path__) / name).exists()
+
+
+@pytest.mark.parametrize("package", EXPORTING)
+def test_a_package_is_imported_without_what_it_exports(package: str) -> None:
+    program = f"import sys, {package}; assert not {{'torch', 'numpy', 'pytorch_lightning'}} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=250)
 
 
 def test_unknown_name_is_an_attribute_error() -> None:
-    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+    with pytest.raises(AttributeError, match="No dlrm_pl attribute nothing"):
         _ = dlrm_pl.nothing

@@ -1,1 +1,5 @@
 """Metrics of click models: exact AUROC, calibration, and the paired difference of two models."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,10 @@
+from .judging.criterion import Criterion as Criterion
+from .judging.evaluation import AUROCEvaluation as AUROCEvaluation
+from .recipe import Recipe as Recipe
+from .recipe import RecipeStart as RecipeStart
+from .search.listener import TuningListener as TuningListener
+from .search.objective import Objective as Objective
+from .search.result import TuningResult as TuningResult
+from .search.settings import TuningSettings as TuningSettings
+from .search.space import SpaceSettings as SpaceSettings
+from .search.tune import tune as tune
