@@ -27,7 +27,7 @@ from dlrm_pl.runtime.tables import PackedTables
 InteractionDtype = Literal["int8", "bf16", "fp32"]
 
 # Samples that go through the whole model before the next, for each thread: what the parts hand to each other stays in
-# the L2 cache, and calling them costs little beside computing them. Measured: docs/performance.md.
+# the L2 cache, and calling them costs little beside computing them. Measured: docs/measurements/performance.md.
 BLOCK_ROWS = 2048
 
 

@@ -122,4 +122,4 @@ def test_refused_flag_is_named_with_its_reason(name: str) -> None:
 
 
 def test_document_has_the_table() -> None:
-    assert flag_table() in (ROOT / "docs" / "reference_flags.md").read_text()
+    assert flag_table() in (ROOT / "docs" / "upstream_flags.md").read_text()

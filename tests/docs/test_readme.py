@@ -10,7 +10,7 @@ import pytest
 
 from dlrm_pl.cli import main as cli
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "README.md").read_text()
 COMMANDS = [
     shlex.split(line, comments=True)[2:]

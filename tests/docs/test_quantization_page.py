@@ -1,4 +1,4 @@
-"""docs/tuning.md: its Python runs, its command and its table name what there is."""
+"""docs/quantization.md: its Python runs, its command and its table name what there is."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.support.lpot import SEED
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
-GUIDE = (Path(__file__).parents[1] / "docs" / "tuning.md").read_text()
+GUIDE = (Path(__file__).parents[2] / "docs" / "quantization.md").read_text()
 
 
 def blocks_of(section: str) -> list[str]:
@@ -59,7 +59,7 @@ def test_python_of_the_guide_runs(workplace: Path, capsys: pytest.CaptureFixture
     assert len(blocks) == 4
     names: dict[str, Any] = {}
     for block in blocks:
-        exec(compile(block, "docs/tuning.md", "exec"), names)
+        exec(compile(block, "docs/quantization.md", "exec"), names)
     outcome = names["outcome"]
     assert capsys.readouterr().out.startswith(f"{outcome.certificate.accepted} ")
     assert outcome.certificate.seed == 9527
@@ -81,7 +81,7 @@ def test_study_of_a_search_is_opened_as_the_guide_says(
     outcome = build_artifact(tiny.model(), data(), settings, tmp_path / "artifacts" / "mine")
     (block,) = blocks_of("Strategies")
     names: dict[str, Any] = {}
-    exec(compile(block, "docs/tuning.md", "exec"), names)
+    exec(compile(block, "docs/quantization.md", "exec"), names)
     assert len(names["study"].trials) == len(outcome.tuning.trials) == 12
     assert "tables.0" in capsys.readouterr().out
 
