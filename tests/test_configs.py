@@ -84,8 +84,8 @@ def test_runs_of_an_experiment_have_logs_of_their_own(name: str, capsys: pytest.
     assert config["trainer"]["logger"]["init_args"]["version"] is None  # type: ignore[index]
 
 
-def test_seed_settings_are_those_of_its_conf_yaml(capsys: pytest.CaptureFixture[str]) -> None:
-    path = CONFIGS / "quantization" / "seed.yaml"
+def test_settings_of_the_lpot_example_are_those_of_its_conf_yaml(capsys: pytest.CaptureFixture[str]) -> None:
+    path = CONFIGS / "quantization" / "lpot_example.yaml"
     config = print_config(capsys, "fit", "-c", CONFIGS / "experiment" / "terabyte.yaml", "-c", path)
     settings = config["trainer"]["callbacks"][-1]["init_args"]  # type: ignore[index]
     assert settings["criterion"]["relative"] == 0.01

@@ -1,17 +1,20 @@
-"""The YAML files that come with the program, by name."""
+"""Find the YAML files that come with the program by their names."""
 
 from __future__ import annotations
 
 import difflib
+import logging
 import re
 from pathlib import Path
 
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.program import program_name
 
-# In a checkout a link to its top folder.
+log = logging.getLogger(__name__)
+
+# In a checkout this is a link to the top folder's configs.
 FOLDER = Path(__file__).parents[1] / "configs"
-# What each option reads. A run is an experiment, to which other files may add.
+# The folders that each option looks in. A run is an experiment, to which a quantization may be added.
 _GROUPS = {
     "-c": ("experiment", "quantization"),
     "--config": ("experiment", "quantization"),
@@ -20,48 +23,53 @@ _GROUPS = {
     "--trainer": ("trainer",),
 }
 _NAME = re.compile(r"[\w.-]+(/[\w.-]+)*")
+# Former names, read until the next version.
+_RENAMED = {"seed": "lpot_example", "quantization/seed": "quantization/lpot_example"}
 
 
 def config_names() -> dict[str, Path]:
-    """Every file, by its name: ``experiment/quickstart``."""
+    """Map each name, such as ``experiment/quickstart``, to its file."""
     return {path.relative_to(FOLDER).with_suffix("").as_posix(): path for path in sorted(FOLDER.glob("*/*.yaml"))}
 
 
 def with_config_files(args: list[str]) -> list[str]:
-    """A command line in which the names of files that come with the program are their paths.
+    """Replace the names of files that come with the program by their paths in a command line.
 
     Raises:
-        ConfigurationError: ``-c`` is given neither a file nor such a name, or one that several files have.
+        ConfigurationError: The value of ``-c`` is neither a file nor a known name, or several files have that name.
     """
-    found = list(args)
+    replaced = list(args)
     for index, arg in enumerate(args):
         option, equals, value = arg.partition("=")
         if option in _GROUPS and equals:
-            found[index] = f"{option}={_file(option, value)}"
+            replaced[index] = f"{option}={_file(option, value)}"
         elif arg in _GROUPS and index + 1 < len(args):
-            found[index + 1] = _file(arg, args[index + 1])
-    return found
+            replaced[index + 1] = _file(arg, args[index + 1])
+    return replaced
 
 
 def _file(option: str, value: str) -> str:
-    """The path of the file that a value names; any other value as it is."""
+    """Return the path of the file that a value names, or any other value unchanged."""
     if not _NAME.fullmatch(value) or Path(value).is_file():
         return value
     names = config_names()
-    # As it is written in a checkout, too.
+    # Names are also accepted as paths of a checkout: configs/experiment/quickstart.yaml.
     wanted = value.removesuffix(".yaml").removeprefix("configs/")
     groups = _GROUPS[option]
-    fitting = [name for name in names if name == wanted or name in {f"{group}/{wanted}" for group in groups}]
-    if len(fitting) == 1:
-        return str(names[fitting[0]])
+    if wanted in _RENAMED and "quantization" in groups:
+        log.warning("%s: this configuration is now called %s; use that name.", value, _RENAMED[wanted])
+        wanted = _RENAMED[wanted]
+    matching = [name for name in names if name == wanted or name in {f"{group}/{wanted}" for group in groups}]
+    if len(matching) == 1:
+        return str(names[matching[0]])
     if option not in ("-c", "--config"):
-        return value  # For the parser to judge.
-    if fitting:
-        raise ConfigurationError(f"{value}: is the name of {' and '.join(fitting)}. Give one of these.")
+        return value  # The parser reports what is wrong with it.
+    if matching:
+        raise ConfigurationError(f"{value}: could be {' or '.join(matching)}. Give one of these names.")
     short = {name.partition("/")[2]: name for name in names if name.partition("/")[0] in groups}
     close = difflib.get_close_matches(wanted, [*names, *short], n=1)
     hint = f" Did you mean {short.get(close[0], close[0])}?" if close else ""
     raise ConfigurationError(
-        f"{value}: there is no such configuration file, and none of that name comes with the program.{hint} "
-        f"`{program_name()} configs list` shows those that do."
+        f"{value}: this is neither a file nor the name of a configuration that comes with the program.{hint} "
+        f"`{program_name()} configs list` lists their names."
     )

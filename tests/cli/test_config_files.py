@@ -63,12 +63,20 @@ def test_yaml_instead_of_a_name_is_left_to_the_parser() -> None:
         assert found("-c", value) == ["-c", value]
 
 
+@pytest.mark.parametrize("value", ["seed", "quantization/seed", "configs/quantization/seed.yaml"])
+def test_former_name_is_found_with_a_warning(value: str, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("WARNING", logger="dlrm_pl"):
+        assert found("-c", value) == ["-c", "quantization/lpot_example"]
+    assert f"{value}: this configuration is now called" in caplog.text
+    assert found("--model", "seed") == ["--model", "seed"]
+
+
 def test_name_of_several_files_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for group in ("experiment", "quantization"):
         (tmp_path / group).mkdir()
         (tmp_path / group / "both.yaml").touch()
     monkeypatch.setattr(config_files, "FOLDER", tmp_path)
-    with pytest.raises(ConfigurationError, match="both: is the name of experiment/both and quantization/both"):
+    with pytest.raises(ConfigurationError, match="both: could be experiment/both or quantization/both"):
         with_config_files(["-c", "both"])
 
 
@@ -77,8 +85,8 @@ def test_name_of_several_files_is_explained(tmp_path: Path, monkeypatch: pytest.
 )
 def test_wrong_name_suggests_one(value: str, hint: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["fit", "-c", value]) == 2
-    assert f"{value}: there is no such configuration file" in (error := capsys.readouterr().err)
-    assert f"Did you mean {hint}? `python cli.py configs list` shows" in error
+    assert f"{value}: this is neither a file nor the name of a configuration" in (error := capsys.readouterr().err)
+    assert f"Did you mean {hint}? `python cli.py configs list` lists" in error
     with pytest.raises(ConfigurationError, match=r"with the program\. `"):
         with_config_files(["-c", "nothing_like_it"])
 
@@ -87,7 +95,7 @@ def test_files_are_listed_with_what_they_are(capsys: pytest.CaptureFixture[str])
     assert cli.main(["configs", "list"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == list(config_names())
-    assert any(line.startswith("experiment/quickstart   A small DLRM") for line in lines)
+    assert any(line.startswith("experiment/quickstart     A small DLRM") for line in lines)
 
 
 def test_copies_refer_to_each_other_and_are_not_replaced_when_changed(

@@ -24,7 +24,7 @@ def configs(action: Literal["list", "copy"], output: str = "configs", overwrite:
     if action == "list":
         for name, path in files.items():
             comments = [line[1:].strip() for line in path.read_text(encoding="utf-8").splitlines() if line[:1] == "#"]
-            print(f"{name:<24}{next((line for line in comments if not line.startswith('python cli.py')), '')}".rstrip())
+            print(f"{name:<26}{next((line for line in comments if not line.startswith('python cli.py')), '')}".rstrip())
         return
     folder = Path(output)
     check_is_no_file(folder)

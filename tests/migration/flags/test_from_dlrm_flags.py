@@ -125,7 +125,7 @@ def test_seed_command_gives_the_experiment_and_its_quantization(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     got, commands, said = translated(tmp_path, capsys, SEED)
-    experiment, seed = CONFIGS / "experiment" / "terabyte.yaml", CONFIGS / "quantization" / "seed.yaml"
+    experiment, seed = CONFIGS / "experiment" / "terabyte.yaml", CONFIGS / "quantization" / "lpot_example.yaml"
     expected = flat(print_config(capsys, "fit", "-c", experiment, "-c", seed))
     # An MLPerf log is of a training by the main script.
     logging = {path for path in expected if "MLPerfLogging" in path}
