@@ -17,7 +17,7 @@ from machine import machine
 
 from dlrm_pl.data.formats.dataset_folder import DatasetFolder
 from dlrm_pl.data.loading.dataset import ClickDataset
-from dlrm_pl.export.fbgemm_layouts import exchange_row_bytes, pack_exchange, unpack_exchange
+from dlrm_pl.export.fbgemm_layouts import fused_row_bytes, pack_fused, unpack_fused
 from dlrm_pl.metrics.paired import paired_auroc_difference
 from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.model.embeddings import EmbeddingBags
@@ -36,11 +36,11 @@ def scores(model: DLRM, dataset: ClickDataset) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate(found), np.concatenate(labels)
 
 
-def exchanged(model: DLRM, bits: int) -> DLRM:
+def with_fbgemm_rows(model: DLRM, bits: int) -> DLRM:
     """The model with tables that went through the shared layout."""
     bags = EmbeddingBags(model.architecture.table_sizes, model.architecture.embedding_dim)
     for table, weight in zip(bags.weights(), model.embedding_bags.weights(), strict=True):  # type: ignore[operator]
-        table.copy_(unpack_exchange(pack_exchange(weight, bits), bits))  # type: ignore[arg-type]
+        table.copy_(unpack_fused(pack_fused(weight, bits), bits))  # type: ignore[arg-type]
     return DLRM.from_parts(model.architecture, model.bottom_mlp, bags, model.top_mlp)
 
 
@@ -68,9 +68,9 @@ def main() -> None:
         print(f"{split}: {len(labels):,} rows, {int(labels.sum()):,} clicks")
         for name, candidate, size in (
             ("int8 symmetric (ours)", own(model, "int8"), row_bytes("int8", dim)),
-            ("int8 asymmetric (FBGEMM)", exchanged(model, 8), exchange_row_bytes(8, dim)),
+            ("int8 asymmetric (FBGEMM)", with_fbgemm_rows(model, 8), fused_row_bytes(8, dim)),
             ("int4, whole zero point (ours)", own(model, "int4"), row_bytes("int4", dim)),
-            ("int4 asymmetric (FBGEMM)", exchanged(model, 4), exchange_row_bytes(4, dim)),
+            ("int4 asymmetric (FBGEMM)", with_fbgemm_rows(model, 4), fused_row_bytes(4, dim)),
         ):
             loss = paired_auroc_difference(base, scores(candidate, dataset)[0], labels)
             low, high = (bound / loss.first for bound in loss.interval(0.95))

@@ -83,4 +83,4 @@ def test_wheel_of_the_source_distribution_runs_where_there_are_no_sources(tmp_pa
     ]
     loaded = subprocess.run(python, cwd=elsewhere, capture_output=True, text=True, check=True).stdout.split()
     assert Path(loaded[0]).is_relative_to(tmp_path / "venv")
-    assert loaded[1] != "twin" or shutil.which("c++") is None
+    assert loaded[1] != "fallback" or shutil.which("c++") is None

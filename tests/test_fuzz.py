@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dlrm_pl.data.preprocessing.engine.numpy_engine import PortableEngine
-from dlrm_pl.kernels.int8.fallback import TwinKernels
+from dlrm_pl.data.preprocessing.engine.numpy_engine import NumPyEngine
+from dlrm_pl.kernels.int8.fallback import FallbackKernels
 from dlrm_pl.kernels.int8.selection import available
 from tests.fuzz import int8, preprocessing
 from tests.fuzz.outcome import Rng
 
-pytestmark = pytest.mark.skipif("portable" not in available(), reason="the native code was not built")
+pytestmark = pytest.mark.skipif("generic" not in available(), reason="the native code was not built")
 
 ROOT = Path(__file__).parents[1]
 
@@ -28,15 +28,15 @@ def rounds(target: Callable[[Rng], None], count: int) -> None:
 
 
 @pytest.mark.parametrize("target", int8.TARGETS + preprocessing.TARGETS, ids=lambda target: target.__name__)
-def test_native_code_agrees_with_its_twin(target: Callable[[Rng], None]) -> None:
+def test_native_code_agrees_with_its_fallback(target: Callable[[Rng], None]) -> None:
     rounds(target, 4)
 
 
-def test_a_twin_that_differs_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(PortableEngine, "records", lambda self, columns, rows, out: None)
+def test_a_fallback_that_differs_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(NumPyEngine, "records", lambda self, columns, rows, out: None)
     with pytest.raises(AssertionError):
         rounds(preprocessing.buckets, 12)
-    monkeypatch.setattr(TwinKernels, "pack", lambda self, values, dtype, out: out.zero_()[:0].tolist() or None)
+    monkeypatch.setattr(FallbackKernels, "pack", lambda self, values, dtype, out: out.zero_()[:0].tolist() or None)
     with pytest.raises(AssertionError):
         rounds(int8.packing, 12)
 

@@ -40,7 +40,7 @@ TESTS = frozenset(
         "test_equals_the_reference",
         "test_ids_of_training_days_alone",
         "test_kaggle_days_are_those_of_array_split",
-        "test_neither_workers_nor_memory_nor_the_twin_change_a_byte",
+        "test_neither_workers_nor_memory_nor_the_numpy_fallback_change_a_byte",
         "test_the_streamed_auroc_is_that_of_all_rows",
         "test_values_are_those_of_argparse",
         "test_what_is_nested_without_end_is_refused",

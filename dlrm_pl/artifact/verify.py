@@ -30,7 +30,7 @@ from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.model.load import load_dlrm
 from dlrm_pl.quantization.judging.certification import Certification, ModelScores, Run, certify
 from dlrm_pl.quantization.judging.certified_slice import SliceRule
-from dlrm_pl.runtime.cpu import describe_machine
+from dlrm_pl.runtime.cpu import describe_machine, with_present_names
 from dlrm_pl.runtime.int8_dlrm import count_int8_ops
 
 log = logging.getLogger(__name__)
@@ -160,7 +160,8 @@ def verify_artifact(
         found = _measured_anew(certificate, certification)
     stated_and_found["int8"] = certificate.int8, asdict(int8)
     movement = Movement.between(
-        *(certificate.machine, describe_machine(), stated_and_found), others=_of_worst_slice(certificate, watched)
+        *(with_present_names(certificate.machine), describe_machine(), stated_and_found),
+        others=_of_worst_slice(certificate, watched),
     )
     certificate.check(movement, scored, tolerance)
     if certificate.accepted and (broken := failures(found) + doubts(found)):

@@ -45,7 +45,7 @@ class Report:
     Attributes:
         artifact: its folder.
         rows: what was scored, in words.
-        isa: instruction set of the int8 kernels; ``twin``: plain torch.
+        isa: instruction set of the int8 kernels; ``fallback`` is plain torch.
         machine: processor, features, versions.
         int8_ops: integer ops that one forward pass ran, counted.
         row_bytes: table bytes that a sample reads, by dtype.

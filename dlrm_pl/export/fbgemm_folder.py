@@ -10,7 +10,7 @@ from pathlib import Path
 from dlrm_pl.artifact.fingerprint import model_fingerprint
 from dlrm_pl.documents.json_text import object_in, object_with
 from dlrm_pl.errors import OutputError
-from dlrm_pl.export.fbgemm_layouts import Rows, write_exchange
+from dlrm_pl.export.fbgemm_layouts import Rows, write_fbgemm_tables
 from dlrm_pl.files.atomic import atomic_folder
 from dlrm_pl.files.replacement import Finished, Making
 from dlrm_pl.model.checkpoints.checksum import model_checksum, parameter_checksums
@@ -24,7 +24,7 @@ _DESCRIPTIONS = {
 }
 
 
-def recognise_exchange(folder: Path) -> Finished | None:
+def recognize_fbgemm_tables(folder: Path) -> Finished | None:
     """What a folder says of itself that `export-tables` wrote; None for others."""
     contents = object_with(folder / FILE_NAME, "layout")
     files = object_in(contents, "files") if contents else None
@@ -74,11 +74,11 @@ def export_tables(
         "model_fingerprint": model_fingerprint(model),
         "model_checksum": checksum,
     }
-    with atomic_folder(output, Making("export-tables", made_from, recognise_exchange, overwrite)) as folder:
+    with atomic_folder(output, Making("export-tables", made_from, recognize_fbgemm_tables, overwrite)) as folder:
         free = shutil.disk_usage(folder).free
         if size > free:
             raise OutputError(f"{output}: the tables take {size:,} bytes, the disk has {free:,} free. Free some space.")
-        checksums = write_exchange(bags.weights(), folder, kind, progress)
+        checksums = write_fbgemm_tables(bags.weights(), folder, kind, progress)
         contents = made_from | {"files": checksums}
         (folder / FILE_NAME).write_text(json.dumps(contents, indent=2) + "\n", encoding="utf-8")
     return size

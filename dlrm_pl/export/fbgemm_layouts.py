@@ -66,7 +66,7 @@ class Rows:
         Raises:
             ConfigurationError: an odd number of values in 4 bits, which neither layout has.
         """
-        fused = exchange_row_bytes(self.bits, embedding_dim)
+        fused = fused_row_bytes(self.bits, embedding_dim)
         if self.layout == "fused":
             return fused
         size = fused - _FUSED_TAIL[self.bits] + _TBE_HEAD
@@ -78,7 +78,7 @@ class Rows:
         Raises:
             NonFiniteError: a scale or a bias that float16 cannot hold; names the row.
         """
-        fused = pack_exchange(rows, self.bits)
+        fused = pack_fused(rows, self.bits)
         if self.layout == "fused":
             return fused
         tail = _FUSED_TAIL[self.bits]
@@ -93,7 +93,7 @@ class Rows:
         return packed
 
 
-def exchange_row_bytes(bits: Bits, embedding_dim: int) -> int:
+def fused_row_bytes(bits: Bits, embedding_dim: int) -> int:
     """Bytes of one row of the fused layout.
 
     Raises:
@@ -104,8 +104,8 @@ def exchange_row_bytes(bits: Bits, embedding_dim: int) -> int:
     return embedding_dim + 8 if bits == 8 else embedding_dim // 2 + 4
 
 
-def pack_exchange(rows: Tensor, bits: Bits) -> Tensor:
-    """float32 ``[rows, D]`` -> uint8 ``[rows, exchange_row_bytes]``, by torch's own op."""
+def pack_fused(rows: Tensor, bits: Bits) -> Tensor:
+    """float32 ``[rows, D]`` -> uint8 ``[rows, fused_row_bytes]``, by torch's own op."""
     pack = (
         torch.ops.quantized.embedding_bag_byte_prepack if bits == 8 else torch.ops.quantized.embedding_bag_4bit_prepack
     )
@@ -113,14 +113,14 @@ def pack_exchange(rows: Tensor, bits: Bits) -> Tensor:
     return packed
 
 
-def unpack_exchange(packed: Tensor, bits: Bits) -> Tensor:
+def unpack_fused(packed: Tensor, bits: Bits) -> Tensor:
     """The inverse, up to rounding: float32 ``[rows, D]``."""
     ops = torch.ops.quantized
     rows: Tensor = (ops.embedding_bag_byte_unpack if bits == 8 else ops.embedding_bag_4bit_unpack)(packed)
     return rows
 
 
-def write_exchange(
+def write_fbgemm_tables(
     tables: Sequence[Tensor], folder: Path, kind: Rows, progress: Callable[[int], None] = lambda size: None
 ) -> dict[str, str]:
     """Write all tables, ``table-00-fbgemm8.safetensors`` or ``table-00-tbe8.safetensors`` ..., block by block.

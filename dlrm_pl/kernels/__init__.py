@@ -1,1 +1,1 @@
-"""Native code: small, without Python or torch headers, optional; each function has a portable twin."""
+"""Native code: small, without Python or torch headers, optional; each function has a fallback in Python."""

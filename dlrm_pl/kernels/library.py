@@ -11,10 +11,13 @@ from pathlib import Path
 
 log = logging.getLogger(__name__)
 
+EARLIER_ISAS = {"twin": "fallback", "portable": "generic"}
+"""Values of DLRM_PL_ISA, and of ``isa`` in an artifact, that were renamed -> their names now."""
+
 
 def load(name: str, version: int, folder: Path) -> ctypes.CDLL | None:
-    """Load ``_NAME`` unless DLRM_PL_ISA asks for the twins in Python."""
-    return None if os.environ.get("DLRM_PL_ISA") == "twin" else load_built(name, version, folder)
+    """Load ``_NAME`` unless DLRM_PL_ISA asks for the fallback in Python."""
+    return None if os.environ.get("DLRM_PL_ISA") in ("fallback", "twin") else load_built(name, version, folder)
 
 
 @cache

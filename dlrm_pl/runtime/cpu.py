@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import torch
 
 from dlrm_pl.kernels.int8.selection import isa
+from dlrm_pl.kernels.library import EARLIER_ISAS
 
 _FEATURES = (
     "avx2",
@@ -54,6 +56,11 @@ def describe_machine() -> dict[str, Any]:
         "torch": torch.__version__,
         "numpy": np.__version__,
     }
+
+
+def with_present_names(machine: Mapping[str, Any]) -> dict[str, Any]:
+    """The machine that a certificate states, where an earlier version wrote it with its name for the kernels."""
+    return {name: EARLIER_ISAS.get(value, value) if name == "isa" else value for name, value in machine.items()}
 
 
 def _processor_name() -> str:

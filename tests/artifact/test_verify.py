@@ -95,10 +95,23 @@ def test_other_kernels_are_named_and_give_the_same_bits(
     certified: tuple[Artifact, Path], synthetic_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     certified_isa = isa()
-    monkeypatch.setenv("DLRM_PL_ISA", "twin")
+    monkeypatch.setenv("DLRM_PL_ISA", "fallback")
     found = verify_artifact(certified[0], synthetic_folder)
-    assert found.movement.machine == {"isa": (certified_isa, "twin")}
-    assert found.movement.describe() == f"the machine differs: isa: {certified_isa} -> twin. No metric moved by a bit"
+    assert found.movement.machine == {"isa": (certified_isa, "fallback")}
+    assert (
+        found.movement.describe() == f"the machine differs: isa: {certified_isa} -> fallback. No metric moved by a bit"
+    )
+
+
+@pytest.mark.parametrize(("earlier", "name"), [("twin", "fallback"), ("portable", "generic")])
+def test_an_earlier_name_of_the_same_kernels_is_no_difference(
+    certified: tuple[Artifact, Path], synthetic_folder: Path, monkeypatch: pytest.MonkeyPatch, earlier: str, name: str
+) -> None:
+    artifact, _ = certified
+    machine = artifact.certificate.machine | {"isa": earlier}
+    artifact = dataclasses.replace(artifact, certificate=dataclasses.replace(artifact.certificate, machine=machine))
+    monkeypatch.setenv("DLRM_PL_ISA", name)
+    assert verify_artifact(artifact, synthetic_folder).movement.machine == {}
 
 
 def test_metric_that_moved_on_another_machine_is_an_error_that_names_it(

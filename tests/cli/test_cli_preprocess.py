@@ -45,9 +45,9 @@ def test_the_plan_comes_first_and_inspect_shows_the_report(tmp_path: Path) -> No
 
 
 def test_ctrl_c_says_what_it_leaves(tmp_path: Path) -> None:
-    # The twin in NumPy takes seconds for these rows.
+    # The NumPy fallback takes seconds for these rows.
     raw = write_days(tmp_path / "raw", [random_lines(2000, 0) * 30, random_lines(2000, 1) * 30])
-    environment = os.environ | {"DLRM_PL_ISA": "twin"}
+    environment = os.environ | {"DLRM_PL_ISA": "fallback"}
     with subprocess.Popen(
         command("preprocess", "--raw", raw, "--output", tmp_path / "out"),
         env=environment,
@@ -74,7 +74,7 @@ def test_ctrl_c_says_what_it_leaves(tmp_path: Path) -> None:
 def test_the_bar_shows_rows_a_second_and_the_time_left(tmp_path: Path) -> None:
     raw = write_days(tmp_path / "raw", [random_lines(2000, 0) * 40, random_lines(2000, 1)])
     ours, theirs = os.openpty()
-    environment = os.environ | {"DLRM_PL_ISA": "twin", "TERM": "xterm", "COLUMNS": "120"}
+    environment = os.environ | {"DLRM_PL_ISA": "fallback", "TERM": "xterm", "COLUMNS": "120"}
     with subprocess.Popen(
         command("preprocess", "--raw", raw, "--output", tmp_path / "out", "--memory", "16MiB"),
         env=environment,

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-import dlrm_pl.export.fbgemm_layouts as exchange
+import dlrm_pl.export.fbgemm_layouts as layouts
 from dlrm_pl.errors import ConfigurationError, NonFiniteError, OutputError
-from dlrm_pl.export.fbgemm_layouts import Bits, Rows, exchange_row_bytes, pack_exchange, write_exchange
+from dlrm_pl.export.fbgemm_layouts import Bits, Rows, fused_row_bytes, pack_fused, write_fbgemm_tables
 from tests.support import tiny
 
 
@@ -34,8 +34,8 @@ def unpacked(packed: np.ndarray, bits: Bits, dim: int) -> np.ndarray:
 @given(bits=st.sampled_from([8, 4]), rows=st.integers(1, 30), half=st.integers(1, 12), seed=st.integers(0, 99))
 def test_rows_are_within_a_step(bits: Bits, rows: int, half: int, seed: int) -> None:
     values = torch.randn(rows, 2 * half, generator=torch.Generator().manual_seed(seed)) + 0.5
-    packed = pack_exchange(values, bits)
-    assert packed.shape == (rows, exchange_row_bytes(bits, 2 * half))
+    packed = pack_fused(values, bits)
+    assert packed.shape == (rows, fused_row_bytes(bits, 2 * half))
     span = (values.max(dim=1).values - values.min(dim=1).values).numpy()[:, None]
     step = span / (255 if bits == 8 else 15)
     # Half a step, and in 4 bits what float16 loses of scale and bias.
@@ -45,11 +45,11 @@ def test_rows_are_within_a_step(bits: Bits, rows: int, half: int, seed: int) -> 
 
 @pytest.mark.parametrize("bits", [8, 4])
 def test_torch_looks_up_what_was_written(bits: Bits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exchange, "_BLOCK_BYTES", 4 * 8 * 10)  # Blocks of ten rows.
+    monkeypatch.setattr(layouts, "_BLOCK_BYTES", 4 * 8 * 10)  # Blocks of ten rows.
     table = torch.randn(35, 8)
-    (name,) = write_exchange([table], tmp_path, Rows(bits))
+    (name,) = write_fbgemm_tables([table], tmp_path, Rows(bits))
     rows = load_file(tmp_path / name)["table"]
-    assert torch.equal(rows, pack_exchange(table, bits))
+    assert torch.equal(rows, pack_fused(table, bits))
     ops = torch.ops.quantized
     lookup = ops.embedding_bag_byte_rowwise_offsets if bits == 8 else ops.embedding_bag_4bit_rowwise_offsets
     indices, offsets = torch.tensor([3, 34, 0]), torch.tensor([0, 2, 3])
@@ -79,7 +79,7 @@ def tbe_rows(values: np.ndarray, bits: Bits, alignment: int) -> np.ndarray:
 @pytest.mark.parametrize("alignment", [1, 16])
 def test_tbe_rows_are_those_of_the_reference_byte_for_byte(tmp_path: Path, bits: Bits, alignment: int) -> None:
     table = torch.randn(300, 12, generator=torch.Generator().manual_seed(3))
-    (name,) = write_exchange([table], tmp_path, Rows(bits, "tbe", alignment))
+    (name,) = write_fbgemm_tables([table], tmp_path, Rows(bits, "tbe", alignment))
     assert name == f"table-00-tbe{bits}.safetensors"
     written = load_file(tmp_path / name)["table"].numpy()
     np.testing.assert_array_equal(written, tbe_rows(table.numpy(), bits, alignment))
@@ -99,7 +99,7 @@ def test_tbe_rows_that_float16_cannot_hold_are_named(tmp_path: Path) -> None:
     table = torch.zeros(5, 4)
     table[3] = torch.tensor([-1e6, 0.0, 0.0, 1e6])
     with pytest.raises(NonFiniteError, match="table 0, rows from 0 on: row 3 needs a scale or a bias that float16"):
-        write_exchange([table], tmp_path, Rows(8, "tbe"))
+        write_fbgemm_tables([table], tmp_path, Rows(8, "tbe"))
 
 
 def test_alignment_belongs_to_tbe() -> None:
@@ -113,13 +113,13 @@ def test_damaged_row_is_named(tmp_path: Path) -> None:
     table = torch.zeros(40, 4)
     table[33, 1] = float("inf")
     with pytest.raises(NonFiniteError, match="table 1: row 33 holds NaN or infinity"):
-        write_exchange([torch.zeros(2, 4), table], tmp_path, Rows(8))
+        write_fbgemm_tables([torch.zeros(2, 4), table], tmp_path, Rows(8))
 
 
 def test_odd_rows_do_not_come_in_4_bits() -> None:
-    assert exchange_row_bytes(8, 7) == 15
+    assert fused_row_bytes(8, 7) == 15
     with pytest.raises(ConfigurationError, match="Rows of 7 values cannot be packed in 4 bits"):
-        exchange_row_bytes(4, 7)
+        fused_row_bytes(4, 7)
 
 
 def test_tables_of_a_model_that_differs_in_one_row_are_kept(tmp_path: Path) -> None:
@@ -160,4 +160,4 @@ def test_command_writes_all_tables_of_a_checkpoint(tmp_path: Path, capsys: pytes
     assert sorted(stated["files"]) == [f"table-0{index}-fbgemm4.safetensors" for index in range(3)]
     for index, table in enumerate(tiny.model().embedding_bags.weights()):
         found = load_file(tmp_path / "tables" / f"table-0{index}-fbgemm4.safetensors")["table"]
-        assert torch.equal(found, pack_exchange(table, 4))
+        assert torch.equal(found, pack_fused(table, 4))

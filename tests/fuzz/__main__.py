@@ -1,4 +1,4 @@
-"""Call the native code at random and hold it against its twins, for as long as one likes.
+"""Call the native code at random and hold it against its fallbacks, for as long as one likes.
 
 make fuzz SECONDS=600                       # under the sanitizers, from a new seed
 make fuzz SECONDS=60 SEED=7                 # the same calls again

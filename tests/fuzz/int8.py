@@ -1,4 +1,4 @@
-"""Random calls of the int8 kernels, of every variant against the twin in torch: shapes, indices, offsets, numbers."""
+"""Random calls of the int8 kernels: each variant against the fallback, on random shapes, indices, offsets, numbers."""
 
 from __future__ import annotations
 
@@ -103,19 +103,19 @@ TARGETS: tuple[Callable[[Rng], None], ...] = (lookups, mlp, packing, ceilings)
 
 
 def agree(rng: Rng, call: Callable[[], Any], *, exact: bool) -> None:
-    """The twin and a variant end alike: the same bits, or the same error."""
+    """The fallback and a variant end alike: the same bits, or the same error."""
     name, threads = variant(rng), torch.get_num_threads()
     found = {}
     try:
         torch.set_num_threads(2 if rng.random() < 0.1 else 1)
-        for isa in ("twin", name):
+        for isa in ("fallback", name):
             os.environ["DLRM_PL_ISA"] = isa
             found[isa] = outcome(call)
     finally:
         os.environ.pop("DLRM_PL_ISA")
         torch.set_num_threads(threads)
-    twin, native = (found[isa] if exact else vague(found[isa]) for isa in ("twin", name))
-    assert twin == native, f"{name} and its twin differ: {str(native)[:300]} / {str(twin)[:300]}"
+    fallback, native = (found[isa] if exact else vague(found[isa]) for isa in ("fallback", name))
+    assert fallback == native, f"{name} and the fallback differ: {str(native)[:300]} / {str(fallback)[:300]}"
 
 
 def library_path() -> str:

@@ -1,4 +1,4 @@
-"""Random calls of the native functions of preprocessing, against their twins in NumPy: log lines, tables, buckets."""
+"""Random calls of the native functions of preprocessing against the NumPy fallback: log lines, tables, buckets."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from dlrm_pl.data.preprocessing.engine.native import DENSE_BINS, KEYED_DTYPE, TEXT_PADDING, NativeEngine, library
-from dlrm_pl.data.preprocessing.engine.numpy_engine import Engine, PortableEngine
+from dlrm_pl.data.preprocessing.engine.numpy_engine import Engine, NumPyEngine
 from dlrm_pl.errors import ShapeError
 from tests.fuzz.outcome import HUGE, Rng, outcome
 
@@ -37,7 +37,7 @@ def parsing(rng: Rng) -> None:
 
     native = outcome(lambda: parse(engines()[1]))
     if isinstance(native[0], str):
-        # The twin has no memory to overrun, and does not mind a text without an end.
+        # The fallback has no memory to overrun, and does not mind a text without an end.
         assert native[0] == ShapeError.__name__, native
         assert not whole or text.count(b"\n") > room, native
     else:
@@ -120,16 +120,16 @@ TARGETS: tuple[Callable[[Rng], None], ...] = (parsing, tables, buckets)
 def engines() -> tuple[Engine, Engine]:
     native = library()
     assert native is not None
-    return PortableEngine(), NativeEngine(native)
+    return NumPyEngine(), NativeEngine(native)
 
 
 def same(call: Callable[[Engine], Any]) -> None:
-    twin, native = (outcome(lambda engine=engine: call(engine)) for engine in engines())
+    fallback, native = (outcome(lambda engine=engine: call(engine)) for engine in engines())
     if isinstance(native, tuple) and native[0] == ShapeError.__name__:
-        assert isinstance(twin, tuple), twin
-        assert twin[0] == native[0], (twin, native)  # Worded by each in its own way.
+        assert isinstance(fallback, tuple), fallback
+        assert fallback[0] == native[0], (fallback, native)  # Worded by each in its own way.
     else:
-        assert twin == native, f"{str(native)[:300]} / {str(twin)[:300]}"
+        assert fallback == native, f"{str(native)[:300]} / {str(fallback)[:300]}"
 
 
 def log_line(rng: Rng) -> bytes:

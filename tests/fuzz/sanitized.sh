@@ -39,5 +39,5 @@ cp "$build/lib/_preprocess$suffix" $build/dlrm_pl/data/preprocessing/engine/
 export ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 LD_PRELOAD=$preload PYTHONPATH=$build:.
 "$bin/python" -P -c 'from dlrm_pl.kernels.int8 import selection
 from dlrm_pl.data.preprocessing.engine import native
-assert "portable" in selection.available() and native.library(), "the sanitized libraries do not load"'
+assert "generic" in selection.available() and native.library(), "the sanitized libraries do not load"'
 exec "$@"

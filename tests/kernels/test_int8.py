@@ -44,7 +44,7 @@ def two_threads() -> Iterator[None]:
 
 
 def test_the_native_variants_were_built() -> None:
-    assert "portable" in available()
+    assert "generic" in available()
 
 
 # --- MLP
@@ -229,7 +229,7 @@ def test_lookup_equals_numpy(variant: str, dtypes: list[str], dim: int, batch: i
 
 
 @pytest.mark.parametrize("dim", [257, 300, 1000, 1024, 1025, 4096, 5001])
-def test_wide_rows_are_looked_up_as_by_the_twin(variant: str, monkeypatch: pytest.MonkeyPatch, dim: int) -> None:
+def test_wide_rows_are_looked_up_as_by_the_fallback(variant: str, monkeypatch: pytest.MonkeyPatch, dim: int) -> None:
     for multi_hot in (False, True):
         lookups = Lookups([*TABLE_DTYPES, "int8"], dim, 9, dim, multi_hot=multi_hot)
         found = [lookups.pool(), lookups.interact(), lookups.interact(diagonal=True, scale=20.0, zero_point=30)]
@@ -238,9 +238,9 @@ def test_wide_rows_are_looked_up_as_by_the_twin(variant: str, monkeypatch: pytes
         for table, (rows, dtype) in enumerate(lookups.rows(4)):
             np.testing.assert_array_equal(found[0][4, table].numpy(), reference.bag_sum(rows, dtype, dim))
         with monkeypatch.context() as patch:
-            patch.setenv("DLRM_PL_ISA", "twin")
-            twins = [lookups.pool(), lookups.interact(), lookups.interact(diagonal=True, scale=20.0, zero_point=30)]
-        assert all(torch.equal(one, other) for one, other in zip(found, twins, strict=True))
+            patch.setenv("DLRM_PL_ISA", "fallback")
+            expected = [lookups.pool(), lookups.interact(), lookups.interact(diagonal=True, scale=20.0, zero_point=30)]
+        assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
 
 
 @pytest.mark.parametrize("dim", [1023, 4095, 32_768])
@@ -344,7 +344,7 @@ def test_packing_is_within_half_a_step(variant: str, dtype: str, rows: int, dim:
     # Half a step; for int4 another half where the zero point is not a whole step, and 1/128 of bfloat16.
     allowed = span * (0.5001 if dtype == "int8" else 1.02) + 2e-29  # What is smaller is taken as 0.
     assert ((torch.from_numpy(unpacked) - values).abs() <= allowed[:, None]).all()
-    assert torch.equal(packed, pack_with("twin", values, dtype))
+    assert torch.equal(packed, pack_with("fallback", values, dtype))
 
 
 def pack_with(name: str, values: Tensor, dtype: str) -> Tensor:
@@ -402,15 +402,29 @@ def test_inputs_that_are_not_contiguous_give_the_same(variant: str) -> None:
 @pytest.mark.parametrize("name", ["sse9", "Amx"])
 def test_an_unknown_isa_is_refused(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv("DLRM_PL_ISA", name)
-    with pytest.raises(ConfigurationError, match=f"DLRM_PL_ISA='{name}': must be one of twin, portable"):
+    with pytest.raises(ConfigurationError, match=f"DLRM_PL_ISA='{name}': must be one of fallback, generic"):
         isa()
+
+
+@pytest.mark.parametrize(("earlier", "name"), [("twin", "fallback"), ("portable", "generic")])
+def test_an_earlier_name_of_an_isa_is_read_with_a_warning(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, earlier: str, name: str
+) -> None:
+    monkeypatch.setenv("DLRM_PL_ISA", earlier)
+    kernels_of.cache_clear()
+    assert isa() == isa() == name
+    assert caplog.messages == [
+        f"DLRM_PL_ISA={earlier} is now called {name}; the old name is accepted in this version only"
+    ]
 
 
 def test_an_isa_that_is_not_here_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DLRM_PL_ISA", "amx_int8")
     kernels_of.cache_clear()
-    monkeypatch.setattr("dlrm_pl.kernels.int8.selection.available", lambda: ("twin", "portable"))
-    with pytest.raises(ConfigurationError, match="amx_int8: this processor or this installation has only twin, port"):
+    monkeypatch.setattr("dlrm_pl.kernels.int8.selection.available", lambda: ("fallback", "generic"))
+    with pytest.raises(
+        ConfigurationError, match="amx_int8: this processor or this installation has only fallback, gene"
+    ):
         isa()
     kernels_of.cache_clear()
 

@@ -15,7 +15,7 @@ from dlrm_pl.kernels.int8 import ops
 from dlrm_pl.kernels.int8.native import NativeKernels
 from dlrm_pl.kernels.int8.selection import available, kernels_of
 
-needs_native = pytest.mark.skipif("portable" not in available(), reason="the native code was not built")
+needs_native = pytest.mark.skipif("generic" not in available(), reason="the native code was not built")
 
 BATCH, DIM, ROWS = 5, 8, 6
 DENSE = torch.ones(BATCH, DIM)
@@ -114,7 +114,7 @@ def test_ops_refuse_what_does_not_fit(
 
 
 def native() -> NativeKernels:
-    found = kernels_of("portable")
+    found = kernels_of("generic")
     assert isinstance(found, NativeKernels)
     return found
 

@@ -24,7 +24,7 @@ _CLICKS = 0.033  # Assumed where it matters little.
 _ESTIMATE = 1.15  # Buckets are planned for so many times the rows that are expected.
 # A value in the tables: slots of 8 bytes, 5/16 of them full at least, its value and its count; and a share of the table
 # that is being written, which is copied.
-_VOCABULARY_BYTES = {"native": 34 + 6, "portable": 100 + 40}
+_VOCABULARY_BYTES = {"native": 34 + 6, "numpy": 100 + 40}
 _GIVEN_BYTES = 24  # A value of a vocabulary that is taken over: its raw value, sorted and with its order.
 _MOST_VALUES = 200_000_000  # As the Terabyte logs have, with ids capped at 40 million.
 _PARSING_SHARE = 0.25  # Of the time that a row takes.

@@ -38,7 +38,7 @@ def ceilings(total_rows: int, row_size: int) -> Ceilings | None:
         row_size: bytes of a row.
 
     Returns:
-        None where the twin in plain torch does the work.
+        None where the fallback in plain torch does the work.
     """
     native = kernels()
     if not isinstance(native, NativeKernels):

@@ -21,10 +21,10 @@ _EXACT_INPUTS = 512
 _TINY = 1e-30
 
 
-class TwinKernels:
+class FallbackKernels:
     """All kernels on plain tensors."""
 
-    isa = "twin"
+    isa = "fallback"
 
     def mlp(
         self,

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 from functools import cache
 from pathlib import Path
 
 from dlrm_pl.errors import ConfigurationError
-from dlrm_pl.kernels.int8.fallback import TwinKernels
+from dlrm_pl.kernels.int8.fallback import FallbackKernels
 from dlrm_pl.kernels.int8.native import VERSION, NativeKernels
-from dlrm_pl.kernels.library import load_built
+from dlrm_pl.kernels.library import EARLIER_ISAS, load_built
+
+log = logging.getLogger(__name__)
 
 _FOLDER = Path(__file__).parents[1]
 
-ISAS = ("twin", "portable", "avx2", "avx512_vnni", "amx_int8")
-"""From the slowest to the fastest. ``twin`` is plain torch, the others are C++; all give the same bits."""
+ISAS = ("fallback", "generic", "avx2", "avx512_vnni", "amx_int8")
+"""From the slowest to the fastest. ``fallback`` is plain torch, the others are C++; all give the same bits."""
 
-Kernels = NativeKernels | TwinKernels
+Kernels = NativeKernels | FallbackKernels
 
 
 def kernels() -> Kernels:
@@ -38,7 +41,7 @@ def isa() -> str:
 def available() -> tuple[str, ...]:
     """The ISAS that run on this processor, with what was built."""
     library = load_built("int8", VERSION, _FOLDER)
-    return ("twin",) if library is None else ("twin", *(name for name in ISAS[1:] if _variant(library, name)))
+    return ("fallback",) if library is None else ("fallback", *(name for name in ISAS[1:] if _variant(library, name)))
 
 
 @cache
@@ -48,6 +51,11 @@ def kernels_of(name: str) -> Kernels:
     Raises:
         ConfigurationError: they do not exist, or do not run here.
     """
+    if name in EARLIER_ISAS:
+        log.warning(
+            "DLRM_PL_ISA=%s is now called %s; the old name is accepted in this version only", name, EARLIER_ISAS[name]
+        )
+        return kernels_of(EARLIER_ISAS[name])
     if name and name not in ISAS:
         raise ConfigurationError(f"DLRM_PL_ISA={name!r}: must be one of {', '.join(ISAS)}, or unset for the best.")
     name = name or available()[-1]
@@ -55,9 +63,9 @@ def kernels_of(name: str) -> Kernels:
         raise ConfigurationError(
             f"DLRM_PL_ISA={name}: this processor or this installation has only {', '.join(available())}. Unset it."
         )
-    library = load_built("int8", VERSION, _FOLDER) if name != "twin" else None
+    library = load_built("int8", VERSION, _FOLDER) if name != "fallback" else None
     found = None if library is None else _variant(library, name)
-    return TwinKernels() if found is None else found
+    return FallbackKernels() if found is None else found
 
 
 def _variant(library: ctypes.CDLL, name: str) -> NativeKernels | None:

@@ -1,4 +1,4 @@
-"""The native functions and their portable twins give the same bytes."""
+"""The native functions and their NumPy fallbacks give the same bytes."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from dlrm_pl.data.preprocessing.engine.native import (
     StoppedError,
     library,
 )
-from dlrm_pl.data.preprocessing.engine.numpy_engine import Engine, PortableEngine, row_keys
+from dlrm_pl.data.preprocessing.engine.numpy_engine import Engine, NumPyEngine, row_keys
 from dlrm_pl.kernels.library import load
 from tests.support.raw_logs import GOOD, line
 
 native_library = library()
 needs_native = pytest.mark.skipif(native_library is None, reason="the native code was not built")
-ENGINES: list[Engine] = [PortableEngine()] + ([NativeEngine(native_library)] if native_library else [])
+ENGINES: list[Engine] = [NumPyEngine()] + ([NativeEngine(native_library)] if native_library else [])
 
 
 def parse(engine: Engine, text: bytes, modulus: int, capacity: int = 64) -> list[object]:
@@ -62,8 +62,8 @@ def damaged(draw: st.DrawFn) -> bytes:
 )
 def test_parsers_agree_on_good_and_bad_lines(lines: list[bytes], newlines: list[bytes], modulus: int) -> None:
     text = b"".join(one + end for one, end in zip(lines, newlines, strict=False))
-    portable, native = (parse(engine, text, modulus) for engine in ENGINES)
-    assert native == portable
+    numpy, native = (parse(engine, text, modulus) for engine in ENGINES)
+    assert native == numpy
 
 
 @pytest.mark.parametrize("engine", ENGINES, ids=lambda engine: engine.name)
@@ -222,9 +222,9 @@ def test_a_library_that_is_missing_or_old_is_said_once(tmp_path: Path, caplog: p
         assert "is of version" in caplog.text
 
 
-def test_the_twin_is_used_where_it_is_asked_for() -> None:
+def test_the_numpy_fallback_is_used_where_it_is_asked_for() -> None:
     code = "from dlrm_pl.data.preprocessing.engine.numpy_engine import engine; print(engine().name)"
     ended = subprocess.run(
-        [sys.executable, "-c", code], env={"DLRM_PL_ISA": "twin"}, capture_output=True, text=True, check=True
+        [sys.executable, "-c", code], env={"DLRM_PL_ISA": "fallback"}, capture_output=True, text=True, check=True
     )
-    assert ended.stdout == "portable\n"
+    assert ended.stdout == "numpy\n"

@@ -25,7 +25,7 @@ from dlrm_pl.data.formats.dataset_folder import DatasetFolder
 from dlrm_pl.data.formats.vocabulary import Vocabulary
 from dlrm_pl.data.preprocessing import run as module
 from dlrm_pl.data.preprocessing.checkpoint import WorkFolder
-from dlrm_pl.data.preprocessing.engine import numpy_engine as portable
+from dlrm_pl.data.preprocessing.engine import numpy_engine
 from dlrm_pl.data.preprocessing.engine.numpy_engine import engine
 from dlrm_pl.data.preprocessing.options import Options, parse_bad_rows, parse_memory
 from dlrm_pl.data.preprocessing.run import preprocess
@@ -172,7 +172,7 @@ def test_a_run_killed_after_its_last_step_but_one_leaves_nothing(
 
 
 @pytest.mark.parametrize("randomize", ["total", "day", "none"])
-def test_neither_workers_nor_memory_nor_the_twin_change_a_byte(
+def test_neither_workers_nor_memory_nor_the_numpy_fallback_change_a_byte(
     raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, randomize: str
 ) -> None:
     runs = [
@@ -181,7 +181,7 @@ def test_neither_workers_nor_memory_nor_the_twin_change_a_byte(
     ]
     for number, options in enumerate(runs):
         preprocess(raw, tmp_path / str(number), options)
-    monkeypatch.setattr(module, "engine", portable.PortableEngine)
+    monkeypatch.setattr(module, "engine", numpy_engine.NumPyEngine)
     preprocess(raw, tmp_path / "2", runs[1])
     first, second, third = (contents(tmp_path / str(number)) for number in range(3))
     assert first == second == third

@@ -8,7 +8,7 @@ import pytest
 
 from dlrm_pl.data.preprocessing import run as module
 from dlrm_pl.data.preprocessing.checkpoint import WorkFolder
-from dlrm_pl.data.preprocessing.engine import numpy_engine as portable
+from dlrm_pl.data.preprocessing.engine import numpy_engine
 from dlrm_pl.data.preprocessing.options import Options
 from dlrm_pl.data.preprocessing.run import preprocess
 from dlrm_pl.errors import DataFormatError
@@ -17,12 +17,12 @@ from tests.support.raw_logs import GOOD, random_lines
 KAGGLE = Options(layout="kaggle", days=3)
 
 
-@pytest.fixture(params=["native", "portable"])
+@pytest.fixture(params=["native", "numpy"])
 def either_engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    if request.param == "portable":
-        monkeypatch.setattr(module, "engine", portable.PortableEngine)
+    if request.param == "numpy":
+        monkeypatch.setattr(module, "engine", numpy_engine.NumPyEngine)
     else:
-        monkeypatch.setattr(module, "engine", portable.engine)
+        monkeypatch.setattr(module, "engine", numpy_engine.engine)
 
 
 def written(path: Path, lines: list[bytes]) -> Path:

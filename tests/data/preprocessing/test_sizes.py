@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from dlrm_pl.data.preprocessing.engine.native import DENSE_BINS, KEYED_DTYPE, TEXT_PADDING, NativeEngine, library
-from dlrm_pl.data.preprocessing.engine.numpy_engine import Engine, PortableEngine
+from dlrm_pl.data.preprocessing.engine.numpy_engine import Engine, NumPyEngine
 from dlrm_pl.errors import DataFormatError, ShapeError
 
 LIBRARY = library()
-ENGINES: list[Engine] = [PortableEngine(), *([NativeEngine(LIBRARY)] if LIBRARY else [])]
+ENGINES: list[Engine] = [NumPyEngine(), *([NativeEngine(LIBRARY)] if LIBRARY else [])]
 TEXT = b"1" + b"\t5" * 13 + b"\tab" * 26 + b"\n"
 every_engine = pytest.mark.parametrize("engine", ENGINES, ids=lambda engine: engine.name)
 needs_native = pytest.mark.skipif(LIBRARY is None, reason="the native code was not built")

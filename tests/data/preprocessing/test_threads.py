@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from dlrm_pl.data.preprocessing import run as module
-from dlrm_pl.data.preprocessing.engine.numpy_engine import PortableEngine
+from dlrm_pl.data.preprocessing.engine.numpy_engine import NumPyEngine
 from dlrm_pl.data.preprocessing.options import Options
 from dlrm_pl.data.preprocessing.run import preprocess
 from tests.support.raw_logs import contents, random_lines, write_days
@@ -17,7 +17,7 @@ from tests.support.raw_logs import contents, random_lines, write_days
 
 def test_other_chunks_are_read_while_one_stands_still(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     raw = write_days(tmp_path / "raw", [random_lines(2500, 0), random_lines(100, 1)])
-    engine = PortableEngine()
+    engine = NumPyEngine()
     real, reached, lock, calls = engine.parse, threading.Event(), threading.Lock(), 0
     helped: list[bool] = []
 
@@ -44,7 +44,7 @@ def test_other_chunks_are_read_while_one_stands_still(tmp_path: Path, monkeypatc
 
 def test_no_more_threads_run_than_there_are_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     raw = write_days(tmp_path / "raw", [random_lines(1500, 0), random_lines(100, 1)])
-    engine = PortableEngine()
+    engine = NumPyEngine()
     real, lock, running, most = engine.parse, threading.Lock(), 0, 0
 
     def parse(*arguments: Any) -> tuple[int, int, int]:

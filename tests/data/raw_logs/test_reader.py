@@ -13,7 +13,7 @@ import pytest
 
 from dlrm_pl.data.preprocessing import run as module
 from dlrm_pl.data.preprocessing.days import Day, text_bytes
-from dlrm_pl.data.preprocessing.engine import numpy_engine as portable
+from dlrm_pl.data.preprocessing.engine import numpy_engine
 from dlrm_pl.data.preprocessing.options import Options
 from dlrm_pl.data.preprocessing.run import preprocess
 from dlrm_pl.data.raw_logs.line import MAX_LINE_BYTES
@@ -22,7 +22,7 @@ from dlrm_pl.errors import DataFormatError
 from tests.support.raw_logs import GOOD, random_lines, write_days
 
 Reader = Callable[[Path], object]
-READERS = ["native", "portable", "predict"]
+READERS = ["native", "numpy", "predict"]
 
 
 @pytest.fixture(params=READERS)
@@ -30,7 +30,7 @@ def read(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
     """What goes through a log: preprocessing by either engine, and a prediction."""
     if request.param == "predict":
         return lambda path: [len(chunk) for chunk in iter_raw_records(path, 0, labelled=False)]
-    monkeypatch.setattr(module, "engine", portable.PortableEngine if request.param == "portable" else portable.engine)
+    monkeypatch.setattr(module, "engine", numpy_engine.NumPyEngine if request.param == "numpy" else numpy_engine.engine)
     options, runs = Options(layout="kaggle", days=2, memory_bytes=16 << 20), itertools.count()
     return lambda path: preprocess(path, tmp_path / f"out{next(runs)}", options)
 

@@ -1,4 +1,4 @@
-"""Checkpoints of the reference, made by plain torch, become ours and go back; scores are those of a slow twin."""
+"""Checkpoints of the reference, made by plain torch, become ours and go back; scores equal a slow NumPy version's."""
 
 import collections
 import logging

@@ -73,7 +73,7 @@ def test_int8_model_is_close_to_the_float_model() -> None:
     assert sqnr_db > 25
 
 
-def test_multi_hot_batch_scores_as_its_one_hot_twin() -> None:
+def test_multi_hot_batch_scores_as_its_one_hot_equivalent() -> None:
     model, calibration = tiny.model(), tiny.batches(2, 64)
     lowered = quantize(model, START, calibration, table_packer(model))
     batch = calibration[0]

@@ -1,4 +1,4 @@
-"""The functions of preprocess.cpp on NumPy arrays; the twins are in numpy_engine.py."""
+"""The functions of preprocess.cpp on NumPy arrays; their NumPy fallbacks are in numpy_engine.py."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
 
 
 def library() -> ctypes.CDLL | None:
-    """The library with its signatures declared, or None where the twins must do."""
+    """The library with its signatures declared, or None where the NumPy fallback must do."""
     found = load("preprocess", VERSION, Path(__file__).parent)
     if found is not None:
         for name, (result, arguments) in _SIGNATURES.items():

@@ -1,4 +1,4 @@
-"""The twins of the native functions, in Python and NumPy: the same bytes, some ten times slower."""
+"""The NumPy fallback of the native functions: the same bytes, about ten times slower."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Line(Protocol):
     def stop(self) -> None: ...  # noqa: D102
 
 
-class PortableTable:
+class NumPyTable:
     """As ``NativeTable``, with a dict."""
 
     def __init__(self) -> None:
@@ -102,10 +102,10 @@ class PortableTable:
         self._counts = np.array(counts, np.uint32)
 
 
-class PortableLine:
+class NumPyLine:
     """As ``NativeLine``."""
 
-    def __init__(self, tables: Sequence[PortableTable]) -> None:
+    def __init__(self, tables: Sequence[NumPyTable]) -> None:
         self._tables, self._stations = tables, Stations(len(tables))
 
     def number(self, chunk: int, columns: Columns, rows: int, *, learn: bool) -> None:
@@ -155,18 +155,18 @@ class Engine(Protocol):
     def remap(self, records: npt.NDArray[np.int32], field: int, mapping: Numbers) -> None: ...  # noqa: D102
 
 
-class PortableEngine:
+class NumPyEngine:
     """As ``NativeEngine``."""
 
-    name = "portable"
+    name = "numpy"
 
     def table(self) -> Table:
         """A new table."""
-        return PortableTable()
+        return NumPyTable()
 
-    def line(self, tables: Sequence[PortableTable]) -> Line:
+    def line(self, tables: Sequence[NumPyTable]) -> Line:
         """Tables that chunks pass in turn."""
-        return PortableLine(tables)
+        return NumPyLine(tables)
 
     def parse(
         self,
@@ -246,9 +246,9 @@ class PortableEngine:
 
 @cache
 def engine() -> Engine:
-    """The native one, or its twin where the install built none."""
+    """The native engine, or the NumPy fallback where the install built no native code."""
     native = library()
-    return PortableEngine() if native is None else NativeEngine(native)
+    return NumPyEngine() if native is None else NativeEngine(native)
 
 
 def row_keys(seed: int, first_row: int, rows: int) -> npt.NDArray[np.uint64]:

@@ -1,7 +1,7 @@
 // Raw click logs to records: parse, number the categories, shuffle. Plain C functions on pointers and ranges, called
 // through ctypes (kernels/preprocess.py), which gives up the interpreter's lock meanwhile. No Python, no torch.
 //
-// Each function has a portable twin in data/preprocessing/portable.py that gives the same bytes; the tests compare.
+// Each function has a NumPy fallback in numpy_engine.py that gives the same bytes; the tests compare.
 // Little-endian processors only, as the file format itself.
 
 #include <algorithm>

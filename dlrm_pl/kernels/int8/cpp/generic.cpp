@@ -60,6 +60,6 @@ double peak(int64_t repeats) {
 
 }  // namespace
 
-const Variant portable_variant = {"portable", mlp, interaction, pooling, pack, peak};
+const Variant generic_variant = {"generic", mlp, interaction, pooling, pack, peak};
 
 }  // namespace dlrm

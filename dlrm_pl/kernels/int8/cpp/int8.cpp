@@ -69,7 +69,7 @@ bool has_amx() {
 
 const Variant* variants(int64_t number) {
     switch (number) {
-        case 0: return &portable_variant;
+        case 0: return &generic_variant;
 #if defined(__x86_64__)
         case 1: return has_avx2() ? &avx2_variant : nullptr;
         case 2: return has_vnni() ? &vnni_variant : nullptr;
@@ -167,7 +167,7 @@ using namespace dlrm;
 
 #define DLRM_API extern "C" __attribute__((visibility("default")))
 
-DLRM_API int64_t dlrm_int8_version() { return 2; }
+DLRM_API int64_t dlrm_int8_version() { return 3; }
 
 // A variant by its number, from the plainest on, or null where this processor lacks it.
 DLRM_API const void* dlrm_int8_variant(int64_t number) { return variants(number); }

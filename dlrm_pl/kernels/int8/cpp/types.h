@@ -112,7 +112,7 @@ struct Variant {
     double (*peak)(int64_t repeats);  // Integer operations done, for a measure of the processor's ceiling.
 };
 
-extern const Variant portable_variant;
+extern const Variant generic_variant;
 #if defined(__x86_64__)
 extern const Variant avx2_variant, vnni_variant, amx_variant;
 #endif
