@@ -16,8 +16,9 @@ from tests import untraced
 
 # The longest first, so that no process is left with one of them at the end; the files of a folder may be in any order.
 LONGEST = (
-    *("test_cli.py", "test_synthetic.py", "test_strategies.py", "test_preprocess_runs.py", "test_large_checkpoint.py"),
-    *("test_cli_benchmark.py", "test_resume.py", "test_compare.py", "test_artifact.py", "test_directory.py"),
+    *("test_fit.py", "test_quantize.py", "test_interrupts.py", "test_synthetic.py", "test_strategies.py"),
+    *("test_preprocess_runs.py", "test_large_checkpoint.py", "test_benchmark.py", "test_resume.py", "test_compare.py"),
+    *("test_artifact.py", "test_directory.py"),
 )
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from dlrm_pl.data.formats.binary_format import open_records, split_file_name
-from tests.cli.test_cli import run, write_config
+from tests.support.commands import run, write_config
 
 SAMPLE = Path(__file__).parents[2] / "shared" / "data" / "criteo_terabyte_day0_first1000.tsv"
 SHA256 = "19925339e23c7a10bcad235f99650f75339f82b7e2b262e202c1e5b12f58f4e3"

@@ -20,9 +20,8 @@ from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.model.load import load_checkpoint
 from dlrm_pl.model.parameter_names import to_reference
+from tests.support.commands import ROOT
 from tests.support.torch_files import Sparse, save_sparse
-
-ROOT = Path(__file__).parents[2]
 
 
 def run(*args: object) -> int:

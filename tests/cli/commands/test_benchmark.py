@@ -18,21 +18,16 @@ from dlrm_pl.artifact.fingerprint import model_fingerprint
 from dlrm_pl.artifact.manifest import Manifest, file_sha256
 from dlrm_pl.cli import main as cli
 from dlrm_pl.model.load import load_dlrm
-from tests.cli import test_cli
-from tests.cli.test_cli import expect_error, run
+from tests.support.commands import expect_error, run
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
 SHORT = ("--seconds", "0.01", "--threads", "[1]", "--batch_sizes", "[64]")
 
-# config.yaml, run/model.ckpt and artifact/ of a small model; logging left as it was.
-made = test_cli.fitted
-_quiet = test_cli._quiet
-
 
 @pytest.mark.parametrize("with_data", [True, False], ids=["test rows", "random rows"])
 def test_artifact_beside_its_float_model(
-    made: Path,
+    fitted: Path,
     synthetic_folder: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -40,7 +35,7 @@ def test_artifact_beside_its_float_model(
 ) -> None:
     data = ("--data", synthetic_folder) if with_data else ()
     output = tmp_path / "out"
-    arguments = ("benchmark", "--artifact", made / "artifact", "--ckpt_path", made / "run" / "model.ckpt")
+    arguments = ("benchmark", "--artifact", fitted / "artifact", "--ckpt_path", fitted / "run" / "model.ckpt")
     assert run(*arguments, *data, *SHORT, "--output", output) == 0
     text, errors = capsys.readouterr()
     assert "6 contenders, 1 pairs of batch size and threads, 0.01 s for each: 0 s of timing, and 2 compil" in errors
@@ -64,22 +59,22 @@ def test_artifact_beside_its_float_model(
 
 
 def test_artifact_alone_and_again_into_the_same_folder(
-    made: Path,
+    fitted: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     for _ in range(2):
-        assert run("benchmark", "--artifact", made / "artifact", *SHORT, "--output", tmp_path / "out") == 0
+        assert run("benchmark", "--artifact", fitted / "artifact", *SHORT, "--output", tmp_path / "out") == 0
     text = capsys.readouterr().out
-    other = ("benchmark", "--artifact", made / "artifact", *SHORT, "--seconds", 3, "--output", tmp_path / "out")
+    other = ("benchmark", "--artifact", fitted / "artifact", *SHORT, "--seconds", 3, "--output", tmp_path / "out")
     expect_error(capsys, r"out: holds a benchmark, made otherwise: seconds was .*, is now 3\.0", *other)
     assert "give --ckpt_path to compare" in text
     assert "samples a second" in (tmp_path / "out" / "benchmark.svg").read_text()
 
 
-def test_nothing_is_written_without_output(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_written_without_output(fitted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert run("benchmark", "--artifact", made / "artifact", *SHORT) == 0
+    assert run("benchmark", "--artifact", fitted / "artifact", *SHORT) == 0
     assert list(tmp_path.iterdir()) == []
 
 
@@ -94,37 +89,37 @@ def test_help_is_listed_and_needs_no_torch() -> None:
     assert "--batch_sizes" in result.stdout
 
 
-def test_output_that_holds_something_else(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_output_that_holds_something_else(fitted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "notes.txt").write_text("keep")
-    arguments = ("benchmark", "--artifact", made / "artifact", *SHORT, "--output", tmp_path)
+    arguments = ("benchmark", "--artifact", fitted / "artifact", *SHORT, "--output", tmp_path)
     expect_error(capsys, "holds files that this command did not write", *arguments)
 
 
 def test_no_artifact_and_numbers_that_measure_nothing(
-    made: Path,
+    fitted: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     expect_error(capsys, "is no artifact", "benchmark", "--artifact", tmp_path)
-    good = ("benchmark", "--artifact", made / "artifact")
+    good = ("benchmark", "--artifact", fitted / "artifact")
     expect_error(capsys, r"batch_sizes=\[0\]", *good, "--batch_sizes", "[0]")
     expect_error(capsys, r"threads=\[0\]", *good, "--threads", "[0]")
     expect_error(capsys, r"seconds=0", *good, "--seconds", "0")
 
 
 def test_checkpoint_and_dataset_of_another_model(
-    made: Path,
+    fitted: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    artifact = Path(shutil.copytree(made / "artifact", tmp_path / "artifact"))
+    artifact = Path(shutil.copytree(fitted / "artifact", tmp_path / "artifact"))
     certificate = json.loads((artifact / "certificate.json").read_text())
     certificate["model_fingerprint"] = "0" * 16
     (artifact / "certificate.json").write_text(json.dumps(certificate))
     manifest = replace(Manifest.read(artifact), model_fingerprint="0" * 16)
     manifest.files["certificate.json"] = file_sha256(artifact / "certificate.json")
     manifest.write(artifact)
-    checkpoint = ("--ckpt_path", made / "run" / "model.ckpt")
+    checkpoint = ("--ckpt_path", fitted / "run" / "model.ckpt")
     expect_error(capsys, "was made from 0000000000000000", "benchmark", "--artifact", artifact, *checkpoint)
     assert run("synthesize", "--output", tmp_path / "other", "--rows", 3000, "--max_table_size", 20) == 0
     message = r"table 0: the artifact .* has \d+ rows, the dataset \d+"
@@ -132,14 +127,14 @@ def test_checkpoint_and_dataset_of_another_model(
 
 
 def test_checkpoint_of_other_rows_that_the_fingerprint_does_not_see(
-    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    fitted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("dlrm_pl.artifact.fingerprint._ROWS", 2)  # The first and the last.
-    checkpoint = torch.load(made / "run" / "model.ckpt", weights_only=True)
+    checkpoint = torch.load(fitted / "run" / "model.ckpt", weights_only=True)
     checkpoint["state_dict"]["model.embedding_bags.tables.3.weight"][1] += 1
     torch.save(checkpoint, tmp_path / "other.ckpt")
     fingerprint = model_fingerprint(load_dlrm(tmp_path / "other.ckpt"))
-    artifact = Path(shutil.copytree(made / "artifact", tmp_path / "artifact"))
+    artifact = Path(shutil.copytree(fitted / "artifact", tmp_path / "artifact"))
     certificate = json.loads((artifact / "certificate.json").read_text())
     certificate["model_fingerprint"] = fingerprint
     (artifact / "certificate.json").write_text(json.dumps(certificate))
@@ -164,12 +159,12 @@ def _few_queries(monkeypatch: pytest.MonkeyPatch) -> None:
 @needs_loadgen
 @pytest.mark.usefixtures("_few_queries")
 def test_mlperf_offline_with_accuracy(
-    made: Path, synthetic_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    fitted: Path, synthetic_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = tmp_path / "out"
-    arguments = ("benchmark", "--artifact", made / "artifact", "--mlperf", "offline", "--duration_s", "0.2")
+    arguments = ("benchmark", "--artifact", fitted / "artifact", "--mlperf", "offline", "--duration_s", "0.2")
     data = ("--threads", "[1]", "--data", synthetic_folder, "--mlperf_accuracy", "true", "--output", output)
-    checkpoints = ((), ("--ckpt_path", made / "run" / "model.ckpt"))
+    checkpoints = ((), ("--ckpt_path", fitted / "run" / "model.ckpt"))
     found = []
     for checkpoint in checkpoints:
         # Exit status 2: the small model lost more than 0.1 %, which is not what this test is about.
@@ -179,7 +174,7 @@ def test_mlperf_offline_with_accuracy(
     text = capsys.readouterr().out
     assert "MLPerf offline" in text
     assert f"AUROC {found[0]['auroc']:.6f}" in text
-    certificate = json.loads((made / "artifact" / "certificate.json").read_text())
+    certificate = json.loads((fitted / "artifact" / "certificate.json").read_text())
     assert found[0]["auroc"] == pytest.approx(certificate["int8"]["auroc"], abs=1e-6)
     assert found[0]["pairs"] == 2000
     names = {path.name for path in output.iterdir()}
@@ -189,10 +184,10 @@ def test_mlperf_offline_with_accuracy(
 
 @needs_loadgen
 def test_mlperf_run_that_is_not_valid_says_so_and_is_kept(
-    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    fitted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     # A hundred queries: too few for a percentile of 99.
-    arguments = ("benchmark", "--artifact", made / "artifact", "--mlperf", "server", "--duration_s", "0.5")
+    arguments = ("benchmark", "--artifact", fitted / "artifact", "--mlperf", "server", "--duration_s", "0.5")
     message = r"INVALID: .*queries.* Give another --target_qps, or a longer --duration_s"
     rate = ("--target_qps", "200", "--threads", "[1]", "--output", tmp_path / "out")
     expect_error(capsys, message, *arguments, *rate)
@@ -200,9 +195,9 @@ def test_mlperf_run_that_is_not_valid_says_so_and_is_kept(
 
 
 def test_mlperf_options_that_cannot_work(
-    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    fitted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    good = ("benchmark", "--artifact", made / "artifact", "--mlperf", "offline", "--output", tmp_path / "out")
+    good = ("benchmark", "--artifact", fitted / "artifact", "--mlperf", "offline", "--output", tmp_path / "out")
     if find_spec("mlperf_loadgen") is not None:
         expect_error(capsys, "needs labels: give --data", *good, "--mlperf_accuracy", "true")
         expect_error(capsys, r"duration_s=0", *good, "--duration_s", "0")

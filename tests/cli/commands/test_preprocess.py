@@ -11,9 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.commands import ROOT
 from tests.support.raw_logs import random_lines, write_days
-
-ROOT = Path(__file__).parents[2]
 
 
 def command(*args: object) -> list[str]:

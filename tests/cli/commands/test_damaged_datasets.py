@@ -1,0 +1,72 @@
+"""Commands on a damaged dataset: status 2 and one message; nothing half-written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dlrm_pl.data.formats.binary_format import RECORD_BYTES, split_file_name
+from tests.support.commands import expect_error, write_config
+
+# Lightning warns about a short run's logging interval and about checkpoints that are already there.
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+
+
+def test_missing_dataset(capsys: pytest.CaptureFixture[str], fitted: Path, tmp_path: Path) -> None:
+    config = write_config(tmp_path, tmp_path / "nowhere")
+    expect_error(capsys, r"nowhere: there is no such dataset folder", "fit", "-c", config)
+
+
+def test_truncated_bin(capsys: pytest.CaptureFixture[str], dataset_copy: Path, tmp_path: Path) -> None:
+    path = dataset_copy / split_file_name("train")
+    path.write_bytes(path.read_bytes()[:-7])
+    expect_error(capsys, "not a whole number of 160-byte records", "fit", "-c", write_config(tmp_path, dataset_copy))
+
+
+def test_records_lost_at_the_end(capsys: pytest.CaptureFixture[str], dataset_copy: Path, tmp_path: Path) -> None:
+    path = dataset_copy / split_file_name("val")
+    path.write_bytes(path.read_bytes()[:-RECORD_BYTES])
+    message = r"has 1999 records, dataset\.json says 2000"
+    expect_error(capsys, message, "fit", "-c", write_config(tmp_path, dataset_copy))
+
+
+def damage(folder: Path, split: str, record: int, column: int, value: int) -> None:
+    path = folder / split_file_name(split)  # type: ignore[arg-type]
+    records = np.fromfile(path, dtype="<i4").reshape(-1, 40)
+    records[record, column] = value
+    records.tofile(path)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        (0, 2, "record 77: the label is 2, 0 or 1"),
+        (4, -5, "record 77: dense field I4 is -5"),
+        (14 + 3, 100_000, r"record 77: table 3 has \d+ rows, the index is 100000"),
+        (14 + 3, -1, r"record 77: table 3 has \d+ rows, the index is -1"),
+    ],
+)
+def test_record_that_cannot_be(
+    capsys: pytest.CaptureFixture[str], dataset_copy: Path, tmp_path: Path, column: int, value: int, message: str
+) -> None:
+    damage(dataset_copy, "train", 77, column, value)
+    (dataset_copy / "dataset.json").unlink()  # Which knows what the rows were.
+    expect_error(capsys, message, "fit", "-c", write_config(tmp_path, dataset_copy))
+    assert not (tmp_path / "artifact").exists()
+
+
+def test_empty_split(capsys: pytest.CaptureFixture[str], dataset_copy: Path, tmp_path: Path) -> None:
+    (dataset_copy / split_file_name("test")).write_bytes(b"")
+    expect_error(capsys, r"test\.bin: is empty", "fit", "-c", write_config(tmp_path, dataset_copy))
+
+
+def test_single_class_val_split(capsys: pytest.CaptureFixture[str], dataset_copy: Path, tmp_path: Path) -> None:
+    path = dataset_copy / split_file_name("val")
+    records = np.fromfile(path, dtype="<i4").reshape(-1, 40)
+    records[:, 0] = 0
+    records.tofile(path)
+    (dataset_copy / "dataset.json").unlink()
+    message = "all 2000 labels of the val split are 0"
+    expect_error(capsys, message, "fit", "-c", write_config(tmp_path, dataset_copy))

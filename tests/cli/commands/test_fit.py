@@ -1,0 +1,118 @@
+"""`fit` as a user runs it: what it writes, and what it refuses before it trains."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from tests.support.commands import ROOT, expect_error, run, write_config
+
+# Lightning warns about a short run's logging interval and about checkpoints that are already there.
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+
+
+def test_fit_trains_quantizes_and_certifies(fitted: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    certificate = json.loads((fitted / "artifact" / "certificate.json").read_text())
+    assert certificate["accepted"]
+    assert certificate["fp32"]["auroc"] > 0.55
+    assert certificate["rows"] == 2000
+    assert run("inspect", fitted / "artifact") == 0
+    assert run("inspect", fitted / "run" / "model.ckpt") == 0
+    text = capsys.readouterr().out
+    assert "accepted" in text
+    assert "bottom MLP  13-16-8" in text
+
+
+def test_two_ranks_train_the_model_that_one_trains(synthetic_folder: Path, tmp_path: Path) -> None:
+    states = []
+    for ranks in (1, 2):
+        (folder := tmp_path / str(ranks)).mkdir()
+        config = write_config(folder, synthetic_folder)
+        fit = ["fit", "-c", config, "--data.shuffle", "none", "--data.batch_size", str(64 // ranks)]
+        if ranks == 1:  # In this process, as one who knows of no ranks trains.
+            assert run(*fit) == 0
+        else:
+            command = [sys.executable, ROOT / "cli.py", *fit, "--trainer.devices", str(ranks)]
+            environment = os.environ | {"OMP_NUM_THREADS": "1"}
+            ended = subprocess.run(
+                [*command, "--trainer.strategy", "ddp"],
+                *(), env=environment, capture_output=True, text=True, timeout=250, check=False,
+            )  # fmt: skip
+            assert ended.returncode == 0, ended.stderr
+        assert run("verify", "--artifact", folder / "artifact", "--data", synthetic_folder) == 0
+        states.append(torch.load(folder / "run" / "model.ckpt", weights_only=True)["state_dict"])
+    for name, weight in states[0].items():
+        torch.testing.assert_close(states[1][name], weight, msg=lambda text, name=name: f"{name}: {text}")
+
+
+def test_print_config_shows_the_whole_run(fitted: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("fit", "-c", fitted / "config.yaml", "--print_config") == 0
+    printed = yaml.safe_load(capsys.readouterr().out)
+    assert printed["model"]["embedding_dim"] == 8
+    assert printed["trainer"]["use_distributed_sampler"] is False
+
+
+def test_loss_that_is_no_number(capsys: pytest.CaptureFixture[str], synthetic_folder: Path, tmp_path: Path) -> None:
+    config = write_config(tmp_path, synthetic_folder)
+    expect_error(capsys, r"loss .*(nan|inf)", "fit", "-c", config, "--model.learning_rate", 1e30)
+    assert not (tmp_path / "artifact").exists()
+
+
+def test_fit_learns_of_a_bad_output_before_it_trains(
+    capsys: pytest.CaptureFixture[str], synthetic_folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "artifact").mkdir()
+    (tmp_path / "artifact" / "notes.txt").write_text("keep")
+    expect_error(capsys, "artifact: holds files", "fit", "-c", write_config(tmp_path, synthetic_folder))
+    assert not (tmp_path / "run" / "model.ckpt").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--trainer.val_check_interval", 100_000, r"\(100000\).* the training batches \(125\)\. Give --trainer"),
+        ("--data.num_workers", -1, "data.num_workers=-1 must be 0"),
+        ("--ckpt_path", "best", "'best': there is no such checkpoint: .* has saved none yet"),
+    ],
+)
+def test_what_lightning_has_no_error_of_its_own_for(
+    capsys: pytest.CaptureFixture[str], fitted: Path, option: str, value: object, message: str
+) -> None:
+    expect_error(capsys, message, "fit", "-c", fitted / "config.yaml", "--overwrite", option, value)
+
+
+def test_other_commands_leave_the_configuration_and_the_log_of_fit_alone(fitted: Path, tmp_path: Path) -> None:
+    config = yaml.safe_load((fitted / "config.yaml").read_text())
+    config["trainer"] |= {
+        "logger": {
+            "class_path": "pytorch_lightning.loggers.CSVLogger",
+            "init_args": {"save_dir": str(tmp_path), "name": "log"},
+        },
+        "callbacks": config["trainer"]["callbacks"][:1],
+    }
+    config["trainer"]["callbacks"][0]["init_args"]["dirpath"] = str(tmp_path)
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(config))
+    assert run("fit", "-c", tmp_path / "c.yaml") == 0
+    folder = tmp_path / "log" / "version_0"
+    before = {path.name: path.read_text() for path in folder.iterdir()}
+    assert {"config.yaml", "metrics.csv"} <= set(before)
+    for command in ("validate", "test"):
+        assert run(command, "-c", tmp_path / "c.yaml", "--ckpt_path", tmp_path / "model.ckpt") == 0
+    assert {path.name: path.read_text() for path in folder.iterdir()} == before
+    assert [path.parent.name for path in (tmp_path / "log").rglob("config.yaml")] == ["version_0"]
+    # The saved configuration is a run of its own, and a whole one; what it may replace is asked anew each time.
+    assert "overwrite" not in yaml.safe_load(before["config.yaml"])
+    assert run("fit", "-c", folder / "config.yaml", "--trainer.max_epochs", 0, "--overwrite") == 0
+
+
+def test_configuration_that_cannot_be_saved(capsys: pytest.CaptureFixture[str], fitted: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    root = ("--trainer.default_root_dir", tmp_path / "file" / "below")
+    expect_error(capsys, r"config\.yaml: cannot be written", "fit", "-c", fitted / "config.yaml", *root, "--overwrite")

@@ -1,0 +1,115 @@
+"""Commands that are stopped: what they say, return and leave."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from dlrm_pl.artifact.store import load_artifact
+from dlrm_pl.cli import main as cli
+from tests.support.commands import ROOT, run, write_config
+
+# Lightning warns about a short run's logging interval and about checkpoints that are already there.
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+
+
+def test_interrupt_that_a_library_made_another_error_of(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As NumPy does when it is interrupted while it is imported."""
+
+    def stopped_in_an_import(path: str) -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(5)
+        except KeyboardInterrupt:
+            raise RecursionError("maximum recursion depth exceeded") from None
+
+    monkeypatch.setitem(cli.LIGHT, "inspect", stopped_in_an_import)
+    assert run("inspect", "x") == 130
+    assert "interrupted" in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize(
+    ("stage", "stop", "status"),
+    [
+        ("synthesize", signal.SIGINT, 130),
+        ("fit", signal.SIGINT, 130),
+        ("fit", signal.SIGTERM, 143),
+        ("predict", signal.SIGINT, 130),
+    ],
+)
+def test_a_stopped_command_leaves_nothing_half_written(
+    fitted: Path, synthetic_folder: Path, tmp_path: Path, stage: str, stop: signal.Signals, status: int
+) -> None:
+    config = str(write_config(tmp_path, synthetic_folder))
+    commands = {
+        "synthesize": ["--output", str(tmp_path / "out"), "--rows", "100000000"],
+        "fit": ["-c", config, "--trainer.max_epochs", "100000"],
+        "predict": [
+            *("--artifact", str(fitted / "artifact"), "--data", str(synthetic_folder), "--split", "train"),
+            *("--batch_size", "1", "--output", str(tmp_path / "p.csv")),
+        ],
+    }
+    # What the stage writes first; predict's has its process in the name.
+    first = {"synthesize": ".out.tmp", "fit": "run", "predict": ".p.csv.*.tmp"}
+    command = [stage, *commands[stage]]
+    process = subprocess.Popen(
+        [sys.executable, ROOT / "cli.py", *command],
+        env=os.environ | {"DLRM_PL_ISA": "fallback"},  # Slow, so that predict is far from its end.
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        deadline = time.monotonic() + 200
+        while not list(tmp_path.glob(first[stage])) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert list(tmp_path.glob(first[stage]))
+        time.sleep(0.3)
+        process.send_signal(stop)
+        _, error = process.communicate(timeout=200)
+    finally:
+        process.kill()
+    assert process.returncode == status, error
+    assert ("interrupted" in error) == (stop == signal.SIGINT)
+    assert "Traceback" not in error
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left <= {"config.yaml", "run", "lightning_logs"}
+
+
+def test_interrupted_search_ends_with_its_best_and_the_next_one_goes_on(
+    fitted: Path, synthetic_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = write_config(tmp_path, synthetic_folder)
+    command = ("quantize", "-c", config, "--ckpt_path", fitted / "run" / "model.ckpt", "--absolute", "0")
+    process = subprocess.Popen(
+        [sys.executable, ROOT / "cli.py", *map(str, command)], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    log = tmp_path / ".artifact.trials.jsonl"
+    try:
+        deadline = time.monotonic() + 200
+        while (not log.exists() or log.read_bytes().count(b"\n") < 3) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate(timeout=200)
+    finally:
+        process.kill()
+    assert process.returncode == 4, error
+    assert "going on with the best of" in error
+    assert "Traceback" not in error
+    artifact = load_artifact(tmp_path / "artifact")
+    assert artifact.certificate.stopped_because == "it was interrupted"
+    assert artifact.certificate.trials >= 2
+    assert run(*command, "--max_trials", str(artifact.certificate.trials + 2)) == 4  # Undecided, on so few rows.
+    assert f"going on after {artifact.certificate.trials} finished trials" in caplog.text
+    again = load_artifact(tmp_path / "artifact").certificate
+    assert again.trials == artifact.certificate.trials + 2
+    assert not log.exists()

@@ -1,0 +1,115 @@
+"""`predict` as a user runs it, from a dataset and from a raw log."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dlrm_pl.data.formats.binary_format import open_records, split_file_name
+from tests.support.commands import expect_error, run, write_config
+
+# Lightning warns about a short run's logging interval and about checkpoints that are already there.
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+
+
+def test_predict_with_artifact_gives_the_certified_auroc(fitted: Path, synthetic_folder: Path, tmp_path: Path) -> None:
+    from dlrm_pl.metrics.auroc import exact_auroc
+
+    output = tmp_path / "p.npy"
+    assert run("predict", "--artifact", fitted / "artifact", "--data", synthetic_folder, "--output", output) == 0
+    labels = open_records(synthetic_folder / split_file_name("test"))[:, 0]
+    certificate = json.loads((fitted / "artifact" / "certificate.json").read_text())
+    assert exact_auroc(np.load(output), labels) == pytest.approx(certificate["int8"]["auroc"], abs=1e-9)
+
+
+def test_predict_scores_a_raw_log_as_the_same_rows_of_the_dataset(tmp_path: Path) -> None:
+    options = ("--rows", 3000, "--days", 2, "--label_rate", 0.2, "--max_table_size", 50)
+    assert run("synthesize", "--output", tmp_path / "data", *options) == 0
+    assert run("synthesize", "--output", tmp_path / "raw", "--format", "raw", *options) == 0
+    assert run("fit", "-c", write_config(tmp_path, tmp_path / "data")) in (0, 3, 4)
+    common = ("predict", "--artifact", tmp_path / "artifact", "--data", tmp_path / "data")
+    assert run(*common, "--split", "train", "--output", tmp_path / "a.csv") == 0
+    assert run(*common, "--raw", tmp_path / "raw" / "day_0", "--output", tmp_path / "b.csv") == 0
+    assert (tmp_path / "a.csv").read_text() == (tmp_path / "b.csv").read_text()
+    fp32 = ("predict", "-c", tmp_path / "config.yaml", "--ckpt_path", tmp_path / "run" / "model.ckpt")
+    raw = ("--data.predict_raw", tmp_path / "raw" / "day_0", "--output", tmp_path / "c.csv")
+    assert run(*fp32, *raw) == 0
+    # From here on without the rows that the model was trained on: the dictionaries are enough.
+    for path in [*(tmp_path / "data").glob("*.bin"), *(tmp_path / "data").glob("*.blocks")]:
+        path.unlink()
+    # Without the labels, as Kaggle's test file is.
+    rows = (tmp_path / "raw" / "day_0").read_text().splitlines()
+    (tmp_path / "test.txt").write_text("\n".join(row.split("\t", 1)[1] for row in rows))
+    assert run(*common, "--raw", tmp_path / "test.txt", "--output", tmp_path / "d.csv") == 0
+    assert run(*fp32, "--data.predict_raw", tmp_path / "test.txt", "--output", tmp_path / "e.csv") == 0
+    assert (tmp_path / "d.csv").read_text() == (tmp_path / "b.csv").read_text()
+    assert (tmp_path / "e.csv").read_text() == (tmp_path / "c.csv").read_text()
+    int8, float_ = (np.loadtxt(tmp_path / name, skiprows=1) for name in ("a.csv", "c.csv"))
+    assert np.abs(int8 - float_).max() < 0.05
+
+
+def test_predict_counts_the_categories_that_it_does_not_know(
+    fitted: Path, synthetic_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ("predict", "--artifact", fitted / "artifact", "--data", synthetic_folder)
+    unknown = []
+    # C3 is missing in some rows of the dataset, so a missing one is known; of other tables it need not be.
+    for value in ("", "fffffff1"):
+        fields = ["", *["3"] * 13, "", "", value, *[""] * 23]
+        (tmp_path / "new.tsv").write_text("\t".join(fields) + "\n")
+        assert run(*arguments, "--raw", tmp_path / "new.tsv", "--output", tmp_path / "p.csv", "--overwrite") == 0
+        text = capsys.readouterr().out
+        assert "1 click probabilities" in text
+        found = re.search(r"^(\d+) category values are not in the vocabulary", text, re.MULTILINE)
+        unknown.append(int(found[1]) if found else 0)
+    assert unknown[1] == unknown[0] + 1
+
+
+def test_predict_with_a_checkpoint_writes_its_probabilities(
+    fitted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ("predict", "-c", fitted / "config.yaml", "--ckpt_path", fitted / "run" / "model.ckpt")
+    assert run(*arguments, "--output", tmp_path / "p.npy") == 0
+    probabilities = np.load(tmp_path / "p.npy")
+    assert probabilities.dtype == np.float32
+    assert 0 < probabilities.min() < probabilities.max() < 1
+    expect_error(capsys, "give --output FILE.csv or FILE.npy", *arguments)
+    expect_error(capsys, "give --trainer.devices 1", *arguments, "--output", "p.npy", "--trainer.devices", 2)
+
+
+def test_predictions_replace_a_file_only_when_asked_and_go_into_a_pipe(
+    capfd: pytest.CaptureFixture[str], fitted: Path, synthetic_folder: Path, tmp_path: Path
+) -> None:
+    predict = ("predict", "--artifact", fitted / "artifact", "--data", synthetic_folder, "--output")
+    (tmp_path / "p.csv").write_text("mine")
+    assert run(*predict, tmp_path / "p.csv") == 2
+    assert "p.csv: exists already. Give --overwrite" in capfd.readouterr().err
+    assert (tmp_path / "p.csv").read_text() == "mine"
+    assert run(*predict, tmp_path / "p.csv", "--overwrite") == 0
+    capfd.readouterr()
+    assert run(*predict, "/dev/stdout") == 0
+    assert capfd.readouterr().out == (tmp_path / "p.csv").read_text()
+
+
+@pytest.mark.parametrize("ending", ["csv", "npy"])
+def test_raw_log_that_is_none(
+    capsys: pytest.CaptureFixture[str], fitted: Path, synthetic_folder: Path, tmp_path: Path, ending: str
+) -> None:
+    (tmp_path / "empty.tsv").write_text("")
+    arguments = ("predict", "--artifact", fitted / "artifact", "--data", synthetic_folder)
+    output = ("--output", tmp_path / f"p.{ending}")
+    expect_error(capsys, r"empty\.tsv: is empty", *arguments, *output, "--raw", tmp_path / "empty.tsv")
+    expect_error(capsys, r": is a folder", *arguments, *output, "--raw", tmp_path)
+    expect_error(capsys, r"no\.tsv: there is no such raw log", *arguments, *output, "--raw", tmp_path / "no.tsv")
+    assert [path.name for path in tmp_path.iterdir()] == ["empty.tsv"]
+
+
+def test_unknown_ending_of_predictions(
+    capsys: pytest.CaptureFixture[str], fitted: Path, synthetic_folder: Path, tmp_path: Path
+) -> None:
+    arguments = ("predict", "--artifact", fitted / "artifact", "--data", synthetic_folder)
+    expect_error(capsys, r"written as \.csv or \.npy", *arguments, "--output", tmp_path / "p.xls")

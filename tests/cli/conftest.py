@@ -1,0 +1,28 @@
+"""What tests of the command line share."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.commands import run, write_config
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    """Leave logging as it was, whatever a command configured."""
+    root = logging.getLogger()
+    handlers = root.handlers[:]
+    yield
+    root.handlers[:] = handlers
+
+
+@pytest.fixture(scope="session")
+def fitted(tmp_path_factory: pytest.TempPathFactory, synthetic_folder: Path) -> Path:
+    """A folder with config.yaml, run/model.ckpt and artifact/, made by `fit`."""
+    folder = tmp_path_factory.mktemp("fitted")
+    assert run("fit", "-c", write_config(folder, synthetic_folder)) == 0
+    return folder
