@@ -1,4 +1,4 @@
-"""ClickBatch, the one thing that data and model share, and the shape legend.
+"""ClickBatch, which data and model share, and the shape legend.
 
 Shape letters in docstrings and comments, everywhere in the package:
 
@@ -12,9 +12,11 @@ Shape letters in docstrings and comments, everywhere in the package:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-if TYPE_CHECKING:  # The light commands read the counts below and must not pay for torch.
+from dlrm_pl.errors import ConfigurationError, ShapeError
+
+if TYPE_CHECKING:  # Light commands import the counts below and must not pay for torch.
     from torch import Tensor
 
 NUM_DENSE = 13
@@ -25,7 +27,10 @@ NUM_SPARSE = 26
 
 
 class ClickBatch(NamedTuple):
-    """One batch of click samples; a tuple, so that Lightning moves and pins it without help.
+    """One batch of click samples, as a tuple, which Lightning moves to a device and pins.
+
+    The constructor takes tensors as they are and checks nothing. ``from_arrays``, ``from_frame`` and ``from_kjt``
+    convert and check.
 
     Attributes:
         dense: ``log(x + 1)`` of the dense features, float32 ``[B, N]``.
@@ -33,28 +38,151 @@ class ClickBatch(NamedTuple):
             of table 0 first, then those of table 1, and so on.
         offsets: None for one-hot; else int64 ``[T * B + 1]``: bag ``t * B + b`` holds
             ``indices[offsets[t * B + b] : offsets[t * B + b + 1]]`` (the layout of TorchRec's KeyedJaggedTensor).
-        labels: 0 or 1, float32 ``[B]``.
+        labels: 0 or 1, float32 ``[B]``; None where they are not known, as for prediction.
+
+    Example:
+        >>> import torch
+        >>> from dlrm_pl import ClickBatch
+        >>> batch = ClickBatch(torch.zeros(4, 13), torch.zeros(26, 4, dtype=torch.int64))
+        >>> batch.num_samples
+        4
     """
 
     dense: Tensor
     indices: Tensor
-    offsets: Tensor | None
-    labels: Tensor
+    offsets: Tensor | None = None
+    labels: Tensor | None = None
 
     @property
     def num_samples(self) -> int:
-        """B."""
+        """Number of samples B."""
         return self.dense.shape[0]
+
+    @property
+    def known_labels(self) -> Tensor:
+        """The labels of a batch that must have them.
+
+        Raises:
+            ShapeError: the batch has none.
+        """
+        if self.labels is None:
+            raise ShapeError("The batch has no labels, which training and scoring need; predict() works without them.")
+        return self.labels
+
+    @classmethod
+    def from_arrays(cls, dense: Any, sparse: Any, labels: Any = None, *, take_log: bool = True) -> Self:
+        """Make a one-hot batch from arrays or tensors of any integer or float type.
+
+        Args:
+            dense: values of the dense features, ``[B, N]``.
+            sparse: ids of the categories, ``[B, T]``: whole numbers, as the dataset's dictionaries number them.
+            labels: 0 or 1, ``[B]``; None: not known.
+            take_log: ``dense`` holds the counts of the log. Missing (NaN) and negative values become 0, as in
+                preprocessing, and ``log(x + 1)`` is taken. False: the logarithm was taken already.
+
+        Raises:
+            ShapeError: the arrays have other shapes, or differ in B.
+            ConfigurationError: ids are not integers, or labels are not 0 and 1.
+
+        Example:
+            >>> import numpy as np
+            >>> from dlrm_pl import ClickBatch
+            >>> batch = ClickBatch.from_arrays(np.ones((2, 13)), np.zeros((2, 26), dtype=np.uint8))
+            >>> batch.dense.dtype, batch.indices.shape
+            (torch.float32, torch.Size([26, 2]))
+        """
+        from dlrm_pl.arrays import dense_tensor, id_tensor, label_tensor
+
+        indices = id_tensor(sparse)
+        batch = cls(dense_tensor(dense, take_log), indices, None, None if labels is None else label_tensor(labels))
+        if batch.num_samples != indices.shape[1]:
+            raise ShapeError(
+                f"dense has {batch.num_samples} rows and sparse {indices.shape[1]}, but both have one row per sample: "
+                "[B, N] and [B, T]."
+            )
+        return batch._with_checked_labels()
+
+    @classmethod
+    def from_frame(cls, frame: Any, *, num_dense: int = NUM_DENSE, num_sparse: int = NUM_SPARSE) -> Self:
+        """Make a one-hot batch from a frame of pandas or polars, or a dict of columns.
+
+        Columns ``I1`` to ``I13`` hold the counts of the log, ``C1`` to ``C26`` ids of categories: whole numbers, as the
+        dataset's dictionaries number them. (Raw text goes through ``dlrm-pl predict --raw``.) A column ``label`` is
+        read where there is one; others are ignored.
+
+        Args:
+            frame: anything with ``columns`` and ``frame[name]``, or a mapping of names to arrays.
+            num_dense: number of columns ``I...``.
+            num_sparse: number of columns ``C...``.
+
+        Raises:
+            ConfigurationError: a column is missing, or does not hold numbers, or ids that are not integers.
+
+        Example:
+            >>> from dlrm_pl import ClickBatch
+            >>> frame = {"I1": [3, 0], "C1": [5, 6], "C2": [0, 1], "label": [1, 0]}
+            >>> ClickBatch.from_frame(frame, num_dense=1, num_sparse=2).indices
+            tensor([[5, 6],
+                    [0, 1]])
+        """
+        import numpy as np
+
+        from dlrm_pl.arrays import column_names, frame_column
+
+        dense = [frame_column(frame, f"I{number}") for number in range(1, num_dense + 1)]
+        sparse = [frame_column(frame, f"C{number}", ids=True) for number in range(1, num_sparse + 1)]
+        labels = frame_column(frame, "label") if "label" in column_names(frame) else None
+        return cls.from_arrays(np.stack(dense, axis=1), np.stack(sparse, axis=1), labels)
+
+    @classmethod
+    def from_kjt(cls, dense: Any, sparse: Any, labels: Any = None, *, take_log: bool = True) -> Self:
+        """Make a multi-hot batch from dense features and a KeyedJaggedTensor of TorchRec, whose layout is the same.
+
+        Args:
+            dense: values of the dense features, ``[B, N]``.
+            sparse: any object with the methods ``keys()``, ``values()`` and ``offsets()`` of a KeyedJaggedTensor. Its
+                keys have the order of the tables.
+            labels: 0 or 1, ``[B]``; None: not known.
+            take_log: as in ``from_arrays``.
+
+        Raises:
+            ShapeError: the offsets are not those of as many samples as ``dense`` has.
+            ConfigurationError: the bags are weighted, which DLRM is not, or values are of the wrong type.
+        """
+        from dlrm_pl.arrays import dense_tensor, label_tensor
+
+        if getattr(sparse, "weights_or_none", lambda: None)() is not None:
+            raise ConfigurationError("The KeyedJaggedTensor has weights, but DLRM sums its bags without weights.")
+        offsets = sparse.offsets().long()
+        batch = cls(
+            dense_tensor(dense, take_log),
+            sparse.values().long(),
+            offsets,
+            None if labels is None else label_tensor(labels),
+        )
+        needed = len(sparse.keys()) * batch.num_samples + 1
+        if offsets.numel() != needed:
+            raise ShapeError(
+                f"The KeyedJaggedTensor has {offsets.numel()} offsets, but {len(sparse.keys())} keys and "
+                f"{batch.num_samples} rows of dense need {needed}."
+            )
+        return batch._with_checked_labels()
+
+    def _with_checked_labels(self) -> Self:
+        if self.labels is not None and len(self.labels) != self.num_samples:
+            raise ShapeError(f"There are {len(self.labels)} labels for {self.num_samples} samples.")
+        return self
 
 
 def first_samples(batch: ClickBatch, count: int) -> ClickBatch:
-    """The first samples of a batch, one-hot or multi-hot."""
+    """Return the first samples of a batch, one-hot or multi-hot."""
+    labels = None if batch.labels is None else batch.labels[:count]
     if batch.offsets is None:
-        return ClickBatch(batch.dense[:count], batch.indices[:, :count].contiguous(), None, batch.labels[:count])
+        return ClickBatch(batch.dense[:count], batch.indices[:, :count].contiguous(), None, labels)
     size = batch.num_samples
     lengths = batch.offsets.diff().view(-1, size)
-    # Of each table the lookups of its first samples, as a mask over all lookups.
+    # For each table the lookups of its first samples, as a mask over all lookups.
     kept = (lengths.new_ones(size).cumsum(0) <= count).repeat(len(lengths)).repeat_interleave(lengths.flatten())
     offsets = batch.offsets.new_zeros(len(lengths) * count + 1)
     offsets[1:] = lengths[:, :count].flatten().cumsum(0)
-    return ClickBatch(batch.dense[:count], batch.indices[kept], offsets, batch.labels[:count])
+    return ClickBatch(batch.dense[:count], batch.indices[kept], offsets, labels)

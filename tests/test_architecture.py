@@ -18,7 +18,9 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # A part is a folder or a file; a file belongs to the most exact one that is named here, and imports from it or from one
 # above.
 RANKS = [
-    {"errors", "batch", "program"},
+    {"errors", "program"},
+    {"arrays"},
+    {"batch"},
     {"files/locks"},
     {"files/destinations"},
     {"files/replacement"},

@@ -176,7 +176,7 @@ class _System:
         answer = probabilities
         if self._run.accuracy:
             # MLPerf's script reads pairs of a probability and a label.
-            answer = torch.stack([probabilities, batch.labels], dim=1)
+            answer = torch.stack([probabilities, batch.known_labels], dim=1)
         lengths = [self.pairs(sample) for sample in samples]
         self._answered_samples += len(samples)
         self._answered_pairs += sum(lengths)

@@ -205,5 +205,5 @@ def _fp32_auroc(artifact: Artifact, options: Options, dataset: ClickDataset, pro
     with torch.inference_mode():
         for batch in dataset.batches(_SCORED_AT_A_TIME):
             scores.append(model(batch).numpy())
-            labels.append(batch.labels.numpy())
+            labels.append(batch.known_labels.numpy())
     return exact_auroc(np.concatenate(scores), np.concatenate(labels))

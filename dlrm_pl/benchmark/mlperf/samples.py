@@ -83,5 +83,5 @@ class SampleLibrary:
             dense=torch.cat([part.dense for part in parts]),
             indices=torch.cat([part.indices for part in parts], dim=1),
             offsets=None,
-            labels=torch.cat([part.labels for part in parts]),
+            labels=torch.cat([part.known_labels for part in parts]),
         )

@@ -184,7 +184,7 @@ class DLRMModule(pl.LightningModule):
         Raises:
             NonFiniteError: the loss is NaN or infinite.
         """
-        loss = click_loss(self(batch), batch.labels, self._loss, self._loss_weights)
+        loss = click_loss(self(batch), batch.known_labels, self._loss, self._loss_weights)
         self.model.watch.glance()
         if not torch.isfinite(loss):
             rate = self._schedule.rate(self.global_step + 1)
@@ -341,8 +341,8 @@ class DLRMModule(pl.LightningModule):
     def _update_metrics(self, batch: ClickBatch) -> None:
         logits = self(batch)
         self.model.watch.glance()
-        self.auroc.update(logits, batch.labels)
-        self.calibration.update(logits, batch.labels)
+        self.auroc.update(logits, batch.known_labels)
+        self.calibration.update(logits, batch.known_labels)
 
     def _log_metrics(self, stage: str) -> None:
         self.model.watch.check()

@@ -178,7 +178,7 @@ class Run:
             self._times.append((batch.num_samples, time.perf_counter() - began))
             check_finite(logits, self._rows)
             labels = labels_of(batch, self._rows)
-            self._calibration.update(logits, batch.labels)
+            self._calibration.update(logits, batch.known_labels)
         self._logits.append(logits.numpy())
         self._labels.append(labels)
         self._rows += batch.num_samples

@@ -198,5 +198,5 @@ def labels_of(batch: ClickBatch, first_row: int) -> npt.NDArray[np.uint8]:
     Raises:
         MetricError: one is neither 0 nor 1; names the row, counted from ``first_row``.
     """
-    labels = batch.labels.numpy()
+    labels = batch.known_labels.numpy()
     return clicks(labels, first_row).view(np.uint8)

@@ -81,7 +81,7 @@ class Variables:
             sparse = self._lookups(model, batch)
             self.activations: FloatActivations = float_activations(model, batch, sparse=sparse, weights=self._variable)
             self.by_op["interaction"] = self.activations.interacted
-            self.loss = F.binary_cross_entropy_with_logits(self.activations.logits, batch.labels)
+            self.loss = F.binary_cross_entropy_with_logits(self.activations.logits, batch.known_labels)
 
     def _variable(self, op: str, weight: Tensor) -> Tensor:
         """A leaf of its own on the same memory."""

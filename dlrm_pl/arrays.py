@@ -1,0 +1,106 @@
+"""Tensors for a batch from NumPy arrays, tensors of any number type, and the columns of a frame."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from dlrm_pl.errors import ConfigurationError, ShapeError
+
+_IDS = (
+    "integer ids, as the dataset's dictionaries number the categories. Rows with raw values, as in a log, go through "
+    "`dlrm-pl predict --raw`"
+)
+
+
+def dense_tensor(values: Any, take_log: bool) -> Tensor:
+    """Convert dense features to what a model reads.
+
+    Args:
+        values: array or tensor of numbers, ``[B, N]``.
+        take_log: the values are those of the log: take ``log(x + 1)``, after missing (NaN) and negative ones became 0.
+
+    Returns:
+        float32 ``[B, N]``.
+
+    Raises:
+        ShapeError: not two-dimensional.
+        ConfigurationError: not numbers.
+    """
+    array = _numbers(values, "dense", "iufb", "numbers").astype(np.float32)
+    if array.ndim != 2:
+        raise ShapeError(f"dense has the shape {list(array.shape)}, but [B, N] is needed: one row per sample.")
+    if take_log:
+        array = np.log(np.fmax(array, np.float32(0)) + np.float32(1))
+    return torch.from_numpy(array)
+
+
+def id_tensor(values: Any) -> Tensor:
+    """Convert ids of categories to the indices of a one-hot batch.
+
+    Args:
+        values: array or tensor of any integer type, ``[B, T]``.
+
+    Returns:
+        int64 ``[T, B]``, contiguous.
+
+    Raises:
+        ShapeError: not two-dimensional.
+        ConfigurationError: not integers.
+    """
+    array = _numbers(values, "sparse", "iu", _IDS)
+    if array.ndim != 2:
+        raise ShapeError(f"sparse has the shape {list(array.shape)}, but [B, T] is needed: one row per sample.")
+    return torch.from_numpy(np.array(array.T, dtype=np.int64, order="C"))
+
+
+def label_tensor(values: Any) -> Tensor:
+    """Convert labels to float32 ``[B]``.
+
+    Raises:
+        ShapeError: not one-dimensional.
+        ConfigurationError: a label is not 0 or 1.
+    """
+    array = _numbers(values, "labels", "iufb", "0 or 1").astype(np.float32)
+    if array.ndim != 1:
+        raise ShapeError(f"labels has the shape {list(array.shape)}, but [B] is needed: one label per sample.")
+    if (wrong := array[(array != 0) & (array != 1)]).size:
+        raise ConfigurationError(f"labels holds {wrong[0]}, but a label is 0 or 1.")
+    return torch.from_numpy(array)
+
+
+def frame_column(frame: Any, name: str, *, ids: bool = False) -> npt.NDArray[Any]:
+    """Read one column of numbers from a frame or from a mapping of names to arrays; ids as int64.
+
+    Raises:
+        ConfigurationError: there is no column of this name, or it does not hold numbers (integers, for ids).
+    """
+    if name not in column_names(frame):
+        raise ConfigurationError(
+            f"The frame has no column {name!r}. Columns are named as in the Criteo log: I1, I2, ... for dense features "
+            "and C1, C2, ... for the ids of categories."
+        )
+    if ids:
+        return _numbers(frame[name], f"column {name}", "iu", _IDS).astype(np.int64)
+    return _numbers(frame[name], f"column {name}", "iufb", "numbers")
+
+
+def column_names(frame: Any) -> list[str]:
+    """Names of the columns of a frame, or the keys of a mapping."""
+    return list(frame.columns if hasattr(frame, "columns") else frame)
+
+
+def _numbers(values: Any, name: str, kinds: str, words: str) -> npt.NDArray[Any]:
+    """An array whose dtype is of one of the kinds that NumPy names by a letter."""
+    if isinstance(values, Tensor):
+        values = values.detach().cpu()
+        array = (values.float() if values.dtype == torch.bfloat16 else values).numpy()
+    else:
+        array = values.to_numpy() if hasattr(values, "to_numpy") else np.asarray(values)
+    if array.dtype.kind not in kinds:
+        raise ConfigurationError(f"{name} has the dtype {array.dtype}, but must hold {words}.")
+    return array  # type: ignore[no-any-return]
