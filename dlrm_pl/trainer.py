@@ -22,6 +22,7 @@ from dlrm_pl.callbacks.monitors import check_monitors
 from dlrm_pl.callbacks.quantization import QuantizationCallback, quantize_module
 from dlrm_pl.data.loading.datamodule import TerabyteDataModule
 from dlrm_pl.errors import ConfigurationError
+from dlrm_pl.files.sizes import format_bytes
 from dlrm_pl.model.load import load_into
 from dlrm_pl.model.training.lightning_module import DLRMModule
 from dlrm_pl.quantization.search.objective import ObjectiveName
@@ -371,10 +372,8 @@ def _is_file_name(ckpt_path: str) -> bool:
 def _memory_to_train(model: DLRMModule, ckpt_path: str) -> str:
     """What going on from a checkpoint will take."""
     tables = 4 * sum(model.architecture.table_sizes) * model.architecture.embedding_dim
-    state = (
-        f", and the state of Adagrad {tables / 2**30:.1f} GiB more" if model.hparams["optimizer"] == "adagrad" else ""
-    )
+    state = f", and the state of Adagrad {format_bytes(tables)} more" if model.hparams["optimizer"] == "adagrad" else ""
     return (
-        f"memory: the tables' {tables / 2**30:.1f} GiB stay in {ckpt_path}; each row that is trained takes its page of "
+        f"memory: the tables' {format_bytes(tables)} stay in {ckpt_path}; each row that is trained takes its page of "
         f"4 KiB, so up to all of them{state}. A checkpoint of it takes as much disk"
     )

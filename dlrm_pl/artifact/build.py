@@ -30,10 +30,12 @@ from dlrm_pl.artifact.search_identity import name_of_score, search_identity
 from dlrm_pl.artifact.sensitivities import OpLosses
 from dlrm_pl.artifact.store import load_model, recognise_artifact, save_weights
 from dlrm_pl.artifact.tensors import to_tensors
-from dlrm_pl.errors import ArtifactError, OutputError
+from dlrm_pl.errors import ArtifactError
 from dlrm_pl.files.atomic import atomic_folder
 from dlrm_pl.files.destinations import resolved
+from dlrm_pl.files.free_space import require_free_space
 from dlrm_pl.files.replacement import Making
+from dlrm_pl.files.sizes import format_bytes
 from dlrm_pl.files.watched import Watch
 from dlrm_pl.kernels.int8.selection import isa
 from dlrm_pl.model.checkpoints.checksum import model_checksum, parameter_checksums
@@ -170,7 +172,7 @@ def build_artifact(
         manifest.write(folder)
     if not result.interrupted:
         trial_log.discard()
-    log.info("peak memory of this process so far: %s", _mib(_peak_memory_bytes()))
+    log.info("peak memory of this process so far: %s", format_bytes(_peak_memory_bytes()))
     return Outcome(path=output, manifest=manifest, certificate=certificate, tuning=result)
 
 
@@ -199,25 +201,16 @@ def _plan(model: DLRM, settings: TuningSettings, folder: Path) -> str:
     """
     dim = model.architecture.embedding_dim
     packed = sum(rows * row_bytes(settings.recipe.tables, dim) for rows in model.architecture.table_sizes)
-    free = shutil.disk_usage(folder).free
-    if packed > free:
-        raise OutputError(
-            f"{folder.parent}: packed tables take {_mib(packed)}, the disk has {_mib(free)} free. Choose another "
-            "folder, or free some space."
-        )
+    require_free_space(folder.parent, packed, "packed tables")
     return (
-        f"memory: the float model's {_mib(fp32_bytes(model))} are shared by all trials, a map of a file where it was "
-        f"loaded from one; disk: packed tables take {_mib(packed)}, and more for tables that fall back"
+        f"memory: the float model's {format_bytes(fp32_bytes(model))} are shared by all trials, a map of a file where "
+        f"it was loaded from one; disk: packed tables take {format_bytes(packed)}, and more for tables that fall back"
     )
 
 
 def _peak_memory_bytes() -> int:
     """Of this process so far, with the pages of files that it mapped."""
     return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-
-def _mib(size_bytes: int) -> str:
-    return f"{size_bytes / 2**20:,.0f} MiB"
 
 
 def _manifest(

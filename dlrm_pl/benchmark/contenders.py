@@ -13,6 +13,7 @@ from torch import nn
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.benchmark.compilation import Float, FloatForCompiler, compile_for
 from dlrm_pl.benchmark.timer import Scorer
+from dlrm_pl.files.sizes import format_bytes
 from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.model.embeddings import EmbeddingBags
 from dlrm_pl.quantization.ptq.quantize import convert, table_packer
@@ -131,7 +132,7 @@ def _compiled_bfloat16(half: DLRM) -> Contender:
 def _missing_for_bfloat16(model: DLRM) -> str:
     """Why there can be no bf16 copy of the tables; empty when there can."""
     missing = _missing_bytes(sum(table.numel() for table in _tables(model)) * 2)
-    return f"a bf16 copy of the tables needs {missing / 2**30:.1f} GiB more memory than there is" if missing else ""
+    return f"a bf16 copy of the tables needs {format_bytes(missing)} more memory than there is" if missing else ""
 
 
 def _tables(model: DLRM) -> list[torch.Tensor]:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 from dlrm_pl.artifact.fingerprint import model_fingerprint
 from dlrm_pl.documents.json_text import object_in, object_with
-from dlrm_pl.errors import OutputError
 from dlrm_pl.export.fbgemm_layouts import Rows, write_fbgemm_tables
 from dlrm_pl.files.atomic import atomic_folder
+from dlrm_pl.files.free_space import require_free_space
 from dlrm_pl.files.replacement import Finished, Making
 from dlrm_pl.model.checkpoints.checksum import model_checksum, parameter_checksums
 from dlrm_pl.model.embeddings import EmbeddingBags
@@ -75,9 +74,7 @@ def export_tables(
         "model_checksum": checksum,
     }
     with atomic_folder(output, Making("export-tables", made_from, recognize_fbgemm_tables, overwrite)) as folder:
-        free = shutil.disk_usage(folder).free
-        if size > free:
-            raise OutputError(f"{output}: the tables take {size:,} bytes, the disk has {free:,} free. Free some space.")
+        require_free_space(output, size, "the tables")
         checksums = write_fbgemm_tables(bags.weights(), folder, kind, progress)
         contents = made_from | {"files": checksums}
         (folder / FILE_NAME).write_text(json.dumps(contents, indent=2) + "\n", encoding="utf-8")

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO, Any, Literal
 
 from dlrm_pl.errors import OutputError
+from dlrm_pl.files.complete_io import sync_path
 from dlrm_pl.files.destinations import check_file, descriptor_of, kind_of, resolved
 from dlrm_pl.files.locks import folder_lock, not_writable
 from dlrm_pl.files.replacement import Making, Recognise, discard
@@ -46,7 +47,7 @@ def atomic_folder(folder: Path, making: Making) -> Iterator[Path]:
             yield temporary
             for path in sorted(temporary.rglob("*")):
                 if path.is_file():
-                    sync(path)
+                    sync_path(path)
             replace_folder(folder, temporary, making.recognise)
         except OSError as error:
             _locate(error, folder)
@@ -98,7 +99,7 @@ def replace_folder(folder: Path, new: Path, recognise: Recognise) -> None:
         if retired.exists():
             retired.rename(folder)
         raise
-    sync(folder.parent)
+    sync_path(folder.parent)
     if retired.exists():
         discard(retired, found)
 
@@ -141,7 +142,7 @@ def atomic_file(path: Path, mode: Literal["w", "wb"] = "w", *, sinks: bool = Fal
     try:
         with handle:
             yield handle
-        sync(temporary)
+        sync_path(temporary)
         temporary.rename(path)
     except OSError as error:
         _locate(error, path)
@@ -181,15 +182,6 @@ def _remove_leftovers(path: Path) -> None:
         with suppress(OSError), leftover.open("rb") as handle:  # Removed by another process, or locked by its writer.
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             leftover.unlink()
-
-
-def sync(path: Path) -> None:
-    """Force a file, or the names in a folder, to disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _locate(error: OSError, path: Path) -> None:

@@ -22,6 +22,7 @@ from torch import Tensor
 from dlrm_pl.documents.fields import Count, Partial, make
 from dlrm_pl.documents.json_text import parse_json
 from dlrm_pl.errors import ArtifactError
+from dlrm_pl.files.complete_io import write_all
 from dlrm_pl.files.mapped import map_tensor
 from dlrm_pl.kernels.int8.rows import TableDtype, row_bytes
 
@@ -93,9 +94,7 @@ def write_rows(path: Path, kind: torch.dtype, shape: tuple[int, int], blocks: It
     with path.open("wb", buffering=0) as handle, ThreadPoolExecutor(1) as writer:
 
         def append(data: memoryview | bytes) -> None:
-            rest = memoryview(data)
-            while rest:  # A write to a file may be cut short, at 2 GiB or by a signal.
-                rest = rest[handle.write(rest) :]
+            write_all(handle.fileno(), data)
             digest.update(data)
 
         pending: Future[None] = writer.submit(append, file_header(kind, shape))

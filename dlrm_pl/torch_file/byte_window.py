@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
-
 from dlrm_pl.errors import CheckpointError
+from dlrm_pl.files.complete_io import read_at
 
 _READ_AHEAD = 1 << 16
 _LONGEST_LINE = 1 << 16
@@ -60,17 +59,12 @@ class ByteWindow:
         return bytes(line)
 
     def _fetch(self, size: int) -> bytes:
-        """Read from the file, whose reads may be short."""
-        parts = []
-        position = self.position
-        while size:
-            part = os.pread(self._descriptor, size, position)
-            if not part:
-                raise CheckpointError(f"cut short inside {self._what}, at byte {position:,} of the file")
-            parts.append(part)
-            position += len(part)
-            size -= len(part)
-        return b"".join(parts)
+        """Read from the file."""
+        content = bytearray(size)
+        count = read_at(self._descriptor, memoryview(content), self.position)
+        if count < size:
+            raise CheckpointError(f"cut short inside {self._what}, at byte {self.position + count:,} of the file")
+        return bytes(content)
 
     def _too_short(self, size: int) -> CheckpointError:
         if size >= 0 and self.position + size <= self._end:

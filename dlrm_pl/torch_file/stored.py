@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from dlrm_pl.errors import CheckpointError
+from dlrm_pl.files.complete_io import read_at
 from dlrm_pl.files.mapped import map_elements
 from dlrm_pl.files.watched import WatchedFile
 
@@ -262,14 +263,11 @@ class StoredTensor:
             yield buffer[:count]
 
     def _fill(self, target: npt.NDArray[np.uint8], position: int) -> None:
-        """Read bytes of the file; reads may be short."""
-        view = memoryview(target.data)
-        while view:
-            done = os.preadv(self.file.descriptor, [view], position)
-            if not done:
-                self.file.check(position, len(view))
-                raise CheckpointError(f"{self.file.path}: cannot be read at byte {position:,}.")
-            view, position = view[done:], position + done
+        """Read bytes of the file."""
+        count = read_at(self.file.descriptor, target.data, position)
+        if count < len(target):
+            self.file.check(position + count, len(target) - count)
+            raise CheckpointError(f"{self.file.path}: cannot be read at byte {position + count:,}.")
 
     def _strided(self) -> npt.NDArray[Any]:
         """The elements where they lie, as whole numbers of their size."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import collections
 import io
 import pickle
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +13,10 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from dlrm_pl.errors import CheckpointError, OutputError
+from dlrm_pl.errors import CheckpointError
 from dlrm_pl.files.atomic import atomic_file
-from dlrm_pl.files.destinations import check_file, resolved
+from dlrm_pl.files.destinations import check_file
+from dlrm_pl.files.free_space import require_free_space
 from dlrm_pl.torch_file.allow_list import STORAGES
 from dlrm_pl.torch_file.plain import check_plain, replace_leaves
 from dlrm_pl.torch_file.stored import BLOCK_BYTES, StoredTensor
@@ -139,11 +139,7 @@ def write_torch_file(
         raise CheckpointError(f"{path}: cannot be written: {error}.") from error
     with atomic_file(path, "wb") as handle:
         needed = len(_pickled(placed)) + sum(tensor.nbytes for tensor in tensors) + OVERHEAD_BYTES * (len(tensors) + 4)
-        free = shutil.disk_usage(resolved(path).parent).free
-        if needed > free:
-            raise OutputError(
-                f"{path}: {needed:,} bytes are needed, {free:,} are free on that disk. Free some, or choose another."
-            )
+        require_free_space(path, needed, "its tensors")
         archive = ZipWriter(handle)
         for tensor in tensors:
             blocks = _counted(tensor.blocks(), progress)

@@ -150,7 +150,7 @@ def test_a_full_disk_is_noticed_before_the_first_byte(tmp_path: Path, monkeypatc
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**6, 10**6, 4000))  # type: ignore[attr-defined]
     write_torch_file(tmp_path / "small.pt", {"x": torch.ones(10)})
     source = Failing(AssertionError("read"))
-    with pytest.raises(OutputError, match=r"x\.pt: [\d,]+ bytes are needed, 4,000 are free on that disk"):
+    with pytest.raises(OutputError, match=r"x\.pt: its tensors need [\d.]+ KiB, but the disk has 3.9 KiB free"):
         write_torch_file(tmp_path / "x.pt", {"x": source, "y": torch.ones(1000)})
     assert os.listdir(tmp_path) == ["small.pt"]
 

@@ -14,6 +14,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from dlrm_pl.artifact.report.report_data import Contents
 from dlrm_pl.artifact.report.svg import BAD, FP32, GOOD, INK, INT8, MUTED, draw
 from dlrm_pl.artifact.sensitivities import OpLoss
+from dlrm_pl.files.sizes import format_bytes
 from dlrm_pl.quantization.search.trial import Trial
 
 _LEAST_RATE = 1e-9
@@ -84,7 +85,7 @@ def pareto(contents: Contents) -> str | None:
     best = next(trial for trial in scored if trial.number == contents.best)
     words = (
         f"Loss against size and speed of {len(scored)} trials, {len(front)} of which no other beats in all three. "
-        f"Chosen: trial {best.number}, loss {best.loss:.6f}, {best.model_bytes / 2**20:.2f} MiB."
+        f"Chosen: trial {best.number}, loss {best.loss:.6f}, {format_bytes(best.model_bytes)}."
     )
     return draw("pareto", 1.2 + 1.9 * panels, on, words)
 

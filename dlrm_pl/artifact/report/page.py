@@ -10,6 +10,7 @@ from dlrm_pl.artifact.report import figures
 from dlrm_pl.artifact.report.report_data import Contents
 from dlrm_pl.artifact.report.style import STYLE
 from dlrm_pl.artifact.summary import comparison, guards_line, loss_line, slice_line
+from dlrm_pl.files.sizes import format_bytes
 from dlrm_pl.quantization.judging.guards import describe_change
 from dlrm_pl.quantization.judging.slices import SCORE_NAMES
 
@@ -219,7 +220,7 @@ def _bytes(contents: Contents) -> Iterator[str]:
         ],
     )
     yield (
-        f"<p>Peak memory of the process that made it: {contents.peak_memory_bytes / 2**20:,.0f} MiB, with the pages of "
+        f"<p>Peak memory of the process that made it: {format_bytes(contents.peak_memory_bytes)}, with the pages of "
         "files that it mapped.</p>"
     )
     yield _figure(figures.table_bytes(contents), "Bytes of each table, on a scale of powers of ten.")

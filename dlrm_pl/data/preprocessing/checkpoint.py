@@ -24,7 +24,8 @@ from dlrm_pl.data.formats.dataset_folder import recognise_dataset
 from dlrm_pl.documents.fields import make
 from dlrm_pl.documents.json_text import read_json
 from dlrm_pl.errors import DataFormatError, DLRMError, OutputError
-from dlrm_pl.files.atomic import replace_folder, sync
+from dlrm_pl.files.atomic import replace_folder
+from dlrm_pl.files.complete_io import sync_handle, sync_path
 
 log = logging.getLogger(__name__)
 
@@ -158,15 +159,14 @@ class WorkFolder:
         with temporary.open("w", encoding="utf-8") as handle:
             contents = dataclasses.asdict(state)
             json.dump({"format": FORMAT, "state": contents, "checksum": _checksum(contents)}, handle)
-            handle.flush()
-            os.fsync(handle.fileno())
+            sync_handle(handle)
         temporary.rename(self.path / STATE_NAME)
-        sync(self.path)
+        sync_path(self.path)
 
     def publish(self, output: Path) -> None:
         """Put the finished folder in its place and leave nothing else."""
         for path in self.finished.iterdir():
-            sync(path)
+            sync_path(path)
         replace_folder(output, self.finished, recognise_dataset)
         self.remove()
 

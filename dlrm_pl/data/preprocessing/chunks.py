@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from io import BufferedIOBase
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ from dlrm_pl.data.preprocessing.engine.native import TEXT_PADDING
 from dlrm_pl.data.raw_logs.diagnosis import likely_format, open_log
 from dlrm_pl.data.raw_logs.line import explain
 from dlrm_pl.errors import DataFormatError
+from dlrm_pl.files.complete_io import read_at, read_into
 
 _NEWLINE = ord("\n")
 _SAMPLE = 1 << 16
@@ -65,11 +66,9 @@ class PlainLog:
         Raises:
             DataFormatError: the file has become shorter.
         """
-        while view:
-            got = os.preadv(self._descriptor, [view], offset)
-            if not got:
-                raise DataFormatError(f"{self.path}: was cut short while it was read, at byte {offset}.")
-            view, offset = view[got:], offset + got
+        count = read_at(self._descriptor, view, offset)
+        if count < len(view):
+            raise DataFormatError(f"{self.path}: was cut short while it was read, at byte {offset + count}.")
 
     def read(self, start: int, stop: int) -> bytes:
         """The bytes from one place to another."""
@@ -92,7 +91,7 @@ class ChunkReader:
     def __init__(self, days: Sequence[Day], chunk_bytes: int, day: int = 0, offset: int | None = None) -> None:
         self._days, self._chunk_bytes = days, chunk_bytes
         self._plain: PlainLog | None = None
-        self._handle: BinaryIO | None = None  # Of a .gz.
+        self._handle: BufferedIOBase | None = None  # Of a .gz.
         self._path: Path | None = None
         self._position = 0  # Of the handle.
         self._carry = b""  # Read already, behind the last chunk.
@@ -186,14 +185,9 @@ class ChunkReader:
         end = self._wanted
         if day.stop is not None:
             end = min(end, day.stop - self.offset)
-        view = buffer.data
-        while size < end:
-            got = self._handle.readinto(view[size:end])  # type: ignore[attr-defined]
-            if not got:
-                break
-            size += got
-            self._position += got
-        return size
+        count = read_into(self._handle, buffer.data[size:end])
+        self._position += count
+        return size + count
 
 
 def _line_end(read: Callable[[int, int], bytes], start: int, stop: int) -> int:

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from dlrm_pl.errors import ConfigurationError
+from dlrm_pl.files.sizes import GIB, format_bytes
 
 Layout = Literal["terabyte", "kaggle"]
 Randomize = Literal["total", "day", "none"]
 VocabularyRule = Literal["reference", "train_only"]
 
-GIB = 1 << 30
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": GIB, "T": 1 << 40}
 _LEAST_MEMORY = 16 << 20
 _SMALL_BUCKET = 32 << 20
@@ -92,7 +92,9 @@ class Options:
         if self.workers < 1:
             raise ConfigurationError(f"workers={self.workers} must be at least 1.")
         if self.memory_bytes < _LEAST_MEMORY:
-            raise ConfigurationError(f"memory={self.memory_bytes} bytes must be at least {_LEAST_MEMORY >> 20}MiB.")
+            raise ConfigurationError(
+                f"memory={format_bytes(self.memory_bytes)} must be at least {format_bytes(_LEAST_MEMORY)}."
+            )
 
     def within_memory(self) -> Options:
         """With as many workers as the budget of memory allows, no more than asked for."""

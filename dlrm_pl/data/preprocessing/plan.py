@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import resource
-import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,8 +16,10 @@ from dlrm_pl.data.preprocessing.chunks import ChunkReader
 from dlrm_pl.data.preprocessing.days import Day, sampled_line_bytes, text_bytes
 from dlrm_pl.data.preprocessing.engine.native import DENSE, DENSE_BINS, KEYED_DTYPE
 from dlrm_pl.data.preprocessing.engine.numpy_engine import Engine
-from dlrm_pl.data.preprocessing.options import GIB, Options
-from dlrm_pl.errors import ConfigurationError, OutputError
+from dlrm_pl.data.preprocessing.options import Options
+from dlrm_pl.errors import ConfigurationError
+from dlrm_pl.files.free_space import require_free_space
+from dlrm_pl.files.sizes import format_bytes
 
 _CLICKS = 0.033  # Assumed where it matters little.
 _ESTIMATE = 1.15  # Buckets are planned for so many times the rows that are expected.
@@ -68,11 +69,11 @@ class Plan:
         """One line."""
         minutes = f"{self.seconds / 60:.0f} minutes" if self.seconds >= 90 else f"{max(self.seconds, 1):.0f} s"
         return (
-            f"plan: {self.days} days, about {self.rows:,} rows ({_gib(self.text_bytes)} of text); disk "
-            f"{_gib(self.disk_bytes)} at the peak, {_gib(self.output_bytes)} in the end; memory up to "
-            f"{_gib(self.memory_bytes)} ({_gib(self.budget_bytes)} by --memory, the vocabulary "
-            f"{_gib(self.vocabulary_bytes)}, the program {_gib(self.program_bytes)}); about {minutes} if the disk "
-            "keeps up"
+            f"plan: {self.days} days, about {self.rows:,} rows ({format_bytes(self.text_bytes)} of text); disk "
+            f"{format_bytes(self.disk_bytes)} at the peak, {format_bytes(self.output_bytes)} in the end; memory up to "
+            f"{format_bytes(self.memory_bytes)} ({format_bytes(self.budget_bytes)} by --memory, the vocabulary "
+            f"{format_bytes(self.vocabulary_bytes)}, the program {format_bytes(self.program_bytes)}); about {minutes} "
+            "if the disk keeps up"
         )
 
 
@@ -129,16 +130,12 @@ def require_disk(peak_bytes: int, output_bytes: int, folder: Path, already_bytes
     Raises:
         OutputError: there is too little room; states both numbers.
     """
-    while not folder.exists():
-        folder = folder.parent
-    free = shutil.disk_usage(folder).free
-    needed = peak_bytes - already_bytes
-    if needed > free:
-        raise OutputError(
-            f"{folder}: has {_gib(free)} free, but about {_gib(needed)} are needed on the way to "
-            f"{_gib(output_bytes)} of output. Choose a folder on a larger disk, or drop non-clicks of raw logs with "
-            "--subsample_rate."
-        )
+    require_free_space(
+        folder,
+        peak_bytes - already_bytes,
+        f"temporary files, and {format_bytes(output_bytes)} of output,",
+        "Choose a folder on a larger disk, or drop non-clicks of raw logs with --subsample_rate.",
+    )
 
 
 def allow_files(buckets: int) -> None:
@@ -182,8 +179,3 @@ def _parsing_speed(days: Sequence[Day], options: Options, engine: Engine) -> flo
 def _resident_bytes() -> int:
     """Memory of this process: pages, from the second number of the file."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
-
-
-def _gib(size: float) -> str:
-    """Bytes in a unit that suits them."""
-    return f"{size / GIB:,.1f} GiB" if size >= GIB else f"{size / (1 << 20):,.0f} MiB"

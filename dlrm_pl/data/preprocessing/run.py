@@ -27,7 +27,7 @@ from dlrm_pl.data.preprocessing.checkpoint import State, WorkFolder, differences
 from dlrm_pl.data.preprocessing.days import find_days, identity
 from dlrm_pl.data.preprocessing.engine.numpy_engine import engine
 from dlrm_pl.data.preprocessing.merge import Merge
-from dlrm_pl.data.preprocessing.options import GIB, Options
+from dlrm_pl.data.preprocessing.options import Options
 from dlrm_pl.data.preprocessing.plan import allow_files, make_plan, require_disk
 from dlrm_pl.data.preprocessing.report import data_report, report_lines, warn_of_classes
 from dlrm_pl.data.preprocessing.scatter import Scatter
@@ -36,10 +36,12 @@ from dlrm_pl.data.preprocessing.upstream.convert import Adoption
 from dlrm_pl.data.preprocessing.upstream.find import find_reference_input
 from dlrm_pl.data.preprocessing.vocabulary_stage import VocabularyStage
 from dlrm_pl.errors import ConfigurationError, DataFormatError, DLRMError, OutputError
-from dlrm_pl.files.atomic import sync, writing
+from dlrm_pl.files.atomic import writing
+from dlrm_pl.files.complete_io import sync_path
 from dlrm_pl.files.destinations import resolved
 from dlrm_pl.files.locks import folder_lock
 from dlrm_pl.files.replacement import Making
+from dlrm_pl.files.sizes import format_bytes
 
 log = logging.getLogger(__name__)
 
@@ -159,8 +161,7 @@ def _keep(work: WorkFolder) -> str:
     if work.load() is None:
         work.remove()
         return "Nothing is kept: the run had not come to its first checkpoint."
-    size = work.size_bytes() / GIB
-    return f"{work.path} keeps {size:.1f} GiB, from which the same command goes on."
+    return f"{work.path} keeps {format_bytes(work.size_bytes())}, from which the same command goes on."
 
 
 class _Run:
@@ -187,7 +188,7 @@ class _Run:
     def _resumed(self, key: dict[str, Any]) -> State:
         state = self._work.load_for(key)
         already = 0 if state is None else self._work.size_bytes()
-        require_disk(self._plan.disk_bytes, self._plan.output_bytes, self._work.path, already)
+        require_disk(self._plan.disk_bytes, self._plan.output_bytes, self._work.path.parent, already)
         if state is None:
             self._work.start()
             return State(key=key, buckets=self._plan.buckets)
@@ -210,7 +211,7 @@ class _Run:
         state.table_sizes = vocabulary_stage.save_tables(self._vocabulary, folder, self._saved_sizes, counts.name)
         statistics.save(self._statistics, numbers)
         for path in (counts, numbers, *folder.glob("values_*.u4")):
-            sync(path)
+            sync_path(path)
         self._work.commit(state)
         self._saved_sizes = state.table_sizes
         for name in (_counts_name(old), _statistics_name(old)):
@@ -239,7 +240,7 @@ class _Run:
         state.phase = "merge"
         if state.generation:  # Small runs have none, and start again in less time than it takes to save them.
             for name in state.file_bytes:
-                sync(self._work.path / name)
+                sync_path(self._work.path / name)
             self._checkpoint()
 
     def _merge(self) -> DatasetFolder:

@@ -20,7 +20,6 @@ from dlrm_pl.data.preprocessing.chunks import Chunk, ChunkReader
 from dlrm_pl.data.preprocessing.days import Day
 from dlrm_pl.data.preprocessing.engine.native import KEYED_DTYPE, TEXT_PADDING, Columns
 from dlrm_pl.data.preprocessing.engine.numpy_engine import Engine, row_keys
-from dlrm_pl.data.preprocessing.io.direct import write_at
 from dlrm_pl.data.preprocessing.options import Options
 from dlrm_pl.data.preprocessing.statistics import Counted, LogStatistics
 from dlrm_pl.data.preprocessing.threads import Stations, run_threads
@@ -28,6 +27,7 @@ from dlrm_pl.data.preprocessing.vocabulary_stage import VocabularyStage
 from dlrm_pl.data.raw_logs.diagnosis import likely_format
 from dlrm_pl.data.raw_logs.line import explain, without_newline
 from dlrm_pl.errors import DataFormatError
+from dlrm_pl.files.complete_io import sync_handle, write_at
 
 LAST_DAY = "last_day"
 IN_ORDER = "in_order"
@@ -110,7 +110,7 @@ class Scatter:
                     self._state.day, self._state.offset = self._reader.day, self._reader.offset
                     if self._reader.day < len(self._days):
                         for file in self._files.values():
-                            os.fsync(file.fileno())
+                            sync_handle(file)
                         self._note_sizes()
                         checkpoint()
             finally:
@@ -255,7 +255,7 @@ class Scatter:
         """Write records where they belong in a file, given how many are before them."""
         records = keyed.view(np.int32)[: rows * RECORD_INTS].reshape(rows, RECORD_INTS)
         self._engine.records(columns, rows, records)
-        write_at(self._files[name].fileno(), first * RECORD_BYTES, records.reshape(-1).view(np.uint8).data)
+        write_at(self._files[name].fileno(), records.reshape(-1).view(np.uint8).data, first * RECORD_BYTES)
 
     def _to_buckets(self, day: int, columns: Columns, rows: int, first_kept: int, keyed: npt.NDArray[np.void]) -> None:
         """Append the records to their buckets: in any order, since each bucket is sorted later."""

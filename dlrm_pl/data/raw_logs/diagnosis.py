@@ -7,8 +7,8 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from io import BufferedIOBase
 from pathlib import Path
-from typing import BinaryIO, cast
 
 from dlrm_pl.data.formats.binary_format import RECORD_INTS
 from dlrm_pl.data.raw_logs.line import BadLineError, Label, parse_line, without_newline
@@ -44,9 +44,9 @@ _SEPARATORS = {",": "commas", ";": "semicolons", "|": "bars", " ": "spaces"}
 _ORDER = "label, 13 integers, 26 categories"
 
 
-def open_log(path: Path) -> BinaryIO:
+def open_log(path: Path) -> BufferedIOBase:
     """Open a plain or gzipped log for reading bytes."""
-    return cast(BinaryIO, gzip.open(path, "rb")) if path.suffix == ".gz" else path.open("rb")
+    return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
 
 
 def likely_format(path: Path, *, labelled: bool = True) -> str:

@@ -6,8 +6,8 @@ import gzip
 import logging
 import zlib
 from collections.abc import Iterator
+from io import BufferedIOBase
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -76,7 +76,7 @@ def iter_raw_records(
         yield np.array(rows, dtype=np.int64)
 
 
-def _lines(handle: BinaryIO) -> Iterator[bytes]:
+def _lines(handle: BufferedIOBase) -> Iterator[bytes]:
     """Lines with their newlines; of one that is too long the beginning, and no more, which says that it is."""
     while line := handle.readline(MAX_LINE_BYTES + len(b"\r\n")):
         yield line

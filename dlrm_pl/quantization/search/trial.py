@@ -6,6 +6,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from dlrm_pl.files.sizes import format_bytes
 from dlrm_pl.quantization.judging.criterion import Verdict
 from dlrm_pl.quantization.judging.guards import GuardReading
 from dlrm_pl.quantization.recipe import Recipe
@@ -74,7 +75,7 @@ class Trial:
         speed = f", {self.samples_per_s:,.0f} samples/s" if self.samples_per_s else ""
         return (
             f"trial {self.number}: {self.recipe.describe()}: score {self.score:.6f}, loss {self.verdict.loss:+.6f}, "
-            f"{self.model_bytes / 2**20:.2f} MiB{speed}: {word}, {self.verdict.reason}"
+            f"{format_bytes(self.model_bytes)}{speed}: {word}, {self.verdict.reason}"
         )
 
     def to_dict(self) -> dict[str, Any]:

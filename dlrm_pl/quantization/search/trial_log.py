@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 from dlrm_pl.documents.json_text import parse_json
 from dlrm_pl.errors import DataFormatError, OutputError
 from dlrm_pl.files.atomic import atomic_file
+from dlrm_pl.files.complete_io import sync_handle
 from dlrm_pl.quantization.recipe import Recipe
 from dlrm_pl.quantization.search.sealed_line import opened, seal, sealed
 from dlrm_pl.quantization.search.trial import Trial
@@ -128,7 +128,7 @@ class TrialLog:
         elif len(whole) < len(content):
             with path.open("r+b") as handle:
                 handle.truncate(len(whole))
-                os.fsync(handle.fileno())
+                sync_handle(handle)
         if self._trials:
             log.info("%s: going on after %d finished trials", path, len(self._trials))
 
@@ -201,8 +201,7 @@ class TrialLog:
         try:
             with self._path.open("ab") as handle:
                 handle.write(sealed(values, self._lines + 1, self._seal) + b"\n")
-                handle.flush()
-                os.fsync(handle.fileno())
+                sync_handle(handle)
         except OSError as error:
             raise OutputError(f"{self._path}: the log of trials cannot be written ({error.strerror}).") from error
         self._lines += 1

@@ -361,11 +361,9 @@ def test_too_little_disk_stops_before_the_first_byte(
     raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
-    from dlrm_pl.data.preprocessing import plan
-
     usage = shutil.disk_usage(tmp_path)._replace(free=1 << 20)
-    monkeypatch.setattr(plan.shutil, "disk_usage", lambda folder: usage)
-    with pytest.raises(OutputError, match=r"has 1 MiB free, but about \d+ MiB are needed"):
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage)
+    with pytest.raises(OutputError, match=r"of output, need [\d.]+ MiB, but the disk has 1 MiB free.*--subsample_rate"):
         preprocess(raw, tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
     assert "plan: 4 days, about 6,9" in caplog.text
@@ -467,7 +465,7 @@ def test_day_without_clicks_at_all(tmp_path: Path) -> None:
         ({"min_count": 0}, "min_count=0 must be at least 1"),
         ({"subsample_rate": 1.0}, "subsample_rate=1.0 must be"),
         ({"workers": 0}, "workers=0"),
-        ({"memory_bytes": 1}, "must be at least 16MiB"),
+        ({"memory_bytes": 1}, "memory=1 bytes must be at least 16 MiB"),
         ({"max_ind_range": 2**32}, "max_ind_range=4294967296 must be at most"),
         ({"randomize": "some"}, "randomize='some' must be one of total, day, none"),
         ({"vocabulary": "train_only", "vocabulary_from": Path()}, "vocabulary_from takes the ids as they are"),

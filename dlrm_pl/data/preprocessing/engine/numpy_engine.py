@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import io
-import os
 from collections.abc import Sequence
 from functools import cache
 from typing import Any, Protocol
@@ -29,6 +27,7 @@ from dlrm_pl.data.preprocessing.engine.native import (
 from dlrm_pl.data.preprocessing.threads import Stations
 from dlrm_pl.data.raw_logs.line import BadLineError, parse_line, without_newline
 from dlrm_pl.errors import ShapeError
+from dlrm_pl.files.complete_io import write_all
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _COUNT_MAX = np.iinfo(np.uint32).max
@@ -221,8 +220,7 @@ class NumPyEngine:
     def append(self, files: Files, keyed: npt.NDArray[np.void], sizes: npt.NDArray[np.int64]) -> None:
         """Append each bucket's records to its file."""
         for file, records in zip(files.tolist(), np.split(keyed[: sizes.sum()], np.cumsum(sizes)[:-1]), strict=True):
-            if len(records) and os.write(file, records.tobytes()) < records.nbytes:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            write_all(file, records.tobytes())
 
     def order(self, keyed: npt.NDArray[np.void]) -> Order:
         """The rows in the order of their keys."""

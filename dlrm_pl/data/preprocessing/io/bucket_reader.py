@@ -7,7 +7,6 @@ import mmap
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +14,7 @@ import numpy.typing as npt
 from dlrm_pl.data.formats.binary_format import RECORD_BYTES, RECORD_INTS, Records
 from dlrm_pl.data.preprocessing.engine.native import KEYED_DTYPE
 from dlrm_pl.errors import DataFormatError
+from dlrm_pl.files.complete_io import Readable, read_into
 
 _BLOCK_RECORDS = 1 << 12
 _MADV_POPULATE_READ = 22  # Linux's value, from 5.14 on.
@@ -42,23 +42,20 @@ def map_keyed(path: Path, rows: int) -> npt.NDArray[np.void]:
                 raise
             memory.close()  # An older Linux, whose only word for a failing disk is a signal that ends the process.
             keyed = np.empty(rows, KEYED_DTYPE)
-            read_all(handle, keyed)
+            _read_array(path, handle, keyed)
             return keyed
     return np.frombuffer(memory, KEYED_DTYPE)
 
 
-def read_all(handle: BinaryIO, array: npt.NDArray[np.generic]) -> None:
+def _read_array(path: Path, handle: Readable, array: npt.NDArray[np.generic]) -> None:
     """Fill an array from a file.
 
     Raises:
         DataFormatError: the file is shorter.
     """
     view = array.view(np.uint8).data
-    while view:
-        got = handle.readinto(view)  # type: ignore[attr-defined]
-        if not got:
-            raise _cut_short(handle.name)
-        view = view[got:]
+    if read_into(handle, view) < view.nbytes:
+        raise _cut_short(path)
 
 
 def read_blocks(path: Path, start: int = 0, stop: int | None = None) -> Iterator[Records]:
@@ -75,10 +72,10 @@ def read_blocks(path: Path, start: int = 0, stop: int | None = None) -> Iterator
         handle.seek(start)
         while left:
             block = np.empty((min(_BLOCK_RECORDS, left), RECORD_INTS), np.int32)
-            read_all(handle, block)
+            _read_array(path, handle, block)
             left -= len(block)
             yield block
 
 
-def _cut_short(path: Path | str) -> DataFormatError:
+def _cut_short(path: Path) -> DataFormatError:
     return DataFormatError(f"{path}: is cut short. Run the command again, to start afresh.")

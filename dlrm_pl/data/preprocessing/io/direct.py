@@ -15,6 +15,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from dlrm_pl.files.complete_io import write_at
+
 ALIGNMENT = 4096
 """Of places in the file and in memory: a page, which suits every disk."""
 
@@ -84,7 +86,7 @@ class DirectFile:
             return
         self._write_usual(offset, data[: first - offset].data)
         try:
-            write_at(self._direct, first, data[first - offset : last - offset].data)
+            write_at(self._direct, data[first - offset : last - offset].data, first)
         except OSError as error:
             if error.errno not in _UNSUPPORTED:
                 raise
@@ -99,17 +101,10 @@ class DirectFile:
 
     def _write_usual(self, offset: int, view: memoryview) -> None:
         for start in range(0, len(view), USUAL_WRITE_BYTES):
-            write_at(self._usual, offset + start, view[start : start + USUAL_WRITE_BYTES])
+            write_at(self._usual, view[start : start + USUAL_WRITE_BYTES], offset + start)
         if len(view) > ALIGNMENT:
             # "Not needed" also means "write it to the disk now", while the next records are computed.
             os.posix_fadvise(self._usual, offset, len(view), os.POSIX_FADV_DONTNEED)
-
-
-def write_at(descriptor: int, offset: int, view: memoryview) -> None:
-    """Write all bytes at a place; a single write may be cut short, by a signal or at 2 GiB."""
-    while view:
-        written = os.pwrite(descriptor, view, offset)
-        view, offset = view[written:], offset + written
 
 
 def _reserve(descriptor: int, start: int, end: int) -> None:

@@ -16,6 +16,7 @@ from dlrm_pl.data.formats.block_digests import digests_path
 from dlrm_pl.data.formats.dataset_description import SplitInfo
 from dlrm_pl.data.preprocessing.io.bucket_reader import read_blocks
 from dlrm_pl.data.preprocessing.io.direct import USUAL_WRITE_BYTES, DirectFile
+from dlrm_pl.files.complete_io import sync_handle
 
 
 @dataclass
@@ -97,8 +98,7 @@ class SplitWriter:
 
     def sync(self) -> int:
         """Force all to disk; returns the bytes."""
-        self._handle.flush()
-        os.fsync(self._handle.fileno())
+        sync_handle(self._handle)
         return self._bytes
 
     def close(self) -> SplitInfo:

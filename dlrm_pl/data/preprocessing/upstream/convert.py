@@ -40,7 +40,7 @@ from dlrm_pl.data.preprocessing.report import data_report, warn_of_classes
 from dlrm_pl.data.preprocessing.statistics import Counted, DayStatistics, LogStatistics
 from dlrm_pl.data.preprocessing.upstream.find import ReferenceInput
 from dlrm_pl.errors import DataFormatError
-from dlrm_pl.files.atomic import sync
+from dlrm_pl.files.complete_io import sync_handle, sync_path
 
 log = logging.getLogger(__name__)
 
@@ -121,7 +121,7 @@ class Adoption:
             parent = self._work.path.parent
             needed = 0 if parent.stat().st_dev == first.stat().st_dev else output
         already = self._work.size_bytes() if self._work.path.exists() else 0
-        require_disk(needed, output, self._work.path, already)
+        require_disk(needed, output, self._work.path.parent, already)
 
     def _name(self, split: Split) -> str:
         return str((self._work.finished / split_file_name(split)).relative_to(self._work.path))
@@ -164,8 +164,7 @@ class Adoption:
 
     def _save(self, files: Mapping[Split, IO[bytes]]) -> None:
         for split, file in files.items():
-            file.flush()
-            os.fsync(file.fileno())
+            sync_handle(file)
             self._state.file_bytes[self._name(split)] = os.fstat(file.fileno()).st_size
         self._work.commit(self._state)
 
@@ -235,4 +234,4 @@ def _link(source: Path, target: Path) -> None:
         os.link(source.resolve(), target)
     except OSError:
         shutil.copyfile(source, target)
-        sync(target)
+        sync_path(target)

@@ -1,0 +1,35 @@
+"""The check that a disk has room for an output, made before the work."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from dlrm_pl.errors import OutputError
+from dlrm_pl.files.destinations import resolved
+from dlrm_pl.files.sizes import format_bytes
+
+
+def require_free_space(
+    path: Path, needed_bytes: float, purpose: str, advice: str = "Free some space, or choose another disk."
+) -> None:
+    """Check that the disk of a file or folder, which need not exist yet, has room for what is to be written.
+
+    Args:
+        path: output that the error names.
+        needed_bytes: free space that the output takes.
+        purpose: what is to be written, as the plural subject of "need 1 GiB".
+        advice: sentence that says what to do if the space is too small.
+
+    Raises:
+        OutputError: the disk has less free space.
+    """
+    place = resolved(path)
+    while not place.exists():
+        place = place.parent
+    free_bytes = shutil.disk_usage(place).free
+    if needed_bytes > free_bytes:
+        raise OutputError(
+            f"{path}: {purpose} need {format_bytes(needed_bytes)}, but the disk has {format_bytes(free_bytes)} free. "
+            f"{advice}"
+        )
