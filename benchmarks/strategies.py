@@ -67,7 +67,7 @@ def search(
         "best_trial": result.best.number if accepted else None,
         "accepted": len(accepted),
         "bytes_share": round(result.best.model_bytes / fp32_bytes(model), 4) if accepted else None,
-        "loss_relative": round(result.best.loss / result.baseline.value, 6),
+        "drop_relative": round(result.best.drop / result.baseline.value, 6),
         "seconds": round(time.perf_counter() - began, 1),
         "seconds_in_trials": round(sum(trial.seconds for trial in result.trials), 1),
         "recipe": result.best.recipe.describe(),

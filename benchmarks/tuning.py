@@ -1,4 +1,4 @@
-"""The tuner's numbers: loss of all-int8, rows a trial reads, bytes that ``budget`` reaches, trials a minute, errors.
+"""The tuner's numbers: drop of all-int8, rows a trial reads, bytes that ``budget`` reaches, trials a minute, errors.
 
 Makes synthetic clicks (4 million to train on, 2 million each of val and test) and fits a DLRM of dimension 128 to
 them, unless the folder has both from an earlier run. Trials are scored on val without its first 128,000 rows, which
@@ -100,8 +100,8 @@ def all_int8(model: DLRM, data: TerabyteDataModule, packer: TablePacker) -> dict
     return {
         "fp32_auroc": pair.first,
         "best_possible_auroc_of_val": data.best_possible_auroc("val"),
-        "int8_loss_relative": pair.difference / pair.first,
-        "int8_loss_interval": [bound / pair.first for bound in pair.interval(CONFIDENCE)],
+        "int8_drop_relative": pair.difference / pair.first,
+        "int8_drop_interval": [bound / pair.first for bound in pair.interval(CONFIDENCE)],
         "int8_bytes_share": candidate.model_bytes / fp32_bytes(model),
         "rows": fp32.rows,
     }
@@ -129,7 +129,7 @@ def described(result: TuningResult, model: DLRM, rows: int) -> dict[str, Any]:
     return {
         "accepted": result.accepted,
         "bytes_share": result.best.model_bytes / fp32_bytes(model),
-        "loss_relative": result.best.loss / result.best.verdict.baseline,  # type: ignore[union-attr]
+        "drop_relative": result.best.drop / result.best.verdict.baseline,  # type: ignore[union-attr]
         "recipe": result.best.recipe.describe(),
         "trials": len(result.trials),
         "rows_shares": [round(trial.rows / rows, 4) for trial in result.trials],

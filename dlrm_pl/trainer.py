@@ -205,8 +205,8 @@ class DLRMTrainer(pl.Trainer):
             datamodule: gives calibration, tuning and certification rows.
             ckpt_path: checkpoint to load; its hyperparameters win over those of files and flags.
             output: the artifact folder to write.
-            relative: tolerated loss of AUROC as a share of the fp32 AUROC, for example 0.001.
-            absolute: tolerated loss in units of AUROC; instead of ``relative``.
+            relative: tolerated AUROC drop as a share of the fp32 AUROC, for example 0.001.
+            absolute: tolerated drop in units of AUROC; instead of ``relative``.
             timeout_s: 0 stops at the first recipe that is accepted.
             max_trials: at most so many recipes are tried.
             strategy: which recipe is tried next, by name.

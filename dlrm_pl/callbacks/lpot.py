@@ -55,7 +55,7 @@ def obey_lpot_conf(
         else f"relative {settings.criterion.relative:g}"
     )
     log.info(
-        "%s: model %s, strategy %s, tolerated loss %s, timeout %g s, at most %d trials, seed %d",
+        "%s: model %s, strategy %s, tolerated drop %s, timeout %g s, at most %d trials, seed %d",
         *(path, conf.name, settings.strategy, tolerance, settings.timeout_s, settings.max_trials, settings.seed),
     )
     return conf

@@ -20,7 +20,7 @@ from torchmetrics import Metric
 from dlrm_pl.artifact.build import Outcome, build_artifact
 from dlrm_pl.artifact.manifest import REPORT_NAME
 from dlrm_pl.artifact.store import recognise_artifact
-from dlrm_pl.artifact.summary import comparison, loss_line, slice_line, verdict_line
+from dlrm_pl.artifact.summary import comparison, drop_line, slice_line, verdict_line
 from dlrm_pl.benchmark.latency import InterleavedTimer
 from dlrm_pl.callbacks.search_display import SearchDisplay
 from dlrm_pl.callbacks.trial_scalars import TrialScalars
@@ -237,7 +237,7 @@ def show(outcome: Outcome, console: Console) -> None:
     for row in comparison(outcome.manifest, outcome.certificate):
         table.add_row(*row)
     console.print(table)
-    console.print(loss_line(outcome.certificate), soft_wrap=True)
+    console.print(drop_line(outcome.certificate), soft_wrap=True)
     if line := slice_line(outcome.certificate):
         console.print(line, soft_wrap=True)
     best = outcome.tuning.best

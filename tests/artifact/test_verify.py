@@ -87,7 +87,7 @@ def test_without_the_float_model_int8_alone_is_measured(
 ) -> None:
     found = verify_artifact(certified[0], synthetic_folder)
     assert [name.split()[0] for name in found.movement.metrics] == ["int8"] * 5
-    assert not found.measured_loss
+    assert not found.measured_drop
     assert found.certificate == certified[0].certificate
 
 
@@ -132,15 +132,15 @@ def test_metric_that_moved_on_another_machine_is_an_error_that_names_it(
     verify_artifact(moved, synthetic_folder, tolerance=1.0)
 
 
-@pytest.mark.parametrize("what", ["loss", "guard"])
+@pytest.mark.parametrize("what", ["drop", "guard"])
 def test_verdict_that_does_not_hold_any_more_is_an_error(
     certified: tuple[Artifact, Path], synthetic_folder: Path, what: str
 ) -> None:
     artifact, ckpt_path = certified
     certificate = artifact.certificate
-    if what == "loss":
-        stricter = dataclasses.replace(certificate, tolerance=(certificate.auroc_loss_at_least or 0.0) - 1e-9)
-        message = "Certified as accepted, but measured anew the relative loss of AUROC is .*, at least"
+    if what == "drop":
+        stricter = dataclasses.replace(certificate, tolerance=(certificate.auroc_drop_at_least or 0.0) - 1e-9)
+        message = "Certified as accepted, but measured anew the relative AUROC drop is .*, at least"
     else:
         guards = [guard | {"tolerance": -1.0} if guard["name"] == "log_loss" else guard for guard in certificate.guards]
         stricter = dataclasses.replace(certificate, guards=guards)
@@ -292,6 +292,6 @@ def lost() -> Any:
     def judge(*args: Any) -> CertifiedSlice:
         found = real(*args)
         assert found.worst is not None
-        return dataclasses.replace(found, worst=dataclasses.replace(found.worst, loss=0.6), held=False)
+        return dataclasses.replace(found, worst=dataclasses.replace(found.worst, drop=0.6), held=False)
 
     return judge

@@ -98,7 +98,7 @@ def test_ops_rows_and_workspace_of_the_file(
     assert outcome.certificate.row_ranges["calibration"] == {"split": "val", "start": 0, "stop": 100}
     assert outcome.certificate.row_ranges["tuning"]["start"] == 100
     assert "conf.yaml: quantization.op_wise.emb_l.3: here tables.3: fp32" in caplog.text
-    assert "conf.yaml: model dlrm, strategy basic, tolerated loss relative 0.9" in caplog.text
+    assert "conf.yaml: model dlrm, strategy basic, tolerated drop relative 0.9" in caplog.text
     assert "the Trainer has no logger" in caplog.text
 
 

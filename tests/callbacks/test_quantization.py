@@ -12,7 +12,7 @@ import torch
 from torchmetrics import MeanSquaredError
 
 from dlrm_pl.artifact.build import Outcome
-from dlrm_pl.artifact.summary import loss_line
+from dlrm_pl.artifact.summary import drop_line
 from dlrm_pl.callbacks.quantization import QuantizationCallback, quantize_module
 from dlrm_pl.data.formats import binary_format
 from dlrm_pl.data.formats.binary_format import LABEL, RECORD_DTYPE, RECORD_INTS, Split, single_label, split_file_name
@@ -119,13 +119,13 @@ def test_lower_is_better_without_a_score_of_ones_own_is_refused_before_training(
     assert module.trainer.global_step == 0
 
 
-def test_loss_of_auroc_is_not_held_against_the_tolerance_of_another_score(
+def test_drop_of_auroc_is_not_held_against_the_tolerance_of_another_score(
     module: DLRMModule, data: TerabyteDataModule, tmp_path: Path
 ) -> None:
     quantizing = QuantizationCallback(
         str(tmp_path / "a"), criterion=Criterion(absolute=0.05), metric=MeanSquaredError()
     )
-    line = loss_line(quantize_module(module, data, quantizing).certificate)
+    line = drop_line(quantize_module(module, data, quantizing).certificate)
     assert "not judged, trials by MeanSquaredError" in line
     assert "tolerance" not in line
 

@@ -54,7 +54,7 @@ def test_table_has_a_line_for_each_trial_and_one_for_the_running() -> None:
     display.on_trial_start(4, START)
     display.on_look(4, searches.verdict(0.0012, rows=16_384))
     lines = text_of(display).splitlines()
-    assert "fp32 0.800000, tolerated loss 0.008000" in lines[0]
+    assert "fp32 0.800000, tolerated drop 0.008000" in lines[0]
     cells = [[cell.strip() for cell in line.strip("│").split("│")] for line in lines if line.startswith("│")]
     assert [row[0] for row in cells] == ["1", "2", "3", "4"]
     assert [row[6] for row in cells] == ["accepted", "rejected", "failed", "running"]
@@ -169,10 +169,10 @@ def test_scalars_are_written_while_the_search_runs(tmp_path: Path) -> None:
     rows = read_csv(logger.log_dir)
     assert [row["step"] for row in rows] == ["0", "1", "2"]
     assert float(rows[0]["trial/tolerance"]) == 0.008
-    assert float(rows[1]["trial/loss"]) == 0.001
+    assert float(rows[1]["trial/drop"]) == 0.001
     assert [row["trial/accepted"] for row in rows[1:]] == ["1.0", "0.0"]
     assert [row["trial/failed"] for row in rows[1:]] == ["0.0", "1.0"]
-    assert rows[2]["trial/loss"] == ""
+    assert rows[2]["trial/drop"] == ""
 
 
 def test_unknown_bound_is_left_out() -> None:
@@ -187,8 +187,8 @@ def test_unknown_bound_is_left_out() -> None:
     trial = searches.trial(START, 0.001, 1)
     object.__setattr__(trial, "verdict", searches.verdict(0.001, bound=math.inf, low=-math.inf))
     TrialScalars([Keeping("unused")]).on_trial_end(trial, resumed=False)
-    assert "trial/loss" in kept
-    assert "trial/loss_bound" not in kept
+    assert "trial/drop" in kept
+    assert "trial/drop_bound" not in kept
 
 
 def test_tensorboard_gets_an_event_for_each_trial(tmp_path: Path) -> None:
@@ -196,13 +196,13 @@ def test_tensorboard_gets_an_event_for_each_trial(tmp_path: Path) -> None:
 
     logger = TensorBoardLogger(tmp_path)
     scalars = TrialScalars([logger])
-    for number, loss in enumerate((0.003, 0.002), start=1):
-        scalars.on_trial_end(searches.trial(START, loss, number), resumed=False)
+    for number, drop in enumerate((0.003, 0.002), start=1):
+        scalars.on_trial_end(searches.trial(START, drop, number), resumed=False)
         events = event_accumulator.EventAccumulator(logger.log_dir)
         events.Reload()
-        found = events.Scalars("trial/loss")
+        found = events.Scalars("trial/drop")
         assert [event.step for event in found] == list(range(1, number + 1))
-        assert found[-1].value == pytest.approx(loss)
+        assert found[-1].value == pytest.approx(drop)
     logger.finalize("success")
 
 
@@ -233,7 +233,7 @@ def test_trainers_loggers_get_the_search(
     else:
         trainer.quantize(module, data)
     assert isinstance(logger, CSVLogger)
-    rows = [row for row in read_csv(logger.log_dir) if row["trial/loss"]]
+    rows = [row for row in read_csv(logger.log_dir) if row["trial/drop"]]
     assert [row["step"] for row in rows] == ["1"]
     assert (tmp_path / "a" / "report.html").is_file()
 

@@ -321,7 +321,7 @@ def test_strategy_goes_the_same_way_after_an_interrupt(tmp_path: Path, strategy:
     lines = path.read_text().count('"kind": "trial"')
     assert lines == number - 1 < len(whole.trials)
     again = search(TrialLog(path, {}))
-    assert [(trial.recipe, trial.loss, trial.rows) for trial in again.trials] == [
-        (trial.recipe, trial.loss, trial.rows) for trial in whole.trials
+    assert [(trial.recipe, trial.drop, trial.rows) for trial in again.trials] == [
+        (trial.recipe, trial.drop, trial.rows) for trial in whole.trials
     ]
     assert (again.best.number, again.stopped_because) == (whole.best.number, whole.stopped_because)

@@ -46,7 +46,7 @@ def recorded(outcome: Outcome) -> list[tuple[int, float | None, bool]]:
 def found(folder: Path) -> list[tuple[int, float | None, bool]]:
     """What the study has of them."""
     return [
-        (trial.user_attrs["trial"], trial.value, trial.constraints["loss"] <= 0)
+        (trial.user_attrs["trial"], trial.value, trial.constraints["drop"] <= 0)
         for trial in study_of(folder).get_trials(states=[optuna.trial.TrialState.COMPLETE])
     ]
 
