@@ -16,9 +16,9 @@ from dlrm_pl.data.loading.datamodule import TerabyteDataModule
 from dlrm_pl.model.parameter_names import reference_ops
 from dlrm_pl.model.training.lightning_module import DLRMModule
 from dlrm_pl.trainer import DLRMTrainer
-from tests.quantization.search.test_resume import SETTINGS, data
 from tests.support import tiny
 from tests.support.lpot import SEED
+from tests.support.resumable import SETTINGS, data
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
