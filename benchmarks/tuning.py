@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from machine import machine
 
-from dlrm_pl.data.loading.datamodule import TerabyteDataModule
+from dlrm_pl.data.loading.datamodule import DLRMDataModule
 from dlrm_pl.metrics.paired import paired_auroc_difference
 from dlrm_pl.metrics.simulation import BinormalPair, ErrorRates, error_rates
 from dlrm_pl.model.dlrm import DLRM
@@ -90,7 +90,7 @@ def cli(*words: object) -> None:
     subprocess.run([sys.executable, ROOT / "cli.py", *map(str, words)], check=True)
 
 
-def all_int8(model: DLRM, data: TerabyteDataModule, packer: TablePacker) -> dict[str, Any]:
+def all_int8(model: DLRM, data: DLRMDataModule, packer: TablePacker) -> dict[str, Any]:
     """(a) What everything in int8 loses on all tuning rows."""
     ranges = ActivationRanges(model, data.calibration_dataloader())
     candidate = quantize(model, Recipe.starting_from(RecipeStart(), model.architecture), ranges, packer)
@@ -108,7 +108,7 @@ def all_int8(model: DLRM, data: TerabyteDataModule, packer: TablePacker) -> dict
 
 
 def search(
-    model: DLRM, data: TerabyteDataModule, packer: TablePacker, strategy: str, relative: float, max_trials: int
+    model: DLRM, data: DLRMDataModule, packer: TablePacker, strategy: str, relative: float, max_trials: int
 ) -> TuningResult:
     """One search to its end."""
     settings = TuningSettings(
@@ -139,7 +139,7 @@ def described(result: TuningResult, model: DLRM, rows: int) -> dict[str, Any]:
     }
 
 
-def pace(model: DLRM, data: TerabyteDataModule, packer: TablePacker, recipes: list[Recipe]) -> dict[str, Any]:
+def pace(model: DLRM, data: DLRMDataModule, packer: TablePacker, recipes: list[Recipe]) -> dict[str, Any]:
     """(d) The same recipes judged by as many rows as it takes, and by all rows; in turn."""
     evaluation = AUROCEvaluation(data.tuning_dataloader())
     ranges = ActivationRanges(model, data.calibration_dataloader())
@@ -217,7 +217,7 @@ def main() -> None:
     options = parser.parse_args()
     dataset, checkpoint = prepare(options.folder)
     model = load_dlrm(checkpoint)
-    data = TerabyteDataModule(str(dataset))
+    data = DLRMDataModule(str(dataset))
     packer = table_packer(model)
     rows = data.row_ranges["tuning"].stop - data.row_ranges["tuning"].start
     architecture = model.architecture

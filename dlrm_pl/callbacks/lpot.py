@@ -9,7 +9,7 @@ from pathlib import Path
 from torchmetrics import Metric
 
 from dlrm_pl.callbacks.quantization import QuantizationCallback, in_direction_of
-from dlrm_pl.data.loading.datamodule import CALIBRATION_ROWS, TerabyteDataModule
+from dlrm_pl.data.loading.datamodule import CALIBRATION_ROWS, DLRMDataModule
 from dlrm_pl.migration.lpot.conf import LpotConf, read_lpot_conf
 from dlrm_pl.model.architecture import Architecture
 
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 def obey_lpot_conf(
-    path: Path, callback: QuantizationCallback, datamodule: TerabyteDataModule, architecture: Architecture
+    path: Path, callback: QuantizationCallback, datamodule: DLRMDataModule, architecture: Architecture
 ) -> LpotConf:
     """Read a conf.yaml, set what it asks for, and say what is ignored.
 

@@ -20,7 +20,7 @@ from dlrm_pl.artifact.verify import verify_artifact
 from dlrm_pl.callbacks.quantization import QuantizationCallback
 from dlrm_pl.data.formats.binary_format import split_file_name
 from dlrm_pl.data.formats.dataset_folder import describe
-from dlrm_pl.data.loading.datamodule import TerabyteDataModule
+from dlrm_pl.data.loading.datamodule import DLRMDataModule
 from dlrm_pl.errors import ArtifactError, CheckpointError, DataFormatError, DatasetError, VerificationError
 from dlrm_pl.kernels.int8.selection import isa
 from dlrm_pl.model.checkpoints.file import open_checkpoint
@@ -38,7 +38,7 @@ CRITERION = Criterion(relative=0.5, worst_slice=WorstSlice(by="I4", tolerance=0.
 @pytest.fixture(scope="module")
 def certified(synthetic_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Artifact, Path]:
     folder = tmp_path_factory.mktemp("certified")
-    data = TerabyteDataModule(str(synthetic_folder), batch_size=500)
+    data = DLRMDataModule(str(synthetic_folder), batch_size=500)
     torch.manual_seed(0)
     module = DLRMModule(
         *(data.table_sizes,),

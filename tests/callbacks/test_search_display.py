@@ -20,7 +20,7 @@ from rich.console import Console
 from dlrm_pl.callbacks.quantization import QuantizationCallback, quantize_module
 from dlrm_pl.callbacks.search_display import SearchDisplay
 from dlrm_pl.callbacks.trial_scalars import TrialScalars
-from dlrm_pl.data.loading.datamodule import TerabyteDataModule
+from dlrm_pl.data.loading.datamodule import DLRMDataModule
 from dlrm_pl.model.training.lightning_module import DLRMModule
 from dlrm_pl.quantization.judging.criterion import Criterion
 from dlrm_pl.quantization.judging.evaluation import Scores
@@ -207,12 +207,12 @@ def test_tensorboard_gets_an_event_for_each_trial(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def data(synthetic_folder: Path) -> TerabyteDataModule:
-    return TerabyteDataModule(str(synthetic_folder), batch_size=500)
+def data(synthetic_folder: Path) -> DLRMDataModule:
+    return DLRMDataModule(str(synthetic_folder), batch_size=500)
 
 
 @pytest.fixture
-def module(data: TerabyteDataModule) -> DLRMModule:
+def module(data: DLRMDataModule) -> DLRMModule:
     torch.manual_seed(0)
     return DLRMModule(data.table_sizes, embedding_dim=4, bottom_mlp=(13, 4), top_mlp=(1,))
 
@@ -220,7 +220,7 @@ def module(data: TerabyteDataModule) -> DLRMModule:
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("command", ["fit", "quantize"])
 def test_trainers_loggers_get_the_search(
-    command: str, module: DLRMModule, data: TerabyteDataModule, tmp_path: Path
+    command: str, module: DLRMModule, data: DLRMDataModule, tmp_path: Path
 ) -> None:
     logger: Logger = CSVLogger(tmp_path / "log")
     quantizing = QuantizationCallback(str(tmp_path / "a"), criterion=Criterion(relative=0.5))
@@ -238,7 +238,7 @@ def test_trainers_loggers_get_the_search(
     assert (tmp_path / "a" / "report.html").is_file()
 
 
-def test_listeners_of_the_users_own_are_told(module: DLRMModule, data: TerabyteDataModule, tmp_path: Path) -> None:
+def test_listeners_of_the_users_own_are_told(module: DLRMModule, data: DLRMDataModule, tmp_path: Path) -> None:
     class Counting(TrialScalars):
         def on_trial_end(self, trial: object, *, resumed: bool) -> None:
             told.append(trial)
