@@ -135,7 +135,7 @@ class _Worst(Partial):
     clicks: Count
     fp32: float
     int8: float
-    drop: float
+    loss: float
     interval: tuple[float, float] | None = None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import signal
 import sys
@@ -18,8 +19,10 @@ from rich.console import Console
 
 from dlrm_pl.artifact.certificate.verdict import Outcome
 from dlrm_pl.callbacks.quantization import QuantizationCallback, show
+from dlrm_pl.cli.help import HELP, ShortHelpFormatter
+from dlrm_pl.cli.trainer_help import arrange_trainer_help
 from dlrm_pl.cli.usage import let_flags_stand_alone, own_errors, read_yaml_with_limits, usage_errors, with_home
-from dlrm_pl.data.loading.datamodule import DLRMDataModule
+from dlrm_pl.data.loading.datamodule import TerabyteDataModule
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.files.atomic import atomic_file
 from dlrm_pl.model.checkpoints.contract import overruled
@@ -65,12 +68,21 @@ class DLRMCLI(LightningCLI):
             parser.link_arguments(f"data.{source}", target, apply_on="instantiate")
 
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
-        """Errors as exceptions, see ``usage_errors``."""
-        return super().init_parser(**({"exit_on_error": False} | kwargs))
+        """Make a parser that raises its errors, see ``usage_errors``, and reads options by their full names only."""
+        kwargs = {"exit_on_error": False, "allow_abbrev": False} | kwargs
+        if "--help_all" not in sys.argv:
+            kwargs["formatter_class"] = ShortHelpFormatter
+        parser = super().init_parser(**kwargs)
+        parser.add_argument("--help_all", action="help", help="show all options, and exit")
+        return parser
 
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
         let_flags_stand_alone(parser)
+        own = self._subcommand_method_arguments[subcommand]
+        if HELP & set(sys.argv) and "--help_all" not in sys.argv:
+            settings = [name for name in inspect.signature(QuantizationCallback).parameters if name != "self"]
+            arrange_trainer_help(parser, subcommand, own, settings)
         return parser
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
@@ -135,17 +147,6 @@ class DLRMCLI(LightningCLI):
         show(self.trainer.outcome, Console())
 
 
-def _help_of(subcommand: str) -> dict[str, str]:
-    """What ``--help`` begins with; the list of 60 options that argparse makes tells nobody anything."""
-    summary = (getattr(DLRMTrainer, subcommand).__doc__ or "").splitlines()[0]
-    return {
-        "usage": f"{program_name()} {subcommand} [-c FILE.yaml ...] [--OPTION VALUE ...]",
-        "description": f"{summary} The options of `trainer`, which come first, are Lightning's; those of `model`, of "
-        "`data` and of the command itself stand at the end. Those of a callback are listed by "
-        "`--trainer.callbacks.help dlrm_pl.QuantizationCallback`.",
-    }
-
-
 def run(args: list[str]) -> list[Outcome]:
     """Run one command.
 
@@ -173,12 +174,12 @@ def run(args: list[str]) -> list[Outcome]:
     try:
         cli = DLRMCLI(
             DLRMModule,
-            DLRMDataModule,
+            TerabyteDataModule,
             trainer_class=DLRMTrainer,
             auto_configure_optimizers=False,
             seed_everything_default=2024,
             save_config_callback=SaveConfigOfFit,
-            parser_kwargs={"prog": program_name()} | {name: _help_of(name) for name in DLRMCLI.subcommands()},
+            parser_kwargs={"prog": program_name()},
         )
     except MisconfigurationException as error:
         raise ConfigurationError(str(error)) from error

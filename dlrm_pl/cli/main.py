@@ -8,75 +8,27 @@ from __future__ import annotations
 
 import difflib
 import errno
-import gc
 import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
-from dlrm_pl.cli.commands.benchmark import benchmark
-from dlrm_pl.cli.commands.configs import configs
-from dlrm_pl.cli.commands.export_tables import export_tables
-from dlrm_pl.cli.commands.from_dlrm_flags import from_dlrm_flags
-from dlrm_pl.cli.commands.import_checkpoint import import_checkpoint
-from dlrm_pl.cli.commands.inspect import inspect
-from dlrm_pl.cli.commands.predict import predict_with_artifact
-from dlrm_pl.cli.commands.preprocess import preprocess
-from dlrm_pl.cli.commands.synthesize import synthesize
-from dlrm_pl.cli.commands.verify import verify
+from dlrm_pl.cli import garbage
+from dlrm_pl.cli.command_table import LIGHT, ORDER, PREDICT_WITH_ARTIFACT, TRAINER
 from dlrm_pl.errors import ConfigurationError, DLRMError
 from dlrm_pl.program import EXIT_INTERRUPTED, EXIT_NOT_ACCEPTED, EXIT_UNDECIDED, EXIT_WRONG_INPUT, program_name
 
-# Commands that need no Trainer. `predict --artifact` is one as well.
-LIGHT: dict[str, Callable[..., None]] = {
-    "synthesize": synthesize,
-    "preprocess": preprocess,
-    "verify": verify,
-    "benchmark": benchmark,
-    "inspect": inspect,
-    "export-tables": export_tables,
-    "import-checkpoint": import_checkpoint,
-    "from-dlrm-flags": from_dlrm_flags,
-    "configs": configs,
-}
-# Their options without a default need no name: `inspect PATH` reads as any tool's.
-POSITIONAL = ("inspect", "configs")
-# Methods of DLRMTrainer, with the first line of their docstrings: importing it for its help costs seconds.
-TRAINER = {
-    "fit": "Train a model on a dataset folder.",
-    "validate": "Score a checkpoint on the val split.",
-    "test": "Score a checkpoint on the test split.",
-    "predict": "Score rows with a checkpoint, or with an int8 artifact (`predict --artifact`).",
-    "quantize": "Turn a trained model into a verified int8 artifact.",
-}
-ORDER = (
-    *("synthesize", "preprocess", "fit", "validate", "test", "predict", "quantize", "verify", "benchmark"),
-    *("inspect", "import-checkpoint", "export-tables", "from-dlrm-flags", "configs"),
-)
-
 
 def program() -> int:
-    """``main`` for a process of its own, which starts and ends a twentieth of a second sooner.
-
-    Garbage is collected while a command works, but not among the hundred thousand objects that modules are made of:
-    neither while they are loaded, nor when the process ends, unless objects that own processes came with torch.
-    """
-    gc.disable()
+    """Run ``main`` for a process of its own, which starts and ends sooner, see ``garbage``."""
+    garbage.pause()
     try:
         return main()
     finally:
-        if "torch" not in sys.modules:
-            gc.freeze()
-
-
-def _loaded() -> None:
-    """Collect garbage from here on, if ``program`` stopped it."""
-    if not gc.isenabled():
-        gc.freeze()
-        gc.enable()
+        garbage.skip_last()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -166,19 +118,24 @@ def overview() -> str:
 
 
 def _run(name: str, args: list[str]) -> int:
+    from dlrm_pl.cli.light import run_light
+
     if name == "predict" and any(arg.split("=")[0] == "--artifact" for arg in args):
-        _run_light("predict", predict_with_artifact, args)
+        run_light("predict", PREDICT_WITH_ARTIFACT, args)
     elif name == "from-dlrm-flags":
         _run_from_dlrm_flags(args)
     elif name in LIGHT:
-        _run_light(name, LIGHT[name], args)
+        run_light(name, LIGHT[name], args)
     elif name in TRAINER:
         from dlrm_pl.cli.config_files import with_config_files
+        from dlrm_pl.cli.help import HELP
 
+        if HELP & set(args):  # Whatever else is given, finished or not.
+            args = ["--help_all" if "--help_all" in args else "--help"]
         args = with_config_files(args)  # First, since it takes no time and what follows takes seconds.
         from dlrm_pl.cli.lightning_cli import run
 
-        _loaded()
+        garbage.resume()
         outcomes = run([name, *args])
         if "not accepted" in outcomes:
             return EXIT_NOT_ACCEPTED
@@ -198,27 +155,9 @@ def _run_from_dlrm_flags(args: list[str]) -> None:
         ours = ["--help"]
     elif any(arg.endswith(".py") for arg in ours):
         raise ConfigurationError("Put `--` in front of the reference's command line: from-dlrm-flags -- python ...")
-    _run_light("from-dlrm-flags", from_dlrm_flags, ours, verbatim={"command": theirs})
+    from dlrm_pl.cli.light import run_light
 
-
-def _run_light(
-    name: str, function: Callable[..., None], args: list[str], verbatim: dict[str, list[str]] | None = None
-) -> None:
-    from jsonargparse import ArgumentParser
-
-    from dlrm_pl.cli.usage import let_flags_stand_alone, read_yaml_with_limits, usage_errors, with_home
-
-    read_yaml_with_limits()
-    description = (function.__doc__ or "").split("Args:")[0].strip()
-    parser = ArgumentParser(prog=f"{program_name()} {name}", description=description, exit_on_error=False)
-    parser.add_argument("-c", "--config", action="config", help="read options from this YAML file")
-    skip: set[str | int] = set(verbatim or ())
-    added = parser.add_function_arguments(function, as_group=False, as_positional=name in POSITIONAL, skip=skip)
-    let_flags_stand_alone(parser)
-    with usage_errors(name):
-        values = with_home(parser.parse_args(args))
-    _loaded()
-    function(**{key: values[key] for key in added}, **(verbatim or {}))
+    run_light("from-dlrm-flags", LIGHT["from-dlrm-flags"], ours, verbatim={"command": theirs})
 
 
 def _full(error: OSError) -> str:

@@ -49,7 +49,8 @@ def explanations(text: str) -> dict[str, str]:
     for entry in re.split(r"^(?=  -)", text, flags=re.MULTILINE)[1:]:
         if name := re.match(r"  (?:-\w \w+, )?--([\w.]+)(?:[^\n]*?  +| [^\n]*\n +)", entry):
             words = " ".join(entry[name.end() :].split("\n\n")[0].split())
-            found[name[1]] = words.partition("(required" if "(required" in words else "(type:")[0].strip()
+            words = words.partition("(required" if "(required" in words else "(type:")[0].strip()
+            found[name[1]] = re.sub(r" ?\[[^]]*\]$", "", words)
     return found
 
 
@@ -67,7 +68,55 @@ def explanations(text: str) -> dict[str, str]:
     ],
 )
 def test_every_key_of_ours_is_explained_by_help(command: str, options: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(*command.split(), *([] if "help" in command else ["--help"])) == 0
+    assert run(*command.split(), *([] if "help" in command else ["--help_all"])) == 0
     ours = {name: words for name, words in explanations(capsys.readouterr().out).items() if re.fullmatch(options, name)}
     assert len(ours) > 2
     assert [name for name, words in ours.items() if not words] == []
+
+
+TITLES = ["data", "trainer, the most used of Lightning's options", "common options"]
+
+
+@pytest.mark.parametrize(
+    ("command", "titles"),
+    [
+        ("fit", ["options of fit", "data", "model", *TITLES[1:2], "callbacks", "common options"]),
+        ("validate", ["options of validate", *TITLES]),
+        ("test", ["options of test", *TITLES]),
+        ("predict", ["options of predict", *TITLES]),
+        ("quantize", ["options of quantize", *TITLES[:2], "callbacks", "common options"]),
+    ],
+)
+def test_help_of_trainer_commands_fits_two_screens(
+    command: str, titles: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(command, "-c", "no/such/file", "--help") == 0
+    text = capsys.readouterr().out
+    lines = text.splitlines()
+    assert len(lines) <= 100
+    assert max(map(len, lines)) <= 120
+    assert re.findall(r"^(\S.{,50}):$", text, re.MULTILINE) == titles
+    assert lines[1].startswith("example: python cli.py ")
+    shown = explanations(text)
+    assert all(shown.values()), shown
+    assert len([name for name in shown if name.startswith("trainer.")]) <= 11  # Ten, and callbacks.
+    assert "weights_only" not in shown
+    assert run(command, "--help_all") == 0
+    everything = explanations(capsys.readouterr().out)
+    assert everything.keys() >= shown.keys() | {"weights_only", "trainer.precision", "model.learning_rate"}
+    assert len(everything) > 60
+
+
+@pytest.mark.parametrize("command", [*cli.LIGHT, "predict --artifact"])
+def test_help_of_light_commands_names_what_is_required_and_has_an_example(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(*command.split(), "--help") == 0
+    text = capsys.readouterr().out
+    usage, example = text.splitlines()[:2]
+    required = re.findall(r"--\w+", usage)
+    assert example.startswith(f"example: python cli.py {command.split()[0]} ")
+    assert all(option in example for option in required), example
+    assert max(map(len, text.splitlines())) <= 120
+    assert "Optional[" not in text
+    assert "type:" not in text

@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "scratch.h"
 #include "target.h"
 #include "types.h"
 

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "scratch.h"
 #include "types.h"
 
 namespace dlrm {

@@ -1,0 +1,67 @@
+"""List the commands: what each one does, an example, and the function of those that need no Trainer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from dlrm_pl.cli.commands.benchmark import benchmark
+from dlrm_pl.cli.commands.configs import configs
+from dlrm_pl.cli.commands.export_tables import export_tables
+from dlrm_pl.cli.commands.from_dlrm_flags import from_dlrm_flags
+from dlrm_pl.cli.commands.import_checkpoint import import_checkpoint
+from dlrm_pl.cli.commands.inspect import inspect
+from dlrm_pl.cli.commands.predict import predict_with_artifact
+from dlrm_pl.cli.commands.preprocess import preprocess
+from dlrm_pl.cli.commands.synthesize import synthesize
+from dlrm_pl.cli.commands.verify import verify
+
+LIGHT: dict[str, Callable[..., None]] = {
+    "synthesize": synthesize,
+    "preprocess": preprocess,
+    "verify": verify,
+    "benchmark": benchmark,
+    "inspect": inspect,
+    "export-tables": export_tables,
+    "import-checkpoint": import_checkpoint,
+    "from-dlrm-flags": from_dlrm_flags,
+    "configs": configs,
+}
+"""Commands that need no Trainer. `predict --artifact` is one as well."""
+
+PREDICT_WITH_ARTIFACT = predict_with_artifact
+
+POSITIONAL = ("inspect", "configs")
+"""Commands whose required options are given without a name: `inspect PATH`."""
+
+TRAINER = {
+    "fit": "Train a model on a dataset folder.",
+    "validate": "Score a checkpoint on the val split.",
+    "test": "Score a checkpoint on the test split.",
+    "predict": "Score rows with a checkpoint, or with an int8 artifact (`predict --artifact`).",
+    "quantize": "Turn a trained model into a verified int8 artifact.",
+}
+"""Methods of DLRMTrainer, with the first line of their docstrings: importing it for its help would take seconds."""
+
+ORDER = (
+    *("synthesize", "preprocess", "fit", "validate", "test", "predict", "quantize", "verify", "benchmark"),
+    *("inspect", "import-checkpoint", "export-tables", "from-dlrm-flags", "configs"),
+)
+
+EXAMPLES = {
+    "synthesize": "--output clicks --rows 200000 --days 4",
+    "preprocess": "--raw criteo/day --output terabyte --max_ind_range 40000000",
+    "fit": "-c quickstart --data.folder clicks --trainer.max_epochs 2",
+    "validate": "-c quickstart --data.folder clicks --ckpt_path model.ckpt",
+    "test": "-c quickstart --data.folder clicks --ckpt_path model.ckpt",
+    "predict": "-c quickstart --data.folder clicks --ckpt_path model.ckpt --output clicks.csv",
+    "predict --artifact": "--artifact artifacts/int8 --data clicks --output clicks.csv",
+    "quantize": "-c quickstart -c int8 --data.folder clicks --ckpt_path model.ckpt --output int8",
+    "verify": "--artifact artifacts/int8 --data clicks --ckpt_path model.ckpt",
+    "benchmark": "--artifact artifacts/int8 --ckpt_path model.ckpt --output benchmark",
+    "inspect": "artifacts/int8",
+    "export-tables": "--ckpt_path model.ckpt --output tables --bits 4",
+    "import-checkpoint": "--reference dlrm.pt --output model.ckpt --data terabyte",
+    "from-dlrm-flags": "--output run.yaml -- python dlrm_s_pytorch.py --arch-sparse-feature-size=16",
+    "configs": "copy --output configs",
+}
+"""The options of one sensible run of each command."""

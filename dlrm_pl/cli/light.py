@@ -1,0 +1,77 @@
+"""Run the commands that need no Trainer: the parameters of a function are its options."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Collection
+from typing import Any
+
+from jsonargparse import ArgumentParser
+
+from dlrm_pl.cli import garbage
+from dlrm_pl.cli.command_table import EXAMPLES, POSITIONAL
+from dlrm_pl.cli.help import HELP, arrange, value_word
+from dlrm_pl.cli.usage import let_flags_stand_alone, read_yaml_with_limits, usage_errors, with_home
+from dlrm_pl.program import program_name
+
+
+def run_light(
+    name: str, function: Callable[..., None], args: list[str], verbatim: dict[str, list[str]] | None = None
+) -> None:
+    """Parse the options of a function and call it.
+
+    Args:
+        name: the command.
+        function: what it runs.
+        args: its command line.
+        verbatim: parameters that are no options, with their values.
+
+    Raises:
+        ConfigurationError: An option is wrong.
+    """
+    read_yaml_with_limits()
+    parser, added = parser_of(name, function, skip=verbatim or ())
+    if HELP & set(args):
+        args = ["--help"]  # Whatever else is given, finished or not.
+        _arrange(parser, name, function, added)
+    with usage_errors(name):
+        values = with_home(parser.parse_args(args))
+    garbage.resume()
+    function(**{key: values[key] for key in added}, **(verbatim or {}))
+
+
+def parser_of(name: str, function: Callable[..., None], skip: Collection[str] = ()) -> tuple[ArgumentParser, list[str]]:
+    """Return the parser of a command, and the names of its function's parameters in it."""
+    description = (inspect.getdoc(function) or "").split("Args:")[0].strip()
+    parser = ArgumentParser(
+        prog=f"{program_name()} {name}", description=description, exit_on_error=False, allow_abbrev=False
+    )
+    parser.add_argument("-c", "--config", action="config", help="read options from this YAML file")
+    parser.add_argument("--help_all", action="help", help="the same as --help")
+    added = parser.add_function_arguments(function, as_group=False, as_positional=name in POSITIONAL, skip=set(skip))
+    let_flags_stand_alone(parser)
+    return parser, added
+
+
+def _arrange(parser: ArgumentParser, name: str, function: Callable[..., None], added: list[str]) -> None:
+    """Prepare a parser to print its help."""
+    actions: dict[str, Any] = {action.dest: action for action in parser._actions}
+    required = [key for key in added if actions[key].required or not actions[key].option_strings]
+    words = [
+        f"--{key} {value_word(actions[key])}" if actions[key].option_strings else _positional(actions[key])
+        for key in required
+    ]
+    behind = " -- COMMAND LINE" if name == "from-dlrm-flags" else ""
+    key = "predict --artifact" if name == "predict" else name
+    parser.usage = "\n".join(
+        [
+            " ".join([program_name(), name, *words, f"[OPTION ...]{behind}"]),
+            f"example: {program_name()} {name} {EXAMPLES[key]}",
+        ]
+    )
+    groups = [("required", required), ("options", [key for key in added if key not in required])]
+    arrange(parser, [*groups, ("common options", ("config", "print_config", "help"))])
+
+
+def _positional(action: Any) -> str:
+    return value_word(action) if value_word(action).startswith("{") else str(action.dest).upper()
