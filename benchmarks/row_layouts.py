@@ -72,16 +72,16 @@ def main() -> None:
             ("int4, whole zero point (ours)", own(model, "int4"), row_bytes("int4", dim)),
             ("int4 asymmetric (FBGEMM)", with_fbgemm_rows(model, 4), fused_row_bytes(4, dim)),
         ):
-            loss = paired_auroc_difference(base, scores(candidate, dataset)[0], labels)
-            low, high = (bound / loss.first for bound in loss.interval(0.95))
+            drop = paired_auroc_difference(base, scores(candidate, dataset)[0], labels)
+            low, high = (bound / drop.first for bound in drop.interval(0.95))
             print(
-                f"  {name:<32}{size:>4} bytes a row  AUROC {loss.second:.6f}  loss {loss.difference / loss.first:+.5%} "
+                f"  {name:<32}{size:>4} bytes a row  AUROC {drop.second:.6f}  drop {drop.difference / drop.first:+.5%} "
                 f"(95 % interval {low:+.5%} to {high:+.5%})"
             )
             report[f"{split}, {name}"] = {
                 "row_bytes": size,
-                "auroc": loss.second,
-                "loss_relative": loss.difference / loss.first,
+                "auroc": drop.second,
+                "drop_relative": drop.difference / drop.first,
                 "interval": [low, high],
             }
     print(json.dumps({"layouts": report, "machine": machine()}))

@@ -20,7 +20,7 @@ import torch
 from machine import machine
 from torch import nn
 
-from dlrm_pl.data.loading.datamodule import TerabyteDataModule
+from dlrm_pl.data.loading.datamodule import DLRMDataModule
 from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.model.load import load_dlrm
 from dlrm_pl.quantization.judging.criterion import Criterion
@@ -52,7 +52,7 @@ def unequal_channels(model: DLRM, factor: float) -> None:
 
 
 def search(
-    model: DLRM, data: TerabyteDataModule, packer: TablePacker, settings: TuningSettings, start: str
+    model: DLRM, data: DLRMDataModule, packer: TablePacker, settings: TuningSettings, start: str
 ) -> dict[str, Any]:
     """One search, in numbers."""
     began = time.perf_counter()
@@ -67,7 +67,7 @@ def search(
         "best_trial": result.best.number if accepted else None,
         "accepted": len(accepted),
         "bytes_share": round(result.best.model_bytes / fp32_bytes(model), 4) if accepted else None,
-        "loss_relative": round(result.best.loss / result.baseline.value, 6),
+        "drop_relative": round(result.best.drop / result.baseline.value, 6),
         "seconds": round(time.perf_counter() - began, 1),
         "seconds_in_trials": round(sum(trial.seconds for trial in result.trials), 1),
         "recipe": result.best.recipe.describe(),
@@ -90,7 +90,7 @@ def main() -> None:
     model = load_dlrm(args.ckpt_path).eval()
     if args.unequal_channels != 1:
         unequal_channels(model, args.unequal_channels)
-    data = TerabyteDataModule(str(args.data))
+    data = DLRMDataModule(str(args.data))
     data.setup("test")
     packer = table_packer(model)
     searches = []

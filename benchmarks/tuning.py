@@ -1,4 +1,4 @@
-"""The tuner's numbers: loss of all-int8, rows a trial reads, bytes that ``budget`` reaches, trials a minute, errors.
+"""The tuner's numbers: drop of all-int8, rows a trial reads, bytes that ``budget`` reaches, trials a minute, errors.
 
 Makes synthetic clicks (4 million to train on, 2 million each of val and test) and fits a DLRM of dimension 128 to
 them, unless the folder has both from an earlier run. Trials are scored on val without its first 128,000 rows, which
@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from machine import machine
 
-from dlrm_pl.data.loading.datamodule import TerabyteDataModule
+from dlrm_pl.data.loading.datamodule import DLRMDataModule
 from dlrm_pl.metrics.paired import paired_auroc_difference
 from dlrm_pl.metrics.simulation import BinormalPair, ErrorRates, error_rates
 from dlrm_pl.model.dlrm import DLRM
@@ -90,7 +90,7 @@ def cli(*words: object) -> None:
     subprocess.run([sys.executable, ROOT / "cli.py", *map(str, words)], check=True)
 
 
-def all_int8(model: DLRM, data: TerabyteDataModule, packer: TablePacker) -> dict[str, Any]:
+def all_int8(model: DLRM, data: DLRMDataModule, packer: TablePacker) -> dict[str, Any]:
     """(a) What everything in int8 loses on all tuning rows."""
     ranges = ActivationRanges(model, data.calibration_dataloader())
     candidate = quantize(model, Recipe.starting_from(RecipeStart(), model.architecture), ranges, packer)
@@ -100,15 +100,15 @@ def all_int8(model: DLRM, data: TerabyteDataModule, packer: TablePacker) -> dict
     return {
         "fp32_auroc": pair.first,
         "best_possible_auroc_of_val": data.best_possible_auroc("val"),
-        "int8_loss_relative": pair.difference / pair.first,
-        "int8_loss_interval": [bound / pair.first for bound in pair.interval(CONFIDENCE)],
+        "int8_drop_relative": pair.difference / pair.first,
+        "int8_drop_interval": [bound / pair.first for bound in pair.interval(CONFIDENCE)],
         "int8_bytes_share": candidate.model_bytes / fp32_bytes(model),
         "rows": fp32.rows,
     }
 
 
 def search(
-    model: DLRM, data: TerabyteDataModule, packer: TablePacker, strategy: str, relative: float, max_trials: int
+    model: DLRM, data: DLRMDataModule, packer: TablePacker, strategy: str, relative: float, max_trials: int
 ) -> TuningResult:
     """One search to its end."""
     settings = TuningSettings(
@@ -129,7 +129,7 @@ def described(result: TuningResult, model: DLRM, rows: int) -> dict[str, Any]:
     return {
         "accepted": result.accepted,
         "bytes_share": result.best.model_bytes / fp32_bytes(model),
-        "loss_relative": result.best.loss / result.best.verdict.baseline,  # type: ignore[union-attr]
+        "drop_relative": result.best.drop / result.best.verdict.baseline,  # type: ignore[union-attr]
         "recipe": result.best.recipe.describe(),
         "trials": len(result.trials),
         "rows_shares": [round(trial.rows / rows, 4) for trial in result.trials],
@@ -139,7 +139,7 @@ def described(result: TuningResult, model: DLRM, rows: int) -> dict[str, Any]:
     }
 
 
-def pace(model: DLRM, data: TerabyteDataModule, packer: TablePacker, recipes: list[Recipe]) -> dict[str, Any]:
+def pace(model: DLRM, data: DLRMDataModule, packer: TablePacker, recipes: list[Recipe]) -> dict[str, Any]:
     """(d) The same recipes judged by as many rows as it takes, and by all rows; in turn."""
     evaluation = AUROCEvaluation(data.tuning_dataloader())
     ranges = ActivationRanges(model, data.calibration_dataloader())
@@ -217,7 +217,7 @@ def main() -> None:
     options = parser.parse_args()
     dataset, checkpoint = prepare(options.folder)
     model = load_dlrm(checkpoint)
-    data = TerabyteDataModule(str(dataset))
+    data = DLRMDataModule(str(dataset))
     packer = table_packer(model)
     rows = data.row_ranges["tuning"].stop - data.row_ranges["tuning"].start
     architecture = model.architecture

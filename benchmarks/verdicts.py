@@ -31,7 +31,7 @@ CASES = {
     "0.1 % clicks, 30 of them": (BinormalPair(0.81, 0.0008, 0.001), 30_000, 0.0),
     "30 clicks": (BinormalPair(0.8, 0.002, 0.03), 1000, 0.0),
     "10 clicks": (BinormalPair(0.8, 0.002, 0.01), 1000, 0.0),
-    "a loss of 1e-7": (BinormalPair(0.81, 1e-7, 0.033), 4000, 0.0),
+    "a drop of 1e-7": (BinormalPair(0.81, 1e-7, 0.033), 4000, 0.0),
 }
 """Models, rows of a sample, and the step that logits are rounded to."""
 
@@ -66,7 +66,7 @@ def error_rates(
 ) -> dict[str, float]:
     """Share of searches that ended accepted, each time wrongly, by either rule."""
     rng: np.random.Generator = np.random.default_rng(seed)
-    pair = BinormalPair(auroc=0.8, loss=factor * TOLERANCE, label_rate=0.2)
+    pair = BinormalPair(auroc=0.8, drop=factor * TOLERANCE, label_rate=0.2)
     ends = [search(pair, rng, recipes=recipes, tuning_rows=tuning_rows, test_rows=test_rows) for _ in range(searches)]
     return {rule: sum(end[rule] for end in ends) / searches for rule in ("bound", "estimate")}
 

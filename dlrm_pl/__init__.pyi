@@ -3,6 +3,7 @@ from .artifact.store import load_artifact as load_artifact
 from .batch import ClickBatch as ClickBatch
 from .callbacks.mlperf_logging import MLPerfLogging as MLPerfLogging
 from .callbacks.quantization import QuantizationCallback as QuantizationCallback
+from .data.loading.datamodule import DLRMDataModule as DLRMDataModule
 from .data.loading.datamodule import TerabyteDataModule as TerabyteDataModule
 from .data.preprocessing.run import preprocess as preprocess
 from .data.synthetic.synthesize import synthesize as synthesize

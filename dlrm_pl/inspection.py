@@ -133,7 +133,7 @@ def _artifact(path: Path, full: bool) -> str:
     from dlrm_pl.artifact.manifest import Manifest
     from dlrm_pl.artifact.result_file import check_result
     from dlrm_pl.artifact.store import check_files, large_files, load_model, read_certificate
-    from dlrm_pl.artifact.summary import comparison, guards_line, loss_line, slice_line, verdict_line
+    from dlrm_pl.artifact.summary import comparison, drop_line, guards_line, slice_line, verdict_line
     from dlrm_pl.model.checkpoints.table_statistics import describe_rows, sampled_rows
 
     manifest = Manifest.read(path)
@@ -178,7 +178,7 @@ def _artifact(path: Path, full: bool) -> str:
             *(f"{dtype:<10}{part} {_numbers(numbers)}".rstrip() for (part, dtype), numbers in ops.items()),
             *_table_lines(architecture, kinds, statistics),
             *metrics,
-            loss_line(certificate),
+            drop_line(certificate),
             guards_line(certificate),
             *filter(None, [slice_line(certificate)]),
             f"reason    {certificate.reason}",

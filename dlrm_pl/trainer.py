@@ -20,7 +20,7 @@ from dlrm_pl.callbacks.earlier_checkpoints import check_earlier_checkpoints
 from dlrm_pl.callbacks.lpot import obey_lpot_conf
 from dlrm_pl.callbacks.monitors import check_monitors
 from dlrm_pl.callbacks.quantization import QuantizationCallback, quantize_module
-from dlrm_pl.data.loading.datamodule import TerabyteDataModule
+from dlrm_pl.data.loading.datamodule import DLRMDataModule
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.files.sizes import format_bytes
 from dlrm_pl.model.load import load_into
@@ -89,7 +89,7 @@ class DLRMTrainer(pl.Trainer):
         model: DLRMModule,
         train_dataloaders: Any = None,
         val_dataloaders: Any = None,
-        datamodule: TerabyteDataModule | None = None,
+        datamodule: DLRMDataModule | None = None,
         ckpt_path: str | None = None,
         weights_only: bool = True,
         overwrite: bool = False,
@@ -131,7 +131,7 @@ class DLRMTrainer(pl.Trainer):
         dataloaders: Any = None,
         ckpt_path: str | None = None,
         verbose: bool = True,
-        datamodule: TerabyteDataModule | None = None,
+        datamodule: DLRMDataModule | None = None,
         weights_only: bool = True,
         force: bool = False,
     ) -> Any:
@@ -155,7 +155,7 @@ class DLRMTrainer(pl.Trainer):
         dataloaders: Any = None,
         ckpt_path: str | None = None,
         verbose: bool = True,
-        datamodule: TerabyteDataModule | None = None,
+        datamodule: DLRMDataModule | None = None,
         weights_only: bool = True,
         force: bool = False,
     ) -> Any:
@@ -176,7 +176,7 @@ class DLRMTrainer(pl.Trainer):
     def quantize(
         self,
         model: DLRMModule,
-        datamodule: TerabyteDataModule,
+        datamodule: DLRMDataModule,
         ckpt_path: str | None = None,
         *,
         output: str | None = None,
@@ -205,8 +205,8 @@ class DLRMTrainer(pl.Trainer):
             datamodule: gives calibration, tuning and certification rows.
             ckpt_path: checkpoint to load; its hyperparameters win over those of files and flags.
             output: the artifact folder to write.
-            relative: tolerated loss of AUROC as a share of the fp32 AUROC, for example 0.001.
-            absolute: tolerated loss in units of AUROC; instead of ``relative``.
+            relative: tolerated AUROC drop as a share of the fp32 AUROC, for example 0.001.
+            absolute: tolerated drop in units of AUROC; instead of ``relative``.
             timeout_s: 0 stops at the first recipe that is accepted.
             max_trials: at most so many recipes are tried.
             strategy: which recipe is tried next, by name.
@@ -251,7 +251,7 @@ class DLRMTrainer(pl.Trainer):
         self,
         model: DLRMModule | None = None,
         dataloaders: Any = None,
-        datamodule: TerabyteDataModule | None = None,
+        datamodule: DLRMDataModule | None = None,
         return_predictions: bool | None = None,
         ckpt_path: str | None = None,
         weights_only: bool = True,

@@ -12,7 +12,8 @@ import pytest
 
 from tests import untraced
 
-PACKAGE = Path(__file__).parents[1] / "dlrm_pl"
+TESTS = Path(__file__).parent
+PACKAGE = TESTS.parent / "dlrm_pl"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 # A part is a folder or a file; a file belongs to the most exact one that is named here, and imports from it or from one
@@ -160,6 +161,15 @@ def test_library_is_touched_only_where_it_belongs(library: str) -> None:
         if any(name == library or name.startswith(f"{library}.") for name in imported(path.read_text()))
     ]
     assert sorted(users) == sorted(ONLY_IN[library])
+
+
+def test_no_test_imports_a_test() -> None:
+    """Not the programs in its strings either: what two tests need stands in tests/support or in a conftest.py."""
+    for path in TESTS.rglob("*.py"):
+        if path == Path(__file__):
+            continue
+        found = re.findall(r"(?:from|import) tests[.\w]*[. ](?:import )?(?:test_|conftest)\w*", path.read_text())
+        assert found == [], f"{path.relative_to(TESTS)}: move what it imports to tests/support"
 
 
 def test_library_code_never_prints_and_never_exits() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from dlrm_pl.callbacks.mlperf_logging import MLPerfLogging
 from dlrm_pl.callbacks.quantization import QuantizationCallback
-from dlrm_pl.data.loading.datamodule import TerabyteDataModule
+from dlrm_pl.data.loading.datamodule import DLRMDataModule
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.model.training.lightning_module import DLRMModule
 from dlrm_pl.quantization.judging.criterion import Criterion
@@ -55,7 +55,7 @@ WRONG: dict[type, dict[str, list[object]]] = {
         **{"learning_rate": [0, -1, NAN, float("inf"), "0.1", None], "lr_num_warmup_steps": [-1, 1.5, "3"]},
         **{"lr_decay_start_step": [-1, NAN], "lr_num_decay_steps": [-1, 2.5], "dataset_fingerprint": [None, 7]},
     },
-    TerabyteDataModule: {
+    DLRMDataModule: {
         **{"batch_size": [0, -1, 2.5, "128", None], "eval_batch_size": [0, True], "shuffle": ["rows", True, None]},
         **{"seed": [-1, 0.5, "1"], "num_workers": [-1, 1.5], "max_ind_range": [-2, 1.5], "calibration_rows": [0, 0.1]},
         **{"predict_split": ["all", 1], "predict_raw": [3], "folder": [None, 3]},
@@ -72,7 +72,7 @@ NEEDED: dict[type, dict[str, Any]] = {
 
 
 def needed(kind: type, folder: Path) -> dict[str, Any]:
-    return {"folder": str(folder)} if kind is TerabyteDataModule else NEEDED.get(kind, {})
+    return {"folder": str(folder)} if kind is DLRMDataModule else NEEDED.get(kind, {})
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,8 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from jsonargparse import ArgumentParser
+from pytorch_lightning import LightningDataModule
 
 import dlrm_pl
 
@@ -38,3 +40,14 @@ def test_a_package_is_imported_without_what_it_exports(package: str) -> None:
 def test_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="No dlrm_pl attribute nothing"):
         _ = dlrm_pl.nothing
+
+
+def test_the_earlier_name_of_the_data_module_still_works(tmp_path: Path) -> None:
+    dlrm_pl.synthesize(tmp_path / "data", rows=100)
+    assert dlrm_pl.TerabyteDataModule is dlrm_pl.DLRMDataModule
+    parser = ArgumentParser()
+    parser.add_subclass_arguments(LightningDataModule, "data")
+    for name in ("DLRMDataModule", "TerabyteDataModule"):
+        stated = {"class_path": f"dlrm_pl.{name}", "init_args": {"folder": str(tmp_path / "data")}}
+        made = parser.instantiate_classes(parser.parse_object({"data": stated}))
+        assert type(made.data) is dlrm_pl.DLRMDataModule

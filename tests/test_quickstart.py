@@ -29,7 +29,7 @@ def test_quick_start_reaches_what_it_promises_and_does_so_twice(tmp_path: Path) 
     assert f"{first['fp32']['auroc']:.6f}" == f"{second['fp32']['auroc']:.6f}"
     assert f"{first['int8']['auroc']:.6f}" == f"{second['int8']['auroc']:.6f}"
     assert first["accepted"]
-    assert first["auroc_loss_relative"] <= 0.001
+    assert first["auroc_drop_relative"] <= 0.001
     assert 0.78 < first["best_possible_auroc"] < 0.84
     assert first["fp32"]["auroc"] > first["best_possible_auroc"] - 0.03
 

@@ -47,7 +47,7 @@ def test_sample_goes_the_whole_way(layout: str, tmp_path: Path, capsys: pytest.C
         assert open_records(data / split_file_name(split))[:, 0].tolist() == expected  # type: ignore[arg-type]
 
     config = write_config(tmp_path, data, criterion={"relative": 0.2, "confidence": None}, max_trials=3)
-    # 3 when so few rows show a loss by chance; the best model is there all the same.
+    # 3 when so few rows show a drop by chance; the best model is there all the same.
     assert run("fit", "-c", config) in (0, 3, 4)
     checkpoint = ("--ckpt_path", run_folder / "model.ckpt")
     assert run("quantize", "-c", config, *checkpoint, "--output", artifact) in (0, 3, 4)

@@ -13,7 +13,7 @@ import pytest
 import torch
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 
-from dlrm_pl.data.loading.datamodule import TerabyteDataModule
+from dlrm_pl.data.loading.datamodule import DLRMDataModule
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.model.load import load_module
 from dlrm_pl.model.training.lightning_module import DLRMModule, weights_come_later
@@ -23,7 +23,7 @@ from tests.support.ranks import run_ranks
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
 
-def module(data: TerabyteDataModule, dim: int = 4, **options: object) -> DLRMModule:
+def module(data: DLRMDataModule, dim: int = 4, **options: object) -> DLRMModule:
     torch.manual_seed(0)
     return DLRMModule(data.table_sizes, embedding_dim=dim, bottom_mlp=(13, dim), top_mlp=(1,), **options)  # type: ignore[arg-type]
 
@@ -35,12 +35,12 @@ def trainer(**options: object) -> DLRMTrainer:
 
 
 @pytest.fixture
-def data(synthetic_folder: Path) -> TerabyteDataModule:
-    return TerabyteDataModule(str(synthetic_folder), batch_size=500, shuffle="none")
+def data(synthetic_folder: Path) -> DLRMDataModule:
+    return DLRMDataModule(str(synthetic_folder), batch_size=500, shuffle="none")
 
 
 @pytest.fixture
-def saved(data: TerabyteDataModule, tmp_path: Path) -> Path:
+def saved(data: DLRMDataModule, tmp_path: Path) -> Path:
     first = trainer(max_steps=4)
     first.fit(module(data), datamodule=data)
     first.save_checkpoint(tmp_path / "a.ckpt")
@@ -48,7 +48,7 @@ def saved(data: TerabyteDataModule, tmp_path: Path) -> Path:
 
 
 def test_training_goes_on_in_a_map_as_in_memory(
-    data: TerabyteDataModule, saved: Path, caplog: pytest.LogCaptureFixture
+    data: DLRMDataModule, saved: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     whole = module(data)
     trainer(max_steps=8).fit(whole, datamodule=data)
@@ -65,18 +65,18 @@ def test_training_goes_on_in_a_map_as_in_memory(
 
 @pytest.mark.parametrize("limits", [{"max_steps": 4}, {"max_steps": 4, "max_epochs": 1}])
 def test_an_epoch_that_was_cut_short_goes_on_with_the_rows_that_are_left(
-    data: TerabyteDataModule, tmp_path: Path, limits: dict[str, int]
+    data: DLRMDataModule, tmp_path: Path, limits: dict[str, int]
 ) -> None:
     """Lightning takes it for done: it would train nothing more, or go on with the order of the next epoch."""
     folder = str(data.folder.path)
     first = trainer(**limits)
-    first.fit(module(data), datamodule=TerabyteDataModule(folder, batch_size=500))
+    first.fit(module(data), datamodule=DLRMDataModule(folder, batch_size=500))
     first.save_checkpoint(tmp_path / "a.ckpt")
     limits["max_steps"] = 8
     whole, resumed = module(data), module(data)
-    trainer(**limits).fit(whole, datamodule=TerabyteDataModule(folder, batch_size=500))
+    trainer(**limits).fit(whole, datamodule=DLRMDataModule(folder, batch_size=500))
     second = trainer(**limits)
-    second.fit(resumed, datamodule=TerabyteDataModule(folder, batch_size=500), ckpt_path=str(tmp_path / "a.ckpt"))
+    second.fit(resumed, datamodule=DLRMDataModule(folder, batch_size=500), ckpt_path=str(tmp_path / "a.ckpt"))
     assert (second.global_step, second.current_epoch) == (8, 1)
     torch.testing.assert_close(dict(resumed.state_dict()), dict(whole.state_dict()), rtol=0, atol=0)
 
@@ -100,7 +100,7 @@ class _Stop(Callback):
     ],
 )
 def test_a_resumed_run_is_one_that_was_not_interrupted(
-    data: TerabyteDataModule, tmp_path: Path, at: int, saved_by: str, limits: dict[str, int]
+    data: DLRMDataModule, tmp_path: Path, at: int, saved_by: str, limits: dict[str, int]
 ) -> None:
     """Lightning ends a finished epoch twice where max_steps is given, and keeps its order of rows for the next."""
     options: dict[str, dict[str, object]] = {
@@ -121,7 +121,7 @@ def test_a_resumed_run_is_one_that_was_not_interrupted(
         made, trained = trainer(**(few | given)), module(data)
         made.fit(
             trained,
-            datamodule=TerabyteDataModule(folder, batch_size=200),
+            datamodule=DLRMDataModule(folder, batch_size=200),
             ckpt_path=None if ckpt_path is None else str(ckpt_path),
         )
         return made, trained
@@ -136,7 +136,7 @@ def test_a_resumed_run_is_one_that_was_not_interrupted(
     torch.testing.assert_close(dict(resumed.state_dict()), dict(expected.state_dict()), rtol=0, atol=0)
 
 
-def test_scoring_leaves_the_weights_in_the_file(data: TerabyteDataModule, saved: Path) -> None:
+def test_scoring_leaves_the_weights_in_the_file(data: DLRMDataModule, saved: Path) -> None:
     with weights_come_later():
         loaded = module(data)
     (scores,) = trainer().test(loaded, datamodule=data, ckpt_path=str(saved), verbose=False)
@@ -149,27 +149,27 @@ def test_scoring_leaves_the_weights_in_the_file(data: TerabyteDataModule, saved:
         assert any(begin <= parameter.data_ptr() < end for begin, end in ranges)
 
 
-def write_in_place(loaded: DLRMModule, data: TerabyteDataModule) -> None:
+def write_in_place(loaded: DLRMModule, data: DLRMDataModule) -> None:
     with torch.no_grad():
         for parameter in loaded.parameters():
             parameter.mul_(2)
 
 
-def load_other_weights(loaded: DLRMModule, data: TerabyteDataModule) -> None:
+def load_other_weights(loaded: DLRMModule, data: DLRMDataModule) -> None:
     loaded.load_state_dict(module(data).state_dict())
 
 
-def train(loaded: DLRMModule, data: TerabyteDataModule) -> None:
+def train(loaded: DLRMModule, data: DLRMDataModule) -> None:
     trainer(max_steps=2).fit(loaded, datamodule=data)
 
 
-def pack_in_place(loaded: DLRMModule, data: TerabyteDataModule) -> None:
+def pack_in_place(loaded: DLRMModule, data: DLRMDataModule) -> None:
     torch.nn.utils.vector_to_parameters(torch.ones(sum(map(torch.numel, loaded.parameters()))), loaded.parameters())
 
 
 @pytest.mark.parametrize("write", [write_in_place, load_other_weights, train, pack_in_place])
 def test_weights_that_were_loaded_to_be_scored_may_be_written_to(
-    data: TerabyteDataModule, saved: Path, write: Callable[[DLRMModule, TerabyteDataModule], None]
+    data: DLRMDataModule, saved: Path, write: Callable[[DLRMModule, DLRMDataModule], None]
 ) -> None:
     """What a read-only map would end the process for; the file stays as it is."""
     loaded, content = module(data), saved.read_bytes()
@@ -190,7 +190,7 @@ def test_weights_that_were_loaded_to_be_scored_may_be_written_to(
     ],
 )
 def test_a_checkpoint_by_name_that_is_not_there_is_refused(
-    data: TerabyteDataModule, tmp_path: Path, command: str, name: str, reason: str
+    data: DLRMDataModule, tmp_path: Path, command: str, name: str, reason: str
 ) -> None:
     """Lightning would train from scratch, and what is no file would be left out by quantize."""
     saving = trainer(default_root_dir=tmp_path, enable_checkpointing=True, callbacks=[ModelCheckpoint(tmp_path)])
@@ -201,7 +201,7 @@ def test_a_checkpoint_by_name_that_is_not_there_is_refused(
 
 
 @pytest.mark.parametrize("name", ["best", "last", "hpc"])
-def test_a_checkpoint_by_name_is_loaded(data: TerabyteDataModule, tmp_path: Path, name: str) -> None:
+def test_a_checkpoint_by_name_is_loaded(data: DLRMDataModule, tmp_path: Path, name: str) -> None:
     saving = trainer(
         **{"default_root_dir": tmp_path, "enable_checkpointing": True, "max_steps": 2},
         callbacks=[ModelCheckpoint(tmp_path, save_last=True)],
@@ -213,13 +213,13 @@ def test_a_checkpoint_by_name_is_loaded(data: TerabyteDataModule, tmp_path: Path
     torch.testing.assert_close(dict(other.state_dict()), dict(trained.state_dict()), rtol=0, atol=0)
 
 
-def test_quantize_reads_no_checkpoint_from_elsewhere(data: TerabyteDataModule) -> None:
+def test_quantize_reads_no_checkpoint_from_elsewhere(data: DLRMDataModule) -> None:
     with pytest.raises(ConfigurationError, match=r"from files alone, not 's3://bucket/a\.ckpt'"):
         trainer().quantize(module(data), data, "s3://bucket/a.ckpt")
 
 
 def test_a_run_that_has_nothing_to_train_says_so(
-    data: TerabyteDataModule, saved: Path, caplog: pytest.LogCaptureFixture
+    data: DLRMDataModule, saved: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     again, message = trainer(max_steps=4, max_epochs=3), "Nothing was trained: the run ends at "
     with caplog.at_level(logging.WARNING, logger="dlrm_pl"):
@@ -242,7 +242,7 @@ def test_a_run_that_has_nothing_to_train_says_so(
         assert f"{message}limit_train_batches=0" in caplog.text
 
 
-def test_predict_returns_the_probabilities_unless_told_otherwise(data: TerabyteDataModule) -> None:
+def test_predict_returns_the_probabilities_unless_told_otherwise(data: DLRMDataModule) -> None:
     scored, predicting = module(data).eval(), trainer()
     batches = predicting.predict(scored, datamodule=data)
     with torch.no_grad():
@@ -252,7 +252,7 @@ def test_predict_returns_the_probabilities_unless_told_otherwise(data: TerabyteD
 
 
 def test_training_goes_on_with_the_hyperparameters_of_the_checkpoint(
-    data: TerabyteDataModule, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    data: DLRMDataModule, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The state of its optimizer belongs to them; Lightning would take the rate from it, the rest from the module."""
     chosen = {"learning_rate": 0.05, "lr_num_warmup_steps": 6, "loss": "wbce", "loss_weights": [1.0, 2.0]}
@@ -282,7 +282,7 @@ def test_numbers_that_lightning_stumbles_over_are_refused(name: str, value: floa
 
 
 @pytest.mark.slow
-def test_ranks_score_what_one_process_scores(data: TerabyteDataModule, saved: Path, tmp_path: Path) -> None:
+def test_ranks_score_what_one_process_scores(data: DLRMDataModule, saved: Path, tmp_path: Path) -> None:
     """Lightning gives the first rank's weights to the others: in place, which a read-only map ended the process for."""
     scores = []
     for stage in ("validate", "test"):
@@ -304,7 +304,7 @@ import json
 from pathlib import Path
 from lightning_fabric.plugins.environments import LightningEnvironment
 from pytorch_lightning.strategies import DDPStrategy
-from dlrm_pl.data.loading.datamodule import TerabyteDataModule
+from dlrm_pl.data.loading.datamodule import DLRMDataModule
 from dlrm_pl.model.training.lightning_module import DLRMModule, weights_come_later
 from dlrm_pl.trainer import DLRMTrainer
 
@@ -318,7 +318,7 @@ def trainer(**options):
     return DLRMTrainer(accelerator="cpu", devices=2, strategy=strategy, logger=False, enable_progress_bar=False,
                        enable_model_summary=False, enable_checkpointing=False, **options)
 
-data = TerabyteDataModule({folder!r}, batch_size=500, shuffle="none")
+data = DLRMDataModule({folder!r}, batch_size=500, shuffle="none")
 def module():
     torch.manual_seed(rank)
     return DLRMModule(data.table_sizes, embedding_dim=4, bottom_mlp=(13, 4), top_mlp=(1,))
@@ -356,7 +356,7 @@ import resource, sys
 from pathlib import Path
 import numpy as np, torch
 from torch._subclasses.fake_tensor import FakeTensorMode
-from dlrm_pl.data.loading.datamodule import TerabyteDataModule
+from dlrm_pl.data.loading.datamodule import DLRMDataModule
 from dlrm_pl.data.synthetic.synthesize import synthesize
 from dlrm_pl.model.training.lightning_module import DLRMModule, weights_come_later
 from dlrm_pl.trainer import DLRMTrainer
@@ -369,7 +369,7 @@ for path in (folder / "data").glob("day_fea_dict*"):
 counts = np.load(folder / "data" / "day_fea_count.npz")["counts"]
 counts[:2] = 40_000_000
 np.savez(folder / "data" / "day_fea_count.npz", counts=counts)
-data = TerabyteDataModule(str(folder / "data"), batch_size=100)
+data = DLRMDataModule(str(folder / "data"), batch_size=100)
 shape = {"embedding_dim": 128, "bottom_mlp": (13, 128), "top_mlp": (1,)}
 with weights_come_later():
     module = DLRMModule(data.table_sizes, **shape)

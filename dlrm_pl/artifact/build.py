@@ -27,7 +27,7 @@ from dlrm_pl.artifact.manifest import (
 )
 from dlrm_pl.artifact.result_file import plain_settings, write_result
 from dlrm_pl.artifact.search_identity import name_of_score, search_identity
-from dlrm_pl.artifact.sensitivities import OpLosses
+from dlrm_pl.artifact.sensitivities import Sensitivities
 from dlrm_pl.artifact.store import load_model, recognise_artifact, save_weights
 from dlrm_pl.artifact.tensors import to_tensors
 from dlrm_pl.errors import ArtifactError
@@ -159,11 +159,11 @@ def build_artifact(
         model.watch.check()  # All that was found out is of one and the same file.
         certificate.write(folder)
         manifest = dataclasses.replace(manifest, accepted=certificate.accepted)
-        op_losses = OpLosses.found_in(trial_log.notes, result.trials)
+        sensitivities = Sensitivities.found_in(trial_log.notes, result.trials)
         # What was interrupted may be finished under other limits.
         made_from = identity | ({} if result.interrupted else limits)
-        write_result(folder, result, certificate, settings, op_losses, made_from)
-        _write_report(folder, result, manifest, certificate, certification, settings, op_losses)
+        write_result(folder, result, certificate, settings, sensitivities, made_from)
+        _write_report(folder, result, manifest, certificate, certification, settings, sensitivities)
         names = [WEIGHTS_NAME, CERTIFICATE_NAME, TRIALS_NAME, RESULT_NAME, REPORT_NAME]
         if study is not None and study.exists():
             shutil.copyfile(study, folder / STUDY_NAME)
@@ -309,7 +309,7 @@ def _write_report(
     certificate: Certificate,
     certification: Certification | None,
     settings: TuningSettings,
-    op_losses: OpLosses,
+    sensitivities: Sensitivities,
 ) -> None:
     # Here, since matplotlib takes half a second that nothing else needs.
     from dlrm_pl.artifact.report.page import render
@@ -322,7 +322,7 @@ def _write_report(
         trials=result.trials,
         best=result.best.number,
         pareto=[trial.number for trial in result.pareto],
-        op_losses=op_losses,
+        sensitivities=sensitivities,
         histograms=None if certification is None else certification.histograms,
         settings=plain_settings(settings),
         tuning_rows=min(ranges["tuning"], settings.criterion.max_rows or ranges["tuning"]),

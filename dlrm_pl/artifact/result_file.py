@@ -1,4 +1,4 @@
-"""``result.json``: how a search ended, for programs: verdict, reason, Pareto front, loss by op, settings."""
+"""``result.json``: how a search ended, for programs: verdict, reason, Pareto front, drop by op, settings."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any
 
 from dlrm_pl.artifact.certificate.certificate import Certificate
 from dlrm_pl.artifact.manifest import CERTIFICATE_NAME, RESULT_NAME
-from dlrm_pl.artifact.sensitivities import OpLosses
+from dlrm_pl.artifact.sensitivities import Sensitivities
 from dlrm_pl.documents.json_text import read_json
 from dlrm_pl.errors import ArtifactError
 from dlrm_pl.quantization.search.result import TuningResult
 from dlrm_pl.quantization.search.settings import TuningSettings
 from dlrm_pl.quantization.search.trial import Trial
 
-FORMAT = 1
+FORMAT = 2
 
 
 def write_result(
@@ -25,7 +25,7 @@ def write_result(
     result: TuningResult,
     certificate: Certificate,
     settings: TuningSettings,
-    op_losses: OpLosses,
+    sensitivities: Sensitivities,
     made_from: Mapping[str, Any],
 ) -> None:
     """Write ``result.json``.
@@ -38,7 +38,7 @@ def write_result(
         result: of the search.
         certificate: of its best model.
         settings: how it was searched.
-        op_losses: what each op loses alone.
+        sensitivities: what each op loses alone.
         made_from: what the artifact depends on, by which a second run is known for the same.
     """
     contents = {
@@ -51,7 +51,7 @@ def write_result(
         "search": result.to_dict() | {"interrupted": result.interrupted},
         "best": _point(result.best),
         "pareto": [_point(trial) for trial in result.pareto],
-        "op_losses": op_losses.to_dict(),
+        "sensitivities": sensitivities.to_dict(),
         "settings": plain_settings(settings),
         "made_from": dict(made_from),
     }
@@ -87,7 +87,7 @@ def _point(trial: Trial) -> dict[str, Any]:
     return {
         "number": trial.number,
         "accepted": trial.accepted,
-        "loss": trial.loss,
+        "drop": trial.drop,
         "model_bytes": trial.model_bytes,
         "samples_per_s": trial.samples_per_s or None,
         "recipe": trial.recipe.to_dict(),

@@ -11,32 +11,32 @@ from dlrm_pl.quantization.search.trial import Trial
 
 
 @dataclass(frozen=True)
-class OpLoss:
-    """The loss of one op in one dtype.
+class Sensitivity:
+    """The drop of one op in one dtype.
 
     Attributes:
         op: as in ``Recipe.ops``.
-        dtype: that the loss is of.
-        loss: of the score; negative where the op is better than in floats.
-        standard_error: of the loss; None where it is not known.
+        dtype: that the drop is of.
+        drop: of the score; negative where the op is better than in floats.
+        standard_error: of the drop; None where it is not known.
     """
 
     op: str
     dtype: str
-    loss: float
+    drop: float
     standard_error: float | None = None
 
 
 @dataclass(frozen=True)
-class OpLosses:
-    """The losses by op, and where they come from.
+class Sensitivities:
+    """The drops by op, and where they come from.
 
     Attributes:
-        losses: in the order of the ops; empty when nothing was measured.
+        drops: in the order of the ops; empty when nothing was measured.
         source: in words.
     """
 
-    losses: tuple[OpLoss, ...]
+    drops: tuple[Sensitivity, ...]
     source: str
 
     def to_dict(self) -> dict[str, Any]:
@@ -44,40 +44,40 @@ class OpLosses:
         return asdict(self)
 
     @classmethod
-    def found_in(cls, notes: Mapping[str, Any], trials: Sequence[Trial]) -> OpLosses:
+    def found_in(cls, notes: Mapping[str, Any], trials: Sequence[Trial]) -> Sensitivities:
         """Take what the strategy measured of each op alone, or else what its trials tell.
 
         Args:
-            notes: that the strategy remembered: a list of measurements with ``op`` and ``loss``, or a loss by op.
+            notes: that the strategy remembered: a list of measurements with ``op`` and ``drop``, or a drop by op.
             trials: of the search, the first of them the start.
         """
         for note in notes.values():
-            if losses := _measured(note):
-                return cls(losses, "each op alone quantized, all others fp32, on the same tuning rows")
-        if losses := _told_by(trials):
-            return cls(losses, "the loss of the first recipe, less that of the recipe with this op alone in floats")
+            if drops := _measured(note):
+                return cls(drops, "each op alone quantized, all others fp32, on the same tuning rows")
+        if drops := _told_by(trials):
+            return cls(drops, "the drop of the first recipe, less that of the recipe with this op alone in floats")
         return cls((), "not measured: this search tried no recipe that differs from the first in one op alone")
 
 
-def _measured(note: Any) -> tuple[OpLoss, ...]:
-    """The losses of a note; empty when it is about something else."""
+def _measured(note: Any) -> tuple[Sensitivity, ...]:
+    """The drops of a note; empty when it is about something else."""
     if isinstance(note, Mapping):
-        if not note or not all(isinstance(loss, float | int) for loss in note.values()):
+        if not note or not all(isinstance(drop, float | int) for drop in note.values()):
             return ()
-        return tuple(OpLoss(op, "", float(loss)) for op, loss in note.items())
+        return tuple(Sensitivity(op, "", float(drop)) for op, drop in note.items())
     if not isinstance(note, list):
         return ()
     found = []
     for entry in note:
-        if not isinstance(entry, Mapping) or not {"op", "loss"} <= set(entry):
+        if not isinstance(entry, Mapping) or not {"op", "drop"} <= set(entry):
             return ()
-        found.append(OpLoss(entry["op"], entry.get("dtype", ""), entry["loss"], entry.get("standard_error")))
+        found.append(Sensitivity(entry["op"], entry.get("dtype", ""), entry["drop"], entry.get("standard_error")))
     return tuple(found)
 
 
-def _told_by(trials: Sequence[Trial]) -> tuple[OpLoss, ...]:
+def _told_by(trials: Sequence[Trial]) -> tuple[Sensitivity, ...]:
     """What the start gains by each op alone in another dtype; the best of them where there are several."""
-    if not trials or not math.isfinite(trials[0].loss):
+    if not trials or not math.isfinite(trials[0].drop):
         return ()
     start = trials[0]
     best: dict[str, float] = {}
@@ -85,8 +85,8 @@ def _told_by(trials: Sequence[Trial]) -> tuple[OpLoss, ...]:
         changed = [op for op, dtype in trial.recipe.ops.items() if start.recipe.ops[op] != dtype]
         if (
             len(changed) == 1
-            and math.isfinite(trial.loss)
+            and math.isfinite(trial.drop)
             and start.recipe.with_dtype(changed[0], trial.recipe.ops[changed[0]]) == trial.recipe
         ):
-            best[changed[0]] = max(best.get(changed[0], -math.inf), start.loss - trial.loss)
-    return tuple(OpLoss(op, dtype, best[op]) for op, dtype in start.recipe.ops.items() if op in best)
+            best[changed[0]] = max(best.get(changed[0], -math.inf), start.drop - trial.drop)
+    return tuple(Sensitivity(op, dtype, best[op]) for op, dtype in start.recipe.ops.items() if op in best)

@@ -135,7 +135,7 @@ class _Worst(Partial):
     clicks: Count
     fp32: float
     int8: float
-    loss: float
+    drop: float
     interval: tuple[float, float] | None = None
 
 

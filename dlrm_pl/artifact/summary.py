@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from dlrm_pl.artifact.certificate.certificate import Certificate
-from dlrm_pl.artifact.certificate.verdict import bound_words, loss_held, share
+from dlrm_pl.artifact.certificate.verdict import bound_words, drop_held, share
 from dlrm_pl.artifact.manifest import Manifest
 from dlrm_pl.quantization.judging.guards import describe_change
 from dlrm_pl.quantization.judging.slices import SCORE_NAMES
@@ -39,22 +39,22 @@ def comparison(manifest: Manifest, certificate: Certificate) -> list[Row]:
     return rows
 
 
-def loss_line(certificate: Certificate) -> str:
-    """The loss of AUROC with the bound that decides, its tolerance and what follows, in one line."""
+def drop_line(certificate: Certificate) -> str:
+    """The AUROC drop with the bound that decides, its tolerance and what follows, in one line."""
     if not certificate.rows:
-        return "relative loss of AUROC unknown: the certification rows could not be scored"
+        return "relative AUROC drop unknown: the certification rows could not be scored"
     where = f"on {certificate.rows:,} rows of test with {certificate.positives:,} clicks"
-    loss = f"relative loss of AUROC {share(certificate, certificate.auroc_loss)}"
+    drop = f"relative AUROC drop {share(certificate, certificate.auroc_drop)}"
     if certificate.bound_method:
-        loss = f"relative loss of AUROC {bound_words(certificate)}"
-    elif certificate.auroc_loss_interval is not None:
-        low, high = (share(certificate, end) for end in certificate.auroc_loss_interval)
-        loss += f" ({certificate.confidence:.0%} interval {low} to {high})"
+        drop = f"relative AUROC drop {bound_words(certificate)}"
+    elif certificate.auroc_drop_interval is not None:
+        low, high = (share(certificate, end) for end in certificate.auroc_drop_interval)
+        drop += f" ({certificate.confidence:.0%} interval {low} to {high})"
     if certificate.score != "AUROC":  # A tolerance of another score is none of AUROC.
-        return f"{loss}; not judged, trials by {certificate.score}; {where}"
-    by = ", by the loss itself" if certificate.judged_by == "estimate" else ""
+        return f"{drop}; not judged, trials by {certificate.score}; {where}"
+    by = ", by the drop itself" if certificate.judged_by == "estimate" else ""
     limit = f"tolerance {share(certificate, certificate.tolerance)}"
-    return f"{loss}; {limit}: {_WORDS[loss_held(certificate)]}{by}; {where}"
+    return f"{drop}; {limit}: {_WORDS[drop_held(certificate)]}{by}; {where}"
 
 
 def guards_line(certificate: Certificate) -> str:
@@ -84,8 +84,8 @@ def slice_line(certificate: Certificate) -> str:
         most = f"at most {found['at_most']:.4%} in any with {certificate.confidence:.0%} confidence; "
     return (
         f"worst slice of {found['column']}: {worst['value']}, {worst['rows']:,} rows of test with {worst['clicks']:,} "
-        f"clicks, {SCORE_NAMES[found['guard']['score']]} {worst['fp32']:.6f} -> {worst['int8']:.6f}, loss "
-        f"{worst['loss']:+.4%} relative ({most}{tolerance}: {word}), of {found['judged']} slices judged{small}"
+        f"clicks, {SCORE_NAMES[found['guard']['score']]} {worst['fp32']:.6f} -> {worst['int8']:.6f}, drop "
+        f"{worst['drop']:+.4%} relative ({most}{tolerance}: {word}), of {found['judged']} slices judged{small}"
     )
 
 

@@ -44,8 +44,8 @@ class Verification:
         int8: recomputed metrics.
         int8_ops: integer ops counted in one forward pass.
         rows: scored.
-        certificate: as stated, with the loss and the guards measured anew when the float model was given.
-        measured_loss: whether they were.
+        certificate: as stated, with the drop and the guards measured anew when the float model was given.
+        measured_drop: whether they were.
         movement: of the machine and of every metric that was recomputed.
         checked: what of the dataset was compared with its checksums, in words.
     """
@@ -54,7 +54,7 @@ class Verification:
     int8_ops: dict[str, int]
     rows: int
     certificate: Certificate
-    measured_loss: bool
+    measured_drop: bool
     movement: Movement
     checked: str
 
@@ -106,7 +106,7 @@ def verify_artifact(
     Args:
         artifact: loaded with ``checksums="always"``.
         data: the dataset folder.
-        ckpt_path: the float model; when given, its metrics, the loss and the guards are measured anew, and the
+        ckpt_path: the float model; when given, its metrics, the drop and the guards are measured anew, and the
             verdict has to be the same.
         batch_size: as certified when None.
         tolerance: allowed difference of each metric.
@@ -173,7 +173,7 @@ def verify_artifact(
         int8_ops=ops,
         rows=scored,
         certificate=found,
-        measured_loss=ckpt_path is not None,
+        measured_drop=ckpt_path is not None,
         movement=movement,
         checked=f"{checked}, and the dictionaries by the fingerprint",
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 from torchmetrics import Metric
 
 from dlrm_pl.callbacks.quantization import QuantizationCallback, in_direction_of
-from dlrm_pl.data.loading.datamodule import CALIBRATION_ROWS, TerabyteDataModule
+from dlrm_pl.data.loading.datamodule import CALIBRATION_ROWS, DLRMDataModule
 from dlrm_pl.migration.lpot.conf import LpotConf, read_lpot_conf
 from dlrm_pl.model.architecture import Architecture
 
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 def obey_lpot_conf(
-    path: Path, callback: QuantizationCallback, datamodule: TerabyteDataModule, architecture: Architecture
+    path: Path, callback: QuantizationCallback, datamodule: DLRMDataModule, architecture: Architecture
 ) -> LpotConf:
     """Read a conf.yaml, set what it asks for, and say what is ignored.
 
@@ -55,7 +55,7 @@ def obey_lpot_conf(
         else f"relative {settings.criterion.relative:g}"
     )
     log.info(
-        "%s: model %s, strategy %s, tolerated loss %s, timeout %g s, at most %d trials, seed %d",
+        "%s: model %s, strategy %s, tolerated drop %s, timeout %g s, at most %d trials, seed %d",
         *(path, conf.name, settings.strategy, tolerance, settings.timeout_s, settings.max_trials, settings.seed),
     )
     return conf

@@ -20,11 +20,11 @@ from torchmetrics import Metric
 from dlrm_pl.artifact.build import Outcome, build_artifact
 from dlrm_pl.artifact.manifest import REPORT_NAME
 from dlrm_pl.artifact.store import recognise_artifact
-from dlrm_pl.artifact.summary import comparison, loss_line, slice_line, verdict_line
+from dlrm_pl.artifact.summary import comparison, drop_line, slice_line, verdict_line
 from dlrm_pl.benchmark.latency import InterleavedTimer
 from dlrm_pl.callbacks.search_display import SearchDisplay
 from dlrm_pl.callbacks.trial_scalars import TrialScalars
-from dlrm_pl.data.loading.datamodule import TerabyteDataModule
+from dlrm_pl.data.loading.datamodule import DLRMDataModule
 from dlrm_pl.documents.arguments import check_arguments
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.files.atomic import check_folder
@@ -126,14 +126,14 @@ class QuantizationCallback(pl.Callback):
             if self.eval_func is None and self.metric is None:
                 self.settings.criterion.check_auroc()
             datamodule = trainer.datamodule  # type: ignore[attr-defined]
-            if isinstance(datamodule, TerabyteDataModule) and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            if isinstance(datamodule, DLRMDataModule) and not trainer.fast_dev_run:  # type: ignore[attr-defined]
                 self.check_rows(datamodule)
             if isinstance(pl_module, DLRMModule):
                 SearchSpace(self.settings.space, pl_module.model.architecture)
                 if self.settings.criterion.worst_slice is not None:
                     self.settings.criterion.worst_slice.check(pl_module.model.architecture)
 
-    def check_rows(self, datamodule: TerabyteDataModule) -> None:
+    def check_rows(self, datamodule: DLRMDataModule) -> None:
         """Refuse rows of a single class.
 
         Raises:
@@ -151,9 +151,9 @@ class QuantizationCallback(pl.Callback):
     def quantize(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Run the whole of it and keep the ``outcome``."""
         datamodule = trainer.datamodule  # type: ignore[attr-defined]
-        if not isinstance(datamodule, TerabyteDataModule) or not isinstance(pl_module, DLRMModule):
+        if not isinstance(datamodule, DLRMDataModule) or not isinstance(pl_module, DLRMModule):
             raise ConfigurationError(
-                f"Quantization needs a DLRMModule and a TerabyteDataModule, got {type(pl_module).__name__} and "
+                f"Quantization needs a DLRMModule and a DLRMDataModule, got {type(pl_module).__name__} and "
                 f"{type(datamodule).__name__}."
             )
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
@@ -171,7 +171,7 @@ def in_direction_of(metric: Metric | None, criterion: Criterion) -> Criterion:
 
 
 def quantize_module(
-    module: DLRMModule, datamodule: TerabyteDataModule, callback: QuantizationCallback, loggers: Iterable[Logger] = ()
+    module: DLRMModule, datamodule: DLRMDataModule, callback: QuantizationCallback, loggers: Iterable[Logger] = ()
 ) -> Outcome:
     """Quantize a module with its data, as the callback says.
 
@@ -237,7 +237,7 @@ def show(outcome: Outcome, console: Console) -> None:
     for row in comparison(outcome.manifest, outcome.certificate):
         table.add_row(*row)
     console.print(table)
-    console.print(loss_line(outcome.certificate), soft_wrap=True)
+    console.print(drop_line(outcome.certificate), soft_wrap=True)
     if line := slice_line(outcome.certificate):
         console.print(line, soft_wrap=True)
     best = outcome.tuning.best

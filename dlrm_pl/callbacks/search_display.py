@@ -85,7 +85,7 @@ class SearchDisplay(TuningListener):
 
     def on_baseline(self, baseline: Scores, tolerance: float) -> None:
         """The head of the table."""
-        self._title = f"search: fp32 {baseline.value:.6f}, tolerated loss {tolerance:.6f}"
+        self._title = f"search: fp32 {baseline.value:.6f}, tolerated drop {tolerance:.6f}"
         self._start()
 
     def on_trial_start(self, number: int, recipe: Recipe) -> None:
@@ -93,7 +93,7 @@ class SearchDisplay(TuningListener):
         self._running, self._look = (number, recipe), None
 
     def on_look(self, number: int, verdict: Verdict) -> None:
-        """The rows that it has read so far, and the loss on them."""
+        """The rows that it has read so far, and the drop on them."""
         self._look = verdict
 
     def on_trial_end(self, trial: Trial, *, resumed: bool) -> None:
@@ -143,7 +143,7 @@ class SearchDisplay(TuningListener):
     @property
     def _numbers(self) -> dict[str, int]:
         """Columns of numbers and their widths; a narrow terminal leaves out what it can best do without."""
-        columns = {"trial": 5, "loss": 9, "at most": 9, "rows": 10, "MiB": 9, "samples/s": 9}
+        columns = {"trial": 5, "drop": 9, "at most": 9, "rows": 10, "MiB": 9, "samples/s": 9}
         left_out = ("samples/s", "at most") if self._console.width < _WIDE else ()
         return {name: width for name, width in columns.items() if name not in left_out}
 
@@ -184,7 +184,7 @@ def _difference(first: Recipe, recipe: Recipe) -> str:
 
 def _numbers(verdict: Verdict) -> dict[str, str]:
     rows = {"rows": f"{verdict.rows:,}"} if verdict.rows else {}
-    return {"loss": f"{verdict.loss:+.6f}", "at most": f"{verdict.bound:+.6f}"} | rows
+    return {"drop": f"{verdict.drop:+.6f}", "at most": f"{verdict.bound:+.6f}"} | rows
 
 
 @contextmanager

@@ -23,7 +23,7 @@ class TrialScalars(TuningListener):
         self._loggers = tuple(loggers)
 
     def on_baseline(self, baseline: Scores, tolerance: float) -> None:
-        """The tolerance, as a line to hold losses against."""
+        """The tolerance, as a line to hold drops against."""
         self._log({"trial/fp32_score": baseline.value, "trial/tolerance": tolerance}, 0)
 
     def on_trial_end(self, trial: Trial, *, resumed: bool) -> None:
@@ -36,9 +36,9 @@ class TrialScalars(TuningListener):
         if trial.verdict is not None:
             values |= {
                 "trial/score": trial.score,
-                "trial/loss": trial.loss,
-                "trial/loss_low": trial.verdict.low,
-                "trial/loss_bound": trial.verdict.bound,
+                "trial/drop": trial.drop,
+                "trial/drop_low": trial.verdict.low,
+                "trial/drop_bound": trial.verdict.bound,
                 "trial/tolerance": trial.verdict.tolerance,
                 "trial/model_bytes": float(trial.model_bytes),
                 "trial/samples_per_s": trial.samples_per_s or None,

@@ -22,7 +22,7 @@ from dlrm_pl.callbacks.quantization import QuantizationCallback, show
 from dlrm_pl.cli.help import HELP, ShortHelpFormatter
 from dlrm_pl.cli.trainer_help import arrange_trainer_help
 from dlrm_pl.cli.usage import let_flags_stand_alone, own_errors, read_yaml_with_limits, usage_errors, with_home
-from dlrm_pl.data.loading.datamodule import TerabyteDataModule
+from dlrm_pl.data.loading.datamodule import DLRMDataModule
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.files.atomic import atomic_file
 from dlrm_pl.model.checkpoints.contract import overruled
@@ -174,7 +174,7 @@ def run(args: list[str]) -> list[Outcome]:
     try:
         cli = DLRMCLI(
             DLRMModule,
-            TerabyteDataModule,
+            DLRMDataModule,
             trainer_class=DLRMTrainer,
             auto_configure_optimizers=False,
             seed_everything_default=2024,

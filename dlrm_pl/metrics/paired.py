@@ -152,10 +152,10 @@ def _part_by_weight(
     """The part of the clicks, from all rows, each as probable as a click is in it.
 
     A few hundred clicks are most of the uncertainty. Where one row in some hundreds is far off (a table's row that was
-    rounded badly), most samples of so few clicks hold hardly any such row: the loss looks small, and so does its
+    rounded badly), most samples of so few clicks hold hardly any such row: the drop looks small, and so does its
     variance, both at once. The other rows show what the clicks missed, thirty times as many of them.
 
-    Simulated (``metrics.simulation.bound_errors``, 16,384 rows with 3.3 % clicks, a loss of 0.0008, 800 samples), upper
+    Simulated (``metrics.simulation.bound_errors``, 16,384 rows with 3.3 % clicks, a drop of 0.0008, 800 samples), upper
     bounds that may err in 2.5 % of samples erred with normal noise in 2.1 % by the clicks alone, in 2.0 % with this;
     where 3 rows in 1000 had noise of 1000 times the variance, in 5.1 and 1.1 %. Student's t and a correction by the
     skewness of the sample left that where it was: what was not drawn is not in them either.

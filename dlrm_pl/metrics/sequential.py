@@ -27,10 +27,10 @@ class Look:
     Attributes:
         number: from 1 on.
         rows: read so far.
-        estimate: of the loss.
-        low: the loss is above it, see ``spent_at``; -inf where nothing can be said.
-        high: the loss is below it; inf where nothing can be said.
-        tolerance: that the loss is held against.
+        estimate: of the drop.
+        low: the drop is above it, see ``spent_at``; -inf where nothing can be said.
+        high: the drop is below it; inf where nothing can be said.
+        tolerance: that the drop is held against.
         last: no further rows will come.
     """
 
@@ -142,7 +142,7 @@ def sequential_auroc_test(
             ``paired_auroc_difference``.
         second: scores of the second model.
         labels: 0 or 1.
-        tolerance: for the loss of AUROC, first minus second.
+        tolerance: for the AUROC drop, first minus second.
         confidence: each of the verdicts "within" and "beyond" is right with this probability, at least.
         first_block: rows of the first look.
     """

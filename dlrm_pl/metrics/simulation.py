@@ -1,4 +1,4 @@
-"""Pairs of models whose true loss of AUROC is known: what tests of the paired test draw from."""
+"""Pairs of models whose true AUROC drop is known: what tests of the paired test draw from."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ class BinormalPair:
 
     In either class a row's score is normal with variance 1, the means a distance apart that gives ``auroc``; the first
     model's logit is that of a click given the score. The second's is the same of the score plus independent
-    normal noise, as much as makes the AUROC smaller by ``loss``: with distance d, and rows a and b of noise variances
+    normal noise, as much as makes the AUROC smaller by ``drop``: with distance d, and rows a and b of noise variances
     v and w, b ranks below a with probability Phi(d / sqrt(2 + v + w)).
 
     Attributes:
         auroc: of the first model.
-        loss: of the second, in units of AUROC; 0 or more.
+        drop: of the second, in units of AUROC; 0 or more.
         label_rate: share of clicks.
         outlier_share: of the rows, whose noise is larger: as those with a row of a table that was rounded badly.
         outlier_factor: by which the variance of their noise is.
     """
 
     auroc: float
-    loss: float
+    drop: float
     label_rate: float
     outlier_share: float = 0.0
     outlier_factor: float = 1.0
@@ -65,7 +65,7 @@ class BinormalPair:
         low, high = 0.0, 1e6
         for _ in range(200):
             middle = (low + high) / 2
-            low, high = (middle, high) if self.auroc - self._auroc_with(middle, distance) < self.loss else (low, middle)
+            low, high = (middle, high) if self.auroc - self._auroc_with(middle, distance) < self.drop else (low, middle)
         return low
 
     def _auroc_with(self, variance: float, distance: float) -> float:
@@ -102,13 +102,13 @@ class ErrorRates:
 def error_rates(
     pair: BinormalPair, *, tolerance: float, confidence: float, first_block: int, rows: int, trials: int, seed: int
 ) -> ErrorRates:
-    """Run the sequential test on fresh rows so many times; ``pair.loss`` tells which verdict is wrong."""
+    """Run the sequential test on fresh rows so many times; ``pair.drop`` tells which verdict is wrong."""
     rng: np.random.Generator = np.random.default_rng(seed)
     looks: list[Look] = []
     for _ in range(trials):
         drawn: tuple[npt.NDArray[Any], ...] = pair.draw(rng, rows)
         looks.append(sequential_auroc_test(*drawn, tolerance=tolerance, confidence=confidence, first_block=first_block))
-    wrong = "beyond" if pair.loss <= tolerance else "within"
+    wrong = "beyond" if pair.drop <= tolerance else "within"
     return ErrorRates(
         trials=trials,
         wrong=sum(look.decision == wrong for look in looks),
@@ -136,7 +136,7 @@ def coverage(pair: BinormalPair, *, rows: int, samples: int, seed: int, step: fl
     """Draw rows again and again, and see how often the bounds of a certificate hold.
 
     Args:
-        pair: whose loss is known.
+        pair: whose drop is known.
         rows: of a sample.
         samples: with two clicks or more.
         seed: of the drawing.
@@ -152,7 +152,7 @@ def coverage(pair: BinormalPair, *, rows: int, samples: int, seed: int, step: fl
             first, second = np.round(first / step) * step, np.round(second / step) * step
         found.append(paired_auroc_difference(first, second, labels, click_logits=first))
     # Rounding costs AUROC as well; the estimate is unbiased, so that its mean is what both cost.
-    truth = pair.loss if not step else float(np.mean([one.difference for one in found]))
+    truth = pair.drop if not step else float(np.mean([one.difference for one in found]))
     held = np.zeros(3)
     for one in found:
         off, reach = one.difference - truth, one.reach(0.05)
@@ -161,10 +161,10 @@ def coverage(pair: BinormalPair, *, rows: int, samples: int, seed: int, step: fl
 
 
 def bound_errors(pair: BinormalPair, *, rows: int, error: float, samples: int, seed: int) -> dict[str, tuple[int, int]]:
-    """How often the bounds of a single look are on the wrong side of the true loss.
+    """How often the bounds of a single look are on the wrong side of the true drop.
 
     Args:
-        pair: whose loss is known.
+        pair: whose drop is known.
         rows: of the look.
         error: that each bound may make.
         samples: drawn afresh.
@@ -181,7 +181,7 @@ def bound_errors(pair: BinormalPair, *, rows: int, error: float, samples: int, s
         first, second, labels = pair.draw(rng, rows)
         for name, logits in (("clicks", None), ("weight", first)):
             found = paired_auroc_difference(first, second, labels, click_logits=logits)
-            off = found.difference - pair.loss
+            off = found.difference - pair.drop
             wrong[name][0] += off < -reach * found.standard_error
             wrong[name][1] += off > reach * found.standard_error
     return {name: (upper, lower) for name, (upper, lower) in wrong.items()}

@@ -21,7 +21,7 @@ from dlrm_pl import inspection
 from dlrm_pl.artifact.build import Outcome, build_artifact
 from dlrm_pl.artifact.manifest import Manifest, file_sha256
 from dlrm_pl.artifact.store import load_artifact, recognise_artifact
-from dlrm_pl.artifact.summary import comparison, loss_line
+from dlrm_pl.artifact.summary import comparison, drop_line
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.data.loading.datamodule import RowRange
 from dlrm_pl.errors import (
@@ -104,10 +104,10 @@ def test_certificate_holds_what_was_measured(outcome: Outcome) -> None:
     certificate = load_artifact(outcome.path).certificate
     assert certificate == outcome.certificate
     assert certificate.rows == 3000
-    assert certificate.auroc_loss == pytest.approx(certificate.fp32["auroc"] - certificate.int8["auroc"])
-    assert certificate.auroc_loss_interval is not None
-    low, high = certificate.auroc_loss_interval
-    assert low < certificate.auroc_loss < high
+    assert certificate.auroc_drop == pytest.approx(certificate.fp32["auroc"] - certificate.int8["auroc"])
+    assert certificate.auroc_drop_interval is not None
+    low, high = certificate.auroc_drop_interval
+    assert low < certificate.auroc_drop < high
     assert certificate.accepted
     assert certificate.row_ranges["tuning"] == {"split": "val", "start": 128, "stop": 2128}
     assert certificate.machine["torch"] == torch.__version__
@@ -183,7 +183,7 @@ def test_model_outside_the_tolerance_is_saved_and_marked(tmp_path: Path) -> None
     assert "undecided on all 2,000 rows" in loaded.certificate.reason
 
 
-def test_loss_beyond_the_tolerance_on_the_certification_rows_is_not_accepted(
+def test_drop_beyond_the_tolerance_on_the_certification_rows_is_not_accepted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Tuning and certification are different rows, and by chance the first may flatter."""
@@ -200,13 +200,15 @@ def test_loss_beyond_the_tolerance_on_the_certification_rows_is_not_accepted(
     loaded = load_artifact(outcome.path)
     assert not loaded.certificate.accepted
     assert not loaded.manifest.accepted
-    assert re.search(r"AUROC is 54\.9865%, at least 54\.\d+% with 95% confidence", loaded.certificate.reason)
+    assert re.search(
+        r"relative AUROC drop is 54\.9865%, at least 54\.\d+% with 95% confidence", loaded.certificate.reason
+    )
     assert "on the tuning rows the search accepted it, but the certification rows decide" in loaded.certificate.reason
 
 
 def test_relative_tolerance_is_that_of_the_certified_auroc(outcome: Outcome) -> None:
     assert outcome.certificate.tolerance == pytest.approx(0.02 * outcome.certificate.fp32["auroc"])
-    assert "tolerance 2.0000%" in loss_line(outcome.certificate)
+    assert "tolerance 2.0000%" in drop_line(outcome.certificate)
 
 
 def test_best_possible_auroc_of_synthetic_data_is_in_the_table(tmp_path: Path) -> None:
@@ -221,7 +223,7 @@ def test_table_for_people_has_both_models_side_by_side(outcome: Outcome) -> None
         *("AUROC", "log loss", "normalized entropy", "calibration ratio", "model bytes", "samples per second")
     ]
     assert rows["AUROC"][0] == f"{outcome.certificate.fp32['auroc']:.6f}"
-    assert "at most 0.2462% with 95% confidence; tolerance 2.0000%: within;" in loss_line(outcome.certificate)
+    assert "at most 0.2462% with 95% confidence; tolerance 2.0000%: within;" in drop_line(outcome.certificate)
 
 
 WEIGHTS = ["model.safetensors", "table-01-int8.safetensors"]
@@ -411,7 +413,7 @@ def test_certificate_of_another_format_is_rejected(artifact_path: Path) -> None:
     path = artifact_path / "certificate.json"
     path.write_text(json.dumps({"format": 99}))
     rewrite_manifest(artifact_path, lambda m: m.files.update({"certificate.json": file_sha256(path)}))
-    with pytest.raises(ArtifactError, match="format 99, this version reads 2 and 3"):
+    with pytest.raises(ArtifactError, match="format 99; this version reads formats 2 to 4"):
         load_artifact(artifact_path)
 
 

@@ -17,7 +17,7 @@ from dlrm_pl.artifact.manifest import Manifest, file_sha256
 from dlrm_pl.artifact.report import figures
 from dlrm_pl.artifact.report.page import render
 from dlrm_pl.artifact.report.style import STYLE
-from dlrm_pl.artifact.sensitivities import OpLoss, OpLosses
+from dlrm_pl.artifact.sensitivities import Sensitivities, Sensitivity
 from dlrm_pl.metrics.score_histogram import ScoreHistogram
 from dlrm_pl.quantization.recipe import Recipe, RecipeStart
 from tests.support import reports, tiny
@@ -133,7 +133,7 @@ def test_trials_and_front_are_all_there(page: str) -> None:
     tried = reports.trials()
     for trial in tried:
         if trial.verdict is not None:
-            assert f"{trial.loss:+.6f}" in words
+            assert f"{trial.drop:+.6f}" in words
     median = sorted(trial.rows for trial in tried if trial.rows)[14]
     assert f"The median trial read {median:,} of 200,000 tuning rows ({median / 200_000:.1%})" in page
 
@@ -141,7 +141,7 @@ def test_trials_and_front_are_all_there(page: str) -> None:
 def test_search_without_rows_and_speeds_is_drawn_as_far_as_it_is_known(outcome: Outcome) -> None:
     tried = [dataclasses.replace(trial, rows=0, samples_per_s=0.0) for trial in reports.trials(count=1)]
     found = reports.of_artifact(
-        *(outcome.path,), trials=tried, best=1, pareto=[1], op_losses=OpLosses((), "not measured: made up")
+        *(outcome.path,), trials=tried, best=1, pareto=[1], sensitivities=Sensitivities((), "not measured: made up")
     )
     text = render(found)
     assert "Not measured: made up." in text
@@ -150,8 +150,8 @@ def test_search_without_rows_and_speeds_is_drawn_as_far_as_it_is_known(outcome: 
 
 
 def test_op_measured_in_several_dtypes_is_drawn_in_that_of_the_artifact(outcome: Outcome) -> None:
-    losses = tuple(OpLoss("tables.1", dtype, 0.001) for dtype in ("fp16", "int8", "int4"))
-    drawn = figures.op_losses(reports.of_artifact(outcome.path, op_losses=OpLosses(losses, "made up")))
+    drops = tuple(Sensitivity("tables.1", dtype, 0.001) for dtype in ("fp16", "int8", "int4"))
+    drawn = figures.sensitivities(reports.of_artifact(outcome.path, sensitivities=Sensitivities(drops, "made up")))
     assert drawn is not None
     assert re.findall(r">(tables\.1 \w+)<", drawn) == ["tables.1 int8"]
 
@@ -176,25 +176,25 @@ def test_result_tells_reason_front_and_settings(outcome: Outcome) -> None:
     assert [point["number"] for point in result["pareto"]] == [trial.number for trial in outcome.tuning.pareto]
     best = outcome.tuning.best
     assert result["best"]["model_bytes"] == best.model_bytes
-    assert result["best"]["loss"] == best.loss
+    assert result["best"]["drop"] == best.drop
     assert Recipe.from_dict(result["best"]["recipe"]) == best.recipe
     assert result["search"]["stopped_because"] == outcome.tuning.stopped_because
     assert result["settings"]["criterion"]["relative"] == 0.02
-    assert result["op_losses"]["losses"] == []
-    assert "not measured" in result["op_losses"]["source"]
+    assert result["sensitivities"]["drops"] == []
+    assert "not measured" in result["sensitivities"]["source"]
 
 
-def test_losses_that_the_strategy_measured_are_taken() -> None:
-    measured = [{"op": "tables.1", "dtype": "int4", "loss": 0.002, "standard_error": 0.001, "logit_mse": 0.1}]
-    found = OpLosses.found_in({"order": [3, 1], "sensitivities of 1 changes": measured}, reports.trials())
-    assert [(loss.op, loss.dtype, loss.loss, loss.standard_error) for loss in found.losses] == [
+def test_drops_that_the_strategy_measured_are_taken() -> None:
+    measured = [{"op": "tables.1", "dtype": "int4", "drop": 0.002, "standard_error": 0.001, "logit_mse": 0.1}]
+    found = Sensitivities.found_in({"order": [3, 1], "sensitivities of 1 changes": measured}, reports.trials())
+    assert [(drop.op, drop.dtype, drop.drop, drop.standard_error) for drop in found.drops] == [
         ("tables.1", "int4", 0.002, 0.001)
     ]
-    plain = OpLosses.found_in({"losses": {"tables.0": 0.5}}, [])
-    assert [(loss.op, loss.loss) for loss in plain.losses] == [("tables.0", 0.5)]
+    plain = Sensitivities.found_in({"drops": {"tables.0": 0.5}}, [])
+    assert [(drop.op, drop.drop) for drop in plain.drops] == [("tables.0", 0.5)]
 
 
-def test_losses_are_told_by_trials_that_differ_in_one_op() -> None:
+def test_drops_are_told_by_trials_that_differ_in_one_op() -> None:
     from tests.support import searches
 
     start = Recipe.starting_from(RecipeStart(), tiny.ARCHITECTURE)
@@ -207,10 +207,10 @@ def test_losses_are_told_by_trials_that_differ_in_one_op() -> None:
         searches.trial(dataclasses.replace(start, observer="kl").with_dtype("top_mlp.1", "bf16"), 0.002, 6),
         searches.trial(start.with_dtype("bottom_mlp.0", "bf16"), None, 7),
     ]
-    found = OpLosses.found_in({}, tried)
-    assert [(loss.op, loss.dtype) for loss in found.losses] == [("tables.1", "int8")]
-    assert found.losses[0].loss == pytest.approx(0.007)
-    assert OpLosses.found_in({}, tried[:1]).losses == ()
+    found = Sensitivities.found_in({}, tried)
+    assert [(drop.op, drop.dtype) for drop in found.drops] == [("tables.1", "int8")]
+    assert found.drops[0].drop == pytest.approx(0.007)
+    assert Sensitivities.found_in({}, tried[:1]).drops == ()
 
 
 def test_certain_scores_are_counted() -> None:

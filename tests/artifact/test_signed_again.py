@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from dlrm_pl.artifact.store import load_artifact
-from dlrm_pl.artifact.summary import guards_line, loss_line, slice_line
+from dlrm_pl.artifact.summary import drop_line, guards_line, slice_line
 from dlrm_pl.errors import ArtifactError, DLRMError
 from dlrm_pl.inspection import describe
 from tests.support import tiny
@@ -56,7 +56,7 @@ def use(folder: Path) -> None:
     artifact = load_artifact(folder)
     with torch.no_grad():
         artifact.model(tiny.batches(1, 8)[0])
-    for line in (loss_line, guards_line, slice_line):
+    for line in (drop_line, guards_line, slice_line):
         line(artifact.certificate)
 
 

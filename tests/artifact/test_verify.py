@@ -20,7 +20,7 @@ from dlrm_pl.artifact.verify import verify_artifact
 from dlrm_pl.callbacks.quantization import QuantizationCallback
 from dlrm_pl.data.formats.binary_format import split_file_name
 from dlrm_pl.data.formats.dataset_folder import describe
-from dlrm_pl.data.loading.datamodule import TerabyteDataModule
+from dlrm_pl.data.loading.datamodule import DLRMDataModule
 from dlrm_pl.errors import ArtifactError, CheckpointError, DataFormatError, DatasetError, VerificationError
 from dlrm_pl.kernels.int8.selection import isa
 from dlrm_pl.model.checkpoints.file import open_checkpoint
@@ -38,7 +38,7 @@ CRITERION = Criterion(relative=0.5, worst_slice=WorstSlice(by="I4", tolerance=0.
 @pytest.fixture(scope="module")
 def certified(synthetic_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Artifact, Path]:
     folder = tmp_path_factory.mktemp("certified")
-    data = TerabyteDataModule(str(synthetic_folder), batch_size=500)
+    data = DLRMDataModule(str(synthetic_folder), batch_size=500)
     torch.manual_seed(0)
     module = DLRMModule(
         *(data.table_sizes,),
@@ -87,7 +87,7 @@ def test_without_the_float_model_int8_alone_is_measured(
 ) -> None:
     found = verify_artifact(certified[0], synthetic_folder)
     assert [name.split()[0] for name in found.movement.metrics] == ["int8"] * 5
-    assert not found.measured_loss
+    assert not found.measured_drop
     assert found.certificate == certified[0].certificate
 
 
@@ -132,15 +132,15 @@ def test_metric_that_moved_on_another_machine_is_an_error_that_names_it(
     verify_artifact(moved, synthetic_folder, tolerance=1.0)
 
 
-@pytest.mark.parametrize("what", ["loss", "guard"])
+@pytest.mark.parametrize("what", ["drop", "guard"])
 def test_verdict_that_does_not_hold_any_more_is_an_error(
     certified: tuple[Artifact, Path], synthetic_folder: Path, what: str
 ) -> None:
     artifact, ckpt_path = certified
     certificate = artifact.certificate
-    if what == "loss":
-        stricter = dataclasses.replace(certificate, tolerance=(certificate.auroc_loss_at_least or 0.0) - 1e-9)
-        message = "Certified as accepted, but measured anew the relative loss of AUROC is .*, at least"
+    if what == "drop":
+        stricter = dataclasses.replace(certificate, tolerance=(certificate.auroc_drop_at_least or 0.0) - 1e-9)
+        message = "Certified as accepted, but measured anew the relative AUROC drop is .*, at least"
     else:
         guards = [guard | {"tolerance": -1.0} if guard["name"] == "log_loss" else guard for guard in certificate.guards]
         stricter = dataclasses.replace(certificate, guards=guards)
@@ -292,6 +292,6 @@ def lost() -> Any:
     def judge(*args: Any) -> CertifiedSlice:
         found = real(*args)
         assert found.worst is not None
-        return dataclasses.replace(found, worst=dataclasses.replace(found.worst, loss=0.6), held=False)
+        return dataclasses.replace(found, worst=dataclasses.replace(found.worst, drop=0.6), held=False)
 
     return judge

@@ -11,7 +11,7 @@ from torchmetrics import MeanAbsoluteError, MeanSquaredError
 
 from dlrm_pl.callbacks.lpot import obey_lpot_conf
 from dlrm_pl.callbacks.quantization import QuantizationCallback
-from dlrm_pl.data.loading.datamodule import TerabyteDataModule
+from dlrm_pl.data.loading.datamodule import DLRMDataModule
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.model.training.lightning_module import DLRMModule
 from dlrm_pl.quantization.judging.criterion import Criterion
@@ -37,12 +37,12 @@ tuning:
 
 
 @pytest.fixture
-def data(synthetic_folder: Path) -> TerabyteDataModule:
-    return TerabyteDataModule(str(synthetic_folder), batch_size=500)
+def data(synthetic_folder: Path) -> DLRMDataModule:
+    return DLRMDataModule(str(synthetic_folder), batch_size=500)
 
 
 @pytest.fixture
-def module(data: TerabyteDataModule) -> DLRMModule:
+def module(data: DLRMDataModule) -> DLRMModule:
     torch.manual_seed(0)
     return DLRMModule(data.table_sizes, embedding_dim=4, bottom_mlp=(13, 4), top_mlp=(1,))
 
@@ -58,7 +58,7 @@ def trainer(*callbacks: QuantizationCallback) -> DLRMTrainer:
 
 
 def test_file_wins_over_the_callback_and_options_over_the_file(
-    module: DLRMModule, data: TerabyteDataModule, tmp_path: Path
+    module: DLRMModule, data: DLRMDataModule, tmp_path: Path
 ) -> None:
     (tmp_path / "conf.yaml").write_text(SEED)
     callback = QuantizationCallback(
@@ -81,7 +81,7 @@ def test_file_wins_over_the_callback_and_options_over_the_file(
 
 def test_ops_rows_and_workspace_of_the_file(
     module: DLRMModule,
-    data: TerabyteDataModule,
+    data: DLRMDataModule,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -98,12 +98,12 @@ def test_ops_rows_and_workspace_of_the_file(
     assert outcome.certificate.row_ranges["calibration"] == {"split": "val", "start": 0, "stop": 100}
     assert outcome.certificate.row_ranges["tuning"]["start"] == 100
     assert "conf.yaml: quantization.op_wise.emb_l.3: here tables.3: fp32" in caplog.text
-    assert "conf.yaml: model dlrm, strategy basic, tolerated loss relative 0.9" in caplog.text
+    assert "conf.yaml: model dlrm, strategy basic, tolerated drop relative 0.9" in caplog.text
     assert "the Trainer has no logger" in caplog.text
 
 
 def test_metric_says_itself_which_way_is_better_beside_a_file_that_does_not(
-    data: TerabyteDataModule, module: DLRMModule, tmp_path: Path
+    data: DLRMDataModule, module: DLRMModule, tmp_path: Path
 ) -> None:
     (tmp_path / "conf.yaml").write_text(SEED)
     callback = QuantizationCallback(str(tmp_path / "a"), metric=MeanSquaredError())
@@ -112,7 +112,7 @@ def test_metric_says_itself_which_way_is_better_beside_a_file_that_does_not(
 
 
 def test_direction_of_an_eval_func_stays_where_the_file_says_nothing(
-    data: TerabyteDataModule, module: DLRMModule, tmp_path: Path
+    data: DLRMDataModule, module: DLRMModule, tmp_path: Path
 ) -> None:
     path = tmp_path / "conf.yaml"
     callback = QuantizationCallback(
@@ -127,7 +127,7 @@ def test_direction_of_an_eval_func_stays_where_the_file_says_nothing(
 
 
 def test_metric_of_the_file_scores_unless_the_callback_has_one(
-    data: TerabyteDataModule, module: DLRMModule, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    data: DLRMDataModule, module: DLRMModule, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, logger="dlrm_pl")
     path = tmp_path / "conf.yaml"
@@ -149,7 +149,7 @@ def test_rows_of_the_data_module_win_when_they_were_set(
     module: DLRMModule, synthetic_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "conf.yaml").write_text(LONGER)
-    data = TerabyteDataModule(str(synthetic_folder), batch_size=500, calibration_rows=50)
+    data = DLRMDataModule(str(synthetic_folder), batch_size=500, calibration_rows=50)
     with caplog.at_level(logging.INFO, logger="dlrm_pl"):
         outcome = trainer().quantize(
             *(module, data), lpot_conf=str(tmp_path / "conf.yaml"), output=str(tmp_path / "artifact")
@@ -158,7 +158,7 @@ def test_rows_of_the_data_module_win_when_they_were_set(
     assert "sampling_size gives way to data.calibration_rows=50" in caplog.text
 
 
-def test_wrong_file_is_refused_before_the_work(module: DLRMModule, data: TerabyteDataModule, tmp_path: Path) -> None:
+def test_wrong_file_is_refused_before_the_work(module: DLRMModule, data: DLRMDataModule, tmp_path: Path) -> None:
     (tmp_path / "conf.yaml").write_text(LONGER.replace("emb_l.3", "emb_l.33"))
     with pytest.raises(ConfigurationError, match=r"emb_l\.33: fits no op\. Did you mean 'emb_l\.\d+'"):
         trainer().quantize(module, data, lpot_conf=str(tmp_path / "conf.yaml"), output=str(tmp_path / "artifact"))

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from dlrm_pl.callbacks.mlperf_logging import MLPerfLogging
-from dlrm_pl.data.loading.datamodule import TerabyteDataModule
+from dlrm_pl.data.loading.datamodule import DLRMDataModule
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.model.training.lightning_module import DLRMModule
 from dlrm_pl.trainer import DLRMTrainer
@@ -144,7 +144,7 @@ def real(tmp_path_factory: pytest.TempPathFactory, synthetic_folder: Path) -> Pa
     """The log of a DLRM with as many layers as MLPerf's."""
     pl.seed_everything(123)
     path = tmp_path_factory.mktemp("mllog") / "mlperf.log"
-    data = TerabyteDataModule(str(synthetic_folder), batch_size=500, seed=7)
+    data = DLRMDataModule(str(synthetic_folder), batch_size=500, seed=7)
     model = DLRMModule(
         data.table_sizes, 4, (13, 8, 8, 4), (8, 8, 8, 8, 1), learning_rate=0.5, lr_num_warmup_steps=2,
         lr_decay_start_step=3, lr_num_decay_steps=4,

@@ -10,7 +10,7 @@ import torch
 from pytorch_lightning.callbacks import Callback, EarlyStopping, LearningRateMonitor, ModelCheckpoint
 
 from dlrm_pl.callbacks.monitors import check_monitors
-from dlrm_pl.data.loading.datamodule import TerabyteDataModule
+from dlrm_pl.data.loading.datamodule import DLRMDataModule
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.model.training.lightning_module import METRICS, DLRMModule
 from dlrm_pl.trainer import DLRMTrainer
@@ -68,14 +68,14 @@ class OfTheUser(Callback):
 
 
 def test_known_metrics_are_those_that_are_logged(synthetic_folder: Path) -> None:
-    data = TerabyteDataModule(str(synthetic_folder), batch_size=2000)
+    data = DLRMDataModule(str(synthetic_folder), batch_size=2000)
     trainer = quiet(max_epochs=1, max_steps=-1)
     trainer.fit(module(*data.table_sizes), datamodule=data)
     assert set(trainer.callback_metrics) == {"train_loss", *(f"val_{name}" for name in METRICS)}
 
 
 def test_fit_looks_before_it_trains(synthetic_folder: Path) -> None:
-    data = TerabyteDataModule(str(synthetic_folder), batch_size=500)
+    data = DLRMDataModule(str(synthetic_folder), batch_size=500)
     trainer = quiet(callbacks=[EarlyStopping("val_auc")])
     with pytest.raises(ConfigurationError, match="Did you mean 'val_auroc'"):
         trainer.fit(module(*data.table_sizes), datamodule=data)
@@ -92,7 +92,7 @@ def test_the_stop_of_the_readme_is_at_the_threshold_and_not_before(synthetic_fol
         stopping_threshold=threshold,
     )  # fmt: skip
     assert written == {}
-    data = TerabyteDataModule(str(synthetic_folder), batch_size=128)
+    data = DLRMDataModule(str(synthetic_folder), batch_size=128)
     seen = Seen()
     trainer = quiet(callbacks=[stop, seen], max_epochs=1, max_steps=-1, val_check_interval=10)
     trainer.fit(module(*data.table_sizes, learning_rate=0.5), datamodule=data)

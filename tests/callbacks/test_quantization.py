@@ -12,12 +12,12 @@ import torch
 from torchmetrics import MeanSquaredError
 
 from dlrm_pl.artifact.build import Outcome
-from dlrm_pl.artifact.summary import loss_line
+from dlrm_pl.artifact.summary import drop_line
 from dlrm_pl.callbacks.quantization import QuantizationCallback, quantize_module
 from dlrm_pl.data.formats import binary_format
 from dlrm_pl.data.formats.binary_format import LABEL, RECORD_DTYPE, RECORD_INTS, Split, single_label, split_file_name
 from dlrm_pl.data.formats.dataset_folder import DatasetFolder, describe
-from dlrm_pl.data.loading.datamodule import TerabyteDataModule
+from dlrm_pl.data.loading.datamodule import DLRMDataModule
 from dlrm_pl.errors import ConfigurationError, DatasetError
 from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.model.training.lightning_module import DLRMModule
@@ -33,12 +33,12 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
 
 @pytest.fixture
-def data(synthetic_folder: Path) -> TerabyteDataModule:
-    return TerabyteDataModule(str(synthetic_folder), batch_size=500)
+def data(synthetic_folder: Path) -> DLRMDataModule:
+    return DLRMDataModule(str(synthetic_folder), batch_size=500)
 
 
 @pytest.fixture
-def module(data: TerabyteDataModule) -> DLRMModule:
+def module(data: DLRMDataModule) -> DLRMModule:
     torch.manual_seed(0)
     return DLRMModule(data.table_sizes, embedding_dim=4, bottom_mlp=(13, 4), top_mlp=(1,))
 
@@ -52,7 +52,7 @@ def trainer(callbacks: list[pl.Callback], **options: object) -> DLRMTrainer:
     return DLRMTrainer(accelerator="cpu", max_epochs=1, callbacks=callbacks, **(quiet | options))
 
 
-def test_module_comes_back_as_it_was(module: DLRMModule, data: TerabyteDataModule, tmp_path: Path) -> None:
+def test_module_comes_back_as_it_was(module: DLRMModule, data: DLRMDataModule, tmp_path: Path) -> None:
     module.train()
     before = {name: weight.clone() for name, weight in module.state_dict().items()}
     outcome = quantize_module(module, data, callback(tmp_path))
@@ -62,7 +62,7 @@ def test_module_comes_back_as_it_was(module: DLRMModule, data: TerabyteDataModul
 
 
 def test_search_knows_which_rows_it_reads(
-    module: DLRMModule, data: TerabyteDataModule, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    module: DLRMModule, data: DLRMDataModule, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def built(model: DLRM, rows: QuantizationData, *arguments: object, **options: object) -> Outcome:
         assert rows.row_identities == data.row_identities()
@@ -73,7 +73,7 @@ def test_search_knows_which_rows_it_reads(
         quantize_module(module, data, callback(tmp_path))
 
 
-def test_fit_ends_in_an_artifact(module: DLRMModule, data: TerabyteDataModule, tmp_path: Path) -> None:
+def test_fit_ends_in_an_artifact(module: DLRMModule, data: DLRMDataModule, tmp_path: Path) -> None:
     quantizing = callback(tmp_path)
     trainer([quantizing], enable_checkpointing=False).fit(module, datamodule=data)
     assert quantizing.outcome is not None
@@ -81,23 +81,21 @@ def test_fit_ends_in_an_artifact(module: DLRMModule, data: TerabyteDataModule, t
     assert (tmp_path / "artifact" / "manifest.json").is_file()
 
 
-def test_trial_run_of_lightning_makes_no_artifact(module: DLRMModule, data: TerabyteDataModule, tmp_path: Path) -> None:
+def test_trial_run_of_lightning_makes_no_artifact(module: DLRMModule, data: DLRMDataModule, tmp_path: Path) -> None:
     quantizing = callback(tmp_path)
     trainer([quantizing], fast_dev_run=True).fit(module, datamodule=data)
     assert quantizing.outcome is None
     assert list(tmp_path.iterdir()) == []
 
 
-def test_data_of_another_kind_is_refused(module: DLRMModule, data: TerabyteDataModule, tmp_path: Path) -> None:
+def test_data_of_another_kind_is_refused(module: DLRMModule, data: DLRMDataModule, tmp_path: Path) -> None:
     loader = data.val_dataloader()
-    with pytest.raises(
-        ConfigurationError, match="needs a DLRMModule and a TerabyteDataModule, got DLRMModule and None"
-    ):
+    with pytest.raises(ConfigurationError, match="needs a DLRMModule and a DLRMDataModule, got DLRMModule and None"):
         trainer([callback(tmp_path)], enable_checkpointing=False).fit(module, loader, loader)
 
 
 def test_any_metric_can_be_the_score_and_says_itself_which_way_is_better(
-    module: DLRMModule, data: TerabyteDataModule, tmp_path: Path
+    module: DLRMModule, data: DLRMDataModule, tmp_path: Path
 ) -> None:
     quantizing = QuantizationCallback(
         str(tmp_path / "a"), criterion=Criterion(absolute=0.05), metric=MeanSquaredError()
@@ -111,7 +109,7 @@ def test_any_metric_can_be_the_score_and_says_itself_which_way_is_better(
 
 
 def test_lower_is_better_without_a_score_of_ones_own_is_refused_before_training(
-    module: DLRMModule, data: TerabyteDataModule, tmp_path: Path
+    module: DLRMModule, data: DLRMDataModule, tmp_path: Path
 ) -> None:
     quantizing = QuantizationCallback(str(tmp_path / "a"), criterion=Criterion(higher_is_better=False))
     with pytest.raises(ConfigurationError, match="higher_is_better: false, but trials are scored by AUROC"):
@@ -119,13 +117,13 @@ def test_lower_is_better_without_a_score_of_ones_own_is_refused_before_training(
     assert module.trainer.global_step == 0
 
 
-def test_loss_of_auroc_is_not_held_against_the_tolerance_of_another_score(
-    module: DLRMModule, data: TerabyteDataModule, tmp_path: Path
+def test_drop_of_auroc_is_not_held_against_the_tolerance_of_another_score(
+    module: DLRMModule, data: DLRMDataModule, tmp_path: Path
 ) -> None:
     quantizing = QuantizationCallback(
         str(tmp_path / "a"), criterion=Criterion(absolute=0.05), metric=MeanSquaredError()
     )
-    line = loss_line(quantize_module(module, data, quantizing).certificate)
+    line = drop_line(quantize_module(module, data, quantizing).certificate)
     assert "not judged, trials by MeanSquaredError" in line
     assert "tolerance" not in line
 
@@ -136,7 +134,7 @@ def test_two_scores_are_refused() -> None:
 
 
 def test_latency_is_measured_when_the_objective_counts_it(
-    module: DLRMModule, data: TerabyteDataModule, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    module: DLRMModule, data: DLRMDataModule, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Timer:
         def __init__(self, model: object, batches: object) -> None:
@@ -153,7 +151,7 @@ def test_latency_is_measured_when_the_objective_counts_it(
 
 
 def test_op_that_does_not_exist_stops_before_the_training(
-    module: DLRMModule, data: TerabyteDataModule, tmp_path: Path
+    module: DLRMModule, data: DLRMDataModule, tmp_path: Path
 ) -> None:
     quantizing = QuantizationCallback(str(tmp_path / "a"), space=SpaceSettings(ops={"top_mlp.9": ["fp32"]}))
     steps: list[object] = []
@@ -164,7 +162,7 @@ def test_op_that_does_not_exist_stops_before_the_training(
 
 
 def test_slice_of_a_table_that_does_not_exist_stops_before_the_training(
-    module: DLRMModule, data: TerabyteDataModule, tmp_path: Path
+    module: DLRMModule, data: DLRMDataModule, tmp_path: Path
 ) -> None:
     guarded = Criterion(relative=0.5, worst_slice=WorstSlice(by="tables.40"))
     quantizing = QuantizationCallback(str(tmp_path / "a"), criterion=guarded)
@@ -179,7 +177,7 @@ def test_slice_of_a_table_that_does_not_exist_stops_before_the_training(
 
 @pytest.mark.parametrize("by", ["C9", "I4"])
 def test_worst_slice_is_in_the_trials_of_the_artifact(
-    module: DLRMModule, data: TerabyteDataModule, tmp_path: Path, by: str
+    module: DLRMModule, data: DLRMDataModule, tmp_path: Path, by: str
 ) -> None:
     guarded = Criterion(relative=0.5, worst_slice=WorstSlice(by=by, tolerance=0.5, slices=3))
     outcome = quantize_module(module, data, QuantizationCallback(str(tmp_path / "a"), criterion=guarded))
@@ -193,14 +191,14 @@ def test_worst_slice_is_in_the_trials_of_the_artifact(
     assert found.slices + found.left_out >= 2
 
 
-def without_clicks(folder: Path, split: Split, start: int, stop: int | None) -> TerabyteDataModule:
+def without_clicks(folder: Path, split: Split, start: int, stop: int | None) -> DLRMDataModule:
     """The dataset, with the labels of some rows made 0 and described anew."""
     path = folder / split_file_name(split)
     records = np.fromfile(path, RECORD_DTYPE).reshape(-1, RECORD_INTS)
     records[start:stop, LABEL] = 0
     records.tofile(path)
     describe(folder, max_ind_range=DatasetFolder.open(folder).max_ind_range, created_by="test")
-    return TerabyteDataModule(str(folder), batch_size=500)
+    return DLRMDataModule(str(folder), batch_size=500)
 
 
 TEST_ROWS = r"all 2000 labels of the test split are 0, so AUROC is undefined"

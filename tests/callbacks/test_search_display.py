@@ -20,7 +20,7 @@ from rich.console import Console
 from dlrm_pl.callbacks.quantization import QuantizationCallback, quantize_module
 from dlrm_pl.callbacks.search_display import SearchDisplay
 from dlrm_pl.callbacks.trial_scalars import TrialScalars
-from dlrm_pl.data.loading.datamodule import TerabyteDataModule
+from dlrm_pl.data.loading.datamodule import DLRMDataModule
 from dlrm_pl.model.training.lightning_module import DLRMModule
 from dlrm_pl.quantization.judging.criterion import Criterion
 from dlrm_pl.quantization.judging.evaluation import Scores
@@ -54,7 +54,7 @@ def test_table_has_a_line_for_each_trial_and_one_for_the_running() -> None:
     display.on_trial_start(4, START)
     display.on_look(4, searches.verdict(0.0012, rows=16_384))
     lines = text_of(display).splitlines()
-    assert "fp32 0.800000, tolerated loss 0.008000" in lines[0]
+    assert "fp32 0.800000, tolerated drop 0.008000" in lines[0]
     cells = [[cell.strip() for cell in line.strip("│").split("│")] for line in lines if line.startswith("│")]
     assert [row[0] for row in cells] == ["1", "2", "3", "4"]
     assert [row[6] for row in cells] == ["accepted", "rejected", "failed", "running"]
@@ -169,10 +169,10 @@ def test_scalars_are_written_while_the_search_runs(tmp_path: Path) -> None:
     rows = read_csv(logger.log_dir)
     assert [row["step"] for row in rows] == ["0", "1", "2"]
     assert float(rows[0]["trial/tolerance"]) == 0.008
-    assert float(rows[1]["trial/loss"]) == 0.001
+    assert float(rows[1]["trial/drop"]) == 0.001
     assert [row["trial/accepted"] for row in rows[1:]] == ["1.0", "0.0"]
     assert [row["trial/failed"] for row in rows[1:]] == ["0.0", "1.0"]
-    assert rows[2]["trial/loss"] == ""
+    assert rows[2]["trial/drop"] == ""
 
 
 def test_unknown_bound_is_left_out() -> None:
@@ -187,8 +187,8 @@ def test_unknown_bound_is_left_out() -> None:
     trial = searches.trial(START, 0.001, 1)
     object.__setattr__(trial, "verdict", searches.verdict(0.001, bound=math.inf, low=-math.inf))
     TrialScalars([Keeping("unused")]).on_trial_end(trial, resumed=False)
-    assert "trial/loss" in kept
-    assert "trial/loss_bound" not in kept
+    assert "trial/drop" in kept
+    assert "trial/drop_bound" not in kept
 
 
 def test_tensorboard_gets_an_event_for_each_trial(tmp_path: Path) -> None:
@@ -196,23 +196,23 @@ def test_tensorboard_gets_an_event_for_each_trial(tmp_path: Path) -> None:
 
     logger = TensorBoardLogger(tmp_path)
     scalars = TrialScalars([logger])
-    for number, loss in enumerate((0.003, 0.002), start=1):
-        scalars.on_trial_end(searches.trial(START, loss, number), resumed=False)
+    for number, drop in enumerate((0.003, 0.002), start=1):
+        scalars.on_trial_end(searches.trial(START, drop, number), resumed=False)
         events = event_accumulator.EventAccumulator(logger.log_dir)
         events.Reload()
-        found = events.Scalars("trial/loss")
+        found = events.Scalars("trial/drop")
         assert [event.step for event in found] == list(range(1, number + 1))
-        assert found[-1].value == pytest.approx(loss)
+        assert found[-1].value == pytest.approx(drop)
     logger.finalize("success")
 
 
 @pytest.fixture
-def data(synthetic_folder: Path) -> TerabyteDataModule:
-    return TerabyteDataModule(str(synthetic_folder), batch_size=500)
+def data(synthetic_folder: Path) -> DLRMDataModule:
+    return DLRMDataModule(str(synthetic_folder), batch_size=500)
 
 
 @pytest.fixture
-def module(data: TerabyteDataModule) -> DLRMModule:
+def module(data: DLRMDataModule) -> DLRMModule:
     torch.manual_seed(0)
     return DLRMModule(data.table_sizes, embedding_dim=4, bottom_mlp=(13, 4), top_mlp=(1,))
 
@@ -220,7 +220,7 @@ def module(data: TerabyteDataModule) -> DLRMModule:
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("command", ["fit", "quantize"])
 def test_trainers_loggers_get_the_search(
-    command: str, module: DLRMModule, data: TerabyteDataModule, tmp_path: Path
+    command: str, module: DLRMModule, data: DLRMDataModule, tmp_path: Path
 ) -> None:
     logger: Logger = CSVLogger(tmp_path / "log")
     quantizing = QuantizationCallback(str(tmp_path / "a"), criterion=Criterion(relative=0.5))
@@ -233,12 +233,12 @@ def test_trainers_loggers_get_the_search(
     else:
         trainer.quantize(module, data)
     assert isinstance(logger, CSVLogger)
-    rows = [row for row in read_csv(logger.log_dir) if row["trial/loss"]]
+    rows = [row for row in read_csv(logger.log_dir) if row["trial/drop"]]
     assert [row["step"] for row in rows] == ["1"]
     assert (tmp_path / "a" / "report.html").is_file()
 
 
-def test_listeners_of_the_users_own_are_told(module: DLRMModule, data: TerabyteDataModule, tmp_path: Path) -> None:
+def test_listeners_of_the_users_own_are_told(module: DLRMModule, data: DLRMDataModule, tmp_path: Path) -> None:
     class Counting(TrialScalars):
         def on_trial_end(self, trial: object, *, resumed: bool) -> None:
             told.append(trial)

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from dlrm_pl.cli import main as cli
-from dlrm_pl.data.loading.datamodule import TerabyteDataModule
+from dlrm_pl.data.loading.datamodule import DLRMDataModule
 from dlrm_pl.model.load import load_checkpoint
 from dlrm_pl.model.training.lightning_module import DLRMModule
 from dlrm_pl.trainer import DLRMTrainer
@@ -39,7 +39,7 @@ def _quiet() -> Iterator[None]:
 def saved(tmp_path_factory: pytest.TempPathFactory, synthetic_folder: Path) -> Path:
     """The checkpoint of a short run."""
     path = tmp_path_factory.mktemp("saved") / "a.ckpt"
-    data = TerabyteDataModule(str(synthetic_folder), batch_size=500)
+    data = DLRMDataModule(str(synthetic_folder), batch_size=500)
     trainer = DLRMTrainer(**QUIET)
     fingerprint = data.dataset_fingerprint
     trainer.fit(DLRMModule(data.table_sizes, **MODEL, dataset_fingerprint=fingerprint), datamodule=data)

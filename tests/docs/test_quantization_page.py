@@ -12,13 +12,13 @@ import torch
 
 from dlrm_pl.artifact.build import build_artifact
 from dlrm_pl.artifact.store import load_artifact
-from dlrm_pl.data.loading.datamodule import TerabyteDataModule
+from dlrm_pl.data.loading.datamodule import DLRMDataModule
 from dlrm_pl.model.parameter_names import reference_ops
 from dlrm_pl.model.training.lightning_module import DLRMModule
 from dlrm_pl.trainer import DLRMTrainer
-from tests.quantization.search.test_resume import SETTINGS, data
 from tests.support import tiny
 from tests.support.lpot import SEED
+from tests.support.resumable import SETTINGS, data
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
@@ -38,7 +38,7 @@ def workplace(synthetic_folder: Path, tmp_path: Path, monkeypatch: pytest.Monkey
     (tmp_path / "datasets").mkdir()
     (tmp_path / "datasets" / "quickstart").symlink_to(synthetic_folder)
     (tmp_path / "conf.yaml").write_text(SEED)
-    data = TerabyteDataModule(str(synthetic_folder), batch_size=500)
+    data = DLRMDataModule(str(synthetic_folder), batch_size=500)
     torch.manual_seed(0)
     module = DLRMModule(
         *(data.table_sizes,),

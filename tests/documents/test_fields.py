@@ -20,7 +20,7 @@ class Inner:
 @dataclass(frozen=True)
 class Outer:
     rows: Count
-    loss: float
+    drop: float
     interval: tuple[float, float] | None
     sizes: tuple[Count, ...]
     names: list[str]
@@ -31,7 +31,7 @@ class Outer:
 
 
 GOOD: dict[str, Any] = {
-    **{"rows": 3, "loss": 1, "interval": [0.0, 1.5], "sizes": [1, 2], "names": ["x"]},
+    **{"rows": 3, "drop": 1, "interval": [0.0, 1.5], "sizes": [1, 2], "names": ["x"]},
     **{"by_name": {"t": {"name": "y"}}, "kind": "a", "done": False},
 }
 
@@ -39,7 +39,7 @@ GOOD: dict[str, Any] = {
 def test_dataclass_is_made_of_plain_values() -> None:
     made = make(Outer, GOOD, "x.json", ArtifactError, "Quantize again.")
     assert made == Outer(3, 1.0, (0.0, 1.5), (1, 2), ["x"], {"t": Inner("y")}, "a", False, {})
-    assert isinstance(made.loss, float)
+    assert isinstance(made.drop, float)
     assert make(Outer, GOOD | {"interval": None}, "x.json", ArtifactError, "").interval is None
 
 
@@ -49,9 +49,9 @@ def test_dataclass_is_made_of_plain_values() -> None:
         ({"rows": -1}, "rows: -1 must be a whole number from 0 on"),
         ({"rows": True}, "rows: True must be a whole number"),
         ({"rows": 2.0}, "rows: 2.0 must be a whole number"),
-        ({"loss": "1"}, "loss: '1' must be a number"),
-        ({"loss": True}, "loss: True must be a number"),
-        ({"loss": None}, "loss: None must be a number"),
+        ({"drop": "1"}, "drop: '1' must be a number"),
+        ({"drop": True}, "drop: True must be a number"),
+        ({"drop": None}, "drop: None must be a number"),
         ({"interval": [1.0]}, r"interval: \[1.0\] must be a list of 2 or null"),
         ({"interval": "x"}, "interval: 'x' must be a list or null"),
         ({"interval": [1.0, "x"]}, r"interval\.1: 'x' must be a number"),

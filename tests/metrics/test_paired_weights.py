@@ -1,4 +1,4 @@
-"""The standard error of a paired loss where the few clicks miss the rows that are far off."""
+"""The standard error of a paired drop where the few clicks miss the rows that are far off."""
 
 from __future__ import annotations
 
@@ -59,14 +59,14 @@ def test_many_rows_are_sampled_evenly() -> None:
 
 def test_bounds_hold_where_one_row_in_some_hundreds_is_far_off() -> None:
     """Each bound may err in 2.5 % of 300 samples. By the clicks alone the upper one errs about twice as often."""
-    pair = BinormalPair(auroc=0.81, loss=0.0008, label_rate=0.1, outlier_share=0.003, outlier_factor=1000.0)
+    pair = BinormalPair(auroc=0.81, drop=0.0008, label_rate=0.1, outlier_share=0.003, outlier_factor=1000.0)
     wrong = bound_errors(pair, rows=3000, error=0.025, samples=300, seed=11)
     assert max(wrong["weight"]) <= 8
     assert wrong["clicks"][0] > 8
 
 
-def test_simulated_outliers_leave_the_loss_at_what_is_said() -> None:
-    pair = BinormalPair(auroc=0.8, loss=0.01, label_rate=0.3, outlier_share=0.05, outlier_factor=100.0)
+def test_simulated_outliers_leave_the_drop_at_what_is_said() -> None:
+    pair = BinormalPair(auroc=0.8, drop=0.01, label_rate=0.3, outlier_share=0.05, outlier_factor=100.0)
     found = paired_auroc_difference(*pair.draw(np.random.default_rng(0), 400_000))
     assert found.difference == pytest.approx(0.01, abs=4 * found.standard_error)
 

@@ -27,7 +27,7 @@ def test_the_errors_of_all_looks_add_up_to_what_is_allowed(looks: int, confidenc
 @pytest.mark.parametrize("factor", [0.5, 1.5])
 def test_wrong_verdicts_are_rarer_than_allowed(factor: float) -> None:
     """Four looks at noise; 60 trials of which 5 % may be wrong: more than 8 would happen once in 500 runs."""
-    pair = BinormalPair(auroc=0.8, loss=factor * TOLERANCE, label_rate=0.2)
+    pair = BinormalPair(auroc=0.8, drop=factor * TOLERANCE, label_rate=0.2)
     rates = error_rates(pair, tolerance=TOLERANCE, confidence=0.95, first_block=1000, rows=16_000, trials=60, seed=3)
     assert rates.wrong <= 8
     assert rates.wrong + rates.open < rates.trials
@@ -36,19 +36,19 @@ def test_wrong_verdicts_are_rarer_than_allowed(factor: float) -> None:
 
 def test_at_the_tolerance_itself_looking_often_does_not_find_a_verdict_by_chance() -> None:
     """With an interval that forgets the earlier looks, a fifth of these trials is wrong."""
-    pair = BinormalPair(auroc=0.8, loss=TOLERANCE * 1.001, label_rate=0.2)
+    pair = BinormalPair(auroc=0.8, drop=TOLERANCE * 1.001, label_rate=0.2)
     rates = error_rates(pair, tolerance=TOLERANCE, confidence=0.9, first_block=250, rows=16_000, trials=100, seed=5)
     assert rates.wrong <= 17  # 10 are allowed; more than 17 would happen once in 100 runs.
 
 
 def test_simulated_models_have_the_auroc_that_is_said() -> None:
-    pair = BinormalPair(auroc=0.8, loss=0.02, label_rate=0.3)
+    pair = BinormalPair(auroc=0.8, drop=0.02, label_rate=0.3)
     found = paired_auroc_difference(*pair.draw(np.random.default_rng(0), 400_000))
     assert found.first == pytest.approx(0.8, abs=0.003)
     assert found.difference == pytest.approx(0.02, abs=0.002)
 
 
-def test_clear_loss_is_decided_at_the_first_look_and_a_near_one_later() -> None:
+def test_clear_drop_is_decided_at_the_first_look_and_a_near_one_later() -> None:
     rng = np.random.default_rng(1)
     options = {"confidence": 0.95, "first_block": 2000}
     clear = BinormalPair(0.8, 0.0001, 0.2).draw(rng, 40_000)

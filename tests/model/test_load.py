@@ -29,7 +29,7 @@ from dlrm_pl.model.parameter_names import to_reference
 from dlrm_pl.model.training.lightning_module import DLRMModule
 from dlrm_pl.model.upstream.exporting import export_reference
 from dlrm_pl.quantization.ptq.quantize import table_packer
-from tests.model.training.test_lightning_module import (
+from tests.support.training import (
     FakeData,
     assert_same_weights,
     loader,

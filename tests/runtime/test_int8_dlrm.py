@@ -13,20 +13,13 @@ import torch
 from dlrm_pl.errors import LookupIndexError, NonFiniteError, ShapeError
 from dlrm_pl.kernels.int8.selection import available
 from dlrm_pl.model.architecture import Architecture
-from dlrm_pl.quantization.ptq.quantize import quantize, table_packer
-from dlrm_pl.quantization.recipe import Recipe, RecipeStart
 from dlrm_pl.runtime import int8_dlrm
-from dlrm_pl.runtime.int8_dlrm import Int8DLRM, count_int8_ops
+from dlrm_pl.runtime.int8_dlrm import count_int8_ops
 from tests.support import tiny
+from tests.support.int8_models import lowered
 
 # Wide enough for several blocks of every kernel, with tables for the whole 32-vector path.
 WIDE = Architecture(table_sizes=(50,) * 26, embedding_dim=128, bottom_mlp=(13, 96, 128), top_mlp=(80, 40, 1))
-
-
-def lowered(architecture: Architecture = tiny.ARCHITECTURE, **start: object) -> Int8DLRM:
-    model = tiny.model(0, architecture)
-    recipe = Recipe.starting_from(RecipeStart(**start), architecture)  # type: ignore[arg-type]
-    return quantize(model, recipe, tiny.batches(2, 64, architecture=architecture), table_packer(model))
 
 
 @pytest.mark.parametrize("start", [{}, {"tables": "int4"}, {"tables": "fp16", "interaction": "int8"}])
@@ -113,7 +106,7 @@ def test_bad_batches_are_named() -> None:
 
 FORK = """
 import os, sys, torch
-from tests.runtime.test_int8_dlrm import lowered
+from tests.support.int8_models import lowered
 from tests.support import tiny
 torch.set_num_threads(2)
 model, batch = lowered(linears="bf16"), tiny.batches(1, 40_000)[0]

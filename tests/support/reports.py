@@ -1,4 +1,4 @@
-"""A report made up: many trials, losses by op, hostile names."""
+"""A report made up: many trials, drops by op, hostile names."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from dlrm_pl.artifact.certificate.certificate import Certificate
 from dlrm_pl.artifact.manifest import Manifest
 from dlrm_pl.artifact.report.report_data import Contents
-from dlrm_pl.artifact.sensitivities import OpLoss, OpLosses
+from dlrm_pl.artifact.sensitivities import Sensitivities, Sensitivity
 from dlrm_pl.metrics.score_histogram import ScoreHistogram
 from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.quantization.recipe import Recipe, RecipeStart
@@ -23,7 +23,7 @@ from tests.support.searches import verdict
 
 
 def trials(architecture: Architecture = tiny.ARCHITECTURE, count: int = 30, seed: int = 1) -> list[Trial]:
-    """The start, then its ops one by one in another dtype; the smaller the model the larger the loss."""
+    """The start, then its ops one by one in another dtype; the smaller the model the larger the drop."""
     rng = np.random.default_rng(seed)
     recipe = Recipe.starting_from(RecipeStart(), architecture)
     found = []
@@ -31,9 +31,9 @@ def trials(architecture: Architecture = tiny.ARCHITECTURE, count: int = 30, seed
         if number == 3:
             found.append(Trial(number, recipe, None, None, 0, 1.0, 0.0, 0, error="<b>made up</b> & failed"))
         else:
-            loss = float(rng.normal(0.0006 - 0.00002 * number, 1e-4))
+            drop = float(rng.normal(0.0006 - 0.00002 * number, 1e-4))
             judged = verdict(
-                loss, 0.0005, low=loss - 1e-4, bound=loss + 1e-4, rows=int(2 ** (14 + number % 3)), accepted=loss < 4e-4
+                drop, 0.0005, low=drop - 1e-4, bound=drop + 1e-4, rows=int(2 ** (14 + number % 3)), accepted=drop < 4e-4
             )
             size = recipe_bytes(recipe, architecture)
             found.append(
@@ -62,14 +62,14 @@ def contents(manifest: Manifest, certificate: Certificate, **changes: Any) -> Co
     tried = trials(architecture)
     ops = tried[0].recipe.ops
     rng = np.random.default_rng(3)
-    losses = tuple(OpLoss(op, dtype, float(rng.normal(1e-5, 4e-5)), 2e-5) for op, dtype in ops.items())
+    drops = tuple(Sensitivity(op, dtype, float(rng.normal(1e-5, 4e-5)), 2e-5) for op, dtype in ops.items())
     values: dict[str, Any] = {
         "manifest": manifest,
         "certificate": certificate,
         "trials": tried,
         "best": 20,
         "pareto": [trial.number for trial in pareto_front(tried)],
-        "op_losses": OpLosses(losses, "each op alone"),
+        "sensitivities": Sensitivities(drops, "each op alone"),
         "histograms": histograms(),
         "settings": {"strategy": "basic", "criterion": {"relative": 0.001}},
         "tuning_rows": 200_000,

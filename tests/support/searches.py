@@ -41,16 +41,16 @@ def context(start: Recipe | None = None, **changes: object) -> SearchContext:
     return SearchContext(**(values | changes))  # type: ignore[arg-type]
 
 
-def verdict(loss: float, tolerance: float = 0.008, **changes: object) -> Verdict:
+def verdict(drop: float, tolerance: float = 0.008, **changes: object) -> Verdict:
     values = {
-        "accepted": loss <= tolerance,
-        "loss": loss,
-        "bound": loss,
+        "accepted": drop <= tolerance,
+        "drop": drop,
+        "bound": drop,
         "tolerance": tolerance,
         "reason": "made up",
         "baseline": 0.8,
-        "score": 0.8 - loss,
-        "low": loss,
+        "score": 0.8 - drop,
+        "low": drop,
         "decided": True,
         "looks": 1,
         "rows": 1000,
@@ -58,16 +58,16 @@ def verdict(loss: float, tolerance: float = 0.008, **changes: object) -> Verdict
     return Verdict(**(values | changes))  # type: ignore[arg-type]
 
 
-def trial(recipe: Recipe, loss: float | None, number: int = 1, tolerance: float = 0.008) -> Trial:
-    """A trial with that loss; failed when None."""
-    if loss is None:
+def trial(recipe: Recipe, drop: float | None, number: int = 1, tolerance: float = 0.008) -> Trial:
+    """A trial with that drop; failed when None."""
+    if drop is None:
         return Trial(number, recipe, None, None, 0, 1.0, 0.0, 0, error="made up")
     size = recipe_bytes(recipe, tiny.ARCHITECTURE)
-    return Trial(number, recipe, 0.8 - loss, verdict(loss, tolerance), size, 1.0, 1e4, 1000, cost=size / 1e4)
+    return Trial(number, recipe, 0.8 - drop, verdict(drop, tolerance), size, 1.0, 1e4, 1000, cost=size / 1e4)
 
 
 Rule = Callable[[dict[str, str]], float | None]
-"""Dtype by op -> loss; None: the trial fails."""
+"""Dtype by op -> drop; None: the trial fails."""
 
 
 def follow(strategy: Strategy, context: SearchContext, rule: Rule, limit: int = 10_000) -> list[Trial]:

@@ -24,9 +24,11 @@ if TYPE_CHECKING:  # To load an artifact takes no torchmetrics, whose import tak
     from dlrm_pl.quantization.judging.certification import Certification
     from dlrm_pl.quantization.judging.criterion import Verdict
 
-FORMAT = 3
+FORMAT = 4
+_WITH_LOSSES = 3
+"""The format in which AUROC drops were called losses."""
 _WITHOUT_BOUNDS = 2
-"""The format before this one: the estimate of the loss decided, and there were two outcomes."""
+"""The format before that: the estimate of the drop decided, and there were two outcomes."""
 SCORES = (*METRICS, "samples_per_s")
 """Of each model."""
 
@@ -39,18 +41,18 @@ class Certificate:
         fp32: metrics of the float model on the certification rows; NaN, which is null in the file, where these rows
             could not be scored.
         int8: metrics of the artifact on the same rows; NaN likewise.
-        auroc_loss: fp32 minus int8; NaN likewise.
-        auroc_loss_relative: the same as a share of fp32's; NaN likewise, and where that is 0.
-        auroc_loss_interval: of ``auroc_loss``, two-sided, at ``confidence``; None where a class has one row.
-        auroc_loss_at_least: the loss is larger with ``confidence``, one-sided; None where nothing can be said.
-        auroc_loss_at_most: the loss is smaller with ``confidence``, one-sided: what is held against the tolerance.
-        auroc_loss_standard_error: of the paired loss; None where a class has one row.
+        auroc_drop: fp32 minus int8; NaN likewise.
+        auroc_drop_relative: the same as a share of fp32's; NaN likewise, and where that is 0.
+        auroc_drop_interval: of ``auroc_drop``, two-sided, at ``confidence``; None where a class has one row.
+        auroc_drop_at_least: the drop is larger with ``confidence``, one-sided; None where nothing can be said.
+        auroc_drop_at_most: the drop is smaller with ``confidence``, one-sided: what is held against the tolerance.
+        auroc_drop_standard_error: of the paired drop; None where a class has one row.
         degrees_of_freedom: of Student's t in the bounds; None where no row was ordered otherwise, or a class has one.
         bound_method: where the bounds come from, see ``certified_bound.BoundMethod``; "" in certificates without them.
         confidence: of each bound, and of the interval.
         judged_by: ``bound``; or ``estimate``, where the criterion has no confidence or the score no paired test, and
-            the losses themselves are held against the tolerances.
-        score: that trials were judged by: AUROC, or the name of another one, whose loss has other units than the
+            the drops themselves are held against the tolerances.
+        score: that trials were judged by: AUROC, or the name of another one, whose drop has other units than the
             tolerance here; then the guards alone are judged on the certification rows.
         tolerance: in units of AUROC; a relative one is of fp32's AUROC above, and NaN where that is.
         guards: log loss, normalized entropy and calibration ratio on the certification rows, each with its change,
@@ -87,12 +89,12 @@ class Certificate:
 
     fp32: dict[str, float]
     int8: dict[str, float]
-    auroc_loss: float
-    auroc_loss_relative: float
-    auroc_loss_interval: tuple[float, float] | None
-    auroc_loss_at_least: float | None
-    auroc_loss_at_most: float | None
-    auroc_loss_standard_error: float | None
+    auroc_drop: float
+    auroc_drop_relative: float
+    auroc_drop_interval: tuple[float, float] | None
+    auroc_drop_at_least: float | None
+    auroc_drop_at_most: float | None
+    auroc_drop_standard_error: float | None
     degrees_of_freedom: float | None
     bound_method: Literal["student_t", "rule_of_three", "none", ""]
     confidence: float
@@ -141,12 +143,12 @@ class Certificate:
         return {
             "fp32": asdict(certification.fp32),
             "int8": asdict(certification.int8),
-            "auroc_loss": paired.difference,
-            "auroc_loss_relative": paired.difference / paired.first if paired.first else math.nan,
-            "auroc_loss_interval": paired.interval(confidence) if math.isfinite(paired.standard_error) else None,
-            "auroc_loss_at_least": finite(bound.low),
-            "auroc_loss_at_most": finite(bound.high),
-            "auroc_loss_standard_error": finite(paired.standard_error),
+            "auroc_drop": paired.difference,
+            "auroc_drop_relative": paired.difference / paired.first if paired.first else math.nan,
+            "auroc_drop_interval": paired.interval(confidence) if math.isfinite(paired.standard_error) else None,
+            "auroc_drop_at_least": finite(bound.low),
+            "auroc_drop_at_most": finite(bound.high),
+            "auroc_drop_standard_error": finite(paired.standard_error),
             "degrees_of_freedom": finite(paired.degrees_of_freedom),
             "bound_method": method,
             "confidence": confidence,
@@ -163,12 +165,12 @@ class Certificate:
         return {
             "fp32": dict.fromkeys(SCORES, math.nan),
             "int8": dict.fromkeys(SCORES, math.nan),
-            "auroc_loss": math.nan,
-            "auroc_loss_relative": math.nan,
-            "auroc_loss_interval": None,
-            "auroc_loss_at_least": None,
-            "auroc_loss_at_most": None,
-            "auroc_loss_standard_error": None,
+            "auroc_drop": math.nan,
+            "auroc_drop_relative": math.nan,
+            "auroc_drop_interval": None,
+            "auroc_drop_at_least": None,
+            "auroc_drop_at_most": None,
+            "auroc_drop_standard_error": None,
             "degrees_of_freedom": None,
             "bound_method": "none",
             "confidence": confidence,
@@ -217,11 +219,14 @@ class Certificate:
         path = folder / CERTIFICATE_NAME
         contents = read_json(path, ArtifactError, "Quantize again.")
         number = contents.pop("format", None) if isinstance(contents, dict) else None
+        if number in (_WITHOUT_BOUNDS, _WITH_LOSSES):
+            contents = _with_drops(contents)
         if number == _WITHOUT_BOUNDS:
             contents = _with_bounds(contents)
-        elif number != FORMAT:
+        elif number not in (_WITH_LOSSES, FORMAT):
             raise ArtifactError(
-                f"{path}: format {shown(number)}, this version reads {_WITHOUT_BOUNDS} and {FORMAT}. Quantize again."
+                f"{path}: format {shown(number)}; this version reads formats {_WITHOUT_BOUNDS} to {FORMAT}. "
+                "Quantize again."
             )
         contents.pop("warnings", None)  # They follow from the rest.
         known = _null_as_nan(contents)
@@ -281,18 +286,28 @@ def _null_as_nan(contents: Mapping[str, Any]) -> dict[str, Any]:
     for model in ("fp32", "int8"):
         if isinstance(stated := found.get(model), Mapping):
             found[model] = {name: math.nan if value is None else value for name, value in stated.items()}
-    for name in ("auroc_loss", "auroc_loss_relative", "tolerance"):
+    for name in ("auroc_drop", "auroc_drop_relative", "tolerance"):
         if name in found and found[name] is None:
             found[name] = math.nan
     return found
 
 
+def _with_drops(older: dict[str, Any]) -> dict[str, Any]:
+    """A certificate of format 3 or older under the names of this format: drops were called losses."""
+    named = {name.replace("auroc_loss", "auroc_drop"): value for name, value in older.items()}
+    part = named.get("worst_slice")
+    if isinstance(part, Mapping) and isinstance(worst := part.get("worst"), Mapping):
+        renamed = {"drop" if name == "loss" else name: value for name, value in worst.items()}
+        named["worst_slice"] = {**part, "worst": renamed}
+    return named
+
+
 def _with_bounds(older: dict[str, Any]) -> dict[str, Any]:
     """What a certificate without bounds says, in the fields of this format."""
     return older | {
-        "auroc_loss_at_least": None,
-        "auroc_loss_at_most": None,
-        "auroc_loss_standard_error": None,
+        "auroc_drop_at_least": None,
+        "auroc_drop_at_most": None,
+        "auroc_drop_standard_error": None,
         "degrees_of_freedom": None,
         "bound_method": "",
         "judged_by": "estimate",

@@ -35,7 +35,7 @@ def _contradictions(certificate: Certificate) -> Iterator[str]:
             yield f"outcome is {certificate.outcome!r}, but no row was scored"
         return
     yield from _of_rows(certificate)
-    yield from _of_loss(certificate)
+    yield from _of_drop(certificate)
     for guard in certificate.guards:
         yield from _of_guard(guard, certificate)
     if certificate.worst_slice is not None:
@@ -58,18 +58,18 @@ def _of_rows(certificate: Certificate) -> Iterator[str]:
         )
 
 
-def _of_loss(certificate: Certificate) -> Iterator[str]:
-    loss, base = certificate.auroc_loss, certificate.fp32["auroc"]
-    yield from _other("auroc_loss", loss, "fp32.auroc - int8.auroc is", base - certificate.int8["auroc"])
+def _of_drop(certificate: Certificate) -> Iterator[str]:
+    drop, base = certificate.auroc_drop, certificate.fp32["auroc"]
+    yield from _other("auroc_drop", drop, "fp32.auroc - int8.auroc is", base - certificate.int8["auroc"])
     if base:
         yield from _other(
-            "auroc_loss_relative", certificate.auroc_loss_relative, "auroc_loss / fp32.auroc is", loss / base
+            "auroc_drop_relative", certificate.auroc_drop_relative, "auroc_drop / fp32.auroc is", drop / base
         )
-    interval, error = certificate.auroc_loss_interval, certificate.auroc_loss_standard_error
+    interval, error = certificate.auroc_drop_interval, certificate.auroc_drop_standard_error
     if interval is not None:
-        yield from _other("auroc_loss_interval is about", sum(interval) / 2, "auroc_loss is", loss)
+        yield from _other("auroc_drop_interval is about", sum(interval) / 2, "auroc_drop is", drop)
         if interval[0] > interval[1]:
-            yield f"auroc_loss_interval is {list(interval)}"
+            yield f"auroc_drop_interval is {list(interval)}"
     if not certificate.bound_method:
         return
     degrees = math.inf if certificate.degrees_of_freedom is None else certificate.degrees_of_freedom
@@ -80,12 +80,12 @@ def _of_loss(certificate: Certificate) -> Iterator[str]:
         reach = student_quantile(certificate.confidence, degrees) * error
         half = student_quantile((1 + certificate.confidence) / 2, degrees) * error
     for name, stated, derived in (
-        ("auroc_loss_at_least", certificate.auroc_loss_at_least, loss - reach),
-        ("auroc_loss_at_most", certificate.auroc_loss_at_most, loss + reach),
+        ("auroc_drop_at_least", certificate.auroc_drop_at_least, drop - reach),
+        ("auroc_drop_at_most", certificate.auroc_drop_at_most, drop + reach),
     ):
-        yield from _other_bound(name, stated, "auroc_loss, its standard error and confidence give", derived)
+        yield from _other_bound(name, stated, "auroc_drop, its standard error and confidence give", derived)
     if interval is not None:
-        yield from _other("auroc_loss_interval ends at", interval[1], "its standard error gives", loss + half)
+        yield from _other("auroc_drop_interval ends at", interval[1], "its standard error gives", drop + half)
 
 
 def _of_guard(guard: Mapping[str, Any], certificate: Certificate) -> Iterator[str]:
@@ -121,23 +121,23 @@ def _of_slice(found: Mapping[str, Any], certificate: Certificate) -> Iterator[st
         yield f"{where} {worst['clicks']} clicks among {worst['rows']} rows, of {certificate.rows} rows"
     before, after = worst["fp32"], worst["int8"]
     if guard["score"] == "auroc":
-        yield from _other(f"{where} loss", worst["loss"], "its scores give", (before - after) / max(before, 0.5))
+        yield from _other(f"{where} drop", worst["drop"], "its scores give", (before - after) / max(before, 0.5))
     elif before:
-        yield from _other(f"{where} loss", worst["loss"], "its scores give", after / before - 1)
+        yield from _other(f"{where} drop", worst["drop"], "its scores give", after / before - 1)
     low, high = found.get("at_least"), found.get("at_most")
-    if low is not None and low > worst["loss"] + _DIGITS:
-        yield f"{where} at_least is {low}, above its loss of {worst['loss']}"
-    if high is not None and high < worst["loss"] - _DIGITS:
-        yield f"{where} at_most is {high}, below its loss of {worst['loss']}"
+    if low is not None and low > worst["drop"] + _DIGITS:
+        yield f"{where} at_least is {low}, above its drop of {worst['drop']}"
+    if high is not None and high < worst["drop"] - _DIGITS:
+        yield f"{where} at_most is {high}, below its drop of {worst['drop']}"
     bound = CertifiedBound(
-        estimate=worst["loss"],
+        estimate=worst["drop"],
         low=-math.inf if low is None else low,
         high=math.inf if high is None else high,
         rows=certificate.rows,
     )
     derived = bound.held(guard["tolerance"], certificate.judged_by)
     if found["held"] is not derived:
-        yield f"{where} held is {found['held']}, but its loss and tolerance say {derived}"
+        yield f"{where} held is {found['held']}, but its drop and tolerance say {derived}"
 
 
 def _of_outcome(certificate: Certificate) -> Iterator[str]:

@@ -1,6 +1,6 @@
 """The verdict of a certificate, from what it states of the certification rows and from how the search ended.
 
-Three outcomes. ``accepted``: the upper bound of the loss is within the tolerance, and so is that of every guard.
+Three outcomes. ``accepted``: the upper bound of the drop is within the tolerance, and so is that of every guard.
 ``not accepted``: a lower bound is beyond, or the search itself refused the model.
 ``undecided``: so few rows cannot tell.
 """
@@ -79,8 +79,8 @@ def judge(certificate: Certificate, search: Verdict) -> CertifiedVerdict:
             needed,
         )
     if not search.accepted:
-        return CertifiedVerdict("accepted", f"{before}: {_loss_words(certificate)}", None)
-    return CertifiedVerdict("accepted", _loss_words(certificate), None)
+        return CertifiedVerdict("accepted", f"{before}: {_drop_words(certificate)}", None)
+    return CertifiedVerdict("accepted", _drop_words(certificate), None)
 
 
 def failures(certificate: Certificate) -> list[str]:
@@ -100,20 +100,20 @@ def rows_needed(certificate: Certificate) -> int | None:
     return max(known) if known and len(known) == len(needed) else None
 
 
-def loss_held(certificate: Certificate) -> bool | None:
-    """Whether the loss of AUROC is within its tolerance; None: so few rows cannot tell.
+def drop_held(certificate: Certificate) -> bool | None:
+    """Whether the AUROC drop is within its tolerance; None: so few rows cannot tell.
 
     Of another score the tolerance is none of AUROC, and nothing is held against it.
     """
     if certificate.score != "AUROC":
         return True
-    return _loss_bound(certificate).held(certificate.tolerance, certificate.judged_by)
+    return _drop_bound(certificate).held(certificate.tolerance, certificate.judged_by)
 
 
-def _loss_bound(certificate: Certificate) -> CertifiedBound:
-    low, high = certificate.auroc_loss_at_least, certificate.auroc_loss_at_most
+def _drop_bound(certificate: Certificate) -> CertifiedBound:
+    low, high = certificate.auroc_drop_at_least, certificate.auroc_drop_at_most
     return CertifiedBound(
-        estimate=certificate.auroc_loss,
+        estimate=certificate.auroc_drop,
         low=-math.inf if low is None else low,
         high=math.inf if high is None else high,
         rows=certificate.rows,
@@ -121,8 +121,8 @@ def _loss_bound(certificate: Certificate) -> CertifiedBound:
 
 
 def _findings(certificate: Certificate) -> Iterator[_Finding]:
-    bound = _loss_bound(certificate)
-    yield _Finding(loss_held(certificate), _loss_words(certificate), bound.rows_needed(certificate.tolerance))
+    bound = _drop_bound(certificate)
+    yield _Finding(drop_held(certificate), _drop_words(certificate), bound.rows_needed(certificate.tolerance))
     for guard in certificate.guards:
         yield _of_guard(guard, certificate)
     if certificate.worst_slice is not None:
@@ -130,36 +130,36 @@ def _findings(certificate: Certificate) -> Iterator[_Finding]:
         yield _Finding(found["held"], _slice_words(found, certificate.confidence), found.get("rows_needed"))
 
 
-def _loss_words(certificate: Certificate) -> str:
-    """The loss of AUROC beside its tolerance, by what decides."""
-    loss = share(certificate, certificate.auroc_loss)
+def _drop_words(certificate: Certificate) -> str:
+    """The AUROC drop beside its tolerance, by what decides."""
+    drop = share(certificate, certificate.auroc_drop)
     if certificate.score != "AUROC":
         return (
-            f"trials were judged by {certificate.score} on the tuning rows, by the loss itself, without a confidence "
-            f"bound; the relative loss of AUROC, {loss}, is not judged"
+            f"trials were judged by {certificate.score} on the tuning rows, by the drop itself, without a confidence "
+            f"bound; the relative AUROC drop, {drop}, is not judged"
         )
     limit = f"tolerance {share(certificate, certificate.tolerance)}"
     if certificate.judged_by == "estimate":
-        return f"the relative loss of AUROC is {loss}, {limit}, by the loss itself, without a confidence bound"
-    return f"the relative loss of AUROC is {bound_words(certificate)}, {limit}"
+        return f"the relative AUROC drop is {drop}, {limit}, by the drop itself, without a confidence bound"
+    return f"the relative AUROC drop is {bound_words(certificate)}, {limit}"
 
 
 def bound_words(certificate: Certificate) -> str:
-    """The relative loss of AUROC with the bound that decides, or with both where neither does."""
-    held, loss = loss_held(certificate), share(certificate, certificate.auroc_loss)
-    if certificate.auroc_loss_at_least is None or certificate.auroc_loss_at_most is None:
-        return f"{loss}, which cannot be bounded, since a class has fewer than two rows"
-    low, high = (share(certificate, end) for end in (certificate.auroc_loss_at_least, certificate.auroc_loss_at_most))
+    """The relative AUROC drop with the bound that decides, or with both where neither does."""
+    held, drop = drop_held(certificate), share(certificate, certificate.auroc_drop)
+    if certificate.auroc_drop_at_least is None or certificate.auroc_drop_at_most is None:
+        return f"{drop}, which cannot be bounded, since a class has fewer than two rows"
+    low, high = (share(certificate, end) for end in (certificate.auroc_drop_at_least, certificate.auroc_drop_at_most))
     sure = f"with {certificate.confidence:.0%} confidence"
     if held is None:
-        return f"{loss}, at least {low} and at most {high}, each {sure}"
-    return f"{loss}, at most {high} {sure}" if held else f"{loss}, at least {low} {sure}"
+        return f"{drop}, at least {low} and at most {high}, each {sure}"
+    return f"{drop}, at most {high} {sure}" if held else f"{drop}, at least {low} {sure}"
 
 
-def share(certificate: Certificate, loss: float) -> str:
-    """A loss of AUROC as a share of fp32's, in words; nothing is a share of 0."""
+def share(certificate: Certificate, drop: float) -> str:
+    """A AUROC drop as a share of fp32's, in words; nothing is a share of 0."""
     base = certificate.fp32["auroc"]
-    return f"{loss / base:.4%}" if base and math.isfinite(loss / base) else "unknown"
+    return f"{drop / base:.4%}" if base and math.isfinite(drop / base) else "unknown"
 
 
 def _of_guard(guard: Mapping[str, Any], certificate: Certificate) -> _Finding:
@@ -183,11 +183,11 @@ def _slice_words(found: Mapping[str, Any], confidence: float) -> str:
     if worst is None:
         return (
             f"the worst slice of {found['column']} cannot be judged: each of the {found['left_out']} slices is too "
-            f"small to tell a loss of {tolerance:.2%} from none; ask for fewer slices, or tolerate more"
+            f"small to tell a drop of {tolerance:.2%} from none; ask for fewer slices, or tolerate more"
         )
     words = (
         f"the {score} of the worst slice, {worst['value']}, went from {worst['fp32']:.6f} to {worst['int8']:.6f} "
-        f"(a loss of {worst['loss']:.3%})"
+        f"(a drop of {worst['drop']:.3%})"
     )
     if found["held"] is None:
         most = f"the worst of {found['judged']} slices may lose up to {found['at_most']:.3%}"

@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from dlrm_pl.artifact.report.report_data import Contents
 from dlrm_pl.artifact.report.svg import BAD, FP32, GOOD, INK, INT8, MUTED, draw
-from dlrm_pl.artifact.sensitivities import OpLoss
+from dlrm_pl.artifact.sensitivities import Sensitivity
 from dlrm_pl.files.sizes import format_bytes
 from dlrm_pl.quantization.search.trial import Trial
 
@@ -24,42 +24,42 @@ _LEAST_RATE = 1e-9
 _NAMED = (1e-5, 1e-4, 1e-3, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999)
 
 
-def op_losses(contents: Contents) -> str | None:
-    """Loss by op and table: a bar each, with its 95 % interval where it is known.
+def sensitivities(contents: Contents) -> str | None:
+    """Drop by op and table: a bar each, with its 95 % interval where it is known.
 
     Of an op that was measured in several dtypes, the one that the artifact has.
     """
-    chosen: dict[str, OpLoss] = {}
-    for loss in contents.op_losses.losses:
-        if loss.op not in chosen or loss.dtype == contents.manifest.ops.get(loss.op, {}).get("dtype"):
-            chosen[loss.op] = loss
-    losses = tuple(chosen.values())
-    if not losses:
+    chosen: dict[str, Sensitivity] = {}
+    for drop in contents.sensitivities.drops:
+        if drop.op not in chosen or drop.dtype == contents.manifest.ops.get(drop.op, {}).get("dtype"):
+            chosen[drop.op] = drop
+    drops = tuple(chosen.values())
+    if not drops:
         return None
-    names = [f"{loss.op} {loss.dtype}".strip() for loss in losses]
+    names = [f"{drop.op} {drop.dtype}".strip() for drop in drops]
 
     def on(figure: Figure) -> None:
         axes = figure.subplots()
-        places = np.arange(len(losses))
-        values = [loss.loss for loss in losses]
-        errors = [1.96 * loss.standard_error if loss.standard_error else 0.0 for loss in losses]
+        places = np.arange(len(drops))
+        values = [drop.drop for drop in drops]
+        errors = [1.96 * drop.standard_error if drop.standard_error else 0.0 for drop in drops]
         colours = [BAD if value > 0 else GOOD for value in values]
         axes.barh(places, values, xerr=errors, color=colours, ecolor=MUTED, height=0.7)
         axes.set_yticks(places, names)
-        axes.set_ylim(len(losses) - 0.4, -0.6)
+        axes.set_ylim(len(drops) - 0.4, -0.6)
         axes.axvline(0, color=MUTED, linewidth=0.8)
         axes.grid(axis="y", visible=False)
-        axes.set_xlabel("loss of the score (right is worse)")
+        axes.set_xlabel("drop of the score (right is worse)")
         axes.xaxis.set_major_locator(MaxNLocator(4))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
-    worst = max(losses, key=lambda loss: loss.loss)
-    words = f"Loss by op and table. The largest is {worst.loss:.6f}, of {worst.op} {worst.dtype}."
-    return draw("op-losses", 0.9 + 0.19 * len(losses), on, words)
+    worst = max(drops, key=lambda drop: drop.drop)
+    words = f"Drop by op and table. The largest is {worst.drop:.6f}, of {worst.op} {worst.dtype}."
+    return draw("sensitivities", 0.9 + 0.19 * len(drops), on, words)
 
 
 def pareto(contents: Contents) -> str | None:
-    """Loss against bytes, and against speed where it is known; what others beat in all is hollow."""
+    """Drop against bytes, and against speed where it is known; what others beat in all is hollow."""
     scored = [trial for trial in contents.trials if trial.verdict is not None]
     if not scored:
         return None
@@ -72,7 +72,7 @@ def pareto(contents: Contents) -> str | None:
         for axes, label, speed in zip(all_axes, labels, (False, True), strict=False):
             _trade(axes, scored, contents, speed)
             axes.set_ylabel(label)
-        all_axes[-1].set_xlabel("loss of the score (right is worse), with its bounds")
+        all_axes[-1].set_xlabel("drop of the score (right is worse), with its bounds")
         handles = [
             Line2D([], [], color=GOOD, marker="o", linestyle="", label="accepted"),
             Line2D([], [], color=BAD, marker="X", linestyle="", label="rejected"),
@@ -84,8 +84,8 @@ def pareto(contents: Contents) -> str | None:
 
     best = next(trial for trial in scored if trial.number == contents.best)
     words = (
-        f"Loss against size and speed of {len(scored)} trials, {len(front)} of which no other beats in all three. "
-        f"Chosen: trial {best.number}, loss {best.loss:.6f}, {format_bytes(best.model_bytes)}."
+        f"Drop against size and speed of {len(scored)} trials, {len(front)} of which no other beats in all three. "
+        f"Chosen: trial {best.number}, drop {best.drop:.6f}, {format_bytes(best.model_bytes)}."
     )
     return draw("pareto", 1.2 + 1.9 * panels, on, words)
 
@@ -97,11 +97,11 @@ def _trade(axes: Axes, scored: Sequence[Trial], contents: Contents, speed: bool)
     for trial in scored:
         assert trial.verdict is not None
         low, high = (
-            trial.loss - trial.verdict.low if math.isfinite(trial.verdict.low) else 0.0,
-            trial.verdict.bound - trial.loss if math.isfinite(trial.verdict.bound) else 0.0,
+            trial.drop - trial.verdict.low if math.isfinite(trial.verdict.low) else 0.0,
+            trial.verdict.bound - trial.drop if math.isfinite(trial.verdict.bound) else 0.0,
         )
         axes.errorbar(
-            *(trial.loss, height(trial)),
+            *(trial.drop, height(trial)),
             xerr=[[max(low, 0.0)], [max(high, 0.0)]],
             color=GOOD if trial.accepted else BAD,
             marker="o" if trial.accepted else "X",
@@ -110,7 +110,7 @@ def _trade(axes: Axes, scored: Sequence[Trial], contents: Contents, speed: bool)
             elinewidth=0.8 if len(scored) < 30 else 0.0,
         )
         if trial.number == contents.best:
-            axes.plot(trial.loss, height(trial), marker="o", markersize=12, fillstyle="none", color=INK)
+            axes.plot(trial.drop, height(trial), marker="o", markersize=12, fillstyle="none", color=INK)
     tolerance = scored[-1].verdict.tolerance if scored[-1].verdict else 0.0
     axes.axvline(tolerance, color=MUTED, linestyle="--", linewidth=1)
     axes.xaxis.set_major_locator(MaxNLocator(5))

@@ -9,7 +9,7 @@ from typing import Any
 from dlrm_pl.artifact.report import figures
 from dlrm_pl.artifact.report.report_data import Contents
 from dlrm_pl.artifact.report.style import STYLE
-from dlrm_pl.artifact.summary import comparison, guards_line, loss_line, slice_line
+from dlrm_pl.artifact.summary import comparison, drop_line, guards_line, slice_line
 from dlrm_pl.files.sizes import format_bytes
 from dlrm_pl.quantization.judging.guards import describe_change
 from dlrm_pl.quantization.judging.slices import SCORE_NAMES
@@ -27,12 +27,12 @@ def render(contents: Contents) -> str:
     sections = [
         f'<header><h1>Quantized DLRM: <span class="{"good" if certificate.accepted else "bad"}">{word}</span></h1>',
         f"<p>{escape(_sentence(certificate.reason))}</p>",
-        f"<p>{escape(_sentence(loss_line(certificate)))} The model takes {percent:.1%} of the fp32 model's bytes.</p>",
+        f"<p>{escape(_sentence(drop_line(certificate)))} The model takes {percent:.1%} of the fp32 model's bytes.</p>",
         _other_dataset(contents),
         *(f'<p class="bad">Warning: {escape(warning)}</p>' for warning in certificate.warnings),
         "</header><main>",
         _section("Certificate", _certificate(contents)),
-        _section("Loss by op and table", _op_losses(contents)),
+        _section("Drop by op and table", _sensitivities(contents)),
         _section("What the trials trade", _pareto(contents)),
         _section("Click probabilities", _probabilities(contents)),
         _section("Rows read", _rows(contents)),
@@ -95,11 +95,11 @@ def _certificate(contents: Contents) -> Iterator[str]:
 
 
 def _slice_row(found: Mapping[str, Any] | None) -> list[tuple[str, str, str, str, str]]:
-    """The worst slice as a guard beside the others; a loss of AUROC is a fall of it."""
+    """The worst slice as a guard beside the others; a AUROC drop is a fall of it."""
     if found is None:
         return []
     worst, score = found["worst"], found["guard"]["score"]
-    change = "" if worst is None else f"{-worst['loss'] if score == 'auroc' else worst['loss']:+.4%}"
+    change = "" if worst is None else f"{-worst['drop'] if score == 'auroc' else worst['drop']:+.4%}"
     return [
         (
             f"{SCORE_NAMES[score]} of the worst slice of {found['column']}",
@@ -111,10 +111,10 @@ def _slice_row(found: Mapping[str, Any] | None) -> list[tuple[str, str, str, str
     ]
 
 
-def _op_losses(contents: Contents) -> Iterator[str]:
-    found = contents.op_losses
+def _sensitivities(contents: Contents) -> Iterator[str]:
+    found = contents.sensitivities
     yield f"<p>{escape(_sentence(found.source))}</p>"
-    drawn = figures.op_losses(contents)
+    drawn = figures.sensitivities(contents)
     if drawn is None:
         return
     yield _figure(
@@ -125,15 +125,15 @@ def _op_losses(contents: Contents) -> Iterator[str]:
         "The numbers",
         _table(
             "",
-            ("op", "dtype", "loss", "standard error"),
+            ("op", "dtype", "drop", "standard error"),
             [
                 (
-                    loss.op,
-                    loss.dtype,
-                    f"{loss.loss:+.7f}",
-                    "" if loss.standard_error is None else f"{loss.standard_error:.7f}",
+                    drop.op,
+                    drop.dtype,
+                    f"{drop.drop:+.7f}",
+                    "" if drop.standard_error is None else f"{drop.standard_error:.7f}",
                 )
-                for loss in found.losses
+                for drop in found.drops
             ],
         ),
     )
@@ -142,15 +142,15 @@ def _op_losses(contents: Contents) -> Iterator[str]:
 def _pareto(contents: Contents) -> Iterator[str]:
     drawn = figures.pareto(contents)
     if drawn is not None:
-        yield _figure(drawn, "Each trial by loss, size and speed; hollow is what another beats in all three.")
+        yield _figure(drawn, "Each trial by drop, size and speed; hollow is what another beats in all three.")
     front = [trial for trial in contents.trials if trial.number in contents.pareto]
     yield _table(
-        "Trials that no other beats in loss, bytes and speed at once",
-        ("trial", "loss", "MiB", "samples/s", "", "recipe"),
+        "Trials that no other beats in drop, bytes and speed at once",
+        ("trial", "drop", "MiB", "samples/s", "", "recipe"),
         [
             (
                 trial.number,
-                f"{trial.loss:+.6f}",
+                f"{trial.drop:+.6f}",
                 f"{trial.model_bytes / 2**20:,.2f}",
                 f"{trial.samples_per_s:,.0f}" if trial.samples_per_s else "unknown",
                 "accepted" if trial.accepted else "rejected",
@@ -201,7 +201,7 @@ def _rows(contents: Contents) -> Iterator[str]:
     median, available = figures.median_rows(contents), contents.tuning_rows
     yield (
         f"<p>The median trial read {median:,} of {available:,} tuning rows ({median / max(available, 1):.1%}); it "
-        "stops when the bounds of its loss are on one side of the tolerance.</p>"
+        "stops when the bounds of its drop are on one side of the tolerance.</p>"
     )
     yield _figure(drawn, "Rows that each trial read before it was decided.")
 
@@ -246,7 +246,7 @@ def _trials(contents: Contents) -> Iterator[str]:
         (
             trial.number,
             "accepted" if trial.accepted else "failed" if trial.verdict is None else "rejected",
-            "" if trial.verdict is None else f"{trial.loss:+.6f}",
+            "" if trial.verdict is None else f"{trial.drop:+.6f}",
             f"{trial.rows:,}" if trial.rows else "",
             f"{trial.model_bytes / 2**20:,.2f}" if trial.model_bytes else "",
             f"{trial.samples_per_s:,.0f}" if trial.samples_per_s else "",
@@ -260,7 +260,7 @@ def _trials(contents: Contents) -> Iterator[str]:
         f"<p>{len(rows)} {'trial' if len(rows) == 1 else 'trials'}; trial {chosen} was chosen. The search stopped "
         f"because {escape(contents.certificate.stopped_because)}.</p>"
     )
-    columns = ("trial", "", "loss", "rows", "MiB", "samples/s", "recipe", "why")
+    columns = ("trial", "", "drop", "rows", "MiB", "samples/s", "recipe", "why")
     yield _details("All trials", _table("", columns, rows), shown=len(rows) <= 5)
 
 

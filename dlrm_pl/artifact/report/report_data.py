@@ -8,7 +8,7 @@ from typing import Any
 
 from dlrm_pl.artifact.certificate.certificate import Certificate
 from dlrm_pl.artifact.manifest import Manifest
-from dlrm_pl.artifact.sensitivities import OpLosses
+from dlrm_pl.artifact.sensitivities import Sensitivities
 from dlrm_pl.metrics.score_histogram import ScoreHistogram
 from dlrm_pl.quantization.search.trial import Trial
 from dlrm_pl.runtime.tables import row_bytes
@@ -24,7 +24,7 @@ class Contents:
         trials: in order.
         best: number of the trial that the artifact comes from.
         pareto: numbers of the trials that no other beats.
-        op_losses: by op and table.
+        sensitivities: by op and table.
         histograms: of the probabilities on the certification rows, fp32 and int8; None where they could not be scored.
         settings: of the search, plain values.
         tuning_rows: that a trial could have read.
@@ -37,7 +37,7 @@ class Contents:
     trials: Sequence[Trial]
     best: int
     pareto: Sequence[int]
-    op_losses: OpLosses
+    sensitivities: Sensitivities
     histograms: tuple[ScoreHistogram, ScoreHistogram] | None
     settings: Mapping[str, Any]
     tuning_rows: int

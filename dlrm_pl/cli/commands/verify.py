@@ -25,7 +25,7 @@ def verify(
     Args:
         artifact: the artifact folder.
         data: the dataset folder.
-        ckpt_path: the float checkpoint that it was made from; when given, its metrics, the loss of AUROC and the guards
+        ckpt_path: the float checkpoint that it was made from; when given, its metrics, the AUROC drop and the guards
             are measured anew as well.
         batch_size: of the scoring; as certified when not given.
         tolerance: allowed difference of each metric, for processors that round differently.
@@ -33,7 +33,7 @@ def verify(
     """
     from dlrm_pl.artifact.result_file import check_result
     from dlrm_pl.artifact.store import load_artifact
-    from dlrm_pl.artifact.summary import guards_line, loss_line, slice_line, verdict_line
+    from dlrm_pl.artifact.summary import drop_line, guards_line, slice_line, verdict_line
     from dlrm_pl.artifact.verify import verify_artifact
 
     loaded = load_artifact(artifact, checksums="always")
@@ -51,15 +51,15 @@ def verify(
     print(f"{artifact}: checksums, {result.rows:,} rows and {sum(result.int8_ops.values())} int8 ops as certified.")
     print(f"{data}: checked {result.checked}")
     print(f"int8 AUROC {result.int8.auroc:.6f}, certified {loaded.certificate.int8['auroc']:.6f}")
-    print(("measured anew: " if result.measured_loss else "certified: ") + loss_line(result.certificate))
-    print(("measured anew: " if result.measured_loss else "certified: ") + guards_line(result.certificate))
+    print(("measured anew: " if result.measured_drop else "certified: ") + drop_line(result.certificate))
+    print(("measured anew: " if result.measured_drop else "certified: ") + guards_line(result.certificate))
     if line := slice_line(result.certificate):
-        print(("measured anew: " if result.measured_loss else "certified: ") + line)
+        print(("measured anew: " if result.measured_drop else "certified: ") + line)
     for warning in result.certificate.warnings:
         print(f"warning: {warning}")
-    if not result.measured_loss:
+    if not result.measured_drop:
         print(
-            "not measured: the fp32 model, and so the loss and the guards, which are repeated as they are stated; they "
+            "not measured: the fp32 model, and so the drop and the guards, which are repeated as they are stated; they "
             "agree with each other, but only --ckpt_path tells whether they are true"
         )
     print(f"certified as {verdict_line(loaded.certificate)}")

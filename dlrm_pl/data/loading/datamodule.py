@@ -1,4 +1,4 @@
-"""TerabyteDataModule: a dataset folder -> train, val, test and calibration loaders."""
+"""DLRMDataModule: a dataset folder -> train, val, test and calibration loaders."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class RowRange:
         return f"{self.split}[{self.start}:{self.stop}]"
 
 
-class TerabyteDataModule(pl.LightningDataModule):
+class DLRMDataModule(pl.LightningDataModule):
     """Loaders over a dataset folder in the MLPerf binary format.
 
     Args:
@@ -82,7 +82,7 @@ class TerabyteDataModule(pl.LightningDataModule):
         predict_raw: str | None = None,
     ) -> None:
         super().__init__()
-        check_arguments(TerabyteDataModule.__init__, locals())
+        check_arguments(DLRMDataModule.__init__, locals())
         for name, value in (
             ("batch_size", batch_size),
             ("eval_batch_size", eval_batch_size),
@@ -264,3 +264,7 @@ class TerabyteDataModule(pl.LightningDataModule):
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         sampler = EpochSampler(len(dataset), batch_size, shuffle, seed=self.seed, rank=rank, world_size=world_size)
         return dataset, sampler
+
+
+TerabyteDataModule = DLRMDataModule
+"""The data module's earlier name, which still works in Python and as a ``class_path``."""

@@ -1,6 +1,6 @@
 """LPOT's conf.yaml -> settings of a search; the file itself is never written to.
 
-What a key means is that of LPOT 1.6, whose defaults hold where a key is absent: 1 % relative loss, the first model that
+What a key means is that of LPOT 1.6, whose defaults hold where a key is absent: 1 % relative drop, the first model that
 passes, at most 100 trials, seed 1978, strategy ``basic``. What asks for something that there is not is refused with the
 reason; what has no meaning here is named in a note. Guards, confidence and blocks, which LPOT does not know, stay as
 they were set.
@@ -207,7 +207,7 @@ def _tuning(section: Section) -> tuple[dict[str, Any], dict[str, Any], Path | No
             *("strategy", "accuracy_criterion", "objective", "exit_policy", "random_seed"),
             *("tensorboard", "workspace"),
         ),
-        ignored={"diagnosis": "report.html has the losses by op"},
+        ignored={"diagnosis": "report.html has the drops by op"},
         refused={"multi_objectives": "write objective in this file, or weights of both in the QuantizationCallback."},
     )
     strategy = section.section("strategy")

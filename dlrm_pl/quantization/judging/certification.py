@@ -53,7 +53,7 @@ class Certification:
     Attributes:
         fp32: metrics of the float model.
         int8: metrics of the quantized model.
-        paired: the loss of AUROC, fp32 minus int8, with its standard error.
+        paired: the AUROC drop, fp32 minus int8, with its standard error.
         rows: scored by each.
         positives: clicks among them.
         log_losses: of each row, paired.

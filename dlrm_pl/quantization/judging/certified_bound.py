@@ -1,4 +1,4 @@
-"""What the certification rows say of one loss: its estimate, its one-sided bounds, and whether they decide."""
+"""What the certification rows say of one drop: its estimate, its one-sided bounds, and whether they decide."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ ordered otherwise and yet be missed by so many. ``none``: a class of a single ro
 
 @dataclass(frozen=True)
 class CertifiedBound:
-    """A loss on the certification rows.
+    """A drop on the certification rows.
 
     Attributes:
-        estimate: of the loss.
-        low: the loss is above it with the confidence; -inf where nothing can be said.
-        high: the loss is below it with the confidence; inf where nothing can be said.
+        estimate: of the drop.
+        low: the drop is above it with the confidence; -inf where nothing can be said.
+        high: the drop is below it with the confidence; inf where nothing can be said.
         rows: that it was measured on.
     """
 
@@ -35,7 +35,7 @@ class CertifiedBound:
     rows: int
 
     def held(self, tolerance: float, judged_by: JudgedBy) -> bool | None:
-        """Whether the loss is within a tolerance; None: so few rows cannot tell."""
+        """Whether the drop is within a tolerance; None: so few rows cannot tell."""
         if judged_by == "estimate" or math.isnan(self.estimate):
             return self.estimate <= tolerance
         return {"within": True, "beyond": False, "open": None}[side_of(self.low, self.high, tolerance)]
@@ -46,7 +46,7 @@ class CertifiedBound:
 
 
 def bound_of_auroc(difference: PairedDifference, confidence: float) -> tuple[CertifiedBound, BoundMethod]:
-    """One-sided bounds of a loss of AUROC, each at the confidence, and where they come from.
+    """One-sided bounds of a AUROC drop, each at the confidence, and where they come from.
 
     Simulated coverage is in ``dlrm_pl/metrics/simulation.py``: it holds from 10 clicks on, with ties, and where a few
     rows in ten thousand are far off.

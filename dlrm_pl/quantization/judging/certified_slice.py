@@ -98,7 +98,7 @@ class SliceRule:
     ) -> CertifiedSlice:
         """Find the slice that lost most, and bounds of what the worst one loses.
 
-        Slices that could not tell a loss of the tolerance from none are left out, as in tuning. The worst of the others
+        Slices that could not tell a drop of the tolerance from none are left out, as in tuning. The worst of the others
         loses at least what any of them surely loses (they share the error of it, Bonferroni), and at most the largest
         of their upper bounds, of which each may have the whole error to itself (Berger 1982, see ``worst_slice.py``).
 
@@ -113,37 +113,37 @@ class SliceRule:
         found, left_out = measure_slices(
             *(before, after, labels, Slices(self.cut.names, numbers), self.guard), strict_error=strict_error, last=True
         )
-        worst = max(found, key=lambda one: one.loss, default=None)
-        loss, bound = None, None
+        worst = max(found, key=lambda one: one.drop, default=None)
+        drop, bound = None, None
         if worst is not None:
             inside = numbers == self.cut.names.index(worst.name)
             reach = worst.reach(error / 2)
-            loss = SliceLoss(
+            drop = SliceDrop(
                 value=worst.name,
                 rows=worst.rows,
                 clicks=worst.clicks,
                 fp32=self.score(before[inside], labels[inside]),
                 int8=self.score(after[inside], labels[inside]),
-                loss=worst.loss,
+                drop=worst.drop,
                 standard_error=worst.standard_error,
-                interval=(worst.loss - reach, worst.loss + reach),
+                interval=(worst.drop - reach, worst.drop + reach),
             )
-            highest = max(found, key=lambda one: one.loss + one.reach(error))
+            highest = max(found, key=lambda one: one.drop + one.reach(error))
             bound = CertifiedBound(
-                estimate=highest.loss,
-                low=max(one.loss - one.reach(strict_error) for one in found),
-                high=highest.loss + highest.reach(error),
+                estimate=highest.drop,
+                low=max(one.drop - one.reach(strict_error) for one in found),
+                high=highest.drop + highest.reach(error),
                 rows=len(labels),
             )
         held = None
-        if bound is not None and loss is not None:
-            by_loss = CertifiedBound(loss.loss, bound.low, bound.high, bound.rows)
-            held = by_loss.held(self.guard.tolerance, self.judged_by)
+        if bound is not None and drop is not None:
+            by_drop = CertifiedBound(drop.drop, bound.low, bound.high, bound.rows)
+            held = by_drop.held(self.guard.tolerance, self.judged_by)
         return CertifiedSlice(
             column=self.column,
             guard=self.guard,
             cut=self.cut,
-            worst=loss,
+            worst=drop,
             judged=len(found),
             left_out=left_out,
             at_least=None if bound is None else finite(bound.low),
@@ -184,7 +184,7 @@ class SliceRule:
 
 
 @dataclass(frozen=True)
-class SliceLoss:
+class SliceDrop:
     """What one slice lost.
 
     Attributes:
@@ -193,9 +193,9 @@ class SliceLoss:
         clicks: among them.
         fp32: score of the float model on them, AUROC or log loss.
         int8: of the quantized model.
-        loss: relative to fp32's score; of an AUROC below one half relative to that.
-        standard_error: of the loss, paired.
-        interval: of the loss, two-sided. It is that of this slice by itself: the largest of several losses is rather
+        drop: relative to fp32's score; of an AUROC below one half relative to that.
+        standard_error: of the drop, paired.
+        interval: of the drop, two-sided. It is that of this slice by itself: the largest of several drops is rather
             too large than too small.
     """
 
@@ -204,7 +204,7 @@ class SliceLoss:
     clicks: int
     fp32: float
     int8: float
-    loss: float
+    drop: float
     standard_error: float
     interval: tuple[float, float]
 
@@ -223,14 +223,14 @@ class CertifiedSlice:
         at_least: the worst slice loses at least so much, with the confidence; None where none is judged.
         at_most: the worst slice loses at most so much.
         rows_needed: about how many certification rows would tell; None where nobody knows.
-        held: the loss of the worst slice is within the tolerance; None: so few rows cannot tell.
+        held: the drop of the worst slice is within the tolerance; None: so few rows cannot tell.
         watched: rows, clicks and scores of the slice that the rule watches; not written.
     """
 
     column: str
     guard: WorstSlice
     cut: Cut
-    worst: SliceLoss | None
+    worst: SliceDrop | None
     judged: int
     left_out: int
     at_least: float | None

@@ -22,23 +22,23 @@ from dlrm_pl.quantization.judging.worst_slice import read_worst_slice
 class Criterion:
     """How much a quantized model may lose.
 
-    The loss of AUROC is judged by the paired difference on the same rows (DeLong et al. 1988). A trial reads rows in
-    growing blocks until the confidence interval of its loss is on one side of the tolerance; the interval is valid at
+    The AUROC drop is judged by the paired difference on the same rows (DeLong et al. 1988). A trial reads rows in
+    growing blocks until the confidence interval of its drop is on one side of the tolerance; the interval is valid at
     every look, see ``dlrm_pl.metrics.sequential``. Each single verdict errs with a probability of at most
     ``1 - confidence``; the best of many trials is favoured by chance, which is why the final model is certified on
     rows that no trial has seen. Any other score (``eval_func``, a metric) has no paired test: it is taken on all rows
-    and the loss itself is compared, and the verdict says so.
+    and the drop itself is compared, and the verdict says so.
 
     Attributes:
-        relative: tolerated loss as a share of the fp32 score; 0.01 is LPOT's example, 0.001 is MLPerf's 99.9 %.
-        absolute: tolerated loss in units of the score; at most one of the two is given.
+        relative: tolerated drop as a share of the fp32 score; 0.01 is LPOT's example, 0.001 is MLPerf's 99.9 %.
+        absolute: tolerated drop in units of the score; at most one of the two is given.
         higher_is_better: of the score; false for one like the log loss. AUROC is always higher for better.
-        confidence: of the bounds; null scores all rows and compares the loss itself, as LPOT does, which on few rows
+        confidence: of the bounds; null scores all rows and compares the drop itself, as LPOT does, which on few rows
             is luck.
         log_loss: guard: tolerated relative increase of the log loss (and so of normalized entropy), since AUROC
             is blind to probabilities that are off. None turns it off.
         calibration_ratio: guard: tolerated relative shift of sum(predictions) / sum(labels). None turns it off.
-        worst_slice: guard: tolerated loss of the worst slice of the rows by a column, see ``WorstSlice``. None turns it
+        worst_slice: guard: tolerated drop of the worst slice of the rows by a column, see ``WorstSlice``. None turns it
             off. It needs AUROC or a metric, whose probabilities are known, and no ``eval_func``.
         first_block: rows of the first look; each further look has twice as many.
         max_rows: at most so many of the tuning rows are read; null: all of them.
@@ -72,7 +72,7 @@ class Criterion:
                 raise ConfigurationError(f"{name}={value}: a tolerance is a number from 0 on.")
         if self.higher_is_better and self.relative is not None and self.relative >= 1:
             raise ConfigurationError(
-                f"relative={self.relative}: a loss of {self.relative:.0%} of the score, which no model exceeds, so "
+                f"relative={self.relative}: a drop of {self.relative:.0%} of the score, which no model exceeds, so "
                 "that each would be accepted. It is a share, as 0.001 for 0.1 %."
             )
         for name in ("log_loss", "calibration_ratio"):
@@ -119,12 +119,12 @@ class Criterion:
         return ", ".join(f"{name}={value:g}" for name, value in named.items() if value is not None and value > 0.1)
 
     def tolerance(self, baseline: float) -> float:
-        """The tolerated loss in units of the score; 1 % of the baseline when none was given."""
+        """The tolerated drop in units of the score; 1 % of the baseline when none was given."""
         if self.absolute is not None:
             return self.absolute
         return abs(baseline) * (0.01 if self.relative is None else self.relative)
 
-    def loss(self, baseline: float, trial: float) -> float:
+    def drop(self, baseline: float, trial: float) -> float:
         """What a trial's score is worse than the baseline's; negative when it is better."""
         return baseline - trial if self.higher_is_better else trial - baseline
 
@@ -168,7 +168,7 @@ class Criterion:
         accepted = decided and seen.decision == "within" and not broken
         return Verdict(
             accepted=accepted,
-            loss=seen.estimate,
+            drop=seen.estimate,
             bound=seen.high,
             tolerance=seen.tolerance,
             reason=self._words(seen, broken) if decided else "open: more rows are needed",
@@ -186,19 +186,19 @@ class Criterion:
         failures = [guard.describe_failure() for guard in broken]
         if math.isinf(seen.high):
             failures.insert(
-                0, f"the loss {seen.estimate:.6f} cannot be bounded: fewer than two clicks, or two others, were scored"
+                0, f"the drop {seen.estimate:.6f} cannot be bounded: fewer than two clicks, or two others, were scored"
             )
         elif seen.decision == "beyond":
             failures.insert(
                 0,
-                f"loss {seen.estimate:.6f} (at least {seen.low:.6f}) exceeds the tolerance {seen.tolerance:.6f}, "
+                f"drop {seen.estimate:.6f} (at least {seen.low:.6f}) exceeds the tolerance {seen.tolerance:.6f}, "
                 f"on {seen.rows:,} rows",
             )
         elif seen.decision == "open" and seen.last:
             failures.insert(0, _undecided(seen))
         return "; ".join(failures) or (
             f"{seen.high:.6f} is within the tolerance {seen.tolerance:.6f}, by the {self.confidence:.0%} upper bound "
-            f"of the paired loss on {seen.rows:,} rows"
+            f"of the paired drop on {seen.rows:,} rows"
         )
 
     def _guards(
@@ -226,25 +226,25 @@ class Criterion:
     def _compare(self, baseline: Scores, trial: Scores, slices: Slices | None) -> Verdict:
         """The two scores as they are: no pairs, or none wanted."""
         tolerance = self.tolerance(baseline.value)
-        loss = self.loss(baseline.value, trial.value)
+        drop = self.drop(baseline.value, trial.value)
         before, after, labels = baseline.logits, trial.logits, baseline.labels
         guards: tuple[GuardReading, ...] = ()
         if before is not None and after is not None and labels is not None:
             guards = self._guards(before, after, labels, slices, error=0.5, strict_error=0.5, last=True)
-        failures = [] if loss <= tolerance else [f"loss {loss:.6f} exceeds the tolerance {tolerance:.6f}"]
+        failures = [] if drop <= tolerance else [f"drop {drop:.6f} exceeds the tolerance {tolerance:.6f}"]
         failures += [guard.describe_failure() for guard in guards if guard.decision(0.5, last=True) == "beyond"]
         why = "as confidence: null asks" if self.confidence is None else "since this score has no paired test"
         rows = f"all {baseline.rows:,} rows" if baseline.rows else "all rows"
-        reason = "; ".join(failures) or f"{loss:.6f} is within the tolerance {tolerance:.6f}"
+        reason = "; ".join(failures) or f"{drop:.6f} is within the tolerance {tolerance:.6f}"
         return Verdict(
             accepted=not failures,
-            loss=loss,
-            bound=loss,
+            drop=drop,
+            bound=drop,
             tolerance=tolerance,
-            reason=f"{reason}, by the loss itself on {rows}, without a confidence bound, {why}",
+            reason=f"{reason}, by the drop itself on {rows}, without a confidence bound, {why}",
             baseline=baseline.value,
             score=trial.value,
-            low=loss,
+            low=drop,
             decided=True,
             looks=1,
             rows=baseline.rows,
@@ -257,7 +257,7 @@ def _undecided(seen: Look) -> str:
     needed = seen.rows_needed
     more = f"about {needed:,} rows would decide" if needed is not None else "no number of rows would decide"
     return (
-        f"undecided on all {seen.rows:,} rows: the loss {seen.estimate:.6f} lies between {seen.low:.6f} and "
+        f"undecided on all {seen.rows:,} rows: the drop {seen.estimate:.6f} lies between {seen.low:.6f} and "
         f"{seen.high:.6f}, on both sides of the tolerance {seen.tolerance:.6f}; these rows resolve a difference of "
         f"{seen.high - seen.estimate:.6f}, {more}"
     )
@@ -269,13 +269,13 @@ class Verdict:
 
     Attributes:
         accepted: within tolerance and guards.
-        loss: of the score; negative when the trial is better.
+        drop: of the score; negative when the trial is better.
         bound: upper, what was compared with the tolerance.
         tolerance: in units of the score.
         reason: why or why not, for people.
         baseline: score of the fp32 model on the same rows.
         score: of the trial.
-        low: lower bound of the loss; equal to ``bound`` where nothing is paired.
+        low: lower bound of the drop; equal to ``bound`` where nothing is paired.
         decided: no more rows are needed, or there are none.
         looks: at the rows so far.
         rows: scored; 0 when unknown.
@@ -283,7 +283,7 @@ class Verdict:
     """
 
     accepted: bool
-    loss: float
+    drop: float
     bound: float
     tolerance: float
     reason: str
@@ -297,7 +297,7 @@ class Verdict:
 
     @property
     def undecided(self) -> bool:
-        """Not accepted for want of rows alone: they tell neither of the loss nor of a guard that it is beyond."""
+        """Not accepted for want of rows alone: they tell neither of the drop nor of a guard that it is beyond."""
         blind = [guard for guard in self.guards if not guard.slices]
         broken = any(guard.decision(0.5, last=True) == "beyond" for guard in self.guards if guard.slices)
         open_ = self.bound > self.tolerance or bool(blind)

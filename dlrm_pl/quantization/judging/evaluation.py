@@ -40,7 +40,7 @@ class Scores:
         seconds: the model's forward passes, without reading the data; the whole call for a user's ``eval_func``.
         logits: float32 ``[rows]``, or None when a user's ``eval_func`` made the score.
         labels: uint8 ``[rows]``, or None.
-        paired: the value is the AUROC of these logits, whose loss has a paired test.
+        paired: the value is the AUROC of these logits, whose drop has a paired test.
     """
 
     value: float

@@ -19,7 +19,7 @@ from dlrm_pl.metrics.student import student_quantile
 class GuardReading:
     """One guard on the rows read.
 
-    On few rows a guard is as uncertain as the loss, so it is paired as well: both models saw the same labels, and the
+    On few rows a guard is as uncertain as the drop, so it is paired as well: both models saw the same labels, and the
     change from one to the other is far more certain than either value. Before the last look a guard is ``within`` or
     ``beyond`` only when its whole interval is, else more rows are read; at the last look its estimate decides.
 
@@ -57,7 +57,7 @@ class GuardReading:
         Args:
             error: that a bound may make.
             last: no more rows will come.
-            strict_error: of the lower bound of the loss, where the guard is the worst of several; the same if None.
+            strict_error: of the lower bound of the drop, where the guard is the worst of several; the same if None.
         """
         if not self.slices:
             return "beyond" if last else "open"
@@ -85,7 +85,7 @@ class GuardReading:
         if not self.slices:
             return (
                 f"{self.name.replace('_', ' ')} by {self.slice} cannot be judged: each of the {self.left_out} slices "
-                f"is too small to tell a loss of {self.tolerance:.2%} from none; ask for fewer slices, or tolerate more"
+                f"is too small to tell a drop of {self.tolerance:.2%} from none; ask for fewer slices, or tolerate more"
             )
         return f"{self.describe()} exceeds the guard of {self.tolerance:.2%}"
 

@@ -106,13 +106,13 @@ class Judge:
             self._baseline = baseline
         return self._baseline
 
-    def loss(self, model: nn.Module) -> float:
+    def drop(self, model: nn.Module) -> float:
         """How much worse than fp32 a model scores on all rows, without a verdict.
 
         Raises:
             DLRMError: see ``score_with``.
         """
-        return self._criterion.loss(
+        return self._criterion.drop(
             self.baseline().value, score_with(self._eval_func, model, self._criterion.max_rows).value
         )
 

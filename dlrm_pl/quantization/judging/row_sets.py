@@ -49,6 +49,6 @@ class QuantizationData:
         for (first, one), (second, other) in combinations(self.row_ranges.items(), 2):
             if one.overlaps(other):
                 raise CalibrationError(
-                    f"The rows for {first} ({one}) and for {second} ({other}) overlap. A loss measured on rows that "
+                    f"The rows for {first} ({one}) and for {second} ({other}) overlap. A drop measured on rows that "
                     "were used before proves nothing: choose disjoint rows."
                 )

@@ -1,4 +1,4 @@
-"""Rows grouped by the value of one column, so that a loss of a part of the traffic does not drown in the whole."""
+"""Rows grouped by the value of one column, so that a drop of a part of the traffic does not drown in the whole."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class WorstSlice:
     Attributes:
         by: the column: a categorical feature, ``C1`` to ``C26``, or its table, ``tables.0`` or 0; or a dense feature,
             ``I1`` to ``I13``.
-        tolerance: for the relative loss of the worst slice: of its AUROC, or of its log loss.
+        tolerance: for the relative drop of the worst slice: of its AUROC, or of its log loss.
         score: ``auroc`` or ``log_loss``.
         slices: at most so many. Of a categorical feature the most frequent values, those with at least 1 % of the rows,
             and one slice for all others; of a dense feature bins with equally many rows. Both are cut on the rows of
@@ -63,7 +63,7 @@ class WorstSlice:
             raise ConfigurationError(f"worst_slice.tolerance={self.tolerance}: a tolerance is a number from 0 on.")
         if self.tolerance >= 1:
             raise ConfigurationError(
-                f"worst_slice.tolerance={self.tolerance}: a loss of {self.tolerance:.0%} of a slice's score, which "
+                f"worst_slice.tolerance={self.tolerance}: a drop of {self.tolerance:.0%} of a slice's score, which "
                 "guards nothing. It is a share, as 0.01 for 1 %."
             )
         if not 2 <= self.slices <= MOST_SLICES:

@@ -21,9 +21,9 @@ NAME = "worst_slice"
 
 @dataclass(frozen=True)
 class MeasuredSlice:
-    """One slice: its rows and clicks, both scores, its relative loss, and how well that is known.
+    """One slice: its rows and clicks, both scores, its relative drop, and how well that is known.
 
-    Where something came of a log loss of nothing the loss is infinite, and its error counts as 0.
+    Where something came of a log loss of nothing the drop is infinite, and its error counts as 0.
     """
 
     name: str
@@ -31,12 +31,12 @@ class MeasuredSlice:
     clicks: int
     before: float
     after: float
-    loss: float
+    drop: float
     standard_error: float
     degrees_of_freedom: float = math.inf
 
     def reach(self, error: float) -> float:
-        """From the loss to a bound that errs with a probability of ``error``."""
+        """From the drop to a bound that errs with a probability of ``error``."""
         return student_quantile(1 - error, self.degrees_of_freedom) * self.standard_error
 
 
@@ -58,8 +58,8 @@ def read_worst_slice(
     have the whole error to itself (an intersection-union test, Berger 1982). To say "some slice is beyond" wrongly,
     any of them will do, so they share the error (Bonferroni): each has ``strict_error``.
 
-    With no more rows to come, a slice that could not tell a loss of the size of the tolerance from none, and does not
-    show a larger one, is left out and counted: the largest of many uncertain losses is large by chance. Of the others
+    With no more rows to come, a slice that could not tell a drop of the size of the tolerance from none, and does not
+    show a larger one, is left out and counted: the largest of many uncertain drops is large by chance. Of the others
     the estimate decides.
 
     Args:
@@ -79,16 +79,16 @@ def read_worst_slice(
     if not found:
         one = _measure("", before, after, labels, guard)
     elif last:
-        one = max(found, key=lambda part: part.loss)
+        one = max(found, key=lambda part: part.drop)
     else:
-        one = max(found, key=lambda part: part.loss - part.reach(strict_error))
-        if one.loss - one.reach(strict_error) <= guard.tolerance:
-            one = max(found, key=lambda part: part.loss + part.reach(error))
+        one = max(found, key=lambda part: part.drop - part.reach(strict_error))
+        if one.drop - one.reach(strict_error) <= guard.tolerance:
+            one = max(found, key=lambda part: part.drop + part.reach(error))
     return GuardReading(
         name=NAME,
         before=one.before,
         after=one.after,
-        change=-one.loss if higher_is_better else one.loss,
+        change=-one.drop if higher_is_better else one.drop,
         standard_error=one.standard_error,
         degrees_of_freedom=one.degrees_of_freedom if math.isfinite(one.degrees_of_freedom) else None,
         tolerance=guard.tolerance,
@@ -125,7 +125,7 @@ def measure_slices(
             continue
         one = _measure(name, before[rows], after[rows], labels[rows], guard)
         half = one.reach(strict_error)
-        if last and half > guard.tolerance >= one.loss - half:
+        if last and half > guard.tolerance >= one.drop - half:
             left_out += 1
             continue
         found.append(one)

@@ -53,8 +53,8 @@ class SearchContext:
         rows: the tuning rows with the fp32 logits; None where an ``eval_func`` of the user's reads for itself.
         seed: of everything random.
         max_trials: how many recipes are tried at most.
-        loss_of: how much worse than fp32 a model scores on all rows, where the score is a metric or an ``eval_func`` of
-            the user's; None where it is AUROC, whose losses ``sensitivities`` measures in one pass.
+        drop_of: how much worse than fp32 a model scores on all rows, where the score is a metric or an ``eval_func`` of
+            the user's; None where it is AUROC, whose drops ``sensitivities`` measures in one pass.
         log: remembers what is measured, see ``remembered``.
     """
 
@@ -70,7 +70,7 @@ class SearchContext:
     rows: TuningRows | None
     seed: int
     max_trials: int
-    loss_of: Callable[[nn.Module], float] | None = None
+    drop_of: Callable[[nn.Module], float] | None = None
     log: TrialLog = field(default_factory=TrialLog)
 
     def quantize(self, recipe: Recipe) -> Int8DLRM:
@@ -86,7 +86,7 @@ class SearchContext:
         rows = self.rows
         if rows is None:
             raise ConfigurationError(
-                "The losses of single ops are measured as AUROC on the tuning rows, but this search has an eval_func. "
+                "The drops of single ops are measured as AUROC on the tuning rows, but this search has an eval_func. "
                 "Choose another strategy, or leave the eval_func out."
             )
         measured = self.remembered(
@@ -104,13 +104,13 @@ class SearchContext:
         )
         return [Sensitivity(**values) for values in measured]
 
-    def scored_losses(self, changes: Sequence[Change]) -> dict[Change, float]:
+    def scored_drops(self, changes: Sequence[Change]) -> dict[Change, float]:
         """What each change alone costs in the user's own score, one scoring each; remembered one by one.
 
         Returns:
             In units of the score; infinity for a change whose model cannot be scored.
         """
-        assert self.loss_of is not None
+        assert self.drop_of is not None
         alone = replace(
             Recipe.all_float(self.model.architecture),
             observer=self.start.observer,
@@ -119,34 +119,34 @@ class SearchContext:
             bias_correction=self.start.bias_correction,
         )
         known = self.log.notes
-        names = {(op, dtype): f"loss of the score by {op} {dtype} alone" for op, dtype in changes}
+        names = {(op, dtype): f"drop of the score by {op} {dtype} alone" for op, dtype in changes}
         missing = sum(name not in known for name in names.values())
         if missing:
             log.info(
-                "only AUROC's losses by op are measured in one pass: this score is taken of %d models with one op "
+                "only AUROC's drops by op are measured in one pass: this score is taken of %d models with one op "
                 "quantized alone, each on all rows, before the first trial",
                 missing,
             )
-        losses: dict[Change, float] = {}
+        drops: dict[Change, float] = {}
         for number, (change, name) in enumerate(names.items(), 1):
             new = name not in known
-            found = self.remembered(name, partial(self._scored_loss, alone.with_dtype(*change)))
-            losses[change] = math.inf if found is None else found
+            found = self.remembered(name, partial(self._scored_drop, alone.with_dtype(*change)))
+            drops[change] = math.inf if found is None else found
             if new:
                 log.info("%d of %d: %s: %s", number, len(names), name, "none" if found is None else f"{found:+.6g}")
         self.remembered(
-            f"losses of the score by {len(changes)} changes",  # Together, for those who show them.
+            f"drops of the score by {len(changes)} changes",  # Together, for those who show them.
             lambda: [
-                {"op": op, "dtype": dtype, "loss": loss} for (op, dtype), loss in losses.items() if math.isfinite(loss)
+                {"op": op, "dtype": dtype, "drop": drop} for (op, dtype), drop in drops.items() if math.isfinite(drop)
             ],
         )
-        return losses
+        return drops
 
-    def _scored_loss(self, recipe: Recipe) -> float | None:
+    def _scored_drop(self, recipe: Recipe) -> float | None:
         """None where the model cannot be scored, as a trial of it would have failed."""
-        assert self.loss_of is not None
+        assert self.drop_of is not None
         try:
-            return self.loss_of(self.quantize(recipe))
+            return self.drop_of(self.quantize(recipe))
         except FAILURES as error:
             log.warning("%s: %s", recipe.describe(), describe_failure(error))
             return None

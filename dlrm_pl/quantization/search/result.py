@@ -43,7 +43,7 @@ class TuningResult:
 
     @property
     def pareto(self) -> tuple[Trial, ...]:
-        """The trials that no other beats in loss, bytes and speed at once."""
+        """The trials that no other beats in drop, bytes and speed at once."""
         return pareto_front(self.trials)
 
     def to_dict(self) -> dict[str, Any]:
@@ -59,12 +59,12 @@ class TuningResult:
 
 
 def pareto_front(trials: Iterable[Trial]) -> tuple[Trial, ...]:
-    """Trials that no other is at least as good as in loss, bytes and samples/s and better in one; by size.
+    """Trials that no other is at least as good as in drop, bytes and samples/s and better in one; by size.
 
-    Failed trials are left out. The losses of trials that read other rows compare only within their intervals.
+    Failed trials are left out. The drops of trials that read other rows compare only within their intervals.
     """
     scored = [trial for trial in trials if trial.verdict is not None]
-    marks = {trial.number: (trial.loss, trial.model_bytes, -trial.samples_per_s) for trial in scored}
+    marks = {trial.number: (trial.drop, trial.model_bytes, -trial.samples_per_s) for trial in scored}
 
     def beaten(trial: Trial) -> bool:
         own = marks[trial.number]

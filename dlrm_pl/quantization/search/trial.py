@@ -53,13 +53,13 @@ class Trial:
         return self.verdict is not None and self.verdict.accepted
 
     @property
-    def loss(self) -> float:
-        """Of the score; inf for a failed trial. Scores of other rows do not compare, losses do."""
-        return math.inf if self.verdict is None else self.verdict.loss
+    def drop(self) -> float:
+        """Of the score; inf for a failed trial. Scores of other rows do not compare, drops do."""
+        return math.inf if self.verdict is None else self.verdict.drop
 
     @property
     def bound(self) -> float:
-        """Upper bound of the loss, what the criterion holds against the tolerance; inf for a failed trial."""
+        """Upper bound of the drop, what the criterion holds against the tolerance; inf for a failed trial."""
         return math.inf if self.verdict is None else self.verdict.bound
 
     @property
@@ -74,7 +74,7 @@ class Trial:
         word = "accepted" if self.accepted else "rejected"
         speed = f", {self.samples_per_s:,.0f} samples/s" if self.samples_per_s else ""
         return (
-            f"trial {self.number}: {self.recipe.describe()}: score {self.score:.6f}, loss {self.verdict.loss:+.6f}, "
+            f"trial {self.number}: {self.recipe.describe()}: score {self.score:.6f}, drop {self.verdict.drop:+.6f}, "
             f"{format_bytes(self.model_bytes)}{speed}: {word}, {self.verdict.reason}"
         )
 
@@ -86,7 +86,7 @@ class Trial:
             "recipe": self.recipe.to_dict(),
             "score": self.score,
             "baseline": verdict.baseline if verdict else None,
-            "loss": verdict.loss if verdict else None,
+            "drop": verdict.drop if verdict else None,
             # JSON has no infinity: unknown where too few clicks give no bound.
             "bound": _finite(verdict.bound) if verdict else None,
             "low": _finite(verdict.low) if verdict else None,
@@ -118,7 +118,7 @@ class Trial:
         if not values["failed"]:
             verdict = Verdict(
                 accepted=values["accepted"],
-                loss=values["loss"],
+                drop=values["drop"],
                 bound=math.inf if values["bound"] is None else values["bound"],
                 tolerance=values["tolerance"],
                 reason=values["reason"],

@@ -18,8 +18,9 @@ from dlrm_pl.quantization.search.trial import Trial
 
 log = logging.getLogger(__name__)
 
-FORMAT = 3
-"""From this one on, each line has a checksum."""
+FORMAT = 4
+_WITH_LOSSES = 3
+"""The format in which drops of the score were called losses. It is read, and written anew in this format."""
 
 
 class TrialLog:
@@ -123,7 +124,7 @@ class TrialLog:
             return
         good = self._take(path, lines[1:])
         self._lines = len(lines)
-        if len(good) < len(lines) - 1:
+        if len(good) < len(lines) - 1 or lines[0] != sealed(self._head(), 1, self._seal):
             self._write_anew(path, good)
         elif len(whole) < len(content):
             with path.open("r+b") as handle:
@@ -132,12 +133,12 @@ class TrialLog:
         if self._trials:
             log.info("%s: going on after %d finished trials", path, len(self._trials))
 
-    def _head(self) -> dict[str, Any]:
-        return {"kind": "search", "format": FORMAT, "identity": self._identity}
+    def _head(self, version: int = FORMAT) -> dict[str, Any]:
+        return {"kind": "search", "format": version, "identity": self._identity}
 
     def _reason_to_set_aside(self, line: bytes) -> str | None:
         """Why a log that begins with this line is not continued; None when it is."""
-        if line == sealed(self._head(), 1, self._seal):
+        if line in (sealed(self._head(version), 1, self._seal) for version in (FORMAT, _WITH_LOSSES)):
             return None
         try:
             head = parse_json(line, str(self._path), DataFormatError, "")
@@ -146,8 +147,8 @@ class TrialLog:
             kind, version, theirs = None, None, {}
         if kind != "search":
             return "it does not begin as a log of trials does"
-        if version != FORMAT:
-            return f"it has format {version!r}, whose lines have no checksums, and this version reads {FORMAT}"
+        if version not in (FORMAT, _WITH_LOSSES):
+            return f"it has format {version!r}, and this version reads {_WITH_LOSSES} and {FORMAT}"
         if opened(line, seal(theirs))[1] is None:
             return "its first line was altered after it was written: the checksum does not match"
         difference = _first_difference(theirs, self._identity)
@@ -176,6 +177,7 @@ class TrialLog:
                 log.warning("%s: line %d was written as line %d, and is dropped: it was moved", path, number, stated)
                 continue
             last = stated
+            values = _with_drops(values)
             good.append(values)
             if values["kind"] == "note":
                 self._notes[values["name"]] = values["value"]
@@ -205,6 +207,13 @@ class TrialLog:
         except OSError as error:
             raise OutputError(f"{self._path}: the log of trials cannot be written ({error.strerror}).") from error
         self._lines += 1
+
+
+def _with_drops(values: Any) -> Any:
+    """A line of format 3 under the names of this format; a line of this format as it is."""
+    if isinstance(values, dict):
+        return {"drop" if name == "loss" else name: _with_drops(value) for name, value in values.items()}
+    return [_with_drops(value) for value in values] if isinstance(values, list) else values
 
 
 def _first_difference(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> tuple[str, Any, Any] | None:

@@ -69,7 +69,7 @@ def tune(
 
     Returns:
         The best model, accepted or not, with all trials. Among accepted trials the one of the lowest cost is best,
-        then of the smallest loss; among rejected ones that of the smallest loss.
+        then of the smallest drop; among rejected ones that of the smallest drop.
 
     Raises:
         ConfigurationError: the objective counts latency, and there is no timer; or the space is of another model.
@@ -82,7 +82,7 @@ def tune(
     baseline = judge.baseline()
     tolerance = settings.criterion.tolerance(baseline.value)
     rows = f" on the first {baseline.rows:,} rows" if judge.sequential else ""
-    log.info("fp32 scores %.6f%s, tolerated loss %.6f", baseline.value, rows, tolerance)
+    log.info("fp32 scores %.6f%s, tolerated drop %.6f", baseline.value, rows, tolerance)
     for listener in listeners:
         listener.on_baseline(baseline, tolerance)
     space = SearchSpace(settings.space, model.architecture)
@@ -91,9 +91,9 @@ def tune(
     if start != wanted:
         log.info("moved into the space, the search starts with %s", start.describe())
 
-    def loss_of(quantized: nn.Module) -> float:
+    def drop_of(quantized: nn.Module) -> float:
         _seed_everything(settings.seed)  # As before a trial.
-        return judge.loss(quantized)
+        return judge.drop(quantized)
 
     context = SearchContext(
         start=start,
@@ -108,7 +108,7 @@ def tune(
         rows=judge.rows,
         seed=settings.seed,
         max_trials=settings.max_trials,
-        loss_of=None if judge.paired else loss_of,
+        drop_of=None if judge.paired else drop_of,
         log=TrialLog() if trial_log is None else trial_log,
     )
     return _Search(context, judge, settings, timer, listeners).run()
@@ -266,7 +266,7 @@ class _Search:
         if trial.accepted and settings.stops_at_first:
             return "a recipe met the criterion"
         if trial.verdict is not None and math.isinf(trial.verdict.bound):
-            return "no recipe can be judged on so few clicks; with `confidence: null` the loss itself is"
+            return "no recipe can be judged on so few clicks; with `confidence: null` the drop itself is"
         # By the trial's own clock, so that a resumed search stops behind the trial behind which it stopped before.
         if settings.timeout_s and trial.elapsed_s >= settings.timeout_s:
             return f"the time of {settings.timeout_s:g} s is used up"
@@ -276,9 +276,9 @@ class _Search:
 
 
 def _rank(trial: Trial) -> tuple[bool, float, float]:
-    """Accepted first; then cheap for accepted trials; then of a small loss."""
+    """Accepted first; then cheap for accepted trials; then of a small drop."""
     cost = math.inf if trial.cost is None else trial.cost
-    return trial.accepted, -cost if trial.accepted else 0.0, -trial.loss
+    return trial.accepted, -cost if trial.accepted else 0.0, -trial.drop
 
 
 def _seed_everything(seed: int) -> None:

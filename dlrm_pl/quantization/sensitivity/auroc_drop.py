@@ -1,4 +1,4 @@
-"""The loss of AUROC that each op and table causes alone, in one pass over the rows."""
+"""The AUROC drop that each op and table causes alone, in one pass over the rows."""
 
 from __future__ import annotations
 
@@ -41,15 +41,15 @@ class Sensitivity:
     Attributes:
         op: that alone is not fp32.
         dtype: that it has.
-        loss: of AUROC, fp32 minus changed.
-        standard_error: of the loss.
-        logit_mse: mean squared difference of the logits; far less noisy than the loss.
+        drop: of AUROC, fp32 minus changed.
+        standard_error: of the drop.
+        logit_mse: mean squared difference of the logits; far less noisy than the drop.
         rows: measured on.
     """
 
     op: str
     dtype: str
-    loss: float
+    drop: float
     standard_error: float
     logit_mse: float
     rows: int
@@ -97,7 +97,7 @@ def measure_sensitivities(
         packer: of the model's tables; used for the interaction alone.
 
     Returns:
-        In the order of the changes. One that gives no finite scores counts as a loss of 1, all there is.
+        In the order of the changes. One that gives no finite scores counts as a drop of 1, all there is.
 
     Raises:
         ConfigurationError: no such op, or not in that dtype.
@@ -139,8 +139,8 @@ def measure_sensitivities(
             result.append(Sensitivity(op, dtype, 1.0, 0.0, 0.0, read))
             continue
         difference = paired_auroc_difference(baseline, np.concatenate(parts), labels)
-        loss, error = difference.difference, difference.standard_error
-        result.append(Sensitivity(op, dtype, loss, error, square / read, read))
+        drop, error = difference.difference, difference.standard_error
+        result.append(Sensitivity(op, dtype, drop, error, square / read, read))
     return result
 
 
@@ -151,7 +151,7 @@ def _scorer(model: DLRM, op: str, dtype: str, recipe: Recipe, ranges: Activation
         observer=recipe.observer,
         activation_scheme=recipe.activation_scheme,
         weight_granularity=recipe.weight_granularity,
-        bias_correction=False,  # A shift of all logits is no loss of this op's.
+        bias_correction=False,  # A shift of all logits is no drop of this op's.
     ).with_dtype(op, dtype)
     part, _, index = op.partition(".")
     if part == "tables":

@@ -19,7 +19,7 @@ from dlrm_pl.artifact.certificate.certificate import Certificate
 from dlrm_pl.artifact.certificate.drift import METRICS, Movement
 from dlrm_pl.artifact.certificate.verdict import doubts, failures
 from dlrm_pl.artifact.store import load_artifact
-from dlrm_pl.artifact.summary import guards_line, loss_line, slice_line, verdict_line
+from dlrm_pl.artifact.summary import drop_line, guards_line, slice_line, verdict_line
 from dlrm_pl.errors import VerificationError
 from dlrm_pl.kernels.int8.selection import isa
 from dlrm_pl.metrics.paired_sums import PairedSums
@@ -181,20 +181,34 @@ def test_check_names_metric_values_and_machine(outcome: Outcome) -> None:
 def test_certificate_survives_its_file(outcome: Outcome, tmp_path: Path) -> None:
     outcome.certificate.write(tmp_path)
     assert Certificate.read(tmp_path) == outcome.certificate
-    assert json.loads((tmp_path / "certificate.json").read_text())["format"] == 3
+    assert json.loads((tmp_path / "certificate.json").read_text())["format"] == 4
 
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "certificate_format_2.json"
-"""Written by build_artifact on the tiny model with ``worst_slice`` by C2, before a certificate stated bounds."""
+GOLDEN = Path(__file__).parents[1] / "golden"
+"""Certificates of earlier formats, written by build_artifact on the tiny model with ``worst_slice`` by C2."""
 
 
-def test_certificate_of_the_older_format_is_read(tmp_path: Path) -> None:
-    shutil.copyfile(GOLDEN, tmp_path / "certificate.json")
+def test_certificate_with_losses_instead_of_drops_is_read(tmp_path: Path) -> None:
+    shutil.copyfile(GOLDEN / "certificate_format_3.json", tmp_path / "certificate.json")
+    stated = json.loads((tmp_path / "certificate.json").read_text())
+    older = Certificate.read(tmp_path)
+    assert (older.outcome, older.auroc_drop, older.auroc_drop_at_most) == (
+        "accepted",
+        stated["auroc_loss"],
+        stated["auroc_loss_at_most"],
+    )
+    assert older.worst_slice is not None
+    assert older.worst_slice["worst"]["drop"] == stated["worst_slice"]["worst"]["loss"]
+    assert "relative AUROC drop" in drop_line(older)
+
+
+def test_certificate_without_bounds_is_read(tmp_path: Path) -> None:
+    shutil.copyfile(GOLDEN / "certificate_format_2.json", tmp_path / "certificate.json")
     older = Certificate.read(tmp_path)
     assert (older.outcome, older.accepted, older.judged_by) == ("accepted", True, "estimate")
-    assert (older.auroc_loss_at_most, older.bound_method, older.rows_needed) == (None, "", None)
+    assert (older.auroc_drop_at_most, older.bound_method, older.rows_needed) == (None, "", None)
     assert failures(older) == doubts(older) == []
-    assert "95% interval" in loss_line(older)
+    assert "95% interval" in drop_line(older)
     assert "C2" in slice_line(older)
     assert verdict_line(older) == "accepted"
 
@@ -208,7 +222,7 @@ def search(**changes: Any) -> Verdict:
     return dataclasses.replace(found, **changes)
 
 
-LOSS = {"auroc_loss": 0.004, "auroc_loss_at_least": 0.001, "auroc_loss_at_most": 0.007}
+LOSS = {"auroc_drop": 0.004, "auroc_drop_at_least": 0.001, "auroc_drop_at_most": 0.007}
 
 
 @pytest.mark.parametrize(
@@ -219,7 +233,7 @@ LOSS = {"auroc_loss": 0.004, "auroc_loss_at_least": 0.001, "auroc_loss_at_most":
         (0.0005, "not accepted", "the certification rows decide: .*at least 0.1"),
     ],
 )
-def test_one_sided_bound_of_the_loss_decides(outcome: Outcome, tolerance: float, outcome_is: str, words: str) -> None:
+def test_one_sided_bound_of_the_drop_decides(outcome: Outcome, tolerance: float, outcome_is: str, words: str) -> None:
     judged = certificate_with(outcome, **LOSS, tolerance=tolerance).judged(search())
     assert (judged.outcome, judged.accepted) == (outcome_is, outcome_is == "accepted")
     assert re.search(words, judged.reason)
@@ -230,12 +244,12 @@ def test_one_sided_bound_of_the_loss_decides(outcome: Outcome, tolerance: float,
 def test_estimate_decides_where_no_confidence_is_asked_for(tmp_path: Path, outcome: Outcome) -> None:
     judged = certificate_with(outcome, **LOSS, tolerance=0.005, judged_by="estimate").judged(search())
     assert judged.outcome == "accepted"
-    assert "by the loss itself, without a confidence bound" in judged.reason
+    assert "by the drop itself, without a confidence bound" in judged.reason
     settings = TuningSettings(criterion=Criterion(relative=0.002, confidence=None), max_trials=1)
     built = build_artifact(tiny.model(), data(), settings, tmp_path / "a").certificate
     assert (built.outcome, built.judged_by) == ("accepted", "estimate")
-    assert built.auroc_loss_at_most is not None
-    assert built.auroc_loss < built.tolerance < built.auroc_loss_at_most
+    assert built.auroc_drop_at_most is not None
+    assert built.auroc_drop < built.tolerance < built.auroc_drop_at_most
 
 
 @pytest.mark.parametrize(
@@ -296,7 +310,7 @@ def test_one_click_cannot_be_bounded(outcome: Outcome) -> None:
     paired = certify(tiny.model(), tiny.model(seed=1), [batch._replace(labels=labels)]).paired
     bound, method = bound_of_auroc(paired, 0.95)
     assert (method, bound.held(0.5, "bound"), bound.rows_needed(0.5)) == ("none", None, None)
-    nothing = {"auroc_loss_at_least": None, "auroc_loss_at_most": None, "bound_method": "none"}
+    nothing = {"auroc_drop_at_least": None, "auroc_drop_at_most": None, "bound_method": "none"}
     judged = certificate_with(outcome, **nothing).judged(search())
     assert judged.outcome == "undecided"
     assert "cannot be bounded, since a class has fewer than two rows" in judged.reason

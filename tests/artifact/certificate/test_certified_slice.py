@@ -61,19 +61,19 @@ def test_certificate_states_the_slice_that_lost_most(built: Outcome) -> None:
             for model in (tiny.model(), load_artifact(built.path).model)
         )
     own = found["cut"]["edges"]
-    losses = {}
+    drops = {}
     for name in found["cut"]["names"]:
         inside = ~np.isin(column, own) if "other" in name else column == int(name.partition("=")[2])
         before, after = (auroc_by_pairs(scores[inside], labels[inside]) for scores in (fp32, int8))
-        losses[name] = (1 - after / before, before, after, inside)
-    name = max(losses, key=lambda one: losses[one][0])
-    loss, before, after, inside = losses[name]
+        drops[name] = (1 - after / before, before, after, inside)
+    name = max(drops, key=lambda one: drops[one][0])
+    drop, before, after, inside = drops[name]
     worst = found["worst"]
     assert (found["column"], worst["value"]) == ("C2", name)
     assert (worst["rows"], worst["clicks"]) == (inside.sum(), labels[inside].sum())
-    assert [worst["fp32"], worst["int8"], worst["loss"]] == pytest.approx([before, after, loss], abs=1e-9)
+    assert [worst["fp32"], worst["int8"], worst["drop"]] == pytest.approx([before, after, drop], abs=1e-9)
     reach = 1.959964 * worst["standard_error"]  # Student's t of some hundred clicks is a little longer.
-    assert worst["interval"] == pytest.approx([loss - reach, loss + reach], abs=0.01 * reach)
+    assert worst["interval"] == pytest.approx([drop - reach, drop + reach], abs=0.01 * reach)
     assert found["held"]
     assert (found["judged"], found["left_out"]) == (4, 0)
     assert built.certificate.accepted

@@ -58,21 +58,21 @@ def guard(contents: dict[str, Any], number: int = 0) -> dict[str, Any]:
 
 
 EDITS: dict[str, tuple[Change, str]] = {
-    "loss": (lambda c: c.update(auroc_loss=1e-6), r"auroc_loss 1e-06, but fp32\.auroc - int8\.auroc is 0\.00099"),
-    "loss and relative": (lambda c: c.update(auroc_loss=0.0, auroc_loss_relative=0.0), "auroc_loss 0, but fp32.auroc"),
-    "relative": (lambda c: c.update(auroc_loss_relative=0.0), "auroc_loss_relative 0, but"),
-    "interval": (lambda c: c.update(auroc_loss_interval=[0.0, 0.0]), "auroc_loss_interval"),
-    "reversed": (lambda c: c["auroc_loss_interval"].reverse(), "auroc_loss_interval"),
-    "upper bound": (lambda c: c.update(auroc_loss_at_most=0.0011), "auroc_loss_at_most 0.0011, but"),
-    "lower bound": (lambda c: c.update(auroc_loss_at_least=None), "auroc_loss_at_least None, but"),
-    "error": (lambda c: c.update(auroc_loss_standard_error=1e-5), "auroc_loss_at_least"),
-    "confidence": (lambda c: c.update(confidence=0.6), "auroc_loss_at_least"),
+    "drop": (lambda c: c.update(auroc_drop=1e-6), r"auroc_drop 1e-06, but fp32\.auroc - int8\.auroc is 0\.00099"),
+    "drop and relative": (lambda c: c.update(auroc_drop=0.0, auroc_drop_relative=0.0), "auroc_drop 0, but fp32.auroc"),
+    "relative": (lambda c: c.update(auroc_drop_relative=0.0), "auroc_drop_relative 0, but"),
+    "interval": (lambda c: c.update(auroc_drop_interval=[0.0, 0.0]), "auroc_drop_interval"),
+    "reversed": (lambda c: c["auroc_drop_interval"].reverse(), "auroc_drop_interval"),
+    "upper bound": (lambda c: c.update(auroc_drop_at_most=0.0011), "auroc_drop_at_most 0.0011, but"),
+    "lower bound": (lambda c: c.update(auroc_drop_at_least=None), "auroc_drop_at_least None, but"),
+    "error": (lambda c: c.update(auroc_drop_standard_error=1e-5), "auroc_drop_at_least"),
+    "confidence": (lambda c: c.update(confidence=0.6), "auroc_drop_at_least"),
     "rows": (lambda c: c.update(rows=3_000_000), "rows 3000000, but row_ranges.certification has 3000"),
     "clicks": (lambda c: c.update(positives=3000), "positives is 3000, of 3000 rows"),
     "entropy": (lambda c: c["int8"].update(normalized_entropy=0.5), "int8.normalized_entropy 0.5, but log_loss"),
     "auroc": (lambda c: c["fp32"].update(auroc=1.2), "fp32.auroc: 1.2 must be a number between 0 and 1"),
-    "tolerance": (lambda c: c.update(tolerance=0.0015), "outcome is 'accepted', but the relative loss of AUROC is"),
-    "broken": (lambda c: c.update(tolerance=-0.5), "outcome is 'accepted', but the relative loss of AUROC is"),
+    "tolerance": (lambda c: c.update(tolerance=0.0015), "outcome is 'accepted', but the relative AUROC drop is"),
+    "broken": (lambda c: c.update(tolerance=-0.5), "outcome is 'accepted', but the relative AUROC drop is"),
     "outcome": (lambda c: c.update(outcome="undecided"), "accepted is True, but outcome is 'undecided'"),
     "undecided": (lambda c: c.update(outcome="undecided", accepted=False), "outcome is 'undecided', but every bound"),
     "needed": (lambda c: c.update(rows_needed=5), "rows_needed is 5, but outcome is 'accepted'"),
@@ -82,11 +82,11 @@ EDITS: dict[str, tuple[Change, str]] = {
     "guard held": (lambda c: guard(c).update(tolerance=1e-9), "the guard log_loss: held is True, but"),
     "guard left out": (lambda c: guard(c).pop("held"), "guards.0.held is missing"),
     "guard of text": (lambda c: guard(c).update(change="x"), "guards.0.change: 'x' must be a number"),
-    "slice": (lambda c: c["worst_slice"]["worst"].update(loss=0.0), r"the worst slice .*: loss 0, but its scores"),
+    "slice": (lambda c: c["worst_slice"]["worst"].update(drop=0.0), r"the worst slice .*: drop 0, but its scores"),
     "slice rows": (lambda c: c["worst_slice"]["worst"].update(rows=9000), "clicks among 9000 rows, of 3000"),
-    "slice bound": (lambda c: c["worst_slice"].update(at_most=-1.0), "at_most is -1.0, below its loss"),
-    "slice floor": (lambda c: c["worst_slice"].update(at_least=0.9), "at_least is 0.9, above its loss"),
-    "slice held": (lambda c: c["worst_slice"].update(held=None), "held is None, but its loss and tolerance say True"),
+    "slice bound": (lambda c: c["worst_slice"].update(at_most=-1.0), "at_most is -1.0, below its drop"),
+    "slice floor": (lambda c: c["worst_slice"].update(at_least=0.9), "at_least is 0.9, above its drop"),
+    "slice held": (lambda c: c["worst_slice"].update(held=None), "held is None, but its drop and tolerance say True"),
     "no rows": (lambda c: c.update(rows=0), "outcome is 'accepted', but no row was scored"),
 }  # fmt: skip
 
@@ -100,7 +100,7 @@ def test_number_that_does_not_follow_from_the_others_is_found(folder: Path, name
 
 
 def test_resigned_certificate_is_neither_loaded_nor_shown(folder: Path) -> None:
-    edit(folder, EDITS["loss and relative"][0])
+    edit(folder, EDITS["drop and relative"][0])
     with pytest.raises(ArtifactError, match=r"contradicts itself: .* It was changed after it was written"):
         load_artifact(folder)
     with pytest.raises(ArtifactError, match="contradicts itself"):

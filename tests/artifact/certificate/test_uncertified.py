@@ -18,7 +18,7 @@ from dlrm_pl.artifact.certificate.verdict import failures
 from dlrm_pl.artifact.report import figures
 from dlrm_pl.artifact.report.page import render
 from dlrm_pl.artifact.store import load_artifact
-from dlrm_pl.artifact.summary import comparison, guards_line, loss_line
+from dlrm_pl.artifact.summary import comparison, drop_line, guards_line
 from dlrm_pl.artifact.verify import verify_artifact
 from dlrm_pl.callbacks.quantization import show
 from dlrm_pl.errors import VerificationError
@@ -59,14 +59,14 @@ def test_what_could_not_be_computed_is_null_in_the_file_and_nan_when_read(uncert
     text = (uncertified.path / "certificate.json").read_text()
     stated = json.loads(text, parse_constant=refuse)
     assert stated["fp32"] == stated["int8"] == dict.fromkeys(stated["fp32"])
-    assert [stated[name] for name in ("auroc_loss", "auroc_loss_relative", "tolerance")] == [None] * 3
+    assert [stated[name] for name in ("auroc_drop", "auroc_drop_relative", "tolerance")] == [None] * 3
     assert (stated["rows"], stated["guards"]) == (0, [])
     assert math.isnan(Certificate.read(uncertified.path).int8["auroc"])
 
 
 def test_every_reader_says_that_it_is_unknown(uncertified: Outcome) -> None:
     assert "NOT accepted" in describe(uncertified.path)
-    assert "loss of AUROC unknown: the certification rows could not be scored" in describe(uncertified.path)
+    assert "AUROC drop unknown: the certification rows could not be scored" in describe(uncertified.path)
     text = (uncertified.path / "report.html").read_text()
     assert WHY.replace("the", "The", 1) in text
     assert "Unknown, since the certification rows could not be scored." in text
@@ -96,7 +96,7 @@ def test_auroc_of_zero_divides_nothing(outcome: Outcome) -> None:
     certificate = Certificate.read(outcome.path)
     for name in ("fp32", "int8"):
         getattr(certificate, name)["auroc"] = 0.0
-    assert "tolerance unknown" in loss_line(certificate)
+    assert "tolerance unknown" in drop_line(certificate)
     assert ("AUROC", "0.000000", "0.000000", "+0.000000") in comparison(outcome.manifest, certificate)
 
 

@@ -24,10 +24,10 @@ def test_verify_recomputes_the_certificate(
     arguments = ("verify", "--artifact", fitted / "artifact", "--data", synthetic_folder)
     assert run(*arguments) == 0
     shown = capsys.readouterr().out
-    assert "certified: relative loss of AUROC" in shown
-    assert "not measured: the fp32 model, and so the loss and the guards" in shown
+    assert "certified: relative AUROC drop" in shown
+    assert "not measured: the fp32 model, and so the drop and the guards" in shown
     assert run(*arguments, "--ckpt_path", fitted / "run" / "model.ckpt") == 0
-    assert "measured anew: relative loss of AUROC" in capsys.readouterr().out
+    assert "measured anew: relative AUROC drop" in capsys.readouterr().out
 
 
 def test_tampered_artifact(
@@ -60,7 +60,7 @@ def reseal_certificate(artifact: Path, change: Callable[[dict[str, Any]], object
     [
         (
             lambda c: c["int8"].update(auroc=c["int8"]["auroc"] + 0.01),
-            r"contradicts itself: auroc_loss \S+, but fp32\.auroc - int8\.auroc is",
+            r"contradicts itself: auroc_drop \S+, but fp32\.auroc - int8\.auroc is",
         ),
         (
             lambda c: c["int8_ops"].update({"int8_linear": 5}),

@@ -16,7 +16,7 @@ from dlrm_pl.data.formats.binary_format import RECORD_BYTES, SPLITS, count_recor
 from dlrm_pl.data.formats.block_digests import digests_path
 from dlrm_pl.data.formats.dataset_folder import DatasetFolder, describe, recognise_dataset
 from dlrm_pl.data.formats.vocabulary import COUNTS_NAME, DictionaryChecksums, Vocabulary, dictionary_name
-from dlrm_pl.data.loading.datamodule import TerabyteDataModule
+from dlrm_pl.data.loading.datamodule import DLRMDataModule
 from dlrm_pl.errors import DataFormatError, DatasetError
 
 
@@ -154,7 +154,7 @@ def test_exchanged_dictionary_is_named_when_it_is_used(dataset_copy: Path) -> No
     for use in (folder.vocabulary, folder.check_dictionaries, folder.verify_checksums):
         with pytest.raises(DataFormatError, match=r"day_fea_dict_7\.npz changed after the dataset was written"):
             use()
-    data = TerabyteDataModule(str(dataset_copy), predict_raw=str(dataset_copy / "log"))
+    data = DLRMDataModule(str(dataset_copy), predict_raw=str(dataset_copy / "log"))
     with pytest.raises(DataFormatError, match=r"day_fea_dict_7\.npz changed"):
         data.predict_dataloader()
 
@@ -183,7 +183,7 @@ def test_some_blocks_are_checked_when_a_dataset_is_opened(dataset_copy: Path) ->
     )
     damage(dataset_copy / split_file_name("val"), 200)
     with pytest.raises(DataFormatError, match=r"val\.bin: rows 0 to 1,999 were changed"):
-        TerabyteDataModule(str(dataset_copy))
+        DLRMDataModule(str(dataset_copy))
 
 
 def test_inspect_checks_all_files_when_asked_and_says_so_when_not(dataset_copy: Path) -> None:

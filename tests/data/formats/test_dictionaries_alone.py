@@ -10,7 +10,7 @@ import pytest
 from dlrm_pl import inspection
 from dlrm_pl.data.formats.binary_format import open_records, split_file_name
 from dlrm_pl.data.formats.dataset_folder import DatasetFolder
-from dlrm_pl.data.loading.datamodule import TerabyteDataModule
+from dlrm_pl.data.loading.datamodule import DLRMDataModule
 from dlrm_pl.data.preprocessing.options import Options
 from dlrm_pl.data.preprocessing.run import preprocess
 from dlrm_pl.errors import DataFormatError
@@ -38,14 +38,14 @@ def test_a_raw_log_is_scored_by_the_dictionaries_alone(whole: Path, dictionaries
     (tmp_path / "new").write_bytes(b"\n".join(LINES))
     found = []
     for folder in (whole, dictionaries):
-        data = TerabyteDataModule(str(folder), predict_raw=str(tmp_path / "new"))
+        data = DLRMDataModule(str(folder), predict_raw=str(tmp_path / "new"))
         found.append([batch.indices.tolist() for batch in data.predict_dataloader()])
     assert found[0] == found[1]
     for stage in ("fit", "validate", "test"):
         with pytest.raises(DataFormatError, match=r"terabyte_processed_\w+\.bin: is missing"):
             data.setup(stage)
     with pytest.raises(DataFormatError, match=r"terabyte_processed_train\.bin: is missing"):
-        TerabyteDataModule(str(dictionaries))
+        DLRMDataModule(str(dictionaries))
 
 
 @pytest.mark.parametrize("randomize", ["total", "day", "none"])
@@ -60,7 +60,7 @@ def test_one_day_is_enough_with_given_ids(whole: Path, dictionaries: Path, tmp_p
     assert report.folder.fingerprint == DatasetFolder.open(whole).fingerprint
     assert "301 rows of 1 days" in str(report)
     assert "train" not in inspection.describe(tmp_path / "out", full=True).replace("day_", "")
-    data = TerabyteDataModule(str(tmp_path / "out"))
+    data = DLRMDataModule(str(tmp_path / "out"))
     data.setup("test")
     with pytest.raises(DataFormatError, match=r"out: has no train rows, only val and test\. One day"):
         data.setup("fit")

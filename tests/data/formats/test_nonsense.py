@@ -15,7 +15,7 @@ import pytest
 from dlrm_pl import inspection
 from dlrm_pl.data.formats.binary_format import SPLITS
 from dlrm_pl.data.formats.dataset_folder import DatasetFolder
-from dlrm_pl.data.loading.datamodule import TerabyteDataModule
+from dlrm_pl.data.loading.datamodule import DLRMDataModule
 from dlrm_pl.data.preprocessing.checkpoint import WorkFolder
 from dlrm_pl.data.preprocessing.options import Options
 from dlrm_pl.data.preprocessing.run import preprocess
@@ -37,12 +37,12 @@ def use(folder: Path, raw: Path) -> None:
     """All that reads a dataset folder."""
     DatasetFolder.open(folder).verify_checksums()
     inspection.describe(folder)
-    data = TerabyteDataModule(str(folder), batch_size=16)
+    data = DLRMDataModule(str(folder), batch_size=16)
     for stage in ("fit", "validate", "test"):
         data.setup(stage)
     for loader in (data.train_dataloader(), data.val_dataloader(), data.tuning_dataloader()):
         assert list(loader)
-    assert list(TerabyteDataModule(str(folder), predict_raw=str(raw / "day_0")).predict_dataloader())
+    assert list(DLRMDataModule(str(folder), predict_raw=str(raw / "day_0")).predict_dataloader())
     preprocess(raw / "day", folder)  # Which it was made from.
     preprocess(raw / "day", folder.parent / "by_its_ids", Options(vocabulary_from=folder))
 

@@ -13,11 +13,11 @@ from dlrm_pl.data.formats import row_identity
 from dlrm_pl.data.formats.binary_format import open_records, split_file_name
 from dlrm_pl.data.formats.block_checksum import file_checksum
 from dlrm_pl.data.formats.row_identity import identity_of_rows
-from dlrm_pl.data.loading.datamodule import TerabyteDataModule
+from dlrm_pl.data.loading.datamodule import DLRMDataModule
 
 
 def identities(folder: Path) -> dict[str, str]:
-    return dict(TerabyteDataModule(str(folder)).row_identities())
+    return dict(DLRMDataModule(str(folder)).row_identities())
 
 
 def change(path: Path, row: int) -> None:

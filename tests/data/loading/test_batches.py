@@ -19,7 +19,7 @@ from torch import nn
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.data.formats.binary_format import open_records, split_file_name
 from dlrm_pl.data.formats.dataset_folder import DatasetFolder
-from dlrm_pl.data.loading.datamodule import RowRange, TerabyteDataModule
+from dlrm_pl.data.loading.datamodule import DLRMDataModule, RowRange
 from dlrm_pl.data.loading.dataset import ClickDataset
 from dlrm_pl.data.loading.permutation import RandomPermutation
 from dlrm_pl.data.loading.resumable_loader import ClickLoader
@@ -167,7 +167,7 @@ def test_part_of_a_file_starts_where_it_should(synthetic_folder: Path) -> None:
 
 
 def test_cap_is_applied_by_modulo_to_indices_and_tables(synthetic_folder: Path) -> None:
-    data = TerabyteDataModule(str(synthetic_folder), max_ind_range=10)
+    data = DLRMDataModule(str(synthetic_folder), max_ind_range=10)
     assert max(data.table_sizes) == 10
     batch = next(iter(data.val_dataloader()))
     plain = dataset(synthetic_folder, "val")[slice(0, batch.num_samples)]
@@ -198,16 +198,16 @@ def test_batch_size_of_zero_is_rejected(synthetic_folder: Path) -> None:
     with pytest.raises(ConfigurationError, match="batch_size=0"):
         EpochSampler(10, 0)
     with pytest.raises(ConfigurationError, match=r"data\.eval_batch_size=0"):
-        TerabyteDataModule(str(synthetic_folder), eval_batch_size=0)
+        DLRMDataModule(str(synthetic_folder), eval_batch_size=0)
 
 
 def test_calibration_tuning_and_certification_rows_do_not_overlap(synthetic_folder: Path) -> None:
-    ranges = TerabyteDataModule(str(synthetic_folder)).row_ranges
+    ranges = DLRMDataModule(str(synthetic_folder)).row_ranges
     assert ranges["calibration"] == RowRange("val", 0, 200)  # a tenth of val, which is small
     assert ranges["tuning"] == RowRange("val", 200, 2000)
     assert ranges["certification"] == RowRange("test", 0, 2000)
     assert not any(a.overlaps(b) for a in ranges.values() for b in ranges.values() if a is not b)
-    exact = TerabyteDataModule(str(synthetic_folder), calibration_rows=50).row_ranges
+    exact = DLRMDataModule(str(synthetic_folder), calibration_rows=50).row_ranges
     assert exact["calibration"] == RowRange("val", 0, 50)
 
 
@@ -224,7 +224,7 @@ def test_overlap_of_row_ranges(one: RowRange, other: RowRange, overlap: bool) ->
 
 
 def test_loaders_read_their_rows(synthetic_folder: Path) -> None:
-    data = TerabyteDataModule(str(synthetic_folder), batch_size=64, eval_batch_size=512)
+    data = DLRMDataModule(str(synthetic_folder), batch_size=64, eval_batch_size=512)
     assert joined(data.train_dataloader()).num_samples == 8000
     assert_same(joined([*data.calibration_dataloader(), *data.tuning_dataloader()]), joined(data.val_dataloader()))
     assert_same(joined(data.certification_dataloader()), joined(data.test_dataloader()))
@@ -233,7 +233,7 @@ def test_loaders_read_their_rows(synthetic_folder: Path) -> None:
 
 def test_cap_above_that_of_the_dataset_is_refused(synthetic_folder: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"max_ind_range=50000000, but .* lower cap 40000000"):
-        TerabyteDataModule(str(synthetic_folder), max_ind_range=50_000_000)
+        DLRMDataModule(str(synthetic_folder), max_ind_range=50_000_000)
 
 
 def test_val_of_one_row_cannot_be_divided(dataset_copy: Path) -> None:
@@ -241,7 +241,7 @@ def test_val_of_one_row_cannot_be_divided(dataset_copy: Path) -> None:
     path.write_bytes(path.read_bytes()[:160])
     (dataset_copy / "dataset.json").unlink()
     with pytest.raises(DatasetError, match="1 row cannot be divided"):
-        _ = TerabyteDataModule(str(dataset_copy)).row_ranges
+        _ = DLRMDataModule(str(dataset_copy)).row_ranges
 
 
 class Recorder(pl.LightningModule):
@@ -274,7 +274,7 @@ def test_resumed_epoch_goes_on_where_it_stopped(synthetic_folder: Path, tmp_path
             enable_progress_bar=False,
             enable_model_summary=False,
         )
-        data = TerabyteDataModule(str(synthetic_folder), batch_size=700, shuffle=shuffle)
+        data = DLRMDataModule(str(synthetic_folder), batch_size=700, shuffle=shuffle)
         trainer.fit(module, datamodule=data, ckpt_path=ckpt_path, weights_only=True)
         return module.seen
 

@@ -11,67 +11,24 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import EarlyStopping
-from torch.utils.data import DataLoader
 
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.errors import ConfigurationError, DatasetError, MetricError, NonFiniteError
 from dlrm_pl.model.training.lightning_module import DLRMModule, weights_come_later
 from tests.reference import dlrm as reference
+from tests.support.training import (
+    SIZES,
+    SMALL,
+    FakeData,
+    assert_same_weights,
+    loader,
+    make_batches,
+    make_module,
+    make_trainer,
+)
 
 # Lightning remarks that these runs have no validation, which is as intended.
 pytestmark = pytest.mark.filterwarnings("ignore:You defined a `validation_step` but have no `val_dataloader`")
-
-SIZES = [6, 5, 9]
-SMALL: dict[str, Any] = {
-    "table_sizes": SIZES,
-    "embedding_dim": 4,
-    "bottom_mlp": [3, 8, 4],
-    "top_mlp": [8, 1],
-    "learning_rate": 0.2,
-}
-
-
-def make_module(seed: int = 0, **changes: Any) -> DLRMModule:
-    torch.manual_seed(seed)
-    return DLRMModule(**(SMALL | changes))
-
-
-def make_batches(count: int, b: int = 16, seed: int = 0) -> list[ClickBatch]:
-    """A click when the first category is odd and the first dense feature positive, or neither: the pair decides."""
-    rng = np.random.default_rng(seed)
-    batches = []
-    for _ in range(count):
-        dense = rng.normal(size=(b, 3)).astype(np.float32)
-        indices = np.stack([rng.integers(0, rows, b) for rows in SIZES])
-        labels = ((indices[0] % 2 == 1) == (dense[:, 0] > 0)).astype(np.float32)
-        batches.append(ClickBatch(torch.from_numpy(dense), torch.from_numpy(indices), None, torch.from_numpy(labels)))
-    return batches
-
-
-def loader(batches: list[ClickBatch]) -> DataLoader[ClickBatch]:
-    return DataLoader(batches, batch_size=None, shuffle=False)  # type: ignore[arg-type]
-
-
-def make_trainer(**changes: Any) -> pl.Trainer:
-    options: dict[str, Any] = {
-        "accelerator": "cpu",
-        "max_epochs": 1,
-        "logger": False,
-        "enable_checkpointing": False,
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-        "num_sanity_val_steps": 0,
-    }
-    return pl.Trainer(**(options | changes))
-
-
-def weights(module: DLRMModule) -> dict[str, torch.Tensor]:
-    return {name: tensor.clone() for name, tensor in module.state_dict().items()}
-
-
-def assert_same_weights(one: DLRMModule, other: DLRMModule) -> None:
-    for (name, a), (_, b) in zip(one.state_dict().items(), other.state_dict().items(), strict=True):
-        assert torch.equal(a, b), name
 
 
 class Rates(pl.Callback):
@@ -330,20 +287,6 @@ def test_resuming_equals_an_uninterrupted_run(tmp_path: Path, optimizer: str) ->
     assert resumed.global_step == 15
     assert rates.rates == seen.rates[5:]
     assert_same_weights(second, whole)
-
-
-class FakeData(pl.LightningDataModule):
-    """A data module that says what dataset it has."""
-
-    def __init__(self, sizes: list[int], fingerprint: str) -> None:
-        super().__init__()
-        self.table_sizes, self.dataset_fingerprint = sizes, fingerprint
-
-    def train_dataloader(self) -> Any:
-        return loader(make_batches(1))
-
-    def test_dataloader(self) -> Any:
-        return loader(make_batches(1))
 
 
 @pytest.mark.parametrize(

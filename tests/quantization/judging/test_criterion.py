@@ -23,7 +23,7 @@ def paired(noise: float, rows: int = 4000) -> tuple[Scores, Scores]:
 
 
 @pytest.mark.parametrize(
-    ("criterion", "loss", "accepted"),
+    ("criterion", "drop", "accepted"),
     [
         (Criterion(relative=0.01), 0.0079, True),
         (Criterion(relative=0.01), 0.0081, False),
@@ -35,20 +35,20 @@ def paired(noise: float, rows: int = 4000) -> tuple[Scores, Scores]:
         (Criterion(relative=0.0), -0.01, True),  # a better model is never rejected
     ],
 )
-def test_scores_without_pairs_are_compared_as_they_are(criterion: Criterion, loss: float, accepted: bool) -> None:
-    verdict = criterion.judge(Scores(0.8, 1.0), Scores(0.8 - loss, 1.0))
+def test_scores_without_pairs_are_compared_as_they_are(criterion: Criterion, drop: float, accepted: bool) -> None:
+    verdict = criterion.judge(Scores(0.8, 1.0), Scores(0.8 - drop, 1.0))
     assert verdict.accepted is accepted
-    assert verdict.loss == verdict.bound == pytest.approx(loss)
+    assert verdict.drop == verdict.bound == pytest.approx(drop)
 
 
 def test_pairs_are_judged_by_their_upper_bound_and_not_by_the_estimate() -> None:
     baseline, trial = paired(noise=0.02)
-    loss = baseline.value - trial.value
-    verdict = Criterion(absolute=abs(loss) + 1e-9).judge(baseline, trial)
-    assert verdict.loss <= verdict.tolerance < verdict.bound
+    drop = baseline.value - trial.value
+    verdict = Criterion(absolute=abs(drop) + 1e-9).judge(baseline, trial)
+    assert verdict.drop <= verdict.tolerance < verdict.bound
     assert not verdict.accepted
     assert Criterion(absolute=verdict.bound + 1e-9).judge(baseline, trial).accepted
-    assert Criterion(absolute=abs(loss) + 1e-9, confidence=None).judge(baseline, trial).accepted
+    assert Criterion(absolute=abs(drop) + 1e-9, confidence=None).judge(baseline, trial).accepted
 
 
 def test_identical_scores_pass_any_tolerance() -> None:
@@ -70,7 +70,7 @@ def test_guards_reject_probabilities_that_are_off(factor: float, shift: float, w
     baseline, _ = paired(noise=0.0)
     trial = squeezed(baseline, factor, shift)
     verdict = Criterion(relative=0.01).judge(baseline, trial)
-    assert verdict.loss == pytest.approx(0.0, abs=1e-4)
+    assert verdict.drop == pytest.approx(0.0, abs=1e-4)
     assert not verdict.accepted
     assert word in verdict.reason
     relaxed = Criterion(relative=0.01, log_loss=None, calibration_ratio=None)
@@ -94,7 +94,7 @@ def test_confidence_that_is_no_confidence_is_rejected(confidence: float) -> None
         Criterion(confidence=confidence)
 
 
-def test_one_click_bounds_no_loss_and_the_reason_says_so() -> None:
+def test_one_click_bounds_no_drop_and_the_reason_says_so() -> None:
     labels = np.zeros(50, np.uint8)
     labels[7] = 1
     ranked = np.linspace(0.1, 0.9, 50, dtype=np.float32)
@@ -109,8 +109,8 @@ def test_one_click_bounds_no_loss_and_the_reason_says_so() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"relative": 1.5}, r"relative=1\.5: a loss of 150% of the score, .* as 0\.001 for 0\.1 %"),
-        ({"relative": 1.0}, "relative=1.0: a loss of 100%"),
+        ({"relative": 1.5}, r"relative=1\.5: a drop of 150% of the score, .* as 0\.001 for 0\.1 %"),
+        ({"relative": 1.0}, "relative=1.0: a drop of 100%"),
         ({"relative": float("nan")}, "relative=nan: a tolerance is a number from 0 on"),
         ({"log_loss": 5.0}, r"log_loss=5\.0: a change by 500%, which guards nothing.* null turns"),
         ({"calibration_ratio": 2.0}, "calibration_ratio=2.0: a change by 200%"),
@@ -122,7 +122,7 @@ def test_tolerance_of_everything_is_refused(settings: dict[str, Any], message: s
         Criterion(**settings)
 
 
-def test_loss_of_auroc_down_to_a_coin_is_refused() -> None:
+def test_drop_of_auroc_down_to_a_coin_is_refused() -> None:
     with pytest.raises(ConfigurationError, match=r"absolute=0\.5: a perfect model that lost as much AUROC"):
         Criterion(absolute=0.5).check_auroc()
     Criterion(absolute=0.49).check_auroc()
@@ -130,7 +130,7 @@ def test_loss_of_auroc_down_to_a_coin_is_refused() -> None:
 
 
 def test_slice_that_may_lose_everything_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match=r"worst_slice.tolerance=1.0: a loss of 100% of a slice's score"):
+    with pytest.raises(ConfigurationError, match=r"worst_slice.tolerance=1.0: a drop of 100% of a slice's score"):
         WorstSlice(by="C1", tolerance=1.0)
 
 

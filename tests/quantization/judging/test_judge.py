@@ -68,9 +68,9 @@ def test_clear_trials_read_one_block_and_unclear_ones_more() -> None:
 
 
 def test_looks_double_their_rows_until_there_are_no_more() -> None:
-    loss = judge(Noisy(0.05), Criterion(absolute=0.4))[0].loss
+    drop = judge(Noisy(0.05), Criterion(absolute=0.4))[0].drop
     verdict, looks = judge(
-        Noisy(0.05), Criterion(absolute=loss, first_block=BLOCK, log_loss=None, calibration_ratio=None)
+        Noisy(0.05), Criterion(absolute=drop, first_block=BLOCK, log_loss=None, calibration_ratio=None)
     )
     assert [look.rows for look in looks] == [250, 500, 1000, 2000, 4000, 8000]
     assert not verdict.accepted
@@ -100,9 +100,9 @@ def test_fp32_scores_each_row_once_for_all_trials() -> None:
 
 
 def test_max_rows_bounds_what_is_read_also_inside_a_batch() -> None:
-    loss = judge(Noisy(0.05), Criterion(relative=0.5, confidence=None, max_rows=620))[0].loss
+    drop = judge(Noisy(0.05), Criterion(relative=0.5, confidence=None, max_rows=620))[0].drop
     trial = Noisy(0.05)
-    unguarded = Criterion(absolute=abs(loss), first_block=BLOCK, max_rows=620, log_loss=None, calibration_ratio=None)
+    unguarded = Criterion(absolute=abs(drop), first_block=BLOCK, max_rows=620, log_loss=None, calibration_ratio=None)
     verdict, _ = judge(trial, unguarded)
     assert verdict.rows == trial.rows == 620
     whole, _ = judge(Noisy(0.05), Criterion(absolute=0.0, confidence=None, max_rows=620))
@@ -135,7 +135,7 @@ def test_no_more_data_is_read_than_looked_at_but_for_one_batch() -> None:
     assert batches.taken <= 2
 
 
-def test_guards_end_a_trial_as_early_as_the_loss_does() -> None:
+def test_guards_end_a_trial_as_early_as_the_drop_does() -> None:
     guarded = Criterion(relative=0.05, first_block=BLOCK)
     verdict, _ = judge(Noisy(0.0, shift=1.0), guarded)
     assert not verdict.accepted

@@ -100,7 +100,7 @@ def test_tuning_ranks_by_logits(shift: float) -> None:
     found, plain = judged(shift), judged(0.0)
     assert found.baseline == pytest.approx(auroc(), abs=ROUNDING)
     assert found.score == pytest.approx(plain.score, abs=ROUNDING)
-    assert found.loss == pytest.approx(plain.loss, abs=ROUNDING)
+    assert found.drop == pytest.approx(plain.drop, abs=ROUNDING)
 
 
 @pytest.mark.parametrize("shift", SHIFTS)
@@ -144,7 +144,7 @@ def sensitivities(shift: float) -> list[Sensitivity]:
 @pytest.mark.parametrize("shift", SHIFTS)
 def test_sensitivities_rank_by_logits(shift: float) -> None:
     for found, plain in zip(sensitivities(shift), sensitivities(0.0), strict=True):
-        assert found.loss == pytest.approx(plain.loss, abs=2 * ROUNDING)
+        assert found.drop == pytest.approx(plain.drop, abs=2 * ROUNDING)
         assert found.standard_error == pytest.approx(plain.standard_error, rel=0.05)
 
 

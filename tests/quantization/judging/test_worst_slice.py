@@ -1,4 +1,4 @@
-"""A loss that one part of the rows has to itself."""
+"""A drop that one part of the rows has to itself."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_guard_that_cannot_judge_any_slice_is_not_held() -> None:
     assert read(drawn(100), last=False).decision(ERROR, last=False) == "open"
 
 
-def test_worst_of_many_equal_slices_is_not_taken_for_a_loss() -> None:
+def test_worst_of_many_equal_slices_is_not_taken_for_a_drop() -> None:
     """All slices lose 0.6 of the tolerance: by the largest of the estimates alone many samples would look bad."""
     broken = 0
     for seed in range(40):
@@ -149,6 +149,6 @@ def test_slices_need_probabilities() -> None:
 
 
 @pytest.mark.parametrize(("strict_error", "decision"), [(None, "beyond"), (ERROR, "beyond"), (0.001, "open")])
-def test_loss_of_one_among_many_must_be_shown_with_a_longer_interval(strict_error: float | None, decision: str) -> None:
+def test_drop_of_one_among_many_must_be_shown_with_a_longer_interval(strict_error: float | None, decision: str) -> None:
     reading = GuardReading("worst_slice", 0.8, 0.79, -0.0125, 0.001, 0.01, False, higher_is_better=True, slice="a")
     assert reading.decision(ERROR, last=False, strict_error=strict_error) == decision

@@ -147,7 +147,7 @@ def test_change_that_cannot_be_made_counts_as_all_there_is_to_lose(monkeypatch: 
 
     monkeypatch.setattr(sensitivity, "quantize", quantize)
     found = searches.context().sensitivities([("top_mlp.0", "int8"), ("top_mlp.2", "int8")], 500)
-    assert [one.loss == 1.0 for one in found] == [True, False]
+    assert [one.drop == 1.0 for one in found] == [True, False]
 
 
 def test_float_model_that_fails_behind_the_first_look_ends_the_search_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,13 +18,11 @@ import pytest
 from torch import nn
 from torchmetrics.classification import BinaryF1Score
 
-from dlrm_pl.artifact.build import Outcome, build_artifact
+from dlrm_pl.artifact.build import build_artifact
 from dlrm_pl.artifact.search_identity import search_identity
-from dlrm_pl.data.loading.datamodule import RowRange
 from dlrm_pl.errors import NonFiniteError
 from dlrm_pl.quantization.judging.criterion import Criterion
 from dlrm_pl.quantization.judging.evaluation import AUROCEvaluation
-from dlrm_pl.quantization.judging.row_sets import QuantizationData
 from dlrm_pl.quantization.recipe import Recipe
 from dlrm_pl.quantization.search.listener import TuningListener
 from dlrm_pl.quantization.search.result import TuningResult
@@ -35,14 +33,9 @@ from dlrm_pl.quantization.search.trial_log import TrialLog
 from dlrm_pl.quantization.search.tune import tune
 from dlrm_pl.runtime.int8_dlrm import Int8DLRM
 from tests.support import tiny
+from tests.support.resumable import SETTINGS, data, summary
 
 TESTS = Path(__file__).parents[3]
-# All trials are rejected, so that the search goes through all of its steps.
-SETTINGS = TuningSettings(
-    criterion=Criterion(absolute=0.0, first_block=500, confidence=0.99),
-    space=SpaceSettings(observers=("minmax",)),
-    max_trials=12,
-)
 
 PROGRAM = """
     import json, sys, time
@@ -51,7 +44,7 @@ PROGRAM = """
     import torch
     import dlrm_pl.quantization.search.tune as tuning
     from dlrm_pl.artifact.build import build_artifact
-    from tests.quantization.search.test_resume import SETTINGS, data, summary
+    from tests.support.resumable import SETTINGS, data, summary
 
     torch.set_num_threads(1)  # As the test itself.
 
@@ -63,32 +56,6 @@ PROGRAM = """
     outcome = build_artifact(tiny.model(), data(), SETTINGS, Path(sys.argv[1]), listeners=[Slow()])
     print(json.dumps(summary(outcome)), flush=True)
 """
-
-
-def data(tuning_rows: str = "abc") -> QuantizationData:
-    return QuantizationData(
-        row_identities={"tuning": tuning_rows},
-        calibration=tiny.batches(2, 64, seed=1),
-        tuning=tiny.batches(4, 500, seed=2),
-        certification=tiny.batches(2, 500, seed=3),
-        row_ranges={
-            "calibration": RowRange("val", 0, 128),
-            "tuning": RowRange("val", 128, 2128),
-            "certification": RowRange("test", 0, 1000),
-        },
-        dataset_fingerprint="feedc0de",
-        batch_size=500,
-        best_possible_auroc=None,
-    )
-
-
-def summary(outcome: Outcome) -> dict[str, object]:
-    """All that must not depend on whether the search was killed: everything but times."""
-    timed = {"seconds", "elapsed_s", "samples_per_s"}
-    tuning = outcome.tuning
-    trials = [{k: v for k, v in trial.to_dict().items() if k not in timed} for trial in tuning.trials]
-    weights = outcome.manifest.files["model.safetensors"]
-    return {"trials": trials, "best": tuning.best.number, "stopped": tuning.stopped_because, "weights": weights}
 
 
 def start(output: Path, pause_s: float) -> subprocess.Popen[str]:
@@ -321,7 +288,7 @@ def test_strategy_goes_the_same_way_after_an_interrupt(tmp_path: Path, strategy:
     lines = path.read_text().count('"kind": "trial"')
     assert lines == number - 1 < len(whole.trials)
     again = search(TrialLog(path, {}))
-    assert [(trial.recipe, trial.loss, trial.rows) for trial in again.trials] == [
-        (trial.recipe, trial.loss, trial.rows) for trial in whole.trials
+    assert [(trial.recipe, trial.drop, trial.rows) for trial in again.trials] == [
+        (trial.recipe, trial.drop, trial.rows) for trial in whole.trials
     ]
     assert (again.best.number, again.stopped_because) == (whole.best.number, whole.stopped_because)

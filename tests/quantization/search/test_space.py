@@ -124,8 +124,8 @@ def test_the_faster_float_model_is_what_counts(speeds: tuple[float, float, float
 
 
 def test_pareto_front_holds_what_nothing_beats() -> None:
-    def trial(number: int, loss: float | None, size: int, speed: float) -> searches.Trial:
-        made = searches.trial(START, loss, number)
+    def trial(number: int, drop: float | None, size: int, speed: float) -> searches.Trial:
+        made = searches.trial(START, drop, number)
         return replace(made, model_bytes=size, samples_per_s=speed)
 
     trials = [

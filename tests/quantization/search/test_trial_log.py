@@ -114,12 +114,12 @@ def test_file_that_is_no_log_is_set_aside(tmp_path: Path, content: bytes) -> Non
     assert len(filled(path)) == 2
 
 
-def edit_loss(line: bytes) -> bytes:
-    return line.replace(b'"loss": 0.001', b'"loss": 0.0001')
+def edit_drop(line: bytes) -> bytes:
+    return line.replace(b'"drop": 0.001', b'"drop": 0.0001')
 
 
 def rename_field(line: bytes) -> bytes:
-    return line.replace(b'"loss"', b'"lose"')
+    return line.replace(b'"drop"', b'"lose"')
 
 
 def flip_a_bit(line: bytes) -> bytes:
@@ -130,7 +130,7 @@ def swap_case_of_checksum(line: bytes) -> bytes:
     return line[:-12] + line[-12:].swapcase() if line[-12:].swapcase() != line[-12:] else line + b" "
 
 
-@pytest.mark.parametrize("change", [edit_loss, rename_field, flip_a_bit, swap_case_of_checksum])
+@pytest.mark.parametrize("change", [edit_drop, rename_field, flip_a_bit, swap_case_of_checksum])
 def test_altered_line_does_not_count_as_finished(
     tmp_path: Path, change: Callable[[bytes], bytes], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -203,7 +203,7 @@ def test_log_without_checksums_is_set_aside_and_said(tmp_path: Path, caplog: pyt
     content = f"{json.dumps(head)}\n{json.dumps({'kind': 'trial'} | searches.trial(START, 0.001).to_dict())}\n"
     path.write_text(content)
     assert len(TrialLog(path, IDENTITY)) == 0
-    assert "it has format 2, whose lines have no checksums" in caplog.text
+    assert "it has format 2, and this version reads 3 and 4" in caplog.text
     assert (tmp_path / "t.jsonl.1").read_text() == content
 
 
@@ -218,3 +218,16 @@ def test_empty_file_is_a_log_that_did_not_begin(tmp_path: Path) -> None:
     path.write_bytes(b"")
     assert len(filled(path)) == 2
     assert len(TrialLog(path, IDENTITY)) == 2
+
+
+def test_log_with_losses_instead_of_drops_is_continued(tmp_path: Path) -> None:
+    """The file is what an earlier version wrote for the two trials of ``filled`` and one measurement."""
+    path = tmp_path / "t.jsonl"
+    path.write_bytes((Path(__file__).parent / "golden" / "trials_format_3.jsonl").read_bytes())
+    continued = TrialLog(path, IDENTITY)
+    assert continued.find(START) == searches.trial(START, 0.001)
+    assert continued.find(OTHER) == searches.trial(OTHER, None, number=2)
+    assert continued.notes["sensitivities"][0]["drop"] == 0.002
+    again = TrialLog(path, IDENTITY)
+    assert (len(again), again.notes) == (2, continued.notes)
+    assert b'loss"' not in path.read_bytes().replace(b"log_loss", b"")

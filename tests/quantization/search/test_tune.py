@@ -25,8 +25,8 @@ from dlrm_pl.runtime.int8_dlrm import Int8DLRM
 from tests.support import tiny
 
 
-def loss_of(rule: Callable[[dict[str, str]], float]) -> Callable[[nn.Module], float]:
-    """An eval_func whose loss is a rule on the dtypes of the ops; 0.8 for the float model."""
+def drop_of(rule: Callable[[dict[str, str]], float]) -> Callable[[nn.Module], float]:
+    """An eval_func whose drop is a rule on the dtypes of the ops; 0.8 for the float model."""
 
     def eval_func(model: nn.Module) -> float:
         return 0.8 - rule(model.op_dtypes) if isinstance(model, Int8DLRM) else 0.8
@@ -36,7 +36,7 @@ def loss_of(rule: Callable[[dict[str, str]], float]) -> Callable[[nn.Module], fl
 
 def run(rule: Callable[[dict[str, str]], float], **settings: object) -> TuningResult:
     chosen = {"criterion": Criterion(absolute=0.001), "space": SpaceSettings(observers=("minmax",))} | settings
-    return tune(tiny.model(), tiny.batches(1, 32), loss_of(rule), TuningSettings(**chosen))  # type: ignore[arg-type]
+    return tune(tiny.model(), tiny.batches(1, 32), drop_of(rule), TuningSettings(**chosen))  # type: ignore[arg-type]
 
 
 def test_first_recipe_that_passes_ends_the_search() -> None:
@@ -173,7 +173,7 @@ def test_auroc_evaluation_judges_by_pairs() -> None:
     assert seen == list(result.trials)
     best = result.best
     assert best.verdict is not None
-    assert best.verdict.bound > best.verdict.loss
+    assert best.verdict.bound > best.verdict.drop
     assert best.rows == 4000
     assert best.samples_per_s > 0
     assert best.model_bytes == result.model.model_bytes
@@ -251,7 +251,7 @@ def test_lower_can_be_better() -> None:
     result = tune(tiny.model(), tiny.batches(1, 32), log_loss, TuningSettings(criterion=criterion))
     assert result.accepted
     assert result.model.op_dtypes["tables.1"] != "int8"
-    assert result.trials[0].loss == pytest.approx(0.1)
+    assert result.trials[0].drop == pytest.approx(0.1)
 
 
 def test_eval_func_that_raises_fails_its_trial_and_the_search_goes_on() -> None:
@@ -314,7 +314,7 @@ def timer(speed_of: Callable[[Int8DLRM], float], bf16: float | None = 200.0) -> 
 
 def latency_search(speed_of: Callable[[Int8DLRM], float], **settings: object) -> TuningResult:
     chosen = TuningSettings(criterion=Criterion(absolute=0.001), objective="latency", **settings)  # type: ignore[arg-type]
-    return tune(tiny.model(), tiny.batches(1, 32), loss_of(lambda ops: 0.0), chosen, timer=timer(speed_of))
+    return tune(tiny.model(), tiny.batches(1, 32), drop_of(lambda ops: 0.0), chosen, timer=timer(speed_of))
 
 
 def test_fastest_accepted_model_wins_for_latency() -> None:
@@ -336,7 +336,7 @@ def test_model_slower_than_compiled_bf16_is_not_accepted_for_latency() -> None:
 def test_latency_without_a_timer_is_refused() -> None:
     settings = TuningSettings(objective="latency")
     with pytest.raises(ConfigurationError, match="nothing measures it"):
-        tune(tiny.model(), tiny.batches(1, 32), loss_of(lambda ops: 0.0), settings)
+        tune(tiny.model(), tiny.batches(1, 32), drop_of(lambda ops: 0.0), settings)
 
 
 def test_rejected_models_are_not_timed() -> None:
@@ -345,7 +345,7 @@ def test_rejected_models_are_not_timed() -> None:
     result = tune(
         tiny.model(),
         tiny.batches(1, 32),
-        loss_of(lambda ops: 0.1),
+        drop_of(lambda ops: 0.1),
         settings,
         timer=timed.append,  # type: ignore[arg-type, return-value]
     )

@@ -1,4 +1,4 @@
-"""The loss of each op alone, against scoring the whole model of that recipe."""
+"""The drop of each op alone, against scoring the whole model of that recipe."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_each_alone_equals_the_whole_model_with_that_op_alone(multi_hot: bool) -
         assert scores.logits is not None
         expected = paired_auroc_difference(fp32.logits, scores.logits, fp32.labels)
         assert (sensitivity.op, sensitivity.dtype, sensitivity.rows) == (op, dtype, 2000)
-        assert sensitivity.loss == pytest.approx(expected.difference, abs=2e-5)
+        assert sensitivity.drop == pytest.approx(expected.difference, abs=2e-5)
         assert sensitivity.standard_error == pytest.approx(expected.standard_error, rel=0.05, abs=1e-5)
         difference = scores.logits.astype(np.float64) - fp32.logits
         assert sensitivity.logit_mse == pytest.approx(float(np.mean(difference**2)), rel=0.02, abs=1e-10)
@@ -92,7 +92,7 @@ def test_change_that_cannot_be_made_counts_as_all_there_is_to_lose() -> None:
     with torch.no_grad():
         tables_of(context)[0][:] *= 1e6  # Beyond fp16.
     found = context.sensitivities([("tables.0", "fp16"), ("tables.0", "int8")], 500)
-    assert [sensitivity.loss == 1.0 for sensitivity in found] == [True, False]
+    assert [sensitivity.drop == 1.0 for sensitivity in found] == [True, False]
 
 
 def tables_of(context: searches.SearchContext) -> list[torch.Tensor]:

@@ -1,4 +1,4 @@
-"""The strategy ``budget`` by a score of the user's: losses by op that a rule makes up, or those of a real metric."""
+"""The strategy ``budget`` by a score of the user's: drops by op that a rule makes up, or those of a real metric."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torchmetrics import MeanSquaredError
 
-from dlrm_pl.artifact.sensitivities import OpLosses
+from dlrm_pl.artifact.sensitivities import Sensitivities
 from dlrm_pl.errors import EvaluationError
 from dlrm_pl.quantization.judging.criterion import Criterion
 from dlrm_pl.quantization.judging.evaluation import AUROCEvaluation
@@ -47,7 +47,7 @@ def added_up(ops: Ops) -> float:
 
 
 class Score:
-    """An eval_func: 0.8, less a loss that is a rule on the dtypes; it counts how often it is asked."""
+    """An eval_func: 0.8, less a drop that is a rule on the dtypes; it counts how often it is asked."""
 
     def __init__(self, rule: Callable[[Ops], float], sign: float = 1.0) -> None:
         self.rule, self.sign, self.calls = rule, sign, 0
@@ -86,7 +86,7 @@ def smallest_of_all(rule: Callable[[Ops], float], tolerance: float) -> int:
 
 
 @pytest.mark.parametrize("tolerance", [2e-4, 1e-3, 1.5e-3])
-def test_first_trial_is_the_smallest_model_of_all_where_losses_add_up(tolerance: float) -> None:
+def test_first_trial_is_the_smallest_model_of_all_where_drops_add_up(tolerance: float) -> None:
     score = Score(added_up)
     result = search(score, criterion=Criterion(absolute=tolerance * 1.005))
     assert result.accepted
@@ -101,7 +101,7 @@ def test_score_of_which_lower_is_better() -> None:
     assert result.best.model_bytes == smallest_of_all(added_up, 1e-3)
 
 
-def test_losses_that_are_more_together_are_repaired_upward() -> None:
+def test_drops_that_are_more_together_are_repaired_upward() -> None:
     def worse_together(ops: Ops) -> float:
         return added_up(ops) + 0.01 * (list(ops.values()).count("int4") > 1)
 
@@ -124,7 +124,7 @@ def test_change_that_cannot_be_scored_is_not_made(caplog: pytest.LogCaptureFixtu
     assert result.accepted
     assert set(result.best.recipe.tables) == {"int8"}
     assert caplog.text.count("raised ZeroDivisionError: no clicks today") == 3
-    assert "loss of the score by tables.0 int4 alone: none" in caplog.text
+    assert "drop of the score by tables.0 int4 alone: none" in caplog.text
 
 
 def test_score_that_never_works_is_told() -> None:
@@ -136,7 +136,7 @@ def test_how_many_scorings_it_takes_is_said_before(caplog: pytest.LogCaptureFixt
     caplog.set_level(logging.INFO, logger="dlrm_pl")
     search(Score(added_up))
     said = caplog.text.index(f"this score is taken of {CHANGES} models with one op quantized alone")
-    assert said < caplog.text.index(f"1 of {CHANGES}: loss of the score by ")
+    assert said < caplog.text.index(f"1 of {CHANGES}: drop of the score by ")
     assert f"{CHANGES} of {CHANGES}: " in caplog.text
 
 
@@ -166,14 +166,14 @@ def test_measuring_that_was_interrupted_goes_on_where_it_was(tmp_path: Path, cap
     assert [trial.recipe for trial in again.trials] == [trial.recipe for trial in whole.trials]
 
 
-def test_report_has_the_losses_by_op(tmp_path: Path) -> None:
+def test_report_has_the_drops_by_op(tmp_path: Path) -> None:
     log = TrialLog(tmp_path / "trials.jsonl", {})
     result = search(Score(added_up), log)
-    losses = OpLosses.found_in(log.notes, result.trials).losses
-    found = {(loss.op, loss.dtype): loss.loss for loss in losses}
+    drops = Sensitivities.found_in(log.notes, result.trials).drops
+    found = {(drop.op, drop.dtype): drop.drop for drop in drops}
     assert len(found) == CHANGES
-    assert all(loss.standard_error is None for loss in losses)
-    assert {change: loss for change, loss in found.items() if loss > 1e-12} == pytest.approx(COSTS)
+    assert all(drop.standard_error is None for drop in drops)
+    assert {change: drop for change, drop in found.items() if drop > 1e-12} == pytest.approx(COSTS)
 
 
 def context_of(metric: MeanSquaredError, rows: int | None = None) -> SearchContext:
@@ -192,11 +192,11 @@ def context_of(metric: MeanSquaredError, rows: int | None = None) -> SearchConte
 
 
 @pytest.mark.parametrize("rows", [None, 700])
-def test_losses_are_those_of_the_metric(rows: int | None) -> None:
+def test_drops_are_those_of_the_metric(rows: int | None) -> None:
     """And not of AUROC, which has other units than the tolerance of this search."""
     context = context_of(MeanSquaredError(), rows)
     changes = [("tables.1", "int4"), ("top_mlp.0", "int8"), ("tables.0", "fp16")]
-    found = context.scored_losses(changes)
+    found = context.scored_drops(changes)
     batches = list(tiny.batches(4, 500, seed=3))
     labels = np.concatenate([batch.labels.numpy() for batch in batches])[:rows]
 
@@ -214,5 +214,5 @@ def test_losses_are_those_of_the_metric(rows: int | None) -> None:
 
 def test_auroc_is_still_measured_in_one_pass() -> None:
     context = searches.context()
-    assert context.loss_of is None
+    assert context.drop_of is None
     assert not math.isnan(context.sensitivities([("tables.0", "int4")], 500)[0].standard_error)

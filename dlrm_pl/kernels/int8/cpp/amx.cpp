@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "scratch.h"
 #include "target.h"
 #include "types.h"
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "scratch.h"
 #include "types.h"
 
 namespace dlrm {

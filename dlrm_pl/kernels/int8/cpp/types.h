@@ -117,14 +117,4 @@ extern const Variant generic_variant;
 extern const Variant avx2_variant, vnni_variant, amx_variant;
 #endif
 
-// Memory of a thread, kept for its next call.
-struct Scratch {
-    uint8_t* data = nullptr;
-    int64_t size = 0;
-
-    uint8_t* get(int64_t bytes);
-    ~Scratch();
-};
-Scratch& scratch();
-
 }  // namespace dlrm

@@ -12,7 +12,7 @@ from dlrm_pl.quantization.search.trial import Trial
 
 
 def bayesian(context: SearchContext) -> Generator[Recipe, Trial, None]:
-    """Model cost and loss as functions of all choices, and try where the cost is expected to improve most.
+    """Model cost and drop as functions of all choices, and try where the cost is expected to improve most.
 
     The start, ten random recipes, then those of the greatest expected improvement within the criterion; ends when the
     space has no more, and so nearly always by ``max_trials`` or by time. A proposal takes seconds for a model with 26

@@ -32,15 +32,15 @@ def budget(context: SearchContext) -> Generator[Recipe, Trial, None]:
     """Propose the cheapest recipe that should keep the tolerance, then ones that cost more until a real one does.
 
     1. Measure each op alone in each dtype of the space: in one pass where the score is AUROC
-       (``context.sensitivities``), by one scoring each where it is the user's own (``context.scored_losses``).
-    2. Predict the loss of a recipe as the sum over its ops, for AUROC see ``predicted_losses``, and solve for the least
+       (``context.sensitivities``), by one scoring each where it is the user's own (``context.scored_drops``).
+    2. Predict the drop of a recipe as the sum over its ops, for AUROC see ``predicted_drops``, and solve for the least
        cost under the tolerance.
     3. While a solution is rejected, solve for a smaller tolerance. Once one is accepted, go on between the two, for
        a cheaper one.
     """
-    losses = _losses(context)
+    drops = _drops(context)
     choices = {
-        op: [Choice(dtype, _cost(context, op, dtype), losses.get((op, dtype), 0.0)) for dtype in dtypes]
+        op: [Choice(dtype, _cost(context, op, dtype), drops.get((op, dtype), 0.0)) for dtype in dtypes]
         for op, dtypes in context.space.dtypes.items()
     }
     target, accepted, rejected, steps = 1.0, 0.0, math.inf, 0
@@ -57,43 +57,43 @@ def budget(context: SearchContext) -> Generator[Recipe, Trial, None]:
             target = rejected * _SHRINK
             continue
         steps += 1
-        # All was accepted so far: the predictions are too dark, and more loss than the tolerance may be asked for.
+        # All was accepted so far: the predictions are too dark, and more drop than the tolerance may be asked for.
         target = accepted / _SHRINK if math.isinf(rejected) else math.sqrt(accepted * rejected)
     if not accepted:
         yield _recipe(context.start, allocate(choices, 0.0))
 
 
-def _losses(context: SearchContext) -> dict[tuple[str, str], float]:
+def _drops(context: SearchContext) -> dict[tuple[str, str], float]:
     """What each op alone costs in each dtype, in units of the score."""
     changes = [(op, dtype) for op, dtypes in context.space.dtypes.items() for dtype in dtypes if dtype != "fp32"]
     if not changes:
         return {}
-    if context.loss_of is not None:
-        return context.scored_losses(changes)
+    if context.drop_of is not None:
+        return context.scored_drops(changes)
     rows = _BLOCKS * context.criterion.first_block
-    return predicted_losses(context.sensitivities(changes, rows), gain(context, rows))
+    return predicted_drops(context.sensitivities(changes, rows), gain(context, rows))
 
 
-def predicted_losses(measured: Sequence[Sensitivity], gain: float) -> dict[tuple[str, str], float]:
+def predicted_drops(measured: Sequence[Sensitivity], gain: float) -> dict[tuple[str, str], float]:
     """What each change is taken to cost.
 
-    A loss measured alone drowns in its error, the more so 60 of them added up. The noise that a change makes in the
-    logits is known far better, and AUROC falls in proportion to its variance as long as it is small. So the loss of a
-    change is its mean squared error times one factor for all: fitted to all losses, weighted by their errors, and at
-    least a quarter of ``gain``. Where a loss is beyond two standard errors larger than that, the excess counts.
+    A drop measured alone drowns in its error, the more so 60 of them added up. The noise that a change makes in the
+    logits is known far better, and AUROC falls in proportion to its variance as long as it is small. So the drop of a
+    change is its mean squared error times one factor for all: fitted to all drops, weighted by their errors, and at
+    least a quarter of ``gain``. Where a drop is beyond two standard errors larger than that, the excess counts.
     """
     weights = [1 / max(found.standard_error, 1e-12) ** 2 for found in measured]
     squares = sum(w * found.logit_mse**2 for w, found in zip(weights, measured, strict=True))
-    products = sum(w * found.logit_mse * found.loss for w, found in zip(weights, measured, strict=True))
+    products = sum(w * found.logit_mse * found.drop for w, found in zip(weights, measured, strict=True))
     factor = max(products / squares if squares else 0.0, gain / 4)
     return {
-        (found.op, found.dtype): max(factor * found.logit_mse, found.loss - 2 * found.standard_error)
+        (found.op, found.dtype): max(factor * found.logit_mse, found.drop - 2 * found.standard_error)
         for found in measured
     }
 
 
 def gain(context: SearchContext, rows: int) -> float:
-    """Loss of AUROC for each unit of variance of noise in the logits, were they normal in both classes.
+    """AUROC drop for each unit of variance of noise in the logits, were they normal in both classes.
 
     With AUROC = Phi(z) and logits of variance s^2 within a class, noise of variance v gives Phi(z / sqrt(1 + v / s^2)),
     whose derivative at 0 is phi(z) * z / (2 s^2).

@@ -45,7 +45,7 @@ def best_variant(context: SearchContext) -> Generator[Recipe, Trial, Trial]:
 
 
 def keep_what_helps(origin: Trial, ranked: Mapping[str, str]) -> Generator[Recipe, Trial, Trial]:
-    """Fall back op after op, and keep each only if it lowers the bound of the loss further; the best.
+    """Fall back op after op, and keep each only if it lowers the bound of the drop further; the best.
 
     A recipe without a quantized op is never proposed, here and below.
     """
@@ -68,5 +68,5 @@ def keep_all(origin: Trial, ranked: Mapping[str, str]) -> Generator[Recipe, Tria
 
 
 def better(one: Trial, other: Trial) -> Trial:
-    """By the bound that the criterion judges: a small loss with a wide interval is luck. inf for a failed trial."""
+    """By the bound that the criterion judges: a small drop with a wide interval is luck. inf for a failed trial."""
     return other if other.bound < one.bound else one

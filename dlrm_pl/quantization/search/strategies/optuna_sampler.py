@@ -109,7 +109,7 @@ class _Space:
                     params={name: self._encoded(name, values[name]) for name in self._distributions},
                     distributions=self._distributions,
                     value=self._cost(trial),
-                    constraints={"loss": _violation(trial)},
+                    constraints={"drop": _violation(trial)},
                     user_attrs={"trial": trial.number, "recipe": trial.recipe.describe(), "reason": trial.reason},
                 )
             )
@@ -142,10 +142,10 @@ def _seed(seed: int, number: int) -> int:
 
 
 def _violation(trial: Trial) -> float:
-    """Above 0 exactly for what was not accepted: by how much its loss is beyond the tolerance."""
+    """Above 0 exactly for what was not accepted: by how much its drop is beyond the tolerance."""
     if trial.verdict is None:
         return 1.0  # More than any score can lose.
-    beyond = trial.verdict.loss - trial.verdict.tolerance
+    beyond = trial.verdict.drop - trial.verdict.tolerance
     return min(beyond, 0.0) if trial.accepted else max(beyond, _SMALLEST_VIOLATION)
 
 

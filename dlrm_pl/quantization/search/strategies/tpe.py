@@ -18,7 +18,7 @@ def tpe(context: SearchContext) -> Generator[Recipe, Trial, None]:
     space has no more, and so nearly always by ``max_trials`` or by time.
 
     Source: Optuna's TPESampler, multivariate (Bergstra et al. 2011, "Algorithms for Hyper-Parameter Optimization";
-    Watanabe 2023, arXiv:2304.11127). The strategy of the same name in Intel's LPOT 1.6 adds a penalty for the loss to
+    Watanabe 2023, arXiv:2304.11127). The strategy of the same name in Intel's LPOT 1.6 adds a penalty for the drop to
     the cost; here it is a constraint.
     """
     yield from search_by(context, "tpe", _sampler)

@@ -25,7 +25,7 @@ def proposals(score: Callable[[set[str]], float]) -> Iterator[Recipe]:
     try:
         while True:
             yield recipe
-            recipe = strategy.send(searches.trial(recipe, loss=-score(fallen(recipe))))
+            recipe = strategy.send(searches.trial(recipe, drop=-score(fallen(recipe))))
     except StopIteration:
         return
 
@@ -65,8 +65,8 @@ def test_half_precision_comes_before_single() -> None:
     assert max(index for index, found in enumerate(half) if found) < single.index(True)
 
 
-def test_small_loss_with_a_wide_interval_is_not_the_best() -> None:
-    lucky, certain = (searches.trial(START, loss) for loss in (0.0, 0.001))
+def test_small_drop_with_a_wide_interval_is_not_the_best() -> None:
+    lucky, certain = (searches.trial(START, drop) for drop in (0.0, 0.001))
     strategy = basic(searches.context(START))
     next(strategy)
     recipe = strategy.send(replace(certain, recipe=START))  # The start itself.

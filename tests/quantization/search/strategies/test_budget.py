@@ -1,4 +1,4 @@
-"""The solver against trying everything, and the strategy with losses that a rule makes up."""
+"""The solver against trying everything, and the strategy with drops that a rule makes up."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from dlrm_pl.quantization.recipe import Recipe
 from dlrm_pl.quantization.search.knapsack import Choice, allocate
 from dlrm_pl.quantization.search.space import SearchSpace, SpaceSettings
-from dlrm_pl.quantization.search.strategies.budget import budget, gain, predicted_losses
+from dlrm_pl.quantization.search.strategies.budget import budget, gain, predicted_drops
 from dlrm_pl.quantization.search.trial import Trial
 from dlrm_pl.quantization.sensitivity.auroc_drop import Sensitivity
 from tests.support import searches, tiny
@@ -25,7 +25,7 @@ CHOICES = st.lists(
 
 
 def totals(options: list[Choice]) -> tuple[float, float]:
-    return sum(choice.cost for choice in options), sum(max(0.0, choice.loss) for choice in options)
+    return sum(choice.cost for choice in options), sum(max(0.0, choice.drop) for choice in options)
 
 
 @settings(max_examples=150)
@@ -35,14 +35,14 @@ def test_solution_is_as_cheap_as_the_best_of_all(choices: list[list[Choice]], to
     found = allocate(named, tolerance)
     picked = [next(c for c in options if c.dtype == found[op]) for op, options in named.items()]
     everything = [totals(list(options)) for options in itertools.product(*choices)]
-    cost, loss = totals(picked)
-    # Each loss is rounded up to 1/4000, so what needs the last thousandth of the tolerance may be missed.
+    cost, drop = totals(picked)
+    # Each drop is rounded up to 1/4000, so what needs the last thousandth of the tolerance may be missed.
     strict = [c for c, total in everything if total <= tolerance * (1 - len(choices) / 4000)]
     if strict:
-        assert loss <= tolerance * (1 + 1e-9)
+        assert drop <= tolerance * (1 + 1e-9)
         assert cost <= min(strict)
     elif not [c for c, total in everything if total <= tolerance]:
-        assert loss == min(total for _, total in everything)
+        assert drop == min(total for _, total in everything)
 
 
 def test_no_tolerance_leaves_what_loses_nothing() -> None:
@@ -53,30 +53,28 @@ def test_no_tolerance_leaves_what_loses_nothing() -> None:
     assert allocate(choices, 0.0) == {"x": "int8", "y": "fp32"}
 
 
-def sensitivity(op: str, dtype: str, mse: float, loss: float, error: float) -> Sensitivity:
-    return Sensitivity(op, dtype, loss, error, mse, 1000)
+def sensitivity(op: str, dtype: str, mse: float, drop: float, error: float) -> Sensitivity:
+    return Sensitivity(op, dtype, drop, error, mse, 1000)
 
 
-def test_losses_are_predicted_by_their_noise_with_one_factor_for_all() -> None:
+def test_drops_are_predicted_by_their_noise_with_one_factor_for_all() -> None:
     measured = [
         sensitivity("a", "int8", 0.001, 0.00011, 1e-5),
         sensitivity("b", "int4", 0.010, 0.00099, 1e-4),
         sensitivity("c", "int4", 0.010, -0.0020, 1e-2),  # Drowned; its noise says what it costs.
     ]
-    predicted = predicted_losses(measured, gain=0.0)
+    predicted = predicted_drops(measured, gain=0.0)
     assert predicted["b", "int4"] == predicted["c", "int4"] == pytest.approx(10 * predicted["a", "int8"])
     assert predicted["b", "int4"] == pytest.approx(0.00105, rel=0.06)
 
 
-def test_loss_that_is_certainly_larger_than_its_noise_says_counts() -> None:
+def test_drop_that_is_certainly_larger_than_its_noise_says_counts() -> None:
     measured = [sensitivity("a", "int8", 0.001, 0.0001, 1e-6), sensitivity("b", "int8", 0.001, 0.05, 1e-3)]
-    assert predicted_losses(measured, gain=0.0)["b", "int8"] == pytest.approx(0.048)
+    assert predicted_drops(measured, gain=0.0)["b", "int8"] == pytest.approx(0.048)
 
 
-def test_factor_has_a_floor_where_all_losses_drown() -> None:
-    assert predicted_losses([sensitivity("a", "int8", 0.001, -0.5, 1.0)], gain=0.4)["a", "int8"] == pytest.approx(
-        0.0001
-    )
+def test_factor_has_a_floor_where_all_drops_drown() -> None:
+    assert predicted_drops([sensitivity("a", "int8", 0.001, -0.5, 1.0)], gain=0.4)["a", "int8"] == pytest.approx(0.0001)
 
 
 def test_gain_is_that_of_a_binormal_model() -> None:
@@ -106,7 +104,7 @@ def test_gain_is_that_of_a_binormal_model() -> None:
     assert found * v == pytest.approx(0.001, rel=0.03)
 
 
-def proposals(loss: Callable[[Recipe], float], tolerance: float, **space: object) -> Iterator[tuple[Recipe, Trial]]:
+def proposals(drop: Callable[[Recipe], float], tolerance: float, **space: object) -> Iterator[tuple[Recipe, Trial]]:
     made = searches.context()
     context = replace(
         made,
@@ -117,7 +115,7 @@ def proposals(loss: Callable[[Recipe], float], tolerance: float, **space: object
     recipe = next(strategy)
     try:
         while True:
-            trial = searches.trial(recipe, loss(recipe), tolerance=tolerance)
+            trial = searches.trial(recipe, drop(recipe), tolerance=tolerance)
             yield recipe, trial
             recipe = strategy.send(trial)
     except StopIteration:
@@ -132,7 +130,7 @@ def test_all_goes_to_the_smallest_dtype_when_the_tolerance_is_wide() -> None:
 
 
 def test_rejected_solutions_are_followed_by_larger_models_until_one_is_accepted() -> None:
-    """Real losses are more than predicted: int4 is never good enough."""
+    """Real drops are more than predicted: int4 is never good enough."""
     seen = list(itertools.islice(proposals(lambda recipe: 0.1 * recipe.tables.count("int4"), tolerance=0.002), 40))
     accepted = [index for index, (_, trial) in enumerate(seen) if trial.accepted]
     assert accepted

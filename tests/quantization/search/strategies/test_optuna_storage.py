@@ -14,8 +14,8 @@ from dlrm_pl.artifact.manifest import Manifest
 from dlrm_pl.quantization.search.strategies.optuna_sampler import STUDY_NAME
 from dlrm_pl.quantization.search.trial import Trial
 from dlrm_pl.quantization.search.tune import TuningListener
-from tests.quantization.search.test_resume import SETTINGS, data
 from tests.support import tiny
+from tests.support.resumable import SETTINGS, data
 
 optuna = pytest.importorskip("optuna")
 TPE = replace(SETTINGS, strategy="tpe", max_trials=13)
@@ -46,7 +46,7 @@ def recorded(outcome: Outcome) -> list[tuple[int, float | None, bool]]:
 def found(folder: Path) -> list[tuple[int, float | None, bool]]:
     """What the study has of them."""
     return [
-        (trial.user_attrs["trial"], trial.value, trial.constraints["loss"] <= 0)
+        (trial.user_attrs["trial"], trial.value, trial.constraints["drop"] <= 0)
         for trial in study_of(folder).get_trials(states=[optuna.trial.TrialState.COMPLETE])
     ]
 

@@ -1,0 +1,18 @@
+// Working memory of the kernels.
+#pragma once
+
+#include <cstdint>
+
+namespace dlrm {
+
+// Memory of a thread, kept for its next call.
+struct Scratch {
+    uint8_t* data = nullptr;
+    int64_t size = 0;
+
+    uint8_t* get(int64_t bytes);
+    ~Scratch();
+};
+Scratch& scratch();
+
+}  // namespace dlrm

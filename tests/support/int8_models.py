@@ -1,0 +1,15 @@
+"""Int8 models made of small float ones."""
+
+from __future__ import annotations
+
+from dlrm_pl.model.architecture import Architecture
+from dlrm_pl.quantization.ptq.quantize import quantize, table_packer
+from dlrm_pl.quantization.recipe import Recipe, RecipeStart
+from dlrm_pl.runtime.int8_dlrm import Int8DLRM
+from tests.support import tiny
+
+
+def lowered(architecture: Architecture = tiny.ARCHITECTURE, **start: object) -> Int8DLRM:
+    model = tiny.model(0, architecture)
+    recipe = Recipe.starting_from(RecipeStart(**start), architecture)  # type: ignore[arg-type]
+    return quantize(model, recipe, tiny.batches(2, 64, architecture=architecture), table_packer(model))
