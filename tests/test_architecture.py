@@ -19,13 +19,14 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # A part is a folder or a file; a file belongs to the most exact one that is named here, and imports from it or from one
 # above.
 RANKS = [
-    {"errors", "program"},
+    {"errors", "program", "version"},
     {"arrays"},
     {"batch"},
     {"files/locks"},
     {"files/destinations"},
     {"files/replacement"},
     {"files", "documents"},
+    {"scoring"},
     {"metrics"},
     {"kernels", "torch_file"},
     {"kernels/int8"},

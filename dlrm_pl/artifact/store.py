@@ -8,7 +8,7 @@ import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -32,6 +32,7 @@ from dlrm_pl.kernels.int8.pages import Pages, place
 from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.runtime.int8_dlrm import Int8DLRM
 from dlrm_pl.runtime.table_file import file_name, map_table
+from dlrm_pl.scoring import ROWS_AT_A_TIME, Probabilities, Scorer
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +61,12 @@ class Artifact:
     manifest: Manifest
     certificate: Certificate
     watch: Watch = field(default_factory=Watch, compare=False)
+
+    def predict(self, rows: Any, *, batch_size: int = ROWS_AT_A_TIME) -> Probabilities:
+        """Score rows with the model, see ``Scorer.predict``; for request after request, make a ``Predictor``."""
+        architecture = self.model.architecture
+        scorer = Scorer(self.model, architecture.bottom_mlp[0], architecture.num_tables, self.watch)
+        return scorer.predict(rows, batch_size=batch_size)
 
 
 def recognise_artifact(folder: Path) -> Finished | None:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from dlrm_pl.batch import ClickBatch
-from dlrm_pl.errors import ShapeError
+from dlrm_pl.errors import LookupIndexError, ShapeError
 from dlrm_pl.files.watched import Watch
 from dlrm_pl.model.architecture import Architecture
-from dlrm_pl.model.embeddings import EmbeddingBags
+from dlrm_pl.model.embeddings import EmbeddingBags, split_bags
 from dlrm_pl.model.interaction import cat_interaction, dot_interaction
 from dlrm_pl.model.mlp import build_mlp
 from dlrm_pl.model.weights_file import WeightsFile
+from dlrm_pl.scoring import ROWS_AT_A_TIME, Probabilities, Scorer
 
 _NO_FILE = Watch()
 
@@ -84,6 +85,36 @@ class DLRM(nn.Module):
             # In half precision many samples would get the same probability, and ties cost AUROC.
             logits = logits.float()
         return clamp_logits(logits, self.architecture.loss_threshold)
+
+    def predict(self, rows: Any, *, batch_size: int = ROWS_AT_A_TIME) -> Probabilities:
+        """Score rows on the device of the model, see ``Scorer.predict``."""
+        scorer = Scorer(self._logits, self.architecture.bottom_mlp[0], self.architecture.num_tables, self.watch)
+        return scorer.predict(rows, batch_size=batch_size)
+
+    def _logits(self, batch: ClickBatch) -> Tensor:
+        """Score a batch that may lie on another device, and name an index outside its table."""
+        device = next(self.top_mlp.parameters()).device
+        offsets = None if batch.offsets is None else batch.offsets.to(device)
+        try:
+            logits: Tensor = self(ClickBatch(batch.dense.to(device), batch.indices.to(device), offsets))
+        except (IndexError, RuntimeError) as error:  # An embedding and an embedding bag refuse an index differently.
+            if wrong := self._outside(batch):
+                raise LookupIndexError(wrong) from error
+            raise
+        return logits
+
+    def _outside(self, batch: ClickBatch) -> str:
+        """Describe the first index that is outside its table; empty where none is."""
+        sizes, ids = self.architecture.table_sizes, list(batch.indices)
+        if batch.offsets is not None:
+            ids = [rows for rows, _ in split_bags(batch.indices, batch.offsets, len(sizes))]
+        for table, (rows, size) in enumerate(zip(ids, sizes, strict=False)):
+            if len(wrong := rows[(rows < 0) | (rows >= size)]):
+                return (
+                    f"Table {table} has {size} rows, but the index is {int(wrong[0])}. The rows come from another "
+                    "dataset than the model, or are corrupt."
+                )
+        return ""
 
 
 def clamp_logits(logits: Tensor, threshold: float) -> Tensor:

@@ -3,59 +3,49 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-import torch
 
 from dlrm_pl.artifact.store import Artifact
-from dlrm_pl.batch import ClickBatch
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.files.atomic import atomic_file
 from dlrm_pl.files.destinations import check_file, kind_of
+from dlrm_pl.scoring import ROWS_AT_A_TIME, Probabilities, Scorer
 
 log = logging.getLogger(__name__)
 
-Probabilities = npt.NDArray[np.float32]
 
-
-class Predictor:
-    """Scores batches with the model of an artifact: the object that was certified.
+class Predictor(Scorer):
+    """The certified model of an artifact, ready to score rows: call it, or its method ``predict``.
 
     The artifact's files must not be changed in place meanwhile. An artifact that ``quantize`` writes to the same folder
-    is another set of files, and this goes on with the old one.
+    is another set of files, and a predictor goes on with the old one.
 
     Args:
         artifact: as ``load_artifact`` returns it.
+
+    Example:
+        >>> from dlrm_pl import Predictor, load_artifact
+        >>> predictor = Predictor(load_artifact("runs/quickstart/artifact"))  # doctest: +SKIP
+        >>> predictor.predict((dense, sparse))  # doctest: +SKIP
+        array([0.03018916, 0.1874129 ], dtype=float32)
     """
 
     def __init__(self, artifact: Artifact) -> None:
-        self._model, self._watch = artifact.model, artifact.watch
+        architecture = artifact.model.architecture
+        super().__init__(artifact.model, architecture.bottom_mlp[0], architecture.num_tables, artifact.watch)
+        self._path = artifact.path
 
-    def probabilities(self, batch: ClickBatch) -> Probabilities:
-        """Click probability of each sample, float32 ``[B]``.
+    def __call__(self, rows: Any, *, batch_size: int = ROWS_AT_A_TIME) -> Probabilities:
+        """Score rows, see ``predict``."""
+        return self.predict(rows, batch_size=batch_size)
 
-        Raises:
-            ArtifactError: a file was changed in place; looked at once a second.
-        """
-        self._watch.glance()
-        with torch.inference_mode():
-            return torch.sigmoid(self._model(batch)).numpy()
-
-    def stream(
-        self, batches: Iterable[ClickBatch], progress: Callable[[int], None] = lambda rows: None
-    ) -> Iterator[Probabilities]:
-        """Score batch after batch; ``progress`` is told how many rows were.
-
-        Raises:
-            ArtifactError: a file was changed in place before the last batch was scored.
-        """
-        for batch in batches:
-            yield self.probabilities(batch)
-            progress(batch.num_samples)
-        self._watch.check()
+    def __repr__(self) -> str:
+        """Name the artifact."""
+        return f"Predictor({str(self._path)!r})"
 
 
 def check_predictions_path(path: Path, overwrite: bool = True) -> None:

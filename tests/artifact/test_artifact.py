@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -29,6 +30,7 @@ from dlrm_pl.errors import (
     CalibrationError,
     CheckpointError,
     DatasetError,
+    LookupIndexError,
     NonFiniteError,
     OutputError,
 )
@@ -510,6 +512,19 @@ def test_reader_of_an_artifact_that_is_replaced_goes_on_with_the_old_one(artifac
     other.rename(artifact_path)
     (after,) = predictor.stream([batch])
     assert (after == before).all()
+
+
+def test_artifact_and_predictor_give_the_probabilities_of_the_model(artifact_path: Path) -> None:
+    artifact = load_artifact(artifact_path)
+    (batch,) = tiny.batches(1, 8)
+    expected = torch.sigmoid(artifact.model(batch)).numpy()
+    predictor = Predictor(artifact)
+    for predict in (artifact.predict, predictor, predictor.predict):
+        np.testing.assert_array_equal(predict([batch, batch]), np.tile(expected, 2))
+    wrong = ClickBatch(batch.dense, batch.indices + 40)
+    with pytest.raises(LookupIndexError):
+        artifact.predict(wrong)
+    assert repr(predictor) == f"Predictor('{artifact_path}')"
 
 
 def test_artifact_that_is_replaced_while_it_is_loaded_is_refused(

@@ -28,6 +28,7 @@ from dlrm_pl.model.training.gradient_clipping import clip_gradients
 from dlrm_pl.model.training.losses import Loss, click_loss
 from dlrm_pl.model.training.schedule import WarmupDecay
 from dlrm_pl.model.training.sparse_gradients import average, broadcast, is_distributed
+from dlrm_pl.scoring import ROWS_AT_A_TIME, Probabilities
 
 log = logging.getLogger(__name__)
 
@@ -177,6 +178,10 @@ class DLRMModule(pl.LightningModule):
         """Logits ``[B]``."""
         logits: Tensor = self.model(batch)
         return logits
+
+    def predict(self, rows: Any, *, batch_size: int = ROWS_AT_A_TIME) -> Probabilities:
+        """Score rows without a Trainer, see ``Scorer.predict``."""
+        return self.model.predict(rows, batch_size=batch_size)
 
     def training_step(self, batch: ClickBatch, batch_idx: int) -> Tensor:
         """Loss of a batch.
