@@ -1,4 +1,5 @@
 from .artifact.build import build_artifact as build_artifact
+from .artifact.store import Artifact as Artifact
 from .artifact.store import load_artifact as load_artifact
 from .batch import ClickBatch as ClickBatch
 from .callbacks.mlperf_logging import MLPerfLogging as MLPerfLogging
@@ -13,6 +14,7 @@ from .metrics.calibration import ClickCalibration as ClickCalibration
 from .metrics.paired import paired_auroc_difference as paired_auroc_difference
 from .model.architecture import Architecture as Architecture
 from .model.dlrm import DLRM as DLRM
+from .model.load import load_checkpoint as load_checkpoint
 from .model.training.lightning_module import DLRMModule as DLRMModule
 from .quantization.judging.criterion import Criterion as Criterion
 from .quantization.recipe import RecipeStart as RecipeStart
@@ -20,3 +22,4 @@ from .quantization.search.settings import TuningSettings as TuningSettings
 from .quantization.search.tune import tune as tune
 from .serving.predictor import Predictor as Predictor
 from .trainer import DLRMTrainer as DLRMTrainer
+from .version import __version__ as __version__

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
 
@@ -51,3 +52,7 @@ def test_the_earlier_name_of_the_data_module_still_works(tmp_path: Path) -> None
         stated = {"class_path": f"dlrm_pl.{name}", "init_args": {"folder": str(tmp_path / "data")}}
         made = parser.instantiate_classes(parser.parse_object({"data": stated}))
         assert type(made.data) is dlrm_pl.DLRMDataModule
+
+
+def test_the_version_is_that_of_the_installed_package() -> None:
+    assert dlrm_pl.__version__ == version("dlrm-pl")

@@ -15,7 +15,7 @@ from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 
 from dlrm_pl.data.loading.datamodule import DLRMDataModule
 from dlrm_pl.errors import ConfigurationError
-from dlrm_pl.model.load import load_module
+from dlrm_pl.model.load import load_checkpoint
 from dlrm_pl.model.training.lightning_module import DLRMModule, weights_come_later
 from dlrm_pl.trainer import DLRMTrainer
 from tests.support.ranks import run_ranks
@@ -140,7 +140,7 @@ def test_scoring_leaves_the_weights_in_the_file(data: DLRMDataModule, saved: Pat
     with weights_come_later():
         loaded = module(data)
     (scores,) = trainer().test(loaded, datamodule=data, ckpt_path=str(saved), verbose=False)
-    usual = load_module(saved)
+    usual = load_checkpoint(saved)
     (expected,) = trainer().test(usual, datamodule=data, verbose=False)
     assert scores == expected
     maps = [line.split() for line in Path("/proc/self/maps").read_text().splitlines() if line.endswith(str(saved))]

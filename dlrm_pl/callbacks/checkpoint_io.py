@@ -9,7 +9,7 @@ import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from dlrm_pl.files.atomic import atomic_file
-from dlrm_pl.model.load import load_checkpoint
+from dlrm_pl.model.load import read_checkpoint
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -59,7 +59,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """
         if "://" in str(path):
             return go_on_in_epoch(super().load_checkpoint(path, map_location, weights_only))
-        return go_on_in_epoch(load_checkpoint(Path(path), whole=True))
+        return go_on_in_epoch(read_checkpoint(Path(path), whole=True))
 
 
 def go_on_in_epoch(checkpoint: dict[str, Any]) -> dict[str, Any]:

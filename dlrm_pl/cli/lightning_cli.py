@@ -26,7 +26,7 @@ from dlrm_pl.data.loading.datamodule import DLRMDataModule
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.files.atomic import atomic_file
 from dlrm_pl.model.checkpoints.contract import overruled
-from dlrm_pl.model.load import load_checkpoint, load_module
+from dlrm_pl.model.load import load_checkpoint, read_checkpoint
 from dlrm_pl.model.training.lightning_module import DLRMModule, weights_come_later
 from dlrm_pl.program import program_name
 from dlrm_pl.serving.predictor import check_predictions_path
@@ -97,7 +97,7 @@ class DLRMCLI(LightningCLI):
         path = self.config[subcommand].get("ckpt_path")
         if path is None or path in ("best", "last", "hpc", "registry"):
             return  # Which file that is, the Trainer finds out.
-        saved = dict(load_checkpoint(Path(path)).get("hyper_parameters", {}))
+        saved = dict(read_checkpoint(Path(path)).get("hyper_parameters", {}))
         linked = {target.split(".")[1] for target in _LINKS.values()}
         model = {name: value for name, value in saved.items() if name not in linked and not name.startswith("_")}
         given = self.parser.parse_args(sys.argv[1:], defaults=False)[subcommand].get("model") or {}
@@ -118,7 +118,7 @@ class DLRMCLI(LightningCLI):
         if self.config[self.subcommand].get("force"):
             assert isinstance(self.trainer, DLRMTrainer)
             # Its tables are its own, and not those of the dataset.
-            self.model = load_module(Path(self.trainer.checkpoint_file(path)))
+            self.model = load_checkpoint(Path(self.trainer.checkpoint_file(path)))
 
     def before_instantiate_classes(self) -> None:
         """Refuse what cannot work before anything is built."""

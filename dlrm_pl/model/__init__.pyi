@@ -1,3 +1,4 @@
 from .architecture import Architecture as Architecture
 from .dlrm import DLRM as DLRM
+from .load import load_checkpoint as load_checkpoint
 from .training.lightning_module import DLRMModule as DLRMModule

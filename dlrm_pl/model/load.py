@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,8 @@ from dlrm_pl.torch_file.plain import replace_leaves
 from dlrm_pl.torch_file.stored import StoredTensor
 
 
-def load_checkpoint(path: Path, mmap: bool = True, *, whole: bool = False) -> dict[str, Any]:
-    """Read a checkpoint that ``fit`` wrote, of any size.
+def read_checkpoint(path: Path, mmap: bool = True, *, whole: bool = False) -> dict[str, Any]:
+    """Read the entries of a checkpoint that ``fit`` wrote, of any size.
 
     Nothing is unpickled but tensors and plain types, so a hostile file cannot run code.
 
@@ -72,12 +73,33 @@ def load_into(module: DLRMModule, path: Path) -> str:
     return unchecked(opened)
 
 
-def load_module(path: Path) -> DLRMModule:
-    """Make the module of a checkpoint, with the hyperparameters in it and memory-mapped tensors.
+def load_checkpoint(path: str | os.PathLike[str]) -> DLRMModule:
+    """Make the module of a checkpoint, ready to validate, quantize and predict.
+
+    Its hyperparameters are those in the file, and its weights are memory-mapped: loading takes no time and no memory,
+    whatever the size of the tables. The file must not be changed as long as the module is used.
+
+    Args:
+        path: a checkpoint that ``fit`` or ``import-checkpoint`` wrote.
+
+    Returns:
+        The module in evaluation mode.
 
     Raises:
-        CheckpointError: unreadable, or its parts do not fit together.
+        CheckpointError: the file is unreadable, damaged, or not a checkpoint of this package.
+
+    Example:
+        >>> import pytorch_lightning as pl, tempfile
+        >>> from dlrm_pl import DLRMModule, load_checkpoint
+        >>> trainer = pl.Trainer(logger=False)
+        >>> trainer.strategy.connect(DLRMModule(table_sizes=[5, 3], bottom_mlp=[13, 16], top_mlp=[1]))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     trainer.save_checkpoint(f"{folder}/model.ckpt")
+        ...     module = load_checkpoint(f"{folder}/model.ckpt")
+        >>> module.predict(([[0.0] * 13], [[4, 2]])).shape
+        (1,)
     """
+    path = Path(path).expanduser()
     opened = open_checkpoint(path)
     checkpoint = _loaded(opened)
     contract = CheckpointContract.read(checkpoint)

@@ -13,7 +13,7 @@ import yaml
 
 from dlrm_pl.cli import main as cli
 from dlrm_pl.data.loading.datamodule import DLRMDataModule
-from dlrm_pl.model.load import load_checkpoint
+from dlrm_pl.model.load import read_checkpoint
 from dlrm_pl.model.training.lightning_module import DLRMModule
 from dlrm_pl.trainer import DLRMTrainer
 
@@ -94,7 +94,7 @@ def test_the_last_checkpoint_by_name(config: Path, saved: Path) -> None:
     shutil.copy(saved, config.parent / "last.ckpt")
     arguments = ("fit", "-c", config, "-c", config.parent / "more.yaml", "--ckpt_path", "last")
     assert cli.main([str(argument) for argument in arguments]) == 0
-    assert load_checkpoint(config.parent / "last.ckpt")["global_step"] == 4
+    assert read_checkpoint(config.parent / "last.ckpt")["global_step"] == 4
 
 
 def test_what_the_checkpoint_overrules_is_named(config: Path, saved: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -24,7 +24,7 @@ from dlrm_pl.inspection import describe
 from dlrm_pl.model.checkpoints.checksum import model_checksum, parameter_checksums
 from dlrm_pl.model.checkpoints.contract import CheckpointContract
 from dlrm_pl.model.checkpoints.file import open_checkpoint
-from dlrm_pl.model.load import load_checkpoint, load_dlrm, load_into, load_module
+from dlrm_pl.model.load import load_checkpoint, load_dlrm, load_into, read_checkpoint
 from dlrm_pl.model.parameter_names import to_reference
 from dlrm_pl.model.training.lightning_module import DLRMModule
 from dlrm_pl.model.upstream.exporting import export_reference
@@ -71,7 +71,7 @@ TABLE, LAYER = "model.embedding_bags.tables.2.weight", "model.top_mlp.0.weight"
 
 
 @pytest.mark.parametrize("name", [TABLE, LAYER])
-@pytest.mark.parametrize("load", [open_checkpoint, load_checkpoint, load_dlrm, load_module, describe])
+@pytest.mark.parametrize("load", [open_checkpoint, read_checkpoint, load_dlrm, load_checkpoint, describe])
 def test_flipped_bit_of_a_small_tensor_is_found_wherever_it_is_loaded(
     saved: Path, tmp_path: Path, name: str, load: Callable[[Path], object]
 ) -> None:
@@ -94,7 +94,7 @@ READING_ALL: list[Callable[[Path], object]] = [
     lambda path: describe(path, full=True),
     lambda path: export_reference(path, path.with_name("x.pt")),
     lambda path: export_tables(path, path.with_name("tables"), Rows(8)),
-    lambda path: load_checkpoint(path, mmap=False),
+    lambda path: read_checkpoint(path, mmap=False),
 ]
 
 
@@ -152,7 +152,7 @@ def changed(saved: Path, path: Path, **changes: Any) -> Path:
 
 
 def test_a_checkpoint_states_format_architecture_and_dataset(saved: Path, trained: DLRMModule) -> None:
-    assert load_checkpoint(saved)["dlrm_pl"] == {
+    assert read_checkpoint(saved)["dlrm_pl"] == {
         "format": 1,
         "architecture": {
             "table_sizes": [6, 5, 9],
@@ -169,13 +169,13 @@ def test_a_checkpoint_states_format_architecture_and_dataset(saved: Path, traine
 
 @pytest.mark.parametrize("mmap", [True, False])
 def test_loading_gives_the_saved_tensors(saved: Path, trained: DLRMModule, mmap: bool) -> None:
-    state = load_checkpoint(saved, mmap=mmap)["state_dict"]
+    state = read_checkpoint(saved, mmap=mmap)["state_dict"]
     assert list(state) == list(trained.state_dict())
     assert all(torch.equal(state[name], tensor) for name, tensor in trained.state_dict().items())
 
 
-def test_load_module_gives_the_saved_module(saved: Path, trained: DLRMModule) -> None:
-    module = load_module(saved)
+def test_load_checkpoint_gives_the_saved_module(saved: Path, trained: DLRMModule) -> None:
+    module = load_checkpoint(str(saved))
     assert not module.training
     assert dict(module.hparams) == dict(trained.hparams)
     assert module.contract == trained.contract
@@ -221,11 +221,11 @@ def test_a_module_made_by_lightning_cli_is_loaded_without_it(tmp_path: Path, mon
     trainer = make_trainer()
     trainer.fit(cli.model, datamodule=cli.datamodule)
     trainer.save_checkpoint(tmp_path / "x.ckpt")
-    hyper_parameters = load_checkpoint(tmp_path / "x.ckpt")["hyper_parameters"]
+    hyper_parameters = read_checkpoint(tmp_path / "x.ckpt")["hyper_parameters"]
     assert hyper_parameters["table_sizes"] == [6, 5, 9]
     assert hyper_parameters["dataset_fingerprint"] == "aa"
     assert any(name.startswith("_") for name in hyper_parameters)
-    assert_same_weights(load_module(tmp_path / "x.ckpt"), cli.model)
+    assert_same_weights(load_checkpoint(tmp_path / "x.ckpt"), cli.model)
     assert_same_weights(DLRMModule.load_from_checkpoint(tmp_path / "x.ckpt", weights_only=True), cli.model)
 
 
@@ -233,7 +233,7 @@ def mapped_files() -> str:
     return Path("/proc/self/maps").read_text()
 
 
-@pytest.mark.parametrize("load", [load_module, load_dlrm])
+@pytest.mark.parametrize("load", [load_checkpoint, load_dlrm])
 def test_tables_stay_mapped_on_the_file(saved: Path, tmp_path: Path, load: Any) -> None:
     path = changed(saved, tmp_path / "mapped.ckpt")
     kept = load(path)
@@ -246,7 +246,7 @@ def test_tables_stay_mapped_on_the_file(saved: Path, tmp_path: Path, load: Any) 
 
 def test_a_loaded_module_can_be_trained_and_leaves_the_file_alone(saved: Path) -> None:
     before = saved.read_bytes()
-    module = load_module(saved).train()
+    module = load_checkpoint(saved).train()
     old = {name: value.clone() for name, value in module.state_dict().items()}
     make_trainer().fit(module, loader(make_batches(2)))
     assert not any(torch.equal(value, old[name]) for name, value in module.state_dict().items())
@@ -259,7 +259,7 @@ def test_a_checkpoint_of_the_reference_is_named(trained: DLRMModule, tmp_path: P
     path = tmp_path / "tb00.pt"
     torch.save(wrap(to_reference(trained.model.state_dict())), path, _use_new_zipfile_serialization=zipped)
     with pytest.raises(CheckpointError, match=r"tb00\.pt: is a checkpoint of the reference\. .*import-checkpoint"):
-        load_checkpoint(path)
+        read_checkpoint(path)
 
 
 @pytest.mark.parametrize("device", ["cpu", "meta"])
@@ -300,7 +300,7 @@ def test_lightnings_own_checkpoint_is_refused(saved: Path, tmp_path: Path) -> No
     path = changed(saved, tmp_path / "other.ckpt", dlrm_pl=None)
     message = "Not a dlrm_pl checkpoint: .*callbacks.*Give a file that `fit` wrote"
     with pytest.raises(CheckpointError, match=rf"other\.ckpt: {message}"):
-        load_module(path)
+        load_checkpoint(path)
     with pytest.raises(CheckpointError, match=message):
         make_trainer().test(make_module(), loader(make_batches(1)), ckpt_path=path, weights_only=True)
 
@@ -322,12 +322,12 @@ ARCHITECTURE = make_module(**OPTIONS).architecture.to_dict()
 )
 def test_a_damaged_statement_is_refused(saved: Path, tmp_path: Path, entry: Any, message: str) -> None:
     with pytest.raises(CheckpointError, match=rf"x\.ckpt: .*{message}"):
-        load_checkpoint(changed(saved, tmp_path / "x.ckpt", dlrm_pl=entry))
+        read_checkpoint(changed(saved, tmp_path / "x.ckpt", dlrm_pl=entry))
 
 
-@pytest.mark.parametrize("load", [load_module, load_dlrm])
+@pytest.mark.parametrize("load", [load_checkpoint, load_dlrm])
 def test_weights_that_do_not_fit_their_statement_are_refused(saved: Path, tmp_path: Path, load: Any) -> None:
-    state = dict(load_checkpoint(saved, mmap=False)["state_dict"])
+    state = dict(read_checkpoint(saved, mmap=False)["state_dict"])
     state.pop("model.top_mlp.0.bias")
     path = changed(saved, tmp_path / "x.ckpt", state_dict=state)
     with pytest.raises(CheckpointError, match=r"x\.ckpt: its weights do not fit(.|\n)*top_mlp.0.bias"):
@@ -342,7 +342,7 @@ def test_foreign_hyperparameters_are_refused(
 ) -> None:
     path = changed(saved, tmp_path / "x.ckpt", hyper_parameters=saved_values)
     with pytest.raises(CheckpointError, match=rf"x\.ckpt: its hyperparameters are not those .*{message}"):
-        load_module(path)
+        load_checkpoint(path)
 
 
 class Hostile:
@@ -358,21 +358,21 @@ class Hostile:
 def test_a_hostile_pickle_is_refused_and_not_run(saved: Path, tmp_path: Path) -> None:
     path = changed(saved, tmp_path / "x.ckpt", callbacks=Hostile(tmp_path / "proof"))
     with pytest.raises(CheckpointError, match=r"x\.ckpt: holds posix\.mkdir, which is none of .* as `fit` wrote it"):
-        load_checkpoint(path)
+        read_checkpoint(path)
     assert not (tmp_path / "proof").exists()
 
 
 def test_files_that_are_no_checkpoint_are_named(saved: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"nothing\.ckpt: does not exist"):
-        load_checkpoint(tmp_path / "nothing.ckpt")
+        read_checkpoint(tmp_path / "nothing.ckpt")
     with pytest.raises(CheckpointError, match="is a folder"):
-        load_checkpoint(tmp_path)
+        read_checkpoint(tmp_path)
     torch.save([1, 2], tmp_path / "list.ckpt")
     with pytest.raises(CheckpointError, match=r"list\.ckpt: holds a list, not a checkpoint"):
-        load_checkpoint(tmp_path / "list.ckpt")
+        read_checkpoint(tmp_path / "list.ckpt")
     torch.save({}, tmp_path / "empty.ckpt")
     with pytest.raises(CheckpointError, match=r"empty\.ckpt: Not a dlrm_pl checkpoint: .* but nothing"):
-        load_checkpoint(tmp_path / "empty.ckpt")
+        read_checkpoint(tmp_path / "empty.ckpt")
 
 
 @pytest.mark.parametrize("mmap", [True, False])
@@ -381,7 +381,7 @@ def test_garbage_is_refused(tmp_path: Path, content: bytes, mmap: bool) -> None:
     path = tmp_path / "x.ckpt"
     path.write_bytes(content)
     with pytest.raises(CheckpointError, match=r"x\.ckpt: "):
-        load_checkpoint(path, mmap=mmap)
+        read_checkpoint(path, mmap=mmap)
 
 
 @settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -390,7 +390,7 @@ def test_a_truncated_file_is_refused(saved: Path, tmp_path: Path, share: float) 
     path = tmp_path / "x.ckpt"
     path.write_bytes(saved.read_bytes()[: int(share * saved.stat().st_size)])
     with pytest.raises(CheckpointError, match=r"x\.ckpt: (is empty|cut short)"):
-        load_checkpoint(path)
+        read_checkpoint(path)
 
 
 @pytest.mark.filterwarnings("ignore")  # Torch remarks on what damaged bytes seem to ask for.
@@ -404,7 +404,7 @@ def test_a_damaged_file_raises_nothing_else(saved: Path, tmp_path: Path, places:
     path.write_bytes(content)
     with contextlib.suppress(CheckpointError):  # A flip within a weight is not noticed.
         load_dlrm(path)
-        load_module(path)
+        load_checkpoint(path)
 
 
 def test_check_dataset_names_the_difference() -> None:

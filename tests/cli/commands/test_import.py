@@ -18,7 +18,7 @@ from dlrm_pl.cli.main import main
 from dlrm_pl.data.formats.dataset_folder import DatasetFolder
 from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.model.dlrm import DLRM
-from dlrm_pl.model.load import load_checkpoint
+from dlrm_pl.model.load import read_checkpoint
 from dlrm_pl.model.parameter_names import to_reference
 from tests.support.commands import ROOT
 from tests.support.torch_files import Sparse, save_sparse
@@ -69,8 +69,8 @@ def test_import_test_fit_and_export(
     assert first is not None
     assert run("fit", "-c", config, "--ckpt_path", ours, "--model.learning_rate", "0.25") == 0
     (trained,) = (tmp_path / "run").rglob("*.ckpt")
-    checkpoint = load_checkpoint(trained)
-    start = load_checkpoint(ours)["state_dict"]
+    checkpoint = read_checkpoint(trained)
+    start = read_checkpoint(ours)["state_dict"]
     # Training began at step 0, from these weights, with the learning rate that it was told.
     assert checkpoint["global_step"] == 8
     assert checkpoint["optimizer_states"][0]["param_groups"][0]["lr"] == 0.25

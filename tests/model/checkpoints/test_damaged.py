@@ -12,7 +12,7 @@ import torch
 from dlrm_pl.errors import CheckpointError, DLRMError
 from dlrm_pl.inspection import describe
 from dlrm_pl.model.checkpoints.contract import CheckpointContract
-from dlrm_pl.model.load import load_dlrm, load_module
+from dlrm_pl.model.load import load_checkpoint, load_dlrm
 from dlrm_pl.model.parameter_names import to_reference_name
 from dlrm_pl.model.upstream.importing import ReferenceCheckpoint
 from tests.support import tiny
@@ -95,7 +95,7 @@ def test_entry_that_is_not_what_it_should_be_is_named(
     torch.save(changed(path, value), file)
     with pytest.raises(CheckpointError, match=rf"a\.ckpt: .*{message}"):
         describe(file)
-    for load in (load_module, load_dlrm):
+    for load in (load_checkpoint, load_dlrm):
         with pytest.raises(DLRMError, match=r"a\.ckpt: "):
             load(file)
 

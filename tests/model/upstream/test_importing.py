@@ -15,7 +15,7 @@ from torch import nn
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.errors import CheckpointError, DatasetError
 from dlrm_pl.inspection import describe
-from dlrm_pl.model.load import load_checkpoint, load_dlrm, load_module
+from dlrm_pl.model.load import load_checkpoint, load_dlrm, read_checkpoint
 from dlrm_pl.model.training.lightning_module import DLRMModule
 from dlrm_pl.model.upstream.exporting import export_reference
 from dlrm_pl.model.upstream.importing import KnownDataset, ReferenceCheckpoint
@@ -115,7 +115,7 @@ def test_what_the_file_says_is_kept(tmp_path: Path, kind: str, module: bytes) ->
     if kind == "zip":  # Its checksums would not survive the change above.
         path = save(checkpoint(), tmp_path / "ref.pt", "zip")
     ReferenceCheckpoint(path, loss_threshold=0.01).write(tmp_path / "ours.ckpt")
-    found = load_checkpoint(tmp_path / "ours.ckpt")
+    found = read_checkpoint(tmp_path / "ours.ckpt")
     origin = found["reference"]
     assert origin["metadata"]["test_acc"] == 0.95
     assert origin["metadata"]["train_loss"] == float(np.float32(0.12))
@@ -129,7 +129,7 @@ def test_what_the_file_says_is_kept(tmp_path: Path, kind: str, module: bytes) ->
 @pytest.mark.parametrize("missing", [["test_auc"], ["epoch", "iter", "opt_state_dict"], list(checkpoint())])
 def test_every_number_is_optional(tmp_path: Path, missing: list[str]) -> None:
     contents = {name: value for name, value in checkpoint().items() if name == "state_dict" or name not in missing}
-    load_module(import_to(contents, tmp_path))
+    load_checkpoint(import_to(contents, tmp_path))
 
 
 def test_a_bare_state_dict_is_imported(tmp_path: Path) -> None:
@@ -170,7 +170,7 @@ def test_other_floats_are_converted_and_said(
     with caplog.at_level(logging.WARNING):
         path = import_to(checkpoint(model), tmp_path)
     assert f"weights of type {dtype} become torch.float32" in caplog.text
-    found = load_checkpoint(path)
+    found = read_checkpoint(path)
     assert found["reference"]["converted_from"] == [str(dtype)]
     stored = found["state_dict"]["model.embedding_bags.tables.2.weight"]
     assert torch.equal(stored, model.emb_l[2].weight.float())
@@ -184,7 +184,7 @@ def test_rows_that_are_not_finite_are_counted_and_named(tmp_path: Path, caplog: 
     state["emb_l.1.weight"][:] = 3e38  # Large, and its sum is infinite, but finite.
     with caplog.at_level(logging.WARNING):
         path = import_to(checkpoint(state_dict=state), tmp_path)
-    assert load_checkpoint(path)["reference"]["nonfinite_rows"] == {"emb_l.2.weight": 2}
+    assert read_checkpoint(path)["reference"]["nonfinite_rows"] == {"emb_l.2.weight": 2}
     assert "emb_l.2.weight has NaN or infinity in 2 of 9 rows" in caplog.text
     assert "emb_l.1" not in caplog.text
 
@@ -193,7 +193,7 @@ def test_an_optimizer_with_tensors_is_left_out_and_said(tmp_path: Path) -> None:
     model = ReferenceModel()
     adagrad = torch.optim.Adagrad(model.parameters()).state_dict()
     contents = checkpoint(model, opt_state_dict=adagrad, metric=torch.tensor(0.5))
-    origin = load_checkpoint(import_to(contents, tmp_path))["reference"]
+    origin = read_checkpoint(import_to(contents, tmp_path))["reference"]
     assert origin["left_out"] == ["opt_state_dict"]
     assert origin["metadata"]["metric"] == 0.5
 
@@ -250,7 +250,7 @@ def test_other_table_sizes_are_refused(tmp_path: Path) -> None:
         opened.write(tmp_path / "x.ckpt", KnownDataset(Path("counts.npz"), (6, 7, 9)))
     assert not (tmp_path / "x.ckpt").exists()
     opened.write(tmp_path / "x.ckpt", KnownDataset(Path("data"), SIZES, "abc"))
-    assert load_checkpoint(tmp_path / "x.ckpt")["dlrm_pl"]["dataset_fingerprint"] == "abc"
+    assert read_checkpoint(tmp_path / "x.ckpt")["dlrm_pl"]["dataset_fingerprint"] == "abc"
 
 
 def test_a_damaged_table_is_refused(tmp_path: Path) -> None:
