@@ -19,19 +19,13 @@ from dlrm_pl.model.load import load_checkpoint
 from dlrm_pl.model.training.lightning_module import DLRMModule, weights_come_later
 from dlrm_pl.trainer import DLRMTrainer
 from tests.support.ranks import run_ranks
+from tests.support.training import click_module, quiet_trainer
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
 
-def module(data: DLRMDataModule, dim: int = 4, **options: object) -> DLRMModule:
-    torch.manual_seed(0)
-    return DLRMModule(data.table_sizes, embedding_dim=dim, bottom_mlp=(13, dim), top_mlp=(1,), **options)  # type: ignore[arg-type]
-
-
 def trainer(**options: object) -> DLRMTrainer:
-    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "num_sanity_val_steps": 0}
-    quiet |= {"enable_checkpointing": False}
-    return DLRMTrainer(accelerator="cpu", **(quiet | options))
+    return quiet_trainer(**({"enable_checkpointing": False} | options))
 
 
 @pytest.fixture
@@ -42,7 +36,7 @@ def data(synthetic_folder: Path) -> DLRMDataModule:
 @pytest.fixture
 def saved(data: DLRMDataModule, tmp_path: Path) -> Path:
     first = trainer(max_steps=4)
-    first.fit(module(data), datamodule=data)
+    first.fit(click_module(data), datamodule=data)
     first.save_checkpoint(tmp_path / "a.ckpt")
     return tmp_path / "a.ckpt"
 
@@ -50,11 +44,11 @@ def saved(data: DLRMDataModule, tmp_path: Path) -> Path:
 def test_training_goes_on_in_a_map_as_in_memory(
     data: DLRMDataModule, saved: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    whole = module(data)
+    whole = click_module(data)
     trainer(max_steps=8).fit(whole, datamodule=data)
     before = saved.read_bytes()
     with weights_come_later():
-        resumed = module(data)
+        resumed = click_module(data)
     with caplog.at_level(logging.INFO, logger="dlrm_pl"):
         trainer(max_steps=8).fit(resumed, datamodule=data, ckpt_path=str(saved))
     assert "iB stay in" in caplog.text
@@ -70,10 +64,10 @@ def test_an_epoch_that_was_cut_short_goes_on_with_the_rows_that_are_left(
     """Lightning takes it for done: it would train nothing more, or go on with the order of the next epoch."""
     folder = str(data.folder.path)
     first = trainer(**limits)
-    first.fit(module(data), datamodule=DLRMDataModule(folder, batch_size=500))
+    first.fit(click_module(data), datamodule=DLRMDataModule(folder, batch_size=500))
     first.save_checkpoint(tmp_path / "a.ckpt")
     limits["max_steps"] = 8
-    whole, resumed = module(data), module(data)
+    whole, resumed = click_module(data), click_module(data)
     trainer(**limits).fit(whole, datamodule=DLRMDataModule(folder, batch_size=500))
     second = trainer(**limits)
     second.fit(resumed, datamodule=DLRMDataModule(folder, batch_size=500), ckpt_path=str(tmp_path / "a.ckpt"))
@@ -118,7 +112,7 @@ def test_a_resumed_run_is_one_that_was_not_interrupted(
     folder = str(data.folder.path)
 
     def run(ckpt_path: Path | None = None, **given: object) -> tuple[DLRMTrainer, DLRMModule]:
-        made, trained = trainer(**(few | given)), module(data)
+        made, trained = trainer(**(few | given)), click_module(data)
         made.fit(
             trained,
             datamodule=DLRMDataModule(folder, batch_size=200),
@@ -138,7 +132,7 @@ def test_a_resumed_run_is_one_that_was_not_interrupted(
 
 def test_scoring_leaves_the_weights_in_the_file(data: DLRMDataModule, saved: Path) -> None:
     with weights_come_later():
-        loaded = module(data)
+        loaded = click_module(data)
     (scores,) = trainer().test(loaded, datamodule=data, ckpt_path=str(saved), verbose=False)
     usual = load_checkpoint(saved)
     (expected,) = trainer().test(usual, datamodule=data, verbose=False)
@@ -156,7 +150,7 @@ def write_in_place(loaded: DLRMModule, data: DLRMDataModule) -> None:
 
 
 def load_other_weights(loaded: DLRMModule, data: DLRMDataModule) -> None:
-    loaded.load_state_dict(module(data).state_dict())
+    loaded.load_state_dict(click_module(data).state_dict())
 
 
 def train(loaded: DLRMModule, data: DLRMDataModule) -> None:
@@ -172,7 +166,7 @@ def test_weights_that_were_loaded_to_be_scored_may_be_written_to(
     data: DLRMDataModule, saved: Path, write: Callable[[DLRMModule, DLRMDataModule], None]
 ) -> None:
     """What a read-only map would end the process for; the file stays as it is."""
-    loaded, content = module(data), saved.read_bytes()
+    loaded, content = click_module(data), saved.read_bytes()
     trainer().validate(loaded, datamodule=data, ckpt_path=str(saved), verbose=False)
     before = {name: tensor.clone() for name, tensor in loaded.state_dict().items()}
     write(loaded, data)
@@ -196,7 +190,7 @@ def test_a_checkpoint_by_name_that_is_not_there_is_refused(
     saving = trainer(default_root_dir=tmp_path, enable_checkpointing=True, callbacks=[ModelCheckpoint(tmp_path)])
     message = f"ckpt_path='{name}': there is no such checkpoint: {reason.format(folder=tmp_path)}"
     with pytest.raises(ConfigurationError, match=message):
-        getattr(saving, command)(module(data), datamodule=data, ckpt_path=name)
+        getattr(saving, command)(click_module(data), datamodule=data, ckpt_path=name)
     assert saving.global_step == 0
 
 
@@ -206,7 +200,7 @@ def test_a_checkpoint_by_name_is_loaded(data: DLRMDataModule, tmp_path: Path, na
         **{"default_root_dir": tmp_path, "enable_checkpointing": True, "max_steps": 2},
         callbacks=[ModelCheckpoint(tmp_path, save_last=True)],
     )
-    trained, other = module(data), module(data)
+    trained, other = click_module(data), click_module(data)
     saving.fit(trained, datamodule=data)
     saving.save_checkpoint(tmp_path / "hpc_ckpt_1.ckpt")
     saving.validate(other, datamodule=data, ckpt_path=name, verbose=False)
@@ -215,7 +209,7 @@ def test_a_checkpoint_by_name_is_loaded(data: DLRMDataModule, tmp_path: Path, na
 
 def test_quantize_reads_no_checkpoint_from_elsewhere(data: DLRMDataModule) -> None:
     with pytest.raises(ConfigurationError, match=r"from files alone, not 's3://bucket/a\.ckpt'"):
-        trainer().quantize(module(data), data, "s3://bucket/a.ckpt")
+        trainer().quantize(click_module(data), data, "s3://bucket/a.ckpt")
 
 
 def test_a_run_that_has_nothing_to_train_says_so(
@@ -223,27 +217,27 @@ def test_a_run_that_has_nothing_to_train_says_so(
 ) -> None:
     again, message = trainer(max_steps=4, max_epochs=3), "Nothing was trained: the run ends at "
     with caplog.at_level(logging.WARNING, logger="dlrm_pl"):
-        again.fit(module(data), datamodule=data)
+        again.fit(click_module(data), datamodule=data)
         assert message not in caplog.text
-        again.fit(module(data), datamodule=data)
+        again.fit(click_module(data), datamodule=data)
         assert f"{message}max_epochs=3 and max_steps=4, and it stands at step 4" in caplog.text
         caplog.clear()
-        trainer(max_steps=4).fit(module(data), datamodule=data, ckpt_path=str(saved))
+        trainer(max_steps=4).fit(click_module(data), datamodule=data, ckpt_path=str(saved))
         assert f"{message}max_steps=4, and it stands at step 4" in caplog.text
         caplog.clear()
         whole = trainer(max_epochs=1)
-        whole.fit(module(data), datamodule=data)
+        whole.fit(click_module(data), datamodule=data)
         whole.save_checkpoint(saved.parent / "whole.ckpt")
-        trainer(max_epochs=2).fit(module(data), datamodule=data, ckpt_path=str(saved.parent / "whole.ckpt"))
+        trainer(max_epochs=2).fit(click_module(data), datamodule=data, ckpt_path=str(saved.parent / "whole.ckpt"))
         assert message not in caplog.text
-        trainer(max_epochs=1).fit(module(data), datamodule=data, ckpt_path=str(saved.parent / "whole.ckpt"))
+        trainer(max_epochs=1).fit(click_module(data), datamodule=data, ckpt_path=str(saved.parent / "whole.ckpt"))
         assert f"{message}max_epochs=1, and it stands at step 16, with 1 epoch done" in caplog.text
-        trainer(limit_train_batches=0).fit(module(data), datamodule=data)
+        trainer(limit_train_batches=0).fit(click_module(data), datamodule=data)
         assert f"{message}limit_train_batches=0" in caplog.text
 
 
 def test_predict_returns_the_probabilities_unless_told_otherwise(data: DLRMDataModule) -> None:
-    scored, predicting = module(data).eval(), trainer()
+    scored, predicting = click_module(data).eval(), trainer()
     batches = predicting.predict(scored, datamodule=data)
     with torch.no_grad():
         expected = [torch.sigmoid(scored(batch)) for batch in data.predict_dataloader()]
@@ -257,9 +251,9 @@ def test_training_goes_on_with_the_hyperparameters_of_the_checkpoint(
     """The state of its optimizer belongs to them; Lightning would take the rate from it, the rest from the module."""
     chosen = {"learning_rate": 0.05, "lr_num_warmup_steps": 6, "loss": "wbce", "loss_weights": [1.0, 2.0]}
     first = trainer(max_steps=4)
-    first.fit(module(data, **chosen), datamodule=data)
+    first.fit(click_module(data, **chosen), datamodule=data)
     first.save_checkpoint(tmp_path / "a.ckpt")
-    whole, resumed = module(data, **chosen), module(data, learning_rate=0.5)
+    whole, resumed = click_module(data, **chosen), click_module(data, learning_rate=0.5)
     trainer(max_steps=8).fit(whole, datamodule=data)
     with caplog.at_level(logging.WARNING, logger="dlrm_pl"):
         trainer(max_steps=8).fit(resumed, datamodule=data, ckpt_path=str(tmp_path / "a.ckpt"))
@@ -286,7 +280,7 @@ def test_ranks_score_what_one_process_scores(data: DLRMDataModule, saved: Path, 
     """Lightning gives the first rank's weights to the others: in place, which a read-only map ended the process for."""
     scores = []
     for stage in ("validate", "test"):
-        scores += getattr(trainer(), stage)(module(data), datamodule=data, ckpt_path=str(saved), verbose=False)
+        scores += getattr(trainer(), stage)(click_module(data), datamodule=data, ckpt_path=str(saved), verbose=False)
     (tmp_path / "expected.json").write_text(json.dumps(scores))
     program = _RANKS.format(folder=str(data.folder.path), saved=str(saved), expected=str(tmp_path / "expected.json"))
     run_ranks(program, tmp_path)

@@ -16,14 +16,10 @@ from dlrm_pl.callbacks import checkpoint_io
 from dlrm_pl.callbacks.checkpoint_io import AtomicCheckpointIO
 from dlrm_pl.errors import CheckpointError
 from dlrm_pl.model.checkpoints.contract import CheckpointContract
-from dlrm_pl.trainer import DLRMTrainer
 from tests.support import tiny
+from tests.support.training import quiet_trainer
 
 CHECKPOINT = {"weights": torch.arange(100_000.0), "step": 3}
-
-
-def trainer(**options: Any) -> DLRMTrainer:
-    return DLRMTrainer(accelerator="cpu", logger=False, enable_progress_bar=False, **options)
 
 
 def test_what_was_saved_comes_back_and_may_be_written_to(tmp_path: Path) -> None:
@@ -84,11 +80,11 @@ def test_stop_in_the_middle_leaves_the_earlier_one(
 
 
 def test_trainer_uses_it_unless_another_was_given() -> None:
-    assert isinstance(trainer().strategy.checkpoint_io, AtomicCheckpointIO)
+    assert isinstance(quiet_trainer().strategy.checkpoint_io, AtomicCheckpointIO)
 
     class Other(TorchCheckpointIO):
         pass
 
     other = Other()
-    assert trainer(plugins=[other]).strategy.checkpoint_io is other
-    assert trainer(plugins=other).strategy.checkpoint_io is other
+    assert quiet_trainer(plugins=[other]).strategy.checkpoint_io is other
+    assert quiet_trainer(plugins=other).strategy.checkpoint_io is other

@@ -6,7 +6,6 @@ import logging
 from pathlib import Path
 
 import pytest
-import torch
 from torchmetrics import MeanAbsoluteError, MeanSquaredError
 
 from dlrm_pl.callbacks.lpot import obey_lpot_conf
@@ -16,8 +15,8 @@ from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.model.training.lightning_module import DLRMModule
 from dlrm_pl.quantization.judging.criterion import Criterion
 from dlrm_pl.quantization.recipe import RecipeStart
-from dlrm_pl.trainer import DLRMTrainer
 from tests.support.lpot import SEED
+from tests.support.training import quiet_trainer
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
@@ -36,27 +35,6 @@ tuning:
 """
 
 
-@pytest.fixture
-def data(synthetic_folder: Path) -> DLRMDataModule:
-    return DLRMDataModule(str(synthetic_folder), batch_size=500)
-
-
-@pytest.fixture
-def module(data: DLRMDataModule) -> DLRMModule:
-    torch.manual_seed(0)
-    return DLRMModule(data.table_sizes, embedding_dim=4, bottom_mlp=(13, 4), top_mlp=(1,))
-
-
-def trainer(*callbacks: QuantizationCallback) -> DLRMTrainer:
-    return DLRMTrainer(
-        accelerator="cpu",
-        callbacks=list(callbacks),
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
-
-
 def test_file_wins_over_the_callback_and_options_over_the_file(
     module: DLRMModule, data: DLRMDataModule, tmp_path: Path
 ) -> None:
@@ -68,7 +46,7 @@ def test_file_wins_over_the_callback_and_options_over_the_file(
         seed=3,
         max_trials=9,
     )
-    outcome = trainer(callback).quantize(
+    outcome = quiet_trainer(callbacks=[callback]).quantize(
         *(module, data), lpot_conf=str(tmp_path / "conf.yaml"), relative=0.9, output=str(tmp_path / "b")
     )
     settings = callback.settings
@@ -89,7 +67,7 @@ def test_ops_rows_and_workspace_of_the_file(
     monkeypatch.chdir(tmp_path)
     Path("conf.yaml").write_text(LONGER)
     with caplog.at_level(logging.INFO, logger="dlrm_pl"):
-        outcome = trainer().quantize(module, data, lpot_conf="conf.yaml")
+        outcome = quiet_trainer().quantize(module, data, lpot_conf="conf.yaml")
     assert outcome.path == Path("work/int8")
     first = outcome.tuning.trials[0].recipe
     assert first.ops["tables.3"] == first.ops["bottom_mlp.0"] == "fp32"
@@ -151,7 +129,7 @@ def test_rows_of_the_data_module_win_when_they_were_set(
     (tmp_path / "conf.yaml").write_text(LONGER)
     data = DLRMDataModule(str(synthetic_folder), batch_size=500, calibration_rows=50)
     with caplog.at_level(logging.INFO, logger="dlrm_pl"):
-        outcome = trainer().quantize(
+        outcome = quiet_trainer().quantize(
             *(module, data), lpot_conf=str(tmp_path / "conf.yaml"), output=str(tmp_path / "artifact")
         )
     assert outcome.certificate.row_ranges["calibration"]["stop"] == 50
@@ -161,5 +139,5 @@ def test_rows_of_the_data_module_win_when_they_were_set(
 def test_wrong_file_is_refused_before_the_work(module: DLRMModule, data: DLRMDataModule, tmp_path: Path) -> None:
     (tmp_path / "conf.yaml").write_text(LONGER.replace("emb_l.3", "emb_l.33"))
     with pytest.raises(ConfigurationError, match=r"emb_l\.33: fits no op\. Did you mean 'emb_l\.\d+'"):
-        trainer().quantize(module, data, lpot_conf=str(tmp_path / "conf.yaml"), output=str(tmp_path / "artifact"))
+        quiet_trainer().quantize(module, data, lpot_conf=str(tmp_path / "conf.yaml"), output=str(tmp_path / "artifact"))
     assert [path.name for path in tmp_path.iterdir()] == ["conf.yaml"]

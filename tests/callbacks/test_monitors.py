@@ -13,7 +13,7 @@ from dlrm_pl.callbacks.monitors import check_monitors
 from dlrm_pl.data.loading.datamodule import DLRMDataModule
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.model.training.lightning_module import METRICS, DLRMModule
-from dlrm_pl.trainer import DLRMTrainer
+from tests.support.training import quiet_trainer
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
@@ -69,14 +69,14 @@ class OfTheUser(Callback):
 
 def test_known_metrics_are_those_that_are_logged(synthetic_folder: Path) -> None:
     data = DLRMDataModule(str(synthetic_folder), batch_size=2000)
-    trainer = quiet(max_epochs=1, max_steps=-1)
+    trainer = quiet_trainer(enable_checkpointing=False, max_epochs=1, max_steps=-1)
     trainer.fit(module(*data.table_sizes), datamodule=data)
     assert set(trainer.callback_metrics) == {"train_loss", *(f"val_{name}" for name in METRICS)}
 
 
 def test_fit_looks_before_it_trains(synthetic_folder: Path) -> None:
     data = DLRMDataModule(str(synthetic_folder), batch_size=500)
-    trainer = quiet(callbacks=[EarlyStopping("val_auc")])
+    trainer = quiet_trainer(enable_checkpointing=False, max_steps=2, callbacks=[EarlyStopping("val_auc")])
     with pytest.raises(ConfigurationError, match="Did you mean 'val_auroc'"):
         trainer.fit(module(*data.table_sizes), datamodule=data)
     assert trainer.global_step == 0
@@ -94,7 +94,9 @@ def test_the_stop_of_the_readme_is_at_the_threshold_and_not_before(synthetic_fol
     assert written == {}
     data = DLRMDataModule(str(synthetic_folder), batch_size=128)
     seen = Seen()
-    trainer = quiet(callbacks=[stop, seen], max_epochs=1, max_steps=-1, val_check_interval=10)
+    trainer = quiet_trainer(
+        enable_checkpointing=False, callbacks=[stop, seen], max_epochs=1, max_steps=-1, val_check_interval=10
+    )
     trainer.fit(module(*data.table_sizes, learning_rate=0.5), datamodule=data)
     assert len(seen.aurocs) > 2
     assert all(auroc <= threshold for auroc in seen.aurocs[:-1])
@@ -116,9 +118,3 @@ class Seen(Callback):
 
 
 ROOT = Path(__file__).parents[2]
-
-
-def quiet(**options: Any) -> DLRMTrainer:
-    usual = {"accelerator": "cpu", "logger": False, "enable_progress_bar": False, "enable_model_summary": False}
-    usual |= {"num_sanity_val_steps": 0, "enable_checkpointing": False, "max_steps": 2}
-    return DLRMTrainer(**(usual | options))

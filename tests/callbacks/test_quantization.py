@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import pytorch_lightning as pl
 import torch
 from torchmetrics import MeanSquaredError
 
@@ -27,29 +26,13 @@ from dlrm_pl.quantization.judging.slices import WorstSlice
 from dlrm_pl.quantization.search.objective import Latency
 from dlrm_pl.quantization.search.space import SpaceSettings
 from dlrm_pl.quantization.search.trial import Trial
-from dlrm_pl.trainer import DLRMTrainer
+from tests.support.training import quiet_trainer
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
 
-@pytest.fixture
-def data(synthetic_folder: Path) -> DLRMDataModule:
-    return DLRMDataModule(str(synthetic_folder), batch_size=500)
-
-
-@pytest.fixture
-def module(data: DLRMDataModule) -> DLRMModule:
-    torch.manual_seed(0)
-    return DLRMModule(data.table_sizes, embedding_dim=4, bottom_mlp=(13, 4), top_mlp=(1,))
-
-
 def callback(folder: Path) -> QuantizationCallback:
     return QuantizationCallback(str(folder / "artifact"), criterion=Criterion(relative=0.5))
-
-
-def trainer(callbacks: list[pl.Callback], **options: object) -> DLRMTrainer:
-    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
-    return DLRMTrainer(accelerator="cpu", max_epochs=1, callbacks=callbacks, **(quiet | options))
 
 
 def test_module_comes_back_as_it_was(module: DLRMModule, data: DLRMDataModule, tmp_path: Path) -> None:
@@ -75,7 +58,7 @@ def test_search_knows_which_rows_it_reads(
 
 def test_fit_ends_in_an_artifact(module: DLRMModule, data: DLRMDataModule, tmp_path: Path) -> None:
     quantizing = callback(tmp_path)
-    trainer([quantizing], enable_checkpointing=False).fit(module, datamodule=data)
+    quiet_trainer(callbacks=[quantizing], max_epochs=1, enable_checkpointing=False).fit(module, datamodule=data)
     assert quantizing.outcome is not None
     assert quantizing.outcome.path == tmp_path / "artifact"
     assert (tmp_path / "artifact" / "manifest.json").is_file()
@@ -83,7 +66,7 @@ def test_fit_ends_in_an_artifact(module: DLRMModule, data: DLRMDataModule, tmp_p
 
 def test_trial_run_of_lightning_makes_no_artifact(module: DLRMModule, data: DLRMDataModule, tmp_path: Path) -> None:
     quantizing = callback(tmp_path)
-    trainer([quantizing], fast_dev_run=True).fit(module, datamodule=data)
+    quiet_trainer(callbacks=[quantizing], max_epochs=1, fast_dev_run=True).fit(module, datamodule=data)
     assert quantizing.outcome is None
     assert list(tmp_path.iterdir()) == []
 
@@ -91,7 +74,9 @@ def test_trial_run_of_lightning_makes_no_artifact(module: DLRMModule, data: DLRM
 def test_data_of_another_kind_is_refused(module: DLRMModule, data: DLRMDataModule, tmp_path: Path) -> None:
     loader = data.val_dataloader()
     with pytest.raises(ConfigurationError, match="needs a DLRMModule and a DLRMDataModule, got DLRMModule and None"):
-        trainer([callback(tmp_path)], enable_checkpointing=False).fit(module, loader, loader)
+        quiet_trainer(callbacks=[callback(tmp_path)], max_epochs=1, enable_checkpointing=False).fit(
+            module, loader, loader
+        )
 
 
 def test_any_metric_can_be_the_score_and_says_itself_which_way_is_better(
@@ -113,7 +98,7 @@ def test_lower_is_better_without_a_score_of_ones_own_is_refused_before_training(
 ) -> None:
     quantizing = QuantizationCallback(str(tmp_path / "a"), criterion=Criterion(higher_is_better=False))
     with pytest.raises(ConfigurationError, match="higher_is_better: false, but trials are scored by AUROC"):
-        trainer([quantizing], enable_checkpointing=False).fit(module, datamodule=data)
+        quiet_trainer(callbacks=[quantizing], max_epochs=1, enable_checkpointing=False).fit(module, datamodule=data)
     assert module.trainer.global_step == 0
 
 
@@ -157,7 +142,7 @@ def test_op_that_does_not_exist_stops_before_the_training(
     steps: list[object] = []
     module.training_step = lambda *args: steps.append(args)  # type: ignore[assignment, method-assign, misc]
     with pytest.raises(ConfigurationError, match=r"no op 'top_mlp\.9'"):
-        trainer([quantizing], enable_checkpointing=False).fit(module, datamodule=data)
+        quiet_trainer(callbacks=[quantizing], max_epochs=1, enable_checkpointing=False).fit(module, datamodule=data)
     assert steps == []
 
 
@@ -169,7 +154,7 @@ def test_slice_of_a_table_that_does_not_exist_stops_before_the_training(
     steps: list[object] = []
     module.training_step = lambda *args: steps.append(args)  # type: ignore[assignment, method-assign, misc]
     with pytest.raises(ConfigurationError, match=r"by='tables\.40': this model has 26 tables"):
-        trainer([quantizing], enable_checkpointing=False).fit(module, datamodule=data)
+        quiet_trainer(callbacks=[quantizing], max_epochs=1, enable_checkpointing=False).fit(module, datamodule=data)
     assert steps == []
     with pytest.raises(ConfigurationError, match=r"worst_slice by 'C9' needs the probabilities"):
         QuantizationCallback(criterion=Criterion(worst_slice=WorstSlice(by="C9")), eval_func=lambda model: 0.5)
@@ -213,7 +198,7 @@ def test_rows_without_clicks_are_refused_before_training_and_search(
     way: str, split: Split, start: int, message: str, dataset_copy: Path, module: DLRMModule, tmp_path: Path
 ) -> None:
     data = without_clicks(dataset_copy, split, start, None)
-    made = trainer([callback(tmp_path)])
+    made = quiet_trainer(callbacks=[callback(tmp_path)], max_epochs=1)
     with pytest.raises(DatasetError, match=message):
         made.fit(module, datamodule=data) if way == "fit" else made.quantize(module, data)
     assert made.global_step == 0

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 import pytorch_lightning as pl
-import torch
 from pytorch_lightning.callbacks import RichProgressBar
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
 from rich.console import Console
@@ -204,17 +203,6 @@ def test_tensorboard_gets_an_event_for_each_trial(tmp_path: Path) -> None:
         assert [event.step for event in found] == list(range(1, number + 1))
         assert found[-1].value == pytest.approx(drop)
     logger.finalize("success")
-
-
-@pytest.fixture
-def data(synthetic_folder: Path) -> DLRMDataModule:
-    return DLRMDataModule(str(synthetic_folder), batch_size=500)
-
-
-@pytest.fixture
-def module(data: DLRMDataModule) -> DLRMModule:
-    torch.manual_seed(0)
-    return DLRMModule(data.table_sizes, embedding_dim=4, bottom_mlp=(13, 4), top_mlp=(1,))
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")

@@ -10,7 +10,9 @@ import torch
 from torch.utils.data import DataLoader
 
 from dlrm_pl.batch import ClickBatch
+from dlrm_pl.data.loading.datamodule import DLRMDataModule
 from dlrm_pl.model.training.lightning_module import DLRMModule
+from dlrm_pl.trainer import DLRMTrainer
 
 SIZES = [6, 5, 9]
 
@@ -27,6 +29,18 @@ SMALL: dict[str, Any] = {
 def make_module(seed: int = 0, **changes: Any) -> DLRMModule:
     torch.manual_seed(seed)
     return DLRMModule(**(SMALL | changes))
+
+
+def click_module(data: DLRMDataModule, dim: int = 4, **options: Any) -> DLRMModule:
+    """A seeded module for a dataset, as small as they are made."""
+    torch.manual_seed(0)
+    return DLRMModule(data.table_sizes, embedding_dim=dim, bottom_mlp=(13, dim), top_mlp=(1,), **options)
+
+
+def quiet_trainer(**options: Any) -> DLRMTrainer:
+    """A trainer on the CPU that prints and logs nothing, with these options."""
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "num_sanity_val_steps": 0}
+    return DLRMTrainer(**({"accelerator": "cpu"} | quiet | options))
 
 
 def make_batches(count: int, b: int = 16, seed: int = 0) -> list[ClickBatch]:
