@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import hashlib
 import json
 import struct
 from collections.abc import Iterator
@@ -20,34 +19,10 @@ from dlrm_pl.artifact.summary import drop_line, guards_line, slice_line
 from dlrm_pl.errors import ArtifactError, DLRMError
 from dlrm_pl.inspection import describe
 from tests.support import tiny
+from tests.support.artifacts import change, sign
+from tests.support.documents import MISSING
 
 TABLE = "table-01-int8.safetensors"
-MISSING = object()
-
-
-def sign(folder: Path) -> None:
-    """Make all checksums right again."""
-    manifest = json.loads((folder / "manifest.json").read_text())
-    if isinstance(manifest.get("files"), dict):
-        for name in manifest["files"]:
-            if (folder / name).is_file():
-                manifest["files"][name] = hashlib.sha256((folder / name).read_bytes()).hexdigest()
-    manifest.pop("checksum", None)
-    manifest["checksum"] = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
-    (folder / "manifest.json").write_text(json.dumps(manifest))
-
-
-def change(folder: Path, file: str, path: tuple[Any, ...], value: Any) -> None:
-    contents = json.loads((folder / file).read_text())
-    inside = contents
-    for name in path[:-1]:
-        inside = inside[name]
-    if value is MISSING:
-        del inside[path[-1]]
-    else:
-        inside[path[-1]] = value
-    (folder / file).write_text(json.dumps(contents))
-    sign(folder)
 
 
 def use(folder: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +23,6 @@ QUIET: dict[str, Any] = {
     **{"accelerator": "cpu", "logger": False, "enable_progress_bar": False, "enable_model_summary": False},
     **{"num_sanity_val_steps": 0, "enable_checkpointing": False, "max_steps": 2},
 }
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    """Leave logging as it was, whatever a command configured."""
-    root = logging.getLogger()
-    handlers = root.handlers[:]
-    yield
-    root.handlers[:] = handlers
 
 
 @pytest.fixture(scope="module")

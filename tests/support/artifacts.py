@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from dlrm_pl.artifact.build import Outcome, build_artifact
 from dlrm_pl.data.loading.datamodule import RowRange
@@ -10,6 +14,7 @@ from dlrm_pl.quantization.judging.criterion import Criterion
 from dlrm_pl.quantization.judging.row_sets import QuantizationData
 from dlrm_pl.quantization.search.tune import TuningSettings
 from tests.support import tiny
+from tests.support.documents import with_value
 
 RANGES = {
     "calibration": RowRange("val", 0, 128),
@@ -34,3 +39,30 @@ def data(**changes: object) -> QuantizationData:
 def build(output: Path, **criterion: float) -> Outcome:
     settings = TuningSettings(criterion=Criterion(**(criterion or {"relative": 0.02})), max_trials=5)  # type: ignore[arg-type]
     return build_artifact(tiny.model(), data(), settings, output)
+
+
+def sign(folder: Path) -> None:
+    """Make all checksums of a changed artifact right again, as someone who knows of them would."""
+    manifest = json.loads((folder / "manifest.json").read_text())
+    if isinstance(manifest.get("files"), dict):
+        for name in manifest["files"]:
+            if (folder / name).is_file():
+                manifest["files"][name] = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+    manifest.pop("checksum", None)
+    manifest["checksum"] = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def change(folder: Path, file: str, path: tuple[Any, ...], value: Any) -> None:
+    """Change one value in a JSON file of an artifact, and sign it again."""
+    contents = json.loads((folder / file).read_text())
+    (folder / file).write_text(json.dumps(with_value(contents, path, value)))
+    sign(folder)
+
+
+def change_certificate(folder: Path, edit: Callable[[dict[str, Any]], object]) -> None:
+    """Change the certificate in place by a function, and sign the artifact again."""
+    certificate = json.loads((folder / "certificate.json").read_text())
+    edit(certificate)
+    (folder / "certificate.json").write_text(json.dumps(certificate))
+    sign(folder)

@@ -6,7 +6,6 @@ import json
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from xml.etree import ElementTree
@@ -15,9 +14,9 @@ import pytest
 import torch
 
 from dlrm_pl.artifact.fingerprint import model_fingerprint
-from dlrm_pl.artifact.manifest import Manifest, file_sha256
 from dlrm_pl.cli import main as cli
 from dlrm_pl.model.load import load_dlrm
+from tests.support.artifacts import change
 from tests.support.commands import expect_error, run
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
@@ -113,12 +112,8 @@ def test_checkpoint_and_dataset_of_another_model(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     artifact = Path(shutil.copytree(fitted / "artifact", tmp_path / "artifact"))
-    certificate = json.loads((artifact / "certificate.json").read_text())
-    certificate["model_fingerprint"] = "0" * 16
-    (artifact / "certificate.json").write_text(json.dumps(certificate))
-    manifest = replace(Manifest.read(artifact), model_fingerprint="0" * 16)
-    manifest.files["certificate.json"] = file_sha256(artifact / "certificate.json")
-    manifest.write(artifact)
+    for name in ("certificate.json", "manifest.json"):
+        change(artifact, name, ("model_fingerprint",), "0" * 16)
     checkpoint = ("--ckpt_path", fitted / "run" / "model.ckpt")
     expect_error(capsys, "was made from 0000000000000000", "benchmark", "--artifact", artifact, *checkpoint)
     assert run("synthesize", "--output", tmp_path / "other", "--rows", 3000, "--max_table_size", 20) == 0
@@ -135,12 +130,8 @@ def test_checkpoint_of_other_rows_that_the_fingerprint_does_not_see(
     torch.save(checkpoint, tmp_path / "other.ckpt")
     fingerprint = model_fingerprint(load_dlrm(tmp_path / "other.ckpt"))
     artifact = Path(shutil.copytree(fitted / "artifact", tmp_path / "artifact"))
-    certificate = json.loads((artifact / "certificate.json").read_text())
-    certificate["model_fingerprint"] = fingerprint
-    (artifact / "certificate.json").write_text(json.dumps(certificate))
-    manifest = replace(Manifest.read(artifact), model_fingerprint=fingerprint)
-    manifest.files["certificate.json"] = file_sha256(artifact / "certificate.json")
-    manifest.write(artifact)
+    for name in ("certificate.json", "manifest.json"):
+        change(artifact, name, ("model_fingerprint",), fingerprint)
     message = r"other\.ckpt: its checksum is \w{64}, the artifact"
     expect_error(capsys, message, "benchmark", "--artifact", artifact, "--ckpt_path", tmp_path / "other.ckpt", *SHORT)
 

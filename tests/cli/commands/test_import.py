@@ -14,18 +14,13 @@ import pytest
 import torch
 import yaml
 
-from dlrm_pl.cli.main import main
 from dlrm_pl.data.formats.dataset_folder import DatasetFolder
 from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.model.load import read_checkpoint
 from dlrm_pl.model.parameter_names import to_reference
-from tests.support.commands import ROOT
+from tests.support.commands import ROOT, expect_error, run
 from tests.support.torch_files import Sparse, save_sparse
-
-
-def run(*args: object) -> int:
-    return main([str(arg) for arg in args])
 
 
 @pytest.fixture(scope="module")
@@ -81,24 +76,39 @@ def test_import_test_fit_and_export(
     assert torch.equal(back["state_dict"]["top_l.0.weight"], checkpoint["state_dict"]["model.top_mlp.0.weight"])
 
 
-def expect_error(capsys: pytest.CaptureFixture[str], message: str, *args: object) -> None:
-    assert run("import-checkpoint", *args) == 2
-    error = capsys.readouterr().err
-    assert re.search(message, error), error
-    assert error.count("error: ") == 1
-
-
 def test_wrong_use_is_refused(reference: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = ("--output", tmp_path / "x.ckpt")
-    expect_error(capsys, r"needs --reference FILE\.pt and --output")
-    expect_error(capsys, r"needs --reference FILE\.pt and --output", "--reference", reference)
-    expect_error(capsys, "go back", "--reference", reference, *output, "--ckpt_path", reference)
-    expect_error(capsys, "alone", "--ckpt_path", "a", "--to_reference", "b", "--counts", "c")
-    expect_error(capsys, "the same thing twice", "--reference", reference, *output, "--data", "a", "--counts", "b")
-    expect_error(capsys, r"nothing\.pt: does not exist", "--reference", tmp_path / "nothing.pt", *output)
-    expect_error(capsys, "is a folder, but a file", "--reference", reference, "--output", tmp_path)
-    expect_error(capsys, "is the file to read", "--reference", reference, "--output", reference)
-    expect_error(capsys, "there is no such dataset", "--reference", reference, *output, "--data", tmp_path / "no")
+    expect_error(capsys, r"needs --reference FILE\.pt and --output", "import-checkpoint")
+    expect_error(capsys, r"needs --reference FILE\.pt and --output", "import-checkpoint", "--reference", reference)
+    expect_error(capsys, "go back", "import-checkpoint", "--reference", reference, *output, "--ckpt_path", reference)
+    expect_error(capsys, "alone", "import-checkpoint", "--ckpt_path", "a", "--to_reference", "b", "--counts", "c")
+    expect_error(
+        capsys,
+        "the same thing twice",
+        "import-checkpoint",
+        "--reference",
+        reference,
+        *output,
+        "--data",
+        "a",
+        "--counts",
+        "b",
+    )
+    expect_error(
+        capsys, r"nothing\.pt: does not exist", "import-checkpoint", "--reference", tmp_path / "nothing.pt", *output
+    )
+    expect_error(capsys, "is a folder, but a file", "import-checkpoint", "--reference", reference, "--output", tmp_path)
+    expect_error(capsys, "is the file to read", "import-checkpoint", "--reference", reference, "--output", reference)
+    expect_error(
+        capsys,
+        "there is no such dataset",
+        "import-checkpoint",
+        "--reference",
+        reference,
+        *output,
+        "--data",
+        tmp_path / "no",
+    )
     assert not (tmp_path / "x.ckpt").exists()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from dlrm_pl.artifact.manifest import file_sha256
+from tests.support.artifacts import change_certificate
 from tests.support.commands import expect_error, run
 
 # Lightning warns about a short run's logging interval and about checkpoints that are already there.
@@ -42,19 +41,6 @@ def test_tampered_artifact(
         expect_error(capsys, message, command, "--artifact", artifact, "--data", synthetic_folder)
 
 
-def reseal_certificate(artifact: Path, change: Callable[[dict[str, Any]], object]) -> None:
-    """Change the certificate as a hand that knows of the checksums would."""
-    from dlrm_pl.artifact.manifest import Manifest
-
-    path = artifact / "certificate.json"
-    certificate = json.loads(path.read_text())
-    change(certificate)
-    path.write_text(json.dumps(certificate))
-    manifest = Manifest.read(artifact)
-    manifest.files["certificate.json"] = file_sha256(path)
-    manifest.write(artifact)
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -78,7 +64,7 @@ def test_certificate_that_claims_too_much(
     message: str,
 ) -> None:
     artifact = Path(shutil.copytree(fitted / "artifact", tmp_path / "artifact"))
-    reseal_certificate(artifact, change)
+    change_certificate(artifact, change)
     expect_error(capsys, message, "verify", "--artifact", artifact, "--data", synthetic_folder)
 
 

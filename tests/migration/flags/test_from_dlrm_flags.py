@@ -14,6 +14,7 @@ import yaml
 
 from dlrm_pl.cli import main as cli
 from dlrm_pl.data.synthetic.synthesize import synthesize
+from tests.support.commands import run
 
 ROOT = Path(__file__).parents[3]
 CONFIGS = ROOT / "configs"
@@ -48,10 +49,6 @@ $dlrm_pt_bin --arch-sparse-feature-size=16 --arch-mlp-bot="13-512-256-64-16" --a
  --learning-rate=0.1 --mini-batch-size=128 --print-freq=1024 --print-time --test-mini-batch-size=16384
  --test-num-workers=16 $dlrm_extra_option 2>&1 | tee run_kaggle_pt.log
 """
-
-
-def run(*args: object) -> int:
-    return cli.main([str(arg) for arg in args])
 
 
 def print_config(capsys: pytest.CaptureFixture[str], *args: object) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,9 @@ from dlrm_pl.model.load import load_checkpoint, load_dlrm
 from dlrm_pl.model.parameter_names import to_reference_name
 from dlrm_pl.model.upstream.importing import ReferenceCheckpoint
 from tests.support import tiny
+from tests.support.documents import MISSING, with_value
 
 TABLE = "model.embedding_bags.tables.1.weight"
-MISSING = object()
 
 
 def checkpoint() -> dict[str, Any]:
@@ -38,24 +37,12 @@ def checkpoint() -> dict[str, Any]:
     return contents
 
 
-def changed(path: tuple[Any, ...], value: Any) -> dict[str, Any]:
-    contents = copy.deepcopy(checkpoint())
-    inside = contents
-    for name in path[:-1]:
-        inside = inside[name]
-    if value is MISSING:
-        del inside[path[-1]]
-    else:
-        inside[path[-1]] = value
-    return contents
-
-
 def test_whole_checkpoint_is_described(tmp_path: Path) -> None:
     torch.save(checkpoint(), tmp_path / "a.ckpt")
     text = describe(tmp_path / "a.ckpt")
     assert "imported  from x.pt of the reference (zip format)" in text
     assert "trained   20 steps, to epoch 2" in text
-    torch.save(changed(("epoch",), MISSING), tmp_path / "a.ckpt")
+    torch.save(with_value(checkpoint(), ("epoch",), MISSING), tmp_path / "a.ckpt")
     assert "trained   unknown" in describe(tmp_path / "a.ckpt")
 
 
@@ -92,7 +79,7 @@ def test_entry_that_is_not_what_it_should_be_is_named(
     tmp_path: Path, path: tuple[Any, ...], value: Any, message: str
 ) -> None:
     file = tmp_path / "a.ckpt"
-    torch.save(changed(path, value), file)
+    torch.save(with_value(checkpoint(), path, value), file)
     with pytest.raises(CheckpointError, match=rf"a\.ckpt: .*{message}"):
         describe(file)
     for load in (load_checkpoint, load_dlrm):
@@ -102,7 +89,7 @@ def test_entry_that_is_not_what_it_should_be_is_named(
 
 def test_text_of_a_checkpoint_is_printed_on_a_part_of_a_line(tmp_path: Path) -> None:
     metadata = {"\x1b[2J": 1, "half": "\ud800", "long": "x" * 1000, "note": "a b"}
-    torch.save(changed(("reference", "metadata"), metadata), tmp_path / "a.ckpt")
+    torch.save(with_value(checkpoint(), ("reference", "metadata"), metadata), tmp_path / "a.ckpt")
     (line,) = [line for line in describe(tmp_path / "a.ckpt").splitlines() if line.startswith("which says")]
     assert line == rf"which says  \x1b[2J 1, half \ud800, long {'x' * 100}..., note a b"
 
