@@ -38,7 +38,7 @@ def test_full_disk_under_a_file_is_told_with_its_place(capsys: pytest.CaptureFix
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(atomic, "sync", full)
+        patch.setattr(atomic, "sync_path", full)
         expect_error(capsys, r"disk is full: .*/data\.", "synthesize", "--output", tmp_path / "data", "--rows", 100)
     assert list(tmp_path.iterdir()) == []
 
