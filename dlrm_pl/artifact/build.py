@@ -28,13 +28,13 @@ from dlrm_pl.artifact.manifest import (
 from dlrm_pl.artifact.result_file import plain_settings, write_result
 from dlrm_pl.artifact.search_identity import name_of_score, search_identity
 from dlrm_pl.artifact.sensitivities import Sensitivities
-from dlrm_pl.artifact.store import load_model, recognise_artifact, save_weights
+from dlrm_pl.artifact.store import load_model, recognize_artifact, save_weights
 from dlrm_pl.artifact.tensors import to_tensors
 from dlrm_pl.errors import ArtifactError
 from dlrm_pl.files.atomic import atomic_folder
 from dlrm_pl.files.destinations import resolved
 from dlrm_pl.files.free_space import require_free_space
-from dlrm_pl.files.replacement import Making
+from dlrm_pl.files.replacement import PlannedOutput
 from dlrm_pl.files.sizes import format_bytes
 from dlrm_pl.files.watched import Watch
 from dlrm_pl.kernels.int8.selection import isa
@@ -117,11 +117,11 @@ def build_artifact(
         DLRMError: see ``tune``.
     """
     limits = {"timeout_s": settings.timeout_s, "max_trials": settings.max_trials, "until": settings.until}
-    making = partial(Making, "quantize", recognise=recognise_artifact, overwrite=overwrite)
+    planned = partial(PlannedOutput, "quantize", recognize=recognize_artifact, overwrite=overwrite)
     # All but the weights is known; their checksum comes from reading them.
     identity = search_identity("", model, data, settings, eval_func)
     del identity["model"]
-    with atomic_folder(output, making(identity | limits)) as folder:
+    with atomic_folder(output, planned(identity | limits)) as folder:
         log.info("%s", _plan(model, settings, folder))
         if loose := settings.criterion.loose:
             log.warning(
@@ -134,7 +134,7 @@ def build_artifact(
         packer.packed(start.tables)  # Before the first trial, so that a damaged table stops it here.
         checksum = model_checksum(model, checksums)  # Of tables that were packed it is known already.
         identity = search_identity(checksum, model, data, settings, eval_func)
-        making(identity | limits).check(output)
+        planned(identity | limits).check(output)
         trial_log = TrialLog(trial_log_path(output), identity)
         study = trial_log.beside(STUDY_NAME)  # A strategy of Optuna's makes it anew from the log.
         try:

@@ -26,7 +26,7 @@ from dlrm_pl.artifact.manifest import (
 from dlrm_pl.artifact.tensors import from_tensors, to_tensors
 from dlrm_pl.documents.json_text import object_in, object_with
 from dlrm_pl.errors import ArtifactError, ConfigurationError, ShapeError
-from dlrm_pl.files.replacement import Finished
+from dlrm_pl.files.replacement import FinishedOutput
 from dlrm_pl.files.watched import Watch, WatchedFile
 from dlrm_pl.kernels.int8.pages import Pages, place
 from dlrm_pl.model.architecture import Architecture
@@ -69,14 +69,14 @@ class Artifact:
         return scorer.predict(rows, batch_size=batch_size)
 
 
-def recognise_artifact(folder: Path) -> Finished | None:
+def recognize_artifact(folder: Path) -> FinishedOutput | None:
     """What a folder says of itself that `quantize` wrote; None for others."""
     manifest = object_with(folder / FILE_NAME, "format")
     if manifest is None:
         return None
     result = object_with(folder / RESULT_NAME, "made_from")
     settings = object_in(result, "made_from") if result else None
-    return Finished("an artifact", "quantize", settings, (*(object_in(manifest, "files") or ()), FILE_NAME))
+    return FinishedOutput("an artifact", "quantize", settings, (*(object_in(manifest, "files") or ()), FILE_NAME))
 
 
 def save_weights(model: Int8DLRM, folder: Path) -> None:

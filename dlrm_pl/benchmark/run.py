@@ -21,7 +21,7 @@ from dlrm_pl.data.loading.dataset import ClickDataset
 from dlrm_pl.documents.json_text import object_in, object_with
 from dlrm_pl.errors import VerificationError
 from dlrm_pl.files.atomic import atomic_folder
-from dlrm_pl.files.replacement import Finished, Making
+from dlrm_pl.files.replacement import FinishedOutput, PlannedOutput
 from dlrm_pl.kernels.int8.selection import isa
 from dlrm_pl.runtime.cpu import describe_machine
 from dlrm_pl.runtime.int8_dlrm import count_int8_ops
@@ -66,18 +66,18 @@ class Report:
         """Plain JSON types."""
         return {"format": FORMAT} | asdict(self) | {"comparison": self.comparison.to_dict()}
 
-    def write(self, folder: Path, making: Making) -> None:
+    def write(self, folder: Path, planned: PlannedOutput) -> None:
         """Write ``benchmark.json`` and ``benchmark.svg``, both or neither.
 
         Args:
             folder: to write.
-            making: what was asked for, and which folders it may replace.
+            planned: what was asked for, and which folders it may replace.
 
         Raises:
             OutputError: the folder holds something else, or cannot be written.
         """
-        with atomic_folder(folder, making) as temporary:
-            text = json.dumps(self.to_dict() | {"settings": making.settings}, indent=2, allow_nan=False) + "\n"
+        with atomic_folder(folder, planned) as temporary:
+            text = json.dumps(self.to_dict() | {"settings": planned.settings}, indent=2, allow_nan=False) + "\n"
             (temporary / FILE_NAME).write_text(text, encoding="utf-8")
             (temporary / PLOT_NAME).write_text(render(self.comparison, self.describe()), encoding="utf-8")
 
@@ -87,14 +87,14 @@ class Report:
         return f"{self.machine['processor']} ({features}); int8 kernels: {self.isa}; {self.rows}"
 
 
-def recognise_benchmark(folder: Path) -> Finished | None:
+def recognize_benchmark(folder: Path) -> FinishedOutput | None:
     """What a folder says of itself that `benchmark` wrote; None for others."""
     for what, name, others in (
         ("a benchmark", FILE_NAME, (PLOT_NAME,)),
         ("a run of MLPerf", MLPERF_FILE_NAME, MLPERF_LOGS),
     ):
         if contents := object_with(folder / name, "format"):
-            return Finished(what, "benchmark", object_in(contents, "settings"), (*others, name))
+            return FinishedOutput(what, "benchmark", object_in(contents, "settings"), (*others, name))
     return None
 
 

@@ -19,7 +19,7 @@ from torchmetrics import Metric
 
 from dlrm_pl.artifact.build import Outcome, build_artifact
 from dlrm_pl.artifact.manifest import REPORT_NAME
-from dlrm_pl.artifact.store import recognise_artifact
+from dlrm_pl.artifact.store import recognize_artifact
 from dlrm_pl.artifact.summary import comparison, drop_line, slice_line, verdict_line
 from dlrm_pl.benchmark.latency import InterleavedTimer
 from dlrm_pl.callbacks.search_display import SearchDisplay
@@ -28,7 +28,7 @@ from dlrm_pl.data.loading.datamodule import DLRMDataModule
 from dlrm_pl.documents.arguments import check_arguments
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.files.atomic import check_folder
-from dlrm_pl.files.replacement import Making
+from dlrm_pl.files.replacement import PlannedOutput
 from dlrm_pl.model.embeddings import EmbeddingBags
 from dlrm_pl.model.training.lightning_module import DLRMModule
 from dlrm_pl.quantization.judging.criterion import Criterion
@@ -122,7 +122,7 @@ class QuantizationCallback(pl.Callback):
         """Find out before hours of training, not after, that the artifact cannot be written or the search not begin."""
         if stage == "fit" and trainer.is_global_zero:
             # The model is not there yet, so that no earlier artifact can be known for the same.
-            check_folder(self.output, Making("quantize", None, recognise_artifact, self.overwrite))
+            check_folder(self.output, PlannedOutput("quantize", None, recognize_artifact, self.overwrite))
             if self.eval_func is None and self.metric is None:
                 self.settings.criterion.check_auroc()
             datamodule = trainer.datamodule  # type: ignore[attr-defined]

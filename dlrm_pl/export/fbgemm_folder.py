@@ -11,7 +11,7 @@ from dlrm_pl.documents.json_text import object_in, object_with
 from dlrm_pl.export.fbgemm_layouts import Rows, write_fbgemm_tables
 from dlrm_pl.files.atomic import atomic_folder
 from dlrm_pl.files.free_space import require_free_space
-from dlrm_pl.files.replacement import Finished, Making
+from dlrm_pl.files.replacement import FinishedOutput, PlannedOutput
 from dlrm_pl.model.checkpoints.checksum import model_checksum, parameter_checksums
 from dlrm_pl.model.embeddings import EmbeddingBags
 from dlrm_pl.model.load import load_dlrm
@@ -23,7 +23,7 @@ _DESCRIPTIONS = {
 }
 
 
-def recognize_fbgemm_tables(folder: Path) -> Finished | None:
+def recognize_fbgemm_tables(folder: Path) -> FinishedOutput | None:
     """What a folder says of itself that `export-tables` wrote; None for others."""
     contents = object_with(folder / FILE_NAME, "layout")
     files = object_in(contents, "files") if contents else None
@@ -32,7 +32,7 @@ def recognize_fbgemm_tables(folder: Path) -> Finished | None:
     settings = {name: contents.get(name) for name in ("layout", "architecture", "model_fingerprint")}
     if "model_checksum" in contents:  # Earlier versions stated none.
         settings["model_checksum"] = contents["model_checksum"]
-    return Finished("tables", "export-tables", settings, (*files, FILE_NAME))
+    return FinishedOutput("tables", "export-tables", settings, (*files, FILE_NAME))
 
 
 def export_tables(
@@ -73,7 +73,7 @@ def export_tables(
         "model_fingerprint": model_fingerprint(model),
         "model_checksum": checksum,
     }
-    with atomic_folder(output, Making("export-tables", made_from, recognize_fbgemm_tables, overwrite)) as folder:
+    with atomic_folder(output, PlannedOutput("export-tables", made_from, recognize_fbgemm_tables, overwrite)) as folder:
         require_free_space(output, size, "the tables")
         checksums = write_fbgemm_tables(bags.weights(), folder, kind, progress)
         contents = made_from | {"files": checksums}

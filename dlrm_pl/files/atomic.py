@@ -20,22 +20,22 @@ from dlrm_pl.errors import OutputError
 from dlrm_pl.files.complete_io import sync_path
 from dlrm_pl.files.destinations import check_file, descriptor_of, kind_of, resolved
 from dlrm_pl.files.locks import folder_lock, not_writable
-from dlrm_pl.files.replacement import Making, Recognise, discard
+from dlrm_pl.files.replacement import PlannedOutput, Recognizer, discard
 
 
 @contextmanager
-def atomic_folder(folder: Path, making: Making) -> Iterator[Path]:
+def atomic_folder(folder: Path, planned: PlannedOutput) -> Iterator[Path]:
     """Yield an empty temporary folder that replaces ``folder`` when the block ends without an error.
 
     Args:
-        folder: the target; where it is a link, what the link points to. Missing, empty, or what ``making`` may replace.
-        making: what is made.
+        folder: the target, or a link to it: missing, empty, or a folder that ``planned`` may replace.
+        planned: what will be written, and what it may replace.
 
     Raises:
         OutputError: the target holds something else, is being written by another process, or is read-only.
     """
     named, folder = folder, resolved(folder)
-    with writing(named, making):
+    with writing(named, planned):
         temporary = folder.parent / f".{folder.name}.tmp"
         try:
             # Left behind by a killed run; ours, since we hold the lock.
@@ -48,7 +48,7 @@ def atomic_folder(folder: Path, making: Making) -> Iterator[Path]:
             for path in sorted(temporary.rglob("*")):
                 if path.is_file():
                     sync_path(path)
-            replace_folder(folder, temporary, making.recognise)
+            replace_folder(folder, temporary, planned.recognize)
         except OSError as error:
             _locate(error, folder)
             raise
@@ -57,40 +57,40 @@ def atomic_folder(folder: Path, making: Making) -> Iterator[Path]:
 
 
 @contextmanager
-def writing(folder: Path, making: Making) -> Iterator[None]:
+def writing(folder: Path, planned: PlannedOutput) -> Iterator[None]:
     """Hold the lock of a folder that may be replaced; what a run that was killed has left of one is put right.
 
     Raises:
-        OutputError: it may not be replaced, see ``Making.check``, or another process is writing it.
+        OutputError: it may not be replaced, see ``PlannedOutput.check``, or another process is writing it.
     """
-    making.check(folder)
+    planned.check(folder)
     folder = resolved(folder)
     with folder_lock(folder):
         retired = _retired(folder)
         if retired.exists() and not folder.exists():
             retired.rename(folder)
         elif retired.exists():
-            discard(retired, making.recognise(retired))
+            discard(retired, planned.recognize(retired))
             if retired.exists():
                 raise OutputError(f"{retired}: stands in the way, left of a run that replaced {folder}. Move it away.")
-        making.check(folder)  # Again, since another process may have finished it meanwhile.
+        planned.check(folder)  # Again, since another process may have finished it meanwhile.
         yield
 
 
-def check_folder(folder: Path, making: Making) -> None:
+def check_folder(folder: Path, planned: PlannedOutput) -> None:
     """Check, before the work, that a folder may be written at its end.
 
     Raises:
         OutputError: see ``writing``.
     """
-    with writing(folder, making):
+    with writing(folder, planned):
         pass
 
 
-def replace_folder(folder: Path, new: Path, recognise: Recognise) -> None:
+def replace_folder(folder: Path, new: Path, recognize: Recognizer) -> None:
     """Put a finished folder in its place; the caller holds the lock, and has seen that it may be replaced."""
     retired = _retired(folder)
-    found = recognise(folder)
+    found = recognize(folder)
     if folder.exists():
         folder.rename(retired)
     try:

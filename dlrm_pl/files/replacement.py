@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Finished:
+class FinishedOutput:
     """A finished output, as it describes itself.
 
     Attributes:
@@ -39,7 +39,7 @@ class Finished:
     names: tuple[str, ...]
 
 
-Recognise = Callable[[Path], Finished | None]
+Recognizer = Callable[[Path], FinishedOutput | None]
 """Reads what a folder says of itself; None where it is no output of this kind."""
 
 
@@ -56,20 +56,20 @@ def changes_of(old: Mapping[str, Any], new: Mapping[str, Any], within: str = "")
 
 
 @dataclass(frozen=True)
-class Making:
+class PlannedOutput:
     """A folder that is about to be made.
 
     Attributes:
         by: the command.
         settings: of values that JSON holds; None: not known yet, so that no finished folder is of the same ones.
-        recognise: reads a folder of the kind that is made.
+        recognize: reads a folder of the kind that is made.
         overwrite: one that was made otherwise may be replaced.
         changes: tells how the settings differ.
     """
 
     by: str
     settings: Mapping[str, Any] | None
-    recognise: Recognise
+    recognize: Recognizer
     overwrite: bool = False
     changes: Callable[[Mapping[str, Any], Mapping[str, Any]], list[str]] = changes_of
 
@@ -92,7 +92,7 @@ class Making:
             raise OutputError(f"{folder}: is read-only and cannot be replaced. Choose a folder that you may write.")
         if not held:
             return
-        found = self.recognise(place)
+        found = self.recognize(place)
         names = found.names if found else ()
         foreign = [path.name for path in held if path.name not in names or _is_folder(path)]
         if foreign:
@@ -106,7 +106,7 @@ class Making:
                 f"{folder}: holds {found.what}, {difference}. Choose another folder, or give --overwrite to replace it."
             )
 
-    def _difference(self, found: Finished) -> str:
+    def _difference(self, found: FinishedOutput) -> str:
         """Why a finished output is not what this run would make again; empty when it is."""
         if found.made_by != self.by:
             return f"made by `{found.made_by}`"
@@ -121,7 +121,7 @@ class Making:
         return f"made otherwise: {_some(changes, '; ') or 'its settings cannot be read'}"
 
 
-def discard(folder: Path, found: Finished | None) -> None:
+def discard(folder: Path, found: FinishedOutput | None) -> None:
     """Delete a folder that was replaced, but nothing in it that this program did not write."""
     names = found.names if found else ()
     for path in sorted(

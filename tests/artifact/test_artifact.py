@@ -21,7 +21,7 @@ import dlrm_pl.artifact.store as store_module
 from dlrm_pl import inspection
 from dlrm_pl.artifact.build import Outcome, build_artifact
 from dlrm_pl.artifact.manifest import Manifest, file_sha256
-from dlrm_pl.artifact.store import load_artifact, recognise_artifact
+from dlrm_pl.artifact.store import load_artifact, recognize_artifact
 from dlrm_pl.artifact.summary import comparison, drop_line
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.data.loading.datamodule import RowRange
@@ -290,7 +290,7 @@ def test_manifest_that_is_none_is_rejected(artifact_path: Path, text: str, messa
 def test_folder_that_is_no_artifact_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=r"is no artifact, manifest\.json is missing"):
         load_artifact(tmp_path)
-    assert recognise_artifact(tmp_path) is None
+    assert recognize_artifact(tmp_path) is None
 
 
 @pytest.mark.parametrize("name", WEIGHTS)

@@ -15,22 +15,22 @@ import pytest
 
 from dlrm_pl.errors import OutputError
 from dlrm_pl.files.atomic import atomic_file, atomic_folder
-from dlrm_pl.files.replacement import Finished, Making
+from dlrm_pl.files.replacement import FinishedOutput, PlannedOutput
 
 
-def recognise(folder: Path) -> Finished | None:
+def recognize(folder: Path) -> FinishedOutput | None:
     """A folder with a mark holds a note and, in the mark, what it was made with."""
     if not (folder / "mark").exists():
         return None
-    return Finished("a folder", "write", {"text": (folder / "mark").read_text()}, ("note", "mark"))
+    return FinishedOutput("a folder", "write", {"text": (folder / "mark").read_text()}, ("note", "mark"))
 
 
-def making(text: str = "", *, overwrite: bool = False) -> Making:
-    return Making("write", {"text": text}, recognise, overwrite)
+def planned(text: str = "", *, overwrite: bool = False) -> PlannedOutput:
+    return PlannedOutput("write", {"text": text}, recognize, overwrite)
 
 
 def write(folder: Path, text: str, *, overwrite: bool = False) -> None:
-    with atomic_folder(folder, making(text, overwrite=overwrite)) as temporary:
+    with atomic_folder(folder, planned(text, overwrite=overwrite)) as temporary:
         (temporary / "mark").write_text(text)
 
 
@@ -44,7 +44,7 @@ def test_folder_is_replaced_as_a_whole(tmp_path: Path) -> None:
 
 
 def test_target_does_not_exist_before_the_end(tmp_path: Path) -> None:
-    with atomic_folder(tmp_path / "deep" / "out", making()) as temporary:
+    with atomic_folder(tmp_path / "deep" / "out", planned()) as temporary:
         (temporary / "mark").write_text("")
         assert not (tmp_path / "deep" / "out").exists()
     assert (tmp_path / "deep" / "out").is_dir()
@@ -52,7 +52,7 @@ def test_target_does_not_exist_before_the_end(tmp_path: Path) -> None:
 
 def test_error_inside_leaves_the_earlier_folder(tmp_path: Path) -> None:
     write(tmp_path / "out", "one")
-    with pytest.raises(KeyboardInterrupt), atomic_folder(tmp_path / "out", making("one")) as temporary:
+    with pytest.raises(KeyboardInterrupt), atomic_folder(tmp_path / "out", planned("one")) as temporary:
         (temporary / "mark").write_text("half")
         raise KeyboardInterrupt
     assert (tmp_path / "out" / "mark").read_text() == "one"
@@ -118,8 +118,9 @@ def test_what_a_killed_writer_left_is_removed_and_what_others_write_is_not(tmp_p
 def test_killed_run_is_cleaned_up_by_the_next(tmp_path: Path) -> None:
     program = (
         "import os; from pathlib import Path; from dlrm_pl.files.atomic import atomic_folder\n"
-        "from dlrm_pl.files.replacement import Making\n"
-        f"with atomic_folder(Path({str(tmp_path / 'out')!r}), Making('write', None, lambda _: None)) as folder:\n"
+        "from dlrm_pl.files.replacement import PlannedOutput\n"
+        f"out = Path({str(tmp_path / 'out')!r})\n"
+        "with atomic_folder(out, PlannedOutput('write', None, lambda _: None)) as folder:\n"
         "    (folder / 'half').write_text('x' * 1000)\n"
         "    os.kill(os.getpid(), 9)"
     )
@@ -153,7 +154,7 @@ def test_folder_that_is_read_only_itself_is_refused(tmp_path: Path, monkeypatch:
 
 @pytest.mark.parametrize("kind", ["file", "folder"])
 def test_full_disk_names_the_output(tmp_path: Path, kind: str) -> None:
-    context = atomic_file(tmp_path / "out") if kind == "file" else atomic_folder(tmp_path / "out", making())
+    context = atomic_file(tmp_path / "out") if kind == "file" else atomic_folder(tmp_path / "out", planned())
     with pytest.raises(OSError, match="No space left") as caught, context:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # As of a write, which knows no name.
     assert caught.value.filename == str(tmp_path / "out")
@@ -192,7 +193,7 @@ def test_what_is_put_into_a_folder_while_it_is_replaced_is_kept(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     write(tmp_path / "out", "one")
-    with atomic_folder(tmp_path / "out", making("one")) as temporary:
+    with atomic_folder(tmp_path / "out", planned("one")) as temporary:
         (temporary / "mark").write_text("one")
         (tmp_path / "out" / "thesis").write_text("just now")
     assert (tmp_path / ".out.old" / "thesis").read_text() == "just now"
@@ -209,7 +210,7 @@ def test_run_that_was_killed_between_its_two_renames_is_put_right(tmp_path: Path
     if finished:
         write(tmp_path / "new", "one")
         (tmp_path / "new").rename(tmp_path / "out")
-    with pytest.raises(KeyboardInterrupt), atomic_folder(tmp_path / "out", making("one")):
+    with pytest.raises(KeyboardInterrupt), atomic_folder(tmp_path / "out", planned("one")):
         raise KeyboardInterrupt
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     assert (tmp_path / "out" / "mark").read_text() == "one"

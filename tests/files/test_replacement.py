@@ -12,19 +12,21 @@ import pytest
 from dlrm_pl.errors import OutputError
 from dlrm_pl.files.atomic import check_folder
 from dlrm_pl.files.destinations import check_file, resolved
-from dlrm_pl.files.replacement import Finished, Making, changes_of, discard
+from dlrm_pl.files.replacement import FinishedOutput, PlannedOutput, changes_of, discard
 
 NAMES = ("rows", "mark")
 
 
-def recognise(folder: Path) -> Finished | None:
+def recognize(folder: Path) -> FinishedOutput | None:
     return (
-        Finished("a folder", "write", {"seed": 1, "deep": {"rows": 5}}, NAMES) if (folder / "mark").exists() else None
+        FinishedOutput("a folder", "write", {"seed": 1, "deep": {"rows": 5}}, NAMES)
+        if (folder / "mark").exists()
+        else None
     )
 
 
-def making(by: str = "write", *, overwrite: bool = False, **settings: Any) -> Making:
-    return Making(by, {"seed": 1, "deep": {"rows": 5}} | settings, recognise, overwrite)
+def planned(by: str = "write", *, overwrite: bool = False, **settings: Any) -> PlannedOutput:
+    return PlannedOutput(by, {"seed": 1, "deep": {"rows": 5}} | settings, recognize, overwrite)
 
 
 @pytest.fixture
@@ -36,51 +38,51 @@ def finished(tmp_path: Path) -> Path:
 
 
 def test_same_settings_may_replace(finished: Path) -> None:
-    check_folder(finished, making())
-    check_folder(finished, making(deep={"rows": 5}))
+    check_folder(finished, planned())
+    check_folder(finished, planned(deep={"rows": 5}))
 
 
 @pytest.mark.parametrize(
     ("other", "difference"),
     [
-        (making(seed=2), "made otherwise: seed was 1, is now 2"),
-        (making(deep={"rows": 6}), r"made otherwise: deep\.rows was 5, is now 6"),
-        (making("draw"), "made by `write`"),
-        (Making("write", None, recognise), "of an earlier run"),
+        (planned(seed=2), "made otherwise: seed was 1, is now 2"),
+        (planned(deep={"rows": 6}), r"made otherwise: deep\.rows was 5, is now 6"),
+        (planned("draw"), "made by `write`"),
+        (PlannedOutput("write", None, recognize), "of an earlier run"),
     ],
 )
-def test_other_settings_need_overwrite(finished: Path, other: Making, difference: str) -> None:
+def test_other_settings_need_overwrite(finished: Path, other: PlannedOutput, difference: str) -> None:
     with pytest.raises(OutputError, match=rf"out: holds a folder, {difference}\. .*or give --overwrite to replace it"):
         check_folder(finished, other)
-    check_folder(finished, Making(other.by, other.settings, recognise, overwrite=True))
+    check_folder(finished, PlannedOutput(other.by, other.settings, recognize, overwrite=True))
 
 
 @pytest.mark.parametrize("foreign", ["notes.txt", ".hidden", "folder"])
 def test_file_of_the_users_is_never_replaced(finished: Path, foreign: str) -> None:
     (finished / foreign).mkdir() if foreign == "folder" else (finished / foreign).touch()
     with pytest.raises(OutputError, match=rf"did not write, {foreign}, and will not be replaced"):
-        check_folder(finished, making(overwrite=True))
+        check_folder(finished, planned(overwrite=True))
 
 
 def test_folder_under_the_name_of_a_file_of_ours_is_the_users(finished: Path) -> None:
     (finished / "rows").unlink()
     (finished / "rows").mkdir()
     with pytest.raises(OutputError, match="did not write, rows, and"):
-        check_folder(finished, making(overwrite=True))
-    discard(finished, recognise(finished))
+        check_folder(finished, planned(overwrite=True))
+    discard(finished, recognize(finished))
     assert [path.name for path in finished.iterdir()] == ["rows"]
 
 
 def test_no_name_in_a_description_reaches_outside_of_its_folder(finished: Path, tmp_path: Path) -> None:
     (tmp_path / "thesis").touch()
-    discard(finished, Finished("a folder", "write", {}, ("../thesis", str(tmp_path / "thesis"), *NAMES)))
+    discard(finished, FinishedOutput("a folder", "write", {}, ("../thesis", str(tmp_path / "thesis"), *NAMES)))
     assert [path.name for path in tmp_path.iterdir()] == ["thesis"]
 
 
 def test_mount_point_is_refused(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os.path, "ismount", lambda path: Path(path) == finished)
     with pytest.raises(OutputError, match="out: is a mount point"):
-        check_folder(finished, making())
+        check_folder(finished, planned())
 
 
 def test_many_changes_are_counted() -> None:
@@ -104,7 +106,7 @@ def test_folder_is_written_to_nothing_else(tmp_path: Path, make: Any, what: str)
     if make:
         make(path)
     with pytest.raises(OutputError, match=f"{path.name}: is {what}, but a folder is to be written"):
-        check_folder(path, making(overwrite=True))
+        check_folder(path, planned(overwrite=True))
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")

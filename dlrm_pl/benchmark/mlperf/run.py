@@ -23,7 +23,7 @@ from dlrm_pl.benchmark.run import FORMAT, MLPERF_FILE_NAME
 from dlrm_pl.data.loading.dataset import ClickDataset
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.files.atomic import atomic_folder
-from dlrm_pl.files.replacement import Making
+from dlrm_pl.files.replacement import PlannedOutput
 from dlrm_pl.kernels.int8.selection import isa
 from dlrm_pl.metrics.auroc import exact_auroc
 from dlrm_pl.runtime.cpu import describe_machine
@@ -89,7 +89,7 @@ def run_mlperf(
     artifact: Artifact,
     options: Options,
     output: Path,
-    making: Making,
+    planned: PlannedOutput,
     progress: Callable[[str], None] = lambda what: None,
 ) -> Report:
     """Run a scenario on an artifact, and write ``mlperf.json`` and loadgen's logs of the last run.
@@ -98,7 +98,7 @@ def run_mlperf(
         artifact: as ``load_artifact`` returns it.
         options: what to run.
         output: folder to write, whole or not at all; also when the run is not valid.
-        making: what was asked for, and which folders it may replace.
+        planned: what was asked for, and which folders it may replace.
         progress: told what is done now.
 
     Raises:
@@ -116,7 +116,7 @@ def run_mlperf(
         if dataset is None
         else SampleLibrary.of_dataset(dataset, options.seed)
     )
-    with atomic_folder(output, making) as folder:
+    with atomic_folder(output, planned) as folder:
         result = _perform(artifact, options, library, folder, progress)
         accuracy = None
         if fp32_auroc is not None:
@@ -132,7 +132,7 @@ def run_mlperf(
             result=result,
             accuracy=accuracy,
         )
-        text = json.dumps(report.to_dict() | {"settings": making.settings}, indent=2) + "\n"
+        text = json.dumps(report.to_dict() | {"settings": planned.settings}, indent=2) + "\n"
         (folder / MLPERF_FILE_NAME).write_text(text, encoding="utf-8")
     return report
 

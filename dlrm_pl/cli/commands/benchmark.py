@@ -55,9 +55,9 @@ def benchmark(
     from dlrm_pl.artifact.store import load_artifact
     from dlrm_pl.benchmark.compare import BATCH_SIZES, all_thread_counts
     from dlrm_pl.benchmark.report import show
-    from dlrm_pl.benchmark.run import benchmark_artifact, recognise_benchmark
+    from dlrm_pl.benchmark.run import benchmark_artifact, recognize_benchmark
     from dlrm_pl.files.atomic import check_folder
-    from dlrm_pl.files.replacement import Making
+    from dlrm_pl.files.replacement import PlannedOutput
 
     loaded = load_artifact(artifact, pages=pages)
     asked: dict[str, Any] = {
@@ -69,15 +69,15 @@ def benchmark(
     }
     settings = asked | {"weights": loaded.manifest.files[WEIGHTS_NAME], "batch_sizes": batch_sizes, "threads": threads}
     settings |= {"seconds": seconds, "target_qps": target_qps, "duration_s": duration_s, "accuracy": mlperf_accuracy}
-    making = Making("benchmark", settings, recognise_benchmark, overwrite)
+    planned = PlannedOutput("benchmark", settings, recognize_benchmark, overwrite)
     if output is not None:
-        check_folder(Path(output), making)
+        check_folder(Path(output), planned)
     checkpoint, folder = (None if path is None else Path(path) for path in (ckpt_path, data))
     if mlperf is not None:
         from dlrm_pl.benchmark.mlperf.run import Options
 
         options = Options(mlperf, folder, checkpoint, target_qps, duration_s, mlperf_accuracy)
-        _benchmark_mlperf(loaded, options, output, threads, making)
+        _benchmark_mlperf(loaded, options, output, threads, planned)
         return
     with status("load") as update:
         report = benchmark_artifact(
@@ -92,7 +92,7 @@ def benchmark(
         )
     show(report, Console())
     if output is not None:
-        report.write(Path(output), making)
+        report.write(Path(output), planned)
         print(f"{output}: benchmark.json, benchmark.svg")
 
 
@@ -101,7 +101,7 @@ def _benchmark_mlperf(
     options: Any,
     output: str | None,
     threads: list[int] | None,
-    making: Any,
+    planned: Any,
 ) -> None:
     """The part of ``benchmark`` that runs a scenario; ``options`` are its own."""
     from rich.console import Console
@@ -119,7 +119,7 @@ def _benchmark_mlperf(
     searched = "" if options.target_qps else ", after a search for the samples a second to expect"
     print(f"benchmark: {options.scenario} for at least {options.duration_s:g} s{searched}", file=sys.stderr, flush=True)
     with status("load") as update, torch_threads(threads[0] if threads else None):
-        report = run_mlperf(loaded, options, Path(output), making, update)
+        report = run_mlperf(loaded, options, Path(output), planned, update)
     show_mlperf(report, Console())
     print(f"{output}: mlperf.json, logs")
     if not report.result.valid:

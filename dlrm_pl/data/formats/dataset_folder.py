@@ -18,7 +18,7 @@ from dlrm_pl.data.formats.dataset_description import DESCRIPTION_NAME, FORMAT, D
 from dlrm_pl.data.formats.vocabulary import COUNTS_NAME, DictionaryChecksums, Vocabulary, dictionary_name, load_counts
 from dlrm_pl.documents.json_text import object_in, object_with
 from dlrm_pl.errors import DataFormatError, DatasetError
-from dlrm_pl.files.replacement import Finished
+from dlrm_pl.files.replacement import FinishedOutput
 
 REJECTED = "rejected.tsv"
 # Labels of a folder without a description are counted when that takes less than a second or so.
@@ -300,7 +300,7 @@ def _read_split(path: Path) -> SplitInfo:
     return SplitInfo(len(records), int(np.count_nonzero(records[:, LABEL])), checksum.text())
 
 
-def recognise_dataset(folder: Path) -> Finished | None:
+def recognize_dataset(folder: Path) -> FinishedOutput | None:
     """What a folder says of itself that `preprocess` or `synthesize` wrote; None for others."""
     contents = object_with(folder / DESCRIPTION_NAME, "created_by")
     if contents is None:
@@ -310,4 +310,4 @@ def recognise_dataset(folder: Path) -> Finished | None:
     names += [COUNTS_NAME, *map(dictionary_name, range(NUM_SPARSE)), REJECTED]
     command = str(contents["created_by"])
     settings = object_in(contents, "synthetic" if command == "synthesize" else command)
-    return Finished("a dataset", command, settings, (*names, DESCRIPTION_NAME))
+    return FinishedOutput("a dataset", command, settings, (*names, DESCRIPTION_NAME))

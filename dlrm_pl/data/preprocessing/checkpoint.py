@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from dlrm_pl.data.formats.dataset_folder import recognise_dataset
+from dlrm_pl.data.formats.dataset_folder import recognize_dataset
 from dlrm_pl.documents.fields import make
 from dlrm_pl.documents.json_text import read_json
 from dlrm_pl.errors import DataFormatError, DLRMError, OutputError
@@ -167,7 +167,7 @@ class WorkFolder:
         """Put the finished folder in its place and leave nothing else."""
         for path in self.finished.iterdir():
             sync_path(path)
-        replace_folder(output, self.finished, recognise_dataset)
+        replace_folder(output, self.finished, recognize_dataset)
         self.remove()
 
     def size_bytes(self) -> int:

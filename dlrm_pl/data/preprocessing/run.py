@@ -21,7 +21,7 @@ from typing import Any
 from dlrm_pl.data.formats.binary_format import RECORD_BYTES, SPLITS, Split, split_file_name
 from dlrm_pl.data.formats.block_digests import digests_path
 from dlrm_pl.data.formats.dataset_description import SplitInfo
-from dlrm_pl.data.formats.dataset_folder import REJECTED, DatasetFolder, describe, recognise_dataset
+from dlrm_pl.data.formats.dataset_folder import REJECTED, DatasetFolder, describe, recognize_dataset
 from dlrm_pl.data.preprocessing import statistics, vocabulary_stage
 from dlrm_pl.data.preprocessing.checkpoint import State, WorkFolder, differences
 from dlrm_pl.data.preprocessing.days import find_days, identity
@@ -40,7 +40,7 @@ from dlrm_pl.files.atomic import writing
 from dlrm_pl.files.complete_io import sync_path
 from dlrm_pl.files.destinations import resolved
 from dlrm_pl.files.locks import folder_lock
-from dlrm_pl.files.replacement import Making
+from dlrm_pl.files.replacement import PlannedOutput
 from dlrm_pl.files.sizes import format_bytes
 
 log = logging.getLogger(__name__)
@@ -131,8 +131,8 @@ def preprocess(
         folder = DatasetFolder.open(named)
         folder.check_samples()
         return _report(folder, None)
-    making = Making("preprocess", key, recognise_dataset, overwrite, _changes)
-    with writing(named, making):
+    planned = PlannedOutput("preprocess", key, recognize_dataset, overwrite, _changes)
+    with writing(named, planned):
         began = time.perf_counter()
         work = WorkFolder(output)
         unfinished = work.load()
@@ -297,7 +297,7 @@ class _Run:
 
 def _is_finished(output: Path, key: dict[str, Any]) -> bool:
     """Whether a folder was made already, of the same logs with the same options."""
-    found = recognise_dataset(output)
+    found = recognize_dataset(output)
     return found is not None and found.made_by == "preprocess" and found.settings == key
 
 

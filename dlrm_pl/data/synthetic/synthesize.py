@@ -23,7 +23,7 @@ from dlrm_pl.data.formats.binary_format import (
     Split,
     split_file_name,
 )
-from dlrm_pl.data.formats.dataset_folder import describe, recognise_dataset
+from dlrm_pl.data.formats.dataset_folder import describe, recognize_dataset
 from dlrm_pl.data.formats.vocabulary import Vocabulary
 from dlrm_pl.data.preprocessing.report import warn_of_classes
 from dlrm_pl.data.synthetic.best_auroc import BestAUROC
@@ -32,7 +32,7 @@ from dlrm_pl.data.synthetic.world import Block, ClickWorld
 from dlrm_pl.documents.json_text import object_in, object_with
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.files.atomic import atomic_folder
-from dlrm_pl.files.replacement import Finished, Making
+from dlrm_pl.files.replacement import FinishedOutput, PlannedOutput
 
 Format = Literal["dataset", "raw"]
 Integers = np.ndarray[Any, np.dtype[np.int64]]
@@ -137,8 +137,8 @@ def synthesize(
         "best_auroc": best_auroc,
     }
     options["max_table_size"] = max_table_size
-    recognise = recognise_dataset if format == "dataset" else recognise_raw_logs
-    with atomic_folder(output, Making("synthesize", options, recognise, overwrite)) as folder:
+    recognize = recognize_dataset if format == "dataset" else recognize_raw_logs
+    with atomic_folder(output, PlannedOutput("synthesize", options, recognize, overwrite)) as folder:
         appearance = FirstAppearance(world.table_sizes) if format == "dataset" else None
         # Both formats hold the same rows in the same order; they differ in where the files are cut.
         if appearance is not None:
@@ -240,7 +240,7 @@ def raw_lines(world: ClickWorld, block: Block) -> list[bytes]:
     return [b"\t".join(fields) + b"\n" for fields in zip(*columns, strict=True)]
 
 
-def recognise_raw_logs(folder: Path) -> Finished | None:
+def recognize_raw_logs(folder: Path) -> FinishedOutput | None:
     """What a folder says of itself that ``synthesize`` wrote raw logs to; None for others."""
     contents = object_with(folder / RAW_DESCRIPTION_NAME, "synthetic")
     options = object_in(contents, "synthetic") if contents else None
@@ -249,7 +249,7 @@ def recognise_raw_logs(folder: Path) -> Finished | None:
         return None
     names = (path.name for path in folder.iterdir() if re.fullmatch("day_(0|[1-9][0-9]{0,8})", path.name))
     ours = sorted(name for name in names if int(name.removeprefix("day_")) < days)
-    return Finished("raw logs", "synthesize", options, (*ours, RAW_DESCRIPTION_NAME))
+    return FinishedOutput("raw logs", "synthesize", options, (*ours, RAW_DESCRIPTION_NAME))
 
 
 def _hexadecimal(values: Integers) -> np.ndarray[Any, np.dtype[np.bytes_]]:

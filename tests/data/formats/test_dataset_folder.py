@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from dlrm_pl import inspection
 from dlrm_pl.data.formats.binary_format import RECORD_BYTES, SPLITS, count_records, open_records, split_file_name
 from dlrm_pl.data.formats.block_digests import digests_path
-from dlrm_pl.data.formats.dataset_folder import DatasetFolder, describe, recognise_dataset
+from dlrm_pl.data.formats.dataset_folder import DatasetFolder, describe, recognize_dataset
 from dlrm_pl.data.formats.vocabulary import COUNTS_NAME, DictionaryChecksums, Vocabulary, dictionary_name
 from dlrm_pl.data.loading.datamodule import DLRMDataModule
 from dlrm_pl.errors import DataFormatError, DatasetError
@@ -113,7 +113,7 @@ def test_plain_mlperf_folder_opens_without_a_description(dataset_copy: Path) -> 
     assert plain.fingerprint == described.fingerprint
     assert plain.splits["val"].positives == described.splits["val"].positives
     assert plain.best_possible_auroc == {}
-    assert not recognise_dataset(dataset_copy)
+    assert not recognize_dataset(dataset_copy)
 
 
 def test_counts_that_the_description_denies_are_named(dataset_copy: Path) -> None:
