@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from numbers import Integral
 from typing import Any, Literal
 
-from dlrm_pl.documents.fields import make
+from dlrm_pl.documents.arguments import check_fields
+from dlrm_pl.documents.fields import make, shown
 from dlrm_pl.errors import ConfigurationError
 
 Interaction = Literal["dot", "cat"]
@@ -17,19 +20,27 @@ MAX_PARTS = 10_000
 
 @dataclass(frozen=True)
 class Architecture:
-    """The shape of a DLRM.
+    """The shape of a DLRM, as plain numbers that are checked and cannot change.
+
+    Lists are taken as well as tuples, and become tuples.
 
     Attributes:
-        table_sizes: rows of each table.
-        embedding_dim: D.
-        bottom_mlp: widths of the bottom MLP with its input, as in 13-512-256-128; the last is D.
-        top_mlp: widths of the top MLP without its input, as in 1024-1024-512-256-1; the last is 1.
-        interaction: pairwise dot products, or plain concatenation.
+        table_sizes: rows of each embedding table.
+        embedding_dim: width D of an embedding.
+        bottom_mlp: widths of the bottom MLP, its input included, such as 13-512-256-128; the last one is D.
+        top_mlp: widths of the top MLP without its input, such as 1024-1024-512-256-1; the last one is 1.
+        interaction: how the vectors meet: ``dot`` for all pairwise dot products, ``cat`` for concatenation.
         self_interaction: include the dot product of each vector with itself.
-        loss_threshold: t in (0, 1) clamps the probability to [t, 1 - t], as the reference does; 0 is off.
+        loss_threshold: t keeps the probability within t and 1 - t, as upstream (facebookresearch/dlrm) does; 0 is off.
 
     Raises:
-        ConfigurationError: numbers that make no network; names them.
+        ConfigurationError: the numbers make no network; names the one that is wrong.
+
+    Example:
+        >>> from dlrm_pl import Architecture
+        >>> architecture = Architecture(table_sizes=[100, 20], embedding_dim=8, bottom_mlp=[13, 8], top_mlp=[16, 1])
+        >>> architecture.table_sizes, architecture.interaction_width
+        ((100, 20), 11)
     """
 
     table_sizes: tuple[int, ...]
@@ -41,20 +52,13 @@ class Architecture:
     loss_threshold: float = 0.0
 
     def __post_init__(self) -> None:
-        """Check the numbers."""
+        """Turn lists into tuples, and check the numbers."""
+        for name, largest in (("table_sizes", MAX_ROWS), ("bottom_mlp", MAX_WIDTH), ("top_mlp", MAX_WIDTH)):
+            object.__setattr__(self, name, _whole_numbers(name, getattr(self, name), largest))
+        object.__setattr__(self, "embedding_dim", *_whole_numbers("embedding_dim", (self.embedding_dim,), MAX_WIDTH))
+        check_fields(self)
         if not self.table_sizes:
             raise ConfigurationError("table_sizes is empty: a DLRM needs at least one table.")
-        for name in ("table_sizes", "bottom_mlp", "top_mlp"):
-            for index, value in enumerate(getattr(self, name)):
-                if type(value) is not int or value < 1:
-                    raise ConfigurationError(f"{name}[{index}]={value!r} must be a whole number of at least 1.")
-                largest = MAX_ROWS if name == "table_sizes" else MAX_WIDTH
-                if value > largest:
-                    raise ConfigurationError(f"{name}[{index}]={value} is more than the {largest:,} that are possible.")
-            if (parts := len(getattr(self, name))) > MAX_PARTS:
-                raise ConfigurationError(
-                    f"{name} has {parts:,} numbers, more than the {MAX_PARTS:,} that are possible."
-                )
         if len(self.bottom_mlp) < 2:
             raise ConfigurationError(f"bottom_mlp={list(self.bottom_mlp)} needs its input and at least one layer.")
         if self.bottom_mlp[-1] != self.embedding_dim:
@@ -64,8 +68,6 @@ class Architecture:
             )
         if not self.top_mlp or self.top_mlp[-1] != 1:
             raise ConfigurationError(f"top_mlp={list(self.top_mlp)} must end in 1, the logit.")
-        if self.interaction not in ("dot", "cat"):
-            raise ConfigurationError(f"interaction={self.interaction!r} must be 'dot' or 'cat'.")
         if not 0 <= self.loss_threshold < 0.5:
             raise ConfigurationError(
                 f"loss_threshold={self.loss_threshold} must be 0 (off) or below 0.5: it clamps to [t, 1 - t]."
@@ -97,3 +99,19 @@ class Architecture:
             ConfigurationError: a key is missing or unknown, or the numbers make no network.
         """
         return make(cls, values, "the architecture", ConfigurationError)
+
+
+def _whole_numbers(name: str, values: Iterable[int], largest: int) -> tuple[int, ...]:
+    """Numbers of at least 1, of any integer type, as a tuple."""
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise ConfigurationError(f"{name}={shown(values)} must be a list of whole numbers.")
+    numbers = tuple(values)
+    if len(numbers) > MAX_PARTS:
+        raise ConfigurationError(f"{name} has {len(numbers):,} numbers, but at most {MAX_PARTS:,} are possible.")
+    for index, value in enumerate(numbers):
+        place = name if name == "embedding_dim" else f"{name}[{index}]"
+        if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
+            raise ConfigurationError(f"{place}={shown(value)} must be a whole number of at least 1.")
+        if value > largest:
+            raise ConfigurationError(f"{place}={value} is too large: at most {largest:,} is possible.")
+    return tuple(int(value) for value in numbers)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dlrm_pl.batch import ClickBatch
-from dlrm_pl.errors import LookupIndexError, ShapeError
+from dlrm_pl.errors import ConfigurationError, LookupIndexError, ShapeError
 from dlrm_pl.files.watched import Watch
 from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.model.embeddings import EmbeddingBags, split_bags
@@ -22,19 +22,36 @@ _NO_FILE = Watch()
 
 
 class DLRM(nn.Module):
-    """The deep learning recommendation model.
+    """The deep learning recommendation model (DLRM): a batch of clicks in, logits out.
 
     Dense features go through ``bottom_mlp``, sparse ones through ``embedding_bags``; their interaction goes through
     ``top_mlp``, whose output is the logit.
 
     Args:
-        architecture: the shape; weights are initialised as the reference does.
+        architecture: the shape of the model. Weights are initialised as upstream (facebookresearch/dlrm) does.
+
+    Raises:
+        ConfigurationError: ``architecture`` is something else.
+
+    Example:
+        >>> import torch
+        >>> from dlrm_pl import DLRM, Architecture, ClickBatch
+        >>> architecture = Architecture(table_sizes=[100, 20], embedding_dim=8, bottom_mlp=[13, 8], top_mlp=[16, 1])
+        >>> model = DLRM(architecture)
+        >>> batch = ClickBatch(dense=torch.zeros(4, 13), indices=torch.zeros(2, 4, dtype=torch.int64))
+        >>> model(batch).shape
+        torch.Size([4])
 
     Source: Naumov et al. 2019, arXiv:1906.00091.
     """
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
+        if not isinstance(architecture, Architecture):
+            raise ConfigurationError(
+                f"DLRM takes an Architecture, not a value of type {type(architecture).__name__}: "
+                "DLRM(Architecture(table_sizes=..., ...))."
+            )
         self.architecture = architecture
         self.weights_file: WeightsFile | None = None
         """Where the weights were loaded from as maps; None where they were not."""

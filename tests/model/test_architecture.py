@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from dlrm_pl.errors import ConfigurationError
@@ -26,12 +27,23 @@ def test_plain_types_and_back_is_identity() -> None:
     assert Architecture.from_dict(json.loads(json.dumps(architecture.to_dict()))) == architecture
 
 
+def test_lists_and_numbers_of_numpy_become_plain_tuples() -> None:
+    made = Architecture(
+        table_sizes=[np.int64(3)] * 26,  # type: ignore[arg-type]
+        embedding_dim=np.int32(128),  # type: ignore[arg-type]
+        bottom_mlp=np.array([13, 512, 256, 128]),  # type: ignore[arg-type]
+        top_mlp=[1024, 1024, 512, 256, 1],  # type: ignore[arg-type]
+    )
+    assert (made, hash(made)) == (MLPERF, hash(MLPERF))
+    assert {type(size) for size in (*made.table_sizes, made.embedding_dim, *made.bottom_mlp)} == {int}
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"table_sizes": ()}, "table_sizes is empty"),
-        ({"table_sizes": (3, 2**40 + 1)}, r"table_sizes\[1\]=1099511627777 is more than the 1,099,511,627,776"),
-        ({"table_sizes": (3,) * 10_001}, "table_sizes has 10,001 numbers, more than the 10,000"),
+        ({"table_sizes": (3, 2**40 + 1)}, r"table_sizes\[1\]=1099511627777 is too large: at most 1,099,511,627,776"),
+        ({"table_sizes": (3,) * 10_001}, "table_sizes has 10,001 numbers, but at most 10,000"),
         ({"table_sizes": (3, 0)}, r"table_sizes\[1\]=0 must be a whole number of at least 1"),
         ({"bottom_mlp": (13, -2, 128)}, r"bottom_mlp\[1\]=-2"),
         ({"bottom_mlp": (13, 2.5, 128)}, r"bottom_mlp\[1\]=2.5 must be a whole"),
@@ -41,6 +53,12 @@ def test_plain_types_and_back_is_identity() -> None:
         ({"top_mlp": ()}, r"top_mlp=\[\] must end in 1"),
         ({"top_mlp": (5, 2)}, r"top_mlp=\[5, 2\] must end in 1"),
         ({"interaction": "mean"}, "interaction='mean' must be"),
+        ({"self_interaction": 1}, "self_interaction=1 must be true or false"),
+        ({"loss_threshold": "0.1"}, "loss_threshold='0.1' must be a number"),
+        ({"table_sizes": 3}, "table_sizes=3 must be a list of whole numbers"),
+        ({"table_sizes": "33"}, "table_sizes='33' must be a list of whole numbers"),
+        ({"table_sizes": (3, True)}, r"table_sizes\[1\]=True must be a whole number"),
+        ({"embedding_dim": 128.0}, "embedding_dim=128.0 must be a whole number"),
         ({"loss_threshold": 0.5}, "loss_threshold=0.5 must be 0"),
         ({"loss_threshold": -0.1}, "loss_threshold=-0.1"),
         ({"loss_threshold": float("nan")}, "loss_threshold=nan"),

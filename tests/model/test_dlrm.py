@@ -11,7 +11,7 @@ from torch import nn
 from torch.func import functional_call
 
 from dlrm_pl.batch import ClickBatch
-from dlrm_pl.errors import ShapeError
+from dlrm_pl.errors import ConfigurationError, ShapeError
 from dlrm_pl.model.architecture import Architecture, Interaction
 from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.model.embeddings import EmbeddingBags
@@ -238,3 +238,8 @@ def test_mlp_initialisation_has_the_references_deviations() -> None:
     assert linear.weight.std().item() == pytest.approx((2 / 800) ** 0.5, rel=0.01)
     assert linear.bias.std().item() == pytest.approx((1 / 500) ** 0.5, rel=0.1)
     assert abs(linear.weight.mean().item()) < 0.001
+
+
+def test_something_else_than_an_architecture_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"takes an Architecture, not a value of type list"):
+        DLRM([3, 4])  # type: ignore[arg-type]

@@ -64,14 +64,14 @@ def test_whole_checkpoint_is_described(tmp_path: Path) -> None:
         (("dlrm_pl", "architecture"), 3, "architecture: 3 must be an object with fields"),
         (("dlrm_pl", "architecture", "embedding_dim"), 8.0, "embedding_dim: 8.0 must be a whole number"),
         (("dlrm_pl", "architecture", "embedding_dim"), MISSING, "the architecture: embedding_dim is missing"),
-        (("dlrm_pl", "architecture", "table_sizes", 0), 2**62, r"table_sizes\[0\]=4611686018427387904 is more than"),
+        (("dlrm_pl", "architecture", "table_sizes", 0), 2**62, r"table_sizes\[0\]=4611686018427387904 is too large"),
         (("dlrm_pl", "architecture", "table_sizes", 0), True, r"table_sizes\.0: True must be a whole number"),
         (
             ("dlrm_pl", "architecture", "bottom_mlp", 1),
             10**30,
-            r"bottom_mlp\[1\]=10{30} is more than",
+            r"bottom_mlp\[1\]=10{30} is too large",
         ),
-        (("dlrm_pl", "architecture", "top_mlp"), [1] * 10_001, "top_mlp has 10,001 numbers, more than the 10,000"),
+        (("dlrm_pl", "architecture", "top_mlp"), [1] * 10_001, "top_mlp has 10,001 numbers, but at most 10,000"),
         (("dlrm_pl", "architecture", "self_interaction"), torch.zeros(3), "self_interaction: .* must be true or false"),
     ],
 )
