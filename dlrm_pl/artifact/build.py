@@ -25,6 +25,7 @@ from dlrm_pl.artifact.manifest import (
     Manifest,
     file_sha256,
 )
+from dlrm_pl.artifact.notebook import artifact_html, artifact_line
 from dlrm_pl.artifact.result_file import plain_settings, write_result
 from dlrm_pl.artifact.search_identity import name_of_score, search_identity
 from dlrm_pl.artifact.sensitivities import Sensitivities
@@ -82,6 +83,14 @@ class Outcome:
     manifest: Manifest
     certificate: Certificate
     tuning: TuningResult
+
+    def __repr__(self) -> str:
+        """Name the artifact's folder, its verdict, AUROC and size in one line."""
+        return artifact_line("Outcome", self.path, self.manifest, self.certificate)
+
+    def _repr_html_(self) -> str:
+        """Show fp32 beside int8 in a notebook."""
+        return artifact_html(self.path, self.manifest, self.certificate)
 
 
 def build_artifact(

@@ -23,6 +23,7 @@ from dlrm_pl.artifact.manifest import (
     Manifest,
     file_sha256,
 )
+from dlrm_pl.artifact.notebook import artifact_html, artifact_line
 from dlrm_pl.artifact.tensors import from_tensors, to_tensors
 from dlrm_pl.documents.json_text import object_in, object_with
 from dlrm_pl.errors import ArtifactError, ConfigurationError, ShapeError
@@ -67,6 +68,14 @@ class Artifact:
         architecture = self.model.architecture
         scorer = Scorer(self.model, architecture.bottom_mlp[0], architecture.num_tables, self.watch)
         return scorer.predict(rows, batch_size=batch_size)
+
+    def __repr__(self) -> str:
+        """Name the folder, its verdict, AUROC and size in one line."""
+        return artifact_line("Artifact", self.path, self.manifest, self.certificate)
+
+    def _repr_html_(self) -> str:
+        """Show fp32 beside int8 in a notebook."""
+        return artifact_html(self.path, self.manifest, self.certificate)
 
 
 def recognize_artifact(folder: Path) -> FinishedOutput | None:

@@ -527,6 +527,20 @@ def test_artifact_and_predictor_give_the_probabilities_of_the_model(artifact_pat
     assert repr(predictor) == f"Predictor('{artifact_path}')"
 
 
+def test_an_artifact_shows_itself_in_one_line_and_in_one_escaped_table(artifact_path: Path, outcome: Outcome) -> None:
+    artifact = load_artifact(artifact_path)
+    scores = artifact.certificate.fp32["auroc"], artifact.certificate.int8["auroc"]
+    assert repr(artifact).startswith(f"Artifact('{artifact_path}', accepted, AUROC {scores[0]:.6f} -> {scores[1]:.6f}")
+    assert len(repr(artifact)) < 200 + len(str(artifact_path))
+    html = dataclasses.replace(artifact, path=Path("<b>&"))._repr_html_()
+    assert html.startswith("<table><caption>&lt;b&gt;&amp;: accepted</caption>")
+    assert "<td>log loss</td>" in html
+    assert "relative AUROC drop" in html
+    assert len(html) < 2000
+    assert repr(outcome).startswith(f"Outcome('{outcome.path}', accepted, AUROC {scores[0]:.6f}")
+    assert outcome._repr_html_() == dataclasses.replace(artifact, path=outcome.path)._repr_html_()
+
+
 def test_artifact_that_is_replaced_while_it_is_loaded_is_refused(
     artifact_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
