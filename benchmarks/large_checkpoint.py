@@ -40,7 +40,7 @@ from dlrm_pl.model.checkpoints.contract import CheckpointContract
 from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.model.embeddings import TABLE_KEY
 from dlrm_pl.model.load import load_dlrm
-from dlrm_pl.model.parameter_names import to_reference
+from dlrm_pl.model.parameter_names import to_upstream
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
@@ -148,7 +148,7 @@ def write_reference(path: Path, architecture: Architecture, kind: str, *, sparse
     """A file as the reference's ``--save-model`` writes it."""
     torch.manual_seed(1)
     small = DLRM(Architecture((3,) * architecture.num_tables, DIM, **MLPS))
-    state: dict[str, object] = dict(to_reference(small.state_dict()))
+    state: dict[str, object] = dict(to_upstream(small.state_dict()))
     for index, rows in enumerate(architecture.table_sizes):
         state[f"emb_l.{index}.weight"] = (Sparse if sparse else Random)((rows, DIM))
     contents = {"epoch": 0, "iter": 100, "train_loss": 0.12, "test_acc": 0.96, "state_dict": state}

@@ -351,7 +351,7 @@ class DLRMTrainer(pl.Trainer):
             ConfigurationError: there is no checkpoint of that name.
         """
         if model is not None:
-            model.accept_other_dataset = force
+            model.allow_other_dataset = force
         if ckpt_path is None:
             return None
         ckpt_path = self.checkpoint_file(ckpt_path)

@@ -16,7 +16,7 @@ from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from dlrm_pl.data.loading.datamodule import DLRMDataModule
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.model.load import load_checkpoint
-from dlrm_pl.model.training.lightning_module import DLRMModule, weights_come_later
+from dlrm_pl.model.training.lightning_module import DLRMModule, skip_weight_init
 from dlrm_pl.trainer import DLRMTrainer
 from tests.support.ranks import run_ranks
 from tests.support.training import click_module, quiet_trainer
@@ -47,7 +47,7 @@ def test_training_goes_on_in_a_map_as_in_memory(
     whole = click_module(data)
     trainer(max_steps=8).fit(whole, datamodule=data)
     before = saved.read_bytes()
-    with weights_come_later():
+    with skip_weight_init():
         resumed = click_module(data)
     with caplog.at_level(logging.INFO, logger="dlrm_pl"):
         trainer(max_steps=8).fit(resumed, datamodule=data, ckpt_path=str(saved))
@@ -131,7 +131,7 @@ def test_a_resumed_run_is_one_that_was_not_interrupted(
 
 
 def test_scoring_leaves_the_weights_in_the_file(data: DLRMDataModule, saved: Path) -> None:
-    with weights_come_later():
+    with skip_weight_init():
         loaded = click_module(data)
     (scores,) = trainer().test(loaded, datamodule=data, ckpt_path=str(saved), verbose=False)
     usual = load_checkpoint(saved)
@@ -299,7 +299,7 @@ from pathlib import Path
 from lightning_fabric.plugins.environments import LightningEnvironment
 from pytorch_lightning.strategies import DDPStrategy
 from dlrm_pl.data.loading.datamodule import DLRMDataModule
-from dlrm_pl.model.training.lightning_module import DLRMModule, weights_come_later
+from dlrm_pl.model.training.lightning_module import DLRMModule, skip_weight_init
 from dlrm_pl.trainer import DLRMTrainer
 
 class Joined(LightningEnvironment):
@@ -336,7 +336,7 @@ torch.manual_seed(0)
 expected = DLRMModule(data.table_sizes, embedding_dim=4, bottom_mlp=(13, 4), top_mlp=(1,))
 assert all(torch.equal(a, b) for a, b in zip(made.parameters(), expected.parameters(), strict=True))
 # Training goes on from a checkpoint alike on all ranks, though nobody sends its tables around.
-with weights_come_later():
+with skip_weight_init():
     resumed = module()
 trainer(max_steps=6, num_sanity_val_steps=0).fit(resumed, datamodule=data, ckpt_path={saved!r})
 for tensor in resumed.state_dict().values():
@@ -352,7 +352,7 @@ import numpy as np, torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from dlrm_pl.data.loading.datamodule import DLRMDataModule
 from dlrm_pl.data.synthetic.synthesize import synthesize
-from dlrm_pl.model.training.lightning_module import DLRMModule, weights_come_later
+from dlrm_pl.model.training.lightning_module import DLRMModule, skip_weight_init
 from dlrm_pl.trainer import DLRMTrainer
 
 folder = Path(sys.argv[1])
@@ -365,7 +365,7 @@ counts[:2] = 40_000_000
 np.savez(folder / "data" / "day_fea_count.npz", counts=counts)
 data = DLRMDataModule(str(folder / "data"), batch_size=100)
 shape = {"embedding_dim": 128, "bottom_mlp": (13, 128), "top_mlp": (1,)}
-with weights_come_later():
+with skip_weight_init():
     module = DLRMModule(data.table_sizes, **shape)
 shapes = {name: weight.shape for name, weight in module.state_dict().items()}
 with FakeTensorMode(), torch.serialization.skip_data(materialize_fake_tensors=True):

@@ -27,7 +27,7 @@ from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.files.atomic import atomic_file
 from dlrm_pl.model.checkpoints.contract import overruled
 from dlrm_pl.model.load import load_checkpoint, read_checkpoint
-from dlrm_pl.model.training.lightning_module import DLRMModule, weights_come_later
+from dlrm_pl.model.training.lightning_module import DLRMModule, skip_weight_init
 from dlrm_pl.program import program_name
 from dlrm_pl.serving.predictor import check_predictions_path
 from dlrm_pl.trainer import DLRMTrainer
@@ -113,7 +113,7 @@ class DLRMCLI(LightningCLI):
             with own_errors(MisconfigurationException):
                 super().instantiate_classes()
             return
-        with weights_come_later(), own_errors(MisconfigurationException):
+        with skip_weight_init(), own_errors(MisconfigurationException):
             super().instantiate_classes()
         if self.config[self.subcommand].get("force"):
             assert isinstance(self.trainer, DLRMTrainer)

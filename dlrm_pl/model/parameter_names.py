@@ -27,10 +27,10 @@ from dlrm_pl.model.architecture import Architecture, Interaction
 _NUMBER = r"(?:0|[1-9]\d*)"
 _EVEN = r"(?:[02468]|[1-9]\d*[02468])"
 _OUR_MLP = {"bot_l": "bottom_mlp", "top_l": "top_mlp"}
-_REFERENCE_MLP = {ours: reference for reference, ours in _OUR_MLP.items()}
+_UPSTREAM_MLP = {ours: reference for reference, ours in _OUR_MLP.items()}
 
-_REFERENCE_TABLE = re.compile(rf"emb_l\.({_NUMBER})\.weight")
-_REFERENCE_LAYER = re.compile(rf"(bot_l|top_l)\.({_EVEN})\.(weight|bias)")
+_UPSTREAM_TABLE = re.compile(rf"emb_l\.({_NUMBER})\.weight")
+_UPSTREAM_LAYER = re.compile(rf"(bot_l|top_l)\.({_EVEN})\.(weight|bias)")
 _OUR_TABLE = re.compile(rf"embedding_bags\.tables\.({_NUMBER})\.weight")
 _OUR_LAYER = re.compile(rf"(bottom_mlp|top_mlp)\.({_EVEN})\.(weight|bias)")
 
@@ -51,7 +51,7 @@ class HasShape(Protocol):
         """Its sizes."""
 
 
-def is_reference(checkpoint: Mapping[Any, Any]) -> bool:
+def is_upstream_checkpoint(checkpoint: Mapping[Any, Any]) -> bool:
     """Tell whether a file's contents are a checkpoint of the reference: with a state dict of its names, or bare."""
     state = checkpoint.get("state_dict", checkpoint)
     if not isinstance(state, Mapping):
@@ -64,7 +64,7 @@ def without_wrapper(name: str) -> str:
     return re.sub(r"^(bot_l|top_l)\.module\.", r"\1.", name.removeprefix("module."))
 
 
-def reference_ops(architecture: Architecture, *, stubbed: bool = False) -> dict[str, str]:
+def upstream_ops(architecture: Architecture, *, stubbed: bool = False) -> dict[str, str]:
     """The reference's modules that compute something, and our ops: ``bot_l.2`` is its second Linear, ``bottom_mlp.1``.
 
     Args:
@@ -74,7 +74,7 @@ def reference_ops(architecture: Architecture, *, stubbed: bool = False) -> dict[
     linears = {"bottom_mlp": len(architecture.bottom_mlp) - 1, "top_mlp": len(architecture.top_mlp)}
     return {
         **{
-            f"{_REFERENCE_MLP[mlp]}.{2 * index + stubbed}": f"{mlp}.{index}"
+            f"{_UPSTREAM_MLP[mlp]}.{2 * index + stubbed}": f"{mlp}.{index}"
             for mlp, count in linears.items()
             for index in range(count)
         },
@@ -88,9 +88,9 @@ def to_our_name(name: str) -> str:
     Raises:
         CheckpointError: no parameter of a plain DLRM; says which mode of the reference makes it, if one does.
     """
-    if match := _REFERENCE_TABLE.fullmatch(name):
+    if match := _UPSTREAM_TABLE.fullmatch(name):
         return f"embedding_bags.tables.{match[1]}.weight"
-    if match := _REFERENCE_LAYER.fullmatch(name):
+    if match := _UPSTREAM_LAYER.fullmatch(name):
         return f"{_OUR_MLP[match[1]]}.{match[2]}.{match[3]}"
     for pattern, mode in _OTHER_MODES:
         if pattern.match(name):
@@ -101,7 +101,7 @@ def to_our_name(name: str) -> str:
     )
 
 
-def to_reference_name(name: str) -> str:
+def to_upstream_name(name: str) -> str:
     """The reference's name of one of our parameters; the inverse of ``to_our_name``.
 
     Raises:
@@ -110,29 +110,20 @@ def to_reference_name(name: str) -> str:
     if match := _OUR_TABLE.fullmatch(name):
         return f"emb_l.{match[1]}.weight"
     if match := _OUR_LAYER.fullmatch(name):
-        return f"{_REFERENCE_MLP[match[1]]}.{match[2]}.{match[3]}"
+        return f"{_UPSTREAM_MLP[match[1]]}.{match[2]}.{match[3]}"
     raise CheckpointError(
         f"{name!r} is no parameter of a DLRM, whose names are like embedding_bags.tables.0.weight and "
         "bottom_mlp.0.weight."
     )
 
 
-def from_reference(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A reference state dict under our names; the tensors are shared.
-
-    Raises:
-        CheckpointError: a key that is no parameter of a plain DLRM.
-    """
-    return {to_our_name(name): tensor for name, tensor in state_dict.items()}
-
-
-def to_reference(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def to_upstream(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The state dict of a ``DLRM`` under the reference's names; the tensors are shared.
 
     Raises:
         CheckpointError: a key that is no parameter of a DLRM.
     """
-    return {to_reference_name(name): tensor for name, tensor in state_dict.items()}
+    return {to_upstream_name(name): tensor for name, tensor in state_dict.items()}
 
 
 def architecture_of(
@@ -204,7 +195,7 @@ def _widths(shapes: Mapping[str, tuple[int, ...]], mlp: str) -> tuple[int, ...]:
     for layer in range(0, 2 * max(count, 1), 2):
         outputs, inputs = _shape(shapes, f"{mlp}.{layer}.weight", 2)
         (bias,) = _shape(shapes, f"{mlp}.{layer}.bias", 1)
-        name = f"{_REFERENCE_MLP[mlp]}.{layer}"
+        name = f"{_UPSTREAM_MLP[mlp]}.{layer}"
         if bias != outputs:
             raise CheckpointError(f"{name}.bias has {bias} values, {name}.weight {outputs} outputs.")
         if widths and inputs != widths[-1]:
@@ -212,14 +203,14 @@ def _widths(shapes: Mapping[str, tuple[int, ...]], mlp: str) -> tuple[int, ...]:
         widths += [outputs] if widths else [inputs, outputs]
     biases = sum(name.startswith(f"{mlp}.") and name.endswith(".bias") for name in shapes)
     if biases > count:
-        raise CheckpointError(f"{_REFERENCE_MLP[mlp]} has {biases} biases, but {count} weights.")
+        raise CheckpointError(f"{_UPSTREAM_MLP[mlp]} has {biases} biases, but {count} weights.")
     return tuple(widths)
 
 
 def _shape(shapes: Mapping[str, tuple[int, ...]], name: str, dimensions: int) -> tuple[int, ...]:
     """The shape of a parameter that must be there."""
     if name not in shapes:
-        raise CheckpointError(f"{to_reference_name(name)!r} is missing; the checkpoint is incomplete.")
+        raise CheckpointError(f"{to_upstream_name(name)!r} is missing; the checkpoint is incomplete.")
     if len(shapes[name]) != dimensions:
-        raise CheckpointError(f"{to_reference_name(name)} has shape {list(shapes[name])}, not {dimensions} dimensions.")
+        raise CheckpointError(f"{to_upstream_name(name)} has shape {list(shapes[name])}, not {dimensions} dimensions.")
     return shapes[name]

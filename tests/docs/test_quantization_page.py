@@ -13,7 +13,7 @@ import torch
 from dlrm_pl.artifact.build import build_artifact
 from dlrm_pl.artifact.store import load_artifact
 from dlrm_pl.data.loading.datamodule import DLRMDataModule
-from dlrm_pl.model.parameter_names import reference_ops
+from dlrm_pl.model.parameter_names import upstream_ops
 from dlrm_pl.model.training.lightning_module import DLRMModule
 from dlrm_pl.trainer import DLRMTrainer
 from tests.support import tiny
@@ -91,7 +91,7 @@ def test_no_python_of_the_guide_is_left_out() -> None:
 
 
 def test_ops_of_the_guide_are_those_of_the_reference() -> None:
-    plain, stubbed = reference_ops(tiny.ARCHITECTURE), reference_ops(tiny.ARCHITECTURE, stubbed=True)
+    plain, stubbed = upstream_ops(tiny.ARCHITECTURE), upstream_ops(tiny.ARCHITECTURE, stubbed=True)
     assert plain["bot_l.2"] == stubbed["bot_l.3"] == "bottom_mlp.1"
     assert plain["top_l.2"] == "top_mlp.1"
     assert plain["emb_l.2"] == "tables.2"

@@ -25,9 +25,9 @@ from dlrm_pl.model.checkpoints.checksum import model_checksum, parameter_checksu
 from dlrm_pl.model.checkpoints.contract import CheckpointContract
 from dlrm_pl.model.checkpoints.file import open_checkpoint
 from dlrm_pl.model.load import load_checkpoint, load_dlrm, load_into, read_checkpoint
-from dlrm_pl.model.parameter_names import to_reference
+from dlrm_pl.model.parameter_names import to_upstream
 from dlrm_pl.model.training.lightning_module import DLRMModule
-from dlrm_pl.model.upstream.exporting import export_reference
+from dlrm_pl.model.upstream.exporting import export_upstream
 from dlrm_pl.quantization.ptq.quantize import table_packer
 from tests.support.training import (
     FakeData,
@@ -92,7 +92,7 @@ READING_ALL: list[Callable[[Path], object]] = [
     quantize,
     AtomicCheckpointIO().load_checkpoint,
     lambda path: describe(path, full=True),
-    lambda path: export_reference(path, path.with_name("x.pt")),
+    lambda path: export_upstream(path, path.with_name("x.pt")),
     lambda path: export_tables(path, path.with_name("tables"), Rows(8)),
     lambda path: read_checkpoint(path, mmap=False),
 ]
@@ -257,7 +257,7 @@ def test_a_loaded_module_can_be_trained_and_leaves_the_file_alone(saved: Path) -
 @pytest.mark.parametrize("zipped", [True, False])
 def test_a_checkpoint_of_the_reference_is_named(trained: DLRMModule, tmp_path: Path, zipped: bool, wrap: Any) -> None:
     path = tmp_path / "tb00.pt"
-    torch.save(wrap(to_reference(trained.model.state_dict())), path, _use_new_zipfile_serialization=zipped)
+    torch.save(wrap(to_upstream(trained.model.state_dict())), path, _use_new_zipfile_serialization=zipped)
     with pytest.raises(CheckpointError, match=r"tb00\.pt: is a checkpoint of the reference\. .*import-checkpoint"):
         read_checkpoint(path)
 

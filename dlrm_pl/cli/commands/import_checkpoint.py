@@ -65,10 +65,10 @@ def _import(
     loss_threshold: float,
 ) -> None:
     from dlrm_pl.inspection import describe
-    from dlrm_pl.model.upstream.importing import ReferenceCheckpoint
+    from dlrm_pl.model.upstream.importing import UpstreamCheckpoint
 
     dataset = _known_dataset(data, counts)
-    opened = ReferenceCheckpoint(
+    opened = UpstreamCheckpoint(
         reference, interaction=interaction, self_interaction=self_interaction, loss_threshold=loss_threshold
     )
     with bytes_bar("import", opened.nbytes) as advance:
@@ -77,10 +77,10 @@ def _import(
 
 
 def _export(source: Path, target: Path) -> None:
-    from dlrm_pl.model.upstream.exporting import export_reference
+    from dlrm_pl.model.upstream.exporting import export_upstream
 
     with bytes_bar("export", source.stat().st_size if source.is_file() else None) as advance:
-        export_reference(source, target, progress=advance)
+        export_upstream(source, target, progress=advance)
     print(f"{target}: for the reference's --load-model.")
 
 

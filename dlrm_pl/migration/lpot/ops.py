@@ -9,7 +9,7 @@ from typing import Any
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.migration.lpot.section import Section
 from dlrm_pl.model.architecture import Architecture
-from dlrm_pl.model.parameter_names import reference_ops
+from dlrm_pl.model.parameter_names import upstream_ops
 
 _DTYPES: dict[str, str | None] = dict.fromkeys(("int8", "uint8", "fp32", "bf16"))
 _OURS = {"int8": "int8", "uint8": "int8", "fp32": "fp32", "bf16": "bf16"}
@@ -125,7 +125,7 @@ def _table_dtypes(weight: Section) -> list[str]:
 
 
 def _ops_of(pattern: str, section: Section, architecture: Architecture) -> list[str]:
-    plain, stubbed = reference_ops(architecture), reference_ops(architecture, stubbed=True)
+    plain, stubbed = upstream_ops(architecture), upstream_ops(architecture, stubbed=True)
     for names in (plain, stubbed):
         if pattern in names:
             return [names[pattern]]

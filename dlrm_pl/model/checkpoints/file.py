@@ -10,7 +10,7 @@ from dlrm_pl.documents.fields import Count, Partial, make, shown
 from dlrm_pl.errors import CheckpointError
 from dlrm_pl.model.checkpoints.contract import CheckpointContract
 from dlrm_pl.model.checkpoints.tensors import check_tensors, is_checked_always, stored_tensors
-from dlrm_pl.model.parameter_names import is_reference
+from dlrm_pl.model.parameter_names import is_upstream_checkpoint
 from dlrm_pl.program import program_name
 from dlrm_pl.torch_file.directory import TorchFile
 from dlrm_pl.torch_file.stored import StoredTensor
@@ -58,7 +58,7 @@ def open_checkpoint(path: Path, *, whole: bool = False) -> dict[str, Any]:
         raise CheckpointError(f"{error} Give a checkpoint file, as `fit` wrote it.") from error
     if not isinstance(checkpoint, dict):
         raise CheckpointError(f"{path}: holds a {type(checkpoint).__name__}, not a checkpoint. Give a file of `fit`.")
-    if is_reference(checkpoint):
+    if is_upstream_checkpoint(checkpoint):
         raise CheckpointError(
             f"{path}: is a checkpoint of the reference. Import it first: `{program_name()} import-checkpoint "
             f"--reference {path} --output FILE.ckpt`."

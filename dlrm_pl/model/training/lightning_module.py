@@ -45,17 +45,17 @@ _TRAINING = (
     *("lr_num_warmup_steps", "lr_decay_start_step", "lr_num_decay_steps"),
 )
 
-_weights_come_later: ContextVar[bool] = ContextVar("weights_come_later", default=False)
+_skip_weight_init: ContextVar[bool] = ContextVar("skip_weight_init", default=False)
 
 
 @contextmanager
-def weights_come_later() -> Iterator[None]:
+def skip_weight_init() -> Iterator[None]:
     """Modules made inside have no weights until a checkpoint is loaded: no memory and no time for 100 GB of them."""
-    token = _weights_come_later.set(True)
+    token = _skip_weight_init.set(True)
     try:
         yield
     finally:
-        _weights_come_later.reset(token)
+        _skip_weight_init.reset(token)
 
 
 class DLRMModule(pl.LightningModule):
@@ -83,7 +83,7 @@ class DLRMModule(pl.LightningModule):
         dataset_fingerprint: of the dataset whose rows the tables stand for; the command line takes it from there.
 
     Attributes:
-        accept_other_dataset: score rows of a dataset that the model was not made for.
+        allow_other_dataset: score rows of a dataset that the model was not made for.
         resumed_at: the step at which a checkpoint was saved that training goes on from.
 
     Raises:
@@ -120,7 +120,7 @@ class DLRMModule(pl.LightningModule):
         self.save_hyperparameters()
         self.dataset_fingerprint = dataset_fingerprint
         self._train_by_hyperparameters()
-        self.accept_other_dataset = False
+        self.allow_other_dataset = False
         self._no_skill: tuple[SkillWarning, ...] = ()
         self.resumed_at: int | None = None
         architecture = Architecture(
@@ -132,7 +132,7 @@ class DLRMModule(pl.LightningModule):
             self_interaction=self_interaction,
             loss_threshold=loss_threshold,
         )
-        with torch.device("meta") if _weights_come_later.get() else nullcontext():
+        with torch.device("meta") if _skip_weight_init.get() else nullcontext():
             self.model = DLRM(architecture)
         self._alike_on_all_ranks = False
         with torch.device("cpu"):  # Not on meta, where the model may be until its weights are loaded.
@@ -153,13 +153,13 @@ class DLRMModule(pl.LightningModule):
         """Check that a dataset is the one that this model is for.
 
         Returns:
-            What differs, in words, where ``accept_other_dataset`` lets it pass; else "".
+            What differs, in words, where ``allow_other_dataset`` lets it pass; else "".
 
         Raises:
             DatasetError: another dataset; names the first table that differs, or both fingerprints. Even when it is
                 accepted, no table of the dataset may be larger than the model's.
         """
-        if self.accept_other_dataset:
+        if self.allow_other_dataset:
             return self.contract.check_usable(table_sizes, dataset_fingerprint)
         self.contract.check_dataset(table_sizes, dataset_fingerprint)
         return ""

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from dlrm_pl.model.checkpoints.file import open_checkpoint
-from dlrm_pl.model.parameter_names import to_reference_name
-from dlrm_pl.model.upstream.importing import REFERENCE_KEY
+from dlrm_pl.model.parameter_names import to_upstream_name
+from dlrm_pl.model.upstream.importing import ORIGIN_KEY
 from dlrm_pl.torch_file.writer import write_torch_file
 
-_REFERENCE_RATE = 0.01  # The reference's default of --learning-rate.
+_UPSTREAM_RATE = 0.01  # The reference's default of --learning-rate.
 
 
-def export_reference(source: Path, target: Path, progress: Callable[[int], None] | None = None) -> None:
+def export_upstream(source: Path, target: Path, progress: Callable[[int], None] | None = None) -> None:
     """Write a checkpoint in the reference's way: ``state_dict`` with its names, and all that its loader asks for.
 
     Numbers of the training that are not known, such as ``test_acc``, are NaN.
@@ -32,7 +32,7 @@ def export_reference(source: Path, target: Path, progress: Callable[[int], None]
     """
     checkpoint = open_checkpoint(source)
     state: dict[str, Any] = collections.OrderedDict(
-        (to_reference_name(name.removeprefix("model.")), tensor)
+        (to_upstream_name(name.removeprefix("model.")), tensor)
         for name, tensor in checkpoint["state_dict"].items()
         if name.startswith("model.")
     )
@@ -54,7 +54,7 @@ def _fields(checkpoint: dict[str, Any], num_parameters: int) -> dict[str, Any]:
         "total_accu": 0.0,
         "opt_state_dict": _optimizer_state(checkpoint, num_parameters),
     }
-    kept: dict[str, Any] = checkpoint.get(REFERENCE_KEY, {}).get("metadata", {})
+    kept: dict[str, Any] = checkpoint.get(ORIGIN_KEY, {}).get("metadata", {})
     return fields | kept
 
 
@@ -62,6 +62,6 @@ def _optimizer_state(checkpoint: dict[str, Any], num_parameters: int) -> Any:
     """The optimizer's own state; without one, that of SGD, which has none but its settings."""
     if states := checkpoint.get("optimizer_states"):
         return states[0]
-    rate = checkpoint.get("hyper_parameters", {}).get("learning_rate", _REFERENCE_RATE)
+    rate = checkpoint.get("hyper_parameters", {}).get("learning_rate", _UPSTREAM_RATE)
     settings = {"lr": rate, "momentum": 0, "dampening": 0, "weight_decay": 0, "nesterov": False}
     return {"state": {}, "param_groups": [settings | {"params": list(range(num_parameters))}]}

@@ -20,7 +20,7 @@ from dlrm_pl.errors import CheckpointError, DatasetError
 from dlrm_pl.model.architecture import Architecture, Interaction
 from dlrm_pl.model.checkpoints.checked_tensor import CheckedTensor
 from dlrm_pl.model.checkpoints.contract import KEY, CheckpointContract
-from dlrm_pl.model.parameter_names import architecture_of, is_reference, to_our_name, without_wrapper
+from dlrm_pl.model.parameter_names import architecture_of, is_upstream_checkpoint, to_our_name, without_wrapper
 from dlrm_pl.torch_file.directory import TorchFile
 from dlrm_pl.torch_file.plain import replace_leaves
 from dlrm_pl.torch_file.stored import StoredTensor
@@ -29,7 +29,7 @@ from dlrm_pl.torch_file.writer import write_torch_file
 log = logging.getLogger(__name__)
 
 _LONGEST_ARRAY = 10_000  # Kept as numbers of Python's.
-REFERENCE_KEY = "reference"
+ORIGIN_KEY = "reference"
 """Entry of an imported checkpoint that says where it comes from."""
 
 
@@ -48,7 +48,7 @@ class KnownDataset:
     fingerprint: str = ""
 
 
-class ReferenceCheckpoint:
+class UpstreamCheckpoint:
     """An opened checkpoint of the reference.
 
     Args:
@@ -146,7 +146,7 @@ class ReferenceCheckpoint:
 
         def origin() -> dict[str, Any]:
             return {
-                REFERENCE_KEY: {
+                ORIGIN_KEY: {
                     "file": self.path.name,
                     "format": self.format,
                     "metadata": self.metadata,
@@ -173,7 +173,7 @@ def _parts(contents: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         raise CheckpointError(f"holds a {type(contents).__name__}, not a checkpoint of the reference.")
     if KEY in contents:
         raise CheckpointError("is a checkpoint of `fit` already, and needs no import.")
-    if not is_reference(contents):
+    if not is_upstream_checkpoint(contents):
         raise CheckpointError(
             "is no checkpoint of the reference: it has no state_dict with the names of its layers, but "
             f"{', '.join(sorted(map(str, contents))[:8]) or 'nothing'}."

@@ -18,7 +18,7 @@ from dlrm_pl.data.formats.dataset_folder import DatasetFolder
 from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.model.load import read_checkpoint
-from dlrm_pl.model.parameter_names import to_reference
+from dlrm_pl.model.parameter_names import to_upstream
 from tests.support.commands import ROOT, expect_error, run
 from tests.support.torch_files import Sparse, save_sparse
 
@@ -30,7 +30,7 @@ def reference(synthetic_folder: Path, tmp_path_factory: pytest.TempPathFactory) 
     sizes = DatasetFolder.open(synthetic_folder).table_sizes
     model = DLRM(Architecture(sizes, embedding_dim=4, bottom_mlp=(13, 4), top_mlp=(5, 1)))
     path = tmp_path_factory.mktemp("reference") / "tb00.pt"
-    contents = {"iter": 70, "epoch": 0, "test_acc": np.float64(0.9), "state_dict": to_reference(model.state_dict())}
+    contents = {"iter": 70, "epoch": 0, "test_acc": np.float64(0.9), "state_dict": to_upstream(model.state_dict())}
     torch.save(contents, path, _use_new_zipfile_serialization=False)
     return path
 

@@ -14,7 +14,7 @@ from torchmetrics.classification import BinaryAccuracy, BinaryF1Score
 
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.migration.lpot.conf import LpotConf, read_lpot_conf, translate
-from dlrm_pl.model.parameter_names import reference_ops
+from dlrm_pl.model.parameter_names import upstream_ops
 from dlrm_pl.quantization.judging.criterion import Criterion
 from dlrm_pl.quantization.recipe import Recipe, RecipeStart
 from dlrm_pl.quantization.search.settings import TuningSettings
@@ -165,7 +165,7 @@ def test_ops_by_name_and_pattern() -> None:
 
 def test_names_of_the_model_with_stubs_are_understood() -> None:
     """The example inserts a QuantStub before each MLP, which moves its Linears to odd places."""
-    assert list(reference_ops(tiny.ARCHITECTURE, stubbed=True))[:5] == [
+    assert list(upstream_ops(tiny.ARCHITECTURE, stubbed=True))[:5] == [
         *("bot_l.1", "bot_l.3", "top_l.1", "top_l.3", "top_l.5")
     ]
     found = conf(quantization={"op_wise": {"top_l.5": {"weight": {"dtype": "fp32"}}}})

@@ -12,8 +12,8 @@ from dlrm_pl.errors import CheckpointError, DLRMError
 from dlrm_pl.inspection import describe
 from dlrm_pl.model.checkpoints.contract import CheckpointContract
 from dlrm_pl.model.load import load_checkpoint, load_dlrm
-from dlrm_pl.model.parameter_names import to_reference_name
-from dlrm_pl.model.upstream.importing import ReferenceCheckpoint
+from dlrm_pl.model.parameter_names import to_upstream_name
+from dlrm_pl.model.upstream.importing import UpstreamCheckpoint
 from tests.support import tiny
 from tests.support.documents import MISSING, with_value
 
@@ -98,9 +98,9 @@ def test_shared_lists_of_a_reference_checkpoint_stay_shared(tmp_path: Path) -> N
     bomb: list[Any] = [torch.tensor(0.5)]
     for _ in range(5):
         bomb = [bomb] * 10
-    state = {to_reference_name(name): tensor for name, tensor in tiny.model().state_dict().items()}
+    state = {to_upstream_name(name): tensor for name, tensor in tiny.model().state_dict().items()}
     torch.save({"state_dict": state, "extra": bomb, "array": torch.zeros(3)}, tmp_path / "a.pt")
-    imported = ReferenceCheckpoint(tmp_path / "a.pt")
+    imported = UpstreamCheckpoint(tmp_path / "a.pt")
     assert imported.left_out == ["array"]
     extra = imported.metadata["extra"]
     assert len({id(one) for one in extra}) == 1
@@ -109,4 +109,4 @@ def test_shared_lists_of_a_reference_checkpoint_stay_shared(tmp_path: Path) -> N
         bomb = [bomb] * 10
     torch.save({"state_dict": state, "extra": bomb}, tmp_path / "b.pt")
     with pytest.raises(CheckpointError, match=r"b\.pt: holds more than 2,000,000 values"):
-        ReferenceCheckpoint(tmp_path / "b.pt")
+        UpstreamCheckpoint(tmp_path / "b.pt")

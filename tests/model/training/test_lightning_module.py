@@ -14,7 +14,7 @@ from pytorch_lightning.callbacks import EarlyStopping
 
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.errors import ConfigurationError, DatasetError, MetricError, NonFiniteError
-from dlrm_pl.model.training.lightning_module import DLRMModule, weights_come_later
+from dlrm_pl.model.training.lightning_module import DLRMModule, skip_weight_init
 from tests.reference import dlrm as reference
 from tests.support.training import (
     SIZES,
@@ -312,9 +312,9 @@ def test_a_module_without_a_fingerprint_takes_the_datasets() -> None:
     assert module.contract.dataset_fingerprint == "aa"
 
 
-def test_module_whose_weights_come_later_takes_no_memory_and_then_the_tensors_themselves() -> None:
+def test_module_without_initial_weights_takes_no_memory_and_then_the_tensors_themselves() -> None:
     shape = {"embedding_dim": 8, "bottom_mlp": [13, 8], "top_mlp": [1]}
-    with weights_come_later():
+    with skip_weight_init():
         huge = DLRMModule([10**10] * 3, **shape)  # type: ignore[arg-type]
         module = DLRMModule([40, 7], **shape)  # type: ignore[arg-type]
     assert all(parameter.is_meta for parameter in huge.parameters())

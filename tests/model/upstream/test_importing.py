@@ -17,8 +17,8 @@ from dlrm_pl.errors import CheckpointError, DatasetError
 from dlrm_pl.inspection import describe
 from dlrm_pl.model.load import load_checkpoint, load_dlrm, read_checkpoint
 from dlrm_pl.model.training.lightning_module import DLRMModule
-from dlrm_pl.model.upstream.exporting import export_reference
-from dlrm_pl.model.upstream.importing import KnownDataset, ReferenceCheckpoint
+from dlrm_pl.model.upstream.exporting import export_upstream
+from dlrm_pl.model.upstream.importing import KnownDataset, UpstreamCheckpoint
 from dlrm_pl.torch_file.directory import TorchFile
 from tests.reference import dlrm as reference
 
@@ -26,7 +26,7 @@ SIZES = (6, 5, 9)
 DIMENSION = 4
 
 
-class ReferenceModel(nn.Module):
+class UpstreamModel(nn.Module):
     """Parameters under the reference's names; interaction ``dot`` of three tables and the dense vector."""
 
     def __init__(self, width: int = DIMENSION + 6, seed: int = 0) -> None:
@@ -39,7 +39,7 @@ class ReferenceModel(nn.Module):
 
 def checkpoint(model: nn.Module | None = None, **changes: Any) -> dict[str, Any]:
     """What the reference of 2020 saved."""
-    model = model or ReferenceModel()
+    model = model or UpstreamModel()
     return {
         "epoch": 0,
         "nepochs": 1,
@@ -63,7 +63,7 @@ def save(contents: Any, path: Path, kind: str = "legacy") -> Path:
 
 
 def import_to(contents: Any, folder: Path, kind: str = "legacy", **options: Any) -> Path:
-    opened = ReferenceCheckpoint(save(contents, folder / "ref.pt", kind), **options)
+    opened = UpstreamCheckpoint(save(contents, folder / "ref.pt", kind), **options)
     opened.write(folder / "ours.ckpt")
     return folder / "ours.ckpt"
 
@@ -74,7 +74,7 @@ def batch(rows: int = 20) -> ClickBatch:
     return ClickBatch(torch.rand(rows, 3, generator=rng) * 3, indices, None, torch.zeros(rows))
 
 
-def scores_by_loops(model: ReferenceModel, clicks: ClickBatch, kind: str, itself: bool) -> np.ndarray:
+def scores_by_loops(model: UpstreamModel, clicks: ClickBatch, kind: str, itself: bool) -> np.ndarray:
     def layers(stack: nn.Sequential) -> reference.Layers:
         linears = [layer for layer in stack if isinstance(layer, nn.Linear)]
         return [(layer.weight.detach().double().numpy(), layer.bias.detach().double().numpy()) for layer in linears]
@@ -97,7 +97,7 @@ def scores_by_loops(model: ReferenceModel, clicks: ClickBatch, kind: str, itself
 def test_scores_are_those_of_the_reference(
     tmp_path: Path, kind: str, interaction: str, itself: bool, width: int
 ) -> None:
-    model = ReferenceModel(width)
+    model = UpstreamModel(width)
     imported = load_dlrm(import_to(checkpoint(model), tmp_path, kind))
     assert (imported.architecture.interaction, imported.architecture.self_interaction) == (interaction, itself)
     with torch.no_grad():
@@ -114,7 +114,7 @@ def test_what_the_file_says_is_kept(tmp_path: Path, kind: str, module: bytes) ->
     path.write_bytes(path.read_bytes().replace(b"cnumpy._core.multiarray\n", module))
     if kind == "zip":  # Its checksums would not survive the change above.
         path = save(checkpoint(), tmp_path / "ref.pt", "zip")
-    ReferenceCheckpoint(path, loss_threshold=0.01).write(tmp_path / "ours.ckpt")
+    UpstreamCheckpoint(path, loss_threshold=0.01).write(tmp_path / "ours.ckpt")
     found = read_checkpoint(tmp_path / "ours.ckpt")
     origin = found["reference"]
     assert origin["metadata"]["test_acc"] == 0.95
@@ -133,15 +133,15 @@ def test_every_number_is_optional(tmp_path: Path, missing: list[str]) -> None:
 
 
 def test_a_bare_state_dict_is_imported(tmp_path: Path) -> None:
-    model = load_dlrm(import_to(ReferenceModel().state_dict(), tmp_path))
-    assert torch.equal(model.embedding_bags.tables[1].weight, ReferenceModel().emb_l[1].weight)  # type: ignore[union-attr, index]
+    model = load_dlrm(import_to(UpstreamModel().state_dict(), tmp_path))
+    assert torch.equal(model.embedding_bags.tables[1].weight, UpstreamModel().emb_l[1].weight)  # type: ignore[union-attr, index]
 
 
 @pytest.mark.parametrize("kind", ["zip", "legacy"])
 def test_lightning_loads_it(tmp_path: Path, kind: str) -> None:
     path = import_to(checkpoint(), tmp_path, kind)
     module = DLRMModule.load_from_checkpoint(path, weights_only=True)
-    assert torch.equal(module.model.bottom_mlp[0].weight, ReferenceModel().bot_l[0].weight)  # type: ignore[index, union-attr]
+    assert torch.equal(module.model.bottom_mlp[0].weight, UpstreamModel().bot_l[0].weight)  # type: ignore[index, union-attr]
     assert set(torch.load(path, weights_only=True)["state_dict"]) == set(module.state_dict())
 
 
@@ -157,16 +157,16 @@ def test_lightning_loads_it(tmp_path: Path, kind: str) -> None:
     ids=["DataParallel", "DistributedDataParallel"],
 )
 def test_names_of_wrappers_are_taken_off(tmp_path: Path, rename: Callable[[str], str]) -> None:
-    state = {rename(name): value for name, value in ReferenceModel().state_dict().items()}
+    state = {rename(name): value for name, value in UpstreamModel().state_dict().items()}
     model = load_dlrm(import_to(checkpoint(state_dict=state), tmp_path))
-    assert torch.equal(model.top_mlp[2].bias, ReferenceModel().top_l[2].bias)  # type: ignore[index, union-attr]
+    assert torch.equal(model.top_mlp[2].bias, UpstreamModel().top_l[2].bias)  # type: ignore[index, union-attr]
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_other_floats_are_converted_and_said(
     tmp_path: Path, dtype: torch.dtype, caplog: pytest.LogCaptureFixture
 ) -> None:
-    model = ReferenceModel().to(dtype)
+    model = UpstreamModel().to(dtype)
     with caplog.at_level(logging.WARNING):
         path = import_to(checkpoint(model), tmp_path)
     assert f"weights of type {dtype} become torch.float32" in caplog.text
@@ -177,7 +177,7 @@ def test_other_floats_are_converted_and_said(
 
 
 def test_rows_that_are_not_finite_are_counted_and_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    state = ReferenceModel().state_dict()
+    state = UpstreamModel().state_dict()
     state["emb_l.2.weight"][1, 0] = math.nan
     state["emb_l.2.weight"][7, 1] = math.inf
     state["emb_l.2.weight"][7, 2] = -math.inf
@@ -190,7 +190,7 @@ def test_rows_that_are_not_finite_are_counted_and_named(tmp_path: Path, caplog: 
 
 
 def test_an_optimizer_with_tensors_is_left_out_and_said(tmp_path: Path) -> None:
-    model = ReferenceModel()
+    model = UpstreamModel()
     adagrad = torch.optim.Adagrad(model.parameters()).state_dict()
     contents = checkpoint(model, opt_state_dict=adagrad, metric=torch.tensor(0.5))
     origin = read_checkpoint(import_to(contents, tmp_path))["reference"]
@@ -202,7 +202,7 @@ def test_an_optimizer_with_tensors_is_left_out_and_said(tmp_path: Path) -> None:
 
 
 def without(name: str) -> dict[str, Any]:
-    state = ReferenceModel().state_dict()
+    state = UpstreamModel().state_dict()
     del state[name]
     return state
 
@@ -212,18 +212,18 @@ def without(name: str) -> dict[str, Any]:
     [
         (without("bot_l.2.bias"), "'bot_l.2.bias' is missing"),
         (without("emb_l.1.weight"), "'emb_l.1.weight' is missing"),
-        (ReferenceModel().state_dict() | {"emb_l.0.weight_q": torch.ones(1)}, "quotient-remainder"),
-        (ReferenceModel().state_dict() | {"emb_l.0.proj.weight": torch.ones(1)}, "mixed-dimension"),
-        (ReferenceModel().state_dict() | {"v_W_l.0": torch.ones(6)}, "weighted pooling"),
-        (ReferenceModel().state_dict() | {"bot_l.0.scale": torch.ones(1)}, "quantized or prepared"),
-        (ReferenceModel().state_dict() | {"other.weight": torch.ones(1)}, "'other.weight' is no parameter"),
-        (ReferenceModel().state_dict() | {"emb_l.0.weight": 3}, "'emb_l.0.weight' in its state_dict is a int"),
-        (ReferenceModel().state_dict() | {"module.emb_l.0.weight": torch.ones(1)}, "'emb_l.0.weight' is there twice"),
+        (UpstreamModel().state_dict() | {"emb_l.0.weight_q": torch.ones(1)}, "quotient-remainder"),
+        (UpstreamModel().state_dict() | {"emb_l.0.proj.weight": torch.ones(1)}, "mixed-dimension"),
+        (UpstreamModel().state_dict() | {"v_W_l.0": torch.ones(6)}, "weighted pooling"),
+        (UpstreamModel().state_dict() | {"bot_l.0.scale": torch.ones(1)}, "quantized or prepared"),
+        (UpstreamModel().state_dict() | {"other.weight": torch.ones(1)}, "'other.weight' is no parameter"),
+        (UpstreamModel().state_dict() | {"emb_l.0.weight": 3}, "'emb_l.0.weight' in its state_dict is a int"),
+        (UpstreamModel().state_dict() | {"module.emb_l.0.weight": torch.ones(1)}, "'emb_l.0.weight' is there twice"),
         (
-            ReferenceModel().state_dict() | {"emb_l.0.weight": torch.ones(6, 4).char()},
+            UpstreamModel().state_dict() | {"emb_l.0.weight": torch.ones(6, 4).char()},
             "emb_l.0.weight has type torch.int8",
         ),
-        (ReferenceModel(11).state_dict(), "takes 11 inputs, which no interaction"),
+        (UpstreamModel(11).state_dict(), "takes 11 inputs, which no interaction"),
         ({"a": torch.ones(1)}, "no checkpoint of the reference: .* but epoch, iter"),
     ],
 )
@@ -236,16 +236,16 @@ def test_other_state_dicts_are_refused_by_name(tmp_path: Path, state: dict[str, 
 def test_other_files_are_refused_by_name(tmp_path: Path) -> None:
     ours = import_to(checkpoint(), tmp_path)
     with pytest.raises(CheckpointError, match=r"ours\.ckpt: is a checkpoint of `fit` already"):
-        ReferenceCheckpoint(ours)
+        UpstreamCheckpoint(ours)
     with pytest.raises(CheckpointError, match=r"ref\.pt: holds a list"):
-        ReferenceCheckpoint(save([1], tmp_path / "ref.pt"))
+        UpstreamCheckpoint(save([1], tmp_path / "ref.pt"))
     (tmp_path / "cut.pt").write_bytes(save(checkpoint(), tmp_path / "ref.pt").read_bytes()[:-5])
     with pytest.raises(CheckpointError, match=r"cut\.pt: cut short inside storage \d+ of 11.* Give a complete file"):
-        ReferenceCheckpoint(tmp_path / "cut.pt")
+        UpstreamCheckpoint(tmp_path / "cut.pt")
 
 
 def test_other_table_sizes_are_refused(tmp_path: Path) -> None:
-    opened = ReferenceCheckpoint(save(checkpoint(), tmp_path / "ref.pt"))
+    opened = UpstreamCheckpoint(save(checkpoint(), tmp_path / "ref.pt"))
     with pytest.raises(DatasetError, match=r"counts\.npz: does not fit .*table 1: the dataset has 7 rows, the model 5"):
         opened.write(tmp_path / "x.ckpt", KnownDataset(Path("counts.npz"), (6, 7, 9)))
     assert not (tmp_path / "x.ckpt").exists()
@@ -259,22 +259,22 @@ def test_a_damaged_table_is_refused(tmp_path: Path) -> None:
     content[TorchFile.open(path).contents["state_dict"]["emb_l.0.weight"].offset] ^= 1
     path.write_bytes(content)
     with pytest.raises(CheckpointError, match=r"damaged where it comes from: its checksum is wrong"):
-        ReferenceCheckpoint(path).write(tmp_path / "ours.ckpt")
+        UpstreamCheckpoint(path).write(tmp_path / "ours.ckpt")
 
 
 @pytest.mark.parametrize("how", ["of another type", "a part of a larger one"])
 def test_a_damaged_table_that_is_not_copied_byte_for_byte_is_refused(tmp_path: Path, how: str) -> None:
-    model = ReferenceModel()
+    model = UpstreamModel()
     state = dict((model.half() if how == "of another type" else model).state_dict())
     if how == "a part of a larger one":
         state["emb_l.0.weight"] = torch.cat([state["emb_l.0.weight"]] * 2)[: SIZES[0]]
     path = save(checkpoint(state_dict=state), tmp_path / "ref.pt", "zip")
-    ReferenceCheckpoint(path).write(tmp_path / "ours.ckpt")
+    UpstreamCheckpoint(path).write(tmp_path / "ours.ckpt")
     content = bytearray(path.read_bytes())
     content[TorchFile.open(path).contents["state_dict"]["emb_l.0.weight"].offset] ^= 1
     path.write_bytes(content)
     with pytest.raises(CheckpointError, match=r"ref\.pt: damaged: .* which hold emb_l\.0\.weight, do not"):
-        ReferenceCheckpoint(path).write(tmp_path / "ours.ckpt")
+        UpstreamCheckpoint(path).write(tmp_path / "ours.ckpt")
 
 
 @pytest.mark.parametrize("kind", ["zip", "legacy"])
@@ -291,7 +291,7 @@ def test_format_without_checksums_is_said(tmp_path: Path, kind: str, caplog: pyt
 @pytest.mark.parametrize("weights_only", [True, False])
 def test_there_and_back_is_the_same(tmp_path: Path, kind: str, weights_only: bool) -> None:
     original = checkpoint()
-    export_reference(import_to(original, tmp_path, kind), tmp_path / "back.pt")
+    export_upstream(import_to(original, tmp_path, kind), tmp_path / "back.pt")
     back = torch.load(tmp_path / "back.pt", weights_only=weights_only)
     assert isinstance(back["state_dict"], collections.OrderedDict)
     assert list(back["state_dict"]) == list(original["state_dict"])
@@ -312,9 +312,9 @@ def test_a_trained_checkpoint_is_loaded_as_the_reference_does(tmp_path: Path) ->
     }
     module.contract.write(saved)
     torch.save(saved, tmp_path / "fit.ckpt")
-    export_reference(tmp_path / "fit.ckpt", tmp_path / "back.pt")
+    export_upstream(tmp_path / "fit.ckpt", tmp_path / "back.pt")
     loaded = torch.load(tmp_path / "back.pt")
-    model = ReferenceModel(seed=9)
+    model = UpstreamModel(seed=9)
     model.load_state_dict(loaded["state_dict"])
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
     optimizer.load_state_dict(loaded["opt_state_dict"])
