@@ -55,10 +55,10 @@ def preprocess(
     """
     import dataclasses
 
-    from dlrm_pl.data.preprocessing.options import Options, parse_bad_rows, parse_memory
+    from dlrm_pl.data.preprocessing.options import PreprocessOptions, parse_bad_rows, parse_memory
     from dlrm_pl.data.preprocessing.run import preprocess as convert
 
-    options = Options(
+    options = PreprocessOptions(
         layout=layout,
         days=days,
         max_ind_range=max_ind_range,

@@ -22,7 +22,7 @@ from dlrm_pl.data.preprocessing.engine.numpy_engine import Engine
 from dlrm_pl.data.preprocessing.io.bucket_reader import map_keyed, read_blocks
 from dlrm_pl.data.preprocessing.io.direct import AlignedBuffer, DirectFile
 from dlrm_pl.data.preprocessing.io.split_writer import SplitWriter, Written
-from dlrm_pl.data.preprocessing.options import Options
+from dlrm_pl.data.preprocessing.options import PreprocessOptions
 from dlrm_pl.data.preprocessing.scatter import IN_ORDER, LAST_DAY, bucket_name
 from dlrm_pl.data.preprocessing.threads import Stations, run_threads
 
@@ -46,7 +46,7 @@ class Merge:
 
     def __init__(
         self,
-        options: Options,
+        options: PreprocessOptions,
         state: State,
         mappings: list[Numbers] | None,
         engine: Engine,

@@ -26,7 +26,7 @@ _MANY_BUCKETS = 512
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class PreprocessOptions:
     """All options that shape the result, and those that shape the run.
 
     Attributes:
@@ -66,7 +66,7 @@ class Options:
 
     def __post_init__(self) -> None:
         for name, choices in (("layout", Layout), ("randomize", Randomize), ("vocabulary", VocabularyRule)):
-            if getattr(self, name) not in (*get_args(choices), Options.__dataclass_fields__[name].default):
+            if getattr(self, name) not in (*get_args(choices), PreprocessOptions.__dataclass_fields__[name].default):
                 raise ConfigurationError(
                     f"{name}={getattr(self, name)!r} must be one of {', '.join(get_args(choices))}."
                 )
@@ -96,7 +96,7 @@ class Options:
                 f"memory={format_bytes(self.memory_bytes)} must be at least {format_bytes(_LEAST_MEMORY)}."
             )
 
-    def within_memory(self) -> Options:
+    def within_memory(self) -> PreprocessOptions:
         """With as many workers as the budget of memory allows, no more than asked for."""
         most = self.memory_bytes // (_THREAD_BYTES + _CHUNK_FACTOR * _SMALL_CHUNK) // 2
         return dataclasses.replace(self, workers=max(1, min(self.workers, most)))

@@ -16,7 +16,7 @@ from dlrm_pl.data.preprocessing.chunks import ChunkReader
 from dlrm_pl.data.preprocessing.days import Day, sampled_line_bytes, text_bytes
 from dlrm_pl.data.preprocessing.engine.native import DENSE, DENSE_BINS, KEYED_DTYPE
 from dlrm_pl.data.preprocessing.engine.numpy_engine import Engine
-from dlrm_pl.data.preprocessing.options import Options
+from dlrm_pl.data.preprocessing.options import PreprocessOptions
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.files.free_space import require_free_space
 from dlrm_pl.files.sizes import format_bytes
@@ -77,7 +77,7 @@ class Plan:
         )
 
 
-def make_plan(days: Sequence[Day], options: Options, engine: Engine) -> Plan:
+def make_plan(days: Sequence[Day], options: PreprocessOptions, engine: Engine) -> Plan:
     """Estimate from the sizes of the files and their first lines.
 
     Raises:
@@ -155,7 +155,7 @@ def allow_files(buckets: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 
 
-def _parsing_speed(days: Sequence[Day], options: Options, engine: Engine) -> float:
+def _parsing_speed(days: Sequence[Day], options: PreprocessOptions, engine: Engine) -> float:
     """Bytes a second, from the first chunk of text."""
     reader = ChunkReader(days, 1 << 20)
     buffer = reader.buffer()

@@ -27,7 +27,7 @@ from dlrm_pl.data.preprocessing.checkpoint import State, WorkFolder, differences
 from dlrm_pl.data.preprocessing.days import find_days, identity
 from dlrm_pl.data.preprocessing.engine.numpy_engine import engine
 from dlrm_pl.data.preprocessing.merge import Merge
-from dlrm_pl.data.preprocessing.options import Options
+from dlrm_pl.data.preprocessing.options import PreprocessOptions
 from dlrm_pl.data.preprocessing.plan import allow_files, make_plan, require_disk
 from dlrm_pl.data.preprocessing.report import data_report, report_lines, warn_of_classes
 from dlrm_pl.data.preprocessing.scatter import Scatter
@@ -85,7 +85,7 @@ class PreprocessReport:
 def preprocess(
     raw: Path,
     output: Path,
-    options: Options | None = None,
+    options: PreprocessOptions | None = None,
     *,
     overwrite: bool = False,
     progress: Progress = lambda stage, share, rows: None,
@@ -109,7 +109,7 @@ def preprocess(
         DataFormatError: a day is missing or has no rows, or the last has fewer than two; or a bad row.
         OutputError: the folder is in use, not writable, or holds something else; or the disk is too small, or full.
     """
-    options = options or Options()
+    options = options or PreprocessOptions()
     source = find_reference_input(raw, options)
     options = replace(options, randomize=options.randomize or ("total" if source is None else "none"))
     asked, options = options.workers, options.within_memory()
@@ -168,7 +168,7 @@ class _Run:
     """One call of ``preprocess``, under the lock of its output."""
 
     def __init__(
-        self, days: list[Any], options: Options, key: dict[str, Any], work: WorkFolder, progress: Progress
+        self, days: list[Any], options: PreprocessOptions, key: dict[str, Any], work: WorkFolder, progress: Progress
     ) -> None:
         self._days, self._options, self._work, self._progress = days, options, work, progress
         self._engine = engine()
@@ -314,9 +314,9 @@ def _report(folder: DatasetFolder, seconds: float | None, resumed: bool = False)
     return PreprocessReport(folder, tuple(day["kept"] for day in days), seconds, resumed)
 
 
-def _with_cap_of(options: Options, folder: DatasetFolder) -> Options:
+def _with_cap_of(options: PreprocessOptions, folder: DatasetFolder) -> PreprocessOptions:
     """Take max_ind_range from the dataset whose vocabulary is used."""
-    default = Options.__dataclass_fields__["max_ind_range"].default
+    default = PreprocessOptions.__dataclass_fields__["max_ind_range"].default
     if options.max_ind_range not in (default, folder.max_ind_range):
         raise ConfigurationError(
             f"max_ind_range={options.max_ind_range}, but the vocabulary of {folder.path} was made with "

@@ -20,7 +20,7 @@ from dlrm_pl.data.preprocessing.chunks import Chunk, ChunkReader
 from dlrm_pl.data.preprocessing.days import Day
 from dlrm_pl.data.preprocessing.engine.native import KEYED_DTYPE, TEXT_PADDING, Columns
 from dlrm_pl.data.preprocessing.engine.numpy_engine import Engine, row_keys
-from dlrm_pl.data.preprocessing.options import Options
+from dlrm_pl.data.preprocessing.options import PreprocessOptions
 from dlrm_pl.data.preprocessing.statistics import Counted, LogStatistics
 from dlrm_pl.data.preprocessing.threads import Stations, run_threads
 from dlrm_pl.data.preprocessing.vocabulary_stage import VocabularyStage
@@ -62,7 +62,7 @@ class Scatter:
     def __init__(
         self,
         days: Sequence[Day],
-        options: Options,
+        options: PreprocessOptions,
         state: State,
         statistics: LogStatistics,
         vocabulary: VocabularyStage,

@@ -12,7 +12,7 @@ from dlrm_pl.data.formats.dataset_folder import DatasetFolder
 from dlrm_pl.data.formats.vocabulary import UNSEEN, DictionaryChecksums, Vocabulary, save_counts, save_dictionary
 from dlrm_pl.data.preprocessing.engine.native import Columns, Numbers, Values
 from dlrm_pl.data.preprocessing.engine.numpy_engine import Engine, Table
-from dlrm_pl.data.preprocessing.options import Options
+from dlrm_pl.data.preprocessing.options import PreprocessOptions
 
 _FIRST_SPARSE = 14
 
@@ -45,7 +45,7 @@ class VocabularyStage:
         engine: computes.
     """
 
-    def __init__(self, options: Options, engine: Engine) -> None:
+    def __init__(self, options: PreprocessOptions, engine: Engine) -> None:
         self._min_count = options.min_count
         self.tables: list[Table] = [engine.table() for _ in range(NUM_SPARSE)]
         self.line = engine.line(self.tables)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dlrm_pl.data.preprocessing.options import Options
+from dlrm_pl.data.preprocessing.options import PreprocessOptions
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.migration.flags.parse import Values
 from dlrm_pl.migration.flags.pasted import variables_of
@@ -135,7 +135,7 @@ def _preprocess(plan: Plan, folder: str) -> None:
         of_logs += ["--randomize", randomize if randomize == "day" else "none"]
     if rate:
         of_logs += ["--subsample_rate", str(rate)]
-    if "--numpy-rand-seed" in values.given and seed != Options.seed:
+    if "--numpy-rand-seed" in values.given and seed != PreprocessOptions.seed:
         common += ["--seed", str(seed)]
     if raw:
         shaping = [name for name in _OF_LOGS if name in values.given]
@@ -149,7 +149,7 @@ def _preprocess(plan: Plan, folder: str) -> None:
             if name in values.given:
                 plan.note(name, "acts on raw logs alone, and none are given")
     try:
-        Options(max_ind_range=cap, subsample_rate=rate, seed=seed)
+        PreprocessOptions(max_ind_range=cap, subsample_rate=rate, seed=seed)
     except ConfigurationError as error:
         plan.refuse(
             "--data-sub-sample-rate" if "subsample" in str(error) else "--max-ind-range", str(error).rstrip(".")

@@ -11,7 +11,7 @@ from dlrm_pl import inspection
 from dlrm_pl.data.formats.binary_format import open_records, split_file_name
 from dlrm_pl.data.formats.dataset_folder import DatasetFolder
 from dlrm_pl.data.loading.datamodule import DLRMDataModule
-from dlrm_pl.data.preprocessing.options import Options
+from dlrm_pl.data.preprocessing.options import PreprocessOptions
 from dlrm_pl.data.preprocessing.run import preprocess
 from dlrm_pl.errors import DataFormatError
 from tests.support.raw_logs import random_lines, read, write_days
@@ -51,7 +51,7 @@ def test_a_raw_log_is_scored_by_the_dictionaries_alone(whole: Path, dictionaries
 @pytest.mark.parametrize("randomize", ["total", "day", "none"])
 def test_one_day_is_enough_with_given_ids(whole: Path, dictionaries: Path, tmp_path: Path, randomize: str) -> None:
     raw = write_days(tmp_path / "raw", [LINES])
-    options = Options(vocabulary_from=dictionaries, randomize=randomize)  # type: ignore[arg-type]
+    options = PreprocessOptions(vocabulary_from=dictionaries, randomize=randomize)  # type: ignore[arg-type]
     report = preprocess(raw, tmp_path / "out", options)
     assert {name: split.records for name, split in report.folder.splits.items()} == {"val": 150, "test": 151}
     rows = [open_records(tmp_path / "out" / split_file_name(split)).tolist() for split in ("test", "val")]
@@ -70,11 +70,11 @@ def test_one_day_is_enough_with_given_ids(whole: Path, dictionaries: Path, tmp_p
 def test_one_day_of_a_file_that_is_cut_into_days(dictionaries: Path, tmp_path: Path) -> None:
     (tmp_path / "log").write_bytes(b"\n".join(LINES))
     report = preprocess(
-        tmp_path / "log", tmp_path / "out", Options(vocabulary_from=dictionaries, layout="kaggle", days=1)
+        tmp_path / "log", tmp_path / "out", PreprocessOptions(vocabulary_from=dictionaries, layout="kaggle", days=1)
     )
     assert report.rows_by_day == (301,)
 
 
 def test_one_day_that_is_there_is_still_needed(dictionaries: Path, tmp_path: Path) -> None:
     with pytest.raises(DataFormatError, match="no day files were found, at least 1 are needed"):
-        preprocess(tmp_path / "day", tmp_path / "out", Options(vocabulary_from=dictionaries))
+        preprocess(tmp_path / "day", tmp_path / "out", PreprocessOptions(vocabulary_from=dictionaries))

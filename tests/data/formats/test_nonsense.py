@@ -17,7 +17,7 @@ from dlrm_pl.data.formats.binary_format import SPLITS
 from dlrm_pl.data.formats.dataset_folder import DatasetFolder
 from dlrm_pl.data.loading.datamodule import DLRMDataModule
 from dlrm_pl.data.preprocessing.checkpoint import WorkFolder
-from dlrm_pl.data.preprocessing.options import Options
+from dlrm_pl.data.preprocessing.options import PreprocessOptions
 from dlrm_pl.data.preprocessing.run import preprocess
 from dlrm_pl.errors import DLRMError
 from tests.support.raw_logs import contents, random_lines, write_days
@@ -44,7 +44,7 @@ def use(folder: Path, raw: Path) -> None:
         assert list(loader)
     assert list(DLRMDataModule(str(folder), predict_raw=str(raw / "day_0")).predict_dataloader())
     preprocess(raw / "day", folder)  # Which it was made from.
-    preprocess(raw / "day", folder.parent / "by_its_ids", Options(vocabulary_from=folder))
+    preprocess(raw / "day", folder.parent / "by_its_ids", PreprocessOptions(vocabulary_from=folder))
 
 
 def paths_of(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
@@ -176,7 +176,7 @@ class Killed(BaseException):
     """Stands for a signal that nobody survives."""
 
 
-MANY = Options(memory_bytes=16 << 20, checkpoint_bytes=70_000, workers=2)
+MANY = PreprocessOptions(memory_bytes=16 << 20, checkpoint_bytes=70_000, workers=2)
 
 
 @pytest.fixture(scope="module")
@@ -192,7 +192,7 @@ def unfinished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
         patch.setattr(WorkFolder, "commit", commit)
-        patch.setattr(Options, "chunk_bytes", 1 << 16)
+        patch.setattr(PreprocessOptions, "chunk_bytes", 1 << 16)
         preprocess(raw, folder / "out", MANY)
     assert (folder / ".out.partial" / "state.json").is_file()
     return folder

@@ -17,7 +17,7 @@ from dlrm_pl.data.formats.binary_format import DENSE, SPARSE, SPLITS, open_recor
 from dlrm_pl.data.formats.dataset_folder import DESCRIPTION_NAME, DatasetFolder
 from dlrm_pl.data.formats.vocabulary import Vocabulary
 from dlrm_pl.data.preprocessing.checkpoint import WorkFolder
-from dlrm_pl.data.preprocessing.options import Options
+from dlrm_pl.data.preprocessing.options import PreprocessOptions
 from dlrm_pl.data.preprocessing.run import preprocess
 from dlrm_pl.data.preprocessing.upstream import convert as adopt
 from dlrm_pl.data.preprocessing.upstream.arrays import ReferenceArrays
@@ -33,7 +33,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> DatasetFolder:
     """Made from the logs, in their order."""
     folder = tmp_path_factory.mktemp("logs")
     raw = write_days(folder / "raw", [random_lines(rows, seed) for seed, rows in enumerate(ROWS)])
-    return preprocess(raw, folder / "out", Options(randomize="none", max_ind_range=CAP)).folder
+    return preprocess(raw, folder / "out", PreprocessOptions(randomize="none", max_ind_range=CAP)).folder
 
 
 def in_order(dataset: DatasetFolder) -> np.ndarray[Any, np.dtype[np.int32]]:
@@ -97,7 +97,7 @@ def same(made: Path, dataset: DatasetFolder) -> bool:
 def test_each_form_becomes_the_dataset_of_the_logs(
     form: str, request: pytest.FixtureRequest, dataset: DatasetFolder, tmp_path: Path
 ) -> None:
-    options = Options(max_ind_range=CAP)
+    options = PreprocessOptions(max_ind_range=CAP)
     report = preprocess(request.getfixturevalue(form), tmp_path / "out", options)
     made = report.folder
     assert same(made.path, dataset)
@@ -114,7 +114,7 @@ def test_each_form_becomes_the_dataset_of_the_logs(
 def test_a_file_of_a_day_stands_for_all_days(reordered: Path, dataset: DatasetFolder, tmp_path: Path) -> None:
     (reordered.parent / "day_0").write_text("The raw log is here as well, and would be taken for `day`.")
     first = reordered.with_name("day_0_reordered.npz")
-    preprocess(first, tmp_path / "out", Options(max_ind_range=CAP))
+    preprocess(first, tmp_path / "out", PreprocessOptions(max_ind_range=CAP))
     assert same(tmp_path / "out", dataset)
 
 
@@ -122,7 +122,7 @@ def test_kaggle_is_cut_into_equal_days(dataset: DatasetFolder, tmp_path: Path) -
     records = in_order(dataset)
     path = tmp_path / "kaggleAdDisplayChallenge_processed.npz"
     save_as_reference(path, records, counts=np.array(dataset.table_sizes), X_int=records[:, DENSE], y=records[:, 0])
-    made = preprocess(path, tmp_path / "out", Options(layout="kaggle")).folder
+    made = preprocess(path, tmp_path / "out", PreprocessOptions(layout="kaggle")).folder
     last = len(records) // 7
     rows = {name: split.records for name, split in made.splits.items()}
     assert rows == {"train": len(records) - last, "test": last - last // 2, "val": last // 2}
@@ -132,7 +132,7 @@ def test_kaggle_is_cut_into_equal_days(dataset: DatasetFolder, tmp_path: Path) -
 
 
 def test_binary_files_are_not_copied(binaries: Path, tmp_path: Path) -> None:
-    made = preprocess(binaries, tmp_path / "out", Options(max_ind_range=CAP)).folder
+    made = preprocess(binaries, tmp_path / "out", PreprocessOptions(max_ind_range=CAP)).folder
     source = binaries / split_file_name("train")
     assert made.split_path("train").samefile(source)
     assert source.stat().st_nlink == 2
@@ -145,7 +145,7 @@ def test_binary_files_are_copied_where_links_cannot_be(
         raise OSError(18, "Invalid cross-device link")
 
     monkeypatch.setattr(adopt.os, "link", link)
-    made = preprocess(binaries, tmp_path / "out", Options(max_ind_range=CAP)).folder
+    made = preprocess(binaries, tmp_path / "out", PreprocessOptions(max_ind_range=CAP)).folder
     assert same(made.path, dataset)
     assert not made.split_path("train").samefile(binaries / split_file_name("train"))
 
@@ -163,7 +163,7 @@ def test_a_killed_conversion_goes_on(
     caplog: pytest.LogCaptureFixture,
     stop_at: int,
 ) -> None:
-    options = Options(max_ind_range=CAP, checkpoint_bytes=100 * 160)
+    options = PreprocessOptions(max_ind_range=CAP, checkpoint_bytes=100 * 160)
     monkeypatch.setattr(adopt, "_BLOCK_ROWS", 37)
     done = 0
     real = ReferenceArrays.records
@@ -217,7 +217,7 @@ def test_wrong_arrays_are_named(
     records = in_order(dataset)[701:1101]
     save_as_reference(reordered.with_name("day_2_reordered.npz"), records, **arrays(records))
     with pytest.raises(DataFormatError, match=message):
-        preprocess(reordered, tmp_path / "out", Options(max_ind_range=CAP))
+        preprocess(reordered, tmp_path / "out", PreprocessOptions(max_ind_range=CAP))
     assert not (tmp_path / "out").exists()
     assert not list(tmp_path.glob(".out*"))
 
@@ -229,7 +229,7 @@ def test_damaged_files_are_named(reordered: Path, tmp_path: Path) -> None:
     for damaged in [whole[:size] for size in sizes] + [whole[:5000] + b"damage" + whole[5006:]]:
         path.write_bytes(damaged)
         with pytest.raises(DataFormatError, match=r"day_2_reordered.npz: is damaged, or no .npz file"):
-            preprocess(reordered, tmp_path / "out", Options(max_ind_range=CAP))
+            preprocess(reordered, tmp_path / "out", PreprocessOptions(max_ind_range=CAP))
         assert not (tmp_path / "out").exists()
         assert not list(tmp_path.glob(".out*"))
     with zipfile.ZipFile(path, "w") as archive:
@@ -244,15 +244,15 @@ def test_damaged_files_are_named(reordered: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "options",
     [
-        Options(subsample_rate=0.5),
-        Options(randomize="total"),
-        Options(vocabulary="train_only"),
-        Options(vocabulary="train_only", min_count=2),
-        Options(vocabulary_from=Path("elsewhere")),
-        Options(bad_rows=0.1),
+        PreprocessOptions(subsample_rate=0.5),
+        PreprocessOptions(randomize="total"),
+        PreprocessOptions(vocabulary="train_only"),
+        PreprocessOptions(vocabulary="train_only", min_count=2),
+        PreprocessOptions(vocabulary_from=Path("elsewhere")),
+        PreprocessOptions(bad_rows=0.1),
     ],
 )
-def test_options_that_need_the_logs_are_refused(reordered: Path, tmp_path: Path, options: Options) -> None:
+def test_options_that_need_the_logs_are_refused(reordered: Path, tmp_path: Path, options: PreprocessOptions) -> None:
     with pytest.raises(ConfigurationError, match="needs the raw logs"):
         preprocess(reordered, tmp_path / "out", options)
 
@@ -260,15 +260,15 @@ def test_options_that_need_the_logs_are_refused(reordered: Path, tmp_path: Path,
 def test_files_that_do_not_fit_together_are_named(
     reordered: Path, processed: Path, binaries: Path, dataset: DatasetFolder, tmp_path: Path
 ) -> None:
-    out, options = tmp_path / "out", Options(max_ind_range=CAP)
+    out, options = tmp_path / "out", PreprocessOptions(max_ind_range=CAP)
 
-    def refused(raw: Path, message: str, options: Options = options) -> None:
+    def refused(raw: Path, message: str, options: PreprocessOptions = options) -> None:
         with pytest.raises(DataFormatError, match=message):
             preprocess(raw, out, options)
         assert not out.exists()
         assert not list(tmp_path.glob(".out*"))
 
-    refused(reordered, "so max_ind_range was not 10", Options(max_ind_range=10))
+    refused(reordered, "so max_ind_range was not 10", PreprocessOptions(max_ind_range=10))
     np.savez_compressed(processed.with_name("day_day_count.npz"), total_per_file=np.array(ROWS) * 2)
     refused(processed, "has 1,402 rows, but the days of .*day_day_count.npz have 2,804")
     processed.with_name("day_day_count.npz").unlink()

@@ -27,7 +27,7 @@ from dlrm_pl.data.preprocessing import run as module
 from dlrm_pl.data.preprocessing.checkpoint import WorkFolder
 from dlrm_pl.data.preprocessing.engine import numpy_engine
 from dlrm_pl.data.preprocessing.engine.numpy_engine import engine
-from dlrm_pl.data.preprocessing.options import Options, parse_bad_rows, parse_memory
+from dlrm_pl.data.preprocessing.options import PreprocessOptions, parse_bad_rows, parse_memory
 from dlrm_pl.data.preprocessing.run import preprocess
 from dlrm_pl.errors import ConfigurationError, DataFormatError, OutputError
 from dlrm_pl.inspection import describe
@@ -35,7 +35,7 @@ from tests.reference import preprocessing as reference
 from tests.support.raw_logs import GOOD, contents, line, random_lines, read, write_days
 
 # Many chunks, checkpoints and buckets on little data.
-MANY = Options(memory_bytes=16 << 20, checkpoint_bytes=150_000, workers=16)
+MANY = PreprocessOptions(memory_bytes=16 << 20, checkpoint_bytes=150_000, workers=16)
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +108,7 @@ import sys
 from pathlib import Path
 from typing import Any
 from dlrm_pl.data.preprocessing.run import preprocess
-from dlrm_pl.data.preprocessing.options import Options
+from dlrm_pl.data.preprocessing.options import PreprocessOptions
 from dlrm_pl.data.preprocessing.checkpoint import WorkFolder
 real, left = WorkFolder.commit, int(sys.argv[3])
 def commit(self, state):
@@ -120,7 +120,7 @@ def commit(self, state):
         sys.stdin.read()
 WorkFolder.commit = commit
 print("ready", flush=True)
-preprocess(Path(sys.argv[1]), Path(sys.argv[2]), Options(memory_bytes=16 << 20, checkpoint_bytes=150_000, workers=16))
+preprocess(Path(sys.argv[1]), Path(sys.argv[2]), PreprocessOptions(memory_bytes=16 << 20, checkpoint_bytes=150_000, workers=16))
 """
 
 
@@ -176,8 +176,8 @@ def test_neither_workers_nor_memory_nor_the_numpy_fallback_change_a_byte(
     raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, randomize: str
 ) -> None:
     runs = [
-        Options(randomize=randomize, workers=1),  # type: ignore[arg-type]
-        Options(randomize=randomize, workers=3, memory_bytes=16 << 20, checkpoint_bytes=1 << 16),  # type: ignore[arg-type]
+        PreprocessOptions(randomize=randomize, workers=1),  # type: ignore[arg-type]
+        PreprocessOptions(randomize=randomize, workers=3, memory_bytes=16 << 20, checkpoint_bytes=1 << 16),  # type: ignore[arg-type]
     ]
     for number, options in enumerate(runs):
         preprocess(raw, tmp_path / str(number), options)
@@ -201,9 +201,9 @@ def test_changed_options_start_afresh_and_say_why(
         patch.setattr(WorkFolder, "commit", commit)
         preprocess(raw, tmp_path / "out", MANY)
     assert "from which the same command goes on" in caplog.text
-    preprocess(raw, tmp_path / "out", Options(seed=5))
+    preprocess(raw, tmp_path / "out", PreprocessOptions(seed=5))
     assert "starting afresh: seed was 123, is now 5" in caplog.text
-    preprocess(raw, tmp_path / "whole", Options(seed=5))
+    preprocess(raw, tmp_path / "whole", PreprocessOptions(seed=5))
     assert read(tmp_path / "out") == read(tmp_path / "whole")
 
 
@@ -212,13 +212,13 @@ def test_a_finished_folder_is_recognised_by_what_it_was_made_from(raw: Path, tmp
         shutil.copy2(path, tmp_path)
     first = preprocess(tmp_path / "day", tmp_path / "out")
     written = (tmp_path / "out" / "dataset.json").stat().st_mtime_ns
-    again = preprocess(tmp_path / "day", tmp_path / "out", Options(workers=1))
+    again = preprocess(tmp_path / "day", tmp_path / "out", PreprocessOptions(workers=1))
     assert again.seconds is None
     assert again.rows_by_day == first.rows_by_day == (2500, 1, 3000, 1501)
     assert "is complete" in str(again)
     assert (tmp_path / "out" / "dataset.json").stat().st_mtime_ns == written
     with pytest.raises(OutputError, match="made otherwise: seed was 123, is now 5"):
-        preprocess(tmp_path / "day", tmp_path / "out", Options(seed=5))
+        preprocess(tmp_path / "day", tmp_path / "out", PreprocessOptions(seed=5))
     with (tmp_path / "day_2").open("ab") as handle:
         handle.write(b"\n")
     with pytest.raises(OutputError, match="day_2 was changed"):
@@ -246,7 +246,7 @@ def test_ids_of_training_days_alone(
 ) -> None:
     folder = tmp_path_factory.mktemp("logs")
     raw = write_days(folder, days)
-    options = Options(max_ind_range=cap, randomize=randomize, vocabulary="train_only", min_count=min_count)  # type: ignore[arg-type]
+    options = PreprocessOptions(max_ind_range=cap, randomize=randomize, vocabulary="train_only", min_count=min_count)  # type: ignore[arg-type]
     preprocess(raw, folder / "out", options)
     by_day, values = reference.preprocess_train_only(days, cap, min_count)
     found = read(folder / "out")
@@ -263,11 +263,13 @@ def test_ids_of_training_days_alone(
     assert vocabulary.encode(raw_values)[0].tolist() == [record[14:] for record in by_day[-1]]
 
 
-@pytest.mark.parametrize("rule", [Options(), Options(vocabulary="train_only", min_count=2)], ids=["reference", "own"])
-def test_vocabulary_of_another_dataset(raw: Path, tmp_path: Path, rule: Options) -> None:
+@pytest.mark.parametrize(
+    "rule", [PreprocessOptions(), PreprocessOptions(vocabulary="train_only", min_count=2)], ids=["reference", "own"]
+)
+def test_vocabulary_of_another_dataset(raw: Path, tmp_path: Path, rule: PreprocessOptions) -> None:
     preprocess(raw, tmp_path / "old", rule)
     new = write_days(tmp_path / "new", [random_lines(50, 0), [*random_lines(50, 0), *random_lines(20, 99, values=900)]])
-    report = preprocess(new, tmp_path / "out", Options(vocabulary_from=tmp_path / "old", randomize="none"))
+    report = preprocess(new, tmp_path / "out", PreprocessOptions(vocabulary_from=tmp_path / "old", randomize="none"))
     assert report.folder.fingerprint == DatasetFolder.open(tmp_path / "old").fingerprint
     vocabulary = Vocabulary.load(tmp_path / "old")
     lines = [*random_lines(50, 0), *random_lines(20, 99, values=900)]
@@ -277,15 +279,15 @@ def test_vocabulary_of_another_dataset(raw: Path, tmp_path: Path, rule: Options)
     assert f"{report.folder.report['unknown_values']:,} categories are not in the vocabulary" in str(report)
     assert unseen > 0
     with pytest.raises(ConfigurationError, match="max_ind_range=7, but the vocabulary"):
-        preprocess(new, tmp_path / "x", Options(vocabulary_from=tmp_path / "old", max_ind_range=7))
+        preprocess(new, tmp_path / "x", PreprocessOptions(vocabulary_from=tmp_path / "old", max_ind_range=7))
 
 
 def test_subsample_drops_the_same_non_clicks_whatever_the_chunks(raw: Path, tmp_path: Path) -> None:
-    options = [Options(subsample_rate=0.75, workers=w, memory_bytes=m << 20) for w, m in ((1, 512), (3, 16))]
+    options = [PreprocessOptions(subsample_rate=0.75, workers=w, memory_bytes=m << 20) for w, m in ((1, 512), (3, 16))]
     for number, one in enumerate(options):
         preprocess(raw, tmp_path / str(number), one)
     assert read(tmp_path / "0") == read(tmp_path / "1")
-    preprocess(raw, tmp_path / "all", Options())
+    preprocess(raw, tmp_path / "all", PreprocessOptions())
     fewer, whole = (DatasetFolder.open(tmp_path / name).splits["train"] for name in ("0", "all"))
     assert fewer.positives == whole.positives
     assert whole.positives is not None
@@ -303,9 +305,9 @@ def test_bad_rows_may_be_left_out(tmp_path: Path) -> None:
     mixed = [*good[:700], *bad[:2], *good[700:1500], *bad[2:], *good[1500:], b"", b""]
     raw = write_days(tmp_path / "raw", [mixed, good])
     clean = write_days(tmp_path / "clean", [good, good])
-    options = Options(bad_rows=0.01, memory_bytes=16 << 20, workers=2, checkpoint_bytes=1 << 16)
+    options = PreprocessOptions(bad_rows=0.01, memory_bytes=16 << 20, workers=2, checkpoint_bytes=1 << 16)
     report = preprocess(raw, tmp_path / "out", options)
-    preprocess(clean, tmp_path / "plain", Options())
+    preprocess(clean, tmp_path / "plain", PreprocessOptions())
     assert read(tmp_path / "out") == read(tmp_path / "plain")
     rejected = [line.split(b"\t", 3) for line in (tmp_path / "out" / "rejected.tsv").read_bytes().splitlines()]
     assert [(int(number), kind.decode(), text) for _, number, kind, text in rejected] == [
@@ -317,7 +319,7 @@ def test_bad_rows_may_be_left_out(tmp_path: Path) -> None:
     assert report.folder.report["rejected"] == {"fields": 1, "label": 1, "integer": 1, "blank": 1}
     assert "rejected   4 lines" in str(report)
     with pytest.raises(DataFormatError, match=r"4 of 4,004 lines .* more than the 0\.050% .*day_0:701 \(fields\)"):
-        preprocess(raw, tmp_path / "strict", Options(bad_rows=0.0005))
+        preprocess(raw, tmp_path / "strict", PreprocessOptions(bad_rows=0.0005))
     assert not (tmp_path / "strict").exists()
 
 
@@ -325,7 +327,7 @@ def test_blank_lines_across_chunks_are_judged_by_what_follows(tmp_path: Path) ->
     # Blank lines fill a chunk of 64 KiB, and more than one.
     blank = [b""] * 1000
     lines = random_lines(500, 0)
-    small = Options(memory_bytes=16 << 20, workers=2)
+    small = PreprocessOptions(memory_bytes=16 << 20, workers=2)
     raw = write_days(tmp_path / "ends", [lines + blank, lines + blank])
     assert preprocess(raw, tmp_path / "out", small).rows_by_day == (500, 500)
     raw = write_days(tmp_path / "middle", [lines + blank + lines, lines])
@@ -347,7 +349,7 @@ def test_kaggle_days_are_those_of_array_split(tmp_path: Path, rows: int, compres
     text = b"\n".join(lines) + b"\n\n"
     path = tmp_path / ("train.txt.gz" if compress else "train.txt")
     path.write_bytes(gzip.compress(text) if compress else text)
-    options = Options(layout="kaggle", randomize="none", memory_bytes=16 << 20, checkpoint_bytes=1 << 16)
+    options = PreprocessOptions(layout="kaggle", randomize="none", memory_bytes=16 << 20, checkpoint_bytes=1 << 16)
     report = preprocess(path, tmp_path / "out", options)
     days = [list(part) for part in np.array_split(np.array(lines, dtype=object), 7)]
     assert report.rows_by_day == tuple(len(day) for day in days)
@@ -473,7 +475,7 @@ def test_day_without_clicks_at_all(tmp_path: Path) -> None:
 )
 def test_options_that_make_no_sense(values: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
-        Options(**values)  # type: ignore[arg-type]
+        PreprocessOptions(**values)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,12 @@ import pytest
 from dlrm_pl.data.preprocessing import run as module
 from dlrm_pl.data.preprocessing.checkpoint import WorkFolder
 from dlrm_pl.data.preprocessing.engine import numpy_engine
-from dlrm_pl.data.preprocessing.options import Options
+from dlrm_pl.data.preprocessing.options import PreprocessOptions
 from dlrm_pl.data.preprocessing.run import preprocess
 from dlrm_pl.errors import DataFormatError
 from tests.support.raw_logs import GOOD, random_lines
 
-KAGGLE = Options(layout="kaggle", days=3)
+KAGGLE = PreprocessOptions(layout="kaggle", days=3)
 
 
 @pytest.fixture(params=["native", "numpy"])
@@ -57,7 +57,7 @@ def test_rejected_lines_of_a_cut_file_are_noted_by_their_numbers_in_the_file(tmp
     lines = with_line(31, b"2" + GOOD[1:])
     lines[39], lines[59] = b"", b"x"
     log = written(tmp_path / "log", lines)
-    preprocess(log, tmp_path / "out", Options(layout="kaggle", days=3, bad_rows=0.1))
+    preprocess(log, tmp_path / "out", PreprocessOptions(layout="kaggle", days=3, bad_rows=0.1))
     noted = [line.split(b"\t")[1:3] for line in (tmp_path / "out" / "rejected.tsv").read_bytes().splitlines()]
     assert noted == [[b"31", b"label"], [b"40", b"blank"], [b"60", b"fields"]]
 
@@ -65,19 +65,19 @@ def test_rejected_lines_of_a_cut_file_are_noted_by_their_numbers_in_the_file(tmp
 def test_too_many_bad_lines_name_the_first_by_their_numbers_in_the_file(tmp_path: Path) -> None:
     log = written(tmp_path / "log", with_line(31, b"2" + GOOD[1:]))
     with pytest.raises(DataFormatError, match=r"The first ones are .*log:31 \(label\)\."):
-        preprocess(log, tmp_path / "out", Options(layout="kaggle", days=3, bad_rows=0.001))
+        preprocess(log, tmp_path / "out", PreprocessOptions(layout="kaggle", days=3, bad_rows=0.001))
 
 
 def test_a_cut_day_without_rows_is_named_by_its_lines(tmp_path: Path) -> None:
     lines = [GOOD] * 20 + [b"x"] * 20 + [GOOD] * 20
     log = written(tmp_path / "log", lines)
     with pytest.raises(DataFormatError, match="log: day 1, to line 40, has no rows"):
-        preprocess(log, tmp_path / "out", Options(layout="kaggle", days=3, bad_rows=1.0))
+        preprocess(log, tmp_path / "out", PreprocessOptions(layout="kaggle", days=3, bad_rows=1.0))
 
 
 def test_a_run_that_goes_on_in_a_cut_file_counts_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log = written(tmp_path / "log", with_line(2900, b"2" + GOOD[1:], rows=3000))
-    options = Options(
+    options = PreprocessOptions(
         layout="kaggle", days=3, bad_rows=0.1, memory_bytes=16 << 20, workers=16, checkpoint_bytes=400_000
     )
     real = WorkFolder.commit

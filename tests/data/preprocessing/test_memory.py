@@ -14,8 +14,8 @@ CHILD = """
 import re, sys
 from pathlib import Path
 from dlrm_pl.data.preprocessing.run import preprocess
-from dlrm_pl.data.preprocessing.options import Options
-options = Options(workers=2, memory_bytes=16 << 20, randomize=sys.argv[3])
+from dlrm_pl.data.preprocessing.options import PreprocessOptions
+options = PreprocessOptions(workers=2, memory_bytes=16 << 20, randomize=sys.argv[3])
 report = preprocess(Path(sys.argv[1]), Path(sys.argv[2]), options)
 print(sum(report.rows_by_day), re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1])
 """

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dlrm_pl.data.preprocessing.options import Options
+from dlrm_pl.data.preprocessing.options import PreprocessOptions
 from dlrm_pl.data.preprocessing.run import preprocess
 from tests.support.raw_logs import random_lines, read, write_days
 
@@ -17,10 +17,10 @@ CHILD = """
 import re, sys
 from pathlib import Path
 from dlrm_pl.data.preprocessing import run as module
-from dlrm_pl.data.preprocessing.options import Options
+from dlrm_pl.data.preprocessing.options import PreprocessOptions
 real, plans = module.make_plan, []
 module.make_plan = lambda *arguments: plans.append(real(*arguments)) or plans[0]
-options = Options(workers=int(sys.argv[3]), memory_bytes=int(sys.argv[4]) << 20, randomize=sys.argv[5])
+options = PreprocessOptions(workers=int(sys.argv[3]), memory_bytes=int(sys.argv[4]) << 20, randomize=sys.argv[5])
 module.preprocess(Path(sys.argv[1]), Path(sys.argv[2]), options)
 peak = re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]
 print(plans[0].memory_bytes, plans[0].program_bytes, int(peak) << 10)
@@ -54,7 +54,7 @@ def test_memory_stays_within_the_plan(
 @pytest.mark.parametrize("memory_bytes", [16 << 20, 64 << 20, 512 << 20, 2 << 30])
 @pytest.mark.parametrize("workers", [1, 2, 7, 64, 1000, 10**6])
 def test_chunks_and_buckets_of_all_workers_fit_the_budget(memory_bytes: int, workers: int) -> None:
-    options = Options(workers=workers, memory_bytes=memory_bytes).within_memory()
+    options = PreprocessOptions(workers=workers, memory_bytes=memory_bytes).within_memory()
     assert 1 <= options.workers <= workers
     # Nine times the text: see `chunk_bytes`; and half a megabyte of histogram and stack beside it.
     assert options.reading_threads * (9 * options.chunk_bytes + (1 << 19)) <= memory_bytes
@@ -66,8 +66,8 @@ def test_chunks_and_buckets_of_all_workers_fit_the_budget(memory_bytes: int, wor
 def test_fewer_workers_are_said_and_write_the_same(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     raw = write_days(tmp_path / "raw", [random_lines(100, 0), random_lines(100, 1)])
     caplog.set_level(logging.INFO)
-    preprocess(raw, tmp_path / "many", Options(workers=1000, memory_bytes=64 << 20))
+    preprocess(raw, tmp_path / "many", PreprocessOptions(workers=1000, memory_bytes=64 << 20))
     assert "19 workers instead of 1000: --memory 64 MiB is not enough for more" in caplog.text
-    preprocess(raw, tmp_path / "one", Options(workers=1))
+    preprocess(raw, tmp_path / "one", PreprocessOptions(workers=1))
     assert read(tmp_path / "many") == read(tmp_path / "one")
     assert "by --memory, the vocabulary" in caplog.text

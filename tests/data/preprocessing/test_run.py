@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from dlrm_pl.data.formats.vocabulary import Vocabulary
 from dlrm_pl.data.preprocessing.days import day_files
-from dlrm_pl.data.preprocessing.options import Options
+from dlrm_pl.data.preprocessing.options import PreprocessOptions
 from dlrm_pl.data.preprocessing.run import preprocess
 from dlrm_pl.data.raw_logs.reader import iter_raw_records
 from dlrm_pl.errors import ConfigurationError, DataFormatError
@@ -40,7 +40,7 @@ def test_equals_the_reference(
 ) -> None:
     folder = tmp_path_factory.mktemp("logs")
     raw = write_days(folder, days, newline, compress)
-    preprocess(raw, folder / "out", Options(max_ind_range=cap, randomize=randomize))
+    preprocess(raw, folder / "out", PreprocessOptions(max_ind_range=cap, randomize=randomize))
     by_day, values = reference.preprocess(days, cap)
     half = (len(by_day[-1]) + 1) // 2
     found = read(folder / "out")
@@ -70,10 +70,10 @@ def many_days(rows: int = 30) -> list[list[bytes]]:
 
 def test_total_shuffle_keeps_the_rows_and_the_last_day(tmp_path: Path) -> None:
     raw = write_days(tmp_path, many_days())
-    preprocess(raw, tmp_path / "none", Options(randomize="none"))
-    preprocess(raw, tmp_path / "total", Options(randomize="total", seed=1))
-    preprocess(raw, tmp_path / "again", Options(randomize="total", seed=1))
-    preprocess(raw, tmp_path / "other", Options(randomize="total", seed=2))
+    preprocess(raw, tmp_path / "none", PreprocessOptions(randomize="none"))
+    preprocess(raw, tmp_path / "total", PreprocessOptions(randomize="total", seed=1))
+    preprocess(raw, tmp_path / "again", PreprocessOptions(randomize="total", seed=1))
+    preprocess(raw, tmp_path / "other", PreprocessOptions(randomize="total", seed=2))
     plain, total, again, other = (read(tmp_path / name) for name in ("none", "total", "again", "other"))
     assert total == again
     assert total["train"] != other["train"] != plain["train"]
@@ -84,8 +84,8 @@ def test_total_shuffle_keeps_the_rows_and_the_last_day(tmp_path: Path) -> None:
 
 def test_day_shuffle_keeps_each_row_in_its_day(tmp_path: Path) -> None:
     raw = write_days(tmp_path, many_days())
-    preprocess(raw, tmp_path / "none", Options(randomize="none"))
-    preprocess(raw, tmp_path / "day", Options(randomize="day"))
+    preprocess(raw, tmp_path / "none", PreprocessOptions(randomize="none"))
+    preprocess(raw, tmp_path / "day", PreprocessOptions(randomize="day"))
     plain, shuffled = (read(tmp_path / name)["train"] for name in ("none", "day"))
     assert plain != shuffled
     assert sorted(plain[:30]) == sorted(shuffled[:30])
@@ -94,7 +94,7 @@ def test_day_shuffle_keeps_each_row_in_its_day(tmp_path: Path) -> None:
 
 def test_kaggle_file_is_cut_into_days_with_the_extra_rows_first(tmp_path: Path) -> None:
     (tmp_path / "train.txt").write_bytes(b"\n".join([GOOD] * 16))
-    report = preprocess(tmp_path / "train.txt", tmp_path / "out", Options(layout="kaggle"))
+    report = preprocess(tmp_path / "train.txt", tmp_path / "out", PreprocessOptions(layout="kaggle"))
     assert report.rows_by_day == (3, 3, 2, 2, 2, 2, 2)
     assert "16 rows of 7 days" in str(report)
 
@@ -212,14 +212,14 @@ def test_last_day_of_one_row_is_rejected(tmp_path: Path) -> None:
 def test_too_few_rows_for_the_days_are_rejected(tmp_path: Path) -> None:
     (tmp_path / "train.txt").write_bytes(GOOD)
     with pytest.raises(DataFormatError, match="1 rows cannot be cut into 7 days"):
-        preprocess(tmp_path / "train.txt", tmp_path / "out", Options(layout="kaggle"))
+        preprocess(tmp_path / "train.txt", tmp_path / "out", PreprocessOptions(layout="kaggle"))
 
 
 def test_one_day_is_not_enough(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="days=1"):
-        preprocess(tmp_path / "day", tmp_path / "out", Options(days=1))
+        preprocess(tmp_path / "day", tmp_path / "out", PreprocessOptions(days=1))
 
 
 def test_missing_log_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataFormatError, match=r"nothing\.txt: there is no such raw log"):
-        preprocess(tmp_path / "nothing.txt", tmp_path / "out", Options(layout="kaggle"))
+        preprocess(tmp_path / "nothing.txt", tmp_path / "out", PreprocessOptions(layout="kaggle"))

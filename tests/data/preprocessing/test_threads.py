@@ -10,7 +10,7 @@ import pytest
 
 from dlrm_pl.data.preprocessing import run as module
 from dlrm_pl.data.preprocessing.engine.numpy_engine import NumPyEngine
-from dlrm_pl.data.preprocessing.options import Options
+from dlrm_pl.data.preprocessing.options import PreprocessOptions
 from dlrm_pl.data.preprocessing.run import preprocess
 from tests.support.raw_logs import contents, random_lines, write_days
 
@@ -32,11 +32,11 @@ def test_other_chunks_are_read_while_one_stands_still(tmp_path: Path, monkeypatc
             reached.set()
         return real(*arguments)
 
-    options = Options(workers=2, memory_bytes=16 << 20)
+    options = PreprocessOptions(workers=2, memory_bytes=16 << 20)
     preprocess(raw, tmp_path / "plain", options)
     monkeypatch.setattr(engine, "parse", parse)
     monkeypatch.setattr(module, "engine", lambda: engine)
-    monkeypatch.setattr(Options, "chunk_bytes", 1 << 16)
+    monkeypatch.setattr(PreprocessOptions, "chunk_bytes", 1 << 16)
     preprocess(raw, tmp_path / "out", options)
     assert helped == [True], "no more than one chunk for each thread that may run"
     assert contents(tmp_path / "out") == contents(tmp_path / "plain")
@@ -60,6 +60,6 @@ def test_no_more_threads_run_than_there_are_workers(tmp_path: Path, monkeypatch:
 
     monkeypatch.setattr(engine, "parse", parse)
     monkeypatch.setattr(module, "engine", lambda: engine)
-    monkeypatch.setattr(Options, "chunk_bytes", 1 << 16)
-    preprocess(raw, tmp_path / "out", Options(workers=2))
+    monkeypatch.setattr(PreprocessOptions, "chunk_bytes", 1 << 16)
+    preprocess(raw, tmp_path / "out", PreprocessOptions(workers=2))
     assert 1 <= most <= 2

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from dlrm_pl.data.preprocessing.days import day_files
-from dlrm_pl.data.preprocessing.options import Options
+from dlrm_pl.data.preprocessing.options import PreprocessOptions
 from dlrm_pl.data.preprocessing.run import preprocess
 from dlrm_pl.data.raw_logs.reader import iter_raw_records
 from dlrm_pl.errors import DataFormatError
@@ -67,10 +67,10 @@ def test_a_log_of_another_format_is_recognised(tmp_path: Path, shape: str) -> No
         preprocess(tmp_path / "day", tmp_path / "out")
     assert "skip:" not in str(stopped.value), "it would leave out every line"
     with pytest.raises(DataFormatError, match=message):
-        preprocess(tmp_path / "day", tmp_path / "out", Options(bad_rows=0.001))
+        preprocess(tmp_path / "day", tmp_path / "out", PreprocessOptions(bad_rows=0.001))
     with pytest.raises(DataFormatError, match=message):
         (tmp_path / "log").write_bytes(text)
-        preprocess(tmp_path / "log", tmp_path / "out", Options(layout="kaggle", days=2))
+        preprocess(tmp_path / "log", tmp_path / "out", PreprocessOptions(layout="kaggle", days=2))
     if shape not in ("no label", "empty labels", "label last"):  # A log without labels can be scored, and its last
         with pytest.raises(DataFormatError, match=message):  # column is not to be told from a label at the wrong end.
             list(iter_raw_records(tmp_path / "log", 0, labelled=False))
@@ -80,14 +80,14 @@ def test_a_zip_archive_is_recognised(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "train.txt", "w") as archive:
         archive.writestr("train.txt", TEXT)
     with pytest.raises(DataFormatError, match="looks like a zip archive"):
-        preprocess(tmp_path / "train.txt", tmp_path / "out", Options(layout="kaggle", days=2))
+        preprocess(tmp_path / "train.txt", tmp_path / "out", PreprocessOptions(layout="kaggle", days=2))
 
 
 @pytest.mark.parametrize("bad", [b"x", b"2" + GOOD[1:], GOOD + b"\t1"])
 def test_a_few_bad_lines_may_be_left_out(tmp_path: Path, bad: bytes) -> None:
     (tmp_path / "log").write_bytes(b"\n".join([bad, *LINES]))
     with pytest.raises(DataFormatError, match=r"log:1: .*leave such lines out: --bad_rows skip:0\.001 allows"):
-        preprocess(tmp_path / "log", tmp_path / "out", Options(layout="kaggle", days=2))
+        preprocess(tmp_path / "log", tmp_path / "out", PreprocessOptions(layout="kaggle", days=2))
 
 
 def test_a_plain_log_that_is_called_gz_is_recognised(tmp_path: Path) -> None:
@@ -133,4 +133,4 @@ def test_a_day_whose_lines_were_all_left_out_is_not_called_empty(tmp_path: Path)
     for name in ("day_0", "day_1"):
         (tmp_path / name).write_bytes(b"1,2,3\n" * 30)
     with pytest.raises(DataFormatError, match=r"day_0: has 30 lines, none of which is a row\. All of its first 30"):
-        preprocess(tmp_path / "day", tmp_path / "out", Options(bad_rows=0.99))
+        preprocess(tmp_path / "day", tmp_path / "out", PreprocessOptions(bad_rows=0.99))

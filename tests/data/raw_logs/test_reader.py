@@ -14,7 +14,7 @@ import pytest
 from dlrm_pl.data.preprocessing import run as module
 from dlrm_pl.data.preprocessing.days import Day, text_bytes
 from dlrm_pl.data.preprocessing.engine import numpy_engine
-from dlrm_pl.data.preprocessing.options import Options
+from dlrm_pl.data.preprocessing.options import PreprocessOptions
 from dlrm_pl.data.preprocessing.run import preprocess
 from dlrm_pl.data.raw_logs.line import MAX_LINE_BYTES
 from dlrm_pl.data.raw_logs.reader import iter_raw_records
@@ -31,7 +31,7 @@ def read(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
     if request.param == "predict":
         return lambda path: [len(chunk) for chunk in iter_raw_records(path, 0, labelled=False)]
     monkeypatch.setattr(module, "engine", numpy_engine.NumPyEngine if request.param == "numpy" else numpy_engine.engine)
-    options, runs = Options(layout="kaggle", days=2, memory_bytes=16 << 20), itertools.count()
+    options, runs = PreprocessOptions(layout="kaggle", days=2, memory_bytes=16 << 20), itertools.count()
     return lambda path: preprocess(path, tmp_path / f"out{next(runs)}", options)
 
 
@@ -96,7 +96,7 @@ def test_a_long_line_stops_a_run_whatever_share_may_be_left_out(tmp_path: Path) 
     raw = write_days(tmp_path, [[GOOD, b"x" * 32_001], [GOOD, GOOD]])
     for memory in (16 << 20, 2 << 30):
         with pytest.raises(DataFormatError, match=r"day_0:2: is longer than 32,000 bytes"):
-            preprocess(raw, tmp_path / "out", Options(bad_rows=1.0, memory_bytes=memory))
+            preprocess(raw, tmp_path / "out", PreprocessOptions(bad_rows=1.0, memory_bytes=memory))
 
 
 def unlabelled(lines: list[bytes]) -> bytes:

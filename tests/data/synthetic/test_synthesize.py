@@ -14,7 +14,7 @@ import pytest
 from dlrm_pl.data.formats.binary_format import LABEL, SPLITS, open_records, split_file_name
 from dlrm_pl.data.formats.dataset_folder import DatasetFolder
 from dlrm_pl.data.formats.vocabulary import Vocabulary
-from dlrm_pl.data.preprocessing.options import Options
+from dlrm_pl.data.preprocessing.options import PreprocessOptions
 from dlrm_pl.data.preprocessing.run import preprocess
 from dlrm_pl.data.synthetic.synthesize import synthesize
 from dlrm_pl.data.synthetic.world import ClickWorld
@@ -42,7 +42,7 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def preprocessed(raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("preprocessed") / "clicks"
-    preprocess(raw / "day", folder, Options(randomize="none"))
+    preprocess(raw / "day", folder, PreprocessOptions(randomize="none"))
     return folder
 
 

@@ -34,7 +34,7 @@ from dlrm_pl.data.formats.vocabulary import load_array, save_counts, save_dictio
 from dlrm_pl.data.preprocessing.checkpoint import State, WorkFolder
 from dlrm_pl.data.preprocessing.engine.native import DENSE_BINS
 from dlrm_pl.data.preprocessing.io.bucket_reader import read_blocks
-from dlrm_pl.data.preprocessing.options import Options
+from dlrm_pl.data.preprocessing.options import PreprocessOptions
 from dlrm_pl.data.preprocessing.plan import require_disk
 from dlrm_pl.data.preprocessing.report import data_report, warn_of_classes
 from dlrm_pl.data.preprocessing.statistics import Counted, DayStatistics, LogStatistics
@@ -63,7 +63,7 @@ class Adoption:
     def __init__(
         self,
         source: ReferenceInput,
-        options: Options,
+        options: PreprocessOptions,
         key: dict[str, Any],
         work: WorkFolder,
         progress: Callable[[str, float, int], None],

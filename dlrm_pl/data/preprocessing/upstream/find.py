@@ -10,7 +10,7 @@ from typing import Any
 from dlrm_pl.batch import NUM_SPARSE
 from dlrm_pl.data.formats.binary_format import SPLITS, Split, count_records
 from dlrm_pl.data.formats.vocabulary import check_counts, load_array
-from dlrm_pl.data.preprocessing.options import Options
+from dlrm_pl.data.preprocessing.options import PreprocessOptions
 from dlrm_pl.data.preprocessing.upstream.arrays import ReferenceArrays
 from dlrm_pl.errors import ConfigurationError, DataFormatError
 
@@ -44,7 +44,7 @@ class ReferenceInput:
         return [*(one.path for one in self.arrays), *self.binaries.values(), *self.dictionaries, *self.others]
 
 
-def find_reference_input(raw: Path, options: Options) -> ReferenceInput | None:
+def find_reference_input(raw: Path, options: PreprocessOptions) -> ReferenceInput | None:
     """Tell the reference's files from raw logs, by the name.
 
     Args:
@@ -76,7 +76,7 @@ def _is_reordered_prefix(raw: Path) -> bool:
     return not any(path.is_file() for path in logs) and raw.with_name(f"{raw.name}_0_reordered.npz").is_file()
 
 
-def _refuse_options_of_logs(raw: Path, options: Options) -> None:
+def _refuse_options_of_logs(raw: Path, options: PreprocessOptions) -> None:
     needs_logs: dict[str, Any] = {
         "subsample_rate": 0.0,
         "randomize": None,
@@ -108,7 +108,7 @@ def _from_binaries(folder: Path) -> ReferenceInput:
     return ReferenceInput([], binaries, rows, _table_sizes(counts), _dictionaries(counts), [counts])
 
 
-def _from_days(prefix: Path, options: Options) -> ReferenceInput:
+def _from_days(prefix: Path, options: PreprocessOptions) -> ReferenceInput:
     days = len(list(prefix.parent.glob(f"{prefix.name}_*_reordered.npz")))
     if options.days is not None:
         days = options.days
@@ -121,7 +121,7 @@ def _from_days(prefix: Path, options: Options) -> ReferenceInput:
     return ReferenceInput(arrays, {}, rows, _table_sizes(counts), _dictionaries(counts), [counts])
 
 
-def _from_one_file(path: Path, options: Options) -> ReferenceInput:
+def _from_one_file(path: Path, options: PreprocessOptions) -> ReferenceInput:
     arrays = ReferenceArrays(path)
     sizes = check_counts(load_array(path, "counts"), path)
     counts = sorted(path.parent.glob("*_fea_count.npz"))
