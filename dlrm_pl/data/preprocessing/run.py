@@ -32,8 +32,8 @@ from dlrm_pl.data.preprocessing.plan import allow_files, make_plan, require_disk
 from dlrm_pl.data.preprocessing.report import data_report, report_lines, warn_of_classes
 from dlrm_pl.data.preprocessing.scatter import Scatter
 from dlrm_pl.data.preprocessing.statistics import DayStatistics, LogStatistics
-from dlrm_pl.data.preprocessing.upstream.convert import Adoption
-from dlrm_pl.data.preprocessing.upstream.find import find_reference_input
+from dlrm_pl.data.preprocessing.upstream.convert import UpstreamConversion
+from dlrm_pl.data.preprocessing.upstream.find import find_upstream_files
 from dlrm_pl.data.preprocessing.vocabulary_stage import VocabularyStage
 from dlrm_pl.errors import ConfigurationError, DataFormatError, DLRMError, OutputError
 from dlrm_pl.files.atomic import writing
@@ -98,7 +98,7 @@ def preprocess(
 
     Args:
         raw: ``terabyte``: the beginning of the day files' names; ``kaggle``: one file. Or files of the reference's
-            preprocessing, see ``find_reference_input``: their rows stay in their order.
+            preprocessing, see ``find_upstream_files``: their rows stay in their order.
         output: the folder, which appears when it is complete.
         options: see there.
         overwrite: replace a dataset that was made otherwise.
@@ -110,7 +110,7 @@ def preprocess(
         OutputError: the folder is in use, not writable, or holds something else; or the disk is too small, or full.
     """
     options = options or PreprocessOptions()
-    source = find_reference_input(raw, options)
+    source = find_upstream_files(raw, options)
     options = replace(options, randomize=options.randomize or ("total" if source is None else "none"))
     asked, options = options.workers, options.within_memory()
     if options.workers < asked:
@@ -138,9 +138,9 @@ def preprocess(
         unfinished = work.load()
         resumed = unfinished is not None and unfinished.key == key
         if source is None:
-            run: _Run | Adoption = _Run(days, options, key, work, progress)
+            run: _Run | UpstreamConversion = _Run(days, options, key, work, progress)
         else:
-            run = Adoption(source, options, key, work, progress)
+            run = UpstreamConversion(source, options, key, work, progress)
         try:
             run.make()
             work.publish(output)

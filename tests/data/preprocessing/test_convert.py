@@ -19,8 +19,8 @@ from dlrm_pl.data.formats.vocabulary import Vocabulary
 from dlrm_pl.data.preprocessing.checkpoint import WorkFolder
 from dlrm_pl.data.preprocessing.options import PreprocessOptions
 from dlrm_pl.data.preprocessing.run import preprocess
-from dlrm_pl.data.preprocessing.upstream import convert as adopt
-from dlrm_pl.data.preprocessing.upstream.arrays import ReferenceArrays
+from dlrm_pl.data.preprocessing.upstream import convert
+from dlrm_pl.data.preprocessing.upstream.arrays import UpstreamArrays
 from dlrm_pl.errors import ConfigurationError, DataFormatError
 from tests.support.raw_logs import contents, random_lines, write_days
 
@@ -144,7 +144,7 @@ def test_binary_files_are_copied_where_links_cannot_be(
     def link(source: Path, target: Path) -> None:
         raise OSError(18, "Invalid cross-device link")
 
-    monkeypatch.setattr(adopt.os, "link", link)
+    monkeypatch.setattr(convert.os, "link", link)
     made = preprocess(binaries, tmp_path / "out", PreprocessOptions(max_ind_range=CAP)).folder
     assert same(made.path, dataset)
     assert not made.split_path("train").samefile(binaries / split_file_name("train"))
@@ -164,11 +164,11 @@ def test_a_killed_conversion_goes_on(
     stop_at: int,
 ) -> None:
     options = PreprocessOptions(max_ind_range=CAP, checkpoint_bytes=100 * 160)
-    monkeypatch.setattr(adopt, "_BLOCK_ROWS", 37)
+    monkeypatch.setattr(convert, "_BLOCK_ROWS", 37)
     done = 0
-    real = ReferenceArrays.records
+    real = UpstreamArrays.records
 
-    def records(self: ReferenceArrays, first: int, stop: int, sizes: tuple[int, ...]) -> Any:
+    def records(self: UpstreamArrays, first: int, stop: int, sizes: tuple[int, ...]) -> Any:
         nonlocal done
         done += stop - first
         if done > stop_at:
@@ -176,7 +176,7 @@ def test_a_killed_conversion_goes_on(
         return real(self, first, stop, sizes)
 
     with monkeypatch.context() as patch:
-        patch.setattr(ReferenceArrays, "records", records)
+        patch.setattr(UpstreamArrays, "records", records)
         with pytest.raises(Killed):
             preprocess(reordered, tmp_path / "out", options)
     work = WorkFolder(tmp_path / "out")

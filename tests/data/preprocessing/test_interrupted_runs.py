@@ -120,7 +120,8 @@ def commit(self, state):
         sys.stdin.read()
 WorkFolder.commit = commit
 print("ready", flush=True)
-preprocess(Path(sys.argv[1]), Path(sys.argv[2]), PreprocessOptions(memory_bytes=16 << 20, checkpoint_bytes=150_000, workers=16))
+options = PreprocessOptions(memory_bytes=16 << 20, checkpoint_bytes=150_000, workers=16)
+preprocess(Path(sys.argv[1]), Path(sys.argv[2]), options)
 """
 
 

@@ -44,7 +44,7 @@ class _Layout:
     offset: int
 
 
-class ReferenceArrays:
+class UpstreamArrays:
     """``X_cat [rows, 26]``, ``X_int [rows, 13]`` and ``y [rows]`` of one file.
 
     Args:

@@ -38,7 +38,7 @@ from dlrm_pl.data.preprocessing.options import PreprocessOptions
 from dlrm_pl.data.preprocessing.plan import require_disk
 from dlrm_pl.data.preprocessing.report import data_report, warn_of_classes
 from dlrm_pl.data.preprocessing.statistics import Counted, DayStatistics, LogStatistics
-from dlrm_pl.data.preprocessing.upstream.find import ReferenceInput
+from dlrm_pl.data.preprocessing.upstream.find import UpstreamFiles
 from dlrm_pl.errors import DataFormatError
 from dlrm_pl.files.complete_io import sync_handle, sync_path
 
@@ -49,7 +49,7 @@ _ROW_BYTES = 1600  # Of memory that a row takes while its arrays become records:
 _IN_ORDER: tuple[Split, ...] = ("train", "test", "val")  # As their rows stand.
 
 
-class Adoption:
+class UpstreamConversion:
     """One call of ``preprocess`` on the reference's files, under the lock of its output.
 
     Args:
@@ -62,7 +62,7 @@ class Adoption:
 
     def __init__(
         self,
-        source: ReferenceInput,
+        source: UpstreamFiles,
         options: PreprocessOptions,
         key: dict[str, Any],
         work: WorkFolder,

@@ -11,7 +11,7 @@ from dlrm_pl.batch import NUM_SPARSE
 from dlrm_pl.data.formats.binary_format import SPLITS, Split, count_records
 from dlrm_pl.data.formats.vocabulary import check_counts, load_array
 from dlrm_pl.data.preprocessing.options import PreprocessOptions
-from dlrm_pl.data.preprocessing.upstream.arrays import ReferenceArrays
+from dlrm_pl.data.preprocessing.upstream.arrays import UpstreamArrays
 from dlrm_pl.errors import ConfigurationError, DataFormatError
 
 _REORDERED = re.compile(r"(.+)_\d+_reordered\.npz")
@@ -19,7 +19,7 @@ _KAGGLE_DAYS = 7
 
 
 @dataclass(frozen=True)
-class ReferenceInput:
+class UpstreamFiles:
     """What the reference left.
 
     Attributes:
@@ -31,7 +31,7 @@ class ReferenceInput:
         others: more files that were read.
     """
 
-    arrays: list[ReferenceArrays]
+    arrays: list[UpstreamArrays]
     binaries: dict[Split, Path]
     rows: dict[Split, int]
     table_sizes: tuple[int, ...]
@@ -44,7 +44,7 @@ class ReferenceInput:
         return [*(one.path for one in self.arrays), *self.binaries.values(), *self.dictionaries, *self.others]
 
 
-def find_reference_input(raw: Path, options: PreprocessOptions) -> ReferenceInput | None:
+def find_upstream_files(raw: Path, options: PreprocessOptions) -> UpstreamFiles | None:
     """Tell the reference's files from raw logs, by the name.
 
     Args:
@@ -94,7 +94,7 @@ def _refuse_options_of_logs(raw: Path, options: PreprocessOptions) -> None:
             )
 
 
-def _from_binaries(folder: Path) -> ReferenceInput:
+def _from_binaries(folder: Path) -> UpstreamFiles:
     found = sorted(folder.glob("*_train.bin"))
     if len(found) != 1:
         raise DataFormatError(
@@ -105,24 +105,24 @@ def _from_binaries(folder: Path) -> ReferenceInput:
     binaries: dict[Split, Path] = {split: folder / f"{stem}_{split}.bin" for split in SPLITS}
     counts = _only(folder, "*_fea_count.npz")
     rows: dict[Split, int] = {split: count_records(path) for split, path in binaries.items()}
-    return ReferenceInput([], binaries, rows, _table_sizes(counts), _dictionaries(counts), [counts])
+    return UpstreamFiles([], binaries, rows, _table_sizes(counts), _dictionaries(counts), [counts])
 
 
-def _from_days(prefix: Path, options: PreprocessOptions) -> ReferenceInput:
+def _from_days(prefix: Path, options: PreprocessOptions) -> UpstreamFiles:
     days = len(list(prefix.parent.glob(f"{prefix.name}_*_reordered.npz")))
     if options.days is not None:
         days = options.days
     if days < 2:
         raise DataFormatError(f"{prefix}_N_reordered.npz: {days} days were found, at least 2 are needed.")
-    arrays = [ReferenceArrays(prefix.with_name(f"{prefix.name}_{day}_reordered.npz")) for day in range(days)]
+    arrays = [UpstreamArrays(prefix.with_name(f"{prefix.name}_{day}_reordered.npz")) for day in range(days)]
     own = prefix.with_name(f"{prefix.name}_fea_count.npz")
     counts = own if own.is_file() else _only(prefix.parent, "*_fea_count.npz")
     rows = _splits([one.rows for one in arrays], prefix)
-    return ReferenceInput(arrays, {}, rows, _table_sizes(counts), _dictionaries(counts), [counts])
+    return UpstreamFiles(arrays, {}, rows, _table_sizes(counts), _dictionaries(counts), [counts])
 
 
-def _from_one_file(path: Path, options: PreprocessOptions) -> ReferenceInput:
-    arrays = ReferenceArrays(path)
+def _from_one_file(path: Path, options: PreprocessOptions) -> UpstreamFiles:
+    arrays = UpstreamArrays(path)
     sizes = check_counts(load_array(path, "counts"), path)
     counts = sorted(path.parent.glob("*_fea_count.npz"))
     others = counts if len(counts) == 1 and _table_sizes(counts[0]) == sizes else []
@@ -138,7 +138,7 @@ def _from_one_file(path: Path, options: PreprocessOptions) -> ReferenceInput:
                 f"{path}: has {arrays.rows:,} rows, but the days of {lengths} have {sum(by_day):,} together. The "
                 "reference leaves the old counts when it drops non-clicks: delete that file and let it count again."
             )
-    return ReferenceInput([arrays], {}, _splits(by_day, path), sizes, _dictionaries(*others[:1]), others)
+    return UpstreamFiles([arrays], {}, _splits(by_day, path), sizes, _dictionaries(*others[:1]), others)
 
 
 def _splits(by_day: list[int], where: Path) -> dict[Split, int]:
