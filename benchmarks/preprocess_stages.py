@@ -29,7 +29,7 @@ import numpy as np
 from dlrm_pl.cli.main import main as cli
 from dlrm_pl.data.preprocessing import merge, scatter
 from dlrm_pl.data.preprocessing import run as module
-from dlrm_pl.data.preprocessing.engine.native import NativeEngine, NativeLine
+from dlrm_pl.data.preprocessing.engine.native import NativeEngine, NativeTablePipeline
 
 _MIB = 1 << 20
 # Of a run, in this order; each ends where the next begins.
@@ -37,7 +37,7 @@ STAGES = ("start", "reading and numbering", "writing", "end")
 CALLS: dict[str, tuple[Any, str]] = {
     "reading the text": (scatter.ChunkReader, "load"),
     "parsing": (NativeEngine, "parse"),
-    "numbering": (NativeLine, "number"),
+    "numbering": (NativeTablePipeline, "number"),
     "scattering": (NativeEngine, "scatter"),
     "writing buckets": (NativeEngine, "append"),
     "sorting buckets": (NativeEngine, "order"),

@@ -56,10 +56,10 @@ def tables(rng: Rng) -> None:
 
     def number(engine: Engine) -> Any:
         made = [engine.table() for _ in range(count)]
-        line, found = engine.line(made), []
+        pipeline, found = engine.pipeline(made), []
         for place, chunk in enumerate(chunks):
             columns = chunk.copy().view(np.int32)
-            line.number(place, columns, columns.shape[1], learn=True)
+            pipeline.number(place, columns, columns.shape[1], learn=True)
             found.append(columns)
         values, counts = made[0].read()
         found += [values, counts, len(made[-1])]
@@ -67,7 +67,7 @@ def tables(rng: Rng) -> None:
             values, counts = np.append(values, values[:1]), np.append(counts, counts[:1])
         made[0].restore(values, counts)
         columns = probes.copy().view(np.int32)
-        engine.line(made).number(0, columns, 50, learn=False)
+        engine.pipeline(made).number(0, columns, 50, learn=False)
         return [*found, columns]
 
     same(number)

@@ -24,7 +24,7 @@ from dlrm_pl.data.preprocessing.io.direct import AlignedBuffer, DirectFile
 from dlrm_pl.data.preprocessing.io.split_writer import SplitWriter, Written
 from dlrm_pl.data.preprocessing.options import PreprocessOptions
 from dlrm_pl.data.preprocessing.scatter import IN_ORDER, LAST_DAY, bucket_name
-from dlrm_pl.data.preprocessing.threads import Stations, run_threads
+from dlrm_pl.data.preprocessing.threads import Pipeline, run_threads
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ class Merge:
         path = self._work.finished / split_file_name("train")
         writer = SplitWriter(path, self._state.train_bytes)
         count = sum(self._state.buckets)
-        stations = Stations(1)
+        pipeline = Pipeline(1)
         first, lock, unsaved = self._state.merged, threading.Lock(), 0
         taken = iter(range(first, count))
         rows_of = [self._state.file_bytes[bucket_name(b)] // KEYED_DTYPE.itemsize for b in range(first, count)]
@@ -94,7 +94,7 @@ class Merge:
             nonlocal unsaved
             records.wait()
             done: list[Path] = []
-            with stations.turn(0, bucket - first):
+            with pipeline.turn(0, bucket - first):
                 writer.wrote(records)
                 unsaved += records.size_bytes
                 # A small run cannot go on anyway: what was merged goes as soon as it can.
@@ -132,7 +132,7 @@ class Merge:
             log.warning("%s workers instead of %s: buckets are larger than planned", workers, self._options.workers)
         with writer:
             target = writer.reserve(offsets[-1])
-            run_threads([work] * workers + [*then], workers, stations.stop)
+            run_threads([work] * workers + [*then], workers, pipeline.stop)
             for path in self._save(writer, count):
                 path.unlink(missing_ok=True)
             return writer.close()

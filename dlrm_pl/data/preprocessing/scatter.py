@@ -22,7 +22,7 @@ from dlrm_pl.data.preprocessing.engine.native import KEYED_DTYPE, TEXT_PADDING, 
 from dlrm_pl.data.preprocessing.engine.numpy_engine import Engine, row_keys
 from dlrm_pl.data.preprocessing.options import PreprocessOptions
 from dlrm_pl.data.preprocessing.statistics import Counted, LogStatistics
-from dlrm_pl.data.preprocessing.threads import Stations, run_threads
+from dlrm_pl.data.preprocessing.threads import Pipeline, run_threads
 from dlrm_pl.data.preprocessing.vocabulary_stage import VocabularyStage
 from dlrm_pl.data.raw_logs.diagnosis import likely_format
 from dlrm_pl.data.raw_logs.line import explain, without_newline
@@ -35,8 +35,8 @@ IN_ORDER = "in_order"
 _LINES_TO_JUDGE = 100_000
 _SKIP = "Repair the log, or leave such lines out: --bad_rows skip:0.001 allows for one line in a thousand."
 _SHORTEST_ROW = RECORD_INTS + 1  # A label, 39 tabs, and a newline at least.
-# Stations of the assembly line; the vocabulary's follow.
-_ROWS, _KEPT = range(2)
+# Stages of the pipeline; those of the vocabulary's tables follow.
+_COUNT_READ, _COUNT_KEPT = range(2)
 _SUBSAMPLE_SEED = 0x5EED  # Any number: apart from the order, which has the seed itself.
 
 
@@ -74,7 +74,7 @@ class Scatter:
         self._vocabulary, self._engine, self._folder, self._progress = vocabulary, engine, folder, progress
         self._reader = ChunkReader(days, options.chunk_bytes, state.day, state.offset)
         self._reading, self._counting = threading.Lock(), threading.Lock()
-        self._stations = Stations(_KEPT + 1)
+        self._pipeline = Pipeline(num_stages=2)
         # Fewer run than there are threads: a chunk that waits for the one before it, whose thread the system has put
         # aside for another program, lets the next chunk run. Else all would go at the pace of the slowest thread.
         self._running = threading.Semaphore(options.workers)
@@ -135,8 +135,8 @@ class Scatter:
         self._state.file_bytes = {name: os.fstat(file.fileno()).st_size for name, file in self._files.items()}
 
     def _stop(self) -> None:
-        self._stations.stop()
-        self._vocabulary.line.stop()
+        self._pipeline.stop()
+        self._vocabulary.pipeline.stop()
 
     def _work(self) -> None:
         """Of a thread: chunk after chunk, until the checkpoint is due or the logs end."""
@@ -178,7 +178,7 @@ class Scatter:
                 *(buffer, size, options.modulus, columns, counted.missing, counted.histogram, counted.largest, bad)
             )
         path = self._days[chunk.day].path
-        with self._stations.turn(_ROWS, chunk.index):
+        with self._pipeline.turn(_COUNT_READ, chunk.index):
             text = buffer[:size].tobytes() if bads else b""
             self._reject(chunk, text, bad[:, :bads], lines)
             if bads == bad.shape[1]:
@@ -224,7 +224,7 @@ class Scatter:
         if options.subsample_rate:
             rows = self._subsample(columns, rows, first_row)
         counted.clicks += int(np.count_nonzero(columns[LABEL, :rows]))
-        with self._stations.turn(_KEPT, chunk.index):
+        with self._pipeline.turn(_COUNT_KEPT, chunk.index):
             first_kept, first_of_day = state.kept_rows, day.kept
             state.kept_rows += rows
             day.kept += rows

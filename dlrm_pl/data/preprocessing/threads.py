@@ -1,4 +1,4 @@
-"""Threads that work on different items at once, and pass each station in the order of the items."""
+"""Threads that process different items at once, and pass the stages of a pipeline in the order of the items."""
 
 from __future__ import annotations
 
@@ -12,41 +12,41 @@ class StoppedError(Exception):
     """Another thread failed; its error is the one that counts."""
 
 
-class Stations:
-    """Places that every item passes, item 0 first, then 1, ...; a thread waits until the item before has left.
+class Pipeline:
+    """Stages that items pass in order: item 0 first, then 1, ...; a thread waits until the item before has left.
 
-    As on an assembly line, item 5 may be at station 0 while item 4 is at station 1: stations that take little time
-    each let many threads work, though their work is in order.
+    Item 5 may be in stage 0 while item 4 is in stage 1. So many threads can work at once although each stage takes the
+    items one by one, as long as the stages are short.
 
     Args:
-        count: of the stations.
+        num_stages: number of stages.
     """
 
-    def __init__(self, count: int) -> None:
-        self._next = [0] * count
-        self._conditions = [threading.Condition() for _ in range(count)]
+    def __init__(self, num_stages: int) -> None:
+        self._next_item = [0] * num_stages
+        self._conditions = [threading.Condition() for _ in range(num_stages)]
         self._stopped = False
 
     @contextmanager
-    def turn(self, station: int, item: int) -> Iterator[None]:
-        """Wait for an item's turn, and hold it until the block ends.
+    def turn(self, stage: int, item: int) -> Iterator[None]:
+        """Wait until it is an item's turn in a stage, and keep the stage until the block ends.
 
         Raises:
             StoppedError: ``stop`` was called.
         """
-        condition = self._conditions[station]
+        condition = self._conditions[stage]
         with condition:
-            while self._next[station] != item and not self._stopped:
+            while self._next_item[stage] != item and not self._stopped:
                 condition.wait()
         if self._stopped:
             raise StoppedError
         yield
         with condition:
-            self._next[station] += 1
+            self._next_item[stage] += 1
             condition.notify_all()
 
     def stop(self) -> None:
-        """Wake all that wait, to end."""
+        """Wake all threads that wait; their ``turn`` raises StoppedError."""
         self._stopped = True
         for condition in self._conditions:
             with condition:

@@ -48,7 +48,7 @@ class VocabularyStage:
     def __init__(self, options: PreprocessOptions, engine: Engine) -> None:
         self._min_count = options.min_count
         self.tables: list[Table] = [engine.table() for _ in range(NUM_SPARSE)]
-        self.line = engine.line(self.tables)
+        self.pipeline = engine.pipeline(self.tables)
         self.unseen = 0
         self._given: Vocabulary | None = None
         self._fallback = [0] * NUM_SPARSE
@@ -63,7 +63,7 @@ class VocabularyStage:
         return sum(table.nbytes for table in self.tables)
 
     def encode(self, chunk: int, columns: Columns, rows: int, *, last_day: bool) -> int:
-        """Replace raw values by ids, before the mapping; threads wait for each other, see ``Line``.
+        """Replace raw values by ids, before the mapping; threads wait for each other, see ``TablePipeline``.
 
         Args:
             chunk: its number, from 0.
@@ -75,7 +75,7 @@ class VocabularyStage:
             values that the vocabulary does not have.
         """
         learn = self._given is None and (self._learns_last_day or not last_day)
-        self.line.number(chunk, columns, rows, learn=learn)
+        self.pipeline.number(chunk, columns, rows, learn=learn)
         ids = columns[_FIRST_SPARSE:, :rows]
         unknown = None if learn else ids < 0
         if self._shift:

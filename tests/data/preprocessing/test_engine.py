@@ -96,7 +96,7 @@ def column(values: Sequence[int], fields: int = 1) -> Columns:
 def test_tables_number_values_by_first_appearance(chunks: list[list[int]], probes: list[int]) -> None:
     for engine in ENGINES:
         table, known = engine.table(), {}  # type: ignore[var-annotated]
-        tables = engine.line([table])
+        tables = engine.pipeline([table])
         for index, chunk in enumerate(chunks):
             columns = column(chunk)
             tables.number(index, columns, len(chunk), learn=True)
@@ -110,17 +110,17 @@ def test_tables_number_values_by_first_appearance(chunks: list[list[int]], probe
         again = engine.table()
         again.restore(values, counts)
         columns = column(probes)
-        engine.line([again]).number(0, columns, len(probes), learn=False)
+        engine.pipeline([again]).number(0, columns, len(probes), learn=False)
         assert columns[0].tolist() == [known.get(value, -1) for value in probes]
 
 
 @pytest.mark.parametrize("engine", ENGINES, ids=lambda engine: engine.name)
 def test_chunks_pass_a_line_in_their_order_whatever_threads_do(engine: Engine) -> None:
     tables = [engine.table() for _ in range(3)]
-    belt = engine.line(tables)
+    pipeline = engine.pipeline(tables)
     chunks = [column(range(10 * chunk, 10 * chunk + 20), 3) for chunk in range(40)]
     threads = [
-        threading.Thread(target=lambda part=part: [belt.number(n, chunks[n], 20, learn=True) for n in part])
+        threading.Thread(target=lambda part=part: [pipeline.number(n, chunks[n], 20, learn=True) for n in part])
         for part in (range(39, 40), *(range(first, 39, 4) for first in (3, 1, 2, 0)))
     ]
     for thread in threads:  # The last chunk comes first, and the first one last.
@@ -135,11 +135,11 @@ def test_chunks_pass_a_line_in_their_order_whatever_threads_do(engine: Engine) -
 
 @pytest.mark.parametrize("engine", ENGINES, ids=lambda engine: engine.name)
 def test_stopped_line_lets_those_who_wait_go(engine: Engine) -> None:
-    belt, ends = engine.line([engine.table()]), []  # type: ignore[var-annotated]
+    pipeline, ends = engine.pipeline([engine.table()]), []  # type: ignore[var-annotated]
 
     def wait() -> None:
         try:
-            belt.number(1, column([1, 2]), 2, learn=True)
+            pipeline.number(1, column([1, 2]), 2, learn=True)
         except StoppedError:
             ends.append("stopped")
 
@@ -147,7 +147,7 @@ def test_stopped_line_lets_those_who_wait_go(engine: Engine) -> None:
     thread.start()
     time.sleep(0.01)
     assert thread.is_alive()  # For chunk 0, which never comes.
-    belt.stop()
+    pipeline.stop()
     thread.join(200)
     assert ends == ["stopped"]
 
@@ -158,7 +158,7 @@ def test_table_grows_to_many_values_of_a_pattern(step: int) -> None:
     table = ENGINES[1].table()
     values = (np.arange(300_000, dtype=np.uint64) * step % 2**32).astype(np.uint32)
     distinct = len(np.unique(values))
-    ENGINES[1].line([table]).number(0, column(values), len(values), learn=True)
+    ENGINES[1].pipeline([table]).number(0, column(values), len(values), learn=True)
     assert len(table) == distinct
     assert (table.read()[1] == 300_000 // distinct).all() or distinct < 300_000
     assert table.nbytes < 60 * distinct + 100_000

@@ -148,25 +148,25 @@ def test_tables_and_lines_refuse_what_does_not_fit() -> None:
     with pytest.raises(ShapeError, match="counts: an array"):
         table.restore(np.zeros(2, np.uint32), np.zeros(1, np.uint32))
     with pytest.raises(ShapeError, match="the number of tables"):
-        engine.line([])
+        engine.pipeline([])
     with pytest.raises(ShapeError, match="comes twice"):
-        engine.line([table, table])
-    line = engine.line([table, engine.table()])
+        engine.pipeline([table, table])
+    pipeline = engine.pipeline([table, engine.table()])
     for columns, rows, message in (
-        (np.zeros((1, 4), np.int32), 4, "tables of a line, in columns: 2 do not fit into 1"),
+        (np.zeros((1, 4), np.int32), 4, "tables of a pipeline, in columns: 2 do not fit into 1"),
         (np.zeros((40, 4), np.int32), 5, "more rows than the columns"),
         (np.zeros((40, 4), np.int32), -1, "more rows than the columns"),
         (np.zeros((40, 4), np.int64), 4, "columns: a writable array of int32"),
         (read_only(np.zeros((40, 4), np.int32)), 4, "cannot be written"),
     ):
         with pytest.raises(ShapeError, match=message):
-            line.number(0, columns, rows, learn=True)
+            pipeline.number(0, columns, rows, learn=True)
     with pytest.raises(ShapeError, match="the number of the chunk"):
-        line.number(-1, np.zeros((40, 4), np.int32), 4, learn=True)
-    line.number(0, np.zeros((40, 4), np.int32), 4, learn=True)
+        pipeline.number(-1, np.zeros((40, 4), np.int32), 4, learn=True)
+    pipeline.number(0, np.zeros((40, 4), np.int32), 4, learn=True)
     with pytest.raises(ShapeError, match="the number of the chunk, which came already"):
-        line.number(0, np.ones((40, 4), np.int32), 4, learn=True)
-    line.number(1, np.zeros((40, 4), np.int32), 4, learn=True)
+        pipeline.number(0, np.ones((40, 4), np.int32), 4, learn=True)
+    pipeline.number(1, np.zeros((40, 4), np.int32), 4, learn=True)
     assert len(table) == 1
 
 
@@ -190,7 +190,7 @@ def test_c_functions_refuse_null_and_numbers_beyond_64_bits() -> None:
         lib.dlrm_table_restore(None, memory, memory, 1),
         lib.dlrm_table_restore(table, None, memory, 1),
         lib.dlrm_table_restore(table, memory, memory, -1),
-        lib.dlrm_line_number(None, 0, memory, 1, 1, 1),
+        lib.dlrm_pipeline_number(None, 0, memory, 1, 1, 1),
         lib.dlrm_records(None, 1, 1, memory),
         lib.dlrm_records(memory, 1, 1, None),
         lib.dlrm_records(memory, big, big, memory),
@@ -208,8 +208,8 @@ def test_c_functions_refuse_null_and_numbers_beyond_64_bits() -> None:
     ]
     assert refused == [-3] * len(refused)
     assert lib.dlrm_table_restore(table, memory, memory, 2**40) == -1  # More than there are numbers.
-    assert lib.dlrm_line_new(None, 1) is None
-    assert lib.dlrm_line_new((ctypes.c_void_p * 1)(None), 1) is None
-    lib.dlrm_line_stop(None)
-    lib.dlrm_line_free(None)
+    assert lib.dlrm_pipeline_new(None, 1) is None
+    assert lib.dlrm_pipeline_new((ctypes.c_void_p * 1)(None), 1) is None
+    lib.dlrm_pipeline_stop(None)
+    lib.dlrm_pipeline_free(None)
     lib.dlrm_table_free(table)

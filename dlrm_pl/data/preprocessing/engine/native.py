@@ -16,7 +16,7 @@ from dlrm_pl.errors import DataFormatError, ShapeError
 from dlrm_pl.kernels.arrays import address, check_room
 from dlrm_pl.kernels.library import load
 
-VERSION = 3
+VERSION = 4
 FIELDS = 40
 DENSE = 13
 DENSE_BINS = 4096
@@ -55,10 +55,10 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "dlrm_table_bytes": (_LONG, [_POINTER]),
     "dlrm_table_read": (_LONG, [_POINTER, _LONG, _LONG, _POINTER, _POINTER]),
     "dlrm_table_restore": (_LONG, [_POINTER, _POINTER, _POINTER, _LONG]),
-    "dlrm_line_new": (_POINTER, [_POINTER, _LONG]),
-    "dlrm_line_free": (None, [_POINTER]),
-    "dlrm_line_stop": (None, [_POINTER]),
-    "dlrm_line_number": (_LONG, [_POINTER, _LONG, _POINTER, _LONG, _LONG, _INT]),
+    "dlrm_pipeline_new": (_POINTER, [_POINTER, _LONG]),
+    "dlrm_pipeline_free": (None, [_POINTER]),
+    "dlrm_pipeline_stop": (None, [_POINTER]),
+    "dlrm_pipeline_number": (_LONG, [_POINTER, _LONG, _POINTER, _LONG, _LONG, _INT]),
     "dlrm_records": (_LONG, [_POINTER, _LONG, _LONG, _POINTER]),
     "dlrm_scatter": (_LONG, [_POINTER, _LONG, _LONG, _ULONG, _ULONG, _LONG, _POINTER, _POINTER]),
     "dlrm_append": (_LONG, [_POINTER, _POINTER, _LONG, _POINTER, _LONG]),
@@ -131,7 +131,7 @@ class NativeTable:
         _check(self._native, status)
 
 
-class NativeLine:
+class NativeTablePipeline:
     """Tables that chunks of rows pass in their order, different threads at different tables.
 
     Args:
@@ -139,15 +139,15 @@ class NativeLine:
     """
 
     def __init__(self, native: ctypes.CDLL, tables: Sequence[NativeTable]) -> None:
-        self._native, self._tables = native, tables  # Which must live as long as the line.
+        self._native, self._tables = native, tables  # Which must live as long as the pipeline.
         pointers = (_POINTER * len(tables))(*(table.pointer for table in tables))
-        self._line = native.dlrm_line_new(pointers, len(tables))
-        if not self._line:
+        self._pipeline = native.dlrm_pipeline_new(pointers, len(tables))
+        if not self._pipeline:
             _check(native, _REFUSED if native.dlrm_preprocess_refusal() else _NO_MEMORY)
 
     def __del__(self) -> None:
-        if getattr(self, "_line", None):
-            self._native.dlrm_line_free(self._line)
+        if getattr(self, "_pipeline", None):
+            self._native.dlrm_pipeline_free(self._pipeline)
 
     def number(self, chunk: int, columns: Columns, rows: int, *, learn: bool) -> None:
         """Replace raw values by their numbers; waits for the chunk's turn at each table.
@@ -163,16 +163,16 @@ class NativeLine:
             MemoryError: a table cannot grow.
         """
         count = len(self._tables)
-        check_room("tables of a line, in columns", count, len(columns))
+        check_room("tables of a pipeline, in columns", count, len(columns))
         first = address("columns", columns[-count:], _INT32, count, None, written=True)
-        status = self._native.dlrm_line_number(self._line, chunk, first, columns.shape[1], rows, learn)
+        status = self._native.dlrm_pipeline_number(self._pipeline, chunk, first, columns.shape[1], rows, learn)
         if status == _STOPPED:
             raise StoppedError
         _check(self._native, status)
 
     def stop(self) -> None:
         """Wake all that wait, to end."""
-        self._native.dlrm_line_stop(self._line)
+        self._native.dlrm_pipeline_stop(self._pipeline)
 
 
 class NativeEngine:
@@ -187,9 +187,9 @@ class NativeEngine:
         """A new table."""
         return NativeTable(self._native)
 
-    def line(self, tables: Sequence[NativeTable]) -> NativeLine:
+    def pipeline(self, tables: Sequence[NativeTable]) -> NativeTablePipeline:
         """Tables that chunks pass in turn."""
-        return NativeLine(self._native, tables)
+        return NativeTablePipeline(self._native, tables)
 
     def parse(
         self,

@@ -24,7 +24,7 @@ from dlrm_pl.data.preprocessing.engine.native import (
     outside_mapping,
     repeated_value,
 )
-from dlrm_pl.data.preprocessing.threads import Stations
+from dlrm_pl.data.preprocessing.threads import Pipeline
 from dlrm_pl.data.raw_logs.line import BadLineError, parse_line, without_newline
 from dlrm_pl.errors import ShapeError
 from dlrm_pl.files.complete_io import write_all
@@ -46,8 +46,8 @@ class Table(Protocol):
     def restore(self, values: Values, counts: Values) -> None: ...  # noqa: D102
 
 
-class Line(Protocol):
-    """Tables that chunks pass in turn; see ``NativeLine``."""
+class TablePipeline(Protocol):
+    """Tables that chunks pass in turn; see ``NativeTablePipeline``."""
 
     def number(self, chunk: int, columns: Columns, rows: int, *, learn: bool) -> None: ...  # noqa: D102
 
@@ -101,21 +101,21 @@ class NumPyTable:
         self._counts = np.array(counts, np.uint32)
 
 
-class NumPyLine:
-    """As ``NativeLine``."""
+class NumPyTablePipeline:
+    """As ``NativeTablePipeline``."""
 
     def __init__(self, tables: Sequence[NumPyTable]) -> None:
-        self._tables, self._stations = tables, Stations(len(tables))
+        self._tables, self._pipeline = tables, Pipeline(len(tables))
 
     def number(self, chunk: int, columns: Columns, rows: int, *, learn: bool) -> None:
         """Replace raw values by their numbers."""
-        for station, (table, column) in enumerate(zip(self._tables, columns[-len(self._tables) :], strict=True)):
-            with self._stations.turn(station, chunk):
+        for stage, (table, column) in enumerate(zip(self._tables, columns[-len(self._tables) :], strict=True)):
+            with self._pipeline.turn(stage, chunk):
                 (table.add if learn else table.find)(column[:rows])
 
     def stop(self) -> None:
         """Wake all that wait, to end."""
-        self._stations.stop()
+        self._pipeline.stop()
 
 
 class Engine(Protocol):
@@ -125,7 +125,7 @@ class Engine(Protocol):
 
     def table(self) -> Table: ...  # noqa: D102
 
-    def line(self, tables: Sequence[Any]) -> Line: ...  # noqa: D102
+    def pipeline(self, tables: Sequence[Any]) -> TablePipeline: ...  # noqa: D102
 
     def parse(  # noqa: D102
         self,
@@ -163,9 +163,9 @@ class NumPyEngine:
         """A new table."""
         return NumPyTable()
 
-    def line(self, tables: Sequence[NumPyTable]) -> Line:
+    def pipeline(self, tables: Sequence[NumPyTable]) -> TablePipeline:
         """Tables that chunks pass in turn."""
-        return NumPyLine(tables)
+        return NumPyTablePipeline(tables)
 
     def parse(
         self,

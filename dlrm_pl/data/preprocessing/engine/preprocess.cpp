@@ -318,14 +318,14 @@ inline void relax() {
 #endif
 }
 
-// The tables as an assembly line: each chunk of rows passes all of them, each table takes the chunks in their order, so
+// The tables as a pipeline: each chunk of rows passes all of them, each table takes the chunks in their order, so
 // that numbers follow from the rows alone, while different threads are at different tables. A thread whose own chunk has
 // to wait does what is due of the others' chunks: when the system takes the processor from a thread, because other
 // programs run, only the table that it is at stands still. In Python the turns alone took as long as a tenth of the work,
 // since two threads that call back and forth keep waiting for the interpreter's lock.
-class Line {
+class TablePipeline {
  public:
-  Line(Table* const* tables, int64_t count) : tables_(tables, tables + count), places_(count) {}
+  TablePipeline(Table* const* tables, int64_t count) : tables_(tables, tables + count), places_(count) {}
 
   enum Status : int64_t { kDone = 0, kNoMemory = -1, kStopped = -2, kPassed = -5 };
 
@@ -491,7 +491,7 @@ const char* wrong_columns(const int32_t* columns, int64_t stride, int64_t rows) 
 extern "C" {
 
 // Raised with every change of a signature, so that a library built from older sources is not used.
-int64_t dlrm_preprocess_version() { return 3; }
+int64_t dlrm_preprocess_version() { return 4; }
 
 // Why the last call of this thread that was refused was refused.
 const char* dlrm_preprocess_refusal() { return refusal; }
@@ -580,8 +580,8 @@ int64_t dlrm_table_restore(void* table, const uint32_t* values, const uint32_t* 
   }
 }
 
-// A line of tables, which must live as long; null without memory, and when refused.
-void* dlrm_line_new(void* const* tables, int64_t count) {
+// A pipeline of tables, which must live as long; null without memory, and when refused.
+void* dlrm_pipeline_new(void* const* tables, int64_t count) {
   refusal = nullptr;
   try {
     if (!tables || count < 1 || count > kFields) {
@@ -594,25 +594,25 @@ void* dlrm_line_new(void* const* tables, int64_t count) {
       refused("a table is missing or comes twice");
       return nullptr;
     }
-    return new Line(reinterpret_cast<Table* const*>(tables), count);
+    return new TablePipeline(reinterpret_cast<Table* const*>(tables), count);
   } catch (const std::bad_alloc&) {
     return nullptr;
   }
 }
-void dlrm_line_free(void* line) { delete static_cast<Line*>(line); }
-void dlrm_line_stop(void* line) {
-  if (line) static_cast<Line*>(line)->stop();
+void dlrm_pipeline_free(void* pipeline) { delete static_cast<TablePipeline*>(pipeline); }
+void dlrm_pipeline_stop(void* pipeline) {
+  if (pipeline) static_cast<TablePipeline*>(pipeline)->stop();
 }
 
 // Replace raw values by numbers, -1 for unknown ones unless they are learnt.
 //   chunk: from 0 on, each once: its turn comes at each table when the one before has left it.
 //   columns: int32 [tables][stride], the categories alone.
-// Returns 0; kNoMemory, which also stops the line; -2 when it was stopped; kRefused.
-int64_t dlrm_line_number(void* line, int64_t chunk, int32_t* columns, int64_t stride, int64_t rows, int32_t learn) {
-  if (!line || chunk < 0) return refused("the line or the number of the chunk");
+// Returns 0; kNoMemory, which also stops the pipeline; -2 when it was stopped; kRefused.
+int64_t dlrm_pipeline_number(void* pipeline, int64_t chunk, int32_t* columns, int64_t stride, int64_t rows, int32_t learn) {
+  if (!pipeline || chunk < 0) return refused("the pipeline or the number of the chunk");
   if (const char* reason = wrong_columns(columns, stride, rows)) return refused(reason);
-  const int64_t status = static_cast<Line*>(line)->number(chunk, columns, stride, rows, learn != 0);
-  return status == Line::kPassed ? refused("the number of the chunk, which came already") : status;
+  const int64_t status = static_cast<TablePipeline*>(pipeline)->number(chunk, columns, stride, rows, learn != 0);
+  return status == TablePipeline::kPassed ? refused("the number of the chunk, which came already") : status;
 }
 
 // columns int32 [40][stride] -> records int32 [rows][40]. Returns 0 or kRefused.
