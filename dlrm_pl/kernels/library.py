@@ -25,7 +25,7 @@ def load_built(name: str, version: int, folder: Path) -> ctypes.CDLL | None:
     """Load ``_NAME`` from a folder of the package.
 
     Args:
-        name: ``preprocess`` for ``preprocess.cpp``, which has a function ``dlrm_NAME_version``.
+        name: ``preprocess`` or ``int8``; the library has a function ``dlrm_NAME_version``.
         version: that this Python code is written for.
         folder: that the install put the library into.
 

@@ -27,7 +27,7 @@ compile() {  # NAME SOURCES...: built again when a source is newer.
     fi
 }
 mkdir -p $build/lib
-compile preprocess dlrm_pl/data/preprocessing/engine/preprocess.cpp &
+compile preprocess dlrm_pl/data/preprocessing/engine/*.cpp &
 compile int8 dlrm_pl/kernels/int8/cpp/*.cpp
 wait $!
 rm -rf $build/dlrm_pl

@@ -1,4 +1,4 @@
-"""The functions of preprocess.cpp on NumPy arrays; their NumPy fallbacks are in numpy_engine.py."""
+"""The C++ functions of this folder on NumPy arrays; their NumPy fallbacks are in numpy_engine.py."""
 
 from __future__ import annotations
 

@@ -1,0 +1,42 @@
+// What the files of this folder share: the layout of a record, and how functions report that they computed nothing.
+//
+// Raw click logs to records: parse, number the categories, shuffle. Plain C functions on pointers and ranges, called
+// through ctypes (native.py), which releases the interpreter's lock meanwhile. No Python, no torch.
+// Each function has a NumPy fallback in numpy_engine.py that gives the same bytes; the tests compare them.
+// Little-endian processors only, as the file format itself.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+namespace preprocess {
+
+constexpr int kDense = 13;
+constexpr int kSparse = 26;
+constexpr int kFields = 1 + kDense + kSparse;
+constexpr int kRecordBytes = 4 * kFields;
+constexpr int kKeyedBytes = kRecordBytes + 8;  // A record behind the 64-bit key that it is sorted by.
+constexpr int kAhead = 16;                     // Prefetch distance, in rows.
+constexpr int64_t kMost = int64_t{1} << 40;    // Rows or bytes: no product with a size in this folder leaves 64 bits.
+
+// Statuses that functions return instead of a result. They cannot see how long arrays are: native.py checks that.
+enum Status : int64_t { kDone = 0, kNoMemory = -1, kStopped = -2, kRefused = -3, kRepeated = -4, kPassed = -5 };
+
+extern thread_local const char* refusal;  // Why this thread's last refused call was refused.
+
+// Keep the reason for dlrm_preprocess_refusal; returns kRefused.
+int64_t refused(const char* reason);
+
+// Why columns int32 [fields][stride] cannot hold so many rows, or null.
+inline const char* wrong_columns(const int32_t* columns, int64_t stride, int64_t rows) {
+  if (!columns) return "the columns are missing";
+  return stride < 0 || stride > kMost || rows < 0 || rows > stride ? "more rows than the columns have room for" : nullptr;
+}
+
+inline uint64_t load8(const char* p) {
+  uint64_t x;
+  std::memcpy(&x, p, 8);
+  return x;
+}
+
+}  // namespace preprocess

@@ -1,0 +1,94 @@
+// Buckets to the training rows: sort the keys of a bucket, and copy its records in their order.
+
+#include <algorithm>
+#include <limits>
+#include <memory>
+#include <new>
+#include <utility>
+
+#include "common.h"
+
+using namespace preprocess;
+
+extern "C" {
+
+// The rows of keyed records in the order of their keys, which are all different. Returns 0, kNoMemory or kRefused.
+int64_t dlrm_order(const char* keyed, int64_t rows, uint32_t* order) {
+  if (rows < 0 || rows > std::numeric_limits<uint32_t>::max()) return refused("the number of rows");
+  if (rows && (!keyed || !order)) return refused("the records or the order are missing");
+  struct Entry {
+    uint32_t upper;  // Half of the key.
+    uint32_t row;
+  };
+  const auto key = [&](int64_t row) { return load8(keyed + row * kKeyedBytes); };
+  // Not a vector, which would fill it with zeros first.
+  std::unique_ptr<Entry[]> memory(new (std::nothrow) Entry[2 * rows]);
+  if (!memory) return kNoMemory;
+  Entry *entries = memory.get(), *other = entries + rows;
+  uint32_t least = ~uint32_t{0}, most = 0;
+  for (int64_t row = 0; row < rows; ++row) {
+    const uint32_t upper = static_cast<uint32_t>(key(row) >> 32);
+    entries[row] = {upper, static_cast<uint32_t>(row)};
+    least = std::min(least, upper);
+    most = std::max(most, upper);
+  }
+  // A radix sort by the upper 22 of the bits in which the keys of this bucket differ, from the lower digit on. Few keys
+  // agree in these, since they are as good as random, and those are sorted afterwards.
+  constexpr int kDigit = 11, kMask = (1 << kDigit) - 1;
+  const int bits = most <= least ? 1 : 32 - __builtin_clz(most - least);
+  const int shift = std::max(0, bits - 2 * kDigit);
+  const auto digits = [&](const Entry& entry) { return (entry.upper - least) >> shift; };
+  for (int digit = 0; digit < 2; ++digit) {
+    int64_t starts[kMask + 2] = {0};
+    for (int64_t i = 0; i < rows; ++i) ++starts[(digits(entries[i]) >> (digit * kDigit) & kMask) + 1];
+    for (int d = 0; d <= kMask; ++d) starts[d + 1] += starts[d];
+    for (int64_t i = 0; i < rows; ++i) other[starts[digits(entries[i]) >> (digit * kDigit) & kMask]++] = entries[i];
+    std::swap(entries, other);
+  }
+  for (int64_t first = 0, stop; first < rows; first = stop) {
+    for (stop = first + 1; stop < rows && digits(entries[stop]) == digits(entries[first]);) ++stop;
+    if (stop - first > 1)
+      std::sort(entries + first, entries + stop, [&](Entry a, Entry b) { return key(a.row) < key(b.row); });
+    for (int64_t i = first; i < stop; ++i) order[i] = entries[i].row;
+  }
+  return 0;
+}
+
+// The records of given rows out of `total`, one after the other; returns the clicks among them, or kRefused.
+int64_t dlrm_take(const char* keyed, int64_t total, const uint32_t* order, int64_t rows, char* records) {
+  if (total < 0 || total > kMost || rows < 0 || rows > kMost) return refused("the number of records or rows");
+  if (rows && (!keyed || !order || !records)) return refused("the records or the order are missing");
+  for (int64_t to = 0; to < std::min<int64_t>(rows, kAhead); ++to)
+    if (order[to] >= total) return refused("the order has a row that is not there");
+  int64_t clicks = 0;
+  for (int64_t to = 0; to < rows; ++to) {
+    if (to + kAhead < rows) {
+      const int64_t row = order[to + kAhead];
+      if (row >= total) return refused("the order has a row that is not there");
+      const char* coming = keyed + row * kKeyedBytes;
+      for (int line = 0; line < kKeyedBytes; line += 64) __builtin_prefetch(coming + line);
+    }
+    char* record = records + to * kRecordBytes;
+    std::memcpy(record, keyed + int64_t{order[to]} * kKeyedBytes + 8, kRecordBytes);
+    int32_t label;
+    std::memcpy(&label, record, 4);
+    clicks += label != 0;
+  }
+  return clicks;
+}
+
+// Replace the number n in column `field` of records by map[n], as far as the `size` numbers of the map go: returns how many
+// rows were done, fewer than `rows` when the next one's number is outside, or kRefused.
+int64_t dlrm_remap(int32_t* records, int64_t rows, int64_t field, const int32_t* map, int64_t size) {
+  if (rows < 0 || rows > kMost || field < 0 || field >= kFields || size < 0) return refused("the rows, the field or the map");
+  if ((rows && !records) || (size && !map)) return refused("the records or the map are missing");
+  const uint32_t end = static_cast<uint32_t>(std::min<int64_t>(size, int64_t{1} << 31));  // Negative numbers are above.
+  for (int64_t row = 0; row < rows; ++row) {
+    int32_t& number = records[row * kFields + field];
+    if (static_cast<uint32_t>(number) >= end) return row;
+    number = map[number];
+  }
+  return rows;
+}
+
+}  // extern "C"

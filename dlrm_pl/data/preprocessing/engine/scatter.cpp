@@ -1,0 +1,90 @@
+// Columns to records: in their order, or grouped by the bucket that a row's key belongs to.
+
+#include <algorithm>
+#include <cerrno>
+#include <limits>
+#include <memory>
+#include <new>
+
+#include <unistd.h>
+
+#include "common.h"
+
+namespace preprocess {
+namespace {
+
+inline uint64_t mix(uint64_t x) {  // splitmix64's finalizer, a bijection
+  x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9ull;
+  x = (x ^ (x >> 27)) * 0x94D049BB133111EBull;
+  return x ^ (x >> 31);
+}
+
+inline uint64_t key_of(uint64_t seed, uint64_t row) { return mix(mix(seed) + row * 0x9E3779B97F4A7C15ull); }
+
+inline int64_t bucket_of(uint64_t key, uint64_t buckets) { return static_cast<int64_t>(((key >> 32) * buckets) >> 32); }
+
+void copy_record(const int32_t* columns, int64_t stride, int64_t row, char* to) {
+  int32_t record[kFields];
+  for (int field = 0; field < kFields; ++field) record[field] = columns[field * stride + row];
+  std::memcpy(to, record, kRecordBytes);
+}
+
+}  // namespace
+}  // namespace preprocess
+
+using namespace preprocess;
+
+extern "C" {
+
+// columns int32 [40][stride] -> records int32 [rows][40]. Returns 0 or kRefused.
+int64_t dlrm_records(const int32_t* columns, int64_t stride, int64_t rows, char* records) {
+  if (const char* reason = wrong_columns(columns, stride, rows)) return refused(reason);
+  if (rows && !records) return refused("the records are missing");
+  for (int64_t row = 0; row < rows; ++row) copy_record(columns, stride, row, records + row * kRecordBytes);
+  return 0;
+}
+
+// columns -> keyed records grouped by bucket, in the order of the rows inside each; sizes: rows by bucket.
+// first_row: the number of the first row, from which its key follows.
+// Returns 0, kNoMemory or kRefused.
+int64_t dlrm_scatter(const int32_t* columns, int64_t stride, int64_t rows, uint64_t seed, uint64_t first_row,
+                     int64_t buckets, char* keyed, int64_t* sizes) {
+  if (const char* reason = wrong_columns(columns, stride, rows)) return refused(reason);
+  if (buckets < 1 || buckets > std::numeric_limits<int32_t>::max()) return refused("the number of buckets");
+  if (!sizes || (rows && !keyed)) return refused("an array is missing");
+  std::unique_ptr<int64_t[]> next(new (std::nothrow) int64_t[buckets]);
+  if (!next) return kNoMemory;
+  std::fill(sizes, sizes + buckets, 0);
+  for (int64_t row = 0; row < rows; ++row) ++sizes[bucket_of(key_of(seed, first_row + row), buckets)];
+  next[0] = 0;
+  for (int64_t bucket = 1; bucket < buckets; ++bucket) next[bucket] = next[bucket - 1] + sizes[bucket - 1];
+  for (int64_t row = 0; row < rows; ++row) {
+    const uint64_t key = key_of(seed, first_row + row);
+    char* to = keyed + next[bucket_of(key, buckets)]++ * kKeyedBytes;
+    std::memcpy(to, &key, 8);
+    copy_record(columns, stride, row, to + 8);
+  }
+  return 0;
+}
+
+// Append the keyed records of each bucket to its file, which was opened to append: the system then puts what a write
+// brings behind all that is there, in one piece, so that threads need not wait for each other. `rows` are the records that
+// there are. Returns 0, kRefused, or errno; then the files may end with a piece of a record.
+int64_t dlrm_append(const int32_t* files, const char* keyed, int64_t rows, const int64_t* sizes, int64_t buckets) {
+  if (buckets < 0 || rows < 0 || rows > kMost || (buckets && (!files || !sizes)) || (rows && !keyed))
+    return refused("the number of rows or buckets, or an array is missing");
+  for (int64_t bucket = 0, left = rows; bucket < buckets; left -= sizes[bucket++])
+    if (sizes[bucket] < 0 || sizes[bucket] > left) return refused("the buckets have more rows than there are");
+  for (int64_t bucket = 0; bucket < buckets; ++bucket) {
+    const ssize_t size = sizes[bucket] * kKeyedBytes;
+    ssize_t written;
+    do written = size ? write(files[bucket], keyed, size) : 0;
+    while (written < 0 && errno == EINTR);
+    if (written < 0) return errno;
+    if (written < size) return ENOSPC;  // A file that can take no more, of whatever reason, takes a part first.
+    keyed += size;
+  }
+  return 0;
+}
+
+}  // extern "C"
