@@ -1,61 +1,43 @@
-"""What the README says can be done, as far as a test can hold it to its word."""
+"""The README is short, and its links work where it is shown."""
 
 from __future__ import annotations
 
 import re
-import shlex
-from pathlib import Path
+import tomllib
 
 import pytest
 
-from dlrm_pl.cli import main as cli
+from tests.docs.pages import PAGES, ROOT
 
-ROOT = Path(__file__).parents[2]
-TEXT = (ROOT / "README.md").read_text()
-COMMANDS = [
-    shlex.split(line, comments=True)[2:]
-    for block in re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL)
-    for line in block.replace("\\\n", " ").splitlines()
-    if line.startswith("python cli.py")
-]
+README = (ROOT / "README.md").read_text()
 
 
-def test_every_command_has_an_example() -> None:
-    assert {arguments[0] for arguments in COMMANDS} >= set(cli.ORDER)
+def test_readme_is_short() -> None:
+    assert README.count("\n") <= 150
 
 
-@pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
-def test_options_of_the_examples_exist(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    if "--" in arguments:  # What stands behind it is the reference's.
-        arguments = arguments[: arguments.index("--")]
-    with pytest.raises(SystemExit) as stop:
-        cli.main([*arguments, "--help"])
-    assert stop.value.code == 0
-    text = capsys.readouterr().out
-    for option in arguments:
-        if option.startswith("--"):
-            assert re.search(rf"^ *(-\w \w+, )?{option}\b", text, re.MULTILINE), option
+def test_readme_has_links_that_work_where_it_is_shown() -> None:
+    """PyPI shows the README without the files beside it, so links are absolute once there is an address for them."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    targets = dict(re.findall(r"^\[([\w-]+)\]: (\S+)$", README, re.MULTILINE))
+    used = set(re.findall(r"\]\[([\w-]+)\]", README))
+    assert used == set(targets)
+    assert not re.search(r"\]\((?!https?://)", README), "collect relative links at the end"
+    if address := project.get("urls", {}).get("Repository"):
+        assert all(target.startswith(address) for target in targets.values())
 
 
-def test_command_of_the_reference_is_translated_as_shown(capsys: pytest.CaptureFixture[str]) -> None:
-    (arguments,) = [arguments for arguments in COMMANDS if arguments[0] == "from-dlrm-flags"]
-    output = arguments.index("--output")
-    assert cli.main([*arguments[:output], *arguments[output + 2 :]]) == 0
-    printed = capsys.readouterr().out
-    shown = re.search(r"and prints what to run:\n\n```\n(.*?)```", TEXT, re.DOTALL)
-    assert shown is not None
-    commands = [line for line in shown[1].replace("\\\n    ", "").splitlines() if not line.startswith("#")]
-    assert [f"#   {line.replace('mine.yaml', 'run.yaml')}" for line in commands] == [
-        line for line in printed.splitlines() if line.startswith("#   ")
-    ]
+def test_every_page_is_in_the_index() -> None:
+    index = (ROOT / "docs" / "README.md").read_text()
+    for page in (ROOT / "docs").glob("*.md"):
+        assert page.name == "README.md" or f"]({page.name})" in index, page.name
+    measurements = (ROOT / "docs" / "measurements" / "README.md").read_text()
+    for page in (ROOT / "docs" / "measurements").glob("*.md"):
+        assert page.name == "README.md" or f"]({page.name})" in measurements, page.name
 
 
-def test_files_that_it_names_are_there() -> None:
-    for name in re.findall(r"(?:configs|docs|benchmarks|tests)/[\w./]+\.(?:yaml|svg|md|py)", TEXT):
-        assert (ROOT / name).is_file(), name
-
-
-def test_targets_of_make_are_there() -> None:
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_targets_of_make_are_there(page: str) -> None:
     makefile = (ROOT / "Makefile").read_text()
-    for target in re.findall(r"make ([a-z-]+)", TEXT):
+    for target in re.findall(r"`make ([a-z-]+)", (ROOT / page).read_text()):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target

@@ -1,0 +1,113 @@
+"""The scripts in examples/ do what they say."""
+
+from __future__ import annotations
+
+import json
+import runpy
+import sys
+import threading
+import urllib.error
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import dlrm_pl
+from tests.docs.pages import ROOT
+from tests.docs.running import run_command
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+
+EXAMPLES = ROOT / "examples"
+
+
+def run(name: str, *arguments: str, patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(sys, "argv", [name, *arguments])
+    runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+
+
+def test_every_example_is_listed_and_tested() -> None:
+    listed = (EXAMPLES / "README.md").read_text()
+    for path in EXAMPLES.glob("*.py"):
+        assert f"]({path.name})" in listed
+        assert path.name in Path(__file__).read_text()
+
+
+def test_a_log_of_ones_own_ends_in_an_artifact(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    made = [
+        "synthesize",
+        "--format",
+        "raw",
+        "--output",
+        "logs",
+        "--days",
+        "3",
+        "--rows",
+        "9000",
+        "--max_table_size",
+        "300",
+    ]
+    assert run_command(made)[0] == 0
+    run("train_own_log.py", "--raw", "logs/day", "--output", "runs/own", patch=monkeypatch)
+    outcome = capsys.readouterr().out.splitlines()[-1].partition(":")[0]
+    assert dlrm_pl.load_artifact("runs/own/artifact").certificate.outcome == outcome
+
+
+def test_a_model_is_quantized_by_a_metric_of_ones_own(
+    quickstart: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = [
+        "--ckpt_path",
+        "runs/quickstart/model.ckpt",
+        "--data",
+        "datasets/quickstart",
+        "--output",
+        "artifacts/mine",
+    ]
+    run("quantize_with_metric.py", *options, "--relative", "0.1", patch=monkeypatch)
+    assert "without a confidence bound" in capsys.readouterr().out
+    assert dlrm_pl.load_artifact("artifacts/mine").certificate.score == "RecallOfTopTenth"
+
+
+def post(port: int, content: Any, path: str = "/predict") -> dict[str, Any]:
+    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", data=json.dumps(content).encode())
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return dict(json.loads(answer.read()))
+
+
+def test_an_artifact_is_served_over_http(quickstart: Path) -> None:
+    names = runpy.run_path(str(EXAMPLES / "serve_http.py"))
+    server = names["server_of"]("artifacts/quickstart", 0)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        rng = np.random.default_rng(1)
+        rows = [
+            {"dense": rng.integers(0, 9, (n, 13)).tolist(), "sparse": np.zeros((n, 26), int).tolist()}
+            for n in range(1, 9)
+        ]
+        with ThreadPoolExecutor(8) as pool:
+            answers = list(pool.map(lambda content: post(server.server_port, content), rows))
+        artifact = dlrm_pl.load_artifact("artifacts/quickstart")
+        for content, answer in zip(rows, answers, strict=True):
+            alone = artifact.predict((np.array(content["dense"]), np.array(content["sparse"])))
+            np.testing.assert_array_equal(np.float32(answer["probabilities"]), alone)
+
+        for content, place in (
+            ({"dense": rows[0]["dense"], "sparse": [[10**6] * 26]}, "1000000"),
+            ({"dense": [[1]], "sparse": [[1] * 26]}, "13"),
+            ({"sparse": []}, "dense"),
+        ):
+            with pytest.raises(urllib.error.HTTPError, match="400") as refused:
+                post(server.server_port, content)
+            assert place in json.loads(refused.value.read())["error"]
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            post(server.server_port, {}, "/")
+    finally:
+        server.shutdown()
+        server.server_close()
