@@ -16,7 +16,7 @@ from dlrm_pl.benchmark.timer import Scorer
 from dlrm_pl.files.sizes import format_bytes
 from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.model.embeddings import EmbeddingBags
-from dlrm_pl.quantization.ptq.quantize import convert, table_packer
+from dlrm_pl.quantization.ptq.eager import eager_int8_model
 from dlrm_pl.quantization.recipe import Recipe, RecipeStart
 from dlrm_pl.runtime.int8_dlrm import Int8DLRM
 
@@ -116,8 +116,7 @@ def seed_recipe(model: DLRM, calibration: Iterable[ClickBatch]) -> DLRM:
     """What Intel's LPOT example made: eight int8 Linears by torch.ao in eager mode, tables and interaction fp32."""
     start = RecipeStart(linears="int8", tables="fp32")
     recipe = Recipe.starting_from(start, model.architecture)
-    converted = convert(model, recipe, calibration, table_packer(model))
-    return DLRM.from_parts(model.architecture, converted.bottom_mlp, model.embedding_bags, converted.top_mlp).eval()
+    return eager_int8_model(model, recipe, model.embedding_bags, calibration)
 
 
 def _compiled_bfloat16(half: DLRM) -> Contender:

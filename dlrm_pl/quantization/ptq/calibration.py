@@ -13,13 +13,11 @@ from dlrm_pl.errors import CalibrationError
 from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.quantization.ptq import torch_ao
 from dlrm_pl.quantization.ptq.prepare import prepare
+from dlrm_pl.quantization.ptq.quantize_linear import Range
 from dlrm_pl.quantization.recipe import Observer, Recipe
-from dlrm_pl.runtime.linear import FloatLinear
 
 # That the sums of probabilities are compared on: their differences are small, so a few thousand rows give their mean.
 _SAMPLE_ROWS = 8192
-
-State = dict[str, Tensor]
 
 
 def calibrate(prepared: nn.Module, batches: Iterable[ClickBatch]) -> int:
@@ -67,27 +65,23 @@ class ActivationRanges:
     def __init__(self, model: DLRM, batches: Iterable[ClickBatch]) -> None:
         self._model = model
         self._batches = batches
-        self._seen: dict[Observer, dict[str, list[State]]] = {}
+        self._ranges: dict[Observer, dict[str, list[Range]]] = {}
         self._sample: tuple[ClickBatch, Tensor] | None = None
 
-    def fill(self, prepared: nn.Module, recipe: Recipe) -> None:
-        """Give the observers of a prepared model the state of having seen all calibration rows.
+    def observed_by(self, observer: Observer) -> dict[str, list[Range]]:
+        """Ranges of both MLPs' activations: of each MLP's input, then behind each of its Linears.
 
         Raises:
-            CalibrationError: there was no row.
+            CalibrationError: there was no row, or an activation that a histogram cannot hold.
         """
-        if "int8" not in recipe.bottom_mlp + recipe.top_mlp:
-            return
-        seen = self._of(recipe.observer)
-        for part, states in seen.items():
-            first = 0  # Linear of the MLP; its input is state 0, and its output the state after its own number.
-            for segment in getattr(prepared, part).children():
-                if isinstance(segment, FloatLinear):
-                    first += 1
-                    continue
-                count = torch_ao.num_linears(segment)
-                torch_ao.load_observers(segment, states[first : first + count + 1])
-                first += count
+        if observer not in self._ranges:
+            recipe = replace(Recipe.all_float(self._model.architecture, linears="int8"), observer=observer)
+            prepared = prepare(self._model, recipe, self._model.embedding_bags)
+            calibrate(prepared, self._batches)
+            self._ranges[observer] = {
+                part: torch_ao.observed_ranges(getattr(prepared, part)[0]) for part in ("bottom_mlp", "top_mlp")
+            }
+        return self._ranges[observer]
 
     def sample(self) -> tuple[ClickBatch, Tensor]:
         """Some of the calibration rows, and the float model's logits of them, float64 ``[B]``.
@@ -103,14 +97,3 @@ class ActivationRanges:
             with torch.inference_mode():
                 self._sample = batch, self._model(batch).double()
         return self._sample
-
-    def _of(self, observer: Observer) -> dict[str, list[State]]:
-        """For each MLP the state of an observer at its input and behind each of its Linears."""
-        if observer not in self._seen:
-            recipe = replace(Recipe.all_float(self._model.architecture, linears="int8"), observer=observer)
-            prepared = prepare(self._model, recipe, self._model.embedding_bags)
-            calibrate(prepared, self._batches)
-            self._seen[observer] = {
-                part: torch_ao.read_observers(getattr(prepared, part)[0]) for part in ("bottom_mlp", "top_mlp")
-            }
-        return self._seen[observer]

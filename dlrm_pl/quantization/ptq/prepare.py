@@ -38,9 +38,7 @@ def prepare(model: DLRM, recipe: Recipe, tables: nn.Module) -> DLRM:
 
 
 def _prepare_mlp(mlp: nn.Module, dtypes: Sequence[LinearDtype], recipe: Recipe, name: str) -> nn.Sequential:
-    layers = list(linear_layers(mlp))
-    if len(layers) != len(dtypes):
-        raise ConfigurationError(f"The recipe has {len(dtypes)} Linears for {name}, the model has {len(layers)}.")
+    layers = checked_linears(mlp, dtypes, name)
     segments: list[nn.Module] = []
     for dtype, run in groupby(zip(dtypes, layers, strict=True), key=lambda item: item[0]):
         if dtype == "int8":
@@ -51,6 +49,18 @@ def _prepare_mlp(mlp: nn.Module, dtypes: Sequence[LinearDtype], recipe: Recipe, 
                 FloatLinear(linear.weight, linear.bias, relu=relu is not None, dtype=dtype) for _, (linear, relu) in run
             ]
     return nn.Sequential(*segments)
+
+
+def checked_linears(mlp: nn.Module, dtypes: Sequence[LinearDtype], name: str) -> list[tuple[nn.Linear, nn.ReLU | None]]:
+    """Each Linear with the ReLU that follows it, if one does, where a recipe has a dtype for each.
+
+    Raises:
+        ConfigurationError: the recipe has another number of Linears than the model.
+    """
+    layers = list(linear_layers(mlp))
+    if len(layers) != len(dtypes):
+        raise ConfigurationError(f"The recipe has {len(dtypes)} Linears for {name}, the model has {len(layers)}.")
+    return layers
 
 
 def linear_layers(mlp: nn.Module) -> Iterator[tuple[nn.Linear, nn.ReLU | None]]:

@@ -1,8 +1,8 @@
-"""Post-training static quantization of a DLRM by one recipe: prepare, calibrate, convert, lower."""
+"""Post-training static quantization of a DLRM by one recipe."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -12,11 +12,11 @@ from dlrm_pl.batch import ClickBatch
 from dlrm_pl.model.checkpoints.checksum import ParameterChecksum
 from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.model.embeddings import TABLE_KEY, EmbeddingBags
-from dlrm_pl.quantization.ptq import torch_ao
 from dlrm_pl.quantization.ptq.calibration import ActivationRanges
-from dlrm_pl.quantization.ptq.prepare import prepare
+from dlrm_pl.quantization.ptq.prepare import checked_linears
+from dlrm_pl.quantization.ptq.quantize_linear import Range, byte_grid, quantize_linear
 from dlrm_pl.quantization.ptq.table_packer import TablePacker
-from dlrm_pl.quantization.recipe import Recipe
+from dlrm_pl.quantization.recipe import LinearDtype, Recipe
 from dlrm_pl.runtime.int8_dlrm import Int8DLRM
 from dlrm_pl.runtime.linear import FloatLinear, Int8Linear
 from dlrm_pl.runtime.tables import PackedTables
@@ -70,10 +70,11 @@ def quantize(
         NonFiniteError: a table with NaN or Inf.
     """
     ranges = calibration if isinstance(calibration, ActivationRanges) else ActivationRanges(model, calibration)
-    converted = convert(model, recipe, ranges, packer)
-    tables = converted.embedding_bags
-    assert isinstance(tables, PackedTables)
-    bottom_mlp, top_mlp = lower_mlp(converted.bottom_mlp), lower_mlp(converted.top_mlp)
+    tables = PackedTables(packer.packed(recipe.tables), recipe.tables, model.architecture.embedding_dim)
+    int8 = "int8" in recipe.bottom_mlp + recipe.top_mlp
+    observed = ranges.observed_by(recipe.observer) if int8 else {"bottom_mlp": [], "top_mlp": []}
+    bottom_mlp = quantize_mlp(model.bottom_mlp, recipe.bottom_mlp, observed["bottom_mlp"], recipe, "bottom_mlp")
+    top_mlp = quantize_mlp(model.top_mlp, recipe.top_mlp, observed["top_mlp"], recipe, "top_mlp")
     lowered = Int8DLRM(model.architecture, bottom_mlp, tables, top_mlp, recipe.interaction).eval()
     if not recipe.bias_correction or set(recipe.ops.values()) == {"fp32"}:
         return lowered
@@ -102,40 +103,38 @@ def logit_shift(lowered: Int8DLRM, ranges: ActivationRanges) -> float:
     return min(max(step, float(differences.min())), float(differences.max()))
 
 
-def convert(
-    model: DLRM, recipe: Recipe, calibration: Iterable[ClickBatch] | ActivationRanges, packer: TablePacker
-) -> DLRM:
-    """The eager model that torch.ao makes: what ``quantize`` lowers, and what the tests hold it against."""
-    tables = PackedTables(packer.packed(recipe.tables), recipe.tables, model.architecture.embedding_dim)
-    prepared = prepare(model, recipe, tables)
-    ranges = calibration if isinstance(calibration, ActivationRanges) else ActivationRanges(model, calibration)
-    ranges.fill(prepared, recipe)
-    torch_ao.convert(prepared)
-    return prepared
+def quantize_mlp(
+    mlp: nn.Module, dtypes: Sequence[LinearDtype], ranges: Sequence[Range], recipe: Recipe, name: str
+) -> list[Int8Linear | FloatLinear]:
+    """Turn the Linears of a float MLP into layers of plain tensors.
 
+    Args:
+        mlp: float; not changed.
+        dtypes: of each of its Linears.
+        ranges: of its input, then behind each of its Linears; read for int8 Linears only.
+        recipe: scheme and granularity.
+        name: ``bottom_mlp`` or ``top_mlp``, for errors.
 
-def lower_mlp(mlp: nn.Module) -> list[Int8Linear | FloatLinear]:
-    """Converted segments -> layers of plain tensors."""
+    Raises:
+        CalibrationError: a range that is not finite.
+        ConfigurationError: there is another number of dtypes than of Linears.
+    """
     layers: list[Int8Linear | FloatLinear] = []
-    for part in mlp.children():
-        if isinstance(part, FloatLinear):
-            layers.append(part)
+    for index, (linear, relu) in enumerate(checked_linears(mlp, dtypes, name)):
+        dtype = dtypes[index]
+        if dtype != "int8":
+            layers.append(FloatLinear(linear.weight, linear.bias, relu=relu is not None, dtype=dtype))
             continue
-        scale, zero_point, linears = torch_ao.read_segment(part)
-        for index, linear in enumerate(linears):
-            last = index == len(linears) - 1
-            layers.append(
-                Int8Linear(
-                    linear.weight,
-                    linear.weight_scale,
-                    linear.bias,
-                    input_scale=scale,
-                    input_zero_point=zero_point,
-                    output_scale=None if last else linear.output_scale,
-                    output_zero_point=0 if last else linear.output_zero_point,
-                    relu=linear.relu,
-                    quantizes_input=index == 0,
-                )
+        output_grid = byte_grid(ranges[index + 1], recipe.activation_scheme, f"the output of {name}.{index}")
+        int8_follows = index + 1 < len(dtypes) and dtypes[index + 1] == "int8"
+        layers.append(
+            quantize_linear(
+                linear,
+                byte_grid(ranges[index], recipe.activation_scheme, f"the input of {name}.{index}"),
+                output_grid if int8_follows else None,
+                recipe.weight_granularity,
+                relu=relu is not None,
+                quantizes_input=index == 0 or dtypes[index - 1] != "int8",
             )
-            scale, zero_point = linear.output_scale, linear.output_zero_point
+        )
     return layers

@@ -1,53 +1,29 @@
-"""The only file that touches ``torch.ao.quantization``: stubs, fusion, observers, conversion, and the way out of it.
+"""The only file that touches ``torch.ao.quantization``: stubs, fusion, observers and conversion.
 
-torch.ao's eager mode is deprecated and will go. What the rest of the package sees is ``nn.Sequential`` in, plain
-tensors out (``read_segment``); replacing this file replaces torch.ao.
+torch.ao's eager mode is deprecated and will go. What a search needs of it are the observed ranges of the activations;
+its conversion makes the model that the benchmark compares with.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 # torch.ao has no type annotations, and gets no more: mypy cannot check the calls of this file.
 # mypy: disable-error-code="no-untyped-call,attr-defined,operator,arg-type"
 import torch
-import torch.ao.nn.intrinsic as intrinsic
-import torch.ao.nn.intrinsic.quantized as intrinsic_quantized
-import torch.ao.nn.quantized as quantized
 import torch.ao.quantization as ao
 from torch import Tensor, nn
 
 from dlrm_pl.errors import CalibrationError
 from dlrm_pl.quantization.ptq.histogram_ranges import kl_range, percentile_range
+from dlrm_pl.quantization.ptq.quantize_linear import Range
 from dlrm_pl.quantization.recipe import Observer, Recipe
 
 # oneDNN is the fastest engine and keeps 8 bits where x86 and fbgemm reduce to 7 (measured: 3.5 to 3.7 ms against 1.4).
 ENGINE = "onednn"
-
-
-@dataclass(frozen=True)
-class ConvertedLinear:
-    """A converted int8 Linear as plain tensors.
-
-    Attributes:
-        weight: int8 ``[out, in]``.
-        weight_scale: float32 ``[out]`` or ``[1]``.
-        bias: float32 ``[out]``.
-        output_scale: size of one step of the output.
-        output_zero_point: the uint8 value that stands for 0.
-        relu: fused ReLU.
-    """
-
-    weight: Tensor
-    weight_scale: Tensor
-    bias: Tensor
-    output_scale: float
-    output_zero_point: int
-    relu: bool
 
 
 class HistogramObserver(ao.HistogramObserver):
@@ -117,20 +93,16 @@ def segment(layers: list[nn.Module], recipe: Recipe) -> nn.Sequential:
     return wrapped
 
 
-def num_linears(prepared: nn.Module) -> int:
-    """Linears of a segment, fused or not, that is not yet converted."""
-    return sum(isinstance(part, nn.Linear | intrinsic.LinearReLU) for part in prepared.children())
+def observed_ranges(prepared: nn.Module) -> list[Range]:
+    """Ranges of a calibrated segment's activations: of its input, then behind each of its Linears."""
+    return [_range(observer) for observer in _observers(prepared)]
 
 
-def read_observers(prepared: nn.Module) -> list[dict[str, Tensor]]:
-    """The states of a calibrated segment's observers: of its input, then behind each of its Linears."""
-    return [observer.state_dict() for observer in _observers(prepared)]
-
-
-def load_observers(prepared: nn.Module, states: Sequence[dict[str, Tensor]]) -> None:
-    """The inverse, for a segment that was not calibrated itself."""
-    for observer, state in zip(_observers(prepared), states, strict=True):
-        observer.load_state_dict(state)
+def _range(observer: ao.ObserverBase) -> Range:
+    low, high = observer.min_val, observer.max_val
+    if isinstance(observer, ao.HistogramObserver) and bool(torch.isfinite(high - low)):
+        low, high = observer._non_linear_param_search()
+    return Range(float(low), float(high))
 
 
 def _observers(prepared: nn.Module) -> list[ao.ObserverBase]:
@@ -157,35 +129,6 @@ def convert(prepared: nn.Module) -> nn.Module:
     with _deprecated_but_intended():
         ao.convert(prepared, inplace=True)
     return prepared
-
-
-def read_segment(converted: nn.Module) -> tuple[float, int, list[ConvertedLinear]]:
-    """Take the numbers out of a converted segment.
-
-    Returns:
-        Scale and zero point of the input, and the Linears in order.
-    """
-    assert isinstance(converted, nn.Sequential)
-    quantize, *linears, _ = converted
-    assert isinstance(quantize, quantized.Quantize)
-    result = []
-    with _deprecated_but_intended():
-        for layer in linears:
-            assert isinstance(layer, quantized.Linear)
-            weight, bias = layer._weight_bias()
-            per_channel = weight.qscheme() in (torch.per_channel_affine, torch.per_channel_symmetric)
-            scale = weight.q_per_channel_scales() if per_channel else torch.tensor([weight.q_scale()])
-            result.append(
-                ConvertedLinear(
-                    weight=weight.int_repr(),
-                    weight_scale=scale.float(),
-                    bias=torch.zeros(weight.shape[0]) if bias is None else bias.detach().float(),
-                    output_scale=float(layer.scale),
-                    output_zero_point=int(layer.zero_point),
-                    relu=isinstance(layer, intrinsic_quantized.LinearReLU),
-                )
-            )
-    return float(quantize.scale), int(quantize.zero_point), result
 
 
 def _qconfig(recipe: Recipe) -> Any:

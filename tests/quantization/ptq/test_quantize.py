@@ -1,4 +1,4 @@
-"""The lowered model against torch.ao's own converted one, and what it shares with the float model."""
+"""The int8 model against torch.ao's own converted one, and what it shares with the float model."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,20 +12,17 @@ from dlrm_pl.batch import ClickBatch
 from dlrm_pl.errors import CalibrationError, ConfigurationError, NonFiniteError
 from dlrm_pl.quantization.ptq import torch_ao
 from dlrm_pl.quantization.ptq.calibration import ActivationRanges, calibrate
+from dlrm_pl.quantization.ptq.eager import eager_int8_model
 from dlrm_pl.quantization.ptq.prepare import prepare
-from dlrm_pl.quantization.ptq.quantize import convert, lower_mlp, quantize, table_packer
+from dlrm_pl.quantization.ptq.quantize import quantize, table_packer
 from dlrm_pl.quantization.recipe import Recipe, RecipeStart
 from dlrm_pl.runtime.int8_dlrm import count_int8_ops
 from dlrm_pl.runtime.linear import FloatLinear, Int8Linear, segments
 from dlrm_pl.runtime.tables import PackedTables
 from tests.support import tiny
+from tests.support.eager import plain_layers
 
 START = Recipe.starting_from(RecipeStart(), tiny.ARCHITECTURE)
-
-
-def output_step(mlp: nn.Module) -> float:
-    """Size of one step of the last quantized output of a converted MLP."""
-    return torch_ao.read_segment(next(iter(mlp.children())))[2][-1].output_scale
 
 
 @pytest.mark.parametrize("granularity", ["per_channel", "per_tensor"])
@@ -36,22 +33,19 @@ def test_lowered_layers_equal_torch_ao_within_one_step(granularity: str, scheme:
     recipe = Recipe.starting_from(start, tiny.ARCHITECTURE)
     model, calibration = tiny.model(), tiny.batches(3, 64)
     packer = table_packer(model)
-    converted = convert(model, recipe, calibration, packer)
+    tables = PackedTables(packer.packed(recipe.tables), recipe.tables, 8)
+    converted = eager_int8_model(model, recipe, tables, calibration)
     lowered = quantize(model, recipe, calibration, packer)
     batch = tiny.batches(1, 200, seed=5)[0]
     with torch.no_grad():
         for name, x in (("bottom_mlp", batch.dense), ("top_mlp", torch.randn(200, 14))):
             eager, ours = getattr(converted, name), nn.Sequential(*segments(list(getattr(lowered, name))))
             # torch.ao rounds its output to a step, ours does not; one more step for roundings on the edge inside.
-            low, high = (converted_range(eager)[i] for i in (0, 1))
+            last = eager[0][-2]
+            step, zero_point = float(last.scale), int(last.zero_point)
+            low, high = -zero_point * step, (255 - zero_point) * step
             difference = (eager(x) - ours(x).clamp(low, high)).abs().max().item()
-            assert difference <= 1.5 * output_step(eager) + 1e-6
-
-
-def converted_range(mlp: nn.Module) -> tuple[float, float]:
-    """What torch.ao's last uint8 output can express."""
-    last = torch_ao.read_segment(next(iter(mlp.children())))[2][-1]
-    return -last.output_zero_point * last.output_scale, (255 - last.output_zero_point) * last.output_scale
+            assert difference <= 1.5 * step + 1e-6
 
 
 def test_logits_of_the_served_model_are_not_rounded_to_256_values() -> None:
@@ -198,11 +192,6 @@ def test_calibration_counts_its_rows() -> None:
     assert calibrate(model, tiny.batches(3, 20)) == 60
 
 
-def test_lowering_keeps_float_parts_as_they_are() -> None:
-    layer = FloatLinear(torch.zeros(2, 2), torch.zeros(2), relu=False, dtype="fp32")
-    assert lower_mlp(nn.Sequential(layer)) == [layer]
-
-
 def test_scores_are_finite_for_extreme_inputs() -> None:
     model = tiny.model()
     lowered = quantize(model, START, tiny.batches(2, 64), table_packer(model))
@@ -262,18 +251,17 @@ def test_ranges_read_once_are_those_that_each_recipe_would_read(observer: str) -
         recipe = whole
         for op in fallen:
             recipe = recipe.with_dtype(op, "fp32")
-        tables = PackedTables(table_packer(model).packed(recipe.tables), recipe.tables, 8)
-        own = prepare(model, recipe, tables)
-        calibrate(own, calibration)
-        filled = prepare(model, recipe, tables)
-        shared.fill(filled, recipe)
-        # By the steps they lead to: torch.ao shows what leaves a fused layer to its observer twice.
+        recipe = replace(recipe, bias_correction=False)
+        made = quantize(model, recipe, shared, table_packer(model))
+        own = eager_int8_model(model, recipe, model.embedding_bags, calibration)
         for part in ("bottom_mlp", "top_mlp"):
-            one, other = (lower_mlp(getattr(torch_ao.convert(made), part)) for made in (filled, own))
-            assert [vars(layer).get("input_scale") for layer in one] == [
-                vars(layer).get("input_scale") for layer in other
+            ours, expected = list(getattr(made, part)), plain_layers(getattr(own, part))
+            assert [vars(layer).get("input_scale") for layer in ours] == [
+                vars(layer).get("input_scale") for layer in expected
             ]
-            torch.testing.assert_close(nn.ModuleList(one).state_dict(), nn.ModuleList(other).state_dict())
+            torch.testing.assert_close(
+                nn.ModuleList(ours).state_dict(), nn.ModuleList(expected).state_dict(), rtol=0, atol=0
+            )
 
 
 def test_calibration_rows_are_read_once_a_kind_of_observer() -> None:
