@@ -61,6 +61,7 @@ RANKS = [
     {"benchmark"},
     {"benchmark/mlperf"},
     {"benchmark/report"},
+    {"workflow"},
     {"inspection", "migration/flags", "migration/lpot"},
     {"callbacks"},
     {"trainer"},
@@ -78,7 +79,7 @@ ONLY_IN = {
     "torch.ao": ["quantization/ptq/torch_ao.py"],
     "pytorch_lightning": [
         *("data/loading/datamodule.py", "model/training/lightning_module.py", "trainer.py", "cli/lightning_cli.py"),
-        *("callbacks/quantization.py", "callbacks/mlperf_logging.py", "callbacks/trial_scalars.py"),
+        *("callbacks/quantization.py", "callbacks/mlperf_logging.py", "workflow/trial_scalars.py"),
         "callbacks/monitors.py",
         "callbacks/earlier_checkpoints.py",
     ],

@@ -22,8 +22,6 @@ from dlrm_pl.artifact.manifest import REPORT_NAME
 from dlrm_pl.artifact.store import recognize_artifact
 from dlrm_pl.artifact.summary import comparison, drop_line, slice_line, verdict_line
 from dlrm_pl.benchmark.latency import InterleavedTimer
-from dlrm_pl.callbacks.search_display import SearchDisplay
-from dlrm_pl.callbacks.trial_scalars import TrialScalars
 from dlrm_pl.data.loading.datamodule import DLRMDataModule
 from dlrm_pl.documents.arguments import check_arguments
 from dlrm_pl.errors import ConfigurationError
@@ -39,6 +37,8 @@ from dlrm_pl.quantization.search.listener import TuningListener
 from dlrm_pl.quantization.search.objective import Objective, ObjectiveName
 from dlrm_pl.quantization.search.settings import TuningSettings, Until
 from dlrm_pl.quantization.search.space import SearchSpace, SpaceSettings
+from dlrm_pl.workflow.search_display import SearchDisplay
+from dlrm_pl.workflow.trial_scalars import TrialScalars
 
 log = logging.getLogger(__name__)
 

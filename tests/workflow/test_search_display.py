@@ -17,8 +17,6 @@ from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
 from rich.console import Console
 
 from dlrm_pl.callbacks.quantization import QuantizationCallback, quantize_module
-from dlrm_pl.callbacks.search_display import SearchDisplay
-from dlrm_pl.callbacks.trial_scalars import TrialScalars
 from dlrm_pl.data.loading.datamodule import DLRMDataModule
 from dlrm_pl.model.training.lightning_module import DLRMModule
 from dlrm_pl.quantization.judging.criterion import Criterion
@@ -26,6 +24,8 @@ from dlrm_pl.quantization.judging.evaluation import Scores
 from dlrm_pl.quantization.recipe import Recipe, RecipeStart
 from dlrm_pl.quantization.search.tune import TRIALS_LOGGER
 from dlrm_pl.trainer import DLRMTrainer
+from dlrm_pl.workflow.search_display import SearchDisplay
+from dlrm_pl.workflow.trial_scalars import TrialScalars
 from tests.support import searches, tiny
 
 START = Recipe.starting_from(RecipeStart(), tiny.ARCHITECTURE)
