@@ -23,3 +23,4 @@ from .quantization.search.tune import tune as tune
 from .serving.predictor import Predictor as Predictor
 from .trainer import DLRMTrainer as DLRMTrainer
 from .version import __version__ as __version__
+from .workflow.quantize import quantize as quantize

@@ -17,17 +17,22 @@ from pytorch_lightning.trainer.states import TrainerFn
 from dlrm_pl.artifact.build import Outcome
 from dlrm_pl.callbacks.checkpoint_io import AtomicCheckpointIO
 from dlrm_pl.callbacks.earlier_checkpoints import check_earlier_checkpoints
-from dlrm_pl.callbacks.lpot import obey_lpot_conf
 from dlrm_pl.callbacks.monitors import check_monitors
-from dlrm_pl.callbacks.quantization import QuantizationCallback, quantize_module
+from dlrm_pl.callbacks.quantization import QuantizationCallback
 from dlrm_pl.data.loading.datamodule import DLRMDataModule
+from dlrm_pl.documents.docstrings import describes_arguments_by
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.files.sizes import format_bytes
+from dlrm_pl.migration.lpot.apply import apply_lpot_conf
 from dlrm_pl.model.load import load_into
 from dlrm_pl.model.training.lightning_module import DLRMModule
+from dlrm_pl.quantization.judging.criterion import Criterion
 from dlrm_pl.quantization.search.objective import ObjectiveName
-from dlrm_pl.quantization.search.settings import Until
+from dlrm_pl.quantization.search.settings import TuningSettings, Until
 from dlrm_pl.serving.predictor import check_predictions_path, write_predictions
+from dlrm_pl.workflow.config import QuantizationConfig
+from dlrm_pl.workflow.quantize import quantize_module
+from dlrm_pl.workflow.trial_scalars import TrialScalars
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +88,7 @@ class DLRMTrainer(pl.Trainer):
         loop.epoch_loop = self.fit_loop.epoch_loop
         self.fit_loop = loop
         self.outcome: Outcome | None = None
+        self.overwrite = False  # Whether ``fit`` may replace what an earlier run has left; callbacks read it.
 
     def fit(  # type: ignore[override]
         self,
@@ -111,8 +117,7 @@ class DLRMTrainer(pl.Trainer):
             OutputError: what an earlier run has left would be replaced.
         """
         check_monitors(model, self.callbacks, validates=self.limit_val_batches != 0)  # type: ignore[attr-defined]
-        for callback in self._quantization_callbacks():
-            callback.overwrite = callback.overwrite or overwrite
+        self.overwrite = overwrite
         if ckpt_path is not None:
             ckpt_path = self.checkpoint_file(ckpt_path)
             if _is_file_name(ckpt_path):
@@ -173,7 +178,8 @@ class DLRMTrainer(pl.Trainer):
         ckpt_path = self._load(model, ckpt_path, force)
         return super().test(model, dataloaders, ckpt_path, verbose, datamodule, weights_only)
 
-    def quantize(
+    @describes_arguments_by(TuningSettings, QuantizationConfig, Criterion)
+    def quantize(  # noqa: D417 (the decorator describes the other options)
         self,
         model: DLRMModule,
         datamodule: DLRMDataModule,
@@ -204,47 +210,44 @@ class DLRMTrainer(pl.Trainer):
             model: the module; trained, or to be loaded from ``ckpt_path``.
             datamodule: gives calibration, tuning and certification rows.
             ckpt_path: checkpoint to load; its hyperparameters win over those of files and flags.
-            output: the artifact folder to write.
-            relative: tolerated AUROC drop as a share of the fp32 AUROC, for example 0.001.
-            absolute: tolerated drop in units of AUROC; instead of ``relative``.
-            timeout_s: 0 stops at the first recipe that is accepted.
-            max_trials: at most so many recipes are tried.
-            strategy: which recipe is tried next, by name.
-            objective: what is made small among accepted models: ``size`` or ``latency``.
-            until: ``first`` stops at the first accepted recipe; ``budget`` goes on to the end of time and trials.
-            seed: of everything random.
             lpot_conf: a conf.yaml of LPOT, read as it is; it wins over the callback's settings, and the options here
                 win over it.
-            allow_nonfinite: read NaN and infinity in the tables as 0, instead of refusing such a model.
             force: use another dataset than the model was made for, if no table of it is larger; the certificate
                 says so.
-            overwrite: replace an artifact that ``output`` holds and that was made otherwise.
             weights_only: checkpoints are always loaded so; here for the sake of configurations that `fit` saved.
         """
-        found = self._quantization_callbacks()
-        callback = found[-1] if found else QuantizationCallback()
+        callback = self._quantization_callback()
+        config = QuantizationConfig() if callback is None else callback.config
         if lpot_conf is not None:
-            conf = obey_lpot_conf(Path(lpot_conf), callback, datamodule, model.architecture)
-            if conf.tensorboard and not self.loggers:
-                log.warning("%s: tuning.tensorboard: the Trainer has no logger; give --trainer.logger", lpot_conf)
-        given = {
-            **{"timeout_s": timeout_s, "max_trials": max_trials, "strategy": strategy},
-            **{"objective": objective, "until": until, "seed": seed},
-        }
-        changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-        if relative is not None or absolute is not None:
-            changes["criterion"] = dataclasses.replace(
-                callback.settings.criterion, relative=relative, absolute=absolute
+            config = apply_lpot_conf(
+                lpot_conf,
+                config,
+                architecture=model.architecture,
+                calibration_rows=datamodule.calibration_rows,
+                has_logger=bool(self.loggers),
             )
-        callback.settings = dataclasses.replace(callback.settings, **changes)
-        if output is not None:
-            callback.output = Path(output)
-        callback.allow_nonfinite = callback.allow_nonfinite or allow_nonfinite
-        callback.overwrite = callback.overwrite or overwrite
+        options = {
+            "timeout_s": timeout_s,
+            "max_trials": max_trials,
+            "strategy": strategy,
+            "objective": objective,
+            "until": until,
+            "seed": seed,
+        }
+        tuning: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
+        if relative is not None or absolute is not None:
+            tuning["criterion"] = dataclasses.replace(config.tuning.criterion, relative=relative, absolute=absolute)
+        config = dataclasses.replace(
+            config,
+            output=config.output if output is None else Path(output),
+            tuning=dataclasses.replace(config.tuning, **tuning),
+            allow_nonfinite=config.allow_nonfinite or allow_nonfinite,
+            overwrite=config.overwrite or overwrite,
+        )
         if left := self._load(model, ckpt_path, force, reads_all=True):
             raise ConfigurationError(f"quantize reads checkpoints from files alone, not {left!r}. Copy it to a file.")
-        datamodule.setup("test")
-        self.outcome = quantize_module(model, datamodule, callback, self.loggers)
+        listeners = [TrialScalars(self.loggers), *([] if callback is None else callback.listeners)]
+        self.outcome = quantize_module(model, datamodule, config, listeners=listeners)
         return self.outcome
 
     def predict(  # type: ignore[override]
@@ -330,8 +333,11 @@ class DLRMTrainer(pl.Trainer):
             f"{self.current_epoch:,} {'epoch' if self.current_epoch == 1 else 'epochs'} done. Give more to go on."
         )
 
-    def _quantization_callbacks(self) -> list[QuantizationCallback]:
-        return [callback for callback in self.callbacks if isinstance(callback, QuantizationCallback)]  # type: ignore[attr-defined]
+    def _quantization_callback(self) -> QuantizationCallback | None:
+        """The last QuantizationCallback of this Trainer."""
+        callbacks: list[Any] = self.callbacks  # type: ignore[attr-defined]
+        found = [callback for callback in callbacks if isinstance(callback, QuantizationCallback)]
+        return found[-1] if found else None
 
     def _load(
         self, model: DLRMModule | None, ckpt_path: str | None, force: bool, *, reads_all: bool = False

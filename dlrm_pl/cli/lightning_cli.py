@@ -18,7 +18,7 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 from rich.console import Console
 
 from dlrm_pl.artifact.certificate.verdict import Outcome
-from dlrm_pl.callbacks.quantization import QuantizationCallback, show
+from dlrm_pl.callbacks.quantization import QuantizationCallback
 from dlrm_pl.cli.help import HELP, ShortHelpFormatter
 from dlrm_pl.cli.trainer_help import arrange_trainer_help
 from dlrm_pl.cli.usage import let_flags_stand_alone, own_errors, read_yaml_with_limits, usage_errors, with_home
@@ -31,6 +31,7 @@ from dlrm_pl.model.training.lightning_module import DLRMModule, skip_weight_init
 from dlrm_pl.program import program_name
 from dlrm_pl.serving.predictor import check_predictions_path
 from dlrm_pl.trainer import DLRMTrainer
+from dlrm_pl.workflow.print_summary import print_summary
 
 log = logging.getLogger(__name__)
 
@@ -138,13 +139,13 @@ class DLRMCLI(LightningCLI):
         """Show what the QuantizationCallback made, if there is one."""
         for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, QuantizationCallback) and callback.outcome is not None:
-                show(callback.outcome, Console())
+                print_summary(callback.outcome, Console())
 
     def after_quantize(self) -> None:
         """Show what was made."""
         assert isinstance(self.trainer, DLRMTrainer)
         assert self.trainer.outcome is not None
-        show(self.trainer.outcome, Console())
+        print_summary(self.trainer.outcome, Console())
 
 
 def run(args: list[str]) -> list[Outcome]:

@@ -12,7 +12,7 @@ from torchmetrics import MeanSquaredError
 
 from dlrm_pl.artifact.build import Outcome
 from dlrm_pl.artifact.summary import drop_line
-from dlrm_pl.callbacks.quantization import QuantizationCallback, quantize_module
+from dlrm_pl.callbacks.quantization import QuantizationCallback
 from dlrm_pl.data.formats import binary_format
 from dlrm_pl.data.formats.binary_format import LABEL, RECORD_DTYPE, RECORD_INTS, Split, single_label, split_file_name
 from dlrm_pl.data.formats.dataset_folder import DatasetFolder, describe
@@ -26,6 +26,7 @@ from dlrm_pl.quantization.judging.slices import WorstSlice
 from dlrm_pl.quantization.search.objective import Latency
 from dlrm_pl.quantization.search.space import SpaceSettings
 from dlrm_pl.quantization.search.trial import Trial
+from dlrm_pl.workflow.quantize import quantize_module
 from tests.support.training import quiet_trainer
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
@@ -38,7 +39,7 @@ def callback(folder: Path) -> QuantizationCallback:
 def test_module_comes_back_as_it_was(module: DLRMModule, data: DLRMDataModule, tmp_path: Path) -> None:
     module.train()
     before = {name: weight.clone() for name, weight in module.state_dict().items()}
-    outcome = quantize_module(module, data, callback(tmp_path))
+    outcome = quantize_module(module, data, callback(tmp_path).config)
     assert module.training
     torch.testing.assert_close(dict(module.state_dict()), before, rtol=0, atol=0)
     assert set(outcome.tuning.model.op_dtypes.values()) == {"int8"}
@@ -51,9 +52,9 @@ def test_search_knows_which_rows_it_reads(
         assert rows.row_identities == data.row_identities()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("dlrm_pl.callbacks.quantization.build_artifact", built)
+    monkeypatch.setattr("dlrm_pl.workflow.quantize.build_artifact", built)
     with pytest.raises(KeyboardInterrupt):
-        quantize_module(module, data, callback(tmp_path))
+        quantize_module(module, data, callback(tmp_path).config)
 
 
 def test_fit_ends_in_an_artifact(module: DLRMModule, data: DLRMDataModule, tmp_path: Path) -> None:
@@ -85,8 +86,8 @@ def test_any_metric_can_be_the_score_and_says_itself_which_way_is_better(
     quantizing = QuantizationCallback(
         str(tmp_path / "a"), criterion=Criterion(absolute=0.05), metric=MeanSquaredError()
     )
-    assert not quantizing.settings.criterion.higher_is_better
-    outcome = quantize_module(module, data, quantizing)
+    assert not quantizing.config.tuning.criterion.higher_is_better
+    outcome = quantize_module(module, data, quantizing.config)
     assert outcome.tuning.accepted
     assert "since this score has no paired test" in outcome.tuning.reason
     assert outcome.tuning.best.rows == 1800
@@ -108,7 +109,7 @@ def test_drop_of_auroc_is_not_held_against_the_tolerance_of_another_score(
     quantizing = QuantizationCallback(
         str(tmp_path / "a"), criterion=Criterion(absolute=0.05), metric=MeanSquaredError()
     )
-    line = drop_line(quantize_module(module, data, quantizing).certificate)
+    line = drop_line(quantize_module(module, data, quantizing.config).certificate)
     assert "not judged, trials by MeanSquaredError" in line
     assert "tolerance" not in line
 
@@ -128,9 +129,9 @@ def test_latency_is_measured_when_the_objective_counts_it(
         def __call__(self, model: object) -> Latency:
             return Latency(3.0, 2.0, 1.0)
 
-    monkeypatch.setattr("dlrm_pl.callbacks.quantization.InterleavedTimer", Timer)
+    monkeypatch.setattr("dlrm_pl.workflow.quantize.InterleavedTimer", Timer)
     quantizing = QuantizationCallback(str(tmp_path / "a"), criterion=Criterion(relative=0.5), objective="latency")
-    best = quantize_module(module, data, quantizing).tuning.best
+    best = quantize_module(module, data, quantizing.config).tuning.best
     assert best.latency == Latency(3.0, 2.0, 1.0)
     assert best.cost == pytest.approx(2 / 3)
 
@@ -156,7 +157,7 @@ def test_slice_of_a_table_that_does_not_exist_stops_before_the_training(
     with pytest.raises(ConfigurationError, match=r"by='tables\.40': this model has 26 tables"):
         quiet_trainer(callbacks=[quantizing], max_epochs=1, enable_checkpointing=False).fit(module, datamodule=data)
     assert steps == []
-    with pytest.raises(ConfigurationError, match=r"worst_slice by 'C9' needs the probabilities"):
+    with pytest.raises(ConfigurationError, match=r"worst_slice by 'C9' needs the probability of each row"):
         QuantizationCallback(criterion=Criterion(worst_slice=WorstSlice(by="C9")), eval_func=lambda model: 0.5)
 
 
@@ -165,7 +166,7 @@ def test_worst_slice_is_in_the_trials_of_the_artifact(
     module: DLRMModule, data: DLRMDataModule, tmp_path: Path, by: str
 ) -> None:
     guarded = Criterion(relative=0.5, worst_slice=WorstSlice(by=by, tolerance=0.5, slices=3))
-    outcome = quantize_module(module, data, QuantizationCallback(str(tmp_path / "a"), criterion=guarded))
+    outcome = quantize_module(module, data, QuantizationCallback(str(tmp_path / "a"), criterion=guarded).config)
     (line,) = (outcome.path / "trials.jsonl").read_text(encoding="utf-8").splitlines()
     best = outcome.tuning.best
     assert best.verdict is not None

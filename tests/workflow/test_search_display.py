@@ -16,7 +16,7 @@ from pytorch_lightning.callbacks import RichProgressBar
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
 from rich.console import Console
 
-from dlrm_pl.callbacks.quantization import QuantizationCallback, quantize_module
+from dlrm_pl.callbacks.quantization import QuantizationCallback
 from dlrm_pl.data.loading.datamodule import DLRMDataModule
 from dlrm_pl.model.training.lightning_module import DLRMModule
 from dlrm_pl.quantization.judging.criterion import Criterion
@@ -27,6 +27,7 @@ from dlrm_pl.trainer import DLRMTrainer
 from dlrm_pl.workflow.search_display import SearchDisplay
 from dlrm_pl.workflow.trial_scalars import TrialScalars
 from tests.support import searches, tiny
+from tests.support.training import quiet_trainer
 
 START = Recipe.starting_from(RecipeStart(), tiny.ARCHITECTURE)
 BASELINE = Scores(0.8, 1.0)
@@ -237,6 +238,6 @@ def test_listeners_of_the_users_own_are_told(module: DLRMModule, data: DLRMDataM
     told: list[object] = []
     quantizing = QuantizationCallback(str(tmp_path / "a"), criterion=Criterion(relative=0.5))
     quantizing.listeners.append(Counting([]))
-    outcome = quantize_module(module, data, quantizing)
+    outcome = quiet_trainer(callbacks=[quantizing]).quantize(module, data)
     assert told == list(outcome.tuning.trials)
     assert isinstance(quantizing, pl.Callback)

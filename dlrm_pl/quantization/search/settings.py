@@ -21,19 +21,19 @@ class TuningSettings:
     """How to search.
 
     Attributes:
-        recipe: where the search begins.
-        criterion: what is accepted.
-        strategy: which recipe is tried next, by name.
-        objective: what is made small among accepted models: ``size``, ``latency``, or weights of both.
-        space: what the search may choose from.
-        timeout_s: 0 stops at the first recipe that is accepted. Otherwise the search goes on for so many seconds
-            and the accepted model of the lowest cost wins. The time is looked at between trials; that of an earlier
-            run which is continued counts.
-        max_trials: at most so many recipes are tried.
-        until: ``first`` stops at the first accepted recipe even with time left; ``budget`` goes on until the time, the
-            trials or the strategy are at their end, with ``timeout_s: 0`` without a limit of time. null: as
-            ``timeout_s`` says.
-        seed: of everything random in a trial, and of random strategies.
+        recipe: recipe that the search begins with.
+        criterion: largest AUROC drop that is accepted, and the guards.
+        strategy: name of the search strategy, which decides what recipe to try next.
+        objective: what to minimize among accepted models: ``size``, ``latency``, or weights of both. Latency is timed
+            in turn with fp32 and compiled bf16, and a model that is slower than the faster of them is not accepted.
+        space: dtypes and observers that the search may choose from.
+        timeout_s: seconds to search for, after which the accepted model of the lowest cost wins; 0 stops at the first
+            accepted recipe. The time is checked between trials, and a continued search counts that of earlier runs.
+        max_trials: maximum number of recipes to try.
+        until: when to stop: ``first`` stops at the first accepted recipe, even with time left; ``budget`` goes on until
+            the time, the trials or the recipes of the strategy are used up, without a time limit if ``timeout_s`` is 0.
+            Unset, ``timeout_s`` decides.
+        seed: random seed of trials and of strategies that draw at random.
     """
 
     recipe: RecipeStart = field(default_factory=RecipeStart)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 
 import pytest
 from torchmetrics import MeanAbsoluteError, MeanSquaredError
 
-from dlrm_pl.callbacks.lpot import obey_lpot_conf
 from dlrm_pl.callbacks.quantization import QuantizationCallback
-from dlrm_pl.data.loading.datamodule import DLRMDataModule
+from dlrm_pl.data.loading.datamodule import CALIBRATION_ROWS, DLRMDataModule
 from dlrm_pl.errors import ConfigurationError
+from dlrm_pl.migration.lpot.apply import apply_lpot_conf
 from dlrm_pl.model.training.lightning_module import DLRMModule
 from dlrm_pl.quantization.judging.criterion import Criterion
 from dlrm_pl.quantization.recipe import RecipeStart
+from dlrm_pl.quantization.search.settings import TuningSettings
+from dlrm_pl.workflow.config import QuantizationConfig
 from tests.support.lpot import SEED
 from tests.support.training import quiet_trainer
 
@@ -46,14 +49,19 @@ def test_file_wins_over_the_callback_and_options_over_the_file(
         seed=3,
         max_trials=9,
     )
+    before = callback.config
     outcome = quiet_trainer(callbacks=[callback]).quantize(
-        *(module, data), lpot_conf=str(tmp_path / "conf.yaml"), relative=0.9, output=str(tmp_path / "b")
+        module, data, lpot_conf=str(tmp_path / "conf.yaml"), relative=0.9, output=str(tmp_path / "b")
     )
-    settings = callback.settings
-    assert settings.criterion == Criterion(relative=0.9, log_loss=0.4)
-    assert (settings.seed, settings.max_trials, settings.recipe.tables) == (9527, 100, "fp16")
+    settings = json.loads((outcome.path / "result.json").read_text())["settings"]
+    assert settings["criterion"]["relative"] == 0.9
+    assert settings["criterion"]["absolute"] is None
+    assert settings["criterion"]["log_loss"] == 0.4
+    assert (settings["seed"], settings["max_trials"], settings["recipe"]["tables"]) == (9527, 100, "fp16")
     assert outcome.path == tmp_path / "b"
     assert outcome.certificate.seed == 9527
+    assert callback.config is before
+    assert before.tuning.criterion == Criterion(absolute=0.4, log_loss=0.4)
     assert (tmp_path / "conf.yaml").read_text() == SEED
 
 
@@ -75,52 +83,47 @@ def test_ops_rows_and_workspace_of_the_file(
     assert outcome.manifest.ops["tables.3"]["dtype"] == "fp32"
     assert outcome.certificate.row_ranges["calibration"] == {"split": "val", "start": 0, "stop": 100}
     assert outcome.certificate.row_ranges["tuning"]["start"] == 100
+    assert data.calibration_rows == CALIBRATION_ROWS
+    assert data.row_ranges["calibration"].stop == 200
     assert "conf.yaml: quantization.op_wise.emb_l.3: here tables.3: fp32" in caplog.text
     assert "conf.yaml: model dlrm, strategy basic, tolerated drop relative 0.9" in caplog.text
     assert "the Trainer has no logger" in caplog.text
 
 
-def test_metric_says_itself_which_way_is_better_beside_a_file_that_does_not(
-    data: DLRMDataModule, module: DLRMModule, tmp_path: Path
-) -> None:
+def applied(path: Path, config: QuantizationConfig, module: DLRMModule) -> QuantizationConfig:
+    return apply_lpot_conf(path, config, architecture=module.architecture)
+
+
+def test_metric_says_itself_which_way_is_better_beside_a_file_that_does_not(module: DLRMModule, tmp_path: Path) -> None:
     (tmp_path / "conf.yaml").write_text(SEED)
-    callback = QuantizationCallback(str(tmp_path / "a"), metric=MeanSquaredError())
-    obey_lpot_conf(tmp_path / "conf.yaml", callback, data, module.model.architecture)
-    assert callback.settings.criterion == Criterion(relative=0.01, higher_is_better=False)
+    config = applied(tmp_path / "conf.yaml", QuantizationConfig(metric=MeanSquaredError()), module)
+    assert config.tuning.criterion == Criterion(relative=0.01, higher_is_better=False)
 
 
-def test_direction_of_an_eval_func_stays_where_the_file_says_nothing(
-    data: DLRMDataModule, module: DLRMModule, tmp_path: Path
-) -> None:
+def test_direction_of_an_eval_func_stays_where_the_file_says_nothing(module: DLRMModule, tmp_path: Path) -> None:
     path = tmp_path / "conf.yaml"
-    callback = QuantizationCallback(
-        str(tmp_path / "a"), eval_func=lambda model: 0.5, criterion=Criterion(higher_is_better=False)
-    )
+    lower = TuningSettings(criterion=Criterion(higher_is_better=False))
+    config = QuantizationConfig(tuning=lower, eval_func=lambda model: 0.5)
     path.write_text(SEED)
-    obey_lpot_conf(path, callback, data, module.model.architecture)
-    assert not callback.settings.criterion.higher_is_better
+    assert not applied(path, config, module).tuning.criterion.higher_is_better
     path.write_text(SEED.replace("relative: 0.01", "higher_is_better: true"))
-    obey_lpot_conf(path, callback, data, module.model.architecture)
-    assert callback.settings.criterion.higher_is_better
+    assert applied(path, config, module).tuning.criterion.higher_is_better
 
 
-def test_metric_of_the_file_scores_unless_the_callback_has_one(
-    data: DLRMDataModule, module: DLRMModule, tmp_path: Path, caplog: pytest.LogCaptureFixture
+def test_metric_of_the_file_scores_unless_the_configuration_has_one(
+    module: DLRMModule, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, logger="dlrm_pl")
     path = tmp_path / "conf.yaml"
     path.write_text(SEED + "\nevaluation: {accuracy: {metric: {RMSE: {}}}}\n")
-    callback = QuantizationCallback(str(tmp_path / "a"))
-    obey_lpot_conf(path, callback, data, module.model.architecture)
-    assert isinstance(callback.metric, MeanSquaredError)
-    assert not callback.metric.squared
-    assert not callback.settings.criterion.higher_is_better
+    config = applied(path, QuantizationConfig(), module)
+    assert isinstance(config.metric, MeanSquaredError)
+    assert not config.metric.squared
+    assert not config.tuning.criterion.higher_is_better
     assert "trials are scored by MeanSquaredError, on all rows" in caplog.text
     own = MeanAbsoluteError()
-    callback = QuantizationCallback(str(tmp_path / "a"), metric=own)
-    obey_lpot_conf(path, callback, data, module.model.architecture)
-    assert callback.metric is own
-    assert "metric MeanSquaredError gives way" in caplog.text
+    assert applied(path, QuantizationConfig(metric=own), module).metric is own
+    assert "metric MeanSquaredError is ignored" in caplog.text
 
 
 def test_rows_of_the_data_module_win_when_they_were_set(
@@ -130,10 +133,10 @@ def test_rows_of_the_data_module_win_when_they_were_set(
     data = DLRMDataModule(str(synthetic_folder), batch_size=500, calibration_rows=50)
     with caplog.at_level(logging.INFO, logger="dlrm_pl"):
         outcome = quiet_trainer().quantize(
-            *(module, data), lpot_conf=str(tmp_path / "conf.yaml"), output=str(tmp_path / "artifact")
+            module, data, lpot_conf=str(tmp_path / "conf.yaml"), output=str(tmp_path / "artifact")
         )
     assert outcome.certificate.row_ranges["calibration"]["stop"] == 50
-    assert "sampling_size gives way to data.calibration_rows=50" in caplog.text
+    assert "sampling_size is ignored: data.calibration_rows=50 was given" in caplog.text
 
 
 def test_wrong_file_is_refused_before_the_work(module: DLRMModule, data: DLRMDataModule, tmp_path: Path) -> None:

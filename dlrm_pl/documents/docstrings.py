@@ -1,0 +1,90 @@
+"""Reuse the attribute descriptions of a dataclass as the argument descriptions of what takes its fields."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import textwrap
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+_SECTION = re.compile(r"^(?:Args|Attributes|Raises|Returns|Example|Source):.*$", re.MULTILINE)
+_WIDTH = 120
+
+
+def attribute_descriptions(documented: type) -> dict[str, str]:
+    """Read the section ``Attributes`` of a class's docstring: description by attribute, each on one line."""
+    return {name: " ".join(text.split()) for name, text in _entries(_section(documented.__doc__, "Attributes")).items()}
+
+
+def describes_arguments_by(*sources: type) -> Callable[[T], T]:
+    """Decorate a function or class: append to its ``Args`` what the sources say of parameters it does not describe.
+
+    So that a setting which several functions and commands take is described once, in the dataclass that has it as a
+    field. The docstring is changed, which both ``help()`` and ``--help`` read.
+
+    Args:
+        sources: dataclasses with a section ``Attributes``; the first that has a name describes it.
+
+    Example:
+        >>> class Point:
+        ...     '''A point.
+        ...
+        ...     Attributes:
+        ...         x: distance to the left edge.
+        ...     '''
+        >>> @describes_arguments_by(Point)
+        ... def draw(color, x):
+        ...     '''Draw a point.
+        ...
+        ...     Args:
+        ...         color: name of a color.
+        ...     '''
+        >>> print(inspect.getdoc(draw))
+        Draw a point.
+        <BLANKLINE>
+        Args:
+            color: name of a color.
+            x: distance to the left edge.
+    """
+
+    def decorate(documented: T) -> T:
+        if documented.__doc__ is None:  # Under python -OO.
+            return documented
+        text = inspect.cleandoc(documented.__doc__)
+        section = _section(text, "Args")
+        known = _entries(section)
+        for source in reversed(sources):
+            known = attribute_descriptions(source) | known
+        called: Any = documented
+        lines = [
+            line
+            for name in inspect.signature(called).parameters
+            if name in known
+            for line in _entry(name, " ".join(known[name].split()))
+        ]
+        documented.__doc__ = text.replace(section, "\n".join(lines))
+        return documented
+
+    return decorate
+
+
+def _section(docstring: str | None, title: str) -> str:
+    """The lines of a section without its title."""
+    text = inspect.cleandoc(docstring or "")
+    _, _, behind = text.partition(f"{title}:\n")
+    end = _SECTION.search(behind)
+    return (behind if end is None else behind[: end.start()]).rstrip("\n")
+
+
+def _entries(section: str) -> dict[str, str]:
+    """The entries of a section in Google's style, by name."""
+    found = re.split(r"^ {4}(\w+): ", f"\n{section}", flags=re.MULTILINE)[1:]
+    return dict(zip(found[::2], found[1::2], strict=True))
+
+
+def _entry(name: str, description: str) -> list[str]:
+    lines = textwrap.wrap(f"{name}: {description}", _WIDTH - 12, break_long_words=False, break_on_hyphens=False)
+    return [f"    {lines[0]}", *(f"        {line}" for line in lines[1:])]

@@ -1,0 +1,74 @@
+"""Everything that one quantization is asked for, in one frozen object."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from torch import nn
+from torchmetrics import Metric
+
+from dlrm_pl.documents.arguments import check_fields
+from dlrm_pl.errors import ConfigurationError
+from dlrm_pl.quantization.judging.criterion import Criterion
+from dlrm_pl.quantization.search.settings import TuningSettings
+
+
+@dataclass(frozen=True)
+class QuantizationConfig:
+    """Everything that one quantization is asked for: how to search, by which score, and where to write.
+
+    Attributes:
+        output: folder to write the artifact to.
+        tuning: how to search.
+        eval_func: function that scores a model, for example a class path whose instances take the model and return a
+            float. It has no paired test, so every trial reads all the rows that the function reads.
+        metric: torchmetrics Metric of probabilities and labels (a class path in YAML), computed on all tuning rows.
+            Without one, trials are scored by the exact AUROC, which alone has a paired test and so reads few rows.
+        allow_nonfinite: read NaN and infinity in the tables as 0 instead of refusing the model.
+        overwrite: replace an artifact in ``output`` that was made with other settings.
+        calibration_rows: number of rows that calibrate, the first of val; None: as the data module says.
+
+    Raises:
+        ConfigurationError: a value of another type; or two scores; or a guard that the score cannot serve.
+    """
+
+    output: Path = Path("artifacts/int8")
+    tuning: TuningSettings = field(default_factory=TuningSettings)
+    eval_func: Callable[[nn.Module], float] | None = None
+    metric: Metric | None = None
+    allow_nonfinite: bool = False
+    overwrite: bool = False
+    calibration_rows: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check the values, and let the metric say whether lower is better."""
+        check_fields(self)
+        criterion = self.tuning.criterion
+        if self.eval_func is not None and self.metric is not None:
+            raise ConfigurationError(
+                f"eval_func {self.eval_func!r} and metric {type(self.metric).__name__} exclude each other: give one "
+                "score."
+            )
+        if self.eval_func is not None and criterion.worst_slice is not None:
+            raise ConfigurationError(
+                f"worst_slice by {criterion.worst_slice.by!r} needs the probability of each row, which an eval_func "
+                "does not return. Remove one of the two."
+            )
+        directed = with_metric_direction(self.metric, criterion)
+        if directed is not criterion:
+            object.__setattr__(self, "tuning", dataclasses.replace(self.tuning, criterion=directed))
+
+    @property
+    def scored_by_auroc(self) -> bool:
+        """Whether trials are scored by the exact AUROC, and not by a score of the user's."""
+        return self.eval_func is None and self.metric is None
+
+
+def with_metric_direction(metric: Metric | None, criterion: Criterion) -> Criterion:
+    """The criterion with the metric's own word on whether lower is better, where the metric has one."""
+    if metric is not None and metric.higher_is_better is False and criterion.higher_is_better:
+        return dataclasses.replace(criterion, higher_is_better=False)
+    return criterion

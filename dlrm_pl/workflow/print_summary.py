@@ -1,0 +1,34 @@
+"""How a quantization ended, printed for people."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from dlrm_pl.artifact.build import Outcome
+from dlrm_pl.artifact.manifest import REPORT_NAME
+from dlrm_pl.artifact.summary import comparison, drop_line, slice_line, verdict_line
+
+
+def print_summary(outcome: Outcome, console: Console) -> None:
+    """Print the comparison; for the command line, after the progress bar has gone."""
+    table = Table(title="fp32 beside int8, on the certification rows")
+    table.add_column("")
+    for column in ("fp32", "int8", "difference"):
+        table.add_column(column, justify="right")
+    for row in comparison(outcome.manifest, outcome.certificate):
+        table.add_row(*row)
+    console.print(table)
+    console.print(drop_line(outcome.certificate), soft_wrap=True)
+    if line := slice_line(outcome.certificate):
+        console.print(line, soft_wrap=True)
+    best = outcome.tuning.best
+    trials = len(outcome.tuning.trials)
+    console.print(f"recipe: {best.recipe.describe()} (trial {best.number} of {trials})", soft_wrap=True)
+    console.print(verdict_line(outcome.certificate), soft_wrap=True)
+    if not outcome.certificate.accepted:
+        console.print(f"reason: {outcome.certificate.reason}", soft_wrap=True)
+    console.print(f"artifact: {outcome.path}, on one page: {outcome.path / REPORT_NAME}", soft_wrap=True)
+    for warning in outcome.certificate.warnings:
+        console.print(f"[bold red]warning:[/] {escape(warning)}", soft_wrap=True, highlight=False)

@@ -1,0 +1,189 @@
+"""From a trained module and its data to a certified artifact, without a Trainer."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from torch import nn
+from torchmetrics import Metric
+
+from dlrm_pl.artifact.build import Outcome, build_artifact
+from dlrm_pl.benchmark.latency import InterleavedTimer
+from dlrm_pl.data.loading.datamodule import DLRMDataModule
+from dlrm_pl.errors import ConfigurationError
+from dlrm_pl.model.embeddings import EmbeddingBags
+from dlrm_pl.model.training.lightning_module import DLRMModule
+from dlrm_pl.quantization.judging.evaluation import AUROCEvaluation
+from dlrm_pl.quantization.judging.row_sets import QuantizationData
+from dlrm_pl.quantization.search.listener import TuningListener
+from dlrm_pl.quantization.search.objective import Objective
+from dlrm_pl.quantization.search.settings import TuningSettings
+from dlrm_pl.workflow.config import QuantizationConfig
+from dlrm_pl.workflow.search_display import SearchDisplay
+
+log = logging.getLogger(__name__)
+
+
+def quantize(
+    module: DLRMModule,
+    datamodule: DLRMDataModule,
+    output: str | os.PathLike[str] = "artifacts/int8",
+    *,
+    settings: TuningSettings = TuningSettings(),  # noqa: B008 (frozen; the default shows in help())
+    eval_func: Callable[[nn.Module], float] | None = None,
+    metric: Metric | None = None,
+    allow_nonfinite: bool = False,
+    overwrite: bool = False,
+    listeners: Sequence[TuningListener] = (),
+) -> Outcome:
+    """Turn a trained model into a certified int8 artifact; no Trainer is needed.
+
+    Recipes are tried on the rows of val, and the best model is saved and certified on the rows of test. Neither the
+    module nor the data module is changed, except that the module's weights are moved to the CPU.
+
+    Args:
+        module: trained module.
+        datamodule: data module of the dataset that the module was trained on; set up here.
+        output: folder to write the artifact to. An artifact there of the same model, rows and settings is replaced.
+        settings: how to search, and how large a drop of AUROC is tolerated.
+        eval_func: function that scores a model, instead of AUROC.
+        metric: torchmetrics Metric of probabilities and labels that scores trials, instead of AUROC.
+        allow_nonfinite: read NaN and infinity in the tables as 0 instead of refusing the model.
+        overwrite: replace an artifact in ``output`` that was made with other settings.
+        listeners: objects that are told of each trial while the search runs.
+
+    Returns:
+        The artifact's folder, its manifest and certificate, and all trials. ``outcome.certificate.outcome`` is
+        ``accepted``, ``not accepted`` or ``undecided``.
+
+    Raises:
+        ConfigurationError: a setting of the wrong type or value.
+        DatasetError: the data is not that of the model, or its rows hold a single class.
+        OutputError: the folder cannot be written, or holds something else.
+        DLRMError: see ``build_artifact``.
+
+    Example:
+        >>> import tempfile
+        >>> import dlrm_pl
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> data = dlrm_pl.synthesize(f"{folder.name}/data", rows=4000)
+        >>> datamodule = dlrm_pl.DLRMDataModule(f"{folder.name}/data")
+        >>> module = dlrm_pl.DLRMModule(
+        ...     datamodule.table_sizes, embedding_dim=4, bottom_mlp=(13, 4), top_mlp=(1,)
+        ... )
+        >>> settings = dlrm_pl.TuningSettings(criterion=dlrm_pl.Criterion(relative=0.5), max_trials=3)
+        >>> outcome = dlrm_pl.quantize(module, datamodule, f"{folder.name}/int8", settings=settings)
+        >>> outcome.manifest.int8_bytes < outcome.manifest.fp32_bytes
+        True
+        >>> folder.cleanup()
+    """
+    if not isinstance(output, str | os.PathLike):
+        raise ConfigurationError(f"output={output!r} must be the path of a folder.")
+    config = QuantizationConfig(
+        output=Path(output),
+        tuning=settings,
+        eval_func=eval_func,
+        metric=metric,
+        allow_nonfinite=allow_nonfinite,
+        overwrite=overwrite,
+    )
+    return quantize_module(module, datamodule, config, listeners=listeners)
+
+
+def quantize_module(
+    module: DLRMModule,
+    datamodule: DLRMDataModule,
+    config: QuantizationConfig,
+    *,
+    listeners: Sequence[TuningListener] = (),
+) -> Outcome:
+    """Quantize a module with the rows of its data module, as the configuration says.
+
+    Args:
+        module: trained module; comes back in the mode that it had, training or evaluation.
+        datamodule: gives the three sets of rows; not changed.
+        config: how to search, and where to write.
+        listeners: objects that are told of each trial, after the display on the terminal.
+
+    Raises:
+        ConfigurationError: the module or the data module is of another class.
+        DatasetError: the data is not that of the model, or its rows hold a single class.
+        DLRMError: see ``build_artifact``.
+    """
+    if not isinstance(datamodule, DLRMDataModule) or not isinstance(module, DLRMModule):
+        raise ConfigurationError(
+            f"Quantization needs a DLRMModule and a DLRMDataModule, got {type(module).__name__} and "
+            f"{type(datamodule).__name__}."
+        )
+    datamodule.setup("test")
+    if config.calibration_rows is not None:
+        datamodule = _with_calibration_rows(datamodule, config.calibration_rows)
+    difference = module.check_dataset(datamodule.table_sizes, datamodule.dataset_fingerprint)
+    if difference:
+        log.warning("%s. Continuing because --force was given; the certificate says so.", difference)
+    check_rows(config, datamodule)
+    data = _row_sets(datamodule, difference)
+    eval_func = config.eval_func
+    if config.metric is not None:
+        eval_func = AUROCEvaluation(data.tuning, config.metric)
+    was_training = module.training
+    module.eval()
+    model = module.model.cpu()
+    bags = model.embedding_bags
+    assert isinstance(bags, EmbeddingBags)
+    bags.nonfinite_as_zero = config.allow_nonfinite
+    table_bytes = 4 * model.architecture.embedding_dim * sum(model.architecture.table_sizes)
+    timed = Objective.named(config.tuning.objective).latency > 0
+    try:
+        with SearchDisplay(Console(stderr=True), table_bytes) as display:
+            return build_artifact(
+                model,
+                data,
+                config.tuning,
+                config.output,
+                eval_func=eval_func,
+                timer=InterleavedTimer(model, data.tuning) if timed else None,
+                listeners=(display, *listeners),
+                progress=display.packed,
+                overwrite=config.overwrite,
+            )
+    finally:
+        bags.nonfinite_as_zero = False
+        module.train(was_training)
+
+
+def check_rows(config: QuantizationConfig, datamodule: DLRMDataModule) -> None:
+    """Check that the rows which the search and the certification score hold both classes.
+
+    Raises:
+        DatasetError: a single class; names split and rows.
+    """
+    datamodule.require_quantizable(tuning=config.eval_func is None, max_rows=config.tuning.criterion.max_rows)
+
+
+def _row_sets(datamodule: DLRMDataModule, other_dataset: str) -> QuantizationData:
+    """The rows that calibrate, tune and certify."""
+    return QuantizationData(
+        calibration=datamodule.calibration_dataloader(),
+        tuning=datamodule.tuning_dataloader(),
+        certification=datamodule.certification_dataloader(),
+        row_ranges=datamodule.row_ranges,
+        row_identities=datamodule.row_identities(),
+        certification_checksum=datamodule.certification_checksum(),
+        dataset_fingerprint=datamodule.dataset_fingerprint,
+        batch_size=datamodule.eval_batch_size,
+        best_possible_auroc=datamodule.best_possible_auroc("test"),
+        other_dataset=other_dataset,
+    )
+
+
+def _with_calibration_rows(datamodule: DLRMDataModule, rows: int) -> DLRMDataModule:
+    """The data module with another number of calibration rows; the user's own keeps its number."""
+    view = copy.copy(datamodule)
+    view.calibration_rows = rows
+    return view

@@ -1,0 +1,4 @@
+"""A small dataset and a module for it."""
+
+from tests.support.fixtures import data as data
+from tests.support.fixtures import module as module

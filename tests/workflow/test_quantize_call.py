@@ -1,0 +1,132 @@
+"""``quantize`` without a Trainer, and that no quantization changes what it is given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import torch
+from torchmetrics import MeanSquaredError
+
+import dlrm_pl
+from dlrm_pl.callbacks.quantization import QuantizationCallback
+from dlrm_pl.data.loading.datamodule import DLRMDataModule
+from dlrm_pl.errors import ConfigurationError
+from dlrm_pl.migration.lpot.apply import apply_lpot_conf
+from dlrm_pl.model.training.lightning_module import DLRMModule
+from dlrm_pl.quantization.judging.criterion import Criterion
+from dlrm_pl.quantization.judging.slices import WorstSlice
+from dlrm_pl.quantization.search.settings import TuningSettings
+from dlrm_pl.workflow.config import QuantizationConfig
+from tests.support.training import quiet_trainer
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+
+LOOSE = TuningSettings(criterion=Criterion(relative=0.5))
+CONF = """
+model: {name: dlrm, framework: pytorch}
+quantization: {calibration: {sampling_size: [100]}}
+tuning: {accuracy_criterion: {relative: 60%}, random_seed: 7, workspace: {path: work}}
+"""
+
+
+def state_of(module: DLRMModule) -> Mapping[str, torch.Tensor]:
+    return {name: weight.clone() for name, weight in module.state_dict().items()}
+
+
+def test_a_path_as_text_and_a_metric_are_enough(module: DLRMModule, data: DLRMDataModule, tmp_path: Path) -> None:
+    settings = TuningSettings(criterion=Criterion(absolute=0.05), max_trials=1)
+    outcome = dlrm_pl.quantize(module, data, f"{tmp_path}/a", settings=settings, metric=MeanSquaredError())
+    assert outcome.path == tmp_path / "a"
+    assert outcome.certificate.score == "MeanSquaredError"
+    assert outcome.tuning.accepted
+    scored = dlrm_pl.quantize(module, data, tmp_path / "b", settings=LOOSE, eval_func=lambda model: 0.5)
+    assert scored.tuning.baseline.value == 0.5
+
+
+def test_the_same_artifact_as_with_a_trainer(module: DLRMModule, data: DLRMDataModule, tmp_path: Path) -> None:
+    ours = dlrm_pl.quantize(module, data, tmp_path / "a", settings=LOOSE)
+    theirs = quiet_trainer().quantize(module, data, output=str(tmp_path / "b"), relative=0.5)
+    assert ours.manifest.model_checksum == theirs.manifest.model_checksum
+    for name in ("model.safetensors", "tables.0.bin"):
+        if (ours.path / name).exists():
+            assert (ours.path / name).read_bytes() == (theirs.path / name).read_bytes()
+    assert ours.manifest.files["model.safetensors"] == theirs.manifest.files["model.safetensors"]
+
+
+def test_two_quantizations_leave_callback_module_and_data_module_as_they_were(
+    module: DLRMModule, data: DLRMDataModule, tmp_path: Path
+) -> None:
+    (tmp_path / "conf.yaml").write_text(CONF)
+    callback = QuantizationCallback(str(tmp_path / "a"), criterion=Criterion(relative=0.5), max_trials=9)
+    config, weights, rows = callback.config, state_of(module), data.calibration_rows
+    trainer = quiet_trainer(callbacks=[callback])
+    first = trainer.quantize(
+        module,
+        data,
+        output=str(tmp_path / "b"),
+        relative=0.9,
+        max_trials=3,
+        lpot_conf=str(tmp_path / "conf.yaml"),
+        allow_nonfinite=True,
+        overwrite=True,
+    )
+    assert first.path == tmp_path / "b"
+    assert first.certificate.row_ranges["calibration"]["stop"] == 100
+    second = trainer.quantize(module, data)
+    assert second.path == tmp_path / "a"
+    assert second.certificate.row_ranges["calibration"]["stop"] == 200
+    assert second.certificate.seed == 9527
+    assert callback.config is config
+    assert (config.output, config.tuning.max_trials, config.allow_nonfinite) == (tmp_path / "a", 9, False)
+    assert data.calibration_rows == rows
+    torch.testing.assert_close(state_of(module), weights, rtol=0, atol=0)
+
+
+def test_fit_with_overwrite_does_not_make_the_callback_overwrite_for_good(
+    module: DLRMModule, data: DLRMDataModule, tmp_path: Path
+) -> None:
+    callback = QuantizationCallback(str(tmp_path / "a"), criterion=Criterion(relative=0.5))
+    trainer = quiet_trainer(callbacks=[callback], max_steps=1, limit_val_batches=0, enable_checkpointing=False)
+    dlrm_pl.quantize(module, data, tmp_path / "a", settings=LOOSE)
+    trainer.fit(module, datamodule=data, overwrite=True)
+    assert callback.outcome is not None
+    assert not callback.config.overwrite
+
+
+def test_a_conf_yaml_gives_a_new_configuration(module: DLRMModule, tmp_path: Path) -> None:
+    (tmp_path / "conf.yaml").write_text(CONF)
+    config = QuantizationConfig()
+    applied = apply_lpot_conf(str(tmp_path / "conf.yaml"), config, architecture=module.architecture)
+    assert config == QuantizationConfig()
+    assert (applied.output, applied.calibration_rows) == (Path("work/int8"), 100)
+    assert (applied.tuning.seed, applied.tuning.criterion.relative) == (7, 0.6)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"output": 3}, "output=3 must be the path of a folder"),
+        ({"settings": {"seed": 1}}, r"tuning=\{'seed': 1\} must be a TuningSettings"),
+        ({"metric": "auroc"}, "metric='auroc' must be"),
+        ({"eval_func": lambda model: 0.5, "metric": MeanSquaredError()}, "exclude each other"),
+        (
+            {
+                "eval_func": lambda model: 0.5,
+                "settings": TuningSettings(criterion=Criterion(worst_slice=WorstSlice(by="C9"))),
+            },
+            "worst_slice by 'C9' needs the probability of each row",
+        ),
+    ],
+)
+def test_a_wrong_option_is_refused(
+    options: dict[str, object], message: str, module: DLRMModule, data: DLRMDataModule
+) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        dlrm_pl.quantize(module, data, **options)  # type: ignore[arg-type]
+
+
+def test_other_classes_are_refused(module: DLRMModule, data: DLRMDataModule, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="needs a DLRMModule and a DLRMDataModule, got DLRM and DLRMDataModul"):
+        dlrm_pl.quantize(module.model, data, tmp_path / "a")  # type: ignore[arg-type]
