@@ -13,7 +13,7 @@ from dlrm_pl.errors import ConfigurationError, LookupIndexError, ShapeError
 from dlrm_pl.files.watched import Watch
 from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.model.embeddings import EmbeddingBags, split_bags
-from dlrm_pl.model.interaction import cat_interaction, dot_interaction
+from dlrm_pl.model.interaction import interact
 from dlrm_pl.model.mlp import build_mlp
 from dlrm_pl.model.weights_file import WeightsFile
 from dlrm_pl.scoring import ROWS_AT_A_TIME, Probabilities, Scorer
@@ -93,11 +93,7 @@ class DLRM(nn.Module):
             raise ShapeError(f"The bottom MLP takes {inputs} dense features [B, N], got {list(batch.dense.shape)}.")
         dense = self.bottom_mlp(batch.dense)
         sparse = self.embedding_bags(batch.indices, batch.offsets)
-        if self.architecture.interaction == "dot":
-            interacted = dot_interaction(dense, sparse, self.architecture.self_interaction)
-        else:
-            interacted = cat_interaction(dense, sparse)
-        logits: Tensor = self.top_mlp(interacted).squeeze(1)
+        logits: Tensor = self.top_mlp(interact(dense, sparse, self.architecture)).squeeze(1)
         if logits.dtype in (torch.bfloat16, torch.float16):
             # In half precision many samples would get the same probability, and ties cost AUROC.
             logits = logits.float()

@@ -8,6 +8,26 @@ import torch
 from torch import Tensor
 
 from dlrm_pl.errors import ShapeError
+from dlrm_pl.model.architecture import Architecture
+
+
+def interact(dense: Tensor, sparse: Tensor, architecture: Architecture) -> Tensor:
+    """Combine the dense vector and the embeddings in the way that an architecture names.
+
+    Args:
+        dense: bottom-MLP output, float ``[B, D]``.
+        sparse: pooled embeddings, same dtype, ``[B, T, D]``.
+        architecture: of the model.
+
+    Returns:
+        ``[B, architecture.interaction_width]``.
+
+    Raises:
+        ShapeError: the inputs disagree on B or D.
+    """
+    if architecture.interaction == "dot":
+        return dot_interaction(dense, sparse, architecture.self_interaction)
+    return cat_interaction(dense, sparse)
 
 
 def dot_interaction(dense: Tensor, sparse: Tensor, self_interaction: bool = False) -> Tensor:

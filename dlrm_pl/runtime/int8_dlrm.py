@@ -20,7 +20,7 @@ from dlrm_pl.kernels.int8 import ops
 from dlrm_pl.kernels.int8.rows import MAX_DIM, MAX_TABLES, TABLE_DTYPES
 from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.model.dlrm import DLRM, clamp_logits
-from dlrm_pl.model.interaction import cat_interaction, dot_interaction
+from dlrm_pl.model.interaction import interact
 from dlrm_pl.runtime.linear import FloatLinear, Int8Chain, Int8Linear, segments
 from dlrm_pl.runtime.tables import PackedTables
 
@@ -116,9 +116,7 @@ class Int8DLRM(nn.Module):
         sparse = self.tables(indices, offsets)
         if self.interaction == "bf16":
             dense, sparse = dense.bfloat16(), sparse.bfloat16()
-        if self.architecture.interaction == "dot":
-            return dot_interaction(dense, sparse, self.architecture.self_interaction).float()
-        return cat_interaction(dense, sparse).float()
+        return interact(dense, sparse, self.architecture).float()
 
     def time_stages(self, batch: ClickBatch) -> dict[str, float]:
         """Seconds of each part in one forward pass, added up over its blocks."""

@@ -18,7 +18,7 @@ from dlrm_pl.kernels.int8 import ops
 from dlrm_pl.metrics.paired import paired_auroc_difference
 from dlrm_pl.model.dlrm import DLRM, clamp_logits
 from dlrm_pl.model.embeddings import split_bags
-from dlrm_pl.model.interaction import cat_interaction, dot_interaction
+from dlrm_pl.model.interaction import interact
 from dlrm_pl.quantization.failure import SLIPS, describe_failure
 from dlrm_pl.quantization.judging.evaluation import check_finite
 from dlrm_pl.quantization.judging.tuning_rows import TuningRows
@@ -156,25 +156,23 @@ def _scorer(model: DLRM, op: str, dtype: str, recipe: Recipe, ranges: Activation
     part, _, index = op.partition(".")
     if part == "tables":
         assert dtype in TABLE_DTYPES
-        return lambda block: _finish(model, _interact(model, block.dense, _repacked(model, block, int(index), dtype)))
+        return lambda block: _finish(
+            model, interact(block.dense, _repacked(model, block, int(index), dtype), model.architecture)
+        )
     changed = quantize(model, alone, ranges, packer)
     if part == "interaction":
         return lambda block: changed.top(changed.interact(block.dense, block.batch.indices, block.batch.offsets))
     if part == "bottom_mlp":
-        return lambda block: _finish(model, _interact(model, changed.bottom(block.batch.dense), block.sparse))
+        return lambda block: _finish(
+            model, interact(changed.bottom(block.batch.dense), block.sparse, model.architecture)
+        )
     return lambda block: changed.top(block.interacted)
 
 
 def _block(model: DLRM, batch: ClickBatch) -> _Block:
     dense = model.bottom_mlp(batch.dense)
     sparse = model.embedding_bags(batch.indices, batch.offsets)
-    return _Block(batch, dense, sparse, _interact(model, dense, sparse))
-
-
-def _interact(model: DLRM, dense: Tensor, sparse: Tensor) -> Tensor:
-    if model.architecture.interaction == "cat":
-        return cat_interaction(dense, sparse)
-    return dot_interaction(dense, sparse, model.architecture.self_interaction)
+    return _Block(batch, dense, sparse, interact(dense, sparse, model.architecture))
 
 
 def _finish(model: DLRM, interacted: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.model.dlrm import DLRM, clamp_logits
-from dlrm_pl.model.interaction import cat_interaction, dot_interaction
+from dlrm_pl.model.interaction import interact
 from dlrm_pl.quantization.ptq.prepare import linear_layers
 
 Weights = Callable[[str, Tensor], Tensor]
@@ -64,10 +64,7 @@ def float_activations(
     dense = run("bottom_mlp", batch.dense)
     if sparse is None:
         sparse = model.embedding_bags(batch.indices, batch.offsets)
-    if model.architecture.interaction == "dot":
-        interacted = dot_interaction(dense, sparse, model.architecture.self_interaction)
-    else:
-        interacted = cat_interaction(dense, sparse)
+    interacted = interact(dense, sparse, model.architecture)
     logits = clamp_logits(run("top_mlp", interacted).squeeze(1), model.architecture.loss_threshold)
     return FloatActivations(inputs, outputs, dense, sparse, interacted, logits)
 
