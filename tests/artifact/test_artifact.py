@@ -2,57 +2,35 @@
 
 import dataclasses
 import json
-import logging
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 import dlrm_pl.artifact.build as build_module
-import dlrm_pl.artifact.store as store_module
-from dlrm_pl import inspection
 from dlrm_pl.artifact.build import Outcome, build_artifact
-from dlrm_pl.artifact.manifest import Manifest, file_sha256
-from dlrm_pl.artifact.store import load_artifact, recognize_artifact
+from dlrm_pl.artifact.manifest import Manifest
+from dlrm_pl.artifact.store import load_artifact
 from dlrm_pl.artifact.summary import comparison, drop_line
-from dlrm_pl.batch import ClickBatch
 from dlrm_pl.data.loading.datamodule import RowRange
 from dlrm_pl.errors import (
     ArtifactError,
     CalibrationError,
-    CheckpointError,
-    DatasetError,
-    LookupIndexError,
     NonFiniteError,
     OutputError,
 )
-from dlrm_pl.model.weights_file import WeightsFile
 from dlrm_pl.quantization.judging.certification import Certification
 from dlrm_pl.quantization.judging.criterion import Criterion
-from dlrm_pl.quantization.search.listener import TuningListener
-from dlrm_pl.quantization.search.trial import Trial
 from dlrm_pl.quantization.search.tune import TuningSettings
 from dlrm_pl.runtime.int8_dlrm import count_int8_ops, fp32_bytes
-from dlrm_pl.serving.predictor import Predictor
-from dlrm_pl.torch_file.directory import TorchFile
-from dlrm_pl.torch_file.writer import write_torch_file
 from tests.support import tiny
 from tests.support.artifacts import RANGES, build, data
-
-
-def rewrite_manifest(folder: Path, change: object) -> None:
-    """Change the manifest and seal it again, as a tampering hand that knows the format would."""
-    manifest = Manifest.read(folder)
-    change(manifest)  # type: ignore[operator]
-    manifest.write(folder)
 
 
 def test_loaded_model_scores_bit_for_bit_as_the_one_that_was_tuned(outcome: Outcome) -> None:
@@ -150,15 +128,6 @@ def test_loading_needs_no_torch_ao_and_no_float_model(outcome: Outcome) -> None:
     subprocess.run([sys.executable, "-c", program], check=True, timeout=250)
 
 
-def test_second_run_replaces_the_first_and_gives_the_same_weights(tmp_path: Path) -> None:
-    first = build(tmp_path / "a")
-    weights = {path.name: file_sha256(path) for path in first.path.glob("*.safetensors")}
-    assert len(weights) == 4
-    second = build(tmp_path / "a")
-    assert {path.name: file_sha256(path) for path in second.path.glob("*.safetensors")} == weights
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a"]  # nothing temporary is left
-
-
 def test_mixed_recipe_survives_the_round_trip(tmp_path: Path) -> None:
     from dlrm_pl.quantization.ptq.quantize import quantize, table_packer
     from dlrm_pl.quantization.recipe import Recipe
@@ -228,140 +197,6 @@ def test_table_for_people_has_both_models_side_by_side(outcome: Outcome) -> None
     assert "at most 0.2462% with 95% confidence; tolerance 2.0000%: within;" in drop_line(outcome.certificate)
 
 
-WEIGHTS = ["model.safetensors", "table-01-int8.safetensors"]
-
-
-@pytest.mark.parametrize("name", [*WEIGHTS, "certificate.json", "trials.jsonl"])
-def test_changed_file_is_rejected(artifact_path: Path, name: str) -> None:
-    path = artifact_path / name
-    content = bytearray(path.read_bytes())
-    content[-2] ^= 1
-    path.write_bytes(content)
-    with pytest.raises(ArtifactError, match=f"{name}: was changed after it was written"):
-        load_artifact(artifact_path)
-
-
-@pytest.mark.parametrize("name", ["table-00-int8.safetensors", "model.safetensors", "report.html"])
-def test_inspect_compares_all_files_when_asked_and_says_so_when_not(
-    artifact_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole = "all files by their checksums, and that the certificate agrees with itself and with them"
-    assert f"checked   {whole}" in inspection.describe(artifact_path, full=True).splitlines()
-    content = bytearray((artifact_path / name).read_bytes())
-    content[-1] ^= 1
-    (artifact_path / name).write_bytes(content)
-    monkeypatch.setattr(store_module, "_QUICK_BYTES", 0)
-    monkeypatch.setattr(store_module, "_SMALL_BYTES", 0)
-    assert "; `--full true` checks every byte" in inspection.describe(artifact_path)
-    with pytest.raises(ArtifactError, match=rf"{name}: was changed after it was written"):
-        inspection.describe(artifact_path, full=True)
-
-
-@pytest.mark.parametrize("name", [*WEIGHTS, "certificate.json"])
-def test_missing_file_is_rejected(artifact_path: Path, name: str) -> None:
-    (artifact_path / name).unlink()
-    with pytest.raises(ArtifactError, match=f"{name}: is missing"):
-        load_artifact(artifact_path)
-
-
-@pytest.mark.parametrize("share", [0.0, 0.001, 0.01, 0.5, 0.99, 0.9999])
-@pytest.mark.parametrize("name", WEIGHTS)
-def test_weights_cut_short_are_rejected_even_without_checksums(artifact_path: Path, name: str, share: float) -> None:
-    path = artifact_path / name
-    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
-    with pytest.raises(ArtifactError, match=f"{name}: cannot be read"):
-        load_artifact(artifact_path, checksums="never")
-
-
-def test_changed_manifest_is_rejected(artifact_path: Path) -> None:
-    path = artifact_path / "manifest.json"
-    path.write_text(path.read_text().replace('"accepted": true', '"accepted": false'))
-    with pytest.raises(ArtifactError, match="its checksum does not match"):
-        load_artifact(artifact_path)
-
-
-@pytest.mark.parametrize(("text", "message"), [("{", "cannot be read as JSON"), ('{"format": 7}', "format 7")])
-def test_manifest_that_is_none_is_rejected(artifact_path: Path, text: str, message: str) -> None:
-    (artifact_path / "manifest.json").write_text(text)
-    with pytest.raises(ArtifactError, match=message):
-        load_artifact(artifact_path)
-
-
-def test_folder_that_is_no_artifact_is_rejected(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match=r"is no artifact, manifest\.json is missing"):
-        load_artifact(tmp_path)
-    assert recognize_artifact(tmp_path) is None
-
-
-@pytest.mark.parametrize("name", WEIGHTS)
-def test_manifest_without_a_checksum_of_the_weights_is_rejected(artifact_path: Path, name: str) -> None:
-    rewrite_manifest(artifact_path, lambda manifest: manifest.files.pop(name))
-    with pytest.raises(ArtifactError, match=f"no checksum of {name}"):
-        load_artifact(artifact_path)
-
-
-def reseal(folder: Path, tensors: dict[str, torch.Tensor], name: str = "model.safetensors") -> None:
-    save_file(tensors, folder / name)
-    rewrite_manifest(folder, lambda m: m.files.update({name: file_sha256(folder / name)}))
-
-
-def test_missing_tensor_is_named(artifact_path: Path) -> None:
-    tensors = load_file(artifact_path / "model.safetensors")
-    del tensors["top_mlp.1.bias"]
-    reseal(artifact_path, tensors)
-    with pytest.raises(ArtifactError, match=r"lacks 'top_mlp\.1\.bias'"):
-        load_artifact(artifact_path)
-
-
-def test_table_of_another_size_is_named(artifact_path: Path) -> None:
-    name = "table-01-int8.safetensors"
-    reseal(artifact_path, {"table": load_file(artifact_path / name)["table"][:-1].contiguous()}, name)
-    with pytest.raises(ArtifactError, match="table 1: the manifest says 7 rows, the file has 6"):
-        load_artifact(artifact_path)
-
-
-def test_table_of_another_layout_is_rejected(artifact_path: Path) -> None:
-    name = "table-01-int8.safetensors"
-    reseal(artifact_path, {"table": load_file(artifact_path / name)["table"][:, 1:].contiguous()}, name)
-    with pytest.raises(ArtifactError, match="do not fit the manifest: table 1: int8 rows of dim 8"):
-        load_artifact(artifact_path)
-    reseal(artifact_path, {"rows": torch.zeros(7, 12, dtype=torch.uint8)}, name)
-    with pytest.raises(ArtifactError, match=f"{name}: its header: table is missing"):
-        load_artifact(artifact_path)
-
-
-def test_tables_that_the_manifest_cannot_mean_are_rejected(artifact_path: Path) -> None:
-    manifest = Manifest.read(artifact_path)
-    manifest.ops["tables.1"]["dtype"] = "int3"
-    manifest.write(artifact_path)
-    with pytest.raises(ArtifactError, match=r"ops\.tables\.1: dtype: 'int3' must be one of 'int8'"):
-        load_artifact(artifact_path)
-    del manifest.ops["tables.1"]
-    manifest.write(artifact_path)
-    with pytest.raises(ArtifactError, match=r"ops: 'tables\.1' is missing"):
-        load_artifact(artifact_path)
-
-
-@pytest.mark.parametrize(
-    "header",
-    [
-        {"dtype": "U8", "shape": [7, 12], "data_offsets": [0, 85]},
-        {"dtype": "U8", "shape": [7, 12], "data_offsets": [4, 88]},
-        {"dtype": "U8", "shape": [-7, -12], "data_offsets": [0, 84]},
-        {"dtype": "U8", "shape": [84], "data_offsets": [0, 84]},
-        {"dtype": "I64", "shape": [7, 12], "data_offsets": [0, 84]},
-        {"dtype": "U8", "shape": 7, "data_offsets": [0, 84]},
-        [],
-    ],
-)
-def test_hostile_header_of_a_table_is_rejected(artifact_path: Path, header: object) -> None:
-    text = json.dumps({"table": header}).encode()
-    path = artifact_path / "table-01-int8.safetensors"
-    path.write_bytes(len(text).to_bytes(8, "little") + text + bytes(84))
-    with pytest.raises(ArtifactError, match=r"table-01-int8\.safetensors: (cannot be read|its header: )"):
-        load_artifact(artifact_path, checksums="never")
-
-
 def test_damaged_tables_stop_the_search_before_its_first_trial(tmp_path: Path) -> None:
     model = tiny.model()
     model.embedding_bags.weights()[1][3, 2] = float("nan")
@@ -392,59 +227,12 @@ def test_too_small_a_disk_is_said_before_the_work(tmp_path: Path, monkeypatch: p
     assert list(tmp_path.iterdir()) == []
 
 
-def test_layer_of_another_shape_is_named(artifact_path: Path) -> None:
-    tensors = load_file(artifact_path / "model.safetensors")
-    tensors["bottom_mlp.0.weight"] = tensors["bottom_mlp.0.weight"][:, 1:].contiguous()
-    reseal(artifact_path, tensors)
-    with pytest.raises(ArtifactError, match=r"bottom_mlp\.0: the manifest says \[16, 13\], the weights are \[16, 12\]"):
-        load_artifact(artifact_path)
-
-
-def test_layer_of_another_dtype_is_rejected(artifact_path: Path) -> None:
-    tensors = load_file(artifact_path / "model.safetensors")
-    tensors["bottom_mlp.0.weight"] = tensors["bottom_mlp.0.weight"].float()
-    reseal(artifact_path, tensors)
-    with pytest.raises(ArtifactError, match="do not fit the manifest"):
-        load_artifact(artifact_path)
-    rewrite_manifest(artifact_path, lambda m: m.ops.update({"bottom_mlp.0": {"dtype": "bf16", "relu": True}}))
-    with pytest.raises(ArtifactError, match=r"bottom_mlp\.0: the manifest says bf16, the weights are torch\.float32"):
-        load_artifact(artifact_path)
-
-
-def test_certificate_of_another_format_is_rejected(artifact_path: Path) -> None:
-    path = artifact_path / "certificate.json"
-    path.write_text(json.dumps({"format": 99}))
-    rewrite_manifest(artifact_path, lambda m: m.files.update({"certificate.json": file_sha256(path)}))
-    with pytest.raises(ArtifactError, match="format 99; this version reads formats 2 to 4"):
-        load_artifact(artifact_path)
-
-
 def test_rows_that_serve_twice_are_rejected() -> None:
     ranges = RANGES | {"tuning": RowRange("val", 100, 2000)}
     with pytest.raises(
         CalibrationError, match=r"calibration \(val\[0:128\]\) and for tuning \(val\[100:2000\]\) overlap"
     ):
         data(row_ranges=ranges)
-
-
-def test_folder_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
-    (tmp_path / "thesis.tex").write_text("years of work")
-    with pytest.raises(OutputError, match="will not be replaced"):
-        build(tmp_path)
-    assert (tmp_path / "thesis.tex").read_text() == "years of work"
-
-
-def test_failure_in_certification_leaves_the_earlier_artifact(artifact_path: Path) -> None:
-    before = file_sha256(artifact_path / "certificate.json")
-
-    def damaged() -> Iterator[ClickBatch]:
-        yield tiny.batches(1, 100)[0]
-        raise DatasetError("rows that are not those that were written")
-
-    with pytest.raises(DatasetError, match="rows that are not those"):
-        build_artifact(tiny.model(), data(certification=damaged()), TuningSettings(), artifact_path, overwrite=True)
-    assert file_sha256(artifact_path / "certificate.json") == before
-    assert {path.name for path in artifact_path.parent.iterdir()} == {"artifact", ".artifact.trials.jsonl"}
 
 
 def test_eval_func_of_the_user_decides(tmp_path: Path) -> None:
@@ -459,134 +247,4 @@ def test_eval_func_of_the_user_decides(tmp_path: Path) -> None:
     assert "without a confidence bound" in outcome.certificate.reason
 
 
-def test_large_artifact_has_its_small_files_checked_and_the_rest_said(
-    artifact_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    table = artifact_path / "table-00-int8.safetensors"
-    size = table.stat().st_size
-    monkeypatch.setattr(store_module, "_QUICK_BYTES", 1000)
-    monkeypatch.setattr(store_module, "_SMALL_BYTES", size - 1)
-    large = [path for path in artifact_path.glob("*") if path.stat().st_size >= size and path.name != "manifest.json"]
-    with caplog.at_level(logging.INFO):
-        load_artifact(artifact_path)
-    assert f"{sum(path.stat().st_size for path in large):,} bytes of tables are not compared" in caplog.text
-    rewrite(table)
-    load_artifact(artifact_path)
-    with pytest.raises(ArtifactError, match="was changed after it was written"):
-        load_artifact(artifact_path, checksums="always")
-    certificate = artifact_path / "certificate.json"
-    monkeypatch.setattr(store_module, "_SMALL_BYTES", certificate.stat().st_size)
-    certificate.write_text(certificate.read_text().replace('"seed": 9527', '"seed": 9528'))
-    with pytest.raises(ArtifactError, match=r"certificate\.json: was changed after it was written"):
-        load_artifact(artifact_path)
-
-
 # Files that change while they are used.
-
-
-def rewrite(path: Path) -> None:
-    """In place, to the same size."""
-    content = bytearray(path.read_bytes())
-    content[-1] ^= 1
-    with path.open("r+b") as handle:
-        handle.write(content)
-
-
-@pytest.mark.parametrize("name", ["table-00-int8.safetensors", "model.safetensors", "manifest.json"])
-def test_file_that_is_rewritten_under_a_reader_is_refused(artifact_path: Path, name: str) -> None:
-    loaded = load_artifact(artifact_path)
-    (batch,) = tiny.batches(1, 8)
-    stream = Predictor(loaded).stream([batch, batch])
-    next(stream)
-    rewrite(artifact_path / name)
-    with pytest.raises(ArtifactError, match=rf"{name}: was changed in place while it was in use"):
-        list(stream)
-
-
-def test_reader_of_an_artifact_that_is_replaced_goes_on_with_the_old_one(artifact_path: Path) -> None:
-    predictor = Predictor(load_artifact(artifact_path))
-    (batch,) = tiny.batches(1, 8)
-    before = predictor.probabilities(batch)
-    other = Path(shutil.copytree(artifact_path, artifact_path.with_name("other")))
-    shutil.rmtree(artifact_path)
-    other.rename(artifact_path)
-    (after,) = predictor.stream([batch])
-    assert (after == before).all()
-
-
-def test_artifact_and_predictor_give_the_probabilities_of_the_model(artifact_path: Path) -> None:
-    artifact = load_artifact(artifact_path)
-    (batch,) = tiny.batches(1, 8)
-    expected = torch.sigmoid(artifact.model(batch)).numpy()
-    predictor = Predictor(artifact)
-    for predict in (artifact.predict, predictor, predictor.predict):
-        np.testing.assert_array_equal(predict([batch, batch]), np.tile(expected, 2))
-    wrong = ClickBatch(batch.dense, batch.indices + 40)
-    with pytest.raises(LookupIndexError):
-        artifact.predict(wrong)
-    assert repr(predictor) == f"Predictor('{artifact_path}')"
-
-
-def test_an_artifact_shows_itself_in_one_line_and_in_one_escaped_table(artifact_path: Path, outcome: Outcome) -> None:
-    artifact = load_artifact(artifact_path)
-    scores = artifact.certificate.fp32["auroc"], artifact.certificate.int8["auroc"]
-    assert repr(artifact).startswith(f"Artifact('{artifact_path}', accepted, AUROC {scores[0]:.6f} -> {scores[1]:.6f}")
-    assert len(repr(artifact)) < 200 + len(str(artifact_path))
-    html = dataclasses.replace(artifact, path=Path("<b>&"))._repr_html_()
-    assert html.startswith("<table><caption>&lt;b&gt;&amp;: accepted</caption>")
-    assert "<td>log loss</td>" in html
-    assert "relative AUROC drop" in html
-    assert len(html) < 2000
-    assert repr(outcome).startswith(f"Outcome('{outcome.path}', accepted, AUROC {scores[0]:.6f}")
-    assert outcome._repr_html_() == dataclasses.replace(artifact, path=outcome.path)._repr_html_()
-
-
-def test_artifact_that_is_replaced_while_it_is_loaded_is_refused(
-    artifact_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    other = Path(shutil.copytree(artifact_path, artifact_path.with_name("other")))
-    load_model = store_module.load_model
-
-    def replaced(*arguments: Any) -> Any:
-        shutil.rmtree(artifact_path)
-        other.rename(artifact_path)
-        return load_model(*arguments)
-
-    monkeypatch.setattr(store_module, "load_model", replaced)
-    with pytest.raises(ArtifactError, match=r"manifest\.json: was replaced or removed while it was being opened"):
-        load_artifact(artifact_path)
-
-
-class Touching(TuningListener):
-    """Writes the checkpoint again, in place, after the first trial."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def on_trial_end(self, trial: Trial, *, resumed: bool) -> None:
-        rewrite(self.path)
-
-
-def test_checkpoint_that_changes_in_a_search_ends_it(tmp_path: Path) -> None:
-    path, model = tmp_path / "a.ckpt", tiny.model()
-    write_torch_file(path, {name: parameter.detach() for name, parameter in model.named_parameters()})
-    model.weights_file = WeightsFile(path, TorchFile.open(path).contents)
-    settings = TuningSettings(criterion=Criterion(relative=0.02))
-    with pytest.raises(CheckpointError, match=r"a\.ckpt: was changed in place"):
-        build_artifact(model, data(), settings, tmp_path / "artifact", listeners=[Touching(path)])
-    assert not (tmp_path / "artifact").exists()
-
-
-def test_same_quantization_again_replaces_and_another_needs_overwrite(artifact_path: Path) -> None:
-    build(artifact_path)
-    other = TuningSettings(criterion=Criterion(relative=0.02), max_trials=3)
-    with pytest.raises(
-        OutputError, match=r"made otherwise: max_trials was 5, is now 3\. Choose another folder, or give --overwrite"
-    ):
-        build_artifact(tiny.model(), data(), other, artifact_path)
-    result = json.loads((artifact_path / "result.json").read_text())
-    for name in ("max_trials", "timeout_s", "until"):  # As an interrupted search leaves it.
-        del result["made_from"][name]
-    (artifact_path / "result.json").write_text(json.dumps(result))
-    build_artifact(tiny.model(), data(), other, artifact_path)
-    assert json.loads((artifact_path / "result.json").read_text())["made_from"]["max_trials"] == 3

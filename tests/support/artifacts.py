@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dlrm_pl.artifact.build import Outcome, build_artifact
+from dlrm_pl.artifact.manifest import Manifest
 from dlrm_pl.data.loading.datamodule import RowRange
 from dlrm_pl.quantization.judging.criterion import Criterion
 from dlrm_pl.quantization.judging.row_sets import QuantizationData
@@ -66,3 +67,10 @@ def change_certificate(folder: Path, edit: Callable[[dict[str, Any]], object]) -
     edit(certificate)
     (folder / "certificate.json").write_text(json.dumps(certificate))
     sign(folder)
+
+
+def change_manifest(folder: Path, edit: Callable[[Manifest], object]) -> None:
+    """Change the manifest in place by a function, and write it with its checksum."""
+    manifest = Manifest.read(folder)
+    edit(manifest)
+    manifest.write(folder)

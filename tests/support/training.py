@@ -26,6 +26,9 @@ SMALL: dict[str, Any] = {
 }
 
 
+OPTIONS: dict[str, Any] = {"optimizer": "adagrad", "loss_threshold": 0.1, "dataset_fingerprint": "aa"}
+
+
 def make_module(seed: int = 0, **changes: Any) -> DLRMModule:
     torch.manual_seed(seed)
     return DLRMModule(**(SMALL | changes))

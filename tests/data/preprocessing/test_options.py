@@ -1,0 +1,50 @@
+"""Options of preprocessing that make no sense, and values in words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dlrm_pl.data.preprocessing.options import PreprocessOptions, parse_bad_rows, parse_memory
+from dlrm_pl.errors import ConfigurationError
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"min_count": 2}, "min_count=2 needs --vocabulary train_only"),
+        ({"min_count": 0}, "min_count=0 must be at least 1"),
+        ({"subsample_rate": 1.0}, "subsample_rate=1.0 must be"),
+        ({"workers": 0}, "workers=0"),
+        ({"memory_bytes": 1}, "memory=1 bytes must be at least 16 MiB"),
+        ({"max_ind_range": 2**32}, "max_ind_range=4294967296 must be at most"),
+        ({"randomize": "some"}, "randomize='some' must be one of total, day, none"),
+        ({"vocabulary": "train_only", "vocabulary_from": Path()}, "vocabulary_from takes the ids as they are"),
+    ],
+)
+def test_options_that_make_no_sense(values: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        PreprocessOptions(**values)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("2GiB", 2 << 30), ("512M", 512 << 20), ("1.5 KiB", 1536), ("100", 100), ("3tb", 3 << 40)]
+)
+def test_memory_in_words(text: str, size: int) -> None:
+    assert parse_memory(text) == size
+    with pytest.raises(ConfigurationError, match="must be a number with a unit"):
+        parse_memory(text + "x")
+
+
+@pytest.mark.parametrize("text", ["²GiB", "9" * 5000, "9" * 400 + "T", "-1", "nan", "inf", "1e3", ""])
+def test_memory_that_is_no_number(text: str) -> None:
+    with pytest.raises(ConfigurationError, match="must be a number with a unit"):
+        parse_memory(text)
+
+
+@pytest.mark.parametrize(("text", "share"), [("stop", None), ("skip:0.001", 0.001), ("skip:.5", 0.5), ("skip:0", 0.0)])
+def test_bad_rows_in_words(text: str, share: float | None) -> None:
+    assert parse_bad_rows(text) == share
+    with pytest.raises(ConfigurationError, match="must be stop, or skip:"):
+        parse_bad_rows(text + "%")
