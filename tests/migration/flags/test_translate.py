@@ -2,50 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
-import yaml
 
-from dlrm_pl.errors import ConfigurationError
-from dlrm_pl.migration.flags.plan import Plan
 from dlrm_pl.migration.flags.render import render_command, render_notes, render_yaml
 from dlrm_pl.migration.flags.translate import translate
-
-DATA = "--data-generation=dataset --raw-data-file=d/day"
-MAIN = f"dlrm_s_pytorch.py {DATA}"
-TUNE = f"dlrm_s_pytorch_tune.py {DATA}"
-IPEX = "dlrm_s_pytorch.py --ipex-interaction --raw-data-file=d/day"
-LOADED = "--load-model=m.pt"
-
-
-def plan_of(*parts: str) -> Plan:
-    return translate(" ".join(parts).split(), "run.yaml")
-
-
-def config(*parts: str) -> dict[str, Any]:
-    """The YAML, as any reader of YAML has it."""
-    return yaml.safe_load(render_yaml(plan_of(*parts)))  # type: ignore[no-any-return]
-
-
-def commands(*parts: str) -> list[str]:
-    plan = plan_of(*parts)
-    return [render_command(plan, command).removeprefix("python cli.py ") for command in plan.commands]
-
-
-def notes(*parts: str) -> dict[str, str]:
-    return dict(plan_of(*parts).notes)
-
-
-def callbacks(*parts: str) -> dict[str, dict[str, Any]]:
-    found = config(*parts)["trainer"]["callbacks"]
-    return {entry["class_path"].rsplit(".", 1)[1]: entry.get("init_args", {}) for entry in found}
-
-
-def refusal(*parts: str) -> str:
-    with pytest.raises(ConfigurationError) as error:
-        plan_of(*parts)
-    return str(error.value)
+from tests.support.flags import IPEX, LOADED, MAIN, TUNE, callbacks, commands, config, notes, plan_of, refusal
 
 
 def test_absent_flags_have_the_defaults_of_the_reference() -> None:
@@ -279,60 +240,6 @@ def test_weighted_pooling_of_ones_changes_nothing() -> None:
     assert "weights of 1" in notes(MAIN, "--weighted-pooling=fixed")["--weighted-pooling=fixed"]
 
 
-KAGGLE = "--layout kaggle --max_ind_range 0"
-BINARY = "--memory-map --mlperf-logging --mlperf-bin-loader"
-
-
-@pytest.mark.parametrize(
-    ("files", "folder", "preprocess"),
-    [
-        ("in/train.txt", "in/kaggleAdDisplayChallenge_processed", f"--raw in/train.txt --output {{}} {KAGGLE}"),
-        ("in/train.txt ./in/k.npz", "./in/k", f"--raw in/train.txt --output {{}} {KAGGLE}"),
-        (" k.npz", "k", f"--raw k.npz --output {{}} {KAGGLE}"),
-        ("$raw ${made}", "${made}_dataset", f"--raw $raw --output {{}} {KAGGLE}"),
-    ],
-)
-def test_kaggle_files_become_a_folder(files: str, folder: str, preprocess: str) -> None:
-    check_files(files, "", folder, preprocess)
-
-
-@pytest.mark.parametrize(
-    ("files", "flags", "folder", "preprocess"),
-    [
-        (
-            "/t/day",
-            "--max-ind-range=10000000 --data-sub-sample-rate=0.875",
-            "/t/terabyte_processed",
-            "--raw /t/day --output {} --max_ind_range 10000000 --subsample_rate 0.875",
-        ),
-        (
-            "/t/day",
-            "--data-randomize=day --numpy-rand-seed=7",
-            "/t/terabyte_processed",
-            "--raw /t/day --output {} --max_ind_range 0 --seed 7 --randomize day",
-        ),
-        (
-            "/t/day",
-            "--data-randomize=nothing",
-            "/t/terabyte_processed",
-            "--raw /t/day --output {} --max_ind_range 0 --randomize none",
-        ),
-        (" /b/tb.npz", BINARY, "/b/tb", "--raw /b --output {} --max_ind_range 0"),
-        ("/t/day /b/tb.npz", BINARY, "/b/tb", "--raw /t/day --output {} --max_ind_range 0"),
-    ],
-)
-def test_terabyte_files_become_a_folder(files: str, flags: str, folder: str, preprocess: str) -> None:
-    check_files(files, f"--data-set=terabyte {flags}", folder, preprocess)
-
-
-def check_files(files: str, flags: str, folder: str, preprocess: str) -> None:
-    raw, _, processed = files.partition(" ")
-    words = ("dlrm_s_pytorch.py --data-generation=dataset", flags)
-    words += tuple(f"--{name}-data-file={path}" for name, path in (("raw", raw), ("processed", processed)) if path)
-    assert config(*words)["data"]["folder"] == folder
-    assert commands(*words)[0] == f"preprocess {preprocess.format(folder)}"
-
-
 def test_seed_is_that_of_everything() -> None:
     got = config(MAIN, "--numpy-rand-seed=9")
     assert (got["seed_everything"], got["data"]["seed"]) == (9, 9)
@@ -381,96 +288,6 @@ def test_gpu_and_processes_of_a_launcher() -> None:
 def test_gloo_takes_the_place_of_backends_that_torch_is_not_built_with() -> None:
     got = config(f"mpirun -np 2 python {MAIN}", "--dist-backend=ccl --mini-batch-size=2")
     assert got["trainer"]["strategy"]["init_args"] == {"process_group_backend": "gloo"}
-
-
-def test_loaded_model_is_imported_and_gone_on_with() -> None:
-    assert commands(MAIN, "--load-model=m/x.pt")[1:] == [
-        "import-checkpoint --reference m/x.pt --output m/x.ckpt --data d/kaggleAdDisplayChallenge_processed",
-        "fit -c run.yaml --ckpt_path m/x.ckpt",
-    ]
-    assert commands(MAIN, "--load-model=${model_path} --inference-only")[2] == (
-        "test -c run.yaml --ckpt_path ${model_path}.ckpt"
-    )
-
-
-def test_import_is_told_what_the_reference_does_not_save() -> None:
-    flags = "--arch-interaction-op=cat --arch-interaction-itself --loss-threshold=0.01"
-    assert commands(MAIN, LOADED, flags)[1].endswith("--interaction cat --self_interaction true --loss_threshold 0.01")
-
-
-def test_inference_only_tests() -> None:
-    assert commands(MAIN, LOADED, "--inference-only")[-1] == "test -c run.yaml --ckpt_path m.ckpt"
-    assert commands(IPEX, LOADED, "--accuracy_only")[-1] == "test -c run.yaml --ckpt_path m.ckpt"
-
-
-@pytest.mark.parametrize(
-    ("flags", "linears", "tables"),
-    [
-        ("--quantize-mlp-with-bit=8", "int8", "fp32"),
-        ("--quantize-mlp-with-bit=16", "bf16", "fp32"),
-        ("--quantize-emb-with-bit=4", "fp32", "int4"),
-        ("--quantize-mlp-with-bit=8 --quantize-emb-with-bit=8", "int8", "int8"),
-    ],
-)
-def test_bits_become_a_recipe_with_inference_only(flags: str, linears: str, tables: str) -> None:
-    arguments = callbacks(MAIN, LOADED, "--inference-only", flags)["QuantizationCallback"]
-    assert arguments["recipe"] == {"linears": linears, "tables": tables, "interaction": "fp32"}
-    assert arguments["max_trials"] == 1
-    assert commands(MAIN, LOADED, "--inference-only", flags)[-1] == "quantize -c run.yaml --ckpt_path m.ckpt"
-    assert "QuantizationCallback" not in callbacks(MAIN, flags)
-    assert all("ignored there without --inference-only" in text for text in notes(MAIN, flags).values())
-
-
-def test_tune_has_the_settings_of_the_seed() -> None:
-    assert callbacks(TUNE, LOADED, "--tune")["QuantizationCallback"] == {
-        "output": "./saved_results",
-        "recipe": {"linears": "int8", "tables": "fp32"},
-        "criterion": {"relative": 0.01},
-        "strategy": "basic",
-        "timeout_s": 0.0,
-        "seed": 9527,
-    }
-    assert callbacks(TUNE, LOADED, "--tune --tuned_checkpoint=a/b")["QuantizationCallback"]["output"] == "a/b"
-    ipex = callbacks(IPEX, LOADED, "--tune --inference-only --save-model=out")["QuantizationCallback"]
-    assert ipex["output"] == "out"
-
-
-def test_benchmark_of_int8_is_of_the_artifact_and_the_defect_is_said() -> None:
-    flags = f"{LOADED} --benchmark --int8 --test-mini-batch-size=16384"
-    assert commands(TUNE, flags)[-1] == (
-        "benchmark --artifact ./saved_results --ckpt_path m.ckpt --data d/kaggleAdDisplayChallenge_processed "
-        "--batch_sizes '[16384]'"
-    )
-    assert "fp32 was benchmarked" in notes(TUNE, flags)["--int8"]
-    assert "fp32 was benchmarked" not in notes(TUNE, flags, "--do-int8-inference")["--int8"]
-    assert "QuantizationCallback" not in callbacks(TUNE, flags)
-
-
-def test_tune_and_benchmark_together_do_both_and_say_that_the_reference_does_not() -> None:
-    words = [command.split()[0] for command in commands(TUNE, LOADED, "--tune --int8 --benchmark")]
-    assert words == ["preprocess", "import-checkpoint", "quantize", "benchmark"]
-    assert "the reference ends after --tune" in notes(TUNE, LOADED, "--tune --benchmark")["--benchmark"]
-
-
-def test_quantization_by_hand_has_one_scale_a_matrix() -> None:
-    flags = "--do-int8-inference --inference-only --save-int8=q/int8.pt --per-tensor-linear"
-    arguments = callbacks(TUNE, LOADED, flags)["QuantizationCallback"]
-    assert arguments["output"] == "q/int8"
-    assert arguments["recipe"] == {"linears": "int8", "tables": "fp32", "weight_granularity": "per_tensor"}
-    assert "is ignored there" in notes(TUNE, "--do-int8-inference")["--do-int8-inference"]
-
-
-def test_ipex_scores_and_times_its_int8_model() -> None:
-    flags = f"{LOADED} --inference-only --int8 --save-model=out"
-    assert commands(IPEX, flags)[-1].startswith("verify --artifact out --data ")
-    timed = commands(IPEX, flags, "--share-weight-instance=4 --num-cpu-cores=2")[-1]
-    assert timed.startswith("benchmark --artifact out ")
-    assert timed.endswith("--batch_sizes '[1]' --threads '[2]'")
-
-
-def test_tune_script_trains_on_test_rows_and_it_is_said() -> None:
-    assert "it trains on the test rows" in notes(TUNE)["dlrm_s_pytorch_tune.py"]
-    assert "dlrm_s_pytorch_tune.py" not in notes(TUNE, LOADED, "--tune")
 
 
 def test_abbreviations_are_said() -> None:

@@ -1,0 +1,27 @@
+"""Each variant of the kernels in turn, and two threads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from dlrm_pl.kernels.int8.selection import ISAS, available, isa
+
+
+@pytest.fixture(params=ISAS)
+def variant(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    if request.param not in available():
+        pytest.skip(f"this machine has no {request.param}")
+    monkeypatch.setenv("DLRM_PL_ISA", request.param)
+    assert isa() == request.param
+    return str(request.param)
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
