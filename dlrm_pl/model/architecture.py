@@ -75,7 +75,7 @@ class Architecture:
 
     @property
     def num_tables(self) -> int:
-        """T."""
+        """Number of embedding tables T."""
         return len(self.table_sizes)
 
     @property

@@ -133,7 +133,7 @@ class Recipe:
         return tuple(op for op, dtype in self.ops.items() if dtype in ("int8", "int4"))
 
     def with_dtype(self, op: str, dtype: str) -> Recipe:
-        """The same recipe but for one op.
+        """Return a copy of the recipe in which one op has another dtype.
 
         Raises:
             ConfigurationError: there is no such op, or it does not come in that dtype.

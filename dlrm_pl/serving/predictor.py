@@ -29,9 +29,9 @@ class Predictor(Scorer):
 
     Example:
         >>> from dlrm_pl import Predictor, load_artifact
-        >>> predictor = Predictor(load_artifact("runs/quickstart/artifact"))  # doctest: +SKIP
-        >>> predictor.predict((dense, sparse))  # doctest: +SKIP
-        array([0.03018916, 0.1874129 ], dtype=float32)
+        >>> predictor = Predictor(load_artifact("artifacts/quickstart"))
+        >>> predictor.predict(([[0] * 13, [9] * 13], [[0] * 26, [1] * 26])).shape
+        (2,)
     """
 
     def __init__(self, artifact: Artifact) -> None:

@@ -150,7 +150,7 @@ class DatasetFolder:
             )
 
     def digests(self, split: Split) -> BlockDigests | None:
-        """Of the blocks of a split, to check rows while they are read; None where they are not known.
+        """Digests of the blocks of a split, to check rows when they are read; None if the dataset has none.
 
         Raises:
             DataFormatError: they are damaged.

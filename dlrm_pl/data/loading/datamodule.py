@@ -116,11 +116,11 @@ class DLRMDataModule(pl.LightningDataModule):
 
     @property
     def dataset_fingerprint(self) -> str:
-        """Of the dictionaries: the same ids mean the same categories."""
+        """Fingerprint of the dictionaries: where it is equal, the same ids mean the same categories."""
         return self.folder.fingerprint
 
     def best_possible_auroc(self, split: Split) -> float | None:
-        """Of synthetic data; None for real logs."""
+        """AUROC of the true click probabilities of a split, known for synthetic data; None for real logs."""
         return self.folder.best_possible_auroc.get(split)
 
     def setup(self, stage: str) -> None:
@@ -234,7 +234,7 @@ class DLRMDataModule(pl.LightningDataModule):
         }
 
     def certification_checksum(self) -> str:
-        """Of the rows that certify; empty where they are too many to read for it, and the dataset states none."""
+        """Checksum of the certification rows; empty if the dataset states none and they are too many to read."""
         rows = self.row_ranges["certification"]
         return checksum_of_rows(self.folder.split_path(rows.split), rows.start, rows.stop, self._stated(rows.split))
 

@@ -146,7 +146,7 @@ class DLRMModule(pl.LightningModule):
 
     @property
     def contract(self) -> CheckpointContract:
-        """What its checkpoints state."""
+        """Architecture and dataset that go into a checkpoint."""
         return CheckpointContract(self.architecture, self.dataset_fingerprint)
 
     def check_dataset(self, table_sizes: Sequence[int], dataset_fingerprint: str) -> str:
