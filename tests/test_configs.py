@@ -124,15 +124,12 @@ def test_unknown_key_is_named_in_one_line(
 @pytest.mark.parametrize(
     ("init_args", "reason"),
     [
-        ("{until: never}", "Parser key \"until\": Expected a typing.Literal['first', 'budget']. Got value: never."),
-        (
-            "{objective: speed}",
-            "Parser key \"objective\": Expected a typing.Literal['size', 'latency']. Got value: speed.",
-        ),
-        ("{metric: {class_path: torchmetrics.Wrong}}", "module 'torchmetrics' has no attribute 'Wrong'."),
+        ("{until: never}", "QuantizationCallback.until: 'never' is not one of first, budget."),
+        ("{objective: speed}", "QuantizationCallback.objective: 'speed' is not one of size, latency."),
+        ("{metric: {class_path: torchmetrics.Wrong}}", "trainer.callbacks: there is no class torchmetrics.Wrong."),
         (
             "{eval_func: {class_path: no_such.Score}}",
-            "expects a function or a callable class: No module named 'no_such'.",
+            "eval_func: needs a function or a callable class: No module named 'no_such'.",
         ),
     ],
 )

@@ -34,7 +34,7 @@ def run_light(
     if HELP & set(args):
         args = ["--help"]  # Whatever else is given, finished or not.
         _arrange(parser, name, function, added)
-    with usage_errors(name):
+    with usage_errors(name, parser):
         values = with_home(parser.parse_args(args))
     garbage.resume()
     function(**{key: values[key] for key in added}, **(verbatim or {}))

@@ -88,7 +88,7 @@ class DLRMCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse, with one message for what is refused."""
-        with usage_errors(sys.argv[1]):
+        with usage_errors(sys.argv[1], self._subcommand_parsers[sys.argv[1]]):
             super().parse_arguments(parser, args)
         self.config = with_home(self.config)
 
@@ -104,7 +104,7 @@ class DLRMCLI(LightningCLI):
         given = self.parser.parse_args(sys.argv[1:], defaults=False)[subcommand].get("model") or {}
         if difference := overruled(model, dict(given)):
             log.warning("%s: %s", path, difference)
-        with usage_errors(subcommand):
+        with usage_errors(subcommand, self._subcommand_parsers[subcommand]):
             self.config = self.parser.parse_object({subcommand: {"model": model}}, self.config)
 
     def instantiate_classes(self) -> None:
