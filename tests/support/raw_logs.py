@@ -9,12 +9,12 @@ import numpy as np
 from hypothesis import strategies as st
 
 from dlrm_pl.data.formats.binary_format import open_records, split_file_name
-from dlrm_pl.data.preprocessing.options import Options
+from dlrm_pl.data.preprocessing.options import PreprocessOptions
 
 GOOD = b"1\t" + b"\t".join([b"5"] * 13) + b"\t" + b"\t".join([b"0a1b2c3d"] * 26)
 
 # Many chunks, checkpoints and buckets on little data.
-MANY = Options(memory_bytes=16 << 20, checkpoint_bytes=150_000, workers=16)
+MANY = PreprocessOptions(memory_bytes=16 << 20, checkpoint_bytes=150_000, workers=16)
 
 _dense = st.one_of(st.just(b""), st.integers(-3, 2**31 - 1).map(lambda value: str(value).encode()))
 _sparse = st.one_of(

@@ -13,10 +13,10 @@ from rich.console import Console
 
 from dlrm_pl.artifact.build import Outcome, build_artifact
 from dlrm_pl.artifact.certificate.certificate import Certificate
-from dlrm_pl.callbacks.quantization import show
 from dlrm_pl.inspection import describe
 from dlrm_pl.quantization.judging.criterion import Criterion
 from dlrm_pl.quantization.search.tune import TuningSettings
+from dlrm_pl.workflow.print_summary import print_summary
 from tests.support import tiny
 from tests.support.artifacts import data
 
@@ -40,7 +40,7 @@ def worse(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
 
 def test_every_place_warns(worse: Outcome) -> None:
     shown = io.StringIO()
-    show(worse, Console(file=shown, width=500))
+    print_summary(worse, Console(file=shown, width=500))
     places = [
         "\n".join(json.loads((worse.path / name).read_text())["warnings"])
         for name in ("certificate.json", "result.json")

@@ -20,12 +20,12 @@ from dlrm_pl.artifact.report.page import render
 from dlrm_pl.artifact.store import load_artifact
 from dlrm_pl.artifact.summary import comparison, drop_line, guards_line
 from dlrm_pl.artifact.verify import verify_artifact
-from dlrm_pl.callbacks.quantization import show
 from dlrm_pl.errors import VerificationError
 from dlrm_pl.inspection import describe
 from dlrm_pl.metrics.score_histogram import ScoreHistogram
 from dlrm_pl.quantization.judging.criterion import Criterion
 from dlrm_pl.quantization.search.tune import TuningSettings
+from dlrm_pl.workflow.print_summary import print_summary
 from tests.support import reports, tiny
 from tests.support.artifacts import data
 
@@ -71,7 +71,7 @@ def test_every_reader_says_that_it_is_unknown(uncertified: Outcome) -> None:
     assert WHY.replace("the", "The", 1) in text
     assert "Unknown, since the certification rows could not be scored." in text
     shown = io.StringIO()
-    show(uncertified, Console(file=shown, width=200))
+    print_summary(uncertified, Console(file=shown, width=200))
     assert WHY in shown.getvalue()
     for found in (shown.getvalue(), describe(uncertified.path), text):
         assert "nan" not in found.replace("NaN", "").replace("scored nan", "")
