@@ -1,4 +1,4 @@
-"""The shape of a DLRM as plain numbers: what a checkpoint, an artifact and a certificate state of it."""
+"""The shape of a DLRM as plain numbers, which checkpoints, artifacts and certificates state."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dlrm_pl.documents.fields import make, shown
 from dlrm_pl.errors import ConfigurationError
 
 Interaction = Literal["dot", "cat"]
-# Far beyond any model; the bytes of a table or of a layer then stay within 64 bits.
+# Far beyond any model, and small enough for the bytes of a table or of a layer to fit into 64 bits.
 MAX_ROWS = 1 << 40
 MAX_WIDTH = 1 << 20
 MAX_PARTS = 10_000
@@ -60,7 +60,9 @@ class Architecture:
         if not self.table_sizes:
             raise ConfigurationError("table_sizes is empty: a DLRM needs at least one table.")
         if len(self.bottom_mlp) < 2:
-            raise ConfigurationError(f"bottom_mlp={list(self.bottom_mlp)} needs its input and at least one layer.")
+            raise ConfigurationError(
+                f"bottom_mlp={list(self.bottom_mlp)} must have at least two numbers: its inputs and one layer."
+            )
         if self.bottom_mlp[-1] != self.embedding_dim:
             raise ConfigurationError(
                 f"bottom_mlp={list(self.bottom_mlp)} ends in {self.bottom_mlp[-1]}, but must end in "
@@ -75,12 +77,12 @@ class Architecture:
 
     @property
     def num_tables(self) -> int:
-        """Number of embedding tables T."""
+        """Number of tables T."""
         return len(self.table_sizes)
 
     @property
     def interaction_width(self) -> int:
-        """Inputs of the top MLP."""
+        """Number of inputs of the top MLP, which the interaction gives it."""
         vectors = self.num_tables + 1
         if self.interaction == "cat":
             return vectors * self.embedding_dim
@@ -88,12 +90,12 @@ class Architecture:
         return self.embedding_dim + pairs
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types."""
+        """Return the fields as plain JSON types."""
         return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Architecture:
-        """The inverse of ``to_dict``.
+        """Make an architecture from what ``to_dict`` returned.
 
         Raises:
             ConfigurationError: a key is missing or unknown, or the numbers make no network.

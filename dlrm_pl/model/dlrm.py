@@ -1,4 +1,4 @@
-"""DLRM: a plain nn.Module, ClickBatch in, logits out."""
+"""DLRM as a plain nn.Module: a ClickBatch in, logits out."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ class DLRM(nn.Module):
             )
         self.architecture = architecture
         self.weights_file: WeightsFile | None = None
-        """Where the weights were loaded from as maps; None where they were not."""
-        # The reference draws in this order: tables, bottom, top.
+        """The file that the weights are memory-mapped from; None where they lie in memory."""
+        # Upstream initialises in this order: tables, bottom, top.
         self.embedding_bags: nn.Module = EmbeddingBags(architecture.table_sizes, architecture.embedding_dim)
         self.bottom_mlp: nn.Module = build_mlp(architecture.bottom_mlp, final_relu=True)
         self.top_mlp: nn.Module = build_mlp((architecture.interaction_width, *architecture.top_mlp), final_relu=False)
@@ -64,7 +64,7 @@ class DLRM(nn.Module):
     def from_parts(
         cls, architecture: Architecture, bottom_mlp: nn.Module, embedding_bags: nn.Module, top_mlp: nn.Module
     ) -> Self:
-        """Compose a model of given modules; nothing is copied or initialised, so tables can be shared."""
+        """Compose a model from given modules, without copying or initialising anything, so that tables are shared."""
         model = cls.__new__(cls)
         nn.Module.__init__(model)
         model.architecture = architecture
@@ -76,7 +76,7 @@ class DLRM(nn.Module):
 
     @property
     def watch(self) -> Watch:
-        """Over the file that the weights are maps of; over none where they are not."""
+        """Watch over the file that the weights are memory-mapped from, if there is one."""
         return _NO_FILE if self.weights_file is None else self.weights_file.watch
 
     def forward(self, batch: ClickBatch) -> Tensor:
@@ -95,7 +95,7 @@ class DLRM(nn.Module):
         sparse = self.embedding_bags(batch.indices, batch.offsets)
         logits: Tensor = self.top_mlp(interact(dense, sparse, self.architecture)).squeeze(1)
         if logits.dtype in (torch.bfloat16, torch.float16):
-            # In half precision many samples would get the same probability, and ties cost AUROC.
+            # In half precision many samples would get the same probability, and ties lower the AUROC.
             logits = logits.float()
         return clamp_logits(logits, self.architecture.loss_threshold)
 
@@ -131,10 +131,10 @@ class DLRM(nn.Module):
 
 
 def clamp_logits(logits: Tensor, threshold: float) -> Tensor:
-    """Keep the probability within ``threshold`` and ``1 - threshold``; 0: as it is.
+    """Clamp logits so that the probability stays within ``threshold`` and ``1 - threshold``; 0 changes nothing.
 
-    The reference clamps the probability. The sigmoid is monotone, so clamping the logit to the same bounds gives the
-    same probability, and no gradient outside them either way.
+    Upstream clamps the probability. The sigmoid is monotone, so clamping the logit at the same bounds gives the same
+    probability, and there is no gradient outside them either way.
     """
     if threshold <= 0:
         return logits

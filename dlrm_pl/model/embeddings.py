@@ -13,21 +13,21 @@ from torch import Tensor, nn
 from dlrm_pl.errors import ShapeError
 
 TABLE_KEY = "embedding_bags.tables.{}.weight"
-"""Of a table in the state dict of a ``DLRM``."""
+"""Name of a table in the state dict of a ``DLRM``, with the number of the table left open."""
 
 
 class EmbeddingBags(nn.Module):
     """Embedding tables with sum pooling and sparse gradients.
 
-    The state dict has ``tables.0.weight``, ``tables.1.weight``, ...: float32 ``[rows, D]`` each, initialised as the
-    reference does, uniform in +-sqrt(1 / rows).
+    The state dict has ``tables.0.weight``, ``tables.1.weight``, ...: float32 ``[rows, D]`` each. They are initialised
+    as upstream (facebookresearch/dlrm) does, uniformly between -sqrt(1 / rows) and sqrt(1 / rows).
 
     Args:
         table_sizes: rows of each table.
-        embedding_dim: D.
+        embedding_dim: width D of an embedding.
 
     Attributes:
-        nonfinite_as_zero: read NaN and infinity in a table as 0; for tables that are damaged in few places.
+        nonfinite_as_zero: read NaN and infinity in a table as 0, for tables with a few damaged rows.
     """
 
     nonfinite_as_zero = False
@@ -43,15 +43,15 @@ class EmbeddingBags(nn.Module):
             self.tables.append(nn.EmbeddingBag(rows, embedding_dim, mode="sum", sparse=True, _weight=table))
 
     def weights(self) -> list[Tensor]:
-        """The tables, in order; shared, not copied."""
+        """Return the tables in order, without copying them."""
         return [weight.detach() for weight in self.parameters()]
 
     def rows(self, indices: Tensor, table: int) -> Tensor:
-        """Rows of one table, not pooled: indices ``[L]`` -> ``[L, D]``."""
+        """Look up rows of one table without pooling: indices ``[L]`` -> ``[L, D]``."""
         return self._rows(indices, list(self.parameters())[table])
 
     def forward(self, indices: Tensor, offsets: Tensor | None) -> Tensor:
-        """Pool the rows of each bag by summing; an empty bag gives zeros.
+        """Sum the rows of each bag; an empty bag gives zeros.
 
         Args:
             indices: as in ``ClickBatch``: int64 ``[T, B]`` one-hot, or ``[L]`` with ``offsets``.
@@ -61,13 +61,13 @@ class EmbeddingBags(nn.Module):
             ``[B, T, D]``.
 
         Raises:
-            ShapeError: indices or offsets for another number of tables.
+            ShapeError: the indices or offsets are for another number of tables.
         """
         count = len(self.tables)
         if offsets is None:
             if indices.dim() != 2 or indices.shape[0] != count:
                 raise ShapeError(f"{count} tables need indices [T, B], got {list(indices.shape)}.")
-            # For bags of one, a plain lookup is faster than a bag.
+            # For bags of one row, a plain lookup is faster than an embedding bag.
             return torch.stack(
                 [self._rows(rows, table) for rows, table in zip(indices, self.parameters(), strict=True)], dim=1
             )
@@ -87,7 +87,7 @@ class EmbeddingBags(nn.Module):
 
 
 def split_bags(indices: Tensor, offsets: Tensor, num_tables: int) -> list[tuple[Tensor, Tensor]]:
-    """Cut a multi-hot batch into one (rows, starts of bags) for each table.
+    """Cut a multi-hot batch into a pair (rows, starts of bags) for each table.
 
     Raises:
         ShapeError: the offsets do not fit the number of tables or of indices.

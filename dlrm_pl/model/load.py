@@ -1,4 +1,4 @@
-"""Checkpoints without a Trainer: read safely, and put into a module without copying its tables."""
+"""Load checkpoints without a Trainer: safely, and without copying tables."""
 
 from __future__ import annotations
 
@@ -26,19 +26,20 @@ def read_checkpoint(path: Path, mmap: bool = True, *, whole: bool = False) -> di
     Nothing is unpickled but tensors and plain types, so a hostile file cannot run code.
 
     Args:
-        path: the file.
-        mmap: leave the tensors in the file until they are used; what is written to takes memory, and the file stays as
-            it is. Without it all of them are read into memory.
+        path: a checkpoint file.
+        mmap: memory-map the tensors, so that they are read when they are used. Writing to one takes memory and does
+            not change the file. False: read all of them into memory.
         whole: compare every byte with the checksums in the file, see ``open_checkpoint``.
 
     Raises:
-        CheckpointError: missing, damaged, holding other than plain types, or not ours.
+        CheckpointError: the file is missing or corrupt, is not a checkpoint of this package, or holds other than plain
+            types.
     """
     return _loaded(open_checkpoint(path, whole=whole), mmap)
 
 
 def _loaded(checkpoint: dict[str, Any], mmap: bool = True) -> dict[str, Any]:
-    """An opened checkpoint with tensors of torch."""
+    """Replace the tensors of an opened checkpoint, which are descriptions, by tensors of torch."""
 
     def load(tensor: StoredTensor) -> torch.Tensor:
         return tensor.map() if mmap else tensor.read()
@@ -48,19 +49,19 @@ def _loaded(checkpoint: dict[str, Any], mmap: bool = True) -> dict[str, Any]:
 
 
 def load_into(module: DLRMModule, path: Path) -> str:
-    """Load a checkpoint into a module; its parameters become the memory-mapped tensors of the file.
+    """Load a checkpoint into a module, whose parameters become memory-mapped tensors of the file.
 
-    It may be trained: what is written to then takes memory, and the file stays as it is.
+    The module can be trained: weights that are written to take memory, and the file does not change.
 
     Args:
-        module: may be on the meta device, so that no weight is initialised in vain.
-        path: the file, which must not be changed as long as the module is used.
+        module: module to load into; on the meta device no weights are initialised in vain.
+        path: a checkpoint file, which must not be changed as long as the module is used.
 
     Returns:
-        What of the file was not compared with its checksums, in words; empty when all was.
+        A description of what was not compared with the checksums in the file; empty when all was.
 
     Raises:
-        CheckpointError: unreadable, or of another architecture or dataset than the module.
+        CheckpointError: the file is unreadable, or has another architecture or dataset than the module.
     """
     opened = open_checkpoint(path)
     checkpoint = _loaded(opened)
@@ -86,7 +87,7 @@ def load_checkpoint(path: str | os.PathLike[str]) -> DLRMModule:
         The module in evaluation mode.
 
     Raises:
-        CheckpointError: the file is unreadable, damaged, or not a checkpoint of this package.
+        CheckpointError: the file is unreadable, corrupt, or not a checkpoint of this package.
 
     Example:
         >>> import pytorch_lightning as pl, tempfile
@@ -110,19 +111,17 @@ def load_checkpoint(path: str | os.PathLike[str]) -> DLRMModule:
         with torch.device("meta"):
             module = DLRMModule(**(saved | stated))
     except (TypeError, ConfigurationError) as error:
-        raise CheckpointError(f"{path}: its hyperparameters are not those of a DLRMModule ({error}).") from error
+        raise CheckpointError(f"{path}: the hyperparameters do not make a DLRMModule ({error}).") from error
     _assign(module, checkpoint["state_dict"], path)
     module.model.weights_file = _weights_file(opened, path)
     return module.eval()
 
 
 def load_dlrm(path: Path) -> DLRM:
-    """Make the model of a checkpoint, without its module, Trainer or hyperparameters.
-
-    Its tensors are memory-mapped.
+    """Make the bare model of a checkpoint, with memory-mapped tensors and without module and hyperparameters.
 
     Raises:
-        CheckpointError: unreadable, or its parts do not fit together.
+        CheckpointError: the file is unreadable, or its parts do not fit together.
     """
     opened = open_checkpoint(path)
     checkpoint = _loaded(opened)
@@ -144,10 +143,10 @@ def _weights_file(opened: dict[str, Any], path: Path) -> WeightsFile:
 
 
 def _assign(module: nn.Module, state: dict[str, Any], path: Path) -> None:
-    """Let a module have these tensors, without a copy."""
+    """Make these tensors the parameters of a module, without copying them."""
     try:
         module.load_state_dict(state, assign=True)
     except (RuntimeError, TypeError, AttributeError) as error:  # Other keys, shapes or types than the file states.
         raise CheckpointError(
-            f"{path}: its weights do not fit the architecture that it states; it is damaged ({error})."
+            f"{path}: is corrupt: the weights do not fit the architecture that it states ({error})."
         ) from error

@@ -10,15 +10,15 @@ from torch import nn
 
 
 def build_mlp(widths: Sequence[int], *, final_relu: bool) -> nn.Sequential:
-    """Linears with ReLU between them.
+    """Build a stack of Linears with a ReLU between each two.
 
     Args:
-        widths: with the input, at least two.
-        final_relu: whether the last Linear has a ReLU as well; the bottom MLP's does, the logit does not.
+        widths: widths of the input and of each layer; at least two numbers.
+        final_relu: whether a ReLU follows the last Linear too, as in the bottom MLP, or not, as before the logit.
 
     Returns:
-        Linear, ReLU, Linear, ...; initialised as the reference does: weights N(0, sqrt(2 / (in + out))), biases
-        N(0, sqrt(1 / out)).
+        Linear, ReLU, Linear, ..., initialised as upstream (facebookresearch/dlrm) does: weights
+        N(0, sqrt(2 / (in + out))), biases N(0, sqrt(1 / out)).
     """
     layers: list[nn.Module] = []
     for inputs, outputs in pairwise(widths):

@@ -1,4 +1,4 @@
-"""The file that the weights of a model are maps of."""
+"""The file that the weights of a model are memory-mapped from."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from dlrm_pl.torch_file.stored import StoredTensor
 
 @dataclass(frozen=True, eq=False)
 class WeightsFile:
-    """Where the weights of a model lie as long as nobody writes to them.
+    """The checkpoint that holds the weights of a model until they are written to.
 
     Attributes:
-        path: of the checkpoint.
-        tensors: in it, by the name of the model's parameter.
+        path: path of the checkpoint.
+        tensors: its tensors, by the name of the model's parameter.
     """
 
     path: Path
@@ -26,15 +26,15 @@ class WeightsFile:
 
     @cached_property
     def watch(self) -> Watch:
-        """Over the file, which must not be changed in place: pages that nobody wrote to follow it."""
+        """Watch over the file, which must not be changed in place: pages that were not written to show the change."""
         return Watch({id(tensor.file): tensor.file for tensor in self.tensors.values()}.values())
 
     def __deepcopy__(self, memo: dict[int, Any]) -> WeightsFile:
-        """The same file; an open one has no copy."""
+        """Return the same object, since an open file cannot be copied."""
         return self
 
     def __reduce__(self) -> tuple[Any, tuple[()]]:
-        """A model that is sent to another process takes its weights along, and no file."""
+        """Pickle as None: a model that is sent to another process takes its weights along, but no file."""
         return _no_file, ()
 
 

@@ -32,7 +32,6 @@ WITHOUT_EXAMPLE: set[str] = {
     "dlrm_pl.metrics.auroc.ExactAUROC",
     "dlrm_pl.metrics.calibration.ClickCalibration",
     "dlrm_pl.metrics.paired.paired_auroc_difference",
-    "dlrm_pl.model.training.lightning_module.DLRMModule",
     "dlrm_pl.quantization.judging.criterion.Criterion",
     "dlrm_pl.quantization.judging.evaluation.AUROCEvaluation",
     "dlrm_pl.quantization.recipe.Recipe",

@@ -48,7 +48,7 @@ def test_lists_and_numbers_of_numpy_become_plain_tuples() -> None:
         ({"bottom_mlp": (13, -2, 128)}, r"bottom_mlp\[1\]=-2"),
         ({"bottom_mlp": (13, 2.5, 128)}, r"bottom_mlp\[1\]=2.5 must be a whole"),
         ({"top_mlp": (0, 1)}, r"top_mlp\[0\]=0"),
-        ({"bottom_mlp": (128,)}, r"bottom_mlp=\[128\] needs its input"),
+        ({"bottom_mlp": (128,)}, r"bottom_mlp=\[128\] must have at least two numbers"),
         ({"bottom_mlp": (13, 64)}, r"ends in 64, but must end in embedding_dim=128"),
         ({"top_mlp": ()}, r"top_mlp=\[\] must end in 1"),
         ({"top_mlp": (5, 2)}, r"top_mlp=\[5, 2\] must end in 1"),

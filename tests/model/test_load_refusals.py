@@ -83,7 +83,7 @@ def test_weights_that_do_not_fit_their_statement_are_refused(saved: Path, tmp_pa
     state = dict(read_checkpoint(saved, mmap=False)["state_dict"])
     state.pop("model.top_mlp.0.bias")
     path = changed(saved, tmp_path / "x.ckpt", state_dict=state)
-    with pytest.raises(CheckpointError, match=r"x\.ckpt: its weights do not fit(.|\n)*top_mlp.0.bias"):
+    with pytest.raises(CheckpointError, match=r"x\.ckpt: is corrupt: the weights do not fit(.|\n)*top_mlp.0.bias"):
         load(path)
 
 
@@ -94,7 +94,7 @@ def test_foreign_hyperparameters_are_refused(
     saved: Path, tmp_path: Path, saved_values: dict[str, Any], message: str
 ) -> None:
     path = changed(saved, tmp_path / "x.ckpt", hyper_parameters=saved_values)
-    with pytest.raises(CheckpointError, match=rf"x\.ckpt: its hyperparameters are not those .*{message}"):
+    with pytest.raises(CheckpointError, match=rf"x\.ckpt: the hyperparameters do not make a DLRMModule .*{message}"):
         load_checkpoint(path)
 
 

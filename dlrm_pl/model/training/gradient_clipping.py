@@ -1,4 +1,4 @@
-"""Clip gradients of which some are sparse; torch and Lightning clip dense ones only."""
+"""Clip gradients when some of them are sparse; torch and Lightning clip dense ones only."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 @torch.no_grad()
 def clip_gradients(parameters: Iterable[nn.Parameter], limit: float, by: Literal["norm", "value"]) -> None:
-    """Clip as ``torch.nn.utils.clip_grad_norm_`` and ``clip_grad_value_`` do, as if all gradients were dense.
+    """Clip gradients as ``torch.nn.utils.clip_grad_norm_`` and ``clip_grad_value_`` would if all were dense.
 
     Args:
-        parameters: those without a gradient are left out.
-        limit: of the norm over all gradients together, or of each value.
-        by: which of the two.
+        parameters: parameters to clip; those without a gradient are skipped.
+        limit: largest norm over all gradients together, or largest magnitude of each value.
+        by: whether ``limit`` bounds the norm or each value.
     """
     values = [_values(parameter) for parameter in parameters if parameter.grad is not None]
     if by == "norm":
@@ -30,7 +30,7 @@ def clip_gradients(parameters: Iterable[nn.Parameter], limit: float, by: Literal
 
 
 def _values(parameter: nn.Parameter) -> Tensor:
-    """The gradient itself; of a sparse one the values, with those of a row added up before they are measured."""
+    """Return a dense gradient itself, or the values of a sparse one after entries of the same row were added up."""
     assert parameter.grad is not None
     if not parameter.grad.is_sparse:
         return parameter.grad

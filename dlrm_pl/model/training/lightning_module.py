@@ -34,15 +34,22 @@ log = logging.getLogger(__name__)
 
 
 METRICS: Mapping[str, Literal["max", "min", ""]] = {
-    **{"auroc": "max", "log_loss": "min", "normalized_entropy": "min"},
-    "calibration_ratio": "",  # Is best at 1.
+    "auroc": "max",
+    "log_loss": "min",
+    "normalized_entropy": "min",
+    "calibration_ratio": "",  # Best at 1.
 }
-"""What validation and test log behind ``val_`` and ``test_``, and which way is better."""
+"""Metrics that validation and test log with the prefix ``val_`` or ``test_``, and which direction is better."""
 
-# The hyperparameters that say how a model is trained, and not what it is.
+# Hyperparameters that say how a model is trained; the others say what it is.
 _TRAINING = (
-    *("loss", "loss_weights", "optimizer", "learning_rate"),
-    *("lr_num_warmup_steps", "lr_decay_start_step", "lr_num_decay_steps"),
+    "loss",
+    "loss_weights",
+    "optimizer",
+    "learning_rate",
+    "lr_num_warmup_steps",
+    "lr_decay_start_step",
+    "lr_num_decay_steps",
 )
 
 _skip_weight_init: ContextVar[bool] = ContextVar("skip_weight_init", default=False)
@@ -50,7 +57,10 @@ _skip_weight_init: ContextVar[bool] = ContextVar("skip_weight_init", default=Fal
 
 @contextmanager
 def skip_weight_init() -> Iterator[None]:
-    """Modules made inside have no weights until a checkpoint is loaded: no memory and no time for 100 GB of them."""
+    """Make modules without initial weights inside a ``with`` block, for checkpoints of 100 GB that are loaded next.
+
+    Until then the model lies on the meta device, and takes no memory and no time.
+    """
     token = _skip_weight_init.set(True)
     try:
         yield
@@ -59,35 +69,42 @@ def skip_weight_init() -> Iterator[None]:
 
 
 class DLRMModule(pl.LightningModule):
-    """DLRM, to be trained, validated, tested and used for prediction.
+    """DLRM with loss, metrics, optimizer and learning-rate schedule, for Lightning's Trainer.
 
-    Logs ``train_loss``, and of validation and test ``val_auroc``, ``val_log_loss``, ``val_normalized_entropy`` and
-    ``val_calibration_ratio`` (``test_...``).
+    Logs ``train_loss``, and in validation ``val_auroc``, ``val_log_loss``, ``val_normalized_entropy`` and
+    ``val_calibration_ratio`` (in testing ``test_auroc`` and so on).
 
     Args:
-        table_sizes: rows of each embedding table; the command line takes them from the dataset.
-        embedding_dim: width of an embedding, and of the bottom MLP's output.
-        bottom_mlp: widths of the bottom MLP with its input (the number of dense features); ends in embedding_dim.
+        table_sizes: rows of each embedding table; the command line reads them from the dataset.
+        embedding_dim: width of an embedding and of the bottom MLP's output.
+        bottom_mlp: widths of the bottom MLP, starting with the number of dense features, ending in embedding_dim.
         top_mlp: widths of the top MLP without its input, which follows from the interaction; ends in 1.
-        interaction: how dense vector and embeddings meet: dot products of all pairs, or concatenation.
-        self_interaction: with dot, also the product of each vector with itself.
-        loss: binary cross-entropy, the same with class weights, or mean squared error of the probability.
-        loss_weights: of a non-click and of a click, used by wbce.
+        interaction: how the dense vector and the embeddings meet: dot products of all pairs, or concatenation.
+        self_interaction: with dot, include the product of each vector with itself.
+        loss: binary cross-entropy (bce), the same with class weights (wbce), or mean squared error of the probability.
+        loss_weights: weights of a non-click and of a click, for wbce.
         loss_threshold: t keeps probabilities within t and 1 - t, in training and inference; 0 is off.
-        optimizer: sgd, as the reference's default is, or adagrad, which learns more from a log of less than some
-            millions of rows (``configs/experiment/small_log.yaml``); tables get sparse gradients with both.
-        learning_rate: before the schedule.
-        lr_num_warmup_steps: optimizer steps in which the learning rate grows from 0; 0 is off.
+        optimizer: sgd, the default of upstream (facebookresearch/dlrm), or adagrad, which learns more from logs of up
+            to a few million rows (``configs/experiment/small_log.yaml``); both give tables sparse gradients.
+        learning_rate: learning rate before the schedule.
+        lr_num_warmup_steps: number of optimizer steps in which the learning rate grows from 0; 0 is off.
         lr_decay_start_step: optimizer step at which the quadratic decay starts.
-        lr_num_decay_steps: optimizer steps of the decay; 0 is off.
-        dataset_fingerprint: of the dataset whose rows the tables stand for; the command line takes it from there.
+        lr_num_decay_steps: number of optimizer steps of the decay; 0 is off.
+        dataset_fingerprint: fingerprint of the dataset that numbered the categories; the command line reads it from
+            the dataset.
 
     Attributes:
-        allow_other_dataset: score rows of a dataset that the model was not made for.
-        resumed_at: the step at which a checkpoint was saved that training goes on from.
+        allow_other_dataset: let the model score rows of a dataset that it was not made for.
+        resumed_at: step of the checkpoint that training continues from; None where it starts from the beginning.
 
     Raises:
-        ConfigurationError: values that make no network, loss or schedule; names them.
+        ConfigurationError: the values make no network, loss or schedule; names the one that is wrong.
+
+    Example:
+        >>> from dlrm_pl import DLRMModule
+        >>> module = DLRMModule(table_sizes=[100, 20], embedding_dim=8, bottom_mlp=[13, 8], top_mlp=[16, 1])
+        >>> module.predict(([[3.0] * 13], [[42, 7]])).shape
+        (1,)
     """
 
     def __init__(
@@ -112,14 +129,17 @@ class DLRMModule(pl.LightningModule):
         check_arguments(DLRMModule.__init__, locals())
         if len(loss_weights) != 2 or not all(0 <= weight < float("inf") for weight in loss_weights):
             raise ConfigurationError(
-                f"loss_weights={list(loss_weights)} must be two numbers of 0 or more: of non-clicks and of clicks."
+                f"loss_weights={list(loss_weights)} must be two non-negative numbers: the weights of a non-click and "
+                "of a click."
             )
         # Lists, since hyperparameters are written to YAML.
-        table_sizes, bottom_mlp, top_mlp = list(table_sizes), list(bottom_mlp), list(top_mlp)
+        table_sizes = list(table_sizes)
+        bottom_mlp = list(bottom_mlp)
+        top_mlp = list(top_mlp)
         loss_weights = list(loss_weights)
         self.save_hyperparameters()
         self.dataset_fingerprint = dataset_fingerprint
-        self._train_by_hyperparameters()
+        self._apply_hyperparameters()
         self.allow_other_dataset = False
         self._no_skill: tuple[SkillWarning, ...] = ()
         self.resumed_at: int | None = None
@@ -134,14 +154,14 @@ class DLRMModule(pl.LightningModule):
         )
         with torch.device("meta") if _skip_weight_init.get() else nullcontext():
             self.model = DLRM(architecture)
-        self._alike_on_all_ranks = False
+        self._same_on_all_ranks = False
         with torch.device("cpu"):  # Not on meta, where the model may be until its weights are loaded.
             self.auroc = ExactAUROC()
             self.calibration = ClickCalibration()
 
     @property
     def architecture(self) -> Architecture:
-        """The model's."""
+        """Shape of the model."""
         return self.model.architecture
 
     @property
@@ -150,14 +170,18 @@ class DLRMModule(pl.LightningModule):
         return CheckpointContract(self.architecture, self.dataset_fingerprint)
 
     def check_dataset(self, table_sizes: Sequence[int], dataset_fingerprint: str) -> str:
-        """Check that a dataset is the one that this model is for.
+        """Check that a dataset is the one that this model was made for.
+
+        Args:
+            table_sizes: rows of each table of the dataset.
+            dataset_fingerprint: fingerprint of the dataset; empty when it has none.
 
         Returns:
-            What differs, in words, where ``allow_other_dataset`` lets it pass; else "".
+            A description of the difference where ``allow_other_dataset`` permits it; else "".
 
         Raises:
-            DatasetError: another dataset; names the first table that differs, or both fingerprints. Even when it is
-                accepted, no table of the dataset may be larger than the model's.
+            DatasetError: it is another dataset; names the first table that differs, or both fingerprints. With
+                ``allow_other_dataset``: a table of the dataset is larger than the model's.
         """
         if self.allow_other_dataset:
             return self.contract.check_usable(table_sizes, dataset_fingerprint)
@@ -165,17 +189,17 @@ class DLRMModule(pl.LightningModule):
         return ""
 
     def setup(self, stage: str) -> None:
-        """Check the data module's dataset, when it has one, and remember which it is."""
+        """Check the dataset of the data module, if it has one, and keep its fingerprint."""
         datamodule = getattr(self.trainer, "datamodule", None)
         if datamodule is not None and hasattr(datamodule, "table_sizes"):
             fingerprint = getattr(datamodule, "dataset_fingerprint", "")
             difference = self.check_dataset(datamodule.table_sizes, fingerprint)
             if difference:
-                log.warning("%s. Goes on with it, as it was told to.", difference)
+                log.warning("%s. Continuing because --force was given.", difference)
             self.dataset_fingerprint = self.dataset_fingerprint or fingerprint
 
     def forward(self, batch: ClickBatch) -> Tensor:
-        """Logits ``[B]``."""
+        """Compute logits ``[B]``."""
         logits: Tensor = self.model(batch)
         return logits
 
@@ -184,7 +208,7 @@ class DLRMModule(pl.LightningModule):
         return self.model.predict(rows, batch_size=batch_size)
 
     def training_step(self, batch: ClickBatch, batch_idx: int) -> Tensor:
-        """Loss of a batch.
+        """Compute the loss of a batch.
 
         Raises:
             NonFiniteError: the loss is NaN or infinite.
@@ -195,32 +219,33 @@ class DLRMModule(pl.LightningModule):
             rate = self._schedule.rate(self.global_step + 1)
             raise NonFiniteError(
                 f"The loss is {loss.item()} at step {self.global_step}, with a learning rate of {rate:.6g}. Lower "
-                "--model.learning_rate, warm up with --model.lr_num_warmup_steps, or look for values that are not "
-                "finite among the dense features of the data."
+                "--model.learning_rate, warm up with --model.lr_num_warmup_steps, or check the dense features of the "
+                "data for values that are not finite."
             )
         self.log("train_loss", loss, prog_bar=True, batch_size=batch.num_samples)
         return loss
 
     @property
     def _ddp_params_and_buffers_to_ignore(self) -> list[str]:
-        """What Lightning and DistributedDataParallel look for: weights that they do not give to all ranks.
+        """Names of weights that Lightning and DistributedDataParallel do not synchronize between ranks.
 
-        In training they leave the tables to us, see sparse_gradients.py. Otherwise they give all weights of the first
-        rank to the others, which is left out where every rank has them already: it would copy each page of a file.
+        In training these are the tables, which sparse_gradients.py takes care of. Otherwise the first rank's weights
+        would be sent to the others; that is skipped where every rank has them already, since it would copy each page of
+        a memory-mapped file.
         """
         names = [name for name, _ in self.named_parameters()]
         if self._trainer is not None and self._trainer.state.fn != TrainerFn.FITTING:
-            return names if self._alike_on_all_ranks else []
+            return names if self._same_on_all_ranks else []
         return [name for name in names if name.startswith("model.embedding_bags.")]
 
     def on_fit_start(self) -> None:
-        """Start all ranks from the same tables."""
-        if is_distributed() and not self._alike_on_all_ranks:
+        """Give all ranks the same tables to start from."""
+        if is_distributed() and not self._same_on_all_ranks:
             broadcast(self._tables())
-            self._alike_on_all_ranks = True
+            self._same_on_all_ranks = True
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Average the tables' gradients over ranks: once, when all accumulated batches are in."""
+        """Average the tables' gradients over ranks, once all accumulated batches are in."""
         if is_distributed():
             average(self._tables())
 
@@ -230,13 +255,13 @@ class DLRMModule(pl.LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clip as the Trainer says, the tables' sparse gradients as well."""
+        """Clip gradients as the Trainer is told to, sparse gradients of tables included."""
         if gradient_clip_val:
             by: Literal["norm", "value"] = "value" if gradient_clip_algorithm == "value" else "norm"
             clip_gradients(self.parameters(), gradient_clip_val, by)
 
     def on_validation_epoch_start(self) -> None:
-        """Forget the rows of a sanity check or of an interrupted run."""
+        """Drop the rows of a sanity check or of an interrupted run from the metrics."""
         self._reset_metrics()
 
     def validation_step(self, batch: ClickBatch, batch_idx: int) -> None:
@@ -244,18 +269,18 @@ class DLRMModule(pl.LightningModule):
         self._update_metrics(batch)
 
     def on_validation_epoch_end(self) -> None:
-        """Log ``val_auroc`` and the others; a sanity check has too few rows for them."""
+        """Log ``val_auroc`` and the other metrics, unless it is a sanity check, which has too few rows for them."""
         if not self.trainer.sanity_checking:
             self._log_metrics("val")
             if self.trainer.state.fn == "validate":
                 self._warn_of_no_skill()
 
     def on_train_end(self) -> None:
-        """Say what the last validation says against the model; each epoch would be too often."""
+        """Warn if the last validation showed a model without skill; once after training, not after each epoch."""
         self._warn_of_no_skill()
 
     def on_test_epoch_start(self) -> None:
-        """Forget the rows of validation or of an interrupted run."""
+        """Drop the rows of validation or of an interrupted run from the metrics."""
         self._reset_metrics()
 
     def test_step(self, batch: ClickBatch, batch_idx: int) -> None:
@@ -263,24 +288,24 @@ class DLRMModule(pl.LightningModule):
         self._update_metrics(batch)
 
     def on_test_epoch_end(self) -> None:
-        """Log ``test_auroc`` and the others."""
+        """Log ``test_auroc`` and the other metrics."""
         self._log_metrics("test")
         self._warn_of_no_skill()
 
     def predict_step(self, batch: ClickBatch, batch_idx: int) -> Tensor:
-        """Click probabilities ``[B]``."""
+        """Compute click probabilities ``[B]``."""
         probabilities = torch.sigmoid(self(batch))
         self.model.watch.glance()
         return probabilities
 
     def on_predict_epoch_end(self) -> None:
-        """All probabilities are of one and the same file."""
+        """Check that the model's file did not change while probabilities were computed."""
         self.model.watch.check()
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """The optimizer, and the reference's schedule, which steps with it."""
+        """Make the optimizer and upstream's learning-rate schedule, which advances with each optimizer step."""
         if not torch.sparse.check_sparse_tensor_invariants.is_enabled():  # type: ignore[no-untyped-call]
-            # Says what is the case already; torch's Adagrad would warn of it once, to people who have no part in it.
+            # This states the default explicitly. Without it torch's Adagrad warns about it, which users cannot change.
             torch.sparse.check_sparse_tensor_invariants.disable()  # type: ignore[no-untyped-call]
         kind = torch.optim.SGD if self._optimizer == "sgd" else torch.optim.Adagrad
         optimizer: torch.optim.Optimizer = kind(self.parameters(), lr=self._schedule.base)
@@ -289,51 +314,54 @@ class DLRMModule(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """State architecture and dataset."""
+        """Write the architecture and the dataset's fingerprint into a checkpoint."""
         self.contract.write(checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Check that a checkpoint fits.
+        """Check that a checkpoint fits this module.
 
         Raises:
-            CheckpointError: not ours, or of another architecture or dataset; names the difference.
+            CheckpointError: the checkpoint is not one of this package, or has another architecture or dataset; names
+                the difference.
         """
         saved = CheckpointContract.read(checkpoint)
         saved.check_fits(self.architecture, self.dataset_fingerprint)
         self.dataset_fingerprint = self.dataset_fingerprint or saved.dataset_fingerprint
         if self._trainer is not None and self._trainer.state.fn == TrainerFn.FITTING:
             self.resumed_at = checkpoint.get("global_step")
-            self._go_on_as(checkpoint.get("hyper_parameters", {}))
+            self._resume_with(checkpoint.get("hyper_parameters", {}))
 
-    def _go_on_as(self, saved: Mapping[str, Any]) -> None:
-        """Train on with the hyperparameters of a checkpoint, to which the state of its optimizer belongs."""
+    def _resume_with(self, saved: Mapping[str, Any]) -> None:
+        """Continue training with the hyperparameters of a checkpoint, which its optimizer's state belongs to."""
         own = {name: self.hparams[name] for name in _TRAINING}
         if difference := overruled(saved, own):
             if self.trainer.is_global_zero:
                 log.warning("%s", difference)
             self.hparams.update({name: saved[name] for name in _TRAINING if name in saved})
-            self._train_by_hyperparameters()
+            self._apply_hyperparameters()
 
-    def _train_by_hyperparameters(self) -> None:
-        chosen = self.hparams
-        self._loss: Loss = chosen["loss"]
-        self._loss_weights = (chosen["loss_weights"][0], chosen["loss_weights"][1])
-        self._optimizer: str = chosen["optimizer"]
+    def _apply_hyperparameters(self) -> None:
+        hparams = self.hparams
+        self._loss: Loss = hparams["loss"]
+        self._loss_weights = (hparams["loss_weights"][0], hparams["loss_weights"][1])
+        self._optimizer: str = hparams["optimizer"]
         self._schedule = WarmupDecay(
-            *(chosen[name] for name in ("learning_rate", "lr_num_warmup_steps")),
-            *(chosen[name] for name in ("lr_decay_start_step", "lr_num_decay_steps")),
+            base=hparams["learning_rate"],
+            warmup_steps=hparams["lr_num_warmup_steps"],
+            decay_start_step=hparams["lr_decay_start_step"],
+            decay_steps=hparams["lr_num_decay_steps"],
         )
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
-        """As torch's; a module whose weights come later takes the tensors themselves, and copies nothing."""
+        """Load a state dict as torch does; a module without initial weights takes the tensors without copying them."""
         assign = assign or any(parameter.is_meta for parameter in self.parameters())
-        # Tensors are taken over from a file, which every rank reads.
-        self._alike_on_all_ranks = assign
-        # A copy of the dict, since torch notes `assign` in its metadata, for whoever loads it next.
+        # The tensors are those of a file, which every rank reads.
+        self._same_on_all_ranks = assign
+        # A copy of the dict, since torch notes `assign` in its metadata, which would affect the next load.
         return super().load_state_dict(dict(state_dict) if assign else state_dict, strict=strict, assign=assign)
 
     def cpu(self) -> Self:
-        """As torch's; a run that ends before the weights came has nothing to move."""
+        """Move the module to the CPU; a run that ended before weights were loaded has nothing to move."""
         return self if any(parameter.is_meta for parameter in self.parameters()) else super().cpu()
 
     def _tables(self) -> list[torch.nn.Parameter]:
@@ -351,19 +379,18 @@ class DLRMModule(pl.LightningModule):
 
     def _log_metrics(self, stage: str) -> None:
         self.model.watch.check()
-        # The metrics are already those of all ranks; sync_dist keeps Lightning from warning that they may not be.
+        # The metrics cover all ranks already; sync_dist keeps Lightning from warning that they may not.
         options: dict[str, Any] = {"sync_dist": True, "batch_size": 1}
         values = {"auroc": self.auroc.compute()} | self.calibration.compute()
         for name in ("auroc", "log_loss", "normalized_entropy", "calibration_ratio"):
             self.log(f"{stage}_{name}", values[name], prog_bar=name == "auroc", **options)
         scores = {name: float(value) for name, value in values.items()}
-        self._no_skill = skill_warnings(
-            *(scores,), model="the model", split=stage, rows=int(scores["rows"]), clicks=int(scores["clicks"])
-        )
+        rows, clicks = int(scores["rows"]), int(scores["clicks"])
+        self._no_skill = skill_warnings(scores, model="the model", split=stage, rows=rows, clicks=clicks)
         self._reset_metrics()
 
     def _warn_of_no_skill(self) -> None:
-        """Once for each set of metrics, on rank zero."""
+        """Warn once for each set of metrics, on rank zero."""
         for warning in self._no_skill if self.trainer.is_global_zero else ():
             log.warning("%s", warning.text)
         self._no_skill = ()

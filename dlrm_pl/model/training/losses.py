@@ -1,4 +1,4 @@
-"""The reference's three losses, from logits."""
+"""The three losses of upstream (facebookresearch/dlrm), computed from logits."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ Loss = Literal["bce", "wbce", "mse"]
 
 
 def click_loss(logits: Tensor, labels: Tensor, loss: Loss, weights: tuple[float, float] = (1.0, 1.0)) -> Tensor:
-    """Mean loss of a batch.
+    """Compute the mean loss of a batch.
 
     Args:
         logits: float ``[B]``.
         labels: 0 or 1, ``[B]``.
         loss: ``bce``: binary cross-entropy; ``wbce``: the same with a weight for each class; ``mse``: squared error
             of the probability.
-        weights: of non-clicks and of clicks, for ``wbce``.
+        weights: weights of a non-click and of a click, for ``wbce``.
 
     Returns:
-        Scalar. Cross-entropy is computed from logits, which equals the reference's ``BCELoss`` of the sigmoid but for
+        Scalar. Cross-entropy is computed from logits, which equals upstream's ``BCELoss`` of the sigmoid except for
         logits beyond +-17, where a float32 sigmoid rounds to 0 or 1 and ``BCELoss`` jumps to 100 with no gradient.
-        ``wbce`` divides by B, as the reference does, not by the sum of the weights.
+        ``wbce`` divides by B, as upstream does, not by the sum of the weights.
     """
     if loss == "mse":
         return F.mse_loss(torch.sigmoid(logits), labels)

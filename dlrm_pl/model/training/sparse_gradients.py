@@ -1,8 +1,8 @@
-"""Data-parallel training of embedding tables: their sparse gradients, averaged over ranks.
+"""Data-parallel training of embedding tables: sparse gradients are averaged over ranks.
 
-DistributedDataParallel would do it with gloo's sparse all-reduce, one table at a time, which corrupts memory when
-ranks touch different numbers of rows (seen with torch 2.13: "malloc(): unaligned tcache chunk"). Here the rows and
-gradients of all tables travel in one dense exchange each.
+DistributedDataParallel would use gloo's sparse all-reduce, one table at a time, which corrupts memory when ranks touch
+different numbers of rows (seen with torch 2.13: "malloc(): unaligned tcache chunk"). Here the row numbers of all tables
+travel in one dense all-gather, and their gradients in another.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 
 def is_distributed() -> bool:
-    """Whether this process is one of several ranks."""
+    """Tell whether this process is one of several ranks."""
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
@@ -28,10 +28,10 @@ def broadcast(tables: Sequence[nn.Parameter]) -> None:
 
 @torch.no_grad()
 def average(tables: Sequence[nn.Parameter]) -> None:
-    """Replace each table's sparse gradient by its mean over all ranks; equal on all of them, to the last bit.
+    """Replace each table's sparse gradient by its mean over all ranks, bit-identical on all of them.
 
     Args:
-        tables: ``[rows, D]`` each, of one D and dtype, the same on all ranks, each with a sparse gradient.
+        tables: ``[rows, D]`` each, all with the same D and dtype, the same on all ranks, each with a sparse gradient.
     """
     gradients = [_gradient(table).coalesce() for table in tables]
     counts = torch.tensor([gradient._nnz() for gradient in gradients], device=tables[0].device)
@@ -39,7 +39,7 @@ def average(tables: Sequence[nn.Parameter]) -> None:
     longest = int(counts_of_rank.sum(1).max())
     rows = _all_gather(_padded(torch.cat([gradient.indices()[0] for gradient in gradients]), longest))
     values = _all_gather(_padded(torch.cat([gradient.values() for gradient in gradients]), longest))
-    # by_rank[r][t]: what rank r has for table t
+    # rows_by_rank[r][t] are the rows of rank r for table t.
     rows_by_rank = [_split(part, sizes) for part, sizes in zip(rows, counts_of_rank.tolist(), strict=True)]
     values_by_rank = [_split(part, sizes) for part, sizes in zip(values, counts_of_rank.tolist(), strict=True)]
     for index, table in enumerate(tables):
@@ -51,7 +51,7 @@ def average(tables: Sequence[nn.Parameter]) -> None:
 
 
 def _gradient(table: nn.Parameter) -> Tensor:
-    """Its gradient, or an empty one: a step whose loss did not reach the table."""
+    """Return the gradient of a table, or an empty one after a step whose loss did not reach the table."""
     if table.grad is not None:
         return table.grad
     empty = torch.empty(1, 0, dtype=torch.int64, device=table.device)

@@ -225,7 +225,7 @@ def test_hyperparameters_that_need_another_change_training_too(base: dict[str, A
     [
         ({"loss": "hinge"}, "loss='hinge' must be"),
         ({"optimizer": "adam"}, "optimizer='adam' must be"),
-        ({"loss_weights": [1.0]}, r"loss_weights=\[1.0\] must be two numbers"),
+        ({"loss_weights": [1.0]}, r"loss_weights=\[1.0\] must be two non-negative numbers"),
         ({"loss_weights": [1.0, -1.0]}, r"loss_weights=\[1.0, -1.0\]"),
         ({"learning_rate": -1.0}, "learning_rate=-1.0"),
         ({"embedding_dim": 5}, "embedding_dim=5"),
