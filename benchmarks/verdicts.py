@@ -56,8 +56,8 @@ def search(
     found = paired_auroc_difference(first, second, labels, click_logits=first)
     bound, _ = bound_of_auroc(found, CONFIDENCE)
     return {
-        "bound": bound.held(TOLERANCE, "bound") is True,
-        "estimate": accepted and bound.held(TOLERANCE, "estimate") is True,
+        "bound": bound.within(TOLERANCE, "bound") is True,
+        "estimate": accepted and bound.within(TOLERANCE, "estimate") is True,
     }
 
 

@@ -44,9 +44,9 @@ from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.quantization.failure import SLIPS, describe_failure
 from dlrm_pl.quantization.judging.certification import Certification, certify
 from dlrm_pl.quantization.judging.certified_bound import JudgedBy
-from dlrm_pl.quantization.judging.certified_slice import SliceRule
 from dlrm_pl.quantization.judging.evaluation import AUROCEvaluation, EvalFunc
 from dlrm_pl.quantization.judging.row_sets import QuantizationData
+from dlrm_pl.quantization.judging.slice_rule import SliceRule
 from dlrm_pl.quantization.ptq.quantize import table_packer
 from dlrm_pl.quantization.ptq.table_packer import TablePacker
 from dlrm_pl.quantization.recipe import Recipe

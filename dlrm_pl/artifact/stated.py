@@ -98,19 +98,6 @@ class _BaseMetrics(_Metrics):
 
 
 @dataclass(frozen=True)
-class _Guard(Partial):
-    name: Literal["log_loss", "normalized_entropy", "calibration_ratio"]
-    before: float
-    after: float
-    change: float | None
-    standard_error: float | None
-    tolerance: float | None
-    held: bool | None
-    at_least: float | None = None
-    at_most: float | None = None
-
-
-@dataclass(frozen=True)
 class _RowRange(Partial):
     split: Literal["train", "val", "test"]
     start: Count
@@ -120,37 +107,6 @@ class _RowRange(Partial):
 @dataclass(frozen=True)
 class _RowRanges(Partial):
     certification: _RowRange
-
-
-@dataclass(frozen=True)
-class _SliceGuard(Partial):
-    score: Literal["auroc", "log_loss"]
-    tolerance: float
-
-
-@dataclass(frozen=True)
-class _Worst(Partial):
-    value: str
-    rows: Count
-    clicks: Count
-    fp32: float
-    int8: float
-    drop: float
-    interval: tuple[float, float] | None = None
-
-
-@dataclass(frozen=True)
-class _Slice(Partial):
-    column: str
-    worst: _Worst | None
-    judged: Count
-    left_out: Count
-    held: bool | None
-    guard: _SliceGuard
-    cut: dict[str, Any]
-    at_least: float | None = None
-    at_most: float | None = None
-    rows_needed: Count | None = None
 
 
 @dataclass(frozen=True)
@@ -174,7 +130,5 @@ class StatedCertificate(Partial):
     rows: Count
     positives: Count
     batch_size: Positive
-    guards: list[_Guard]
     row_ranges: _RowRanges
     machine: _Machine
-    worst_slice: _Slice | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from dlrm_pl.artifact.certificate.certificate import Certificate
-from dlrm_pl.artifact.certificate.verdict import bound_words, drop_held, share
+from dlrm_pl.artifact.certificate.verdict import bound_words, drop_passed, share
 from dlrm_pl.artifact.manifest import Manifest
 from dlrm_pl.quantization.judging.guards import describe_change
 from dlrm_pl.quantization.judging.slices import SCORE_NAMES
@@ -54,7 +54,7 @@ def drop_line(certificate: Certificate) -> str:
         return f"{drop}; not judged, trials by {certificate.score}; {where}"
     by = ", by the drop itself" if certificate.judged_by == "estimate" else ""
     limit = f"tolerance {share(certificate, certificate.tolerance)}"
-    return f"{drop}; {limit}: {_WORDS[drop_held(certificate)]}{by}; {where}"
+    return f"{drop}; {limit}: {_WORDS[drop_passed(certificate)]}{by}; {where}"
 
 
 def guards_line(certificate: Certificate) -> str:
@@ -63,29 +63,28 @@ def guards_line(certificate: Certificate) -> str:
         return "guards: unknown"
     words = []
     for guard in certificate.guards:
-        limit = "not judged" if guard["tolerance"] is None else f"tolerance {guard['tolerance']:.2%}"
-        change = describe_change(guard["change"], 4)
-        words.append(f"{guard['name'].replace('_', ' ')} {change} ({limit}{_MARKS[guard['held']]})")
+        limit = "not judged" if guard.tolerance is None else f"tolerance {guard.tolerance:.2%}"
+        words.append(f"{guard.title} {describe_change(guard.change, 4)} ({limit}{_MARKS[guard.passed]})")
     return f"guards: {', '.join(words)}"
 
 
 def slice_line(certificate: Certificate) -> str:
     """The worst slice of the certification rows in one line; "" where no column was named."""
-    found = certificate.worst_slice
-    if found is None:
+    stated = certificate.worst_slice
+    if stated is None:
         return ""
-    worst, tolerance = found["worst"], f"tolerance {found['guard']['tolerance']:.2%}"
-    small = f", {found['left_out']} too small to judge" if found["left_out"] else ""
-    word = _WORDS[found["held"]]
+    worst, tolerance = stated.worst, f"tolerance {stated.guard.tolerance:.2%}"
+    small = f", {stated.too_small} too small to judge" if stated.too_small else ""
+    word = _WORDS[stated.passed]
     if worst is None:
-        return f"worst slice of {found['column']}: unknown, none can be judged{small} ({tolerance}: {word})"
+        return f"worst slice of {stated.column}: unknown, none can be judged{small} ({tolerance}: {word})"
     most = ""
-    if found.get("at_most") is not None:
-        most = f"at most {found['at_most']:.4%} in any with {certificate.confidence:.0%} confidence; "
+    if stated.at_most is not None:
+        most = f"at most {stated.at_most:.4%} in any with {certificate.confidence:.0%} confidence; "
     return (
-        f"worst slice of {found['column']}: {worst['value']}, {worst['rows']:,} rows of test with {worst['clicks']:,} "
-        f"clicks, {SCORE_NAMES[found['guard']['score']]} {worst['fp32']:.6f} -> {worst['int8']:.6f}, drop "
-        f"{worst['drop']:+.4%} relative ({most}{tolerance}: {word}), of {found['judged']} slices judged{small}"
+        f"worst slice of {stated.column}: {worst.value}, {worst.rows:,} rows of test with {worst.clicks:,} clicks, "
+        f"{SCORE_NAMES[stated.guard.score]} {worst.fp32:.6f} -> {worst.int8:.6f}, drop {worst.drop:+.4%} relative "
+        f"({most}{tolerance}: {word}), of {stated.judged} slices judged{small}"
     )
 
 
@@ -99,8 +98,8 @@ def verdict_line(certificate: Certificate) -> str:
 
 
 _WORDS = {True: "within", False: "BEYOND", None: "UNDECIDED"}
-"""Of what is held against a tolerance."""
-_MARKS = {True: "", False: ", BROKEN", None: ", UNDECIDED"}
+"""Of what is compared with a tolerance."""
+_MARKS = {True: "", False: ", FAILED", None: ", UNDECIDED"}
 
 
 def _metric(name: str, fp32: float, int8: float, digits: int) -> Row:

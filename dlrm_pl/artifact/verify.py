@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -29,7 +29,8 @@ from dlrm_pl.model.checkpoints.tensors import check_tensors
 from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.model.load import load_dlrm
 from dlrm_pl.quantization.judging.certification import Certification, ModelScores, Run, certify
-from dlrm_pl.quantization.judging.certified_slice import SliceRule
+from dlrm_pl.quantization.judging.certified_slice import SliceScores
+from dlrm_pl.quantization.judging.slice_rule import SliceRule
 from dlrm_pl.runtime.cpu import describe_machine, with_present_names
 from dlrm_pl.runtime.int8_dlrm import count_int8_ops
 
@@ -138,9 +139,9 @@ def verify_artifact(
     stated_and_found: dict[str, tuple[dict[str, float], dict[str, float]]] = {}
     rule = None
     if certificate.worst_slice is not None:
-        rule = SliceRule.from_dict(certificate.worst_slice, certificate.confidence, certificate.judged_by)
+        rule = SliceRule.of_certificate(certificate.worst_slice, certificate.confidence, certificate.judged_by)
     numbers: list[npt.NDArray[np.uint8]] = []
-    watched: dict[str, float] = {}
+    watched: SliceScores | None = None
     if ckpt_path is None:
         run = Run(artifact.model)
         for batch in _counted(batches, progress, artifact.watch):
@@ -154,7 +155,7 @@ def verify_artifact(
     else:
         model = float_model(ckpt_path, certificate)
         certification = certify(model, artifact.model, _counted(batches, progress, artifact.watch, model.watch), rule)
-        watched = {} if certification.worst_slice is None else certification.worst_slice.watched
+        watched = certification.watched
         int8, scored = certification.int8, certification.rows
         stated_and_found["fp32"] = certificate.fp32, asdict(certification.fp32)
         found = _measured_anew(certificate, certification)
@@ -221,31 +222,32 @@ def _check_same_rows(certificate: Certificate, folder: DatasetFolder) -> bool:
     return True
 
 
-def _of_worst_slice(certificate: Certificate, found: Mapping[str, float]) -> dict[str, tuple[float, float]]:
+def _of_worst_slice(certificate: Certificate, measured: SliceScores | None) -> dict[str, tuple[float, float]]:
     """Scores of the slice that is stated as the worst, certified and recomputed.
 
     Raises:
         VerificationError: it has other rows or clicks than certified.
     """
-    if not found:
+    if measured is None:
         return {}
     assert certificate.worst_slice is not None
-    stated, score = certificate.worst_slice["worst"], certificate.worst_slice["guard"]["score"]
-    for name in ("rows", "clicks"):
-        if found[name] != stated[name]:
+    assert certificate.worst_slice.worst is not None
+    stated, score = certificate.worst_slice.worst, certificate.worst_slice.guard.score
+    for name, certified, count in (("rows", stated.rows, measured.rows), ("clicks", stated.clicks, measured.clicks)):
+        if certified != count:
             raise VerificationError(
-                f"Slice {stated['value']}: certified with {stated[name]} {name}, but the dataset has {found[name]}."
+                f"Slice {stated.value}: certified with {certified} {name}, but the dataset has {count}."
             )
+    certified_scores = {"fp32": stated.fp32, "int8": stated.int8}
     return {
-        f"{model} {score} of {stated['value']}": (stated[model], found[model])
-        for model in ("fp32", "int8")
-        if model in found
+        f"{model} {score} of {stated.value}": (certified_scores[model], value)
+        for model, value in measured.scores.items()
     }
 
 
 def _measured_anew(certificate: Certificate, certification: Certification) -> Certificate:
     """The certificate with what these rows say now; its tolerances stay as they were set."""
-    tolerances = {guard["name"]: guard["tolerance"] for guard in certificate.guards}
+    tolerances = {guard.name: guard.tolerance for guard in certificate.guards}
     measured = Certificate.measured(
         certification,
         certificate.confidence,

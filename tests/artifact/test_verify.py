@@ -26,8 +26,9 @@ from dlrm_pl.kernels.int8.selection import isa
 from dlrm_pl.model.checkpoints.file import open_checkpoint
 from dlrm_pl.model.load import load_dlrm
 from dlrm_pl.model.training.lightning_module import DLRMModule
-from dlrm_pl.quantization.judging.certified_slice import CertifiedSlice, SliceRule
+from dlrm_pl.quantization.judging.certified_slice import CertifiedSlice, SliceDrop
 from dlrm_pl.quantization.judging.criterion import Criterion
+from dlrm_pl.quantization.judging.slice_rule import SliceRule
 from dlrm_pl.quantization.judging.slices import WorstSlice
 from dlrm_pl.runtime.cpu import describe_machine
 from dlrm_pl.trainer import DLRMTrainer
@@ -60,17 +61,17 @@ def certified(synthetic_folder: Path, tmp_path_factory: pytest.TempPathFactory) 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
 
-def worst_of(artifact: Artifact) -> dict[str, Any]:
+def worst_of(artifact: Artifact) -> SliceDrop:
     assert artifact.certificate.worst_slice is not None
-    worst: dict[str, Any] = artifact.certificate.worst_slice["worst"]
-    return worst
+    assert artifact.certificate.worst_slice.worst is not None
+    return artifact.certificate.worst_slice.worst
 
 
 def test_same_machine_finds_the_same_bits(certified: tuple[Artifact, Path], synthetic_folder: Path) -> None:
     artifact, ckpt_path = certified
     found = verify_artifact(artifact, synthetic_folder, ckpt_path=ckpt_path)
     assert found.movement.machine == {}
-    of_slice = [f"{model} auroc of {worst_of(artifact)['value']}" for model in ("fp32", "int8")]
+    of_slice = [f"{model} auroc of {worst_of(artifact).value}" for model in ("fp32", "int8")]
     wanted = [f"{model} {name}" for model in ("fp32", "int8") for name in METRICS]
     assert list(found.movement.metrics) == wanted + of_slice
     assert found.movement.largest == 0.0
@@ -142,8 +143,9 @@ def test_verdict_that_does_not_hold_any_more_is_an_error(
         stricter = dataclasses.replace(certificate, tolerance=(certificate.auroc_drop_at_least or 0.0) - 1e-9)
         message = "Certified as accepted, but measured anew the relative AUROC drop is .*, at least"
     else:
-        guards = [guard | {"tolerance": -1.0} if guard["name"] == "log_loss" else guard for guard in certificate.guards]
-        stricter = dataclasses.replace(certificate, guards=guards)
+        first, *others = certificate.guards
+        assert first.name == "log_loss"
+        stricter = dataclasses.replace(certificate, guards=(dataclasses.replace(first, tolerance=-1.0), *others))
         message = "but measured anew the log loss went from .* beyond the guard of -100"
     with pytest.raises(VerificationError, match=message):
         verify_artifact(dataclasses.replace(artifact, certificate=stricter), synthetic_folder, ckpt_path=ckpt_path)
@@ -162,8 +164,9 @@ def test_worst_slice_that_is_not_as_stated_is_an_error(
     certified: tuple[Artifact, Path], synthetic_folder: Path, change: dict[str, Any], message: str, with_model: bool
 ) -> None:
     artifact, ckpt_path = certified
-    stated = dict(artifact.certificate.worst_slice or {})
-    stated["worst"] = worst_of(artifact) | change
+    assert artifact.certificate.worst_slice is not None
+    worst = dataclasses.replace(worst_of(artifact), **change)
+    stated = dataclasses.replace(artifact.certificate.worst_slice, worst=worst)
     moved = dataclasses.replace(artifact, certificate=dataclasses.replace(artifact.certificate, worst_slice=stated))
     with pytest.raises(VerificationError, match=message):
         verify_artifact(moved, synthetic_folder, ckpt_path=ckpt_path if with_model else None)
@@ -173,7 +176,7 @@ def test_worst_slice_beyond_its_tolerance_anew_is_an_error(
     certified: tuple[Artifact, Path], synthetic_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     artifact, ckpt_path = certified
-    monkeypatch.setattr("dlrm_pl.quantization.judging.certified_slice.SliceRule.judge", lost())
+    monkeypatch.setattr("dlrm_pl.quantization.judging.slice_rule.SliceRule.judge", lost())
     with pytest.raises(
         VerificationError, match=r"measured anew the AUROC of the worst slice, .* beyond the guard of 50"
     ):
@@ -292,6 +295,6 @@ def lost() -> Any:
     def judge(*args: Any) -> CertifiedSlice:
         found = real(*args)
         assert found.worst is not None
-        return dataclasses.replace(found, worst=dataclasses.replace(found.worst, drop=0.6), held=False)
+        return dataclasses.replace(found, worst=dataclasses.replace(found.worst, drop=0.6), passed=False)
 
     return judge

@@ -23,6 +23,7 @@ from dlrm_pl.model.training.lightning_module import DLRMModule
 from dlrm_pl.quantization.judging.criterion import Criterion
 from dlrm_pl.quantization.judging.row_sets import QuantizationData
 from dlrm_pl.quantization.judging.slices import WorstSlice
+from dlrm_pl.quantization.judging.worst_slice import SliceReading
 from dlrm_pl.quantization.search.objective import Latency
 from dlrm_pl.quantization.search.space import SpaceSettings
 from dlrm_pl.quantization.search.trial import Trial
@@ -173,8 +174,9 @@ def test_worst_slice_is_in_the_trials_of_the_artifact(
     assert Trial.from_dict(json.loads(line)).verdict.guards == best.verdict.guards  # type: ignore[union-attr]
     found = best.verdict.guards[-1]
     assert found.name == "worst_slice"
+    assert isinstance(found, SliceReading)
     assert by in found.slice
-    assert found.slices + found.left_out >= 2
+    assert found.slices + found.too_small >= 2
 
 
 def without_clicks(folder: Path, split: Split, start: int, stop: int | None) -> DLRMDataModule:

@@ -16,9 +16,11 @@ from dlrm_pl.artifact.manifest import CERTIFICATE_NAME
 from dlrm_pl.artifact.stated import StatedCertificate
 from dlrm_pl.documents.fields import make, shown
 from dlrm_pl.documents.json_text import read_json
-from dlrm_pl.errors import ArtifactError, VerificationError
+from dlrm_pl.errors import ArtifactError, ConfigurationError, VerificationError
 from dlrm_pl.metrics.skill import skill_warnings
 from dlrm_pl.quantization.judging.certified_bound import JudgedBy, bound_of_auroc, finite
+from dlrm_pl.quantization.judging.certified_guard import CertifiedGuard
+from dlrm_pl.quantization.judging.certified_slice import CertifiedSlice
 
 if TYPE_CHECKING:  # To load an artifact takes no torchmetrics, whose import takes a second.
     from dlrm_pl.quantization.judging.certification import Certification
@@ -55,8 +57,7 @@ class Certificate:
         score: that trials were judged by: AUROC, or the name of another one, whose drop has other units than the
             tolerance here; then the guards alone are judged on the certification rows.
         tolerance: in units of AUROC; a relative one is of fp32's AUROC above, and NaN where that is.
-        guards: log loss, normalized entropy and calibration ratio on the certification rows, each with its change,
-            its bounds, its tolerance (null where it was turned off) and whether it held; as ``CertifiedGuard``.
+        guards: log loss, normalized entropy and calibration ratio on the certification rows.
         outcome: ``accepted``, ``not accepted`` or ``undecided``, see ``certified_verdict``.
         accepted: the outcome is ``accepted``.
         rows_needed: about how many certification rows would decide what is undecided; None where nobody knows.
@@ -79,8 +80,8 @@ class Certificate:
         other_dataset: how the dataset differs from the one that the float model was made for, where using it was
             forced; else "".
         created: date and time, UTC.
-        worst_slice: the guard of the worst slice on the certification rows, as ``CertifiedSlice``; None where no column
-            was named, and in certificates that were written before it was repeated here.
+        worst_slice: the guard of the worst slice on the certification rows; None where no column was named, and in
+            certificates that were written before it was repeated here.
         row_checksum: of the certification rows; empty where they were too many to read for it, and their dataset states
             none.
         model_checksum: of all weights of the float model, see ``model.checksum``; empty in certificates of earlier
@@ -101,7 +102,7 @@ class Certificate:
     judged_by: JudgedBy
     score: str
     tolerance: float
-    guards: list[dict[str, Any]]
+    guards: tuple[CertifiedGuard, ...]
     outcome: Outcome
     accepted: bool
     reason: str
@@ -123,7 +124,7 @@ class Certificate:
     best_possible_auroc: float | None
     other_dataset: str
     created: str
-    worst_slice: dict[str, Any] | None = None
+    worst_slice: CertifiedSlice | None = None
     row_checksum: str = ""
     model_checksum: str = ""
 
@@ -153,10 +154,10 @@ class Certificate:
             "bound_method": method,
             "confidence": confidence,
             "judged_by": judged_by,
-            "guards": [asdict(guard) for guard in guards],
+            "guards": guards,
             "rows": certification.rows,
             "positives": certification.positives,
-            "worst_slice": None if certification.worst_slice is None else certification.worst_slice.to_dict(),
+            "worst_slice": certification.worst_slice,
         }
 
     @staticmethod
@@ -175,7 +176,7 @@ class Certificate:
             "bound_method": "none",
             "confidence": confidence,
             "judged_by": judged_by,
-            "guards": [],
+            "guards": (),
             "rows": 0,
             "positives": 0,
             "worst_slice": None,
@@ -231,9 +232,11 @@ class Certificate:
         contents.pop("warnings", None)  # They follow from the rest.
         known = _null_as_nan(contents)
         make(StatedCertificate, known, str(path), ArtifactError, "Quantize again.")
-        made = make(cls, known, str(path), ArtifactError, "Quantize again.")
         try:
+            made = make(cls, known, str(path), ArtifactError, "Quantize again.")
             wrong = contradiction(made)
+        except ConfigurationError as error:  # Of a worst slice that no criterion could ask for.
+            raise ArtifactError(f"{path}: {error} Quantize again.") from error
         except (ValueError, ArithmeticError) as error:  # Of numbers that none of ours are.
             raise ArtifactError(
                 f"{path}: cannot be read as a certificate ({type(error).__name__}: {error}). Quantize again."
@@ -293,13 +296,32 @@ def _null_as_nan(contents: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _with_drops(older: dict[str, Any]) -> dict[str, Any]:
-    """A certificate of format 3 or older under the names of this format: drops were called losses."""
-    named = {name.replace("auroc_loss", "auroc_drop"): value for name, value in older.items()}
+    """A certificate of format 3 or older under the names of this format.
+
+    Drops were called losses, guards held instead of passed, slices were left out instead of too small, and whether they
+    are those of a categorical feature followed from its name.
+    """
+    named: dict[str, Any] = _renamed(older)
     part = named.get("worst_slice")
-    if isinstance(part, Mapping) and isinstance(worst := part.get("worst"), Mapping):
-        renamed = {"drop" if name == "loss" else name: value for name, value in worst.items()}
-        named["worst_slice"] = {**part, "worst": renamed}
+    if isinstance(part, dict) and isinstance(cut := part.get("cut"), dict):
+        guard = part.get("guard")
+        by = guard.get("by") if isinstance(guard, dict) else None
+        cut["categorical"] = not str(by).startswith("I")
     return named
+
+
+_RENAMED: Mapping[Any, str] = {"loss": "drop", "held": "passed", "left_out": "too_small"}
+
+
+def _renamed(older: Any) -> Any:
+    """The same with new names of fields at any depth; values, as the names of guards, stay."""
+    if isinstance(older, list):
+        return [_renamed(value) for value in older]
+    if not isinstance(older, dict):
+        return older
+    return {
+        _RENAMED.get(name, name).replace("auroc_loss", "auroc_drop"): _renamed(value) for name, value in older.items()
+    }
 
 
 def _with_bounds(older: dict[str, Any]) -> dict[str, Any]:

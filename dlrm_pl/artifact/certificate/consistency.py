@@ -7,12 +7,14 @@ were all made up to agree: for that the models are scored again, see ``verificat
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from dlrm_pl.artifact.certificate.verdict import doubts, failures, rows_needed
 from dlrm_pl.metrics.student import student_quantile
 from dlrm_pl.quantization.judging.certified_bound import CertifiedBound
+from dlrm_pl.quantization.judging.certified_guard import CertifiedGuard, bound_of_guard
+from dlrm_pl.quantization.judging.certified_slice import CertifiedSlice
 
 if TYPE_CHECKING:
     from dlrm_pl.artifact.certificate.certificate import Certificate
@@ -88,56 +90,51 @@ def _of_drop(certificate: Certificate) -> Iterator[str]:
         yield from _other("auroc_drop_interval ends at", interval[1], "its standard error gives", drop + half)
 
 
-def _of_guard(guard: Mapping[str, Any], certificate: Certificate) -> Iterator[str]:
-    name, change, error = guard["name"], guard["change"], guard["standard_error"]
-    where = f"the guard {name}:"
-    for key, scores in (("before", certificate.fp32), ("after", certificate.int8)):
-        model = "fp32" if key == "before" else "int8"
-        yield from _other(f"{where} {key}", guard[key], f"{model}.{name} is", scores[name])
-    if change is not None and guard["before"]:
-        yield from _other(f"{where} change", change, "after / before - 1 is", guard["after"] / guard["before"] - 1)
-    off = math.inf if change is None else abs(change) if name == "calibration_ratio" else change
-    low = high = off
-    if guard.keys() & {"at_least", "at_most"}:  # Certificates of format 2 have neither.
-        reach = math.inf if error is None else student_quantile(certificate.confidence, math.inf) * error
-        low, high = off - (0 if math.isinf(off) else reach), off + reach
-        if name == "calibration_ratio":
-            low = max(0.0, low)
-        yield from _other_bound(f"{where} at_least", guard.get("at_least"), "change and its error give", low)
-        yield from _other_bound(f"{where} at_most", guard.get("at_most"), "change and its error give", high)
-    tolerance = guard["tolerance"]
-    bound = CertifiedBound(off, low, high, certificate.rows)
-    derived = True if tolerance is None else bound.held(tolerance, certificate.judged_by)
-    if guard["held"] is not derived:
-        yield f"{where} held is {guard['held']}, but its change and tolerance say {derived}"
+def _of_guard(guard: CertifiedGuard, certificate: Certificate) -> Iterator[str]:
+    where = f"the guard {guard.name}:"
+    for key, value, model, scores in (
+        ("before", guard.before, "fp32", certificate.fp32),
+        ("after", guard.after, "int8", certificate.int8),
+    ):
+        yield from _other(f"{where} {key}", value, f"{model}.{guard.name} is", scores[guard.name])
+    if guard.change is not None and guard.before:
+        yield from _other(f"{where} change", guard.change, "after / before - 1 is", guard.after / guard.before - 1)
+    bound = CertifiedBound(guard.deviation, guard.deviation, guard.deviation, certificate.rows)
+    if certificate.bound_method:  # Certificates of format 2 have no bounds.
+        bound = bound_of_guard(guard, certificate.confidence, certificate.rows)
+        yield from _other_bound(f"{where} at_least", guard.at_least, "change and its error give", bound.low)
+        yield from _other_bound(f"{where} at_most", guard.at_most, "change and its error give", bound.high)
+    derived = guard.passes(bound, certificate.judged_by)
+    if guard.passed is not derived:
+        yield f"{where} passed is {guard.passed}, but its change and tolerance say {derived}"
 
 
-def _of_slice(found: Mapping[str, Any], certificate: Certificate) -> Iterator[str]:
-    worst, guard = found["worst"], found["guard"]
+def _of_slice(stated: CertifiedSlice, certificate: Certificate) -> Iterator[str]:
+    worst, tolerance = stated.worst, stated.guard.tolerance
     if worst is None:
         return
-    where = f"the worst slice {worst['value']}:"
-    if not (0 < worst["clicks"] <= certificate.positives and worst["clicks"] < worst["rows"] <= certificate.rows):
-        yield f"{where} {worst['clicks']} clicks among {worst['rows']} rows, of {certificate.rows} rows"
-    before, after = worst["fp32"], worst["int8"]
-    if guard["score"] == "auroc":
-        yield from _other(f"{where} drop", worst["drop"], "its scores give", (before - after) / max(before, 0.5))
-    elif before:
-        yield from _other(f"{where} drop", worst["drop"], "its scores give", after / before - 1)
-    low, high = found.get("at_least"), found.get("at_most")
-    if low is not None and low > worst["drop"] + _DIGITS:
-        yield f"{where} at_least is {low}, above its drop of {worst['drop']}"
-    if high is not None and high < worst["drop"] - _DIGITS:
-        yield f"{where} at_most is {high}, below its drop of {worst['drop']}"
+    where = f"the worst slice {worst.value}:"
+    if not (0 < worst.clicks <= certificate.positives and worst.clicks < worst.rows <= certificate.rows):
+        yield f"{where} {worst.clicks} clicks among {worst.rows} rows, of {certificate.rows} rows"
+    if stated.guard.score == "auroc":
+        derived_drop = (worst.fp32 - worst.int8) / max(worst.fp32, 0.5)
+        yield from _other(f"{where} drop", worst.drop, "its scores give", derived_drop)
+    elif worst.fp32:
+        yield from _other(f"{where} drop", worst.drop, "its scores give", worst.int8 / worst.fp32 - 1)
+    low, high = stated.at_least, stated.at_most
+    if low is not None and low > worst.drop + _DIGITS:
+        yield f"{where} at_least is {low}, above its drop of {worst.drop}"
+    if high is not None and high < worst.drop - _DIGITS:
+        yield f"{where} at_most is {high}, below its drop of {worst.drop}"
     bound = CertifiedBound(
-        estimate=worst["drop"],
+        estimate=worst.drop,
         low=-math.inf if low is None else low,
         high=math.inf if high is None else high,
         rows=certificate.rows,
     )
-    derived = bound.held(guard["tolerance"], certificate.judged_by)
-    if found["held"] is not derived:
-        yield f"{where} held is {found['held']}, but its drop and tolerance say {derived}"
+    derived = bound.within(tolerance, certificate.judged_by)
+    if stated.passed is not derived:
+        yield f"{where} passed is {stated.passed}, but its drop and tolerance say {derived}"
 
 
 def _of_outcome(certificate: Certificate) -> Iterator[str]:

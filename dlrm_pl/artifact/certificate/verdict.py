@@ -8,12 +8,14 @@ Three outcomes. ``accepted``: the upper bound of the drop is within the toleranc
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from dlrm_pl.metrics.sequential import rows_to_decide
 from dlrm_pl.quantization.judging.certified_bound import CertifiedBound
+from dlrm_pl.quantization.judging.certified_guard import CertifiedGuard
+from dlrm_pl.quantization.judging.certified_slice import CertifiedSlice
 from dlrm_pl.quantization.judging.guards import describe_change
 from dlrm_pl.quantization.judging.slices import SCORE_NAMES
 
@@ -41,9 +43,9 @@ class CertifiedVerdict:
 
 @dataclass(frozen=True)
 class _Finding:
-    """One thing that was judged: whether it held, and the words where it did not."""
+    """One thing that was judged: whether it passed, and the words where it did not."""
 
-    held: bool | None
+    passed: bool | None
     words: str
     rows_needed: int | None = None
 
@@ -85,29 +87,29 @@ def judge(certificate: Certificate, search: Verdict) -> CertifiedVerdict:
 
 def failures(certificate: Certificate) -> list[str]:
     """What is not within its tolerance on the certification rows, in words; empty when nothing is known to be so."""
-    return [found.words for found in _findings(certificate) if found.held is False]
+    return [found.words for found in _findings(certificate) if found.passed is False]
 
 
 def doubts(certificate: Certificate) -> list[str]:
     """What so few certification rows cannot tell, in words."""
-    return [found.words for found in _findings(certificate) if found.held is None]
+    return [found.words for found in _findings(certificate) if found.passed is None]
 
 
 def rows_needed(certificate: Certificate) -> int | None:
     """About how many certification rows would settle every doubt; None where nobody knows, or there is none."""
-    needed = [found.rows_needed for found in _findings(certificate) if found.held is None]
+    needed = [found.rows_needed for found in _findings(certificate) if found.passed is None]
     known = [rows for rows in needed if rows is not None]
     return max(known) if known and len(known) == len(needed) else None
 
 
-def drop_held(certificate: Certificate) -> bool | None:
+def drop_passed(certificate: Certificate) -> bool | None:
     """Whether the AUROC drop is within its tolerance; None: so few rows cannot tell.
 
     Of another score the tolerance is none of AUROC, and nothing is held against it.
     """
     if certificate.score != "AUROC":
         return True
-    return _drop_bound(certificate).held(certificate.tolerance, certificate.judged_by)
+    return _drop_bound(certificate).within(certificate.tolerance, certificate.judged_by)
 
 
 def _drop_bound(certificate: Certificate) -> CertifiedBound:
@@ -122,12 +124,12 @@ def _drop_bound(certificate: Certificate) -> CertifiedBound:
 
 def _findings(certificate: Certificate) -> Iterator[_Finding]:
     bound = _drop_bound(certificate)
-    yield _Finding(drop_held(certificate), _drop_words(certificate), bound.rows_needed(certificate.tolerance))
+    yield _Finding(drop_passed(certificate), _drop_words(certificate), bound.rows_needed(certificate.tolerance))
     for guard in certificate.guards:
         yield _of_guard(guard, certificate)
     if certificate.worst_slice is not None:
-        found = certificate.worst_slice
-        yield _Finding(found["held"], _slice_words(found, certificate.confidence), found.get("rows_needed"))
+        stated = certificate.worst_slice
+        yield _Finding(stated.passed, _slice_words(stated, certificate.confidence), stated.rows_needed)
 
 
 def _drop_words(certificate: Certificate) -> str:
@@ -146,14 +148,14 @@ def _drop_words(certificate: Certificate) -> str:
 
 def bound_words(certificate: Certificate) -> str:
     """The relative AUROC drop with the bound that decides, or with both where neither does."""
-    held, drop = drop_held(certificate), share(certificate, certificate.auroc_drop)
+    passed, drop = drop_passed(certificate), share(certificate, certificate.auroc_drop)
     if certificate.auroc_drop_at_least is None or certificate.auroc_drop_at_most is None:
         return f"{drop}, which cannot be bounded, since a class has fewer than two rows"
     low, high = (share(certificate, end) for end in (certificate.auroc_drop_at_least, certificate.auroc_drop_at_most))
     sure = f"with {certificate.confidence:.0%} confidence"
-    if held is None:
+    if passed is None:
         return f"{drop}, at least {low} and at most {high}, each {sure}"
-    return f"{drop}, at most {high} {sure}" if held else f"{drop}, at least {low} {sure}"
+    return f"{drop}, at most {high} {sure}" if passed else f"{drop}, at least {low} {sure}"
 
 
 def share(certificate: Certificate, drop: float) -> str:
@@ -162,34 +164,34 @@ def share(certificate: Certificate, drop: float) -> str:
     return f"{drop / base:.4%}" if base and math.isfinite(drop / base) else "unknown"
 
 
-def _of_guard(guard: Mapping[str, Any], certificate: Certificate) -> _Finding:
-    name, tolerance = guard["name"].replace("_", " "), guard["tolerance"]
-    words = f"the {name} went from {guard['before']:.6f} to {guard['after']:.6f} ({describe_change(guard['change'])})"
-    if guard["held"] is False:
-        return _Finding(False, f"{words}, beyond the guard of {tolerance:.2%}")
-    if guard["held"]:
+def _of_guard(guard: CertifiedGuard, certificate: Certificate) -> _Finding:
+    words = f"the {guard.title} went from {guard.before:.6f} to {guard.after:.6f} ({describe_change(guard.change)})"
+    if guard.tolerance is None or guard.passed:
         return _Finding(True, words)
-    if guard["at_most"] is None:
-        return _Finding(None, f"{words}, of which the error is not known, where the guard is {tolerance:.2%}")
-    off = abs(guard["change"]) if name == "calibration ratio" else guard["change"]
-    most = f"at most {guard['at_most']:.3%} with {certificate.confidence:.0%} confidence"
-    needed = rows_to_decide(certificate.rows, off, guard["at_most"], tolerance)
-    return _Finding(None, f"{words}, {most}, where the guard is {tolerance:.2%}", needed)
+    limit = f"the guard of {guard.tolerance:.2%}"
+    if guard.passed is False:
+        return _Finding(False, f"{words}, beyond {limit}")
+    if guard.at_most is None:
+        return _Finding(None, f"{words}, of which the error is not known, where the guard is {guard.tolerance:.2%}")
+    most = f"at most {guard.at_most:.3%} with {certificate.confidence:.0%} confidence"
+    needed = rows_to_decide(certificate.rows, guard.deviation, guard.at_most, guard.tolerance)
+    return _Finding(None, f"{words}, {most}, where the guard is {guard.tolerance:.2%}", needed)
 
 
-def _slice_words(found: Mapping[str, Any], confidence: float) -> str:
+def _slice_words(stated: CertifiedSlice, confidence: float) -> str:
     """What became of the worst slice, in words."""
-    worst, tolerance, score = found["worst"], found["guard"]["tolerance"], SCORE_NAMES[found["guard"]["score"]]
+    worst, tolerance, score = stated.worst, stated.guard.tolerance, SCORE_NAMES[stated.guard.score]
     if worst is None:
         return (
-            f"the worst slice of {found['column']} cannot be judged: each of the {found['left_out']} slices is too "
+            f"the worst slice of {stated.column} cannot be judged: each of the {stated.too_small} slices is too "
             f"small to tell a drop of {tolerance:.2%} from none; ask for fewer slices, or tolerate more"
         )
     words = (
-        f"the {score} of the worst slice, {worst['value']}, went from {worst['fp32']:.6f} to {worst['int8']:.6f} "
-        f"(a drop of {worst['drop']:.3%})"
+        f"the {score} of the worst slice, {worst.value}, went from {worst.fp32:.6f} to {worst.int8:.6f} "
+        f"(a drop of {worst.drop:.3%})"
     )
-    if found["held"] is None:
-        most = f"the worst of {found['judged']} slices may lose up to {found['at_most']:.3%}"
-        return f"{words}; {most}, with {confidence:.0%} confidence, where the guard is {tolerance:.2%}"
+    if stated.passed is None:
+        known = stated.at_most is not None
+        most = f"may lose up to {stated.at_most:.3%}, with {confidence:.0%} confidence" if known else "is not bounded"
+        return f"{words}; the worst of {stated.judged} slices {most}, where the guard is {tolerance:.2%}"
     return f"{words}, beyond the guard of {tolerance:.2%}"

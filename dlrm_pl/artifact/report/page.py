@@ -11,12 +11,13 @@ from dlrm_pl.artifact.report.report_data import Contents
 from dlrm_pl.artifact.report.style import STYLE
 from dlrm_pl.artifact.summary import comparison, drop_line, guards_line, slice_line
 from dlrm_pl.files.sizes import format_bytes
+from dlrm_pl.quantization.judging.certified_slice import CertifiedSlice
 from dlrm_pl.quantization.judging.guards import describe_change
 from dlrm_pl.quantization.judging.slices import SCORE_NAMES
 
 Cell = str | int | float | bool | None
 
-_HELD = {True: "yes", False: "NO", None: "undecided"}
+_PASSED = {True: "yes", False: "NO", None: "undecided"}
 
 
 def render(contents: Contents) -> str:
@@ -64,14 +65,14 @@ def _certificate(contents: Contents) -> Iterator[str]:
     )
     yield _table(
         "Guards: what AUROC does not see",
-        ("", "change", "standard error", "tolerance", "held"),
+        ("", "change", "standard error", "tolerance", "passed"),
         [
             (
-                guard["name"].replace("_", " "),
-                describe_change(guard["change"], 4),
-                "unknown" if guard["standard_error"] is None else f"{guard['standard_error']:.4%}",
-                "off" if guard["tolerance"] is None else f"{guard['tolerance']:.2%}",
-                _HELD[guard["held"]],
+                guard.title,
+                describe_change(guard.change, 4),
+                "unknown" if guard.standard_error is None else f"{guard.standard_error:.4%}",
+                "off" if guard.tolerance is None else f"{guard.tolerance:.2%}",
+                _PASSED[guard.passed],
             )
             for guard in certificate.guards
         ]
@@ -81,7 +82,7 @@ def _certificate(contents: Contents) -> Iterator[str]:
         yield f"<p>{escape(_sentence(line))}</p>"
     yield (
         f"<p>{escape(_sentence(guards_line(certificate)))}</p>"
-        if not all(guard["held"] for guard in certificate.guards)
+        if not all(guard.passed for guard in certificate.guards)
         else ""
     )
     yield _table(
@@ -94,19 +95,19 @@ def _certificate(contents: Contents) -> Iterator[str]:
     )
 
 
-def _slice_row(found: Mapping[str, Any] | None) -> list[tuple[str, str, str, str, str]]:
-    """The worst slice as a guard beside the others; a AUROC drop is a fall of it."""
-    if found is None:
+def _slice_row(stated: CertifiedSlice | None) -> list[tuple[str, str, str, str, str]]:
+    """The worst slice as a guard beside the others; an AUROC drop is a fall of it."""
+    if stated is None:
         return []
-    worst, score = found["worst"], found["guard"]["score"]
-    change = "" if worst is None else f"{-worst['drop'] if score == 'auroc' else worst['drop']:+.4%}"
+    worst, score = stated.worst, stated.guard.score
+    change = "" if worst is None else f"{-worst.drop if score == 'auroc' else worst.drop:+.4%}"
     return [
         (
-            f"{SCORE_NAMES[score]} of the worst slice of {found['column']}",
+            f"{SCORE_NAMES[score]} of the worst slice of {stated.column}",
             change,
-            "" if worst is None else f"{worst['standard_error']:.4%}",
-            f"{found['guard']['tolerance']:.2%}",
-            _HELD[found["held"]],
+            "" if worst is None else f"{worst.standard_error:.4%}",
+            f"{stated.guard.tolerance:.2%}",
+            _PASSED[stated.passed],
         )
     ]
 

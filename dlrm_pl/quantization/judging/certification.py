@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -17,14 +16,15 @@ from dlrm_pl.metrics.auroc import exact_auroc
 from dlrm_pl.metrics.calibration import ClickCalibration
 from dlrm_pl.metrics.local import local
 from dlrm_pl.metrics.logits import click_probabilities, log_losses
-from dlrm_pl.metrics.paired import PairedDifference, paired_auroc_difference
+from dlrm_pl.metrics.paired import PairedDifference
 from dlrm_pl.metrics.paired_sums import PairedSums
 from dlrm_pl.metrics.score_histogram import ScoreHistogram
-from dlrm_pl.metrics.student import student_quantile
-from dlrm_pl.quantization.judging.certified_bound import CertifiedBound, JudgedBy, finite
-from dlrm_pl.quantization.judging.certified_slice import CertifiedSlice, SliceRule
+from dlrm_pl.quantization.judging.certified_bound import JudgedBy, finite
+from dlrm_pl.quantization.judging.certified_guard import CertifiedGuard, GuardName, bound_of_guard
+from dlrm_pl.quantization.judging.certified_slice import CertifiedSlice, SliceScores
 from dlrm_pl.quantization.judging.evaluation import check_finite, labels_of
-from dlrm_pl.quantization.judging.guards import CertifiedGuard
+from dlrm_pl.quantization.judging.paired_scores import PairedScores
+from dlrm_pl.quantization.judging.slice_rule import SliceRule
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,8 @@ class Certification:
         log_losses: of each row, paired.
         predictions: click probabilities, paired.
         histograms: of the probabilities, fp32 and int8.
-        worst_slice: that lost most; None where no column was named.
+        worst_slice: the slice that lost most; None where no column was named.
+        watched: scores of the slice that the rule watches; None where it watches none.
     """
 
     fp32: ModelScores
@@ -71,6 +72,7 @@ class Certification:
     predictions: PairedSums
     histograms: tuple[ScoreHistogram, ScoreHistogram]
     worst_slice: CertifiedSlice | None = None
+    watched: SliceScores | None = None
 
     def guards(
         self, confidence: float, judged_by: JudgedBy, *, log_loss: float | None, calibration_ratio: float | None
@@ -84,32 +86,32 @@ class Certification:
                 over a number that the labels alone decide; None: only measured.
             calibration_ratio: tolerated relative shift of sum(predictions) / sum(labels); None: only measured.
         """
-        kinds = (
-            ("log_loss", self.log_losses, log_loss, False),
-            ("normalized_entropy", self.log_losses, log_loss, False),
-            ("calibration_ratio", self.predictions, calibration_ratio, True),
+        kinds: tuple[tuple[GuardName, PairedSums, float | None], ...] = (
+            ("log_loss", self.log_losses, log_loss),
+            ("normalized_entropy", self.log_losses, log_loss),
+            ("calibration_ratio", self.predictions, calibration_ratio),
         )
-        found = []
-        for name, sums, tolerance, two_sided in kinds:
-            off, error = abs(sums.change) if two_sided else sums.change, sums.standard_error
-            reach = math.inf if error is None else student_quantile(confidence, math.inf) * error
-            if math.isinf(off):
-                reach = 0.0  # Something that came of nothing is beyond any tolerance.
-            bound = CertifiedBound(off, max(0.0, off - reach) if two_sided else off - reach, off + reach, self.rows)
-            found.append(
-                CertifiedGuard(
-                    name=name,
-                    before=getattr(self.fp32, name),
-                    after=getattr(self.int8, name),
-                    change=finite(sums.change),
-                    standard_error=error,
-                    tolerance=tolerance,
+        guards = []
+        for name, sums, tolerance in kinds:
+            guard = CertifiedGuard(
+                name=name,
+                before=getattr(self.fp32, name),
+                after=getattr(self.int8, name),
+                change=finite(sums.change),
+                standard_error=sums.standard_error,
+                tolerance=tolerance,
+                passed=None,
+            )
+            bound = bound_of_guard(guard, confidence, self.rows)
+            guards.append(
+                replace(
+                    guard,
+                    passed=guard.passes(bound, judged_by),
                     at_least=finite(bound.low),
                     at_most=finite(bound.high),
-                    held=True if tolerance is None else bound.held(tolerance, judged_by),
                 )
             )
-        return tuple(found)
+        return tuple(guards)
 
 
 def certify(
@@ -143,17 +145,23 @@ def certify(
             histogram.add(logits, labels)
         if rule is not None:
             numbers.append(rule.slices_of(batch))
-    labels, scored = runs[0].labels, [run.logits for run in runs]
+    scores = PairedScores(runs[0].logits, runs[1].logits, runs[0].labels)
+    worst, watched = None, None
+    if rule is not None:
+        of_rows = np.concatenate(numbers)
+        worst = rule.judge(scores, of_rows)
+        watched = rule.watch({"fp32": scores.before, "int8": scores.after}, scores.labels, of_rows)
     return Certification(
         fp32=runs[0].scores(),
         int8=runs[1].scores(),
-        paired=paired_auroc_difference(scored[0], scored[1], labels, click_logits=scored[0]),
-        rows=len(labels),
-        positives=int(labels.sum()),
+        paired=scores.auroc_difference(),
+        rows=len(scores),
+        positives=scores.clicks,
         log_losses=losses,
         predictions=predictions,
         histograms=histograms,
-        worst_slice=None if rule is None else rule.judge(scored[0], scored[1], labels, np.concatenate(numbers)),
+        worst_slice=worst,
+        watched=watched,
     )
 
 

@@ -34,7 +34,7 @@ class CertifiedBound:
     high: float
     rows: int
 
-    def held(self, tolerance: float, judged_by: JudgedBy) -> bool | None:
+    def within(self, tolerance: float, judged_by: JudgedBy) -> bool | None:
         """Whether the drop is within a tolerance; None: so few rows cannot tell."""
         if judged_by == "estimate" or math.isnan(self.estimate):
             return self.estimate <= tolerance

@@ -5,17 +5,15 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
-
 from dlrm_pl.documents.arguments import check_fields
 from dlrm_pl.errors import ConfigurationError
-from dlrm_pl.metrics.paired import paired_auroc_difference
 from dlrm_pl.metrics.sequential import Look, look_at, spent_at
+from dlrm_pl.quantization.judging.bounds import ESTIMATES, Bounds
 from dlrm_pl.quantization.judging.evaluation import Scores
-from dlrm_pl.quantization.judging.guards import GuardReading, read_guards
+from dlrm_pl.quantization.judging.guards import CalibrationGuard, Guard, GuardReading, LogLossGuard
+from dlrm_pl.quantization.judging.paired_scores import PairedScores
 from dlrm_pl.quantization.judging.slices import Slices, WorstSlice
-from dlrm_pl.quantization.judging.worst_slice import read_worst_slice
+from dlrm_pl.quantization.judging.worst_slice import WorstSliceGuard
 
 
 @dataclass(frozen=True)
@@ -144,46 +142,68 @@ class Criterion:
             MetricError: the rows hold a single class.
             ConfigurationError: the slices for ``worst_slice`` are not known.
         """
-        before, after, labels = baseline.logits, trial.logits, baseline.labels
-        if self.confidence is None or before is None or after is None or labels is None or not baseline.paired:
+        scores = _pair(baseline, trial)
+        if scores is None or self.confidence is None or not baseline.paired:
             return self._compare(baseline, trial, slices)
-        difference = paired_auroc_difference(before, after, labels, click_logits=before)
+        difference = scores.auroc_difference()
         seen = look_at(
             difference,
             number=look,
             tolerance=self.tolerance(difference.first),
             confidence=self.confidence,
             last=last,
-            rows=len(labels),
+            rows=len(scores),
         )
-        error = spent_at(look, confidence=self.confidence, last=last)
-        among = 1 if self.worst_slice is None else self.worst_slice.slices
-        guards = self._guards(before, after, labels, slices, error=error, strict_error=error / among, last=last)
-        decisions = [
-            guard.decision(error, last=last, strict_error=error / among if guard.slice else None) for guard in guards
-        ]
-        broken = [guard for guard, decision in zip(guards, decisions, strict=True) if decision == "beyond"]
-        unsure = "open" in decisions
-        decided = last or bool(broken) or seen.decision == "beyond" or (seen.decision == "within" and not unsure)
-        accepted = decided and seen.decision == "within" and not broken
+        bounds = Bounds(
+            alpha=spent_at(look, confidence=self.confidence, last=last),
+            num_comparisons=1 if self.worst_slice is None else self.worst_slice.slices,
+            last=last,
+        )
+        readings = tuple(guard.read(scores, bounds) for guard in self.guards(slices))
+        decisions = [reading.decision(bounds) for reading in readings]
+        failed = [reading for reading, decision in zip(readings, decisions, strict=True) if decision == "beyond"]
+        decided = last or bool(failed) or seen.decision == "beyond"
+        decided = decided or (seen.decision == "within" and "open" not in decisions)
         return Verdict(
-            accepted=accepted,
+            accepted=decided and seen.decision == "within" and not failed,
             drop=seen.estimate,
             bound=seen.high,
             tolerance=seen.tolerance,
-            reason=self._words(seen, broken) if decided else "open: more rows are needed",
+            reason=self._describe(seen, failed) if decided else "open: more rows are needed",
             baseline=difference.first,
             score=difference.second,
             low=seen.low,
             decided=decided,
             looks=look,
             rows=seen.rows,
-            guards=guards,
+            guards=readings,
         )
 
-    def _words(self, seen: Look, broken: list[GuardReading]) -> str:
+    def guards(self, slices: Slices | None) -> tuple[Guard, ...]:
+        """The guards that have a tolerance.
+
+        Args:
+            slices: of the rows that they will read; needed by ``worst_slice``.
+
+        Raises:
+            ConfigurationError: the slices for ``worst_slice`` are not known.
+        """
+        guards: list[Guard] = []
+        if self.log_loss is not None:
+            guards.append(LogLossGuard(self.log_loss))
+        if self.calibration_ratio is not None:
+            guards.append(CalibrationGuard(self.calibration_ratio))
+        if self.worst_slice is not None:
+            if slices is None:
+                raise ConfigurationError(
+                    f"worst_slice by {self.worst_slice.by!r}: the slices of the rows were not given."
+                )
+            guards.append(WorstSliceGuard(self.worst_slice, slices))
+        return tuple(guards)
+
+    def _describe(self, seen: Look, failed: list[GuardReading]) -> str:
         """Why a decided verdict is as it is."""
-        failures = [guard.describe_failure() for guard in broken]
+        failures = [guard.describe_failure() for guard in failed]
         if math.isinf(seen.high):
             failures.insert(
                 0, f"the drop {seen.estimate:.6f} cannot be bounded: fewer than two clicks, or two others, were scored"
@@ -201,38 +221,16 @@ class Criterion:
             f"of the paired drop on {seen.rows:,} rows"
         )
 
-    def _guards(
-        self,
-        before: npt.NDArray[np.float32],
-        after: npt.NDArray[np.float32],
-        labels: npt.NDArray[np.uint8],
-        slices: Slices | None,
-        *,
-        error: float,
-        strict_error: float,
-        last: bool,
-    ) -> tuple[GuardReading, ...]:
-        """All guards that are on, as read on these rows."""
-        guards = read_guards(before, after, labels, log_loss=self.log_loss, calibration_ratio=self.calibration_ratio)
-        if self.worst_slice is None:
-            return guards
-        if slices is None:
-            raise ConfigurationError(f"worst_slice by {self.worst_slice.by!r}: the slices of the rows were not given.")
-        worst = read_worst_slice(
-            *(before, after, labels, slices, self.worst_slice), error=error, strict_error=strict_error, last=last
-        )
-        return (*guards, worst)
-
     def _compare(self, baseline: Scores, trial: Scores, slices: Slices | None) -> Verdict:
         """The two scores as they are: no pairs, or none wanted."""
         tolerance = self.tolerance(baseline.value)
         drop = self.drop(baseline.value, trial.value)
-        before, after, labels = baseline.logits, trial.logits, baseline.labels
-        guards: tuple[GuardReading, ...] = ()
-        if before is not None and after is not None and labels is not None:
-            guards = self._guards(before, after, labels, slices, error=0.5, strict_error=0.5, last=True)
+        scores = _pair(baseline, trial)
+        readings: tuple[GuardReading, ...] = ()
+        if scores is not None:
+            readings = tuple(guard.read(scores, ESTIMATES) for guard in self.guards(slices))
         failures = [] if drop <= tolerance else [f"drop {drop:.6f} exceeds the tolerance {tolerance:.6f}"]
-        failures += [guard.describe_failure() for guard in guards if guard.decision(0.5, last=True) == "beyond"]
+        failures += [reading.describe_failure() for reading in readings if reading.decision(ESTIMATES) == "beyond"]
         why = "as confidence: null asks" if self.confidence is None else "since this score has no paired test"
         rows = f"all {baseline.rows:,} rows" if baseline.rows else "all rows"
         reason = "; ".join(failures) or f"{drop:.6f} is within the tolerance {tolerance:.6f}"
@@ -248,8 +246,15 @@ class Criterion:
             decided=True,
             looks=1,
             rows=baseline.rows,
-            guards=guards,
+            guards=readings,
         )
+
+
+def _pair(baseline: Scores, trial: Scores) -> PairedScores | None:
+    """Both models' logits on the same rows; None where a score does not tell them."""
+    if baseline.logits is None or trial.logits is None or baseline.labels is None:
+        return None
+    return PairedScores(baseline.logits, trial.logits, baseline.labels)
 
 
 def _undecided(seen: Look) -> str:
@@ -298,7 +303,7 @@ class Verdict:
     @property
     def undecided(self) -> bool:
         """Not accepted for want of rows alone: they tell neither of the drop nor of a guard that it is beyond."""
-        blind = [guard for guard in self.guards if not guard.slices]
-        broken = any(guard.decision(0.5, last=True) == "beyond" for guard in self.guards if guard.slices)
-        open_ = self.bound > self.tolerance or bool(blind)
-        return not self.accepted and self.low <= self.tolerance and open_ and not broken
+        unjudged = any(not guard.judged for guard in self.guards)
+        failed = any(guard.decision(ESTIMATES) == "beyond" for guard in self.guards if guard.judged)
+        open_ = self.bound > self.tolerance or unjudged
+        return not self.accepted and self.low <= self.tolerance and open_ and not failed

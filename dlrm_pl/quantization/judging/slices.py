@@ -194,16 +194,31 @@ class Cut:
     """
 
     names: tuple[str, ...]
-    edges: npt.NDArray[Any]
+    edges: tuple[float, ...]
     categorical: bool
+
+    def __post_init__(self) -> None:
+        """Check that there is a slice more than edges, which ascend.
+
+        Raises:
+            ConfigurationError: they do not cut a column into these slices, as in a file that was edited.
+        """
+        whole = not self.categorical or all(abs(edge) < 2**53 and edge == int(edge) for edge in self.edges)
+        ascending = all(low < high for low, high in pairwise(self.edges))
+        if len(self.names) != len(self.edges) + 1 or not whole or not ascending:
+            raise ConfigurationError(
+                f"worst_slice.cut: {len(self.names)} names and the edges {list(self.edges)} do not cut a column into "
+                "slices."
+            )
 
     def numbers(self, column: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
         """The slice of each row, ``[rows]``."""
         if not self.categorical:
-            return np.searchsorted(self.edges, column, side="right").astype(np.uint8)
-        found = np.minimum(np.searchsorted(self.edges, column), len(self.edges) - 1)
-        own = self.edges[found] == column if len(self.edges) else np.zeros(len(column), bool)
-        return np.where(own, found, len(self.edges)).astype(np.uint8)
+            return np.searchsorted(np.array(self.edges, np.float32), column, side="right").astype(np.uint8)
+        values = np.array(self.edges, np.int64)
+        place = np.minimum(np.searchsorted(values, column), len(values) - 1)
+        own = values[place] == column if len(values) else np.zeros(len(column), bool)
+        return np.where(own, place, len(values)).astype(np.uint8)
 
 
 def cut_on(
@@ -227,12 +242,13 @@ def cut(column: npt.NDArray[Any], guard: WorstSlice) -> Cut:
         quantiles = np.quantile(column, np.arange(1, guard.slices) / guard.slices, method="higher")
         # Many rows have the same value, as 0: bins that would be empty are left out.
         edges = np.unique(quantiles[quantiles > column.min()])
-        return Cut(tuple(_ranges(f"I{index + 1}", edges)), edges, categorical=False)
+        return Cut(tuple(_ranges(f"I{index + 1}", edges)), tuple(edges.tolist()), categorical=False)
     values, counts = np.unique(column, return_counts=True)
     order = np.argsort(-counts, kind="stable")[: guard.slices - 1]
     frequent = np.sort(values[order[counts[order] >= SMALLEST_SHARE * len(column)]])
     name = f"C{index + 1}"
-    return Cut((*(f"{name}={value}" for value in frequent), f"{name} of other values"), frequent, categorical=True)
+    names = (*(f"{name}={value}" for value in frequent), f"{name} of other values")
+    return Cut(names, tuple(frequent.tolist()), categorical=True)
 
 
 def _ranges(name: str, edges: npt.NDArray[Any]) -> Iterator[str]:

@@ -1,29 +1,138 @@
-"""Judge slices of the rows each by itself, and tell of the one that loses most."""
+"""The guard that judges each slice of the rows separately and reports the one that loses most."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from dlrm_pl.metrics.logits import log_losses
-from dlrm_pl.metrics.paired import paired_auroc_difference
-from dlrm_pl.metrics.sequential import MIN_OF_A_CLASS
-from dlrm_pl.metrics.student import student_quantile
-from dlrm_pl.quantization.judging.guards import GuardReading, change_of_sum
+from dlrm_pl.metrics.paired_sums import change_of_mean
+from dlrm_pl.metrics.sequential import MIN_OF_A_CLASS, Decision
+from dlrm_pl.quantization.judging.bounds import Bounds
+from dlrm_pl.quantization.judging.guards import GuardReading, describe_change
+from dlrm_pl.quantization.judging.paired_scores import PairedScores
 from dlrm_pl.quantization.judging.slices import SCORE_NAMES, Slices, WorstSlice
 
 NAME = "worst_slice"
 
 
 @dataclass(frozen=True)
-class MeasuredSlice:
-    """One slice: its rows and clicks, both scores, its relative drop, and how well that is known.
+class WorstSliceGuard:
+    """Guard of the slice that loses most.
 
-    Where something came of a log loss of nothing the drop is infinite, and its error counts as 0.
+    Attributes:
+        rule: how rows are grouped, and the tolerance.
+        slices: of the rows that are read.
+    """
+
+    rule: WorstSlice
+    slices: Slices
+
+    def read(self, scores: PairedScores, bounds: Bounds) -> SliceReading:
+        """Measure all slices, and return the one that settles the guard.
+
+        The guard passes when the interval of every slice is within the tolerance, and fails when that of any slice is
+        beyond. To say "all are within" wrongly, one slice that is not must be taken for one that is, so each slice may
+        have the whole error to itself (an intersection-union test, Berger 1982). To say "some slice is beyond" wrongly,
+        any of them will do, so they share the error (Bonferroni).
+
+        With no more rows to come, a slice that could not tell a drop of the size of the tolerance from none, and does
+        not show a larger one, counts as too small: the largest of many uncertain drops is large by chance. Of the
+        others the estimate decides.
+
+        Source: Berger 1982, Technometrics 24:295.
+        """
+        measured, too_small = measure_slices(scores, self.slices, self.rule, bounds)
+        worst = _decisive(measured, self.rule, bounds) if measured else _measure("", scores, self.rule)
+        higher_is_better = self.rule.score == "auroc"
+        return SliceReading(
+            name=NAME,
+            before=worst.before,
+            after=worst.after,
+            change=-worst.drop if higher_is_better else worst.drop,
+            standard_error=worst.standard_error,
+            tolerance=self.rule.tolerance,
+            higher_is_better=higher_is_better,
+            slice=f"{SCORE_NAMES[self.rule.score]} of {worst.name}" if measured else f"{self.rule.by}",
+            slices=len(measured),
+            too_small=too_small,
+            degrees_of_freedom=worst.degrees_of_freedom if math.isfinite(worst.degrees_of_freedom) else None,
+        )
+
+
+@dataclass(frozen=True)
+class SliceReading(GuardReading):
+    """The worst slice as measured on the rows read.
+
+    Attributes:
+        higher_is_better: of the score, as of AUROC: a fall is what is bad.
+        slice: score and name of the slice, as ``AUROC of C14=7``; the column alone where no slice was judged.
+        slices: number of slices that were judged; this is the worst of them.
+        too_small: number of slices that have rows, but too few to be judged.
+        degrees_of_freedom: of the standard error; None: so many that the normal distribution serves.
+    """
+
+    higher_is_better: bool = False
+    slice: str = ""
+    slices: int = 1
+    too_small: int = 0
+    degrees_of_freedom: float | None = None
+
+    @property
+    def judged(self) -> bool:
+        """Whether any slice had rows enough."""
+        return self.slices > 0
+
+    @property
+    def deviation(self) -> float:
+        """The drop of the score."""
+        return -self.change if self.higher_is_better else self.change
+
+    def decision(self, bounds: Bounds) -> Decision:
+        """Which side of its tolerance the guard is on, see ``WorstSliceGuard.read``."""
+        if not self.judged:
+            return "beyond" if bounds.last else "open"
+        degrees = math.inf if self.degrees_of_freedom is None else self.degrees_of_freedom
+        spread = self.spread(bounds)
+        if self.deviation - bounds.simultaneous_critical_value(degrees) * spread > self.tolerance:
+            return "beyond"
+        # Slices that have too few rows so far may have enough later.
+        waits = bool(self.too_small) and not bounds.last
+        within = self.deviation + bounds.critical_value(degrees) * spread <= self.tolerance
+        return "within" if within and not waits else "open"
+
+    def describe(self) -> str:
+        """The change in words."""
+        too_small = f", {self.too_small} too small to judge" if self.too_small else ""
+        return (
+            f"worst slice ({self.slice}, of {self.slices} slices{too_small}) {self.before:.6f} -> {self.after:.6f} "
+            f"({describe_change(self.change)})"
+        )
+
+    def describe_failure(self) -> str:
+        """Why a guard that is ``beyond`` is so, in words."""
+        if self.judged:
+            return super().describe_failure()
+        return (
+            f"worst slice by {self.slice} cannot be judged: each of the {self.too_small} slices is too small to tell a "
+            f"drop of {self.tolerance:.2%} from none; ask for fewer slices, or tolerate more"
+        )
+
+
+@dataclass(frozen=True)
+class MeasuredSlice:
+    """One slice as measured.
+
+    Attributes:
+        name: of the slice.
+        rows: number of rows in it.
+        clicks: number of clicks among them.
+        before: score of the fp32 model on them.
+        after: score of the quantized model on them.
+        drop: relative drop of the score; infinite where a log loss of 0 became another one.
+        standard_error: of the drop; 0 where that is infinite.
+        degrees_of_freedom: of the standard error.
     """
 
     name: str
@@ -35,118 +144,87 @@ class MeasuredSlice:
     standard_error: float
     degrees_of_freedom: float = math.inf
 
-    def reach(self, error: float) -> float:
-        """From the drop to a bound that errs with a probability of ``error``."""
-        return student_quantile(1 - error, self.degrees_of_freedom) * self.standard_error
+    def at_least(self, bounds: Bounds) -> float:
+        """Lower bound of the drop that holds for all slices at once."""
+        return self.drop - self.simultaneous_margin(bounds)
 
+    def at_most(self, bounds: Bounds) -> float:
+        """Upper bound of the drop."""
+        return self.drop + bounds.critical_value(self.degrees_of_freedom) * self.standard_error
 
-def read_worst_slice(
-    before: npt.NDArray[np.float32],
-    after: npt.NDArray[np.float32],
-    labels: npt.NDArray[Any],
-    slices: Slices,
-    guard: WorstSlice,
-    *,
-    error: float,
-    strict_error: float,
-    last: bool,
-) -> GuardReading:
-    """Measure all slices, and return the one that settles the guard.
+    def simultaneous_margin(self, bounds: Bounds) -> float:
+        """Distance from the drop to ``at_least``."""
+        return bounds.simultaneous_critical_value(self.degrees_of_freedom) * self.standard_error
 
-    The guard is held when the interval of every slice is within the tolerance, and broken when that of any slice is
-    beyond. To say "all are within" wrongly, one slice that is not must be taken for one that is, so each slice may
-    have the whole error to itself (an intersection-union test, Berger 1982). To say "some slice is beyond" wrongly,
-    any of them will do, so they share the error (Bonferroni): each has ``strict_error``.
-
-    With no more rows to come, a slice that could not tell a drop of the size of the tolerance from none, and does not
-    show a larger one, is left out and counted: the largest of many uncertain drops is large by chance. Of the others
-    the estimate decides.
-
-    Args:
-        before: logits of the fp32 model, ``[rows]``.
-        after: of the trial.
-        labels: 0 or 1.
-        slices: of the same rows.
-        guard: by what, and how much.
-        error: that a bound may make.
-        strict_error: the share of it that each slice has, where all share it.
-        last: no more rows will come.
-
-    Source: Berger 1982, Technometrics 24:295.
-    """
-    found, left_out = measure_slices(before, after, labels, slices, guard, strict_error=strict_error, last=last)
-    higher_is_better = guard.score == "auroc"
-    if not found:
-        one = _measure("", before, after, labels, guard)
-    elif last:
-        one = max(found, key=lambda part: part.drop)
-    else:
-        one = max(found, key=lambda part: part.drop - part.reach(strict_error))
-        if one.drop - one.reach(strict_error) <= guard.tolerance:
-            one = max(found, key=lambda part: part.drop + part.reach(error))
-    return GuardReading(
-        name=NAME,
-        before=one.before,
-        after=one.after,
-        change=-one.drop if higher_is_better else one.drop,
-        standard_error=one.standard_error,
-        degrees_of_freedom=one.degrees_of_freedom if math.isfinite(one.degrees_of_freedom) else None,
-        tolerance=guard.tolerance,
-        two_sided=False,
-        higher_is_better=higher_is_better,
-        slice=f"{SCORE_NAMES[guard.score]} of {one.name}" if found else f"{guard.by}",
-        slices=len(found),
-        left_out=left_out,
-    )
+    def interval(self, bounds: Bounds) -> tuple[float, float]:
+        """Two-sided interval of the drop of this slice alone."""
+        margin = bounds.two_sided_critical_value(self.degrees_of_freedom) * self.standard_error
+        return self.drop - margin, self.drop + margin
 
 
 def measure_slices(
-    before: npt.NDArray[np.float32],
-    after: npt.NDArray[np.float32],
-    labels: npt.NDArray[Any],
-    slices: Slices,
-    guard: WorstSlice,
-    *,
-    strict_error: float,
-    last: bool,
+    scores: PairedScores, slices: Slices, rule: WorstSlice, bounds: Bounds
 ) -> tuple[list[MeasuredSlice], int]:
-    """Measure each slice that can be judged; the arguments are those of ``read_worst_slice``.
+    """Measure each slice that can be judged.
+
+    Args:
+        scores: of the rows.
+        slices: of the same rows.
+        rule: score and tolerance.
+        bounds: at the last look, slices whose margin is wider than the tolerance count as too small.
 
     Returns:
         The slices, and how many others have rows, but too few.
     """
-    found: list[MeasuredSlice] = []
-    left_out = 0
+    measured: list[MeasuredSlice] = []
+    too_small = 0
     for number, name in enumerate(slices.names):
-        rows = np.flatnonzero(slices.numbers == number)
-        clicks = int(np.count_nonzero(labels[rows]))
-        if min(clicks, len(rows) - clicks) < MIN_OF_A_CLASS:
-            left_out += len(rows) > 0
+        of_slice = scores.rows(np.flatnonzero(slices.numbers == number))
+        if min(of_slice.clicks, len(of_slice) - of_slice.clicks) < MIN_OF_A_CLASS:
+            too_small += len(of_slice) > 0
             continue
-        one = _measure(name, before[rows], after[rows], labels[rows], guard)
-        half = one.reach(strict_error)
-        if last and half > guard.tolerance >= one.drop - half:
-            left_out += 1
+        part = _measure(name, of_slice, rule)
+        margin = part.simultaneous_margin(bounds)
+        if bounds.last and margin > rule.tolerance >= part.drop - margin:
+            too_small += 1
             continue
-        found.append(one)
-    return found, left_out
+        measured.append(part)
+    return measured, too_small
 
 
-def _measure(
-    name: str,
-    before: npt.NDArray[np.float32],
-    after: npt.NDArray[np.float32],
-    labels: npt.NDArray[Any],
-    guard: WorstSlice,
-) -> MeasuredSlice:
-    rows, clicks = len(labels), int(np.count_nonzero(labels))
-    if guard.score == "log_loss":
-        losses = [log_losses(logits, labels) for logits in (before, after)]
-        change, error = change_of_sum(losses[0], losses[1])
-        means = float(losses[0].mean()), float(losses[1].mean())
-        return MeasuredSlice(name, rows, clicks, *means, change, 0.0 if error is None else error)
-    pair = paired_auroc_difference(before, after, labels, click_logits=before)
+def _decisive(measured: list[MeasuredSlice], rule: WorstSlice, bounds: Bounds) -> MeasuredSlice:
+    """The slice that settles the guard: at the end the largest drop, before that the bound that lies furthest out."""
+    if bounds.last:
+        return max(measured, key=lambda part: part.drop)
+    worst = max(measured, key=lambda part: part.at_least(bounds))
+    if worst.at_least(bounds) > rule.tolerance:
+        return worst
+    return max(measured, key=lambda part: part.at_most(bounds))
+
+
+def _measure(name: str, scores: PairedScores, rule: WorstSlice) -> MeasuredSlice:
+    if rule.score == "log_loss":
+        before, after = scores.log_losses()
+        change, error = change_of_mean(before, after)
+        return MeasuredSlice(
+            name=name,
+            rows=len(scores),
+            clicks=scores.clicks,
+            before=float(before.mean()),
+            after=float(after.mean()),
+            drop=change,
+            standard_error=0.0 if error is None else error,
+        )
+    pair = scores.auroc_difference()
     # A slice that fp32 orders all wrong has nothing to lose: an AUROC of 0 divides nothing.
     scale = max(pair.first, 0.5)
-    scores = (pair.first, pair.second, pair.difference / scale, pair.standard_error / scale)
-    return MeasuredSlice(name, rows, clicks, *scores, pair.degrees_of_freedom)
+    return MeasuredSlice(
+        name=name,
+        rows=len(scores),
+        clicks=scores.clicks,
+        before=pair.first,
+        after=pair.second,
+        drop=pair.difference / scale,
+        standard_error=pair.standard_error / scale,
+        degrees_of_freedom=pair.degrees_of_freedom,
+    )

@@ -9,6 +9,7 @@ from typing import Any
 from dlrm_pl.files.sizes import format_bytes
 from dlrm_pl.quantization.judging.criterion import Verdict
 from dlrm_pl.quantization.judging.guards import GuardReading
+from dlrm_pl.quantization.judging.worst_slice import SliceReading
 from dlrm_pl.quantization.recipe import Recipe
 from dlrm_pl.quantization.search.objective import Latency
 
@@ -147,7 +148,8 @@ class Trial:
 
 
 def _guard(values: dict[str, Any]) -> GuardReading:
-    return GuardReading(**values | {"change": math.inf if values["change"] is None else values["change"]})
+    kind = SliceReading if "slice" in values else GuardReading
+    return kind(**values | {"change": math.inf if values["change"] is None else values["change"]})
 
 
 def _finite(value: float) -> float | None:

@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 FORMAT = 4
 _WITH_LOSSES = 3
 """The format in which drops of the score were called losses. It is read, and written anew in this format."""
+_RENAMED = {"loss": "drop", "left_out": "too_small"}
+_OF_SLICES = ("higher_is_better", "slice", "slices", "left_out", "degrees_of_freedom")
 
 
 class TrialLog:
@@ -211,9 +213,13 @@ class TrialLog:
 
 def _with_drops(values: Any) -> Any:
     """A line of format 3 under the names of this format; a line of this format as it is."""
-    if isinstance(values, dict):
-        return {"drop" if name == "loss" else name: _with_drops(value) for name, value in values.items()}
-    return [_with_drops(value) for value in values] if isinstance(values, list) else values
+    if isinstance(values, list):
+        return [_with_drops(value) for value in values]
+    if not isinstance(values, dict):
+        return values
+    if values.get("slice") == "":  # A guard of all rows, which had the fields of the worst slice as well.
+        values = {name: value for name, value in values.items() if name not in _OF_SLICES}
+    return {_RENAMED.get(name, name): _with_drops(value) for name, value in values.items()}
 
 
 def _first_difference(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> tuple[str, Any, Any] | None:

@@ -32,20 +32,21 @@ from tests.support.artifacts import data
 
 
 def test_certificate_states_every_guard_with_its_tolerance(outcome: Outcome) -> None:
-    guards = {guard["name"]: guard for guard in load_artifact(outcome.path).certificate.guards}
+    guards = {guard.name: guard for guard in load_artifact(outcome.path).certificate.guards}
     assert list(guards) == ["log_loss", "normalized_entropy", "calibration_ratio"]
-    assert [guard["tolerance"] for guard in guards.values()] == [0.005, 0.005, 0.02]
-    assert all(guard["held"] for guard in guards.values())
+    assert [guard.tolerance for guard in guards.values()] == [0.005, 0.005, 0.02]
+    assert all(guard.passed for guard in guards.values())
     certificate = outcome.certificate
     for name, guard in guards.items():
-        assert guard["before"] == certificate.fp32[name]
-        assert guard["after"] == certificate.int8[name]
+        assert guard.before == certificate.fp32[name]
+        assert guard.after == certificate.int8[name]
         # The metrics sum in float32, the guards in float64.
-        assert guard["change"] == pytest.approx(guard["after"] / guard["before"] - 1, abs=1e-6)
-        assert 0 < guard["standard_error"] < 0.01
+        assert guard.change == pytest.approx(guard.after / guard.before - 1, abs=1e-6)
+        assert guard.standard_error is not None
+        assert 0 < guard.standard_error < 0.01
 
 
-def test_guard_that_breaks_on_the_certification_rows_is_not_accepted(
+def test_guard_that_fails_on_the_certification_rows_is_not_accepted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = build_module.certify
@@ -64,13 +65,13 @@ def test_guard_that_breaks_on_the_certification_rows_is_not_accepted(
     assert not load_artifact(outcome.path).manifest.accepted
     assert "the calibration ratio went from" in outcome.certificate.reason
     assert "(+50.000%), beyond the guard of 2.00%" in outcome.certificate.reason
-    assert "calibration ratio +50.0000% (tolerance 2.00%, BROKEN)" in guards_line(outcome.certificate)
+    assert "calibration ratio +50.0000% (tolerance 2.00%, FAILED)" in guards_line(outcome.certificate)
 
 
 def test_guards_that_are_off_are_measured_and_not_judged(tmp_path: Path) -> None:
     criterion = Criterion(relative=0.02, log_loss=None, calibration_ratio=None)
     outcome = build_artifact(tiny.model(), data(), TuningSettings(criterion=criterion), tmp_path / "a")
-    assert [guard["tolerance"] for guard in outcome.certificate.guards] == [None, None, None]
+    assert [guard.tolerance for guard in outcome.certificate.guards] == [None, None, None]
     assert outcome.certificate.accepted
     assert guards_line(outcome.certificate).count("not judged") == 3
 
@@ -198,7 +199,8 @@ def test_certificate_with_losses_instead_of_drops_is_read(tmp_path: Path) -> Non
         stated["auroc_loss_at_most"],
     )
     assert older.worst_slice is not None
-    assert older.worst_slice["worst"]["drop"] == stated["worst_slice"]["worst"]["loss"]
+    assert older.worst_slice.worst is not None
+    assert older.worst_slice.worst.drop == stated["worst_slice"]["worst"]["loss"]
     assert "relative AUROC drop" in drop_line(older)
 
 
@@ -273,9 +275,9 @@ def test_model_that_the_search_refused_is_not_accepted(
 
 
 def test_guard_between_its_bounds_is_undecided_and_says_how_many_rows_would_tell(outcome: Outcome) -> None:
-    guards = [dict(guard) for guard in outcome.certificate.guards]
-    guards[0] |= {"change": 0.004, "at_least": 0.002, "at_most": 0.006, "tolerance": 0.005, "held": None}
-    judged = certificate_with(outcome, guards=guards).judged(search())
+    first, *others = outcome.certificate.guards
+    first = dataclasses.replace(first, change=0.004, at_least=0.002, at_most=0.006, tolerance=0.005, passed=None)
+    judged = certificate_with(outcome, guards=(first, *others)).judged(search())
     assert judged.outcome == "undecided"
     assert judged.rows_needed == 12_000
     assert "at most 0.600% with 95% confidence, where the guard is 0.50%" in judged.reason
@@ -289,11 +291,11 @@ def test_guards_are_judged_by_their_bounds() -> None:
     assert log_loss.at_most == pytest.approx(log_loss.change + 1.644854 * log_loss.standard_error)
     assert ratio.at_least == pytest.approx(abs(ratio.change) - 1.644854 * ratio.standard_error)
     for guard, index in ((log_loss, 0), (ratio, 2)):
-        for tolerance, held in ((guard.at_most, True), (guard.at_least, None), (0.9 * guard.at_least, False)):
+        for tolerance, passed in ((guard.at_most, True), (guard.at_least, None), (0.9 * guard.at_least, False)):
             again = found.guards(0.95, "bound", log_loss=tolerance, calibration_ratio=tolerance)[index]
-            assert again.held is held
+            assert again.passed is passed
         middle = (guard.at_least + guard.at_most) / 2 + 1e-9
-        assert found.guards(0.95, "estimate", log_loss=middle, calibration_ratio=middle)[index].held
+        assert found.guards(0.95, "estimate", log_loss=middle, calibration_ratio=middle)[index].passed
 
 
 def test_identical_models_lose_at_most_what_the_rows_could_have_missed() -> None:
@@ -309,7 +311,7 @@ def test_one_click_cannot_be_bounded(outcome: Outcome) -> None:
     labels[7] = 1
     paired = certify(tiny.model(), tiny.model(seed=1), [batch._replace(labels=labels)]).paired
     bound, method = bound_of_auroc(paired, 0.95)
-    assert (method, bound.held(0.5, "bound"), bound.rows_needed(0.5)) == ("none", None, None)
+    assert (method, bound.within(0.5, "bound"), bound.rows_needed(0.5)) == ("none", None, None)
     nothing = {"auroc_drop_at_least": None, "auroc_drop_at_most": None, "bound_method": "none"}
     judged = certificate_with(outcome, **nothing).judged(search())
     assert judged.outcome == "undecided"

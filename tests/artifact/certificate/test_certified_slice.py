@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import json
 from pathlib import Path
@@ -20,11 +19,13 @@ from dlrm_pl.artifact.report.page import render
 from dlrm_pl.artifact.store import load_artifact
 from dlrm_pl.artifact.summary import slice_line
 from dlrm_pl.batch import ClickBatch
-from dlrm_pl.errors import ConfigurationError
+from dlrm_pl.documents.fields import make
+from dlrm_pl.errors import ArtifactError
 from dlrm_pl.inspection import describe
 from dlrm_pl.quantization.judging.certification import Certification, certify
-from dlrm_pl.quantization.judging.certified_slice import SliceRule
+from dlrm_pl.quantization.judging.certified_slice import CertifiedSlice, SliceScores
 from dlrm_pl.quantization.judging.criterion import Criterion
+from dlrm_pl.quantization.judging.slice_rule import SliceRule
 from dlrm_pl.quantization.judging.slices import WorstSlice, column_of, cut
 from dlrm_pl.quantization.search.tune import TuningSettings
 from tests.support import reports, tiny
@@ -60,22 +61,23 @@ def test_certificate_states_the_slice_that_lost_most(built: Outcome) -> None:
             torch.cat([model(batch) for batch in BATCHES]).numpy()
             for model in (tiny.model(), load_artifact(built.path).model)
         )
-    own = found["cut"]["edges"]
+    own = found.cut.edges
     drops = {}
-    for name in found["cut"]["names"]:
+    for name in found.cut.names:
         inside = ~np.isin(column, own) if "other" in name else column == int(name.partition("=")[2])
         before, after = (auroc_by_pairs(scores[inside], labels[inside]) for scores in (fp32, int8))
         drops[name] = (1 - after / before, before, after, inside)
     name = max(drops, key=lambda one: drops[one][0])
     drop, before, after, inside = drops[name]
-    worst = found["worst"]
-    assert (found["column"], worst["value"]) == ("C2", name)
-    assert (worst["rows"], worst["clicks"]) == (inside.sum(), labels[inside].sum())
-    assert [worst["fp32"], worst["int8"], worst["drop"]] == pytest.approx([before, after, drop], abs=1e-9)
-    reach = 1.959964 * worst["standard_error"]  # Student's t of some hundred clicks is a little longer.
-    assert worst["interval"] == pytest.approx([drop - reach, drop + reach], abs=0.01 * reach)
-    assert found["held"]
-    assert (found["judged"], found["left_out"]) == (4, 0)
+    worst = found.worst
+    assert worst is not None
+    assert (found.column, worst.value) == ("C2", name)
+    assert (worst.rows, worst.clicks) == (inside.sum(), labels[inside].sum())
+    assert [worst.fp32, worst.int8, worst.drop] == pytest.approx([before, after, drop], abs=1e-9)
+    reach = 1.959964 * worst.standard_error  # Student's t of some hundred clicks is a little longer.
+    assert worst.interval == pytest.approx([drop - reach, drop + reach], abs=0.01 * reach)
+    assert found.passed
+    assert (found.judged, found.too_small) == (4, 0)
     assert built.certificate.accepted
 
 
@@ -84,7 +86,7 @@ def test_slices_are_those_of_the_tuning_rows(built: Outcome) -> None:
     guard = WorstSlice(by="C2", tolerance=0.2, slices=4)
     column = np.concatenate([column_of(batch, guard) for batch in tiny.batches(2, 1000, seed=2)])
     expected = cut(column, guard)
-    assert built.certificate.worst_slice["cut"] == {"names": list(expected.names), "edges": expected.edges.tolist()}
+    assert built.certificate.worst_slice.cut == expected
 
 
 class NoisyPart(nn.Module):
@@ -121,8 +123,8 @@ def test_slices_too_small_to_judge_leave_it_undecided(built: Outcome) -> None:
     rule = SliceRule.of_tuning_rows(BATCHES, guard, 1000, 0.95)
     noisy = certify(tiny.model(), load_artifact(built.path).model, BATCHES, rule).worst_slice
     assert noisy is not None
-    assert (noisy.worst, noisy.judged, noisy.left_out, noisy.held) == (None, 0, 4, None)
-    certificate = dataclasses.replace(built.certificate, worst_slice=noisy.to_dict())
+    assert (noisy.worst, noisy.judged, noisy.too_small, noisy.passed) == (None, 0, 4, None)
+    certificate = dataclasses.replace(built.certificate, worst_slice=noisy)
     assert any("worst slice of C2 cannot be judged: each of the 4 slices" in words for words in doubts(certificate))
     assert "unknown, none can be judged, 4 too small to judge (tolerance 0.00%: UNDECIDED)" in slice_line(certificate)
     assert "worst slice of C2" in render(reports.contents(built.manifest, certificate))
@@ -135,12 +137,13 @@ def test_rule_survives_the_file_and_watches_the_worst_slice(by: str, score: Any,
     model = load_artifact(built.path).model
     first = certify(tiny.model(), model, BATCHES, rule).worst_slice
     assert first is not None
-    again = SliceRule.from_dict(json.loads(json.dumps(first.to_dict())), 0.95)
-    second = certify(tiny.model(), model, BATCHES, again).worst_slice
-    assert second is not None
-    assert second.to_dict() == first.to_dict()
-    assert first.worst is not None
-    assert second.watched == {name: getattr(first.worst, name) for name in ("rows", "clicks", "fp32", "int8")}
+    written = json.loads(json.dumps(dataclasses.asdict(first)))
+    again = SliceRule.of_certificate(make(CertifiedSlice, written, "test", ArtifactError), 0.95, "bound")
+    second = certify(tiny.model(), model, BATCHES, again)
+    assert second.worst_slice == first
+    worst = first.worst
+    assert worst is not None
+    assert second.watched == SliceScores(worst.rows, worst.clicks, {"fp32": worst.fp32, "int8": worst.int8})
 
 
 def test_inspect_and_report_show_it_beside_the_other_guards(built: Outcome) -> None:
@@ -169,17 +172,19 @@ def test_older_certificate_without_it_reads_fine(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda found: found["cut"].pop("edges"), "cannot be read .'edges'"),
-        (lambda found: found["cut"].update(edges=["x"]), "cannot be read"),
-        (lambda found: found["cut"].update(edges=[3, 1, 2]), r"the edges \[3, 1, 2\] make no slices of C2"),
+        (lambda found: found["cut"].pop("edges"), "worst_slice.cut.edges is missing"),
+        (lambda found: found["cut"].update(edges=["x"]), "worst_slice.cut.edges.0: 'x' must be a number"),
+        (lambda found: found["cut"].update(edges=[3, 1, 2]), r"the edges \[3.0, 1.0, 2.0\] do not cut a column"),
+        (lambda found: found["cut"].update(edges=[1, 3, 1e300]), "do not cut a column"),
         (lambda found: found["cut"].update(names=["a"]), "1 names and the edges"),
-        (lambda found: found["worst"].update(value="C2=99"), "'C2=99' is none of its slices"),
+        (lambda found: found["cut"].update(categorical=False), "categorical=False cannot be slices of C2"),
+        (lambda found: found["worst"].update(value="C2=99"), "'C2=99' is not one of the slices"),
         (lambda found: found["guard"].update(by="C99"), "C99"),
     ],
 )
-def test_damaged_rule_is_refused(built: Outcome, change: Any, message: str) -> None:
-    stated = copy.deepcopy(built.certificate.worst_slice)
-    assert stated is not None
-    change(stated)
-    with pytest.raises(ConfigurationError, match=message):
-        SliceRule.from_dict(stated, 0.95)
+def test_damaged_rule_is_refused(built: Outcome, tmp_path: Path, change: Any, message: str) -> None:
+    contents = json.loads((built.path / "certificate.json").read_text(encoding="utf-8"))
+    change(contents["worst_slice"])
+    (tmp_path / "certificate.json").write_text(json.dumps(contents), encoding="utf-8")
+    with pytest.raises(ArtifactError, match=rf"certificate\.json: .*{message}.* Quantize again"):
+        Certificate.read(tmp_path)

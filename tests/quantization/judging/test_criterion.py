@@ -11,6 +11,7 @@ from dlrm_pl.quantization.judging.criterion import Criterion, Verdict
 from dlrm_pl.quantization.judging.evaluation import Scores
 from dlrm_pl.quantization.judging.guards import GuardReading
 from dlrm_pl.quantization.judging.slices import WorstSlice
+from dlrm_pl.quantization.judging.worst_slice import SliceReading
 
 
 def paired(noise: float, rows: int = 4000) -> tuple[Scores, Scores]:
@@ -150,7 +151,7 @@ def test_loose_tolerances_are_named() -> None:
         ({"low": -math.inf, "bound": math.inf}, True),
         ({"low": 0.001, "bound": 0.02, "accepted": True}, False),
         ({"low": 0.001, "bound": 0.02, "guards": (GuardReading("x", 1, 2, 1.0, 0.1, 0.5, False),)}, False),
-        ({"low": 0.0, "bound": 0.002, "guards": (GuardReading("x", 1, 2, 1.0, 0.1, 0.5, False, slices=0),)}, True),
+        ({"low": 0.0, "bound": 0.002, "guards": (SliceReading("x", 1, 2, 1.0, 0.1, 0.5, slices=0),)}, True),
     ],
 )
 def test_search_is_undecided_only_where_no_row_speaks_against_the_trial(

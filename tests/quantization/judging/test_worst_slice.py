@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
 from torch import Tensor, nn
@@ -14,20 +13,22 @@ from torch import Tensor, nn
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.metrics.paired import paired_auroc_difference
+from dlrm_pl.quantization.judging.bounds import Bounds
 from dlrm_pl.quantization.judging.criterion import Criterion
 from dlrm_pl.quantization.judging.evaluation import AUROCEvaluation, Scores
-from dlrm_pl.quantization.judging.guards import GuardReading
 from dlrm_pl.quantization.judging.judge import Judge
+from dlrm_pl.quantization.judging.paired_scores import PairedScores
 from dlrm_pl.quantization.judging.slices import SCORE_NAMES, Slices, WorstSlice
-from dlrm_pl.quantization.judging.worst_slice import read_worst_slice
+from dlrm_pl.quantization.judging.worst_slice import SliceReading, WorstSliceGuard
 from tests.support import tiny
 
 NAMES = ("a", "b", "c", "d")
-ERROR, STRICT_ERROR = 0.023, 0.0035  # Two standard errors, and 2.7.
-Arrays = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.uint8], Slices]
+FIRST, LAST = (Bounds(0.023, num_comparisons=7, last=last) for last in (False, True))
+"""Two standard errors, and 2.7 for all slices at once."""
+Drawn = tuple[PairedScores, Slices]
 
 
-def drawn(rows: int = 40_000, *, noise: dict[int, float] | None = None, shares: Any = None, seed: int = 0) -> Arrays:
+def drawn(rows: int = 40_000, *, noise: dict[int, float] | None = None, shares: Any = None, seed: int = 0) -> Drawn:
     """Logits of two models that differ by noise in some slices."""
     rng = np.random.default_rng(seed)
     numbers = rng.choice(4, size=rows, p=shares).astype(np.uint8)
@@ -37,23 +38,24 @@ def drawn(rows: int = 40_000, *, noise: dict[int, float] | None = None, shares: 
     for number, size in (noise or {}).items():
         spread[numbers == number] = size
     first, second = logits, logits + spread * rng.normal(size=rows)
-    return first.astype(np.float32), second.astype(np.float32), labels, Slices(NAMES, numbers)
+    return PairedScores(first.astype(np.float32), second.astype(np.float32), labels), Slices(NAMES, numbers)
 
 
-def read(arrays: Arrays, *, last: bool, score: Literal["auroc", "log_loss"] = "auroc") -> GuardReading:
-    guard = WorstSlice(by="C1", tolerance=0.01, score=score)
-    return read_worst_slice(*arrays, guard, error=ERROR, strict_error=STRICT_ERROR, last=last)
+def read(drawn: Drawn, bounds: Bounds, score: Literal["auroc", "log_loss"] = "auroc") -> SliceReading:
+    scores, slices = drawn
+    return WorstSliceGuard(WorstSlice(by="C1", tolerance=0.01, score=score), slices).read(scores, bounds)
 
 
 @pytest.mark.parametrize("score", ["auroc", "log_loss"])
-@pytest.mark.parametrize("last", [False, True])
-def test_slice_that_lost_much_is_found_and_named(score: Literal["auroc", "log_loss"], last: bool) -> None:
+@pytest.mark.parametrize("bounds", [FIRST, LAST])
+def test_slice_that_lost_much_is_found_and_named(score: Literal["auroc", "log_loss"], bounds: Bounds) -> None:
     arrays = drawn(noise={2: 1.5})
-    found = read(arrays, last=last, score=score)
+    found = read(arrays, bounds, score)
     assert found.slice == f"{SCORE_NAMES[score]} of c"
-    assert found.decision(ERROR, last=last, strict_error=STRICT_ERROR) == "beyond"
-    before, after, labels, slices = arrays
+    assert found.decision(bounds) == "beyond"
+    scores, slices = arrays
     inside = slices.numbers == 2
+    before, after, labels = scores.before, scores.after, scores.labels
     if score == "auroc":
         pair = paired_auroc_difference(before[inside], after[inside], labels[inside])
         assert (found.before, found.after) == (pytest.approx(pair.first), pytest.approx(pair.second))
@@ -65,50 +67,50 @@ def test_slice_that_lost_much_is_found_and_named(score: Literal["auroc", "log_lo
 
 
 def test_no_slice_lost_anything() -> None:
-    found = read(drawn(), last=False)
-    assert found.decision(ERROR, last=False, strict_error=STRICT_ERROR) == "within"
-    assert (found.slices, found.left_out) == (4, 0)
+    found = read(drawn(), FIRST)
+    assert found.decision(FIRST) == "within"
+    assert (found.slices, found.too_small) == (4, 0)
 
 
 def test_before_the_end_the_least_sure_slice_keeps_the_guard_open() -> None:
-    found = read(drawn(4000, noise={1: 0.5}), last=False)
+    found = read(drawn(4000, noise={1: 0.5}), FIRST)
     assert found.slice == "AUROC of b"
-    assert found.decision(ERROR, last=False, strict_error=STRICT_ERROR) == "open"
+    assert found.decision(FIRST) == "open"
 
 
 def test_slice_with_few_clicks_waits_and_is_counted_at_the_end() -> None:
     arrays = drawn(4000, shares=[0.5, 0.3, 0.198, 0.002])
-    waiting = read(arrays, last=False)
-    assert waiting.left_out == 1
-    assert waiting.decision(ERROR, last=False, strict_error=STRICT_ERROR) == "open"
-    final = read(arrays, last=True)
-    assert (final.slices, final.left_out) == (3, 1)
-    assert final.decision(ERROR, last=True, strict_error=STRICT_ERROR) == "within"
+    waiting = read(arrays, FIRST)
+    assert waiting.too_small == 1
+    assert waiting.decision(FIRST) == "open"
+    final = read(arrays, LAST)
+    assert (final.slices, final.too_small) == (3, 1)
+    assert final.decision(LAST) == "within"
     assert "of 3 slices, 1 too small to judge" in final.describe()
 
 
-def test_slice_too_uncertain_to_tell_the_tolerance_is_left_out_at_the_end() -> None:
+def test_slice_too_uncertain_to_tell_the_tolerance_is_too_small_at_the_end() -> None:
     """Noise that costs 1 % or so, on rows too few to say so: no verdict by chance."""
     arrays = drawn(4000, noise={3: 0.6}, shares=[0.45, 0.3, 0.2, 0.05])
-    assert (read(arrays, last=True).slices, read(arrays, last=True).left_out) == (3, 1)
-    assert read(drawn(400_000, noise={3: 0.6}, shares=[0.45, 0.3, 0.2, 0.05]), last=True).left_out == 0
+    assert (read(arrays, LAST).slices, read(arrays, LAST).too_small) == (3, 1)
+    assert read(drawn(400_000, noise={3: 0.6}, shares=[0.45, 0.3, 0.2, 0.05]), LAST).too_small == 0
 
 
-def test_guard_that_cannot_judge_any_slice_is_not_held() -> None:
-    found = read(drawn(100), last=True)
+def test_guard_that_cannot_judge_any_slice_fails() -> None:
+    found = read(drawn(100), LAST)
     assert found.slices == 0
-    assert found.decision(ERROR, last=True) == "beyond"
+    assert found.decision(LAST) == "beyond"
     assert "by C1 cannot be judged: each of the 4 slices is too small" in found.describe_failure()
-    assert read(drawn(100), last=False).decision(ERROR, last=False) == "open"
+    assert read(drawn(100), FIRST).decision(FIRST) == "open"
 
 
 def test_worst_of_many_equal_slices_is_not_taken_for_a_drop() -> None:
     """All slices lose 0.6 of the tolerance: by the largest of the estimates alone many samples would look bad."""
-    broken = 0
+    failed = 0
     for seed in range(40):
         arrays = drawn(6000, noise=dict.fromkeys(range(4), 0.33), seed=seed)
-        broken += read(arrays, last=False).decision(ERROR, last=False, strict_error=STRICT_ERROR) == "beyond"
-    assert broken <= 3  # Nominal is below 1.4 % of 40, at most.
+        failed += read(arrays, FIRST).decision(FIRST) == "beyond"
+    assert failed <= 3  # Nominal is below 1.4 % of 40, at most.
 
 
 class NoisyPart(nn.Module):
@@ -143,12 +145,13 @@ def test_slices_need_probabilities() -> None:
     criterion = replace(PLAIN, worst_slice=WorstSlice(by="C2"))
     with pytest.raises(ConfigurationError, match="worst_slice by 'C2' needs the probabilities"):
         Judge(tiny.model(), lambda model: 0.8, criterion)
-    scores = Scores(0.8, 1.0, *(array for array in drawn(100)[1:3]))
+    rows = drawn(100)[0]
+    scores = Scores(0.8, 1.0, rows.after, rows.labels)
     with pytest.raises(ConfigurationError, match="slices of the rows were not given"):
         criterion.judge(scores, scores)
 
 
-@pytest.mark.parametrize(("strict_error", "decision"), [(None, "beyond"), (ERROR, "beyond"), (0.001, "open")])
-def test_drop_of_one_among_many_must_be_shown_with_a_longer_interval(strict_error: float | None, decision: str) -> None:
-    reading = GuardReading("worst_slice", 0.8, 0.79, -0.0125, 0.001, 0.01, False, higher_is_better=True, slice="a")
-    assert reading.decision(ERROR, last=False, strict_error=strict_error) == decision
+@pytest.mark.parametrize(("num_comparisons", "decision"), [(1, "beyond"), (23, "open")])
+def test_drop_of_one_among_many_must_be_shown_with_a_longer_interval(num_comparisons: int, decision: str) -> None:
+    reading = SliceReading("worst_slice", 0.8, 0.79, -0.0125, 0.001, 0.01, higher_is_better=True, slice="a")
+    assert reading.decision(Bounds(0.023, num_comparisons, last=False)) == decision

@@ -16,12 +16,14 @@ from torch import Tensor, nn
 from torchmetrics.classification import BinaryAccuracy
 
 from dlrm_pl.errors import BaselineError, CalibrationError, DLRMError, MetricError
-from dlrm_pl.metrics.paired_sums import PairedSums
+from dlrm_pl.metrics.paired_sums import PairedSums, change_of_mean
 from dlrm_pl.metrics.sequential import Look
 from dlrm_pl.model.dlrm import DLRM
+from dlrm_pl.quantization.judging.bounds import Bounds
 from dlrm_pl.quantization.judging.criterion import Criterion
 from dlrm_pl.quantization.judging.evaluation import AUROCEvaluation
-from dlrm_pl.quantization.judging.guards import change_of_sum, read_guards
+from dlrm_pl.quantization.judging.guards import CalibrationGuard, LogLossGuard
+from dlrm_pl.quantization.judging.paired_scores import PairedScores
 from dlrm_pl.quantization.ptq import quantize as post_training
 from dlrm_pl.quantization.ptq import torch_ao
 from dlrm_pl.quantization.ptq.histogram_ranges import kl_range
@@ -203,7 +205,7 @@ def test_change_is_the_same_from_all_values_and_from_sums(rows: int, seed: int, 
     before, after = scale * rng.random(rows), scale * rng.random(rows)
     sums = PairedSums()
     sums.add(before, after)
-    change, error = change_of_sum(before, after)
+    change, error = change_of_mean(before, after)
     assert change == pytest.approx(after.sum() / before.sum() - 1)
     expected = (after - (change + 1) * before).std() / before.mean() / math.sqrt(rows)
     assert error == pytest.approx(expected, rel=1e-6, abs=1e-12)
@@ -224,18 +226,22 @@ def test_change_of_nothing_or_nearly(before: list[float], after: list[float], ch
     sums = PairedSums()
     sums.add(np.array(before), np.array(after))
     assert (sums.change, sums.standard_error) == (change, error)
-    assert change_of_sum(np.array(before), np.array(after)) == (change, error)
+    assert change_of_mean(np.array(before), np.array(after)) == (change, error)
+
+
+GUARDS = (LogLossGuard(0.1), CalibrationGuard(0.1))
+LAST = Bounds(alpha=0.05, last=True)
 
 
 def test_guards_of_probabilities_beyond_float64_are_read_judged_and_written() -> None:
     labels = np.array([0, 0, 1], np.uint8)
     before, after = np.array([-900.0, -900.0, -800.0], np.float32), np.array([-3.0, -900.0, -800.0], np.float32)
-    same, _ = read_guards(before, before, labels, log_loss=0.1, calibration_ratio=0.1)[::-1]
-    assert (same.change, same.standard_error, same.decision(0.05, last=True)) == (0.0, 0.0, "within")
-    log_loss, ratio = read_guards(before, after, labels, log_loss=0.1, calibration_ratio=0.1)
+    same = CalibrationGuard(0.1).read(PairedScores(before, before, labels), LAST)
+    assert (same.change, same.standard_error, same.decision(LAST)) == (0.0, 0.0, "within")
+    log_loss, ratio = (guard.read(PairedScores(before, after, labels), LAST) for guard in GUARDS)
     assert ratio.change == math.inf
-    assert ratio.decision(0.05, last=False) == "beyond"
-    assert ratio.describe() == "calibration ratio 0.000000 -> 0.047426 (of nothing)"
+    assert ratio.decision(replace(LAST, last=False)) == "beyond"
+    assert ratio.describe() == "calibration ratio 0.000000 -> 0.047426 (from zero)"
     trial = searches.trial(Recipe.all_float(tiny.ARCHITECTURE), 0.1)
     assert trial.verdict is not None
     trial = replace(trial, verdict=replace(trial.verdict, guards=(log_loss, ratio)))
@@ -247,10 +253,10 @@ def test_guards_of_probabilities_beyond_float64_are_read_judged_and_written() ->
 
 def test_log_loss_of_nothing_has_a_change() -> None:
     right, labels = np.array([-900.0, 900.0], np.float32), np.array([0, 1], np.uint8)
-    (same,) = read_guards(right, right, labels, log_loss=0.1, calibration_ratio=None)
+    same = LogLossGuard(0.1).read(PairedScores(right, right, labels), LAST)
     assert (same.before, same.change) == (0.0, 0.0)
-    (worse,) = read_guards(right, -right, labels, log_loss=0.1, calibration_ratio=None)
-    assert worse.decision(0.05, last=True) == "beyond"
+    worse = LogLossGuard(0.1).read(PairedScores(right, -right, labels), LAST)
+    assert worse.decision(LAST) == "beyond"
 
 
 def test_rows_that_no_disk_holds_are_no_number() -> None:

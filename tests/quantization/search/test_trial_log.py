@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from dlrm_pl.errors import OutputError
+from dlrm_pl.quantization.judging.guards import GuardReading
+from dlrm_pl.quantization.judging.worst_slice import SliceReading
 from dlrm_pl.quantization.recipe import Recipe, RecipeStart
 from dlrm_pl.quantization.search.objective import Latency
 from dlrm_pl.quantization.search.sealed_line import opened, seal, sealed
@@ -41,8 +43,6 @@ def test_trials_come_back_as_they_were(tmp_path: Path) -> None:
 
 def test_trial_survives_json_with_guards_bounds_and_latency() -> None:
     from dataclasses import replace
-
-    from dlrm_pl.quantization.judging.guards import GuardReading
 
     guard = GuardReading("log_loss", 0.1, 0.11, 0.1, 0.002, 0.005, two_sided=False)
     verdict = searches.verdict(0.001, bound=float("inf"), low=float("-inf"), guards=(guard,))
@@ -231,3 +231,28 @@ def test_log_with_losses_instead_of_drops_is_continued(tmp_path: Path) -> None:
     again = TrialLog(path, IDENTITY)
     assert (len(again), again.notes) == (2, continued.notes)
     assert b'loss"' not in path.read_bytes().replace(b"log_loss", b"")
+
+
+def test_guards_of_a_log_of_format_3_are_read(tmp_path: Path) -> None:
+    """All guards had the fields of the worst slice, and small slices were left out."""
+    path = tmp_path / "t.jsonl"
+    of_all = {"name": "log_loss", "before": 0.1, "after": 0.11, "change": 0.1, "standard_error": 0.002}
+    of_all |= {"tolerance": 0.005, "two_sided": False, "higher_is_better": False}
+    of_slice = of_all | {"name": "worst_slice", "degrees_of_freedom": 9.5, "slice": "log loss of C2=1", "slices": 3}
+    guards = [
+        of_all | {"degrees_of_freedom": None, "slice": "", "slices": 1, "left_out": 0},
+        of_slice | {"left_out": 2},
+    ]
+    trial = {"kind": "trial"} | searches.trial(START, 0.001).to_dict() | {"guards": guards}
+    trial["loss"] = trial.pop("drop")
+    head = {"kind": "search", "format": 3, "identity": json.loads(json.dumps(IDENTITY))}
+    sealed_by = seal(head["identity"])
+    path.write_bytes(sealed(head, 1, sealed_by) + b"\n" + sealed(trial, 2, sealed_by) + b"\n")
+    for _ in range(2):  # As it was, and as it was written in this format.
+        found = TrialLog(path, IDENTITY).find(START)
+        assert found is not None
+        assert found.verdict is not None
+        whole, worst = found.verdict.guards
+        assert whole == GuardReading("log_loss", 0.1, 0.11, 0.1, 0.002, 0.005)
+        assert isinstance(worst, SliceReading)
+        assert (worst.slice, worst.slices, worst.too_small, worst.degrees_of_freedom) == ("log loss of C2=1", 3, 2, 9.5)

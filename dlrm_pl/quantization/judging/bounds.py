@@ -1,0 +1,39 @@
+"""How far the bounds of one look at the rows lie from their estimates."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from dlrm_pl.metrics.student import student_quantile
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """The error probabilities of the one-sided bounds that are drawn at one look.
+
+    Attributes:
+        alpha: probability with which one bound may be wrong; 0.5 leaves the estimate itself.
+        num_comparisons: slices that share ``alpha`` where the failure of any of them decides (Bonferroni).
+        last: no more rows will come, so that the estimates decide what the bounds leave open.
+    """
+
+    alpha: float
+    num_comparisons: int = 1
+    last: bool = True
+
+    def critical_value(self, degrees_of_freedom: float = math.inf) -> float:
+        """Standard errors from an estimate to its bound, by Student's t."""
+        return student_quantile(1 - self.alpha, degrees_of_freedom)
+
+    def simultaneous_critical_value(self, degrees_of_freedom: float = math.inf) -> float:
+        """Standard errors from an estimate to a bound that holds for all comparisons at once."""
+        return student_quantile(1 - self.alpha / self.num_comparisons, degrees_of_freedom)
+
+    def two_sided_critical_value(self, degrees_of_freedom: float = math.inf) -> float:
+        """Standard errors from an estimate to either end of an interval that is wrong with ``alpha`` in all."""
+        return student_quantile(1 - self.alpha / 2, degrees_of_freedom)
+
+
+ESTIMATES = Bounds(alpha=0.5)
+"""No margin at all: the estimates decide."""

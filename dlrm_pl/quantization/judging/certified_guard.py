@@ -1,0 +1,69 @@
+"""One guard on the certification rows, as a certificate states it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from dlrm_pl.metrics.student import student_quantile
+from dlrm_pl.quantization.judging.certified_bound import CertifiedBound, JudgedBy
+
+GuardName = Literal["log_loss", "normalized_entropy", "calibration_ratio"]
+
+
+@dataclass(frozen=True)
+class CertifiedGuard:
+    """One guard on the certification rows.
+
+    Attributes:
+        name: ``log_loss``, ``normalized_entropy`` or ``calibration_ratio``.
+        before: value for the fp32 model.
+        after: value for the quantized model.
+        change: relative, ``after / before - 1``; None where it is a change from zero.
+        standard_error: of the change, paired; None where it is unknown.
+        tolerance: for the change, or for its absolute value in the case of the calibration ratio; None: the guard is
+            off, the change is only measured.
+        passed: the change is within the tolerance; None: the rows are too few to tell.
+        at_least: one-sided lower bound of ``deviation`` at the certificate's confidence; None where it is unknown, and
+            in certificates of format 2.
+        at_most: the upper bound, likewise.
+    """
+
+    name: GuardName
+    before: float
+    after: float
+    change: float | None
+    standard_error: float | None
+    tolerance: float | None
+    passed: bool | None
+    at_least: float | None = None
+    at_most: float | None = None
+
+    @property
+    def title(self) -> str:
+        """The name in words."""
+        return self.name.replace("_", " ")
+
+    @property
+    def deviation(self) -> float:
+        """What is compared with the tolerance: the change, without its sign where both directions are bad."""
+        if self.change is None:
+            return math.inf
+        return abs(self.change) if self.name == "calibration_ratio" else self.change
+
+    def passes(self, bound: CertifiedBound, judged_by: JudgedBy) -> bool | None:
+        """Whether the guard passes by a bound of its deviation; a guard that is off always does."""
+        return True if self.tolerance is None else bound.within(self.tolerance, judged_by)
+
+
+def bound_of_guard(guard: CertifiedGuard, confidence: float, rows: int) -> CertifiedBound:
+    """One-sided bounds of a guard's deviation, each at the confidence."""
+    deviation, error = guard.deviation, guard.standard_error
+    margin = math.inf if error is None else student_quantile(confidence, math.inf) * error
+    if math.isinf(deviation):
+        margin = 0.0  # A change from zero is beyond any tolerance.
+    low = deviation - margin
+    if guard.name == "calibration_ratio":
+        low = max(0.0, low)
+    return CertifiedBound(deviation, low, deviation + margin, rows)

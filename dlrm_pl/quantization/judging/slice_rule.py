@@ -1,0 +1,175 @@
+"""Judge the certification rows by the slices that the search was judged by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from dlrm_pl.batch import ClickBatch
+from dlrm_pl.metrics.auroc import exact_auroc
+from dlrm_pl.metrics.logits import log_losses
+from dlrm_pl.quantization.judging.bounds import Bounds
+from dlrm_pl.quantization.judging.certified_bound import CertifiedBound, JudgedBy, finite
+from dlrm_pl.quantization.judging.certified_slice import CertifiedSlice, SliceDrop, SliceScores
+from dlrm_pl.quantization.judging.paired_scores import PairedScores
+from dlrm_pl.quantization.judging.slices import Cut, Slices, WorstSlice, column_of, cut_on
+from dlrm_pl.quantization.judging.worst_slice import measure_slices
+
+
+@dataclass(frozen=True)
+class SliceRule:
+    """By what rows are grouped, and how much the group that loses most may lose.
+
+    Attributes:
+        guard: of the criterion.
+        cut: of the tuning rows, so that a slice is the same in the trials and in the certificate.
+        confidence: of the bounds and intervals.
+        judged_by: whether bounds or estimates decide.
+        watched: a slice whose scores are told whichever loses most; "" for none.
+    """
+
+    guard: WorstSlice
+    cut: Cut
+    confidence: float
+    judged_by: JudgedBy = "bound"
+    watched: str = ""
+
+    @classmethod
+    def of_tuning_rows(
+        cls,
+        batches: Iterable[ClickBatch],
+        guard: WorstSlice,
+        first_rows: int,
+        confidence: float,
+        judged_by: JudgedBy = "bound",
+    ) -> SliceRule:
+        """Cut as the search did.
+
+        Args:
+            batches: the rows that trials are scored on.
+            guard: of the criterion.
+            first_rows: that the search cut its slices on, ``Criterion.first_block``.
+            confidence: of the bounds and intervals.
+            judged_by: whether bounds or estimates decide.
+        """
+        cut = cut_on((column_of(batch, guard) for batch in batches), guard, first_rows)[0]
+        return cls(guard, cut, confidence, judged_by)
+
+    @classmethod
+    def of_certificate(cls, certified: CertifiedSlice, confidence: float, judged_by: JudgedBy) -> SliceRule:
+        """The rule that a certificate was judged by, which watches its worst slice.
+
+        Args:
+            certified: as the certificate states it.
+            confidence: of the certificate.
+            judged_by: whether bounds or estimates decide in it.
+        """
+        watched = "" if certified.worst is None else certified.worst.value
+        return cls(certified.guard, certified.cut, confidence, judged_by, watched)
+
+    def slices_of(self, batch: ClickBatch) -> npt.NDArray[np.uint8]:
+        """The slice of each row of a batch, ``[B]``."""
+        return self.cut.numbers(column_of(batch, self.guard))
+
+    def judge(self, scores: PairedScores, numbers: npt.NDArray[np.uint8]) -> CertifiedSlice:
+        """Find the slice that lost most, and bounds of what the worst one loses.
+
+        Slices that could not tell a drop of the tolerance from none count as too small, as in tuning. The worst of the
+        others loses at least what any of them surely loses (they share the error of it, Bonferroni), and at most the
+        largest of their upper bounds, of which each may have the whole error to itself (Berger 1982, see
+        ``worst_slice.py``).
+
+        Args:
+            scores: of both models.
+            numbers: the slice of each row, ``[rows]``.
+        """
+        bounds = Bounds(1 - self.confidence, self.guard.slices, last=True)
+        measured, too_small = measure_slices(scores, Slices(self.cut.names, numbers), self.guard, bounds)
+        if not measured:
+            return self._certified(too_small=too_small)
+        worst = max(measured, key=lambda part: part.drop)
+        inside = numbers == self.cut.names.index(worst.name)
+        drop = SliceDrop(
+            value=worst.name,
+            rows=worst.rows,
+            clicks=worst.clicks,
+            fp32=self.score(scores.before[inside], scores.labels[inside]),
+            int8=self.score(scores.after[inside], scores.labels[inside]),
+            drop=worst.drop,
+            standard_error=worst.standard_error,
+            interval=worst.interval(bounds),
+        )
+        low = max(part.at_least(bounds) for part in measured)
+        highest = max(measured, key=lambda part: part.at_most(bounds))
+        high = highest.at_most(bounds)
+        tolerance = self.guard.tolerance
+        return self._certified(
+            worst=drop,
+            judged=len(measured),
+            too_small=too_small,
+            at_least=finite(low),
+            at_most=finite(high),
+            rows_needed=CertifiedBound(highest.drop, low, high, len(scores)).rows_needed(tolerance),
+            passed=CertifiedBound(drop.drop, low, high, len(scores)).within(tolerance, self.judged_by),
+        )
+
+    def _certified(
+        self,
+        *,
+        worst: SliceDrop | None = None,
+        judged: int = 0,
+        too_small: int,
+        at_least: float | None = None,
+        at_most: float | None = None,
+        rows_needed: int | None = None,
+        passed: bool | None = None,
+    ) -> CertifiedSlice:
+        return CertifiedSlice(
+            column=self.column,
+            worst=worst,
+            judged=judged,
+            too_small=too_small,
+            passed=passed,
+            guard=self.guard,
+            cut=self.cut,
+            at_least=at_least,
+            at_most=at_most,
+            rows_needed=rows_needed,
+        )
+
+    def watch(
+        self,
+        logits: Mapping[str, npt.NDArray[np.float32]],
+        labels: npt.NDArray[np.uint8],
+        numbers: npt.NDArray[np.uint8],
+    ) -> SliceScores | None:
+        """The scores on the slice that is watched; None where none is.
+
+        Args:
+            logits: by model, ``[rows]`` each.
+            labels: 0 or 1, ``[rows]``.
+            numbers: the slice of each row, ``[rows]``.
+
+        Raises:
+            MetricError: its rows are of a single class, so they are not those that it was judged on.
+        """
+        if not self.watched:
+            return None
+        inside = numbers == self.cut.names.index(self.watched)
+        scores = {model: self.score(values[inside], labels[inside]) for model, values in logits.items()}
+        return SliceScores(rows=int(inside.sum()), clicks=int(labels[inside].sum()), scores=scores)
+
+    def score(self, logits: npt.NDArray[np.float32], labels: npt.NDArray[np.uint8]) -> float:
+        """Of the rows of one slice: AUROC or log loss, as the guard says."""
+        if self.guard.score == "auroc":
+            return exact_auroc(logits, labels)
+        return float(log_losses(logits, labels).mean())
+
+    @property
+    def column(self) -> str:
+        """Its name in the log, ``C14`` or ``I3``."""
+        kind, index = self.guard.column()
+        return f"{'I' if kind == 'dense' else 'C'}{index + 1}"
