@@ -12,26 +12,22 @@ import pytest
 import torch
 
 from dlrm_pl.data.synthetic.synthesize import synthesize
-from tests import untraced
-
-# The longest first, so that no process is left with one of them at the end; the files of a folder may be in any order.
-LONGEST = (
-    *("test_fit.py", "test_quantize.py", "test_interrupts.py", "test_synthetic.py", "test_strategies.py"),
-    *("test_preprocess_runs.py", "test_large_checkpoint.py", "test_benchmark.py", "test_resume.py", "test_compare.py"),
-    *("test_artifact.py", "test_directory.py"),
-)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    rank = {name: number for number, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
+    """Files of long tests come first, so that no process is left with one of them at the end."""
+    long = {item.path for item in items if item.get_closest_marker("long")}
+    items.sort(key=lambda item: item.path not in long)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
-    """The marker ``no_cover`` of pytest-cov would do this, but not in a process of xdist."""
+    """Stop coverage's tracing in tests that are marked as untraced.
+
+    The marker ``no_cover`` of pytest-cov would do this, but not in a process of xdist.
+    """
     trace = sys.gettrace()
-    if item.path.name in untraced.FILES or getattr(item, "originalname", "") in untraced.TESTS:
+    if item.get_closest_marker("untraced"):
         sys.settrace(None)
     try:
         return (yield)

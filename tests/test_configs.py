@@ -11,6 +11,8 @@ import yaml
 
 from dlrm_pl.cli import main as cli
 
+pytestmark = pytest.mark.untraced
+
 CONFIGS = Path(__file__).parents[1] / "configs"
 FILES = sorted(CONFIGS.rglob("*.yaml"))
 GROUPS = {

@@ -19,6 +19,7 @@ SAMPLE = Path(__file__).parents[2] / "shared" / "data" / "criteo_terabyte_day0_f
 SHA256 = "19925339e23c7a10bcad235f99650f75339f82b7e2b262e202c1e5b12f58f4e3"
 
 pytestmark = [
+    pytest.mark.untraced,
     pytest.mark.skipif(not SAMPLE.is_file(), reason=f"needs the sample of the real logs, {SAMPLE}"),
     # Lightning warns about a short run's logging interval.
     pytest.mark.filterwarnings("ignore::UserWarning"),

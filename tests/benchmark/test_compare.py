@@ -24,6 +24,8 @@ from dlrm_pl.quantization.recipe import Recipe, RecipeStart
 from dlrm_pl.runtime.int8_dlrm import Int8DLRM
 from tests.support import tiny
 
+pytestmark = pytest.mark.long
+
 CALIBRATION = tiny.batches(2, 64)
 
 
@@ -66,6 +68,7 @@ def test_without_a_float_model_the_int8_one_is_its_own_baseline() -> None:
     assert comparison.cells[0].timings["int8"].ratio == 1
 
 
+@pytest.mark.untraced
 def test_compiled_contenders_give_the_eager_logits() -> None:
     floats = float_contenders(tiny.model(), CALIBRATION)
     comparison = run(floats, batch_sizes=(64,))

@@ -58,6 +58,7 @@ def test_search_knows_which_rows_it_reads(
         quantize_module(module, data, callback(tmp_path).config)
 
 
+@pytest.mark.untraced
 def test_fit_ends_in_an_artifact(module: DLRMModule, data: DLRMDataModule, tmp_path: Path) -> None:
     quantizing = callback(tmp_path)
     quiet_trainer(callbacks=[quantizing], max_epochs=1, enable_checkpointing=False).fit(module, datamodule=data)
@@ -162,6 +163,7 @@ def test_slice_of_a_table_that_does_not_exist_stops_before_the_training(
         QuantizationCallback(criterion=Criterion(worst_slice=WorstSlice(by="C9")), eval_func=lambda model: 0.5)
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("by", ["C9", "I4"])
 def test_worst_slice_is_in_the_trials_of_the_artifact(
     module: DLRMModule, data: DLRMDataModule, tmp_path: Path, by: str

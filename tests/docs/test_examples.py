@@ -19,7 +19,7 @@ import dlrm_pl
 from tests.docs.pages import ROOT
 from tests.docs.running import run_command
 
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+pytestmark = [pytest.mark.untraced, pytest.mark.long, pytest.mark.filterwarnings("ignore::UserWarning")]
 
 EXAMPLES = ROOT / "examples"
 

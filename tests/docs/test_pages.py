@@ -11,7 +11,7 @@ from dlrm_pl.cli import main as cli
 from tests.docs.pages import LANGUAGES, MARKS, PAGES, ROOT, blocks_of, commands, setup_of, statements
 from tests.docs.running import PageError, run_page
 
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+pytestmark = [pytest.mark.untraced, pytest.mark.long, pytest.mark.filterwarnings("ignore::UserWarning")]
 
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 # Commands on the quick start's rows, of which the tests make few: too few to tell, for a certificate.

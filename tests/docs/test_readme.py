@@ -9,6 +9,8 @@ import pytest
 
 from tests.docs.pages import PAGES, ROOT
 
+pytestmark = pytest.mark.untraced
+
 README = (ROOT / "README.md").read_text()
 
 

@@ -152,6 +152,7 @@ def test_numpy_objects_are_refused(tmp_path: Path) -> None:
         TorchFile.open(path)
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("kind", FORMATS)
 @pytest.mark.parametrize(
     "content",

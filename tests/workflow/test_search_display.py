@@ -206,6 +206,7 @@ def test_tensorboard_gets_an_event_for_each_trial(tmp_path: Path) -> None:
     logger.finalize("success")
 
 
+@pytest.mark.untraced
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("command", ["fit", "quantize"])
 def test_trainers_loggers_get_the_search(

@@ -15,6 +15,7 @@ from tests.support.commands import expect_error
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 cut"])
 def test_checkpoint_that_is_none(
     capsys: pytest.CaptureFixture[str], fitted: Path, tmp_path: Path, content: bytes

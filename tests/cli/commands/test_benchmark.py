@@ -19,7 +19,7 @@ from dlrm_pl.model.load import load_dlrm
 from tests.support.artifacts import change
 from tests.support.commands import expect_error, run
 
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+pytestmark = [pytest.mark.long, pytest.mark.filterwarnings("ignore::UserWarning")]
 
 SHORT = ("--seconds", "0.01", "--threads", "[1]", "--batch_sizes", "[64]")
 

@@ -15,7 +15,7 @@ import yaml
 from tests.support.commands import ROOT, expect_error, run, write_config
 
 # Lightning warns about a short run's logging interval and about checkpoints that are already there.
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+pytestmark = [pytest.mark.long, pytest.mark.filterwarnings("ignore::UserWarning")]
 
 
 def test_fit_trains_quantizes_and_certifies(fitted: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -88,6 +88,7 @@ def test_what_lightning_has_no_error_of_its_own_for(
     expect_error(capsys, message, "fit", "-c", fitted / "config.yaml", "--overwrite", option, value)
 
 
+@pytest.mark.untraced
 def test_other_commands_leave_the_configuration_and_the_log_of_fit_alone(fitted: Path, tmp_path: Path) -> None:
     config = yaml.safe_load((fitted / "config.yaml").read_text())
     config["trainer"] |= {

@@ -54,6 +54,7 @@ def explanations(text: str) -> dict[str, str]:
     return found
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize(
     ("command", "options"),
     [

@@ -50,6 +50,7 @@ def config(synthetic_folder: Path, tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.untraced
 def test_import_test_fit_and_export(
     reference: Path, synthetic_folder: Path, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -16,7 +16,7 @@ from dlrm_pl.cli import main as cli
 from tests.support.commands import ROOT, run, write_config
 
 # Lightning warns about a short run's logging interval and about checkpoints that are already there.
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+pytestmark = [pytest.mark.long, pytest.mark.filterwarnings("ignore::UserWarning")]
 
 
 def test_interrupt_that_a_library_made_another_error_of(
@@ -85,6 +85,7 @@ def test_a_stopped_command_leaves_nothing_half_written(
     assert left <= {"config.yaml", "run", "lightning_logs"}
 
 
+@pytest.mark.untraced
 def test_interrupted_search_ends_with_its_best_and_the_next_one_goes_on(
     fitted: Path, synthetic_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

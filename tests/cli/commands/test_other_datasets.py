@@ -15,6 +15,7 @@ from tests.support.commands import caplog_of, expect_error, run
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
 
+@pytest.mark.untraced
 def test_counts_of_another_dataset(capsys: pytest.CaptureFixture[str], fitted: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     assert run("synthesize", "--output", other, "--rows", 3000, "--max_table_size", 20, "--label_rate", 0.2) == 0
@@ -65,6 +66,7 @@ def test_other_dataset_by_force(
     assert capsys.readouterr().err.count("error") == 0
 
 
+@pytest.mark.untraced
 def test_dataset_of_smaller_tables_by_force(
     capsys: pytest.CaptureFixture[str], fitted: Path, synthetic_folder: Path, tmp_path: Path
 ) -> None:

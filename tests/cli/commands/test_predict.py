@@ -13,7 +13,7 @@ from dlrm_pl.data.formats.binary_format import open_records, split_file_name
 from tests.support.commands import expect_error, run, write_config
 
 # Lightning warns about a short run's logging interval and about checkpoints that are already there.
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+pytestmark = [pytest.mark.long, pytest.mark.filterwarnings("ignore::UserWarning")]
 
 
 def test_predict_with_artifact_gives_the_certified_auroc(fitted: Path, synthetic_folder: Path, tmp_path: Path) -> None:

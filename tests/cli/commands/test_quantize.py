@@ -14,9 +14,10 @@ from dlrm_pl.artifact.manifest import file_sha256
 from tests.support.commands import expect_error, run
 
 # Lightning warns about a short run's logging interval and about checkpoints that are already there.
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+pytestmark = [pytest.mark.long, pytest.mark.filterwarnings("ignore::UserWarning")]
 
 
+@pytest.mark.untraced
 def test_quantize_after_load_gives_what_quantize_after_fit_gave(fitted: Path, tmp_path: Path) -> None:
     status = run(
         *("quantize", "-c", fitted / "config.yaml", "--ckpt_path", fitted / "run" / "model.ckpt"),
@@ -27,6 +28,7 @@ def test_quantize_after_load_gives_what_quantize_after_fit_gave(fitted: Path, tm
         assert file_sha256(tmp_path / "again" / name) == file_sha256(fitted / "artifact" / name)
 
 
+@pytest.mark.untraced
 def test_eval_func_by_class_path_decides_which_ops_fall_back(fitted: Path, tmp_path: Path) -> None:
     config = yaml.safe_load((fitted / "config.yaml").read_text())
     config["trainer"]["callbacks"][-1]["init_args"] |= {
@@ -43,6 +45,7 @@ def test_eval_func_by_class_path_decides_which_ops_fall_back(fitted: Path, tmp_p
     assert set(recipe["tables"]) | set(recipe["bottom_mlp"]) == {"int8"}
 
 
+@pytest.mark.untraced
 def test_tight_tolerance_makes_ops_fall_back(fitted: Path, tmp_path: Path) -> None:
     config = yaml.safe_load((fitted / "config.yaml").read_text())
     # No variants, so that what helps is that ops fall back.
@@ -90,6 +93,7 @@ def test_rows_that_cannot_tell_give_status_4_and_save_the_best(
     assert "certified as UNDECIDED: 2,000 rows of test are too few" in capsys.readouterr().out
 
 
+@pytest.mark.untraced
 def test_damaged_rows_are_quantized_only_when_allowed(
     capsys: pytest.CaptureFixture[str], fitted: Path, tmp_path: Path
 ) -> None:

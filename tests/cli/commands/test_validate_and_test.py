@@ -13,6 +13,7 @@ from tests.support.commands import run
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("command", ["validate", "test"])
 def test_lightning_commands_run_on_a_checkpoint(fitted: Path, command: str) -> None:
     assert run(command, "-c", fitted / "config.yaml", "--ckpt_path", fitted / "run" / "model.ckpt") == 0

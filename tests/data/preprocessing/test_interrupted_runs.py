@@ -22,6 +22,8 @@ from dlrm_pl.data.preprocessing.run import preprocess
 from dlrm_pl.errors import DataFormatError, OutputError
 from tests.support.raw_logs import MANY, contents, random_lines, read, write_days
 
+pytestmark = pytest.mark.long
+
 
 class Killed(BaseException):
     """Stands for a signal that nobody survives."""
@@ -142,6 +144,7 @@ def test_a_run_killed_after_its_last_step_but_one_leaves_nothing(
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("randomize", ["total", "day", "none"])
 def test_neither_workers_nor_memory_nor_the_numpy_fallback_change_a_byte(
     raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, randomize: str

@@ -19,6 +19,7 @@ from tests.reference import preprocessing as reference
 from tests.support.raw_logs import GOOD, line, random_lines, read, write_days
 
 
+@pytest.mark.untraced
 @settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     days=st.lists(st.lists(line, min_size=1, max_size=6), min_size=2, max_size=3).filter(lambda d: len(d[-1]) > 1),
@@ -127,6 +128,7 @@ def test_one_very_long_line_is_no_click_log(tmp_path: Path) -> None:
         preprocess(tmp_path / "day", tmp_path / "out")
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("compress", [False, True])
 @pytest.mark.parametrize("rows", [14, 16, 1000, 7001])
 def test_kaggle_days_are_those_of_array_split(tmp_path: Path, rows: int, compress: bool) -> None:

@@ -22,6 +22,7 @@ from tests.reference import preprocessing as reference
 from tests.support.raw_logs import GOOD, line, random_lines, read, write_days
 
 
+@pytest.mark.untraced
 @settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     days=st.lists(st.lists(line, min_size=1, max_size=5), min_size=2, max_size=4).filter(lambda d: len(d[-1]) > 1),

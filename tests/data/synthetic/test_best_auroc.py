@@ -45,6 +45,7 @@ def test_the_expected_auroc_is_the_mean_over_labels() -> None:
     assert expected_auroc(probability) == pytest.approx(np.mean(drawn), abs=0.004)
 
 
+@pytest.mark.untraced
 def test_the_streamed_auroc_is_that_of_all_rows() -> None:
     rng = np.random.default_rng(1)
     logit = rng.normal(-3, 1.5, 20_000)

@@ -21,6 +21,8 @@ from dlrm_pl.data.synthetic.world import ClickWorld
 from dlrm_pl.errors import ConfigurationError, OutputError
 from dlrm_pl.inspection import describe
 
+pytestmark = pytest.mark.long
+
 # Two blocks and a bit, and a last day of odd length.
 ROWS = 40_003
 

@@ -58,6 +58,7 @@ def value_of(flag: Flag) -> st.SearchStrategy[str]:
     return st.sampled_from(["True", "False", "word", "a/b.npz", "0"])
 
 
+@pytest.mark.untraced
 @given(command_lines())
 def test_values_are_those_of_argparse(case: tuple[Program, list[str]]) -> None:
     program, words = case

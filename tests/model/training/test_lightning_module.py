@@ -56,6 +56,7 @@ def test_state_dict_holds_the_model_and_nothing_else() -> None:
     assert names == {f"model.{name}" for name in make_module().model.state_dict()}
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("optimizer", ["sgd", "adagrad"])
 def test_a_separable_set_is_learned(optimizer: str) -> None:
     module = make_module(optimizer=optimizer)

@@ -35,6 +35,8 @@ from dlrm_pl.runtime.int8_dlrm import Int8DLRM
 from tests.support import tiny
 from tests.support.resumable import SETTINGS, data, summary
 
+pytestmark = pytest.mark.long
+
 TESTS = Path(__file__).parents[3]
 
 PROGRAM = """
@@ -266,6 +268,7 @@ class StopsBefore(TuningListener):
             raise KeyboardInterrupt
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("strategy", ["basic", "budget"])
 @pytest.mark.parametrize("number", [1, 2, 4])
 def test_strategy_goes_the_same_way_after_an_interrupt(tmp_path: Path, strategy: str, number: int) -> None:

@@ -22,6 +22,8 @@ from dlrm_pl.quantization.search.trial_log import TrialLog
 from dlrm_pl.quantization.search.tune import TuningSettings, tune
 from tests.support import searches, tiny
 
+pytestmark = pytest.mark.long
+
 BAD = {"tables.1", "bottom_mlp.1", "top_mlp.1"}
 NARROW = ("int8", "int4")
 SEEDED = ["bayesian", "random", "tpe"]
@@ -84,6 +86,7 @@ def test_hawq_v2_finds_them_among_others() -> None:
     assert set(trials[-1].recipe.quantized_ops).isdisjoint(BAD)
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_search_that_was_killed_goes_the_same_way(name: str, tmp_path: Path) -> None:
     limit = 14 if name == "bayesian" else 24
@@ -117,6 +120,7 @@ def test_a_resumed_search_measures_nothing_again(name: str, tmp_path: Path, monk
     assert recipes(again) == recipes(first)
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_limits_of_the_space_are_kept_and_no_recipe_is_of_floats_alone(name: str) -> None:
     settings = SpaceSettings(
@@ -134,6 +138,7 @@ def test_limits_of_the_space_are_kept_and_no_recipe_is_of_floats_alone(name: str
         assert trial.recipe.activation_scheme == "affine"
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("rule", [rejected, lambda ops: None, lambda ops: 0.0], ids=["rejected", "failed", "accepted"])
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_search_ends(name: str, rule: searches.Rule) -> None:
@@ -158,6 +163,7 @@ def test_whole_space_is_tried_once(name: str) -> None:
     assert len(inside) == 8
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("name", SEEDED)
 def test_same_seed_same_search_and_another_seed_another(name: str) -> None:
     def run(seed: int) -> list[Recipe]:
@@ -168,6 +174,7 @@ def test_same_seed_same_search_and_another_seed_another(name: str) -> None:
     assert len(set(run(5)) & set(run(6))) <= 2
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_strategy_runs_by_name_on_a_real_model(name: str) -> None:
     settings = TuningSettings(
