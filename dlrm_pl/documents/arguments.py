@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from numbers import Integral, Real
 from os import PathLike
+from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from dlrm_pl.documents.fields import shown
@@ -34,12 +35,25 @@ def check_arguments(function: Callable[..., Any], values: Mapping[str, Any]) -> 
 
 
 def check_fields(made: Any) -> None:
-    """Check the fields of a dataclass, in its ``__post_init__``.
+    """Check the fields of a dataclass, in its ``__post_init__``; numbers of NumPy or torch become Python's.
 
     Raises:
-        ConfigurationError: a value is none of what its annotation says; names it and the value.
+        ConfigurationError: a value does not fit its annotation; names the field and the value.
     """
-    check_arguments(type(made), {field.name: getattr(made, field.name) for field in dataclasses.fields(made)})
+    values = {field.name: getattr(made, field.name) for field in dataclasses.fields(made)}
+    check_arguments(type(made), values)
+    for name, value in values.items():
+        if (number := plain_number(value)) is not value:
+            object.__setattr__(made, name, number)
+
+
+def plain_number(value: Any) -> Any:
+    """Return a number of NumPy as Python's ``int`` or ``float``, which JSON can hold, and any other value as it is."""
+    if isinstance(value, bool | int | float) and type(value) in (bool, int, float):
+        return value
+    if isinstance(value, Integral):
+        return int(value)
+    return float(value) if isinstance(value, Real) else value
 
 
 @lru_cache
@@ -69,11 +83,19 @@ def _fits(hint: Any, value: Any) -> bool:
     return isinstance(value, origin or hint)
 
 
+def _is_path(hint: Any) -> bool:
+    return PathLike in (hint, get_origin(hint)) or (isinstance(hint, type) and issubclass(hint, Path))
+
+
 def _words(hint: Any) -> str:
     """What a value must be, for a message."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
-        return " or ".join(_words(kind) for kind in arguments)
+        # A path is text or a PathLike; one word does for both.
+        kinds = [kind for kind in arguments if kind is not str or not any(_is_path(other) for other in arguments)]
+        return " or ".join(_words(kind) for kind in kinds)
+    if _is_path(hint):
+        return "a path"
     if origin is Literal:
         return f"one of {', '.join(map(repr, arguments))}"
     if origin is collections.abc.Callable:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -62,7 +63,7 @@ class Splits(dict[Split, SplitInfo]):
         return self[split]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class DatasetFolder:
     """What a dataset folder holds.
 
@@ -88,7 +89,7 @@ class DatasetFolder:
     dictionaries: tuple[str, ...] = ()
 
     @classmethod
-    def open(cls, path: str | Path, *, rows: bool = True) -> DatasetFolder:
+    def open(cls, path: str | os.PathLike[str], *, rows: bool = True) -> DatasetFolder:
         """Read the description; a plain MLPerf folder without one is described from its files.
 
         Args:
@@ -98,6 +99,15 @@ class DatasetFolder:
         Raises:
             DatasetError: no such folder.
             DataFormatError: a file is missing, cut short, or not what the description says.
+
+        Example:
+            >>> import tempfile
+            >>> from dlrm_pl import DatasetFolder, synthesize
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     report = synthesize(f"{folder}/clicks", rows=1000, max_table_size=100)
+            ...     clicks = DatasetFolder.open(f"{folder}/clicks")
+            >>> clicks.splits["val"].records, clicks.table_sizes[:3]
+            (125, (44, 62, 97))
         """
         folder = Path(path).expanduser()
         if not folder.is_dir():
@@ -131,6 +141,11 @@ class DatasetFolder:
             report=description.report,
             dictionaries=description.dictionaries,
         )
+
+    def __repr__(self) -> str:
+        """The path, rows of each split and number of tables, on one line."""
+        rows = ", ".join(f"{split}={info.records}" for split, info in self.splits.items())
+        return f"DatasetFolder({str(self.path)!r}{rows and f', {rows}'}, tables={len(self.table_sizes)})"
 
     def split_path(self, split: Split) -> Path:
         """The file of a split."""

@@ -72,6 +72,10 @@ class Vocabulary:
     def __init__(self, values: Sequence[npt.NDArray[np.integer]]) -> None:
         self.values = tuple(np.asarray(table, dtype=np.int64) for table in values)
 
+    def __repr__(self) -> str:
+        """The number of tables and of all their values, on one line."""
+        return f"Vocabulary({len(self.values)} tables, {sum(self.sizes)} values)"
+
     @cached_property
     def _order(self) -> list[npt.NDArray[np.int64]]:
         return [np.argsort(table, kind="stable") for table in self.values]

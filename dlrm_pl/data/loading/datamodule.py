@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,7 +21,7 @@ from dlrm_pl.data.loading.dataset import Batches, ClickDataset, capped_sizes
 from dlrm_pl.data.loading.raw_dataset import RawLogDataset
 from dlrm_pl.data.loading.resumable_loader import ClickLoader, SelectionStream
 from dlrm_pl.data.loading.sampling import EpochSampler, Shuffle
-from dlrm_pl.documents.arguments import check_arguments
+from dlrm_pl.documents.arguments import check_arguments, check_fields
 from dlrm_pl.errors import ConfigurationError, DatasetError
 
 log = logging.getLogger(__name__)
@@ -34,11 +35,30 @@ _CALIBRATION_SHARE = 0.1
 
 @dataclass(frozen=True)
 class RowRange:
-    """Rows of a split, from ``start`` to before ``stop``."""
+    """Rows of a split, from ``start`` to before ``stop``.
+
+    Attributes:
+        split: ``train``, ``val`` or ``test``.
+        start: first row.
+        stop: row after the last.
+
+    Raises:
+        ConfigurationError: the split has another name, or the rows do not run from 0 or more upwards.
+
+    Example:
+        >>> from dlrm_pl import RowRange
+        >>> RowRange("val", 0, 100).overlaps(RowRange("val", 100, 200))
+        False
+    """
 
     split: Split
     start: int
     stop: int
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if not 0 <= self.start <= self.stop:
+            raise ConfigurationError(f"{self}: the start must lie between 0 and the stop.")
 
     def overlaps(self, other: RowRange) -> bool:
         """Whether any row is in both."""
@@ -66,11 +86,25 @@ class DLRMDataModule(pl.LightningDataModule):
         predict_split: the split that ``predict`` scores.
         predict_raw: a raw log that ``predict`` scores instead, tab-separated, plain or .gz; labels may be empty, or
             missing in all lines.
+
+    Raises:
+        ConfigurationError: a value is out of range or of another type; names it.
+        DatasetError: there is no such folder.
+        DataFormatError: a file of the folder is missing or damaged.
+
+    Example:
+        >>> import tempfile
+        >>> from dlrm_pl import DLRMDataModule, synthesize
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     report = synthesize(f"{folder}/clicks", rows=1000, max_table_size=100)
+        ...     data = DLRMDataModule(f"{folder}/clicks", batch_size=100)
+        ...     len(data.train_dataloader()), len(data.tuning_dataloader()), data.row_ranges["tuning"]
+        (8, 1, RowRange(split='val', start=12, stop=125))
     """
 
     def __init__(
         self,
-        folder: str,
+        folder: str | os.PathLike[str],
         batch_size: int = 2048,
         eval_batch_size: int = 16384,
         shuffle: Shuffle = "batch",
@@ -79,7 +113,7 @@ class DLRMDataModule(pl.LightningDataModule):
         max_ind_range: int = -1,
         calibration_rows: int = CALIBRATION_ROWS,
         predict_split: Literal["train", "val", "test"] = "test",
-        predict_raw: str | None = None,
+        predict_raw: str | os.PathLike[str] | None = None,
     ) -> None:
         super().__init__()
         check_arguments(DLRMDataModule.__init__, locals())
@@ -103,16 +137,22 @@ class DLRMDataModule(pl.LightningDataModule):
                 f"data.max_ind_range={max_ind_range}, but {folder} was preprocessed with the lower cap "
                 f"{self.folder.max_ind_range}. Leave it at -1, or preprocess again."
             )
-        self.batch_size = batch_size
-        self.eval_batch_size = eval_batch_size
+        # Python's integers in place of NumPy's, which JSON cannot hold.
+        self.batch_size = int(batch_size)
+        self.eval_batch_size = int(eval_batch_size)
         self._shuffle: Shuffle = shuffle
-        self.seed = seed
-        self._num_workers = num_workers
-        self._max_ind_range = max_ind_range
-        self._calibration_rows = calibration_rows
+        self.seed = int(seed)
+        self._num_workers = int(num_workers)
+        self._max_ind_range = int(max_ind_range)
+        self._calibration_rows = int(calibration_rows)
         self._predict_split: Split = predict_split
         self._predict_raw = predict_raw
         self.table_sizes = list(capped_sizes(self.folder.table_sizes, max_ind_range))
+
+    def __repr__(self) -> str:
+        """The folder, the rows of each split and the batch size, on one line."""
+        rows = "".join(f", {split}={info.records}" for split, info in self.folder.splits.items())
+        return f"DLRMDataModule({str(self.folder.path)!r}{rows}, batch_size={self.batch_size})"
 
     @property
     def dataset_fingerprint(self) -> str:
@@ -200,7 +240,7 @@ class DLRMDataModule(pl.LightningDataModule):
 
     @calibration_rows.setter
     def calibration_rows(self, rows: int) -> None:
-        self._calibration_rows = rows
+        self._calibration_rows = int(rows)
         self.__dict__.pop("row_ranges", None)
 
     @cached_property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from dlrm_pl.batch import ClickBatch
+from dlrm_pl.batch import NUM_SPARSE, ClickBatch
 from dlrm_pl.data.formats.binary_format import (
     DENSE,
     LABEL,
@@ -45,11 +46,20 @@ class ClickDataset(Dataset[ClickBatch]):
     Raises:
         DataFormatError: see ``count_records``.
         ConfigurationError: the rows asked for are not in the file.
+
+    Example:
+        >>> import tempfile
+        >>> from dlrm_pl import ClickDataset, DatasetFolder, synthesize
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     report = synthesize(f"{folder}/clicks", rows=1000, max_table_size=100)
+        ...     rows = ClickDataset.of_split(DatasetFolder.open(f"{folder}/clicks"), "test")
+        ...     rows[:32].dense.shape, len(rows), len(rows.batches(32))
+        (torch.Size([32, 13]), 125, 4)
     """
 
     def __init__(
         self,
-        path: Path,
+        path: str | os.PathLike[str],
         table_sizes: Sequence[int],
         *,
         max_ind_range: int = -1,
@@ -57,8 +67,11 @@ class ClickDataset(Dataset[ClickBatch]):
         stop: int | None = None,
         digests: BlockDigests | None = None,
     ) -> None:
+        path = Path(path).expanduser()
+        if len(table_sizes) != NUM_SPARSE:
+            raise ConfigurationError(f"table_sizes has {len(table_sizes)} sizes, but a record has {NUM_SPARSE} tables.")
         records = count_records(path)
-        stop = records if stop is None else stop
+        start, stop = operator.index(start), records if stop is None else operator.index(stop)
         if not 0 <= start <= stop <= records:
             raise ConfigurationError(f"{path}: rows {start} to {stop} were asked for, it has {records}.")
         self.path = path
@@ -96,8 +109,12 @@ class ClickDataset(Dataset[ClickBatch]):
             *(folder.split_path(split), sizes), max_ind_range=max_ind_range, start=start, stop=stop, digests=digests
         )
 
+    def __repr__(self) -> str:
+        """The file and the rows, on one line."""
+        return f"ClickDataset({str(self.path)!r}, start={self._start}, stop={self._stop})"
+
     def __len__(self) -> int:
-        """Rows."""
+        """Return the number of rows."""
         return self._stop - self._start
 
     def __getitem__(self, selection: Selection) -> ClickBatch:
@@ -184,7 +201,16 @@ class Batches:
     def __init__(self, dataset: ClickDataset, batch_size: int) -> None:
         if batch_size < 1:
             raise ConfigurationError(f"batch_size={batch_size} must be at least 1.")
-        self._dataset, self._batch_size = dataset, batch_size
+        self._dataset = dataset
+        self._batch_size = operator.index(batch_size)
+
+    def __repr__(self) -> str:
+        """The dataset and the batch size, on one line."""
+        return f"Batches({self._dataset!r}, batch_size={self._batch_size})"
+
+    def __len__(self) -> int:
+        """Return the number of batches."""
+        return -(-len(self._dataset) // self._batch_size)
 
     def __iter__(self) -> Iterator[ClickBatch]:
         """Yield batch after batch."""

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from torch.utils.data import Sampler
 
 from dlrm_pl.data.loading.permutation import RandomPermutation
+from dlrm_pl.documents.arguments import check_arguments
 from dlrm_pl.errors import ConfigurationError
 
 Shuffle = Literal["none", "batch", "row"]
@@ -46,6 +47,7 @@ class EpochSampler(Sampler[Selection]):
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
+        check_arguments(EpochSampler.__init__, locals())
         if batch_size < 1:
             raise ConfigurationError(f"batch_size={batch_size} must be at least 1.")
         if rows < world_size:

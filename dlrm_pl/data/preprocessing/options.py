@@ -7,8 +7,9 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
+from dlrm_pl.documents.arguments import check_fields
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.files.sizes import GIB, format_bytes
 
@@ -48,6 +49,11 @@ class PreprocessOptions:
 
     Raises:
         ConfigurationError: a value that makes no sense; names it.
+
+    Example:
+        >>> from dlrm_pl import PreprocessOptions
+        >>> PreprocessOptions(vocabulary="train_only", min_count=10).min_count
+        10
     """
 
     layout: Layout = "terabyte"
@@ -58,18 +64,16 @@ class PreprocessOptions:
     seed: int = 123
     vocabulary: VocabularyRule = "reference"
     min_count: int = 1
-    vocabulary_from: Path | None = None
+    vocabulary_from: str | os.PathLike[str] | None = None
     bad_rows: float | None = None
     workers: int = dataclasses.field(default_factory=lambda: len(os.sched_getaffinity(0)))
     memory_bytes: int = 2 * GIB
     checkpoint_bytes: int = 4 * GIB
 
     def __post_init__(self) -> None:
-        for name, choices in (("layout", Layout), ("randomize", Randomize), ("vocabulary", VocabularyRule)):
-            if getattr(self, name) not in (*get_args(choices), PreprocessOptions.__dataclass_fields__[name].default):
-                raise ConfigurationError(
-                    f"{name}={getattr(self, name)!r} must be one of {', '.join(get_args(choices))}."
-                )
+        check_fields(self)
+        if self.vocabulary_from is not None:
+            object.__setattr__(self, "vocabulary_from", Path(self.vocabulary_from))
         if self.days is not None and self.days < self.least_days:
             raise ConfigurationError(
                 f"days={self.days}: at least 2 are needed, one to train on and one to test on; or 1 with "
@@ -79,6 +83,12 @@ class PreprocessOptions:
             raise ConfigurationError(f"subsample_rate={self.subsample_rate} must be at least 0 and below 1.")
         if self.max_ind_range > 1 << 31:
             raise ConfigurationError(f"max_ind_range={self.max_ind_range} must be at most {1 << 31:,}, ids are int32.")
+        if not 0 <= self.seed < 1 << 64:
+            raise ConfigurationError(f"seed={self.seed} must lie between 0 and {(1 << 64) - 1:,}.")
+        if self.bad_rows is not None and not 0 <= self.bad_rows <= 1:
+            raise ConfigurationError(f"bad_rows={self.bad_rows} must lie between 0 and 1.")
+        if self.checkpoint_bytes < 1:
+            raise ConfigurationError(f"checkpoint_bytes={self.checkpoint_bytes} must be at least 1.")
         if self.min_count < 1:
             raise ConfigurationError(f"min_count={self.min_count} must be at least 1.")
         if self.min_count > 1 and self.vocabulary != "train_only":

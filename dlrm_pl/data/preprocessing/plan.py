@@ -99,7 +99,7 @@ def make_plan(days: Sequence[Day], options: PreprocessOptions, engine: Engine) -
     values = min(sum(rows) * 2, _MOST_VALUES)
     vocabulary_bytes = _VOCABULARY_BYTES[engine.name] * values
     if options.vocabulary_from is not None:
-        values = sum(load_counts(options.vocabulary_from))
+        values = sum(load_counts(Path(options.vocabulary_from)))
         vocabulary_bytes = (_VOCABULARY_BYTES[engine.name] + _GIVEN_BYTES) * values
     output = sum(rows) * kept * RECORD_BYTES + 4 * values
     disk = train * keyed + (train * RECORD_BYTES if ordered else unsaved) + 2 * last * RECORD_BYTES + 12 * values

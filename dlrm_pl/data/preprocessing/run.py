@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import json
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -83,8 +84,8 @@ class PreprocessReport:
 
 
 def preprocess(
-    raw: Path,
-    output: Path,
+    raw: str | os.PathLike[str],
+    output: str | os.PathLike[str],
     options: PreprocessOptions | None = None,
     *,
     overwrite: bool = False,
@@ -108,7 +109,17 @@ def preprocess(
         ConfigurationError: options that contradict each other or the vocabulary.
         DataFormatError: a day is missing or has no rows, or the last has fewer than two; or a bad row.
         OutputError: the folder is in use, not writable, or holds something else; or the disk is too small, or full.
+
+    Example:
+        >>> import tempfile
+        >>> from dlrm_pl import PreprocessOptions, preprocess, synthesize
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     logs = synthesize(f"{folder}/logs", rows=1000, days=4, max_table_size=100, format="raw")
+        ...     report = preprocess(f"{folder}/logs/day", f"{folder}/clicks", PreprocessOptions(workers=1))
+        >>> report.rows_by_day
+        (250, 250, 250, 250)
     """
+    raw, output = Path(raw).expanduser(), Path(output).expanduser()
     options = options or PreprocessOptions()
     source = find_upstream_files(raw, options)
     options = replace(options, randomize=options.randomize or ("total" if source is None else "none"))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 
@@ -28,7 +29,8 @@ from dlrm_pl.data.formats.vocabulary import Vocabulary
 from dlrm_pl.data.preprocessing.report import warn_of_classes
 from dlrm_pl.data.synthetic.best_auroc import BestAUROC
 from dlrm_pl.data.synthetic.columns import HASH_CYCLE, MISSING_DENSE, MISSING_RANK
-from dlrm_pl.data.synthetic.world import Block, ClickWorld
+from dlrm_pl.data.synthetic.world import Block, ClickWorld, click_world
+from dlrm_pl.documents.arguments import check_arguments, plain_number
 from dlrm_pl.documents.json_text import object_in, object_with
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.files.atomic import atomic_folder
@@ -76,7 +78,7 @@ class SyntheticReport:
 
 
 def synthesize(
-    output: Path,
+    output: str | os.PathLike[str],
     *,
     rows: int = 1_000_000,
     days: int = 4,
@@ -109,9 +111,19 @@ def synthesize(
     Raises:
         ConfigurationError: numbers out of range; names them.
         OutputError: the folder cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> from dlrm_pl import synthesize
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     report = synthesize(f"{folder}/clicks", rows=1000, max_table_size=100)
+        >>> report.rows
+        {'train': 750, 'test': 125, 'val': 125}
     """
-    if format not in get_args(Format):
-        raise ConfigurationError(f"format={format!r} must be one of {', '.join(get_args(Format))}.")
+    check_arguments(synthesize, locals())
+    output, rows, days, seed = Path(output).expanduser(), int(rows), int(days), int(seed)
+    label_rate, best_auroc = plain_number(label_rate), plain_number(best_auroc)
+    max_table_size = plain_number(max_table_size)
     if seed < 0:
         raise ConfigurationError(f"seed={seed} must be 0 or more.")
     if days < 2:
@@ -124,7 +136,7 @@ def synthesize(
         raise ConfigurationError(f"best_auroc={best_auroc} must lie between 0.5 and 1.")
     if max_table_size is not None and max_table_size < 2:
         raise ConfigurationError(f"max_table_size={max_table_size} must be at least 2.")
-    world = ClickWorld(seed, label_rate, best_auroc, max_table_size)
+    world = click_world(seed, label_rate, best_auroc, max_table_size)
     lengths = [rows // days + (day < rows % days) for day in range(days)]
     last = lengths[-1]
     split_rows: dict[Split, int] = {"train": rows - last, "test": (last + 1) // 2, "val": last // 2}

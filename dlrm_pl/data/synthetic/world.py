@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -197,6 +198,16 @@ class ClickWorld:
             probability, self._intercept = _probability(total, scale, label_rate)
             low, high = (scale, high) if expected_auroc(probability) < best_auroc else (low, scale)
         self._scale = {name: scale * factor for name, factor in unit.items()}
+
+
+@lru_cache(maxsize=8)
+def click_world(seed: int, label_rate: float, best_auroc: float, max_table_size: int | None) -> ClickWorld:
+    """Return the world of these arguments: the one made before, if there is one, since its pilot sample takes a second.
+
+    Raises:
+        ConfigurationError: see ``ClickWorld``.
+    """
+    return ClickWorld(seed, label_rate, best_auroc, max_table_size)
 
 
 def _probability(total: Floats, scale: float, label_rate: float) -> tuple[Floats, float]:

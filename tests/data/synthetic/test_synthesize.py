@@ -200,7 +200,7 @@ def test_the_smallest_tables_and_the_fewest_rows_work(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"format": "parquet"}, r"format='parquet' must be one of dataset, raw"),
+        ({"format": "parquet"}, r"format='parquet' must be one of 'dataset', 'raw'"),
         ({"seed": -1}, r"seed=-1 must be 0 or more"),
         ({"days": 1}, r"days=1: at least 2 are needed"),
         ({"rows": 7, "days": 4}, r"rows=7 are too few for 4 days: give at least 8"),
