@@ -132,6 +132,11 @@ class Recipe:
         """Names of the ops in int8 or int4."""
         return tuple(op for op, dtype in self.ops.items() if dtype in ("int8", "int4"))
 
+    @property
+    def has_int8_linears(self) -> bool:
+        """Whether any Linear is int8, so that observers, scheme and granularity make a difference."""
+        return "int8" in self.bottom_mlp or "int8" in self.top_mlp
+
     def with_dtype(self, op: str, dtype: str) -> Recipe:
         """Return a copy of the recipe in which one op has another dtype.
 
@@ -140,16 +145,32 @@ class Recipe:
         """
         if op not in self.ops:
             raise ConfigurationError(f"There is no op {op!r}. The ops are {', '.join(self.ops)}.")
-        part, _, index = op.partition(".")
-        allowed = get_args({"tables": TableDtype, "interaction": InteractionDtype}.get(part, LinearDtype))
+        allowed = dtypes_of(op)
         if dtype not in allowed:
             raise ConfigurationError(f"{op} comes in {', '.join(allowed)}, not in {dtype!r}.")
+        part, _, index = op.partition(".")
         change: dict[str, Any] = {part: dtype}
         if index:
             dtypes = list(getattr(self, part))
             dtypes[int(index)] = dtype
             change = {part: tuple(dtypes)}
         return replace(self, **change)
+
+    def alone(self, op: str, dtype: str) -> Recipe:
+        """The recipe with one op in a dtype, and all others in fp32; observers and the rest stay.
+
+        Raises:
+            ConfigurationError: there is no such op, or it does not come in that dtype.
+        """
+        fp32: Literal["fp32"] = "fp32"
+        in_fp32 = replace(
+            self,
+            bottom_mlp=(fp32,) * len(self.bottom_mlp),
+            top_mlp=(fp32,) * len(self.top_mlp),
+            tables=(fp32,) * len(self.tables),
+            interaction=fp32,
+        )
+        return in_fp32.with_dtype(op, dtype)
 
     def describe(self) -> str:
         """One line for people: how many ops of which dtype, and what is not the usual."""
@@ -179,6 +200,12 @@ class Recipe:
         """The inverse of ``to_dict``, also after a round trip through JSON."""
         plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
         return cls(**plain)
+
+
+def dtypes_of(op: str) -> tuple[str, ...]:
+    """The dtypes that an op comes in, ``tables.0`` and ``top_mlp.4`` for example."""
+    part = op.partition(".")[0]
+    return get_args({"tables": TableDtype, "interaction": InteractionDtype}.get(part, LinearDtype))
 
 
 def why_not_int8(op: str, architecture: Architecture) -> str | None:

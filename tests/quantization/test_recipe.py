@@ -32,6 +32,18 @@ def test_changing_one_op_leaves_the_others() -> None:
     assert hash(changed) != hash(START)
 
 
+def test_one_op_alone_leaves_no_other_op_quantized_and_the_observers_as_they_are() -> None:
+    start = replace(START, observer="kl", bias_correction=False)
+    alone = start.alone("tables.1", "int4")
+    assert alone.quantized_ops == ("tables.1",)
+    assert set(alone.ops.values()) == {"int4", "fp32"}
+    assert (alone.observer, alone.bias_correction) == ("kl", False)
+    assert not alone.has_int8_linears
+    assert start.alone("top_mlp.2", "int8").has_int8_linears
+    with pytest.raises(ConfigurationError, match="There is no op 'top_mlp.9'"):
+        start.alone("top_mlp.9", "int8")
+
+
 @pytest.mark.parametrize(
     ("start", "expected"),
     [

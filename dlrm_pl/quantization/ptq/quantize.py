@@ -71,8 +71,9 @@ def quantize(
     """
     ranges = calibration if isinstance(calibration, ActivationRanges) else ActivationRanges(model, calibration)
     tables = PackedTables(packer.packed(recipe.tables), recipe.tables, model.architecture.embedding_dim)
-    int8 = "int8" in recipe.bottom_mlp + recipe.top_mlp
-    observed = ranges.observed_by(recipe.observer) if int8 else {"bottom_mlp": [], "top_mlp": []}
+    observed: Mapping[str, Sequence[Range]] = {"bottom_mlp": [], "top_mlp": []}
+    if recipe.has_int8_linears:
+        observed = ranges.observed_by(recipe.observer)
     bottom_mlp = quantize_mlp(model.bottom_mlp, recipe.bottom_mlp, observed["bottom_mlp"], recipe, "bottom_mlp")
     top_mlp = quantize_mlp(model.top_mlp, recipe.top_mlp, observed["top_mlp"], recipe, "top_mlp")
     lowered = Int8DLRM(model.architecture, bottom_mlp, tables, top_mlp, recipe.interaction).eval()

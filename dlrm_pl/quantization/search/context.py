@@ -6,7 +6,7 @@ import logging
 import math
 import random
 from collections.abc import Callable, Generator, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -111,13 +111,6 @@ class SearchContext:
             In units of the score; infinity for a change whose model cannot be scored.
         """
         assert self.drop_of is not None
-        alone = replace(
-            Recipe.all_float(self.model.architecture),
-            observer=self.start.observer,
-            activation_scheme=self.start.activation_scheme,
-            weight_granularity=self.start.weight_granularity,
-            bias_correction=self.start.bias_correction,
-        )
         known = self.log.notes
         names = {(op, dtype): f"drop of the score by {op} {dtype} alone" for op, dtype in changes}
         missing = sum(name not in known for name in names.values())
@@ -130,7 +123,7 @@ class SearchContext:
         drops: dict[Change, float] = {}
         for number, (change, name) in enumerate(names.items(), 1):
             new = name not in known
-            found = self.remembered(name, partial(self._scored_drop, alone.with_dtype(*change)))
+            found = self.remembered(name, partial(self._scored_drop, self.start.alone(*change)))
             drops[change] = math.inf if found is None else found
             if new:
                 log.info("%d of %d: %s: %s", number, len(names), name, "none" if found is None else f"{found:+.6g}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
-from typing import get_args
 
 from dlrm_pl.documents.arguments import check_fields
 from dlrm_pl.errors import ConfigurationError
@@ -16,6 +15,7 @@ from dlrm_pl.quantization.recipe import (
     Observer,
     Recipe,
     WeightGranularity,
+    dtypes_of,
     why_not_int8,
 )
 from dlrm_pl.runtime.int8_dlrm import InteractionDtype
@@ -86,9 +86,7 @@ class SearchSpace:
             if not matched:
                 raise ConfigurationError(f"space.ops: there is no op {pattern!r}. The ops are {', '.join(names)}.")
             for op in matched:
-                known = get_args(
-                    {"tables": TableDtype, "interaction": InteractionDtype}.get(op.split(".")[0], LinearDtype)
-                )
+                known = dtypes_of(op)
                 if unknown := [dtype for dtype in wanted if dtype not in known]:
                     raise ConfigurationError(f"space.ops: {op} comes in {', '.join(known)}, not in {unknown[0]!r}.")
                 if op in reasons and "int8" in wanted:
@@ -113,7 +111,7 @@ class SearchSpace:
 
         Ordered so that what is usual comes first: the observer changes fastest.
         """
-        if "int8" not in recipe.bottom_mlp + recipe.top_mlp:
+        if not recipe.has_int8_linears:
             return []
         found = [
             replace(recipe, observer=observer, activation_scheme=scheme, weight_granularity=granularity)

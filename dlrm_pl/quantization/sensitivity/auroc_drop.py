@@ -146,13 +146,8 @@ def measure_sensitivities(
 
 def _scorer(model: DLRM, op: str, dtype: str, recipe: Recipe, ranges: ActivationRanges, packer: TablePacker) -> Scorer:
     """What scores a block with one change."""
-    alone = replace(
-        Recipe.all_float(model.architecture),
-        observer=recipe.observer,
-        activation_scheme=recipe.activation_scheme,
-        weight_granularity=recipe.weight_granularity,
-        bias_correction=False,  # A shift of all logits is no drop of this op's.
-    ).with_dtype(op, dtype)
+    # Without bias correction: a shift of all logits is no drop of this op's.
+    alone = replace(recipe.alone(op, dtype), bias_correction=False)
     part, _, index = op.partition(".")
     if part == "tables":
         assert dtype in TABLE_DTYPES

@@ -56,8 +56,7 @@ class Knobs:
             recipe = recipe.with_dtype(op, values[op])
         if set(recipe.ops.values()) == {"fp32"}:
             return None
-        unused = "int8" not in recipe.bottom_mlp + recipe.top_mlp
-        if unused and any(value != self._usual(name) for name, value in others.items()):
+        if not recipe.has_int8_linears and any(value != self._usual(name) for name, value in others.items()):
             return None
         return recipe
 
