@@ -40,7 +40,7 @@ def test_one_op_alone_leaves_no_other_op_quantized_and_the_observers_as_they_are
     assert (alone.observer, alone.bias_correction) == ("kl", False)
     assert not alone.has_int8_linears
     assert start.alone("top_mlp.2", "int8").has_int8_linears
-    with pytest.raises(ConfigurationError, match="There is no op 'top_mlp.9'"):
+    with pytest.raises(ConfigurationError, match=r"There is no op 'top_mlp\.9'"):
         start.alone("top_mlp.9", "int8")
 
 

@@ -10,12 +10,11 @@ from collections.abc import Generator
 from dlrm_pl.quantization.recipe import Recipe
 from dlrm_pl.quantization.search.context import SearchContext
 from dlrm_pl.quantization.search.strategies.fallback import (
-    LEVELS,
+    Level,
     best_variant,
-    better,
+    fall_back_together,
     fallbacks,
-    keep_all,
-    keep_what_helps,
+    level_by_level,
 )
 from dlrm_pl.quantization.search.trial import Trial
 
@@ -32,8 +31,8 @@ def basic(context: SearchContext) -> Generator[Recipe, Trial, None]:
     Steps 2 to 4 run for half precision, then for fp32, as far as the space allows; int4 tables fall back to int8
     before either, and the next two go on from the best of that. A recipe without a quantized op is never proposed.
     """
-    origin = yield from best_variant(context)
-    for level in LEVELS:
+
+    def step(origin: Trial, level: Level) -> Generator[Recipe, Trial, Trial]:
         wider = fallbacks(context, origin.recipe, level)
         alone: dict[str, Trial] = {}
         for op, dtype in wider.items():
@@ -42,7 +41,6 @@ def basic(context: SearchContext) -> Generator[Recipe, Trial, None]:
                 alone[op] = yield recipe
         # sorted() is stable, so ops that help alike stay in the order from last to first.
         ranked = {op: wider[op] for op in sorted(alone, key=lambda op: alone[op].bound)}
-        kept = yield from keep_what_helps(origin, ranked)
-        last = yield from keep_all(origin, ranked)
-        if level == "int8":
-            origin = better(kept, last)
+        return (yield from fall_back_together(origin, ranked))
+
+    yield from level_by_level((yield from best_variant(context)), step)

@@ -26,35 +26,46 @@ def conservative(context: SearchContext) -> Generator[Recipe, Trial, None]:
 
     Source: the strategy of the same name in Intel Neural Compressor 2.6, which stops after the kinds.
     """
-    wanted = context.start.ops
-    ops = [op for op in wanted if op in context.start.quantized_ops and context.space.allows(op, "fp32")]
-    kept = context.start
-    for op in ops:
-        kept = kept.with_dtype(op, "fp32")
+    start = context.start
+    ops = [op for op in start.quantized_ops if context.space.allows(op, "fp32")]
+    kept = _with(start, ops, dict.fromkeys(ops, "fp32"))
     if not ops or kept.quantized_ops:
         # Nothing to begin with but what the start leaves no choice of.
         yield kept
-    left: list[str] = []
+    rejected: list[str] = []
     for kind in _KINDS:
         of_kind = [op for op in ops if op.startswith(kind)]
-        if of_kind:
-            trial = yield _with(kept, of_kind, wanted)
-            if trial.accepted:
-                kept = trial.recipe
-            elif len(of_kind) > 1:
-                left += of_kind
-    architecture = context.model.architecture
-    for op in sorted(left, key=lambda op: -op_bytes(architecture, op, "fp32")):
-        trial = yield kept.with_dtype(op, wanted[op])
+        if not of_kind:
+            continue
+        trial = yield _with(kept, of_kind, start.ops)
         if trial.accepted:
             kept = trial.recipe
-    half = {op: "fp16" if op.startswith("tables.") else "bf16" for op in ops if kept.ops[op] == "fp32"}
-    halved = _with(kept, [op for op, dtype in half.items() if context.space.allows(op, dtype)], half)
+        elif len(of_kind) > 1:
+            rejected += of_kind
+    kept = yield from _one_by_one(context, kept, rejected)
+    halved = _in_half_precision(context, kept, ops)
     if halved != kept:
         yield halved
 
 
+def _one_by_one(context: SearchContext, kept: Recipe, ops: list[str]) -> Generator[Recipe, Trial, Recipe]:
+    """Quantize one op after the other, the largest first, and keep what is accepted (step 2)."""
+    architecture = context.model.architecture
+    for op in sorted(ops, key=lambda op: -op_bytes(architecture, op, "fp32")):
+        trial = yield kept.with_dtype(op, context.start.ops[op])
+        if trial.accepted:
+            kept = trial.recipe
+    return kept
+
+
+def _in_half_precision(context: SearchContext, kept: Recipe, ops: list[str]) -> Recipe:
+    """The recipe with the ops that are still fp32 in half precision, where the space allows it (step 3)."""
+    half = {op: "fp16" if op.startswith("tables.") else "bf16" for op in ops if kept.ops[op] == "fp32"}
+    return _with(kept, [op for op, dtype in half.items() if context.space.allows(op, dtype)], half)
+
+
 def _with(recipe: Recipe, ops: Iterable[str], dtypes: dict[str, str]) -> Recipe:
+    """The recipe with these ops in these dtypes."""
     for op in ops:
         recipe = recipe.with_dtype(op, dtypes[op])
     return recipe

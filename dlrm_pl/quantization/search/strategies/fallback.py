@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
-from typing import Literal
+from collections.abc import Callable, Generator, Mapping
+from typing import Literal, TypeVar
 
 from dlrm_pl.quantization.recipe import Recipe
 from dlrm_pl.quantization.search.context import SearchContext
@@ -19,6 +19,28 @@ _WIDER: dict[Level, dict[str, str]] = {
     "half": {"int4": "half", "int8": "half"},
     "fp32": {"int4": "fp32", "int8": "fp32"},
 }
+
+
+Origin = TypeVar("Origin")
+
+
+def level_by_level(
+    origin: Origin, step: Callable[[Origin, Level], Generator[Recipe, Trial, Origin | None]]
+) -> Generator[Recipe, Trial, None]:
+    """Run a step for each level, from int8 to fp32.
+
+    Half precision and fp32 both go on from what the int8 level reached.
+
+    Args:
+        origin: trial or recipe that the first level goes on from.
+        step: tries recipes of one level and returns what it reached; None ends the search.
+    """
+    for level in LEVELS:
+        reached = yield from step(origin, level)
+        if reached is None:
+            return
+        if level == "int8":
+            origin = reached
 
 
 def fallbacks(context: SearchContext, recipe: Recipe, level: Level) -> dict[str, str]:
@@ -42,6 +64,12 @@ def best_variant(context: SearchContext) -> Generator[Recipe, Trial, Trial]:
     for recipe in context.space.variants(context.start):
         best = better(best, (yield recipe))
     return best
+
+
+def fall_back_together(origin: Trial, ranked: Mapping[str, str]) -> Generator[Recipe, Trial, Trial]:
+    """Fall back op after op: first keep those only that help, then all; the best trial of both."""
+    kept = yield from keep_what_helps(origin, ranked)
+    return better(kept, (yield from keep_all(origin, ranked)))
 
 
 def keep_what_helps(origin: Trial, ranked: Mapping[str, str]) -> Generator[Recipe, Trial, Trial]:

@@ -7,7 +7,7 @@ from collections.abc import Generator
 from dlrm_pl.quantization.ptq.calibration_sample import calibration_sample
 from dlrm_pl.quantization.recipe import Recipe
 from dlrm_pl.quantization.search.context import SearchContext
-from dlrm_pl.quantization.search.strategies.fallback import LEVELS, Level, fallbacks
+from dlrm_pl.quantization.search.strategies.fallback import Level, fallbacks, level_by_level
 from dlrm_pl.quantization.search.trial import Trial
 from dlrm_pl.quantization.sensitivity.hessian import rounding_damage
 
@@ -34,27 +34,25 @@ def hawq_v2(context: SearchContext) -> Generator[Recipe, Trial, None]:
     """
     if (yield context.start).accepted:
         return
-    origin = context.start
-    for level in LEVELS:
-        wider = fallbacks(context, origin, level)
-        if not wider:
-            continue
-        damage = _damage(context, origin, level)
-        recipe = origin
-        for op in sorted(wider, key=lambda op: -damage[op]):
+
+    def step(recipe: Recipe, level: Level) -> Generator[Recipe, Trial, Recipe | None]:
+        wider = fallbacks(context, recipe, level)
+        errors = _errors(context, recipe, level) if wider else {}
+        for op in sorted(wider, key=lambda op: -errors[op]):
             recipe = recipe.with_dtype(op, wider[op])
             if recipe.quantized_ops and (yield recipe).accepted:
-                return
-        if level == "int8":
-            origin = recipe
+                return None
+        return recipe
+
+    yield from level_by_level(context.start, step)
 
 
-def _damage(context: SearchContext, recipe: Recipe, level: Level) -> dict[str, float]:
-    """Of each quantized op of a recipe."""
+def _errors(context: SearchContext, recipe: Recipe, level: Level) -> dict[str, float]:
+    """Hessian-weighted error of each quantized op of a recipe."""
 
     def measure() -> dict[str, float]:
         sample = calibration_sample(context.calibration, _ROWS)
         return rounding_damage(context.model, recipe, context.quantize, sample, seed=context.seed, draws=_DRAWS)
 
-    damage: dict[str, float] = context.remembered(f"hawq_v2: damage before falling back to {level}", measure)
-    return damage
+    errors: dict[str, float] = context.remembered(f"hawq_v2: damage before falling back to {level}", measure)
+    return errors

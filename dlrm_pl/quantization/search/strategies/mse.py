@@ -8,13 +8,11 @@ from dlrm_pl.quantization.ptq.calibration_sample import calibration_sample
 from dlrm_pl.quantization.recipe import Recipe
 from dlrm_pl.quantization.search.context import SearchContext
 from dlrm_pl.quantization.search.strategies.fallback import (
-    LEVELS,
     Level,
     best_variant,
-    better,
+    fall_back_together,
     fallbacks,
-    keep_all,
-    keep_what_helps,
+    level_by_level,
 )
 from dlrm_pl.quantization.search.trial import Trial
 from dlrm_pl.quantization.sensitivity.activation_error import activation_errors
@@ -37,17 +35,16 @@ def mse(context: SearchContext) -> Generator[Recipe, Trial, None]:
     Source: the algorithm of the strategy of the same name in Intel's LPOT 1.6. There the errors are divided by the
     range of the tensor, which is 0 where it is constant, are lost when a search is resumed, and add up from op to op.
     """
-    origin = yield from best_variant(context)
-    for level in LEVELS:
+
+    def step(origin: Trial, level: Level) -> Generator[Recipe, Trial, Trial]:
         wider = fallbacks(context, origin.recipe, level)
         if not wider:
-            continue
+            return origin
         errors = _errors(context, origin.recipe, level)
         ranked = {op: wider[op] for op in sorted(wider, key=lambda op: -errors[op])}
-        kept = yield from keep_what_helps(origin, ranked)
-        last = yield from keep_all(origin, ranked)
-        if level == "int8":
-            origin = better(kept, last)
+        return (yield from fall_back_together(origin, ranked))
+
+    yield from level_by_level((yield from best_variant(context)), step)
 
 
 def _errors(context: SearchContext, recipe: Recipe, level: Level) -> dict[str, float]:

@@ -8,7 +8,7 @@ from collections.abc import Generator
 from dlrm_pl.quantization.ptq.calibration_sample import calibration_sample
 from dlrm_pl.quantization.recipe import Recipe
 from dlrm_pl.quantization.search.context import SearchContext
-from dlrm_pl.quantization.search.strategies.fallback import LEVELS, Level, fallbacks
+from dlrm_pl.quantization.search.strategies.fallback import Level, fallbacks, level_by_level
 from dlrm_pl.quantization.search.trial import Trial
 from dlrm_pl.quantization.sensitivity.activation_error import logit_error
 
@@ -30,13 +30,12 @@ def mse_v2(context: SearchContext) -> Generator[Recipe, Trial, None]:
     Source: the algorithm of the strategy of the same name in Intel Neural Compressor 2.6. The error is measured with
     the op in fp32, whatever it falls back to: fp32 tables need not be packed for it.
     """
-    origin = yield context.start
-    for level in LEVELS:
-        trial = origin
+
+    def step(trial: Trial, level: Level) -> Generator[Recipe, Trial, Trial | None]:
         for count in itertools.count():
             if trial.accepted:
                 yield from _quantize_again(context, trial)
-                return
+                return None
             recipes = _fallen(context, trial.recipe, level)
             if not recipes:
                 break
@@ -44,8 +43,9 @@ def mse_v2(context: SearchContext) -> Generator[Recipe, Trial, None]:
             errors = _errors(context, f"after {count} ops fell back to {level}", in_fp32)
             # Of equals the first, and so the last op of the model.
             trial = yield recipes[min(recipes, key=lambda op: errors[op])]
-        if level == "int8":
-            origin = trial
+        return trial
+
+    yield from level_by_level((yield context.start), step)
 
 
 def _fallen(context: SearchContext, recipe: Recipe, level: Level) -> dict[str, Recipe]:
