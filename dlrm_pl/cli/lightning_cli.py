@@ -18,6 +18,7 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 from rich.console import Console
 
 from dlrm_pl.artifact.certificate.verdict import Outcome
+from dlrm_pl.callbacks.interrupt import InterruptCheckpoint
 from dlrm_pl.callbacks.quantization import QuantizationCallback
 from dlrm_pl.cli.help import HELP, ShortHelpFormatter
 from dlrm_pl.cli.trainer_help import arrange_trainer_help
@@ -134,6 +135,10 @@ class DLRMCLI(LightningCLI):
                     "predict needs a file for its probabilities: give --output FILE.csv or FILE.npy."
                 )
             check_predictions_path(Path(output), self.config.predict.overwrite)
+
+    def before_fit(self) -> None:
+        """Let ctrl-C keep a checkpoint; after all other callbacks, as it asks for."""
+        self.trainer.callbacks.append(InterruptCheckpoint())  # type: ignore[attr-defined]
 
     def after_fit(self) -> None:
         """Show what the QuantizationCallback made, if there is one."""

@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         except Exception:
             # A library that was interrupted while it was imported may have made another error of it.
             if interrupts:
-                return _interrupted(args[0])
+                return _interrupted()
             raise
 
 
@@ -68,12 +68,12 @@ def _run_to_status(args: list[str]) -> int:
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             return _fail(f"Not allowed to write or read{_of(error)} ({error.strerror}). Choose another folder.")
         raise
-    except KeyboardInterrupt:
-        return _interrupted(args[0])
+    except KeyboardInterrupt as interrupt:
+        return _interrupted(interrupt)
     except SystemExit as stop:
         # Lightning turns ctrl-C into sys.exit(1).
         if isinstance(stop.__context__, KeyboardInterrupt):
-            return _interrupted(args[0])
+            return _interrupted(stop.__context__)
         raise
 
 
@@ -174,7 +174,10 @@ def _fail(message: str) -> int:
     return EXIT_WRONG_INPUT
 
 
-def _interrupted(command: str) -> int:
-    go_on = ", or go on from a checkpoint with --ckpt_path" if command == "fit" else ""
-    print(f"interrupted: no output is half-written; give the same command again{go_on}.", file=sys.stderr)
+def _interrupted(interrupt: KeyboardInterrupt | None = None) -> int:
+    checkpoint = getattr(interrupt, "checkpoint", None)
+    if checkpoint is None:
+        print("Interrupted. No partial output was left; run the same command again to continue.", file=sys.stderr)
+    else:
+        print(f"Interrupted. Give the same command with --ckpt_path {checkpoint} to continue.", file=sys.stderr)
     return EXIT_INTERRUPTED

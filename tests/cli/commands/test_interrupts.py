@@ -33,7 +33,7 @@ def test_interrupt_that_a_library_made_another_error_of(
 
     monkeypatch.setitem(cli.LIGHT, "inspect", stopped_in_an_import)
     assert run("inspect", "x") == 130
-    assert "interrupted" in capsys.readouterr().err
+    assert "Interrupted" in capsys.readouterr().err
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
@@ -79,7 +79,7 @@ def test_a_stopped_command_leaves_nothing_half_written(
     finally:
         process.kill()
     assert process.returncode == status, error
-    assert ("interrupted" in error) == (stop == signal.SIGINT)
+    assert ("Interrupted" in error) == (stop == signal.SIGINT)
     assert "Traceback" not in error
     left = {path.name for path in tmp_path.iterdir()}
     assert left <= {"config.yaml", "run", "lightning_logs"}

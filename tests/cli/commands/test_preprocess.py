@@ -64,7 +64,7 @@ def test_ctrl_c_says_what_it_leaves(tmp_path: Path) -> None:
     assert child.returncode == 130
     assert error.splitlines() == [
         "Nothing is kept: the run had not come to its first checkpoint.",
-        "interrupted: no output is half-written; give the same command again.",
+        "Interrupted. No partial output was left; run the same command again to continue.",
     ]
     assert [path.name for path in tmp_path.iterdir()] == ["raw"]
 

@@ -1,0 +1,107 @@
+"""Keep a checkpoint of a training that ctrl-C ends, from which it goes on as if it had never been interrupted."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytorch_lightning as pl
+
+CHECKPOINT_NAME = "interrupted.ckpt"
+_NOTE = (
+    b"\nInterrupted: saving a checkpoint after this batch (after the validation, if one runs). "
+    b"Ctrl-C again ends at once, without it.\n"
+)
+
+
+class TrainingInterrupted(KeyboardInterrupt):
+    """Ctrl-C ended a training, and a checkpoint was saved.
+
+    Args:
+        checkpoint: the file.
+    """
+
+    def __init__(self, checkpoint: Path) -> None:
+        super().__init__(str(checkpoint))
+        self.checkpoint = checkpoint
+
+
+class InterruptCheckpoint(pl.Callback):
+    """Let the first ctrl-C of a training end it between two batches, with a checkpoint.
+
+    In the middle of a batch the weights may be those of one step and the counters those of another; a checkpoint that
+    is saved there repeats a step or leaves one out. The second ctrl-C does what the first one does without this
+    callback: it ends the training at once.
+
+    It belongs behind all other callbacks, so that their part of the batch is done, and needs the main thread: signals
+    arrive there. Without checkpoints (``enable_checkpointing: false``, ``fast_dev_run``) it does nothing.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._interrupted = False
+        self._earlier: Any = None
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Take over ctrl-C."""
+        off = not trainer.checkpoint_callbacks or trainer.fast_dev_run  # type: ignore[attr-defined]
+        if off or not callable(signal.getsignal(signal.SIGINT)):
+            return
+        try:
+            self._earlier = signal.signal(signal.SIGINT, self._remember)
+        except ValueError:  # Not the main thread.
+            self._earlier = None
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save the checkpoint, if ctrl-C was pressed.
+
+        Raises:
+            TrainingInterrupted: it was.
+        """
+        interrupted = self._interrupted
+        if trainer.world_size > 1:  # The signal reaches the processes one by one, between different batches.
+            interrupted = trainer.strategy.reduce_boolean_decision(interrupted, all=False)
+        if interrupted:
+            self._save(trainer)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save the checkpoint, if ctrl-C was pressed after the last batch, and give ctrl-C back.
+
+        Raises:
+            TrainingInterrupted: it was.
+        """
+        if self._interrupted:
+            self._save(trainer)
+        self._give_back()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Give ctrl-C back; Lightning has switched it off where it was what ended the training."""
+        if not isinstance(exception, KeyboardInterrupt):
+            self._give_back()
+        self._earlier = None
+
+    def _remember(self, number: int, frame: FrameType | None) -> None:
+        if self._interrupted:
+            earlier = self._earlier
+            self._give_back()
+            earlier(number, frame)
+            return
+        self._interrupted = True
+        os.write(2, _NOTE)  # `print` must not be called while a print may be under way.
+
+    def _give_back(self) -> None:
+        if self._earlier is not None:
+            signal.signal(signal.SIGINT, self._earlier)
+            self._earlier = None
+
+    def _save(self, trainer: pl.Trainer) -> None:
+        self._interrupted = False
+        path = Path(trainer.log_dir or trainer.default_root_dir) / CHECKPOINT_NAME
+        trainer.save_checkpoint(path)
+        self._give_back()
+        raise TrainingInterrupted(path)
