@@ -45,7 +45,7 @@ from dlrm_pl.quantization.failure import SLIPS, describe_failure
 from dlrm_pl.quantization.judging.certification import Certification, certify
 from dlrm_pl.quantization.judging.certified_bound import JudgedBy
 from dlrm_pl.quantization.judging.evaluation import AUROCEvaluation, EvalFunc
-from dlrm_pl.quantization.judging.row_sets import QuantizationData
+from dlrm_pl.quantization.judging.row_sets import RowSets
 from dlrm_pl.quantization.judging.slice_rule import SliceRule
 from dlrm_pl.quantization.ptq.quantize import table_packer
 from dlrm_pl.quantization.ptq.table_packer import TablePacker
@@ -95,7 +95,7 @@ class Outcome:
 
 def build_artifact(
     model: DLRM,
-    data: QuantizationData,
+    data: RowSets,
     settings: TuningSettings,
     output: Path,
     *,
@@ -222,9 +222,7 @@ def _peak_memory_bytes() -> int:
     return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-def _manifest(
-    model: DLRM, checksum: str, result: TuningResult, data: QuantizationData, packer: TablePacker
-) -> Manifest:
+def _manifest(model: DLRM, checksum: str, result: TuningResult, data: RowSets, packer: TablePacker) -> Manifest:
     _, ops = to_tensors(result.model)
     return Manifest(
         architecture=model.architecture.to_dict(),
@@ -247,7 +245,7 @@ def _certify(
     model: DLRM,
     served: Int8DLRM,
     result: TuningResult,
-    data: QuantizationData,
+    data: RowSets,
     settings: TuningSettings,
     manifest: Manifest,
     score: str,

@@ -13,14 +13,14 @@ import torch
 
 from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.quantization.judging.evaluation import AUROCEvaluation, EvalFunc, name_of
-from dlrm_pl.quantization.judging.row_sets import QuantizationData
+from dlrm_pl.quantization.judging.row_sets import RowSets
 from dlrm_pl.quantization.ptq.quantize import bags_of
 from dlrm_pl.quantization.search.objective import Objective
 from dlrm_pl.quantization.search.settings import TuningSettings
 
 
 def search_identity(
-    checksum: str, model: DLRM, data: QuantizationData, settings: TuningSettings, eval_func: EvalFunc | None
+    checksum: str, model: DLRM, data: RowSets, settings: TuningSettings, eval_func: EvalFunc | None
 ) -> dict[str, Any]:
     """What the results of trials depend on; a log of other ones is not continued.
 

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dlrm_pl.artifact.certificate.certificate import Certificate
-from dlrm_pl.artifact.certificate.drift import Movement
+from dlrm_pl.artifact.certificate.drift import Drift
 from dlrm_pl.artifact.certificate.verdict import doubts, failures
 from dlrm_pl.artifact.fingerprint import model_fingerprint
 from dlrm_pl.artifact.store import Artifact
@@ -47,7 +47,7 @@ class Verification:
         rows: scored.
         certificate: as stated, with the drop and the guards measured anew when the float model was given.
         measured_drop: whether they were.
-        movement: of the machine and of every metric that was recomputed.
+        drift: of the machine and of every metric that was recomputed.
         checked: what of the dataset was compared with its checksums, in words.
     """
 
@@ -56,7 +56,7 @@ class Verification:
     rows: int
     certificate: Certificate
     measured_drop: bool
-    movement: Movement
+    drift: Drift
     checked: str
 
 
@@ -160,14 +160,14 @@ def verify_artifact(
         stated_and_found["fp32"] = certificate.fp32, asdict(certification.fp32)
         found = _measured_anew(certificate, certification)
     stated_and_found["int8"] = certificate.int8, asdict(int8)
-    movement = Movement.between(
+    drift = Drift.between(
         *(with_present_names(certificate.machine), describe_machine(), stated_and_found),
         others=_of_worst_slice(certificate, watched),
     )
-    certificate.check(movement, scored, tolerance)
+    certificate.check(drift, scored, tolerance)
     if certificate.accepted and (broken := failures(found) + doubts(found)):
         raise VerificationError(
-            f"Certified as accepted, but measured anew {'; '.join(broken)}. Here {movement.describe()}."
+            f"Certified as accepted, but measured anew {'; '.join(broken)}. Here {drift.describe()}."
         )
     return Verification(
         int8=int8,
@@ -175,7 +175,7 @@ def verify_artifact(
         rows=scored,
         certificate=found,
         measured_drop=ckpt_path is not None,
-        movement=movement,
+        drift=drift,
         checked=f"{checked}, and the dictionaries by the fingerprint",
     )
 

@@ -40,20 +40,20 @@ class PairedDifference:
     num_negatives: int
     degrees_of_freedom: float = math.inf
 
-    def reach(self, error: float) -> float:
-        """How far from the difference a bound is that errs with a probability of ``error``, by Student's t."""
+    def margin(self, alpha: float) -> float:
+        """Distance to a one-sided bound of the difference that is wrong with probability ``alpha``, by Student's t."""
         if math.isinf(self.standard_error):
             return math.inf
-        return student_quantile(1 - error, self.degrees_of_freedom) * self.standard_error
+        return student_quantile(1 - alpha, self.degrees_of_freedom) * self.standard_error
 
     def interval(self, confidence: float) -> tuple[float, float]:
         """Two-sided interval of the difference."""
-        reach = self.reach((1 - confidence) / 2)
-        return self.difference - reach, self.difference + reach
+        margin = self.margin((1 - confidence) / 2)
+        return self.difference - margin, self.difference + margin
 
     def upper_bound(self, confidence: float) -> float:
         """One-sided: the difference is below it with this confidence."""
-        return self.difference + self.reach(1 - confidence)
+        return self.difference + self.margin(1 - confidence)
 
 
 def paired_auroc_difference(

@@ -28,7 +28,7 @@ class Look:
         number: from 1 on.
         rows: read so far.
         estimate: of the drop.
-        low: the drop is above it, see ``spent_at``; -inf where nothing can be said.
+        low: the drop is above it, see ``alpha_spent``; -inf where nothing can be said.
         high: the drop is below it; inf where nothing can be said.
         tolerance: that the drop is held against.
         last: no further rows will come.
@@ -71,15 +71,15 @@ def rows_to_decide(rows: int, estimate: float, high: float, tolerance: float) ->
         high: its bound.
         tolerance: that the bound is held against.
     """
-    margin, reach = abs(tolerance - estimate), high - estimate
-    if not margin or not math.isfinite(reach):
+    distance, margin = abs(tolerance - estimate), high - estimate
+    if not distance or not math.isfinite(margin):
         return None
-    times = max(1.0, reach / margin)
+    times = max(1.0, margin / distance)
     needed = rows * times * times  # Not a power, which is an error where it is too large.
     return math.ceil(needed) if math.isfinite(needed) else None
 
 
-def spent_at(look: int, *, confidence: float, last: bool) -> float:
+def alpha_spent(look: int, *, confidence: float, last: bool) -> float:
     """The share of the error ``1 - confidence`` that one look may spend, on each side.
 
     This is alpha spending (Lan and DeMets 1983): the probabilities to err at the looks add up to the error allowed,
@@ -106,11 +106,11 @@ def look_at(
     Before the last look, with few rows of a class, nothing is said yet.
     """
     too_few = min(difference.num_positives, difference.num_negatives) < (2 if last else MIN_OF_A_CLASS)
-    reach = math.inf
+    margin = math.inf
     if not too_few:
-        reach = difference.reach(spent_at(number, confidence=confidence, last=last))
+        margin = difference.margin(alpha_spent(number, confidence=confidence, last=last))
     estimate = difference.difference
-    return Look(number, rows, estimate, estimate - reach, estimate + reach, tolerance, last)
+    return Look(number, rows, estimate, estimate - margin, estimate + margin, tolerance, last)
 
 
 def next_look(rows: int, first_block: int) -> int:

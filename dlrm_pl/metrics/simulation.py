@@ -155,8 +155,8 @@ def coverage(pair: BinormalPair, *, rows: int, samples: int, seed: int, step: fl
     truth = pair.drop if not step else float(np.mean([one.difference for one in found]))
     held = np.zeros(3)
     for one in found:
-        off, reach = one.difference - truth, one.reach(0.05)
-        held += (abs(off) <= one.reach(0.025), off >= -reach, off <= reach)
+        off, reach = one.difference - truth, one.margin(0.05)
+        held += (abs(off) <= one.margin(0.025), off >= -reach, off <= reach)
     return Coverage(*(float(share) for share in held / samples))
 
 

@@ -19,7 +19,7 @@ from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.model.embeddings import EmbeddingBags
 from dlrm_pl.model.training.lightning_module import DLRMModule
 from dlrm_pl.quantization.judging.evaluation import AUROCEvaluation
-from dlrm_pl.quantization.judging.row_sets import QuantizationData
+from dlrm_pl.quantization.judging.row_sets import RowSets
 from dlrm_pl.quantization.search.listener import TuningListener
 from dlrm_pl.quantization.search.objective import Objective
 from dlrm_pl.quantization.search.settings import TuningSettings
@@ -166,9 +166,9 @@ def check_rows(config: QuantizationConfig, datamodule: DLRMDataModule) -> None:
     datamodule.require_quantizable(tuning=config.eval_func is None, max_rows=config.tuning.criterion.max_rows)
 
 
-def _row_sets(datamodule: DLRMDataModule, other_dataset: str) -> QuantizationData:
+def _row_sets(datamodule: DLRMDataModule, other_dataset: str) -> RowSets:
     """The rows that calibrate, tune and certify."""
-    return QuantizationData(
+    return RowSets(
         calibration=datamodule.calibration_dataloader(),
         tuning=datamodule.tuning_dataloader(),
         certification=datamodule.certification_dataloader(),

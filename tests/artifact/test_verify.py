@@ -70,11 +70,11 @@ def worst_of(artifact: Artifact) -> SliceDrop:
 def test_same_machine_finds_the_same_bits(certified: tuple[Artifact, Path], synthetic_folder: Path) -> None:
     artifact, ckpt_path = certified
     found = verify_artifact(artifact, synthetic_folder, ckpt_path=ckpt_path)
-    assert found.movement.machine == {}
+    assert found.drift.environment == {}
     of_slice = [f"{model} auroc of {worst_of(artifact).value}" for model in ("fp32", "int8")]
     wanted = [f"{model} {name}" for model in ("fp32", "int8") for name in METRICS]
-    assert list(found.movement.metrics) == wanted + of_slice
-    assert found.movement.largest == 0.0
+    assert list(found.drift.metrics) == wanted + of_slice
+    assert found.drift.largest == 0.0
     stated = dataclasses.asdict(artifact.certificate)
     again = dataclasses.asdict(found.certificate)
     for model in ("fp32", "int8"):
@@ -87,7 +87,7 @@ def test_without_the_float_model_int8_alone_is_measured(
     certified: tuple[Artifact, Path], synthetic_folder: Path
 ) -> None:
     found = verify_artifact(certified[0], synthetic_folder)
-    assert [name.split()[0] for name in found.movement.metrics] == ["int8"] * 5
+    assert [name.split()[0] for name in found.drift.metrics] == ["int8"] * 5
     assert not found.measured_drop
     assert found.certificate == certified[0].certificate
 
@@ -98,9 +98,10 @@ def test_other_kernels_are_named_and_give_the_same_bits(
     certified_isa = isa()
     monkeypatch.setenv("DLRM_PL_ISA", "fallback")
     found = verify_artifact(certified[0], synthetic_folder)
-    assert found.movement.machine == {"isa": (certified_isa, "fallback")}
+    assert found.drift.environment == {"isa": (certified_isa, "fallback")}
     assert (
-        found.movement.describe() == f"the machine differs: isa: {certified_isa} -> fallback. No metric moved by a bit"
+        found.drift.describe()
+        == f"Environment differs: isa: {certified_isa} -> fallback. All metrics are bit-identical"
     )
 
 
@@ -112,7 +113,7 @@ def test_an_earlier_name_of_the_same_kernels_is_no_difference(
     machine = artifact.certificate.machine | {"isa": earlier}
     artifact = dataclasses.replace(artifact, certificate=dataclasses.replace(artifact.certificate, machine=machine))
     monkeypatch.setenv("DLRM_PL_ISA", name)
-    assert verify_artifact(artifact, synthetic_folder).movement.machine == {}
+    assert verify_artifact(artifact, synthetic_folder).drift.environment == {}
 
 
 def test_metric_that_moved_on_another_machine_is_an_error_that_names_it(
@@ -126,7 +127,7 @@ def test_metric_that_moved_on_another_machine_is_an_error_that_names_it(
     elsewhere = describe_machine() | {"processor": "Another", "torch": "9.9"}
     monkeypatch.setattr(verification_module, "describe_machine", lambda: elsewhere)
     message = (
-        r"auroc of the int8 model: the certificate states 0\.12300000.*processor: .* -> Another; torch: .* -> 9\.9"
+        r"auroc of the int8 model: certified 0\.12300000, recomputed .*processor: .* -> Another; torch: .* -> 9\.9"
     )
     with pytest.raises(VerificationError, match=message):
         verify_artifact(moved, synthetic_folder)

@@ -21,7 +21,7 @@ from dlrm_pl.errors import ConfigurationError, DatasetError
 from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.model.training.lightning_module import DLRMModule
 from dlrm_pl.quantization.judging.criterion import Criterion
-from dlrm_pl.quantization.judging.row_sets import QuantizationData
+from dlrm_pl.quantization.judging.row_sets import RowSets
 from dlrm_pl.quantization.judging.slices import WorstSlice
 from dlrm_pl.quantization.judging.worst_slice import SliceReading
 from dlrm_pl.quantization.search.objective import Latency
@@ -49,7 +49,7 @@ def test_module_comes_back_as_it_was(module: DLRMModule, data: DLRMDataModule, t
 def test_search_knows_which_rows_it_reads(
     module: DLRMModule, data: DLRMDataModule, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def built(model: DLRM, rows: QuantizationData, *arguments: object, **options: object) -> Outcome:
+    def built(model: DLRM, rows: RowSets, *arguments: object, **options: object) -> Outcome:
         assert rows.row_identities == data.row_identities()
         raise KeyboardInterrupt
 

@@ -242,7 +242,7 @@ def test_quantiles_are_those_of_students_t(probability: float, degrees_of_freedo
 def test_one_click_gives_no_bound() -> None:
     scores, labels = np.linspace(0, 1, 50), np.arange(50) == 40
     found = paired_auroc_difference(scores, scores[::-1], labels, click_logits=scores)
-    assert math.isinf(found.reach(0.05))
+    assert math.isinf(found.margin(0.05))
 
 
 def test_identical_scores_have_no_error() -> None:
@@ -280,7 +280,7 @@ def test_paired_difference_of_a_single_class_is_undefined() -> None:
 RANK = """
 from dlrm_pl.metrics.auroc import ExactAUROC
 from dlrm_pl.metrics.calibration import ClickCalibration
-from dlrm_pl.metrics.local import local
+from dlrm_pl.metrics.without_sync import without_sync
 scores = torch.tensor([0.9, 0.1, 0.8, 0.3, 0.35, 0.7, 0.2], dtype=torch.float64).logit()
 labels = torch.tensor([1.0, 0.0, 1.0, 0.0, 1.0, 0.0, 0.0])
 # Unequal shares, and none of the clicks on rank 1.
@@ -288,7 +288,7 @@ mine = labels == 1 if rank == 0 else labels == 0
 auroc, calibration = ExactAUROC(), ClickCalibration()
 auroc.update(scores[mine], labels[mine])
 calibration.update(scores[mine], labels[mine])
-alone = local(ExactAUROC())
+alone = without_sync(ExactAUROC())
 if rank == 0:  # Would wait for rank 1, were it not local.
     alone.update(scores, labels)
     expected = alone.compute()

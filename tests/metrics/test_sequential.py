@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.metrics.paired import PairedDifference, paired_auroc_difference
-from dlrm_pl.metrics.sequential import MIN_OF_A_CLASS, look_at, next_look, sequential_auroc_test, spent_at
+from dlrm_pl.metrics.sequential import MIN_OF_A_CLASS, alpha_spent, look_at, next_look, sequential_auroc_test
 from dlrm_pl.metrics.simulation import BinormalPair, error_rates
 
 TOLERANCE = 0.004
@@ -19,7 +19,7 @@ TOLERANCE = 0.004
 
 @given(looks=st.integers(1, 40), confidence=st.floats(0.6, 0.999))
 def test_the_errors_of_all_looks_add_up_to_what_is_allowed(looks: int, confidence: float) -> None:
-    spent = [spent_at(k, confidence=confidence, last=k == looks) for k in range(1, looks + 1)]
+    spent = [alpha_spent(k, confidence=confidence, last=k == looks) for k in range(1, looks + 1)]
     assert sum(spent) == pytest.approx(1 - confidence)
     assert min(spent) > 0
 

@@ -12,7 +12,7 @@ from dlrm_pl.artifact.build import Outcome, build_artifact
 from dlrm_pl.artifact.manifest import Manifest
 from dlrm_pl.data.loading.datamodule import RowRange
 from dlrm_pl.quantization.judging.criterion import Criterion
-from dlrm_pl.quantization.judging.row_sets import QuantizationData
+from dlrm_pl.quantization.judging.row_sets import RowSets
 from dlrm_pl.quantization.search.tune import TuningSettings
 from tests.support import tiny
 from tests.support.documents import with_value
@@ -24,7 +24,7 @@ RANGES = {
 }
 
 
-def data(**changes: object) -> QuantizationData:
+def data(**changes: object) -> RowSets:
     values = {
         "calibration": tiny.batches(2, 64, seed=1),
         "tuning": tiny.batches(2, 1000, seed=2),
@@ -34,7 +34,7 @@ def data(**changes: object) -> QuantizationData:
         "batch_size": 1000,
         "best_possible_auroc": None,
     }
-    return QuantizationData(**(values | changes))  # type: ignore[arg-type]
+    return RowSets(**(values | changes))  # type: ignore[arg-type]
 
 
 def build(output: Path, **criterion: float) -> Outcome:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dlrm_pl.artifact.build import Outcome
 from dlrm_pl.data.loading.datamodule import RowRange
 from dlrm_pl.quantization.judging.criterion import Criterion
-from dlrm_pl.quantization.judging.row_sets import QuantizationData
+from dlrm_pl.quantization.judging.row_sets import RowSets
 from dlrm_pl.quantization.search.settings import TuningSettings
 from dlrm_pl.quantization.search.space import SpaceSettings
 from tests.support import tiny
@@ -18,8 +18,8 @@ SETTINGS = TuningSettings(
 )
 
 
-def data(tuning_rows: str = "abc") -> QuantizationData:
-    return QuantizationData(
+def data(tuning_rows: str = "abc") -> RowSets:
+    return RowSets(
         row_identities={"tuning": tuning_rows},
         calibration=tiny.batches(2, 64, seed=1),
         tuning=tiny.batches(4, 500, seed=2),

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from dlrm_pl.artifact.certificate.consistency import contradiction
-from dlrm_pl.artifact.certificate.drift import METRICS, Movement
+from dlrm_pl.artifact.certificate.drift import METRICS, Drift
 from dlrm_pl.artifact.certificate.verdict import Outcome, judge
 from dlrm_pl.artifact.manifest import CERTIFICATE_NAME
 from dlrm_pl.artifact.stated import StatedCertificate
@@ -248,26 +248,26 @@ class Certificate:
             )
         return made
 
-    def check(self, movement: Movement, rows: int, tolerance: float) -> None:
+    def check(self, drift: Drift, rows: int, tolerance: float) -> None:
         """Compare what was recomputed with what is stated.
 
         Args:
-            movement: of the metrics.
-            rows: that they were computed on.
+            drift: certified and recomputed metrics.
+            rows: number of rows that they were recomputed on.
             tolerance: allowed difference of each metric; processors round sums of floats differently.
 
         Raises:
-            VerificationError: names the metric and both values, and what differs of the machine.
+            VerificationError: names the metric and both values, and what differs of the environment.
         """
         if rows != self.rows:
             raise VerificationError(f"Certified on {self.rows} rows, but the dataset has {rows} in that range.")
-        if moved := movement.beyond(tolerance):
-            stated, found = movement.metrics[moved[0]]
-            model, _, name = moved[0].partition(" ")
+        if drifted := drift.beyond(tolerance):
+            metric = drift.metrics[drifted[0]]
+            model, _, name = drifted[0].partition(" ")
             raise VerificationError(
-                f"{name} of the {model} model: the certificate states {stated:.8f}, recomputed it is {found:.8f}, "
-                f"further apart than {tolerance:g}. Here {movement.describe()}. Quantize again here to certify for "
-                "this machine, or give a larger --tolerance."
+                f"{name} of the {model} model: certified {metric.certified:.8f}, recomputed {metric.recomputed:.8f}; "
+                f"they differ by more than {tolerance:g}. {drift.describe()}. Quantize again on this "
+                "machine to certify for it, or give a larger --tolerance."
             )
 
 

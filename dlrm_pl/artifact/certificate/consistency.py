@@ -75,15 +75,15 @@ def _of_drop(certificate: Certificate) -> Iterator[str]:
     if not certificate.bound_method:
         return
     degrees = math.inf if certificate.degrees_of_freedom is None else certificate.degrees_of_freedom
-    reach, half = math.inf, 0.0
+    margin, half = math.inf, 0.0
     if certificate.bound_method == "rule_of_three":
-        reach = -2 * math.log(1 - certificate.confidence) / certificate.rows
+        margin = -2 * math.log(1 - certificate.confidence) / certificate.rows
     elif error is not None:
-        reach = student_quantile(certificate.confidence, degrees) * error
+        margin = student_quantile(certificate.confidence, degrees) * error
         half = student_quantile((1 + certificate.confidence) / 2, degrees) * error
     for name, stated, derived in (
-        ("auroc_drop_at_least", certificate.auroc_drop_at_least, drop - reach),
-        ("auroc_drop_at_most", certificate.auroc_drop_at_most, drop + reach),
+        ("auroc_drop_at_least", certificate.auroc_drop_at_least, drop - margin),
+        ("auroc_drop_at_most", certificate.auroc_drop_at_most, drop + margin),
     ):
         yield from _other_bound(name, stated, "auroc_drop, its standard error and confidence give", derived)
     if interval is not None:

@@ -1,88 +1,106 @@
-"""What moved between a certification and its repetition: the machine, and each metric."""
+"""What differs between a certification and its repetition: the environment, and each metric."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 METRICS = ("auroc", "log_loss", "normalized_entropy", "calibration_ratio")
-"""Of a model; its speed is no property of the model."""
+"""Metrics of a model that can be recomputed; its speed depends on the machine."""
+
+
+class MetricDrift(NamedTuple):
+    """One metric, certified and recomputed."""
+
+    certified: float
+    recomputed: float
+
+    @property
+    def change(self) -> float:
+        """Recomputed minus certified."""
+        return self.recomputed - self.certified
+
+    def describe(self, name: str) -> str:
+        """Both values, in words."""
+        return f"{name.replace('_', ' ')} {self.certified:.8f} -> {self.recomputed:.8f} ({self.change:+.1e})"
 
 
 @dataclass(frozen=True)
-class Movement:
-    """Certified beside recomputed.
+class Drift:
+    """The certified environment and metrics beside those of here and now.
 
     Attributes:
-        machine: what differs of the machine: name -> (certified, here). Another number of threads is named as well,
-            since sums are then split otherwise.
-        metrics: every metric that was recomputed: name -> (certified, recomputed), as in ``int8 auroc``.
+        environment: facts of the machine that differ: name -> (certified, here). Another number of threads is named as
+            well, since sums are then split otherwise.
+        metrics: every metric that was recomputed, by model and name, as ``int8 auroc``.
     """
 
-    machine: dict[str, tuple[Any, Any]]
-    metrics: dict[str, tuple[float, float]]
+    environment: dict[str, tuple[Any, Any]]
+    metrics: dict[str, MetricDrift]
 
     @classmethod
     def between(
         cls,
-        certified_machine: Mapping[str, Any],
-        machine: Mapping[str, Any],
+        certified_environment: Mapping[str, Any],
+        environment: Mapping[str, Any],
         metrics: Mapping[str, tuple[Mapping[str, float], Mapping[str, float]]],
         others: Mapping[str, tuple[float, float]] | None = None,
-    ) -> Movement:
+    ) -> Drift:
         """Compare.
 
         Args:
-            certified_machine: as ``describe_machine`` said then.
-            machine: as it says now.
-            metrics: of each model: certified and recomputed.
-            others: of a part of the rows, by model and name, as in ``int8 auroc of C14=7``.
+            certified_environment: what ``describe_machine`` returned when the artifact was certified.
+            environment: what it returns now.
+            metrics: by model, certified and recomputed.
+            others: metrics of a part of the rows, by model and name, as ``int8 auroc of C14=7``.
         """
-        names = [*certified_machine, *(name for name in machine if name not in certified_machine)]
+        names = [*certified_environment, *(name for name in environment if name not in certified_environment)]
+        pairs = {
+            f"{model} {name}": (certified[name], recomputed[name])
+            for model, (certified, recomputed) in metrics.items()
+            for name in METRICS
+        }
         return cls(
-            machine={
-                name: (certified_machine.get(name), machine.get(name))
+            environment={
+                name: (certified_environment.get(name), environment.get(name))
                 for name in names
-                if certified_machine.get(name) != machine.get(name)
+                if certified_environment.get(name) != environment.get(name)
             },
-            metrics={
-                f"{model} {name}": (before[name], after[name])
-                for model, (before, after) in metrics.items()
-                for name in METRICS
-            }
-            | dict(others or {}),
+            metrics={name: MetricDrift(*pair) for name, pair in {**pairs, **(others or {})}.items()},
         )
 
     @property
     def largest(self) -> float:
-        """The largest change of a metric, without its sign."""
-        return max((abs(after - before) for before, after in self.metrics.values()), default=0.0)
+        """The largest absolute change of a metric."""
+        return max((abs(metric.change) for metric in self.metrics.values()), default=0.0)
 
     def beyond(self, tolerance: float) -> list[str]:
-        """Names of the metrics that changed by more, or to or from NaN."""
-        return [name for name, (one, other) in self.metrics.items() if not abs(one - other) <= tolerance]
+        """Names of the metrics that changed by more than the tolerance, or to or from NaN."""
+        return [name for name, metric in self.metrics.items() if not abs(metric.change) <= tolerance]
 
-    def describe_machine(self) -> str:
-        """What differs of the machine, in one line; empty where nothing does."""
-        return "; ".join(f"{name}: {_words(one)} -> {_words(other)}" for name, (one, other) in self.machine.items())
+    def describe_environment(self) -> str:
+        """What differs of the environment, in one line; empty where nothing does."""
+        return "; ".join(
+            f"{name}: {_fact_text(certified)} -> {_fact_text(here)}"
+            for name, (certified, here) in self.environment.items()
+        )
 
     def describe_metrics(self) -> str:
         """The metrics that changed, in one line; empty where none did."""
         return "; ".join(
-            f"{name.replace('_', ' ')} {one:.8f} -> {other:.8f} ({other - one:+.1e})"
-            for name, (one, other) in self.metrics.items()
-            if one != other
+            metric.describe(name) for name, metric in self.metrics.items() if metric.certified != metric.recomputed
         )
 
     def describe(self) -> str:
         """Both, in words."""
-        machine = f"the machine differs: {self.describe_machine()}" if self.machine else "the machine is the same"
-        metrics = self.describe_metrics()
-        return f"{machine}. " + (f"Moved: {metrics}" if metrics else "No metric moved by a bit")
+        environment, metrics = self.describe_environment(), self.describe_metrics()
+        return (f"Environment differs: {environment}. " if environment else "Same environment. ") + (
+            f"Metrics changed: {metrics}" if metrics else "All metrics are bit-identical"
+        )
 
 
-def _words(value: Any) -> str:
+def _fact_text(value: Any) -> str:
     if value is None:
         return "unknown"
     return ", ".join(map(str, value)) or "none" if isinstance(value, list) else str(value)

@@ -65,4 +65,4 @@ def verify(
     print(f"certified as {verdict_line(loaded.certificate)}")
     if not loaded.certificate.accepted:
         print(f"reason: {loaded.certificate.reason}")
-    print(f"{result.movement.describe()}.")
+    print(f"{result.drift.describe()}.")

@@ -14,11 +14,11 @@ from torch import nn
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.metrics.auroc import exact_auroc
 from dlrm_pl.metrics.calibration import ClickCalibration
-from dlrm_pl.metrics.local import local
 from dlrm_pl.metrics.logits import click_probabilities, log_losses
 from dlrm_pl.metrics.paired import PairedDifference
 from dlrm_pl.metrics.paired_sums import PairedSums
 from dlrm_pl.metrics.score_histogram import ScoreHistogram
+from dlrm_pl.metrics.without_sync import without_sync
 from dlrm_pl.quantization.judging.certified_bound import JudgedBy, finite
 from dlrm_pl.quantization.judging.certified_guard import CertifiedGuard, GuardName, bound_of_guard
 from dlrm_pl.quantization.judging.certified_slice import CertifiedSlice, SliceScores
@@ -173,7 +173,7 @@ class Run:
     _logits: list[npt.NDArray[np.float32]] = field(default_factory=list)
     _labels: list[npt.NDArray[np.uint8]] = field(default_factory=list)
     _times: list[tuple[int, float]] = field(default_factory=list)
-    _calibration: ClickCalibration = field(default_factory=lambda: local(ClickCalibration()))
+    _calibration: ClickCalibration = field(default_factory=lambda: without_sync(ClickCalibration()))
     _rows: int = 0
 
     def score(self, batch: ClickBatch) -> npt.NDArray[np.float32]:

@@ -52,14 +52,14 @@ def bound_of_auroc(difference: PairedDifference, confidence: float) -> tuple[Cer
     rows in ten thousand are far off.
     """
     rows = difference.num_positives + difference.num_negatives
-    reach, method = difference.reach(1 - confidence), "student_t"
-    if math.isinf(reach):
+    margin, method = difference.margin(1 - confidence), "student_t"
+    if math.isinf(margin):
         method = "none"
     elif not difference.standard_error:
         # Were a larger share of the rows ordered otherwise, one would have been among these. Of a pair, either may be.
-        reach, method = -2 * math.log(1 - confidence) / rows, "rule_of_three"
+        margin, method = -2 * math.log(1 - confidence) / rows, "rule_of_three"
     estimate = difference.difference
-    return CertifiedBound(estimate, estimate - reach, estimate + reach, rows), method  # type: ignore[return-value]
+    return CertifiedBound(estimate, estimate - margin, estimate + margin, rows), method  # type: ignore[return-value]
 
 
 def finite(value: float) -> float | None:

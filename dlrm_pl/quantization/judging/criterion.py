@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from dlrm_pl.documents.arguments import check_fields
 from dlrm_pl.errors import ConfigurationError
-from dlrm_pl.metrics.sequential import Look, look_at, spent_at
+from dlrm_pl.metrics.sequential import Look, alpha_spent, look_at
 from dlrm_pl.quantization.judging.bounds import ESTIMATES, Bounds
 from dlrm_pl.quantization.judging.evaluation import Scores
 from dlrm_pl.quantization.judging.guards import CalibrationGuard, Guard, GuardReading, LogLossGuard
@@ -155,7 +155,7 @@ class Criterion:
             rows=len(scores),
         )
         bounds = Bounds(
-            alpha=spent_at(look, confidence=self.confidence, last=last),
+            alpha=alpha_spent(look, confidence=self.confidence, last=last),
             num_comparisons=1 if self.worst_slice is None else self.worst_slice.slices,
             last=last,
         )

@@ -21,9 +21,9 @@ from torchmetrics import Metric
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.errors import DLRMError, EvaluationError, MetricError, NonFiniteError
 from dlrm_pl.metrics.auroc import exact_auroc
-from dlrm_pl.metrics.local import local
 from dlrm_pl.metrics.logits import click_probabilities
 from dlrm_pl.metrics.rows import clicks
+from dlrm_pl.metrics.without_sync import without_sync
 
 EvalFunc = Callable[[nn.Module], float]
 """Model -> score. The model takes a ``ClickBatch`` and returns logits ``[B]``.
@@ -68,7 +68,7 @@ class AUROCEvaluation:
         self.batches = batches
         self.paired = metric is None
         self.name = "AUROC" if metric is None else type(metric).__name__
-        self.metric = None if metric is None else local(metric)
+        self.metric = None if metric is None else without_sync(metric)
 
     def __call__(self, model: nn.Module) -> float:
         """The score alone, so that this is an ``EvalFunc``."""

@@ -12,7 +12,7 @@ from dlrm_pl.errors import CalibrationError
 
 
 @dataclass(frozen=True)
-class QuantizationData:
+class RowSets:
     """The three disjoint sets of rows, and what the certificate says of them.
 
     Attributes:

@@ -16,7 +16,7 @@ import torch
 import dlrm_pl.artifact.build as build_module
 from dlrm_pl.artifact.build import Outcome, build_artifact
 from dlrm_pl.artifact.certificate.certificate import Certificate
-from dlrm_pl.artifact.certificate.drift import METRICS, Movement
+from dlrm_pl.artifact.certificate.drift import METRICS, Drift
 from dlrm_pl.artifact.certificate.verdict import doubts, failures
 from dlrm_pl.artifact.store import load_artifact
 from dlrm_pl.artifact.summary import drop_line, guards_line, slice_line, verdict_line
@@ -138,8 +138,8 @@ SCORES = dict.fromkeys(METRICS, 0.8)
 
 def test_another_machine_is_named_field_by_field() -> None:
     here = MACHINE | {"processor": "EPYC", "isa": "avx2", "features": ["avx2"]}
-    found = Movement.between(MACHINE, here, {"int8": (SCORES, SCORES | {"auroc": 0.8 + 2e-6})})
-    assert found.machine == {
+    found = Drift.between(MACHINE, here, {"int8": (SCORES, SCORES | {"auroc": 0.8 + 2e-6})})
+    assert found.environment == {
         "processor": ("Xeon", "EPYC"),
         "isa": ("amx_int8", "avx2"),
         "features": (["avx2", "amx_int8"], ["avx2"]),
@@ -153,30 +153,31 @@ def test_another_machine_is_named_field_by_field() -> None:
     assert found.beyond(1e-5) == []
 
 
-def test_nothing_moved_is_said_as_well() -> None:
-    words = Movement.between(MACHINE, MACHINE, {"int8": (SCORES, SCORES)}).describe()
-    assert words == "the machine is the same. No metric moved by a bit"
+def test_no_drift_is_said_as_well() -> None:
+    words = Drift.between(MACHINE, MACHINE, {"int8": (SCORES, SCORES)}).describe()
+    assert words == "Same environment. All metrics are bit-identical"
 
 
 def test_score_that_became_nan_is_beyond_any_tolerance() -> None:
-    found = Movement.between(MACHINE, MACHINE, {"int8": (SCORES, SCORES | {"log_loss": float("nan")})})
+    found = Drift.between(MACHINE, MACHINE, {"int8": (SCORES, SCORES | {"log_loss": float("nan")})})
     assert found.beyond(1e9) == ["int8 log_loss"]
 
 
 def test_check_names_metric_values_and_machine(outcome: Outcome) -> None:
     certificate = outcome.certificate
-    moved = Movement.between(
+    drifted = Drift.between(
         certificate.machine,
         certificate.machine | {"isa": "another"},
         {"int8": (certificate.int8, certificate.int8 | {"log_loss": 0.5})},
     )
     with pytest.raises(
-        VerificationError, match=r"log_loss of the int8 model: .* recomputed it is 0\.50000000.*another"
+        VerificationError,
+        match=r"log_loss of the int8 model: .* recomputed 0\.50000000; they differ by more than 0\.0001.*another",
     ):
-        certificate.check(moved, certificate.rows, 1e-4)
-    certificate.check(moved, certificate.rows, 10.0)
+        certificate.check(drifted, certificate.rows, 1e-4)
+    certificate.check(drifted, certificate.rows, 10.0)
     with pytest.raises(VerificationError, match="Certified on 3000 rows, but the dataset has 2999"):
-        certificate.check(moved, 2999, 10.0)
+        certificate.check(drifted, 2999, 10.0)
 
 
 def test_certificate_survives_its_file(outcome: Outcome, tmp_path: Path) -> None:

@@ -1,0 +1,23 @@
+"""Metrics that one process computes alone while others wait."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from torchmetrics import Metric
+
+AnyMetric = TypeVar("AnyMetric", bound=Metric)
+
+
+def without_sync(metric: AnyMetric) -> AnyMetric:
+    """Keep a metric from exchanging states with other processes; returns the same metric.
+
+    Quantization runs on rank zero alone, with all rows, while the other ranks wait: a metric that asked them for their
+    states would wait forever.
+    """
+    metric.distributed_available_fn = _never
+    return metric
+
+
+def _never() -> bool:
+    return False
