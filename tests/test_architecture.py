@@ -30,7 +30,7 @@ RANKS = [
     {"metrics"},
     {"kernels", "torch_file"},
     {"kernels/int8"},
-    {"data/formats", "model/architecture", "model/weights_file"},
+    {"data/formats", "data/splitmix64", "model/architecture", "model/weights_file"},
     {"data/raw_logs", "model/parameter_names"},
     {"data/loading", "data/preprocessing/threads", "model/checkpoints"},
     {"data/preprocessing/engine", "model/upstream", "model"},

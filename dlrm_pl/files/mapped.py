@@ -69,7 +69,7 @@ def map_tensor(path: Path, dtype: torch.dtype, shape: Sequence[int], offset: int
         return map_elements(handle.fileno(), dtype, count, offset).view(*shape)
 
 
-def expect(tensor: Tensor, advice: int) -> None:
+def madvise(tensor: Tensor, advice: int) -> None:
     """Tell the system how memory will be read, by one of ``mmap.MADV_*``; only a hint, so it may fail."""
     begin = tensor.data_ptr() // mmap.PAGESIZE * mmap.PAGESIZE
     end = tensor.data_ptr() + tensor.numel() * tensor.element_size()

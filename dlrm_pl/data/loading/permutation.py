@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from dlrm_pl.data.splitmix64 import splitmix64
+
 _ROUNDS = 6  # Four make a Feistel network a good permutation; two more cost little.
 
 
@@ -37,9 +39,5 @@ class RandomPermutation:
     def _encrypt(self, values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
         left, right = values >> self._half_bits, values & self._mask
         for key in self._keys:
-            # splitmix64's finalizer as the round function; unsigned products wrap, which is meant.
-            mixed = right ^ key
-            mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-            mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-            left, right = right, left ^ ((mixed ^ (mixed >> np.uint64(31))) & self._mask)
+            left, right = right, left ^ (splitmix64(right ^ key) & self._mask)
         return (left << self._half_bits) | right

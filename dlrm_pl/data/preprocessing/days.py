@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from dlrm_pl.data.preprocessing.options import KAGGLE_DAYS
 from dlrm_pl.data.raw_logs.diagnosis import likely_format, open_log, repair_gz
 from dlrm_pl.errors import DataFormatError
 
-_KAGGLE_DAYS = 7
 _DAY_ENDING = re.compile(r"(.+)_[0-9]+(?:\.gz)?")
 _SHOWN = 5
 _NEWLINE = ord("\n")
@@ -50,7 +50,7 @@ def find_days(raw: Path, layout: str, days: int | None, least: int = 2) -> list[
         DataFormatError: a file is missing or damaged, or there are too few days or rows.
     """
     if layout == "kaggle":
-        return kaggle_days(raw, days or _KAGGLE_DAYS)
+        return kaggle_days(raw, days or KAGGLE_DAYS)
     return [Day(path) for path in day_files(raw, days, least)]
 
 

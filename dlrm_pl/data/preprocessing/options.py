@@ -17,6 +17,9 @@ Layout = Literal["terabyte", "kaggle"]
 Randomize = Literal["total", "day", "none"]
 VocabularyRule = Literal["reference", "train_only"]
 
+KAGGLE_DAYS = 7
+"""Days that the log of Criteo's challenge on Kaggle is cut into."""
+
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": GIB, "T": 1 << 40}
 _LEAST_MEMORY = 16 << 20
 _SMALL_BUCKET = 32 << 20

@@ -27,7 +27,7 @@ from dlrm_pl.data.preprocessing.vocabulary_stage import VocabularyStage
 from dlrm_pl.data.raw_logs.diagnosis import likely_format
 from dlrm_pl.data.raw_logs.line import explain, without_newline
 from dlrm_pl.errors import DataFormatError
-from dlrm_pl.files.complete_io import sync_handle, write_at
+from dlrm_pl.files.complete_io import sync_handle, write_all, write_at
 
 LAST_DAY = "last_day"
 IN_ORDER = "in_order"
@@ -297,7 +297,7 @@ class Scatter:
             raise DataFormatError(f"{path}:{number}: {error}. {hint}")
         self._state.rejected[error.kind] = self._state.rejected.get(error.kind, 0) + 1
         head = f"{path}\t{number}\t{error.kind}\t".encode()
-        _write_all(self._files[REJECTED], np.frombuffer(head + line + b"\n", np.uint8))
+        write_all(self._files[REJECTED].fileno(), head + line + b"\n")
 
     def _judge(self, path: Path, *, at_end: bool = False) -> None:
         """Stop when more lines were left out than the user allows."""
@@ -317,12 +317,3 @@ class Scatter:
         with (self._folder / REJECTED).open(encoding="utf-8", errors="replace") as handle:
             lines = [line.split("\t")[:3] for line in itertools.islice(handle, 3)]
         return ", ".join(f"{path}:{number} ({kind})" for path, number, kind in lines)
-
-
-def _write_all(file: IO[bytes], array: npt.NDArray[np.generic]) -> None:
-    """Write an array; an unbuffered file may take less than it is given."""
-    view = array.view(np.uint8).data
-    while view:
-        written = file.write(view)
-        assert written is not None
-        view = view[written:]

@@ -8,13 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from dlrm_pl.batch import NUM_SPARSE
+from dlrm_pl.data.formats.binary_format import SPARSE
 from dlrm_pl.data.formats.dataset_folder import DatasetFolder
 from dlrm_pl.data.formats.vocabulary import UNSEEN, DictionaryChecksums, Vocabulary, save_counts, save_dictionary
 from dlrm_pl.data.preprocessing.engine.native import Columns, Numbers, Values
 from dlrm_pl.data.preprocessing.engine.numpy_engine import Engine, Table
 from dlrm_pl.data.preprocessing.options import PreprocessOptions
-
-_FIRST_SPARSE = 14
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,7 @@ class VocabularyStage:
         """
         learn = self._given is None and (self._learns_last_day or not last_day)
         self.pipeline.number(chunk, columns, rows, learn=learn)
-        ids = columns[_FIRST_SPARSE:, :rows]
+        ids = columns[SPARSE, :rows]
         unknown = None if learn else ids < 0
         if self._shift:
             ids += self._shift

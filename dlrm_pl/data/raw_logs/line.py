@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from dlrm_pl.batch import NUM_DENSE
-from dlrm_pl.data.formats.binary_format import RECORD_INTS
+from dlrm_pl.data.formats.binary_format import DENSE, RECORD_INTS, SPARSE
 
 Label = Literal["needed", "optional", "absent"]
 """Of the lines of a log: 0 or 1; the same or empty; or they begin with the first dense feature."""
@@ -21,7 +21,6 @@ _INT_DIGITS = 4000  # Fewer than int() refuses to read.
 _HEX_DIGITS = frozenset(b"0123456789abcdefABCDEF")
 _FOREIGN = re.compile(rb"[^0-9a-fA-F\t-]")
 _LEADING_ZEROS = re.compile(rb"^(-?)0+(?=[0-9])")
-_FIRST_SPARSE = 1 + NUM_DENSE
 _SHOWN = 40  # Bytes of an offending text.
 
 
@@ -50,26 +49,26 @@ def parse_line(line: bytes, max_ind_range: int, label: Label = "needed") -> list
     if len(fields) != RECORD_INTS or len(line) > MAX_LINE_BYTES:
         raise explain(line, label)
     if len(line) > _INT_DIGITS:
-        fields[1:_FIRST_SPARSE] = [_LEADING_ZEROS.sub(rb"\1", field) for field in fields[1:_FIRST_SPARSE]]
+        fields[DENSE] = [_LEADING_ZEROS.sub(rb"\1", field) for field in fields[DENSE]]
     try:
         # The fast path: everything well-formed. Whatever it refuses is looked at again, field by field.
-        values = [int(field) if field else 0 for field in fields[:_FIRST_SPARSE]]
-        values += [int(field, 16) if field else 0 for field in fields[_FIRST_SPARSE:]]
+        values = [int(field) if field else 0 for field in fields[: SPARSE.start]]
+        values += [int(field, 16) if field else 0 for field in fields[SPARSE]]
     except ValueError:
         raise explain(line, label) from None
     if fields[0] not in (b"0", b"1") and (label == "needed" or fields[0]):
         raise explain(line, label)
-    if max(values[1:_FIRST_SPARSE]) > _INT32.max or min(values[1:_FIRST_SPARSE]) < _INT32.min:
+    if max(values[DENSE]) > _INT32.max or min(values[DENSE]) < _INT32.min:
         raise explain(line, label)
     # int() also takes blanks, underscores, a plus sign, 0x and -0, which no log has.
-    if max(map(len, fields[_FIRST_SPARSE:])) > 8 or _FOREIGN.search(line):
+    if max(map(len, fields[SPARSE])) > 8 or _FOREIGN.search(line):
         raise explain(line, label)
-    for index in range(1, _FIRST_SPARSE):
+    for index in range(1, SPARSE.start):
         values[index] = max(values[index], 0)
-    if b"-" in line and any(b"-" in field for field in fields[_FIRST_SPARSE:]):
+    if b"-" in line and any(b"-" in field for field in fields[SPARSE]):
         raise explain(line, label)
     if max_ind_range > 0:
-        values[_FIRST_SPARSE:] = [value % max_ind_range for value in values[_FIRST_SPARSE:]]
+        values[SPARSE] = [value % max_ind_range for value in values[SPARSE]]
     return values
 
 
@@ -92,14 +91,14 @@ def explain(line: bytes, label: Label = "needed") -> BadLineError:
         where = f"field {index + 1 - absent}"
         if index == 0 and field not in (b"0", b"1") and (label == "needed" or field):
             return BadLineError("label", f"{where} (label) is {_text(field)}, 0 or 1 is needed")
-        if 0 < index < _FIRST_SPARSE:
+        if 0 < index < SPARSE.start:
             digits = field.removeprefix(b"-")
             if field and not digits.isdigit():
                 return BadLineError("integer", f"{where} (I{index}) is {_text(field)}, an integer is needed")
             short = _LEADING_ZEROS.sub(rb"\1", field)
             if len(short) > _INT_DIGITS or (field and not _INT32.min <= int(short) <= _INT32.max):
                 return BadLineError("range", f"{where} (I{index}) is {_text(field)}, beyond 32 bits")
-        if index >= _FIRST_SPARSE and (len(field) > 8 or not _HEX_DIGITS.issuperset(field)):
+        if index >= SPARSE.start and (len(field) > 8 or not _HEX_DIGITS.issuperset(field)):
             return BadLineError(
                 "category",
                 f"{where} (C{index - NUM_DENSE}) is {_text(field)}, up to 8 hexadecimal digits are needed",

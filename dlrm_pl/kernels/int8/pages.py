@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from dlrm_pl.files.mapped import expect
+from dlrm_pl.files.mapped import madvise
 
 Pages = Literal["mapped", "prefault", "huge"]
 """How tables of a file lie in memory: read from the mapped file when touched, read ahead, or copied to 2 MiB pages."""
@@ -45,7 +45,7 @@ def place(table: Tensor, pages: Pages) -> Tensor:
     if pages == "prefault":
         _read_ahead(table)
     elif table.numel() * table.element_size() >= _LARGE:
-        expect(table, mmap.MADV_RANDOM)  # Not to read 128 KiB of a file for each row of 132 bytes.
+        madvise(table, mmap.MADV_RANDOM)  # Not to read 128 KiB of a file for each row of 132 bytes.
     return table
 
 

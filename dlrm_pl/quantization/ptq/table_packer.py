@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dlrm_pl.errors import NonFiniteError
-from dlrm_pl.files.mapped import expect
+from dlrm_pl.files.mapped import madvise
 from dlrm_pl.kernels.int8.ops import pack_rows_into
 from dlrm_pl.kernels.int8.pages import empty_table
 from dlrm_pl.model.checkpoints.checksum import ParameterChecksum, block_rows
@@ -142,7 +142,7 @@ class TablePacker:
             block = table[start : start + size]
             following = table[start + size : start + 2 * size]
             if len(following) and following.is_contiguous():
-                expect(following, mmap.MADV_WILLNEED)
+                madvise(following, mmap.MADV_WILLNEED)
             yield start, block
             self._progress(block.numel() * block.element_size())
 

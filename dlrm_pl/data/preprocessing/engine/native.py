@@ -11,21 +11,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from dlrm_pl.batch import NUM_DENSE
+from dlrm_pl.data.formats.binary_format import RECORD_INTS
 from dlrm_pl.data.preprocessing.threads import StoppedError
 from dlrm_pl.errors import DataFormatError, ShapeError
 from dlrm_pl.kernels.arrays import address, check_room
 from dlrm_pl.kernels.library import load
 
 VERSION = 4
-FIELDS = 40
-DENSE = 13
 DENSE_BINS = 4096
 """Bins of the histogram of a dense feature; the last one holds all larger values."""
 
 TEXT_PADDING = 16
 """Bytes that must be readable behind a text."""
 
-KEYED_DTYPE = np.dtype([("key", "<u8"), ("record", "<i4", (FIELDS,))])
+KEYED_DTYPE = np.dtype([("key", "<u8"), ("record", "<i4", (RECORD_INTS,))])
 """A record behind the 64-bit key that its place follows from."""
 
 _UINT8, _INT32, _UINT32, _INT64 = (np.dtype(kind) for kind in (np.uint8, np.int32, np.uint32, np.int64))
@@ -223,10 +223,10 @@ class NativeEngine:
         offsets = address("bad", bad, _INT64, 2, None, written=True)
         rows = self._native.dlrm_parse(
             *(address("text", text, _UINT8, None), size, modulus, 1),
-            *(address("columns", columns, _INT32, FIELDS, None, written=True), columns.shape[1]),
-            address("missing", missing, _INT64, FIELDS, written=True),
-            address("histogram", histogram, _INT64, DENSE, DENSE_BINS, written=True),
-            address("largest", largest, _INT64, DENSE, written=True),
+            *(address("columns", columns, _INT32, RECORD_INTS, None, written=True), columns.shape[1]),
+            address("missing", missing, _INT64, RECORD_INTS, written=True),
+            address("histogram", histogram, _INT64, NUM_DENSE, DENSE_BINS, written=True),
+            address("largest", largest, _INT64, NUM_DENSE, written=True),
             *(offsets, offsets + bad.strides[0], bad.shape[1], counts.ctypes.data),
         )
         _check(self._native, min(rows, 0))
@@ -234,8 +234,8 @@ class NativeEngine:
 
     def records(self, columns: Columns, rows: int, out: npt.NDArray[np.int32]) -> None:
         """Columns ``[40, capacity]`` -> records ``[rows, 40]``."""
-        first = address("columns", columns, _INT32, FIELDS, None)
-        records = address("out", out, _INT32, rows, FIELDS, written=True)
+        first = address("columns", columns, _INT32, RECORD_INTS, None)
+        records = address("out", out, _INT32, rows, RECORD_INTS, written=True)
         _check(self._native, self._native.dlrm_records(first, columns.shape[1], rows, records))
 
     def scatter(
@@ -248,7 +248,7 @@ class NativeEngine:
         check_room("rows in the records", rows, len(out))
         sizes = np.empty(max(buckets, 0), np.int64)
         status = self._native.dlrm_scatter(
-            *(address("columns", columns, _INT32, FIELDS, None), columns.shape[1], rows, seed, first_row, buckets),
+            *(address("columns", columns, _INT32, RECORD_INTS, None), columns.shape[1], rows, seed, first_row, buckets),
             *(address("out", out, KEYED_DTYPE, None, written=True), sizes.ctypes.data),
         )
         _check(self._native, status)
@@ -286,7 +286,7 @@ class NativeEngine:
         """The records of the rows in ``order``, to ``out``, int32 ``[rows, 40]``; returns the clicks among them."""
         clicks = self._native.dlrm_take(
             *(address("keyed", keyed, KEYED_DTYPE, None), len(keyed), address("order", order, _UINT32, None)),
-            *(len(order), address("out", out, _INT32, len(order), FIELDS, written=True)),
+            *(len(order), address("out", out, _INT32, len(order), RECORD_INTS, written=True)),
         )
         _check(self._native, min(clicks, 0))
         return int(clicks)
@@ -298,7 +298,7 @@ class NativeEngine:
             DataFormatError: a number is outside the mapping; the rows before it are done.
         """
         done = self._native.dlrm_remap(
-            *(address("records", records, _INT32, None, FIELDS, written=True), len(records), field),
+            *(address("records", records, _INT32, None, RECORD_INTS, written=True), len(records), field),
             *(address("mapping", mapping, _INT32, None), len(mapping)),
         )
         _check(self._native, min(done, 0))

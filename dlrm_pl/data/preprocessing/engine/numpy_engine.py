@@ -10,10 +10,10 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from dlrm_pl.batch import NUM_DENSE
+from dlrm_pl.data.formats.binary_format import RECORD_INTS
 from dlrm_pl.data.preprocessing.engine.native import (
-    DENSE,
     DENSE_BINS,
-    FIELDS,
     Columns,
     Files,
     NativeEngine,
@@ -26,6 +26,7 @@ from dlrm_pl.data.preprocessing.engine.native import (
 )
 from dlrm_pl.data.preprocessing.threads import Pipeline
 from dlrm_pl.data.raw_logs.line import BadLineError, parse_line, without_newline
+from dlrm_pl.data.splitmix64 import splitmix64
 from dlrm_pl.errors import ShapeError
 from dlrm_pl.files.complete_io import write_all
 
@@ -194,9 +195,9 @@ class NumPyEngine:
                 bads += 1
             offset += len(line)
             lines += 1
-        rows = np.array(parsed, np.int64).reshape(-1, FIELDS)
+        rows = np.array(parsed, np.int64).reshape(-1, RECORD_INTS)
         columns[:, : len(rows)] = rows.T.astype(np.uint32).view(np.int32)
-        for feature in range(DENSE):
+        for feature in range(NUM_DENSE):
             binned = np.minimum(rows[:, 1 + feature], DENSE_BINS - 1)
             histogram[feature] += np.bincount(binned, minlength=DENSE_BINS)
             largest[feature] = max(largest[feature], rows[:, 1 + feature].max(initial=0))
@@ -253,10 +254,4 @@ def row_keys(seed: int, first_row: int, rows: int) -> npt.NDArray[np.uint64]:
     """64-bit keys of ``rows`` rows, all different: splitmix64 of seed and number of the row."""
     numbers = np.arange(first_row, first_row + rows, dtype=np.uint64)
     with np.errstate(over="ignore"):  # Unsigned products wrap, which is meant.
-        return _mix(_mix(np.array([seed], np.uint64)) + numbers * _GOLDEN)
-
-
-def _mix(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))
+        return splitmix64(splitmix64(np.array([seed], np.uint64)) + numbers * _GOLDEN)

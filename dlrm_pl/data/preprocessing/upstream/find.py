@@ -10,12 +10,11 @@ from typing import Any
 from dlrm_pl.batch import NUM_SPARSE
 from dlrm_pl.data.formats.binary_format import SPLITS, Split, count_records
 from dlrm_pl.data.formats.vocabulary import check_counts, load_array
-from dlrm_pl.data.preprocessing.options import PreprocessOptions
+from dlrm_pl.data.preprocessing.options import KAGGLE_DAYS, PreprocessOptions
 from dlrm_pl.data.preprocessing.upstream.arrays import UpstreamArrays
 from dlrm_pl.errors import ConfigurationError, DataFormatError
 
 _REORDERED = re.compile(r"(.+)_\d+_reordered\.npz")
-_KAGGLE_DAYS = 7
 
 
 @dataclass(frozen=True)
@@ -127,7 +126,7 @@ def _from_one_file(path: Path, options: PreprocessOptions) -> UpstreamFiles:
     counts = sorted(path.parent.glob("*_fea_count.npz"))
     others = counts if len(counts) == 1 and _table_sizes(counts[0]) == sizes else []
     if options.layout == "kaggle":
-        days = options.days or _KAGGLE_DAYS
+        days = options.days or KAGGLE_DAYS
         by_day = [arrays.rows // days + (day < arrays.rows % days) for day in range(days)]
     else:
         lengths = _only(path.parent, "*_day_count.npz")
