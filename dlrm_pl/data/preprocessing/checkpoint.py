@@ -75,7 +75,7 @@ class State:
     train_bytes: int = 0
 
 
-class WorkFolder:
+class CheckpointFolder:
     """The files of an unfinished run.
 
     Args:

@@ -16,7 +16,7 @@ from dlrm_pl.batch import NUM_SPARSE
 from dlrm_pl.data.formats.binary_format import RECORD_BYTES, RECORD_INTS, SPARSE, Records, Split, split_file_name
 from dlrm_pl.data.formats.block_checksum import BLOCK_BYTES, part_at
 from dlrm_pl.data.formats.dataset_description import SplitInfo
-from dlrm_pl.data.preprocessing.checkpoint import State, WorkFolder
+from dlrm_pl.data.preprocessing.checkpoint import CheckpointFolder, State
 from dlrm_pl.data.preprocessing.engine.native import KEYED_DTYPE, Numbers, Order
 from dlrm_pl.data.preprocessing.engine.numpy_engine import Engine
 from dlrm_pl.data.preprocessing.io.bucket_reader import map_keyed, read_blocks
@@ -40,7 +40,7 @@ class Merge:
         state: kept up to date.
         mappings: of the ids, when rare values are folded.
         engine: computes.
-        work: the folder of the unfinished run.
+        checkpoint: the folder of the unfinished run.
         progress: told records written.
     """
 
@@ -50,11 +50,11 @@ class Merge:
         state: State,
         mappings: list[Numbers] | None,
         engine: Engine,
-        work: WorkFolder,
+        checkpoint: CheckpointFolder,
         progress: Callable[[int], None],
     ) -> None:
         self._options, self._state, self._mappings = options, state, mappings
-        self._engine, self._work, self._progress = engine, work, progress
+        self._engine, self._checkpoint, self._progress = engine, checkpoint, progress
 
     def train(self, then: Sequence[Callable[[], None]] = ()) -> SplitInfo:
         """Write the training days.
@@ -70,18 +70,18 @@ class Merge:
 
     def half(self, split: Split) -> SplitInfo:
         """Write a half of the last day: test is the first, the larger when odd, val the second."""
-        path = self._work.path / LAST_DAY
+        path = self._checkpoint.path / LAST_DAY
         size = path.stat().st_size
         cut = (size // RECORD_BYTES + 1) // 2 * RECORD_BYTES
         start, stop = (0, cut) if split == "test" else (cut, size)
-        with SplitWriter(self._work.finished / split_file_name(split)) as writer:
+        with SplitWriter(self._checkpoint.finished / split_file_name(split)) as writer:
             for records in read_blocks(path, start, stop):
                 writer.append(self._mapped(records))
                 self._progress(len(records))
             return writer.close()
 
     def _from_buckets(self, then: Sequence[Callable[[], None]]) -> SplitInfo:
-        path = self._work.finished / split_file_name("train")
+        path = self._checkpoint.finished / split_file_name("train")
         writer = SplitWriter(path, self._state.train_bytes)
         count = sum(self._state.buckets)
         pipeline = Pipeline(1)
@@ -104,7 +104,7 @@ class Merge:
             for path in done:
                 path.unlink(missing_ok=True)
 
-        def work() -> None:
+        def process_buckets() -> None:
             # One bucket's memory is the next one's: fresh pages would cost as much as the sorting.
             memory = AlignedBuffer(RECORD_BYTES * max(rows_of, default=0))
             with ThreadPoolExecutor(1) as disk:
@@ -113,7 +113,7 @@ class Merge:
                     with lock:
                         bucket = next(taken, None)
                     if bucket is not None:
-                        keyed = map_keyed(self._work.path / bucket_name(bucket), rows_of[bucket - first])
+                        keyed = map_keyed(self._checkpoint.path / bucket_name(bucket), rows_of[bucket - first])
                         order = self._engine.order(keyed)
                     # The disk had the time of the sort for what was left of the bucket before.
                     if before is not None:
@@ -132,7 +132,7 @@ class Merge:
             log.warning("%s workers instead of %s: buckets are larger than planned", workers, self._options.workers)
         with writer:
             target = writer.reserve(offsets[-1])
-            run_threads([work] * workers + [*then], workers, pipeline.stop)
+            run_threads([process_buckets] * workers + [*then], workers, pipeline.stop)
             for path in self._save(writer, count):
                 path.unlink(missing_ok=True)
             return writer.close()
@@ -182,12 +182,12 @@ class Merge:
         state.merged = merged
         if state.generation:
             state.train_bytes = writer.sync()
-            self._work.commit(state)
-        return [self._work.path / name for name in names]
+            self._checkpoint.commit(state)
+        return [self._checkpoint.path / name for name in names]
 
     def _in_order(self) -> SplitInfo:
-        with SplitWriter(self._work.finished / split_file_name("train")) as writer:
-            for records in read_blocks(self._work.path / IN_ORDER):
+        with SplitWriter(self._checkpoint.finished / split_file_name("train")) as writer:
+            for records in read_blocks(self._checkpoint.path / IN_ORDER):
                 writer.append(self._mapped(records))
                 self._progress(len(records))
             return writer.close()

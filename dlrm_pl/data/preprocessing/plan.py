@@ -10,14 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
-from dlrm_pl.batch import NUM_DENSE
 from dlrm_pl.data.formats.binary_format import RECORD_BYTES, RECORD_INTS
 from dlrm_pl.data.formats.vocabulary import load_counts
 from dlrm_pl.data.preprocessing.chunks import ChunkReader
 from dlrm_pl.data.preprocessing.days import Day, sampled_line_bytes, text_bytes
-from dlrm_pl.data.preprocessing.engine.native import DENSE_BINS, KEYED_DTYPE
+from dlrm_pl.data.preprocessing.engine.native import KEYED_DTYPE
 from dlrm_pl.data.preprocessing.engine.numpy_engine import Engine
 from dlrm_pl.data.preprocessing.options import PreprocessOptions
+from dlrm_pl.data.preprocessing.statistics import Counted
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.files.free_space import require_free_space
 from dlrm_pl.files.sizes import format_bytes
@@ -167,11 +167,7 @@ def _parsing_speed(days: Sequence[Day], options: PreprocessOptions, engine: Engi
     finally:
         reader.close()
     columns = np.empty((RECORD_INTS, size // RECORD_INTS + 16), np.int32)
-    counted = (
-        np.zeros(RECORD_INTS, np.int64),
-        np.zeros((NUM_DENSE, DENSE_BINS), np.int64),
-        np.zeros(NUM_DENSE, np.int64),
-    )
+    counted = Counted()
     bad = np.empty((2, columns.shape[1]), np.int64)
     seconds = 0.0
     for _ in range(2):  # The first touches new memory.

@@ -24,7 +24,7 @@ from dlrm_pl.data.formats.block_digests import digests_path
 from dlrm_pl.data.formats.dataset_description import SplitInfo
 from dlrm_pl.data.formats.dataset_folder import REJECTED, DatasetFolder, describe, recognize_dataset
 from dlrm_pl.data.preprocessing import statistics, vocabulary_stage
-from dlrm_pl.data.preprocessing.checkpoint import State, WorkFolder, differences
+from dlrm_pl.data.preprocessing.checkpoint import CheckpointFolder, State, differences
 from dlrm_pl.data.preprocessing.days import find_days, identity
 from dlrm_pl.data.preprocessing.engine.numpy_engine import engine
 from dlrm_pl.data.preprocessing.merge import Merge
@@ -136,52 +136,57 @@ def preprocess(
     key = json.loads(json.dumps({"options": options.key(), "inputs": identity(files)}))
     named, output = output, resolved(output)
     if _is_finished(output, key):
-        if WorkFolder(output).path.exists():  # Killed between its last two steps.
+        if CheckpointFolder(output).path.exists():  # Killed between its last two steps.
             with folder_lock(output):
-                WorkFolder(output).remove()
+                CheckpointFolder(output).remove()
         folder = DatasetFolder.open(named)
         folder.check_samples()
         return _report(folder, None)
     planned = PlannedOutput("preprocess", key, recognize_dataset, overwrite, _changes)
     with writing(named, planned):
         began = time.perf_counter()
-        work = WorkFolder(output)
-        unfinished = work.load()
+        checkpoint = CheckpointFolder(output)
+        unfinished = checkpoint.load()
         resumed = unfinished is not None and unfinished.key == key
         if source is None:
-            run: _Run | UpstreamConversion = _Run(days, options, key, work, progress)
+            run: _Run | UpstreamConversion = _Run(days, options, key, checkpoint, progress)
         else:
-            run = UpstreamConversion(source, options, key, work, progress)
+            run = UpstreamConversion(source, options, key, checkpoint, progress)
         try:
             run.make()
-            work.publish(output)
+            checkpoint.publish(output)
             return _report(DatasetFolder.open(named), time.perf_counter() - began, resumed)
         except DLRMError:
-            work.remove()  # A changed log or other options would start afresh anyway.
+            checkpoint.remove()  # A changed log or other options would start afresh anyway.
             raise
         except BaseException as error:
-            kept = _keep(work)
+            kept = _keep(checkpoint)
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise OutputError(f"{output}: the disk is full. {kept} Free some space, and run again.") from error
             log.warning("%s", kept)
             raise
 
 
-def _keep(work: WorkFolder) -> str:
+def _keep(checkpoint: CheckpointFolder) -> str:
     """Keep what a run can go on from, delete what it cannot; says which, for people."""
-    if work.load() is None:
-        work.remove()
+    if checkpoint.load() is None:
+        checkpoint.remove()
         return "Nothing is kept: the run had not come to its first checkpoint."
-    return f"{work.path} keeps {format_bytes(work.size_bytes())}, from which the same command goes on."
+    return f"{checkpoint.path} keeps {format_bytes(checkpoint.size_bytes())}, from which the same command goes on."
 
 
 class _Run:
     """One call of ``preprocess``, under the lock of its output."""
 
     def __init__(
-        self, days: list[Any], options: PreprocessOptions, key: dict[str, Any], work: WorkFolder, progress: Progress
+        self,
+        days: list[Any],
+        options: PreprocessOptions,
+        key: dict[str, Any],
+        checkpoint: CheckpointFolder,
+        progress: Progress,
     ) -> None:
-        self._days, self._options, self._work, self._progress = days, options, work, progress
+        self._days, self._options, self._checkpoint, self._progress = days, options, checkpoint, progress
         self._engine = engine()
         self._vocabulary = VocabularyStage(options, self._engine)
         self._statistics = LogStatistics([DayStatistics() for _ in days])
@@ -191,39 +196,39 @@ class _Run:
         self._saved_sizes = self._state.table_sizes or [0] * len(self._vocabulary.tables)
 
     def make(self) -> DatasetFolder:
-        """The finished folder, still under the work folder's name."""
+        """The finished folder, still under its temporary name."""
         if self._state.phase == "scatter":
             self._scatter()
         return self._merge()
 
     def _resumed(self, key: dict[str, Any]) -> State:
-        state = self._work.load_for(key)
-        already = 0 if state is None else self._work.size_bytes()
-        require_disk(self._plan.disk_bytes, self._plan.output_bytes, self._work.path.parent, already)
+        state = self._checkpoint.load_for(key)
+        already = 0 if state is None else self._checkpoint.size_bytes()
+        require_disk(self._plan.disk_bytes, self._plan.output_bytes, self._checkpoint.path.parent, already)
         if state is None:
-            self._work.start()
+            self._checkpoint.start()
             return State(key=key, buckets=self._plan.buckets)
-        self._work.resume(state)
+        self._checkpoint.resume(state)
         allow_files(sum(state.buckets))
-        with self._work.reading():
-            self._statistics = statistics.load(self._work.path / _statistics_name(state.generation))
+        with self._checkpoint.reading():
+            self._statistics = statistics.load(self._checkpoint.path / _statistics_name(state.generation))
             vocabulary_stage.load_tables(
-                self._vocabulary, self._work.path, state.table_sizes, _counts_name(state.generation)
+                self._vocabulary, self._checkpoint.path, state.table_sizes, _counts_name(state.generation)
             )
         where = f"day {state.day}" if state.phase == "scatter" else f"bucket {state.merged} of {sum(state.buckets)}"
         log.info("going on with an unfinished run, from %s: %s rows are read", where, f"{state.read_rows:,}")
         return state
 
-    def _checkpoint(self) -> None:
+    def _save_checkpoint(self) -> None:
         """Save what the files do not hold, and let a killed run go on from here."""
-        state, folder = self._state, self._work.path
+        state, folder = self._state, self._checkpoint.path
         old, state.generation = state.generation, state.generation + 1
         counts, numbers = folder / _counts_name(state.generation), folder / _statistics_name(state.generation)
         state.table_sizes = vocabulary_stage.save_tables(self._vocabulary, folder, self._saved_sizes, counts.name)
         statistics.save(self._statistics, numbers)
         for path in (counts, numbers, *folder.glob("values_*.u4")):
             sync_path(path)
-        self._work.commit(state)
+        self._checkpoint.commit(state)
         self._saved_sizes = state.table_sizes
         for name in (_counts_name(old), _statistics_name(old)):
             (folder / name).unlink(missing_ok=True)
@@ -239,9 +244,9 @@ class _Run:
 
         stage = Scatter(
             *(self._days, self._options, state, self._statistics, self._vocabulary, self._engine),
-            *(self._work.path, advance),
+            *(self._checkpoint.path, advance),
         )
-        stage.run(self._checkpoint)
+        stage.run(self._save_checkpoint)
         last = self._statistics.days[-1].kept
         if last < 2:
             path = self._days[-1].path
@@ -251,8 +256,8 @@ class _Run:
         state.phase = "merge"
         if state.generation:  # Small runs have none, and start again in less time than it takes to save them.
             for name in state.file_bytes:
-                sync_path(self._work.path / name)
-            self._checkpoint()
+                sync_path(self._checkpoint.path / name)
+            self._save_checkpoint()
 
     def _merge(self) -> DatasetFolder:
         total = max(1, sum(day.kept for day in self._statistics.days))
@@ -266,8 +271,8 @@ class _Run:
                 done += rows
                 self._progress("writing", done / total, 0)
 
-        mappings, finished = self._vocabulary.mappings(), self._work.finished
-        merge = Merge(self._options, self._state, mappings, self._engine, self._work, advance)
+        mappings, finished = self._vocabulary.mappings(), self._checkpoint.finished
+        merge = Merge(self._options, self._state, mappings, self._engine, self._checkpoint, advance)
         made: dict[str, Any] = {}
 
         def make(name: str, task: Callable[[], Any]) -> None:
@@ -285,7 +290,7 @@ class _Run:
             del made["train"]
             for path in (train := finished / split_file_name("train"), digests_path(train)):
                 path.unlink(missing_ok=True)
-        rejected = self._work.path / REJECTED
+        rejected = self._checkpoint.path / REJECTED
         if rejected.stat().st_size:
             rejected.replace(finished / REJECTED)
         splits: dict[Split, SplitInfo] = {split: made[split] for split in SPLITS if split in made}

@@ -86,11 +86,11 @@ class Scatter:
         if options.randomize == "total":
             self._first_bucket = [0] * (len(days) + 1)
 
-    def run(self, checkpoint: Callable[[], None]) -> None:
+    def run(self, save_checkpoint: Callable[[], None]) -> None:
         """Read all days.
 
         Args:
-            checkpoint: called when all that was read is in the files, and these are on the disk.
+            save_checkpoint: called when all that was read is in the files, and these are on the disk.
 
         Raises:
             DataFormatError: a bad row, or too many; or see ``ChunkReader``.
@@ -106,13 +106,17 @@ class Scatter:
                         self._bucket_files[:] = [
                             self._files[bucket_name(bucket)].fileno() for bucket in range(len(self._bucket_files))
                         ]
-                    run_threads([self._work] * self._options.reading_threads, self._options.reading_threads, self._stop)
+                    run_threads(
+                        [self._process_chunks] * self._options.reading_threads,
+                        self._options.reading_threads,
+                        self._stop,
+                    )
                     self._state.day, self._state.offset = self._reader.day, self._reader.offset
                     if self._reader.day < len(self._days):
                         for file in self._files.values():
                             sync_handle(file)
                         self._note_sizes()
-                        checkpoint()
+                        save_checkpoint()
             finally:
                 self._reader.close()
             self._judge(self._days[-1].path, at_end=True)
@@ -138,7 +142,7 @@ class Scatter:
         self._pipeline.stop()
         self._vocabulary.pipeline.stop()
 
-    def _work(self) -> None:
+    def _process_chunks(self) -> None:
         """Of a thread: chunk after chunk, until the checkpoint is due or the logs end."""
         buffer = np.zeros(self._options.chunk_bytes + 1 + TEXT_PADDING, np.uint8)
         # An odd number of cache lines apart, so that the columns do not compete for the same part of the cache.
@@ -159,9 +163,9 @@ class Scatter:
                 if chunk is None:
                     return
                 day, counted = chunk.day, Counted()
-            self._do(chunk, buffer, columns, keyed, bad, counted)
+            self._process_chunk(chunk, buffer, columns, keyed, bad, counted)
 
-    def _do(
+    def _process_chunk(
         self,
         chunk: Chunk,
         buffer: npt.NDArray[np.uint8],

@@ -16,7 +16,7 @@ from dlrm_pl import inspection
 from dlrm_pl.data.formats.binary_format import SPLITS
 from dlrm_pl.data.formats.dataset_folder import DatasetFolder
 from dlrm_pl.data.loading.datamodule import DLRMDataModule
-from dlrm_pl.data.preprocessing.checkpoint import WorkFolder
+from dlrm_pl.data.preprocessing.checkpoint import CheckpointFolder
 from dlrm_pl.data.preprocessing.options import PreprocessOptions
 from dlrm_pl.data.preprocessing.run import preprocess
 from dlrm_pl.errors import DLRMError
@@ -184,14 +184,14 @@ def unfinished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run that was killed while it read."""
     folder = tmp_path_factory.mktemp("unfinished")
     raw = write_days(folder / "raw", [random_lines(500, 0), random_lines(500, 1)])
-    real = WorkFolder.commit
+    real = CheckpointFolder.commit
 
-    def commit(self: WorkFolder, state: object) -> None:
+    def commit(self: CheckpointFolder, state: object) -> None:
         real(self, state)  # type: ignore[arg-type]
         raise Killed
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(WorkFolder, "commit", commit)
+        patch.setattr(CheckpointFolder, "commit", commit)
         patch.setattr(PreprocessOptions, "chunk_bytes", 1 << 16)
         preprocess(raw, folder / "out", MANY)
     assert (folder / ".out.partial" / "state.json").is_file()
@@ -224,7 +224,7 @@ def test_the_state_of_an_unfinished_run_may_be_nonsense(
     document = json.loads((unfinished / ".out.partial" / "state.json").read_text())
     places = [("state", name) for name in document["state"] if name != "key"] + [("state",), ("format",), ()]
     values = (-1, "x", 10**9, {"last_day": 0}, [], ...)
-    work = WorkFolder(tmp_path / "out")
+    work = CheckpointFolder(tmp_path / "out")
     shutil.copytree(unfinished / ".out.partial", work.path)
     assert work.load() is not None
     for number, place in enumerate(places):
@@ -242,10 +242,10 @@ def test_the_state_of_an_unfinished_run_names_its_own_files_alone(unfinished: Pa
     (tmp_path / "victim").write_text("the user's own")
 
     def change(work: Path) -> None:
-        state = WorkFolder(work.parent / "out").load()
+        state = CheckpointFolder(work.parent / "out").load()
         assert state is not None
         state.file_bytes["../../victim"] = 0
-        WorkFolder(work.parent / "out").commit(state)
+        CheckpointFolder(work.parent / "out").commit(state)
 
     message = goes_on(unfinished, tmp_path / "copy", change)
     assert f"{path}: names '../../victim', which is not a file of the run" in message

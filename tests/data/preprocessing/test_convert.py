@@ -16,7 +16,7 @@ from dlrm_pl.batch import NUM_SPARSE
 from dlrm_pl.data.formats.binary_format import DENSE, SPARSE, SPLITS, open_records, split_file_name
 from dlrm_pl.data.formats.dataset_folder import DESCRIPTION_NAME, DatasetFolder
 from dlrm_pl.data.formats.vocabulary import Vocabulary
-from dlrm_pl.data.preprocessing.checkpoint import WorkFolder
+from dlrm_pl.data.preprocessing.checkpoint import CheckpointFolder
 from dlrm_pl.data.preprocessing.options import PreprocessOptions
 from dlrm_pl.data.preprocessing.run import preprocess
 from dlrm_pl.data.preprocessing.upstream import convert
@@ -179,7 +179,7 @@ def test_a_killed_conversion_goes_on(
         patch.setattr(UpstreamArrays, "records", records)
         with pytest.raises(Killed):
             preprocess(reordered, tmp_path / "out", options)
-    work = WorkFolder(tmp_path / "out")
+    work = CheckpointFolder(tmp_path / "out")
     assert not (tmp_path / "out").exists()
     assert (work.load() is not None) == (stop_at > 100)
     with caplog.at_level(logging.INFO):

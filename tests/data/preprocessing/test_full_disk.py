@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from dlrm_pl.data.preprocessing import run as module
-from dlrm_pl.data.preprocessing.checkpoint import WorkFolder
+from dlrm_pl.data.preprocessing.checkpoint import CheckpointFolder
 from dlrm_pl.data.preprocessing.engine.numpy_engine import engine
 from dlrm_pl.data.preprocessing.run import preprocess
 from dlrm_pl.errors import OutputError
@@ -48,7 +48,7 @@ def test_full_disk_in_the_middle_keeps_the_last_checkpoint(
     ):
         patch.setattr(used, "append", full)
         preprocess(raw, tmp_path / "out", MANY)
-    assert WorkFolder(tmp_path / "out").load() is not None
+    assert CheckpointFolder(tmp_path / "out").load() is not None
     report = preprocess(raw, tmp_path / "out", MANY)
     assert contents(tmp_path / "out") == expected
     assert "rows/s" not in str(report), "of all rows, but in the time of a part"

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from dlrm_pl.data.preprocessing import run as module
-from dlrm_pl.data.preprocessing.checkpoint import WorkFolder
+from dlrm_pl.data.preprocessing.checkpoint import CheckpointFolder
 from dlrm_pl.data.preprocessing.engine import numpy_engine
 from dlrm_pl.data.preprocessing.options import PreprocessOptions
 from dlrm_pl.data.preprocessing.run import preprocess
@@ -35,9 +35,9 @@ def test_a_run_killed_at_a_checkpoint_goes_on_to_the_same_bytes(
     raw: Path, expected: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, before: bool
 ) -> None:
     commits = itertools.count()
-    real = WorkFolder.commit
+    real = CheckpointFolder.commit
 
-    def commit(self: WorkFolder, state: object) -> None:
+    def commit(self: CheckpointFolder, state: object) -> None:
         due = next(commits) == number
         if due and before:
             raise Killed
@@ -46,12 +46,12 @@ def test_a_run_killed_at_a_checkpoint_goes_on_to_the_same_bytes(
             raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(WorkFolder, "commit", commit)
-        patch.setattr(WorkFolder, "remove", lambda self: None)  # Who is killed tidies nothing up.
-        patch.setattr(WorkFolder, "start", lambda self: self.finished.mkdir(parents=True))
+        patch.setattr(CheckpointFolder, "commit", commit)
+        patch.setattr(CheckpointFolder, "remove", lambda self: None)  # Who is killed tidies nothing up.
+        patch.setattr(CheckpointFolder, "start", lambda self: self.finished.mkdir(parents=True))
         with pytest.raises(Killed):
             preprocess(raw, tmp_path / "out", MANY)
-    left = WorkFolder(tmp_path / "out")
+    left = CheckpointFolder(tmp_path / "out")
     assert left.path.exists()
     # What a dying process may have written behind the checkpoint.
     for name in ("bucket_0", "last_day", "values_3.u4"):
@@ -65,9 +65,9 @@ def test_a_run_killed_at_a_checkpoint_goes_on_to_the_same_bytes(
 
 def test_checkpoints_are_taken_in_both_stages(raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     phases = []
-    real = WorkFolder.commit
+    real = CheckpointFolder.commit
     monkeypatch.setattr(
-        WorkFolder, "commit", lambda self, state: (phases.append((state.phase, state.merged)), real(self, state))
+        CheckpointFolder, "commit", lambda self, state: (phases.append((state.phase, state.merged)), real(self, state))
     )
     preprocess(raw, tmp_path / "out", MANY)
     assert phases.count(("scatter", 0)) > 5
@@ -81,8 +81,8 @@ from pathlib import Path
 from typing import Any
 from dlrm_pl.data.preprocessing.run import preprocess
 from dlrm_pl.data.preprocessing.options import PreprocessOptions
-from dlrm_pl.data.preprocessing.checkpoint import WorkFolder
-real, left = WorkFolder.commit, int(sys.argv[3])
+from dlrm_pl.data.preprocessing.checkpoint import CheckpointFolder
+real, left = CheckpointFolder.commit, int(sys.argv[3])
 def commit(self, state):
     global left
     real(self, state)
@@ -90,7 +90,7 @@ def commit(self, state):
     if left == 0:
         print("held", flush=True)
         sys.stdin.read()
-WorkFolder.commit = commit
+CheckpointFolder.commit = commit
 print("ready", flush=True)
 options = PreprocessOptions(memory_bytes=16 << 20, checkpoint_bytes=150_000, workers=16)
 preprocess(Path(sys.argv[1]), Path(sys.argv[2]), options)
@@ -115,7 +115,7 @@ def test_kill_9_at_random_points_and_the_same_command_again(
             status = child.wait()
         if hold:
             assert status == -signal.SIGKILL
-            assert WorkFolder(output).load() is not None
+            assert CheckpointFolder(output).load() is not None
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
     assert contents(output) == expected
     assert {path.name for path in tmp_path.iterdir()} <= {"out", ".out.lock"}
@@ -124,21 +124,21 @@ def test_kill_9_at_random_points_and_the_same_command_again(
 def test_a_run_killed_after_its_last_step_but_one_leaves_nothing(
     raw: Path, expected: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = WorkFolder.publish
+    real = CheckpointFolder.publish
 
-    def die(self: WorkFolder) -> None:
+    def die(self: CheckpointFolder) -> None:
         raise Killed
 
-    def publish(self: WorkFolder, output: Path) -> None:
-        monkeypatch.setattr(WorkFolder, "remove", die)
+    def publish(self: CheckpointFolder, output: Path) -> None:
+        monkeypatch.setattr(CheckpointFolder, "remove", die)
         real(self, output)
 
     with monkeypatch.context() as patch:
-        patch.setattr(WorkFolder, "publish", publish)
+        patch.setattr(CheckpointFolder, "publish", publish)
         with pytest.raises(Killed):
             preprocess(raw, tmp_path / "out", MANY)
     monkeypatch.undo()
-    assert WorkFolder(tmp_path / "out").path.exists()
+    assert CheckpointFolder(tmp_path / "out").path.exists()
     assert preprocess(raw, tmp_path / "out", MANY).seconds is None
     assert contents(tmp_path / "out") == expected
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
@@ -165,14 +165,14 @@ def test_changed_options_start_afresh_and_say_why(
     raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
-    real = WorkFolder.commit
+    real = CheckpointFolder.commit
 
-    def commit(self: WorkFolder, state: object) -> None:
+    def commit(self: CheckpointFolder, state: object) -> None:
         real(self, state)  # type: ignore[arg-type]
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(WorkFolder, "commit", commit)
+        patch.setattr(CheckpointFolder, "commit", commit)
         preprocess(raw, tmp_path / "out", MANY)
     assert "from which the same command goes on" in caplog.text
     preprocess(raw, tmp_path / "out", PreprocessOptions(seed=5))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dlrm_pl.data.preprocessing import run as module
-from dlrm_pl.data.preprocessing.checkpoint import WorkFolder
+from dlrm_pl.data.preprocessing.checkpoint import CheckpointFolder
 from dlrm_pl.data.preprocessing.engine import numpy_engine
 from dlrm_pl.data.preprocessing.options import PreprocessOptions
 from dlrm_pl.data.preprocessing.run import preprocess
@@ -80,16 +80,16 @@ def test_a_run_that_goes_on_in_a_cut_file_counts_on(tmp_path: Path, monkeypatch:
     options = PreprocessOptions(
         layout="kaggle", days=3, bad_rows=0.1, memory_bytes=16 << 20, workers=16, checkpoint_bytes=400_000
     )
-    real = WorkFolder.commit
+    real = CheckpointFolder.commit
 
-    def commit(self: WorkFolder, state: object) -> None:
+    def commit(self: CheckpointFolder, state: object) -> None:
         real(self, state)  # type: ignore[arg-type]
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(WorkFolder, "commit", commit)
+        patch.setattr(CheckpointFolder, "commit", commit)
         preprocess(log, tmp_path / "out", options)
-    state = WorkFolder(tmp_path / "out").load()
+    state = CheckpointFolder(tmp_path / "out").load()
     assert state is not None
     assert state.day > 0
     preprocess(log, tmp_path / "out", options)

@@ -31,7 +31,7 @@ from dlrm_pl.data.formats.block_digests import digests_path
 from dlrm_pl.data.formats.dataset_description import SplitInfo
 from dlrm_pl.data.formats.dataset_folder import DatasetFolder, describe
 from dlrm_pl.data.formats.vocabulary import load_array, save_counts, save_dictionary
-from dlrm_pl.data.preprocessing.checkpoint import State, WorkFolder
+from dlrm_pl.data.preprocessing.checkpoint import CheckpointFolder, State
 from dlrm_pl.data.preprocessing.engine.native import DENSE_BINS
 from dlrm_pl.data.preprocessing.io.bucket_reader import read_blocks
 from dlrm_pl.data.preprocessing.options import PreprocessOptions
@@ -56,7 +56,7 @@ class UpstreamConversion:
         source: the files.
         options: as the user chose.
         key: of the run.
-        work: its folder.
+        checkpoint: its folder.
         progress: told the stage, which share of it is done, and rows since the last call.
     """
 
@@ -65,24 +65,24 @@ class UpstreamConversion:
         source: UpstreamFiles,
         options: PreprocessOptions,
         key: dict[str, Any],
-        work: WorkFolder,
+        checkpoint: CheckpointFolder,
         progress: Callable[[str, float, int], None],
     ) -> None:
-        self._source, self._options, self._work, self._progress = source, options, work, progress
+        self._source, self._options, self._checkpoint, self._progress = source, options, checkpoint, progress
         self._total = sum(source.rows.values())
-        state = work.load_for(key)
+        state = checkpoint.load_for(key)
         self._require_disk()
         if state is None:
-            work.start()
+            checkpoint.start()
             state = State(key=key, buckets=[], file_bytes={self._name(split): 0 for split in SPLITS})
         else:
-            work.resume(state)
+            checkpoint.resume(state)
             log.info("going on with an unfinished run, from row %s", f"{self._done(state):,}")
         self._state = state
 
     def make(self) -> DatasetFolder:
-        """The finished folder, still under the work folder's name."""
-        finished = self._work.finished
+        """The finished folder, still under its temporary name."""
+        finished = self._checkpoint.finished
         if self._source.binaries:
             for split, path in self._source.binaries.items():
                 _link(path, finished / split_file_name(split))
@@ -118,13 +118,13 @@ class UpstreamConversion:
         needed = output + max((one.unpacked_bytes for one in self._source.arrays), default=0)
         if self._source.binaries:
             first = next(iter(self._source.binaries.values()))
-            parent = self._work.path.parent
+            parent = self._checkpoint.path.parent
             needed = 0 if parent.stat().st_dev == first.stat().st_dev else output
-        already = self._work.size_bytes() if self._work.path.exists() else 0
-        require_disk(needed, output, self._work.path.parent, already)
+        already = self._checkpoint.size_bytes() if self._checkpoint.path.exists() else 0
+        require_disk(needed, output, self._checkpoint.path.parent, already)
 
     def _name(self, split: Split) -> str:
-        return str((self._work.finished / split_file_name(split)).relative_to(self._work.path))
+        return str((self._checkpoint.finished / split_file_name(split)).relative_to(self._checkpoint.path))
 
     def _done(self, state: State) -> int:
         return sum(state.file_bytes.values()) // RECORD_BYTES
@@ -134,11 +134,11 @@ class UpstreamConversion:
         source, state = self._source, self._state
         row, start, unsaved = self._done(state), 0, 0
         block = min(_BLOCK_ROWS, self._options.memory_bytes // _ROW_BYTES)
-        files = {split: (self._work.path / self._name(split)).open("ab") for split in SPLITS}
+        files = {split: (self._checkpoint.path / self._name(split)).open("ab") for split in SPLITS}
         try:
             for arrays in source.arrays:
                 if row < start + arrays.rows:
-                    with arrays.unpacked(self._work.path):
+                    with arrays.unpacked(self._checkpoint.path):
                         while row < start + arrays.rows:
                             stop = min(row + block, start + arrays.rows)
                             records = arrays.records(row - start, stop - start, source.table_sizes)
@@ -166,7 +166,7 @@ class UpstreamConversion:
         for split, file in files.items():
             sync_handle(file)
             self._state.file_bytes[self._name(split)] = os.fstat(file.fileno()).st_size
-        self._work.commit(self._state)
+        self._checkpoint.commit(self._state)
 
     def _take_dictionary(self, table: int, path: Path) -> None:
         values, rows = load_array(path, "unique"), self._source.table_sizes[table]
@@ -181,7 +181,7 @@ class UpstreamConversion:
                 f"{path}: has the value {values.max()}, so max_ind_range was not {modulus:,}: name the one that the "
                 "files were made with, --max_ind_range -1 if none."
             )
-        save_dictionary(self._work.finished, table, values)
+        save_dictionary(self._checkpoint.finished, table, values)
 
     def _measure(self, path: Path, done: int, digests: Path, statistics: LogStatistics, number: int) -> SplitInfo:
         """Read a split once: check every record, count, and write the digests of its blocks."""
