@@ -40,6 +40,10 @@ log = logging.getLogger(__name__)
 _LINKS = {"table_sizes": "model.table_sizes", "dataset_fingerprint": "model.dataset_fingerprint"}
 
 
+RUNS = "runs"
+"""Where `fit` writes when no ``trainer.default_root_dir`` is given."""
+
+
 class SaveConfigOfFit(SaveConfigCallback):
     """Keep the whole configuration of a training beside its log; what other commands were told is not that."""
 
@@ -123,7 +127,8 @@ class DLRMCLI(LightningCLI):
             self.model = load_checkpoint(Path(self.trainer.checkpoint_file(path)))
 
     def before_instantiate_classes(self) -> None:
-        """Refuse what cannot work before anything is built."""
+        """Refuse what cannot work before anything is built, and leave nothing in the current folder."""
+        self._keep_folder_clean()
         if self.subcommand != "fit" and not self.config[self.subcommand].get("ckpt_path"):
             raise ConfigurationError(
                 f"{self.subcommand} needs a trained model: give --ckpt_path FILE.ckpt, as `fit` wrote it."
@@ -135,6 +140,18 @@ class DLRMCLI(LightningCLI):
                     "predict needs a file for its probabilities: give --output FILE.csv or FILE.npy."
                 )
             check_predictions_path(Path(output), self.config.predict.overwrite)
+
+    def _keep_folder_clean(self) -> None:
+        """Let `fit` write below ``runs``, if nothing else is said, and the other commands write no log.
+
+        A log of one line, in a folder of its own, is what Lightning would leave of each `test`. A logger that the
+        command line asks for, or one of another kind, as of TensorBoard or MLflow, is the user's.
+        """
+        settings = self.config[self.subcommand].trainer
+        if self.subcommand == "fit":
+            settings.default_root_dir = settings.default_root_dir or RUNS
+        elif not any(arg.startswith("--trainer.logger") for arg in sys.argv) and _only_a_file(settings.logger):
+            settings.logger = False
 
     def before_fit(self) -> None:
         """Let ctrl-C keep a checkpoint; after all other callbacks, as it asks for."""
@@ -151,6 +168,11 @@ class DLRMCLI(LightningCLI):
         assert isinstance(self.trainer, DLRMTrainer)
         assert self.trainer.outcome is not None
         print_summary(self.trainer.outcome, Console())
+
+
+def _only_a_file(logger: Any) -> bool:
+    """Tell whether a logger, as it is configured, is Lightning's default or a CSVLogger."""
+    return logger in (None, True) or str(getattr(logger, "class_path", "")).endswith(".CSVLogger")
 
 
 def run(args: list[str]) -> list[Outcome]:

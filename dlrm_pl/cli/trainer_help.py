@@ -22,17 +22,17 @@ _TRAINER_TEXTS = {
     "log_every_n_steps": "steps between two lines of the training log",
     "logger": "class of the logger; false: none",
     "devices": "number of processes",
-    "default_root_dir": "folder of logs and checkpoints",
+    "default_root_dir": "folder of logs, configuration and checkpoints; runs when not given",
 }
 _TRAINER_OF = {
     "fit": (
         *("max_epochs", "max_steps", "max_time", "limit_train_batches", "limit_val_batches", "val_check_interval"),
         *("log_every_n_steps", "logger", "devices", "default_root_dir"),
     ),
-    "validate": ("limit_val_batches", "logger", "devices", "default_root_dir"),
-    "test": ("limit_test_batches", "logger", "devices", "default_root_dir"),
-    "predict": ("limit_predict_batches", "logger", "default_root_dir"),
-    "quantize": ("logger", "default_root_dir"),
+    "validate": ("limit_val_batches", "logger", "devices"),
+    "test": ("limit_test_batches", "logger", "devices"),
+    "predict": ("limit_predict_batches",),
+    "quantize": ("logger",),
 }
 _HIDDEN = frozenset(("weights_only", "verbose", "return_predictions", "dataloaders", "train_dataloaders"))
 _HIDDEN |= {"val_dataloaders"}
