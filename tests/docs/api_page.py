@@ -43,6 +43,8 @@ def generated() -> str:
 
 
 def _entry(name: str, value: Any) -> str:
+    if callable(value) and value.__name__ != name:
+        return f"### {name}\n\nEarlier name of `{value.__name__}`.\n\n"
     text = f"### {name}\n\n{summary_of(value)}\n\n```text\n{_signature(name, value)}\n```\n\n"
     example = example_of(value)
     return text + (f"```pycon\n{example}\n```\n\n" if example else "")

@@ -86,6 +86,13 @@ def test_files_that_a_page_names_are_there(name: str) -> None:
         assert (ROOT / path).is_file(), f"{name}: {path}"
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_words_are_those_of_the_glossary(name: str) -> None:
+    prose = re.sub(r"^```.*?^```$", "", (ROOT / name).read_text(), flags=re.DOTALL | re.MULTILINE)
+    for word in ("twin", "portable", "seed recipe", "the reference", "loss of AUROC", "anew", "afresh"):
+        assert not re.search(rf"(?<!`)\b{word}\b(?!`)", prose), f"{name}: {word!r}; see docs/glossary.md"
+
+
 def test_every_command_has_an_example() -> None:
     assert {arguments[0] for _, arguments in commands()} >= set(cli.ORDER)
 
