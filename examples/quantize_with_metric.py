@@ -50,9 +50,8 @@ def main() -> None:
 
     module = dlrm_pl.load_checkpoint(options.ckpt_path)
     data = dlrm_pl.DLRMDataModule(options.data)
-    criterion = dlrm_pl.Criterion(relative=options.relative)
-    callback = dlrm_pl.QuantizationCallback(options.output, criterion=criterion, metric=RecallOfTopTenth())
-    outcome = dlrm_pl.DLRMTrainer(accelerator="cpu", logger=False, callbacks=[callback]).quantize(module, data)
+    settings = dlrm_pl.TuningSettings(criterion=dlrm_pl.Criterion(relative=options.relative))
+    outcome = dlrm_pl.quantize(module, data, options.output, settings=settings, metric=RecallOfTopTenth())
     best = outcome.tuning.best
     print(f"trial {best.number} of {len(outcome.tuning.trials)}: {best.recipe.describe()}")
     print(f"{outcome.certificate.outcome}: {outcome.certificate.reason}")

@@ -50,9 +50,8 @@ def main() -> None:
     trainer.fit(module, datamodule=data, overwrite=True)
     trainer.test(module, datamodule=data)
 
-    outcome = trainer.quantize(
-        module, data, output=str(options.output / "artifact"), relative=options.relative, overwrite=True
-    )
+    settings = dlrm_pl.TuningSettings(criterion=dlrm_pl.Criterion(relative=options.relative))
+    outcome = dlrm_pl.quantize(module, data, options.output / "artifact", settings=settings, overwrite=True)
     print(f"{outcome.certificate.outcome}: {outcome.certificate.reason}")
 
 

@@ -121,7 +121,7 @@ class PreprocessOptions:
 
     @property
     def modulus(self) -> int:
-        """Of the categories; 0: none."""
+        """Number that categories are taken modulo; 0 if they are kept as they are."""
         return max(self.max_ind_range, 0)
 
     @property
