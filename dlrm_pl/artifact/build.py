@@ -145,7 +145,7 @@ def build_artifact(
         identity = search_identity(checksum, model, data, settings, eval_func)
         planned(identity | limits).check(output)
         trial_log = TrialLog(trial_log_path(output), identity)
-        study = trial_log.beside(STUDY_NAME)  # A strategy of Optuna's makes it anew from the log.
+        study = trial_log.sibling_path(STUDY_NAME)  # A strategy of Optuna's makes it anew from the log.
         try:
             result = tune(
                 *(model, data.calibration, eval_func or AUROCEvaluation(data.tuning), settings),

@@ -89,7 +89,7 @@ class SearchContext:
                 "The drops of single ops are measured as AUROC on the tuning rows, but this search has an eval_func. "
                 "Choose another strategy, or leave the eval_func out."
             )
-        measured = self.remembered(
+        measured = self.cached(
             f"sensitivities of {len(changes)} changes on {max_rows} rows",
             lambda: [
                 found.to_dict()
@@ -123,11 +123,11 @@ class SearchContext:
         drops: dict[Change, float] = {}
         for number, (change, name) in enumerate(names.items(), 1):
             new = name not in known
-            found = self.remembered(name, partial(self._scored_drop, self.start.alone(*change)))
+            found = self.cached(name, partial(self._scored_drop, self.start.alone(*change)))
             drops[change] = math.inf if found is None else found
             if new:
                 log.info("%d of %d: %s: %s", number, len(names), name, "none" if found is None else f"{found:+.6g}")
-        self.remembered(
+        self.cached(
             f"drops of the score by {len(changes)} changes",  # Together, for those who show them.
             lambda: [
                 {"op": op, "dtype": dtype, "drop": drop} for (op, dtype), drop in drops.items() if math.isfinite(drop)
@@ -152,9 +152,9 @@ class SearchContext:
         """Seeded, a new one each time."""
         return random.Random(self.seed)
 
-    def remembered(self, name: str, measure: Callable[[], Any]) -> Any:
+    def cached(self, name: str, measure: Callable[[], Any]) -> Any:
         """What ``measure`` returns (plain JSON types), measured once and kept for a resumed search."""
-        return self.log.remembered(name, measure)
+        return self.log.cached(name, measure)
 
 
 Strategy = Callable[[SearchContext], Generator[Recipe, Trial, None]]

@@ -49,7 +49,7 @@ class TrialLog:
         self._lines = 0
         self._trials: dict[Recipe, Trial] = {}
         self._notes: dict[str, Any] = {}
-        self._beside: set[Path] = set()
+        self._siblings: set[Path] = set()
         if path is not None:
             try:
                 self._open(path)
@@ -60,7 +60,7 @@ class TrialLog:
         """Finished trials."""
         return len(self._trials)
 
-    def beside(self, name: str) -> Path | None:
+    def sibling_path(self, name: str) -> Path | None:
         """Where another record of the same search belongs, which goes with the log; None in memory.
 
         What an earlier search left there is removed the first time that it is asked for.
@@ -68,9 +68,9 @@ class TrialLog:
         if self._path is None:
             return None
         path = self._path.with_name(f"{self._path.stem}.{name}")
-        if path not in self._beside:
+        if path not in self._siblings:
             path.unlink(missing_ok=True)
-            self._beside.add(path)
+            self._siblings.add(path)
         return path
 
     def find(self, recipe: Recipe) -> Trial | None:
@@ -84,10 +84,10 @@ class TrialLog:
 
     @property
     def notes(self) -> Mapping[str, Any]:
-        """What was remembered so far, by name."""
+        """What was measured so far, by name."""
         return self._notes
 
-    def remembered(self, name: str, measure: Callable[[], Any]) -> Any:
+    def cached(self, name: str, measure: Callable[[], Any]) -> Any:
         """What ``measure`` returned when it was first asked for under this name: plain JSON types.
 
         So that a resumed search neither repeats what its strategy measured nor decides by other numbers.
@@ -100,7 +100,7 @@ class TrialLog:
 
     def discard(self) -> None:
         """Remove the file and what is beside it: the search is over."""
-        for path in self._beside if self._path is None else {self._path, *self._beside}:
+        for path in self._siblings if self._path is None else {self._path, *self._siblings}:
             path.unlink(missing_ok=True)
 
     def discard_if_empty(self) -> None:

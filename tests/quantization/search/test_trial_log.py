@@ -53,12 +53,12 @@ def test_trial_survives_json_with_guards_bounds_and_latency() -> None:
 
 def test_what_a_strategy_measured_is_not_measured_again(tmp_path: Path) -> None:
     path = tmp_path / "t.jsonl"
-    assert TrialLog(path, IDENTITY).remembered("traces", lambda: {"a": (1, 2)}) == {"a": [1, 2]}
+    assert TrialLog(path, IDENTITY).cached("traces", lambda: {"a": (1, 2)}) == {"a": [1, 2]}
 
     def never() -> object:
         raise AssertionError("was remembered")
 
-    assert TrialLog(path, IDENTITY).remembered("traces", never) == {"a": [1, 2]}
+    assert TrialLog(path, IDENTITY).cached("traces", never) == {"a": [1, 2]}
 
 
 @pytest.mark.parametrize("cut", [1, 20, 200])

@@ -11,46 +11,46 @@ from dlrm_pl.quantization.search.context import SearchContext
 _WIDTHS = ("int4", "int8", "fp16", "bf16", "fp32")
 
 
-class Knobs:
-    """All recipes of a space.
+class Choices:
+    """The choices of a space, each with its options.
 
-    A knob is an op, whose choices are dtypes, or one of ``observer``, ``activation_scheme``, ``weight_granularity``.
+    A choice is the dtype of an op, or one of ``observer``, ``activation_scheme`` and ``weight_granularity``.
 
     Args:
-        context: whose space and start are meant.
+        context: context of the search, which has the space and the start.
 
     Attributes:
-        choices: of each knob, dtypes from the narrowest to the widest.
-        start: the value of each knob in the start, which need not be among its choices.
+        options: options of each choice by its name, dtypes from the narrowest to the widest.
+        start: the option that the start has in each choice; it need not be among the options.
     """
 
     def __init__(self, context: SearchContext) -> None:
         settings = context.space.settings
         self._start = context.start
         self._ops = tuple(context.space.dtypes)
-        self.choices: dict[str, tuple[str, ...]] = {
+        self.options: dict[str, tuple[str, ...]] = {
             op: tuple(sorted(dict.fromkeys(dtypes), key=_WIDTHS.index)) for op, dtypes in context.space.dtypes.items()
         }
-        self.choices["observer"] = tuple(dict.fromkeys(settings.observers))
-        self.choices["activation_scheme"] = tuple(dict.fromkeys(settings.activation_schemes))
-        self.choices["weight_granularity"] = tuple(dict.fromkeys(settings.weight_granularities))
+        self.options["observer"] = tuple(dict.fromkeys(settings.observers))
+        self.options["activation_scheme"] = tuple(dict.fromkeys(settings.activation_schemes))
+        self.options["weight_granularity"] = tuple(dict.fromkeys(settings.weight_granularities))
         self.start: dict[str, str] = self.values(context.start)
 
     def is_op(self, name: str) -> bool:
-        """Whether a knob is the dtype of an op."""
+        """Whether a choice is the dtype of an op."""
         return name in self._ops
 
     def values(self, recipe: Recipe) -> dict[str, str]:
-        """The value of each knob in a recipe."""
-        return {name: recipe.ops[name] if self.is_op(name) else getattr(recipe, name) for name in self.choices}
+        """The option that a recipe has in each choice."""
+        return {name: recipe.ops[name] if self.is_op(name) else getattr(recipe, name) for name in self.options}
 
     def recipe(self, values: Mapping[str, str]) -> Recipe | None:
-        """The recipe of a value for each knob.
+        """The recipe with these options, one for each choice.
 
-        None where it is no recipe of its own: all fp32, which is the model that one began with; or other ranges of
-        activations where no Linear has any.
+        None where there is nothing to try: all ops are fp32, which is the float model; or no Linear is int8, so that
+        another observer, scheme or granularity than the usual one gives the same model.
         """
-        others = {name: values[name] for name in self.choices if not self.is_op(name)}
+        others = {name: values[name] for name in self.options if not self.is_op(name)}
         recipe = replace(self._start, **others)  # type: ignore[arg-type]
         for op in self._ops:
             recipe = recipe.with_dtype(op, values[op])
@@ -61,5 +61,5 @@ class Knobs:
         return recipe
 
     def _usual(self, name: str) -> str:
-        """The value that stands for all where it makes no difference."""
-        return self.start[name] if self.start[name] in self.choices[name] else self.choices[name][0]
+        """The option that stands for all where it makes no difference."""
+        return self.start[name] if self.start[name] in self.options[name] else self.options[name][0]

@@ -7,7 +7,7 @@ from collections.abc import Generator
 
 from dlrm_pl.quantization.recipe import Recipe
 from dlrm_pl.quantization.search.context import SearchContext
-from dlrm_pl.quantization.search.strategies.choices import Knobs
+from dlrm_pl.quantization.search.strategies.choices import Choices
 from dlrm_pl.quantization.search.trial import Trial
 
 
@@ -22,17 +22,17 @@ def exhaustive(context: SearchContext) -> Generator[Recipe, Trial, None]:
     cross product, so that a search that is cut off has varied a few ops only.
     """
     yield context.start
-    knobs = Knobs(context)
+    choices = Choices(context)
     others = {
-        name: [value for value in choices if value != knobs.start[name]] for name, choices in knobs.choices.items()
+        name: [value for value in options if value != choices.start[name]] for name, options in choices.options.items()
     }
     # Where the start is outside of the space, it is left.
-    forced = {name for name, choices in knobs.choices.items() if knobs.start[name] not in choices}
-    free = [name for name in knobs.choices if name not in forced and others[name]]
+    forced = {name for name, options in choices.options.items() if choices.start[name] not in options}
+    free = [name for name in choices.options if name not in forced and others[name]]
     for count in range(len(free) + 1):
         for changed in itertools.combinations(free, count):
-            names = [name for name in knobs.choices if name in forced or name in changed]
+            names = [name for name in choices.options if name in forced or name in changed]
             for values in itertools.product(*(others[name] for name in names)):
-                recipe = knobs.recipe(knobs.start | dict(zip(names, values, strict=True)))
+                recipe = choices.recipe(choices.start | dict(zip(names, values, strict=True)))
                 if recipe is not None:
                     yield recipe

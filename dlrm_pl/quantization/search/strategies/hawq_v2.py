@@ -54,5 +54,5 @@ def _errors(context: SearchContext, recipe: Recipe, level: Level) -> dict[str, f
         sample = calibration_sample(context.calibration, _ROWS)
         return rounding_damage(context.model, recipe, context.quantize, sample, seed=context.seed, draws=_DRAWS)
 
-    errors: dict[str, float] = context.remembered(f"hawq_v2: damage before falling back to {level}", measure)
+    errors: dict[str, float] = context.cached(f"hawq_v2: damage before falling back to {level}", measure)
     return errors

@@ -54,5 +54,5 @@ def _errors(context: SearchContext, recipe: Recipe, level: Level) -> dict[str, f
         sample = calibration_sample(context.calibration, _ROWS)
         return activation_errors(context.model, recipe, context.quantize, sample)
 
-    errors: dict[str, float] = context.remembered(f"mse: errors before falling back to {level}", measure)
+    errors: dict[str, float] = context.cached(f"mse: errors before falling back to {level}", measure)
     return errors

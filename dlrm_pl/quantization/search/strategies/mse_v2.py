@@ -75,5 +75,5 @@ def _errors(context: SearchContext, when: str, recipes: dict[str, Recipe]) -> di
         sample = calibration_sample(context.calibration, _ROWS)
         return {op: logit_error(context.model, context.quantize(recipe), sample) for op, recipe in recipes.items()}
 
-    errors: dict[str, float] = context.remembered(f"mse_v2: errors of the logits {when}", measure)
+    errors: dict[str, float] = context.cached(f"mse_v2: errors of the logits {when}", measure)
     return errors

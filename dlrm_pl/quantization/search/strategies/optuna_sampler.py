@@ -11,7 +11,7 @@ from typing import Any
 
 from dlrm_pl.quantization.recipe import Recipe
 from dlrm_pl.quantization.search.context import SearchContext
-from dlrm_pl.quantization.search.strategies.choices import Knobs
+from dlrm_pl.quantization.search.strategies.choices import Choices
 from dlrm_pl.quantization.search.strategies.random import draws
 from dlrm_pl.quantization.search.trial import Trial
 from dlrm_pl.runtime.int8_dlrm import fp32_bytes
@@ -59,7 +59,7 @@ def search_by(context: SearchContext, name: str, make_sampler: MakeSampler) -> G
             def ask(number: int = number) -> dict[str, str]:
                 return space.ask(study, lambda: make_sampler(optuna, _seed(context.seed, number)))
 
-            recipe = space.knobs.recipe(context.remembered(f"{name}: proposal {number}", ask))
+            recipe = space.choices.recipe(context.cached(f"{name}: proposal {number}", ask))
             if recipe is None or recipe in tried:
                 recipe = next((other for other in unseen if other not in tried), None)
     finally:
@@ -72,14 +72,14 @@ class _Space:
     """Between recipes and Optuna's parameters."""
 
     def __init__(self, context: SearchContext, optuna: Any) -> None:
-        self.knobs = Knobs(context)
+        self.choices = Choices(context)
         self._context, self._optuna = context, optuna
         self._fp32_bytes = fp32_bytes(context.model)
         self._distributions = {
             name: optuna.distributions.IntDistribution(0, len(values) - 1)
-            if self.knobs.is_op(name)
+            if self.choices.is_op(name)
             else optuna.distributions.CategoricalDistribution(values)
-            for name, values in self.knobs.choices.items()
+            for name, values in self.choices.options.items()
             if len(values) > 1
         }
 
@@ -88,7 +88,7 @@ class _Space:
 
         What an earlier run left is replaced: the log has its trials, and sends them again.
         """
-        path, storage = self._context.log.beside(STUDY_NAME), None
+        path, storage = self._context.log.sibling_path(STUDY_NAME), None
         with _quiet(self._optuna):
             if path is not None:
                 path.with_name(f"{path.name}.lock").unlink(missing_ok=True)  # That a killed run may have left.
@@ -100,8 +100,8 @@ class _Space:
 
     def add(self, study: Any, trial: Trial) -> None:
         """Put a finished trial into the study."""
-        values = self.knobs.values(trial.recipe)
-        if any(values[name] not in choices for name, choices in self.knobs.choices.items()):
+        values = self.choices.values(trial.recipe)
+        if any(values[name] not in options for name, options in self.choices.options.items()):
             return  # The start may lie outside of the space, of which the sampler alone knows.
         with _quiet(self._optuna):
             study.add_trial(
@@ -115,19 +115,19 @@ class _Space:
             )
 
     def ask(self, study: Any, sampler: Callable[[], Any]) -> dict[str, str]:
-        """A value for each knob, by the trials of the study; which stays as it is."""
-        choices = self.knobs.choices
+        """An option for each choice, by the trials of the study, which is not changed."""
+        options = self.choices.options
         with _quiet(self._optuna):
             scratch = self._optuna.create_study(sampler=sampler())
             scratch.add_trials(study.trials)
             asked: dict[str, Any] = scratch.ask(self._distributions).params
         return {
-            name: choices[name][asked.get(name, 0)] if self.knobs.is_op(name) else asked.get(name, choices[name][0])
-            for name in choices
+            name: options[name][asked.get(name, 0)] if self.choices.is_op(name) else asked.get(name, options[name][0])
+            for name in options
         }
 
     def _encoded(self, name: str, value: str) -> int | str:
-        return self.knobs.choices[name].index(value) if self.knobs.is_op(name) else value
+        return self.choices.options[name].index(value) if self.choices.is_op(name) else value
 
     def _cost(self, trial: Trial) -> float:
         """Of the objective; where it has no latency to count, of the bytes, which tells rejected recipes apart."""

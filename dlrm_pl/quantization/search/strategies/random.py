@@ -7,7 +7,7 @@ from collections.abc import Generator
 
 from dlrm_pl.quantization.recipe import Recipe
 from dlrm_pl.quantization.search.context import SearchContext
-from dlrm_pl.quantization.search.strategies.choices import Knobs
+from dlrm_pl.quantization.search.strategies.choices import Choices
 from dlrm_pl.quantization.search.trial import Trial
 
 
@@ -27,9 +27,9 @@ def draws(context: SearchContext) -> Generator[Recipe, object, None]:
     A shuffle of Fisher and Yates whose array exists only where it was touched: memory grows with the draws and not
     with the space, which has more recipes than there are bytes.
     """
-    knobs = Knobs(context)
+    choices = Choices(context)
     generator = context.random()
-    sizes = [len(choices) for choices in knobs.choices.values()]
+    sizes = [len(options) for options in choices.options.values()]
     moved: dict[int, int] = {}
     for last in reversed(range(math.prod(sizes))):
         drawn = generator.randint(0, last)
@@ -37,9 +37,9 @@ def draws(context: SearchContext) -> Generator[Recipe, object, None]:
         if drawn != last:
             moved[drawn] = moved.pop(last, last)
         values = {}
-        for name, choices in knobs.choices.items():
-            number, digit = divmod(number, len(choices))
-            values[name] = choices[digit]
-        recipe = knobs.recipe(values)
+        for name, options in choices.options.items():
+            number, digit = divmod(number, len(options))
+            values[name] = options[digit]
+        recipe = choices.recipe(values)
         if recipe is not None:
             yield recipe

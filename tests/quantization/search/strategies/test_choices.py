@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from dlrm_pl.quantization.recipe import Recipe, RecipeStart
 from dlrm_pl.quantization.search.space import SearchSpace, SpaceSettings
-from dlrm_pl.quantization.search.strategies.choices import Knobs
+from dlrm_pl.quantization.search.strategies.choices import Choices
 from dlrm_pl.quantization.search.strategies.exhaustive import exhaustive
 from dlrm_pl.quantization.search.strategies.random import draws, random
 from tests.support import searches, tiny
@@ -95,11 +95,11 @@ def test_float_model_itself_is_not_a_recipe() -> None:
 
 def test_choices_are_ordered_by_width_and_named_once() -> None:
     settings = SpaceSettings(tables=("fp32", "int8", "int4", "int8"))
-    assert Knobs(small(settings=settings)).choices["tables.0"] == ("int4", "int8", "fp32")
+    assert Choices(small(settings=settings)).options["tables.0"] == ("int4", "int8", "fp32")
 
 
 def test_values_and_recipe_are_inverse() -> None:
     context = small()
-    knobs = Knobs(context)
+    choices = Choices(context)
     for recipe in draws(context):
-        assert knobs.recipe(knobs.values(recipe)) == recipe
+        assert choices.recipe(choices.values(recipe)) == recipe

@@ -14,7 +14,7 @@ def proposals(rule: searches.Rule, tables: str = "int8") -> list[dict[str, str]]
     context = searches.context(start)
     for level in ("int8", "half", "fp32"):
         damage = dict.fromkeys(start.ops, 0.0) | DAMAGE
-        context.remembered(f"hawq_v2: damage before falling back to {level}", lambda damage=damage: damage)
+        context.cached(f"hawq_v2: damage before falling back to {level}", lambda damage=damage: damage)
     return [searches.fallen(trial.recipe) for trial in searches.follow(hawq_v2, context, rule)]
 
 

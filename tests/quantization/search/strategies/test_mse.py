@@ -23,7 +23,7 @@ def proposals(rule: searches.Rule) -> list[dict[str, str]]:
     context = searches.context(space=SearchSpace(SPACE, tiny.ARCHITECTURE))
     for level in ("half", "fp32"):
         errors = dict.fromkeys(context.start.ops, 0.0) | ERRORS
-        context.remembered(f"mse: errors before falling back to {level}", lambda errors=errors: errors)
+        context.cached(f"mse: errors before falling back to {level}", lambda errors=errors: errors)
     trials = searches.follow(mse, context, rule)
     return [searches.fallen(trial.recipe) | {"observer": trial.recipe.observer} for trial in trials]
 
