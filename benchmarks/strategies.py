@@ -1,8 +1,8 @@
 """How many trials each strategy of the search needs on a trained model, and what it finds.
 
 From two starts: all int8, and with int4 tables; with ``--unequal_channels`` two Linears are hard to quantize. Each
-search goes on until ``--max_trials`` or the end of its strategy (``until: budget``), for the smallest model within the
-tolerance. Prints a line for each search and as last line JSON.
+search goes on until ``--max_trials`` or the end of its strategy (``stop_at: budget``), for the smallest model within
+the tolerance. Prints a line for each search and as last line JSON.
 
     make quickstart
     python benchmarks/strategies.py --ckpt_path runs/quickstart/model.ckpt --data datasets/quickstart
@@ -101,7 +101,7 @@ def main() -> None:
                 criterion=Criterion(relative=args.relative),
                 strategy=strategy,
                 max_trials=args.max_trials,
-                until="budget",
+                stop_at="budget",
             )
             found = search(model, data, packer, settings, f"{tables} tables")
             searches.append(found)

@@ -114,7 +114,7 @@ def search(
     settings = TuningSettings(
         criterion=Criterion(relative=relative, confidence=CONFIDENCE),
         strategy=strategy,
-        until="budget",
+        stop_at="budget",
         max_trials=max_trials,
     )
     evaluation = AUROCEvaluation(data.tuning_dataloader())

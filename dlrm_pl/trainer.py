@@ -28,7 +28,7 @@ from dlrm_pl.model.load import load_into
 from dlrm_pl.model.training.lightning_module import DLRMModule
 from dlrm_pl.quantization.judging.criterion import Criterion
 from dlrm_pl.quantization.search.objective import ObjectiveName
-from dlrm_pl.quantization.search.settings import TuningSettings, Until
+from dlrm_pl.quantization.search.settings import StopAt, TuningSettings, stop_at_or_until
 from dlrm_pl.serving.predictor import check_predictions_path, write_predictions
 from dlrm_pl.workflow.config import QuantizationConfig
 from dlrm_pl.workflow.quantize import quantize_module
@@ -192,13 +192,14 @@ class DLRMTrainer(pl.Trainer):
         max_trials: int | None = None,
         strategy: str | None = None,
         objective: ObjectiveName | None = None,
-        until: Until | None = None,
+        stop_at: StopAt | None = None,
         seed: int | None = None,
         lpot_conf: str | None = None,
         allow_nonfinite: bool = False,
         force: bool = False,
         overwrite: bool = False,
         weights_only: bool = True,
+        until: StopAt | None = None,
     ) -> Outcome:
         """Turn a trained model into a verified int8 artifact.
 
@@ -215,6 +216,7 @@ class DLRMTrainer(pl.Trainer):
             force: use another dataset than the model was made for, if no table of it is larger; the certificate
                 says so.
             weights_only: checkpoints are always loaded so; here for the sake of configurations that `fit` saved.
+            until: earlier name of ``stop_at``.
         """
         callback = self._quantization_callback()
         config = QuantizationConfig() if callback is None else callback.config
@@ -231,7 +233,7 @@ class DLRMTrainer(pl.Trainer):
             "max_trials": max_trials,
             "strategy": strategy,
             "objective": objective,
-            "until": until,
+            "stop_at": stop_at_or_until(stop_at, until),
             "seed": seed,
         }
         tuning: dict[str, Any] = {name: value for name, value in options.items() if value is not None}

@@ -126,7 +126,7 @@ def test_unknown_key_is_named_in_one_line(
 @pytest.mark.parametrize(
     ("init_args", "reason"),
     [
-        ("{until: never}", "QuantizationCallback.until: 'never' is not one of first, budget."),
+        ("{stop_at: never}", "QuantizationCallback.stop_at: 'never' is not one of first, budget."),
         ("{objective: speed}", "QuantizationCallback.objective: 'speed' is not one of size, latency."),
         ("{metric: {class_path: torchmetrics.Wrong}}", "trainer.callbacks: there is no class torchmetrics.Wrong."),
         (

@@ -25,7 +25,12 @@ WRONG: dict[type, dict[str, list[object]]] = {
     QuantizationCallback: {
         **{"recipe": ["int8", {"linears": "int8"}, None], "criterion": [{"relative": 0.01}, 0.01]},
         **{"strategy": ["nonsense", 3, None], "objective": ["speed", {"size": 1.0}, 1], "space": ["int8", []]},
-        **{"timeout_s": [-1, NAN, "60"], "max_trials": [0, -3, 1.5, "10", True], "until": ["forever", 1]},
+        **{
+            "timeout_s": [-1, NAN, "60"],
+            "max_trials": [0, -3, 1.5, "10", True],
+            "stop_at": ["forever", 1],
+            "until": ["forever"],
+        },
         **{"seed": [-1, 2**32, 0.5, "1"], "eval_func": [0.5, "my.Score"], "metric": ["auroc", lambda model: 0.5]},
         **{"allow_nonfinite": ["yes", 1], "output": [None, 3], "overwrite": ["yes", 1]},
     },
@@ -46,7 +51,7 @@ WRONG: dict[type, dict[str, list[object]]] = {
         **{"ops": [{"top_mlp.0": []}, {"top_mlp.0": "fp32"}, ["top_mlp.0"]], "observers": [(), ("mean",)]},
         **{"activation_schemes": [("both",)], "weight_granularities": [("per_group",)]},
     },
-    TuningSettings: {"strategy": ["x"], "objective": ["speed"], "until": ["x"], "max_trials": [0], "seed": [-1]},
+    TuningSettings: {"strategy": ["x"], "objective": ["speed"], "stop_at": ["x"], "max_trials": [0], "seed": [-1]},
     DLRMModule: {
         **{"table_sizes": [[], [0], [3.0], 5, "3", ["3"]], "embedding_dim": [0, -1, 2.0, "2"]},
         **{"bottom_mlp": [[13], [13, 3], 13, "13-2"], "top_mlp": [[], [4], [2.5, 1], "1"]},
@@ -105,3 +110,11 @@ def test_the_message_says_what_it_must_be() -> None:
         QuantizationCallback(objective="speed")  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match=r"^table_sizes=\['3'\] must be a list, each a whole number\.$"):
         DLRMModule(table_sizes=["3"])  # type: ignore[list-item]
+
+
+def test_stop_at_is_still_read_by_its_earlier_name(caplog: pytest.LogCaptureFixture) -> None:
+    assert QuantizationCallback(until="budget").config.tuning.stop_at == "budget"
+    assert "until is now called stop_at" in caplog.text
+    caplog.clear()
+    assert QuantizationCallback(stop_at="first").config.tuning.stop_at == "first"
+    assert caplog.text == ""

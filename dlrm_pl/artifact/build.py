@@ -125,7 +125,7 @@ def build_artifact(
         ArtifactError: the model that was saved does not run the integer ops that it should.
         DLRMError: see ``tune``.
     """
-    limits = {"timeout_s": settings.timeout_s, "max_trials": settings.max_trials, "until": settings.until}
+    limits = {"timeout_s": settings.timeout_s, "max_trials": settings.max_trials, "stop_at": settings.stop_at}
     planned = partial(PlannedOutput, "quantize", recognize=recognize_artifact, overwrite=overwrite)
     # All but the weights is known; their checksum comes from reading them.
     identity = search_identity("", model, data, settings, eval_func)

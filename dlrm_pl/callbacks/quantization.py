@@ -24,7 +24,7 @@ from dlrm_pl.quantization.judging.criterion import Criterion
 from dlrm_pl.quantization.recipe import RecipeStart
 from dlrm_pl.quantization.search.listener import TuningListener
 from dlrm_pl.quantization.search.objective import Objective, ObjectiveName
-from dlrm_pl.quantization.search.settings import TuningSettings, Until
+from dlrm_pl.quantization.search.settings import StopAt, TuningSettings, stop_at_or_until
 from dlrm_pl.quantization.search.space import SearchSpace, SpaceSettings
 from dlrm_pl.workflow.config import QuantizationConfig
 from dlrm_pl.workflow.quantize import check_rows, quantize_module
@@ -37,6 +37,7 @@ class QuantizationCallback(pl.Callback):
 
     Args:
         recipe: recipe that the search begins with.
+        until: earlier name of ``stop_at``.
 
     Attributes:
         config: everything that the arguments say; never changed.
@@ -58,12 +59,13 @@ class QuantizationCallback(pl.Callback):
         space: SpaceSettings = SpaceSettings(),  # noqa: B008
         timeout_s: float = 0.0,
         max_trials: int = 100,
-        until: Until | None = None,
+        stop_at: StopAt | None = None,
         seed: int = 9527,
         eval_func: Callable[[nn.Module], float] | None = None,
         metric: Metric | None = None,
         allow_nonfinite: bool = False,
         overwrite: bool = False,
+        until: StopAt | None = None,
     ) -> None:
         super().__init__()
         check_arguments(QuantizationCallback.__init__, locals())
@@ -77,7 +79,7 @@ class QuantizationCallback(pl.Callback):
                 space=space,
                 timeout_s=timeout_s,
                 max_trials=max_trials,
-                until=until,
+                stop_at=stop_at_or_until(stop_at, until),
                 seed=seed,
             ),
             eval_func=eval_func,

@@ -73,9 +73,7 @@ def quantize(
         >>> folder = tempfile.TemporaryDirectory()
         >>> data = dlrm_pl.synthesize(f"{folder.name}/data", rows=4000)
         >>> datamodule = dlrm_pl.DLRMDataModule(f"{folder.name}/data")
-        >>> module = dlrm_pl.DLRMModule(
-        ...     datamodule.table_sizes, embedding_dim=4, bottom_mlp=(13, 4), top_mlp=(1,)
-        ... )
+        >>> module = dlrm_pl.DLRMModule(datamodule.table_sizes, embedding_dim=4, bottom_mlp=(13, 4), top_mlp=(1,))
         >>> settings = dlrm_pl.TuningSettings(criterion=dlrm_pl.Criterion(relative=0.5), max_trials=3)
         >>> outcome = dlrm_pl.quantize(module, datamodule, f"{folder.name}/int8", settings=settings)
         >>> outcome.manifest.int8_bytes < outcome.manifest.fp32_bytes

@@ -190,7 +190,7 @@ def test_same_quantization_again_replaces_and_another_needs_overwrite(artifact_p
     ):
         build_artifact(tiny.model(), data(), other, artifact_path)
     result = json.loads((artifact_path / "result.json").read_text())
-    for name in ("max_trials", "timeout_s", "until"):  # As an interrupted search leaves it.
+    for name in ("max_trials", "timeout_s", "stop_at"):  # As an interrupted search leaves it.
         del result["made_from"][name]
     (artifact_path / "result.json").write_text(json.dumps(result))
     build_artifact(tiny.model(), data(), other, artifact_path)

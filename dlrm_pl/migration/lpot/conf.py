@@ -225,7 +225,7 @@ def _tuning(section: Section) -> tuple[dict[str, Any], dict[str, Any], Path | No
         "strategy": name,
         "timeout_s": float(policy.number("timeout", 0.0)),
         "max_trials": policy.whole("max_trials", 100, smallest=1),
-        "until": None,
+        "stop_at": None,
         "seed": section.whole("random_seed", 1978),
     }
     if policy.flag("performance_only", False):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -13,7 +14,10 @@ from dlrm_pl.quantization.search.objective import Objective, ObjectiveName
 from dlrm_pl.quantization.search.space import SpaceSettings
 from dlrm_pl.quantization.search.strategies import strategy_named
 
-Until = Literal["first", "budget"]
+StopAt = Literal["first", "budget"]
+
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -30,9 +34,9 @@ class TuningSettings:
         timeout_s: seconds to search for, after which the accepted model of the lowest cost wins; 0 stops at the first
             accepted recipe. The time is checked between trials, and a continued search counts that of earlier runs.
         max_trials: maximum number of recipes to try.
-        until: when to stop: ``first`` stops at the first accepted recipe, even with time left; ``budget`` goes on until
-            the time, the trials or the recipes of the strategy are used up, without a time limit if ``timeout_s`` is 0.
-            Unset, ``timeout_s`` decides.
+        stop_at: when to stop: ``first`` stops at the first accepted recipe, even with time left; ``budget`` goes on
+            until the time, the trials or the recipes of the strategy are used up, without a time limit if ``timeout_s``
+            is 0. Unset, ``timeout_s`` decides.
         seed: random seed of trials and of strategies that draw at random.
     """
 
@@ -43,7 +47,7 @@ class TuningSettings:
     space: SpaceSettings = field(default_factory=SpaceSettings)
     timeout_s: float = 0.0
     max_trials: int = 100
-    until: Until | None = None
+    stop_at: StopAt | None = None
     seed: int = 9527
 
     def __post_init__(self) -> None:
@@ -66,4 +70,12 @@ class TuningSettings:
     @property
     def stops_at_first(self) -> bool:
         """The first accepted recipe ends the search."""
-        return self.until == "first" or (self.until is None and not self.timeout_s)
+        return self.stop_at == "first" or (self.stop_at is None and not self.timeout_s)
+
+
+def stop_at_or_until(stop_at: StopAt | None, until: StopAt | None) -> StopAt | None:
+    """The value of ``stop_at``, which may still be given by its earlier name ``until``."""
+    if until is None:
+        return stop_at
+    log.warning("until is now called stop_at; the old name is accepted in this version only")
+    return until

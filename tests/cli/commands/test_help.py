@@ -59,7 +59,10 @@ def explanations(text: str) -> dict[str, str]:
     ("command", "options"),
     [
         ("fit", r"(model|data)\.\w+|ckpt_path|weights_only"),
-        ("quantize", r"(model|data)\.\w+|output|relative|absolute|timeout_s|max_trials|strategy|objective|until|seed"),
+        (
+            "quantize",
+            r"(model|data)\.\w+|output|relative|absolute|timeout_s|max_trials|strategy|objective|stop_at|seed",
+        ),
         ("predict", r"data\.predict_\w+|output"),
         ("synthesize", r"\w+"),
         ("preprocess", r"\w+"),

@@ -39,7 +39,7 @@ def test_seeds_file_works_unchanged(tmp_path: Path) -> None:
     path.write_text(SEED)
     before = path.stat()
     found = read_lpot_conf(path, tiny.ARCHITECTURE)
-    settings = found.applied_to(TuningSettings(timeout_s=5.0, max_trials=3, seed=1, until="budget"))
+    settings = found.applied_to(TuningSettings(timeout_s=5.0, max_trials=3, seed=1, stop_at="budget"))
     assert found.name == "dlrm"
     assert found.notes == ()
     assert (settings.criterion.relative, settings.criterion.absolute) == (0.01, None)

@@ -276,7 +276,7 @@ def test_strategy_goes_the_same_way_after_an_interrupt(tmp_path: Path, strategy:
         criterion=Criterion(absolute=0.0005, first_block=500),
         space=SpaceSettings(observers=("minmax",)),
         strategy=strategy,
-        until="budget",
+        stop_at="budget",
         max_trials=6,
     )
 

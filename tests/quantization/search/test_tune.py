@@ -237,8 +237,8 @@ def test_any_metric_of_torchmetrics_can_be_the_score(metric: Metric) -> None:
 
 
 def test_budget_goes_on_without_a_limit_of_time_and_first_stops_in_spite_of_one() -> None:
-    assert len(run(lambda ops: 0.0, until="budget", max_trials=9).trials) == 9
-    assert len(run(lambda ops: 0.0, until="first", timeout_s=1e9).trials) == 1
+    assert len(run(lambda ops: 0.0, stop_at="budget", max_trials=9).trials) == 9
+    assert len(run(lambda ops: 0.0, stop_at="first", timeout_s=1e9).trials) == 1
 
 
 def test_lower_can_be_better() -> None:
@@ -319,7 +319,7 @@ def latency_search(speed_of: Callable[[Int8DLRM], float], **settings: object) ->
 
 def test_fastest_accepted_model_wins_for_latency() -> None:
     result = latency_search(
-        lambda model: 900.0 if model.op_dtypes["tables.0"] == "fp16" else 300.0, until="budget", max_trials=40
+        lambda model: 900.0 if model.op_dtypes["tables.0"] == "fp16" else 300.0, stop_at="budget", max_trials=40
     )
     assert result.best.recipe.tables[0] == "fp16"
     assert result.best.samples_per_s == 900.0

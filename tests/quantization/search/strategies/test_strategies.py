@@ -178,7 +178,7 @@ def test_same_seed_same_search_and_another_seed_another(name: str) -> None:
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_strategy_runs_by_name_on_a_real_model(name: str) -> None:
     settings = TuningSettings(
-        strategy=name, criterion=Criterion(relative=0.0, confidence=None), until="budget", max_trials=12
+        strategy=name, criterion=Criterion(relative=0.0, confidence=None), stop_at="budget", max_trials=12
     )
     result = tune(tiny.model(), tiny.batches(2, 64), AUROCEvaluation(tiny.batches(2, 500, seed=3)), settings)
     assert 1 <= len(result.trials) <= 12
