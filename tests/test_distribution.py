@@ -13,6 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 SOURCES = (
+    ".ci",
     "benchmarks",
     "cli.py",
     "configs",

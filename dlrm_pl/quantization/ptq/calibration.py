@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from dlrm_pl.batch import ClickBatch, first_samples
 from dlrm_pl.errors import CalibrationError
 from dlrm_pl.model.dlrm import DLRM
-from dlrm_pl.quantization.ptq import torch_ao
 from dlrm_pl.quantization.ptq.prepare import prepare
 from dlrm_pl.quantization.ptq.quantize_linear import Range
 from dlrm_pl.quantization.recipe import Observer, Recipe
@@ -60,9 +59,15 @@ class ActivationRanges:
     Args:
         model: float; not changed.
         batches: re-iterable calibration rows.
+
+    Raises:
+        ConfigurationError: torch has no torch.ao; here, before a search begins.
     """
 
     def __init__(self, model: DLRM, batches: Iterable[ClickBatch]) -> None:
+        from dlrm_pl.quantization.ptq import torch_ao
+
+        self._observed_ranges = torch_ao.observed_ranges
         self._model = model
         self._batches = batches
         self._ranges: dict[Observer, dict[str, list[Range]]] = {}
@@ -79,7 +84,7 @@ class ActivationRanges:
             prepared = prepare(self._model, recipe, self._model.embedding_bags)
             calibrate(prepared, self._batches)
             self._ranges[observer] = {
-                part: torch_ao.observed_ranges(getattr(prepared, part)[0]) for part in ("bottom_mlp", "top_mlp")
+                part: self._observed_ranges(getattr(prepared, part)[0]) for part in ("bottom_mlp", "top_mlp")
             }
         return self._ranges[observer]
 

@@ -8,7 +8,6 @@ from torch import nn
 
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.model.dlrm import DLRM
-from dlrm_pl.quantization.ptq import torch_ao
 from dlrm_pl.quantization.ptq.calibration import calibrate
 from dlrm_pl.quantization.ptq.prepare import prepare
 from dlrm_pl.quantization.recipe import Recipe
@@ -29,8 +28,10 @@ def eager_int8_model(model: DLRM, recipe: Recipe, tables: nn.Module, batches: It
 
     Raises:
         CalibrationError: there was no row, or a range that is not finite.
-        ConfigurationError: the recipe has another number of Linears than the model.
+        ConfigurationError: the recipe has another number of Linears than the model, or torch has no torch.ao.
     """
+    from dlrm_pl.quantization.ptq import torch_ao
+
     prepared = prepare(model, recipe, tables)
     calibrate(prepared, batches)
     torch_ao.convert(prepared)

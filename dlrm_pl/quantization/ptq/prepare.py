@@ -10,7 +10,6 @@ from torch import nn
 
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.model.dlrm import DLRM
-from dlrm_pl.quantization.ptq import torch_ao
 from dlrm_pl.quantization.recipe import LinearDtype, Recipe
 from dlrm_pl.runtime.linear import FloatLinear
 
@@ -38,6 +37,8 @@ def prepare(model: DLRM, recipe: Recipe, tables: nn.Module) -> DLRM:
 
 
 def _prepare_mlp(mlp: nn.Module, dtypes: Sequence[LinearDtype], recipe: Recipe, name: str) -> nn.Sequential:
+    from dlrm_pl.quantization.ptq import torch_ao
+
     layers = checked_linears(mlp, dtypes, name)
     segments: list[nn.Module] = []
     for dtype, run in groupby(zip(dtypes, layers, strict=True), key=lambda item: item[0]):

@@ -2,6 +2,8 @@
 
 torch.ao's eager mode is deprecated and will go. What a search needs of it are the observed ranges of the activations;
 its conversion makes the model that the benchmark compares with.
+
+Imported where it is used and not before, so that all but quantization works with a torch that has no torch.ao.
 """
 
 from __future__ import annotations
@@ -14,13 +16,20 @@ from typing import Any
 # torch.ao has no type annotations, and gets no more: mypy cannot check the calls of this file.
 # mypy: disable-error-code="no-untyped-call,attr-defined,operator,arg-type"
 import torch
-import torch.ao.quantization as ao
 from torch import Tensor, nn
 
-from dlrm_pl.errors import CalibrationError
+from dlrm_pl.errors import CalibrationError, ConfigurationError
 from dlrm_pl.quantization.ptq.histogram_ranges import kl_range, percentile_range
 from dlrm_pl.quantization.ptq.quantize_linear import Range
 from dlrm_pl.quantization.recipe import Observer, Recipe
+
+try:
+    import torch.ao.quantization as ao
+except ImportError as error:
+    raise ConfigurationError(
+        f"Quantization observes activations with torch.ao.quantization, which torch {torch.__version__} does not have. "
+        'Install a version that has it: pip install "torch>=2.13,<2.15".'
+    ) from error
 
 # oneDNN is the fastest engine and keeps 8 bits where x86 and fbgemm reduce to 7 (measured: 3.5 to 3.7 ms against 1.4).
 ENGINE = "onednn"
