@@ -257,8 +257,9 @@ def test_training_goes_on_with_the_hyperparameters_of_the_checkpoint(
     trainer(max_steps=8).fit(whole, datamodule=data)
     with caplog.at_level(logging.WARNING, logger="dlrm_pl"):
         trainer(max_steps=8).fit(resumed, datamodule=data, ckpt_path=str(tmp_path / "a.ckpt"))
-    assert "the hyperparameters of the checkpoint count: loss='wbce', not 'bce'; loss_weights=[1.0, 2.0]" in caplog.text
-    assert "learning_rate=0.05, not 0.5; lr_num_warmup_steps=6, not 0" in caplog.text
+    words = "loss='wbce' instead of 'bce'; loss_weights=[1.0, 2.0] instead of [1.0, 1.0]"
+    assert f"using the checkpoint's hyperparameters: {words}" in caplog.text
+    assert "learning_rate=0.05 instead of 0.5; lr_num_warmup_steps=6 instead of 0" in caplog.text
     assert resumed.hparams == whole.hparams
     torch.testing.assert_close(dict(resumed.state_dict()), dict(whole.state_dict()), rtol=0, atol=0)
 

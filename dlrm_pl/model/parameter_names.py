@@ -1,7 +1,7 @@
-"""The reference's names of parameters and ours, both ways; the only file that knows bot_l, top_l and emb_l.
+"""Parameter names of upstream (facebookresearch/dlrm) and ours; the only file that knows bot_l, top_l and emb_l.
 
 ========================  ====================================  ==============
-reference                 ours                                  shape
+upstream                  ours                                  shape
 ========================  ====================================  ==============
 ``emb_l.{k}.weight``      ``embedding_bags.tables.{k}.weight``  ``[rows, D]``
 ``bot_l.{2i}.weight``     ``bottom_mlp.{2i}.weight``            ``[out, in]``
@@ -27,14 +27,14 @@ from dlrm_pl.model.architecture import Architecture, Interaction
 _NUMBER = r"(?:0|[1-9]\d*)"
 _EVEN = r"(?:[02468]|[1-9]\d*[02468])"
 _OUR_MLP = {"bot_l": "bottom_mlp", "top_l": "top_mlp"}
-_UPSTREAM_MLP = {ours: reference for reference, ours in _OUR_MLP.items()}
+_UPSTREAM_MLP = {ours: upstream for upstream, ours in _OUR_MLP.items()}
 
 _UPSTREAM_TABLE = re.compile(rf"emb_l\.({_NUMBER})\.weight")
 _UPSTREAM_LAYER = re.compile(rf"(bot_l|top_l)\.({_EVEN})\.(weight|bias)")
 _OUR_TABLE = re.compile(rf"embedding_bags\.tables\.({_NUMBER})\.weight")
 _OUR_LAYER = re.compile(rf"(bottom_mlp|top_mlp)\.({_EVEN})\.(weight|bias)")
 
-# What other modes of the reference write, and what makes it write it.
+# Names that other modes of upstream write, and the options that make it write them.
 _OTHER_MODES = (
     (re.compile(r"emb_l\.\d+\.weight_[qr]"), "quotient-remainder tables (--qr-flag)"),
     (re.compile(r"emb_l\.\d+\.(embs|proj)\."), "mixed-dimension tables (--md-flag)"),
@@ -44,15 +44,15 @@ _OTHER_MODES = (
 
 
 class HasShape(Protocol):
-    """A tensor, or the description of one."""
+    """A tensor, or the description of a tensor."""
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Its sizes."""
+        """Size of each dimension."""
 
 
 def is_upstream_checkpoint(checkpoint: Mapping[Any, Any]) -> bool:
-    """Tell whether a file's contents are a checkpoint of the reference: with a state dict of its names, or bare."""
+    """Tell whether a file's contents are a checkpoint of upstream: a dict with its state dict, or that alone."""
     state = checkpoint.get("state_dict", checkpoint)
     if not isinstance(state, Mapping):
         return False
@@ -60,16 +60,17 @@ def is_upstream_checkpoint(checkpoint: Mapping[Any, Any]) -> bool:
 
 
 def without_wrapper(name: str) -> str:
-    """A reference name without what DataParallel, around all, or DistributedDataParallel, around an MLP, adds to it."""
+    """Remove what DataParallel around the model, or DistributedDataParallel around an MLP, adds to a name."""
     return re.sub(r"^(bot_l|top_l)\.module\.", r"\1.", name.removeprefix("module."))
 
 
 def upstream_ops(architecture: Architecture, *, stubbed: bool = False) -> dict[str, str]:
-    """The reference's modules that compute something, and our ops: ``bot_l.2`` is its second Linear, ``bottom_mlp.1``.
+    """Map upstream's modules that compute something to our ops: ``bot_l.2``, the second Linear, to ``bottom_mlp.1``.
 
     Args:
-        architecture: of the model.
-        stubbed: as the modules are called once a QuantStub was inserted before each MLP, which moves them by one.
+        architecture: shape of the model.
+        stubbed: use the names that modules have after a QuantStub was inserted before each MLP, which shifts them by
+            one.
     """
     linears = {"bottom_mlp": len(architecture.bottom_mlp) - 1, "top_mlp": len(architecture.top_mlp)}
     return {
@@ -83,10 +84,10 @@ def upstream_ops(architecture: Architecture, *, stubbed: bool = False) -> dict[s
 
 
 def to_our_name(name: str) -> str:
-    """Our name of one of the reference's parameters.
+    """Translate upstream's name of a parameter to ours.
 
     Raises:
-        CheckpointError: no parameter of a plain DLRM; says which mode of the reference makes it, if one does.
+        CheckpointError: the name is not one of a plain DLRM; says which mode of upstream makes it, if one does.
     """
     if match := _UPSTREAM_TABLE.fullmatch(name):
         return f"embedding_bags.tables.{match[1]}.weight"
@@ -96,32 +97,32 @@ def to_our_name(name: str) -> str:
         if pattern.match(name):
             raise CheckpointError(f"{name!r} belongs to {mode}, which is not supported. Use a plain checkpoint.")
     raise CheckpointError(
-        f"{name!r} is no parameter of the reference DLRM, whose names are like emb_l.0.weight, bot_l.0.weight and "
-        "top_l.0.bias. Is this the state_dict of another program?"
+        f"{name!r} is not a parameter of facebookresearch/dlrm, where names are like emb_l.0.weight, bot_l.0.weight "
+        "and top_l.0.bias. Is this the state_dict of another program?"
     )
 
 
 def to_upstream_name(name: str) -> str:
-    """The reference's name of one of our parameters; the inverse of ``to_our_name``.
+    """Translate our name of a parameter to upstream's; the inverse of ``to_our_name``.
 
     Raises:
-        CheckpointError: no parameter of a DLRM.
+        CheckpointError: the name is not one of a DLRM.
     """
     if match := _OUR_TABLE.fullmatch(name):
         return f"emb_l.{match[1]}.weight"
     if match := _OUR_LAYER.fullmatch(name):
         return f"{_UPSTREAM_MLP[match[1]]}.{match[2]}.{match[3]}"
     raise CheckpointError(
-        f"{name!r} is no parameter of a DLRM, whose names are like embedding_bags.tables.0.weight and "
+        f"{name!r} is not a parameter of a DLRM, where names are like embedding_bags.tables.0.weight and "
         "bottom_mlp.0.weight."
     )
 
 
 def to_upstream(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The state dict of a ``DLRM`` under the reference's names; the tensors are shared.
+    """Translate the state dict of a ``DLRM`` to upstream's names; the tensors are shared.
 
     Raises:
-        CheckpointError: a key that is no parameter of a DLRM.
+        CheckpointError: a key is not a parameter of a DLRM.
     """
     return {to_upstream_name(name): tensor for name, tensor in state_dict.items()}
 
@@ -129,18 +130,18 @@ def to_upstream(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def architecture_of(
     state_dict: Mapping[str, HasShape], *, interaction: Interaction | None = None, self_interaction: bool | None = None
 ) -> Architecture:
-    """Read the architecture off the shapes of a reference state dict.
+    """Derive the architecture from the shapes in a state dict of upstream.
 
     Args:
-        state_dict: under the reference's names; only shapes are read.
-        interaction: needed only where the width of the top MLP fits more than one.
-        self_interaction: the same.
+        state_dict: state dict with upstream's names; only shapes are read.
+        interaction: kind of interaction; needed only where the width of the top MLP fits more than one.
+        self_interaction: whether vectors interact with themselves; needed only where the width fits both.
 
     Returns:
-        The architecture, with ``loss_threshold`` 0, since weights do not tell it.
+        The architecture, with ``loss_threshold`` 0, since weights do not reveal it.
 
     Raises:
-        CheckpointError: a key is missing, foreign, or of a shape that does not fit; or the interaction is ambiguous.
+        CheckpointError: a key is missing or unknown, or its shape does not fit; or the interaction is ambiguous.
     """
     shapes = {to_our_name(name): tuple(tensor.shape) for name, tensor in state_dict.items()}
     tables = _tables(shapes)
@@ -159,37 +160,39 @@ def architecture_of(
                 self_interaction=itself,
             )
         except ConfigurationError as error:
-            raise CheckpointError(f"The shapes of the checkpoint make no DLRM: {error}") from error
+            raise CheckpointError(f"The shapes in the checkpoint are not those of a DLRM: {error}") from error
         if candidate.interaction_width == top[0]:
             fitting.append(candidate)
     if not fitting:
         raise CheckpointError(
-            f"top_l.0.weight takes {top[0]} inputs, which no interaction of {len(tables)} tables and "
-            f"dimension {tables[0][1]} gives."
+            f"top_l.0.weight takes {top[0]} inputs, but no interaction of {len(tables)} tables of dimension "
+            f"{tables[0][1]} gives that number."
         )
     if len(fitting) > 1:
-        kinds = " or ".join(f"{found.interaction} with self_interaction={found.self_interaction}" for found in fitting)
-        raise CheckpointError(f"top_l.0.weight takes {top[0]} inputs, which fits {kinds}. Say which it is.")
+        kinds = " or ".join(f"{shape.interaction} with self_interaction={shape.self_interaction}" for shape in fitting)
+        raise CheckpointError(
+            f"top_l.0.weight takes {top[0]} inputs, which fits {kinds}. State the interaction and self_interaction."
+        )
     return fitting[0]
 
 
 def _tables(shapes: Mapping[str, tuple[int, ...]]) -> list[tuple[int, int]]:
-    """Rows and dimension of every table, in order."""
+    """Return rows and dimension of every table, in order."""
     count = sum(name.startswith("embedding_bags.") for name in shapes)
     tables: list[tuple[int, int]] = []
     for table in range(max(count, 1)):
         shape = _shape(shapes, f"embedding_bags.tables.{table}.weight", 2)
         if tables and shape[1] != tables[0][1]:
             raise CheckpointError(
-                f"emb_l.{table}.weight has dimension {shape[1]}, emb_l.0.weight {tables[0][1]}: "
-                "mixed dimensions are not supported."
+                f"emb_l.{table}.weight has dimension {shape[1]}, but emb_l.0.weight {tables[0][1]}. Tables of mixed "
+                "dimensions are not supported."
             )
         tables.append((shape[0], shape[1]))
     return tables
 
 
 def _widths(shapes: Mapping[str, tuple[int, ...]], mlp: str) -> tuple[int, ...]:
-    """Widths of an MLP with its input."""
+    """Return the widths of an MLP, its input included."""
     count = sum(name.startswith(f"{mlp}.") and name.endswith(".weight") for name in shapes)
     widths: list[int] = []
     for layer in range(0, 2 * max(count, 1), 2):
@@ -197,9 +200,9 @@ def _widths(shapes: Mapping[str, tuple[int, ...]], mlp: str) -> tuple[int, ...]:
         (bias,) = _shape(shapes, f"{mlp}.{layer}.bias", 1)
         name = f"{_UPSTREAM_MLP[mlp]}.{layer}"
         if bias != outputs:
-            raise CheckpointError(f"{name}.bias has {bias} values, {name}.weight {outputs} outputs.")
+            raise CheckpointError(f"{name}.bias has {bias} values, but {name}.weight has {outputs} outputs.")
         if widths and inputs != widths[-1]:
-            raise CheckpointError(f"{name}.weight takes {inputs} inputs, the layer before gives {widths[-1]}.")
+            raise CheckpointError(f"{name}.weight takes {inputs} inputs, but the layer before it gives {widths[-1]}.")
         widths += [outputs] if widths else [inputs, outputs]
     biases = sum(name.startswith(f"{mlp}.") and name.endswith(".bias") for name in shapes)
     if biases > count:
@@ -208,9 +211,11 @@ def _widths(shapes: Mapping[str, tuple[int, ...]], mlp: str) -> tuple[int, ...]:
 
 
 def _shape(shapes: Mapping[str, tuple[int, ...]], name: str, dimensions: int) -> tuple[int, ...]:
-    """The shape of a parameter that must be there."""
+    """Return the shape of a parameter that must exist and have this number of dimensions."""
     if name not in shapes:
-        raise CheckpointError(f"{to_upstream_name(name)!r} is missing; the checkpoint is incomplete.")
+        raise CheckpointError(f"{to_upstream_name(name)!r} is missing: the checkpoint is incomplete.")
     if len(shapes[name]) != dimensions:
-        raise CheckpointError(f"{to_upstream_name(name)} has shape {list(shapes[name])}, not {dimensions} dimensions.")
+        raise CheckpointError(
+            f"{to_upstream_name(name)} has shape {list(shapes[name])}, but {dimensions} dimensions are expected."
+        )
     return shapes[name]

@@ -93,6 +93,8 @@ def test_what_the_checkpoint_overrules_is_named(config: Path, saved: Path, caplo
     others = ("--model.optimizer", "adagrad", "--model.top_mlp", "[2, 1]")
     with caplog.at_level(logging.WARNING, logger="dlrm_pl"):
         assert cli.main(["validate", "-c", str(config), "--ckpt_path", str(saved), *same, *others]) == 0
-    (warning,) = [record.getMessage() for record in caplog.records if "checkpoint count" in record.getMessage()]
-    words = "top_mlp=[1], not [2, 1]; optimizer='sgd', not 'adagrad'"
-    assert warning == f"{saved}: the hyperparameters of the checkpoint count: {words}"
+    (warning,) = [
+        record.getMessage() for record in caplog.records if "checkpoint's hyperparameters" in record.getMessage()
+    ]
+    words = "top_mlp=[1] instead of [2, 1]; optimizer='sgd' instead of 'adagrad'"
+    assert warning == f"{saved}: using the checkpoint's hyperparameters: {words}"

@@ -134,7 +134,8 @@ def test_a_loaded_module_can_be_trained_and_leaves_the_file_alone(saved: Path) -
 def test_a_checkpoint_of_the_reference_is_named(trained: DLRMModule, tmp_path: Path, zipped: bool, wrap: Any) -> None:
     path = tmp_path / "tb00.pt"
     torch.save(wrap(to_upstream(trained.model.state_dict())), path, _use_new_zipfile_serialization=zipped)
-    with pytest.raises(CheckpointError, match=r"tb00\.pt: is a checkpoint of the reference\. .*import-checkpoint"):
+    message = r"tb00\.pt: is a checkpoint of facebookresearch/dlrm\. .*import-checkpoint"
+    with pytest.raises(CheckpointError, match=message):
         read_checkpoint(path)
 
 

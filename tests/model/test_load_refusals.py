@@ -35,10 +35,10 @@ pytestmark = pytest.mark.filterwarnings("ignore:You defined a `validation_step` 
     [
         ({"table_sizes": [6, 5, 12]}, "table 2: the checkpoint has 9 rows, the dataset 12"),
         ({"table_sizes": [6, 5, 9, 2]}, "the checkpoint has 3 tables, the dataset 4"),
-        ({"top_mlp": [7, 1]}, r"top_mlp is \[8, 1\] in the checkpoint, \[7, 1\] in the model"),
-        ({"self_interaction": True}, "self_interaction is False in the checkpoint, True in the model"),
-        ({"loss_threshold": 0.2}, "loss_threshold is 0.1 in the checkpoint, 0.2 in the model"),
-        ({"dataset_fingerprint": "bb"}, "trained on the dataset aa, this one is bb: .* other categories"),
+        ({"top_mlp": [7, 1]}, r"top_mlp is \[8, 1\] in the checkpoint, but \[7, 1\] in the model"),
+        ({"self_interaction": True}, "self_interaction is False in the checkpoint, but True in the model"),
+        ({"loss_threshold": 0.2}, "loss_threshold is 0.1 in the checkpoint, but 0.2 in the model"),
+        ({"dataset_fingerprint": "bb"}, "trained on the dataset aa, but this one is bb: .* other categories"),
     ],
 )
 def test_a_checkpoint_that_does_not_fit_is_refused(saved: Path, changes: dict[str, Any], message: str) -> None:
@@ -64,11 +64,14 @@ ARCHITECTURE = make_module(**OPTIONS).architecture.to_dict()
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        ({"format": 2}, "has format 2, this version reads 1"),
+        ({"format": 2}, "has format 2, but this version of dlrm_pl reads 1"),
         ({"format": 1}, "the entry 'dlrm_pl': architecture is missing"),
         ({"format": 1, "architecture": []}, r"the entry 'dlrm_pl': architecture: \[\] must be an object"),
         ({"format": 1, "architecture": {}, "dataset_fingerprint": ""}, "the architecture: table_sizes is missing"),
-        ({"format": 1, "architecture": ARCHITECTURE | {"top_mlp": "1"}, "dataset_fingerprint": ""}, "no valid arch"),
+        (
+            {"format": 1, "architecture": ARCHITECTURE | {"top_mlp": "1"}, "dataset_fingerprint": ""},
+            "is invalid",
+        ),
         ({"format": 1, "architecture": ARCHITECTURE | {"top_mlp": [3]}, "dataset_fingerprint": ""}, "must end in 1"),
         ("mine", "Not a dlrm_pl checkpoint"),
     ],
@@ -110,7 +113,7 @@ class Hostile:
 
 def test_a_hostile_pickle_is_refused_and_not_run(saved: Path, tmp_path: Path) -> None:
     path = changed(saved, tmp_path / "x.ckpt", callbacks=Hostile(tmp_path / "proof"))
-    with pytest.raises(CheckpointError, match=r"x\.ckpt: holds posix\.mkdir, which is none of .* as `fit` wrote it"):
+    with pytest.raises(CheckpointError, match=r"x\.ckpt: holds posix\.mkdir, which is none of .* that `fit` wrote"):
         read_checkpoint(path)
     assert not (tmp_path / "proof").exists()
 
@@ -124,7 +127,7 @@ def test_files_that_are_no_checkpoint_are_named(saved: Path, tmp_path: Path) -> 
     with pytest.raises(CheckpointError, match=r"list\.ckpt: holds a list, not a checkpoint"):
         read_checkpoint(tmp_path / "list.ckpt")
     torch.save({}, tmp_path / "empty.ckpt")
-    with pytest.raises(CheckpointError, match=r"empty\.ckpt: Not a dlrm_pl checkpoint: .* but nothing"):
+    with pytest.raises(CheckpointError, match=r"empty\.ckpt: Not a dlrm_pl checkpoint: .* the file holds nothing"):
         read_checkpoint(tmp_path / "empty.ckpt")
 
 
@@ -172,5 +175,5 @@ def test_check_dataset_names_the_difference() -> None:
 def test_resuming_on_another_dataset_is_refused(saved: Path) -> None:
     """A module that does not know its dataset yet takes the data module's, which the checkpoint contradicts."""
     module = make_module(**(OPTIONS | {"dataset_fingerprint": ""}))
-    with pytest.raises(CheckpointError, match="trained on the dataset aa, this one is bb"):
+    with pytest.raises(CheckpointError, match="trained on the dataset aa, but this one is bb"):
         make_trainer(max_epochs=2).fit(module, datamodule=FakeData([6, 5, 9], "bb"), ckpt_path=saved, weights_only=True)

@@ -80,11 +80,11 @@ def test_tensors_are_shared_both_ways() -> None:
         ("v_W_l.0", "'v_W_l.0' belongs to weighted pooling"),
         ("bot_l.1.0.weight", "'bot_l.1.0.weight' belongs to a quantized or prepared model"),
         ("top_l.0.scale", "'top_l.0.scale' belongs to a quantized"),
-        ("bot_l.1.weight", "'bot_l.1.weight' is no parameter"),
-        ("bot_l.02.weight", "'bot_l.02.weight' is no parameter"),
-        ("emb_l.0.bias", "'emb_l.0.bias' is no parameter"),
-        ("module.emb_l.0.weight", "'module.emb_l.0.weight' is no parameter"),
-        ("bottom_mlp.0.weight", "'bottom_mlp.0.weight' is no parameter"),
+        ("bot_l.1.weight", "'bot_l.1.weight' is not a parameter"),
+        ("bot_l.02.weight", "'bot_l.02.weight' is not a parameter"),
+        ("emb_l.0.bias", "'emb_l.0.bias' is not a parameter"),
+        ("module.emb_l.0.weight", "'module.emb_l.0.weight' is not a parameter"),
+        ("bottom_mlp.0.weight", "'bottom_mlp.0.weight' is not a parameter"),
     ],
 )
 def test_foreign_reference_names_are_refused(name: str, message: str) -> None:
@@ -94,7 +94,7 @@ def test_foreign_reference_names_are_refused(name: str, message: str) -> None:
 
 @pytest.mark.parametrize("name", ["emb_l.0.weight", "bottom_mlp.1.weight", "model.bottom_mlp.0.weight", "tables.0"])
 def test_foreign_names_of_ours_are_refused(name: str) -> None:
-    with pytest.raises(CheckpointError, match=f"'{name}' is no parameter"):
+    with pytest.raises(CheckpointError, match=f"'{name}' is not a parameter"):
         to_upstream({name: torch.zeros(1)})
 
 
@@ -116,11 +116,13 @@ def test_an_ambiguous_interaction_must_be_said() -> None:
     """One table of dimension 1: dot gives 1 + 1 inputs, and so does cat."""
     architecture = Architecture(table_sizes=(3,), embedding_dim=1, bottom_mlp=(2, 1), top_mlp=(1,))
     state = upstream_state(architecture)
-    with pytest.raises(CheckpointError, match=r"takes 2 inputs, which fits dot with .*False or cat with .* Say which"):
+    with pytest.raises(
+        CheckpointError, match=r"takes 2 inputs, which fits dot with .*False or cat with .* State the interaction"
+    ):
         architecture_of(state)
     assert architecture_of(state, interaction="dot") == architecture
     assert architecture_of(state, interaction="cat").interaction == "cat"
-    with pytest.raises(CheckpointError, match="takes 2 inputs, which no interaction"):
+    with pytest.raises(CheckpointError, match="takes 2 inputs, but no interaction"):
         architecture_of(state, self_interaction=True)
 
 
@@ -132,12 +134,12 @@ def test_an_ambiguous_interaction_must_be_said() -> None:
         ({"bot_l.0.weight": None}, "'bot_l.2.weight' is missing|'bot_l.0.weight' is missing"),
         ({"bot_l.2.bias": None}, "'bot_l.2.bias' is missing"),
         ({"top_l.6.bias": (1,)}, "top_l has 4 biases, but 3 weights"),
-        ({"emb_l.1.weight": (3, 5)}, "emb_l.1.weight has dimension 5, emb_l.0.weight 4"),
-        ({"emb_l.1.weight": (3,)}, r"emb_l.1.weight has shape \[3\], not 2 dimensions"),
-        ({"bot_l.0.bias": (7,)}, "bot_l.0.bias has 7 values, bot_l.0.weight 6 outputs"),
-        ({"bot_l.2.weight": (4, 5)}, "bot_l.2.weight takes 5 inputs, the layer before gives 6"),
-        ({"top_l.0.weight": (5, 8)}, "top_l.0.weight takes 8 inputs, which no interaction of 2 tables"),
-        ({"top_l.4.weight": (2, 7), "top_l.4.bias": (2,)}, "make no DLRM: .*must end in 1"),
+        ({"emb_l.1.weight": (3, 5)}, "emb_l.1.weight has dimension 5, but emb_l.0.weight 4"),
+        ({"emb_l.1.weight": (3,)}, r"emb_l.1.weight has shape \[3\], but 2 dimensions are expected"),
+        ({"bot_l.0.bias": (7,)}, "bot_l.0.bias has 7 values, but bot_l.0.weight has 6 outputs"),
+        ({"bot_l.2.weight": (4, 5)}, "bot_l.2.weight takes 5 inputs, but the layer before it gives 6"),
+        ({"top_l.0.weight": (5, 8)}, "top_l.0.weight takes 8 inputs, but no interaction of 2 tables"),
+        ({"top_l.4.weight": (2, 7), "top_l.4.bias": (2,)}, "are not those of a DLRM: .*must end in 1"),
         ({"top_l.1.scale": (1,)}, "'top_l.1.scale' belongs to a quantized"),
     ],
 )

@@ -1,4 +1,4 @@
-"""A stored tensor on its way to another file: as float32, with rows counted that hold NaN or infinity."""
+"""Copy a stored tensor to another file as float32, and count the rows that hold NaN or infinity."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class CheckedTensor:
     """Float32 blocks of a stored tensor; a source for ``write_torch_file``.
 
     Args:
-        name: of the parameter, for messages.
-        stored: float32, or float16, bfloat16 or float64, which are converted.
+        name: name of the parameter, for messages.
+        stored: tensor of float32, or of float16, bfloat16 or float64, which are converted.
 
     Raises:
-        CheckpointError: another type.
+        CheckpointError: the tensor has another type.
     """
 
     dtype = torch.float32
@@ -30,8 +30,8 @@ class CheckedTensor:
     def __init__(self, name: str, stored: StoredTensor) -> None:
         if stored.dtype not in _FLOATS:
             raise CheckpointError(
-                f"{name} has type {stored.dtype}, not a float type. A quantized model cannot be imported; give the "
-                "float checkpoint."
+                f"{name} has type {stored.dtype}, which is not a float type. A quantized model cannot be imported; "
+                "give the float checkpoint."
             )
         self.name = name
         self.shape = stored.shape
@@ -42,21 +42,22 @@ class CheckedTensor:
 
     @property
     def nbytes(self) -> int:
-        """As float32."""
+        """Number of bytes as float32."""
         return 4 * self._stored.numel()
 
     def blocks(self) -> Iterator[Tensor]:
-        """Rows as float32, in order; each block is used before the next is asked for.
+        """Yield rows as float32, in order; a block must be used before the next is requested.
 
         Raises:
-            CheckpointError: the file is damaged; known at the beginning where whoever writes the blocks cannot tell.
+            CheckpointError: the file is corrupt. Where the writer of the blocks cannot check that, it is checked before
+                the first block.
         """
         self.nonfinite_rows = 0
         if self.crc32 is None:
             self._stored.check(self.name)
         for block in self._stored.blocks():
             values = block.to(self.dtype)
-            # A sum shows NaN and infinity at the speed of memory; large finite values may do so too, hence the count.
+            # A sum reveals NaN and infinity at the speed of memory. Large finite values may overflow too: count.
             if not math.isfinite(values.sum().item()):
                 self.nonfinite_rows += int((~torch.isfinite(values.reshape(len(values), -1))).any(dim=1).sum())
             yield values

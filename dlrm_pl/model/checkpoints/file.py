@@ -1,4 +1,4 @@
-"""A checkpoint's file, opened without its tensors; light, since it needs no Lightning."""
+"""Open a checkpoint file without reading its tensors, and without importing Lightning."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dlrm_pl.torch_file.stored import StoredTensor
 
 @dataclass(frozen=True)
 class _Origin:
-    """What `import-checkpoint` says of the file that it read."""
+    """What `import-checkpoint` records about the file that it read."""
 
     file: str
     format: str
@@ -30,7 +30,7 @@ class _Origin:
 
 @dataclass(frozen=True)
 class _Checkpoint(Partial):
-    """The entries that this package reads; Lightning has more, and looks at them by itself."""
+    """The entries that this package reads; Lightning reads others, and checks them itself."""
 
     state_dict: dict[str, Any]
     epoch: Count | None = None
@@ -42,33 +42,38 @@ class _Checkpoint(Partial):
 def open_checkpoint(path: Path, *, whole: bool = False) -> dict[str, Any]:
     """Open a checkpoint that ``fit`` wrote, of any size; its tensors are ``StoredTensor``.
 
-    Nothing is unpickled but tensors and plain types, so a hostile file cannot run code. All but large tensors that
-    are tables, or belong to an optimizer, is compared with the checksums in the file.
+    Nothing is unpickled but tensors and plain types, so a hostile file cannot run code. Everything is compared with the
+    checksums in the file except for large tables and large tensors of an optimizer.
 
     Args:
-        path: the file.
-        whole: compare every byte; measured, 4 GB/s for each processor where the file is in memory.
+        path: a checkpoint file.
+        whole: compare large tensors too; measured, 4 GB/s for each processor where the file is in memory.
 
     Raises:
-        CheckpointError: missing, damaged, holding other than plain types, or not ours.
+        CheckpointError: the file is missing or corrupt, is not a checkpoint of this package, or holds other than plain
+            types.
     """
     try:
         checkpoint = TorchFile.open(path).contents
     except CheckpointError as error:
-        raise CheckpointError(f"{error} Give a checkpoint file, as `fit` wrote it.") from error
+        raise CheckpointError(f"{error} Give a checkpoint file that `fit` wrote.") from error
     if not isinstance(checkpoint, dict):
-        raise CheckpointError(f"{path}: holds a {type(checkpoint).__name__}, not a checkpoint. Give a file of `fit`.")
+        raise CheckpointError(
+            f"{path}: holds a {type(checkpoint).__name__}, not a checkpoint. Give a checkpoint file that `fit` wrote."
+        )
     if is_upstream_checkpoint(checkpoint):
         raise CheckpointError(
-            f"{path}: is a checkpoint of the reference. Import it first: `{program_name()} import-checkpoint "
+            f"{path}: is a checkpoint of facebookresearch/dlrm. Import it first: `{program_name()} import-checkpoint "
             f"--reference {path} --output FILE.ckpt`."
         )
     try:
         CheckpointContract.read(checkpoint)
-        found = make(_Checkpoint, checkpoint, "the checkpoint", CheckpointError, "It is damaged.")
-        for name, tensor in found.state_dict.items():
+        entries = make(_Checkpoint, checkpoint, "the checkpoint", CheckpointError, "It is corrupt.")
+        for name, tensor in entries.state_dict.items():
             if not isinstance(tensor, StoredTensor):
-                raise CheckpointError(f"{shown(name)} in its state_dict is {shown(tensor)}, no tensor. It is damaged.")
+                raise CheckpointError(
+                    f"{shown(name)} in its state_dict is {shown(tensor)}, not a tensor. The checkpoint is corrupt."
+                )
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
     check_tensors(pair for pair in stored_tensors(checkpoint) if whole or is_checked_always(*pair))

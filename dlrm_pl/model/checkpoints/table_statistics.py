@@ -1,4 +1,4 @@
-"""What the rows of a table look like, from a sample that takes no time at any size."""
+"""Statistics of the rows of a table, from a sample that takes no time whatever the size of the table."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-# Rows lie in runs, since each run is one read from a disk that holds the table.
+# Sampled rows lie in runs, since each run is one read from the disk that holds the table.
 _RUNS = 16
 _RUN_ROWS = 32
 
 
 @dataclass(frozen=True)
 class TableStatistics:
-    """Of the sampled rows of one table.
+    """Statistics of the sampled rows of one table.
 
     Attributes:
-        rows: sampled.
-        mean_norm: mean Euclidean length of a row.
-        max_norm: largest.
-        peak: median over rows of the largest magnitude over the root mean square: 1 where all values are equally
-            large, and the more, the more of a row's 8 bits go to a single value.
-        max_peak: largest.
-        nonfinite_rows: that hold NaN or infinity, left out of the rest.
+        rows: number of sampled rows.
+        mean_norm: mean Euclidean norm of a row.
+        max_norm: largest Euclidean norm of a row.
+        peak: median over rows of the ratio of the largest magnitude to the root mean square. It is 1 where all values
+            are equally large; the larger it is, the more of a row's 8 bits are spent on a single value.
+        max_peak: largest such ratio.
+        nonfinite_rows: number of rows that hold NaN or infinity; the other statistics leave them out.
     """
 
     rows: int
@@ -35,7 +35,7 @@ class TableStatistics:
 
 
 def sampled_rows(rows: int) -> Tensor:
-    """Which rows of a table are looked at: all of a small one, else runs spread evenly over it; int64."""
+    """Return the numbers of the rows to sample (int64): all of a small table, else runs spread evenly over it."""
     if rows <= _RUNS * _RUN_ROWS:
         return torch.arange(rows)
     starts = torch.linspace(0, rows - _RUN_ROWS, _RUNS, dtype=torch.float64).long()
@@ -43,11 +43,11 @@ def sampled_rows(rows: int) -> Tensor:
 
 
 def describe_rows(rows: Tensor) -> TableStatistics:
-    """Statistics of float rows ``[sampled, D]``; zeros where none is finite."""
+    """Compute the statistics of float rows ``[sampled, D]``; all are 0 if no row is finite."""
     finite = rows.float()[torch.isfinite(rows).all(dim=1)]
-    damaged = len(rows) - len(finite)
+    nonfinite_rows = len(rows) - len(finite)
     if not len(finite):
-        return TableStatistics(len(rows), 0.0, 0.0, 0.0, 0.0, damaged)
+        return TableStatistics(len(rows), 0.0, 0.0, 0.0, 0.0, nonfinite_rows)
     norms = finite.norm(dim=1)
     root_mean_square = norms / finite.shape[1] ** 0.5
     peaks = finite.abs().amax(dim=1) / root_mean_square.clamp_min(torch.finfo(torch.float32).tiny)
@@ -57,5 +57,5 @@ def describe_rows(rows: Tensor) -> TableStatistics:
         max_norm=float(norms.max()),
         peak=float(peaks.median()),
         max_peak=float(peaks.max()),
-        nonfinite_rows=damaged,
+        nonfinite_rows=nonfinite_rows,
     )

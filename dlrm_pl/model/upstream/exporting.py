@@ -1,4 +1,4 @@
-"""A checkpoint of ours -> one that the reference's ``--load-model`` reads, table by table."""
+"""Export a checkpoint for ``--load-model`` of upstream (facebookresearch/dlrm), table by table."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from dlrm_pl.model.parameter_names import to_upstream_name
 from dlrm_pl.model.upstream.importing import ORIGIN_KEY
 from dlrm_pl.torch_file.writer import write_torch_file
 
-_UPSTREAM_RATE = 0.01  # The reference's default of --learning-rate.
+_UPSTREAM_RATE = 0.01  # Upstream's default of --learning-rate.
 
 
 def export_upstream(source: Path, target: Path, progress: Callable[[int], None] | None = None) -> None:
-    """Write a checkpoint in the reference's way: ``state_dict`` with its names, and all that its loader asks for.
+    """Write a checkpoint as upstream does: a ``state_dict`` with upstream's names, and all that its loader reads.
 
     Numbers of the training that are not known, such as ``test_acc``, are NaN.
 
     Args:
-        source: that ``fit`` or an import wrote.
-        target: file to write; appears whole or not at all.
+        source: a checkpoint that ``fit`` or an import wrote.
+        target: file to write; it appears whole or not at all.
         progress: called with the number of bytes that were added.
 
     Raises:
-        CheckpointError: the source is not ours, or is damaged.
+        CheckpointError: the source is corrupt, or not a checkpoint of this package.
         OutputError: the target cannot be written, or the disk has too little space.
     """
     checkpoint = open_checkpoint(source)
@@ -40,8 +40,9 @@ def export_upstream(source: Path, target: Path, progress: Callable[[int], None] 
 
 
 def _fields(checkpoint: dict[str, Any], num_parameters: int) -> dict[str, Any]:
-    """What the reference's loader reads besides the weights; what an import kept is given back."""
-    steps, epoch = checkpoint.get("global_step", 0), checkpoint.get("epoch", 0)
+    """Make the entries that upstream's loader reads besides the weights; entries that an import kept are restored."""
+    steps = checkpoint.get("global_step", 0)
+    epoch = checkpoint.get("epoch", 0)
     unknown = dict.fromkeys(("train_acc", "train_loss", "test_acc", "test_loss", "test_auc"), math.nan)
     fields = {
         "epoch": epoch,
@@ -59,7 +60,7 @@ def _fields(checkpoint: dict[str, Any], num_parameters: int) -> dict[str, Any]:
 
 
 def _optimizer_state(checkpoint: dict[str, Any], num_parameters: int) -> Any:
-    """The optimizer's own state; without one, that of SGD, which has none but its settings."""
+    """Return the state of the optimizer; where there is none that of SGD, which consists of its settings."""
     if states := checkpoint.get("optimizer_states"):
         return states[0]
     rate = checkpoint.get("hyper_parameters", {}).get("learning_rate", _UPSTREAM_RATE)

@@ -1,12 +1,13 @@
-"""A checkpoint of the reference -> ours, table by table, whatever its size.
+"""Import a checkpoint of upstream (facebookresearch/dlrm), table by table, whatever its size.
 
-The reference saves a dict with ``state_dict`` and, depending on its version, numbers of its training such as ``epoch``,
-``iter``, ``test_acc`` and ``test_auc``, all of which may be missing.
+Upstream saves a dict with ``state_dict`` and, depending on its version, numbers of its training such as ``epoch``,
+``iter``, ``test_acc`` and ``test_auc``, any of which may be missing.
 """
 
 from __future__ import annotations
 
 import collections
+import dataclasses
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from dlrm_pl.errors import CheckpointError, DatasetError
-from dlrm_pl.model.architecture import Architecture, Interaction
+from dlrm_pl.model.architecture import Interaction
 from dlrm_pl.model.checkpoints.checked_tensor import CheckedTensor
 from dlrm_pl.model.checkpoints.contract import KEY, CheckpointContract
 from dlrm_pl.model.parameter_names import architecture_of, is_upstream_checkpoint, to_our_name, without_wrapper
@@ -28,19 +29,19 @@ from dlrm_pl.torch_file.writer import write_torch_file
 
 log = logging.getLogger(__name__)
 
-_LONGEST_ARRAY = 10_000  # Kept as numbers of Python's.
+_LONGEST_ARRAY = 10_000  # Arrays up to this length are kept as lists of numbers.
 ORIGIN_KEY = "reference"
-"""Entry of an imported checkpoint that says where it comes from."""
+"""Entry of an imported checkpoint that says where it comes from; named before upstream was called upstream."""
 
 
 @dataclass(frozen=True)
 class KnownDataset:
-    """What is known of the data that a checkpoint was trained on.
+    """What is known about the dataset that a checkpoint was trained on.
 
     Attributes:
-        path: that states it.
+        path: the file or folder that states it.
         table_sizes: rows of each table.
-        fingerprint: of the dataset; empty when only its sizes are known.
+        fingerprint: fingerprint of the dataset; empty when only its table sizes are known.
     """
 
     path: Path
@@ -49,16 +50,17 @@ class KnownDataset:
 
 
 class UpstreamCheckpoint:
-    """An opened checkpoint of the reference.
+    """An opened checkpoint of upstream.
 
     Args:
-        path: of the file, in either of torch's formats.
-        interaction: needed only where the width of the top MLP fits more than one.
-        self_interaction: the same.
-        loss_threshold: the reference's ``--loss-threshold``, which it does not save.
+        path: the file, in either of torch's formats.
+        interaction: kind of interaction; needed only where the width of the top MLP fits more than one.
+        self_interaction: whether vectors interact with themselves; needed only where the width fits both.
+        loss_threshold: value of upstream's ``--loss-threshold``, which it does not save.
 
     Raises:
-        CheckpointError: unreadable, not of the reference, of a mode that is not supported, or incomplete.
+        CheckpointError: the file is unreadable or incomplete, is not a checkpoint of upstream, or of a mode that is not
+            supported.
     """
 
     def __init__(
@@ -72,7 +74,7 @@ class UpstreamCheckpoint:
         try:
             file = TorchFile.open(path)
         except CheckpointError as error:
-            raise CheckpointError(f"{error} Give a complete file, as the reference saved it.") from error
+            raise CheckpointError(f"{error} Give a complete file that facebookresearch/dlrm saved.") from error
         self.path = path
         self.format = file.format
         try:
@@ -80,39 +82,39 @@ class UpstreamCheckpoint:
             shapes = {name: tensor for name, tensor in state.items() if isinstance(tensor, StoredTensor)}
             if strange := [name for name in state if name not in shapes]:
                 raise CheckpointError(
-                    f"{strange[0]!r} in its state_dict is a {type(state[strange[0]]).__name__}, no tensor."
+                    f"{strange[0]!r} in its state_dict is a {type(state[strange[0]]).__name__}, not a tensor."
                 )
-            found = architecture_of(shapes, interaction=interaction, self_interaction=self_interaction)
+            shape = architecture_of(shapes, interaction=interaction, self_interaction=self_interaction)
             self.tensors = {to_our_name(name): CheckedTensor(name, tensor) for name, tensor in shapes.items()}
         except CheckpointError as error:
             raise CheckpointError(f"{path}: {error}") from error
-        self.architecture = Architecture(**(found.__dict__ | {"loss_threshold": loss_threshold}))
+        self.architecture = dataclasses.replace(shape, loss_threshold=loss_threshold)
         self.metadata, self.left_out = _plain_entries(others)
 
     @property
     def nbytes(self) -> int:
-        """Of all weights, as float32."""
+        """Number of bytes of all weights as float32."""
         return sum(tensor.nbytes for tensor in self.tensors.values())
 
     def nonfinite_rows(self) -> dict[str, int]:
-        """Rows with NaN or infinity, by the reference's name of the tensor; known when all were copied."""
+        """Count rows with NaN or infinity, by upstream's name of the tensor; known after all tensors were copied."""
         return {tensor.name: tensor.nonfinite_rows for tensor in self.tensors.values() if tensor.nonfinite_rows}
 
     def write(
         self, target: Path, dataset: KnownDataset | None = None, progress: Callable[[int], None] | None = None
     ) -> None:
-        """Write it as a checkpoint of ours.
+        """Write a checkpoint of this package.
 
-        ``fit --ckpt_path`` starts a new training from its weights, with the optimizer and schedule that it is told.
+        ``fit --ckpt_path`` starts a new training from its weights, with the optimizer and schedule of its options.
 
         Args:
-            target: file to write; appears whole or not at all.
-            dataset: that it was trained on, when it is known.
+            target: file to write; it appears whole or not at all.
+            dataset: the dataset that the model was trained on, if it is known.
             progress: called with the number of bytes that were added.
 
         Raises:
-            DatasetError: the dataset has other table sizes; names the table and both.
-            CheckpointError: the file is damaged or was changed.
+            DatasetError: the dataset has other table sizes; names the first table that differs, and both sizes.
+            CheckpointError: the file is corrupt or was changed.
             OutputError: the target cannot be written, or the disk has too little space.
         """
         contract = CheckpointContract(self.architecture, dataset.fingerprint if dataset else "")
@@ -123,7 +125,7 @@ class UpstreamCheckpoint:
                 raise DatasetError(f"{dataset.path}: does not fit {self.path}. {error}") from error
         converted = sorted({str(t.converted_from) for t in self.tensors.values() if t.converted_from is not None})
         if converted:
-            log.warning("%s: weights of type %s become torch.float32.", self.path, " and ".join(converted))
+            log.warning("%s: converting weights of type %s to torch.float32.", self.path, " and ".join(converted))
         checkpoint: dict[str, Any] = {
             "epoch": _count(self.metadata.get("epoch")),
             "global_step": _count(self.metadata.get("iter")),
@@ -131,7 +133,7 @@ class UpstreamCheckpoint:
             "state_dict": collections.OrderedDict(
                 (f"model.{name}", self.tensors[name]) for name in _in_order(self.tensors)
             ),
-            # None of either: Lightning then keeps the optimizer and the schedule that it has made.
+            # Without entries in either list, Lightning keeps the optimizer and the schedule that it has made.
             "optimizer_states": [],
             "lr_schedulers": [],
             "hparams_name": "kwargs",
@@ -140,7 +142,7 @@ class UpstreamCheckpoint:
         contract.write(checkpoint)
         if self.format == "legacy":
             log.warning(
-                "%s: is of torch's format before 1.6, which has no checksums: damaged numbers in it cannot be told.",
+                "%s: has the format of torch before 1.6, which has no checksums: corrupt weights cannot be detected.",
                 self.path,
             )
 
@@ -158,38 +160,39 @@ class UpstreamCheckpoint:
 
         write_torch_file(target, checkpoint, late=origin, progress=progress)
         for name, rows in self.nonfinite_rows().items():
+            total = self.tensors[to_our_name(name)].shape[0]
             log.warning(
-                "%s: %s has NaN or infinity in %s of %s rows; samples that use them get no valid score.",
-                *(self.path, name, f"{rows:,}", f"{self._rows(name):,}"),
+                "%s: %s has NaN or infinity in %s of %s rows; samples that look these up get no valid score.",
+                self.path,
+                name,
+                f"{rows:,}",
+                f"{total:,}",
             )
-
-    def _rows(self, name: str) -> int:
-        return self.tensors[to_our_name(name)].shape[0]
 
 
 def _parts(contents: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The state dict without names of wrappers, and the other entries."""
+    """Split a file's contents into the state dict, without the names of wrappers, and the other entries."""
     if not isinstance(contents, dict):
-        raise CheckpointError(f"holds a {type(contents).__name__}, not a checkpoint of the reference.")
+        raise CheckpointError(f"holds a {type(contents).__name__}, not a checkpoint of facebookresearch/dlrm.")
     if KEY in contents:
-        raise CheckpointError("is a checkpoint of `fit` already, and needs no import.")
+        raise CheckpointError("is a checkpoint of dlrm_pl already, and needs no import.")
     if not is_upstream_checkpoint(contents):
         raise CheckpointError(
-            "is no checkpoint of the reference: it has no state_dict with the names of its layers, but "
-            f"{', '.join(sorted(map(str, contents))[:8]) or 'nothing'}."
+            "is not a checkpoint of facebookresearch/dlrm: a state_dict with names of its layers is expected, but the "
+            f"file holds {', '.join(sorted(map(str, contents))[:8]) or 'nothing'}."
         )
     state = contents.get("state_dict", contents)
     plain: dict[str, Any] = {}
     for name, value in state.items():
         short = without_wrapper(str(name))
         if short in plain:
-            raise CheckpointError(f"{short!r} is there twice, with and without 'module.'.")
+            raise CheckpointError(f"{short!r} occurs twice, with and without 'module.'.")
         plain[short] = value
     return plain, {str(name): value for name, value in contents.items() if state is not contents and value is not state}
 
 
 def _plain_entries(entries: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Entries that are plain values, and the names of the others."""
+    """Split entries into those of plain values, and the names of the others."""
     kept: dict[str, Any] = {}
     left_out: list[str] = []
     for name, value in entries.items():
@@ -201,11 +204,11 @@ def _plain_entries(entries: Mapping[str, Any]) -> tuple[dict[str, Any], list[str
 
 
 class _NotPlainError(Exception):
-    """A tensor or an array, which is no number."""
+    """A tensor or a long array, which is not kept as plain numbers."""
 
 
 def _plain(value: StoredTensor | np.ndarray[Any, Any]) -> Any:
-    """The number, or the numbers of a short array."""
+    """Turn a tensor of one element into its number, and a short array into a list."""
     if isinstance(value, StoredTensor):
         if value.numel() != 1:
             raise _NotPlainError
@@ -220,7 +223,7 @@ def _count(value: Any) -> int:
 
 
 def _in_order(names: Mapping[str, Any]) -> list[str]:
-    """The names in the order of a model's parameters, which an optimizer counts by: tables, bottom, top."""
+    """Sort names in the order of a model's parameters, by which an optimizer numbers them: tables, bottom, top."""
     parts = ("embedding_bags", "bottom_mlp", "top_mlp")
 
     def place(name: str) -> tuple[int, int, bool]:

@@ -139,7 +139,8 @@ def test_a_reference_file_in_the_place_of_ours_is_explained(
 ) -> None:
     for command in ("test", "fit"):
         assert run(command, "-c", config, "--ckpt_path", reference) == 2
-        assert re.search(r"tb00\.pt: is a checkpoint of the reference\. Import it first", capsys.readouterr().err)
+        expected = r"tb00\.pt: is a checkpoint of facebookresearch/dlrm\. Import it first"
+        assert re.search(expected, capsys.readouterr().err)
     assert run("inspect", reference) == 2
     assert "import-checkpoint --reference" in capsys.readouterr().err
 

@@ -37,7 +37,7 @@ def test_dataset_of_other_categories(capsys: pytest.CaptureFixture[str], fitted:
         expect_error(capsys, message, command, "--artifact", fitted / "artifact", "--data", dataset_copy)
     checkpoint = ("--ckpt_path", fitted / "run" / "model.ckpt", "--data.folder", dataset_copy)
     for command, *options in (("test",), ("quantize",), ("fit", "--overwrite")):
-        message = f"trained on the dataset {own}, this one is {other}"
+        message = f"trained on the dataset {own}, but this one is {other}"
         expect_error(capsys, message, command, "-c", fitted / "config.yaml", *checkpoint, *options)
     assert (fitted / "artifact" / "certificate.json").is_file()
 
@@ -55,7 +55,7 @@ def test_other_dataset_by_force(
     assert run("test", *checkpoint, *data) == 0
     assert run("predict", *checkpoint, *data, "--output", tmp_path / "p.npy") == 0
     assert run("quantize", *checkpoint, *data, "--output", tmp_path / "forced") == 0
-    said = f"The dataset is {other}, the model is for {own}"
+    said = f"The dataset is {other}, but the model was made for {own}"
     assert said in json.loads((tmp_path / "forced" / "certificate.json").read_text())["other_dataset"]
     assert json.loads((fitted / "artifact" / "certificate.json").read_text())["other_dataset"] == ""
     with caplog_of("dlrm_pl") as lines:
@@ -91,5 +91,5 @@ def test_dataset_of_larger_tables_is_refused_even_by_force(
         path.unlink()  # Without them it is a folder as MLPerf's own, which has counts alone.
     np.savez(dataset_copy / "day_fea_count.npz", counts=counts)
     arguments = ("-c", fitted / "config.yaml", "--ckpt_path", fitted / "run" / "model.ckpt")
-    message = rf"table 0: the dataset has {counts[0]} rows, the model {counts[0] - 1}, so .* not even by force"
+    message = rf"table 0: the dataset has {counts[0]} rows, the model {counts[0] - 1}\. .* not even with --force"
     expect_error(capsys, message, "test", *arguments, "--data.folder", dataset_copy, "--force", "true")

@@ -51,7 +51,7 @@ def test_whole_checkpoint_is_described(tmp_path: Path) -> None:
     [
         (("epoch",), -1, "the checkpoint: epoch: -1 must be a whole number from 0 on or null"),
         (("global_step",), "20", "the checkpoint: global_step: '20' must be a whole number or null"),
-        (("state_dict", TABLE), 3, "tables.1.weight' in its state_dict is 3, no tensor"),
+        (("state_dict", TABLE), 3, "tables.1.weight' in its state_dict is 3, not a tensor"),
         (("state_dict", 5), torch.zeros(1), "state_dict: 5 must be text, as the name of a field"),
         (("state_dict", TABLE), MISSING, r"tables\.1\.weight should have the shape \[7, 8\], but is not there"),
         (("state_dict", TABLE), torch.zeros(3), r"tables\.1\.weight should have the shape \[7, 8\], but is \[3\]"),
@@ -60,7 +60,7 @@ def test_whole_checkpoint_is_described(tmp_path: Path) -> None:
         (("reference",), {"file": 1}, "reference"),
         (("reference", "left_out"), [1], r"reference\.left_out\.0: 1 must be text"),
         (("dlrm_pl", "dataset_fingerprint"), None, "dataset_fingerprint: None must be text"),
-        (("dlrm_pl", "format"), "\ud800", r"has format '\\ud800', this version reads 1"),
+        (("dlrm_pl", "format"), "\ud800", r"has format '\\ud800', but this version of dlrm_pl reads 1"),
         (("dlrm_pl", "architecture"), 3, "architecture: 3 must be an object with fields"),
         (("dlrm_pl", "architecture", "embedding_dim"), 8.0, "embedding_dim: 8.0 must be a whole number"),
         (("dlrm_pl", "architecture", "embedding_dim"), MISSING, "the architecture: embedding_dim is missing"),

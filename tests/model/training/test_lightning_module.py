@@ -295,7 +295,7 @@ def test_resuming_equals_an_uninterrupted_run(tmp_path: Path, optimizer: str) ->
     [
         ([6, 5, 10], "aa", "table 2: the dataset has 10 rows, the model 9"),
         ([6, 5], "aa", "the dataset has 2 tables, the model 3"),
-        ([6, 5, 9], "bb", "The dataset is bb, the model is for aa: table sizes agree"),
+        ([6, 5, 9], "bb", "The dataset is bb, but the model was made for aa: the table sizes agree"),
     ],
 )
 @pytest.mark.parametrize("command", ["fit", "test"])

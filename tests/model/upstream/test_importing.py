@@ -169,7 +169,7 @@ def test_other_floats_are_converted_and_said(
     model = UpstreamModel().to(dtype)
     with caplog.at_level(logging.WARNING):
         path = import_to(checkpoint(model), tmp_path)
-    assert f"weights of type {dtype} become torch.float32" in caplog.text
+    assert f"converting weights of type {dtype} to torch.float32" in caplog.text
     found = read_checkpoint(path)
     assert found["reference"]["converted_from"] == [str(dtype)]
     stored = found["state_dict"]["model.embedding_bags.tables.2.weight"]
@@ -216,15 +216,15 @@ def without(name: str) -> dict[str, Any]:
         (UpstreamModel().state_dict() | {"emb_l.0.proj.weight": torch.ones(1)}, "mixed-dimension"),
         (UpstreamModel().state_dict() | {"v_W_l.0": torch.ones(6)}, "weighted pooling"),
         (UpstreamModel().state_dict() | {"bot_l.0.scale": torch.ones(1)}, "quantized or prepared"),
-        (UpstreamModel().state_dict() | {"other.weight": torch.ones(1)}, "'other.weight' is no parameter"),
+        (UpstreamModel().state_dict() | {"other.weight": torch.ones(1)}, "'other.weight' is not a parameter"),
         (UpstreamModel().state_dict() | {"emb_l.0.weight": 3}, "'emb_l.0.weight' in its state_dict is a int"),
-        (UpstreamModel().state_dict() | {"module.emb_l.0.weight": torch.ones(1)}, "'emb_l.0.weight' is there twice"),
+        (UpstreamModel().state_dict() | {"module.emb_l.0.weight": torch.ones(1)}, "'emb_l.0.weight' occurs twice"),
         (
             UpstreamModel().state_dict() | {"emb_l.0.weight": torch.ones(6, 4).char()},
             "emb_l.0.weight has type torch.int8",
         ),
-        (UpstreamModel(11).state_dict(), "takes 11 inputs, which no interaction"),
-        ({"a": torch.ones(1)}, "no checkpoint of the reference: .* but epoch, iter"),
+        (UpstreamModel(11).state_dict(), "takes 11 inputs, but no interaction"),
+        ({"a": torch.ones(1)}, "not a checkpoint of facebookresearch/dlrm: .* the file holds epoch, iter"),
     ],
 )
 def test_other_state_dicts_are_refused_by_name(tmp_path: Path, state: dict[str, Any], message: str) -> None:
@@ -235,7 +235,7 @@ def test_other_state_dicts_are_refused_by_name(tmp_path: Path, state: dict[str, 
 
 def test_other_files_are_refused_by_name(tmp_path: Path) -> None:
     ours = import_to(checkpoint(), tmp_path)
-    with pytest.raises(CheckpointError, match=r"ours\.ckpt: is a checkpoint of `fit` already"):
+    with pytest.raises(CheckpointError, match=r"ours\.ckpt: is a checkpoint of dlrm_pl already"):
         UpstreamCheckpoint(ours)
     with pytest.raises(CheckpointError, match=r"ref\.pt: holds a list"):
         UpstreamCheckpoint(save([1], tmp_path / "ref.pt"))
@@ -280,7 +280,7 @@ def test_a_damaged_table_that_is_not_copied_byte_for_byte_is_refused(tmp_path: P
 @pytest.mark.parametrize("kind", ["zip", "legacy"])
 def test_format_without_checksums_is_said(tmp_path: Path, kind: str, caplog: pytest.LogCaptureFixture) -> None:
     ours = import_to(checkpoint(), tmp_path, kind)
-    assert ("has no checksums: damaged numbers in it cannot be told" in caplog.text) == (kind == "legacy")
+    assert ("has no checksums: corrupt weights cannot be detected" in caplog.text) == (kind == "legacy")
     assert ("not checked  when it was imported" in describe(ours)) == (kind == "legacy")
 
 
