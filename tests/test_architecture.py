@@ -86,6 +86,7 @@ ONLY_IN = {
     ],
     "lightning": [],
     "optuna": ["quantization/search/strategies/optuna_sampler.py"],
+    "jinja2": ["artifact/report/page.py"],
     "matplotlib": ["artifact/report/figures.py", "artifact/report/svg.py"],
     "mlperf_loadgen": ["benchmark/mlperf/harness.py"],
     "mlperf_logging": ["callbacks/mlperf_logging.py"],

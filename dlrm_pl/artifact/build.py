@@ -320,10 +320,10 @@ def _write_report(
 ) -> None:
     # Here, since matplotlib takes half a second that nothing else needs.
     from dlrm_pl.artifact.report.page import render
-    from dlrm_pl.artifact.report.report_data import Contents
+    from dlrm_pl.artifact.report.report_data import ReportData
 
     ranges = {name: rows["stop"] - rows["start"] for name, rows in certificate.row_ranges.items()}
-    contents = Contents(
+    data = ReportData(
         manifest=manifest,
         certificate=certificate,
         trials=result.trials,
@@ -336,4 +336,4 @@ def _write_report(
         peak_memory_bytes=_peak_memory_bytes(),
         calibration_rows=ranges["calibration"],
     )
-    (folder / REPORT_NAME).write_text(render(contents), encoding="utf-8")
+    (folder / REPORT_NAME).write_text(render(data), encoding="utf-8")

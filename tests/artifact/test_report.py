@@ -11,17 +11,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from jinja2 import UndefinedError
 
 from dlrm_pl.artifact.build import Outcome
 from dlrm_pl.artifact.manifest import Manifest, file_sha256
 from dlrm_pl.artifact.report import figures
+from dlrm_pl.artifact.report import page as page_module
 from dlrm_pl.artifact.report.page import render
-from dlrm_pl.artifact.report.style import STYLE
 from dlrm_pl.artifact.sensitivities import Sensitivities, Sensitivity
 from dlrm_pl.metrics.score_histogram import ScoreHistogram
 from dlrm_pl.quantization.recipe import Recipe, RecipeStart
 from tests.support import reports, tiny
 
+STYLE = Path(page_module.__file__).with_name("templates").joinpath("style.css").read_text()
 HOSTILE = '<script>alert("x")</script> & <img src=x onerror=alert(1)> "quoted"'
 
 
@@ -101,6 +103,21 @@ def test_hostile_names_are_text(page: str) -> None:
     assert "<script" not in page
 
 
+def test_headings_and_labels_are_those_of_the_field(page: str) -> None:
+    words = Elements(page).words
+    for label in ("Trade-offs (Pareto front)", "Row ranges (disjoint)", "Provenance", "passed", "dominated"):
+        assert label in words
+    assert "hollow markers are dominated" in page
+
+
+def test_a_value_that_the_template_lacks_is_an_error_and_not_blank(outcome: Outcome) -> None:
+    template = page_module._environment().from_string("{{ nothing }}")
+    with pytest.raises(UndefinedError, match="'nothing' is undefined"):
+        template.render()
+    escaped = page_module._environment().from_string("{{ text }}").render(text=HOSTILE)
+    assert "<" not in escaped
+
+
 def test_every_colour_is_the_pages_own(page: str) -> None:
     drawn = re.sub(r"<style>.*?</style>", "", page[page.index("<body>") :], flags=re.DOTALL)
     colours = set(re.findall(r"#[0-9a-f]{6}\b", drawn))
@@ -141,11 +158,11 @@ def test_trials_and_front_are_all_there(page: str) -> None:
 def test_search_without_rows_and_speeds_is_drawn_as_far_as_it_is_known(outcome: Outcome) -> None:
     tried = [dataclasses.replace(trial, rows=0, samples_per_s=0.0) for trial in reports.trials(count=1)]
     found = reports.of_artifact(
-        *(outcome.path,), trials=tried, best=1, pareto=[1], sensitivities=Sensitivities((), "not measured: made up")
+        outcome.path, trials=tried, best=1, pareto=[1], sensitivities=Sensitivities((), "not measured: made up")
     )
     text = render(found)
     assert "Not measured: made up." in text
-    assert "its score reads them itself" in text
+    assert "its score reads the rows itself" in text
     assert Elements(text).seen["svg"] == 4
 
 
@@ -224,8 +241,8 @@ def test_certain_scores_are_counted() -> None:
 
 
 def test_figures_are_the_same_each_time(outcome: Outcome) -> None:
-    contents = reports.of_artifact(outcome.path)
-    assert figures.reliability(contents) == figures.reliability(contents)
+    data = reports.of_artifact(outcome.path)
+    assert figures.reliability(data) == figures.reliability(data)
 
 
 def test_report_of_an_undecided_model_says_so(tmp_path: Path) -> None:

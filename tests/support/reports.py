@@ -10,7 +10,7 @@ import numpy as np
 
 from dlrm_pl.artifact.certificate.certificate import Certificate
 from dlrm_pl.artifact.manifest import Manifest
-from dlrm_pl.artifact.report.report_data import Contents
+from dlrm_pl.artifact.report.report_data import ReportData
 from dlrm_pl.artifact.sensitivities import Sensitivities, Sensitivity
 from dlrm_pl.metrics.score_histogram import ScoreHistogram
 from dlrm_pl.model.architecture import Architecture
@@ -56,7 +56,7 @@ def histograms(seed: int = 2) -> tuple[ScoreHistogram, ScoreHistogram]:
     return found
 
 
-def contents(manifest: Manifest, certificate: Certificate, **changes: Any) -> Contents:
+def report_data(manifest: Manifest, certificate: Certificate, **changes: Any) -> ReportData:
     """A report of an artifact, with trials made up for its architecture."""
     architecture = Architecture.from_dict(manifest.architecture)
     tried = trials(architecture)
@@ -76,10 +76,10 @@ def contents(manifest: Manifest, certificate: Certificate, **changes: Any) -> Co
         "peak_memory_bytes": 2**30,
         "calibration_rows": 128,
     }
-    return Contents(**(values | changes))
+    return ReportData(**(values | changes))
 
 
-def of_artifact(folder: Path, **changes: Any) -> Contents:
+def of_artifact(folder: Path, **changes: Any) -> ReportData:
     manifest, certificate = Manifest.read(folder), Certificate.read(folder)
     hostile = changes.pop("reason", certificate.reason)
-    return contents(manifest, dataclasses.replace(certificate, reason=hostile), **changes)
+    return report_data(manifest, dataclasses.replace(certificate, reason=hostile), **changes)

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from dlrm_pl.artifact.report.report_data import Contents
+from dlrm_pl.artifact.report.report_data import ReportData
 from dlrm_pl.artifact.report.svg import BAD, FP32, GOOD, INK, INT8, MUTED, draw
 from dlrm_pl.artifact.sensitivities import Sensitivity
 from dlrm_pl.files.sizes import format_bytes
@@ -24,14 +24,14 @@ _LEAST_RATE = 1e-9
 _NAMED = (1e-5, 1e-4, 1e-3, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999)
 
 
-def sensitivities(contents: Contents) -> str | None:
+def sensitivities(data: ReportData) -> str | None:
     """Drop by op and table: a bar each, with its 95 % interval where it is known.
 
     Of an op that was measured in several dtypes, the one that the artifact has.
     """
     chosen: dict[str, Sensitivity] = {}
-    for drop in contents.sensitivities.drops:
-        if drop.op not in chosen or drop.dtype == contents.manifest.ops.get(drop.op, {}).get("dtype"):
+    for drop in data.sensitivities.drops:
+        if drop.op not in chosen or drop.dtype == data.manifest.ops.get(drop.op, {}).get("dtype"):
             chosen[drop.op] = drop
     drops = tuple(chosen.values())
     if not drops:
@@ -58,39 +58,39 @@ def sensitivities(contents: Contents) -> str | None:
     return draw("sensitivities", 0.9 + 0.19 * len(drops), on, words)
 
 
-def pareto(contents: Contents) -> str | None:
-    """Drop against bytes, and against speed where it is known; what others beat in all is hollow."""
-    scored = [trial for trial in contents.trials if trial.verdict is not None]
+def pareto(data: ReportData) -> str | None:
+    """Drop against bytes, and against speed where it is known; dominated trials are hollow."""
+    scored = [trial for trial in data.trials if trial.verdict is not None]
     if not scored:
         return None
     panels = 2 if any(trial.samples_per_s for trial in scored) else 1
-    front = [trial for trial in scored if trial.number in contents.pareto]
+    front = [trial for trial in scored if trial.number in data.pareto]
 
     def on(figure: Figure) -> None:
         all_axes = figure.subplots(panels, sharex=True, squeeze=False)[:, 0]
         labels = ("model size, MiB", "thousand samples/s")
         for axes, label, speed in zip(all_axes, labels, (False, True), strict=False):
-            _trade(axes, scored, contents, speed)
+            _trade(axes, scored, data, speed)
             axes.set_ylabel(label)
         all_axes[-1].set_xlabel("drop of the score (right is worse), with its bounds")
         handles = [
             Line2D([], [], color=GOOD, marker="o", linestyle="", label="accepted"),
             Line2D([], [], color=BAD, marker="X", linestyle="", label="rejected"),
-            Line2D([], [], color=MUTED, marker="o", fillstyle="none", linestyle="", label="beaten"),
+            Line2D([], [], color=MUTED, marker="o", fillstyle="none", linestyle="", label="dominated"),
             Line2D([], [], color=INK, marker="o", fillstyle="none", markersize=11, linestyle="", label="chosen"),
             Line2D([], [], color=MUTED, linestyle="--", label="tolerance"),
         ]
         figure.legend(handles=handles, loc="outside upper center", ncols=5, columnspacing=0.5, handletextpad=0.0)
 
-    best = next(trial for trial in scored if trial.number == contents.best)
+    best = next(trial for trial in scored if trial.number == data.best)
     words = (
-        f"Drop against size and speed of {len(scored)} trials, {len(front)} of which no other beats in all three. "
+        f"Drop against size and speed of {len(scored)} trials; {len(front)} of them are dominated by no other. "
         f"Chosen: trial {best.number}, drop {best.drop:.6f}, {format_bytes(best.model_bytes)}."
     )
     return draw("pareto", 1.2 + 1.9 * panels, on, words)
 
 
-def _trade(axes: Axes, scored: Sequence[Trial], contents: Contents, speed: bool) -> None:
+def _trade(axes: Axes, scored: Sequence[Trial], data: ReportData, speed: bool) -> None:
     def height(trial: Trial) -> float:
         return trial.samples_per_s / 1000 if speed else trial.model_bytes / 2**20
 
@@ -106,10 +106,10 @@ def _trade(axes: Axes, scored: Sequence[Trial], contents: Contents, speed: bool)
             color=GOOD if trial.accepted else BAD,
             marker="o" if trial.accepted else "X",
             markersize=6,
-            fillstyle="full" if trial.number in contents.pareto else "none",
+            fillstyle="full" if trial.number in data.pareto else "none",
             elinewidth=0.8 if len(scored) < 30 else 0.0,
         )
-        if trial.number == contents.best:
+        if trial.number == data.best:
             axes.plot(trial.drop, height(trial), marker="o", markersize=12, fillstyle="none", color=INK)
     tolerance = scored[-1].verdict.tolerance if scored[-1].verdict else 0.0
     axes.axvline(tolerance, color=MUTED, linestyle="--", linewidth=1)
@@ -118,11 +118,11 @@ def _trade(axes: Axes, scored: Sequence[Trial], contents: Contents, speed: bool)
     axes.set_ylim(0, 1.1 * max(height(trial) for trial in scored) or 1)
 
 
-def histogram(contents: Contents) -> str | None:
+def histogram(data: ReportData) -> str | None:
     """How the click probabilities of both models are spread."""
-    if contents.histograms is None:
+    if data.histograms is None:
         return None
-    fp32, int8 = contents.histograms
+    fp32, int8 = data.histograms
     used = np.flatnonzero(fp32.rows + int8.rows)
     first, last = used[0], used[-1] + 1
 
@@ -148,12 +148,12 @@ def histogram(contents: Contents) -> str | None:
     return draw("histogram", 2.7, on, words)
 
 
-def reliability(contents: Contents) -> str | None:
+def reliability(data: ReportData) -> str | None:
     """Predicted against observed click rates, in groups of about as many rows each."""
-    if contents.histograms is None:
+    if data.histograms is None:
         return None
     # Zero has no logarithm, and what is nearly zero would leave no room for the rest.
-    drawn = [[point for point in found.groups() if min(point) > _LEAST_RATE] for found in contents.histograms]
+    drawn = [[point for point in found.groups() if min(point) > _LEAST_RATE] for found in data.histograms]
     if not any(drawn):
         return None
 
@@ -191,15 +191,15 @@ def reliability(contents: Contents) -> str | None:
 
     words = (
         f"Reliability: observed against predicted click rates. Sum of predictions over sum of clicks: fp32 "
-        f"{contents.certificate.fp32['calibration_ratio']:.4f}, int8 "
-        f"{contents.certificate.int8['calibration_ratio']:.4f}."
+        f"{data.certificate.fp32['calibration_ratio']:.4f}, int8 "
+        f"{data.certificate.int8['calibration_ratio']:.4f}."
     )
     return draw("reliability", 3.4, on, words)
 
 
-def rows_read(contents: Contents) -> str | None:
+def rows_read(data: ReportData) -> str | None:
     """How many rows each trial needed."""
-    known = [trial for trial in contents.trials if trial.rows]
+    known = [trial for trial in data.trials if trial.rows]
     if not known:
         return None
 
@@ -217,9 +217,9 @@ def rows_read(contents: Contents) -> str | None:
                     width=0.8,
                     label="accepted" if accepted else "rejected",
                 )
-        axes.axhline(contents.tuning_rows, color=MUTED, linestyle="--", linewidth=1, label="all rows")
-        axes.set_xlim(0.4, max(len(contents.trials), 3) + 0.6)
-        axes.set_ylim(0, 1.15 * max(contents.tuning_rows, *(trial.rows for trial in known)))
+        axes.axhline(data.tuning_rows, color=MUTED, linestyle="--", linewidth=1, label="all rows")
+        axes.set_xlim(0.4, max(len(data.trials), 3) + 0.6)
+        axes.set_ylim(0, 1.15 * max(data.tuning_rows, *(trial.rows for trial in known)))
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
         axes.yaxis.set_major_formatter(FuncFormatter(_short))
         axes.grid(axis="x", visible=False)
@@ -227,19 +227,13 @@ def rows_read(contents: Contents) -> str | None:
         axes.set_ylabel("rows read")
         figure.legend(loc="outside upper center", ncols=3)
 
-    words = f"Rows read by each of {len(known)} trials, in the median {median_rows(contents):,}."
+    words = f"Rows read by each of {len(known)} trials, in the median {data.median_rows:,}."
     return draw("rows-read", 2.6, on, words)
 
 
-def median_rows(contents: Contents) -> int:
-    """Of the trials whose rows are known; 0 when there is none."""
-    known = [trial.rows for trial in contents.trials if trial.rows]
-    return int(np.median(known)) if known else 0
-
-
-def table_bytes(contents: Contents) -> str:
+def table_bytes(data: ReportData) -> str:
     """Bytes of each table, in fp32 and in the artifact."""
-    tables = contents.table_bytes
+    tables = data.table_sizes
 
     def on(figure: Figure) -> None:
         axes = figure.subplots()
@@ -251,7 +245,7 @@ def table_bytes(contents: Contents) -> str:
         largest = max(table[2] for table in tables)
         for place, table in zip(places, tables, strict=True):
             words = f"{_bytes(table[2])} to {_bytes(table[3])}"
-            axes.text(max(table[2:4]) + largest / 100, float(place), words, va="center", fontsize="small")
+            axes.text(max(table[2:]) + largest / 100, float(place), words, va="center", fontsize="small")
         axes.set_xlim(0, 1.4 * largest)  # With room for the words; from zero on, so that lengths are to scale.
         axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _bytes(value)))

@@ -1,10 +1,11 @@
-"""What a report is about."""
+"""The data that a report shows."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from statistics import median
+from typing import Any, NamedTuple
 
 from dlrm_pl.artifact.certificate.certificate import Certificate
 from dlrm_pl.artifact.manifest import Manifest
@@ -14,22 +15,31 @@ from dlrm_pl.quantization.search.trial import Trial
 from dlrm_pl.runtime.tables import row_bytes
 
 
+class TableSize(NamedTuple):
+    """The size of an embedding table."""
+
+    rows: int
+    dtype: str
+    fp32_bytes: int
+    artifact_bytes: int
+
+
 @dataclass(frozen=True)
-class Contents:
-    """All that a report shows.
+class ReportData:
+    """Everything that a report shows.
 
     Attributes:
-        manifest: of the artifact.
-        certificate: of the artifact.
-        trials: in order.
-        best: number of the trial that the artifact comes from.
-        pareto: numbers of the trials that no other beats.
-        sensitivities: by op and table.
-        histograms: of the probabilities on the certification rows, fp32 and int8; None where they could not be scored.
-        settings: of the search, plain values.
-        tuning_rows: that a trial could have read.
-        peak_memory_bytes: of the process so far.
-        calibration_rows: that the observers saw.
+        manifest: manifest of the artifact.
+        certificate: certificate of the artifact.
+        trials: all trials of the search, in order.
+        best: number of the trial that the artifact was made from.
+        pareto: numbers of the trials that no other trial dominates.
+        sensitivities: drop of each op and table.
+        histograms: click probabilities of fp32 and int8 on the certification rows; None where they could not be scored.
+        settings: settings of the search, as plain values.
+        tuning_rows: number of rows that a trial could have read.
+        peak_memory_bytes: peak memory of the process so far.
+        calibration_rows: number of rows that the observers saw.
     """
 
     manifest: Manifest
@@ -45,12 +55,18 @@ class Contents:
     calibration_rows: int
 
     @property
-    def table_bytes(self) -> list[tuple[int, str, int, int]]:
-        """Of each table: rows, dtype, bytes in fp32, bytes in the artifact."""
+    def table_sizes(self) -> list[TableSize]:
+        """The size of each table before and after quantization."""
         sizes = self.manifest.architecture["table_sizes"]
         dim = self.manifest.architecture["embedding_dim"]
         dtypes = [self.manifest.ops[f"tables.{index}"]["dtype"] for index in range(len(sizes))]
         return [
-            (rows, dtype, rows * row_bytes("fp32", dim), rows * row_bytes(dtype, dim))
+            TableSize(rows, dtype, rows * row_bytes("fp32", dim), rows * row_bytes(dtype, dim))
             for rows, dtype in zip(sizes, dtypes, strict=True)
         ]
+
+    @property
+    def median_rows(self) -> int:
+        """Median number of rows that a trial read, of the trials where it is known; 0 where it is known of none."""
+        known = [trial.rows for trial in self.trials if trial.rows]
+        return int(median(known)) if known else 0

@@ -115,7 +115,7 @@ def test_model_whose_slice_is_lost_on_test_alone_is_not_accepted(
     assert "the certification rows decide: the AUROC of the worst slice, C2=4, went from " in outcome.certificate.reason
     assert "beyond the guard of 10.00%" in outcome.certificate.reason
     assert "tolerance 10.00%: BEYOND" in slice_line(outcome.certificate)
-    assert "<td>NO</td>" in (outcome.path / "report.html").read_text(encoding="utf-8")
+    assert '<td class="bad">no</td>' in (outcome.path / "report.html").read_text(encoding="utf-8")
 
 
 def test_slices_too_small_to_judge_leave_it_undecided(built: Outcome) -> None:
@@ -127,7 +127,7 @@ def test_slices_too_small_to_judge_leave_it_undecided(built: Outcome) -> None:
     certificate = dataclasses.replace(built.certificate, worst_slice=noisy)
     assert any("worst slice of C2 cannot be judged: each of the 4 slices" in words for words in doubts(certificate))
     assert "unknown, none can be judged, 4 too small to judge (tolerance 0.00%: UNDECIDED)" in slice_line(certificate)
-    assert "worst slice of C2" in render(reports.contents(built.manifest, certificate))
+    assert "worst slice of C2" in render(reports.report_data(built.manifest, certificate))
 
 
 @pytest.mark.parametrize("by", ["C2", "I4"])

@@ -1,0 +1,44 @@
+"""A table of a report, as its template takes it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+Cell = str | int
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table whose first column names its rows.
+
+    Attributes:
+        caption: what the table shows; "" where the heading above it says so.
+        columns: headings; a table whose headings are all "" is drawn without any.
+        rows: cells, as many in each as there are columns.
+    """
+
+    caption: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+
+    @property
+    def name(self) -> str:
+        """What a screen reader calls the table."""
+        return self.caption or ", ".join(filter(None, self.columns)) or "facts"
+
+    @property
+    def column_kinds(self) -> list[str]:
+        """The kind of each column, by its first cell; "" for the names of the rows."""
+        first = self.rows[0] if self.rows else ("",) * len(self.columns)
+        return ["", *map(kind, first[1:])]
+
+
+def kind(cell: Cell) -> str:
+    """The CSS class of a cell: numbers stand to the right, long words may break, and a plain no stands out."""
+    text = str(cell)
+    if text == "no":
+        return "bad"
+    if len(text) > 30:
+        return "words"
+    return "number" if text[:1].isdigit() or text[:1] in ("+", "-") else ""
