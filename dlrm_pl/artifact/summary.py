@@ -1,11 +1,11 @@
-"""The one table at the end of a quantization: fp32 beside int8."""
+"""The result of a quantization in a table and a few lines: fp32 beside int8, drop, guards, outcome."""
 
 from __future__ import annotations
 
 import math
 
 from dlrm_pl.artifact.certificate.certificate import Certificate
-from dlrm_pl.artifact.certificate.verdict import bound_words, drop_passed, share
+from dlrm_pl.artifact.certificate.verdict import RESULTS, describe_drop, share
 from dlrm_pl.artifact.manifest import Manifest
 from dlrm_pl.quantization.judging.guards import describe_change
 from dlrm_pl.quantization.judging.slices import SCORE_NAMES
@@ -40,32 +40,27 @@ def comparison(manifest: Manifest, certificate: Certificate) -> list[Row]:
 
 
 def drop_line(certificate: Certificate) -> str:
-    """The AUROC drop with the bound that decides, its tolerance and what follows, in one line."""
+    """The AUROC drop with the bound that decides, its tolerance and the result, in one line."""
     if not certificate.rows:
-        return "relative AUROC drop unknown: the certification rows could not be scored"
-    where = f"on {certificate.rows:,} rows of test with {certificate.positives:,} clicks"
-    drop = f"relative AUROC drop {share(certificate, certificate.auroc_drop)}"
-    if certificate.bound_method:
-        drop = f"relative AUROC drop {bound_words(certificate)}"
-    elif certificate.auroc_drop_interval is not None:
+        return "AUROC drop unknown: the certification rows could not be scored"
+    drop = describe_drop(certificate)
+    if not certificate.bound_method and certificate.auroc_drop_interval is not None:  # A certificate of format 2.
         low, high = (share(certificate, end) for end in certificate.auroc_drop_interval)
         drop += f" ({certificate.confidence:.0%} interval {low} to {high})"
-    if certificate.score != "AUROC":  # A tolerance of another score is none of AUROC.
-        return f"{drop}; not judged, trials by {certificate.score}; {where}"
-    by = ", by the drop itself" if certificate.judged_by == "estimate" else ""
-    limit = f"tolerance {share(certificate, certificate.tolerance)}"
-    return f"{drop}; {limit}: {_WORDS[drop_passed(certificate)]}{by}; {where}"
+    return f"{drop}; on {certificate.rows:,} test rows with {certificate.positives:,} clicks"
 
 
 def guards_line(certificate: Certificate) -> str:
-    """The guards, each with its change and its tolerance, in one line."""
+    """The guards, each with its change, tolerance and result, in one line."""
     if not certificate.guards:
         return "guards: unknown"
-    words = []
+    texts = []
     for guard in certificate.guards:
-        limit = "not judged" if guard.tolerance is None else f"tolerance {guard.tolerance:.2%}"
-        words.append(f"{guard.title} {describe_change(guard.change, 4)} ({limit}{_MARKS[guard.passed]})")
-    return f"guards: {', '.join(words)}"
+        result = "not judged"
+        if guard.tolerance is not None:
+            result = f"tolerance {guard.tolerance:.2%}: {RESULTS[guard.passed]}"
+        texts.append(f"{guard.title} {describe_change(guard.change, 4)} ({result})")
+    return f"guards: {', '.join(texts)}"
 
 
 def slice_line(certificate: Certificate) -> str:
@@ -73,33 +68,28 @@ def slice_line(certificate: Certificate) -> str:
     stated = certificate.worst_slice
     if stated is None:
         return ""
-    worst, tolerance = stated.worst, f"tolerance {stated.guard.tolerance:.2%}"
-    small = f", {stated.too_small} too small to judge" if stated.too_small else ""
-    word = _WORDS[stated.passed]
+    worst = stated.worst
+    limit = f"tolerance {stated.guard.tolerance:.2%}: {RESULTS[stated.passed]}"
+    too_small = f", {stated.too_small} too small" if stated.too_small else ""
     if worst is None:
-        return f"worst slice of {stated.column}: unknown, none can be judged{small} ({tolerance}: {word})"
+        return f"worst slice of {stated.column}: unknown, no slice is large enough to judge{too_small}; {limit}"
     most = ""
     if stated.at_most is not None:
-        most = f"at most {stated.at_most:.4%} in any with {certificate.confidence:.0%} confidence; "
+        most = f", at most {stated.at_most:.4%} in any slice with {certificate.confidence:.0%} confidence"
     return (
-        f"worst slice of {stated.column}: {worst.value}, {worst.rows:,} rows of test with {worst.clicks:,} clicks, "
-        f"{SCORE_NAMES[stated.guard.score]} {worst.fp32:.6f} -> {worst.int8:.6f}, drop {worst.drop:+.4%} relative "
-        f"({most}{tolerance}: {word}), of {stated.judged} slices judged{small}"
+        f"worst slice of {stated.column}: {worst.value}, {SCORE_NAMES[stated.guard.score]} {worst.fp32:.6f} -> "
+        f"{worst.int8:.6f}, drop {worst.drop:.4%} (relative){most}; {limit}; on {worst.rows:,} test rows with "
+        f"{worst.clicks:,} clicks, {stated.judged} slices judged{too_small}"
     )
 
 
 def verdict_line(certificate: Certificate) -> str:
-    """The outcome in one line, with what would decide it where the rows do not."""
+    """The outcome in one line, with the number of rows that would decide it where it is undecided."""
     if certificate.outcome != "undecided":
         return certificate.outcome.replace("not", "NOT")
     needed = certificate.rows_needed
     more = "" if needed is None else f"; about {needed:,} would decide"
-    return f"UNDECIDED: {certificate.rows:,} rows of test are too few to tell{more}"
-
-
-_WORDS = {True: "within", False: "BEYOND", None: "UNDECIDED"}
-"""Of what is compared with a tolerance."""
-_MARKS = {True: "", False: ", FAILED", None: ", UNDECIDED"}
+    return f"UNDECIDED: {certificate.rows:,} test rows are too few to tell{more}"
 
 
 def _metric(name: str, fp32: float, int8: float, digits: int) -> Row:

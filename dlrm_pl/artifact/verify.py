@@ -1,9 +1,10 @@
-"""Check a certificate again: same rows, this machine."""
+"""Verify a certificate: score the same rows again, on this machine."""
 
 from __future__ import annotations
 
 import dataclasses
 import logging
+import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -39,16 +40,16 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Verification:
-    """What was found.
+    """What a verification found.
 
     Attributes:
-        int8: recomputed metrics.
+        int8: recomputed metrics of the quantized model.
         int8_ops: integer ops counted in one forward pass.
-        rows: scored.
-        certificate: as stated, with the drop and the guards measured anew when the float model was given.
-        measured_drop: whether they were.
-        drift: of the machine and of every metric that was recomputed.
-        checked: what of the dataset was compared with its checksums, in words.
+        rows: number of rows that were scored.
+        certificate: as stated; with the re-measured drop and guards where the float model was given.
+        measured_drop: whether the drop and the guards were re-measured.
+        drift: what differs of the environment, and every metric that was recomputed.
+        checked: which files of the dataset were compared with their checksums, in words.
     """
 
     int8: ModelScores
@@ -75,136 +76,198 @@ def open_dataset(path: Path, artifact: Artifact, force: bool = False, *, rows: b
         architecture = Architecture.from_dict(artifact.manifest.architecture)
         contract = CheckpointContract(architecture, artifact.manifest.dataset_fingerprint)
         if difference := contract.check_usable(folder.table_sizes, folder.fingerprint):
-            log.warning("%s: %s. Goes on with it, as it was told to.", path, difference)
+            log.warning("%s: %s. Continuing because --force was given.", path, difference)
         return folder
     sizes = artifact.manifest.architecture["table_sizes"]
     for table, (expected, found) in enumerate(zip(sizes, folder.table_sizes, strict=False)):
         if expected != found:
             raise DatasetError(
-                f"{path}: table {table}: the artifact {artifact.path} has {expected} rows, the dataset {found}. "
-                "Name the dataset that it was quantized with."
+                f"{path}: table {table} has {found} rows, but {expected} in the artifact {artifact.path}. Give the "
+                "dataset that it was quantized with."
             )
     if folder.fingerprint != artifact.manifest.dataset_fingerprint:
         raise DatasetError(
-            f"{path}: its fingerprint is {folder.fingerprint}, the artifact {artifact.path} was made for "
-            f"{artifact.manifest.dataset_fingerprint}: the same ids would mean other categories."
+            f"{path}: the fingerprint of this dataset is {folder.fingerprint}, but the artifact {artifact.path} was "
+            f"made for {artifact.manifest.dataset_fingerprint}: the same ids would mean other categories."
         )
     return folder
 
 
 def verify_artifact(
     artifact: Artifact,
-    data: Path,
+    data: str | os.PathLike[str],
     *,
-    ckpt_path: Path | None = None,
+    ckpt_path: str | os.PathLike[str] | None = None,
     batch_size: int | None = None,
     tolerance: float = 1e-4,
     force: bool = False,
     progress: Callable[[int], None] = lambda rows: None,
 ) -> Verification:
-    """Score the certification rows again and compare.
+    """Score the certification rows again and compare with the certificate.
 
     Args:
         artifact: loaded with ``checksums="always"``.
         data: the dataset folder.
-        ckpt_path: the float model; when given, its metrics, the drop and the guards are measured anew, and the
-            verdict has to be the same.
-        batch_size: as certified when None.
-        tolerance: allowed difference of each metric.
-        force: take another dataset than the artifact was made for.
-        progress: told how many rows were scored.
+        ckpt_path: checkpoint of the float model; when given, its metrics, the drop and the guards are re-measured, and
+            the verdict has to be the same.
+        batch_size: rows of a batch; None: as certified.
+        tolerance: allowed absolute difference of each metric.
+        force: accept another dataset than the one that the artifact was made for.
+        progress: called with the number of rows of each batch that was scored.
 
     Raises:
-        VerificationError: a metric, the rows, the integer ops or the verdict are not as certified; or nothing is.
+        VerificationError: a metric, the rows, the integer ops or the verdict differ from the certificate; or the
+            certification rows were never scored.
         DatasetError: another dataset.
         CheckpointError: the checkpoint is not the one that the artifact was made from.
-        ConfigurationError: a tolerance or a batch size out of range, or a worst slice that is stated of no slices.
+        ConfigurationError: a tolerance or a batch size out of range.
+
+    Example:
+        >>> import dlrm_pl
+        >>> artifact = dlrm_pl.load_artifact("artifact", checksums="always")  # doctest: +SKIP
+        >>> dlrm_pl.verify_artifact(artifact, "data", ckpt_path="model.ckpt").drift.largest  # doctest: +SKIP
+        0.0
     """
     if not 0 <= tolerance < float("inf"):
-        raise ConfigurationError(f"tolerance={tolerance} of a metric must be a number from 0 on.")
+        raise ConfigurationError(f"tolerance={tolerance} must be a non-negative number.")
     certificate = artifact.certificate
     if not certificate.rows:
-        raise VerificationError(f"{artifact.path}: certifies nothing that could be verified: {certificate.reason}.")
-    folder = open_dataset(data, artifact, force)
-    rows = certificate.row_ranges["certification"]
-    folder.check_dictionaries()
-    checked = folder.check_split(rows["split"])
-    if not force and _check_same_rows(certificate, folder) and folder.splits[rows["split"]].checksum is None:
-        checked = f"all {rows['split']} rows by the checksum in the certificate"
-    dataset = ClickDataset.of_split(folder, rows["split"], start=rows["start"], stop=rows["stop"])
+        raise VerificationError(
+            f"{artifact.path}: there is nothing to verify, its certificate has no scored rows: {certificate.reason}."
+        )
+    dataset, checked = _certified_rows(artifact, Path(data), force)
     batches = dataset.batches(certificate.batch_size if batch_size is None else batch_size)
     ops = count_int8_ops(artifact.model, next(iter(batches)))
     if ops != certificate.int8_ops:
-        raise VerificationError(f"One forward pass ran the integer ops {ops}, certified are {certificate.int8_ops}.")
-    stated_and_found: dict[str, tuple[dict[str, float], dict[str, float]]] = {}
-    rule = None
-    if certificate.worst_slice is not None:
-        rule = SliceRule.of_certificate(certificate.worst_slice, certificate.confidence, certificate.judged_by)
-    numbers: list[npt.NDArray[np.uint8]] = []
-    watched: SliceScores | None = None
-    if ckpt_path is None:
-        run = Run(artifact.model)
-        for batch in _counted(batches, progress, artifact.watch):
-            run.score(batch)
-            if rule is not None:
-                numbers.append(rule.slices_of(batch))
-        if rule is not None:
-            watched = rule.watch({"int8": run.logits}, run.labels, np.concatenate(numbers))
-        int8, scored = run.scores(), len(run.labels)
-        found = certificate
-    else:
-        model = float_model(ckpt_path, certificate)
-        certification = certify(model, artifact.model, _counted(batches, progress, artifact.watch, model.watch), rule)
-        watched = certification.watched
-        int8, scored = certification.int8, certification.rows
-        stated_and_found["fp32"] = certificate.fp32, asdict(certification.fp32)
-        found = _measured_anew(certificate, certification)
-    stated_and_found["int8"] = certificate.int8, asdict(int8)
-    drift = Drift.between(
-        *(with_present_names(certificate.machine), describe_machine(), stated_and_found),
-        others=_of_worst_slice(certificate, watched),
-    )
-    certificate.check(drift, scored, tolerance)
-    if certificate.accepted and (broken := failures(found) + doubts(found)):
         raise VerificationError(
-            f"Certified as accepted, but measured anew {'; '.join(broken)}. Here {drift.describe()}."
+            f"One forward pass ran the integer ops {ops}, but {certificate.int8_ops} were certified."
         )
+    if ckpt_path is None:
+        measured = _score_int8(artifact, _counted(batches, progress, artifact.watch))
+    else:
+        model = float_model(Path(ckpt_path), certificate)
+        measured = _score_both(artifact, model, _counted(batches, progress, artifact.watch, model.watch))
+    drift = Drift.between(
+        with_present_names(certificate.machine),
+        describe_machine(),
+        measured.metrics,
+        others=_of_worst_slice(certificate, measured.worst_slice),
+    )
+    certificate.check(drift, measured.rows, tolerance)
+    if certificate.accepted and (wrong := failures(measured.certificate) + doubts(measured.certificate)):
+        raise VerificationError(f"Certified as accepted, but re-measured: {'; '.join(wrong)}. {drift.describe()}.")
     return Verification(
-        int8=int8,
+        int8=measured.int8,
         int8_ops=ops,
-        rows=scored,
-        certificate=found,
+        rows=measured.rows,
+        certificate=measured.certificate,
         measured_drop=ckpt_path is not None,
         drift=drift,
         checked=f"{checked}, and the dictionaries by the fingerprint",
     )
 
 
-def float_model(path: Path, certificate: Certificate) -> DLRM:
-    """The model of a checkpoint, all weights of which have to be those that were quantized.
+@dataclass(frozen=True)
+class _Measured:
+    """What scoring the certification rows again gave.
+
+    Attributes:
+        metrics: by model, certified and recomputed.
+        int8: recomputed metrics of the quantized model.
+        rows: number of rows that were scored.
+        certificate: with the drop and the guards as they were re-measured; as stated where they were not.
+        worst_slice: scores of the slice that the certificate states as the worst.
+    """
+
+    metrics: dict[str, tuple[dict[str, float], dict[str, float]]]
+    int8: ModelScores
+    rows: int
+    certificate: Certificate
+    worst_slice: SliceScores | None
+
+
+def _slice_rule(certificate: Certificate) -> SliceRule | None:
+    if certificate.worst_slice is None:
+        return None
+    return SliceRule.of_certificate(certificate.worst_slice, certificate.confidence, certificate.judged_by)
+
+
+def _score_int8(artifact: Artifact, batches: Iterable[ClickBatch]) -> _Measured:
+    """Score the quantized model alone."""
+    certificate = artifact.certificate
+    rule, run = _slice_rule(certificate), Run(artifact.model)
+    numbers: list[npt.NDArray[np.uint8]] = []
+    for batch in batches:
+        run.score(batch)
+        if rule is not None:
+            numbers.append(rule.slices_of(batch))
+    int8 = run.scores()
+    return _Measured(
+        metrics={"int8": (certificate.int8, asdict(int8))},
+        int8=int8,
+        rows=len(run.labels),
+        certificate=certificate,
+        worst_slice=None if rule is None else rule.watch({"int8": run.logits}, run.labels, np.concatenate(numbers)),
+    )
+
+
+def _score_both(artifact: Artifact, model: DLRM, batches: Iterable[ClickBatch]) -> _Measured:
+    """Certify again, with the float model."""
+    certificate = artifact.certificate
+    certification = certify(model, artifact.model, batches, _slice_rule(certificate))
+    return _Measured(
+        metrics={
+            "fp32": (certificate.fp32, asdict(certification.fp32)),
+            "int8": (certificate.int8, asdict(certification.int8)),
+        },
+        int8=certification.int8,
+        rows=certification.rows,
+        certificate=_measured_again(certificate, certification),
+        worst_slice=certification.watched,
+    )
+
+
+def _certified_rows(artifact: Artifact, data: Path, force: bool) -> tuple[ClickDataset, str]:
+    """The rows that were certified, and how it is known that they are the same, in words.
 
     Raises:
-        CheckpointError: unreadable, damaged, or another one.
+        DatasetError: another dataset, or other rows.
+    """
+    certificate = artifact.certificate
+    folder = open_dataset(data, artifact, force)
+    rows = certificate.row_ranges["certification"]
+    folder.check_dictionaries()
+    checked = folder.check_split(rows["split"])
+    if not force and _check_same_rows(certificate, folder) and folder.splits[rows["split"]].checksum is None:
+        checked = f"all {rows['split']} rows by the checksum in the certificate"
+    return ClickDataset.of_split(folder, rows["split"], start=rows["start"], stop=rows["stop"]), checked
+
+
+def float_model(path: Path, certificate: Certificate) -> DLRM:
+    """Load the model of a checkpoint, and check that all its weights are those that were quantized.
+
+    Raises:
+        CheckpointError: the file is unreadable or damaged, or holds another model.
     """
     model = load_dlrm(path)
     assert model.weights_file is not None  # It was just loaded from one.
     tensors = model.weights_file.tensors
     found, expected, what = model_fingerprint(model), certificate.model_fingerprint, "fingerprint"
-    if found == expected and certificate.model_checksum:  # Certificates of earlier versions state none.
+    if found == expected and certificate.model_checksum:  # Certificates of earlier versions have none.
         found, expected = model_checksum(model, parameter_checksums(model, tensors)), certificate.model_checksum
         what = "checksum"
     else:
         check_tensors((tensor, name) for name, tensor in tensors.items())  # Damaged, or another one?
     if found != expected:
         raise CheckpointError(
-            f"{path}: its {what} is {found}, the artifact was made from {expected}. Name the checkpoint that it was "
-            "quantized from."
+            f"{path}: its {what} is {found}, but the artifact was made from {expected}. Give the checkpoint that it "
+            "was quantized from."
         )
     return model
 
 
 def _check_same_rows(certificate: Certificate, folder: DatasetFolder) -> bool:
-    """Check that the rows are those that were certified; returns whether it is known what both are.
+    """Check that the rows are those that were certified; returns False where a checksum of either is unknown.
 
     Raises:
         DatasetError: other rows; names the file.
@@ -216,17 +279,17 @@ def _check_same_rows(certificate: Certificate, folder: DatasetFolder) -> bool:
         return False
     if stated != found:
         raise DatasetError(
-            f"{path}: its rows {rows['start']:,} to {rows['stop'] - 1:,} are not those that were certified: their "
-            f"checksum is {found}, the certificate says {stated}. Name the dataset that it was quantized with."
+            f"{path}: rows {rows['start']:,} to {rows['stop'] - 1:,} are not those that were certified: their checksum "
+            f"is {found}, but {stated} in the certificate. Give the dataset that it was quantized with."
         )
     return True
 
 
 def _of_worst_slice(certificate: Certificate, measured: SliceScores | None) -> dict[str, tuple[float, float]]:
-    """Scores of the slice that is stated as the worst, certified and recomputed.
+    """Scores of the slice that the certificate states as the worst, certified and recomputed.
 
     Raises:
-        VerificationError: it has other rows or clicks than certified.
+        VerificationError: the slice has other rows or clicks than certified.
     """
     if measured is None:
         return {}
@@ -245,8 +308,8 @@ def _of_worst_slice(certificate: Certificate, measured: SliceScores | None) -> d
     }
 
 
-def _measured_anew(certificate: Certificate, certification: Certification) -> Certificate:
-    """The certificate with what these rows say now; its tolerances stay as they were set."""
+def _measured_again(certificate: Certificate, certification: Certification) -> Certificate:
+    """The certificate with what was measured now; its tolerances stay as they were set."""
     tolerances = {guard.name: guard.tolerance for guard in certificate.guards}
     measured = Certificate.measured(
         certification,
@@ -259,7 +322,7 @@ def _measured_anew(certificate: Certificate, certification: Certification) -> Ce
 
 
 def _counted(batches: Iterable[ClickBatch], progress: Callable[[int], None], *watches: Watch) -> Iterator[ClickBatch]:
-    """The batches; between them, what the models are maps of is looked at, and at the end in any case."""
+    """Yield the batches; in between, and always at the end, check that the files behind the models are unchanged."""
     for batch in batches:
         yield batch
         for watch in watches:

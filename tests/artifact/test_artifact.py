@@ -151,7 +151,7 @@ def test_model_outside_the_tolerance_is_saved_and_marked(tmp_path: Path) -> None
     assert not outcome.certificate.accepted
     loaded = load_artifact(outcome.path)
     assert not loaded.manifest.accepted
-    assert "undecided on all 2,000 rows" in loaded.certificate.reason
+    assert "with 95% confidence on all 2,000 rows" in loaded.certificate.reason
 
 
 def test_drop_beyond_the_tolerance_on_the_certification_rows_is_not_accepted(
@@ -172,9 +172,9 @@ def test_drop_beyond_the_tolerance_on_the_certification_rows_is_not_accepted(
     assert not loaded.certificate.accepted
     assert not loaded.manifest.accepted
     assert re.search(
-        r"relative AUROC drop is 54\.9865%, at least 54\.\d+% with 95% confidence", loaded.certificate.reason
+        r"AUROC drop 54\.9865% \(relative\), at least 54\.\d+% with 95% confidence", loaded.certificate.reason
     )
-    assert "on the tuning rows the search accepted it, but the certification rows decide" in loaded.certificate.reason
+    assert "accepted on the tuning rows; on the certification rows: " in loaded.certificate.reason
 
 
 def test_relative_tolerance_is_that_of_the_certified_auroc(outcome: Outcome) -> None:
@@ -194,7 +194,7 @@ def test_table_for_people_has_both_models_side_by_side(outcome: Outcome) -> None
         *("AUROC", "log loss", "normalized entropy", "calibration ratio", "model bytes", "samples per second")
     ]
     assert rows["AUROC"][0] == f"{outcome.certificate.fp32['auroc']:.6f}"
-    assert "at most 0.2462% with 95% confidence; tolerance 2.0000%: within;" in drop_line(outcome.certificate)
+    assert "at most 0.2462% with 95% confidence; tolerance 2.0000%: passed;" in drop_line(outcome.certificate)
 
 
 def test_damaged_tables_stop_the_search_before_its_first_trial(tmp_path: Path) -> None:

@@ -251,4 +251,4 @@ def test_report_of_an_undecided_model_says_so(tmp_path: Path) -> None:
     outcome = build(tmp_path / "a", absolute=0.0)
     text = (outcome.path / "report.html").read_text()
     assert '<span class="bad">undecided</span>' in text
-    assert "3,000 are too few to tell" in text
+    assert "the 3,000 certification rows are too few to decide" in text

@@ -243,7 +243,7 @@ class Certificate:
             ) from error
         if wrong:
             raise ArtifactError(
-                f"{path}: contradicts itself: {wrong}. It was changed after it was written; do not believe it, and "
+                f"{path}: contradicts itself: {wrong}. The file was modified after it was written; do not trust it, "
                 "quantize again."
             )
         return made

@@ -1,8 +1,8 @@
 """The verdict of a certificate, from what it states of the certification rows and from how the search ended.
 
-Three outcomes. ``accepted``: the upper bound of the drop is within the tolerance, and so is that of every guard.
-``not accepted``: a lower bound is beyond, or the search itself refused the model.
-``undecided``: so few rows cannot tell.
+There are three outcomes. ``accepted``: the upper bound of the drop is within the tolerance, and so is that of every
+guard. ``not accepted``: a lower bound is beyond its tolerance, or the search itself rejected the model.
+``undecided``: the certification rows are too few to tell.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ class CertifiedVerdict:
     """How a certification ended.
 
     Attributes:
-        outcome: one of the three.
+        outcome: ``accepted``, ``not accepted`` or ``undecided``.
         reason: why, in words.
-        rows_needed: about how many certification rows would decide, where it is undecided; None where nobody knows.
+        rows_needed: about how many certification rows would decide an undecided outcome; None where that is unknown.
     """
 
     outcome: Outcome
@@ -57,55 +57,54 @@ def judge(certificate: Certificate, search: Verdict) -> CertifiedVerdict:
         certificate: with all that was measured.
         search: the verdict of the search on the tuning rows.
     """
-    broken, unsure = failures(certificate), doubts(certificate)
-    refused = not search.accepted and not search.undecided
-    if refused:
-        words = [f"the search refused it on the tuning rows: {search.reason}"]
-        words += [f"on the certification rows {'; and '.join(broken)}"] if broken else []
+    failed, undecided = failures(certificate), doubts(certificate)
+    if not search.accepted and not search.undecided:
+        words = [f"rejected on the tuning rows: {search.reason}"]
+        words += [f"on the certification rows: {'; '.join(failed)}"] if failed else []
         return CertifiedVerdict("not accepted", "; ".join(words), None)
-    word = "accepted it" if search.accepted else f"could not decide ({search.reason})"
-    before = f"on the tuning rows the search {word}, but the certification rows decide"
-    if broken:
-        return CertifiedVerdict("not accepted", f"{before}: {'; and '.join(broken)}", None)
-    if unsure:
+    tuning = "accepted on the tuning rows" if search.accepted else f"undecided on the tuning rows ({search.reason})"
+    if failed:
+        return CertifiedVerdict("not accepted", f"{tuning}; on the certification rows: {'; '.join(failed)}", None)
+    if undecided:
         needed = rows_needed(certificate)
         more = (
-            "no number of rows is known that would decide"
+            "how many rows would decide is unknown"
             if needed is None
-            else f"about {needed:,} rows of test would decide, were the estimates right"
+            else f"about {needed:,} test rows would decide if the estimates are right"
         )
         return CertifiedVerdict(
             "undecided",
-            f"{before}, and {certificate.rows:,} are too few to tell: {'; and '.join(unsure)}; {more}. Certify on more "
-            "rows of test, tolerate more, or ask for a model that loses less",
+            f"{tuning}; the {certificate.rows:,} certification rows are too few to decide: {'; '.join(undecided)}; "
+            f"{more}. Certify on more test rows, raise the tolerance, or choose a model with a smaller drop",
             needed,
         )
-    if not search.accepted:
-        return CertifiedVerdict("accepted", f"{before}: {_drop_words(certificate)}", None)
-    return CertifiedVerdict("accepted", _drop_words(certificate), None)
+    drop = describe_drop(certificate)
+    return CertifiedVerdict(
+        "accepted", drop if search.accepted else f"{tuning}; on the certification rows: {drop}", None
+    )
 
 
 def failures(certificate: Certificate) -> list[str]:
-    """What is not within its tolerance on the certification rows, in words; empty when nothing is known to be so."""
-    return [found.words for found in _findings(certificate) if found.passed is False]
+    """What failed on the certification rows, in words."""
+    return [finding.words for finding in _findings(certificate) if finding.passed is False]
 
 
 def doubts(certificate: Certificate) -> list[str]:
-    """What so few certification rows cannot tell, in words."""
-    return [found.words for found in _findings(certificate) if found.passed is None]
+    """What the certification rows are too few to decide, in words."""
+    return [finding.words for finding in _findings(certificate) if finding.passed is None]
 
 
 def rows_needed(certificate: Certificate) -> int | None:
-    """About how many certification rows would settle every doubt; None where nobody knows, or there is none."""
-    needed = [found.rows_needed for found in _findings(certificate) if found.passed is None]
+    """About how many certification rows would settle every doubt; None where that is unknown, or there is no doubt."""
+    needed = [finding.rows_needed for finding in _findings(certificate) if finding.passed is None]
     known = [rows for rows in needed if rows is not None]
     return max(known) if known and len(known) == len(needed) else None
 
 
 def drop_passed(certificate: Certificate) -> bool | None:
-    """Whether the AUROC drop is within its tolerance; None: so few rows cannot tell.
+    """Whether the AUROC drop is within its tolerance; None: the rows are too few to tell.
 
-    Of another score the tolerance is none of AUROC, and nothing is held against it.
+    A tolerance of another score does not apply to AUROC, so the drop always passes there.
     """
     if certificate.score != "AUROC":
         return True
@@ -124,74 +123,67 @@ def _drop_bound(certificate: Certificate) -> CertifiedBound:
 
 def _findings(certificate: Certificate) -> Iterator[_Finding]:
     bound = _drop_bound(certificate)
-    yield _Finding(drop_passed(certificate), _drop_words(certificate), bound.rows_needed(certificate.tolerance))
+    yield _Finding(drop_passed(certificate), describe_drop(certificate), bound.rows_needed(certificate.tolerance))
     for guard in certificate.guards:
         yield _of_guard(guard, certificate)
     if certificate.worst_slice is not None:
         stated = certificate.worst_slice
-        yield _Finding(stated.passed, _slice_words(stated, certificate.confidence), stated.rows_needed)
+        yield _Finding(stated.passed, _describe_slice(stated, certificate.confidence), stated.rows_needed)
 
 
-def _drop_words(certificate: Certificate) -> str:
-    """The AUROC drop beside its tolerance, by what decides."""
-    drop = share(certificate, certificate.auroc_drop)
+def describe_drop(certificate: Certificate) -> str:
+    """The AUROC drop beside its tolerance, with the bound that decides, or with both where neither does."""
+    drop = f"AUROC drop {share(certificate, certificate.auroc_drop)} (relative)"
     if certificate.score != "AUROC":
-        return (
-            f"trials were judged by {certificate.score} on the tuning rows, by the drop itself, without a confidence "
-            f"bound; the relative AUROC drop, {drop}, is not judged"
-        )
-    limit = f"tolerance {share(certificate, certificate.tolerance)}"
+        return f"{drop}, not judged: trials were scored by {certificate.score}, without a confidence bound"
+    limit = f"tolerance {share(certificate, certificate.tolerance)}: {RESULTS[drop_passed(certificate)]}"
     if certificate.judged_by == "estimate":
-        return f"the relative AUROC drop is {drop}, {limit}, by the drop itself, without a confidence bound"
-    return f"the relative AUROC drop is {bound_words(certificate)}, {limit}"
-
-
-def bound_words(certificate: Certificate) -> str:
-    """The relative AUROC drop with the bound that decides, or with both where neither does."""
-    passed, drop = drop_passed(certificate), share(certificate, certificate.auroc_drop)
+        return f"{drop}, without a confidence bound; {limit}"
     if certificate.auroc_drop_at_least is None or certificate.auroc_drop_at_most is None:
-        return f"{drop}, which cannot be bounded, since a class has fewer than two rows"
-    low, high = (share(certificate, end) for end in (certificate.auroc_drop_at_least, certificate.auroc_drop_at_most))
-    sure = f"with {certificate.confidence:.0%} confidence"
-    if passed is None:
-        return f"{drop}, at least {low} and at most {high}, each {sure}"
-    return f"{drop}, at most {high} {sure}" if passed else f"{drop}, at least {low} {sure}"
+        return f"{drop}, which cannot be bounded because a class has fewer than two rows; {limit}"
+    low = share(certificate, certificate.auroc_drop_at_least)
+    high = share(certificate, certificate.auroc_drop_at_most)
+    bound = {True: f"at most {high}", False: f"at least {low}", None: f"between {low} and {high}"}
+    return f"{drop}, {bound[drop_passed(certificate)]} with {certificate.confidence:.0%} confidence; {limit}"
+
+
+RESULTS = {True: "passed", False: "failed", None: "undecided"}
+"""Words for what is compared with a tolerance."""
 
 
 def share(certificate: Certificate, drop: float) -> str:
-    """A AUROC drop as a share of fp32's, in words; nothing is a share of 0."""
+    """An AUROC drop as a share of fp32's AUROC, in words; unknown where that is 0."""
     base = certificate.fp32["auroc"]
     return f"{drop / base:.4%}" if base and math.isfinite(drop / base) else "unknown"
 
 
 def _of_guard(guard: CertifiedGuard, certificate: Certificate) -> _Finding:
-    words = f"the {guard.title} went from {guard.before:.6f} to {guard.after:.6f} ({describe_change(guard.change)})"
-    if guard.tolerance is None or guard.passed:
+    words = f"{guard.title} {guard.before:.6f} -> {guard.after:.6f} ({describe_change(guard.change)})"
+    if guard.tolerance is None:
         return _Finding(True, words)
-    limit = f"the guard of {guard.tolerance:.2%}"
-    if guard.passed is False:
-        return _Finding(False, f"{words}, beyond {limit}")
+    limit = f"tolerance {guard.tolerance:.2%}: {RESULTS[guard.passed]}"
+    if guard.passed is not None:
+        return _Finding(guard.passed, f"{words}; {limit}")
     if guard.at_most is None:
-        return _Finding(None, f"{words}, of which the error is not known, where the guard is {guard.tolerance:.2%}")
-    most = f"at most {guard.at_most:.3%} with {certificate.confidence:.0%} confidence"
+        return _Finding(None, f"{words}, whose error is unknown; {limit}")
     needed = rows_to_decide(certificate.rows, guard.deviation, guard.at_most, guard.tolerance)
-    return _Finding(None, f"{words}, {most}, where the guard is {guard.tolerance:.2%}", needed)
+    most = f"at most {guard.at_most:.3%} with {certificate.confidence:.0%} confidence"
+    return _Finding(None, f"{words}, {most}; {limit}", needed)
 
 
-def _slice_words(stated: CertifiedSlice, confidence: float) -> str:
+def _describe_slice(stated: CertifiedSlice, confidence: float) -> str:
     """What became of the worst slice, in words."""
-    worst, tolerance, score = stated.worst, stated.guard.tolerance, SCORE_NAMES[stated.guard.score]
+    worst, tolerance = stated.worst, stated.guard.tolerance
     if worst is None:
         return (
-            f"the worst slice of {stated.column} cannot be judged: each of the {stated.too_small} slices is too "
-            f"small to tell a drop of {tolerance:.2%} from none; ask for fewer slices, or tolerate more"
+            f"worst slice of {stated.column}: all {stated.too_small} slices are too small to resolve a drop of "
+            f"{tolerance:.2%}; use fewer slices or raise the tolerance"
         )
     words = (
-        f"the {score} of the worst slice, {worst.value}, went from {worst.fp32:.6f} to {worst.int8:.6f} "
-        f"(a drop of {worst.drop:.3%})"
+        f"worst slice {worst.value}: {SCORE_NAMES[stated.guard.score]} {worst.fp32:.6f} -> {worst.int8:.6f}, a drop of "
+        f"{worst.drop:.3%}"
     )
-    if stated.passed is None:
-        known = stated.at_most is not None
-        most = f"may lose up to {stated.at_most:.3%}, with {confidence:.0%} confidence" if known else "is not bounded"
-        return f"{words}; the worst of {stated.judged} slices {most}, where the guard is {tolerance:.2%}"
-    return f"{words}, beyond the guard of {tolerance:.2%}"
+    if stated.passed is None and stated.at_most is not None:
+        words += f"; the worst of {stated.judged} slices drops by at most {stated.at_most:.3%} with {confidence:.0%} "
+        words += "confidence"
+    return f"{words}; tolerance {tolerance:.2%}: {RESULTS[stated.passed]}"

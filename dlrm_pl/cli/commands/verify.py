@@ -26,7 +26,7 @@ def verify(
         artifact: the artifact folder.
         data: the dataset folder.
         ckpt_path: the float checkpoint that it was made from; when given, its metrics, the AUROC drop and the guards
-            are measured anew as well.
+            are re-measured as well.
         batch_size: of the scoring; as certified when not given.
         tolerance: allowed difference of each metric, for processors that round differently.
         force: take another dataset than the artifact was made for, if no table of it is larger.
@@ -51,16 +51,16 @@ def verify(
     print(f"{artifact}: checksums, {result.rows:,} rows and {sum(result.int8_ops.values())} int8 ops as certified.")
     print(f"{data}: checked {result.checked}")
     print(f"int8 AUROC {result.int8.auroc:.6f}, certified {loaded.certificate.int8['auroc']:.6f}")
-    print(("measured anew: " if result.measured_drop else "certified: ") + drop_line(result.certificate))
-    print(("measured anew: " if result.measured_drop else "certified: ") + guards_line(result.certificate))
-    if line := slice_line(result.certificate):
-        print(("measured anew: " if result.measured_drop else "certified: ") + line)
+    origin = "re-measured" if result.measured_drop else "certified"
+    for line in (drop_line(result.certificate), guards_line(result.certificate), slice_line(result.certificate)):
+        if line:
+            print(f"{origin}: {line}")
     for warning in result.certificate.warnings:
         print(f"warning: {warning}")
     if not result.measured_drop:
         print(
-            "not measured: the fp32 model, and so the drop and the guards, which are repeated as they are stated; they "
-            "agree with each other, but only --ckpt_path tells whether they are true"
+            "not re-measured: the fp32 model, the drop and the guards. They are repeated from the certificate, whose "
+            "numbers agree with each other; give --ckpt_path to measure them"
         )
     print(f"certified as {verdict_line(loaded.certificate)}")
     if not loaded.certificate.accepted:

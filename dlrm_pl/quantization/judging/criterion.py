@@ -202,44 +202,52 @@ class Criterion:
         return tuple(guards)
 
     def _describe(self, seen: Look, failed: list[GuardReading]) -> str:
-        """Why a decided verdict is as it is."""
-        failures = [guard.describe_failure() for guard in failed]
+        """Why a decided verdict is what it is."""
+        failures = [reading.describe_failure() for reading in failed]
+        # A guard that failed decides alone, unless the drop decides as well.
+        if failures and (seen.decision == "within" or (seen.decision == "open" and not seen.last)):
+            return "; ".join(failures)
+        return "; ".join([self._describe_drop(seen), *failures])
+
+    def _describe_drop(self, seen: Look) -> str:
+        """The AUROC drop beside its tolerance."""
+        drop, tolerance = f"AUROC drop {seen.estimate:.6f}", f"tolerance {seen.tolerance:.6f}"
         if math.isinf(seen.high):
-            failures.insert(
-                0, f"the drop {seen.estimate:.6f} cannot be bounded: fewer than two clicks, or two others, were scored"
-            )
-        elif seen.decision == "beyond":
-            failures.insert(
-                0,
-                f"drop {seen.estimate:.6f} (at least {seen.low:.6f}) exceeds the tolerance {seen.tolerance:.6f}, "
-                f"on {seen.rows:,} rows",
-            )
-        elif seen.decision == "open" and seen.last:
-            failures.insert(0, _undecided(seen))
-        return "; ".join(failures) or (
-            f"{seen.high:.6f} is within the tolerance {seen.tolerance:.6f}, by the {self.confidence:.0%} upper bound "
-            f"of the paired drop on {seen.rows:,} rows"
+            return f"{drop} cannot be bounded: fewer than two clicks or fewer than two other rows were scored"
+        sure = f"with {self.confidence:.0%} confidence on {'all ' if seen.last else ''}{seen.rows:,} rows"
+        if seen.decision == "within":
+            return f"{drop}, at most {seen.high:.6f} {sure}; {tolerance}: passed"
+        if seen.decision == "beyond":
+            return f"{drop}, at least {seen.low:.6f} {sure}; {tolerance}: failed"
+        needed = seen.rows_needed
+        more = f"about {needed:,} rows would decide" if needed is not None else "no number of rows would decide"
+        return (
+            f"{drop}, between {seen.low:.6f} and {seen.high:.6f} {sure}; {tolerance}: undecided; "
+            f"these rows resolve a difference of {seen.high - seen.estimate:.6f}, {more}"
         )
 
     def _compare(self, baseline: Scores, trial: Scores, slices: Slices | None) -> Verdict:
-        """The two scores as they are: no pairs, or none wanted."""
+        """Compare the two scores themselves, where they are not paired or no confidence is asked for."""
         tolerance = self.tolerance(baseline.value)
         drop = self.drop(baseline.value, trial.value)
         scores = _pair(baseline, trial)
         readings: tuple[GuardReading, ...] = ()
         if scores is not None:
             readings = tuple(guard.read(scores, ESTIMATES) for guard in self.guards(slices))
-        failures = [] if drop <= tolerance else [f"drop {drop:.6f} exceeds the tolerance {tolerance:.6f}"]
-        failures += [reading.describe_failure() for reading in readings if reading.decision(ESTIMATES) == "beyond"]
-        why = "as confidence: null asks" if self.confidence is None else "since this score has no paired test"
+        failures = [reading.describe_failure() for reading in readings if reading.decision(ESTIMATES) == "beyond"]
+        passed = drop <= tolerance
+        why = "confidence: null" if self.confidence is None else "this score has no paired test"
         rows = f"all {baseline.rows:,} rows" if baseline.rows else "all rows"
-        reason = "; ".join(failures) or f"{drop:.6f} is within the tolerance {tolerance:.6f}"
+        words = (
+            f"drop {drop:.6f} on {rows}, without a confidence bound ({why}); tolerance {tolerance:.6f}: "
+            f"{'passed' if passed else 'failed'}"
+        )
         return Verdict(
-            accepted=not failures,
+            accepted=passed and not failures,
             drop=drop,
             bound=drop,
             tolerance=tolerance,
-            reason=f"{reason}, by the drop itself on {rows}, without a confidence bound, {why}",
+            reason="; ".join(failures if passed and failures else [words, *failures]),
             baseline=baseline.value,
             score=trial.value,
             low=drop,
@@ -255,17 +263,6 @@ def _pair(baseline: Scores, trial: Scores) -> PairedScores | None:
     if baseline.logits is None or trial.logits is None or baseline.labels is None:
         return None
     return PairedScores(baseline.logits, trial.logits, baseline.labels)
-
-
-def _undecided(seen: Look) -> str:
-    """What the rows could have told, and how many would tell it."""
-    needed = seen.rows_needed
-    more = f"about {needed:,} rows would decide" if needed is not None else "no number of rows would decide"
-    return (
-        f"undecided on all {seen.rows:,} rows: the drop {seen.estimate:.6f} lies between {seen.low:.6f} and "
-        f"{seen.high:.6f}, on both sides of the tolerance {seen.tolerance:.6f}; these rows resolve a difference of "
-        f"{seen.high - seen.estimate:.6f}, {more}"
-    )
 
 
 @dataclass(frozen=True)

@@ -72,8 +72,8 @@ class GuardReading:
         return f"{self.name.replace('_', ' ')} {self.before:.6f} -> {self.after:.6f} ({describe_change(self.change)})"
 
     def describe_failure(self) -> str:
-        """Why a guard that is ``beyond`` is so, in words."""
-        return f"{self.describe()} exceeds the guard of {self.tolerance:.2%}"
+        """Why a guard failed, in words."""
+        return f"{self.describe()}; tolerance {self.tolerance:.2%}: failed"
 
 
 @dataclass(frozen=True)

@@ -104,19 +104,19 @@ class SliceReading(GuardReading):
 
     def describe(self) -> str:
         """The change in words."""
-        too_small = f", {self.too_small} too small to judge" if self.too_small else ""
+        too_small = f"; {self.too_small} too small" if self.too_small else ""
         return (
-            f"worst slice ({self.slice}, of {self.slices} slices{too_small}) {self.before:.6f} -> {self.after:.6f} "
+            f"worst of {self.slices} slices ({self.slice}{too_small}) {self.before:.6f} -> {self.after:.6f} "
             f"({describe_change(self.change)})"
         )
 
     def describe_failure(self) -> str:
-        """Why a guard that is ``beyond`` is so, in words."""
+        """Why the guard failed, in words."""
         if self.judged:
             return super().describe_failure()
         return (
-            f"worst slice by {self.slice} cannot be judged: each of the {self.too_small} slices is too small to tell a "
-            f"drop of {self.tolerance:.2%} from none; ask for fewer slices, or tolerate more"
+            f"worst slice by {self.slice}: all {self.too_small} slices are too small to resolve a drop of "
+            f"{self.tolerance:.2%}; use fewer slices or raise the tolerance"
         )
 
 

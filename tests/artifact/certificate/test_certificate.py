@@ -63,9 +63,9 @@ def test_guard_that_fails_on_the_certification_rows_is_not_accepted(
     assert outcome.tuning.accepted
     assert not outcome.certificate.accepted
     assert not load_artifact(outcome.path).manifest.accepted
-    assert "the calibration ratio went from" in outcome.certificate.reason
-    assert "(+50.000%), beyond the guard of 2.00%" in outcome.certificate.reason
-    assert "calibration ratio +50.0000% (tolerance 2.00%, FAILED)" in guards_line(outcome.certificate)
+    assert "on the certification rows: calibration ratio 1." in outcome.certificate.reason
+    assert "(+50.000%); tolerance 2.00%: failed" in outcome.certificate.reason
+    assert "calibration ratio +50.0000% (tolerance 2.00%: failed)" in guards_line(outcome.certificate)
 
 
 def test_guards_that_are_off_are_measured_and_not_judged(tmp_path: Path) -> None:
@@ -202,7 +202,7 @@ def test_certificate_with_losses_instead_of_drops_is_read(tmp_path: Path) -> Non
     assert older.worst_slice is not None
     assert older.worst_slice.worst is not None
     assert older.worst_slice.worst.drop == stated["worst_slice"]["worst"]["loss"]
-    assert "relative AUROC drop" in drop_line(older)
+    assert "AUROC drop 0.1" in drop_line(older)
 
 
 def test_certificate_without_bounds_is_read(tmp_path: Path) -> None:
@@ -232,8 +232,8 @@ LOSS = {"auroc_drop": 0.004, "auroc_drop_at_least": 0.001, "auroc_drop_at_most":
     ("tolerance", "outcome_is", "words"),
     [
         (0.008, "accepted", "at most 0.76"),
-        (0.005, "undecided", r"at least 0\.1\d+% and at most 0\.7\d+%, each with 95% confidence"),
-        (0.0005, "not accepted", "the certification rows decide: .*at least 0.1"),
+        (0.005, "undecided", r"between 0\.1\d+% and 0\.7\d+% with 95% confidence; tolerance .*: undecided"),
+        (0.0005, "not accepted", "on the certification rows: AUROC drop .*at least 0.1.*: failed"),
     ],
 )
 def test_one_sided_bound_of_the_drop_decides(outcome: Outcome, tolerance: float, outcome_is: str, words: str) -> None:
@@ -247,7 +247,7 @@ def test_one_sided_bound_of_the_drop_decides(outcome: Outcome, tolerance: float,
 def test_estimate_decides_where_no_confidence_is_asked_for(tmp_path: Path, outcome: Outcome) -> None:
     judged = certificate_with(outcome, **LOSS, tolerance=0.005, judged_by="estimate").judged(search())
     assert judged.outcome == "accepted"
-    assert "by the drop itself, without a confidence bound" in judged.reason
+    assert ", without a confidence bound; tolerance" in judged.reason
     settings = TuningSettings(criterion=Criterion(relative=0.002, confidence=None), max_trials=1)
     built = build_artifact(tiny.model(), data(), settings, tmp_path / "a").certificate
     assert (built.outcome, built.judged_by) == ("accepted", "estimate")
@@ -258,12 +258,12 @@ def test_estimate_decides_where_no_confidence_is_asked_for(tmp_path: Path, outco
 @pytest.mark.parametrize(
     ("change", "outcome_is", "reason"),
     [
-        ({"reason": "slower than fp32"}, "not accepted", "the search refused it on the tuning rows: slower than fp32"),
-        ({"low": 0.02, "bound": 0.03}, "not accepted", "the search refused it"),
+        ({"reason": "slower than fp32"}, "not accepted", "rejected on the tuning rows: slower than fp32"),
+        ({"low": 0.02, "bound": 0.03}, "not accepted", "rejected on the tuning rows"),
         (
             {"bound": 0.03, "reason": "few rows"},
             "accepted",
-            r"could not decide \(few rows\), but the cert",
+            r"undecided on the tuning rows \(few rows\); on the cert",
         ),
     ],
 )
@@ -281,8 +281,8 @@ def test_guard_between_its_bounds_is_undecided_and_says_how_many_rows_would_tell
     judged = certificate_with(outcome, guards=(first, *others)).judged(search())
     assert judged.outcome == "undecided"
     assert judged.rows_needed == 12_000
-    assert "at most 0.600% with 95% confidence, where the guard is 0.50%" in judged.reason
-    assert "log loss +0.4000% (tolerance 0.50%, UNDECIDED)" in guards_line(judged)
+    assert "at most 0.600% with 95% confidence; tolerance 0.50%: undecided" in judged.reason
+    assert "log loss +0.4000% (tolerance 0.50%: undecided)" in guards_line(judged)
 
 
 def test_guards_are_judged_by_their_bounds() -> None:
@@ -316,6 +316,6 @@ def test_one_click_cannot_be_bounded(outcome: Outcome) -> None:
     nothing = {"auroc_drop_at_least": None, "auroc_drop_at_most": None, "bound_method": "none"}
     judged = certificate_with(outcome, **nothing).judged(search())
     assert judged.outcome == "undecided"
-    assert "cannot be bounded, since a class has fewer than two rows" in judged.reason
-    assert "no number of rows is known that would decide" in judged.reason
-    assert verdict_line(judged) == "UNDECIDED: 3,000 rows of test are too few to tell"
+    assert "cannot be bounded because a class has fewer than two rows" in judged.reason
+    assert "how many rows would decide is unknown" in judged.reason
+    assert verdict_line(judged) == "UNDECIDED: 3,000 test rows are too few to tell"

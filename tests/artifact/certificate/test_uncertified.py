@@ -80,7 +80,9 @@ def test_every_reader_says_that_it_is_unknown(uncertified: Outcome) -> None:
 
 
 def test_there_is_nothing_to_verify(uncertified: Outcome, tmp_path: Path) -> None:
-    with pytest.raises(VerificationError, match=f"certifies nothing that could be verified: {WHY}"):
+    with pytest.raises(
+        VerificationError, match=f"there is nothing to verify, its certificate has no scored rows: {WHY}"
+    ):
         verify_artifact(load_artifact(uncertified.path), tmp_path)
 
 
@@ -107,8 +109,8 @@ def test_change_of_nothing_is_told_in_words_and_not_drawn(outcome: Outcome) -> N
     certificate = Certificate.read(outcome.path)
     changed = replace(certificate.guards[0], change=None, standard_error=None, passed=False)
     certificate = replace(certificate, guards=(changed, *certificate.guards[1:]))
-    assert "log loss from zero (tolerance 0.50%, FAILED)" in guards_line(certificate)
-    assert any("(from zero), beyond the guard of 0.50%" in words for words in failures(certificate))
+    assert "log loss from zero (tolerance 0.50%: failed)" in guards_line(certificate)
+    assert any("(from zero); tolerance 0.50%: failed" in words for words in failures(certificate))
     nothing = (ScoreHistogram(), ScoreHistogram())
     for histogram in nothing:
         histogram.add(np.array([-900.0, -800.0], np.float32), np.array([0, 1], np.uint8))

@@ -74,7 +74,7 @@ def test_looks_double_their_rows_until_there_are_no_more() -> None:
     )
     assert [look.rows for look in looks] == [250, 500, 1000, 2000, 4000, 8000]
     assert not verdict.accepted
-    assert "undecided on all 8,000 rows" in verdict.reason
+    assert "with 95% confidence on all 8,000 rows" in verdict.reason
 
 
 def test_verdict_is_of_the_rows_that_were_read() -> None:

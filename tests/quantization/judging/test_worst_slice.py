@@ -86,7 +86,7 @@ def test_slice_with_few_clicks_waits_and_is_counted_at_the_end() -> None:
     final = read(arrays, LAST)
     assert (final.slices, final.too_small) == (3, 1)
     assert final.decision(LAST) == "within"
-    assert "of 3 slices, 1 too small to judge" in final.describe()
+    assert "worst of 3 slices (AUROC of c; 1 too small)" in final.describe()
 
 
 def test_slice_too_uncertain_to_tell_the_tolerance_is_too_small_at_the_end() -> None:
@@ -100,7 +100,7 @@ def test_guard_that_cannot_judge_any_slice_fails() -> None:
     found = read(drawn(100), LAST)
     assert found.slices == 0
     assert found.decision(LAST) == "beyond"
-    assert "by C1 cannot be judged: each of the 4 slices is too small" in found.describe_failure()
+    assert "by C1: all 4 slices are too small to resolve a drop of 1.00%" in found.describe_failure()
     assert read(drawn(100), FIRST).decision(FIRST) == "open"
 
 
@@ -136,8 +136,8 @@ def test_trial_within_the_whole_tolerance_is_rejected_for_one_slice(confidence: 
     assert judged(PLAIN).accepted
     verdict = judged(replace(PLAIN, worst_slice=WorstSlice(by="C2", tolerance=0.05)))
     assert not verdict.accepted
-    assert "worst slice (AUROC of C2=4, of " in verdict.reason
-    assert "exceeds the guard of 5.00%" in verdict.reason
+    assert "slices (AUROC of C2=4" in verdict.reason
+    assert "tolerance 5.00%: failed" in verdict.reason
     assert judged(replace(PLAIN, worst_slice=WorstSlice(by="C1", tolerance=0.5))).accepted
 
 

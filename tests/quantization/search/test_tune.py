@@ -72,7 +72,7 @@ def test_nothing_passes_and_the_best_comes_back_with_its_reason() -> None:
     assert result.stopped_because == "the strategy basic has nothing more to propose"
     assert result.best.score == max(trial.score for trial in result.trials if trial.score is not None)
     assert result.best.verdict is not None
-    assert "exceeds the tolerance" in result.best.verdict.reason
+    assert ": failed" in result.best.verdict.reason
     # Never all-float: that is the model one began with.
     assert all("int8" in trial.recipe.ops.values() for trial in result.trials)
 
