@@ -49,7 +49,6 @@ from dlrm_pl.quantization.judging.row_sets import RowSets
 from dlrm_pl.quantization.judging.slice_rule import SliceRule
 from dlrm_pl.quantization.ptq.quantize import table_packer
 from dlrm_pl.quantization.ptq.table_packer import TablePacker
-from dlrm_pl.quantization.recipe import Recipe
 from dlrm_pl.quantization.search.listener import TuningListener
 from dlrm_pl.quantization.search.objective import LatencyTimer
 from dlrm_pl.quantization.search.result import TuningResult
@@ -138,8 +137,7 @@ def build_artifact(
             )
         checksums = parameter_checksums(model, {} if model.weights_file is None else model.weights_file.tensors)
         packer = table_packer(model, folder, progress, checksums)
-        space = SearchSpace(settings.space, model.architecture)
-        start = space.moved_into(Recipe.starting_from(settings.recipe, model.architecture))
+        start = SearchSpace(settings.space, model.architecture).first_recipe(settings.recipe)
         packer.packed(start.tables)  # Before the first trial, so that a damaged table stops it here.
         checksum = model_checksum(model, checksums)  # Of tables that were packed it is known already.
         identity = search_identity(checksum, model, data, settings, eval_func)
@@ -148,7 +146,11 @@ def build_artifact(
         study = trial_log.sibling_path(STUDY_NAME)  # A strategy of Optuna's makes it anew from the log.
         try:
             result = tune(
-                *(model, data.calibration, eval_func or AUROCEvaluation(data.tuning), settings),
+                model,
+                data.calibration,
+                eval_func or AUROCEvaluation(data.tuning),
+                settings,
+                start=start,
                 packer=packer,
                 trial_log=trial_log,
                 timer=timer,

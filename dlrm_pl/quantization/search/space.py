@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
@@ -14,12 +15,15 @@ from dlrm_pl.quantization.recipe import (
     LinearDtype,
     Observer,
     Recipe,
+    RecipeStart,
     WeightGranularity,
     dtypes_of,
     why_not_int8,
 )
 from dlrm_pl.runtime.int8_dlrm import InteractionDtype
 from dlrm_pl.runtime.tables import TableDtype
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,7 @@ class SearchSpace:
 
     def __init__(self, settings: SpaceSettings, architecture: Architecture) -> None:
         self.settings = settings
+        self._architecture = architecture
         names = Recipe.all_float(architecture).ops
         kinds: dict[str, tuple[str, ...]] = {
             "tables": settings.tables,
@@ -98,6 +103,14 @@ class SearchSpace:
     def allows(self, op: str, dtype: str) -> bool:
         """Whether an op may have a dtype."""
         return dtype in self.dtypes[op]
+
+    def first_recipe(self, start: RecipeStart) -> Recipe:
+        """The recipe that a search begins with: the start for all ops, adjusted to the space."""
+        wanted = Recipe.starting_from(start, self._architecture)
+        adjusted = self.moved_into(wanted)
+        if adjusted != wanted:
+            log.info("start recipe adjusted to the search space: %s", adjusted.describe())
+        return adjusted
 
     def moved_into(self, recipe: Recipe) -> Recipe:
         """The recipe, with the first dtype allowed for each op whose own is not."""

@@ -48,6 +48,7 @@ def tune(
     eval_func: EvalFunc,
     settings: TuningSettings,
     *,
+    start: Recipe | None = None,
     packer: TablePacker | None = None,
     trial_log: TrialLog | None = None,
     timer: LatencyTimer | None = None,
@@ -62,6 +63,7 @@ def tune(
         calibration: re-iterable batches.
         eval_func: scores a model; rows apart from the calibration rows.
         settings: how to search.
+        start: recipe to begin with, where the caller knows it already; that of the settings when None.
         packer: of the model's tables; one that keeps them in memory when None.
         trial_log: finished trials of an earlier run, which are not repeated; in memory alone when None.
         timer: measures the speed of accepted models; needed when the objective counts latency.
@@ -86,17 +88,13 @@ def tune(
     for listener in listeners:
         listener.on_baseline(baseline, tolerance)
     space = SearchSpace(settings.space, model.architecture)
-    wanted = Recipe.starting_from(settings.recipe, model.architecture)
-    start = space.moved_into(wanted)
-    if start != wanted:
-        log.info("moved into the space, the search starts with %s", start.describe())
 
     def drop_of(quantized: nn.Module) -> float:
         _seed_everything(settings.seed)  # As before a trial.
         return judge.drop(quantized)
 
     context = SearchContext(
-        start=start,
+        start=space.first_recipe(settings.recipe) if start is None else start,
         space=space,
         model=model,
         calibration=calibration,
