@@ -1,3 +1,4 @@
+from .artifact.build import Outcome as Outcome
 from .artifact.build import build_artifact as build_artifact
 from .artifact.store import Artifact as Artifact
 from .artifact.store import load_artifact as load_artifact
@@ -22,9 +23,14 @@ from .model.load import load_checkpoint as load_checkpoint
 from .model.training.lightning_module import DLRMModule as DLRMModule
 from .quantization.judging.criterion import Criterion as Criterion
 from .quantization.recipe import RecipeStart as RecipeStart
+from .quantization.search.listener import TuningListener as TuningListener
+from .quantization.search.objective import Objective as Objective
+from .quantization.search.result import TuningResult as TuningResult
 from .quantization.search.settings import TuningSettings as TuningSettings
+from .quantization.search.space import SpaceSettings as SpaceSettings
 from .quantization.search.tune import tune as tune
 from .serving.predictor import Predictor as Predictor
 from .trainer import DLRMTrainer as DLRMTrainer
 from .version import __version__ as __version__
+from .workflow.config import QuantizationConfig as QuantizationConfig
 from .workflow.quantize import quantize as quantize

@@ -33,6 +33,14 @@ class QuantizationConfig:
 
     Raises:
         ConfigurationError: a value of another type; or two scores; or a guard that the score cannot serve.
+
+    Example:
+        >>> from dataclasses import replace
+        >>> from pathlib import Path
+        >>> from dlrm_pl import QuantizationConfig, TuningSettings
+        >>> config = QuantizationConfig(output=Path("artifacts/a"), tuning=TuningSettings(max_trials=20))
+        >>> replace(config, output=Path("artifacts/b")).tuning.max_trials
+        20
     """
 
     output: Path = Path("artifacts/int8")

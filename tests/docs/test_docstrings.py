@@ -36,12 +36,6 @@ WITHOUT_EXAMPLE: set[str] = {
     "dlrm_pl.quantization.judging.evaluation.AUROCEvaluation",
     "dlrm_pl.quantization.recipe.Recipe",
     "dlrm_pl.quantization.recipe.RecipeStart",
-    "dlrm_pl.quantization.search.listener.TuningListener",
-    "dlrm_pl.quantization.search.objective.Objective",
-    "dlrm_pl.quantization.search.result.TuningResult",
-    "dlrm_pl.quantization.search.settings.TuningSettings",
-    "dlrm_pl.quantization.search.space.SpaceSettings",
-    "dlrm_pl.quantization.search.tune.tune",
     "dlrm_pl.trainer.DLRMTrainer",
 }
 """Public names that still lack an ``Example:``. No name is added; one that has an example is taken out."""

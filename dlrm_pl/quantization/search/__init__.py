@@ -1,1 +1,1 @@
-"""Search for the best recipe within the tolerance."""
+"""Search for the best recipe whose model stays within the tolerance."""

@@ -1,4 +1,4 @@
-"""What a strategy is given: the start, the choices, the model, and cheap ways to measure."""
+"""What a strategy may use: the start, the space, the model, and measurements that cost less than a trial."""
 
 from __future__ import annotations
 
@@ -35,27 +35,27 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class SearchContext:
-    """What a strategy may look at.
+    """Everything that a strategy may decide by, besides the trials that it is sent.
 
-    It must decide by this and by the trials it is sent alone, never by the clock: then a resumed search, whose
-    finished trials are sent from the log, goes the same way.
+    A strategy must not decide by the clock: then a resumed search, whose finished trials are sent from the log, tries
+    the same recipes again.
 
     Attributes:
-        start: the recipe of the settings, the first to be tried by most strategies.
-        space: what each op may be, and the variants of observers.
-        model: float, not to be changed.
-        calibration: re-iterable batches.
-        ranges: of the activations on those batches, read once for all recipes.
-        packer: of the model's tables.
+        start: recipe of the settings, which most strategies try first.
+        space: dtypes that each op may have, and the variants of observers.
+        model: float model; not to be changed.
+        calibration: re-iterable batches for the observers.
+        ranges: ranges of the activations on those batches, read once for all recipes.
+        packer: packer of the model's tables.
         criterion: what is accepted.
-        tolerance: in units of the score, from the baseline.
-        objective: what is made small.
-        rows: the tuning rows with the fp32 logits; None where an ``eval_func`` of the user's reads for itself.
-        seed: of everything random.
-        max_trials: how many recipes are tried at most.
-        drop_of: how much worse than fp32 a model scores on all rows, where the score is a metric or an ``eval_func`` of
-            the user's; None where it is AUROC, whose drops ``sensitivities`` measures in one pass.
-        log: remembers what is measured, see ``remembered``.
+        tolerance: tolerated drop in units of the score, from the baseline.
+        objective: what to minimize.
+        rows: tuning rows with the fp32 logits; None if an ``eval_func`` of the user's reads its own rows.
+        seed: random seed of the search.
+        max_trials: maximum number of recipes to try.
+        drop_of: function that measures how much worse than fp32 a model scores on all rows, if the score is a metric or
+            an ``eval_func`` of the user's; None for AUROC, whose drops ``sensitivities`` measures in one pass.
+        log: log that keeps the measurements, see ``cached``.
     """
 
     start: Recipe
@@ -74,27 +74,29 @@ class SearchContext:
     log: TrialLog = field(default_factory=TrialLog)
 
     def quantize(self, recipe: Recipe) -> Int8DLRM:
-        """The model of a recipe, as a trial would score it."""
+        """Quantize the model by a recipe, as a trial does."""
         return quantize(self.model, recipe, self.ranges, self.packer)
 
     def sensitivities(self, changes: Sequence[Change], max_rows: int) -> list[Sensitivity]:
-        """What each change alone costs, in one pass over the first rows; remembered for a resumed search.
+        """Measure the AUROC drop of each change alone, in one pass over the first rows; kept for a resumed search.
 
         Raises:
-            ConfigurationError: the search has an ``eval_func`` of the user's, which reads its rows itself.
+            ConfigurationError: the search has an ``eval_func`` of the user's, which reads its own rows.
         """
         rows = self.rows
         if rows is None:
             raise ConfigurationError(
-                "The drops of single ops are measured as AUROC on the tuning rows, but this search has an eval_func. "
-                "Choose another strategy, or leave the eval_func out."
+                "The AUROC drops of single ops are measured on the tuning rows, but the eval_func of this search reads "
+                "its own rows. Choose another strategy, or remove the eval_func."
             )
         measured = self.cached(
             f"sensitivities of {len(changes)} changes on {max_rows} rows",
             lambda: [
-                found.to_dict()
-                for found in measure_sensitivities(
-                    *(self.model, rows, changes),
+                sensitivity.to_dict()
+                for sensitivity in measure_sensitivities(
+                    self.model,
+                    rows,
+                    changes,
                     max_rows=max_rows,
                     recipe=self.start,
                     ranges=self.ranges,
@@ -105,10 +107,12 @@ class SearchContext:
         return [Sensitivity(**values) for values in measured]
 
     def scored_drops(self, changes: Sequence[Change]) -> dict[Change, float]:
-        """What each change alone costs in the user's own score, one scoring each; remembered one by one.
+        """Measure the drop of the user's own score by each change alone, with one scoring each.
+
+        Each drop is kept for a resumed search as soon as it is measured.
 
         Returns:
-            In units of the score; infinity for a change whose model cannot be scored.
+            Drop in units of the score by change; infinity for a change whose model cannot be scored.
         """
         assert self.drop_of is not None
         known = self.log.notes
@@ -116,19 +120,19 @@ class SearchContext:
         missing = sum(name not in known for name in names.values())
         if missing:
             log.info(
-                "only AUROC's drops by op are measured in one pass: this score is taken of %d models with one op "
-                "quantized alone, each on all rows, before the first trial",
+                "custom score: measuring the sensitivity of each op takes %d full evaluations before the first trial",
                 missing,
             )
         drops: dict[Change, float] = {}
         for number, (change, name) in enumerate(names.items(), 1):
             new = name not in known
-            found = self.cached(name, partial(self._scored_drop, self.start.alone(*change)))
-            drops[change] = math.inf if found is None else found
+            drop = self.cached(name, partial(self._scored_drop, self.start.alone(*change)))
+            drops[change] = math.inf if drop is None else drop
             if new:
-                log.info("%d of %d: %s: %s", number, len(names), name, "none" if found is None else f"{found:+.6g}")
+                measured = "failed" if drop is None else f"{drop:+.6g}"
+                log.info("%d of %d: %s: %s", number, len(names), name, measured)
         self.cached(
-            f"drops of the score by {len(changes)} changes",  # Together, for those who show them.
+            f"drops of the score by {len(changes)} changes",  # All in one note, for the report.
             lambda: [
                 {"op": op, "dtype": dtype, "drop": drop} for (op, dtype), drop in drops.items() if math.isfinite(drop)
             ],
@@ -136,7 +140,7 @@ class SearchContext:
         return drops
 
     def _scored_drop(self, recipe: Recipe) -> float | None:
-        """None where the model cannot be scored, as a trial of it would have failed."""
+        """Measure the drop of a recipe; None if its model cannot be scored, and a trial of it would fail."""
         assert self.drop_of is not None
         try:
             return self.drop_of(self.quantize(recipe))
@@ -145,18 +149,18 @@ class SearchContext:
             return None
 
     def bytes_of(self, recipe: Recipe) -> int:
-        """Bytes of weights and tables of a recipe's model, without making it."""
+        """Compute the bytes of weights and tables of a recipe's model without making it."""
         return recipe_bytes(recipe, self.model.architecture)
 
     def random(self) -> random.Random:
-        """Seeded, a new one each time."""
+        """Make a random generator, seeded with the seed of the search."""
         return random.Random(self.seed)
 
     def cached(self, name: str, measure: Callable[[], Any]) -> Any:
-        """What ``measure`` returns (plain JSON types), measured once and kept for a resumed search."""
+        """Call ``measure`` once and keep what it returns, in plain JSON types, for a resumed search."""
         return self.log.cached(name, measure)
 
 
 Strategy = Callable[[SearchContext], Generator[Recipe, Trial, None]]
-"""A generator function: it yields a recipe to try, is sent the ``Trial`` that came of it, and returns when it has
-nothing more to propose. A recipe that it yields again is answered with the same trial, and costs nothing."""
+"""A generator function that yields a recipe to try, is sent its ``Trial``, and returns when it has no more recipes to
+propose. A recipe that was tried before is answered with the same trial, at no cost."""

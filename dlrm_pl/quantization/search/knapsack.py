@@ -1,4 +1,4 @@
-"""Choose a dtype for each op: least cost, with drops that add up to no more than a tolerance."""
+"""Choose a dtype for each op so that the cost is lowest and the drops add up to no more than a tolerance."""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# Steps that the tolerance is divided into; drops are rounded up to whole steps, so the sum is never exceeded.
+# Number of steps that the tolerance is divided into. Drops are rounded up to whole steps, so that their sum never
+# exceeds it.
 _STEPS = 4000
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What one op may be.
+    """One dtype that an op may have, with its price.
 
     Attributes:
-        dtype: of the op.
-        cost: of the objective, lower is better.
-        drop: predicted; below 0 counts as 0.
+        dtype: dtype of the op.
+        cost: cost by the objective, lower is better.
+        drop: predicted drop of the score; a negative one counts as 0.
     """
 
     dtype: str
@@ -28,15 +29,15 @@ class Choice:
 
 
 def allocate(choices: Mapping[str, Sequence[Choice]], tolerance: float) -> dict[str, str]:
-    """Solve it by dynamic programming over the ops and the drop spent so far (a multiple-choice knapsack).
+    """Choose a dtype for each op, a multiple-choice knapsack, by dynamic programming over the ops and the drop so far.
 
     Args:
-        choices: at least one for each op.
-        tolerance: for the sum of the drops.
+        choices: choices of each op, at least one.
+        tolerance: largest allowed sum of the drops.
 
     Returns:
-        A dtype for each op: of all that keep the tolerance those of the least cost, but for the rounding of each drop
-        up to 1/4000 of the tolerance. Where none keeps it, those of the least drop, then of the least cost.
+        Dtype by op: the cheapest combination within the tolerance, except that each drop is rounded up to a multiple of
+        1/4000 of the tolerance. If no combination is, the dtype of the smallest drop, then of the lowest cost.
     """
     least = {
         op: min(options, key=lambda choice: (max(0.0, choice.drop), choice.cost)) for op, options in choices.items()
@@ -62,6 +63,7 @@ def allocate(choices: Mapping[str, Sequence[Choice]], tolerance: float) -> dict[
 
 
 def _steps(drop: float, tolerance: float) -> int:
+    """Steps of the tolerance that a drop uses up; more than there are if it exceeds the tolerance."""
     if drop <= 0:
         return 0
     return _STEPS + 1 if tolerance <= 0 or drop > tolerance else math.ceil(drop / tolerance * _STEPS)

@@ -1,4 +1,4 @@
-"""What a search tells while it runs, for whoever draws it: a table, a log of scalars, a progress bar."""
+"""What a search reports while it runs, for a table, a log of scalars, or a progress bar."""
 
 from __future__ import annotations
 
@@ -9,19 +9,46 @@ from dlrm_pl.quantization.search.trial import Trial
 
 
 class TuningListener:
-    """Does nothing; override what is of interest. Called in the thread of the search, which waits meanwhile."""
+    """Receive the events of a search; each method does nothing until a subclass overrides it.
+
+    The methods are called in the thread of the search, which waits for them.
+
+    Example:
+        >>> from dlrm_pl import TuningListener
+        >>> class CountTrials(TuningListener):
+        ...     trials = 0
+        ...
+        ...     def on_trial_end(self, trial, *, resumed):
+        ...         self.trials += 1
+        >>> listener = CountTrials()  # Pass it as dlrm_pl.quantize(..., listeners=[listener]).
+    """
 
     def on_baseline(self, baseline: Scores, tolerance: float) -> None:
-        """The fp32 model was scored, on the first block or on all rows; the tolerance in units of the score."""
+        """Handle the score of the fp32 model, which comes first.
+
+        Args:
+            baseline: scores on the first block of rows, or on all rows if nothing is tested in blocks.
+            tolerance: tolerated drop in units of the score.
+        """
 
     def on_trial_start(self, number: int, recipe: Recipe) -> None:
-        """A recipe is about to be tried."""
+        """Handle the start of a trial."""
 
     def on_look(self, number: int, verdict: Verdict) -> None:
-        """A trial has read more rows; ``verdict.decided`` tells whether this is its end."""
+        """Handle the verdict of a trial that has read more rows; ``verdict.decided`` says whether it is final."""
 
     def on_trial_end(self, trial: Trial, *, resumed: bool) -> None:
-        """A trial ended, or was found in the log of an earlier run (without a start, then, and without looks)."""
+        """Handle the end of a trial.
+
+        Args:
+            trial: finished trial.
+            resumed: whether it comes from the log of an earlier run; then there was no start and no interim verdict.
+        """
 
     def on_stop(self, best: Trial | None, reason: str) -> None:
-        """The search is over."""
+        """Handle the end of the search.
+
+        Args:
+            best: best trial; None if all trials failed.
+            reason: why the search stopped.
+        """

@@ -1,4 +1,4 @@
-"""What the search makes small among the models within tolerance: bytes, time, or both."""
+"""What the search minimizes among the models within tolerance: bytes, time, or both."""
 
 from __future__ import annotations
 
@@ -15,43 +15,50 @@ ObjectiveName = Literal["size", "latency"]
 
 @dataclass(frozen=True)
 class Objective:
-    """A weighted pair; the cost of a model is the weighted sum of its shares of what fp32 needs, lower is better.
+    """What to minimize: the weights of size and latency.
+
+    The cost of a model is the weighted sum of its bytes and its time, each as a share of the fp32 model's.
 
     Attributes:
         size: weight of the bytes of weights and tables.
-        latency: weight of the time for a batch. Above 0, the time of each accepted model is measured in turn with the
-            fp32 model, and one that is slower than the faster of fp32 and compiled bf16 is not accepted: who wants
-            speed would serve that one.
+        latency: weight of the time for a batch. Above 0, each accepted model is timed in turn with the fp32 model, and
+            a model slower than the faster of fp32 and compiled bf16 is not accepted: a float model would serve faster.
+
+    Raises:
+        ConfigurationError: a weight that is negative or not a number, or no weight above 0.
+
+    Example:
+        >>> from dlrm_pl import Objective
+        >>> Objective(size=0.7, latency=0.3)
+        Objective(size=0.7, latency=0.3)
+        >>> Objective.named("latency")
+        Objective(size=0.0, latency=1.0)
     """
 
     size: float = 1.0
     latency: float = 0.0
 
     def __post_init__(self) -> None:
-        """Check the values.
-
-        Raises:
-            ConfigurationError: a weight that is negative or no number, or none.
-        """
+        """Check the values."""
         check_fields(self)
         if not min(self.size, self.latency) >= 0 or not 0 < self.size + self.latency < float("inf"):
             raise ConfigurationError(
-                f"The weights size={self.size} and latency={self.latency} must be numbers from 0 on, not both 0."
+                f"The weights size={self.size} and latency={self.latency} must be non-negative numbers, not both 0."
             )
 
     @classmethod
     def named(cls, objective: Objective | ObjectiveName) -> Objective:
-        """One of the two alone, by name; an objective as it is."""
+        """Return the objective of this name, which counts size or latency alone, or the given ``Objective``."""
         if isinstance(objective, Objective):
             return objective
         return cls(size=float(objective == "size"), latency=float(objective == "latency"))
 
     def cost(self, bytes_share: float, latency: Latency | None) -> float | None:
-        """The cost of a model; None when its latency counts and is not known.
+        """Compute the cost of a model; None if its latency counts but is unknown.
 
         Args:
-            bytes_share: of the fp32 model's bytes.
-            latency: as measured.
+            bytes_share: bytes of the model as a share of the fp32 model's.
+            latency: measured speeds, if the model was timed.
         """
         if not self.latency:
             return self.size * bytes_share
@@ -60,12 +67,12 @@ class Objective:
 
 @dataclass(frozen=True)
 class Latency:
-    """Speeds that were measured in turn, on the same batches.
+    """Speeds of a trial and of float models, measured in turn on the same batches.
 
     Attributes:
-        samples_per_s: of the trial.
-        fp32_samples_per_s: of the float model, eager.
-        bf16_samples_per_s: of the float model in bf16, compiled; None where it cannot be compiled.
+        samples_per_s: speed of the trial's model.
+        fp32_samples_per_s: speed of the eager fp32 model.
+        bf16_samples_per_s: speed of the compiled bf16 model; None where it cannot be compiled.
     """
 
     samples_per_s: float
@@ -74,23 +81,23 @@ class Latency:
 
     @property
     def share(self) -> float:
-        """Time for a batch as a share of the fp32 model's."""
+        """Time for a batch, as a share of the fp32 model's time."""
         return self.fp32_samples_per_s / self.samples_per_s
 
     @property
     def slower_than(self) -> str | None:
-        """The faster of the float models, in words, when the trial is slower than it."""
-        rivals = {"fp32": self.fp32_samples_per_s, "compiled bf16": self.bf16_samples_per_s or 0.0}
-        name, speed = max(rivals.items(), key=lambda item: item[1])
+        """How much slower the trial is than the faster float model, in words; None if it is not slower."""
+        float_speeds = {"fp32": self.fp32_samples_per_s, "compiled bf16": self.bf16_samples_per_s or 0.0}
+        name, speed = max(float_speeds.items(), key=lambda item: item[1])
         if self.samples_per_s >= speed:
             return None
         return f"{self.samples_per_s:,.0f} samples/s are slower than {name} with {speed:,.0f}"
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types."""
+        """Convert to plain JSON types."""
         return asdict(self)
 
 
 LatencyTimer = Callable[[Int8DLRM], Latency]
-"""Measures a trial in turn with the float models. ``benchmark/`` has one; it stands above this folder, so the caller
-hands it in."""
+"""Measures a trial in turn with the float models. The callers pass ``benchmark.latency.InterleavedTimer``, since
+``benchmark/`` is above this folder in the order of imports."""

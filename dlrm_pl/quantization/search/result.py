@@ -1,4 +1,4 @@
-"""The end of a search: the best model, why it is accepted or not, all trials, and what they trade."""
+"""The result of a search: the best model, why it is accepted or not, all trials, and their trade-offs."""
 
 from __future__ import annotations
 
@@ -13,15 +13,20 @@ from dlrm_pl.runtime.int8_dlrm import Int8DLRM
 
 @dataclass(frozen=True)
 class TuningResult:
-    """The end of a search; there is always a best model, accepted or not.
+    """The result of a search; there is always a best model, accepted or not.
 
     Attributes:
-        baseline: scores of the fp32 model, on the rows that any trial read.
-        trials: all, in order.
-        best: the trial that ``model`` comes from.
-        model: int8, of the best trial.
-        stopped_because: in words.
-        interrupted: by ctrl-C; the search can go on.
+        baseline: scores of the fp32 model on the rows that the trials read.
+        trials: all trials in order.
+        best: trial that ``model`` comes from.
+        model: quantized model of the best trial.
+        stopped_because: why the search stopped, in words.
+        interrupted: whether ctrl-C stopped the search, which can then be resumed.
+
+    Example:
+        >>> import dlrm_pl
+        >>> def summary(result: dlrm_pl.TuningResult) -> str:
+        ...     return f"{result.accepted} after {len(result.trials)} trials: {result.reason}"
     """
 
     baseline: Scores
@@ -33,7 +38,7 @@ class TuningResult:
 
     @property
     def accepted(self) -> bool:
-        """The best trial met the criterion."""
+        """Whether the best trial met the criterion."""
         return self.best.accepted
 
     @property
@@ -43,11 +48,11 @@ class TuningResult:
 
     @property
     def pareto(self) -> tuple[Trial, ...]:
-        """The trials that no other beats in drop, bytes and speed at once."""
+        """The trials that no other trial beats in drop, bytes and speed at once."""
         return pareto_front(self.trials)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types: the outcome without the trials, which ``trials.jsonl`` has."""
+        """Convert to plain JSON types, without the trials, which ``trials.jsonl`` has."""
         return {
             "accepted": self.accepted,
             "reason": self.reason,
@@ -59,18 +64,19 @@ class TuningResult:
 
 
 def pareto_front(trials: Iterable[Trial]) -> tuple[Trial, ...]:
-    """Trials that no other is at least as good as in drop, bytes and samples/s and better in one; by size.
+    """Return the trials that are not dominated, smallest model first.
 
-    Failed trials are left out. The drops of trials that read other rows compare only within their intervals.
+    A trial is dominated if another is at least as good in drop, bytes and samples/s, and better in one of them. Failed
+    trials are left out. The drops of trials that read different rows compare only within their intervals.
     """
     scored = [trial for trial in trials if trial.verdict is not None]
     marks = {trial.number: (trial.drop, trial.model_bytes, -trial.samples_per_s) for trial in scored}
 
-    def beaten(trial: Trial) -> bool:
+    def dominated(trial: Trial) -> bool:
         own = marks[trial.number]
         return any(
             mark != own and all(theirs <= ours for theirs, ours in zip(mark, own, strict=True))
             for mark in marks.values()
         )
 
-    return tuple(sorted((t for t in scored if not beaten(t)), key=lambda t: (t.model_bytes, t.number)))
+    return tuple(sorted((t for t in scored if not dominated(t)), key=lambda t: (t.model_bytes, t.number)))

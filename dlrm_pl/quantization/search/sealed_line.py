@@ -1,4 +1,4 @@
-"""A line of JSON with its number and a checksum, by which one that was altered, moved or copied there is found out."""
+"""Lines of JSON with a number and a checksum, which reveal a line that was altered, moved or copied from elsewhere."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from dlrm_pl.errors import DataFormatError
 
 
 def seal(identity: Mapping[str, Any]) -> str:
-    """What the checksums of all lines of one file begin with, so that no line of another file passes."""
+    """Compute the text that every checksum of a file covers, so that no line of another file is valid in it."""
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 
 def sealed(values: Mapping[str, Any], number: int, seal: str) -> bytes:
-    """The line, without its end: the values behind ``line``, which is the number, and before ``checksum``."""
+    """Write a line without its end: first its number as ``line``, then the values, then ``checksum``."""
     body = json.dumps({"line": number} | dict(values))
     checksum = hashlib.sha256((seal + body).encode()).hexdigest()[:16]
     return f'{body[:-1]}, "checksum": "{checksum}"}}'.encode()
 
 
 def opened(line: bytes, seal: str) -> tuple[int, dict[str, Any] | None]:
-    """The number that a line was written under, and its values; None where it is not as it was written."""
+    """Read a line: the number that it was written with, and its values; None as values if it was altered."""
     try:
         values = parse_json(line, "a line of trials", DataFormatError, "")
         number = values.pop("line")
         del values["checksum"]
     except (DataFormatError, KeyError, TypeError, AttributeError):
         return 0, None
-    # Byte for byte, so that no change is too small.
+    # Byte for byte, so that any change is found.
     return (number, values) if sealed(values, number, seal) == line else (0, None)

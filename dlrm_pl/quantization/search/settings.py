@@ -1,4 +1,4 @@
-"""How to search, in plain values: what a configuration file says of it."""
+"""Settings of a search, in the plain values that a configuration file holds."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TuningSettings:
-    """How to search.
+    """How to search for a recipe, and what is accepted.
 
     Attributes:
         recipe: recipe that the search begins with.
@@ -38,6 +38,19 @@ class TuningSettings:
             until the time, the trials or the recipes of the strategy are used up, without a time limit if ``timeout_s``
             is 0. Unset, ``timeout_s`` decides.
         seed: random seed of trials and of strategies that draw at random.
+
+    Raises:
+        ConfigurationError: an unknown strategy or objective, a negative time or seed, or no trials.
+
+    Example:
+        >>> from dlrm_pl import Criterion, TuningSettings
+        >>> settings = TuningSettings(criterion=Criterion(relative=0.001), strategy="budget", max_trials=20)
+        >>> settings.stops_at_first
+        True
+        >>> TuningSettings(strategy="greedy")
+        Traceback (most recent call last):
+            ...
+        dlrm_pl.errors.ConfigurationError: There is no strategy 'greedy'. The strategies are basic, ...
     """
 
     recipe: RecipeStart = field(default_factory=RecipeStart)
@@ -51,16 +64,12 @@ class TuningSettings:
     seed: int = 9527
 
     def __post_init__(self) -> None:
-        """Check the values.
-
-        Raises:
-            ConfigurationError: an unknown strategy or objective, a negative time or seed, or no trials.
-        """
+        """Check the values."""
         check_fields(self)
         strategy_named(self.strategy)
         if not self.timeout_s >= 0:  # NaN as well, which no clock reaches.
             raise ConfigurationError(
-                f"timeout_s={self.timeout_s} must be 0 (first that passes) or a number of seconds."
+                f"timeout_s={self.timeout_s} must be 0 (stop at the first accepted recipe) or a number of seconds."
             )
         if self.max_trials < 1:
             raise ConfigurationError(f"max_trials={self.max_trials} must be at least 1.")
@@ -69,7 +78,7 @@ class TuningSettings:
 
     @property
     def stops_at_first(self) -> bool:
-        """The first accepted recipe ends the search."""
+        """Whether the first accepted recipe ends the search."""
         return self.stop_at == "first" or (self.stop_at is None and not self.timeout_s)
 
 

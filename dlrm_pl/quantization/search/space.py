@@ -1,4 +1,4 @@
-"""The recipes that a search may propose: dtypes of each op, and how ranges are found."""
+"""The recipes that a search may propose: the dtypes of each op, and how activation ranges are found."""
 
 from __future__ import annotations
 
@@ -28,17 +28,28 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class SpaceSettings:
-    """What a search may choose from. An op of the start recipe with a dtype outside gets the first one inside.
+    """The dtypes and observers that a search may choose from.
+
+    An op of the start recipe whose dtype is not among them begins with the first that is.
 
     Attributes:
-        linears: dtypes of the Linears.
-        interaction: dtypes of the interaction.
-        tables: dtypes of the tables.
-        ops: dtypes of single ops, by name or pattern: ``{top_mlp.4: [fp32], "tables.*": [int8, fp16]}``; the last
-            pattern that fits an op holds.
-        observers: how ranges of activations are found.
-        activation_schemes: affine, symmetric.
-        weight_granularities: per_channel, per_tensor.
+        linears: dtypes that a Linear may have.
+        interaction: dtypes that the interaction may have.
+        tables: dtypes that an embedding table may have.
+        ops: dtypes of single ops by name or pattern: ``{top_mlp.4: [fp32], "tables.*": [int8, fp16]}``. If several
+            patterns match an op, the last one decides.
+        observers: methods of finding the range of an activation.
+        activation_schemes: ``affine``, ``symmetric`` or both.
+        weight_granularities: ``per_channel``, ``per_tensor`` or both.
+
+    Raises:
+        ConfigurationError: an empty list, or an unknown choice.
+
+    Example:
+        >>> from dlrm_pl import SpaceSettings
+        >>> space = SpaceSettings(tables=("int8", "fp16"), ops={"top_mlp.4": ["fp32"]})
+        >>> space.linears
+        ('int8', 'bf16', 'fp32')
     """
 
     linears: tuple[LinearDtype, ...] = ("int8", "bf16", "fp32")
@@ -50,11 +61,7 @@ class SpaceSettings:
     weight_granularities: tuple[WeightGranularity, ...] = ("per_channel", "per_tensor")
 
     def __post_init__(self) -> None:
-        """Check that there is something to choose.
-
-        Raises:
-            ConfigurationError: an empty list, or a choice that there is not.
-        """
+        """Check that there is something to choose."""
         check_fields(self)
         lists = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "ops"} | self.ops
         for name, values in lists.items():
@@ -63,15 +70,19 @@ class SpaceSettings:
 
 
 class SearchSpace:
-    """The choices for one architecture.
+    """The search space of one architecture.
 
     Args:
-        settings: as written in a configuration.
-        architecture: whose ops there are.
+        settings: space as written in a configuration.
+        architecture: shape of the model, which says what ops there are.
+
+    Attributes:
+        settings: the settings.
+        dtypes: dtypes that each op may have, by op in the order of ``Recipe.ops``.
 
     Raises:
-        ConfigurationError: an op that does not exist, or does not come in a dtype; lists those there are. Or one that
-            the kernels cannot do in int8.
+        ConfigurationError: an op that does not exist, a dtype that an op does not come in, or int8 for an op that the
+            kernels cannot do in int8. The message lists what exists.
     """
 
     def __init__(self, settings: SpaceSettings, architecture: Architecture) -> None:
@@ -98,14 +109,13 @@ class SearchSpace:
                     raise ConfigurationError(f"space.ops: {op} cannot be int8: {reasons[op]}. Leave int8 out.")
                 dtypes[op] = tuple(wanted)
         self.dtypes: Mapping[str, tuple[str, ...]] = dtypes
-        """What each op may be, in the order of ``Recipe.ops``."""
 
     def allows(self, op: str, dtype: str) -> bool:
         """Whether an op may have a dtype."""
         return dtype in self.dtypes[op]
 
     def first_recipe(self, start: RecipeStart) -> Recipe:
-        """The recipe that a search begins with: the start for all ops, adjusted to the space."""
+        """Return the recipe that a search begins with: the start for all ops, adjusted to the space."""
         wanted = Recipe.starting_from(start, self._architecture)
         adjusted = self.moved_into(wanted)
         if adjusted != wanted:
@@ -113,28 +123,29 @@ class SearchSpace:
         return adjusted
 
     def moved_into(self, recipe: Recipe) -> Recipe:
-        """The recipe, with the first dtype allowed for each op whose own is not."""
+        """Return the recipe with the first allowed dtype for each op whose own is not allowed."""
         for op, dtype in recipe.ops.items():
             if not self.allows(op, dtype):
                 recipe = recipe.with_dtype(op, self.dtypes[op][0])
         return recipe
 
     def variants(self, recipe: Recipe) -> list[Recipe]:
-        """The same dtypes with every other allowed observer, scheme and granularity; none without an int8 Linear.
+        """Return the recipe with every other allowed combination of observer, scheme and granularity.
 
-        Ordered so that what is usual comes first: the observer changes fastest.
+        Without an int8 Linear the list is empty, since these make no difference. The usual values come first, and the
+        observer changes fastest.
         """
         if not recipe.has_int8_linears:
             return []
-        found = [
+        variants = [
             replace(recipe, observer=observer, activation_scheme=scheme, weight_granularity=granularity)
             for granularity in self.settings.weight_granularities
             for scheme in self.settings.activation_schemes
             for observer in self.settings.observers
         ]
-        return [variant for variant in found if variant != recipe]
+        return [variant for variant in variants if variant != recipe]
 
 
 def _floats(dtypes: tuple[str, ...]) -> tuple[str, ...]:
-    """Without int8, which the kernels do not have for this op."""
+    """Return the dtypes without int8, which the kernels do not have for this op."""
     return tuple(dtype for dtype in dtypes if dtype != "int8") or ("fp32",)

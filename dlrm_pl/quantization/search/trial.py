@@ -1,4 +1,4 @@
-"""What the search knows of one recipe that it tried."""
+"""The result of trying one recipe."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from dlrm_pl.quantization.search.objective import Latency
 
 @dataclass(frozen=True)
 class Trial:
-    """One recipe, tried.
+    """The result of trying one recipe.
 
     Attributes:
-        number: from 1 on.
-        recipe: what was tried.
-        score: of the trial on the rows it read; None when the trial failed.
-        verdict: of the criterion; None when the trial failed.
-        model_bytes: weights and tables of the served model; 0 when the trial failed.
-        seconds: calibration, conversion and scoring.
-        samples_per_s: measured in turn with fp32 when the objective asks for latency, else of the forward passes of
-            scoring, which is rough; 0 when unknown.
-        rows: scored; 0 when unknown.
-        error: why it failed, else empty.
-        cost: of the objective, lower is better; None when the trial failed, or its latency counts and was not
-            measured, since only accepted models are timed.
-        latency: as measured; None when it was not.
-        elapsed_s: of the search, runs that were killed included, when the trial ended.
+        number: number of the trial, from 1.
+        recipe: recipe that was tried.
+        score: score of the model on the rows that the trial read; None if the trial failed.
+        verdict: verdict of the criterion; None if the trial failed.
+        model_bytes: bytes of weights and tables of the served model; 0 if the trial failed.
+        seconds: time for quantizing and scoring.
+        samples_per_s: speed, measured in turn with fp32 if the objective counts latency, else a rough figure from the
+            forward passes of scoring; 0 if unknown.
+        rows: number of rows that were scored; 0 if unknown.
+        error: why the trial failed; empty if it did not.
+        cost: cost by the objective, lower is better; None if the trial failed, or if latency counts and the model was
+            not timed, since only accepted models are.
+        latency: measured speeds; None if the model was not timed.
+        elapsed_s: time from the start of the search to the end of the trial, earlier runs of a resumed search included.
     """
 
     number: int
@@ -50,37 +50,37 @@ class Trial:
 
     @property
     def accepted(self) -> bool:
-        """Within tolerance and guards."""
+        """Whether the model is within tolerance and passed all guards."""
         return self.verdict is not None and self.verdict.accepted
 
     @property
     def drop(self) -> float:
-        """Of the score; inf for a failed trial. Scores of other rows do not compare, drops do."""
+        """Drop of the score; inf for a failed trial. Unlike scores, drops on different rows can be compared."""
         return math.inf if self.verdict is None else self.verdict.drop
 
     @property
     def bound(self) -> float:
-        """Upper bound of the drop, what the criterion holds against the tolerance; inf for a failed trial."""
+        """Upper bound of the drop, which the criterion compares with the tolerance; inf for a failed trial."""
         return math.inf if self.verdict is None else self.verdict.bound
 
     @property
     def reason(self) -> str:
-        """Why it was accepted, rejected, or failed."""
+        """Why the trial was accepted, was rejected, or failed."""
         return self.error if self.verdict is None else self.verdict.reason
 
     def describe(self) -> str:
-        """One line for the log."""
+        """Describe the trial in one line, for the log."""
         if self.verdict is None or self.score is None:
             return f"trial {self.number}: {self.recipe.describe()}: failed, {self.error}"
-        word = "accepted" if self.accepted else "rejected"
+        outcome = "accepted" if self.accepted else "rejected"
         speed = f", {self.samples_per_s:,.0f} samples/s" if self.samples_per_s else ""
         return (
             f"trial {self.number}: {self.recipe.describe()}: score {self.score:.6f}, drop {self.verdict.drop:+.6f}, "
-            f"{format_bytes(self.model_bytes)}{speed}: {word}, {self.verdict.reason}"
+            f"{format_bytes(self.model_bytes)}{speed}: {outcome}, {self.verdict.reason}"
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types: a line of ``trials.jsonl``. ``from_dict`` gives the same trial back."""
+        """Convert to plain JSON types, a line of ``trials.jsonl``; the inverse of ``from_dict``."""
         verdict = self.verdict
         return {
             "number": self.number,
@@ -88,7 +88,7 @@ class Trial:
             "score": self.score,
             "baseline": verdict.baseline if verdict else None,
             "drop": verdict.drop if verdict else None,
-            # JSON has no infinity: unknown where too few clicks give no bound.
+            # JSON has no infinity: null where too few clicks give no bound.
             "bound": _finite(verdict.bound) if verdict else None,
             "low": _finite(verdict.low) if verdict else None,
             "tolerance": verdict.tolerance if verdict else None,
@@ -110,10 +110,11 @@ class Trial:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Trial:
-        """The inverse of ``to_dict``, also after a round trip through JSON.
+        """Read the values of ``to_dict``, also after a round trip through JSON.
 
         Raises:
-            KeyError: a value is missing; and TypeError, ValueError for values of another kind.
+            KeyError: a value is missing.
+            TypeError: a value is of another type; or ValueError.
         """
         verdict = None
         if not values["failed"]:

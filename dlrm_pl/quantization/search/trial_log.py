@@ -1,4 +1,4 @@
-"""``trials.jsonl``: what a search has found out, on disk line by line, so that a killed search goes on."""
+"""``trials.jsonl``: the results of a search, written line by line, so that a killed search can be resumed."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ _OF_SLICES = ("higher_is_better", "slice", "slices", "left_out", "degrees_of_fre
 
 
 class TrialLog:
-    """The finished trials of one search, by recipe, and what its strategy measured, by name.
+    """The finished trials of one search by recipe, and the measurements of its strategy by name.
 
-    Each line is written and forced to disk before the search goes on, with a checksum over it, its number and what the
-    search is. A line that a kill cut short is dropped, and so is one that was altered, moved, or is of another search.
-    A file of another model, other rows or other settings is set aside, under a name with a number.
+    Each line is forced to disk before the search continues. Its checksum covers the line, its number and the identity
+    of the search. A line that was cut short by a kill is dropped, and so is one that was altered, moved, or copied from
+    another search. A file of another model, other rows or other settings is renamed, with a number behind its name.
 
     Args:
-        path: of the file; None keeps everything in memory alone.
-        identity: what the results depend on, plain JSON types. Limits of time and of trials are not among it, so a
-            search can go on with more.
+        path: path of the file; None keeps everything in memory.
+        identity: everything that the results depend on, in plain JSON types. It has no limits of time and trials, so
+            that a search can be resumed with larger ones.
 
     Raises:
         OutputError: the file cannot be read or written.
@@ -57,13 +57,13 @@ class TrialLog:
                 raise OutputError(f"{path}: the log of trials cannot be used ({error.strerror}).") from error
 
     def __len__(self) -> int:
-        """Finished trials."""
+        """Number of finished trials."""
         return len(self._trials)
 
     def sibling_path(self, name: str) -> Path | None:
-        """Where another record of the same search belongs, which goes with the log; None in memory.
+        """Return the path of another record of the same search, which is removed with the log; None in memory.
 
-        What an earlier search left there is removed the first time that it is asked for.
+        A file that an earlier search left there is deleted at the first call.
         """
         if self._path is None:
             return None
@@ -74,23 +74,23 @@ class TrialLog:
         return path
 
     def find(self, recipe: Recipe) -> Trial | None:
-        """The trial of a recipe, if it was finished before."""
+        """Return the trial of a recipe, if it was finished before."""
         return self._trials.get(recipe)
 
     def add(self, trial: Trial) -> None:
-        """Keep a finished trial."""
+        """Write a finished trial."""
         self._trials[trial.recipe] = trial
         self._write({"kind": "trial"} | trial.to_dict())
 
     @property
     def notes(self) -> Mapping[str, Any]:
-        """What was measured so far, by name."""
+        """Measurements so far, by name."""
         return self._notes
 
     def cached(self, name: str, measure: Callable[[], Any]) -> Any:
-        """What ``measure`` returned when it was first asked for under this name: plain JSON types.
+        """Return what ``measure`` returned when it was first called under this name, in plain JSON types.
 
-        So that a resumed search neither repeats what its strategy measured nor decides by other numbers.
+        So a resumed search neither repeats the measurements of its strategy nor decides by other numbers.
         """
         if name not in self._notes:
             value = json.loads(json.dumps(measure()))
@@ -99,12 +99,12 @@ class TrialLog:
         return self._notes[name]
 
     def discard(self) -> None:
-        """Remove the file and what is beside it: the search is over."""
+        """Remove the file and its siblings when the search is over."""
         for path in self._siblings if self._path is None else {self._path, *self._siblings}:
             path.unlink(missing_ok=True)
 
     def discard_if_empty(self) -> None:
-        """Remove the file if there is nothing in it to go on from: the search failed before its first trial."""
+        """Remove the file if nothing in it could be resumed, because the search failed before its first trial."""
         if not self._trials and not self._notes:
             self.discard()
 
@@ -112,12 +112,12 @@ class TrialLog:
         content = path.read_bytes() if path.exists() else b""
         whole = content[: content.rfind(b"\n") + 1]
         if len(whole) < len(content):
-            log.warning("%s: its last line was cut short, by a kill or a full disk, and is dropped", path)
+            log.warning("%s: the last line is incomplete (killed, or disk full) and is dropped", path)
         lines = whole.split(b"\n")[:-1]
         if lines and (reason := self._reason_to_set_aside(lines[0])) is not None:
             aside = _free_name(path)
             path.rename(aside)
-            log.warning("%s: not continued, %s; kept as %s", path, reason, aside.name)
+            log.warning("%s: not resumed, because %s; renamed to %s", path, reason, aside.name)
             lines = []
         if not lines:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -133,13 +133,13 @@ class TrialLog:
                 handle.truncate(len(whole))
                 sync_handle(handle)
         if self._trials:
-            log.info("%s: going on after %d finished trials", path, len(self._trials))
+            log.info("%s: resuming after %d finished trials", path, len(self._trials))
 
     def _head(self, version: int = FORMAT) -> dict[str, Any]:
         return {"kind": "search", "format": version, "identity": self._identity}
 
     def _reason_to_set_aside(self, line: bytes) -> str | None:
-        """Why a log that begins with this line is not continued; None when it is."""
+        """Say why a log with this first line cannot be resumed; None if it can."""
         if line in (sealed(self._head(version), 1, self._seal) for version in (FORMAT, _WITH_LOSSES)):
             return None
         try:
@@ -148,21 +148,21 @@ class TrialLog:
         except (DataFormatError, ValueError, KeyError, TypeError):
             kind, version, theirs = None, None, {}
         if kind != "search":
-            return "it does not begin as a log of trials does"
+            return "its first line is not that of a log of trials"
         if version not in (FORMAT, _WITH_LOSSES):
-            return f"it has format {version!r}, and this version reads {_WITH_LOSSES} and {FORMAT}"
+            return f"its format is {version!r}, and this version reads {_WITH_LOSSES} and {FORMAT}"
         if opened(line, seal(theirs))[1] is None:
-            return "its first line was altered after it was written: the checksum does not match"
+            return "the checksum of its first line does not match: the line was altered"
         difference = _first_difference(theirs, self._identity)
         assert difference is not None, "two identities without a difference have one seal"
         name, before, now = difference
-        return f"its {name.replace('_', ' ')} is {before!r} and now {now!r}"
+        return f"its {name.replace('_', ' ')} was {before!r}, is now {now!r}"
 
     def _take(self, path: Path, lines: list[bytes]) -> list[dict[str, Any]]:
-        """Keep what the lines behind the first say.
+        """Read the lines after the first.
 
         Returns:
-            Those that are as they were written, and behind all that were written before them.
+            Values of the lines that are unaltered and in their place.
         """
         good: list[dict[str, Any]] = []
         last = 1
@@ -170,13 +170,13 @@ class TrialLog:
             stated, values = opened(line, self._seal)
             if values is None:
                 log.warning(
-                    "%s: line %d was altered after it was written, its checksum does not match: it is dropped, and "
-                    "what it said is found out again",
-                    *(path, number),
+                    "%s: line %d was altered: its checksum does not match; it is dropped, and its result found again",
+                    path,
+                    number,
                 )
                 continue
             if stated <= last:
-                log.warning("%s: line %d was written as line %d, and is dropped: it was moved", path, number, stated)
+                log.warning("%s: line %d was written as line %d, so it was moved; it is dropped", path, number, stated)
                 continue
             last = stated
             values = _with_drops(values)
@@ -189,10 +189,10 @@ class TrialLog:
         return good
 
     def _write_anew(self, path: Path, good: list[dict[str, Any]]) -> None:
-        """Write the log with these lines alone; as it was, it is set aside."""
+        """Write the log again with these lines only, and keep the old file under another name."""
         aside = _free_name(path)
         path.rename(aside)
-        log.warning("%s: the log as it was is kept as %s", path, aside.name)
+        log.warning("%s: the original log is kept as %s", path, aside.name)
         entries = [self._head(), *good]
         with atomic_file(path, "wb") as handle:
             for number, values in enumerate(entries, 1):
@@ -223,22 +223,22 @@ def _with_drops(values: Any) -> Any:
 
 
 def _first_difference(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> tuple[str, Any, Any] | None:
-    """Name (``criterion.relative``) and both values of the first entry that differs."""
+    """Find the first entry that differs: its name (``criterion.relative``) and both values."""
     for name in {**theirs, **ours}:
         before, now = theirs.get(name), ours.get(name)
         if before == now:
             continue
         if isinstance(before, dict) and isinstance(now, dict):
-            found = _first_difference(before, now)
-            if found is not None:
-                return f"{name}.{found[0]}", *found[1:]
+            difference = _first_difference(before, now)
+            if difference is not None:
+                return f"{name}.{difference[0]}", *difference[1:]
         else:
             return name, before, now
     return None
 
 
 def _free_name(path: Path) -> Path:
-    """The name with the smallest free number behind it."""
+    """Return the path with the smallest unused number behind its name."""
     number = 1
     while (aside := path.with_name(f"{path.name}.{number}")).exists():
         number += 1

@@ -1,4 +1,4 @@
-"""The tuning loop: try recipes until one meets the criterion, or the time or the trials are used up."""
+"""The tuning loop: try recipes until one is accepted, or the time, the trials or the strategy are used up."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from dlrm_pl.batch import ClickBatch
 from dlrm_pl.errors import BaselineError, ConfigurationError, DLRMError
 from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.quantization.failure import FAILURES, SLIPS, describe_failure
+from dlrm_pl.quantization.judging.criterion import Verdict
 from dlrm_pl.quantization.judging.evaluation import EvalFunc
 from dlrm_pl.quantization.judging.judge import Judge
 from dlrm_pl.quantization.ptq.calibration import ActivationRanges
@@ -39,7 +40,7 @@ __all__ = ["TuningSettings", "tune"]
 log = logging.getLogger(__name__)
 
 TRIALS_LOGGER = f"{__name__}.trials"
-"""Name of the logger of the lines of single trials, for those who draw them instead."""
+"""Name of the logger that writes a line for each trial; a display that shows the trials turns it off."""
 
 
 def tune(
@@ -54,43 +55,54 @@ def tune(
     timer: LatencyTimer | None = None,
     listeners: Sequence[TuningListener] = (),
 ) -> TuningResult:
-    """Search for an int8 model within tolerance.
+    """Search for an int8 model within tolerance, of which no artifact is written.
 
-    Ctrl-C ends the search; what was found so far is returned. Without a finished trial it stays an interruption.
+    Ctrl-C ends the search, and what was found so far is returned; before the first finished trial it is raised.
 
     Args:
-        model: float, in evaluation mode; not changed.
-        calibration: re-iterable batches.
-        eval_func: scores a model; rows apart from the calibration rows.
+        model: float model in evaluation mode; not changed.
+        calibration: re-iterable batches for the observers.
+        eval_func: function that scores a model, on other rows than the calibration rows. With an ``AUROCEvaluation``
+            trials stop as soon as their rows decide.
         settings: how to search.
-        start: recipe to begin with, where the caller knows it already; that of the settings when None.
-        packer: of the model's tables; one that keeps them in memory when None.
-        trial_log: finished trials of an earlier run, which are not repeated; in memory alone when None.
-        timer: measures the speed of accepted models; needed when the objective counts latency.
-        listeners: told what happens, in turn.
+        start: recipe to begin with, if the caller has made it; else that of the settings.
+        packer: packer of the model's tables; without one, packed tables are kept in memory.
+        trial_log: log with the finished trials of an earlier run, which are not repeated; without one, trials are kept
+            in memory only.
+        timer: measures the speed of accepted models; needed if the objective counts latency.
+        listeners: objects that are told of each event of the search.
 
     Returns:
-        The best model, accepted or not, with all trials. Among accepted trials the one of the lowest cost is best,
-        then of the smallest drop; among rejected ones that of the smallest drop.
+        The best model, accepted or not, and all trials. The best accepted trial is the one of the lowest cost, then of
+        the smallest drop; if none is accepted, the best trial is the one of the smallest drop.
 
     Raises:
-        ConfigurationError: the objective counts latency, and there is no timer; or the space is of another model.
-        BaselineError: the float model cannot be scored on some rows; names the first.
-        DLRMError: no score of the float model, or every trial failed; the last reason is given.
+        ConfigurationError: the objective counts latency without a timer, or the space names ops of another model.
+        BaselineError: the float model cannot be scored on some rows; the message names the first.
+        DLRMError: the float model has no score, or every trial failed; the message gives the last reason.
+
+    Example:
+        >>> import torch
+        >>> from dlrm_pl import DLRM, Architecture, ClickBatch, TuningSettings, tune
+        >>> model = DLRM(Architecture(table_sizes=(9, 9), embedding_dim=2, bottom_mlp=(3, 2), top_mlp=(1,))).eval()
+        >>> batch = ClickBatch(torch.rand(8, 3), torch.randint(9, (2, 8)), None, torch.zeros(8))
+        >>> result = tune(model, [batch], lambda scored: 0.5, TuningSettings())
+        >>> len(result.trials), result.accepted
+        (1, True)
     """
     if Objective.named(settings.objective).latency and timer is None:
-        raise ConfigurationError("The objective counts latency, but nothing measures it: hand a timer to tune().")
+        raise ConfigurationError("objective 'latency' needs a timer: pass timer= to tune().")
     judge = Judge(model, eval_func, settings.criterion)
     baseline = judge.baseline()
     tolerance = settings.criterion.tolerance(baseline.value)
     rows = f" on the first {baseline.rows:,} rows" if judge.sequential else ""
-    log.info("fp32 scores %.6f%s, tolerated drop %.6f", baseline.value, rows, tolerance)
+    log.info("fp32 score%s: %.6f; tolerated drop: %.6f", rows, baseline.value, tolerance)
     for listener in listeners:
         listener.on_baseline(baseline, tolerance)
     space = SearchSpace(settings.space, model.architecture)
 
     def drop_of(quantized: nn.Module) -> float:
-        _seed_everything(settings.seed)  # As before a trial.
+        _seed_everything(settings.seed)  # As it is done before a trial.
         return judge.drop(quantized)
 
     context = SearchContext(
@@ -113,7 +125,7 @@ def tune(
 
 
 class _Search:
-    """One search, as far as it has come."""
+    """State of one search."""
 
     def __init__(
         self,
@@ -135,23 +147,26 @@ class _Search:
         self._elapsed_at = time.perf_counter()
 
     def run(self) -> TuningResult:
-        """Try what the strategy proposes until there is a reason to stop."""
+        """Try the recipes that the strategy proposes until there is a reason to stop."""
         interrupted = False
         try:
             stopped_because = self._follow_the_strategy()
         except KeyboardInterrupt:
             if self._best is None:
                 raise
-            interrupted, stopped_because = True, "it was interrupted"
-            log.warning("interrupted: going on with the best of %d trials; again to stop at once", len(self._tried))
+            interrupted = True
+            stopped_because = "it was interrupted"
+            log.warning(
+                "interrupted: continuing with the best of %d trials; press ctrl-C again to stop now", len(self._tried)
+            )
         trials = tuple(self._tried.values())
         best = None if self._best is None else self._best[0]
         for listener in self._listeners:
             listener.on_stop(best, stopped_because)
         if self._best is None:
-            raise DLRMError(f"All {len(trials)} trials failed, the last because: {trials[-1].error}")
+            raise DLRMError(f"All {len(trials)} trials failed. The last one: {trials[-1].error}")
         trial, model = self._best
-        if model is None:  # Found in the log of an earlier run.
+        if model is None:  # The trial comes from the log of an earlier run.
             _seed_everything(self._settings.seed)
             model = self._context.quantize(trial.recipe)
         return TuningResult(
@@ -164,7 +179,7 @@ class _Search:
         )
 
     def _follow_the_strategy(self) -> str:
-        """Why the search stopped, in words."""
+        """Try the proposed recipes, and return why the search stopped."""
         name = self._settings.strategy
         proposals = strategy_named(name)(self._context)
         last: Trial | None = None
@@ -172,10 +187,10 @@ class _Search:
             while True:
                 try:
                     recipe = next(proposals) if last is None else proposals.send(last)
-                except SLIPS as error:  # In what the strategy measures by itself; each trial sees to its own.
-                    reason = f"the strategy {name} could not go on: {describe_failure(error)}"
+                except SLIPS as error:  # From what the strategy itself measures; trials handle their own errors.
+                    reason = f"the strategy {name} could not continue: {describe_failure(error)}"
                     if last is None:
-                        raise DLRMError(f"There is no trial, since {reason}") from error
+                        raise DLRMError(f"No recipe was tried, because {reason}") from error
                     log.warning("%s", reason)
                     return reason
                 if recipe not in self._tried:
@@ -186,8 +201,10 @@ class _Search:
                 last = self._tried[recipe]
         except StopIteration:
             if not self._tried:
-                raise ConfigurationError(f"The strategy {name} proposed no recipe: its space has none.") from None
-            return f"the strategy {name} has nothing more to propose"
+                raise ConfigurationError(
+                    f"The strategy {name} proposed no recipe: the search space is empty."
+                ) from None
+            return f"the strategy {name} has no more recipes to propose"
         finally:
             proposals.close()
 
@@ -204,27 +221,27 @@ class _Search:
             trial, candidate = self._try(number, recipe)
             trial = replace(trial, elapsed_s=self._elapsed_s + time.perf_counter() - self._elapsed_at)
         self._elapsed_s, self._elapsed_at = trial.elapsed_s, time.perf_counter()
-        # Before it is written, so that ctrl-C meanwhile does not lose a trial that is in the log.
+        # Before it is written, so that ctrl-C while writing does not lose a trial that is in the log.
         self._tried[recipe] = trial
         if trial.verdict is not None and (self._best is None or _rank(trial) > _rank(self._best[0])):
             self._best = (trial, candidate)
         if known is None:
             self._context.log.add(trial)
-        logging.getLogger(TRIALS_LOGGER).info("%s%s", "known: " if known else "", trial.describe())
+        logging.getLogger(TRIALS_LOGGER).info("%s%s", "from the log: " if known else "", trial.describe())
         for listener in self._listeners:
             listener.on_trial_end(trial, resumed=known is not None)
         return trial
 
     def _try(self, number: int, recipe: Recipe) -> tuple[Trial, Int8DLRM | None]:
-        """One trial; an error of ours, of arithmetic, or of the user's score, fails the trial and not the search.
+        """Try a recipe; an error of the package, of arithmetic, or of the user's score fails this trial only.
 
         Raises:
-            BaselineError: the float model failed, with which every other trial would be compared as well.
+            BaselineError: the float model failed, to which every other trial would be compared as well.
         """
 
-        def on_look(verdict: object) -> None:
+        def on_look(verdict: Verdict) -> None:
             for listener in self._listeners:
-                listener.on_look(number, verdict)  # type: ignore[arg-type]
+                listener.on_look(number, verdict)
 
         # Each trial starts from the same state, so that its outcome does not depend on those before it.
         _seed_everything(self._settings.seed)
@@ -262,19 +279,19 @@ class _Search:
     def _reason_to_stop(self, trial: Trial) -> str | None:
         settings = self._settings
         if trial.accepted and settings.stops_at_first:
-            return "a recipe met the criterion"
+            return "a recipe was accepted"
         if trial.verdict is not None and math.isinf(trial.verdict.bound):
-            return "no recipe can be judged on so few clicks; with `confidence: null` the drop itself is"
-        # By the trial's own clock, so that a resumed search stops behind the trial behind which it stopped before.
+            return "too few clicks to bound the AUROC drop; set confidence: null to compare point estimates"
+        # By the trial's own clock, so that a resumed search stops after the same trial as before.
         if settings.timeout_s and trial.elapsed_s >= settings.timeout_s:
-            return f"the time of {settings.timeout_s:g} s is used up"
+            return f"timeout_s={settings.timeout_s:g} seconds have passed"
         if len(self._tried) >= settings.max_trials:
             return f"max_trials={settings.max_trials} recipes were tried"
         return None
 
 
 def _rank(trial: Trial) -> tuple[bool, float, float]:
-    """Accepted first; then cheap for accepted trials; then of a small drop."""
+    """Sort key: accepted trials above rejected ones; then the cost of accepted trials; then the drop."""
     cost = math.inf if trial.cost is None else trial.cost
     return trial.accepted, -cost if trial.accepted else 0.0, -trial.drop
 

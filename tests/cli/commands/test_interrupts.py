@@ -104,13 +104,13 @@ def test_interrupted_search_ends_with_its_best_and_the_next_one_goes_on(
     finally:
         process.kill()
     assert process.returncode == 4, error
-    assert "going on with the best of" in error
+    assert "continuing with the best of" in error
     assert "Traceback" not in error
     artifact = load_artifact(tmp_path / "artifact")
     assert artifact.certificate.stopped_because == "it was interrupted"
     assert artifact.certificate.trials >= 2
     assert run(*command, "--max_trials", str(artifact.certificate.trials + 2)) == 4  # Undecided, on so few rows.
-    assert f"going on after {artifact.certificate.trials} finished trials" in caplog.text
+    assert f"resuming after {artifact.certificate.trials} finished trials" in caplog.text
     again = load_artifact(tmp_path / "artifact").certificate
     assert again.trials == artifact.certificate.trials + 2
     assert not log.exists()

@@ -110,7 +110,7 @@ def test_timer_that_fails_fails_its_trial() -> None:
         raise OverflowError("no time at all")
 
     criterion = Criterion(relative=0.5, log_loss=None, calibration_ratio=None)
-    with pytest.raises(DLRMError, match=r"All 2 trials failed, the last because: OverflowError: no time at all"):
+    with pytest.raises(DLRMError, match=r"All 2 trials failed\. The last one: OverflowError: no time at all"):
         tune(
             *(tiny.model(), tiny.batches(2, 64), AUROCEvaluation(ROWS)),
             TuningSettings(criterion=criterion, max_trials=2, objective="latency"),
@@ -126,7 +126,7 @@ def test_strategy_that_cannot_measure_ends_with_the_best_so_far(monkeypatch: pyt
     result = tune(
         *(tiny.model(), tiny.batches(2, 64), AUROCEvaluation(ROWS)), replace(settings(strategy="mse"), max_trials=50)
     )
-    assert result.stopped_because == "the strategy mse could not go on: nothing was seen"
+    assert result.stopped_because == "the strategy mse could not continue: nothing was seen"
     assert result.trials
 
 
@@ -135,7 +135,7 @@ def test_strategy_that_cannot_measure_before_the_first_trial_says_why(monkeypatc
         raise ZeroDivisionError("division by zero")
 
     monkeypatch.setattr(search, "measure_sensitivities", measured)
-    with pytest.raises(DLRMError, match="no trial, since the strategy budget could not go on: ZeroDivisionError"):
+    with pytest.raises(DLRMError, match="because the strategy budget could not continue: ZeroDivisionError"):
         tune(tiny.model(), tiny.batches(2, 64), AUROCEvaluation(ROWS), settings(strategy="budget"))
 
 

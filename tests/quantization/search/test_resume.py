@@ -168,8 +168,8 @@ def test_log_of_a_metric_with_other_options_is_not_continued(
     build_artifact(*arguments, eval_func=score(0.3), listeners=[Interrupting()])
     with caplog.at_level(logging.INFO, logger="dlrm_pl"):
         build_artifact(*arguments, eval_func=score(threshold), overwrite=True)
-    assert ("going on after 1 finished trials" in caplog.text) == known
-    assert ("its options of the score.threshold is 0.3 and now 0.6" in caplog.text) != known
+    assert ("resuming after 1 finished trials" in caplog.text) == known
+    assert ("its options of the score.threshold was 0.3, is now 0.6" in caplog.text) != known
 
 
 def test_log_of_other_rows_of_the_same_number_is_not_continued(
@@ -177,7 +177,7 @@ def test_log_of_other_rows_of_the_same_number_is_not_continued(
 ) -> None:
     for rows in ("abc", "xyz"):
         TrialLog(tmp_path / "t.jsonl", search_identity("abc", tiny.model(), data(rows), SETTINGS, None))
-    assert "its rows.tuning is 'abc' and now 'xyz'; kept as t.jsonl.1" in caplog.text
+    assert "its rows.tuning was 'abc', is now 'xyz'; renamed to t.jsonl.1" in caplog.text
 
 
 SCORE = """
@@ -240,7 +240,7 @@ def test_resumed_search_stops_where_its_time_was_up(tmp_path: Path, monkeypatch:
     assert [trial.elapsed_s for trial in first.trials] == [5.0, 12.0, 19.0]
     again = run(12.5)
     assert [trial.to_dict() for trial in again.trials] == [trial.to_dict() for trial in first.trials]
-    assert again.stopped_because == first.stopped_because == "the time of 12.5 s is used up"
+    assert again.stopped_because == first.stopped_because == "timeout_s=12.5 seconds have passed"
     # With more time it goes on behind them, and does not start from 0.
     assert [trial.elapsed_s for trial in run(25.0).trials] == [5.0, 12.0, 19.0, 26.0]
 

@@ -71,7 +71,7 @@ def test_line_that_was_cut_short_is_dropped_and_said(
     path.write_bytes(whole[:-cut])
     with caplog.at_level(logging.INFO):
         log = TrialLog(path, IDENTITY)
-    assert "cut short" in caplog.text
+    assert "the last line is incomplete" in caplog.text
     assert len(log) == 1
     log.add(searches.trial(OTHER, None, number=2))
     assert path.read_bytes() == whole
@@ -80,10 +80,10 @@ def test_line_that_was_cut_short_is_dropped_and_said(
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"model": "xyz"}, "its model is 'abc' and now 'xyz'"),
-        ({"rows": (1, 3)}, r"its rows is \[1, 2\] and now \[1, 3\]"),
-        ({"criterion": {"relative": 0.2, "limits": {"rows": 5}}}, "its criterion.relative is 0.1 and now 0.2"),
-        ({"criterion": {"relative": 0.1, "limits": {"rows": 6}}}, "its criterion.limits.rows is 5 and now 6"),
+        ({"model": "xyz"}, "its model was 'abc', is now 'xyz'"),
+        ({"rows": (1, 3)}, r"its rows was \[1, 2\], is now \[1, 3\]"),
+        ({"criterion": {"relative": 0.2, "limits": {"rows": 5}}}, "its criterion.relative was 0.1, is now 0.2"),
+        ({"criterion": {"relative": 0.1, "limits": {"rows": 6}}}, "its criterion.limits.rows was 5, is now 6"),
     ],
 )
 def test_log_of_another_search_is_set_aside_with_the_reason(
@@ -144,7 +144,7 @@ def test_altered_line_does_not_count_as_finished(
     log = TrialLog(path, IDENTITY)
     assert log.find(START) is None
     assert log.find(OTHER) == searches.trial(OTHER, None, number=2)
-    assert f"{path}: line 2 was altered after it was written" in caplog.text
+    assert f"{path}: line 2 was altered: its checksum does not match" in caplog.text
     assert (tmp_path / "t.jsonl.1").read_bytes() == altered
     caplog.clear()
     log.add(searches.trial(START, 0.001))
@@ -194,7 +194,7 @@ def test_edited_identity_does_not_pass(tmp_path: Path, caplog: pytest.LogCapture
     filled(path)
     path.write_text(path.read_text().replace('"abc"', '"xyz"'))
     assert len(TrialLog(path, IDENTITY | {"model": "xyz"})) == 0
-    assert "its first line was altered after it was written" in caplog.text
+    assert "the checksum of its first line does not match" in caplog.text
 
 
 def test_log_without_checksums_is_set_aside_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -203,7 +203,7 @@ def test_log_without_checksums_is_set_aside_and_said(tmp_path: Path, caplog: pyt
     content = f"{json.dumps(head)}\n{json.dumps({'kind': 'trial'} | searches.trial(START, 0.001).to_dict())}\n"
     path.write_text(content)
     assert len(TrialLog(path, IDENTITY)) == 0
-    assert "it has format 2, and this version reads 3 and 4" in caplog.text
+    assert "its format is 2, and this version reads 3 and 4" in caplog.text
     assert (tmp_path / "t.jsonl.1").read_text() == content
 
 
