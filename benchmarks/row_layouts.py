@@ -17,7 +17,7 @@ from machine import machine
 
 from dlrm_pl.data.formats.dataset_folder import DatasetFolder
 from dlrm_pl.data.loading.dataset import ClickDataset
-from dlrm_pl.export.fbgemm_layouts import fused_row_bytes, pack_fused, unpack_fused
+from dlrm_pl.export.fbgemm_layouts import fused_row_bytes, pack_fused
 from dlrm_pl.metrics.paired import paired_auroc_difference
 from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.model.embeddings import EmbeddingBags
@@ -38,9 +38,11 @@ def scores(model: DLRM, dataset: ClickDataset) -> tuple[np.ndarray, np.ndarray]:
 
 def with_fbgemm_rows(model: DLRM, bits: int) -> DLRM:
     """The model with tables that went through the shared layout."""
+    ops = torch.ops.quantized
+    unpack = ops.embedding_bag_byte_unpack if bits == 8 else ops.embedding_bag_4bit_unpack
     bags = EmbeddingBags(model.architecture.table_sizes, model.architecture.embedding_dim)
     for table, weight in zip(bags.weights(), model.embedding_bags.weights(), strict=True):  # type: ignore[operator]
-        table.copy_(unpack_fused(pack_fused(weight, bits), bits))  # type: ignore[arg-type]
+        table.copy_(unpack(pack_fused(weight, bits)))  # type: ignore[arg-type]
     return DLRM.from_parts(model.architecture, model.bottom_mlp, bags, model.top_mlp)
 
 

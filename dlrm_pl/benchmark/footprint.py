@@ -1,11 +1,10 @@
-"""What a sample costs by counting: bytes that are read, operations, rows; and how close to the machine's limits."""
+"""Bytes that a model reads for a sample and for a batch, by counting."""
 
 from __future__ import annotations
 
 from itertools import pairwise
 from typing import cast
 
-from dlrm_pl.kernels.int8.ceilings import Ceilings
 from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.runtime.int8_dlrm import Int8DLRM
 from dlrm_pl.runtime.tables import TableDtype, row_bytes
@@ -31,22 +30,3 @@ def weight_count(architecture: Architecture) -> int:
     """Weights and biases of both MLPs."""
     top = (architecture.interaction_width, *architecture.top_mlp)
     return sum((a + 1) * b for widths in (architecture.bottom_mlp, top) for a, b in pairwise(widths))
-
-
-def linear_operations(architecture: Architecture) -> int:
-    """Multiplications and additions of the Linears, a sample; the interaction adds 2 % in MLPerf's shape."""
-    top = (architecture.interaction_width, *architecture.top_mlp)
-    return 2 * sum(a * b for widths in (architecture.bottom_mlp, top) for a, b in pairwise(widths))
-
-
-def roofline(architecture: Architecture, ceilings: Ceilings, threads: int) -> float:
-    """Samples a second that the slower of arithmetic and lookups allows when both overlap fully.
-
-    Args:
-        architecture: of a model with all Linears in int8.
-        ceilings: of one thread, measured on this machine.
-        threads: assumed to scale perfectly.
-    """
-    arithmetic = ceilings.int8_ops_per_s / linear_operations(architecture)
-    lookups = ceilings.rows_per_s / architecture.num_tables
-    return threads * min(arithmetic, lookups)

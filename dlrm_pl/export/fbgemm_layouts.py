@@ -113,13 +113,6 @@ def pack_fused(rows: Tensor, bits: Bits) -> Tensor:
     return packed
 
 
-def unpack_fused(packed: Tensor, bits: Bits) -> Tensor:
-    """The inverse, up to rounding: float32 ``[rows, D]``."""
-    ops = torch.ops.quantized
-    rows: Tensor = (ops.embedding_bag_byte_unpack if bits == 8 else ops.embedding_bag_4bit_unpack)(packed)
-    return rows
-
-
 def write_fbgemm_tables(
     tables: Sequence[Tensor], folder: Path, kind: Rows, progress: Callable[[int], None] = lambda size: None
 ) -> dict[str, str]:

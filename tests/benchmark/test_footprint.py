@@ -12,7 +12,6 @@ from dlrm_pl.benchmark.rows import dataset_rows, random_rows
 from dlrm_pl.benchmark.stages import stage_times
 from dlrm_pl.data.formats.dataset_folder import DatasetFolder
 from dlrm_pl.data.loading.dataset import ClickDataset
-from dlrm_pl.kernels.int8.ceilings import Ceilings
 from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.quantization.ptq.quantize import quantize, table_packer
 from dlrm_pl.quantization.recipe import Recipe, RecipeStart
@@ -26,7 +25,6 @@ MLPERF = Architecture(
 def test_counts_of_mlperfs_shape() -> None:
     assert footprint.float_row_bytes(MLPERF, 4) == 26 * 512
     macs = 13 * 512 + 512 * 256 + 256 * 128 + 479 * 1024 + 1024 * 1024 + 1024 * 512 + 512 * 256 + 256
-    assert footprint.linear_operations(MLPERF) == 2 * macs
     biases = 512 + 256 + 128 + 1024 + 1024 + 512 + 256 + 1
     assert footprint.weight_count(MLPERF) == macs + biases
     assert footprint.weight_count(MLPERF) == sum(
@@ -41,14 +39,6 @@ def test_bytes_of_an_int8_model() -> None:
     assert 3 * 8 <= footprint.int8_row_bytes(int8) <= 3 * (8 + 8)
     weights = footprint.weight_count(tiny.ARCHITECTURE)
     assert weights <= footprint.int8_weight_bytes(int8) <= 4 * weights
-
-
-def test_roofline_is_the_slower_of_arithmetic_and_lookups() -> None:
-    operations, tables = footprint.linear_operations(MLPERF), 26
-    fast_lookups = Ceilings(int8_ops_per_s=100.0 * operations, rows_per_s=1e12)
-    assert footprint.roofline(MLPERF, fast_lookups, 2) == pytest.approx(200)
-    slow_lookups = Ceilings(int8_ops_per_s=1e30, rows_per_s=50.0 * tables)
-    assert footprint.roofline(MLPERF, slow_lookups, 1) == pytest.approx(50)
 
 
 def test_random_rows_are_seeded_and_inside_their_tables() -> None:

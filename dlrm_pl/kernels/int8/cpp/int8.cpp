@@ -211,12 +211,13 @@ DLRM_API int64_t dlrm_int8_pack(
     return finished(memory, error, where);
 }
 
-// Integer operations done, or a negative number when refused.
+// Does integer products that need no memory, for benchmarks/ceilings.py. Returns how many operations they were, or a
+// negative number when refused.
 DLRM_API double dlrm_int8_peak(const void* variant, int64_t repeats) {
     return known(variant) && repeats >= 0 ? known(variant)->peak(repeats) : double(REFUSED);
 }
 
-// Touches rows as a lookup does and does nothing with them, for a measure of the memory's ceiling.
+// Reads rows as a lookup does and does nothing with them, for benchmarks/ceilings.py.
 DLRM_API int64_t dlrm_int8_touch(
     const uint8_t* rows, int64_t count, int64_t bytes, const int64_t* indices, int64_t lookups, int64_t* where) {
     if (!where) return REFUSED;

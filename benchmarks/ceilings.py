@@ -1,16 +1,18 @@
-"""What one thread of this machine can do at most: a measure for what the kernels reach."""
+"""The most that one thread of this machine can do, and the speed of a model that follows from it."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 
 from dlrm_pl.kernels.int8.native import NativeKernels
 from dlrm_pl.kernels.int8.pages import empty_table
 from dlrm_pl.kernels.int8.selection import kernels
+from dlrm_pl.model.architecture import Architecture
 
 _LOOKUPS = 500_000
 _PRODUCTS = 10_000
@@ -50,6 +52,25 @@ def ceilings(total_rows: int, row_size: int) -> Ceilings | None:
     indices = torch.randint(0, total_rows, (_LOOKUPS,), generator=torch.Generator().manual_seed(0))
     rows_seconds = _fastest(lambda: native.touch(table, indices))
     return Ceilings(operations / seconds, _LOOKUPS / rows_seconds)
+
+
+def linear_operations(architecture: Architecture) -> int:
+    """Multiplications and additions of all Linears for one sample; the interaction adds 2 % in MLPerf's shape."""
+    top = (architecture.interaction_width, *architecture.top_mlp)
+    return 2 * sum(a * b for widths in (architecture.bottom_mlp, top) for a, b in pairwise(widths))
+
+
+def roofline(architecture: Architecture, ceilings: Ceilings, threads: int) -> float:
+    """Samples per second that the slower of arithmetic and lookups allows when both overlap fully.
+
+    Args:
+        architecture: of a model with all Linears in int8.
+        ceilings: of one thread, measured on this machine.
+        threads: assumed to scale perfectly.
+    """
+    arithmetic = ceilings.int8_ops_per_s / linear_operations(architecture)
+    lookups = ceilings.rows_per_s / architecture.num_tables
+    return threads * min(arithmetic, lookups)
 
 
 def _fastest(work: Callable[[], object]) -> float:
