@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from pathlib import Path
 from typing import get_args
 
+import pytest
+
+from dlrm_pl.callbacks.quantization import QuantizationCallback
 from dlrm_pl.data.loading.datamodule import CALIBRATION_ROWS
-from dlrm_pl.quantization.recipe import Observer
+from dlrm_pl.quantization.judging.criterion import Criterion
+from dlrm_pl.quantization.recipe import Observer, RecipeStart
+from dlrm_pl.quantization.search.space import SpaceSettings
 from dlrm_pl.quantization.search.strategies import STRATEGIES
 from tests.docs.pages import ROOT
 
@@ -18,6 +24,13 @@ def test_every_strategy_is_in_the_table() -> None:
     assert set(re.findall(r"^\| `(\w+)`(?: \(default\))? \|", PAGE, re.MULTILINE)) >= set(STRATEGIES)
     measured = (ROOT / "docs" / "measurements" / "tuning.md").read_text()
     assert set(re.findall(r"^\| `(\w+)` \| \d", measured, re.MULTILINE)) == set(STRATEGIES)
+
+
+@pytest.mark.parametrize("settings", [QuantizationCallback, RecipeStart, Criterion, SpaceSettings])
+def test_every_setting_is_among_all_settings(settings: type) -> None:
+    section = PAGE.partition("## All settings")[2].partition("## Strategies")[0]
+    for name in inspect.signature(settings).parameters:
+        assert re.search(rf"\b{name}:", section), name
 
 
 def test_files_of_an_artifact_are_those_of_the_page(quickstart: Path) -> None:
