@@ -29,7 +29,7 @@ def test_every_strategy_is_in_the_table() -> None:
 @pytest.mark.parametrize("settings", [QuantizationCallback, RecipeStart, Criterion, SpaceSettings])
 def test_every_setting_is_among_all_settings(settings: type) -> None:
     section = PAGE.partition("## All settings")[2].partition("## Strategies")[0]
-    for name in inspect.signature(settings).parameters:
+    for name in inspect.signature(settings).parameters.keys() - {"until"}:  # An earlier name, still read.
         assert re.search(rf"\b{name}:", section), name
 
 
