@@ -24,6 +24,7 @@ _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": GIB, "T": 1 << 40}
 _LEAST_MEMORY = 16 << 20
 _SMALL_BUCKET = 32 << 20
 _SMALL_CHUNK = 64 << 10
+_MOST_CHUNK = 4 << 20  # Of one worker; several have twice as many threads as workers.
 _CHUNK_FACTOR = 10
 _THREAD_BYTES = 1 << 20  # Beside its chunk: a histogram, its stack, its share of the allocator's memory.
 _MANY_BUCKETS = 512
@@ -131,9 +132,12 @@ class PreprocessOptions:
 
     @property
     def chunk_bytes(self) -> int:
-        """Text that a thread reads at a time: with its columns and records it takes up to nine times as much."""
+        """Text that a thread reads at a time: with its columns and records it takes up to nine times as much.
+
+        Each chunk brings the frequent values of all tables into the cache again, so that larger ones are faster.
+        """
         chunk = (self.memory_bytes // self.reading_threads - _THREAD_BYTES) // _CHUNK_FACTOR
-        return max(_SMALL_CHUNK, min(2 << 20, chunk))
+        return max(_SMALL_CHUNK, min(_MOST_CHUNK // min(self.workers, 2), chunk))
 
     def bucket_bytes(self, total_bytes: float) -> int:
         """Size of a bucket of keyed records, of which there are ``total_bytes``.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,14 @@ import numpy as np
 from dlrm_pl.batch import NUM_SPARSE
 from dlrm_pl.data.formats.binary_format import SPARSE
 from dlrm_pl.data.formats.dataset_folder import DatasetFolder
-from dlrm_pl.data.formats.vocabulary import UNSEEN, DictionaryChecksums, Vocabulary, save_counts, save_dictionary
+from dlrm_pl.data.formats.vocabulary import (
+    UNSEEN,
+    DictionaryChecksums,
+    RawValues,
+    Vocabulary,
+    save_counts,
+    save_dictionary,
+)
 from dlrm_pl.data.preprocessing.engine.native import Columns, Numbers, Values
 from dlrm_pl.data.preprocessing.engine.numpy_engine import Engine, Table
 from dlrm_pl.data.preprocessing.options import PreprocessOptions
@@ -102,19 +110,34 @@ class VocabularyStage:
 
         One table after another, since all of them together may take gigabytes.
         """
-        sizes = []
-        for index, table in enumerate(self.tables):
-            if self._given is not None:
-                ids = self._given.values[index]
-            else:
-                values, counts = table.read()
-                ids = values[counts >= self._min_count].astype(np.int64)
-                if self._shift:
-                    ids = np.concatenate([[UNSEEN], ids])
-            save_dictionary(folder, index, ids)
-            sizes.append(len(ids))
+        sizes = [self._size(table) for table in range(len(self.tables))]
         save_counts(folder, sizes)
-        return DictionaryChecksums.of_folder(sizes, folder)
+
+        def save_and_yield() -> Iterator[RawValues]:
+            for table in range(len(self.tables)):
+                values = self._values(table)
+                save_dictionary(folder, table, values)
+                yield values
+
+        return DictionaryChecksums.of_tables(sizes, save_and_yield())
+
+    def _size(self, table: int) -> int:
+        """Return the number of a table's ids."""
+        if self._given is not None:
+            return len(self._given.values[table])
+        size = len(self.tables[table])
+        if self._min_count > 1:
+            _, counts = self.tables[table].read(size)
+            size = int(np.count_nonzero(counts >= self._min_count))
+        return size + self._shift
+
+    def _values(self, table: int) -> RawValues:
+        """Return a table's raw values in the order of their ids."""
+        if self._given is not None:
+            return self._given.values[table]
+        values, counts = self.tables[table].read()
+        kept = values[counts >= self._min_count].astype(np.int64)
+        return np.concatenate([[UNSEEN], kept]) if self._shift else kept
 
     def summaries(self) -> list[TableSummary]:
         """Of the rows that made the vocabulary; none when it was given."""
