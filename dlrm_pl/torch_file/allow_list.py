@@ -1,7 +1,7 @@
-"""What a checkpoint's pickle may name, and what is made of it here. Everything else is refused by its name.
+"""The names that a checkpoint's pickle may use, and what is made for each; any other name is refused.
 
-Nothing of Python, numpy or torch is called: each name stands for a constructor below, which makes a description or a
-plain value and checks what it is given.
+Nothing of Python, NumPy or torch is called: each name stands for a constructor below, which checks its arguments and
+makes a description or a plain value.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from dlrm_pl.torch_file.stored import OpenFile, Storage, StoredTensor
 
 @dataclass(frozen=True)
 class StorageType:
-    """The class of a storage, as in ``torch.FloatStorage``."""
+    """The class of a storage, such as ``torch.FloatStorage``."""
 
     name: str
     dtype: torch.dtype
@@ -29,64 +29,61 @@ class StorageType:
 
 @dataclass(eq=False)
 class NumpyDtype(Buildable):
-    """A numpy dtype of plain numbers."""
+    """A NumPy dtype of plain numbers."""
 
     code: str
     order: str = "<"
 
     def build(self, state: Any) -> None:
-        """Take the byte order, which is all that matters of the state."""
+        """Take the byte order, the only part of the state that matters."""
         if type(state) is not tuple or len(state) < 2 or state[1] not in ("<", ">", "|", "="):
-            raise CheckpointError("damaged: a numpy dtype has no valid state")
+            raise CheckpointError("corrupt: a NumPy dtype has no valid state")
         self.order = "<" if state[1] == "=" else state[1]
 
     def resolve(self) -> np.dtype[Any]:
-        """The dtype.
+        """Return the dtype.
 
         Raises:
-            CheckpointError: of something else than numbers, above all of objects.
+            CheckpointError: the dtype is not one of numbers, such as one of objects.
         """
         if self.code not in _NUMPY_CODES:
-            raise CheckpointError(f"holds numpy values of type {self.code[:20]!r}, where only numbers may be")
+            raise CheckpointError(f"holds NumPy values of type {self.code[:20]!r}, but only numbers are allowed")
         return np.dtype(self.order + self.code)
 
 
 @dataclass(eq=False)
 class NumpyArray(Buildable):
-    """A numpy array of plain numbers, filled after it is made."""
+    """A NumPy array of plain numbers, which gets its values after it is made."""
 
     value: npt.NDArray[Any] | None = None
 
     def filled(self) -> npt.NDArray[Any]:
-        """The array.
+        """Return the array.
 
         Raises:
-            CheckpointError: it was never filled.
+            CheckpointError: it never got its values.
         """
         if self.value is None:
-            raise CheckpointError("damaged: a numpy array has no values")
+            raise CheckpointError("corrupt: a NumPy array has no values")
         return self.value
 
     def build(self, state: Any) -> None:
         """Take shape, dtype and bytes."""
         if type(state) is not tuple or len(state) != 5 or not isinstance(state[2], NumpyDtype):
-            raise CheckpointError("damaged: a numpy array has no valid state")
+            raise CheckpointError("corrupt: a NumPy array has no valid state")
         _, shape, dtype, is_fortran, content = state
         data = _bytes(content)
         if type(shape) is not tuple or any(type(size) is not int or size < 0 for size in shape):
-            raise CheckpointError("damaged: a numpy array has no valid shape")
+            raise CheckpointError("corrupt: a NumPy array has no valid shape")
         flat = np.frombuffer(data, dtype.resolve())
         self.value = flat.reshape(shape, order="F" if is_fortran else "C").copy()
 
 
 def make_find_global(file: OpenFile) -> Callable[[str, str], Any]:
-    """The lookup of globals, for tensors of this file.
+    """Make the function that looks up globals, for tensors of this file.
 
     Returns:
-        A function of module and name.
-
-    Raises:
-        CheckpointError: (the function) a global that is not allowed; names it.
+        A function of module and name. It raises a CheckpointError for a global that is not allowed.
     """
 
     def tensor(storage: Any, offset: Any, shape: Any, stride: Any, *_: Any) -> StoredTensor:
@@ -114,26 +111,26 @@ def make_find_global(file: OpenFile) -> Callable[[str, str], Any]:
 
 
 def _refusal(name: str) -> str:
-    shown = ascii(name[:100])[1:-1]
-    reason = ""
+    printable = ascii(name[:100])[1:-1]
+    advice = ""
     if "qtensor" in name or name.startswith(("torch.Q", "torch.quantization.", "torch.ao.")):
-        reason = " It belongs to a quantized model; give the float checkpoint."
+        advice = " It belongs to a quantized model; give the float checkpoint."
     elif name.startswith(("torch.nn.", "__main__.", "dlrm_")):
-        reason = " It is the class of a whole module; save the state_dict() of that module instead."
-    return f"holds {shown}, which is none of the things that a checkpoint may hold; nothing of it was run.{reason}"
+        advice = " It is the class of a whole module; save the state_dict() of that module instead."
+    return f"holds {printable}, which is not allowed in a checkpoint; none of its code was run.{advice}"
 
 
 def _tensor(file: OpenFile, storage: Any, dtype: Any, offset: Any, shape: Any, stride: Any) -> StoredTensor:
     if not isinstance(storage, Storage) or not isinstance(dtype, torch.dtype | None):
-        raise CheckpointError("damaged: a tensor is made of something else than its data")
+        raise CheckpointError("corrupt: a tensor does not refer to its data")
     if type(shape) is not tuple or type(stride) is not tuple:
-        raise CheckpointError("damaged: a tensor has no valid shape and stride")
+        raise CheckpointError("corrupt: a tensor has no valid shape and stride")
     return StoredTensor(file, storage, dtype or storage.dtype, shape, stride, offset)
 
 
 def _parameter(data: Any, *_: Any) -> Any:
     if not isinstance(data, StoredTensor):
-        raise CheckpointError("damaged: a parameter is made of something else than a tensor")
+        raise CheckpointError("corrupt: a parameter is not made from a tensor")
     return data
 
 
@@ -156,42 +153,42 @@ def _size(values: Any = ()) -> tuple[Any, ...]:
 
 
 def _sequence(values: Any) -> list[Any] | tuple[Any, ...]:
-    """What a container is made of: not text, whose every letter would be a value."""
+    """Check what a container is made from: text is refused, since each letter would be a value."""
     if not isinstance(values, list | tuple):
-        raise CheckpointError(f"damaged: a container is made of a {type(values).__name__}")
+        raise CheckpointError(f"corrupt: a container is made from a {type(values).__name__}")
     return values
 
 
 def _device(kind: Any, index: Any = None) -> str:
     if not isinstance(kind, str) or not isinstance(index, int | None):
-        raise CheckpointError("damaged: a device has no valid name")
+        raise CheckpointError("corrupt: a device has no valid name")
     return kind if index is None else f"{kind}:{index}"
 
 
 def _encode(text: Any, encoding: Any) -> bytes:
     if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
-        raise CheckpointError("damaged: bytes are not given as latin-1 text")
+        raise CheckpointError("corrupt: bytes are not given as latin-1 text")
     return text.encode("latin-1")
 
 
 def _bytes(content: Any) -> bytes:
-    """Bytes, which Python 2 wrote as text."""
+    """Return bytes, which Python 2 wrote as text."""
     if isinstance(content, str):
         return content.encode("latin-1")
     if not isinstance(content, bytes):
-        raise CheckpointError("damaged: the bytes of a numpy value are something else")
+        raise CheckpointError("corrupt: a NumPy value has no bytes")
     return content
 
 
 def _numpy_dtype(code: Any, *_: Any) -> NumpyDtype:
     if not isinstance(code, str):
-        raise CheckpointError("damaged: a numpy dtype has no code")
+        raise CheckpointError("corrupt: a NumPy dtype has no code")
     return NumpyDtype(code)
 
 
 def _numpy_scalar(dtype: Any, content: Any = None) -> bool | int | float:
     if not isinstance(dtype, NumpyDtype):
-        raise CheckpointError("damaged: a numpy number has no dtype")
+        raise CheckpointError("corrupt: a NumPy number has no dtype")
     (value,) = np.frombuffer(_bytes(content), dtype.resolve())
     plain: bool | int | float = value.item()
     return plain
@@ -226,7 +223,7 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "_codecs.encode": _encode,
     "numpy.dtype": _numpy_dtype,
     "numpy.ndarray": _numpy_array,
-    # The second name is that of numpy 2.
+    # The second name of each pair is that of NumPy 2.
     "numpy.core.multiarray.scalar": _numpy_scalar,
     "numpy._core.multiarray.scalar": _numpy_scalar,
     "numpy.core.multiarray._reconstruct": _numpy_array,
@@ -234,7 +231,7 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
 }
 _GLOBALS: dict[str, Any] = {
     **{name: Function(name, call) for name, call in _FUNCTIONS.items()},
-    # The same in Python 2.
+    # The same functions under the names of Python 2.
     **{f"__builtin__.{kind}": Function(kind, _FUNCTIONS[f"builtins.{kind}"]) for kind in ("dict", "set")},
     **{f"torch.{name}": value for name, value in vars(torch).items() if isinstance(value, torch.dtype)},
     **{

@@ -1,4 +1,4 @@
-"""A part of a file, read in order and never beyond its end."""
+"""Read a part of a file in order, and never beyond its end."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ class ByteWindow:
     """The bytes ``[start, end)`` of a file, with the two methods that ``pickletools`` needs.
 
     Args:
-        descriptor: of the open file.
+        descriptor: descriptor of the open file.
         start: offset of the first byte.
-        end: offset after the last byte; the file must reach it.
-        limit: bytes that may be read in all; protects memory against a file that claims more.
+        end: offset after the last byte; the file must be at least this long.
+        limit: largest number of bytes to read in total; protects memory from a file that claims more.
         what: name of the part, for messages.
     """
 
@@ -31,10 +31,10 @@ class ByteWindow:
         self.position = start
 
     def read(self, size: int) -> bytes:
-        """The next ``size`` bytes.
+        """Read the next ``size`` bytes.
 
         Raises:
-            CheckpointError: fewer are left, or the limit is reached.
+            CheckpointError: fewer bytes are left, or the limit is reached.
         """
         if size < 0 or self.position + size > self._stop:
             raise self._too_short(size)
@@ -46,10 +46,10 @@ class ByteWindow:
         return self._buffer[begin : begin + size]
 
     def readline(self) -> bytes:
-        """The bytes up to and with the next newline.
+        """Read up to and including the next newline.
 
         Raises:
-            CheckpointError: there is none near.
+            CheckpointError: the line is too long.
         """
         line = bytearray()
         while not line.endswith(b"\n"):
@@ -70,6 +70,6 @@ class ByteWindow:
         if size >= 0 and self.position + size <= self._end:
             return CheckpointError(f"{self._what} is larger than {self._limit:,} bytes, more than a checkpoint needs")
         return CheckpointError(
-            f"cut short inside {self._what}: byte {self.position:,} of the file should be followed by {size:,} more, "
-            f"but the end is at {self._end:,}"
+            f"cut short inside {self._what}: {size:,} bytes are expected from byte {self.position:,} on, but the end "
+            f"is at {self._end:,}"
         )

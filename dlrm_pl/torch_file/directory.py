@@ -1,4 +1,4 @@
-"""A file of torch, opened: what is in it, with its tensors described and not read."""
+"""Open a file of torch: read what is in it, with descriptions in the place of tensors."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class TorchFile:
     """A file that ``torch.save`` wrote.
 
     Attributes:
-        path: of the file.
-        format: ``zip``, or ``legacy`` as before torch 1.6.
-        contents: dicts, lists and tuples of plain values, numpy arrays and ``StoredTensor``.
+        path: path of the file.
+        format: ``zip``, or ``legacy``, the format before torch 1.6.
+        contents: dicts, lists and tuples of plain values, NumPy arrays and ``StoredTensor``.
     """
 
     path: Path
@@ -31,19 +31,24 @@ class TorchFile:
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """Read a file's directory: some kilobytes, whatever the size of its tensors, all of which lie within it.
+        """Read a file's directory, and check that all tensors lie within the file.
+
+        The directory has some kilobytes, whatever the size of the tensors.
 
         Nothing is unpickled but plain types and tensors, so a hostile file cannot run code.
 
         Raises:
-            CheckpointError: missing, not of torch, cut short, damaged, or holding something else.
+            CheckpointError: the file is missing, cut short, corrupt or not one of torch, or holds something that is not
+                allowed.
         """
         if not path.is_file():
             raise CheckpointError(f"{path}: {'is a folder' if path.is_dir() else 'does not exist'}. Give a file.")
         try:
             file = OpenFile(path)
         except PermissionError as error:
-            raise CheckpointError(f"{path}: may not be read. Change its permissions, or give another file.") from error
+            raise CheckpointError(
+                f"{path}: permission denied. Change the file's permissions, or give another file."
+            ) from error
         start = os.pread(file.descriptor, 265, 0)
         try:
             kind = _format(start)
@@ -56,7 +61,7 @@ class TorchFile:
 
 
 def _format(start: bytes) -> Literal["zip", "legacy"]:
-    """Which of torch's formats a file starts like."""
+    """Tell torch's formats apart by the first bytes of a file."""
     if not start:
         raise CheckpointError("is empty")
     if b"PK\3\4".startswith(start[:4]):
@@ -64,5 +69,5 @@ def _format(start: bytes) -> Literal["zip", "legacy"]:
     if start[:1] == b"\x80":  # A pickle; its magic number comes first.
         return "legacy"
     if start[257:262] == b"ustar":
-        raise CheckpointError("is a tar archive, as torch wrote before version 0.2; save it again with a later one")
-    raise CheckpointError(f"no file of torch: it starts with {start[:8]!r}")
+        raise CheckpointError("is a tar archive, as torch wrote before version 0.2; save it again with a later version")
+    raise CheckpointError(f"not a file of torch: it starts with {start[:8]!r}")

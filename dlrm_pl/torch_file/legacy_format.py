@@ -1,4 +1,4 @@
-"""Torch's older format, written before version 1.6: pickles one after another, then the data of all storages.
+"""Read torch's format before version 1.6: pickles one after another, then the data of all storages.
 
 ====================  ====================================================================================
 part                  content
@@ -32,11 +32,11 @@ _COUNT = struct.Struct("<q")
 
 
 def read_legacy(file: OpenFile) -> Any:
-    """Read the directory of a file: its object, with ``StoredTensor`` for tensors.
+    """Read the pickled object of a file, with ``StoredTensor`` in the place of tensors.
 
     Raises:
-        CheckpointError: not this format, of another version or byte order, cut short, damaged, or holding what is not
-            allowed.
+        CheckpointError: the file has another format, version or byte order, is cut short or corrupt, or holds something
+            that is not allowed.
     """
     find_global = make_find_global(file)
     storages: dict[str, Storage] = {}
@@ -50,68 +50,73 @@ def read_legacy(file: OpenFile) -> Any:
         return value
 
     if pickled("its magic number") != MAGIC_NUMBER:
-        raise CheckpointError("not written by torch: it starts with another magic number")
+        raise CheckpointError("not a file of torch: its magic number is another one")
     if (version := pickled("its protocol version")) != _PROTOCOL_VERSION:
-        found = version if isinstance(version, int) else type(version).__name__
-        raise CheckpointError(f"has version {found} of torch's older format, only {_PROTOCOL_VERSION} is known")
+        stated = version if isinstance(version, int) else type(version).__name__
+        raise CheckpointError(
+            f"has version {stated} of torch's older format, but only version {_PROTOCOL_VERSION} can be read"
+        )
     system = pickled("the description of the system")
     if not isinstance(system, dict) or system.get("little_endian") is not True:
-        raise CheckpointError("written on a big-endian machine, whose numbers are not read here")
+        raise CheckpointError("written on a big-endian machine; only little-endian files can be read")
     contents = pickled("its pickled object", persistent=True)
     keys = pickled("the list of storage keys")
     if not isinstance(keys, list) or set(map(type, keys)) - {str} or len(set(keys)) != len(keys):
-        raise CheckpointError("damaged: the list of storage keys is no list of different names")
+        raise CheckpointError("corrupt: the list of storage keys is not a list of distinct names")
     for number, key in enumerate(keys):
         if key not in storages:
-            raise CheckpointError(f"damaged: no tensor belongs to the data {key[:40]!r}")
+            raise CheckpointError(f"corrupt: no tensor uses the data {key[:40]!r}")
         position = _place(file, storages[key], position, f"storage {number + 1} of {len(keys)}")
     if missing := [key for key, storage in storages.items() if storage.offset < 0]:
-        raise CheckpointError(f"damaged: the data {missing[0][:40]!r} of a tensor is not in the file")
+        raise CheckpointError(f"corrupt: the data {missing[0][:40]!r} of a tensor is missing")
     return contents
 
 
 def _place(file: OpenFile, storage: Storage, position: int, what: str) -> int:
-    """Find a storage's data; returns the position behind it."""
+    """Find a storage's data, and return the position after it."""
     start = position + _COUNT.size
     header = os.pread(file.descriptor, _COUNT.size, position)
     if len(header) == _COUNT.size and (count := _COUNT.unpack(header)[0]) != storage.numel:
-        raise CheckpointError(f"damaged: {what} has {count:,} elements, its tensors expect {storage.numel:,}")
+        raise CheckpointError(f"corrupt: {what} has {count:,} elements, but its tensors expect {storage.numel:,}")
     if start + storage.nbytes > file.size:
         raise CheckpointError(
-            f"cut short inside {what}: its data ends at byte {start + storage.nbytes:,}, the file at {file.size:,}"
+            f"cut short inside {what}: its data ends at byte {start + storage.nbytes:,}, but the file at {file.size:,}"
         )
     storage.offset = start
     return start + storage.nbytes
 
 
 def _storage(saved: Any, storages: dict[str, Storage]) -> Storage:
-    """The storage of a persistent id."""
+    """Return the storage of a persistent id."""
     if type(saved) is not tuple or not saved:
-        raise CheckpointError("damaged: a reference to data is no tuple")
+        raise CheckpointError("corrupt: a reference to data is not a tuple")
     if saved[0] == "module":
-        raise CheckpointError("holds a whole module with its source text; save the state_dict() of that module instead")
+        raise CheckpointError("holds a whole module with its source code; save the state_dict() of that module instead")
     if len(saved) != 6 or saved[0] != "storage":
-        raise CheckpointError("damaged: a reference to data is not one of torch's")
+        raise CheckpointError("corrupt: a reference to data is not in torch's form")
     *reference, view = saved
     if view is not None:
-        raise CheckpointError("holds storages that are views of others, as torch wrote before 0.4; save it again")
+        raise CheckpointError(
+            "holds storages that are views of others, as torch wrote before version 0.4; save it again with a later "
+            "version"
+        )
     return storage_of(tuple(reference), storages)
 
 
 def storage_of(saved: Any, storages: dict[str, Storage]) -> Storage:
-    """The storage that ``('storage', type, key, location, numel)`` describes, new or known.
+    """Return the storage that ``('storage', type, key, location, numel)`` describes, and add it if it is new.
 
     Raises:
-        CheckpointError: not such a tuple, or another storage under a known key.
+        CheckpointError: the tuple has another form, or describes a known key differently.
     """
     if type(saved) is not tuple or len(saved) != 5 or saved[0] != "storage":
-        raise CheckpointError("damaged: a reference to data is not one of torch's")
+        raise CheckpointError("corrupt: a reference to data is not in torch's form")
     _, kind, key, location, numel = saved
     if not isinstance(kind, StorageType) or not isinstance(key, str) or type(numel) is not int or numel < 0:
-        raise CheckpointError("damaged: a reference to data has no valid type, key or number of elements")
+        raise CheckpointError("corrupt: a reference to data has an invalid type, key or number of elements")
     if location == "meta":
         raise CheckpointError("holds tensors of the meta device, which have no data")
     known = storages.setdefault(key, Storage(key, kind.dtype, numel))
     if (known.dtype, known.numel) != (kind.dtype, numel):
-        raise CheckpointError(f"damaged: the data {key[:40]!r} is described in two ways")
+        raise CheckpointError(f"corrupt: the data {key[:40]!r} is described in two ways")
     return known

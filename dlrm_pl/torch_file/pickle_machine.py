@@ -1,8 +1,8 @@
-"""Pickles read as data: an interpreter of the opcodes that checkpoints need, which can call nothing of Python's.
+"""Read pickles as data: an interpreter for the opcodes that checkpoints need, which cannot call Python functions.
 
-Python's own unpickler, even with a ``find_class`` that refuses, still sets the state of objects, looks into the
-registry of extensions, and lets one opcode of five bytes ask for gigabytes. Here an opcode does what is written below
-or is refused, and a global is an entry of an explicit dictionary or is refused.
+Python's own unpickler, even with a ``find_class`` that refuses everything, still sets the state of objects, looks into
+the extension registry, and lets one opcode of five bytes ask for gigabytes. Here an opcode does what is written below,
+or is refused; a global is an entry of an explicit dictionary, or is refused.
 
 Opcodes: the documentation of Python's ``pickletools``, which also decodes their arguments.
 """
@@ -18,34 +18,34 @@ from typing import IO, Any, cast
 from dlrm_pl.errors import CheckpointError
 from dlrm_pl.torch_file.byte_window import ByteWindow
 
-# A checkpoint's pickle has some kilobytes; each byte of a hostile one can cost a hundred of memory.
+# A checkpoint's pickle has some kilobytes; each byte of a hostile one can take a hundred bytes of memory.
 MAX_PICKLE_BYTES = 16 << 20
-# A tensor takes some fifty steps, each of which costs up to 300 bytes and some microseconds.
+# A tensor takes about fifty steps, each of which takes up to 300 bytes and some microseconds.
 MAX_STEPS = 1_000_000
-# What functions and states are given, again and again: their results are as large, or a few times so.
-MAX_GIVEN_BYTES = 2 * MAX_PICKLE_BYTES
+# All arguments of functions and states together: their results are as large, or a few times as large.
+MAX_ARGUMENT_BYTES = 2 * MAX_PICKLE_BYTES
 _OPCODES = {opcode.code: opcode for opcode in pickletools.opcodes}
 _MAX_INTEGER_BITS = 128  # The magic number of torch's older format has 80.
 _MAX_KEY_PARTS = 16
-_MAX_KEY_BITS = 60  # Below, an int's hash is the int itself, and no two of them have one hash.
+_MAX_KEY_BITS = 60  # Up to here an int's hash is the int itself, so no two of them have the same hash.
 
 
 @dataclass(frozen=True)
 class Function:
-    """A global that may be called: our own constructor under the pickle's name."""
+    """A global that may be called: a constructor of this package under the pickle's name."""
 
     name: str
     call: Callable[..., Any]
 
 
 class Buildable:
-    """An object of ours whose state a pickle may set, once."""
+    """An object of this package whose state a pickle may set once."""
 
     def build(self, state: Any) -> None:
-        """Take the state, checked.
+        """Check and take the state.
 
         Raises:
-            CheckpointError: not the state of such an object.
+            CheckpointError: it is not the state of an object of this kind.
         """
         raise NotImplementedError
 
@@ -53,34 +53,34 @@ class Buildable:
 def load_pickle(
     window: ByteWindow, find_global: Callable[[str, str], Any], persistent_load: Callable[[Any], Any] | None = None
 ) -> Any:
-    """Read one pickle; the window then stands behind it.
+    """Read one pickle, and leave the window at the byte after it.
 
     Args:
-        window: where it starts.
-        find_global: gives the stand-in of ``module, name``, or raises.
-        persistent_load: gives the object of a persistent id.
+        window: bytes that start with the pickle.
+        find_global: returns the object for ``module, name``, or raises.
+        persistent_load: returns the object for a persistent id.
 
     Raises:
-        CheckpointError: cut short, damaged, asking for something that is not allowed, or for more work or memory than
-            a checkpoint needs.
+        CheckpointError: the pickle is cut short or corrupt, or asks for something that is not allowed, or for more work
+            or memory than a checkpoint needs.
     """
     machine = _Machine(find_global, persistent_load)
     for _ in range(MAX_STEPS):
         code = window.read(1).decode("latin-1")
         opcode = _OPCODES.get(code)
         if opcode is None:
-            raise CheckpointError(f"damaged: byte {window.position - 1:,} is no opcode of a pickle ({code!r})")
-        if opcode.name in ("STRING", "PERSID"):  # Quoted text, in a protocol that torch never used.
+            raise CheckpointError(f"corrupt: byte {window.position - 1:,} is not an opcode of a pickle ({code!r})")
+        if opcode.name in ("STRING", "PERSID"):  # Quoted text, of a protocol that torch never used.
             raise CheckpointError(_refusal(opcode.name, None))
         argument: Any
         try:
-            if opcode.name in ("GLOBAL", "INST"):  # Where pickletools would also take escape sequences.
+            if opcode.name in ("GLOBAL", "INST"):  # pickletools would also decode escape sequences here.
                 argument = [window.readline()[:-1].decode() for _ in range(2)]
             else:
                 argument = None if opcode.arg is None else opcode.arg.reader(cast(IO[bytes], window))
         except ValueError as error:  # UnicodeDecodeError is one.
             raise CheckpointError(
-                f"damaged: the pickle's {opcode.name} before byte {window.position:,} cannot be decoded ({error})"
+                f"corrupt: the pickle's {opcode.name} before byte {window.position:,} cannot be decoded ({error})"
             ) from error
         if opcode.name == "STOP":
             return machine.finish()
@@ -97,15 +97,15 @@ class _Machine:
         self._find_global = find_global
         self._persistent_load = persistent_load
         self._stack: list[Any] = []
-        self._below: list[list[Any]] = []  # Stacks under the marks.
+        self._below: list[list[Any]] = []  # Stacks below the marks.
         self._memo: dict[int, Any] = {}
-        self._given_bytes = 0
+        self._argument_bytes = 0
 
     def run(self, name: str, argument: Any) -> None:
-        """Do what one opcode says."""
+        """Execute one opcode."""
         if name in _VALUES:
             if isinstance(argument, int) and argument.bit_length() > _MAX_INTEGER_BITS:
-                raise CheckpointError(f"a number of {argument.bit_length()} bits, which no checkpoint needs")
+                raise CheckpointError(f"holds a number of {argument.bit_length()} bits, which no checkpoint needs")
             self._stack.append(argument)
         elif name in _CONSTANTS:
             self._stack.append(_CONSTANTS[name]())
@@ -113,7 +113,7 @@ class _Machine:
             self._memo[len(self._memo) if argument is None else argument] = self._top()
         elif name in ("GET", "BINGET", "LONG_BINGET"):
             if argument not in self._memo:
-                raise CheckpointError(f"damaged: the pickle refers to its object {argument}, which is not there")
+                raise CheckpointError(f"corrupt: the pickle refers to its object {argument}, which does not exist")
             self._stack.append(self._memo[argument])
         elif name in _HANDLERS:
             _HANDLERS[name](self, argument)
@@ -121,14 +121,14 @@ class _Machine:
             raise CheckpointError(_refusal(name, argument))
 
     def finish(self) -> Any:
-        """The result."""
+        """Return the result."""
         if len(self._stack) != 1 or self._below:
-            raise CheckpointError("damaged: the pickle ends with something left over, or nothing")
+            raise CheckpointError("corrupt: the pickle does not end with exactly one object")
         return self._stack[0]
 
     def _top(self) -> Any:
         if not self._stack:
-            raise CheckpointError("damaged: the pickle takes more objects than it made")
+            raise CheckpointError("corrupt: the pickle uses more objects than it made")
         return self._stack[-1]
 
     def _pop(self) -> Any:
@@ -138,7 +138,7 @@ class _Machine:
 
     def _pop_to_mark(self) -> list[Any]:
         if not self._below:
-            raise CheckpointError("damaged: the pickle ends a sequence that it did not begin")
+            raise CheckpointError("corrupt: the pickle ends a sequence that it did not begin")
         values, self._stack = self._stack, self._below.pop()
         return values
 
@@ -166,19 +166,19 @@ class _Machine:
     def _append(self, values: list[Any]) -> None:
         target = self._top()
         if type(target) is not list:
-            raise CheckpointError(f"damaged: the pickle appends to a {type(target).__name__}")
+            raise CheckpointError(f"corrupt: the pickle appends to a {type(target).__name__}")
         target.extend(values)
 
     def _set_items(self, values: list[Any]) -> None:
         target = self._top()
         if type(target) is not dict:
-            raise CheckpointError(f"damaged: the pickle sets items of a {type(target).__name__}")
+            raise CheckpointError(f"corrupt: the pickle sets items of a {type(target).__name__}")
         target.update(pairs_to_dict(values))
 
     def _add_items(self, values: list[Any]) -> None:
         target = self._top()
         if type(target) is not set:
-            raise CheckpointError(f"damaged: the pickle adds items to a {type(target).__name__}")
+            raise CheckpointError(f"corrupt: the pickle adds items to a {type(target).__name__}")
         target.update(checked_key(value) for value in values)
 
     def _set_item(self, _: Any) -> None:
@@ -192,7 +192,7 @@ class _Machine:
     def _stack_global(self, _: Any) -> None:
         name, module = self._pop(), self._pop()
         if not isinstance(name, str) or not isinstance(module, str):
-            raise CheckpointError("damaged: the pickle names a global by something else than text")
+            raise CheckpointError("corrupt: the pickle names a global, but not by text")
         self._stack.append(self._find_global(module, name))
 
     def _reduce(self, _: Any) -> None:
@@ -200,66 +200,70 @@ class _Machine:
         if not isinstance(function, Function):
             raise CheckpointError(f"the pickle calls a {type(function).__name__}, which cannot be called")
         if type(arguments) is not tuple:
-            raise CheckpointError(f"damaged: the pickle calls {function.name} without arguments")
-        self._give(arguments)
+            raise CheckpointError(f"corrupt: the pickle calls {function.name} without arguments")
+        self._count(arguments)
         try:
             self._stack.append(function.call(*arguments))
         except (TypeError, ValueError, OverflowError) as error:
-            raise CheckpointError(f"damaged: {function.name} cannot be made as the pickle asks ({error})") from error
+            raise CheckpointError(f"corrupt: invalid arguments for {function.name} in the pickle ({error})") from error
 
-    def _give(self, arguments: tuple[Any, ...]) -> None:
-        """Count what is given to a function before it makes something of it: one memoised text can be given often."""
-        self._given_bytes += sum(map(sys.getsizeof, arguments))
-        if self._given_bytes > MAX_GIVEN_BYTES:
+    def _count(self, arguments: tuple[Any, ...]) -> None:
+        """Count the bytes of arguments before a function uses them: one memoised text can be used many times."""
+        self._argument_bytes += sum(map(sys.getsizeof, arguments))
+        if self._argument_bytes > MAX_ARGUMENT_BYTES:
             raise CheckpointError(
-                f"its pickle makes values of more than {MAX_GIVEN_BYTES:,} bytes, more than a checkpoint needs"
+                f"its pickle makes values of more than {MAX_ARGUMENT_BYTES:,} bytes, more than a checkpoint needs"
             )
 
     def _build(self, _: Any) -> None:
         state, target = self._pop(), self._top()
         if isinstance(target, Buildable):
-            self._give(state if type(state) is tuple else (state,))
+            self._count(state if type(state) is tuple else (state,))
             try:
                 target.build(state)
             except (TypeError, ValueError, OverflowError) as error:
-                raise CheckpointError(f"damaged: the pickle sets a state that does not fit ({error})") from error
-        elif type(target) is not dict or type(state) is not dict:  # A state dict's `_metadata` is of no use here.
-            raise CheckpointError(f"the pickle sets the state of a {type(target).__name__}, which has none")
+                raise CheckpointError(f"corrupt: the pickle sets an invalid state ({error})") from error
+        elif type(target) is not dict or type(state) is not dict:  # A state dict's `_metadata` is not used here.
+            raise CheckpointError(f"the pickle sets the state of a {type(target).__name__}, which has no state")
 
     def _persistent(self, _: Any) -> None:
         if self._persistent_load is None:
-            raise CheckpointError("damaged: the pickle refers to a tensor's data where there can be none")
+            raise CheckpointError("corrupt: the pickle refers to a tensor's data in a part that has no tensors")
         self._stack.append(self._persistent_load(self._pop()))
 
 
 def pairs_to_dict(values: list[Any]) -> dict[Any, Any]:
-    """``[key, value, key, value, ...]`` -> dict.
+    """Make a dict from ``[key, value, key, value, ...]``.
 
     Raises:
-        CheckpointError: an odd number, or a key that is not plain.
+        CheckpointError: the last key has no value, or a key is not plain.
     """
     if len(values) % 2:
-        raise CheckpointError("damaged: the pickle has a key without a value")
+        raise CheckpointError("corrupt: the pickle has a key without a value")
     return {checked_key(key): value for key, value in zip(values[::2], values[1::2], strict=True)}
 
 
 def checked_key(key: Any) -> Any:
-    """The key, when it is plain or a flat tuple: hashing tuples nested deeply would end the interpreter.
+    """Return a key that is plain or a flat tuple; hashing deeply nested tuples would crash the interpreter.
 
-    Nor may it be one of those that are easily made to have the same hash, by which a dict of some 100,000 would take
-    hours: large numbers, and tuples of several.
+    Keys that can easily be made to have the same hash are refused too, since a dict of 100,000 such keys would take
+    hours: large numbers, and tuples of several numbers.
 
     Raises:
-        CheckpointError: another key.
+        CheckpointError: the key is of another kind.
     """
-    if type(key) is tuple and len(key) > _MAX_KEY_PARTS:  # Whose hash is computed anew each time.
-        raise CheckpointError(f"the pickle has a tuple of {len(key):,} in a key, which no checkpoint needs")
+    if type(key) is tuple and len(key) > _MAX_KEY_PARTS:  # A tuple's hash is computed again each time.
+        raise CheckpointError(f"the pickle has a tuple of {len(key):,} parts in a key, which no checkpoint needs")
     numbers = 0
     for part in key if type(key) is tuple else (key,):
         if not isinstance(part, str | bytes | int | float | None):
-            raise CheckpointError(f"the pickle has a {type(part).__name__} in a key, where text and numbers may be")
+            raise CheckpointError(
+                f"the pickle has a {type(part).__name__} in a key, but only text and numbers are allowed"
+            )
         if isinstance(part, int) and part.bit_length() > _MAX_KEY_BITS:
-            raise CheckpointError(f"the pickle has a number of {part.bit_length()} bits in a key")
+            raise CheckpointError(
+                f"the pickle has a number of {part.bit_length()} bits in a key, which no checkpoint needs"
+            )
         numbers += isinstance(part, int | float)
     if numbers > 1:
         raise CheckpointError("the pickle has a key of several numbers, which no checkpoint needs")
@@ -268,18 +272,17 @@ def checked_key(key: Any) -> Any:
 
 def _refusal(name: str, argument: Any) -> str:
     if name == "INST":
-        return f"holds {ascii('.'.join(argument)[:100])[1:-1]}, by an opcode (INST) that no checkpoint needs"
+        return f"holds {ascii('.'.join(argument)[:100])[1:-1]}, named by an opcode (INST) that no checkpoint needs"
     if name.startswith("EXT"):
         return f"holds entry {argument} of Python's extension registry ({name}), which no checkpoint needs"
     return f"uses the pickle opcode {name}, which no checkpoint needs"
 
 
 # Opcodes whose decoded argument is the value.
-_VALUES = {
-    *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
-    *("BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8"),
-    *("UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"),
-}
+_NUMBERS = {"INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"}
+_BYTES = {"BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8"}
+_TEXTS = {"UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"}
+_VALUES = _NUMBERS | _BYTES | _TEXTS
 _CONSTANTS: Mapping[str, Callable[[], Any]] = {
     "NONE": lambda: None,
     "NEWTRUE": lambda: True,
@@ -309,7 +312,7 @@ _HANDLERS: Mapping[str, Callable[[_Machine, Any], None]] = {
     "GLOBAL": _Machine._global,
     "STACK_GLOBAL": _Machine._stack_global,
     "REDUCE": _Machine._reduce,
-    "NEWOBJ": _Machine._reduce,  # The same here, since no class is ours to subclass.
+    "NEWOBJ": _Machine._reduce,  # Does the same here, since the globals are functions and not classes.
     "BUILD": _Machine._build,
     "BINPERSID": _Machine._persistent,
 }

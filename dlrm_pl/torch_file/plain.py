@@ -1,4 +1,4 @@
-"""What was unpickled is plain: containers of numbers, text and tensors, not nested without end."""
+"""Check that what was unpickled is plain: containers of numbers, text and tensors, of limited depth and size."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from dlrm_pl.errors import CheckpointError
 from dlrm_pl.torch_file.allow_list import NumpyArray
 
 MAX_DEPTH = 64
-# What is shared counts as often as it is met, since whoever walks or prints it meets it so often.
+# Shared values count as often as they occur, since a walk or a printout visits them that often.
 MAX_VALUES = 2_000_000
-_BYTES_OF_A_VALUE = 64  # Of long text and of arrays.
+_BYTES_OF_A_VALUE = 64  # Each 64 bytes of text and of arrays count as a value.
 
 
 @dataclass(frozen=True)
 class _Size:
-    """Of a finished container, with all that is in it."""
+    """Depth of a finished container, and the number of values in it."""
 
     depth: int
     values: int
 
 
 def check_plain(contents: Any, leaves: tuple[type, ...]) -> None:
-    """Check a structure, without recursion, since a hostile one may be nested a million deep.
+    """Check a structure without recursion, since a hostile one may be nested a million levels deep.
 
     Args:
         contents: dicts, lists, tuples and sets of plain values.
         leaves: further types that it may hold.
 
     Raises:
-        CheckpointError: nested deeper than ``MAX_DEPTH``, in itself, of more than ``MAX_VALUES``, or holding
-            something else.
+        CheckpointError: it is nested deeper than ``MAX_DEPTH`` or contains itself, has more than ``MAX_VALUES`` values,
+            or holds a value of another type.
     """
     allowed: tuple[type, ...] = (str, bytes, int, float, type(None), torch.dtype, np.ndarray, *leaves)
     sizes: dict[int, _Size] = {}  # By id; each container is entered once, however often it is shared.
@@ -49,26 +49,28 @@ def check_plain(contents: Any, leaves: tuple[type, ...]) -> None:
             open_ids.discard(id(container))
             size = sizes[id(container)] = _size(container, sizes)
             if size.depth > MAX_DEPTH:
-                raise CheckpointError(f"nested deeper than {MAX_DEPTH}, more than a checkpoint needs")
+                raise CheckpointError(f"nested deeper than {MAX_DEPTH} levels, more than a checkpoint needs")
             if size.values > MAX_VALUES:
                 raise CheckpointError(
-                    f"holds more than {MAX_VALUES:,} values, counting what is shared as often as it is met, more than "
-                    "a checkpoint needs"
+                    f"holds more than {MAX_VALUES:,} values (shared ones count as often as they occur), more than a "
+                    "checkpoint needs"
                 )
             continue
         child = remaining.pop()
         if isinstance(child, dict | list | tuple | set):
             if id(child) in open_ids or len(path) > MAX_DEPTH:
-                raise CheckpointError(f"nested deeper than {MAX_DEPTH} or in itself, which no checkpoint needs")
+                raise CheckpointError(
+                    f"nested deeper than {MAX_DEPTH} levels or inside itself, which no checkpoint needs"
+                )
             if id(child) not in sizes:
                 open_ids.add(id(child))
                 path.append((child, _children(child)))
         elif not isinstance(child, allowed):
-            raise CheckpointError(f"holds a {getattr(child, 'name', type(child).__name__)} by itself, not as a value")
+            raise CheckpointError(f"holds a {getattr(child, 'name', type(child).__name__)} where a value is expected")
 
 
 def replace_leaves(contents: Any, leaf: type | tuple[type, ...], replace: Callable[[Any], Any]) -> Any:
-    """A copy of a checked structure, in which every ``leaf`` is replaced; what is shared stays shared."""
+    """Copy a checked structure with every ``leaf`` replaced; shared values stay shared."""
     done: dict[int, Any] = {}
 
     def copy(value: Any) -> Any:
@@ -93,9 +95,9 @@ def replace_leaves(contents: Any, leaf: type | tuple[type, ...], replace: Callab
 def _size(container: Any, sizes: Mapping[int, _Size]) -> _Size:
     depth, values = 1, 1
     for child in (*(container if isinstance(container, dict) else ()), *_children(container)):
-        if found := sizes.get(id(child)):
-            depth = max(depth, found.depth + 1)
-            values += found.values
+        if inner := sizes.get(id(child)):
+            depth = max(depth, inner.depth + 1)
+            values += inner.values
         elif isinstance(child, str | bytes):
             values += 1 + len(child) // _BYTES_OF_A_VALUE
         elif isinstance(child, np.ndarray | NumpyArray):

@@ -1,4 +1,4 @@
-"""Files that ``torch.load`` reads, written table by table in bounded memory."""
+"""Write files that ``torch.load`` reads, table by table in bounded memory."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ _STORAGE_OF = {dtype: name for name, dtype in STORAGES.items()}
 
 @runtime_checkable
 class TensorSource(Protocol):
-    """A tensor that comes in blocks; ``StoredTensor`` is one."""
+    """A tensor that is read in blocks, such as a ``StoredTensor``."""
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of its elements."""
+        """Type of the elements."""
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """As torch's."""
+        """Size of each dimension."""
 
     @property
     def crc32(self) -> int | None:
-        """Checksum that its bytes must have; None when it is not known."""
+        """Checksum that the bytes must have; None when it is not known."""
 
     def blocks(self) -> Iterator[Tensor]:
-        """Contiguous rows, in order; each block is used before the next is asked for."""
+        """Yield contiguous rows in order; a block must be used before the next is requested."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +69,7 @@ class _InMemory:
 
 @dataclass(frozen=True, eq=False)
 class _Written:
-    """A tensor's place in the file: what stands for it in the pickle."""
+    """A tensor with its key in the file; it takes the tensor's place in the pickle."""
 
     key: str
     source: TensorSource
@@ -92,7 +92,7 @@ class _Written:
 
 @dataclass(frozen=True, eq=False)
 class _Data:
-    """The data of a tensor: what the pickle refers to by a persistent id."""
+    """The data of a tensor, which the pickle refers to by a persistent id."""
 
     of: _Written
 
@@ -104,20 +104,20 @@ def write_torch_file(
     late: Callable[[], dict[str, Any]] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> None:
-    """Write what ``torch.load(path, weights_only=True)`` gives back, with or without ``mmap``.
+    """Write a file from which ``torch.load(path, weights_only=True)`` reads ``contents``, with or without ``mmap``.
 
     The file is a zip archive as ``torch.save`` makes it, with correct checksums and data at multiples of 64 bytes. It
-    appears whole or not at all. A tensor or source that occurs twice is written once. Memory: two blocks of
+    appears whole or not at all. A tensor or source that occurs twice is written once. It takes memory for two blocks of
     ``BLOCK_BYTES``.
 
     Args:
-        path: to write; an earlier file is replaced at the end.
+        path: file to write; an earlier file is replaced at the end.
         contents: dicts, lists and tuples of plain values, with tensors, ``StoredTensor`` or other ``TensorSource``.
-        late: makes further entries of ``contents`` when all tensors are written; plain values alone.
+        late: makes further entries of ``contents``, of plain values only, after all tensors were written.
         progress: called with the number of bytes that were added.
 
     Raises:
-        CheckpointError: contents that such a file cannot hold, or a source whose checksum is wrong; names it.
+        CheckpointError: a value has a type that cannot be written, or the checksum of a source is wrong; names it.
         OutputError: the disk has too little space, the path is a folder, or its folder cannot be written.
     """
     check_file(path, overwrite=True)
@@ -126,7 +126,7 @@ def write_torch_file(
     def place(source: Tensor | TensorSource) -> _Written:
         wrapped = _InMemory(source) if isinstance(source, Tensor) else source
         if isinstance(wrapped, StoredTensor) and wrapped.crc32 is None:
-            wrapped.check()  # A part of what the checksum is of, so its blocks will not tell.
+            wrapped.check()  # Only a part of what the checksum covers, so reading its blocks cannot check it.
         if wrapped.dtype not in _STORAGE_OF:
             raise CheckpointError(f"{path}: tensors of type {wrapped.dtype} cannot be written.")
         tensors.append(_Written(str(len(tensors)), wrapped))
@@ -146,8 +146,8 @@ def write_torch_file(
             crc32 = archive.add_blocks(f"archive/data/{tensor.key}", tensor.nbytes, blocks)
             if tensor.source.crc32 not in (None, crc32):
                 raise CheckpointError(
-                    f"{path}: not written, since a tensor of shape {list(tensor.source.shape)} is damaged where it "
-                    "comes from: its checksum is wrong. Get that file again."
+                    f"{path}: not written: the source is corrupt, since a tensor of shape {list(tensor.source.shape)} "
+                    "does not match its checksum. Copy or download the source file again."
                 )
         entries = placed | (late() if late is not None else {})
         for name, content in (("data.pkl", _pickled(entries)), ("byteorder", b"little"), ("version", b"3\n")):
@@ -163,17 +163,17 @@ def _counted(blocks: Iterator[memoryview], progress: Callable[[int], None] | Non
 
 
 class _Pickler(pickle.Pickler):
-    """Writes tensors as torch does."""
+    """A pickler that writes tensors as torch does."""
 
     def persistent_id(self, value: Any) -> Any:
-        """The data of a tensor."""
+        """Refer to the data of a tensor."""
         if not isinstance(value, _Data):
             return None
         kind = getattr(torch, _STORAGE_OF[value.of.source.dtype])
         return "storage", kind, value.of.key, "cpu", value.of.numel
 
     def reducer_override(self, value: Any) -> Any:
-        """A tensor, made of its data."""
+        """Write a tensor as a function of its data."""
         if not isinstance(value, _Written):
             return NotImplemented
         strides: list[int] = []

@@ -1,10 +1,10 @@
-"""Torch's format since version 1.6: a zip archive of uncompressed entries.
+"""Read torch's format since version 1.6: a zip archive of uncompressed entries.
 
 ``NAME/data.pkl`` is the object, a pickle with ``('storage', type, key, location, numel)`` as persistent ids,
-``NAME/data/KEY`` the bytes of a storage, ``NAME/byteorder`` and ``NAME/version`` what they say.
+``NAME/data/KEY`` the bytes of a storage, ``NAME/byteorder`` the byte order and ``NAME/version`` the format's version.
 
-The directory of the archive is read here and not by ``zipfile``: it may claim gigabytes, and what is wanted is where
-entries lie.
+The archive's central directory is read here and not by ``zipfile``, since it may claim gigabytes, and since the offsets
+of entries are needed.
 
 Source: PKWARE's APPNOTE.TXT 6.3.10, sections 4.3.7 to 4.3.16 and 4.5.3.
 """
@@ -38,7 +38,7 @@ _MAX_VERSION = 10  # What torch 2.13 reads; the layout of float checkpoints has 
 
 @dataclass(frozen=True)
 class _Entry:
-    """An uncompressed entry; ``crc32`` is 0 where the writer recorded none."""
+    """An uncompressed entry; ``crc32`` is 0 where the writer recorded no checksum."""
 
     offset: int
     size: int
@@ -46,11 +46,11 @@ class _Entry:
 
 
 def read_zip(file: OpenFile) -> Any:
-    """Read the directory of a file: its object, with ``StoredTensor`` for tensors.
+    """Read the pickled object of a file, with ``StoredTensor`` in the place of tensors.
 
     Raises:
-        CheckpointError: not this format, of another version or byte order, cut short, damaged, or holding what is not
-            allowed.
+        CheckpointError: the file has another format, version or byte order, is cut short or corrupt, or holds something
+            that is not allowed.
     """
     entries = _entries(file)
     names = [name for name in entries if name.endswith("/data.pkl") and name.count("/") == 1]
@@ -61,21 +61,21 @@ def read_zip(file: OpenFile) -> Any:
     root = names[0].removesuffix("data.pkl")
     order = _small(file, entries, f"{root}byteorder", b"little")  # Left out before torch 2.1.
     if order != b"little":
-        raise CheckpointError(f"written on a machine with byte order {order[:20]!r}; only 'little' is read here")
+        raise CheckpointError(f"written with byte order {order[:20]!r}; only little-endian files can be read")
     version = _small(file, entries, f"{root}version", b"3").strip()
     if not version.isdigit() or len(version) > 9 or not 1 <= int(version) <= _MAX_VERSION:
         raise CheckpointError(
-            f"has version {version[:20]!r} of torch's format; versions up to {_MAX_VERSION} are known"
+            f"has version {version[:20]!r} of torch's format; versions up to {_MAX_VERSION} can be read"
         )
     storages: dict[str, Storage] = {}
     contents = _unpickle(file, entries[names[0]], storages)
     for key, storage in storages.items():
         entry = entries.get(f"{root}data/{key}")
         if entry is None:
-            raise CheckpointError(f"damaged: the data {key[:40]!r} of a tensor is not in the file")
+            raise CheckpointError(f"corrupt: the data {key[:40]!r} of a tensor is missing")
         if entry.size != storage.nbytes:
             raise CheckpointError(
-                f"damaged: the data {key[:40]!r} has {entry.size:,} bytes, its tensors expect {storage.nbytes:,}"
+                f"corrupt: the data {key[:40]!r} has {entry.size:,} bytes, but its tensors expect {storage.nbytes:,}"
             )
         storage.offset, storage.crc32 = entry.offset, entry.crc32 or None
     return contents
@@ -88,32 +88,32 @@ def _unpickle(file: OpenFile, entry: _Entry, storages: dict[str, Storage]) -> An
         )
     content = os.pread(file.descriptor, entry.size, entry.offset)
     if entry.crc32 and zlib.crc32(content) != entry.crc32:
-        raise CheckpointError("damaged: the checksum of its pickled object is wrong")
+        raise CheckpointError("corrupt: checksum mismatch in its pickled object")
     end = entry.offset + entry.size
     window = ByteWindow(file.descriptor, entry.offset, end, limit=MAX_PICKLE_BYTES, what="its pickled object")
     return load_pickle(window, make_find_global(file), lambda saved: storage_of(saved, storages))
 
 
 def _small(file: OpenFile, entries: dict[str, _Entry], name: str, default: bytes) -> bytes:
-    """An entry of a few bytes."""
+    """Read an entry of a few bytes."""
     if name not in entries:
         return default
     entry = entries[name]
     content = os.pread(file.descriptor, min(entry.size, 64), entry.offset)
     if entry.crc32 and entry.size == len(content) and zlib.crc32(content) != entry.crc32:
-        raise CheckpointError(f"damaged: the checksum of its entry {name!r} is wrong")
+        raise CheckpointError(f"corrupt: checksum mismatch in the entry {name!r}")
     return content
 
 
 def _entries(file: OpenFile) -> dict[str, _Entry]:
-    """All entries, by name; each lies within the file."""
+    """Read all entries by name, and check that each lies within the file."""
     start, size, count = _directory(file)
     content = os.pread(file.descriptor, size, start)
     entries: dict[str, _Entry] = {}
     position = 0
     for _ in range(count):
         if position + _CENTRAL.size > len(content):
-            raise CheckpointError("damaged: the zip directory ends early")
+            raise CheckpointError("corrupt: the zip central directory ends early")
         fields = _CENTRAL.unpack_from(content, position)
         signature, flags, method, crc32, packed, unpacked = (fields[index] for index in (0, 3, 4, 7, 8, 9))
         name_bytes, extra_bytes, comment_bytes, offset = (fields[index] for index in (10, 11, 12, 16))
@@ -121,43 +121,44 @@ def _entries(file: OpenFile) -> dict[str, _Entry]:
         extra_at = names_at + name_bytes
         position = extra_at + extra_bytes + comment_bytes
         if signature != b"PK\1\2" or position > len(content):
-            raise CheckpointError("damaged: the zip directory has an entry that is none")
+            raise CheckpointError("corrupt: invalid entry in the zip central directory")
         name = content[names_at:extra_at].decode("utf-8", "backslashreplace")
         unpacked, packed, offset = _from_zip64(content[extra_at : extra_at + extra_bytes], unpacked, packed, offset)
         if method or flags & _ENCRYPTED or packed != unpacked:
-            raise CheckpointError(f"its entry {name[:60]!r} is compressed or encrypted, as torch never writes it")
+            raise CheckpointError(f"its entry {name[:60]!r} is compressed or encrypted, which torch never does")
         if name in entries:
-            raise CheckpointError(f"damaged: it has two entries {name[:60]!r}")
+            raise CheckpointError(f"corrupt: two entries named {name[:60]!r}")
         entries[name] = _Entry(_data_offset(file, name, offset, unpacked, start), unpacked, crc32)
     _check_apart(entries)
     return entries
 
 
 def _check_apart(entries: dict[str, _Entry]) -> None:
-    """Each byte belongs to one entry: a file cannot have more data than bytes."""
+    """Check that no two entries share a byte, so that a file cannot hold more data than it has bytes."""
     end = 0
     for name, entry in sorted(entries.items(), key=lambda item: (item[1].offset, item[1].size)):
         if entry.size and entry.offset < end:
-            raise CheckpointError(f"damaged: the data of its entry {name[:60]!r} is that of another one, too")
+            raise CheckpointError(f"corrupt: the data of the entry {name[:60]!r} overlaps with another entry")
         end = max(end, entry.offset + entry.size)
 
 
 def _data_offset(file: OpenFile, name: str, header: int, size: int, limit: int) -> int:
-    """Where an entry's data begins, as its own header tells."""
+    """Return the offset of an entry's data, which follows from the entry's own header."""
     content = os.pread(file.descriptor, _LOCAL.size, header) if header <= file.size else b""
     if len(content) < _LOCAL.size or content[:4] != b"PK\3\4":
-        raise CheckpointError(f"damaged: the entry {name[:60]!r} is not where the zip directory says")
+        raise CheckpointError(f"corrupt: the entry {name[:60]!r} is not where the zip central directory says")
     *_, name_bytes, extra_bytes = _LOCAL.unpack(content)
     offset = header + _LOCAL.size + name_bytes + extra_bytes
     if offset + size > limit:
         raise CheckpointError(
-            f"cut short inside the entry {name[:60]!r}: {size:,} bytes from {offset:,} on, of {limit:,}"
+            f"cut short inside the entry {name[:60]!r}: {size:,} bytes are expected from byte {offset:,} on, but the "
+            f"data ends at {limit:,}"
         )
     return int(offset)
 
 
 def _from_zip64(extra: bytes, *values: int) -> list[int]:
-    """Sizes and offset, from the extra field where they are too large for their own."""
+    """Return sizes and offset, read from the extra field where they are too large for 32 bits."""
     result = list(values)
     wide = [index for index, value in enumerate(values) if value == _IN_ZIP64]
     position = 0
@@ -171,35 +172,35 @@ def _from_zip64(extra: bytes, *values: int) -> list[int]:
             return result
         position += 4 + length
     if wide:
-        raise CheckpointError("damaged: an entry of more than 4 GiB has no size in the zip directory")
+        raise CheckpointError("corrupt: an entry of more than 4 GiB has no size in the zip central directory")
     return result
 
 
 def _directory(file: OpenFile) -> tuple[int, int, int]:
-    """Offset, bytes and number of entries of the archive's directory."""
+    """Return offset, size in bytes and number of entries of the central directory."""
     tail_at = max(0, file.size - _MAX_COMMENT_BYTES - _END.size)
     tail = os.pread(file.descriptor, file.size - tail_at, tail_at)
-    found = tail.rfind(b"PK\5\6", 0, max(0, len(tail) - _END.size + 4))
-    if found < 0:
-        raise CheckpointError(f"cut short: the zip directory at its end is missing, after {file.size:,} bytes")
-    _, _, _, _, count, size, start, _ = _END.unpack_from(tail, found)
+    end = tail.rfind(b"PK\5\6", 0, max(0, len(tail) - _END.size + 4))
+    if end < 0:
+        raise CheckpointError(f"cut short: no zip central directory at the end of its {file.size:,} bytes")
+    _, _, _, _, count, size, start, _ = _END.unpack_from(tail, end)
     if start == _IN_ZIP64 or size == _IN_ZIP64 or count == 0xFFFF:
-        start, size, count = _directory64(file, tail_at + found)
-    if start + size > tail_at + found:
-        raise CheckpointError("cut short: the zip directory does not lie within the file")
+        start, size, count = _directory64(file, tail_at + end)
+    if start + size > tail_at + end:
+        raise CheckpointError("cut short: the zip central directory is not within the file")
     if size > _MAX_DIRECTORY_BYTES:
-        raise CheckpointError(f"damaged: its zip directory claims {size:,} bytes, more than a checkpoint needs")
+        raise CheckpointError(f"corrupt: the zip central directory claims {size:,} bytes, more than a checkpoint needs")
     return start, size, count
 
 
 def _directory64(file: OpenFile, end: int) -> tuple[int, int, int]:
-    """The same, of an archive of more than 4 GiB."""
+    """Return offset, size and number of entries of the central directory of an archive of more than 4 GiB."""
     locator = os.pread(file.descriptor, _END64_LOCATOR.size, max(0, end - _END64_LOCATOR.size))
     if len(locator) < _END64_LOCATOR.size or locator[:4] != b"PK\6\7":
-        raise CheckpointError("damaged: the zip directory of more than 4 GiB is missing")
+        raise CheckpointError("corrupt: the zip64 central directory is missing")
     _, _, position, _ = _END64_LOCATOR.unpack(locator)
     content = os.pread(file.descriptor, _END64.size, position) if position < file.size else b""
     if len(content) < _END64.size or content[:4] != b"PK\6\6":
-        raise CheckpointError("damaged: the zip directory of more than 4 GiB is not where it should be")
+        raise CheckpointError("corrupt: the zip64 central directory is not where it should be")
     _, _, _, _, _, _, _, count, size, start = _END64.unpack(content)
     return start, size, count

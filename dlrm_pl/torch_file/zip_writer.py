@@ -1,4 +1,4 @@
-"""A zip archive of uncompressed entries, written in one pass, with data at multiples of 64 bytes.
+"""Write a zip archive of uncompressed entries in one pass, with data at multiples of 64 bytes.
 
 Source: PKWARE's APPNOTE.TXT 6.3.10, sections 4.3.7 to 4.3.16 and 4.5.3.
 """
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import IO
 
 ALIGNMENT = 64
-# More than the headers of one entry take: 30 and 46 bytes, the name twice, padding, sizes of 64 bits twice.
+# More than the headers of an entry take: 30 and 46 bytes, its name twice, padding, and 64-bit sizes twice.
 OVERHEAD_BYTES = 512
 
 _LOCAL = struct.Struct("<4s5H3I2H")
@@ -21,9 +21,10 @@ _CENTRAL = struct.Struct("<4s6H3I5H2I")
 _END64 = struct.Struct("<4sQ2H2I4Q")
 _END64_LOCATOR = struct.Struct("<4sIQI")
 _END = struct.Struct("<4s4H2IH")
-_CRC_POSITION = 14  # In a local header.
+_CRC_POSITION = 14  # Offset in a local header.
 _PADDING = 0x4246  # The kind of extra field that torch pads with; readers skip it.
-_SMALL, _WIDE = 20, 45  # Versions of the format that are needed, 45 for sizes of 64 bits.
+_SMALL = 20  # Version of the zip format that an entry needs,
+_WIDE = 45  # and the version for sizes of 64 bits.
 _LIMIT = 0xFFFFFFFF
 _UTF8 = 1 << 11
 _DAY = 0x21  # 1980-01-01, so that the same contents are the same bytes.
@@ -38,7 +39,7 @@ class _Entry:
 
 
 class ZipWriter:
-    """Entries, one after the other; ``finish`` writes the directory.
+    """A writer of entries, one after the other; ``finish`` writes the central directory.
 
     Args:
         handle: an empty file, open for binary writing.
@@ -54,27 +55,26 @@ class ZipWriter:
         self.add_blocks(name, len(content), [memoryview(content)])
 
     def add_blocks(self, name: str, size: int, blocks: Iterable[memoryview]) -> int:
-        """Add an entry from blocks, each of which is used before the next is asked for.
+        """Add an entry from blocks, each of which is written before the next is requested.
 
         Args:
-            name: of the entry.
-            size: bytes of all blocks.
-            blocks: bytes; their checksum is made while they are written.
+            name: name of the entry.
+            size: number of bytes of all blocks.
+            blocks: bytes to write; their checksum is computed meanwhile.
 
         Returns:
-            The checksum (CRC-32).
+            The checksum (CRC-32) of all blocks.
         """
         entry = _Entry(name.encode(), self._position, size)
         wide = struct.pack("<2H2Q", 1, 16, size, size) if size >= _LIMIT else b""
         padding = -(self._position + _LOCAL.size + len(entry.name) + len(wide) + 4) % ALIGNMENT
         extra = wide + struct.pack("<2H", _PADDING, padding) + bytes(padding)
-        shown = min(size, _LIMIT)
+        size32 = min(size, _LIMIT)
         version = _WIDE if wide else _SMALL
-        names = (len(entry.name), len(extra))
-        header = _LOCAL.pack(b"PK\3\4", version, _UTF8, 0, 0, _DAY, 0, shown, shown, *names)
+        header = _LOCAL.pack(b"PK\3\4", version, _UTF8, 0, 0, _DAY, 0, size32, size32, len(entry.name), len(extra))
         self._write(header + entry.name + extra)
         written = 0
-        with ThreadPoolExecutor(1) as pool:  # zlib and write() both let other threads run.
+        with ThreadPoolExecutor(1) as pool:  # zlib and write() both release the interpreter lock.
             for block in blocks:
                 checksum: Future[int] = pool.submit(zlib.crc32, block, entry.crc32)
                 self._write(block)
@@ -85,17 +85,18 @@ class ZipWriter:
         return entry.crc32
 
     def finish(self) -> None:
-        """Write the checksums into the headers, and the directory behind the last entry."""
+        """Write the central directory after the last entry, and the checksums into the headers."""
         start = self._position
         for entry in self._entries:
             self._write(_central(entry))
-        size, count = self._position - start, len(self._entries)
+        size = self._position - start
+        count = len(self._entries)
         if start + size >= _LIMIT or count >= 0xFFFF:
             end = self._position
             self._write(_END64.pack(b"PK\6\6", _END64.size - 12, _WIDE, _WIDE, 0, 0, count, count, size, start))
             self._write(_END64_LOCATOR.pack(b"PK\6\7", 0, end, 1))
-        shown = min(count, 0xFFFF)
-        self._write(_END.pack(b"PK\5\6", 0, 0, shown, shown, min(size, _LIMIT), min(start, _LIMIT), 0))
+        count16 = min(count, 0xFFFF)
+        self._write(_END.pack(b"PK\5\6", 0, 0, count16, count16, min(size, _LIMIT), min(start, _LIMIT), 0))
         for entry in self._entries:
             self._handle.seek(entry.header + _CRC_POSITION)
             self._handle.write(struct.pack("<I", entry.crc32))
@@ -106,10 +107,15 @@ class ZipWriter:
 
 
 def _central(entry: _Entry) -> bytes:
-    """An entry of the directory; sizes and offset that are too large for it stand in an extra field."""
+    """Make an entry of the central directory; sizes and offset that need 64 bits go into an extra field."""
     wide = [entry.size] * 2 * (entry.size >= _LIMIT) + [entry.header] * (entry.header >= _LIMIT)
     extra = struct.pack(f"<2H{len(wide)}Q", 1, 8 * len(wide), *wide) if wide else b""
     version = _WIDE if wide else _SMALL
-    sizes = (entry.crc32, min(entry.size, _LIMIT), min(entry.size, _LIMIT), len(entry.name), len(extra))
-    place = (0, 0, 0, 0, min(entry.header, _LIMIT))
-    return _CENTRAL.pack(b"PK\1\2", version, version, _UTF8, 0, 0, _DAY, *sizes, *place) + entry.name + extra
+    size32 = min(entry.size, _LIMIT)
+    header32 = min(entry.header, _LIMIT)
+    fixed = _CENTRAL.pack(
+        b"PK\1\2", version, version, _UTF8, 0, 0, _DAY,
+        entry.crc32, size32, size32, len(entry.name), len(extra),
+        0, 0, 0, 0, header32,
+    )  # fmt: skip
+    return fixed + entry.name + extra

@@ -241,7 +241,9 @@ def test_flipped_bit_of_a_table_is_named_and_not_measured(
     content = bytearray(ckpt_path.read_bytes())
     content[open_checkpoint(ckpt_path)["state_dict"][name].offset] ^= 1
     (tmp_path / "flipped.ckpt").write_bytes(content)
-    with pytest.raises(CheckpointError, match=r"flipped\.ckpt: damaged: .* which hold .*tables\.3\.weight"):
+    with pytest.raises(
+        CheckpointError, match=r"flipped\.ckpt: corrupt: checksum mismatch .* which hold .*tables\.3\.weight"
+    ):
         verify_artifact(artifact, synthetic_folder, ckpt_path=tmp_path / "flipped.ckpt")
 
 

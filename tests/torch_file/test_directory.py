@@ -64,7 +64,7 @@ def test_data_that_is_not_aligned_is_read_but_not_mapped(tmp_path: Path) -> None
         assert torch.equal(stored.read(), torch.ones(2))
         aligned += stored.is_aligned
         if not stored.is_aligned:
-            with pytest.raises(CheckpointError, match="which is no multiple of 4"):
+            with pytest.raises(CheckpointError, match="which is not a multiple of 4"):
                 stored.map()
     assert aligned == 1
 

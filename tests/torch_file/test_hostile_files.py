@@ -87,16 +87,16 @@ CASES = {
     "tuples, easily of one hash": (START + b"}K\x01K\x02\x86Ns.", "a key of several numbers"),
     "a long tuple, hashed again and again": (
         START + b"}(" + b"N" * 17 + b"tNs.",
-        "a tuple of 17 in a key",
+        "a tuple of 17 parts in a key",
     ),
     "a device whose name is a list": (START + b"ctorch\ndevice\n]\x85R.", "a device has no valid name"),
     "a tensor of one element, a terabyte of times": (
         tensor(2**38, 0),
-        r"shape \[274877906944\] and stride \[0\] repeats the 4 bytes of its data as 1,099,511,627,776",
+        r"shape \[274877906944\] and stride \[0\] repeats the 4 bytes of its data up to 1,099,511,627,776",
     ),
     "a negative size": (tensor(-1, 1), "no valid shape and stride"),
     "a negative stride": (tensor(1, -1), "no valid shape and stride"),
-    "a stride beyond the data": (tensor(2, 1), r"shape \[2\] needs 2 elements, its data '0' has 1"),
+    "a stride beyond the data": (tensor(2, 1), r"shape \[2\] needs 2 elements, but its data '0' has 1"),
 }  # fmt: skip
 # Told only by the limit of steps, which takes a second or two.
 MANY_STEPS = {
@@ -143,7 +143,7 @@ def test_entries_with_the_same_bytes_are_refused(tmp_path: Path) -> None:
     second, third = (content.rfind(b"archive/data/%d" % key) for key in (0, 1))
     content[third - 4 : third] = content[second - 4 : second]
     path.write_bytes(content)
-    with pytest.raises(CheckpointError, match="the data of its entry 'archive/data/1' is that of another one, too"):
+    with pytest.raises(CheckpointError, match="the data of the entry 'archive/data/1' overlaps with another"):
         TorchFile.open(path)
 
 

@@ -107,34 +107,40 @@ def test_the_small_pickles_of_a_file_are_no_way_in_either(tmp_path: Path, kind: 
         (b"\x80\x02cbuiltins\neval\n.", r"builtins\.eval"),
         (b"\x80\x02ctorch.nn.modules.linear\nLinear\n.", "torch.nn.modules.linear.Linear, .*whole module"),
         (b"\x80\x02ctorch._utils\n_rebuild_qtensor\n.", "_rebuild_qtensor, .*quantized model"),
-        (b"\x80\x02ctorch._utils\n_rebuild_parameter\n.", "_rebuild_parameter by itself"),
-        (b"\x80\x02ctorch\nFloatStorage\n.", "FloatStorage by itself"),
+        (b"\x80\x02ctorch._utils\n_rebuild_parameter\n.", "_rebuild_parameter where a value is expected"),
+        (b"\x80\x02ctorch\nFloatStorage\n.", "FloatStorage where a value is expected"),
         (b"\x80\x02ctorch\nFloatStorage\n)R.", "calls a StorageType"),
-        (b"\x80\x02ctorch._utils\n_rebuild_parameter\nK\x01K\x01\x88\x87R.", "parameter is made of something else"),
-        (b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\nK\x01\x85R.", "cannot be made as the pickle asks"),
-        (b"\x80\x02}K\x01sb.", "takes more objects than it made"),
+        (b"\x80\x02ctorch._utils\n_rebuild_parameter\nK\x01K\x01\x88\x87R.", "parameter is not made from a tensor"),
+        (
+            b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\nK\x01\x85R.",
+            "invalid arguments for torch._utils._rebuild_tensor_v2",
+        ),
+        (b"\x80\x02}K\x01sb.", "uses more objects than it made"),
         (b"\x80\x02]K\x01b.", "sets the state of a list"),
         (b"\x80\x02]K\x01K\x02s.", "appends|sets items of a list"),
         (b"\x80\x02}]K\x01s.", "a list in a key"),
         (b"\x80\x02(K\x01d.", "a key without a value"),
         (b"\x80\x02h\x05.", "refers to its object 5"),
-        (b"\x80\x02K\x01K\x02.", "left over"),
-        (b"\x80\x02\xff.", r"no opcode of a pickle \('ÿ'\)"),
+        (b"\x80\x02K\x01K\x02.", "does not end with exactly one object"),
+        (b"\x80\x02\xff.", r"not an opcode of a pickle \('ÿ'\)"),
         (b"\x80\x02X\x02\x00\x00\x00\xff\xff.", "BINUNICODE .* cannot be decoded"),
-        (b"\x80\x02c\\q\n\\q\n.", r"holds .*q\..*q, which is none"),
+        (b"\x80\x02c\\q\n\\q\n.", r"holds .*q\..*q, which is not allowed"),
         (b"\x80\x02P\\q\n.", "the pickle opcode PERSID"),
         (b"\x80\x02S'\\q'\n.", "the pickle opcode STRING"),
         (b"\x80\x02\x8a\x20" + b"\x01" * 32 + b".", "a number of .* bits"),
         (b"\x80\x05\x96" + struct.pack("<Q", 1 << 40) + b".", "cut short"),
         (b"\x80\x05\x96" + struct.pack("<Q", 1) + b"a.", "BYTEARRAY8"),
-        (b"\x80\x02cnumpy\nndarray\n)R.", "numpy array has no values"),
+        (b"\x80\x02cnumpy\nndarray\n)R.", "NumPy array has no values"),
         (
             b"\x80\x02cnumpy\nndarray\n)R(K\x01K\x05\x85cnumpy\ndtype\nU\x02f8\x85R\x89U\x08aaaaaaaatb.",
-            r"a state that does not fit .*cannot reshape array of size 1",
+            r"an invalid state .*cannot reshape array of size 1",
         ),
-        (b"\x80\x02cnumpy\nndarray\n)RK\x01b.", "numpy array has no valid state"),
-        (b"\x80\x02cnumpy\ndtype\nU\x02f8\x85RK\x01b.", "numpy dtype has no valid state"),
-        (b"\x80\x02cnumpy.core.multiarray\nscalar\ncnumpy\ndtype\nU\x02f8\x85RU\x01a\x86R.", "cannot be made"),
+        (b"\x80\x02cnumpy\nndarray\n)RK\x01b.", "NumPy array has no valid state"),
+        (b"\x80\x02cnumpy\ndtype\nU\x02f8\x85RK\x01b.", "NumPy dtype has no valid state"),
+        (
+            b"\x80\x02cnumpy.core.multiarray\nscalar\ncnumpy\ndtype\nU\x02f8\x85RU\x01a\x86R.",
+            "invalid arguments for numpy",
+        ),
         (b"\x80\x02c_codecs\nencode\nU\x01aU\x04zlib\x86R.", "latin-1"),
         (b"\x80\x02K\x05Q.", "reference to data is no"),
         (b"\x80\x02\x8f(]\x90.", "a list in a key"),
@@ -148,7 +154,7 @@ def test_what_no_checkpoint_holds_is_refused(tmp_path: Path, kind: str, content:
 
 def test_numpy_objects_are_refused(tmp_path: Path) -> None:
     path = save({"x": np.array([{}], dtype=object)}, tmp_path / "x.pt", "zip")
-    with pytest.raises(CheckpointError, match=r"damaged|numpy values of type 'O8'"):
+    with pytest.raises(CheckpointError, match=r"corrupt|NumPy values of type 'O8'"):
         TorchFile.open(path)
 
 
@@ -166,7 +172,9 @@ def test_numpy_objects_are_refused(tmp_path: Path) -> None:
     ids=["lists", "tuples", "key", "in itself", "marks"],
 )
 def test_what_is_nested_without_end_is_refused(tmp_path: Path, kind: str, content: bytes) -> None:
-    with pytest.raises(CheckpointError, match=r"nested deeper|in itself|a tuple in a key|left over"):
+    with pytest.raises(
+        CheckpointError, match=r"nested deeper|inside itself|a tuple in a key|does not end with exactly one object"
+    ):
         TorchFile.open(WRITERS[kind](tmp_path / "x.pt", content))
 
 
@@ -182,7 +190,7 @@ def test_what_is_shared_is_read_once_and_counted_as_often_as_it_is_met(tmp_path:
     contents = TorchFile.open(WRITERS[kind](tmp_path / "x.pt", shared(6))).contents
     assert len(contents) == 10
     assert len({id(child) for child in contents}) == 1
-    with pytest.raises(CheckpointError, match="holds more than 2,000,000 values, counting what is shared as often"):
+    with pytest.raises(CheckpointError, match=r"holds more than 2,000,000 values \(shared ones count as often"):
         TorchFile.open(WRITERS[kind](tmp_path / "x.pt", shared(40)))
 
 
