@@ -21,7 +21,7 @@ from machine import machine
 
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.benchmark.compare import Cell, Comparison, compare
-from dlrm_pl.benchmark.contenders import Field, float_contenders, int8_contender
+from dlrm_pl.benchmark.contenders import Contenders, float_contenders, int8_contender
 from dlrm_pl.benchmark.footprint import float_row_bytes, int8_row_bytes
 from dlrm_pl.benchmark.rows import random_batch, random_rows
 from dlrm_pl.benchmark.stages import stage_times
@@ -33,7 +33,7 @@ from dlrm_pl.quantization.recipe import Recipe, RecipeStart
 from dlrm_pl.runtime.int8_dlrm import Int8DLRM, count_int8_ops
 from dlrm_pl.runtime.tables import row_bytes
 
-REPORTED = ("fp32", "fp32_compiled", "bf16_compiled", "seed_recipe", "int8")
+REPORTED = ("fp32", "fp32_compiled", "bf16_compiled", "eager_int8", "int8")
 
 
 def architecture(rows: int) -> Architecture:
@@ -74,7 +74,7 @@ def summary(comparison: Comparison, threads: int, sizes: Sequence[int], limit: f
     for size in sizes:
         cell = cells[size]
         speeds = {name: round(cell.timings[name].samples_per_s) for name in REPORTED if name in cell.timings}
-        ratios = {"x_fp32": "fp32", "x_bf16": "bf16_compiled", "x_seed": "seed_recipe"}
+        ratios = {"x_fp32": "fp32", "x_bf16": "bf16_compiled", "x_eager_int8": "eager_int8"}
         batch[str(size)] = speeds | {key: times(cell, "int8", other) for key, other in ratios.items()}
     fastest = max(cells[size].timings["int8"].samples_per_s for size in sizes)
     return {
@@ -115,13 +115,13 @@ def main() -> None:
     found, expected = count_int8_ops(int8, batch), int8.expected_int8_ops()
     assert found == expected, f"one pass ran the integer ops {found}, expected are {expected}"
     floats = float_contenders(model, calibration)
-    field = Field((*floats.contenders, int8_contender(int8)), floats.unavailable)
+    contenders = Contenders((*floats.available, int8_contender(int8)), floats.unavailable)
     print(f"built in {time.perf_counter() - began:.0f} s; integer ops of one pass: {found}")
     print(f"table bytes a sample: fp32 {float_row_bytes(model.architecture, 4):,}, int8 {int8_row_bytes(int8):,}")
 
     rows = random_rows(model.architecture, options.seed)
     sizes = sorted({1, *options.batch_sizes})
-    comparison = compare(field, rows, batch_sizes=sizes, threads=counts, seconds=options.seconds, progress=log)
+    comparison = compare(contenders, rows, batch_sizes=sizes, threads=counts, seconds=options.seconds, progress=log)
     for cell in comparison.cells:
         print_cell(cell, comparison)
     for label, reason in comparison.unavailable.items():

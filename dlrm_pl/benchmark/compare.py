@@ -14,7 +14,7 @@ from torch import Tensor
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.benchmark.agreement import check_agreement
 from dlrm_pl.benchmark.compilation import CompilationError
-from dlrm_pl.benchmark.contenders import BASELINE, Contender, Field
+from dlrm_pl.benchmark.contenders import BASELINE, Contender, Contenders
 from dlrm_pl.benchmark.rows import Source
 from dlrm_pl.benchmark.timer import Scorer, Timing, time_in_turn
 from dlrm_pl.errors import ConfigurationError
@@ -22,13 +22,13 @@ from dlrm_pl.errors import ConfigurationError
 log = logging.getLogger(__name__)
 
 BATCH_SIZES = (1, 32, 2048, 16384)
-# Logits are compared on so many samples: fewer say little of a spread.
+# Number of samples on which logits are compared: fewer say little about their spread.
 _AGREEMENT_SAMPLES = 2048
 
 
 @dataclass(frozen=True)
 class Cell:
-    """What was measured at one batch size with one number of threads; ``timings`` by contender name."""
+    """The timings at one batch size with one number of threads, by name of the contender."""
 
     threads: int
     batch_size: int
@@ -37,14 +37,14 @@ class Cell:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All that was measured.
+    """The result of a comparison.
 
     Attributes:
-        labels: of the contenders, by name.
-        unavailable: those that could not run here, with the reason, by label.
-        baseline: name of the contender that ratios are to.
-        sqnr_db: agreement with fp32 by name; empty where there is no float model.
-        cells: by threads, then by batch size.
+        labels: label of each contender, by name.
+        unavailable: reason by label of each contender that could not run here.
+        baseline: name of the contender that ratios refer to.
+        sqnr_db: signal-to-noise ratio to the fp32 logits in dB, by name; empty where there is no float model.
+        cells: timings, by threads and then by batch size.
     """
 
     labels: dict[str, str]
@@ -54,14 +54,14 @@ class Comparison:
     cells: tuple[Cell, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types; equal logits have no finite ratio to their error and give null."""
+        """Convert to plain JSON types; equal logits have no finite ratio to their error and give null."""
         values = asdict(self)
         values["sqnr_db"] = {name: None if db == float("inf") else db for name, db in self.sqnr_db.items()}
         return values
 
 
 def compare(
-    field: Field,
+    contenders: Contenders,
     rows: Source,
     *,
     batch_sizes: Sequence[int],
@@ -72,15 +72,15 @@ def compare(
     """Check and time the contenders.
 
     Args:
-        field: the contenders. The first is the baseline: fp32 eager, or the int8 model where there is no float one.
-        rows: gives batches of a size.
-        batch_sizes: samples at a time.
-        threads: torch's thread counts to set, one after the other; the present one is restored.
-        seconds: for each contender in each cell.
-        progress: told what is done now.
+        contenders: what to time. The first is the baseline: fp32 eager, or the int8 model where there is no float one.
+        rows: source of batches, by batch size.
+        batch_sizes: samples of a batch, one size after the other.
+        threads: numbers of threads to set in torch, one after the other; the present one is restored.
+        seconds: time for each contender in each cell.
+        progress: called with a description of each step.
 
     Raises:
-        VerificationError: a contender does not compute the model; nothing of it is timed.
+        VerificationError: a contender does not compute the model; it is not timed.
         ConfigurationError: a batch size or thread count below 1.
     """
     for name, numbers in (("batch_sizes", batch_sizes), ("threads", threads)):
@@ -88,8 +88,8 @@ def compare(
             raise ConfigurationError(f"{name}={list(numbers)} must be one or more whole numbers of at least 1.")
     if seconds <= 0:
         raise ConfigurationError(f"seconds={seconds} must be more than 0.")
-    present = list(field.contenders)
-    unavailable = dict(field.unavailable)
+    present = list(contenders.available)
+    unavailable = dict(contenders.unavailable)
     baseline, sqnr, cells = present[0].name, dict[str, float](), []
     with torch.inference_mode():
         for size in batch_sizes:
@@ -112,7 +112,7 @@ def compare(
                     timings = time_in_turn(scorers, batches, baseline=baseline, seconds=seconds)
                     cells.append(Cell(count, size, timings))
     return Comparison(
-        labels={contender.name: contender.label for contender in field.contenders},
+        labels={contender.name: contender.label for contender in contenders.available},
         unavailable=unavailable,
         baseline=baseline,
         sqnr_db=sqnr,
@@ -123,7 +123,7 @@ def compare(
 def _agreements(
     contenders: Sequence[Contender], scorers: dict[str, Scorer], batches: Sequence[ClickBatch]
 ) -> dict[str, float]:
-    """Signal to noise of every contender against the first, on the very callables that are timed."""
+    """Compare the logits of every contender with those of the first, on the very callables that are timed."""
     some = batches[: max(1, _AGREEMENT_SAMPLES // batches[0].num_samples)]
     logits = {name: _logits(scorer, some) for name, scorer in scorers.items()}
     reference = logits[contenders[0].name]
@@ -136,13 +136,13 @@ def _logits(scorer: Scorer, batches: Sequence[ClickBatch]) -> Tensor:
     return torch.cat([scorer(batch) for batch in batches])
 
 
-def _worst(known: dict[str, float], found: dict[str, float]) -> dict[str, float]:
-    return {name: min(db, known.get(name, db)) for name, db in found.items()}
+def _worst(before: dict[str, float], now: dict[str, float]) -> dict[str, float]:
+    return {name: min(db, before.get(name, db)) for name, db in now.items()}
 
 
 @contextmanager
 def torch_threads(count: int | None) -> Iterator[None]:
-    """Let torch use so many threads in the block; None: as many as it does."""
+    """Set the number of threads of torch in the block; None leaves it as it is."""
     before = torch.get_num_threads()
     torch.set_num_threads(count or before)
     try:
@@ -152,10 +152,10 @@ def torch_threads(count: int | None) -> Iterator[None]:
 
 
 def all_thread_counts() -> tuple[int, ...]:
-    """1, 2, 4, ... and as many as torch uses by itself."""
+    """Return 1, 2, 4, ... and the number of threads that torch uses now."""
     return thread_counts(torch.get_num_threads())
 
 
 def thread_counts(most: int) -> tuple[int, ...]:
-    """1, 2, 4, ... and all."""
+    """Return 1, 2, 4, ... up to a number, and that number."""
     return tuple(sorted({*(2**power for power in range(most.bit_length()) if 2**power < most), most}))

@@ -1,4 +1,4 @@
-"""What is measured side by side: each way to serve a DLRM on a CPU, built from one float model."""
+"""The contenders of a benchmark: each way to serve a DLRM on a CPU, built from one float model."""
 
 from __future__ import annotations
 
@@ -29,11 +29,12 @@ class Contender:
     """One way to serve the model.
 
     Attributes:
-        name: short, a key of the results.
-        label: for tables and plots.
-        model: logits of a batch.
-        compiled: the model is compiled for each batch size and number of threads.
-        min_sqnr_db: least ratio of the variance of the fp32 logits to the squared error, or it is the wrong object.
+        name: short name, the key of its results.
+        label: name in tables and plots.
+        model: module that gives the logits of a batch.
+        compiled: whether the model is compiled, for each batch size and number of threads.
+        min_sqnr_db: least ratio of the variance of the fp32 logits to the squared error; below it, the contender does
+            not compute the model.
         rounding: relative error of a logit that its dtype alone explains.
     """
 
@@ -47,31 +48,31 @@ class Contender:
     rounding: float = 0.0
 
     def prepare(self, batch: ClickBatch) -> Scorer:
-        """What is timed on batches like this one, with the threads that are set now."""
+        """Return what is timed on batches like this one, with the threads that are set now."""
         return compile_for(self.model, batch) if self.compiled else self.model
 
 
 @dataclass(frozen=True)
-class Field:
-    """All contenders, and those that cannot take part.
+class Contenders:
+    """The contenders of a comparison, and those that cannot take part.
 
     Attributes:
-        contenders: in the order of the tables.
-        unavailable: reason by label.
+        available: contenders that can be timed, in the order of the tables.
+        unavailable: reason by label of each that cannot.
     """
 
-    contenders: tuple[Contender, ...]
+    available: tuple[Contender, ...]
     unavailable: dict[str, str]
 
 
-def float_contenders(model: DLRM, calibration: Iterable[ClickBatch]) -> Field:
-    """fp32, bf16 and the seed recipe.
+def float_contenders(model: DLRM, calibration: Iterable[ClickBatch]) -> Contenders:
+    """Make the float contenders, and int8 MLPs by torch.ao: fp32, bf16 and ``eager_int8``.
 
     Args:
         model: float32, in evaluation mode; its tables are referenced, and copied once for bf16.
-        calibration: re-iterable batches for the observers of the seed recipe.
+        calibration: re-iterable batches for the observers of ``eager_int8``.
     """
-    found = [
+    contenders = [
         Contender(BASELINE, "fp32 eager", model),
         Contender("fp32_compiled", "fp32 compiled", FloatForCompiler(model), compiled=True, min_sqnr_db=60),
     ]
@@ -81,30 +82,30 @@ def float_contenders(model: DLRM, calibration: Iterable[ClickBatch]) -> Field:
         unavailable = {"bf16 eager": missing, "bf16 compiled": missing}
     else:
         half = as_bfloat16(model)
-        found += [
+        contenders += [
             Contender("bf16", "bf16 eager", Float(half), min_sqnr_db=20, rounding=torch.finfo(torch.bfloat16).eps),
             _compiled_bfloat16(half),
         ]
-    found.append(Contender("seed_recipe", "int8 MLPs, eager", seed_recipe(model, calibration)))
-    return Field(tuple(found), unavailable)
+    contenders.append(Contender("eager_int8", "int8 MLPs, eager", eager_int8(model, calibration)))
+    return Contenders(tuple(contenders), unavailable)
 
 
-def float_rivals(model: DLRM) -> Field:
-    """What an int8 model must beat to be worth serving for its speed: fp32 as it is, and compiled bf16."""
+def float_baselines(model: DLRM) -> Contenders:
+    """Make what an int8 model must beat to be worth serving for its speed: eager fp32, and compiled bf16."""
     baseline = Contender(BASELINE, "fp32 eager", model)
     missing = _missing_for_bfloat16(model)
     if missing:
-        return Field((baseline,), {"bf16 compiled": missing})
-    return Field((baseline, _compiled_bfloat16(as_bfloat16(model))), {})
+        return Contenders((baseline,), {"bf16 compiled": missing})
+    return Contenders((baseline, _compiled_bfloat16(as_bfloat16(model))), {})
 
 
 def int8_contender(model: Int8DLRM) -> Contender:
-    """The model of an artifact, or one that ``quantize`` just made."""
+    """Make a contender of an artifact's model, or of one that ``quantize`` just made."""
     return Contender(INT8, "int8", model)
 
 
 def as_bfloat16(model: DLRM) -> DLRM:
-    """A copy in bfloat16, converted table by table: there is never a second fp32 copy."""
+    """Copy a model to bfloat16, table by table: there is never a second fp32 copy."""
     tables = EmbeddingBags((1,) * model.architecture.num_tables, model.architecture.embedding_dim)
     for bag, weight in zip(tables.tables, _tables(model), strict=True):
         bag.weight = nn.Parameter(weight.detach().bfloat16(), requires_grad=False)
@@ -112,8 +113,8 @@ def as_bfloat16(model: DLRM) -> DLRM:
     return DLRM.from_parts(model.architecture, bottom_mlp, tables, top_mlp).eval()
 
 
-def seed_recipe(model: DLRM, calibration: Iterable[ClickBatch]) -> DLRM:
-    """What Intel's LPOT example made: eight int8 Linears by torch.ao in eager mode, tables and interaction fp32."""
+def eager_int8(model: DLRM, calibration: Iterable[ClickBatch]) -> DLRM:
+    """Quantize as Intel's LPOT example did: int8 Linears by torch.ao in eager mode, tables and interaction in fp32."""
     start = RecipeStart(linears="int8", tables="fp32")
     recipe = Recipe.starting_from(start, model.architecture)
     return eager_int8_model(model, recipe, model.embedding_bags, calibration)
@@ -121,7 +122,9 @@ def seed_recipe(model: DLRM, calibration: Iterable[ClickBatch]) -> DLRM:
 
 def _compiled_bfloat16(half: DLRM) -> Contender:
     return Contender(
-        *("bf16_compiled", "bf16 compiled", FloatForCompiler(half)),
+        "bf16_compiled",
+        "bf16 compiled",
+        FloatForCompiler(half),
         compiled=True,
         min_sqnr_db=20,
         rounding=torch.finfo(torch.bfloat16).eps,

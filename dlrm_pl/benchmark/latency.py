@@ -1,4 +1,4 @@
-"""Time a trial of the tuner in turn with the float models that one would serve instead."""
+"""Time the trials of a search in turn with the float models that would be served instead."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 
 from dlrm_pl.batch import ClickBatch, first_samples
 from dlrm_pl.benchmark.compilation import CompilationError
-from dlrm_pl.benchmark.contenders import BASELINE, Contender, float_rivals
+from dlrm_pl.benchmark.contenders import BASELINE, Contender, float_baselines
 from dlrm_pl.benchmark.timer import Scorer, time_in_turn
 from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.quantization.search.objective import Latency
@@ -21,15 +21,15 @@ _TRIAL = "trial"
 
 
 class InterleavedTimer:
-    """A ``LatencyTimer``: each trial in slices between those of fp32 and of compiled bf16.
+    """A ``LatencyTimer`` that times each trial in slices between slices of fp32 and of compiled bf16.
 
-    The float models are built and compiled when the first trial is timed, once for all.
+    The float models are built and compiled once, when the first trial is timed.
 
     Args:
-        model: float; referenced, its tables are copied once for bf16.
-        batches: of which the first is timed.
-        batch_size: samples of the timed batch, at most.
-        seconds: for each model on average, a trial.
+        model: float model; it is referenced, and its tables are copied once for bf16.
+        batches: batches of which the first is timed.
+        batch_size: maximum number of samples in the timed batch.
+        seconds: average time for each model in each trial.
     """
 
     def __init__(
@@ -40,17 +40,17 @@ class InterleavedTimer:
         self._batch_size = batch_size
         self._seconds = seconds
         self._batch: ClickBatch | None = None
-        self._rivals: dict[str, Scorer] = {}
+        self._baselines: dict[str, Scorer] = {}
 
     def __call__(self, model: Int8DLRM) -> Latency:
-        """Measure."""
+        """Time a model; the samples are those of the same batch each time."""
         with torch.inference_mode():
             if self._batch is None:
                 whole = next(iter(self._batches))
                 self._batch = first_samples(whole, min(whole.num_samples, self._batch_size))
-                self._rivals = self._prepare(self._batch)
+                self._baselines = self._prepare(self._batch)
             timings = time_in_turn(
-                {**self._rivals, _TRIAL: model}, [self._batch], baseline=BASELINE, seconds=self._seconds
+                {**self._baselines, _TRIAL: model}, [self._batch], baseline=BASELINE, seconds=self._seconds
             )
         bf16 = [timing.samples_per_s for name, timing in timings.items() if name not in (BASELINE, _TRIAL)]
         return Latency(
@@ -60,11 +60,11 @@ class InterleavedTimer:
         )
 
     def _prepare(self, batch: ClickBatch) -> dict[str, Scorer]:
-        field = float_rivals(self._model)
-        for label, reason in field.unavailable.items():
+        contenders = float_baselines(self._model)
+        for label, reason in contenders.unavailable.items():
             log.warning("latency is not compared with %s: %s", label, reason)
         prepared: dict[str, Scorer] = {}
-        for contender in field.contenders:
+        for contender in contenders.available:
             scorer = _prepared(contender, batch)
             if scorer is not None:
                 prepared[contender.name] = scorer
@@ -72,7 +72,7 @@ class InterleavedTimer:
 
 
 def _prepared(contender: Contender, batch: ClickBatch) -> Scorer | None:
-    """None, said, where it cannot be compiled."""
+    """Prepare a contender; None, with a warning, where it cannot be compiled."""
     try:
         return contender.prepare(batch)
     except CompilationError as error:

@@ -18,7 +18,7 @@ _COLOURS = {
     "fp32_compiled": "#9a9a9a",
     "bf16": "#b7cde9",
     "bf16_compiled": "#6f93c4",
-    "seed_recipe": "#d9bd7c",
+    "eager_int8": "#d9bd7c",
     "int8": "#2f7d4f",
 }
 _STYLE = """

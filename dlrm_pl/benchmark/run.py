@@ -13,7 +13,7 @@ from dlrm_pl.artifact.store import Artifact
 from dlrm_pl.artifact.verify import float_model, open_dataset
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.benchmark.compare import Comparison, compare
-from dlrm_pl.benchmark.contenders import Field, float_contenders, int8_contender
+from dlrm_pl.benchmark.contenders import Contenders, float_contenders, int8_contender
 from dlrm_pl.benchmark.footprint import float_row_bytes, int8_row_bytes, int8_weight_bytes, weight_count
 from dlrm_pl.benchmark.plot import render
 from dlrm_pl.benchmark.rows import Source, dataset_rows, random_batch, random_rows
@@ -134,17 +134,19 @@ def benchmark_artifact(
             f"One forward pass ran the integer ops {ops}, the dtypes of the artifact need {model.expected_int8_ops()}."
         )
     row_bytes, weight_bytes = {"int8": int8_row_bytes(model)}, {"int8": int8_weight_bytes(model)}
-    field = Field((int8_contender(model),), {})
+    contenders = Contenders((int8_contender(model),), {})
     if ckpt_path is not None:
         log.info("%s: read as a whole, to compare its weights with those of the artifact", ckpt_path)
         progress("build the float contenders")
         floats = float_contenders(float_model(ckpt_path, artifact.certificate), calibration)
-        field = Field((*floats.contenders, *field.contenders), floats.unavailable)
+        contenders = Contenders((*floats.available, *contenders.available), floats.unavailable)
         for dtype, size in (("fp32", 4), ("bf16", 2)):
             row_bytes[dtype] = float_row_bytes(model.architecture, size)
             weight_bytes[dtype] = weight_count(model.architecture) * size
-    announce(_expected(field, len(batch_sizes) * len(threads), seconds))
-    comparison = compare(field, source, batch_sizes=batch_sizes, threads=threads, seconds=seconds, progress=progress)
+    announce(_expected(contenders, len(batch_sizes) * len(threads), seconds))
+    comparison = compare(
+        contenders, source, batch_sizes=batch_sizes, threads=threads, seconds=seconds, progress=progress
+    )
     artifact.watch.check()
     return Report(
         artifact=str(artifact.path),
@@ -158,10 +160,10 @@ def benchmark_artifact(
     )
 
 
-def _expected(field: Field, cells: int, seconds: float) -> str:
+def _expected(contenders: Contenders, cells: int, seconds: float) -> str:
     """How long the timing takes."""
-    present = len(field.contenders)
-    compiled = sum("compiled" in contender.name for contender in field.contenders)
+    present = len(contenders.available)
+    compiled = sum("compiled" in contender.name for contender in contenders.available)
     whole = round(present * cells * seconds)
     duration = f"{whole // 60} min {whole % 60} s" if whole >= 120 else f"{whole} s"
     more = f", and {compiled * cells} compilations, some ten seconds each" if compiled else ""

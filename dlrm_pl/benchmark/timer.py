@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from itertools import cycle
 from typing import Any
 
+import numpy as np
+
 from dlrm_pl.batch import ClickBatch
 
 Scorer = Callable[[ClickBatch], Any]
@@ -26,18 +28,18 @@ _MIN_ROUNDS = 6
 
 @dataclass(frozen=True)
 class Timing:
-    """What was measured of one contender at one batch size.
+    """The timing of one contender at one batch size.
 
     Attributes:
         samples_per_s: batch size over the median time.
         p50_ms: median time of a call.
-        p90_ms: nine of ten calls are as fast or faster.
-        p99_ms: of fewer than a hundred calls, the slowest.
+        p90_ms: time that nine of ten calls do not exceed.
+        p99_ms: time that 99 of 100 calls do not exceed; the slowest call where there are fewer than 100.
         interval_ms: 95 % interval of the median over rounds, from order statistics.
-        ratio: how many times faster than the baseline, the median over rounds.
-        ratio_interval: 95 % interval of it.
-        calls: that were counted.
-        rounds: that they were spread over.
+        ratio: speed-up over the baseline, the median over rounds.
+        ratio_interval: 95 % interval of ``ratio``.
+        calls: number of calls that were timed.
+        rounds: number of rounds over which the calls were spread.
     """
 
     samples_per_s: float
@@ -62,11 +64,12 @@ def time_in_turn(
     """Time contenders in rounds, a slice for each, so that whatever slows the machine slows all of them.
 
     Args:
-        contenders: by name; the order changes from round to round.
-        batches: of one size, walked through by each contender in the same order.
-        baseline: name of the contender that the ratios are to; paired, round by round.
-        seconds: for each contender on average, warm-up included. Six rounds are always made, so slow calls take longer.
-        clock: seconds, for tests.
+        contenders: what to call, by name; the order changes from round to round.
+        batches: batches of one size; each contender gets them in the same order.
+        baseline: name of the contender that the ratios refer to, round by round.
+        seconds: average time for each contender, warm-up included. There are always six rounds or more, so slow calls
+            take longer.
+        clock: clock in seconds; tests give their own.
     """
     names = list(contenders)
     sources = {name: cycle(batches) for name in names}
@@ -97,7 +100,7 @@ def time_in_turn(
 
 
 def median_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float]:
-    """Interval of the median of whatever the values were drawn from; smallest and largest of fewer than six.
+    """Return an interval of the median of the distribution that the values come from; their range where there are few.
 
     Source: order statistics and the binomial distribution, e.g. David and Nagaraja, Order Statistics, 7.1.
     """
@@ -111,20 +114,16 @@ def median_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[
     return ordered[first], ordered[count - 1 - first]
 
 
-def percentile(values: Sequence[float], share: float) -> float:
-    """The smallest value that ``share`` of all values do not exceed (nearest rank, never between two values)."""
-    ordered = sorted(values)
-    return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
-
-
 def _timing(size: int, calls: Sequence[float], rounds: Sequence[float], ratios: Sequence[float]) -> Timing:
     median = statistics.median(calls)
+    # Times that were measured, never between two of them.
+    p90, p99 = np.quantile(calls, (0.9, 0.99), method="inverted_cdf").tolist()
     low, high = median_interval(rounds)
     return Timing(
         samples_per_s=size / median,
         p50_ms=1e3 * median,
-        p90_ms=1e3 * percentile(calls, 0.9),
-        p99_ms=1e3 * percentile(calls, 0.99),
+        p90_ms=1e3 * p90,
+        p99_ms=1e3 * p99,
         interval_ms=(1e3 * low, 1e3 * high),
         ratio=statistics.median(ratios),
         ratio_interval=median_interval(ratios),
@@ -136,7 +135,7 @@ def _timing(size: int, calls: Sequence[float], rounds: Sequence[float], ratios: 
 def _slice(
     scorer: Scorer, source: Iterator[ClickBatch], guess: float, slice_s: float, clock: Callable[[], float]
 ) -> Iterator[float]:
-    """Times of one slice; a call before it warms the caches, where that is cheap."""
+    """Time the calls of one slice; a call before it warms the caches, where that is cheap."""
     if guess < slice_s:
         _time(scorer, source, clock)
     for _ in range(min(_MAX_CALLS_OF_A_SLICE, max(1, int(slice_s / max(guess, 1e-9))))):
@@ -152,7 +151,7 @@ def _time(scorer: Scorer, source: Iterator[ClickBatch], clock: Callable[[], floa
 
 @contextmanager
 def _no_garbage_collection() -> Iterator[None]:
-    """A collection in the middle of a call would be counted as that call's."""
+    """Stop garbage collection in the block: the time of a collection would be counted as that of a call."""
     enabled = gc.isenabled()
     gc.disable()
     try:

@@ -15,7 +15,14 @@ from dlrm_pl.benchmark import contenders
 from dlrm_pl.benchmark.agreement import check_agreement, sqnr_db
 from dlrm_pl.benchmark.compare import Comparison, compare, thread_counts
 from dlrm_pl.benchmark.compilation import CompilationError, Float, FloatForCompiler, compile_for
-from dlrm_pl.benchmark.contenders import Contender, Field, as_bfloat16, float_contenders, int8_contender, seed_recipe
+from dlrm_pl.benchmark.contenders import (
+    Contender,
+    Contenders,
+    as_bfloat16,
+    eager_int8,
+    float_contenders,
+    int8_contender,
+)
 from dlrm_pl.benchmark.rows import random_rows
 from dlrm_pl.errors import ConfigurationError, VerificationError
 from dlrm_pl.model.architecture import Architecture
@@ -34,15 +41,15 @@ def int8_model() -> Int8DLRM:
     return quantize(tiny.model(), recipe, CALIBRATION, table_packer(tiny.model()))
 
 
-def run(field: Field, **changes: object) -> Comparison:
+def run(contenders: Contenders, **changes: object) -> Comparison:
     options = {"batch_sizes": (1, 64), "threads": (1,), "seconds": 0.01} | changes
-    return compare(field, random_rows(tiny.ARCHITECTURE), **options)  # type: ignore[arg-type]
+    return compare(contenders, random_rows(tiny.ARCHITECTURE), **options)  # type: ignore[arg-type]
 
 
-def eager_field() -> Field:
+def eager_contenders() -> Contenders:
     floats = float_contenders(tiny.model(), CALIBRATION)
-    eager = tuple(contender for contender in floats.contenders if not contender.compiled)
-    return Field((*eager, int8_contender(int8_model())), {})
+    eager = tuple(contender for contender in floats.available if not contender.compiled)
+    return Contenders((*eager, int8_contender(int8_model())), {})
 
 
 def test_every_contender_is_timed_in_every_cell(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,11 +57,11 @@ def test_every_contender_is_timed_in_every_cell(monkeypatch: pytest.MonkeyPatch)
     set_to: list[int] = []
     # Small tensors on real threads would wait for each other for minutes on a busy machine.
     monkeypatch.setattr(torch, "set_num_threads", set_to.append)
-    comparison = run(eager_field(), progress=said.append, threads=(2, 1))
+    comparison = run(eager_contenders(), progress=said.append, threads=(2, 1))
     assert [(cell.threads, cell.batch_size) for cell in comparison.cells] == [(1, 1), (1, 64), (2, 1), (2, 64)]
     for cell in comparison.cells:
-        assert list(cell.timings) == ["fp32", "bf16", "seed_recipe", "int8"]
-    assert comparison.sqnr_db.keys() == {"bf16", "seed_recipe", "int8"}
+        assert list(cell.timings) == ["fp32", "bf16", "eager_int8", "int8"]
+    assert comparison.sqnr_db.keys() == {"bf16", "eager_int8", "int8"}
     assert min(comparison.sqnr_db.values()) > 10
     assert "batch 64, threads 1: time 4 contenders" in said
     assert set_to == [2, 1, 1, 1] * 2  # Set, and set back to the one thread of the tests.
@@ -62,7 +69,7 @@ def test_every_contender_is_timed_in_every_cell(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_without_a_float_model_the_int8_one_is_its_own_baseline() -> None:
-    comparison = run(Field((int8_contender(int8_model()),), {}))
+    comparison = run(Contenders((int8_contender(int8_model()),), {}))
     assert comparison.baseline == "int8"
     assert comparison.sqnr_db == {}
     assert comparison.cells[0].timings["int8"].ratio == 1
@@ -73,7 +80,7 @@ def test_compiled_contenders_give_the_eager_logits() -> None:
     floats = float_contenders(tiny.model(), CALIBRATION)
     comparison = run(floats, batch_sizes=(64,))
     assert comparison.unavailable == {}
-    assert list(comparison.cells[0].timings) == ["fp32", "fp32_compiled", "bf16", "bf16_compiled", "seed_recipe"]
+    assert list(comparison.cells[0].timings) == ["fp32", "fp32_compiled", "bf16", "bf16_compiled", "eager_int8"]
     assert comparison.sqnr_db["fp32_compiled"] > 80
     assert comparison.sqnr_db["bf16_compiled"] > 25
 
@@ -97,9 +104,9 @@ def test_bfloat16_copy_leaves_the_float_model_alone() -> None:
     assert Float(half)(CALIBRATION[0]).dtype == torch.float32
 
 
-def test_seed_recipe_quantizes_linears_and_shares_the_fp32_tables() -> None:
+def test_eager_int8_quantizes_linears_and_shares_the_fp32_tables() -> None:
     model = tiny.model()
-    recipe = seed_recipe(model, CALIBRATION)
+    recipe = eager_int8(model, CALIBRATION)
     assert recipe.embedding_bags is model.embedding_bags
     kinds = [type(layer).__module__ for part in (recipe.bottom_mlp, recipe.top_mlp) for layer in part.modules()]
     linears = len(tiny.ARCHITECTURE.bottom_mlp) - 1 + len(tiny.ARCHITECTURE.top_mlp)
@@ -109,9 +116,9 @@ def test_seed_recipe_quantizes_linears_and_shares_the_fp32_tables() -> None:
 def test_another_model_is_refused() -> None:
     architecture: Architecture = tiny.ARCHITECTURE
     wrong = Contender("int8", "int8", tiny.model(5, architecture))
-    field = Field((Contender("fp32", "fp32 eager", tiny.model()), wrong), {})
+    contenders = Contenders((Contender("fp32", "fp32 eager", tiny.model()), wrong), {})
     with pytest.raises(VerificationError, match=r"int8: its logits differ .* It is not the same model"):
-        run(field)
+        run(contenders)
 
 
 @pytest.mark.parametrize("logits", [torch.full((64,), math.nan), torch.zeros(3)], ids=["nan", "shape"])
@@ -144,7 +151,7 @@ def test_missing_compiler_is_reported_with_its_reason(monkeypatch: pytest.Monkey
     comparison = run(float_contenders(tiny.model(), CALIBRATION))
     assert comparison.unavailable.keys() == {"fp32 compiled", "bf16 compiled"}
     assert "needs a working C++ compiler" in comparison.unavailable["bf16 compiled"]
-    assert list(comparison.cells[0].timings) == ["fp32", "bf16", "seed_recipe"]
+    assert list(comparison.cells[0].timings) == ["fp32", "bf16", "eager_int8"]
 
 
 def test_compiler_that_is_not_there_is_a_compilation_error() -> None:
@@ -158,9 +165,9 @@ def test_compiler_that_is_not_there_is_a_compilation_error() -> None:
 
 def test_no_memory_for_a_bfloat16_copy_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(contenders, "_missing_bytes", lambda needed: 3 * 2**30)
-    field = float_contenders(tiny.model(), CALIBRATION)
-    assert [contender.name for contender in field.contenders] == ["fp32", "fp32_compiled", "seed_recipe"]
-    assert "3 GiB more memory" in field.unavailable["bf16 compiled"]
+    found = float_contenders(tiny.model(), CALIBRATION)
+    assert [contender.name for contender in found.available] == ["fp32", "fp32_compiled", "eager_int8"]
+    assert "3 GiB more memory" in found.unavailable["bf16 compiled"]
 
 
 def test_missing_memory_is_what_the_system_lacks() -> None:
@@ -179,7 +186,7 @@ def test_missing_memory_is_what_the_system_lacks() -> None:
 )
 def test_numbers_that_measure_nothing_are_refused(changes: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
-        run(Field((int8_contender(int8_model()),), {}), **changes)
+        run(Contenders((int8_contender(int8_model()),), {}), **changes)
 
 
 def test_thread_counts_double_up_to_all() -> None:

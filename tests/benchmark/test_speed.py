@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dlrm_pl.benchmark.compare import compare
-from dlrm_pl.benchmark.contenders import BASELINE, Contender, Field, int8_contender
+from dlrm_pl.benchmark.contenders import BASELINE, Contender, Contenders, int8_contender
 from dlrm_pl.benchmark.rows import random_batch, random_rows
 from dlrm_pl.kernels.int8.selection import isa
 from dlrm_pl.model.architecture import Architecture
@@ -34,7 +34,7 @@ def test_int8_is_many_times_as_fast_as_fp32() -> None:
     calibration = [random_batch(SHAPE, 2048, seed=1)]
     recipe = Recipe.starting_from(RecipeStart(), SHAPE)
     int8 = quantize(model, recipe, calibration, table_packer(model))
-    field = Field((Contender(BASELINE, "fp32 eager", model), int8_contender(int8)), {})
-    comparison = compare(field, random_rows(SHAPE), batch_sizes=(2048,), threads=(1,), seconds=3)
+    contenders = Contenders((Contender(BASELINE, "fp32 eager", model), int8_contender(int8)), {})
+    comparison = compare(contenders, random_rows(SHAPE), batch_sizes=(2048,), threads=(1,), seconds=3)
     ratio = comparison.cells[0].timings["int8"].ratio
     assert ratio > LEAST_RATIO[isa()], f"int8 is {ratio:.2f} times as fast as fp32, kernels: {isa()}"

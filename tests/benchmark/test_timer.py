@@ -5,11 +5,12 @@ from __future__ import annotations
 import gc
 import random
 import statistics
+from collections.abc import Sequence
 
 import pytest
 
 from dlrm_pl.batch import ClickBatch
-from dlrm_pl.benchmark.timer import median_interval, percentile, time_in_turn
+from dlrm_pl.benchmark.timer import _timing, median_interval, time_in_turn
 from tests.support import tiny
 
 BATCHES = tiny.batches(3, 4)
@@ -77,11 +78,10 @@ def test_no_garbage_is_collected_meanwhile() -> None:
     assert gc.isenabled()
 
 
-def test_percentile_is_a_value_that_was_measured() -> None:
-    values = list(range(1, 101))
-    assert [percentile(values, share) for share in (0.5, 0.9, 0.99, 1.0)] == [50, 90, 99, 100]
-    assert percentile([3.0], 0.5) == 3.0
-    assert percentile([1.0, 2.0], 0.99) == 2.0
+@pytest.mark.parametrize(("calls", "p90", "p99"), [(range(1, 101), 90, 99), ([3.0], 3, 3), ([1.0, 2.0], 2, 2)])
+def test_percentiles_are_times_that_were_measured(calls: Sequence[float], p90: float, p99: float) -> None:
+    timing = _timing(1, list(calls), [1.0], [1.0])
+    assert (timing.p90_ms, timing.p99_ms) == (1e3 * p90, 1e3 * p99)
 
 
 def test_median_interval_of_few_values_is_their_range() -> None:

@@ -47,7 +47,7 @@ def test_artifact_beside_its_float_model(
     report = json.loads((output / "benchmark.json").read_text())
     cells = report["comparison"]["cells"]
     assert [cell["batch_size"] for cell in cells] == [64]
-    names = ["fp32", "fp32_compiled", "bf16", "bf16_compiled", "seed_recipe", "int8"]
+    names = ["fp32", "fp32_compiled", "bf16", "bf16_compiled", "eager_int8", "int8"]
     assert [list(cell["timings"]) for cell in cells] == [names]
     assert {"p50_ms", "p90_ms", "p99_ms", "ratio", "ratio_interval"} <= cells[0]["timings"]["int8"].keys()
     assert report["machine"]["processor"]
