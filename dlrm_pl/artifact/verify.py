@@ -123,9 +123,9 @@ def verify_artifact(
         ConfigurationError: a tolerance or a batch size out of range.
 
     Example:
-        >>> import dlrm_pl
-        >>> artifact = dlrm_pl.load_artifact("artifact", checksums="always")  # doctest: +SKIP
-        >>> dlrm_pl.verify_artifact(artifact, "data", ckpt_path="model.ckpt").drift.largest  # doctest: +SKIP
+        >>> from dlrm_pl.artifact import load_artifact, verify_artifact
+        >>> artifact = load_artifact("artifacts/quickstart", checksums="always")
+        >>> verify_artifact(artifact, "datasets/quickstart").drift.largest
         0.0
     """
     if not 0 <= tolerance < float("inf"):

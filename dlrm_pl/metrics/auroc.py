@@ -19,30 +19,36 @@ _ROWS_WORTH_A_THREAD = 1_000_000
 Floats = npt.NDArray[np.floating[Any]]
 
 
-def exact_auroc(scores: Floats | Tensor, labels: npt.NDArray[Any] | Tensor) -> float:
-    """Probability that a random click scores above a random non-click, a tie counting one half.
+def exact_auroc(preds: Floats | Tensor, target: npt.NDArray[Any] | Tensor) -> float:
+    """Compute the AUROC: the probability that a random click scores above a random non-click, ties counting half.
 
     Args:
-        scores: ``[rows]``, any float dtype. Only their order counts: logits keep all of it, while float32
-            probabilities make rows alike whose logits are large. Infinities are ordered as numbers are.
-        labels: 0 or 1, ``[rows]``.
+        preds: scores, any float dtype, ``[rows]``. Only their order counts: logits keep all of it, while float32
+            probabilities are 1 for every logit above 17. Infinities are ordered as numbers are.
+        target: labels 0 or 1, ``[rows]``.
 
     Raises:
-        MetricError: a single class, or another label; names its row.
+        MetricError: all labels are the same, or one is neither 0 nor 1; names its row.
         NonFiniteError: a score is NaN; names its row.
         ShapeError: the lengths differ.
+
+    Example:
+        >>> import numpy as np
+        >>> from dlrm_pl.metrics import exact_auroc
+        >>> exact_auroc(np.array([-2.0, 0.5, 0.5, 3.0]), np.array([0, 0, 1, 1]))
+        0.875
     """
-    values, truth = _array(scores), _array(labels)
+    values, truth = _array(preds), _array(target)
     check_scores(values, truth)
     clicked = clicks(truth)
     return auroc_of_classes(values[clicked], values[~clicked])
 
 
 def auroc_of_classes(positives: Floats, negatives: Floats) -> float:
-    """The same from the scores of the clicks and of the others; sorts both in place.
+    """Compute the AUROC from the scores of the clicks and of the non-clicks; sorts both in place.
 
     Raises:
-        MetricError: either is empty.
+        MetricError: either array is empty.
     """
     check_both_classes(len(positives), len(positives) + len(negatives))
     positives.sort()
@@ -63,11 +69,23 @@ def _twice_the_wins(positives: Floats, negatives: Floats) -> int:
 
 
 class ExactAUROC(Metric):
-    """Area under the ROC curve, exact, as a torchmetrics Metric.
+    """Exact area under the ROC curve, as a torchmetrics Metric.
 
-    ``update(scores, labels)`` takes any scores: only their order counts, and no sigmoid is applied, as torchmetrics'
-    own AUROC does to the batches that leave [0, 1]. Logits keep the order of all rows; float32 probabilities are 1
-    from a logit of 17 on. Keeps 4 bytes a row.
+    Only the order of the scores counts, so logits and probabilities serve alike. No sigmoid is applied, whereas
+    torchmetrics' own AUROC applies one to the batches that leave [0, 1]. Logits keep the order of all rows; float32
+    probabilities are 1 for every logit above 17. Memory: 4 bytes a row.
+
+    Args:
+        **kwargs: options of ``torchmetrics.Metric``, as ``sync_on_compute``.
+
+    Example:
+        >>> import torch
+        >>> from dlrm_pl import ExactAUROC
+        >>> auroc = ExactAUROC()
+        >>> auroc.update(preds=torch.tensor([-2.0, 0.5]), target=torch.tensor([0, 0]))
+        >>> auroc.update(preds=torch.tensor([0.5, 3.0]), target=torch.tensor([1, 1]))
+        >>> auroc.compute()
+        tensor(0.8750, dtype=torch.float64)
     """
 
     is_differentiable = False
@@ -81,34 +99,34 @@ class ExactAUROC(Metric):
         self.add_state("positives", default=[], dist_reduce_fx="cat")
         self.add_state("negatives", default=[], dist_reduce_fx="cat")
 
-    def update(self, scores: Tensor, labels: Tensor) -> None:
+    def update(self, preds: Tensor, target: Tensor) -> None:
         """Add a batch.
 
         Args:
-            scores: kept as float32, ``[B]``.
-            labels: 0 or 1, ``[B]``.
+            preds: scores, kept as float32, ``[B]``.
+            target: labels 0 or 1, ``[B]``.
 
         Raises:
             ShapeError: the shapes differ.
             NonFiniteError: a score is NaN; names its row.
-            MetricError: another label; names its row.
+            MetricError: a label is neither 0 nor 1; names its row.
         """
-        check_batch(scores, labels, finite=False)
-        scores, clicked = scores.detach().float(), labels == 1
+        check_batch(preds, target, finite=False)
+        scores, clicked = preds.detach().float(), target == 1
         self.positives.append(scores[clicked])
         self.negatives.append(scores[~clicked])
 
     def compute(self) -> Tensor:
-        """AUROC of all rows so far, float64 scalar.
+        """Return the AUROC of all rows so far, a float64 scalar.
 
         Raises:
-            MetricError: a single class.
+            MetricError: all labels are the same.
         """
         return torch.tensor(auroc_of_classes(_joined(self.positives), _joined(self.negatives)), dtype=torch.float64)
 
 
 def _joined(parts: list[Tensor] | Tensor) -> Floats:
-    """All scores of one class; after a sync over ranks torchmetrics hands over one tensor."""
+    """Join the scores of one class; after a sync over ranks torchmetrics hands over one tensor."""
     if isinstance(parts, Tensor):
         return parts.cpu().numpy().copy()
     arrays = [part.cpu().numpy() for part in parts]

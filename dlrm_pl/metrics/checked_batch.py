@@ -1,4 +1,4 @@
-"""What a metric of torchmetrics' kind is given, batch by batch: tensors of scores and labels."""
+"""Checks of the tensors that a torchmetrics Metric takes, batch by batch."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from dlrm_pl.metrics.rows import no_number, other_shapes, wrong_label
 
 
 def check_batch(scores: Tensor, labels: Tensor, *, finite: bool) -> None:
-    """Raise unless these are a score and a label for each row.
+    """Raise unless there are a valid score and a valid label for each row.
 
     Args:
-        scores: ``[B]``.
-        labels: ``[B]``.
-        finite: infinite scores are refused as well.
+        scores: any float dtype, ``[B]``.
+        labels: 0 or 1, ``[B]``.
+        finite: refuse infinite scores as well as NaN.
 
     Raises:
         ShapeError: the shapes differ, or are not ``[B]``.

@@ -16,12 +16,12 @@ import numpy.typing as npt
 
 @dataclass
 class PairedSums:
-    """What is kept of two numbers a row, however many rows there are.
+    """Sums over two numbers a row, in memory that does not grow with the rows.
 
     Attributes:
-        rows: added so far.
+        rows: number of rows added so far.
         before: sum of the first numbers.
-        after: sum of the second ones.
+        after: sum of the second numbers.
         before_squared: sum of squares of the first.
         after_squared: sum of squares of the second.
         products: sum of the products.
@@ -36,23 +36,23 @@ class PairedSums:
 
     def add(self, before: npt.NDArray[Any], after: npt.NDArray[Any]) -> None:
         """Add rows, ``[rows]`` each."""
-        one, other = before.astype(np.float64), after.astype(np.float64)
-        self.rows += len(one)
-        self.before += float(one.sum())
-        self.after += float(other.sum())
+        first, second = before.astype(np.float64), after.astype(np.float64)
+        self.rows += len(first)
+        self.before += float(first.sum())
+        self.after += float(second.sum())
         # Not by BLAS, whose buffers are larger than the rows.
-        self.before_squared += float((one * one).sum())
-        self.after_squared += float((other * other).sum())
-        self.products += float((one * other).sum())
+        self.before_squared += float((first * first).sum())
+        self.after_squared += float((second * second).sum())
+        self.products += float((first * second).sum())
 
     @property
     def change(self) -> float:
-        """See ``relative_change``."""
+        """Relative change of the sum, see ``relative_change``."""
         return relative_change(self.before, self.after)
 
     @property
     def standard_error(self) -> float | None:
-        """Of the change, by the delta method: the spread of ``after - ratio * before`` over the rows.
+        """Standard error of the change, by the delta method: the spread of ``after - ratio * before`` over the rows.
 
         None where the change is infinite, or too large for the square of it.
         """
@@ -65,14 +65,14 @@ class PairedSums:
 
 
 def relative_change(before: float, after: float) -> float:
-    """``after / before - 1``; of nothing, 0 where it stays nothing, else infinity."""
+    """Return ``after / before - 1``; from zero it is 0 where ``after`` is zero as well, else infinity."""
     if before == 0:
         return 0.0 if after == 0 else math.inf
     return after / before - 1
 
 
 def change_of_mean(before: npt.NDArray[np.float64], after: npt.NDArray[np.float64]) -> tuple[float, float | None]:
-    """Relative change of the mean of rows that are not negative, ``[rows]`` each, and its standard error.
+    """Return the relative change of the mean of non-negative rows, ``[rows]`` each, and its standard error.
 
     The error is None where the change is infinite, or too large for the square of it.
     """

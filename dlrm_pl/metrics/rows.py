@@ -1,4 +1,4 @@
-"""What every metric is given: a score and a label for each row."""
+"""Checks of what every metric takes: a score and a label for each row."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dlrm_pl.errors import MetricError, NonFiniteError, ShapeError
 
 
 def clicks(labels: npt.NDArray[Any], first_row: int = 0) -> npt.NDArray[np.bool_]:
-    """Which rows are clicks.
+    """Return which rows are clicks, ``[rows]``.
 
     Raises:
         MetricError: a label is neither 0 nor 1; names the first such row, counted from ``first_row``.
@@ -38,10 +38,10 @@ def check_scores(scores: npt.NDArray[Any], labels: npt.NDArray[Any]) -> None:
 
 
 def check_both_classes(clicks: int, rows: int) -> None:
-    """Raise unless there are clicks and others.
+    """Raise unless there are clicks and non-clicks.
 
     Raises:
-        MetricError: a single class; states the counts.
+        MetricError: all labels are the same; states the counts.
     """
     if not 0 < clicks < rows:
         raise MetricError(
@@ -51,15 +51,15 @@ def check_both_classes(clicks: int, rows: int) -> None:
 
 
 def other_shapes(scores: tuple[int, ...], labels: tuple[int, ...]) -> ShapeError:
-    """The shapes differ, or are not ``[rows]``."""
-    return ShapeError(f"Scores {list(scores)} and labels {list(labels)} must be of the same rows, [rows] each.")
+    """Return the error for shapes that differ, or are not ``[rows]``."""
+    return ShapeError(f"Scores {list(scores)} and labels {list(labels)} must have the same shape, [rows].")
 
 
 def no_number(score: object, row: int) -> NonFiniteError:
-    """A score is none."""
+    """Return the error for a score that is not finite."""
     return NonFiniteError(f"Row {row} scored {score}; the model's weights are not finite.")
 
 
 def wrong_label(label: object, row: int) -> MetricError:
-    """A label is neither 0 nor 1."""
+    """Return the error for a label that is neither 0 nor 1."""
     return MetricError(f"The label of row {row} is {label}; labels must be 0 or 1.")

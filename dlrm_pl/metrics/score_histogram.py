@@ -1,4 +1,4 @@
-"""How click probabilities are spread, and whether they come true: counts in bins, however many rows there are."""
+"""Histogram of click probabilities and of the clicks in each bin, in memory that does not grow with the rows."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ _LOWEST, _HIGHEST, _STEP = -12.0, 8.0, 0.125
 
 
 class ScoreHistogram:
-    """Rows, clicks and the sum of probabilities by bin of log odds."""
+    """Number of rows, number of clicks and sum of probabilities in each bin of log odds."""
 
     def __init__(self) -> None:
         self.edges: npt.NDArray[np.float64] = np.arange(_LOWEST, _HIGHEST + _STEP / 2, _STEP)
-        """Log odds, ``[bins + 1]``; what lies beyond is counted in the first and the last bin."""
+        """Log odds, ``[bins + 1]``; rows beyond them are counted in the first and the last bin."""
         bins = len(self.edges) - 1
         self.rows: npt.NDArray[np.int64] = np.zeros(bins, np.int64)
-        """``[bins]``."""
+        """Number of rows, ``[bins]``."""
         self.clicks: npt.NDArray[np.int64] = np.zeros(bins, np.int64)
-        """``[bins]``."""
+        """Number of clicks, ``[bins]``."""
         self.predicted: npt.NDArray[np.float64] = np.zeros(bins, np.float64)
         """Sum of the probabilities, ``[bins]``."""
 
     def add(self, logits: npt.NDArray[np.float32], labels: npt.NDArray[np.uint8]) -> None:
-        """Count a batch, ``[rows]`` each."""
+        """Count a batch of logits and labels, ``[rows]`` each."""
         bins = len(self.rows)
         place = np.clip(np.floor((logits.astype(np.float64) - _LOWEST) / _STEP), 0, bins - 1).astype(np.int64)
         self.rows += np.bincount(place, minlength=bins)
@@ -34,10 +34,10 @@ class ScoreHistogram:
         self.predicted += np.bincount(place, weights=click_probabilities(logits), minlength=bins)
 
     def groups(self, count: int = 12) -> list[tuple[float, float, int]]:
-        """Neighbouring bins put together into at most ``count`` groups of about as many rows each.
+        """Join neighbouring bins into at most ``count`` groups of about equally many rows.
 
         Returns:
-            Of each group: mean probability, share of clicks, rows.
+            Mean probability, share of clicks and number of rows of each group.
         """
         wanted = self.rows.sum() / count
         result: list[tuple[float, float, int]] = []

@@ -1,4 +1,4 @@
-"""A paired test that may be looked at again and again while rows come in, and still errs as seldom as it says."""
+"""A paired sequential test: its interval is valid at every look while rows come in."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.metrics.paired import PairedDifference, paired_auroc_difference
 
 GROWTH = 2
-"""Each look has so many times the rows of the one before: sorting all rows anew costs at most twice the last time."""
+"""Factor between the rows of a look and of the one before: sorting all rows again costs at most twice the last time."""
 
 MIN_OF_A_CLASS = 30
-"""Clicks, and others, that a look needs before it may end the test: with fewer, a sum is far from normal."""
+"""Clicks, and non-clicks, that a look needs before it may end the test: with fewer, a sum is far from normal."""
 
 Decision = Literal["within", "beyond", "open"]
 
 
 @dataclass(frozen=True)
 class Look:
-    """What was known when the rows so far were looked at.
+    """Estimate and bounds of the drop after one look at the rows.
 
     Attributes:
-        number: from 1 on.
-        rows: read so far.
-        estimate: of the drop.
-        low: the drop is above it, see ``alpha_spent``; -inf where nothing can be said.
-        high: the drop is below it; inf where nothing can be said.
-        tolerance: that the drop is held against.
+        number: of the look, from 1 on.
+        rows: number of rows read so far.
+        estimate: estimated drop.
+        low: lower bound of the drop, see ``alpha_spent``; -inf where it is unknown.
+        high: upper bound of the drop; inf where it is unknown.
+        tolerance: tolerated drop.
         last: no further rows will come.
     """
 
@@ -44,32 +44,32 @@ class Look:
 
     @property
     def decision(self) -> Decision:
-        """On which side of the tolerance the whole interval is."""
+        """Side of the tolerance that the whole interval is on."""
         return side_of(self.low, self.high, self.tolerance)
 
     @property
     def rows_needed(self) -> int | None:
-        """About how many rows would decide, were the estimate right; None where it equals the tolerance."""
+        """About how many rows would decide if the estimate is right; None where it equals the tolerance."""
         return rows_to_decide(self.rows, self.estimate, self.high, self.tolerance)
 
 
 def side_of(low: float, high: float, tolerance: float) -> Decision:
-    """On which side of a tolerance a whole interval is."""
+    """Return the side of a tolerance that a whole interval is on; ``open`` where it is on both."""
     if high <= tolerance:
         return "within"
     return "beyond" if low > tolerance else "open"
 
 
 def rows_to_decide(rows: int, estimate: float, high: float, tolerance: float) -> int | None:
-    """About how many rows would decide, were an estimate right; None where it equals the tolerance, or nearly.
+    """Estimate how many rows would decide if an estimate is right; None where it (nearly) equals the tolerance.
 
     A bound comes nearer to its estimate with the square root of the rows.
 
     Args:
-        rows: that there are.
-        estimate: from them.
-        high: its bound.
-        tolerance: that the bound is held against.
+        rows: number of rows so far.
+        estimate: estimated drop on them.
+        high: upper bound of the drop.
+        tolerance: tolerated drop.
     """
     distance, margin = abs(tolerance - estimate), high - estimate
     if not distance or not math.isfinite(margin):
@@ -80,7 +80,7 @@ def rows_to_decide(rows: int, estimate: float, high: float, tolerance: float) ->
 
 
 def alpha_spent(look: int, *, confidence: float, last: bool) -> float:
-    """The share of the error ``1 - confidence`` that one look may spend, on each side.
+    """Return the share of the error probability ``1 - confidence`` that one look spends, on each side.
 
     This is alpha spending (Lan and DeMets 1983): the probabilities to err at the looks add up to the error allowed,
     so that (union bound) all intervals of all looks together hold with the confidence. Look k spends
@@ -103,7 +103,7 @@ def look_at(
 ) -> Look:
     """Turn the difference on the rows so far into a look.
 
-    Before the last look, with few rows of a class, nothing is said yet.
+    Before the last look, with few rows of a class, the bounds are infinite.
     """
     too_few = min(difference.num_positives, difference.num_negatives) < (2 if last else MIN_OF_A_CLASS)
     margin = math.inf
@@ -114,7 +114,7 @@ def look_at(
 
 
 def next_look(rows: int, first_block: int) -> int:
-    """The rows of the next look, after one with ``rows``; 0 before the first.
+    """Return the number of rows of the next look, after one with ``rows`` (0 before the first).
 
     Raises:
         ConfigurationError: a first block without rows.

@@ -1,4 +1,4 @@
-"""Quantiles of Student's t: how far a bound reaches whose standard error is itself only known from few rows."""
+"""Quantiles of Student's t: critical values of bounds whose standard error is itself estimated from few rows."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(128)
 
 
 def student_quantile(probability: float, degrees_of_freedom: float) -> float:
-    """The value that Student's t stays below with a probability.
+    """Return the value that Student's t stays below with the given probability.
 
     Args:
         probability: strictly between 0 and 1.
-        degrees_of_freedom: at least 1, also fractions; infinite for the normal distribution.
+        degrees_of_freedom: at least 1, fractions allowed; infinite for the normal distribution.
 
     Source: for many degrees, the expansion of Abramowitz and Stegun 1964, 26.7.5.
     """
@@ -36,7 +36,7 @@ def student_quantile(probability: float, degrees_of_freedom: float) -> float:
 
 
 def _above(angle: float, degrees_of_freedom: float) -> float:
-    """How probably t is above ``sqrt(degrees) * tan(angle)``: an integral over the angles from there to a right one."""
+    """Return the probability of t above ``sqrt(degrees) * tan(angle)``, an integral from there to a right angle."""
     half = (math.pi / 2 - angle) / 2
     angles = angle + half * (1 + _NODES)
     constant = math.lgamma((degrees_of_freedom + 1) / 2) - math.lgamma(degrees_of_freedom / 2)
