@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dlrm_pl.artifact.fingerprint import model_fingerprint
 from dlrm_pl.documents.json_text import object_in, object_with
-from dlrm_pl.export.fbgemm_layouts import Rows, write_fbgemm_tables
+from dlrm_pl.export.fbgemm_layouts import RowFormat, write_fbgemm_tables
 from dlrm_pl.files.atomic import atomic_folder
 from dlrm_pl.files.free_space import require_free_space
 from dlrm_pl.files.replacement import FinishedOutput, PlannedOutput
@@ -38,7 +38,7 @@ def recognize_fbgemm_tables(folder: Path) -> FinishedOutput | None:
 def export_tables(
     ckpt_path: Path,
     output: Path,
-    kind: Rows,
+    row_format: RowFormat,
     progress: Callable[[int], None] = lambda size: None,
     *,
     overwrite: bool = False,
@@ -48,7 +48,7 @@ def export_tables(
     Args:
         ckpt_path: the float checkpoint.
         output: the folder.
-        kind: of rows.
+        row_format: of rows.
         progress: told how many bytes of float rows were read.
         overwrite: replace the tables of another checkpoint, or in another layout.
 
@@ -66,16 +66,16 @@ def export_tables(
     checksum = model_checksum(model, parameter_checksums(model, model.weights_file.tensors))
     architecture, bags = model.architecture, model.embedding_bags
     assert isinstance(bags, EmbeddingBags)
-    size = sum(architecture.table_sizes) * kind.row_bytes(architecture.embedding_dim)
+    size = sum(architecture.table_sizes) * row_format.row_bytes(architecture.embedding_dim)
     made_from = {
-        "layout": _DESCRIPTIONS[kind.layout].format(bits=kind.bits, alignment=kind.alignment),
+        "layout": _DESCRIPTIONS[row_format.layout].format(bits=row_format.bits, alignment=row_format.alignment),
         "architecture": architecture.to_dict(),
         "model_fingerprint": model_fingerprint(model),
         "model_checksum": checksum,
     }
     with atomic_folder(output, PlannedOutput("export-tables", made_from, recognize_fbgemm_tables, overwrite)) as folder:
         require_free_space(output, size, "the tables")
-        checksums = write_fbgemm_tables(bags.weights(), folder, kind, progress)
+        checksums = write_fbgemm_tables(bags.weights(), folder, row_format, progress)
         contents = made_from | {"files": checksums}
         (folder / FILE_NAME).write_text(json.dumps(contents, indent=2) + "\n", encoding="utf-8")
     return size

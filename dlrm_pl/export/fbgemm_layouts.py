@@ -32,7 +32,7 @@ _TBE_HEAD = 4
 
 
 @dataclass(frozen=True)
-class Rows:
+class RowFormat:
     """How a row lies.
 
     Attributes:
@@ -114,14 +114,14 @@ def pack_fused(rows: Tensor, bits: Bits) -> Tensor:
 
 
 def write_fbgemm_tables(
-    tables: Sequence[Tensor], folder: Path, kind: Rows, progress: Callable[[int], None] = lambda size: None
+    tables: Sequence[Tensor], folder: Path, row_format: RowFormat, progress: Callable[[int], None] = lambda size: None
 ) -> dict[str, str]:
     """Write all tables, ``table-00-fbgemm8.safetensors`` or ``table-00-tbe8.safetensors`` ..., block by block.
 
     Args:
         tables: float32 ``[rows, D]`` each; they may be maps of a file larger than the memory.
         folder: to write to.
-        kind: of rows.
+        row_format: of rows.
         progress: told how many bytes of float rows were read.
 
     Returns:
@@ -133,14 +133,16 @@ def write_fbgemm_tables(
     """
     checksums = {}
     for index, table in enumerate(tables):
-        name = f"table-{index:02d}-{kind.name}.safetensors"
+        name = f"table-{index:02d}-{row_format.name}.safetensors"
         rows, dim = table.shape
-        blocks = _packed_blocks(table.detach(), index, kind, progress)
-        checksums[name] = write_rows(folder / name, torch.uint8, (rows, kind.row_bytes(dim)), blocks)
+        blocks = _packed_blocks(table.detach(), index, row_format, progress)
+        checksums[name] = write_rows(folder / name, torch.uint8, (rows, row_format.row_bytes(dim)), blocks)
     return checksums
 
 
-def _packed_blocks(table: Tensor, index: int, kind: Rows, progress: Callable[[int], None]) -> Iterator[Tensor]:
+def _packed_blocks(
+    table: Tensor, index: int, row_format: RowFormat, progress: Callable[[int], None]
+) -> Iterator[Tensor]:
     size = max(1, _BLOCK_BYTES // (4 * table.shape[1]))
     for start in range(0, table.shape[0], size):
         block = table[start : start + size]
@@ -150,7 +152,7 @@ def _packed_blocks(table: Tensor, index: int, kind: Rows, progress: Callable[[in
                 f"table {index}: row {start + int(bad.nonzero()[0])} holds NaN or infinity and cannot be packed."
             )
         try:
-            yield kind.pack(block)
+            yield row_format.pack(block)
         except NonFiniteError as error:
             raise NonFiniteError(f"table {index}, rows from {start} on: {error}") from error
         progress(block.numel() * block.element_size())

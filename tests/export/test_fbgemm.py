@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 import dlrm_pl.export.fbgemm_layouts as layouts
 from dlrm_pl.errors import ConfigurationError, NonFiniteError, OutputError
-from dlrm_pl.export.fbgemm_layouts import Bits, Rows, fused_row_bytes, pack_fused, write_fbgemm_tables
+from dlrm_pl.export.fbgemm_layouts import Bits, RowFormat, fused_row_bytes, pack_fused, write_fbgemm_tables
 from tests.support import tiny
 
 
@@ -47,7 +47,7 @@ def test_rows_are_within_a_step(bits: Bits, rows: int, half: int, seed: int) -> 
 def test_torch_looks_up_what_was_written(bits: Bits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(layouts, "_BLOCK_BYTES", 4 * 8 * 10)  # Blocks of ten rows.
     table = torch.randn(35, 8)
-    (name,) = write_fbgemm_tables([table], tmp_path, Rows(bits))
+    (name,) = write_fbgemm_tables([table], tmp_path, RowFormat(bits))
     rows = load_file(tmp_path / name)["table"]
     assert torch.equal(rows, pack_fused(table, bits))
     ops = torch.ops.quantized
@@ -79,7 +79,7 @@ def tbe_rows(values: np.ndarray, bits: Bits, alignment: int) -> np.ndarray:
 @pytest.mark.parametrize("alignment", [1, 16])
 def test_tbe_rows_are_those_of_the_reference_byte_for_byte(tmp_path: Path, bits: Bits, alignment: int) -> None:
     table = torch.randn(300, 12, generator=torch.Generator().manual_seed(3))
-    (name,) = write_fbgemm_tables([table], tmp_path, Rows(bits, "tbe", alignment))
+    (name,) = write_fbgemm_tables([table], tmp_path, RowFormat(bits, "tbe", alignment))
     assert name == f"table-00-tbe{bits}.safetensors"
     written = load_file(tmp_path / name)["table"].numpy()
     np.testing.assert_array_equal(written, tbe_rows(table.numpy(), bits, alignment))
@@ -90,30 +90,30 @@ def test_tbe_rows_of_fbgemm_itself() -> None:
     values = torch.randn(10, 12, generator=torch.Generator().manual_seed(0))
     int8 = [243, 33, 59, 192, 85, 83, 160, 145, 255, 242, 155, 0, 210, 73, 212, 208]
     int4 = [83, 50, 59, 192, 85, 153, 239, 9, 76, 204, 0, 0, 0, 0, 0, 0]
-    assert Rows(8, "tbe", 16).pack(values)[0].tolist() == int8
-    assert Rows(4, "tbe", 16).pack(values)[0].tolist() == int4
-    assert Rows(4, "tbe").pack(values)[0].tolist() == int4[:10]
+    assert RowFormat(8, "tbe", 16).pack(values)[0].tolist() == int8
+    assert RowFormat(4, "tbe", 16).pack(values)[0].tolist() == int4
+    assert RowFormat(4, "tbe").pack(values)[0].tolist() == int4[:10]
 
 
 def test_tbe_rows_that_float16_cannot_hold_are_named(tmp_path: Path) -> None:
     table = torch.zeros(5, 4)
     table[3] = torch.tensor([-1e6, 0.0, 0.0, 1e6])
     with pytest.raises(NonFiniteError, match="table 0, rows from 0 on: row 3 needs a scale or a bias that float16"):
-        write_fbgemm_tables([table], tmp_path, Rows(8, "tbe"))
+        write_fbgemm_tables([table], tmp_path, RowFormat(8, "tbe"))
 
 
 def test_alignment_belongs_to_tbe() -> None:
     with pytest.raises(ConfigurationError, match="row_alignment=3 must be a power of 2"):
-        Rows(8, "tbe", 3)
+        RowFormat(8, "tbe", 3)
     with pytest.raises(ConfigurationError, match="row_alignment=16: the fused layout has none"):
-        Rows(8, "fused", 16)
+        RowFormat(8, "fused", 16)
 
 
 def test_damaged_row_is_named(tmp_path: Path) -> None:
     table = torch.zeros(40, 4)
     table[33, 1] = float("inf")
     with pytest.raises(NonFiniteError, match="table 1: row 33 holds NaN or infinity"):
-        write_fbgemm_tables([torch.zeros(2, 4), table], tmp_path, Rows(8))
+        write_fbgemm_tables([torch.zeros(2, 4), table], tmp_path, RowFormat(8))
 
 
 def test_odd_rows_do_not_come_in_4_bits() -> None:
@@ -134,12 +134,12 @@ def test_tables_of_a_model_that_differs_in_one_row_are_kept(tmp_path: Path) -> N
         with torch.no_grad():
             next(module.model.embedding_bags.parameters())[1] += 1  # No row of the sample that a fingerprint reads.
     output = tmp_path / "tables"
-    export_tables(tmp_path / "one.ckpt", output, Rows(8))
+    export_tables(tmp_path / "one.ckpt", output, RowFormat(8))
     before = (output / "tables.json").read_bytes()
     with pytest.raises(OutputError, match=r"model_checksum was [0-9a-f.]+, is now .*--overwrite"):
-        export_tables(tmp_path / "other.ckpt", output, Rows(8))
+        export_tables(tmp_path / "other.ckpt", output, RowFormat(8))
     assert (output / "tables.json").read_bytes() == before
-    export_tables(tmp_path / "other.ckpt", output, Rows(8), overwrite=True)
+    export_tables(tmp_path / "other.ckpt", output, RowFormat(8), overwrite=True)
     assert (output / "tables.json").read_bytes() != before
 
 

@@ -33,10 +33,10 @@ def export_tables(
         overwrite: replace other tables that ``output`` holds.
     """
     from dlrm_pl.export.fbgemm_folder import export_tables as export
-    from dlrm_pl.export.fbgemm_layouts import Rows
+    from dlrm_pl.export.fbgemm_layouts import RowFormat
 
-    kind = Rows(bits, layout, row_alignment)
+    row_format = RowFormat(bits, layout, row_alignment)
     with bytes_bar("export-tables") as advance:
-        size = export(Path(ckpt_path), Path(output), kind, advance, overwrite=overwrite)
+        size = export(Path(ckpt_path), Path(output), row_format, advance, overwrite=overwrite)
     words = "the layout of FBGEMM" if layout == "fused" else "the layout of FBGEMM's TBE"
     print(f"{output}: {size:,} bytes of rows in {words}, {bits} bit; tables.json says what they are")

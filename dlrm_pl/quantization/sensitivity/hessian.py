@@ -19,7 +19,7 @@ from dlrm_pl.runtime.linear import Int8Linear
 from dlrm_pl.runtime.tables import PackedTables
 
 
-def rounding_damage(
+def hessian_weighted_errors(
     model: DLRM, recipe: Recipe, quantize: Quantize, batches: Sequence[ClickBatch], *, seed: int, draws: int
 ) -> dict[str, float]:
     """The mean diagonal of the loss's Hessian by an op's weights, times their squared rounding error.
@@ -47,19 +47,19 @@ def rounding_damage(
     if recipe.interaction == "int8":
         alone = quantize(Recipe.all_float(model.architecture).with_dtype("interaction", "int8"))
     generator = torch.Generator().manual_seed(seed)
-    damage = dict.fromkeys(recipe.quantized_ops, 0.0)
+    weighted_errors = dict.fromkeys(recipe.quantized_ops, 0.0)
     rows = sum(batch.num_samples for batch in batches)
     for batch in batches:
-        variables = Variables(model, batch)
-        errors = _rounding_errors(variables, quantized, alone, batch)
-        traces = hessian_traces(variables, list(damage), generator, draws)
+        ops_of_batch = DifferentiableOps(model, batch)
+        errors = _rounding_errors(ops_of_batch, quantized, alone, batch)
+        traces = hessian_traces(ops_of_batch, list(weighted_errors), generator, draws)
         for op, trace in traces.items():
-            weight = variables.by_op[op]
-            damage[op] += batch.num_samples / rows * trace / weight.numel() * errors[op]
-    return damage
+            weight = ops_of_batch.by_op[op]
+            weighted_errors[op] += batch.num_samples / rows * trace / weight.numel() * errors[op]
+    return weighted_errors
 
 
-class Variables:
+class DifferentiableOps:
     """One batch's loss as a function of what each op holds.
 
     Args:
@@ -112,7 +112,7 @@ class Variables:
 
 
 def hessian_traces(
-    variables: Variables, ops: Sequence[str], generator: torch.Generator, draws: int
+    ops_of_batch: DifferentiableOps, ops: Sequence[str], generator: torch.Generator, draws: int
 ) -> dict[str, float]:
     """Trace of the block of the Hessian that belongs to each op, by Hutchinson's method.
 
@@ -120,8 +120,8 @@ def hessian_traces(
     blocks off the diagonal would add noise.
     """
     with torch.enable_grad():
-        tensors = [variables.by_op[op] for op in ops]
-        gradients = torch.autograd.grad(variables.loss, tensors, create_graph=True)
+        tensors = [ops_of_batch.by_op[op] for op in ops]
+        gradients = torch.autograd.grad(ops_of_batch.loss, tensors, create_graph=True)
     traces = {}
     for op, tensor, gradient in zip(ops, tensors, gradients, strict=True):
         total = 0.0
@@ -134,7 +134,7 @@ def hessian_traces(
 
 
 def _rounding_errors(
-    variables: Variables, quantized: Int8DLRM, alone: Int8DLRM | None, batch: ClickBatch
+    ops_of_batch: DifferentiableOps, quantized: Int8DLRM, alone: Int8DLRM | None, batch: ClickBatch
 ) -> dict[str, float]:
     """Squared norm of what rounding changes in each op's variable."""
     errors: dict[str, float] = {}
@@ -142,12 +142,12 @@ def _rounding_errors(
         for op, layer in quantized.layers.items():
             if isinstance(layer, Int8Linear):
                 weight = layer.weight * layer.weight_scale.unsqueeze(1)
-                errors[op] = squared_norm(weight - variables.by_op[op])
-        for index, packed in enumerate(_rows_of(quantized.tables, variables.rows)):
-            errors[f"tables.{index}"] = squared_norm(packed - variables.by_op[f"tables.{index}"])
+                errors[op] = squared_norm(weight - ops_of_batch.by_op[op])
+        for index, packed in enumerate(_rows_of(quantized.tables, ops_of_batch.rows)):
+            errors[f"tables.{index}"] = squared_norm(packed - ops_of_batch.by_op[f"tables.{index}"])
         if alone is not None:
-            output = alone.interact(variables.activations.dense.detach(), batch.indices, batch.offsets)
-            errors["interaction"] = squared_norm(output - variables.activations.interacted)
+            output = alone.interact(ops_of_batch.activations.dense.detach(), batch.indices, batch.offsets)
+            errors["interaction"] = squared_norm(output - ops_of_batch.activations.interacted)
     return errors
 
 

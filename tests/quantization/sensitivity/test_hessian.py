@@ -13,7 +13,7 @@ from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.quantization.ptq.quantize import quantize, table_packer
 from dlrm_pl.quantization.recipe import Recipe, RecipeStart
-from dlrm_pl.quantization.sensitivity.hessian import Variables, hessian_traces, rounding_damage
+from dlrm_pl.quantization.sensitivity.hessian import DifferentiableOps, hessian_traces, hessian_weighted_errors
 from dlrm_pl.runtime.int8_dlrm import Int8DLRM
 from tests.support import tiny
 
@@ -76,7 +76,7 @@ def exact_trace(model: DLRM, op: str, batch: ClickBatch) -> float:
 def damage(model: DLRM, recipe: Recipe, seed: int = 1, draws: int = 50) -> dict[str, float]:
     batches = tiny.batches(2, 40, architecture=SHAPE)
     packer = table_packer(model)
-    return rounding_damage(
+    return hessian_weighted_errors(
         model, recipe, lambda recipe: quantize(model, recipe, batches, packer), batches, seed=seed, draws=draws
     )
 
@@ -86,7 +86,7 @@ def test_traces_equal_second_differences(layout: str) -> None:
     model = large_model()
     batch = bags() if layout == "bags" else tiny.batches(1, 20, architecture=SHAPE)[0]
     draws = 1000
-    found = hessian_traces(Variables(model, batch), list(NAMES), torch.Generator().manual_seed(0), draws)
+    found = hessian_traces(DifferentiableOps(model, batch), list(NAMES), torch.Generator().manual_seed(0), draws)
     for op, trace in found.items():
         assert trace == pytest.approx(exact_trace(model, op, batch), rel=0.15, abs=1e-6), op
     assert all(trace > 1e-6 for op, trace in found.items()), found
@@ -95,10 +95,10 @@ def test_traces_equal_second_differences(layout: str) -> None:
 def test_trace_of_the_interaction_equals_second_differences() -> None:
     model = large_model()
     batch = tiny.batches(1, 3, architecture=SHAPE)[0]
-    variables = Variables(model, batch)
-    found = hessian_traces(variables, ["interaction"], torch.Generator().manual_seed(0), 2000)["interaction"]
+    ops_of_batch = DifferentiableOps(model, batch)
+    found = hessian_traces(ops_of_batch, ["interaction"], torch.Generator().manual_seed(0), 2000)["interaction"]
     top = copy.deepcopy(model.top_mlp).double()
-    outputs = variables.activations.interacted.detach().double()
+    outputs = ops_of_batch.activations.interacted.detach().double()
     hessian = torch.autograd.functional.hessian(
         lambda x: F.binary_cross_entropy_with_logits(top(x).squeeze(1), batch.labels.double()), outputs
     )
@@ -115,7 +115,7 @@ def test_damage_is_the_mean_diagonal_times_the_squared_error() -> None:
     def make(recipe: Recipe) -> Int8DLRM:
         return quantize(model, recipe, [batch], packer)
 
-    found = rounding_damage(model, START, make, [batch], seed=0, draws=600)
+    found = hessian_weighted_errors(model, START, make, [batch], seed=0, draws=600)
     for op in ("top_mlp.0", "tables.0"):
         weight = dict(model.named_parameters())[NAMES[op]].detach().double()
         step = weight.abs().amax(dim=1, keepdim=True) / (127 if op.startswith("tables") else 127.5)
@@ -160,7 +160,7 @@ def test_damage_is_a_mean_over_the_rows() -> None:
     packer = table_packer(model)
 
     def of(*batches: ClickBatch) -> float:
-        return rounding_damage(
+        return hessian_weighted_errors(
             *(model, START, lambda recipe: quantize(model, recipe, [small, large], packer), batches), seed=0, draws=400
         )["top_mlp.1"]
 

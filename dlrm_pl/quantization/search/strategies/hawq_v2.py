@@ -9,7 +9,7 @@ from dlrm_pl.quantization.recipe import Recipe
 from dlrm_pl.quantization.search.context import SearchContext
 from dlrm_pl.quantization.search.strategies.fallback import Level, fallbacks, level_by_level
 from dlrm_pl.quantization.search.trial import Trial
-from dlrm_pl.quantization.sensitivity.hessian import rounding_damage
+from dlrm_pl.quantization.sensitivity.hessian import hessian_weighted_errors
 
 _ROWS = 1024
 """Calibration rows that the loss is taken on. Each random vector of each op is a pass backward over all of them."""
@@ -52,7 +52,7 @@ def _errors(context: SearchContext, recipe: Recipe, level: Level) -> dict[str, f
 
     def measure() -> dict[str, float]:
         sample = calibration_sample(context.calibration, _ROWS)
-        return rounding_damage(context.model, recipe, context.quantize, sample, seed=context.seed, draws=_DRAWS)
+        return hessian_weighted_errors(context.model, recipe, context.quantize, sample, seed=context.seed, draws=_DRAWS)
 
     errors: dict[str, float] = context.cached(f"hawq_v2: damage before falling back to {level}", measure)
     return errors
