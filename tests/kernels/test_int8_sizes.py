@@ -135,16 +135,16 @@ EMPTY = torch.empty(0)  # Without an address.
 @pytest.mark.parametrize(
     ("function", "good", "change", "reason"),
     [
-        ("pooling", POOLING, {"out": torch.empty(BATCH, 2, 0)}, "the number of tables, samples or values"),
-        ("pooling", POOLING, {"dtypes": [0, 4]}, "the type of a table"),
-        ("pooling", POOLING, {"dtypes": [-1, 0]}, "the type of a table"),
-        ("pooling", POOLING, {"indices": INDICES[:, :4]}, "one lookup of each table for each sample"),
+        ("pooling", POOLING, {"out": torch.empty(BATCH, 2, 0)}, "invalid number of tables, samples or values"),
+        ("pooling", POOLING, {"dtypes": [0, 4]}, "invalid type of a table"),
+        ("pooling", POOLING, {"dtypes": [-1, 0]}, "invalid type of a table"),
+        ("pooling", POOLING, {"indices": INDICES[:, :4]}, "one-hot indices need one lookup for each table and sample"),
         ("pooling", POOLING, {"tables": [torch.empty(3, 0)] * 2}, "the rows of a table are missing"),
-        ("interaction", FUSED, {"width": WIDTH + 1}, "the width of the output"),
-        ("interaction", FUSED, {"diagonal": 2}, "whether vectors meet themselves"),
-        ("interaction", FUSED, {"diagonal": True}, "the width of the output"),
+        ("interaction", FUSED, {"width": WIDTH + 1}, "invalid width of the output"),
+        ("interaction", FUSED, {"diagonal": 2}, "the flag for products of a vector with itself"),
+        ("interaction", FUSED, {"diagonal": True}, "invalid width of the output"),
         ("interaction", FUSED, {"out": torch.empty(BATCH, 128, dtype=torch.uint8)}, "padded to 64"),
-        ("interaction", FUSED, {"output_scale": float("inf")}, "scale and zero point of the output"),
+        ("interaction", FUSED, {"output_scale": float("inf")}, "invalid scale or zero point of the output"),
         ("interaction", FUSED, {"out": torch.empty(0, 64)}, "the dense vectors or the output are missing"),
         (
             "interaction",
@@ -158,16 +158,21 @@ EMPTY = torch.empty(0)  # Without an address.
             {"weights": [], "multipliers": [], "biases": [], "widths": [], "lowest": []},
             "number of layers",
         ),
-        ("mlp", CHAIN, {"x": torch.empty(3, 0)}, "the number of inputs"),
+        ("mlp", CHAIN, {"x": torch.empty(3, 0)}, "invalid number of inputs"),
         ("mlp", CHAIN, {"x": torch.ones(3, 65)}, "inputs are not the outputs of the one before"),
         ("mlp", CHAIN, {"x": torch.ones(3, 13).byte()}, "bytes must be padded to the first layer's inputs"),
         ("mlp", CHAIN, {"widths": [65, 3]}, "inputs are not the outputs of the one before"),
-        ("mlp", CHAIN, {"widths": [20, -1]}, "a layer's number of outputs"),
-        ("mlp", CHAIN, {"lowest": [256.0, 0.0]}, "the least value of a layer"),
-        ("mlp", CHAIN, {"input_scale": float("nan")}, "scale and zero point of the input"),
+        ("mlp", CHAIN, {"widths": [20, -1]}, "invalid number of outputs of a layer"),
+        ("mlp", CHAIN, {"lowest": [256.0, 0.0]}, "invalid least value of a layer"),
+        ("mlp", CHAIN, {"input_scale": float("nan")}, "invalid scale or zero point of the input"),
         ("mlp", CHAIN, {"biases": [EMPTY, EMPTY]}, "an array of a layer is missing"),
         ("mlp", CHAIN, {"out": EMPTY}, "the input or the output is missing"),
-        ("pack", {"values": DENSE, "dtype": "int8", "out": TABLES[0]}, {"dtype": "fp16"}, "the type to pack as"),
+        (
+            "pack",
+            {"values": DENSE, "dtype": "int8", "out": TABLES[0]},
+            {"dtype": "fp16"},
+            "rows are packed as int8 or int4 only",
+        ),
         ("pack", {"values": DENSE, "dtype": "int8", "out": TABLES[0]}, {"values": torch.empty(3, 0)}, "rows or values"),
         ("pack", {"values": DENSE, "dtype": "int8", "out": TABLES[0]}, {"out": EMPTY}, "the output are missing"),
     ],
@@ -217,7 +222,7 @@ def test_touching_rows_checks_rows_and_indices() -> None:
     ):
         with pytest.raises(ShapeError, match="Contiguous uint8 rows"):
             native().touch(bad_rows, bad_indices)
-    with pytest.raises(ShapeError, match="the number of rows, bytes or lookups"):
+    with pytest.raises(ShapeError, match="invalid number of rows, bytes or lookups"):
         native().touch(rows[:, :0], indices)
     with pytest.raises(ShapeError, match="-1 repeats"):
         native().int8_peak(-1)

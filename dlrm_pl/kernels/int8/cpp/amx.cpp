@@ -17,7 +17,7 @@ namespace {
 #include "rows.h"
 #include "avx512.h"
 
-// gcc's tile instructions do not tell the compiler what memory they read: what was written must be there before them.
+// gcc's tile instructions do not tell the compiler which memory they read, so it must be written before them.
 inline void written(const void* memory) { asm volatile("" ::"r"(memory) : "memory"); }
 
 struct alignas(64) TileConfig {
@@ -47,7 +47,7 @@ struct TileGuard {
 using ProductsGuard = TileGuard;
 using LayerGuard = TileGuard;
 
-// Up to 32 vectors of up to 128 bytes, the usual, without a detour through memory.
+// Up to 32 vectors of up to 128 bytes, the usual case, without a detour through memory.
 inline void products_32x128(const Vectors vectors, int8_t* turned) {
     const int8_t* values = vectors.values;
     transpose(values, 128, turned);
@@ -149,7 +149,7 @@ static void layer(
         if (two) _tile_zero(1);
         if (lower) _tile_zero(2);
         if (two && lower) _tile_zero(3);
-        // The weights stay in the L1 cache while all rows pass by, which is why those are loaded as a stream.
+        // The weights stay in the L1 cache while all rows pass by; the rows are therefore loaded as a stream.
         for (int64_t k = 0; k < inputs; k += BLOCK_IN, w += BLOCK_BYTES) {
             _tile_stream_loadd(4, x + k, stride);
             _tile_loadd(6, w, 64);

@@ -114,10 +114,10 @@ double peak(int64_t repeats) {
         DLRM_UNROLL
         for (auto& one : sum) {
             one = _mm256_add_epi32(one, _mm256_madd_epi16(x, x));
-            asm volatile("" : "+x"(one));  // Or the compiler would move the product out of the loop.
+            asm volatile("" : "+x"(one));  // Keeps the compiler from moving the product out of the loop.
         }
     }
-    uint32_t total = 0;  // Wraps.
+    uint32_t total = 0;  // Overflow wraps around.
     DLRM_UNROLL
     for (auto& one : sum) total += uint32_t(sum_of(one));
     volatile uint32_t sink = total;

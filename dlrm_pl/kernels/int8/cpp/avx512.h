@@ -8,7 +8,7 @@ inline void copy_row(const uint8_t* row, int64_t dim, int8_t* out) {
     for (int64_t i = 0; i < dim; i += 64) _mm512_store_si512(out + i, _mm512_loadu_si512(row + i));
 }
 
-// Sixteen rows of 64 bytes, turned by groups of four bytes: what stood in row r, group g comes to row g, group r.
+// Transposes sixteen rows of 64 bytes by groups of four bytes: row r, group g goes to row g, group r.
 inline void transpose(const int8_t* in, int64_t stride, int8_t* out) {
     __m512i r[16], t[16];
     for (int i = 0; i < 16; i++) r[i] = _mm512_load_si512(in + i * stride);
@@ -46,7 +46,7 @@ inline __m128i to_bytes(__m512 x, __m512 lowest) {
     return _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(x));
 }
 
-// Both write whole vectors: what stands behind a row's pairs is written over by the next row's, and the line is longer.
+// Both write whole vectors: the next row overwrites what lies behind a row's pairs, and the line has room for the last.
 inline void store_pairs(
     const Vectors vectors, int64_t count, int64_t columns, int64_t diagonal, float factor, float zero_point,
     uint8_t* out) {
@@ -75,7 +75,7 @@ inline void store_pairs(
     }
 }
 
-// What becomes of the sums of 16 outputs.
+// Turns the sums of 16 outputs into the layer's output.
 struct Finish {
     __m512 multiplier, bias, lowest;
     __mmask16 mask;

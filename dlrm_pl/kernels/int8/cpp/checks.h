@@ -1,5 +1,5 @@
-// What a caller says of its arrays, checked before any of it is believed. How long arrays are cannot be seen from here:
-// ops.py checks that. Every function returns what is wrong, in words, or null.
+// Checks of what a caller states about its arrays, made before any of it is used. The lengths of the arrays cannot be
+// seen from here; ops.py checks them. Every function returns what is wrong, in words, or null.
 #pragma once
 
 #include <cmath>
@@ -11,7 +11,7 @@ namespace dlrm {
 
 constexpr int64_t MAX_LAYERS = 1024;
 
-// Whether none is negative and their product fits into 64 bits with room for sums.
+// Whether no number is negative and their product fits into 64 bits, with room for sums.
 inline bool countable(std::initializer_list<int64_t> factors) {
     int64_t product = 1;
     for (const int64_t factor : factors) {
@@ -25,56 +25,76 @@ inline bool is_scale(float scale, float zero_point) {
 }
 
 inline const char* wrong(const Layer& layer, int64_t inputs, bool last) {
-    if (layer.in != round_up(inputs, BLOCK_IN)) return "a layer's inputs are not the outputs of the one before, padded to 64";
+    if (layer.in != round_up(inputs, BLOCK_IN)) {
+        return "a layer's inputs are not the outputs of the one before, padded to 64";
+    }
     if (layer.in > MAX_INPUTS) return "a layer has more inputs than sums of 32 bits can hold";
-    if (layer.out < 1 || !countable({layer.in, layer.out})) return "a layer's number of outputs";
+    if (layer.out < 1 || !countable({layer.in, layer.out})) return "invalid number of outputs of a layer";
     if (!layer.weights || !layer.multiplier || !layer.bias) return "an array of a layer is missing";
-    if (last ? std::isnan(layer.lowest) : !(layer.lowest >= 0.0f && layer.lowest <= 255.0f)) return "the least value of a layer";
+    if (last ? std::isnan(layer.lowest) : !(layer.lowest >= 0.0f && layer.lowest <= 255.0f)) {
+        return "invalid least value of a layer";
+    }
     return nullptr;
 }
 
 inline const char* wrong(const Mlp& job, int64_t rows) {
-    if (job.count < 1 || job.count > MAX_LAYERS || !job.layers) return "the number of layers";
-    if (job.in < 1 || job.in > MAX_INPUTS || job.stride < job.in) return "the number of inputs";
-    if (job.block_rows < 1 || !countable({job.block_rows, 4, MAX_INPUTS})) return "the rows of a block";
+    if (job.count < 1 || job.count > MAX_LAYERS || !job.layers) return "invalid number of layers";
+    if (job.in < 1 || job.in > MAX_INPUTS || job.stride < job.in) return "invalid number of inputs";
+    if (job.block_rows < 1 || !countable({job.block_rows, 4, MAX_INPUTS})) return "invalid number of rows of a block";
     int64_t inputs = job.in;
     for (int64_t i = 0; i < job.count; i++) {
         if (const char* found = wrong(job.layers[i], inputs, i + 1 == job.count)) return found;
         inputs = job.layers[i].out;
     }
     if (!countable({rows, job.stride, 4}) || !countable({rows, inputs, 4}) || !countable({job.block_rows, inputs, 4})) {
-        return "the number of rows";
+        return "invalid number of rows";
     }
     if (rows && (!job.floats == !job.bytes || !job.out)) return "the input or the output is missing";
     if (job.bytes && job.stride < job.layers[0].in) return "bytes must be padded to the first layer's inputs";
-    if (job.floats && !is_scale(job.inverse_scale, job.zero_point)) return "scale and zero point of the input";
+    if (job.floats && !is_scale(job.inverse_scale, job.zero_point)) return "invalid scale or zero point of the input";
     return nullptr;
 }
 
 inline const char* wrong(const Tables& tables) {
-    if (tables.dim < 1 || !countable({tables.count, tables.batch, tables.dim, 4})) return "the number of tables, samples or values";
+    if (tables.dim < 1 || !countable({tables.count, tables.batch, tables.dim, 4})) {
+        return "invalid number of tables, samples or values";
+    }
     if (tables.count && (!tables.rows || !tables.counts || !tables.types)) return "an array of the tables is missing";
     for (int64_t table = 0; table < tables.count; table++) {
-        if (tables.types[table] < INT8 || tables.types[table] > FP32) return "the type of a table";
-        if (!countable({tables.counts[table], row_bytes(tables.types[table], tables.dim)})) return "the rows of a table";
+        if (tables.types[table] < INT8 || tables.types[table] > FP32) return "invalid type of a table";
+        if (!countable({tables.counts[table], row_bytes(tables.types[table], tables.dim)})) {
+            return "invalid number of rows of a table";
+        }
         if (tables.counts[table] && !tables.rows[table]) return "the rows of a table are missing";
     }
-    if (!countable({tables.lookups, 8}) || (tables.lookups && !tables.indices)) return "the number of lookups";
-    if (!tables.offsets && tables.lookups != tables.count * tables.batch) return "one lookup of each table for each sample";
-    if (!tables.offsets && !countable({tables.count, tables.index_stride, 8})) return "the distance between the tables' indices";
+    if (!countable({tables.lookups, 8}) || (tables.lookups && !tables.indices)) return "invalid number of lookups";
+    if (!tables.offsets && tables.lookups != tables.count * tables.batch) {
+        return "one-hot indices need one lookup for each table and sample";
+    }
+    if (!tables.offsets && !countable({tables.count, tables.index_stride, 8})) {
+        return "invalid distance between the indices of two tables";
+    }
     return nullptr;
 }
 
 inline const char* wrong(const Interaction& job) {
     if (const char* found = wrong(job.tables)) return found;
     const int64_t vectors = job.tables.count + 1;
-    if (job.tables.count > MAX_TABLES || job.tables.dim > MAX_DIM) return "more tables or values than an interaction takes";
-    if (job.diagonal != 0 && job.diagonal != 1) return "whether vectors meet themselves";
+    if (job.tables.count > MAX_TABLES || job.tables.dim > MAX_DIM) {
+        return "more tables or values than an interaction takes";
+    }
+    if (job.diagonal != 0 && job.diagonal != 1) {
+        return "the flag for products of a vector with itself is neither 0 nor 1";
+    }
     const int64_t pairs = vectors * (vectors - 1) / 2 + job.diagonal * vectors;
-    if (job.width != job.tables.dim + pairs || !countable({job.tables.batch, job.width, 4})) return "the width of the output";
-    if (job.bytes && job.stride != round_up(job.width, BLOCK_IN)) return "the output's width, padded to 64";
-    if (job.bytes && !is_scale(job.inverse_scale, job.zero_point)) return "scale and zero point of the output";
-    if (job.tables.batch && (!job.floats == !job.bytes || !job.dense)) return "the dense vectors or the output are missing";
+    if (job.width != job.tables.dim + pairs || !countable({job.tables.batch, job.width, 4})) {
+        return "invalid width of the output";
+    }
+    if (job.bytes && job.stride != round_up(job.width, BLOCK_IN)) return "the output's rows are not padded to 64";
+    if (job.bytes && !is_scale(job.inverse_scale, job.zero_point)) return "invalid scale or zero point of the output";
+    if (job.tables.batch && (!job.floats == !job.bytes || !job.dense)) {
+        return "the dense vectors or the output are missing";
+    }
     return nullptr;
 }
 
@@ -84,13 +104,15 @@ inline const char* wrong(const Pooling& job) {
 }
 
 inline const char* wrong_pack(const float* values, int64_t rows, int64_t dim, int32_t type, const uint8_t* out) {
-    if (type != INT8 && type != INT4) return "the type to pack as";
-    if (dim < 1 || !countable({rows, dim, 4})) return "the number of rows or values";
+    if (type != INT8 && type != INT4) return "rows are packed as int8 or int4 only";
+    if (dim < 1 || !countable({rows, dim, 4})) return "invalid number of rows or values";
     return rows && (!values || !out) ? "the rows or the output are missing" : nullptr;
 }
 
 inline const char* wrong_touch(const uint8_t* rows, int64_t count, int64_t bytes, const int64_t* indices, int64_t lookups) {
-    if (bytes < 1 || !countable({count, bytes}) || !countable({lookups, 8})) return "the number of rows, bytes or lookups";
+    if (bytes < 1 || !countable({count, bytes}) || !countable({lookups, 8})) {
+        return "invalid number of rows, bytes or lookups";
+    }
     return lookups && (!rows || !indices) ? "the rows or the indices are missing" : nullptr;
 }
 

@@ -1,4 +1,4 @@
-// Plain C++, for every processor: what the other variants must agree with.
+// Plain C++ for every processor; the other variants must give the same bits.
 
 #include <algorithm>
 #include <cmath>
@@ -48,7 +48,7 @@ static void layer(
 #include "samples.h"
 
 double peak(int64_t repeats) {
-    volatile uint32_t sink = 0;  // Wraps.
+    volatile uint32_t sink = 0;  // Overflow wraps around.
     for (int64_t i = 0; i < repeats; i++) {
         int8_t a[256], b[256];
         for (int k = 0; k < 256; k++) a[k] = int8_t(i + k), b[k] = int8_t(i ^ k);

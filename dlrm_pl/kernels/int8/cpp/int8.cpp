@@ -29,7 +29,7 @@ bool has_vnni() {
            __builtin_cpu_supports("avx512vnni");
 }
 
-// The processor must have tiles, and Linux must let this process use them: their state is 8 KiB a thread.
+// The processor must have tiles, and Linux must allow this process to use them: their state takes 8 KiB per thread.
 bool has_amx() {
 #if defined(DLRM_TILES_IN_SOFTWARE)
     return has_vnni();
@@ -57,7 +57,7 @@ const Variant* variants(int64_t number) {
 
 constexpr int64_t VARIANTS = 4;
 
-// The variant that a caller means, or null when it is none that runs here.
+// The variant that a caller's pointer names, or null if it is not one that runs on this processor.
 const Variant* known(const void* variant) {
     static const std::array<const Variant*, VARIANTS> all = [] {
         std::array<const Variant*, VARIANTS> found{};
@@ -68,10 +68,10 @@ const Variant* known(const void* variant) {
     return variant && place != all.end() ? *place : nullptr;
 }
 
-// torch's threads: the OpenMP runtime that it has loaded, found by name, so that there is no second pool beside it.
+// torch's own threads: the OpenMP runtime that torch loaded, found by name, so that there is no second thread pool.
 using Parallel = void (*)(void (*)(void*), void*, unsigned, unsigned);
 
-bool forked = false;  // The pool's threads are not in a child, and waiting for them would last for ever.
+bool forked = false;  // A forked child does not have the pool's threads and would wait for them for ever.
 
 Parallel openmp() {
     static const Parallel found = [] {
@@ -102,7 +102,7 @@ struct Shares {
     }
 };
 
-// Calls body(first, last) for shares of [0, total) that are multiples of `unit`; false without memory.
+// Calls body(first, last) for shares of [0, total) that are multiples of `unit`; false when out of memory.
 template <typename Body>
 bool parallel(int64_t total, int64_t threads, int64_t unit, const Body& body) {
     if (total <= 0) return true;
@@ -118,7 +118,7 @@ bool parallel(int64_t total, int64_t threads, int64_t unit, const Body& body) {
     return !shares.no_memory;
 }
 
-// What a function returns beside the kinds of errors.
+// Return values beside the kinds of errors.
 constexpr int64_t NO_MEMORY = -1, REFUSED = -2;
 
 int64_t finished(bool memory, const Error& error, int64_t* where) {
@@ -126,7 +126,7 @@ int64_t finished(bool memory, const Error& error, int64_t* where) {
     return memory ? error.kind : NO_MEMORY;
 }
 
-// Nothing was computed; where[0] becomes the address of the reason in words.
+// Nothing was computed; where[0] is set to the address of the reason in words.
 int64_t refused(const char* reason, int64_t* where) {
     if (where) where[0] = reinterpret_cast<int64_t>(reason);
     return REFUSED;
@@ -145,15 +145,16 @@ using namespace dlrm;
 
 DLRM_API int64_t dlrm_int8_version() { return 3; }
 
-// A variant by its number, from the plainest on, or null where this processor lacks it.
+// A variant by its number, from the plainest on, or null if this processor lacks it.
 DLRM_API const void* dlrm_int8_variant(int64_t number) { return variants(number); }
 
 DLRM_API const char* dlrm_int8_name(const void* variant) { return known(variant) ? known(variant)->name : nullptr; }
 
 DLRM_API int64_t dlrm_int8_threads(int64_t wanted) { return forked || !openmp() ? 1 : wanted; }
 
-// Arrays come beside the jobs, since the caller knows no addresses to write into them. Every function below returns 0,
-// the kind of an error that the contents made, with its sample, place and value in where[0..2], or a code of those above.
+// Arrays are passed beside the jobs, since the caller does not know the addresses to write into them. Every function
+// below returns 0, the kind of an error in the contents, with its sample, place and value in where[0..2], or one of the
+// codes above.
 DLRM_API int64_t dlrm_int8_mlp(
     const void* variant, const Mlp* given, const Layer* layers, int64_t rows, int64_t threads, int64_t* where) {
     if (const char* reason = wrong_call(variant, given, where)) return refused(reason, where);
@@ -238,6 +239,6 @@ DLRM_API int64_t dlrm_int8_touch(
         sum += row[bytes - 1];
     }
     const int64_t kind = finished(true, error, where);
-    if (!kind) where[0] = sum;  // Or the compiler would see that nobody wants it.
+    if (!kind) where[0] = sum;  // Keeps the compiler from dropping the loop.
     return kind;
 }

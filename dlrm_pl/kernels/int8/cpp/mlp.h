@@ -1,10 +1,10 @@
 // Included by every variant behind rows.h and its own `layer`, which multiplies a block of rows.
 
-// Every layer of a block before the next block, so that what goes from layer to layer stays in the cache.
+// Computes all layers of a block of rows before the next block, so that the values between layers stay in the cache.
 static void mlp(const Mlp& job, int64_t first, int64_t last, Error& error) {
     int64_t widest = round_up(job.in, BLOCK_IN);
     for (int64_t i = 0; i < job.count; i++) widest = std::max(widest, round_up(job.layers[i].out, BLOCK_IN));
-    const int64_t stride = widest + 64;  // Not a power of two, whose rows would share few sets of the cache.
+    const int64_t stride = widest + 64;  // Not a power of two: such rows would share few cache sets.
     const int64_t block = std::min(job.block_rows, last - first);
     uint8_t* const buffers = scratch().get(2 * block * stride);
     const LayerGuard guard;

@@ -13,7 +13,7 @@ inline uint32_t as_bits(float value) {
     return bits;
 }
 
-// Half to even, for |x| < 2^22: the sum has no bits left below one.
+// Rounds half to even, for |x| < 2^22: the sum has no bits below one.
 inline float round_even(float x) { return (x + 12582912.0f) - 12582912.0f; }
 
 inline float clamped(float x, float low, float high) {
@@ -29,7 +29,7 @@ inline float from_half(uint16_t half) {
     return as_float(sign | (special ? rest | 0x7f800000u : as_bits(scaled)));
 }
 
-// The largest magnitude as bits, which are in the order of the numbers; NaN and infinity are above all.
+// The bits of the largest magnitude. They are in the order of the numbers, with infinity and NaN above all.
 inline uint32_t largest_bits(const float* x, int64_t count) {
     uint32_t largest = 0;
     for (int64_t i = 0; i < count; i++) {
@@ -41,10 +41,10 @@ inline uint32_t largest_bits(const float* x, int64_t count) {
 
 constexpr uint32_t INFINITE_BITS = 0x7f800000u;
 
-// Vectors smaller than this are 0: the inverse of their scale would not be finite.
+// Smaller vectors become 0: the inverse of their scale would not be finite.
 constexpr float TINY = 1e-30f;
 
-// Symmetric int8 with a scale of its own; returns the scale. `largest` is finite.
+// Quantizes a vector to symmetric int8 and returns its scale. `largest` is finite.
 inline float quantize_vector(const float* x, int64_t count, float largest, int8_t* out) {
     const float inverse = largest > TINY ? 127.0f / largest : 0.0f;
     for (int64_t i = 0; i < count; i++) out[i] = int8_t(int32_t(round_even(x[i] * inverse)));
@@ -106,8 +106,8 @@ inline void add_row(const uint8_t* __restrict row, int32_t type, int64_t dim, fl
     }
 }
 
-// Into the L2 cache: more lines can be on their way there than to the L1 cache. Forced to be inline, since gcc drops
-// calls of functions that do nothing but prefetch: to it they have no effect.
+// Prefetches into the L2 cache, to which more lines can be on their way than to the L1 cache. Forced to be inline, since
+// gcc drops calls of functions that only prefetch, which have no effect in its eyes.
 __attribute__((always_inline)) inline void prefetch_row(const uint8_t* row, int64_t bytes) {
     for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(row + i, 0, 2);
     __builtin_prefetch(row + bytes - 1, 0, 2);
@@ -148,7 +148,7 @@ inline const uint8_t* row_of(const Tables& tables, int64_t table, int64_t lookup
     return tables.rows[table] + index * row_bytes(tables.types[table], tables.dim);
 }
 
-constexpr int64_t MOST_PREFETCHED = 16;  // Of a bag.
+constexpr int64_t MOST_PREFETCHED = 16;  // Rows of one bag.
 
 __attribute__((always_inline)) inline void prefetch_sample(const Tables& tables, int64_t sample) {
     for (int64_t table = 0; table < tables.count; table++) {
@@ -158,14 +158,14 @@ __attribute__((always_inline)) inline void prefetch_sample(const Tables& tables,
         if (!in_order(tables, bag)) continue;
         const int64_t last = std::min(bag.last, bag.first + MOST_PREFETCHED);
         for (int64_t i = bag.first; i < last; i++) {
-            // What is outside its table is reported when its turn comes: it has no address.
+            // An index outside its table has no address; it is reported when its turn comes.
             const int64_t index = tables.indices[i];
             if (uint64_t(index) < count) prefetch_row(tables.rows[table] + index * bytes, bytes);
         }
     }
 }
 
-// The sum of a bag's rows in `sum` [dim]; false after an error.
+// Sums a bag's rows into `sum` [dim]; false after an error.
 inline bool pool(const Tables& tables, int64_t table, int64_t sample, Bag bag, float* sum, Error& error) {
     std::memset(sum, 0, sizeof(float) * size_t(tables.dim));
     for (int64_t i = bag.first; i < bag.last; i++) {
@@ -176,7 +176,7 @@ inline bool pool(const Tables& tables, int64_t table, int64_t sample, Bag bag, f
     return true;
 }
 
-// Returns the first row that is not finite, or -1.
+// Packs rows; returns the first that is not finite, or -1.
 static int64_t pack(const float* values, int64_t rows, int64_t dim, int32_t type, uint8_t* out) {
     const int64_t bytes = row_bytes(type, dim), half = (dim + 1) / 2;
     for (int64_t row = 0; row < rows; row++, values += dim, out += bytes) {
@@ -193,7 +193,7 @@ static int64_t pack(const float* values, int64_t rows, int64_t dim, int32_t type
             high = values[i] > high ? values[i] : high;
         }
         uint32_t scale_bits = as_bits((high - low) / 15.0f);
-        scale_bits = (scale_bits + 0xffffu) & 0xffff0000u;  // Up, so that the range is covered.
+        scale_bits = (scale_bits + 0xffffu) & 0xffff0000u;  // Rounded up, so that the scale covers the range.
         const float scale = as_float(scale_bits);
         const float inverse = scale > TINY ? 1.0f / scale : 0.0f;
         const float zero = round_even(clamped(-low * inverse, 0.0f, 15.0f));
@@ -209,14 +209,14 @@ static int64_t pack(const float* values, int64_t rows, int64_t dim, int32_t type
     return -1;
 }
 
-// The vectors of a sample and what becomes of them, in the memory of the thread. All arrays begin at a cache line.
+// The vectors of one sample and their products, in the thread's working memory. All arrays begin at a cache line.
 struct Vectors {
-    int8_t* values;     // [vectors, padded dim], both in whole blocks; what pads stays 0.
-    float* scales;      // [vectors], likewise.
+    int8_t* values;     // [vectors, padded dim], both padded to whole blocks with zeros.
+    float* scales;      // [vectors], padded likewise.
     int32_t* products;  // [vectors, vectors].
-    uint8_t* room;      // Twice the bytes of the values, for what a variant makes of them.
-    float* sum;         // [padded dim], of a bag.
-    uint8_t* line;      // Of the output, as floats, and a vector register more.
+    uint8_t* room;      // Twice the bytes of the values, for a variant's own layout of them.
+    float* sum;         // [padded dim], the sum of a bag.
+    uint8_t* line;      // One row of the output as floats, and a vector register more.
 
     explicit Vectors(const Interaction& job) {
         const int64_t padded = round_up(job.tables.dim, BLOCK_IN), count = round_up(job.tables.count + 1, BLOCK_OUT);

@@ -1,10 +1,10 @@
 // Included by every variant behind rows.h and its own `copy_row`, `products`, `store_pairs` and guards.
 
-// A sample's bags are found a while before its rows are read, so that the rows are on their way.
+// A sample's bags are found some samples before its rows are read, so that the rows can be prefetched.
 constexpr int64_t CHUNK = 32;
 constexpr int64_t AHEAD = 8;
 
-// The rows of one-hot samples [first, last), resolved and checked table by table, as the indices stand.
+// Resolves and checks the rows of one-hot samples [first, last) table by table, in the order of the indices.
 struct Places {
     const uint8_t* rows[CHUNK + AHEAD][MAX_TABLES];
 
@@ -21,7 +21,7 @@ struct Places {
         return true;
     }
 
-    // The same error whichever table is looked at first; always false.
+    // Reports the same error whichever table is checked first; always returns false.
     static bool report_first(const Tables& tables, int64_t first, int64_t last, Error& error) {
         for (int64_t sample = first; sample < last; sample++) {
             for (int64_t table = 0; table < tables.count; table++) {
@@ -33,7 +33,7 @@ struct Places {
     }
 };
 
-// A row that needs no sum, as int8.
+// Takes a bag of one row as int8, without a sum.
 inline void take_row(const uint8_t* row, int32_t type, int64_t dim, int8_t* out, float* scale) {
     if (type == INT8) {
         copy_row(row, dim, out);
@@ -43,7 +43,7 @@ inline void take_row(const uint8_t* row, int32_t type, int64_t dim, int8_t* out,
     }
 }
 
-// Any bag, as int8. False after an error.
+// Takes any bag as int8; false after an error.
 static bool take_bag(
     const Tables& tables, int64_t table, int64_t sample, float* sum, int8_t* out, float* scale, Error& error) {
     const Bag bag = bag_of(tables, table, sample);
@@ -73,7 +73,7 @@ static void interaction(const Interaction& job, int64_t first, int64_t last, Err
     const float factor = job.bytes ? job.inverse_scale : 1.0f;
     Places places;
     int64_t bytes[MAX_TABLES];
-    bool plain = !tables.offsets && dim % 64 == 0;  // The usual: one row of each table, int8 as it stands.
+    bool plain = !tables.offsets && dim % 64 == 0;  // The usual case: one int8 row of each table, used as stored.
     for (int64_t table = 0; table < tables.count; table++) {
         bytes[table] = row_bytes(tables.types[table], dim);
         plain &= tables.types[table] == INT8;
@@ -90,7 +90,7 @@ static void interaction(const Interaction& job, int64_t first, int64_t last, Err
             const uint32_t bits = largest_bits(dense, dim);
             if (bits >= INFINITE_BITS) return error.report(NOT_FINITE, sample, -1, 0);
             vectors.scales[0] = quantize_vector(dense, dim, as_float(bits), vectors.values);
-            // All rows of a later sample at once: apart from each other, in the pauses of the memory, they came later.
+            // All rows of a later sample at once; prefetched one by one between the reads, they arrived later.
             const auto* later = !tables.offsets && sample + AHEAD < last ? places.rows[sample + AHEAD - chunk] : nullptr;
             if (plain) {
                 for (int64_t table = 0; table < tables.count; table++) {
@@ -110,7 +110,7 @@ static void interaction(const Interaction& job, int64_t first, int64_t last, Err
                     return;
                 }
             }
-            // A packed row that needs no sum is believed but for its scale.
+            // Of a packed row that needs no sum only the scale is checked.
             if (largest_bits(vectors.scales, count) >= INFINITE_BITS) {
                 int64_t bad = 1;
                 while (largest_bits(vectors.scales + bad, 1) < INFINITE_BITS) bad++;

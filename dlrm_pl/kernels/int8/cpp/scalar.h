@@ -1,7 +1,7 @@
 // Included by the variants that leave the rest to the compiler's vectorizer.
 
 struct ProductsGuard {
-    ProductsGuard() {}  // Not trivial, or the compiler warns of a variable that nobody uses.
+    ProductsGuard() {}  // Not trivial: the compiler would warn of an unused variable.
 };
 struct LayerGuard {
     LayerGuard() {}
@@ -36,7 +36,7 @@ inline void store_pairs(
     }
 }
 
-// What becomes of the sums of 16 outputs of a row.
+// Turns the sums of 16 outputs of a row into the layer's output.
 inline void finish(const int32_t* sums, const Layer& layer, int64_t first, uint8_t* bytes, float* floats) {
     float values[BLOCK_OUT];
     for (int64_t i = 0; i < BLOCK_OUT; i++) {

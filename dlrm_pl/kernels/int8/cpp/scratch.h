@@ -5,7 +5,7 @@
 
 namespace dlrm {
 
-// Memory of a thread, kept for its next call.
+// Memory of one thread, kept for its next call.
 struct Scratch {
     uint8_t* data = nullptr;
     int64_t size = 0;

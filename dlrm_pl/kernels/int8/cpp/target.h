@@ -1,4 +1,4 @@
-// Compile what stands between the two for a processor that need not be this one.
+// Code between the two macros is compiled for a processor that need not be this one.
 #pragma once
 
 #if defined(__clang__)
@@ -12,7 +12,7 @@
 #define DLRM_TARGET_END _Pragma("GCC pop_options")
 #endif
 
-// For loops over registers: arrays become registers only when no loop is left over them.
+// Unrolls loops over arrays of registers, which stay in memory as long as a loop indexes them.
 #if defined(__clang__)
 #define DLRM_UNROLL _Pragma("clang loop unroll(full)")
 #else

@@ -1,4 +1,4 @@
-// What the variants for the processors share: the jobs that Python hands over, and how errors are kept.
+// Types that the variants for all processors share: the jobs that Python passes, and the error that they report.
 #pragma once
 
 #include <atomic>
@@ -8,16 +8,16 @@
 namespace dlrm {
 
 // Weights stand in blocks of 16 outputs by 64 inputs: 16 groups of four inputs, of each group 16 outputs by 4 bytes.
-// It is what the tile product reads, and a 64-byte line of it is what a VNNI instruction reads.
+// The tile product reads such a block; a VNNI instruction reads one of its 64-byte lines.
 constexpr int64_t BLOCK_OUT = 16;
 constexpr int64_t BLOCK_IN = 64;
 constexpr int64_t BLOCK_BYTES = BLOCK_OUT * BLOCK_IN;
-constexpr int64_t MAX_TABLES = 64;   // Of an interaction.
-constexpr int64_t MAX_VECTORS = 80;  // Those and the dense vector, in blocks of 16.
-// Within these, sums of products stay inside 32 bits, also while one side is shifted to be unsigned: 255 * 128 * 65,792
-// is below 2^31, the next block is beyond.
-constexpr int64_t MAX_INPUTS = 65792;  // Of a Linear.
-constexpr int64_t MAX_DIM = 32768;     // Of an interaction, whose output is a Linear's input.
+constexpr int64_t MAX_TABLES = 64;   // Tables of an interaction.
+constexpr int64_t MAX_VECTORS = 80;  // Those tables and the dense vector, in blocks of 16.
+// Up to here sums of products fit into 32 bits, even where one side is shifted to be unsigned: 255 * 128 * 65,792 is
+// below 2^31, and one more block would exceed it.
+constexpr int64_t MAX_INPUTS = 65792;  // Inputs of a Linear.
+constexpr int64_t MAX_DIM = 32768;     // Values of a vector in an interaction, whose output is a Linear's input.
 
 constexpr int64_t round_up(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
 
@@ -37,10 +37,10 @@ inline int64_t row_bytes(int32_t type, int64_t dim) {
 struct Layer {
     const int8_t* weights;    // [out / 16][in / 64][16][64], padded with zeros.
     const float* multiplier;  // [out], padded with zeros to 16.
-    const float* bias;        // [out], likewise.
+    const float* bias;        // [out], padded likewise.
     int64_t in;               // A multiple of 64.
     int64_t out;
-    float lowest;             // Of the clamp: the zero point behind a ReLU, else 0. The last layer's: 0 or -infinity.
+    float lowest;             // Lower bound of the output: the zero point after a ReLU, else 0; 0 or -infinity in the last layer.
 };
 
 struct Mlp {
@@ -49,8 +49,8 @@ struct Mlp {
     const float* floats;    // [rows, stride], or null.
     const uint8_t* bytes;   // [rows, stride], or null.
     int64_t in;
-    int64_t stride;         // Of the input.
-    float inverse_scale;    // Of the input.
+    int64_t stride;         // Between rows of the input.
+    float inverse_scale;    // 1 / scale of the input's bytes.
     float zero_point;
     float* out;             // [rows, out of the last layer].
     int64_t block_rows;
@@ -72,8 +72,8 @@ struct Tables {
 struct Interaction {
     Tables tables;
     const float* dense;   // [batch, dim].
-    int64_t diagonal;     // 1: each vector meets itself as well.
-    float inverse_scale;  // Of the bytes.
+    int64_t diagonal;     // 1: include the product of each vector with itself.
+    float inverse_scale;  // 1 / scale of the output's bytes.
     float zero_point;
     float* floats;        // [batch, width], or null.
     uint8_t* bytes;       // [batch, stride], or null.
@@ -88,7 +88,7 @@ struct Pooling {
 
 enum ErrorKind : int64_t { NONE = 0, BAD_INDEX = 1, NOT_FINITE = 2, BAD_OFFSET = 3 };
 
-// The error of the first sample, whichever thread met it.
+// The error of the first sample that has one, whichever thread found it.
 struct Error {
     std::atomic_flag lock = ATOMIC_FLAG_INIT;
     int64_t kind = NONE, sample = 0, place = 0, value = 0;
@@ -102,14 +102,14 @@ struct Error {
     }
 };
 
-// One for each variant. Ranges are of rows or samples; all are safe to call from several threads.
+// The functions of one variant. Ranges are of rows or samples; all functions can be called from several threads.
 struct Variant {
     const char* name;
     void (*mlp)(const Mlp&, int64_t first, int64_t last, Error&);
     void (*interaction)(const Interaction&, int64_t first, int64_t last, Error&);
     void (*pooling)(const Pooling&, int64_t first, int64_t last, Error&);
     int64_t (*pack)(const float* values, int64_t rows, int64_t dim, int32_t type, uint8_t* out);
-    double (*peak)(int64_t repeats);  // Integer operations done, for a measure of the processor's ceiling.
+    double (*peak)(int64_t repeats);  // Returns the number of integer operations done; for benchmarks/ceilings.py.
 };
 
 extern const Variant generic_variant;

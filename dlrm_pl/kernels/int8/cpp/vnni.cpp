@@ -45,7 +45,7 @@ inline void multiply_pairs(const uint8_t* rows, int64_t padded, const int8_t* tu
     for (int row = 0; row < ROWS; row++) _mm512_store_si512(out + row * columns, _mm512_sub_epi32(sum[row], excess));
 }
 
-// The instruction wants one side unsigned: 128 is added to it, and 128 times the sum of the other taken away.
+// The instruction needs one side unsigned: 128 is added to it, and 128 times the sum of the other side subtracted.
 static int64_t products(const Vectors vectors, int64_t count, int64_t padded) {
     const int64_t blocks = (count + 15) / 16, columns = blocks * 16;
     auto* const turned = reinterpret_cast<int8_t*>(vectors.room);
@@ -95,7 +95,7 @@ inline void multiply(
             for (int block = 0; block < BLOCKS; block++) sum[row][block] = _mm512_dpbusd_epi32(sum[row][block], x, w[block]);
         }
     }
-    alignas(64) int32_t sums[ROWS][BLOCKS][BLOCK_OUT];  // Finished from memory, or the loop below would keep them there.
+    alignas(64) int32_t sums[ROWS][BLOCKS][BLOCK_OUT];  // A copy to finish from: the loop below would otherwise keep the sums in memory.
     DLRM_UNROLL
     for (int row = 0; row < ROWS; row++) {
         DLRM_UNROLL
