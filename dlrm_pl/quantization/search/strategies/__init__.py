@@ -1,4 +1,4 @@
-"""Which recipe to try next: one file a strategy, chosen by name; ``quantization/search.py`` says what one is."""
+"""Search strategies, one in each file, chosen by name; ``search/context.py`` has their interface."""
 
 from __future__ import annotations
 
@@ -31,23 +31,23 @@ STRATEGIES: dict[str, Strategy] = {
 }
 
 _PACKAGES = {"bayesian": ("optuna", "scipy"), "tpe": ("optuna",)}
-"""What is needed beyond the package's own requirements."""
+"""Packages that a strategy needs beyond the requirements of this one."""
 
 
 def strategy_named(name: str) -> Strategy:
     """Look up a strategy.
 
     Raises:
-        ConfigurationError: there is none of that name; lists the names there are. Or it needs a package that is not
-            installed; names the extra.
+        ConfigurationError: the name is unknown, or the strategy needs a package that is not installed; the message
+            lists the names, or tells how to install the package.
     """
     if name not in STRATEGIES:
         raise ConfigurationError(f"There is no strategy {name!r}. The strategies are {', '.join(sorted(STRATEGIES))}.")
-    # By name alone: whoever trains for hours before a search is told before.
+    # Without importing them: this is checked before a training of hours, and the search comes after it.
     missing = [package for package in _PACKAGES.get(name, ()) if find_spec(package) is None]
     if missing:
         raise ConfigurationError(
-            f"The strategy {name} needs the package {' and '.join(missing)}: pip install 'dlrm-pl[tune]'. "
-            f"{', '.join(sorted(STRATEGIES.keys() - _PACKAGES.keys()))} do without."
+            f"The strategy {name} needs {' and '.join(missing)}: pip install 'dlrm-pl[tune]'. These strategies need no "
+            f"other package: {', '.join(sorted(STRATEGIES.keys() - _PACKAGES.keys()))}."
         )
     return STRATEGIES[name]

@@ -1,4 +1,4 @@
-"""The strategy ``basic``: the first recipe, its variants, then fall back op by op.
+"""The strategy ``basic``: try the start and its variants, then fall back op by op.
 
 Source: the algorithm of the strategy of the same name in Intel's LPOT 1.6, with tables as ops like the Linears.
 """
@@ -25,11 +25,11 @@ def basic(context: SearchContext) -> Generator[Recipe, Trial, None]:
     1. The start, then its variants of observer, activation scheme and weight granularity for the whole model; keep
        the best.
     2. From the best, fall back each op alone, from the last to the first.
-    3. Fall back ops together, those that helped most first, and keep an op only if it helps further.
-    4. The same once more, keeping every op.
+    3. Fall back ops together, those that helped most first, and keep each op only if it helps further.
+    4. Do the same once more, but keep every op.
 
     Steps 2 to 4 run for half precision, then for fp32, as far as the space allows; int4 tables fall back to int8
-    before either, and the next two go on from the best of that. A recipe without a quantized op is never proposed.
+    before either, and the next two levels start from the best of that. Recipes without a quantized op are left out.
     """
 
     def step(origin: Trial, level: Level) -> Generator[Recipe, Trial, Trial]:
@@ -39,7 +39,7 @@ def basic(context: SearchContext) -> Generator[Recipe, Trial, None]:
             recipe = origin.recipe.with_dtype(op, dtype)
             if recipe.quantized_ops:
                 alone[op] = yield recipe
-        # sorted() is stable, so ops that help alike stay in the order from last to first.
+        # sorted() is stable, so ops that help equally stay in the order from last to first.
         ranked = {op: wider[op] for op in sorted(alone, key=lambda op: alone[op].bound)}
         return (yield from fall_back_together(origin, ranked))
 

@@ -1,4 +1,4 @@
-"""The strategy ``bayesian``: recipes proposed by a Gaussian process."""
+"""The strategy ``bayesian``: try recipes that a Gaussian process proposes."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from dlrm_pl.quantization.search.trial import Trial
 def bayesian(context: SearchContext) -> Generator[Recipe, Trial, None]:
     """Model cost and drop as functions of all choices, and try where the cost is expected to improve most.
 
-    The start, ten random recipes, then those of the greatest expected improvement within the criterion; ends when the
-    space has no more, and so nearly always by ``max_trials`` or by time. A proposal takes seconds for a model with 26
-    tables, more with each trial: for searches whose trials are slow and few.
+    Try the start, ten random recipes, then those of the greatest expected improvement within the criterion. The search
+    nearly always ends by ``max_trials`` or by time, since spaces are large. For a model with 26 tables a proposal takes
+    seconds, more with each trial, so the strategy suits searches with few, slow trials.
 
     Source: Optuna's GPSampler (constrained expected improvement, Gardner et al. 2014). The strategy of the same name
-    in Intel's LPOT 1.6 knows no constraint, quantized dtypes alone, and may never end.
+    in Intel's LPOT 1.6 has no constraint, tries quantized dtypes only, and may never end.
     """
     yield from search_by(context, "bayesian", _sampler)
 

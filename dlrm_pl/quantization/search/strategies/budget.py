@@ -1,4 +1,4 @@
-"""The strategy ``budget``: measure what each op costs alone, solve for the cheapest model, repair on real scores."""
+"""The strategy ``budget``: measure each op's drop alone, solve for the cheapest model, and correct by real trials."""
 
 from __future__ import annotations
 
@@ -17,26 +17,27 @@ from dlrm_pl.quantization.search.trial import Trial
 from dlrm_pl.quantization.sensitivity.auroc_drop import Sensitivity
 from dlrm_pl.runtime.tables import row_bytes
 
-# Blocks of the sequential test that sensitivities are measured on.
+# Number of blocks of the sequential test that sensitivities are measured on.
 _BLOCKS = 2
-# A rejected solution is followed by one for so much of its tolerance; an accepted one by one half-way to the rejected.
+# After a rejected solution, the next one is for this share of its tolerance; after an accepted one, for the geometric
+# mean with the rejected one.
 _SHRINK = 0.6
 _SMALLEST_TARGET = 1e-3
 _REFINEMENTS = 6
-# Bytes of a table's row count more than those of a weight, which stays in the cache: a row comes from memory.
+# A byte of a table row takes longer than a byte of a weight: rows come from memory, weights stay in the cache.
 _MEMORY_FACTOR = 16
 _VALUE_BYTES = {"int8": 1.0, "int4": 0.5, "bf16": 2.0, "fp16": 2.0, "fp32": 4.0}
 
 
 def budget(context: SearchContext) -> Generator[Recipe, Trial, None]:
-    """Propose the cheapest recipe that should keep the tolerance, then ones that cost more until a real one does.
+    """Propose the cheapest recipe that is predicted to be within tolerance, then others until a trial confirms one.
 
-    1. Measure each op alone in each dtype of the space: in one pass where the score is AUROC
-       (``context.sensitivities``), by one scoring each where it is the user's own (``context.scored_drops``).
-    2. Predict the drop of a recipe as the sum over its ops, for AUROC see ``predicted_drops``, and solve for the least
-       cost under the tolerance.
-    3. While a solution is rejected, solve for a smaller tolerance. Once one is accepted, go on between the two, for
-       a cheaper one.
+    1. Measure the drop of each op alone in each dtype of the space: in one pass if the score is AUROC
+       (``context.sensitivities``), with one scoring each if it is the user's own (``context.scored_drops``).
+    2. Predict the drop of a recipe as the sum over its ops (for AUROC see ``predicted_drops``), and solve for the
+       lowest cost within the tolerance.
+    3. While solutions are rejected, solve for smaller tolerances. Once one is accepted, continue between the two, for a
+       cheaper one.
     """
     drops = _drops(context)
     choices = {
@@ -57,14 +58,14 @@ def budget(context: SearchContext) -> Generator[Recipe, Trial, None]:
             target = rejected * _SHRINK
             continue
         steps += 1
-        # All was accepted so far: the predictions are too dark, and more drop than the tolerance may be asked for.
+        # Everything was accepted so far: the predictions are too high, so the target may exceed the tolerance.
         target = accepted / _SHRINK if math.isinf(rejected) else math.sqrt(accepted * rejected)
     if not accepted:
         yield _recipe(context.start, allocate(choices, 0.0))
 
 
 def _drops(context: SearchContext) -> dict[tuple[str, str], float]:
-    """What each op alone costs in each dtype, in units of the score."""
+    """Drop of the score by each op alone in each dtype."""
     changes = [(op, dtype) for op, dtypes in context.space.dtypes.items() for dtype in dtypes if dtype != "fp32"]
     if not changes:
         return {}
@@ -75,34 +76,32 @@ def _drops(context: SearchContext) -> dict[tuple[str, str], float]:
 
 
 def predicted_drops(measured: Sequence[Sensitivity], gain: float) -> dict[tuple[str, str], float]:
-    """What each change is taken to cost.
+    """Predict the drop of each change from its measurements.
 
-    A drop measured alone drowns in its error, the more so 60 of them added up. The noise that a change makes in the
-    logits is known far better, and AUROC falls in proportion to its variance as long as it is small. So the drop of a
-    change is its mean squared error times one factor for all: fitted to all drops, weighted by their errors, and at
-    least a quarter of ``gain``. Where a drop is beyond two standard errors larger than that, the excess counts.
+    The standard error of a single measured drop is larger than the drop, all the more for a sum of 60 of them. The
+    noise that a change causes in the logits is known far better, and AUROC falls in proportion to its variance as long
+    as it is small. So the predicted drop of a change is its mean squared error times one factor, which is fitted to all
+    drops, weighted by their standard errors, and is at least a quarter of ``gain``. A measured drop that is more than
+    two standard errors larger counts instead, less these two.
     """
-    weights = [1 / max(found.standard_error, 1e-12) ** 2 for found in measured]
-    squares = sum(w * found.logit_mse**2 for w, found in zip(weights, measured, strict=True))
-    products = sum(w * found.logit_mse * found.drop for w, found in zip(weights, measured, strict=True))
+    weights = [1 / max(sensitivity.standard_error, 1e-12) ** 2 for sensitivity in measured]
+    squares = sum(w * s.logit_mse**2 for w, s in zip(weights, measured, strict=True))
+    products = sum(w * s.logit_mse * s.drop for w, s in zip(weights, measured, strict=True))
     factor = max(products / squares if squares else 0.0, gain / 4)
-    return {
-        (found.op, found.dtype): max(factor * found.logit_mse, found.drop - 2 * found.standard_error)
-        for found in measured
-    }
+    return {(s.op, s.dtype): max(factor * s.logit_mse, s.drop - 2 * s.standard_error) for s in measured}
 
 
 def gain(context: SearchContext, rows: int) -> float:
-    """AUROC drop for each unit of variance of noise in the logits, were they normal in both classes.
+    """Compute the AUROC drop per unit of noise variance in the logits, if these were normal in both classes.
 
     With AUROC = Phi(z) and logits of variance s^2 within a class, noise of variance v gives Phi(z / sqrt(1 + v / s^2)),
     whose derivative at 0 is phi(z) * z / (2 s^2).
     """
-    source = context.rows
-    assert source is not None  # Or nothing was measured.
-    read = source.read_fp32(rows)
-    labels = source.labels(read).astype(bool)
-    logits = source.fp32(read).astype(np.float64)
+    tuning_rows = context.rows
+    assert tuning_rows is not None  # Or nothing was measured.
+    read = tuning_rows.read_fp32(rows)
+    labels = tuning_rows.labels(read).astype(bool)
+    logits = tuning_rows.fp32(read).astype(np.float64)
     variance = (np.var(logits[labels]) + np.var(logits[~labels])) / 2
     auroc = min(max(exact_auroc(logits, labels), 0.5), 1 - 1e-6)
     normal = NormalDist()
@@ -111,13 +110,14 @@ def gain(context: SearchContext, rows: int) -> float:
 
 
 def _recipe(start: Recipe, dtypes: Mapping[str, str]) -> Recipe:
+    """Replace the dtypes of a recipe."""
     for op, dtype in dtypes.items():
         start = start.with_dtype(op, dtype)
     return start
 
 
 def _cost(context: SearchContext, op: str, dtype: str) -> float:
-    """Share of the objective, in parts of the whole fp32 model. The time is a rough guess from the bytes that move."""
+    """Cost of an op as a share of the fp32 model's. Its time is a rough guess from the bytes that it moves."""
     architecture, objective = context.model.architecture, context.objective
     ops = context.space.dtypes
     size = op_bytes(architecture, op, dtype) / sum(op_bytes(architecture, other, "fp32") for other in ops)
@@ -129,7 +129,7 @@ def _cost(context: SearchContext, op: str, dtype: str) -> float:
 
 
 def _work(context: SearchContext, op: str, dtype: str) -> float:
-    """Bytes that one sample moves through an op."""
+    """Bytes that one sample moves through an op, weighted by where they come from."""
     architecture = context.model.architecture
     if op.startswith("tables."):
         return _MEMORY_FACTOR * row_bytes(dtype, architecture.embedding_dim)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""The search space as a list of choices, for strategies that do not know what an op is."""
+"""The search space as a list of choices, for strategies that treat ops and observers alike."""
 
 from __future__ import annotations
 

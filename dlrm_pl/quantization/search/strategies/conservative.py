@@ -1,4 +1,4 @@
-"""The strategy ``conservative``: begin with floats, and quantize as far as the criterion allows."""
+"""The strategy ``conservative``: start from the float model, and quantize as far as the criterion allows."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from dlrm_pl.quantization.search.context import SearchContext
 from dlrm_pl.quantization.search.trial import Trial
 
 _KINDS = ("tables.", ("bottom_mlp.", "top_mlp."), "interaction")
-"""Beginnings of the names of the ops of each kind, in the order quantized: first what holds the bytes."""
+"""How the names of the ops of each kind begin, in the order they are quantized: what holds most bytes is first."""
 
 
 def conservative(context: SearchContext) -> Generator[Recipe, Trial, None]:
-    """Nearly every recipe tried is within tolerance: for a first look at a model that is hard to quantize.
+    """Quantize more and more ops, so that most recipes are within tolerance; for models that are hard to quantize.
 
-    1. From the float model, kind by kind (tables, Linears, interaction): quantize all ops of the kind, and keep them
-       if the recipe is accepted.
-    2. The ops of the kinds that were not kept, one by one, the largest first in fp32 bytes; keep what is accepted.
-    3. Those that are still fp32 in half precision, all together; keep them if the recipe is accepted.
+    1. From the float model on, kind by kind (tables, Linears, interaction), quantize all ops of the kind, and keep
+       them quantized if the recipe is accepted.
+    2. Quantize the ops of the other kinds one by one, the one with the most fp32 bytes first; keep what is accepted.
+    3. Convert the ops that are still fp32 to half precision, all together.
 
-    An op is quantized as in the start, with the observers of the start; one that is a float there stays as it is there.
-    The float model itself is not tried. An op that may not be fp32 begins as in the start.
+    Ops get the dtype and the observers that they have in the start, and an op that is a float there stays that float.
+    The float model itself is not tried. An op that may not be fp32 has the dtype of the start from the beginning.
 
     Source: the strategy of the same name in Intel Neural Compressor 2.6, which stops after the kinds.
     """
@@ -30,7 +30,7 @@ def conservative(context: SearchContext) -> Generator[Recipe, Trial, None]:
     ops = [op for op in start.quantized_ops if context.space.allows(op, "fp32")]
     kept = _with(start, ops, dict.fromkeys(ops, "fp32"))
     if not ops or kept.quantized_ops:
-        # Nothing to begin with but what the start leaves no choice of.
+        # The search begins with what is quantized because the start leaves no other choice.
         yield kept
     rejected: list[str] = []
     for kind in _KINDS:

@@ -1,4 +1,4 @@
-"""The strategy ``exhaustive``: every recipe of the space, those nearest to the start first."""
+"""The strategy ``exhaustive``: try every recipe of the space, those nearest to the start first."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from dlrm_pl.quantization.search.trial import Trial
 
 
 def exhaustive(context: SearchContext) -> Generator[Recipe, Trial, None]:
-    """The start; then all recipes that differ from it in one choice, in two, and so on to the last.
+    """Try the start, then all recipes that differ from it in one choice, in two, and so on.
 
     A choice is the dtype of an op, the observer, the activation scheme or the weight granularity; ops come in the order
-    in which they run, dtypes from the narrowest to the widest. For small spaces: with ``max_trials`` it is a search of
-    the start's neighbours. ``space.ops`` makes a space small.
+    in which they run, dtypes from the narrowest to the widest. It is meant for small spaces, which
+    ``space.ops`` makes; ``max_trials`` limits it to the neighbors of the start.
 
-    Source: the strategy of the same name in Intel's LPOT 1.6, which tries quantized dtypes alone, in the order of the
-    cross product, so that a search that is cut off has varied a few ops only.
+    Source: the strategy of the same name in Intel's LPOT 1.6, which tries quantized dtypes only, in the order of the
+    cross product, so that a search that is cut off has varied only a few ops.
     """
     yield context.start
     choices = Choices(context)
     others = {
         name: [value for value in options if value != choices.start[name]] for name, options in choices.options.items()
     }
-    # Where the start is outside of the space, it is left.
+    # A choice of the start that is outside of the space has to change.
     forced = {name for name, options in choices.options.items() if choices.start[name] not in options}
     free = [name for name in choices.options if name not in forced and others[name]]
     for count in range(len(free) + 1):

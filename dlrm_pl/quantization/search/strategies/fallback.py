@@ -1,4 +1,4 @@
-"""Steps that strategies share: the best variant of the start, and ways to make its ops wider."""
+"""Steps that strategies share: find the best variant of the start, and fall back to wider dtypes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dlrm_pl.quantization.search.trial import Trial
 Level = Literal["int8", "half", "fp32"]
 
 LEVELS: tuple[Level, ...] = ("int8", "half", "fp32")
-"""What ops fall back to, in the order tried. The first is for int4 tables alone."""
+"""What ops fall back to, in the order tried. The first is for int4 tables only."""
 
 _WIDER: dict[Level, dict[str, str]] = {
     "int8": {"int4": "int8"},
@@ -44,22 +44,22 @@ def level_by_level(
 
 
 def fallbacks(context: SearchContext, recipe: Recipe, level: Level) -> dict[str, str]:
-    """The dtype that each quantized op falls back to at a level, from the last op to the first.
+    """Dtype that each quantized op falls back to at a level, from the last op to the first.
 
-    Without the ops that are as wide already, or may not have that dtype.
+    Ops that are as wide already, or may not have that dtype, are left out.
     """
-    found = {}
+    dtypes: dict[str, str] = {}
     for op in reversed(recipe.quantized_ops):
         dtype = _WIDER[level].get(recipe.ops[op])
         if dtype == "half":
             dtype = "fp16" if op.startswith("tables.") else "bf16"
         if dtype is not None and context.space.allows(op, dtype):
-            found[op] = dtype
-    return found
+            dtypes[op] = dtype
+    return dtypes
 
 
 def best_variant(context: SearchContext) -> Generator[Recipe, Trial, Trial]:
-    """Try the start, then its variants of observer, activation scheme and weight granularity; the best of them."""
+    """Try the start, then its variants of observer, activation scheme and weight granularity; return the best trial."""
     best = yield context.start
     for recipe in context.space.variants(context.start):
         best = better(best, (yield recipe))
@@ -67,15 +67,15 @@ def best_variant(context: SearchContext) -> Generator[Recipe, Trial, Trial]:
 
 
 def fall_back_together(origin: Trial, ranked: Mapping[str, str]) -> Generator[Recipe, Trial, Trial]:
-    """Fall back op after op: first keep those only that help, then all; the best trial of both."""
+    """Fall back op after op, first keeping only those that help, then keeping all; return the best trial."""
     kept = yield from keep_what_helps(origin, ranked)
     return better(kept, (yield from keep_all(origin, ranked)))
 
 
 def keep_what_helps(origin: Trial, ranked: Mapping[str, str]) -> Generator[Recipe, Trial, Trial]:
-    """Fall back op after op, and keep each only if it lowers the bound of the drop further; the best.
+    """Fall back op after op, keep each only if it lowers the bound of the drop further, and return the best trial.
 
-    A recipe without a quantized op is never proposed, here and below.
+    Neither here nor in ``keep_all`` is a recipe without a quantized op proposed.
     """
     kept = origin
     for op, dtype in ranked.items():
@@ -86,7 +86,7 @@ def keep_what_helps(origin: Trial, ranked: Mapping[str, str]) -> Generator[Recip
 
 
 def keep_all(origin: Trial, ranked: Mapping[str, str]) -> Generator[Recipe, Trial, Trial]:
-    """Fall back op after op, and keep each; the best."""
+    """Fall back op after op, keep each, and return the best trial."""
     best, recipe = origin, origin.recipe
     for op, dtype in ranked.items():
         recipe = recipe.with_dtype(op, dtype)
@@ -95,6 +95,9 @@ def keep_all(origin: Trial, ranked: Mapping[str, str]) -> Generator[Recipe, Tria
     return best
 
 
-def better(one: Trial, other: Trial) -> Trial:
-    """By the bound that the criterion judges: a small drop with a wide interval is luck. inf for a failed trial."""
-    return other if other.bound < one.bound else one
+def better(first: Trial, second: Trial) -> Trial:
+    """Return the trial with the lower bound of the drop, which the criterion judges; the first of equals.
+
+    A small drop with a wide interval is luck. The bound of a failed trial is infinite.
+    """
+    return second if second.bound < first.bound else first

@@ -1,4 +1,4 @@
-"""The strategy ``hawq_v2``: fall back by the curvature of the loss, most sensitive op first."""
+"""The strategy ``hawq_v2``: fall back by the curvature of the training loss, the most sensitive op first."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from dlrm_pl.quantization.search.trial import Trial
 from dlrm_pl.quantization.sensitivity.hessian import hessian_weighted_errors
 
 _ROWS = 1024
-"""Calibration rows that the loss is taken on. Each random vector of each op is a pass backward over all of them."""
+"""Number of calibration rows for the loss. Each random vector of each op takes a backward pass over all of them."""
 
 _DRAWS = 8
-"""Random vectors for each trace: what the ops do differs by orders of magnitude, so rough traces rank them."""
+"""Number of random vectors for each trace. The ops differ by orders of magnitude, so rough traces rank them."""
 
 
 def hawq_v2(context: SearchContext) -> Generator[Recipe, Trial, None]:
-    """Fall back cumulatively, by what the rounding of each op's weights does to the loss of the float model.
+    """Fall back op after op, ordered by what rounding each op's weights does to the loss of the float model.
 
-    1. The start; a search that goes on after an accepted recipe ends there as well, since all others are wider.
-    2. For each quantized op, the mean diagonal of the Hessian by its weights times their squared rounding error, on
-       calibration rows.
-    3. Fall back op after op, the greatest first, and keep each, until a recipe is accepted.
+    1. Try the start; if it is accepted, the search is over, since all other recipes are larger.
+    2. For each quantized op, multiply the mean diagonal of the Hessian by its weights with their squared rounding
+       error, on calibration rows.
+    3. Fall back op after op, the greatest error first, and keep each, until a recipe is accepted.
 
     Steps 2 and 3 run for half precision, then for fp32, as far as the space allows; int4 tables fall back to int8
-    before either, and the next two go on from there. It is blind to the rounding of activations.
+    before either, and the next two levels start from there. The strategy ignores the rounding of activations.
 
     Source: Dong et al. 2020, arXiv:1911.03852. The strategy of the same name in Intel Neural Compressor 2.6 ranks by
-    the trace alone, needs a loss of the user's, and knows no tables.
+    the trace alone, needs a loss function from the user, and ignores tables.
     """
     if (yield context.start).accepted:
         return

@@ -1,4 +1,4 @@
-"""The strategy ``mse``: as ``basic``, but the order in which ops fall back is measured without a trial for each."""
+"""The strategy ``mse``: like ``basic``, but the order in which ops fall back is measured, without a trial each."""
 
 from __future__ import annotations
 
@@ -18,22 +18,23 @@ from dlrm_pl.quantization.search.trial import Trial
 from dlrm_pl.quantization.sensitivity.activation_error import activation_errors
 
 _ROWS = 4096
-"""Calibration rows that errors are measured on."""
+"""Number of calibration rows that errors are measured on."""
 
 
 def mse(context: SearchContext) -> Generator[Recipe, Trial, None]:
-    """Fall back first what its rounding distorts most.
+    """Fall back the ops whose output is distorted most by rounding.
 
-    1. The start and its variants, as ``basic``; keep the best.
+    1. Try the start and its variants, as ``basic`` does; keep the best.
     2. Measure the squared error of each quantized op's output on calibration rows, as a share of the squared output.
-    3. Fall back ops together, those of the greatest error first, and keep an op only if it helps further.
-    4. The same once more, keeping every op.
+    3. Fall back ops together, those of the greatest error first, and keep each op only if it helps further.
+    4. Do the same once more, but keep every op.
 
     Steps 2 to 4 run for half precision, then for fp32, as far as the space allows; int4 tables fall back to int8
-    before either, and the next two go on from the best of that.
+    before either, and the next two levels start from the best of that.
 
-    Source: the algorithm of the strategy of the same name in Intel's LPOT 1.6. There the errors are divided by the
-    range of the tensor, which is 0 where it is constant, are lost when a search is resumed, and add up from op to op.
+    Source: the algorithm of the strategy of the same name in Intel's LPOT 1.6. There the errors are divided by
+    the range of the tensor, which is 0 for a constant tensor; they are lost when a search is resumed, and they include
+    those of the ops before.
     """
 
     def step(origin: Trial, level: Level) -> Generator[Recipe, Trial, Trial]:
@@ -48,7 +49,7 @@ def mse(context: SearchContext) -> Generator[Recipe, Trial, None]:
 
 
 def _errors(context: SearchContext, recipe: Recipe, level: Level) -> dict[str, float]:
-    """Of each quantized op of a recipe."""
+    """Error of each quantized op of a recipe."""
 
     def measure() -> dict[str, float]:
         sample = calibration_sample(context.calibration, _ROWS)

@@ -1,4 +1,4 @@
-"""The strategy ``mse_v2``: fall back what helps the logits most, measured anew each time; then quantize again."""
+"""The strategy ``mse_v2``: fall back the op that helps the logits most, time after time; then quantize again."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from dlrm_pl.quantization.search.trial import Trial
 from dlrm_pl.quantization.sensitivity.activation_error import logit_error
 
 _ROWS = 4096
-"""Calibration rows that errors of logits are measured on."""
+"""Number of calibration rows that errors of logits are measured on."""
 
 
 def mse_v2(context: SearchContext) -> Generator[Recipe, Trial, None]:
-    """Fall back until the criterion is met, then take back what was not needed.
+    """Fall back until a recipe is accepted, then quantize again the ops that need not have fallen back.
 
-    1. The start; when it is accepted, there is nothing to do.
+    1. Try the start; if it is accepted, the search is over.
     2. Measure, for each quantized op, the mean squared error of the logits with that op in fp32. Fall back the op that
        leaves the least error, and try. Repeat until a recipe is accepted, or a single quantized op is left.
-    3. Without success begin again at the next level: int8 (of int4 tables), half precision, fp32. What the int8 level
-       reached is kept.
-    4. From the accepted recipe on, quantize the ops that fell back again, each as at the start, those first that add
-       the least error, and keep what is accepted.
+    3. If none is accepted, begin again at the next level: int8 (for int4 tables), half precision, fp32. What the int8
+       level reached is kept.
+    4. From the accepted recipe on, quantize the ops that fell back again, as in the start, those that add the least
+       error first, and keep what is accepted.
 
     Source: the algorithm of the strategy of the same name in Intel Neural Compressor 2.6. The error is measured with
-    the op in fp32, whatever it falls back to: fp32 tables need not be packed for it.
+    the op in fp32, whatever it falls back to, since fp32 tables need not be packed.
     """
 
     def step(trial: Trial, level: Level) -> Generator[Recipe, Trial, Trial | None]:
@@ -41,7 +41,7 @@ def mse_v2(context: SearchContext) -> Generator[Recipe, Trial, None]:
                 break
             in_fp32 = {op: trial.recipe.with_dtype(op, "fp32") for op in recipes}
             errors = _errors(context, f"after {count} ops fell back to {level}", in_fp32)
-            # Of equals the first, and so the last op of the model.
+            # The first of equals, which is the last op of the model.
             trial = yield recipes[min(recipes, key=lambda op: errors[op])]
         return trial
 
@@ -49,17 +49,17 @@ def mse_v2(context: SearchContext) -> Generator[Recipe, Trial, None]:
 
 
 def _fallen(context: SearchContext, recipe: Recipe, level: Level) -> dict[str, Recipe]:
-    """The recipes with one more op at the level, by that op; without those that have no quantized op left."""
+    """Recipes with one more op at the level, by that op; without recipes that have no quantized op left."""
     recipes = {op: recipe.with_dtype(op, dtype) for op, dtype in fallbacks(context, recipe, level).items()}
     return {op: fallen for op, fallen in recipes.items() if fallen.quantized_ops}
 
 
 def _quantize_again(context: SearchContext, best: Trial) -> Generator[Recipe, Trial, None]:
-    """Step 4."""
+    """Quantize again the ops that need not have fallen back (step 4 of ``mse_v2``)."""
     start = context.start.ops
     fallen = [op for op, dtype in best.recipe.ops.items() if dtype != start[op]]
     if len(fallen) < 2:
-        return  # Without the only one it is the start, which was not accepted.
+        return  # Without the only one, the recipe is the start, which was not accepted.
     recipes = {op: best.recipe.with_dtype(op, start[op]) for op in fallen}
     errors = _errors(context, "with one op quantized again", recipes)
     for op in sorted(fallen, key=lambda op: errors[op]):

@@ -1,4 +1,4 @@
-"""Recipes proposed by a sampler of Optuna: the part that ``tpe`` and ``bayesian`` share."""
+"""Search by a sampler of Optuna, which the strategies ``tpe`` and ``bayesian`` share."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ from dlrm_pl.runtime.int8_dlrm import fp32_bytes
 log = logging.getLogger(__name__)
 
 MakeSampler = Callable[[Any, int], Any]
-"""The module ``optuna`` and a seed -> a sampler of Optuna's."""
+"""Makes a sampler of Optuna from the module ``optuna`` and a seed."""
 
 STUDY_NAME = "optuna.journal"
-"""The study on disk, which Optuna's own tools open."""
+"""Name of the study's file, which Optuna's own tools open."""
 
 _SMALLEST_VIOLATION = 1e-12
 
 
 def search_by(context: SearchContext, name: str, make_sampler: MakeSampler) -> Generator[Recipe, Trial, None]:
-    """Minimise the cost of the objective, within the criterion as a constraint.
+    """Minimize the cost of the objective, with the criterion as a constraint.
 
-    1. The start.
-    2. What the sampler asks for, given all trials so far; where it asks for a recipe again, or for one that is the
-       float model, a random one that was not tried. Ends when the space has no more.
+    1. Try the start.
+    2. Try what the sampler proposes, given all trials so far. If it proposes a recipe again, or the float model, try a
+       random recipe that was not tried yet. The search ends when the space has no more recipes.
 
-    The sampler sees dtypes as numbers, from the narrowest to the widest, and the rest as categories. It is made anew
-    for each proposal, with a seed from that of the search and the proposal's number, so that a proposal follows from
-    the trials before it alone; and it is remembered, since it may take seconds.
+    The sampler sees dtypes as numbers, from the narrowest to the widest, and the rest as categories. A new sampler is
+    made for each proposal, with a seed from that of the search and the number of the proposal, so that a proposal
+    depends on nothing but the trials before it. Proposals are cached, since one may take seconds.
 
     Args:
-        context: of the search.
-        name: of the strategy.
-        make_sampler: for one proposal.
+        context: context of the search.
+        name: name of the strategy.
+        make_sampler: makes the sampler of one proposal.
     """
     import optuna  # Not before it is used: it is an extra, and slow to import.
 
@@ -61,7 +61,7 @@ def search_by(context: SearchContext, name: str, make_sampler: MakeSampler) -> G
 
             recipe = space.choices.recipe(context.cached(f"{name}: proposal {number}", ask))
             if recipe is None or recipe in tried:
-                recipe = next((other for other in unseen if other not in tried), None)
+                recipe = next((drawn for drawn in unseen if drawn not in tried), None)
     finally:
         # A search that stops does not send its last trial.
         if recipe is not None and recipe not in tried and (last := context.log.find(recipe)) is not None:
@@ -69,11 +69,12 @@ def search_by(context: SearchContext, name: str, make_sampler: MakeSampler) -> G
 
 
 class _Space:
-    """Between recipes and Optuna's parameters."""
+    """Conversion between recipes and the parameters of Optuna."""
 
     def __init__(self, context: SearchContext, optuna: Any) -> None:
         self.choices = Choices(context)
-        self._context, self._optuna = context, optuna
+        self._context = context
+        self._optuna = optuna
         self._fp32_bytes = fp32_bytes(context.model)
         self._distributions = {
             name: optuna.distributions.IntDistribution(0, len(values) - 1)
@@ -84,16 +85,17 @@ class _Space:
         }
 
     def study(self, name: str) -> Any:
-        """An empty study in Optuna's own storage: a journal beside the log of trials, or in memory as that is.
+        """Create an empty study: in a journal file of Optuna next to the log of trials, or in memory if that is.
 
-        What an earlier run left is replaced: the log has its trials, and sends them again.
+        The file of an earlier run is replaced: its trials are in the log, and are sent again.
         """
-        path, storage = self._context.log.sibling_path(STUDY_NAME), None
+        path = self._context.log.sibling_path(STUDY_NAME)
+        storage = None
         with _quiet(self._optuna):
             if path is not None:
-                path.with_name(f"{path.name}.lock").unlink(missing_ok=True)  # That a killed run may have left.
+                path.with_name(f"{path.name}.lock").unlink(missing_ok=True)  # A killed run may have left it.
                 if known := len(self._context.log):
-                    log.info("%s: written anew from the log, which has %d trials", path, known)
+                    log.info("%s: rewritten from the log, which has %d trials", path, known)
                 backend = self._optuna.storages.journal.JournalFileBackend(str(path))
                 storage = self._optuna.storages.JournalStorage(backend)
             return self._optuna.create_study(storage=storage, study_name=name)
@@ -102,7 +104,7 @@ class _Space:
         """Put a finished trial into the study."""
         values = self.choices.values(trial.recipe)
         if any(values[name] not in options for name, options in self.choices.options.items()):
-            return  # The start may lie outside of the space, of which the sampler alone knows.
+            return  # The start may lie outside of the space, which is all that the sampler knows.
         with _quiet(self._optuna):
             study.add_trial(
                 self._optuna.create_trial(
@@ -130,28 +132,28 @@ class _Space:
         return self.choices.options[name].index(value) if self.choices.is_op(name) else value
 
     def _cost(self, trial: Trial) -> float:
-        """Of the objective; where it has no latency to count, of the bytes, which tells rejected recipes apart."""
+        """Cost by the objective; for a trial that was not timed, its share of bytes, so that trials still differ."""
         if trial.cost is not None:
             return trial.cost
         return self._context.bytes_of(trial.recipe) / self._fp32_bytes
 
 
 def _seed(seed: int, number: int) -> int:
-    """Of a proposal. Not a sum, with which the searches of neighbouring seeds would try the same, one trial apart."""
+    """Seed of a proposal; not a sum, or searches with neighboring seeds would try the same recipes one trial apart."""
     return Random(f"{seed} {number}").getrandbits(32)
 
 
 def _violation(trial: Trial) -> float:
-    """Above 0 exactly for what was not accepted: by how much its drop is beyond the tolerance."""
+    """By how much the drop exceeds the tolerance; above 0 exactly for trials that were not accepted."""
     if trial.verdict is None:
-        return 1.0  # More than any score can lose.
-    beyond = trial.verdict.drop - trial.verdict.tolerance
-    return min(beyond, 0.0) if trial.accepted else max(beyond, _SMALLEST_VIOLATION)
+        return 1.0  # More than any score can drop.
+    excess = trial.verdict.drop - trial.verdict.tolerance
+    return min(excess, 0.0) if trial.accepted else max(excess, _SMALLEST_VIOLATION)
 
 
 @contextmanager
 def _quiet(optuna: Any) -> Iterator[None]:
-    """Without Optuna's own lines about studies, and its warnings about what it calls experimental."""
+    """Silence Optuna's own log lines about studies, and its warnings about experimental features."""
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:

@@ -1,4 +1,4 @@
-"""The strategy ``random``: recipes drawn evenly from the space, none twice."""
+"""The strategy ``random``: draw recipes uniformly from the space, none twice."""
 
 from __future__ import annotations
 
@@ -12,20 +12,22 @@ from dlrm_pl.quantization.search.trial import Trial
 
 
 def random(context: SearchContext) -> Generator[Recipe, Trial, None]:
-    """The start, then draws without replacement, seeded; ends when the space has no more.
+    """Try the start, then seeded draws without replacement, until the space has no more recipes.
 
-    What other strategies have to beat. Source: Bergstra and Bengio 2012, "Random Search for Hyper-Parameter
-    Optimization", JMLR 13; unlike the strategy of the same name in Intel's LPOT 1.6 it also draws float dtypes.
+    This is the baseline that other strategies have to beat.
+
+    Source: Bergstra and Bengio 2012, "Random Search for Hyper-Parameter Optimization", JMLR 13. Unlike the strategy of
+    the same name in Intel's LPOT 1.6 it also draws float dtypes.
     """
     yield context.start
     yield from draws(context)
 
 
 def draws(context: SearchContext) -> Generator[Recipe, object, None]:
-    """Every recipe of the space once, in random order.
+    """Generate every recipe of the space once, in random order.
 
-    A shuffle of Fisher and Yates whose array exists only where it was touched: memory grows with the draws and not
-    with the space, which has more recipes than there are bytes.
+    This is a Fisher-Yates shuffle that stores only the touched entries of its array, so memory grows with the number of
+    draws and not with the space, which can have more recipes than a machine has bytes.
     """
     choices = Choices(context)
     generator = context.random()

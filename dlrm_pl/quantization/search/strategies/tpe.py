@@ -1,4 +1,4 @@
-"""The strategy ``tpe``: recipes proposed by a tree-structured Parzen estimator."""
+"""The strategy ``tpe``: try recipes that a tree-structured Parzen estimator proposes."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from dlrm_pl.quantization.search.trial import Trial
 
 
 def tpe(context: SearchContext) -> Generator[Recipe, Trial, None]:
-    """Learn from good and bad recipes which choices make the cost small within the criterion.
+    """Learn from good and bad recipes which choices give a low cost within the criterion.
 
-    The start, ten random recipes, then those that are likelier among the good trials than among the bad; ends when the
-    space has no more, and so nearly always by ``max_trials`` or by time.
+    Try the start, ten random recipes, then recipes that are likelier among the good trials than among the bad ones. The
+    search nearly always ends by ``max_trials`` or by time, since spaces are large.
 
     Source: Optuna's TPESampler, multivariate (Bergstra et al. 2011, "Algorithms for Hyper-Parameter Optimization";
     Watanabe 2023, arXiv:2304.11127). The strategy of the same name in Intel's LPOT 1.6 adds a penalty for the drop to

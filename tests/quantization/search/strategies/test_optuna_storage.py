@@ -69,7 +69,7 @@ def test_interrupted_search_goes_on_with_the_same_study(tmp_path: Path, caplog: 
     journal.with_name(f"{journal.name}.lock").symlink_to("nothing")  # ...that left its lock.
     assert "written anew" not in caplog.text
     again = build_artifact(tiny.model(), data(), TPE, tmp_path / "a")
-    assert f"{journal.name}: written anew from the log, which has 11 trials" in caplog.text
+    assert f"{journal.name}: rewritten from the log, which has 11 trials" in caplog.text
     assert [t.recipe for t in again.tuning.trials] == [t.recipe for t in whole.tuning.trials]
     assert found(tmp_path / "a") == recorded(again) == recorded(whole)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "whole"]

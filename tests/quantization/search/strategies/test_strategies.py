@@ -214,7 +214,7 @@ def test_package_that_is_missing_is_named_before_anything_runs(
     name: str, package: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(ConfigurationError, match=rf"strategy {name} needs the package {package}: .*dlrm-pl\[tune\]"):
+    with pytest.raises(ConfigurationError, match=rf"strategy {name} needs {package}: .*dlrm-pl\[tune\]"):
         TuningSettings(strategy=name)
 
 
