@@ -1,4 +1,4 @@
-"""DLRMTrainer: Lightning's Trainer, and what a click model needs beyond it. The docstrings are the --help text."""
+"""DLRMTrainer: Lightning's Trainer with what a click model needs beyond it. The docstrings are the --help text."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from dlrm_pl.workflow.trial_scalars import TrialScalars
 
 log = logging.getLogger(__name__)
 
-_LEAST = {
+_SMALLEST = {
     "accumulate_grad_batches": 1,
     "check_val_every_n_epoch": 1,
     "gradient_clip_val": 0,
@@ -46,14 +46,14 @@ _LEAST = {
     "min_steps": 0,
     "num_sanity_val_steps": -1,
 }
-"""Of numbers that Lightning does not check, or only when it has come to them."""
+"""Smallest allowed values of arguments that Lightning does not check, or only when it uses them."""
 
 
-class _EpochsAreDone(_FitLoop):
-    """Lightning's loop, where an epoch that a checkpoint has finished is finished under ``max_steps`` as well.
+class _FinishedEpochsLoop(_FitLoop):
+    """Lightning's loop, except that an epoch which a checkpoint has finished is not finished again.
 
-    Lightning would end such an epoch once more: it counts two for one, so that ``max_epochs`` stops the run before
-    anything is trained, or the next rows are those of a later epoch.
+    Under ``max_steps`` Lightning would end such an epoch once more and count it twice, so that ``max_epochs`` stops the
+    run before anything is trained, or the next rows are those of a later epoch.
     """
 
     def _iteration_based_training(self) -> bool:
@@ -61,34 +61,48 @@ class _EpochsAreDone(_FitLoop):
 
 
 class DLRMTrainer(pl.Trainer):
-    """Lightning's Trainer with ``quantize``, and checkpoints that are never half-written.
+    """Lightning's Trainer with ``quantize`` and atomic checkpoints.
 
     Args:
-        use_distributed_sampler: let Lightning replace the sampler on several ranks. Off, since the data module
-            deals disjoint and complete shares itself.
-        kwargs: Lightning's own arguments.
+        use_distributed_sampler: let Lightning replace the sampler on several ranks. It is not needed: the data module
+            gives each rank its own rows.
+        kwargs: arguments of Lightning's Trainer.
+
+    Attributes:
+        outcome: result of the last ``quantize``; None before.
+        overwrite: whether the running ``fit`` may overwrite what an earlier run left, which callbacks read.
 
     Raises:
-        ConfigurationError: a number that Lightning divides by, or would train backwards by.
+        ConfigurationError: an argument out of range that Lightning itself would accept.
+
+    Example:
+        >>> import dlrm_pl
+        >>> trainer = dlrm_pl.DLRMTrainer(accelerator="cpu", max_epochs=1, logger=False)
+        >>> trainer.max_epochs  # Then trainer.fit(module, datamodule=datamodule).
+        1
+        >>> dlrm_pl.DLRMTrainer(accumulate_grad_batches=0)
+        Traceback (most recent call last):
+            ...
+        dlrm_pl.errors.ConfigurationError: trainer.accumulate_grad_batches=0 must be 1 or more.
     """
 
     def __init__(self, *, use_distributed_sampler: bool = False, **kwargs: Any) -> None:
-        for name, least in _LEAST.items():
-            if (value := kwargs.get(name)) is not None and not value >= least:
-                raise ConfigurationError(f"trainer.{name}={value} must be {least} or more.")
+        for name, smallest in _SMALLEST.items():
+            if (value := kwargs.get(name)) is not None and not value >= smallest:
+                raise ConfigurationError(f"trainer.{name}={value} must be {smallest} or more.")
         if kwargs.get("val_check_interval") == 0:
             raise ConfigurationError(
-                "trainer.val_check_interval=0 must be more: a share of the epoch or a number of batches. Without "
-                "validation: trainer.limit_val_batches=0."
+                "trainer.val_check_interval=0 must be above 0: a share of the epoch or a number of batches. To train "
+                "without validation, set trainer.limit_val_batches=0."
             )
         super().__init__(use_distributed_sampler=use_distributed_sampler, **kwargs)
-        if type(self.strategy.checkpoint_io) is TorchCheckpointIO:  # The default, not another one of the user's.
+        if type(self.strategy.checkpoint_io) is TorchCheckpointIO:  # Lightning's default, not a plugin of the user's.
             self.strategy.checkpoint_io = AtomicCheckpointIO()
-        loop = _EpochsAreDone(self, self.fit_loop.min_epochs, self.fit_loop.max_epochs)
+        loop = _FinishedEpochsLoop(self, self.fit_loop.min_epochs, self.fit_loop.max_epochs)
         loop.epoch_loop = self.fit_loop.epoch_loop
         self.fit_loop = loop
         self.outcome: Outcome | None = None
-        self.overwrite = False  # Whether ``fit`` may replace what an earlier run has left; callbacks read it.
+        self.overwrite = False
 
     def fit(  # type: ignore[override]
         self,
@@ -103,18 +117,18 @@ class DLRMTrainer(pl.Trainer):
         """Train a model on a dataset folder.
 
         Args:
-            model: the module.
-            train_dataloaders: instead of the data module's.
-            val_dataloaders: instead of the data module's.
-            datamodule: gives train and val.
-            ckpt_path: checkpoint of a run to go on with, in the middle of an epoch as well; its hyperparameters win
-                over those of files and flags.
-            weights_only: run no code that a checkpoint may hold.
-            overwrite: replace the checkpoints, and the artifact, of an earlier run.
+            model: module to train.
+            train_dataloaders: training batches, instead of those of the data module.
+            val_dataloaders: validation batches, instead of those of the data module.
+            datamodule: data module with the train and val splits.
+            ckpt_path: checkpoint to resume from, also from within an epoch; its hyperparameters override those of
+                files and flags.
+            weights_only: load tensors and plain types only, and run no code from a checkpoint.
+            overwrite: overwrite the checkpoints and the artifact of an earlier run.
 
         Raises:
-            ConfigurationError: there is no checkpoint of that name, or a callback watches a metric that is not there.
-            OutputError: what an earlier run has left would be replaced.
+            ConfigurationError: the checkpoint does not exist, or a callback monitors an unknown metric.
+            OutputError: files of an earlier run would be overwritten.
         """
         check_monitors(model, self.callbacks, validates=self.limit_val_batches != 0)  # type: ignore[attr-defined]
         self.overwrite = overwrite
@@ -143,13 +157,13 @@ class DLRMTrainer(pl.Trainer):
         """Score a checkpoint on the val split.
 
         Args:
-            model: the module.
-            dataloaders: instead of the data module's.
-            ckpt_path: checkpoint to load; its hyperparameters win over those of files and flags.
+            model: module to score.
+            dataloaders: batches to score, instead of those of the data module.
+            ckpt_path: checkpoint to load; its hyperparameters override those of files and flags.
             verbose: print the metrics.
-            datamodule: gives val.
-            weights_only: run no code that a checkpoint may hold.
-            force: score rows of another dataset than the model was made for, if no table of it is larger.
+            datamodule: data module with the val split.
+            weights_only: load tensors and plain types only, and run no code from a checkpoint.
+            force: score rows of another dataset than the model was trained on, if none of its tables is larger.
         """
         ckpt_path = self._load(model, ckpt_path, force)
         return super().validate(model, dataloaders, ckpt_path, verbose, datamodule, weights_only)
@@ -167,13 +181,13 @@ class DLRMTrainer(pl.Trainer):
         """Score a checkpoint on the test split.
 
         Args:
-            model: the module.
-            dataloaders: instead of the data module's.
-            ckpt_path: checkpoint to load; its hyperparameters win over those of files and flags.
+            model: module to score.
+            dataloaders: batches to score, instead of those of the data module.
+            ckpt_path: checkpoint to load; its hyperparameters override those of files and flags.
             verbose: print the metrics.
-            datamodule: gives test.
-            weights_only: run no code that a checkpoint may hold.
-            force: score rows of another dataset than the model was made for, if no table of it is larger.
+            datamodule: data module with the test split.
+            weights_only: load tensors and plain types only, and run no code from a checkpoint.
+            force: score rows of another dataset than the model was trained on, if none of its tables is larger.
         """
         ckpt_path = self._load(model, ckpt_path, force)
         return super().test(model, dataloaders, ckpt_path, verbose, datamodule, weights_only)
@@ -201,21 +215,21 @@ class DLRMTrainer(pl.Trainer):
         weights_only: bool = True,
         until: StopAt | None = None,
     ) -> Outcome:
-        """Turn a trained model into a verified int8 artifact.
+        """Turn a trained model into a certified int8 artifact.
 
-        The settings are those of the QuantizationCallback among ``trainer.callbacks``, or its defaults where there
-        is none; the options here override them. Exit status 3: no model was within tolerance; 4: the rows of test are
-        too few to tell. The best model is saved in either case.
+        The options given here override the settings of the QuantizationCallback in ``trainer.callbacks``, or its
+        defaults if there is none. The best model is saved in any case. The command's exit code is 3 if that model was
+        not accepted, and 4 if the test rows are too few to decide.
 
         Args:
-            model: the module; trained, or to be loaded from ``ckpt_path``.
-            datamodule: gives calibration, tuning and certification rows.
-            ckpt_path: checkpoint to load; its hyperparameters win over those of files and flags.
-            lpot_conf: a conf.yaml of LPOT, read as it is; it wins over the callback's settings, and the options here
-                win over it.
-            force: use another dataset than the model was made for, if no table of it is larger; the certificate
-                says so.
-            weights_only: checkpoints are always loaded so; here for the sake of configurations that `fit` saved.
+            model: trained module, or one to be loaded from ``ckpt_path``.
+            datamodule: data module with the rows that calibrate, tune and certify.
+            ckpt_path: checkpoint to load; its hyperparameters override those of files and flags.
+            lpot_conf: conf.yaml of LPOT; it overrides the settings of the callback, and the other options override
+                it.
+            force: use another dataset than the model was trained on, if none of its tables is larger; the
+                certificate says so.
+            weights_only: always true; accepted so that configurations saved by `fit` can be used.
             until: earlier name of ``stop_at``.
         """
         callback = self._quantization_callback()
@@ -247,7 +261,7 @@ class DLRMTrainer(pl.Trainer):
             overwrite=config.overwrite or overwrite,
         )
         if left := self._load(model, ckpt_path, force, reads_all=True):
-            raise ConfigurationError(f"quantize reads checkpoints from files alone, not {left!r}. Copy it to a file.")
+            raise ConfigurationError(f"quantize reads checkpoints from local files only. Copy {left!r} to a file.")
         listeners = [TrialScalars(self.loggers), *([] if callback is None else callback.listeners)]
         self.outcome = quantize_module(model, datamodule, config, listeners=listeners)
         return self.outcome
@@ -267,96 +281,96 @@ class DLRMTrainer(pl.Trainer):
         """Score rows with a checkpoint, or with an int8 artifact (`predict --artifact`).
 
         Args:
-            model: the module.
-            dataloaders: instead of the data module's.
-            datamodule: gives the rows: ``data.predict_split``, or ``data.predict_raw`` for a raw log.
-            return_predictions: keep the probabilities in memory and return them, as is done unless this is false;
-                ``output`` needs it.
-            ckpt_path: checkpoint to load; its hyperparameters win over those of files and flags.
-            weights_only: run no code that a checkpoint may hold.
-            output: file to write a click probability a row to, in order: .csv or .npy; or a pipe, or /dev/stdout.
-            force: score rows of another dataset than the model was made for, if no table of it is larger.
-            overwrite: replace an earlier file under the name of ``output``.
+            model: module to score rows with.
+            dataloaders: batches to score, instead of those of the data module.
+            datamodule: data module with the rows: ``data.predict_split``, or ``data.predict_raw`` for a raw log.
+            return_predictions: return the probabilities, which are kept in memory; the default. ``output`` needs
+                them.
+            ckpt_path: checkpoint to load; its hyperparameters override those of files and flags.
+            weights_only: load tensors and plain types only, and run no code from a checkpoint.
+            output: file for the click probabilities, one per row in order: .csv, .npy, a pipe, or /dev/stdout.
+            force: score rows of another dataset than the model was trained on, if none of its tables is larger.
+            overwrite: overwrite an earlier file ``output``.
         """
         if output is not None:
             check_predictions_path(Path(output), overwrite)
         ckpt_path = self._load(model, ckpt_path, force)
         if output is not None and self.world_size > 1:
-            raise ConfigurationError(f"predict writes {output} from one process: give --trainer.devices 1.")
-        kept = True if output is not None else return_predictions
-        predictions = super().predict(model, dataloaders, datamodule, kept, ckpt_path, weights_only)
+            raise ConfigurationError(f"predict writes {output} from a single process: give --trainer.devices 1.")
+        returned = True if output is not None else return_predictions
+        predictions = super().predict(model, dataloaders, datamodule, returned, ckpt_path, weights_only)
         if output is not None and predictions is not None and self.is_global_zero:
             rows = write_predictions(Path(output), (batch.cpu().numpy() for batch in predictions))  # type: ignore[union-attr]
             log.info("%s: %s click probabilities", output, f"{rows:,}")
         return predictions
 
     def checkpoint_file(self, ckpt_path: str) -> str:
-        """The file that one of Lightning's names for a checkpoint means; anything else as it is.
+        """Find the file of one of Lightning's names for a checkpoint: best, last, hpc; return any other path unchanged.
 
         Raises:
-            ConfigurationError: there is none. Lightning would train from scratch where "last" is missing.
+            ConfigurationError: there is no such checkpoint. Lightning would train from scratch if "last" is missing.
         """
         if ckpt_path not in ("best", "last", "hpc"):
             return ckpt_path
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*there is no last checkpoint available")
             try:
-                found = self._checkpoint_connector._parse_ckpt_path(
+                path = self._checkpoint_connector._parse_ckpt_path(
                     TrainerFn.FITTING, ckpt_path, model_provided=True, model_connected=True
                 )
             except ValueError:
-                found = None
-        if found is None:
-            where = {
-                "best": "this Trainer's ModelCheckpoint has saved none yet",
-                "last": f"no file last*.ckpt lies in {', '.join(self._checkpoint_folders()) or 'any folder'}; "
-                "ModelCheckpoint writes it with save_last: true",
-                "hpc": f"no file hpc_ckpt_*.ckpt lies in {self.default_root_dir}",
+                path = None
+        if path is None:
+            reasons = {
+                "best": "the ModelCheckpoint of this Trainer has not saved one yet",
+                "last": f"there is no file last*.ckpt in {', '.join(self._checkpoint_folders()) or 'any folder'}; "
+                "ModelCheckpoint writes one with save_last: true",
+                "hpc": f"there is no file hpc_ckpt_*.ckpt in {self.default_root_dir}",
             }
             raise ConfigurationError(
-                f"ckpt_path={ckpt_path!r}: there is no such checkpoint: {where[ckpt_path]}. Give the path of a file; "
-                "without ckpt_path, fit trains from the beginning."
+                f"ckpt_path={ckpt_path!r}: no such checkpoint: {reasons[ckpt_path]}. Give the path of a file; without "
+                "ckpt_path, fit trains from the beginning."
             )
-        return str(found)
+        return str(path)
 
     def _checkpoint_folders(self) -> list[str]:
-        """Where the ModelCheckpoints of this Trainer write, as far as they say so."""
+        """Folders that the ModelCheckpoints of this Trainer write to."""
         callbacks = [callback for callback in self.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
         return [str(callback.dirpath or "the folder of the logger") for callback in callbacks]
 
     def _why_nothing_was_trained(self) -> str:
-        """For a message."""
+        """Say why ``fit`` has trained nothing."""
         limits = {"max_epochs": self.max_epochs, "max_steps": self.max_steps}
         if self.limit_train_batches == 0:
             limits = {"limit_train_batches": 0}
         given = " and ".join(f"{name}={value}" for name, value in limits.items() if value not in (None, -1))
         return (
-            f"Nothing was trained: the run ends at {given}, and it stands at step {self.global_step:,}, with "
-            f"{self.current_epoch:,} {'epoch' if self.current_epoch == 1 else 'epochs'} done. Give more to go on."
+            f"Nothing was trained: the limit is {given}, and the run is already at step {self.global_step:,}, after "
+            f"{self.current_epoch:,} {'epoch' if self.current_epoch == 1 else 'epochs'}. Raise the limit to continue."
         )
 
     def _quantization_callback(self) -> QuantizationCallback | None:
-        """The last QuantizationCallback of this Trainer."""
+        """Find the last QuantizationCallback of this Trainer."""
         callbacks: list[Any] = self.callbacks  # type: ignore[attr-defined]
-        found = [callback for callback in callbacks if isinstance(callback, QuantizationCallback)]
-        return found[-1] if found else None
+        quantizing = [callback for callback in callbacks if isinstance(callback, QuantizationCallback)]
+        return quantizing[-1] if quantizing else None
 
     def _load(
         self, model: DLRMModule | None, ckpt_path: str | None, force: bool, *, reads_all: bool = False
     ) -> str | None:
-        """Load a checkpoint through a map, where Lightning would read it into memory and then copy it.
+        """Load a checkpoint through a memory map, where Lightning would read it into memory and then copy it.
 
         Args:
-            model: to load it into.
-            ckpt_path: the file, or one of Lightning's names.
-            force: accept another dataset.
-            reads_all: all weights will be read, and compared with their checksums then.
+            model: module to load the checkpoint into.
+            ckpt_path: path of the file, or one of Lightning's names.
+            force: whether to accept another dataset.
+            reads_all: whether all weights will be read, and compared with their checksums, afterwards.
 
         Returns:
-            What is left to Lightning: a URL, or the file for the model that it has.
+            What is left for Lightning to load: a URL, or any checkpoint if there is no ``model``.
 
         Raises:
-            ConfigurationError: there is no checkpoint of that name.
+            ConfigurationError: the checkpoint does not exist.
         """
         if model is not None:
             model.allow_other_dataset = force
@@ -365,23 +379,29 @@ class DLRMTrainer(pl.Trainer):
         ckpt_path = self.checkpoint_file(ckpt_path)
         if model is None or not _is_file_name(ckpt_path):
             return ckpt_path
-        left = load_into(model, Path(ckpt_path).expanduser())
-        log.info("%s: loaded; its tables are read where they are touched", ckpt_path)
-        if left and not reads_all:
-            log.info("%s: not compared with its checksums: %s; `inspect --full true` does that", ckpt_path, left)
+        unchecked = load_into(model, Path(ckpt_path).expanduser())
+        log.info("%s: loaded (tables are memory-mapped)", ckpt_path)
+        if unchecked and not reads_all:
+            log.info("%s: not compared with its checksums: %s; `inspect --full true` does it", ckpt_path, unchecked)
         return None
 
 
 def _is_file_name(ckpt_path: str) -> bool:
-    """Whether this is neither a model of Lightning's registry nor a URL."""
+    """Whether the path is of a file, not a URL or a model of Lightning's registry."""
     return ckpt_path != "registry" and ":" not in ckpt_path
 
 
 def _memory_to_train(model: DLRMModule, ckpt_path: str) -> str:
-    """What going on from a checkpoint will take."""
+    """Say how much memory a resumed training takes."""
     tables = 4 * sum(model.architecture.table_sizes) * model.architecture.embedding_dim
-    state = f", and the state of Adagrad {format_bytes(tables)} more" if model.hparams["optimizer"] == "adagrad" else ""
+    adagrad = f", and the state of Adagrad takes {format_bytes(tables)} more" if _uses_adagrad(model) else ""
     return (
-        f"memory: the tables' {format_bytes(tables)} stay in {ckpt_path}; each row that is trained takes its page of "
-        f"4 KiB, so up to all of them{state}. A checkpoint of it takes as much disk"
+        f"memory: the tables ({format_bytes(tables)}) stay memory-mapped from {ckpt_path}. Training copies every 4 KiB "
+        f"page that it touches, so memory may grow by up to {format_bytes(tables)}{adagrad}. Saving a checkpoint needs "
+        "as much disk space"
     )
+
+
+def _uses_adagrad(model: DLRMModule) -> bool:
+    """Whether the optimizer keeps a value for each weight."""
+    return bool(model.hparams["optimizer"] == "adagrad")

@@ -51,7 +51,7 @@ def test_training_goes_on_in_a_map_as_in_memory(
         resumed = click_module(data)
     with caplog.at_level(logging.INFO, logger="dlrm_pl"):
         trainer(max_steps=8).fit(resumed, datamodule=data, ckpt_path=str(saved))
-    assert "iB stay in" in caplog.text
+    assert "iB) stay memory-mapped from" in caplog.text
     for (name, weight), expected in zip(resumed.model.named_parameters(), whole.model.parameters(), strict=True):
         torch.testing.assert_close(weight, expected, rtol=0, atol=0, msg=name)
     assert saved.read_bytes() == before
@@ -178,9 +178,9 @@ def test_weights_that_were_loaded_to_be_scored_may_be_written_to(
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("best", "this Trainer's ModelCheckpoint has saved none yet"),
-        ("last", r"no file last\*\.ckpt lies in {folder}; ModelCheckpoint writes it with save_last: true"),
-        ("hpc", r"no file hpc_ckpt_\*\.ckpt lies in {folder}"),
+        ("best", "the ModelCheckpoint of this Trainer has not saved one yet"),
+        ("last", r"there is no file last\*\.ckpt in {folder}; ModelCheckpoint writes one with save_last: true"),
+        ("hpc", r"there is no file hpc_ckpt_\*\.ckpt in {folder}"),
     ],
 )
 def test_a_checkpoint_by_name_that_is_not_there_is_refused(
@@ -188,7 +188,7 @@ def test_a_checkpoint_by_name_that_is_not_there_is_refused(
 ) -> None:
     """Lightning would train from scratch, and what is no file would be left out by quantize."""
     saving = trainer(default_root_dir=tmp_path, enable_checkpointing=True, callbacks=[ModelCheckpoint(tmp_path)])
-    message = f"ckpt_path='{name}': there is no such checkpoint: {reason.format(folder=tmp_path)}"
+    message = f"ckpt_path='{name}': no such checkpoint: {reason.format(folder=tmp_path)}"
     with pytest.raises(ConfigurationError, match=message):
         getattr(saving, command)(click_module(data), datamodule=data, ckpt_path=name)
     assert saving.global_step == 0
@@ -208,22 +208,22 @@ def test_a_checkpoint_by_name_is_loaded(data: DLRMDataModule, tmp_path: Path, na
 
 
 def test_quantize_reads_no_checkpoint_from_elsewhere(data: DLRMDataModule) -> None:
-    with pytest.raises(ConfigurationError, match=r"from files alone, not 's3://bucket/a\.ckpt'"):
+    with pytest.raises(ConfigurationError, match=r"from local files only\. Copy 's3://bucket/a\.ckpt'"):
         trainer().quantize(click_module(data), data, "s3://bucket/a.ckpt")
 
 
 def test_a_run_that_has_nothing_to_train_says_so(
     data: DLRMDataModule, saved: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    again, message = trainer(max_steps=4, max_epochs=3), "Nothing was trained: the run ends at "
+    again, message = trainer(max_steps=4, max_epochs=3), "Nothing was trained: the limit is "
     with caplog.at_level(logging.WARNING, logger="dlrm_pl"):
         again.fit(click_module(data), datamodule=data)
         assert message not in caplog.text
         again.fit(click_module(data), datamodule=data)
-        assert f"{message}max_epochs=3 and max_steps=4, and it stands at step 4" in caplog.text
+        assert f"{message}max_epochs=3 and max_steps=4, and the run is already at step 4" in caplog.text
         caplog.clear()
         trainer(max_steps=4).fit(click_module(data), datamodule=data, ckpt_path=str(saved))
-        assert f"{message}max_steps=4, and it stands at step 4" in caplog.text
+        assert f"{message}max_steps=4, and the run is already at step 4" in caplog.text
         caplog.clear()
         whole = trainer(max_epochs=1)
         whole.fit(click_module(data), datamodule=data)
@@ -231,7 +231,7 @@ def test_a_run_that_has_nothing_to_train_says_so(
         trainer(max_epochs=2).fit(click_module(data), datamodule=data, ckpt_path=str(saved.parent / "whole.ckpt"))
         assert message not in caplog.text
         trainer(max_epochs=1).fit(click_module(data), datamodule=data, ckpt_path=str(saved.parent / "whole.ckpt"))
-        assert f"{message}max_epochs=1, and it stands at step 16, with 1 epoch done" in caplog.text
+        assert f"{message}max_epochs=1, and the run is already at step 16, after 1 epoch." in caplog.text
         trainer(limit_train_batches=0).fit(click_module(data), datamodule=data)
         assert f"{message}limit_train_batches=0" in caplog.text
 

@@ -1,4 +1,4 @@
-"""Checkpoints that appear whole or not at all, and are read through a map; a plugin of Lightning's Trainer."""
+"""Plugin of Lightning's Trainer that writes checkpoints atomically and reads them through a memory map."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from dlrm_pl.model.load import read_checkpoint
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes beside the target and renames; reads what is needed, when it is.
+    """Write checkpoints to a temporary file and rename it; read them through a memory map.
 
-    Lightning's own copies the file from the system's folder for temporary files into place: a disk that is full then
-    leaves a part of it under the final name, over an earlier checkpoint. It also makes a copy in memory first, which
-    for large tables is more than a machine has.
+    Lightning's own plugin first makes a copy in memory, which may not fit for large tables. It then copies the file
+    from the system's folder of temporary files, so that a full disk leaves a partial file in place of an earlier
+    checkpoint.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         """Save a checkpoint.
 
         Args:
-            checkpoint: what Lightning gathered.
+            checkpoint: contents as Lightning collected them.
             path: file to write; a URL of another file system is left to Lightning.
-            storage_options: must be None, as in Lightning's own.
+            storage_options: options of another file system, which leave the work to Lightning.
 
         Raises:
             OutputError: the folder cannot be written.
-            OSError: the disk is full; an earlier checkpoint under this name is still there.
+            OSError: the disk is full; an earlier checkpoint of this name is kept.
         """
         if "://" in str(path) or storage_options is not None:
             super().save_checkpoint(checkpoint, path, storage_options)
@@ -39,7 +39,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             try:
                 torch.save(checkpoint, handle)
             except RuntimeError as error:
-                # torch's writer notices only that fewer bytes were written; why stands in the error before.
+                # torch's writer only notices that fewer bytes were written; the error before says why.
                 if isinstance(error.__context__, OSError | KeyboardInterrupt):
                     raise error.__context__ from None
                 raise
@@ -47,28 +47,28 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def load_checkpoint(
         self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
-        """Load a checkpoint of ours; its tensors are maps of the file, all compared with its checksums.
+        """Load a checkpoint of this package as memory maps, and compare all tensors with its checksums.
 
         Args:
             path: file to read; a URL of another file system is left to Lightning.
-            map_location: not used: tensors lie in the file, and Lightning moves the module.
-            weights_only: not used: nothing but plain types is ever unpickled.
+            map_location: ignored; tensors are maps of the file, and Lightning moves the module.
+            weights_only: ignored; nothing but plain types is ever unpickled.
 
         Raises:
-            CheckpointError: unreadable, or not ours.
+            CheckpointError: the file is damaged, or not a checkpoint of this package.
         """
         if "://" in str(path):
-            return go_on_in_epoch(super().load_checkpoint(path, map_location, weights_only))
-        return go_on_in_epoch(read_checkpoint(Path(path), whole=True))
+            return resume_in_epoch(super().load_checkpoint(path, map_location, weights_only))
+        return resume_in_epoch(read_checkpoint(Path(path), whole=True))
 
 
-def go_on_in_epoch(checkpoint: dict[str, Any]) -> dict[str, Any]:
-    """Count an epoch that was cut short as one that goes on, and one whose last batch is trained as done.
+def resume_in_epoch(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """Correct the progress in a checkpoint: an interrupted epoch continues, one whose last batch is trained is done.
 
-    Lightning counts one that ``max_steps`` or a stop by a callback cut short as done. A run of one epoch that is
-    resumed would train nothing, and one of several would take the rest of the rows in the order of the next epoch: some
-    of them twice, others not at all. One that was saved after its last batch or the validation after it, before its
-    end, is to Lightning one that goes on: the next would have its rows in the order of this one.
+    Lightning counts an epoch that ``max_steps`` or a callback has stopped as done. A resumed run of one epoch would
+    then train nothing, and a run of several epochs would read the remaining rows in the order of the next epoch: some
+    twice, others never. An epoch that was saved after its last batch or the validation after it, but before its end, is
+    unfinished to Lightning: the next epoch would have its rows in the order of this one.
     """
     loop = checkpoint.get("loops", {}).get("fit_loop", {})
     batches, epochs = loop.get("epoch_loop.batch_progress", {}), loop.get("epoch_progress", {})
@@ -83,7 +83,7 @@ def go_on_in_epoch(checkpoint: dict[str, Any]) -> dict[str, Any]:
             count["processed"] = min(count["processed"], count["started"] - 1)
             count["completed"] = min(count["completed"], count["processed"])
     if batches["is_last_batch"] and "epoch_loop.state_dict" in loop:
-        # Saved before Lightning counts the last one; loggers number by it.
+        # Saved before Lightning counts the last step, which loggers use as their step.
         loop["epoch_loop.state_dict"]["_batches_that_stepped"] = checkpoint.get("global_step", 0)
         for count in (batches["current"], batches["total"]):
             count["completed"] = count["processed"]

@@ -1,4 +1,4 @@
-"""MLPerf training logs: `:::MLLOG` lines of a run, by the ``mlperf-logging`` package (extra ``mlperf``)."""
+"""MLPerf training logs: the `:::MLLOG` lines of a run, written with ``mlperf-logging`` (extra ``mlperf``)."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from dlrm_pl.model.training.lightning_module import DLRMModule
 
 
 class _StrictFileHandler(logging.FileHandler):
-    """Lets a full disk stop the run; logging's own way is to print a traceback for each line and go on."""
+    """File handler that stops the run when the disk is full, where logging prints a traceback for each line."""
 
     _error: OSError | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write a line, unless one could not be written before.
+        """Write a line, unless an earlier line could not be written.
 
         Raises:
-            OSError: of the line that could not. mllog takes it for a line that cannot be encoded and reports that as a
-                line, which comes back here and is where it leaves mllog.
+            OSError: the error of the earlier line. mllog takes that for a line that cannot be encoded and logs another
+                line, with which the error leaves mllog.
         """
         if self._error is not None:
             raise self._error
         super().emit(record)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (logging's name)
-        """Keep what ``emit`` caught, with the file's name, and raise it."""
+        """Keep the error that ``emit`` caught, add the file's name, and raise it."""
         error = sys.exception()
         if isinstance(error, OSError):
             error.filename = error.filename or self.baseFilename
@@ -44,7 +44,7 @@ class _StrictFileHandler(logging.FileHandler):
         raise
 
     def close(self) -> None:
-        """Close the file; that its last lines cannot be written was said already."""
+        """Close the file; an error of its last lines was raised already."""
         with nullcontext() if self._error is None else suppress(OSError):
             super().close()
 
@@ -52,18 +52,23 @@ class _StrictFileHandler(logging.FileHandler):
 class MLPerfLogging(pl.Callback):
     """Write the events that MLPerf's training rules ask for, on rank zero.
 
-    The rules are those of training 2.1, the last with this model; a run of MLPerf's layers and SGD whose AUROC reaches
-    0.8025 passes their compliance checker in the closed division.
+    The rules are those of MLPerf training 2.1, the last version with this model. A run with MLPerf's layers and SGD
+    whose AUROC reaches 0.8025 passes their compliance checker in the closed division.
 
     Args:
-        path: file to write; a run begins it anew.
-        auroc_threshold: the run has reached its aim, status ``success``, when val AUROC is above it.
-        org: of the submission.
-        platform: of the submission.
-        division: ``closed`` or ``open``.
+        path: file to write; each run overwrites it.
+        auroc_threshold: val AUROC above which the run has status ``success``.
+        org: organization that submits the result.
+        platform: name of the machine in the submission.
+        division: division of the submission, ``closed`` or ``open``.
 
     Raises:
-        ConfigurationError: ``mlperf-logging`` is not installed, or a value that the rules do not know.
+        ConfigurationError: ``mlperf-logging`` is not installed, or the rules do not allow a value.
+
+    Example:
+        >>> import dlrm_pl
+        >>> callback = dlrm_pl.MLPerfLogging("mlperf.log", org="example", platform="2x CPU")
+        >>> trainer = dlrm_pl.DLRMTrainer(callbacks=[callback], logger=False)  # Then trainer.fit(...).
     """
 
     def __init__(
@@ -80,7 +85,7 @@ class MLPerfLogging(pl.Callback):
             raise ConfigurationError(f"auroc_threshold={auroc_threshold} must lie between 0 and 1.")
         for name, value in {"path": path, "org": org, "platform": platform}.items():
             if not value:
-                raise ConfigurationError(f"{name} of MLPerfLogging is empty. Give a name, or leave it out.")
+                raise ConfigurationError(f"MLPerfLogging: {name} is empty. Give a value, or leave it out.")
         try:
             from mlperf_logging.mllog import constants, mllog
         except ImportError as error:
@@ -97,21 +102,21 @@ class MLPerfLogging(pl.Callback):
             constants.SUBMISSION_DIVISION: division,
             constants.SUBMISSION_STATUS: constants.ONPREM,
         }
-        # A logger of its own: mllog's shared one prints to stdout and keeps its handlers for ever.
+        # A separate logger: mllog's shared one prints to stdout and keeps its handlers forever.
         self._file_logger = logging.Logger(f"{__name__}.{id(self)}", logging.INFO)
-        # The offset and the root name the hook below that wrote an event, relative to the package.
+        # With this offset and root, an event names the hook below that wrote it, relative to the package.
         root = str(Path(__file__).parents[2])
         self._log = mllog.MLLogger(logger=self._file_logger, default_stack_offset=3, root_dir=root)
         self._running = False
         self._reached = False
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Begin the file."""
+        """Open the file."""
         if stage == "fit":
             self._open()
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """State the submission, the data and the hyperparameters; the clock starts."""
+        """Log the submission, the data and the hyperparameters, and start the clock."""
         keys = self._keys
         for key, value in self._submission.items():
             self._event(key, value)
@@ -126,20 +131,20 @@ class MLPerfLogging(pl.Callback):
         self._running = True
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """An epoch begins."""
+        """Log the start of an epoch."""
         self._interval("start", self._keys.EPOCH_START, trainer.current_epoch)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """An epoch ends."""
+        """Log the end of an epoch."""
         self._interval("end", self._keys.EPOCH_STOP, trainer.current_epoch)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """An evaluation begins."""
+        """Log the start of an evaluation."""
         if self._running and not trainer.sanity_checking:
             self._interval("start", self._keys.EVAL_START, self._epochs_done(trainer))
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """State the val AUROC, and whether the aim is reached."""
+        """Log the val AUROC, and note whether it reached the threshold."""
         if not self._running or trainer.sanity_checking:
             return
         auroc = trainer.callback_metrics.get("val_auroc")
@@ -149,11 +154,11 @@ class MLPerfLogging(pl.Callback):
         self._interval("end", self._keys.EVAL_STOP, self._epochs_done(trainer))
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """The clock stops."""
+        """Stop the clock."""
         self._stop(self._keys.SUCCESS if self._reached else self._keys.ABORTED)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """A run that was interrupted or failed is aborted, and its log says so."""
+        """Log a run that was interrupted or failed as aborted."""
         self._stop(self._keys.ABORTED)
 
     @rank_zero_only
@@ -191,14 +196,14 @@ class MLPerfLogging(pl.Callback):
         write(key, metadata=None if epoch is None else {self._keys.EPOCH_NUM: epoch})
 
     def _facts(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
-        """What the rules ask to be stated once; None where the module or the data does not say."""
+        """Values that the rules ask to be logged once; None where the module or the data module has none."""
         keys, chosen = self._keys, pl_module.hparams
         data = trainer.datamodule  # type: ignore[attr-defined]
         splits = data.folder.splits if hasattr(data, "folder") else {}
         batch_size = getattr(data, "batch_size", None)
         accumulated = trainer.accumulate_grad_batches
         return {
-            keys.SEED: torch.initial_seed(),  # That of seed_everything, or of whoever set one after it.
+            keys.SEED: torch.initial_seed(),  # The seed of seed_everything, or one that was set after it.
             keys.GLOBAL_BATCH_SIZE: None if batch_size is None else batch_size * trainer.world_size * accumulated,
             keys.GRADIENT_ACCUMULATION_STEPS: accumulated,
             keys.TRAIN_SAMPLES: splits["train"].records if splits else None,
@@ -211,7 +216,7 @@ class MLPerfLogging(pl.Callback):
         } | (self._facts_of_sgd(chosen) if chosen.get("optimizer") == "sgd" else {})
 
     def _facts_of_sgd(self, chosen: Mapping[str, Any]) -> dict[str, Any]:
-        """The rules' own names for what stands above; the power of the decay is the schedule's."""
+        """The same values under the rules' names for SGD; the schedule has the power of the decay."""
         return {
             "sgd_opt_base_learning_rate": chosen.get("learning_rate"),
             "sgd_opt_learning_rate_decay_poly_power": 2,
@@ -219,13 +224,13 @@ class MLPerfLogging(pl.Callback):
         }
 
     def _epochs_done(self, trainer: pl.Trainer) -> float:
-        """Epochs so far, as a fraction: the aim is often reached within the first."""
+        """Number of epochs so far, as a fraction: the threshold is often reached within the first."""
         batches = trainer.num_training_batches
         return trainer.global_step / batches if batches and batches != float("inf") else float(trainer.current_epoch)
 
 
 def _tensors(architecture: Architecture) -> list[str]:
-    """The rules' names for what is initialised; a model of other depths than MLPerf's has others."""
+    """The rules' names of the initialized tensors; a model of other depths than MLPerf's has other names."""
     layers = {"bottom_mlp": len(architecture.bottom_mlp) - 1, "top_mlp": len(architecture.top_mlp)}
     dense = [f"{part}_dense{number}" for part, count in layers.items() for number in range(1, count + 1)]
     return ["embeddings", *dense]

@@ -1,4 +1,4 @@
-"""What callbacks watch: a metric that is not there, or the wrong way round, is found before training and not after."""
+"""Check the metrics that callbacks monitor, so that a wrong name or mode is found before the training."""
 
 from __future__ import annotations
 
@@ -12,22 +12,24 @@ from pytorch_lightning.callbacks import EarlyStopping, LearningRateMonitor, Mode
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.model.training.lightning_module import METRICS, DLRMModule
 
-_OF_LIGHTNING = ("epoch", "step")  # That a checkpoint's name may hold as well.
+_OF_LIGHTNING = ("epoch", "step")  # Names that Lightning fills into the name of a checkpoint.
 
 
 def check_monitors(module: pl.LightningModule, callbacks: Iterable[pl.Callback], *, validates: bool) -> None:
-    """Check what EarlyStopping and ModelCheckpoint watch, and the metrics in the names of checkpoints.
+    """Check the metrics that EarlyStopping and ModelCheckpoint monitor, and those in the names of checkpoints.
 
-    Lightning looks when it has come to it, after the first epoch; of a checkpoint's name it makes ``val_auc=0.000``.
-    A module or a callback of the user's may log what is not known here: then a name is left to Lightning.
+    Lightning itself checks a monitored metric after the first epoch, and writes ``val_auc=0.000`` into the name of a
+    checkpoint. A module or a callback of the user's may log metrics that are unknown here; then unknown names are left
+    to Lightning.
 
     Args:
-        module: to be trained.
-        callbacks: of the Trainer.
-        validates: validation runs, so that there are metrics of it.
+        module: module to be trained.
+        callbacks: callbacks of the Trainer.
+        validates: whether validation runs, and so logs metrics.
 
     Raises:
-        ConfigurationError: there is no such metric; lists those there are. Or the mode keeps the worst.
+        ConfigurationError: a metric is unknown (the message lists the known ones), or its mode would keep the worst
+            model.
     """
     callbacks = list(callbacks)
     known = {"train_loss": "min"} | ({f"val_{name}": mode for name, mode in METRICS.items()} if validates else {})
@@ -36,7 +38,8 @@ def check_monitors(module: pl.LightningModule, callbacks: Iterable[pl.Callback],
     for callback in callbacks:
         if not isinstance(callback, EarlyStopping | ModelCheckpoint) or not callback.monitor:
             continue
-        name, who = callback.monitor, type(callback).__name__
+        name = callback.monitor
+        who = type(callback).__name__
         optional = isinstance(callback, EarlyStopping) and not callback.strict
         if name in known:
             _check_mode(who, name, callback.mode, known[name])
@@ -53,15 +56,17 @@ def check_monitors(module: pl.LightningModule, callbacks: Iterable[pl.Callback],
 
 def _check_mode(who: str, name: str, mode: str, better: str) -> None:
     if better not in ("", mode):
-        what = "it would stop as soon as the model gets better" if who == "EarlyStopping" else "it would keep the worst"
-        raise ConfigurationError(f"{who}: monitor={name!r} with mode={mode!r}: {what}. Give mode: {better}.")
+        what = (
+            "this would stop as soon as the model improves" if who == "EarlyStopping" else "this keeps the worst model"
+        )
+        raise ConfigurationError(f"{who}: monitor={name!r} with mode={mode!r}: {what}. Set mode: {better}.")
 
 
 def _no_such(name: str, known: Mapping[str, str], validates: bool) -> str:
     close = difflib.get_close_matches(name, known, n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
-    why = "" if validates else " Nothing is validated (limit_val_batches: 0), so nothing of val is known."
-    return f"there is no such metric.{hint} Training logs {', '.join(known)}.{why}"
+    why = "" if validates else " Validation is off (limit_val_batches: 0), so no metrics of val are logged."
+    return f"unknown metric.{hint} Training logs {', '.join(known)}.{why}"
 
 
 def _is_of_the_user(callback: pl.Callback) -> bool:

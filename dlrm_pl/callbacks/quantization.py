@@ -1,4 +1,4 @@
-"""Quantize the model when training ends, or on demand: thin glue between Lightning and ``quantize_module``."""
+"""Quantize the model when training ends: thin glue between Lightning and ``quantize_module``."""
 
 from __future__ import annotations
 
@@ -33,19 +33,28 @@ from dlrm_pl.workflow.trial_scalars import TrialScalars
 
 @describes_arguments_by(TuningSettings, QuantizationConfig)
 class QuantizationCallback(pl.Callback):
-    """Insert stubs, fuse, calibrate, convert and tune; after fit by itself, after load through ``quantize``.
+    """Quantize the model to a certified int8 artifact at the end of ``fit``, or on a loaded one by ``quantize``.
 
     Args:
         recipe: recipe that the search begins with.
         until: earlier name of ``stop_at``.
 
     Attributes:
-        config: everything that the arguments say; never changed.
+        config: all arguments in one frozen object.
         listeners: objects that are told of each trial; append your own.
-        outcome: how the quantization ended; None before.
+        outcome: result of the quantization; None before.
 
     Raises:
-        ConfigurationError: values that make no search, found here and not after the training.
+        ConfigurationError: values of a wrong type, or that exclude each other; found before the training.
+
+    Example:
+        >>> import dlrm_pl
+        >>> callback = dlrm_pl.QuantizationCallback(
+        ...     "artifacts/int8", criterion=dlrm_pl.Criterion(relative=0.001), max_trials=20
+        ... )
+        >>> trainer = dlrm_pl.DLRMTrainer(callbacks=[callback], logger=False)  # Then trainer.fit(...).
+        >>> callback.config.tuning.max_trials
+        20
     """
 
     def __init__(
@@ -91,11 +100,11 @@ class QuantizationCallback(pl.Callback):
         self.outcome: Outcome | None = None
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Find out before hours of training, not after, that the artifact cannot be written or the search not begin."""
+        """Check before the training that the artifact can be written and the search can begin."""
         if stage != "fit" or not trainer.is_global_zero:
             return
         config = self._config_of(trainer)
-        # The model is not there yet, so that no earlier artifact can be known for the same.
+        # The weights are not trained yet, so no earlier artifact can be of the same model.
         check_folder(config.output, PlannedOutput("quantize", None, recognize_artifact, config.overwrite))
         criterion = config.tuning.criterion
         if config.scored_by_auroc:
@@ -109,17 +118,17 @@ class QuantizationCallback(pl.Callback):
                 criterion.worst_slice.check(pl_module.model.architecture)
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Quantize what was just fitted, on rank zero; the other ranks wait."""
+        """Quantize the trained model on rank zero, for which the other ranks wait."""
         if not trainer.fast_dev_run:  # type: ignore[attr-defined]
             self.quantize(trainer, pl_module)
         trainer.strategy.barrier("dlrm_pl.quantization")
 
     @rank_zero_only
     def quantize(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Quantize the module with the Trainer's data module, and keep the ``outcome``."""
+        """Quantize the module with the Trainer's data module, and set ``outcome``."""
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, RichProgressBar):
-                # It ends at teardown, after this, and two displays cannot share a terminal.
+                # Two displays cannot share a terminal, and this one would end only later, at teardown.
                 callback.teardown(trainer, pl_module, "fit")
         self.outcome = quantize_module(
             pl_module,  # type: ignore[arg-type]
@@ -129,6 +138,6 @@ class QuantizationCallback(pl.Callback):
         )
 
     def _config_of(self, trainer: pl.Trainer) -> QuantizationConfig:
-        """The configuration of this run: ``fit(overwrite=True)`` holds for the artifact as well."""
+        """Configuration of this run; ``fit(overwrite=True)`` applies to the artifact as well."""
         overwrite = self.config.overwrite or getattr(trainer, "overwrite", False)
         return dataclasses.replace(self.config, overwrite=overwrite)

@@ -1,4 +1,4 @@
-"""How a quantization ended, printed for people."""
+"""The summary of a quantization on the console."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dlrm_pl.artifact.summary import comparison, drop_line, slice_line, verdict_
 
 
 def print_summary(outcome: Outcome, console: Console) -> None:
-    """Print the comparison; for the command line, after the progress bar has gone."""
+    """Print how the int8 model compares with fp32, its verdict, and where the artifact is."""
     table = Table(title="fp32 beside int8, on the certification rows")
     table.add_column("")
     for column in ("fp32", "int8", "difference"):
@@ -29,6 +29,6 @@ def print_summary(outcome: Outcome, console: Console) -> None:
     console.print(verdict_line(outcome.certificate), soft_wrap=True)
     if not outcome.certificate.accepted:
         console.print(f"reason: {outcome.certificate.reason}", soft_wrap=True)
-    console.print(f"artifact: {outcome.path}, on one page: {outcome.path / REPORT_NAME}", soft_wrap=True)
+    console.print(f"artifact: {outcome.path}; report: {outcome.path / REPORT_NAME}", soft_wrap=True)
     for warning in outcome.certificate.warnings:
         console.print(f"[bold red]warning:[/] {escape(warning)}", soft_wrap=True, highlight=False)

@@ -1,4 +1,4 @@
-"""A search as scalars of the Trainer's loggers, while it runs: TensorBoard, CSV, whatever there is."""
+"""Scalars of a search for the Trainer's loggers, such as TensorBoard and CSV, written while it runs."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from dlrm_pl.quantization.search.trial import Trial
 
 
 class TrialScalars(TuningListener):
-    """Log each trial under its number as the step; step 0 is the fp32 model.
+    """Log the numbers of each trial, with its number as the step; step 0 is the fp32 model.
 
     Args:
-        loggers: of the Trainer.
+        loggers: loggers of the Trainer.
     """
 
     def __init__(self, loggers: Iterable[Logger]) -> None:
         self._loggers = tuple(loggers)
 
     def on_baseline(self, baseline: Scores, tolerance: float) -> None:
-        """The tolerance, as a line to hold drops against."""
+        """Log the score of fp32 and the tolerance."""
         self._log({"trial/fp32_score": baseline.value, "trial/tolerance": tolerance}, 0)
 
     def on_trial_end(self, trial: Trial, *, resumed: bool) -> None:
-        """All numbers of a trial; those of an earlier run as well, so that every run's curves are whole."""
+        """Log all numbers of a trial, also of one from an earlier run, so that the curves of every run are complete."""
         values: dict[str, float | None] = {
             "trial/accepted": float(trial.accepted),
             "trial/failed": float(trial.verdict is None),
@@ -49,7 +49,7 @@ class TrialScalars(TuningListener):
         self._log(values, trial.number)
 
     def _log(self, values: dict[str, float | None], step: int) -> None:
-        known = {name: value for name, value in values.items() if value is not None and math.isfinite(value)}
+        finite = {name: value for name, value in values.items() if value is not None and math.isfinite(value)}
         for logger in self._loggers:
-            logger.log_metrics(known, step)
-            logger.save()  # Now: loggers write every so many steps or seconds, and a trial may take minutes.
+            logger.log_metrics(finite, step)
+            logger.save()  # Loggers write every so many steps or seconds, but a trial may take minutes.

@@ -30,7 +30,7 @@ def check(folder: Path, default: Path | None = None, **options: Any) -> None:
 def test_name_that_would_be_given_again_is_refused(tmp_path: Path, name: str, options: dict[str, Any]) -> None:
     check(tmp_path, **options)
     (tmp_path / name).touch()
-    with pytest.raises(OutputError, match=r"is the checkpoint of an earlier run.*--overwrite.*--ckpt_path") as caught:
+    with pytest.raises(OutputError, match=r"would be overwritten.*--overwrite.*--ckpt_path") as caught:
         check(tmp_path, **options)
     assert str(tmp_path / name) in str(caught.value)
     check(tmp_path, **options | {"enable_version_counter": True})  # Lightning takes another name.

@@ -32,11 +32,14 @@ def check(*callbacks: Callback, kind: type[DLRMModule] = DLRMModule, validates: 
     [
         (EarlyStopping("val_auc", mode="max"), r"EarlyStopping: monitor='val_auc': .*Did you mean 'val_auroc'\?"),
         (ModelCheckpoint(monitor="test_auroc", mode="max"), r"monitor='test_auroc': .*Training logs train_loss, val_"),
-        (EarlyStopping("val_auroc"), "'val_auroc' with mode='min': it would stop as soon .* Give mode: max"),
-        (ModelCheckpoint(monitor="val_auroc"), "'val_auroc' with mode='min': it would keep the worst. Give mode: max"),
-        (ModelCheckpoint(monitor="val_log_loss", mode="max"), "it would keep the worst. Give mode: min"),
-        (ModelCheckpoint(filename="{epoch}-{val_auc:.3f}"), r"filename='{epoch}-{val_auc:.3f}': there is no such"),
-        (EarlyStopping("lr-SGD"), "monitor='lr-SGD': there is no such metric"),
+        (EarlyStopping("val_auroc"), "'val_auroc' with mode='min': this would stop as soon .* Set mode: max"),
+        (
+            ModelCheckpoint(monitor="val_auroc"),
+            "'val_auroc' with mode='min': this keeps the worst model. Set mode: max",
+        ),
+        (ModelCheckpoint(monitor="val_log_loss", mode="max"), "this keeps the worst model. Set mode: min"),
+        (ModelCheckpoint(filename="{epoch}-{val_auc:.3f}"), r"filename='{epoch}-{val_auc:.3f}': unknown metric"),
+        (EarlyStopping("lr-SGD"), "monitor='lr-SGD': unknown metric"),
     ],
 )
 def test_a_metric_that_is_not_there_or_the_wrong_way_round(callback: Callback, message: str) -> None:
@@ -46,7 +49,7 @@ def test_a_metric_that_is_not_there_or_the_wrong_way_round(callback: Callback, m
 
 def test_metrics_of_val_are_not_there_without_validation() -> None:
     check(EarlyStopping("train_loss"), validates=False)
-    with pytest.raises(ConfigurationError, match=r"Training logs train_loss\. Nothing is validated"):
+    with pytest.raises(ConfigurationError, match=r"Training logs train_loss\. Validation is off"):
         check(EarlyStopping("val_auroc", mode="max"), validates=False)
 
 
@@ -83,8 +86,12 @@ def test_fit_looks_before_it_trains(synthetic_folder: Path) -> None:
 
 
 @pytest.mark.parametrize("threshold", [0.6, 0.99])
-def test_the_stop_of_the_readme_is_at_the_threshold_and_not_before(synthetic_folder: Path, threshold: float) -> None:
-    line = next(line for line in (ROOT / "README.md").read_text().splitlines() if "`EarlyStopping` with" in line)
+def test_the_stop_of_the_migration_page_is_at_the_threshold_and_not_before(
+    synthetic_folder: Path, threshold: float
+) -> None:
+    line = next(
+        line for line in (ROOT / "docs" / "migration.md").read_text().splitlines() if "`EarlyStopping` with" in line
+    )
     written = dict(part.split(": ") for part in line.replace("`", "").split("with ")[1].strip(" |").split(", "))
     assert written.pop("stopping_threshold") == "0.8025"
     stop = EarlyStopping(

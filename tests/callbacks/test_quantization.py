@@ -91,7 +91,7 @@ def test_any_metric_can_be_the_score_and_says_itself_which_way_is_better(
     assert not quantizing.config.tuning.criterion.higher_is_better
     outcome = quantize_module(module, data, quantizing.config)
     assert outcome.tuning.accepted
-    assert "since this score has no paired test" in outcome.tuning.reason
+    assert "this score has no paired test" in outcome.tuning.reason
     assert outcome.tuning.best.rows == 1800
     assert outcome.tuning.baseline.value < 0.5
 
@@ -112,7 +112,7 @@ def test_drop_of_auroc_is_not_held_against_the_tolerance_of_another_score(
         str(tmp_path / "a"), criterion=Criterion(absolute=0.05), metric=MeanSquaredError()
     )
     line = drop_line(quantize_module(module, data, quantizing.config).certificate)
-    assert "not judged, trials by MeanSquaredError" in line
+    assert "not judged: trials were scored by MeanSquaredError" in line
     assert "tolerance" not in line
 
 

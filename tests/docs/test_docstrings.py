@@ -20,8 +20,6 @@ WITHOUT_EXAMPLE: set[str] = {
     "dlrm_pl.artifact.build.build_artifact",
     "dlrm_pl.artifact.store.Artifact",
     "dlrm_pl.artifact.store.load_artifact",
-    "dlrm_pl.callbacks.mlperf_logging.MLPerfLogging",
-    "dlrm_pl.callbacks.quantization.QuantizationCallback",
     "dlrm_pl.data.formats.dataset_description.SplitInfo",
     "dlrm_pl.data.formats.dataset_folder.DatasetFolder",
     "dlrm_pl.data.loading.dataset.Batches",
@@ -32,7 +30,6 @@ WITHOUT_EXAMPLE: set[str] = {
     "dlrm_pl.quantization.judging.evaluation.AUROCEvaluation",
     "dlrm_pl.quantization.recipe.Recipe",
     "dlrm_pl.quantization.recipe.RecipeStart",
-    "dlrm_pl.trainer.DLRMTrainer",
 }
 """Public names that still lack an ``Example:``. No name is added; one that has an example is taken out."""
 

@@ -62,7 +62,7 @@ def test_table_has_a_line_for_each_trial_and_one_for_the_running() -> None:
     assert cells[2][7] == "made up"
     assert cells[3][1:4] == ["+0.001200", "+0.001200", "16,384"]
     display.on_stop(good, "it was interrupted")
-    assert "stopped, it was interrupted" in text_of(display)
+    assert "stopped: it was interrupted" in text_of(display)
     assert "chosen" in text_of(display)
 
 

@@ -1,4 +1,4 @@
-"""Let a conf.yaml of LPOT say how to quantize."""
+"""Apply a conf.yaml of LPOT to the configuration of a quantization."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ def apply_lpot_conf(
 
     Args:
         path: conf.yaml; it is not written to.
-        config: configuration that the file changes. A score in it wins over the file's metric.
+        config: configuration to start from. A score in it wins over the metric of the file.
         architecture: shape of the model.
-        calibration_rows: number of calibration rows that the data module asks for; one that is not its default wins
-            over the file's ``sampling_size``.
-        has_logger: whether the scalars of the search can go to a logger, which ``tensorboard: true`` asks for.
+        calibration_rows: number of calibration rows of the data module; unless it is the default, it wins over the
+            file's ``sampling_size``.
+        has_logger: whether there is a logger for the scalars of the search, which ``tensorboard: true`` asks for.
 
     Returns:
         The configuration with what the file asks for; ``config`` itself stays as it is.

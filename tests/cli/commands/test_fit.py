@@ -79,7 +79,7 @@ def test_fit_learns_of_a_bad_output_before_it_trains(
     [
         ("--trainer.val_check_interval", 100_000, r"\(100000\).* the training batches \(125\)\. Give --trainer"),
         ("--data.num_workers", -1, "data.num_workers=-1 must be 0"),
-        ("--ckpt_path", "best", "'best': there is no such checkpoint: .* has saved none yet"),
+        ("--ckpt_path", "best", "'best': no such checkpoint: .* has not saved one yet"),
     ],
 )
 def test_what_lightning_has_no_error_of_its_own_for(

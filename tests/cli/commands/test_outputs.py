@@ -29,7 +29,11 @@ def test_finished_work_is_replaced_only_when_asked(
     before = {path: path.stat().st_mtime_ns for path in (checkpoint, *artifact.iterdir(), *synthetic_folder.iterdir())}
     end = ".*give --overwrite to replace it"
     expect_error(
-        capsys, r"model\.ckpt: is the checkpoint of an earlier run.* --overwrite", "fit", "-c", fitted / "config.yaml"
+        capsys,
+        r"model\.ckpt: would be overwritten.* --overwrite",
+        "fit",
+        "-c",
+        fitted / "config.yaml",
     )
     (tmp_path / "artifact").symlink_to(artifact)
     expect_error(
