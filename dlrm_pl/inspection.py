@@ -1,10 +1,11 @@
-"""What a dataset folder, a checkpoint or an artifact is, as text for one screen."""
+"""Describe a dataset folder, a checkpoint or an artifact: as text for one screen, and as data."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from dlrm_pl.errors import CheckpointError, ConfigurationError
 
@@ -14,8 +15,45 @@ if TYPE_CHECKING:
 _LONGEST_TEXT = 100
 
 
+# A label and what stands behind it; or a line of a table.
+_Line = tuple[str, str] | str
+
+
+@dataclass(frozen=True)
+class Description:
+    """A dataset folder, a checkpoint or an artifact.
+
+    Attributes:
+        kind: which of the three.
+        path: the folder or file.
+        data: its facts by name: numbers, texts, dataclasses, and lists and mappings of them.
+        lines: the same for people.
+        checked: what was compared with its checksum.
+    """
+
+    kind: Literal["dataset", "checkpoint", "artifact"]
+    path: Path
+    data: Mapping[str, Any]
+    lines: tuple[_Line, ...]
+    checked: str
+
+    def __str__(self) -> str:
+        lines = [(self.kind, str(self.path)), *self.lines]
+        width = max(len(line[0]) for line in lines if not isinstance(line, str)) + 2
+        return "\n".join(line if isinstance(line, str) else f"{line[0]:<{width}}{line[1]}" for line in lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return kind, path, what was checked, and the facts."""
+        return {"kind": self.kind, "path": str(self.path), "checked": self.checked, **self.data}
+
+
 def describe(path: Path, full: bool = False) -> str:
-    """Describe any of the three, found out by what is there.
+    """Describe any of the three in words, see ``inspect_path``."""
+    return str(inspect_path(path, full))
+
+
+def inspect_path(path: Path, full: bool = False) -> Description:
+    """Describe a dataset folder, a checkpoint or an artifact; which one it is shows in its files.
 
     Args:
         path: a folder or a file.
@@ -36,40 +74,60 @@ def describe(path: Path, full: bool = False) -> str:
     raise ConfigurationError(f"{path}: does not exist. Name a dataset folder, a checkpoint or an artifact folder.")
 
 
-def _dataset(path: Path, full: bool) -> str:
+def _dataset(path: Path, full: bool) -> Description:
     from dlrm_pl.data.formats.dataset_folder import DatasetFolder
     from dlrm_pl.data.preprocessing.report import report_lines, warn_of_classes
 
     folder = DatasetFolder.open(path)
-    lines = [
-        f"dataset   {path}",
-        f"fingerprint  {folder.fingerprint}",
-        f"max_ind_range  {folder.max_ind_range}",
-    ]
+    sizes = folder.table_sizes
+    lines: list[_Line] = [("fingerprint", folder.fingerprint), ("max_ind_range", str(folder.max_ind_range))]
     for name, split in folder.splits.items():
         clicks = (
             "" if split.positives is None else f", {split.positives:,} clicks ({split.positives / split.records:.3%})"
         )
         best = (folder.best_possible_auroc or {}).get(name)
         ceiling = "" if best is None else f", best possible AUROC {best:.6f}"
-        lines.append(f"{name:<6}{split.records:>16,} rows{clicks}{ceiling}")
-    if folder.report:  # Of `preprocess` alone.
-        report = report_lines(folder.report)
+        lines.append((name, f"{split.records:,} rows{clicks}{ceiling}"))
+    lines.append(("tables", f"{len(sizes)}, {sum(sizes):,} rows: {' '.join(f'{size:,}' for size in sizes)}"))
+    if folder.report:  # Only `preprocess` writes one.
+        report: list[_Line] = [_labelled(line) for line in report_lines(folder.report)]
     else:
         counts = [
-            (name, one.records, one.positives) for name, one in folder.splits.items() if one.positives is not None
+            (name, split.records, split.positives)
+            for name, split in folder.splits.items()
+            if split.positives is not None
         ]
         report = [f"warning: {warning}" for warning in warn_of_classes(counts)]
     checked = folder.verify_checksums() if full else folder.check_samples()
-    return "\n".join([*lines, *_tables(folder.table_sizes), *report, f"checked   {checked}{_rest(full)}"])
+    data = {
+        "fingerprint": folder.fingerprint,
+        "max_ind_range": folder.max_ind_range,
+        "splits": {
+            name: {
+                "rows": split.records,
+                "clicks": split.positives,
+                "best_possible_auroc": (folder.best_possible_auroc or {}).get(name),
+            }
+            for name, split in folder.splits.items()
+        },
+        "table_sizes": list(sizes),
+        "report": folder.report,
+    }
+    return Description("dataset", path, data, (*lines, *report, ("checked", f"{checked}{_rest(full)}")), checked)
+
+
+def _labelled(line: str) -> _Line:
+    """Split a line of a report into its label and what stands behind it, if it has a label."""
+    label, _, text = line.partition("  ")
+    return (label, text.strip()) if text else line
 
 
 def _rest(full: bool) -> str:
-    """How to have the rest checked."""
-    return "" if full else "; `--full true` checks every byte"
+    """Say how to have the rest checked."""
+    return "" if full else "; `--full` checks every byte"
 
 
-def _checkpoint(path: Path, full: bool) -> str:
+def _checkpoint(path: Path, full: bool) -> Description:
     from dlrm_pl.model.checkpoints.contract import CheckpointContract
     from dlrm_pl.model.checkpoints.file import open_checkpoint
     from dlrm_pl.model.checkpoints.table_statistics import describe_rows, sampled_rows
@@ -90,44 +148,52 @@ def _checkpoint(path: Path, full: bool) -> str:
         tables.append(state[name])
     statistics = [describe_rows(table.map()[sampled_rows(table.shape[0])]) for table in tables]
     kinds = [(str(table.dtype).removeprefix("torch."), table.nbytes) for table in tables]
-    return "\n".join(
-        [
-            f"checkpoint  {path}",
-            f"trained   {_training(checkpoint.get('global_step'), checkpoint.get('epoch'))}",
-            f"parameters  {parameters:,} ({4 * parameters:,} bytes)",
-            f"dataset fingerprint  {_text(contract.dataset_fingerprint) or 'none: not tied to a dataset'}",
-            *_origin(checkpoint),
-            *_architecture(architecture),
-            *_table_lines(architecture, kinds, statistics),
-            f"checked   {_checked(left)}{_rest(full or not left)}",
-        ]
+    step, epoch = checkpoint.get("global_step"), checkpoint.get("epoch")
+    lines: tuple[_Line, ...] = (
+        ("trained", _training(step, epoch)),
+        ("parameters", f"{parameters:,} ({4 * parameters:,} bytes)"),
+        ("dataset fingerprint", _text(contract.dataset_fingerprint) or "none: not tied to a dataset"),
+        *_origin(checkpoint),
+        *_architecture(architecture),
+        *_table_lines(architecture, kinds, statistics),
+        ("checked", f"{_checked(left)}{_rest(full or not left)}"),
     )
+    data = {
+        "global_step": step,
+        "epoch": epoch,
+        "parameters": parameters,
+        "dataset_fingerprint": contract.dataset_fingerprint or None,
+        "upstream": checkpoint.get("reference"),
+        "architecture": architecture,
+        "tables": _tables(architecture, kinds, statistics),
+    }
+    return Description("checkpoint", path, data, lines, _checked(left))
 
 
 def _checked(left: str) -> str:
     return f"all by the checksums in the file but {left}" if left else "all by the checksums in the file"
 
 
-def _origin(checkpoint: dict[str, Any]) -> list[str]:
-    """Of an imported checkpoint: what its file said of its training, and what is wrong with its numbers."""
+def _origin(checkpoint: dict[str, Any]) -> list[_Line]:
+    """Say of an imported checkpoint what its file stated of its training, and what is wrong with its numbers."""
     origin = checkpoint.get("reference")
     if not isinstance(origin, dict):
         return []
-    lines = [f"imported  from {_text(origin['file'])} of the reference ({_text(origin['format'])} format)"]
-    plain = {name: value for name, value in origin["metadata"].items() if isinstance(value, int | float | str)}
+    lines: list[_Line] = [("imported", f"from {_text(origin['file'])} of upstream ({_text(origin['format'])} format)")]
+    stated = {name: value for name, value in origin["metadata"].items() if isinstance(value, int | float | str)}
     if origin["format"] == "legacy":
-        lines.append("not checked  when it was imported: that format has no checksums")
-    if plain:
-        lines.append("which says  " + ", ".join(f"{_text(name)} {_text(value)}" for name, value in plain.items()))
+        lines.append(("not checked", "when it was imported: that format has no checksums"))
+    if stated:
+        lines.append(("states", ", ".join(f"{_text(name)} {_text(value)}" for name, value in stated.items())))
     if origin["left_out"]:
-        lines.append(f"left out  {', '.join(map(_text, origin['left_out']))}")
+        lines.append(("left out", ", ".join(map(_text, origin["left_out"]))))
     if origin["nonfinite_rows"]:
         rows = ", ".join(f"{count:,} of {_text(name)}" for name, count in origin["nonfinite_rows"].items())
-        lines.append(f"rows with NaN or infinity  {rows}")
+        lines.append(("not finite", f"rows with NaN or infinity: {rows}"))
     return lines
 
 
-def _artifact(path: Path, full: bool) -> str:
+def _artifact(path: Path, full: bool) -> Description:
     import torch
 
     from dlrm_pl.artifact.manifest import Manifest
@@ -167,47 +233,67 @@ def _artifact(path: Path, full: bool) -> str:
         (dtype, table.numel() * table.element_size()) for dtype, table in zip(tables.dtypes, tables.all(), strict=True)
     ]
     damaged = [f"{count:,} in {op}" for op, count in manifest.nonfinite_rows.items()]
-    return "\n".join(
-        [
-            f"artifact  {path}  ({verdict_line(certificate)}; {certificate.created})",
-            f"made from  model {manifest.model_fingerprint}, dataset {manifest.dataset_fingerprint or 'unknown'}",
-            *([f"by force  {certificate.other_dataset}"] if certificate.other_dataset else []),
-            *([f"damaged   rows whose NaN or infinity became 0: {', '.join(damaged)}"] if damaged else []),
-            f"certified on  {manifest.machine['processor']}, torch {manifest.machine['torch']}",
-            *_architecture(architecture),
-            *(f"{dtype:<10}{part} {_numbers(numbers)}".rstrip() for (part, dtype), numbers in ops.items()),
-            *_table_lines(architecture, kinds, statistics),
-            *metrics,
-            drop_line(certificate),
-            guards_line(certificate),
-            *filter(None, [slice_line(certificate)]),
-            f"reason    {certificate.reason}",
-            *(f"warning   {warning}" for warning in certificate.warnings),
-            f"checked   {checked}{_rest(full or not left)}",
-            "not checked  that the numbers are this model's: `verify` scores it again, with --ckpt_path fp32 as well",
-        ]
-    )
+    machine = manifest.machine
+    lines: list[_Line] = [
+        ("verdict", f"{verdict_line(certificate)}; {certificate.created}"),
+        ("made from", f"model {manifest.model_fingerprint}, dataset {manifest.dataset_fingerprint or 'unknown'}"),
+        *([("by force", certificate.other_dataset)] if certificate.other_dataset else []),
+        *([("damaged", f"rows whose NaN or infinity became 0: {', '.join(damaged)}")] if damaged else []),
+        ("certified on", f"{machine['processor']}, torch {machine['torch']}"),
+        *_architecture(architecture),
+        *((dtype, f"{part} {_numbers(numbers)}".rstrip()) for (part, dtype), numbers in ops.items()),
+        *_table_lines(architecture, kinds, statistics),
+        *metrics,
+        drop_line(certificate),
+        guards_line(certificate),
+        *filter(None, [slice_line(certificate)]),
+        ("reason", certificate.reason),
+        *(("warning", warning) for warning in certificate.warnings),
+        ("checked", f"{checked}{_rest(full or not left)}"),
+        ("not checked", "the metrics: `verify` scores the model again, with --ckpt_path the fp32 model as well"),
+    ]
+    data = {
+        "accepted": certificate.accepted,
+        "outcome": certificate.outcome,
+        "architecture": architecture,
+        "ops": {op: values["dtype"] for op, values in manifest.ops.items()},
+        "tables": _tables(architecture, kinds, statistics),
+        "manifest": manifest,
+        "certificate": certificate,
+    }
+    return Description("artifact", path, data, tuple(lines), checked)
+
+
+def _tables(
+    architecture: Mapping[str, Any], kinds: Sequence[tuple[str, int]], statistics: Sequence[TableStatistics]
+) -> list[dict[str, Any]]:
+    """Return rows, dtype, bytes and statistics of each table, as data."""
+    return [
+        {"rows": rows, "dtype": dtype, "bytes": size, "statistics": asdict(table)}
+        for rows, (dtype, size), table in zip(architecture["table_sizes"], kinds, statistics, strict=True)
+    ]
 
 
 def _table_lines(
     architecture: Mapping[str, Any], kinds: Sequence[tuple[str, int]], statistics: Sequence[TableStatistics]
 ) -> list[str]:
-    """A line a table. Norms and peaks are those of a sample of its rows, see ``table_statistics``."""
+    """Return a line for each table. Norms and peaks are those of a sample of its rows, see ``table_statistics``."""
     lines = [
-        f"{'table':<6}{'rows':>13}{'dim':>5}  {'dtype':<9}{'bytes':>16}{'mean norm':>12}{'max':>9}{'peak':>7}{'max':>7}"
+        f"{'table':<6}{'rows':>13}{'dim':>5}  {'dtype':<9}{'bytes':>16}"
+        f"{'mean norm':>12}{'max norm':>10}{'median peak':>13}{'max peak':>10}"
     ]
-    for index, (rows, (dtype, size), found) in enumerate(
+    for index, (rows, (dtype, size), table) in enumerate(
         zip(architecture["table_sizes"], kinds, statistics, strict=True)
     ):
-        damaged = f"  {found.nonfinite_rows} of {found.rows} sampled rows not finite" if found.nonfinite_rows else ""
+        damaged = f"  {table.nonfinite_rows} of {table.rows} sampled rows not finite" if table.nonfinite_rows else ""
         lines.append(
             f"{index:<6}{rows:>13,}{architecture['embedding_dim']:>5}  {dtype:<9}{size:>16,}"
-            f"{found.mean_norm:>12.4g}{found.max_norm:>9.4g}{found.peak:>7.2f}{found.max_peak:>7.2f}{damaged}"
+            f"{table.mean_norm:>12.4g}{table.max_norm:>10.4g}{table.peak:>13.2f}{table.max_peak:>10.2f}{damaged}"
         )
     return lines
 
 
-def _architecture(architecture: dict[str, object]) -> list[str]:
+def _architecture(architecture: dict[str, object]) -> list[_Line]:
     def widths(name: str) -> str:
         values = architecture[name]
         assert isinstance(values, Sequence)
@@ -216,14 +302,10 @@ def _architecture(architecture: dict[str, object]) -> list[str]:
     sizes = architecture["table_sizes"]
     assert isinstance(sizes, Sequence)
     return [
-        f"bottom MLP  {widths('bottom_mlp')}",
-        f"top MLP   {widths('top_mlp')}, interaction {architecture['interaction']}",
-        f"tables    {len(sizes)}, {sum(sizes):,} rows x {architecture['embedding_dim']}",
+        ("bottom MLP", widths("bottom_mlp")),
+        ("top MLP", f"{widths('top_mlp')}, interaction {architecture['interaction']}"),
+        ("tables", f"{len(sizes)}, {sum(sizes):,} rows x {architecture['embedding_dim']}"),
     ]
-
-
-def _tables(sizes: Sequence[int]) -> list[str]:
-    return [f"tables    {len(sizes)}, {sum(sizes):,} rows: {' '.join(f'{size:,}' for size in sizes)}"]
 
 
 def _training(steps: int | None, epoch: int | None) -> str:
@@ -231,7 +313,7 @@ def _training(steps: int | None, epoch: int | None) -> str:
 
 
 def _text(value: float | str) -> str:
-    """What a file says, on a part of a line, with nothing in it that a terminal would obey."""
+    """Put what a file states on a part of a line, without anything that a terminal would obey."""
     text = str(value)
     text = text if text.isprintable() else ascii(text)[1:-1]
     return text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}..."

@@ -1,7 +1,8 @@
-"""What this program is called, and what its exit status says."""
+"""Name the program, its exit statuses, and how much it tells."""
 
 from __future__ import annotations
 
+import logging
 import sys
 from pathlib import Path
 
@@ -14,8 +15,13 @@ _CHECKOUT = Path(__file__).parents[1] / "cli.py"
 
 
 def program_name() -> str:
-    """As it was started; for other programs that use the package, as it can be started where the package lies."""
+    """Return the name that the program was started by; in other programs, the one that it can be started by."""
     started = Path(sys.argv[0]).name
     if started == "dlrm-pl" or (started != "cli.py" and not _CHECKOUT.is_file()):
         return "dlrm-pl"
     return "python cli.py"
+
+
+def is_quiet() -> bool:
+    """Tell whether `--quiet` was given: no progress is shown then."""
+    return logging.getLogger("dlrm_pl").level >= logging.WARNING

@@ -14,8 +14,9 @@ from dlrm_pl.cli.commands.predict import predict_with_artifact
 from dlrm_pl.cli.commands.preprocess import preprocess
 from dlrm_pl.cli.commands.synthesize import synthesize
 from dlrm_pl.cli.commands.verify import verify
+from dlrm_pl.cli.output import Report
 
-LIGHT: dict[str, Callable[..., None]] = {
+LIGHT: dict[str, Callable[..., Report | None]] = {
     "synthesize": synthesize,
     "preprocess": preprocess,
     "verify": verify,

@@ -9,6 +9,8 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
+from dlrm_pl.cli.output import JSON, QUIET, VERBOSE
+
 HELP = frozenset(("-h", "--help", "--help_all"))
 """Options that ask for help."""
 WIDTH = 110
@@ -42,6 +44,14 @@ _TEXTS = {
     "help_all": "show all options, and exit",
 }
 """Texts for options that jsonargparse adds."""
+_COMMON = (
+    (QUIET, "print results, warnings and errors only: no progress, no log"),
+    (VERBOSE, "log details, and the traceback of an error"),
+    (JSON, "print the result as one JSON document; everything else goes to the error output"),
+)
+"""Options of every command, which ``main`` reads before the command does."""
+COMMON_NAMES = ("print_config", "quiet", "verbose", "json", "help")
+"""Options that every help ends with."""
 
 
 class ShortHelpFormatter(DefaultHelpFormatter):
@@ -109,6 +119,14 @@ def _word_of(kind: Any) -> str:
     return "VALUE"
 
 
+def add_common_options(parser: ArgumentParser) -> None:
+    """Show the options that every command has in the help of a parser, which does not read them itself."""
+    for options, text in _COMMON:
+        # Lightning's --verbose of `validate` and `test` is not the one that can be given here.
+        parser._option_string_actions.pop(options[-1], None)
+        parser.add_argument(*options, action="store_true", help=text)
+
+
 def arrange(parser: ArgumentParser, groups: Iterable[tuple[str, Sequence[str]]]) -> None:
     """Let a parser's help show these options in these groups, and no others.
 
@@ -116,6 +134,7 @@ def arrange(parser: ArgumentParser, groups: Iterable[tuple[str, Sequence[str]]])
         parser: changed in place; of use for printing its help only.
         groups: title and names (``data.folder``) of each group, in order.
     """
+    add_common_options(parser)
     for action in parser._actions:
         if action.dest in _TEXTS or "--print_config" in action.option_strings:
             name = "print_config" if "--print_config" in action.option_strings else action.dest

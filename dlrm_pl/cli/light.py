@@ -10,15 +10,16 @@ from jsonargparse import ArgumentParser
 
 from dlrm_pl.cli import garbage
 from dlrm_pl.cli.command_table import EXAMPLES, POSITIONAL
-from dlrm_pl.cli.help import HELP, arrange, value_word
+from dlrm_pl.cli.help import COMMON_NAMES, HELP, arrange, value_word
+from dlrm_pl.cli.output import Report
 from dlrm_pl.cli.usage import let_flags_stand_alone, read_yaml_with_limits, usage_errors, with_home
 from dlrm_pl.program import program_name
 
 
 def run_light(
-    name: str, function: Callable[..., None], args: list[str], verbatim: dict[str, list[str]] | None = None
-) -> None:
-    """Parse the options of a function and call it.
+    name: str, function: Callable[..., Report | None], args: list[str], verbatim: dict[str, list[str]] | None = None
+) -> Report | None:
+    """Parse the options of a function, call it, and return what it reports.
 
     Args:
         name: the command.
@@ -37,10 +38,12 @@ def run_light(
     with usage_errors(name, parser):
         values = with_home(parser.parse_args(args))
     garbage.resume()
-    function(**{key: values[key] for key in added}, **(verbatim or {}))
+    return function(**{key: values[key] for key in added}, **(verbatim or {}))
 
 
-def parser_of(name: str, function: Callable[..., None], skip: Collection[str] = ()) -> tuple[ArgumentParser, list[str]]:
+def parser_of(
+    name: str, function: Callable[..., Report | None], skip: Collection[str] = ()
+) -> tuple[ArgumentParser, list[str]]:
     """Return the parser of a command, and the names of its function's parameters in it."""
     description = (inspect.getdoc(function) or "").split("Args:")[0].strip()
     parser = ArgumentParser(
@@ -53,7 +56,7 @@ def parser_of(name: str, function: Callable[..., None], skip: Collection[str] = 
     return parser, added
 
 
-def _arrange(parser: ArgumentParser, name: str, function: Callable[..., None], added: list[str]) -> None:
+def _arrange(parser: ArgumentParser, name: str, function: Callable[..., Report | None], added: list[str]) -> None:
     """Prepare a parser to print its help."""
     actions: dict[str, Any] = {action.dest: action for action in parser._actions}
     required = [key for key in added if actions[key].required or not actions[key].option_strings]
@@ -70,7 +73,7 @@ def _arrange(parser: ArgumentParser, name: str, function: Callable[..., None], a
         ]
     )
     groups = [("required", required), ("options", [key for key in added if key not in required])]
-    arrange(parser, [*groups, ("common options", ("config", "print_config", "help"))])
+    arrange(parser, [*groups, ("common options", ("config", *COMMON_NAMES))])
 
 
 def _positional(action: Any) -> str:

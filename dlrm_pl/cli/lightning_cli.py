@@ -13,14 +13,17 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from rich.console import Console
 
+from dlrm_pl.artifact.build import Outcome as Quantized
 from dlrm_pl.artifact.certificate.verdict import Outcome
 from dlrm_pl.callbacks.interrupt import InterruptCheckpoint
 from dlrm_pl.callbacks.quantization import QuantizationCallback
-from dlrm_pl.cli.help import HELP, ShortHelpFormatter
+from dlrm_pl.cli.help import HELP, ShortHelpFormatter, add_common_options
+from dlrm_pl.cli.output import Report, Verbosity
 from dlrm_pl.cli.trainer_help import arrange_trainer_help
 from dlrm_pl.cli.usage import let_flags_stand_alone, own_errors, read_yaml_with_limits, usage_errors, with_home
 from dlrm_pl.data.loading.datamodule import DLRMDataModule
@@ -29,7 +32,7 @@ from dlrm_pl.files.atomic import atomic_file
 from dlrm_pl.model.checkpoints.contract import overruled
 from dlrm_pl.model.load import load_checkpoint, read_checkpoint
 from dlrm_pl.model.training.lightning_module import DLRMModule, skip_weight_init
-from dlrm_pl.program import program_name
+from dlrm_pl.program import is_quiet, program_name
 from dlrm_pl.serving.predictor import check_predictions_path
 from dlrm_pl.trainer import DLRMTrainer
 from dlrm_pl.workflow.print_summary import print_summary
@@ -63,6 +66,9 @@ class SaveConfigOfFit(SaveConfigCallback):
 class DLRMCLI(LightningCLI):
     """LightningCLI with ``quantize``, links from data to model, and our checkpoints."""
 
+    report: Report | None = None
+    """What the command reports, once it has run."""
+
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
         """Lightning's own, and ours."""
@@ -89,6 +95,8 @@ class DLRMCLI(LightningCLI):
         if HELP & set(sys.argv) and "--help_all" not in sys.argv:
             settings = [name for name in inspect.signature(QuantizationCallback).parameters if name != "self"]
             arrange_trainer_help(parser, subcommand, own, settings)
+        elif "--help_all" in sys.argv:
+            add_common_options(parser)
         return parser
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
@@ -129,6 +137,8 @@ class DLRMCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Refuse what cannot work before anything is built, and leave nothing in the current folder."""
         self._keep_folder_clean()
+        if is_quiet():
+            _silence(self.config[self.subcommand].trainer)
         if self.subcommand != "fit" and not self.config[self.subcommand].get("ckpt_path"):
             raise ConfigurationError(
                 f"{self.subcommand} needs a trained model: give --ckpt_path FILE.ckpt, as `fit` wrote it."
@@ -158,16 +168,59 @@ class DLRMCLI(LightningCLI):
         self.trainer.callbacks.append(InterruptCheckpoint())  # type: ignore[attr-defined]
 
     def after_fit(self) -> None:
-        """Show what the QuantizationCallback made, if there is one."""
-        for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
-            if isinstance(callback, QuantizationCallback) and callback.outcome is not None:
-                print_summary(callback.outcome, Console())
+        """Report what was trained, and what the QuantizationCallbacks made."""
+        trainer: Any = self.trainer
+        outcomes = [callback.outcome for callback in trainer.callbacks if isinstance(callback, QuantizationCallback)]
+        made = [outcome for outcome in outcomes if outcome is not None]
+        saved = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
+        data = {
+            "global_step": trainer.global_step,
+            "epochs": trainer.current_epoch,
+            "folder": trainer.log_dir,
+            "checkpoints": [path for one in saved for path in (one.best_model_path, one.last_model_path) if path],
+            "metrics": trainer.callback_metrics,
+            "quantized": [_data_of(outcome) for outcome in made],
+        }
+
+        def show() -> None:
+            for outcome in made:
+                print_summary(outcome, Console())
+
+        self.report = Report(data, show)
+
+    def after_validate(self) -> None:
+        """Report the metrics; Lightning has printed its table of them."""
+        self.report = Report({"split": "val", "metrics": self.trainer.callback_metrics})
+
+    def after_test(self) -> None:
+        """Report the metrics; Lightning has printed its table of them."""
+        self.report = Report({"split": "test", "metrics": self.trainer.callback_metrics})
+
+    def after_predict(self) -> None:
+        """Report where the probabilities are; the log has said so."""
+        batches = self.trainer.predict_loop.predictions or []
+        self.report = Report({"output": self.config.predict.output, "rows": sum(len(batch) for batch in batches)})
 
     def after_quantize(self) -> None:
-        """Show what was made."""
+        """Report what was made."""
         assert isinstance(self.trainer, DLRMTrainer)
-        assert self.trainer.outcome is not None
-        print_summary(self.trainer.outcome, Console())
+        outcome = self.trainer.outcome
+        assert outcome is not None
+        self.report = Report(_data_of(outcome), lambda: print_summary(outcome, Console()))
+
+
+def _data_of(outcome: Quantized) -> dict[str, Any]:
+    """Return what became of a quantization, for JSON."""
+    certificate = outcome.certificate
+    return {"output": outcome.path, "outcome": certificate.outcome, "certificate": certificate}
+
+
+def _silence(settings: Any) -> None:
+    """Switch off what Lightning draws."""
+    settings.enable_progress_bar = settings.enable_model_summary = False
+    if isinstance(settings.callbacks, list):
+        drawn = ("ProgressBar", "ModelSummary")
+        settings.callbacks = [one for one in settings.callbacks if not one.class_path.endswith(drawn)]
 
 
 def _only_a_file(logger: Any) -> bool:
@@ -175,11 +228,11 @@ def _only_a_file(logger: Any) -> bool:
     return logger in (None, True) or str(getattr(logger, "class_path", "")).endswith(".CSVLogger")
 
 
-def run(args: list[str]) -> list[Outcome]:
+def run(args: list[str], verbosity: Verbosity) -> tuple[list[Outcome], Report | None]:
     """Run one command.
 
     Returns:
-        How each quantization ended, by its certificate.
+        How each quantization ended, by its certificate; and what the command reports.
 
     Raises:
         ConfigurationError: Lightning refused the configuration.
@@ -198,6 +251,8 @@ def run(args: list[str]) -> list[Outcome]:
     torch.set_float32_matmul_precision("highest")
     # Not by LightningCLI's `args`: a strategy of several processes starts the others with what sys.argv says.
     sys.argv[1:] = args
+    for name in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING if verbosity.quiet else logging.INFO)
     read_yaml_with_limits()
     try:
         cli = DLRMCLI(
@@ -230,4 +285,5 @@ def run(args: list[str]) -> list[Outcome]:
     callbacks: list[Any] = cli.trainer.callbacks  # type: ignore[attr-defined]
     outcomes = [callback.outcome for callback in callbacks if isinstance(callback, QuantizationCallback)]
     result = getattr(cli.trainer, "outcome", None)
-    return [outcome.certificate.outcome for outcome in [*outcomes, result] if outcome is not None]
+    ended = [outcome.certificate.outcome for outcome in [*outcomes, result] if outcome is not None]
+    return ended, cli.report if cli.trainer.is_global_zero else None

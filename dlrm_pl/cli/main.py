@@ -12,14 +12,17 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
 from dlrm_pl.cli import garbage
 from dlrm_pl.cli.command_table import LIGHT, ORDER, PREDICT_WITH_ARTIFACT, TRAINER
+from dlrm_pl.cli.output import Report, Verbosity, take_verbosity
 from dlrm_pl.errors import ConfigurationError, DLRMError
 from dlrm_pl.program import EXIT_INTERRUPTED, EXIT_NOT_ACCEPTED, EXIT_UNDECIDED, EXIT_WRONG_INPUT, program_name
+
+log = logging.getLogger(__name__)
 
 
 def program() -> int:
@@ -33,7 +36,7 @@ def program() -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status."""
-    args = list(sys.argv[1:] if argv is None else argv)
+    args, verbosity = take_verbosity(sys.argv[1:] if argv is None else argv)
     if not args or args[0] in ("-h", "--help"):
         print(overview())
         return 0
@@ -46,10 +49,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     # processors, each of a step's hundred waits lasts as long as that program's turn (measured: 20 times slower).
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
-    logging.getLogger("dlrm_pl").setLevel(logging.INFO)
+    logging.getLogger("dlrm_pl").setLevel(verbosity.level)
     with _remembered_interrupts() as interrupts:
         try:
-            return _run_to_status(args)
+            return _run_to_status(args, verbosity)
         except Exception:
             # A library that was interrupted while it was imported may have made another error of it.
             if interrupts:
@@ -57,10 +60,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
 
 
-def _run_to_status(args: list[str]) -> int:
+def _run_to_status(args: list[str], verbosity: Verbosity) -> int:
     try:
-        return _run(args[0], args[1:])
+        with verbosity.output():
+            status, report = _run(args[0], args[1:], verbosity)
+        if report is not None:
+            report.print(verbosity.json)
+        return status
     except DLRMError as error:
+        log.debug("The error comes from here:", exc_info=True)
         return _fail(str(error))
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -110,6 +118,7 @@ def overview() -> str:
         lines.append(f"  {name:<19}{summary}")
     lines += [
         "",
+        "Every command has -q (results, warnings and errors only), -v (details) and --json (the result as JSON).",
         f"`{program_name()} COMMAND --help` lists the options of a command. Exit status: 0 done, 2 wrong use or input,",
         "3 quantize found no model within tolerance, 4 the rows of test are too few to tell (the best model is saved",
         "in either case), 130 interrupted, 141 nobody reads the output any more (`| head`).",
@@ -117,47 +126,57 @@ def overview() -> str:
     return "\n".join(lines)
 
 
-def _run(name: str, args: list[str]) -> int:
+def _run(name: str, args: list[str], verbosity: Verbosity) -> tuple[int, Report | None]:
+    """Run a command; returns the exit status and the report."""
+    if name == "predict" and any(arg.split("=")[0] == "--artifact" for arg in args):
+        return 0, _run_light("predict", PREDICT_WITH_ARTIFACT, args)
+    if name == "from-dlrm-flags":
+        return 0, _run_from_dlrm_flags(args)
+    if name in LIGHT:
+        return 0, _run_light(name, LIGHT[name], args)
+    if name in TRAINER:
+        return _run_with_trainer(name, args, verbosity)
+    close = difflib.get_close_matches(name, ORDER, n=1)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    raise ConfigurationError(f"There is no command {name!r}.{hint} The commands are {', '.join(ORDER)}.")
+
+
+def _run_light(
+    name: str,
+    function: Callable[..., Report | None],
+    args: list[str],
+    verbatim: dict[str, list[str]] | None = None,
+) -> Report | None:
     from dlrm_pl.cli.light import run_light
 
-    if name == "predict" and any(arg.split("=")[0] == "--artifact" for arg in args):
-        run_light("predict", PREDICT_WITH_ARTIFACT, args)
-    elif name == "from-dlrm-flags":
-        _run_from_dlrm_flags(args)
-    elif name in LIGHT:
-        run_light(name, LIGHT[name], args)
-    elif name in TRAINER:
-        from dlrm_pl.cli.config_files import with_config_files
-        from dlrm_pl.cli.help import HELP
-
-        if HELP & set(args):  # Whatever else is given, finished or not.
-            args = ["--help_all" if "--help_all" in args else "--help"]
-        args = with_config_files(args)  # First, since it takes no time and what follows takes seconds.
-        from dlrm_pl.cli.lightning_cli import run
-
-        garbage.resume()
-        outcomes = run([name, *args])
-        if "not accepted" in outcomes:
-            return EXIT_NOT_ACCEPTED
-        return EXIT_UNDECIDED if "undecided" in outcomes else 0
-    else:
-        close = difflib.get_close_matches(name, ORDER, n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
-        return _fail(f"There is no command {name!r}.{hint} The commands are {', '.join(ORDER)}.")
-    return 0
+    return run_light(name, function, args, verbatim)
 
 
-def _run_from_dlrm_flags(args: list[str]) -> None:
-    """What stands behind `--` is the reference's command line; no word of it is an option of ours."""
+def _run_with_trainer(name: str, args: list[str], verbosity: Verbosity) -> tuple[int, Report | None]:
+    from dlrm_pl.cli.config_files import with_config_files
+    from dlrm_pl.cli.help import HELP
+
+    if HELP & set(args):  # Whatever else is given, finished or not.
+        args = ["--help_all" if "--help_all" in args else "--help"]
+    args = with_config_files(args)  # First, since it takes no time and what follows takes seconds.
+    from dlrm_pl.cli.lightning_cli import run
+
+    garbage.resume()
+    outcomes, report = run([name, *args], verbosity)
+    if "not accepted" in outcomes:
+        return EXIT_NOT_ACCEPTED, report
+    return EXIT_UNDECIDED if "undecided" in outcomes else 0, report
+
+
+def _run_from_dlrm_flags(args: list[str]) -> Report | None:
+    """Split off upstream's command line, which follows `--`: no word of it is an option of ours."""
     at = args.index("--") if "--" in args else len(args)
     ours, theirs = args[:at], args[at + 1 :]
     if {"-h", "--help"} & set(args):
         ours = ["--help"]
     elif any(arg.endswith(".py") for arg in ours):
-        raise ConfigurationError("Put `--` in front of the reference's command line: from-dlrm-flags -- python ...")
-    from dlrm_pl.cli.light import run_light
-
-    run_light("from-dlrm-flags", LIGHT["from-dlrm-flags"], ours, verbatim={"command": theirs})
+        raise ConfigurationError("Put `--` in front of upstream's command line: from-dlrm-flags -- python ...")
+    return _run_light("from-dlrm-flags", LIGHT["from-dlrm-flags"], ours, verbatim={"command": theirs})
 
 
 def _full(error: OSError) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from jsonargparse import ArgumentParser
 
 from dlrm_pl.cli.command_table import EXAMPLES, TRAINER
-from dlrm_pl.cli.help import arrange
+from dlrm_pl.cli.help import COMMON_NAMES, arrange
 from dlrm_pl.program import program_name
 
 _TRAINER_TEXTS = {
@@ -88,5 +88,10 @@ def arrange_trainer_help(parser: ArgumentParser, name: str, own: Sequence[str], 
     groups.append(("trainer, the most used of Lightning's options", trainer))
     if name in ("fit", "quantize"):
         groups.append(("callbacks", ["trainer.callbacks"]))
-    groups.append(("common options", ["config", "seed_everything", "print_config", "help", "help_all"]))
+    groups.append(
+        (
+            "common options",
+            ["config", "seed_everything", *COMMON_NAMES, "help_all"],
+        )
+    )
     arrange(parser, groups)

@@ -18,6 +18,7 @@ from dlrm_pl.data.loading.datamodule import DLRMDataModule
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.model.embeddings import EmbeddingBags
 from dlrm_pl.model.training.lightning_module import DLRMModule
+from dlrm_pl.program import is_quiet
 from dlrm_pl.quantization.judging.evaluation import AUROCEvaluation
 from dlrm_pl.quantization.judging.row_sets import RowSets
 from dlrm_pl.quantization.search.listener import TuningListener
@@ -138,7 +139,7 @@ def quantize_module(
     table_bytes = 4 * model.architecture.embedding_dim * sum(model.architecture.table_sizes)
     timed = Objective.named(config.tuning.objective).latency > 0
     try:
-        with SearchDisplay(Console(stderr=True), table_bytes) as display:
+        with SearchDisplay(Console(stderr=True, quiet=is_quiet()), table_bytes) as display:
             return build_artifact(
                 model,
                 data,

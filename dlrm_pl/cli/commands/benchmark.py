@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dlrm_pl.cli.commands.progress import status
+from dlrm_pl.cli.output import Report
 
 
 def benchmark(
@@ -23,7 +24,7 @@ def benchmark(
     mlperf_accuracy: bool = False,
     pages: Literal["mapped", "prefault", "huge"] = "mapped",
     overwrite: bool = False,
-) -> None:
+) -> Report:
     """Time an int8 artifact side by side with the float model, compiled and eager; or run MLPerf's scenarios on it.
 
     All contenders take turns in one process, and each is compared with fp32 before it is timed: fp32 and bf16, eager
@@ -77,8 +78,7 @@ def benchmark(
         from dlrm_pl.benchmark.mlperf.run import Options
 
         options = Options(mlperf, folder, checkpoint, target_qps, duration_s, mlperf_accuracy)
-        _benchmark_mlperf(loaded, options, output, threads, planned)
-        return
+        return _benchmark_mlperf(loaded, options, output, threads, planned)
     with status("load") as update:
         report = benchmark_artifact(
             loaded,
@@ -90,10 +90,15 @@ def benchmark(
             progress=update,
             announce=lambda text: print(text, file=sys.stderr, flush=True),
         )
-    show(report, Console())
     if output is not None:
         report.write(Path(output), planned)
-        print(f"{output}: benchmark.json, benchmark.svg")
+
+    def print_report() -> None:
+        show(report, Console())
+        if output is not None:
+            print(f"{output}: benchmark.json, benchmark.svg")
+
+    return Report(report.to_dict() | {"output": output}, print_report)
 
 
 def _benchmark_mlperf(
@@ -102,7 +107,7 @@ def _benchmark_mlperf(
     output: str | None,
     threads: list[int] | None,
     planned: Any,
-) -> None:
+) -> Report:
     """The part of ``benchmark`` that runs a scenario; ``options`` are its own."""
     from rich.console import Console
 
@@ -120,13 +125,18 @@ def _benchmark_mlperf(
     print(f"benchmark: {options.scenario} for at least {options.duration_s:g} s{searched}", file=sys.stderr, flush=True)
     with status("load") as update, torch_threads(threads[0] if threads else None):
         report = run_mlperf(loaded, options, Path(output), planned, update)
-    show_mlperf(report, Console())
-    print(f"{output}: mlperf.json, logs")
+    error: VerificationError | None = None
     if not report.result.valid:
-        raise VerificationError(
+        error = VerificationError(
             f"The run is INVALID: {report.result.reason}. Give another --target_qps, or a longer --duration_s."
         )
-    if report.accuracy is not None and not report.accuracy.passed:
-        raise VerificationError(
+    elif report.accuracy is not None and not report.accuracy.passed:
+        error = VerificationError(
             f"The AUROC is {report.accuracy.share:.4%} of fp32's, 99.9 % is needed. Quantize with a tighter tolerance."
         )
+
+    def print_report() -> None:
+        show_mlperf(report, Console())
+        print(f"{output}: mlperf.json, logs")
+
+    return Report(report.to_dict() | {"output": output}, print_report, error)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+from dlrm_pl.cli.output import Report
 
-def configs(action: Literal["list", "copy"], output: str = "configs", overwrite: bool = False) -> None:
+
+def configs(action: Literal["list", "copy"], output: str = "configs", overwrite: bool = False) -> Report:
     """List the YAML files that come with the program, or copy them.
 
     `-c quickstart` and `-c quantization/int8` find them by name; a copy is for changing.
@@ -22,10 +24,10 @@ def configs(action: Literal["list", "copy"], output: str = "configs", overwrite:
 
     files = config_names()
     if action == "list":
-        for name, path in files.items():
-            comments = [line[1:].strip() for line in path.read_text(encoding="utf-8").splitlines() if line[:1] == "#"]
-            print(f"{name:<26}{next((line for line in comments if not line.startswith('python cli.py')), '')}".rstrip())
-        return
+        summaries = {name: _summary(path) for name, path in files.items()}
+        text = "\n".join(f"{name:<26}{summary}".rstrip() for name, summary in summaries.items())
+        listed = [{"name": name, "path": path, "summary": summaries[name]} for name, path in files.items()]
+        return Report({"configs": listed}, text)
     folder = Path(output)
     check_is_no_file(folder)
     targets = {path: resolved(folder) / path.relative_to(FOLDER) for path in files.values()}
@@ -34,4 +36,10 @@ def configs(action: Literal["list", "copy"], output: str = "configs", overwrite:
     for path, target in targets.items():
         with atomic_file(target, "wb") as handle:
             handle.write(path.read_bytes())
-    print(f"{output}: {len(files)} files")
+    return Report({"output": output, "files": list(targets.values())}, f"{output}: {len(files)} files")
+
+
+def _summary(path: Path) -> str:
+    """Return the first comment of a file that is not the command which runs it."""
+    comments = [line[1:].strip() for line in path.read_text(encoding="utf-8").splitlines() if line[:1] == "#"]
+    return next((line for line in comments if not line.startswith("python cli.py")), "")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from dlrm_pl.cli.commands.progress import bytes_bar
+from dlrm_pl.cli.output import Report
 
 
 def export_tables(
@@ -15,7 +16,7 @@ def export_tables(
     layout: Literal["fused", "tbe"] = "fused",
     row_alignment: int = 1,
     overwrite: bool = False,
-) -> None:
+) -> Report:
     """Write a checkpoint's tables row-wise quantized, in a layout of PyTorch and FBGEMM.
 
     One safetensors file a table, of uint8 rows. `fused` rows end with scale and bias: what the operators
@@ -39,4 +40,5 @@ def export_tables(
     with bytes_bar("export-tables") as advance:
         size = export(Path(ckpt_path), Path(output), row_format, advance, overwrite=overwrite)
     words = "the layout of FBGEMM" if layout == "fused" else "the layout of FBGEMM's TBE"
-    print(f"{output}: {size:,} bytes of rows in {words}, {bits} bit; tables.json says what they are")
+    text = f"{output}: {size:,} bytes of rows in {words}, {bits} bit; tables.json describes them"
+    return Report({"output": output, "bytes": size, "bits": bits, "layout": layout}, text)

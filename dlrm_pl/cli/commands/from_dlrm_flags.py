@@ -5,8 +5,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from dlrm_pl.cli.output import Report
 
-def from_dlrm_flags(command: list[str], output: str | None = None, overwrite: bool = False) -> None:
+
+def from_dlrm_flags(command: list[str], output: str | None = None, overwrite: bool = False) -> Report:
     """Translate a command line of the reference script to a YAML and commands.
 
     `from-dlrm-flags [--output FILE.yaml] -- COMMAND LINE`, as it is: with `python`, variables and quotes, as
@@ -23,7 +25,7 @@ def from_dlrm_flags(command: list[str], output: str | None = None, overwrite: bo
     """
     from dlrm_pl.files.atomic import atomic_file
     from dlrm_pl.files.destinations import check_file, kind_of
-    from dlrm_pl.migration.flags.render import render_commands, render_notes, render_yaml
+    from dlrm_pl.migration.flags.render import commands_of, render_commands, render_notes, render_yaml
     from dlrm_pl.migration.flags.translate import translate
 
     if not command and not sys.stdin.isatty():
@@ -32,12 +34,18 @@ def from_dlrm_flags(command: list[str], output: str | None = None, overwrite: bo
     text, commands = render_yaml(plan), render_commands(plan)
     if output is None:
         lines = [line if line.startswith("#") else f"#   {line}" for line in commands.splitlines()]
-        print("\n".join([text, "# Save this as run.yaml, then run:", *lines]))
+        printed = "\n".join([text, "# Save this as run.yaml, then run:", *lines])
     else:
         path = Path(output)
         same = kind_of(path) == "file" and path.read_bytes() == text.encode()
         check_file(path, overwrite or same, sinks=True)
         with atomic_file(path, sinks=True) as handle:
             handle.write(text)
-        print(commands, end="")
-    print(render_notes(plan), end="", file=sys.stderr)
+        printed = commands.removesuffix("\n")
+
+    def show() -> None:
+        print(printed)
+        print(render_notes(plan), end="", file=sys.stderr)
+
+    notes = [{"flag": flag, "note": note} for flag, note in plan.notes]
+    return Report({"output": output, "yaml": text, "commands": commands_of(plan), "notes": notes}, show)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dlrm_pl.cli.commands.progress import bytes_bar
+from dlrm_pl.cli.output import Report
 from dlrm_pl.errors import ConfigurationError, OutputError
 from dlrm_pl.files.destinations import check_file
 
@@ -21,7 +22,7 @@ def import_checkpoint(
     ckpt_path: str | None = None,
     to_reference: str | None = None,
     overwrite: bool = False,
-) -> None:
+) -> Report:
     """Turn a checkpoint of the reference DLRM (.pt) into one of this program, or back.
 
     ``--reference FILE.pt --output FILE.ckpt`` imports, ``--ckpt_path FILE.ckpt --to_reference FILE.pt`` exports. Tables
@@ -42,17 +43,16 @@ def import_checkpoint(
     """
     if reference is not None and output is not None and ckpt_path is None and to_reference is None:
         _check(Path(reference), Path(output), overwrite)
-        _import(Path(reference), Path(output), data, counts, interaction, self_interaction, loss_threshold)
-    elif ckpt_path is not None and to_reference is not None and reference is None and output is None:
+        return _import(Path(reference), Path(output), data, counts, interaction, self_interaction, loss_threshold)
+    if ckpt_path is not None and to_reference is not None and reference is None and output is None:
         if (data, counts, interaction, self_interaction, loss_threshold) != (None, None, None, None, 0.0):
             raise ConfigurationError("--to_reference needs --ckpt_path alone; the checkpoint says all else itself.")
         _check(Path(ckpt_path), Path(to_reference), overwrite)
-        _export(Path(ckpt_path), Path(to_reference))
-    else:
-        raise ConfigurationError(
-            "import-checkpoint needs --reference FILE.pt and --output FILE.ckpt, or, to go back, --ckpt_path FILE.ckpt "
-            "and --to_reference FILE.pt."
-        )
+        return _export(Path(ckpt_path), Path(to_reference))
+    raise ConfigurationError(
+        "import-checkpoint needs --reference FILE.pt and --output FILE.ckpt, or, to go back, --ckpt_path FILE.ckpt "
+        "and --to_reference FILE.pt."
+    )
 
 
 def _import(
@@ -63,8 +63,8 @@ def _import(
     interaction: Literal["dot", "cat"] | None,
     self_interaction: bool | None,
     loss_threshold: float,
-) -> None:
-    from dlrm_pl.inspection import describe
+) -> Report:
+    from dlrm_pl.inspection import inspect_path
     from dlrm_pl.model.upstream.importing import UpstreamCheckpoint
 
     dataset = _known_dataset(data, counts)
@@ -73,15 +73,16 @@ def _import(
     )
     with bytes_bar("import", opened.nbytes) as advance:
         opened.write(output, dataset, progress=advance)
-    print(describe(output))
+    description = inspect_path(output)
+    return Report(description.to_dict(), str(description))
 
 
-def _export(source: Path, target: Path) -> None:
+def _export(source: Path, target: Path) -> Report:
     from dlrm_pl.model.upstream.exporting import export_upstream
 
     with bytes_bar("export", source.stat().st_size if source.is_file() else None) as advance:
         export_upstream(source, target, progress=advance)
-    print(f"{target}: for the reference's --load-model.")
+    return Report({"output": target}, f"{target}: for upstream's --load-model.")
 
 
 def _known_dataset(data: str | None, counts: str | None) -> Any:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from dlrm_pl.cli.commands.progress import rows_bar
+from dlrm_pl.cli.output import Report
 
 
 def predict_with_artifact(
@@ -19,7 +20,7 @@ def predict_with_artifact(
     pages: Literal["mapped", "prefault", "huge"] = "mapped",
     force: bool = False,
     overwrite: bool = False,
-) -> None:
+) -> Report:
     """Score rows with an int8 artifact; needs no float model.
 
     Args:
@@ -45,8 +46,13 @@ def predict_with_artifact(
     rows = batches_to_predict(loaded, Path(data), None if raw is None else Path(raw), split, batch_size, force)
     with rows_bar("predict", None) as advance:
         written = write_predictions(Path(output), Predictor(loaded).stream(rows, advance))
-    # Probabilities that go into a pipe, the output of this program perhaps, have it for themselves.
-    told = sys.stderr if kind_of(Path(output)) == "sink" else sys.stdout
-    print(f"{output}: {written:,} click probabilities", file=told)
-    if isinstance(rows, RawLogDataset) and rows.unseen:
-        print(f"{rows.unseen:,} category values are not in the vocabulary and were scored as missing", file=told)
+    lines = [f"{output}: {written:,} click probabilities"]
+    unseen = rows.unseen if isinstance(rows, RawLogDataset) else 0
+    if unseen:
+        lines.append(f"{unseen:,} category values are not in the vocabulary and were scored as missing")
+
+    def show() -> None:
+        # A pipe, which may be the output of this program, gets the probabilities alone.
+        print("\n".join(lines), file=sys.stderr if kind_of(Path(output)) == "sink" else sys.stdout)
+
+    return Report({"output": output, "rows": written, "unseen_values": unseen}, show)

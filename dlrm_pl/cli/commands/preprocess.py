@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from dlrm_pl.cli.commands.progress import stages_bar
+from dlrm_pl.cli.output import Report
 
 
 def preprocess(
@@ -24,7 +25,7 @@ def preprocess(
     workers: int | None = None,
     memory: str = "2GiB",
     overwrite: bool = False,
-) -> None:
+) -> Report:
     """Turn raw click logs into a dataset folder.
 
     A run that was killed goes on where it was when the same command is given again. The result depends on the logs
@@ -75,4 +76,16 @@ def preprocess(
         options = dataclasses.replace(options, workers=workers)
     with stages_bar() as advance:
         report = convert(Path(raw), Path(output), options, overwrite=overwrite, progress=advance)
-    print(report)
+    folder = report.folder
+    splits = {name: {"rows": split.records, "clicks": split.positives} for name, split in folder.splits.items()}
+    data = {
+        "path": folder.path,
+        "fingerprint": folder.fingerprint,
+        "splits": splits,
+        "rows_by_day": report.rows_by_day,
+        "table_sizes": folder.table_sizes,
+        "seconds": report.seconds,
+        "resumed": report.resumed,
+        "report": folder.report,
+    }
+    return Report(data, str(report))

@@ -1,6 +1,7 @@
-"""Progress on the error output, of those commands that take a while: bars on a terminal, a line now and then elsewhere.
+"""Show the progress of commands on the error output: bars on a terminal, a line now and then elsewhere.
 
-A batch job's log tells that it goes on, and how far it is; it need not wait for what draws bars to be loaded.
+The log of a batch job then tells how far it is, and need not wait until the library that draws bars is loaded. With
+`--quiet` nothing is shown.
 """
 
 from __future__ import annotations
@@ -10,19 +11,21 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from dlrm_pl.program import is_quiet
+
 LINE_EVERY_S = 10.0
-"""Where there is no terminal; a command that is done sooner says nothing of its progress."""
+"""Seconds between two lines where there is no terminal; a shorter command shows no progress."""
 
 
 class _Lines:
-    """Lines of text, some seconds apart."""
+    """Print lines of text, some seconds apart."""
 
     def __init__(self) -> None:
         self._last = time.monotonic()
 
     def say(self, text: Callable[[], str]) -> None:
         """Print a line, if it is time for one."""
-        if time.monotonic() - self._last >= LINE_EVERY_S:
+        if time.monotonic() - self._last >= LINE_EVERY_S and not is_quiet():
             print(text(), file=sys.stderr, flush=True)
             self._last = time.monotonic()
 
@@ -41,8 +44,8 @@ def _counting_lines(what: str, total: int | None, unit: str) -> Callable[[int], 
 
 @contextmanager
 def status(first: str) -> Iterator[Callable[[str], None]]:
-    """What is done now, in words; yields the function that is told."""
-    if not sys.stderr.isatty():
+    """Show what is being done, in words; yields the function that changes them."""
+    if is_quiet() or not sys.stderr.isatty():
         lines = _Lines()
         yield lambda text: lines.say(lambda: text)
         return
@@ -54,8 +57,8 @@ def status(first: str) -> Iterator[Callable[[str], None]]:
 
 @contextmanager
 def rows_bar(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
-    """A progress bar of rows on the error output; yields the function that advances it."""
-    if not sys.stderr.isatty():
+    """Show a progress bar of rows; yields the function that advances it."""
+    if is_quiet() or not sys.stderr.isatty():
         yield _counting_lines(what, total, "rows")
         return
     from rich.console import Console
@@ -69,8 +72,8 @@ def rows_bar(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
 
 @contextmanager
 def bytes_bar(what: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
-    """A progress bar of bytes on the error output, with the speed; yields the function that advances it."""
-    if not sys.stderr.isatty():
+    """Show a progress bar of bytes, with the speed; yields the function that advances it."""
+    if is_quiet() or not sys.stderr.isatty():
         yield _counting_lines(what, total, "bytes")
         return
     from rich.console import Console
@@ -90,8 +93,8 @@ def bytes_bar(what: str, total: int | None = None) -> Iterator[Callable[[int], N
 
 @contextmanager
 def stages_bar() -> Iterator[Callable[[str, float, int], None]]:
-    """A progress bar of stages on the error output, with rows a second and the time left."""
-    if not sys.stderr.isatty():
+    """Show a progress bar for each stage, with rows a second and the time left; yields what advances it."""
+    if is_quiet() or not sys.stderr.isatty():
         lines = _Lines()
         yield lambda stage, share, rows: lines.say(lambda: f"{stage}: {share:.0%}")
         return

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from dlrm_pl.cli.commands.progress import rows_bar
+from dlrm_pl.cli.output import Report, plain
 
 
 def synthesize(
@@ -18,7 +19,7 @@ def synthesize(
     max_table_size: int | None = None,
     format: Literal["dataset", "raw"] = "dataset",
     overwrite: bool = False,
-) -> None:
+) -> Report:
     """Make click logs with a known best possible AUROC.
 
     Args:
@@ -47,4 +48,4 @@ def synthesize(
             overwrite=overwrite,
             progress=advance,
         )
-    print(report)
+    return Report(plain(report), str(report))

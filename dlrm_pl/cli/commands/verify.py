@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from dlrm_pl.cli.commands.progress import rows_bar
+from dlrm_pl.cli.output import Report
 
 
 def verify(
@@ -14,7 +15,7 @@ def verify(
     batch_size: int | None = None,
     tolerance: float = 1e-4,
     force: bool = False,
-) -> None:
+) -> Report:
     """Check a certificate again, on this machine.
 
     Every file of the artifact, the certification rows and the dictionaries are compared with their checksums, the int8
@@ -48,21 +49,38 @@ def verify(
             force=force,
             progress=advance,
         )
-    print(f"{artifact}: checksums, {result.rows:,} rows and {sum(result.int8_ops.values())} int8 ops as certified.")
-    print(f"{data}: checked {result.checked}")
-    print(f"int8 AUROC {result.int8.auroc:.6f}, certified {loaded.certificate.int8['auroc']:.6f}")
-    origin = "re-measured" if result.measured_drop else "certified"
-    for line in (drop_line(result.certificate), guards_line(result.certificate), slice_line(result.certificate)):
-        if line:
-            print(f"{origin}: {line}")
-    for warning in result.certificate.warnings:
-        print(f"warning: {warning}")
+    certificate = result.certificate
+    source = "re-measured: " if result.measured_drop else "certified: "
+    lines = [
+        f"{artifact}: checksums, {result.rows:,} rows and {sum(result.int8_ops.values())} int8 ops as certified.",
+        f"{data}: checked {result.checked}",
+        f"int8 AUROC {result.int8.auroc:.6f}, certified {loaded.certificate.int8['auroc']:.6f}",
+        *(
+            source + line
+            for line in (drop_line(certificate), guards_line(certificate), slice_line(certificate))
+            if line
+        ),
+        *(f"warning: {warning}" for warning in certificate.warnings),
+    ]
     if not result.measured_drop:
-        print(
+        lines.append(
             "not re-measured: the fp32 model, the drop and the guards. They are repeated from the certificate, whose "
             "numbers agree with each other; give --ckpt_path to measure them"
         )
-    print(f"certified as {verdict_line(loaded.certificate)}")
+    lines.append(f"certified as {verdict_line(loaded.certificate)}")
     if not loaded.certificate.accepted:
-        print(f"reason: {loaded.certificate.reason}")
-    print(f"{result.drift.describe()}.")
+        lines.append(f"reason: {loaded.certificate.reason}")
+    lines.append(f"{result.drift.describe()}.")
+    report = {
+        "artifact": artifact,
+        "data": data,
+        "checked": result.checked,
+        "rows": result.rows,
+        "int8": result.int8,
+        "int8_ops": result.int8_ops,
+        "measured_drop": result.measured_drop,
+        "drift": result.drift,
+        "outcome": loaded.certificate.outcome,
+        "certificate": certificate,
+    }
+    return Report(report, "\n".join(lines))

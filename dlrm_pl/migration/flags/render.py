@@ -64,6 +64,11 @@ def render_commands(plan: Plan) -> str:
     return "\n".join(lines) + "\n"
 
 
+def commands_of(plan: Plan) -> list[str]:
+    """Return the commands for a shell, one text each."""
+    return [render_command(plan, command) for command in plan.commands]
+
+
 def render_command(plan: Plan, command: Command) -> str:
     """One command for a shell; variables stay variables."""
     assigned = [f"{name}={_quoted(value)}" for name, value in plan.environment.items()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -27,7 +28,7 @@ def test_fit_trains_quantizes_and_certifies(fitted: Path, capsys: pytest.Capture
     assert run("inspect", fitted / "run" / "model.ckpt") == 0
     text = capsys.readouterr().out
     assert "accepted" in text
-    assert "bottom MLP  13-16-8" in text
+    assert re.search(r"^bottom MLP +13-16-8$", text, re.MULTILINE)
 
 
 def test_two_ranks_train_the_model_that_one_trains(synthetic_folder: Path, tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def test_import_test_fit_and_export(
     assert run("import-checkpoint", "--reference", reference, "--output", ours, "--data", synthetic_folder) == 0
     text = capsys.readouterr().out
     assert f"dataset fingerprint  {DatasetFolder.open(synthetic_folder).fingerprint}" in text
-    assert "imported  from tb00.pt of the reference (legacy format)" in text
+    assert "from tb00.pt of upstream (legacy format)" in text
     assert "iter 70, epoch 0, test_acc 0.9" in text
     assert run("test", "-c", config, "--ckpt_path", ours) == 0
     first = re.search(r"test_log_loss\s+│\s+([\d.]+)", capsys.readouterr().out)

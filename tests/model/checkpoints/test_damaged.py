@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +41,10 @@ def checkpoint() -> dict[str, Any]:
 def test_whole_checkpoint_is_described(tmp_path: Path) -> None:
     torch.save(checkpoint(), tmp_path / "a.ckpt")
     text = describe(tmp_path / "a.ckpt")
-    assert "imported  from x.pt of the reference (zip format)" in text
-    assert "trained   20 steps, to epoch 2" in text
+    assert re.search(r"^imported +from x\.pt of upstream \(zip format\)$", text, re.MULTILINE)
+    assert re.search(r"^trained +20 steps, to epoch 2$", text, re.MULTILINE)
     torch.save(with_value(checkpoint(), ("epoch",), MISSING), tmp_path / "a.ckpt")
-    assert "trained   unknown" in describe(tmp_path / "a.ckpt")
+    assert re.search(r"^trained +unknown$", describe(tmp_path / "a.ckpt"), re.MULTILINE)
 
 
 @pytest.mark.parametrize(
@@ -90,8 +91,8 @@ def test_entry_that_is_not_what_it_should_be_is_named(
 def test_text_of_a_checkpoint_is_printed_on_a_part_of_a_line(tmp_path: Path) -> None:
     metadata = {"\x1b[2J": 1, "half": "\ud800", "long": "x" * 1000, "note": "a b"}
     torch.save(with_value(checkpoint(), ("reference", "metadata"), metadata), tmp_path / "a.ckpt")
-    (line,) = [line for line in describe(tmp_path / "a.ckpt").splitlines() if line.startswith("which says")]
-    assert line == rf"which says  \x1b[2J 1, half \ud800, long {'x' * 100}..., note a b"
+    (line,) = [line for line in describe(tmp_path / "a.ckpt").splitlines() if line.startswith("states ")]
+    assert " ".join(line.split()) == rf"states \x1b[2J 1, half \ud800, long {'x' * 100}..., note a b"
 
 
 def test_shared_lists_of_a_reference_checkpoint_stay_shared(tmp_path: Path) -> None:

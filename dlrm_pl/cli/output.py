@@ -1,0 +1,101 @@
+"""Say how much a command tells, and print what it reports as text or as one JSON document."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import logging
+import math
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+QUIET, VERBOSE, JSON = ("-q", "--quiet"), ("-v", "--verbose"), ("--json",)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a command reports.
+
+    Attributes:
+        data: for ``--json``, documented in the command's help.
+        text: for people; or a function that prints it.
+        error: why the command fails after all, which is said after the report.
+    """
+
+    data: Mapping[str, Any]
+    text: str | Callable[[], None] = ""
+    error: Exception | None = None
+
+    def print(self, as_json: bool) -> None:
+        """Print it to the output.
+
+        Raises:
+            Exception: ``error``, once everything is printed.
+        """
+        if as_json:
+            print(json.dumps(plain(self.data), indent=2, allow_nan=False))
+        elif callable(self.text):
+            self.text()
+        elif self.text:
+            print(self.text)
+        if self.error is not None:
+            raise self.error
+
+
+@dataclass(frozen=True)
+class Verbosity:
+    """How much is told, and in which form.
+
+    Attributes:
+        quiet: results, warnings and errors only.
+        verbose: details, and the traceback of an error.
+        json: the result as JSON.
+    """
+
+    quiet: bool = False
+    verbose: bool = False
+    json: bool = False
+
+    @property
+    def level(self) -> int:
+        """Return the level of the log."""
+        return logging.WARNING if self.quiet else logging.DEBUG if self.verbose else logging.INFO
+
+    @contextlib.contextmanager
+    def output(self) -> Iterator[None]:
+        """Send what is printed to the error output, where the output is for the JSON document alone."""
+        with contextlib.redirect_stdout(sys.stderr) if self.json else contextlib.nullcontext():
+            yield
+
+
+def take_verbosity(args: Sequence[str]) -> tuple[list[str], Verbosity]:
+    """Take the options that every command has out of a command line; what follows `--` is left alone."""
+    end = args.index("--") if "--" in args else len(args)
+    known = {*QUIET, *VERBOSE, *JSON}
+    given = {arg for arg in args[:end] if arg in known}
+    rest = [arg for arg in args[:end] if arg not in known]
+    verbosity = Verbosity(bool(given & {*QUIET}), bool(given & {*VERBOSE}), bool(given & {*JSON}))
+    return [*rest, *args[end:]], verbosity
+
+
+def plain(value: Any) -> Any:
+    """Turn a value into what JSON has; numbers that are not finite become null."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(name): plain(inner) for name, inner in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [plain(inner) for inner in value]
+    if isinstance(value, Path):
+        return str(value)
+    if value is None or isinstance(value, (str, bool, int)):
+        return value
+    if hasattr(value, "item"):  # A number of NumPy or torch.
+        return plain(value.item())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return str(value)
