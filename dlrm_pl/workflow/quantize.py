@@ -72,7 +72,7 @@ def quantize(
         >>> import tempfile
         >>> import dlrm_pl
         >>> folder = tempfile.TemporaryDirectory()
-        >>> data = dlrm_pl.synthesize(f"{folder.name}/data", rows=4000)
+        >>> data = dlrm_pl.synthesize(f"{folder.name}/data", rows=4000, max_table_size=99)
         >>> datamodule = dlrm_pl.DLRMDataModule(f"{folder.name}/data")
         >>> module = dlrm_pl.DLRMModule(datamodule.table_sizes, embedding_dim=4, bottom_mlp=(13, 4), top_mlp=(1,))
         >>> settings = dlrm_pl.TuningSettings(criterion=dlrm_pl.Criterion(relative=0.5), max_trials=3)

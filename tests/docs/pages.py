@@ -81,7 +81,7 @@ def command_of(statement: str) -> list[str] | None:
         words = shlex.split(statement.partition("\n")[0], comments=True)
     except ValueError:
         return None
-    while words and re.fullmatch(r"[A-Z_]+=\w*", words[0]):
+    while words and re.fullmatch(r"[A-Z_]+=\S*", words[0]):
         words = words[1:]
     if words[:1] == ["dlrm-pl"]:
         return words[1:]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import functools
+import importlib
 import io
 import json
 import logging
@@ -66,6 +67,7 @@ def run_page(blocks: list[Block], slow: bool, allowed: frozenset[int] = frozense
         try:
             if block.file_name and not (block.mark and block.language == "sh"):
                 Path(block.file_name).write_text(block.text)
+                importlib.invalidate_caches()
             if block.language == "sh":
                 for statement in statements(block.text):
                     (_run if runs else _check)(statement, allowed)
