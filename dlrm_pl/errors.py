@@ -1,16 +1,25 @@
-"""Exceptions that a user may catch. Every message says what was wrong, where, the value, what to do."""
+"""Exceptions that users may catch. Each message says what was wrong, where, the value, and what to do."""
 
 
 class DLRMError(Exception):
-    """Base of all errors caused by wrong use or wrong input; the command line turns it into exit status 2."""
+    """Base class of all errors caused by wrong use or wrong input; the command line exits with code 2.
+
+    Example:
+        >>> from dlrm_pl import DLRMError, load_checkpoint
+        >>> try:
+        ...     load_checkpoint("nothing.ckpt")
+        ... except DLRMError as error:
+        ...     print(error)
+        nothing.ckpt: does not exist. Give a file. Give a checkpoint file that `fit` wrote.
+    """
 
 
 class ConfigurationError(DLRMError):
-    """Options that contradict each other or cannot work together."""
+    """An option or argument has a wrong value, or contradicts another one."""
 
 
 class DataFormatError(DLRMError):
-    """A file, or a record in it, does not have the layout it should have."""
+    """A file, or a record in it, does not have the expected layout."""
 
 
 class DatasetError(DLRMError):
@@ -18,11 +27,11 @@ class DatasetError(DLRMError):
 
 
 class ShapeError(DLRMError):
-    """Tensors whose shapes do not fit together."""
+    """The shapes of tensors do not fit together."""
 
 
 class LookupIndexError(DLRMError, IndexError):
-    """A batch names a row that its table does not have."""
+    """A batch has an index outside its table."""
 
 
 class MetricError(DLRMError):
@@ -34,7 +43,7 @@ class NonFiniteError(DLRMError):
 
 
 class BaselineError(DLRMError):
-    """The float model cannot be scored on some rows, so no quantized model can be compared with it there."""
+    """The float model cannot be scored on some rows, so quantized models cannot be compared with it there."""
 
 
 class EvaluationError(DLRMError):
@@ -42,7 +51,7 @@ class EvaluationError(DLRMError):
 
 
 class CheckpointError(DLRMError):
-    """A checkpoint is unreadable, not ours, or does not fit the model or the dataset."""
+    """A checkpoint is unreadable, is not one of this package, or does not fit the model or the dataset."""
 
 
 class CalibrationError(DLRMError):
@@ -50,12 +59,12 @@ class CalibrationError(DLRMError):
 
 
 class ArtifactError(DLRMError):
-    """An artifact folder is incomplete, damaged, tampered with, or of another version."""
+    """An artifact folder is incomplete, corrupt or tampered with, or has another version."""
 
 
 class VerificationError(DLRMError):
-    """What was recomputed is not what a certificate states."""
+    """A recomputed value differs from what a certificate states."""
 
 
 class OutputError(DLRMError):
-    """An output cannot be written: in use, read-only, or not ours to replace."""
+    """An output cannot be written: it is in use, read-only, or a file that may not be replaced."""

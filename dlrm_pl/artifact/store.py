@@ -1,4 +1,4 @@
-"""Load an artifact folder: no float model, nothing unpickled, weights memory-mapped."""
+"""Load an artifact folder without the float model and without unpickling, with memory-mapped weights."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from dlrm_pl.artifact.manifest import (
 )
 from dlrm_pl.artifact.notebook import artifact_html, artifact_line
 from dlrm_pl.artifact.tensors import from_tensors, to_tensors
+from dlrm_pl.documents.arguments import check_arguments
 from dlrm_pl.documents.json_text import object_in, object_with
 from dlrm_pl.errors import ArtifactError, ConfigurationError, ShapeError
 from dlrm_pl.files.replacement import FinishedOutput
@@ -39,22 +40,30 @@ log = logging.getLogger(__name__)
 
 Checksums = Literal["auto", "always", "never"]
 
-# Below this, checking every byte at load costs less than a second.
+# In artifacts up to this size every byte is checked at load, which takes less than a second.
 _QUICK_BYTES = 2**30
-# Up to here, of a larger artifact: all but tables, and small ones.
+# In larger artifacts, files up to this size are: small tables and all that are not tables.
 _SMALL_BYTES = 2**24
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """What an artifact folder holds.
+    """The contents of an artifact folder: a quantized model with its manifest and certificate.
 
     Attributes:
         path: the folder.
-        model: ready to serve.
-        manifest: what it is.
-        certificate: what it lost.
-        watch: over its files, which must not be changed in place while the model is used.
+        model: the quantized model, ready to serve.
+        manifest: description of the model and its files.
+        certificate: what quantization cost, measured and judged.
+        watch: watch over the files, which must not be changed in place while the model is used.
+
+    Example:
+        >>> from dlrm_pl import load_artifact
+        >>> artifact = load_artifact("artifacts/quickstart")
+        >>> artifact.certificate.outcome
+        'accepted'
+        >>> artifact.predict({"dense": [[0] * 13], "sparse": [[0] * 26]}).shape
+        (1,)
     """
 
     path: Path
@@ -64,7 +73,7 @@ class Artifact:
     watch: Watch = field(default_factory=Watch, compare=False)
 
     def predict(self, rows: Any, *, batch_size: int = ROWS_AT_A_TIME) -> Probabilities:
-        """Score rows with the model, see ``Scorer.predict``; for request after request, make a ``Predictor``."""
+        """Score rows with the model, see ``Predictor.predict``. To serve many requests, make a ``Predictor``."""
         architecture = self.model.architecture
         scorer = Scorer(self.model, architecture.bottom_mlp[0], architecture.num_tables, self.watch)
         return scorer.predict(rows, batch_size=batch_size)
@@ -79,7 +88,7 @@ class Artifact:
 
 
 def recognize_artifact(folder: Path) -> FinishedOutput | None:
-    """What a folder says of itself that `quantize` wrote; None for others."""
+    """Describe a folder that `quantize` wrote; None for other folders."""
     manifest = object_with(folder / FILE_NAME, "format")
     if manifest is None:
         return None
@@ -89,55 +98,66 @@ def recognize_artifact(folder: Path) -> FinishedOutput | None:
 
 
 def save_weights(model: Int8DLRM, folder: Path) -> None:
-    """Write ``model.safetensors``: all but the tables.
+    """Write ``model.safetensors``, which holds everything but the tables.
 
     Raises:
-        OSError: it cannot be written, with the reason's ``errno``.
+        OSError: the file cannot be written; ``errno`` tells why.
     """
     tensors, _ = to_tensors(model)
-    # Written by name order of the ops, so that the same model gives the same bytes.
+    # Ordered by the names of the ops, so that the same model gives the same bytes.
     path = folder / WEIGHTS_NAME
     path.touch()
-    mode = path.stat().st_mode  # As the user's other files: the library's are for their owner alone.
+    # The library makes files that only their owner can read, so the mode of the user's other files is restored below.
+    mode = path.stat().st_mode
     try:
         save_file(tensors, path, metadata={"format": "pt"})
         path.chmod(mode)
     except SafetensorError as error:
-        # The library tells the operating system's reason in its text alone.
+        # The library states the operating system's error in its message only.
         number = re.search(r"os error (\d+)", str(error))
         if number is None:
             raise
         raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
 
 
-def load_artifact(path: str | Path, checksums: Checksums = "auto", pages: Pages = "mapped") -> Artifact:
-    """Load an artifact.
+def load_artifact(path: str | os.PathLike[str], checksums: Checksums = "auto", pages: Pages = "mapped") -> Artifact:
+    """Load an artifact that ``quantize`` wrote.
 
     Args:
-        path: the folder.
-        checksums: compare every byte with the manifest: always, never, or (auto) of the small files always, and of all
-            only when they are below 1 GiB together; what is left out is logged. Sizes, shapes and dtypes are always
-            checked.
-        pages: ``mapped``: tables are read from the mapped file where they are touched, so that loading takes no
+        path: the artifact folder.
+        checksums: which files to compare with the checksums in the manifest: ``always`` all, ``never`` any, or
+            ``auto``: all if they are smaller than 1 GiB together, else the small ones. Sizes, shapes and dtypes are
+            checked in any case.
+        pages: how tables get into memory. ``mapped``: read from the memory-mapped file on use, so that loading takes no
             time and no memory; ``prefault``: read ahead; ``huge``: copied to memory with 2 MiB pages, the fastest.
 
     Raises:
-        ArtifactError: missing, incomplete, damaged or changed files, also such that change meanwhile; names the file.
+        ArtifactError: a file is missing, corrupt or changed, or changes meanwhile; names it.
+        ConfigurationError: ``checksums`` or ``pages`` has another value.
+
+    Example:
+        >>> import numpy as np
+        >>> from dlrm_pl import load_artifact
+        >>> artifact = load_artifact("artifacts/quickstart")
+        >>> dense, sparse = np.zeros((2, 13)), np.zeros((2, 26), dtype=np.int64)
+        >>> artifact.predict((dense, sparse)).shape
+        (2,)
     """
+    check_arguments(load_artifact, {"path": path, "checksums": checksums, "pages": pages})
     folder = Path(path).expanduser()
-    # Open from here on, so that nothing can take the place of a file that was looked at without being seen.
+    # Files are open from here on, so that a file that takes the place of one that was checked is noticed.
     first = _watched([folder / FILE_NAME])
     manifest = Manifest.read(folder)
     _check_complete(folder, manifest)
     names = (WEIGHTS_NAME, CERTIFICATE_NAME, *table_names(manifest))
     watch = Watch([*first, *_watched([folder / name for name in names if name in manifest.files])])
     if checksums != "never":
-        left = large_files(folder, manifest) if checksums == "auto" else {}
-        check_files(folder, manifest, without=left.keys())
-        if left:
+        skipped = large_files(folder, manifest) if checksums == "auto" else {}
+        check_files(folder, manifest, without=skipped.keys())
+        if skipped:
+            size = f"{sum(skipped.values()):,}"
             log.info(
-                "%s: %s bytes of tables are not compared with their checksums; `inspect --full true` does that",
-                *(folder, f"{sum(left.values()):,}"),
+                "%s: skipping the checksums of %s bytes of tables; `inspect --full true` checks them", folder, size
             )
     for name in names:
         if name not in manifest.files:
@@ -150,24 +170,24 @@ def load_artifact(path: str | Path, checksums: Checksums = "auto", pages: Pages 
 
 
 def read_certificate(folder: Path, manifest: Manifest) -> Certificate:
-    """The certificate of an artifact, which agrees with itself and with the manifest.
+    """Read the certificate of an artifact, and check that it agrees with itself and with the manifest.
 
     Raises:
-        ArtifactError: it does not; names what differs.
+        ArtifactError: it does not agree; names what differs.
     """
     certificate = Certificate.read(folder)
     for name in ("accepted", "model_fingerprint", "dataset_fingerprint", "recipe"):
-        ours, theirs = getattr(certificate, name), getattr(manifest, name)
-        if ours != theirs:
+        certified, stated = getattr(certificate, name), getattr(manifest, name)
+        if certified != stated:
             raise ArtifactError(
-                f"{folder}: {name} is {ours!r} in {CERTIFICATE_NAME}, but {theirs!r} in {FILE_NAME}. One of the two "
-                "was changed after it was written; do not believe it, and quantize again."
+                f"{folder}: {name} is {certified!r} in {CERTIFICATE_NAME}, but {stated!r} in {FILE_NAME}. One of the "
+                "two was changed after it was written. Do not trust this artifact; quantize again."
             )
     return certificate
 
 
 def large_files(folder: Path, manifest: Manifest) -> dict[str, int]:
-    """Sizes of the files that would take long to read; none where all of them together do not."""
+    """Return the sizes of the files that take long to read; empty where all files together are quick to read."""
     sizes = {name: (folder / name).stat().st_size for name in manifest.files}
     if sum(sizes.values()) <= _QUICK_BYTES:
         return {}
@@ -175,27 +195,27 @@ def large_files(folder: Path, manifest: Manifest) -> dict[str, int]:
 
 
 def check_files(folder: Path, manifest: Manifest, without: Collection[str] = ()) -> None:
-    """Compare every byte of an artifact's files with the manifest.
+    """Compare every byte of an artifact's files with the checksums in the manifest.
 
     Args:
-        folder: the artifact.
-        manifest: its.
-        without: names of files to leave out.
+        folder: the artifact folder.
+        manifest: the manifest in it.
+        without: names of files to skip.
 
     Raises:
-        ArtifactError: one is missing, or was changed; names it.
+        ArtifactError: a file is missing, or does not match its checksum; names it.
     """
     _check_complete(folder, manifest)
     for name, expected in manifest.files.items():
         if name not in without and file_sha256(folder / name) != expected:
             raise ArtifactError(
-                f"{folder / name}: was changed after it was written: its sha256 is not the {expected[:12]}... of "
-                "the manifest. Do not use it; quantize again or copy it anew."
+                f"{folder / name}: checksum mismatch with {FILE_NAME} (sha256 {expected[:12]}...): the file was "
+                "modified or corrupted. Copy the artifact again, or quantize again."
             )
 
 
 def _watched(paths: Sequence[Path]) -> list[WatchedFile]:
-    """The files that are there, opened; what is missing is said by whoever needs it."""
+    """Open the files that exist; the code that needs a missing file reports it."""
     return [WatchedFile(path, ArtifactError) for path in paths if path.is_file()]
 
 
@@ -206,7 +226,7 @@ def _check_complete(folder: Path, manifest: Manifest) -> None:
 
 
 def load_model(folder: Path, manifest: Manifest, pages: Pages = "mapped") -> Int8DLRM:
-    """The model alone, from weights that were just written or whose checksums are known to be right."""
+    """Load the model alone, from weights that were just written, or whose checksums were compared before."""
     tensors = _read_tensors(folder / WEIGHTS_NAME)
     tables = [place(map_table(folder / name), pages) for name in table_names(manifest)]
     try:
@@ -216,7 +236,7 @@ def load_model(folder: Path, manifest: Manifest, pages: Pages = "mapped") -> Int
 
 
 def table_names(manifest: Manifest) -> list[str]:
-    """Names of the files of the packed tables, in order."""
+    """Return the names of the files of the packed tables, in order."""
     count = sum(name.startswith("tables.") for name in manifest.ops)
     return [file_name(index, manifest.ops[f"tables.{index}"]["dtype"]) for index in range(count)]
 
@@ -227,5 +247,5 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
             return {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118 (not a dict)
     except (OSError, SafetensorError) as error:
         raise ArtifactError(
-            f"{path}: cannot be read ({str(error)[:200]}). The file is damaged; quantize again."
+            f"{path}: cannot be read ({str(error)[:200]}). The file is corrupt; quantize again."
         ) from error

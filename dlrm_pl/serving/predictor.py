@@ -1,4 +1,4 @@
-"""Artifact -> click probabilities, batch by batch, and the files that they are written to."""
+"""Score rows with an artifact, and write click probabilities to files."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ log = logging.getLogger(__name__)
 class Predictor(Scorer):
     """The certified model of an artifact, ready to score rows: call it, or its method ``predict``.
 
-    The artifact's files must not be changed in place meanwhile. An artifact that ``quantize`` writes to the same folder
-    is another set of files, and a predictor goes on with the old one.
+    The artifact's files must not be changed in place while the predictor is used. A new artifact that ``quantize``
+    writes to the same folder consists of other files, and the predictor continues with the old ones.
 
     Args:
-        artifact: as ``load_artifact`` returns it.
+        artifact: the artifact, from ``load_artifact``.
 
     Example:
         >>> from dlrm_pl import Predictor, load_artifact
@@ -44,16 +44,16 @@ class Predictor(Scorer):
         return self.predict(rows, batch_size=batch_size)
 
     def __repr__(self) -> str:
-        """Name the artifact."""
+        """Name the artifact's folder."""
         return f"Predictor({str(self._path)!r})"
 
 
 def check_predictions_path(path: Path, overwrite: bool = True) -> None:
-    """Check, before the work, that predictions may be written.
+    """Check before rows are scored that predictions can be written.
 
     Raises:
-        ConfigurationError: the ending names no format that can be written; a pipe needs none, and gets CSV.
-        OutputError: a folder or a device, or a file that may not be replaced.
+        ConfigurationError: the ending is not .csv or .npy; a pipe may have any, and gets CSV.
+        OutputError: the path is a folder or a device, or a file that may not be replaced.
     """
     if path.suffix not in (".csv", ".npy") and kind_of(path) != "sink":
         raise ConfigurationError(f"{path}: predictions are written as .csv or .npy, not as {path.suffix!r}.")
@@ -61,32 +61,37 @@ def check_predictions_path(path: Path, overwrite: bool = True) -> None:
 
 
 def write_predictions(path: Path, batches: Iterable[Probabilities]) -> int:
-    """Write a probability a row: ``.csv`` with the header ``probability``, or ``.npy`` float32 ``[rows]``.
+    """Write one probability per row: as ``.csv`` with the header ``probability``, or as ``.npy``, float32 ``[rows]``.
 
-    An earlier file is replaced, at the end; a pipe or a character device is written to as it is.
-    Probabilities that float32 rounds to 0 or 1 are counted in a warning: the rows that have them cannot be ranked.
+    An earlier file is replaced at the end. Pipes and character devices are written to directly, as CSV. A warning
+    counts probabilities that float32 rounds to 0 or 1, since their rows cannot be ranked.
+
+    Args:
+        path: file to write.
+        batches: probabilities of the rows, in order.
 
     Returns:
-        Rows written.
+        Number of rows written.
 
     Raises:
-        ConfigurationError: another ending.
+        ConfigurationError: the ending is not .csv or .npy.
         OutputError: the file cannot be written, or is a folder or a device.
     """
     check_predictions_path(path)
     if path.suffix == ".npy":
         values = np.concatenate([np.asarray(batch, dtype=np.float32) for batch in batches])
         with atomic_file(path, "wb", sinks=True) as handle:
-            # Not np.save, whose error on a full disk does not say that the disk is full.
+            # np.save is not used, since its error on a full disk does not say that the disk is full.
             np.lib.format.write_array_header_1_0(handle, np.lib.format.header_data_from_array_1_0(values))
             handle.write(values.data)
         _warn_of_certain(path, _certain(values), len(values))
         return len(values)
-    rows, certain = 0, 0
+    rows = 0
+    certain = 0
     with atomic_file(path, "w", sinks=True) as handle:
         handle.write("probability\n")
         for batch in batches:
-            # Nine digits give every float32 back exactly.
+            # Nine digits identify every float32 exactly.
             handle.write("".join(f"{value:.9g}\n" for value in batch.tolist()))
             rows += len(batch)
             certain += _certain(batch)
@@ -95,14 +100,16 @@ def write_predictions(path: Path, batches: Iterable[Probabilities]) -> int:
 
 
 def _certain(probabilities: Probabilities) -> int:
-    """How many are exactly 0 or 1."""
+    """Count the probabilities that are exactly 0 or 1."""
     return int(np.count_nonzero((probabilities == 0) | (probabilities == 1)))
 
 
 def _warn_of_certain(path: Path, certain: int, rows: int) -> None:
     if certain:
         log.warning(
-            "%s: %s of %s probabilities are exactly 0 or 1, as float32 rounds those of logits below -88 and above 17: "
-            "among these rows there is no order. Check the calibration of the model with `validate`.",
-            *(path, f"{certain:,}", f"{rows:,}"),
+            "%s: %s of %s probabilities are exactly 0 or 1, since float32 rounds those of logits below -88 or above "
+            "17: these rows cannot be ranked. Check the calibration of the model with `validate`.",
+            path,
+            f"{certain:,}",
+            f"{rows:,}",
         )

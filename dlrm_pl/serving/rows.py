@@ -1,4 +1,4 @@
-"""The rows that a prediction is asked for: a split of a dataset, or a raw log."""
+"""Read the rows to predict from a split of a dataset, or from a raw log."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from dlrm_pl.errors import ConfigurationError
 def batches_to_predict(
     artifact: Artifact, data: Path, raw: Path | None, split: Split, batch_size: int, force: bool = False
 ) -> Iterable[ClickBatch]:
-    """Batches of the rows asked for.
+    """Read rows in batches, after checking that the artifact can score them.
 
     Args:
-        artifact: that will score them; the dataset must be the one it was made for.
+        artifact: the artifact that will score the rows; the dataset must be the one that it was made for.
         data: the dataset folder.
-        raw: a raw log, encoded with the dataset's vocabulary; None: the split.
-        split: of the dataset.
-        batch_size: rows at a time.
-        force: take another dataset than the artifact was made for.
+        raw: a raw log, whose values the dataset's dictionaries encode; None: read a split of the dataset.
+        split: the split to read.
+        batch_size: rows per batch.
+        force: allow another dataset than the one that the artifact was made for.
 
     Raises:
-        DatasetError: another dataset.
-        DataFormatError: a dictionary, or a block of rows that was looked at, is not what was written.
-        ConfigurationError: no rows at a time.
+        DatasetError: the artifact was made for another dataset.
+        DataFormatError: a dictionary, or a block of rows that was checked, was changed after it was written.
+        ConfigurationError: ``batch_size`` is below 1.
     """
     folder = open_dataset(data, artifact, force, rows=raw is None)
     if batch_size < 1:

@@ -22,6 +22,7 @@ from dlrm_pl.batch import ClickBatch
 from dlrm_pl.errors import (
     ArtifactError,
     CheckpointError,
+    ConfigurationError,
     DatasetError,
     LookupIndexError,
     OutputError,
@@ -77,15 +78,15 @@ def test_large_artifact_has_its_small_files_checked_and_the_rest_said(
     large = [path for path in artifact_path.glob("*") if path.stat().st_size >= size and path.name != "manifest.json"]
     with caplog.at_level(logging.INFO):
         load_artifact(artifact_path)
-    assert f"{sum(path.stat().st_size for path in large):,} bytes of tables are not compared" in caplog.text
+    assert f"{sum(path.stat().st_size for path in large):,} bytes of tables;" in caplog.text
     rewrite(table)
     load_artifact(artifact_path)
-    with pytest.raises(ArtifactError, match="was changed after it was written"):
+    with pytest.raises(ArtifactError, match="checksum mismatch with manifest"):
         load_artifact(artifact_path, checksums="always")
     certificate = artifact_path / "certificate.json"
     monkeypatch.setattr(store_module, "_SMALL_BYTES", certificate.stat().st_size)
     certificate.write_text(certificate.read_text().replace('"seed": 9527', '"seed": 9528'))
-    with pytest.raises(ArtifactError, match=r"certificate\.json: was changed after it was written"):
+    with pytest.raises(ArtifactError, match=r"certificate\.json: checksum mismatch with manifest"):
         load_artifact(artifact_path)
 
 
@@ -130,6 +131,13 @@ def test_artifact_and_predictor_give_the_probabilities_of_the_model(artifact_pat
     with pytest.raises(LookupIndexError):
         artifact.predict(wrong)
     assert repr(predictor) == f"Predictor('{artifact_path}')"
+
+
+def test_a_wrong_way_of_loading_is_refused(artifact_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="checksums='all' must be one of 'auto', 'always', 'never'"):
+        load_artifact(artifact_path, checksums="all")  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="pages='big' must be one of 'mapped'"):
+        load_artifact(artifact_path, pages="big")  # type: ignore[arg-type]
 
 
 def test_an_artifact_shows_itself_in_one_line_and_in_one_escaped_table(artifact_path: Path, outcome: Outcome) -> None:

@@ -27,7 +27,7 @@ def test_changed_file_is_rejected(artifact_path: Path, name: str) -> None:
     content = bytearray(path.read_bytes())
     content[-2] ^= 1
     path.write_bytes(content)
-    with pytest.raises(ArtifactError, match=f"{name}: was changed after it was written"):
+    with pytest.raises(ArtifactError, match=f"{name}: checksum mismatch with manifest"):
         load_artifact(artifact_path)
 
 
@@ -43,7 +43,7 @@ def test_inspect_compares_all_files_when_asked_and_says_so_when_not(
     monkeypatch.setattr(store_module, "_QUICK_BYTES", 0)
     monkeypatch.setattr(store_module, "_SMALL_BYTES", 0)
     assert "; `--full true` checks every byte" in inspection.describe(artifact_path)
-    with pytest.raises(ArtifactError, match=rf"{name}: was changed after it was written"):
+    with pytest.raises(ArtifactError, match=rf"{name}: checksum mismatch with manifest"):
         inspection.describe(artifact_path, full=True)
 
 

@@ -111,7 +111,7 @@ def test_resigned_certificate_is_neither_loaded_nor_shown(folder: Path) -> None:
 def test_inspect_finds_an_edited_document(folder: Path, name: str) -> None:
     """Also one that agrees with itself: its checksum is not that of the manifest."""
     edit(folder, lambda contents: contents.update(reason="it is very good"), name, sign=False)
-    with pytest.raises(ArtifactError, match=f"{name}: was changed after it was written"):
+    with pytest.raises(ArtifactError, match=f"{name}: checksum mismatch with manifest"):
         describe(folder)
 
 

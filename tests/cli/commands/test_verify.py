@@ -37,7 +37,7 @@ def test_tampered_artifact(
     weights[-1] ^= 1
     (artifact / "model.safetensors").write_bytes(weights)
     for command in ("verify", "predict"):
-        message = r"model\.safetensors: was changed after it was written"
+        message = r"model\.safetensors: checksum mismatch with manifest"
         expect_error(capsys, message, command, "--artifact", artifact, "--data", synthetic_folder)
 
 
