@@ -18,13 +18,13 @@ from collections.abc import Sequence
 import torch
 from ceilings import ceilings, linear_operations, roofline
 from machine import machine
+from stages import stage_times
 
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.benchmark.compare import Cell, Comparison, compare
 from dlrm_pl.benchmark.contenders import Contenders, float_contenders, int8_contender
 from dlrm_pl.benchmark.footprint import float_row_bytes, int8_row_bytes
 from dlrm_pl.benchmark.rows import random_batch, random_rows
-from dlrm_pl.benchmark.stages import stage_times
 from dlrm_pl.kernels.int8.selection import isa
 from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.model.dlrm import DLRM

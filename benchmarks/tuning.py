@@ -23,10 +23,10 @@ from typing import Any
 import numpy as np
 import torch
 from machine import machine
+from simulation import BinormalPair, ErrorRates, error_rates
 
 from dlrm_pl.data.loading.datamodule import DLRMDataModule
 from dlrm_pl.metrics.paired import paired_auroc_difference
-from dlrm_pl.metrics.simulation import BinormalPair, ErrorRates, error_rates
 from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.model.load import load_dlrm
 from dlrm_pl.quantization.judging.criterion import Criterion

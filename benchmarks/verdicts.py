@@ -16,10 +16,9 @@ import json
 from dataclasses import asdict
 
 import numpy as np
+from simulation import BinormalPair, coverage, sequential_auroc_test
 
 from dlrm_pl.metrics.paired import paired_auroc_difference
-from dlrm_pl.metrics.sequential import sequential_auroc_test
-from dlrm_pl.metrics.simulation import BinormalPair, coverage
 from dlrm_pl.quantization.judging.certified_bound import bound_of_auroc
 
 TOLERANCE, CONFIDENCE = 0.004, 0.95

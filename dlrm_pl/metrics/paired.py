@@ -57,10 +57,6 @@ class PairedDifference:
         margin = self.margin((1 - confidence) / 2)
         return self.difference - margin, self.difference + margin
 
-    def upper_bound(self, confidence: float) -> float:
-        """One-sided: the difference is below it with this confidence."""
-        return self.difference + self.margin(1 - confidence)
-
 
 def paired_auroc_difference(
     first: npt.NDArray[Any],
@@ -179,10 +175,10 @@ def _part_by_weight(
     rounded badly), most samples of so few clicks hold hardly any such row: the drop looks small, and so does its
     variance, both at once. The other rows show what the clicks missed, thirty times as many of them.
 
-    Simulated (``metrics.simulation.bound_errors``, 16,384 rows with 3.3 % clicks, a drop of 0.0008, 800 samples), upper
-    bounds that may err in 2.5 % of samples erred with normal noise in 2.1 % by the clicks alone, in 2.0 % with this;
-    where 3 rows in 1000 had noise of 1000 times the variance, in 5.1 and 1.1 %. Student's t and a correction by the
-    skewness of the sample left that where it was: what was not drawn is not in them either.
+    Simulated (``bound_errors`` in benchmarks/simulation.py, 16,384 rows with 3.3 % clicks, a drop of 0.0008, 800
+    samples), upper bounds that may err in 2.5 % of samples erred with normal noise in 2.1 % by the clicks alone, in
+    2.0 % with this; where 3 rows in 1000 had noise of 1000 times the variance, in 5.1 and 1.1 %. Student's t and a
+    correction by the skewness of the sample left that where it was: what was not drawn is not in them either.
 
     Args:
         first: scores of the first model, ``[rows]``.

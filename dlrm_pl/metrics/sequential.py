@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
-
-import numpy.typing as npt
+from typing import Literal
 
 from dlrm_pl.errors import ConfigurationError
-from dlrm_pl.metrics.paired import PairedDifference, paired_auroc_difference
+from dlrm_pl.metrics.paired import PairedDifference
 
 GROWTH = 2
 """Factor between the rows of a look and of the one before: sorting all rows again costs at most twice the last time."""
@@ -122,39 +120,3 @@ def next_look(rows: int, first_block: int) -> int:
     if first_block < 1:
         raise ConfigurationError(f"first_block={first_block} must be at least one row.")
     return first_block if rows == 0 else GROWTH * rows
-
-
-def sequential_auroc_test(
-    first: npt.NDArray[Any],
-    second: npt.NDArray[Any],
-    labels: npt.NDArray[Any],
-    *,
-    tolerance: float,
-    confidence: float,
-    first_block: int,
-) -> Look:
-    """The whole test on rows that are all there: the look that decided, or the last.
-
-    The tuner does the same while it scores; this is for simulations of how often the test errs.
-
-    Args:
-        first: logits of the first model, ``[rows]``, in the order in which they come in; about right, see
-            ``paired_auroc_difference``.
-        second: scores of the second model.
-        labels: 0 or 1.
-        tolerance: for the AUROC drop, first minus second.
-        confidence: each of the verdicts "within" and "beyond" is right with this probability, at least.
-        first_block: rows of the first look.
-    """
-    number, rows = 0, 0
-    while True:
-        number += 1
-        rows = min(next_look(rows, first_block), len(labels))
-        last = rows == len(labels)
-        if not last and not 0 < int(labels[:rows].sum()) < rows:
-            number -= 1  # A single class: nothing to look at yet, nothing spent.
-            continue
-        difference = paired_auroc_difference(first[:rows], second[:rows], labels[:rows], click_logits=first[:rows])
-        look = look_at(difference, number=number, tolerance=tolerance, confidence=confidence, last=last, rows=rows)
-        if last or look.decision != "open":
-            return look

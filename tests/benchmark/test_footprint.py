@@ -1,15 +1,13 @@
-"""Bytes and operations of a sample, by hand; rows; stages; the optional answers of the kernels."""
+"""Bytes of a sample, counted by hand, and the rows of a benchmark."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
 import torch
 
 from dlrm_pl.benchmark import footprint
 from dlrm_pl.benchmark.rows import dataset_rows, random_rows
-from dlrm_pl.benchmark.stages import stage_times
 from dlrm_pl.data.formats.dataset_folder import DatasetFolder
 from dlrm_pl.data.loading.dataset import ClickDataset
 from dlrm_pl.model.architecture import Architecture
@@ -60,15 +58,3 @@ def test_rows_of_a_dataset_come_in_order_and_repeat_where_there_are_too_few(synt
     assert torch.equal(torch.cat([batch.dense for batch in batches]), whole.dense[: 600 * len(batches)])
     (large,) = dataset_rows(dataset)(3 * len(dataset))
     assert large.num_samples == 3 * len(dataset)
-
-
-def test_stages_of_a_float_model_are_its_parts() -> None:
-    stages = stage_times(tiny.model(), tiny.batches(2, 64), seconds=0.01)
-    assert stages.keys() == {"bottom MLP", "lookups", "top MLP", "interaction and the rest"}
-    assert all(value > 0 for value in stages.values())
-
-
-def test_a_models_own_account_of_its_stages_is_preferred(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = tiny.model()
-    monkeypatch.setattr(type(model), "time_stages", lambda self, batch: {"all": 0.002}, raising=False)
-    assert stage_times(model, tiny.batches(1, 4), seconds=0.001) == {"all": 2.0}

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.simulation import BinormalPair, bound_errors
 from dlrm_pl.metrics.paired import paired_auroc_difference
-from dlrm_pl.metrics.simulation import BinormalPair, bound_errors
 
 
 def rows(size: int, seed: int, levels: int = 20) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

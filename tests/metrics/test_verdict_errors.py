@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-from dlrm_pl.metrics.simulation import BinormalPair, coverage
+from benchmarks.simulation import BinormalPair, coverage
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "verdicts.py"
 
@@ -18,7 +19,11 @@ def script() -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    sys.path.insert(0, str(SCRIPT.parent))  # As Python itself does for a script.
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(SCRIPT.parent))
     return module
 
 

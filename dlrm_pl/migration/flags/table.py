@@ -217,14 +217,3 @@ FLAGS: dict[str, Flag] = {flag.name: flag for flag in EVERY_FLAG}
 def flags_of(program: Program) -> dict[str, Flag]:
     """The flags that a program knows, by name."""
     return {name: flag for name, flag in FLAGS.items() if program in flag.programs}
-
-
-def flag_table() -> str:
-    """All flags and what becomes of each, as the rows of a Markdown table."""
-    lines = ["| flag | default | known to | | |", "|---|---|---|---|---|"]
-    for flag in EVERY_FLAG:
-        known = ", ".join(program for program in PROGRAMS if program in flag.programs)
-        default = "off" if flag.kind == "switch" else "" if flag.default in (None, "") else f"`{flag.default}`"
-        names = f"`{flag.name}`" + (f", `{flag.short}`" if flag.short else "")
-        lines.append(f"| {names} | {default} | {known} | {flag.fate} | {flag.text} |")
-    return "\n".join(lines) + "\n"

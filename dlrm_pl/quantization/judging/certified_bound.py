@@ -48,7 +48,7 @@ class CertifiedBound:
 def bound_of_auroc(difference: PairedDifference, confidence: float) -> tuple[CertifiedBound, BoundMethod]:
     """One-sided bounds of a AUROC drop, each at the confidence, and where they come from.
 
-    Simulated coverage is in ``dlrm_pl/metrics/simulation.py``: it holds from 10 clicks on, with ties, and where a few
+    Simulated coverage is in ``benchmarks/simulation.py``: it holds from 10 clicks on, with ties, and where a few
     rows in ten thousand are far off.
     """
     rows = difference.num_positives + difference.num_negatives

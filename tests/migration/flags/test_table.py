@@ -8,7 +8,7 @@ import pytest
 
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.migration.flags.render import render_commands, render_notes, render_yaml
-from dlrm_pl.migration.flags.table import EVERY_FLAG, FLAGS, Flag, flag_table, flags_of
+from dlrm_pl.migration.flags.table import EVERY_FLAG, FLAGS, PROGRAMS, Flag, flags_of
 from dlrm_pl.migration.flags.translate import translate
 
 ROOT = Path(__file__).parents[3]
@@ -119,6 +119,17 @@ def test_refused_flag_is_named_with_its_reason(name: str) -> None:
     with pytest.raises(ConfigurationError) as error:
         translate([*BASE["main"], name], "run.yaml")
     assert f"{name}: {FLAGS[name].text}." in str(error.value)
+
+
+def flag_table() -> str:
+    """All flags and what becomes of each, as the rows of a Markdown table."""
+    lines = ["| flag | default | known to | | |", "|---|---|---|---|---|"]
+    for flag in EVERY_FLAG:
+        known = ", ".join(program for program in PROGRAMS if program in flag.programs)
+        default = "off" if flag.kind == "switch" else "" if flag.default in (None, "") else f"`{flag.default}`"
+        names = f"`{flag.name}`" + (f", `{flag.short}`" if flag.short else "")
+        lines.append(f"| {names} | {default} | {known} | {flag.fate} | {flag.text} |")
+    return "\n".join(lines) + "\n"
 
 
 def test_document_has_the_table() -> None:

@@ -80,7 +80,7 @@ def test_factor_has_a_floor_where_all_drops_drown() -> None:
 def test_gain_is_that_of_a_binormal_model() -> None:
     import numpy as np
 
-    from dlrm_pl.metrics.simulation import BinormalPair
+    from benchmarks.simulation import BinormalPair
 
     first, _, labels = BinormalPair(0.8, 0.01, 0.3).draw(np.random.default_rng(0), 200_000)
 

@@ -1,4 +1,4 @@
-"""Pairs of models whose true AUROC drop is known: what tests of the paired test draw from."""
+"""Pairs of models whose true AUROC drop is known, and how often the paired tests err on their rows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dlrm_pl.metrics.paired import PairedDifference, paired_auroc_difference
-from dlrm_pl.metrics.sequential import Look, sequential_auroc_test
+from dlrm_pl.metrics.sequential import Look, look_at, next_look
 
 
 @dataclass(frozen=True)
@@ -115,6 +115,40 @@ def error_rates(
         open=sum(look.decision == "open" for look in looks),
         rows=tuple(look.rows for look in looks),
     )
+
+
+def sequential_auroc_test(
+    first: npt.NDArray[Any],
+    second: npt.NDArray[Any],
+    labels: npt.NDArray[Any],
+    *,
+    tolerance: float,
+    confidence: float,
+    first_block: int,
+) -> Look:
+    """Run the whole test on rows that are all there, as the search does while it scores.
+
+    Args:
+        first: logits of the first model, ``[rows]``, in the order in which they come in; about right, see
+            ``paired_auroc_difference``.
+        second: scores of the second model.
+        labels: 0 or 1.
+        tolerance: for the AUROC drop, first minus second.
+        confidence: each of the verdicts "within" and "beyond" is right with this probability, at least.
+        first_block: rows of the first look.
+    """
+    number, rows = 0, 0
+    while True:
+        number += 1
+        rows = min(next_look(rows, first_block), len(labels))
+        last = rows == len(labels)
+        if not last and not 0 < int(labels[:rows].sum()) < rows:
+            number -= 1  # A single class: nothing to look at yet, nothing spent.
+            continue
+        difference = paired_auroc_difference(first[:rows], second[:rows], labels[:rows], click_logits=first[:rows])
+        look = look_at(difference, number=number, tolerance=tolerance, confidence=confidence, last=last, rows=rows)
+        if last or look.decision != "open":
+            return look
 
 
 @dataclass(frozen=True)
