@@ -1,7 +1,7 @@
-"""The folder of an unfinished run, and the state from which a killed run goes on.
+"""The folder of an unfinished run, and the state from which a killed run resumes.
 
-``.NAME.partial`` beside the output holds the buckets, the vocabulary so far and ``state.json``, which says how far all
-of them are good. Files only grow behind what the state says, so going on means cutting them back to it.
+``.NAME.partial`` next to the output holds the buckets, the vocabulary so far and ``state.json``, which states how many
+bytes of each are valid. Files only grow beyond what the state says, so resuming means truncating them to it.
 """
 
 from __future__ import annotations
@@ -36,25 +36,25 @@ _DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.er
 
 @dataclass
 class State:
-    """How far a run is.
+    """Progress of a run.
 
     Attributes:
-        key: options and inputs, for JSON; another run's state is of no use.
-        buckets: files that the training rows are scattered into.
-        phase: ``scatter``: reading the logs; ``merge``: writing the splits.
-        day: to be read next.
-        offset: byte of that day's file.
-        line: lines of that day's file before ``offset``.
-        blank_line: number of the first of the blank lines that end what was read, 0: none.
-        read_rows: before ``offset``, over all days.
-        kept_rows: of those.
-        file_bytes: good bytes of each growing file, by name.
-        table_sizes: values of each table in its file.
-        unknown_values: categories that the vocabulary does not have.
-        rejected: lines left out, by kind.
-        generation: names the files that are rewritten with each state.
-        merged: buckets that are in train already, and deleted.
-        train_bytes: good bytes of train.
+        key: options and inputs of the run, as JSON holds them; a run with another key cannot use its state.
+        buckets: number of files that the training rows are scattered into, for all days together or for each.
+        phase: ``scatter`` while the logs are read, ``merge`` while the splits are written.
+        day: number of the day that is read next.
+        offset: byte of that day's text where reading continues; None: its beginning.
+        line: number of lines of that day's file before ``offset``.
+        blank_line: number of the first of the blank lines at the end of what was read; 0 if there are none.
+        read_rows: rows read so far, over all days.
+        kept_rows: rows that the sub-sample kept of those.
+        file_bytes: valid bytes of each growing file, by name.
+        table_sizes: number of values of each table in its file.
+        unknown_values: number of category values that the vocabulary does not have.
+        rejected: number of lines left out, by kind.
+        generation: number in the names of the files that are rewritten with each state.
+        merged: number of buckets that are in train already, and deleted.
+        train_bytes: valid bytes of train.
     """
 
     key: dict[str, Any]
@@ -76,10 +76,10 @@ class State:
 
 
 class CheckpointFolder:
-    """The files of an unfinished run.
+    """The folder that holds the files of an unfinished run.
 
     Args:
-        output: the folder that the run will make; the caller holds its lock.
+        output: folder that the run will make; the caller holds its lock.
     """
 
     def __init__(self, output: Path) -> None:
@@ -87,49 +87,51 @@ class CheckpointFolder:
 
     @property
     def finished(self) -> Path:
-        """The folder that becomes the output."""
+        """Folder that becomes the output."""
         return self.path / "out"
 
     def load(self) -> State | None:
-        """The state, None where there is none that this version can use."""
+        """Return the saved state, or None if there is none that this version can use."""
         try:
             contents = read_json(self.path / STATE_NAME, DataFormatError, "")
             if not isinstance(contents, dict) or contents.get("format") != FORMAT:
                 return None
             if contents.get("checksum") != _checksum(contents.get("state")):
-                log.warning("starting afresh: %s is damaged", self.path / STATE_NAME)
+                log.warning("starting over: %s is damaged", self.path / STATE_NAME)
                 return None
             return make(State, contents.get("state"), STATE_NAME, DataFormatError, "")
         except DataFormatError:
             return None
 
     def load_for(self, key: Mapping[str, Any]) -> State | None:
-        """The state of an unfinished run with the same key; says why there is none when another one was left."""
+        """Return the state of an unfinished run with the same key; logs why another one cannot be resumed."""
         state = self.load()
         if state is not None and state.key != key:
-            log.info("starting afresh: %s", "; ".join(differences(state.key, key)) or "the unfinished run was another")
+            log.info(
+                "starting over: %s", "; ".join(differences(state.key, key)) or "the unfinished run was a different one"
+            )
             return None
         return state
 
     @contextmanager
     def reading(self) -> Iterator[None]:
-        """Of files that an unfinished run has left, which may be damaged.
+        """Turn any error while the files of an unfinished run are read into one that says how to start over.
 
         Raises:
-            DataFormatError: one is; says how to start afresh.
+            DataFormatError: a file is damaged.
         """
         try:
             yield
         except (*_DAMAGED, DLRMError) as error:
             raise DataFormatError(
-                f"{self.path}: the unfinished run cannot be gone on with ({error}). Delete it to start afresh."
+                f"{self.path}: the unfinished run cannot be resumed ({error}). Delete this folder to start over."
             ) from error
 
     def start(self) -> None:
-        """Make it, empty.
+        """Create the folder, empty.
 
         Raises:
-            OutputError: not allowed.
+            OutputError: the folder cannot be written.
         """
         try:
             self.remove()
@@ -140,21 +142,23 @@ class CheckpointFolder:
             ) from error
 
     def resume(self, state: State) -> None:
-        """Cut every growing file back to what the state says.
+        """Truncate every growing file to its valid bytes.
 
         Raises:
-            DataFormatError: one is missing or shorter.
+            DataFormatError: a file is missing or shorter.
         """
         for name, size in state.file_bytes.items():
             path = self.path / name
             if not path.resolve().is_relative_to(self.path.resolve()):
-                raise DataFormatError(f"{self.path / STATE_NAME}: names {name!r}, which is not a file of the run.")
+                raise DataFormatError(
+                    f"{self.path / STATE_NAME}: names {name!r}, which is outside of it. Delete the folder."
+                )
             if not path.is_file() or path.stat().st_size < size:
-                raise DataFormatError(f"{path}: is missing or cut short. Delete {self.path} to start afresh.")
+                raise DataFormatError(f"{path}: is missing or truncated. Delete {self.path} to start over.")
             os.truncate(path, size)
 
     def commit(self, state: State) -> None:
-        """Make a state the one to go on from. What it speaks of must be on the disk before."""
+        """Save the state from which a killed run resumes; the files that it describes must be on the disk before."""
         temporary = self.path / f"{STATE_NAME}.tmp"
         with temporary.open("w", encoding="utf-8") as handle:
             contents = dataclasses.asdict(state)
@@ -164,53 +168,53 @@ class CheckpointFolder:
         sync_path(self.path)
 
     def publish(self, output: Path) -> None:
-        """Put the finished folder in its place and leave nothing else."""
+        """Move the finished folder to its place and delete the rest."""
         for path in self.finished.iterdir():
             sync_path(path)
         replace_folder(output, self.finished, recognize_dataset)
         self.remove()
 
     def size_bytes(self) -> int:
-        """What it takes on disk."""
+        """Return the bytes that the folder takes on disk."""
         return sum(path.stat().st_size for path in self.path.rglob("*") if path.is_file())
 
     def remove(self) -> None:
-        """Delete it."""
+        """Delete the folder."""
         if self.path.exists():
             shutil.rmtree(self.path)
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """What changed from one run's key to another's, for people."""
+    """Return what changed from one run's key to another's, in words."""
     if not _is_key(old):
-        return ["what it was made from cannot be read"]
-    found = [
-        f"{name} was {old['options'].get(name)}, is now {value}"
+        return ["its inputs cannot be read"]
+    changes = [
+        f"{name} changed from {old['options'].get(name)} to {value}"
         for name, value in new["options"].items()
         if old["options"].get(name) != value
     ]
-    before, after = ({one["file"]: one for one in key["inputs"]} for key in (old, new))
-    found += [f"{file} is not an input any more" for file in before if file not in after]
-    for file, one in after.items():
+    before, after = ({entry["file"]: entry for entry in key["inputs"]} for key in (old, new))
+    changes += [f"{file} is no longer an input" for file in before if file not in after]
+    for file, entry in after.items():
         if file not in before:
-            found.append(f"{file} is a new input")
-        elif before[file] != one:
-            found.append(f"{file} was changed")
-    return found
+            changes.append(f"{file} is a new input")
+        elif before[file] != entry:
+            changes.append(f"{file} changed")
+    return changes
 
 
 def _checksum(state: object) -> str:
-    """Of a state as it stands in its file."""
+    """Return the checksum of a state as it stands in its file."""
     return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
 
 
 def _is_key(key: object) -> bool:
-    """Whether it has the shape of one: it comes from a file."""
+    """Return whether a value that was read from a file has the shape of a key."""
     if not isinstance(key, Mapping):
         return False
     options, inputs = key.get("options"), key.get("inputs")
     return (
         isinstance(options, Mapping)
         and isinstance(inputs, list)
-        and all(isinstance(one, Mapping) and isinstance(one.get("file"), str) for one in inputs)
+        and all(isinstance(entry, Mapping) and isinstance(entry.get("file"), str) for entry in inputs)
     )

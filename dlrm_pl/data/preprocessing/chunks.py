@@ -1,4 +1,4 @@
-"""Chunks of whole lines: cut from the logs in their order, loaded by several threads."""
+"""Chunks of whole lines: claimed from the logs in order, loaded by several threads at once."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class Chunk:
     """Whole lines of one day.
 
     Attributes:
-        index: from 0, over all days.
-        day: the day's number.
-        start: byte of the day's text.
-        stop: byte behind it.
-        ends_day: no more lines of this day follow.
-        plain: what to read it from; None when it has been read.
+        index: number of the chunk, from 0 over all days.
+        day: number of the day.
+        start: first byte of the chunk in the day's text.
+        stop: byte after the last.
+        ends_day: whether it is the last chunk of its day.
+        plain: log to read the text from; None when the text has been read already.
     """
 
     index: int
@@ -44,12 +44,12 @@ class Chunk:
 
     @property
     def size(self) -> int:
-        """Bytes."""
+        """Bytes of text."""
         return self.stop - self.start
 
 
 class PlainLog:
-    """A log that is not compressed, read at any place by any thread. Closed with the last chunk that needs it."""
+    """An uncompressed log that any thread may read at any offset; closed with the last chunk that needs it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -61,31 +61,31 @@ class PlainLog:
             os.close(self._descriptor)
 
     def read_into(self, view: memoryview, offset: int) -> None:
-        """Fill memory with what is at a place.
+        """Fill memory with the bytes at an offset.
 
         Raises:
             DataFormatError: the file has become shorter.
         """
         count = read_at(self._descriptor, view, offset)
         if count < len(view):
-            raise DataFormatError(f"{self.path}: was cut short while it was read, at byte {offset + count}.")
+            raise DataFormatError(f"{self.path}: became shorter while it was read, at byte {offset + count:,}.")
 
     def read(self, start: int, stop: int) -> bytes:
-        """The bytes from one place to another."""
+        """Return the bytes from one offset to another."""
         return os.pread(self._descriptor, stop - start, start)
 
 
 class ChunkReader:
-    """Cuts the days into chunks of whole lines, one after another.
+    """Divides the days into chunks of whole lines.
 
-    ``claim`` is for one thread at a time; ``load`` is not, so that threads copy the text of plain logs side by side.
-    That of a ``.gz`` comes in its order, and with the claim.
+    Only one thread at a time may ``claim`` a chunk, but several may ``load`` theirs at once. The text of a ``.gz`` log
+    can only be unpacked in order, so ``claim`` does it.
 
     Args:
-        days: in order.
-        chunk_bytes: of a buffer, without its padding.
-        day: to start with.
-        offset: byte of that day's text to start at, where a line begins.
+        days: logs of each day, in order.
+        chunk_bytes: size of a buffer without its padding.
+        day: number of the first day to read.
+        offset: byte of that day's text to start at, where a line begins; None for the day's beginning.
     """
 
     def __init__(self, days: Sequence[Day], chunk_bytes: int, day: int = 0, offset: int | None = None) -> None:
@@ -94,19 +94,19 @@ class ChunkReader:
         self._handle: BufferedIOBase | None = None  # Of a .gz.
         self._path: Path | None = None
         self._position = 0  # Of the handle.
-        self._carry = b""  # Read already, behind the last chunk.
+        self._carry = b""  # Text after the last chunk that was read already.
         self._index = 0
-        # Of the next chunk. The first is half a chunk: so two threads do not come to the same place at the same time.
+        # Size of the next chunk. The first is half as large, so that two threads are not always at the same stage.
         self._wanted = chunk_bytes // 2
         self.day = day
         self.offset = days[day].start if offset is None and day < len(days) else offset or 0
 
     def buffer(self) -> npt.NDArray[np.uint8]:
-        """Memory for a chunk."""
+        """Return memory for a chunk."""
         return np.zeros(self._chunk_bytes + 1 + TEXT_PADDING, np.uint8)
 
     def claim(self, buffer: npt.NDArray[np.uint8]) -> Chunk | None:
-        """The next chunk, to be loaded into this buffer; None at the end of the last day.
+        """Claim the next chunk, to be loaded into this buffer; None at the end of the last day.
 
         Raises:
             DataFormatError: a file is missing, cut short or damaged, or has a line that is longer than a chunk.
@@ -144,7 +144,7 @@ class ChunkReader:
 
     @staticmethod
     def load(chunk: Chunk, buffer: npt.NDArray[np.uint8]) -> int:
-        """Bring the text of a claimed chunk into its buffer, every line with its newline; returns its bytes.
+        """Read the text of a claimed chunk into its buffer, with a newline after every line; returns the bytes.
 
         Raises:
             DataFormatError: the file has become shorter.
@@ -158,13 +158,13 @@ class ChunkReader:
         return size
 
     def close(self) -> None:
-        """Close the file that is open."""
+        """Close the open file."""
         if self._handle is not None:
             self._handle.close()
         self._handle, self._path, self._plain = None, None, None
 
     def _unpack(self, day: Day, buffer: npt.NDArray[np.uint8]) -> tuple[int, bool]:
-        """Fill a buffer from a ``.gz``; returns where its whole lines stop, and whether the day ends there."""
+        """Fill a buffer from a ``.gz``; returns the end of its whole lines, and whether the day ends there."""
         size = self._fill(day, buffer)
         if size < self._wanted or (day.stop is not None and self.offset + size >= day.stop):
             self._carry = b""
@@ -178,7 +178,7 @@ class ChunkReader:
         if self._path != day.path or self._position != self.offset + size:
             self.close()
             self._handle, self._path, self._carry, size = open_log(day.path), day.path, b"", 0
-            self._handle.seek(self.offset)  # Of a .gz: read and thrown away.
+            self._handle.seek(self.offset)  # A .gz has to be unpacked up to there.
             self._position = self.offset
         assert self._handle is not None
         buffer[:size] = np.frombuffer(self._carry, np.uint8)
@@ -191,13 +191,13 @@ class ChunkReader:
 
 
 def _line_end(read: Callable[[int, int], bytes], start: int, stop: int) -> int:
-    """The place behind the last newline between two places; ``start`` when there is none."""
+    """Return the offset after the last newline between two offsets, or ``start`` if there is none."""
     window = _SAMPLE
     while True:
         first = max(start, stop - window)
-        found = read(first, stop).rfind(b"\n")
-        if found >= 0:
-            return first + found + 1
+        newline = read(first, stop).rfind(b"\n")
+        if newline >= 0:
+            return first + newline + 1
         if first == start:
             return start
         window *= 8

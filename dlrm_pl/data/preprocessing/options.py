@@ -1,4 +1,4 @@
-"""What a user may choose about preprocessing, checked and in units of the program."""
+"""The options of ``preprocess``, checked, and the sizes of chunks and buckets that follow from them."""
 
 from __future__ import annotations
 
@@ -32,27 +32,27 @@ _MANY_BUCKETS = 512
 
 @dataclass(frozen=True, kw_only=True)
 class PreprocessOptions:
-    """All options that shape the result, and those that shape the run.
+    """Options of ``preprocess``: those that shape the result, and those that shape the run.
 
     Attributes:
-        layout: ``terabyte``: one file a day; ``kaggle``: one file, cut into days.
-        days: how many; None: 7 for ``kaggle``, as many as there are for ``terabyte``.
-        max_ind_range: cap of the raw categories, by modulo; 0 or less: none.
-        subsample_rate: share of non-clicks that is dropped, in all days, as the reference does.
-        randomize: order of the training rows: over all days, inside each day, or as they come; None: over all days
-            when they come from raw logs, else as they come.
-        seed: of order and sub-sample.
-        vocabulary: ``reference``: ids from all days; ``train_only``: from all but the last, and row 0 of each table
-            for values that are not in it.
-        min_count: values with fewer training rows share row 0 as well; 1: none.
+        layout: ``terabyte`` for one file per day; ``kaggle`` for one file that is divided into days.
+        days: number of days; None for 7 with ``kaggle``, and for all that are there with ``terabyte``.
+        max_ind_range: raw categories are taken modulo this number; 0 or less takes them as they are.
+        subsample_rate: share of the non-clicks of all days that is dropped, as upstream does.
+        randomize: order of the training rows: ``total`` shuffles all days together, ``day`` each day by itself,
+            ``none`` keeps the order of the logs. None for ``total`` with raw logs, and ``none`` with upstream's files.
+        seed: random seed of the order and the sub-sample.
+        vocabulary: ``reference`` numbers the categories of all days, including the test day, as upstream does;
+            ``train_only`` those of all days but the last, and gives all other values row 0 of their table.
+        min_count: values with fewer training rows than this get row 0 as well (``train_only``); 1 keeps all values.
         vocabulary_from: dataset folder whose ids are used instead of new ones.
-        bad_rows: the share of rows that may be left out because they cannot be read; None: stop at the first.
-        workers: threads.
-        memory_bytes: budget beyond the vocabulary.
-        checkpoint_bytes: text between two points from which a killed run goes on.
+        bad_rows: share of rows that may be left out because they cannot be parsed; None stops at the first bad row.
+        workers: number of threads that parse, number and sort at once.
+        memory_bytes: memory budget, not counting the vocabulary.
+        checkpoint_bytes: bytes of text between two checkpoints from which a killed run resumes.
 
     Raises:
-        ConfigurationError: a value that makes no sense; names it.
+        ConfigurationError: a value is out of range or of another type, or options contradict each other.
 
     Example:
         >>> from dlrm_pl import PreprocessOptions
@@ -80,8 +80,8 @@ class PreprocessOptions:
             object.__setattr__(self, "vocabulary_from", Path(self.vocabulary_from))
         if self.days is not None and self.days < self.least_days:
             raise ConfigurationError(
-                f"days={self.days}: at least 2 are needed, one to train on and one to test on; or 1 with "
-                "--vocabulary_from, to test on alone."
+                f"days={self.days}: at least 2 are needed, one for training and one for testing; with "
+                "--vocabulary_from 1 is enough, for testing only."
             )
         if not 0 <= self.subsample_rate < 1:
             raise ConfigurationError(f"subsample_rate={self.subsample_rate} must be at least 0 and below 1.")
@@ -97,12 +97,10 @@ class PreprocessOptions:
             raise ConfigurationError(f"min_count={self.min_count} must be at least 1.")
         if self.min_count > 1 and self.vocabulary != "train_only":
             raise ConfigurationError(
-                f"min_count={self.min_count} needs --vocabulary train_only: the reference keeps all values."
+                f"min_count={self.min_count} needs --vocabulary train_only; upstream's keeps all values."
             )
         if self.vocabulary_from is not None and self.vocabulary != "reference":
-            raise ConfigurationError(
-                "vocabulary_from takes the ids as they are: leave --vocabulary and --min_count out."
-            )
+            raise ConfigurationError("vocabulary_from takes the ids as they are: remove --vocabulary and --min_count.")
         if self.workers < 1:
             raise ConfigurationError(f"workers={self.workers} must be at least 1.")
         if self.memory_bytes < _LEAST_MEMORY:
@@ -111,13 +109,13 @@ class PreprocessOptions:
             )
 
     def within_memory(self) -> PreprocessOptions:
-        """With as many workers as the budget of memory allows, no more than asked for."""
+        """Return the options with as many of the workers as the memory budget allows."""
         most = self.memory_bytes // (_THREAD_BYTES + _CHUNK_FACTOR * _SMALL_CHUNK) // 2
         return dataclasses.replace(self, workers=max(1, min(self.workers, most)))
 
     @property
     def least_days(self) -> int:
-        """One to train on and one to test on; with given ids the latter alone makes sense."""
+        """Smallest number of days: one for training, and one for testing, which ``vocabulary_from`` needs alone."""
         return 2 if self.vocabulary_from is None else 1
 
     @property
@@ -127,12 +125,12 @@ class PreprocessOptions:
 
     @property
     def reading_threads(self) -> int:
-        """Threads that hold a chunk while the logs are read, of which as many run as there are workers."""
+        """Number of threads that hold a chunk while the logs are read; at most ``workers`` of them run at once."""
         return 2 * self.workers if self.workers > 1 else 1
 
     @property
     def chunk_bytes(self) -> int:
-        """Text that a thread reads at a time: with its columns and records it takes up to nine times as much.
+        """Bytes of text that a thread reads at a time; with its columns and records it takes up to nine times as much.
 
         Each chunk brings the frequent values of all tables into the cache again, so that larger ones are faster.
         """
@@ -140,7 +138,7 @@ class PreprocessOptions:
         return max(_SMALL_CHUNK, min(_MOST_CHUNK // min(self.workers, 2), chunk))
 
     def bucket_bytes(self, total_bytes: float) -> int:
-        """Size of a bucket of keyed records, of which there are ``total_bytes``.
+        """Return the size of a bucket of keyed records, of which there are ``total_bytes``.
 
         Small ones stay in the cache and use the same memory again; but there should not be thousands of them, and
         sorted, one takes a bit more than twice its size.
@@ -148,17 +146,17 @@ class PreprocessOptions:
         return int(min(self.memory_bytes / (2.5 * self.workers), max(_SMALL_BUCKET, total_bytes / _MANY_BUCKETS)))
 
     def key(self) -> dict[str, Any]:
-        """What the result depends on, for JSON."""
+        """Return the options that the result depends on, as JSON holds them."""
         run = {"workers", "memory_bytes", "checkpoint_bytes", "vocabulary_from"}
         values = {name: value for name, value in dataclasses.asdict(self).items() if name not in run}
         return values | {"vocabulary_from": None if self.vocabulary_from is None else str(self.vocabulary_from)}
 
 
 def parse_memory(text: str) -> int:
-    """``2GiB``, ``512M``, ``1000000`` -> bytes.
+    """Return the bytes that ``2GiB``, ``512M`` or ``1000000`` states.
 
     Raises:
-        ConfigurationError: anything else.
+        ConfigurationError: the text has another form.
     """
     match = re.fullmatch(r"([0-9]{1,18}(?:\.[0-9]{1,18})?)\s*([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
     if match is None:
@@ -167,10 +165,10 @@ def parse_memory(text: str) -> int:
 
 
 def parse_bad_rows(text: str) -> float | None:
-    """``stop`` -> None, ``skip:0.001`` -> 0.001.
+    """Return the share that ``skip:0.001`` allows, or None for ``stop``.
 
     Raises:
-        ConfigurationError: anything else.
+        ConfigurationError: the text has another form.
     """
     if text == "stop":
         return None

@@ -22,7 +22,7 @@ from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.files.free_space import require_free_space
 from dlrm_pl.files.sizes import format_bytes
 
-_CLICKS = 0.033  # Assumed where it matters little.
+_CLICKS = 0.033  # Share of clicks, assumed where it matters little.
 _ESTIMATE = 1.15  # Buckets are planned for so many times the rows that are expected.
 # A value in the tables: slots of 8 bytes, 5/16 of them full at least, its value and its count; and a share of the table
 # that is being written, which is copied.
@@ -35,19 +35,19 @@ _SPARE_FILES = 64
 
 @dataclass(frozen=True)
 class Plan:
-    """Estimates.
+    """Estimated sizes and time of a run, made before it starts.
 
     Attributes:
-        days: of the logs.
-        text_bytes: of all days, unpacked.
-        rows: of all days.
-        buckets: files to scatter the training rows into: one entry, or one for each training day.
-        disk_bytes: at the peak, what stays included.
-        output_bytes: what stays.
-        program_bytes: of memory that the program has before it begins.
-        budget_bytes: of memory, as the user chose.
-        vocabulary_bytes: of memory.
-        seconds: from start to end, of processors.
+        days: number of days.
+        text_bytes: size of the text of all days, unpacked.
+        rows: number of rows of all days.
+        buckets: number of files to scatter the training rows into, for all days together or for each training day.
+        disk_bytes: disk space at the peak, including the output.
+        output_bytes: disk space of the output.
+        program_bytes: memory of the program before it starts.
+        budget_bytes: memory budget that the user chose.
+        vocabulary_bytes: memory of the vocabulary.
+        seconds: time from start to end if the processors limit it.
     """
 
     days: int
@@ -63,15 +63,15 @@ class Plan:
 
     @property
     def memory_bytes(self) -> int:
-        """At the peak."""
+        """Memory at the peak."""
         return self.program_bytes + self.budget_bytes + self.vocabulary_bytes
 
     def __str__(self) -> str:
-        """One line."""
+        """Return the plan as one line."""
         minutes = f"{self.seconds / 60:.0f} minutes" if self.seconds >= 90 else f"{max(self.seconds, 1):.0f} s"
         return (
             f"plan: {self.days} days, about {self.rows:,} rows ({format_bytes(self.text_bytes)} of text); disk "
-            f"{format_bytes(self.disk_bytes)} at the peak, {format_bytes(self.output_bytes)} in the end; memory up to "
+            f"{format_bytes(self.disk_bytes)} at the peak, {format_bytes(self.output_bytes)} at the end; memory up to "
             f"{format_bytes(self.memory_bytes)} ({format_bytes(self.budget_bytes)} by --memory, the vocabulary "
             f"{format_bytes(self.vocabulary_bytes)}, the program {format_bytes(self.program_bytes)}); about {minutes} "
             "if the disk keeps up"
@@ -79,10 +79,10 @@ class Plan:
 
 
 def make_plan(days: Sequence[Day], options: PreprocessOptions, engine: Engine) -> Plan:
-    """Estimate from the sizes of the files and their first lines.
+    """Estimate a run from the sizes of the files and their first lines.
 
     Raises:
-        ConfigurationError: the budget of memory would need more files than a process may open.
+        ConfigurationError: the memory budget would need more files than a process may open.
     """
     sizes = [text_bytes(day) for day in days]
     line_bytes = sampled_line_bytes(days)
@@ -120,16 +120,16 @@ def make_plan(days: Sequence[Day], options: PreprocessOptions, engine: Engine) -
 
 
 def require_disk(peak_bytes: int, output_bytes: int, folder: Path, already_bytes: int) -> None:
-    """Check that what is to be written fits.
+    """Check that the disk has room for the output and the temporary files.
 
     Args:
-        peak_bytes: on the way.
-        output_bytes: of that, what stays.
-        folder: to be written.
-        already_bytes: what an unfinished run has written.
+        peak_bytes: disk space at the peak.
+        output_bytes: disk space of the output, which is a part of that.
+        folder: parent folder of the output.
+        already_bytes: disk space that an unfinished run has taken already.
 
     Raises:
-        OutputError: there is too little room; states both numbers.
+        OutputError: there is too little room; states both sizes.
     """
     require_free_space(
         folder,
@@ -140,10 +140,10 @@ def require_disk(peak_bytes: int, output_bytes: int, folder: Path, already_bytes
 
 
 def allow_files(buckets: int) -> None:
-    """Let this process open a file for each bucket.
+    """Raise this process's limit of open files to one for each bucket and some more.
 
     Raises:
-        ConfigurationError: it may not.
+        ConfigurationError: the system does not allow so many.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = buckets + _SPARE_FILES
@@ -157,7 +157,7 @@ def allow_files(buckets: int) -> None:
 
 
 def _parsing_speed(days: Sequence[Day], options: PreprocessOptions, engine: Engine) -> float:
-    """Bytes a second, from the first chunk of text."""
+    """Return the bytes of text parsed per second, measured on the first chunk."""
     reader = ChunkReader(days, 1 << 20)
     buffer = reader.buffer()
     try:
@@ -178,5 +178,5 @@ def _parsing_speed(days: Sequence[Day], options: PreprocessOptions, engine: Engi
 
 
 def _resident_bytes() -> int:
-    """Memory of this process: pages, from the second number of the file."""
+    """Return the resident memory of this process, from the pages that the system states."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()

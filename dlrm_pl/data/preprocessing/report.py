@@ -1,4 +1,4 @@
-"""The data report: what the logs hold, and what usually means that they are broken."""
+"""The data report: statistics of the logs, and warnings of what usually means that they are broken."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from dlrm_pl.data.preprocessing.vocabulary_stage import TableSummary
 
 _NAMES = ("label", *(f"I{i + 1}" for i in range(NUM_DENSE)), *(f"C{i + 1}" for i in range(NUM_SPARSE)))
 _SHARES = 10
-# What becomes of a split of a single class.
+# Consequence of a split that has labels of one class only.
 _WITHOUT_CLASSES = {
-    "train": "a model learns nothing from it but that",
+    "train": "a model cannot learn from it",
     "val": "AUROC is undefined on it, so `fit`, `validate` and `quantize` refuse it",
     "test": "AUROC is undefined on it, so `test` and `quantize` refuse it",
 }
-# Warnings. A thousand rows tell little of a distribution, so they are spared on smaller logs.
+# Thresholds of the warnings. Fewer than a thousand rows say little about a distribution, so they get no warnings.
 _ROWS_TO_JUDGE = 1000
 _MOST_CLICKS = 0.5
 _DISTINCT = 0.9
@@ -38,15 +38,15 @@ def data_report(
     names: Sequence[str] | None = None,
     missing_known: bool = True,
 ) -> dict[str, Any]:
-    """Describe the logs, for JSON.
+    """Return statistics and warnings about the logs, as JSON holds them.
 
     Args:
-        statistics: of all days.
-        tables: what made the vocabulary; empty when it was given.
-        rejected: lines that were left out, by kind.
-        unknown_values: categories that the vocabulary does not have.
-        names: of the parts that the rows come in, when they are not days.
-        missing_known: whether a missing value can be told from 0.
+        statistics: counts of all days.
+        tables: summary of each table; empty when the vocabulary comes from another dataset.
+        rejected: number of lines that were left out, by kind.
+        unknown_values: number of category values that the vocabulary does not have.
+        names: names of the parts that the rows come in, if these are not days.
+        missing_known: whether missing values can be distinguished from zeros.
 
     Returns:
         ``missing_rates``, ``largest_shares``, ``days``, ``rejected`` and ``warnings``.
@@ -75,14 +75,14 @@ def data_report(
 
 
 def report_lines(report: Mapping[str, Any]) -> list[str]:
-    """The report for people."""
+    """Return the lines of the report as text."""
     missing = [(rate, name) for name, rate in report["missing_rates"].items() if rate]
     top = ", ".join(f"{name} {rate:.1%}" for rate, name in sorted(missing, reverse=True)[:8])
     lines = [f"missing    {len(missing)} of {NUM_DENSE + NUM_SPARSE} columns" + (f", most: {top}" if top else "")]
     if not report["missing_rates"]:
-        lines = ["missing    unknown: what the reference wrote has 0 in its place"]
-    shares = ", ".join(f"{one['column']}={one['value']} {one['share']:.1%}" for one in report["largest_shares"])
-    lines.append(f"largest shares of one value  {shares}")
+        lines = ["missing    unknown: upstream's files have 0 in place of a missing value"]
+    shares = ", ".join(f"{entry['column']}={entry['value']} {entry['share']:.1%}" for entry in report["largest_shares"])
+    lines.append(f"most frequent values  {shares}")
     if report["rejected"]:
         kinds = ", ".join(f"{count:,} {kind}" for kind, count in report["rejected"].items())
         lines.append(f"rejected   {sum(report['rejected'].values()):,} lines: {kinds}; see rejected.tsv")
@@ -92,26 +92,28 @@ def report_lines(report: Mapping[str, Any]) -> list[str]:
 
 
 def warn_of_classes(splits: Iterable[tuple[str, int, int]]) -> list[str]:
-    """Splits without clicks, or with nothing else; given by name, rows and clicks."""
+    """Return a warning for each split with labels of one class; splits are given by name, rows and clicks."""
     return [
-        f"the {split} split has {'no clicks' if not clicks else 'nothing but clicks'} in {rows:,} rows: "
-        f"{_WITHOUT_CLASSES[split]}. Take more rows, or cut the days otherwise."
+        f"the {split} split has {'no clicks' if not clicks else 'only clicks'} in {rows:,} rows: "
+        f"{_WITHOUT_CLASSES[split]}. Take more rows, or divide the days differently."
         for split, rows, clicks in splits
         if clicks in (0, rows)
     ]
 
 
 def _largest_shares(histogram: Counts, tables: Sequence[TableSummary], rows: int) -> list[dict[str, Any]]:
-    """The commonest value of each column, of the ten columns where it is commonest."""
-    found = []
+    """Return the most frequent value of the ten columns in which one value is most frequent."""
+    entries = []
     for feature in range(NUM_DENSE):
         value = int(histogram[feature, :-1].argmax())
-        found.append((histogram[feature, value] / max(1, rows), _NAMES[1 + feature], str(value)))
+        entries.append((histogram[feature, value] / max(1, rows), _NAMES[1 + feature], str(value)))
     for name, table in zip(_NAMES[1 + NUM_DENSE :], tables, strict=False):
         if table.rows:
-            found.append((table.commonest_rows / table.rows, name, f"{table.commonest:08x}"))
-    found.sort(key=lambda one: -one[0])
-    return [{"column": name, "value": value, "share": round(float(share), 6)} for share, name, value in found[:_SHARES]]
+            entries.append((table.commonest_rows / table.rows, name, f"{table.commonest:08x}"))
+    entries.sort(key=lambda entry: -entry[0])
+    return [
+        {"column": name, "value": value, "share": round(float(share), 6)} for share, name, value in entries[:_SHARES]
+    ]
 
 
 def _warn_of_columns(statistics: LogStatistics, tables: Sequence[TableSummary]) -> list[str]:
@@ -131,16 +133,16 @@ def _warn_of_columns(statistics: LogStatistics, tables: Sequence[TableSummary]) 
             warnings.append(f"{name} is constant: one value in every row.")
         elif table.rows and table.values > _DISTINCT * table.rows:
             warnings.append(
-                f"{name} is nearly all distinct: {table.values:,} values in {table.rows:,} rows. An identifier "
-                "teaches nothing; --vocabulary train_only --min_count 2 folds such values."
+                f"{name} is nearly all distinct: {table.values:,} values in {table.rows:,} rows. A model "
+                "cannot learn from an identifier; --vocabulary train_only --min_count 2 gives such values one row."
             )
     return warnings
 
 
 def _warn_of_days(days: Sequence[DayStatistics], names: Sequence[str]) -> list[str]:
-    """Days that look unlike the median day."""
+    """Return warnings about days that differ from the median day."""
     judged = [(name, day) for name, day in zip(names, days, strict=True) if day.rows >= _ROWS_TO_JUDGE]
-    if len(judged) < 3:  # Of two days nobody can say which one is odd.
+    if len(judged) < 3:  # With two days it is unknown which one is odd.
         return []
     labels = np.array([day.clicks / max(1, day.kept) for _, day in judged])
     missing = np.array([day.missing / day.rows for _, day in judged])
@@ -149,20 +151,20 @@ def _warn_of_days(days: Sequence[DayStatistics], names: Sequence[str]) -> list[s
     typical = float(np.median(labels))
     for place, (name, _) in enumerate(judged):
         if typical and not 1 / _LABELS_APART <= labels[place] / typical <= _LABELS_APART:
-            warnings.append(f"{name}: {labels[place]:.2%} clicks, the median day has {typical:.2%}.")
+            warnings.append(f"{name}: {labels[place]:.2%} clicks; the median day has {typical:.2%}.")
         apart = np.abs(missing[place] - np.median(missing, axis=0))
         column = int(apart.argmax())
         if apart[column] > _MISSING_APART:
             median = float(np.median(missing[:, column]))
             warnings.append(
-                f"{name}: {_NAMES[column]} is missing in {missing[place, column]:.1%} of the rows, in the median "
-                f"day in {median:.1%}."
+                f"{name}: {_NAMES[column]} is missing in {missing[place, column]:.1%} of the rows, but in {median:.1%} "
+                "on the median day."
             )
         distance = np.abs(dense[place] - np.median(dense, axis=0)).sum(axis=1) / 2
         feature = int(distance.argmax())
         if distance[feature] > _DENSE_APART:
             warnings.append(
-                f"{name}: the distribution of {_NAMES[1 + feature]} is {distance[feature]:.0%} away from the "
-                "median day's (total variation)."
+                f"{name}: the distribution of {_NAMES[1 + feature]} differs from the median day's "
+                f"(total variation {distance[feature]:.0%})."
             )
     return warnings

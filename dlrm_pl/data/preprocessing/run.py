@@ -1,4 +1,4 @@
-"""Raw click logs -> a dataset folder, equal to the reference's, at any size: bounded, parallel and restartable.
+"""Raw click logs -> a dataset folder, equal to upstream's, at any size: bounded, parallel and restartable.
 
 The rows are read once. Each is parsed, its categories numbered by first appearance, and written to the bucket that a
 64-bit key of its number belongs to; then each bucket is sorted by key and appended. So the order is a uniform shuffle
@@ -47,18 +47,18 @@ from dlrm_pl.files.sizes import format_bytes
 log = logging.getLogger(__name__)
 
 Progress = Callable[[str, float, int], None]
-"""Told the stage, which share of it is done, and rows since the last call."""
+"""Called with the name of the stage, the share of it that is done, and the rows since the last call."""
 
 
 @dataclass(frozen=True)
 class PreprocessReport:
-    """What was made, for people.
+    """Summary of a ``preprocess`` run; ``str()`` gives it as text.
 
     Attributes:
-        folder: the dataset.
-        rows_by_day: that were kept; empty when the rows did not come by days.
-        seconds: of this run; None when the dataset was there already.
-        resumed: an earlier run did a part.
+        folder: the dataset that was made.
+        rows_by_day: rows kept of each day; empty when the input was not divided into days.
+        seconds: duration of this run; None when the dataset existed already.
+        resumed: whether an earlier, interrupted run had done a part of the work.
     """
 
     folder: DatasetFolder
@@ -67,13 +67,13 @@ class PreprocessReport:
     resumed: bool = False
 
     def __str__(self) -> str:
-        """The data report."""
+        """The rows, tables and data report of the dataset, as text."""
         rows = sum(split.records for split in self.folder.splits.values())
         days = f" of {len(self.rows_by_day)} days" if self.rows_by_day else ""
         speed = "" if self.seconds is None or self.resumed else f", {rows / self.seconds:,.0f} rows/s"
         lines = [f"{self.folder.path}: {rows:,} rows{days}{speed}"]
         if self.seconds is None:
-            lines = [f"{self.folder.path}: is complete, made from the same logs with the same options"]
+            lines = [f"{self.folder.path}: is complete: the same logs and options made it earlier"]
         for name, split in self.folder.splits.items():
             clicks = split.positives or 0
             lines.append(f"  {name:<6}{split.records:>14,} rows, {clicks:,} clicks ({clicks / split.records:.3%})")
@@ -91,24 +91,28 @@ def preprocess(
     overwrite: bool = False,
     progress: Progress = lambda stage, share, rows: None,
 ) -> PreprocessReport:
-    """Make a dataset folder, or go on with making it.
+    """Turn raw click logs into a dataset folder, or resume an interrupted run of the same command.
 
-    Ids are given by first appearance over all days in order, the last included, as the reference does, unless the
-    options say otherwise. Train is all days but the last; test is the first half of the last day (the larger when
-    odd), val the second. One day is enough with ``vocabulary_from``: then there is no train.
+    Categories are numbered by first appearance over all days in order, including the last, as upstream
+    (facebookresearch/dlrm) does, unless the options say otherwise. All days but the last become train; the first half
+    of the last day becomes test (with one row more if odd), the second half val. With ``vocabulary_from`` one day is
+    enough, and there is no train.
 
     Args:
-        raw: ``terabyte``: the beginning of the day files' names; ``kaggle``: one file. Or files of the reference's
-            preprocessing, see ``find_upstream_files``: their rows stay in their order.
-        output: the folder, which appears when it is complete.
-        options: see there.
-        overwrite: replace a dataset that was made otherwise.
-        progress: told how far it is.
+        raw: with layout ``terabyte``, the common beginning of the day files' names (``logs/day`` for ``logs/day_0``,
+            ...); with ``kaggle``, one file. Upstream's preprocessed files (.npz or .bin) are converted, in their order.
+        output: folder to write; it appears when it is complete.
+        options: how to preprocess; the defaults when None.
+        overwrite: replace an existing dataset that was made from other logs or with other options.
+        progress: called from time to time with the stage, its share done, and the rows since the last call.
+
+    Returns:
+        What was made.
 
     Raises:
-        ConfigurationError: options that contradict each other or the vocabulary.
-        DataFormatError: a day is missing or has no rows, or the last has fewer than two; or a bad row.
-        OutputError: the folder is in use, not writable, or holds something else; or the disk is too small, or full.
+        ConfigurationError: options contradict each other or the vocabulary.
+        DataFormatError: a day is missing or empty, the last has fewer than two rows, or a row cannot be parsed.
+        OutputError: the folder is in use, not writable, or holds something else, or the disk is too small.
 
     Example:
         >>> import tempfile
@@ -126,8 +130,10 @@ def preprocess(
     asked, options = options.workers, options.within_memory()
     if options.workers < asked:
         log.warning(
-            "%s workers instead of %s: --memory %s MiB is not enough for more",
-            *(options.workers, asked, options.memory_bytes >> 20),
+            "%s workers instead of %s: --memory %s is not enough for more",
+            options.workers,
+            asked,
+            format_bytes(options.memory_bytes),
         )
     if options.vocabulary_from is not None:
         options = _with_cap_of(options, DatasetFolder.open(options.vocabulary_from, rows=False))
@@ -157,26 +163,26 @@ def preprocess(
             checkpoint.publish(output)
             return _report(DatasetFolder.open(named), time.perf_counter() - began, resumed)
         except DLRMError:
-            checkpoint.remove()  # A changed log or other options would start afresh anyway.
+            checkpoint.remove()  # A changed log or other options would start over anyway.
             raise
         except BaseException as error:
             kept = _keep(checkpoint)
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise OutputError(f"{output}: the disk is full. {kept} Free some space, and run again.") from error
+                raise OutputError(f"{output}: the disk is full. {kept} Free some space first.") from error
             log.warning("%s", kept)
             raise
 
 
 def _keep(checkpoint: CheckpointFolder) -> str:
-    """Keep what a run can go on from, delete what it cannot; says which, for people."""
+    """Keep a checkpoint that can be resumed and delete one that cannot; returns a sentence that says which."""
     if checkpoint.load() is None:
         checkpoint.remove()
         return "Nothing is kept: the run had not come to its first checkpoint."
-    return f"{checkpoint.path} keeps {format_bytes(checkpoint.size_bytes())}, from which the same command goes on."
+    return f"{checkpoint.path} keeps {format_bytes(checkpoint.size_bytes())}; run the same command to resume."
 
 
 class _Run:
-    """One call of ``preprocess``, under the lock of its output."""
+    """One call of ``preprocess`` on raw logs, while the caller holds the lock of the output."""
 
     def __init__(
         self,
@@ -186,7 +192,10 @@ class _Run:
         checkpoint: CheckpointFolder,
         progress: Progress,
     ) -> None:
-        self._days, self._options, self._checkpoint, self._progress = days, options, checkpoint, progress
+        self._days = days
+        self._options = options
+        self._checkpoint = checkpoint
+        self._progress = progress
         self._engine = engine()
         self._vocabulary = VocabularyStage(options, self._engine)
         self._statistics = LogStatistics([DayStatistics() for _ in days])
@@ -196,7 +205,7 @@ class _Run:
         self._saved_sizes = self._state.table_sizes or [0] * len(self._vocabulary.tables)
 
     def make(self) -> DatasetFolder:
-        """The finished folder, still under its temporary name."""
+        """Return the finished folder, still under its temporary name."""
         if self._state.phase == "scatter":
             self._scatter()
         return self._merge()
@@ -216,11 +225,11 @@ class _Run:
                 self._vocabulary, self._checkpoint.path, state.table_sizes, _counts_name(state.generation)
             )
         where = f"day {state.day}" if state.phase == "scatter" else f"bucket {state.merged} of {sum(state.buckets)}"
-        log.info("going on with an unfinished run, from %s: %s rows are read", where, f"{state.read_rows:,}")
+        log.info("resuming an interrupted run at %s: %s rows were read", where, f"{state.read_rows:,}")
         return state
 
     def _save_checkpoint(self) -> None:
-        """Save what the files do not hold, and let a killed run go on from here."""
+        """Save the vocabulary and the statistics, so that a killed run can resume from here."""
         state, folder = self._state, self._checkpoint.path
         old, state.generation = state.generation, state.generation + 1
         counts, numbers = folder / _counts_name(state.generation), folder / _statistics_name(state.generation)
@@ -243,18 +252,29 @@ class _Run:
             self._progress("reading", min(1.0, done / total), rows)
 
         stage = Scatter(
-            *(self._days, self._options, state, self._statistics, self._vocabulary, self._engine),
-            *(self._checkpoint.path, advance),
+            days=self._days,
+            options=self._options,
+            state=state,
+            statistics=self._statistics,
+            vocabulary=self._vocabulary,
+            engine=self._engine,
+            folder=self._checkpoint.path,
+            progress=advance,
         )
         stage.run(self._save_checkpoint)
         last = self._statistics.days[-1].kept
         if last < 2:
             path = self._days[-1].path
-            raise DataFormatError(f"{path}: has {last} row{'s'[: last != 1]}, the last day is cut into test and val.")
+            raise DataFormatError(
+                f"{path}: the last day has {last} row{'s'[: last != 1]}; at least 2 are needed to split it into "
+                "test and val."
+            )
         if len(self._days) > 1 and not sum(day.kept for day in self._statistics.days[:-1]):
-            raise DataFormatError(f"{self._days[0].path}: no training row is left of the sub-sample.")
+            raise DataFormatError(
+                f"{self._days[0].path}: subsample_rate left no training row. Lower it, or take more rows."
+            )
         state.phase = "merge"
-        if state.generation:  # Small runs have none, and start again in less time than it takes to save them.
+        if state.generation:  # Small runs have no checkpoint: starting over takes less time than saving one.
             for name in state.file_bytes:
                 sync_path(self._checkpoint.path / name)
             self._save_checkpoint()
@@ -278,7 +298,7 @@ class _Run:
         def make(name: str, task: Callable[[], Any]) -> None:
             made[name] = task()
 
-        # Workers that find no more of train go on with these. The vocabulary first: it takes longest.
+        # Workers that have no more of train to do take these. The vocabulary is first, since it takes longest.
         others = {
             "dictionaries": lambda: self._vocabulary.save(finished),
             "test": lambda: merge.half("test"),
@@ -286,7 +306,7 @@ class _Run:
             "report": self._report,
         }
         made["train"] = merge.train([partial(make, name, task) for name, task in others.items()])
-        if len(self._days) == 1:  # With the ids of another dataset: nothing to train on.
+        if len(self._days) == 1:  # With the ids of another dataset there is nothing to train on.
             del made["train"]
             for path in (train := finished / split_file_name("train"), digests_path(train)):
                 path.unlink(missing_ok=True)
@@ -312,13 +332,13 @@ class _Run:
 
 
 def _is_finished(output: Path, key: dict[str, Any]) -> bool:
-    """Whether a folder was made already, of the same logs with the same options."""
+    """Return whether a folder was made from the same logs with the same options."""
     found = recognize_dataset(output)
     return found is not None and found.made_by == "preprocess" and found.settings == key
 
 
 def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """As ``differences``, of what a file says that anybody may have written."""
+    """Like ``differences``, but of a file that may have been edited: empty where it makes no sense."""
     try:
         return differences(old, new)
     except (AttributeError, KeyError, TypeError):
@@ -331,7 +351,7 @@ def _report(folder: DatasetFolder, seconds: float | None, resumed: bool = False)
 
 
 def _with_cap_of(options: PreprocessOptions, folder: DatasetFolder) -> PreprocessOptions:
-    """Take max_ind_range from the dataset whose vocabulary is used."""
+    """Return the options with the ``max_ind_range`` of the dataset whose vocabulary is used."""
     default = PreprocessOptions.__dataclass_fields__["max_ind_range"].default
     if options.max_ind_range not in (default, folder.max_ind_range):
         raise ConfigurationError(

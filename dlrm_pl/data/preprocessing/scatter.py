@@ -1,4 +1,4 @@
-"""From text to records in buckets: every row is read once, numbered, and written where its key says."""
+"""From text to records in buckets: each row is read once, numbered, and written to the bucket of its key."""
 
 from __future__ import annotations
 
@@ -31,32 +31,32 @@ from dlrm_pl.files.complete_io import sync_handle, write_all, write_at
 
 LAST_DAY = "last_day"
 IN_ORDER = "in_order"
-# A share of bad rows is judged from so many lines on, and at the end.
+# The share of bad rows is checked after this many lines, and at the end.
 _LINES_TO_JUDGE = 100_000
-_SKIP = "Repair the log, or leave such lines out: --bad_rows skip:0.001 allows for one line in a thousand."
+_SKIP = "Repair the log, or leave such lines out: --bad_rows skip:0.001 allows one line in a thousand."
 _SHORTEST_ROW = RECORD_INTS + 1  # A label, 39 tabs, and a newline at least.
 # Stages of the pipeline; those of the vocabulary's tables follow.
 _COUNT_READ, _COUNT_KEPT = range(2)
-_SUBSAMPLE_SEED = 0x5EED  # Any number: apart from the order, which has the seed itself.
+_SUBSAMPLE_SEED = 0x5EED  # Arbitrary; the order uses the seed itself, and is independent.
 
 
 def bucket_name(bucket: int) -> str:
-    """File of a bucket."""
+    """Return the file name of a bucket."""
     return f"bucket_{bucket}"
 
 
 class Scatter:
-    """One run over the logs, or what is left of them.
+    """The first stage of a run: read the logs, or the rest of them after an interruption, into buckets.
 
     Args:
-        days: in order.
-        options: as the user chose.
-        state: where to start; kept up to date.
-        statistics: by day; kept up to date.
-        vocabulary: kept up to date.
-        engine: computes.
-        folder: of the unfinished run.
-        progress: told rows and bytes of text that were done.
+        days: logs of each day, in order.
+        options: options of the run.
+        state: where to start; updated.
+        statistics: counts by day; updated.
+        vocabulary: numbers of the categories; updated.
+        engine: native code or its NumPy fallback.
+        folder: folder of the unfinished run.
+        progress: called with the rows and the bytes of text that were processed.
     """
 
     def __init__(
@@ -70,18 +70,24 @@ class Scatter:
         folder: Path,
         progress: Callable[[int, int], None],
     ) -> None:
-        self._days, self._options, self._state, self._statistics = days, options, state, statistics
-        self._vocabulary, self._engine, self._folder, self._progress = vocabulary, engine, folder, progress
+        self._days = days
+        self._options = options
+        self._state = state
+        self._statistics = statistics
+        self._vocabulary = vocabulary
+        self._engine = engine
+        self._folder = folder
+        self._progress = progress
         self._reader = ChunkReader(days, options.chunk_bytes, state.day, state.offset)
         self._reading, self._counting = threading.Lock(), threading.Lock()
         self._pipeline = Pipeline(num_stages=2)
-        # Fewer run than there are threads: a chunk that waits for the one before it, whose thread the system has put
-        # aside for another program, lets the next chunk run. Else all would go at the pace of the slowest thread.
+        # Only as many threads run as there are workers. While a chunk waits for the one before it, whose thread the
+        # system has suspended for another program, the next chunk runs; else the slowest thread would set the pace.
         self._running = threading.Semaphore(options.workers)
         self._files: dict[str, IO[bytes]] = {}
         self._bucket_files = np.empty(sum(state.buckets), np.int32)  # Descriptors.
         self._left_bytes = 0
-        # Buckets of a day come after those of the days before it.
+        # First bucket of each day.
         self._first_bucket = np.concatenate([[0], np.cumsum(state.buckets)]).tolist()
         if options.randomize == "total":
             self._first_bucket = [0] * (len(days) + 1)
@@ -90,10 +96,10 @@ class Scatter:
         """Read all days.
 
         Args:
-            save_checkpoint: called when all that was read is in the files, and these are on the disk.
+            save_checkpoint: called when all rows read so far are in the files, and these are on the disk.
 
         Raises:
-            DataFormatError: a bad row, or too many; or see ``ChunkReader``.
+            DataFormatError: a row, or more rows than allowed, cannot be parsed, or a file is missing or damaged.
         """
         with ExitStack() as stack:
             try:
@@ -119,7 +125,7 @@ class Scatter:
                         save_checkpoint()
             finally:
                 self._reader.close()
-            self._judge(self._days[-1].path, at_end=True)
+            self._check_rejected(self._days[-1].path, at_end=True)
             self._note_sizes()
 
     def _names(self) -> list[str]:
@@ -128,9 +134,9 @@ class Scatter:
         return [*(bucket_name(bucket) for bucket in range(sum(self._state.buckets))), LAST_DAY, REJECTED]
 
     def _open(self, name: str) -> IO[bytes]:
-        """Unbuffered: what was written is in the file when a write returns."""
+        """Open a file unbuffered, so that all bytes are in it when a write returns."""
         path = self._folder / name
-        if name in (IN_ORDER, LAST_DAY):  # Written at places: a file opened to append would ignore these.
+        if name in (IN_ORDER, LAST_DAY):  # Written at offsets, which a file opened to append would ignore.
             path.touch()
             return path.open("r+b", buffering=0)
         return path.open("ab", buffering=0)
@@ -143,14 +149,14 @@ class Scatter:
         self._vocabulary.pipeline.stop()
 
     def _process_chunks(self) -> None:
-        """Of a thread: chunk after chunk, until the checkpoint is due or the logs end."""
+        """Process chunk after chunk in a thread, until a checkpoint is due or the logs end."""
         buffer = np.zeros(self._options.chunk_bytes + 1 + TEXT_PADDING, np.uint8)
         # An odd number of cache lines apart, so that the columns do not compete for the same part of the cache.
         capacity = 16 * ((self._options.chunk_bytes // _SHORTEST_ROW // 16 + 1) | 1)
         columns = np.empty((RECORD_INTS, capacity), np.int32)
         keyed = np.empty(capacity, KEYED_DTYPE)
         bad = np.empty((2, capacity), np.int64)
-        # What does not depend on the order of the chunks is counted by each thread on its own.
+        # Counts that do not depend on the order of the chunks are made by each thread on its own.
         day, counted = 0, Counted()
         while True:
             with self._reading, self._running:
@@ -174,7 +180,7 @@ class Scatter:
         bad: npt.NDArray[np.int64],
         counted: Counted,
     ) -> None:
-        """One chunk, from text to files."""
+        """Process one chunk from text to files."""
         state, options, day = self._state, self._options, self._statistics.days[chunk.day]
         with self._running:
             size = self._reader.load(chunk, buffer)
@@ -187,7 +193,7 @@ class Scatter:
             self._reject(chunk, text, bad[:, :bads], lines)
             if bads == bad.shape[1]:
                 raise DataFormatError(
-                    f"{path}: has {bads:,} lines together that are no rows. {likely_format(path)}".rstrip()
+                    f"{path}: {bads:,} lines in a row cannot be parsed. {likely_format(path)}".rstrip()
                 )
             first_row = state.read_rows
             state.read_rows += rows
@@ -200,12 +206,12 @@ class Scatter:
                         if ends_file and not self._days[chunk.day].start
                         else f"day {chunk.day}, to line {state.line}, "
                     )
-                    hint = likely_format(path) or "An empty day is most often a broken download."
-                    none = f"{state.line:,} lines, none of which is a row" if state.line and not part else "no rows"
+                    hint = likely_format(path) or "An empty day is usually a broken download."
+                    none = f"{state.line:,} lines, but no rows" if state.line and not part else "no rows"
                     raise DataFormatError(f"{path}: {part}has {none}. {hint}")
                 if ends_file:
                     state.line = state.blank_line = 0
-            # In turn, so that no chunk that waits for another one keeps this one from running.
+            # While it is this chunk's turn, so that no chunk that waits for another one takes its place.
             self._running.acquire()
         try:
             self._number(chunk, columns, rows, first_row, keyed, counted)
@@ -223,7 +229,7 @@ class Scatter:
         keyed: npt.NDArray[np.void],
         counted: Counted,
     ) -> None:
-        """One chunk, from rows to files."""
+        """Process one chunk from rows to files."""
         state, options, day = self._state, self._options, self._statistics.days[chunk.day]
         if options.subsample_rate:
             rows = self._subsample(columns, rows, first_row)
@@ -244,11 +250,11 @@ class Scatter:
             state.unknown_values += unknown
 
     def _ends_file(self, day: int) -> bool:
-        """Whether no later day is cut from the same file: lines are counted by file, as people do."""
+        """Return whether no later day is part of the same file; lines are counted by file, as editors do."""
         return day + 1 == len(self._days) or self._days[day + 1].path != self._days[day].path
 
     def _subsample(self, columns: Columns, rows: int, first_row: int) -> int:
-        """Drop a share of the non-clicks, each by its own number alone; returns the rows that stay."""
+        """Drop a share of the non-clicks, each by its own number alone; returns the number of rows kept."""
         draw = row_keys(self._options.seed ^ _SUBSAMPLE_SEED, first_row, rows) >> np.uint64(11)
         dropped = draw < np.uint64(int(self._options.subsample_rate * (1 << 53)))
         keep = np.flatnonzero((columns[LABEL, :rows] != 0) | ~dropped)
@@ -256,13 +262,13 @@ class Scatter:
         return len(keep)
 
     def _in_order(self, name: str, columns: Columns, rows: int, first: int, keyed: npt.NDArray[np.void]) -> None:
-        """Write records where they belong in a file, given how many are before them."""
+        """Write records to their place in a file, which follows from the number of records before them."""
         records = keyed.view(np.int32)[: rows * RECORD_INTS].reshape(rows, RECORD_INTS)
         self._engine.records(columns, rows, records)
         write_at(self._files[name].fileno(), records.reshape(-1).view(np.uint8).data, first * RECORD_BYTES)
 
     def _to_buckets(self, day: int, columns: Columns, rows: int, first_kept: int, keyed: npt.NDArray[np.void]) -> None:
-        """Append the records to their buckets: in any order, since each bucket is sorted later."""
+        """Append the records to their buckets, in any order, since each bucket is sorted later."""
         total = self._options.randomize == "total"
         buckets = self._state.buckets[0 if total else day]
         sizes = self._engine.scatter(columns, rows, self._options.seed, first_kept, buckets, keyed)
@@ -270,27 +276,27 @@ class Scatter:
         self._engine.append(self._bucket_files[first : first + buckets], keyed, sizes)
 
     def _reject(self, chunk: Chunk, text: bytes, bad: npt.NDArray[np.int64], lines: int) -> None:
-        """Deal with the lines that are no rows: blank ones at the end of a file are fine, others stop or are noted."""
+        """Handle lines that are not rows: blank ones may end a file; others stop the run, or are recorded."""
         state, path = self._state, self._days[chunk.day].path
         first_line = state.line + 1
         state.line += lines
-        found = [
+        bad_lines = [
             (first_line + number, without_newline(text[offset : text.index(b"\n", offset) + 1]))
             for offset, number in bad.T.tolist()
         ]
-        # Blank lines that end the chunk are judged when it is known what follows.
+        # Whether blank lines at the end of the chunk are allowed depends on what follows.
         trailing = 0
-        while trailing < len(found) and found[-1 - trailing] == (state.line - trailing, b""):
+        while trailing < len(bad_lines) and bad_lines[-1 - trailing] == (state.line - trailing, b""):
             trailing += 1
         content = lines > trailing
         if state.blank_line and content:
             self._reject_line(path, state.blank_line, b"")
             state.blank_line = 0
-        for number, line in found[: len(found) - trailing]:
+        for number, line in bad_lines[: len(bad_lines) - trailing]:
             self._reject_line(path, number, line)
         if trailing and not state.blank_line:
             state.blank_line = state.line - trailing + 1
-        self._judge(path)
+        self._check_rejected(path)
 
     def _reject_line(self, path: Path, number: int, line: bytes) -> None:
         error = explain(line)
@@ -303,8 +309,8 @@ class Scatter:
         head = f"{path}\t{number}\t{error.kind}\t".encode()
         write_all(self._files[REJECTED].fileno(), head + line + b"\n")
 
-    def _judge(self, path: Path, *, at_end: bool = False) -> None:
-        """Stop when more lines were left out than the user allows."""
+    def _check_rejected(self, path: Path, *, at_end: bool = False) -> None:
+        """Check that no more lines were left out than the user allows."""
         rejected = sum(self._state.rejected.values())
         lines = self._state.read_rows + rejected
         if rejected and (at_end or lines >= _LINES_TO_JUDGE):
@@ -312,8 +318,8 @@ class Scatter:
             if rejected > allowed * lines:
                 kinds = ", ".join(f"{count:,} {kind}" for kind, count in self._state.rejected.items())
                 raise DataFormatError(
-                    f"{path}: {rejected:,} of {lines:,} lines so far cannot be read ({kinds}), more than the "
-                    f"{allowed:.3%} that bad_rows allows. The first ones are {self._first_rejected()}. "
+                    f"{path}: {rejected:,} of {lines:,} lines so far cannot be parsed ({kinds}), more than the "
+                    f"{allowed:.3%} that bad_rows allows. The first are {self._first_rejected()}. "
                     f"{likely_format(path)}".rstrip()
                 )
 

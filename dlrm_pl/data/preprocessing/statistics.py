@@ -1,4 +1,4 @@
-"""What the rows look like: counted while they pass, for the report and its warnings."""
+"""Counts of the rows for the data report and its warnings, made while the rows are processed."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ _BOUNDS = [0, *(1 << power for power in range(DENSE_BINS.bit_length() - 1)), DEN
 
 
 def no_histogram() -> Counts:
-    """Of dense values, ``[13, DENSE_BINS]``: 426 kB."""
+    """Return an empty histogram of the dense values, ``[13, DENSE_BINS]``: 426 kB."""
     return np.zeros((NUM_DENSE, DENSE_BINS), np.int64)
 
 
 @dataclass
 class Counted:
-    """What a thread counts of the rows of one day.
+    """Counts that a thread makes of the rows of one day.
 
     Attributes:
-        clicks: of those that are kept.
-        missing: empty fields by column, ``[40]``, of those that were read.
-        histogram: of the dense values, ``[13, DENSE_BINS]``, of those that were read.
-        largest: of the dense values, ``[13]``.
+        clicks: clicks among the rows that are kept.
+        missing: empty fields of the rows that were read, by column, ``[40]``.
+        histogram: histogram of the dense values of the rows that were read, ``[13, DENSE_BINS]``.
+        largest: largest value of each dense feature, ``[13]``.
     """
 
     clicks: int = 0
@@ -42,15 +42,15 @@ class Counted:
 
 @dataclass
 class DayStatistics:
-    """Of one day: few numbers, since there may be hundreds of days.
+    """Counts of one day: few numbers, since there may be hundreds of days.
 
     Attributes:
-        rows: that were read.
-        kept: of those, after the sub-sample.
-        clicks: among the kept ones.
-        missing: empty fields by column, ``[40]``, of those that were read.
-        log2_histogram: of their dense values by powers of two, ``[13, 14]``.
-        largest: of the dense values, ``[13]``.
+        rows: rows that were read.
+        kept: rows that the sub-sample kept of those.
+        clicks: clicks among the kept rows.
+        missing: empty fields of the rows that were read, by column, ``[40]``.
+        log2_histogram: histogram of their dense values by powers of two, ``[13, 14]``.
+        largest: largest value of each dense feature, ``[13]``.
     """
 
     rows: int = 0
@@ -63,18 +63,18 @@ class DayStatistics:
 
 @dataclass
 class LogStatistics:
-    """Of all days.
+    """Counts of all days.
 
     Attributes:
-        days: in order.
-        histogram: of the dense values, ``[13, DENSE_BINS]``, of all rows that were read.
+        days: counts of each day, in order.
+        histogram: histogram of the dense values of all rows that were read, ``[13, DENSE_BINS]``.
     """
 
     days: list[DayStatistics]
     histogram: Counts = field(default_factory=no_histogram)
 
     def add(self, number: int, counted: Counted) -> None:
-        """Add what was counted of a day; its rows are counted elsewhere, in their order."""
+        """Add the counts that a thread made of a day; its rows are counted elsewhere, in their order."""
         day = self.days[number]
         day.clicks += counted.clicks
         day.missing += counted.missing
@@ -84,7 +84,7 @@ class LogStatistics:
 
 
 def save(statistics: LogStatistics, path: Path) -> None:
-    """Write them as npz."""
+    """Write the counts as an npz file."""
     days = statistics.days
     with path.open("wb") as handle:
         np.savez_compressed(
@@ -98,7 +98,7 @@ def save(statistics: LogStatistics, path: Path) -> None:
 
 
 def load(path: Path) -> LogStatistics:
-    """Read them back."""
+    """Read the counts that ``save`` wrote."""
     with path.open("rb") as handle, np.load(handle, allow_pickle=False) as archive:
         arrays = [archive[name] for name in ("numbers", "missing", "log2", "largest")]
         histogram = archive["histogram"]

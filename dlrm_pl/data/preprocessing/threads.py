@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 
 class StoppedError(Exception):
-    """Another thread failed; its error is the one that counts."""
+    """Raised in threads that wait when another one has failed, whose error is reported."""
 
 
 class Pipeline:
@@ -54,16 +54,16 @@ class Pipeline:
 
 
 def run_threads(tasks: Sequence[Callable[[], None]], count: int, stop: Callable[[], None] = lambda: None) -> None:
-    """Run tasks in several threads, each begun by the next thread that is free, until all have returned.
+    """Run tasks in several threads, and wait until all have returned.
 
     Args:
-        tasks: in the order in which they begin.
-        count: of the threads.
-        stop: called when a task failed, lets those that wait end with StoppedError.
+        tasks: tasks in the order in which they start.
+        count: number of threads.
+        stop: called when a task has failed; makes waiting tasks end with StoppedError.
 
     Raises:
-        BaseException: the error of the task that failed first; the others are stopped, or not begun. Ctrl-C stops them
-            as well.
+        BaseException: the error of the task that failed first; the others are stopped or never started. Ctrl-C stops
+            them as well.
     """
     errors: list[BaseException] = []
     lock = threading.Lock()

@@ -73,7 +73,7 @@ def test_a_log_that_shrinks_meanwhile_is_named(tmp_path: Path) -> None:
     chunk = reader.claim(buffer)
     path.write_bytes(b"line\n" * 3)
     assert chunk is not None
-    with pytest.raises(DataFormatError, match=r"day_0: was cut short while it was read, at byte 15\."):
+    with pytest.raises(DataFormatError, match=r"day_0: became shorter while it was read, at byte 15\."):
         reader.load(chunk, buffer)
 
 

@@ -184,7 +184,7 @@ def test_a_killed_conversion_goes_on(
     assert (work.load() is not None) == (stop_at > 100)
     with caplog.at_level(logging.INFO):
         preprocess(reordered, tmp_path / "out", options)
-    assert ("going on with an unfinished run" in caplog.text) == (stop_at > 100)
+    assert ("resuming an interrupted run" in caplog.text) == (stop_at > 100)
     assert same(tmp_path / "out", dataset)
     assert not list(tmp_path.glob(".out*"))
 

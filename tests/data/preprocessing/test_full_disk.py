@@ -44,7 +44,7 @@ def test_full_disk_in_the_middle_keeps_the_last_checkpoint(
 
     with (
         monkeypatch.context() as patch,
-        pytest.raises(OutputError, match=r"out: the disk is full\. .* keeps .* goes on"),
+        pytest.raises(OutputError, match=r"out: the disk is full\. .* keeps .*; run the same command to resume"),
     ):
         patch.setattr(used, "append", full)
         preprocess(raw, tmp_path / "out", MANY)

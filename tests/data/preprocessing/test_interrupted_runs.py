@@ -174,9 +174,9 @@ def test_changed_options_start_afresh_and_say_why(
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(CheckpointFolder, "commit", commit)
         preprocess(raw, tmp_path / "out", MANY)
-    assert "from which the same command goes on" in caplog.text
+    assert "run the same command to resume" in caplog.text
     preprocess(raw, tmp_path / "out", PreprocessOptions(seed=5))
-    assert "starting afresh: seed was 123, is now 5" in caplog.text
+    assert "starting over: seed changed from 123 to 5" in caplog.text
     preprocess(raw, tmp_path / "whole", PreprocessOptions(seed=5))
     assert read(tmp_path / "out") == read(tmp_path / "whole")
 
@@ -191,11 +191,11 @@ def test_a_finished_folder_is_recognised_by_what_it_was_made_from(raw: Path, tmp
     assert again.rows_by_day == first.rows_by_day == (2500, 1, 3000, 1501)
     assert "is complete" in str(again)
     assert (tmp_path / "out" / "dataset.json").stat().st_mtime_ns == written
-    with pytest.raises(OutputError, match="made otherwise: seed was 123, is now 5"):
+    with pytest.raises(OutputError, match="made otherwise: seed changed from 123 to 5"):
         preprocess(tmp_path / "day", tmp_path / "out", PreprocessOptions(seed=5))
     with (tmp_path / "day_2").open("ab") as handle:
         handle.write(b"\n")
-    with pytest.raises(OutputError, match="day_2 was changed"):
+    with pytest.raises(OutputError, match="day_2 changed"):
         preprocess(tmp_path / "day", tmp_path / "out")
     shutil.rmtree(tmp_path / "out")
     preprocess(tmp_path / "day", tmp_path / "out")

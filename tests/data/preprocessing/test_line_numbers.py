@@ -64,7 +64,7 @@ def test_rejected_lines_of_a_cut_file_are_noted_by_their_numbers_in_the_file(tmp
 
 def test_too_many_bad_lines_name_the_first_by_their_numbers_in_the_file(tmp_path: Path) -> None:
     log = written(tmp_path / "log", with_line(31, b"2" + GOOD[1:]))
-    with pytest.raises(DataFormatError, match=r"The first ones are .*log:31 \(label\)\."):
+    with pytest.raises(DataFormatError, match=r"The first are .*log:31 \(label\)\."):
         preprocess(log, tmp_path / "out", PreprocessOptions(layout="kaggle", days=3, bad_rows=0.001))
 
 

@@ -29,9 +29,9 @@ def test_report_warns_of_what_looks_broken(tmp_path: Path) -> None:
         "I3 is constant: 7 in every row",
         "C4 is constant",
         "C26 is nearly all distinct: 7,500 values in 7,500 rows",
-        r"day 2: 100.00% clicks, the median day has",
+        r"day 2: 100.00% clicks; the median day has",
         "day 2: C7 is missing in 100.0% of the rows",
-        "day 2: the distribution of I5 is",
+        "day 2: the distribution of I5 differs",
     ):
         assert warning in text, text
     assert sum("day 0" in warning for warning in report.folder.report["warnings"]) == 0

@@ -206,7 +206,7 @@ def test_empty_day_is_rejected(tmp_path: Path) -> None:
 
 
 def test_last_day_of_one_row_is_rejected(tmp_path: Path) -> None:
-    with pytest.raises(DataFormatError, match="day_1: has 1 row"):
+    with pytest.raises(DataFormatError, match="day_1: the last day has 1 row; at least 2 are needed"):
         preprocess(write_days(tmp_path, [[GOOD], [GOOD]]), tmp_path / "out")
 
 

@@ -132,5 +132,5 @@ def test_one_file_is_no_prefix_of_days(tmp_path: Path) -> None:
 def test_a_day_whose_lines_were_all_left_out_is_not_called_empty(tmp_path: Path) -> None:
     for name in ("day_0", "day_1"):
         (tmp_path / name).write_bytes(b"1,2,3\n" * 30)
-    with pytest.raises(DataFormatError, match=r"day_0: has 30 lines, none of which is a row\. All of its first 30"):
+    with pytest.raises(DataFormatError, match=r"day_0: has 30 lines, but no rows\. All of its first 30"):
         preprocess(tmp_path / "day", tmp_path / "out", PreprocessOptions(bad_rows=0.99))

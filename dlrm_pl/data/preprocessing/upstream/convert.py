@@ -77,7 +77,7 @@ class UpstreamConversion:
             state = State(key=key, buckets=[], file_bytes={self._name(split): 0 for split in SPLITS})
         else:
             checkpoint.resume(state)
-            log.info("going on with an unfinished run, from row %s", f"{self._done(state):,}")
+            log.info("resuming an interrupted run at row %s", f"{self._done(state):,}")
         self._state = state
 
     def make(self) -> DatasetFolder:
