@@ -101,6 +101,8 @@ def _numbers(values: Any, name: str, kinds: str, words: str) -> npt.NDArray[Any]
         array = (values.float() if values.dtype == torch.bfloat16 else values).numpy()
     else:
         array = values.to_numpy() if hasattr(values, "to_numpy") else np.asarray(values)
+    if array.dtype == object:  # What pandas makes of nullable integers; text stays text.
+        array = np.asarray(array.tolist())
     if array.dtype.kind not in kinds:
         raise ConfigurationError(f"{name} has the dtype {array.dtype}, but must hold {words}.")
     return array  # type: ignore[no-any-return]

@@ -83,7 +83,7 @@ class Scorer:
             Click probabilities in the order of the rows, float32 ``[rows]``.
 
         Raises:
-            ConfigurationError: the rows are of no such kind.
+            ConfigurationError: the rows have another type, or ``batch_size`` is below 1.
             ShapeError: they have another number of dense features or tables than the model.
             LookupIndexError: an index outside its table.
         """

@@ -77,6 +77,7 @@ def test_arrays_of_any_number_type_make_the_batch_of_a_dataset(dense: type, ids:
 def test_a_frame_makes_the_batch_of_a_dataset() -> None:
     assert_same(ClickBatch.from_frame(frame()))
     assert_same(ClickBatch.from_frame(Frame(frame() | {"day": np.array(["x"] * 5)})))
+    assert_same(ClickBatch.from_frame(frame() | {"C2": IDS[:, 1].astype(object)}))
     unlabelled = {name: column for name, column in frame().items() if name != "label"}
     assert_same(ClickBatch.from_frame(unlabelled), EXPECTED._replace(labels=None))
 

@@ -255,7 +255,7 @@ class DLRMModule(pl.LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clip gradients as the Trainer is told to, sparse gradients of tables included."""
+        """Clip gradients as the Trainer asks, sparse gradients of tables included."""
         if gradient_clip_val:
             by: Literal["norm", "value"] = "value" if gradient_clip_algorithm == "value" else "norm"
             clip_gradients(self.parameters(), gradient_clip_val, by)

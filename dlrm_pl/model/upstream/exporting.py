@@ -60,7 +60,7 @@ def _fields(checkpoint: dict[str, Any], num_parameters: int) -> dict[str, Any]:
 
 
 def _optimizer_state(checkpoint: dict[str, Any], num_parameters: int) -> Any:
-    """Return the state of the optimizer; where there is none that of SGD, which consists of its settings."""
+    """Return the state of the optimizer; without one, that of SGD, which consists of its settings."""
     if states := checkpoint.get("optimizer_states"):
         return states[0]
     rate = checkpoint.get("hyper_parameters", {}).get("learning_rate", _UPSTREAM_RATE)
