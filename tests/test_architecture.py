@@ -65,7 +65,7 @@ RANKS = [
     {"inspection", "migration/flags", "migration/lpot"},
     {"callbacks"},
     {"trainer"},
-    {"cli/config_files", "cli/garbage", "cli/output", "cli/reasons"},
+    {"cli/config_files", "cli/garbage", "cli/names", "cli/output", "cli/reasons"},
     {"cli/help", "cli/usage"},
     {"cli/commands"},
     {"cli/command_table"},

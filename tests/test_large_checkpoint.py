@@ -44,7 +44,7 @@ large.write_dataset(folder / "data", architecture.table_sizes)
 _IMPORT = """
 import dlrm_pl.cli.commands.import_checkpoint, dlrm_pl.model.upstream.importing
 limit_memory()
-assert main(["import-checkpoint", "--reference", str(folder / "reference.pt"), "--output", checkpoint,
+assert main(["import-checkpoint", "--upstream", str(folder / "reference.pt"), "--output", checkpoint,
              "--counts", data + "/day_fea_count.npz"]) == 0
 """
 

@@ -39,7 +39,7 @@ TRAINER = {
     "validate": "Score a checkpoint on the val split.",
     "test": "Score a checkpoint on the test split.",
     "predict": "Score rows with a checkpoint, or with an int8 artifact (`predict --artifact`).",
-    "quantize": "Turn a trained model into a verified int8 artifact.",
+    "quantize": "Turn a trained model into a certified int8 artifact.",
 }
 """Methods of DLRMTrainer, with the first line of their docstrings: importing it for its help would take seconds."""
 
@@ -61,7 +61,7 @@ EXAMPLES = {
     "benchmark": "--artifact artifacts/int8 --ckpt_path model.ckpt --output benchmark",
     "inspect": "artifacts/int8",
     "export-tables": "--ckpt_path model.ckpt --output tables --bits 4",
-    "import-checkpoint": "--reference dlrm.pt --output model.ckpt --data terabyte",
+    "import-checkpoint": "--upstream dlrm.pt --output model.ckpt --data terabyte",
     "from-dlrm-flags": "--output run.yaml -- python dlrm_s_pytorch.py --arch-sparse-feature-size=16",
     "configs": "copy --output configs",
 }

@@ -18,6 +18,7 @@ from types import FrameType
 
 from dlrm_pl.cli import garbage
 from dlrm_pl.cli.command_table import LIGHT, ORDER, PREDICT_WITH_ARTIFACT, TRAINER
+from dlrm_pl.cli.names import with_data_settings, with_present_names
 from dlrm_pl.cli.output import Report, Verbosity, take_verbosity
 from dlrm_pl.errors import ConfigurationError, DLRMError
 from dlrm_pl.program import EXIT_INTERRUPTED, EXIT_NOT_ACCEPTED, EXIT_UNDECIDED, EXIT_WRONG_INPUT, program_name
@@ -149,7 +150,7 @@ def _run_light(
 ) -> Report | None:
     from dlrm_pl.cli.light import run_light
 
-    return run_light(name, function, args, verbatim)
+    return run_light(name, function, with_present_names(name, args), verbatim)
 
 
 def _run_with_trainer(name: str, args: list[str], verbosity: Verbosity) -> tuple[int, Report | None]:
@@ -158,6 +159,7 @@ def _run_with_trainer(name: str, args: list[str], verbosity: Verbosity) -> tuple
 
     if HELP & set(args):  # Whatever else is given, finished or not.
         args = ["--help_all" if "--help_all" in args else "--help"]
+    args = with_data_settings(name, with_present_names(name, args))
     args = with_config_files(args)  # First, since it takes no time and what follows takes seconds.
     from dlrm_pl.cli.lightning_cli import run
 

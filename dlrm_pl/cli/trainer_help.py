@@ -34,7 +34,7 @@ _TRAINER_OF = {
     "predict": ("limit_predict_batches",),
     "quantize": ("logger",),
 }
-_HIDDEN = frozenset(("weights_only", "verbose", "return_predictions", "dataloaders", "train_dataloaders"))
+_HIDDEN = frozenset(("weights_only", "verbose", "return_predictions", "until", "dataloaders", "train_dataloaders"))
 _HIDDEN |= {"val_dataloaders"}
 """Options that are there for callers from Python, or for configurations that ``fit`` saved."""
 _FIT_ONLY = frozenset(("data.batch_size", "data.shuffle", "data.seed", "data.num_workers"))

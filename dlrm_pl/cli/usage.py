@@ -26,7 +26,7 @@ _CLASS_NAME = re.compile(r"class_path[ =]'(\S+?)'")
 def let_flags_stand_alone(parser: ArgumentParser) -> None:
     """Let ``--overwrite`` mean ``--overwrite true``, and any other option that is true or false likewise."""
     for action in parser._actions:
-        if getattr(action, "_typehint", None) is bool:
+        if getattr(action, "_typehint", None) in (bool, bool | None):
             action.nargs, action.const = "?", True
 
 

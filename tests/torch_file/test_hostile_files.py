@@ -155,7 +155,7 @@ def test_command_refuses_it_within_two_gibibytes_and_twenty_seconds(tmp_path: Pa
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))
 
-    for arguments in (["inspect", str(path)], ["import-checkpoint", f"--reference={path}", f"--output={tmp_path}/o"]):
+    for arguments in (["inspect", str(path)], ["import-checkpoint", f"--upstream={path}", f"--output={tmp_path}/o"]):
         command = [
             sys.executable,
             "-c",

@@ -1,4 +1,4 @@
-"""Checkpoints of the reference, and back."""
+"""Checkpoints of the upstream, and back."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dlrm_pl.files.destinations import check_file
 
 
 def import_checkpoint(
-    reference: str | None = None,
+    upstream: str | None = None,
     output: str | None = None,
     data: str | None = None,
     counts: str | None = None,
@@ -20,43 +20,42 @@ def import_checkpoint(
     self_interaction: bool | None = None,
     loss_threshold: float = 0.0,
     ckpt_path: str | None = None,
-    to_reference: str | None = None,
+    to_upstream: str | None = None,
     overwrite: bool = False,
 ) -> Report:
-    """Turn a checkpoint of the reference DLRM (.pt) into one of this program, or back.
+    """Convert a checkpoint of the upstream DLRM (facebookresearch/dlrm, .pt) to one of this program, or back.
 
-    ``--reference FILE.pt --output FILE.ckpt`` imports, ``--ckpt_path FILE.ckpt --to_reference FILE.pt`` exports. Tables
-    pass through one block at a time, so a file may be larger than memory. Nothing is unpickled but tensors and plain
-    values.
+    ``--upstream FILE.pt --output FILE.ckpt`` imports, ``--ckpt_path FILE.ckpt --to_upstream FILE.pt`` exports. Tables
+    are copied block by block, so a file may be larger than memory. Only tensors and plain values are unpickled.
 
     Args:
-        reference: the reference's file, as ``torch.save`` of any version wrote it; says layers and table sizes itself.
+        upstream: upstream's file, as ``torch.save`` of any version wrote it; it states layers and table sizes.
         output: the checkpoint to write.
-        data: dataset folder that the model was trained on; its table sizes are compared and its fingerprint recorded.
-        counts: the reference's day_fea_count.npz, to compare table sizes where there is no dataset folder.
-        interaction: needed only where the width of the top MLP fits more than one.
-        self_interaction: the same, as the reference's --arch-interaction-itself.
-        loss_threshold: the reference's --loss-threshold, which it does not save.
-        ckpt_path: a checkpoint of ``fit`` or of an import.
-        to_reference: the file to write for the reference's --load-model.
-        overwrite: replace an earlier file under the name of the one to write.
+        data: dataset folder that the model was trained on, to compare table sizes and to record its fingerprint.
+        counts: upstream's day_fea_count.npz, to compare table sizes where there is no dataset folder.
+        interaction: how features interact; needed only where the width of the top MLP fits both.
+        self_interaction: upstream's --arch-interaction-itself; needed only where the width of the top MLP fits both.
+        loss_threshold: upstream's --loss-threshold, which its checkpoints do not contain.
+        ckpt_path: checkpoint of ``fit`` or of an import, to export.
+        to_upstream: the file to write for upstream's --load-model.
+        overwrite: replace an earlier file of that name.
     """
-    if reference is not None and output is not None and ckpt_path is None and to_reference is None:
-        _check(Path(reference), Path(output), overwrite)
-        return _import(Path(reference), Path(output), data, counts, interaction, self_interaction, loss_threshold)
-    if ckpt_path is not None and to_reference is not None and reference is None and output is None:
+    if upstream is not None and output is not None and ckpt_path is None and to_upstream is None:
+        _check(Path(upstream), Path(output), overwrite)
+        return _import(Path(upstream), Path(output), data, counts, interaction, self_interaction, loss_threshold)
+    if ckpt_path is not None and to_upstream is not None and upstream is None and output is None:
         if (data, counts, interaction, self_interaction, loss_threshold) != (None, None, None, None, 0.0):
-            raise ConfigurationError("--to_reference needs --ckpt_path alone; the checkpoint says all else itself.")
-        _check(Path(ckpt_path), Path(to_reference), overwrite)
-        return _export(Path(ckpt_path), Path(to_reference))
+            raise ConfigurationError("--to_upstream needs --ckpt_path alone; the checkpoint states everything else.")
+        _check(Path(ckpt_path), Path(to_upstream), overwrite)
+        return _export(Path(ckpt_path), Path(to_upstream))
     raise ConfigurationError(
-        "import-checkpoint needs --reference FILE.pt and --output FILE.ckpt, or, to go back, --ckpt_path FILE.ckpt "
-        "and --to_reference FILE.pt."
+        "import-checkpoint needs --upstream FILE.pt and --output FILE.ckpt, or, to go back, --ckpt_path FILE.ckpt "
+        "and --to_upstream FILE.pt."
     )
 
 
 def _import(
-    reference: Path,
+    upstream: Path,
     output: Path,
     data: str | None,
     counts: str | None,
@@ -69,7 +68,7 @@ def _import(
 
     dataset = _known_dataset(data, counts)
     opened = UpstreamCheckpoint(
-        reference, interaction=interaction, self_interaction=self_interaction, loss_threshold=loss_threshold
+        upstream, interaction=interaction, self_interaction=self_interaction, loss_threshold=loss_threshold
     )
     with bytes_bar("import", opened.nbytes) as advance:
         opened.write(output, dataset, progress=advance)
@@ -86,7 +85,7 @@ def _export(source: Path, target: Path) -> Report:
 
 
 def _known_dataset(data: str | None, counts: str | None) -> Any:
-    """What the options say of the dataset."""
+    """Read what the options state of the dataset."""
     from dlrm_pl.model.upstream.importing import KnownDataset
 
     if data is not None and counts is not None:

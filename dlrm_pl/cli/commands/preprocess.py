@@ -22,14 +22,14 @@ def preprocess(
     min_count: int = 1,
     vocabulary_from: str | None = None,
     bad_rows: str = "stop",
-    workers: int | None = None,
+    threads: int | None = None,
     memory: str = "2GiB",
     overwrite: bool = False,
 ) -> Report:
     """Turn raw click logs into a dataset folder.
 
     A run that was killed goes on where it was when the same command is given again. The result depends on the logs
-    and the options alone, and not on workers, memory or interruptions.
+    and the options alone, and not on threads, memory or interruptions.
 
     Args:
         raw: ``terabyte``: the common beginning of the day files, ``PATH/day`` for ``day_0``, ``day_1``, ... (plain
@@ -50,7 +50,7 @@ def preprocess(
             dictionaries are all that is needed. Then one day is enough, which makes test and val, and no train.
         bad_rows: ``stop`` at the first line that cannot be read, or ``skip:0.001``: leave such lines out, write them
             to rejected.tsv, and stop when their share is larger.
-        workers: threads; as many as there are processors when not given.
+        threads: number of threads; as many as there are processors when not given.
         memory: budget beyond the vocabulary, for example 512MiB.
         overwrite: replace a dataset that was made otherwise and that ``output`` holds.
     """
@@ -72,8 +72,8 @@ def preprocess(
         bad_rows=parse_bad_rows(bad_rows),
         memory_bytes=parse_memory(memory),
     )
-    if workers is not None:
-        options = dataclasses.replace(options, workers=workers)
+    if threads is not None:
+        options = dataclasses.replace(options, workers=threads)
     with stages_bar() as advance:
         report = convert(Path(raw), Path(output), options, overwrite=overwrite, progress=advance)
     folder = report.folder

@@ -150,7 +150,7 @@ _TRAINING = (
     Flag("--plot-compute-graph", "switch", False, BOTH, "no effect", "plots the graph, and changes nothing of the run"),
     Flag("--tensor-board-filename", "str", "run_kaggle_pt", MAIN, "mapped", "name of trainer.logger (CSV files)"),
     Flag("--save-model", "str", "", ALL, "mapped", "ModelCheckpoint; in the IPEX variant also the int8 model's folder"),
-    Flag("--load-model", "str", "", ALL, "mapped", "import-checkpoint --reference, then --ckpt_path"),
+    Flag("--load-model", "str", "", ALL, "mapped", "import-checkpoint --upstream, then --ckpt_path"),
     Flag("--lr-num-warmup-steps", "int", 0, MAIN | IPEX, "mapped", "model.lr_num_warmup_steps"),
     Flag("--lr-decay-start-step", "int", 0, MAIN | IPEX, "mapped", "model.lr_decay_start_step"),
     Flag("--lr-num-decay-steps", "int", 0, MAIN | IPEX, "mapped", "model.lr_num_decay_steps"),

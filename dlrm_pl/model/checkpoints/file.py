@@ -64,7 +64,7 @@ def open_checkpoint(path: Path, *, whole: bool = False) -> dict[str, Any]:
     if is_upstream_checkpoint(checkpoint):
         raise CheckpointError(
             f"{path}: is a checkpoint of facebookresearch/dlrm. Import it first: `{program_name()} import-checkpoint "
-            f"--reference {path} --output FILE.ckpt`."
+            f"--upstream {path} --output FILE.ckpt`."
         )
     try:
         CheckpointContract.read(checkpoint)

@@ -55,7 +55,7 @@ def test_import_test_fit_and_export(
     reference: Path, synthetic_folder: Path, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ours = tmp_path / "ours.ckpt"
-    assert run("import-checkpoint", "--reference", reference, "--output", ours, "--data", synthetic_folder) == 0
+    assert run("import-checkpoint", "--upstream", reference, "--output", ours, "--data", synthetic_folder) == 0
     text = capsys.readouterr().out
     assert f"dataset fingerprint  {DatasetFolder.open(synthetic_folder).fingerprint}" in text
     assert "from tb00.pt of upstream (legacy format)" in text
@@ -72,22 +72,22 @@ def test_import_test_fit_and_export(
     assert checkpoint["optimizer_states"][0]["param_groups"][0]["lr"] == 0.25
     difference = checkpoint["state_dict"]["model.top_mlp.0.weight"] - start["model.top_mlp.0.weight"]
     assert 0 < difference.abs().max() < 0.5
-    assert run("import-checkpoint", "--ckpt_path", trained, "--to_reference", tmp_path / "back.pt") == 0
+    assert run("import-checkpoint", "--ckpt_path", trained, "--to_upstream", tmp_path / "back.pt") == 0
     back = torch.load(tmp_path / "back.pt", weights_only=True)
     assert torch.equal(back["state_dict"]["top_l.0.weight"], checkpoint["state_dict"]["model.top_mlp.0.weight"])
 
 
 def test_wrong_use_is_refused(reference: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = ("--output", tmp_path / "x.ckpt")
-    expect_error(capsys, r"needs --reference FILE\.pt and --output", "import-checkpoint")
-    expect_error(capsys, r"needs --reference FILE\.pt and --output", "import-checkpoint", "--reference", reference)
-    expect_error(capsys, "go back", "import-checkpoint", "--reference", reference, *output, "--ckpt_path", reference)
-    expect_error(capsys, "alone", "import-checkpoint", "--ckpt_path", "a", "--to_reference", "b", "--counts", "c")
+    expect_error(capsys, r"needs --upstream FILE\.pt and --output", "import-checkpoint")
+    expect_error(capsys, r"needs --upstream FILE\.pt and --output", "import-checkpoint", "--upstream", reference)
+    expect_error(capsys, "go back", "import-checkpoint", "--upstream", reference, *output, "--ckpt_path", reference)
+    expect_error(capsys, "alone", "import-checkpoint", "--ckpt_path", "a", "--to_upstream", "b", "--counts", "c")
     expect_error(
         capsys,
         "the same thing twice",
         "import-checkpoint",
-        "--reference",
+        "--upstream",
         reference,
         *output,
         "--data",
@@ -96,15 +96,15 @@ def test_wrong_use_is_refused(reference: Path, tmp_path: Path, capsys: pytest.Ca
         "b",
     )
     expect_error(
-        capsys, r"nothing\.pt: does not exist", "import-checkpoint", "--reference", tmp_path / "nothing.pt", *output
+        capsys, r"nothing\.pt: does not exist", "import-checkpoint", "--upstream", tmp_path / "nothing.pt", *output
     )
-    expect_error(capsys, "is a folder, but a file", "import-checkpoint", "--reference", reference, "--output", tmp_path)
-    expect_error(capsys, "is the file to read", "import-checkpoint", "--reference", reference, "--output", reference)
+    expect_error(capsys, "is a folder, but a file", "import-checkpoint", "--upstream", reference, "--output", tmp_path)
+    expect_error(capsys, "is the file to read", "import-checkpoint", "--upstream", reference, "--output", reference)
     expect_error(
         capsys,
         "there is no such dataset",
         "import-checkpoint",
-        "--reference",
+        "--upstream",
         reference,
         *output,
         "--data",
@@ -120,7 +120,7 @@ def test_counts_are_compared(reference: Path, tmp_path: Path, capsys: pytest.Cap
     for change, status in ((0, 0), (1, 2)):
         np.savez(tmp_path / "day_fea_count.npz", counts=np.array([*sizes[:3], sizes[3] + change, *sizes[4:]]))
         options = (
-            "--reference",
+            "--upstream",
             reference,
             "--output",
             tmp_path / "x.ckpt",
@@ -142,7 +142,7 @@ def test_a_reference_file_in_the_place_of_ours_is_explained(
         expected = r"tb00\.pt: is a checkpoint of facebookresearch/dlrm\. Import it first"
         assert re.search(expected, capsys.readouterr().err)
     assert run("inspect", reference) == 2
-    assert "import-checkpoint --reference" in capsys.readouterr().err
+    assert "import-checkpoint --upstream" in capsys.readouterr().err
 
 
 # At size.
@@ -183,8 +183,8 @@ def test_five_gigabytes_are_imported_and_exported_in_256_megabytes(tmp_path: Pat
     rows = large(tmp_path / "ref.pt", kind)
     limited = (sys.executable, "-c", LIMITED, "import-checkpoint")
     files = [tmp_path / name for name in ("ref.pt", "ours.ckpt", "back.pt")]
-    subprocess.run([*limited, "--reference", files[0], "--output", files[1]], check=True, timeout=250, cwd=ROOT)
-    subprocess.run([*limited, "--ckpt_path", files[1], "--to_reference", files[2]], check=True, timeout=250, cwd=ROOT)
+    subprocess.run([*limited, "--upstream", files[0], "--output", files[1]], check=True, timeout=250, cwd=ROOT)
+    subprocess.run([*limited, "--ckpt_path", files[1], "--to_upstream", files[2]], check=True, timeout=250, cwd=ROOT)
     assert files[2].stat().st_size > 5_000_000_000
     loaded = torch.load(files[2], weights_only=True, mmap=True)
     for row in (0, 1, 9_999_999):
@@ -197,7 +197,7 @@ def test_five_gigabytes_are_imported_and_exported_in_256_megabytes(tmp_path: Pat
 def test_an_import_that_is_ended_leaves_no_checkpoint(tmp_path: Path, number: signal.Signals, status: int) -> None:
     large(tmp_path / "ref.pt", "legacy")
     command = (sys.executable, ROOT / "cli.py", "import-checkpoint")
-    options = ("--reference", tmp_path / "ref.pt", "--output", tmp_path / "ours.ckpt")
+    options = ("--upstream", tmp_path / "ref.pt", "--output", tmp_path / "ours.ckpt")
     process = subprocess.Popen([*command, *options], stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 250
     while not any(path.stat().st_size > 1 << 28 for path in tmp_path.glob(".ours.ckpt*")):

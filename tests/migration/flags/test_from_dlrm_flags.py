@@ -130,7 +130,7 @@ def test_seed_command_gives_the_experiment_and_its_quantization(
     folder = "${data_path}/terabyte_processed"
     assert commands == [
         f"python cli.py preprocess --raw ${{data_path}}/day --output {folder} --max_ind_range 40000000",
-        f"python cli.py import-checkpoint --reference ${{model_path}} --output ${{model_path}}.ckpt --data {folder}",
+        f"python cli.py import-checkpoint --upstream ${{model_path}} --output ${{model_path}}.ckpt --data {folder}",
         f"python cli.py quantize -c {tmp_path}/run.yaml --ckpt_path ${{model_path}}.ckpt --data.folder {folder}",
     ]
     assert "a backslash, then a blank" in said
@@ -236,7 +236,7 @@ def test_commands_train_test_and_quantize(
     monkeypatch.chdir(tmp_path)
     assert run_printed(train, capsys) == ["preprocess", "fit", "test"]
     assert {path.name for path in (tmp_path / "kept").iterdir()} == {"m.ckpt", "last.ckpt"}
-    assert run("import-checkpoint", "--ckpt_path", "kept/m.ckpt", "--to_reference", "reference.pt") == 0
+    assert run("import-checkpoint", "--ckpt_path", "kept/m.ckpt", "--to_upstream", "reference.pt") == 0
     assert run_printed(tune, capsys) == ["preprocess", "import-checkpoint", "quantize"]
     assert (tmp_path / "int8" / "certificate.json").is_file()
 

@@ -9,7 +9,7 @@ from tests.support.flags import IPEX, LOADED, MAIN, TUNE, callbacks, commands, n
 
 def test_loaded_model_is_imported_and_gone_on_with() -> None:
     assert commands(MAIN, "--load-model=m/x.pt")[1:] == [
-        "import-checkpoint --reference m/x.pt --output m/x.ckpt --data d/kaggleAdDisplayChallenge_processed",
+        "import-checkpoint --upstream m/x.pt --output m/x.ckpt --data d/kaggleAdDisplayChallenge_processed",
         "fit -c run.yaml --ckpt_path m/x.ckpt",
     ]
     assert commands(MAIN, "--load-model=${model_path} --inference-only")[2] == (

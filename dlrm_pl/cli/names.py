@@ -1,0 +1,55 @@
+"""Give an option one name in all commands: earlier spellings, and short names for settings of the data module."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+# Earlier names, read until the next version.
+_RENAMED = {
+    "import-checkpoint": {"--reference": "--upstream", "--to_reference": "--to_upstream"},
+    "preprocess": {"--workers": "--threads"},
+    "quantize": {"--until": "--stop_at"},
+}
+# What `predict --artifact` and `verify` call so is a setting of the data module in the commands with a Trainer.
+_DATA = {
+    "validate": {"--batch_size": "--data.eval_batch_size"},
+    "test": {"--batch_size": "--data.eval_batch_size"},
+    "quantize": {"--batch_size": "--data.eval_batch_size"},
+    "predict": {
+        "--batch_size": "--data.eval_batch_size",
+        "--raw": "--data.predict_raw",
+        "--split": "--data.predict_split",
+    },
+}
+
+
+def with_present_names(command: str, args: Sequence[str]) -> list[str]:
+    """Replace the earlier names of options in the command line of a command, with a warning for each."""
+    renamed = _RENAMED.get(command, {})
+    for old in {arg.partition("=")[0] for arg in args} & renamed.keys():
+        log.warning("%s is now called %s; the earlier name will be removed in the next version", old, renamed[old])
+    return _replaced(args, renamed)
+
+
+def with_data_settings(command: str, args: Sequence[str]) -> list[str]:
+    """Let a command with a Trainer read ``--data FOLDER``, ``--raw``, ``--split`` and ``--batch_size``."""
+    args = _replaced(args, _DATA.get(command, {}))
+    for index, arg in enumerate(args):
+        if arg == "--data" and index + 1 < len(args) and Path(args[index + 1]).expanduser().is_dir():
+            args[index] = "--data.folder"
+        elif (match := re.fullmatch(r"--data=(.+)", arg)) and Path(match[1]).expanduser().is_dir():
+            args[index] = f"--data.folder={match[1]}"
+    return args
+
+
+def _replaced(args: Sequence[str], names: dict[str, str]) -> list[str]:
+    replaced = []
+    for arg in args:
+        name, equals, value = arg.partition("=")
+        replaced.append(f"{names.get(name, name)}{equals}{value}")
+    return replaced
