@@ -1,1 +1,1 @@
-"""Native code: small, without Python or torch headers, optional; each function has a fallback in Python."""
+"""Native kernels: small C++ files without Python or torch headers, optional, each with a fallback in Python."""

@@ -1,4 +1,4 @@
-"""NumPy arrays as native functions take them: nothing but an address is handed over, so all else is checked here."""
+"""Checks of the NumPy arrays whose addresses are passed to native functions, which see no type and no length."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from dlrm_pl.errors import ShapeError
 def address(
     name: str, array: npt.NDArray[np.generic], dtype: np.dtype[np.generic], *shape: int | None, written: bool = False
 ) -> int:
-    """Where an array begins.
+    """Address of an array, after a check of all that a native function relies on.
 
     Args:
-        name: for the message.
-        array: handed over.
-        dtype: that the function reads or writes.
-        shape: that it relies on; None: any length.
-        written: it writes there.
+        name: name of the array in an error.
+        array: array that is passed.
+        dtype: type that the function reads or writes.
+        shape: lengths that the function relies on; None allows any length.
+        written: the function writes to the array.
 
     Raises:
         ShapeError: the array is of another type or shape, has gaps, or cannot be written.
     """
-    # Called for every column of every block: a loop is faster than a generator, and the same object is the usual dtype.
+    # Called for every column of every block: a loop is faster than a generator, and the dtype mostly the same object.
     found = array.dtype
     fits = len(shape) == array.ndim and (found is dtype or found == dtype)
     for wanted, length in zip(shape, array.shape, strict=False):
@@ -41,6 +41,6 @@ def address(
 
 
 def check_room(name: str, needed: int, there: int) -> None:
-    """Raise ShapeError unless ``needed`` is from 0 to ``there``."""
+    """Raise ShapeError unless ``needed`` values, 0 or more, fit into the ``there`` that exist."""
     if not 0 <= needed <= there:
         raise ShapeError(f"{name}: {needed:,} do not fit into {there:,}.")

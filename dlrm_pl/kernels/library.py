@@ -1,4 +1,4 @@
-"""Find a library that the install built, or say once that there is none."""
+"""Find a native library that the install built, or log once that it is missing."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ def load_built(name: str, version: int, folder: Path) -> ctypes.CDLL | None:
 
     Args:
         name: ``preprocess`` or ``int8``; the library has a function ``dlrm_NAME_version``.
-        version: that this Python code is written for.
-        folder: that the install put the library into.
+        version: version of the C interface that this Python code is written for.
+        folder: folder of the package that the install put the library into.
 
     Returns:
-        None when it was not built or is of another version; the reason is logged once, since everything works
-        without, only slower.
+        None if it was not built or has another version. The reason is logged once; everything works without the
+        library, only slower.
     """
     paths = [folder / f"_{name}{suffix}" for suffix in importlib.machinery.EXTENSION_SUFFIXES]
     path = next((path for path in paths if path.is_file()), None)
     if path is None:
-        log.warning("native %s code was not built (no C++ compiler at install time?): going on without, slower", name)
+        log.warning("native %s code was not built (no C++ compiler at install time?): using the slower fallback", name)
         return None
     try:
         library = ctypes.CDLL(str(path))
@@ -44,8 +44,8 @@ def load_built(name: str, version: int, folder: Path) -> ctypes.CDLL | None:
         found.restype = ctypes.c_int64
         if found() == version:
             return library
-        reason = f"is of version {found()}, not {version}"
+        reason = f"has version {found()}, not {version}"
     except (OSError, AttributeError) as error:
         reason = str(error)
-    log.warning("%s: %s; run `pip install` again. Going on without, slower", path, reason)
+    log.warning("%s: %s; using the slower fallback. Run `pip install` again to rebuild it", path, reason)
     return None

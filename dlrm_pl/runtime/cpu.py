@@ -1,4 +1,4 @@
-"""What this processor can do, as far as int8 results and speed depend on it."""
+"""Properties of this machine on which int8 results and speed depend."""
 
 from __future__ import annotations
 
@@ -30,7 +30,11 @@ _FEATURES = (
 
 @cache
 def cpu_features() -> tuple[str, ...]:
-    """The features above that the operating system reports; empty where it does not say."""
+    """Vector instructions that this processor has, as Linux reports them; empty on other systems.
+
+    Returns:
+        Some of ``avx2``, ``avx512_vnni``, ``amx_int8``, ``i8mm`` and a few more.
+    """
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
@@ -44,7 +48,7 @@ def cpu_features() -> tuple[str, ...]:
 
 
 def describe_machine() -> dict[str, Any]:
-    """What a certificate states of the machine: processor, features, versions, threads."""
+    """Processor, features, kernels, versions and number of threads, as a certificate states them."""
     return {
         "processor": _processor_name(),
         "features": list(cpu_features()),
@@ -59,7 +63,7 @@ def describe_machine() -> dict[str, Any]:
 
 
 def with_present_names(machine: Mapping[str, Any]) -> dict[str, Any]:
-    """The machine that a certificate states, where an earlier version wrote it with its name for the kernels."""
+    """Replace the name that an earlier version had for the kernels in the machine of a certificate."""
     return {name: EARLIER_ISAS.get(value, value) if name == "isa" else value for name, value in machine.items()}
 
 

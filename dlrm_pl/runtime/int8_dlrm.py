@@ -1,4 +1,4 @@
-"""The quantized DLRM that is scored, saved, verified and served: one and the same class of object."""
+"""The quantized DLRM: one class that is scored, saved, verified and served."""
 
 from __future__ import annotations
 
@@ -26,27 +26,28 @@ from dlrm_pl.runtime.tables import PackedTables
 
 InteractionDtype = Literal["int8", "bf16", "fp32"]
 
-# Samples that go through the whole model before the next, for each thread: what the parts hand to each other stays in
-# the L2 cache, and calling them costs little beside computing them. Measured: docs/measurements/performance.md.
+# Samples per thread that go through the whole model before the next ones: the values between its parts stay in the L2
+# cache, and the calls cost little beside the computation. Measured: docs/measurements/performance.md.
 BLOCK_ROWS = 2048
 
 
-# A forked child has none of torch's threads, and what waits for them waits for ever: it computes alone.
+# A forked child does not have torch's threads and would wait for them for ever, so it computes with one thread.
 os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
 
 
 class Int8DLRM(nn.Module):
-    """A DLRM of lowered layers and packed tables; never trained.
+    """A DLRM of int8 and float layers and packed tables, for inference only.
 
     Args:
-        architecture: the shape.
-        bottom_mlp: layers in order.
-        tables: packed.
-        top_mlp: layers in order.
-        interaction: int8: pairwise products of int8 vectors, fused with the lookups; else in floats.
+        architecture: shape of the model.
+        bottom_mlp: layers of the bottom MLP in order.
+        tables: packed tables.
+        top_mlp: layers of the top MLP in order.
+        interaction: dtype of the interaction. int8 multiplies int8 vectors, fused with the lookups; bf16 and fp32
+            multiply floats.
 
     Raises:
-        ShapeError: an int8 interaction that is not of dot products, or of more than the kernels take.
+        ShapeError: an int8 interaction of a model that concatenates, or of more tables or values than the kernels take.
     """
 
     def __init__(
@@ -59,29 +60,35 @@ class Int8DLRM(nn.Module):
     ) -> None:
         super().__init__()
         if interaction == "int8" and architecture.interaction != "dot":
-            raise ShapeError(f"interaction {architecture.interaction!r} multiplies nothing: it is not int8 but fp32.")
+            raise ShapeError(
+                f"interaction {architecture.interaction!r} multiplies nothing and cannot be int8: choose fp32."
+            )
         if interaction == "int8" and (architecture.num_tables > MAX_TABLES or architecture.embedding_dim > MAX_DIM):
             raise ShapeError(
-                f"An int8 interaction takes up to {MAX_TABLES} tables of up to {MAX_DIM:,} values, not "
-                f"{architecture.num_tables} of {architecture.embedding_dim:,}: choose fp32."
+                f"An int8 interaction takes up to {MAX_TABLES} tables of up to {MAX_DIM:,} values, got "
+                f"{architecture.num_tables} of {architecture.embedding_dim:,}. Choose fp32."
             )
         self.architecture = architecture
         self.bottom_mlp = nn.ModuleList(bottom_mlp)
         self.tables = tables
         self.top_mlp = nn.ModuleList(top_mlp)
         self.interaction: InteractionDtype = interaction
-        # What runs. Not registered: the layers above hold the same numbers.
-        self._bottom, self._top = tuple(segments(bottom_mlp)), tuple(segments(top_mlp))
+        # The chains that compute. Not registered: the layers above hold the same numbers.
+        self._bottom = tuple(segments(bottom_mlp))
+        self._top = tuple(segments(top_mlp))
 
     def forward(self, batch: ClickBatch) -> Tensor:
         """Score a batch.
+
+        Args:
+            batch: samples with any number of rows; labels are not read.
 
         Returns:
             Logits, float32 ``[B]``.
 
         Raises:
             LookupIndexError: an index outside its table.
-            NonFiniteError: a dense feature that is NaN or infinite, where an int8 layer reads it.
+            NonFiniteError: an int8 layer reads a value that is NaN or infinite.
             ShapeError: the batch has another number of dense features or tables than the model.
         """
         inputs = self.architecture.bottom_mlp[0]
@@ -91,24 +98,38 @@ class Int8DLRM(nn.Module):
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def bottom(self, dense: Tensor) -> Tensor:
-        """The bottom MLP: dense features ``[B, N]`` -> ``[B, D]``."""
+        """Run the bottom MLP: dense features ``[B, N]`` -> ``[B, D]``."""
         for layer in self._bottom:
             dense = layer(dense)
         return dense
 
     def top(self, x: Tensor) -> Tensor:
-        """The top MLP: what ``interact`` returned -> logits ``[B]``."""
+        """Run the top MLP: the result of ``interact`` -> logits ``[B]``."""
         for layer in self._top:
             x = layer(x)
         return clamp_logits(x.squeeze(1), self.architecture.loss_threshold)
 
     def interact(self, dense: Tensor, indices: Tensor, offsets: Tensor | None) -> Tensor:
-        """Lookups and interaction: bytes when an int8 layer follows an int8 interaction, else floats."""
+        """Look up the tables and combine them with the dense vector.
+
+        Args:
+            dense: float32 ``[B, D]``, the result of ``bottom``.
+            indices: int64 ``[T, B]`` one-hot, or ``[L]`` with offsets.
+            offsets: None, or int64 ``[T * B + 1]``.
+
+        Returns:
+            uint8 ``[B, stride]`` if an int8 layer follows an int8 interaction, else float32 ``[B, width]``.
+        """
         if self.interaction == "int8":
             first = self._top[0]
             int8_follows = isinstance(first, Int8Chain)
             result: Tensor = torch.ops.dlrm_pl.lookup_interaction(
-                *(dense, indices, offsets, self.tables.all(), self.tables.codes, self.architecture.self_interaction),
+                dense,
+                indices,
+                offsets,
+                self.tables.all(),
+                self.tables.codes,
+                self.architecture.self_interaction,
                 first.input_scale if int8_follows else None,
                 first.input_zero_point if int8_follows else 0,
             )
@@ -119,7 +140,7 @@ class Int8DLRM(nn.Module):
         return interact(dense, sparse, self.architecture).float()
 
     def time_stages(self, batch: ClickBatch) -> dict[str, float]:
-        """Seconds of each part in one forward pass, added up over its blocks."""
+        """Measure one forward pass: seconds of each part, summed over the blocks of the batch."""
         spent = dict.fromkeys(("bottom MLP", "lookups and interaction", "top MLP"), 0.0)
         for dense, indices, offsets in _blocks(batch):
             times = [time.perf_counter()]
@@ -137,7 +158,7 @@ class Int8DLRM(nn.Module):
 
     @property
     def layers(self) -> dict[str, Int8Linear | FloatLinear]:
-        """Linears by op name, ``bottom_mlp.0`` to ``top_mlp.4``."""
+        """Linears by the name of their op, ``bottom_mlp.0`` to ``top_mlp.4``."""
         return {
             f"{part}.{index}": cast(Int8Linear | FloatLinear, layer)
             for part, mlp in (("bottom_mlp", self.bottom_mlp), ("top_mlp", self.top_mlp))
@@ -146,7 +167,7 @@ class Int8DLRM(nn.Module):
 
     @property
     def op_dtypes(self) -> dict[str, str]:
-        """Dtype of every Linear and table and of the interaction, as they are and not as a recipe wished them."""
+        """Dtype of every Linear and table and of the interaction, read from the model itself and not from a recipe."""
         linears = {
             name: "int8" if isinstance(layer, Int8Linear) else layer.dtype for name, layer in self.layers.items()
         }
@@ -164,7 +185,7 @@ class Int8DLRM(nn.Module):
         return sum(_bytes(buffer) for buffer in self.buffers())
 
     def expected_int8_ops(self) -> dict[str, int]:
-        """How often each integer op has to run in one forward pass."""
+        """Number of integer ops of each kind that one forward pass must run."""
         counts = Counter(f"{dtype}_lookup" for dtype in self.tables.dtypes if dtype in ("int8", "int4"))
         counts["int8_linear"] = sum(isinstance(layer, Int8Linear) for layer in self.layers.values())
         counts["int8_interaction"] = int(self.interaction == "int8")
@@ -172,7 +193,7 @@ class Int8DLRM(nn.Module):
 
 
 def _blocks(batch: ClickBatch) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
-    """Cut a one-hot batch into blocks that stay in the cache. Bags lie table by table and are not cut."""
+    """Cut a one-hot batch into blocks that stay in the cache; bags are stored table by table and are not cut."""
     size = BLOCK_ROWS * torch.get_num_threads()
     if batch.offsets is not None or batch.num_samples <= size:
         yield batch.dense, batch.indices, batch.offsets
@@ -183,14 +204,14 @@ def _blocks(batch: ClickBatch) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]
 
 
 def fp32_bytes(model: DLRM) -> int:
-    """Bytes of the parameters of a float model."""
+    """Bytes of all parameters of a float model."""
     return sum(_bytes(parameter) for parameter in model.parameters())
 
 
 def count_int8_ops(model: Int8DLRM, batch: ClickBatch) -> dict[str, int]:
-    """Run one batch and count the integer ops that torch really dispatched, by what they were asked to do.
+    """Run one batch and count the integer ops that torch dispatched, by kind.
 
-    What a module is called proves nothing: the tool that this one replaces benchmarked its fp32 model as int8.
+    The names of modules prove nothing: the tool that this one replaces benchmarked its fp32 model as int8.
     """
     counter = _OpCounter()
     with torch.inference_mode(), counter:
@@ -200,7 +221,7 @@ def count_int8_ops(model: Int8DLRM, batch: ClickBatch) -> dict[str, int]:
 
 
 class _OpCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts the integer Linears, lookups and interactions inside the ops that reach the dispatcher."""
+    """Counter of the integer Linears, lookups and interactions in the ops that reach the dispatcher."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -217,7 +238,7 @@ class _OpCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self.counts["int8_interaction"] += int(name == ops.LOOKUP_INTERACTION)
             names = (TABLE_DTYPES[code] for code in codes)
             self.counts.update(f"{dtype}_lookup" for dtype in names if dtype in ("int8", "int4"))
-        self.counts += Counter()  # Drops what counted nothing.
+        self.counts += Counter()  # Drops counts of 0.
         return func(*args, **(kwargs or {}))
 
 

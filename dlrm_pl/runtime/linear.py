@@ -1,4 +1,4 @@
-"""Linear layers of the served model: plain tensors in, plain tensors out."""
+"""Linear layers of the served model: float and int8 weights as plain tensors."""
 
 from __future__ import annotations
 
@@ -17,22 +17,25 @@ FloatDtype = Literal["bf16", "fp32"]
 
 
 class Int8Linear(nn.Module):
-    """``y = relu?(W x + b)`` with int8 weights and uint8 activations, as numbers; ``Int8Chain`` computes it.
+    """Numbers of an int8 Linear: ``y = relu?(W x + b)`` with int8 weights and uint8 activations.
 
-    The input is uint8 already, or float when the layer begins an int8 segment (``quantizes_input``). The output is
-    uint8 for the next int8 layer, or float when the segment ends (``output_scale`` is None): dequantizing exactly
-    what the accumulator holds is free and keeps a logit from being rounded to one of 256 values.
+    It has no forward; ``Int8Chain`` computes a run of such layers. The input is uint8, or float if the layer begins an
+    int8 segment (``quantizes_input``). The output is uint8 for the next int8 layer, or float if the segment ends here
+    (``output_scale`` is None): dequantizing the exact sum costs nothing and spares a logit the rounding to 256 values.
 
     Args:
         weight: int8 ``[out, in]``, symmetric (zero point 0).
         weight_scale: float32 ``[out]`` (per channel) or ``[1]`` (per tensor).
         bias: float32 ``[out]``.
         input_scale: size of one step of the input.
-        input_zero_point: the uint8 value that stands for 0.
+        input_zero_point: byte that stands for 0 in the input.
         output_scale: size of one step of the output, or None for float32 output.
-        output_zero_point: of the output; 0 when ``output_scale`` is None.
+        output_zero_point: byte that stands for 0 in the output; 0 if ``output_scale`` is None.
         relu: apply ReLU before the output is quantized.
         quantizes_input: the input arrives as float.
+
+    Raises:
+        ShapeError: weights, scales and bias do not fit together, or there are more inputs than the kernels sum.
     """
 
     weight: Tensor
@@ -59,7 +62,7 @@ class Int8Linear(nn.Module):
                 f"{list(weight.shape)} and {list(bias.shape)}."
             )
         if weight.shape[1] > MAX_INPUTS:
-            raise ShapeError(f"An int8 Linear takes up to {MAX_INPUTS:,} inputs, not {weight.shape[1]:,}: choose fp32.")
+            raise ShapeError(f"An int8 Linear takes up to {MAX_INPUTS:,} inputs, got {weight.shape[1]:,}. Choose fp32.")
         if weight_scale.numel() not in (1, weight.shape[0]):
             raise ShapeError(f"{weight_scale.numel()} weight scales for {weight.shape[0]} output channels.")
         self.register_buffer("weight", weight)
@@ -74,21 +77,22 @@ class Int8Linear(nn.Module):
 
 
 class Int8Chain(nn.Module):
-    """Int8 Linears that follow each other, computed by one op; float32 out.
+    """Consecutive int8 Linears, computed by one op, with float32 output.
 
     Args:
-        layers: of which the last alone has float output.
+        layers: the Linears in order; only the last has float output.
 
     Raises:
-        ShapeError: there are none, or only a later one ends in floats.
+        ShapeError: there are no layers, or another one than the last has float output.
     """
 
     def __init__(self, layers: Sequence[Int8Linear]) -> None:
         super().__init__()
         if not layers or [layer.output_scale is None for layer in layers] != [False] * (len(layers) - 1) + [True]:
-            raise ShapeError("A chain of int8 Linears ends with the only one whose output is float.")
-        self.input_scale, self.input_zero_point = layers[0].input_scale, layers[0].input_zero_point
-        # Derived from the layers, and so neither parameters nor buffers.
+            raise ShapeError("A chain of int8 Linears needs float output of its last layer, and of no other.")
+        self.input_scale = layers[0].input_scale
+        self.input_zero_point = layers[0].input_zero_point
+        # Derived from the layers, so neither parameters nor buffers.
         self._weights = [ops.pack_weight(layer.weight) for layer in layers]
         folded = [_fold(layer) for layer in layers]
         self._multipliers = [multiplier for multiplier, _ in folded]
@@ -97,16 +101,36 @@ class Int8Chain(nn.Module):
         self._lowest = [_lowest(layer) for layer in layers]
 
     def forward(self, x: Tensor) -> Tensor:
-        """Float32 ``[B, in]``, or uint8 of at least the padded inputs -> float32 ``[B, out]``."""
+        """Compute all layers.
+
+        Args:
+            x: float32 ``[B, in]``, or uint8 ``[B, stride]`` with ``in`` padded to a multiple of 64.
+
+        Returns:
+            float32 ``[B, out]``.
+        """
         result: Tensor = torch.ops.dlrm_pl.int8_mlp(
-            *(x, self.input_scale, self.input_zero_point, self._weights, self._multipliers, self._biases),
-            *(self._widths, self._lowest),
+            x,
+            self.input_scale,
+            self.input_zero_point,
+            self._weights,
+            self._multipliers,
+            self._biases,
+            self._widths,
+            self._lowest,
         )
         return result
 
 
 class FloatLinear(nn.Module):
-    """``y = relu?(W x + b)`` for a layer that the recipe leaves in fp32 or bf16; float32 in and out."""
+    """``y = relu?(W x + b)`` of a layer that the recipe keeps in fp32 or bf16.
+
+    Args:
+        weight: float ``[out, in]``; shared if it has the dtype already.
+        bias: float ``[out]``.
+        relu: apply ReLU to the output.
+        dtype: type of the weights and of the computation.
+    """
 
     weight: Tensor
     bias: Tensor
@@ -120,13 +144,17 @@ class FloatLinear(nn.Module):
         self.dtype: FloatDtype = dtype
 
     def forward(self, x: Tensor) -> Tensor:
-        """Float32 ``[B, in]`` -> float32 ``[B, out]``."""
+        """Compute the layer: float32 ``[B, in]`` -> float32 ``[B, out]``."""
         result = F.linear(x.to(self.weight.dtype), self.weight, self.bias)
         return (F.relu(result) if self.relu else result).float()
 
 
 def segments(layers: Sequence[Int8Linear | FloatLinear]) -> list[Int8Chain | FloatLinear]:
-    """Join the int8 layers that follow each other."""
+    """Join consecutive int8 layers into chains.
+
+    Raises:
+        ShapeError: an int8 layer with uint8 output has no int8 layer after it.
+    """
     result: list[Int8Chain | FloatLinear] = []
     run: list[Int8Linear] = []
     for layer in layers:
@@ -143,9 +171,9 @@ def segments(layers: Sequence[Int8Linear | FloatLinear]) -> list[Int8Chain | Flo
 
 
 def _fold(layer: Int8Linear) -> tuple[Tensor, Tensor]:
-    """What the sum of products is multiplied by, and what is added: scales, zero points and bias in two numbers.
+    """Fold scales, zero points and bias into the multiplier of a sum of products, and the number added to it.
 
-    They are computed in double precision and rounded once, so they are the same on every machine.
+    Both are computed in double precision and rounded once, so they are the same on every machine.
     """
     step = layer.weight_scale.double() * layer.input_scale
     bias = layer.bias.double() - step * layer.input_zero_point * layer.weight.sum(dim=1, dtype=torch.int64)
@@ -158,7 +186,7 @@ def _fold(layer: Int8Linear) -> tuple[Tensor, Tensor]:
 
 
 def _lowest(layer: Int8Linear) -> float:
-    """Of the output, in its own units: 0 behind a ReLU."""
+    """Least value of the output: the one that stands for 0 after a ReLU."""
     if layer.output_scale is None:
         return 0.0 if layer.relu else -torch.inf
     return float(layer.output_zero_point if layer.relu else 0)

@@ -1,7 +1,7 @@
-"""A packed table in a safetensors file of its own: written block by block, read through a map.
+"""Packed tables as safetensors files, one for each: written block by block, read through a memory map.
 
-One file a table, so that a search packs each table once, straight into the artifact it may become part of, and trials
-share it.
+With one file a table, a search packs each table once, directly into the folder of the artifact, and all trials share
+it.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from dlrm_pl.kernels.int8.rows import TableDtype, row_bytes
 
 _DTYPES = {"U8": torch.uint8, "F16": torch.float16, "F32": torch.float32}
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
-_NAME = "table"  # Of the one tensor in the file.
-_ALIGNMENT = 4096  # Rows begin at a page, as the kernels and direct reads like it.
+_NAME = "table"  # Name of the only tensor in the file.
+_ALIGNMENT = 4096  # Rows begin at a page, which direct reads need.
 _LARGEST_HEADER = 1 << 16
-_DAMAGED = "The file is damaged; quantize again."
+_DAMAGED = "The file is corrupt; copy the artifact again, or quantize again."
 
 
 @dataclass(frozen=True)
 class _Entry:
-    """Of a tensor in a safetensors file."""
+    """Entry of a tensor in the header of a safetensors file."""
 
     dtype: Literal["U8", "F16", "F32"]
     shape: tuple[Count, Count]
@@ -45,23 +45,23 @@ class _Entry:
 
 @dataclass(frozen=True)
 class _Header(Partial):
-    """What stands before the rows."""
+    """Header of a table file, of which only the entry of the table is read."""
 
     table: _Entry
 
 
 def storage_dtype(dtype: TableDtype) -> torch.dtype:
-    """The type of a packed table's tensor."""
+    """Type of the tensor that holds a packed table."""
     return {"fp16": torch.float16, "fp32": torch.float32}.get(dtype, torch.uint8)
 
 
 def file_name(index: int, dtype: TableDtype) -> str:
-    """Name of the file of a table in an artifact."""
+    """File name of a table in an artifact."""
     return f"table-{index:02d}-{dtype}.safetensors"
 
 
 def file_header(kind: torch.dtype, shape: tuple[int, int]) -> bytes:
-    """What stands before the rows."""
+    """Bytes before the rows: the length of the header, and the header padded to a page."""
     size = prod(shape) * kind.itemsize
     entry = {"dtype": _NAMES[kind], "shape": list(shape), "data_offsets": [0, size]}
     text = json.dumps({_NAME: entry}, separators=(",", ":")).encode().ljust(_ALIGNMENT - 8)
@@ -69,25 +69,25 @@ def file_header(kind: torch.dtype, shape: tuple[int, int]) -> bytes:
 
 
 def write_table(path: Path, dtype: TableDtype, rows: int, embedding_dim: int, blocks: Iterable[Tensor]) -> str:
-    """Write a packed table; see ``write_rows``."""
+    """Write a packed table and return the sha256 of the file; see ``write_rows``."""
     kind = storage_dtype(dtype)
     return write_rows(path, kind, (rows, row_bytes(dtype, embedding_dim) // kind.itemsize), blocks)
 
 
 def write_rows(path: Path, kind: torch.dtype, shape: tuple[int, int], blocks: Iterable[Tensor]) -> str:
-    """Write rows; a thread writes one block while the next one is made.
+    """Write rows block by block; a thread writes one block while the caller makes the next.
 
     Args:
-        path: of the file.
-        kind: of the elements.
-        shape: of all rows together.
-        blocks: of rows, in order, contiguous. At most the last two that were given are still in use.
+        path: file to write.
+        kind: type of the elements.
+        shape: shape of all rows together.
+        blocks: contiguous blocks of rows, in order. A block may be reused once the second block after it is asked for.
 
     Returns:
         sha256 of the file.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the file cannot be written.
     """
     digest = hashlib.sha256()
     written = 0
@@ -110,10 +110,10 @@ def write_rows(path: Path, kind: torch.dtype, shape: tuple[int, int], blocks: It
 
 
 def map_table(path: Path) -> Tensor:
-    """The packed rows of a file that ``write_table`` wrote, mapped.
+    """Map the packed rows of a file that ``write_table`` wrote.
 
     Raises:
-        ArtifactError: missing, cut short, or not such a file.
+        ArtifactError: the file is missing, cut short, or not a table file.
     """
     try:
         with path.open("rb") as handle:

@@ -15,16 +15,16 @@ __all__ = ["TABLE_DTYPES", "PackedTables", "TableDtype", "row_bytes"]
 
 
 class PackedTables(nn.Module):
-    """All tables behind one lookup, each in its own dtype; takes the place of ``EmbeddingBags``.
+    """All tables behind one lookup, each in its own dtype, in place of ``EmbeddingBags``.
 
     Args:
-        tables: packed rows: uint8 ``[rows, row_bytes]`` for int8 and int4, float16 or float32 ``[rows, D]`` else.
-            Referenced, never copied.
-        dtypes: one for each table.
-        embedding_dim: D.
+        tables: packed rows of each table: uint8 ``[rows, row_bytes]`` for int8 and int4, otherwise float16 or float32
+            ``[rows, D]``. Referenced, never copied.
+        dtypes: dtype of each table.
+        embedding_dim: embedding dimension D.
 
     Raises:
-        ShapeError: a table's shape or type is not what its dtype says.
+        ShapeError: the shape or type of a table does not fit its dtype.
     """
 
     def __init__(self, tables: Sequence[Tensor], dtypes: Sequence[TableDtype], embedding_dim: int) -> None:
@@ -33,25 +33,25 @@ class PackedTables(nn.Module):
         self.embedding_dim = embedding_dim
         self.num_tables = len(tables)
         self.codes = [TABLE_DTYPES.index(dtype) for dtype in self.dtypes]
-        """Their places in ``TABLE_DTYPES``, as the kernels want them."""
+        """Dtypes as their positions in ``TABLE_DTYPES``, as the kernels take them."""
         for index, (table, dtype) in enumerate(zip(tables, dtypes, strict=True)):
             expected = {"fp16": torch.float16, "fp32": torch.float32}.get(dtype, torch.uint8)
             width = row_bytes(dtype, embedding_dim) // expected.itemsize
             if table.dtype != expected or table.dim() != 2 or table.shape[1] != width:
                 raise ShapeError(
-                    f"table {index}: {dtype} rows of dim {embedding_dim} are {expected} [rows, {width}], "
+                    f"table {index}: {dtype} rows of dim {embedding_dim} must be {expected} [rows, {width}], "
                     f"got {table.dtype} {list(table.shape)}."
                 )
             self.register_buffer(f"table_{index}", table)
-        # A list beside the buffers: collecting those anew takes longer than a small batch.
+        # A list beside the buffers: collecting the buffers again takes longer than scoring a small batch.
         self._tables = [table.detach() for table in tables]
 
     def table(self, index: int) -> Tensor:
-        """The packed rows of one table."""
+        """Packed rows of one table."""
         return self._tables[index]
 
     def all(self) -> list[Tensor]:
-        """The packed rows of all tables."""
+        """Packed rows of all tables."""
         return self._tables
 
     def forward(self, indices: Tensor, offsets: Tensor | None) -> Tensor:

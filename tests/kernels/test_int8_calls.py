@@ -77,7 +77,7 @@ def test_an_isa_that_is_not_here_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
     kernels_of.cache_clear()
     monkeypatch.setattr("dlrm_pl.kernels.int8.selection.available", lambda: ("fallback", "generic"))
     with pytest.raises(
-        ConfigurationError, match="amx_int8: this processor or this installation has only fallback, gene"
+        ConfigurationError, match="amx_int8: this processor and installation can only run fallback, gene"
     ):
         isa()
     kernels_of.cache_clear()

@@ -74,7 +74,7 @@ def test_cat_interaction_cannot_be_int8() -> None:
 
 @pytest.mark.parametrize(("tables", "dim"), [(65, 4), (2, 32_769)])
 def test_int8_interaction_beyond_the_kernels_is_refused_when_it_is_made(tables: int, dim: int) -> None:
-    with pytest.raises(ShapeError, match=f"up to 64 tables of up to 32,768 values, not {tables} of {dim:,}"):
+    with pytest.raises(ShapeError, match=f"up to 64 tables of up to 32,768 values, got {tables} of {dim:,}"):
         lowered(Architecture((3,) * tables, dim, (13, dim), (1,)), interaction="int8")
 
 

@@ -94,7 +94,7 @@ def test_layers_between_float_ones_become_chains() -> None:
     assert [type(part) for part in segments(layers)] == [Int8Chain, FloatLinear, Int8Chain]
     with pytest.raises(ShapeError, match="no int8 Linear follows"):
         segments([inner])
-    with pytest.raises(ShapeError, match="only one whose output is float"):
+    with pytest.raises(ShapeError, match="needs float output of its last layer"):
         Int8Chain([inner, inner])
 
 
@@ -117,7 +117,7 @@ def test_fp32_layer_shares_the_memory_of_the_model() -> None:
     [
         (torch.zeros(2, 3), 2, r"torch.float32 \[2, 3\]"),
         (torch.zeros(2, 3, dtype=torch.int8), 3, "3 weight scales for 2"),
-        (torch.zeros(2, 65_793, dtype=torch.int8), 2, "up to 65,792 inputs, not 65,793"),
+        (torch.zeros(2, 65_793, dtype=torch.int8), 2, "up to 65,792 inputs, got 65,793"),
     ],
 )
 def test_wrong_layers_are_rejected(weight: torch.Tensor, scales: int, message: str) -> None:

@@ -1,4 +1,4 @@
-"""What a kernel met in its input, before it is told in the words of an exception."""
+"""Failure that a kernel found in its input; ``ops`` turns it into an exception."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ class Failure(NamedTuple):
 
     Attributes:
         kind: an index outside its table, a number that is NaN or infinite, or offsets that are not in order.
-        sample: its number in the batch.
-        place: table, or feature; -1 for the dense vector of an interaction.
-        value: the index or offset.
+        sample: number of the sample in the batch.
+        place: number of the table or the feature; -1 for the dense vector of an interaction.
+        value: the wrong index or offset.
     """
 
     kind: Literal["index", "not finite", "offset"]

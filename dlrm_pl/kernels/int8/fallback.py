@@ -1,7 +1,7 @@
-"""The kernels in plain torch: the same bits, where there is no compiler or nobody trusts it. Not fast.
+"""The kernels in plain torch, for installs without a C++ compiler and as the oracle of the native ones. Slow.
 
-Each method is described by the op of the same name in ``ops.py``. Integers are summed as floats in pieces that are
-exact, since torch has no fast product of integers on every processor.
+The op of the same name in ``ops.py`` describes each method. Integers are summed as floats in pieces small enough to be
+exact, since torch has no fast integer product on every processor.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from torch import Tensor
 from dlrm_pl.kernels.int8.failure import Failure
 from dlrm_pl.kernels.int8.rows import BLOCK_IN, BLOCK_OUT, TABLE_DTYPES, TableDtype
 
-# Sums of so many products of a byte and a signed byte, or of two signed bytes, stay within 2^24, up to where float32
-# holds every integer.
+# Sums of this many products of a byte and a signed byte, or of two signed bytes, stay within 2^24, and float32 holds
+# every integer up to there.
 _EXACT_INPUTS = 512
 _TINY = 1e-30
 
 
 class FallbackKernels:
-    """All kernels on plain tensors."""
+    """All kernels, computed with ops of torch on plain tensors."""
 
     isa = "fallback"
 
@@ -38,7 +38,7 @@ class FallbackKernels:
         lowest: Sequence[float],
         out: Tensor,
     ) -> Failure | None:
-        """A chain of int8 Linears."""
+        """Run a chain of int8 Linears."""
         if x.dtype == torch.float32:
             bad = torch.isfinite(x).logical_not().nonzero()
             if len(bad):
@@ -70,7 +70,7 @@ class FallbackKernels:
         width: int,
         out: Tensor,
     ) -> Failure | None:
-        """Lookups and dot interaction in one pass."""
+        """Look up all tables and take every pairwise dot product."""
         batch, dim = dense.shape
         bad = torch.isfinite(dense).all(dim=1).logical_not().nonzero()
         if len(bad):
@@ -112,7 +112,7 @@ class FallbackKernels:
     def pooling(
         self, indices: Tensor, offsets: Tensor | None, tables: Sequence[Tensor], dtypes: Sequence[int], out: Tensor
     ) -> Failure | None:
-        """Sum of the rows of each bag, as floats."""
+        """Sum the rows of each bag in float32."""
         batch, _, dim = out.shape
         failure = _check_lookups(indices, offsets, tables, batch)
         if failure is not None:
@@ -123,7 +123,7 @@ class FallbackKernels:
         return None
 
     def pack(self, values: Tensor, dtype: TableDtype, out: Tensor) -> Failure | None:
-        """Float rows -> int8 or int4 rows."""
+        """Pack float rows as int8 or int4."""
         bad = torch.isfinite(values).all(dim=1).logical_not().nonzero()
         if len(bad):
             return Failure("not finite", int(bad[0]), 0, 0)
@@ -160,7 +160,7 @@ def unpack_weight(packed: Tensor) -> Tensor:
 
 
 def _integer_product(x: Tensor, weight: Tensor) -> Tensor:
-    """``x @ weight.T`` of bytes and int8, of matrices or of a batch of them, exact, as int32."""
+    """Exact int32 ``x @ weight.T`` of bytes and int8, for one matrix or a batch of them."""
     total = torch.zeros(*x.shape[:-1], weight.shape[-2], dtype=torch.int32)
     for start in range(0, x.shape[-1], _EXACT_INPUTS):
         part = slice(start, start + _EXACT_INPUTS)
@@ -174,7 +174,7 @@ def _quantize(x: Tensor, scale: float, zero_point: int) -> Tensor:
 
 
 def _quantize_vectors(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Symmetric int8 with a scale for each row."""
+    """Quantize rows to symmetric int8, each with a scale of its own."""
     largest = x.abs().amax(dim=1)
     # By tensors: torch divides a number by a tensor as the number times the reciprocal, which rounds twice.
     steps = torch.full_like(largest, 127.0)
@@ -184,7 +184,7 @@ def _quantize_vectors(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _unpack(table: Tensor, dtype: int, rows: Tensor, dim: int) -> tuple[Tensor, Tensor]:
-    """Values ``[L, D]`` and a scale for each row; the scale of float rows is 1."""
+    """Unpack rows into values ``[L, D]`` and a scale for each row; the scale of float rows is 1."""
     packed = table[rows]
     name = TABLE_DTYPES[dtype]
     if name == "int8":
@@ -208,7 +208,7 @@ def _pool(values: Tensor, starts: Tensor, batch: int) -> Tensor:
 
 
 def _bags(indices: Tensor, offsets: Tensor | None, count: int, batch: int) -> list[tuple[Tensor, Tensor]]:
-    """For each table its rows, and where each bag begins, with the end behind the last."""
+    """For each table its looked-up rows, and the start of each bag, followed by the end of the last."""
     if offsets is None:
         starts = torch.arange(batch + 1)
         return [(rows, starts) for rows in indices]
@@ -220,7 +220,7 @@ def _bags(indices: Tensor, offsets: Tensor | None, count: int, batch: int) -> li
 
 
 def _check_lookups(indices: Tensor, offsets: Tensor | None, tables: Sequence[Tensor], batch: int) -> Failure | None:
-    """The failure of the first sample, as the kernels report it."""
+    """Failure of the first sample that has one, as the kernels report it."""
     if offsets is not None:
         wrong = (offsets[1:] < offsets[:-1]) | (offsets[:-1] < 0) | (offsets[1:] > indices.numel())
         if bool(wrong.any()):

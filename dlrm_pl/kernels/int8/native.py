@@ -1,6 +1,6 @@
-"""The C++ kernels behind functions of tensors; shapes are checked by ``ops``, the contents by the kernels.
+"""The C++ kernels, called with tensors. ``ops`` checks the shapes, and the kernels check the contents.
 
-Each method is described by the op of the same name in ``ops.py``.
+The op of the same name in ``ops.py`` describes each method.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dlrm_pl.kernels.int8.rows import BLOCK_IN, TABLE_DTYPES, TableDtype
 
 VERSION = 3
 
-# Rows that go through all layers of an MLP before the next ones: what stands between the layers stays in the cache.
+# Rows that go through all layers of an MLP before the next ones, so that the values between layers stay in the cache.
 _BLOCK_ROWS = 512
 
 _POINTER, _LONG, _INT, _DOUBLE = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int32, ctypes.c_double
@@ -35,7 +35,7 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "peak": (_DOUBLE, [_POINTER, _LONG]),
     "touch": (_LONG, [_POINTER, _LONG, _LONG, _POINTER, _LONG, _POINTER]),
 }
-# The structs of types.h, without the pointers that are handed over apart. As ctypes.Structure they would name their
+# The structs of types.h, without the pointers that are passed separately. As ctypes.Structure they would name their
 # fields, but a batch of one in MLPerf's shape took 6 % longer: 260 instead of 246 us (medians, two builds in turn).
 _LAYER = struct.Struct("PPPqqf4x")
 _MLP = struct.Struct("8xqPPqqffPq")
@@ -47,14 +47,14 @@ _Where = _LONG * 3
 
 
 class NativeKernels:
-    """One variant of the kernels.
+    """One variant of the C++ kernels.
 
     Args:
-        library: that was built.
-        variant: its number, from the plainest on.
+        library: the loaded native library.
+        variant: number of the variant, from the plainest on.
 
     Raises:
-        LookupError: this processor lacks what the variant needs.
+        LookupError: this processor lacks the instructions that the variant needs.
     """
 
     def __init__(self, library: ctypes.CDLL, variant: int) -> None:
@@ -81,7 +81,7 @@ class NativeKernels:
         lowest: Sequence[float],
         out: Tensor,
     ) -> Failure | None:
-        """A chain of int8 Linears."""
+        """Run a chain of int8 Linears."""
         layers = b"".join(
             _LAYER.pack(w.data_ptr(), m.data_ptr(), b.data_ptr(), w.shape[1] * BLOCK_IN, width, low)
             for w, m, b, width, low in zip(weights, multipliers, biases, widths, lowest, strict=True)
@@ -106,7 +106,7 @@ class NativeKernels:
         width: int,
         out: Tensor,
     ) -> Failure | None:
-        """Lookups and dot interaction in one pass."""
+        """Look up all tables and take every pairwise dot product in one pass."""
         batch, dim = dense.shape
         floats, bytes_ = (out.data_ptr(), 0) if out.dtype == torch.float32 else (0, out.data_ptr())
         job = _tables(len(tables), dim, indices, offsets, batch) + _INTERACTION.pack(
@@ -117,13 +117,13 @@ class NativeKernels:
     def pooling(
         self, indices: Tensor, offsets: Tensor | None, tables: Sequence[Tensor], dtypes: Sequence[int], out: Tensor
     ) -> Failure | None:
-        """Sum of the rows of each bag, as floats."""
+        """Sum the rows of each bag in float32."""
         batch, _, dim = out.shape
         job = _tables(len(tables), dim, indices, offsets, batch) + struct.pack("P", out.data_ptr())
         return self._call("pooling", job, *_arrays(tables, dtypes))
 
     def pack(self, values: Tensor, dtype: TableDtype, out: Tensor) -> Failure | None:
-        """Float rows -> int8 or int4 rows."""
+        """Pack float rows as int8 or int4."""
         rows, dim = values.shape
         return self._call("pack", values.data_ptr(), rows, dim, TABLE_DTYPES.index(dtype), out.data_ptr())
 
@@ -176,7 +176,7 @@ class NativeKernels:
 
 
 def _failure(name: str, kind: int, where: Any) -> Failure | None:
-    """What a kernel returned."""
+    """Turn the return value of a kernel into a failure, or into an error of the caller."""
     if kind == _REFUSED:
         reason = ctypes.string_at(where[0]).decode()
         raise ShapeError(f"The int8 kernel {name} was called with arguments that do not fit together: {reason}.")
@@ -191,7 +191,7 @@ def _tables(count: int, dim: int, indices: Tensor, offsets: Tensor | None, batch
 
 
 def _arrays(tables: Sequence[Tensor], dtypes: Sequence[int]) -> tuple[bytes, bytes, bytes]:
-    """Addresses, rows and dtypes."""
+    """Addresses, row counts and dtypes of the tables as C arrays."""
     count = len(tables)
     return (
         struct.pack(f"{count}P", *(table.data_ptr() for table in tables)),

@@ -1,7 +1,7 @@
-"""The kernels as torch ops: checked, registered with ``torch.library``, and with fakes, so that a tracer passes by.
+"""The kernels as torch ops, registered with ``torch.library`` together with fakes for tracers.
 
-Everything that can be told from shapes and types is checked here; what only the contents tell (an index outside its
-table, NaN) the kernels report, with sample, table and value.
+Shapes and types are checked here. The kernels check the contents and report an index outside its table, or NaN, with
+sample, table and value.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ INT8_MLP = "dlrm_pl::int8_mlp"
 LOOKUP_INTERACTION = "dlrm_pl::lookup_interaction"
 LOOKUP = "dlrm_pl::lookup"
 
-# What the rows of each of TABLE_DTYPES are stored as.
+# Type of the tensor that holds the rows of each of TABLE_DTYPES.
 _STORAGE = (torch.uint8, torch.uint8, torch.float16, torch.float32)
 
 
 def pack_weight(weight: Tensor) -> Tensor:
-    """int8 ``[out, in]`` -> the blocks that the kernels read, ``[out / 16, in / 64, 16, 64]``, padded with zeros."""
+    """Rearrange int8 ``[out, in]`` into the kernels' blocks: ``[out / 16, in / 64, 16, 64]``, zero-padded."""
     outs, ins = round_up(weight.shape[0], BLOCK_OUT), round_up(weight.shape[1], BLOCK_IN)
     padded = weight.new_zeros(outs, ins)
     padded[: weight.shape[0], : weight.shape[1]] = weight
@@ -68,20 +68,21 @@ def int8_mlp(
     widths: Sequence[int],
     lowest: Sequence[float],
 ) -> Tensor:
-    """A chain of int8 Linears, uint8 between them.
+    """Run a chain of int8 Linears with uint8 values between them.
 
-    Each sums ``x * w`` in 32 bits; the sum times ``multiplier`` plus ``bias`` is clamped below to ``lowest`` and, but
-    for the last layer, above to 255, rounded half to even, and is the next layer's input.
+    Each layer sums ``x * w`` in 32 bits, multiplies by ``multiplier``, adds ``bias`` and clamps the result to at least
+    ``lowest``. All layers but the last also clamp it to 255 and round it half to even; it is the next layer's input.
 
     Args:
         x: float32 ``[B, in]``, quantized first; or uint8 ``[B, stride]`` of at least the padded inputs.
-        input_scale: of a float ``x``: ``round(x / input_scale + input_zero_point)``, clamped to a byte.
-        input_zero_point: see there.
-        weights: of ``pack_weight``.
-        multipliers: float32, as many as outputs, padded to a multiple of 16 with zeros.
-        biases: as the multipliers.
-        widths: outputs of each layer.
-        lowest: the least value of each layer's output; -inf for none.
+        input_scale: step of the bytes that a float ``x`` becomes: ``round(x / input_scale + input_zero_point)``,
+            clamped to 0 to 255; not used for a uint8 ``x``.
+        input_zero_point: byte that stands for 0 in the input.
+        weights: weights of each layer as ``pack_weight`` returns them.
+        multipliers: float32, one for each output, padded with zeros to a multiple of 16.
+        biases: float32, padded as the multipliers.
+        widths: number of outputs of each layer.
+        lowest: least value of each layer's output; -inf for no bound.
 
     Returns:
         float32 ``[B, widths[-1]]``.
@@ -94,7 +95,10 @@ def int8_mlp(
         raise ShapeError(f"An int8 MLP takes float32 or uint8 [B, in], got {x.dtype} {list(x.shape)}.")
     lengths = [len(each) for each in (weights, multipliers, biases, widths, lowest)]
     if not weights or len(set(lengths)) > 1:
-        raise ShapeError(f"An int8 MLP needs weights, multipliers, biases, widths and floors of each layer: {lengths}.")
+        raise ShapeError(
+            "An int8 MLP needs weights, multipliers, biases, widths and least values for each of its layers, got "
+            f"{lengths} of them."
+        )
     inputs = x.shape[1]
     if x.dtype == torch.float32:
         _check_scale(input_scale, input_zero_point)
@@ -110,7 +114,9 @@ def int8_mlp(
                 f"{inputs} and {width}."
             )
         if not 0 <= lowest[index] <= 255 and (index < last or math.isnan(lowest[index])):
-            raise ShapeError(f"layer {index}: its bytes are at least {lowest[index]}, which is not from 0 to 255.")
+            raise ShapeError(
+                f"layer {index}: the least value of its output must be from 0 to 255, got {lowest[index]}."
+            )
         outs = round_up(width, BLOCK_OUT)
         shape = (outs // BLOCK_OUT, round_up(inputs, BLOCK_IN) // BLOCK_IN, BLOCK_IN // 4, 4 * BLOCK_OUT)
         fits = weight.dtype == torch.int8 and tuple(weight.shape) == shape and weight.is_contiguous()
@@ -140,18 +146,18 @@ def lookup_interaction(
 ) -> Tensor:
     """Look up all tables and take every pairwise dot product in integers.
 
-    A row of an int8 or int4 table is what it is. The dense vector, a row of another table, and the sum of a bag of
-    several rows become symmetric int8, with a scale of their own: the largest magnitude over 127.
+    Rows of int8 and int4 tables are used as they are stored. The dense vector, a row of another table, and the sum of a
+    bag of several rows are quantized to symmetric int8, each with its largest magnitude over 127 as the scale.
 
     Args:
         dense: float32 ``[B, D]``.
-        indices: int64 ``[T, B]`` one-hot, rows of which may lie apart, or ``[L]`` with offsets.
+        indices: int64 ``[T, B]`` one-hot, of which only the rows must be contiguous, or ``[L]`` with offsets.
         offsets: None, or int64 ``[T * B + 1]``.
-        tables: packed rows, see ``row_bytes``.
-        dtypes: of each table, its place in ``TABLE_DTYPES``.
+        tables: packed rows of each table, see ``row_bytes``.
+        dtypes: dtype of each table as its position in ``TABLE_DTYPES``.
         diagonal: include the product of each vector with itself.
-        output_scale: of a uint8 result; None for float32.
-        output_zero_point: see there.
+        output_scale: step of a uint8 result; None for a float32 result.
+        output_zero_point: byte that stands for 0 in a uint8 result.
 
     Returns:
         The dense vector and the products in the order (1,0), (2,0), (2,1), ...: float32 ``[B, width]``, or uint8
@@ -167,8 +173,8 @@ def lookup_interaction(
     batch, dim = dense.shape
     if not len(tables) <= MAX_TABLES or not 1 <= dim <= MAX_DIM:
         raise ShapeError(
-            f"The integer interaction takes up to {MAX_TABLES} tables of a dimension up to {MAX_DIM}, got "
-            f"{len(tables)} of {dim}: choose interaction: fp32 in the recipe."
+            f"The int8 interaction takes up to {MAX_TABLES} tables of up to {MAX_DIM} values a row, got {len(tables)} "
+            f"of {dim}. Choose interaction: fp32 in the recipe."
         )
     if output_scale is not None:
         _check_scale(output_scale, output_zero_point)
@@ -193,22 +199,22 @@ def lookup(
     """Look up all tables and sum each bag, in float32.
 
     Args:
-        indices: as of ``lookup_interaction``, and so the next three.
-        offsets: see there.
-        tables: see there.
-        dtypes: see there.
-        dim: D.
-        batch: B.
+        indices: int64 ``[T, B]`` one-hot, of which only the rows must be contiguous, or ``[L]`` with offsets.
+        offsets: None, or int64 ``[T * B + 1]``.
+        tables: packed rows of each table, see ``row_bytes``.
+        dtypes: dtype of each table as its position in ``TABLE_DTYPES``.
+        dim: embedding dimension D.
+        batch: number of samples B.
 
     Returns:
         float32 ``[B, T, D]``; an empty bag gives zeros.
 
     Raises:
-        LookupIndexError: as of ``lookup_interaction``.
+        LookupIndexError: an index outside its table, or offsets that are not in order; names sample and table.
         ShapeError: the tensors do not fit together.
     """
     if dim < 1 or batch < 0:
-        raise ShapeError(f"Rows of at least one value and a batch of at least 0 are looked up, got {dim} and {batch}.")
+        raise ShapeError(f"A lookup needs rows of at least one value and a batch of at least 0, got {dim} and {batch}.")
     indices, offsets = _checked_lookups(indices, offsets, tables, dtypes, dim, batch)
     out = torch.empty(batch, len(tables), dim)
     _raise(kernels().pooling(indices, offsets, tables, dtypes, out), tables)
@@ -216,11 +222,11 @@ def lookup(
 
 
 def pack_rows(values: Tensor, dtype: int) -> Tensor:
-    """float32 ``[rows, D]`` -> uint8 ``[rows, row_bytes]``, int8 or int4.
+    """Pack float32 ``[rows, D]`` as int8 or int4: uint8 ``[rows, row_bytes]``.
 
     Raises:
         NonFiniteError: a row holds NaN or infinity; names it.
-        ShapeError: the rows are not of that shape, or have no packed form of that dtype.
+        ShapeError: the values have another shape, or the dtype has no packed form.
     """
     if values.dim() != 2 or dtype not in (0, 1):
         raise ShapeError(
@@ -235,7 +241,7 @@ def pack_rows(values: Tensor, dtype: int) -> Tensor:
 
 
 def pack_rows_into(values: Tensor, dtype: TableDtype, out: Tensor) -> int | None:
-    """The same into given memory, for a file or a part of a table; returns the first row that is not finite."""
+    """Pack rows into given memory, of a file or a part of a table; returns the first row that is not finite."""
     packable = dtype in ("int8", "int4") and values.dim() == 2 and values.shape[1] > 0
     wanted = (values.shape[0], row_bytes(dtype, values.shape[1])) if packable else ()
     fits = packable and values.dtype == torch.float32 and out.dtype == torch.uint8
@@ -251,7 +257,7 @@ def pack_rows_into(values: Tensor, dtype: TableDtype, out: Tensor) -> int | None
 def _checked_lookups(
     indices: Tensor, offsets: Tensor | None, tables: Sequence[Tensor], dtypes: Sequence[int], dim: int, batch: int
 ) -> tuple[Tensor, Tensor | None]:
-    """Indices whose rows are contiguous, and offsets likewise."""
+    """Check indices, offsets and tables; returns indices with contiguous rows, and contiguous offsets."""
     count = len(tables)
     if indices.dtype != torch.int64 or (offsets is not None and offsets.dtype != torch.int64):
         got = indices.dtype if offsets is None else f"{indices.dtype} and {offsets.dtype}"
@@ -282,12 +288,12 @@ def _checked_lookups(
 def _check_scale(scale: float, zero_point: int) -> None:
     if not 2**-126 <= scale <= 2**126 or not 0 <= zero_point <= 255:
         raise ShapeError(
-            f"Bytes need a scale that float32 holds and a zero point from 0 to 255, got {scale} and {zero_point}."
+            f"Bytes need a scale from 2**-126 to 2**126 and a zero point from 0 to 255, got {scale} and {zero_point}."
         )
 
 
 def _is_vector(values: Tensor, length: int) -> bool:
-    """Whether the kernels can read it as so many floats."""
+    """Whether the kernels can read a tensor as this many floats."""
     return values.dtype == torch.float32 and values.shape == (length,) and values.is_contiguous()
 
 
@@ -303,22 +309,22 @@ def _raise(failure: Failure | None, tables: Sequence[Tensor] = ()) -> None:
     if kind == "index":
         raise LookupIndexError(
             f"sample {sample}: row {value} of table {place} was asked for, which has rows 0 to "
-            f"{tables[place].shape[0] - 1}. The batch is of another dataset than the model, or damaged."
+            f"{tables[place].shape[0] - 1}. The batch comes from another dataset than the model, or is corrupt."
         )
     if kind == "offset":
         raise LookupIndexError(
-            f"sample {sample}: its bag of table {place} ends at lookup {value}, before it begins or behind the last. "
-            "Offsets run from 0 to L and never fall."
+            f"sample {sample}: its bag of table {place} ends at lookup {value}, which is before its start or after the "
+            "last lookup. Offsets must be non-decreasing, from 0 to L."
         )
     if tables and place >= 0:
         raise NonFiniteError(
             f"sample {sample}: the sum of its rows of table {place} is NaN or infinite and has no int8 value. The "
-            "table diverged, or is damaged."
+            "training diverged, or the table is corrupt."
         )
     where = "the bottom MLP's output" if place < 0 else f"feature {place}"
     raise NonFiniteError(
-        f"sample {sample}: {where} is NaN or infinite and has no int8 value. Clean the input, or look for the layer "
-        "that diverged."
+        f"sample {sample}: {where} is NaN or infinite and has no int8 value. Check the dense features of the batch "
+        "and the weights of the layers before it."
     )
 
 

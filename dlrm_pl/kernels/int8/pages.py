@@ -1,8 +1,8 @@
-"""Memory of tables: 2 MiB pages, and files read ahead.
+"""Memory of tables: pages of 2 MiB, and files that are read ahead.
 
-Rows are read at random. With pages of 4 KiB the processor looks up where each page lies, which takes longer than to
-read the row: measured, 26 instead of 45 million rows a second. Linux gives larger pages on request to memory of the
-process (``transparent_hugepage`` set to ``madvise``, as usual, or ``always``), but not to mapped files.
+Rows are read at random. With pages of 4 KiB the processor spends more time on finding a page than on reading the row:
+26 instead of 45 million rows per second were measured. On request, Linux gives larger pages to a process's own memory
+(where ``transparent_hugepage`` is ``madvise``, the usual setting, or ``always``), but not to mapped files.
 """
 
 from __future__ import annotations
@@ -16,14 +16,15 @@ from torch import Tensor
 from dlrm_pl.files.mapped import madvise
 
 Pages = Literal["mapped", "prefault", "huge"]
-"""How tables of a file lie in memory: read from the mapped file when touched, read ahead, or copied to 2 MiB pages."""
+"""How tables of a file are held in memory: mapped and read on first use, mapped and read ahead, or copied to 2 MiB
+pages."""
 
 _HUGE = 2 << 20
-_LARGE = 1 << 30  # Smaller tables are soon in memory as a whole, and reading ahead is how.
+_LARGE = 1 << 30  # Smaller tables are soon in memory as a whole, which reading ahead speeds up.
 
 
 def empty_table(rows: int, row_size: int) -> Tensor:
-    """Zeroed uint8 ``[rows, row_size]`` on 2 MiB pages where the system gives them; small ones as usual."""
+    """Make a zeroed uint8 ``[rows, row_size]``, on 2 MiB pages where it is large and the system has them."""
     size = rows * row_size
     advice = getattr(mmap, "MADV_HUGEPAGE", None)
     if size < _HUGE or advice is None:
@@ -36,7 +37,7 @@ def empty_table(rows: int, row_size: int) -> Tensor:
 
 
 def place(table: Tensor, pages: Pages) -> Tensor:
-    """A table of a mapped file, as ``pages`` says; its contents do not change."""
+    """Hold a table of a mapped file in memory as ``pages`` says; the contents stay the same."""
     if pages == "huge":
         flat = table.view(torch.uint8)
         copy = empty_table(*flat.shape)
@@ -45,7 +46,7 @@ def place(table: Tensor, pages: Pages) -> Tensor:
     if pages == "prefault":
         _read_ahead(table)
     elif table.numel() * table.element_size() >= _LARGE:
-        madvise(table, mmap.MADV_RANDOM)  # Not to read 128 KiB of a file for each row of 132 bytes.
+        madvise(table, mmap.MADV_RANDOM)  # Else Linux reads 128 KiB of the file for a row of 132 bytes.
     return table
 
 

@@ -10,14 +10,14 @@ TABLE_DTYPES: tuple[TableDtype, ...] = get_args(TableDtype)
 
 BLOCK_OUT = 16
 BLOCK_IN = 64
-"""Weights stand in blocks of so many outputs by so many inputs."""
+"""Weights are stored in blocks of 16 outputs by 64 inputs."""
 
 MAX_TABLES = 64
 MAX_DIM = 32_768
-"""What an integer interaction takes. Lookups alone take any number of tables of any dimension."""
+"""Limits of the int8 interaction. Lookups alone take any number of tables of any dimension."""
 
 MAX_INPUTS = 65_792
-"""Of an int8 Linear: more products of a byte and a signed byte do not fit into 32 bits."""
+"""Limit of an int8 Linear: the sum of more products of a byte and a signed byte does not fit into 32 bits."""
 
 
 def row_bytes(dtype: TableDtype, embedding_dim: int) -> int:
@@ -35,5 +35,5 @@ def row_bytes(dtype: TableDtype, embedding_dim: int) -> int:
 
 
 def round_up(value: int, unit: int) -> int:
-    """The next multiple of ``unit``."""
+    """Smallest multiple of ``unit`` that is not below ``value``."""
     return -(-value // unit) * unit

@@ -1,4 +1,4 @@
-"""Choose the kernels for this processor: the best variant that it has, or the one that DLRM_PL_ISA names."""
+"""Choose the kernels for this processor: the fastest variant that runs on it, or the one that DLRM_PL_ISA names."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 _FOLDER = Path(__file__).parents[1]
 
 ISAS = ("fallback", "generic", "avx2", "avx512_vnni", "amx_int8")
-"""From the slowest to the fastest. ``fallback`` is plain torch, the others are C++; all give the same bits."""
+"""Kernels from the slowest to the fastest. ``fallback`` is plain torch, the others are C++; all give the same bits."""
 
 Kernels = NativeKernels | FallbackKernels
 
@@ -33,23 +33,28 @@ def kernels() -> Kernels:
 
 
 def isa() -> str:
-    """Name of the kernels in use, one of ``ISAS``."""
+    """Name of the kernels in use, one of ``ISAS``.
+
+    Example:
+        >>> isa() in available()
+        True
+    """
     return kernels().isa
 
 
 @cache
 def available() -> tuple[str, ...]:
-    """The ISAS that run on this processor, with what was built."""
+    """Names of the kernels that were built and run on this processor, from the slowest to the fastest."""
     library = load_built("int8", VERSION, _FOLDER)
     return ("fallback",) if library is None else ("fallback", *(name for name in ISAS[1:] if _variant(library, name)))
 
 
 @cache
 def kernels_of(name: str) -> Kernels:
-    """Kernels by name; empty: the best there are.
+    """Kernels by name; an empty name means the fastest.
 
     Raises:
-        ConfigurationError: they do not exist, or do not run here.
+        ConfigurationError: there are no kernels of that name, or they do not run on this processor.
     """
     if name in EARLIER_ISAS:
         log.warning(
@@ -57,11 +62,14 @@ def kernels_of(name: str) -> Kernels:
         )
         return kernels_of(EARLIER_ISAS[name])
     if name and name not in ISAS:
-        raise ConfigurationError(f"DLRM_PL_ISA={name!r}: must be one of {', '.join(ISAS)}, or unset for the best.")
+        raise ConfigurationError(
+            f"DLRM_PL_ISA={name!r}: must be one of {', '.join(ISAS)}. Unset it to use the fastest."
+        )
     name = name or available()[-1]
     if name not in available():
         raise ConfigurationError(
-            f"DLRM_PL_ISA={name}: this processor or this installation has only {', '.join(available())}. Unset it."
+            f"DLRM_PL_ISA={name}: this processor and installation can only run {', '.join(available())}. Unset it "
+            "to use the fastest of them."
         )
     library = load_built("int8", VERSION, _FOLDER) if name != "fallback" else None
     found = None if library is None else _variant(library, name)

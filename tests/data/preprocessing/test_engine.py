@@ -219,7 +219,7 @@ def test_a_library_that_is_missing_or_old_is_said_once(tmp_path: Path, caplog: p
     assert caplog.text.count("native nothing code was not built") == 1
     if native_library:
         assert load("preprocess", 999, Path(engine_folder.__path__[0])) is None
-        assert "is of version" in caplog.text
+        assert "has version" in caplog.text
 
 
 def test_the_numpy_fallback_is_used_where_it_is_asked_for() -> None:
