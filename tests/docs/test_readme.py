@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 import tomllib
+from pathlib import Path
 
 import pytest
 
+import dlrm_pl
+from dlrm_pl.artifact.summary import comparison, drop_line
 from tests.docs.pages import PAGES, ROOT
 
 pytestmark = pytest.mark.untraced
@@ -27,6 +30,15 @@ def test_readme_has_links_that_work_where_it_is_shown() -> None:
     assert not re.search(r"\]\((?!https?://)", README), "collect relative links at the end"
     if address := project.get("urls", {}).get("Repository"):
         assert all(target.startswith(address) for target in targets.values())
+
+
+def test_results_of_the_quick_start_have_the_words_of_the_program(quickstart: Path) -> None:
+    """Digits differ with the rows; the rest of each line is what the program prints."""
+    artifact = dlrm_pl.load_artifact(quickstart / "artifacts" / "quickstart")
+    for name, *_ in comparison(artifact.manifest, artifact.certificate):
+        assert f"│ {name} " in README
+    words = re.sub(r"[\d.,%-]+", "N", drop_line(artifact.certificate)).partition(":")[0]
+    assert words in re.sub(r"[\d.,%-]+", "N", README)
 
 
 def test_every_page_is_in_the_index() -> None:
