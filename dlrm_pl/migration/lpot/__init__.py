@@ -1,1 +1,1 @@
-"""LPOT's conf.yaml, read as it is."""
+"""Read a conf.yaml of LPOT (Intel's Low Precision Optimization Tool) and apply it to a quantization."""

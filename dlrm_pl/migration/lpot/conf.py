@@ -1,9 +1,9 @@
-"""LPOT's conf.yaml -> settings of a search; the file itself is never written to.
+"""Translate LPOT's conf.yaml into the settings of a search; the file itself is never written to.
 
-What a key means is that of LPOT 1.6, whose defaults hold where a key is absent: 1 % relative drop, the first model that
-passes, at most 100 trials, seed 1978, strategy ``basic``. What asks for something that there is not is refused with the
-reason; what has no meaning here is named in a note. Guards, confidence and blocks, which LPOT does not know, stay as
-they were set.
+Keys mean what they mean in LPOT 1.6, whose defaults apply to missing keys: 1 % relative drop, the first accepted model,
+at most 100 trials, seed 1978, strategy ``basic``. A key that asks for an unsupported feature is refused with a reason,
+and a key without a meaning here is ignored, with a note. Guards, confidence and blocks, which LPOT does not have, stay
+as they were set.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.quantization.search.settings import TuningSettings
 
 _TAGS = ("!Pruner",)
-"""Which LPOT has of its own; read as the settings behind it."""
+"""YAML tags of LPOT; the settings behind them are read as plain mappings."""
 _REFUSED = {
-    "pruning": "a model is quantized here, not pruned. Remove the section.",
-    "distillation": "no other model is trained here. Remove the section.",
-    "graph_optimization": "there is no graph to be rewritten. Remove the section.",
+    "pruning": "models are quantized here, not pruned. Remove the section.",
+    "distillation": "models are not distilled here. Remove the section.",
+    "graph_optimization": "there is no graph to rewrite. Remove the section.",
     "mixed_precision": "write quantization.model_wise.weight.dtype: [bf16, fp32] instead, which means the same.",
 }
 _FRAMEWORKS: dict[str, str | None] = {
@@ -37,18 +37,18 @@ _FRAMEWORKS: dict[str, str | None] = {
     "pytorch_ipex": None,
     **dict.fromkeys(
         ("tensorflow", "tensorflow_itex", "mxnet", "onnxrt_integerops", "onnxrt_qlinearops", "engine"),
-        "the model is a DLRM of PyTorch; write pytorch.",
+        "the model is a PyTorch DLRM; write pytorch.",
     ),
 }
 _DEVICES: dict[str, str | None] = {
     "cpu": None,
-    "gpu": "int8 models run on processors here; write cpu.",
+    "gpu": "int8 models run on CPUs here; write cpu.",
 }
 _APPROACHES: dict[str, str | None] = {
     "post_training_static_quant": None,
-    "post_training_dynamic_quant": "the ranges of activations are calibrated, which costs nothing while serving; write "
+    "post_training_dynamic_quant": "the ranges of activations are calibrated, which costs nothing in serving; write "
     "post_training_static_quant.",
-    "quant_aware_training": "models are quantized after training here, without training them again; write "
+    "quant_aware_training": "models are quantized after training here, without retraining; write "
     "post_training_static_quant.",
 }
 _OBJECTIVES: dict[str, str | None] = dict.fromkeys(("performance", "footprint", "modelsize"))
@@ -57,19 +57,19 @@ _CLOSED = "SigOpt is a service that needs an account; choose another strategy, f
 
 @dataclass(frozen=True)
 class LpotConf:
-    """What a conf.yaml asks for.
+    """Settings that a conf.yaml asks for.
 
     Attributes:
-        name: of the model, for people.
-        tuning: changes of ``TuningSettings``.
-        criterion: changes of ``Criterion``.
-        recipe: changes of ``RecipeStart``.
-        space: changes of ``SpaceSettings``.
-        metric: that trials are scored by; None: AUROC.
-        calibration_rows: that observers see; None: as the data module says.
-        output: the artifact folder; None: as set elsewhere.
-        tensorboard: scalars of the search were asked for.
-        notes: what is ignored or means something else here, a line each.
+        name: name of the model, for log lines.
+        tuning: values for fields of ``TuningSettings``.
+        criterion: values for fields of ``Criterion``.
+        recipe: values for fields of ``RecipeStart``.
+        space: values for fields of ``SpaceSettings``.
+        metric: metric that scores trials; None for AUROC.
+        calibration_rows: number of rows that calibrate; None if the file does not say.
+        output: folder of the artifact; None if the file does not say.
+        tensorboard: whether the file asks for scalars of the search.
+        notes: what is ignored or means something else here, one line each.
     """
 
     name: str
@@ -84,10 +84,10 @@ class LpotConf:
     notes: tuple[str, ...]
 
     def applied_to(self, settings: TuningSettings) -> TuningSettings:
-        """The settings with what the file asks for.
+        """Return the settings with the values of the file.
 
         Raises:
-            ConfigurationError: a strategy that there is not.
+            ConfigurationError: the strategy is unknown.
         """
         ops = settings.space.ops | self.space.get("ops", {})
         return dataclasses.replace(
@@ -103,11 +103,11 @@ def read_lpot_conf(path: Path, architecture: Architecture) -> LpotConf:
     """Read a conf.yaml.
 
     Raises:
-        ConfigurationError: it cannot be read, or see ``translate``.
+        ConfigurationError: the file cannot be read, or see ``translate``.
     """
-    values = read_yaml(path, ConfigurationError, "Name LPOT's conf.yaml.", tags=_TAGS)
+    values = read_yaml(path, ConfigurationError, "Give a conf.yaml of LPOT.", tags=_TAGS)
     if not isinstance(values, dict):
-        raise ConfigurationError(f"{path}: holds no sections as model and tuning. Name LPOT's conf.yaml.")
+        raise ConfigurationError(f"{path}: has no `model` or `tuning` section. Is this an LPOT conf.yaml?")
     return translate(values, str(path), architecture)
 
 
@@ -115,17 +115,17 @@ def translate(values: dict[str, Any], file: str, architecture: Architecture) -> 
     """Translate the contents of a conf.yaml.
 
     Args:
-        values: as loaded.
-        file: its name, for messages.
-        architecture: whose ops ``op_wise`` may name.
+        values: contents of the file.
+        file: name of the file, for messages.
+        architecture: shape of the model, whose ops ``op_wise`` may name.
 
     Raises:
-        ConfigurationError: an unknown key or value, with the closest; or one that asks for what there is not.
+        ConfigurationError: an unknown key or value (the message names the closest), or an unsupported one.
     """
     conf = Section(file, "", values)
     conf.check(
         ("model", "device", "quantization", "tuning", "evaluation"),
-        ignored={"version": "it is LPOT's own, of its file"},
+        ignored={"version": "it is the version of LPOT's file format"},
         refused=_REFUSED,
     )
     model = conf.section("model")
@@ -133,9 +133,9 @@ def translate(values: dict[str, Any], file: str, architecture: Architecture) -> 
     model.check(("name", "framework"), ignored={"inputs": graph, "outputs": graph})
     for key in ("name", "framework"):
         if key not in model.values:
-            raise ConfigurationError(f"{model.at(key)}: is missing; LPOT asks for it as well.")
+            raise ConfigurationError(f"{model.at(key)}: missing key, which LPOT requires as well.")
     if model.choice("framework", _FRAMEWORKS) == "pytorch_ipex":
-        model.note("framework", "pytorch_ipex: own kernels run, and not those of IPEX")
+        model.note("framework", "pytorch_ipex: the kernels of this package run, not those of IPEX")
     conf.choice("device", _DEVICES, "cpu")
     recipe, space, rows = _quantization(conf.section("quantization"), architecture)
     tuning, criterion, output, tensorboard = _tuning(conf.section("tuning"))
@@ -155,19 +155,17 @@ def translate(values: dict[str, Any], file: str, architecture: Architecture) -> 
 
 
 def _quantization(section: Section, architecture: Architecture) -> tuple[dict[str, Any], dict[str, Any], int | None]:
-    """Changes of the recipe and of the space, and calibration rows."""
+    """Read values for the recipe and for the space, and the number of calibration rows."""
     section.check(
         ("approach", "calibration", "recipes", "model_wise", "op_wise"),
-        ignored={"advance": "biases are corrected where it helps"},
+        ignored={"advance": "biases are always corrected"},
         refused={"train": "models are quantized after training here. Remove the section."},
     )
     section.choice("approach", _APPROACHES, "post_training_static_quant")
     calibration = section.section("calibration")
-    calibration.check(
-        ("sampling_size",), ignored={"dataloader": "calibration reads the first rows of val, see `data.folder`"}
-    )
+    calibration.check(("sampling_size",), ignored={"dataloader": "the first rows of val calibrate, see `data.folder`"})
     recipes = section.section("recipes")
-    convolutions = "a DLRM has no convolutions and no pooling of pixels"
+    convolutions = "a DLRM has no convolutions and no pooling layers"
     recipes.check(
         ("first_conv_or_matmul_quantization",),
         ignored={"scale_propagation_max_pooling": convolutions, "scale_propagation_concat": convolutions},
@@ -183,7 +181,7 @@ def _quantization(section: Section, architecture: Architecture) -> tuple[dict[st
 
 
 def _sampling_size(section: Section) -> int | None:
-    """Rows; of several the largest, since min-max ranges only grow with more."""
+    """Read a number of rows; the largest of several, since min-max ranges only grow with more rows."""
     value = section.values.get("sampling_size")
     if value is None:
         return None
@@ -193,26 +191,31 @@ def _sampling_size(section: Section) -> int | None:
     except ValueError:
         sizes = []
     if len(sizes) != len(parts) or not sizes or min(sizes) < 1:
-        raise section.wrong("sampling_size", "a number of rows, or several, as [100, 1000] or 100 1000")
+        raise section.wrong("sampling_size", "a row count or a list such as [100, 1000]")
     largest = max(sizes)
     if len(sizes) > 1:
-        section.note("sampling_size", f"LPOT tries one after the other; here the largest, {largest:,} rows")
+        section.note("sampling_size", f"LPOT tries one after the other; here the largest is used, {largest:,} rows")
     return largest
 
 
 def _tuning(section: Section) -> tuple[dict[str, Any], dict[str, Any], Path | None, bool]:
-    """Changes of the settings and of the criterion, the artifact folder, and whether scalars were asked for."""
+    """Read values for the settings and the criterion, the artifact folder, and whether scalars are asked for."""
     section.check(
         (
-            *("strategy", "accuracy_criterion", "objective", "exit_policy", "random_seed"),
-            *("tensorboard", "workspace"),
+            "strategy",
+            "accuracy_criterion",
+            "objective",
+            "exit_policy",
+            "random_seed",
+            "tensorboard",
+            "workspace",
         ),
-        ignored={"diagnosis": "report.html has the drops by op"},
-        refused={"multi_objectives": "write objective in this file, or weights of both in the QuantizationCallback."},
+        ignored={"diagnosis": "report.html shows the drops by op"},
+        refused={"multi_objectives": "write `objective` here, or weights of both in the QuantizationCallback."},
     )
     strategy = section.section("strategy")
     service = {f"sigopt_{name}": _CLOSED for name in ("api_token", "project_id", "experiment_name")}
-    weights = "an accepted model is weighed by the objective, and no other is chosen"
+    weights = "only accepted models are compared, and by the objective"
     strategy.check(("name",), ignored=service | {"accuracy_weight": weights, "latency_weight": weights})
     name = strategy.values.get("name", "basic")
     if name == "sigopt":
@@ -229,48 +232,48 @@ def _tuning(section: Section) -> tuple[dict[str, Any], dict[str, Any], Path | No
         "seed": section.whole("random_seed", 1978),
     }
     if policy.flag("performance_only", False):
-        policy.note("performance_only", "one trial; it is scored all the same, since no model leaves uncertified")
+        policy.note("performance_only", "one trial is made; it is scored as well, since every artifact is certified")
         changes["max_trials"] = 1
     objective = section.choice("objective", _OBJECTIVES)
     if objective is not None:
         changes["objective"] = "latency" if objective == "performance" else "size"
     if objective == "footprint":
-        section.note("objective", "footprint: weights and tables are what serving holds in memory, so their bytes")
-    output, tensorboard = _workspace(section.section("workspace")), section.flag("tensorboard", False)
+        section.note("objective", "footprint: minimizes the bytes of weights and tables")
+    output = _workspace(section.section("workspace"))
+    tensorboard = section.flag("tensorboard", False)
     if tensorboard:
         section.note(
-            "tensorboard", "the numbers of each trial go to the Trainer's loggers, without histograms of tensors"
+            "tensorboard", "the numbers of each trial go to the Trainer's loggers; histograms of tensors are not made"
         )
     return changes, _criterion(section.section("accuracy_criterion")), output, tensorboard
 
 
 def _criterion(section: Section) -> dict[str, Any]:
+    """Read values for the criterion."""
     section.check(("relative", "absolute", "higher_is_better"))
     given = [key for key in ("relative", "absolute") if key in section.values]
     if len(given) == 2:
         raise ConfigurationError(
             f"{section.at('relative')}: {section.values['relative']} and absolute {section.values['absolute']} exclude "
-            "each other, in LPOT as well: keep one."
+            "each other, as in LPOT. Remove one of the two."
         )
     changes: dict[str, Any] = {"relative": 0.01, "absolute": None}
     if given:
         share = section.share(given[0])
         if given == ["relative"] and share >= 1:
-            raise section.wrong("relative", "a share below 1, as 0.01, or percents as '1%'")
+            raise section.wrong("relative", "a share below 1 such as 0.01, or a percentage such as '1%'")
         changes = {"relative": None, "absolute": None, given[0]: share}
     if "higher_is_better" in section.values:
-        # Else as it was set, for LPOT's default is also that of the criterion, and an eval_func may be a loss.
+        # Otherwise unchanged: LPOT's default is also that of the criterion, and an eval_func may be a loss.
         changes["higher_is_better"] = section.flag("higher_is_better", True)
     return changes
 
 
 def _workspace(section: Section) -> Path | None:
-    """The artifact stands in LPOT's workspace under a name of its own: other files there are left alone."""
+    """Read the artifact folder, a subfolder of LPOT's workspace, so that other files there are left alone."""
     section.check(
         ("path",),
-        ignored={
-            "resume": "a search goes on by itself from its own log; LPOT's snapshot is a pickle, which is not read"
-        },
+        ignored={"resume": "a search is always resumed from its own log; LPOT's snapshot, a pickle, is not read"},
     )
     path = section.values.get("path")
     if path is None:
@@ -283,15 +286,15 @@ def _workspace(section: Section) -> Path | None:
 
 
 def _evaluation(section: Section) -> Metric | None:
-    """Trials are scored by the metric, or by AUROC; a benchmark is a command of its own."""
+    """Read the metric that scores trials; speed is measured by a separate command."""
     section.check(("accuracy", "performance"))
-    rows = "trials read the rows of val that calibration leaves, see `data.folder`"
+    rows = "trials read the rows of val behind the calibration rows, see `data.folder`"
     accuracy = section.section("accuracy")
     accuracy.check(
         ("metric",),
-        ignored={"dataloader": rows, "postprocess": "models give probabilities of a click"}
-        | {"configs": "threads are those of torch, see OMP_NUM_THREADS", "iteration": rows},
-        refused={"multi_metrics": "trials are scored by one metric, and by guards beside it; name one."},
+        ignored={"dataloader": rows, "postprocess": "models return click probabilities"}
+        | {"configs": "the number of threads is that of torch, see OMP_NUM_THREADS", "iteration": rows},
+        refused={"multi_metrics": "trials are scored by one metric, and by guards; give one `metric`."},
     )
     command = "`benchmark` measures speed"
     section.section("performance").check(

@@ -1,4 +1,4 @@
-"""LPOT's metrics of the section ``evaluation``, as metrics of torchmetrics for clicks."""
+"""Translate LPOT's metrics of the section ``evaluation`` into torchmetrics for clicks."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from torchmetrics.classification import BinaryAccuracy, BinaryF1Score
 
 from dlrm_pl.migration.lpot.section import Section
 
-_THERE_ARE = "Of clicks there are Accuracy, topk: 1, F1, MAE, MSE, RMSE and ROC."
-_PICTURES = f"it is one of detected objects or pixels; the model scores clicks. {_THERE_ARE}"
-_TEXTS = f"it is one of texts; the model scores clicks. {_THERE_ARE}"
+_SUPPORTED = "Supported are Accuracy, topk: 1, F1, MAE, MSE, RMSE and ROC."
+_PICTURES = f"this metric is for object detection or images; the model scores clicks. {_SUPPORTED}"
+_TEXTS = f"this metric is for text; the model scores clicks. {_SUPPORTED}"
 _METRICS: dict[str, str | None] = {
     **dict.fromkeys(("Accuracy", "topk", "F1", "MAE", "MSE", "RMSE", "ROC")),
-    "Loss": "the log loss is a guard here, `criterion.log_loss` of the QuantizationCallback; leave the metric out. "
-    f"{_THERE_ARE}",
+    "Loss": "the log loss is a guard here, `criterion.log_loss` of the QuantizationCallback. Remove the metric. "
+    f"{_SUPPORTED}",
     **dict.fromkeys(("mAP", "COCOmAP", "VOCmAP", "mIOU"), _PICTURES),
     **dict.fromkeys(("BLEU", "SquadF1", "GLUE"), _TEXTS),
 }
 
 
 _MAKERS: dict[str, Callable[[], Metric]] = {
-    # Of two classes the most probable one is right when the probability is on the right side of one half.
+    # The more probable of two classes is right if the probability is on the right side of one half.
     "topk": BinaryAccuracy,
     "Accuracy": BinaryAccuracy,
     "F1": BinaryF1Score,
@@ -34,10 +34,10 @@ _MAKERS: dict[str, Callable[[], Metric]] = {
 
 
 def metric_of(section: Section) -> Metric | None:
-    """The metric of ``evaluation.accuracy``; None for AUROC, which is also what trials are scored by without one.
+    """Read the metric of ``evaluation.accuracy``; None for AUROC, which is the default as well.
 
     Raises:
-        ConfigurationError: a metric that there is not here, or that cannot tell models apart.
+        ConfigurationError: the metric is not supported, or cannot tell models apart.
     """
     value = section.values.get("metric")
     if value is None:
@@ -49,17 +49,17 @@ def metric_of(section: Section) -> Metric | None:
     (name, arguments), *_ = value.items()
     Section(section.file, section.path, {"metric": name}, section.notes).choice("metric", _METRICS)
     if name == "topk" and arguments not in (None, {}, 1, {"k": 1}):
-        raise section.wrong("metric", "topk: 1, for of two classes the best two are always right")
+        raise section.wrong("metric", "topk: 1, since with two classes the best two are always right")
     if arguments and name != "topk":
         section.note(
             "metric",
             f"the arguments {dict(arguments) if isinstance(arguments, Mapping) else arguments} of "
-            f"{name} are ignored: probabilities are compared with labels",
+            f"{name} are ignored: it compares probabilities with labels",
         )
     if name in ("Accuracy", "topk", "F1"):
         section.note(
             "metric",
-            f"{name} counts clicks on either side of one half, which few rows are near; AUROC, "
-            "without a metric, tells models apart on far fewer rows",
+            f"{name} depends on rows whose probability is near one half, which are few; AUROC, the score without "
+            "a metric, tells models apart on far fewer rows",
         )
     return _MAKERS[name]() if name in _MAKERS else None

@@ -1,4 +1,4 @@
-"""``quantization.model_wise`` and ``op_wise`` of a conf.yaml -> what a search may choose from."""
+"""Translate ``quantization.model_wise`` and ``op_wise`` of a conf.yaml into a search space."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ _PER_TENSOR_ONLY: dict[str, str | None] = {
 _GRANULARITIES: dict[str, str | None] = dict.fromkeys(("per_channel", "per_tensor"))
 _WEIGHT_SCHEMES: dict[str, str | None] = {
     "sym": None,
-    "asym": "weights are always symmetric, as the integer kernels want them; write sym.",
+    "asym": "weights are always symmetric, as the integer kernels require; write sym.",
     "asym_float": None,
 }
 _SCHEMES: dict[str, str | None] = dict.fromkeys(("asym", "sym"))
 _WEIGHT_ALGORITHMS: dict[str, str | None] = {
     "minmax": None,
-    "kl": "only activations have it, in LPOT as well; write minmax.",
+    "kl": "only activations have it, as in LPOT; write minmax.",
 }
 _ALGORITHMS: dict[str, str | None] = dict.fromkeys(("minmax", "kl"))
 _KEYS = ("granularity", "scheme", "dtype", "algorithm")
-_BIT = {"bit": "the kernels use all 8 bits without overflow, so ranges need no reserve"}
+_BIT = {"bit": "the kernels use all 8 bits without overflow, so ranges are not reduced"}
 
 
 def read_model_wise(section: Section) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What holds for all ops.
+    """Read the section ``model_wise``, which applies to all ops.
 
     Returns:
-        Changes of ``SpaceSettings`` and of ``RecipeStart``, whose first choices begin the search.
+        Values for fields of ``SpaceSettings``, and values for fields of ``RecipeStart``, which are the first choices.
 
     Raises:
-        ConfigurationError: a value that there is not, or that leaves no dtype.
+        ConfigurationError: an unknown value, or dtypes that exclude each other.
     """
     section.check(("weight", "activation"))
     weight, activation = section.section("weight"), section.section("activation")
@@ -57,9 +57,9 @@ def read_model_wise(section: Section) -> tuple[dict[str, Any], dict[str, Any]]:
     weight.choices("algorithm", _WEIGHT_ALGORITHMS)
     activation.choices("granularity", _PER_TENSOR_ONLY)
     if schemes := activation.choices("scheme", _SCHEMES):
-        named = [{"asym": "affine", "sym": "symmetric"}[scheme] for scheme in schemes]
-        space["activation_schemes"] = tuple(named)
-        recipe["activation_scheme"] = named[0]
+        translated = [{"asym": "affine", "sym": "symmetric"}[scheme] for scheme in schemes]
+        space["activation_schemes"] = tuple(translated)
+        recipe["activation_scheme"] = translated[0]
     if algorithms := activation.choices("algorithm", _ALGORITHMS):
         space["observers"] = tuple(algorithms)
         recipe["observer"] = algorithms[0]
@@ -74,57 +74,58 @@ def read_model_wise(section: Section) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def read_op_wise(section: Section, architecture: Architecture) -> dict[str, list[str]]:
-    """Dtypes of single ops, by the names that LPOT knows them by, or regular expressions of such.
+    """Read the section ``op_wise``: dtypes of single ops, by their names in LPOT or by regular expressions.
 
-    Names count from the float model (``bot_l.0``, ``bot_l.2``); those of the model with a QuantStub before each MLP
-    (``bot_l.1``, ``bot_l.3``) are understood where none of the others fits.
+    Names are those of the float model (``bot_l.0``, ``bot_l.2``). If none matches, the names of the model with a
+    QuantStub before each MLP (``bot_l.1``, ``bot_l.3``) are tried.
 
     Returns:
-        Dtypes by our name of the op, for ``SpaceSettings.ops``.
+        Dtypes by the name of the op in this package, for ``SpaceSettings.ops``.
 
     Raises:
-        ConfigurationError: no op fits; names the closest.
+        ConfigurationError: no op matches; the message names the closest.
     """
-    found: dict[str, list[str]] = {}
+    dtypes_by_op: dict[str, list[str]] = {}
     for pattern, op_section in section.sections():
         op_section.check(("weight", "activation"))
         for name in ("weight", "activation"):
             part = op_section.section(name)
-            one_for_all = "it is one for all ops here; set it in quantization.model_wise"
+            one_for_all = "it applies to all ops here; set it in quantization.model_wise"
             part.check(("dtype",), ignored={key: one_for_all for key in _KEYS if key != "dtype"} | _BIT)
         for op in _ops_of(pattern, section, architecture):
             table = op.startswith("tables.")
             dtypes = _table_dtypes(op_section.section("weight")) if table else _linear_dtypes(op_section)
             if dtypes:
-                found[op] = dtypes
-                section.note(pattern, f"here {op}: {', '.join(dtypes)}")
-    return found
+                dtypes_by_op[op] = dtypes
+                section.note(pattern, f"this op is {op} here, in {', '.join(dtypes)}")
+    return dtypes_by_op
 
 
 def _linear_dtypes(section: Section) -> list[str]:
-    """What weight and activation both may be; where one does not say, what the other may be."""
+    """Read the dtypes that weight and activation have in common; if one gives none, those of the other."""
     sides = [
         {_OURS[dtype] for dtype in section.section(name).choices("dtype", _DTYPES)} for name in ("weight", "activation")
     ]
-    said = [side for side in sides if side]
-    if not said:
+    given = [side for side in sides if side]
+    if not given:
         return []
-    both = set.intersection(*said)
+    both = set.intersection(*given)
     if not both:
         raise ConfigurationError(
             f"{section.file}: {section.path}: weights may be {', '.join(sorted(sides[0]))} and activations "
-            f"{', '.join(sorted(sides[1]))}, which leaves none that both are. A Linear runs in one dtype here."
+            f"{', '.join(sorted(sides[1]))}, which have no dtype in common. A Linear has a single dtype here."
         )
     return [dtype for dtype in _ORDER if dtype in both]
 
 
 def _table_dtypes(weight: Section) -> list[str]:
-    """The rows of a table alone are quantized; half precision of a table is fp16, which is closer than bf16."""
+    """Read the dtypes of tables, whose weights alone count; bf16 becomes fp16, which is more precise."""
     wanted = {_OURS[dtype] for dtype in weight.choices("dtype", _DTYPES)}
     return [{"bf16": "fp16"}.get(dtype, dtype) for dtype in _ORDER if dtype in wanted]
 
 
 def _ops_of(pattern: str, section: Section, architecture: Architecture) -> list[str]:
+    """Find the ops that a name or a regular expression matches."""
     plain, stubbed = upstream_ops(architecture), upstream_ops(architecture, stubbed=True)
     for names in (plain, stubbed):
         if pattern in names:
@@ -138,4 +139,4 @@ def _ops_of(pattern: str, section: Section, architecture: Architecture) -> list[
             return matched
     close = difflib.get_close_matches(pattern, plain, n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
-    raise ConfigurationError(f"{section.at(pattern)}: fits no op.{hint} The ops are {', '.join(plain)}.")
+    raise ConfigurationError(f"{section.at(pattern)}: matches no op.{hint} The ops are {', '.join(plain)}.")

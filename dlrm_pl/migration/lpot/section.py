@@ -1,4 +1,4 @@
-"""A section of a conf.yaml: which keys it may have, and one message for what is wrong."""
+"""A section of a conf.yaml, with checks of its keys and values and the messages for wrong ones."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from dlrm_pl.errors import ConfigurationError
 
 @dataclass(frozen=True)
 class Section:
-    """A mapping, and where it stands.
+    """A mapping of a YAML file and its place in the file.
 
     Attributes:
-        file: its name, for messages.
-        path: dotted, empty for the whole file.
-        values: by key.
-        notes: what is ignored, with reasons; shared by all sections of a file.
+        file: name of the file, for messages.
+        path: dotted path of the section; empty for the whole file.
+        values: values by key.
+        notes: ignored keys and the reasons; shared by all sections of a file.
     """
 
     file: str
@@ -28,11 +28,11 @@ class Section:
     notes: list[str] = field(default_factory=list)
 
     def at(self, key: str) -> str:
-        """Where a key stands."""
+        """Return the place of a key, for messages."""
         return f"{self.file}: {self.path}.{key}" if self.path else f"{self.file}: {key}"
 
     def note(self, key: str, reason: str) -> None:
-        """Remember that a key does nothing here, or something else than there."""
+        """Note that a key is ignored, or means something else than in LPOT."""
         self.notes.append(f"{self.at(key)}: {reason}")
 
     def check(
@@ -42,15 +42,15 @@ class Section:
         ignored: Mapping[str, str] | None = None,
         refused: Mapping[str, str] | None = None,
     ) -> None:
-        """Go through the keys.
+        """Check the keys of the section.
 
         Args:
             known: keys that are read.
-            ignored: keys that mean nothing here, with the reason, which is noted.
-            refused: keys that ask for what there is not, with the reason.
+            ignored: keys without a meaning here; the reasons are noted.
+            refused: keys that ask for an unsupported feature, with the reasons.
 
         Raises:
-            ConfigurationError: a refused key, or one that LPOT does not have either; names the closest.
+            ConfigurationError: a refused key, or an unknown one; the message names the closest.
         """
         ignored, refused = ignored or {}, refused or {}
         for key, value in self.values.items():
@@ -63,32 +63,37 @@ class Section:
                 close = difflib.get_close_matches(str(key), names, n=1)
                 hint = f"Did you mean {close[0]!r}? " if close else ""
                 raise ConfigurationError(
-                    f"{self.at(str(key))}: there is no such key. {hint}The keys are {_list([*known, *ignored])}."
+                    f"{self.at(str(key))}: unknown key. {hint}The keys are {_list([*known, *ignored])}."
                 )
 
     def section(self, key: str) -> Section:
-        """A section below; empty where it is missing or has nothing in it.
+        """Return a subsection, which is empty if it is missing.
 
         Raises:
-            ConfigurationError: it is no mapping.
+            ConfigurationError: the value is not a mapping.
         """
         value = self.values.get(key)
         if value is None:
             value = {}
         if not isinstance(value, Mapping):
-            raise self.wrong(key, "a section with keys of its own")
+            raise self.wrong(key, "a section with keys")
         return Section(self.file, self.at(key).removeprefix(f"{self.file}: "), value, self.notes)
 
     def sections(self) -> Iterator[tuple[str, Section]]:
-        """All values as sections."""
+        """Iterate over the names and subsections."""
         for key in self.values:
             yield str(key), self.section(key)
 
     def choice(self, key: str, choices: Mapping[str, str | None], default: str | None = None) -> str | None:
-        """One of a few words; those with a reason are refused.
+        """Read one of a few words.
+
+        Args:
+            key: key of the value.
+            choices: words that are allowed, each with the reason if it is refused.
+            default: value of a missing key.
 
         Raises:
-            ConfigurationError: refused, or none of them; names the closest.
+            ConfigurationError: the word is refused or unknown; the message names the closest.
         """
         value = self.values.get(key, default)
         if value is None:
@@ -96,38 +101,40 @@ class Section:
         if not isinstance(value, str) or value not in choices:
             close = difflib.get_close_matches(str(value), choices, n=1)
             hint = f" Did you mean {close[0]!r}?" if close else ""
-            raise ConfigurationError(f"{self.at(key)}: {_short(value)} is none of {_list(list(choices))}.{hint}")
+            raise ConfigurationError(
+                f"{self.at(key)}: unknown value {_short(value)}; expected {_either(list(choices))}.{hint}"
+            )
         if reason := choices[value]:
             raise ConfigurationError(f"{self.at(key)}: {value!r}: {reason}")
         return value
 
     def choices(self, key: str, choices: Mapping[str, str | None]) -> list[str]:
-        """A word, several in one text, or a list of words, as ``choice``; empty where the key is missing."""
+        """Read a word, several words in one string, or a list, each as ``choice`` does; empty if the key is missing."""
         value = self.values.get(key)
         if value is None:
             return []
         words = parts_of(value)
         if not words:
             raise self.wrong(key, "at least one choice")
-        one = [Section(self.file, self.path, {key: word}, self.notes).choice(key, choices) for word in words]
-        return [word for word in one if word is not None]
+        checked = [Section(self.file, self.path, {key: word}, self.notes).choice(key, choices) for word in words]
+        return [word for word in checked if word is not None]
 
     def number(self, key: str, default: float, *, smallest: float = 0.0) -> float:
-        """A number.
+        """Read a number.
 
         Raises:
-            ConfigurationError: it is none, or too small.
+            ConfigurationError: the value is not a number, or too small.
         """
         value = self.values.get(key, default)
         if isinstance(value, bool) or not isinstance(value, int | float) or not smallest <= value < float("inf"):
-            raise self.wrong(key, f"a number from {smallest:g} on")
+            raise self.wrong(key, f"{smallest:g} or more" if smallest else "a non-negative number")
         return value
 
     def whole(self, key: str, default: int, *, smallest: int = 0) -> int:
-        """A whole number.
+        """Read a whole number.
 
         Raises:
-            ConfigurationError: it is none, or too small.
+            ConfigurationError: the value is not a whole number, or too small.
         """
         value = self.number(key, default, smallest=smallest)
         if value != int(value):
@@ -135,10 +142,10 @@ class Section:
         return int(value)
 
     def flag(self, key: str, default: bool) -> bool:
-        """True or false.
+        """Read true or false.
 
         Raises:
-            ConfigurationError: it is neither.
+            ConfigurationError: the value is neither.
         """
         value = self.values.get(key, default)
         if not isinstance(value, bool):
@@ -146,10 +153,10 @@ class Section:
         return value
 
     def share(self, key: str) -> float:
-        """A number or percents, as 0.01 or '1%'.
+        """Read a number or a percentage, such as 0.01 or '1%'.
 
         Raises:
-            ConfigurationError: it is neither, or negative.
+            ConfigurationError: the value is neither, or negative.
         """
         value = self.values[key]
         try:
@@ -158,18 +165,18 @@ class Section:
             text = str(value).strip()
             share = float(text[:-1]) / 100 if text.endswith("%") else float(text)
         except ValueError:
-            raise self.wrong(key, "a number as 0.01, or percents as '1%'") from None
+            raise self.wrong(key, "a number such as 0.01, or a percentage such as '1%'") from None
         if not 0 <= share < float("inf"):
-            raise self.wrong(key, "a number from 0 on")
+            raise self.wrong(key, "a non-negative number")
         return share
 
     def wrong(self, key: str, wanted: str) -> ConfigurationError:
-        """What to raise for a value of the wrong kind."""
+        """Make the error for a value of the wrong kind."""
         return ConfigurationError(f"{self.at(key)}: {_short(self.values.get(key))} must be {wanted}.")
 
 
 def parts_of(value: Any) -> list[Any]:
-    """A list as LPOT writes it: a list, one value, or a text with several between spaces or commas."""
+    """Split a list as LPOT writes it: a list, one value, or a string with values between spaces or commas."""
     if isinstance(value, str):
         return re.split(r"[\s,]+", value.strip(" \t\n,")) if value.strip(" \t\n,") else []
     return value if isinstance(value, list) else [value]
@@ -182,3 +189,7 @@ def _short(value: Any) -> str:
 
 def _list(names: Sequence[str]) -> str:
     return ", ".join(names)
+
+
+def _either(names: Sequence[str]) -> str:
+    return " or ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

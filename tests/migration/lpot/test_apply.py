@@ -85,7 +85,7 @@ def test_ops_rows_and_workspace_of_the_file(
     assert outcome.certificate.row_ranges["tuning"]["start"] == 100
     assert data.calibration_rows == CALIBRATION_ROWS
     assert data.row_ranges["calibration"].stop == 200
-    assert "conf.yaml: quantization.op_wise.emb_l.3: here tables.3: fp32" in caplog.text
+    assert "conf.yaml: quantization.op_wise.emb_l.3: this op is tables.3 here, in fp32" in caplog.text
     assert "conf.yaml: model dlrm, strategy basic, tolerated drop relative 0.9" in caplog.text
     assert "the Trainer has no logger" in caplog.text
 
@@ -141,6 +141,6 @@ def test_rows_of_the_data_module_win_when_they_were_set(
 
 def test_wrong_file_is_refused_before_the_work(module: DLRMModule, data: DLRMDataModule, tmp_path: Path) -> None:
     (tmp_path / "conf.yaml").write_text(LONGER.replace("emb_l.3", "emb_l.33"))
-    with pytest.raises(ConfigurationError, match=r"emb_l\.33: fits no op\. Did you mean 'emb_l\.\d+'"):
+    with pytest.raises(ConfigurationError, match=r"emb_l\.33: matches no op\. Did you mean 'emb_l\.\d+'"):
         quiet_trainer().quantize(module, data, lpot_conf=str(tmp_path / "conf.yaml"), output=str(tmp_path / "artifact"))
     assert [path.name for path in tmp_path.iterdir()] == ["conf.yaml"]
