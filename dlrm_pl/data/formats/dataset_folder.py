@@ -1,4 +1,4 @@
-"""A dataset folder: MLPerf's files, and ``dataset.json`` that describes them. Needs NumPy alone."""
+"""A dataset folder: MLPerf's files, and ``dataset.json`` that describes them. Needs only NumPy."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from dlrm_pl.errors import DataFormatError, DatasetError
 from dlrm_pl.files.replacement import FinishedOutput
 
 REJECTED = "rejected.tsv"
-# Labels of a folder without a description are counted when that takes less than a second or so.
+# The labels of a folder without a description are counted if that takes about a second at most.
 _COUNT_AT_MOST = 10_000_000
 
 
 class Splits(dict[Split, SplitInfo]):
-    """What is known of each split; of one that is not there, its file is looked at when it is asked for.
+    """What is known of each split, by name; the file of a split is examined when it is first asked for.
 
     Args:
-        folder: of the dataset.
-        description: what is stated of them.
+        folder: dataset folder.
+        description: contents of its ``dataset.json``.
     """
 
     def __init__(self, folder: Path, description: Description) -> None:
@@ -39,7 +39,7 @@ class Splits(dict[Split, SplitInfo]):
         self._folder, self._description = folder, description
 
     def __missing__(self, split: Split) -> SplitInfo:
-        """Look at the file.
+        """Examine the file of a split.
 
         Raises:
             DataFormatError: it is missing, cut short, or not what the description says.
@@ -48,7 +48,7 @@ class Splits(dict[Split, SplitInfo]):
         if stated is None and self._description.splits:
             raise DataFormatError(
                 f"{self._folder}: has no {split} rows, only {' and '.join(self._description.splits)}. One day that was "
-                "preprocessed with --vocabulary_from is for validation, tests and scores: name a dataset of more days."
+                "preprocessed with --vocabulary_from has no training rows: name a dataset of more days."
             )
         records = count_records(file)
         if stated is not None and stated.records != records:
@@ -65,18 +65,17 @@ class Splits(dict[Split, SplitInfo]):
 
 @dataclass(frozen=True, repr=False)
 class DatasetFolder:
-    """What a dataset folder holds.
+    """The contents of a dataset folder.
 
     Attributes:
         path: the folder.
-        table_sizes: rows of each table.
-        splits: by name.
-        max_ind_range: categories were taken modulo this number; -1: not, or unknown.
-        fingerprint: over table sizes and dictionaries; the same ids mean the same categories.
-        best_possible_auroc: by split, for synthetic data; empty for real logs.
-        report: what ``preprocess`` found in the logs; empty for other data.
-        dictionaries: checksum of each table's dictionary; empty in folders of earlier versions and without a
-            description.
+        table_sizes: number of rows of each table.
+        splits: records, clicks and checksum of each split, by name.
+        max_ind_range: modulus of the raw categories; -1 if there is none, or it is unknown.
+        fingerprint: checksum of table sizes and dictionaries; where it is equal, the same ids mean the same categories.
+        best_possible_auroc: best AUROC that a model can expect on each split of synthetic data; empty for real logs.
+        report: data report of ``preprocess``; empty for other data.
+        dictionaries: checksum of each table's dictionary; empty if the folder does not state them.
     """
 
     path: Path
@@ -90,14 +89,14 @@ class DatasetFolder:
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], *, rows: bool = True) -> DatasetFolder:
-        """Read the description; a plain MLPerf folder without one is described from its files.
+        """Read the description of a folder, or examine its files if it has none, as MLPerf's own.
 
         Args:
-            path: the folder.
-            rows: look at the files of all splits. Else they may be missing: counts and dictionaries are enough.
+            path: dataset folder.
+            rows: whether the files of the splits are needed; else the counts and dictionaries are enough.
 
         Raises:
-            DatasetError: no such folder.
+            DatasetError: there is no such folder.
             DataFormatError: a file is missing, cut short, or not what the description says.
 
         Example:
@@ -148,20 +147,21 @@ class DatasetFolder:
         return f"DatasetFolder({str(self.path)!r}{rows and f', {rows}'}, tables={len(self.table_sizes)})"
 
     def split_path(self, split: Split) -> Path:
-        """The file of a split."""
+        """Return the path of a split's file."""
         return self.path / split_file_name(split)
 
     def require_both_classes(self, split: Split) -> None:
-        """Raise before the work, not after, that no AUROC can come of a split.
+        """Check that AUROC is defined on a split.
 
         Raises:
-            DatasetError: all its labels are alike; states the counts.
+            DatasetError: all its labels are equal; states the counts.
         """
         info = self.splits[split]
         if info.positives in (0, info.records):
             raise DatasetError(
                 f"{self.split_path(split)}: all {info.records} labels of the {split} split are "
-                f"{int(bool(info.positives))}, so AUROC is undefined. Preprocess more rows, or cut the days otherwise."
+                f"{int(bool(info.positives))}, so AUROC is undefined. Preprocess more rows, or divide the days "
+                "differently."
             )
 
     def digests(self, split: Split) -> BlockDigests | None:
@@ -173,7 +173,7 @@ class DatasetFolder:
         return BlockDigests.beside(self.split_path(split), self.splits[split].checksum)
 
     def vocabulary(self) -> Vocabulary:
-        """The dictionaries, which have to be those that the fingerprint was made of.
+        """Read the dictionaries, and check them by the fingerprint.
 
         Raises:
             DataFormatError: one is missing, damaged, or another one; names it.
@@ -183,7 +183,7 @@ class DatasetFolder:
         return vocabulary
 
     def check_dictionaries(self) -> None:
-        """Compare the dictionaries that are there with the description, one after the other.
+        """Compare the dictionaries with the description.
 
         Raises:
             DataFormatError: one was changed; names it.
@@ -191,10 +191,10 @@ class DatasetFolder:
         self._check_dictionaries(DictionaryChecksums.of_folder(self.table_sizes, self.path))
 
     def check_samples(self) -> str:
-        """Check a few blocks of rows of each split, which takes milliseconds whatever their size.
+        """Check a few blocks of rows of each split, which takes milliseconds whatever the size.
 
         Returns:
-            What was checked and what was not, in words.
+            A text that says what was checked and what was not.
 
         Raises:
             DataFormatError: one was changed; names the file and its rows.
@@ -208,14 +208,14 @@ class DatasetFolder:
         if total:
             return f"sizes, and {checked:,} of {total:,} blocks of rows by their checksums; not the dictionaries"
         if any(info.checksum is not None for info in self.splits.values()):
-            return "sizes alone, since no digests of blocks stand beside the files"
-        return f"sizes alone; there are no checksums to compare with, since {DESCRIPTION_NAME} is not there"
+            return "only sizes, since the folder has no digests of blocks"
+        return f"only sizes, since there is no {DESCRIPTION_NAME} with checksums"
 
     def check_split(self, split: Split) -> str:
         """Compare a split with its checksum, byte for byte.
 
         Returns:
-            What was checked, in words.
+            A text that says what was checked.
 
         Raises:
             DataFormatError: it was changed; names the file, and the rows where that is known.
@@ -227,16 +227,16 @@ class DatasetFolder:
             digests.check_all()
         elif not matches(path, stated):
             raise DataFormatError(
-                f"{path}: was changed after it was written: its checksum is another one. Preprocess the raw log "
-                "again, or copy the file anew."
+                f"{path}: was changed after it was written: its checksum differs. Preprocess the raw log again, "
+                "or copy the file again."
             )
         return f"all {split} rows by their checksum"
 
     def verify_checksums(self) -> str:
-        """Compare the files with the description, byte for byte.
+        """Compare all files with the description, byte for byte.
 
         Returns:
-            What was checked, in words.
+            A text that says what was checked.
 
         Raises:
             DataFormatError: a file was changed; names it.
@@ -250,8 +250,8 @@ class DatasetFolder:
             return
         changed = [
             dictionary_name(table)
-            for table, (one, other) in enumerate(zip(found.tables, self.dictionaries, strict=False))
-            if one != other
+            for table, (now, stated) in enumerate(zip(found.tables, self.dictionaries, strict=False))
+            if now != stated
         ]
         names = ", ".join(changed) if changed else f"its dictionaries, {COUNTS_NAME} or {DESCRIPTION_NAME}"
         raise DataFormatError(
@@ -271,16 +271,16 @@ def describe(
     known_dictionaries: DictionaryChecksums | None = None,
     extra: Mapping[str, Any] | None = None,
 ) -> DatasetFolder:
-    """Write ``dataset.json`` for files that stand in the folder already, and return what it says.
+    """Write ``dataset.json`` for the files of a folder, and return the described folder.
 
     Args:
-        folder: with the splits, the counts and the dictionaries.
-        max_ind_range: that the categories were taken modulo.
-        created_by: the command, for people.
-        best_possible_auroc: by split, for synthetic data.
-        splits: what they hold, when that is known; else the files are read.
-        known_dictionaries: their checksums; else these are read.
-        extra: more for people and reports.
+        folder: folder with the splits, the counts and the dictionaries.
+        max_ind_range: modulus of the raw categories.
+        created_by: command that made the folder.
+        best_possible_auroc: best AUROC that a model can expect on each split of synthetic data.
+        splits: contents of the splits, if they are known; else the files are read.
+        known_dictionaries: checksums of the dictionaries, if they are known; else these are read.
+        extra: more entries of ``dataset.json``.
     """
     sizes = load_counts(folder)
     described = {}
@@ -309,14 +309,14 @@ def describe(
 
 
 def _read_split(path: Path) -> SplitInfo:
-    """Count rows and clicks of a file, and write the digests of its blocks."""
+    """Count the rows and clicks of a file, and write the digests of its blocks."""
     records, checksum = open_records(path), file_checksum(path)
     digests_path(path).write_bytes(checksum.digests())
     return SplitInfo(len(records), int(np.count_nonzero(records[:, LABEL])), checksum.text())
 
 
 def recognize_dataset(folder: Path) -> FinishedOutput | None:
-    """What a folder says of itself that `preprocess` or `synthesize` wrote; None for others."""
+    """Return what a folder that ``preprocess`` or ``synthesize`` wrote says of itself; None for other folders."""
     contents = object_with(folder / DESCRIPTION_NAME, "created_by")
     if contents is None:
         return None

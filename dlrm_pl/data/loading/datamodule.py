@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 CALIBRATION_ROWS = 128_000
 """First rows of val that calibrate, as MLPerf prescribes."""
 
-# A val set too small for the rows that MLPerf prescribes gives this share of itself to calibration.
+# Share of val that calibrates where val is too small for the rows that MLPerf prescribes.
 _CALIBRATION_SHARE = 0.1
 
 
@@ -61,30 +61,30 @@ class RowRange:
             raise ConfigurationError(f"{self}: the start must lie between 0 and the stop.")
 
     def overlaps(self, other: RowRange) -> bool:
-        """Whether any row is in both."""
+        """Return whether any row is in both ranges."""
         return self.split == other.split and self.start < other.stop and other.start < self.stop
 
     def __str__(self) -> str:
-        """For messages."""
+        """Return the range as in ``val[0:100]``."""
         return f"{self.split}[{self.start}:{self.stop}]"
 
 
 class DLRMDataModule(pl.LightningDataModule):
-    """Loaders over a dataset folder in the MLPerf binary format.
+    """The LightningDataModule of a dataset folder in MLPerf's binary format, with a loader for each split.
 
     Args:
-        folder: the dataset folder, as ``preprocess`` or ``synthesize`` writes it, or MLPerf's own.
-        batch_size: training rows at a time on each rank.
-        eval_batch_size: rows at a time for val, test, calibration and prediction.
-        shuffle: order of the training rows. ``batch``: batches stay together and come in random order (the
-            reference's --mlperf-bin-shuffle); ``row``: every row is drawn on its own; ``none``: as in the file.
-        seed: of the order, which differs from epoch to epoch.
-        num_workers: processes that read ahead; the file is memory-mapped, so 0 is most often fastest.
-        max_ind_range: take indices modulo this number, and cap the tables at it; -1: as in the folder.
-        calibration_rows: first rows of val that calibrate a quantization; the rest of val tunes it. 128,000 as
-            MLPerf prescribes; a tenth of val where val is small.
-        predict_split: the split that ``predict`` scores.
-        predict_raw: a raw log that ``predict`` scores instead, tab-separated, plain or .gz; labels may be empty, or
+        folder: dataset folder that ``preprocess`` or ``synthesize`` wrote, or one in MLPerf's format.
+        batch_size: training rows per batch on each rank.
+        eval_batch_size: rows per batch for validation, test, calibration and prediction.
+        shuffle: order of the training rows. ``batch`` keeps the rows of a batch together and shuffles the batches
+            (upstream's --mlperf-bin-shuffle), ``row`` shuffles the rows, ``none`` keeps the order of the file.
+        seed: seed of the shuffling; each epoch gets another order.
+        num_workers: number of processes that read ahead; the file is memory-mapped, so 0 is usually fastest.
+        max_ind_range: take indices modulo this number and cap the tables at it; -1 keeps them as in the folder.
+        calibration_rows: number of first rows of val that calibrate a quantization; the others tune it. MLPerf
+            prescribes 128,000; of a small val it is at most a tenth.
+        predict_split: split that ``predict`` scores.
+        predict_raw: raw log that ``predict`` scores instead, tab-separated, plain or .gz; labels may be empty, or
             missing in all lines.
 
     Raises:
@@ -164,10 +164,10 @@ class DLRMDataModule(pl.LightningDataModule):
         return self.folder.best_possible_auroc.get(split)
 
     def setup(self, stage: str) -> None:
-        """Refuse a split that AUROC is undefined on before the work begins.
+        """Check, before a stage starts, that its splits have labels of both classes.
 
         Raises:
-            DatasetError: a single class; names split and counts.
+            DatasetError: a split has labels of one class; names it and the counts.
         """
         if stage == "fit":
             self.folder.splits["train"]
@@ -176,14 +176,14 @@ class DLRMDataModule(pl.LightningDataModule):
                 self.folder.require_both_classes(split)  # type: ignore[arg-type]
 
     def require_quantizable(self, *, tuning: bool, max_rows: int | None) -> None:
-        """Refuse rows that AUROC is undefined on, before the training and the search whose end they would be.
+        """Check that AUROC is defined on the rows of a quantization, before a training and a search depend on it.
 
         Args:
-            tuning: whether the tuning rows are scored by AUROC, or guarded; the certification rows always are.
-            max_rows: of the tuning rows that trials may read; None: all.
+            tuning: whether AUROC or guards judge the tuning rows; they always judge the certification rows.
+            max_rows: largest number of tuning rows that trials may read; None for all.
 
         Raises:
-            DatasetError: a single class; names split and rows.
+            DatasetError: all labels of the rows are equal; names the split and the rows.
         """
         self.folder.require_both_classes("test")
         for name, rows in self.row_ranges.items():
@@ -195,24 +195,24 @@ class DLRMDataModule(pl.LightningDataModule):
             if label is not None:
                 raise DatasetError(
                     f"{path}: all {stop - rows.start:,} labels of the {name} rows, {rows.start:,} to {stop:,} of "
-                    f"{rows.split}, are {label}, so AUROC is undefined. Preprocess more rows, or cut the days "
-                    "otherwise."
+                    f"{rows.split}, are {label}, so AUROC is undefined. Preprocess more rows, or divide the "
+                    "days differently."
                 )
 
     def train_dataloader(self) -> ClickLoader:
-        """Shuffled as asked."""
+        """Return the training batches, shuffled as ``shuffle`` says."""
         return self._loader("train", self.batch_size, self._shuffle)
 
     def val_dataloader(self) -> ClickLoader:
-        """All of val, in order."""
+        """Return the batches of val, in order."""
         return self._loader("val", self.eval_batch_size)
 
     def test_dataloader(self) -> ClickLoader:
-        """All of test, in order."""
+        """Return the batches of test, in order."""
         return self._loader("test", self.eval_batch_size)
 
     def predict_dataloader(self) -> DataLoader[ClickBatch]:
-        """``predict_split``, or ``predict_raw``."""
+        """Return the batches of ``predict_raw`` if given, else of ``predict_split``, in order."""
         if self._predict_raw is None:
             dataset, sampler = self._rows(self._predict_split, self.eval_batch_size)
             return DataLoader(SelectionStream(dataset, sampler), batch_size=None)
@@ -222,20 +222,20 @@ class DLRMDataModule(pl.LightningDataModule):
         return DataLoader(rows, batch_size=None)
 
     def calibration_dataloader(self) -> Batches:
-        """The first rows of val; the same on every rank, since one of them quantizes."""
+        """Return the batches of the first rows of val; the same on every rank, since one of them quantizes."""
         return self._range("calibration")
 
     def tuning_dataloader(self) -> Batches:
-        """The rest of val."""
+        """Return the batches of the other rows of val."""
         return self._range("tuning")
 
     def certification_dataloader(self) -> Batches:
-        """All of test, on every rank."""
+        """Return the batches of test; the same on every rank."""
         return self._range("certification")
 
     @property
     def calibration_rows(self) -> int:
-        """First rows of val that calibrate a quantization, as asked for; a small val gives fewer."""
+        """Number of first rows of val to calibrate a quantization; a small val gives fewer."""
         return self._calibration_rows
 
     @calibration_rows.setter
@@ -245,19 +245,23 @@ class DLRMDataModule(pl.LightningDataModule):
 
     @cached_property
     def row_ranges(self) -> Mapping[str, RowRange]:
-        """Which rows calibrate, tune and certify; no two overlap.
+        """The disjoint rows that calibrate, tune and certify a quantization, by name.
 
         Raises:
             DatasetError: val is too small to be divided.
         """
         val, test = self.folder.splits["val"].records, self.folder.splits["test"].records
         if val < 2:
-            raise DatasetError(f"{self.folder.split_path('val')}: {val} row cannot be divided for calibration.")
+            raise DatasetError(
+                f"{self.folder.split_path('val')}: {val} row cannot be divided into calibration and tuning rows."
+            )
         rows = min(self._calibration_rows, max(1, int(val * _CALIBRATION_SHARE)))
         if rows < self._calibration_rows:
             log.info(
-                "calibration takes %s rows, a tenth of val, and not %s: val has only %s",
-                *(f"{number:,}" for number in (rows, self._calibration_rows, val)),
+                "calibration takes %s rows, a tenth of val, instead of %s: val has only %s",
+                f"{rows:,}",
+                f"{self._calibration_rows:,}",
+                f"{val:,}",
             )
         return {
             "calibration": RowRange("val", 0, rows),
@@ -266,11 +270,11 @@ class DLRMDataModule(pl.LightningDataModule):
         }
 
     def row_identities(self) -> Mapping[str, str]:
-        """What tells the rows that calibrate and tune from others of the same number."""
+        """Return a checksum of the rows that calibrate, and of those that tune, by name."""
         return {
             name: identity_of_rows(self.folder.split_path(rows.split), rows.start, rows.stop, self._stated(rows.split))
             for name, rows in self.row_ranges.items()
-            if name != "certification"  # Read once and after the search.
+            if name != "certification"  # These are read once, after the search.
         }
 
     def certification_checksum(self) -> str:
@@ -279,14 +283,15 @@ class DLRMDataModule(pl.LightningDataModule):
         return checksum_of_rows(self.folder.split_path(rows.split), rows.start, rows.stop, self._stated(rows.split))
 
     def _stated(self, split: Split) -> str | None:
-        """The checksum of a split, where its rows are checked by it when they are read."""
+        """Return the checksum of a split if its rows are checked by it when they are read, else None."""
         return None if self.folder.digests(split) is None else self.folder.splits[split].checksum
 
     def _range(self, name: str) -> Batches:
         rows = self.row_ranges[name]
-        # A quantization states what it found out from these rows, so each is checked when it is read.
+        # A quantization's results rest on these rows, so each block is checked when it is read.
         dataset = ClickDataset.of_split(
-            *(self.folder, rows.split),
+            self.folder,
+            rows.split,
             max_ind_range=self._max_ind_range,
             start=rows.start,
             stop=rows.stop,
@@ -299,7 +304,7 @@ class DLRMDataModule(pl.LightningDataModule):
         return ClickLoader(dataset, sampler, self._num_workers)
 
     def _rows(self, split: Split, batch_size: int, shuffle: Shuffle = "none") -> tuple[ClickDataset, EpochSampler]:
-        """A split and this rank's share of it."""
+        """Return a split and this rank's share of it."""
         dataset = ClickDataset.of_split(self.folder, split, max_ind_range=self._max_ind_range)
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         sampler = EpochSampler(len(dataset), batch_size, shuffle, seed=self.seed, rank=rank, world_size=world_size)

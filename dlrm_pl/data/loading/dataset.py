@@ -31,21 +31,21 @@ from dlrm_pl.files.watched import FileState, WatchedFile
 
 
 class ClickDataset(Dataset[ClickBatch]):
-    """Rows of one file, read in selections: an item is a batch.
+    """Rows of a binary file, of which each item is a batch: ``dataset[0:32]`` or ``dataset[array_of_rows]``.
 
-    Maps the file anew in each process, so it may be pickled, sent to workers, and forked.
+    Each process maps the file for itself, so a dataset may be pickled, sent to workers, and forked.
 
     Args:
-        path: of the binary file.
-        table_sizes: rows of each table; an index beyond them is an error.
-        max_ind_range: indices are taken modulo this number when it is positive.
+        path: binary file.
+        table_sizes: number of rows of each table; a larger index is an error.
+        max_ind_range: indices are taken modulo this number if it is positive.
         start: first row.
-        stop: row after the last; None: all.
-        digests: of the file's blocks; those that are read are checked, each when it is first read.
+        stop: row after the last; None for the end of the file.
+        digests: digests of the file's blocks, by which each block is checked when it is first read; None for no check.
 
     Raises:
-        DataFormatError: see ``count_records``.
-        ConfigurationError: the rows asked for are not in the file.
+        DataFormatError: the file is missing, empty, or not a whole number of records.
+        ConfigurationError: the file does not have these rows, or the number of tables is wrong.
 
     Example:
         >>> import tempfile
@@ -73,7 +73,7 @@ class ClickDataset(Dataset[ClickBatch]):
         records = count_records(path)
         start, stop = operator.index(start), records if stop is None else operator.index(stop)
         if not 0 <= start <= stop <= records:
-            raise ConfigurationError(f"{path}: rows {start} to {stop} were asked for, it has {records}.")
+            raise ConfigurationError(f"{path}: rows {start} to {stop} were requested, but the file has {records}.")
         self.path = path
         self._table_sizes = np.asarray(table_sizes, dtype=np.int64)
         self._max_ind_range = max_ind_range
@@ -93,15 +93,15 @@ class ClickDataset(Dataset[ClickBatch]):
         stop: int | None = None,
         checked: bool = False,
     ) -> ClickDataset:
-        """The rows of a split, or some of them.
+        """Return the rows of a split, or some of them.
 
         Args:
-            folder: the dataset.
-            split: of it.
-            max_ind_range: caps the tables as well.
+            folder: dataset folder.
+            split: ``train``, ``val`` or ``test``.
+            max_ind_range: indices are taken modulo this number, and the tables capped at it, if it is positive.
             start: first row.
-            stop: row after the last; None: all.
-            checked: check each block of rows when it is first read, where the folder has their digests.
+            stop: row after the last; None for all.
+            checked: check each block of rows when it is first read, if the folder has their digests.
         """
         sizes = capped_sizes(folder.table_sizes, max_ind_range)
         digests = folder.digests(split) if checked else None
@@ -118,12 +118,11 @@ class ClickDataset(Dataset[ClickBatch]):
         return self._stop - self._start
 
     def __getitem__(self, selection: Selection) -> ClickBatch:
-        """Read rows, given as a slice or as an array of row numbers.
+        """Read the rows of a slice, or of an array of row numbers, as a batch.
 
         Raises:
-            DataFormatError: a label other than 0 or 1, a negative dense value, or an index beyond its table; names
-                file, record, field or table, and value. Or rows that are not those that were written, or a file that
-                was changed since it was opened.
+            DataFormatError: a label is not 0 or 1, a dense value is negative, or an index is beyond its table; names
+                file, record, field or table, and value. Or the file was changed after it was written or opened.
         """
         if not isinstance(selection, slice):
             # Sorted reads walk the file forwards; the order inside a batch means nothing.
@@ -137,24 +136,24 @@ class ClickDataset(Dataset[ClickBatch]):
         return to_batch(labels, dense, indices)
 
     def batches(self, batch_size: int) -> Batches:
-        """All rows in order, as a re-iterable of batches, without workers."""
+        """Return all rows in order as batches that can be iterated over again and again, without workers."""
         return Batches(self, batch_size)
 
     def _records(self) -> Records:
-        """This process's own map of the file, which has to be what it was when this dataset was made."""
+        """Return this process's map of the file, which must not have changed since the dataset was made."""
         if self._map is None or self._map[0] != os.getpid():
             file = WatchedFile(self.path, DataFormatError)
             if file.state != self._state:
                 raise DataFormatError(
                     f"{self.path}: was replaced or changed since the dataset was opened: it had {self._state}, and now "
-                    f"has {file.state}. Start again."
+                    f"has {file.state}. Run the command again."
                 )
             self._map = (os.getpid(), file, open_records(self.path, file.descriptor))
         self._map[1].check_unchanged()
         return self._map[2]
 
     def _check_blocks(self, selection: Selection) -> None:
-        """Check the blocks of the selected rows, where their digests are known."""
+        """Check the blocks of the selected rows, if their digests are known."""
         if self._digests is None:
             return
         data = self._records().reshape(-1).view(np.uint8).data
@@ -167,11 +166,11 @@ class ClickDataset(Dataset[ClickBatch]):
             self._digests.check(data, (self._start + first) * RECORD_BYTES, (self._start + last) * RECORD_BYTES)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the map: a copy of it would be a copy of the file."""
+        """Return the state without the map, of which a copy would be a copy of the file."""
         return self.__dict__ | {"_map": None}
 
     def _check(self, selection: Selection, labels: Records, dense: Records, indices: Records) -> None:
-        """Find out in a few passes over the batch that it is fine, and only else where it is not."""
+        """Check a batch in a few passes, and look for the place of a fault only if there is one."""
         if not len(labels):
             return
         highest = indices.max(axis=0)
@@ -182,21 +181,29 @@ class ClickDataset(Dataset[ClickBatch]):
         for row, number in enumerate(numbers + self._start):
             where = f"{self.path}: record {number}"
             if labels[row] not in (0, 1):
-                raise DataFormatError(f"{where}: the label is {labels[row]}, 0 or 1 is needed. Preprocess again.")
+                raise DataFormatError(f"{where}: the label is {labels[row]}, but must be 0 or 1. Preprocess again.")
             for field in np.flatnonzero(dense[row] < 0):
                 raise DataFormatError(
-                    f"{where}: dense field I{field + 1} is {dense[row, field]}, but negative values have no "
-                    "logarithm; the reference stores 0. Preprocess the raw log again."
+                    f"{where}: dense field I{field + 1} is {dense[row, field]}, but must not be negative; "
+                    "preprocessing stores 0 instead. Preprocess the raw log again."
                 )
             for table in np.flatnonzero((indices[row] < 0) | (indices[row] >= self._table_sizes)):
                 raise DataFormatError(
                     f"{where}: table {table} has {self._table_sizes[table]} rows, the index is {indices[row, table]}. "
-                    "The file and day_fea_count.npz are of different runs; preprocess the raw log again."
+                    "The file and day_fea_count.npz come from different runs; preprocess the raw log again."
                 )
 
 
 class Batches:
-    """The rows of a dataset in order; each iteration starts anew."""
+    """The rows of a dataset in order, as batches; each iteration starts from the first.
+
+    Args:
+        dataset: rows to read.
+        batch_size: rows of each batch; the last may have fewer.
+
+    Raises:
+        ConfigurationError: the batch size is below 1.
+    """
 
     def __init__(self, dataset: ClickDataset, batch_size: int) -> None:
         if batch_size < 1:
@@ -219,7 +226,7 @@ class Batches:
 
 
 def to_batch(labels: np.ndarray[Any, Any], dense: np.ndarray[Any, Any], indices: np.ndarray[Any, Any]) -> ClickBatch:
-    """Integer columns -> ClickBatch: the logarithm of the dense features is taken here, as in the reference."""
+    """Return integer columns as a batch; the logarithm of the dense features is taken here, as upstream does."""
     return ClickBatch(
         dense=torch.from_numpy(np.log(dense.astype(np.float32) + np.float32(1))),
         indices=torch.from_numpy(np.ascontiguousarray(indices.T, dtype=np.int64)),
@@ -229,5 +236,5 @@ def to_batch(labels: np.ndarray[Any, Any], dense: np.ndarray[Any, Any], indices:
 
 
 def capped_sizes(table_sizes: Sequence[int], max_ind_range: int) -> tuple[int, ...]:
-    """Table sizes when indices are taken modulo ``max_ind_range``."""
+    """Return the table sizes when indices are taken modulo ``max_ind_range``."""
     return tuple(min(size, max_ind_range) if max_ind_range > 0 else size for size in table_sizes)

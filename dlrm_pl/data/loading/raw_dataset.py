@@ -17,16 +17,16 @@ from dlrm_pl.errors import DataFormatError
 
 
 class RawLogDataset(IterableDataset[ClickBatch]):
-    """The rows of a raw log in order. Labels may be empty, or missing in all lines, and are then 0.
+    """The rows of a raw log in order, as batches. Labels may be empty, or missing in all lines, and are 0 then.
 
     Args:
         path: tab-separated log, plain or .gz.
-        vocabulary: of the dataset that the model was trained on.
-        max_ind_range: that its raw values were taken modulo.
-        batch_size: rows at a time.
+        vocabulary: vocabulary of the dataset that the model was trained on.
+        max_ind_range: modulus of its raw values.
+        batch_size: rows per batch.
 
     Attributes:
-        unseen: category values so far that the vocabulary does not have; they are scored as missing.
+        unseen: number of category values so far that the vocabulary does not have; they are scored as missing.
     """
 
     def __init__(self, path: Path, vocabulary: Vocabulary, max_ind_range: int, batch_size: int) -> None:
@@ -38,7 +38,7 @@ class RawLogDataset(IterableDataset[ClickBatch]):
         """Yield batch after batch.
 
         Raises:
-            DataFormatError: see ``raw_log``; or there is no row.
+            DataFormatError: the log is missing, damaged or empty, or a line cannot be parsed.
         """
         self.unseen = 0
         rows = 0

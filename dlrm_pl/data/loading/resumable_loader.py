@@ -1,4 +1,4 @@
-"""A DataLoader that goes on in the middle of an epoch."""
+"""A DataLoader that resumes in the middle of an epoch."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from dlrm_pl.data.loading.sampling import EpochSampler
 
 
 class ClickLoader(DataLoader[ClickBatch]):
-    """Batches that an ``EpochSampler`` selects, with a state that Lightning saves in its checkpoints.
+    """A loader of the batches that an ``EpochSampler`` selects; Lightning saves its state in checkpoints.
 
     Args:
-        dataset: whose items are batches.
-        sampler: which rows make which batch.
-        num_workers: processes that read ahead; 0 reads in this one.
+        dataset: dataset whose items are batches.
+        sampler: rows of each batch.
+        num_workers: number of processes that read ahead; 0 reads in this one.
     """
 
     def __init__(self, dataset: ClickDataset, sampler: EpochSampler, num_workers: int = 0) -> None:
@@ -35,26 +35,26 @@ class ClickLoader(DataLoader[ClickBatch]):
         )
 
     def __iter__(self) -> Iterator[ClickBatch]:  # type: ignore[override]
-        """Yield the epoch's batches, after a resume from where it stopped."""
+        """Yield the batches of an epoch; after a resume, those that were left of it."""
         assert isinstance(self.sampler, EpochSampler)
         self.sampler.start_at(self._resume_at)
         self._handed_out, self._resume_at = self._resume_at, 0
         for batch in super().__iter__():
-            # Counted when handed out and not when read ahead: that is what the model has seen.
+            # Counted when yielded, not when read ahead, since the model has seen only these.
             self._handed_out += 1
             yield batch
 
     def state_dict(self) -> dict[str, Any]:
-        """Batches of this epoch that were handed out; 0 at its end."""
+        """Return the number of batches of this epoch that were yielded; 0 at its end."""
         return {"batches": self._handed_out % max(1, len(self))}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Let the next iteration begin where the saved one stopped."""
+        """Start the next iteration where the saved one stopped."""
         self._resume_at = int(state["batches"])
 
 
 class SelectionStream(IterableDataset[ClickBatch]):
-    """The same batches for prediction: Lightning rebuilds map-style loaders there, which cannot work for this one."""
+    """The same batches as an iterable, for prediction, where Lightning would rebuild a map-style loader wrongly."""
 
     def __init__(self, dataset: ClickDataset, sampler: EpochSampler) -> None:
         self._dataset, self._sampler = dataset, sampler
@@ -64,5 +64,5 @@ class SelectionStream(IterableDataset[ClickBatch]):
         return (self._dataset[selection] for selection in self._sampler)
 
     def __len__(self) -> int:
-        """Batches."""
+        """Return the number of batches."""
         return len(self._sampler)

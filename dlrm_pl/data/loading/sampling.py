@@ -25,16 +25,16 @@ class EpochSampler(Sampler[Selection]):
     same number of steps, and every row is used once an epoch.
 
     Args:
-        rows: in all.
-        batch_size: of each rank.
+        rows: number of rows.
+        batch_size: rows of a batch on each rank.
         shuffle: ``none``: rows in order. ``batch``: the rows of a batch stay together and the batches come in random
-            order, as the reference's --mlperf-bin-shuffle. ``row``: every row is drawn on its own.
+            order, as with upstream's --mlperf-bin-shuffle. ``row``: every row is drawn on its own.
         seed: the order differs from epoch to epoch, and is the same for the same seed and epoch.
-        rank: of this process.
-        world_size: processes.
+        rank: number of this process.
+        world_size: number of processes.
 
     Raises:
-        ConfigurationError: a batch size below 1, or fewer rows than ranks.
+        ConfigurationError: the batch size is below 1, or there are fewer rows than ranks.
     """
 
     def __init__(
@@ -61,15 +61,15 @@ class EpochSampler(Sampler[Selection]):
         self._first_step = 0
 
     def start_at(self, step: int) -> None:
-        """Leave out the steps before this one, once: an interrupted epoch goes on."""
+        """Start the next epoch at this step, to resume an interrupted epoch."""
         self._first_step = step
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch; Lightning calls it."""
+        """Set the number of the epoch, on which the order depends; Lightning calls it."""
         self._epoch = epoch
 
     def __len__(self) -> int:
-        """Batches of this rank."""
+        """Return the number of batches of this rank."""
         return self._steps
 
     def __iter__(self) -> Iterator[Selection]:
@@ -84,7 +84,7 @@ class EpochSampler(Sampler[Selection]):
             yield slice(start, stop) if draw is None else draw(np.arange(start, stop))
 
     def _share(self, step: int) -> tuple[int, int]:
-        """Positions of this rank in a step."""
+        """Return the first position of this rank in a step, and the one after the last."""
         first = step * self._step_rows
         last = self._rows if step == self._steps - 1 else first + self._step_rows
         size = last - first

@@ -209,14 +209,10 @@ def test_damaged_digests_are_named(dataset_copy: Path) -> None:
 def test_what_cannot_be_checked_is_said(dataset_copy: Path) -> None:
     for split in SPLITS:
         digests_path(dataset_copy / split_file_name(split)).unlink()
-    assert DatasetFolder.open(dataset_copy).check_samples() == (
-        "sizes alone, since no digests of blocks stand beside the files"
-    )
+    assert DatasetFolder.open(dataset_copy).check_samples() == ("only sizes, since the folder has no digests of blocks")
     (dataset_copy / "dataset.json").unlink()
     folder = DatasetFolder.open(dataset_copy)
-    assert folder.check_samples() == (
-        "sizes alone; there are no checksums to compare with, since dataset.json is not there"
-    )
+    assert folder.check_samples() == ("only sizes, since there is no dataset.json with checksums")
     assert folder.verify_checksums().startswith("the train rows have no checksum to compare with, the val rows have no")
 
 

@@ -188,7 +188,7 @@ def test_record_numbers_in_messages_count_from_the_file(dataset_copy: Path) -> N
 
 def test_rows_outside_the_file_are_rejected(synthetic_folder: Path) -> None:
     folder = DatasetFolder.open(synthetic_folder)
-    with pytest.raises(ConfigurationError, match="rows 0 to 9999 were asked for, it has 2000"):
+    with pytest.raises(ConfigurationError, match="rows 0 to 9999 were requested, but the file has 2000"):
         ClickDataset.of_split(folder, "val", stop=9999)
 
 
