@@ -193,39 +193,39 @@ def synthesize(
 
 
 class FirstAppearance:
-    """Ids of ranks in the order in which they come, as preprocessing gives them.
+    """Give ids to ranks in the order in which they come, as preprocessing does.
 
     Args:
-        table_sizes: ranks of each table.
+        table_sizes: number of ranks of each table.
     """
 
     def __init__(self, table_sizes: tuple[int, ...]) -> None:
-        # The last entry of each is that of MISSING_RANK, which is -1.
-        self._ids = [np.full(size + 1, -1, np.int32) for size in table_sizes]
+        # Ids from 1 on: ranks that were not seen have 0, so pages that no row touches take neither time nor memory.
+        # The last entry of each table is that of MISSING_RANK, which is -1.
+        self._ids = [np.zeros(size + 1, np.int32) for size in table_sizes]
+        self._seen: list[list[Integers]] = [[] for _ in table_sizes]
         self.counts = [0] * len(table_sizes)
 
     def __call__(self, table: int, ranks: Integers) -> np.ndarray[Any, np.dtype[np.int32]]:
-        """Ids of one table's ranks, ``[B]``, new ones given."""
+        """Return the ids of one table's ranks, ``[B]``; new ranks get the next ones."""
         ids = self._ids[table]
-        new = ranks[ids[ranks] < 0]
+        new = ranks[ids[ranks] == 0]
         if len(new):
             # Without repetitions, in the order of the rows.
             _, first = np.unique(new, return_index=True)
             values = new[np.sort(first)]
-            ids[values] = np.arange(self.counts[table], self.counts[table] + len(values), dtype=np.int32)
+            ids[values] = np.arange(self.counts[table] + 1, self.counts[table] + len(values) + 1, dtype=np.int32)
+            self._seen[table].append(values)
             self.counts[table] += len(values)
-        found: np.ndarray[Any, np.dtype[np.int32]] = ids[ranks]
-        return found
+        row_ids: np.ndarray[Any, np.dtype[np.int32]] = ids[ranks] - np.int32(1)
+        return row_ids
 
     def values(self, world: ClickWorld) -> list[Integers]:
-        """Raw values of each table in the order of their ids, modulo ``HASH_CYCLE``."""
-        tables = []
-        for table, ids in enumerate(self._ids):
-            ranks = np.flatnonzero(ids >= 0)
-            by_id = ranks[np.argsort(ids[ranks])]
-            by_id[by_id == len(ids) - 1] = MISSING_RANK
-            tables.append(world.category_hash(table, by_id) % HASH_CYCLE)
-        return tables
+        """Return the raw values of each table in the order of their ids, modulo ``HASH_CYCLE``."""
+        return [
+            world.category_hash(table, np.concatenate([np.empty(0, np.int64), *seen])) % HASH_CYCLE
+            for table, seen in enumerate(self._seen)
+        ]
 
 
 def records(world: ClickWorld, block: Block, appearance: FirstAppearance) -> np.ndarray[Any, np.dtype[np.int32]]:
