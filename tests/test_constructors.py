@@ -14,7 +14,7 @@ from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.model.training.lightning_module import DLRMModule
 from dlrm_pl.quantization.judging.criterion import Criterion
 from dlrm_pl.quantization.judging.slices import WorstSlice
-from dlrm_pl.quantization.recipe import RecipeStart
+from dlrm_pl.quantization.recipe import Recipe, RecipeStart
 from dlrm_pl.quantization.search.objective import Objective
 from dlrm_pl.quantization.search.settings import TuningSettings
 from dlrm_pl.quantization.search.space import SpaceSettings
@@ -38,6 +38,11 @@ WRONG: dict[type, dict[str, list[object]]] = {
         **{"linears": ["int4", 8, None], "tables": ["bf16", ["int8"]], "interaction": ["fp16", 8]},
         **{"observer": ["max", None], "activation_scheme": ["asymmetric"], "weight_granularity": ["per_row"]},
         "bias_correction": ["no", 0],
+    },
+    Recipe: {
+        **{"bottom_mlp": [("int4",), "int8", None], "top_mlp": [(8,)], "tables": [("bf16",), ("int8", None)]},
+        **{"interaction": ["fp16", None], "observer": ["max"], "activation_scheme": [None]},
+        **{"weight_granularity": ["per_row"], "bias_correction": ["no", 0]},
     },
     Criterion: {
         **{"relative": [-0.1, NAN, "1%", float("inf")], "absolute": [-1, "0.1"], "higher_is_better": ["yes"]},
@@ -73,6 +78,7 @@ WRONG: dict[type, dict[str, list[object]]] = {
 NEEDED: dict[type, dict[str, Any]] = {
     DLRMModule: {"table_sizes": [3, 4], "embedding_dim": 2, "bottom_mlp": [13, 2], "top_mlp": [1]},
     WorstSlice: {"by": "C14"},
+    Recipe: {"bottom_mlp": ("int8",), "top_mlp": ("int8",), "tables": ("int8",)},
 }
 
 

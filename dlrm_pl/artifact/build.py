@@ -6,6 +6,7 @@ import dataclasses
 import json
 import logging
 import math
+import os
 import resource
 import shutil
 from collections.abc import Callable, Sequence
@@ -69,13 +70,24 @@ _CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a quantization.
+    """The result of a quantization: the artifact that was written, and the search that led to it.
 
     Attributes:
         path: the artifact folder.
-        manifest: what it is.
-        certificate: what it lost.
-        tuning: all trials.
+        manifest: architecture, dtypes, sizes and checksums of the artifact.
+        certificate: its drop, guards and verdict on the certification rows.
+        tuning: result of the search, with all trials.
+
+    Example:
+        >>> import tempfile
+        >>> import dlrm_pl
+        >>> module = dlrm_pl.load_checkpoint("runs/quickstart/model.ckpt")
+        >>> datamodule = dlrm_pl.DLRMDataModule("datasets/quickstart")
+        >>> settings = dlrm_pl.TuningSettings(criterion=dlrm_pl.Criterion(relative=0.05), max_trials=1)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     outcome = dlrm_pl.quantize(module, datamodule, f"{folder}/int8", settings=settings)
+        >>> outcome  # doctest: +ELLIPSIS
+        Outcome('...int8', ..., AUROC 0... -> 0..., size ...)
     """
 
     path: Path
@@ -96,7 +108,7 @@ def build_artifact(
     model: DLRM,
     data: RowSets,
     settings: TuningSettings,
-    output: Path,
+    output: str | os.PathLike[str],
     *,
     eval_func: EvalFunc | None = None,
     timer: LatencyTimer | None = None,
@@ -104,26 +116,44 @@ def build_artifact(
     progress: Callable[[int], None] | None = None,
     overwrite: bool = False,
 ) -> Outcome:
-    """Quantize, save, load what was saved, certify that, and put the folder in place.
+    """Search for a recipe, save the quantized model, certify what was saved, and put the folder in place.
+
+    ``dlrm_pl.quantize`` does the same from a module and a data module.
 
     Args:
-        model: float, on the CPU, in evaluation mode; not changed.
+        model: float model on the CPU, in evaluation mode; not changed.
         data: the three sets of rows.
-        settings: how to search.
-        output: the artifact folder; appears at the very end, all at once. An earlier artifact there of the same model,
-            rows and settings is replaced, as is what an interrupted search has left of them.
-        eval_func: scores trials; AUROC on ``data.tuning`` when None.
+        settings: how to search, and how large a drop is tolerated.
+        output: the artifact folder; it appears at the very end, all at once. An earlier artifact there of the same
+            model, rows and settings is replaced, and an interrupted search of them is continued.
+        eval_func: function that scores trials; None: AUROC on ``data.tuning``.
         timer: measures the speed of accepted models, see ``tune``.
-        listeners: told what happens in the search.
-        progress: told how many bytes of float tables were read and packed.
-        overwrite: replace an earlier artifact that was made otherwise.
+        listeners: objects that are told of each trial.
+        progress: called with the number of bytes of float tables that were read and packed.
+        overwrite: replace an earlier artifact that was made with other settings.
+
+    Returns:
+        The folder, its manifest and certificate, and all trials.
 
     Raises:
         OutputError: the folder cannot be written, is in use, or holds something else; or the disk is too small.
         NonFiniteError: a table holds NaN or infinity.
-        ArtifactError: the model that was saved does not run the integer ops that it should.
+        ArtifactError: the saved model does not run the integer ops of its recipe.
         DLRMError: see ``tune``.
+
+    Example:
+        >>> import tempfile
+        >>> from dlrm_pl import Criterion, DLRMDataModule, RowSets, TuningSettings, build_artifact, load_checkpoint
+        >>> model = load_checkpoint("runs/quickstart/model.ckpt").model.eval()
+        >>> datamodule = DLRMDataModule("datasets/quickstart")
+        >>> datamodule.setup("test")
+        >>> settings = TuningSettings(criterion=Criterion(relative=0.05), max_trials=2)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     outcome = build_artifact(model, RowSets.of_datamodule(datamodule), settings, f"{folder}/int8")
+        >>> outcome.certificate.rows == len(datamodule.test_dataloader().dataset)
+        True
     """
+    output = Path(output)
     limits = {"timeout_s": settings.timeout_s, "max_trials": settings.max_trials, "stop_at": settings.stop_at}
     planned = partial(PlannedOutput, "quantize", recognize=recognize_artifact, overwrite=overwrite)
     # All but the weights is known; their checksum comes from reading them.
@@ -132,9 +162,7 @@ def build_artifact(
     with atomic_folder(output, planned(identity | limits)) as folder:
         log.info("%s", _plan(model, settings, folder))
         if loose := settings.criterion.loose:
-            log.warning(
-                "%s: more than 10 %% is tolerated, which hardly any use of a model does; 0.001 is 0.1 %%", loose
-            )
+            log.warning("%s: this tolerates more than 10 %%, which is rarely intended; 0.001 is 0.1 %%", loose)
         checksums = parameter_checksums(model, {} if model.weights_file is None else model.weights_file.tensors)
         packer = table_packer(model, folder, progress, checksums)
         start = SearchSpace(settings.space, model.architecture).first_recipe(settings.recipe)
@@ -188,27 +216,27 @@ def build_artifact(
 
 
 class _Watching(TuningListener):
-    """Ends a search whose float model changes under it."""
+    """Ends a search whose float model changes while it runs."""
 
     def __init__(self, watch: Watch) -> None:
         self._watch = watch
 
     def on_trial_end(self, trial: Trial, *, resumed: bool) -> None:
-        """Before it counts: the file has to be what it was."""
+        """Check that the file behind the float model is unchanged, before the trial counts."""
         self._watch.check()
 
 
 def trial_log_path(output: Path) -> Path:
-    """The log of the trials while they run, beside the artifact folder, where it outlives a kill."""
+    """Return the path of the log of the running trials: beside the artifact folder, where it outlives a kill."""
     output = resolved(output)
     return output.parent / f".{output.name}.{TRIALS_NAME}"
 
 
 def _plan(model: DLRM, settings: TuningSettings, folder: Path) -> str:
-    """What the search will need, said before it starts; trials share the float tables and the packed ones.
+    """Describe the memory and disk space of the search; trials share the float tables and the packed ones.
 
     Raises:
-        OutputError: the disk has not the room for the packed tables.
+        OutputError: the disk has too little space for the packed tables.
     """
     dim = model.architecture.embedding_dim
     packed = sum(rows * row_bytes(settings.recipe.tables, dim) for rows in model.architecture.table_sizes)
@@ -220,7 +248,7 @@ def _plan(model: DLRM, settings: TuningSettings, folder: Path) -> str:
 
 
 def _peak_memory_bytes() -> int:
-    """Of this process so far, with the pages of files that it mapped."""
+    """Return the peak memory of this process so far, with the pages of files that it mapped."""
     return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
@@ -252,12 +280,12 @@ def _certify(
     manifest: Manifest,
     score: str,
 ) -> tuple[Certificate, Certification | None]:
-    """The certificate; without what scoring would have told where the certification rows could not be scored."""
+    """Score both models on the certification rows and judge; the scores are unknown where that failed."""
     counted = count_int8_ops(served, next(iter(data.calibration)))
     if counted != served.expected_int8_ops():
         raise ArtifactError(
-            f"The quantized model ran the integer ops {counted}, but its recipe means {served.expected_int8_ops()}. "
-            "This is a defect of dlrm_pl or of this build of torch; the artifact is not written."
+            f"The quantized model ran the integer ops {counted}, but its recipe has {served.expected_int8_ops()}. "
+            "This is a bug in dlrm_pl or this torch build; no artifact was written."
         )
     criterion = settings.criterion
     confidence = criterion.confidence or _CONFIDENCE
@@ -278,7 +306,7 @@ def _certify(
             calibration_ratio=criterion.calibration_ratio,
         )
         tolerance = criterion.tolerance(certification.fp32.auroc)
-    except SLIPS as error:  # The search is over: what it found is kept, but nothing is claimed of it.
+    except SLIPS as error:  # The search is over: its model is kept, but nothing is certified.
         measured, unscored = Certificate.unmeasured(confidence, judged_by), describe_failure(error)
     verdict = result.best.verdict
     assert verdict is not None  # The best trial is never a failed one.

@@ -1,5 +1,7 @@
 from .judging.criterion import Criterion as Criterion
 from .judging.evaluation import AUROCEvaluation as AUROCEvaluation
+from .judging.row_sets import RowSets as RowSets
+from .judging.slices import WorstSlice as WorstSlice
 from .recipe import Recipe as Recipe
 from .recipe import RecipeStart as RecipeStart
 from .search.listener import TuningListener as TuningListener

@@ -28,18 +28,23 @@ class RecipeStart:
     since they hold nearly all bytes of a DLRM.
 
     Attributes:
-        linears: dtype of every Linear of both MLPs; int8 is fp32 in one of more than 65,792 inputs.
+        linears: dtype of every Linear of both MLPs; a Linear with more than 65,792 inputs stays fp32 instead of int8.
         tables: dtype of every embedding table; int8 and int4 are row-wise, with a scale for each row.
-        interaction: int8: products of int8 vectors, in one pass with the lookups; bf16 or fp32: products of floats.
-            None: int8 where it can be, that is for dot products of up to 64 int8 or int4 tables of up to 32,768
-            values.
-        observer: how the range of an activation is found: its minimum and maximum; or from a histogram, the range
-            with the least squared error (histogram), that leaves out one value in a million at either end
-            (percentile), or whose quantized values diverge least from it (kl).
+        interaction: dtype of the dot products. int8: of int8 vectors, in one pass with the lookups; bf16 or fp32: of
+            floats. None: int8 where the kernels support it, that is for dot products of up to 64 int8 or int4 tables
+            of up to 32,768 values a row, else fp32.
+        observer: how the range of an activation is chosen: its minimum and maximum (minmax); or from a histogram, the
+            range with the least squared error (histogram), the range without one value in a million at either end
+            (percentile), or the range whose quantized values have the least KL divergence (kl).
         activation_scheme: affine (a range with its own zero point) or symmetric (zero in the middle).
-        weight_granularity: a scale for each output channel, or one for the whole matrix.
-        bias_correction: shift the last bias, and so all logits alike, until the probabilities of calibration rows add
-            up to fp32's: rounding moves them all a little, and bidders mind.
+        weight_granularity: per_channel (a scale for each output of a Linear) or per_tensor (one for the whole matrix).
+        bias_correction: shift the last bias, and so all logits alike, until the probabilities of the calibration rows
+            add up to fp32's; quantization biases the mean prediction slightly, which distorts bids.
+
+    Example:
+        >>> from dlrm_pl import RecipeStart
+        >>> RecipeStart(tables="int4", observer="kl").tables
+        'int4'
     """
 
     linears: LinearDtype = "int8"
@@ -54,24 +59,31 @@ class RecipeStart:
         """Check the values.
 
         Raises:
-            ConfigurationError: a dtype or a method that there is not.
+            ConfigurationError: an unknown dtype or method.
         """
         check_fields(self)
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """One point of the search: hashable, serialisable, and the same words as its JSON.
+    """One point of the search: the dtype of each op, and how ranges are observed. Hashable and serializable.
 
     Attributes:
         bottom_mlp: dtype of each Linear of the bottom MLP.
         top_mlp: dtype of each Linear of the top MLP.
         tables: dtype of each table.
-        interaction: dtype of the products.
-        observer: see ``RecipeStart``, as the following.
-        activation_scheme: see ``RecipeStart``.
-        weight_granularity: see ``RecipeStart``.
-        bias_correction: see ``RecipeStart``.
+        interaction: dtype of the dot products.
+        observer: as in ``RecipeStart``.
+        activation_scheme: as in ``RecipeStart``.
+        weight_granularity: as in ``RecipeStart``.
+        bias_correction: as in ``RecipeStart``.
+
+    Example:
+        >>> from dlrm_pl import Architecture, Recipe, RecipeStart
+        >>> architecture = Architecture(table_sizes=(100, 50), embedding_dim=4, bottom_mlp=(13, 4), top_mlp=(8, 1))
+        >>> recipe = Recipe.starting_from(RecipeStart(), architecture).with_dtype("tables.1", "int4")
+        >>> recipe.describe()
+        'Linears 3 int8; tables 1 int8 + 1 int4 (tables.1); interaction int8; minmax, affine, per_channel'
     """
 
     bottom_mlp: tuple[LinearDtype, ...]
@@ -82,6 +94,14 @@ class Recipe:
     activation_scheme: ActivationScheme = "affine"
     weight_granularity: WeightGranularity = "per_channel"
     bias_correction: bool = True
+
+    def __post_init__(self) -> None:
+        """Check the values.
+
+        Raises:
+            ConfigurationError: an unknown dtype or method.
+        """
+        check_fields(self)
 
     @classmethod
     def starting_from(cls, start: RecipeStart, architecture: Architecture) -> Recipe:
@@ -192,12 +212,12 @@ class Recipe:
         return "; ".join(words)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types."""
+        """Return the recipe in plain JSON types."""
         return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Recipe:
-        """The inverse of ``to_dict``, also after a round trip through JSON."""
+        """Return the recipe of a dict that ``to_dict`` made, also after a round trip through JSON."""
         plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
         return cls(**plain)
 

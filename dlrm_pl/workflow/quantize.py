@@ -126,7 +126,7 @@ def quantize_module(
     if difference:
         log.warning("%s. Continuing because --force was given; the certificate says so.", difference)
     check_rows(config, datamodule)
-    data = _row_sets(datamodule, difference)
+    data = RowSets.of_datamodule(datamodule, difference)
     eval_func = config.eval_func
     if config.metric is not None:
         eval_func = AUROCEvaluation(data.tuning, config.metric)
@@ -163,22 +163,6 @@ def check_rows(config: QuantizationConfig, datamodule: DLRMDataModule) -> None:
         DatasetError: a single class; names split and rows.
     """
     datamodule.require_quantizable(tuning=config.eval_func is None, max_rows=config.tuning.criterion.max_rows)
-
-
-def _row_sets(datamodule: DLRMDataModule, other_dataset: str) -> RowSets:
-    """The rows that calibrate, tune and certify."""
-    return RowSets(
-        calibration=datamodule.calibration_dataloader(),
-        tuning=datamodule.tuning_dataloader(),
-        certification=datamodule.certification_dataloader(),
-        row_ranges=datamodule.row_ranges,
-        row_identities=datamodule.row_identities(),
-        certification_checksum=datamodule.certification_checksum(),
-        dataset_fingerprint=datamodule.dataset_fingerprint,
-        batch_size=datamodule.eval_batch_size,
-        best_possible_auroc=datamodule.best_possible_auroc("test"),
-        other_dataset=other_dataset,
-    )
 
 
 def _with_calibration_rows(datamodule: DLRMDataModule, rows: int) -> DLRMDataModule:

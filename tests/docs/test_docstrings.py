@@ -16,17 +16,11 @@ PACKAGE = Path(__file__).parents[2] / "dlrm_pl"
 ROOMS = sorted(".".join(stub.parent.relative_to(PACKAGE.parent).parts) for stub in PACKAGE.rglob("__init__.pyi"))
 
 WITHOUT_EXAMPLE: set[str] = {
-    "dlrm_pl.artifact.build.Outcome",
-    "dlrm_pl.artifact.build.build_artifact",
     "dlrm_pl.data.formats.dataset_description.SplitInfo",
     "dlrm_pl.data.formats.dataset_folder.DatasetFolder",
     "dlrm_pl.data.loading.dataset.Batches",
     "dlrm_pl.data.preprocessing.run.PreprocessReport",
     "dlrm_pl.data.synthetic.synthesize.SyntheticReport",
-    "dlrm_pl.quantization.judging.criterion.Criterion",
-    "dlrm_pl.quantization.judging.evaluation.AUROCEvaluation",
-    "dlrm_pl.quantization.recipe.Recipe",
-    "dlrm_pl.quantization.recipe.RecipeStart",
 }
 """Public names that still lack an ``Example:``. No name is added; one that has an example is taken out."""
 

@@ -16,7 +16,7 @@ from scipy import special
 
 from dlrm_pl.errors import MetricError, NonFiniteError, ShapeError
 from dlrm_pl.metrics.auroc import ExactAUROC, exact_auroc
-from dlrm_pl.metrics.calibration import ClickCalibration, normalized_entropy
+from dlrm_pl.metrics.calibration import ClickCalibration, click_calibration, normalized_entropy
 from dlrm_pl.metrics.logits import click_probabilities, log_losses
 from dlrm_pl.metrics.paired import paired_auroc_difference
 from dlrm_pl.metrics.student import student_quantile
@@ -300,3 +300,14 @@ assert abs(calibration.compute()["calibration_ratio"].item() - 3.35 / 3) < 1e-6
 
 def test_ranks_with_unequal_rows_give_the_auroc_of_all(tmp_path: Path) -> None:
     run_ranks(RANK, tmp_path)
+
+
+def test_metrics_take_the_argument_names_of_torchmetrics_and_have_a_functional_form() -> None:
+    preds, target = torch.tensor([-2.0, 0.5, 0.1, 3.0]), torch.tensor([0, 1, 1, 0])
+    auroc, calibration = ExactAUROC(), ClickCalibration()
+    for metric in (auroc, calibration):
+        metric.update(preds=preds, target=target)
+    assert float(auroc.compute()) == exact_auroc(preds=preds, target=target)
+    assert click_calibration(preds, target) == calibration.compute()
+    with pytest.raises(MetricError, match="single class"):
+        click_calibration(preds, torch.zeros(4))

@@ -39,7 +39,7 @@ def data(**changes: object) -> RowSets:
 
 def build(output: Path, **criterion: float) -> Outcome:
     settings = TuningSettings(criterion=Criterion(**(criterion or {"relative": 0.02})), max_trials=5)  # type: ignore[arg-type]
-    return build_artifact(tiny.model(), data(), settings, output)
+    return build_artifact(tiny.model(), data(), settings, str(output))
 
 
 def sign(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""``certificate.json``: what was lost, on which rows, by which means; and the check that it still holds."""
+"""``certificate.json``: the measured drop, the rows and means it was measured with, and the verdict."""
 
 from __future__ import annotations
 
@@ -32,60 +32,67 @@ _WITH_LOSSES = 3
 _WITHOUT_BOUNDS = 2
 """The format before that: the estimate of the drop decided, and there were two outcomes."""
 SCORES = (*METRICS, "samples_per_s")
-"""Of each model."""
+"""Names of the metrics of each model."""
 
 
 @dataclass(frozen=True)
 class Certificate:
-    """The proof that stands beside the weights.
+    """What was measured of an artifact on the certification rows, and the verdict on it.
 
     Attributes:
         fp32: metrics of the float model on the certification rows; NaN, which is null in the file, where these rows
             could not be scored.
         int8: metrics of the artifact on the same rows; NaN likewise.
-        auroc_drop: fp32 minus int8; NaN likewise.
-        auroc_drop_relative: the same as a share of fp32's; NaN likewise, and where that is 0.
-        auroc_drop_interval: of ``auroc_drop``, two-sided, at ``confidence``; None where a class has one row.
-        auroc_drop_at_least: the drop is larger with ``confidence``, one-sided; None where nothing can be said.
-        auroc_drop_at_most: the drop is smaller with ``confidence``, one-sided: what is held against the tolerance.
-        auroc_drop_standard_error: of the paired drop; None where a class has one row.
-        degrees_of_freedom: of Student's t in the bounds; None where no row was ordered otherwise, or a class has one.
-        bound_method: where the bounds come from, see ``certified_bound.BoundMethod``; "" in certificates without them.
-        confidence: of each bound, and of the interval.
+        auroc_drop: AUROC of fp32 minus that of int8; NaN likewise.
+        auroc_drop_relative: the drop as a share of fp32's AUROC; NaN likewise, and where that is 0.
+        auroc_drop_interval: two-sided interval of ``auroc_drop`` at ``confidence``; None where a class has one row.
+        auroc_drop_at_least: one-sided lower bound of the drop at ``confidence``; None where it is unknown.
+        auroc_drop_at_most: one-sided upper bound, which is compared with the tolerance; None where it is unknown.
+        auroc_drop_standard_error: standard error of the paired drop; None where a class has one row.
+        degrees_of_freedom: of Student's t in the bounds; None where both models order all rows alike, or a class has
+            one row.
+        bound_method: how the bounds were computed, see ``certified_bound.BoundMethod``; empty in certificates of
+            format 2, which have none.
+        confidence: confidence of each bound, and of the interval.
         judged_by: ``bound``; or ``estimate``, where the criterion has no confidence or the score no paired test, and
-            the drops themselves are held against the tolerances.
-        score: that trials were judged by: AUROC, or the name of another one, whose drop has other units than the
-            tolerance here; then the guards alone are judged on the certification rows.
-        tolerance: in units of AUROC; a relative one is of fp32's AUROC above, and NaN where that is.
+            the drops themselves are compared with the tolerances.
+        score: score that trials were judged by: AUROC, or the name of another one, whose tolerance does not apply to
+            AUROC; then only the guards are judged on the certification rows.
+        tolerance: tolerated drop in units of AUROC; NaN where it is relative to an AUROC of NaN.
         guards: log loss, normalized entropy and calibration ratio on the certification rows.
-        outcome: ``accepted``, ``not accepted`` or ``undecided``, see ``certified_verdict``.
-        accepted: the outcome is ``accepted``.
-        rows_needed: about how many certification rows would decide what is undecided; None where nobody knows.
+        outcome: ``accepted``, ``not accepted`` or ``undecided``, see ``verdict.py``.
+        accepted: whether the outcome is ``accepted``.
+        rows_needed: about how many certification rows would decide an undecided outcome; None where that is unknown.
         reason: why, in words.
-        rows: certified on; 0 where these rows could not be scored.
-        positives: clicks among them.
-        row_ranges: which rows of which split served calibration, tuning and certification: no two overlap.
-        batch_size: of the scoring.
-        seed: of the tuning.
-        strategy: that proposed the recipe.
-        trials: how many recipes were tried.
+        rows: number of certification rows; 0 where these rows could not be scored.
+        positives: number of clicks among them.
+        row_ranges: rows and split of calibration, tuning and certification; no two overlap.
+        batch_size: rows of a batch when they were scored.
+        seed: random seed of the search.
+        strategy: strategy that proposed the recipe.
+        trials: number of recipes that were tried.
         stopped_because: why the search ended.
-        recipe: that was accepted.
+        recipe: recipe of the artifact.
         int8_ops: integer ops counted in one forward pass.
-        kernels: which kernels ran each of them, one of ``dlrm_pl.kernels.int8.selection.ISAS``.
-        dataset_fingerprint: of the dataset.
-        model_fingerprint: of the float model: a quick one, of a sample of its rows.
-        machine: processor, features, versions.
-        best_possible_auroc: of synthetic data, on the same rows; None for real logs.
+        kernels: kernels that ran each of them, one of ``dlrm_pl.kernels.int8.selection.ISAS``.
+        dataset_fingerprint: fingerprint of the dataset.
+        model_fingerprint: fingerprint of the float model: a quick one, of a sample of its rows.
+        machine: processor, its features, and versions of the software.
+        best_possible_auroc: AUROC of the true probabilities of synthetic data, on the same rows; None for real logs.
         other_dataset: how the dataset differs from the one that the float model was made for, where using it was
             forced; else "".
-        created: date and time, UTC.
+        created: date and time in UTC.
         worst_slice: the guard of the worst slice on the certification rows; None where no column was named, and in
             certificates that were written before it was repeated here.
-        row_checksum: of the certification rows; empty where they were too many to read for it, and their dataset states
-            none.
-        model_checksum: of all weights of the float model, see ``model.checksum``; empty in certificates of earlier
-            versions.
+        row_checksum: checksum of the certification rows; empty where their dataset states none and they were too many
+            to read.
+        model_checksum: checksum of all weights of the float model; empty in certificates of earlier versions.
+
+    Example:
+        >>> from dlrm_pl import load_artifact
+        >>> certificate = load_artifact("artifacts/quickstart").certificate
+        >>> [guard.name for guard in certificate.guards]
+        ['log_loss', 'normalized_entropy', 'calibration_ratio']
     """
 
     fp32: dict[str, float]
@@ -137,7 +144,7 @@ class Certificate:
         log_loss: float | None,
         calibration_ratio: float | None,
     ) -> dict[str, Any]:
-        """The fields that come from scoring; with the tolerances of the guards."""
+        """Return the fields that come from scoring; the guards are judged by the given tolerances."""
         paired = certification.paired
         bound, method = bound_of_auroc(paired, confidence)
         guards = certification.guards(confidence, judged_by, log_loss=log_loss, calibration_ratio=calibration_ratio)
@@ -162,7 +169,7 @@ class Certificate:
 
     @staticmethod
     def unmeasured(confidence: float, judged_by: JudgedBy) -> dict[str, Any]:
-        """The fields that come from scoring, where it failed."""
+        """Return the fields that come from scoring, where it failed."""
         return {
             "fp32": dict.fromkeys(SCORES, math.nan),
             "int8": dict.fromkeys(SCORES, math.nan),
@@ -184,7 +191,7 @@ class Certificate:
 
     @property
     def warnings(self) -> list[str]:
-        """What its numbers say against the models themselves, whatever was lost: of fp32, and what int8 has beside."""
+        """What the metrics say against the models themselves: of fp32, and of int8 where fp32 has no such warning."""
         found: dict[str, str] = {}
         for model, scores in (("fp32", self.fp32), ("int8", self.int8)):
             said = skill_warnings(
@@ -194,7 +201,7 @@ class Certificate:
         return list(found.values())
 
     def judged(self, search: Verdict) -> Certificate:
-        """The certificate with its verdict, after a search that ended so."""
+        """Return the certificate with its verdict, given the verdict of the search."""
         verdict = judge(self, search)
         return replace(
             self,
@@ -203,6 +210,11 @@ class Certificate:
             reason=verdict.reason,
             rows_needed=verdict.rows_needed,
         )
+
+    def __repr__(self) -> str:
+        """Show outcome, AUROC and number of rows in one line."""
+        auroc = " -> ".join(f"{scores['auroc']:.6f}" for scores in (self.fp32, self.int8))
+        return f"Certificate({self.outcome}, AUROC {auroc}, {self.rows:,} rows)"
 
     def write(self, folder: Path) -> None:
         """Write ``certificate.json``."""

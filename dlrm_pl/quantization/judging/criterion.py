@@ -1,4 +1,4 @@
-"""Is a trial accepted? fp32 score, trial score, tolerance -> verdict, or more rows."""
+"""The acceptance rule of a trial: fp32 score, trial score and tolerance give a verdict, or ask for more rows."""
 
 from __future__ import annotations
 
@@ -18,28 +18,37 @@ from dlrm_pl.quantization.judging.worst_slice import WorstSliceGuard
 
 @dataclass(frozen=True)
 class Criterion:
-    """How much a quantized model may lose.
+    """How much worse than fp32 a quantized model may be.
 
     The AUROC drop is judged by the paired difference on the same rows (DeLong et al. 1988). A trial reads rows in
     growing blocks until the confidence interval of its drop is on one side of the tolerance; the interval is valid at
-    every look, see ``dlrm_pl.metrics.sequential``. Each single verdict errs with a probability of at most
+    every look, see ``dlrm_pl.metrics.sequential``. Each single verdict is wrong with a probability of at most
     ``1 - confidence``; the best of many trials is favoured by chance, which is why the final model is certified on
-    rows that no trial has seen. Any other score (``eval_func``, a metric) has no paired test: it is taken on all rows
-    and the drop itself is compared, and the verdict says so.
+    rows that no trial has seen. Any other score (``eval_func``, a metric) has no paired test: it is computed on all
+    rows and the drop itself is compared, and the verdict says so.
 
     Attributes:
         relative: tolerated drop as a share of the fp32 score; 0.01 is LPOT's example, 0.001 is MLPerf's 99.9 %.
         absolute: tolerated drop in units of the score; at most one of the two is given.
-        higher_is_better: of the score; false for one like the log loss. AUROC is always higher for better.
-        confidence: of the bounds; null scores all rows and compares the drop itself, as LPOT does, which on few rows
-            is luck.
-        log_loss: guard: tolerated relative increase of the log loss (and so of normalized entropy), since AUROC
-            is blind to probabilities that are off. None turns it off.
-        calibration_ratio: guard: tolerated relative shift of sum(predictions) / sum(labels). None turns it off.
-        worst_slice: guard: tolerated drop of the worst slice of the rows by a column, see ``WorstSlice``. None turns it
-            off. It needs AUROC or a metric, whose probabilities are known, and no ``eval_func``.
-        first_block: rows of the first look; each further look has twice as many.
-        max_rows: at most so many of the tuning rows are read; null: all of them.
+        higher_is_better: whether a higher score is better; false for a score like the log loss. For AUROC it is true.
+        confidence: confidence of the bounds; null scores all rows and compares the drop itself, as LPOT does, which is
+            a matter of luck on few rows.
+        log_loss: guard: tolerated relative increase of the log loss (and so of normalized entropy), since AUROC does
+            not see whether probabilities are right. Null turns it off.
+        calibration_ratio: guard: tolerated relative shift of sum(predictions) / sum(labels). Null turns it off.
+        worst_slice: guard: tolerated drop of the worst slice of the rows by a column, see ``WorstSlice``. Null turns it
+            off. It needs the probabilities of each row, so it cannot be combined with an ``eval_func``.
+        first_block: number of rows of the first look; each further look has twice as many.
+        max_rows: maximum number of tuning rows to read; null: all of them.
+
+    Example:
+        >>> from dlrm_pl import Criterion
+        >>> Criterion(relative=0.001, log_loss=0.002).tolerance(baseline=0.75)
+        0.00075
+        >>> Criterion(relative=0.01, absolute=0.002)
+        Traceback (most recent call last):
+        ...
+        dlrm_pl.errors.ConfigurationError: relative=0.01 and absolute=0.002 exclude each other: give one tolerance.
     """
 
     relative: float | None = None
@@ -56,8 +65,8 @@ class Criterion:
         """Check the values.
 
         Raises:
-            ConfigurationError: both tolerances, one that is negative or tolerates everything, a confidence outside
-                (0.5, 1), or blocks without rows.
+            ConfigurationError: both tolerances are given, one is negative or tolerates everything, the confidence is
+                outside (0.5, 1), or a number of rows is below 1.
         """
         check_fields(self)
         if self.relative is not None and self.absolute is not None:
@@ -67,21 +76,21 @@ class Criterion:
         for name in ("relative", "absolute", "log_loss", "calibration_ratio"):
             value = getattr(self, name)
             if value is not None and not 0 <= value < float("inf"):
-                raise ConfigurationError(f"{name}={value}: a tolerance is a number from 0 on.")
+                raise ConfigurationError(f"{name}={value} must be a non-negative number.")
         if self.higher_is_better and self.relative is not None and self.relative >= 1:
             raise ConfigurationError(
-                f"relative={self.relative}: a drop of {self.relative:.0%} of the score, which no model exceeds, so "
-                "that each would be accepted. It is a share, as 0.001 for 0.1 %."
+                f"relative={self.relative} tolerates a drop of {self.relative:.0%} of the score, so every model would "
+                "be accepted. Give a share, such as 0.001 for 0.1 %."
             )
         for name in ("log_loss", "calibration_ratio"):
             value = getattr(self, name)
             if value is not None and value >= 1:
                 raise ConfigurationError(
-                    f"{name}={value}: a change by {value:.0%}, which guards nothing. It is a share, as 0.005 for "
-                    "0.5 %; null turns the guard off."
+                    f"{name}={value} tolerates a change of {value:.0%}, which guards nothing. Give a share, such as "
+                    "0.005 for 0.5 %; null turns the guard off."
                 )
         if self.confidence is not None and not 0.5 < self.confidence < 1:
-            raise ConfigurationError(f"confidence={self.confidence} must lie between 0.5 and 1, as 0.95 does.")
+            raise ConfigurationError(f"confidence={self.confidence} must lie between 0.5 and 1, such as 0.95.")
         for name in ("first_block", "max_rows"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -91,22 +100,22 @@ class Criterion:
         """Check that trials may be scored by AUROC.
 
         Raises:
-            ConfigurationError: a lower score is said to be better, or the tolerance is one that no AUROC exceeds.
+            ConfigurationError: ``higher_is_better`` is false, or the tolerance accepts every model.
         """
         if not self.higher_is_better:
             raise ConfigurationError(
-                "higher_is_better: false, but trials are scored by AUROC, which is higher for better. Leave it out, or "
-                "give the metric or eval_func that it is said of."
+                "higher_is_better: false contradicts AUROC, where higher is better. Remove it, or set the metric or "
+                "eval_func it refers to."
             )
         if self.absolute is not None and self.absolute >= 0.5:
             raise ConfigurationError(
-                f"absolute={self.absolute}: a perfect model that lost as much AUROC would be as good as a coin, so "
-                "that each model would be accepted. It is in units of AUROC, as 0.001."
+                f"absolute={self.absolute}: a perfect model that lost this much AUROC would be no better than chance, "
+                "so every model would be accepted. Give it in units of AUROC, such as 0.001."
             )
 
     @property
     def loose(self) -> str:
-        """The tolerances above 10 %, for a warning; "" where there are none."""
+        """The tolerances above 10 %, for a warning; empty where there are none."""
         named = {
             "relative": self.relative,
             "absolute": self.absolute if self.higher_is_better else None,
@@ -117,13 +126,13 @@ class Criterion:
         return ", ".join(f"{name}={value:g}" for name, value in named.items() if value is not None and value > 0.1)
 
     def tolerance(self, baseline: float) -> float:
-        """The tolerated drop in units of the score; 1 % of the baseline when none was given."""
+        """Return the tolerated drop in units of the score; 1 % of the baseline where no tolerance is given."""
         if self.absolute is not None:
             return self.absolute
         return abs(baseline) * (0.01 if self.relative is None else self.relative)
 
     def drop(self, baseline: float, trial: float) -> float:
-        """What a trial's score is worse than the baseline's; negative when it is better."""
+        """Return how much worse a trial's score is than the baseline's; negative where it is better."""
         return baseline - trial if self.higher_is_better else trial - baseline
 
     def judge(
@@ -132,15 +141,15 @@ class Criterion:
         """Compare a trial with the fp32 model on the same rows.
 
         Args:
-            baseline: of the fp32 model.
-            trial: of the quantized model, the same rows.
-            look: which look at the rows this is, from 1 on.
+            baseline: scores of the fp32 model.
+            trial: scores of the quantized model on the same rows.
+            look: number of this look at the rows, from 1 on.
             last: no more rows will come; before that a verdict may be open.
-            slices: of the same rows; needed by ``worst_slice``.
+            slices: slices of the same rows; needed by ``worst_slice``.
 
         Raises:
-            MetricError: the rows hold a single class.
-            ConfigurationError: the slices for ``worst_slice`` are not known.
+            MetricError: all labels are the same.
+            ConfigurationError: the slices for ``worst_slice`` are missing.
         """
         scores = _pair(baseline, trial)
         if scores is None or self.confidence is None or not baseline.paired:
@@ -180,13 +189,13 @@ class Criterion:
         )
 
     def guards(self, slices: Slices | None) -> tuple[Guard, ...]:
-        """The guards that have a tolerance.
+        """Return the guards that have a tolerance.
 
         Args:
-            slices: of the rows that they will read; needed by ``worst_slice``.
+            slices: slices of the rows that they will read; needed by ``worst_slice``.
 
         Raises:
-            ConfigurationError: the slices for ``worst_slice`` are not known.
+            ConfigurationError: the slices for ``worst_slice`` are missing.
         """
         guards: list[Guard] = []
         if self.log_loss is not None:
@@ -196,7 +205,7 @@ class Criterion:
         if self.worst_slice is not None:
             if slices is None:
                 raise ConfigurationError(
-                    f"worst_slice by {self.worst_slice.by!r}: the slices of the rows were not given."
+                    f"worst_slice by {self.worst_slice.by!r} needs the slices of the rows: pass slices= to judge()."
                 )
             guards.append(WorstSliceGuard(self.worst_slice, slices))
         return tuple(guards)
@@ -270,18 +279,18 @@ class Verdict:
     """The outcome of a trial, or of one look at its rows.
 
     Attributes:
-        accepted: within tolerance and guards.
-        drop: of the score; negative when the trial is better.
-        bound: upper, what was compared with the tolerance.
-        tolerance: in units of the score.
-        reason: why or why not, for people.
+        accepted: the drop is within the tolerance, and all guards passed.
+        drop: drop of the score; negative where the trial is better.
+        bound: upper bound of the drop, which is compared with the tolerance.
+        tolerance: tolerated drop in units of the score.
+        reason: why the trial is accepted or not, in words.
         baseline: score of the fp32 model on the same rows.
-        score: of the trial.
-        low: lower bound of the drop; equal to ``bound`` where nothing is paired.
+        score: score of the trial.
+        low: lower bound of the drop; equal to ``bound`` where the scores are not paired.
         decided: no more rows are needed, or there are none.
-        looks: at the rows so far.
-        rows: scored; 0 when unknown.
-        guards: as read on these rows.
+        looks: number of looks at the rows so far.
+        rows: number of rows scored; 0 where unknown.
+        guards: readings of the guards on these rows.
     """
 
     accepted: bool
@@ -299,7 +308,7 @@ class Verdict:
 
     @property
     def undecided(self) -> bool:
-        """Not accepted for want of rows alone: they tell neither of the drop nor of a guard that it is beyond."""
+        """Not accepted only because the rows are too few: neither the drop nor a guard is known to be beyond."""
         unjudged = any(not guard.judged for guard in self.guards)
         failed = any(guard.decision(ESTIMATES) == "beyond" for guard in self.guards if guard.judged)
         open_ = self.bound > self.tolerance or unjudged

@@ -1,7 +1,7 @@
-"""Score a model: the ``eval_func`` of the tuning loop.
+"""Score a model: the ``eval_func`` of the search.
 
-Any callable that takes a model and returns a float will do. The one here reads a loader and keeps the logits, and so
-lets the criterion judge two models on the same rows.
+Any callable that takes a model and returns a float can be one. ``AUROCEvaluation`` reads a loader and keeps the logits,
+so that the criterion can judge two models on the same rows.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 from dlrm_pl.batch import ClickBatch
-from dlrm_pl.errors import DLRMError, EvaluationError, MetricError, NonFiniteError
+from dlrm_pl.errors import ConfigurationError, DLRMError, EvaluationError, MetricError, NonFiniteError
 from dlrm_pl.metrics.auroc import exact_auroc
 from dlrm_pl.metrics.logits import click_probabilities
 from dlrm_pl.metrics.rows import clicks
@@ -33,13 +33,14 @@ After a fit on several ranks it runs on rank zero alone: a torchmetrics Metric i
 
 @dataclass(frozen=True)
 class Scores:
-    """What a model scored, and on what.
+    """The score of a model, with the logits and labels it was computed from.
 
     Attributes:
-        value: the metric.
-        seconds: the model's forward passes, without reading the data; the whole call for a user's ``eval_func``.
-        logits: float32 ``[rows]``, or None when a user's ``eval_func`` made the score.
-        labels: uint8 ``[rows]``, or None.
+        value: the score.
+        seconds: time of the model's forward passes, without reading the data; of the whole call for a user's
+            ``eval_func``.
+        logits: logits of all rows, float32 ``[rows]``; None for a user's ``eval_func``.
+        labels: labels of the same rows, uint8 ``[rows]``; None likewise.
         paired: the value is the AUROC of these logits, whose drop has a paired test.
     """
 
@@ -51,17 +52,25 @@ class Scores:
 
     @property
     def rows(self) -> int:
-        """Rows scored; 0 when unknown."""
+        """Number of rows scored; 0 where unknown."""
         return 0 if self.labels is None else len(self.labels)
 
 
 class AUROCEvaluation:
-    """AUROC (a torchmetrics Metric) of a model over a loader.
+    """Score of a model over batches: exact AUROC, or another torchmetrics Metric.
 
     Args:
-        batches: re-iterable.
-        metric: takes probabilities and labels, as torchmetrics' own do. None: the exact AUROC of the logits, which
-            alone has a paired test.
+        batches: re-iterable batches.
+        metric: torchmetrics Metric whose ``update`` takes probabilities and labels; None: the exact AUROC of the
+            logits, the only score with a paired test.
+
+    Example:
+        >>> import torch
+        >>> from dlrm_pl import DLRM, Architecture, AUROCEvaluation, ClickBatch
+        >>> model = DLRM(Architecture(table_sizes=(9, 9), embedding_dim=2, bottom_mlp=(3, 2), top_mlp=(1,))).eval()
+        >>> batch = ClickBatch(torch.rand(8, 3), torch.randint(9, (2, 8)), None, torch.tensor([0.0, 1.0] * 4))
+        >>> 0 <= AUROCEvaluation([batch])(model) <= 1
+        True
     """
 
     def __init__(self, batches: Iterable[ClickBatch], metric: Metric | None = None) -> None:
@@ -71,15 +80,15 @@ class AUROCEvaluation:
         self.metric = None if metric is None else without_sync(metric)
 
     def __call__(self, model: nn.Module) -> float:
-        """The score alone, so that this is an ``EvalFunc``."""
+        """Return the score alone, so that this is an ``EvalFunc``."""
         return self.score(model).value
 
     def score(self, model: nn.Module, max_rows: int | None = None) -> Scores:
-        """The score of all rows, or of the first, with what it was made from.
+        """Score all rows, or the first ``max_rows``.
 
         Raises:
-            NonFiniteError: the model returned NaN or Inf; names the row.
-            MetricError: the rows hold a single class, or a label that is neither 0 nor 1.
+            NonFiniteError: the model returned NaN or infinity; names the row.
+            MetricError: all labels are the same, or one is neither 0 nor 1.
         """
         logits: list[npt.NDArray[np.float32]] = []
         labels: list[npt.NDArray[np.uint8]] = []
@@ -95,11 +104,11 @@ class AUROCEvaluation:
         return self.of(np.concatenate(logits)[:max_rows], np.concatenate(labels)[:max_rows], seconds)
 
     def of(self, logits: npt.NDArray[np.float32], labels: npt.NDArray[np.uint8], seconds: float = 0.0) -> Scores:
-        """The score of logits that are there already.
+        """Score logits that were computed before.
 
         Raises:
-            MetricError: a single class.
-            NonFiniteError: the metric is NaN.
+            MetricError: all labels are the same.
+            NonFiniteError: the metric is NaN or infinite.
         """
         if self.metric is None:
             return Scores(exact_auroc(logits, labels), seconds, logits, labels)
@@ -113,11 +122,12 @@ class AUROCEvaluation:
 
 
 def score_with(eval_func: EvalFunc, model: nn.Module, max_rows: int | None = None) -> Scores:
-    """Score by any ``eval_func``, with all that it can tell.
+    """Score a model by any ``eval_func``; with logits and labels where it keeps them.
 
     Raises:
-        NonFiniteError: it returned NaN or Inf.
-        EvaluationError: it raised, says what and where; or it returned something else than a number.
+        NonFiniteError: the score is NaN or infinite.
+        EvaluationError: ``eval_func`` raised an error, which the message names with its place, or returned something
+            other than a number.
     """
     if isinstance(eval_func, AUROCEvaluation):
         return eval_func.score(model, max_rows)
@@ -138,14 +148,31 @@ def score_with(eval_func: EvalFunc, model: nn.Module, max_rows: int | None = Non
     return Scores(value=value, seconds=seconds, paired=False)
 
 
+def check_eval_func(eval_func: object) -> None:
+    """Raise unless the search can score models by this.
+
+    Raises:
+        ConfigurationError: a metric without rows, or something that cannot be called.
+    """
+    if isinstance(eval_func, Metric):
+        raise ConfigurationError(
+            f"eval_func is the metric {type(eval_func).__name__}, which scores predictions and not models. Pass "
+            f"AUROCEvaluation(batches, {type(eval_func).__name__}()), or AUROCEvaluation(batches) for the exact AUROC."
+        )
+    if not callable(eval_func):
+        raise ConfigurationError(
+            f"eval_func={eval_func!r:.60} must be a function that takes a model and returns a number."
+        )
+
+
 def name_of(eval_func: EvalFunc) -> str:
-    """The class path of a user's score."""
+    """Return the class path of a user's score."""
     named = eval_func if hasattr(eval_func, "__qualname__") else type(eval_func)
     return f"{named.__module__}.{named.__qualname__}"
 
 
 def _as_number(returned: object, eval_func: EvalFunc) -> float:
-    """What a user's score returned, as a float: a number of Python or NumPy, or a tensor that holds one."""
+    """Convert what a user's score returned to a float: a number of Python or NumPy, or a tensor of one element."""
     if isinstance(returned, (Tensor, np.ndarray)) and math.prod(returned.shape) == 1:
         returned = returned.item()
     if isinstance(returned, (int, float, np.integer, np.floating)):
@@ -157,7 +184,7 @@ def _as_number(returned: object, eval_func: EvalFunc) -> float:
 
 
 def score_batch(model: nn.Module, batch: ClickBatch, first_row: int = 0) -> tuple[Tensor, float]:
-    """Logits of a batch, float32 ``[B]``, and the seconds of the forward pass.
+    """Return the logits of a batch, float32 ``[B]``, and the seconds of the forward pass.
 
     Raises:
         NonFiniteError: the model returned NaN or Inf; names the row, counted from ``first_row``.
@@ -179,24 +206,24 @@ def check_finite(logits: Tensor, first_row: int) -> Tensor:
 
 
 def check_predicts(logits: npt.NDArray[np.float32]) -> None:
-    """Raise where a model that is to be quantized predicts nothing: served, its float32 probabilities are all 0.
+    """Raise if all float32 probabilities of a model that is to be quantized are 0.
 
     Raises:
-        MetricError: states the logits.
+        MetricError: states the range of the logits.
     """
     if len(logits) and torch.sigmoid(torch.tensor(float(logits.max()))) == 0:
         raise MetricError(
             f"The fp32 model gives all {len(logits):,} rows a click probability of 0 in float32: its logits lie "
-            f"between {logits.min():.6g} and {logits.max():.6g}. There is nothing that a quantized model could keep. "
-            "Train it with a lower learning rate, and look at `validate` before you quantize."
+            f"between {logits.min():.6g} and {logits.max():.6g}. Quantizing it is pointless: train it with a lower "
+            "learning rate, and check `validate` before you quantize."
         )
 
 
 def labels_of(batch: ClickBatch, first_row: int) -> npt.NDArray[np.uint8]:
-    """Labels of a batch, ``[B]``.
+    """Return the labels of a batch, uint8 ``[B]``.
 
     Raises:
-        MetricError: one is neither 0 nor 1; names the row, counted from ``first_row``.
+        MetricError: a label is neither 0 nor 1; names the row, counted from ``first_row``.
     """
     labels = batch.known_labels.numpy()
     return clicks(labels, first_row).view(np.uint8)

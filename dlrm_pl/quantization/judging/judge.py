@@ -1,4 +1,4 @@
-"""Score a trial against the fp32 model until the criterion has decided."""
+"""Score a trial beside the fp32 model until the criterion has decided."""
 
 from __future__ import annotations
 
@@ -15,7 +15,14 @@ from dlrm_pl.metrics.rows import check_both_classes
 from dlrm_pl.metrics.sequential import next_look
 from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.quantization.judging.criterion import Criterion, Verdict
-from dlrm_pl.quantization.judging.evaluation import AUROCEvaluation, EvalFunc, Scores, check_predicts, score_with
+from dlrm_pl.quantization.judging.evaluation import (
+    AUROCEvaluation,
+    EvalFunc,
+    Scores,
+    check_eval_func,
+    check_predicts,
+    score_with,
+)
 from dlrm_pl.quantization.judging.slices import SliceRows, Slices
 from dlrm_pl.quantization.judging.tuning_rows import TuningRows
 
@@ -25,8 +32,8 @@ class Judgement:
     """How a trial ended.
 
     Attributes:
-        verdict: of the criterion.
-        samples_per_s: of the trial's forward passes; 0 when unknown.
+        verdict: verdict of the criterion.
+        samples_per_s: speed of the trial's forward passes; 0 where unknown.
     """
 
     verdict: Verdict
@@ -34,28 +41,29 @@ class Judgement:
 
 
 class Judge:
-    """Holds the baseline, and judges one trial after the other on the same rows.
+    """Keeps the baseline, and judges one trial after the other on the same rows.
 
     With AUROC and a confidence it reads rows in growing blocks (``rows`` keeps what fp32 scored on them). Any other
-    score is taken on all rows.
+    score is computed on all rows.
 
     Args:
-        model: fp32.
-        eval_func: of the search.
-        criterion: of the search.
+        model: the fp32 model.
+        eval_func: score of the search.
+        criterion: acceptance rule of the search.
 
     Raises:
-        ConfigurationError: AUROC is to be lower for better; or the worst slice is guarded, but the model has no such
-            column, or an ``eval_func`` of the user's tells no logits.
+        ConfigurationError: ``eval_func`` cannot score models; the criterion contradicts AUROC; or it guards the worst
+            slice of a column that the model does not have, or with an ``eval_func`` that returns no probabilities.
     """
 
     def __init__(self, model: DLRM, eval_func: EvalFunc, criterion: Criterion) -> None:
+        check_eval_func(eval_func)
         self._eval_func = eval_func
         self._criterion = criterion
         self._baseline: Scores | None = None
         self._model = model
         self.rows: TuningRows | None = None
-        """What trials read; None where an ``eval_func`` of the user's reads for itself."""
+        """The rows that trials read; None where a user's ``eval_func`` reads them itself."""
         if isinstance(eval_func, AUROCEvaluation):
             self.rows = TuningRows(eval_func.batches, model, criterion.max_rows)
             if eval_func.paired:
@@ -65,26 +73,26 @@ class Judge:
             criterion.worst_slice.check(model.architecture)
             if not isinstance(eval_func, AUROCEvaluation):
                 raise ConfigurationError(
-                    f"worst_slice by {criterion.worst_slice.by!r} needs the probabilities of each row, but this search "
-                    "has an eval_func, which tells none. Leave one of the two out."
+                    f"worst_slice by {criterion.worst_slice.by!r} needs the probabilities of each row, but an "
+                    "eval_func does not return per-row probabilities. Remove one of the two."
                 )
             self._slices = SliceRows(eval_func.batches, criterion.worst_slice, criterion.first_block)
 
     @property
     def sequential(self) -> bool:
-        """Trials are judged in looks, and not at the end of all rows."""
+        """Whether trials are judged in looks at growing blocks of rows, and not only on all rows."""
         return self.paired and self._criterion.confidence is not None
 
     @property
     def paired(self) -> bool:
-        """The score is AUROC on the tuning rows, and no metric or ``eval_func`` of the user's."""
+        """Whether the score is the exact AUROC, and not a user's metric or ``eval_func``."""
         return isinstance(self._eval_func, AUROCEvaluation) and self._eval_func.paired
 
     def baseline(self) -> Scores:
-        """The fp32 model's scores on the rows read so far, at least a first block with both classes; else on all rows.
+        """Return the fp32 model's scores: on the first block with both classes, or on all rows if not sequential.
 
         Raises:
-            MetricError: all rows are of a single class, or every probability is 0 in float32.
+            MetricError: all labels are the same, or every probability is 0 in float32.
             NonFiniteError: the score is not finite.
             BaselineError: see ``TuningRows.score_fp32``.
         """
@@ -107,7 +115,7 @@ class Judge:
         return self._baseline
 
     def drop(self, model: nn.Module) -> float:
-        """How much worse than fp32 a model scores on all rows, without a verdict.
+        """Return how much worse than fp32 a model scores on all rows, without a verdict.
 
         Raises:
             DLRMError: see ``score_with``.
@@ -117,10 +125,14 @@ class Judge:
         )
 
     def judge(self, model: nn.Module, on_look: Callable[[Verdict], None]) -> Judgement:
-        """Score a trial as far as its verdict needs.
+        """Score a trial on as many rows as its verdict needs.
+
+        Args:
+            model: the quantized model.
+            on_look: called with the verdict of each look.
 
         Raises:
-            MetricError: the score is undefined, as the AUROC of a single class.
+            MetricError: the score is undefined, as the AUROC where all labels are the same.
             NonFiniteError: the model or the score is not finite.
         """
         if not self.sequential:
@@ -135,7 +147,7 @@ class Judge:
             rows = reading.read_to(next_look(rows, self._criterion.first_block))
             labels = reading.labels
             if not reading.exhausted and not _has_both_classes(labels):
-                continue  # A block of a single class says nothing: read on.
+                continue  # With a single class there is no AUROC yet: read on.
             looks += 1
             verdict = self._criterion.judge(
                 # The values are not used: both AUROCs come with their difference.

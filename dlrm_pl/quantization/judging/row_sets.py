@@ -1,4 +1,4 @@
-"""The rows that a quantization is made from, each for one purpose."""
+"""The disjoint rows that calibrate, tune and certify a quantized model."""
 
 from __future__ import annotations
 
@@ -7,26 +7,34 @@ from dataclasses import dataclass, field
 from itertools import combinations
 
 from dlrm_pl.batch import ClickBatch
-from dlrm_pl.data.loading.datamodule import RowRange
+from dlrm_pl.data.loading.datamodule import DLRMDataModule, RowRange
 from dlrm_pl.errors import CalibrationError
 
 
 @dataclass(frozen=True)
 class RowSets:
-    """The three disjoint sets of rows, and what the certificate says of them.
+    """Three disjoint sets of rows, and the facts about them that a certificate states.
 
     Attributes:
         calibration: re-iterable batches that the observers see.
         tuning: re-iterable batches that trials are scored on.
         certification: batches that only the final model is scored on, once.
-        row_ranges: which rows these are.
-        dataset_fingerprint: of the dataset.
-        batch_size: of tuning and certification.
-        best_possible_auroc: on the certification rows of synthetic data; None for real logs.
-        other_dataset: how the dataset differs from the model's own, where that was forced; else "".
-        row_identities: what tells the rows of each range from others, see ``row_identity``; a search that was
-            interrupted goes on with the same ones alone.
-        certification_checksum: of the certification rows; empty where it is not known.
+        row_ranges: split, first and last row of each set.
+        dataset_fingerprint: fingerprint of the dataset.
+        batch_size: rows of a batch of tuning and certification.
+        best_possible_auroc: AUROC of the true probabilities on the certification rows of synthetic data; None for real
+            logs.
+        other_dataset: how the dataset differs from the model's own, where that was forced; else empty.
+        row_identities: identity of the rows of each set, see ``row_identity``; an interrupted search continues only
+            with the same rows.
+        certification_checksum: checksum of the certification rows; empty where it is unknown.
+
+    Example:
+        >>> from dlrm_pl import DLRMDataModule, RowSets
+        >>> datamodule = DLRMDataModule("datasets/quickstart")
+        >>> datamodule.setup("test")
+        >>> list(RowSets.of_datamodule(datamodule).row_ranges)
+        ['calibration', 'tuning', 'certification']
     """
 
     calibration: Iterable[ClickBatch]
@@ -41,14 +49,35 @@ class RowSets:
     certification_checksum: str = ""
 
     def __post_init__(self) -> None:
-        """Check that no row serves two purposes.
+        """Check that no row is in two sets.
 
         Raises:
             CalibrationError: two ranges overlap; names both.
         """
-        for (first, one), (second, other) in combinations(self.row_ranges.items(), 2):
-            if one.overlaps(other):
+        for (first, first_range), (second, second_range) in combinations(self.row_ranges.items(), 2):
+            if first_range.overlaps(second_range):
                 raise CalibrationError(
-                    f"The rows for {first} ({one}) and for {second} ({other}) overlap. A drop measured on rows that "
-                    "were used before proves nothing: choose disjoint rows."
+                    f"The rows for {first} ({first_range}) and for {second} ({second_range}) overlap. A drop measured "
+                    "on rows that were used before proves nothing: choose disjoint rows."
                 )
+
+    @classmethod
+    def of_datamodule(cls, datamodule: DLRMDataModule, other_dataset: str = "") -> RowSets:
+        """Take the rows of a data module that is set up for testing.
+
+        Args:
+            datamodule: after ``setup("test")``.
+            other_dataset: how the dataset differs from the model's own, where that was forced; else empty.
+        """
+        return cls(
+            calibration=datamodule.calibration_dataloader(),
+            tuning=datamodule.tuning_dataloader(),
+            certification=datamodule.certification_dataloader(),
+            row_ranges=datamodule.row_ranges,
+            row_identities=datamodule.row_identities(),
+            certification_checksum=datamodule.certification_checksum(),
+            dataset_fingerprint=datamodule.dataset_fingerprint,
+            batch_size=datamodule.eval_batch_size,
+            best_possible_auroc=datamodule.best_possible_auroc("test"),
+            other_dataset=other_dataset,
+        )

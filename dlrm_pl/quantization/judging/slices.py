@@ -1,4 +1,4 @@
-"""Rows grouped by the value of one column, so that a drop of a part of the traffic does not drown in the whole."""
+"""Rows grouped by the value of one column, so that a drop in a part of the traffic is seen."""
 
 from __future__ import annotations
 
@@ -17,32 +17,38 @@ from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.model.architecture import Architecture
 
 SMALLEST_SHARE = 0.01
-"""Of the rows, that a value needs for a slice of its own: a smaller one would keep every trial reading on."""
+"""Share of the rows that a value needs for a slice of its own: a smaller slice would keep every trial reading."""
 
 SCORE_NAMES = {"auroc": "AUROC", "log_loss": "log loss"}
-"""For people."""
+"""Names of the scores in messages."""
 
 MOST_SLICES = 64
-"""That a guard may ask for; the number of a slice is a byte."""
+"""Maximum number of slices; the number of a slice is one byte."""
 
 _NAME = re.compile(r"(?:(?P<dense>I)|C)(?P<number>[1-9][0-9]?)|(?:tables\.)?(?P<table>[0-9]+)")
 
 
 @dataclass(frozen=True)
 class WorstSlice:
-    """Guard: how much the slice of the rows that loses most may lose.
+    """Guard: how much worse than fp32 the model may be on the slice of the rows where it loses most.
 
-    A model that is as good as fp32 on the whole may have lost one publisher or one country, whose rows of a table were
-    rounded badly. So rows are grouped by one column, and each group is judged by itself, paired as all guards are.
+    A model that is as good as fp32 overall may have lost one publisher or one country, whose rows of a table were
+    rounded badly. So rows are grouped by one column, and each group is judged separately, by paired scores.
 
     Attributes:
-        by: the column: a categorical feature, ``C1`` to ``C26``, or its table, ``tables.0`` or 0; or a dense feature,
-            ``I1`` to ``I13``.
-        tolerance: for the relative drop of the worst slice: of its AUROC, or of its log loss.
-        score: ``auroc`` or ``log_loss``.
-        slices: at most so many. Of a categorical feature the most frequent values, those with at least 1 % of the rows,
-            and one slice for all others; of a dense feature bins with equally many rows. Both are cut on the rows of
-            the first look.
+        by: column to group by: a categorical feature, ``C1`` to ``C26``, or its table, ``tables.0`` or 0; or a dense
+            feature, ``I1`` to ``I13``.
+        tolerance: tolerated relative drop of the worst slice, of its AUROC or its log loss.
+        score: score to compare, ``auroc`` or ``log_loss``.
+        slices: maximum number of slices. A categorical feature has a slice for each of its most frequent values (those
+            with at least 1 % of the rows) and one for all others; a dense feature has bins of equally many rows. Both
+            are cut on the rows of the first look.
+
+    Example:
+        >>> from dlrm_pl import Criterion, WorstSlice
+        >>> criterion = Criterion(relative=0.001, worst_slice=WorstSlice(by="C14", tolerance=0.01))
+        >>> criterion.worst_slice.column()
+        ('table', 13)
     """
 
     by: str | int
@@ -54,26 +60,26 @@ class WorstSlice:
         """Check the values.
 
         Raises:
-            ConfigurationError: no such column, a tolerance that is negative or tolerates everything, or slices that
-                divide nothing.
+            ConfigurationError: an unknown column, a tolerance that is negative or tolerates everything, or a number of
+                slices out of range.
         """
         check_fields(self)
         self.column()
         if not 0 <= self.tolerance < float("inf"):
-            raise ConfigurationError(f"worst_slice.tolerance={self.tolerance}: a tolerance is a number from 0 on.")
+            raise ConfigurationError(f"worst_slice.tolerance={self.tolerance} must be a non-negative number.")
         if self.tolerance >= 1:
             raise ConfigurationError(
-                f"worst_slice.tolerance={self.tolerance}: a drop of {self.tolerance:.0%} of a slice's score, which "
-                "guards nothing. It is a share, as 0.01 for 1 %."
+                f"worst_slice.tolerance={self.tolerance} tolerates a drop of {self.tolerance:.0%} of a slice's score, "
+                "which guards nothing. Give a share, such as 0.01 for 1 %."
             )
         if not 2 <= self.slices <= MOST_SLICES:
             raise ConfigurationError(f"worst_slice.slices={self.slices} must lie between 2 and {MOST_SLICES}.")
 
     def column(self) -> tuple[Literal["dense", "table"], int]:
-        """Which column of a batch, counted from 0.
+        """Return the kind of the column and its number in a batch, from 0 on.
 
         Raises:
-            ConfigurationError: the name is that of none.
+            ConfigurationError: there is no column of this name.
         """
         match = _NAME.fullmatch(str(self.by))
         if match is not None:
@@ -85,30 +91,30 @@ class WorstSlice:
             if not match["dense"] and number <= NUM_SPARSE:
                 return "table", number - 1
         raise ConfigurationError(
-            f"worst_slice.by={self.by!r} is no column. Categorical features are C1 to C{NUM_SPARSE}, or tables.0 on; "
-            f"dense ones are I1 to I{NUM_DENSE}."
+            f"worst_slice.by={self.by!r} is not a column. Categorical features are C1 to C{NUM_SPARSE}, or tables.0, "
+            f"tables.1 and so on; dense features are I1 to I{NUM_DENSE}."
         )
 
     def check(self, architecture: Architecture) -> None:
-        """Find out early that a model has no such column.
+        """Check that a model has this column.
 
         Raises:
-            ConfigurationError: it has fewer.
+            ConfigurationError: the model has fewer columns.
         """
         kind, index = self.column()
         has = architecture.num_tables if kind == "table" else architecture.bottom_mlp[0]
         if index >= has:
             what = "tables" if kind == "table" else "dense features"
-            raise ConfigurationError(f"worst_slice.by={self.by!r}: this model has {has} {what}.")
+            raise ConfigurationError(f"worst_slice.by={self.by!r}: this model has only {has} {what}.")
 
 
 @dataclass(frozen=True)
 class Slices:
-    """Which slice each row is in.
+    """The slice of each row.
 
     Attributes:
-        names: of the slices, ``C14=7`` or ``I3 in [2, 5)``.
-        numbers: for each row the index of its slice, uint8 ``[rows]``.
+        names: names of the slices, as ``C14=7`` or ``2 <= I3 < 5``.
+        numbers: index of the slice of each row, uint8 ``[rows]``.
     """
 
     names: tuple[str, ...]
@@ -116,12 +122,12 @@ class Slices:
 
 
 class SliceRows:
-    """The slices of the tuning rows, read when they are first asked for and kept for all trials, a byte a row.
+    """The slices of the tuning rows, read when they are first needed and kept for all trials, at one byte a row.
 
     Args:
-        batches: re-iterable; the rows that trials are scored on.
-        guard: by which column.
-        first_rows: that the slices are cut on.
+        batches: re-iterable batches of the rows that trials are scored on.
+        guard: column to group by.
+        first_rows: number of rows that the slices are cut on.
     """
 
     def __init__(self, batches: Iterable[ClickBatch], guard: WorstSlice, first_rows: int) -> None:
@@ -133,7 +139,7 @@ class SliceRows:
         self._rows = 0
 
     def first(self, rows: int) -> Slices:
-        """Of the first rows, which must exist.
+        """Return the slices of the first ``rows`` rows, which must exist.
 
         Raises:
             ConfigurationError: a row has several values of the column, or none.
@@ -148,7 +154,7 @@ class SliceRows:
         return Slices(self._cut.names, self._numbers[0][:rows])
 
     def _begin(self) -> None:
-        """Read as many rows as the slices are cut on, and cut them."""
+        """Read the rows that the slices are cut on, and cut them."""
         self._cut, parts = cut_on(self._columns, self._guard, self._first_rows)
         for part in parts:
             self._add(part)
@@ -160,7 +166,7 @@ class SliceRows:
 
 
 def column_of(batch: ClickBatch, guard: WorstSlice) -> npt.NDArray[Any]:
-    """The values of one column, ``[B]``: table rows as int64, dense features as log(x + 1) in float32.
+    """Return the values of one column, ``[B]``: table rows as int64, dense features as log(x + 1) in float32.
 
     Raises:
         ConfigurationError: a row has several values of the column, or none.
@@ -176,7 +182,8 @@ def column_of(batch: ClickBatch, guard: WorstSlice) -> npt.NDArray[Any]:
     offsets = batch.offsets[first : first + batch.num_samples + 1]
     if not bool((offsets.diff() == 1).all()):
         raise ConfigurationError(
-            f"worst_slice.by={guard.by!r} has several values in a row, or none: choose a column with exactly one."
+            f"worst_slice.by={guard.by!r}: a row has several values of this column, or none. Choose a column with "
+            "exactly one value a row."
         )
     single: npt.NDArray[Any] = batch.indices[offsets[:-1]].numpy()
     return single
@@ -187,10 +194,10 @@ class Cut:
     """How values become slices.
 
     Attributes:
-        names: of the slices.
-        edges: of a dense feature: lower edges of all bins but the first, ascending. Of a categorical one: its values
-            that have a slice of their own, ascending.
-        categorical: which of the two; slices of values not in ``edges`` come last.
+        names: names of the slices.
+        edges: of a dense feature, the lower edges of all bins but the first, ascending; of a categorical feature, the
+            values that have a slice of their own, ascending.
+        categorical: whether the feature is categorical; then the slice of all other values is the last.
     """
 
     names: tuple[str, ...]
@@ -212,7 +219,7 @@ class Cut:
             )
 
     def numbers(self, column: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
-        """The slice of each row, ``[rows]``."""
+        """Return the slice of each row, ``[rows]``."""
         if not self.categorical:
             return np.searchsorted(np.array(self.edges, np.float32), column, side="right").astype(np.uint8)
         values = np.array(self.edges, np.int64)
@@ -224,7 +231,7 @@ class Cut:
 def cut_on(
     columns: Iterable[npt.NDArray[Any]], guard: WorstSlice, first_rows: int
 ) -> tuple[Cut, list[npt.NDArray[Any]]]:
-    """Choose the slices by the first rows; returns them, and the parts of the column that were read."""
+    """Choose the slices by the first rows; return them and the parts of the column that were read."""
     parts: list[npt.NDArray[Any]] = []
     rows = 0
     for part in columns:
@@ -252,7 +259,7 @@ def cut(column: npt.NDArray[Any], guard: WorstSlice) -> Cut:
 
 
 def _ranges(name: str, edges: npt.NDArray[Any]) -> Iterator[str]:
-    """Names of bins, in the units of the log."""
+    """Yield the names of bins, in the units of the raw log."""
     shown = [f"{value:.6g}" for value in np.expm1(edges.astype(np.float64))]
     if not shown:
         yield f"any {name}"

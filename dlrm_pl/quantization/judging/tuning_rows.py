@@ -1,4 +1,4 @@
-"""The rows that trials are scored on: read as far as needed, with the labels and fp32 logits kept."""
+"""The rows that trials are scored on: read as far as needed, with their labels and fp32 logits kept."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from dlrm_pl.quantization.judging.evaluation import labels_of, score_batch
 
 
 class TuningRows:
-    """Labels and fp32 logits of the tuning rows, made when they are first read, and kept for all trials.
+    """Labels and fp32 logits of the tuning rows, computed when they are first read, and kept for all trials.
 
-    Memory is 5 bytes a row that was ever read, whatever the model.
+    Memory: 5 bytes for each row that was ever read, whatever the model.
 
     Args:
-        batches: re-iterable; always the same rows in the same order.
-        fp32_model: what trials are compared with.
-        max_rows: at most so many rows exist.
+        batches: re-iterable batches; always the same rows in the same order.
+        fp32_model: model that trials are compared with.
+        max_rows: maximum number of rows to read.
     """
 
     def __init__(self, batches: Iterable[ClickBatch], fp32_model: nn.Module, max_rows: int | None = None) -> None:
@@ -34,20 +34,20 @@ class TuningRows:
         self.fp32_seconds = 0.0
 
     def labels(self, rows: int) -> npt.NDArray[np.uint8]:
-        """Of the first rows, which must have been read."""
+        """Return the labels of the first rows, which must have been read."""
         return self._labels.first(rows)
 
     def fp32(self, rows: int) -> npt.NDArray[np.float32]:
-        """Logits of the fp32 model on the first rows, which must have been read."""
+        """Return the logits of the fp32 model on the first rows, which must have been read."""
         return self._fp32.first(rows)
 
     @property
     def rows_read(self) -> int:
-        """Rows whose labels and fp32 logits are known."""
+        """Number of rows whose labels and fp32 logits are known."""
         return len(self._labels)
 
     def batches(self) -> Iterator[ClickBatch]:
-        """The rows from the first on. Ends at ``max_rows``."""
+        """Yield the rows from the first on, up to ``max_rows``."""
         rows = 0
         for batch in self._batches:
             room = batch.num_samples if self._max_rows is None else self._max_rows - rows
@@ -60,10 +60,10 @@ class TuningRows:
                 return
 
     def score_fp32(self, batch: ClickBatch, first_row: int) -> None:
-        """Make labels and fp32 logits of the batch that begins at ``first_row``, unless they are known.
+        """Compute labels and fp32 logits of the batch that begins at ``first_row``, unless they are known.
 
         Raises:
-            BaselineError: a label is none, or the fp32 model returned NaN or Inf; names the row.
+            BaselineError: a label is neither 0 nor 1, or the fp32 model returned NaN or infinity; names the row.
         """
         if first_row < self.rows_read:
             return
@@ -77,9 +77,9 @@ class TuningRows:
         self._labels.append(labels)
 
     def read_fp32(self, rows: int) -> int:
-        """Score whole batches with fp32 until there are at least so many rows, or no more; returns how many.
+        """Score whole batches with fp32 until there are at least ``rows`` rows, or no more; return their number.
 
-        The number does not depend on what was read before, so that a resumed search sees the same.
+        The number does not depend on what was read before, so that a resumed search sees the same rows.
         """
         read = 0
         for batch in self.batches():
@@ -90,17 +90,17 @@ class TuningRows:
         return read
 
     def reading(self, model: nn.Module) -> Reading:
-        """Begin to score a model, from the first row on."""
+        """Start scoring a model, from the first row on."""
         return Reading(self, model)
 
 
 class Reading:
-    """One model's pass over the tuning rows, which goes as far as it is told.
+    """One model's pass over the tuning rows, which goes as far as the caller asks.
 
     Attributes:
-        rows: scored so far.
-        seconds: of the model's forward passes.
-        exhausted: there are no more rows.
+        rows: number of rows scored so far.
+        seconds: time of the model's forward passes.
+        exhausted: whether there are no more rows.
     """
 
     def __init__(self, source: TuningRows, model: nn.Module) -> None:
@@ -114,19 +114,19 @@ class Reading:
 
     @property
     def rows(self) -> int:
-        """Scored so far."""
+        """Number of rows scored so far."""
         return len(self._logits)
 
     @property
     def exhausted(self) -> bool:
-        """There are no more rows."""
+        """Whether there are no more rows."""
         return self._next is None
 
     def read_to(self, rows: int) -> int:
-        """Score whole batches until there are at least so many rows, or no more; returns the rows scored so far.
+        """Score whole batches until there are at least ``rows`` rows, or no more; return the rows scored so far.
 
         Raises:
-            NonFiniteError: the model returned NaN or Inf; names the row.
+            NonFiniteError: the model returned NaN or infinity; names the row.
             BaselineError: see ``TuningRows.score_fp32``.
         """
         while self.rows < rows and self._next is not None:
@@ -139,17 +139,17 @@ class Reading:
 
     @property
     def logits(self) -> npt.NDArray[np.float32]:
-        """Of the rows so far, ``[rows]``."""
+        """Logits of the model on the rows so far, ``[rows]``."""
         return self._logits.first(self.rows)
 
     @property
     def fp32(self) -> npt.NDArray[np.float32]:
-        """Of the same rows by the fp32 model."""
+        """Logits of the fp32 model on the same rows, ``[rows]``."""
         return self._source.fp32(self.rows)
 
     @property
     def labels(self) -> npt.NDArray[np.uint8]:
-        """Of the same rows."""
+        """Labels of the same rows, ``[rows]``."""
         return self._source.labels(self.rows)
 
 
@@ -157,7 +157,7 @@ Number = TypeVar("Number", np.float32, np.uint8)
 
 
 class _Growing(Generic[Number]):
-    """An array that values are added to; room is doubled when it is full."""
+    """An array that grows as values are appended; its capacity doubles when it is full."""
 
     def __init__(self, dtype: type[Number]) -> None:
         self._values: npt.NDArray[Number] = np.empty(1 << 16, dtype)

@@ -319,3 +319,7 @@ def test_one_click_cannot_be_bounded(outcome: Outcome) -> None:
     assert "cannot be bounded because a class has fewer than two rows" in judged.reason
     assert "how many rows would decide is unknown" in judged.reason
     assert verdict_line(judged) == "UNDECIDED: 3,000 test rows are too few to tell"
+
+
+def test_certificate_shows_itself_in_one_line(outcome: Outcome) -> None:
+    assert repr(outcome.certificate) == "Certificate(accepted, AUROC 0.909314 -> 0.908323, 3,000 rows)"

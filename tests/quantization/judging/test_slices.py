@@ -31,13 +31,13 @@ def test_columns_go_by_the_names_of_the_logs_and_of_the_ops(by: str | int, colum
 
 @pytest.mark.parametrize("by", ["C0", "C27", "I14", "I0", "country", "-1", "tables.", ""])
 def test_name_of_no_column_is_refused(by: str) -> None:
-    with pytest.raises(ConfigurationError, match=rf"worst_slice\.by='{by}' is no column.*C1 to C26.*I1 to I13"):
+    with pytest.raises(ConfigurationError, match=rf"worst_slice\.by='{by}' is not a column.*C1 to C26.*I1 to I13"):
         WorstSlice(by=by)
 
 
 def test_table_that_the_model_has_not_is_refused() -> None:
     WorstSlice(by="C3").check(tiny.ARCHITECTURE)
-    with pytest.raises(ConfigurationError, match=r"by='C4': this model has 3 tables"):
+    with pytest.raises(ConfigurationError, match=r"by='C4': this model has only 3 tables"):
         WorstSlice(by="C4").check(tiny.ARCHITECTURE)
 
 
@@ -99,6 +99,6 @@ def test_bags_of_one_are_as_good_as_one_hot_and_other_bags_are_refused() -> None
     guard = WorstSlice(by="C2")
     assert column_of(tiny.as_multi_hot(batch), guard).tolist() == batch.indices[1].tolist()
     uneven = ClickBatch(torch.zeros(2, 13), torch.arange(5), torch.tensor([0, 1, 2, 4, 5]), torch.zeros(2))
-    with pytest.raises(ConfigurationError, match=r"by='C2' has several values in a row, or none"):
+    with pytest.raises(ConfigurationError, match=r"by='C2': a row has several values of this column, or none"):
         column_of(uneven, guard)
     assert column_of(uneven, WorstSlice(by="C1")).tolist() == [0, 1]

@@ -147,7 +147,7 @@ def test_slices_need_probabilities() -> None:
         Judge(tiny.model(), lambda model: 0.8, criterion)
     rows = drawn(100)[0]
     scores = Scores(0.8, 1.0, rows.after, rows.labels)
-    with pytest.raises(ConfigurationError, match="slices of the rows were not given"):
+    with pytest.raises(ConfigurationError, match="needs the slices of the rows"):
         criterion.judge(scores, scores)
 
 

@@ -299,7 +299,7 @@ def test_eval_func_that_returns_no_number_is_told_what_it_returned(other: object
 def test_lower_is_not_better_for_auroc(confidence: float | None) -> None:
     criterion = Criterion(higher_is_better=False, confidence=confidence)
     evaluation = AUROCEvaluation(tiny.batches(1, 400, seed=3))
-    with pytest.raises(ConfigurationError, match="higher_is_better: false, but trials are scored by AUROC"):
+    with pytest.raises(ConfigurationError, match="higher_is_better: false contradicts AUROC"):
         tune(tiny.model(), tiny.batches(1, 32), evaluation, TuningSettings(criterion=criterion))
 
 
@@ -387,3 +387,15 @@ def test_all_float_is_a_recipe_like_any_other() -> None:
     result = tune(tiny.model(), tiny.batches(1, 64), AUROCEvaluation(tiny.batches(4, 500)), settings)
     assert result.accepted
     assert result.model.expected_int8_ops() == {}
+
+
+@pytest.mark.parametrize(
+    ("score", "message"),
+    [
+        (BinaryAUROC(), r"eval_func is the metric BinaryAUROC, .* Pass AUROCEvaluation\(batches, BinaryAUROC\(\)\)"),
+        (0.5, r"eval_func=0\.5 must be a function that takes a model"),
+    ],
+)
+def test_score_that_cannot_score_models_is_refused(score: object, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        tune(tiny.model(), tiny.batches(1, 32), score, TuningSettings())  # type: ignore[arg-type]
