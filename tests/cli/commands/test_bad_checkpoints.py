@@ -64,4 +64,4 @@ def test_file_that_may_not_be_read(
 
     monkeypatch.setattr(os, "open", refuse)
     checkpoint = ("--ckpt_path", fitted / "run" / "model.ckpt")
-    expect_error(capsys, r"model\.ckpt: may not be read", "test", "-c", fitted / "config.yaml", *checkpoint)
+    expect_error(capsys, r"model\.ckpt: permission denied", "test", "-c", fitted / "config.yaml", *checkpoint)

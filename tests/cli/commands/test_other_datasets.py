@@ -21,7 +21,7 @@ def test_counts_of_another_dataset(capsys: pytest.CaptureFixture[str], fitted: P
     assert run("synthesize", "--output", other, "--rows", 3000, "--max_table_size", 20, "--label_rate", 0.2) == 0
     capsys.readouterr()
     checkpoint = ("--ckpt_path", fitted / "run" / "model.ckpt")
-    message = r"table 0: .* \d+ rows, .* \d+"
+    message = r"table 0\b.* \d+ rows, .* \d+"
     expect_error(capsys, message, "test", "-c", fitted / "config.yaml", *checkpoint, "--data.folder", other)
     expect_error(capsys, message, "verify", "--artifact", fitted / "artifact", "--data", other)
 
@@ -33,7 +33,7 @@ def test_dataset_of_other_categories(capsys: pytest.CaptureFixture[str], fitted:
     np.savez(dataset_copy / "day_fea_dict_0.npz", unique=values[::-1])
     other = describe(dataset_copy, max_ind_range=40_000_000, created_by="test").fingerprint
     for command in ("verify", "predict"):
-        message = f"its fingerprint is {other}, .* made for {own}"
+        message = f"the fingerprint of this dataset is {other}, .* made for {own}"
         expect_error(capsys, message, command, "--artifact", fitted / "artifact", "--data", dataset_copy)
     checkpoint = ("--ckpt_path", fitted / "run" / "model.ckpt", "--data.folder", dataset_copy)
     for command, *options in (("test",), ("quantize",), ("fit", "--overwrite")):
