@@ -30,7 +30,7 @@ def test_finished_work_is_replaced_only_when_asked(
     end = ".*give --overwrite to replace it"
     expect_error(
         capsys,
-        r"model\.ckpt: would be overwritten.* --overwrite",
+        r"model\.ckpt: this checkpoint .* would be overwritten.* --overwrite",
         "fit",
         "-c",
         fitted / "config.yaml",

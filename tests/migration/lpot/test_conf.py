@@ -226,7 +226,7 @@ def test_unknown_keys_and_words_are_refused_with_the_closest() -> None:
     )
     refused(r"bot_l\.6: matches no op\. Did you mean 'bot_l\.\d'\?", quantization={"op_wise": {"bot_l.6": {}}})
     refused(r"neither an op nor a regular expression", quantization={"op_wise": {"bot_l.(": {}}})
-    refused(r"model\.framework: is missing", model={"name": "dlrm"})
+    refused(r"model\.framework: missing key", model={"name": "dlrm"})
     with pytest.raises(ConfigurationError, match="no strategy 'bassic'"):
         conf(tuning={"strategy": {"name": "bassic"}}).applied_to(TuningSettings())
 
