@@ -1,4 +1,4 @@
-"""Find the ranges of the activations: run batches through a prepared model, once for all recipes of a search."""
+"""Calibration: find the ranges of the activations on batches of rows, once for all recipes of a search."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from dlrm_pl.quantization.ptq.prepare import prepare
 from dlrm_pl.quantization.ptq.quantize_linear import Range
 from dlrm_pl.quantization.recipe import Observer, Recipe
 
-# That the sums of probabilities are compared on: their differences are small, so a few thousand rows give their mean.
+# Rows on which the sums of probabilities are compared. The differences are small, so a few thousand give their mean.
 _SAMPLE_ROWS = 8192
 
 
 def calibrate(prepared: nn.Module, batches: Iterable[ClickBatch]) -> int:
-    """Feed all batches, without gradients.
+    """Show batches to the observers of a model, without gradients.
 
     Args:
-        prepared: as ``prepare`` returns it; its observers are updated.
-        batches: re-iterable, since every trial reads them again.
+        prepared: model as ``prepare`` returns it; its observers are updated.
+        batches: calibration rows.
 
     Returns:
-        Rows seen.
+        Number of rows.
 
     Raises:
-        CalibrationError: there was no row.
+        CalibrationError: the batches hold no row, or an observer needs finite values and sees others.
     """
     rows = 0
     with torch.no_grad():  # Not inference_mode: observers keep what they saw as buffers.
@@ -43,21 +43,20 @@ def calibrate(prepared: nn.Module, batches: Iterable[ClickBatch]) -> int:
 
 
 def no_rows() -> CalibrationError:
-    """There is nothing to calibrate with."""
+    """Make the error for calibration without rows."""
     return CalibrationError(
         "Calibration got no rows, so no range of activations is known. Check calibration_rows and the val split."
     )
 
 
 class ActivationRanges:
-    """What observers saw of the activations of a float model; read once for each kind of observer, then kept.
+    """Ranges of the activations of a float model on the calibration rows, found once for each kind of observer.
 
-    While it is calibrated a model computes in floats, whatever its Linears will be, so the ranges are the same for all
-    recipes of a search. They are those of float tables as well: rounding a row to 8 bits moves the range of what comes
-    of it by less than a step.
+    A model computes in floats while it is calibrated, whatever its Linears become, so all recipes of a search share the
+    ranges. They are found with float tables as well: rounding the rows to 8 bits moves a range by less than a step.
 
     Args:
-        model: float; not changed.
+        model: float model; not changed.
         batches: re-iterable calibration rows.
 
     Raises:
@@ -74,10 +73,10 @@ class ActivationRanges:
         self._sample: tuple[ClickBatch, Tensor] | None = None
 
     def observed_by(self, observer: Observer) -> dict[str, list[Range]]:
-        """Ranges of both MLPs' activations: of each MLP's input, then behind each of its Linears.
+        """Ranges of the activations of both MLPs by name of the MLP: at its input, then after each of its Linears.
 
         Raises:
-            CalibrationError: there was no row, or an activation that a histogram cannot hold.
+            CalibrationError: there are no calibration rows, or a histogram gets a value that is not finite.
         """
         if observer not in self._ranges:
             recipe = replace(Recipe.all_float(self._model.architecture, linears="int8"), observer=observer)
@@ -89,10 +88,10 @@ class ActivationRanges:
         return self._ranges[observer]
 
     def sample(self) -> tuple[ClickBatch, Tensor]:
-        """Some of the calibration rows, and the float model's logits of them, float64 ``[B]``.
+        """Some of the calibration rows, and the float model's logits for them, float64 ``[B]``.
 
         Raises:
-            CalibrationError: there was no row.
+            CalibrationError: there are no calibration rows.
         """
         if self._sample is None:
             batch = next((batch for batch in self._batches if batch.num_samples), None)

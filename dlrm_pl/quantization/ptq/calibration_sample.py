@@ -9,10 +9,14 @@ from dlrm_pl.errors import CalibrationError
 
 
 def calibration_sample(batches: Iterable[ClickBatch], rows: int) -> list[ClickBatch]:
-    """The first rows, so many or all, in batches of which none is empty.
+    """First rows of the batches, up to a number, without empty batches.
+
+    Args:
+        batches: calibration rows.
+        rows: number of rows to take; fewer if there are fewer.
 
     Raises:
-        CalibrationError: there was no row.
+        CalibrationError: there are no rows.
     """
     sample: list[ClickBatch] = []
     for batch in batches:

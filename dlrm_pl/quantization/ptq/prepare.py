@@ -1,4 +1,4 @@
-"""Insert stubs and fuse: a float MLP becomes segments of int8 and float layers. MLPs copied, tables shared."""
+"""Insert stubs and fuse: the MLPs of a float model become segments for calibration, copied; its tables are shared."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from dlrm_pl.runtime.linear import FloatLinear
 
 
 def prepare(model: DLRM, recipe: Recipe, tables: nn.Module) -> DLRM:
-    """A model ready for calibration.
+    """Make a model that is ready for calibration.
 
     Args:
-        model: the float model; not changed.
-        recipe: which Linears become int8.
-        tables: what takes the place of the embedding bags, so that the top MLP is calibrated on what it will see.
+        model: float model; not changed.
+        recipe: recipe that says which Linears become int8.
+        tables: module that takes the place of the embedding bags.
 
     Returns:
-        A DLRM whose int8 layers stand between QuantStub and DeQuantStub with observers.
+        A DLRM whose int8 layers, Linear and ReLU fused, are between a QuantStub and a DeQuantStub, with observers.
 
     Raises:
         ConfigurationError: the recipe has another number of Linears than the model.
@@ -53,19 +53,19 @@ def _prepare_mlp(mlp: nn.Module, dtypes: Sequence[LinearDtype], recipe: Recipe, 
 
 
 def checked_linears(mlp: nn.Module, dtypes: Sequence[LinearDtype], name: str) -> list[tuple[nn.Linear, nn.ReLU | None]]:
-    """Each Linear with the ReLU that follows it, if one does, where a recipe has a dtype for each.
+    """Linears of an MLP, each with the ReLU after it or None, after a check of their number.
 
     Raises:
         ConfigurationError: the recipe has another number of Linears than the model.
     """
     layers = list(linear_layers(mlp))
     if len(layers) != len(dtypes):
-        raise ConfigurationError(f"The recipe has {len(dtypes)} Linears for {name}, the model has {len(layers)}.")
+        raise ConfigurationError(f"The recipe has {len(dtypes)} Linears for {name}, but the model has {len(layers)}.")
     return layers
 
 
 def linear_layers(mlp: nn.Module) -> Iterator[tuple[nn.Linear, nn.ReLU | None]]:
-    """Each Linear with the ReLU that follows it, if one does."""
+    """Linears of an MLP, each with the ReLU after it or None."""
     modules = list(mlp.children())
     for index, module in enumerate(modules):
         if isinstance(module, nn.Linear):

@@ -28,13 +28,13 @@ def table_packer(
     progress: Callable[[int], None] | None = None,
     checksums: Mapping[str, ParameterChecksum] | None = None,
 ) -> TablePacker:
-    """A packer over the tables of a model, to be shared by all its trials; arguments as of ``TablePacker``.
+    """Make a packer for the tables of a model, which all its trials share.
 
     Args:
-        model: float.
-        folder: for packed tables.
-        progress: told how many bytes were read.
-        checksums: of its parameters by name; those of tables are filled while these are packed.
+        model: float model.
+        folder: folder for files of packed tables; None keeps them in memory.
+        progress: called with the number of bytes of float rows that were read.
+        checksums: checksums of the parameters by name; those of tables are filled while the tables are packed.
     """
     bags = bags_of(model)
     names = [TABLE_KEY.format(table) for table in range(len(bags.weights()))]
@@ -48,7 +48,7 @@ def table_packer(
 
 
 def bags_of(model: DLRM) -> EmbeddingBags:
-    """The tables of a float model."""
+    """Embedding bags of a float model."""
     bags = model.embedding_bags
     assert isinstance(bags, EmbeddingBags)  # A float model has no other kind.
     return bags
@@ -60,14 +60,15 @@ def quantize(
     """Turn a float model into the int8 model that is scored, saved and served.
 
     Args:
-        model: float; not changed, its tables are shared with the result where the recipe keeps them fp32.
-        recipe: dtypes and observers.
-        calibration: re-iterable batches, or what observers saw of them.
-        packer: of the same model.
+        model: float model; not changed. The result shares the tables that the recipe keeps fp32.
+        recipe: dtypes of the ops, and how ranges are found.
+        calibration: re-iterable batches, or the ranges that observers found on them.
+        packer: packer of the same model's tables.
 
     Raises:
-        CalibrationError: no calibration rows, or a range that is not finite.
-        NonFiniteError: a table with NaN or Inf.
+        CalibrationError: there are no calibration rows, or a range is not finite.
+        ConfigurationError: the recipe has another number of Linears than the model.
+        NonFiniteError: a table holds NaN or infinity.
     """
     ranges = calibration if isinstance(calibration, ActivationRanges) else ActivationRanges(model, calibration)
     tables = PackedTables(packer.packed(recipe.tables), recipe.tables, model.architecture.embedding_dim)
@@ -79,20 +80,20 @@ def quantize(
     lowered = Int8DLRM(model.architecture, bottom_mlp, tables, top_mlp, recipe.interaction).eval()
     if not recipe.bias_correction or set(recipe.ops.values()) == {"fp32"}:
         return lowered
-    # Not in place: a float layer shares its bias with the float model.
+    # Not in place, since a float layer shares its bias with the float model.
     top_mlp[-1].bias = top_mlp[-1].bias + logit_shift(lowered, ranges)
-    # Anew, since a chain of layers folds their biases when it is made.
+    # A new model, since a chain of layers folds their biases when it is made.
     return Int8DLRM(model.architecture, bottom_mlp, tables, top_mlp, recipe.interaction).eval()
 
 
 def logit_shift(lowered: Int8DLRM, ranges: ActivationRanges) -> float:
-    """What to add to all logits so that the probabilities of calibration rows add up to the float model's.
+    """Shift of all logits that makes the probabilities of the calibration rows add up to the float model's.
 
-    One Newton step, no further than the logit that differs most: a shift beyond it would be too large for every row,
-    and comes of a slope that is nearly 0. The order of the scores, and so AUROC, stays as it is.
+    One Newton step, limited to the largest difference of a logit: a larger shift would be too large for every row and
+    results from a slope that is nearly 0. The order of the scores, and so AUROC, does not change.
 
-    Measured on a trained model, 237,500 rows: the ratio of the sums was off by 0.17 to 0.83 %, and is by 0.005 to
-    0.06 %. Corrections of the hidden layers as well (Nagel et al. 2019) brought no more.
+    Measured on a trained model and 237,500 rows, the ratio of the sums was off by 0.17 to 0.83 % before, and by 0.005
+    to 0.06 % after. Correcting the hidden layers as well (Nagel et al. 2019) gained nothing more.
     """
     batch, wanted = ranges.sample()
     with torch.inference_mode():
@@ -100,7 +101,7 @@ def logit_shift(lowered: Int8DLRM, ranges: ActivationRanges) -> float:
     slope = float((torch.sigmoid(found) * torch.sigmoid(-found)).sum())
     step = float((torch.sigmoid(wanted) - torch.sigmoid(found)).sum()) / slope if slope > 0 else 0.0
     differences = wanted - found
-    # A model whose logits are NaN is refused when it is scored.
+    # Logits that are NaN are refused when the model is scored.
     return min(max(step, float(differences.min())), float(differences.max()))
 
 

@@ -1,4 +1,4 @@
-"""Pack float tables into row-wise int8, int4 or fp16, block by block, each only once for all trials."""
+"""Pack float tables into row-wise int8, int4 or fp16, block by block and only once for all trials."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from dlrm_pl.runtime.tables import TableDtype, row_bytes
 
 
 class TablePacker:
-    """Packs the tables of one model on demand and keeps the result, so that trials share it.
+    """Packer of one model's tables, which packs on demand and keeps the results for all trials.
 
-    With a folder, packed tables are written there, one file each, and mapped: memory does not grow with the tables.
-    Without one they lie in memory, on large pages.
+    With a folder, each packed table is written to a file there and mapped: memory does not grow with the tables.
+    Without one, packed tables are kept in memory, on large pages.
 
     Args:
-        tables: float32 ``[rows, D]`` each; referenced. They may be larger than the memory, as maps of a file.
-        folder: for files of packed tables.
+        tables: float32 ``[rows, D]`` tables, referenced. As maps of a file they may be larger than the memory.
+        folder: folder for files of packed tables.
         allow_nonfinite: read NaN and infinity as 0 instead of refusing the table.
-        progress: told how many bytes of float rows were read.
-        row_checksums: of the tables, filled when a table is first read.
+        progress: called with the number of bytes of float rows that were read.
+        row_checksums: checksums of the tables, filled when a table is first read.
     """
 
     def __init__(
@@ -50,16 +50,16 @@ class TablePacker:
         self._checksums: dict[tuple[int, TableDtype], str] = {}
         self._buffers: list[Tensor] = []
         self.nonfinite_rows: dict[int, int] = {}
-        """Rows that hold NaN or infinity, by table; of tables that were packed, and only where there are some."""
+        """Number of rows with NaN or infinity by table, for packed tables that have some."""
 
     def packed(self, dtypes: Sequence[TableDtype]) -> list[Tensor]:
-        """The tables, each in its dtype: uint8 ``[rows, row_bytes]`` for int8 and int4, else float ``[rows, D]``.
+        """Tables in the given dtypes: uint8 ``[rows, row_bytes]`` for int8 and int4, otherwise float ``[rows, D]``.
 
-        A table that stays fp32 is the float one, and shares its memory unless values in it may be replaced.
+        A table that stays fp32 shares the memory of the float table, unless values in it may be replaced.
 
         Raises:
-            NonFiniteError: a table with NaN or infinity, whose scale would spoil the row without a word; counts such
-                rows in all tables. Or a value beyond fp16.
+            NonFiniteError: a table holds NaN or infinity, which would silently spoil the scale of a row (the message
+                counts such rows in all tables), or a value that fp16 cannot hold.
             OSError: a file cannot be written.
         """
         result = []
@@ -72,7 +72,7 @@ class TablePacker:
         return result
 
     def keep(self, dtypes: Sequence[TableDtype]) -> dict[str, str]:
-        """Leave exactly the files of these tables in the folder, fp32 ones included.
+        """Keep only the files of these tables in the folder, and write those that are missing, fp32 ones included.
 
         Returns:
             sha256 by name of the file.
@@ -90,9 +90,9 @@ class TablePacker:
         return {file_name(*key): self._checksums[key] for key in sorted(wanted)}
 
     def _pack(self, index: int, dtype: TableDtype) -> Tensor:
-        """Pack a table, into a file where there is a folder."""
+        """Pack a table, into a file if there is a folder."""
         rows, dim = self._tables[index].shape
-        self.nonfinite_rows.pop(index, None)  # Counted anew.
+        self.nonfinite_rows.pop(index, None)  # They are counted again.
         if self._folder is None:
             if dtype in ("int8", "int4"):
                 packed = empty_table(rows, row_bytes(dtype, dim))
@@ -106,7 +106,7 @@ class TablePacker:
         return map_table(path)
 
     def _packed_blocks(self, index: int, dtype: TableDtype) -> Iterator[Tensor]:
-        """Packed rows in two buffers that take turns: fresh memory would cost more than the packing."""
+        """Packed rows in two alternating buffers: new memory would take longer than the packing."""
         rows, dim = self._tables[index].shape
         kind, row_size = storage_dtype(dtype), row_bytes(dtype, dim)
         needed = min(rows, block_rows(dim)) * row_size
@@ -119,7 +119,7 @@ class TablePacker:
             yield out
 
     def _summed_blocks(self, index: int) -> Iterator[tuple[int, Tensor]]:
-        """The same as ``_float_blocks``; the first time, other threads compute the checksum of the table meanwhile."""
+        """Blocks of ``_float_blocks``; other threads compute the table's checksum the first time that they are read."""
         checksum = self._row_checksums[index] if self._row_checksums else None
         if checksum is None or checksum.digest is not None:
             yield from self._float_blocks(index)
@@ -135,7 +135,7 @@ class TablePacker:
         checksum.finish()
 
     def _float_blocks(self, index: int) -> Iterator[tuple[int, Tensor]]:
-        """(First row, rows) of each block, the next one already on its way from the disk."""
+        """First row and rows of each block, while the next block is read ahead from the disk."""
         table = self._tables[index]
         size = block_rows(table.shape[1])
         for start in range(0, table.shape[0], size):
@@ -159,12 +159,12 @@ class TablePacker:
             row = _pack_into(block, dtype, out)
         if row is not None:
             raise NonFiniteError(
-                f"table {index}: row {start + row} cannot be packed as {dtype}, it holds "
-                f"{block[row].abs().max().item()}. Choose int8 or fp32 for this table."
+                f"table {index}: row {start + row} holds {block[row].abs().max().item()}, which {dtype} cannot hold. "
+                "Choose int8 or fp32 for this table."
             )
 
     def _refusal(self) -> NonFiniteError:
-        """Says of all tables what is wrong with them, which reads them to their ends."""
+        """Make the error that counts such rows in all tables, which reads them to the end."""
         found = []
         for index, table in enumerate(self._tables):
             count, first = 0, -1
@@ -176,18 +176,18 @@ class TablePacker:
             if count:
                 found.append(f"table {index}: {count:,} of {table.shape[0]:,} rows, the first is row {first}")
         return NonFiniteError(
-            f"Tables hold NaN or infinity ({'; '.join(found)}). The training diverged, or the checkpoint is damaged. "
-            "With allow_nonfinite such values are read as 0."
+            f"Tables hold NaN or infinity ({'; '.join(found)}). The training diverged, or the checkpoint is corrupt. "
+            "Set allow_nonfinite to read these values as 0."
         )
 
 
 def _pack_into(block: Tensor, dtype: TableDtype, out: Tensor) -> int | None:
-    """Pack rows; returns the first that is not finite, or not in fp16."""
+    """Pack rows; returns the first that is not finite, or that fp16 cannot hold."""
     if dtype in ("int8", "int4"):
         return pack_rows_into(block, dtype, out)
     out.copy_(block)
     if dtype == "fp32" and bool(torch.isfinite(block.sum())):
-        return None  # A sum is finite when all are, but for overflow: cheaper than looking at each.
+        return None  # A finite sum has finite terms, and is cheaper than looking at each.
     bad = _nonfinite(out)
     return int(bad.nonzero()[0]) if bad.any() else None
 

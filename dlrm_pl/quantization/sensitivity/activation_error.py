@@ -1,4 +1,4 @@
-"""How far the outputs of quantized ops are from those of the float model."""
+"""Errors of the outputs of quantized ops, relative to the float model."""
 
 from __future__ import annotations
 
@@ -21,28 +21,27 @@ Quantize = Callable[[Recipe], Int8DLRM]
 def activation_errors(
     model: DLRM, recipe: Recipe, quantize: Quantize, batches: Sequence[ClickBatch]
 ) -> dict[str, float]:
-    """Squared error of the output of each quantized op, as a share of the squared output.
+    """Measure the squared error of each quantized op's output as a share of the squared output.
 
-    Both are taken about their means over the samples: what is the same for all samples ranks none of them higher, and
-    a large constant would hide the noise on all that varies. An output that is constant has the error 0.
+    Both are taken about their means over the samples: an error that all samples share changes no ranking, and a large
+    constant output would hide the noise on the part that varies. An op with a constant output has the error 0.
 
-    Each op gets the float model's inputs, so it is charged with its own error alone: with the errors of the ops before
-    it, the last would nearly always look worst. The output of an int8 Linear that feeds another counts as rounded to
-    uint8.
+    Each op gets the float model's inputs, so only its own error counts; with the errors of the ops before it, the last
+    op would nearly always look worst. The output of an int8 Linear that feeds another counts as rounded to uint8.
 
     Args:
-        model: float.
-        recipe: whose quantized ops are measured, with its observers.
-        quantize: makes the model of a recipe.
-        batches: what to measure on.
+        model: float model.
+        recipe: recipe whose quantized ops are measured, with its observers.
+        quantize: function that makes the model of a recipe.
+        batches: rows to measure on.
 
     Returns:
-        By op, in the order of ``Recipe.ops``; the inverse of the signal to noise ratio.
+        The inverse of the signal-to-noise ratio by op, in the order of ``Recipe.ops``.
     """
     quantized = quantize(recipe)
     alone = None
     if recipe.interaction == "int8":
-        # Float tables and Linears beside it, so that its error is not mixed with theirs.
+        # With float tables and Linears, so that their errors do not add to the interaction's.
         alone = quantize(Recipe.all_float(model.architecture).with_dtype("interaction", "int8"))
     noise: dict[str, _Variation] = defaultdict(_Variation)
     signal: dict[str, _Variation] = defaultdict(_Variation)
@@ -78,11 +77,13 @@ def logit_error(model: DLRM, quantized: Int8DLRM, batches: Sequence[ClickBatch])
 
 
 def _run_alone(layer: Int8Linear, x: Tensor) -> Tensor:
-    """The layer with float input and float output, by the kernel that serves it."""
+    """Compute one layer from floats to floats with the kernel that serves it."""
     result: Tensor = Int8Chain(
         [
             Int8Linear(
-                *(layer.weight, layer.weight_scale, layer.bias),
+                layer.weight,
+                layer.weight_scale,
+                layer.bias,
                 input_scale=layer.input_scale,
                 input_zero_point=layer.input_zero_point,
                 output_scale=None,
@@ -108,11 +109,11 @@ class _Variation:
         self._squares: Tensor | float = 0.0
 
     def add(self, values: Tensor) -> None:
-        """Float ``[B, features]``, B above 0."""
+        """Add the outputs of a batch: float ``[B, features]`` with at least one sample."""
         values = values.double()
         if self._first is None:
             self._first = values[0].clone()
-        # From the first row on, so that what is constant has no variance to the last bit.
+        # Relative to the first row, so that the variance of a constant is exactly 0.
         values = values - self._first
         self._rows += len(values)
         self._sum = self._sum + values.sum(dim=0)
@@ -120,6 +121,6 @@ class _Variation:
 
     @property
     def value(self) -> float:
-        """Not negative."""
+        """Variance summed over the features, 0 or more."""
         mean = torch.as_tensor(self._sum) / self._rows
         return float((torch.as_tensor(self._squares) / self._rows - mean.square()).clamp(min=0).sum())

@@ -31,20 +31,20 @@ from dlrm_pl.runtime.tables import TABLE_DTYPES, TableDtype
 log = logging.getLogger(__name__)
 
 Change = tuple[str, str]
-"""An op and the dtype that it alone has, all others being fp32."""
+"""An op and a dtype for it; all other ops stay fp32."""
 
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """What one change costs.
+    """AUROC drop that one change causes alone.
 
     Attributes:
-        op: that alone is not fp32.
-        dtype: that it has.
-        drop: of AUROC, fp32 minus changed.
-        standard_error: of the drop.
+        op: name of the only op that is not fp32.
+        dtype: dtype of this op.
+        drop: AUROC drop, fp32 minus changed.
+        standard_error: standard error of the drop.
         logit_mse: mean squared difference of the logits; far less noisy than the drop.
-        rows: measured on.
+        rows: number of rows that were scored.
     """
 
     op: str
@@ -61,7 +61,7 @@ class Sensitivity:
 
 @dataclass(frozen=True)
 class _Block:
-    """What the changes of one batch share: memory is that of one batch of fp32 activations."""
+    """Activations of one batch that all changes share, in fp32."""
 
     batch: ClickBatch
     dense: Tensor
@@ -88,19 +88,19 @@ def measure_sensitivities(
     looked up and replaces one column of the lookups; a Linear's change runs from that Linear's MLP on.
 
     Args:
-        model: float; not changed.
+        model: float model; not changed.
         rows: tuning rows, whose fp32 logits are shared.
-        changes: what to measure.
-        max_rows: at most so many rows are read, in whole batches.
-        recipe: whose observer, scheme and granularity the Linears have.
-        ranges: of the activations.
-        packer: of the model's tables; used for the interaction alone.
+        changes: changes to measure.
+        max_rows: number of rows to stop after, at the end of a batch.
+        recipe: recipe with the observer, scheme and granularity of the Linears.
+        ranges: ranges of the activations.
+        packer: packer of the model's tables; used for the interaction only.
 
     Returns:
-        In the order of the changes. One that gives no finite scores counts as a drop of 1, all there is.
+        Sensitivities in the order of the changes. A change without finite scores counts as a drop of 1, the largest.
 
     Raises:
-        ConfigurationError: no such op, or not in that dtype.
+        ConfigurationError: there is no such op, or it does not come in that dtype.
         MetricError: the rows hold a single class.
     """
     scorers: list[Scorer | None] = []
@@ -145,7 +145,7 @@ def measure_sensitivities(
 
 
 def _scorer(model: DLRM, op: str, dtype: str, recipe: Recipe, ranges: ActivationRanges, packer: TablePacker) -> Scorer:
-    """What scores a block with one change."""
+    """Function that scores a block with one change."""
     # Without bias correction: a shift of all logits is no drop of this op's.
     alone = replace(recipe.alone(op, dtype), bias_correction=False)
     part, _, index = op.partition(".")
@@ -177,7 +177,7 @@ def _finish(model: DLRM, interacted: Tensor) -> Tensor:
 
 
 def _repacked(model: DLRM, block: _Block, table: int, dtype: TableDtype) -> Tensor:
-    """The lookups with one table's rows packed: ``[B, T, D]``. Only the rows that the batch looks up are."""
+    """Pooled embeddings ``[B, T, D]`` with one table packed, of which only the rows that the batch looks up are."""
     batch, dim = block.batch, model.architecture.embedding_dim
     offsets = None
     values = block.sparse[:, table]  # Of bags of one, the rows themselves.
@@ -186,10 +186,14 @@ def _repacked(model: DLRM, block: _Block, table: int, dtype: TableDtype) -> Tens
         offsets = torch.cat([starts, starts.new_tensor([len(indices)])])
         values = bags_of(model).rows(indices, table)
     packed = TablePacker([values], allow_nonfinite=True).packed([dtype])[0]  # NaN is 0 already, or was refused.
-    local = torch.arange(len(values))
+    positions = torch.arange(len(values))
     column = ops.lookup(
-        local if offsets is not None else local.unsqueeze(0),
-        *(offsets, [packed], [TABLE_DTYPES.index(dtype)], dim, batch.num_samples),
+        positions if offsets is not None else positions.unsqueeze(0),
+        offsets,
+        [packed],
+        [TABLE_DTYPES.index(dtype)],
+        dim,
+        batch.num_samples,
     )
     changed = block.sparse.clone()
     changed[:, table] = column[:, 0]

@@ -1,4 +1,4 @@
-"""The float model op by op: what goes into each op and what comes out of it, under the names of ``Recipe.ops``."""
+"""The float model op by op: input and output of each op, under the names of ``Recipe.ops``."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from dlrm_pl.model.interaction import interact
 from dlrm_pl.quantization.ptq.prepare import linear_layers
 
 Weights = Callable[[str, Tensor], Tensor]
-"""Op and its weight -> the weight to compute with."""
+"""Function of an op and its weight that returns the weight to compute with."""
 
 
 @dataclass(frozen=True)
 class FloatActivations:
-    """Of one batch.
+    """Activations of the float model on one batch.
 
     Attributes:
-        inputs: of each Linear by op, float ``[B, in]``.
-        outputs: of each Linear by op, behind its ReLU, float ``[B, out]``.
+        inputs: input of each Linear by op, float ``[B, in]``.
+        outputs: output of each Linear by op, after its ReLU, float ``[B, out]``.
         dense: output of the bottom MLP, float ``[B, D]``.
         sparse: pooled embeddings, float ``[B, T, D]``.
         interacted: output of the interaction, float ``[B, interaction_width]``.
@@ -41,13 +41,13 @@ class FloatActivations:
 def float_activations(
     model: DLRM, batch: ClickBatch, *, sparse: Tensor | None = None, weights: Weights = lambda op, weight: weight
 ) -> FloatActivations:
-    """Run the float model and keep what is between its ops.
+    """Run the float model and keep the activations between its ops.
 
     Args:
-        model: float.
-        batch: what to score.
-        sparse: used instead of the lookups, ``[B, T, D]``.
-        weights: replaces the weights of Linears, for derivatives by them.
+        model: float model.
+        batch: batch to score.
+        sparse: pooled embeddings ``[B, T, D]`` to use instead of lookups.
+        weights: function that replaces the weights of Linears, for derivatives with respect to them.
     """
     inputs: dict[str, Tensor] = {}
     outputs: dict[str, Tensor] = {}
@@ -70,5 +70,5 @@ def float_activations(
 
 
 def squared_norm(values: Tensor) -> float:
-    """Sum of squares, in double precision."""
+    """Sum of squares in double precision."""
     return float(values.detach().double().square().sum())

@@ -1,4 +1,4 @@
-"""How much the loss would grow by the rounding of each op, by its second derivatives."""
+"""Estimate of how much rounding each op increases the log loss, from second derivatives."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from dlrm_pl.runtime.tables import PackedTables
 def hessian_weighted_errors(
     model: DLRM, recipe: Recipe, quantize: Quantize, batches: Sequence[ClickBatch], *, seed: int, draws: int
 ) -> dict[str, float]:
-    """The mean diagonal of the loss's Hessian by an op's weights, times their squared rounding error.
+    """Measure each quantized op: the mean Hessian diagonal of its weights times their squared rounding error.
 
-    The loss is the binary cross entropy of the float model. Of a table only the rows that the batches look up have a
-    derivative, and only they are differentiated: no memory grows with the tables. The interaction has no weights; its
-    outputs stand for them.
+    The Hessian is that of the float model's binary cross entropy. Only the rows of a table that the batches look up are
+    differentiated, so memory does not grow with the tables. The interaction has no weights; its outputs take their
+    place.
 
     Args:
-        model: float; not changed.
-        recipe: whose quantized ops are measured.
-        quantize: makes the model of a recipe.
-        batches: with labels.
-        seed: of the random vectors.
-        draws: random vectors for each op and batch; the standard error of a trace falls with their root.
+        model: float model; not changed.
+        recipe: recipe whose quantized ops are measured.
+        quantize: function that makes the model of a recipe.
+        batches: rows with labels.
+        seed: seed of the random vectors.
+        draws: number of random vectors for each op and batch; the standard error of a trace falls with its root.
 
     Returns:
-        By op, in the order of ``Recipe.ops``.
+        Weighted error by op, in the order of ``Recipe.ops``.
 
     Source: Dong et al. 2020, "HAWQ-V2: Hessian Aware trace-Weighted Quantization of Neural Networks",
     arXiv:1911.03852, equation 5; the trace by Hutchinson 1990.
@@ -60,17 +60,17 @@ def hessian_weighted_errors(
 
 
 class DifferentiableOps:
-    """One batch's loss as a function of what each op holds.
+    """Log loss of one batch as a differentiable function of each op's weights.
 
     Args:
-        model: float; its tensors are shared and get no gradient.
-        batch: with labels.
+        model: float model; its tensors are shared and get no gradient.
+        batch: rows with labels.
 
     Attributes:
-        by_op: what is differentiated by: weights ``[out, in]`` of Linears, the rows ``[U, D]`` of tables that the batch
-            looks up, each once, the output of the interaction.
-        rows: of each table, in ascending order, int64 ``[U]``.
-        activations: of the batch.
+        by_op: tensor of each op to differentiate by: the weights ``[out, in]`` of a Linear, the rows ``[U, D]`` of a
+            table that the batch looks up, each once, and the output of the interaction.
+        rows: numbers of these rows of each table, in ascending order, int64 ``[U]``.
+        activations: activations of the batch.
         loss: mean binary cross entropy.
     """
 
@@ -84,12 +84,12 @@ class DifferentiableOps:
             self.loss = F.binary_cross_entropy_with_logits(self.activations.logits, batch.known_labels)
 
     def _variable(self, op: str, weight: Tensor) -> Tensor:
-        """A leaf of its own on the same memory."""
+        """Make a leaf of the graph on the same memory."""
         self.by_op[op] = weight.detach().requires_grad_()
         return self.by_op[op]
 
     def _lookups(self, model: DLRM, batch: ClickBatch) -> Tensor:
-        """Pooled embeddings ``[B, T, D]``, by ops that can be differentiated twice."""
+        """Pool embeddings, ``[B, T, D]``, with ops that can be differentiated twice."""
         bags = model.embedding_bags
         assert isinstance(bags, EmbeddingBags)  # A float model has no other kind.
         size = batch.num_samples
@@ -114,10 +114,10 @@ class DifferentiableOps:
 def hessian_traces(
     ops_of_batch: DifferentiableOps, ops: Sequence[str], generator: torch.Generator, draws: int
 ) -> dict[str, float]:
-    """Trace of the block of the Hessian that belongs to each op, by Hutchinson's method.
+    """Estimate the trace of each op's block of the Hessian by Hutchinson's method.
 
-    The mean of ``v . H v`` over random vectors of -1 and 1. Each op has vectors of its own: with one for all, the
-    blocks off the diagonal would add noise.
+    The estimate is the mean of ``v . H v`` over random vectors of -1 and 1. Each op has its own vectors: with shared
+    ones, the blocks off the diagonal would add noise.
     """
     with torch.enable_grad():
         tensors = [ops_of_batch.by_op[op] for op in ops]
@@ -136,7 +136,7 @@ def hessian_traces(
 def _rounding_errors(
     ops_of_batch: DifferentiableOps, quantized: Int8DLRM, alone: Int8DLRM | None, batch: ClickBatch
 ) -> dict[str, float]:
-    """Squared norm of what rounding changes in each op's variable."""
+    """Squared norm of the change that rounding makes to each op's tensor."""
     errors: dict[str, float] = {}
     with torch.inference_mode():
         for op, layer in quantized.layers.items():
@@ -152,7 +152,7 @@ def _rounding_errors(
 
 
 def _rows_of(tables: PackedTables, rows: Sequence[Tensor]) -> list[Tensor]:
-    """Given rows of each table, as floats."""
+    """Unpack given rows of each table as floats."""
     longest = max((len(found) for found in rows), default=0)
     indices = torch.zeros(len(rows), longest, dtype=torch.int64)
     for index, found in enumerate(rows):

@@ -183,7 +183,7 @@ def test_nan_in_a_table_is_rejected() -> None:
 def test_recipe_for_another_network_is_rejected() -> None:
     model = tiny.model()
     wrong = Recipe(bottom_mlp=("int8",), top_mlp=START.top_mlp, tables=START.tables)
-    with pytest.raises(ConfigurationError, match="1 Linears for bottom_mlp, the model has 2"):
+    with pytest.raises(ConfigurationError, match="1 Linears for bottom_mlp, but the model has 2"):
         quantize(model, wrong, tiny.batches(1, 16), table_packer(model))
 
 
