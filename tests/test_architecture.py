@@ -65,12 +65,12 @@ RANKS = [
     {"inspection", "migration/flags", "migration/lpot"},
     {"callbacks"},
     {"trainer"},
-    {"cli/config_files", "cli/garbage", "cli/names", "cli/output", "cli/reasons"},
+    {"cli/config_files", "cli/garbage", "cli/names", "cli/output", "cli/trainer_options", "cli/reasons"},
     {"cli/help", "cli/usage"},
     {"cli/commands"},
     {"cli/command_table"},
     {"cli/light", "cli/trainer_help"},
-    {"cli/lightning_cli"},
+    {"cli/lightning_cli", "cli/completion"},
     {"cli/main"},
     {"cli/entry"},
 ]
@@ -81,6 +81,7 @@ ONLY_IN = {
     "pytorch_lightning": [
         *("data/loading/datamodule.py", "model/training/lightning_module.py", "trainer.py", "cli/lightning_cli.py"),
         *("callbacks/quantization.py", "callbacks/mlperf_logging.py", "workflow/trial_scalars.py"),
+        "callbacks/interrupt.py",
         "callbacks/monitors.py",
         "callbacks/earlier_checkpoints.py",
     ],
@@ -90,6 +91,7 @@ ONLY_IN = {
     "matplotlib": ["artifact/report/figures.py", "artifact/report/svg.py"],
     "mlperf_loadgen": ["benchmark/mlperf/harness.py"],
     "mlperf_logging": ["callbacks/mlperf_logging.py"],
+    "shtab": ["cli/completion.py"],
 }
 
 

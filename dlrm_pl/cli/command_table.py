@@ -31,7 +31,7 @@ LIGHT: dict[str, Callable[..., Report | None]] = {
 
 PREDICT_WITH_ARTIFACT = predict_with_artifact
 
-POSITIONAL = ("inspect", "configs")
+POSITIONAL = ("inspect", "configs", "completion")
 """Commands whose required options are given without a name: `inspect PATH`."""
 
 TRAINER = {
@@ -64,5 +64,6 @@ EXAMPLES = {
     "import-checkpoint": "--upstream dlrm.pt --output model.ckpt --data terabyte",
     "from-dlrm-flags": "--output run.yaml -- python dlrm_s_pytorch.py --arch-sparse-feature-size=16",
     "configs": "copy --output configs",
+    "completion": "bash > ~/.local/share/bash-completion/completions/dlrm-pl",
 }
 """The options of one sensible run of each command."""

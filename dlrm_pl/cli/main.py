@@ -120,6 +120,7 @@ def overview() -> str:
     lines += [
         "",
         "Every command has -q (results, warnings and errors only), -v (details) and --json (the result as JSON).",
+        "`completion bash` (or zsh) prints a script that completes commands, options and files in a shell.",
         f"`{program_name()} COMMAND --help` lists the options of a command. Exit status: 0 done, 2 wrong use or input,",
         "3 quantize found no model within tolerance, 4 the rows of test are too few to tell (the best model is saved",
         "in either case), 130 interrupted, 141 nobody reads the output any more (`| head`).",
@@ -133,6 +134,10 @@ def _run(name: str, args: list[str], verbosity: Verbosity) -> tuple[int, Report 
         return 0, _run_light("predict", PREDICT_WITH_ARTIFACT, args)
     if name == "from-dlrm-flags":
         return 0, _run_from_dlrm_flags(args)
+    if name == "completion":
+        from dlrm_pl.cli.completion import completion
+
+        return 0, _run_light(name, completion, args)
     if name in LIGHT:
         return 0, _run_light(name, LIGHT[name], args)
     if name in TRAINER:
