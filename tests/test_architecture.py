@@ -84,6 +84,7 @@ ONLY_IN = {
         "callbacks/interrupt.py",
         "callbacks/monitors.py",
         "callbacks/earlier_checkpoints.py",
+        "callbacks/interrupt.py",
     ],
     "lightning": [],
     "optuna": ["quantization/search/strategies/optuna_sampler.py"],
