@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from dlrm_pl.artifact.report.report_data import ReportData
 from dlrm_pl.artifact.report.svg import BAD, FP32, GOOD, INK, INT8, MUTED, draw
 from dlrm_pl.artifact.sensitivities import Sensitivity
 from dlrm_pl.files.sizes import format_bytes
-from dlrm_pl.quantization.search.trial import Trial
+from dlrm_pl.quantization.search.plot import Colours, plot_trade_offs
 
 _LEAST_RATE = 1e-9
 """Of what is drawn of a reliability."""
@@ -67,20 +64,7 @@ def pareto(data: ReportData) -> str | None:
     front = [trial for trial in scored if trial.number in data.pareto]
 
     def on(figure: Figure) -> None:
-        all_axes = figure.subplots(panels, sharex=True, squeeze=False)[:, 0]
-        labels = ("model size, MiB", "thousand samples/s")
-        for axes, label, speed in zip(all_axes, labels, (False, True), strict=False):
-            _trade(axes, scored, data, speed)
-            axes.set_ylabel(label)
-        all_axes[-1].set_xlabel("drop of the score (right is worse), with its bounds")
-        handles = [
-            Line2D([], [], color=GOOD, marker="o", linestyle="", label="accepted"),
-            Line2D([], [], color=BAD, marker="X", linestyle="", label="rejected"),
-            Line2D([], [], color=MUTED, marker="o", fillstyle="none", linestyle="", label="dominated"),
-            Line2D([], [], color=INK, marker="o", fillstyle="none", markersize=11, linestyle="", label="chosen"),
-            Line2D([], [], color=MUTED, linestyle="--", label="tolerance"),
-        ]
-        figure.legend(handles=handles, loc="outside upper center", ncols=5, columnspacing=0.5, handletextpad=0.0)
+        plot_trade_offs(figure, scored, data.pareto, data.best, Colours(INK, MUTED, GOOD, BAD))
 
     best = next(trial for trial in scored if trial.number == data.best)
     words = (
@@ -88,34 +72,6 @@ def pareto(data: ReportData) -> str | None:
         f"Chosen: trial {best.number}, drop {best.drop:.6f}, {format_bytes(best.model_bytes)}."
     )
     return draw("pareto", 1.2 + 1.9 * panels, on, words)
-
-
-def _trade(axes: Axes, scored: Sequence[Trial], data: ReportData, speed: bool) -> None:
-    def height(trial: Trial) -> float:
-        return trial.samples_per_s / 1000 if speed else trial.model_bytes / 2**20
-
-    for trial in scored:
-        assert trial.verdict is not None
-        low, high = (
-            trial.drop - trial.verdict.low if math.isfinite(trial.verdict.low) else 0.0,
-            trial.verdict.bound - trial.drop if math.isfinite(trial.verdict.bound) else 0.0,
-        )
-        axes.errorbar(
-            *(trial.drop, height(trial)),
-            xerr=[[max(low, 0.0)], [max(high, 0.0)]],
-            color=GOOD if trial.accepted else BAD,
-            marker="o" if trial.accepted else "X",
-            markersize=6,
-            fillstyle="full" if trial.number in data.pareto else "none",
-            elinewidth=0.8 if len(scored) < 30 else 0.0,
-        )
-        if trial.number == data.best:
-            axes.plot(trial.drop, height(trial), marker="o", markersize=12, fillstyle="none", color=INK)
-    tolerance = scored[-1].verdict.tolerance if scored[-1].verdict else 0.0
-    axes.axvline(tolerance, color=MUTED, linestyle="--", linewidth=1)
-    axes.xaxis.set_major_locator(MaxNLocator(5))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.set_ylim(0, 1.1 * max(height(trial) for trial in scored) or 1)
 
 
 def histogram(data: ReportData) -> str | None:

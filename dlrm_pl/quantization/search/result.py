@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dlrm_pl.quantization.judging.evaluation import Scores
 from dlrm_pl.quantization.search.trial import Trial
 from dlrm_pl.runtime.int8_dlrm import Int8DLRM
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,21 @@ class TuningResult:
     def pareto(self) -> tuple[Trial, ...]:
         """The trials that no other trial beats in drop, bytes and speed at once."""
         return pareto_front(self.trials)
+
+    def plot(self) -> tuple[Figure, list[Axes]]:
+        """Draw the trials that have a verdict by drop, size and, where it is known, speed.
+
+        Returns:
+            The figure and its panels; dominated trials are hollow, and the chosen one is circled.
+        """
+        from matplotlib.figure import Figure
+
+        from dlrm_pl.quantization.search.plot import plot_trade_offs
+
+        scored = [trial for trial in self.trials if trial.verdict is not None]
+        figure = Figure(layout="constrained")
+        numbers = [trial.number for trial in self.pareto]
+        return figure, plot_trade_offs(figure, scored, numbers, self.best.number) if scored else []
 
     def to_dict(self) -> dict[str, Any]:
         """Convert to plain JSON types, without the trials, which ``trials.jsonl`` has."""
