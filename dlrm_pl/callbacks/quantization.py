@@ -45,7 +45,7 @@ class QuantizationCallback(pl.Callback):
         outcome: result of the quantization; None before.
 
     Raises:
-        ConfigurationError: values of a wrong type, or that exclude each other; found before the training.
+        ConfigurationError: a value is of a wrong type, or two exclude each other; raised before the training.
 
     Example:
         >>> import dlrm_pl

@@ -36,7 +36,7 @@ def apply_lpot_conf(
         has_logger: whether there is a logger for the scalars of the search, which ``tensorboard: true`` asks for.
 
     Returns:
-        The configuration with what the file asks for; ``config`` itself stays as it is.
+        The configuration with what the file asks for; ``config`` itself is unchanged.
 
     Raises:
         ConfigurationError: see ``read_lpot_conf``.

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 FORMAT = 4
 _WITH_LOSSES = 3
-"""The format in which drops of the score were called losses. It is read, and written anew in this format."""
+"""The format in which drops of the score were called losses; it is read, and rewritten in the present format."""
 _RENAMED = {"loss": "drop", "left_out": "too_small"}
 _OF_SLICES = ("higher_is_better", "slice", "slices", "left_out", "degrees_of_freedom")
 
@@ -170,7 +170,7 @@ class TrialLog:
             stated, values = opened(line, self._seal)
             if values is None:
                 log.warning(
-                    "%s: line %d was altered: its checksum does not match; it is dropped, and its result found again",
+                    "%s: line %d was altered: its checksum does not match; it is dropped, and its trial repeated",
                     path,
                     number,
                 )
@@ -212,7 +212,7 @@ class TrialLog:
 
 
 def _with_drops(values: Any) -> Any:
-    """A line of format 3 under the names of this format; a line of this format as it is."""
+    """Return a line of format 3 with the names of the present format; a line of the present format is unchanged."""
     if isinstance(values, list):
         return [_with_drops(value) for value in values]
     if not isinstance(values, dict):

@@ -220,7 +220,8 @@ class _Search:
                 listener.on_trial_start(number, recipe)
             trial, candidate = self._try(number, recipe)
             trial = replace(trial, elapsed_s=self._elapsed_s + time.perf_counter() - self._elapsed_at)
-        self._elapsed_s, self._elapsed_at = trial.elapsed_s, time.perf_counter()
+        self._elapsed_s = trial.elapsed_s
+        self._elapsed_at = time.perf_counter()
         # Before it is written, so that ctrl-C while writing does not lose a trial that is in the log.
         self._tried[recipe] = trial
         if trial.verdict is not None and (self._best is None or _rank(trial) > _rank(self._best[0])):
