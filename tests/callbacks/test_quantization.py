@@ -156,7 +156,7 @@ def test_slice_of_a_table_that_does_not_exist_stops_before_the_training(
     quantizing = QuantizationCallback(str(tmp_path / "a"), criterion=guarded)
     steps: list[object] = []
     module.training_step = lambda *args: steps.append(args)  # type: ignore[assignment, method-assign, misc]
-    with pytest.raises(ConfigurationError, match=r"by='tables\.40': this model has 26 tables"):
+    with pytest.raises(ConfigurationError, match=r"by='tables\.40': this model has only 26 tables"):
         quiet_trainer(callbacks=[quantizing], max_epochs=1, enable_checkpointing=False).fit(module, datamodule=data)
     assert steps == []
     with pytest.raises(ConfigurationError, match=r"worst_slice by 'C9' needs the probability of each row"):
