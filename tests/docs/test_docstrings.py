@@ -15,13 +15,7 @@ import pytest
 PACKAGE = Path(__file__).parents[2] / "dlrm_pl"
 ROOMS = sorted(".".join(stub.parent.relative_to(PACKAGE.parent).parts) for stub in PACKAGE.rglob("__init__.pyi"))
 
-WITHOUT_EXAMPLE: set[str] = {
-    "dlrm_pl.data.formats.dataset_description.SplitInfo",
-    "dlrm_pl.data.formats.dataset_folder.DatasetFolder",
-    "dlrm_pl.data.loading.dataset.Batches",
-    "dlrm_pl.data.preprocessing.run.PreprocessReport",
-    "dlrm_pl.data.synthetic.synthesize.SyntheticReport",
-}
+WITHOUT_EXAMPLE: set[str] = set()
 """Public names that still lack an ``Example:``. No name is added; one that has an example is taken out."""
 
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE

@@ -24,6 +24,12 @@ class SplitInfo:
         records: rows.
         positives: clicks; None where nobody counted them.
         checksum: of the file, see ``block_checksum``; None where nobody computed it.
+
+    Example:
+        >>> from dlrm_pl.data import SplitInfo
+        >>> split = SplitInfo(records=1000, positives=33, checksum=None)
+        >>> split.positives / split.records
+        0.033
     """
 
     records: int

@@ -76,6 +76,15 @@ class DatasetFolder:
         best_possible_auroc: best AUROC that a model can expect on each split of synthetic data; empty for real logs.
         report: data report of ``preprocess``; empty for other data.
         dictionaries: checksum of each table's dictionary; empty if the folder does not state them.
+
+    Example:
+        >>> import tempfile
+        >>> import dlrm_pl
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     report = dlrm_pl.synthesize(f"{folder}/clicks", rows=3000, days=3, max_table_size=50)
+        ...     dataset = dlrm_pl.DatasetFolder.open(f"{folder}/clicks")
+        >>> len(dataset.table_sizes), dataset.splits["train"].records
+        (26, 2000)
     """
 
     path: Path

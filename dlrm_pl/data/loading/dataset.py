@@ -203,6 +203,16 @@ class Batches:
 
     Raises:
         ConfigurationError: the batch size is below 1.
+
+    Example:
+        >>> import tempfile
+        >>> import dlrm_pl
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     report = dlrm_pl.synthesize(f"{folder}/clicks", rows=3000, days=3, max_table_size=50)
+        ...     batches = dlrm_pl.DLRMDataModule(f"{folder}/clicks", eval_batch_size=128).tuning_dataloader()
+        ...     sizes = [batch.num_samples for batch in batches]
+        >>> len(batches), sizes
+        (4, [128, 128, 128, 66])
     """
 
     def __init__(self, dataset: ClickDataset, batch_size: int) -> None:

@@ -59,6 +59,15 @@ class PreprocessReport:
         rows_by_day: rows kept of each day; empty when the input was not divided into days.
         seconds: duration of this run; None when the dataset existed already.
         resumed: whether an earlier, interrupted run had done a part of the work.
+
+    Example:
+        >>> import tempfile
+        >>> import dlrm_pl
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     made = dlrm_pl.synthesize(f"{folder}/logs", rows=3000, days=3, max_table_size=50, format="raw")
+        ...     report = dlrm_pl.preprocess(f"{folder}/logs/day", f"{folder}/clicks")
+        >>> report.rows_by_day, report.folder.splits["test"].records
+        ((1000, 1000, 1000), 500)
     """
 
     folder: DatasetFolder

@@ -53,6 +53,14 @@ class SyntheticReport:
         best_possible_auroc: by split: AUROC of the true probabilities on the rows that were drawn; left out where
             all labels are the same.
         table_rows: rows of all tables, the values that occur; 0 for raw logs.
+
+    Example:
+        >>> import tempfile
+        >>> import dlrm_pl
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     report = dlrm_pl.synthesize(f"{folder}/clicks", rows=3000, days=3, max_table_size=50)
+        >>> report.rows
+        {'train': 2000, 'test': 500, 'val': 500}
     """
 
     path: Path
