@@ -27,28 +27,28 @@ def benchmark(
 ) -> Report:
     """Time an int8 artifact side by side with the float model, compiled and eager; or run MLPerf's scenarios on it.
 
-    All contenders take turns in one process, and each is compared with fp32 before it is timed: fp32 and bf16, eager
-    and compiled, the seed recipe (int8 MLPs in eager mode, fp32 tables), and the artifact. Exit status 2 as well when
-    an MLPerf run is not valid, or its accuracy below 99.9 % of fp32's.
+    All contenders take turns in one process, and the scores of each are compared with fp32's before it is timed: fp32
+    and bf16, eager and compiled, eager_int8 (int8 MLPs in eager mode with fp32 tables, as in LPOT's example), and the
+    artifact. Exit status 2 also when an MLPerf run is invalid, or its accuracy is below 99.9 % of fp32's.
 
     Args:
         artifact: the artifact folder.
-        ckpt_path: the float checkpoint that it was made from; without it, the artifact alone is timed.
-        data: dataset folder whose test rows are scored; without it, random rows, uniform over each table, which is
+        ckpt_path: the float checkpoint that the artifact was made from; without it, only the artifact is timed.
+        data: dataset folder whose test rows are scored; without it, random rows, uniform over each table, which are
             harder for caches than real logs.
-        batch_sizes: samples at a time, for example [1,2048]; 1, 32, 2048 and 16384 when not given.
+        batch_sizes: batch sizes, for example [1,2048]; 1, 32, 2048 and 16384 when not given.
         threads: numbers of threads, for example [1,8]; 1, 2, 4, ... and all when not given. MLPerf takes one number,
             all when not given.
-        seconds: for each contender at each batch size and number of threads; compiling takes longer than that.
+        seconds: time for each contender at each batch size and number of threads, without compilation.
         output: folder for benchmark.json and benchmark.svg; nothing is written when not given. MLPerf needs it, for
             mlperf.json and the logs.
-        mlperf: a scenario of MLPerf inference instead, by mlcommons-loadgen, with samples of 100 to 700 rows.
-        target_qps: samples a second that are expected (offline, singlestream) or sent (server); searched when not
-            given.
-        duration_s: of an MLPerf run, at least; the rules of MLPerf ask for 600.
-        mlperf_accuracy: true: also write mlperf_log_accuracy.json, and check its AUROC; needs ``data``.
+        mlperf: run this MLPerf inference scenario with mlcommons-loadgen instead (100 to 700 rows per sample).
+        target_qps: samples per second that are expected (offline, singlestream) or sent (server); searched for when
+            not given.
+        duration_s: minimum duration of an MLPerf run, in seconds; the rules of MLPerf ask for 600.
+        mlperf_accuracy: also write mlperf_log_accuracy.json and check its AUROC; needs ``data``.
         pages: how the artifact's tables lie in memory: mapped from the file, read ahead, or copied to 2 MiB pages.
-        overwrite: replace a benchmark with other settings that ``output`` holds.
+        overwrite: replace a benchmark with other settings in the folder ``output``.
     """
     from rich.console import Console
 

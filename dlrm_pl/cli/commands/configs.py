@@ -1,4 +1,4 @@
-"""The YAML files that come with the program."""
+"""List or copy the YAML files that come with the program."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dlrm_pl.cli.output import Report
 def configs(action: Literal["list", "copy"], output: str = "configs", overwrite: bool = False) -> Report:
     """List the YAML files that come with the program, or copy them.
 
-    `-c quickstart` and `-c quantization/int8` find them by name; a copy is for changing.
+    `-c quickstart` and `-c quantization/int8` read them by name; copy them to change them.
 
     Args:
         action: ``list`` or ``copy``.

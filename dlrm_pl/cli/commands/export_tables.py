@@ -1,4 +1,4 @@
-"""Tables in the layout of other programs."""
+"""Export tables in the layout of other programs."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ def export_tables(
 ) -> Report:
     """Write a checkpoint's tables row-wise quantized, in a layout of PyTorch and FBGEMM.
 
-    One safetensors file a table, of uint8 rows. `fused` rows end with scale and bias: what the operators
+    Each table becomes a safetensors file of uint8 rows. `fused` rows end with scale and bias: the operators
     `torch.ops.quantized.embedding_bag_byte_rowwise_offsets` (8 bit), `embedding_bag_4bit_rowwise_offsets` and FBGEMM's
-    operators of the same kind read. `tbe` rows begin with scale and bias in float16: the weights of FBGEMM's inference
-    module `IntNBitTableBatchedEmbeddingBagsCodegen`, which does not read the other ones. For this package's own
-    runtime, which is faster with rows of its own, use `quantize`.
+    operators of the same kind read them. `tbe` rows begin with scale and bias in float16: FBGEMM's inference module
+    `IntNBitTableBatchedEmbeddingBagsCodegen` reads them, and no others. This package's own runtime is faster, with a
+    layout of its own: use `quantize` for it.
 
     Args:
         ckpt_path: the float checkpoint, of any size.
-        output: folder to write. One that was made of the same tables is written anew, with the same bytes.
-        bits: of a value.
-        layout: `fused`, of the operators of torch and FBGEMM; or `tbe`, of FBGEMM's inference module.
-        row_alignment: of `tbe`: rows are padded to a multiple of it; 1 as FBGEMM has it on CPUs, 16 on GPUs.
-        overwrite: replace other tables that ``output`` holds.
+        output: folder to write. A folder with the same tables is written again, with the same bytes.
+        bits: bits per value.
+        layout: `fused` for the operators of torch and FBGEMM, or `tbe` for FBGEMM's inference module.
+        row_alignment: with `tbe`, rows are padded to a multiple of this; FBGEMM uses 1 on CPUs and 16 on GPUs.
+        overwrite: replace other tables in the folder ``output``.
     """
     from dlrm_pl.export.fbgemm_folder import export_tables as export
     from dlrm_pl.export.fbgemm_layouts import RowFormat

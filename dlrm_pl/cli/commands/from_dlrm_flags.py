@@ -1,4 +1,4 @@
-"""A command line of the reference -> the YAML and the commands that do the same."""
+"""Translate a command line of upstream (facebookresearch/dlrm) to a YAML file and commands that do the same."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from dlrm_pl.cli.output import Report
 
 
 def from_dlrm_flags(command: list[str], output: str | None = None, overwrite: bool = False) -> Report:
-    """Translate a command line of the reference script to a YAML and commands.
+    """Translate a command line of upstream's script (facebookresearch/dlrm) to a YAML file and commands.
 
-    `from-dlrm-flags [--output FILE.yaml] -- COMMAND LINE`, as it is: with `python`, variables and quotes, as
-    words, as one quoted word, or as text on the input (`-- <<'EOF'`). Flags of dlrm_s_pytorch.py and of its variants by
-    Intel (dlrm_s_pytorch_tune.py of LPOT, IPEX) are read by the rules of their own parser. The YAML and the commands go
-    to the output, what they do not say (flags without effect, differences) to the error output. Exit status 2 when a
-    flag cannot be translated; all of those are named, with what to use instead.
+    `from-dlrm-flags [--output FILE.yaml] -- COMMAND LINE`, copied as it stands: with `python`, variables and quotes,
+    as words, as one quoted word, or as text on the input (`-- <<'EOF'`). Flags of dlrm_s_pytorch.py and of Intel's
+    variants (dlrm_s_pytorch_tune.py of LPOT, IPEX) are read by the rules of their own parsers. The YAML and the
+    commands are printed; what they leave out (flags without effect, differences) goes to the error output. Exit status
+    2 when flags cannot be translated; the message names all of them, with what to use instead.
 
     Args:
-        command: what stands behind `--`.
-        output: YAML to write; the output then has the commands alone, ready for a shell. When not given, it has the
-            YAML, with the commands as comments at its end.
-        overwrite: replace another file under the name of ``output``; the same text may be written again.
+        command: what follows `--`.
+        output: YAML file to write; only the commands are printed then, ready for a shell. When not given, the YAML is
+            printed, with the commands as comments at its end.
+        overwrite: replace another file of the name ``output``; the same text may be written again.
     """
     from dlrm_pl.files.atomic import atomic_file
     from dlrm_pl.files.destinations import check_file, kind_of

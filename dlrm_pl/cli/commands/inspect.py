@@ -1,4 +1,4 @@
-"""What a folder or a file is."""
+"""Describe a folder or a file."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from dlrm_pl.cli.output import Report
 
 
 def inspect(path: str, full: bool = False) -> Report:
-    """Show what a dataset folder, a checkpoint or an artifact is, on one screen.
+    """Describe a dataset folder, a checkpoint or an artifact on one screen.
 
-    The last line says what was compared with its checksum, and what was not.
+    The last line tells what was compared with its checksum, and what was not.
 
     Args:
-        path: any of the three.
-        full: true: compare every byte of every file with its checksum; exit status 2 when one differs.
+        path: a dataset folder, a checkpoint or an artifact folder.
+        full: compare every byte of every file with its checksum; exit status 2 when one differs.
     """
     from dlrm_pl.inspection import inspect_path
 

@@ -21,19 +21,19 @@ def predict_with_artifact(
     force: bool = False,
     overwrite: bool = False,
 ) -> Report:
-    """Score rows with an int8 artifact; needs no float model.
+    """Score rows with an int8 artifact, without the float model.
 
     Args:
         artifact: the artifact folder.
-        data: the dataset folder: gives the rows, or for ``raw`` the vocabulary.
-        output: file to write a click probability a row to, in order: .csv or .npy; or a pipe, or /dev/stdout.
-        raw: a raw log (tab-separated, plain or .gz) to score instead of a split; labels may be empty, or missing in
-            all lines, as in Kaggle's test file.
-        split: which part of the dataset to score.
-        batch_size: rows at a time.
+        data: dataset folder that gives the rows, or with ``raw`` the vocabulary.
+        output: .csv or .npy file, or a pipe or /dev/stdout, for one click probability per row, in order.
+        raw: raw log (tab-separated, plain or .gz) to score instead of a split; labels may be empty, or missing in all
+            lines, as in Kaggle's test file.
+        split: part of the dataset to score.
+        batch_size: rows per batch.
         pages: how tables lie in memory: mapped from the file, read ahead, or copied to 2 MiB pages.
-        force: score rows of another dataset than the artifact was made for, if no table of it is larger.
-        overwrite: replace an earlier file under the name of ``output``.
+        force: score rows of another dataset than the artifact was made for, if none of its tables is larger.
+        overwrite: replace an earlier file of the name ``output``.
     """
     from dlrm_pl.artifact.store import load_artifact
     from dlrm_pl.data.loading.raw_dataset import RawLogDataset

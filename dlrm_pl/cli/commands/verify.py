@@ -18,19 +18,19 @@ def verify(
 ) -> Report:
     """Check a certificate again, on this machine.
 
-    Every file of the artifact, the certification rows and the dictionaries are compared with their checksums, the int8
-    model is scored on the certification rows, and each metric
-    compared with what the certificate states. On another machine it is said what differs of the machine and how far
-    each metric moved. Exit status 2 when something differs by more than the tolerance.
+    All files of the artifact, the certification rows and the dictionaries are compared with their checksums; the int8
+    model is scored on the certification rows, and each metric is compared with the certificate. On another machine the
+    report names the differences of the machine and the drift of each metric. Exit status 2 when something differs by
+    more than the tolerance.
 
     Args:
         artifact: the artifact folder.
         data: the dataset folder.
-        ckpt_path: the float checkpoint that it was made from; when given, its metrics, the AUROC drop and the guards
-            are re-measured as well.
-        batch_size: of the scoring; as certified when not given.
+        ckpt_path: the float checkpoint that the artifact was made from; its metrics, the AUROC drop and the guards are
+            re-measured then.
+        batch_size: rows per batch; as certified when not given.
         tolerance: allowed difference of each metric, for processors that round differently.
-        force: take another dataset than the artifact was made for, if no table of it is larger.
+        force: accept another dataset than the artifact was made for, if none of its tables is larger.
     """
     from dlrm_pl.artifact.result_file import check_result
     from dlrm_pl.artifact.store import load_artifact
