@@ -293,7 +293,7 @@ def _certify(
     rule = None
     if criterion.worst_slice is not None:
         rule = SliceRule.of_tuning_rows(
-            *(data.tuning, criterion.worst_slice, criterion.first_block, confidence), judged_by=judged_by
+            data.tuning, criterion.worst_slice, criterion.first_block, confidence, judged_by
         )
     certification, unscored, tolerance = None, "", math.nan
     try:

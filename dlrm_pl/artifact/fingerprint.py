@@ -1,4 +1,4 @@
-"""A short name for the weights of a float model, cheap at any size."""
+"""A short fingerprint of the weights of a float model, cheap at any size."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _ROWS = 4096
 
 
 def model_fingerprint(model: DLRM) -> str:
-    """16 hex digits over all MLP weights, the shapes of all tables and a sample of their rows."""
+    """Return 16 hex digits over all MLP weights, the shapes of all tables and a sample of their rows."""
     digest = hashlib.sha256()
     for name, parameter in sorted(model.named_parameters()):
         digest.update(f"{name} {list(parameter.shape)}".encode())

@@ -1,4 +1,4 @@
-"""``manifest.json``: what an artifact is, and the checksums that tie its files together."""
+"""``manifest.json``: the contents of an artifact, and the checksums that tie its files together."""
 
 from __future__ import annotations
 
@@ -24,23 +24,22 @@ REPORT_NAME = "report.html"
 
 @dataclass(frozen=True)
 class Manifest:
-    """What the artifact is.
+    """Architecture, dtypes, sizes and checksums of an artifact.
 
     Attributes:
-        architecture: as ``Architecture.to_dict``.
-        ops: by op name: dtype, and the numbers of a layer that are not tensors.
-        recipe: that the model was made by.
-        fp32_bytes: weights and tables of the float model.
-        int8_bytes: of the quantized one.
-        table_bytes: of the packed tables alone.
-        dataset_fingerprint: of the dataset that it was trained and calibrated on.
-        model_fingerprint: of the float model that it was made from.
-        machine: processor, features and versions where it was made.
-        accepted: whether it met its criterion.
-        nonfinite_rows: rows of float tables whose NaN and infinity were read as 0, by table; empty as a rule.
+        architecture: architecture of the model, as ``Architecture.to_dict`` returns it.
+        ops: dtype of each op by name, with the numbers of a layer that are not tensors.
+        recipe: recipe of the model.
+        fp32_bytes: bytes of the weights and tables of the float model.
+        int8_bytes: bytes of the weights and tables of the quantized model.
+        table_bytes: bytes of the packed tables alone.
+        dataset_fingerprint: fingerprint of the dataset that the model was trained and calibrated on.
+        model_fingerprint: fingerprint of the float model.
+        machine: processor, its features, and versions of the software that made the artifact.
+        accepted: whether the artifact was accepted.
+        nonfinite_rows: number of rows of each float table whose NaN or infinity was read as 0; usually empty.
         files: sha256 of the other files, by name.
-        model_checksum: of all weights of the float model, see ``model.checksum``; empty in artifacts of earlier
-            versions.
+        model_checksum: checksum of all weights of the float model; empty in artifacts of earlier versions.
     """
 
     architecture: dict[str, Any]
@@ -73,7 +72,7 @@ class Manifest:
         path = folder / FILE_NAME
         if not path.exists():
             raise ArtifactError(
-                f"{folder}: is no artifact, {FILE_NAME} is missing. Name a folder that `quantize` wrote."
+                f"{folder}: not an artifact, {FILE_NAME} is missing. Give a folder that `quantize` wrote."
             )
         contents = read_json(path, ArtifactError, "Quantize again.")
         if not isinstance(contents, dict) or contents.get("format") != FORMAT:
@@ -81,7 +80,10 @@ class Manifest:
             raise ArtifactError(f"{path}: format {found!r}, this version reads {FORMAT}. Quantize again.")
         stated = contents.pop("checksum", None)
         if stated != _checksum(contents):
-            raise ArtifactError(f"{path}: was changed after it was written: its checksum does not match.")
+            raise ArtifactError(
+                f"{path}: its checksum does not match: the file was modified or corrupted. Copy the artifact again, or "
+                "quantize again."
+            )
         del contents["format"]
         make(StatedManifest, contents, str(path), ArtifactError, "Quantize again.")
         manifest = make(cls, contents, str(path), ArtifactError, "Quantize again.")
@@ -92,7 +94,7 @@ class Manifest:
 
 
 def file_sha256(path: Path) -> str:
-    """Checksum of a file, in bounded memory."""
+    """Return the sha256 of a file, read in bounded memory."""
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 

@@ -1,4 +1,4 @@
-"""``result.json``: how a search ended, for programs: verdict, reason, Pareto front, drop by op, settings."""
+"""``result.json``: the result of a search for programs: verdict, reason, Pareto front, drop by op, settings."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ def write_result(
 ) -> None:
     """Write ``result.json``.
 
-    ``outcome``, ``accepted``, ``rows_needed`` and ``reason`` are the certificate's, which the certification rows
-    decide; what the search itself found is under ``search``.
+    ``outcome``, ``accepted``, ``rows_needed`` and ``reason`` come from the certificate, which the certification rows
+    decide; the result of the search itself is under ``search``.
 
     Args:
-        folder: the artifact's.
-        result: of the search.
-        certificate: of its best model.
-        settings: how it was searched.
-        sensitivities: what each op loses alone.
-        made_from: what the artifact depends on, by which a second run is known for the same.
+        folder: the artifact folder.
+        result: result of the search.
+        certificate: certificate of its best model.
+        settings: settings of the search.
+        sensitivities: drop of each op alone.
+        made_from: what the artifact depends on; a second run with the same values is known by it.
     """
     contents = {
         "format": FORMAT,
@@ -49,8 +49,8 @@ def write_result(
         "reason": certificate.reason,
         "warnings": certificate.warnings,
         "search": result.to_dict() | {"interrupted": result.interrupted},
-        "best": _point(result.best),
-        "pareto": [_point(trial) for trial in result.pareto],
+        "best": _summary_of_trial(result.best),
+        "pareto": [_summary_of_trial(trial) for trial in result.pareto],
         "sensitivities": sensitivities.to_dict(),
         "settings": plain_settings(settings),
         "made_from": dict(made_from),
@@ -62,7 +62,7 @@ def check_result(folder: Path, certificate: Certificate) -> None:
     """Compare ``result.json`` with the certificate.
 
     Raises:
-        ArtifactError: it cannot be read, or says something else.
+        ArtifactError: the file cannot be read, or contradicts the certificate.
     """
     path = folder / RESULT_NAME
     contents = read_json(path, ArtifactError, "Quantize again.")
@@ -71,19 +71,19 @@ def check_result(folder: Path, certificate: Certificate) -> None:
         ours, theirs = found.get(name), getattr(certificate, name)
         if ours != theirs:
             raise ArtifactError(
-                f"{path}: {name} is {ours!r}, but {theirs!r} in {CERTIFICATE_NAME}. One of the two was "
-                "changed after it was written; do not believe it, and quantize again."
+                f"{path}: {name} is {ours!r}, but {theirs!r} in {CERTIFICATE_NAME}. One of the two files was "
+                "modified after it was written; do not trust it, quantize again."
             )
 
 
 def plain_settings(settings: TuningSettings) -> Mapping[str, Any]:
-    """The settings in plain JSON types."""
+    """Return the settings in plain JSON types."""
     values: Mapping[str, Any] = json.loads(json.dumps(asdict(settings)))
     return values
 
 
-def _point(trial: Trial) -> dict[str, Any]:
-    """What a trial trades; ``trials.jsonl`` has the rest of it."""
+def _summary_of_trial(trial: Trial) -> dict[str, Any]:
+    """Return a trial's drop, size and speed; ``trials.jsonl`` has all of it."""
     return {
         "number": trial.number,
         "accepted": trial.accepted,

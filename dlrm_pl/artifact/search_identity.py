@@ -1,4 +1,4 @@
-"""What tells a search from another one, so that no log is continued by a search of other things."""
+"""The identity of a search, so that no log of trials is continued by a search for something else."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from dlrm_pl.quantization.search.settings import TuningSettings
 def search_identity(
     checksum: str, model: DLRM, data: RowSets, settings: TuningSettings, eval_func: EvalFunc | None
 ) -> dict[str, Any]:
-    """What the results of trials depend on; a log of other ones is not continued.
+    """Return what the results of trials depend on; a log with another identity is not continued.
 
     Args:
-        checksum: of all weights of the model, see ``model.checksum``.
-        model: float.
-        data: the rows.
-        settings: of the search.
-        eval_func: the score; AUROC when None.
+        checksum: checksum of all weights of the model.
+        model: float model.
+        data: sets of rows.
+        settings: settings of the search.
+        eval_func: score of the search; None: AUROC.
     """
     return {
         "model": checksum,
@@ -55,14 +55,14 @@ def search_identity(
 
 
 def name_of_score(eval_func: EvalFunc | None) -> str:
-    """AUROC, the name of a metric, or the class path of the user's own."""
+    """Return ``AUROC``, the name of a metric, or the class path of a user's function."""
     if eval_func is None or isinstance(eval_func, AUROCEvaluation):
         return "AUROC" if eval_func is None else eval_func.name
     return name_of(eval_func)
 
 
 def _options_of(eval_func: EvalFunc | None) -> dict[str, Any]:
-    """What a score computes: its source, and its public attributes of plain types, as the threshold of an F1 is."""
+    """Return what a score computes: its source, and its public attributes of plain types, such as a threshold."""
     score = eval_func.metric if isinstance(eval_func, AUROCEvaluation) else eval_func
     if score is None:
         return {}
@@ -76,7 +76,7 @@ _NOT_PLAIN = object()
 
 
 def _plain(value: Any) -> Any:
-    """The value in types of JSON, or ``_NOT_PLAIN``."""
+    """Return the value in JSON types, or ``_NOT_PLAIN``."""
     if isinstance(value, bool | int | float | str | None):
         return value
     if isinstance(value, Path):
@@ -91,7 +91,7 @@ def _plain(value: Any) -> Any:
 
 
 def _source(score: Any) -> str:
-    """A checksum of the code of a function, or of the class of an object; empty where there is no source."""
+    """Return a checksum of the code of a function, or of an object's class; empty where there is no source."""
     try:
         code = inspect.getsource(score if inspect.isroutine(score) else type(score))
     except (OSError, TypeError):

@@ -1,4 +1,4 @@
-"""What each op and table costs in AUROC, as far as the search found it out."""
+"""AUROC drop of each op and table, as far as the search measured it."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class Sensitivity:
 
     Attributes:
         op: as in ``Recipe.ops``.
-        dtype: that the drop is of.
-        drop: of the score; negative where the op is better than in floats.
-        standard_error: of the drop; None where it is not known.
+        dtype: dtype that the drop was measured in.
+        drop: drop of the score; negative where the quantized op scores better than the float one.
+        standard_error: standard error of the drop; None where it is unknown.
     """
 
     op: str
@@ -29,38 +29,38 @@ class Sensitivity:
 
 @dataclass(frozen=True)
 class Sensitivities:
-    """The drops by op, and where they come from.
+    """The drops by op, and how they were measured.
 
     Attributes:
-        drops: in the order of the ops; empty when nothing was measured.
-        source: in words.
+        drops: drops in the order of the ops; empty where nothing was measured.
+        source: how they were measured, in words.
     """
 
     drops: tuple[Sensitivity, ...]
     source: str
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types."""
+        """Return the drops in plain JSON types."""
         return asdict(self)
 
     @classmethod
     def found_in(cls, notes: Mapping[str, Any], trials: Sequence[Trial]) -> Sensitivities:
-        """Take what the strategy measured of each op alone, or else what its trials tell.
+        """Take what the strategy measured of each op alone, or else what follows from its trials.
 
         Args:
-            notes: that the strategy remembered: a list of measurements with ``op`` and ``drop``, or a drop by op.
-            trials: of the search, the first of them the start.
+            notes: notes of the strategy: a list of measurements with ``op`` and ``drop``, or a drop by op.
+            trials: trials of the search, the first of them with the start recipe.
         """
         for note in notes.values():
             if drops := _measured(note):
-                return cls(drops, "each op alone quantized, all others fp32, on the same tuning rows")
+                return cls(drops, "one op quantized at a time, all others in fp32, on the same tuning rows")
         if drops := _told_by(trials):
-            return cls(drops, "the drop of the first recipe, less that of the recipe with this op alone in floats")
-        return cls((), "not measured: this search tried no recipe that differs from the first in one op alone")
+            return cls(drops, "the drop of the first recipe minus that of the same recipe with only this op in floats")
+        return cls((), "not measured: this search tried no recipe that differs from the first one in a single op")
 
 
 def _measured(note: Any) -> tuple[Sensitivity, ...]:
-    """The drops of a note; empty when it is about something else."""
+    """Return the drops of a note; empty where it is about something else."""
     if isinstance(note, Mapping):
         if not note or not all(isinstance(drop, float | int) for drop in note.values()):
             return ()
@@ -76,7 +76,7 @@ def _measured(note: Any) -> tuple[Sensitivity, ...]:
 
 
 def _told_by(trials: Sequence[Trial]) -> tuple[Sensitivity, ...]:
-    """What the start gains by each op alone in another dtype; the best of them where there are several."""
+    """Return what the start recipe gains by another dtype of each op alone; the largest of several gains."""
     if not trials or not math.isfinite(trials[0].drop):
         return ()
     start = trials[0]

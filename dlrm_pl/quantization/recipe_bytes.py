@@ -1,4 +1,4 @@
-"""Bytes of a recipe's model, without making it."""
+"""Size of the model of a recipe in bytes, computed without building it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ _SCALE_BYTES = 4
 
 
 def table_bytes(rows: int, dtype: TableDtype, dim: int) -> int:
-    """Of one table."""
+    """Return the bytes of one table."""
     return rows * row_bytes(dtype, dim)
 
 
 def linear_bytes(inputs: int, outputs: int, dtype: str, granularity: str) -> int:
-    """Of weights, bias and scales of one Linear."""
+    """Return the bytes of weights, bias and scales of one Linear."""
     if dtype != "int8":
         return _FLOAT_BYTES[dtype] * (inputs * outputs + outputs)
     scales = outputs if granularity == "per_channel" else 1
@@ -24,7 +24,7 @@ def linear_bytes(inputs: int, outputs: int, dtype: str, granularity: str) -> int
 
 
 def linear_shapes(architecture: Architecture) -> dict[str, tuple[int, int]]:
-    """Inputs and outputs by op name, ``bottom_mlp.0`` to ``top_mlp.4``."""
+    """Return inputs and outputs of each Linear by op name, ``bottom_mlp.0`` to ``top_mlp.4``."""
     widths = {
         "bottom_mlp": architecture.bottom_mlp,
         "top_mlp": (architecture.interaction_width, *architecture.top_mlp),
@@ -37,7 +37,7 @@ def linear_shapes(architecture: Architecture) -> dict[str, tuple[int, int]]:
 
 
 def op_bytes(architecture: Architecture, op: str, dtype: str, granularity: str = "per_channel") -> int:
-    """Of one op in one dtype; 0 for the interaction, which has no weights."""
+    """Return the bytes of one op in one dtype; 0 for the interaction, which has no weights."""
     if op == "interaction":
         return 0
     if op.startswith("tables."):
@@ -47,5 +47,5 @@ def op_bytes(architecture: Architecture, op: str, dtype: str, granularity: str =
 
 
 def recipe_bytes(recipe: Recipe, architecture: Architecture) -> int:
-    """Of all ops: equal to ``model_bytes`` of the model that the recipe gives."""
+    """Return the bytes of all ops, equal to ``model_bytes`` of the model of the recipe."""
     return sum(op_bytes(architecture, op, dtype, recipe.weight_granularity) for op, dtype in recipe.ops.items())

@@ -78,7 +78,7 @@ def test_manifest_that_is_none_is_rejected(artifact_path: Path, text: str, messa
 
 
 def test_folder_that_is_no_artifact_is_rejected(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match=r"is no artifact, manifest\.json is missing"):
+    with pytest.raises(ArtifactError, match=r"not an artifact, manifest\.json is missing"):
         load_artifact(tmp_path)
     assert recognize_artifact(tmp_path) is None
 

@@ -195,7 +195,7 @@ class Certificate:
         found: dict[str, str] = {}
         for model, scores in (("fp32", self.fp32), ("int8", self.int8)):
             said = skill_warnings(
-                *(scores,), model=f"the {model} model", split="test", rows=self.rows, clicks=self.positives
+                scores, model=f"the {model} model", split="test", rows=self.rows, clicks=self.positives
             )
             found = {warning.kind: warning.text for warning in said} | found
         return list(found.values())

@@ -1,4 +1,4 @@
-"""Score the fp32 and the int8 model once on the rows kept for it, side by side, in turn."""
+"""Score the fp32 and the int8 model once, side by side, on the certification rows."""
 
 from __future__ import annotations
 
@@ -54,11 +54,11 @@ class Certification:
         fp32: metrics of the float model.
         int8: metrics of the quantized model.
         paired: the AUROC drop, fp32 minus int8, with its standard error.
-        rows: scored by each.
-        positives: clicks among them.
-        log_losses: of each row, paired.
-        predictions: click probabilities, paired.
-        histograms: of the probabilities, fp32 and int8.
+        rows: number of rows scored.
+        positives: number of clicks among them.
+        log_losses: paired sums of the log losses.
+        predictions: paired sums of the click probabilities.
+        histograms: histograms of the probabilities of fp32 and int8.
         worst_slice: the slice that lost most; None where no column was named.
         watched: scores of the slice that the rule watches; None where it watches none.
     """
@@ -77,10 +77,10 @@ class Certification:
     def guards(
         self, confidence: float, judged_by: JudgedBy, *, log_loss: float | None, calibration_ratio: float | None
     ) -> tuple[CertifiedGuard, ...]:
-        """What became of the probabilities, held against the tolerances of a criterion.
+        """Compare the probabilities with the tolerances of a criterion.
 
         Args:
-            confidence: of each bound.
+            confidence: confidence of each bound.
             judged_by: whether bounds or estimates decide.
             log_loss: tolerated relative increase of the log loss, and so of normalized entropy, which is the log loss
                 over a number that the labels alone decide; None: only measured.
@@ -117,19 +117,19 @@ class Certification:
 def certify(
     fp32_model: nn.Module, int8_model: nn.Module, batches: Iterable[ClickBatch], rule: SliceRule | None = None
 ) -> Certification:
-    """Score both models batch by batch, in turn, so that a slow moment of the machine meets both.
+    """Score both models batch by batch, in turn, so that a slow moment of the machine affects both.
 
-    Memory: 10 bytes a row, for the exact AUROCs and their difference, and one more for its slice; all else is sums.
+    Memory: 10 bytes a row, for the exact AUROCs and their difference, and one more for its slice; the rest is sums.
 
     Args:
         fp32_model: the float model.
-        int8_model: the quantized one.
-        batches: the certification rows.
-        rule: of the worst slice; None where it is not guarded.
+        int8_model: the quantized model.
+        batches: batches of the certification rows.
+        rule: how to judge the worst slice; None where it is not guarded.
 
     Raises:
         ConfigurationError: a row has several values of the column of the slices, or none.
-        MetricError: the rows hold a single class.
+        MetricError: all labels are the same.
         NonFiniteError: a model returned NaN.
     """
     runs = (Run(fp32_model), Run(int8_model))
@@ -167,7 +167,7 @@ def certify(
 
 @dataclass
 class Run:
-    """One model's pass over batches that the caller hands it one by one."""
+    """One model's pass over batches that the caller gives it one by one."""
 
     model: nn.Module
     _logits: list[npt.NDArray[np.float32]] = field(default_factory=list)
@@ -177,7 +177,7 @@ class Run:
     _rows: int = 0
 
     def score(self, batch: ClickBatch) -> npt.NDArray[np.float32]:
-        """Add one batch; returns its logits, ``[rows]``."""
+        """Score one batch; return its logits, ``[rows]``."""
         with torch.inference_mode():
             if not self._times:
                 self.model(batch)  # Warm-up: the first pass allocates and, for int8, sets up its kernels.

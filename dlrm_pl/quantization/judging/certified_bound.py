@@ -1,4 +1,4 @@
-"""What the certification rows say of one drop: its estimate, its one-sided bounds, and whether they decide."""
+"""One drop on the certification rows: its estimate, its one-sided bounds, and whether they decide."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from dlrm_pl.metrics.paired import PairedDifference
 from dlrm_pl.metrics.sequential import rows_to_decide, side_of
 
 JudgedBy = Literal["bound", "estimate"]
-"""What is held against the tolerances: a bound that errs as seldom as the confidence says, or the estimate alone."""
+"""What is compared with the tolerances: a bound at the confidence, or the estimate alone."""
 
 BoundMethod = Literal["student_t", "rule_of_three", "none"]
 """``student_t``: DeLong's paired standard error, and Student's t of as many degrees as its rows give.
 ``rule_of_three``: both models order all rows alike, so nothing spreads; it allows for the share of rows that may be
-ordered otherwise and yet be missed by so many. ``none``: a class of a single row tells nothing of its spread."""
+ordered otherwise and yet be missed by so many. ``none``: a class has a single row, so its spread is unknown."""
 
 
 @dataclass(frozen=True)
@@ -23,10 +23,10 @@ class CertifiedBound:
     """A drop on the certification rows.
 
     Attributes:
-        estimate: of the drop.
-        low: the drop is above it with the confidence; -inf where nothing can be said.
-        high: the drop is below it with the confidence; inf where nothing can be said.
-        rows: that it was measured on.
+        estimate: estimated drop.
+        low: lower bound at the confidence; -inf where it is unknown.
+        high: upper bound at the confidence; inf where it is unknown.
+        rows: number of rows that the drop was measured on.
     """
 
     estimate: float
@@ -35,18 +35,18 @@ class CertifiedBound:
     rows: int
 
     def within(self, tolerance: float, judged_by: JudgedBy) -> bool | None:
-        """Whether the drop is within a tolerance; None: so few rows cannot tell."""
+        """Return whether the drop is within a tolerance; None: the rows are too few to tell."""
         if judged_by == "estimate" or math.isnan(self.estimate):
             return self.estimate <= tolerance
         return {"within": True, "beyond": False, "open": None}[side_of(self.low, self.high, tolerance)]
 
     def rows_needed(self, tolerance: float) -> int | None:
-        """About how many rows would tell; None where nobody knows."""
+        """Return about how many rows would tell; None where that is unknown."""
         return rows_to_decide(self.rows, self.estimate, self.high, tolerance)
 
 
 def bound_of_auroc(difference: PairedDifference, confidence: float) -> tuple[CertifiedBound, BoundMethod]:
-    """One-sided bounds of a AUROC drop, each at the confidence, and where they come from.
+    """Return the one-sided bounds of an AUROC drop, each at the confidence, and how they were computed.
 
     Simulated coverage is in ``benchmarks/simulation.py``: it holds from 10 clicks on, with ties, and where a few
     rows in ten thousand are far off.
@@ -63,5 +63,5 @@ def bound_of_auroc(difference: PairedDifference, confidence: float) -> tuple[Cer
 
 
 def finite(value: float) -> float | None:
-    """For JSON, which has no infinity: None where nothing is known."""
+    """Return the number for JSON, which has no infinity: None instead."""
     return value if math.isfinite(value) else None

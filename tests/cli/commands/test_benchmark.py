@@ -99,7 +99,7 @@ def test_no_artifact_and_numbers_that_measure_nothing(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    expect_error(capsys, "is no artifact", "benchmark", "--artifact", tmp_path)
+    expect_error(capsys, "not an artifact", "benchmark", "--artifact", tmp_path)
     good = ("benchmark", "--artifact", fitted / "artifact")
     expect_error(capsys, r"batch_sizes=\[0\]", *good, "--batch_sizes", "[0]")
     expect_error(capsys, r"threads=\[0\]", *good, "--threads", "[0]")
