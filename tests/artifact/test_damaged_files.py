@@ -36,13 +36,13 @@ def test_inspect_compares_all_files_when_asked_and_says_so_when_not(
     artifact_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = "all files by their checksums, and that the certificate agrees with itself and with them"
-    assert f"checked   {whole}" in inspection.describe(artifact_path, full=True).splitlines()
+    assert f"checked       {whole}" in inspection.describe(artifact_path, full=True).splitlines()
     content = bytearray((artifact_path / name).read_bytes())
     content[-1] ^= 1
     (artifact_path / name).write_bytes(content)
     monkeypatch.setattr(store_module, "_QUICK_BYTES", 0)
     monkeypatch.setattr(store_module, "_SMALL_BYTES", 0)
-    assert "; `--full true` checks every byte" in inspection.describe(artifact_path)
+    assert "; `--full` checks every byte" in inspection.describe(artifact_path)
     with pytest.raises(ArtifactError, match=rf"{name}: checksum mismatch with manifest"):
         inspection.describe(artifact_path, full=True)
 

@@ -131,5 +131,5 @@ def test_result_that_says_something_else_is_found(folder: Path) -> None:
 
 def test_inspect_says_what_it_did_not_check(folder: Path) -> None:
     shown = describe(folder)
-    assert "checked   all files by their checksums, and that the certificate agrees with itself and with them" in shown
-    assert "not checked  that the numbers are this model's: `verify` scores it again" in shown
+    assert "checked       all files by their checksums, and that the certificate agrees with itself" in shown
+    assert "not checked   the metrics: `verify` scores the model again" in shown
