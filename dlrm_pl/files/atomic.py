@@ -58,7 +58,7 @@ def atomic_folder(folder: Path, planned: PlannedOutput) -> Iterator[Path]:
 
 @contextmanager
 def writing(folder: Path, planned: PlannedOutput) -> Iterator[None]:
-    """Hold the lock of a folder that may be replaced; what a run that was killed has left of one is put right.
+    """Hold the lock of a folder that may be replaced, and repair what a killed run has left of it.
 
     Raises:
         OutputError: it may not be replaced, see ``PlannedOutput.check``, or another process is writing it.
@@ -72,13 +72,13 @@ def writing(folder: Path, planned: PlannedOutput) -> Iterator[None]:
         elif retired.exists():
             discard(retired, planned.recognize(retired))
             if retired.exists():
-                raise OutputError(f"{retired}: stands in the way, left of a run that replaced {folder}. Move it away.")
+                raise OutputError(f"{retired}: is in the way, left by a run that replaced {folder}. Move it away.")
         planned.check(folder)  # Again, since another process may have finished it meanwhile.
         yield
 
 
 def check_folder(folder: Path, planned: PlannedOutput) -> None:
-    """Check, before the work, that a folder may be written at its end.
+    """Check in advance that a folder may be written.
 
     Raises:
         OutputError: see ``writing``.

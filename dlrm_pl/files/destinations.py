@@ -63,7 +63,7 @@ def descriptor_of(path: Path) -> int | None:
 
 
 def check_file(path: str | Path, overwrite: bool, *, sinks: bool = False) -> None:
-    """Check, before the work, that a file may be written at its end.
+    """Check in advance that a file may be written.
 
     Args:
         path: the file.
@@ -76,9 +76,9 @@ def check_file(path: str | Path, overwrite: bool, *, sinks: bool = False) -> Non
     path = Path(path)
     kind = kind_of(path)
     if kind == "folder":
-        raise OutputError(f"{path}: is a folder, but a file is to be written. Choose another name.")
+        raise OutputError(f"{path}: is a folder, not a file. Choose another name.")
     if kind == "device" or (kind == "sink" and not sinks):
-        raise OutputError(f"{path}: is {_what(path)}, but a file is to be written. Choose another name.")
+        raise OutputError(f"{path}: is {_what(path)}, not a file. Choose another name.")
     if kind == "file" and not overwrite and resolved(path).stat().st_size:
         raise OutputError(f"{path}: exists already. Give --overwrite to replace it, or choose another name.")
 
@@ -88,7 +88,7 @@ def check_is_no_file(folder: Path) -> None:
     kind = kind_of(folder)
     if kind not in ("nothing", "folder"):
         what = "a file" if kind == "file" else _what(folder)
-        raise OutputError(f"{folder}: is {what}, but a folder is to be written. Choose another name.")
+        raise OutputError(f"{folder}: is {what}, not a folder. Choose another name.")
 
 
 def _what(path: Path) -> str:

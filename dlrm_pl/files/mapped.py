@@ -70,7 +70,7 @@ def map_tensor(path: Path, dtype: torch.dtype, shape: Sequence[int], offset: int
 
 
 def madvise(tensor: Tensor, advice: int) -> None:
-    """Tell the system how memory will be read, by one of ``mmap.MADV_*``; only a hint, so it may fail."""
+    """Advise the system how a tensor's memory will be read, by one of ``mmap.MADV_*``; a failure is ignored."""
     begin = tensor.data_ptr() // mmap.PAGESIZE * mmap.PAGESIZE
     end = tensor.data_ptr() + tensor.numel() * tensor.element_size()
     ctypes.CDLL(None).madvise(ctypes.c_void_p(begin), ctypes.c_size_t(end - begin), advice)

@@ -26,11 +26,11 @@ class FinishedOutput:
     """A finished output, as it describes itself.
 
     Attributes:
-        what: it is, with its article.
-        made_by: the command.
-        settings: that it was made with, of plain values; a run with the same ones may replace it, as far as
-            both of them know. None where it does not say.
-        names: of all files in it that this program wrote; that of the description last.
+        what: kind of output, with its article.
+        made_by: command that made it.
+        settings: settings that it was made with, as plain values; a run with the same settings may replace it, as far
+            as both state them. None if it states none.
+        names: names of all files in it that this program wrote; the description comes last.
     """
 
     what: str
@@ -40,31 +40,32 @@ class FinishedOutput:
 
 
 Recognizer = Callable[[Path], FinishedOutput | None]
-"""Reads what a folder says of itself; None where it is no output of this kind."""
+"""Reads what a folder says of itself; returns None for a folder of another kind."""
 
 
 def changes_of(old: Mapping[str, Any], new: Mapping[str, Any], within: str = "") -> list[str]:
-    """What an earlier run stated and this one does otherwise, for people."""
+    """Return the settings that an earlier run stated and this one changes, in words."""
     found = []
     for name, before in old.items():
         now = new.get(name)
         if isinstance(before, Mapping) and isinstance(now, Mapping):
             found += changes_of(before, now, f"{within}{name}.")
         elif before != now:
-            found.append(f"{within}{name} was {_short(before)}, is now {_short(now)}")
+            found.append(f"{within}{name} changed from {_short(before)} to {_short(now)}")
     return found
 
 
 @dataclass(frozen=True)
 class PlannedOutput:
-    """A folder that is about to be made.
+    """An output folder that is about to be written, and what it may replace.
 
     Attributes:
-        by: the command.
-        settings: of values that JSON holds; None: not known yet, so that no finished folder is of the same ones.
-        recognize: reads a folder of the kind that is made.
-        overwrite: one that was made otherwise may be replaced.
-        changes: tells how the settings differ.
+        by: command that writes it.
+        settings: its settings, as values that JSON holds; None if they are not known yet, so that no finished folder
+            has the same.
+        recognize: reads what a folder of this kind says of itself.
+        overwrite: whether a folder that was made with other settings may be replaced.
+        changes: returns how two settings differ, in words.
     """
 
     by: str

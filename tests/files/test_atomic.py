@@ -75,7 +75,7 @@ def test_empty_folder_may_be_filled(tmp_path: Path) -> None:
 
 def test_file_in_place_of_a_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("")
-    with pytest.raises(OutputError, match="is a file, but a folder"):
+    with pytest.raises(OutputError, match="is a file, not a folder"):
         write(tmp_path / "out", "x")
 
 
@@ -198,7 +198,7 @@ def test_what_is_put_into_a_folder_while_it_is_replaced_is_kept(
         (tmp_path / "out" / "thesis").write_text("just now")
     assert (tmp_path / ".out.old" / "thesis").read_text() == "just now"
     assert ".out.old: keeps what was put into the folder" in caplog.text
-    with pytest.raises(OutputError, match=r"\.out\.old: stands in the way"):
+    with pytest.raises(OutputError, match=r"\.out\.old: is in the way"):
         write(tmp_path / "out", "one")
     assert (tmp_path / ".out.old" / "thesis").exists()
 
@@ -227,7 +227,7 @@ def test_pipe_is_written_to_and_stays_a_pipe(tmp_path: Path) -> None:
     assert read == ["text"]
     assert (tmp_path / "pipe").is_fifo()
     with (
-        pytest.raises(OutputError, match="pipe: is a pipe, but a file is to be written"),
+        pytest.raises(OutputError, match="pipe: is a pipe, not a file"),
         atomic_file(tmp_path / "pipe"),
     ):
         pass
@@ -237,7 +237,7 @@ def test_device_is_written_to_and_stays_a_device() -> None:
     with atomic_file(Path("/dev/null"), "wb", sinks=True) as handle:
         handle.write(b"nothing")
     assert Path("/dev/null").is_char_device()
-    with pytest.raises(OutputError, match="null: is a device, but a file is"), atomic_file(Path("/dev/null"), "wb"):
+    with pytest.raises(OutputError, match="null: is a device, not a file"), atomic_file(Path("/dev/null"), "wb"):
         pass
     with pytest.raises(OSError, match="No space left") as caught, atomic_file(Path("/dev/full"), sinks=True) as handle:
         handle.write("too much")

@@ -45,8 +45,8 @@ def test_same_settings_may_replace(finished: Path) -> None:
 @pytest.mark.parametrize(
     ("other", "difference"),
     [
-        (planned(seed=2), "made otherwise: seed was 1, is now 2"),
-        (planned(deep={"rows": 6}), r"made otherwise: deep\.rows was 5, is now 6"),
+        (planned(seed=2), "made otherwise: seed changed from 1 to 2"),
+        (planned(deep={"rows": 6}), r"made otherwise: deep\.rows changed from 5 to 6"),
         (planned("draw"), "made by `write`"),
         (PlannedOutput("write", None, recognize), "of an earlier run"),
     ],
@@ -87,8 +87,8 @@ def test_mount_point_is_refused(finished: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_many_changes_are_counted() -> None:
     changes = changes_of({name: 1 for name in "abcd"} | {"long": 1}, {name: 2 for name in "abcd"} | {"long": "x" * 100})
-    assert changes[0] == "a was 1, is now 2"
-    assert changes[4] == f"long was 1, is now {'x' * 57}..."
+    assert changes[0] == "a changed from 1 to 2"
+    assert changes[4] == f"long changed from 1 to {'x' * 57}..."
 
 
 def make_socket(path: Path) -> None:
@@ -105,25 +105,25 @@ def test_folder_is_written_to_nothing_else(tmp_path: Path, make: Any, what: str)
     path = tmp_path / "out" if make else Path("/dev/null")
     if make:
         make(path)
-    with pytest.raises(OutputError, match=f"{path.name}: is {what}, but a folder is to be written"):
+    with pytest.raises(OutputError, match=f"{path.name}: is {what}, not a folder"):
         check_folder(path, planned(overwrite=True))
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_file_is_written_to_no_folder_and_no_socket(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match="is a folder, but a file is to be written"):
+    with pytest.raises(OutputError, match="is a folder, not a file"):
         check_file(tmp_path, overwrite=True, sinks=True)
     make_socket(tmp_path / "s")
-    with pytest.raises(OutputError, match="s: is a socket, but a file is to be written"):
+    with pytest.raises(OutputError, match="s: is a socket, not a file"):
         check_file(tmp_path / "s", overwrite=True, sinks=True)
-    with pytest.raises(OutputError, match="is an open file of this process, but a file is to be written"):
+    with pytest.raises(OutputError, match="is an open file of this process, not a file"):
         check_file("/dev/fd/0", overwrite=True)
 
 
 def test_block_device_is_no_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = os.stat_result((0o060660, *os.stat(tmp_path)[1:]))
     monkeypatch.setattr(os, "stat", lambda path: found)
-    with pytest.raises(OutputError, match="sda: is a device, but a file is to be written"):
+    with pytest.raises(OutputError, match="sda: is a device, not a file"):
         check_file(tmp_path / "sda", overwrite=True, sinks=True)
 
 

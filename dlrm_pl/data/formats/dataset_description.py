@@ -120,10 +120,12 @@ class Description(Partial):
             make(_Report, description.report, f"{path}: report", DataFormatError, _ADVICE)
         for name, split in description.splits.items():
             if name not in SPLITS:
-                raise DataFormatError(f"{path}: splits: {shown(name)} is none of {', '.join(SPLITS)}. {_ADVICE}")
+                raise DataFormatError(
+                    f"{path}: splits: unknown name {shown(name)}; expected {', '.join(SPLITS)}. {_ADVICE}"
+                )
             if (split.positives or 0) > split.records:
                 raise DataFormatError(
-                    f"{path}: splits.{name}: {split.positives} clicks of {split.records} rows are stated. {_ADVICE}"
+                    f"{path}: splits.{name}: states {split.positives} clicks in {split.records} rows. {_ADVICE}"
                 )
         return description
 

@@ -44,15 +44,15 @@ RAW_DESCRIPTION_NAME = "synthetic.json"
 
 @dataclass(frozen=True)
 class SyntheticReport:
-    """What was written.
+    """Summary of a ``synthesize`` run; ``str()`` gives it as text.
 
     Attributes:
-        path: the folder.
-        rows: by split.
-        positives: clicks by split.
-        best_possible_auroc: by split: AUROC of the true probabilities on the rows that were drawn; left out where
-            all labels are the same.
-        table_rows: rows of all tables, the values that occur; 0 for raw logs.
+        path: folder that was written.
+        rows: number of rows of each split.
+        positives: number of clicks of each split.
+        best_possible_auroc: AUROC of the true click probabilities on the rows of each split; a split whose labels are
+            all equal is left out.
+        table_rows: number of rows of all tables together, which are the values that occur; 0 for raw logs.
 
     Example:
         >>> import tempfile
@@ -70,7 +70,7 @@ class SyntheticReport:
     table_rows: int
 
     def __str__(self) -> str:
-        """A few lines."""
+        """Return the summary as a few lines of text."""
         lines = [f"{self.path}: {sum(self.rows.values()):,} rows"]
         for split in SPLITS:
             rate = self.positives[split] / self.rows[split]
@@ -98,26 +98,30 @@ def synthesize(
     overwrite: bool = False,
     progress: Callable[[int], None] = lambda rows: None,
 ) -> SyntheticReport:
-    """Draw clicks and write them.
+    """Draw synthetic clicks with a known best AUROC, and write them as a dataset folder or as raw logs.
 
-    The rows are independent, so their order means nothing, and train is written in the order drawn. Memory does not
-    grow with the rows, but for the ids of categories (at most 140 MB).
+    The rows are independent, so train is written in the order drawn. Memory does not grow with the rows, except for the
+    ids of the categories (at most 140 MB).
 
     Args:
-        output: folder; appears whole, at the end.
-        rows: over all days.
-        days: of equal length, the first ones longer by a row where they do not divide; the last is test and val.
-            With 4 of them an eighth of the rows is test, enough to resolve a loss of 0.1 % from a million rows.
-        seed: of the world and of the rows.
+        output: folder to write; it appears when it is complete.
+        rows: number of rows of all days together.
+        days: number of days of equal length (the first ones get a row more if needed); the last becomes test and val.
+            With 4 days an eighth of the rows is test, enough to resolve an AUROC drop of 0.1 % with a million rows.
+        seed: random seed of the effects and of the rows.
         label_rate: mean click probability.
-        best_auroc: that the true probabilities have in expectation.
-        max_table_size: keeps so many values of each table, the most frequent ones; None: as many as the logs have.
-        format: ``dataset`` or ``raw``.
-        overwrite: replace an earlier folder that was made otherwise.
-        progress: told how many rows were written.
+        best_auroc: AUROC that the true click probabilities have in expectation.
+        max_table_size: largest number of values of each table, of which the most frequent are kept; None for as many as
+            Criteo's logs have.
+        format: ``dataset`` for a dataset folder, ``raw`` for raw logs, one file per day.
+        overwrite: replace an existing folder that was made with other arguments.
+        progress: called with the number of rows written since the last call.
+
+    Returns:
+        What was written.
 
     Raises:
-        ConfigurationError: numbers out of range; names them.
+        ConfigurationError: an argument is out of range or of another type; names it and its value.
         OutputError: the folder cannot be written.
 
     Example:
@@ -135,9 +139,9 @@ def synthesize(
     if seed < 0:
         raise ConfigurationError(f"seed={seed} must be 0 or more.")
     if days < 2:
-        raise ConfigurationError(f"days={days}: at least 2 are needed, one to train on and one to test on.")
+        raise ConfigurationError(f"days={days}: at least 2 are needed, one for training and one for testing.")
     if rows < 2 * days:
-        raise ConfigurationError(f"rows={rows} are too few for {days} days: give at least {2 * days}.")
+        raise ConfigurationError(f"rows={rows} is too small for {days} days: at least {2 * days} are needed.")
     if not 0 < label_rate < 1:
         raise ConfigurationError(f"label_rate={label_rate} must lie between 0 and 1.")
     if not 0.5 < best_auroc < 1:

@@ -66,7 +66,7 @@ def test_artifact_alone_and_again_into_the_same_folder(
         assert run("benchmark", "--artifact", fitted / "artifact", *SHORT, "--output", tmp_path / "out") == 0
     text = capsys.readouterr().out
     other = ("benchmark", "--artifact", fitted / "artifact", *SHORT, "--seconds", 3, "--output", tmp_path / "out")
-    expect_error(capsys, r"out: holds a benchmark, made otherwise: seconds was .*, is now 3\.0", *other)
+    expect_error(capsys, r"out: holds a benchmark, made otherwise: seconds changed from .* to 3\.0", *other)
     assert "give --ckpt_path to compare" in text
     assert "samples a second" in (tmp_path / "out" / "benchmark.svg").read_text()
 

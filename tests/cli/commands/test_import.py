@@ -98,7 +98,7 @@ def test_wrong_use_is_refused(reference: Path, tmp_path: Path, capsys: pytest.Ca
     expect_error(
         capsys, r"nothing\.pt: does not exist", "import-checkpoint", "--upstream", tmp_path / "nothing.pt", *output
     )
-    expect_error(capsys, "is a folder, but a file", "import-checkpoint", "--upstream", reference, "--output", tmp_path)
+    expect_error(capsys, "is a folder, not a file", "import-checkpoint", "--upstream", reference, "--output", tmp_path)
     expect_error(capsys, "is the file to read", "import-checkpoint", "--upstream", reference, "--output", reference)
     expect_error(
         capsys,

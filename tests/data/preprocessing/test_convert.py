@@ -282,7 +282,10 @@ def test_files_that_do_not_fit_together_are_named(
     records = np.fromfile(test, np.int32).reshape(-1, 40)
     records[5, 16] = dataset.table_sizes[2]
     records.tofile(test)
-    refused(binaries, rf"test.bin: record 5: table 2 is {dataset.table_sizes[2]}, 0 to {dataset.table_sizes[2] - 1}")
+    refused(
+        binaries,
+        rf"test.bin: record 5: table 2 is {dataset.table_sizes[2]}, but must be 0 to {dataset.table_sizes[2] - 1}",
+    )
     test.write_bytes(test.read_bytes()[:-1])
     refused(binaries, "not a whole number")
-    refused(tmp_path / "reference", r"0 files \*_train.bin, one is needed")
+    refused(tmp_path / "reference", r"0 files \*_train.bin; one is needed")

@@ -159,7 +159,7 @@ def test_an_earlier_output_is_replaced_when_asked_and_nothing_else(tmp_path: Pat
     before = {path.name: path.read_bytes() for path in (tmp_path / "clicks").iterdir()}
     write(1)  # The same bytes again: nothing is lost.
     assert before == {path.name: path.read_bytes() for path in (tmp_path / "clicks").iterdir()}
-    with pytest.raises(OutputError, match=r"seed was 1, is now 2\. Choose another folder, or give --overwrite"):
+    with pytest.raises(OutputError, match=r"seed changed from 1 to 2\. Choose another folder, or give --overwrite"):
         write(2)
     assert before == {path.name: path.read_bytes() for path in (tmp_path / "clicks").iterdir()}
     write(2, overwrite=True)
@@ -203,7 +203,7 @@ def test_the_smallest_tables_and_the_fewest_rows_work(tmp_path: Path) -> None:
         ({"format": "parquet"}, r"format='parquet' must be one of 'dataset', 'raw'"),
         ({"seed": -1}, r"seed=-1 must be 0 or more"),
         ({"days": 1}, r"days=1: at least 2 are needed"),
-        ({"rows": 7, "days": 4}, r"rows=7 are too few for 4 days: give at least 8"),
+        ({"rows": 7, "days": 4}, r"rows=7 is too small for 4 days: at least 8 are needed"),
         ({"label_rate": 0.0}, r"label_rate=0\.0 must lie between 0 and 1"),
         ({"label_rate": 1.0}, r"label_rate=1\.0 must lie between 0 and 1"),
         ({"best_auroc": 0.5}, r"best_auroc=0\.5 must lie between 0\.5 and 1"),

@@ -1,6 +1,6 @@
-"""The arrays of one of the reference's .npz files, checked and as records, in bounded memory.
+"""The arrays of one of upstream's .npz files, checked and as records, in bounded memory.
 
-The reference writes them with ``np.savez_compressed``, some as float64 and some in Fortran order, so that no row can be
+Upstream writes them with ``np.savez_compressed``, some as float64 and some in Fortran order, so that no row can be
 read before the whole array is unpacked: each file is, into a folder, and removed when it is done.
 """
 
@@ -90,7 +90,7 @@ class UpstreamArrays:
         """Rows ``first`` to ``stop``, int32 ``[rows, 40]``.
 
         Raises:
-            DataFormatError: a value that no preprocessing of the reference writes; names row and column.
+            DataFormatError: a value that upstream's preprocessing never writes; names row and column.
         """
         records = np.empty((stop - first, RECORD_INTS), np.int32)
         limits: dict[str, npt.NDArray[np.int64] | int] = {"y": 1, "X_int": _INT_MAX, "X_cat": np.array(table_sizes) - 1}
@@ -129,9 +129,7 @@ class UpstreamArrays:
 
 def _layout(archive: zipfile.ZipFile, name: str, path: Path) -> _Layout:
     if f"{name}.npy" not in archive.namelist():
-        raise DataFormatError(
-            f"{path}: has no array {name}. Is it one of the reference's _reordered or _processed files?"
-        )
+        raise DataFormatError(f"{path}: has no array {name}. Is it one of upstream's _reordered or _processed files?")
     with archive.open(f"{name}.npy") as handle:
         return _header(handle)
 

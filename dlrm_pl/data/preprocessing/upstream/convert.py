@@ -1,4 +1,4 @@
-"""The reference's preprocessed files -> a dataset folder, so that nobody who has them starts from the logs again.
+"""Upstream's preprocessed files -> a dataset folder, without going back to the raw logs.
 
 Arrays become records in the order in which they stand; binary files are linked, or copied where links cannot be. Then
 one pass over the records checks every one of them and counts what the report tells.
@@ -50,14 +50,14 @@ _IN_ORDER: tuple[Split, ...] = ("train", "test", "val")  # As their rows stand.
 
 
 class UpstreamConversion:
-    """One call of ``preprocess`` on the reference's files, under the lock of its output.
+    """One call of ``preprocess`` on upstream's files, while the caller holds the lock of the output.
 
     Args:
-        source: the files.
-        options: as the user chose.
-        key: of the run.
-        checkpoint: its folder.
-        progress: told the stage, which share of it is done, and rows since the last call.
+        source: files to convert.
+        options: options of the run.
+        key: options and inputs of the run, as JSON holds them.
+        checkpoint: folder of the unfinished run.
+        progress: called with the stage, the share of it that is done, and the rows since the last call.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class UpstreamConversion:
         self._state = state
 
     def make(self) -> DatasetFolder:
-        """The finished folder, still under its temporary name."""
+        """Return the finished folder, still under its temporary name."""
         finished = self._checkpoint.finished
         if self._source.binaries:
             for split, path in self._source.binaries.items():
@@ -92,7 +92,7 @@ class UpstreamConversion:
         for table, path in enumerate(self._source.dictionaries):
             self._take_dictionary(table, path)
         if not self._source.dictionaries:
-            log.warning("no *_fea_dict_*.npz beside the files: the model will not be able to score raw logs")
+            log.warning("no *_fea_dict_*.npz next to the files: a model will not be able to score raw logs")
         statistics = LogStatistics([DayStatistics() for _ in SPLITS])
         splits: dict[Split, SplitInfo] = {}
         done = 0
@@ -172,14 +172,14 @@ class UpstreamConversion:
         values, rows = load_array(path, "unique"), self._source.table_sizes[table]
         if values.shape != (rows,):
             raise DataFormatError(
-                f"{path}: table {table} has {len(values)} values here and {rows} rows in the counts. The reference "
-                "writes short dictionaries when it goes on with a killed run; they have to be made again."
+                f"{path}: table {table} has {len(values)} values here and {rows} rows in the counts. Upstream "
+                "writes short dictionaries when it resumes a killed run; make them again."
             )
         modulus = self._options.modulus
         if modulus and values.max() >= modulus:
             raise DataFormatError(
-                f"{path}: has the value {values.max()}, so max_ind_range was not {modulus:,}: name the one that the "
-                "files were made with, --max_ind_range -1 if none."
+                f"{path}: has the value {values.max()}, so max_ind_range was not {modulus:,}: give the one that "
+                "the files were made with, or --max_ind_range -1 if none."
             )
         save_dictionary(self._checkpoint.finished, table, values)
 
@@ -216,8 +216,8 @@ def _check(records: Records, last_ids: np.ndarray[Any, np.dtype[np.int64]], path
             f"table {field - SPARSE.start}" if field >= SPARSE.start else "the label" if field == LABEL else f"I{field}"
         )
         raise DataFormatError(
-            f"{path}: record {row + index}: {what} is {records[index, field]}, 0 to {most[field]} is possible. The "
-            "file and its counts are of different runs, or it is damaged."
+            f"{path}: record {row + index}: {what} is {records[index, field]}, but must be 0 to {most[field]}. "
+            "The file and its counts come from different runs, or it is damaged."
         )
 
 

@@ -1,4 +1,4 @@
-"""Find the files that the reference's preprocessing left: .npz with ids, or .bin, and what belongs to them."""
+"""Find the files that upstream's preprocessing wrote: .npz with ids, or .bin, with counts and dictionaries."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _REORDERED = re.compile(r"(.+)_\d+_reordered\.npz")
 
 @dataclass(frozen=True)
 class UpstreamFiles:
-    """What the reference left.
+    """Files that upstream's preprocessing wrote.
 
     Attributes:
         arrays: .npz files in the order of their rows; empty when there are binary files.
@@ -44,7 +44,7 @@ class UpstreamFiles:
 
 
 def find_upstream_files(raw: Path, options: PreprocessOptions) -> UpstreamFiles | None:
-    """Tell the reference's files from raw logs, by the name.
+    """Return upstream's files if the path names some, or None for raw logs.
 
     Args:
         raw: a folder with .bin files, a ``_processed.npz``, or the beginning of the names of ``_N_reordered.npz``.
@@ -88,8 +88,8 @@ def _refuse_options_of_logs(raw: Path, options: PreprocessOptions) -> None:
         value = getattr(options, name)
         if value != default and (name, value) != ("randomize", "none"):
             raise ConfigurationError(
-                f"{raw}: is of the reference's preprocessing, whose rows and ids are taken as they are: {name}={value} "
-                "needs the raw logs. (Any order can be shuffled while it is read, with data.shuffle.)"
+                f"{raw}: is was written by upstream's preprocessing, whose rows and ids are kept: {name}={value} needs "
+                "the raw logs. (Rows can be shuffled while they are read, with data.shuffle.)"
             )
 
 
@@ -97,7 +97,7 @@ def _from_binaries(folder: Path) -> UpstreamFiles:
     found = sorted(folder.glob("*_train.bin"))
     if len(found) != 1:
         raise DataFormatError(
-            f"{folder}: is a folder with {len(found)} files *_train.bin, one is needed. For raw logs name the common "
+            f"{folder}: is a folder with {len(found)} files *_train.bin; one is needed. For raw logs name the common "
             f"beginning of the day files, for example {folder / 'day'}."
         )
     stem = found[0].name.removesuffix("_train.bin")
@@ -134,8 +134,8 @@ def _from_one_file(path: Path, options: PreprocessOptions) -> UpstreamFiles:
         others = [*others, lengths]
         if sum(by_day) != arrays.rows:
             raise DataFormatError(
-                f"{path}: has {arrays.rows:,} rows, but the days of {lengths} have {sum(by_day):,} together. The "
-                "reference leaves the old counts when it drops non-clicks: delete that file and let it count again."
+                f"{path}: has {arrays.rows:,} rows, but the days of {lengths} have {sum(by_day):,} together. "
+                "Upstream keeps the old counts when it drops non-clicks: delete that file and let it count again."
             )
     return UpstreamFiles([arrays], {}, _splits(by_day, path), sizes, _dictionaries(*others[:1]), others)
 
@@ -152,7 +152,7 @@ def _only(folder: Path, pattern: str) -> Path:
     found = sorted(folder.glob(pattern))
     if len(found) != 1:
         names = ", ".join(path.name for path in found) or "none"
-        raise DataFormatError(f"{folder / pattern}: one such file of the reference is needed, there is {names}.")
+        raise DataFormatError(f"{folder / pattern}: one such file of upstream's is needed, but there is {names}.")
     return found[0]
 
 
