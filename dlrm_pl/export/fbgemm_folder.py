@@ -1,4 +1,4 @@
-"""A folder of a checkpoint's tables in one of the layouts of PyTorch and FBGEMM."""
+"""Folder of a checkpoint's tables in one of the layouts of PyTorch and FBGEMM."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _DESCRIPTIONS = {
 
 
 def recognize_fbgemm_tables(folder: Path) -> FinishedOutput | None:
-    """What a folder says of itself that `export-tables` wrote; None for others."""
+    """Description of a folder that `export-tables` wrote; None for other folders."""
     contents = object_with(folder / FILE_NAME, "layout")
     files = object_in(contents, "files") if contents else None
     if contents is None or files is None:
@@ -43,20 +43,20 @@ def export_tables(
     *,
     overwrite: bool = False,
 ) -> int:
-    """Write the tables of a checkpoint, streaming, and ``tables.json``, which says what they are.
+    """Write the tables of a checkpoint as a stream, and ``tables.json``, which describes them.
 
     Args:
-        ckpt_path: the float checkpoint.
-        output: the folder.
-        row_format: of rows.
-        progress: told how many bytes of float rows were read.
-        overwrite: replace the tables of another checkpoint, or in another layout.
+        ckpt_path: float checkpoint of any size.
+        output: folder to write.
+        row_format: layout of the rows.
+        progress: called with the number of bytes of float rows that were read.
+        overwrite: replace tables of another checkpoint, or in another layout.
 
     Returns:
         Bytes of all rows.
 
     Raises:
-        CheckpointError: it cannot be read.
+        CheckpointError: the checkpoint cannot be read.
         NonFiniteError: a row holds NaN or infinity; names table and row.
         OutputError: the folder cannot be written, or the disk is too small.
     """

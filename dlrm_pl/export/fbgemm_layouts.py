@@ -1,13 +1,13 @@
-"""Row-wise tables in the layouts of PyTorch and FBGEMM, for programs that serve with those.
+"""Row-wise tables in the layouts of PyTorch and FBGEMM, for programs that serve with these libraries.
 
-``fused``, which both share. 8 bit: D bytes, then scale and bias as float32. 4 bit: D / 2 bytes (the first of two values
-in the low nibble), then scale and bias as float16.
+``fused`` is the layout that both share. 8 bit: D bytes, then scale and bias as float32. 4 bit: D / 2 bytes (the first
+of two values in the low nibble), then scale and bias as float16.
 
-``tbe``, of FBGEMM's ``IntNBitTableBatchedEmbeddingBagsCodegen``: scale and bias as float16 first, then the same bytes
-of values, then zeros up to a multiple of the row alignment, which is 1 on CPUs and 16 on GPUs there.
+``tbe`` is the layout of FBGEMM's ``IntNBitTableBatchedEmbeddingBagsCodegen``: scale and bias as float16 first, then the
+same bytes of values, then zeros up to a multiple of the row alignment, which is 1 on CPUs and 16 on GPUs there.
 
-A value is scale * byte + bias, so the range of a row need not be symmetric. That of our own
-int8 rows is: their bytes go straight into integer dot products, which a bias would spoil.
+A value is scale * byte + bias, so the range of a row need not be symmetric. The int8 rows of ``quantize`` have
+symmetric ranges: their bytes go into integer dot products, where a bias would be wrong.
 """
 
 from __future__ import annotations
@@ -33,15 +33,19 @@ _TBE_HEAD = 4
 
 @dataclass(frozen=True)
 class RowFormat:
-    """How a row lies.
+    """Layout of the rows of exported tables.
 
     Attributes:
-        bits: of a value.
+        bits: bits per value.
         layout: ``fused`` or ``tbe``.
-        alignment: of ``tbe``: rows begin at its multiples.
+        alignment: number of bytes that rows of ``tbe`` are padded to a multiple of.
 
     Raises:
-        ConfigurationError: an alignment that is none, or of rows that are not aligned.
+        ConfigurationError: the alignment is not a power of 2 up to 128, or is set for ``fused``, which has none.
+
+    Example:
+        >>> RowFormat(8).row_bytes(16), RowFormat(4, "tbe", 16).row_bytes(16)
+        (24, 16)
     """
 
     bits: Bits
@@ -53,18 +57,18 @@ class RowFormat:
         if self.alignment not in (1, 2, 4, 8, 16, 32, 64, 128):
             raise ConfigurationError(f"row_alignment={self.alignment} must be a power of 2, up to 128.")
         if self.layout == "fused" and self.alignment != 1:
-            raise ConfigurationError(f"row_alignment={self.alignment}: the fused layout has none; give layout=tbe.")
+            raise ConfigurationError(f"row_alignment={self.alignment}: the fused layout has none. Set layout=tbe.")
 
     @property
     def name(self) -> str:
-        """``fbgemm8``, ``tbe4``: of the files."""
+        """Name in the names of files, such as ``fbgemm8`` or ``tbe4``."""
         return f"{'fbgemm' if self.layout == 'fused' else 'tbe'}{self.bits}"
 
     def row_bytes(self, embedding_dim: int) -> int:
         """Bytes of one row.
 
         Raises:
-            ConfigurationError: an odd number of values in 4 bits, which neither layout has.
+            ConfigurationError: an odd number of 4-bit values, which neither layout can hold.
         """
         fused = fused_row_bytes(self.bits, embedding_dim)
         if self.layout == "fused":
@@ -73,10 +77,10 @@ class RowFormat:
         return -(-size // self.alignment) * self.alignment
 
     def pack(self, rows: Tensor) -> Tensor:
-        """float32 ``[rows, D]`` -> uint8 ``[rows, row_bytes]``.
+        """Pack float32 ``[rows, D]`` as uint8 ``[rows, row_bytes]``.
 
         Raises:
-            NonFiniteError: a scale or a bias that float16 cannot hold; names the row.
+            NonFiniteError: float16 cannot hold the scale or the bias of a row; names the row.
         """
         fused = pack_fused(rows, self.bits)
         if self.layout == "fused":
@@ -97,7 +101,7 @@ def fused_row_bytes(bits: Bits, embedding_dim: int) -> int:
     """Bytes of one row of the fused layout.
 
     Raises:
-        ConfigurationError: an odd number of values in 4 bits, which the layout does not have.
+        ConfigurationError: an odd number of 4-bit values, which the layout cannot hold.
     """
     if bits == 4 and embedding_dim % 2:
         raise ConfigurationError(f"Rows of {embedding_dim} values cannot be packed in 4 bits: the layout needs pairs.")
@@ -105,7 +109,7 @@ def fused_row_bytes(bits: Bits, embedding_dim: int) -> int:
 
 
 def pack_fused(rows: Tensor, bits: Bits) -> Tensor:
-    """float32 ``[rows, D]`` -> uint8 ``[rows, fused_row_bytes]``, by torch's own op."""
+    """Pack float32 ``[rows, D]`` as uint8 ``[rows, fused_row_bytes]`` with torch's own op."""
     pack = (
         torch.ops.quantized.embedding_bag_byte_prepack if bits == 8 else torch.ops.quantized.embedding_bag_4bit_prepack
     )
@@ -116,13 +120,13 @@ def pack_fused(rows: Tensor, bits: Bits) -> Tensor:
 def write_fbgemm_tables(
     tables: Sequence[Tensor], folder: Path, row_format: RowFormat, progress: Callable[[int], None] = lambda size: None
 ) -> dict[str, str]:
-    """Write all tables, ``table-00-fbgemm8.safetensors`` or ``table-00-tbe8.safetensors`` ..., block by block.
+    """Write all tables block by block as ``table-00-fbgemm8.safetensors``, ``table-00-tbe8.safetensors`` and so on.
 
     Args:
-        tables: float32 ``[rows, D]`` each; they may be maps of a file larger than the memory.
-        folder: to write to.
-        row_format: of rows.
-        progress: told how many bytes of float rows were read.
+        tables: float32 ``[rows, D]`` tables; they may be maps of a file larger than the memory.
+        folder: folder to write to.
+        row_format: layout of the rows.
+        progress: called with the number of bytes of float rows that were read.
 
     Returns:
         sha256 by name of the file.

@@ -124,7 +124,7 @@ def test_change_that_cannot_be_scored_is_not_made(caplog: pytest.LogCaptureFixtu
     assert result.accepted
     assert set(result.best.recipe.tables) == {"int8"}
     assert caplog.text.count("raised ZeroDivisionError: no clicks today") == 3
-    assert "drop of the score by tables.0 int4 alone: none" in caplog.text
+    assert "drop of the score by tables.0 int4 alone: failed" in caplog.text
 
 
 def test_score_that_never_works_is_told() -> None:
@@ -135,7 +135,7 @@ def test_score_that_never_works_is_told() -> None:
 def test_how_many_scorings_it_takes_is_said_before(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, logger="dlrm_pl")
     search(Score(added_up))
-    said = caplog.text.index(f"this score is taken of {CHANGES} models with one op quantized alone")
+    said = caplog.text.index(f"takes {CHANGES} full evaluations before the first trial")
     assert said < caplog.text.index(f"1 of {CHANGES}: drop of the score by ")
     assert f"{CHANGES} of {CHANGES}: " in caplog.text
 
@@ -162,7 +162,7 @@ def test_measuring_that_was_interrupted_goes_on_where_it_was(tmp_path: Path, cap
     rest = Score(added_up)
     again = search(rest, TrialLog(path, {}))
     assert rest.calls == 1 + (CHANGES - 4) + 1
-    assert f"taken of {CHANGES - 4} models" in caplog.text
+    assert f"takes {CHANGES - 4} full evaluations" in caplog.text
     assert [trial.recipe for trial in again.trials] == [trial.recipe for trial in whole.trials]
 
 
