@@ -14,7 +14,7 @@ import torch
 from dlrm_pl.callbacks.checkpoint_io import AtomicCheckpointIO
 from dlrm_pl.errors import CheckpointError
 from dlrm_pl.export.fbgemm_folder import export_tables
-from dlrm_pl.export.fbgemm_layouts import Rows
+from dlrm_pl.export.fbgemm_layouts import RowFormat
 from dlrm_pl.inspection import describe
 from dlrm_pl.model.checkpoints.checksum import model_checksum, parameter_checksums
 from dlrm_pl.model.checkpoints.file import open_checkpoint
@@ -68,7 +68,7 @@ READING_ALL: list[Callable[[Path], object]] = [
     AtomicCheckpointIO().load_checkpoint,
     lambda path: describe(path, full=True),
     lambda path: export_upstream(path, path.with_name("x.pt")),
-    lambda path: export_tables(path, path.with_name("tables"), Rows(8)),
+    lambda path: export_tables(path, path.with_name("tables"), RowFormat(8)),
     lambda path: read_checkpoint(path, mmap=False),
 ]
 
