@@ -20,14 +20,14 @@ _WORDS = {str: "text", bool: "true or false", types.NoneType: "None"}
 
 
 def check_arguments(function: Callable[..., Any], values: Mapping[str, Any]) -> None:
-    """Check what a function was called with.
+    """Check the arguments of a call against the annotations of the function.
 
     Args:
-        function: whose parameters have annotations.
-        values: by name; as ``locals()``, others among them.
+        function: function whose parameters have annotations.
+        values: arguments by name, for example ``locals()``; other names are ignored.
 
     Raises:
-        ConfigurationError: a value is none of what its annotation says; names it and the value.
+        ConfigurationError: a value does not fit its annotation; names the argument and the value.
     """
     for name, hint in _hints(function).items():
         if name in values and name != "return" and not _fits(hint, values[name]):
@@ -88,7 +88,7 @@ def _is_path(hint: Any) -> bool:
 
 
 def _words(hint: Any) -> str:
-    """What a value must be, for a message."""
+    """Return what a value must be, in words."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
         # A path is text or a PathLike; one word does for both.

@@ -1,4 +1,4 @@
-"""Values that were read, checked against the annotations of the dataclass that they are to be.
+"""Values that were read from a file, checked against the annotations of the dataclass that they become.
 
 What may stand where is written once, as the type of a field: ``Count`` and its like narrow a number.
 """
@@ -48,7 +48,7 @@ class _WrongValueError(Exception):
 
 
 def make(kind: type[T], values: Any, where: str, error: type[DLRMError], advice: str = "") -> T:
-    """Make a dataclass of what JSON, YAML or a checkpoint gave.
+    """Make a dataclass of values that were read from JSON, YAML or a checkpoint.
 
     Args:
         kind: the dataclass; fields without a default must be there, unknown ones only in a ``Partial`` one.
@@ -69,7 +69,7 @@ def make(kind: type[T], values: Any, where: str, error: type[DLRMError], advice:
 
 
 def shown(value: object) -> str:
-    """A value for a message: short, and with nothing in it that a terminal would obey."""
+    """Return a value for a message, shortened and without control characters."""
     text = ascii(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
 
@@ -91,7 +91,7 @@ def _dataclass(kind: Any, values: Any, path: tuple[str, ...]) -> Any:
 
 
 def _value(hint: Any, value: Any, path: tuple[str, ...]) -> Any:
-    """The value as its type wants it, lists as tuples where those are wanted."""
+    """Return a value as its type requires it, with tuples in place of lists where the type has tuples."""
     origin, arguments = get_origin(hint), get_args(hint)
     if hint is Any:
         return value

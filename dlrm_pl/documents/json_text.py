@@ -35,7 +35,7 @@ def read_json(path: Path, error: type[DLRMError], advice: str, *, max_bytes: int
 
 
 def object_with(path: Path, field: str) -> dict[str, Any] | None:
-    """What a file holds that says what a folder is: an object with a field; None where there is no such file."""
+    """Return the JSON object in a file if it has a field; None if there is no such file or field."""
     try:
         contents = read_json(path, DLRMError, "")
     except DLRMError:
@@ -44,7 +44,7 @@ def object_with(path: Path, field: str) -> dict[str, Any] | None:
 
 
 def object_in(contents: Mapping[str, Any], field: str) -> dict[str, Any] | None:
-    """The object under a field of another one; None where there is none."""
+    """Return the object in a field of another object; None if there is none."""
     found = contents.get(field)
     return found if isinstance(found, dict) else None
 

@@ -1,4 +1,4 @@
-"""What stands where an output is to go: links are followed, devices are told from files."""
+"""What exists at the path of an output: links are followed, devices are distinguished from files."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _MOST_LINKS = 40  # As many as Linux follows.
 
 
 def resolved(path: str | Path) -> Path:
-    """The place itself: absolute, ``~`` for the user's home, links followed, also those whose target is not there."""
+    """Return the absolute path, with ``~`` expanded and links followed, also to targets that do not exist."""
     return Path(os.path.realpath(os.path.expanduser(path)))
 
 
 def kind_of(path: Path) -> Kind:
-    """What stands there.
+    """Return what exists at a path.
 
     Returns:
         ``sink`` for a character device, a pipe, or an open file of this process by its number, as /dev/stdout is: what
@@ -49,7 +49,7 @@ def kind_of(path: Path) -> Kind:
 
 
 def descriptor_of(path: Path) -> int | None:
-    """The number of an open file of this process that a path like /dev/stdout or /dev/fd/63 stands for."""
+    """Return the number of the open file that a path like /dev/stdout or /dev/fd/63 stands for; None for others."""
     place = os.path.abspath(os.path.expanduser(path))
     for _ in range(_MOST_LINKS):
         folder, name = os.path.realpath(os.path.dirname(place)), os.path.basename(place)
@@ -92,7 +92,7 @@ def check_is_no_file(folder: Path) -> None:
 
 
 def _what(path: Path) -> str:
-    """A device, in words."""
+    """Return the kind of a device, in words."""
     if descriptor_of(path) is not None:
         return "an open file of this process"
     mode = os.stat(resolved(path)).st_mode

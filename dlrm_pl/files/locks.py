@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dlrm_pl.errors import OutputError
 
-# Long enough to come back to a name that its holder is just giving up; whoever waits longer is told who holds it.
+# Long enough for a holder that is just releasing the lock; after that the error names the holder.
 _PATIENCE_S = 0.1
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 
@@ -40,7 +40,7 @@ def folder_lock(folder: Path) -> Iterator[None]:
         ) from error
     except OSError as error:
         if error.errno in _NO_LOCKS:
-            path.unlink(missing_ok=True)  # Nobody can hold it.
+            path.unlink(missing_ok=True)  # No process can hold it.
         raise _no_lock(folder, error) from error
     try:
         try:
@@ -55,7 +55,7 @@ def folder_lock(folder: Path) -> Iterator[None]:
 
 
 def _owner(path: Path) -> str:
-    """The number of the process that holds a lock."""
+    """Return the number of the process that holds a lock."""
     with suppress(OSError):
         return path.read_text(encoding="ascii", errors="replace").strip() or "unknown"
     return "unknown"
@@ -71,5 +71,5 @@ def _no_lock(folder: Path, error: OSError) -> OutputError:
 
 
 def not_writable(path: Path, error: OSError) -> OutputError:
-    """The error for an output that the operating system refuses."""
+    """Return the error for an output that the operating system refuses."""
     return OutputError(f"{path}: cannot be written ({error.strerror}). Choose a folder that you may write.")

@@ -108,7 +108,7 @@ class PlannedOutput:
             )
 
     def _difference(self, found: FinishedOutput) -> str:
-        """Why a finished output is not what this run would make again; empty when it is."""
+        """Return why a finished output differs from what this run would make; empty if it does not."""
         if found.made_by != self.by:
             return f"made by `{found.made_by}`"
         if found.settings is None or self.settings is None:
@@ -141,7 +141,7 @@ def _is_folder(path: Path) -> bool:
 
 
 def _some(texts: Sequence[str], between: str) -> str:
-    """The first three of them."""
+    """Return the first three texts, and the number of the others."""
     return between.join(texts[:3]) + (f" and {len(texts) - 3:,} more" if len(texts) > 3 else "")
 
 

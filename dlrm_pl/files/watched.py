@@ -1,4 +1,4 @@
-"""Files that have to stay as they are while they are used: mapped pages follow the file, and nobody is told.
+"""Files that must not change while they are used: mapped pages follow the file without notice.
 
 A file that is rewritten in place changes what was read from it, and one that is cut short ends the process that reads a
 map of it. A file that another one was renamed over is not touched: who has it open goes on with it. So the file is kept
@@ -23,13 +23,13 @@ _INTERVAL_S = 1.0
 
 @dataclass(frozen=True)
 class FileState:
-    """What tells a file from another one, or from what it was.
+    """Identity and state of a file, by which a change or another file is recognized.
 
     Attributes:
-        device: that it is on.
-        inode: its number there.
-        size: bytes.
-        mtime_ns: time of its last change.
+        device: number of its device.
+        inode: number of the file on the device.
+        size: size in bytes.
+        mtime_ns: time of its last change, in nanoseconds.
     """
 
     device: int
@@ -39,33 +39,33 @@ class FileState:
 
     @classmethod
     def of(cls, file: int | Path) -> Self:
-        """Of an open file, or of the one that has a name now.
+        """Return the state of an open file, or of the file at a path.
 
         Raises:
-            OSError: there is none.
+            OSError: there is no such file.
         """
         now = os.stat(file)
         return cls(now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns)
 
     def is_same_file(self, other: FileState) -> bool:
-        """Whether it is the same one, changed or not."""
+        """Return whether both are states of the same file, changed or not."""
         return (self.device, self.inode) == (other.device, other.inode)
 
     def __str__(self) -> str:
-        """For messages."""
+        """Return the size and the time of the last change, for messages."""
         changed = datetime.fromtimestamp(self.mtime_ns / 1e9).isoformat(" ", "milliseconds")
         return f"{self.size:,} bytes of {changed}"
 
 
 class WatchedFile:
-    """A file that is open, and has to stay as it is.
+    """An open file that must not change.
 
     Args:
-        path: to open.
-        error: to raise when it was changed.
+        path: file to open.
+        error: error to raise if it was changed.
 
     Raises:
-        OSError: it cannot be opened.
+        OSError: the file cannot be opened.
     """
 
     def __init__(self, path: Path, error: type[DLRMError]) -> None:
@@ -108,10 +108,10 @@ class WatchedFile:
 
 
 class Watch:
-    """Looks at files now and then.
+    """Checks from time to time that files did not change.
 
     Args:
-        files: that have to stay as they are.
+        files: files that must not change.
     """
 
     def __init__(self, files: Iterable[WatchedFile] = ()) -> None:
@@ -119,7 +119,7 @@ class Watch:
         self._next = 0.0
 
     def glance(self) -> None:
-        """Check, if that was not done in the last second: costs nothing where a batch takes less.
+        """Check the files unless that was done in the last second, so that it may be called for each batch.
 
         Raises:
             DLRMError: a file was changed in place.
@@ -138,5 +138,5 @@ class Watch:
         self._next = time.monotonic() + _INTERVAL_S
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Watch:
-        """The same files: an open one has no copy."""
+        """Return the same object, since an open file cannot be copied."""
         return self

@@ -24,17 +24,17 @@ SPARSE = slice(1 + NUM_DENSE, RECORD_INTS)
 
 Records = npt.NDArray[np.int32]
 
-# Rows whose labels are looked at together: at 3 % of clicks one such block has both.
+# Rows whose labels are read together: with 3 % of clicks one block has both.
 _LABEL_BLOCK = 65_536
 
 
 def split_file_name(split: Split) -> str:
-    """The name that upstream tools expect."""
+    """Return the name of a split's file, as upstream's tools expect it."""
     return f"terabyte_processed_{split}.bin"
 
 
 def count_records(path: Path) -> int:
-    """Records in a file, from its size.
+    """Return the number of records in a file, from its size.
 
     Raises:
         DataFormatError: missing, empty, or not a whole number of records.
@@ -58,9 +58,9 @@ def count_records(path: Path) -> int:
 
 
 def single_label(path: Path, start: int, stop: int) -> int | None:
-    """The label that all of some rows have; None where there are both, or none of them.
+    """Return the label that all rows of a range have; None if there are both labels, or no rows.
 
-    Reads until it has found both, so of most files a block.
+    Reads until both labels were found, so of most files a single block.
     """
     found = None
     for first in range(start, stop, _LABEL_BLOCK):
@@ -73,11 +73,11 @@ def single_label(path: Path, start: int, stop: int) -> int | None:
 
 
 def open_records(path: Path, descriptor: int | None = None) -> Records:
-    """Map a file into memory, read-only, int32 ``[records, 40]``; no byte is read yet.
+    """Map a file into memory, read-only, as int32 ``[records, 40]``; nothing is read yet.
 
     Args:
-        path: of the file.
-        descriptor: of the file, if it is open already.
+        path: file to map.
+        descriptor: descriptor of the file, if it is open already.
 
     Raises:
         DataFormatError: see ``count_records``.

@@ -23,12 +23,12 @@ _READ_BLOCKS = 8
 
 @dataclass(frozen=True)
 class Part:
-    """What is known of a run of bytes before those in front of it are: made by any thread.
+    """Digests of a run of bytes, which any thread can compute before those of the bytes in front of it are known.
 
     Attributes:
-        head: bytes that end a block which began earlier.
-        digests: of the whole blocks in it, one after the other.
-        tail: bytes of a block that ends later.
+        head: bytes at the beginning that belong to an earlier block.
+        digests: digests of the whole blocks, one after the other.
+        tail: bytes at the end that belong to a later block.
     """
 
     head: memoryview
@@ -37,7 +37,7 @@ class Part:
 
 
 def part_at(offset: int, data: memoryview) -> Part:
-    """Compute what can be of bytes at a place in the file."""
+    """Return the digests of bytes at an offset of a file."""
     first = min(-offset % BLOCK_BYTES, len(data))
     last = first + (len(data) - first) // BLOCK_BYTES * BLOCK_BYTES
     blocks = range(first, last, BLOCK_BYTES)
@@ -46,29 +46,29 @@ def part_at(offset: int, data: memoryview) -> Part:
 
 
 class BlockChecksum:
-    """Puts the parts of a file together, in their order."""
+    """Combines the parts of a file, in their order, to its checksum."""
 
     def __init__(self) -> None:
         self._digests, self._block = bytearray(), hashlib.sha256()
         self._size = 0
 
     def add(self, part: Part) -> None:
-        """Add the bytes that follow; the part is of the place that they have in the file."""
+        """Add the part that follows, made for its offset in the file."""
         self._add_bytes(part.head)
         self._digests += part.digests
         self._size += len(part.digests) // DIGEST_BYTES * BLOCK_BYTES
         self._add_bytes(part.tail)
 
     def update(self, data: memoryview) -> None:
-        """Add the bytes that follow."""
+        """Add bytes that follow."""
         self.add(part_at(self._size, data))
 
     def digests(self) -> bytes:
-        """Of the blocks of all bytes so far, one after the other; the last may be shorter."""
+        """Return the digests of all blocks so far, one after the other; the last block may be shorter."""
         return bytes(self._digests) + (self._block.digest() if self._size % BLOCK_BYTES else b"")
 
     def text(self) -> str:
-        """Of all bytes so far, with its name."""
+        """Return the checksum of all bytes so far, with its name."""
         return checksum_of(self.digests())
 
     def _add_bytes(self, data: memoryview) -> None:
@@ -80,17 +80,17 @@ class BlockChecksum:
 
 
 def checksum_of(digests: bytes) -> str:
-    """Of a file whose blocks have these digests, with its name."""
+    """Return the checksum of a file whose blocks have these digests, with its name."""
     return _NAME + hashlib.sha256(digests).hexdigest()
 
 
 def is_of_blocks(checksum: str) -> bool:
-    """Whether a checksum is of this kind, and not of a file as a whole, as earlier versions wrote it."""
+    """Return whether a checksum is of this kind; earlier versions wrote the SHA-256 of the whole file."""
     return checksum.startswith(_NAME)
 
 
 def file_checksum(path: Path, start: int = 0, stop: int | None = None) -> BlockChecksum:
-    """Of a file, or of its bytes from ``start`` to before ``stop`` as if they were a file, by all processors."""
+    """Compute the checksum of a file, or of a part as if it were a file, with all processors."""
     checksum = BlockChecksum()
     stop = path.stat().st_size if stop is None else stop
     step = _READ_BLOCKS * BLOCK_BYTES
@@ -110,7 +110,7 @@ def file_checksum(path: Path, start: int = 0, stop: int | None = None) -> BlockC
 
 
 def matches(path: Path, stated: str) -> bool:
-    """Whether a file has the checksum that is stated of it, in blocks or as a whole."""
+    """Return whether a file has the checksum that is stated for it, of blocks or of the whole file."""
     if stated.startswith(_PLAIN):
         with path.open("rb") as handle:
             return _PLAIN + hashlib.file_digest(handle, "sha256").hexdigest() == stated

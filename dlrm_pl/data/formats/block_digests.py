@@ -1,4 +1,4 @@
-"""Digests of the blocks of a file, in a file beside it, so that any rows can be checked without the others.
+"""Digests of the blocks of a file, in a file next to it, so that any rows can be checked without the others.
 
 ``terabyte_processed_test.blocks`` holds the SHA-256 of each block of ``terabyte_processed_test.bin``, 32 bytes each,
 one after the other; the checksum in ``dataset.json`` is the SHA-256 of that, see ``block_checksum``.
@@ -22,16 +22,16 @@ _READ_BLOCKS = 8
 
 
 def digests_path(path: Path) -> Path:
-    """Where the digests of a file's blocks are."""
+    """Return the path of the digests of a file's blocks."""
     return path.with_suffix(".blocks")
 
 
 class BlockDigests:
-    """What the blocks of a file should be, and which of them were found to be so.
+    """The digests of a file's blocks, and which blocks were checked by them already.
 
     Args:
-        path: the file.
-        digests: of its blocks.
+        path: file of records.
+        digests: digests of its blocks, one after the other.
     """
 
     def __init__(self, path: Path, digests: bytes) -> None:
@@ -61,16 +61,16 @@ class BlockDigests:
         return cls(path, digests)
 
     def __len__(self) -> int:
-        """Blocks."""
+        """Return the number of blocks."""
         return len(self._checked)
 
     def check(self, data: memoryview, start: int, stop: int) -> None:
-        """Check the blocks that hold some bytes; each once.
+        """Check the blocks that hold a range of bytes, each block once.
 
         Args:
-            data: the whole file, mapped.
-            start: of the bytes.
-            stop: behind them.
+            data: whole file, mapped.
+            start: first byte.
+            stop: byte after the last.
 
         Raises:
             DataFormatError: a block was changed; names its rows.
@@ -94,7 +94,7 @@ class BlockDigests:
         return len(blocks)
 
     def check_all(self) -> None:
-        """Check the whole file, by all processors.
+        """Check the whole file, with all processors.
 
         Raises:
             DataFormatError: a block was changed; names its rows.

@@ -19,13 +19,13 @@ RawValues = npt.NDArray[np.int64]
 
 COUNTS_NAME = "day_fea_count.npz"
 MISSING = 0
-"""The raw value of an empty field, as in the reference."""
+"""The raw value of an empty field, as upstream has it."""
 UNSEEN = -1
-"""Stands first in a table whose row 0 is for values that are not in it."""
+"""First value of a table whose row 0 is for values that are not in it."""
 
 
 def dictionary_name(table: int) -> str:
-    """File of one table's raw values."""
+    """Return the name of the file with a table's raw values."""
     return f"day_fea_dict_{table}.npz"
 
 
@@ -57,7 +57,7 @@ def save_counts(folder: Path, sizes: Sequence[int]) -> None:
 
 def save_dictionary(folder: Path, table: int, values: RawValues) -> None:
     """Write ``day_fea_dict_{table}.npz``."""
-    # int32 as the reference has it; without a cap the values are unsigned 32-bit hashes and need more.
+    # int32 as upstream has it; without a cap the values are unsigned 32-bit hashes and need more.
     fits = values.max(initial=0) <= np.iinfo(np.int32).max
     np.savez(folder / dictionary_name(table), unique=values.astype(np.int32) if fits else values)
 
@@ -86,7 +86,7 @@ class Vocabulary:
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """Rows of each table."""
+        """Number of rows of each table."""
         return tuple(len(table) for table in self.values)
 
     def encode(self, raw: RawValues) -> tuple[Ids, int]:
@@ -109,7 +109,7 @@ class Vocabulary:
         return ids, unseen
 
     def unseen_id(self, table: int) -> int:
-        """Row for values that are not in a table: row 0 where it stands for them, else a missing value's, else 0."""
+        """Return the row of values that a table does not have: their own row 0, a missing value's, or 0."""
         values = self._sorted[table]
         if len(values) and values[0] == UNSEEN:
             return int(self._order[table][0])
@@ -118,14 +118,14 @@ class Vocabulary:
         return int(self._order[table][place]) if found else 0
 
     def save(self, folder: Path) -> None:
-        """Write the reference's files: ``day_fea_count.npz`` and ``day_fea_dict_{0..25}.npz``."""
+        """Write upstream's files: ``day_fea_count.npz`` and ``day_fea_dict_{0..25}.npz``."""
         save_counts(folder, self.sizes)
         for table, values in enumerate(self.values):
             save_dictionary(folder, table, values)
 
     @classmethod
     def load(cls, folder: Path) -> Vocabulary:
-        """Read them back.
+        """Read the files of a dataset folder.
 
         Raises:
             DataFormatError: a file is missing or damaged, or sizes disagree with the counts; names the table.
@@ -143,11 +143,11 @@ class Vocabulary:
 
 @dataclass(frozen=True)
 class DictionaryChecksums:
-    """What table sizes and dictionaries are.
+    """Checksums of table sizes and dictionaries.
 
     Attributes:
-        fingerprint: 16 hex digits over all of it.
-        tables: 16 hex digits over the values of each table; empty for one that has no dictionary.
+        fingerprint: checksum of the sizes and all dictionaries, 16 hex digits.
+        tables: checksum of each table's values, 16 hex digits; empty for a table without a dictionary.
     """
 
     fingerprint: str
@@ -155,13 +155,13 @@ class DictionaryChecksums:
 
     @classmethod
     def of_folder(cls, sizes: Sequence[int], folder: Path) -> DictionaryChecksums:
-        """Over the table sizes and the dictionaries that are there, one after the other."""
+        """Compute the checksums of the dictionaries of a folder, one after the other."""
         paths = (folder / dictionary_name(table) for table in range(len(sizes)))
         return cls.of_tables(sizes, (load_array(path, "unique") if path.is_file() else None for path in paths))
 
     @classmethod
     def of_tables(cls, sizes: Sequence[int], tables: Iterable[RawValues | None]) -> DictionaryChecksums:
-        """Over table sizes and values; None for a table without a dictionary."""
+        """Compute the checksums of values; None stands for a table without a dictionary."""
         digest = hashlib.sha256(repr(tuple(sizes)).encode())
         found = []
         for values in tables:
@@ -173,7 +173,7 @@ class DictionaryChecksums:
 
 
 def load_array(path: Path, name: str) -> RawValues:
-    """An array of an npz file as int64.
+    """Read an array of an npz file as int64.
 
     Raises:
         DataFormatError: the file is missing or damaged, or lacks the array.

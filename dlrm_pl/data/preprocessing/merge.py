@@ -1,4 +1,4 @@
-"""From buckets to the splits: each bucket is sorted in memory and appended, the last day is cut in two."""
+"""From buckets to the splits: each bucket is sorted in memory and appended; the last day is halved."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _BUCKET_FACTOR = 2.2  # Memory of a bucket while it is sorted: itself, its recor
 
 
 class Merge:
-    """Makes the three split files.
+    """The second stage of a run: write the three splits.
 
     Args:
         options: as the user chose.

@@ -26,13 +26,13 @@ from dlrm_pl.data.preprocessing.options import PreprocessOptions
 
 @dataclass(frozen=True)
 class TableSummary:
-    """What the report says of a table.
+    """Statistics of a table for the data report.
 
     Attributes:
-        values: distinct ones.
-        rows: that they were counted in.
-        commonest: raw value.
-        commonest_rows: where it stands.
+        values: number of distinct values.
+        rows: number of rows that they were counted in.
+        commonest: most frequent raw value.
+        commonest_rows: number of rows that have it.
     """
 
     values: int
@@ -48,8 +48,8 @@ class VocabularyStage:
     more where row 0 stands for unseen values, or what ``mapping`` says where rare values join them.
 
     Args:
-        options: which values get ids of their own.
-        engine: computes.
+        options: options that decide which values get an id of their own.
+        engine: native code or its NumPy fallback.
     """
 
     def __init__(self, options: PreprocessOptions, engine: Engine) -> None:
@@ -66,20 +66,20 @@ class VocabularyStage:
 
     @property
     def nbytes(self) -> int:
-        """Memory of the tables."""
+        """Memory of the tables, in bytes."""
         return sum(table.nbytes for table in self.tables)
 
     def encode(self, chunk: int, columns: Columns, rows: int, *, last_day: bool) -> int:
         """Replace raw values by ids, before the mapping; threads wait for each other, see ``TablePipeline``.
 
         Args:
-            chunk: its number, from 0.
+            chunk: number of the chunk, from 0.
             columns: ``[40, capacity]``, categories unsigned in int32, replaced.
-            rows: of the columns.
-            last_day: of test and val, which do not teach ``train_only``.
+            rows: number of rows in the columns.
+            last_day: whether the rows become test and val, whose values ``train_only`` does not add.
 
         Returns:
-            values that the vocabulary does not have.
+            The number of values that the vocabulary does not have.
         """
         learn = self._given is None and (self._learns_last_day or not last_day)
         self.pipeline.number(chunk, columns, rows, learn=learn)
@@ -93,7 +93,7 @@ class VocabularyStage:
         return int(np.count_nonzero(unknown))
 
     def mappings(self) -> list[Numbers] | None:
-        """For each table, id before -> id after rare values are folded into row 0; None when all stay."""
+        """Return for each table the ids after rare values got row 0, by the ids before; None if all values stay."""
         if self._min_count == 1:
             return None
         mappings = []
@@ -140,11 +140,11 @@ class VocabularyStage:
         return np.concatenate([[UNSEEN], kept]) if self._shift else kept
 
     def summaries(self) -> list[TableSummary]:
-        """Of the rows that made the vocabulary; none when it was given."""
+        """Return statistics of the tables; empty if the vocabulary comes from another dataset."""
         return [] if self._given is not None else [_summary(*table.read()) for table in self.tables]
 
     def _take(self, vocabulary: Vocabulary, engine: Engine) -> None:
-        """Use ids as they are."""
+        """Take over the ids of another dataset."""
         self._given = vocabulary
         shifts = {int(len(values) > 0 and values[0] == UNSEEN) for values in vocabulary.values}
         self._shift = shifts.pop() if len(shifts) == 1 else 0
@@ -165,10 +165,10 @@ def save_tables(stage: VocabularyStage, folder: Path, sizes: list[int], counts_n
     """Append new values to ``values_T.u4`` and write all counts; returns the tables' sizes.
 
     Args:
-        stage: whose tables.
-        folder: of the unfinished run.
-        sizes: values that stand in the files already.
-        counts_name: file of the counts.
+        stage: vocabulary to save.
+        folder: folder of the unfinished run.
+        sizes: number of values of each table that are in the files already.
+        counts_name: name of the file for the counts.
     """
     with (folder / counts_name).open("wb") as counts_file:
         for index, table in enumerate(stage.tables):
@@ -182,7 +182,7 @@ def save_tables(stage: VocabularyStage, folder: Path, sizes: list[int], counts_n
 
 
 def load_tables(stage: VocabularyStage, folder: Path, sizes: list[int], counts_name: str) -> None:
-    """Read them back."""
+    """Read the tables that ``save_tables`` wrote."""
     with (folder / counts_name).open("rb") as counts_file:
         for index, table in enumerate(stage.tables):
             values = np.fromfile(folder / f"values_{index}.u4", np.uint32, sizes[index])

@@ -25,11 +25,11 @@ _SHOWN = 40  # Bytes of an offending text.
 
 
 class BadLineError(ValueError):
-    """A line that is no row; its file and number are known elsewhere.
+    """A line that is not a row; the caller knows its file and number.
 
     Args:
-        kind: one of a few words, to count by.
-        reason: what is wrong, with the field and the offending text.
+        kind: kind of fault in one word, for counting.
+        reason: description of the fault, with the field and the offending text.
     """
 
     def __init__(self, kind: str, reason: str) -> None:
@@ -107,11 +107,11 @@ def explain(line: bytes, label: Label = "needed") -> BadLineError:
 
 
 def without_newline(line: bytes) -> bytes:
-    """A line without its newline, of Unix or DOS."""
+    """Return a line without its newline, of Unix or DOS."""
     return line.removesuffix(b"\n").removesuffix(b"\r")
 
 
 def _text(field: bytes) -> str:
-    """The offending text, quoted, and not too much of it."""
+    """Return the offending text, quoted and shortened."""
     shown = repr(field[:_SHOWN].decode("utf-8", "backslashreplace"))
     return shown if len(field) <= _SHOWN else f"{shown}... ({len(field):,} bytes)"

@@ -28,7 +28,7 @@ def iter_raw_records(
     """Parse a log in chunks.
 
     Missing values become 0, negative dense values 0, categories ``int(hex, 16)``, modulo ``max_ind_range`` when
-    that is positive; all as in the reference.
+    that is positive; all as upstream does.
 
     Args:
         path: plain or ``.gz``; CRLF, a missing last newline and trailing blank lines are fine.

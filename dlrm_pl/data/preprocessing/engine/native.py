@@ -36,7 +36,7 @@ Values = npt.NDArray[np.uint32]
 Files = npt.NDArray[np.int32]
 Order = npt.NDArray[np.uint32]
 
-# What functions return beside what they compute.
+# Statuses that functions return instead of a result.
 _NO_MEMORY, _STOPPED, _REFUSED, _REPEATED = -1, -2, -3, -4
 
 _POINTER, _LONG, _ULONG, _UINT, _INT = (
@@ -69,7 +69,7 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
 
 
 def library() -> ctypes.CDLL | None:
-    """The library with its signatures declared, or None where the NumPy fallback must do."""
+    """Return the library with its signatures declared, or None if it is missing and the NumPy fallback is used."""
     found = load("preprocess", VERSION, Path(__file__).parent)
     if found is not None:
         for name, (result, arguments) in _SIGNATURES.items():
@@ -94,20 +94,20 @@ class NativeTable:
 
     @property
     def pointer(self) -> int:
-        """For the library."""
+        """Address of the table, for the library."""
         return int(self._table)
 
     def __len__(self) -> int:
-        """Distinct values."""
+        """Return the number of distinct values."""
         return int(self._native.dlrm_table_size(self._table))
 
     @property
     def nbytes(self) -> int:
-        """Memory that it holds."""
+        """Memory of the table, in bytes."""
         return int(self._native.dlrm_table_bytes(self._table))
 
     def read(self, first: int = 0) -> tuple[Values, Values]:
-        """Values in the order of their numbers from ``first`` on, and the counts of all."""
+        """Return the values from number ``first`` on, in order, and the counts of all values."""
         size = len(self)
         check_room("values before the first that is read", first, size)
         values, counts = np.empty(size - first, np.uint32), np.empty(size, np.uint32)
@@ -117,7 +117,7 @@ class NativeTable:
         return values, counts
 
     def restore(self, values: Values, counts: Values) -> None:
-        """Become the table that ``read`` gave.
+        """Restore the values and counts that ``read`` returned.
 
         Raises:
             DataFormatError: a value comes twice.
@@ -132,7 +132,7 @@ class NativeTable:
 
 
 class NativeTablePipeline:
-    """Tables that chunks of rows pass in their order, different threads at different tables.
+    """Tables that chunks of rows pass in order, with different threads at different tables.
 
     Args:
         tables: one for each categorical column.
@@ -171,12 +171,12 @@ class NativeTablePipeline:
         _check(self._native, status)
 
     def stop(self) -> None:
-        """Wake all that wait, to end."""
+        """Wake all threads that wait; they end with StoppedError."""
         self._native.dlrm_pipeline_stop(self._pipeline)
 
 
 class NativeEngine:
-    """What preprocessing computes, by the library."""
+    """The computations of preprocessing, by the native library."""
 
     name = "native"
 
@@ -184,11 +184,11 @@ class NativeEngine:
         self._native = native
 
     def table(self) -> NativeTable:
-        """A new table."""
+        """Return a new table."""
         return NativeTable(self._native)
 
     def pipeline(self, tables: Sequence[NativeTable]) -> NativeTablePipeline:
-        """Tables that chunks pass in turn."""
+        """Return a pipeline of tables that chunks pass in order."""
         return NativeTablePipeline(self._native, tables)
 
     def parse(
@@ -274,7 +274,7 @@ class NativeEngine:
         _check(self._native, number)
 
     def order(self, keyed: npt.NDArray[np.void]) -> Order:
-        """The rows of keyed records in the order of their keys."""
+        """Return the rows of keyed records in the order of their keys."""
         rows = np.empty(len(keyed), np.uint32)
         status = self._native.dlrm_order(address("keyed", keyed, KEYED_DTYPE, None), len(keyed), rows.ctypes.data)
         if status == _NO_MEMORY:
@@ -307,7 +307,7 @@ class NativeEngine:
 
 
 def outside_mapping(row: int, field: int, number: int, size: int) -> DataFormatError:
-    """For a number that no mapping made."""
+    """Return the error for a number that no mapping made."""
     return DataFormatError(
         f"Record {row} has number {number} in field {field}, which has numbers 0 to {size - 1}. The files of the "
         "unfinished run are damaged: remove its folder and preprocess again."
@@ -315,7 +315,7 @@ def outside_mapping(row: int, field: int, number: int, size: int) -> DataFormatE
 
 
 def repeated_value(values: Values) -> DataFormatError:
-    """For values of a table that are not all different."""
+    """Return the error for values of a table that are not all different."""
     distinct, counts = np.unique(values, return_counts=True)
     return DataFormatError(
         f"The value {distinct[counts > 1][0]} comes twice in a vocabulary table. The dictionary, or the unfinished run "
@@ -324,7 +324,7 @@ def repeated_value(values: Values) -> DataFormatError:
 
 
 def _check(native: ctypes.CDLL, status: int) -> None:
-    """Raise what a function returned that computed nothing."""
+    """Raise the error that a status of the library stands for."""
     if status == _REFUSED:
         reason = native.dlrm_preprocess_refusal().decode()
         raise ShapeError(f"Native code was called with arguments that do not fit together: {reason}.")

@@ -103,7 +103,7 @@ class NumPyTable:
 
 
 class NumPyTablePipeline:
-    """As ``NativeTablePipeline``."""
+    """A pipeline of NumPy tables; see ``NativeTablePipeline``."""
 
     def __init__(self, tables: Sequence[NumPyTable]) -> None:
         self._tables, self._pipeline = tables, Pipeline(len(tables))
@@ -115,12 +115,12 @@ class NumPyTablePipeline:
                 (table.add if learn else table.find)(column[:rows])
 
     def stop(self) -> None:
-        """Wake all that wait, to end."""
+        """Wake all threads that wait; they end with StoppedError."""
         self._pipeline.stop()
 
 
 class Engine(Protocol):
-    """What preprocessing computes; see ``NativeEngine`` for what each function does."""
+    """The computations of preprocessing; ``NativeEngine`` documents each method."""
 
     name: str
 
@@ -156,16 +156,16 @@ class Engine(Protocol):
 
 
 class NumPyEngine:
-    """As ``NativeEngine``."""
+    """The computations of preprocessing in NumPy; see ``NativeEngine``."""
 
     name = "numpy"
 
     def table(self) -> Table:
-        """A new table."""
+        """Return a new table."""
         return NumPyTable()
 
     def pipeline(self, tables: Sequence[NumPyTable]) -> TablePipeline:
-        """Tables that chunks pass in turn."""
+        """Return a pipeline of tables that chunks pass in order."""
         return NumPyTablePipeline(tables)
 
     def parse(
@@ -245,13 +245,13 @@ class NumPyEngine:
 
 @cache
 def engine() -> Engine:
-    """The native engine, or the NumPy fallback where the install built no native code."""
+    """Return the native engine, or the NumPy fallback if the native code was not built."""
     native = library()
     return NumPyEngine() if native is None else NativeEngine(native)
 
 
 def row_keys(seed: int, first_row: int, rows: int) -> npt.NDArray[np.uint64]:
-    """64-bit keys of ``rows`` rows, all different: splitmix64 of seed and number of the row."""
+    """Return 64-bit keys of rows, all different: splitmix64 of the seed and the number of the row."""
     numbers = np.arange(first_row, first_row + rows, dtype=np.uint64)
     with np.errstate(over="ignore"):  # Unsigned products wrap, which is meant.
         return splitmix64(splitmix64(np.array([seed], np.uint64)) + numbers * _GOLDEN)
