@@ -63,7 +63,7 @@ def test_the_served_object_runs_the_certified_int8_ops(outcome: Outcome) -> None
 
 def test_model_that_does_not_run_its_int8_ops_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(build_module, "count_int8_ops", lambda *args: {"int8_linear": 4})
-    message = r"ran the integer ops \{'int8_linear': 4\}, but its recipe means .*'int8_lookup': 3"
+    message = r"ran the integer ops \{'int8_linear': 4\}, but its recipe has .*'int8_lookup': 3"
     with pytest.raises(ArtifactError, match=message):
         build(tmp_path / "a")
     # The search itself is not lost: the log of its trials stays for another run.
