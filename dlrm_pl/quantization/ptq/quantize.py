@@ -71,12 +71,13 @@ def quantize(
         NonFiniteError: a table holds NaN or infinity.
     """
     ranges = calibration if isinstance(calibration, ActivationRanges) else ActivationRanges(model, calibration)
-    tables = PackedTables(packer.packed(recipe.tables), recipe.tables, model.architecture.embedding_dim)
+    packed = packer.packed(recipe.tables)
     observed: Mapping[str, Sequence[Range]] = {"bottom_mlp": [], "top_mlp": []}
     if recipe.has_int8_linears:
         observed = ranges.observed_by(recipe.observer)
     bottom_mlp = quantize_mlp(model.bottom_mlp, recipe.bottom_mlp, observed["bottom_mlp"], recipe, "bottom_mlp")
     top_mlp = quantize_mlp(model.top_mlp, recipe.top_mlp, observed["top_mlp"], recipe, "top_mlp")
+    tables = PackedTables(packed, recipe.tables, model.architecture.embedding_dim)
     lowered = Int8DLRM(model.architecture, bottom_mlp, tables, top_mlp, recipe.interaction).eval()
     if not recipe.bias_correction or set(recipe.ops.values()) == {"fp32"}:
         return lowered
@@ -124,19 +125,19 @@ def quantize_mlp(
     layers: list[Int8Linear | FloatLinear] = []
     for index, (linear, relu) in enumerate(checked_linears(mlp, dtypes, name)):
         dtype = dtypes[index]
-        if dtype != "int8":
-            layers.append(FloatLinear(linear.weight, linear.bias, relu=relu is not None, dtype=dtype))
-            continue
-        output_grid = byte_grid(ranges[index + 1], recipe.activation_scheme, f"the output of {name}.{index}")
-        int8_follows = index + 1 < len(dtypes) and dtypes[index + 1] == "int8"
-        layers.append(
-            quantize_linear(
+        if dtype == "int8":
+            input_grid = byte_grid(ranges[index], recipe.activation_scheme, f"the input of {name}.{index}")
+            output_grid = byte_grid(ranges[index + 1], recipe.activation_scheme, f"the output of {name}.{index}")
+            int8_follows = index + 1 < len(dtypes) and dtypes[index + 1] == "int8"
+            int8_linear = quantize_linear(
                 linear,
-                byte_grid(ranges[index], recipe.activation_scheme, f"the input of {name}.{index}"),
+                input_grid,
                 output_grid if int8_follows else None,
                 recipe.weight_granularity,
                 relu=relu is not None,
                 quantizes_input=index == 0 or dtypes[index - 1] != "int8",
             )
-        )
+            layers.append(int8_linear)
+        else:
+            layers.append(FloatLinear(linear.weight, linear.bias, relu=relu is not None, dtype=dtype))
     return layers

@@ -93,17 +93,18 @@ class TablePacker:
         """Pack a table, into a file if there is a folder."""
         rows, dim = self._tables[index].shape
         self.nonfinite_rows.pop(index, None)  # They are counted again.
-        if self._folder is None:
-            if dtype in ("int8", "int4"):
-                packed = empty_table(rows, row_bytes(dtype, dim))
-            else:
-                packed = torch.empty(rows, dim, dtype=storage_dtype(dtype))
-            for start, block in self._summed_blocks(index):
-                self._pack_block(index, start, block, dtype, packed[start : start + len(block)])
-            return packed
-        path = self._folder / file_name(index, dtype)
-        self._checksums[index, dtype] = write_table(path, dtype, rows, dim, self._packed_blocks(index, dtype))
-        return map_table(path)
+        if self._folder is not None:
+            blocks = self._packed_blocks(index, dtype)
+            path = self._folder / file_name(index, dtype)
+            self._checksums[index, dtype] = write_table(path, dtype, rows, dim, blocks)
+            return map_table(path)
+        if dtype in ("int8", "int4"):
+            packed = empty_table(rows, row_bytes(dtype, dim))
+        else:
+            packed = torch.empty(rows, dim, dtype=storage_dtype(dtype))
+        for start, block in self._summed_blocks(index):
+            self._pack_block(index, start, block, dtype, packed[start : start + len(block)])
+        return packed
 
     def _packed_blocks(self, index: int, dtype: TableDtype) -> Iterator[Tensor]:
         """Packed rows in two alternating buffers: new memory would take longer than the packing."""
