@@ -198,7 +198,7 @@ def _artifact(path: Path, full: bool) -> Description:
 
     from dlrm_pl.artifact.manifest import Manifest
     from dlrm_pl.artifact.result_file import check_result
-    from dlrm_pl.artifact.store import check_files, large_files, load_model, read_certificate
+    from dlrm_pl.artifact.store import check_files, large_files, load_model, read_matching_certificate
     from dlrm_pl.artifact.summary import comparison, drop_line, guards_line, slice_line, verdict_line
     from dlrm_pl.model.checkpoints.table_statistics import describe_rows, sampled_rows
 
@@ -207,7 +207,7 @@ def _artifact(path: Path, full: bool) -> Description:
     check_files(path, manifest, left)
     checked = f"all files {f'below {min(left.values()):,} bytes ' if left else ''}by their checksums"
     checked += ", and that the certificate agrees with itself and with them"
-    certificate = read_certificate(path, manifest)
+    certificate = read_matching_certificate(path, manifest)
     check_result(path, certificate)
     widths = (22, 16, 16, 12)
     metrics = [

@@ -16,6 +16,8 @@ from functools import partial
 from pathlib import Path
 
 from dlrm_pl.artifact.certificate.certificate import Certificate
+from dlrm_pl.artifact.certificate.file import write_certificate
+from dlrm_pl.artifact.certificate.verdict import judged
 from dlrm_pl.artifact.fingerprint import model_fingerprint
 from dlrm_pl.artifact.manifest import (
     CERTIFICATE_NAME,
@@ -196,7 +198,7 @@ def build_artifact(
         served = load_model(folder, manifest)
         certificate, certification = _certify(model, served, result, data, settings, manifest, name_of_score(eval_func))
         model.watch.check()  # All that was found out is of one and the same file.
-        certificate.write(folder)
+        write_certificate(certificate, folder)
         manifest = dataclasses.replace(manifest, accepted=certificate.accepted)
         sensitivities = Sensitivities.found_in(trial_log.notes, result.trials)
         # What was interrupted may be finished under other limits.
@@ -336,7 +338,7 @@ def _certify(
         model_checksum=manifest.model_checksum,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-    return certificate if certification is None else certificate.judged(verdict), certification
+    return certificate if certification is None else judged(certificate, verdict), certification
 
 
 def _write_report(

@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from dlrm_pl.artifact.certificate.certificate import Certificate
+from dlrm_pl.artifact.certificate.file import read_certificate
 from dlrm_pl.artifact.manifest import (
     CERTIFICATE_NAME,
     FILE_NAME,
@@ -163,19 +164,19 @@ def load_artifact(path: str | os.PathLike[str], checksums: Checksums = "auto", p
         if name not in manifest.files:
             raise ArtifactError(f"{folder / FILE_NAME}: has no checksum of {name}. Quantize again.")
     model = load_model(folder, manifest, pages)
-    certificate = read_certificate(folder, manifest)
+    certificate = read_matching_certificate(folder, manifest)
     for file in watch.files:
         file.check_named()
     return Artifact(path=folder, model=model, manifest=manifest, certificate=certificate, watch=watch)
 
 
-def read_certificate(folder: Path, manifest: Manifest) -> Certificate:
+def read_matching_certificate(folder: Path, manifest: Manifest) -> Certificate:
     """Read the certificate of an artifact, and check that it agrees with itself and with the manifest.
 
     Raises:
         ArtifactError: it does not agree; names what differs.
     """
-    certificate = Certificate.read(folder)
+    certificate = read_certificate(folder)
     for name in ("accepted", "model_fingerprint", "dataset_fingerprint", "recipe"):
         certified, stated = getattr(certificate, name), getattr(manifest, name)
         if certified != stated:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from dlrm_pl.artifact.certificate.certificate import Certificate
+from dlrm_pl.artifact.certificate.file import read_certificate
 from dlrm_pl.artifact.manifest import Manifest
 from dlrm_pl.artifact.report.report_data import ReportData
 from dlrm_pl.artifact.sensitivities import Sensitivities, Sensitivity
@@ -80,6 +81,6 @@ def report_data(manifest: Manifest, certificate: Certificate, **changes: Any) ->
 
 
 def of_artifact(folder: Path, **changes: Any) -> ReportData:
-    manifest, certificate = Manifest.read(folder), Certificate.read(folder)
+    manifest, certificate = Manifest.read(folder), read_certificate(folder)
     hostile = changes.pop("reason", certificate.reason)
     return report_data(manifest, dataclasses.replace(certificate, reason=hostile), **changes)

@@ -8,16 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
+from dlrm_pl.artifact.certificate.certificate import Certificate
 from dlrm_pl.artifact.certificate.verdict import doubts, failures, rows_needed
 from dlrm_pl.metrics.student import student_quantile
 from dlrm_pl.quantization.judging.certified_bound import CertifiedBound
 from dlrm_pl.quantization.judging.certified_guard import CertifiedGuard, bound_of_guard
 from dlrm_pl.quantization.judging.certified_slice import CertifiedSlice
-
-if TYPE_CHECKING:
-    from dlrm_pl.artifact.certificate.certificate import Certificate
 
 # Metrics are sums of millions of float32: what follows from two of them is right to five digits and more.
 _DIGITS = 1e-5

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
+from dlrm_pl.artifact.certificate.certificate import Certificate, Outcome
 from dlrm_pl.metrics.sequential import rows_to_decide
 from dlrm_pl.quantization.judging.certified_bound import CertifiedBound
 from dlrm_pl.quantization.judging.certified_guard import CertifiedGuard
@@ -20,10 +21,7 @@ from dlrm_pl.quantization.judging.guards import describe_change
 from dlrm_pl.quantization.judging.slices import SCORE_NAMES
 
 if TYPE_CHECKING:
-    from dlrm_pl.artifact.certificate.certificate import Certificate
     from dlrm_pl.quantization.judging.criterion import Verdict
-
-Outcome = Literal["accepted", "not accepted", "undecided"]
 
 
 @dataclass(frozen=True)
@@ -48,6 +46,18 @@ class _Finding:
     passed: bool | None
     words: str
     rows_needed: int | None = None
+
+
+def judged(certificate: Certificate, search: Verdict) -> Certificate:
+    """Return the certificate with its verdict, given the verdict of the search."""
+    verdict = judge(certificate, search)
+    return replace(
+        certificate,
+        outcome=verdict.outcome,
+        accepted=verdict.outcome == "accepted",
+        reason=verdict.reason,
+        rows_needed=verdict.rows_needed,
+    )
 
 
 def judge(certificate: Certificate, search: Verdict) -> CertifiedVerdict:

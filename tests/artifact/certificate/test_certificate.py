@@ -17,7 +17,8 @@ import dlrm_pl.artifact.build as build_module
 from dlrm_pl.artifact.build import Outcome, build_artifact
 from dlrm_pl.artifact.certificate.certificate import Certificate
 from dlrm_pl.artifact.certificate.drift import METRICS, Drift
-from dlrm_pl.artifact.certificate.verdict import doubts, failures
+from dlrm_pl.artifact.certificate.file import read_certificate, write_certificate
+from dlrm_pl.artifact.certificate.verdict import doubts, failures, judged
 from dlrm_pl.artifact.store import load_artifact
 from dlrm_pl.artifact.summary import drop_line, guards_line, slice_line, verdict_line
 from dlrm_pl.errors import VerificationError
@@ -181,8 +182,8 @@ def test_check_names_metric_values_and_machine(outcome: Outcome) -> None:
 
 
 def test_certificate_survives_its_file(outcome: Outcome, tmp_path: Path) -> None:
-    outcome.certificate.write(tmp_path)
-    assert Certificate.read(tmp_path) == outcome.certificate
+    write_certificate(outcome.certificate, tmp_path)
+    assert read_certificate(tmp_path) == outcome.certificate
     assert json.loads((tmp_path / "certificate.json").read_text())["format"] == 4
 
 
@@ -193,7 +194,7 @@ GOLDEN = Path(__file__).parents[1] / "golden"
 def test_certificate_with_losses_instead_of_drops_is_read(tmp_path: Path) -> None:
     shutil.copyfile(GOLDEN / "certificate_format_3.json", tmp_path / "certificate.json")
     stated = json.loads((tmp_path / "certificate.json").read_text())
-    older = Certificate.read(tmp_path)
+    older = read_certificate(tmp_path)
     assert (older.outcome, older.auroc_drop, older.auroc_drop_at_most) == (
         "accepted",
         stated["auroc_loss"],
@@ -207,7 +208,7 @@ def test_certificate_with_losses_instead_of_drops_is_read(tmp_path: Path) -> Non
 
 def test_certificate_without_bounds_is_read(tmp_path: Path) -> None:
     shutil.copyfile(GOLDEN / "certificate_format_2.json", tmp_path / "certificate.json")
-    older = Certificate.read(tmp_path)
+    older = read_certificate(tmp_path)
     assert (older.outcome, older.accepted, older.judged_by) == ("accepted", True, "estimate")
     assert (older.auroc_drop_at_most, older.bound_method, older.rows_needed) == (None, "", None)
     assert failures(older) == doubts(older) == []
@@ -237,17 +238,17 @@ LOSS = {"auroc_drop": 0.004, "auroc_drop_at_least": 0.001, "auroc_drop_at_most":
     ],
 )
 def test_one_sided_bound_of_the_drop_decides(outcome: Outcome, tolerance: float, outcome_is: str, words: str) -> None:
-    judged = certificate_with(outcome, **LOSS, tolerance=tolerance).judged(search())
-    assert (judged.outcome, judged.accepted) == (outcome_is, outcome_is == "accepted")
-    assert re.search(words, judged.reason)
+    certificate = judged(certificate_with(outcome, **LOSS, tolerance=tolerance), search())
+    assert (certificate.outcome, certificate.accepted) == (outcome_is, outcome_is == "accepted")
+    assert re.search(words, certificate.reason)
     # To bring the bound of 0.007 from 0.003 to 0.001 above the estimate takes nine times the 3,000 rows.
-    assert judged.rows_needed == (27_000 if outcome_is == "undecided" else None)
+    assert certificate.rows_needed == (27_000 if outcome_is == "undecided" else None)
 
 
 def test_estimate_decides_where_no_confidence_is_asked_for(tmp_path: Path, outcome: Outcome) -> None:
-    judged = certificate_with(outcome, **LOSS, tolerance=0.005, judged_by="estimate").judged(search())
-    assert judged.outcome == "accepted"
-    assert ", without a confidence bound; tolerance" in judged.reason
+    certificate = judged(certificate_with(outcome, **LOSS, tolerance=0.005, judged_by="estimate"), search())
+    assert certificate.outcome == "accepted"
+    assert ", without a confidence bound; tolerance" in certificate.reason
     settings = TuningSettings(criterion=Criterion(relative=0.002, confidence=None), max_trials=1)
     built = build_artifact(tiny.model(), data(), settings, tmp_path / "a").certificate
     assert (built.outcome, built.judged_by) == ("accepted", "estimate")
@@ -270,19 +271,19 @@ def test_estimate_decides_where_no_confidence_is_asked_for(tmp_path: Path, outco
 def test_model_that_the_search_refused_is_not_accepted(
     outcome: Outcome, change: dict[str, Any], outcome_is: str, reason: str
 ) -> None:
-    judged = outcome.certificate.judged(search(accepted=False, **change))
-    assert judged.outcome == outcome_is
-    assert re.search(reason, judged.reason)
+    certificate = judged(outcome.certificate, search(accepted=False, **change))
+    assert certificate.outcome == outcome_is
+    assert re.search(reason, certificate.reason)
 
 
 def test_guard_between_its_bounds_is_undecided_and_says_how_many_rows_would_tell(outcome: Outcome) -> None:
     first, *others = outcome.certificate.guards
     first = dataclasses.replace(first, change=0.004, at_least=0.002, at_most=0.006, tolerance=0.005, passed=None)
-    judged = certificate_with(outcome, guards=(first, *others)).judged(search())
-    assert judged.outcome == "undecided"
-    assert judged.rows_needed == 12_000
-    assert "at most 0.600% with 95% confidence; tolerance 0.50%: undecided" in judged.reason
-    assert "log loss +0.4000% (tolerance 0.50%: undecided)" in guards_line(judged)
+    certificate = judged(certificate_with(outcome, guards=(first, *others)), search())
+    assert certificate.outcome == "undecided"
+    assert certificate.rows_needed == 12_000
+    assert "at most 0.600% with 95% confidence; tolerance 0.50%: undecided" in certificate.reason
+    assert "log loss +0.4000% (tolerance 0.50%: undecided)" in guards_line(certificate)
 
 
 def test_guards_are_judged_by_their_bounds() -> None:
@@ -314,11 +315,11 @@ def test_one_click_cannot_be_bounded(outcome: Outcome) -> None:
     bound, method = bound_of_auroc(paired, 0.95)
     assert (method, bound.within(0.5, "bound"), bound.rows_needed(0.5)) == ("none", None, None)
     nothing = {"auroc_drop_at_least": None, "auroc_drop_at_most": None, "bound_method": "none"}
-    judged = certificate_with(outcome, **nothing).judged(search())
-    assert judged.outcome == "undecided"
-    assert "cannot be bounded because a class has fewer than two rows" in judged.reason
-    assert "how many rows would decide is unknown" in judged.reason
-    assert verdict_line(judged) == "UNDECIDED: 3,000 test rows are too few to tell"
+    certificate = judged(certificate_with(outcome, **nothing), search())
+    assert certificate.outcome == "undecided"
+    assert "cannot be bounded because a class has fewer than two rows" in certificate.reason
+    assert "how many rows would decide is unknown" in certificate.reason
+    assert verdict_line(certificate) == "UNDECIDED: 3,000 test rows are too few to tell"
 
 
 def test_certificate_shows_itself_in_one_line(outcome: Outcome) -> None:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from dlrm_pl.artifact.build import Outcome, build_artifact
-from dlrm_pl.artifact.certificate.certificate import Certificate
+from dlrm_pl.artifact.certificate.file import read_certificate
 from dlrm_pl.artifact.certificate.verdict import doubts, failures
 from dlrm_pl.artifact.report.page import render
 from dlrm_pl.artifact.store import load_artifact
@@ -164,7 +164,7 @@ def test_older_certificate_without_it_reads_fine(tmp_path: Path) -> None:
     contents = json.loads(path.read_text(encoding="utf-8"))
     assert contents.pop("worst_slice") is None
     path.write_text(json.dumps(contents), encoding="utf-8")
-    older = Certificate.read(path.parent)
+    older = read_certificate(path.parent)
     assert older.worst_slice is None
     assert slice_line(older) == ""
     assert failures(older) == doubts(older) == []
@@ -188,4 +188,4 @@ def test_damaged_rule_is_refused(built: Outcome, tmp_path: Path, change: Any, me
     change(contents["worst_slice"])
     (tmp_path / "certificate.json").write_text(json.dumps(contents), encoding="utf-8")
     with pytest.raises(ArtifactError, match=rf"certificate\.json: .*{message}.* Quantize again"):
-        Certificate.read(tmp_path)
+        read_certificate(tmp_path)

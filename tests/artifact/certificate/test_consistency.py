@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from dlrm_pl.artifact.build import Outcome, build_artifact
-from dlrm_pl.artifact.certificate.certificate import Certificate
+from dlrm_pl.artifact.certificate.file import read_certificate
 from dlrm_pl.artifact.manifest import CERTIFICATE_NAME, RESULT_NAME, Manifest, file_sha256
 from dlrm_pl.artifact.result_file import check_result
 from dlrm_pl.artifact.store import load_artifact
@@ -96,7 +96,7 @@ def test_number_that_does_not_follow_from_the_others_is_found(folder: Path, name
     change, message = EDITS[name]
     edit(folder, change)
     with pytest.raises(ArtifactError, match=message):
-        Certificate.read(folder)
+        read_certificate(folder)
 
 
 def test_resigned_certificate_is_neither_loaded_nor_shown(folder: Path) -> None:
@@ -124,7 +124,7 @@ def test_documents_that_contradict_each_other_are_found(folder: Path) -> None:
 def test_result_that_says_something_else_is_found(folder: Path) -> None:
     edit(folder, lambda contents: contents.update(accepted=False), RESULT_NAME)
     with pytest.raises(ArtifactError, match=r"result.json: accepted is False, but True in certificate.json"):
-        check_result(folder, Certificate.read(folder))
+        check_result(folder, read_certificate(folder))
     with pytest.raises(ArtifactError, match="accepted is False"):
         describe(folder)
 

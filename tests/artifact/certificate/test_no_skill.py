@@ -12,7 +12,7 @@ import torch
 from rich.console import Console
 
 from dlrm_pl.artifact.build import Outcome, build_artifact
-from dlrm_pl.artifact.certificate.certificate import Certificate
+from dlrm_pl.artifact.certificate.file import read_certificate
 from dlrm_pl.inspection import describe
 from dlrm_pl.quantization.judging.criterion import Criterion
 from dlrm_pl.quantization.search.tune import TuningSettings
@@ -53,15 +53,15 @@ def test_every_place_warns(worse: Outcome) -> None:
 
 
 def test_warnings_follow_from_the_numbers_when_a_certificate_is_read(worse: Outcome, tmp_path: Path) -> None:
-    assert Certificate.read(worse.path).warnings == worse.certificate.warnings
+    assert read_certificate(worse.path).warnings == worse.certificate.warnings
     stated = json.loads((worse.path / "certificate.json").read_text())
     stated["warnings"] = []
     (tmp_path / "certificate.json").write_text(json.dumps(stated))
-    assert len(Certificate.read(tmp_path).warnings) == 3
+    assert len(read_certificate(tmp_path).warnings) == 3
 
 
 def test_int8_is_told_of_what_it_alone_has(outcome: Outcome) -> None:
-    certificate = Certificate.read(outcome.path)
+    certificate = read_certificate(outcome.path)
     before = certificate.warnings
     certificate.int8["auroc"] = 0.4
     (added,) = set(certificate.warnings) - set(before)

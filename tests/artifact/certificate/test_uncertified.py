@@ -15,7 +15,7 @@ from rich.console import Console
 
 from dlrm_pl.artifact import build
 from dlrm_pl.artifact.build import Outcome, build_artifact
-from dlrm_pl.artifact.certificate.certificate import Certificate
+from dlrm_pl.artifact.certificate.file import read_certificate
 from dlrm_pl.artifact.certificate.verdict import failures
 from dlrm_pl.artifact.report import figures
 from dlrm_pl.artifact.report.page import render
@@ -63,7 +63,7 @@ def test_what_could_not_be_computed_is_null_in_the_file_and_nan_when_read(uncert
     assert stated["fp32"] == stated["int8"] == dict.fromkeys(stated["fp32"])
     assert [stated[name] for name in ("auroc_drop", "auroc_drop_relative", "tolerance")] == [None] * 3
     assert (stated["rows"], stated["guards"]) == (0, [])
-    assert math.isnan(Certificate.read(uncertified.path).int8["auroc"])
+    assert math.isnan(read_certificate(uncertified.path).int8["auroc"])
 
 
 def test_every_reader_says_that_it_is_unknown(uncertified: Outcome) -> None:
@@ -97,7 +97,7 @@ def test_slip_of_arithmetic_is_a_reason_like_any_other(tmp_path: Path, monkeypat
 
 
 def test_auroc_of_zero_divides_nothing(outcome: Outcome) -> None:
-    certificate = Certificate.read(outcome.path)
+    certificate = read_certificate(outcome.path)
     for name in ("fp32", "int8"):
         getattr(certificate, name)["auroc"] = 0.0
     assert "tolerance unknown" in drop_line(certificate)
@@ -106,7 +106,7 @@ def test_auroc_of_zero_divides_nothing(outcome: Outcome) -> None:
 
 def test_change_of_nothing_is_told_in_words_and_not_drawn(outcome: Outcome) -> None:
     """Probabilities of 0 in float64 have no place on a logarithmic axis."""
-    certificate = Certificate.read(outcome.path)
+    certificate = read_certificate(outcome.path)
     changed = replace(certificate.guards[0], change=None, standard_error=None, passed=False)
     certificate = replace(certificate, guards=(changed, *certificate.guards[1:]))
     assert "log loss from zero (tolerance 0.50%: failed)" in guards_line(certificate)
