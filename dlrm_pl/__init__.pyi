@@ -9,9 +9,9 @@ from .callbacks.mlperf_logging import MLPerfLogging as MLPerfLogging
 from .callbacks.quantization import QuantizationCallback as QuantizationCallback
 from .data.formats.dataset_folder import DatasetFolder as DatasetFolder
 from .data.loading.datamodule import DLRMDataModule as DLRMDataModule
-from .data.loading.datamodule import RowRange as RowRange
 from .data.loading.datamodule import TerabyteDataModule as TerabyteDataModule
 from .data.loading.dataset import ClickDataset as ClickDataset
+from .data.loading.row_range import RowRange as RowRange
 from .data.preprocessing.options import PreprocessOptions as PreprocessOptions
 from .data.preprocessing.run import preprocess as preprocess
 from .data.synthetic.synthesize import synthesize as synthesize

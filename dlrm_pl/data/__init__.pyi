@@ -1,10 +1,10 @@
 from .formats.dataset_description import SplitInfo as SplitInfo
 from .formats.dataset_folder import DatasetFolder as DatasetFolder
 from .loading.datamodule import DLRMDataModule as DLRMDataModule
-from .loading.datamodule import RowRange as RowRange
 from .loading.datamodule import TerabyteDataModule as TerabyteDataModule
 from .loading.dataset import Batches as Batches
 from .loading.dataset import ClickDataset as ClickDataset
+from .loading.row_range import RowRange as RowRange
 from .preprocessing.options import PreprocessOptions as PreprocessOptions
 from .preprocessing.run import PreprocessReport as PreprocessReport
 from .preprocessing.run import preprocess as preprocess

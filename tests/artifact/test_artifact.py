@@ -18,7 +18,7 @@ from dlrm_pl.artifact.build import Outcome, build_artifact
 from dlrm_pl.artifact.manifest import Manifest
 from dlrm_pl.artifact.store import load_artifact
 from dlrm_pl.artifact.summary import comparison, drop_line
-from dlrm_pl.data.loading.datamodule import RowRange
+from dlrm_pl.data.loading.row_range import RowRange
 from dlrm_pl.errors import (
     ArtifactError,
     CalibrationError,

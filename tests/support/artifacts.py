@@ -10,7 +10,7 @@ from typing import Any
 
 from dlrm_pl.artifact.build import Outcome, build_artifact
 from dlrm_pl.artifact.manifest import Manifest
-from dlrm_pl.data.loading.datamodule import RowRange
+from dlrm_pl.data.loading.row_range import RowRange
 from dlrm_pl.quantization.judging.criterion import Criterion
 from dlrm_pl.quantization.judging.row_sets import RowSets
 from dlrm_pl.quantization.search.tune import TuningSettings

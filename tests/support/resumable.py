@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dlrm_pl.artifact.build import Outcome
-from dlrm_pl.data.loading.datamodule import RowRange
+from dlrm_pl.data.loading.row_range import RowRange
 from dlrm_pl.quantization.judging.criterion import Criterion
 from dlrm_pl.quantization.judging.row_sets import RowSets
 from dlrm_pl.quantization.search.settings import TuningSettings

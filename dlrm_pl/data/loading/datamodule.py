@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -20,8 +19,9 @@ from dlrm_pl.data.formats.row_identity import checksum_of_rows, identity_of_rows
 from dlrm_pl.data.loading.dataset import Batches, ClickDataset, capped_sizes
 from dlrm_pl.data.loading.raw_dataset import RawLogDataset
 from dlrm_pl.data.loading.resumable_loader import ClickLoader, SelectionStream
+from dlrm_pl.data.loading.row_range import RowRange
 from dlrm_pl.data.loading.sampling import EpochSampler, Shuffle
-from dlrm_pl.documents.arguments import check_arguments, check_fields
+from dlrm_pl.documents.arguments import check_arguments
 from dlrm_pl.errors import ConfigurationError, DatasetError
 
 log = logging.getLogger(__name__)
@@ -31,42 +31,6 @@ CALIBRATION_ROWS = 128_000
 
 # Share of val that calibrates where val is too small for the rows that MLPerf prescribes.
 _CALIBRATION_SHARE = 0.1
-
-
-@dataclass(frozen=True)
-class RowRange:
-    """Rows of a split, from ``start`` to before ``stop``.
-
-    Attributes:
-        split: ``train``, ``val`` or ``test``.
-        start: first row.
-        stop: row after the last.
-
-    Raises:
-        ConfigurationError: the split has another name, or the rows do not run from 0 or more upwards.
-
-    Example:
-        >>> from dlrm_pl import RowRange
-        >>> RowRange("val", 0, 100).overlaps(RowRange("val", 100, 200))
-        False
-    """
-
-    split: Split
-    start: int
-    stop: int
-
-    def __post_init__(self) -> None:
-        check_fields(self)
-        if not 0 <= self.start <= self.stop:
-            raise ConfigurationError(f"{self}: the start must lie between 0 and the stop.")
-
-    def overlaps(self, other: RowRange) -> bool:
-        """Return whether any row is in both ranges."""
-        return self.split == other.split and self.start < other.stop and other.start < self.stop
-
-    def __str__(self) -> str:
-        """Return the range as in ``val[0:100]``."""
-        return f"{self.split}[{self.start}:{self.stop}]"
 
 
 class DLRMDataModule(pl.LightningDataModule):

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import combinations
+from typing import TYPE_CHECKING
 
 from dlrm_pl.batch import ClickBatch
-from dlrm_pl.data.loading.datamodule import DLRMDataModule, RowRange
+from dlrm_pl.data.loading.row_range import RowRange
 from dlrm_pl.errors import CalibrationError
+
+if TYPE_CHECKING:  # An artifact is written without Lightning, whose import takes a second or two.
+    from dlrm_pl.data.loading.datamodule import DLRMDataModule
 
 
 @dataclass(frozen=True)

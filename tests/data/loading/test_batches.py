@@ -19,10 +19,11 @@ from torch import nn
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.data.formats.binary_format import open_records, split_file_name
 from dlrm_pl.data.formats.dataset_folder import DatasetFolder
-from dlrm_pl.data.loading.datamodule import DLRMDataModule, RowRange
+from dlrm_pl.data.loading.datamodule import DLRMDataModule
 from dlrm_pl.data.loading.dataset import ClickDataset
 from dlrm_pl.data.loading.permutation import RandomPermutation
 from dlrm_pl.data.loading.resumable_loader import ClickLoader
+from dlrm_pl.data.loading.row_range import RowRange
 from dlrm_pl.data.loading.sampling import EpochSampler, Shuffle
 from dlrm_pl.errors import ConfigurationError, DataFormatError, DatasetError
 
