@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 import signal
 import sys
@@ -9,9 +10,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 
-from dlrm_pl.data.synthetic.synthesize import synthesize
+# Test files import torch, Lightning and scipy: about a million objects that stay until the end. Searching them for
+# garbage again and again took more than a third of the time of collecting; pytest_collection() turns it on again.
+gc.disable()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Turn the garbage collector on once the tests are known; it looks at later objects alone."""
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -38,6 +50,8 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> Iterator[None]:
     """Small tensors gain nothing from threads, and on a busy machine waiting for them costs a hundredfold."""
+    import torch
+
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -55,6 +69,8 @@ def _interruptible() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def synthetic_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A dataset folder of 12,000 rows; read it, or copy it before changing it."""
+    from dlrm_pl.data.synthetic.synthesize import synthesize
+
     path = tmp_path_factory.mktemp("synthetic") / "dataset"
     synthesize(path, rows=12_000, days=3, seed=1, label_rate=0.2, best_auroc=0.85, max_table_size=100)
     return path
