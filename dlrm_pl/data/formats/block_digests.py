@@ -1,7 +1,7 @@
-"""Digests of the blocks of a file, in a file next to it, so that any rows can be checked without the others.
+"""Digests of the blocks of a file, in a file next to it, to check some rows without reading the others.
 
 ``terabyte_processed_test.blocks`` holds the SHA-256 of each block of ``terabyte_processed_test.bin``, 32 bytes each,
-one after the other; the checksum in ``dataset.json`` is the SHA-256 of that, see ``block_checksum``.
+one after the other; the checksum in ``dataset.json`` is the SHA-256 of these, see ``block_checksum``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dlrm_pl.data.formats.block_checksum import BLOCK_BYTES, DIGEST_BYTES, check
 from dlrm_pl.errors import DataFormatError
 
 _SAMPLES = 4
-"""Blocks of a file that are read when a dataset is opened: 5 MB, 5 ms."""
+"""Number of blocks that are checked when a dataset is opened: 5 MB, 5 ms."""
 _READ_BLOCKS = 8
 
 
@@ -27,7 +27,7 @@ def digests_path(path: Path) -> Path:
 
 
 class BlockDigests:
-    """The digests of a file's blocks, and which blocks were checked by them already.
+    """The digests of a file's blocks, which remember the blocks that were checked already.
 
     Args:
         path: file of records.
@@ -35,28 +35,29 @@ class BlockDigests:
     """
 
     def __init__(self, path: Path, digests: bytes) -> None:
-        self._path, self._digests = path, digests
+        self._path = path
+        self._digests = digests
         self._checked = bytearray(len(digests) // DIGEST_BYTES)
 
     @classmethod
-    def beside(cls, path: Path, stated: str | None) -> BlockDigests | None:
-        """Read the digests of a file; None where there are none, as in folders of earlier versions.
+    def load(cls, path: Path, stated: str | None) -> BlockDigests | None:
+        """Read the digests of a file, or return None if it has none, as in folders of earlier versions.
 
         Args:
-            path: the file.
-            stated: its checksum.
+            path: file of records.
+            stated: checksum of the file in ``dataset.json``; None if it has none.
 
         Raises:
-            DataFormatError: they are not those that the checksum was made of, or of another number of blocks.
+            DataFormatError: the digests do not match the checksum or the size of the file.
         """
-        beside = digests_path(path)
-        if stated is None or not beside.is_file():
+        sibling_path = digests_path(path)
+        if stated is None or not sibling_path.is_file():
             return None
-        digests = beside.read_bytes()
+        digests = sibling_path.read_bytes()
         if checksum_of(digests) != stated or len(digests) != DIGEST_BYTES * -(-path.stat().st_size // BLOCK_BYTES):
             raise DataFormatError(
-                f"{beside}: is not what the checksum of {path.name} in dataset.json was made of. One of the three was "
-                "changed after it was written: preprocess the raw log again, or copy the dataset anew."
+                f"{sibling_path}: does not match {path.name} and its checksum in dataset.json. One of the three was "
+                "modified or corrupted after it was written. Preprocess the raw log again, or copy the dataset again."
             )
         return cls(path, digests)
 
@@ -108,7 +109,7 @@ class BlockDigests:
 
         threads = os.cpu_count() or 1
         with ThreadPoolExecutor(threads) as pool:
-            # Some at a time, so that a changed block stops it here.
+            # A few blocks at a time, so that the check stops soon after a changed block.
             for first in range(0, len(self), threads * _READ_BLOCKS):
                 list(pool.map(check, range(first, min(first + threads * _READ_BLOCKS, len(self)), _READ_BLOCKS)))
 
@@ -116,8 +117,8 @@ class BlockDigests:
         if hashlib.sha256(data).digest() != self._digests[block * DIGEST_BYTES : (block + 1) * DIGEST_BYTES]:
             first = block * BLOCK_BYTES // RECORD_BYTES
             raise DataFormatError(
-                f"{self._path}: rows {first:,} to {first + len(data) // RECORD_BYTES - 1:,} were changed after they "
-                "were written: their checksum is another one. Preprocess the raw log again, or copy the file anew."
+                f"{self._path}: rows {first:,} to {first + len(data) // RECORD_BYTES - 1:,} do not match their "
+                "checksum: they were modified or corrupted. Preprocess the raw log again, or copy the file again."
             )
 
 

@@ -174,18 +174,18 @@ class DatasetFolder:
             )
 
     def digests(self, split: Split) -> BlockDigests | None:
-        """Digests of the blocks of a split, to check rows when they are read; None if the dataset has none.
+        """Read the digests of a split's blocks, to check rows when they are read; None if the dataset has none.
 
         Raises:
-            DataFormatError: they are damaged.
+            DataFormatError: the digests are corrupt.
         """
-        return BlockDigests.beside(self.split_path(split), self.splits[split].checksum)
+        return BlockDigests.load(self.split_path(split), self.splits[split].checksum)
 
     def vocabulary(self) -> Vocabulary:
         """Read the dictionaries, and check them by the fingerprint.
 
         Raises:
-            DataFormatError: one is missing, damaged, or another one; names it.
+            DataFormatError: a dictionary is missing, corrupt, or from another dataset; names it.
         """
         vocabulary = Vocabulary.load(self.path)
         self._check_dictionaries(DictionaryChecksums.of_tables(self.table_sizes, vocabulary.values))

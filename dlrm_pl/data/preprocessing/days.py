@@ -25,7 +25,7 @@ _NEWLINE = ord("\n")
 _BLOCK = 1 << 20
 _GZIP = b"\x1f\x8b"
 _SAMPLE = 1 << 16
-_DAMAGED = (EOFError, zlib.error, gzip.BadGzipFile)
+_CORRUPT = (EOFError, zlib.error, gzip.BadGzipFile)
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,16 @@ class Day:
 
 
 def find_days(raw: Path, layout: str, days: int | None, least: int = 2) -> list[Day]:
-    """The days in order, at least so many.
+    """Return the days in order.
+
+    Args:
+        raw: common beginning of the day files' names, or one log for ``kaggle``.
+        layout: ``kaggle`` cuts one log into days; else each day is a file.
+        days: number of days; None for all.
+        least: smallest number of days.
 
     Raises:
-        DataFormatError: a file is missing or damaged, or there are too few days or rows.
+        DataFormatError: a file is missing or corrupt, or there are too few days or rows.
     """
     if layout == "kaggle":
         return kaggle_days(raw, days or KAGGLE_DAYS)
@@ -55,14 +61,14 @@ def find_days(raw: Path, layout: str, days: int | None, least: int = 2) -> list[
 
 
 def day_files(prefix: Path, days: int | None, least: int = 2) -> list[Path]:
-    """``PREFIX_0``, ``PREFIX_1``, ..., plain or ``.gz``.
+    """Return the paths of ``PREFIX_0``, ``PREFIX_1``, ..., plain or ``.gz``.
 
     Raises:
-        DataFormatError: fewer than ``least``, or one missing before a later one; names it.
+        DataFormatError: there are fewer than ``least``, or one is missing before a later one; names it.
     """
     numbers: dict[int, Path] = {}
     names = f"{prefix}_0, {prefix}_1, ..."
-    for path in _files_beside(prefix):
+    for path in _files_in_folder_of(prefix):
         number = _day_number(prefix, path)
         if number is not None:
             earlier = numbers.setdefault(number, path)
@@ -85,21 +91,21 @@ def day_files(prefix: Path, days: int | None, least: int = 2) -> list[Path]:
 
 
 def _day_number(prefix: Path, path: Path) -> int | None:
-    """Of a day file; None of others."""
+    """Return the number in a day file's name; None for other files."""
     match = re.fullmatch(re.escape(prefix.name) + r"_([0-9]{1,6})(?:\.gz)?", path.name)
     return int(match[1]) if match else None
 
 
-def _files_beside(prefix: Path) -> list[Path]:
-    """The files of the folder in the order of their names."""
+def _files_in_folder_of(prefix: Path) -> list[Path]:
+    """Return the files in the folder of the day files, sorted by name."""
     folder = prefix.parent
     if not folder.is_dir():
-        raise DataFormatError(f"{folder}: there is no such folder of raw logs.")
+        raise DataFormatError(f"{folder}: no such folder of raw logs.")
     return sorted(path for path in folder.iterdir() if path.is_file())
 
 
 def _near(prefix: Path) -> str:
-    """What may have been meant instead of the day files that are not there."""
+    """Return a hint at files that may have been meant instead of missing day files; empty if there are none."""
     if prefix.is_file():
         if begin := _DAY_ENDING.fullmatch(prefix.name):
             return f"Name what their names have in common: {prefix.with_name(begin[1])}."
@@ -107,22 +113,22 @@ def _near(prefix: Path) -> str:
     start = prefix.name.casefold()
     near = [
         path.name
-        for path in _files_beside(prefix)
+        for path in _files_in_folder_of(prefix)
         if path.name.casefold().startswith(start)
         and any(character.isnumeric() for character in path.name[len(start) :])
         and _day_number(prefix, path) is None
     ]
     if not near:
         return ""
-    shown = ", ".join(near[:_SHOWN]) + (f" and {len(near) - _SHOWN} more" if len(near) > _SHOWN else "")
-    return f"There is {shown}: a day file has to be named {prefix.name}_0, or {prefix.name}_0.gz when packed."
+    listed = ", ".join(near[:_SHOWN]) + (f" and {len(near) - _SHOWN} more" if len(near) > _SHOWN else "")
+    return f"There is {listed}: a day file has to be named {prefix.name}_0, or {prefix.name}_0.gz when packed."
 
 
 def kaggle_days(path: Path, count: int) -> list[Day]:
-    """Cut one log into days of equal length, the first ones a row longer where it does not divide, as the reference.
+    """Cut one log into days of equal length, the first ones a row longer if needed, as in upstream.
 
     Raises:
-        DataFormatError: missing, damaged, or with too few rows.
+        DataFormatError: the log is missing or corrupt, or has too few rows.
     """
     lines_by_block: list[int] = []
     last_text, size = 0, 0
@@ -155,15 +161,15 @@ def kaggle_days(path: Path, count: int) -> list[Day]:
 
 
 def identity(files: Sequence[Path]) -> list[dict[str, Any]]:
-    """What tells an input from a changed one: name, size, time of change, and a checksum of its ends, for JSON."""
-    found = []
+    """Return name, size, modification time and a checksum of the ends of each input, to notice changes."""
+    inputs = []
     for path in dict.fromkeys(files):
         status = path.stat()
         with path.open("rb") as handle:
             digest = hashlib.sha256(handle.read(_SAMPLE))
             handle.seek(max(0, status.st_size - _SAMPLE))
             digest.update(handle.read(_SAMPLE))
-        found.append(
+        inputs.append(
             {
                 "file": str(path),
                 "bytes": status.st_size,
@@ -171,11 +177,11 @@ def identity(files: Sequence[Path]) -> list[dict[str, Any]]:
                 "sha256_of_ends": digest.hexdigest(),
             }
         )
-    return found
+    return inputs
 
 
 def sampled_line_bytes(days: Sequence[Day]) -> float:
-    """Mean length of a line, from the beginning of each day."""
+    """Return the mean length of a line at the beginning of each day, in bytes."""
     size = lines = 0
     for day in days:
         with reading(day.path), open_log(day.path) as handle:
@@ -187,7 +193,7 @@ def sampled_line_bytes(days: Sequence[Day]) -> float:
 
 
 def text_bytes(day: Day) -> int:
-    """Size of a day's text; of a ``.gz`` estimated by what its first megabyte unpacks to."""
+    """Return the size of a day's text; for a ``.gz`` an estimate from its first megabyte."""
     size = day.path.stat().st_size
     if day.path.suffix == ".gz":
         with reading(day.path), day.path.open("rb") as handle:
@@ -197,7 +203,7 @@ def text_bytes(day: Day) -> int:
 
 
 def _unpacked_bytes(packed: bytes) -> int:
-    """What the beginning of a ``.gz`` unpacks to, a block at a time: it may be a thousand times as much."""
+    """Return the unpacked size of the beginning of a ``.gz``, block by block, as it may be a thousand times larger."""
     unpacker, size = zlib.decompressobj(wbits=31), 0
     while packed[:2] == _GZIP or unpacker.unconsumed_tail:
         size += len(unpacker.decompress(packed, _BLOCK))
@@ -215,24 +221,24 @@ def _blocks(path: Path) -> Iterator[npt.NDArray[np.uint8]]:
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Turn what goes wrong with a log into an error that names it.
+    """Turn an error while a log is read into one that names the log.
 
     Raises:
-        DataFormatError: it is missing, cut short or damaged.
+        DataFormatError: the log is missing, truncated or corrupt.
     """
     try:
         yield
     except FileNotFoundError as error:
-        raise DataFormatError(f"{path}: there is no such raw log.") from error
-    except _DAMAGED as error:
+        raise DataFormatError(f"{path}: no such raw log.") from error
+    except _CORRUPT as error:
         line = _readable_lines(path)
         raise DataFormatError(
-            f"{path}: is cut short or damaged after line {line:,} ({error}). {repair_gz(path)}"
+            f"{path}: is truncated or corrupt after line {line:,} ({error}). {repair_gz(path)}"
         ) from error
 
 
 def line_at(path: Path, offset: int) -> int:
-    """Number of the line that begins at a byte: reads what is before it, which only an error pays for."""
+    """Return the number of the line that begins at a byte; reads the text before it, for an error message."""
     lines = 1
     for block in _blocks(path):
         lines += int(np.count_nonzero(block[:offset] == _NEWLINE))
@@ -243,9 +249,9 @@ def line_at(path: Path, offset: int) -> int:
 
 
 def _readable_lines(path: Path) -> int:
-    """Whole lines before the damage: reads the file once more, which only an error pays for."""
+    """Count the whole lines of a corrupt file that can be read; reads it again, for an error message."""
     lines = 0
-    with suppress(*_DAMAGED), gzip.open(path, "rb") as handle:
+    with suppress(*_CORRUPT), gzip.open(path, "rb") as handle:
         while block := handle.read1(_BLOCK):
             lines += block.count(b"\n")
     return lines

@@ -1,4 +1,4 @@
-"""From buckets to the splits: each bucket is sorted in memory and appended; the last day is halved."""
+"""The second stage of a run: sort each bucket in memory, append it to its split, and halve the last day."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ from dlrm_pl.data.preprocessing.threads import Pipeline, run_threads
 log = logging.getLogger(__name__)
 
 _WRITE_BLOCKS = 4
-_BUCKET_FACTOR = 2.2  # Memory of a bucket while it is sorted: itself, its records, the order.
+_BUCKET_FACTOR = 2.2  # Memory of a bucket while it is sorted: the bucket, its records and their order.
 
 
 class Merge:
     """The second stage of a run: write the three splits.
 
     Args:
-        options: as the user chose.
-        state: kept up to date.
-        mappings: of the ids, when rare values are folded.
-        engine: computes.
-        checkpoint: the folder of the unfinished run.
-        progress: told records written.
+        options: options of the run.
+        state: state of the run; updated.
+        mappings: new id of each id, by table, when rare values are folded; else None.
+        engine: native or NumPy engine.
+        checkpoint: folder of the unfinished run.
+        progress: called with the number of records after each write.
     """
 
     def __init__(
@@ -53,14 +53,18 @@ class Merge:
         checkpoint: CheckpointFolder,
         progress: Callable[[int], None],
     ) -> None:
-        self._options, self._state, self._mappings = options, state, mappings
-        self._engine, self._checkpoint, self._progress = engine, checkpoint, progress
+        self._options = options
+        self._state = state
+        self._mappings = mappings
+        self._engine = engine
+        self._checkpoint = checkpoint
+        self._progress = progress
 
     def train(self, then: Sequence[Callable[[], None]] = ()) -> SplitInfo:
         """Write the training days.
 
         Args:
-            then: other tasks, begun by workers that have nothing left to do for train.
+            then: other tasks, for workers that have finished their part of the training rows.
         """
         if self._options.randomize != "none":
             return self._from_buckets(then)
@@ -69,7 +73,7 @@ class Merge:
         return made[0]
 
     def half(self, split: Split) -> SplitInfo:
-        """Write a half of the last day: test is the first, the larger when odd, val the second."""
+        """Write one half of the last day: the first is test (one row larger if odd), the second val."""
         path = self._checkpoint.path / LAST_DAY
         size = path.stat().st_size
         cut = (size // RECORD_BYTES + 1) // 2 * RECORD_BYTES
@@ -97,7 +101,7 @@ class Merge:
             with pipeline.turn(0, bucket - first):
                 writer.wrote(records)
                 unsaved += records.size_bytes
-                # A small run cannot go on anyway: what was merged goes as soon as it can.
+                # A small run cannot be resumed anyway, so its merged buckets are deleted as soon as possible.
                 if unsaved >= self._options.checkpoint_bytes or not self._state.generation:
                     done, unsaved = self._save(writer, bucket + 1), 0
                 self._progress(records.size_bytes // RECORD_BYTES)
@@ -105,7 +109,7 @@ class Merge:
                 path.unlink(missing_ok=True)
 
         def process_buckets() -> None:
-            # One bucket's memory is the next one's: fresh pages would cost as much as the sorting.
+            # The next bucket uses the same memory: fresh pages would take as long as the sorting.
             memory = AlignedBuffer(RECORD_BYTES * max(rows_of, default=0))
             with ThreadPoolExecutor(1) as disk:
                 before: tuple[int, Written] | None = None
@@ -115,7 +119,7 @@ class Merge:
                     if bucket is not None:
                         keyed = map_keyed(self._checkpoint.path / bucket_name(bucket), rows_of[bucket - first])
                         order = self._engine.order(keyed)
-                    # The disk had the time of the sort for what was left of the bucket before.
+                    # The previous bucket was being written during the sort.
                     if before is not None:
                         finish(*before)
                     if bucket is None:
@@ -123,9 +127,9 @@ class Merge:
                     offset = offsets[bucket - first]
                     data = memory.at(offset, RECORD_BYTES * len(order))
                     before = bucket, self._collect(keyed, order, offset, data, target, disk)
-                    del keyed, order  # Before the next bucket's.
+                    del keyed, order  # Free them before the next bucket is mapped.
 
-        # Buckets of an earlier run with a larger budget, or of rows that the plan did not expect.
+        # Buckets can be larger than planned: an earlier run had a larger budget, or there were more rows.
         bucket_bytes = _BUCKET_FACTOR * KEYED_DTYPE.itemsize * max(rows_of, default=0)
         workers = max(1, min(self._options.workers, int(self._options.memory_bytes / max(1, bucket_bytes))))
         if workers < self._options.workers:
@@ -146,18 +150,18 @@ class Merge:
         target: DirectFile,
         disk: ThreadPoolExecutor,
     ) -> Written:
-        """Write a bucket's records to their place.
+        """Start to write a bucket's sorted records to their place in the split.
 
-        A block at a time is collected, mapped and added to the checksum, while it is in the processor's cache; several
-        are written together, by another thread meanwhile.
+        Each block is collected, mapped and added to the checksum while it is in the processor's cache. Meanwhile
+        another thread writes several blocks together.
 
         Args:
-            keyed: the records.
-            order: in which they are written.
-            offset: place in the split's file.
-            data: memory for them.
-            target: the split's file.
-            disk: the other thread.
+            keyed: records of the bucket.
+            order: rows in the order in which they are written.
+            offset: first byte in the split's file.
+            data: memory for the sorted records.
+            target: file of the split.
+            disk: thread that writes.
         """
         written, begun = Written(len(data)), 0
         edges = [0, *range(-offset % BLOCK_BYTES or BLOCK_BYTES, len(data), BLOCK_BYTES), len(data)]
@@ -174,7 +178,7 @@ class Merge:
         return written
 
     def _save(self, writer: SplitWriter, merged: int) -> list[Path]:
-        """Let a killed run go on from here; returns the files of merged buckets, which are not needed any more."""
+        """Save the state to resume from, and return the files of merged buckets, which may be deleted."""
         state = self._state
         names = [bucket_name(bucket) for bucket in range(state.merged, merged)]
         for name in names:

@@ -1,4 +1,4 @@
-"""What a file that is no click log looks like, and what to do with it: asked when a line was refused."""
+"""Diagnosis of a file with an invalid line: the format that it seems to have, and how to convert it."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from dlrm_pl.data.raw_logs.line import BadLineError, Label, parse_line, without_
 
 _SAMPLE_BYTES = 1 << 16
 _LINES = 100
-_MOST = 0.9  # Of the lines: then it is the format, and not a few bad ones.
+_MOST = 0.9  # Share of the lines from which on the format is at fault, not a few bad lines.
 _GZIP = b"\x1f\x8b"
-# Files by their first bytes: what they are, and what to do.
+# First bytes of a file, its format, and what to do.
 _MAGIC: Sequence[tuple[bytes, str, str]] = (
     (_GZIP, "a gzip file", "name it .gz, or unpack it"),
     (b"\x28\xb5\x2f\xfd", "a zstd file", "unpack it (zstd -d)"),
@@ -34,8 +34,8 @@ _MAGIC: Sequence[tuple[bytes, str, str]] = (
     (b"\xff\xfe", "UTF-16 text", "convert it (iconv -f UTF-16 -t UTF-8)"),
     (b"\xfe\xff", "UTF-16 text", "convert it (iconv -f UTF-16 -t UTF-8)"),
     (b"\xef\xbb\xbf", "text with a byte order mark", "remove its first three bytes (tail -c +4)"),
-    (b"<", "a web page or XML", "download the log again, this may be the server's error"),
-    (b"version https://git-lfs", "a pointer of Git LFS", "fetch the file itself (git lfs pull)"),
+    (b"<", "a web page or XML", "download the log again; this may be an error page of the server"),
+    (b"version https://git-lfs", "a Git LFS pointer", "fetch the file itself (git lfs pull)"),
     (b"{", "JSON", "write it as tab-separated text"),
     (b"[", "JSON", "write it as tab-separated text"),
 )
@@ -50,14 +50,14 @@ def open_log(path: Path) -> BufferedIOBase:
 
 
 def likely_format(path: Path, *, labelled: bool = True) -> str:
-    """Say which format a file seems to have, from its beginning, and what to do.
+    """Describe the format that a file seems to have, from its beginning, and what to do.
 
     Args:
-        path: of a log with a line that is no row.
+        path: raw log with an invalid line.
         labelled: as for ``iter_raw_records``.
 
     Returns:
-        whole sentences; empty where most lines are rows, or the file cannot be read.
+        Whole sentences; empty if most lines are valid or the file cannot be read.
     """
     head = b""
     with suppress(OSError, EOFError, zlib.error), open_log(path) as handle:
@@ -68,24 +68,24 @@ def likely_format(path: Path, *, labelled: bool = True) -> str:
     if head[_TAR_PLACE:].startswith(_TAR_MAGIC):
         return "The file looks like a tar archive: unpack it (tar -x)."
     if b"\0" in head:
-        return f"The file looks like binary data; tab-separated text is needed ({_ORDER})."
+        return f"The file looks like binary data; expected tab-separated text ({_ORDER})."
     whole = head if len(head) < _SAMPLE_BYTES else head[: head.rfind(b"\n") + 1]
     if b"\r" in head and b"\n" not in head:
-        return "Its lines end in CR alone: convert them (tr '\\r' '\\n')."
+        return "Its lines end with CR only: convert them (tr '\\r' '\\n')."
     lines = [without_newline(line) for line in whole.split(b"\n")[:_LINES]]
     return _of_lines([line for line in lines if line], labelled)
 
 
 def repair_gz(path: Path) -> str:
-    """What to do about a ``.gz`` that cannot be unpacked."""
+    """Return advice for a ``.gz`` that cannot be unpacked."""
     with path.open("rb") as handle:
         if not (head := handle.read(len(_GZIP))) or head == _GZIP:
             return "Download it again."
-    return "It is no gzip file: rename it without .gz if it is plain text, else download it again."
+    return "It is not a gzip file: rename it without .gz if it is plain text, or else download it again."
 
 
 def _of_lines(lines: Sequence[bytes], labelled: bool) -> str:
-    """What most of some lines have in common."""
+    """Describe the fault that most of the given lines share; empty if there is no such fault."""
     if not lines:
         return ""
     label: Label = "needed" if labelled else "optional"
@@ -100,7 +100,7 @@ def _of_lines(lines: Sequence[bytes], labelled: bool) -> str:
     width, separator = _separator(lines)
     if separator != "\t":
         return (
-            f"The file looks like {width} fields separated by {_SEPARATORS[separator]}; tabs are needed "
+            f"The file looks like {width} fields separated by {_SEPARATORS[separator]}; expected tabs "
             f"(tr '{separator}' '\\t')."
         )
     for changed, what in _CHANGES.items():
@@ -112,7 +112,7 @@ def _of_lines(lines: Sequence[bytes], labelled: bool) -> str:
 
 
 def _fault(line: bytes, label: Label) -> str | None:
-    """The kind of fault; None of a row."""
+    """Return the kind of a line's fault; None if the line is valid."""
     try:
         parse_line(line, 0, label)
     except BadLineError as error:
@@ -121,7 +121,7 @@ def _fault(line: bytes, label: Label) -> str | None:
 
 
 def _is_header(line: bytes, label: Label) -> bool:
-    """Whether a line has names where rows have numbers."""
+    """Return whether a line has names in place of numbers."""
     fields = line.split(b"\t")
     numbers = fields[:14] if label != "absent" else fields[:13]
     named = sum(any(chr(byte).isalpha() for byte in field) for field in numbers)
@@ -129,7 +129,7 @@ def _is_header(line: bytes, label: Label) -> bool:
 
 
 def _separator(lines: Sequence[bytes]) -> tuple[int, str]:
-    """Fields of most lines, and what separates them: a tab if nothing else makes about as many as a row has."""
+    """Return the number of fields and their separator: a tab unless another one gives about 40 fields."""
     for separator in _SEPARATORS:
         width, count = Counter(line.count(separator.encode()) + 1 for line in lines).most_common(1)[0]
         if abs(width - RECORD_INTS) <= 1 and count >= _MOST * len(lines) and b"\t" not in lines[-1]:
@@ -141,22 +141,22 @@ def _fields(line: bytes) -> list[bytes]:
     return line.split(b"\t")
 
 
-# What makes a row of a line, and what is to be said when it does so with all of them.
+# A change that may make lines valid, and the message if it does so for all of them.
 _CHANGES: dict[Callable[[bytes], bytes], str] = {
     lambda line: b"0\t" + line: (
-        "Its lines have no label, as those of Kaggle's test file: such rows can be scored with `predict --raw`, but "
-        "neither trained nor tested on."
+        "Its lines have no label, like those of Kaggle's test file. Score them with `predict --raw`; training and "
+        "testing need labels."
     ),
     lambda line: b"0" + line: (
-        "Its labels are empty: such rows can be scored with `predict --raw`, but neither trained nor tested on."
+        "Its labels are empty. Score the rows with `predict --raw`; training and testing need labels."
     ),
     lambda line: b"\t".join(
         _fields(line)[1:]
-    ): "Its lines begin with one more column, an id perhaps: cut it off (cut -f2-).",
-    lambda line: b"\t".join(_fields(line)[:-1]): "Its lines end with one more column: cut it off (cut -f1-40).",
+    ): "Its lines begin with an extra column, perhaps an id: remove it (cut -f2-).",
+    lambda line: b"\t".join(_fields(line)[:-1]): "Its lines end with an extra column: remove it (cut -f1-40).",
     lambda line: b"\t".join(_fields(line)[-1:] + _fields(line)[:-1]): (
-        "Its label stands last: put it first (awk -F'\\t' -v OFS='\\t' '{l = $NF; NF--; print l, $0}')."
+        "Its label is the last column: move it to the front (awk -F'\\t' -v OFS='\\t' '{l = $NF; NF--; print l, $0}')."
     ),
-    lambda line: line.strip(): "Its lines have blanks at their ends: remove them.",
-    lambda line: line.replace(b'"', b""): "Its fields stand in quotes: remove these (tr -d '\"').",
+    lambda line: line.strip(): "Its lines begin or end with spaces: remove them.",
+    lambda line: line.replace(b'"', b""): "Its fields are quoted: remove the quotes (tr -d '\"').",
 }

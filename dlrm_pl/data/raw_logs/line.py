@@ -1,4 +1,4 @@
-"""One tab-separated line of a click log -> 40 integers, or what is wrong with it. Needs NumPy alone."""
+"""Parser of one tab-separated line of a click log, which explains what is wrong with an invalid one."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from dlrm_pl.batch import NUM_DENSE
 from dlrm_pl.data.formats.binary_format import DENSE, RECORD_INTS, SPARSE
 
 Label = Literal["needed", "optional", "absent"]
-"""Of the lines of a log: 0 or 1; the same or empty; or they begin with the first dense feature."""
+"""Label of the lines of a log: 0 or 1; 0, 1 or empty; or lines begin with the first dense feature."""
 
 MAX_LINE_BYTES = 32_000
-"""Of a line without its newline, in every log. A row has some 250 bytes, so that this is a log of another kind."""
+"""Largest length of a line without its newline. A row has about 250 bytes; longer lines are of another format."""
 
 _INT32 = np.iinfo(np.int32)
 _INT_DIGITS = 4000  # Fewer than int() refuses to read.
 _HEX_DIGITS = frozenset(b"0123456789abcdefABCDEF")
 _FOREIGN = re.compile(rb"[^0-9a-fA-F\t-]")
 _LEADING_ZEROS = re.compile(rb"^(-?)0+(?=[0-9])")
-_SHOWN = 40  # Bytes of an offending text.
+_QUOTED_BYTES = 40  # Largest part of an invalid text that a message quotes.
 
 
 class BadLineError(ValueError):
@@ -41,7 +41,7 @@ def parse_line(line: bytes, max_ind_range: int, label: Label = "needed") -> list
     """Parse one line, without its newline, into 40 integers.
 
     Raises:
-        BadLineError: says what is wrong.
+        BadLineError: the line is invalid; the message says why.
     """
     fields = line.split(b"\t")
     if label == "absent":
@@ -51,7 +51,7 @@ def parse_line(line: bytes, max_ind_range: int, label: Label = "needed") -> list
     if len(line) > _INT_DIGITS:
         fields[DENSE] = [_LEADING_ZEROS.sub(rb"\1", field) for field in fields[DENSE]]
     try:
-        # The fast path: everything well-formed. Whatever it refuses is looked at again, field by field.
+        # Fast path for valid lines. ``explain`` examines a line that it refuses field by field.
         values = [int(field) if field else 0 for field in fields[: SPARSE.start]]
         values += [int(field, 16) if field else 0 for field in fields[SPARSE]]
     except ValueError:
@@ -60,7 +60,7 @@ def parse_line(line: bytes, max_ind_range: int, label: Label = "needed") -> list
         raise explain(line, label)
     if max(values[DENSE]) > _INT32.max or min(values[DENSE]) < _INT32.min:
         raise explain(line, label)
-    # int() also takes blanks, underscores, a plus sign, 0x and -0, which no log has.
+    # int() also accepts spaces, underscores, a plus sign, 0x and -0, which no log has.
     if max(map(len, fields[SPARSE])) > 8 or _FOREIGN.search(line):
         raise explain(line, label)
     for index in range(1, SPARSE.start):
@@ -73,45 +73,45 @@ def parse_line(line: bytes, max_ind_range: int, label: Label = "needed") -> list
 
 
 def explain(line: bytes, label: Label = "needed") -> BadLineError:
-    """Find what is wrong with a line, without its newline, that cannot be parsed."""
+    """Return the error for a line, given without its newline, that cannot be parsed."""
     if not line:
-        return BadLineError("blank", "is blank, but rows follow it")
+        return BadLineError("blank", "is blank, but more rows follow")
     if len(line) > MAX_LINE_BYTES:
         return BadLineError(
             "length",
-            f"is longer than {MAX_LINE_BYTES:,} bytes, as no row of a click log is; it begins with "
-            f"{_text(line[:_SHOWN])}",
+            f"is longer than {MAX_LINE_BYTES:,} bytes, too long for a row of a click log; it begins with "
+            f"{_text(line[:_QUOTED_BYTES])}",
         )
     fields = line.split(b"\t")
     absent = label == "absent"
     if len(fields) != RECORD_INTS - absent:
-        needed = f"{RECORD_INTS - 1} are needed, since line 1 has no label" if absent else f"{RECORD_INTS} are needed"
-        return BadLineError("fields", f"has {len(fields)} field{'s' if len(fields) > 1 else ''}, {needed}")
+        expected = f"expected {RECORD_INTS - 1}, as line 1 has no label" if absent else f"expected {RECORD_INTS}"
+        return BadLineError("fields", f"has {len(fields)} field{'s' if len(fields) > 1 else ''}; {expected}")
     for index, field in enumerate(fields, start=int(absent)):
         where = f"field {index + 1 - absent}"
         if index == 0 and field not in (b"0", b"1") and (label == "needed" or field):
-            return BadLineError("label", f"{where} (label) is {_text(field)}, 0 or 1 is needed")
+            return BadLineError("label", f"{where} (label) is {_text(field)}; expected 0 or 1")
         if 0 < index < SPARSE.start:
             digits = field.removeprefix(b"-")
             if field and not digits.isdigit():
-                return BadLineError("integer", f"{where} (I{index}) is {_text(field)}, an integer is needed")
+                return BadLineError("integer", f"{where} (I{index}) is {_text(field)}; expected an integer")
             short = _LEADING_ZEROS.sub(rb"\1", field)
             if len(short) > _INT_DIGITS or (field and not _INT32.min <= int(short) <= _INT32.max):
-                return BadLineError("range", f"{where} (I{index}) is {_text(field)}, beyond 32 bits")
+                return BadLineError("range", f"{where} (I{index}) is {_text(field)}, which does not fit in 32 bits")
         if index >= SPARSE.start and (len(field) > 8 or not _HEX_DIGITS.issuperset(field)):
             return BadLineError(
                 "category",
-                f"{where} (C{index - NUM_DENSE}) is {_text(field)}, up to 8 hexadecimal digits are needed",
+                f"{where} (C{index - NUM_DENSE}) is {_text(field)}; expected up to 8 hexadecimal digits",
             )
     return BadLineError("line", "cannot be read")
 
 
 def without_newline(line: bytes) -> bytes:
-    """Return a line without its newline, of Unix or DOS."""
+    """Return a line without its Unix or DOS newline."""
     return line.removesuffix(b"\n").removesuffix(b"\r")
 
 
 def _text(field: bytes) -> str:
-    """Return the offending text, quoted and shortened."""
-    shown = repr(field[:_SHOWN].decode("utf-8", "backslashreplace"))
-    return shown if len(field) <= _SHOWN else f"{shown}... ({len(field):,} bytes)"
+    """Return an invalid text for a message, quoted and shortened."""
+    quoted = repr(field[:_QUOTED_BYTES].decode("utf-8", "backslashreplace"))
+    return quoted if len(field) <= _QUOTED_BYTES else f"{quoted}... ({len(field):,} bytes)"

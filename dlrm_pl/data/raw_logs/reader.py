@@ -1,4 +1,4 @@
-"""Raw click logs, plain or packed: read line by line. Needs NumPy alone."""
+"""Reader of raw click logs, plain or gzip-compressed, line by line. Needs only NumPy."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ RawRecords = npt.NDArray[np.int64]
 def iter_raw_records(
     path: Path, max_ind_range: int, chunk_rows: int = 65_536, *, labelled: bool = True
 ) -> Iterator[RawRecords]:
-    """Parse a log in chunks.
+    """Parse a raw log in chunks of rows.
 
     Missing values become 0, negative dense values 0, categories ``int(hex, 16)``, modulo ``max_ind_range`` when
-    that is positive; all as upstream does.
+    that is positive, as in upstream (facebookresearch/dlrm).
 
     Args:
-        path: plain or ``.gz``; CRLF, a missing last newline and trailing blank lines are fine.
-        max_ind_range: 0 or less: categories as they are, up to 2**32 - 1.
-        chunk_rows: rows at a time.
-        labelled: the label must be 0 or 1. Else it may be empty as well, and is then 0; or all lines lack it, as the
-            first one shows by its 39 fields.
+        path: raw log, plain or ``.gz``; CRLF, a missing last newline and trailing blank lines are accepted.
+        max_ind_range: modulus of the categories; 0 or less keeps them unchanged, up to 2**32 - 1.
+        chunk_rows: largest number of rows in a chunk.
+        labelled: whether the label must be 0 or 1. If not, it may also be empty, which is read as 0, or missing in all
+            lines, if the first one has 39 fields.
 
     Yields:
-        int64 ``[<= chunk_rows, 40]``.
+        Records, int64 ``[<= chunk_rows, 40]``.
 
     Raises:
-        DataFormatError: names file, line, field and the offending text; also for a missing or cut file.
+        DataFormatError: a line is invalid (names file, line, field and text), or the file is missing or truncated.
     """
     rows: list[list[int]] = []
     blank_line = 0
@@ -67,16 +67,16 @@ def iter_raw_records(
                     yield np.array(rows, dtype=np.int64)
                     rows.clear()
     except FileNotFoundError as error:
-        raise DataFormatError(f"{path}: there is no such raw log.") from error
+        raise DataFormatError(f"{path}: no such raw log.") from error
     except IsADirectoryError as error:
-        raise DataFormatError(f"{path}: is a folder. Name a raw log, plain or .gz.") from error
+        raise DataFormatError(f"{path}: is a folder; expected a raw log, plain or .gz.") from error
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataFormatError(f"{path}: is cut short or damaged ({error}). {repair_gz(path)}") from error
+        raise DataFormatError(f"{path}: is truncated or corrupt ({error}). {repair_gz(path)}") from error
     if rows:
         yield np.array(rows, dtype=np.int64)
 
 
 def _lines(handle: BufferedIOBase) -> Iterator[bytes]:
-    """Lines with their newlines; of one that is too long the beginning, and no more, which says that it is."""
+    """Yield lines with their newlines; of a line that is too long only the beginning, which is still too long."""
     while line := handle.readline(MAX_LINE_BYTES + len(b"\r\n")):
         yield line

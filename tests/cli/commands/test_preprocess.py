@@ -27,7 +27,7 @@ def test_the_plan_comes_first_and_inspect_shows_the_report(tmp_path: Path) -> No
     raw = write_days(tmp_path / "raw", [[*random_lines(900, 0), b"junk"], random_lines(600, 1)])
     stopped = run("preprocess", "--raw", raw, "--output", tmp_path / "out")
     assert stopped.returncode == 2
-    assert stopped.stderr.splitlines()[-1].startswith(f"error: {raw}_0:901: has 1 field, 40 are needed")
+    assert stopped.stderr.splitlines()[-1].startswith(f"error: {raw}_0:901: has 1 field; expected 40")
     done = run("preprocess", "--raw", raw, "--output", tmp_path / "out", "--bad_rows", "skip:0.01")
     assert done.returncode == 0, done.stderr
     assert done.stderr.startswith("plan: 2 days, about 1,5")

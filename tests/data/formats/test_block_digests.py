@@ -29,7 +29,7 @@ def path(tmp_path: Path) -> Path:
 
 def digests(path: Path) -> BlockDigests:
     stated = f"sha256/{BLOCK_BYTES}:{hashlib.sha256(digests_path(path).read_bytes()).hexdigest()}"
-    found = BlockDigests.beside(path, stated)
+    found = BlockDigests.load(path, stated)
     assert found is not None
     return found
 
@@ -52,7 +52,7 @@ def write(path: Path, place: int) -> None:
 def test_changed_block_is_named_by_its_rows(path: Path, place: int, rows: str) -> None:
     digests(path).check_all()
     write(path, place)
-    with pytest.raises(DataFormatError, match=rf"rows\.bin: rows {rows} were changed"):
+    with pytest.raises(DataFormatError, match=rf"rows\.bin: rows {rows} do not match"):
         digests(path).check_all()
 
 
@@ -60,14 +60,14 @@ def test_samples_have_both_ends(path: Path) -> None:
     assert digests(path).check_samples() == 4
     for place in (0, (BLOCKS - 1) * BLOCK_BYTES):
         write(path, place)
-        with pytest.raises(DataFormatError, match="were changed"):
+        with pytest.raises(DataFormatError, match="do not match"):
             digests(path).check_samples()
 
 
 def test_file_of_another_number_of_blocks_is_refused(path: Path) -> None:
     with path.open("ab") as handle:
         handle.write(bytes(BLOCK_BYTES))
-    with pytest.raises(DataFormatError, match=r"rows\.blocks: is not what the checksum of rows\.bin"):
+    with pytest.raises(DataFormatError, match=r"rows\.blocks: does not match rows\.bin"):
         digests(path)
 
 
@@ -78,7 +78,7 @@ def test_rows_are_checked_when_they_are_read_and_no_others(path: Path) -> None:
     assert len(rows[0 : changed[0] - 100].labels) == changed[0] - 100
     assert len(rows[np.array([changed[-1] + 1 - 100, 5])].labels) == 2
     for selection in (slice(changed[0] - 101, changed[0] - 99), np.array([5, changed[-1] - 100])):
-        with pytest.raises(DataFormatError, match="rows 24,576 to 32,767 were changed"):
+        with pytest.raises(DataFormatError, match="rows 24,576 to 32,767 do not match"):
             rows[selection]
     assert len(ClickDataset(path, [1] * 26)[changed[0] : changed[-1]].labels) == ROWS - 1
 

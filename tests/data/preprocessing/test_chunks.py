@@ -87,5 +87,5 @@ def test_bucket_is_what_was_written(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     path.write_bytes(keyed.tobytes())
     assert map_keyed(path, 100).tobytes() == keyed.tobytes()
     assert len(map_keyed(path, 0)) == 0
-    with pytest.raises(DataFormatError, match="bucket_0: is cut short"):
+    with pytest.raises(DataFormatError, match="bucket_0: is truncated"):
         map_keyed(path, 101)

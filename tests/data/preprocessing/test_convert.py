@@ -228,13 +228,13 @@ def test_damaged_files_are_named(reordered: Path, tmp_path: Path) -> None:
     sizes = [0, 3, 30, 100, len(whole) // 2, len(whole) - 1]
     for damaged in [whole[:size] for size in sizes] + [whole[:5000] + b"damage" + whole[5006:]]:
         path.write_bytes(damaged)
-        with pytest.raises(DataFormatError, match=r"day_2_reordered.npz: is damaged, or no .npz file"):
+        with pytest.raises(DataFormatError, match=r"day_2_reordered.npz: is corrupt or not an .npz file"):
             preprocess(reordered, tmp_path / "out", PreprocessOptions(max_ind_range=CAP))
         assert not (tmp_path / "out").exists()
         assert not list(tmp_path.glob(".out*"))
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("X_cat.npy", b"x")
-    with pytest.raises(DataFormatError, match="is damaged"):
+    with pytest.raises(DataFormatError, match="is corrupt"):
         preprocess(reordered, tmp_path / "out")
     path.unlink()
     with pytest.raises(DataFormatError, match=r"day_2_reordered.npz: is missing"):

@@ -117,14 +117,16 @@ def test_blank_lines_across_chunks_are_judged_by_what_follows(tmp_path: Path) ->
     raw = write_days(tmp_path / "ends", [lines + blank, lines + blank])
     assert preprocess(raw, tmp_path / "out", small).rows_by_day == (500, 500)
     raw = write_days(tmp_path / "middle", [lines + blank + lines, lines])
-    with pytest.raises(DataFormatError, match="day_0:501: is blank, but rows follow it"):
+    with pytest.raises(DataFormatError, match="day_0:501: is blank, but more rows follow"):
         preprocess(raw, tmp_path / "other", small)
 
 
 def test_one_very_long_line_is_no_click_log(tmp_path: Path) -> None:
     (tmp_path / "day_0").write_bytes(b"x" * 5_000_000)
     (tmp_path / "day_1").write_bytes(GOOD)
-    with pytest.raises(DataFormatError, match=r"day_0:1: is longer than 32,000 bytes, as no row of a click log is"):
+    with pytest.raises(
+        DataFormatError, match=r"day_0:1: is longer than 32,000 bytes, too long for a row of a click log"
+    ):
         preprocess(tmp_path / "day", tmp_path / "out")
 
 

@@ -110,21 +110,24 @@ def test_progress_counts_every_row(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
-        (GOOD + b"\t1", r"day_0:2: has 41 fields, 40 are needed"),
+        (GOOD + b"\t1", r"day_0:2: has 41 fields; expected 40"),
         (GOOD.rsplit(b"\t", 1)[0], r"day_0:2: has 39 fields"),
         (b"2" + GOOD[1:], r"day_0:2: field 1 \(label\) is '2'"),
         (GOOD[1:], r"day_0:2: field 1 \(label\) is ''"),
         (b"x" + GOOD[1:], r"day_0:2: field 1 \(label\) is 'x'"),
-        (GOOD.replace(b"\t5", b"\t5.5", 1), r"day_0:2: field 2 \(I1\) is '5.5', an integer"),
-        (GOOD.replace(b"\t5", b"\t2147483648", 1), r"field 2 \(I1\) is '2147483648', beyond 32 bits"),
+        (GOOD.replace(b"\t5", b"\t5.5", 1), r"day_0:2: field 2 \(I1\) is '5.5'; expected an integer"),
+        (GOOD.replace(b"\t5", b"\t2147483648", 1), r"field 2 \(I1\) is '2147483648', which does not fit in 32 bits"),
         (GOOD.replace(b"\t5", b"\t1_0", 1), r"field 2 \(I1\) is '1_0'"),
         (GOOD.replace(b"\t5", b"\t 5", 1), r"field 2 \(I1\) is ' 5'"),
-        (GOOD.replace(b"0a1b2c3d", b"0a1b2c3g", 1), r"field 15 \(C1\) is '0a1b2c3g', up to 8 hexadecimal digits"),
+        (
+            GOOD.replace(b"0a1b2c3d", b"0a1b2c3g", 1),
+            r"field 15 \(C1\) is '0a1b2c3g'; expected up to 8 hexadecimal digits",
+        ),
         (GOOD.replace(b"0a1b2c3d", b"0a1b2c3d4", 1), r"field 15 \(C1\) is '0a1b2c3d4'"),
         (GOOD.replace(b"0a1b2c3d", b"-1", 1), r"field 15 \(C1\) is '-1'"),
         (GOOD.replace(b"0a1b2c3d", b"0x1f", 1), r"field 15 \(C1\) is '0x1f'"),
         (GOOD.replace(b"0a1b2c3d", b"\xff\xfe", 1), r"field 15 \(C1\) is '\\\\xff\\\\xfe'"),
-        (b"\n" + GOOD, r"day_0:2: is blank, but rows follow"),
+        (b"\n" + GOOD, r"day_0:2: is blank, but more rows follow"),
     ],
 )
 def test_bad_line_is_named_with_its_text(tmp_path: Path, bad: bytes, message: str) -> None:
@@ -155,7 +158,7 @@ def test_gz_cut_short_is_rejected(tmp_path: Path) -> None:
     write_days(tmp_path, [[GOOD] * 50, [GOOD] * 50], compress=True)
     path = tmp_path / "day_1.gz"
     path.write_bytes(path.read_bytes()[:-9])
-    with pytest.raises(DataFormatError, match=r"day_1\.gz: is cut short or damaged after line \d+ "):
+    with pytest.raises(DataFormatError, match=r"day_1\.gz: is truncated or corrupt after line \d+ "):
         preprocess(tmp_path / "day", tmp_path / "out")
 
 
@@ -222,5 +225,5 @@ def test_one_day_is_not_enough(tmp_path: Path) -> None:
 
 
 def test_missing_log_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataFormatError, match=r"nothing\.txt: there is no such raw log"):
+    with pytest.raises(DataFormatError, match=r"nothing\.txt: no such raw log"):
         preprocess(tmp_path / "nothing.txt", tmp_path / "out", PreprocessOptions(layout="kaggle"))

@@ -29,26 +29,26 @@ def each(change: Callable[[bytes], bytes]) -> bytes:
 
 
 SHAPES = {
-    "commas": (each(lambda line: line.replace(b"\t", b",")), r"40 fields separated by commas; tabs are needed"),
+    "commas": (each(lambda line: line.replace(b"\t", b",")), r"40 fields separated by commas; expected tabs"),
     "csv with a header": (
         (HEADER + b"\n" + TEXT).replace(b"\t", b","),
-        r"40 fields separated by commas; tabs are needed",
+        r"40 fields separated by commas; expected tabs",
     ),
     "blanks": (each(lambda line: line.replace(b"\t", b" ")), r"40 fields separated by spaces"),
     "semicolons": (each(lambda line: b"7;" + line.replace(b"\t", b";")), r"41 fields separated by semicolons"),
     "header": (HEADER + b"\n" + TEXT, r"Line 1 looks like a header: delete it"),
-    "no label": (each(lambda line: line[2:]), r"no label, as those of Kaggle's test file: .* `predict --raw`"),
-    "empty labels": (each(lambda line: line[1:]), r"labels are empty: .* `predict --raw`"),
-    "id first": (each(lambda line: b"10000\t" + line), r"begin with one more column, an id perhaps: .* \(cut -f2-\)"),
-    "one behind": (each(lambda line: line + b"\t2014-10-21"), r"end with one more column: cut it off"),
-    "label last": (each(lambda line: line[2:] + b"\t" + line[:1]), r"Its label stands last"),
-    "quotes": (each(lambda line: b'"' + line.replace(b"\t", b'"\t"') + b'"'), r"stand in quotes"),
+    "no label": (each(lambda line: line[2:]), r"no label, like those of Kaggle's test file\. .* `predict --raw`"),
+    "empty labels": (each(lambda line: line[1:]), r"labels are empty\. .* `predict --raw`"),
+    "id first": (each(lambda line: b"10000\t" + line), r"begin with an extra column, perhaps an id: .* \(cut -f2-\)"),
+    "one behind": (each(lambda line: line + b"\t2014-10-21"), r"end with an extra column: remove it"),
+    "label last": (each(lambda line: line[2:] + b"\t" + line[:1]), r"Its label is the last column"),
+    "quotes": (each(lambda line: b'"' + line.replace(b"\t", b'"\t"') + b'"'), r"fields are quoted: remove the quotes"),
     "decimals": (each(lambda line: line.replace(b"\t", b"\t1.0", 1)), r"All of its first 50 lines have the same fault"),
     "JSON": (b'{"label": 1}\n' * 50, r"looks like JSON"),
     "web page": (b"<!DOCTYPE html>\n<p>404</p>\n" * 20, r"looks like a web page or XML: download the log again"),
     "UTF-16": (TEXT.decode().encode("utf-16"), r"looks like UTF-16 text"),
     "byte order mark": (b"\xef\xbb\xbf" + TEXT, r"looks like text with a byte order mark"),
-    "CR": (TEXT.replace(b"\n", b"\r"), r"end in CR alone"),
+    "CR": (TEXT.replace(b"\n", b"\r"), r"end with CR only"),
     "gzip": (gzip.compress(TEXT), r"looks like a gzip file: name it \.gz"),
     "bzip2": (bz2.compress(TEXT), r"looks like a bzip2 file"),
     "xz": (lzma.compress(TEXT), r"looks like an xz file"),
@@ -93,7 +93,7 @@ def test_a_few_bad_lines_may_be_left_out(tmp_path: Path, bad: bytes) -> None:
 def test_a_plain_log_that_is_called_gz_is_recognised(tmp_path: Path) -> None:
     for name in ("day_0.gz", "day_1.gz"):
         (tmp_path / name).write_bytes(TEXT)
-    with pytest.raises(DataFormatError, match=r"day_0\.gz: .* It is no gzip file: rename it without \.gz"):
+    with pytest.raises(DataFormatError, match=r"day_0\.gz: .* It is not a gzip file: rename it without \.gz"):
         preprocess(tmp_path / "day", tmp_path / "out")
 
 
@@ -125,7 +125,7 @@ def test_one_file_is_no_prefix_of_days(tmp_path: Path) -> None:
     (tmp_path / "day_0").write_bytes(TEXT)
     with pytest.raises(DataFormatError, match=r"Name what their names have in common: .*/day\."):
         preprocess(tmp_path / "day_0", tmp_path / "out")
-    with pytest.raises(DataFormatError, match=r"nowhere: there is no such folder"):
+    with pytest.raises(DataFormatError, match=r"nowhere: no such folder"):
         preprocess(tmp_path / "nowhere" / "day", tmp_path / "out")
 
 

@@ -52,7 +52,7 @@ def with_first_integer(field: bytes) -> bytes:
 def test_a_number_of_any_length_is_a_bad_field(read: Reader, tmp_path: Path, digits: int, sign: bytes) -> None:
     field = sign + b"7" * digits
     shown = f"'{field[:40].decode()}'" + (rf"\.\.\. \({len(field):,} bytes\)" if len(field) > 40 else "")
-    with pytest.raises(DataFormatError, match=rf"log:3: field 2 \(I1\) is {shown}, beyond 32 bits"):
+    with pytest.raises(DataFormatError, match=rf"log:3: field 2 \(I1\) is {shown}, which does not fit in 32 bits"):
         read(log_with(tmp_path, with_first_integer(field)))
 
 
@@ -120,9 +120,9 @@ def test_rows_without_a_label_are_those_with_an_empty_one(tmp_path: Path, caplog
 @pytest.mark.parametrize(
     ("first", "third", "message"),
     [
-        (GOOD[2:], GOOD, "log:3: has 40 fields, 39 are needed, since line 1 has no label"),
-        (GOOD, GOOD[2:], "log:3: has 39 fields, 40 are needed"),
-        (GOOD[2:], GOOD[2:].replace(b"5", b"x", 1), r"log:3: field 1 \(I1\) is 'x', an integer"),
+        (GOOD[2:], GOOD, "log:3: has 40 fields; expected 39, as line 1 has no label"),
+        (GOOD, GOOD[2:], "log:3: has 39 fields; expected 40"),
+        (GOOD[2:], GOOD[2:].replace(b"5", b"x", 1), r"log:3: field 1 \(I1\) is 'x'; expected an integer"),
         (GOOD[2:], GOOD[2:].replace(b"0a1b2c3d", b"g", 1), r"log:3: field 14 \(C1\) is 'g'"),
         (GOOD[1:], GOOD[1:].replace(b"0a1b2c3d", b"g", 1), r"log:3: field 15 \(C1\) is 'g'"),
         (GOOD[1:], b"2" + GOOD[1:], r"log:3: field 1 \(label\) is '2'"),
@@ -146,5 +146,5 @@ def test_a_gz_that_is_damaged_at_its_beginning_is_named(tmp_path: Path) -> None:
     raw = write_days(tmp_path, [random_lines(50, 0), random_lines(50, 1)], compress=True)
     path = tmp_path / "day_1.gz"
     path.write_bytes(path.read_bytes()[:100] + b"\xff" * 4000)
-    with pytest.raises(DataFormatError, match=r"day_1\.gz: is cut short or damaged after line \d+ "):
+    with pytest.raises(DataFormatError, match=r"day_1\.gz: is truncated or corrupt after line \d+ "):
         preprocess(raw, tmp_path / "out")

@@ -1,4 +1,4 @@
-"""Reading what an earlier stage has written."""
+"""Readers of the files that the first stage of a run writes: buckets and plain records."""
 
 from __future__ import annotations
 
@@ -21,11 +21,15 @@ _MADV_POPULATE_READ = 22  # Linux's value, from 5.14 on.
 
 
 def map_keyed(path: Path, rows: int) -> npt.NDArray[np.void]:
-    """The records of a bucket, of KEYED_DTYPE: mapped, since they are in the system's cache most often.
+    """Map the records of a bucket, of KEYED_DTYPE; most of them are in the system's cache.
+
+    Args:
+        path: file of the bucket.
+        rows: number of its records.
 
     Raises:
-        DataFormatError: the file is shorter.
-        OSError: it cannot be read.
+        DataFormatError: the file is too short.
+        OSError: the file cannot be read.
     """
     size = rows * KEYED_DTYPE.itemsize
     with path.open("rb", buffering=0) as handle:
@@ -35,12 +39,12 @@ def map_keyed(path: Path, rows: int) -> npt.NDArray[np.void]:
             return np.empty(0, KEYED_DTYPE)
         memory = mmap.mmap(handle.fileno(), size, flags=mmap.MAP_SHARED, prot=mmap.PROT_READ)
         try:
-            # All at once; and a disk that fails does so here, with an error.
+            # Read all pages now, so that a failing disk raises an error here.
             memory.madvise(_MADV_POPULATE_READ)
         except OSError as error:
             if error.errno != errno.EINVAL:
                 raise
-            memory.close()  # An older Linux, whose only word for a failing disk is a signal that ends the process.
+            memory.close()  # On an older Linux, a failing disk under a map kills the process.
             keyed = np.empty(rows, KEYED_DTYPE)
             _read_array(path, handle, keyed)
             return keyed
@@ -48,10 +52,10 @@ def map_keyed(path: Path, rows: int) -> npt.NDArray[np.void]:
 
 
 def _read_array(path: Path, handle: Readable, array: npt.NDArray[np.generic]) -> None:
-    """Fill an array from a file.
+    """Fill an array from an open file.
 
     Raises:
-        DataFormatError: the file is shorter.
+        DataFormatError: the file ends before the array is full.
     """
     view = array.view(np.uint8).data
     if read_into(handle, view) < view.nbytes:
@@ -59,14 +63,19 @@ def _read_array(path: Path, handle: Readable, array: npt.NDArray[np.generic]) ->
 
 
 def read_blocks(path: Path, start: int = 0, stop: int | None = None) -> Iterator[Records]:
-    """The records between two bytes of a file, or to its end, in blocks that may be written to.
+    """Yield the records of a byte range of a file in writable blocks.
+
+    Args:
+        path: file of records.
+        start: first byte.
+        stop: byte after the last; None for the end of the file.
 
     Raises:
-        DataFormatError: it is no whole number of records, or shorter.
+        DataFormatError: the range is not a whole number of records, or the file is too short.
     """
     size = (path.stat().st_size if stop is None else stop) - start
     if size % RECORD_BYTES:
-        raise DataFormatError(f"{path}: {size} bytes are no whole number of records. Run the command again.")
+        raise DataFormatError(f"{path}: {size} bytes are not a whole number of records. Run the command again.")
     left = size // RECORD_BYTES
     with path.open("rb", buffering=0) as handle:
         handle.seek(start)
@@ -78,4 +87,4 @@ def read_blocks(path: Path, start: int = 0, stop: int | None = None) -> Iterator
 
 
 def _cut_short(path: Path) -> DataFormatError:
-    return DataFormatError(f"{path}: is cut short. Run the command again, to start afresh.")
+    return DataFormatError(f"{path}: is truncated. Run the command again to start over.")

@@ -1,4 +1,4 @@
-"""The file of a split while it grows: written, counted, and its checksum computed."""
+"""Writer of a split's file, which counts its clicks and computes its checksum."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from dlrm_pl.data.formats.block_checksum import BlockChecksum, Part
 from dlrm_pl.data.formats.block_digests import digests_path
 from dlrm_pl.data.formats.dataset_description import SplitInfo
 from dlrm_pl.data.preprocessing.io.bucket_reader import read_blocks
-from dlrm_pl.data.preprocessing.io.direct import USUAL_WRITE_BYTES, DirectFile
+from dlrm_pl.data.preprocessing.io.direct import BUFFERED_WRITE_BYTES, DirectFile
 from dlrm_pl.files.complete_io import sync_handle
 
 
 @dataclass
 class Written:
-    """Records on their way to the disk.
+    """Records that are being written to the disk.
 
     Attributes:
-        size_bytes: of all.
-        positives: clicks among them.
+        size_bytes: total size of the records.
+        positives: number of clicks.
         parts: checksums, in the order of the records.
-        writes: that are under way.
+        writes: pending writes.
     """
 
     size_bytes: int
@@ -36,10 +36,10 @@ class Written:
     writes: list[Future[None]] = field(default_factory=list)
 
     def wait(self) -> None:
-        """Until they are in the file.
+        """Wait until the records are in the file.
 
         Raises:
-            OSError: the disk is full, or failed.
+            OSError: the disk is full or failed.
         """
         for write in self.writes:
             write.result()
@@ -49,13 +49,15 @@ class SplitWriter:
     """Appends records to the file of a split, counts its clicks and computes its checksum.
 
     Args:
-        path: the file.
-        good_bytes: of what stands there already; the rest is cut off.
+        path: file of the split.
+        good_bytes: size of its valid contents so far; the rest is truncated.
     """
 
     def __init__(self, path: Path, good_bytes: int = 0) -> None:
         self.path = path
-        self._positives, self._checksum, self._bytes = 0, BlockChecksum(), good_bytes
+        self._positives = 0
+        self._checksum = BlockChecksum()
+        self._bytes = good_bytes
         self._handle = path.open("r+b" if good_bytes else "wb")
         self._handle.truncate(good_bytes)
         for records in read_blocks(path, 0, good_bytes):
@@ -66,43 +68,43 @@ class SplitWriter:
     def append(self, records: Records) -> None:
         """Write records ``[rows, 40]`` and count them."""
         view = records.reshape(-1).view(np.uint8).data
-        for start in range(0, len(view), USUAL_WRITE_BYTES):
-            self._handle.write(view[start : start + USUAL_WRITE_BYTES])
+        for start in range(0, len(view), BUFFERED_WRITE_BYTES):
+            self._handle.write(view[start : start + BUFFERED_WRITE_BYTES])
         self._handle.flush()
-        # "Not needed" also means "write it to the disk now", while the next records are computed: else all waits for
-        # the end. What is not on the disk yet stays in memory.
+        # DONTNEED also starts writing to the disk now, while the next records are computed, instead of at the end.
+        # Pages that are not on the disk yet stay in memory.
         os.posix_fadvise(self._handle.fileno(), self._bytes, len(view), os.POSIX_FADV_DONTNEED)
         self._bytes += len(view)
         self._count(records)
 
     def reserve(self, size_bytes: int) -> DirectFile:
-        """Take room for the whole file, to be written in any order; ``wrote`` says how far all of it is.
+        """Reserve disk space for the whole file, to write it in any order and report progress with ``wrote``.
 
         Raises:
-            OSError: the disk has no room.
+            OSError: the disk is full.
         """
         self._direct = DirectFile(self.path, self._bytes, size_bytes)
         return self._direct
 
     def wrote(self, records: Written) -> None:
-        """Take note of records that were written: those that follow the ones so far."""
+        """Register the written records that follow the ones registered so far."""
         self._bytes += records.size_bytes
         self._positives += records.positives
         for part in records.parts:
             self._checksum.add(part)
 
     def _count(self, records: Records) -> None:
-        """Count the clicks, and let the checksum go on."""
+        """Count the clicks and update the checksum."""
         self._positives += int(np.count_nonzero(records[:, LABEL]))
         self._checksum.update(records.reshape(-1).view(np.uint8).data)
 
     def sync(self) -> int:
-        """Force all to disk; returns the bytes."""
+        """Flush the file to disk and return its size in bytes."""
         sync_handle(self._handle)
         return self._bytes
 
     def close(self) -> SplitInfo:
-        """Force all to disk, with the digests of its blocks beside it; returns what was written."""
+        """Flush the file to disk, write the digests of its blocks next to it, and return its description."""
         self.sync()
         self._handle.close()
         digests_path(self.path).write_bytes(self._checksum.digests())

@@ -29,13 +29,13 @@ _COPY_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class _Layout:
-    """What the header of an array says.
+    """Contents of an array's header.
 
     Attributes:
-        shape: its own.
-        fortran: columns one after another.
-        dtype: of a value.
-        offset: bytes of the header.
+        shape: shape of the array.
+        fortran: whether values are stored column by column.
+        dtype: type of a value.
+        offset: size of the header in bytes.
     """
 
     shape: tuple[int, ...]
@@ -48,10 +48,10 @@ class UpstreamArrays:
     """``X_cat [rows, 26]``, ``X_int [rows, 13]`` and ``y [rows]`` of one file.
 
     Args:
-        path: the .npz file.
+        path: .npz file.
 
     Raises:
-        DataFormatError: not such a file; says what is wrong.
+        DataFormatError: the file has other contents; names the array.
     """
 
     def __init__(self, path: Path) -> None:
@@ -65,7 +65,7 @@ class UpstreamArrays:
             wanted = (self.rows,) if width == 1 else (self.rows, width)
             if layout.shape != wanted or layout.dtype.kind not in "iuf":
                 raise DataFormatError(
-                    f"{path}: {name} is {layout.dtype} {list(layout.shape)}, numbers {list(wanted)} are needed."
+                    f"{path}: {name} is {layout.dtype} {list(layout.shape)}; expected numbers {list(wanted)}."
                 )
 
     @contextmanager
@@ -73,7 +73,7 @@ class UpstreamArrays:
         """Unpack the arrays into a folder, so that ``records`` can read them until the block ends.
 
         Raises:
-            DataFormatError: the file is damaged.
+            DataFormatError: the file is corrupt.
         """
         self._folder = folder
         try:
@@ -104,8 +104,8 @@ class UpstreamArrays:
                 row, column = (int(index) for index in np.argwhere(wrong)[0])
                 most = int(np.broadcast_to(limit, values.shape[1:])[column])
                 raise DataFormatError(
-                    f"{self.path}: {name}[{first + row}, {column}] is {values[row, column]}, whole numbers from 0 to "
-                    f"{most} are needed. The file and its counts are of different runs, or it is damaged."
+                    f"{self.path}: {name}[{first + row}, {column}] is {values[row, column]}, expected whole numbers "
+                    f"from 0 to {most}. The file and its counts come from different runs, or it is corrupt."
                 )
         return records
 
@@ -148,4 +148,4 @@ def _reading(path: Path) -> Iterator[None]:
     except FileNotFoundError as error:
         raise DataFormatError(f"{path}: is missing.") from error
     except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError) as error:
-        raise DataFormatError(f"{path}: is damaged, or no .npz file ({error}). Copy it again.") from error
+        raise DataFormatError(f"{path}: is corrupt or not an .npz file ({error}). Copy it again.") from error

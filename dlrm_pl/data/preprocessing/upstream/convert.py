@@ -203,10 +203,10 @@ class UpstreamConversion:
 
 
 def _check(records: Records, last_ids: np.ndarray[Any, np.dtype[np.int64]], path: Path, row: int) -> None:
-    """Raise at the first record that no preprocessing writes.
+    """Check that each value of the records is in its range.
 
     Raises:
-        DataFormatError: names record and field.
+        DataFormatError: a value is out of range; names record and field.
     """
     most = np.concatenate([[1], np.full(NUM_DENSE, np.iinfo(np.int32).max), last_ids])
     wrong = (records < 0) | (records > most)
@@ -217,18 +217,18 @@ def _check(records: Records, last_ids: np.ndarray[Any, np.dtype[np.int64]], path
         )
         raise DataFormatError(
             f"{path}: record {row + index}: {what} is {records[index, field]}, but must be 0 to {most[field]}. "
-            "The file and its counts come from different runs, or it is damaged."
+            "The file and its counts come from different runs, or it is corrupt."
         )
 
 
 def _histogram(columns: Records) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Of the dense values, ``[13, DENSE_BINS]``."""
+    """Return the histogram of the dense values, ``[13, DENSE_BINS]``."""
     binned = np.minimum(columns[DENSE], DENSE_BINS - 1) + (np.arange(NUM_DENSE) * DENSE_BINS)[:, None]
     return np.bincount(binned.ravel(), minlength=NUM_DENSE * DENSE_BINS).reshape(NUM_DENSE, DENSE_BINS)
 
 
 def _link(source: Path, target: Path) -> None:
-    """Another name for a file, or a copy where the file system has no links or it is another one."""
+    """Make a hard link to a file, or a copy if the file system cannot link to it."""
     target.unlink(missing_ok=True)
     try:
         os.link(source.resolve(), target)
