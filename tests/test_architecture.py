@@ -96,6 +96,10 @@ ONLY_IN = {
     "matplotlib": [
         "artifact/report/figures.py",
         "artifact/report/svg.py",
+        "benchmark/compare.py",
+        "benchmark/figure.py",
+        "metrics/auroc.py",
+        "metrics/calibration.py",
         "quantization/search/plot.py",
         "quantization/search/result.py",
     ],

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -18,6 +18,10 @@ from dlrm_pl.benchmark.contenders import BASELINE, Contender, Contenders
 from dlrm_pl.benchmark.rows import Source
 from dlrm_pl.benchmark.timer import Scorer, Timing, time_in_turn
 from dlrm_pl.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +56,19 @@ class Comparison:
     baseline: str
     sqnr_db: dict[str, float]
     cells: tuple[Cell, ...]
+
+    def plot(self) -> tuple[Figure, list[Axes]]:
+        """Draw speed-ups over the baseline, or samples a second where a single contender ran.
+
+        Returns:
+            The figure and its panels, one for each number of threads.
+        """
+        from matplotlib.figure import Figure
+
+        from dlrm_pl.benchmark.figure import plot_comparison
+
+        figure = Figure(layout="constrained")
+        return figure, plot_comparison(figure, self)
 
     def to_dict(self) -> dict[str, Any]:
         """Convert to plain JSON types; equal logits have no finite ratio to their error and give null."""
@@ -142,7 +159,7 @@ def _worst(before: dict[str, float], now: dict[str, float]) -> dict[str, float]:
 
 @contextmanager
 def torch_threads(count: int | None) -> Iterator[None]:
-    """Set the number of threads of torch in the block; None leaves it as it is."""
+    """Set torch's number of threads for the duration of a ``with`` block; None changes nothing."""
     before = torch.get_num_threads()
     torch.set_num_threads(count or before)
     try:

@@ -13,7 +13,7 @@ from dlrm_pl.benchmark.timer import Timing
 _WIDTH, _PANEL, _PLOT = 960, 270, 190
 _LEFT, _TOP = 64, 92
 _MOST_OF_THE_BARS = 3.0
-_COLOURS = {
+COLOURS = {
     "fp32": "#c9c9c9",
     "fp32_compiled": "#9a9a9a",
     "bf16": "#b7cde9",
@@ -42,8 +42,8 @@ def render(comparison: Comparison, description: str) -> str:
     """
     threads = sorted({cell.threads for cell in comparison.cells})
     height = _TOP + _PANEL * len(threads)
-    alone = len(comparison.labels) - len(set(comparison.unavailable) & set(comparison.labels.values())) == 1
-    unit = "samples a second" if alone else f"times {comparison.labels[comparison.baseline]}"
+    alone = is_alone(comparison)
+    unit = unit_of(comparison)
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" '
         'font-family="DejaVu Sans, Verdana, sans-serif">',
@@ -60,21 +60,32 @@ def render(comparison: Comparison, description: str) -> str:
     return "\n".join([*lines, "</svg>"]) + "\n"
 
 
+def is_alone(comparison: Comparison) -> bool:
+    """Return whether a single contender ran, so that there are no ratios to draw."""
+    return len(comparison.labels) - len(set(comparison.unavailable) & set(comparison.labels.values())) == 1
+
+
+def unit_of(comparison: Comparison) -> str:
+    """Return the unit of the bars."""
+    return "samples a second" if is_alone(comparison) else f"times {comparison.labels[comparison.baseline]}"
+
+
 def _legend(comparison: Comparison) -> Iterator[str]:
     x = 20.0
     for name, label in comparison.labels.items():
         text = f"{label} (not available)" if label in comparison.unavailable else label
-        yield f'<rect x="{x}" y="68" width="12" height="12" fill="{_COLOURS[name]}"/>'
+        yield f'<rect x="{x}" y="68" width="12" height="12" fill="{COLOURS[name]}"/>'
         yield f'<text x="{x + 17}" y="78.5">{escape(text)}</text>'
         x += 40 + 7.3 * len(text)
 
 
 def _panel(cells: list[Cell], top: float, title: str, alone: bool) -> Iterator[str]:
     values = {
-        cell.batch_size: {name: _value(timing, cell, alone) for name, timing in cell.timings.items()} for cell in cells
+        cell.batch_size: {name: bar_value(timing, cell, alone) for name, timing in cell.timings.items()}
+        for cell in cells
     }
     shown = [bar for bars in values.values() for bar in bars.values()]
-    # On a busy machine an interval may reach so far that bars would shrink to nothing: it is cut, and says so.
+    # On a busy machine an interval may be so long that the bars would shrink to nothing: it is cut and marked.
     highest = _MOST_OF_THE_BARS * max(value for value, _, _ in shown)
     step, ticks = _ticks(1.1 * min(highest, max(high for _, _, high in shown)))
     bottom = top + 36 + _PLOT
@@ -95,7 +106,7 @@ def _panel(cells: list[Cell], top: float, title: str, alone: bool) -> Iterator[s
             y, y_low, y_high = (bottom - min(v, step * ticks) * scale for v in (value, low, high))
             yield (
                 f'<rect x="{x + 1:.1f}" y="{y:.1f}" width="{width - 2:.1f}" height="{bottom - y:.1f}" '
-                f'fill="{_COLOURS[name]}"/>'
+                f'fill="{COLOURS[name]}"/>'
             )
             yield f'<path class="whisker" d="M{middle:.1f} {y_low:.1f}V{y_high:.1f}"/>'
             label = _number(value, 1)
@@ -105,8 +116,8 @@ def _panel(cells: list[Cell], top: float, title: str, alone: bool) -> Iterator[s
             yield f'<text class="small middle" x="{middle:.1f}" y="{y_high - 4:.1f}">{label}</text>'
 
 
-def _value(timing: Timing, cell: Cell, alone: bool) -> tuple[float, float, float]:
-    """What a bar shows, and the ends of its interval."""
+def bar_value(timing: Timing, cell: Cell, alone: bool) -> tuple[float, float, float]:
+    """Return the height of a bar and the ends of its interval."""
     if not alone:
         return timing.ratio, *timing.ratio_interval
     low, high = timing.interval_ms
@@ -121,7 +132,7 @@ def _ticks(largest: float) -> tuple[float, int]:
 
 
 def _number(value: float, digits: int = 0) -> str:
-    """Three digits at most; so many after the point, or as few as say it all."""
+    """Write a number with three digits at most: with ``digits`` decimals below 100, or with as few as it has."""
     if value >= 1e6:
         return f"{value / 1e6:.3g}M"
     if value >= 1e3:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,12 @@ from torchmetrics import Metric
 
 from dlrm_pl.metrics.checked_batch import check_batch
 from dlrm_pl.metrics.rows import check_both_classes, check_scores, clicks
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from matplotlib.axes import Axes
+    from torchmetrics.utilities.plot import _PLOT_OUT_TYPE
 
 _ROWS_WORTH_A_THREAD = 1_000_000
 
@@ -91,6 +97,8 @@ class ExactAUROC(Metric):
     is_differentiable = False
     higher_is_better = True
     full_state_update = False
+    plot_lower_bound = 0.0
+    plot_upper_bound = 1.0
     positives: list[Tensor]
     negatives: list[Tensor]
 
@@ -123,6 +131,18 @@ class ExactAUROC(Metric):
             MetricError: all labels are the same.
         """
         return torch.tensor(auroc_of_classes(_joined(self.positives), _joined(self.negatives)), dtype=torch.float64)
+
+    def plot(self, val: Tensor | Sequence[Tensor] | None = None, ax: Axes | None = None) -> _PLOT_OUT_TYPE:
+        """Draw the AUROC as a point, or several of them as a line, on an axis from 0 to 1.
+
+        Args:
+            val: values that ``compute`` or ``forward`` returned; None: the AUROC of all rows so far.
+            ax: axes to draw on; None: those of a new figure.
+
+        Returns:
+            The figure, None where ``ax`` is given, and the axes.
+        """
+        return self._plot(val, ax)
 
 
 def _joined(parts: list[Tensor] | Tensor) -> Floats:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +14,12 @@ from torchmetrics import Metric
 from dlrm_pl.errors import MetricError
 from dlrm_pl.metrics.checked_batch import check_batch
 from dlrm_pl.metrics.without_sync import without_sync
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from torchmetrics.utilities.plot import _PLOT_OUT_TYPE
+
+_PLOTTED = ("log_loss", "normalized_entropy", "calibration_ratio")
 
 
 def normalized_entropy(log_loss: float, label_rate: float) -> float:
@@ -139,3 +146,20 @@ class ClickCalibration(Metric):
             "clicks": clicks,
         }
         return {name: torch.tensor(value, dtype=torch.float64) for name, value in values.items()}
+
+    def plot(
+        self, val: Mapping[str, Tensor] | Sequence[Mapping[str, Tensor]] | None = None, ax: Axes | None = None
+    ) -> _PLOT_OUT_TYPE:
+        """Draw log loss, normalized entropy and calibration ratio as points, or several of each as lines.
+
+        Args:
+            val: values that ``compute`` or ``forward`` returned; None: those of all rows so far.
+            ax: axes to draw on; None: those of a new figure.
+
+        Returns:
+            The figure, None where ``ax`` is given, and the axes.
+        """
+        values = self.compute() if val is None else val
+        if isinstance(values, Sequence):
+            return self._plot([{name: value[name] for name in _PLOTTED} for value in values], ax)
+        return self._plot({name: values[name] for name in _PLOTTED}, ax)

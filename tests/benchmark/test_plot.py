@@ -66,3 +66,26 @@ def test_a_panel_for_each_number_of_threads_and_a_note_for_what_is_missing() -> 
     cells = [Cell(threads, 1, {"fp32": timing(1)}) for threads in (1, 4)]
     texts = [text.text for text in drawn(comparison(*cells, **{"int8": "no reason"})).iter(f"{SVG}text")]
     assert {"1 thread", "4 threads", "batch 1", "int8 (not available)", "a <machine> & its rows"} <= set(texts)
+
+
+def test_matplotlib_draws_a_panel_for_each_number_of_threads() -> None:
+    cells = [
+        Cell(threads, size, {"fp32": timing(1), "int8": timing(4, 5)} | ({"bf16": timing(2)} if size == 1 else {}))
+        for threads in (1, 4)
+        for size in (1, 32)
+    ]
+    figure, panels = comparison(*cells).plot()
+    assert figure.axes == panels
+    assert [axes.get_title() for axes in panels] == ["1 thread", "4 threads"]
+    assert [axes.get_ylabel() for axes in panels] == ["times fp32 eager"] * 2
+    bars = sorted(panels[0].patches, key=lambda bar: bar.get_x())
+    assert [bar.get_height() for bar in bars] == [1, 2, 4, 1, 4]
+    assert [text.get_text() for text in panels[0].get_legend().get_texts()] == ["fp32 eager", "bf16 eager", "int8"]
+    assert panels[0].get_ylim()[1] > 5
+
+
+def test_matplotlib_draws_samples_a_second_where_one_contender_ran() -> None:
+    alone = Comparison({"int8": "int8"}, {}, "int8", {}, (Cell(1, 32, {"int8": timing(1)}),))
+    _, (axes,) = alone.plot()
+    assert axes.get_ylabel() == "samples a second"
+    assert [bar.get_height() for bar in axes.patches] == [timing(1).samples_per_s]

@@ -1,1 +1,1 @@
-"""``report.html``: an artifact on one page, for people; matplotlib is imported by no one else."""
+"""``report.html``: an artifact on one page, with its tables and figures."""
