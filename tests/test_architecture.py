@@ -94,6 +94,7 @@ ONLY_IN = {
     "optuna": ["quantization/search/strategies/optuna_sampler.py"],
     "jinja2": ["artifact/report/page.py"],
     "matplotlib": [
+        "artifact/build.py",
         "artifact/report/figures.py",
         "artifact/report/svg.py",
         "benchmark/compare.py",

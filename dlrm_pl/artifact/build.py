@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dlrm_pl.artifact.certificate.certificate import Certificate
 from dlrm_pl.artifact.certificate.file import write_certificate
@@ -64,6 +65,10 @@ from dlrm_pl.runtime.cpu import describe_machine
 from dlrm_pl.runtime.int8_dlrm import Int8DLRM, count_int8_ops, fp32_bytes
 from dlrm_pl.runtime.tables import row_bytes
 
+if TYPE_CHECKING:  # Its import takes a second.
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
 log = logging.getLogger(__name__)
 
 # Of the certified bounds when the criterion itself asks for none.
@@ -90,6 +95,9 @@ class Outcome:
         ...     outcome = dlrm_pl.quantize(module, datamodule, f"{folder}/int8", settings=settings)
         >>> outcome  # doctest: +ELLIPSIS
         Outcome('...int8', ..., AUROC 0... -> 0..., size ...)
+        >>> figure, axes = outcome.plot()
+        >>> axes[0].get_ylabel()
+        'model size, MiB'
     """
 
     path: Path
@@ -104,6 +112,14 @@ class Outcome:
     def _repr_html_(self) -> str:
         """Show fp32 beside int8 in a notebook."""
         return artifact_html(self.path, self.manifest, self.certificate)
+
+    def plot(self) -> tuple[Figure, list[Axes]]:
+        """Draw the trials of the search by drop, size and, where it is known, speed.
+
+        Returns:
+            The figure and its axes, see ``TuningResult.plot``; a notebook shows the figure, and ``savefig`` writes it.
+        """
+        return self.tuning.plot()
 
 
 def build_artifact(

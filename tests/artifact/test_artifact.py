@@ -111,6 +111,13 @@ def test_trials_are_one_json_object_a_line(outcome: Outcome) -> None:
     assert [json.loads(line)["number"] for line in lines] == [trial.number for trial in outcome.tuning.trials]
 
 
+def test_outcome_draws_the_trials_of_its_search(outcome: Outcome) -> None:
+    figure, axes = outcome.plot()
+    assert axes == figure.get_axes() != []
+    assert axes[0].get_ylabel() == "model size, MiB"
+    assert len(axes[0].containers) == len([trial for trial in outcome.tuning.trials if trial.verdict is not None])
+
+
 def test_bytes_are_counted_as_they_are(outcome: Outcome) -> None:
     manifest = Manifest.read(outcome.path)
     assert manifest.fp32_bytes == fp32_bytes(tiny.model())
