@@ -1,4 +1,4 @@
-"""Whether click probabilities are right, and not only their order: log loss, normalized entropy, calibration ratio."""
+"""Metrics of click probabilities, beyond their order: log loss, normalized entropy, calibration ratio."""
 
 from __future__ import annotations
 

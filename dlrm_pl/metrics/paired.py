@@ -33,8 +33,8 @@ class PairedDifference:
 
     Example:
         >>> from dlrm_pl.metrics import PairedDifference
-        >>> found = PairedDifference(0.80, 0.79, 0.01, standard_error=0.002, num_positives=900, num_negatives=9000)
-        >>> tuple(round(end, 4) for end in found.interval(confidence=0.95))
+        >>> difference = PairedDifference(0.80, 0.79, 0.01, standard_error=0.002, num_positives=900, num_negatives=9000)
+        >>> tuple(round(end, 4) for end in difference.interval(confidence=0.95))
         (0.0061, 0.0139)
     """
 
@@ -92,9 +92,9 @@ def paired_auroc_difference(
         >>> logits = rng.normal(-2, 1.5, 20_000)
         >>> labels = (rng.random(20_000) < 1 / (1 + np.exp(-logits))).astype(np.uint8)
         >>> rounded = logits + rng.normal(0, 0.1, 20_000)
-        >>> found = paired_auroc_difference(logits, rounded, labels, click_logits=logits)
-        >>> low, high = found.interval(confidence=0.95)
-        >>> low < found.difference < high
+        >>> paired = paired_auroc_difference(logits, rounded, labels, click_logits=logits)
+        >>> low, high = paired.interval(confidence=0.95)
+        >>> low < paired.difference < high
         True
 
     Source: DeLong, DeLong, Clarke-Pearson 1988, Biometrics 44:837; by sorting as Sun, Xu 2014, IEEE SPL 21:1389.
@@ -130,12 +130,12 @@ def paired_auroc_difference(
 def _components(
     positives: npt.NDArray[Any], negatives: npt.NDArray[Any]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """For each click the share of non-clicks below it, for each non-click the share of clicks above; ties half."""
+    """Return each click's share of non-clicks below it and each non-click's share of clicks above; ties count half."""
     return _share_below(positives, np.sort(negatives)), 1 - _share_below(negatives, np.sort(positives))
 
 
 def _share_below(values: npt.NDArray[Any], others: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """Of ``others``, which are sorted, the share below each value; ties half."""
+    """Return the share of ``others``, which are sorted, below each value; ties count half."""
     count = np.searchsorted(others, values, side="left").astype(np.float64)
     count += np.searchsorted(others, values, side="right")
     return count / (2 * len(others))
@@ -143,20 +143,20 @@ def _share_below(values: npt.NDArray[Any], others: npt.NDArray[Any]) -> npt.NDAr
 
 @dataclass(frozen=True)
 class _Part:
-    """Variance of one part of the difference, that of the rows of a class, and by how many rows it is known."""
+    """Variance of one part of the difference, the rows of one class, with its degrees of freedom."""
 
     variance: float
     degrees_of_freedom: int
 
     @classmethod
     def of_sample(cls, values: npt.NDArray[np.float64]) -> _Part:
-        """Of the mean of a sample; one value tells nothing of it."""
+        """Estimate the variance of a sample's mean; infinite for a single value."""
         count = len(values)
         return cls(float(np.var(values, ddof=1)) / count if count > 1 else math.inf, count - 1)
 
 
 def _degrees_of_freedom(parts: Sequence[_Part]) -> float:
-    """Of the sum of independent parts, by Welch and Satterthwaite: nearly those of the part that is most of it.
+    """Return the degrees of freedom of a sum of independent parts (Welch-Satterthwaite): nearly the largest part's.
 
     Source: Welch 1947, Biometrika 34:28.
     """

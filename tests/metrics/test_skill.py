@@ -27,8 +27,8 @@ def test_nothing_is_said_of_a_model_with_skill_or_of_what_is_unknown() -> None:
     ("name", "value", "words"),
     [
         ("auroc", 0.4526, r"AUROC of the fp32 model is 0.452600 on 100,000 rows of val with 3,000 clicks: it ranks"),
-        ("auroc", 0.5, "no better than chance, which has 0.5"),
-        ("normalized_entropy", 1.0, "no better than that of one constant, the click rate, which has 1"),
+        ("auroc", 0.5, "no better than chance, whose AUROC is 0.5"),
+        ("normalized_entropy", 1.0, "no better than that of predicting the click rate for every row, which has 1"),
         ("calibration_ratio", 25.86, "is 25.86 on 100,000 rows of val with 3,000 clicks: it predicts 77,580 clicks"),
         ("calibration_ratio", 0.5, "it predicts 1,500 clicks"),
         ("calibration_ratio", 0.0, "it predicts 0 clicks"),
@@ -50,7 +50,7 @@ def test_numbers_that_contradict_each_other_raise_nothing(clicks: int) -> None:
 
 def test_few_clicks_are_said_to_tell_little() -> None:
     auroc, entropy, ratio = of(500, 20, auroc=0.46, normalized_entropy=1.01, calibration_ratio=1.3)
-    assert "Chance alone gives 0.368 to 0.632 on so few clicks" in auroc.text
+    assert "With so few clicks, chance alone gives 0.368 to 0.632" in auroc.text
     assert "may be chance" in entropy.text
     assert "may be chance" in ratio.text
     for sure in of(100_000, 3000, auroc=0.46, normalized_entropy=1.01, calibration_ratio=1.3):
