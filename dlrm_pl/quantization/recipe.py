@@ -154,7 +154,7 @@ class Recipe:
 
     @property
     def has_int8_linears(self) -> bool:
-        """Whether any Linear is int8, so that observers, scheme and granularity make a difference."""
+        """True if a Linear is int8, so that observer, scheme and granularity matter."""
         return "int8" in self.bottom_mlp or "int8" in self.top_mlp
 
     def with_dtype(self, op: str, dtype: str) -> Recipe:
@@ -177,7 +177,7 @@ class Recipe:
         return replace(self, **change)
 
     def alone(self, op: str, dtype: str) -> Recipe:
-        """The recipe with one op in a dtype, and all others in fp32; observers and the rest stay.
+        """Return the recipe with one op in a dtype and all others in fp32; observers and other settings stay.
 
         Raises:
             ConfigurationError: there is no such op, or it does not come in that dtype.
@@ -193,7 +193,7 @@ class Recipe:
         return in_fp32.with_dtype(op, dtype)
 
     def describe(self) -> str:
-        """One line for people: how many ops of which dtype, and what is not the usual."""
+        """Summarize the recipe in one line: the number of ops by dtype, and settings that are not the defaults."""
         words = []
         parts = {"Linears": ("bottom_mlp.", "top_mlp."), "tables": ("tables.",)}
         for name, prefixes in parts.items():

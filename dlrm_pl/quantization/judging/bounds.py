@@ -1,4 +1,4 @@
-"""How far the bounds of one look at the rows lie from their estimates."""
+"""Distances from the estimates of one look at the rows to their bounds."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Bounds:
         return student_quantile(1 - self.alpha, degrees_of_freedom)
 
     def simultaneous_critical_value(self, degrees_of_freedom: float = math.inf) -> float:
-        """Standard errors from an estimate to a bound that holds for all comparisons at once."""
+        """Standard errors from an estimate to a bound that holds for all comparisons simultaneously."""
         return student_quantile(1 - self.alpha / self.num_comparisons, degrees_of_freedom)
 
     def two_sided_critical_value(self, degrees_of_freedom: float = math.inf) -> float:
@@ -36,4 +36,4 @@ class Bounds:
 
 
 ESTIMATES = Bounds(alpha=0.5)
-"""No margin at all: the estimates decide."""
+"""Bounds without a margin: the estimates decide."""

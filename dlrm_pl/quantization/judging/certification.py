@@ -48,7 +48,7 @@ class ModelScores:
 
 @dataclass(frozen=True)
 class Certification:
-    """fp32 beside int8 on the same rows.
+    """Metrics of the fp32 and the int8 model on the same rows.
 
     Attributes:
         fp32: metrics of the float model.
@@ -194,12 +194,12 @@ class Run:
 
     @property
     def logits(self) -> npt.NDArray[np.float32]:
-        """Of all rows so far, ``[rows]``."""
+        """Logits of all rows so far, ``[rows]``."""
         return np.concatenate(self._logits)
 
     @property
     def labels(self) -> npt.NDArray[np.uint8]:
-        """Of all rows so far, ``[rows]``."""
+        """Labels of all rows so far, ``[rows]``."""
         return np.concatenate(self._labels)
 
     def scores(self) -> ModelScores:

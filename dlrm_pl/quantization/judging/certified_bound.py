@@ -35,7 +35,7 @@ class CertifiedBound:
     rows: int
 
     def within(self, tolerance: float, judged_by: JudgedBy) -> bool | None:
-        """Return whether the drop is within a tolerance; None: the rows are too few to tell."""
+        """Return whether the drop is within a tolerance; None if there are too few rows to decide."""
         if judged_by == "estimate" or math.isnan(self.estimate):
             return self.estimate <= tolerance
         return {"within": True, "beyond": False, "open": None}[side_of(self.low, self.high, tolerance)]

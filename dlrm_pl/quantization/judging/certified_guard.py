@@ -23,8 +23,8 @@ class CertifiedGuard:
         change: relative, ``after / before - 1``; None where it is a change from zero.
         standard_error: of the change, paired; None where it is unknown.
         tolerance: for the change, or for its absolute value in the case of the calibration ratio; None: the guard is
-            off, the change is only measured.
-        passed: the change is within the tolerance; None: the rows are too few to tell.
+            disabled, and the change is only measured.
+        passed: the change is within the tolerance; None: too few rows to decide.
         at_least: one-sided lower bound of ``deviation`` at the certificate's confidence; None where it is unknown, and
             in certificates of format 2.
         at_most: the upper bound, likewise.
@@ -42,18 +42,18 @@ class CertifiedGuard:
 
     @property
     def title(self) -> str:
-        """The name in words."""
+        """Name of the guard for messages, with spaces."""
         return self.name.replace("_", " ")
 
     @property
     def deviation(self) -> float:
-        """What is compared with the tolerance: the change, without its sign where both directions are bad."""
+        """The change as compared with the tolerance: its absolute value if both directions are bad."""
         if self.change is None:
             return math.inf
         return abs(self.change) if self.name == "calibration_ratio" else self.change
 
     def passes(self, bound: CertifiedBound, judged_by: JudgedBy) -> bool | None:
-        """Whether the guard passes by a bound of its deviation; a guard that is off always does."""
+        """Return whether the guard passes, given bounds of its deviation; a disabled guard always does."""
         return True if self.tolerance is None else bound.within(self.tolerance, judged_by)
 
 

@@ -11,7 +11,7 @@ from dlrm_pl.quantization.judging.slices import MOST_SLICES, Cut, WorstSlice
 
 @dataclass(frozen=True)
 class SliceScores:
-    """What a model or two score on one slice.
+    """Scores of one or both models on one slice.
 
     Attributes:
         rows: number of rows in the slice.
@@ -26,7 +26,7 @@ class SliceScores:
 
 @dataclass(frozen=True)
 class SliceDrop:
-    """What one slice loses.
+    """Drop of the score on one slice.
 
     Attributes:
         value: the slice, ``C14=7`` or ``2 <= I3 < 5``, as the trials name it.
@@ -36,8 +36,8 @@ class SliceDrop:
         int8: score of the quantized model.
         drop: relative to fp32's score; of an AUROC below one half relative to that.
         standard_error: of the drop, paired.
-        interval: of the drop, two-sided. It is that of this slice by itself: the largest of several drops is rather
-            too large than too small.
+        interval: of the drop, two-sided. It holds for this slice alone: as the largest of several drops, the drop
+            is rather too large than too small.
     """
 
     value: str
@@ -59,13 +59,13 @@ class CertifiedSlice:
         worst: the slice that lost most; None where each is too small to be judged.
         judged: number of slices that were judged.
         too_small: number of slices that were too small.
-        passed: the drop of the worst slice is within the tolerance; None: the rows are too few to tell.
+        passed: the drop of the worst slice is within the tolerance; None: too few rows to decide.
         guard: as the criterion had it, with its tolerance.
         cut: how values become slices.
         at_least: one-sided lower bound of the drop of the worst slice at the certificate's confidence; None where no
             slice is judged, and in certificates of format 2.
         at_most: the upper bound, likewise.
-        rows_needed: about how many certification rows would tell; None where that is unknown.
+        rows_needed: about how many certification rows would decide; None where that is unknown.
     """
 
     column: str
@@ -80,7 +80,7 @@ class CertifiedSlice:
     rows_needed: Count | None = None
 
     def __post_init__(self) -> None:
-        """Check that the slices are slices of the column, and the worst one of them.
+        """Check that the slices belong to the column, and that the worst slice is one of them.
 
         Raises:
             ConfigurationError: they are not, as in a file that was edited.

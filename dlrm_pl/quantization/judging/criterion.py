@@ -18,7 +18,7 @@ from dlrm_pl.quantization.judging.worst_slice import WorstSliceGuard
 
 @dataclass(frozen=True)
 class Criterion:
-    """How much worse than fp32 a quantized model may be.
+    """Acceptance rule: how much worse than fp32 a quantized model may be.
 
     The AUROC drop is judged by the paired difference on the same rows (DeLong et al. 1988). A trial reads rows in
     growing blocks until the confidence interval of its drop is on one side of the tolerance; the interval is valid at
@@ -211,7 +211,7 @@ class Criterion:
         return tuple(guards)
 
     def _describe(self, seen: Look, failed: list[GuardReading]) -> str:
-        """Why a decided verdict is what it is."""
+        """Explain a verdict."""
         failures = [reading.describe_failure() for reading in failed]
         # A guard that failed decides alone, unless the drop decides as well.
         if failures and (seen.decision == "within" or (seen.decision == "open" and not seen.last)):
@@ -219,7 +219,7 @@ class Criterion:
         return "; ".join([self._describe_drop(seen), *failures])
 
     def _describe_drop(self, seen: Look) -> str:
-        """The AUROC drop beside its tolerance."""
+        """Describe the AUROC drop, its bounds and its tolerance."""
         drop, tolerance = f"AUROC drop {seen.estimate:.6f}", f"tolerance {seen.tolerance:.6f}"
         if math.isinf(seen.high):
             return f"{drop} cannot be bounded: fewer than two clicks or fewer than two other rows were scored"

@@ -1,4 +1,4 @@
-"""Guards: are the probabilities still right? AUROC is blind to that, and advertisers bid on them."""
+"""Guards of the click probabilities, which AUROC ignores and advertisers base their bids on."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dlrm_pl.quantization.judging.paired_scores import PairedScores
 
 
 class Guard(Protocol):
-    """A second condition beside the AUROC drop, measured on the same rows."""
+    """A condition in addition to the AUROC drop, measured on the same rows."""
 
     def read(self, scores: PairedScores, bounds: Bounds) -> GuardReading:
         """Measure the guard on the rows read so far."""
@@ -50,29 +50,29 @@ class GuardReading:
 
     @property
     def judged(self) -> bool:
-        """Whether there were rows enough to measure anything."""
+        """True if there were enough rows to measure the guard."""
         return True
 
     @property
     def deviation(self) -> float:
-        """What is compared with the tolerance: the change in the direction that is bad."""
+        """The change as compared with the tolerance: positive in the direction that is bad."""
         return abs(self.change) if self.two_sided else self.change
 
     def decision(self, bounds: Bounds) -> Decision:
-        """Which side of its tolerance the guard is on."""
+        """Return on which side of its tolerance the guard is."""
         margin = bounds.critical_value() * self.spread(bounds)
         return side_of(self.deviation - margin, self.deviation + margin, self.tolerance)
 
     def spread(self, bounds: Bounds) -> float:
-        """The standard error as far as it counts: at the last look the estimate decides."""
+        """Return the standard error that the decision uses: 0 at the last look, where the estimate decides."""
         return 0.0 if bounds.last or self.standard_error is None else self.standard_error
 
     def describe(self) -> str:
-        """The change in words."""
+        """Describe the change."""
         return f"{self.name.replace('_', ' ')} {self.before:.6f} -> {self.after:.6f} ({describe_change(self.change)})"
 
     def describe_failure(self) -> str:
-        """Why a guard failed, in words."""
+        """Explain why the guard failed."""
         return f"{self.describe()}; tolerance {self.tolerance:.2%}: failed"
 
 
@@ -121,5 +121,5 @@ class CalibrationGuard:
 
 
 def describe_change(change: float | None, digits: int = 3) -> str:
-    """A relative change in percent, or in words where it is a change from zero (None in a certificate)."""
+    """Format a relative change in percent; a change from zero, which is None in a certificate, as "from zero"."""
     return "from zero" if change is None or math.isinf(change) else f"{change:+.{digits}%}"

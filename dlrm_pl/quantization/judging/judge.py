@@ -1,4 +1,4 @@
-"""Score a trial beside the fp32 model until the criterion has decided."""
+"""Score a trial and the fp32 model on the same rows until the criterion has decided."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from dlrm_pl.quantization.judging.tuning_rows import TuningRows
 
 @dataclass(frozen=True)
 class Judgement:
-    """How a trial ended.
+    """Verdict on a trial, with its speed.
 
     Attributes:
         verdict: verdict of the criterion.
@@ -41,7 +41,7 @@ class Judgement:
 
 
 class Judge:
-    """Keeps the baseline, and judges one trial after the other on the same rows.
+    """Judge of trials: keeps the baseline, and scores each trial on the same rows.
 
     With AUROC and a confidence it reads rows in growing blocks (``rows`` keeps what fp32 scored on them). Any other
     score is computed on all rows.
@@ -80,12 +80,12 @@ class Judge:
 
     @property
     def sequential(self) -> bool:
-        """Whether trials are judged in looks at growing blocks of rows, and not only on all rows."""
+        """True if trials are judged after growing blocks of rows, and not only on all rows."""
         return self.paired and self._criterion.confidence is not None
 
     @property
     def paired(self) -> bool:
-        """Whether the score is the exact AUROC, and not a user's metric or ``eval_func``."""
+        """True if the score is the exact AUROC, and not a user's metric or ``eval_func``."""
         return isinstance(self._eval_func, AUROCEvaluation) and self._eval_func.paired
 
     def baseline(self) -> Scores:
@@ -125,14 +125,14 @@ class Judge:
         )
 
     def judge(self, model: nn.Module, on_look: Callable[[Verdict], None]) -> Judgement:
-        """Score a trial on as many rows as its verdict needs.
+        """Score a trial until its verdict is decided, or on all rows.
 
         Args:
             model: the quantized model.
             on_look: called with the verdict of each look.
 
         Raises:
-            MetricError: the score is undefined, as the AUROC where all labels are the same.
+            MetricError: the score is undefined, such as the AUROC if all labels are the same.
             NonFiniteError: the model or the score is not finite.
         """
         if not self.sequential:

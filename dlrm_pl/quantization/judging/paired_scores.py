@@ -1,4 +1,4 @@
-"""What the fp32 and the quantized model say of the same rows, side by side."""
+"""Scores of the fp32 and the quantized model on the same rows."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class PairedScores:
         return int(np.count_nonzero(self.labels))
 
     def rows(self, selected: npt.NDArray[Any]) -> PairedScores:
-        """The scores of some rows, given by their numbers or by a mask."""
+        """Return the scores of some rows, given by their numbers or by a mask."""
         return PairedScores(self.before[selected], self.after[selected], self.labels[selected])
 
     def auroc_difference(self) -> PairedDifference:

@@ -1,4 +1,4 @@
-"""Judge the certification rows by the slices that the search was judged by."""
+"""Judge the certification rows by the same slices as the search."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from dlrm_pl.quantization.judging.worst_slice import measure_slices
 
 @dataclass(frozen=True)
 class SliceRule:
-    """By what rows are grouped, and how much the group that loses most may lose.
+    """Rule for the worst slice: how rows are grouped, and how large its drop may be.
 
     Attributes:
-        guard: of the criterion.
-        cut: of the tuning rows, so that a slice is the same in the trials and in the certificate.
-        confidence: of the bounds and intervals.
+        guard: the criterion's guard of the worst slice.
+        cut: how values become slices, from the tuning rows: slices are the same in the trials and in the certificate.
+        confidence: confidence of the bounds and intervals.
         judged_by: whether bounds or estimates decide.
-        watched: a slice whose scores are told whichever loses most; "" for none.
+        watched: a slice whose scores are returned even if it is not the worst; "" for none.
     """
 
     guard: WorstSlice
@@ -46,13 +46,13 @@ class SliceRule:
         confidence: float,
         judged_by: JudgedBy = "bound",
     ) -> SliceRule:
-        """Cut as the search did.
+        """Return the rule of a search, with its slices of the tuning rows.
 
         Args:
             batches: the rows that trials are scored on.
-            guard: of the criterion.
-            first_rows: that the search cut its slices on, ``Criterion.first_block``.
-            confidence: of the bounds and intervals.
+            guard: the criterion's guard of the worst slice.
+            first_rows: number of rows that the search cut its slices on, ``Criterion.first_block``.
+            confidence: confidence of the bounds and intervals.
             judged_by: whether bounds or estimates decide.
         """
         cut = cut_on((column_of(batch, guard) for batch in batches), guard, first_rows)[0]
@@ -60,30 +60,30 @@ class SliceRule:
 
     @classmethod
     def of_certificate(cls, certified: CertifiedSlice, confidence: float, judged_by: JudgedBy) -> SliceRule:
-        """The rule that a certificate was judged by, which watches its worst slice.
+        """Return the rule of a certificate; it watches the certificate's worst slice.
 
         Args:
-            certified: as the certificate states it.
-            confidence: of the certificate.
-            judged_by: whether bounds or estimates decide in it.
+            certified: the worst slice in the certificate.
+            confidence: confidence of the certificate.
+            judged_by: whether bounds or estimates decide in the certificate.
         """
         watched = "" if certified.worst is None else certified.worst.value
         return cls(certified.guard, certified.cut, confidence, judged_by, watched)
 
     def slices_of(self, batch: ClickBatch) -> npt.NDArray[np.uint8]:
-        """The slice of each row of a batch, ``[B]``."""
+        """Return the slice of each row of a batch, ``[B]``."""
         return self.cut.numbers(column_of(batch, self.guard))
 
     def judge(self, scores: PairedScores, numbers: npt.NDArray[np.uint8]) -> CertifiedSlice:
-        """Find the slice that lost most, and bounds of what the worst one loses.
+        """Find the slice with the largest drop, and bound the drop of the worst slice.
 
-        Slices that could not tell a drop of the tolerance from none count as too small, as in tuning. The worst of the
+        Slices too small to resolve a drop as large as the tolerance are not judged, as in tuning. The worst of the
         others loses at least what any of them surely loses (they share the error of it, Bonferroni), and at most the
         largest of their upper bounds, of which each may have the whole error to itself (Berger 1982, see
         ``worst_slice.py``).
 
         Args:
-            scores: of both models.
+            scores: scores of both models.
             numbers: the slice of each row, ``[rows]``.
         """
         bounds = Bounds(1 - self.confidence, self.guard.slices, last=True)
@@ -146,15 +146,15 @@ class SliceRule:
         labels: npt.NDArray[np.uint8],
         numbers: npt.NDArray[np.uint8],
     ) -> SliceScores | None:
-        """The scores on the slice that is watched; None where none is.
+        """Return the scores on the watched slice; None if no slice is watched.
 
         Args:
-            logits: by model, ``[rows]`` each.
+            logits: logits by model, ``[rows]`` each.
             labels: 0 or 1, ``[rows]``.
             numbers: the slice of each row, ``[rows]``.
 
         Raises:
-            MetricError: its rows are of a single class, so they are not those that it was judged on.
+            MetricError: the rows of the slice are of a single class, so they are not those that were judged.
         """
         if not self.watched:
             return None
@@ -163,13 +163,13 @@ class SliceRule:
         return SliceScores(rows=int(inside.sum()), clicks=int(labels[inside].sum()), scores=scores)
 
     def score(self, logits: npt.NDArray[np.float32], labels: npt.NDArray[np.uint8]) -> float:
-        """Of the rows of one slice: AUROC or log loss, as the guard says."""
+        """Return the guard's score, AUROC or log loss, of the rows of one slice."""
         if self.guard.score == "auroc":
             return exact_auroc(logits, labels)
         return float(log_losses(logits, labels).mean())
 
     @property
     def column(self) -> str:
-        """Its name in the log, ``C14`` or ``I3``."""
+        """Name of the column in the log, ``C14`` or ``I3``."""
         kind, index = self.guard.column()
         return f"{'I' if kind == 'dense' else 'C'}{index + 1}"

@@ -1,4 +1,4 @@
-"""Rows grouped by the value of one column, so that a drop in a part of the traffic is seen."""
+"""Rows grouped by the value of one column, to detect a drop in a part of the traffic."""
 
 from __future__ import annotations
 
@@ -191,7 +191,7 @@ def column_of(batch: ClickBatch, guard: WorstSlice) -> npt.NDArray[Any]:
 
 @dataclass(frozen=True)
 class Cut:
-    """How values become slices.
+    """Mapping from the values of a column to slices.
 
     Attributes:
         names: names of the slices.

@@ -119,7 +119,7 @@ class Reading:
 
     @property
     def exhausted(self) -> bool:
-        """Whether there are no more rows."""
+        """True if all rows have been read."""
         return self._next is None
 
     def read_to(self, rows: int) -> int:

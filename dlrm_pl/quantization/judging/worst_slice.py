@@ -81,7 +81,7 @@ class SliceReading(GuardReading):
 
     @property
     def judged(self) -> bool:
-        """Whether any slice had rows enough."""
+        """True if a slice had enough rows."""
         return self.slices > 0
 
     @property
@@ -90,7 +90,7 @@ class SliceReading(GuardReading):
         return -self.change if self.higher_is_better else self.change
 
     def decision(self, bounds: Bounds) -> Decision:
-        """Which side of its tolerance the guard is on, see ``WorstSliceGuard.read``."""
+        """Return on which side of its tolerance the guard is, see ``WorstSliceGuard.read``."""
         if not self.judged:
             return "beyond" if bounds.last else "open"
         degrees = math.inf if self.degrees_of_freedom is None else self.degrees_of_freedom
@@ -103,7 +103,7 @@ class SliceReading(GuardReading):
         return "within" if within and not waits else "open"
 
     def describe(self) -> str:
-        """The change in words."""
+        """Describe the change."""
         too_small = f"; {self.too_small} too small" if self.too_small else ""
         return (
             f"worst of {self.slices} slices ({self.slice}{too_small}) {self.before:.6f} -> {self.after:.6f} "
@@ -111,7 +111,7 @@ class SliceReading(GuardReading):
         )
 
     def describe_failure(self) -> str:
-        """Why the guard failed, in words."""
+        """Explain why the guard failed."""
         if self.judged:
             return super().describe_failure()
         return (
@@ -145,19 +145,19 @@ class MeasuredSlice:
     degrees_of_freedom: float = math.inf
 
     def at_least(self, bounds: Bounds) -> float:
-        """Lower bound of the drop that holds for all slices at once."""
+        """Return the lower bound of the drop that holds for all slices simultaneously."""
         return self.drop - self.simultaneous_margin(bounds)
 
     def at_most(self, bounds: Bounds) -> float:
-        """Upper bound of the drop."""
+        """Return the upper bound of the drop."""
         return self.drop + bounds.critical_value(self.degrees_of_freedom) * self.standard_error
 
     def simultaneous_margin(self, bounds: Bounds) -> float:
-        """Distance from the drop to ``at_least``."""
+        """Return the distance from the drop to ``at_least``."""
         return bounds.simultaneous_critical_value(self.degrees_of_freedom) * self.standard_error
 
     def interval(self, bounds: Bounds) -> tuple[float, float]:
-        """Two-sided interval of the drop of this slice alone."""
+        """Return the two-sided interval of the drop of this slice alone."""
         margin = bounds.two_sided_critical_value(self.degrees_of_freedom) * self.standard_error
         return self.drop - margin, self.drop + margin
 
@@ -174,7 +174,7 @@ def measure_slices(
         bounds: at the last look, slices whose margin is wider than the tolerance count as too small.
 
     Returns:
-        The slices, and how many others have rows, but too few.
+        The slices that can be judged, and the number of others that have rows, but too few.
     """
     measured: list[MeasuredSlice] = []
     too_small = 0
@@ -193,7 +193,7 @@ def measure_slices(
 
 
 def _decisive(measured: list[MeasuredSlice], rule: WorstSlice, bounds: Bounds) -> MeasuredSlice:
-    """The slice that settles the guard: at the end the largest drop, before that the bound that lies furthest out."""
+    """Return the slice that decides: with the largest drop at the last look, with the most extreme bound before."""
     if bounds.last:
         return max(measured, key=lambda part: part.drop)
     worst = max(measured, key=lambda part: part.at_least(bounds))
