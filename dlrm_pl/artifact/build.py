@@ -110,7 +110,7 @@ class Outcome:
         return artifact_line("Outcome", self.path, self.manifest, self.certificate)
 
     def _repr_html_(self) -> str:
-        """Show fp32 beside int8 in a notebook."""
+        """Return an HTML table of fp32 and int8 for a notebook."""
         return artifact_html(self.path, self.manifest, self.certificate)
 
     def plot(self) -> tuple[Figure, list[Axes]]:
@@ -245,7 +245,7 @@ class _Watching(TuningListener):
 
 
 def trial_log_path(output: Path) -> Path:
-    """Return the path of the log of the running trials: beside the artifact folder, where it outlives a kill."""
+    """Return the path of the log of running trials: next to the artifact folder, so that it survives a kill."""
     output = resolved(output)
     return output.parent / f".{output.name}.{TRIALS_NAME}"
 

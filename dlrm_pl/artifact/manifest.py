@@ -57,14 +57,14 @@ class Manifest:
     model_checksum: str = ""
 
     def write(self, folder: Path) -> None:
-        """Write ``manifest.json``, with a checksum of its own contents."""
+        """Write ``manifest.json`` with a checksum of its contents."""
         contents = {"format": FORMAT} | asdict(self)
         contents["checksum"] = _checksum(contents)
         (folder / FILE_NAME).write_text(json.dumps(contents, indent=2) + "\n", encoding="utf-8")
 
     @classmethod
     def read(cls, folder: Path) -> Manifest:
-        """Read and check it.
+        """Read ``manifest.json`` and check it.
 
         Raises:
             ArtifactError: missing, not JSON, of another format, or changed after it was written.
@@ -76,8 +76,8 @@ class Manifest:
             )
         contents = read_json(path, ArtifactError, "Quantize again.")
         if not isinstance(contents, dict) or contents.get("format") != FORMAT:
-            found = contents.get("format") if isinstance(contents, dict) else None
-            raise ArtifactError(f"{path}: format {found!r}, this version reads {FORMAT}. Quantize again.")
+            number = contents.get("format") if isinstance(contents, dict) else None
+            raise ArtifactError(f"{path}: format {number!r}; this version reads format {FORMAT}. Quantize again.")
         stated = contents.pop("checksum", None)
         if stated != _checksum(contents):
             raise ArtifactError(

@@ -1,4 +1,4 @@
-"""How an artifact, or what became of a quantization, shows itself in a notebook: one line, and one small table."""
+"""The one-line ``repr`` and the HTML table of an artifact, or of the outcome of a quantization, for notebooks."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def html_table(caption: str, header: Sequence[str], rows: Iterable[Sequence[str]
 
 
 def artifact_html(path: Path, manifest: Manifest, certificate: Certificate) -> str:
-    """fp32 beside int8 as an HTML table, with the verdict above and the AUROC drop below."""
+    """Return fp32 and int8 side by side as an HTML table, with the verdict above and the AUROC drop below."""
     caption = f"{path}: {verdict_line(certificate)}"
     return html_table(
         caption, ("", "fp32", "int8", "difference"), comparison(manifest, certificate), drop_line(certificate)
@@ -38,7 +38,7 @@ def artifact_html(path: Path, manifest: Manifest, certificate: Certificate) -> s
 
 
 def artifact_line(kind: str, path: Path, manifest: Manifest, certificate: Certificate) -> str:
-    """The ``repr`` of an object of this kind: where it lies, its verdict, AUROC and size."""
+    """Return a one-line ``repr``: the kind of object, its path, verdict, AUROC and size."""
     auroc = " -> ".join(f"{scores['auroc']:.6f}" for scores in (certificate.fp32, certificate.int8))
     size = " -> ".join(format_bytes(size) for size in (manifest.fp32_bytes, manifest.int8_bytes))
     return f"{kind}({str(path)!r}, {certificate.outcome}, AUROC {auroc}, size {size})"

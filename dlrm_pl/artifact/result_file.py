@@ -28,7 +28,7 @@ def write_result(
     sensitivities: Sensitivities,
     made_from: Mapping[str, Any],
 ) -> None:
-    """Write ``result.json``.
+    """Write ``result.json`` into the folder of an artifact.
 
     ``outcome``, ``accepted``, ``rows_needed`` and ``reason`` come from the certificate, which the certification rows
     decide; the result of the search itself is under ``search``.
@@ -66,9 +66,9 @@ def check_result(folder: Path, certificate: Certificate) -> None:
     """
     path = folder / RESULT_NAME
     contents = read_json(path, ArtifactError, "Quantize again.")
-    found = contents if isinstance(contents, dict) else {}
+    fields = contents if isinstance(contents, dict) else {}
     for name in ("accepted", "reason"):
-        ours, theirs = found.get(name), getattr(certificate, name)
+        ours, theirs = fields.get(name), getattr(certificate, name)
         if ours != theirs:
             raise ArtifactError(
                 f"{path}: {name} is {ours!r}, but {theirs!r} in {CERTIFICATE_NAME}. One of the two files was "

@@ -66,9 +66,9 @@ def _options_of(eval_func: EvalFunc | None) -> dict[str, Any]:
     score = eval_func.metric if isinstance(eval_func, AUROCEvaluation) else eval_func
     if score is None:
         return {}
-    found = vars(score) if hasattr(score, "__dict__") else {}
-    states = getattr(score, "_defaults", {})  # Of a metric: what it has seen so far.
-    options = {name: _plain(value) for name, value in found.items() if name[0] != "_" and name not in states}
+    attributes = vars(score) if hasattr(score, "__dict__") else {}
+    states = getattr(score, "_defaults", {})  # A metric has its accumulated states here.
+    options = {name: _plain(value) for name, value in attributes.items() if name[0] != "_" and name not in states}
     return {name: value for name, value in options.items() if value is not _NOT_PLAIN} | {"source": _source(score)}
 
 

@@ -67,12 +67,14 @@ def _measured(note: Any) -> tuple[Sensitivity, ...]:
         return tuple(Sensitivity(op, "", float(drop)) for op, drop in note.items())
     if not isinstance(note, list):
         return ()
-    found = []
+    sensitivities = []
     for entry in note:
         if not isinstance(entry, Mapping) or not {"op", "drop"} <= set(entry):
             return ()
-        found.append(Sensitivity(entry["op"], entry.get("dtype", ""), entry["drop"], entry.get("standard_error")))
-    return tuple(found)
+        sensitivities.append(
+            Sensitivity(entry["op"], entry.get("dtype", ""), entry["drop"], entry.get("standard_error"))
+        )
+    return tuple(sensitivities)
 
 
 def _told_by(trials: Sequence[Trial]) -> tuple[Sensitivity, ...]:

@@ -1,6 +1,6 @@
-"""What manifest and certificate must hold at least, so that whoever reads them finds what it looks for.
+"""The fields that a manifest and a certificate must have, with their types.
 
-A checksum shows that a file is as somebody wrote it, and not who did, or what: these types are checked as well.
+A checksum shows that a file is unchanged, but not that its contents are valid: their types are checked as well.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _Byte = Annotated[int, Within(0, 255)]
 
 @dataclass(frozen=True)
 class _Int8Op:
-    """A Linear in int8."""
+    """Fields of an int8 Linear."""
 
     dtype: Literal["int8"]
     input_scale: _Step
@@ -35,7 +35,7 @@ class _Int8Op:
 
 @dataclass(frozen=True)
 class _FloatOp:
-    """A Linear in float."""
+    """Fields of a float Linear."""
 
     dtype: FloatDtype
     relu: bool
@@ -43,7 +43,7 @@ class _FloatOp:
 
 @dataclass(frozen=True)
 class _TableOp:
-    """A table."""
+    """Fields of an embedding table."""
 
     dtype: TableDtype
     rows: Positive
@@ -51,16 +51,17 @@ class _TableOp:
 
 @dataclass(frozen=True)
 class _InteractionOp:
-    """What takes the vectors' dot products, or joins them."""
+    """Fields of the interaction, which takes dot products of the vectors or concatenates them."""
 
     dtype: InteractionDtype
 
 
 def check_ops(ops: Mapping[str, Mapping[str, Any]], where: str) -> None:
-    """Check what a manifest says of its ops.
+    """Check the ops of a manifest.
 
     Raises:
-        ArtifactError: of one, a number is missing, unknown or of another kind; or tables are not numbered one by one.
+        ArtifactError: a field of an op is missing, unknown or of another type; or the tables are not numbered
+            consecutively.
     """
     tables = sorted(name for name in ops if name.startswith("tables."))
     for name in ("interaction", *(f"tables.{index}" for index in range(len(tables)))):
@@ -75,7 +76,7 @@ def check_ops(ops: Mapping[str, Mapping[str, Any]], where: str) -> None:
 
 @dataclass(frozen=True)
 class _Machine(Partial):
-    """Where an artifact was made, or certified."""
+    """The machine on which an artifact was made or certified."""
 
     processor: str
     torch: str
@@ -92,7 +93,7 @@ class _Metrics(Partial):
 
 @dataclass(frozen=True)
 class _BaseMetrics(_Metrics):
-    """What others are shares of."""
+    """Metrics of the fp32 model, which those of int8 are divided by."""
 
     samples_per_s: _Above
 

@@ -84,7 +84,7 @@ class Artifact:
         return artifact_line("Artifact", self.path, self.manifest, self.certificate)
 
     def _repr_html_(self) -> str:
-        """Show fp32 beside int8 in a notebook."""
+        """Return an HTML table of fp32 and int8 for a notebook."""
         return artifact_html(self.path, self.manifest, self.certificate)
 
 

@@ -1,4 +1,4 @@
-"""The result of a quantization in a table and a few lines: fp32 beside int8, drop, guards, outcome."""
+"""The result of a quantization as a table and a few lines: fp32 and int8, drop, guards, outcome."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def verdict_line(certificate: Certificate) -> str:
         return certificate.outcome.replace("not", "NOT")
     needed = certificate.rows_needed
     more = "" if needed is None else f"; about {needed:,} would decide"
-    return f"UNDECIDED: {certificate.rows:,} test rows are too few to tell{more}"
+    return f"UNDECIDED: {certificate.rows:,} test rows are too few to decide{more}"
 
 
 def _metric(name: str, fp32: float, int8: float, digits: int) -> Row:

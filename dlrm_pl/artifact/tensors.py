@@ -1,4 +1,4 @@
-"""An Int8DLRM as named plain tensors, tables apart, and a description of its layers; and back."""
+"""Convert an Int8DLRM to named tensors and a description of its ops, and back; tables are kept separate."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dlrm_pl.runtime.linear import FloatLinear, Int8Linear
 from dlrm_pl.runtime.tables import PackedTables
 
 _WEIGHTS = ("weight", "weight_scale", "bias")
-# Numbers of an int8 layer that are not tensors; they stand in the manifest, as exact decimal floats.
+# Fields of an int8 layer that are not tensors; the manifest has them, as exact decimal floats.
 _NUMBERS = (
     "input_scale",
     "input_zero_point",
@@ -28,11 +28,11 @@ _NUMBERS = (
 
 
 def to_tensors(model: Int8DLRM) -> tuple[dict[str, Tensor], dict[str, dict[str, Any]]]:
-    """Take a model apart.
+    """Split a model into its tensors and the description of its ops.
 
     Returns:
         Tensors of the Linears by name, contiguous; and for each op its dtype with the numbers that are not tensors.
-        Packed tables stand in files of their own.
+        Packed tables have their own files.
     """
     tensors: dict[str, Tensor] = {}
     ops: dict[str, dict[str, Any]] = {}
@@ -52,10 +52,10 @@ def to_tensors(model: Int8DLRM) -> tuple[dict[str, Tensor], dict[str, dict[str, 
 def from_tensors(
     architecture: Architecture, ops: dict[str, dict[str, Any]], tensors: dict[str, Tensor], tables: Sequence[Tensor]
 ) -> Int8DLRM:
-    """Put a model together; tables are referenced, so a memory map stays one.
+    """Build a model from its tensors; tables are not copied, so memory maps remain memory maps.
 
     Raises:
-        ArtifactError: a tensor or an op is missing, or has another shape than the architecture says.
+        ArtifactError: a tensor or an op is missing, or its shape differs from that of the architecture.
     """
     try:
         mlps = [
@@ -63,7 +63,7 @@ def from_tensors(
             for part, shapes in _layer_shapes(architecture).items()
         ]
         if len(tables) != architecture.num_tables:
-            raise ArtifactError(f"The manifest has {architecture.num_tables} tables, but dtypes of {len(tables)}.")
+            raise ArtifactError(f"The manifest states {architecture.num_tables} tables, but dtypes for {len(tables)}.")
         dtypes = [ops[f"tables.{index}"]["dtype"] for index in range(architecture.num_tables)]
         for index, (table, rows) in enumerate(zip(tables, architecture.table_sizes, strict=True)):
             if table.shape[0] != rows:
@@ -93,17 +93,17 @@ def _layer(
 
 
 def _finite(tensors: dict[str, Tensor], name: str, outs: int) -> Tensor:
-    """A tensor of one number an output, or one for all; none of which may be NaN or infinite."""
+    """Return a tensor with a number per output, or one for all outputs, after checking that each is finite."""
     tensor = tensors[name]
     if not tensor.is_floating_point() or tensor.shape not in ((outs,), (1,)) or not tensor.isfinite().all():
         raise ArtifactError(
-            f"{name}: is {tensor.dtype} {list(tensor.shape)}, and must be {outs} finite numbers. Quantize again."
+            f"{name}: is {tensor.dtype} {list(tensor.shape)}, but must be {outs} finite numbers. Quantize again."
         )
     return tensor
 
 
 def _layer_shapes(architecture: Architecture) -> dict[str, list[tuple[int, int]]]:
-    """(in, out) of each Linear."""
+    """Return the number of inputs and outputs of each Linear."""
     top = (architecture.interaction_width, *architecture.top_mlp)
     return {
         "bottom_mlp": list(pairwise(architecture.bottom_mlp)),

@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Verification:
-    """What a verification found.
+    """Result of a verification.
 
     Attributes:
         int8: recomputed metrics of the quantized model.
@@ -79,10 +79,10 @@ def open_dataset(path: Path, artifact: Artifact, force: bool = False, *, rows: b
             log.warning("%s: %s. Continuing because --force was given.", path, difference)
         return folder
     sizes = artifact.manifest.architecture["table_sizes"]
-    for table, (expected, found) in enumerate(zip(sizes, folder.table_sizes, strict=False)):
-        if expected != found:
+    for table, (expected, actual) in enumerate(zip(sizes, folder.table_sizes, strict=False)):
+        if expected != actual:
             raise DatasetError(
-                f"{path}: table {table} has {found} rows, but {expected} in the artifact {artifact.path}. Give the "
+                f"{path}: table {table} has {actual} rows, but {expected} in the artifact {artifact.path}. Give the "
                 "dataset that it was quantized with."
             )
     if folder.fingerprint != artifact.manifest.dataset_fingerprint:
@@ -169,7 +169,7 @@ def verify_artifact(
 
 @dataclass(frozen=True)
 class _Measured:
-    """What scoring the certification rows again gave.
+    """Metrics of the certification rows as scored again.
 
     Attributes:
         metrics: by model, certified and recomputed.
@@ -228,7 +228,7 @@ def _score_both(artifact: Artifact, model: DLRM, batches: Iterable[ClickBatch]) 
 
 
 def _certified_rows(artifact: Artifact, data: Path, force: bool) -> tuple[ClickDataset, str]:
-    """The rows that were certified, and how it is known that they are the same, in words.
+    """Open the certified dataset; return it with a description of the checks that were made.
 
     Raises:
         DatasetError: another dataset, or other rows.
@@ -252,15 +252,15 @@ def float_model(path: Path, certificate: Certificate) -> DLRM:
     model = load_dlrm(path)
     assert model.weights_file is not None  # It was just loaded from one.
     tensors = model.weights_file.tensors
-    found, expected, what = model_fingerprint(model), certificate.model_fingerprint, "fingerprint"
-    if found == expected and certificate.model_checksum:  # Certificates of earlier versions have none.
-        found, expected = model_checksum(model, parameter_checksums(model, tensors)), certificate.model_checksum
+    actual, expected, what = model_fingerprint(model), certificate.model_fingerprint, "fingerprint"
+    if actual == expected and certificate.model_checksum:  # Certificates of earlier versions have none.
+        actual, expected = model_checksum(model, parameter_checksums(model, tensors)), certificate.model_checksum
         what = "checksum"
     else:
-        check_tensors((tensor, name) for name, tensor in tensors.items())  # Damaged, or another one?
-    if found != expected:
+        check_tensors((tensor, name) for name, tensor in tensors.items())  # Is it damaged, or another model?
+    if actual != expected:
         raise CheckpointError(
-            f"{path}: its {what} is {found}, but the artifact was made from {expected}. Give the checkpoint that it "
+            f"{path}: its {what} is {actual}, but the artifact was made from {expected}. Give the checkpoint that it "
             "was quantized from."
         )
     return model
@@ -274,19 +274,19 @@ def _check_same_rows(certificate: Certificate, folder: DatasetFolder) -> bool:
     """
     rows, stated = certificate.row_ranges["certification"], certificate.row_checksum
     path, split = folder.split_path(rows["split"]), folder.splits[rows["split"]]
-    found = checksum_of_rows(path, rows["start"], rows["stop"], split.checksum)
-    if not stated or not found:
+    checksum = checksum_of_rows(path, rows["start"], rows["stop"], split.checksum)
+    if not stated or not checksum:
         return False
-    if stated != found:
+    if stated != checksum:
         raise DatasetError(
             f"{path}: rows {rows['start']:,} to {rows['stop'] - 1:,} are not those that were certified: their checksum "
-            f"is {found}, but {stated} in the certificate. Give the dataset that it was quantized with."
+            f"is {checksum}, but {stated} in the certificate. Give the dataset that it was quantized with."
         )
     return True
 
 
 def _of_worst_slice(certificate: Certificate, measured: SliceScores | None) -> dict[str, tuple[float, float]]:
-    """Scores of the slice that the certificate states as the worst, certified and recomputed.
+    """Return the certified and the recomputed scores of the certificate's worst slice.
 
     Raises:
         VerificationError: the slice has other rows or clicks than certified.

@@ -1,7 +1,7 @@
 """The command line: find the command, run it, turn its errors into one message and an exit status.
 
-Exit status: 0 done; 2 wrong use or wrong input; 3 ``quantize`` found no model within tolerance; 4 the rows of test are
-too few to tell; 130 interrupted; 141 nobody reads the output any more, see ``entry``.
+Exit status: 0 done; 2 wrong use or wrong input; 3 ``quantize`` found no model within tolerance; 4 too few test rows
+to decide; 130 interrupted; 141 nobody reads the output any more, see ``entry``.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ def overview() -> str:
         "Every command has -q (results, warnings and errors only), -v (details) and --json (the result as JSON).",
         "`completion bash` (or zsh) prints a script that completes commands, options and files in a shell.",
         f"`{program_name()} COMMAND --help` lists the options of a command. Exit status: 0 done, 2 wrong use or input,",
-        "3 quantize found no model within tolerance, 4 the rows of test are too few to tell (the best model is saved",
+        "3 quantize found no model within tolerance, 4 too few test rows to decide (the best model is saved",
         "in either case), 130 interrupted, 141 nobody reads the output any more (`| head`).",
     ]
     return "\n".join(lines)

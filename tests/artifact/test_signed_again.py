@@ -119,10 +119,10 @@ def test_tables_exchanged_are_refused(artifact_path: Path) -> None:
         (
             "bottom_mlp.0.bias",
             torch.full((16,), float("nan")),
-            r"\[16\], and must be 16 finite numbers",
+            r"\[16\], but must be 16 finite numbers",
         ),
-        ("bottom_mlp.0.weight_scale", torch.ones(1, 16), r"is torch.float32 \[1, 16\], and must be 16 finite numbers"),
-        ("top_mlp.0.bias", torch.zeros(11), r"is torch.float32 \[11\], and must be 12 finite numbers"),
+        ("bottom_mlp.0.weight_scale", torch.ones(1, 16), r"is torch.float32 \[1, 16\], but must be 16 finite numbers"),
+        ("top_mlp.0.bias", torch.zeros(11), r"is torch.float32 \[11\], but must be 12 finite numbers"),
         ("top_mlp.0.bias", torch.zeros(12, dtype=torch.int32), "is torch.int32"),
         ("top_mlp.0.weight", torch.zeros(12, 14), "needs int8 weights"),
     ],

@@ -23,7 +23,7 @@ SCORES = (*METRICS, "samples_per_s")
 
 @dataclass(frozen=True)
 class Certificate:
-    """What was measured of an artifact on the certification rows, and the verdict on it.
+    """The metrics of an artifact on the certification rows, and the verdict.
 
     Attributes:
         fp32: metrics of the float model on the certification rows; NaN, which is null in the file, where these rows
@@ -49,7 +49,7 @@ class Certificate:
         outcome: ``accepted``, ``not accepted`` or ``undecided``, see ``verdict.py``.
         accepted: whether the outcome is ``accepted``.
         rows_needed: about how many certification rows would decide an undecided outcome; None where that is unknown.
-        reason: why, in words.
+        reason: explanation of the outcome.
         rows: number of certification rows; 0 where these rows could not be scored.
         positives: number of clicks among them.
         row_ranges: rows and split of calibration, tuning and certification; no two overlap.
@@ -62,7 +62,7 @@ class Certificate:
         int8_ops: integer ops counted in one forward pass.
         kernels: kernels that ran each of them, one of ``dlrm_pl.kernels.int8.selection.ISAS``.
         dataset_fingerprint: fingerprint of the dataset.
-        model_fingerprint: fingerprint of the float model: a quick one, of a sample of its rows.
+        model_fingerprint: fingerprint of the float model, computed quickly from a sample of its rows.
         machine: processor, its features, and versions of the software.
         best_possible_auroc: AUROC of the true probabilities of synthetic data, on the same rows; None for real logs.
         other_dataset: how the dataset differs from the one that the float model was made for, where using it was
@@ -155,7 +155,7 @@ class Certificate:
 
     @staticmethod
     def unmeasured(confidence: float, judged_by: JudgedBy) -> dict[str, Any]:
-        """Return the fields that come from scoring, where it failed."""
+        """Return the fields that come from scoring, for rows that could not be scored."""
         return {
             "fp32": dict.fromkeys(SCORES, math.nan),
             "int8": dict.fromkeys(SCORES, math.nan),
@@ -177,14 +177,14 @@ class Certificate:
 
     @property
     def warnings(self) -> list[str]:
-        """What the metrics say against the models themselves: of fp32, and of int8 where fp32 has no such warning."""
-        found: dict[str, str] = {}
+        """Warnings that a model is no better than chance or miscalibrated; each kind once, for fp32 if both have it."""
+        texts: dict[str, str] = {}
         for model, scores in (("fp32", self.fp32), ("int8", self.int8)):
-            said = skill_warnings(
+            warnings = skill_warnings(
                 scores, model=f"the {model} model", split="test", rows=self.rows, clicks=self.positives
             )
-            found = {warning.kind: warning.text for warning in said} | found
-        return list(found.values())
+            texts = {warning.kind: warning.text for warning in warnings} | texts
+        return list(texts.values())
 
     def __repr__(self) -> str:
         """Show outcome, AUROC and number of rows in one line."""
@@ -192,7 +192,7 @@ class Certificate:
         return f"Certificate({self.outcome}, AUROC {auroc}, {self.rows:,} rows)"
 
     def check(self, drift: Drift, rows: int, tolerance: float) -> None:
-        """Compare what was recomputed with what is stated.
+        """Raise if recomputed metrics differ from the certified ones.
 
         Args:
             drift: certified and recomputed metrics.
@@ -200,7 +200,7 @@ class Certificate:
             tolerance: allowed difference of each metric; processors round sums of floats differently.
 
         Raises:
-            VerificationError: names the metric and both values, and what differs of the environment.
+            VerificationError: they differ; names the metric, both values, and the differences of the environment.
         """
         if rows != self.rows:
             raise VerificationError(f"Certified on {self.rows} rows, but the dataset has {rows} in that range.")

@@ -1,7 +1,7 @@
-"""Does a certificate agree with itself? Every number in it that follows from others is computed again.
+"""Check a certificate against itself: recompute every number that follows from others.
 
-This finds what was edited by hand, also where the checksums were made anew. It cannot find a certificate whose numbers
-were all made up to agree: for that the models are scored again, see ``verification``.
+This finds manual edits, even if the checksums were updated. It cannot find a certificate whose numbers were all made up
+to agree: for that the models are scored again, see ``verify.py``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _DIGITS = 1e-5
 
 
 def contradiction(certificate: Certificate) -> str:
-    """The first number that does not follow from the others, in words; "" where all do."""
+    """Describe the first number that does not follow from the others; "" if all do."""
     return next(_contradictions(certificate), "")
 
 
@@ -29,7 +29,7 @@ def _contradictions(certificate: Certificate) -> Iterator[str]:
     accepted = certificate.outcome == "accepted"
     if certificate.accepted != accepted:
         yield f"accepted is {certificate.accepted}, but outcome is {certificate.outcome!r}"
-    if not certificate.rows:  # They could not be scored, so nothing is claimed of them.
+    if not certificate.rows:  # They could not be scored, so there is nothing to check.
         if certificate.outcome != "not accepted":
             yield f"outcome is {certificate.outcome!r}, but no row was scored"
         return

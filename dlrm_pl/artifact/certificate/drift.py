@@ -1,4 +1,4 @@
-"""What differs between a certification and its repetition: the environment, and each metric."""
+"""Differences between a certification and its repetition: in the environment, and in each metric."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ class MetricDrift(NamedTuple):
         return self.recomputed - self.certified
 
     def describe(self, name: str) -> str:
-        """Both values, in words."""
+        """Describe both values and the change."""
         return f"{name.replace('_', ' ')} {self.certified:.8f} -> {self.recomputed:.8f} ({self.change:+.1e})"
 
 
 @dataclass(frozen=True)
 class Drift:
-    """The certified environment and metrics beside those of here and now.
+    """Differences between the certified environment and metrics and the current ones.
 
     Attributes:
-        environment: facts of the machine that differ: name -> (certified, here). Another number of threads is named as
-            well, since sums are then split otherwise.
-        metrics: every metric that was recomputed, by model and name, as ``int8 auroc``.
+        environment: facts of the machine that differ: name -> (certified, here). The number of threads is one of
+            them, since it changes how sums are split.
+        metrics: every metric that was recomputed, by model and name, such as ``int8 auroc``.
     """
 
     environment: dict[str, tuple[Any, Any]]
@@ -47,13 +47,13 @@ class Drift:
         metrics: Mapping[str, tuple[Mapping[str, float], Mapping[str, float]]],
         others: Mapping[str, tuple[float, float]] | None = None,
     ) -> Drift:
-        """Compare.
+        """Compare environments and metrics.
 
         Args:
-            certified_environment: what ``describe_machine`` returned when the artifact was certified.
-            environment: what it returns now.
+            certified_environment: the result of ``describe_machine`` when the artifact was certified.
+            environment: its result now.
             metrics: by model, certified and recomputed.
-            others: metrics of a part of the rows, by model and name, as ``int8 auroc of C14=7``.
+            others: metrics of a part of the rows, by model and name, such as ``int8 auroc of C14=7``.
         """
         names = [*certified_environment, *(name for name in environment if name not in certified_environment)]
         pairs = {
@@ -80,20 +80,20 @@ class Drift:
         return [name for name, metric in self.metrics.items() if not abs(metric.change) <= tolerance]
 
     def describe_environment(self) -> str:
-        """What differs of the environment, in one line; empty where nothing does."""
+        """Describe the differences of the environment in one line; empty if there are none."""
         return "; ".join(
             f"{name}: {_fact_text(certified)} -> {_fact_text(here)}"
             for name, (certified, here) in self.environment.items()
         )
 
     def describe_metrics(self) -> str:
-        """The metrics that changed, in one line; empty where none did."""
+        """Describe the metrics that changed in one line; empty if none did."""
         return "; ".join(
             metric.describe(name) for name, metric in self.metrics.items() if metric.certified != metric.recomputed
         )
 
     def describe(self) -> str:
-        """Both, in words."""
+        """Describe the differences of the environment and of the metrics."""
         environment, metrics = self.describe_environment(), self.describe_metrics()
         return (f"Environment differs: {environment}. " if environment else "Same environment. ") + (
             f"Metrics changed: {metrics}" if metrics else "All metrics are bit-identical"

@@ -49,15 +49,15 @@ def read_certificate(folder: Path) -> Certificate:
         raise ArtifactError(
             f"{path}: format {shown(number)}; this version reads formats {_WITHOUT_BOUNDS} to {FORMAT}. Quantize again."
         )
-    contents.pop("warnings", None)  # They follow from the rest.
+    contents.pop("warnings", None)  # They are derived from the other fields.
     known = _null_as_nan(contents)
     make(StatedCertificate, known, str(path), ArtifactError, "Quantize again.")
     try:
         made = make(Certificate, known, str(path), ArtifactError, "Quantize again.")
         wrong = contradiction(made)
-    except ConfigurationError as error:  # Of a worst slice that no criterion could ask for.
+    except ConfigurationError as error:  # The worst slice is one that no criterion can ask for.
         raise ArtifactError(f"{path}: {error} Quantize again.") from error
-    except (ValueError, ArithmeticError) as error:  # Of numbers that none of ours are.
+    except (ValueError, ArithmeticError) as error:  # Numbers that no certificate of ours has.
         raise ArtifactError(
             f"{path}: cannot be read as a certificate ({type(error).__name__}: {error}). Quantize again."
         ) from error
@@ -70,7 +70,7 @@ def read_certificate(folder: Path) -> Certificate:
 
 
 def _nan_as_null(values: Mapping[str, Any]) -> dict[str, Any]:
-    """As JSON has it."""
+    """Return the values with None, null in JSON, in place of NaN."""
     return {
         name: _nan_as_null(value)
         if isinstance(value, dict)
@@ -82,22 +82,22 @@ def _nan_as_null(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _null_as_nan(contents: Mapping[str, Any]) -> dict[str, Any]:
-    """The inverse, for the fields that may be NaN."""
-    found = dict(contents)
+    """Return the contents with NaN in place of None, in the fields that may be NaN."""
+    values = dict(contents)
     for model in ("fp32", "int8"):
-        if isinstance(stated := found.get(model), Mapping):
-            found[model] = {name: math.nan if value is None else value for name, value in stated.items()}
+        if isinstance(stated := values.get(model), Mapping):
+            values[model] = {name: math.nan if value is None else value for name, value in stated.items()}
     for name in ("auroc_drop", "auroc_drop_relative", "tolerance"):
-        if name in found and found[name] is None:
-            found[name] = math.nan
-    return found
+        if name in values and values[name] is None:
+            values[name] = math.nan
+    return values
 
 
 def _with_drops(older: dict[str, Any]) -> dict[str, Any]:
-    """A certificate of format 3 or older under the names of this format.
+    """Return a certificate of format 3 or older with the field names of this format.
 
-    Drops were called losses, guards held instead of passed, slices were left out instead of too small, and whether they
-    are those of a categorical feature followed from its name.
+    Drops were called losses, guards held instead of passed, slices were left out instead of too small, and only the
+    name of a column showed whether it is categorical.
     """
     named: dict[str, Any] = _renamed(older)
     part = named.get("worst_slice")
@@ -112,7 +112,7 @@ _RENAMED: Mapping[Any, str] = {"loss": "drop", "held": "passed", "left_out": "to
 
 
 def _renamed(older: Any) -> Any:
-    """The same with new names of fields at any depth; values, as the names of guards, stay."""
+    """Rename fields at any depth; values, such as the names of guards, stay unchanged."""
     if isinstance(older, list):
         return [_renamed(value) for value in older]
     if not isinstance(older, dict):
@@ -123,7 +123,7 @@ def _renamed(older: Any) -> Any:
 
 
 def _with_bounds(older: dict[str, Any]) -> dict[str, Any]:
-    """What a certificate without bounds says, in the fields of this format."""
+    """Return a certificate of format 2, which has no bounds, with the fields of this format."""
     return older | {
         "auroc_drop_at_least": None,
         "auroc_drop_at_most": None,

@@ -1,8 +1,8 @@
-"""The verdict of a certificate, from what it states of the certification rows and from how the search ended.
+"""The verdict of a certificate, derived from its metrics on the certification rows and from the search's verdict.
 
 There are three outcomes. ``accepted``: the upper bound of the drop is within the tolerance, and so is that of every
 guard. ``not accepted``: a lower bound is beyond its tolerance, or the search itself rejected the model.
-``undecided``: the certification rows are too few to tell.
+``undecided``: there are too few certification rows to decide.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CertifiedVerdict:
-    """How a certification ended.
+    """Outcome of a certification, with its reason.
 
     Attributes:
         outcome: ``accepted``, ``not accepted`` or ``undecided``.
-        reason: why, in words.
+        reason: explanation of the outcome.
         rows_needed: about how many certification rows would decide an undecided outcome; None where that is unknown.
     """
 
@@ -41,7 +41,7 @@ class CertifiedVerdict:
 
 @dataclass(frozen=True)
 class _Finding:
-    """One thing that was judged: whether it passed, and the words where it did not."""
+    """One judged quantity: its result and its description."""
 
     passed: bool | None
     words: str
@@ -61,10 +61,10 @@ def judged(certificate: Certificate, search: Verdict) -> Certificate:
 
 
 def judge(certificate: Certificate, search: Verdict) -> CertifiedVerdict:
-    """Decide.
+    """Derive the verdict.
 
     Args:
-        certificate: with all that was measured.
+        certificate: with all measurements.
         search: the verdict of the search on the tuning rows.
     """
     failed, undecided = failures(certificate), doubts(certificate)
@@ -95,24 +95,24 @@ def judge(certificate: Certificate, search: Verdict) -> CertifiedVerdict:
 
 
 def failures(certificate: Certificate) -> list[str]:
-    """What failed on the certification rows, in words."""
+    """Describe each quantity that failed on the certification rows."""
     return [finding.words for finding in _findings(certificate) if finding.passed is False]
 
 
 def doubts(certificate: Certificate) -> list[str]:
-    """What the certification rows are too few to decide, in words."""
+    """Describe each quantity that the certification rows are too few to decide."""
     return [finding.words for finding in _findings(certificate) if finding.passed is None]
 
 
 def rows_needed(certificate: Certificate) -> int | None:
-    """About how many certification rows would settle every doubt; None where that is unknown, or there is no doubt."""
+    """Estimate how many certification rows would settle every doubt; None if that is unknown, or there is no doubt."""
     needed = [finding.rows_needed for finding in _findings(certificate) if finding.passed is None]
     known = [rows for rows in needed if rows is not None]
     return max(known) if known and len(known) == len(needed) else None
 
 
 def drop_passed(certificate: Certificate) -> bool | None:
-    """Whether the AUROC drop is within its tolerance; None: the rows are too few to tell.
+    """Return whether the AUROC drop is within its tolerance; None if there are too few rows to decide.
 
     A tolerance of another score does not apply to AUROC, so the drop always passes there.
     """
@@ -142,7 +142,7 @@ def _findings(certificate: Certificate) -> Iterator[_Finding]:
 
 
 def describe_drop(certificate: Certificate) -> str:
-    """The AUROC drop beside its tolerance, with the bound that decides, or with both where neither does."""
+    """Describe the AUROC drop and its tolerance, with the bound that decides, or both bounds if neither does."""
     drop = f"AUROC drop {share(certificate, certificate.auroc_drop)} (relative)"
     if certificate.score != "AUROC":
         return f"{drop}, not judged: trials were scored by {certificate.score}, without a confidence bound"
@@ -158,11 +158,11 @@ def describe_drop(certificate: Certificate) -> str:
 
 
 RESULTS = {True: "passed", False: "failed", None: "undecided"}
-"""Words for what is compared with a tolerance."""
+"""Words for the result of a comparison with a tolerance."""
 
 
 def share(certificate: Certificate, drop: float) -> str:
-    """An AUROC drop as a share of fp32's AUROC, in words; unknown where that is 0."""
+    """Format an AUROC drop as a percentage of fp32's AUROC; unknown if that is 0."""
     base = certificate.fp32["auroc"]
     return f"{drop / base:.4%}" if base and math.isfinite(drop / base) else "unknown"
 
@@ -182,7 +182,7 @@ def _of_guard(guard: CertifiedGuard, certificate: Certificate) -> _Finding:
 
 
 def _describe_slice(stated: CertifiedSlice, confidence: float) -> str:
-    """What became of the worst slice, in words."""
+    """Describe the worst slice and its result."""
     worst, tolerance = stated.worst, stated.guard.tolerance
     if worst is None:
         return (

@@ -75,7 +75,7 @@ def pareto(data: ReportData) -> str | None:
 
 
 def histogram(data: ReportData) -> str | None:
-    """How the click probabilities of both models are spread."""
+    """Draw the distributions of both models' click probabilities."""
     if data.histograms is None:
         return None
     fp32, int8 = data.histograms
@@ -105,7 +105,7 @@ def histogram(data: ReportData) -> str | None:
 
 
 def reliability(data: ReportData) -> str | None:
-    """Predicted against observed click rates, in groups of about as many rows each."""
+    """Draw predicted against observed click rates, in groups of about equally many rows."""
     if data.histograms is None:
         return None
     # Zero has no logarithm, and what is nearly zero would leave no room for the rest.
@@ -154,7 +154,7 @@ def reliability(data: ReportData) -> str | None:
 
 
 def rows_read(data: ReportData) -> str | None:
-    """How many rows each trial needed."""
+    """Draw the number of rows that each trial needed."""
     known = [trial for trial in data.trials if trial.rows]
     if not known:
         return None

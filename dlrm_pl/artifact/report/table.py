@@ -24,7 +24,7 @@ class Table:
 
     @property
     def name(self) -> str:
-        """What a screen reader calls the table."""
+        """Name of the table for screen readers."""
         return self.caption or ", ".join(filter(None, self.columns)) or "facts"
 
     @property

@@ -1,4 +1,4 @@
-"""The tables of a report, with their numbers in words."""
+"""The tables of a report, with formatted numbers."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def _guards(data: ReportData) -> Table:
 
 
 def _slice_row(stated: CertifiedSlice) -> tuple[str, str, str, str, str]:
-    """The worst slice as a guard beside the others; a drop of its AUROC is a negative change."""
+    """Return the worst slice as another guard; a drop of its AUROC is a negative change."""
     worst, score = stated.worst, stated.guard.score
     name = f"{SCORE_NAMES[score]} of the worst slice of {stated.column}"
     tolerance, passed = f"{stated.guard.tolerance:.2%}", _PASSED[stated.passed]

@@ -86,7 +86,7 @@ def test_rows_that_cannot_tell_give_status_4_and_save_the_best(
     assert (result["outcome"], result["accepted"]) == ("undecided", False)
     assert result["rows_needed"] > 2000
     assert (
-        f"UNDECIDED: 2,000 test rows are too few to tell; about {result['rows_needed']:,} would"
+        f"UNDECIDED: 2,000 test rows are too few to decide; about {result['rows_needed']:,} would"
         in capsys.readouterr().out
     )
     assert run("verify", "--artifact", tmp_path / "best", "--data", synthetic_folder) == 0
