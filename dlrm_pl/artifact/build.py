@@ -146,7 +146,7 @@ def build_artifact(
             model, rows and settings is replaced, and an interrupted search of them is continued.
         eval_func: function that scores trials; None: AUROC on ``data.tuning``.
         timer: measures the speed of accepted models, see ``tune``.
-        listeners: objects that are told of each trial.
+        listeners: objects that are notified of each trial.
         progress: called with the number of bytes of float tables that were read and packed.
         overwrite: replace an earlier artifact that was made with other settings.
 
@@ -189,7 +189,7 @@ def build_artifact(
         identity = search_identity(checksum, model, data, settings, eval_func)
         planned(identity | limits).check(output)
         trial_log = TrialLog(trial_log_path(output), identity)
-        study = trial_log.sibling_path(STUDY_NAME)  # A strategy of Optuna's makes it anew from the log.
+        study = trial_log.sibling_path(STUDY_NAME)  # A strategy of Optuna's recreates it from the log.
         try:
             result = tune(
                 model,

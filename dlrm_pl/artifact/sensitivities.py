@@ -33,7 +33,7 @@ class Sensitivities:
 
     Attributes:
         drops: drops in the order of the ops; empty where nothing was measured.
-        source: how they were measured, in words.
+        source: description of how they were measured.
     """
 
     drops: tuple[Sensitivity, ...]

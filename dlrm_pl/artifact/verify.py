@@ -49,7 +49,7 @@ class Verification:
         certificate: as stated; with the re-measured drop and guards where the float model was given.
         measured_drop: whether the drop and the guards were re-measured.
         drift: what differs of the environment, and every metric that was recomputed.
-        checked: which files of the dataset were compared with their checksums, in words.
+        checked: description of the dataset's files that were compared with their checksums.
     """
 
     int8: ModelScores

@@ -169,11 +169,11 @@ def _degrees_of_freedom(parts: Sequence[_Part]) -> float:
 def _part_by_weight(
     first: npt.NDArray[Any], second: npt.NDArray[Any], others: npt.NDArray[np.bool_], click_logits: npt.NDArray[Any]
 ) -> _Part:
-    """The part of the clicks, from all rows, each as probable as a click is in it.
+    """Return the part of the clicks, estimated from all rows, each weighted by its click probability.
 
-    A few hundred clicks are most of the uncertainty. Where one row in some hundreds is far off (a table's row that was
-    rounded badly), most samples of so few clicks hold hardly any such row: the drop looks small, and so does its
-    variance, both at once. The other rows show what the clicks missed, thirty times as many of them.
+    Most of the uncertainty comes from a few hundred clicks. If one row in some hundreds is far off (its table row was
+    rounded badly), most samples of so few clicks contain hardly any of these rows: both the drop and its variance
+    look small. The other rows, thirty times as many, show what the clicks missed.
 
     Simulated (``bound_errors`` in benchmarks/simulation.py, 16,384 rows with 3.3 % clicks, a drop of 0.0008, 800
     samples), upper bounds that may err in 2.5 % of samples erred with normal noise in 2.1 % by the clicks alone, in
@@ -182,9 +182,9 @@ def _part_by_weight(
 
     Args:
         first: scores of the first model, ``[rows]``.
-        second: scores of the second.
-        others: rows without a click.
-        click_logits: of the probability of a click in each row.
+        second: scores of the second model, ``[rows]``.
+        others: mask of the rows without a click, ``[rows]``.
+        click_logits: click probability of each row as a logit, ``[rows]``.
     """
     some = slice(None, None, math.ceil(len(first) / _WEIGHTED_ROWS))
     added = _share_below(first[some], np.sort(first[others])) - _share_below(second[some], np.sort(second[others]))

@@ -54,7 +54,7 @@ class PairedSums:
     def standard_error(self) -> float | None:
         """Standard error of the change, by the delta method: the spread of ``after - ratio * before`` over the rows.
 
-        None where the change is infinite, or too large for the square of it.
+        None where the change is infinite, or so large that its square overflows.
         """
         ratio = self.change + 1
         squares = self.after_squared - 2 * ratio * self.products + ratio * ratio * self.before_squared
@@ -74,7 +74,7 @@ def relative_change(before: float, after: float) -> float:
 def change_of_mean(before: npt.NDArray[np.float64], after: npt.NDArray[np.float64]) -> tuple[float, float | None]:
     """Return the relative change of the mean of non-negative rows, ``[rows]`` each, and its standard error.
 
-    The error is None where the change is infinite, or too large for the square of it.
+    The error is None where the change is infinite, or so large that its square overflows.
     """
     mean = float(before.mean())
     change = relative_change(mean, float(after.mean()))

@@ -89,7 +89,7 @@ def alpha_spent(look: int, *, confidence: float, last: bool) -> float:
     of looks in advance, as rows come from an iterator of unknown length. Why the union bound, and no integration over
     the joint distribution of the looks: that would need the increments to be independent, and with rows that double,
     looks depend little enough on each other that it would gain only a few percent of rows. A confidence sequence
-    (Howard et al. 2021) would hold at each single row; nobody looks so often, and it is wider at the looks there are.
+    (Howard et al. 2021) would hold at every single row, but is wider at the looks that are taken.
 
     Source: Lan, DeMets 1983, Biometrika 70:659; for ROC curves: Tang, Emerson, Zhou 2008, Biometrics 64:1137.
     """

@@ -51,7 +51,7 @@ def draw(name: str, height: float, draw_on: Callable[[Figure], None], descriptio
         name: unique in the page: ids inside the SVG begin differently for each.
         height: in inches.
         draw_on: draws.
-        description: what is to be seen, in words; for those who do not see it.
+        description: description of the figure for screen readers.
     """
     with matplotlib.rc_context(_STYLE | {"svg.hashsalt": name}):  # type: ignore[arg-type]
         figure = Figure(figsize=(WIDTH, height), layout="constrained")

@@ -125,7 +125,7 @@ def certify(
         fp32_model: the float model.
         int8_model: the quantized model.
         batches: batches of the certification rows.
-        rule: how to judge the worst slice; None where it is not guarded.
+        rule: how to judge the worst slice; None if there is no such guard.
 
     Raises:
         ConfigurationError: a row has several values of the column of the slices, or none.

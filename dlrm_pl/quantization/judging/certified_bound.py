@@ -13,9 +13,9 @@ JudgedBy = Literal["bound", "estimate"]
 """What is compared with the tolerances: a bound at the confidence, or the estimate alone."""
 
 BoundMethod = Literal["student_t", "rule_of_three", "none"]
-"""``student_t``: DeLong's paired standard error, and Student's t of as many degrees as its rows give.
-``rule_of_three``: both models order all rows alike, so nothing spreads; it allows for the share of rows that may be
-ordered otherwise and yet be missed by so many. ``none``: a class has a single row, so its spread is unknown."""
+"""``student_t``: DeLong's paired standard error, and Student's t with its estimated degrees of freedom.
+``rule_of_three``: both models order all rows alike, so the variance is 0; the bound allows for the share of differently
+ordered rows that a sample of this size may miss. ``none``: a class has a single row, so the variance is unknown."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class CertifiedBound:
         return {"within": True, "beyond": False, "open": None}[side_of(self.low, self.high, tolerance)]
 
     def rows_needed(self, tolerance: float) -> int | None:
-        """Return about how many rows would tell; None where that is unknown."""
+        """Estimate how many rows would decide; None if that is unknown."""
         return rows_to_decide(self.rows, self.estimate, self.high, tolerance)
 
 
@@ -56,7 +56,7 @@ def bound_of_auroc(difference: PairedDifference, confidence: float) -> tuple[Cer
     if math.isinf(margin):
         method = "none"
     elif not difference.standard_error:
-        # Were a larger share of the rows ordered otherwise, one would have been among these. Of a pair, either may be.
+        # If a larger share of rows were ordered differently, the sample would contain one. It may be either of a pair.
         margin, method = -2 * math.log(1 - confidence) / rows, "rule_of_three"
     estimate = difference.difference
     return CertifiedBound(estimate, estimate - margin, estimate + margin, rows), method  # type: ignore[return-value]

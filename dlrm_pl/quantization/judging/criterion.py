@@ -283,7 +283,7 @@ class Verdict:
         drop: drop of the score; negative where the trial is better.
         bound: upper bound of the drop, which is compared with the tolerance.
         tolerance: tolerated drop in units of the score.
-        reason: why the trial is accepted or not, in words.
+        reason: explanation of the verdict.
         baseline: score of the fp32 model on the same rows.
         score: score of the trial.
         low: lower bound of the drop; equal to ``bound`` where the scores are not paired.
