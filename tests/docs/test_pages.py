@@ -14,7 +14,7 @@ from tests.docs.running import PageError, run_page
 pytestmark = [pytest.mark.untraced, pytest.mark.long, pytest.mark.filterwarnings("ignore::UserWarning")]
 
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
-# Commands on the quick start's rows, of which the tests make few: too few to tell, for a certificate.
+# Commands on the quick start's rows, of which the tests make few: too few to decide, for a certificate.
 FEW_ROWS = frozenset({0, 4})
 
 
