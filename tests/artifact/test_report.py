@@ -19,6 +19,7 @@ from dlrm_pl.artifact.report import figures
 from dlrm_pl.artifact.report import page as page_module
 from dlrm_pl.artifact.report.page import render
 from dlrm_pl.artifact.sensitivities import Sensitivities, Sensitivity
+from dlrm_pl.artifact.summary import drop_line
 from dlrm_pl.metrics.score_histogram import ScoreHistogram
 from dlrm_pl.quantization.recipe import Recipe, RecipeStart
 from tests.support import reports, tiny
@@ -252,3 +253,12 @@ def test_report_of_an_undecided_model_says_so(tmp_path: Path) -> None:
     text = (outcome.path / "report.html").read_text()
     assert '<span class="bad">undecided</span>' in text
     assert "the 3,000 certification rows are too few to decide" in text
+
+
+def test_a_reason_that_the_drop_states_already_is_not_repeated(outcome: Outcome) -> None:
+    page = (outcome.path / "report.html").read_text(encoding="utf-8")
+    assert outcome.certificate.reason in drop_line(outcome.certificate)
+    header = page[page.index("<header>") : page.index("</header>")]
+    assert header.count("AUROC drop") == 1
+    other = render(reports.of_artifact(outcome.path, reason="the reason of another outcome"))
+    assert "<p>The reason of another outcome.</p>" in other
