@@ -114,7 +114,9 @@ def test_the_message_says_what_it_must_be() -> None:
         ConfigurationError, match=r"^objective='speed' must be an Objective or one of 'size', 'latency'"
     ):
         QuantizationCallback(objective="speed")  # type: ignore[arg-type]
-    with pytest.raises(ConfigurationError, match=r"^table_sizes=\['3'\] must be a list, each a whole number\.$"):
+    with pytest.raises(
+        ConfigurationError, match=r"^table_sizes=\['3'\] must be a list of which each item is a whole number\.$"
+    ):
         DLRMModule(table_sizes=["3"])  # type: ignore[list-item]
 
 

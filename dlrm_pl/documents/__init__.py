@@ -1,1 +1,1 @@
-"""JSON and YAML that anybody may have written: read with limits, checked field by field."""
+"""Reading of untrusted JSON and YAML, with limits and field by field."""

@@ -1,4 +1,4 @@
-"""Arguments of Python's own callers, checked against their annotations where an object is made and not hours later."""
+"""Checks of arguments against their annotations when an object is made, not when it is used hours later."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dlrm_pl.documents.fields import shown
 from dlrm_pl.errors import ConfigurationError
 
 _NUMBERS: dict[type, tuple[type, str]] = {int: (Integral, "a whole number"), float: (Real, "a number")}
-_WORDS = {str: "text", bool: "true or false", types.NoneType: "None"}
+_KINDS = {str: "text", bool: "true or false", types.NoneType: "None"}
 
 
 def check_arguments(function: Callable[..., Any], values: Mapping[str, Any]) -> None:
@@ -31,11 +31,11 @@ def check_arguments(function: Callable[..., Any], values: Mapping[str, Any]) -> 
     """
     for name, hint in _hints(function).items():
         if name in values and name != "return" and not _fits(hint, values[name]):
-            raise ConfigurationError(f"{name}={shown(values[name])} must be {_words(hint)}.")
+            raise ConfigurationError(f"{name}={shown(values[name])} must be {_description(hint)}.")
 
 
 def check_fields(made: Any) -> None:
-    """Check the fields of a dataclass, in its ``__post_init__``; numbers of NumPy or torch become Python's.
+    """Check the fields of a dataclass, in its ``__post_init__``; numbers of NumPy or torch become Python numbers.
 
     Raises:
         ConfigurationError: a value does not fit its annotation; names the field and the value.
@@ -48,7 +48,7 @@ def check_fields(made: Any) -> None:
 
 
 def plain_number(value: Any) -> Any:
-    """Return a number of NumPy as Python's ``int`` or ``float``, which JSON can hold, and any other value as it is."""
+    """Return a NumPy number as Python's ``int`` or ``float``, which JSON can hold, and any other value unchanged."""
     if isinstance(value, bool | int | float) and type(value) in (bool, int, float):
         return value
     if isinstance(value, Integral):
@@ -87,13 +87,13 @@ def _is_path(hint: Any) -> bool:
     return PathLike in (hint, get_origin(hint)) or (isinstance(hint, type) and issubclass(hint, Path))
 
 
-def _words(hint: Any) -> str:
-    """Return what a value must be, in words."""
+def _description(hint: Any) -> str:
+    """Describe the values that fit an annotation, for messages."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
-        # A path is text or a PathLike; one word does for both.
+        # A path is text or a PathLike; "a path" covers both.
         kinds = [kind for kind in arguments if kind is not str or not any(_is_path(other) for other in arguments)]
-        return " or ".join(_words(kind) for kind in kinds)
+        return " or ".join(_description(kind) for kind in kinds)
     if _is_path(hint):
         return "a path"
     if origin is Literal:
@@ -101,10 +101,10 @@ def _words(hint: Any) -> str:
     if origin is collections.abc.Callable:
         return "a function"
     if origin in (dict, collections.abc.Mapping):
-        return f"a dict to {_words(arguments[1])}"
+        return f"a dict with values that are {_description(arguments[1])}"
     if origin in (list, tuple, collections.abc.Sequence):
-        return f"a list, each {_words(arguments[0])}"
+        return f"a list of which each item is {_description(arguments[0])}"
     if hint in _NUMBERS:
         return _NUMBERS[hint][1]
     article = "an" if hint.__name__[0] in "AEIOU" else "a"
-    return _WORDS.get(hint) or f"{article} {hint.__name__}"
+    return _KINDS.get(hint) or f"{article} {hint.__name__}"

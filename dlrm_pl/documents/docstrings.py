@@ -1,4 +1,4 @@
-"""Reuse the attribute descriptions of a dataclass as the argument descriptions of what takes its fields."""
+"""Reuse the attribute descriptions of a dataclass for functions that take its fields as arguments."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ _WIDTH = 120
 
 
 def attribute_descriptions(documented: type) -> dict[str, str]:
-    """Read the section ``Attributes`` of a class's docstring: description by attribute, each on one line."""
+    """Return the descriptions in the section ``Attributes`` of a class, by name, each on one line."""
     return {name: " ".join(text.split()) for name, text in _entries(_section(documented.__doc__, "Attributes")).items()}
 
 
 def describes_arguments_by(*sources: type) -> Callable[[T], T]:
-    """Decorate a function or class: append to its ``Args`` what the sources say of parameters it does not describe.
+    """Decorate a function or class: complete its ``Args`` with the descriptions of the sources' attributes.
 
-    So that a setting which several functions and commands take is described once, in the dataclass that has it as a
-    field. The docstring is changed, which both ``help()`` and ``--help`` read.
+    A setting that several functions and commands take is then described once, in the dataclass that has it as a field.
+    The decorator changes the docstring, which ``help()`` and ``--help`` read.
 
     Args:
-        sources: dataclasses with a section ``Attributes``; the first that has a name describes it.
+        sources: dataclasses with a section ``Attributes``; the first one that has a name describes it.
 
     Example:
         >>> class Point:
@@ -51,7 +51,7 @@ def describes_arguments_by(*sources: type) -> Callable[[T], T]:
     """
 
     def decorate(documented: T) -> T:
-        if documented.__doc__ is None:  # Under python -OO.
+        if documented.__doc__ is None:  # python -OO removes docstrings.
             return documented
         text = inspect.cleandoc(documented.__doc__)
         section = _section(text, "Args")
@@ -72,7 +72,7 @@ def describes_arguments_by(*sources: type) -> Callable[[T], T]:
 
 
 def _section(docstring: str | None, title: str) -> str:
-    """The lines of a section without its title."""
+    """Return the lines of a section without its title."""
     text = inspect.cleandoc(docstring or "")
     _, _, behind = text.partition(f"{title}:\n")
     end = _SECTION.search(behind)
@@ -80,9 +80,9 @@ def _section(docstring: str | None, title: str) -> str:
 
 
 def _entries(section: str) -> dict[str, str]:
-    """The entries of a section in Google's style, by name."""
-    found = re.split(r"^ {4}(\w+): ", f"\n{section}", flags=re.MULTILINE)[1:]
-    return dict(zip(found[::2], found[1::2], strict=True))
+    """Return the entries of a section in Google's style, by name."""
+    parts = re.split(r"^ {4}(\w+): ", f"\n{section}", flags=re.MULTILINE)[1:]
+    return dict(zip(parts[::2], parts[1::2], strict=True))
 
 
 def _entry(name: str, description: str) -> list[str]:

@@ -1,6 +1,6 @@
-"""Values that were read from a file, checked against the annotations of the dataclass that they become.
+"""Conversion of values from a file to a dataclass, checked against its annotations.
 
-What may stand where is written once, as the type of a field: ``Count`` and its like narrow a number.
+The type of a field is the only definition of its valid values; types such as ``Count`` limit a number.
 """
 
 from __future__ import annotations
@@ -24,12 +24,14 @@ class Within:
     most: float = float("inf")
 
     def __str__(self) -> str:
-        """For a message: behind "a number"."""
-        return f"from {self.least:g} on" if self.most == float("inf") else f"between {self.least:g} and {self.most:g}"
+        """Return the bounds for a message, to follow "a number"."""
+        return (
+            f"of at least {self.least:g}" if self.most == float("inf") else f"between {self.least:g} and {self.most:g}"
+        )
 
 
 class Partial:
-    """Base of dataclasses that have some fields of what is read; the others are left out, and not refused."""
+    """Base of dataclasses that have only some of the fields in a file; others are ignored, not refused."""
 
 
 Count = Annotated[int, Within(0)]
@@ -38,28 +40,29 @@ Share = Annotated[float, Within(0, 1)]
 
 
 class _WrongValueError(Exception):
-    """Of a field: where it stands, what is there and what should be."""
+    """Error of a field: its path, its value, and a description of valid values."""
 
     def __init__(self, path: tuple[str, ...], value: object, wanted: str) -> None:
         at = ".".join(path)
         missing = value is dataclasses.MISSING
         super().__init__(f"{at} is missing" if missing else f"{at}{': ' if at else ''}{shown(value)} must be {wanted}")
-        self.path, self.wanted = path, wanted
+        self.path = path
+        self.wanted = wanted
 
 
 def make(kind: type[T], values: Any, where: str, error: type[DLRMError], advice: str = "") -> T:
-    """Make a dataclass of values that were read from JSON, YAML or a checkpoint.
+    """Make a dataclass from values that were read from JSON, YAML or a checkpoint.
 
     Args:
-        kind: the dataclass; fields without a default must be there, unknown ones only in a ``Partial`` one.
-        values: of its fields.
-        where: they were read; begins the message.
-        error: to raise.
-        advice: what to do about it, as a sentence; ends the message.
+        kind: dataclass; fields without a default are required, unknown fields allowed only in a ``Partial`` one.
+        values: values of its fields, by name.
+        where: place that the values were read from; begins the message.
+        error: class of the error to raise.
+        advice: sentence that says what to do; ends the message.
 
     Raises:
-        DLRMError: ``error``: a field is missing, unknown, or of another type; names it and its value. What
-            ``__post_init__`` refuses is raised as it is.
+        DLRMError: ``error``: a field is missing, unknown, or of another type; names it and its value. Errors of
+            ``__post_init__`` are not changed.
     """
     try:
         made: T = _dataclass(kind, values, ())
@@ -78,16 +81,16 @@ def _dataclass(kind: Any, values: Any, path: tuple[str, ...]) -> Any:
     if not isinstance(values, Mapping):
         raise _WrongValueError(path, values, "an object with fields")
     hints = get_type_hints(kind, include_extras=True)
-    found = {}
+    fields = {}
     for field in dataclasses.fields(kind):
         if field.name in values:
-            found[field.name] = _value(hints[field.name], values[field.name], (*path, field.name))
+            fields[field.name] = _value(hints[field.name], values[field.name], (*path, field.name))
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
-            raise _WrongValueError((*path, field.name), dataclasses.MISSING, "there")
+            raise _WrongValueError((*path, field.name), dataclasses.MISSING, "present")
     for name, value in values.items():
         if name not in hints and not issubclass(kind, Partial):
-            raise _WrongValueError((*path, shown(name)[1:-1]), value, "left out: there is no such field")
-    return kind(**found)
+            raise _WrongValueError((*path, shown(name)[1:-1]), value, "removed: unknown field")
+    return kind(**fields)
 
 
 def _value(hint: Any, value: Any, path: tuple[str, ...]) -> Any:
@@ -100,7 +103,7 @@ def _value(hint: Any, value: Any, path: tuple[str, ...]) -> Any:
     if origin is Annotated:
         result = _value(arguments[0], value, path)
         bounds: Within = arguments[1]
-        if result < bounds.least or result > bounds.most:  # NaN, which JSON has not, may stand for null.
+        if result < bounds.least or result > bounds.most:  # NaN, which JSON does not have, may stand for null.
             raise _WrongValueError(path, value, f"{_NAMES[arguments[0]]} {bounds}")
         return result
     if origin in (Union, types.UnionType):

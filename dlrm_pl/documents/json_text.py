@@ -1,7 +1,7 @@
-"""JSON, read with limits: of bytes, of depth, of numbers; what JSON itself leaves open is refused.
+"""Strict reader of JSON, with limits on size, depth and numbers.
 
-Python's reader takes a key twice, ``NaN``, numbers of any length and half a character; what is made of them goes wrong
-far from the file. All of that is an error here, with the file and the place in it.
+Python's reader accepts repeated keys, ``NaN``, numbers of any length and lone surrogates, which cause errors far from
+the file. Here all of these are errors that name the file and the place in it.
 """
 
 from __future__ import annotations
@@ -14,28 +14,28 @@ from typing import Any
 
 from dlrm_pl.errors import DLRMError
 
-MAX_BYTES = 16 << 20  # A hundred times what any file of ours has.
+MAX_BYTES = 16 << 20  # A hundred times the size of any file that this package writes.
 MAX_DEPTH = 64
 _MAX_INTEGER_BITS = 64
 
 
 def read_json(path: Path, error: type[DLRMError], advice: str, *, max_bytes: int = MAX_BYTES) -> Any:
-    """Read a file.
+    """Read a JSON file.
 
     Args:
-        path: of the file.
-        error: to raise.
-        advice: what to do about a damaged file, as a sentence; ends the messages.
-        max_bytes: of the file.
+        path: JSON file.
+        error: class of the error to raise.
+        advice: sentence that says what to do about a corrupt file; ends the messages.
+        max_bytes: largest size of the file.
 
     Raises:
-        DLRMError: ``error``: missing or unreadable, too large, not JSON, or beyond the limits.
+        DLRMError: ``error``: the file is missing, unreadable, too large, not JSON, or beyond the limits.
     """
     return parse_json(read_text(path, error, advice, max_bytes=max_bytes), str(path), error, advice)
 
 
 def object_with(path: Path, field: str) -> dict[str, Any] | None:
-    """Return the JSON object in a file if it has a field; None if there is no such file or field."""
+    """Return the JSON object in a file if it has the field; None if the file or the field is missing."""
     try:
         contents = read_json(path, DLRMError, "")
     except DLRMError:
@@ -45,21 +45,21 @@ def object_with(path: Path, field: str) -> dict[str, Any] | None:
 
 def object_in(contents: Mapping[str, Any], field: str) -> dict[str, Any] | None:
     """Return the object in a field of another object; None if there is none."""
-    found = contents.get(field)
-    return found if isinstance(found, dict) else None
+    value = contents.get(field)
+    return value if isinstance(value, dict) else None
 
 
 def parse_json(text: str | bytes, where: str, error: type[DLRMError], advice: str) -> Any:
-    """Read a text, whose size the caller has looked at.
+    """Parse a JSON text; the caller has checked its size.
 
     Args:
-        text: of one document.
-        where: it stands; begins the messages.
-        error: to raise.
-        advice: what to do about it; ends the messages.
+        text: one JSON document.
+        where: place of the text; begins the messages.
+        error: class of the error to raise.
+        advice: sentence that says what to do; ends the messages.
 
     Raises:
-        DLRMError: ``error``: not JSON, or beyond the limits.
+        DLRMError: ``error``: the text is not JSON or beyond the limits.
     """
     try:
         contents = json.loads(text, object_pairs_hook=_object)
@@ -68,7 +68,7 @@ def parse_json(text: str | bytes, where: str, error: type[DLRMError], advice: st
         reason = f"nested deeper than {MAX_DEPTH}"
     except json.JSONDecodeError as wrong:
         reason = f"line {wrong.lineno}, column {wrong.colno}: {wrong.msg}"
-    except ValueError as wrong:  # UnicodeDecodeError, and an int of thousands of digits, are such.
+    except ValueError as wrong:  # Includes UnicodeDecodeError, and the error for an int of thousands of digits.
         reason = str(wrong)
     else:
         return contents
@@ -76,22 +76,22 @@ def parse_json(text: str | bytes, where: str, error: type[DLRMError], advice: st
 
 
 def read_text(path: Path, error: type[DLRMError], advice: str, *, max_bytes: int) -> str:
-    """Read a file of text, of no more than a number of bytes, which a file that grows or has no end is not either.
+    """Read a UTF-8 file of at most ``max_bytes``, even if it grows or is endless.
 
     Raises:
-        DLRMError: ``error``: missing or unreadable, too large, or not UTF-8.
+        DLRMError: ``error``: the file is missing, unreadable, too large, or not UTF-8.
     """
     try:
         with path.open("rb") as handle:
             data = handle.read(max_bytes + 1)
         if len(data) > max_bytes:
-            raise error(f"{path}: has more than {max_bytes:,} bytes, too many for such a file. {advice}")
+            raise error(f"{path}: has more than {max_bytes:,} bytes, too many for a file of this kind. {advice}")
         return data.decode("utf-8")
     except OSError as wrong:
         raise error(f"{path}: cannot be read ({wrong.strerror}). {advice}") from wrong
     except UnicodeDecodeError as wrong:
         line = data.count(b"\n", 0, wrong.start) + 1
-        raise error(f"{path}: line {line}: is not text in UTF-8 ({wrong.reason}). {advice}") from wrong
+        raise error(f"{path}: line {line}: is not UTF-8 text ({wrong.reason}). {advice}") from wrong
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -99,12 +99,12 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(values) != len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for index, name in enumerate(names) if name in names[:index])
-        raise ValueError(f"the key {twice!r} stands twice in one object")
+        raise ValueError(f"the key {twice!r} occurs twice in one object")
     return values
 
 
 def _check(contents: Any) -> None:
-    """Refuse what is nested too deeply, and values that nothing of ours writes."""
+    """Refuse documents that are nested too deeply, and values that this package never writes."""
     remaining: list[tuple[Any, tuple[str | int, ...]]] = [(contents, ())]
     while remaining:
         value, path = remaining.pop()
@@ -118,7 +118,7 @@ def _check(contents: Any) -> None:
         elif isinstance(value, str):
             _check_text(value, path)
         elif isinstance(value, float) and not math.isfinite(value):
-            raise ValueError(f"{_name(path)} is {value}, which is no number of JSON")
+            raise ValueError(f"{_name(path)} is {value}, which is not a JSON number")
         elif isinstance(value, int) and value.bit_length() > _MAX_INTEGER_BITS:
             raise ValueError(f"{_name(path)} is a number of more than {_MAX_INTEGER_BITS} bits")
 
@@ -128,9 +128,9 @@ def _check_text(text: str, path: tuple[str | int, ...]) -> None:
         try:
             text.encode()
         except UnicodeEncodeError as wrong:
-            raise ValueError(f"{_name(path)} has half a character, \\u{ord(text[wrong.start]):04x}") from wrong
+            raise ValueError(f"{_name(path)} has a lone surrogate, \\u{ord(text[wrong.start]):04x}") from wrong
 
 
 def _name(path: tuple[str | int, ...]) -> str:
-    """``splits.train.0``, in which no other half a character is printed."""
+    """Return a path such as ``splits.train.0`` for a message, in ASCII."""
     return ascii(".".join(map(str, path)))[1:-1] or "the document"

@@ -1,8 +1,7 @@
-"""YAML, read with limits.
+"""Reader of YAML with limits.
 
-Ten lines of YAML, each an alias ten times over of the line before it, are ten billion values for whoever walks them,
-and lists nested a thousand deep end in Python's recursion. Both are seen in the parser's events, before anything is
-made of them.
+Ten lines of YAML, each with ten aliases of the line before, expand to ten billion values, and lists that are nested a
+thousand deep exceed Python's recursion limit. Both are noticed in the parser's events, before any value is made.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ MAX_DEPTH = 64
 MAX_VALUES = 10_000  # A run's whole configuration has some hundred.
 _MAX_DIGITS = 40
 _NUMBER = re.compile(r"[-+]?(0x[0-9a-fA-F_]+|0b[01_]+|[0-9_:]+)")
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # By libyaml, where PyYAML was built with it.
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # Uses libyaml if PyYAML was built with it.
 
 
 class LimitError(yaml.YAMLError):
@@ -33,23 +32,23 @@ class LimitError(yaml.YAMLError):
 
 @dataclass
 class _Size:
-    """Of a value, with what its aliases stand for."""
+    """Size of a value with its aliases expanded."""
 
     values: int = 1
     depth: int = 0
 
 
 def read_yaml(path: Path, error: type[DLRMError], advice: str, tags: Sequence[str] = ()) -> Any:
-    """Read a file.
+    """Read a YAML file.
 
     Args:
-        path: of the file.
-        error: to raise.
-        advice: what to do about it, as a sentence; ends the messages.
-        tags: of the program whose file it is, as ``!Name``; each stands before a mapping, and is left out.
+        path: YAML file.
+        error: class of the error to raise.
+        advice: sentence that says what to do; ends the messages.
+        tags: tags of the program that the file belongs to, as ``!Name``, which precede mappings and are ignored.
 
     Raises:
-        DLRMError: ``error``: missing or unreadable, too large, not YAML, or beyond the limits.
+        DLRMError: ``error``: the file is missing, unreadable, too large, not YAML, or beyond the limits.
     """
     text = read_text(path, error, advice, max_bytes=MAX_BYTES)
     try:
@@ -69,30 +68,30 @@ def _loader_of(tags: Sequence[str]) -> type[yaml.SafeLoader]:
 
 def _mapping(loader: yaml.SafeLoader, node: yaml.Node) -> dict[Any, Any]:
     if not isinstance(node, yaml.MappingNode):
-        raise LimitError(f"line {node.start_mark.line + 1}: {node.tag} stands before something else than a mapping")
+        raise LimitError(f"line {node.start_mark.line + 1}: {node.tag} must be followed by a mapping")
     return loader.construct_mapping(node, deep=True)
 
 
 def parse_yaml(text: str, load: Callable[[str], Any] = yaml.safe_load) -> Any:
-    """Read a text.
+    """Parse a YAML text.
 
     Args:
-        text: of one document.
-        load: that makes the values of a text which was checked.
+        text: one YAML document.
+        load: function that makes the values of a text that was checked.
 
     Raises:
-        yaml.YAMLError: not YAML, beyond the limits, or with a value that cannot be made.
+        yaml.YAMLError: the text is not YAML, is beyond the limits, or has an invalid value.
     """
     check_yaml(text)
     try:
         return load(text)
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as wrong:
-        # Of `2001-99-99`, `!!float x` and `!!bool x` PyYAML makes no error of its own.
-        raise LimitError(f"it has a value that cannot be made: {wrong}") from wrong
+        # PyYAML raises no YAMLError for `2001-99-99`, `!!float x` and `!!bool x`.
+        raise LimitError(f"it has an invalid value: {wrong}") from wrong
 
 
 def reason_of(error: yaml.YAMLError) -> str:
-    """Why a document cannot be read, on one line."""
+    """Return the reason why a document cannot be read, on one line."""
     mark: Any = getattr(error, "problem_mark", None)
     if mark is None:
         return " ".join(str(error).split())
@@ -101,15 +100,15 @@ def reason_of(error: yaml.YAMLError) -> str:
 
 
 def check_yaml(text: str) -> None:
-    """Check a text without making anything of it.
+    """Check a YAML text without making its values.
 
     Raises:
-        yaml.YAMLError: not YAML, or beyond the limits; with the line.
+        yaml.YAMLError: the text is not YAML or beyond the limits; names the line.
     """
     if len(text) > MAX_BYTES:
         raise LimitError(f"a document of {len(text):,} characters, more than {MAX_BYTES:,}")
     anchors: dict[str, _Size] = {}
-    open_values = [(_Size(), "")]  # From the document inwards, with the anchor of each.
+    open_values = [(_Size(), "")]  # From the outermost value inwards, with their anchors.
 
     def close(event: Any, size: _Size, anchor: str | None) -> None:
         if anchor:
@@ -119,8 +118,7 @@ def check_yaml(text: str) -> None:
         outer.depth = max(outer.depth, size.depth + 1)
         if outer.values > MAX_VALUES:
             raise LimitError(
-                f"{_line(event)}: more than {MAX_VALUES:,} values, with each alias counted as all the "
-                "values that it stands for"
+                f"{_line(event)}: more than {MAX_VALUES:,} values, counting all values that the aliases stand for"
             )
         if outer.depth + len(open_values) > MAX_DEPTH:
             raise LimitError(f"{_line(event)}: nested deeper than {MAX_DEPTH}")
@@ -139,7 +137,7 @@ def check_yaml(text: str) -> None:
         elif isinstance(event, yaml.AliasEvent):
             if event.anchor not in anchors:
                 raise LimitError(
-                    f"{_line(event)}: the alias *{event.anchor} stands for nothing before it, or for what it is part of"
+                    f"{_line(event)}: the alias *{event.anchor} refers to no earlier anchor or to a value around it"
                 )
             close(event, anchors[event.anchor], None)
 

@@ -153,7 +153,7 @@ def atomic_file(path: Path, mode: Literal["w", "wb"] = "w", *, sinks: bool = Fal
 
 @contextmanager
 def _open_sink(path: Path, mode: Literal["w", "wb"]) -> Iterator[IO[Any]]:
-    """A device or a pipe, written to as it is; an open file of this process goes on where it stands."""
+    """Open a device or pipe for direct writing; an open file of this process is continued at its position."""
     descriptor = descriptor_of(path)
     try:
         opened = os.open(resolved(path), os.O_WRONLY) if descriptor is None else os.dup(descriptor)

@@ -14,11 +14,11 @@ class Readable(Protocol):
     """An open file that fills memory."""
 
     def readinto(self, buffer: memoryview, /) -> int | None:
-        """Read at most as many bytes as the buffer holds; returns how many."""
+        """Read into the buffer; returns the number of bytes, at most its size."""
 
 
 def read_into(handle: Readable, view: memoryview) -> int:
-    """Fill memory with the next bytes of an open file; returns how many there were, fewer only at the file's end."""
+    """Fill memory with the next bytes of an open file; returns their number, less only at the file's end."""
     done = 0
     while done < len(view) and (count := handle.readinto(view[done:])):
         done += count

@@ -1,4 +1,4 @@
-"""What exists at the path of an output: links are followed, devices are distinguished from files."""
+"""Kinds of existing outputs: links are followed, and devices are distinguished from files."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ def descriptor_of(path: Path) -> int | None:
     place = os.path.abspath(os.path.expanduser(path))
     for _ in range(_MOST_LINKS):
         folder, name = os.path.realpath(os.path.dirname(place)), os.path.basename(place)
-        found = _DESCRIPTORS.fullmatch(folder)
-        if found and int(found[1]) == os.getpid() and name.isdigit():
+        process = _DESCRIPTORS.fullmatch(folder)
+        if process and int(process[1]) == os.getpid() and name.isdigit():
             return int(name)
         if not os.path.islink(os.path.join(folder, name)):
             return None
@@ -92,7 +92,7 @@ def check_is_no_file(folder: Path) -> None:
 
 
 def _what(path: Path) -> str:
-    """Return the kind of a device, in words."""
+    """Return the name of a device's kind, for messages."""
     if descriptor_of(path) is not None:
         return "an open file of this process"
     mode = os.stat(resolved(path)).st_mode

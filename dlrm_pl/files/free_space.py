@@ -13,12 +13,12 @@ from dlrm_pl.files.sizes import format_bytes
 def require_free_space(
     path: Path, needed_bytes: float, purpose: str, advice: str = "Free some space, or choose another disk."
 ) -> None:
-    """Check that the disk of a file or folder, which need not exist yet, has room for what is to be written.
+    """Check that the disk of an output, which need not exist yet, has enough free space.
 
     Args:
         path: output that the error names.
         needed_bytes: free space that the output takes.
-        purpose: what is to be written, as the plural subject of "need 1 GiB".
+        purpose: name of the contents, as the plural subject of "need 1 GiB".
         advice: sentence that says what to do if the space is too small.
 
     Raises:

@@ -19,14 +19,14 @@ _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 def folder_lock(folder: Path) -> Iterator[None]:
     """Hold the exclusive right to write ``folder`` (which need not exist) until the block ends.
 
-    The lock is the operating system's, on the file ``.NAME.lock`` beside the folder, so it ends with its process,
-    however that dies. The file holds the process's number and is removed with the lock: while it is still held, and
-    whoever comes to lock a file that was removed meanwhile takes the name anew.
+    The operating system locks the file ``.NAME.lock`` next to the folder, so the lock ends with its process, even a
+    killed one. The file holds the process's number and is removed before the lock is released. A process that locked a
+    file which was removed meanwhile creates the file again.
 
     Raises:
         OutputError: another process holds it, the parent folder is not writable, or its file system has no locks.
     """
-    # Here, since it takes a tenth of a second that a command without an output need not wait for.
+    # Imported here, since it takes a tenth of a second, which a command without an output need not spend.
     from filelock import FileLock, Timeout
 
     path = folder.parent / f".{folder.name}.lock"

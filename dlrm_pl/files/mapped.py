@@ -53,7 +53,7 @@ def map_elements(descriptor: int, dtype: torch.dtype, count: int, offset: int) -
 
 
 def map_tensor(path: Path, dtype: torch.dtype, shape: Sequence[int], offset: int = 0) -> Tensor:
-    """Map a tensor that lies row-major in a file, copied on write.
+    """Map a tensor that is stored row-major in a file; writes do not change the file.
 
     Raises:
         ValueError: the file does not hold so many bytes.

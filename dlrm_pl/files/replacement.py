@@ -40,19 +40,19 @@ class FinishedOutput:
 
 
 Recognizer = Callable[[Path], FinishedOutput | None]
-"""Reads what a folder says of itself; returns None for a folder of another kind."""
+"""Function that reads the description in a folder; returns None for a folder of another kind."""
 
 
 def changes_of(old: Mapping[str, Any], new: Mapping[str, Any], within: str = "") -> list[str]:
-    """Return the settings that an earlier run stated and this one changes, in words."""
-    found = []
+    """Describe the settings of an earlier run that this run changes."""
+    changes = []
     for name, before in old.items():
         now = new.get(name)
         if isinstance(before, Mapping) and isinstance(now, Mapping):
-            found += changes_of(before, now, f"{within}{name}.")
+            changes += changes_of(before, now, f"{within}{name}.")
         elif before != now:
-            found.append(f"{within}{name} changed from {_short(before)} to {_short(now)}")
-    return found
+            changes.append(f"{within}{name} changed from {_short(before)} to {_short(now)}")
+    return changes
 
 
 @dataclass(frozen=True)
@@ -61,11 +61,10 @@ class PlannedOutput:
 
     Attributes:
         by: command that writes it.
-        settings: its settings, as values that JSON holds; None if they are not known yet, so that no finished folder
-            has the same.
-        recognize: reads what a folder of this kind says of itself.
+        settings: settings of the run, as JSON values; None if they are not known yet and so match no finished folder.
+        recognize: function that reads the description in a folder of this kind.
         overwrite: whether a folder that was made with other settings may be replaced.
-        changes: returns how two settings differ, in words.
+        changes: function that describes the differences between two settings.
     """
 
     by: str

@@ -1,4 +1,4 @@
-"""Numbers of bytes, for people."""
+"""Formatting of byte counts for messages."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ def test_numbers_that_make_no_network_are_named(changes: dict[str, object], mess
 
 def test_missing_and_unknown_keys_are_named() -> None:
     values = MLPERF.to_dict()
-    with pytest.raises(ConfigurationError, match="depth: 3 must be left out: there is no such field"):
+    with pytest.raises(ConfigurationError, match="depth: 3 must be removed: unknown field"):
         Architecture.from_dict(values | {"depth": 3})
     del values["top_mlp"]
     with pytest.raises(ConfigurationError, match="top_mlp is missing"):

@@ -1,4 +1,4 @@
-"""Checksum of a file in blocks, which as many threads can compute as there are: plain SHA-256 is one chain of steps.
+"""Checksum of a file in blocks, which several threads can compute; plain SHA-256 is one chain of steps.
 
 It is the SHA-256 of the SHA-256 digests of all blocks of 1,310,720 bytes (8,192 records), the last of which may be
 shorter.

@@ -1,4 +1,4 @@
-"""``dataset.json``: what it says of a dataset folder, every value checked when it is read. Needs NumPy alone."""
+"""The description of a dataset folder in ``dataset.json``; each value is checked when it is read. Needs only NumPy."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _ADVICE = "Preprocess the raw log again."
 
 @dataclass(frozen=True)
 class SplitInfo:
-    """One split.
+    """Rows, clicks and checksum of a split.
 
     Attributes:
-        records: rows.
-        positives: clicks; None where nobody counted them.
-        checksum: of the file, see ``block_checksum``; None where nobody computed it.
+        records: number of rows.
+        positives: number of clicks; None if they were not counted.
+        checksum: checksum of the file, see ``block_checksum``; None if it was not computed.
 
     Example:
         >>> from dlrm_pl.data import SplitInfo
@@ -39,7 +39,7 @@ class SplitInfo:
 
 @dataclass(frozen=True)
 class _StatedSplit:
-    """As it stands in the file; ``sha256`` is of the file as a whole, as earlier versions wrote it."""
+    """A split as the file describes it; earlier versions wrote ``sha256``, the SHA-256 of the whole file."""
 
     records: Positive
     positives: Count | None = None
@@ -64,7 +64,7 @@ class _Day:
 
 @dataclass(frozen=True)
 class _Report:
-    """Of ``data_report``."""
+    """The field ``data_report``."""
 
     rows: Count
     missing_rates: dict[str, Share]
@@ -77,18 +77,18 @@ class _Report:
 
 @dataclass(frozen=True)
 class Description(Partial):
-    """What the file says; nothing where it is not there, as in a folder of MLPerf's tools.
+    """Contents of ``dataset.json``; empty if the file is missing, as in a folder of MLPerf's tools.
 
     Attributes:
-        table_sizes: rows of each table; empty: not stated.
-        splits: by name; those that it states.
-        max_ind_range: categories were taken modulo this number; -1: not, or unknown.
-        fingerprint: over table sizes and dictionaries; empty: not stated.
-        dictionaries: checksum of each table's dictionary; empty: not stated.
-        best_possible_auroc: by split, for synthetic data.
-        report: what ``preprocess`` found in the logs; empty for other data.
-        created_by: the command, for people.
-        preprocess: options and inputs that it was made from; None for other data.
+        table_sizes: number of rows of each table; empty if not stated.
+        splits: stated splits by name.
+        max_ind_range: modulus of the categories; -1 if there was none or it is unknown.
+        fingerprint: fingerprint of table sizes and dictionaries; empty if not stated.
+        dictionaries: checksum of each table's dictionary; empty if not stated.
+        best_possible_auroc: best possible AUROC by split, for synthetic data.
+        report: data report of ``preprocess``; empty for other data.
+        created_by: command that made the dataset, for information only.
+        preprocess: options and inputs of ``preprocess``; None for other data.
     """
 
     table_sizes: tuple[Positive, ...] = ()
@@ -112,9 +112,9 @@ class Description(Partial):
         if not path.exists():
             return cls()
         contents = read_json(path, DataFormatError, _ADVICE)
-        found = contents.get("format") if isinstance(contents, dict) else None
-        if found != FORMAT:
-            raise DataFormatError(f"{path}: format {shown(found)}, this version reads {FORMAT}. {_ADVICE}")
+        stated = contents.get("format") if isinstance(contents, dict) else None
+        if stated != FORMAT:
+            raise DataFormatError(f"{path}: format {shown(stated)}, this version reads {FORMAT}. {_ADVICE}")
         description = make(cls, contents, str(path), DataFormatError, _ADVICE)
         if description.report:
             make(_Report, description.report, f"{path}: report", DataFormatError, _ADVICE)
@@ -130,7 +130,7 @@ class Description(Partial):
         return description
 
     def split(self, name: Split) -> SplitInfo | None:
-        """What is stated of a split; None where nothing is."""
+        """Return the description of a split; None if there is none."""
         stated = self.splits.get(name)
         if stated is None:
             return None

@@ -27,7 +27,7 @@ _COUNT_AT_MOST = 10_000_000
 
 
 class Splits(dict[Split, SplitInfo]):
-    """What is known of each split, by name; the file of a split is examined when it is first asked for.
+    """Descriptions of the splits by name; the file of a split is examined at the first access.
 
     Args:
         folder: dataset folder.

@@ -1,4 +1,4 @@
-"""What tells rows from other rows of the same number, for what is found out from them and kept."""
+"""Identity of a range of rows, for results that are cached and hold for these rows only."""
 
 from __future__ import annotations
 

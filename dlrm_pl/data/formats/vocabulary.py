@@ -30,33 +30,33 @@ def dictionary_name(table: int) -> str:
 
 
 def load_counts(folder: Path) -> tuple[int, ...]:
-    """Table sizes from ``day_fea_count.npz``.
+    """Read the table sizes in ``day_fea_count.npz``.
 
     Raises:
-        DataFormatError: missing, damaged, or of another number of tables.
+        DataFormatError: the file is missing or corrupt, or has another number of tables.
     """
     path = folder / COUNTS_NAME
     return check_counts(load_array(path, "counts"), path)
 
 
 def check_counts(counts: RawValues, path: Path) -> tuple[int, ...]:
-    """Table sizes from the array in a file.
+    """Check the array of table sizes in a file, and return them.
 
     Raises:
-        DataFormatError: of another number of tables, or not positive.
+        DataFormatError: there is another number of tables, or a size is not positive.
     """
     if counts.shape != (NUM_SPARSE,) or (counts < 1).any():
-        raise DataFormatError(f"{path}: counts are {counts.tolist()}, {NUM_SPARSE} positive numbers are needed.")
+        raise DataFormatError(f"{path}: counts are {counts.tolist()}; expected {NUM_SPARSE} positive numbers.")
     return tuple(int(count) for count in counts)
 
 
 def save_counts(folder: Path, sizes: Sequence[int]) -> None:
-    """Write ``day_fea_count.npz``."""
+    """Write the table sizes to ``day_fea_count.npz``."""
     np.savez(folder / COUNTS_NAME, counts=np.array(sizes, dtype=np.int32))
 
 
 def save_dictionary(folder: Path, table: int, values: RawValues) -> None:
-    """Write ``day_fea_dict_{table}.npz``."""
+    """Write the raw values of a table to ``day_fea_dict_{table}.npz``."""
     # int32 as upstream has it; without a cap the values are unsigned 32-bit hashes and need more.
     fits = values.max(initial=0) <= np.iinfo(np.int32).max
     np.savez(folder / dictionary_name(table), unique=values.astype(np.int32) if fits else values)
@@ -128,7 +128,7 @@ class Vocabulary:
         """Read the files of a dataset folder.
 
         Raises:
-            DataFormatError: a file is missing or damaged, or sizes disagree with the counts; names the table.
+            DataFormatError: a file is missing or corrupt, or sizes disagree with the counts; names the table.
         """
         counts = load_counts(folder)
         tables = [load_array(folder / dictionary_name(table), "unique") for table in range(NUM_SPARSE)]
@@ -176,7 +176,7 @@ def load_array(path: Path, name: str) -> RawValues:
     """Read an array of an npz file as int64.
 
     Raises:
-        DataFormatError: the file is missing or damaged, or lacks the array.
+        DataFormatError: the file is missing or corrupt, or lacks the array.
     """
     try:
         # Opened here, since np.load does not close a file that it cannot read.
@@ -184,7 +184,7 @@ def load_array(path: Path, name: str) -> RawValues:
             return np.asarray(archive[name], dtype=np.int64)
     except FileNotFoundError as error:
         raise DataFormatError(f"{path}: is missing. Preprocess the raw log, or copy it from its dataset.") from error
-    except Exception as error:  # zipfile and numpy raise a dozen kinds for a damaged archive
+    except Exception as error:  # zipfile and numpy raise a dozen kinds of errors for a corrupt archive
         raise DataFormatError(
             f"{path}: cannot be read as an npz file with the array {name!r} ({error}). Preprocess the raw log again."
         ) from error

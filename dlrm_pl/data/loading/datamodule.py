@@ -54,7 +54,7 @@ class DLRMDataModule(pl.LightningDataModule):
     Raises:
         ConfigurationError: a value is out of range or of another type; names it.
         DatasetError: there is no such folder.
-        DataFormatError: a file of the folder is missing or damaged.
+        DataFormatError: a file of the folder is missing or corrupt.
 
     Example:
         >>> import tempfile

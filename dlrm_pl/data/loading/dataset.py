@@ -31,7 +31,7 @@ from dlrm_pl.files.watched import FileState, WatchedFile
 
 
 class ClickDataset(Dataset[ClickBatch]):
-    """Rows of a binary file, of which each item is a batch: ``dataset[0:32]`` or ``dataset[array_of_rows]``.
+    """Rows of a binary file, read as batches: ``dataset[0:32]`` or ``dataset[array_of_rows]``.
 
     Each process maps the file for itself, so a dataset may be pickled, sent to workers, and forked.
 
@@ -166,7 +166,7 @@ class ClickDataset(Dataset[ClickBatch]):
             self._digests.check(data, (self._start + first) * RECORD_BYTES, (self._start + last) * RECORD_BYTES)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return the state without the map, of which a copy would be a copy of the file."""
+        """Return the state without the map, since pickling it would copy the file."""
         return self.__dict__ | {"_map": None}
 
     def _check(self, selection: Selection, labels: Records, dense: Records, indices: Records) -> None:

@@ -38,7 +38,7 @@ class RawLogDataset(IterableDataset[ClickBatch]):
         """Yield batch after batch.
 
         Raises:
-            DataFormatError: the log is missing, damaged or empty, or a line cannot be parsed.
+            DataFormatError: the log is missing, corrupt or empty, or a line cannot be parsed.
         """
         self.unseen = 0
         rows = 0

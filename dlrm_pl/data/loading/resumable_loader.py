@@ -54,7 +54,7 @@ class ClickLoader(DataLoader[ClickBatch]):
 
 
 class SelectionStream(IterableDataset[ClickBatch]):
-    """The same batches as an iterable, for prediction, where Lightning would rebuild a map-style loader wrongly."""
+    """Iterable over a sampler's batches, for prediction, where Lightning would rebuild a map-style loader wrongly."""
 
     def __init__(self, dataset: ClickDataset, sampler: EpochSampler) -> None:
         self._dataset, self._sampler = dataset, sampler

@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 FORMAT = 2
 STATE_NAME = "state.json"
-_DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
+_UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
 
 
 @dataclass
@@ -97,7 +97,7 @@ class CheckpointFolder:
             if not isinstance(contents, dict) or contents.get("format") != FORMAT:
                 return None
             if contents.get("checksum") != _checksum(contents.get("state")):
-                log.warning("starting over: %s is damaged", self.path / STATE_NAME)
+                log.warning("starting over: %s is corrupt", self.path / STATE_NAME)
                 return None
             return make(State, contents.get("state"), STATE_NAME, DataFormatError, "")
         except DataFormatError:
@@ -118,11 +118,11 @@ class CheckpointFolder:
         """Turn any error while the files of an unfinished run are read into one that says how to start over.
 
         Raises:
-            DataFormatError: a file is damaged.
+            DataFormatError: a file is corrupt.
         """
         try:
             yield
-        except (*_DAMAGED, DLRMError) as error:
+        except (*_UNREADABLE, DLRMError) as error:
             raise DataFormatError(
                 f"{self.path}: the unfinished run cannot be resumed ({error}). Delete this folder to start over."
             ) from error
@@ -185,7 +185,7 @@ class CheckpointFolder:
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Return what changed from one run's key to another's, in words."""
+    """Describe the changes from one run's key to another's."""
     if not _is_key(old):
         return ["its inputs cannot be read"]
     changes = [
@@ -204,7 +204,7 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 
 
 def _checksum(state: object) -> str:
-    """Return the checksum of a state as it stands in its file."""
+    """Return the checksum of a state in its JSON form."""
     return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""Chunks of whole lines: claimed from the logs in order, loaded by several threads at once."""
+"""Chunks of whole lines, which threads claim from the logs in order and load in parallel."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ class ChunkReader:
         """Claim the next chunk, to be loaded into this buffer; None at the end of the last day.
 
         Raises:
-            DataFormatError: a file is missing, cut short or damaged, or has a line that is longer than a chunk.
+            DataFormatError: a file is missing, truncated or corrupt, or has a line that is longer than a chunk.
         """
         if self.day == len(self._days):
             self.close()

@@ -109,18 +109,18 @@ class PreprocessOptions:
             )
 
     def within_memory(self) -> PreprocessOptions:
-        """Return the options with as many of the workers as the memory budget allows."""
+        """Return the options with the number of workers reduced to fit the memory budget."""
         most = self.memory_bytes // (_THREAD_BYTES + _CHUNK_FACTOR * _SMALL_CHUNK) // 2
         return dataclasses.replace(self, workers=max(1, min(self.workers, most)))
 
     @property
     def least_days(self) -> int:
-        """Smallest number of days: one for training, and one for testing, which ``vocabulary_from`` needs alone."""
+        """Smallest number of days: one to train and one to test on; only the latter with ``vocabulary_from``."""
         return 2 if self.vocabulary_from is None else 1
 
     @property
     def modulus(self) -> int:
-        """Number that categories are taken modulo; 0 if they are kept as they are."""
+        """Modulus of the categories; 0 if they are unchanged."""
         return max(self.max_ind_range, 0)
 
     @property
@@ -138,15 +138,15 @@ class PreprocessOptions:
         return max(_SMALL_CHUNK, min(_MOST_CHUNK // min(self.workers, 2), chunk))
 
     def bucket_bytes(self, total_bytes: float) -> int:
-        """Return the size of a bucket of keyed records, of which there are ``total_bytes``.
+        """Return the size of a bucket, in bytes, for ``total_bytes`` of keyed records.
 
-        Small ones stay in the cache and use the same memory again; but there should not be thousands of them, and
-        sorted, one takes a bit more than twice its size.
+        Small buckets stay in the cache and reuse the same memory, but there should not be thousands of them. A bucket
+        takes a bit more than twice its size while it is sorted.
         """
         return int(min(self.memory_bytes / (2.5 * self.workers), max(_SMALL_BUCKET, total_bytes / _MANY_BUCKETS)))
 
     def key(self) -> dict[str, Any]:
-        """Return the options that the result depends on, as JSON holds them."""
+        """Return the options that the result depends on, as JSON values."""
         run = {"workers", "memory_bytes", "checkpoint_bytes", "vocabulary_from"}
         values = {name: value for name, value in dataclasses.asdict(self).items() if name not in run}
         return values | {"vocabulary_from": None if self.vocabulary_from is None else str(self.vocabulary_from)}

@@ -1,4 +1,4 @@
-"""What a run will take, found out before it starts."""
+"""Estimates of the memory, disk space and time of a run, made before it starts."""
 
 from __future__ import annotations
 

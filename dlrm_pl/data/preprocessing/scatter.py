@@ -99,7 +99,7 @@ class Scatter:
             save_checkpoint: called when all rows read so far are in the files, and these are on the disk.
 
         Raises:
-            DataFormatError: a row, or more rows than allowed, cannot be parsed, or a file is missing or damaged.
+            DataFormatError: a row, or more rows than allowed, cannot be parsed, or a file is missing or corrupt.
         """
         with ExitStack() as stack:
             try:

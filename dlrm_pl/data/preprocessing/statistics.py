@@ -25,7 +25,7 @@ def no_histogram() -> Counts:
 
 @dataclass
 class Counted:
-    """Counts that a thread makes of the rows of one day.
+    """Counts of one day's rows, made by one thread.
 
     Attributes:
         clicks: clicks among the rows that are kept.

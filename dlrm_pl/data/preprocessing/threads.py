@@ -1,4 +1,4 @@
-"""Threads that process different items at once, and pass the stages of a pipeline in the order of the items."""
+"""Threads that process items in parallel and pass the stages of a pipeline in the items' order."""
 
 from __future__ import annotations
 

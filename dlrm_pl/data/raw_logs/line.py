@@ -1,4 +1,4 @@
-"""Parser of one tab-separated line of a click log, which explains what is wrong with an invalid one."""
+"""Parser of one tab-separated line of a click log, which explains the fault of an invalid one."""
 
 from __future__ import annotations
 

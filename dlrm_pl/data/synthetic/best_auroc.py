@@ -51,12 +51,12 @@ class BestAUROC:
 
     @property
     def rows(self) -> int:
-        """Rows counted."""
+        """Number of rows counted so far."""
         return int(self._counts.sum())
 
     @property
     def positives(self) -> int:
-        """Rows with label 1."""
+        """Number of rows with label 1."""
         return int(self._counts[1].sum())
 
     def compute(self) -> float:

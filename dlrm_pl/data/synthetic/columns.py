@@ -1,4 +1,4 @@
-"""How the columns of synthetic click logs are distributed: the marginals of Criteo's logs.
+"""Distributions of the columns of synthetic click logs: the marginals of Criteo's logs.
 
 Source: counts on a 0.3 % uniform sample (137,139 rows) of Criteo's 2014 challenge week, and that week's table sizes.
 """
@@ -50,15 +50,15 @@ CATEGORIES = (
 )
 """(number of values, Zipf exponent) of C1..C26, the empty field not counted.
 
-Large tables: the values of the whole week, and the exponent that gives the sample as many distinct values as it had.
-Tables with fewer than 60 values in the sample: those values, and an exponent that lets the sample show all of them.
+Large tables have the values of the whole week, and an exponent that reproduces the number of distinct values in the
+sample. Tables with fewer than 60 values in the sample have those, and an exponent with which a sample has all of them.
 """
 
 MISSING_RANK = -1
-"""In place of the rank of a category: the field is empty."""
+"""Rank that stands for an empty field."""
 
 MISSING_DENSE = np.iinfo(np.int32).min
-"""In place of a dense value: the field is empty. Not a value of any log."""
+"""Dense value that stands for an empty field; no log has this value."""
 
 HASH_CYCLE = 40_000_000
 """MLPerf's max_ind_range. Hashes of one table differ modulo this number too, so preprocessing keeps them apart."""
@@ -111,12 +111,12 @@ def draw_columns(rng: np.random.Generator, num_rows: int, table_sizes: tuple[int
 
 
 def table_sizes(max_table_size: int | None) -> tuple[int, ...]:
-    """Values of each table, the empty field not counted; at most ``max_table_size`` (None: as in the logs)."""
+    """Return the number of values of each table, not counting the empty field, at most ``max_table_size``."""
     return tuple(size if max_table_size is None else min(size, max_table_size) for size, _ in CATEGORIES)
 
 
 def rank_probability(table: int, size: int, num_ranks: int) -> Floats:
-    """Return how probable each of the first ``num_ranks`` ranks is where the field is not empty, ``[num_ranks]``."""
+    """Return the probabilities of the first ``num_ranks`` ranks if the field is not empty, ``[num_ranks]``."""
     exponent = CATEGORIES[table][1]
     edges = np.arange(1.0, num_ranks + 2.0) ** (1.0 - exponent)
     probability: Floats = np.diff(edges) / ((size + 1.0) ** (1.0 - exponent) - 1.0)
@@ -137,7 +137,7 @@ def log_over_median(dense: Integers) -> Floats:
 
 
 class CategoryHash:
-    """A seeded injection of each table's ranks into 32-bit hashes, so that the values look like those of the logs.
+    """A seeded injective map from each table's ranks to 32-bit hashes that look like those of the logs.
 
     Hashes of one table are distinct, also modulo ``HASH_CYCLE``, and never 0, which stands for the empty field.
     """
@@ -155,7 +155,7 @@ class CategoryHash:
 
 
 def _empty_together(rng: np.random.Generator, columns: Integers, rates: tuple[float, ...], missing: int) -> None:
-    """Overwrite fields with ``missing``; all columns of the same rate in the same rows."""
+    """Overwrite fields with ``missing``, in the same rows for all columns with the same rate."""
     for rate in sorted(set(rates) - {0.0}):
         empty = rng.random(columns.shape[1]) < rate
         for column, column_rate in enumerate(rates):

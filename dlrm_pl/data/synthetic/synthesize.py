@@ -265,7 +265,7 @@ def raw_lines(world: ClickWorld, block: Block) -> list[bytes]:
 
 
 def recognize_raw_logs(folder: Path) -> FinishedOutput | None:
-    """What a folder says of itself that ``synthesize`` wrote raw logs to; None for others."""
+    """Recognize a folder of raw logs that ``synthesize`` wrote; None for other folders."""
     contents = object_with(folder / RAW_DESCRIPTION_NAME, "synthetic")
     options = object_in(contents, "synthetic") if contents else None
     days = options.get("days") if options else None

@@ -1,18 +1,18 @@
-"""The law of synthetic clicks: a seeded world in which the click probability of every row is known.
+"""Model of synthetic clicks: a seeded world in which the click probability of every row is known.
 
-The logit is an intercept, which sets the label rate, and three parts with fixed shares of the variance:
+The logit is the sum of an intercept, which sets the label rate, and three parts with fixed shares of the variance:
 
 * dense: every dense feature has a monotone, a hump-shaped and an "is zero" effect;
 * single: every table has an effect for each of its frequent values and for the empty field;
 * pair: values of the ``TASTE_TABLES`` have a taste and values of the ``TOPIC_TABLES`` a topic, numbers of zero mean;
-  the effect is the sum of the tastes times the sum of the topics. No model that adds up effects of single features
-  sees it, and dot products of embeddings express it.
+  the effect is the sum of the tastes times the sum of the topics. Models that add up effects of single features cannot
+  learn it; dot products of embeddings can.
 
-The logit depends on a row only through what the binary format keeps: dense values below zero and empty dense fields are
-zeros there. So the best possible AUROC is one for what a model is shown. An informative absence is the effect of zero.
+The logit depends only on values that the binary format keeps: negative dense values and empty dense fields are zeros
+there. So the best possible AUROC holds for the input of a model. The effect of zero makes an empty field informative.
 
-A DLRM must learn most of this from one pass with plain SGD over 25,000 clicks, as it does on the real logs. Hence
-the effects are smooth in the logarithm, fade for rare values, and pairs are of small tables.
+As on the real logs, a DLRM must learn most of this from one pass of plain SGD over 25,000 clicks. Therefore the effects
+are smooth in the logarithm and fade for rare values, and the pairs are from small tables.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ TOPIC_TABLES = (16, 19, 22)
 """Tables (C17, C20, C23) whose values have a topic."""
 
 BLOCK_ROWS = 1 << 14
-"""Rows drawn at once, each block from a generator of its own; part of the definition of a seed's rows."""
+"""Number of rows in a block, which has its own generator; part of the definition of a seed's rows."""
 
-_FREQUENT = 128  # Ranks with an effect of their own; that of the last is 0.0003 of the first.
+_FREQUENT = 128  # Ranks that have an effect; the last rank's is 0.0003 of the first one's.
 _FADE = 16.0
 # Typical sizes of the three effects of a dense feature.
 _SLOPE, _HUMP, _ZERO = 1.0, 0.7, 0.3
-# Features matter the less, the later they come in a random order: by these factors from one to the next.
+# In a random order of the features, the size of each effect is that of the one before times this factor.
 _DENSE_DECAY, _SPARSE_DECAY = 0.75, 0.9
 _PILOT_BLOCKS = 4
 _MAX_SCALE = 64.0
@@ -64,7 +64,7 @@ _EFFECTS, _HASHES, _PILOT, _ROWS = range(4)
 
 @dataclass(frozen=True)
 class Block:
-    """Rows of the log with the truth about them; ``logit`` float64 ``[B]``, ``label`` bool ``[B]``."""
+    """Rows of the log with their true ``logit``, float64 ``[B]``, and their ``label``, bool ``[B]``."""
 
     columns: Columns
     logit: Floats
@@ -85,17 +85,16 @@ class LogitParts:
 
 
 class ClickWorld:
-    """The law of the clicks of one seed.
+    """Model of the clicks of one seed.
 
     Args:
-        seed: fixes effects, hashes and rows. Another seed is another world with other rows; the same seed with more
-            rows begins with the same rows.
+        seed: seed of effects, hashes and rows; more rows of a seed begin with the same rows.
         label_rate: mean click probability.
-        best_auroc: AUROC that the true probability has in expectation.
-        max_table_size: cuts tables after so many values; None: as many as the logs have.
+        best_auroc: expected AUROC of the true probabilities.
+        max_table_size: largest number of values of a table; None for as many as the logs have.
 
     Raises:
-        ConfigurationError: ``best_auroc`` is out of reach at this label rate.
+        ConfigurationError: ``best_auroc`` cannot be reached at this label rate.
     """
 
     def __init__(self, seed: int, label_rate: float, best_auroc: float, max_table_size: int | None) -> None:
@@ -117,7 +116,7 @@ class ClickWorld:
         self._fit_to_pilot(label_rate, best_auroc)
 
     def logit_parts(self, columns: Columns) -> LogitParts:
-        """Return what each group of features adds to the logit."""
+        """Return the contribution of each group of features to the logit."""
         recorded = np.maximum(columns.dense, 0)
         logarithm = log_over_median(recorded)
         dense = self._slope @ np.tanh(0.7 * logarithm)
@@ -167,7 +166,7 @@ class ClickWorld:
         return effect
 
     def _standardized(self, table: int, effect: Floats) -> Floats:
-        """Return an effect at zero mean and unit variance over the rows, ``[_FREQUENT + 2]``."""
+        """Standardize an effect to zero mean and unit variance over the rows, ``[_FREQUENT + 2]``."""
         ranks = min(self.table_sizes[table], _FREQUENT)
         share = np.zeros(_FREQUENT + 2)
         share[:ranks] = rank_probability(table, self.table_sizes[table], ranks)
@@ -179,19 +178,19 @@ class ClickWorld:
         return standardized
 
     def _fit_to_pilot(self, label_rate: float, best_auroc: float) -> None:
-        """Set shares, overall scale and intercept on a pilot sample that is no part of the output."""
+        """Set shares, overall scale and intercept on a pilot sample that is not part of the output."""
         pilot = [self.logit_parts(self._block_columns(_PILOT, block)[0]) for block in range(_PILOT_BLOCKS)]
         parts = {name: np.concatenate([getattr(part, name) for part in pilot]) for name in VARIANCE_SHARES}
         unit = {name: float(np.sqrt(share) / parts[name].std()) for name, share in VARIANCE_SHARES.items()}
-        # Neither scale nor intercept change the order of the rows, so it is enough to sort once.
+        # Scale and intercept do not change the order of the rows, so one sort is enough.
         total = np.sort(np.sum([unit[name] * parts[name] for name in parts], axis=0))
 
         low, high = 0.0, _MAX_SCALE
         reached = expected_auroc(_probability(total, high, label_rate)[0])
         if reached < best_auroc:
             raise ConfigurationError(
-                f"best_auroc={best_auroc} is out of reach: at most {reached:.6f} at label_rate={label_rate}. "
-                "Ask for less."
+                f"best_auroc={best_auroc} is too high: at label_rate={label_rate} it is at most {reached:.6f}. "
+                "Choose a lower value."
             )
         for _ in range(40):
             scale = 0.5 * (low + high)
@@ -202,7 +201,7 @@ class ClickWorld:
 
 @lru_cache(maxsize=8)
 def click_world(seed: int, label_rate: float, best_auroc: float, max_table_size: int | None) -> ClickWorld:
-    """Return the world of these arguments: the one made before, if there is one, since its pilot sample takes a second.
+    """Return the cached world of these arguments, or make it, which takes a second for its pilot sample.
 
     Raises:
         ConfigurationError: see ``ClickWorld``.
@@ -211,7 +210,7 @@ def click_world(seed: int, label_rate: float, best_auroc: float, max_table_size:
 
 
 def _probability(total: Floats, scale: float, label_rate: float) -> tuple[Floats, float]:
-    """Return probabilities of mean ``label_rate``, of logits ``scale * total + intercept``, and that intercept."""
+    """Return probabilities of logits ``scale * total + intercept``, and the intercept for the mean ``label_rate``."""
     low, high = -1000.0, 1000.0
     for _ in range(50):
         intercept = 0.5 * (low + high)
@@ -221,7 +220,7 @@ def _probability(total: Floats, scale: float, label_rate: float) -> tuple[Floats
 
 
 def _weights(rng: np.random.Generator, count: int, decay: float) -> Floats:
-    """Draw weights of random sign and order whose sizes fall geometrically: some features matter more, ``[count]``."""
+    """Draw weights ``[count]`` of random sign and order with geometric sizes, since some features matter more."""
     size = decay ** np.argsort(rng.random(count))
     return np.where(rng.random(count) < 0.5, -size, size)
 

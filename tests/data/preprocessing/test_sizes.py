@@ -115,7 +115,7 @@ def test_arrays_that_do_not_fit_are_refused(
 def test_number_outside_its_mapping_is_named(engine: Engine, number: int) -> None:
     records = np.zeros((4, 40), np.int32)
     records[2, 20] = number
-    with pytest.raises(DataFormatError, match=f"Record 2 has number {number} in field 20, which has numbers 0 to 2"):
+    with pytest.raises(DataFormatError, match=f"Record 2 has number {number} in field 20, but must have 0 to 2"):
         engine.remap(records, 20, np.arange(3, dtype=np.int32))
 
 
@@ -130,7 +130,7 @@ def test_order_of_rows_that_are_not_there_is_refused(engine: Engine, records: in
 @every_engine
 def test_table_with_a_value_twice_is_refused(engine: Engine) -> None:
     table = engine.table()
-    with pytest.raises(DataFormatError, match="value 7 comes twice"):
+    with pytest.raises(DataFormatError, match="value 7 occurs twice"):
         table.restore(np.array([5, 7, 6, 7], np.uint32), np.ones(4, np.uint32))
     assert len(table) == 0
     table.restore(np.array([5, 7], np.uint32), np.ones(2, np.uint32))

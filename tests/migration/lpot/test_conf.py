@@ -289,7 +289,7 @@ def test_dtypes_that_exclude_each_other_are_refused() -> None:
     ("content", "message"),
     [
         (b"model: [", "cannot be read as YAML"),
-        (b"\xff\xfe\x00", "line 1: is not text in UTF-8"),
+        (b"\xff\xfe\x00", "line 1: is not UTF-8 text"),
         (b"", "has no `model` or `tuning` section"),
         (b"- 1", "has no `model` or `tuning` section"),
         (b"!!python/object/apply:os.system ['true']", "could not determine a constructor"),

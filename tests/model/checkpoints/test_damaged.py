@@ -50,7 +50,7 @@ def test_whole_checkpoint_is_described(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        (("epoch",), -1, "the checkpoint: epoch: -1 must be a whole number from 0 on or null"),
+        (("epoch",), -1, "the checkpoint: epoch: -1 must be a whole number of at least 0 or null"),
         (("global_step",), "20", "the checkpoint: global_step: '20' must be a whole number or null"),
         (("state_dict", TABLE), 3, "tables.1.weight' in its state_dict is 3, not a tensor"),
         (("state_dict", 5), torch.zeros(1), "state_dict: 5 must be text, as the name of a field"),

@@ -23,10 +23,10 @@ DENSE_BINS = 4096
 """Bins of the histogram of a dense feature; the last one holds all larger values."""
 
 TEXT_PADDING = 16
-"""Bytes that must be readable behind a text."""
+"""Number of bytes after a text that must be readable."""
 
 KEYED_DTYPE = np.dtype([("key", "<u8"), ("record", "<i4", (RECORD_INTS,))])
-"""A record behind the 64-bit key that its place follows from."""
+"""A record, preceded by the 64-bit key that determines its place."""
 
 _UINT8, _INT32, _UINT32, _INT64 = (np.dtype(kind) for kind in (np.uint8, np.int32, np.uint32, np.int64))
 
@@ -70,13 +70,13 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
 
 def library() -> ctypes.CDLL | None:
     """Return the library with its signatures declared, or None if it is missing and the NumPy fallback is used."""
-    found = load("preprocess", VERSION, Path(__file__).parent)
-    if found is not None:
+    native = load("preprocess", VERSION, Path(__file__).parent)
+    if native is not None:
         for name, (result, arguments) in _SIGNATURES.items():
-            function = found[name]
+            function = native[name]
             function.restype, function.argtypes = result, arguments
-            setattr(found, name, function)
-    return found
+            setattr(native, name, function)
+    return native
 
 
 class NativeTable:
@@ -86,7 +86,7 @@ class NativeTable:
         self._native = native
         self._table = native.dlrm_table_new()
         if not self._table:
-            raise MemoryError("a vocabulary table")
+            raise MemoryError("not enough memory for a vocabulary table")
 
     def __del__(self) -> None:
         if getattr(self, "_table", None):
@@ -120,7 +120,7 @@ class NativeTable:
         """Restore the values and counts that ``read`` returned.
 
         Raises:
-            DataFormatError: a value comes twice.
+            DataFormatError: a value occurs twice.
             MemoryError: the table cannot grow.
         """
         values, counts = np.ascontiguousarray(values), np.ascontiguousarray(counts)
@@ -153,10 +153,10 @@ class NativeTablePipeline:
         """Replace raw values by their numbers; waits for the chunk's turn at each table.
 
         Args:
-            chunk: counts from 0; each must come once, and none may be left out.
-            columns: ``[40, capacity]``, categories unsigned in int32, replaced.
-            rows: of the columns.
-            learn: new values get the next numbers; else -1.
+            chunk: number of the chunk, from 0; each number must come exactly once.
+            columns: int32 ``[40, capacity]``; the categories, unsigned, are replaced.
+            rows: number of rows in the columns.
+            learn: whether new values get the next numbers; else they become -1.
 
         Raises:
             StoppedError: ``stop`` was called.
@@ -171,12 +171,12 @@ class NativeTablePipeline:
         _check(self._native, status)
 
     def stop(self) -> None:
-        """Wake all threads that wait; they end with StoppedError."""
+        """Wake all waiting threads, which raise StoppedError."""
         self._native.dlrm_pipeline_stop(self._pipeline)
 
 
 class NativeEngine:
-    """The computations of preprocessing, by the native library."""
+    """The computations of preprocessing in native code."""
 
     name = "native"
 
@@ -206,17 +206,17 @@ class NativeEngine:
 
         Args:
             text: ``size`` bytes that end in a newline, and TEXT_PADDING more.
-            size: bytes.
-            modulus: of the categories; 0: none.
-            columns: int32 ``[40, capacity]``, filled; categories are unsigned in it.
+            size: number of bytes.
+            modulus: modulus of the categories; 0 for none.
+            columns: int32 ``[40, capacity]``, filled; categories are unsigned.
             missing: ``[40]``, added to.
             histogram: ``[13, DENSE_BINS]``, added to.
-            largest: of the dense values, ``[13]``, raised.
-            bad: ``[2, capacity]``, filled with offset and number of each line that cannot be parsed; parsing ends
-                when more come.
+            largest: largest dense values, ``[13]``, updated.
+            bad: ``[2, capacity]``, filled with offset and number of each invalid line; parsing ends when it is full
+                and another one comes.
 
         Returns:
-            rows stored, lines read, bad lines.
+            Number of rows stored, lines read, and bad lines.
         """
         check_room("bytes of text and of its padding", size + TEXT_PADDING, len(text))
         counts = np.zeros(2, np.int64)
@@ -233,7 +233,7 @@ class NativeEngine:
         return int(rows), int(counts[0]), int(counts[1])
 
     def records(self, columns: Columns, rows: int, out: npt.NDArray[np.int32]) -> None:
-        """Columns ``[40, capacity]`` -> records ``[rows, 40]``."""
+        """Transpose columns ``[40, capacity]`` to records ``[rows, 40]`` in ``out``."""
         first = address("columns", columns, _INT32, RECORD_INTS, None)
         records = address("out", out, _INT32, rows, RECORD_INTS, written=True)
         _check(self._native, self._native.dlrm_records(first, columns.shape[1], rows, records))
@@ -241,9 +241,9 @@ class NativeEngine:
     def scatter(
         self, columns: Columns, rows: int, seed: int, first_row: int, buckets: int, out: npt.NDArray[np.void]
     ) -> npt.NDArray[np.int64]:
-        """Columns -> records of KEYED_DTYPE grouped by bucket, in ``out``; returns the rows of each bucket.
+        """Write columns to ``out`` as keyed records grouped by bucket; returns the number of rows of each bucket.
 
-        A row's key follows from ``seed`` and its number, which counts from ``first_row``; the bucket from the key.
+        A row's key follows from ``seed`` and its number, counted from ``first_row``; its bucket follows from the key.
         """
         check_room("rows in the records", rows, len(out))
         sizes = np.empty(max(buckets, 0), np.int64)
@@ -255,15 +255,15 @@ class NativeEngine:
         return sizes
 
     def append(self, files: Files, keyed: npt.NDArray[np.void], sizes: npt.NDArray[np.int64]) -> None:
-        """Append records that are grouped by bucket to the files of the buckets, whatever other threads append.
+        """Append records that are grouped by bucket to the files of the buckets, possibly in several threads.
 
         Args:
             files: descriptors, int32 ``[buckets]``, opened to append.
-            keyed: as ``scatter`` gave them.
-            sizes: rows of each bucket.
+            keyed: records from ``scatter``.
+            sizes: number of rows of each bucket.
 
         Raises:
-            OSError: a file takes no more, and may end with a part of a record.
+            OSError: a write failed; the file may end with a part of a record.
         """
         number = self._native.dlrm_append(
             *(address("files", files, _INT32, len(sizes)), address("keyed", keyed, KEYED_DTYPE, None), len(keyed)),
@@ -274,16 +274,16 @@ class NativeEngine:
         _check(self._native, number)
 
     def order(self, keyed: npt.NDArray[np.void]) -> Order:
-        """Return the rows of keyed records in the order of their keys."""
+        """Return the row numbers of keyed records, sorted by key."""
         rows = np.empty(len(keyed), np.uint32)
         status = self._native.dlrm_order(address("keyed", keyed, KEYED_DTYPE, None), len(keyed), rows.ctypes.data)
         if status == _NO_MEMORY:
-            raise MemoryError("sorting a bucket: lower --memory, so that buckets are smaller")
+            raise MemoryError("not enough memory to sort a bucket: lower --memory to make buckets smaller")
         _check(self._native, status)
         return rows
 
     def take(self, keyed: npt.NDArray[np.void], order: Order, out: npt.NDArray[np.int32]) -> int:
-        """The records of the rows in ``order``, to ``out``, int32 ``[rows, 40]``; returns the clicks among them."""
+        """Copy the records of the rows in ``order`` to ``out``, int32 ``[rows, 40]``; returns the number of clicks."""
         clicks = self._native.dlrm_take(
             *(address("keyed", keyed, KEYED_DTYPE, None), len(keyed), address("order", order, _UINT32, None)),
             *(len(order), address("out", out, _INT32, len(order), RECORD_INTS, written=True)),
@@ -295,7 +295,7 @@ class NativeEngine:
         """Replace each number n of a column of ``[rows, 40]`` by ``mapping[n]``.
 
         Raises:
-            DataFormatError: a number is outside the mapping; the rows before it are done.
+            DataFormatError: a number is outside the mapping; the rows before it were replaced.
         """
         done = self._native.dlrm_remap(
             *(address("records", records, _INT32, None, RECORD_INTS, written=True), len(records), field),
@@ -307,10 +307,10 @@ class NativeEngine:
 
 
 def outside_mapping(row: int, field: int, number: int, size: int) -> DataFormatError:
-    """Return the error for a number that no mapping made."""
+    """Return the error for a number outside a mapping."""
     return DataFormatError(
-        f"Record {row} has number {number} in field {field}, which has numbers 0 to {size - 1}. The files of the "
-        "unfinished run are damaged: remove its folder and preprocess again."
+        f"Record {row} has number {number} in field {field}, but must have 0 to {size - 1}. The files of the "
+        "unfinished run are corrupt: remove its folder and preprocess again."
     )
 
 
@@ -318,13 +318,13 @@ def repeated_value(values: Values) -> DataFormatError:
     """Return the error for values of a table that are not all different."""
     distinct, counts = np.unique(values, return_counts=True)
     return DataFormatError(
-        f"The value {distinct[counts > 1][0]} comes twice in a vocabulary table. The dictionary, or the unfinished run "
-        "that it is from, is damaged: preprocess the raw log again."
+        f"The value {distinct[counts > 1][0]} occurs twice in a vocabulary table. The dictionary or the unfinished run "
+        "that it comes from is corrupt: preprocess the raw log again."
     )
 
 
 def _check(native: ctypes.CDLL, status: int) -> None:
-    """Raise the error that a status of the library stands for."""
+    """Raise the error for a status of the library."""
     if status == _REFUSED:
         reason = native.dlrm_preprocess_refusal().decode()
         raise ShapeError(f"Native code was called with arguments that do not fit together: {reason}.")

@@ -56,7 +56,7 @@ class TablePipeline(Protocol):
 
 
 class NumPyTable:
-    """As ``NativeTable``, with a dict."""
+    """NumPy fallback of ``NativeTable``, with a dict."""
 
     def __init__(self) -> None:
         self._numbers: dict[int, int] = {}

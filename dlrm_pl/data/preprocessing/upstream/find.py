@@ -161,10 +161,10 @@ def _table_sizes(counts: Path) -> tuple[int, ...]:
 
 
 def _dictionaries(counts: Path | None = None) -> list[Path]:
-    """The files beside the counts, all or none.
+    """Return the paths of the dictionaries next to the counts; empty if there are none.
 
     Raises:
-        DataFormatError: some are missing.
+        DataFormatError: only some of them exist.
     """
     if counts is None or not counts.name.endswith("_fea_count.npz"):
         return []
@@ -172,5 +172,5 @@ def _dictionaries(counts: Path | None = None) -> list[Path]:
     paths = [counts.with_name(f"{stem}_fea_dict_{table}.npz") for table in range(NUM_SPARSE)]
     missing = [path for path in paths if not path.is_file()]
     if missing and len(missing) < len(paths):
-        raise DataFormatError(f"{missing[0]}: is missing, but others of the {len(paths)} dictionaries are there.")
+        raise DataFormatError(f"{missing[0]}: is missing, but others of the {len(paths)} dictionaries exist.")
     return [] if missing else paths
