@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -110,7 +111,7 @@ class DLRMTrainer(pl.Trainer):
         train_dataloaders: Any = None,
         val_dataloaders: Any = None,
         datamodule: DLRMDataModule | None = None,
-        ckpt_path: str | None = None,
+        ckpt_path: str | os.PathLike[str] | None = None,
         weights_only: bool = True,
         overwrite: bool = False,
     ) -> None:
@@ -148,7 +149,7 @@ class DLRMTrainer(pl.Trainer):
         self,
         model: DLRMModule | None = None,
         dataloaders: Any = None,
-        ckpt_path: str | None = None,
+        ckpt_path: str | os.PathLike[str] | None = None,
         verbose: bool = True,
         datamodule: DLRMDataModule | None = None,
         weights_only: bool = True,
@@ -172,7 +173,7 @@ class DLRMTrainer(pl.Trainer):
         self,
         model: DLRMModule | None = None,
         dataloaders: Any = None,
-        ckpt_path: str | None = None,
+        ckpt_path: str | os.PathLike[str] | None = None,
         verbose: bool = True,
         datamodule: DLRMDataModule | None = None,
         weights_only: bool = True,
@@ -197,9 +198,9 @@ class DLRMTrainer(pl.Trainer):
         self,
         model: DLRMModule,
         datamodule: DLRMDataModule,
-        ckpt_path: str | None = None,
+        ckpt_path: str | os.PathLike[str] | None = None,
         *,
-        output: str | None = None,
+        output: str | os.PathLike[str] | None = None,
         relative: float | None = None,
         absolute: float | None = None,
         timeout_s: float | None = None,
@@ -208,7 +209,7 @@ class DLRMTrainer(pl.Trainer):
         objective: ObjectiveName | None = None,
         stop_at: StopAt | None = None,
         seed: int | None = None,
-        lpot_conf: str | None = None,
+        lpot_conf: str | os.PathLike[str] | None = None,
         allow_nonfinite: bool = False,
         force: bool = False,
         overwrite: bool = False,
@@ -272,9 +273,9 @@ class DLRMTrainer(pl.Trainer):
         dataloaders: Any = None,
         datamodule: DLRMDataModule | None = None,
         return_predictions: bool | None = None,
-        ckpt_path: str | None = None,
+        ckpt_path: str | os.PathLike[str] | None = None,
         weights_only: bool = True,
-        output: str | None = None,
+        output: str | os.PathLike[str] | None = None,
         force: bool = False,
         overwrite: bool = False,
     ) -> Any:
@@ -304,12 +305,13 @@ class DLRMTrainer(pl.Trainer):
             log.info("%s: %s click probabilities", output, f"{rows:,}")
         return predictions
 
-    def checkpoint_file(self, ckpt_path: str) -> str:
+    def checkpoint_file(self, ckpt_path: str | os.PathLike[str]) -> str:
         """Find the file of one of Lightning's names for a checkpoint: best, last, hpc; return any other path unchanged.
 
         Raises:
             ConfigurationError: there is no such checkpoint. Lightning would train from scratch if "last" is missing.
         """
+        ckpt_path = os.fspath(ckpt_path)
         if ckpt_path not in ("best", "last", "hpc"):
             return ckpt_path
         with warnings.catch_warnings():
@@ -356,7 +358,12 @@ class DLRMTrainer(pl.Trainer):
         return quantizing[-1] if quantizing else None
 
     def _load(
-        self, model: DLRMModule | None, ckpt_path: str | None, force: bool, *, reads_all: bool = False
+        self,
+        model: DLRMModule | None,
+        ckpt_path: str | os.PathLike[str] | None,
+        force: bool,
+        *,
+        reads_all: bool = False,
     ) -> str | None:
         """Load a checkpoint through a memory map, where Lightning would read it into memory and then copy it.
 

@@ -383,3 +383,14 @@ options = {"accelerator": "cpu", "logger": False, "enable_progress_bar": False, 
 DLRMTrainer(**options).test(module, datamodule=data, ckpt_path=str(folder / "large.ckpt"), verbose=False)
 assert module.model.embedding_bags.weights()[0].shape[0] == 40_000_000
 """
+
+
+def test_checkpoints_are_given_as_paths(data: DLRMDataModule, saved: Path, tmp_path: Path) -> None:
+    module, runner = click_module(data), trainer(max_steps=5)
+    runner.fit(module, datamodule=data, ckpt_path=saved)
+    assert runner.global_step == 5
+    assert runner.validate(module, datamodule=data, ckpt_path=saved)
+    assert runner.test(module, datamodule=data, ckpt_path=saved)
+    assert runner.predict(module, datamodule=data, ckpt_path=saved, output=tmp_path / "p.npy")
+    assert (tmp_path / "p.npy").exists()
+    assert runner.quantize(module, data, ckpt_path=saved, output=tmp_path / "int8", relative=0.5).path.is_dir()
