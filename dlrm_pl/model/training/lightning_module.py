@@ -8,6 +8,7 @@ from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Any, Literal, Self
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.trainer.states import TrainerFn
@@ -16,7 +17,7 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
 from dlrm_pl.batch import ClickBatch
-from dlrm_pl.documents.arguments import check_arguments
+from dlrm_pl.documents.arguments import check_arguments, plain_number
 from dlrm_pl.errors import ConfigurationError, NonFiniteError
 from dlrm_pl.metrics.auroc import ExactAUROC
 from dlrm_pl.metrics.calibration import ClickCalibration
@@ -126,17 +127,15 @@ class DLRMModule(pl.LightningModule):
         dataset_fingerprint: str = "",
     ) -> None:
         super().__init__()
+        # Plain lists, since hyperparameters are written to YAML.
+        table_sizes, bottom_mlp = _plain_list(table_sizes), _plain_list(bottom_mlp)
+        top_mlp, loss_weights = _plain_list(top_mlp), _plain_list(loss_weights)
         check_arguments(DLRMModule.__init__, locals())
         if len(loss_weights) != 2 or not all(0 <= weight < float("inf") for weight in loss_weights):
             raise ConfigurationError(
                 f"loss_weights={list(loss_weights)} must be two non-negative numbers: the weights of a non-click and "
                 "of a click."
             )
-        # Lists, since hyperparameters are written to YAML.
-        table_sizes = list(table_sizes)
-        bottom_mlp = list(bottom_mlp)
-        top_mlp = list(top_mlp)
-        loss_weights = list(loss_weights)
         self.save_hyperparameters()
         self.dataset_fingerprint = dataset_fingerprint
         self._apply_hyperparameters()
@@ -394,3 +393,10 @@ class DLRMModule(pl.LightningModule):
         for warning in self._no_skill if self.trainer.is_global_zero else ():
             log.warning("%s", warning.text)
         self._no_skill = ()
+
+
+def _plain_list(values: Any) -> Any:
+    """An array, tensor or sequence as a list of Python's numbers; anything else unchanged, to be refused."""
+    if isinstance(values, np.ndarray | Tensor):
+        values = values.tolist()
+    return [plain_number(value) for value in values] if isinstance(values, list | tuple) else values
