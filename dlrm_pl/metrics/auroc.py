@@ -12,7 +12,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from dlrm_pl.metrics.checked_batch import check_batch
-from dlrm_pl.metrics.rows import check_both_classes, check_scores, clicks
+from dlrm_pl.metrics.rows import as_array, check_both_classes, check_scores, clicks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,7 +44,7 @@ def exact_auroc(preds: Floats | Tensor, target: npt.NDArray[Any] | Tensor) -> fl
         >>> exact_auroc(np.array([-2.0, 0.5, 0.5, 3.0]), np.array([0, 0, 1, 1]))
         0.875
     """
-    values, truth = _array(preds), _array(target)
+    values, truth = as_array(preds), as_array(target)
     check_scores(values, truth)
     clicked = clicks(truth)
     return auroc_of_classes(values[clicked], values[~clicked])
@@ -151,10 +151,3 @@ def _joined(parts: list[Tensor] | Tensor) -> Floats:
         return parts.cpu().numpy().copy()
     arrays = [part.cpu().numpy() for part in parts]
     return np.concatenate(arrays) if arrays else np.empty(0, np.float32)
-
-
-def _array(values: npt.NDArray[Any] | Tensor) -> npt.NDArray[Any]:
-    if isinstance(values, Tensor):
-        values = values.detach().cpu()
-        return (values.float() if values.dtype == torch.bfloat16 else values).numpy()
-    return np.asarray(values)

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
 from dlrm_pl.metrics.logits import click_shares
-from dlrm_pl.metrics.rows import check_both_classes, check_scores, clicks
+from dlrm_pl.metrics.rows import as_array, check_both_classes, check_scores, clicks
 from dlrm_pl.metrics.student import student_quantile
 
 # Evenly spread over the rows: a variance is known well enough from so many, and the time stays that of the sort.
@@ -59,11 +60,11 @@ class PairedDifference:
 
 
 def paired_auroc_difference(
-    first: npt.NDArray[Any],
-    second: npt.NDArray[Any],
-    labels: npt.NDArray[Any],
+    first: npt.ArrayLike | Tensor,
+    second: npt.ArrayLike | Tensor,
+    labels: npt.ArrayLike | Tensor,
     *,
-    click_logits: npt.NDArray[Any] | None = None,
+    click_logits: npt.ArrayLike | Tensor | None = None,
 ) -> PairedDifference:
     """Compare the AUROC of two models on the same rows.
 
@@ -99,13 +100,14 @@ def paired_auroc_difference(
 
     Source: DeLong, DeLong, Clarke-Pearson 1988, Biometrics 44:837; by sorting as Sun, Xu 2014, IEEE SPL 21:1389.
     """
-    check_scores(first, labels)
-    check_scores(second, labels)
-    clicked = clicks(labels)
+    before, after, truth = as_array(first), as_array(second), as_array(labels)
+    check_scores(before, truth)
+    check_scores(after, truth)
+    clicked = clicks(truth)
     positives, negatives = int(clicked.sum()), int((~clicked).sum())
     check_both_classes(positives, len(clicked))
     of_positives, of_negatives, aurocs = [], [], []
-    for scores in (first, second):
+    for scores in (before, after):
         # Structural components: the share of the other class that each row is ordered right against.
         won, held = _components(scores[clicked], scores[~clicked])
         aurocs.append(float(won.mean()))
@@ -113,7 +115,7 @@ def paired_auroc_difference(
         of_negatives.append(held)
     of_clicks = _Part.of_sample(of_positives[0] - of_positives[1])
     if click_logits is not None and positives > 1:
-        by_weight = _part_by_weight(first, second, ~clicked, click_logits)
+        by_weight = _part_by_weight(before, after, ~clicked, as_array(click_logits))
         of_clicks = max(of_clicks, by_weight, key=lambda part: part.variance)
     parts = (of_clicks, _Part.of_sample(of_negatives[0] - of_negatives[1]))
     return PairedDifference(

@@ -6,8 +6,18 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
 from dlrm_pl.errors import MetricError, NonFiniteError, ShapeError
+
+
+def as_array(values: npt.ArrayLike | Tensor) -> npt.NDArray[Any]:
+    """Return the values of a tensor, an array or a list as an array."""
+    if isinstance(values, Tensor):
+        values = values.detach().cpu()
+        return (values.float() if values.dtype == torch.bfloat16 else values).numpy()
+    return np.asarray(values)
 
 
 def clicks(labels: npt.NDArray[Any], first_row: int = 0) -> npt.NDArray[np.bool_]:

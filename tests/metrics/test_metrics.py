@@ -311,3 +311,11 @@ def test_metrics_take_the_argument_names_of_torchmetrics_and_have_a_functional_f
     assert click_calibration(preds, target) == calibration.compute()
     with pytest.raises(MetricError, match="single class"):
         click_calibration(preds, torch.zeros(4))
+
+
+def test_a_pair_is_compared_from_lists_and_tensors_as_from_arrays() -> None:
+    rows = ([0.1, 0.9, 0.4, 0.3], [0.2, 0.1, 0.8, 0.3], [0, 1, 1, 0])
+    expected = paired_auroc_difference(*map(np.array, rows))
+    assert paired_auroc_difference(*rows) == expected
+    assert paired_auroc_difference(*map(torch.tensor, rows)) == expected
+    assert exact_auroc(rows[0], rows[2]) == expected.first  # type: ignore[arg-type]
