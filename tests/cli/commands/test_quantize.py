@@ -112,6 +112,7 @@ def test_damaged_rows_are_quantized_only_when_allowed(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"strategy": "bayesan"}, r"no strategy 'bayesan'\. Did you mean bayesian\? The strategies are basic"),
         ({"strategy": "nonsense"}, r"There is no strategy 'nonsense'\. The strategies are .*basic.*budget"),
         ({"max_trials": 0}, r"max_trials=0 must be at least 1"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from importlib.util import find_spec
 
 from dlrm_pl.errors import ConfigurationError
@@ -42,7 +43,10 @@ def strategy_named(name: str) -> Strategy:
             lists the names, or tells how to install the package.
     """
     if name not in STRATEGIES:
-        raise ConfigurationError(f"There is no strategy {name!r}. The strategies are {', '.join(sorted(STRATEGIES))}.")
+        close = difflib.get_close_matches(str(name), STRATEGIES, n=1)
+        hint = f" Did you mean {close[0]}?" if close else ""
+        names = ", ".join(sorted(STRATEGIES))
+        raise ConfigurationError(f"There is no strategy {name!r}.{hint} The strategies are {names}.")
     # Without importing them: this is checked before a training of hours, and the search comes after it.
     missing = [package for package in _PACKAGES.get(name, ()) if find_spec(package) is None]
     if missing:
