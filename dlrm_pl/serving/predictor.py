@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from dlrm_pl.artifact.store import Artifact
+from dlrm_pl.documents.fields import shown
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.files.atomic import atomic_file
 from dlrm_pl.files.destinations import check_file, kind_of
@@ -27,6 +28,9 @@ class Predictor(Scorer):
     Args:
         artifact: the artifact, from ``load_artifact``.
 
+    Raises:
+        ConfigurationError: it is not a loaded artifact, for example a path.
+
     Example:
         >>> from dlrm_pl import Predictor, load_artifact
         >>> predictor = Predictor(load_artifact("artifacts/quickstart"))
@@ -35,6 +39,8 @@ class Predictor(Scorer):
     """
 
     def __init__(self, artifact: Artifact) -> None:
+        if not isinstance(artifact, Artifact):
+            raise ConfigurationError(f"artifact={shown(artifact)} must be an Artifact. Load it with load_artifact.")
         architecture = artifact.model.architecture
         super().__init__(artifact.model, architecture.bottom_mlp[0], architecture.num_tables, artifact.watch)
         self._path = artifact.path

@@ -11,8 +11,9 @@ from typing import IO, Any
 import numpy as np
 import pytest
 
+from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.serving import predictor
-from dlrm_pl.serving.predictor import write_predictions
+from dlrm_pl.serving.predictor import Predictor, write_predictions
 
 VALUES = np.random.default_rng(0).random(5000, dtype=np.float32)
 
@@ -37,3 +38,8 @@ def test_full_disk_is_told_as_such(monkeypatch: pytest.MonkeyPatch, ending: str)
     with pytest.raises(OSError, match="No space left") as caught:
         write_predictions(Path(f"p.{ending}"), [VALUES])
     assert caught.value.errno == errno.ENOSPC
+
+
+def test_a_path_is_no_artifact() -> None:
+    with pytest.raises(ConfigurationError, match=r"artifact='art' must be an Artifact\. Load it with load_artifact\."):
+        Predictor("art")  # type: ignore[arg-type]
