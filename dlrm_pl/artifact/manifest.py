@@ -12,6 +12,7 @@ from dlrm_pl.artifact.stated import StatedManifest, check_ops
 from dlrm_pl.documents.fields import make, shown
 from dlrm_pl.documents.json_text import read_json
 from dlrm_pl.errors import ArtifactError
+from dlrm_pl.files.sizes import format_bytes
 
 FORMAT = 3
 FILE_NAME = "manifest.json"
@@ -22,7 +23,7 @@ RESULT_NAME = "result.json"
 REPORT_NAME = "report.html"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Manifest:
     """Architecture, dtypes, sizes and checksums of an artifact.
 
@@ -55,6 +56,11 @@ class Manifest:
     nonfinite_rows: dict[str, int]
     files: dict[str, str]
     model_checksum: str = ""
+
+    def __repr__(self) -> str:
+        """The sizes and whether the artifact was accepted, in one line."""
+        sizes = f"int8: {format_bytes(self.int8_bytes)}, fp32: {format_bytes(self.fp32_bytes)}"
+        return f"Manifest({sizes}, accepted={self.accepted})"
 
     def write(self, folder: Path) -> None:
         """Write ``manifest.json`` with a checksum of its contents."""

@@ -110,6 +110,10 @@ class MLPerfLogging(pl.Callback):
         self._running = False
         self._reached = False
 
+    def __repr__(self) -> str:
+        """Name the file."""
+        return f"MLPerfLogging({str(self._path)!r})"
+
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Open the file."""
         if stage == "fit":

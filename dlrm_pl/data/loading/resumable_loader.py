@@ -34,6 +34,10 @@ class ClickLoader(DataLoader[ClickBatch]):
             pin_memory=torch.cuda.is_available(),
         )
 
+    def __repr__(self) -> str:
+        """The number of batches and of processes, in one line."""
+        return f"ClickLoader({len(self):,} batches, num_workers={self.num_workers})"
+
     def __iter__(self) -> Iterator[ClickBatch]:  # type: ignore[override]
         """Yield the batches of an epoch; after a resume, those that were left of it."""
         assert isinstance(self.sampler, EpochSampler)

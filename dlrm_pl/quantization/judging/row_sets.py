@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # An artifact is written without Lightning, whose import take
     from dlrm_pl.data.loading.datamodule import DLRMDataModule
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RowSets:
     """Three disjoint sets of rows, and the facts about them that a certificate states.
 
@@ -51,6 +51,10 @@ class RowSets:
     other_dataset: str = ""
     row_identities: Mapping[str, str] = field(default_factory=dict)
     certification_checksum: str = ""
+
+    def __repr__(self) -> str:
+        """The rows of each set, in one line."""
+        return f"RowSets({', '.join(f'{name}: {rows}' for name, rows in self.row_ranges.items())})"
 
     def __post_init__(self) -> None:
         """Check that no row is in two sets.

@@ -23,6 +23,10 @@ class TuningListener:
         >>> listener = CountTrials()  # Pass it as dlrm_pl.quantize(..., listeners=[listener]).
     """
 
+    def __repr__(self) -> str:
+        """Name the class."""
+        return f"{type(self).__name__}()"
+
     def on_baseline(self, baseline: Scores, tolerance: float) -> None:
         """Handle the score of the fp32 model, which comes first.
 

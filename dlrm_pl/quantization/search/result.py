@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TuningResult:
     """The result of a search; there is always a best model, accepted or not.
 
@@ -39,6 +39,10 @@ class TuningResult:
     model: Int8DLRM
     stopped_because: str
     interrupted: bool = False
+
+    def __repr__(self) -> str:
+        """The best trial and the number of trials, in one line."""
+        return f"TuningResult(best={self.best!r}, trials={len(self.trials)})"
 
     @property
     def accepted(self) -> bool:

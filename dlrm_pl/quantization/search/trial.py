@@ -14,7 +14,7 @@ from dlrm_pl.quantization.recipe import Recipe
 from dlrm_pl.quantization.search.objective import Latency
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Trial:
     """The result of trying one recipe.
 
@@ -47,6 +47,13 @@ class Trial:
     cost: float | None = None
     latency: Latency | None = None
     elapsed_s: float = 0.0
+
+    def __repr__(self) -> str:
+        """The trial's number, drop, size and outcome, in one line."""
+        if self.verdict is None:
+            return f"Trial({self.number}, failed)"
+        outcome = "accepted" if self.accepted else "rejected"
+        return f"Trial({self.number}, drop={self.drop:+.6f}, {format_bytes(self.model_bytes)}, {outcome})"
 
     @property
     def accepted(self) -> bool:
