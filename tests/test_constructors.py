@@ -5,7 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
+from torchmetrics import MetricCollection
 
 from dlrm_pl.callbacks.mlperf_logging import MLPerfLogging
 from dlrm_pl.callbacks.quantization import QuantizationCallback
@@ -13,11 +16,14 @@ from dlrm_pl.data.loading.datamodule import DLRMDataModule
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.model.training.lightning_module import DLRMModule
 from dlrm_pl.quantization.judging.criterion import Criterion
+from dlrm_pl.quantization.judging.evaluation import AUROCEvaluation, Scores
 from dlrm_pl.quantization.judging.slices import WorstSlice
 from dlrm_pl.quantization.recipe import Recipe, RecipeStart
+from dlrm_pl.quantization.search.listener import TuningListener
 from dlrm_pl.quantization.search.objective import Objective
 from dlrm_pl.quantization.search.settings import TuningSettings
 from dlrm_pl.quantization.search.space import SpaceSettings
+from dlrm_pl.workflow.config import QuantizationConfig
 
 NAN = float("nan")
 
@@ -32,7 +38,7 @@ WRONG: dict[type, dict[str, list[object]]] = {
             "until": ["forever"],
         },
         **{"seed": [-1, 2**32, 0.5, "1"], "eval_func": [0.5, "my.Score"], "metric": ["auroc", lambda model: 0.5]},
-        **{"allow_nonfinite": ["yes", 1], "output": [None, 3], "overwrite": ["yes", 1]},
+        **{"allow_nonfinite": ["yes", 1], "output": [None, 3, ""], "overwrite": ["yes", 1]},
     },
     RecipeStart: {
         **{"linears": ["int4", 8, None], "tables": ["bf16", ["int8"]], "interaction": ["fp16", 8]},
@@ -70,6 +76,8 @@ WRONG: dict[type, dict[str, list[object]]] = {
         **{"seed": [-1, 0.5, "1"], "num_workers": [-1, 1.5], "max_ind_range": [-2, 1.5], "calibration_rows": [0, 0.1]},
         **{"predict_split": ["all", 1], "predict_raw": [3], "folder": [None, 3]},
     },
+    QuantizationConfig: {"output": ["", None, 3], "tuning": [{}], "metric": ["auroc"], "calibration_rows": ["1"]},
+    AUROCEvaluation: {"batches": ["z", 3, None], "metric": ["auroc", MetricCollection]},
     MLPerfLogging: {
         **{"path": ["", None], "auroc_threshold": [0, 1, 80.25, NAN, "0.8"], "org": ["", None], "platform": ["", 3]},
         "division": ["Closed", "", None],
@@ -78,6 +86,7 @@ WRONG: dict[type, dict[str, list[object]]] = {
 NEEDED: dict[type, dict[str, Any]] = {
     DLRMModule: {"table_sizes": [3, 4], "embedding_dim": 2, "bottom_mlp": [13, 2], "top_mlp": [1]},
     WorstSlice: {"by": "C14"},
+    AUROCEvaluation: {"batches": []},
     Recipe: {"bottom_mlp": ("int8",), "top_mlp": ("int8",), "tables": ("int8",)},
 }
 
@@ -104,7 +113,7 @@ def test_every_value_that_can_be_given_is_tried(kind: type, synthetic_folder: Pa
     made = kind(**needed(kind, synthetic_folder))
     names = set(kind.__init__.__annotations__) - {"return"}  # type: ignore[misc]
     assert made is not None
-    assert kind is TuningSettings or set(WRONG[kind]) == names
+    assert kind in (TuningSettings, QuantizationConfig) or set(WRONG[kind]) == names
 
 
 def test_the_message_says_what_it_must_be() -> None:
@@ -126,3 +135,31 @@ def test_stop_at_is_still_read_by_its_earlier_name(caplog: pytest.LogCaptureFixt
     caplog.clear()
     assert QuantizationCallback(stop_at="first").config.tuning.stop_at == "first"
     assert caplog.text == ""
+
+
+def test_an_output_is_text_or_a_path(tmp_path: Path) -> None:
+    assert QuantizationConfig(output="a").output == Path("a")  # type: ignore[arg-type]
+    assert QuantizationCallback(tmp_path).config.output == tmp_path
+
+
+@pytest.mark.parametrize("kind", [np.array, torch.tensor, tuple])
+def test_a_module_takes_arrays_tensors_and_tuples(kind: Any) -> None:
+    module = DLRMModule(kind([3, 4]), 2, kind([13, 2]), kind([1]), loss_weights=kind([1.0, 2.0]))
+    hyperparameters = {name: module.hparams[name] for name in ("table_sizes", "bottom_mlp", "top_mlp", "loss_weights")}
+    assert repr(hyperparameters) == (
+        "{'table_sizes': [3, 4], 'bottom_mlp': [13, 2], 'top_mlp': [1], 'loss_weights': [1.0, 2.0]}"
+    )
+
+
+def test_representations_fit_in_a_line() -> None:
+    shown = [
+        QuantizationCallback("a"),
+        AUROCEvaluation([]),
+        TuningListener(),
+        Scores(0.5, 1.0, np.zeros(9999, np.float32), np.zeros(9999, np.uint8)),
+        MLPerfLogging("mlperf.log"),
+    ]
+    for value in shown:
+        assert repr(value).startswith(type(value).__name__ + "(")
+        assert len(repr(value)) < 90
+        assert " at 0x" not in repr(value)

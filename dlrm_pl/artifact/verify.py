@@ -16,11 +16,12 @@ from dlrm_pl.artifact.certificate.certificate import Certificate
 from dlrm_pl.artifact.certificate.drift import Drift
 from dlrm_pl.artifact.certificate.verdict import doubts, failures
 from dlrm_pl.artifact.fingerprint import model_fingerprint
-from dlrm_pl.artifact.store import Artifact
+from dlrm_pl.artifact.store import Artifact, load_artifact
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.data.formats.dataset_folder import DatasetFolder
 from dlrm_pl.data.formats.row_identity import checksum_of_rows
 from dlrm_pl.data.loading.dataset import ClickDataset
+from dlrm_pl.documents.arguments import check_arguments
 from dlrm_pl.errors import CheckpointError, ConfigurationError, DatasetError, VerificationError
 from dlrm_pl.files.watched import Watch
 from dlrm_pl.model.architecture import Architecture
@@ -38,7 +39,7 @@ from dlrm_pl.runtime.int8_dlrm import count_int8_ops
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Verification:
     """Result of a verification.
 
@@ -59,6 +60,10 @@ class Verification:
     measured_drop: bool
     drift: Drift
     checked: str
+
+    def __repr__(self) -> str:
+        """The rows, the largest drift, and whether the drop was re-measured, in one line."""
+        return f"Verification(rows={self.rows}, drift={self.drift.largest:.3g}, measured_drop={self.measured_drop})"
 
 
 def open_dataset(path: Path, artifact: Artifact, force: bool = False, *, rows: bool = True) -> DatasetFolder:
@@ -94,19 +99,19 @@ def open_dataset(path: Path, artifact: Artifact, force: bool = False, *, rows: b
 
 
 def verify_artifact(
-    artifact: Artifact,
+    artifact: Artifact | str | os.PathLike[str],
     data: str | os.PathLike[str],
     *,
     ckpt_path: str | os.PathLike[str] | None = None,
     batch_size: int | None = None,
     tolerance: float = 1e-4,
     force: bool = False,
-    progress: Callable[[int], None] = lambda rows: None,
+    progress: Callable[[int], None] | None = None,
 ) -> Verification:
     """Score the certification rows again and compare with the certificate.
 
     Args:
-        artifact: loaded with ``checksums="always"``.
+        artifact: the artifact folder, or an artifact loaded with ``checksums="always"``.
         data: the dataset folder.
         ckpt_path: checkpoint of the float model; when given, its metrics, the drop and the guards are re-measured, and
             the verdict has to be the same.
@@ -123,13 +128,15 @@ def verify_artifact(
         ConfigurationError: a tolerance or a batch size out of range.
 
     Example:
-        >>> from dlrm_pl.artifact import load_artifact, verify_artifact
-        >>> artifact = load_artifact("artifacts/quickstart", checksums="always")
-        >>> verify_artifact(artifact, "datasets/quickstart").drift.largest
+        >>> from dlrm_pl import verify_artifact
+        >>> verify_artifact("artifacts/quickstart", "datasets/quickstart").drift.largest
         0.0
     """
     if not 0 <= tolerance < float("inf"):
         raise ConfigurationError(f"tolerance={tolerance} must be a non-negative number.")
+    check_arguments(verify_artifact, {"artifact": artifact, "data": data, "ckpt_path": ckpt_path})
+    if not isinstance(artifact, Artifact):
+        artifact = load_artifact(artifact, checksums="always")
     certificate = artifact.certificate
     if not certificate.rows:
         raise VerificationError(
@@ -321,12 +328,15 @@ def _measured_again(certificate: Certificate, certification: Certification) -> C
     return dataclasses.replace(certificate, **measured)
 
 
-def _counted(batches: Iterable[ClickBatch], progress: Callable[[int], None], *watches: Watch) -> Iterator[ClickBatch]:
+def _counted(
+    batches: Iterable[ClickBatch], progress: Callable[[int], None] | None, *watches: Watch
+) -> Iterator[ClickBatch]:
     """Yield the batches; in between, and always at the end, check that the files behind the models are unchanged."""
     for batch in batches:
         yield batch
         for watch in watches:
             watch.glance()
-        progress(batch.num_samples)
+        if progress is not None:
+            progress(batch.num_samples)
     for watch in watches:
         watch.check()

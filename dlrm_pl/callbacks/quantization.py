@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable
-from pathlib import Path
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import RichProgressBar
@@ -59,7 +59,7 @@ class QuantizationCallback(pl.Callback):
 
     def __init__(
         self,
-        output: str = "artifacts/int8",
+        output: str | os.PathLike[str] = "artifacts/int8",
         *,
         recipe: RecipeStart = RecipeStart(),  # noqa: B008 (frozen; the default shows in --help)
         criterion: Criterion = Criterion(),  # noqa: B008
@@ -79,7 +79,7 @@ class QuantizationCallback(pl.Callback):
         super().__init__()
         check_arguments(QuantizationCallback.__init__, locals())
         self.config = QuantizationConfig(
-            output=Path(output),
+            output=output,  # type: ignore[arg-type]  # Becomes a Path there.
             tuning=TuningSettings(
                 recipe=recipe,
                 criterion=criterion,
@@ -98,6 +98,10 @@ class QuantizationCallback(pl.Callback):
         )
         self.listeners: list[TuningListener] = []
         self.outcome: Outcome | None = None
+
+    def __repr__(self) -> str:
+        """The folder of the artifact and the strategy, in one line."""
+        return f"QuantizationCallback({str(self.config.output)!r}, strategy={self.config.tuning.strategy!r})"
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Check before the training that the artifact can be written and the search can begin."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,10 +37,9 @@ class QuantizationConfig:
 
     Example:
         >>> from dataclasses import replace
-        >>> from pathlib import Path
         >>> from dlrm_pl import QuantizationConfig, TuningSettings
-        >>> config = QuantizationConfig(output=Path("artifacts/a"), tuning=TuningSettings(max_trials=20))
-        >>> replace(config, output=Path("artifacts/b")).tuning.max_trials
+        >>> config = QuantizationConfig(output="artifacts/a", tuning=TuningSettings(max_trials=20))
+        >>> replace(config, output="artifacts/b").tuning.max_trials
         20
     """
 
@@ -53,6 +53,10 @@ class QuantizationConfig:
 
     def __post_init__(self) -> None:
         """Check the values, and let the metric say whether lower is better."""
+        if isinstance(self.output, str | os.PathLike) and os.fspath(self.output):
+            object.__setattr__(self, "output", Path(self.output))
+        else:
+            raise ConfigurationError(f"output={self.output!r} must be the path of a folder.")
         check_fields(self)
         criterion = self.tuning.criterion
         if self.eval_func is not None and self.metric is not None:

@@ -6,7 +6,6 @@ import copy
 import logging
 import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from rich.console import Console
 from torch import nn
@@ -15,6 +14,7 @@ from torchmetrics import Metric
 from dlrm_pl.artifact.build import Outcome, build_artifact
 from dlrm_pl.benchmark.latency import InterleavedTimer
 from dlrm_pl.data.loading.datamodule import DLRMDataModule
+from dlrm_pl.documents.arguments import check_arguments
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.model.embeddings import EmbeddingBags
 from dlrm_pl.model.training.lightning_module import DLRMModule
@@ -81,10 +81,9 @@ def quantize(
         True
         >>> folder.cleanup()
     """
-    if not isinstance(output, str | os.PathLike):
-        raise ConfigurationError(f"output={output!r} must be the path of a folder.")
+    check_arguments(quantize, {"settings": settings})
     config = QuantizationConfig(
-        output=Path(output),
+        output=output,  # type: ignore[arg-type]  # Becomes a Path there.
         tuning=settings,
         eval_func=eval_func,
         metric=metric,

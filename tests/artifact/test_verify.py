@@ -86,7 +86,8 @@ def test_same_machine_finds_the_same_bits(certified: tuple[Artifact, Path], synt
 def test_without_the_float_model_int8_alone_is_measured(
     certified: tuple[Artifact, Path], synthetic_folder: Path
 ) -> None:
-    found = verify_artifact(certified[0], synthetic_folder)
+    found = verify_artifact(certified[0].path, synthetic_folder)
+    assert repr(found) == f"Verification(rows={found.rows}, drift=0, measured_drop=False)"
     assert [name.split()[0] for name in found.drift.metrics] == ["int8"] * 5
     assert not found.measured_drop
     assert found.certificate == certified[0].certificate

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 from pathlib import Path
@@ -18,6 +19,7 @@ from dlrm_pl import (
     RowRange,
     preprocess,
     synthesize,
+    verify_artifact,
 )
 from dlrm_pl.errors import ConfigurationError
 
@@ -129,3 +131,23 @@ def test_wrong_row_ranges_are_refused(values: tuple[Any, Any, Any], message: str
 def test_dataset_for_another_number_of_tables_is_refused(clicks: Path) -> None:
     with pytest.raises(ConfigurationError, match="table_sizes has 2 sizes, but a record has 26 tables"):
         ClickDataset(DatasetFolder.open(clicks).split_path("val"), [3, 4])
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [({"options": {}}, r"options=\{\} must be a PreprocessOptions"), ({"raw": 3}, "raw=3 must be a path")],
+)
+def test_wrong_arguments_of_preprocess_are_refused(tmp_path: Path, values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        preprocess(**({"raw": tmp_path / "day", "output": tmp_path / "out"} | values))
+
+
+def test_a_loader_says_how_much_it_loads(clicks: Path) -> None:
+    data = DLRMDataModule(clicks, batch_size=10)
+    data.setup("fit")
+    assert repr(data.train_dataloader()) == "ClickLoader(5 batches, num_workers=0)"
+
+
+@pytest.mark.parametrize("function", [preprocess, synthesize, verify_artifact])
+def test_progress_is_optional(function: Any) -> None:
+    assert inspect.signature(function).parameters["progress"].default is None

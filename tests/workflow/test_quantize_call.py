@@ -41,6 +41,9 @@ def test_a_path_as_text_and_a_metric_are_enough(module: DLRMModule, data: DLRMDa
     assert outcome.path == tmp_path / "a"
     assert outcome.certificate.score == "MeanSquaredError"
     assert outcome.tuning.accepted
+    for value in (outcome.tuning, outcome.tuning.best, outcome.manifest):
+        assert repr(value).startswith(f"{type(value).__name__}(")
+        assert len(repr(value)) < 120
     scored = dlrm_pl.quantize(module, data, tmp_path / "b", settings=LOOSE, eval_func=lambda model: 0.5)
     assert scored.tuning.baseline.value == 0.5
 
@@ -108,7 +111,8 @@ def test_a_conf_yaml_gives_a_new_configuration(module: DLRMModule, tmp_path: Pat
     ("options", "message"),
     [
         ({"output": 3}, "output=3 must be the path of a folder"),
-        ({"settings": {"seed": 1}}, r"tuning=\{'seed': 1\} must be a TuningSettings"),
+        ({"output": ""}, "output='' must be the path of a folder"),
+        ({"settings": {"seed": 1}}, r"settings=\{'seed': 1\} must be a TuningSettings"),
         ({"metric": "auroc"}, "metric='auroc' must be"),
         ({"eval_func": lambda model: 0.5, "metric": MeanSquaredError()}, "exclude each other"),
         (

@@ -36,6 +36,7 @@ from dlrm_pl.data.preprocessing.statistics import DayStatistics, LogStatistics
 from dlrm_pl.data.preprocessing.upstream.convert import UpstreamConversion
 from dlrm_pl.data.preprocessing.upstream.find import find_upstream_files
 from dlrm_pl.data.preprocessing.vocabulary_stage import VocabularyStage
+from dlrm_pl.documents.arguments import check_arguments
 from dlrm_pl.errors import ConfigurationError, DataFormatError, DLRMError, OutputError
 from dlrm_pl.files.atomic import writing
 from dlrm_pl.files.complete_io import sync_path
@@ -98,7 +99,7 @@ def preprocess(
     options: PreprocessOptions | None = None,
     *,
     overwrite: bool = False,
-    progress: Progress = lambda stage, share, rows: None,
+    progress: Progress | None = None,
 ) -> PreprocessReport:
     """Turn raw click logs into a dataset folder, or resume an interrupted run of the same command.
 
@@ -132,8 +133,10 @@ def preprocess(
         >>> report.rows_by_day
         (250, 250, 250, 250)
     """
+    check_arguments(preprocess, locals())
     raw, output = Path(raw).expanduser(), Path(output).expanduser()
     options = options or PreprocessOptions()
+    progress = progress or (lambda stage, share, rows: None)
     source = find_upstream_files(raw, options)
     options = replace(options, randomize=options.randomize or ("total" if source is None else "none"))
     asked, options = options.workers, options.within_memory()

@@ -96,7 +96,7 @@ def synthesize(
     max_table_size: int | None = None,
     format: Format = "dataset",
     overwrite: bool = False,
-    progress: Callable[[int], None] = lambda rows: None,
+    progress: Callable[[int], None] | None = None,
 ) -> SyntheticReport:
     """Draw synthetic clicks with a known best AUROC, and write them as a dataset folder or as raw logs.
 
@@ -179,7 +179,8 @@ def synthesize(
                 for index, part in _cut(list(split_rows.values()), start, len(block.label)):
                     best[list(split_rows)[index]].add(block.logit[part], block.label[part])
                 start += len(block.label)
-                progress(len(block.label))
+                if progress is not None:
+                    progress(len(block.label))
         aurocs: dict[str, float] = {
             split: best[split].compute() for split in SPLITS if 0 < best[split].positives < best[split].rows
         }

@@ -10,7 +10,7 @@ import math
 import time
 import traceback
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 from dlrm_pl.batch import ClickBatch
+from dlrm_pl.documents.fields import shown
 from dlrm_pl.errors import ConfigurationError, DLRMError, EvaluationError, MetricError, NonFiniteError
 from dlrm_pl.metrics.auroc import exact_auroc
 from dlrm_pl.metrics.logits import click_probabilities
@@ -46,8 +47,8 @@ class Scores:
 
     value: float
     seconds: float
-    logits: npt.NDArray[np.float32] | None = None
-    labels: npt.NDArray[np.uint8] | None = None
+    logits: npt.NDArray[np.float32] | None = field(default=None, repr=False)
+    labels: npt.NDArray[np.uint8] | None = field(default=None, repr=False)
     paired: bool = True
 
     @property
@@ -64,6 +65,9 @@ class AUROCEvaluation:
         metric: torchmetrics Metric whose ``update`` takes probabilities and labels; None: the exact AUROC of the
             logits, the only score with a paired test.
 
+    Raises:
+        ConfigurationError: an argument is of another type.
+
     Example:
         >>> import torch
         >>> from dlrm_pl import DLRM, Architecture, AUROCEvaluation, ClickBatch
@@ -74,10 +78,18 @@ class AUROCEvaluation:
     """
 
     def __init__(self, batches: Iterable[ClickBatch], metric: Metric | None = None) -> None:
+        if isinstance(batches, str) or not isinstance(batches, Iterable):
+            raise ConfigurationError(f"batches={shown(batches)} must be re-iterable batches, for example a list.")
+        if metric is not None and not isinstance(metric, Metric):
+            raise ConfigurationError(f"metric={shown(metric)} must be a torchmetrics Metric.")
         self.batches = batches
         self.paired = metric is None
         self.name = "AUROC" if metric is None else type(metric).__name__
         self.metric = None if metric is None else without_sync(metric)
+
+    def __repr__(self) -> str:
+        """Name the score."""
+        return f"AUROCEvaluation({self.name})"
 
     def __call__(self, model: nn.Module) -> float:
         """Return the score alone, so that this is an ``EvalFunc``."""
