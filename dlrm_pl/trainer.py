@@ -389,7 +389,7 @@ class DLRMTrainer(pl.Trainer):
         unchecked = load_into(model, Path(ckpt_path).expanduser())
         log.info("%s: loaded (tables are memory-mapped)", ckpt_path)
         if unchecked and not reads_all:
-            log.info("%s: not compared with its checksums: %s; `inspect --full true` does it", ckpt_path, unchecked)
+            log.info("%s: not compared with its checksums: %s; `inspect --full` does it", ckpt_path, unchecked)
         return None
 
 

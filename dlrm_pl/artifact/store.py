@@ -157,9 +157,7 @@ def load_artifact(path: str | os.PathLike[str], checksums: Checksums = "auto", p
         check_files(folder, manifest, without=skipped.keys())
         if skipped:
             size = f"{sum(skipped.values()):,}"
-            log.info(
-                "%s: skipping the checksums of %s bytes of tables; `inspect --full true` checks them", folder, size
-            )
+            log.info("%s: skipping the checksums of %s bytes of tables; `inspect --full` checks them", folder, size)
     for name in names:
         if name not in manifest.files:
             raise ArtifactError(f"{folder / FILE_NAME}: has no checksum of {name}. Quantize again.")

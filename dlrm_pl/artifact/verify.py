@@ -76,7 +76,7 @@ def open_dataset(path: Path, artifact: Artifact, force: bool = False, *, rows: b
         DataFormatError: a block of rows, of those that are looked at here, is not what was written.
     """
     folder = DatasetFolder.open(path, rows=rows)
-    log.info("%s: checked %s; `inspect --full true` checks all", path, folder.check_samples())
+    log.info("%s: checked %s; `inspect --full` checks all", path, folder.check_samples())
     if force:
         architecture = Architecture.from_dict(artifact.manifest.architecture)
         contract = CheckpointContract(architecture, artifact.manifest.dataset_fingerprint)

@@ -95,7 +95,7 @@ class DLRMDataModule(pl.LightningDataModule):
         if num_workers < 0:
             raise ConfigurationError(f"data.num_workers={num_workers} must be 0 (read in this process) or more.")
         self.folder = DatasetFolder.open(folder, rows=predict_raw is None)
-        log.info("%s: checked %s; `inspect --full true` checks all", folder, self.folder.check_samples())
+        log.info("%s: checked %s; `inspect --full` checks all", folder, self.folder.check_samples())
         if 0 < self.folder.max_ind_range < max_ind_range:
             raise ConfigurationError(
                 f"data.max_ind_range={max_ind_range}, but {folder} was preprocessed with the lower cap "
