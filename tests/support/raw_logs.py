@@ -6,9 +6,12 @@ import gzip
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import strategies as st
 
 from dlrm_pl.data.formats.binary_format import open_records, split_file_name
+from dlrm_pl.data.preprocessing import run
+from dlrm_pl.data.preprocessing.engine import numpy_engine
 from dlrm_pl.data.preprocessing.options import PreprocessOptions
 
 GOOD = b"1\t" + b"\t".join([b"5"] * 13) + b"\t" + b"\t".join([b"0a1b2c3d"] * 26)
@@ -73,3 +76,8 @@ def contents(folder: Path) -> dict[str, bytes]:
         else:
             found[path.name] = path.read_bytes()
     return found
+
+
+def use_engine(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let ``preprocess`` parse with the ``numpy`` engine, or with the ``native`` one where it is built."""
+    monkeypatch.setattr(run, "engine", numpy_engine.NumPyEngine if name == "numpy" else numpy_engine.engine)

@@ -14,13 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from dlrm_pl.data.preprocessing import run as module
 from dlrm_pl.data.preprocessing.checkpoint import CheckpointFolder
-from dlrm_pl.data.preprocessing.engine import numpy_engine
 from dlrm_pl.data.preprocessing.options import PreprocessOptions
 from dlrm_pl.data.preprocessing.run import preprocess
 from dlrm_pl.errors import DataFormatError, OutputError
-from tests.support.raw_logs import MANY, contents, random_lines, read, write_days
+from tests.support.raw_logs import MANY, contents, random_lines, read, use_engine, write_days
 
 pytestmark = pytest.mark.long
 
@@ -155,7 +153,7 @@ def test_neither_workers_nor_memory_nor_the_numpy_fallback_change_a_byte(
     ]
     for number, options in enumerate(runs):
         preprocess(raw, tmp_path / str(number), options)
-    monkeypatch.setattr(module, "engine", numpy_engine.NumPyEngine)
+    use_engine("numpy", monkeypatch)
     preprocess(raw, tmp_path / "2", runs[1])
     first, second, third = (contents(tmp_path / str(number)) for number in range(3))
     assert first == second == third

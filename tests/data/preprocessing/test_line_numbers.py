@@ -6,23 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from dlrm_pl.data.preprocessing import run as module
 from dlrm_pl.data.preprocessing.checkpoint import CheckpointFolder
-from dlrm_pl.data.preprocessing.engine import numpy_engine
 from dlrm_pl.data.preprocessing.options import PreprocessOptions
 from dlrm_pl.data.preprocessing.run import preprocess
 from dlrm_pl.errors import DataFormatError
-from tests.support.raw_logs import GOOD, random_lines
+from tests.support.raw_logs import GOOD, random_lines, use_engine
 
 KAGGLE = PreprocessOptions(layout="kaggle", days=3)
 
 
 @pytest.fixture(params=["native", "numpy"])
 def either_engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    if request.param == "numpy":
-        monkeypatch.setattr(module, "engine", numpy_engine.NumPyEngine)
-    else:
-        monkeypatch.setattr(module, "engine", numpy_engine.engine)
+    use_engine(request.param, monkeypatch)
 
 
 def written(path: Path, lines: list[bytes]) -> Path:

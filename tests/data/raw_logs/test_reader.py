@@ -11,15 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dlrm_pl.data.preprocessing import run as module
 from dlrm_pl.data.preprocessing.days import Day, text_bytes
-from dlrm_pl.data.preprocessing.engine import numpy_engine
 from dlrm_pl.data.preprocessing.options import PreprocessOptions
 from dlrm_pl.data.preprocessing.run import preprocess
 from dlrm_pl.data.raw_logs.line import MAX_LINE_BYTES
 from dlrm_pl.data.raw_logs.reader import iter_raw_records
 from dlrm_pl.errors import DataFormatError
-from tests.support.raw_logs import GOOD, random_lines, write_days
+from tests.support.raw_logs import GOOD, random_lines, use_engine, write_days
 
 Reader = Callable[[Path], object]
 READERS = ["native", "numpy", "predict"]
@@ -27,10 +25,10 @@ READERS = ["native", "numpy", "predict"]
 
 @pytest.fixture(params=READERS)
 def read(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Reader:
-    """What goes through a log: preprocessing by either engine, and a prediction."""
+    """Read a log by preprocessing it with one of the engines, or for a prediction."""
     if request.param == "predict":
         return lambda path: [len(chunk) for chunk in iter_raw_records(path, 0, labelled=False)]
-    monkeypatch.setattr(module, "engine", numpy_engine.NumPyEngine if request.param == "numpy" else numpy_engine.engine)
+    use_engine(request.param, monkeypatch)
     options, runs = PreprocessOptions(layout="kaggle", days=2, memory_bytes=16 << 20), itertools.count()
     return lambda path: preprocess(path, tmp_path / f"out{next(runs)}", options)
 
