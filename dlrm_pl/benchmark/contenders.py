@@ -48,7 +48,7 @@ class Contender:
     rounding: float = 0.0
 
     def prepare(self, batch: ClickBatch) -> Scorer:
-        """Return what is timed on batches like this one, with the threads that are set now."""
+        """Return the callable to time on batches of this size with the current number of threads."""
         return compile_for(self.model, batch) if self.compiled else self.model
 
 
@@ -58,7 +58,7 @@ class Contenders:
 
     Attributes:
         available: contenders that can be timed, in the order of the tables.
-        unavailable: reason by label of each that cannot.
+        unavailable: reason by label of each contender that cannot be timed.
     """
 
     available: tuple[Contender, ...]
@@ -91,7 +91,7 @@ def float_contenders(model: DLRM, calibration: Iterable[ClickBatch]) -> Contende
 
 
 def float_baselines(model: DLRM) -> Contenders:
-    """Make what an int8 model must beat to be worth serving for its speed: eager fp32, and compiled bf16."""
+    """Make the contenders that an int8 model must beat to be worth serving: eager fp32 and compiled bf16."""
     baseline = Contender(BASELINE, "fp32 eager", model)
     missing = _missing_for_bfloat16(model)
     if missing:
@@ -132,9 +132,9 @@ def _compiled_bfloat16(half: DLRM) -> Contender:
 
 
 def _missing_for_bfloat16(model: DLRM) -> str:
-    """Why there can be no bf16 copy of the tables; empty when there can."""
+    """Return why a bf16 copy of the tables does not fit into memory; empty if it does."""
     missing = _missing_bytes(sum(table.numel() for table in _tables(model)) * 2)
-    return f"a bf16 copy of the tables needs {format_bytes(missing)} more memory than there is" if missing else ""
+    return f"a bf16 copy of the tables needs {format_bytes(missing)} more memory than is available" if missing else ""
 
 
 def _tables(model: DLRM) -> list[torch.Tensor]:
@@ -142,7 +142,7 @@ def _tables(model: DLRM) -> list[torch.Tensor]:
 
 
 def _missing_bytes(needed: int, read: Callable[[], str] = lambda: Path("/proc/meminfo").read_text()) -> int:
-    """How much more memory is needed than the system can give; 0 as well where it does not say."""
+    """Return by how many bytes a request exceeds the available memory; 0 if it fits or if that is unknown."""
     try:
         lines = read().splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""A benchmark's report for people: one table for each number of threads."""
+"""Print the results of a benchmark: one table for each number of threads."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dlrm_pl.benchmark.run import Report
 
 
 def show(report: Report, console: Console) -> None:
-    """Print tables, then what ran on what."""
+    """Print the tables, then the machine, the rows, the integer ops and the bytes read."""
     comparison = report.comparison
     for threads in sorted({cell.threads for cell in comparison.cells}):
         cells = [cell for cell in comparison.cells if cell.threads == threads]
@@ -19,7 +19,7 @@ def show(report: Report, console: Console) -> None:
     for label, reason in comparison.unavailable.items():
         console.print(f"not available: {label}: {reason}", soft_wrap=True, markup=False)
     if len(comparison.labels) == 1:
-        console.print("The artifact alone was timed: give --ckpt_path to compare it with the float model.")
+        console.print("Only the artifact was timed: give --ckpt_path to compare it with the float model.")
     console.print(report.describe(), soft_wrap=True, highlight=False, markup=False)
     ops = ", ".join(f"{count} {op}" for op, count in report.int8_ops.items())
     console.print(f"integer ops of one forward pass, counted: {ops}", soft_wrap=True, highlight=False)
@@ -30,7 +30,7 @@ def show(report: Report, console: Console) -> None:
 
 
 def show_mlperf(report: MLPerfReport, console: Console) -> None:
-    """Print what loadgen found, and the accuracy where it was checked."""
+    """Print loadgen's result, and the accuracy if it was checked."""
     result, run = report.result, report.result.run
     aim = "sent:" if run.scenario == "server" else "expected:"
     table = Table(title=f"MLPerf {run.scenario}", box=None, padding=(0, 1, 0, 0), show_header=False)
@@ -41,16 +41,17 @@ def show_mlperf(report: MLPerfReport, console: Console) -> None:
     table.add_row("settings", f"{run.duration_s:g} s or more, batches of at most {run.max_pairs:,} pairs")
     table.add_row("samples", f"{report.samples:,} of 100 to 700 pairs; {report.rows}; threads {report.threads}")
     if report.accuracy is not None:
-        found = report.accuracy
-        verdict = "passed" if found.passed else "FAILED"
+        accuracy = report.accuracy
+        verdict = "passed" if accuracy.passed else "FAILED"
         table.add_row(
-            "accuracy", f"AUROC {found.auroc:.6f}, {found.share:.4%} of fp32's {found.fp32_auroc:.6f}: {verdict}"
+            "accuracy",
+            f"AUROC {accuracy.auroc:.6f}, {accuracy.share:.4%} of fp32's {accuracy.fp32_auroc:.6f}: {verdict}",
         )
     console.print(table)
 
 
 def _table(cells: list[Cell], comparison: Comparison, title: str) -> Table:
-    """Eighty columns wide, so that it can be read in a log."""
+    """Make the table of one number of threads, 80 columns wide so that it can be read in a log."""
     table = Table(title=title, box=None, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("", no_wrap=True)
     for column in ("samples/s", "median ms (95 %)", "p90 ms", "p99 ms", f"x {comparison.baseline} (95 %)"):
@@ -70,5 +71,5 @@ def _table(cells: list[Cell], comparison: Comparison, title: str) -> Table:
 
 
 def _ms(value: float) -> str:
-    """Three digits."""
+    """Write milliseconds with three digits."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

@@ -1,4 +1,4 @@
-"""Benchmark an artifact: build what it is compared with, count what it reads and runs, and time all of them."""
+"""Benchmark an artifact: build the float contenders, count bytes and integer ops, and time all contenders."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ _CALIBRATION_ROWS = 8192
 
 @dataclass(frozen=True)
 class Report:
-    """What was found.
+    """The result of a benchmark.
 
     Attributes:
-        artifact: its folder.
-        rows: what was scored, in words.
+        artifact: folder of the artifact.
+        rows: description of the rows that were scored.
         isa: instruction set of the int8 kernels; ``fallback`` is plain torch.
         machine: processor, features, versions.
         int8_ops: integer ops that one forward pass ran, counted.
@@ -82,13 +82,13 @@ class Report:
             (temporary / PLOT_NAME).write_text(render(self.comparison, self.describe()), encoding="utf-8")
 
     def describe(self) -> str:
-        """The machine and the rows in one line."""
+        """Describe the machine and the rows in one line."""
         features = ", ".join(self.machine["features"]) or "no known features"
         return f"{self.machine['processor']} ({features}); int8 kernels: {self.isa}; {self.rows}"
 
 
 def recognize_benchmark(folder: Path) -> FinishedOutput | None:
-    """What a folder says of itself that `benchmark` wrote; None for others."""
+    """Read how a folder of `benchmark` was made; None for other folders."""
     for what, name, others in (
         ("a benchmark", FILE_NAME, (PLOT_NAME,)),
         ("a run of MLPerf", MLPERF_FILE_NAME, MLPERF_LOGS),
@@ -109,34 +109,34 @@ def benchmark_artifact(
     progress: Callable[[str], None] = lambda what: None,
     announce: Callable[[str], None] = lambda what: None,
 ) -> Report:
-    """Time an artifact, beside the float model that it was made from where there is one.
+    """Time an artifact, and the float model that it was made from if its checkpoint is given.
 
     Args:
         artifact: as ``load_artifact`` returns it.
         ckpt_path: the float checkpoint; None: the artifact is timed alone.
         data: dataset folder whose test rows are scored; None: random rows.
-        batch_sizes: see ``compare``, as the following.
+        batch_sizes: see ``compare``.
         threads: see ``compare``.
         seconds: see ``compare``.
         progress: see ``compare``.
-        announce: told once, before the timing, how long it will take.
+        announce: called once before the timing, with its expected duration.
 
     Raises:
-        CheckpointError: unreadable, or not the one that the artifact was made from.
-        DatasetError: not the one that the artifact was made for.
-        VerificationError: a contender is not the model it claims to be.
+        CheckpointError: the checkpoint is unreadable, or the artifact was made from another one.
+        DatasetError: the artifact was made for another dataset.
+        VerificationError: a contender does not compute the model.
     """
     model = artifact.model
     source, calibration, rows = _rows(artifact, data)
     ops = count_int8_ops(model, next(iter(calibration)))
     if ops != model.expected_int8_ops():
         raise VerificationError(
-            f"One forward pass ran the integer ops {ops}, the dtypes of the artifact need {model.expected_int8_ops()}."
+            f"One forward pass ran the integer ops {ops}, but the artifact's dtypes need {model.expected_int8_ops()}."
         )
     row_bytes, weight_bytes = {"int8": int8_row_bytes(model)}, {"int8": int8_weight_bytes(model)}
     contenders = Contenders((int8_contender(model),), {})
     if ckpt_path is not None:
-        log.info("%s: read as a whole, to compare its weights with those of the artifact", ckpt_path)
+        log.info("%s: reading the whole checkpoint to compare its weights with those of the artifact", ckpt_path)
         progress("build the float contenders")
         floats = float_contenders(float_model(ckpt_path, artifact.certificate), calibration)
         contenders = Contenders((*floats.available, *contenders.available), floats.unavailable)
@@ -161,12 +161,12 @@ def benchmark_artifact(
 
 
 def _expected(contenders: Contenders, cells: int, seconds: float) -> str:
-    """How long the timing takes."""
+    """Describe how long the timing will take."""
     present = len(contenders.available)
     compiled = sum("compiled" in contender.name for contender in contenders.available)
     whole = round(present * cells * seconds)
     duration = f"{whole // 60} min {whole % 60} s" if whole >= 120 else f"{whole} s"
-    more = f", and {compiled * cells} compilations, some ten seconds each" if compiled else ""
+    more = f", and {compiled * cells} compilations of about ten seconds each" if compiled else ""
     return (
         f"benchmark: {present} contenders, {cells} pairs of batch size and threads, {seconds:g} s for each: "
         f"{duration} of timing{more}"
@@ -174,7 +174,7 @@ def _expected(contenders: Contenders, cells: int, seconds: float) -> str:
 
 
 def _rows(artifact: Artifact, data: Path | None) -> tuple[Source, Iterable[ClickBatch], str]:
-    """Rows to score, rows to calibrate the seed recipe with, and what they are in words."""
+    """Return the rows to score, the rows to calibrate the seed recipe with, and a description of the former."""
     if data is None:
         architecture = artifact.model.architecture
         calibration = [random_batch(architecture, _CALIBRATION_ROWS, seed=-1)]

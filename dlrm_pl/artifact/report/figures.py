@@ -15,16 +15,16 @@ from dlrm_pl.files.sizes import format_bytes
 from dlrm_pl.quantization.search.plot import Colours, plot_trade_offs
 
 _LEAST_RATE = 1e-9
-"""Of what is drawn of a reliability."""
+"""Least click rate that the reliability diagram draws."""
 
-# Probabilities to name on an axis of log odds.
+# Tick labels of an axis of log odds.
 _NAMED = (1e-5, 1e-4, 1e-3, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999)
 
 
 def sensitivities(data: ReportData) -> str | None:
-    """Drop by op and table: a bar each, with its 95 % interval where it is known.
+    """Draw the drop of each op and table as a bar, with its 95 % interval where that is known.
 
-    Of an op that was measured in several dtypes, the one that the artifact has.
+    For an op that was measured in several dtypes, it shows the dtype that the artifact has.
     """
     chosen: dict[str, Sensitivity] = {}
     for drop in data.sensitivities.drops:
@@ -56,7 +56,7 @@ def sensitivities(data: ReportData) -> str | None:
 
 
 def pareto(data: ReportData) -> str | None:
-    """Drop against bytes, and against speed where it is known; dominated trials are hollow."""
+    """Draw the drop of each trial against bytes, and against speed where it is known; dominated trials are hollow."""
     scored = [trial for trial in data.trials if trial.verdict is not None]
     if not scored:
         return None
@@ -108,7 +108,7 @@ def reliability(data: ReportData) -> str | None:
     """Draw predicted against observed click rates, in groups of about equally many rows."""
     if data.histograms is None:
         return None
-    # Zero has no logarithm, and what is nearly zero would leave no room for the rest.
+    # Zero has no logarithm, and values near it would leave no room for the others.
     drawn = [[point for point in found.groups() if min(point) > _LEAST_RATE] for found in data.histograms]
     if not any(drawn):
         return None
@@ -188,7 +188,7 @@ def rows_read(data: ReportData) -> str | None:
 
 
 def table_bytes(data: ReportData) -> str:
-    """Bytes of each table, in fp32 and in the artifact."""
+    """Draw the bytes of each table in fp32 and in the artifact."""
     tables = data.table_sizes
 
     def on(figure: Figure) -> None:
@@ -202,7 +202,7 @@ def table_bytes(data: ReportData) -> str:
         for place, table in zip(places, tables, strict=True):
             words = f"{_bytes(table[2])} to {_bytes(table[3])}"
             axes.text(max(table[2:]) + largest / 100, float(place), words, va="center", fontsize="small")
-        axes.set_xlim(0, 1.4 * largest)  # With room for the words; from zero on, so that lengths are to scale.
+        axes.set_xlim(0, 1.4 * largest)  # Leave room for the labels; start at zero, so that the bars are to scale.
         axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _bytes(value)))
         axes.grid(axis="y", visible=False)
@@ -218,7 +218,7 @@ def table_bytes(data: ReportData) -> str:
 def _wilson(
     share: np.ndarray[tuple[int], np.dtype[np.float64]], rows: np.ndarray[tuple[int], np.dtype[np.int64]]
 ) -> tuple[np.ndarray[tuple[int], np.dtype[np.float64]], np.ndarray[tuple[int], np.dtype[np.float64]]]:
-    """95 % interval of a share (Wilson 1927), which stays within [0, 1] where clicks are few."""
+    """Return the 95 % interval of a share (Wilson 1927), which stays within [0, 1] even for few clicks."""
     z = 1.96
     middle = (share + z**2 / (2 * rows)) / (1 + z**2 / rows)
     half = z / (1 + z**2 / rows) * np.sqrt(share * (1 - share) / rows + z**2 / (4 * rows**2))
@@ -226,7 +226,7 @@ def _wilson(
 
 
 def _short(value: float, _: object = None) -> str:
-    """With k and M."""
+    """Write a count with k and M."""
     for unit, name in ((1e6, "M"), (1e3, "k")):
         if abs(value) >= unit:
             return f"{value / unit:g} {name}"
@@ -234,7 +234,7 @@ def _short(value: float, _: object = None) -> str:
 
 
 def _bytes(value: float) -> str:
-    """With the unit that leaves the fewest digits."""
+    """Write a size in the unit that needs the fewest digits."""
     for unit, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
         if value >= unit:
             return f"{value / unit:.3g} {name}"

@@ -1,4 +1,4 @@
-"""A table of a report, as its template takes it."""
+"""A table of a report, as the page's template reads it."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ class Table:
 
     @property
     def column_kinds(self) -> list[str]:
-        """The kind of each column, by its first cell; "" for the names of the rows."""
+        """CSS class of each column, that of its first cell; "" for the column of row names."""
         first = self.rows[0] if self.rows else ("",) * len(self.columns)
         return ["", *map(kind, first[1:])]
 
 
 def kind(cell: Cell) -> str:
-    """The CSS class of a cell: numbers stand to the right, long words may break, and a plain no stands out."""
+    """Return the CSS class of a cell: numbers align right, long texts may wrap, and a plain "no" stands out."""
     text = str(cell)
     if text == "no":
         return "bad"

@@ -16,7 +16,7 @@ _PASSED = {True: "yes", False: "no", None: "undecided"}
 
 
 def tables(data: ReportData) -> dict[str, Table]:
-    """Make all tables of a report, by the names that its template has for them."""
+    """Make all tables of a report, by their names in the template."""
     return {
         "comparison": Table(
             "fp32 beside int8, on the certification rows",
@@ -190,7 +190,7 @@ def _provenance(data: ReportData) -> Table:
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[Cell, ...]]:
-    """Nested settings as dotted names with their values."""
+    """Flatten nested settings to dotted names with their values."""
     for name, value in values.items():
         if isinstance(value, Mapping) and value:
             yield from _flat(value, f"{prefix}{name}.")

@@ -1,4 +1,4 @@
-"""A dynamic batcher: requests that wait are scored together, as many as a latency bound leaves time for."""
+"""A dynamic batcher: it scores waiting requests together, up to a largest batch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Item = TypeVar("Item")
 
 
 def chunks(items: Iterable[Item], size_of: Callable[[Item], int], max_size: int) -> Iterator[list[Item]]:
-    """Cut items into batches of at most ``max_size`` in order; an item that is larger makes a batch of its own."""
+    """Cut items in order into batches of at most ``max_size``; a larger item is a batch of its own."""
     batch: list[Item] = []
     size = 0
     for item in items:
@@ -25,15 +25,15 @@ def chunks(items: Iterable[Item], size_of: Callable[[Item], int], max_size: int)
 
 
 class Batcher(Generic[Item]):
-    """One worker that takes what waits, oldest first, up to a largest batch.
+    """One worker that scores the waiting requests, oldest first, in batches up to a largest size.
 
-    It never waits for more: while it scores one batch the next one gathers by itself, and an idle processor would only
-    add latency. What bounds the latency is the largest batch, whose time everybody in it and behind it waits for.
+    It never waits for more requests: the next batch gathers while it scores one, and an idle processor would only add
+    latency. The largest batch bounds the latency, since all requests in it and behind it wait for it.
 
     Args:
         handle: scores a batch and answers it.
-        size_of: pairs of a request.
-        max_size: pairs of a batch.
+        size_of: returns the number of pairs of a request.
+        max_size: largest number of pairs of a batch.
     """
 
     def __init__(self, handle: Callable[[list[Item]], None], size_of: Callable[[Item], int], max_size: int) -> None:
@@ -47,12 +47,12 @@ class Batcher(Generic[Item]):
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Let the worker finish what was submitted."""
+        """Wait until the worker has handled all submitted requests."""
         self._waiting.put(None)
         self._worker.join()
 
     def submit(self, items: Iterable[Item]) -> None:
-        """Hand requests over; returns at once."""
+        """Queue requests for the worker and return at once."""
         for item in items:
             self._waiting.put(item)
 
@@ -68,4 +68,4 @@ class Batcher(Generic[Item]):
                 self._handle(batch)
                 item = self._waiting.get()
             else:
-                self._handle(batch)  # `item` did not fit, or is the end: it is looked at next.
+                self._handle(batch)  # `item` did not fit, or marks the end: the loop goes on with it.

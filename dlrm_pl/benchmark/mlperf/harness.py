@@ -1,4 +1,4 @@
-"""The only file that touches ``mlperf_loadgen``: one run of one scenario, from settings to what the log says."""
+"""Run one scenario with ``mlperf_loadgen``, which only this file imports, and read the result from its log."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ class Run:
 
     Attributes:
         scenario: all samples at once; at random times, to be answered within 30 ms; or one after the other.
-        target_qps: samples a second: expected (offline, singlestream), or sent (server).
-        duration_s: at least.
-        max_pairs: of a batch.
+        target_qps: samples a second that are expected (offline, singlestream) or sent (server).
+        duration_s: least duration.
+        max_pairs: largest number of user-item pairs of a batch.
         accuracy: score every sample once and log the answers, instead of measuring.
     """
 
@@ -49,15 +49,15 @@ class Run:
 
 @dataclass(frozen=True)
 class Result:
-    """What loadgen says of a run.
+    """The result of a run, as loadgen reports it.
 
     Attributes:
-        run: its settings.
-        valid: by MLPerf's rules, but for the duration, which is that of the settings.
-        reason: why not.
-        samples_per_s: completed.
-        pairs_per_s: user-item pairs, the samples of everybody else.
-        latency_ms: p50, p90, p97, p99 and mean.
+        run: settings of the run.
+        valid: whether it keeps MLPerf's rules, with the duration of the settings in place of MLPerf's.
+        reason: why it is not valid; empty if it is.
+        samples_per_s: completed samples a second.
+        pairs_per_s: user-item pairs a second; a pair is what other benchmarks call a sample.
+        latency_ms: latency by p50, p90, p97, p99 and mean.
     """
 
     run: Run
@@ -68,15 +68,15 @@ class Result:
     latency_ms: dict[str, float]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types."""
+        """Convert to plain JSON types."""
         return asdict(self)
 
 
 def require_loadgen() -> Any:
-    """The module.
+    """Import ``mlperf_loadgen``.
 
     Raises:
-        ConfigurationError: it is not installed.
+        ConfigurationError: the package is not installed.
     """
     try:
         import mlperf_loadgen
@@ -88,12 +88,12 @@ def require_loadgen() -> Any:
 
 
 def execute(run: Run, model: nn.Module, library: SampleLibrary, logs: Path) -> Result | None:
-    """Run a scenario.
+    """Run a scenario and read its result.
 
     Args:
-        run: settings.
-        model: batch of pairs -> logits.
-        library: samples.
+        run: settings of the run.
+        model: returns the logits of a batch of pairs.
+        library: samples that loadgen asks for by number.
         logs: existing folder for loadgen's files.
 
     Returns:
@@ -114,7 +114,7 @@ def execute(run: Run, model: nn.Module, library: SampleLibrary, logs: Path) -> R
         samples = loadgen.ConstructQSL(len(library), library.loaded_at_a_time, library.load, library.unload)
         stack.callback(loadgen.DestroyQSL, samples)
         settings, logging = _settings(loadgen, run), _logging(loadgen, logs)
-        # Not in this thread: an exception inside loadgen's own loop, ctrl-C for one, would abort the process.
+        # In another thread: an exception in loadgen's own loop, such as that of Ctrl-C, would abort the process.
         pool = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="loadgen"))
         test = pool.submit(loadgen.StartTestWithLogSettings, sut, samples, settings, logging)
         try:
@@ -146,7 +146,7 @@ class _System:
         return self._library.lengths[number]
 
     def stop(self) -> None:
-        """Answer whatever comes without scoring it, so that loadgen ends as soon as it can."""
+        """Answer all further requests without scoring them, so that loadgen ends as soon as it can."""
         self._stopped = True
 
     def respond_in_chunks(self, samples: Sequence[Any]) -> None:
@@ -158,7 +158,7 @@ class _System:
         if not self._stopped:
             try:
                 answers = self._score(samples)
-            except Exception as error:  # Whatever it is, loadgen would wait for its answer for ever: raised at the end.
+            except Exception as error:  # Loadgen would wait for this answer forever; raised at the end.
                 self.error = error
                 self.stop()
         # The arrays live until loadgen has copied them, which it does in this call.
@@ -171,7 +171,7 @@ class _System:
 
     def _score(self, samples: Sequence[Any]) -> list[npt.NDArray[np.float32]]:
         batch = self._library.batch([sample.index for sample in samples])
-        with torch.inference_mode():  # Of this thread; it is not inherited.
+        with torch.inference_mode():  # Each thread must enter it for itself.
             probabilities = torch.sigmoid(self._model(batch)).float()
         answer = probabilities
         if self._run.accuracy:
@@ -193,7 +193,7 @@ def _settings(loadgen: Any, run: Run) -> Any:
     settings.server_target_qps = run.target_qps
     settings.server_target_latency_ns = int(1e9 * SERVER_LATENCY_S)
     settings.server_target_latency_percentile = SERVER_PERCENTILE
-    # Half of what is expected: from it loadgen reckons how many queries will fill the duration.
+    # Half of the expected latency: loadgen computes from it how many queries fill the duration.
     settings.single_stream_expected_latency_ns = int(0.5e9 / run.target_qps)
     return settings
 
@@ -209,7 +209,7 @@ def _logging(loadgen: Any, logs: Path) -> Any:
 
 
 def _read(run: Run, logs: Path, pairs_per_sample: float) -> Result:
-    """Take the result from loadgen's detailed log."""
+    """Read the result from loadgen's detailed log."""
     log = logs / "mlperf_log_detail.txt"
     lines = log.read_text(encoding="utf-8").splitlines()
     entries = (

@@ -33,16 +33,16 @@ _SCORED_AT_A_TIME = 16384
 
 @dataclass(frozen=True)
 class Options:
-    """What the user asks for.
+    """Settings of ``benchmark --mlperf``.
 
     Attributes:
-        scenario: of MLPerf.
+        scenario: MLPerf's scenario.
         data: dataset folder whose test rows are the samples; None: random rows.
-        ckpt_path: the float checkpoint, for the accuracy; None: what the certificate states.
-        target_qps: samples a second; None: searched.
-        duration_s: of a run, at least. MLPerf's rules ask for 600.
-        accuracy: log all answers and check their AUROC, after the run.
-        seed: of the lengths of the samples.
+        ckpt_path: float checkpoint whose AUROC the accuracy is compared with; None: the AUROC in the certificate.
+        target_qps: samples a second; None: search for the highest valid rate.
+        duration_s: least duration of a run. MLPerf's rules ask for 600.
+        accuracy: whether to score all samples after the run and check their AUROC.
+        seed: seed of the lengths of the samples.
     """
 
     scenario: Scenario
@@ -54,10 +54,10 @@ class Options:
     seed: int = 0
 
     def check(self) -> None:
-        """Refuse what cannot work, before anything is read.
+        """Check the settings before anything is read.
 
         Raises:
-            ConfigurationError: a number that is not positive, accuracy without labels, or no loadgen.
+            ConfigurationError: a number is not positive, accuracy lacks labels, or loadgen is not installed.
         """
         require_loadgen()
         for name, value in (("duration_s", self.duration_s), ("target_qps", self.target_qps)):
@@ -69,7 +69,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Report:
-    """What was found; ``accuracy`` is None where it was not asked for."""
+    """The result of ``benchmark --mlperf``; ``accuracy`` is None unless it was asked for."""
 
     artifact: str
     rows: str
@@ -81,7 +81,7 @@ class Report:
     accuracy: Accuracy | None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types."""
+        """Convert to plain JSON types."""
         return {"format": FORMAT} | asdict(self)
 
 
@@ -96,14 +96,14 @@ def run_mlperf(
 
     Args:
         artifact: as ``load_artifact`` returns it.
-        options: what to run.
-        output: folder to write, whole or not at all; also when the run is not valid.
-        planned: what was asked for, and which folders it may replace.
-        progress: told what is done now.
+        options: settings.
+        output: folder to write, completely or not at all; it is written for an invalid run too.
+        planned: settings to record in the folder, and the folders that it may replace.
+        progress: called with a description of each step.
 
     Raises:
-        ConfigurationError: see ``Options.check``, and accuracy without a float AUROC to compare with.
-        DatasetError: not the dataset that the artifact was made for.
+        ConfigurationError: see ``Options.check``; or there is no float AUROC to compare the accuracy with.
+        DatasetError: the artifact was made for another dataset.
         OutputError: ``output`` holds something else, or cannot be written.
     """
     options.check()
@@ -140,11 +140,11 @@ def run_mlperf(
 def _perform(
     artifact: Artifact, options: Options, library: SampleLibrary, folder: Path, progress: Callable[[str], None]
 ) -> Result:
-    """The measured run, with batch and rate chosen where they were not given."""
+    """Run the scenario, with the batch chosen by measuring and the rate searched unless it is given."""
     progress("choose the batch")
     speeds = measure_speeds(artifact.model, library)
     max_pairs = choose_batch(speeds, options.scenario)
-    # A single stream waits for each answer; its samples are of the mean length on average.
+    # A single stream waits for each answer, and its samples have the mean length on average.
     fastest = speeds[min(speeds)] if options.scenario == "singlestream" else speeds[max_pairs]
     run = Run(
         scenario=options.scenario,
@@ -155,7 +155,7 @@ def _perform(
 
     def perform(run: Run) -> Result:
         result = execute(run, artifact.model, library, folder)
-        assert result is not None  # Not a run for accuracy.
+        assert result is not None  # Only a run in accuracy mode returns None.
         return result
 
     if options.target_qps is not None:
@@ -185,7 +185,7 @@ def _check_accuracy(
 
 
 def _fp32_auroc(artifact: Artifact, options: Options, dataset: ClickDataset, progress: Callable[[str], None]) -> float:
-    """AUROC of the float model on all rows: measured, or as the certificate states it for the same rows."""
+    """Return the AUROC of the float model on all rows: measured, or from the certificate for the same rows."""
     certified = artifact.certificate.row_ranges["certification"]
     if options.ckpt_path is None:
         if (certified["split"], certified["start"], certified["stop"]) != ("test", 0, len(dataset)):

@@ -1,4 +1,4 @@
-"""MLPerf's samples: a user's request, 100 to 700 user-item pairs that are scored together."""
+"""MLPerf's samples: each is a user's request, 100 to 700 user-item pairs that are scored together."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from dlrm_pl.benchmark.rows import random_batch
 from dlrm_pl.data.loading.dataset import ClickDataset
 from dlrm_pl.model.architecture import Architecture
 
-# Lengths and their shares, mean 270, as MLPerf's reference gives them for its quantile file.
+# Lengths and their shares, mean 270, as MLPerf's implementation has them for its quantile file.
 # Source: mlcommons/inference, recommendation/dlrm/pytorch/python/criteo.py.
 LENGTHS = (100, 200, 300, 400, 500, 600, 700)
 SHARES = (0.1, 0.6, 0.1, 0.05, 0.05, 0.05, 0.05)
 MEAN_PAIRS = 270
 
-# Loaded at a time: 550,000 pairs, 150 MB. A submission needs 204,800.
+# Number of samples in memory at a time: 550,000 pairs, 150 MB. A submission needs 204,800 samples.
 _LOADED_SAMPLES = 2048
 
 
 def draw_lengths(count: int, seed: int) -> npt.NDArray[np.int64]:
-    """Pairs of each sample."""
+    """Draw the number of pairs of each sample."""
     return np.random.default_rng(seed).choice(np.array(LENGTHS), size=count, p=SHARES)
 
 
 class SampleLibrary:
-    """Numbered samples, some of them in memory.
+    """Numbered samples, some of which are in memory.
 
     Args:
-        lengths: pairs of each sample.
-        read: number of a sample -> its pairs.
+        lengths: number of pairs of each sample.
+        read: returns the pairs of a sample by its number.
     """
 
     def __init__(self, lengths: Iterable[int], read: Callable[[int], ClickBatch]) -> None:
@@ -43,7 +43,7 @@ class SampleLibrary:
 
     @classmethod
     def of_dataset(cls, dataset: ClickDataset, seed: int = 0) -> SampleLibrary:
-        """Consecutive rows, all of them: the last sample is what is left."""
+        """Make samples of all rows in order; the last sample has the remaining rows."""
         lengths = draw_lengths(len(dataset) // LENGTHS[0] + 1, seed)
         stops = np.minimum(np.cumsum(lengths), len(dataset))
         stops = stops[: int(np.searchsorted(stops, len(dataset))) + 1]
@@ -52,17 +52,17 @@ class SampleLibrary:
 
     @classmethod
     def of_random_rows(cls, architecture: Architecture, seed: int = 0) -> SampleLibrary:
-        """As many as are loaded at a time, uniform over each table; for speed alone, the labels are all 0."""
+        """Make as many random samples as are loaded at a time, uniform over each table, with labels of 0."""
         lengths = draw_lengths(_LOADED_SAMPLES, seed)
         return cls(lengths, lambda number: random_batch(architecture, int(lengths[number]), seed=number))
 
     def __len__(self) -> int:
-        """Samples."""
+        """Return the number of samples."""
         return len(self.lengths)
 
     @property
     def loaded_at_a_time(self) -> int:
-        """MLPerf's performance sample count."""
+        """Number of samples to load at a time: MLPerf's performance sample count."""
         return min(len(self), _LOADED_SAMPLES)
 
     def load(self, numbers: Iterable[int]) -> None:
@@ -70,12 +70,12 @@ class SampleLibrary:
         self._loaded.update({number: self._read(number) for number in numbers})
 
     def unload(self, numbers: Iterable[int]) -> None:
-        """Forget them."""
+        """Remove samples from memory."""
         for number in numbers:
             self._loaded.pop(number, None)
 
     def batch(self, numbers: Sequence[int]) -> ClickBatch:
-        """The pairs of loaded samples, one after the other."""
+        """Join the pairs of loaded samples, in the order of ``numbers``."""
         if len(numbers) == 1:
             return self._loaded[numbers[0]]
         parts = [self._loaded[number] for number in numbers]

@@ -1,4 +1,4 @@
-"""The largest batch and the rate at which this machine's run is valid: measured, then tried."""
+"""Find the largest batch by measuring, and the highest rate of a valid run by trying."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import nn
 from dlrm_pl.benchmark.mlperf.harness import SERVER_LATENCY_S, Result, Run, Scenario
 from dlrm_pl.benchmark.mlperf.samples import LENGTHS, SampleLibrary
 
-# A request waits for the batch before it and for its own; the rest of the bound is left to queues.
+# A request waits for the batch before its own and for its own; the rest of the bound is for the queue.
 _SHARE_OF_THE_BOUND = 0.25
 _BATCH_PAIRS = (700, 1400, 2800, 5600, 11200)
 _TRIAL_S = 5.0
@@ -20,22 +20,22 @@ _TRIALS = 12
 
 
 def choose_batch(speeds: dict[int, float], scenario: Scenario) -> int:
-    """The fastest batch size, for the server among those that take a quarter of its bound at most.
+    """Return the fastest batch size; for the server, of those that take at most a quarter of its latency bound.
 
     Args:
-        speeds: pairs a second by pairs of a batch.
-        scenario: singlestream has one sample at a time.
+        speeds: pairs a second, by the number of pairs of a batch.
+        scenario: MLPerf's scenario; singlestream scores one sample at a time.
     """
     if scenario == "singlestream":
         return LENGTHS[-1]
     bound_s = _SHARE_OF_THE_BOUND * SERVER_LATENCY_S if scenario == "server" else float("inf")
     allowed = {pairs: speed for pairs, speed in speeds.items() if pairs / speed <= bound_s}
-    # A batch of one sample is the least that can be done.
+    # If all sizes are too slow, the smallest is the best that can be done.
     return max(allowed, key=lambda pairs: allowed[pairs], default=min(speeds))
 
 
 def measure_speeds(model: nn.Module, library: SampleLibrary, seconds: float = 0.3) -> dict[int, float]:
-    """Pairs a second by pairs of a batch, joining the samples included; a few calls each."""
+    """Measure pairs a second by the number of pairs of a batch, including the time to join the samples."""
     speeds = {}
     library.load(range(library.loaded_at_a_time))
     try:
@@ -62,15 +62,15 @@ def find_valid(
     """Run at the highest rate found at which the run is valid.
 
     Args:
-        run: with a rate that the machine may just not reach.
-        execute: runs a scenario.
-        progress: told what is tried.
+        run: settings, with a rate that the machine may narrowly miss.
+        execute: runs a scenario and returns its result.
+        progress: called with a description of each try.
 
     Returns:
         The last run of the full duration, valid or not.
     """
     if run.scenario == "server":
-        # Short trials find the rate, since a full run at a rate that fails is a full run lost.
+        # Short trials find the rate, since a full run at a rate that fails is wasted.
         for _ in range(_TRIALS):
             trial = replace(run, duration_s=min(run.duration_s, max(_TRIAL_S, 600 / run.target_qps)))
             progress(f"server, trial at {trial.target_qps:,.0f} samples/s")
@@ -82,14 +82,14 @@ def find_valid(
         result = execute(run)
         if result.valid:
             break
-        # Too many for the server; for the others the expectation was so low that the queries ended early.
+        # The rate was too high for the server; elsewhere it was so low that the queries ended early.
         factor = 0.9 if run.scenario == "server" else 1.3
         run = replace(run, target_qps=factor * (run.target_qps if run.scenario == "server" else result.samples_per_s))
     return result
 
 
 def _samples_of(library: SampleLibrary, pairs: int) -> Sequence[int]:
-    """Samples from the first on, of so many pairs together; one at least."""
+    """Return the numbers of the first samples that together have at most this many pairs; at least one sample."""
     numbers, size = [0], library.lengths[0]
     for number in range(1, library.loaded_at_a_time):
         if size + library.lengths[number] > pairs:
