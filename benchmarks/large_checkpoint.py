@@ -1,6 +1,6 @@
-"""A checkpoint of the reference that is larger than the memory it may take: imported, quantized, verified.
+"""A checkpoint of upstream that is larger than the memory it may take: imported, quantized, verified.
 
-Makes a checkpoint in the reference's format with the proportions of the Terabyte tables capped at 40 million rows
+Makes a checkpoint in upstream's format with the proportions of the Terabyte tables capped at 40 million rows
 (dimension 128) and a small dataset for it, whose labels follow the model. Then runs the commands as a user would, each
 in a process whose memory (``RLIMIT_DATA``, maps of files apart) is limited, and beside them copies the file.
 The pages of a source are dropped from the system's cache before each step that reads it.
@@ -145,7 +145,7 @@ def architecture_of(size_bytes: float) -> Architecture:
 
 
 def write_reference(path: Path, architecture: Architecture, kind: str, *, sparse: bool) -> None:
-    """A file as the reference's ``--save-model`` writes it."""
+    """A file as upstream's ``--save-model`` writes it."""
     torch.manual_seed(1)
     small = DLRM(Architecture((3,) * architecture.num_tables, DIM, **MLPS))
     state: dict[str, object] = dict(to_upstream(small.state_dict()))
@@ -211,9 +211,7 @@ def main() -> None:
     parser.add_argument("--gb", type=float, default=12.0, help="size of the checkpoint, 10^9 bytes")
     parser.add_argument("--limit_gb", type=float, default=3.0, help="memory of each process, 2^30 bytes")
     parser.add_argument("--format", choices=["zip", "legacy"], default="legacy", help="as torch wrote before 1.6")
-    parser.add_argument(
-        "--sparse", action="store_true", help="tables of zeros that take no disk in the reference's file"
-    )
+    parser.add_argument("--sparse", action="store_true", help="tables of zeros that take no disk in upstream's file")
     parser.add_argument("--folder", type=Path, help="where the temporary folder is made; default: the system's")
     options = parser.parse_args()
     limit = int(options.limit_gb * 2**30)

@@ -36,7 +36,7 @@ MAX_IND_RANGE = 40_000_000
 FULL_ROWS = 4_373_472_329  # The Terabyte set, about 1.1 TB of text.
 
 # Its own default, no modulo, overflows int32 on NumPy 2, so both sides get MLPerf's. numpy_to_binary needs NumPy alone,
-# so the torch and tqdm that its module imports are stubs: seconds that do not count against the reference.
+# so the torch and tqdm that its module imports are stubs: seconds that do not count against upstream.
 _REFERENCE = """
 import sys, types
 for name in ("torch", "torch.utils", "torch.utils.data", "tqdm"):
@@ -131,7 +131,7 @@ def preprocess(raw: Path, output: Path, workers: int) -> Run:
 
 
 def reference(checkout: Path, raw: Path, output: Path, days: int) -> Run:
-    """Run the reference once; it also leaves its intermediate files beside the raw ones."""
+    """Run upstream once; it also leaves its intermediate files beside the raw ones."""
     output.mkdir()
     command = [sys.executable, "-c", _REFERENCE, str(raw), str(output), str(days), str(MAX_IND_RANGE)]
     return run(command, checkout, os.environ | {"PYTHONDONTWRITEBYTECODE": "1"})
@@ -290,11 +290,11 @@ def measure(options: argparse.Namespace, folder: Path) -> None:
         lines += [
             same.line("workers 1, short files"),
             theirs.line("reference, short files"),
-            f"short files: the first rows of each of {len(days)} days, {short_rows:,} in all; the reference ran once.",
-            f"ratio of workers 1 to the reference: {ratio:.1f}, ours on all rows; "
+            f"short files: the first rows of each of {len(days)} days, {short_rows:,} in all; upstream ran once.",
+            f"ratio of workers 1 to upstream: {ratio:.1f}, ours on all rows; "
             f"{same.median / theirs.median:.1f}, both on the short files.",
             # Measured: 11,300 rows/s on 24,000 rows, 13,600 on 240,000, 14,000 on 1,200,000.
-            "The reference goes through the rows one by one in Python: from about 240,000 rows on, its speed hardly",
+            "Upstream goes through the rows one by one in Python: from about 240,000 rows on, its speed hardly",
             "depends on their number; with far fewer, its start makes it slower.",
             f"counts, dictionaries, test, val, and train in any order: {'differ' if differing else 'equal'}",
         ]
@@ -311,7 +311,7 @@ def measure(options: argparse.Namespace, folder: Path) -> None:
 
     print(json.dumps(result | {"machine": machine()}))
     if differing:
-        sys.exit("\n".join(["Ours and the reference's differ:", *differing]))
+        sys.exit("\n".join(["Ours and upstream's differ:", *differing]))
 
 
 if __name__ == "__main__":

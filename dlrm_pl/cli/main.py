@@ -1,7 +1,7 @@
 """The command line: find the command, run it, turn its errors into one message and an exit status.
 
-Exit status: 0 done; 2 wrong use or wrong input; 3 ``quantize`` found no model within tolerance; 4 too few test rows
-to decide; 130 interrupted; 141 nobody reads the output any more, see ``entry``.
+Exit status: 0 success; 2 usage or input error; 3 ``quantize`` found no model within tolerance; 4 too few test
+rows to decide; 130 interrupted; 141 output pipe closed, see ``entry``.
 """
 
 from __future__ import annotations
@@ -121,9 +121,9 @@ def overview() -> str:
         "",
         "Every command has -q (results, warnings and errors only), -v (details) and --json (the result as JSON).",
         "`completion bash` (or zsh) prints a script that completes commands, options and files in a shell.",
-        f"`{program_name()} COMMAND --help` lists the options of a command. Exit status: 0 done, 2 wrong use or input,",
-        "3 quantize found no model within tolerance, 4 too few test rows to decide (the best model is saved",
-        "in either case), 130 interrupted, 141 nobody reads the output any more (`| head`).",
+        f"`{program_name()} COMMAND --help` lists the options of a command.",
+        "Exit codes: 0 success, 2 usage or input error, 3 quantize found no model within tolerance, 4 too few test",
+        "rows to decide (the best model is saved in either case), 130 interrupted, 141 output pipe closed (`| head`).",
     ]
     return "\n".join(lines)
 

@@ -28,31 +28,31 @@ def preprocess(
 ) -> Report:
     """Turn raw click logs into a dataset folder.
 
-    A run that was killed goes on where it was when the same command is given again. The result depends on the logs
-    and the options alone, and not on threads, memory or interruptions.
+    The same command continues a run that was killed. The result depends only on the logs and the options, not on
+    threads, memory or interruptions.
 
     Args:
         raw: ``terabyte``: the common beginning of the day files, ``PATH/day`` for ``day_0``, ``day_1``, ... (plain
-            or .gz); ``kaggle``: one file, which is cut into days. Or what the reference made of them: the beginning of
-            ``day_N_reordered.npz``, a ``*_processed.npz``, or a folder with its .bin files, which are linked.
-        output: the dataset folder to make. One that the same logs and options made is complete, and stays.
+            or .gz); ``kaggle``: one file, which is cut into days; or upstream's preprocessed files: the beginning of
+            ``day_N_reordered.npz``, a ``*_processed.npz``, or a folder of .bin files, which are linked.
+        output: dataset folder to make. A complete one that the same logs and options made is kept.
         layout: how the raw logs are laid out.
-        days: how many; ``kaggle``: 7 when not given; ``terabyte``: as many as there are.
+        days: number of days; by default 7 for ``kaggle``, and all that exist for ``terabyte``.
         max_ind_range: categories are taken modulo this number; 0 or less: as they are.
-        subsample_rate: share of non-clicks to drop, in all days; 0.875 for the reference's 10M model.
-        randomize: order of the training rows: shuffled over all days, which is usual, inside each day, or as in the
-            logs. The reference's files keep theirs.
-        seed: of the shuffle and the sub-sample.
-        vocabulary: ``reference``: ids for the categories of all days, the tested one included; ``train_only``: of the
-            training days alone, and row 0 of each table for all others.
+        subsample_rate: share of non-clicks to drop, in all days; 0.875 as in upstream's 10M model.
+        randomize: order of the training rows: ``total``: shuffled over all days (default); ``day``: shuffled within
+            each day; ``none``: as in the logs. Upstream's preprocessed files keep their order.
+        seed: seed of shuffling and sub-sampling.
+        vocabulary: ``reference``: ids for the categories of all days, including the test day; ``train_only``: ids for
+            those of the training days, and row 0 of each table for all others.
         min_count: with ``train_only``, categories with fewer training rows share row 0 as well.
-        vocabulary_from: dataset folder whose ids are used, to score new logs with a model trained on it; its
-            dictionaries are all that is needed. Then one day is enough, which makes test and val, and no train.
-        bad_rows: ``stop`` at the first line that cannot be read, or ``skip:0.001``: leave such lines out, write them
-            to rejected.tsv, and stop when their share is larger.
-        threads: number of threads; as many as there are processors when not given.
-        memory: budget beyond the vocabulary, for example 512MiB.
-        overwrite: replace a dataset that was made otherwise and that ``output`` holds.
+        vocabulary_from: dataset folder whose ids are used, to score new logs with a model trained on it; only its
+            dictionaries are needed. Then one day is enough, which makes test and val, and no train.
+        bad_rows: ``stop`` at the first line that cannot be read, or ``skip:0.001``: leave unreadable lines out, write
+            them to rejected.tsv, and stop when their share is larger.
+        threads: number of threads; by default one for each processor.
+        memory: memory budget beyond the vocabulary, for example 512MiB.
+        overwrite: replace the dataset in ``output``, if other logs or options made it.
     """
     import dataclasses
 

@@ -23,15 +23,15 @@ def synthesize(
     """Make click logs with a known best possible AUROC.
 
     Args:
-        output: folder to write. One that the same options made is written anew, with the same bytes.
-        rows: over all days.
+        output: output folder; the same options write the same bytes again.
+        rows: total number of rows.
         days: the last one becomes test and val, one half each; the others train.
-        seed: of everything; the same seed gives the same bytes.
+        seed: random seed; the same seed gives the same bytes.
         label_rate: share of clicks; 0.033 as in the Terabyte logs.
-        best_auroc: AUROC of the true click probabilities, which no model can beat but by luck.
-        max_table_size: cut every table after so many categories; null: as many as the real logs have.
+        best_auroc: AUROC of the true click probabilities, which a model can only exceed by chance.
+        max_table_size: largest number of categories in a table; null: as many as in the real logs.
         format: a dataset folder (``dataset``), or the raw day files that ``preprocess`` reads (``raw``).
-        overwrite: replace a dataset, or raw logs, that were made otherwise and that ``output`` holds.
+        overwrite: replace the dataset or the raw logs in ``output``, if other options made them.
     """
     from dlrm_pl.data.synthetic.synthesize import synthesize as write
 

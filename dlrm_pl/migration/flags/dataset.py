@@ -9,19 +9,19 @@ from dlrm_pl.migration.flags.pasted import variables_of
 from dlrm_pl.migration.flags.plan import Plan
 from dlrm_pl.program import program_name
 
-# What the reference calls its output beside the raw logs, where it is given no name.
+# What upstream calls its output beside the raw logs, where it is given no name.
 _DEFAULT_STEM = {"kaggle": "kaggleAdDisplayChallenge_processed", "terabyte": "terabyte_processed"}
 _OF_LOGS = ("--raw-data-file", "--data-set", "--data-randomize", "--data-sub-sample-rate", "--max-ind-range")
 _BIN, _MAP, _LOGGING = "--mlperf-bin-loader", "--memory-map", "--mlperf-logging"
 
 
 def reads_binary_files(values: Values) -> bool:
-    """Whether the reference would honour ``--mlperf-bin-loader``."""
+    """Whether upstream would honour ``--mlperf-bin-loader``."""
     return values.on(_BIN) and _streams_days(values)
 
 
 def _streams_days(values: Values) -> bool:
-    """Whether the reference uses one of its two loaders for Terabyte, which read with no worker and in order."""
+    """Whether upstream uses one of its two loaders for Terabyte, which read with no worker and in order."""
     terabyte = values.text("--data-set") == "terabyte"
     return terabyte and values.on(_MAP) and (values.on(_LOGGING) or values.program == "ipex")
 
@@ -42,7 +42,7 @@ def translate_dataset(plan: Plan) -> None:
 
 
 def dataset_folder(values: Values) -> str:
-    """The dataset folder: the stem of the processed file, or what the reference calls it beside the raw logs."""
+    """The dataset folder: the stem of the processed file, or what upstream calls it beside the raw logs."""
     processed, raw = values.text("--processed-data-file"), values.text("--raw-data-file")
     layout = values.text("--data-set")
     if not processed:
@@ -69,7 +69,7 @@ def _source(plan: Plan) -> None:
             )
         plan.refuse("--data-generation", text)
     if values.text("--data-set") not in _DEFAULT_STEM:
-        plan.refuse("--data-set", "must be kaggle or terabyte, how the raw logs are laid out; the reference fails too")
+        plan.refuse("--data-set", "must be kaggle or terabyte, how the raw logs are laid out; upstream fails too")
     if not raw and not values.text("--processed-data-file"):
         plan.refuse("--raw-data-file", "names no data: give PATH/train.txt (kaggle) or PATH/day (terabyte)")
 
@@ -85,7 +85,7 @@ def _batches(plan: Plan) -> None:
     elif own % ranks:
         plan.refuse(
             "--mini-batch-size",
-            f"is not divisible by {ranks} processes; the reference skips every such batch. Give a multiple of {ranks}",
+            f"is not divisible by {ranks} processes; upstream skips every such batch. Give a multiple of {ranks}",
         )
     why = "below 0: as --mini-batch-size" if tested < 0 else ""
     plan.set(
@@ -143,7 +143,7 @@ def _preprocess(plan: Plan, folder: str) -> None:
         plan.run("preprocess", "--raw", raw, "--output", folder, *common, *of_logs, comment=comment)
     elif processed:
         source = processed.rpartition("/")[0] or "." if reads_binary_files(values) else processed
-        comment = "Once, from what the reference made of the raw logs, as it is."
+        comment = "Once, from upstream's preprocessed files, which are not shuffled again."
         plan.run("preprocess", "--raw", source, "--output", folder, *common, comment=comment)
         for name in ("--data-sub-sample-rate", "--data-randomize"):
             if name in values.given:
@@ -162,10 +162,10 @@ def _preprocess(plan: Plan, folder: str) -> None:
 
 
 def _others(values: Values) -> str:
-    """Where the reference's own files can be taken instead."""
+    """Where upstream's own files can be taken instead."""
     raw, processed = values.text("--raw-data-file"), values.text("--processed-data-file")
     if reads_binary_files(values) and processed:
-        return f"Where the reference's .bin files exist: --raw {processed.rpartition('/')[0] or '.'} links them."
+        return f"If upstream's .bin files exist: --raw {processed.rpartition('/')[0] or '.'} links them."
     if values.on(_MAP):
-        return f"Where its {raw}_N_reordered.npz exist instead, the same command takes them."
-    return f"Where it exists: --raw {processed} takes what the reference made." if processed else ""
+        return f"If upstream's {raw}_N_reordered.npz exist instead, the same command uses them."
+    return f"If upstream's processed file exists: --raw {processed} uses it." if processed else ""

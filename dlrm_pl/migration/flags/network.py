@@ -51,7 +51,7 @@ def _loss(plan: Plan) -> None:
     else:
         plan.set("model.loss", loss, "--loss-function")
     if loss not in ("mse", "bce", "wbce"):
-        plan.refuse("--loss-function", "must be mse, bce or wbce; the reference exits as well")
+        plan.refuse("--loss-function", "must be mse, bce or wbce; upstream exits as well")
     if loss == "wbce":
         weights = values.numbers("--loss-weights")
         plan.set("model.loss_weights", weights, "--loss-weights", why="of non-clicks and of clicks")
@@ -81,7 +81,7 @@ def _optimizer(plan: Plan) -> None:
     elif optimizer not in ("sgd", "adagrad"):
         plan.refuse("--optimizer", "must be sgd or adagrad")
     elif optimizer == "adagrad" and values.on("--use-gpu"):
-        plan.note("--optimizer", "the reference exits with it and --use-gpu; here it trains")
+        plan.note("--optimizer", "upstream exits with it and --use-gpu; here it trains")
     plan.set("model.learning_rate", values.number("--learning-rate"), "--learning-rate")
     if not 0 < values.number("--learning-rate") < float("inf"):
         plan.refuse("--learning-rate", "must be above 0 and finite")
@@ -98,8 +98,8 @@ def _schedule(plan: Plan) -> None:
         if value < 0:
             plan.refuse(name, "must be 0 (off) or more")
     if decay and start < warmup:
-        plan.refuse("--lr-decay-start-step", f"lies inside the warm-up of {warmup} steps; the reference exits as well")
+        plan.refuse("--lr-decay-start-step", f"lies inside the warm-up of {warmup} steps; upstream exits as well")
     elif start < warmup:
-        plan.note("--lr-num-warmup-steps", "the reference exits, as its decay would start before; here it warms up")
+        plan.note("--lr-num-warmup-steps", "upstream exits, as its decay would start before; here it warms up")
     elif decay and not warmup and start > 1:
-        plan.note("--lr-decay-start-step", "the reference fails without a warm-up; here the rate before is the base")
+        plan.note("--lr-decay-start-step", "upstream fails without a warm-up; here the rate before is the base")

@@ -1,4 +1,4 @@
-"""Arguments of the reference -> a value for each flag, read by the rules of its own argparse."""
+"""Arguments of upstream -> a value for each flag, read by the rules of its own argparse."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Values:
 
     Attributes:
         program: whose flags they are.
-        by_name: the value of every flag; the reference's default where it was not given.
+        by_name: the value of every flag; upstream's default where it was not given.
         given: names of those that were.
-        abbreviations: as typed, and the flag that the reference takes it for.
+        abbreviations: as typed, and the flag that upstream takes it for.
         unread: variables that stand for words, which nobody sees here.
         mixed: no single program knows all of them.
     """
@@ -82,7 +82,7 @@ def parse(arguments: Sequence[str], script: str = "") -> Values:
     """
     if script and not script.startswith("dlrm_s_pytorch"):
         raise ConfigurationError(
-            f"{script} is not a script of the reference: dlrm_s_pytorch.py and its variants by Intel are translated."
+            f"{script} is not one of upstream's scripts: dlrm_s_pytorch.py and its variants by Intel are translated."
         )
     order: tuple[Program, ...] = ("tune", "ipex", "main") if "tune" in script else ("main", "tune", "ipex")
     read = {program: _resolve(arguments, flags_of(program)) for program in order}
@@ -93,14 +93,13 @@ def parse(arguments: Sequence[str], script: str = "") -> Values:
     problems = [_unknown_message(word) for word in resolved.unknown]
     problems += [f"{word}: could be {' or '.join(names)}" for word, names in resolved.ambiguous.items()]
     if problems:
-        raise ConfigurationError(
-            "The reference has no such flags, and would stop there:\n  " + "\n  ".join(dict.fromkeys(problems))
-        )
+        raise ConfigurationError("Unknown flags (upstream would stop):\n  " + "\n  ".join(dict.fromkeys(problems)))
     found, rest = _read(resolved.arguments, flags)
     unread = tuple(word for word in rest if is_variable(word))
     if rest := [word for word in rest if not is_variable(word)]:
         raise ConfigurationError(
-            f"{' '.join(rest)!r} is no flag and no value of one. Quote values with blanks, and give one command line."
+            f"{' '.join(rest)!r} is neither a flag nor a value of one. Quote values that contain blanks, and give one "
+            "command line."
         )
     values = {name: found.get(name, flag.default) for name, flag in FLAGS.items()}
     return Values(program, values, frozenset(found), resolved.abbreviations, unread, mixed)
@@ -152,7 +151,7 @@ def _unknown_message(word: str) -> str:
 class _Parser(ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise, where argparse would exit."""
-        raise ConfigurationError(f"The reference would not take this command line: {message}.")
+        raise ConfigurationError(f"Upstream would not accept this command line: {message}.")
 
 
 def _read(arguments: Sequence[str], flags: Mapping[str, Flag]) -> tuple[dict[str, Value], list[str]]:

@@ -56,15 +56,13 @@ def read_pasted(words: Sequence[str]) -> Pasted:
         if not words[-1].strip():
             # What a shell makes of a backslash, a blank and the end of the line; the rest of the command is lost.
             raise ConfigurationError(
-                f"The command line ends behind {''.join(words[-2:-1])!r}, at a backslash with a blank behind it: a "
-                "shell does not go on in the next line there. Take the blank away, or give all as text on the input: "
-                "from-dlrm-flags -- <<'EOF', the command line, EOF."
+                f"The command line ends after {''.join(words[-2:-1])!r}, at a backslash followed by a blank, where a "
+                "shell does not continue on the next line. Remove the trailing blank, or give the whole text on "
+                "stdin: from-dlrm-flags -- <<'EOF', the command line, EOF."
             )
         words = [word for word in words if word.strip()]
     if not words:
-        raise ConfigurationError(
-            "There is no command line of the reference. Give it behind `--`, as it is, or as text on the input."
-        )
+        raise ConfigurationError("No upstream command line given; put it after `--` or on stdin.")
     start = _read_prefix(words, pasted)
     pasted.arguments = [_substituted(word, pasted.environment) for word in words[start:]]
     used = {match[1] or match[2] for word in words for match in _VARIABLE.finditer(word)}

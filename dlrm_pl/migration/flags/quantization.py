@@ -19,7 +19,7 @@ _CALLBACK = "dlrm_pl.callbacks.quantization.QuantizationCallback"
 
 
 def task_of(values: Values) -> Task:
-    """What the command line does, by the order in which the reference looks at its flags."""
+    """What the command line does, by the order in which upstream looks at its flags."""
     infers = values.on("--inference-only")
     if values.on("--tune"):
         return "tune"
@@ -62,9 +62,7 @@ def _callback(plan: Plan, task: Task) -> None:
     if task == "tune":
         recipe = {"linears": plan.setting("int8"), "tables": plan.setting("fp32")}
         arguments["recipe"] = recipe
-        arguments["criterion"] = {
-            "relative": plan.setting(0.01, why="1 % of the AUROC may be lost, as in its conf.yaml")
-        }
+        arguments["criterion"] = {"relative": plan.setting(0.01, why="the AUROC may drop by 1 %, as in its conf.yaml")}
         arguments["strategy"] = plan.setting("basic")
         arguments["timeout_s"] = plan.setting(0.0, why="stop at the first recipe that is accepted")
         arguments["seed"] = plan.setting(9527, why="random_seed of its conf.yaml")
@@ -75,9 +73,9 @@ def _callback(plan: Plan, task: Task) -> None:
         recipe = _recipe_of_bits(plan)
         plan.note(
             f"{_MLP}, {_EMBEDDINGS}",
-            "the reference finds the ranges of activations anew for each batch, here they are calibrated on val; it "
-            "compares with nothing, here exit status 3 says that more than 1 % of the AUROC is lost, and 4 that test "
-            "has too few rows to tell",
+            "upstream recomputes the ranges of activations for each batch, here they are calibrated on val; upstream "
+            "does not compare with fp32, here exit status 3 means that the AUROC drops by more than 1 %, and 4 that "
+            "test has too few rows to tell",
         )
     else:
         recipe = {
@@ -87,11 +85,11 @@ def _callback(plan: Plan, task: Task) -> None:
         }
         plan.note(
             "--do-int8-inference",
-            "calibrates on test rows there, and on val here; exit status 3 says that more than 1 % of AUROC is lost, "
-            "and 4 that test has too few rows to tell",
+            "calibrates on test rows there, and on val here; exit status 3 means that the AUROC drops by more than "
+            "1 %, and 4 that test has too few rows to tell",
         )
     arguments["recipe"] = recipe
-    arguments["criterion"] = {"relative": plan.setting(0.01, why="the reference has none")}
+    arguments["criterion"] = {"relative": plan.setting(0.01, why="upstream has none")}
     arguments["max_trials"] = plan.setting(1, why="this recipe and no other, as there")
     plan.callback(_CALLBACK, arguments)
 
@@ -103,7 +101,7 @@ def _recipe_of_bits(plan: Plan) -> dict[str, Any]:
         bits = values.integer(flag)
         recipe[name] = plan.setting(dtypes.get(bits, "fp32"), flag)
         if bits not in dtypes:
-            plan.refuse(flag, f"must be {', '.join(map(str, dtypes))}; the reference stops as well")
+            plan.refuse(flag, f"must be {', '.join(map(str, dtypes))}; upstream stops as well")
     if values.integer(_MLP) == 16:
         plan.note(_MLP, "weights are float16 there and bfloat16 here, which processors multiply faster")
     if values.on("--use-gpu"):
@@ -132,7 +130,7 @@ def _say_what_is_ignored(plan: Plan, task: Task) -> None:
     if values.on("--int8"):
         plan.note("--int8", _int8_note(values, task))
     if values.on("--benchmark") and task == "tune":
-        plan.note("--benchmark", "the reference ends after --tune; here it is the last command")
+        plan.note("--benchmark", "upstream ends after --tune; here it is the last command")
     if values.on("--do-int8-inference") and not (task == "benchmark" or (task == "quantize" and infers)):
         plan.note("--do-int8-inference", "is ignored there with --tune, and without --inference-only or --benchmark")
     if "--save-int8" in values.given and not (task == "quantize" and values.on("--do-int8-inference")):
@@ -151,7 +149,7 @@ def _say_what_is_ignored(plan: Plan, task: Task) -> None:
     if values.on("--accuracy_only") and task != "test":
         plan.note("--accuracy_only", "comes too late there: another flag ends the run before")
     if infers and task in ("tune", "benchmark"):
-        plan.note("--inference-only", f"goes without saying: --{task} ends the run")
+        plan.note("--inference-only", f"makes no difference: --{task} ends the run")
 
 
 def _int8_note(values: Values, task: Task) -> str:

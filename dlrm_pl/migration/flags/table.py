@@ -1,4 +1,6 @@
-"""Every flag of the reference and its two quantizing variants, as data: type, default, and what becomes of it.
+"""Every flag of upstream (facebookresearch/dlrm) and its two quantizing variants, as data.
+
+For each flag: its type, its default, and what becomes of it.
 
 Sources: facebookresearch/dlrm at 090956e, ``dlrm_s_pytorch.py``; Intel LPOT 1.6, the eager example's
 ``dlrm_s_pytorch_tune.py``; Intel Neural Compressor 2.6, the IPEX example's ``dlrm_s_pytorch.py``.
@@ -31,15 +33,15 @@ class Flag:
 
     Attributes:
         name: with its dashes.
-        kind: of its value. ``bool`` is the reference's ``type=bool``, where every non-empty word is True, "False" as
+        kind: of its value. ``bool`` is upstream's ``type=bool``, where every non-empty word is True, "False" as
             well; ``switch`` takes no value; ``ints`` and ``floats`` are separated by dashes and stay text.
-        default: of the reference.
+        default: of upstream.
         programs: that know it.
         fate: ``mapped``: to values or commands here (which may still refuse some of its values); ``refused``: nothing
             here does it; ``no effect``: the result does not depend on it.
         text: mapped: to what; refused: why, and what to use instead; no effect: why.
         short: another spelling.
-        choices: the only values that the reference takes.
+        choices: the only values that upstream takes.
     """
 
     name: str
@@ -56,7 +58,7 @@ _NO_RANDOM = "shapes random data alone, which nothing here trains on"
 _NO_QR = "belongs to --qr-flag, which is refused"
 _NO_MD = "belongs to --md-flag, which is refused"
 _PRINT_ONLY = "changes what is printed, not what is computed"
-_IPEX_KERNEL = "chooses a kernel; the fastest one that the processor has is chosen here by itself"
+_IPEX_KERNEL = "chooses a kernel; here the fastest one that the processor supports is chosen automatically"
 
 _MODEL = (
     Flag("--arch-sparse-feature-size", "int", 2, ALL, "mapped", "model.embedding_dim"),
@@ -120,7 +122,7 @@ _DATA = (
     Flag("--memory-map", "switch", False, ALL, "mapped", "one of the conditions of --mlperf-bin-loader; always here"),
     Flag(
         *("--dataset-multiprocessing", "switch", False, MAIN | IPEX, "no effect"),
-        "`preprocess` uses all processors and a bounded memory in any case; see its --workers and --memory",
+        "`preprocess` always uses all processors and a bounded amount of memory; see its --threads and --memory",
     ),
 )
 _TRAINING = (
@@ -195,7 +197,7 @@ _QUANTIZATION = (
         "cuts the rows that are scored; `quantize` reads as many as a decision needs, `benchmark` has --seconds",
         "-i",
     ),
-    Flag("--warmup_iter", "int", 5, TUNE, "no effect", "`benchmark` warms every contender up by itself", "-w"),
+    Flag("--warmup_iter", "int", 5, TUNE, "no effect", "`benchmark` warms up every contender", "-w"),
     Flag("--bf16", "switch", False, IPEX, "mapped", "trainer.precision: bf16-mixed"),
     Flag("--share-weight-instance", "int", 0, IPEX, "mapped", "`benchmark`, where it times inference there"),
     Flag("--num-cpu-cores", "int", 0, IPEX, "mapped", "benchmark --threads"),

@@ -30,7 +30,7 @@ def _names_checkpoint(plan: Plan) -> bool:
 
 
 def tests_while_training(plan: Plan) -> bool:
-    """Whether the reference would test, and so save, at all."""
+    """Whether upstream would test, and so save, at all."""
     values = plan.values
     if values.program == "ipex":
         return values.on("--should-test") and (values.integer("--test-freq") > 0 or _ipex_twentieth(plan))
@@ -54,7 +54,7 @@ def translate_training(plan: Plan, trains: bool) -> None:
     plan.set("trainer.max_epochs", values.integer("--nepochs"), "--nepochs")
     _test_frequency(plan, trains)
     _limits(plan)
-    plan.set("trainer.num_sanity_val_steps", 0, why="the reference has no test before the first step")
+    plan.set("trainer.num_sanity_val_steps", 0, why="upstream has no test before the first step")
     _accumulation(plan)
     plan.set("trainer.log_every_n_steps", values.integer("--print-freq"), "--print-freq")
     if values.integer("--print-freq") < 1:
@@ -79,15 +79,15 @@ def _devices(plan: Plan) -> None:
         if not plan.processes:
             plan.note(
                 "--use-gpu",
-                "the reference deals its tables to all GPUs in one process, and computes on the CPU where there is "
-                "none; here one GPU trains, and more with --trainer.devices N, each with all tables and an N-th of the "
+                "upstream spreads the tables over all GPUs in one process, and uses the CPU if there is no GPU; here "
+                "one GPU trains, and with --trainer.devices N there are N, each with all tables and an N-th of the "
                 "batch",
             )
     else:
         if values.program == "ipex":
             plan.set("trainer.accelerator", "cpu", why="as the IPEX variant")
         else:
-            plan.set("trainer.accelerator", "cpu", "--use-gpu", why="without it the reference computes on the CPU")
+            plan.set("trainer.accelerator", "cpu", "--use-gpu", why="without it upstream computes on the CPU")
     backend = values.text("--dist-backend")
     if plan.processes and plan.processes > 1:
         plan.set("trainer.devices", plan.processes, why="as many as the launcher starts; Lightning starts them itself")
@@ -104,8 +104,8 @@ def _devices(plan: Plan) -> None:
         if "--dist-backend" in values.given:
             plan.note(
                 "--dist-backend",
-                "no launcher stands in front that says how many processes: one is started. For N: --trainer.devices N "
-                "--trainer.strategy ddp, and an N-th of data.batch_size",
+                "the command line has no launcher that gives the number of processes, so one is started. For N "
+                "processes: --trainer.devices N --trainer.strategy ddp, and an N-th of data.batch_size",
             )
     if backend not in ("", *_BACKENDS):
         plan.refuse("--dist-backend", f"must be one of {', '.join(_BACKENDS)}")
@@ -133,7 +133,7 @@ def _test_frequency(plan: Plan, trains: bool) -> None:
     if trains:
         plan.note(
             name,
-            "while training the reference tests on test, here on val, the other half of the last day: test stays "
+            "while training upstream tests on test, here on val, the other half of the last day: test stays "
             "unseen. It also tests after an epoch's last batch; the command `test` at the end does",
         )
 
@@ -146,8 +146,8 @@ def _limits(plan: Plan) -> None:
         return
     plan.set("trainer.limit_train_batches", batches, "--num-batches")
     if tests_while_training(plan):
-        plan.set("trainer.limit_val_batches", batches, "--num-batches", why="the reference cuts its tests as well")
-    plan.set("trainer.limit_test_batches", batches, "--num-batches", why="the reference cuts its tests as well")
+        plan.set("trainer.limit_val_batches", batches, "--num-batches", why="upstream cuts its tests as well")
+    plan.set("trainer.limit_test_batches", batches, "--num-batches", why="upstream cuts its tests as well")
 
 
 def _accumulation(plan: Plan) -> None:
@@ -164,7 +164,7 @@ def _accumulation(plan: Plan) -> None:
         if batches > 1:
             plan.note(
                 name,
-                "the reference sets the gradients to 0 just before the step, so that it steps with those of every "
+                "upstream sets the gradients to 0 just before the step, so that it steps with those of every "
                 f"{batches}th batch alone; here they are averaged over all {batches}",
             )
 
@@ -175,7 +175,7 @@ def _callbacks(plan: Plan, trains: bool) -> None:
     directory, name = model_path(plan)
     flags = ["--save-model"] if _names_checkpoint(plan) else []
     best: Tree = {"dirpath": plan.setting(directory, *flags), "filename": plan.setting(name)}
-    comment = "the model at the end; the reference saves none without tests"
+    comment = "the model at the end; upstream saves none without tests"
     if tests_while_training(plan):
         best |= {"monitor": plan.setting("val_auroc"), "mode": plan.setting("max"), "save_last": plan.setting(True)}
         comment = "on the best val AUROC"
@@ -221,10 +221,10 @@ def _threshold(plan: Plan, trains: bool) -> None:
 
 # Where its code does not do what the flag is for.
 _DIFFERENCE = {
-    "main": "here training stops at it; the reference (090956e) forgets the best AUROC after each test and never does, "
+    "main": "here training stops at it; upstream (090956e) forgets the best AUROC after each test and never does, "
     "and for the same reason saves on every test",
-    "tune": "here training stops at it; the reference stops the epoch, and begins the next one",
-    "ipex": "here training stops at it; the reference only prints that it would",
+    "tune": "here training stops at it; upstream stops the epoch, and begins the next one",
+    "ipex": "here training stops at it; upstream only prints that it would",
 }
 
 
@@ -246,15 +246,15 @@ def _mlperf_logging(plan: Plan, trains: bool) -> None:
 
 
 def training_commands(plan: Plan, checkpoint: str | None) -> None:
-    """``fit``, and the test that the reference makes at the end."""
+    """``fit``, and the test that upstream makes at the end."""
     values = plan.values
     resumed = ["--ckpt_path", checkpoint] if checkpoint else []
     plan.run("fit", "-c", plan.config, *resumed)
     if checkpoint:
         plan.note(
             "--load-model",
-            "a training begins with these weights; the reference goes on with its optimizer's state behind the batches "
-            "that were done, and skips as many in every later epoch",
+            "training starts from these weights; upstream also restores the optimizer's state, continues after the "
+            "batches that were done, and skips that many in every later epoch",
         )
     if values.program == "tune":
         plan.note(
@@ -262,5 +262,5 @@ def training_commands(plan: Plan, checkpoint: str | None) -> None:
         )
     if tests_while_training(plan):
         directory, name = model_path(plan)
-        comment = "On test, the rows that the reference tests on."
+        comment = "On test, the rows that upstream tests on."
         plan.run("test", "-c", plan.config, "--ckpt_path", f"{directory}/{name}.ckpt", comment=comment)

@@ -1,4 +1,4 @@
-"""A command line of the reference -> a plan: settings, commands, notes; or one error with all that is refused."""
+"""A command line of upstream -> a plan: settings, commands, notes; or one error with all that is refused."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from dlrm_pl.migration.flags.training import training_commands, translate_traini
 
 
 def translate(words: Sequence[str], config: str) -> Plan:
-    """Translate a command line.
+    """Translate a command line of upstream (facebookresearch/dlrm).
 
     Args:
         words: as a shell made them, or one with all of the text.
         config: file name of the YAML, for the commands.
 
     Raises:
-        ConfigurationError: the reference would not take it; or something in it cannot be done here, then all of that
+        ConfigurationError: upstream would not take it; or something in it cannot be done here, then all of that
             is named, with reasons.
     """
     pasted = read_pasted(words)
@@ -61,13 +61,13 @@ def _note_reading(plan: Plan, pasted: Pasted) -> None:
             "is read as if the command went on; a shell would end it there",
         )
     for words in pasted.ignored:
-        plan.note(words, "is no part of the run, and was left out")
+        plan.note(words, "is not part of the run, and was left out")
     for typed, name in plan.values.abbreviations.items():
-        plan.note(typed, f"is taken for {name}, as the reference does")
+        plan.note(typed, f"is read as {name}, as upstream does")
     for variable in plan.values.unread:
-        plan.note(variable, "stands for words that are not seen here: put them in its place")
+        plan.note(variable, "is a shell variable whose value is not known here: replace it by its value")
     if plan.values.mixed:
-        plan.note("all flags", "are known to no single variant; they are read as if one had all of them")
+        plan.note("all flags", "belong to no single variant; they are read as if one variant had them all")
 
 
 def _commands(plan: Plan, task: Task) -> None:
@@ -96,7 +96,7 @@ def _commands(plan: Plan, task: Task) -> None:
 
 
 def _not_in_the_file(plan: Plan) -> list[str]:
-    """What the reference does not save; the imported checkpoint wins over the YAML, so it has to be told."""
+    """What upstream does not save; the imported checkpoint wins over the YAML, so it has to be told."""
     model = {name: setting.value for name, setting in plan.settings["model"].items()}
     told = [] if model["interaction"] == "dot" else ["--interaction", model["interaction"]]
     told += ["--self_interaction", "true"] if model["self_interaction"] else []
@@ -120,7 +120,9 @@ def _note_variables(plan: Plan) -> None:
         ]
     # `quantize` has an option for its output as well.
     if others := variables_of(str(plan.settings["trainer"]).replace(artifact_folder(plan)[0], "")):
-        plan.note(", ".join(others), "stands in the YAML, which has no variables: put the path in its place")
+        plan.note(
+            ", ".join(others), "is written into the YAML, where shell variables have no meaning: replace it by the path"
+        )
 
 
 def _refusal(plan: Plan) -> str:

@@ -98,7 +98,7 @@ def test_mlperf_command_gives_the_experiment(tmp_path: Path, capsys: pytest.Capt
         f"python cli.py fit -c {tmp_path}/run.yaml",
         f"python cli.py test -c {tmp_path}/run.yaml --ckpt_path runs/terabyte/best.ckpt",
     ]
-    assert "run_terabyte_mlperf_pt.log: is no part of the run" in said
+    assert "run_terabyte_mlperf_pt.log: is not part of the run" in said
 
 
 def test_kaggle_command_gives_the_experiment(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

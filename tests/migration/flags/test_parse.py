@@ -1,4 +1,4 @@
-"""Flags are read as the reference's argparse reads them."""
+"""Flags are read as upstream's argparse reads them."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def test_last_of_two_values_counts() -> None:
         (["--memory-map=True"], "ignored explicit argument 'True'"),
         (["--save-model"], "expected one argument"),
         (["--arch-interaction-op=sum"], "invalid choice: 'sum'"),
-        (["--nepochs=1", "again"], "'again' is no flag and no value of one"),
+        (["--nepochs=1", "again"], "'again' is neither a flag nor a value of one"),
     ],
 )
 def test_value_that_the_reference_would_not_take_is_refused(words: list[str], message: str) -> None:
@@ -162,7 +162,7 @@ def test_value_that_the_reference_would_not_take_is_refused(words: list[str], me
 
 
 def test_script_of_another_kind_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match=r"dlrm_s_caffe2\.py is not a script of the reference"):
+    with pytest.raises(ConfigurationError, match=r"dlrm_s_caffe2\.py is not one of upstream's scripts"):
         parse([], "dlrm_s_caffe2.py")
 
 

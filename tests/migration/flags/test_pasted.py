@@ -48,7 +48,7 @@ def test_a_backslash_before_a_blank_is_read_as_a_continuation_in_text_and_said()
 
 def test_a_command_that_a_shell_cut_at_such_a_backslash_is_refused() -> None:
     # `... --a=1 \ ` and the end of the line: the shell makes a word of the blank, and the rest is another command.
-    with pytest.raises(ConfigurationError, match=r"ends behind '--a=1', at a backslash with a blank"):
+    with pytest.raises(ConfigurationError, match=r"ends after '--a=1', at a backslash followed by a blank"):
         read_pasted(["python", "dlrm_s_pytorch.py", "--a=1", " "])
 
 
@@ -102,7 +102,7 @@ def test_what_follows_the_command_is_left_out_and_said(tail: str, ignored: str) 
 
 @pytest.mark.parametrize("words", [[], [" "], ["\n\n "]])
 def test_nothing_is_refused(words: list[str]) -> None:
-    with pytest.raises(ConfigurationError, match="no command line"):
+    with pytest.raises(ConfigurationError, match="No upstream command line"):
         read_pasted(words)
 
 

@@ -1,4 +1,4 @@
-"""Every flag of the reference is known, once, and says something; the lists were read from the three programs."""
+"""Every flag of upstream is known, once, and says something; the lists were read from the three programs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the flags mean, with the traps of the reference: each case against the meaning of its code."""
+"""What the flags mean, with the traps of upstream: each case against the meaning of its code."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ def test_number_of_batches_cuts_training_and_tests() -> None:
     trainer = config(MAIN, "--num-batches=10 --test-freq=5")["trainer"]
     limits = [trainer[f"limit_{split}_batches"] for split in ("train", "val", "test")]
     assert (limits, trainer["val_check_interval"]) == ([10, 10, 10], 5)
-    # Less often than there are batches: at the last one, as the reference.
+    # Less often than there are batches: at the last one, as upstream.
     assert config(MAIN, "--num-batches=10 --test-freq=50")["trainer"]["val_check_interval"] == 1.0
     assert "limit_train_batches" not in config(MAIN, "--num-batches=0")["trainer"]
     assert config(MAIN, "--num-batches=10")["trainer"]["limit_val_batches"] == 0  # Never tests all the same.
@@ -187,7 +187,7 @@ def test_schedule_and_its_traps() -> None:
     flags = "--lr-num-warmup-steps=5 --lr-decay-start-step=9 --lr-num-decay-steps=4"
     model = config(MAIN, flags)["model"]
     assert [model[f"lr_{name}"] for name in ("num_warmup_steps", "decay_start_step", "num_decay_steps")] == [5, 9, 4]
-    assert "the reference exits" in notes(MAIN, "--lr-num-warmup-steps=5")["--lr-num-warmup-steps=5"]
+    assert "upstream exits" in notes(MAIN, "--lr-num-warmup-steps=5")["--lr-num-warmup-steps=5"]
     fails = "--lr-decay-start-step=9 --lr-num-decay-steps=4"
     assert "fails without a warm-up" in notes(MAIN, fails)["--lr-decay-start-step=9"]
     assert "lr_num_warmup_steps" not in config(TUNE)["model"]
@@ -249,7 +249,7 @@ def test_folder_with_a_variable_is_handed_over_by_the_shell() -> None:
     words = ["--data-generation=dataset", "--raw-data-file=$d/day", "--save-model=${out}/m.pt"]
     plan = translate(words, "run.yaml")
     assert render_command(plan, plan.commands[-1]).endswith("--data.folder $d/kaggleAdDisplayChallenge_processed")
-    assert "${out}: stands in the YAML, which has no variables" in render_notes(plan)
+    assert "${out}: is written into the YAML, where shell variables have no meaning" in render_notes(plan)
 
 
 def test_artifact_with_a_variable_is_handed_over_by_the_shell() -> None:
@@ -257,7 +257,7 @@ def test_artifact_with_a_variable_is_handed_over_by_the_shell() -> None:
     plan = plan_of(IPEX, flags)
     assert render_command(plan, plan.commands[-1]).endswith("quantize -c run.yaml --ckpt_path m.ckpt --output ${out}")
     assert callbacks(IPEX, flags)["ModelCheckpoint"]["dirpath"] == "runs/kaggle"
-    assert "${out}: stands in the YAML" not in render_notes(plan)
+    assert "${out}: is written into the YAML" not in render_notes(plan)
 
 
 def test_environment_in_front_stands_in_front_of_the_commands() -> None:
@@ -282,7 +282,7 @@ def test_gpu_and_processes_of_a_launcher() -> None:
     assert (got["data"]["batch_size"], got["data"]["eval_batch_size"]) == (256, 2048)
     assert "is not divisible by 8 processes" in refusal(launched, "--mini-batch-size=2047")
     assert config(MAIN, flags)["trainer"]["devices"] == 1
-    assert "no launcher stands in front" in notes(MAIN, flags)["--dist-backend=nccl"]
+    assert "the command line has no launcher" in notes(MAIN, flags)["--dist-backend=nccl"]
 
 
 def test_gloo_takes_the_place_of_backends_that_torch_is_not_built_with() -> None:
@@ -291,4 +291,4 @@ def test_gloo_takes_the_place_of_backends_that_torch_is_not_built_with() -> None
 
 
 def test_abbreviations_are_said() -> None:
-    assert notes(MAIN, "--learning=0.5")["--learning"] == "is taken for --learning-rate, as the reference does"
+    assert notes(MAIN, "--learning=0.5")["--learning"] == "is read as --learning-rate, as upstream does"

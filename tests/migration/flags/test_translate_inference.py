@@ -73,7 +73,7 @@ def test_benchmark_of_int8_is_of_the_artifact_and_the_defect_is_said() -> None:
 def test_tune_and_benchmark_together_do_both_and_say_that_the_reference_does_not() -> None:
     words = [command.split()[0] for command in commands(TUNE, LOADED, "--tune --int8 --benchmark")]
     assert words == ["preprocess", "import-checkpoint", "quantize", "benchmark"]
-    assert "the reference ends after --tune" in notes(TUNE, LOADED, "--tune --benchmark")["--benchmark"]
+    assert "upstream ends after --tune" in notes(TUNE, LOADED, "--tune --benchmark")["--benchmark"]
 
 
 def test_quantization_by_hand_has_one_scale_a_matrix() -> None:
