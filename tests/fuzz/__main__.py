@@ -1,6 +1,6 @@
-"""Call the native code at random and hold it against its fallbacks, for as long as one likes.
+"""Call native code with random arguments and compare it with its fallbacks, for a given time.
 
-make fuzz SECONDS=600                       # under the sanitizers, from a new seed
+make fuzz SECONDS=600                       # under the sanitizers, with a new seed
 make fuzz SECONDS=60 SEED=7                 # the same calls again
 python -m tests.fuzz --seed 7 --round 1234    # one of them, without the sanitizers
 """
@@ -20,10 +20,12 @@ from collections import Counter
 def main() -> int:
     parser = argparse.ArgumentParser(prog="fuzz", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--seconds", type=float, default=60.0)
-    parser.add_argument("--seed", type=int, default=random.randrange(2**31), help="default: a new one")
-    parser.add_argument("--round", type=int, help="this one alone")
+    parser.add_argument(
+        "--seed", type=int, default=random.randrange(2**31), help="seed of all rounds (default: a new one)"
+    )
+    parser.add_argument("--round", type=int, help="run only this round")
     options = parser.parse_args()
-    # Where the child is, told to a parent that lives on when a sanitizer ends the child.
+    # The number of the current round, shared with the parent, which survives when a sanitizer ends the child.
     place = mmap.mmap(-1, 8)
     child = os.fork()
     if not child:
@@ -31,12 +33,12 @@ def main() -> int:
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     if status:
         number = struct.unpack("q", place)[0]
-        print(f"fuzz: FAILED in round {number}; again with: --seed {options.seed} --round {number}", file=sys.stderr)
+        print(f"fuzz: FAILED in round {number}; to repeat it: --seed {options.seed} --round {number}", file=sys.stderr)
     return abs(status)
 
 
 def fuzz(seconds: float, seed: int, only: int | None, place: mmap.mmap) -> int:
-    """Rounds until the time is over; each follows from the seed and its number alone."""
+    """Run rounds until the time is over; each depends only on the seed and its number."""
     import numpy as np
     import torch
 

@@ -1,4 +1,4 @@
-"""Random calls of the int8 kernels: each variant against the fallback, on random shapes, indices, offsets, numbers."""
+"""Random calls of the int8 kernels: each variant against the fallback, with random shapes, indices and values."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SPECIAL = (float("nan"), float("inf"), -float("inf"), 3.4e38, -3.4e38, 1e-45, -0
 
 
 def lookups(rng: Rng) -> None:
-    """Both ops that look up, on the same bags."""
+    """Call both lookup ops on the same bags."""
     dim, batch, count = dimension(rng), int(rng.integers(0, 70)), int(rng.choice([0, 1, 2, 3, 7, 15, 16, 33, 64, 65]))
     count = min(count, max(1, 4000 // dim))
     dtypes = rng.integers(0, len(TABLE_DTYPES), count).tolist()
@@ -46,7 +46,7 @@ def lookups(rng: Rng) -> None:
 
 
 def mlp(rng: Rng) -> None:
-    """A chain of Linears from floats or bytes."""
+    """Call a chain of Linear layers on floats or bytes."""
     layers, wide = int(rng.integers(1, 5)), rng.random() < 0.1
     widths = rng.integers(1, 1500 if wide else 150, layers + 1).tolist()
     rows = int(rng.choice([0, 1, 2, 3, 15, 16, 17, 31, 33, 70, 530]))
@@ -72,7 +72,7 @@ def mlp(rng: Rng) -> None:
 
 
 def packing(rng: Rng) -> None:
-    """Rows of any numbers that float32 has."""
+    """Pack rows of arbitrary float32 values."""
     values = numbers(rng, int(rng.integers(0, 40)), dimension(rng)) * float(10.0 ** rng.uniform(-44, 38))
     damage(rng, values)
     given = misshapen(rng, {"values": values})
@@ -81,7 +81,7 @@ def packing(rng: Rng) -> None:
 
 
 def ceilings(rng: Rng) -> None:
-    """What measures the machine."""
+    """Call the measurements of the machine."""
     native = kernels_of(variant(rng))
     assert isinstance(native, NativeKernels)
     assert native.int8_peak(int(rng.integers(0, 300))) >= 0
@@ -103,7 +103,7 @@ TARGETS: tuple[Callable[[Rng], None], ...] = (lookups, mlp, packing, ceilings)
 
 
 def agree(rng: Rng, call: Callable[[], Any], *, exact: bool) -> None:
-    """The fallback and a variant end alike: the same bits, or the same error."""
+    """Check that the fallback and a variant give the same bits or the same error."""
     name, threads = variant(rng), torch.get_num_threads()
     found = {}
     try:
@@ -119,7 +119,7 @@ def agree(rng: Rng, call: Callable[[], Any], *, exact: bool) -> None:
 
 
 def library_path() -> str:
-    """The native code that is called."""
+    """Return the path of the native library that is called."""
     found = load_built("int8", VERSION, Path(kernels.__path__[0]))
     assert found is not None, "the native code was not built"
     return str(Path(found._name).parent)
@@ -140,7 +140,7 @@ def numbers(rng: Rng, rows: int, dim: int) -> Tensor:
 
 
 def table(rng: Rng, dtype: int, rows: int, dim: int, *, wild: bool) -> Tensor:
-    """Packed as they should be, or of any bytes."""
+    """Return tables that are packed correctly or hold random bytes."""
     if dtype > 1:
         return numbers(rng, rows, dim).to((torch.float16, torch.float32)[dtype - 2])
     if wild:
@@ -150,7 +150,7 @@ def table(rng: Rng, dtype: int, rows: int, dim: int, *, wild: bool) -> Tensor:
 
 
 def bags(rng: Rng, sizes: list[int], batch: int) -> tuple[Tensor, Tensor | None]:
-    """One row of each table for each sample, or bags of up to twenty."""
+    """Return indices of one row of each table for each sample, or of bags of up to twenty rows."""
     if rng.random() < 0.5:
         rows = [rng.integers(0, size, batch) for size in sizes]
         return torch.from_numpy(np.array(rows, np.int64).reshape(len(sizes), batch)), None
@@ -161,7 +161,7 @@ def bags(rng: Rng, sizes: list[int], batch: int) -> tuple[Tensor, Tensor | None]
 
 
 def damage(rng: Rng, values: Tensor, indices: Tensor | None = None, offsets: Tensor | None = None) -> bool:
-    """Sometimes a number in one of them becomes another; False when several errors may follow from it."""
+    """Sometimes change a number in one of the arguments; returns False if that may cause several errors."""
     chance = rng.random()
     if chance < 0.15 and values.numel():
         values.view(-1)[int(rng.integers(values.numel()))] = float(rng.choice(SPECIAL))
@@ -175,7 +175,7 @@ def damage(rng: Rng, values: Tensor, indices: Tensor | None = None, offsets: Ten
 
 
 def misshapen(rng: Rng, given: dict[str, Any]) -> dict[str, Any]:
-    """Sometimes one of the arguments, or one of a list, gets another shape or type."""
+    """Sometimes give one of the arguments, or one item of a list, another shape or type."""
     if rng.random() > 0.2:
         return given
     name = str(rng.choice([key for key, value in given.items() if value is not None]))
@@ -190,7 +190,7 @@ def misshapen(rng: Rng, given: dict[str, Any]) -> dict[str, Any]:
 
 
 def reshaped(rng: Rng, tensor: Tensor) -> Tensor:
-    """Shorter, longer, flat, empty, with gaps, or of another type."""
+    """Return a tensor that is shorter, longer, flat, empty, strided, or of another type."""
     ways: list[Callable[[Tensor], Tensor]] = [
         lambda each: each[:-1],
         lambda each: each[..., :-1],

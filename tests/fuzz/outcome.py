@@ -1,4 +1,4 @@
-"""What a call ended in, so that two implementations can be held against each other."""
+"""Outcomes of calls, to compare two implementations."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from dlrm_pl.errors import DLRMError
 Rng = np.random.Generator
 
 HUGE = (-1, -(2**31), -(2**63), 2**31, 2**32, 2**40, 2**62, 2**63 - 1)
-"""Numbers that an index, an offset or a size may be by mistake."""
+"""Invalid values of an index, an offset or a size."""
 
 
 def outcome(call: Callable[[], Any]) -> Any:
-    """What a call returns as plain bytes, or its error: the kind and the message."""
+    """Return the result of a call as plain bytes, or the kind and message of its error."""
     try:
         return plain(call())
     except DLRMError as error:
@@ -25,7 +25,7 @@ def outcome(call: Callable[[], Any]) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """Bytes and shapes; a NaN is a NaN, whatever its bits."""
+    """Return arrays as bytes with type and shape, and all NaNs as the same bits."""
     if isinstance(value, torch.Tensor):
         value = value.numpy()
     if isinstance(value, np.ndarray):
@@ -35,6 +35,6 @@ def plain(value: Any) -> Any:
     return [plain(each) for each in value] if isinstance(value, list | tuple) else value
 
 
-def vague(found: Any) -> Any:
-    """Of an error only that it is one: which of several is named may differ."""
-    return "an error" if isinstance(found, tuple) and len(found) == 2 and isinstance(found[1], str) else found
+def vague(result: Any) -> Any:
+    """Replace an error by a constant, since the message may name any of several faults."""
+    return "an error" if isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], str) else result

@@ -20,7 +20,7 @@ PIECES = (b"", b"\t", b"\r", b"\r\n", b"\0", b"-", b"-0", b"+1", b"2147483648", 
 
 
 def parsing(rng: Rng) -> None:
-    """Lines as they should be, and with pieces exchanged."""
+    """Parse valid lines, and lines with replaced pieces."""
     text = b"".join(mutated(rng, log_line(rng)) + rng.choice([b"\n", b"\r\n"]) for _ in range(int(rng.integers(0, 12))))
     whole = not text or rng.random() < 0.95
     text = text if whole else text[:-1] + b"1"
@@ -45,7 +45,7 @@ def parsing(rng: Rng) -> None:
 
 
 def tables(rng: Rng) -> None:
-    """Numbers by first appearance, over several chunks and a restart."""
+    """Number values by first appearance, over several chunks and a restart."""
     span = int(rng.choice([3, 300, 2**32]))
     count = int(rng.integers(1, 4))
     chunks = [
@@ -80,7 +80,7 @@ def tables(rng: Rng) -> None:
 
 
 def buckets(rng: Rng) -> None:
-    """Columns to records, in their order and scattered, sorted, taken and mapped."""
+    """Turn columns into records, in order and scattered, and sort, take and remap these."""
     room, seed, first = int(rng.integers(1, 400)), int(rng.integers(2**63)), int(rng.choice([0, 1, 2**40, 2**62]))
     rows, count = int(rng.integers(0, room + 1)), int(rng.choice([1, 2, 7, 1000]))
     columns = rng.integers(0, 100, (40, room), dtype=np.int32)
@@ -139,7 +139,7 @@ def log_line(rng: Rng) -> bytes:
 
 
 def mutated(rng: Rng, line: bytes) -> bytes:
-    """With a piece replaced by bytes that mean something to a parser, or by any."""
+    """Replace a piece of a text by bytes that mean something to a parser, or by random bytes."""
     while rng.random() < 0.4:
         start = int(rng.integers(0, len(line) + 1))
         stop = start + int(rng.choice([0, 1, 2, 9, 300]))

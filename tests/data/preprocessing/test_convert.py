@@ -288,4 +288,4 @@ def test_files_that_do_not_fit_together_are_named(
     )
     test.write_bytes(test.read_bytes()[:-1])
     refused(binaries, "not a whole number")
-    refused(tmp_path / "reference", r"0 files \*_train.bin; one is needed")
+    refused(tmp_path / "reference", r"0 files \*_train.bin; expected one")

@@ -1,4 +1,4 @@
-// The library's version, and the reason of a refusal.
+// The library's version, and the reason for a refusal.
 
 #include "common.h"
 
@@ -15,10 +15,10 @@ int64_t refused(const char* reason) {
 
 extern "C" {
 
-// Raised with every change of a signature, so that a library built from older sources is not used.
+// Increase it with every change of a signature, so that a library built from older sources is not used.
 int64_t dlrm_preprocess_version() { return 4; }
 
-// Why this thread's last refused call was refused.
+// The reason for the last refusal in this thread.
 const char* dlrm_preprocess_refusal() { return preprocess::refusal; }
 
 }  // extern "C"

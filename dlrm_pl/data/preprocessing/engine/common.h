@@ -1,9 +1,9 @@
-// What the files of this folder share: the layout of a record, and how functions report that they computed nothing.
+// Shared definitions of this folder: the layout of a record, and the statuses of functions.
 //
 // Raw click logs to records: parse, number the categories, shuffle. Plain C functions on pointers and ranges, called
-// through ctypes (native.py), which releases the interpreter's lock meanwhile. No Python, no torch.
+// through ctypes (native.py), which releases the interpreter lock during the call. No Python, no torch.
 // Each function has a NumPy fallback in numpy_engine.py that gives the same bytes; the tests compare them.
-// Little-endian processors only, as the file format itself.
+// Little-endian processors only, like the file format.
 #pragma once
 
 #include <cstdint>
@@ -15,20 +15,20 @@ constexpr int kDense = 13;
 constexpr int kSparse = 26;
 constexpr int kFields = 1 + kDense + kSparse;
 constexpr int kRecordBytes = 4 * kFields;
-constexpr int kKeyedBytes = kRecordBytes + 8;  // A record behind the 64-bit key that it is sorted by.
+constexpr int kKeyedBytes = kRecordBytes + 8;  // A record, preceded by the 64-bit key that it is sorted by.
 constexpr int kAhead = 16;                     // Prefetch distance, in rows.
-constexpr int64_t kMost = int64_t{1} << 40;    // Rows or bytes: no product with a size in this folder leaves 64 bits.
+constexpr int64_t kMost = int64_t{1} << 40;    // Limit of rows or bytes, so that no product with a size here exceeds 64 bits.
 
-// Statuses that functions return instead of a result. They cannot see how long arrays are: native.py checks that.
+// Statuses that functions return instead of a result. They do not know the sizes of arrays; native.py checks these.
 enum Status : int64_t { kDone = 0, kNoMemory = -1, kStopped = -2, kRefused = -3, kRepeated = -4, kPassed = -5 };
 
-// Why this thread's last refused call was refused. Hidden and cold, or parsing takes 6 % longer.
+// The reason for the last refusal in this thread. Hidden and cold, or else parsing takes 6 % longer.
 extern thread_local const char* refusal __attribute__((visibility("hidden")));
 
 // Keep the reason for dlrm_preprocess_refusal; returns kRefused.
 int64_t refused(const char* reason) __attribute__((visibility("hidden"), cold));
 
-// Why columns int32 [fields][stride] cannot hold so many rows, or null.
+// Returns the reason why columns int32 [fields][stride] cannot hold that many rows, or null.
 inline const char* wrong_columns(const int32_t* columns, int64_t stride, int64_t rows) {
   if (!columns) return "the columns are missing";
   return stride < 0 || stride > kMost || rows < 0 || rows > stride ? "more rows than the columns have room for" : nullptr;

@@ -1,4 +1,4 @@
-// Buckets to the training rows: sort the keys of a bucket, and copy its records in their order.
+// From buckets to training rows: sort the keys of a bucket, and copy its records in this order.
 
 #include <algorithm>
 #include <limits>
@@ -12,7 +12,7 @@ using namespace preprocess;
 
 extern "C" {
 
-// The rows of keyed records in the order of their keys, which are all different. Returns 0, kNoMemory or kRefused.
+// Sorts the rows of keyed records by their keys, which must be distinct. Returns 0, kNoMemory or kRefused.
 int64_t dlrm_order(const char* keyed, int64_t rows, uint32_t* order) {
   if (rows < 0 || rows > std::numeric_limits<uint32_t>::max()) return refused("the number of rows");
   if (rows && (!keyed || !order)) return refused("the records or the order are missing");
@@ -21,7 +21,7 @@ int64_t dlrm_order(const char* keyed, int64_t rows, uint32_t* order) {
     uint32_t row;
   };
   const auto key = [&](int64_t row) { return load8(keyed + row * kKeyedBytes); };
-  // Not a vector, which would fill it with zeros first.
+  // Not a vector, which would be filled with zeros first.
   std::unique_ptr<Entry[]> memory(new (std::nothrow) Entry[2 * rows]);
   if (!memory) return kNoMemory;
   Entry *entries = memory.get(), *other = entries + rows;
@@ -32,8 +32,8 @@ int64_t dlrm_order(const char* keyed, int64_t rows, uint32_t* order) {
     least = std::min(least, upper);
     most = std::max(most, upper);
   }
-  // A radix sort by the upper 22 of the bits in which the keys of this bucket differ, from the lower digit on. Few keys
-  // agree in these, since they are as good as random, and those are sorted afterwards.
+  // Radix sort by the upper 22 of the bits in which the keys of this bucket differ, starting with the lower digit. Few
+  // keys agree in these bits, since keys are practically random; they are sorted afterwards.
   constexpr int kDigit = 11, kMask = (1 << kDigit) - 1;
   const int bits = most <= least ? 1 : 32 - __builtin_clz(most - least);
   const int shift = std::max(0, bits - 2 * kDigit);
@@ -54,7 +54,7 @@ int64_t dlrm_order(const char* keyed, int64_t rows, uint32_t* order) {
   return 0;
 }
 
-// The records of given rows out of `total`, one after the other; returns the clicks among them, or kRefused.
+// Copies the records of the given rows out of `total`; returns the number of clicks, or kRefused.
 int64_t dlrm_take(const char* keyed, int64_t total, const uint32_t* order, int64_t rows, char* records) {
   if (total < 0 || total > kMost || rows < 0 || rows > kMost) return refused("the number of records or rows");
   if (rows && (!keyed || !order || !records)) return refused("the records or the order are missing");
@@ -77,12 +77,12 @@ int64_t dlrm_take(const char* keyed, int64_t total, const uint32_t* order, int64
   return clicks;
 }
 
-// Replace the number n in column `field` of records by map[n], as far as the `size` numbers of the map go: returns how many
-// rows were done, fewer than `rows` when the next one's number is outside, or kRefused.
+// Replaces the number n in column `field` of records by map[n]. Returns the number of rows that were replaced, which is less
+// than `rows` if the next row's number is outside the `size` entries of the map, or kRefused.
 int64_t dlrm_remap(int32_t* records, int64_t rows, int64_t field, const int32_t* map, int64_t size) {
   if (rows < 0 || rows > kMost || field < 0 || field >= kFields || size < 0) return refused("the rows, the field or the map");
   if ((rows && !records) || (size && !map)) return refused("the records or the map are missing");
-  const uint32_t end = static_cast<uint32_t>(std::min<int64_t>(size, int64_t{1} << 31));  // Negative numbers are above.
+  const uint32_t end = static_cast<uint32_t>(std::min<int64_t>(size, int64_t{1} << 31));  // Negative numbers are above it.
   for (int64_t row = 0; row < rows; ++row) {
     int32_t& number = records[row * kFields + field];
     if (static_cast<uint32_t>(number) >= end) return row;

@@ -1,4 +1,4 @@
-// Text to columns: parse whole lines of a raw log, and count what the report needs.
+// From text to columns: parse whole lines of a raw log, and collect the statistics of the report.
 
 #include <algorithm>
 #include <limits>
@@ -8,12 +8,12 @@
 namespace preprocess {
 namespace {
 
-constexpr int kBins = 4096;           // Of the histograms of dense values; the last bin holds all larger ones.
-constexpr int kLongestLine = 32000;   // Bytes without the newline; as raw_logs/line.py has it.
+constexpr int kBins = 4096;           // Bins of a histogram of dense values; the last one holds all larger values.
+constexpr int kLongestLine = 32000;   // Bytes without the newline; the same as in raw_logs/line.py.
 
 constexpr uint64_t kOnes = 0x0101010101010101ull;
 
-// Whether all eight bytes are hexadecimal digits. Bytes below 0x80 cannot carry into their neighbours here.
+// Returns whether all eight bytes are hexadecimal digits. Bytes below 0x80 cannot carry into their neighbours here.
 inline bool all_hex(uint64_t x) {
   const uint64_t y = x | (0x20 * kOnes);
   const uint64_t digit = (x + (0x80 - '0') * kOnes) & ~(x + (0x7f - '9') * kOnes);
@@ -21,7 +21,7 @@ inline bool all_hex(uint64_t x) {
   return (~x & (digit | letter) & (0x80 * kOnes)) == 0x80 * kOnes;
 }
 
-// Eight hexadecimal digits, the most significant first in memory.
+// Returns the value of eight hexadecimal digits, the most significant first in memory.
 inline uint32_t hex8(uint64_t x) {
   uint64_t v = (x & (0x0f * kOnes)) + 9 * ((x >> 6) & kOnes);
   v = ((v << 4) | (v >> 8)) & 0x00ff00ff00ff00ffull;
@@ -49,15 +49,15 @@ struct Modulus {
 
 struct Row {
   int32_t values[kFields];
-  uint64_t missing;  // Bit by field.
+  uint64_t missing;  // One bit for each field.
 };
 
-// Whether a line has more bytes than any may have; `next` is the place behind its newline.
+// Returns whether a line is too long; `next` is the place after its newline.
 inline bool too_long(const char* p, const char* next) {
   return next - p > kLongestLine + 1 && next - p > kLongestLine + 1 + (next[-2] == '\r');
 }
 
-// Parse the line at p, which a '\n' ends (one is there). Returns the place behind it, or nullptr for a bad line.
+// Parses the line at p, which must end with a '\n'. Returns the place after it, or nullptr for an invalid line.
 inline const char* parse_line(const char* p, const Modulus& modulus, bool labelled, Row& row) {
   row.missing = 0;
   if ((*p == '0' || *p == '1') && p[1] == '\t') {
@@ -84,7 +84,7 @@ inline const char* parse_line(const char* p, const Modulus& modulus, bool labell
     unsigned digit;
     while ((digit = static_cast<unsigned char>(*p) - '0') <= 9) {
       value = value * 10 + digit;
-      if (value > int64_t{1} << 40) return nullptr;  // Too long for 32 bits; stop before 64 are full.
+      if (value > int64_t{1} << 40) return nullptr;  // Too large for 32 bits; stop before 64 bits overflow.
       ++p;
     }
     if (p == first || *p != '\t') return nullptr;
@@ -128,13 +128,14 @@ using namespace preprocess;
 
 extern "C" {
 
-// Parse whole lines. Returns the number of rows stored, or kRefused, also when there are more than the columns hold.
-//   text: `size` bytes ending in '\n', with 16 readable bytes behind.
-//   modulus: 0: none.
+// Parses whole lines. Returns the number of rows stored, or kRefused, also if the columns cannot hold all rows.
+//   text: `size` bytes ending in '\n', followed by 16 readable bytes.
+//   modulus: modulus of the categories; 0 for none.
 //   columns: int32 [40][stride]; categories as unsigned 32-bit values.
-//   missing: [40], added to.  histogram: [13][4096], added to.  largest: [13], of the dense values, raised.
-//   bad: offset of the first byte of each line that cannot be parsed, and bad_lines its number within the text from 0.
-//   counts: out: lines, bad lines. At most bad_capacity are stored, and parsing ends at the next one.
+//   missing: [40], added to.  histogram: [13][4096], added to.  largest: [13], largest dense values, updated.
+//   bad, bad_lines: offset of the first byte of each invalid line, and its number within the text, from 0. At most
+//     bad_capacity lines are stored; parsing ends at the next one.
+//   counts: output: number of lines, and of invalid lines.
 int64_t dlrm_parse(const char* text, int64_t size, uint32_t modulus, int32_t labelled, int32_t* columns, int64_t stride,
                    int64_t* missing, int64_t* histogram, int64_t* largest, int64_t* bad, int64_t* bad_lines,
                    int64_t bad_capacity, int64_t* counts) {

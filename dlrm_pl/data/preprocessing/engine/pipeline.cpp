@@ -1,4 +1,4 @@
-// Number the categories of chunks of rows by several threads, in the order of the chunks.
+// Numbering of the categories of chunks of rows by several threads, in the order of the chunks.
 
 #include <algorithm>
 #include <atomic>
@@ -22,11 +22,11 @@ inline void relax() {
 #endif
 }
 
-// The tables as a pipeline: each chunk of rows passes all of them, each table takes the chunks in their order, so
-// that numbers follow from the rows alone, while different threads are at different tables. A thread whose own chunk has
-// to wait does what is due of the others' chunks: when the system takes the processor from a thread, because other
-// programs run, only the table that it is at stands still. In Python the turns alone took as long as a tenth of the work,
-// since two threads that call back and forth keep waiting for the interpreter's lock.
+// A pipeline of tables. Each chunk of rows passes all tables, and each table takes the chunks in their order, so that
+// numbers depend only on the rows, while different threads work at different tables. A thread whose own chunk has to wait
+// works on other threads' chunks: when the system suspends a thread because other programs run, only that thread's table
+// stands still. In Python the turns alone took a tenth of the time of the work, since threads that take turns keep waiting
+// for the interpreter lock.
 class TablePipeline {
  public:
   TablePipeline(Table* const* tables, int64_t count) : tables_(tables, tables + count), places_(count) {}
@@ -35,7 +35,7 @@ class TablePipeline {
     Job own{columns, stride, rows, learn, static_cast<int>(tables_.size())};
     std::unique_lock<std::mutex> lock(mutex_);
     for (const Place& place : places_)
-      if (place.next > chunk) return kPassed;  // It would wait for ever.
+      if (place.next > chunk) return kPassed;  // It would wait forever.
     if (jobs_.count(chunk)) return kPassed;
     try {
       jobs_.emplace(chunk, &own);
@@ -63,7 +63,7 @@ class TablePipeline {
       }
     }
     if (stopped_ && status == kDone) status = own.left ? kStopped : kDone;
-    while (own.workers) wait(lock);  // Others may be at columns that the caller will free.
+    while (own.workers) wait(lock);  // Others may be using columns that the caller will free.
     jobs_.erase(chunk);
     moved();
     return status;
@@ -76,30 +76,30 @@ class TablePipeline {
   }
 
  private:
-  static constexpr int kSpins = 500;  // Of some 100 cycles each.
+  static constexpr int kSpins = 500;  // About 100 cycles each.
 
-  // A chunk of which some tables are to be done.
+  // A chunk that has not passed all tables yet.
   struct Job {
     int32_t* columns;
     int64_t stride, rows;
     bool learn;
-    int left;         // Tables.
-    int workers = 0;  // Threads that are at it.
+    int left;         // Number of tables that it has not passed.
+    int workers = 0;  // Threads that work on it.
   };
 
   struct Place {
-    int64_t next = 0;  // Chunk.
+    int64_t next = 0;  // Next chunk of the table.
     bool taken = false;
   };
 
-  // A table that waits for this chunk, or -1.
+  // Returns a table that waits for this chunk, or -1.
   int due(int64_t chunk) const {
     for (size_t table = 0; table < places_.size(); ++table)
       if (!places_[table].taken && places_[table].next == chunk) return static_cast<int>(table);
     return -1;
   }
 
-  // One chunk at one table, without the lock meanwhile. False when there is no memory.
+  // Numbers one chunk at one table, without holding the lock. Returns false if memory runs out.
   bool work(std::unique_lock<std::mutex>& lock, Job& job, int64_t chunk, int table) {
     Place& place = places_[table];
     place.taken = true;
@@ -128,13 +128,13 @@ class TablePipeline {
     return done;
   }
 
-  // Something changed that others may wait for.
+  // Announces a change that others may wait for.
   void moved() {
     moves_.fetch_add(1, std::memory_order_release);
     if (sleeping_) changed_.notify_all();
   }
 
-  // Until something changes: for about as long as a table takes with the processor, then without.
+  // Waits for a change: first spinning, for about as long as a table takes, then asleep.
   void wait(std::unique_lock<std::mutex>& lock) {
     const uint64_t before = moves_.load(std::memory_order_relaxed);
     const auto changed = [&] { return moves_.load(std::memory_order_acquire) != before; };
@@ -147,11 +147,11 @@ class TablePipeline {
   }
 
   std::vector<Table*> tables_;
-  std::mutex mutex_;  // Of all that follows.
+  std::mutex mutex_;  // Guards all members below.
   std::vector<Place> places_;
   std::map<int64_t, Job*> jobs_;  // By chunk.
   std::condition_variable changed_;
-  std::atomic<uint64_t> moves_{0};  // Written under the mutex, read by those that spin.
+  std::atomic<uint64_t> moves_{0};  // Written under the mutex, read by spinning threads.
   int sleeping_ = 0;
   bool stopped_ = false;
 };
@@ -163,7 +163,7 @@ using namespace preprocess;
 
 extern "C" {
 
-// A pipeline of tables, which must live as long; null without memory, and when refused.
+// Makes a pipeline of tables, which must outlive it. Returns null if memory runs out or the call is refused.
 void* dlrm_pipeline_new(void* const* tables, int64_t count) {
   refusal = nullptr;
   try {
@@ -187,10 +187,10 @@ void dlrm_pipeline_stop(void* pipeline) {
   if (pipeline) static_cast<TablePipeline*>(pipeline)->stop();
 }
 
-// Replace raw values by numbers, -1 for unknown ones unless they are learnt.
-//   chunk: from 0 on, each once: its turn comes at each table when the one before has left it.
-//   columns: int32 [tables][stride], the categories alone.
-// Returns 0; kNoMemory, which also stops the pipeline; kStopped; kRefused.
+// Replaces raw values by numbers, or by -1 if they are unknown and not learnt.
+//   chunk: number of the chunk, from 0, each exactly once. At each table it waits until the previous chunk has passed.
+//   columns: int32 [tables][stride], only the categories.
+// Returns 0; kNoMemory, which also stops the pipeline; kStopped; or kRefused.
 int64_t dlrm_pipeline_number(void* pipeline, int64_t chunk, int32_t* columns, int64_t stride, int64_t rows,
                              int32_t learn) {
   if (!pipeline || chunk < 0) return refused("the pipeline or the number of the chunk");

@@ -1,4 +1,4 @@
-// Columns to records: in their order, or grouped by the bucket that a row's key belongs to.
+// From columns to records, in the order of the rows or grouped by bucket.
 
 #include <algorithm>
 #include <cerrno>
@@ -36,7 +36,7 @@ using namespace preprocess;
 
 extern "C" {
 
-// columns int32 [40][stride] -> records int32 [rows][40]. Returns 0 or kRefused.
+// Transposes columns int32 [40][stride] to records int32 [rows][40]. Returns 0 or kRefused.
 int64_t dlrm_records(const int32_t* columns, int64_t stride, int64_t rows, char* records) {
   if (const char* reason = wrong_columns(columns, stride, rows)) return refused(reason);
   if (rows && !records) return refused("the records are missing");
@@ -44,8 +44,9 @@ int64_t dlrm_records(const int32_t* columns, int64_t stride, int64_t rows, char*
   return 0;
 }
 
-// columns -> keyed records grouped by bucket, in the order of the rows inside each; sizes: rows by bucket.
-// first_row: the number of the first row, from which its key follows.
+// Writes columns as keyed records, grouped by bucket and in the order of the rows within each bucket.
+//   first_row: number of the first row; the key of a row follows from its number.
+//   sizes: output: number of rows of each bucket.
 // Returns 0, kNoMemory or kRefused.
 int64_t dlrm_scatter(const int32_t* columns, int64_t stride, int64_t rows, uint64_t seed, uint64_t first_row,
                      int64_t buckets, char* keyed, int64_t* sizes) {
@@ -67,9 +68,9 @@ int64_t dlrm_scatter(const int32_t* columns, int64_t stride, int64_t rows, uint6
   return 0;
 }
 
-// Append the keyed records of each bucket to its file, which was opened to append: the system then puts what a write
-// brings behind all that is there, in one piece, so that threads need not wait for each other. `rows` are the records that
-// there are. Returns 0, kRefused, or errno; then the files may end with a piece of a record.
+// Appends the keyed records of each bucket to its file, which must be open for appending (O_APPEND): the system then adds
+// each write in one piece at the end, so that threads need not wait for each other. `rows` is the total number of records.
+// Returns 0, kRefused, or errno; after an error, files may end with a part of a record.
 int64_t dlrm_append(const int32_t* files, const char* keyed, int64_t rows, const int64_t* sizes, int64_t buckets) {
   if (buckets < 0 || rows < 0 || rows > kMost || (buckets && (!files || !sizes)) || (rows && !keyed))
     return refused("the number of rows or buckets, or an array is missing");
@@ -81,7 +82,7 @@ int64_t dlrm_append(const int32_t* files, const char* keyed, int64_t rows, const
     do written = size ? write(files[bucket], keyed, size) : 0;
     while (written < 0 && errno == EINTR);
     if (written < 0) return errno;
-    if (written < size) return ENOSPC;  // A file that can take no more, of whatever reason, takes a part first.
+    if (written < size) return ENOSPC;  // A file that cannot grow further, for any reason, is first written in part.
     keyed += size;
   }
   return 0;

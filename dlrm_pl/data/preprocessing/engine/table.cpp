@@ -1,4 +1,4 @@
-// The C functions of a table.
+// C functions of a table.
 
 #include "table.h"
 
@@ -21,8 +21,8 @@ int64_t dlrm_table_bytes(const void* table) {
   return table ? static_cast<const Table*>(table)->bytes() : refused("the table is missing");
 }
 
-// The values from number `first` on in the order of their numbers, and how often each of all came. `size` is the size that
-// the caller has room for. Returns 0 or kRefused.
+// Copies the values from number `first` on, in the order of their numbers, and the counts of all values. `size` is the
+// number of values that the caller has room for. Returns 0 or kRefused.
 int64_t dlrm_table_read(const void* table, int64_t first, int64_t size, uint32_t* values, uint32_t* counts) {
   if (!table || (size && (!values || !counts))) return refused("the table or an array is missing");
   const Table& t = *static_cast<const Table*>(table);
@@ -33,7 +33,7 @@ int64_t dlrm_table_read(const void* table, int64_t first, int64_t size, uint32_t
   return 0;
 }
 
-// Returns 0, kNoMemory, kRefused, or kRepeated when a value comes twice; then the table is empty.
+// Returns 0, kNoMemory, kRefused, or kRepeated if a value occurs twice; the table is then empty.
 int64_t dlrm_table_restore(void* table, const uint32_t* values, const uint32_t* counts, int64_t rows) {
   if (!table || rows < 0 || (rows && (!values || !counts))) return refused("the table or an array is missing");
   try {

@@ -1,4 +1,4 @@
-// Raw value -> number by first appearance, for one categorical column.
+// Hash table that numbers the raw values of one categorical column by first appearance.
 #pragma once
 
 #include <algorithm>
@@ -16,7 +16,7 @@ namespace preprocess {
 
 constexpr int kBlock = 256;  // Values that are hashed and prefetched together.
 
-// Raw value -> number by first appearance. Open addressing, at most 5/8 full.
+// Maps raw values to numbers by first appearance, with open addressing, at most 5/8 full.
 class Table {
  public:
   Table() { resize(1024); }
@@ -32,7 +32,7 @@ class Table {
   const uint32_t* values() const { return values_; }
   const uint32_t* counts() const { return counts_; }
 
-  // False, and the table is empty, when a value comes twice.
+  // Returns false, with an empty table, if a value occurs twice.
   bool restore(const uint32_t* values, const uint32_t* counts, int64_t rows) {
     if (rows > kMostValues) throw std::bad_alloc();
     reserve(rows);
@@ -49,13 +49,13 @@ class Table {
     return false;
   }
 
-  // numbers may be the same memory as values.
+  // `numbers` may be the same memory as `values`.
   void add(const uint32_t* values, int64_t rows, int32_t* numbers) {
     uint64_t places[kBlock];
     for (int64_t first = 0; first < rows; first += kBlock) {
       const int count = static_cast<int>(std::min<int64_t>(kBlock, rows - first));
       if (size_ + count > kMostValues) throw std::bad_alloc();
-      // No table grows in the middle of a block, so that the places hold.
+      // A table does not grow within a block, so that slots stay valid.
       while ((size_ + count) * 8 > capacity_ * 5) resize(capacity_ * 2);
       if (size_ + count > reserved_) reserve(2 * (size_ + count));
       for (int i = 0; i < count; ++i) {
@@ -80,7 +80,7 @@ class Table {
     }
   }
 
-  // -1 for a value that is not there.
+  // The number of an unknown value is -1.
   void find(const uint32_t* values, int64_t rows, int32_t* numbers) const {
     uint64_t places[kBlock];
     for (int64_t first = 0; first < rows; first += kBlock) {
@@ -99,13 +99,13 @@ class Table {
 
   struct Slot {
     uint32_t value;
-    uint32_t number;  // One more than it is; 0: free.
+    uint32_t number;  // The number plus one; 0 for a free slot.
   };
 
   // Multiplicative hashing (Knuth 6.4): the upper bits of the product.
   uint64_t place(uint32_t value) const { return (value * 0x9E3779B97F4A7C15ull) >> shift_; }
 
-  // The slot of a value, or the free one where it belongs.
+  // Returns the slot of a value, or the free slot where it belongs.
   uint64_t probe(uint64_t at, uint32_t value) const {
     while (slots_[at].number && slots_[at].value != value) at = (at + 1) & (capacity_ - 1);
     return at;
@@ -124,11 +124,11 @@ class Table {
     return static_cast<uint32_t*>(memory);
   }
 
-  // The old slots go first, so that growing needs no more than the new ones: values_ has all that is to be placed. False
-  // when a value comes twice.
+  // Frees the old slots first, so that growing needs memory for the new slots only: values_ has all values. Returns false
+  // if a value occurs twice.
   bool resize(int64_t capacity) {
     unmap();
-    // Of large pages where the system has them: lookups at random miss the TLB less, and fresh memory costs less.
+    // Uses large pages where the system has them: random lookups miss the TLB less often, and fresh memory costs less.
     void* memory = mmap(nullptr, capacity * sizeof(Slot), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED) throw std::bad_alloc();
 #ifdef MADV_HUGEPAGE
@@ -136,8 +136,8 @@ class Table {
 #endif
     slots_ = static_cast<Slot*>(memory);
     capacity_ = capacity;
-    // A page that is read first is a shared page of zeros, and copied when it is written: then every other thread has to
-    // forget the shared one, an interrupt for each page.
+    // A page that is first read is a shared page of zeros, which is copied when it is written. Every other thread must then
+    // drop the shared page, at the cost of an interrupt for each page.
     std::memset(memory, 0, capacity * sizeof(Slot));
     shift_ = 64 - __builtin_ctzll(capacity);
     if (!reserved_) reserve(capacity * 5 / 8 + 1);
@@ -158,7 +158,7 @@ class Table {
   Slot* slots_ = nullptr;
   int64_t capacity_ = 0;
   int shift_ = 0;
-  uint32_t* values_ = nullptr;  // In the order of the numbers.
+  uint32_t* values_ = nullptr;  // Raw values, in the order of their numbers.
   uint32_t* counts_ = nullptr;
   int64_t size_ = 0;
   int64_t reserved_ = 0;

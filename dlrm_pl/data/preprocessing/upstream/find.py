@@ -39,8 +39,8 @@ class UpstreamFiles:
 
     @property
     def files(self) -> list[Path]:
-        """All that the result depends on."""
-        return [*(one.path for one in self.arrays), *self.binaries.values(), *self.dictionaries, *self.others]
+        """Files that the result depends on."""
+        return [*(day.path for day in self.arrays), *self.binaries.values(), *self.dictionaries, *self.others]
 
 
 def find_upstream_files(raw: Path, options: PreprocessOptions) -> UpstreamFiles | None:
@@ -48,7 +48,7 @@ def find_upstream_files(raw: Path, options: PreprocessOptions) -> UpstreamFiles 
 
     Args:
         raw: a folder with .bin files, a ``_processed.npz``, or the beginning of the names of ``_N_reordered.npz``.
-        options: as the user chose.
+        options: options of the run.
 
     Returns:
         None for raw logs.
@@ -58,16 +58,16 @@ def find_upstream_files(raw: Path, options: PreprocessOptions) -> UpstreamFiles 
         DataFormatError: files are missing, or do not fit together.
     """
     if raw.is_dir():
-        found = _from_binaries(raw)
+        files = _from_binaries(raw)
     elif raw.suffix == ".npz":
         reordered = _REORDERED.fullmatch(raw.name)
-        found = _from_days(raw.with_name(reordered[1]), options) if reordered else _from_one_file(raw, options)
+        files = _from_days(raw.with_name(reordered[1]), options) if reordered else _from_one_file(raw, options)
     elif _is_reordered_prefix(raw):
-        found = _from_days(raw, options)
+        files = _from_days(raw, options)
     else:
         return None
     _refuse_options_of_logs(raw, options)
-    return found
+    return files
 
 
 def _is_reordered_prefix(raw: Path) -> bool:
@@ -88,19 +88,19 @@ def _refuse_options_of_logs(raw: Path, options: PreprocessOptions) -> None:
         value = getattr(options, name)
         if value != default and (name, value) != ("randomize", "none"):
             raise ConfigurationError(
-                f"{raw}: is was written by upstream's preprocessing, whose rows and ids are kept: {name}={value} needs "
+                f"{raw}: was written by upstream's preprocessing, whose rows and ids are kept: {name}={value} needs "
                 "the raw logs. (Rows can be shuffled while they are read, with data.shuffle.)"
             )
 
 
 def _from_binaries(folder: Path) -> UpstreamFiles:
-    found = sorted(folder.glob("*_train.bin"))
-    if len(found) != 1:
+    training = sorted(folder.glob("*_train.bin"))
+    if len(training) != 1:
         raise DataFormatError(
-            f"{folder}: is a folder with {len(found)} files *_train.bin; one is needed. For raw logs name the common "
+            f"{folder}: is a folder with {len(training)} files *_train.bin; expected one. For raw logs give the common "
             f"beginning of the day files, for example {folder / 'day'}."
         )
-    stem = found[0].name.removesuffix("_train.bin")
+    stem = training[0].name.removesuffix("_train.bin")
     binaries: dict[Split, Path] = {split: folder / f"{stem}_{split}.bin" for split in SPLITS}
     counts = _only(folder, "*_fea_count.npz")
     rows: dict[Split, int] = {split: count_records(path) for split, path in binaries.items()}
@@ -112,11 +112,11 @@ def _from_days(prefix: Path, options: PreprocessOptions) -> UpstreamFiles:
     if options.days is not None:
         days = options.days
     if days < 2:
-        raise DataFormatError(f"{prefix}_N_reordered.npz: {days} days were found, at least 2 are needed.")
+        raise DataFormatError(f"{prefix}_N_reordered.npz: found {days} days; at least 2 are needed.")
     arrays = [UpstreamArrays(prefix.with_name(f"{prefix.name}_{day}_reordered.npz")) for day in range(days)]
     own = prefix.with_name(f"{prefix.name}_fea_count.npz")
     counts = own if own.is_file() else _only(prefix.parent, "*_fea_count.npz")
-    rows = _splits([one.rows for one in arrays], prefix)
+    rows = _splits([day.rows for day in arrays], prefix)
     return UpstreamFiles(arrays, {}, rows, _table_sizes(counts), _dictionaries(counts), [counts])
 
 
@@ -149,11 +149,11 @@ def _splits(by_day: list[int], where: Path) -> dict[Split, int]:
 
 
 def _only(folder: Path, pattern: str) -> Path:
-    found = sorted(folder.glob(pattern))
-    if len(found) != 1:
-        names = ", ".join(path.name for path in found) or "none"
-        raise DataFormatError(f"{folder / pattern}: one such file of upstream's is needed, but there is {names}.")
-    return found[0]
+    paths = sorted(folder.glob(pattern))
+    if len(paths) != 1:
+        names = ", ".join(path.name for path in paths) or "none"
+        raise DataFormatError(f"{folder / pattern}: expected exactly one such file of upstream, but found {names}.")
+    return paths[0]
 
 
 def _table_sizes(counts: Path) -> tuple[int, ...]:
