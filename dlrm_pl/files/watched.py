@@ -69,7 +69,8 @@ class WatchedFile:
     """
 
     def __init__(self, path: Path, error: type[DLRMError]) -> None:
-        self.path, self._error = path, error
+        self.path = path
+        self._error = error
         self.descriptor = os.open(path, os.O_RDONLY)
         self.state = FileState.of(self.descriptor)
 

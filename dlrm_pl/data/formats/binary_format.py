@@ -60,16 +60,16 @@ def count_records(path: Path) -> int:
 def single_label(path: Path, start: int, stop: int) -> int | None:
     """Return the label that all rows of a range have; None if there are both labels, or no rows.
 
-    Reads until both labels were found, so of most files a single block.
+    Reads until it has seen both labels, which for most files is a single block.
     """
-    found = None
+    label = None
     for first in range(start, stop, _LABEL_BLOCK):
         labels = open_records(path)[first : min(first + _LABEL_BLOCK, stop), LABEL]
         low, high = int(labels.min()), int(labels.max())
-        if low != high or found not in (None, low):
+        if low != high or label not in (None, low):
             return None
-        found = low
-    return found
+        label = low
+    return label
 
 
 def open_records(path: Path, descriptor: int | None = None) -> Records:

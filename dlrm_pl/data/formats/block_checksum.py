@@ -49,7 +49,8 @@ class BlockChecksum:
     """Combines the parts of a file, in their order, to its checksum."""
 
     def __init__(self) -> None:
-        self._digests, self._block = bytearray(), hashlib.sha256()
+        self._digests = bytearray()
+        self._block = hashlib.sha256()
         self._size = 0
 
     def add(self, part: Part) -> None:

@@ -36,7 +36,8 @@ class Splits(dict[Split, SplitInfo]):
 
     def __init__(self, folder: Path, description: Description) -> None:
         super().__init__()
-        self._folder, self._description = folder, description
+        self._folder = folder
+        self._description = description
 
     def __missing__(self, split: Split) -> SplitInfo:
         """Examine the file of a split.
@@ -250,22 +251,22 @@ class DatasetFolder:
         Raises:
             DataFormatError: a file was changed; names it.
         """
-        found = [self.check_split(split) for split in self.splits]
+        checked = [self.check_split(split) for split in self.splits]
         self.check_dictionaries()
-        return ", ".join([*found, "the dictionaries by the fingerprint"])
+        return ", ".join([*checked, "the dictionaries by the fingerprint"])
 
-    def _check_dictionaries(self, found: DictionaryChecksums) -> None:
-        if found.fingerprint == self.fingerprint and (not self.dictionaries or found.tables == self.dictionaries):
+    def _check_dictionaries(self, actual: DictionaryChecksums) -> None:
+        if actual.fingerprint == self.fingerprint and (not self.dictionaries or actual.tables == self.dictionaries):
             return
         changed = [
             dictionary_name(table)
-            for table, (now, stated) in enumerate(zip(found.tables, self.dictionaries, strict=False))
+            for table, (now, stated) in enumerate(zip(actual.tables, self.dictionaries, strict=False))
             if now != stated
         ]
         names = ", ".join(changed) if changed else f"its dictionaries, {COUNTS_NAME} or {DESCRIPTION_NAME}"
         raise DataFormatError(
             f"{self.path}: {names} changed after the dataset was written: the dictionaries give the fingerprint "
-            f"{found.fingerprint}, {DESCRIPTION_NAME} says {self.fingerprint}, so ids would mean other categories. "
+            f"{actual.fingerprint}, {DESCRIPTION_NAME} says {self.fingerprint}, so ids would mean other categories. "
             "Preprocess the raw log again, or copy the files from their dataset."
         )
 

@@ -114,8 +114,8 @@ class Vocabulary:
         if len(values) and values[0] == UNSEEN:
             return int(self._order[table][0])
         place = int(np.searchsorted(values, MISSING))
-        found = place < len(values) and values[place] == MISSING
-        return int(self._order[table][place]) if found else 0
+        present = place < len(values) and values[place] == MISSING
+        return int(self._order[table][place]) if present else 0
 
     def save(self, folder: Path) -> None:
         """Write upstream's files: ``day_fea_count.npz`` and ``day_fea_dict_{0..25}.npz``."""
@@ -163,13 +163,13 @@ class DictionaryChecksums:
     def of_tables(cls, sizes: Sequence[int], tables: Iterable[RawValues | None]) -> DictionaryChecksums:
         """Compute the checksums of values; None stands for a table without a dictionary."""
         digest = hashlib.sha256(repr(tuple(sizes)).encode())
-        found = []
+        checksums = []
         for values in tables:
             # The contents and not the file: a zip archive holds its time of writing.
             data = b"" if values is None else np.ascontiguousarray(values, dtype="<i8").data
             digest.update(data)
-            found.append("" if values is None else hashlib.sha256(data).hexdigest()[:16])
-        return cls(digest.hexdigest()[:16], tuple(found))
+            checksums.append("" if values is None else hashlib.sha256(data).hexdigest()[:16])
+        return cls(digest.hexdigest()[:16], tuple(checksums))
 
 
 def load_array(path: Path, name: str) -> RawValues:

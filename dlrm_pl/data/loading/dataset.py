@@ -77,7 +77,8 @@ class ClickDataset(Dataset[ClickBatch]):
         self.path = path
         self._table_sizes = np.asarray(table_sizes, dtype=np.int64)
         self._max_ind_range = max_ind_range
-        self._start, self._stop = start, stop
+        self._start = start
+        self._stop = stop
         self._digests = digests
         self._state = FileState.of(path)
         self._map: tuple[int, WatchedFile, Records] | None = None
@@ -106,7 +107,12 @@ class ClickDataset(Dataset[ClickBatch]):
         sizes = capped_sizes(folder.table_sizes, max_ind_range)
         digests = folder.digests(split) if checked else None
         return cls(
-            *(folder.split_path(split), sizes), max_ind_range=max_ind_range, start=start, stop=stop, digests=digests
+            folder.split_path(split),
+            sizes,
+            max_ind_range=max_ind_range,
+            start=start,
+            stop=stop,
+            digests=digests,
         )
 
     def __repr__(self) -> str:

@@ -30,8 +30,10 @@ class RawLogDataset(IterableDataset[ClickBatch]):
     """
 
     def __init__(self, path: Path, vocabulary: Vocabulary, max_ind_range: int, batch_size: int) -> None:
-        self._path, self._vocabulary = path, vocabulary
-        self._max_ind_range, self._batch_size = max_ind_range, batch_size
+        self._path = path
+        self._vocabulary = vocabulary
+        self._max_ind_range = max_ind_range
+        self._batch_size = batch_size
         self.unseen = 0
 
     def __iter__(self) -> Iterator[ClickBatch]:

@@ -42,7 +42,8 @@ class ClickLoader(DataLoader[ClickBatch]):
         """Yield the batches of an epoch; after a resume, those that were left of it."""
         assert isinstance(self.sampler, EpochSampler)
         self.sampler.start_at(self._resume_at)
-        self._handed_out, self._resume_at = self._resume_at, 0
+        self._handed_out = self._resume_at
+        self._resume_at = 0
         for batch in super().__iter__():
             # Counted when yielded, not when read ahead, since the model has seen only these.
             self._handed_out += 1
@@ -61,7 +62,8 @@ class SelectionStream(IterableDataset[ClickBatch]):
     """Iterable over a sampler's batches, for prediction, where Lightning would rebuild a map-style loader wrongly."""
 
     def __init__(self, dataset: ClickDataset, sampler: EpochSampler) -> None:
-        self._dataset, self._sampler = dataset, sampler
+        self._dataset = dataset
+        self._sampler = sampler
 
     def __iter__(self) -> Iterator[ClickBatch]:
         """Yield batch after batch."""

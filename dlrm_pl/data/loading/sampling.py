@@ -52,8 +52,11 @@ class EpochSampler(Sampler[Selection]):
             raise ConfigurationError(f"batch_size={batch_size} must be at least 1.")
         if rows < world_size:
             raise ConfigurationError(f"{rows} rows cannot be shared by {world_size} ranks: use fewer devices.")
-        self._rows, self._shuffle, self._seed = rows, shuffle, seed
-        self._rank, self._world_size = rank, world_size
+        self._rows = rows
+        self._shuffle = shuffle
+        self._seed = seed
+        self._rank = rank
+        self._world_size = world_size
         self._step_rows = batch_size * world_size
         steps, rest = divmod(rows, self._step_rows)
         self._steps = steps + (rest >= world_size or steps == 0)

@@ -89,7 +89,8 @@ class ChunkReader:
     """
 
     def __init__(self, days: Sequence[Day], chunk_bytes: int, day: int = 0, offset: int | None = None) -> None:
-        self._days, self._chunk_bytes = days, chunk_bytes
+        self._days = days
+        self._chunk_bytes = chunk_bytes
         self._plain: PlainLog | None = None
         self._handle: BufferedIOBase | None = None  # Of a .gz.
         self._path: Path | None = None
@@ -161,7 +162,9 @@ class ChunkReader:
         """Close the open file."""
         if self._handle is not None:
             self._handle.close()
-        self._handle, self._path, self._plain = None, None, None
+        self._handle = None
+        self._path = None
+        self._plain = None
 
     def _unpack(self, day: Day, buffer: npt.NDArray[np.uint8]) -> tuple[int, bool]:
         """Fill a buffer from a ``.gz``; returns the end of its whole lines, and whether the day ends there."""
@@ -177,7 +180,10 @@ class ChunkReader:
         size = len(self._carry)
         if self._path != day.path or self._position != self.offset + size:
             self.close()
-            self._handle, self._path, self._carry, size = open_log(day.path), day.path, b"", 0
+            self._handle = open_log(day.path)
+            self._path = day.path
+            self._carry = b""
+            size = 0
             self._handle.seek(self.offset)  # A .gz has to be unpacked up to there.
             self._position = self.offset
         assert self._handle is not None

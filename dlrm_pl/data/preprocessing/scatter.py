@@ -79,7 +79,8 @@ class Scatter:
         self._folder = folder
         self._progress = progress
         self._reader = ChunkReader(days, options.chunk_bytes, state.day, state.offset)
-        self._reading, self._counting = threading.Lock(), threading.Lock()
+        self._reading = threading.Lock()
+        self._counting = threading.Lock()
         self._pipeline = Pipeline(num_stages=2)
         # Only as many threads run as there are workers. While a chunk waits for the one before it, whose thread the
         # system has suspended for another program, the next chunk runs; else the slowest thread would set the pace.

@@ -124,8 +124,12 @@ class NativeTable:
             MemoryError: the table cannot grow.
         """
         values, counts = np.ascontiguousarray(values), np.ascontiguousarray(counts)
-        arrays = address("values", values, _UINT32, None), address("counts", counts, _UINT32, len(values))
-        status = self._native.dlrm_table_restore(self._table, *arrays, len(values))
+        status = self._native.dlrm_table_restore(
+            self._table,
+            address("values", values, _UINT32, None),
+            address("counts", counts, _UINT32, len(values)),
+            len(values),
+        )
         if status == _REPEATED:
             raise repeated_value(values)
         _check(self._native, status)
@@ -139,7 +143,8 @@ class NativeTablePipeline:
     """
 
     def __init__(self, native: ctypes.CDLL, tables: Sequence[NativeTable]) -> None:
-        self._native, self._tables = native, tables  # Which must live as long as the pipeline.
+        self._native = native
+        self._tables = tables  # They must live as long as the pipeline.
         pointers = (_POINTER * len(tables))(*(table.pointer for table in tables))
         self._pipeline = native.dlrm_pipeline_new(pointers, len(tables))
         if not self._pipeline:
@@ -222,12 +227,19 @@ class NativeEngine:
         counts = np.zeros(2, np.int64)
         offsets = address("bad", bad, _INT64, 2, None, written=True)
         rows = self._native.dlrm_parse(
-            *(address("text", text, _UINT8, None), size, modulus, 1),
-            *(address("columns", columns, _INT32, RECORD_INTS, None, written=True), columns.shape[1]),
+            address("text", text, _UINT8, None),
+            size,
+            modulus,
+            1,
+            address("columns", columns, _INT32, RECORD_INTS, None, written=True),
+            columns.shape[1],
             address("missing", missing, _INT64, RECORD_INTS, written=True),
             address("histogram", histogram, _INT64, NUM_DENSE, DENSE_BINS, written=True),
             address("largest", largest, _INT64, NUM_DENSE, written=True),
-            *(offsets, offsets + bad.strides[0], bad.shape[1], counts.ctypes.data),
+            offsets,
+            offsets + bad.strides[0],
+            bad.shape[1],
+            counts.ctypes.data,
         )
         _check(self._native, min(rows, 0))
         return int(rows), int(counts[0]), int(counts[1])
@@ -248,8 +260,14 @@ class NativeEngine:
         check_room("rows in the records", rows, len(out))
         sizes = np.empty(max(buckets, 0), np.int64)
         status = self._native.dlrm_scatter(
-            *(address("columns", columns, _INT32, RECORD_INTS, None), columns.shape[1], rows, seed, first_row, buckets),
-            *(address("out", out, KEYED_DTYPE, None, written=True), sizes.ctypes.data),
+            address("columns", columns, _INT32, RECORD_INTS, None),
+            columns.shape[1],
+            rows,
+            seed,
+            first_row,
+            buckets,
+            address("out", out, KEYED_DTYPE, None, written=True),
+            sizes.ctypes.data,
         )
         _check(self._native, status)
         return sizes
@@ -266,8 +284,11 @@ class NativeEngine:
             OSError: a write failed; the file may end with a part of a record.
         """
         number = self._native.dlrm_append(
-            *(address("files", files, _INT32, len(sizes)), address("keyed", keyed, KEYED_DTYPE, None), len(keyed)),
-            *(address("sizes", sizes, _INT64, None), len(sizes)),
+            address("files", files, _INT32, len(sizes)),
+            address("keyed", keyed, KEYED_DTYPE, None),
+            len(keyed),
+            address("sizes", sizes, _INT64, None),
+            len(sizes),
         )
         if number > 0:
             raise OSError(number, os.strerror(number))
@@ -285,8 +306,11 @@ class NativeEngine:
     def take(self, keyed: npt.NDArray[np.void], order: Order, out: npt.NDArray[np.int32]) -> int:
         """Copy the records of the rows in ``order`` to ``out``, int32 ``[rows, 40]``; returns the number of clicks."""
         clicks = self._native.dlrm_take(
-            *(address("keyed", keyed, KEYED_DTYPE, None), len(keyed), address("order", order, _UINT32, None)),
-            *(len(order), address("out", out, _INT32, len(order), RECORD_INTS, written=True)),
+            address("keyed", keyed, KEYED_DTYPE, None),
+            len(keyed),
+            address("order", order, _UINT32, None),
+            len(order),
+            address("out", out, _INT32, len(order), RECORD_INTS, written=True),
         )
         _check(self._native, min(clicks, 0))
         return int(clicks)
@@ -298,8 +322,11 @@ class NativeEngine:
             DataFormatError: a number is outside the mapping; the rows before it were replaced.
         """
         done = self._native.dlrm_remap(
-            *(address("records", records, _INT32, None, RECORD_INTS, written=True), len(records), field),
-            *(address("mapping", mapping, _INT32, None), len(mapping)),
+            address("records", records, _INT32, None, RECORD_INTS, written=True),
+            len(records),
+            field,
+            address("mapping", mapping, _INT32, None),
+            len(mapping),
         )
         _check(self._native, min(done, 0))
         if done < len(records):

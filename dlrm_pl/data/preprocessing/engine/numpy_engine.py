@@ -106,7 +106,8 @@ class NumPyTablePipeline:
     """A pipeline of NumPy tables; see ``NativeTablePipeline``."""
 
     def __init__(self, tables: Sequence[NumPyTable]) -> None:
-        self._tables, self._pipeline = tables, Pipeline(len(tables))
+        self._tables = tables
+        self._pipeline = Pipeline(len(tables))
 
     def number(self, chunk: int, columns: Columns, rows: int, *, learn: bool) -> None:
         """Replace raw values by their numbers."""

@@ -68,7 +68,10 @@ class UpstreamConversion:
         checkpoint: CheckpointFolder,
         progress: Callable[[str, float, int], None],
     ) -> None:
-        self._source, self._options, self._checkpoint, self._progress = source, options, checkpoint, progress
+        self._source = source
+        self._options = options
+        self._checkpoint = checkpoint
+        self._progress = progress
         self._total = sum(source.rows.values())
         state = checkpoint.load_for(key)
         self._require_disk()
