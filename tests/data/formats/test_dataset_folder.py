@@ -90,7 +90,7 @@ def test_missing_dictionary_is_named(dataset_copy: Path) -> None:
 
 def test_counts_of_another_number_of_tables_are_rejected(dataset_copy: Path) -> None:
     np.savez(dataset_copy / COUNTS_NAME, counts=np.array([3, 4]))
-    with pytest.raises(DataFormatError, match=r"counts are \[3, 4\], 26 positive numbers"):
+    with pytest.raises(DataFormatError, match=r"counts are \[3, 4\]; expected 26 positive numbers"):
         DatasetFolder.open(dataset_copy)
 
 
