@@ -32,6 +32,20 @@ def test_every_public_name_can_be_imported(package: str) -> None:
         assert not (Path(*module.__path__) / name).exists()
 
 
+def test_the_types_in_public_signatures_have_names() -> None:
+    wanted = {
+        "artifact": {"Drift", "Manifest", "Verification"},
+        "data": {"Batches", "PreprocessReport", "Splits", "SyntheticReport", "Vocabulary"},
+        "metrics": {"PairedDifference"},
+        "model": {"CheckpointContract"},
+        "quantization": {"CertifiedGuard", "CertifiedSlice", "EvalFunc", "LatencyTimer", "Scores", "Trial", "Verdict"},
+        "runtime": {"Int8DLRM"},
+    }
+    assert {folder: names - set(import_module(f"dlrm_pl.{folder}").__all__) for folder, names in wanted.items()} == {
+        folder: set() for folder in wanted
+    }
+
+
 @pytest.mark.parametrize("package", EXPORTING)
 def test_a_package_is_imported_without_what_it_exports(package: str) -> None:
     program = f"import sys, {package}; assert not {{'torch', 'numpy', 'pytorch_lightning'}} & set(sys.modules)"

@@ -41,6 +41,12 @@ class Manifest:
         nonfinite_rows: number of rows of each float table whose NaN or infinity was read as 0; usually empty.
         files: sha256 of the other files, by name.
         model_checksum: checksum of all weights of the float model; empty in artifacts of earlier versions.
+
+    Example:
+        >>> from dlrm_pl import load_artifact
+        >>> manifest = load_artifact("artifacts/quickstart").manifest
+        >>> manifest.int8_bytes < manifest.fp32_bytes
+        True
     """
 
     architecture: dict[str, Any]

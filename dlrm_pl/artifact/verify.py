@@ -51,6 +51,12 @@ class Verification:
         measured_drop: whether the drop and the guards were re-measured.
         drift: what differs of the environment, and every metric that was recomputed.
         checked: description of the dataset's files that were compared with their checksums.
+
+    Example:
+        >>> from dlrm_pl import verify_artifact
+        >>> verification = verify_artifact("artifacts/quickstart", "datasets/quickstart")
+        >>> verification.measured_drop  # It is with ckpt_path="runs/quickstart/model.ckpt".
+        False
     """
 
     int8: ModelScores

@@ -1,1 +1,5 @@
 """The int8 model that is served: plain tensors, no torch.ao."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

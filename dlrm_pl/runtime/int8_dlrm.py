@@ -48,6 +48,12 @@ class Int8DLRM(nn.Module):
 
     Raises:
         ShapeError: an int8 interaction of a model that concatenates, or of more tables or values than the kernels take.
+
+    Example:
+        >>> from dlrm_pl import load_artifact
+        >>> model = load_artifact("artifacts/quickstart").model
+        >>> model.table_bytes < model.model_bytes
+        True
     """
 
     def __init__(

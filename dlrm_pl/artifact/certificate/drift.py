@@ -34,6 +34,12 @@ class Drift:
         environment: facts of the machine that differ: name -> (certified, here). The number of threads is one of
             them, since it changes how sums are split.
         metrics: every metric that was recomputed, by model and name, such as ``int8 auroc``.
+
+    Example:
+        >>> from dlrm_pl import verify_artifact
+        >>> drift = verify_artifact("artifacts/quickstart", "datasets/quickstart").drift
+        >>> drift.environment, drift.beyond(tolerance=1e-4)
+        ({}, [])
     """
 
     environment: dict[str, tuple[Any, Any]]

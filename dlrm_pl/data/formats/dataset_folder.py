@@ -32,6 +32,12 @@ class Splits(dict[Split, SplitInfo]):
     Args:
         folder: dataset folder.
         description: contents of its ``dataset.json``.
+
+    Example:
+        >>> from dlrm_pl.data import DatasetFolder
+        >>> splits = DatasetFolder.open("datasets/quickstart").splits
+        >>> splits["train"].records > splits["test"].records
+        True
     """
 
     def __init__(self, folder: Path, description: Description) -> None:

@@ -67,6 +67,12 @@ class Vocabulary:
 
     Args:
         values: one array for each table, without repetitions.
+
+    Example:
+        >>> from dlrm_pl.data import Vocabulary
+        >>> vocabulary = Vocabulary([[7, 5], [3]])
+        >>> vocabulary.sizes
+        (2, 1)
     """
 
     def __init__(self, values: Sequence[npt.NDArray[np.integer]]) -> None:

@@ -33,6 +33,12 @@ class CheckpointContract:
     Attributes:
         architecture: shape of the model in the checkpoint.
         dataset_fingerprint: fingerprint of the dataset that it was trained on; empty when it was not known.
+
+    Example:
+        >>> from dlrm_pl import DLRMModule
+        >>> module = DLRMModule([3, 4], embedding_dim=2, bottom_mlp=(13, 2), top_mlp=(1,), dataset_fingerprint="f00d")
+        >>> module.contract.dataset_fingerprint
+        'f00d'
     """
 
     architecture: Architecture

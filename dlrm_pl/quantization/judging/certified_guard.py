@@ -28,6 +28,11 @@ class CertifiedGuard:
         at_least: one-sided lower bound of ``deviation`` at the certificate's confidence; None where it is unknown, and
             in certificates of format 2.
         at_most: the upper bound, likewise.
+
+    Example:
+        >>> from dlrm_pl import load_artifact
+        >>> [guard.name for guard in load_artifact("artifacts/quickstart").certificate.guards]
+        ['log_loss', 'normalized_entropy', 'calibration_ratio']
     """
 
     name: GuardName

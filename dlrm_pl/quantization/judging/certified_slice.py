@@ -66,6 +66,11 @@ class CertifiedSlice:
             slice is judged, and in certificates of format 2.
         at_most: the upper bound, likewise.
         rows_needed: about how many certification rows would decide; None where that is unknown.
+
+    Example:
+        >>> from dlrm_pl import load_artifact
+        >>> load_artifact("artifacts/quickstart").certificate.worst_slice is None  # As it was not asked for.
+        True
     """
 
     column: str

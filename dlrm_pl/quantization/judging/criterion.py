@@ -291,6 +291,13 @@ class Verdict:
         looks: number of looks at the rows so far.
         rows: number of rows scored; 0 where unknown.
         guards: readings of the guards on these rows.
+
+    Example:
+        >>> from dlrm_pl import TuningListener
+        >>> from dlrm_pl.quantization import Verdict
+        >>> class PrintBounds(TuningListener):
+        ...     def on_look(self, number: int, verdict: Verdict) -> None:
+        ...         print(f"trial {number}: drop at most {verdict.bound:.6f} after {verdict.rows:,} rows")
     """
 
     accepted: bool

@@ -33,6 +33,13 @@ class Trial:
             not timed, since only accepted models are.
         latency: measured speeds; None if the model was not timed.
         elapsed_s: time from the start of the search to the end of the trial, earlier runs of a resumed search included.
+
+    Example:
+        >>> from dlrm_pl import TuningListener
+        >>> from dlrm_pl.quantization import Trial
+        >>> class PrintTrials(TuningListener):
+        ...     def on_trial_end(self, trial: Trial, *, resumed: bool) -> None:
+        ...         print(trial.describe())
     """
 
     number: int
