@@ -1,4 +1,4 @@
-"""Exact AUROC: time and extra memory of ours and of torchmetrics, on the same scores, in turn.
+"""Compare the time and extra memory of our exact AUROC and of torchmetrics' on the same scores, in turn.
 
 python benchmarks/auroc.py --rows 10000000 --repeats 3
 """
@@ -21,7 +21,7 @@ from torchmetrics.functional.classification import binary_auroc
 
 from dlrm_pl.metrics.auroc import exact_auroc
 
-# Peak memory is that of a process's whole life, so each method gets a process of its own for it.
+# A process's peak memory covers its whole life, so each method is measured in a process of its own.
 _METHODS = {
     "ours": lambda scores, labels: exact_auroc(scores, labels),
     "torchmetrics": lambda scores, labels: float(binary_auroc(torch.from_numpy(scores), torch.from_numpy(labels))),
@@ -29,7 +29,7 @@ _METHODS = {
 
 
 def clicks(rows: int) -> tuple[np.ndarray, np.ndarray]:
-    """Scores float32 and labels int8 with 3.3 % clicks and an AUROC near 0.8."""
+    """Make float32 scores and int8 labels with 3.3 % clicks and an AUROC near 0.8."""
     rng = np.random.default_rng(0)
     scores, labels = np.empty(rows, np.float32), np.empty(rows, np.int8)
     for start in range(0, rows, 1_000_000):  # In pieces, so that making them is not the peak of memory.
@@ -42,13 +42,13 @@ def clicks(rows: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def peak_extra_mib(method: str, rows: int) -> float:
-    """Peak of a fresh process, less what it held before the call."""
+    """Return the peak memory of a fresh process above its memory before the call."""
     command = [sys.executable, __file__, "--rows", str(rows), "--peak-of", method]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
 
 
 def peak_kib() -> int:
-    """Peak resident memory of this process."""
+    """Return the peak resident memory of this process."""
     return int(re.findall(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[0])
 
 
@@ -62,7 +62,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     scores, labels = clicks(options.rows)
     if options.peak_of:
-        # Counted from here: a child of a large process begins with the peak of its parent.
+        # Subtract the peak so far: a child process begins with the peak of its parent.
         Path("/proc/self/clear_refs").write_text("5")
         before = peak_kib()
         _METHODS[options.peak_of](scores, labels)

@@ -1,4 +1,4 @@
-"""The most that one thread of this machine can do, and the speed of a model that follows from it."""
+"""Measure the limits of one thread of this machine, and compute the speed of a model that they allow."""
 
 from __future__ import annotations
 
@@ -55,13 +55,13 @@ def ceilings(total_rows: int, row_size: int) -> Ceilings | None:
 
 
 def linear_operations(architecture: Architecture) -> int:
-    """Multiplications and additions of all Linears for one sample; the interaction adds 2 % in MLPerf's shape."""
+    """Count the multiplications and additions of all Linears for one sample; the interaction adds 2 % for MLPerf."""
     top = (architecture.interaction_width, *architecture.top_mlp)
     return 2 * sum(a * b for widths in (architecture.bottom_mlp, top) for a, b in pairwise(widths))
 
 
 def roofline(architecture: Architecture, ceilings: Ceilings, threads: int) -> float:
-    """Samples per second that the slower of arithmetic and lookups allows when both overlap fully.
+    """Return the samples per second that the slower of arithmetic and lookups allows when both overlap fully.
 
     Args:
         architecture: of a model with all Linears in int8.
@@ -74,7 +74,7 @@ def roofline(architecture: Architecture, ceilings: Ceilings, threads: int) -> fl
 
 
 def _fastest(work: Callable[[], object]) -> float:
-    """Seconds of the fastest of some calls: a ceiling is what the machine does when nothing disturbs it."""
+    """Return the seconds of the fastest of several calls: a ceiling is the speed without any disturbance."""
     best = float("inf")
     for _ in range(_REPEATS):
         began = time.perf_counter()

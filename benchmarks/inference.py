@@ -1,8 +1,8 @@
-"""int8 inference beside everything else that a user can pick, MLPerf's shape, random weights and rows, in one process.
+"""Time int8 inference and its alternatives in one process: MLPerf's shape, random weights and random rows.
 
 Networks 13-512-256-128 and 479-1024-1024-512-256-1, 26 tables of dimension 128, one-hot. Contenders take turns, and
-ratios are paired round by round. Prints a table, where the time of the int8 model goes, and as last line JSON; with
-several thread counts a JSON line for each, in the order given.
+ratios are paired round by round. Prints a table, the time of each stage of the int8 model, and JSON as the last line;
+with several thread counts one JSON line for each, in the given order.
 
     python benchmarks/inference.py                       # all threads, then one
     python benchmarks/inference.py --threads 1 --seconds 2 --rows 20000
@@ -37,7 +37,7 @@ REPORTED = ("fp32", "fp32_compiled", "bf16_compiled", "eager_int8", "int8")
 
 
 def architecture(rows: int) -> Architecture:
-    """MLPerf's, but for the sizes of the tables."""
+    """Return MLPerf's architecture with tables of another size."""
     return Architecture(
         table_sizes=(rows,) * 26,
         embedding_dim=128,
@@ -47,7 +47,7 @@ def architecture(rows: int) -> Architecture:
 
 
 def build(rows: int, seed: int, calibration_rows: int = 2048) -> tuple[DLRM, Int8DLRM, list[ClickBatch]]:
-    """The float model, its int8 model, and the rows that it was calibrated on."""
+    """Make a float model, its int8 model and the rows that calibrated it."""
     torch.manual_seed(seed)
     shape = architecture(rows)
     model = DLRM(shape).eval()
@@ -61,14 +61,14 @@ def build(rows: int, seed: int, calibration_rows: int = 2048) -> tuple[DLRM, Int
 
 
 def times(cell: Cell, name: str, other: str) -> float | None:
-    """How many times ``name`` is as fast as ``other``: both have paired ratios to fp32."""
+    """Return how many times as fast as ``other`` a contender is, from the paired ratios of both to fp32."""
     if name not in cell.timings or other not in cell.timings:
         return None
     return round(cell.timings[name].ratio / cell.timings[other].ratio, 2)
 
 
 def summary(comparison: Comparison, threads: int, sizes: Sequence[int], limit: float | None) -> dict[str, object]:
-    """The last line, for one number of threads; ``limit``: samples/s of the roofline."""
+    """Return the JSON of one number of threads; ``limit`` is the samples/s of the roofline."""
     cells = {cell.batch_size: cell for cell in comparison.cells if cell.threads == threads}
     batch = {}
     for size in sizes:
@@ -101,10 +101,10 @@ def print_cell(cell: Cell, comparison: Comparison) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, default=200_000, help="of each table")
-    parser.add_argument("--threads", type=int, nargs="+", help="all, then one, when not given")
+    parser.add_argument("--rows", type=int, default=200_000, help="rows of each table")
+    parser.add_argument("--threads", type=int, nargs="+", help="numbers of threads; default: all, then one")
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[2048, 16384])
-    parser.add_argument("--seconds", type=float, default=3.0, help="for each contender at each batch size")
+    parser.add_argument("--seconds", type=float, default=3.0, help="seconds for each contender and batch size")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     counts = options.threads or sorted({torch.get_num_threads(), 1}, reverse=True)

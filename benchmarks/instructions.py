@@ -1,7 +1,8 @@
-"""Instructions that a sample costs, counted by callgrind: the same on a busy machine as on an idle one.
+"""Count the instructions of a sample with callgrind; a busy machine does not change the count.
 
-Valgrind knows no AVX-512 and no AMX, so what is counted is the AVX2 code of torch, oneDNN and the int8 kernels: a guard
-against instructions that creep in around them, not a measure of speed. Needs `valgrind`; a minute or so a contender.
+Valgrind knows neither AVX-512 nor AMX, so this counts the AVX2 code of torch, oneDNN and the int8 kernels: it guards
+against instructions that creep in around them and does not measure speed. Needs `valgrind`, and about a minute for each
+contender.
 
     python benchmarks/instructions.py --batch-size 256
 """
@@ -27,7 +28,7 @@ ENVIRONMENT = {
 
 
 def count(contender: str, batch_size: int, calls: int) -> float:
-    """Instructions a sample, in a process of its own under callgrind."""
+    """Count instructions per sample in a process of its own under callgrind."""
     child = [sys.executable, __file__, "--child", contender, "--batch-size", str(batch_size), "--calls", str(calls)]
     with tempfile.TemporaryDirectory() as folder:
         callgrind = [

@@ -1,8 +1,8 @@
-"""A checkpoint of upstream that is larger than the memory it may take: imported, quantized, verified.
+"""Import, quantize and verify a checkpoint of upstream (facebookresearch/dlrm) that is larger than the memory limit.
 
 Makes a checkpoint in upstream's format with the proportions of the Terabyte tables capped at 40 million rows
 (dimension 128) and a small dataset for it, whose labels follow the model. Then runs the commands as a user would, each
-in a process whose memory (``RLIMIT_DATA``, maps of files apart) is limited, and beside them copies the file.
+in a process of limited memory (``RLIMIT_DATA``, without maps of files), and copies the file for comparison.
 The pages of a source are dropped from the system's cache before each step that reads it.
 
     python benchmarks/large_checkpoint.py
@@ -67,7 +67,7 @@ print(time.perf_counter() - began)
 
 
 class Random(Sparse):
-    """A table of random rows, written block by block."""
+    """A table of random rows that is written block by block."""
 
     def write(self, handle: BinaryIO, offset: int) -> None:
         """Write the rows."""
@@ -75,14 +75,14 @@ class Random(Sparse):
         block = rng.standard_normal((min(_BLOCK_ROWS, self.shape[0]), self.shape[1]), dtype=np.float32) * 0.1
         handle.seek(offset)
         for start in range(0, self.shape[0], _BLOCK_ROWS):
-            # The same numbers in another order: making new ones takes longer than writing them.
+            # Reuse the numbers in another order: making new ones takes longer than writing them.
             rows = np.roll(block, start // _BLOCK_ROWS, axis=1)[: self.shape[0] - start]
             handle.write(rows.tobytes())
 
 
 @dataclass(frozen=True)
 class Step:
-    """What a command took."""
+    """Time and memory of a command."""
 
     seconds: float
     peak_anonymous_mb: float
@@ -90,7 +90,7 @@ class Step:
 
 
 def run(command: Sequence[str], limit_bytes: int, mapped_bytes: int = 0) -> Step:
-    """Run a command under the limit; memory that is not a map of a file is looked at every few milliseconds.
+    """Run a command under the limit; its memory without maps of files is read every few milliseconds.
 
     Maps may be written to, so that the system counts them beside the memory that is.
     """
@@ -127,7 +127,7 @@ def run(command: Sequence[str], limit_bytes: int, mapped_bytes: int = 0) -> Step
 
 
 def cli(*arguments: object) -> list[str]:
-    """A command of ours."""
+    """Return the command line of a command of this package."""
     return [sys.executable, str(ROOT / "cli.py"), *map(str, arguments)]
 
 
@@ -139,13 +139,13 @@ def forget(path: Path) -> None:
 
 
 def architecture_of(size_bytes: float) -> Architecture:
-    """The MLPerf model with tables scaled to a size."""
+    """Return MLPerf's architecture with tables scaled to a size."""
     scale = size_bytes / (4 * DIM * sum(TABLE_SIZES))
     return Architecture(tuple(max(3, int(rows * scale)) for rows in TABLE_SIZES), DIM, **MLPS)
 
 
-def write_reference(path: Path, architecture: Architecture, kind: str, *, sparse: bool) -> None:
-    """A file as upstream's ``--save-model`` writes it."""
+def write_upstream(path: Path, architecture: Architecture, kind: str, *, sparse: bool) -> None:
+    """Write a file as upstream's ``--save-model`` does."""
     torch.manual_seed(1)
     small = DLRM(Architecture((3,) * architecture.num_tables, DIM, **MLPS))
     state: dict[str, object] = dict(to_upstream(small.state_dict()))
@@ -156,7 +156,7 @@ def write_reference(path: Path, architecture: Architecture, kind: str, *, sparse
 
 
 def write_huge(path: Path) -> None:
-    """A checkpoint of ours with the tables of the whole Terabyte model; a sparse file."""
+    """Write a checkpoint of this package with the tables of the whole Terabyte model, as a sparse file."""
     architecture = Architecture(TABLE_SIZES, DIM, **MLPS)
     small = DLRM(Architecture((3,) * architecture.num_tables, DIM, **MLPS))
     state: dict[str, object] = {f"model.{name}": tensor for name, tensor in small.state_dict().items()}
@@ -168,7 +168,7 @@ def write_huge(path: Path) -> None:
 
 
 def write_dataset(folder: Path, sizes: Sequence[int]) -> None:
-    """Random rows of all tables, as a folder of MLPerf's own; labels come later."""
+    """Write random rows of all tables as a dataset folder in MLPerf's format; labels come later."""
     folder.mkdir()
     rng = np.random.default_rng(2)
     np.savez(folder / "day_fea_count.npz", counts=np.array(sizes))
@@ -181,7 +181,7 @@ def write_dataset(folder: Path, sizes: Sequence[int]) -> None:
 
 
 def label(folder: Path, model: DLRM) -> None:
-    """Draw labels from the model's own scores, so that there is an AUROC to lose."""
+    """Draw labels from the model's own scores, so that its AUROC is above one half."""
     rng = np.random.default_rng(3)
     for split in ROWS:
         path = folder / split_file_name(split)  # type: ignore[arg-type]
@@ -195,7 +195,7 @@ def label(folder: Path, model: DLRM) -> None:
 
 
 def copy_seconds(source: Path, target: Path) -> float:
-    """The disk's own speed: the whole file read, written and forced to disk."""
+    """Measure the speed of the disk: read the whole file, write it and force it to disk."""
     forget(source)
     began = time.perf_counter()
     subprocess.run(["cp", "--sparse=never", "--reflink=never", source, target], check=True)
@@ -211,8 +211,8 @@ def main() -> None:
     parser.add_argument("--gb", type=float, default=12.0, help="size of the checkpoint, 10^9 bytes")
     parser.add_argument("--limit_gb", type=float, default=3.0, help="memory of each process, 2^30 bytes")
     parser.add_argument("--format", choices=["zip", "legacy"], default="legacy", help="as torch wrote before 1.6")
-    parser.add_argument("--sparse", action="store_true", help="tables of zeros that take no disk in upstream's file")
-    parser.add_argument("--folder", type=Path, help="where the temporary folder is made; default: the system's")
+    parser.add_argument("--sparse", action="store_true", help="write tables of zeros, which take no disk space")
+    parser.add_argument("--folder", type=Path, help="parent of the temporary folder; default: the system's")
     options = parser.parse_args()
     limit = int(options.limit_gb * 2**30)
     with tempfile.TemporaryDirectory(dir=options.folder) as temporary:
@@ -222,21 +222,19 @@ def main() -> None:
         if shutil.disk_usage(folder).free < wanted:
             sys.exit(f"{folder}: {wanted / 1e9:.0f} GB of disk are needed. Give a smaller --gb, or another --folder.")
         architecture = architecture_of(size)
-        reference, checkpoint, artifact = folder / "reference.pt", folder / "model.ckpt", folder / "artifact"
-        write_reference(reference, architecture, options.format, sparse=options.sparse)
+        upstream, checkpoint, artifact = folder / "upstream.pt", folder / "model.ckpt", folder / "artifact"
+        write_upstream(upstream, architecture, options.format, sparse=options.sparse)
         data = folder / "data"
         write_dataset(data, architecture.table_sizes)
-        print(f"{reference.stat().st_size / 1e9:.2f} GB, {sum(architecture.table_sizes):,} rows", flush=True)
+        print(f"{upstream.stat().st_size / 1e9:.2f} GB, {sum(architecture.table_sizes):,} rows", flush=True)
 
-        copies = [] if options.sparse else [copy_seconds(reference, folder / "copy")]
+        copies = [] if options.sparse else [copy_seconds(upstream, folder / "copy")]
         steps: dict[str, Step] = {}
-        forget(reference)
+        forget(upstream)
         counts = ("--counts", data / "day_fea_count.npz")
-        steps["import"] = run(
-            cli("import-checkpoint", "--reference", reference, "--output", checkpoint, *counts), limit
-        )
-        size_gb = reference.stat().st_size / 1e9
-        reference.unlink()
+        steps["import"] = run(cli("import-checkpoint", "--upstream", upstream, "--output", checkpoint, *counts), limit)
+        size_gb = upstream.stat().st_size / 1e9
+        upstream.unlink()
         label(data, load_dlrm(checkpoint))
         if not options.sparse:
             copies.append(copy_seconds(checkpoint, folder / "copy"))

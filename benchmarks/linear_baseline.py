@@ -1,7 +1,8 @@
-"""What a linear model reaches on a dataset folder: the bar that the interaction of DLRM must clear.
+"""Train a linear model on a dataset folder: DLRM with its interaction must reach a higher AUROC.
 
 Logistic regression on one-hot categories, the 13 dense features after the log, and a flag for each dense feature that
-is zero or missing. Every learning rate and number of passes of a small grid is trained; val chooses, test is reported.
+is zero or missing. Trains with each learning rate and number of passes of a small grid, chooses by the AUROC on val,
+and reports the AUROC on test.
 
     python benchmarks/linear_baseline.py --data datasets/quickstart
 """
@@ -27,7 +28,7 @@ _READ_ROWS = 1 << 16
 
 
 class Rows:
-    """One split in memory: ``dense`` and zero flags float32 ``[rows, 2 * N]``, rows of one joint table, labels."""
+    """A split in memory: ``dense`` and zero flags float32 ``[rows, 2 * N]``, rows of one joint table, and labels."""
 
     def __init__(self, folder: DatasetFolder, split: Split) -> None:
         records = open_records(folder.path / split_file_name(split))
@@ -56,13 +57,13 @@ class LogisticRegression(nn.Module):
         nn.init.zeros_(self.sparse.weight)
 
     def forward(self, dense: Tensor, indices: Tensor) -> Tensor:
-        """Logits ``[B]``."""
+        """Return logits ``[B]``."""
         logits: Tensor = (self.dense(dense) + self.sparse(indices)).squeeze(1)
         return logits
 
 
 def train(rows: Rows, num_rows: int, learning_rate: float, passes: int, batch_size: int) -> LogisticRegression:
-    """SGD in the order of the file, the rate falling linearly to zero."""
+    """Train by SGD in the order of the file, with a learning rate that falls linearly to zero."""
     model = LogisticRegression(rows.dense.shape[1], num_rows, float(rows.labels.mean()))
     starts = list(range(0, len(rows.labels), batch_size)) * passes
     optimizer = torch.optim.SGD(model.parameters(), lr=learning_rate)
@@ -93,7 +94,7 @@ def main() -> None:
 
     folder = DatasetFolder.open(options.data)
     train_rows, val_rows, test_rows = (Rows(folder, split) for split in ("train", "val", "test"))
-    # Standardised with what train shows, so that one learning rate suits all columns.
+    # Standardized with the mean and deviation of train, so that one learning rate suits all columns.
     center, scale = train_rows.dense.mean(0), train_rows.dense.std(0).clamp_min(1e-3)
     for rows in (train_rows, val_rows, test_rows):
         rows.dense.sub_(center).div_(scale)

@@ -1,4 +1,4 @@
-"""Where and with what a benchmark ran; every benchmark adds it to its JSON."""
+"""Describe the machine and versions of a benchmark; every benchmark adds them to its JSON."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ from dlrm_pl.runtime.cpu import describe_machine
 
 
 def machine() -> dict[str, Any]:
-    """Date, processor, features, versions."""
+    """Return date, processor, features and versions."""
     packages = {name: version(name) for name in ("pytorch-lightning", "torchmetrics", "dlrm-pl")}
     return {"date": datetime.now(UTC).date().isoformat()} | describe_machine() | packages

@@ -1,12 +1,12 @@
-"""Rows a second of ``preprocess``, raw text to dataset folder, with one worker and with all cores, in turn.
+"""Measure rows a second of ``preprocess``, from raw text to a dataset folder, with one worker and with all cores.
 
 python benchmarks/preprocess.py --rows 5000000 --repeats 3
 python benchmarks/preprocess.py --busy 1
 python benchmarks/preprocess.py --reference ../dlrm
 
-The second does so while another program keeps a core busy. The third also runs the preprocessing of a checkout of
-github.com/facebookresearch/dlrm, on the first rows of each day, and compares what the two wrote. Every run is a process
-of its own, timed from its start to its end.
+The second command measures while another program keeps a core busy. The third also runs the preprocessing of upstream
+(facebookresearch/dlrm), from a checkout, on the first rows of each day, and compares the files of both. Every run is a
+process of its own, timed from start to end.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ MAX_IND_RANGE = 40_000_000
 FULL_ROWS = 4_373_472_329  # The Terabyte set, about 1.1 TB of text.
 
 # Its own default, no modulo, overflows int32 on NumPy 2, so both sides get MLPerf's. numpy_to_binary needs NumPy alone,
-# so the torch and tqdm that its module imports are stubs: seconds that do not count against upstream.
+# so the torch and tqdm that its module imports are stubs: their import does not count against upstream.
 _REFERENCE = """
 import sys, types
 for name in ("torch", "torch.utils", "torch.utils.data", "tqdm"):
@@ -61,7 +61,7 @@ for split in ("train", "test", "val"):
 
 @dataclass(frozen=True)
 class Run:
-    """One process."""
+    """Time and peak memory of a process."""
 
     wall_s: float
     peak_mb: float
@@ -69,7 +69,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Rates:
-    """Repeated runs on the same rows."""
+    """Several runs on the same rows."""
 
     runs: Sequence[Run]
     rows: int
@@ -77,12 +77,12 @@ class Rates:
 
     @property
     def rows_per_s(self) -> list[int]:
-        """Of every run."""
+        """Rows a second of each run."""
         return [round(self.rows / run.wall_s) for run in self.runs]
 
     @property
     def median(self) -> int:
-        """Rows a second."""
+        """Median of the rows a second."""
         return round(statistics.median(self.rows_per_s))
 
     @property
@@ -97,17 +97,17 @@ class Rates:
 
     @property
     def peak_mb(self) -> int:
-        """Of the largest run."""
+        """Largest peak memory of the runs."""
         return round(max(run.peak_mb for run in self.runs))
 
     def line(self, name: str) -> str:
-        """A row of the table."""
+        """Return the row of the table for these runs."""
         spread = f"({self.spread[0]:,}..{self.spread[1]:,})"
         return f"{name:<22}{self.median:>12,} {spread:<26}{self.mb_per_s:>8,.1f}{self.peak_mb:>14,}"
 
 
 def run(command: Sequence[str], cwd: Path, environment: Mapping[str, str] | None = None) -> Run:
-    """Run a process to its end; its output is thrown away unless it fails."""
+    """Run a process to its end; its output is discarded unless it fails."""
     with tempfile.TemporaryFile() as errors:
         start = time.perf_counter()
         child = subprocess.Popen(command, cwd=cwd, env=environment, stdout=subprocess.DEVNULL, stderr=errors)
@@ -166,7 +166,7 @@ def repeat(raw: Path, folder: Path, workers: Sequence[int], repeats: int, rows: 
 
 @contextmanager
 def busy(processes: int) -> Iterator[None]:
-    """Other programs, each on a core of its own, in sessions of their own as those of other users are."""
+    """Run other programs, each on a core of its own and in a session of its own, as another user would."""
     cores = sorted(os.sched_getaffinity(0), reverse=True)
     others = []
     for core in cores[:processes]:
@@ -181,7 +181,7 @@ def busy(processes: int) -> Iterator[None]:
 
 
 def day_files(raw: Path) -> list[Path]:
-    """``PREFIX_0``, ``PREFIX_1``, ..."""
+    """List ``PREFIX_0``, ``PREFIX_1``, ..."""
     if list(raw.parent.glob(f"{raw.name}_*.gz")):
         sys.exit(f"{raw}_*.gz: unpack them, the rates are of plain text.")
     files: list[Path] = []
@@ -197,7 +197,7 @@ def split_file(folder: Path, split: str) -> Path:
 
 
 def shorten(raw: Path, folder: Path, rows: int) -> tuple[Path, int]:
-    """Write the first rows of each day to a folder; returns their prefix and how many there are."""
+    """Write the first rows of each day to a folder; returns the prefix of the files and the number of rows."""
     folder.mkdir()
     files = day_files(raw)
     taken = 0
@@ -210,7 +210,7 @@ def shorten(raw: Path, folder: Path, rows: int) -> tuple[Path, int]:
 
 
 def differences(ours: Path, theirs: Path, their_arrays: Path) -> Iterator[str]:
-    """What the two wrote differently; their order of the training rows is of another random number generator."""
+    """List the differences of the two outputs, apart from the random order of the training rows."""
     names = {"day_fea_count.npz": "counts"} | {f"day_fea_dict_{table}.npz": "unique" for table in range(TABLES)}
     for name, key in names.items():
         with np.load(ours / name) as our_file, np.load(their_arrays / name) as their_file:
@@ -232,14 +232,14 @@ def read_records(path: Path) -> list[bytes]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--raw", type=Path, help="beginning of the names of plain day files; made when not given")
-    parser.add_argument("--rows", type=int, default=5_000_000, help="of the files that are made")
-    parser.add_argument("--days", type=int, default=24, help="of the files that are made")
+    parser.add_argument("--raw", type=Path, help="prefix of plain day files; default: make some")
+    parser.add_argument("--rows", type=int, default=5_000_000, help="rows of the day files to make")
+    parser.add_argument("--days", type=int, default=24, help="number of day files to make")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--busy", type=int, default=0, help="cores that another program keeps busy meanwhile")
-    parser.add_argument("--folder", type=Path, help="where the temporary folder is made; default: the system's")
-    parser.add_argument("--reference", type=Path, help="checkout of github.com/facebookresearch/dlrm to compare with")
-    parser.add_argument("--reference_rows", type=int, default=240_000, help="over all days")
+    parser.add_argument("--busy", type=int, default=0, help="number of cores that other programs keep busy")
+    parser.add_argument("--folder", type=Path, help="parent of the temporary folder; default: the system's")
+    parser.add_argument("--reference", type=Path, help="checkout of upstream (facebookresearch/dlrm) to compare with")
+    parser.add_argument("--reference_rows", type=int, default=240_000, help="rows for upstream, over all days")
     options = parser.parse_args()
     if options.reference and not (options.reference / "data_utils.py").is_file():
         parser.error(f"--reference {options.reference}: has no data_utils.py")
@@ -258,7 +258,7 @@ def measure(options: argparse.Namespace, folder: Path) -> None:
     workers = sorted({1, len(os.sched_getaffinity(0))})
     with busy(options.busy):
         rates = repeat(raw, folder, workers, options.repeats, known_rows)
-    # Each run beside the one before it, since the machine may be slower an hour or a minute later.
+    # Runs are compared with their neighbours, since the machine may be slower a minute later.
     pairs = sorted(one.wall_s / all_.wall_s for one, all_ in zip(rates[1].runs, rates[workers[-1]].runs, strict=True))
     lines = [rates[count].line(f"workers {count}") for count in workers]
     lines.append(
@@ -289,7 +289,7 @@ def measure(options: argparse.Namespace, folder: Path) -> None:
         ratio = rates[1].median / theirs.median
         lines += [
             same.line("workers 1, short files"),
-            theirs.line("reference, short files"),
+            theirs.line("upstream, short files"),
             f"short files: the first rows of each of {len(days)} days, {short_rows:,} in all; upstream ran once.",
             f"ratio of workers 1 to upstream: {ratio:.1f}, ours on all rows; "
             f"{same.median / theirs.median:.1f}, both on the short files.",
@@ -306,12 +306,12 @@ def measure(options: argparse.Namespace, folder: Path) -> None:
     print(f"The full Terabyte set, {FULL_ROWS:,} rows and about 1.1 TB of text, would take {hours} workers:")
     print("an extrapolation, from text in the page cache and from far smaller tables.")
 
-    # Imports torch. Not before the last run: a child's peak memory begins with that of its parent.
+    # Imports torch, so only after the last run: a child's peak memory begins with that of its parent.
     from machine import machine
 
     print(json.dumps(result | {"machine": machine()}))
     if differing:
-        sys.exit("\n".join(["Ours and upstream's differ:", *differing]))
+        sys.exit("\n".join(["The files of preprocess and of upstream differ:", *differing]))
 
 
 if __name__ == "__main__":

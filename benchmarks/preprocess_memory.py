@@ -1,9 +1,9 @@
-"""Peak memory of ``preprocess`` on two inputs, the second ten times the first, with the same vocabulary.
+"""Measure the peak memory of ``preprocess`` on two inputs of one vocabulary, the second ten times as long.
 
 python benchmarks/preprocess_memory.py --rows 1000000 --memory 64MiB
 
-The second input is ten copies of the first, so that no value is new in it: what grows is not the vocabulary. Both are
-large enough to use the budget up; less would take less. Exit status 1 when the peaks are more than 10 % apart.
+The second input is ten copies of the first, so that the vocabulary does not grow. Both are large enough to use the
+whole memory budget. The exit status is 1 when the peaks are more than 10 % apart.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ def grow(raw: Path, folder: Path) -> Path:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, default=1_000_000, help="of the smaller input")
+    parser.add_argument("--rows", type=int, default=1_000_000, help="rows of the smaller input")
     parser.add_argument("--days", type=int, default=4)
-    parser.add_argument("--memory", default="64MiB", help="budget")
-    parser.add_argument("--folder", type=Path, help="where the temporary folder is made; default: the system's")
+    parser.add_argument("--memory", default="64MiB", help="memory budget of preprocess")
+    parser.add_argument("--folder", type=Path, help="parent of the temporary folder; default: the system's")
     options = parser.parse_args()
     result: dict[str, object] = {"memory": options.memory, "rows": [options.rows, TIMES * options.rows]}
     with tempfile.TemporaryDirectory(dir=options.folder) as temporary:
@@ -59,7 +59,7 @@ def main() -> None:
             print(f"{randomize:<6} peak {peaks[0]:,.1f} and {peaks[1]:,.1f} MB: {apart[randomize]:+.1%}", flush=True)
     result["apart"] = apart
 
-    # Imports torch. Not before the last run: a child's peak memory begins with that of its parent.
+    # Imports torch, so only after the last run: a child's peak memory begins with that of its parent.
     from machine import machine
 
     print(json.dumps(result | {"machine": machine()}))

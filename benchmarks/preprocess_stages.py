@@ -1,10 +1,10 @@
-"""Where ``preprocess`` spends its time, by timers around its calls, and what two threads of this machine can gain.
+"""Time the stages and calls of ``preprocess``, and the gain of two threads on this machine.
 
     python benchmarks/preprocess_stages.py --raw logs/day --workers 1 2 --repeats 5
 
-Every run is a process of its own; stages are wall time from its start, calls are sums over all threads, medians of the
-runs, in turn. The gain of two threads is measured with copies of 64 MiB, which the memory limits, and with checksums of
-64 KiB, which stay in the cache. The last line is JSON.
+Every run is a process of its own. Stages are wall time from its start, calls are sums over all threads; both are
+medians of runs in turn. The gain of two threads is measured with copies of 64 MiB, which the memory limits, and with
+checksums of 64 KiB, which stay in the cache. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from dlrm_pl.data.preprocessing import run as module
 from dlrm_pl.data.preprocessing.engine.native import NativeEngine, NativeTablePipeline
 
 _MIB = 1 << 20
-# Of a run, in this order; each ends where the next begins.
+# Stages of a run in order; each ends where the next begins.
 STAGES = ("start", "reading and numbering", "writing", "end")
 CALLS: dict[str, tuple[Any, str]] = {
     "reading the text": (scatter.ChunkReader, "load"),
@@ -82,12 +82,12 @@ def timed(began: float, arguments: list[str]) -> dict[str, dict[str, float]]:
 
 
 def medians_of(runs: Sequence[Mapping[str, Mapping[str, float]]], kind: str) -> dict[str, float]:
-    """Seconds by name."""
+    """Return the median seconds by name."""
     return {name: round(statistics.median(run[kind][name] for run in runs), 3) for name in runs[0][kind]}
 
 
 def gain_of_two(work: Callable[[], None]) -> float:
-    """How many times as fast two threads are as one, at the same work each; the median of five."""
+    """Return how many times as much two threads do as one in the same time; the median of five."""
 
     def seconds(count: int) -> float:
         threads = [threading.Thread(target=work) for _ in range(count)]
@@ -102,23 +102,23 @@ def gain_of_two(work: Callable[[], None]) -> float:
 
 
 def copy_much() -> None:
-    """Of memory that no cache near the processor holds."""
+    """Copy memory that is larger than the processor's caches."""
     source, target = np.ones(64 * _MIB, np.uint8), np.zeros(64 * _MIB, np.uint8)
     for _ in range(40):
         np.copyto(target, source)
 
 
 def hash_little() -> None:
-    """Of memory that the nearest caches hold."""
+    """Compute checksums of memory that fits into the nearest caches."""
     block = bytes(64 << 10)
     for _ in range(6000):
         sha256(block).digest()
 
 
 def main() -> None:
-    """Measure and print."""
+    """Run the measurements and print their results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--raw", type=Path, required=True, help="the beginning of the day files' names")
+    parser.add_argument("--raw", type=Path, required=True, help="prefix of the day files")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--child", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)

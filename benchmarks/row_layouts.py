@@ -1,6 +1,6 @@
-"""AUROC that row-wise quantization of the tables costs, by layout: our own rows beside those of PyTorch and FBGEMM.
+"""Measure the AUROC drop of row-wise quantized tables: our row layout, and that of PyTorch and FBGEMM.
 
-Everything but the tables stays fp32, so that nothing else moves the AUROC. Trains nothing: give a checkpoint.
+Everything but the tables stays fp32, so that nothing else changes the AUROC. It needs a trained checkpoint.
 
     python benchmarks/row_layouts.py --ckpt_path runs/quickstart/model.ckpt --data datasets/quickstart
 """
@@ -27,7 +27,7 @@ from dlrm_pl.runtime.tables import PackedTables, row_bytes
 
 
 def scores(model: DLRM, dataset: ClickDataset) -> tuple[np.ndarray, np.ndarray]:
-    """Logits and labels of all rows."""
+    """Return logits and labels of all rows."""
     found, labels = [], []
     with torch.inference_mode():
         for batch in dataset.batches(16384):
@@ -37,7 +37,7 @@ def scores(model: DLRM, dataset: ClickDataset) -> tuple[np.ndarray, np.ndarray]:
 
 
 def with_fbgemm_rows(model: DLRM, bits: int) -> DLRM:
-    """The model with tables that went through the shared layout."""
+    """Return the model with tables quantized in the layout of PyTorch and FBGEMM."""
     ops = torch.ops.quantized
     unpack = ops.embedding_bag_byte_unpack if bits == 8 else ops.embedding_bag_4bit_unpack
     bags = EmbeddingBags(model.architecture.table_sizes, model.architecture.embedding_dim)
@@ -47,7 +47,7 @@ def with_fbgemm_rows(model: DLRM, bits: int) -> DLRM:
 
 
 def own(model: DLRM, dtype: str) -> DLRM:
-    """The model with tables in our own layout."""
+    """Return the model with tables quantized in our own layout."""
     architecture = model.architecture
     dtypes = (dtype,) * architecture.num_tables
     tables = PackedTables(table_packer(model).packed(dtypes), dtypes, architecture.embedding_dim)  # type: ignore[arg-type]

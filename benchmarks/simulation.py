@@ -1,4 +1,4 @@
-"""Pairs of models whose true AUROC drop is known, and how often the paired tests err on their rows."""
+"""Simulate pairs of models with a known AUROC drop, and count how often the paired tests err on their rows."""
 
 from __future__ import annotations
 
@@ -40,16 +40,16 @@ class BinormalPair:
     def draw(
         self, rng: np.random.Generator, rows: int
     ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-        """Logits by both models and labels, ``[rows]`` each."""
+        """Draw the logits of both models and the labels, ``[rows]`` each."""
         labels = rng.random(rows) < self.label_rate
         score = rng.normal(size=rows) + self._distance * labels
-        # Log odds of a click: those of the rate, and the log of the ratio of the two densities.
+        # Log odds of a click: those of the click rate plus the log of the ratio of the two densities.
         shift = math.log(self.label_rate / (1 - self.label_rate)) - self._distance**2 / 2
         first = self._distance * score + shift
         return first, self.copy(rng, first), labels
 
     def copy(self, rng: np.random.Generator, first: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """Logits of another copy of the first model, on its rows."""
+        """Draw the logits of another copy of the first model, on the same rows."""
         deviation = math.sqrt(self._noise_variance(self._distance))
         outlier = rng.random(len(first)) < self.outlier_share
         factor = np.where(outlier, math.sqrt(self.outlier_factor), 1.0)
@@ -61,7 +61,7 @@ class BinormalPair:
         return math.sqrt(2) * NormalDist().inv_cdf(self.auroc)
 
     def _noise_variance(self, distance: float) -> float:
-        """Of rows that are no outliers, by bisection."""
+        """Find the noise of the rows that are not outliers, by bisection."""
         low, high = 0.0, 1e6
         for _ in range(200):
             middle = (low + high) / 2
@@ -79,7 +79,7 @@ class BinormalPair:
 
 @dataclass(frozen=True)
 class ErrorRates:
-    """How simulated trials ended.
+    """The verdicts of simulated trials.
 
     Attributes:
         trials: simulated.
@@ -95,14 +95,14 @@ class ErrorRates:
 
     @property
     def wrong_rate(self) -> float:
-        """Wrong verdicts among all trials."""
+        """Share of wrong verdicts among all trials."""
         return self.wrong / self.trials
 
 
 def error_rates(
     pair: BinormalPair, *, tolerance: float, confidence: float, first_block: int, rows: int, trials: int, seed: int
 ) -> ErrorRates:
-    """Run the sequential test on fresh rows so many times; ``pair.drop`` tells which verdict is wrong."""
+    """Run the sequential test repeatedly on fresh rows; ``pair.drop`` tells which verdict is wrong."""
     rng: np.random.Generator = np.random.default_rng(seed)
     looks: list[Look] = []
     for _ in range(trials):
@@ -126,7 +126,7 @@ def sequential_auroc_test(
     confidence: float,
     first_block: int,
 ) -> Look:
-    """Run the whole test on rows that are all there, as the search does while it scores.
+    """Run the whole test on rows that are scored already; the search does it while it scores.
 
     Args:
         first: logits of the first model, ``[rows]``, in the order in which they come in; about right, see
@@ -153,7 +153,7 @@ def sequential_auroc_test(
 
 @dataclass(frozen=True)
 class Coverage:
-    """How often the truth was inside; each of the three may be wrong in 5 % of the samples.
+    """How often the bounds held; each of the three may be wrong in 5 % of the samples.
 
     Attributes:
         two_sided: of the 95 % interval.
@@ -167,7 +167,7 @@ class Coverage:
 
 
 def coverage(pair: BinormalPair, *, rows: int, samples: int, seed: int, step: float = 0.0) -> Coverage:
-    """Draw rows again and again, and see how often the bounds of a certificate hold.
+    """Draw rows repeatedly and count how often the bounds of a certificate hold.
 
     Args:
         pair: whose drop is known.
@@ -185,7 +185,7 @@ def coverage(pair: BinormalPair, *, rows: int, samples: int, seed: int, step: fl
         if step:
             first, second = np.round(first / step) * step, np.round(second / step) * step
         found.append(paired_auroc_difference(first, second, labels, click_logits=first))
-    # Rounding costs AUROC as well; the estimate is unbiased, so that its mean is what both cost.
+    # Rounding costs AUROC as well; the estimate is unbiased, so its mean is the drop by both.
     truth = pair.drop if not step else float(np.mean([one.difference for one in found]))
     held = np.zeros(3)
     for one in found:
@@ -195,7 +195,7 @@ def coverage(pair: BinormalPair, *, rows: int, samples: int, seed: int, step: fl
 
 
 def bound_errors(pair: BinormalPair, *, rows: int, error: float, samples: int, seed: int) -> dict[str, tuple[int, int]]:
-    """How often the bounds of a single look are on the wrong side of the true drop.
+    """Count how often the bounds of a single look are on the wrong side of the true drop.
 
     Args:
         pair: whose drop is known.

@@ -1,4 +1,4 @@
-"""Where the time of a model goes: its own account of it where it keeps one, else that of its submodules."""
+"""Measure the time of each stage of a model, by its own timers if it has any, else by its submodules."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _REST = "interaction and the rest"
 
 
 def stage_times(model: nn.Module, batches: Sequence[ClickBatch], seconds: float) -> dict[str, float]:
-    """Median milliseconds by stage.
+    """Return the median milliseconds of each stage.
 
     A model may offer ``time_stages(batch)``, seconds by stage of one forward pass; it knows best where one of its
     operators ends. Otherwise the submodules are timed, and what they leave is the interaction.
@@ -40,7 +40,7 @@ def stage_times(model: nn.Module, batches: Sequence[ClickBatch], seconds: float)
 
 
 def _by_submodule(model: nn.Module, batch: ClickBatch) -> dict[str, float]:
-    """Seconds of one forward pass; a part that is never called on its own does not appear."""
+    """Return the seconds of each submodule in one forward pass; one that is never called is missing."""
     spent: dict[str, float] = {}
     began: dict[str, float] = {}
     handles = []

@@ -1,7 +1,7 @@
-"""Start-up of an artifact as large as MLPerf's: how long loading takes, and how much memory it costs.
+"""Measure the time and memory to load an artifact as large as MLPerf's.
 
 Writes an int8 artifact with the table sizes of the Terabyte set capped at 40 million rows, dimension 128, as sparse
-files: its tables are zeros that take no disk. Then loads it in a fresh process, scores a batch, and reports.
+files, whose tables of zeros take no disk space. Then loads it in a fresh process and scores a batch.
 
     python benchmarks/startup.py
     python benchmarks/startup.py --scale 0.01
@@ -30,7 +30,7 @@ from dlrm_pl.quantization.ptq.quantize import quantize, table_packer
 from dlrm_pl.quantization.recipe import Recipe, RecipeStart
 from dlrm_pl.runtime.table_file import file_header, file_name
 
-# Rows of the 40M-capped Terabyte tables, as published with MLPerf's reference.
+# Rows of the 40M-capped Terabyte tables, as published with MLPerf's implementation.
 TABLE_SIZES = (
     *(39884406, 39043, 17289, 7420, 20263, 3, 7120, 1543, 63, 38532951, 2953546, 403346, 10, 2208, 11938, 155, 4, 976),
     *(14, 39979771, 25641295, 39664984, 585935, 12972, 108, 36),
@@ -64,7 +64,7 @@ print(json.dumps({
 
 
 def build(folder: Path, sizes: tuple[int, ...]) -> int:
-    """Write the artifact; returns its bytes. The MLPs are real, the tables are holes."""
+    """Write the artifact and return its bytes; the MLPs are real, the tables are holes of sparse files."""
     shape = {"embedding_dim": DIM, "bottom_mlp": (13, 512, 256, 128), "top_mlp": (1024, 1024, 512, 256, 1)}
     small = DLRM(Architecture(table_sizes=(8,) * len(sizes), **shape)).eval()  # type: ignore[arg-type]
     calibration = [random_batch(small.architecture, 512, seed=0)]
@@ -100,7 +100,7 @@ def build(folder: Path, sizes: tuple[int, ...]) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--scale", type=float, default=1.0, help="of the table sizes")
+    parser.add_argument("--scale", type=float, default=1.0, help="factor of the table sizes")
     parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args()
     sizes = tuple(max(3, int(rows * options.scale)) for rows in TABLE_SIZES)

@@ -1,8 +1,8 @@
-"""How many trials each strategy of the search needs on a trained model, and what it finds.
+"""Compare the strategies of the search on a trained model: the trials that each needs, and the model it finds.
 
 From two starts: all int8, and with int4 tables; with ``--unequal_channels`` two Linears are hard to quantize. Each
-search goes on until ``--max_trials`` or the end of its strategy (``stop_at: budget``), for the smallest model within
-the tolerance. Prints a line for each search and as last line JSON.
+search looks for the smallest model within the tolerance until ``--max_trials`` or the end of its strategy
+(``stop_at: budget``). Prints a line for each search and JSON as the last line.
 
     make quickstart
     python benchmarks/strategies.py --ckpt_path runs/quickstart/model.ckpt --data datasets/quickstart
@@ -54,7 +54,7 @@ def unequal_channels(model: DLRM, factor: float) -> None:
 def search(
     model: DLRM, data: DLRMDataModule, packer: TablePacker, settings: TuningSettings, start: str
 ) -> dict[str, Any]:
-    """One search, in numbers."""
+    """Run a search and return its numbers."""
     began = time.perf_counter()
     calibration, evaluation = data.calibration_dataloader(), AUROCEvaluation(data.tuning_dataloader())
     result = tune(model, calibration, evaluation, settings, packer=packer)

@@ -1,4 +1,4 @@
-"""Rows a second and peak memory of ``synthesize``, both formats, each run in a process of its own.
+"""Measure rows a second and peak memory of ``synthesize`` in both formats, each run in a process of its own.
 
 python benchmarks/synthesize.py --rows 500000 1000000
 """
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from machine import machine
 
-# Peak memory is that of a process's whole life, so every measurement gets a fresh one.
+# A process's peak memory covers its whole life, so each measurement gets a fresh process.
 _CHILD = """
 import json, resource, sys
 from pathlib import Path

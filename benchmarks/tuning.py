@@ -1,8 +1,8 @@
-"""The tuner's numbers: drop of all-int8, rows a trial reads, bytes that ``budget`` reaches, trials a minute, errors.
+"""Measure the search: drop of all-int8, rows per trial, bytes that ``budget`` reaches, trials a minute, error rates.
 
 Makes synthetic clicks (4 million to train on, 2 million each of val and test) and fits a DLRM of dimension 128 to
-them, unless the folder has both from an earlier run. Trials are scored on val without its first 128,000 rows, which
-calibrate.
+them, unless the folder has both from an earlier run. Trials are scored on val without its first 128,000 rows, which are
+for calibration.
 
     python benchmarks/tuning.py --folder runs/tuning
 """
@@ -47,7 +47,7 @@ STEPS = ROWS // 2 // BATCH
 PARTS = ("int8", "search", "pace", "errors")
 CONFIDENCE = 0.95
 
-# The trials of (e): clicks as rare as in the Terabyte logs, and the tolerance that MLPerf's 99.9 % is.
+# The trials of (e): clicks as rare as in the Terabyte logs, and the tolerance of MLPerf's 99.9 %.
 CLICK_RATE, AUROC, TOLERANCE, SIMULATED_ROWS = 0.033, 0.81, 0.0008, 250_000
 NOISES = {"normal": (0.0, 1.0), "3 rows in 1000 with 1000 times the variance": (0.003, 1000.0)}
 FACTORS = (0.5, 1.5)
@@ -55,7 +55,7 @@ _CHUNKS = 4
 
 
 def prepare(folder: Path) -> tuple[Path, Path]:
-    """Dataset folder and checkpoint, made by the command line where they are missing."""
+    """Make dataset folder and checkpoint on the command line if they are missing."""
     data, checkpoint = folder / "clicks", folder / "model.ckpt"
     if not data.exists():
         cli("synthesize", "--output", data, "--rows", ROWS, "--days", 2, "--max_table_size", 40_000)
@@ -91,7 +91,7 @@ def cli(*words: object) -> None:
 
 
 def all_int8(model: DLRM, data: DLRMDataModule, packer: TablePacker) -> dict[str, Any]:
-    """(a) What everything in int8 loses on all tuning rows."""
+    """(a) Measure the drop of an all-int8 model on all tuning rows."""
     ranges = ActivationRanges(model, data.calibration_dataloader())
     candidate = quantize(model, Recipe.starting_from(RecipeStart(), model.architecture), ranges, packer)
     evaluation = AUROCEvaluation(data.tuning_dataloader())
@@ -110,7 +110,7 @@ def all_int8(model: DLRM, data: DLRMDataModule, packer: TablePacker) -> dict[str
 def search(
     model: DLRM, data: DLRMDataModule, packer: TablePacker, strategy: str, relative: float, max_trials: int
 ) -> TuningResult:
-    """One search to its end."""
+    """Run a search to its end."""
     settings = TuningSettings(
         criterion=Criterion(relative=relative, confidence=CONFIDENCE),
         strategy=strategy,
@@ -125,7 +125,7 @@ def search(
 
 
 def described(result: TuningResult, model: DLRM, rows: int) -> dict[str, Any]:
-    """A search in numbers."""
+    """Return the numbers of a search."""
     return {
         "accepted": result.accepted,
         "bytes_share": result.best.model_bytes / fp32_bytes(model),
@@ -140,7 +140,7 @@ def described(result: TuningResult, model: DLRM, rows: int) -> dict[str, Any]:
 
 
 def pace(model: DLRM, data: DLRMDataModule, packer: TablePacker, recipes: list[Recipe]) -> dict[str, Any]:
-    """(d) The same recipes judged by as many rows as it takes, and by all rows; in turn."""
+    """(d) Judge the same recipes by as many rows as needed and by all rows, in turn."""
     evaluation = AUROCEvaluation(data.tuning_dataloader())
     ranges = ActivationRanges(model, data.calibration_dataloader())
     judges = {
@@ -170,7 +170,7 @@ def pace(model: DLRM, data: DLRMDataModule, packer: TablePacker, recipes: list[R
 
 
 def simulate(task: tuple[BinormalPair, int, int]) -> ErrorRates:
-    """Some trials of (e), with a seed of their own."""
+    """Simulate some trials of (e) with a seed of their own."""
     pair, trials, seed = task
     return error_rates(
         pair,
@@ -184,14 +184,14 @@ def simulate(task: tuple[BinormalPair, int, int]) -> ErrorRates:
 
 
 def errors(trials: int) -> dict[str, Any]:
-    """(e) How often verdicts are wrong."""
+    """(e) Measure how often verdicts are wrong."""
     cases = [(noise, factor) for noise in NOISES for factor in FACTORS]
     tasks = []
     for noise, factor in cases:
         share, size = NOISES[noise]
         pair = BinormalPair(AUROC, factor * TOLERANCE, CLICK_RATE, outlier_share=share, outlier_factor=size)
         tasks += [(pair, trials // _CHUNKS, 1000 * len(tasks) + chunk) for chunk in range(_CHUNKS)]
-    # Not forked: threads of torch and a fork do not go together.
+    # Spawned, since a fork does not work with the threads of torch.
     with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
         done = list(pool.map(simulate, tasks))
     report: dict[str, Any] = {}
@@ -210,9 +210,9 @@ def errors(trials: int) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, default=Path("runs/tuning"), help="of dataset and checkpoint")
+    parser.add_argument("--folder", type=Path, default=Path("runs/tuning"), help="folder of dataset and checkpoint")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
-    parser.add_argument("--trials", type=int, default=200, help="simulated for each error rate")
+    parser.add_argument("--trials", type=int, default=200, help="number of simulated trials for each error rate")
     parser.add_argument("--pace-recipes", type=int, default=6)
     options = parser.parse_args()
     dataset, checkpoint = prepare(options.folder)
@@ -253,7 +253,7 @@ def main() -> None:
             }
         )
         if "pace" in options.parts:
-            # Evenly spread over all that was tried, so that easy and hard trials have their share.
+            # Evenly spaced over all trials, so that both easy and hard ones are among them.
             chosen = [trials[index] for index in np.linspace(0, len(trials) - 1, options.pace_recipes).astype(int)]
             add(pace(model, data, packer, [trial.recipe for trial in chosen]))
     if "errors" in options.parts:

@@ -1,8 +1,8 @@
-"""How often a search among recipes that all lose too much ends with one that is certified.
+"""Simulate how often a search certifies a recipe although all of its recipes lose too much AUROC.
 
 Every recipe of a search truly loses more than the tolerance, so that `accepted` is always wrong. Each is judged on the
-tuning rows in growing blocks, as a search does; the first that is accepted there, or else the one that lost least, is
-certified on rows of its own: by its one-sided bound, and for comparison by its estimate.
+tuning rows in growing blocks, as in a search. The first that is accepted, or else the one with the smallest drop, is
+certified on other rows: by its one-sided bound, and for comparison by its estimate.
 
     python benchmarks/verdicts.py
 
@@ -38,7 +38,7 @@ CASES = {
 def search(
     pair: BinormalPair, rng: np.random.Generator, *, recipes: int, tuning_rows: int, test_rows: int
 ) -> dict[str, bool]:
-    """One search; returns whether it ended accepted, by either rule."""
+    """Simulate a search; returns whether it ended accepted, by each rule."""
     first, _, labels = pair.draw(rng, tuning_rows)
     accepted, best = False, float("inf")
     for _ in range(recipes):
@@ -63,7 +63,7 @@ def search(
 def error_rates(
     *, factor: float, searches: int, seed: int, recipes: int = 40, tuning_rows: int = 4000, test_rows: int = 8000
 ) -> dict[str, float]:
-    """Share of searches that ended accepted, each time wrongly, by either rule."""
+    """Return the share of searches that ended accepted, always wrongly, by each rule."""
     rng: np.random.Generator = np.random.default_rng(seed)
     pair = BinormalPair(auroc=0.8, drop=factor * TOLERANCE, label_rate=0.2)
     ends = [search(pair, rng, recipes=recipes, tuning_rows=tuning_rows, test_rows=test_rows) for _ in range(searches)]
@@ -71,20 +71,20 @@ def error_rates(
 
 
 def main() -> None:
-    """Simulate, and print."""
+    """Run the simulations and print their results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--searches", type=int, default=200)
-    parser.add_argument("--samples", type=int, default=400, help="of each case of the coverage")
+    parser.add_argument("--samples", type=int, default=400, help="samples of each case of the coverage")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     result: dict[str, object] = {"searches": options.searches, "samples": options.samples}
-    print("wrongly accepted, of searches among 40 recipes that lose so many times the tolerance")
+    print("share of searches that wrongly accept, among 40 recipes whose drop is this multiple of the tolerance:")
     for factor in (1.0, 1.2):
-        # Just above, so that 'accepted' is wrong.
+        # Just above the tolerance, so that 'accepted' is wrong.
         found = error_rates(factor=factor * 1.0001, searches=options.searches, seed=options.seed)
         result[f"accepted at {factor}"] = found
         print(f"  {factor}: by the bound {found['bound']:.1%}, by the estimate {found['estimate']:.1%}", flush=True)
-    print("coverage of the 95 % interval and of the one-sided 95 % bounds")
+    print("coverage of the 95 % interval and of the one-sided 95 % bounds:")
     for name, (pair, rows, step) in CASES.items():
         held = coverage(pair, rows=rows, samples=options.samples, seed=options.seed, step=step)
         result[name] = asdict(held)

@@ -37,14 +37,14 @@ def limit_memory(mapped=0):
 
 _MAKE = """
 architecture = large.architecture_of(200e6)
-large.write_reference(folder / "reference.pt", architecture, sys.argv[3], sparse=False)
+large.write_upstream(folder / "upstream.pt", architecture, sys.argv[3], sparse=False)
 large.write_dataset(folder / "data", architecture.table_sizes)
 """
 
 _IMPORT = """
 import dlrm_pl.cli.commands.import_checkpoint, dlrm_pl.model.upstream.importing
 limit_memory()
-assert main(["import-checkpoint", "--upstream", str(folder / "reference.pt"), "--output", checkpoint,
+assert main(["import-checkpoint", "--upstream", str(folder / "upstream.pt"), "--output", checkpoint,
              "--counts", data + "/day_fea_count.npz"]) == 0
 """
 
