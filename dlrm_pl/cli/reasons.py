@@ -18,6 +18,7 @@ from textwrap import dedent
 import jsonargparse
 from yaml import YAMLError
 
+from dlrm_pl.cli.output import JSON, QUIET, VERBOSE
 from dlrm_pl.documents.yaml_text import parse_yaml
 
 _KEY = re.compile(r'Parser key "(?P<key>[^"]*)"(?: element \d+)?:')
@@ -106,7 +107,7 @@ def _read(text: str, parser: ArgumentParser | None, at: Reason) -> Reason:
     if text.startswith("unrecognized arguments:"):
         return replace(at, text=_unknown_arguments(text.partition(":")[2].split(), parser))
     if (match := _NOT_IMPORTED.fullmatch(text)) and at.cls.startswith(match["module"] or match["lazy"]):
-        return replace(at, cls="", text=f"there is no class {at.cls}")
+        return replace(at, cls="", text=f"there is no class {at.cls}{_class_suggestion(at.cls)}")
     if match := _EXPECTED.fullmatch(text):
         kinds, value = _kinds(match["kind"]), match["value"]
         if kinds and value is not None:
@@ -195,10 +196,13 @@ def _mismatch(value: str, kinds: tuple[str, ...]) -> str:
         kinds = tuple(kind for kind in kinds if kind != _KINDS["int"])
     if len(kinds) > 1:
         kinds = tuple(kind.replace(" or ", ", ") for kind in kinds)
-    words = ", ".join(kinds[:-1]) + " or " * (len(kinds) > 1) + kinds[-1]
     choices = [
         name for kind in kinds if kind.startswith("one of ") for name in kind.removeprefix("one of ").split(", ")
     ]
+    choices = list(dict.fromkeys(choices))
+    parts = [kind for kind in kinds if not kind.startswith("one of ")]
+    parts += [f"one of {', '.join(choices)}"] if choices else []
+    words = ", ".join(parts[:-1]) + " or " * (len(parts) > 1) + parts[-1]
     return f"{_shown(value)} is not {words}{suggestion(value, choices)}"
 
 
@@ -215,9 +219,21 @@ def _shown(value: str) -> str:
 
 
 def suggestion(name: str, names: Iterable[str], mark: str = "") -> str:
-    """Return "; did you mean X?", or nothing if no name is alike."""
-    close = difflib.get_close_matches(name, list(names), n=1, cutoff=0.7)
+    """Return "; did you mean X?", or nothing if no name is alike or is the beginning of this one (raw_path: raw)."""
+    names = list(names)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.7)
+    close = close or sorted((other for other in names if name.startswith((f"{other}_", f"{other}-"))), key=len)[-1:]
     return f"; did you mean {mark}{close[0]}?" if close else ""
+
+
+def _class_suggestion(class_path: str) -> str:
+    """Suggest a class of the same module or package that is spelt alike."""
+    module, _, name = class_path.rpartition(".")
+    try:
+        classes = [other for other in dir(importlib.import_module(module)) if other[:1].isupper()]
+    except (ImportError, ValueError):
+        return ""
+    return suggestion(name, classes, mark=f"{module}.")
 
 
 def _unknown_key(group: str, name: str, parser: ArgumentParser | None, at: Reason) -> Reason:
@@ -225,6 +241,8 @@ def _unknown_key(group: str, name: str, parser: ArgumentParser | None, at: Reaso
     names = _parameters_of(at.cls) if at.cls else [action.dest for action in parser._actions] if parser else []
     if not at.cls and "." in name:  # Of a command: model.embeding_dim.
         group, _, name = name.rpartition(".")
+        while group and group not in names and not any(other.startswith(f"{group}.") for other in names):
+            group, _, name = group.rpartition(".")  # The group itself is unknown: trainr.max_epochs.
     place = f"{group}." if any(other.startswith(f"{group}.") for other in names) else ""
     beside = [other.removeprefix(place).split(".")[0] for other in names if other.startswith(place)]
     if at.cls:
@@ -253,7 +271,7 @@ def _unknown_arguments(arguments: list[str], parser: ArgumentParser | None) -> s
     if first is None:
         return f"{_shown(arguments[0])} belongs to no option"
     name = first.partition("=")[0]
-    options = list(parser._option_string_actions) if parser else []
+    options = [*(parser._option_string_actions if parser else ()), *QUIET, *VERBOSE, *JSON]
     return f"unknown option {name}{suggestion(name, options)}"
 
 

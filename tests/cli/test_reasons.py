@@ -98,7 +98,11 @@ VALUES = [
     ("switch", "x", "switch: 'x' is not true, false or a whole number"),
     ("order", "dy", "order: 'dy' is not one of total, day; did you mean day?"),
     ("part", "Nothing", "part: 'Nothing' is not the name of a class that can be used here"),
-    ("part", "tests.cli.test_reasons.Cuter", "part: there is no class tests.cli.test_reasons.Cuter"),
+    (
+        "part",
+        "tests.cli.test_reasons.Cuter",
+        "part: there is no class tests.cli.test_reasons.Cuter; did you mean tests.cli.test_reasons.Cutter?",
+    ),
     ("part", "tests.no_such_file.Cutter", "part: there is no class tests.no_such_file.Cutter"),
     ("part", f"{{class_path: {CUTTER}, init_args: {{trials: x}}}}", "part: Cutter.trials: 'x' is not a whole number"),
     ("parts", f"{{class_path: {CUTTER}, init_args: {{trials: x}}}}", "parts: Cutter.trials: 'x' is not a whole number"),
@@ -168,6 +172,15 @@ def test_wrong_options_and_keys(args: list[str], words: str) -> None:
         ),
         ("quantize -c quickstart --ouput x", "unknown option --ouput; did you mean --output"),
         ("quantize -c quickstart -c {trainr:\\ 3}", "unknown key trainr; did you mean trainer"),
+        ("quantize -c quickstart -c {trainr:\\ {max_epochs:\\ 3}}", "unknown key trainr; did you mean trainer"),
+        ("fit -c quickstart -c {dat:\\ {folder:\\ x}}", "unknown key dat; did you mean data"),
+        (
+            "fit -c quickstart --trainer.callbacks dlrm_pl.QuantizationCallbak",
+            "trainer.callbacks: there is no class dlrm_pl.QuantizationCallbak; did you mean "
+            "dlrm_pl.QuantizationCallback",
+        ),
+        ("inspect clicks --jsn", "unknown option --jsn; did you mean --json"),
+        ("preprocess --raw_path day --output x", "unknown option --raw_path; did you mean --raw"),
         ("fit", "--data.folder is required"),
         ("inspect", "PATH is required"),
         ("verify", "--artifact and --data are required"),
@@ -184,6 +197,14 @@ def test_commands_answer_in_one_line_with_the_way_to_their_help(
     assert capsys.readouterr().err == (
         f"error: {words}{end} `python cli.py {arguments[0]} --help` explains every option.\n"
     )
+
+
+def test_choices_of_several_types_are_one_list(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["fit", "-c", "quickstart", "--trainer.precision", "banana"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: trainer.precision: 'banana' is not ")
+    assert error.count("one of ") == 1
+    assert re.search(r"one of [^.]*\b64, 32\b[^.]*bf16-mixed|one of [^.]*bf16-mixed[^.]*\b64, 32\b", error)
 
 
 def test_names_that_are_not_alike_are_not_suggested() -> None:
