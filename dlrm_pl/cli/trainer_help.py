@@ -60,6 +60,7 @@ def arrange_trainer_help(parser: ArgumentParser, name: str, own: Sequence[str], 
         callback: settings of QuantizationCallback.
     """
     program = program_name()
+    shown = [setting for setting in callback if setting not in _HIDDEN]
     parser.usage = f"{program} {name} [-c FILE.yaml ...] [OPTION ...]\nexample: {program} {name} {EXAMPLES[name]}"
     parser.description = f"{TRAINER[name]} Options may also stand in a YAML file, as in `data: {{batch_size: 64}}`."
     for action in parser._actions:
@@ -70,7 +71,7 @@ def arrange_trainer_help(parser: ArgumentParser, name: str, own: Sequence[str], 
         if action.dest == "trainer.callbacks":
             action.help = (
                 f"add a callback, as `-c int8` does by a YAML file: its class, for example {_CALLBACK}, then its "
-                f"settings as --trainer.callbacks.NAME VALUE: {', '.join(callback)}. `--trainer.callbacks.help "
+                f"settings as --trainer.callbacks.NAME VALUE: {', '.join(shown)}. `--trainer.callbacks.help "
                 f"{_CALLBACK}` explains them"
             )
             action.metavar = "CLASS"

@@ -105,6 +105,7 @@ def test_help_of_trainer_commands_fits_two_screens(
     assert all(shown.values()), shown
     assert len([name for name in shown if name.startswith("trainer.")]) <= 11  # Ten, and callbacks.
     assert "weights_only" not in shown
+    assert not re.search(r",\s+until\b", text)  # The earlier name of the callback's stop_at.
     assert run(command, "--help_all") == 0
     everything = explanations(capsys.readouterr().out)
     assert everything.keys() >= shown.keys() | {"weights_only", "trainer.precision", "model.learning_rate"}
