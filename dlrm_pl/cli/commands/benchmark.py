@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from dlrm_pl.cli.commands.progress import status
 from dlrm_pl.cli.output import Report
+from dlrm_pl.program import is_quiet
 
 
 def benchmark(
@@ -88,7 +89,7 @@ def benchmark(
             threads=threads or all_thread_counts(),
             seconds=seconds,
             progress=update,
-            announce=lambda text: print(text, file=sys.stderr, flush=True),
+            announce=_announce,
         )
     if output is not None:
         report.write(Path(output), planned)
@@ -99,6 +100,12 @@ def benchmark(
             print(f"{output}: benchmark.json, benchmark.svg")
 
     return Report(report.to_dict() | {"output": output}, print_report)
+
+
+def _announce(text: str) -> None:
+    """Say on stderr what is about to run, unless ``-q`` was given."""
+    if not is_quiet():
+        print(text, file=sys.stderr, flush=True)
 
 
 def _benchmark_mlperf(
@@ -122,7 +129,7 @@ def _benchmark_mlperf(
     if threads is not None and (len(threads) != 1 or threads[0] < 1):
         raise ConfigurationError(f"--mlperf runs with one number of threads, at least 1, and not with {threads}.")
     searched = "" if options.target_qps else ", after a search for the samples a second to expect"
-    print(f"benchmark: {options.scenario} for at least {options.duration_s:g} s{searched}", file=sys.stderr, flush=True)
+    _announce(f"benchmark: {options.scenario} for at least {options.duration_s:g} s{searched}")
     with status("load") as update, torch_threads(threads[0] if threads else None):
         report = run_mlperf(loaded, options, Path(output), planned, update)
     error: VerificationError | None = None

@@ -77,6 +77,13 @@ def test_nothing_is_written_without_output(fitted: Path, tmp_path: Path, monkeyp
     assert list(tmp_path.iterdir()) == []
 
 
+def test_quiet_announces_nothing(fitted: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("benchmark", "--artifact", fitted / "artifact", *SHORT, "-q") == 0
+    printed = capsys.readouterr()
+    assert printed.out
+    assert printed.err == ""
+
+
 def test_help_is_listed_and_needs_no_torch() -> None:
     assert "benchmark" in cli.ORDER
     program = (
