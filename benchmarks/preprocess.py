@@ -126,7 +126,7 @@ def cli(*arguments: str) -> Run:
 
 
 def preprocess(raw: Path, output: Path, workers: int) -> Run:
-    options = ["--max_ind_range", str(MAX_IND_RANGE), "--workers", str(workers)]
+    options = ["--max_ind_range", str(MAX_IND_RANGE), "--threads", str(workers)]
     return cli("preprocess", "--raw", str(raw), "--output", str(output), *options)
 
 

@@ -131,7 +131,7 @@ def main() -> None:
         for number in range(args.repeats):
             for workers in args.workers:
                 output = Path(folder) / f"{number}-{workers}"
-                options = ["--raw", str(args.raw), "--output", str(output), "--workers", str(workers)]
+                options = ["--raw", str(args.raw), "--output", str(output), "--threads", str(workers)]
                 command_line = [sys.executable, __file__, "--raw", str(args.raw), "--child", str(time.time()), *options]
                 done = subprocess.run(command_line, check=True, stdout=subprocess.PIPE, text=True)
                 found[workers].append(json.loads(done.stdout.splitlines()[-1]))

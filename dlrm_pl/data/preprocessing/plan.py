@@ -150,7 +150,7 @@ def allow_files(buckets: int) -> None:
     if needed > hard != resource.RLIM_INFINITY:
         raise ConfigurationError(
             f"{buckets} buckets are needed, but a process may open {hard} files here. Raise --memory, use fewer "
-            "--workers, or raise the limit (ulimit -Hn)."
+            "--threads, or raise the limit (ulimit -Hn)."
         )
     if needed > soft != resource.RLIM_INFINITY:
         resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from dlrm_pl.data.preprocessing.options import PreprocessOptions
+from dlrm_pl.data.preprocessing.plan import allow_files
 from dlrm_pl.data.preprocessing.run import preprocess
+from dlrm_pl.errors import ConfigurationError
 from tests.support.raw_logs import random_lines, read, write_days
 
 CHILD = """
@@ -25,6 +28,14 @@ module.preprocess(Path(sys.argv[1]), Path(sys.argv[2]), options)
 peak = re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]
 print(plans[0].memory_bytes, plans[0].program_bytes, int(peak) << 10)
 """
+
+
+def test_more_files_than_a_process_may_open_are_refused_with_the_options_to_change(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (100, 100))
+    with pytest.raises(ConfigurationError, match=r"^1000 buckets .* 100 files .*Raise --memory, use fewer --threads"):
+        allow_files(1000)
 
 
 @pytest.fixture(scope="module")
