@@ -10,7 +10,7 @@ class DLRMError(Exception):
         ...     load_checkpoint("nothing.ckpt")
         ... except DLRMError as error:
         ...     print(error)
-        nothing.ckpt: does not exist. Give a file. Give a checkpoint file that `fit` wrote.
+        nothing.ckpt: does not exist. Give a checkpoint file that `fit` wrote.
     """
 
 

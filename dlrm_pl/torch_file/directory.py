@@ -42,13 +42,11 @@ class TorchFile:
                 allowed.
         """
         if not path.is_file():
-            raise CheckpointError(f"{path}: {'is a folder' if path.is_dir() else 'does not exist'}. Give a file.")
+            raise CheckpointError(f"{path}: {'is a folder' if path.is_dir() else 'does not exist'}.")
         try:
             file = OpenFile(path)
         except PermissionError as error:
-            raise CheckpointError(
-                f"{path}: permission denied. Change the file's permissions, or give another file."
-            ) from error
+            raise CheckpointError(f"{path}: permission denied. Change the file's permissions.") from error
         start = os.pread(file.descriptor, 265, 0)
         try:
             kind = _format(start)
