@@ -12,6 +12,7 @@ Shape letters in docstrings and comments, everywhere in the package:
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from dlrm_pl.errors import ConfigurationError, ShapeError
@@ -186,3 +187,22 @@ def first_samples(batch: ClickBatch, count: int) -> ClickBatch:
     offsets = batch.offsets.new_zeros(len(lengths) * count + 1)
     offsets[1:] = lengths[:, :count].flatten().cumsum(0)
     return ClickBatch(batch.dense[:count], batch.indices[kept], offsets, labels)
+
+
+def bags_of_tables(indices: Tensor, offsets: Tensor, num_tables: int) -> list[tuple[Tensor, Tensor]]:
+    """Cut the lookups of a multi-hot batch, which are not checked here, into those of each table.
+
+    Args:
+        indices: rows of the tables, ``[L]``.
+        offsets: starts of the bags and the end of the last, ``[T * B + 1]``.
+        num_tables: number of tables T.
+
+    Returns:
+        For each table its looked-up rows, and where the bags begin and end among them, ``[B + 1]``.
+    """
+    size = (offsets.numel() - 1) // max(num_tables, 1)
+    bounds = offsets[::size].tolist() if size else [int(offsets)] * (num_tables + 1)
+    return [
+        (indices[first:last], offsets[table * size : (table + 1) * size + 1] - first)
+        for table, (first, last) in enumerate(pairwise(bounds))
+    ]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dlrm_pl.batch import bags_of_tables
 from dlrm_pl.errors import ShapeError
 
 TABLE_KEY = "embedding_bags.tables.{}.weight"
@@ -95,12 +95,9 @@ def split_bags(indices: Tensor, offsets: Tensor, num_tables: int) -> list[tuple[
     size, extra = divmod(offsets.numel() - 1, num_tables)
     if extra or size < 0 or offsets.dim() != 1:
         raise ShapeError(f"{offsets.numel()} offsets do not fit {num_tables} tables: T * B + 1 are needed.")
-    bounds = offsets[::size].tolist() if size else [int(offsets)] * (num_tables + 1)
-    if indices.dim() != 1 or bounds[0] != 0 or bounds[-1] != indices.numel():
+    first, last = int(offsets[0]), int(offsets[-1])
+    if indices.dim() != 1 or first != 0 or last != indices.numel():
         raise ShapeError(
-            f"Offsets from {bounds[0]} to {bounds[-1]} do not fit indices {list(indices.shape)}: they run from 0 to L."
+            f"Offsets from {first} to {last} do not fit indices {list(indices.shape)}: they run from 0 to L."
         )
-    return [
-        (indices[first:last], offsets[table * size : (table + 1) * size] - first)
-        for table, (first, last) in enumerate(pairwise(bounds))
-    ]
+    return [(rows, bounds[:-1]) for rows, bounds in bags_of_tables(indices, offsets, num_tables)]

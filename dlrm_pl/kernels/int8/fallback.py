@@ -7,11 +7,11 @@ exact, since torch has no fast integer product on every processor.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 import torch
 from torch import Tensor
 
+from dlrm_pl.batch import bags_of_tables
 from dlrm_pl.kernels.int8.failure import Failure
 from dlrm_pl.kernels.int8.rows import BLOCK_IN, BLOCK_OUT, TABLE_DTYPES, TableDtype
 
@@ -212,11 +212,7 @@ def _bags(indices: Tensor, offsets: Tensor | None, count: int, batch: int) -> li
     if offsets is None:
         starts = torch.arange(batch + 1)
         return [(rows, starts) for rows in indices]
-    bounds = offsets[:: max(batch, 1)].tolist() if batch else [0] * (count + 1)
-    return [
-        (indices[first:last], offsets[table * batch : (table + 1) * batch + 1] - first)
-        for table, (first, last) in enumerate(pairwise(bounds))
-    ]
+    return bags_of_tables(indices, offsets, count)
 
 
 def _check_lookups(indices: Tensor, offsets: Tensor | None, tables: Sequence[Tensor], batch: int) -> Failure | None:
