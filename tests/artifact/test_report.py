@@ -109,6 +109,8 @@ def test_headings_and_labels_are_those_of_the_field(page: str) -> None:
     for label in ("Trade-offs (Pareto front)", "Row ranges (disjoint)", "Provenance", "passed", "dominated"):
         assert label in words
     assert "hollow markers are dominated" in page
+    assert re.search(r"Bytes of \d+ tables: [\d.,]+ (bytes|KiB) in fp32, [\d.,]+ (bytes|KiB) in the artifact\.", page)
+    assert not re.search(r"\d kB", page)
 
 
 def test_a_value_that_the_template_lacks_is_an_error_and_not_blank(outcome: Outcome) -> None:

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator
 
 from dlrm_pl.artifact.report.report_data import ReportData
 from dlrm_pl.artifact.report.svg import BAD, FP32, GOOD, INK, INT8, MUTED, draw
@@ -200,18 +200,18 @@ def table_bytes(data: ReportData) -> str:
         axes.set_ylim(len(tables) - 0.4, -0.6)
         largest = max(table[2] for table in tables)
         for place, table in zip(places, tables, strict=True):
-            words = f"{_bytes(table[2])} to {_bytes(table[3])}"
+            words = f"{format_bytes(table[2])} to {format_bytes(table[3])}"
             axes.text(max(table[2:]) + largest / 100, float(place), words, va="center", fontsize="small")
         axes.set_xlim(0, 1.4 * largest)  # Leave room for the labels; start at zero, so that the bars are to scale.
-        axes.xaxis.set_major_locator(MaxNLocator(5))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _bytes(value)))
+        axes.xaxis.set_major_locator(MultipleLocator(2 ** math.ceil(math.log2(largest / 4))))  # Whole binary units.
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: format_bytes(value)))
         axes.grid(axis="y", visible=False)
         axes.set_xlabel("bytes")
         axes.set_ylabel("table")
         figure.legend(loc="outside upper center", ncols=2)
 
     before, after = sum(table[2] for table in tables), sum(table[3] for table in tables)
-    words = f"Bytes of {len(tables)} tables: {_bytes(before)} in fp32, {_bytes(after)} in the artifact."
+    words = f"Bytes of {len(tables)} tables: {format_bytes(before)} in fp32, {format_bytes(after)} in the artifact."
     return draw("table-bytes", 1.1 + 0.24 * len(tables), on, words)
 
 
@@ -231,11 +231,3 @@ def _short(value: float, _: object = None) -> str:
         if abs(value) >= unit:
             return f"{value / unit:g} {name}"
     return f"{value:g}"
-
-
-def _bytes(value: float) -> str:
-    """Write a size in the unit that needs the fewest digits."""
-    for unit, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
-        if value >= unit:
-            return f"{value / unit:.3g} {name}"
-    return f"{value:.3g} B"
