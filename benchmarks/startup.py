@@ -28,6 +28,7 @@ from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.quantization.ptq.quantize import quantize, table_packer
 from dlrm_pl.quantization.recipe import Recipe, RecipeStart
+from dlrm_pl.runtime.cpu import describe_machine
 from dlrm_pl.runtime.table_file import file_header, file_name
 
 # Rows of the 40M-capped Terabyte tables, as published with MLPerf's implementation.
@@ -85,12 +86,12 @@ def build(folder: Path, sizes: tuple[int, ...]) -> int:
         architecture=architecture.to_dict(),
         ops=ops,
         recipe={},
-        fp32_bytes=0,
+        fp32_bytes=4 * DIM * sum(sizes),
         int8_bytes=layers + table_bytes,
         table_bytes=table_bytes,
         dataset_fingerprint="",
         model_fingerprint="",
-        machine={},
+        machine=describe_machine(),
         accepted=True,
         nonfinite_rows={},
         files=dict.fromkeys((WEIGHTS_NAME, CERTIFICATE_NAME, TRIALS_NAME), ""),
@@ -110,7 +111,7 @@ def main() -> None:
         runs = []
         for _ in range(options.repeats):
             command = [sys.executable, "-c", _LOAD, temporary]
-            runs.append(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
+            runs.append(json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout))
             print(f"loaded in {runs[-1]['load_s']:.3f} s, first batch {runs[-1]['first_batch_s']:.3f} s")
     middle = sorted(runs, key=lambda run: run["load_s"])[len(runs) // 2]
     assert all(run["finite"] for run in runs)
