@@ -35,7 +35,7 @@ def test_every_public_name_can_be_imported(package: str) -> None:
 def test_the_types_in_public_signatures_have_names() -> None:
     wanted = {
         "artifact": {"Drift", "Manifest", "Verification"},
-        "data": {"Batches", "PreprocessReport", "Splits", "SyntheticReport", "Vocabulary"},
+        "data": {"Batches", "ClickLoader", "PreprocessReport", "Splits", "SyntheticReport", "Vocabulary"},
         "metrics": {"PairedDifference"},
         "model": {"CheckpointContract"},
         "quantization": {"CertifiedGuard", "CertifiedSlice", "EvalFunc", "LatencyTimer", "Scores", "Trial", "Verdict"},

@@ -6,6 +6,7 @@ from .loading.datamodule import DLRMDataModule as DLRMDataModule
 from .loading.datamodule import TerabyteDataModule as TerabyteDataModule
 from .loading.dataset import Batches as Batches
 from .loading.dataset import ClickDataset as ClickDataset
+from .loading.resumable_loader import ClickLoader as ClickLoader
 from .loading.row_range import RowRange as RowRange
 from .preprocessing.options import PreprocessOptions as PreprocessOptions
 from .preprocessing.run import PreprocessReport as PreprocessReport

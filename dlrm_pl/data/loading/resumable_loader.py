@@ -20,6 +20,13 @@ class ClickLoader(DataLoader[ClickBatch]):
         dataset: dataset whose items are batches.
         sampler: rows of each batch.
         num_workers: number of processes that read ahead; 0 reads in this one.
+
+    Example:
+        >>> from dlrm_pl import DLRMDataModule
+        >>> data = DLRMDataModule("datasets/quickstart")
+        >>> data.setup("fit")
+        >>> data.train_dataloader()
+        ClickLoader(... batches, num_workers=0)
     """
 
     def __init__(self, dataset: ClickDataset, sampler: EpochSampler, num_workers: int = 0) -> None:
