@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Mapping
 from contextlib import nullcontext, suppress
@@ -73,7 +74,7 @@ class MLPerfLogging(pl.Callback):
 
     def __init__(
         self,
-        path: str = "mlperf.log",
+        path: str | os.PathLike[str] = "mlperf.log",
         auroc_threshold: float = 0.8025,
         org: str = "unknown",
         platform: str = "unknown",
