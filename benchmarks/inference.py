@@ -21,7 +21,8 @@ from machine import machine
 from stages import stage_times
 
 from dlrm_pl.batch import ClickBatch
-from dlrm_pl.benchmark.compare import Cell, Comparison, compare
+from dlrm_pl.benchmark.compare import compare
+from dlrm_pl.benchmark.comparison import Cell, Comparison
 from dlrm_pl.benchmark.contenders import Contenders, float_contenders, int8_contender
 from dlrm_pl.benchmark.footprint import float_row_bytes, int8_row_bytes
 from dlrm_pl.benchmark.rows import random_batch, random_rows

@@ -5,76 +5,24 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.benchmark.agreement import check_agreement
+from dlrm_pl.benchmark.comparison import Cell, Comparison
 from dlrm_pl.benchmark.compilation import CompilationError
 from dlrm_pl.benchmark.contenders import BASELINE, Contender, Contenders
 from dlrm_pl.benchmark.rows import Source
-from dlrm_pl.benchmark.timer import Scorer, Timing, time_in_turn
+from dlrm_pl.benchmark.timer import Scorer, time_in_turn
 from dlrm_pl.errors import ConfigurationError
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 log = logging.getLogger(__name__)
 
 BATCH_SIZES = (1, 32, 2048, 16384)
 # Number of samples on which logits are compared: fewer say little about their spread.
 _AGREEMENT_SAMPLES = 2048
-
-
-@dataclass(frozen=True)
-class Cell:
-    """The timings at one batch size with one number of threads, by name of the contender."""
-
-    threads: int
-    batch_size: int
-    timings: dict[str, Timing]
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """The result of a comparison.
-
-    Attributes:
-        labels: label of each contender, by name.
-        unavailable: reason by label of each contender that could not run here.
-        baseline: name of the contender that ratios refer to.
-        sqnr_db: signal-to-noise ratio to the fp32 logits in dB, by name; empty where there is no float model.
-        cells: timings, by threads and then by batch size.
-    """
-
-    labels: dict[str, str]
-    unavailable: dict[str, str]
-    baseline: str
-    sqnr_db: dict[str, float]
-    cells: tuple[Cell, ...]
-
-    def plot(self) -> tuple[Figure, list[Axes]]:
-        """Draw speed-ups over the baseline, or samples a second where a single contender ran.
-
-        Returns:
-            The figure and its panels, one for each number of threads.
-        """
-        from matplotlib.figure import Figure
-
-        from dlrm_pl.benchmark.figure import plot_comparison
-
-        figure = Figure(layout="constrained")
-        return figure, plot_comparison(figure, self)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Convert to plain JSON types; equal logits have no finite ratio to their error and give null."""
-        values = asdict(self)
-        values["sqnr_db"] = {name: None if db == float("inf") else db for name, db in self.sqnr_db.items()}
-        return values
 
 
 def compare(

@@ -7,20 +7,11 @@ import textwrap
 from collections.abc import Iterator
 from html import escape
 
-from dlrm_pl.benchmark.compare import Cell, Comparison
-from dlrm_pl.benchmark.timer import Timing
+from dlrm_pl.benchmark.comparison import COLOURS, Cell, Comparison
 
 _WIDTH, _PANEL, _PLOT = 960, 270, 190
 _LEFT, _TOP = 64, 92
 _MOST_OF_THE_BARS = 3.0
-COLOURS = {
-    "fp32": "#c9c9c9",
-    "fp32_compiled": "#9a9a9a",
-    "bf16": "#b7cde9",
-    "bf16_compiled": "#6f93c4",
-    "eager_int8": "#d9bd7c",
-    "int8": "#2f7d4f",
-}
 _STYLE = """
     text { fill: #222; font-size: 12px }
     .title { font-size: 17px }
@@ -42,8 +33,7 @@ def render(comparison: Comparison, description: str) -> str:
     """
     threads = sorted({cell.threads for cell in comparison.cells})
     height = _TOP + _PANEL * len(threads)
-    alone = is_alone(comparison)
-    unit = unit_of(comparison)
+    unit = comparison.unit
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" '
         'font-family="DejaVu Sans, Verdana, sans-serif">',
@@ -56,18 +46,8 @@ def render(comparison: Comparison, description: str) -> str:
     lines += _legend(comparison)
     for number, count in enumerate(threads):
         cells = [cell for cell in comparison.cells if cell.threads == count]
-        lines += _panel(cells, _TOP + _PANEL * number, f"{count} thread{'s' * (count > 1)}", alone)
+        lines += _panel(comparison, cells, _TOP + _PANEL * number, f"{count} thread{'s' * (count > 1)}")
     return "\n".join([*lines, "</svg>"]) + "\n"
-
-
-def is_alone(comparison: Comparison) -> bool:
-    """Return whether a single contender ran, so that there are no ratios to draw."""
-    return len(comparison.labels) - len(set(comparison.unavailable) & set(comparison.labels.values())) == 1
-
-
-def unit_of(comparison: Comparison) -> str:
-    """Return the unit of the bars."""
-    return "samples a second" if is_alone(comparison) else f"times {comparison.labels[comparison.baseline]}"
 
 
 def _legend(comparison: Comparison) -> Iterator[str]:
@@ -79,10 +59,9 @@ def _legend(comparison: Comparison) -> Iterator[str]:
         x += 40 + 7.3 * len(text)
 
 
-def _panel(cells: list[Cell], top: float, title: str, alone: bool) -> Iterator[str]:
+def _panel(comparison: Comparison, cells: list[Cell], top: float, title: str) -> Iterator[str]:
     values = {
-        cell.batch_size: {name: bar_value(timing, cell, alone) for name, timing in cell.timings.items()}
-        for cell in cells
+        cell.batch_size: {name: comparison.bar(timing, cell) for name, timing in cell.timings.items()} for cell in cells
     }
     shown = [bar for bars in values.values() for bar in bars.values()]
     # On a busy machine an interval may be so long that the bars would shrink to nothing: it is cut and marked.
@@ -114,14 +93,6 @@ def _panel(cells: list[Cell], top: float, title: str, alone: bool) -> Iterator[s
                 yield f'<path class="whisker" d="M{middle - 3:.1f} {y_high + 5:.1f}l3 -5l3 5"/>'
                 label += f" (to {_number(high)})"
             yield f'<text class="small middle" x="{middle:.1f}" y="{y_high - 4:.1f}">{label}</text>'
-
-
-def bar_value(timing: Timing, cell: Cell, alone: bool) -> tuple[float, float, float]:
-    """Return the height of a bar and the ends of its interval."""
-    if not alone:
-        return timing.ratio, *timing.ratio_interval
-    low, high = timing.interval_ms
-    return timing.samples_per_s, 1e3 * cell.batch_size / high, 1e3 * cell.batch_size / low
 
 
 def _ticks(largest: float) -> tuple[float, int]:

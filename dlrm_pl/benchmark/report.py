@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
-from dlrm_pl.benchmark.compare import Cell, Comparison
+from dlrm_pl.benchmark.comparison import Cell, Comparison
 from dlrm_pl.benchmark.mlperf.run import Report as MLPerfReport
 from dlrm_pl.benchmark.run import Report
 

@@ -12,7 +12,8 @@ from typing import Any
 from dlrm_pl.artifact.store import Artifact
 from dlrm_pl.artifact.verify import float_model, open_dataset
 from dlrm_pl.batch import ClickBatch
-from dlrm_pl.benchmark.compare import Comparison, compare
+from dlrm_pl.benchmark.compare import compare
+from dlrm_pl.benchmark.comparison import Comparison
 from dlrm_pl.benchmark.contenders import Contenders, float_contenders, int8_contender
 from dlrm_pl.benchmark.footprint import float_row_bytes, int8_row_bytes, int8_weight_bytes, weight_count
 from dlrm_pl.benchmark.plot import render

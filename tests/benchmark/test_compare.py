@@ -13,7 +13,8 @@ from torch import nn
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.benchmark import contenders
 from dlrm_pl.benchmark.agreement import check_agreement, sqnr_db
-from dlrm_pl.benchmark.compare import Comparison, compare, thread_counts
+from dlrm_pl.benchmark.compare import compare, thread_counts
+from dlrm_pl.benchmark.comparison import Comparison
 from dlrm_pl.benchmark.compilation import CompilationError, Float, FloatForCompiler, compile_for
 from dlrm_pl.benchmark.contenders import (
     Contender,

@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from dlrm_pl.benchmark.compare import Cell, Comparison
+from dlrm_pl.benchmark.comparison import Cell, Comparison
 from dlrm_pl.benchmark.plot import render
 from dlrm_pl.benchmark.timer import Timing
 

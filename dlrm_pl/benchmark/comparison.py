@@ -1,0 +1,111 @@
+"""The result of a comparison: timings by contender, and a figure of them for a notebook."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from dlrm_pl.benchmark.timer import Timing
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLOURS = {
+    "fp32": "#c9c9c9",
+    "fp32_compiled": "#9a9a9a",
+    "bf16": "#b7cde9",
+    "bf16_compiled": "#6f93c4",
+    "eager_int8": "#d9bd7c",
+    "int8": "#2f7d4f",
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The timings at one batch size with one number of threads, by name of the contender."""
+
+    threads: int
+    batch_size: int
+    timings: dict[str, Timing]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The result of a comparison.
+
+    Attributes:
+        labels: label of each contender, by name.
+        unavailable: reason by label of each contender that could not run here.
+        baseline: name of the contender that ratios refer to.
+        sqnr_db: signal-to-noise ratio to the fp32 logits in dB, by name; empty where there is no float model.
+        cells: timings, by threads and then by batch size.
+    """
+
+    labels: dict[str, str]
+    unavailable: dict[str, str]
+    baseline: str
+    sqnr_db: dict[str, float]
+    cells: tuple[Cell, ...]
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether a single contender ran, so that there is no ratio to show."""
+        return len(self.labels) - len(set(self.unavailable) & set(self.labels.values())) == 1
+
+    @property
+    def unit(self) -> str:
+        """What a bar shows."""
+        return "samples a second" if self.is_alone else f"times {self.labels[self.baseline]}"
+
+    def bar(self, timing: Timing, cell: Cell) -> tuple[float, float, float]:
+        """Return the height of a bar and the ends of its interval."""
+        if not self.is_alone:
+            return timing.ratio, *timing.ratio_interval
+        low, high = timing.interval_ms
+        return timing.samples_per_s, 1e3 * cell.batch_size / high, 1e3 * cell.batch_size / low
+
+    def plot(self) -> tuple[Figure, list[Axes]]:
+        """Draw speed-ups over the baseline, or samples a second where a single contender ran.
+
+        Returns:
+            The figure and its panels, one for each number of threads.
+        """
+        from matplotlib.figure import Figure
+
+        figure = Figure(layout="constrained")
+        return figure, _draw_panels(figure, self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Convert to plain JSON types; equal logits have no finite ratio to their error and give null."""
+        values = asdict(self)
+        values["sqnr_db"] = {name: None if db == float("inf") else db for name, db in self.sqnr_db.items()}
+        return values
+
+
+def _draw_panels(figure: Figure, comparison: Comparison) -> list[Axes]:
+    """Draw a panel for each number of threads and in it a group of bars for each batch size."""
+    threads = sorted({cell.threads for cell in comparison.cells})
+    panels: list[Axes] = list(figure.subplots(len(threads), squeeze=False)[:, 0])
+    for axes, count in zip(panels, threads, strict=True):
+        cells = [cell for cell in comparison.cells if cell.threads == count]
+        for place, (name, label) in enumerate(comparison.labels.items()):
+            _draw_contender(axes, cells, comparison, name, label, place)
+        axes.set_title(f"{count} thread{'s' * (count > 1)}")
+        axes.set_xticks(range(len(cells)), [f"batch {cell.batch_size:,}" for cell in cells])
+        axes.set_ylabel(comparison.unit)
+    panels[0].legend()
+    return panels
+
+
+def _draw_contender(axes: Axes, cells: list[Cell], comparison: Comparison, name: str, label: str, place: int) -> None:
+    """Draw the bars of a contender, one in each group where it ran."""
+    width = 0.84 / len(comparison.labels)
+    for group, cell in enumerate(cells):
+        if name in cell.timings:
+            value, low, high = comparison.bar(cell.timings[name], cell)
+            x = group + (place - (len(comparison.labels) - 1) / 2) * width
+            whisker = [[max(0.0, value - low)], [max(0.0, high - value)]]
+            bars = axes.bar(x, value, width, yerr=whisker, color=COLOURS[name])
+            if label not in axes.get_legend_handles_labels()[1]:
+                bars.set_label(label)
