@@ -5,15 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from torch import Tensor
 
 from dlrm_pl.metrics.logits import click_shares
 from dlrm_pl.metrics.rows import as_array, check_both_classes, check_scores, clicks
 from dlrm_pl.metrics.student import student_quantile
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # Evenly spread over the rows: a variance is known well enough from so many, and the time stays that of the sort.
 _WEIGHTED_ROWS = 1 << 16

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from dlrm_pl.errors import MetricError, NonFiniteError, ShapeError
+
+if TYPE_CHECKING:  # Light commands read these checks, and torch takes a second to import.
+    from torch import Tensor
 
 
 def as_array(values: npt.ArrayLike | Tensor) -> npt.NDArray[Any]:
     """Return the values of a tensor, an array or a list as an array."""
-    if isinstance(values, Tensor):
-        values = values.detach().cpu()
-        return (values.float() if values.dtype == torch.bfloat16 else values).numpy()
-    return np.asarray(values)
+    if not hasattr(values, "detach"):
+        return np.asarray(values)
+    tensor: Tensor = values.detach().cpu()
+    # NumPy has no bfloat16.
+    array: npt.NDArray[Any] = (tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor).numpy()
+    return array
 
 
 def clicks(labels: npt.NDArray[Any], first_row: int = 0) -> npt.NDArray[np.bool_]:
