@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 
 from dlrm_pl.cli.output import Report, Verbosity, plain, take_verbosity
 from dlrm_pl.errors import VerificationError
+from tests.docs.pages import ROOT
 from tests.support.commands import run
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
@@ -48,6 +50,14 @@ def document(capsys: pytest.CaptureFixture[str], fitted: Path, synthetic_folder:
     return read
 
 
+def documented(heading: str) -> set[str]:
+    """The fields in the first column of a table of docs/cli.md."""
+    page = (ROOT / "docs" / "cli.md").read_text()
+    section = page.partition(f"\n### {heading}\n")[2].partition("\n#")[0]
+    cells = re.findall(r"^\| (`.*?`) \|", section, re.MULTILINE)
+    return {name for cell in cells for name in re.findall(r"`(\w+)`", cell)}
+
+
 def test_light_commands_report_as_json(document: Any, tmp_path: Path, synthetic_folder: Path) -> None:
     made = document("synthesize --output OUT/clicks --rows 500 --max_table_size 50 --json")
     assert made["path"] == str(tmp_path / "clicks")
@@ -56,19 +66,24 @@ def test_light_commands_report_as_json(document: Any, tmp_path: Path, synthetic_
     assert len(document("configs copy --output OUT/configs --json")["files"]) > 5
     raw = document("synthesize --output OUT/raw --rows 400 --days 2 --max_table_size 50 --format raw --json")
     assert raw["table_rows"] == 0
+    assert made.keys() == raw.keys() == documented("`synthesize`")
     processed = document("preprocess --raw OUT/raw/day --output OUT/processed --json")
     assert processed["splits"].keys() == {"train", "val", "test"}
+    assert processed.keys() == documented("`preprocess`")
     assert len(processed["table_sizes"]) == 26
     flags = document(
         "from-dlrm-flags --json -- --arch-sparse-feature-size=16 --arch-mlp-bot=13-512-16 --arch-mlp-top=512-1 "
         "--data-generation=dataset --raw-data-file=day --processed-data-file=x.npz"
     )
-    assert flags.keys() == {"output", "yaml", "commands", "notes"}
+    assert flags.keys() == documented("`from-dlrm-flags`")
 
 
 def test_inspect_reports_as_json(document: Any) -> None:
     dataset, checkpoint, artifact = (document(f"inspect {path} --json") for path in ("DATA", "CKPT", "ARTIFACT"))
     assert [one["kind"] for one in (dataset, checkpoint, artifact)] == ["dataset", "checkpoint", "artifact"]
+    for described in (dataset, checkpoint, artifact):
+        article = "an" if described["kind"] == "artifact" else "a"
+        assert described.keys() == documented(f"`inspect` of {article} {described['kind']}")
     assert dataset["splits"]["train"]["rows"] > 0
     assert checkpoint["architecture"]["bottom_mlp"] == [13, 16, 8]
     assert len(checkpoint["tables"]) == len(dataset["table_sizes"])
@@ -80,31 +95,39 @@ def test_inspect_reports_as_json(document: Any) -> None:
 
 def test_commands_on_an_artifact_report_as_json(document: Any, tmp_path: Path) -> None:
     verified = document("verify --artifact ARTIFACT --data DATA --json")
+    assert verified.keys() == documented("`verify`")
     assert verified["outcome"] == "accepted"
     assert verified["int8"]["auroc"] == pytest.approx(verified["certificate"]["int8"]["auroc"], abs=1e-6)
     predicted = document("predict --artifact ARTIFACT --data DATA --output OUT/p.csv --json")
     assert predicted["output"] == str(tmp_path / "p.csv")
+    assert predicted.keys() == documented("`predict`")
     assert predicted["rows"] >= verified["rows"]
     timed = document("benchmark --artifact ARTIFACT --batch_sizes [1] --threads [1] --seconds 0.01 --json")
     assert timed["output"] is None
+    assert timed.keys() == documented("`benchmark`")
     exported = document("export-tables --ckpt_path CKPT --output OUT/tables --json")
     assert exported["bits"] == 8
+    assert exported.keys() == documented("`export-tables`")
     assert exported["bytes"] > 0
 
 
 def test_commands_of_the_trainer_report_as_json(document: Any, tmp_path: Path) -> None:
     scored = document("test -c CONFIG --ckpt_path CKPT --json")
     assert scored["split"] == "test"
+    assert scored.keys() == documented("`validate` and `test`")
     assert 0.5 < scored["metrics"]["test_auroc"] < 1
     predicted = document("predict -c CONFIG --ckpt_path CKPT --output OUT/p.npy --json")
     assert predicted["rows"] == len(np.load(tmp_path / "p.npy"))
+    assert predicted.keys() == documented("`predict`") - {"unseen_values"}
     fit = "fit -c CONFIG --trainer.callbacks [] --trainer.default_root_dir OUT/run --trainer.max_steps 2 --json"
     trained = document(fit)
     assert trained["global_step"] == 2
     assert Path(trained["checkpoints"][0]).is_file()
     assert trained["quantized"] == []
+    assert trained.keys() == documented("`fit`")
     made = document("quantize -c CONFIG --ckpt_path CKPT --output OUT/int8 --json")
     assert made["outcome"] == "accepted"
+    assert made.keys() == documented("`quantize`")
     assert made["certificate"]["trials"] >= 1
 
 
