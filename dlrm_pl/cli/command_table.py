@@ -44,8 +44,21 @@ TRAINER = {
 """Methods of DLRMTrainer, with the first line of their docstrings: importing it for its help would take seconds."""
 
 ORDER = (
-    *("synthesize", "preprocess", "fit", "validate", "test", "predict", "quantize", "verify", "benchmark"),
-    *("inspect", "import-checkpoint", "export-tables", "from-dlrm-flags", "configs"),
+    "synthesize",
+    "preprocess",
+    "fit",
+    "validate",
+    "test",
+    "predict",
+    "quantize",
+    "verify",
+    "benchmark",
+    "inspect",
+    "import-checkpoint",
+    "export-tables",
+    "from-dlrm-flags",
+    "configs",
+    "completion",
 )
 
 EXAMPLES = {

@@ -114,13 +114,14 @@ def overview() -> str:
         "",
         "commands:",
     ]
+    from dlrm_pl.cli.completion import completion
+
     for name in ORDER:
-        summary = TRAINER.get(name) or (LIGHT[name].__doc__ or "").splitlines()[0]
+        summary = TRAINER.get(name) or (LIGHT.get(name, completion).__doc__ or "").splitlines()[0]
         lines.append(f"  {name:<19}{summary}")
     lines += [
         "",
         "Every command has -q (results, warnings and errors only), -v (details) and --json (the result as JSON).",
-        "`completion bash` (or zsh) prints a script that completes commands, options and files in a shell.",
         f"`{program_name()} COMMAND --help` lists the options of a command.",
         "Exit codes: 0 success, 2 usage or input error, 3 quantize found no model within tolerance, 4 too few test",
         "rows to decide (the best model is saved in either case), 130 interrupted, 141 output pipe closed (`| head`).",

@@ -10,6 +10,7 @@ import pytest
 
 import dlrm_pl
 from dlrm_pl.artifact.summary import comparison, drop_line
+from dlrm_pl.cli import main as cli
 from tests.docs.pages import PAGES, ROOT
 
 pytestmark = pytest.mark.untraced
@@ -55,3 +56,11 @@ def test_targets_of_make_are_there(page: str) -> None:
     makefile = (ROOT / "Makefile").read_text()
     for target in re.findall(r"`make ([a-z-]+)", (ROOT / page).read_text()):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_every_command_is_in_the_tables_of_commands() -> None:
+    for name in ("README.md", "docs/cli.md"):
+        cells = re.findall(r"^\| (`.*?`) \|", (ROOT / name).read_text(), re.MULTILINE)
+        named = {command for cell in cells for command in re.findall(r"`([\w-]+)`", cell)}
+        assert set(cli.ORDER) <= named, name
+    assert "completion" in cli.ORDER
