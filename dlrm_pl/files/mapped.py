@@ -6,6 +6,8 @@ copied first, and the file stays as it is. ``torch.load(mmap=True)`` and ``torch
 but Linux counts theirs as memory that may be needed: by its default rules it refuses to map a file larger than the
 machine's memory. A map without a reservation is not counted, whatever its size, but where the system is set to count
 every page that could be written to (``vm.overcommit_memory`` 2, ``ulimit -d``).
+``torch.serialization.set_default_mmap_options(mmap.MAP_SHARED)`` is not counted either, but writes to a tensor then go
+to the file.
 """
 
 from __future__ import annotations
