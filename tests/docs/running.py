@@ -25,7 +25,7 @@ from dlrm_pl.migration.lpot.conf import translate
 from tests.docs.pages import ROOT, Block, command_of, statements
 from tests.support import tiny
 
-_CALLBACK = "dlrm_pl.callbacks.quantization.QuantizationCallback"
+_CALLBACK = "dlrm_pl.QuantizationCallback"
 _RUN = {"trainer", "model", "data", "seed_everything"}
 """Keys of a whole run; a YAML without them is a fragment of the callback's settings."""
 

@@ -15,7 +15,7 @@ Task = Literal["fit", "test", "verify", "tune", "quantize", "benchmark"]
 _MLP, _EMBEDDINGS = "--quantize-mlp-with-bit", "--quantize-emb-with-bit"
 _LINEARS = {8: "int8", 16: "bf16", 32: "fp32"}
 _TABLES = {4: "int4", 8: "int8", 32: "fp32"}
-_CALLBACK = "dlrm_pl.callbacks.quantization.QuantizationCallback"
+_CALLBACK = "dlrm_pl.QuantizationCallback"
 
 
 def task_of(values: Values) -> Task:

@@ -241,7 +241,7 @@ def _mlperf_logging(plan: Plan, trains: bool) -> None:
         arguments["auroc_threshold"] = plan.setting(threshold, name)
     else:
         plan.note(name, f"{threshold:g} is no AUROC to reach: the MLPerf log has the target of the rules, 0.8025")
-    plan.callback("dlrm_pl.callbacks.mlperf_logging.MLPerfLogging", arguments, "--mlperf-logging")
+    plan.callback("dlrm_pl.MLPerfLogging", arguments, "--mlperf-logging")
     plan.note("--mlperf-logging", "needs a package, there as here: pip install 'dlrm-pl[mlperf]'")
 
 
