@@ -122,21 +122,37 @@ def _tune_notes(plan: Plan) -> None:
 
 
 def _say_what_is_ignored(plan: Plan, task: Task) -> None:
+    _note_ignored_quantization(plan, task)
+    _note_ignored_timing(plan, task)
     values = plan.values
-    infers = values.on("--inference-only")
+    if values.on("--accuracy_only") and task != "test":
+        plan.note("--accuracy_only", "comes too late there: another flag ends the run before")
+    if values.on("--inference-only") and task in ("tune", "benchmark"):
+        plan.note("--inference-only", f"makes no difference: --{task} ends the run")
+
+
+def _note_ignored_quantization(plan: Plan, task: Task) -> None:
+    """Name the flags of quantization that upstream would ignore."""
+    values = plan.values
     for name in (_MLP, _EMBEDDINGS):
         if name in values.given and task != "quantize":
             plan.note(name, "is ignored there without --inference-only")
     if values.on("--int8"):
         plan.note("--int8", _int8_note(values, task))
-    if values.on("--benchmark") and task == "tune":
-        plan.note("--benchmark", "upstream ends after --tune; here it is the last command")
-    if values.on("--do-int8-inference") and not (task == "benchmark" or (task == "quantize" and infers)):
+    quantizes_at_once = task == "quantize" and values.on("--inference-only")
+    if values.on("--do-int8-inference") and task != "benchmark" and not quantizes_at_once:
         plan.note("--do-int8-inference", "is ignored there with --tune, and without --inference-only or --benchmark")
     if "--save-int8" in values.given and not (task == "quantize" and values.on("--do-int8-inference")):
         plan.note("--save-int8", "saves there with --do-int8-inference and --inference-only alone")
     if "--tuned_checkpoint" in values.given and task not in ("tune", "benchmark"):
         plan.note("--tuned_checkpoint", "is used there with --tune and --benchmark alone")
+
+
+def _note_ignored_timing(plan: Plan, task: Task) -> None:
+    """Name the flags of the benchmark that upstream would ignore, or that mean less here."""
+    values = plan.values
+    if values.on("--benchmark") and task == "tune":
+        plan.note("--benchmark", "upstream ends after --tune; here it is the last command")
     if values.integer("--num-cpu-cores") and not _benchmarks(values, task):
         plan.note("--num-cpu-cores", "limits the threads of int8 inference there; here `benchmark` has --threads")
     if values.integer("--share-weight-instance"):
@@ -146,10 +162,6 @@ def _say_what_is_ignored(plan: Plan, task: Task) -> None:
             if task == "benchmark"
             else "times inference alone, and there is none",
         )
-    if values.on("--accuracy_only") and task != "test":
-        plan.note("--accuracy_only", "comes too late there: another flag ends the run before")
-    if infers and task in ("tune", "benchmark"):
-        plan.note("--inference-only", f"makes no difference: --{task} ends the run")
 
 
 def _int8_note(values: Values, task: Task) -> str:
