@@ -26,8 +26,16 @@ _TRAINER_TEXTS = {
 }
 _TRAINER_OF = {
     "fit": (
-        *("max_epochs", "max_steps", "max_time", "limit_train_batches", "limit_val_batches", "val_check_interval"),
-        *("log_every_n_steps", "logger", "devices", "default_root_dir"),
+        "max_epochs",
+        "max_steps",
+        "max_time",
+        "limit_train_batches",
+        "limit_val_batches",
+        "val_check_interval",
+        "log_every_n_steps",
+        "logger",
+        "devices",
+        "default_root_dir",
     ),
     "validate": ("limit_val_batches", "logger", "devices"),
     "test": ("limit_test_batches", "logger", "devices"),

@@ -77,7 +77,13 @@ def _commands(plan: Plan, task: Task) -> None:
         checkpoint = reference.removesuffix(".pt") + ".ckpt"
         data = plan.settings["data"]["folder"].value
         plan.run(
-            *("import-checkpoint", "--upstream", reference, "--output", checkpoint, "--data", data),
+            "import-checkpoint",
+            "--upstream",
+            reference,
+            "--output",
+            checkpoint,
+            "--data",
+            data,
             *_not_in_the_file(plan),
             comment="Once, the weights of --load-model.",
         )
