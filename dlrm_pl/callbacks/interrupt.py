@@ -46,7 +46,8 @@ class InterruptCheckpoint(pl.Callback):
         self._earlier: Any = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Take over ctrl-C."""
+        """Take over ctrl-C; one that ended an earlier training at once does not count for this one."""
+        self._interrupted = False
         off = not trainer.checkpoint_callbacks or trainer.fast_dev_run  # type: ignore[attr-defined]
         if off or not callable(signal.getsignal(signal.SIGINT)):
             return

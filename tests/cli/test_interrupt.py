@@ -16,6 +16,7 @@ import yaml
 from dlrm_pl.callbacks.interrupt import CHECKPOINT_NAME, InterruptCheckpoint
 from dlrm_pl.cli import main as cli
 from dlrm_pl.model.load import read_checkpoint
+from tests.support.training import loader, make_batches, make_module, quiet_trainer
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
@@ -142,3 +143,20 @@ def test_without_checkpoints_or_the_main_thread_ctrl_c_stays_as_it_is(tmp_path: 
     assert signal.getsignal(signal.SIGINT) == callback._remember
     callback.on_exception(trainer, pl.LightningModule(), ValueError())
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_training_that_ctrl_c_ended_at_once_does_not_stop_the_next_one(tmp_path: Path) -> None:
+    callback = InterruptCheckpoint()
+    trained = [loader(make_batches(4)), make_module()]
+
+    def fit(*callbacks: pl.Callback) -> pl.Trainer:
+        trainer = quiet_trainer(
+            default_root_dir=tmp_path, max_steps=4, enable_checkpointing=True, callbacks=[*callbacks, callback]
+        )
+        trainer.fit(trained[1], trained[0])
+        return trainer
+
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        fit(PressCtrlC(step=1, times=2))
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # Lightning leaves it ignored.
+    assert fit().global_step == 4
