@@ -7,6 +7,9 @@ from .artifact.verify import verify_artifact as verify_artifact
 from .batch import ClickBatch as ClickBatch
 from .callbacks.mlperf_logging import MLPerfLogging as MLPerfLogging
 from .callbacks.quantization import QuantizationCallback as QuantizationCallback
+from .columns.column import DenseColumn as DenseColumn
+from .columns.column import SparseColumn as SparseColumn
+from .columns.columns import Columns as Columns
 from .data.formats.dataset_folder import DatasetFolder as DatasetFolder
 from .data.loading.datamodule import DLRMDataModule as DLRMDataModule
 from .data.loading.datamodule import TerabyteDataModule as TerabyteDataModule

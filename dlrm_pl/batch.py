@@ -15,16 +15,11 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
+from dlrm_pl.data.formats.criteo_counts import NUM_DENSE, NUM_SPARSE
 from dlrm_pl.errors import ConfigurationError, ShapeError
 
-if TYPE_CHECKING:  # Light commands import the counts below and must not pay for torch.
+if TYPE_CHECKING:
     from torch import Tensor
-
-NUM_DENSE = 13
-"""Dense features of a Criteo record."""
-
-NUM_SPARSE = 26
-"""Sparse features, and so tables, of a Criteo record."""
 
 
 class ClickBatch(NamedTuple):

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from dlrm_pl.batch import NUM_DENSE, NUM_SPARSE
+from dlrm_pl.data.formats.criteo_counts import NUM_DENSE, NUM_SPARSE
 from dlrm_pl.errors import DataFormatError
 
 Split = Literal["train", "val", "test"]

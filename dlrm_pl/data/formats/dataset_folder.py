@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from dlrm_pl.batch import NUM_SPARSE
 from dlrm_pl.data.formats.binary_format import LABEL, SPLITS, Split, count_records, open_records, split_file_name
 from dlrm_pl.data.formats.block_checksum import file_checksum, matches
 from dlrm_pl.data.formats.block_digests import BlockDigests, digests_path
+from dlrm_pl.data.formats.criteo_counts import NUM_SPARSE
 from dlrm_pl.data.formats.dataset_description import DESCRIPTION_NAME, FORMAT, Description, SplitInfo
 from dlrm_pl.data.formats.vocabulary import COUNTS_NAME, DictionaryChecksums, Vocabulary, dictionary_name, load_counts
 from dlrm_pl.documents.json_text import object_in, object_with

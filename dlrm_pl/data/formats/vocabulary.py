@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from dlrm_pl.batch import NUM_SPARSE
+from dlrm_pl.data.formats.criteo_counts import NUM_SPARSE
 from dlrm_pl.errors import DataFormatError
 
 Ids = npt.NDArray[np.int32]

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from dlrm_pl.batch import NUM_SPARSE, ClickBatch
+from dlrm_pl.batch import ClickBatch
 from dlrm_pl.data.formats.binary_format import (
     DENSE,
     LABEL,
@@ -24,6 +24,7 @@ from dlrm_pl.data.formats.binary_format import (
     open_records,
 )
 from dlrm_pl.data.formats.block_digests import BlockDigests
+from dlrm_pl.data.formats.criteo_counts import NUM_SPARSE
 from dlrm_pl.data.formats.dataset_folder import DatasetFolder
 from dlrm_pl.data.loading.sampling import Selection
 from dlrm_pl.errors import ConfigurationError, DataFormatError

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from dlrm_pl.batch import NUM_SPARSE
 from dlrm_pl.data.formats.binary_format import RECORD_BYTES, RECORD_INTS, SPARSE, Records, Split, split_file_name
 from dlrm_pl.data.formats.block_checksum import BLOCK_BYTES, part_at
+from dlrm_pl.data.formats.criteo_counts import NUM_SPARSE
 from dlrm_pl.data.formats.dataset_description import SplitInfo
 from dlrm_pl.data.preprocessing.checkpoint import CheckpointFolder, State
 from dlrm_pl.data.preprocessing.engine.native import KEYED_DTYPE, Numbers, Order

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dlrm_pl.batch import NUM_DENSE, NUM_SPARSE
+from dlrm_pl.data.formats.criteo_counts import NUM_DENSE, NUM_SPARSE
 from dlrm_pl.data.preprocessing.engine.native import DENSE_BINS
 from dlrm_pl.data.preprocessing.statistics import Counts, DayStatistics, LogStatistics
 from dlrm_pl.data.preprocessing.vocabulary_stage import TableSummary

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from dlrm_pl.batch import NUM_DENSE
 from dlrm_pl.data.formats.binary_format import RECORD_INTS
+from dlrm_pl.data.formats.criteo_counts import NUM_DENSE
 from dlrm_pl.data.preprocessing.engine.native import DENSE_BINS
 
 Counts = npt.NDArray[np.int64]

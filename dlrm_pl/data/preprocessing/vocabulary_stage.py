@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from dlrm_pl.batch import NUM_SPARSE
 from dlrm_pl.data.formats.binary_format import SPARSE
+from dlrm_pl.data.formats.criteo_counts import NUM_SPARSE
 from dlrm_pl.data.formats.dataset_folder import DatasetFolder
 from dlrm_pl.data.formats.vocabulary import (
     UNSEEN,

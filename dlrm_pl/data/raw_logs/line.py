@@ -7,8 +7,8 @@ from typing import Literal
 
 import numpy as np
 
-from dlrm_pl.batch import NUM_DENSE
 from dlrm_pl.data.formats.binary_format import DENSE, RECORD_INTS, SPARSE
+from dlrm_pl.data.formats.criteo_counts import NUM_DENSE
 
 Label = Literal["needed", "optional", "absent"]
 """Label of the lines of a log: 0 or 1; 0, 1 or empty; or lines begin with the first dense feature."""

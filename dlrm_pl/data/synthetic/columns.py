@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dlrm_pl.batch import NUM_DENSE, NUM_SPARSE
+from dlrm_pl.data.formats.criteo_counts import NUM_DENSE, NUM_SPARSE
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]

@@ -13,7 +13,6 @@ from typing import Any, Literal
 
 import numpy as np
 
-from dlrm_pl.batch import NUM_SPARSE
 from dlrm_pl.data.formats.binary_format import (
     DENSE,
     LABEL,
@@ -24,6 +23,7 @@ from dlrm_pl.data.formats.binary_format import (
     Split,
     split_file_name,
 )
+from dlrm_pl.data.formats.criteo_counts import NUM_SPARSE
 from dlrm_pl.data.formats.dataset_folder import describe, recognize_dataset
 from dlrm_pl.data.formats.vocabulary import Vocabulary
 from dlrm_pl.data.preprocessing.report import warn_of_classes

@@ -24,7 +24,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from dlrm_pl.batch import NUM_DENSE, NUM_SPARSE
+from dlrm_pl.data.formats.criteo_counts import NUM_DENSE, NUM_SPARSE
 from dlrm_pl.data.synthetic.best_auroc import expected_auroc
 from dlrm_pl.data.synthetic.columns import (
     SPARSE_MISSING_RATE,

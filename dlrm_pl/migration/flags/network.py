@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dlrm_pl.batch import NUM_DENSE, NUM_SPARSE
+from dlrm_pl.data.formats.criteo_counts import NUM_DENSE, NUM_SPARSE
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.migration.flags.plan import Plan
 from dlrm_pl.model.architecture import Architecture

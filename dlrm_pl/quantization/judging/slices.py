@@ -11,7 +11,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from dlrm_pl.batch import NUM_DENSE, NUM_SPARSE, ClickBatch
+from dlrm_pl.batch import ClickBatch
+from dlrm_pl.data.formats.criteo_counts import NUM_DENSE, NUM_SPARSE
 from dlrm_pl.documents.arguments import check_fields
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.model.architecture import Architecture

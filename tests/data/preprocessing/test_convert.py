@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dlrm_pl.batch import NUM_SPARSE
 from dlrm_pl.data.formats.binary_format import DENSE, SPARSE, SPLITS, open_records, split_file_name
+from dlrm_pl.data.formats.criteo_counts import NUM_SPARSE
 from dlrm_pl.data.formats.dataset_folder import DESCRIPTION_NAME, DatasetFolder
 from dlrm_pl.data.formats.vocabulary import Vocabulary
 from dlrm_pl.data.preprocessing.checkpoint import CheckpointFolder

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dlrm_pl.batch import NUM_DENSE
 from dlrm_pl.data.formats.binary_format import RECORD_INTS
+from dlrm_pl.data.formats.criteo_counts import NUM_DENSE
 from dlrm_pl.data.preprocessing.threads import StoppedError
 from dlrm_pl.errors import DataFormatError, ShapeError
 from dlrm_pl.kernels.arrays import address, check_room

@@ -10,8 +10,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from dlrm_pl.batch import NUM_DENSE
 from dlrm_pl.data.formats.binary_format import RECORD_INTS
+from dlrm_pl.data.formats.criteo_counts import NUM_DENSE
 from dlrm_pl.data.preprocessing.engine.native import (
     DENSE_BINS,
     Columns,

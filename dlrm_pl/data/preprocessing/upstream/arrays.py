@@ -18,8 +18,8 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from dlrm_pl.batch import NUM_DENSE, NUM_SPARSE
 from dlrm_pl.data.formats.binary_format import DENSE, LABEL, RECORD_INTS, SPARSE, Records
+from dlrm_pl.data.formats.criteo_counts import NUM_DENSE, NUM_SPARSE
 from dlrm_pl.errors import DataFormatError
 
 _WIDTHS = {"X_cat": NUM_SPARSE, "X_int": NUM_DENSE, "y": 1}

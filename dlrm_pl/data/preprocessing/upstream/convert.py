@@ -15,7 +15,6 @@ from typing import IO, Any
 
 import numpy as np
 
-from dlrm_pl.batch import NUM_DENSE
 from dlrm_pl.data.formats.binary_format import (
     DENSE,
     LABEL,
@@ -28,6 +27,7 @@ from dlrm_pl.data.formats.binary_format import (
 )
 from dlrm_pl.data.formats.block_checksum import BlockChecksum
 from dlrm_pl.data.formats.block_digests import digests_path
+from dlrm_pl.data.formats.criteo_counts import NUM_DENSE
 from dlrm_pl.data.formats.dataset_description import SplitInfo
 from dlrm_pl.data.formats.dataset_folder import DatasetFolder, describe
 from dlrm_pl.data.formats.vocabulary import load_array, save_counts, save_dictionary

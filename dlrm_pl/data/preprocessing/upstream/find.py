@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dlrm_pl.batch import NUM_SPARSE
 from dlrm_pl.data.formats.binary_format import SPLITS, Split, count_records
+from dlrm_pl.data.formats.criteo_counts import NUM_SPARSE
 from dlrm_pl.data.formats.vocabulary import check_counts, load_array
 from dlrm_pl.data.preprocessing.options import KAGGLE_DAYS, PreprocessOptions
 from dlrm_pl.data.preprocessing.upstream.arrays import UpstreamArrays

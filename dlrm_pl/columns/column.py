@@ -1,0 +1,163 @@
+"""One column of a click log."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from dlrm_pl.documents.arguments import check_fields
+from dlrm_pl.documents.fields import shown
+from dlrm_pl.errors import ConfigurationError
+
+DenseType = Literal["integer", "float"]
+Transform = Literal["log1p", "none", "standardize"]
+Kind = Literal["hex", "integer", "string"]
+Ids = Literal["vocabulary", "hash", "modulo"]
+Pooling = Literal["sum", "mean"]
+
+MOST_ROWS = (1 << 31) - 1
+"""Largest number of rows of a table, since ids are int32."""
+
+MOST_ELEMENTS = 4096
+"""Largest number of elements of a bag."""
+
+_MOST_NAME = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class DenseColumn:
+    """A numeric feature. A record holds the value itself: an int32, or the bits of a float32.
+
+    Attributes:
+        name: name of the column.
+        type: ``integer`` or ``float``.
+        transform: function that the model's input goes through. ``log1p``: ``log(x + 1)``, with negative values as 0;
+            ``none``: the value; ``standardize``: ``(x - mean) / deviation``. A missing value is 0; with
+            ``standardize`` it is the mean.
+        mean: with ``standardize``, the mean of the training rows; None until ``preprocess`` has computed it.
+        deviation: with ``standardize``, their standard deviation, above 0; None until then.
+
+    Raises:
+        ConfigurationError: a value is out of range or of another type.
+
+    Example:
+        >>> from dlrm_pl import DenseColumn
+        >>> DenseColumn(name="price", type="float", transform="standardize").computed
+        False
+    """
+
+    name: str
+    type: DenseType = "integer"
+    transform: Transform = "log1p"
+    mean: float | None = None
+    deviation: float | None = None
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        check_name(self.name)
+        for field in ("mean", "deviation"):
+            value = getattr(self, field)
+            if value is None:
+                continue
+            if self.transform != "standardize":
+                raise ConfigurationError(
+                    f"Column {self.name}: {field}={value} needs transform=standardize, not {self.transform}."
+                )
+            if not math.isfinite(value) or (field == "deviation" and value <= 0):
+                raise ConfigurationError(
+                    f"Column {self.name}: {field}={value} must be a finite number, above 0 for deviation."
+                )
+        if (self.mean is None) != (self.deviation is None):
+            raise ConfigurationError(f"Column {self.name}: mean and deviation must be given together.")
+
+    @property
+    def computed(self) -> bool:
+        """Whether all numbers of the transform are known."""
+        return self.transform != "standardize" or self.mean is not None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SparseColumn:
+    """A categorical feature, with one embedding table. A record holds ids: rows of the table.
+
+    Attributes:
+        name: name of the column.
+        kind: form of the values: ``hex``, up to 8 hexadecimal digits; ``integer``, of 64 bits with a sign; ``string``,
+            UTF-8 of any length.
+        ids: how values become ids. ``vocabulary``: numbered by first appearance, each value its own id; ``hash``: by a
+            hash of the value, into ``rows`` ids, of which 0 stands for a missing value; ``modulo``: remainder of the
+            division by ``rows``, for ``hex`` and for ``integer`` values that are not negative; a missing value is 0.
+        rows: number of ids, for ``hash`` and ``modulo``.
+        bag: number of elements of a row. 1 for a plain value; more for lists that always have this length.
+        at_most: largest number of elements, for lists of different lengths, which may be empty; excludes ``bag``.
+        pooling: how the embeddings of a list become one: ``sum`` or ``mean``. An empty list gives zeros.
+
+    Raises:
+        ConfigurationError: a value is out of range or of another type, or values contradict each other.
+
+    Example:
+        >>> from dlrm_pl import SparseColumn
+        >>> SparseColumn(name="tags", kind="string", at_most=5, pooling="mean").width
+        5
+    """
+
+    name: str
+    kind: Kind = "string"
+    ids: Ids = "vocabulary"
+    rows: int | None = None
+    bag: int = 1
+    at_most: int | None = None
+    pooling: Pooling = "sum"
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        check_name(self.name)
+        if self.ids == "vocabulary" and self.rows is not None:
+            raise ConfigurationError(
+                f"Column {self.name}: rows={self.rows} needs ids=hash or ids=modulo; a vocabulary has as many rows as "
+                "there are values."
+            )
+        if self.ids != "vocabulary" and self.rows is None:
+            raise ConfigurationError(f"Column {self.name}: ids={self.ids} needs rows, the number of ids.")
+        if self.rows is not None and not 2 <= self.rows <= MOST_ROWS:
+            raise ConfigurationError(f"Column {self.name}: rows={self.rows} must lie between 2 and {MOST_ROWS:,}.")
+        if self.ids == "modulo" and self.kind == "string":
+            raise ConfigurationError(
+                f"Column {self.name}: strings have no remainder: choose ids=vocabulary or ids=hash."
+            )
+        if self.at_most is not None and self.bag != 1:
+            raise ConfigurationError(
+                f"Column {self.name}: bag={self.bag} and at_most={self.at_most} exclude each other: bag is for lists "
+                "that all have the same length."
+            )
+        if not 1 <= self.width <= MOST_ELEMENTS:
+            field = "bag" if self.at_most is None else "at_most"
+            raise ConfigurationError(
+                f"Column {self.name}: {field}={self.width} must lie between 1 and {MOST_ELEMENTS}."
+            )
+        if self.pooling == "mean" and not self.is_list:
+            raise ConfigurationError(f"Column {self.name}: pooling=mean needs a list: give bag or at_most.")
+
+    @property
+    def width(self) -> int:
+        """Number of ids that a record has room for."""
+        return self.bag if self.at_most is None else self.at_most
+
+    @property
+    def is_list(self) -> bool:
+        """Whether the values of the column are lists."""
+        return self.at_most is not None or self.bag > 1
+
+
+def check_name(name: str) -> None:
+    """Check the name of a column.
+
+    Raises:
+        ConfigurationError: it is empty, too long, or has characters that no header of a file should have.
+    """
+    if not name or len(name) > _MOST_NAME or not name.isprintable() or name != name.strip():
+        raise ConfigurationError(
+            f"{shown(name)} is not a name of a column: it needs 1 to {_MOST_NAME} printable characters, without spaces "
+            "at its ends. Rename the column."
+        )

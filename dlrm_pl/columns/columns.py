@@ -1,0 +1,246 @@
+"""The columns of a click log, and the layout of records that follows from them. Needs neither NumPy nor torch."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from dlrm_pl.columns.column import DenseColumn, SparseColumn, check_name
+from dlrm_pl.columns.statement import MOST_COLUMNS, from_statement, is_range, to_statement
+from dlrm_pl.documents.arguments import check_fields
+from dlrm_pl.documents.yaml_text import read_yaml
+from dlrm_pl.errors import ConfigurationError, DLRMError
+
+FOLDER = Path(__file__).parents[1] / "configs" / "columns"
+"""Folder of the files that come with the program; in a checkout a part of the top folder's configs."""
+
+RECORD_ITEM_BYTES = 4
+_MOST_RECORD_INTS = 1 << 16
+_ADVICE = "See docs/columns.md."
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns of a click log: its label, dense and sparse features.
+
+    A record has ``1 + N + W`` int32 values: the label, the N dense values, and the ids of the sparse columns one after
+    the other, each with its ``width``; W is the sum of the widths. Missing elements of a list are -1, at its end.
+
+    Args:
+        label: name of the column that is 1 for a click and 0 for none.
+        dense: numeric columns, at least one.
+        sparse: categorical columns, at least one, in the order of the tables.
+
+    Raises:
+        ConfigurationError: there are no or too many columns, or two of one name.
+
+    Example:
+        >>> from dlrm_pl import Columns, DenseColumn, SparseColumn
+        >>> columns = Columns("click", (DenseColumn(name="hour"),), (SparseColumn(name="tags", at_most=5),))
+        >>> columns.num_dense, columns.num_sparse, columns.record_ints
+        (1, 1, 7)
+    """
+
+    label: str
+    dense: tuple[DenseColumn, ...]
+    sparse: tuple[SparseColumn, ...]
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        check_name(self.label)
+        for name, columns in (("dense", self.dense), ("sparse", self.sparse)):
+            if not columns:
+                raise ConfigurationError(f"{name} columns: there are none, but DLRM needs at least one.")
+        seen: set[str] = set()
+        for name in self.names:
+            if is_range(name):
+                raise ConfigurationError(f"{name!r} has the form of a range of names. Rename the column.")
+            if name in seen:
+                raise ConfigurationError(f"Two columns have the name {name!r}. Each needs its own.")
+            seen.add(name)
+        if len(self.dense) + len(self.sparse) > MOST_COLUMNS:
+            raise ConfigurationError(
+                f"{len(self.dense) + len(self.sparse):,} columns are more than {MOST_COLUMNS:,}, the maximum."
+            )
+        if self.record_ints > _MOST_RECORD_INTS:
+            raise ConfigurationError(
+                f"A record would have {self.record_ints:,} values, more than {_MOST_RECORD_INTS:,}. Shorten the lists."
+            )
+
+    @classmethod
+    def criteo(cls) -> Columns:
+        """Return the columns of Criteo's logs, which a dataset without a statement has."""
+        return _criteo()
+
+    @classmethod
+    def read(cls, source: str | os.PathLike[str]) -> Columns:
+        """Read columns from a YAML file, or from one that comes with the program by its name, such as ``avazu``.
+
+        Raises:
+            ConfigurationError: there is no such file, or it states no columns; names the value.
+
+        Example:
+            >>> from dlrm_pl import Columns
+            >>> Columns.read("criteo").sparse[1].name
+            'C2'
+        """
+        path = Path(source).expanduser()
+        known = {file.stem: file for file in sorted(FOLDER.glob("*.yaml"))}
+        name = str(source).removeprefix("configs/").removeprefix("columns/").removesuffix(".yaml")
+        if not path.is_file():
+            if name not in known:
+                near = difflib.get_close_matches(name, known, 1)
+                hint = f" Did you mean {near[0]}?" if near else f" The program comes with {', '.join(known)}."
+                raise ConfigurationError(f"{source}: there is no such file of columns.{hint}")
+            path = known[name]
+        return cls.of_statement(read_yaml(path, ConfigurationError, _ADVICE), str(path))
+
+    @classmethod
+    def of_statement(
+        cls, values: Any, where: str, error: type[DLRMError] = ConfigurationError, advice: str = _ADVICE
+    ) -> Columns:
+        """Return the columns that plain values state, see ``statement``.
+
+        Args:
+            values: plain values, as from YAML or JSON.
+            where: place that they were read from; begins messages.
+            error: class of the error to raise.
+            advice: sentence that says what to do; ends messages.
+
+        Raises:
+            DLRMError: ``error``: a value is missing, unknown or wrong; names it.
+        """
+        label, dense, sparse = from_statement(values, where, error, advice)
+        try:
+            return cls(label, dense, sparse)
+        except ConfigurationError as wrong:
+            raise error(f"{where}: {wrong} {advice}".rstrip()) from None
+
+    def statement(self) -> dict[str, Any]:
+        """Return the columns as plain values, for YAML, JSON and checkpoints."""
+        return to_statement(self.label, self.dense, self.sparse)
+
+    @cached_property
+    def digest(self) -> str:
+        """Checksum of the statement, 16 hex digits."""
+        text = json.dumps(self.statement(), sort_keys=True, ensure_ascii=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def __repr__(self) -> str:
+        """The numbers of columns, in one line."""
+        lists = sum(column.is_list for column in self.sparse)
+        return f"Columns({self.num_dense} dense, {self.num_sparse} sparse{f', {lists} of them lists' if lists else ''})"
+
+    @property
+    def num_dense(self) -> int:
+        """Number of dense columns N."""
+        return len(self.dense)
+
+    @property
+    def num_sparse(self) -> int:
+        """Number of sparse columns, and so of tables, T."""
+        return len(self.sparse)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of all columns: the label, dense, sparse."""
+        return (self.label, *self.feature_names)
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """Names of the dense and the sparse columns."""
+        return (*(column.name for column in self.dense), *(column.name for column in self.sparse))
+
+    @cached_property
+    def record_ints(self) -> int:
+        """Number of int32 values of a record."""
+        return 1 + self.num_dense + sum(column.width for column in self.sparse)
+
+    @property
+    def record_bytes(self) -> int:
+        """Number of bytes of a record."""
+        return self.record_ints * RECORD_ITEM_BYTES
+
+    @property
+    def dense_fields(self) -> slice:
+        """Places of the dense values in a record."""
+        return slice(1, 1 + self.num_dense)
+
+    @property
+    def sparse_fields(self) -> slice:
+        """Places of all ids in a record."""
+        return slice(1 + self.num_dense, self.record_ints)
+
+    @cached_property
+    def table_fields(self) -> tuple[slice, ...]:
+        """Places of each table's ids in a record."""
+        return tuple(self._table_fields())
+
+    def _table_fields(self) -> Iterator[slice]:
+        first = 1 + self.num_dense
+        for column in self.sparse:
+            yield slice(first, first + column.width)
+            first += column.width
+
+    @cached_property
+    def is_one_hot(self) -> bool:
+        """Whether no sparse column has lists, so that batches are one-hot."""
+        return not any(column.is_list for column in self.sparse)
+
+    @cached_property
+    def is_criteo(self) -> bool:
+        """Whether these are the columns of Criteo's logs."""
+        return self == Columns.criteo()
+
+    @cached_property
+    def has_raw_text(self) -> bool:
+        """Whether rows can be lines of a raw log as Criteo's: integers and hexadecimal values between tabs."""
+        dense = all(column.type == "integer" and column.transform == "log1p" for column in self.dense)
+        return dense and all(
+            column.kind == "hex" and not column.is_list and column.ids == "vocabulary" for column in self.sparse
+        )
+
+    def find(self, name: str) -> tuple[Literal["dense", "sparse"], int]:
+        """Return the kind of a feature and its number among those of the kind, from 0.
+
+        Raises:
+            ConfigurationError: there is no such feature; names the nearest.
+        """
+        for index, dense in enumerate(self.dense):
+            if dense.name == name:
+                return "dense", index
+        for index, sparse in enumerate(self.sparse):
+            if sparse.name == name:
+                return "sparse", index
+        raise ConfigurationError(f"{name!r} is not a column. {nearest_name(name, self.feature_names)}")
+
+    def with_statistics(self, statistics: Mapping[str, tuple[float, float]]) -> Columns:
+        """Return the columns with mean and deviation of the dense columns that are standardized, by name."""
+        dense = (
+            replace(column, mean=statistics[column.name][0], deviation=statistics[column.name][1])
+            if column.name in statistics
+            else column
+            for column in self.dense
+        )
+        return replace(self, dense=tuple(dense))
+
+
+@cache
+def _criteo() -> Columns:
+    return Columns.read(FOLDER / "criteo.yaml")
+
+
+def nearest_name(name: str, names: tuple[str, ...]) -> str:
+    """Return a sentence that names the most similar of some names, or lists them."""
+    near = difflib.get_close_matches(name, names, 1, 0.5)
+    if near:
+        return f"Did you mean {near[0]}?"
+    shown = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
+    return f"There are {shown}."

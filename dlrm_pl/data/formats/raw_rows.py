@@ -1,0 +1,64 @@
+"""Rows of a click log before their values become numbers of a record: what every source of rows gives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dlrm_pl.data.lookup.strings import Strings
+
+Bools = npt.NDArray[np.bool_]
+Integers = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class RawSparse:
+    """The values of a sparse column.
+
+    Attributes:
+        values: elements of all rows: int64 ``[E]`` for hex and integer columns, else texts. The value of a missing
+            element means nothing.
+        missing: whether an element is missing, ``[E]``; None if none is.
+        offsets: of a list, int64 ``[B + 1]``: row b has the elements ``offsets[b]`` to ``offsets[b + 1]``; None for a
+            column without lists, where E is B. A missing list is an empty one.
+    """
+
+    values: Integers | Strings
+    missing: Bools | None = None
+    offsets: Integers | None = None
+
+
+@dataclass(frozen=True)
+class RawDense:
+    """The values of a dense column.
+
+    Attributes:
+        values: int64 ``[B]`` or float32 ``[B]``; the value of a missing one means nothing.
+        missing: whether a value is missing, ``[B]``; None if none is.
+    """
+
+    values: npt.NDArray[Any]
+    missing: Bools | None = None
+
+
+@dataclass(frozen=True)
+class RawRows:
+    """Rows of a log, column by column, in the order of ``Columns``.
+
+    Attributes:
+        label: 0 or 1, int32 ``[B]``; None if they are not known.
+        dense: the dense columns.
+        sparse: the sparse columns.
+    """
+
+    label: npt.NDArray[np.int32] | None
+    dense: tuple[RawDense, ...]
+    sparse: tuple[RawSparse, ...]
+
+    @property
+    def num_rows(self) -> int:
+        """Number of rows B."""
+        return len(self.dense[0].values)
