@@ -1,0 +1,87 @@
+"""Where the code knows how many columns Criteo's logs have, although everything follows ``Columns``."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+PACKAGE = Path(__file__).parents[2] / "dlrm_pl"
+
+# The numbers of columns of Criteo's logs, and its record's numbers of values and bytes. Code follows the ``Columns`` of
+# its data instead; configs/columns/criteo.yaml is where they stand.
+COLUMN_COUNTS = "13|26|39|40|160"
+
+# Text of a line that has one of these numbers for another reason. A shift is never a number of columns.
+OTHER_NUMBERS = {
+    "benchmark/plot.py": {"40 + 7.3 * len(text)": "units of the picture"},
+    "cli/garbage.py": {"saves 13 to 18 %": "a measurement"},
+    "data/preprocessing/plan.py": {'"numpy": 100 + 40': "bytes of a value in NumPy's vocabulary"},
+    "data/raw_logs/line.py": {"_QUOTED_BYTES = 40": "bytes that a message quotes"},
+    "data/splitmix64.py": {"variant 13 of Stafford": "the name of a hash"},
+    "data/synthetic/world.py": {"in range(40)": "steps of a bisection"},
+    "documents/yaml_text.py": {"_MAX_DIGITS = 40": "digits of a number"},
+    "files/destinations.py": {"_MOST_LINKS = 40": "links that Linux follows"},
+    "kernels/int8/pages.py": {"26 instead of 45 million rows": "a measurement"},
+    "quantization/search/strategies/random.py": {"JMLR 13": "the volume of a journal"},
+    "torch_file/legacy_format.py": {"[:40]!r}": "characters that a message quotes"},
+    "torch_file/stored.py": {"[:40]!r}": "characters that a message quotes"},
+    "torch_file/zip_format.py": {"[:40]!r}": "characters that a message quotes"},
+}
+
+
+def column_counts(name: str, text: str) -> list[str]:
+    """The lines of a Python, C++ or YAML source that know how many columns Criteo's logs have."""
+    if name.endswith((".py", ".pyi")):
+        found = [(line, lines) for line, lines in python_numbers(text) if not_elsewhere(name, lines)]
+    else:
+        # Comments and included names are not code; digits with a quote between them are one number.
+        mark, code = ("#", text) if name.endswith(".yaml") else ("//", re.sub(r"#include.*|/\*.*?\*/", "", text))
+        lines = [line.split(mark)[0] for line in code.splitlines()]
+        pattern = rf"(?<!<< )(?<![\w.'])(?:{COLUMN_COUNTS})(?![\w.'])|\bk(?:Dense|Sparse)\b"
+        found = [(n, line) for n, line in enumerate(lines, 1) if re.search(pattern, line) and not_elsewhere(name, line)]
+    return [f"{name}:{number}: {line.strip()}" for number, line in sorted(set(found))]
+
+
+def not_elsewhere(name: str, line: str) -> bool:
+    return not any(fragment in line for fragment in OTHER_NUMBERS.get(name, ()))
+
+
+def python_numbers(source: str) -> list[tuple[int, str]]:
+    """Lines with such numbers: in code, messages, docstrings without their examples, and by their old names."""
+    tree, lines, found = ast.parse(source), source.splitlines(), []
+    shifts = {
+        id(node.right) for node in ast.walk(tree) if isinstance(node, ast.BinOp) and isinstance(node.op, ast.LShift)
+    }
+    specs = {id(part) for node in ast.walk(tree) if isinstance(node, ast.FormattedValue) for part in ast.walk(node)} - {
+        id(part) for node in ast.walk(tree) if isinstance(node, ast.FormattedValue) for part in ast.walk(node.value)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name | ast.alias):
+            used = node.id if isinstance(node, ast.Name) else node.name
+            if used in ("NUM_DENSE", "NUM_SPARSE"):
+                found.append((node.lineno, lines[node.lineno - 1]))
+        elif not isinstance(node, ast.Constant) or id(node) in shifts | specs:
+            continue
+        elif isinstance(node.value, str):
+            text = re.sub(r"^ *>>> .*(?:\n(?! *$).*)*", "", node.value, flags=re.MULTILINE)
+            text = re.sub(r"https?://\S+", "", text)
+            for line in text.splitlines():
+                if re.search(rf"(?<![\w.<>=])(?:{COLUMN_COUNTS})(?![\w.])", line):
+                    found.append((node.lineno, line))
+        elif isinstance(node.value, int | float) and str(node.value) in COLUMN_COUNTS.split("|"):
+            found.append((node.lineno, lines[node.lineno - 1]))
+    return found
+
+
+def sources_with_columns() -> dict[str, str]:
+    """Text of every Python, C++ and YAML source, without the statement of Criteo's columns."""
+    configs = PACKAGE.parent / "configs"
+    native = [path for pattern in ("*.cpp", "*.h", "*.pyi") for path in PACKAGE.rglob(pattern)]
+    files = {
+        str(path.relative_to(PACKAGE)): path
+        for path in sorted([*PACKAGE.rglob("*.py"), *native])
+        if "configs" not in path.parts
+    }
+    files |= {f"configs/{path.relative_to(configs)}": path for path in sorted(configs.rglob("*.yaml"))}
+    return {name: path.read_text() for name, path in files.items() if name != "configs/columns/criteo.yaml"}
