@@ -5,23 +5,25 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from dlrm_pl.data.formats.criteo_counts import NUM_SPARSE
+from dlrm_pl.columns.column import SparseColumn
+from dlrm_pl.columns.columns import Columns
+from dlrm_pl.data.formats.category_values import UNSEEN_INTEGER, Values, from_zero, num_values
+from dlrm_pl.data.formats.raw_rows import RawSparse
+from dlrm_pl.data.formats.table_lookup import Ids, TableLookup
+from dlrm_pl.data.lookup.strings import Strings
 from dlrm_pl.errors import DataFormatError
 
-Ids = npt.NDArray[np.int32]
 RawValues = npt.NDArray[np.int64]
 
 COUNTS_NAME = "day_fea_count.npz"
-MISSING = 0
-"""The raw value of an empty field, as upstream has it."""
-UNSEEN = -1
-"""First value of a table whose row 0 is for values that are not in it."""
+UNSEEN = UNSEEN_INTEGER["hex"]
+"""First value of a table of a hex column whose row 0 is for values that are not in it."""
 
 
 def dictionary_name(table: int) -> str:
@@ -29,25 +31,36 @@ def dictionary_name(table: int) -> str:
     return f"day_fea_dict_{table}.npz"
 
 
-def load_counts(folder: Path) -> tuple[int, ...]:
+def load_counts(folder: Path, columns: Columns | None = None) -> tuple[int, ...]:
     """Read the table sizes in ``day_fea_count.npz``.
 
     Raises:
-        DataFormatError: the file is missing or corrupt, or has another number of tables.
+        DataFormatError: the file is missing or corrupt, or has another number of tables than there are columns.
     """
     path = folder / COUNTS_NAME
-    return check_counts(load_array(path, "counts"), path)
+    return check_counts(load_array(path, "counts"), path, columns)
 
 
-def check_counts(counts: RawValues, path: Path) -> tuple[int, ...]:
+def check_counts(counts: RawValues, path: Path, columns: Columns | None = None) -> tuple[int, ...]:
     """Check the array of table sizes in a file, and return them.
 
     Raises:
-        DataFormatError: there is another number of tables, or a size is not positive.
+        DataFormatError: there is another number of tables, a size is not positive, or not what the column states.
     """
-    if counts.shape != (NUM_SPARSE,) or (counts < 1).any():
-        raise DataFormatError(f"{path}: counts are {counts.tolist()}; expected {NUM_SPARSE} positive numbers.")
+    sparse = _sparse(columns)
+    if counts.shape != (len(sparse),) or (counts < 1).any():
+        raise DataFormatError(f"{path}: counts are {counts.tolist()}; expected {len(sparse)} positive numbers.")
+    for column, count in zip(sparse, counts.tolist(), strict=True):
+        if column.rows not in (None, count):
+            raise DataFormatError(
+                f"{path}: the table of {column.name} has {count} rows, but its column states {column.rows}. The files "
+                "are of different runs; preprocess the raw log again."
+            )
     return tuple(int(count) for count in counts)
+
+
+def _sparse(columns: Columns | None) -> tuple[SparseColumn, ...]:
+    return (columns or Columns.criteo()).sparse
 
 
 def save_counts(folder: Path, sizes: Sequence[int]) -> None:
@@ -55,18 +68,35 @@ def save_counts(folder: Path, sizes: Sequence[int]) -> None:
     np.savez(folder / COUNTS_NAME, counts=np.array(sizes, dtype=np.int32))
 
 
-def save_dictionary(folder: Path, table: int, values: RawValues) -> None:
-    """Write the raw values of a table to ``day_fea_dict_{table}.npz``."""
+def save_dictionary(folder: Path, table: int, values: Values, column: SparseColumn | None = None) -> None:
+    """Write the raw values of a table to ``day_fea_dict_{table}.npz``.
+
+    Args:
+        folder: dataset folder.
+        table: number of the table.
+        values: values in the order of their ids.
+        column: column of the table; None: a hex column.
+    """
+    path = folder / dictionary_name(table)
+    if isinstance(values, Strings):
+        offsets, data = from_zero(values)
+        np.savez(path, offsets=offsets, data=data)
+        return
     # int32 as upstream has it; without a cap the values are unsigned 32-bit hashes and need more.
-    fits = values.max(initial=0) <= np.iinfo(np.int32).max
-    np.savez(folder / dictionary_name(table), unique=values.astype(np.int32) if fits else values)
+    narrow = (column is None or column.kind == "hex") and values.max(initial=0) <= np.iinfo(np.int32).max
+    np.savez(path, unique=values.astype(np.int32) if narrow else values)
 
 
 class Vocabulary:
     """Raw values of each table in the order of their ids.
 
     Args:
-        values: one array for each table, without repetitions.
+        values: for each table its values without repetitions: integers, or ``Strings`` of a string column; None for
+            a column whose ids are hashes or remainders.
+        columns: columns that the tables are of; None: hex columns, as Criteo's.
+
+    Attributes:
+        sparse: columns of the tables.
 
     Example:
         >>> from dlrm_pl.data import Vocabulary
@@ -75,28 +105,33 @@ class Vocabulary:
         (2, 1)
     """
 
-    def __init__(self, values: Sequence[npt.NDArray[np.integer]]) -> None:
-        self.values = tuple(np.asarray(table, dtype=np.int64) for table in values)
+    def __init__(self, values: Sequence[npt.ArrayLike | Strings | None], columns: Columns | None = None) -> None:
+        self.sparse = (
+            columns.sparse
+            if columns
+            else tuple(SparseColumn(name=f"C{number}", kind="hex") for number in range(1, len(values) + 1))
+        )
+        self._tables = [
+            TableLookup(column, _plain_values(table)) for column, table in zip(self.sparse, values, strict=True)
+        ]
 
     def __repr__(self) -> str:
         """The number of tables and of all their values, on one line."""
-        return f"Vocabulary({len(self.values)} tables, {sum(self.sizes)} values)"
+        values = sum(num_values(table) for table in self.values if table is not None)
+        return f"Vocabulary({len(self.sparse)} tables, {values} values)"
 
-    @cached_property
-    def _order(self) -> list[npt.NDArray[np.int64]]:
-        return [np.argsort(table, kind="stable") for table in self.values]
-
-    @cached_property
-    def _sorted(self) -> list[npt.NDArray[np.int64]]:
-        return [table[order] for table, order in zip(self.values, self._order, strict=True)]
+    @property
+    def values(self) -> tuple[Values | None, ...]:
+        """The values of each table; None for one without a dictionary."""
+        return tuple(table.values for table in self._tables)
 
     @property
     def sizes(self) -> tuple[int, ...]:
         """Number of rows of each table."""
-        return tuple(len(table) for table in self.values)
+        return tuple(table.size for table in self._tables)
 
     def encode(self, raw: RawValues) -> tuple[Ids, int]:
-        """Look up the ids of raw values.
+        """Look up the ids of raw values of hex and integer columns without lists.
 
         Args:
             raw: int64 ``[B, T]``.
@@ -106,45 +141,55 @@ class Vocabulary:
         """
         ids = np.empty(raw.shape, np.int32)
         unseen = 0
-        for table, (values, order) in enumerate(zip(self._sorted, self._order, strict=True)):
-            column = raw[:, table]
-            place = np.minimum(np.searchsorted(values, column), len(values) - 1)
-            known = values[place] == column
-            ids[:, table] = np.where(known, order[place], self.unseen_id(table))
-            unseen += int(len(column) - np.count_nonzero(known))
+        for table in range(len(self.sparse)):
+            ids[:, table], unknown = self.ids(table, RawSparse(raw[:, table]))
+            unseen += unknown
         return ids, unseen
+
+    def ids(self, table: int, raw: RawSparse) -> tuple[Ids, int]:
+        """Look up the ids of a column's elements.
+
+        Returns:
+            ids int32 ``[E]``, and how many elements are not in the vocabulary. Those get ``unseen_id``.
+        """
+        return self._tables[table].ids(raw)
 
     def unseen_id(self, table: int) -> int:
         """Return the row of values that a table does not have: their own row 0, a missing value's, or 0."""
-        values = self._sorted[table]
-        if len(values) and values[0] == UNSEEN:
-            return int(self._order[table][0])
-        place = int(np.searchsorted(values, MISSING))
-        present = place < len(values) and values[place] == MISSING
-        return int(self._order[table][place]) if present else 0
+        return self._tables[table].unseen_id
 
     def save(self, folder: Path) -> None:
-        """Write upstream's files: ``day_fea_count.npz`` and ``day_fea_dict_{0..25}.npz``."""
+        """Write ``day_fea_count.npz``, and ``day_fea_dict_{t}.npz`` of each table with a dictionary, as upstream."""
         save_counts(folder, self.sizes)
         for table, values in enumerate(self.values):
-            save_dictionary(folder, table, values)
+            if values is not None:
+                save_dictionary(folder, table, values, self.sparse[table])
 
     @classmethod
-    def load(cls, folder: Path) -> Vocabulary:
+    def load(cls, folder: Path, columns: Columns | None = None) -> Vocabulary:
         """Read the files of a dataset folder.
+
+        Args:
+            folder: dataset folder.
+            columns: columns of the dataset; None: Criteo's.
 
         Raises:
             DataFormatError: a file is missing or corrupt, or sizes disagree with the counts; names the table.
         """
-        counts = load_counts(folder)
-        tables = [load_array(folder / dictionary_name(table), "unique") for table in range(NUM_SPARSE)]
+        columns = columns or Columns.criteo()
+        counts = load_counts(folder, columns)
+        tables = [load_dictionary(folder / dictionary_name(t), column) for t, column in enumerate(columns.sparse)]
         for table, (values, count) in enumerate(zip(tables, counts, strict=True)):
-            if len(values) != count:
+            if values is not None and num_values(values) != count:
                 raise DataFormatError(
-                    f"{folder / dictionary_name(table)}: table {table} has {len(values)} values here and {count} rows "
-                    f"in {COUNTS_NAME}. The files are of different runs; preprocess the raw log again."
+                    f"{folder / dictionary_name(table)}: table {table} has {num_values(values)} values here and "
+                    f"{count} rows in {COUNTS_NAME}. The files are of different runs; preprocess the raw log again."
                 )
-        return cls(tables)
+        return cls(tables, columns)
+
+
+def _plain_values(values: npt.ArrayLike | Strings | None) -> Values | None:
+    return values if values is None or isinstance(values, Strings) else np.asarray(values, dtype=np.int64)
 
 
 @dataclass(frozen=True)
@@ -152,7 +197,7 @@ class DictionaryChecksums:
     """Checksums of table sizes and dictionaries.
 
     Attributes:
-        fingerprint: checksum of the sizes and all dictionaries, 16 hex digits.
+        fingerprint: checksum of the sizes, all dictionaries and, unless they are Criteo's, the columns; 16 hex digits.
         tables: checksum of each table's values, 16 hex digits; empty for a table without a dictionary.
     """
 
@@ -160,22 +205,57 @@ class DictionaryChecksums:
     tables: tuple[str, ...]
 
     @classmethod
-    def of_folder(cls, sizes: Sequence[int], folder: Path) -> DictionaryChecksums:
+    def of_folder(cls, sizes: Sequence[int], folder: Path, columns: Columns | None = None) -> DictionaryChecksums:
         """Compute the checksums of the dictionaries of a folder, one after the other."""
-        paths = (folder / dictionary_name(table) for table in range(len(sizes)))
-        return cls.of_tables(sizes, (load_array(path, "unique") if path.is_file() else None for path in paths))
+        paths = ((folder / dictionary_name(table), column) for table, column in enumerate(_sparse(columns)))
+        tables = (load_dictionary(path, column) if path.is_file() else None for path, column in paths)
+        return cls.of_tables(sizes, tables, columns)
 
     @classmethod
-    def of_tables(cls, sizes: Sequence[int], tables: Iterable[RawValues | None]) -> DictionaryChecksums:
+    def of_tables(
+        cls, sizes: Sequence[int], tables: Iterable[Values | None], columns: Columns | None = None
+    ) -> DictionaryChecksums:
         """Compute the checksums of values; None stands for a table without a dictionary."""
         digest = hashlib.sha256(repr(tuple(sizes)).encode())
+        if columns and not columns.is_criteo:
+            digest.update(columns.digest.encode())
         checksums = []
         for values in tables:
             # The contents and not the file: a zip archive holds its time of writing.
-            data = b"" if values is None else np.ascontiguousarray(values, dtype="<i8").data
-            digest.update(data)
-            checksums.append("" if values is None else hashlib.sha256(data).hexdigest()[:16])
+            parts = [] if values is None else _contents(values)
+            table_digest = hashlib.sha256()
+            for part in parts:
+                digest.update(part)
+                table_digest.update(part)
+            checksums.append(table_digest.hexdigest()[:16] if parts else "")
         return cls(digest.hexdigest()[:16], tuple(checksums))
+
+
+def _contents(values: Values) -> list[memoryview]:
+    if isinstance(values, Strings):
+        offsets, data = from_zero(values)
+        return [*_contents(offsets), np.ascontiguousarray(data).data]
+    return [np.ascontiguousarray(values, dtype="<i8").data]
+
+
+def load_dictionary(path: Path, column: SparseColumn) -> Values | None:
+    """Read the values of a column's table from an npz file; None for hashes and remainders, which have no file.
+
+    Raises:
+        DataFormatError: the file is missing or corrupt, or is of a column of another kind.
+    """
+    if column.ids != "vocabulary":
+        return None
+    if column.kind != "string":
+        return load_array(path, "unique")
+    texts = Strings(load_array(path, "offsets"), _load(path, "data", np.uint8))
+    ends = texts.offsets
+    if ends.ndim != 1 or not len(ends) or ends[0] != 0 or ends[-1] != len(texts.data) or (np.diff(ends) < 0).any():
+        raise DataFormatError(
+            f"{path}: the bounds of its texts contradict its {len(texts.data)} bytes of text: the file is damaged. "
+            "Preprocess the raw log again."
+        )
+    return texts
 
 
 def load_array(path: Path, name: str) -> RawValues:
@@ -184,10 +264,14 @@ def load_array(path: Path, name: str) -> RawValues:
     Raises:
         DataFormatError: the file is missing or corrupt, or lacks the array.
     """
+    return _load(path, name, np.int64)
+
+
+def _load(path: Path, name: str, dtype: type[np.generic]) -> npt.NDArray[Any]:
     try:
         # Opened here, since np.load does not close a file that it cannot read.
         with path.open("rb") as handle, np.load(handle, allow_pickle=False) as archive:
-            return np.asarray(archive[name], dtype=np.int64)
+            return np.asarray(archive[name], dtype=dtype)
     except FileNotFoundError as error:
         raise DataFormatError(f"{path}: is missing. Preprocess the raw log, or copy it from its dataset.") from error
     except Exception as error:  # zipfile and numpy raise a dozen kinds of errors for a corrupt archive

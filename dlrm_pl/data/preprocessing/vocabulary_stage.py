@@ -124,7 +124,7 @@ class VocabularyStage:
     def _size(self, table: int) -> int:
         """Return the number of a table's ids."""
         if self._given is not None:
-            return len(self._given.values[table])
+            return self._given.sizes[table]
         size = len(self.tables[table])
         if self._min_count > 1:
             _, counts = self.tables[table].read(size)
@@ -134,7 +134,9 @@ class VocabularyStage:
     def _values(self, table: int) -> RawValues:
         """Return a table's raw values in the order of their ids."""
         if self._given is not None:
-            return self._given.values[table]
+            given = self._given.values[table]
+            assert isinstance(given, np.ndarray)
+            return given
         values, counts = self.tables[table].read()
         kept = values[counts >= self._min_count].astype(np.int64)
         return np.concatenate([[UNSEEN], kept]) if self._shift else kept
@@ -146,9 +148,10 @@ class VocabularyStage:
     def _take(self, vocabulary: Vocabulary, engine: Engine) -> None:
         """Take over the ids of another dataset."""
         self._given = vocabulary
-        shifts = {int(len(values) > 0 and values[0] == UNSEEN) for values in vocabulary.values}
+        dictionaries = [values for values in vocabulary.values if isinstance(values, np.ndarray)]
+        shifts = {int(len(values) > 0 and values[0] == UNSEEN) for values in dictionaries}
         self._shift = shifts.pop() if len(shifts) == 1 else 0
-        for index, (table, values) in enumerate(zip(self.tables, vocabulary.values, strict=True)):
+        for index, (table, values) in enumerate(zip(self.tables, dictionaries, strict=True)):
             raw = values[self._shift :].astype(np.uint32)
             table.restore(raw, np.ones(len(raw), np.uint32))
             self._fallback[index] = vocabulary.unseen_id(index)

@@ -1,0 +1,109 @@
+"""Rows of any source become records, by an existing vocabulary."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from dlrm_pl.columns.column import DenseColumn, SparseColumn
+from dlrm_pl.columns.columns import Columns
+from dlrm_pl.columns.difference import difference
+from dlrm_pl.data.formats.raw_rows import Integers, RawDense, RawRows, RawSparse
+from dlrm_pl.data.formats.table_lookup import Ids
+from dlrm_pl.data.formats.vocabulary import Vocabulary
+from dlrm_pl.data.lookup.strings import Strings
+from dlrm_pl.errors import ConfigurationError
+
+ABSENT = -1
+"""What a record has for elements that a shorter list does not have."""
+
+
+class RowEncoder:
+    """Turns rows into records, with the ids that a vocabulary gives.
+
+    Args:
+        columns: columns of the rows.
+        vocabulary: vocabulary of the same columns.
+        max_ind_range: modulus of the values of hex columns with a vocabulary; 0 or less: none.
+
+    Raises:
+        ConfigurationError: the vocabulary is of other columns, or a transform's numbers are not known.
+    """
+
+    def __init__(self, columns: Columns, vocabulary: Vocabulary, max_ind_range: int = -1) -> None:
+        if columns.sparse != vocabulary.sparse:
+            other = replace(columns, sparse=vocabulary.sparse)
+            raise ConfigurationError(
+                f"The vocabulary does not fit the rows: {difference('the rows', columns, 'the vocabulary', other)}. "
+                "Use the columns of the dataset that the vocabulary is of."
+            )
+        for column in columns.dense:
+            if not column.computed:
+                raise ConfigurationError(
+                    f"Column {column.name}: mean and deviation of transform=standardize are not known. Take the "
+                    "columns from a dataset, where `preprocess` has computed them."
+                )
+        self.columns = columns
+        self._vocabulary = vocabulary
+        self._max_ind_range = max_ind_range
+
+    def encode(self, rows: RawRows) -> tuple[Ids, int]:
+        """Return records, int32 ``[B, record_ints]``, and how many elements the vocabulary does not have.
+
+        Labels that are not known become 0.
+        """
+        columns, unseen = self.columns, 0
+        records = np.empty((rows.num_rows, columns.record_ints), np.int32)
+        records[:, 0] = 0 if rows.label is None else rows.label
+        for field, (dense, numbers) in enumerate(zip(columns.dense, rows.dense, strict=True), start=1):
+            records[:, field] = dense_field(dense, numbers)
+        for table, (sparse, raw) in enumerate(zip(columns.sparse, rows.sparse, strict=True)):
+            ids, unknown = self._vocabulary.ids(table, self._reduced(sparse, raw))
+            records[:, columns.table_fields[table]] = id_fields(sparse, ids, raw.offsets)
+            unseen += unknown
+        return records, unseen
+
+    def _reduced(self, column: SparseColumn, raw: RawSparse) -> RawSparse:
+        if self._max_ind_range <= 0 or column.kind != "hex" or column.ids != "vocabulary":
+            return raw
+        assert not isinstance(raw.values, Strings)
+        return replace(raw, values=raw.values % self._max_ind_range)
+
+
+def dense_field(column: DenseColumn, raw: RawDense) -> Ids:
+    """Return what records hold for a dense column, int32 ``[B]``: integers, or the bits of floats.
+
+    Missing values are 0, or the mean of a standardized column; negative integers with ``log1p`` become 0.
+    """
+    values = raw.values
+    if column.type == "float" or column.transform == "standardize":
+        floats = values.astype(np.float32)
+        if raw.missing is not None:
+            floats[raw.missing] = column.mean or 0
+        return floats.view(np.int32)
+    if raw.missing is not None:
+        values = np.where(raw.missing, 0, values)
+    if column.transform == "log1p":
+        values = np.maximum(values, 0)
+    return values.astype(np.int32)
+
+
+def id_fields(column: SparseColumn, ids: Ids, offsets: Integers | None) -> Ids:
+    """Return what records hold for a sparse column, int32 ``[B, width]``: ids on the left, then ABSENT.
+
+    Args:
+        column: the column.
+        ids: ids of all elements, ``[E]``.
+        offsets: where each row's elements begin, ``[B + 1]``; None for a column without lists.
+    """
+    if offsets is None:
+        return ids[:, None]
+    lengths = np.diff(offsets)
+    assert not len(lengths) or lengths.max() <= column.width, "the source lets no longer list through"
+    if len(lengths) * column.width == len(ids):
+        return ids.reshape(len(lengths), column.width)
+    fields = np.full((len(lengths), column.width), ABSENT, np.int32)
+    # Row by row, the places that are taken are as many as the row's elements, and in their order.
+    fields[np.arange(column.width) < lengths[:, None]] = ids
+    return fields
