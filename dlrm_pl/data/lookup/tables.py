@@ -1,0 +1,86 @@
+"""Tables that number the distinct values of a categorical column by first appearance."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from dlrm_pl.data.lookup.fallback import PythonIntegerTable, PythonStringTable
+from dlrm_pl.data.lookup.native import NativeIntegerTable, NativeStringTable, library
+from dlrm_pl.data.lookup.strings import Strings
+from dlrm_pl.data.lookup.values import Bools, Counts, Integers, Numbers
+
+
+class IntegerTable(Protocol):
+    """Integers of 64 bits to numbers by first appearance, with a count of each value's rows.
+
+    Exact: two values never share a number. One thread at a time may use a table; different tables are independent, and
+    the interpreter lock is released meanwhile.
+    """
+
+    def __len__(self) -> int:
+        """Return the number of distinct values."""
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the table, in bytes."""
+
+    def number(self, values: Integers, *, learn: bool, missing: Bools | None = None) -> Numbers:
+        """Return the numbers of values.
+
+        Args:
+            values: int64 ``[n]``.
+            learn: whether new values get the next numbers, and rows are counted; else the number of a new value is -1.
+            missing: ``[n]``; such an element stands for ``MISSING_INTEGER``, whatever its value. None if none is.
+
+        Raises:
+            MemoryError: the table cannot grow.
+        """
+
+    def read(self, first: int = 0) -> tuple[Integers, Counts]:
+        """Return the values from number ``first`` on, in order, and the counts of all values, uint32.
+
+        A count stays at its largest value when more rows follow.
+        """
+
+    def restore(self, values: Integers, counts: Counts) -> None:
+        """Become the table that ``read`` returned, in place of the values that are there.
+
+        Raises:
+            DataFormatError: a value occurs twice; the table is then empty.
+            MemoryError: the table cannot grow.
+        """
+
+
+class StringTable(Protocol):
+    """Texts of any length to numbers by first appearance, with a count of each text's rows.
+
+    Exact: texts are compared by their bytes. As ``IntegerTable`` in all else.
+    """
+
+    def __len__(self) -> int:
+        """Return the number of distinct texts."""
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the table, in bytes."""
+
+    def number(self, values: Strings, *, learn: bool, missing: Bools | None = None) -> Numbers:
+        """Return the numbers of texts; see ``IntegerTable``. A missing element stands for ``MISSING_STRING``."""
+
+    def read(self, first: int = 0) -> tuple[Strings, Counts]:
+        """Return the texts from number ``first`` on, in order, and the counts of all texts; see ``IntegerTable``."""
+
+    def restore(self, values: Strings, counts: Counts) -> None:
+        """Become the table that ``read`` returned; see ``IntegerTable``."""
+
+
+def integer_table() -> IntegerTable:
+    """Return an empty table of integers, native or its fallback."""
+    native = library()
+    return PythonIntegerTable() if native is None else NativeIntegerTable(native)
+
+
+def string_table() -> StringTable:
+    """Return an empty table of texts, native or its fallback."""
+    native = library()
+    return PythonStringTable() if native is None else NativeStringTable(native)

@@ -1,0 +1,26 @@
+"""Values of categorical columns, and the ones that are no value of a column but have a row of its table."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+Bools = npt.NDArray[np.bool_]
+Integers = npt.NDArray[np.int64]
+Numbers = npt.NDArray[np.int32]
+Counts = npt.NDArray[np.uint32]
+
+MISSING_INTEGER = -(2**63)
+"""Value of a missing element in a vocabulary of integers."""
+
+UNSEEN_INTEGER = -(2**63) + 1
+"""Value that stands for all values that a vocabulary of integers does not have."""
+
+SMALLEST_INTEGER = -(2**63) + 2
+"""Smallest integer that a column may have."""
+
+MISSING_STRING = b"\xff"
+"""Value of a missing element in a vocabulary of texts. It is not UTF-8."""
+
+UNSEEN_STRING = b"\xfe"
+"""Value that stands for all values that a vocabulary of texts does not have. It is not UTF-8."""
