@@ -27,15 +27,16 @@ from typing import Any
 import numpy as np
 
 from dlrm_pl.cli.main import main as cli
-from dlrm_pl.data.preprocessing import merge, scatter
+from dlrm_pl.data.preprocessing import merge
 from dlrm_pl.data.preprocessing import run as module
 from dlrm_pl.data.preprocessing.engine.native import NativeEngine, NativeTablePipeline
+from dlrm_pl.data.preprocessing.scatter import stage, text
 
 _MIB = 1 << 20
 # Stages of a run in order; each ends where the next begins.
 STAGES = ("start", "reading and numbering", "writing", "end")
 CALLS: dict[str, tuple[Any, str]] = {
-    "reading the text": (scatter.ChunkReader, "load"),
+    "reading the text": (text.ChunkReader, "load"),
     "parsing": (NativeEngine, "parse"),
     "numbering": (NativeTablePipeline, "number"),
     "scattering": (NativeEngine, "scatter"),
@@ -72,7 +73,7 @@ def timed(began: float, arguments: list[str]) -> dict[str, dict[str, float]]:
                 calls[label] += end - start
 
         around(owner, name, add)
-    around(scatter.Scatter, "run", lambda start, end: marks.update(scatter=start))
+    around(stage.Scatter, "run", lambda start, end: marks.update(scatter=start))
     around(merge.Merge, "train", lambda start, end: marks.update(merge=start, end=end))
     if cli(["preprocess", *arguments]):
         sys.exit(1)

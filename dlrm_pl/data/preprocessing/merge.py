@@ -12,18 +12,17 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from dlrm_pl.data.formats.binary_format import RECORD_BYTES, RECORD_INTS, SPARSE, Records, Split, split_file_name
+from dlrm_pl.data.formats.binary_format import Records, Split, split_file_name
 from dlrm_pl.data.formats.block_checksum import BLOCK_BYTES, part_at
-from dlrm_pl.data.formats.criteo_counts import NUM_SPARSE
 from dlrm_pl.data.formats.dataset_description import SplitInfo
 from dlrm_pl.data.preprocessing.checkpoint import CheckpointFolder, State
-from dlrm_pl.data.preprocessing.engine.native import KEYED_DTYPE, Numbers, Order
+from dlrm_pl.data.preprocessing.engine.native import Numbers, Order, keyed_dtype
 from dlrm_pl.data.preprocessing.engine.numpy_engine import Engine
 from dlrm_pl.data.preprocessing.io.bucket_reader import map_keyed, read_blocks
 from dlrm_pl.data.preprocessing.io.direct import AlignedBuffer, DirectFile
 from dlrm_pl.data.preprocessing.io.split_writer import SplitWriter, Written
 from dlrm_pl.data.preprocessing.options import PreprocessOptions
-from dlrm_pl.data.preprocessing.scatter import IN_ORDER, LAST_DAY, bucket_name
+from dlrm_pl.data.preprocessing.scatter.row_files import IN_ORDER, LAST_DAY, bucket_name
 from dlrm_pl.data.preprocessing.threads import Pipeline, run_threads
 
 log = logging.getLogger(__name__)
@@ -54,6 +53,9 @@ class Merge:
         progress: Callable[[int], None],
     ) -> None:
         self._options = options
+        self._columns = options.columns
+        self._record_bytes = options.columns.record_bytes
+        self._keyed_bytes = keyed_dtype(options.columns.record_ints).itemsize
         self._state = state
         self._mappings = mappings
         self._engine = engine
@@ -76,23 +78,23 @@ class Merge:
         """Write one half of the last day: the first is test (one row larger if odd), the second val."""
         path = self._checkpoint.path / LAST_DAY
         size = path.stat().st_size
-        cut = (size // RECORD_BYTES + 1) // 2 * RECORD_BYTES
+        cut = (size // self._record_bytes + 1) // 2 * self._record_bytes
         start, stop = (0, cut) if split == "test" else (cut, size)
-        with SplitWriter(self._checkpoint.finished / split_file_name(split)) as writer:
-            for records in read_blocks(path, start, stop):
+        with SplitWriter(self._checkpoint.finished / split_file_name(split), self._columns.record_ints) as writer:
+            for records in read_blocks(path, self._columns.record_ints, start, stop):
                 writer.append(self._mapped(records))
                 self._progress(len(records))
             return writer.close()
 
     def _from_buckets(self, then: Sequence[Callable[[], None]]) -> SplitInfo:
         path = self._checkpoint.finished / split_file_name("train")
-        writer = SplitWriter(path, self._state.train_bytes)
+        writer = SplitWriter(path, self._columns.record_ints, self._state.train_bytes)
         count = sum(self._state.buckets)
         pipeline = Pipeline(1)
         first, lock, unsaved = self._state.merged, threading.Lock(), 0
         taken = iter(range(first, count))
-        rows_of = [self._state.file_bytes[bucket_name(b)] // KEYED_DTYPE.itemsize for b in range(first, count)]
-        offsets = list(accumulate((RECORD_BYTES * rows for rows in rows_of), initial=self._state.train_bytes))
+        rows_of = [self._state.file_bytes[bucket_name(b)] // self._keyed_bytes for b in range(first, count)]
+        offsets = list(accumulate((self._record_bytes * rows for rows in rows_of), initial=self._state.train_bytes))
 
         def finish(bucket: int, records: Written) -> None:
             nonlocal unsaved
@@ -104,20 +106,21 @@ class Merge:
                 # A small run cannot be resumed anyway, so its merged buckets are deleted as soon as possible.
                 if unsaved >= self._options.checkpoint_bytes or not self._state.generation:
                     done, unsaved = self._save(writer, bucket + 1), 0
-                self._progress(records.size_bytes // RECORD_BYTES)
+                self._progress(records.size_bytes // self._record_bytes)
             for path in done:
                 path.unlink(missing_ok=True)
 
         def process_buckets() -> None:
             # The next bucket uses the same memory: fresh pages would take as long as the sorting.
-            memory = AlignedBuffer(RECORD_BYTES * max(rows_of, default=0))
+            memory = AlignedBuffer(self._record_bytes * max(rows_of, default=0))
             with ThreadPoolExecutor(1) as disk:
                 before: tuple[int, Written] | None = None
                 while True:
                     with lock:
                         bucket = next(taken, None)
                     if bucket is not None:
-                        keyed = map_keyed(self._checkpoint.path / bucket_name(bucket), rows_of[bucket - first])
+                        file = self._checkpoint.path / bucket_name(bucket)
+                        keyed = map_keyed(file, rows_of[bucket - first], self._columns.record_ints)
                         order = self._engine.order(keyed)
                     # The previous bucket was being written during the sort.
                     if before is not None:
@@ -125,12 +128,12 @@ class Merge:
                     if bucket is None:
                         return
                     offset = offsets[bucket - first]
-                    data = memory.at(offset, RECORD_BYTES * len(order))
+                    data = memory.at(offset, self._record_bytes * len(order))
                     before = bucket, self._collect(keyed, order, offset, data, target, disk)
                     del keyed, order  # Free them before the next bucket is mapped.
 
         # Buckets can be larger than planned: an earlier run had a larger budget, or there were more rows.
-        bucket_bytes = _BUCKET_FACTOR * KEYED_DTYPE.itemsize * max(rows_of, default=0)
+        bucket_bytes = _BUCKET_FACTOR * self._keyed_bytes * max(rows_of, default=0)
         workers = max(1, min(self._options.workers, int(self._options.memory_bytes / max(1, bucket_bytes))))
         if workers < self._options.workers:
             log.warning("%s workers instead of %s: buckets are larger than planned", workers, self._options.workers)
@@ -167,8 +170,8 @@ class Merge:
         edges = [0, *range(-offset % BLOCK_BYTES or BLOCK_BYTES, len(data), BLOCK_BYTES), len(data)]
         for start, stop in pairwise(edges):
             block = data[start:stop]
-            records = block.view(np.int32).reshape(-1, RECORD_INTS)
-            rows = order[start // RECORD_BYTES : stop // RECORD_BYTES]
+            records = block.view(np.int32).reshape(-1, self._columns.record_ints)
+            rows = order[start // self._record_bytes : stop // self._record_bytes]
             written.positives += self._engine.take(keyed, rows, records)
             self._mapped(records)
             written.parts.append(part_at(offset + start, block.data))
@@ -190,14 +193,14 @@ class Merge:
         return [self._checkpoint.path / name for name in names]
 
     def _in_order(self) -> SplitInfo:
-        with SplitWriter(self._checkpoint.finished / split_file_name("train")) as writer:
-            for records in read_blocks(self._checkpoint.path / IN_ORDER):
+        with SplitWriter(self._checkpoint.finished / split_file_name("train"), self._columns.record_ints) as writer:
+            for records in read_blocks(self._checkpoint.path / IN_ORDER, self._columns.record_ints):
                 writer.append(self._mapped(records))
                 self._progress(len(records))
             return writer.close()
 
     def _mapped(self, records: Records) -> Records:
         if self._mappings is not None:
-            for table in range(NUM_SPARSE):
-                self._engine.remap(records, SPARSE.start + table, self._mappings[table])
+            for field, mapping in enumerate(self._mappings, start=self._columns.sparse_fields.start):
+                self._engine.remap(records, field, mapping)
         return records

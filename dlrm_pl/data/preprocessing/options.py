@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from dlrm_pl.columns.columns import Columns
 from dlrm_pl.documents.arguments import check_fields
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.files.sizes import GIB, format_bytes
@@ -35,6 +36,7 @@ class PreprocessOptions:
     """Options of ``preprocess``: those that shape the result, and those that shape the run.
 
     Attributes:
+        columns: columns of the logs; Criteo's by default.
         layout: ``terabyte`` for one file per day; ``kaggle`` for one file that is divided into days.
         days: number of days; None for 7 with ``kaggle``, and for all that are there with ``terabyte``.
         max_ind_range: raw categories are taken modulo this number; 0 or less takes them as they are.
@@ -60,6 +62,7 @@ class PreprocessOptions:
         10
     """
 
+    columns: Columns = dataclasses.field(default_factory=Columns.criteo)
     layout: Layout = "terabyte"
     days: int | None = None
     max_ind_range: int = 40_000_000
@@ -147,9 +150,13 @@ class PreprocessOptions:
 
     def key(self) -> dict[str, Any]:
         """Return the options that the result depends on, as JSON values."""
-        run = {"workers", "memory_bytes", "checkpoint_bytes", "vocabulary_from"}
-        values = {name: value for name, value in dataclasses.asdict(self).items() if name not in run}
-        return values | {"vocabulary_from": None if self.vocabulary_from is None else str(self.vocabulary_from)}
+        run = {"workers", "memory_bytes", "checkpoint_bytes"}
+        names = [field.name for field in dataclasses.fields(self) if field.name not in run]
+        values = {name: getattr(self, name) for name in names}
+        values["vocabulary_from"] = None if self.vocabulary_from is None else str(self.vocabulary_from)
+        # Not stated where it is the default, so that datasets of earlier versions are recognized.
+        columns = values.pop("columns")
+        return values if columns.is_criteo else values | {"columns": columns.statement()}
 
 
 def parse_memory(text: str) -> int:

@@ -10,11 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from dlrm_pl.data.formats.binary_format import RECORD_BYTES, RECORD_INTS
 from dlrm_pl.data.formats.vocabulary import load_counts
 from dlrm_pl.data.preprocessing.chunks import ChunkReader
 from dlrm_pl.data.preprocessing.days import Day, sampled_line_bytes, text_bytes
-from dlrm_pl.data.preprocessing.engine.native import KEYED_DTYPE
+from dlrm_pl.data.preprocessing.engine.native import keyed_dtype
 from dlrm_pl.data.preprocessing.engine.numpy_engine import Engine
 from dlrm_pl.data.preprocessing.options import PreprocessOptions
 from dlrm_pl.data.preprocessing.statistics import Counted
@@ -90,20 +89,21 @@ def make_plan(days: Sequence[Day], options: PreprocessOptions, engine: Engine) -
     kept = 1 - options.subsample_rate * (1 - _CLICKS)
     train, last = sum(rows[:-1]) * kept, rows[-1] * kept
     ordered = options.randomize == "none"
-    keyed = RECORD_BYTES if ordered else KEYED_DTYPE.itemsize
+    record = options.columns.record_bytes
+    keyed = record if ordered else keyed_dtype(options.columns.record_ints).itemsize
     parts = [sum(rows[:-1])] if options.randomize == "total" else rows[:-1]
     bucket = options.bucket_bytes(train * keyed)
     buckets = [] if ordered else [1 + int(part * kept * keyed * _ESTIMATE / bucket) for part in parts]
     allow_files(sum(buckets))
     # A merged bucket goes when the next checkpoint has saved what it held.
-    unsaved = min(train * RECORD_BYTES, options.checkpoint_bytes + 2 * options.workers * bucket)
+    unsaved = min(train * record, options.checkpoint_bytes + 2 * options.workers * bucket)
     values = min(sum(rows) * 2, _MOST_VALUES)
     vocabulary_bytes = _VOCABULARY_BYTES[engine.name] * values
     if options.vocabulary_from is not None:
         values = sum(load_counts(Path(options.vocabulary_from)))
         vocabulary_bytes = (_VOCABULARY_BYTES[engine.name] + _GIVEN_BYTES) * values
-    output = sum(rows) * kept * RECORD_BYTES + 4 * values
-    disk = train * keyed + (train * RECORD_BYTES if ordered else unsaved) + 2 * last * RECORD_BYTES + 12 * values
+    output = sum(rows) * kept * record + 4 * values
+    disk = train * keyed + (train * record if ordered else unsaved) + 2 * last * record + 12 * values
     speed = _parsing_speed(days, options, engine) * _PARSING_SHARE * options.workers
     return Plan(
         days=len(days),
@@ -166,13 +166,14 @@ def _parsing_speed(days: Sequence[Day], options: PreprocessOptions, engine: Engi
         size = reader.load(chunk, buffer)
     finally:
         reader.close()
-    columns = np.empty((RECORD_INTS, size // RECORD_INTS + 16), np.int32)
-    counted = Counted()
-    bad = np.empty((2, columns.shape[1]), np.int64)
+    record_ints = options.columns.record_ints
+    matrix = np.empty((record_ints, size // record_ints + 16), np.int32)
+    counted = Counted.nothing(options.columns)
+    bad = np.empty((2, matrix.shape[1]), np.int64)
     seconds = 0.0
     for _ in range(2):  # The first touches new memory.
         began = time.perf_counter()
-        engine.parse(buffer, size, options.modulus, columns, counted.missing, counted.histogram, counted.largest, bad)
+        engine.parse(buffer, size, options.modulus, matrix, counted.missing, counted.histogram, counted.largest, bad)
         seconds = time.perf_counter() - began
     return max(size, 1) / seconds
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from dlrm_pl.data.formats.criteo_counts import NUM_DENSE, NUM_SPARSE
 from dlrm_pl.data.preprocessing.engine.native import DENSE_BINS
-from dlrm_pl.data.preprocessing.statistics import Counts, DayStatistics, LogStatistics
+from dlrm_pl.data.preprocessing.statistics import LogStatistics
 from dlrm_pl.data.preprocessing.vocabulary_stage import TableSummary
 
-_NAMES = ("label", *(f"I{i + 1}" for i in range(NUM_DENSE)), *(f"C{i + 1}" for i in range(NUM_SPARSE)))
 _SHARES = 10
 # Consequence of a split that has labels of one class only.
 _WITHOUT_CLASSES = {
@@ -51,15 +49,17 @@ def data_report(
     Returns:
         ``missing_rates``, ``largest_shares``, ``days``, ``rejected`` and ``warnings``.
     """
-    days = statistics.days
+    days, names_of_columns = statistics.days, statistics.columns.names
     rows = sum(day.rows for day in days)
-    missing = sum((day.missing for day in days), np.zeros(1 + NUM_DENSE + NUM_SPARSE, np.int64)) / max(1, rows)
+    missing = sum((day.missing for day in days), np.zeros(len(names_of_columns), np.int64)) / max(1, rows)
     return {
         "rows": rows,
         "missing_rates": {
-            name: round(float(rate), 6) for name, rate in zip(_NAMES[1:], missing[1:], strict=True) if missing_known
+            name: round(float(rate), 6)
+            for name, rate in zip(names_of_columns[1:], missing[1:], strict=True)
+            if missing_known
         },
-        "largest_shares": _largest_shares(statistics.histogram, tables, rows),
+        "largest_shares": _largest_shares(statistics, tables, rows),
         "days": [
             {"rows": day.rows, "kept": day.kept, "label_rate": round(day.clicks / max(1, day.kept), 6)}
             for day in days
@@ -69,7 +69,7 @@ def data_report(
         "unknown_values": unknown_values,
         "warnings": [
             *_warn_of_columns(statistics, tables),
-            *_warn_of_days(days, names or [f"day {number}" for number in range(len(days))]),
+            *_warn_of_days(statistics, names or [f"day {number}" for number in range(len(days))]),
         ],
     }
 
@@ -78,7 +78,7 @@ def report_lines(report: Mapping[str, Any]) -> list[str]:
     """Return the lines of the report as text."""
     missing = [(rate, name) for name, rate in report["missing_rates"].items() if rate]
     top = ", ".join(f"{name} {rate:.1%}" for rate, name in sorted(missing, reverse=True)[:8])
-    lines = [f"missing    {len(missing)} of {NUM_DENSE + NUM_SPARSE} columns" + (f", most: {top}" if top else "")]
+    lines = [f"missing    {len(missing)} of {len(report['missing_rates'])} columns" + (f", most: {top}" if top else "")]
     if not report["missing_rates"]:
         lines = ["missing    unknown: upstream's files have 0 in place of a missing value"]
     shares = ", ".join(f"{entry['column']}={entry['value']} {entry['share']:.1%}" for entry in report["largest_shares"])
@@ -101,15 +101,15 @@ def warn_of_classes(splits: Iterable[tuple[str, int, int]]) -> list[str]:
     ]
 
 
-def _largest_shares(histogram: Counts, tables: Sequence[TableSummary], rows: int) -> list[dict[str, Any]]:
+def _largest_shares(statistics: LogStatistics, tables: Sequence[TableSummary], rows: int) -> list[dict[str, Any]]:
     """Return the most frequent value of the ten columns in which one value is most frequent."""
     entries = []
-    for feature in range(NUM_DENSE):
-        value = int(histogram[feature, :-1].argmax())
-        entries.append((histogram[feature, value] / max(1, rows), _NAMES[1 + feature], str(value)))
-    for name, table in zip(_NAMES[1 + NUM_DENSE :], tables, strict=False):
+    for column, histogram in zip(statistics.columns.dense, statistics.histogram, strict=True):
+        value = int(histogram[:-1].argmax())
+        entries.append((histogram[value] / max(1, rows), column.name, str(value)))
+    for name, table in _named(statistics, tables):
         if table.rows:
-            entries.append((table.commonest_rows / table.rows, name, f"{table.commonest:08x}"))
+            entries.append((table.commonest_rows / table.rows, name, table.commonest))
     entries.sort(key=lambda entry: -entry[0])
     return [
         {"column": name, "value": value, "share": round(float(share), 6)} for share, name, value in entries[:_SHARES]
@@ -124,11 +124,11 @@ def _warn_of_columns(statistics: LogStatistics, tables: Sequence[TableSummary]) 
         warnings.append(f"{clicks / max(1, kept):.1%} of the rows are clicks: is the first column the label?")
     if kept < _ROWS_TO_JUDGE:
         return warnings
-    for feature in range(NUM_DENSE):
-        bins = np.flatnonzero(statistics.histogram[feature])
+    for column, histogram in zip(statistics.columns.dense, statistics.histogram, strict=True):
+        bins = np.flatnonzero(histogram)
         if len(bins) == 1 and bins[0] < DENSE_BINS - 1:
-            warnings.append(f"{_NAMES[1 + feature]} is constant: {bins[0]} in every row.")
-    for name, table in zip(_NAMES[1 + NUM_DENSE :], tables, strict=False):
+            warnings.append(f"{column.name} is constant: {bins[0]} in every row.")
+    for name, table in _named(statistics, tables):
         if table.values == 1:
             warnings.append(f"{name} is constant: one value in every row.")
         elif table.rows and table.values > _DISTINCT * table.rows:
@@ -139,8 +139,15 @@ def _warn_of_columns(statistics: LogStatistics, tables: Sequence[TableSummary]) 
     return warnings
 
 
-def _warn_of_days(days: Sequence[DayStatistics], names: Sequence[str]) -> list[str]:
+def _named(statistics: LogStatistics, tables: Sequence[TableSummary]) -> Iterator[tuple[str, TableSummary]]:
+    """Yield the summaries of tables with the names of their columns."""
+    names = (column.name for column in statistics.columns.sparse)
+    return zip(names, tables, strict=False)
+
+
+def _warn_of_days(statistics: LogStatistics, names: Sequence[str]) -> list[str]:
     """Return warnings about days that differ from the median day."""
+    days, columns = statistics.days, statistics.columns
     judged = [(name, day) for name, day in zip(names, days, strict=True) if day.rows >= _ROWS_TO_JUDGE]
     if len(judged) < 3:  # With two days it is unknown which one is odd.
         return []
@@ -157,14 +164,14 @@ def _warn_of_days(days: Sequence[DayStatistics], names: Sequence[str]) -> list[s
         if apart[column] > _MISSING_APART:
             median = float(np.median(missing[:, column]))
             warnings.append(
-                f"{name}: {_NAMES[column]} is missing in {missing[place, column]:.1%} of the rows, but in {median:.1%} "
-                "on the median day."
+                f"{name}: {columns.names[column]} is missing in {missing[place, column]:.1%} of the rows, but in "
+                f"{median:.1%} on the median day."
             )
         distance = np.abs(dense[place] - np.median(dense, axis=0)).sum(axis=1) / 2
         feature = int(distance.argmax())
         if distance[feature] > _DENSE_APART:
             warnings.append(
-                f"{name}: the distribution of {_NAMES[1 + feature]} differs from the median day's "
+                f"{name}: the distribution of {columns.dense[feature].name} differs from the median day's "
                 f"(total variation {distance[feature]:.0%})."
             )
     return warnings

@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from dlrm_pl.data.formats.binary_format import RECORD_BYTES, SPLITS, Split, split_file_name
+from dlrm_pl.data.formats.binary_format import SPLITS, Split, split_file_name
 from dlrm_pl.data.formats.block_digests import digests_path
 from dlrm_pl.data.formats.dataset_description import SplitInfo
 from dlrm_pl.data.formats.dataset_folder import REJECTED, DatasetFolder, describe, recognize_dataset
@@ -31,8 +31,8 @@ from dlrm_pl.data.preprocessing.merge import Merge
 from dlrm_pl.data.preprocessing.options import PreprocessOptions
 from dlrm_pl.data.preprocessing.plan import allow_files, make_plan, require_disk
 from dlrm_pl.data.preprocessing.report import data_report, report_lines, warn_of_classes
-from dlrm_pl.data.preprocessing.scatter import Scatter
-from dlrm_pl.data.preprocessing.statistics import DayStatistics, LogStatistics
+from dlrm_pl.data.preprocessing.scatter.text import TextScatter
+from dlrm_pl.data.preprocessing.statistics import LogStatistics
 from dlrm_pl.data.preprocessing.upstream.convert import UpstreamConversion
 from dlrm_pl.data.preprocessing.upstream.find import find_upstream_files
 from dlrm_pl.data.preprocessing.vocabulary_stage import VocabularyStage
@@ -209,8 +209,8 @@ class _Run:
         self._checkpoint = checkpoint
         self._progress = progress
         self._engine = engine()
-        self._vocabulary = VocabularyStage(options, self._engine)
-        self._statistics = LogStatistics([DayStatistics() for _ in days])
+        self._vocabulary = VocabularyStage(options.columns, options, self._engine)
+        self._statistics = LogStatistics.nothing(options.columns, len(days))
         self._plan = make_plan(days, options, self._engine)
         log.info("%s", self._plan)
         self._state = self._resumed(key)
@@ -232,7 +232,9 @@ class _Run:
         self._checkpoint.resume(state)
         allow_files(sum(state.buckets))
         with self._checkpoint.reading():
-            self._statistics = statistics.load(self._checkpoint.path / _statistics_name(state.generation))
+            self._statistics = statistics.load(
+                self._checkpoint.path / _statistics_name(state.generation), self._options.columns
+            )
             vocabulary_stage.load_tables(
                 self._vocabulary, self._checkpoint.path, state.table_sizes, _counts_name(state.generation)
             )
@@ -263,7 +265,7 @@ class _Run:
             done += size
             self._progress("reading", min(1.0, done / total), rows)
 
-        stage = Scatter(
+        stage = TextScatter(
             days=self._days,
             options=self._options,
             state=state,
@@ -293,7 +295,7 @@ class _Run:
 
     def _merge(self) -> DatasetFolder:
         total = max(1, sum(day.kept for day in self._statistics.days))
-        done = self._state.train_bytes // RECORD_BYTES
+        done = self._state.train_bytes // self._options.columns.record_bytes
 
         lock = threading.Lock()
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 
-from dlrm_pl.data.formats.binary_format import RECORD_INTS
-from dlrm_pl.data.formats.criteo_counts import NUM_DENSE
+from dlrm_pl.columns.columns import Columns
 from dlrm_pl.data.preprocessing.engine.native import DENSE_BINS
 
 Counts = npt.NDArray[np.int64]
@@ -18,26 +18,31 @@ Counts = npt.NDArray[np.int64]
 _BOUNDS = [0, *(1 << power for power in range(DENSE_BINS.bit_length() - 1)), DENSE_BINS - 1]
 
 
-def no_histogram() -> Counts:
-    """Return an empty histogram of the dense values, ``[13, DENSE_BINS]``: 426 kB."""
-    return np.zeros((NUM_DENSE, DENSE_BINS), np.int64)
-
-
 @dataclass
 class Counted:
     """Counts of one day's rows, made by one thread.
 
     Attributes:
+        missing: missing values of the rows that were read, by column, ``[1 + N + T]``.
+        histogram: histogram of the dense values of the rows that were read, ``[N, DENSE_BINS]``: 33 kB a column.
+        largest: largest value of each dense feature, ``[N]``.
         clicks: clicks among the rows that are kept.
-        missing: empty fields of the rows that were read, by column, ``[40]``.
-        histogram: histogram of the dense values of the rows that were read, ``[13, DENSE_BINS]``.
-        largest: largest value of each dense feature, ``[13]``.
     """
 
+    missing: Counts
+    histogram: Counts
+    largest: Counts
     clicks: int = 0
-    missing: Counts = field(default_factory=lambda: np.zeros(RECORD_INTS, np.int64))
-    histogram: Counts = field(default_factory=no_histogram)
-    largest: Counts = field(default_factory=lambda: np.zeros(NUM_DENSE, np.int64))
+
+    @classmethod
+    def nothing(cls, columns: Columns) -> Self:
+        """Return counts of no rows."""
+        dense = columns.num_dense
+        return cls(
+            np.zeros(len(columns.names), np.int64),
+            np.zeros((dense, DENSE_BINS), np.int64),
+            np.zeros(dense, np.int64),
+        )
 
 
 @dataclass
@@ -45,20 +50,30 @@ class DayStatistics:
     """Counts of one day: few numbers, since there may be hundreds of days.
 
     Attributes:
+        missing: missing values of the rows that were read, by column, ``[1 + N + T]``.
+        log2_histogram: histogram of their dense values by powers of two, ``[N, 14]``.
+        largest: largest value of each dense feature, ``[N]``.
         rows: rows that were read.
         kept: rows that the sub-sample kept of those.
         clicks: clicks among the kept rows.
-        missing: empty fields of the rows that were read, by column, ``[40]``.
-        log2_histogram: histogram of their dense values by powers of two, ``[13, 14]``.
-        largest: largest value of each dense feature, ``[13]``.
     """
 
+    missing: Counts
+    log2_histogram: Counts
+    largest: Counts
     rows: int = 0
     kept: int = 0
     clicks: int = 0
-    missing: Counts = field(default_factory=lambda: np.zeros(RECORD_INTS, np.int64))
-    log2_histogram: Counts = field(default_factory=lambda: np.zeros((NUM_DENSE, len(_BOUNDS)), np.int64))
-    largest: Counts = field(default_factory=lambda: np.zeros(NUM_DENSE, np.int64))
+
+    @classmethod
+    def nothing(cls, columns: Columns) -> Self:
+        """Return counts of no rows."""
+        dense = columns.num_dense
+        return cls(
+            np.zeros(len(columns.names), np.int64),
+            np.zeros((dense, len(_BOUNDS)), np.int64),
+            np.zeros(dense, np.int64),
+        )
 
 
 @dataclass
@@ -66,12 +81,20 @@ class LogStatistics:
     """Counts of all days.
 
     Attributes:
+        columns: columns of the log.
         days: counts of each day, in order.
-        histogram: histogram of the dense values of all rows that were read, ``[13, DENSE_BINS]``.
+        histogram: histogram of the dense values of all rows that were read, ``[N, DENSE_BINS]``.
     """
 
+    columns: Columns
     days: list[DayStatistics]
-    histogram: Counts = field(default_factory=no_histogram)
+    histogram: Counts
+
+    @classmethod
+    def nothing(cls, columns: Columns, num_days: int) -> Self:
+        """Return counts of no rows."""
+        days = [DayStatistics.nothing(columns) for _ in range(num_days)]
+        return cls(columns, days, np.zeros((columns.num_dense, DENSE_BINS), np.int64))
 
     def add(self, number: int, counted: Counted) -> None:
         """Add the counts that a thread made of a day; its rows are counted elsewhere, in their order."""
@@ -89,21 +112,21 @@ def save(statistics: LogStatistics, path: Path) -> None:
     with path.open("wb") as handle:
         np.savez_compressed(
             handle,
-            numbers=np.array([[day.rows, day.kept, day.clicks] for day in days], np.int64).reshape(-1, 3),
-            missing=np.array([day.missing for day in days], np.int64).reshape(-1, RECORD_INTS),
-            log2=np.array([day.log2_histogram for day in days], np.int64).reshape(-1, NUM_DENSE, len(_BOUNDS)),
-            largest=np.array([day.largest for day in days], np.int64).reshape(-1, NUM_DENSE),
+            numbers=np.array([[day.rows, day.kept, day.clicks] for day in days], np.int64),
+            missing=np.stack([day.missing for day in days]),
+            log2=np.stack([day.log2_histogram for day in days]),
+            largest=np.stack([day.largest for day in days]),
             histogram=statistics.histogram,
         )
 
 
-def load(path: Path) -> LogStatistics:
-    """Read the counts that ``save`` wrote."""
+def load(path: Path, columns: Columns) -> LogStatistics:
+    """Read the counts of a log of these columns that ``save`` wrote."""
     with path.open("rb") as handle, np.load(handle, allow_pickle=False) as archive:
-        arrays = [archive[name] for name in ("numbers", "missing", "log2", "largest")]
+        arrays = [archive[name] for name in ("missing", "log2", "largest", "numbers")]
         histogram = archive["histogram"]
     days = [
-        DayStatistics(int(numbers[0]), int(numbers[1]), int(numbers[2]), missing, log2, largest)
-        for numbers, missing, log2, largest in zip(*arrays, strict=True)
+        DayStatistics(missing, log2, largest, int(numbers[0]), int(numbers[1]), int(numbers[2]))
+        for missing, log2, largest, numbers in zip(*arrays, strict=True)
     ]
-    return LogStatistics(days, histogram)
+    return LogStatistics(columns, days, histogram)

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dlrm_pl.data.formats.binary_format import SPARSE
-from dlrm_pl.data.formats.criteo_counts import NUM_SPARSE
+from dlrm_pl.columns.columns import Columns
 from dlrm_pl.data.formats.dataset_folder import DatasetFolder
 from dlrm_pl.data.formats.vocabulary import (
     UNSEEN,
@@ -19,7 +18,8 @@ from dlrm_pl.data.formats.vocabulary import (
     save_counts,
     save_dictionary,
 )
-from dlrm_pl.data.preprocessing.engine.native import Columns, Numbers, Values
+from dlrm_pl.data.preprocessing.engine.native import Columns as Matrix
+from dlrm_pl.data.preprocessing.engine.native import Numbers, Values
 from dlrm_pl.data.preprocessing.engine.numpy_engine import Engine, Table
 from dlrm_pl.data.preprocessing.options import PreprocessOptions
 
@@ -31,34 +31,35 @@ class TableSummary:
     Attributes:
         values: number of distinct values.
         rows: number of rows that they were counted in.
-        commonest: most frequent raw value.
+        commonest: text of the most frequent raw value.
         commonest_rows: number of rows that have it.
     """
 
     values: int
     rows: int
-    commonest: int
+    commonest: str
     commonest_rows: int
 
 
 class VocabularyStage:
-    """The 26 tables, fed in the order of the rows, chunk by chunk from 0 on.
+    """The tables of a log's hex columns, fed in the order of the rows, chunk by chunk from 0 on.
 
     A *number* counts a table's values by first appearance. An *id* is what is written: the number itself, or one
     more where row 0 stands for unseen values, or what ``mapping`` says where rare values join them.
 
     Args:
+        columns: columns of the log.
         options: options that decide which values get an id of their own.
         engine: native code or its NumPy fallback.
     """
 
-    def __init__(self, options: PreprocessOptions, engine: Engine) -> None:
+    def __init__(self, columns: Columns, options: PreprocessOptions, engine: Engine) -> None:
+        self._sparse_fields = columns.sparse_fields
         self._min_count = options.min_count
-        self.tables: list[Table] = [engine.table() for _ in range(NUM_SPARSE)]
+        self.tables: list[Table] = [engine.table() for _ in columns.sparse]
         self.pipeline = engine.pipeline(self.tables)
-        self.unseen = 0
         self._given: Vocabulary | None = None
-        self._fallback = [0] * NUM_SPARSE
+        self._fallback = [0] * columns.num_sparse
         self._shift = int(options.vocabulary == "train_only")
         self._learns_last_day = options.vocabulary == "reference"
         if options.vocabulary_from is not None:
@@ -69,21 +70,21 @@ class VocabularyStage:
         """Memory of the tables, in bytes."""
         return sum(table.nbytes for table in self.tables)
 
-    def encode(self, chunk: int, columns: Columns, rows: int, *, last_day: bool) -> int:
+    def encode(self, chunk: int, matrix: Matrix, rows: int, *, last_day: bool) -> int:
         """Replace raw values by ids, before the mapping; threads wait for each other, see ``TablePipeline``.
 
         Args:
             chunk: number of the chunk, from 0.
-            columns: ``[40, capacity]``, categories unsigned in int32, replaced.
-            rows: number of rows in the columns.
+            matrix: ``[1 + N + T, capacity]``, categories unsigned in int32, replaced.
+            rows: number of rows in the matrix.
             last_day: whether the rows become test and val, whose values ``train_only`` does not add.
 
         Returns:
             The number of values that the vocabulary does not have.
         """
         learn = self._given is None and (self._learns_last_day or not last_day)
-        self.pipeline.number(chunk, columns, rows, learn=learn)
-        ids = columns[SPARSE, :rows]
+        self.pipeline.number(chunk, matrix, rows, learn=learn)
+        ids = matrix[self._sparse_fields, :rows]
         unknown = None if learn else ids < 0
         if self._shift:
             ids += self._shift
@@ -159,9 +160,9 @@ class VocabularyStage:
 
 def _summary(values: Values, counts: Values) -> TableSummary:
     if not len(values):
-        return TableSummary(0, 0, 0, 0)
+        return TableSummary(0, 0, "", 0)
     place = int(counts.argmax())
-    return TableSummary(len(values), int(counts.sum(dtype=np.int64)), int(values[place]), int(counts[place]))
+    return TableSummary(len(values), int(counts.sum(dtype=np.int64)), f"{values[place]:08x}", int(counts[place]))
 
 
 def save_tables(stage: VocabularyStage, folder: Path, sizes: list[int], counts_name: str) -> list[int]:

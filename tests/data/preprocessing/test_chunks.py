@@ -85,7 +85,7 @@ def test_bucket_is_what_was_written(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     keyed["key"], keyed["record"] = np.arange(100), np.arange(4000).reshape(100, 40)
     path = tmp_path / "bucket_0"
     path.write_bytes(keyed.tobytes())
-    assert map_keyed(path, 100).tobytes() == keyed.tobytes()
-    assert len(map_keyed(path, 0)) == 0
+    assert map_keyed(path, 100, 40).tobytes() == keyed.tobytes()
+    assert len(map_keyed(path, 0, 40)) == 0
     with pytest.raises(DataFormatError, match="bucket_0: is truncated"):
-        map_keyed(path, 101)
+        map_keyed(path, 101, 40)

@@ -25,8 +25,14 @@ DENSE_BINS = 4096
 TEXT_PADDING = 16
 """Number of bytes after a text that must be readable."""
 
-KEYED_DTYPE = np.dtype([("key", "<u8"), ("record", "<i4", (RECORD_INTS,))])
-"""A record, preceded by the 64-bit key that determines its place."""
+
+def keyed_dtype(record_ints: int) -> np.dtype[np.void]:
+    """Return the type of a record of so many integers, preceded by the 64-bit key that determines its place."""
+    return np.dtype([("key", "<u8"), ("record", "<i4", (record_ints,))])
+
+
+KEYED_DTYPE = keyed_dtype(RECORD_INTS)
+"""A keyed record of Criteo's logs."""
 
 _UINT8, _INT32, _UINT32, _INT64 = (np.dtype(kind) for kind in (np.uint8, np.int32, np.uint32, np.int64))
 

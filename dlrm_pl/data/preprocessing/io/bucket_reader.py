@@ -11,32 +11,35 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from dlrm_pl.data.formats.binary_format import RECORD_BYTES, RECORD_INTS, Records
-from dlrm_pl.data.preprocessing.engine.native import KEYED_DTYPE
+from dlrm_pl.columns.columns import RECORD_ITEM_BYTES
+from dlrm_pl.data.formats.binary_format import Records
+from dlrm_pl.data.preprocessing.engine.native import keyed_dtype
 from dlrm_pl.errors import DataFormatError
 from dlrm_pl.files.complete_io import Readable, read_into
 
-_BLOCK_RECORDS = 1 << 12
+_BLOCK_BYTES = 640 << 10
 _MADV_POPULATE_READ = 22  # Linux's value, from 5.14 on.
 
 
-def map_keyed(path: Path, rows: int) -> npt.NDArray[np.void]:
-    """Map the records of a bucket, of KEYED_DTYPE; most of them are in the system's cache.
+def map_keyed(path: Path, rows: int, record_ints: int) -> npt.NDArray[np.void]:
+    """Map the keyed records of a bucket; most of them are in the system's cache.
 
     Args:
         path: file of the bucket.
         rows: number of its records.
+        record_ints: number of integers of a record.
 
     Raises:
         DataFormatError: the file is too short.
         OSError: the file cannot be read.
     """
-    size = rows * KEYED_DTYPE.itemsize
+    dtype = keyed_dtype(record_ints)
+    size = rows * dtype.itemsize
     with path.open("rb", buffering=0) as handle:
         if os.fstat(handle.fileno()).st_size < size:
             raise _cut_short(path)
         if not rows:
-            return np.empty(0, KEYED_DTYPE)
+            return np.empty(0, dtype)
         memory = mmap.mmap(handle.fileno(), size, flags=mmap.MAP_SHARED, prot=mmap.PROT_READ)
         try:
             # Read all pages now, so that a failing disk raises an error here.
@@ -45,10 +48,10 @@ def map_keyed(path: Path, rows: int) -> npt.NDArray[np.void]:
             if error.errno != errno.EINVAL:
                 raise
             memory.close()  # On an older Linux, a failing disk under a map kills the process.
-            keyed = np.empty(rows, KEYED_DTYPE)
+            keyed = np.empty(rows, dtype)
             _read_array(path, handle, keyed)
             return keyed
-    return np.frombuffer(memory, KEYED_DTYPE)
+    return np.frombuffer(memory, dtype)
 
 
 def _read_array(path: Path, handle: Readable, array: npt.NDArray[np.generic]) -> None:
@@ -62,11 +65,12 @@ def _read_array(path: Path, handle: Readable, array: npt.NDArray[np.generic]) ->
         raise _cut_short(path)
 
 
-def read_blocks(path: Path, start: int = 0, stop: int | None = None) -> Iterator[Records]:
+def read_blocks(path: Path, record_ints: int, start: int = 0, stop: int | None = None) -> Iterator[Records]:
     """Yield the records of a byte range of a file in writable blocks.
 
     Args:
         path: file of records.
+        record_ints: number of integers of a record.
         start: first byte.
         stop: byte after the last; None for the end of the file.
 
@@ -74,13 +78,15 @@ def read_blocks(path: Path, start: int = 0, stop: int | None = None) -> Iterator
         DataFormatError: the range is not a whole number of records, or the file is too short.
     """
     size = (path.stat().st_size if stop is None else stop) - start
-    if size % RECORD_BYTES:
+    record_bytes = record_ints * RECORD_ITEM_BYTES
+    if size % record_bytes:
         raise DataFormatError(f"{path}: {size} bytes are not a whole number of records. Run the command again.")
-    left = size // RECORD_BYTES
+    left = size // record_bytes
+    most = max(1, _BLOCK_BYTES // record_bytes)
     with path.open("rb", buffering=0) as handle:
         handle.seek(start)
         while left:
-            block = np.empty((min(_BLOCK_RECORDS, left), RECORD_INTS), np.int32)
+            block = np.empty((min(most, left), record_ints), np.int32)
             _read_array(path, handle, block)
             left -= len(block)
             yield block

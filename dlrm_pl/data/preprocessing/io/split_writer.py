@@ -10,7 +10,8 @@ from typing import Self
 
 import numpy as np
 
-from dlrm_pl.data.formats.binary_format import LABEL, RECORD_BYTES, Records
+from dlrm_pl.columns.columns import RECORD_ITEM_BYTES
+from dlrm_pl.data.formats.binary_format import LABEL, Records
 from dlrm_pl.data.formats.block_checksum import BlockChecksum, Part
 from dlrm_pl.data.formats.block_digests import digests_path
 from dlrm_pl.data.formats.dataset_description import SplitInfo
@@ -50,23 +51,25 @@ class SplitWriter:
 
     Args:
         path: file of the split.
+        record_ints: number of integers of a record.
         good_bytes: size of its valid contents so far; the rest is truncated.
     """
 
-    def __init__(self, path: Path, good_bytes: int = 0) -> None:
+    def __init__(self, path: Path, record_ints: int, good_bytes: int = 0) -> None:
         self.path = path
+        self._record_bytes = record_ints * RECORD_ITEM_BYTES
         self._positives = 0
         self._checksum = BlockChecksum()
         self._bytes = good_bytes
         self._handle = path.open("r+b" if good_bytes else "wb")
         self._handle.truncate(good_bytes)
-        for records in read_blocks(path, 0, good_bytes):
+        for records in read_blocks(path, record_ints, 0, good_bytes):
             self._count(records)
         self._handle.seek(good_bytes)
         self._direct: DirectFile | None = None
 
     def append(self, records: Records) -> None:
-        """Write records ``[rows, 40]`` and count them."""
+        """Write records ``[rows, record_ints]`` and count them."""
         view = records.reshape(-1).view(np.uint8).data
         for start in range(0, len(view), BUFFERED_WRITE_BYTES):
             self._handle.write(view[start : start + BUFFERED_WRITE_BYTES])
@@ -108,7 +111,7 @@ class SplitWriter:
         self.sync()
         self._handle.close()
         digests_path(self.path).write_bytes(self._checksum.digests())
-        return SplitInfo(self._bytes // RECORD_BYTES, self._positives, self._checksum.text())
+        return SplitInfo(self._bytes // self._record_bytes, self._positives, self._checksum.text())
 
     def __enter__(self) -> Self:
         return self

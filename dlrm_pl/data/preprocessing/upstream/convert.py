@@ -15,6 +15,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from dlrm_pl.columns.columns import Columns
 from dlrm_pl.data.formats.binary_format import (
     DENSE,
     LABEL,
@@ -37,7 +38,7 @@ from dlrm_pl.data.preprocessing.io.bucket_reader import read_blocks
 from dlrm_pl.data.preprocessing.options import PreprocessOptions
 from dlrm_pl.data.preprocessing.plan import require_disk
 from dlrm_pl.data.preprocessing.report import data_report, warn_of_classes
-from dlrm_pl.data.preprocessing.statistics import Counted, DayStatistics, LogStatistics
+from dlrm_pl.data.preprocessing.statistics import Counted, LogStatistics
 from dlrm_pl.data.preprocessing.upstream.find import UpstreamFiles
 from dlrm_pl.errors import DataFormatError
 from dlrm_pl.files.complete_io import sync_handle, sync_path
@@ -96,7 +97,7 @@ class UpstreamConversion:
             self._take_dictionary(table, path)
         if not self._source.dictionaries:
             log.warning("no *_fea_dict_*.npz next to the files: a model will not be able to score raw logs")
-        statistics = LogStatistics([DayStatistics() for _ in SPLITS])
+        statistics = LogStatistics.nothing(Columns.criteo(), len(SPLITS))
         splits: dict[Split, SplitInfo] = {}
         done = 0
         for number, split in enumerate(SPLITS):
@@ -188,9 +189,9 @@ class UpstreamConversion:
 
     def _measure(self, path: Path, done: int, digests: Path, statistics: LogStatistics, number: int) -> SplitInfo:
         """Read a split once: check every record, count, and write the digests of its blocks."""
-        counted, checksum, row = Counted(), BlockChecksum(), 0
+        counted, checksum, row = Counted.nothing(statistics.columns), BlockChecksum(), 0
         last_ids = np.array(self._source.table_sizes) - 1
-        for records in read_blocks(path):
+        for records in read_blocks(path, statistics.columns.record_ints):
             _check(records, last_ids, path, row)
             row += len(records)
             columns = np.ascontiguousarray(records.T)

@@ -1,0 +1,1 @@
+"""From rows to records in buckets, the first stage of a run."""

@@ -1,0 +1,84 @@
+"""Rows that cannot be used: they stop the run, or are left out, counted and recorded."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+
+from dlrm_pl.data.preprocessing.checkpoint import State
+from dlrm_pl.data.preprocessing.options import PreprocessOptions
+from dlrm_pl.data.preprocessing.scatter.row_files import RowFiles
+from dlrm_pl.errors import DataFormatError
+
+# The share of bad rows is checked after this many rows, and at the end.
+_ROWS_TO_JUDGE = 100_000
+_SKIP = "Repair the log, or leave such {}s out: --bad_rows skip:0.001 allows one {} in a thousand."
+
+
+class RejectedRows:
+    """Counts the rows that are left out, and stops the run when they are too many.
+
+    Args:
+        options: options of the run.
+        state: state of the run; its counts are updated.
+        files: files of the run.
+        noun: what a row of the log is called.
+        hint: returns a sentence on what may be wrong with a file; empty if there is nothing to say.
+    """
+
+    def __init__(
+        self,
+        options: PreprocessOptions,
+        state: State,
+        files: RowFiles,
+        noun: str = "row",
+        hint: Callable[[Path], str] = lambda path: "",
+    ) -> None:
+        self._allowed = options.bad_rows
+        self._state = state
+        self._files = files
+        self._noun = noun
+        self._hint = hint
+
+    def add(self, path: Path, number: int, kind: str, reason: str, content: bytes) -> None:
+        """Record a row that cannot be used.
+
+        Args:
+            path: file of the row.
+            number: number of the row in the file, from 1.
+            kind: what is wrong, in one word.
+            reason: what is wrong, for a message; says what the row does or has.
+            content: what is recorded of the row.
+
+        Raises:
+            DataFormatError: no row may be left out.
+        """
+        if self._allowed is None:
+            hint = self._hint(path) or _SKIP.format(self._noun, self._noun)
+            raise DataFormatError(f"{path}:{number}: {reason}. {hint}")
+        self._state.rejected[kind] = self._state.rejected.get(kind, 0) + 1
+        self._files.reject(f"{path}\t{number}\t{kind}\t".encode() + content + b"\n")
+
+    def check(self, path: Path, *, at_end: bool = False) -> None:
+        """Check that no more rows were left out than the user allows.
+
+        Raises:
+            DataFormatError: there are more.
+        """
+        rejected = sum(self._state.rejected.values())
+        rows = self._state.read_rows + rejected
+        if not rejected or (not at_end and rows < _ROWS_TO_JUDGE):
+            return
+        allowed = self._allowed or 0.0
+        if rejected > allowed * rows:
+            kinds = ", ".join(f"{count:,} {kind}" for kind, count in self._state.rejected.items())
+            raise DataFormatError(
+                f"{path}: {rejected:,} of {rows:,} {self._noun}s so far cannot be parsed ({kinds}), more than the "
+                f"{allowed:.3%} that bad_rows allows. The first are {self._first()}. {self._hint(path)}".rstrip()
+            )
+
+    def _first(self) -> str:
+        with self._files.rejected().open(encoding="utf-8", errors="replace") as handle:
+            rows = [row.split("\t")[:3] for row in itertools.islice(handle, 3)]
+        return ", ".join(f"{path}:{number} ({kind})" for path, number, kind in rows)
