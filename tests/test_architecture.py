@@ -53,6 +53,7 @@ RANKS = [
     {"quantization/search/tune"},
     {
         "artifact/fingerprint",
+        "artifact/columns",
         "artifact/stated",
         "artifact/sensitivities",
         "artifact/tensors",

@@ -282,6 +282,7 @@ def _manifest(model: DLRM, checksum: str, result: TuningResult, data: RowSets, p
         dataset_fingerprint=data.dataset_fingerprint,
         model_fingerprint=model_fingerprint(model),
         model_checksum=checksum,
+        columns=data.columns.statement() if data.columns else {},
         machine=describe_machine(),
         accepted=result.accepted,
         nonfinite_rows={f"tables.{index}": count for index, count in sorted(packer.nonfinite_rows.items())},
@@ -352,6 +353,7 @@ def _certify(
         other_dataset=data.other_dataset,
         row_checksum=data.certification_checksum,
         model_checksum=manifest.model_checksum,
+        columns=manifest.columns,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     return certificate if certification is None else judged(certificate, verdict), certification

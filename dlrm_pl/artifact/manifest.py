@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,8 @@ class Manifest:
         nonfinite_rows: number of rows of each float table whose NaN or infinity was read as 0; usually empty.
         files: sha256 of the other files, by name.
         model_checksum: checksum of all weights of the float model; empty in artifacts of earlier versions.
+        columns: columns of the rows, as ``Columns.statement`` returns them; empty in earlier versions, and for models
+            whose data had none.
 
     Example:
         >>> from dlrm_pl import load_artifact
@@ -62,6 +64,7 @@ class Manifest:
     nonfinite_rows: dict[str, int]
     files: dict[str, str]
     model_checksum: str = ""
+    columns: dict[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         """The sizes and whether the artifact was accepted, in one line."""

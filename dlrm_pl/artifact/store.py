@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from dlrm_pl.artifact.certificate.certificate import Certificate
 from dlrm_pl.artifact.certificate.file import read_certificate
+from dlrm_pl.artifact.columns import stated_columns
 from dlrm_pl.artifact.manifest import (
     CERTIFICATE_NAME,
     FILE_NAME,
@@ -26,6 +28,7 @@ from dlrm_pl.artifact.manifest import (
 )
 from dlrm_pl.artifact.notebook import artifact_html, artifact_line
 from dlrm_pl.artifact.tensors import from_tensors, to_tensors
+from dlrm_pl.columns.columns import Columns
 from dlrm_pl.documents.arguments import check_arguments
 from dlrm_pl.documents.json_text import object_in, object_with
 from dlrm_pl.errors import ArtifactError, ConfigurationError, ShapeError
@@ -72,6 +75,11 @@ class Artifact:
     manifest: Manifest
     certificate: Certificate
     watch: Watch = field(default_factory=Watch, compare=False)
+
+    @cached_property
+    def columns(self) -> Columns | None:
+        """Columns of the rows that the model scores; None for a model whose data had none."""
+        return stated_columns(self.manifest.columns, self.model.architecture, str(self.path))
 
     def predict(self, rows: Any, *, batch_size: int = ROWS_AT_A_TIME) -> Probabilities:
         """Score rows with the model, see ``Predictor.predict``. To serve many requests, make a ``Predictor``."""
@@ -182,6 +190,11 @@ def read_matching_certificate(folder: Path, manifest: Manifest) -> Certificate:
                 f"{folder}: {name} is {certified!r} in {CERTIFICATE_NAME}, but {stated!r} in {FILE_NAME}. One of the "
                 "two was changed after it was written. Do not trust this artifact; quantize again."
             )
+    if certificate.columns != manifest.columns:
+        raise ArtifactError(
+            f"{folder}: the columns in {CERTIFICATE_NAME} are not those in {FILE_NAME}. One of the two was changed "
+            "after it was written. Do not trust this artifact; quantize again."
+        )
     return certificate
 
 
@@ -229,7 +242,9 @@ def load_model(folder: Path, manifest: Manifest, pages: Pages = "mapped") -> Int
     tensors = _read_tensors(folder / WEIGHTS_NAME)
     tables = [place(map_table(folder / name), pages) for name in table_names(manifest)]
     try:
-        return from_tensors(Architecture.from_dict(manifest.architecture), manifest.ops, tensors, tables)
+        architecture = Architecture.from_dict(manifest.architecture)
+        stated_columns(manifest.columns, architecture, FILE_NAME)
+        return from_tensors(architecture, manifest.ops, tensors, tables)
     except (ArtifactError, ConfigurationError, ShapeError) as error:
         raise ArtifactError(f"{folder}: {error}") from error
 

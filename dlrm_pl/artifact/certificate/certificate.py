@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from dlrm_pl.artifact.certificate.drift import METRICS, Drift
@@ -73,6 +73,8 @@ class Certificate:
         row_checksum: checksum of the certification rows; empty where their dataset states none and they were too many
             to read.
         model_checksum: checksum of all weights of the float model; empty in certificates of earlier versions.
+        columns: columns of the rows, as ``Columns.statement`` returns them; empty in earlier versions, and for models
+            whose data had none.
 
     Example:
         >>> from dlrm_pl import load_artifact
@@ -120,6 +122,7 @@ class Certificate:
     worst_slice: CertifiedSlice | None = None
     row_checksum: str = ""
     model_checksum: str = ""
+    columns: dict[str, Any] = field(default_factory=dict)
 
     @staticmethod
     def measured(

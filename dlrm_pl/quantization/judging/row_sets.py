@@ -8,6 +8,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING
 
 from dlrm_pl.batch import ClickBatch
+from dlrm_pl.columns.columns import Columns
 from dlrm_pl.data.loading.row_range import RowRange
 from dlrm_pl.errors import CalibrationError
 
@@ -32,6 +33,7 @@ class RowSets:
         row_identities: identity of the rows of each set, see ``row_identity``; an interrupted search continues only
             with the same rows.
         certification_checksum: checksum of the certification rows; empty where it is unknown.
+        columns: columns of the rows; None where they are not known.
 
     Example:
         >>> from dlrm_pl import DLRMDataModule, RowSets
@@ -51,6 +53,7 @@ class RowSets:
     other_dataset: str = ""
     row_identities: Mapping[str, str] = field(default_factory=dict)
     certification_checksum: str = ""
+    columns: Columns | None = None
 
     def __repr__(self) -> str:
         """The rows of each set, in one line."""

@@ -1,0 +1,46 @@
+"""The columns that an artifact states, and whether they fit its model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from dlrm_pl.columns.columns import Columns
+from dlrm_pl.errors import ArtifactError
+from dlrm_pl.model.architecture import Architecture
+
+
+def stated_columns(statement: Mapping[str, Any], architecture: Architecture, where: str) -> Columns | None:
+    """Return the columns of the rows that an artifact's model scores.
+
+    Args:
+        statement: what the manifest states; empty in artifacts of earlier versions, which have Criteo's columns if the
+            model has their numbers, and in those of models that were made without columns.
+        architecture: shape of the model.
+        where: place of the statement; begins messages.
+
+    Returns:
+        The columns; None where they are not known.
+
+    Raises:
+        ArtifactError: the statement is damaged, or does not fit the model; names the value.
+    """
+    if not statement:
+        criteo = Columns.criteo()
+        return None if misfit(criteo, architecture) else criteo
+    columns = Columns.of_statement(statement, f"{where}: columns", ArtifactError, "Quantize again.")
+    if wrong := misfit(columns, architecture):
+        raise ArtifactError(f"{where}: {wrong}. One of the two was changed after it was written; quantize again.")
+    return columns
+
+
+def misfit(columns: Columns, architecture: Architecture) -> str:
+    """Describe the first difference between columns and the shape of a model; "" if they fit."""
+    if columns.num_dense != architecture.bottom_mlp[0]:
+        return f"there are {columns.num_dense} dense columns, but the model takes {architecture.bottom_mlp[0]}"
+    if columns.num_sparse != architecture.num_tables:
+        return f"there are {columns.num_sparse} sparse columns, but the model has {architecture.num_tables} tables"
+    for table, (column, rows) in enumerate(zip(columns.sparse, architecture.table_sizes, strict=True)):
+        if column.rows is not None and rows > column.rows:  # With data.max_ind_range a table may have fewer.
+            return f"column {column.name} has {column.rows} ids, but table {table} has {rows} rows"
+    return ""
