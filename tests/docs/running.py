@@ -21,6 +21,7 @@ from typing import Any
 import yaml
 
 from dlrm_pl.cli import main as cli
+from dlrm_pl.columns.columns import Columns
 from dlrm_pl.migration.lpot.conf import translate
 from tests.docs.pages import ROOT, Block, command_of, statements
 from tests.support import tiny
@@ -179,6 +180,9 @@ def _is_text(node: ast.AST) -> bool:
 def _check_yaml(text: str) -> None:
     values = yaml.safe_load(text)
     assert isinstance(values, dict), "is no mapping"
+    if {"dense", "sparse"} <= set(values):
+        Columns.of_statement(values, "columns")
+        return
     if "tuning" in values or "quantization" in values:
         translate(values, "conf.yaml", tiny.ARCHITECTURE)
         return
