@@ -10,9 +10,9 @@ from dlrm_pl.columns.column import DenseColumn, SparseColumn
 from dlrm_pl.columns.columns import Columns
 from dlrm_pl.columns.difference import difference
 from dlrm_pl.data.formats.raw_rows import Integers, RawDense, RawRows, RawSparse
-from dlrm_pl.data.formats.table_lookup import Ids
 from dlrm_pl.data.formats.vocabulary import Vocabulary
 from dlrm_pl.data.lookup.strings import Strings
+from dlrm_pl.data.lookup.values import Numbers
 from dlrm_pl.errors import ConfigurationError
 
 ABSENT = -1
@@ -48,7 +48,7 @@ class RowEncoder:
         self._vocabulary = vocabulary
         self._max_ind_range = max_ind_range
 
-    def encode(self, rows: RawRows) -> tuple[Ids, int]:
+    def encode(self, rows: RawRows) -> tuple[Numbers, int]:
         """Return records, int32 ``[B, record_ints]``, and how many elements the vocabulary does not have.
 
         Labels that are not known become 0.
@@ -71,7 +71,7 @@ class RowEncoder:
         return replace(raw, values=raw.values % self._max_ind_range)
 
 
-def dense_field(column: DenseColumn, raw: RawDense) -> Ids:
+def dense_field(column: DenseColumn, raw: RawDense) -> Numbers:
     """Return what records hold for a dense column, int32 ``[B]``: integers, or the bits of floats.
 
     Missing values are 0, or the mean of a standardized column; negative integers with ``log1p`` become 0.
@@ -89,7 +89,7 @@ def dense_field(column: DenseColumn, raw: RawDense) -> Ids:
     return values.astype(np.int32)
 
 
-def id_fields(column: SparseColumn, ids: Ids, offsets: Integers | None) -> Ids:
+def id_fields(column: SparseColumn, ids: Numbers, offsets: Integers | None) -> Numbers:
     """Return what records hold for a sparse column, int32 ``[B, width]``: ids on the left, then ABSENT.
 
     Args:

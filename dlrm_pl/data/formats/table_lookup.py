@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import threading
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 
 from dlrm_pl.columns.column import SparseColumn
-from dlrm_pl.data.formats.category_values import Values, as_read, missing_value, num_values, unseen_value
-from dlrm_pl.data.formats.raw_rows import Integers, RawSparse
+from dlrm_pl.data.formats.category_values import MISSING, Values, num_values, special_value
+from dlrm_pl.data.formats.raw_rows import Bools, RawSparse
+from dlrm_pl.data.lookup.hashing import hashed_ids, modulo_ids
 from dlrm_pl.data.lookup.strings import Strings
-
-Ids = npt.NDArray[np.int32]
+from dlrm_pl.data.lookup.tables import IntegerTable, StringTable, integer_table, string_table
+from dlrm_pl.data.lookup.values import Numbers
 
 UNKNOWN = -1
 
 
 class TableLookup:
-    """The rows of a column's table, by value.
+    """The rows of a column's table, by value. Several threads may use it.
 
     Args:
         column: the column.
@@ -28,6 +29,11 @@ class TableLookup:
     def __init__(self, column: SparseColumn, values: Values | None) -> None:
         self._column = column
         self.values = values
+        self._lock = threading.Lock()
+
+    def __reduce__(self) -> tuple[type[TableLookup], tuple[SparseColumn, Values | None]]:
+        """Pickle what it was made of; a process makes its own table."""
+        return TableLookup, (self._column, self.values)
 
     @property
     def size(self) -> int:
@@ -42,68 +48,53 @@ class TableLookup:
         """Row of values that a vocabulary does not have: their own row 0, a missing value's, or 0."""
         if self.values is None:
             return 0
-        for value in (unseen_value(self._column.kind), missing_value(self._column.kind)):
-            if (row := int(self._numbers(value)[0])) != UNKNOWN:
+        for name in ("unseen", "missing"):
+            if (row := int(self._numbers(special_value(self._column.kind, name), None)[0])) != UNKNOWN:
                 return row
         return 0
 
-    def ids(self, raw: RawSparse) -> tuple[Ids, int]:
+    def ids(self, raw: RawSparse) -> tuple[Numbers, int]:
         """Return the ids of a column's elements, int32 ``[E]``, and how many are not in the vocabulary.
 
         Those get ``unseen_id``. Of hashes and remainders every value has an id.
+
+        Raises:
+            DataFormatError: a value occurs twice in the vocabulary.
+            ShapeError: a value is negative and the column's ids are remainders.
         """
         if self.values is None:
             return self._computed(raw), 0
-        ids = self._numbers(as_read(self._column.kind, raw))
+        ids = self._numbers(raw.values, raw.missing)
         unknown = ids == UNKNOWN
-        if not (unseen := int(np.count_nonzero(unknown))):
-            return ids, 0
-        return np.where(unknown, np.int32(self.unseen_id), ids), unseen
+        if unseen := int(np.count_nonzero(unknown)):
+            ids[unknown] = self.unseen_id
+        return ids, unseen
 
-    def _computed(self, raw: RawSparse) -> Ids:
-        rows = self.size
+    def _computed(self, raw: RawSparse) -> Numbers:
         if self._column.ids == "hash":
-            ids = (_hash_values(raw.values) % np.uint64(rows - 1)).astype(np.int32) + np.int32(1)
-        else:
-            assert not isinstance(raw.values, Strings)
-            ids = (raw.values % rows).astype(np.int32)
-        return ids if raw.missing is None else np.where(raw.missing, np.int32(0), ids)
+            return hashed_ids(raw.values, self.size, raw.missing)
+        assert not isinstance(raw.values, Strings)
+        return modulo_ids(raw.values, self.size, raw.missing)
 
-    def _numbers(self, values: Values) -> Ids:
+    def _numbers(self, values: Values, missing: Bools | None) -> Numbers:
         """Rows of values, UNKNOWN for those that the dictionary does not have."""
-        if isinstance(values, Strings):
-            rows = self._by_text
-            return np.fromiter((rows.get(text, UNKNOWN) for text in values.to_list()), np.int32, values.num_strings)
-        order, ordered = self._sorted
-        if not len(ordered):
-            return np.full(len(values), UNKNOWN, np.int32)
-        place = np.minimum(np.searchsorted(ordered, values), len(ordered) - 1)
-        return np.where(ordered[place] == values, order[place], UNKNOWN).astype(np.int32)
+        with self._lock:
+            if isinstance(values, Strings):
+                return self._strings.number(values, learn=False, missing=missing)
+            if self._column.kind == "hex" and missing is not None:
+                values, missing = np.where(missing, MISSING["hex"], values), None
+            return self._integers.number(np.ascontiguousarray(values), learn=False, missing=missing)
 
     @cached_property
-    def _by_text(self) -> dict[bytes, int]:
+    def _strings(self) -> StringTable:
         assert isinstance(self.values, Strings)
-        return {text: row for row, text in enumerate(self.values.to_list())}
+        table = string_table()
+        table.restore(self.values, np.ones(self.size, np.uint32))
+        return table
 
     @cached_property
-    def _sorted(self) -> tuple[Integers, Integers]:
+    def _integers(self) -> IntegerTable:
         assert isinstance(self.values, np.ndarray)
-        order = np.argsort(self.values, kind="stable")
-        return order, self.values[order]
-
-
-def _hash_values(values: Values) -> npt.NDArray[np.uint64]:
-    with np.errstate(over="ignore"):
-        if isinstance(values, Strings):
-            texts = np.zeros(values.num_strings, np.uint64)
-            for index, text in enumerate(values.to_list()):
-                state = 0xCBF29CE484222325
-                for byte in text:
-                    state = (state ^ byte) * 0x100000001B3 % 2**64
-                texts[index] = state
-            mixed = texts
-        else:
-            mixed = values.astype(np.uint64)
-        mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return mixed ^ (mixed >> np.uint64(31))
+        table = integer_table()
+        table.restore(self.values, np.ones(self.size, np.uint32))
+        return table

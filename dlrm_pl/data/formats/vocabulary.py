@@ -13,16 +13,17 @@ import numpy.typing as npt
 
 from dlrm_pl.columns.column import SparseColumn
 from dlrm_pl.columns.columns import Columns
-from dlrm_pl.data.formats.category_values import UNSEEN_INTEGER, Values, from_zero, num_values
+from dlrm_pl.data.formats.category_values import Values, from_zero, num_values
 from dlrm_pl.data.formats.raw_rows import RawSparse
-from dlrm_pl.data.formats.table_lookup import Ids, TableLookup
+from dlrm_pl.data.formats.table_lookup import TableLookup
 from dlrm_pl.data.lookup.strings import Strings
+from dlrm_pl.data.lookup.values import Numbers
 from dlrm_pl.errors import DataFormatError
 
 RawValues = npt.NDArray[np.int64]
 
 COUNTS_NAME = "day_fea_count.npz"
-UNSEEN = UNSEEN_INTEGER["hex"]
+UNSEEN = -1
 """First value of a table of a hex column whose row 0 is for values that are not in it."""
 
 
@@ -130,7 +131,7 @@ class Vocabulary:
         """Number of rows of each table."""
         return tuple(table.size for table in self._tables)
 
-    def encode(self, raw: RawValues) -> tuple[Ids, int]:
+    def encode(self, raw: RawValues) -> tuple[Numbers, int]:
         """Look up the ids of raw values of hex and integer columns without lists.
 
         Args:
@@ -146,7 +147,7 @@ class Vocabulary:
             unseen += unknown
         return ids, unseen
 
-    def ids(self, table: int, raw: RawSparse) -> tuple[Ids, int]:
+    def ids(self, table: int, raw: RawSparse) -> tuple[Numbers, int]:
         """Look up the ids of a column's elements.
 
         Returns:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from dlrm_pl.columns.column import DenseColumn, SparseColumn
 from dlrm_pl.columns.columns import Columns
-from dlrm_pl.data.formats.category_values import as_read, from_zero, selected, unseen_first
+from dlrm_pl.data.formats.category_values import from_zero, selected, unseen_first
 from dlrm_pl.data.formats.raw_rows import RawSparse
 from dlrm_pl.data.formats.vocabulary import (
     COUNTS_NAME,
@@ -121,13 +122,6 @@ def test_dictionary_of_another_kind_is_rejected(tmp_path: Path) -> None:
 
 
 @given(texts=TEXTS, data=st.data())
-def test_missing_texts_become_their_own_text(texts: list[bytes], data: st.DataObject) -> None:
-    missing = data.draw(st.lists(st.booleans(), min_size=len(texts), max_size=len(texts)))
-    found = as_read("string", RawSparse(shifted(texts), np.array(missing, np.bool_)))
-    assert bytes_of(found) == [b"\xff" if gone else text for text, gone in zip(texts, missing, strict=True)]
-
-
-@given(texts=TEXTS, data=st.data())
 def test_some_texts_are_selected(texts: list[bytes], data: st.DataObject) -> None:
     keep = data.draw(st.lists(st.booleans(), min_size=len(texts), max_size=len(texts)))
     found = selected(shifted(texts), np.array(keep, np.bool_))
@@ -145,3 +139,15 @@ def test_integers_are_selected_and_preceded_too() -> None:
     assert np.asarray(selected(values, np.array([False, True]))).tolist() == [5]
     assert np.asarray(unseen_first("integer", values)).tolist() == [-(2**63) + 1, 4, 5]
     assert np.asarray(unseen_first("hex", values)).tolist() == [-1, 4, 5]
+
+
+def test_value_that_a_dictionary_has_twice_is_named(tmp_path: Path) -> None:
+    vocabulary = Vocabulary([*VALUES[:2], Strings.of([b"x", b"x"]), None, None], COLUMNS)
+    with pytest.raises(DataFormatError, match="'x' occurs twice"):
+        vocabulary.ids(2, RawSparse(Strings.of([b"x"])))
+
+
+def test_vocabulary_survives_pickling() -> None:
+    copy = pickle.loads(pickle.dumps(Vocabulary(VALUES, COLUMNS)))
+    assert copy.ids(2, RawSparse(Strings.of([b"", b"z"])))[0].tolist() == [1, 2]
+    assert copy.unseen_id(0) == 1
