@@ -17,7 +17,9 @@ def options_of(command: str) -> list[Action]:
     parser.add_argument("-c", "--config", action="config")
     parser.add_argument("--seed_everything", type=int)
     parser.add_class_arguments(DLRMTrainer, "trainer", fail_untyped=False)
-    parser.add_class_arguments(DLRMModule, "model", skip={"table_sizes", "dataset_fingerprint"}, fail_untyped=False)
+    parser.add_class_arguments(
+        DLRMModule, "model", skip={"table_sizes", "dataset_fingerprint", "columns"}, fail_untyped=False
+    )
     parser.add_class_arguments(DLRMDataModule, "data", fail_untyped=False)
     taken = {"model", "datamodule", "dataloaders", "train_dataloaders", "val_dataloaders"}
     parser.add_method_arguments(DLRMTrainer, command, skip=taken, fail_untyped=False)

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 from numbers import Integral
 from typing import Any, Literal
 
+from dlrm_pl.columns.column import Pooling
+from dlrm_pl.columns.columns import Columns
 from dlrm_pl.documents.arguments import check_fields
 from dlrm_pl.documents.fields import make, shown
 from dlrm_pl.errors import ConfigurationError
@@ -32,6 +34,7 @@ class Architecture:
         interaction: how the vectors meet: ``dot`` for all pairwise dot products, ``cat`` for concatenation.
         self_interaction: include the dot product of each vector with itself.
         loss_threshold: t keeps the probability within t and 1 - t, as upstream (facebookresearch/dlrm) does; 0 is off.
+        pooling: how each table's rows of a bag become one vector, ``sum`` or ``mean``; empty: ``sum`` for all.
 
     Raises:
         ConfigurationError: the numbers make no network; names the one that is wrong.
@@ -50,12 +53,15 @@ class Architecture:
     interaction: Interaction = "dot"
     self_interaction: bool = False
     loss_threshold: float = 0.0
+    pooling: tuple[Pooling, ...] = ()
 
     def __post_init__(self) -> None:
         """Turn lists into tuples, and check the numbers."""
         for name, largest in (("table_sizes", MAX_ROWS), ("bottom_mlp", MAX_WIDTH), ("top_mlp", MAX_WIDTH)):
             object.__setattr__(self, name, _whole_numbers(name, getattr(self, name), largest))
         object.__setattr__(self, "embedding_dim", *_whole_numbers("embedding_dim", (self.embedding_dim,), MAX_WIDTH))
+        if isinstance(self.pooling, list):
+            object.__setattr__(self, "pooling", tuple(self.pooling))
         check_fields(self)
         if not self.table_sizes:
             raise ConfigurationError("table_sizes is empty: a DLRM needs at least one table.")
@@ -74,11 +80,23 @@ class Architecture:
             raise ConfigurationError(
                 f"loss_threshold={self.loss_threshold} must be 0 (off) or below 0.5: it clamps to [t, 1 - t]."
             )
+        if self.pooling and len(self.pooling) != len(self.table_sizes):
+            raise ConfigurationError(
+                f"pooling has {len(self.pooling)} values, but there are {len(self.table_sizes)} tables. Give one for "
+                "each table, or none for sums."
+            )
+        if "mean" not in self.pooling:  # Said in one way only, so that equal models are equal.
+            object.__setattr__(self, "pooling", ())
 
     @property
     def num_tables(self) -> int:
         """Number of tables T."""
         return len(self.table_sizes)
+
+    @property
+    def is_mean(self) -> tuple[bool, ...]:
+        """Whether each table's bags are averaged, and not summed."""
+        return tuple(pooling == "mean" for pooling in self.pooling) or (False,) * self.num_tables
 
     @property
     def interaction_width(self) -> int:
@@ -89,9 +107,28 @@ class Architecture:
         pairs = vectors * (vectors + 1) // 2 if self.self_interaction else vectors * (vectors - 1) // 2
         return self.embedding_dim + pairs
 
+    def misfit(self, columns: Columns) -> str:
+        """Say in a clause why rows with these columns cannot be scored; "" if they can."""
+        if columns.num_dense != self.bottom_mlp[0]:
+            return (
+                f"the number of dense columns is {columns.num_dense}, but bottom_mlp begins with {self.bottom_mlp[0]}"
+            )
+        if columns.num_sparse != self.num_tables:
+            return f"the number of sparse columns is {columns.num_sparse}, but that of tables {self.num_tables}"
+        for table, (column, is_mean) in enumerate(zip(columns.sparse, self.is_mean, strict=True)):
+            if is_mean != (column.pooling == "mean"):
+                return (
+                    f"the pooling of column {column.name} is {column.pooling}, but that of table {table} is "
+                    f"{'mean' if is_mean else 'sum'}"
+                )
+        return ""
+
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as plain JSON types."""
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        """Return the fields as plain JSON types; ``pooling`` only where a table averages."""
+        values = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        if not self.pooling:
+            del values["pooling"]
+        return values
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Architecture:

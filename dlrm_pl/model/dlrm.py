@@ -56,7 +56,9 @@ class DLRM(nn.Module):
         self.weights_file: WeightsFile | None = None
         """The file that the weights are memory-mapped from; None where they lie in memory."""
         # Upstream initialises in this order: tables, bottom, top.
-        self.embedding_bags: nn.Module = EmbeddingBags(architecture.table_sizes, architecture.embedding_dim)
+        self.embedding_bags: nn.Module = EmbeddingBags(
+            architecture.table_sizes, architecture.embedding_dim, architecture.is_mean
+        )
         self.bottom_mlp: nn.Module = build_mlp(architecture.bottom_mlp, final_relu=True)
         self.top_mlp: nn.Module = build_mlp((architecture.interaction_width, *architecture.top_mlp), final_relu=False)
 

@@ -17,7 +17,7 @@ TABLE_KEY = "embedding_bags.tables.{}.weight"
 
 
 class EmbeddingBags(nn.Module):
-    """Embedding tables with sum pooling and sparse gradients.
+    """Embedding tables that sum or average the rows of a bag, with sparse gradients.
 
     The state dict has ``tables.0.weight``, ``tables.1.weight``, ...: float32 ``[rows, D]`` each. They are initialised
     as upstream (facebookresearch/dlrm) does, uniformly between -sqrt(1 / rows) and sqrt(1 / rows).
@@ -25,6 +25,7 @@ class EmbeddingBags(nn.Module):
     Args:
         table_sizes: rows of each table.
         embedding_dim: width D of an embedding.
+        is_mean: whether each table averages the rows of a bag; empty: all of them sum.
 
     Attributes:
         nonfinite_as_zero: read NaN and infinity in a table as 0, for tables with a few damaged rows.
@@ -32,15 +33,16 @@ class EmbeddingBags(nn.Module):
 
     nonfinite_as_zero = False
 
-    def __init__(self, table_sizes: Sequence[int], embedding_dim: int) -> None:
+    def __init__(self, table_sizes: Sequence[int], embedding_dim: int, is_mean: Sequence[bool] = ()) -> None:
         super().__init__()
+        modes = ["mean" if mean else "sum" for mean in is_mean] or ["sum"] * len(table_sizes)
         # Modules rather than bare parameters: DistributedDataParallel expects sparse gradients by the module's class.
         self.tables = nn.ModuleList()
-        for rows in table_sizes:
+        for rows, mode in zip(table_sizes, modes, strict=True):
             table = torch.empty(rows, embedding_dim)
             bound = math.sqrt(1 / rows)
             table.uniform_(-bound, bound)
-            self.tables.append(nn.EmbeddingBag(rows, embedding_dim, mode="sum", sparse=True, _weight=table))
+            self.tables.append(nn.EmbeddingBag(rows, embedding_dim, mode=mode, sparse=True, _weight=table))
 
     def weights(self) -> list[Tensor]:
         """Return the tables in order, without copying them."""
@@ -51,7 +53,7 @@ class EmbeddingBags(nn.Module):
         return self._rows(indices, list(self.parameters())[table])
 
     def forward(self, indices: Tensor, offsets: Tensor | None) -> Tensor:
-        """Sum the rows of each bag; an empty bag gives zeros.
+        """Sum or average the rows of each bag; an empty bag gives zeros.
 
         Args:
             indices: as in ``ClickBatch``: int64 ``[T, B]`` one-hot, or ``[L]`` with ``offsets``.
@@ -74,12 +76,15 @@ class EmbeddingBags(nn.Module):
         bags = split_bags(indices, offsets, count)
         if self.nonfinite_as_zero:
             pooled = [
-                F.embedding_bag(torch.arange(len(rows)), self._rows(rows, table), starts, mode="sum")
-                for (rows, starts), table in zip(bags, self.parameters(), strict=True)
+                F.embedding_bag(torch.arange(len(rows)), self._rows(rows, table.weight), starts, mode=table.mode)
+                for (rows, starts), table in zip(bags, self._modules_of_tables(), strict=True)
             ]
         else:
             pooled = [table(rows, starts) for (rows, starts), table in zip(bags, self.tables, strict=True)]
         return torch.stack(pooled, dim=1)
+
+    def _modules_of_tables(self) -> list[nn.EmbeddingBag]:
+        return [table for table in self.tables if isinstance(table, nn.EmbeddingBag)]
 
     def _rows(self, indices: Tensor, table: Tensor) -> Tensor:
         rows = F.embedding(indices, table, sparse=True)

@@ -107,6 +107,9 @@ def load_checkpoint(path: str | os.PathLike[str]) -> DLRMModule:
     # Lightning's own entries start with an underscore.
     saved = {name: value for name, value in checkpoint.get("hyper_parameters", {}).items() if not name.startswith("_")}
     stated = contract.architecture.to_dict() | {"dataset_fingerprint": contract.dataset_fingerprint}
+    stated.pop("pooling", None)  # The columns state it.
+    if contract.columns is not None:
+        stated["columns"] = contract.columns.statement()
     try:
         with torch.device("meta"):
             module = DLRMModule(**(saved | stated))

@@ -105,3 +105,19 @@ def test_nonfinite_values_are_read_as_zero_when_allowed() -> None:
     assert torch.equal(damaged(one_hot, None), clean(one_hot, None))
     indices, offsets = torch.tensor([2, 2, 5, 0, 3, 0]), torch.tensor([0, 2, 2, 3, 4, 6, 6])
     assert torch.equal(damaged(indices, offsets), clean(indices, offsets))
+
+
+@settings(deadline=None, max_examples=40)
+@given(data=st.data(), sizes=st.lists(st.integers(1, 9), min_size=1, max_size=4), b=st.integers(0, 4))
+def test_tables_that_average_divide_by_the_length_of_each_bag(data: st.DataObject, sizes: list[int], b: int) -> None:
+    is_mean = data.draw(st.lists(st.booleans(), min_size=len(sizes), max_size=len(sizes)))
+    bags = [[data.draw(st.lists(st.integers(0, rows - 1), max_size=3)) for _ in range(b)] for rows in sizes]
+    module = EmbeddingBags(sizes, 3, is_mean).double()
+    expected = reference.pooled_by_loops([table.detach().numpy() for table in module.parameters()], bags)
+    lengths = np.array(
+        [[max(1, len(bag)) if mean else 1 for bag in table] for table, mean in zip(bags, is_mean, strict=True)]
+    )
+    found = module(*flat_bags(bags))
+    torch.testing.assert_close(found.detach(), torch.from_numpy(expected / lengths.T.reshape(b, len(sizes), 1)))
+    module.nonfinite_as_zero = True
+    assert torch.equal(module(*flat_bags(bags)), found)

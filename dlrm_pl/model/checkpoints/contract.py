@@ -1,14 +1,17 @@
-"""The architecture and dataset that a checkpoint states, and whether they fit a model.
+"""The architecture, columns and dataset that a checkpoint states, and whether they fit a model.
 
-They are an entry ``dlrm_pl`` in Lightning's file: the format, the architecture and the fingerprint of the dataset.
+They are an entry ``dlrm_pl`` in Lightning's file: the format, the architecture, the fingerprint of the dataset, and its
+columns where they are known.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
+from dlrm_pl.columns.columns import Columns
+from dlrm_pl.columns.difference import difference
 from dlrm_pl.documents.fields import make, shown
 from dlrm_pl.errors import CheckpointError, ConfigurationError, DatasetError
 from dlrm_pl.model.architecture import Architecture
@@ -24,15 +27,18 @@ class _Entry:
     format: int
     architecture: dict[str, Any]
     dataset_fingerprint: str
+    columns: Any = None
 
 
 @dataclass(frozen=True)
 class CheckpointContract:
-    """The architecture and dataset that a checkpoint states.
+    """The architecture, dataset and columns that a checkpoint states.
 
     Attributes:
         architecture: shape of the model in the checkpoint.
         dataset_fingerprint: fingerprint of the dataset that it was trained on; empty when it was not known.
+        columns: columns of the dataset; None if they are not known. A model of the shape of Criteo's logs has theirs
+            unless others are given.
 
     Example:
         >>> from dlrm_pl import DLRMModule
@@ -43,6 +49,12 @@ class CheckpointContract:
 
     architecture: Architecture
     dataset_fingerprint: str
+    columns: Columns | None = None
+
+    def __post_init__(self) -> None:
+        """Take the columns of a model of Criteo's shape for Criteo's."""
+        if self.columns is None and not self.architecture.misfit(Columns.criteo()):
+            object.__setattr__(self, "columns", Columns.criteo())
 
     def write(self, checkpoint: dict[str, Any]) -> None:
         """Add the entry to a checkpoint, as plain types, since checkpoints are loaded with ``weights_only=True``."""
@@ -51,6 +63,8 @@ class CheckpointContract:
             "architecture": self.architecture.to_dict(),
             "dataset_fingerprint": self.dataset_fingerprint,
         }
+        if self.columns is not None:
+            checkpoint[KEY]["columns"] = self.columns.statement()
 
     @classmethod
     def read(cls, checkpoint: Mapping[str, Any]) -> CheckpointContract:
@@ -77,26 +91,40 @@ class CheckpointContract:
             raise CheckpointError(
                 f"The architecture in the checkpoint is invalid: {error} The checkpoint is corrupt."
             ) from error
-        return cls(architecture, entry.dataset_fingerprint)
+        advice = "The checkpoint is corrupt."
+        if entry.columns is None and architecture.pooling:
+            raise CheckpointError(f"The checkpoint states a pooling, but no columns. {advice}")
+        if entry.columns is None:
+            return cls(architecture, entry.dataset_fingerprint)
+        columns = Columns.of_statement(entry.columns, "the columns in the checkpoint", CheckpointError, advice)
+        if misfit := architecture.misfit(columns):
+            raise CheckpointError(f"The columns in the checkpoint do not fit its architecture: {misfit}. {advice}")
+        return cls(architecture, entry.dataset_fingerprint, columns)
 
-    def check_fits(self, architecture: Architecture, dataset_fingerprint: str) -> None:
+    def check_fits(self, architecture: Architecture, dataset_fingerprint: str, columns: Columns | None = None) -> None:
         """Check that the checkpoint can be loaded into a model.
 
         Args:
             architecture: shape of the model; its table sizes are those of the dataset.
             dataset_fingerprint: fingerprint of the dataset; empty when it is not known.
+            columns: columns of the dataset; None when they are not known.
 
         Raises:
-            CheckpointError: the checkpoint has another architecture or dataset; names the first difference and both
-                values.
+            CheckpointError: the checkpoint has another architecture, dataset or columns; names the first difference and
+                both values.
         """
         saved = self.architecture
-        difference = _difference("the checkpoint", saved.table_sizes, "the dataset", architecture.table_sizes)
-        if difference is not None:
-            raise CheckpointError(f"{difference}. Use the dataset that it was trained on, or train a new model.")
-        for name, value in saved.to_dict().items():
-            wanted = architecture.to_dict()[name]
+        if self.columns is not None and columns is not None:
+            other = difference("the checkpoint", self.columns, "the dataset", columns)
+            if other:
+                raise CheckpointError(f"{_capital(other)}. Use a dataset of the same columns, or train a new model.")
+        sizes = _other_sizes("the checkpoint", saved.table_sizes, "the dataset", architecture.table_sizes)
+        if sizes is not None:
+            raise CheckpointError(f"{sizes}. Use the dataset that it was trained on, or train a new model.")
+        for field in fields(saved):
+            name, value, wanted = field.name, getattr(saved, field.name), getattr(architecture, field.name)
             if value != wanted:
+                value, wanted = _plain(value), _plain(wanted)
                 raise CheckpointError(
                     f"{name} is {value} in the checkpoint, but {wanted} in the model. Use the checkpoint's value."
                 )
@@ -107,33 +135,39 @@ class CheckpointContract:
                 "Use the dataset that it was trained on."
             )
 
-    def check_dataset(self, table_sizes: Sequence[int], dataset_fingerprint: str) -> None:
+    def check_dataset(
+        self, table_sizes: Sequence[int], dataset_fingerprint: str, columns: Columns | None = None
+    ) -> None:
         """Check that a dataset is the one that the model was made for.
 
         Args:
             table_sizes: rows of each table of the dataset.
             dataset_fingerprint: fingerprint of the dataset; empty when it has none.
+            columns: columns of the dataset; None when they are not known.
 
         Raises:
-            DatasetError: it is another dataset; names the first table that differs, or both fingerprints.
+            DatasetError: it is another dataset; names the first column or table that differs, or both fingerprints.
         """
-        if difference := self._other_dataset(table_sizes, dataset_fingerprint):
-            raise DatasetError(f"{difference}. Use the dataset that the model was made for.")
+        self._check_numbers(columns)
+        if other := self._other_dataset(table_sizes, dataset_fingerprint, columns):
+            raise DatasetError(f"{other}. Use the dataset that the model was made for.")
 
-    def check_usable(self, table_sizes: Sequence[int], dataset_fingerprint: str) -> str:
+    def check_usable(self, table_sizes: Sequence[int], dataset_fingerprint: str, columns: Columns | None = None) -> str:
         """Check that the model can look up the rows of a dataset, whether or not it was made for it.
 
         Args:
             table_sizes: rows of each table of the dataset.
             dataset_fingerprint: fingerprint of the dataset; empty when it has none.
+            columns: columns of the dataset; None when they are not known.
 
         Returns:
             A description of how the dataset differs from the model's own; "" when it does not.
 
         Raises:
-            DatasetError: the dataset has another number of tables, or one that is larger than the model's; names both
-                sizes.
+            DatasetError: the dataset has another number of columns, or a table that is larger than the model's; names
+                both numbers.
         """
+        self._check_numbers(columns, "The model cannot score the dataset's rows, not even with --force.")
         own = self.architecture.table_sizes
         if len(own) != len(table_sizes) or any(rows > held for rows, held in zip(table_sizes, own, strict=True)):
             larger = [(t, n) for t, n in enumerate(table_sizes) if t < len(own) and n > own[t]]
@@ -143,13 +177,25 @@ class CheckpointContract:
                 else f"the dataset has {len(table_sizes)} tables, the model {len(own)}"
             )
             raise DatasetError(f"{reason}. The model cannot look up the dataset's rows, not even with --force.")
-        return self._other_dataset(table_sizes, dataset_fingerprint)
+        return self._other_dataset(table_sizes, dataset_fingerprint, columns)
 
-    def _other_dataset(self, table_sizes: Sequence[int], dataset_fingerprint: str) -> str:
+    def _check_numbers(self, columns: Columns | None, advice: str = "") -> None:
+        """Refuse a dataset with other numbers of columns than a model whose own columns are not known, or forced."""
+        if columns is None or (self.columns is not None and not advice):
+            return
+        if misfit := self.architecture.misfit(columns):
+            advice = advice or "Make the model with columns=datamodule.columns."
+            raise DatasetError(f"The dataset does not fit the model: {misfit}. {advice}")
+
+    def _other_dataset(self, table_sizes: Sequence[int], dataset_fingerprint: str, columns: Columns | None) -> str:
         """Describe how a dataset differs from the model's own; "" when it does not."""
-        difference = _difference("the dataset", table_sizes, "the model", self.architecture.table_sizes)
-        if difference is not None:
-            return difference
+        if self.columns is not None and columns is not None:
+            other = difference("the dataset", columns, "the model", self.columns)
+            if other:
+                return _capital(other)
+        sizes = _other_sizes("the dataset", table_sizes, "the model", self.architecture.table_sizes)
+        if sizes is not None:
+            return sizes
         if self.dataset_fingerprint and dataset_fingerprint and self.dataset_fingerprint != dataset_fingerprint:
             return (
                 f"The dataset is {dataset_fingerprint}, but the model was made for {self.dataset_fingerprint}: the "
@@ -165,9 +211,22 @@ def overruled(saved: Mapping[str, Any], given: Mapping[str, Any]) -> str:
         saved: hyperparameters in the checkpoint.
         given: hyperparameters from files, flags or a module.
     """
-    names = [name for name in given if name in saved and _plain(saved[name]) != _plain(given[name])]
+    names = [name for name in given if name in saved and _differs(name, saved, given)]
     words = [f"{name}={_plain(saved[name])!r} instead of {_plain(given[name])!r}" for name in names]
     return f"using the checkpoint's hyperparameters: {'; '.join(words)}" if words else ""
+
+
+def _differs(name: str, saved: Mapping[str, Any], given: Mapping[str, Any]) -> bool:
+    """Whether two values of a hyperparameter differ; a width of 0 stands for the number of dense columns."""
+    one, other = _plain(saved[name]), _plain(given[name])
+    if name == "bottom_mlp" and one and other and 0 in (one[0], other[0]):
+        return bool(one[1:] != other[1:])
+    return bool(one != other)
+
+
+def _capital(clause: str) -> str:
+    """Return a clause as the beginning of a sentence."""
+    return clause[0].upper() + clause[1:]
 
 
 def _plain(value: Any) -> Any:
@@ -175,7 +234,7 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _difference(name: str, sizes: Sequence[int], other_name: str, other_sizes: Sequence[int]) -> str | None:
+def _other_sizes(name: str, sizes: Sequence[int], other_name: str, other_sizes: Sequence[int]) -> str | None:
     """Describe the first table whose number of rows differs."""
     if len(sizes) != len(other_sizes):
         return f"{name} has {len(sizes)} tables, {other_name} {len(other_sizes)}"

@@ -17,6 +17,8 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
 from dlrm_pl.batch import ClickBatch
+from dlrm_pl.columns.column import Pooling
+from dlrm_pl.columns.columns import Columns
 from dlrm_pl.documents.arguments import check_arguments, plain_number
 from dlrm_pl.errors import ConfigurationError, NonFiniteError
 from dlrm_pl.metrics.auroc import ExactAUROC
@@ -78,7 +80,8 @@ class DLRMModule(pl.LightningModule):
     Args:
         table_sizes: rows of each embedding table; the command line reads them from the dataset.
         embedding_dim: width of an embedding and of the bottom MLP's output.
-        bottom_mlp: widths of the bottom MLP, starting with the number of dense features, ending in embedding_dim.
+        bottom_mlp: widths of the bottom MLP, starting with the number of dense columns, or with 0 to take it from
+            ``columns``, and ending in embedding_dim.
         top_mlp: widths of the top MLP without its input, which follows from the interaction; ends in 1.
         interaction: how the dense vector and the embeddings meet: dot products of all pairs, or concatenation.
         self_interaction: with dot, include the product of each vector with itself.
@@ -93,6 +96,8 @@ class DLRMModule(pl.LightningModule):
         lr_num_decay_steps: number of optimizer steps of the decay; 0 is off.
         dataset_fingerprint: fingerprint of the dataset that numbered the categories; the command line reads it from
             the dataset.
+        columns: columns of the dataset, or their statement; the command line reads them from the dataset. None:
+            Criteo's, or, where the numbers of columns differ from those, the ones of the data module.
 
     Attributes:
         allow_other_dataset: let the model score rows of a dataset that it was not made for.
@@ -112,7 +117,7 @@ class DLRMModule(pl.LightningModule):
         self,
         table_sizes: list[int],
         embedding_dim: int = 16,
-        bottom_mlp: Sequence[int] = (13, 512, 256, 64, 16),
+        bottom_mlp: Sequence[int] = (0, 512, 256, 64, 16),
         top_mlp: Sequence[int] = (512, 256, 1),
         interaction: Literal["dot", "cat"] = "dot",
         self_interaction: bool = False,
@@ -125,6 +130,7 @@ class DLRMModule(pl.LightningModule):
         lr_decay_start_step: int = 0,
         lr_num_decay_steps: int = 0,
         dataset_fingerprint: str = "",
+        columns: Columns | dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         # Plain lists, since hyperparameters are written to YAML.
@@ -136,6 +142,9 @@ class DLRMModule(pl.LightningModule):
                 f"loss_weights={list(loss_weights)} must be two non-negative numbers: the weights of a non-click and "
                 "of a click."
             )
+        stated = Columns.of_statement(columns, "model.columns") if isinstance(columns, dict) else columns
+        columns = None if stated is None else stated.statement()  # Hyperparameters are plain values.
+        self._columns = stated
         self.save_hyperparameters()
         self.dataset_fingerprint = dataset_fingerprint
         self._apply_hyperparameters()
@@ -145,12 +154,15 @@ class DLRMModule(pl.LightningModule):
         architecture = Architecture(
             table_sizes=tuple(table_sizes),
             embedding_dim=embedding_dim,
-            bottom_mlp=tuple(bottom_mlp),
+            bottom_mlp=_with_inputs(bottom_mlp, stated),
             top_mlp=tuple(top_mlp),
             interaction=interaction,
             self_interaction=self_interaction,
             loss_threshold=loss_threshold,
+            pooling=_pooling(stated, len(table_sizes)),
         )
+        if stated is not None and (misfit := architecture.misfit(stated)):
+            raise ConfigurationError(f"The columns do not fit the model: {misfit}.")
         with torch.device("meta") if _skip_weight_init.get() else nullcontext():
             self.model = DLRM(architecture)
         self._same_on_all_ranks = False
@@ -165,26 +177,37 @@ class DLRMModule(pl.LightningModule):
 
     @property
     def contract(self) -> CheckpointContract:
-        """Architecture and dataset that go into a checkpoint."""
-        return CheckpointContract(self.architecture, self.dataset_fingerprint)
+        """Architecture, dataset and columns that go into a checkpoint."""
+        return CheckpointContract(self.architecture, self.dataset_fingerprint, self._columns)
 
-    def check_dataset(self, table_sizes: Sequence[int], dataset_fingerprint: str) -> str:
+    @property
+    def columns(self) -> Columns | None:
+        """Columns of the rows that the model scores; None where they are not known."""
+        return self.contract.columns
+
+    def check_dataset(
+        self, table_sizes: Sequence[int], dataset_fingerprint: str, columns: Columns | None = None
+    ) -> str:
         """Check that a dataset is the one that this model was made for.
 
         Args:
             table_sizes: rows of each table of the dataset.
             dataset_fingerprint: fingerprint of the dataset; empty when it has none.
+            columns: columns of the dataset; None when they are not known. A module that was made without columns takes
+                them for its own.
 
         Returns:
             A description of the difference where ``allow_other_dataset`` permits it; else "".
 
         Raises:
-            DatasetError: it is another dataset; names the first table that differs, or both fingerprints. With
-                ``allow_other_dataset``: a table of the dataset is larger than the model's.
+            DatasetError: it is another dataset; names the first column or table that differs, or both fingerprints.
+                With ``allow_other_dataset``: a table of the dataset is larger than the model's.
         """
+        if self._columns is None and columns is not None and not self.architecture.misfit(columns):
+            self._columns = columns
         if self.allow_other_dataset:
-            return self.contract.check_usable(table_sizes, dataset_fingerprint)
-        self.contract.check_dataset(table_sizes, dataset_fingerprint)
+            return self.contract.check_usable(table_sizes, dataset_fingerprint, columns)
+        self.contract.check_dataset(table_sizes, dataset_fingerprint, columns)
         return ""
 
     def setup(self, stage: str) -> None:
@@ -192,7 +215,8 @@ class DLRMModule(pl.LightningModule):
         datamodule = getattr(self.trainer, "datamodule", None)
         if datamodule is not None and hasattr(datamodule, "table_sizes"):
             fingerprint = getattr(datamodule, "dataset_fingerprint", "")
-            difference = self.check_dataset(datamodule.table_sizes, fingerprint)
+            columns = getattr(datamodule, "columns", None)
+            difference = self.check_dataset(datamodule.table_sizes, fingerprint, columns)
             if difference:
                 log.warning("%s. Continuing because --force was given.", difference)
             self.dataset_fingerprint = self.dataset_fingerprint or fingerprint
@@ -320,11 +344,12 @@ class DLRMModule(pl.LightningModule):
         """Check that a checkpoint fits this module.
 
         Raises:
-            CheckpointError: the checkpoint is not one of this package, or has another architecture or dataset; names
-                the difference.
+            CheckpointError: the checkpoint is not one of this package, or has another architecture, dataset or
+                columns; names the difference.
         """
         saved = CheckpointContract.read(checkpoint)
-        saved.check_fits(self.architecture, self.dataset_fingerprint)
+        saved.check_fits(self.architecture, self.dataset_fingerprint, self._columns)
+        self._columns = self._columns or saved.columns
         self.dataset_fingerprint = self.dataset_fingerprint or saved.dataset_fingerprint
         if self._trainer is not None and self._trainer.state.fn == TrainerFn.FITTING:
             self.resumed_at = checkpoint.get("global_step")
@@ -393,6 +418,19 @@ class DLRMModule(pl.LightningModule):
         for warning in self._no_skill if self.trainer.is_global_zero else ():
             log.warning("%s", warning.text)
         self._no_skill = ()
+
+
+def _with_inputs(bottom_mlp: Sequence[int], columns: Columns | None) -> tuple[int, ...]:
+    """The widths of the bottom MLP, with the number of dense columns in place of a first 0."""
+    first, *others = bottom_mlp or (1,)
+    return (first or (columns or Columns.criteo()).num_dense, *others) if bottom_mlp else ()
+
+
+def _pooling(columns: Columns | None, num_tables: int) -> tuple[Pooling, ...]:
+    """The pooling of each table; none where the columns are not those of the tables, which is reported elsewhere."""
+    if columns is None or columns.num_sparse != num_tables:
+        return ()
+    return tuple(column.pooling for column in columns.sparse)
 
 
 def _plain_list(values: Any) -> Any:
