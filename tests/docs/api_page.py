@@ -17,6 +17,7 @@ PAGE = ROOT / "docs" / "python.md"
 MARKER = "<!-- Below this line the page is written by `python -m tests.docs.api_page`. -->\n"
 _SUBJECTS = {
     "synthesize": "Data",
+    "columns": "Data",
     "data": "Data",
     "batch": "Data",
     "model": "Model",
