@@ -1,0 +1,1 @@
+"""CSV, Parquet and Arrow files, and frames: all become ``RawRows``, with pyarrow."""

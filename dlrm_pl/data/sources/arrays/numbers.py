@@ -1,0 +1,167 @@
+"""Arrays of numbers, or of their texts, as integers or floats."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from dlrm_pl.data.formats.raw_rows import Bools, Integers
+from dlrm_pl.data.sources.arrays.field import Field, memory_of, missing_of, present
+from dlrm_pl.data.sources.arrays.types import is_text
+from dlrm_pl.data.sources.library import arrow
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Numbers = tuple[npt.NDArray[np.generic], Bools | None]
+
+_INT64 = np.iinfo(np.int64)
+_EXACT = 1 << 53  # Floats up to here hold every integer.
+_INTEGER = re.compile(rb"[+-]?[0-9]+")
+_MOST_DIGITS = 4000  # Fewer than int() refuses to read.
+_WHOLE = "an integer"
+_FINITE = "a finite number"
+
+
+def integers(array: pa.Array, field: Field, low: int, high: int) -> tuple[Integers, Bools | None]:
+    """Return int64 values, and which are missing.
+
+    Whole floats are integers, since columns with missing values often become floats.
+
+    Args:
+        array: integers, booleans, floats or texts.
+        field: the column; gets the values that are no integers or lie outside the bounds.
+        low: smallest value.
+        high: largest value.
+    """
+    pa = arrow()
+    if pa.types.is_null(array.type):
+        return np.zeros(len(array), np.int64), np.ones(len(array), np.bool_)
+    given = array
+    expected = f"an integer from {low} to {high}"
+    if is_text(array.type):
+        try:
+            array = array.cast(pa.int64())
+        except pa.ArrowInvalid:
+            return _of_texts(array, field, low, high)
+    elif pa.types.is_floating(array.type) or pa.types.is_decimal(array.type):
+        return _of_floats(given, array.cast(pa.float64()), field, low, high)
+    elif pa.types.is_uint64(array.type):
+        unsigned, missing = memory_of(array, np.uint64), missing_of(array)
+        field.refuse(present(unsigned > _INT64.max, missing), "range", expected, given)
+        array = pa.array(unsigned.astype(np.int64), mask=missing)
+    elif not pa.types.is_int64(array.type):
+        array = array.cast(pa.int8()) if pa.types.is_boolean(array.type) else array
+        array = array.cast(pa.int64())
+    values, missing = memory_of(array, np.int64), missing_of(array)
+    bounds = pa.compute.min_max(array)
+    if bounds["min"].is_valid and not low <= bounds["min"].as_py() <= bounds["max"].as_py() <= high:
+        field.refuse(present((values < low) | (values > high), missing), "range", expected, given)
+    return values, missing
+
+
+def floats(array: pa.Array, field: Field) -> tuple[npt.NDArray[np.float32], Bools | None]:
+    """Return float32 values, and which are missing.
+
+    Args:
+        array: numbers, booleans or texts.
+        field: the column; gets the values that are no numbers, not finite, or too large for float32.
+    """
+    pa = arrow()
+    given = array
+    if pa.types.is_null(array.type):
+        return np.zeros(len(array), np.float32), np.ones(len(array), np.bool_)
+    if pa.types.is_boolean(array.type):
+        array = array.cast(pa.int8())
+    if is_text(array.type):
+        try:
+            array = array.cast(pa.float64())
+        except pa.ArrowInvalid:
+            array = _parsed_floats(array, field)
+    if not pa.types.is_float32(array.type):
+        array = array.cast(pa.float64(), safe=False)
+        wide, missing = memory_of(array, np.float64), missing_of(array)
+        with np.errstate(over="ignore", invalid="ignore"):
+            values = wide.astype(np.float32)
+        if missing is not None:
+            values[missing] = 0
+    else:
+        values, missing = memory_of(array, np.float32), missing_of(array)
+        if missing is not None:
+            values = np.where(missing, np.float32(0), values)
+        wide = values
+    wrong = ~np.isfinite(values)
+    if wrong.any():
+        field.refuse(wrong & ~np.isfinite(wide), "nan", _FINITE, given)
+        field.refuse(wrong & np.isfinite(wide), "range", "a number that fits in 32 bits", given)
+    return values, missing
+
+
+def _of_floats(given: pa.Array, array: pa.Array, field: Field, low: int, high: int) -> tuple[Integers, Bools | None]:
+    numbers, missing = memory_of(array, np.float64), missing_of(array)
+    finite = np.isfinite(numbers)
+    field.refuse(present(~finite, missing), "nan", _WHOLE, given)
+    with np.errstate(invalid="ignore"):
+        field.refuse(present(finite & (np.trunc(numbers) != numbers), missing), "integer", _WHOLE, given)
+        low, high = max(low, -_EXACT), min(high, _EXACT)
+        outside = finite & ((numbers < low) | (numbers > high))
+    field.refuse(present(outside, missing), "range", f"an integer from {low} to {high}", given)
+    usable = finite & ~outside
+    return np.where(usable, numbers, 0).astype(np.int64), missing
+
+
+def _of_texts(array: pa.Array, field: Field, low: int, high: int) -> tuple[Integers, Bools | None]:
+    """Read texts of which some are no plain integers: empty, with spaces, such as 3.0, too large, or wrong."""
+    values = np.zeros(len(array), np.int64)
+    missing, wrong, outside = (np.zeros(len(array), np.bool_) for _ in range(3))
+    for place, text in enumerate(_stripped(array)):
+        if text is None:
+            missing[place] = True
+            continue
+        number = _integer(text)
+        if number is None:
+            wrong[place] = True
+        elif not low <= number <= high:
+            outside[place] = True
+        else:
+            values[place] = number
+    field.refuse(wrong, "integer", _WHOLE, array)
+    field.refuse(outside, "range", f"an integer from {low} to {high}", array)
+    return values, missing if missing.any() else None
+
+
+def _integer(text: bytes) -> int | None:
+    if _INTEGER.fullmatch(text):
+        return int(text) if len(text) < _MOST_DIGITS else int(text[:_MOST_DIGITS]) << 64
+    if re.fullmatch(rb"0[xX][0-9a-fA-F]{1,15}", text):
+        return int(text, 16)
+    number = _float(text)
+    return int(number) if number is not None and number.is_integer() and abs(number) <= _EXACT else None
+
+
+def _float(text: bytes) -> float | None:
+    if b"_" in text:
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _parsed_floats(array: pa.Array, field: Field) -> pa.Array:
+    """Read texts of which some are no plain numbers: empty, with spaces, or wrong."""
+    pa = arrow()
+    texts = _stripped(array)
+    numbers = [None if text is None else _float(text) for text in texts]
+    wrong = [text is not None and number is None for text, number in zip(texts, numbers, strict=True)]
+    field.refuse(np.array(wrong, np.bool_), "float", "a number", array)
+    return pa.array(numbers, pa.float64())
+
+
+def _stripped(array: pa.Array) -> list[bytes | None]:
+    """Return texts without spaces at their ends; None for those that are missing or empty."""
+    pa = arrow()
+    return [(text or b"").strip() or None for text in array.cast(pa.large_binary()).to_pylist()]

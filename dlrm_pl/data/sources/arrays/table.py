@@ -1,0 +1,111 @@
+"""A table of Arrow's arrays as ``RawRows``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from dlrm_pl.columns.column import DenseColumn, SparseColumn
+from dlrm_pl.columns.columns import Columns
+from dlrm_pl.data.formats.raw_rows import RawDense, RawRows, RawSparse
+from dlrm_pl.data.sources.arrays.field import Field
+from dlrm_pl.data.sources.arrays.lists import elements
+from dlrm_pl.data.sources.arrays.numbers import floats, integers
+from dlrm_pl.data.sources.arrays.texts import hexadecimals, strings
+from dlrm_pl.data.sources.arrays.types import simple
+from dlrm_pl.data.sources.bad_rows import Faults
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Labels = Literal["needed", "optional", "absent"]
+"""Labels of the rows: 0 or 1; 0, 1 or null, which is read as 0; or there are none."""
+
+_INT32 = np.iinfo(np.int32)
+_INT64 = np.iinfo(np.int64)
+_RESERVED = 2  # The smallest integers stand for missing and for unseen values.
+
+
+@dataclass(frozen=True)
+class Converted:
+    """Rows of a table.
+
+    Attributes:
+        rows: the rows; the values of bad ones mean nothing.
+        faults: the bad rows.
+        cut_lists: number of lists that were cut.
+    """
+
+    rows: RawRows
+    faults: Faults
+    cut_lists: int
+
+
+def convert(
+    arrays: Mapping[str, pa.Array],
+    num_rows: int,
+    columns: Columns,
+    *,
+    labels: Labels = "needed",
+    truncate_lists: bool = False,
+) -> Converted:
+    """Convert arrays, whose types were checked, by name.
+
+    Args:
+        arrays: the arrays of the columns.
+        num_rows: number of rows.
+        columns: the columns.
+        labels: whether there must be labels.
+        truncate_lists: whether to cut lists that are longer than ``at_most``; else they are faults.
+    """
+    faults = Faults(num_rows)
+    label = None if labels == "absent" else _label(arrays[columns.label], Field(columns.label, faults), labels)
+    dense = tuple(_dense(arrays[column.name], column, faults) for column in columns.dense)
+    sparse, cut_lists = [], 0
+    for column in columns.sparse:
+        values, cut = _sparse(arrays[column.name], column, faults, truncate_lists)
+        sparse.append(values)
+        cut_lists += cut
+    return Converted(RawRows(label, dense, tuple(sparse)), faults, cut_lists)
+
+
+def _label(array: pa.Array, field: Field, labels: Labels) -> np.ndarray[tuple[int], np.dtype[np.int32]]:
+    array = simple(array)
+    own = Faults(len(array))
+    values, missing = integers(array, Field(field.name, own), 0, 1)
+    wrong = np.zeros(len(array), np.bool_) if own.good is None else ~own.good
+    field.refuse(wrong, "label", "0 or 1", array)
+    if missing is not None:
+        if labels == "needed":
+            field.refuse(missing, "null", "0 or 1", array)
+        values = np.where(missing, 0, values)
+    return values.astype(np.int32)
+
+
+def _dense(array: pa.Array, column: DenseColumn, faults: Faults) -> RawDense:
+    field = Field(column.name, faults)
+    if column.type == "float":
+        return RawDense(*floats(simple(array), field))
+    return RawDense(*integers(simple(array), field, _INT32.min, _INT32.max))
+
+
+def _sparse(array: pa.Array, column: SparseColumn, faults: Faults, truncate: bool) -> tuple[RawSparse, int]:
+    array, field = simple(array), Field(column.name, faults)
+    offsets, cut = None, 0
+    if column.is_list:
+        array, offsets, owners, cut = elements(array, column, field, truncate=truncate)
+        field = Field(column.name, faults, owners)
+    if column.kind == "string":
+        return RawSparse(*strings(array, field), offsets), cut
+    if column.kind == "hex":
+        return RawSparse(*hexadecimals(array, field), offsets), cut
+    values, missing = integers(array, field, _INT64.min + _RESERVED, _INT64.max)
+    if column.ids == "modulo":
+        negative = values < 0
+        if missing is not None:
+            negative &= ~missing
+        field.refuse(negative, "negative", "an integer from 0 up, as ids are a remainder", array)
+    return RawSparse(values, missing, offsets), cut

@@ -1,0 +1,97 @@
+"""Arrow's types: which of them a column may have, and simpler forms of the same values."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dlrm_pl.columns.column import DenseColumn, SparseColumn
+from dlrm_pl.data.sources.library import arrow
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+def is_text(type_: pa.DataType) -> bool:
+    """Return whether values of a simple type are texts, or bytes that should be texts."""
+    types = arrow().types
+    return bool(
+        types.is_string(type_) or types.is_large_string(type_) or types.is_binary(type_) or types.is_large_binary(type_)
+    )
+
+
+def is_list(type_: pa.DataType) -> bool:
+    """Return whether values of a simple type are lists."""
+    types = arrow().types
+    return bool(types.is_list(type_) or types.is_large_list(type_))
+
+
+def simple_type(type_: pa.DataType) -> pa.DataType:
+    """Return the type that ``simple`` gives: without dictionaries, views, runs, extensions and fixed lengths."""
+    pa = arrow()
+    types = pa.types
+    if isinstance(type_, pa.BaseExtensionType):
+        return simple_type(type_.storage_type)
+    if types.is_dictionary(type_) or types.is_run_end_encoded(type_):
+        return simple_type(type_.value_type)
+    if types.is_string_view(type_):
+        return pa.large_string()
+    if types.is_binary_view(type_):
+        return pa.large_binary()
+    if types.is_fixed_size_list(type_) or types.is_list(type_):
+        return pa.list_(simple_type(type_.value_type))
+    if types.is_large_list(type_) or types.is_list_view(type_) or types.is_large_list_view(type_):
+        return pa.large_list(simple_type(type_.value_type))
+    return type_
+
+
+def simple(array: pa.Array) -> pa.Array:
+    """Return an array in a form that the converters read, without a copy if it has one."""
+    pa = arrow()
+    if isinstance(array.type, pa.BaseExtensionType):
+        return simple(array.storage)
+    if pa.types.is_dictionary(array.type):
+        # Values in Arrow's newer forms cannot be looked up.
+        return pa.DictionaryArray.from_arrays(array.indices, simple(array.dictionary)).dictionary_decode()
+    if pa.types.is_run_end_encoded(array.type):
+        return simple(pa.compute.run_end_decode(array))
+    wanted = simple_type(array.type)
+    return array if array.type == wanted else array.cast(wanted)
+
+
+def misfit(column: DenseColumn | SparseColumn | None, type_: pa.DataType, *, is_csv: bool = False) -> str:
+    """Say why the values of a type cannot be those of a column; "" if they can.
+
+    Args:
+        column: a column; None for the label.
+        type_: type that a file or frame states for it.
+        is_csv: whether all values are texts, since the file has no types.
+
+    Returns:
+        A clause, such as "it holds double, but integers are needed".
+    """
+    pa = arrow()
+    type_ = simple_type(type_)
+    holds = f"it holds {type_}"
+    if isinstance(column, SparseColumn) and column.is_list:
+        if is_csv:
+            return "it has lists, which a CSV file cannot hold: write Parquet or Arrow files"
+        if pa.types.is_null(type_):
+            return ""
+        if not is_list(type_):
+            return f"{holds}, but lists are needed (bag or at_most); without these it takes single values"
+        type_ = type_.value_type
+    elif is_list(type_):
+        return f"{holds}, which needs bag or at_most" if isinstance(column, SparseColumn) else f"{holds}, not numbers"
+    if pa.types.is_null(type_) or is_csv:
+        return ""
+    whole = pa.types.is_integer(type_) or pa.types.is_boolean(type_)
+    number = whole or pa.types.is_floating(type_) or pa.types.is_decimal(type_)
+    if isinstance(column, SparseColumn) and column.kind == "string":
+        return "" if is_text(type_) else f"{holds}, but texts are needed: convert it, or state kind: integer"
+    if isinstance(column, SparseColumn) and column.kind == "hex":
+        return "" if is_text(type_) or whole else f"{holds}, but hexadecimal texts or integers are needed"
+    if number:
+        return ""
+    wanted = "floats" if isinstance(column, DenseColumn) and column.type == "float" else "integers"
+    hint = ", or state kind: string" if isinstance(column, SparseColumn) and is_text(type_) else ""
+    return f"{holds}, but {wanted} are needed: convert it{hint}"

@@ -1,0 +1,97 @@
+"""Rows with a value that does not fit its column."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from dlrm_pl.data.formats.raw_rows import Bools
+from dlrm_pl.documents.fields import shown
+
+Kind = Literal["label", "null", "integer", "float", "nan", "range", "negative", "category", "text", "length", "fields"]
+"""What is wrong with a value, in one word, for counting.
+
+``label``: it is not 0 or 1; ``null``: it is missing where it must not be; ``integer``, ``float``: it is no such number;
+``nan``: it is NaN or infinite; ``range``: it is too large or too small; ``negative``: it is below 0 and has no
+remainder; ``category``: it is not hexadecimal; ``text``: it is not UTF-8; ``length``: it is a list of a wrong length;
+``fields``: the row of a CSV has too many or too few fields.
+"""
+
+
+class BadRow(NamedTuple):
+    """The first fault of a row.
+
+    Attributes:
+        row: number of the row in its file or frame, from 0.
+        column: name of the column; "" for a fault of the whole row.
+        kind: kind of the fault.
+        value: the value, shortened.
+        expected: what the value should have been.
+    """
+
+    row: int
+    column: str
+    kind: Kind
+    value: str
+    expected: str
+
+    @property
+    def reason(self) -> str:
+        """The fault in words, without the place of the row."""
+        if not self.column:
+            return f"the row has {self.value}; expected {self.expected}"
+        return f"column {self.column} is {self.value}; expected {self.expected}"
+
+
+class Faults:
+    """Collects the bad rows of a chunk: of each row the first fault that is found.
+
+    Args:
+        num_rows: number of rows of the chunk.
+    """
+
+    def __init__(self, num_rows: int) -> None:
+        self.good: Bools | None = None
+        """Whether a row is good, ``[num_rows]``; None while all are."""
+        self._num_rows = num_rows
+        self._found: list[BadRow] = []
+
+    def add(
+        self, column: str, kind: Kind, expected: str, rows: npt.NDArray[np.int64], value: Callable[[int], object]
+    ) -> None:
+        """Note a fault.
+
+        Args:
+            column: name of the column.
+            kind: kind of the fault.
+            expected: what the values should have been.
+            rows: numbers of the rows in the chunk, ascending; a row may come more than once.
+            value: gives the value for a place in ``rows``.
+        """
+        if self.good is None:
+            self.good = np.ones(self._num_rows, np.bool_)
+        numbers, places = np.unique(rows, return_index=True)
+        for row, place in zip(numbers.tolist(), places.tolist(), strict=True):
+            if self.good[row]:
+                self.good[row] = False
+                self._found.append(BadRow(row, column, kind, shown_value(value(place)), expected))
+
+    def bad_rows(self, first_row: int = 0) -> tuple[BadRow, ...]:
+        """Return the bad rows in order.
+
+        Args:
+            first_row: number of the chunk's first row in its file.
+        """
+        return tuple(sorted(bad._replace(row=bad.row + first_row) for bad in self._found))
+
+
+def shown_value(value: object) -> str:
+    """Return a value of a table for a message, shortened: null, not None, and bytes as a text where they are one."""
+    if value is None:
+        return "null"
+    if isinstance(value, bytes):
+        return shown(value.decode("utf-8", "backslashreplace"))
+    return shown(value)

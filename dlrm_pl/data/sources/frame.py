@@ -1,0 +1,149 @@
+"""Frames of pandas, polars and Arrow, and dictionaries of columns, as ``RawRows``."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from dlrm_pl.columns.columns import Columns, nearest_name
+from dlrm_pl.data.formats.raw_rows import RawRows
+from dlrm_pl.data.sources.arrays.table import Labels, convert
+from dlrm_pl.data.sources.arrays.types import misfit
+from dlrm_pl.data.sources.library import arrow
+from dlrm_pl.documents.fields import shown
+from dlrm_pl.errors import DataFormatError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+def rows_of_frame(
+    frame: Any, columns: Columns, *, labels: Labels = "optional", truncate_lists: bool = False
+) -> RawRows:
+    """Return the rows of a frame, without a copy of values that have the right type already.
+
+    Other columns of the frame are not read.
+
+    Args:
+        frame: a frame of pandas, polars or Arrow, anything else with ``__arrow_c_stream__``, or a dictionary of
+            columns.
+        columns: the columns to read.
+        labels: ``needed``; ``optional``: the label's column may be missing, or have nulls; or ``absent``, not read.
+        truncate_lists: whether to cut lists that are longer than ``at_most`` instead of refusing them.
+
+    Returns:
+        The rows; the label is None if the frame has none.
+
+    Raises:
+        DataFormatError: a column is missing, is there twice, or has another type, or a row has a value that does not
+            fit; names it.
+        ConfigurationError: pyarrow is not installed.
+    """
+    given = names_of(frame)
+    if labels == "optional" and columns.label not in given:
+        labels = "absent"
+    wanted = columns.feature_names if labels == "absent" else columns.names
+    require_names(wanted, given, "the frame")
+    table = _table(frame, wanted)
+    check_types(table.schema, columns, "the frame", labels)
+    arrays = {name: _one(table.column(name)) for name in wanted}
+    converted = convert(arrays, table.num_rows, columns, labels=labels, truncate_lists=truncate_lists)
+    if bad := converted.faults.bad_rows():
+        more = f" So many rows have faults: {len(bad):,}." if len(bad) > 1 else ""
+        raise DataFormatError(f"the frame, row {bad[0].row} (from 0): {bad[0].reason}.{more}")
+    return converted.rows
+
+
+def names_of(frame: Any) -> list[str]:
+    """Return the names of a frame's columns.
+
+    Raises:
+        DataFormatError: this is no frame.
+    """
+    if isinstance(frame, Mapping):
+        names: Any = frame.keys()
+    elif hasattr(frame, "column_names"):
+        names = frame.column_names
+    elif hasattr(frame, "columns"):
+        names = frame.columns
+    elif hasattr(frame, "__arrow_c_stream__"):
+        names = arrow().RecordBatchReader.from_stream(frame).schema.names
+    else:
+        raise DataFormatError(
+            f"{shown(type(frame).__name__)} is no frame. Give a frame of pandas, polars or Arrow, or a dictionary of "
+            "columns."
+        )
+    return [str(name) for name in names]
+
+
+def require_names(wanted: Sequence[str], given: Sequence[str], where: str) -> None:
+    """Check that each wanted name is there once.
+
+    Raises:
+        DataFormatError: one is not; names it, and the nearest.
+    """
+    count = Counter(given)
+    missing = [name for name in wanted if not count[name]]
+    if missing:
+        listed = ", ".join(map(shown_name, missing[:10])) + (f" and {len(missing) - 10} more" if missing[10:] else "")
+        raise DataFormatError(
+            f"{where}: has no column {listed}. {nearest_name(missing[0], tuple(map(shown_name, given)))} Name the "
+            "columns as the data has them, or rename these."
+        )
+    twice = next((name for name in wanted if count[name] > 1), None)
+    if twice is not None:
+        raise DataFormatError(f"{where}: has {count[twice]} columns named {shown_name(twice)}. Rename all but one.")
+
+
+def check_types(schema: pa.Schema, columns: Columns, where: str, labels: Labels = "needed") -> None:
+    """Check the types of the columns.
+
+    Raises:
+        DataFormatError: a type does not fit a column; names both.
+    """
+    for column in (None, *columns.dense, *columns.sparse):
+        if column is None and labels == "absent":
+            continue
+        name = columns.label if column is None else column.name
+        if wrong := misfit(column, schema.field(name).type):
+            raise DataFormatError(f"{where}: column {name}: {wrong}.")
+
+
+def shown_name(name: str) -> str:
+    """Return a name for a message, shortened and without control characters; quoted if it is not a plain word."""
+    return name if name.isprintable() and 0 < len(name) <= 60 and name == name.strip() else shown(name)
+
+
+def _table(frame: Any, wanted: Sequence[str]) -> pa.Table:
+    pa = arrow()
+    try:
+        if isinstance(frame, Mapping):
+            return pa.table({name: _column(frame[name]) for name in wanted})
+        if hasattr(frame, "column_names"):  # Arrow's own.
+            return pa.table(frame.select(list(wanted)))
+        if hasattr(frame, "columns"):  # Other columns may have values that Arrow has no type for.
+            frame = frame[list(wanted)]
+        if hasattr(frame, "__arrow_c_stream__"):
+            return pa.table(frame).select(list(wanted))
+        return pa.Table.from_pandas(frame, preserve_index=False)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
+        raise DataFormatError(
+            f"the frame: a column has values of several types, or of one that Arrow has no form for ({error}). "
+            "Convert it to one type."
+        ) from None
+
+
+def _column(values: Any) -> Any:
+    """Return a column of a dictionary in a form that Arrow takes: arrays of two dimensions are lists of one length."""
+    shape: Any = getattr(values, "shape", ())
+    if len(shape) == 2:
+        return arrow().FixedSizeListArray.from_arrays(arrow().array(values.reshape(-1)), shape[1])
+    return values
+
+
+def _one(column: pa.ChunkedArray) -> pa.Array:
+    if column.num_chunks == 1:
+        return column.chunk(0)
+    combined = column.combine_chunks()
+    return combined.chunk(0) if isinstance(combined, arrow().ChunkedArray) and combined.num_chunks else combined
