@@ -31,6 +31,7 @@ RANKS = [
     {"data/splitmix64"},
     {"data/lookup"},
     {"data/formats"},
+    {"data/encoding"},
     {"batch"},
     {"scoring"},
     {"metrics"},

@@ -45,8 +45,8 @@ class RowEncoder:
                     "columns from a dataset, where `preprocess` has computed them."
                 )
         self.columns = columns
-        self._vocabulary = vocabulary
-        self._max_ind_range = max_ind_range
+        self.vocabulary = vocabulary
+        self.max_ind_range = max_ind_range
 
     def encode(self, rows: RawRows) -> tuple[Numbers, int]:
         """Return records, int32 ``[B, record_ints]``, and how many elements the vocabulary does not have.
@@ -59,16 +59,16 @@ class RowEncoder:
         for field, (dense, numbers) in enumerate(zip(columns.dense, rows.dense, strict=True), start=1):
             records[:, field] = dense_field(dense, numbers)
         for table, (sparse, raw) in enumerate(zip(columns.sparse, rows.sparse, strict=True)):
-            ids, unknown = self._vocabulary.ids(table, self._reduced(sparse, raw))
+            ids, unknown = self.vocabulary.ids(table, self._reduced(sparse, raw))
             records[:, columns.table_fields[table]] = id_fields(sparse, ids, raw.offsets)
             unseen += unknown
         return records, unseen
 
     def _reduced(self, column: SparseColumn, raw: RawSparse) -> RawSparse:
-        if self._max_ind_range <= 0 or column.kind != "hex" or column.ids != "vocabulary":
+        if self.max_ind_range <= 0 or column.kind != "hex" or column.ids != "vocabulary":
             return raw
         assert not isinstance(raw.values, Strings)
-        return replace(raw, values=raw.values % self._max_ind_range)
+        return replace(raw, values=raw.values % self.max_ind_range)
 
 
 def dense_field(column: DenseColumn, raw: RawDense) -> Numbers:

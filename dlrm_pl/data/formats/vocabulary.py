@@ -249,12 +249,22 @@ def load_dictionary(path: Path, column: SparseColumn) -> Values | None:
         return None
     if column.kind != "string":
         return load_array(path, "unique")
-    texts = Strings(load_array(path, "offsets"), _load(path, "data", np.uint8))
+    try:
+        return checked_texts(Strings(load_array(path, "offsets"), _load(path, "data", np.uint8)), path)
+    except DataFormatError as error:
+        raise DataFormatError(f"{error} Preprocess the raw log again.") from error
+
+
+def checked_texts(texts: Strings, path: Path) -> Strings:
+    """Return the texts of a file if their bounds make sense.
+
+    Raises:
+        DataFormatError: they do not.
+    """
     ends = texts.offsets
     if ends.ndim != 1 or not len(ends) or ends[0] != 0 or ends[-1] != len(texts.data) or (np.diff(ends) < 0).any():
         raise DataFormatError(
-            f"{path}: the bounds of its texts contradict its {len(texts.data)} bytes of text: the file is damaged. "
-            "Preprocess the raw log again."
+            f"{path}: the bounds of its texts contradict its {len(texts.data)} bytes of text: the file is damaged."
         )
     return texts
 

@@ -1,0 +1,1 @@
+"""From rows of values, by a vocabulary, to what a model reads."""
