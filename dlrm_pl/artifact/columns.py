@@ -35,12 +35,10 @@ def stated_columns(statement: Mapping[str, Any], architecture: Architecture, whe
 
 
 def misfit(columns: Columns, architecture: Architecture) -> str:
-    """Describe the first difference between columns and the shape of a model; "" if they fit."""
-    if columns.num_dense != architecture.bottom_mlp[0]:
-        return f"there are {columns.num_dense} dense columns, but the model takes {architecture.bottom_mlp[0]}"
-    if columns.num_sparse != architecture.num_tables:
-        return f"there are {columns.num_sparse} sparse columns, but the model has {architecture.num_tables} tables"
+    """Say in a clause why a model of this shape cannot score rows with these columns; "" if it can."""
+    if wrong := architecture.misfit(columns):
+        return wrong
     for table, (column, rows) in enumerate(zip(columns.sparse, architecture.table_sizes, strict=True)):
-        if column.rows is not None and rows > column.rows:  # With data.max_ind_range a table may have fewer.
+        if column.rows is not None and rows != column.rows:
             return f"column {column.name} has {column.rows} ids, but table {table} has {rows} rows"
     return ""

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dlrm_pl.artifact.columns import misfit, stated_columns
+from dlrm_pl.artifact.columns import stated_columns
 from dlrm_pl.artifact.store import load_artifact
 from dlrm_pl.columns.columns import Columns
 from dlrm_pl.errors import ArtifactError
@@ -47,11 +47,15 @@ def test_artifact_without_a_statement_has_criteos_columns_if_the_shape_is_theirs
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"dense": [{"name": "n{1..12}"}]}, "there are 12 dense columns, but the model takes 13"),
-        ({"sparse": STATEMENT["sparse"][:2]}, "there are 2 sparse columns, but the model has 3 tables"),
+        ({"dense": [{"name": "n{1..12}"}]}, "the number of dense columns is 12, but bottom_mlp begins with 13"),
+        ({"sparse": STATEMENT["sparse"][:2]}, "the number of sparse columns is 2, but that of tables 3"),
         (
             {"sparse": [*STATEMENT["sparse"][:2], STATEMENT["sparse"][1] | {"name": "x"}]},
             "column x has 7 ids, but table 2 has 25 rows",
+        ),
+        (
+            {"sparse": [STATEMENT["sparse"][0] | {"at_most": 5, "pooling": "mean"}, *STATEMENT["sparse"][1:]]},
+            "the pooling of column word is mean, but that of table 0 is sum",
         ),
         ({"label": 3}, "columns: label: 3 must be text"),
         ({"more": 3}, "columns: more: 3 must be removed"),
@@ -69,9 +73,3 @@ def test_columns_that_the_certificate_denies_are_refused(artifact_path: Path) ->
     change(artifact_path, "manifest.json", ("columns",), STATEMENT)
     with pytest.raises(ArtifactError, match=r"the columns in certificate\.json are not those in manifest\.json"):
         load_artifact(artifact_path)
-
-
-def test_table_that_was_capped_may_have_fewer_rows() -> None:
-    columns = Columns.of_statement(STATEMENT, "x")
-    capped = Architecture(table_sizes=(40, 5, 25), embedding_dim=2, bottom_mlp=(13, 2), top_mlp=(1,))
-    assert not misfit(columns, capped)
