@@ -27,10 +27,10 @@ from typing import Any
 import numpy as np
 
 from dlrm_pl.cli.main import main as cli
-from dlrm_pl.data.preprocessing import merge
-from dlrm_pl.data.preprocessing import run as module
+from dlrm_pl.data.preprocessing import log_run, merge
 from dlrm_pl.data.preprocessing.engine.native import NativeEngine, NativeTablePipeline
 from dlrm_pl.data.preprocessing.scatter import stage, text
+from dlrm_pl.data.preprocessing.tables.stage import VocabularyStage
 
 _MIB = 1 << 20
 # Stages of a run in order; each ends where the next begins.
@@ -44,9 +44,9 @@ CALLS: dict[str, tuple[Any, str]] = {
     "sorting buckets": (NativeEngine, "order"),
     "collecting records": (NativeEngine, "take"),
     "checksum of train": (merge, "part_at"),
-    "vocabulary": (module.VocabularyStage, "save"),
+    "vocabulary": (VocabularyStage, "save"),
     "halves of the last day": (merge.Merge, "half"),
-    "report": (module._Run, "_report"),
+    "report": (log_run.LogRun, "_report"),
 }
 
 

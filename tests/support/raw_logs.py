@@ -10,7 +10,7 @@ import pytest
 from hypothesis import strategies as st
 
 from dlrm_pl.data.formats.binary_format import open_records, split_file_name
-from dlrm_pl.data.preprocessing import run
+from dlrm_pl.data.preprocessing import log_run
 from dlrm_pl.data.preprocessing.engine import numpy_engine
 from dlrm_pl.data.preprocessing.options import PreprocessOptions
 
@@ -80,4 +80,4 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def use_engine(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let ``preprocess`` parse with the ``numpy`` engine, or with the ``native`` one where it is built."""
-    monkeypatch.setattr(run, "engine", numpy_engine.NumPyEngine if name == "numpy" else numpy_engine.engine)
+    monkeypatch.setattr(log_run, "engine", numpy_engine.NumPyEngine if name == "numpy" else numpy_engine.engine)

@@ -47,15 +47,15 @@ class Merge:
         self,
         options: PreprocessOptions,
         state: State,
-        mappings: list[Numbers] | None,
+        mappings: list[Numbers | None] | None,
         engine: Engine,
         checkpoint: CheckpointFolder,
         progress: Callable[[int], None],
     ) -> None:
         self._options = options
-        self._columns = options.columns
-        self._record_bytes = options.columns.record_bytes
-        self._keyed_bytes = keyed_dtype(options.columns.record_ints).itemsize
+        self._columns = options.columns_of_logs
+        self._record_bytes = options.columns_of_logs.record_bytes
+        self._keyed_bytes = keyed_dtype(options.columns_of_logs.record_ints).itemsize
         self._state = state
         self._mappings = mappings
         self._engine = engine
@@ -201,6 +201,8 @@ class Merge:
 
     def _mapped(self, records: Records) -> Records:
         if self._mappings is not None:
-            for field, mapping in enumerate(self._mappings, start=self._columns.sparse_fields.start):
-                self._engine.remap(records, field, mapping)
+            for fields, mapping in zip(self._columns.table_fields, self._mappings, strict=True):
+                if mapping is not None:
+                    for field in range(fields.start, fields.stop):
+                        self._engine.remap(records, field, mapping)
         return records

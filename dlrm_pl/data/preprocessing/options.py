@@ -36,7 +36,7 @@ class PreprocessOptions:
     """Options of ``preprocess``: those that shape the result, and those that shape the run.
 
     Attributes:
-        columns: columns of the logs; Criteo's by default.
+        columns: columns of the logs; None for those of ``vocabulary_from``, or else Criteo's.
         layout: ``terabyte`` for one file per day; ``kaggle`` for one file that is divided into days.
         days: number of days; None for 7 with ``kaggle``, and for all that are there with ``terabyte``.
         max_ind_range: raw categories are taken modulo this number; 0 or less takes them as they are.
@@ -62,7 +62,7 @@ class PreprocessOptions:
         10
     """
 
-    columns: Columns = dataclasses.field(default_factory=Columns.criteo)
+    columns: Columns | None = None
     layout: Layout = "terabyte"
     days: int | None = None
     max_ind_range: int = 40_000_000
@@ -122,6 +122,11 @@ class PreprocessOptions:
         return 2 if self.vocabulary_from is None else 1
 
     @property
+    def columns_of_logs(self) -> Columns:
+        """The columns, or their default."""
+        return self.columns or Columns.criteo()
+
+    @property
     def modulus(self) -> int:
         """Modulus of the categories; 0 if they are unchanged."""
         return max(self.max_ind_range, 0)
@@ -155,7 +160,8 @@ class PreprocessOptions:
         values = {name: getattr(self, name) for name in names}
         values["vocabulary_from"] = None if self.vocabulary_from is None else str(self.vocabulary_from)
         # Not stated where it is the default, so that datasets of earlier versions are recognized.
-        columns = values.pop("columns")
+        del values["columns"]
+        columns = self.columns_of_logs
         return values if columns.is_criteo else values | {"columns": columns.statement()}
 
 

@@ -89,8 +89,8 @@ def make_plan(days: Sequence[Day], options: PreprocessOptions, engine: Engine) -
     kept = 1 - options.subsample_rate * (1 - _CLICKS)
     train, last = sum(rows[:-1]) * kept, rows[-1] * kept
     ordered = options.randomize == "none"
-    record = options.columns.record_bytes
-    keyed = record if ordered else keyed_dtype(options.columns.record_ints).itemsize
+    record = options.columns_of_logs.record_bytes
+    keyed = record if ordered else keyed_dtype(options.columns_of_logs.record_ints).itemsize
     parts = [sum(rows[:-1])] if options.randomize == "total" else rows[:-1]
     bucket = options.bucket_bytes(train * keyed)
     buckets = [] if ordered else [1 + int(part * kept * keyed * _ESTIMATE / bucket) for part in parts]
@@ -166,9 +166,9 @@ def _parsing_speed(days: Sequence[Day], options: PreprocessOptions, engine: Engi
         size = reader.load(chunk, buffer)
     finally:
         reader.close()
-    record_ints = options.columns.record_ints
+    record_ints = options.columns_of_logs.record_ints
     matrix = np.empty((record_ints, size // record_ints + 16), np.int32)
-    counted = Counted.nothing(options.columns)
+    counted = Counted.nothing(options.columns_of_logs)
     bad = np.empty((2, matrix.shape[1]), np.int64)
     seconds = 0.0
     for _ in range(2):  # The first touches new memory.

@@ -9,7 +9,7 @@ import numpy as np
 
 from dlrm_pl.data.preprocessing.engine.native import DENSE_BINS
 from dlrm_pl.data.preprocessing.statistics import LogStatistics
-from dlrm_pl.data.preprocessing.vocabulary_stage import TableSummary
+from dlrm_pl.data.preprocessing.tables.summary import TableSummary
 
 _SHARES = 10
 # Consequence of a split that has labels of one class only.

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from dlrm_pl.data.preprocessing import run as module
+from dlrm_pl.data.preprocessing import log_run as module
 from dlrm_pl.data.preprocessing.checkpoint import CheckpointFolder
 from dlrm_pl.data.preprocessing.engine.numpy_engine import engine
 from dlrm_pl.data.preprocessing.run import preprocess

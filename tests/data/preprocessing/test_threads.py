@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dlrm_pl.data.preprocessing import run as module
+from dlrm_pl.data.preprocessing import log_run as module
 from dlrm_pl.data.preprocessing.engine.numpy_engine import NumPyEngine
 from dlrm_pl.data.preprocessing.options import PreprocessOptions
 from dlrm_pl.data.preprocessing.run import preprocess

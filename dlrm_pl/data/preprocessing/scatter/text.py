@@ -19,7 +19,7 @@ from dlrm_pl.data.preprocessing.options import PreprocessOptions
 from dlrm_pl.data.preprocessing.scatter.rejected import RejectedRows
 from dlrm_pl.data.preprocessing.scatter.stage import COUNT_KEPT, COUNT_READ, Scatter
 from dlrm_pl.data.preprocessing.statistics import Counted, LogStatistics
-from dlrm_pl.data.preprocessing.vocabulary_stage import VocabularyStage
+from dlrm_pl.data.preprocessing.tables.hex import HexVocabulary
 from dlrm_pl.data.raw_logs.diagnosis import likely_format
 from dlrm_pl.data.raw_logs.line import explain, without_newline
 from dlrm_pl.errors import DataFormatError
@@ -45,12 +45,12 @@ class TextScatter(Scatter):
         options: PreprocessOptions,
         state: State,
         statistics: LogStatistics,
-        vocabulary: VocabularyStage,
+        vocabulary: HexVocabulary,
         engine: Engine,
         folder: Path,
         progress: Callable[[int, int], None],
     ) -> None:
-        super().__init__(options.columns, len(days), options, state, statistics, engine, folder, progress)
+        super().__init__(options.columns_of_logs, len(days), options, state, statistics, engine, folder, progress)
         self._days = days
         self._vocabulary = vocabulary
         self._reader = ChunkReader(days, options.chunk_bytes, state.day, state.offset)
@@ -70,7 +70,7 @@ class TextScatter(Scatter):
 
     def _stop(self) -> None:
         super()._stop()
-        self._vocabulary.pipeline.stop()
+        self._vocabulary.stop()
 
     def _process_chunks(self) -> None:
         """Process chunk after chunk in a thread, until a checkpoint is due or the logs end."""

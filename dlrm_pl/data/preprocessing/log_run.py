@@ -1,0 +1,196 @@
+"""One run over a log of rows: scatter them into buckets, then write the splits and what describes them."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from dlrm_pl.data.formats.binary_format import SPLITS, Split, split_file_name
+from dlrm_pl.data.formats.block_digests import digests_path
+from dlrm_pl.data.formats.dataset_description import SplitInfo
+from dlrm_pl.data.formats.dataset_folder import REJECTED, DatasetFolder, describe
+from dlrm_pl.data.preprocessing import statistics
+from dlrm_pl.data.preprocessing.checkpoint import CheckpointFolder, State
+from dlrm_pl.data.preprocessing.engine.numpy_engine import engine
+from dlrm_pl.data.preprocessing.logs import Log
+from dlrm_pl.data.preprocessing.merge import Merge
+from dlrm_pl.data.preprocessing.options import PreprocessOptions
+from dlrm_pl.data.preprocessing.plan import allow_files, require_disk
+from dlrm_pl.data.preprocessing.report import data_report, warn_of_classes
+from dlrm_pl.data.preprocessing.statistics import LogStatistics
+from dlrm_pl.data.preprocessing.tables.files import VALUES_PATTERN, load_tables, save_tables
+from dlrm_pl.errors import DataFormatError
+from dlrm_pl.files.complete_io import sync_path
+
+logger = logging.getLogger(__name__)
+
+
+class LogRun:
+    """One call of ``preprocess`` on logs of rows, while the caller holds the lock of the output.
+
+    Args:
+        log: where the rows come from.
+        options: options of the run.
+        key: options and inputs of the run, as JSON holds them.
+        checkpoint: folder of the unfinished run.
+        progress: called with the stage, the share of it that is done, and the rows since the last call.
+    """
+
+    def __init__(
+        self,
+        log: Log,
+        options: PreprocessOptions,
+        key: dict[str, Any],
+        checkpoint: CheckpointFolder,
+        progress: Callable[[str, float, int], None],
+    ) -> None:
+        self._log = log
+        self._options = options
+        self._checkpoint = checkpoint
+        self._progress = progress
+        self._engine = engine()
+        given = None
+        if options.vocabulary_from is not None:
+            given = DatasetFolder.open(options.vocabulary_from, rows=False).vocabulary()
+        self._vocabulary = log.vocabulary(options, given, self._engine)
+        self._statistics = LogStatistics.nothing(options.columns_of_logs, log.num_days)
+        self._plan = log.plan(options, self._engine)
+        logger.info("%s", self._plan)
+        self._state = self._resumed(key)
+        self._saved_sizes = self._state.table_sizes or [0] * len(self._vocabulary.tables)
+
+    def make(self) -> DatasetFolder:
+        """Return the finished folder, still under its temporary name."""
+        if self._state.phase == "scatter":
+            self._scatter()
+        return self._merge()
+
+    def _resumed(self, key: dict[str, Any]) -> State:
+        state = self._checkpoint.load_for(key)
+        already = 0 if state is None else self._checkpoint.size_bytes()
+        require_disk(self._plan.disk_bytes, self._plan.output_bytes, self._checkpoint.path.parent, already)
+        if state is None:
+            self._checkpoint.start()
+            return State(key=key, buckets=self._plan.buckets)
+        self._checkpoint.resume(state)
+        allow_files(sum(state.buckets))
+        with self._checkpoint.reading():
+            self._statistics = statistics.load(
+                self._checkpoint.path / _statistics_name(state.generation), self._options.columns_of_logs
+            )
+            counts = _counts_name(state.generation)
+            load_tables(self._vocabulary.tables, self._checkpoint.path, state.table_sizes, counts)
+        where = f"day {state.day}" if state.phase == "scatter" else f"bucket {state.merged} of {sum(state.buckets)}"
+        logger.info("resuming an interrupted run at %s: %s rows were read", where, f"{state.read_rows:,}")
+        return state
+
+    def _save_checkpoint(self) -> None:
+        """Save the vocabulary and the statistics, so that a killed run can resume from here."""
+        state, folder = self._state, self._checkpoint.path
+        old, state.generation = state.generation, state.generation + 1
+        counts, numbers = folder / _counts_name(state.generation), folder / _statistics_name(state.generation)
+        state.table_sizes = save_tables(self._vocabulary.tables, folder, self._saved_sizes, counts.name)
+        statistics.save(self._statistics, numbers)
+        for path in (counts, numbers, *folder.glob(VALUES_PATTERN)):
+            sync_path(path)
+        self._checkpoint.commit(state)
+        self._saved_sizes = state.table_sizes
+        for name in (_counts_name(old), _statistics_name(old)):
+            (folder / name).unlink(missing_ok=True)
+
+    def _scatter(self) -> None:
+        state, total = self._state, max(1, self._plan.text_bytes)
+        done = sum(day.rows for day in self._statistics.days) / max(1, self._plan.rows) * total
+
+        def advance(rows: int, size: int) -> None:
+            nonlocal done
+            done += size
+            self._progress("reading", min(1.0, done / total), rows)
+
+        stage = self._log.scatter(
+            options=self._options,
+            state=state,
+            statistics=self._statistics,
+            vocabulary=self._vocabulary,
+            engine=self._engine,
+            folder=self._checkpoint.path,
+            progress=advance,
+        )
+        stage.run(self._save_checkpoint)
+        last = self._statistics.days[-1].kept
+        if last < 2:
+            raise DataFormatError(
+                f"{self._log.name(-1)}: the last day has {last} row{'s'[: last != 1]}; at least 2 are needed to "
+                "split it into test and val."
+            )
+        if self._log.num_days > 1 and not sum(day.kept for day in self._statistics.days[:-1]):
+            raise DataFormatError(
+                f"{self._log.name(0)}: subsample_rate left no training row. Lower it, or take more rows."
+            )
+        state.phase = "merge"
+        if state.generation:  # Small runs have no checkpoint: starting over takes less time than saving one.
+            for name in state.file_bytes:
+                sync_path(self._checkpoint.path / name)
+            self._save_checkpoint()
+
+    def _merge(self) -> DatasetFolder:
+        total = max(1, sum(day.kept for day in self._statistics.days))
+        done = self._state.train_bytes // self._options.columns_of_logs.record_bytes
+
+        lock = threading.Lock()
+
+        def advance(rows: int) -> None:
+            nonlocal done
+            with lock:
+                done += rows
+                self._progress("writing", done / total, 0)
+
+        mappings, finished = self._vocabulary.mappings(), self._checkpoint.finished
+        merge = Merge(self._options, self._state, mappings, self._engine, self._checkpoint, advance)
+        made: dict[str, Any] = {}
+
+        def make(name: str, task: Callable[[], Any]) -> None:
+            made[name] = task()
+
+        # Workers that have no more of train to do take these. The vocabulary is first, since it takes longest.
+        others = {
+            "dictionaries": lambda: self._vocabulary.save(finished, self._options.columns_of_logs),
+            "test": lambda: merge.half("test"),
+            "val": lambda: merge.half("val"),
+            "report": self._report,
+        }
+        made["train"] = merge.train([partial(make, name, task) for name, task in others.items()])
+        if self._log.num_days == 1:  # With the ids of another dataset there is nothing to train on.
+            del made["train"]
+            for path in (train := finished / split_file_name("train"), digests_path(train)):
+                path.unlink(missing_ok=True)
+        rejected = self._checkpoint.path / REJECTED
+        if rejected.stat().st_size:
+            rejected.replace(finished / REJECTED)
+        splits: dict[Split, SplitInfo] = {split: made[split] for split in SPLITS if split in made}
+        made["report"]["warnings"] += warn_of_classes(
+            (split, info.records, info.positives or 0) for split, info in splits.items()
+        )
+        return describe(
+            finished,
+            max_ind_range=self._options.modulus or -1,
+            created_by="preprocess",
+            splits=splits,
+            known_dictionaries=made["dictionaries"],
+            extra={"report": made["report"], "preprocess": self._state.key},
+        )
+
+    def _report(self) -> dict[str, Any]:
+        summaries = self._vocabulary.summaries()
+        return data_report(self._statistics, summaries, self._state.rejected, self._state.unknown_values)
+
+
+def _counts_name(generation: int) -> str:
+    return f"counts_{generation}.u4"
+
+
+def _statistics_name(generation: int) -> str:
+    return f"statistics_{generation}.npz"

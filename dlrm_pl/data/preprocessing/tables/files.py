@@ -1,0 +1,87 @@
+"""The files of an unfinished run that hold its vocabulary: values, which only grow, and all counts, rewritten."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dlrm_pl.data.lookup.strings import Strings
+from dlrm_pl.data.preprocessing.tables.stage import ValueTable
+
+VALUES_PATTERN = "values_*"
+"""Names of the files of values."""
+
+_COUNT_BYTES = 4
+_END_BYTES = 8
+
+
+def save_tables(tables: Sequence[ValueTable | None], folder: Path, sizes: list[int], counts_name: str) -> list[int]:
+    """Append new values to the files of values and write all counts; returns the tables' sizes.
+
+    Args:
+        tables: tables of the vocabulary; None for a column without one.
+        folder: folder of the unfinished run.
+        sizes: number of values of each table that are in the files already.
+        counts_name: name of the file for the counts.
+    """
+    with (folder / counts_name).open("wb") as counts_file:
+        for number, table in enumerate(tables):
+            if table is None:
+                continue
+            values, counts = table.read(sizes[number])
+            if isinstance(values, Strings):
+                _append_texts(folder, number, sizes[number], values)
+            else:
+                _append(_values_path(folder, number, values.dtype), sizes[number] * values.itemsize, values)
+            counts_file.write(counts.data)
+    return [0 if table is None else len(table) for table in tables]
+
+
+def load_tables(tables: Sequence[ValueTable | None], folder: Path, sizes: list[int], counts_name: str) -> None:
+    """Fill tables with what ``save_tables`` wrote."""
+    with (folder / counts_name).open("rb") as counts_file:
+        for number, table in enumerate(tables):
+            if table is None:
+                continue
+            kind = table.read()[0]
+            values: Any = (
+                _texts(folder, number, sizes[number])
+                if isinstance(kind, Strings)
+                else np.fromfile(_values_path(folder, number, kind.dtype), kind.dtype, sizes[number])
+            )
+            table.restore(values, np.frombuffer(counts_file.read(_COUNT_BYTES * sizes[number]), np.uint32))
+
+
+def _append_texts(folder: Path, number: int, size: int, texts: Strings) -> None:
+    """Append texts after ``size`` others: their bytes, and where each ends."""
+    ends, data = folder / f"values_{number}.ends", folder / f"values_{number}.text"
+    last = 0
+    if size:
+        with ends.open("rb") as handle:
+            handle.seek((size - 1) * _END_BYTES)
+            last = int(np.frombuffer(handle.read(_END_BYTES), np.int64)[0])
+    _append(data, last, texts.data[texts.offsets[0] : texts.offsets[-1]])
+    _append(ends, size * _END_BYTES, texts.offsets[1:] - texts.offsets[0] + last)
+
+
+def _texts(folder: Path, number: int, size: int) -> Strings:
+    offsets = np.zeros(size + 1, np.int64)
+    offsets[1:] = np.fromfile(folder / f"values_{number}.ends", np.int64, size)
+    return Strings(offsets, np.fromfile(folder / f"values_{number}.text", np.uint8, int(offsets[-1])))
+
+
+def _values_path(folder: Path, number: int, dtype: np.dtype[Any]) -> Path:
+    return folder / f"values_{number}.{dtype.kind}{dtype.itemsize}"
+
+
+def _append(path: Path, good_bytes: int, array: npt.NDArray[Any]) -> None:
+    """Write an array after the bytes of a file that are valid."""
+    handle: IO[bytes]
+    with path.open("r+b" if good_bytes else "wb") as handle:
+        handle.truncate(good_bytes)
+        handle.seek(good_bytes)
+        handle.write(np.ascontiguousarray(array).data)

@@ -1,0 +1,149 @@
+"""The tables of a vocabulary, whatever the form of the log, and what is written of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from dlrm_pl.columns.columns import Columns
+from dlrm_pl.data.formats.category_values import Values, selected, unseen_first
+from dlrm_pl.data.formats.vocabulary import DictionaryChecksums, Vocabulary, save_counts, save_dictionary
+from dlrm_pl.data.lookup.strings import Strings
+from dlrm_pl.data.lookup.values import Counts, Numbers
+from dlrm_pl.data.preprocessing.options import PreprocessOptions
+from dlrm_pl.data.preprocessing.tables.summary import TableSummary, summary_of
+
+
+class ValueTable(Protocol):
+    """Values to numbers by first appearance: of ``data/lookup/tables.py``, or of the engine of raw logs."""
+
+    @property
+    def nbytes(self) -> int: ...  # noqa: D102
+
+    def __len__(self) -> int: ...
+
+    def read(self, first: int = 0) -> tuple[Any, Counts]: ...  # noqa: D102
+
+    def restore(self, values: Any, counts: Counts) -> None: ...  # noqa: D102
+
+
+class VocabularyStage:
+    """The tables of a log's categorical columns, fed in the order of the rows, chunk by chunk from 0 on.
+
+    A *number* counts a table's values by first appearance. An *id* is what is written: the number itself, or one
+    more where row 0 stands for unseen values, or what ``mappings`` says where rare values join them.
+
+    Args:
+        columns: columns of the log.
+        options: options that decide which values get an id of their own.
+        tables: a table for each categorical column; None for one whose ids are hashes or remainders.
+        given: vocabulary of another dataset, whose ids are taken over; None to learn one.
+    """
+
+    def __init__(
+        self,
+        columns: Columns,
+        options: PreprocessOptions,
+        tables: Sequence[ValueTable | None],
+        given: Vocabulary | None,
+    ) -> None:
+        self.tables = tables
+        self._columns = columns
+        self._min_count = options.min_count
+        self._given = given
+        self._learns_last_day = options.vocabulary == "reference"
+        self._shift = int(options.vocabulary == "train_only")  # The id of number 0.
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the tables, in bytes."""
+        return sum(table.nbytes for table in self.tables if table is not None)
+
+    def learns(self, *, last_day: bool) -> bool:
+        """Return whether new values of rows get ids of their own.
+
+        Args:
+            last_day: whether the rows become test and val, whose values ``train_only`` does not add.
+        """
+        return self._given is None and (self._learns_last_day or not last_day)
+
+    def stop(self) -> None:
+        """Wake all threads that wait for another one; they end with StoppedError."""
+        raise NotImplementedError
+
+    def mappings(self) -> list[Numbers | None] | None:
+        """Return for each table the ids after rare values got row 0, by the ids before; None if all values stay."""
+        if self._min_count == 1:
+            return None
+        mappings: list[Numbers | None] = []
+        for table in self.tables:
+            if table is None:
+                mappings.append(None)
+                continue
+            _, counts = table.read(len(table))
+            stays = counts >= self._min_count
+            mappings.append(np.concatenate([[0], np.where(stays, np.cumsum(stays), 0)]).astype(np.int32))
+        return mappings
+
+    def save(self, folder: Path, columns: Columns) -> DictionaryChecksums:
+        """Write counts and dictionaries: raw values in the order of their ids, after the one for unseen values, if any.
+
+        Args:
+            folder: dataset folder.
+            columns: columns of the dataset, with all numbers of their transforms.
+
+        Returns:
+            Their checksums.
+        """
+        sizes = [self._size(table) for table in range(len(self.tables))]
+        save_counts(folder, sizes)
+
+        # One table after another, since all of them together may take gigabytes.
+        def save_and_yield() -> Iterator[Values | None]:
+            for table, column in enumerate(columns.sparse):
+                values = self._values(table)
+                if values is not None:
+                    save_dictionary(folder, table, values, column)
+                yield values
+
+        return DictionaryChecksums.of_tables(sizes, save_and_yield(), columns)
+
+    def summaries(self) -> list[TableSummary]:
+        """Return statistics of the tables; empty if the vocabulary comes from another dataset."""
+        if self._given is not None:
+            return []
+        return [
+            TableSummary() if table is None else summary_of(column.kind, *table.read())
+            for column, table in zip(self._columns.sparse, self.tables, strict=True)
+        ]
+
+    def _size(self, table: int) -> int:
+        """Return the number of a table's ids."""
+        if self._given is not None:
+            return self._given.sizes[table]
+        numbered = self.tables[table]
+        if numbered is None:
+            rows = self._columns.sparse[table].rows
+            assert rows is not None
+            return rows
+        size = len(numbered)
+        if self._min_count > 1:
+            _, counts = numbered.read(size)
+            size = int(np.count_nonzero(counts >= self._min_count))
+        return size + self._shift
+
+    def _values(self, table: int) -> Values | None:
+        """Return a table's raw values in the order of their ids."""
+        if self._given is not None:
+            return self._given.values[table]
+        numbered = self.tables[table]
+        if numbered is None:
+            return None
+        values, counts = numbered.read()
+        if not isinstance(values, Strings):
+            values = values.astype(np.int64)
+        kept = selected(values, counts >= self._min_count)
+        return unseen_first(self._columns.sparse[table].kind, kept) if self._shift else kept
