@@ -3,8 +3,8 @@
 Shape letters in docstrings and comments, everywhere in the package:
 
 * ``B``: samples in a batch
-* ``N``: dense features (13 in the Criteo logs)
-* ``T``: embedding tables, one for each sparse feature (26 in the Criteo logs)
+* ``N``: dense features
+* ``T``: embedding tables, one for each sparse feature
 * ``D``: embedding dimension
 * ``F = T + 1``: interacting vectors, the bottom MLP's output and one embedding for each table
 * ``L``: lookups in a multi-hot batch, over all its bags
@@ -15,7 +15,10 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
+from dlrm_pl.columns.columns import Columns
+from dlrm_pl.data.formats.binary_format import LABEL, Records
 from dlrm_pl.data.formats.criteo_counts import NUM_DENSE, NUM_SPARSE
+from dlrm_pl.data.formats.model_inputs import dense_inputs, lookups
 from dlrm_pl.errors import ConfigurationError, ShapeError
 
 if TYPE_CHECKING:
@@ -29,7 +32,7 @@ class ClickBatch(NamedTuple):
     convert and check.
 
     Attributes:
-        dense: ``log(x + 1)`` of the dense features, float32 ``[B, N]``.
+        dense: dense features after their transform, for Criteo's logs ``log(x + 1)``; float32 ``[B, N]``.
         indices: rows of the tables, int64. One-hot: ``[T, B]``, contiguous. Multi-hot: ``[L]``, all bags
             of table 0 first, then those of table 1, and so on.
         offsets: None for one-hot; else int64 ``[T * B + 1]``: bag ``t * B + b`` holds
@@ -168,6 +171,25 @@ class ClickBatch(NamedTuple):
         if self.labels is not None and len(self.labels) != self.num_samples:
             raise ShapeError(f"There are {len(self.labels)} labels for {self.num_samples} samples.")
         return self
+
+
+def to_batch(records: Records, columns: Columns) -> ClickBatch:
+    """Return records as a batch, which is multi-hot if a column has lists; nothing is checked.
+
+    Args:
+        records: int32 ``[B, record_ints]``.
+        columns: columns of the records; with ``standardize``, mean and deviation must be known.
+    """
+    import numpy as np
+    import torch
+
+    indices, offsets = lookups(records[:, columns.sparse_fields], columns)
+    return ClickBatch(
+        dense=torch.from_numpy(dense_inputs(records[:, columns.dense_fields], columns)),
+        indices=torch.from_numpy(indices),
+        offsets=None if offsets is None else torch.from_numpy(offsets),
+        labels=torch.from_numpy(records[:, LABEL].astype(np.float32)),
+    )
 
 
 def first_samples(batch: ClickBatch, count: int) -> ClickBatch:

@@ -129,8 +129,6 @@ NOT_CONVERTED = {
     "configs/model/small_log.yaml",
     "data/formats/binary_format.py",
     "data/formats/criteo_counts.py",
-    "data/formats/dataset_folder.py",
-    "data/loading/dataset.py",
     "data/preprocessing/engine/common.h",
     "data/preprocessing/engine/native.py",
     "data/preprocessing/engine/numpy_engine.py",

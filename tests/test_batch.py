@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from dlrm_pl.batch import ClickBatch, first_samples
-from dlrm_pl.data.loading.dataset import to_batch
+from dlrm_pl.batch import ClickBatch, first_samples, to_batch
+from dlrm_pl.columns.columns import Columns
 from dlrm_pl.errors import ConfigurationError, ShapeError
 
 RNG = np.random.default_rng(0)
 DENSE, IDS, LABELS = RNG.integers(0, 1000, (5, 13)), RNG.integers(0, 100, (5, 26)), np.array([0, 1, 1, 0, 1])
-EXPECTED = to_batch(LABELS, DENSE.astype(np.int32), IDS)
+EXPECTED = to_batch(np.column_stack([LABELS, DENSE, IDS]).astype(np.int32), Columns.criteo())
 
 
 def frame() -> dict[str, np.ndarray]:

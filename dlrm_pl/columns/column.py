@@ -27,7 +27,7 @@ _MOST_NAME = 256
 
 @dataclass(frozen=True, kw_only=True)
 class DenseColumn:
-    """A numeric feature. A record holds the value itself: an int32, or the bits of a float32.
+    """A numeric feature. A record holds the value itself: an int32, or the bits of a float32 (see ``holds_float``).
 
     Attributes:
         name: name of the column.
@@ -70,6 +70,11 @@ class DenseColumn:
                 )
         if (self.mean is None) != (self.deviation is None):
             raise ConfigurationError(f"Column {self.name}: mean and deviation must be given together.")
+
+    @property
+    def holds_float(self) -> bool:
+        """Whether a record has the bits of a float32 and not an integer."""
+        return self.type == "float" or self.transform == "standardize"
 
     @property
     def computed(self) -> bool:

@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
 
@@ -188,6 +189,22 @@ class Columns:
         for column in self.sparse:
             yield slice(first, first + column.width)
             first += column.width
+
+    @cached_property
+    def id_fields(self) -> tuple[slice, ...]:
+        """Places of each table's ids among the ids of a record."""
+        first = 1 + self.num_dense
+        return tuple(slice(fields.start - first, fields.stop - first) for fields in self.table_fields)
+
+    @cached_property
+    def dense_runs(self) -> tuple[slice, ...]:
+        """Places of neighbouring dense columns with the same transform and form in records, among the dense columns."""
+        runs, first = [], 0
+        for _, run in groupby(self.dense, key=lambda column: (column.holds_float, column.transform)):
+            last = first + len(tuple(run))
+            runs.append(slice(first, last))
+            first = last
+        return tuple(runs)
 
     @cached_property
     def is_one_hot(self) -> bool:

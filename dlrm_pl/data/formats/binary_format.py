@@ -1,4 +1,4 @@
-"""The MLPerf binary layout: 40 little-endian int32 a record. Needs NumPy alone."""
+"""The binary layout of a split: little-endian int32, as many for each record as its columns need. Needs NumPy alone."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
+from dlrm_pl.columns.columns import Columns
 from dlrm_pl.data.formats.criteo_counts import NUM_DENSE, NUM_SPARSE
 from dlrm_pl.errors import DataFormatError
 
@@ -28,27 +29,37 @@ Records = npt.NDArray[np.int32]
 _LABEL_BLOCK = 65_536
 
 
+def columns_or_criteo(columns: Columns | None) -> Columns:
+    """Return the columns, or those of Criteo's logs for None."""
+    return Columns.criteo() if columns is None else columns
+
+
 def split_file_name(split: Split) -> str:
     """Return the name of a split's file, as upstream's tools expect it."""
     return f"terabyte_processed_{split}.bin"
 
 
-def count_records(path: Path) -> int:
+def count_records(path: Path, columns: Columns | None = None) -> int:
     """Return the number of records in a file, from its size.
+
+    Args:
+        path: file of a split.
+        columns: columns of its records; None: Criteo's.
 
     Raises:
         DataFormatError: missing, empty, or not a whole number of records.
     """
+    record_bytes = columns_or_criteo(columns).record_bytes
     try:
         size_bytes = path.stat().st_size
     except FileNotFoundError as error:
         raise DataFormatError(f"{path}: is missing. Preprocess the raw log, or name another dataset folder.") from error
     except OSError as error:
         raise DataFormatError(f"{path}: cannot be read ({error.strerror}).") from error
-    records, extra_bytes = divmod(size_bytes, RECORD_BYTES)
+    records, extra_bytes = divmod(size_bytes, record_bytes)
     if extra_bytes:
         raise DataFormatError(
-            f"{path}: {size_bytes} bytes is not a whole number of {RECORD_BYTES}-byte records "
+            f"{path}: {size_bytes} bytes is not a whole number of {record_bytes}-byte records "
             f"({records} records and {extra_bytes} bytes). The file is cut short or has another "
             "layout; preprocess the raw log again."
         )
@@ -57,14 +68,14 @@ def count_records(path: Path) -> int:
     return records
 
 
-def single_label(path: Path, start: int, stop: int) -> int | None:
+def single_label(path: Path, start: int, stop: int, columns: Columns | None = None) -> int | None:
     """Return the label that all rows of a range have; None if there are both labels, or no rows.
 
     Reads until it has seen both labels, which for most files is a single block.
     """
     label = None
     for first in range(start, stop, _LABEL_BLOCK):
-        labels = open_records(path)[first : min(first + _LABEL_BLOCK, stop), LABEL]
+        labels = open_records(path, columns)[first : min(first + _LABEL_BLOCK, stop), LABEL]
         low, high = int(labels.min()), int(labels.max())
         if low != high or label not in (None, low):
             return None
@@ -72,17 +83,18 @@ def single_label(path: Path, start: int, stop: int) -> int | None:
     return label
 
 
-def open_records(path: Path, descriptor: int | None = None) -> Records:
-    """Map a file into memory, read-only, as int32 ``[records, 40]``; nothing is read yet.
+def open_records(path: Path, columns: Columns | None = None, descriptor: int | None = None) -> Records:
+    """Map a file into memory, read-only, as int32 ``[records, record_ints]``; nothing is read yet.
 
     Args:
         path: file to map.
+        columns: columns of its records; None: Criteo's.
         descriptor: descriptor of the file, if it is open already.
 
     Raises:
         DataFormatError: see ``count_records``.
     """
-    shape = (count_records(path), RECORD_INTS)
+    shape = (count_records(path, columns), columns_or_criteo(columns).record_ints)
     if descriptor is None:
         return np.memmap(path, dtype=RECORD_DTYPE, mode="r", shape=shape)
     with os.fdopen(os.dup(descriptor), "rb") as handle:

@@ -1,24 +1,42 @@
 """Checksum of a file in blocks, which several threads can compute; plain SHA-256 is one chain of steps.
 
-It is the SHA-256 of the SHA-256 digests of all blocks of 1,310,720 bytes (8,192 records), the last of which may be
-shorter.
+It is the SHA-256 of the SHA-256 digests of all blocks of 8,192 records, or fewer if a record has more than
+1 KiB; the last block may be shorter.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from dlrm_pl.data.formats.binary_format import RECORD_BYTES
+from dlrm_pl.columns.columns import Columns
+from dlrm_pl.data.formats.binary_format import columns_or_criteo
 
-BLOCK_BYTES = 8192 * RECORD_BYTES
+_BLOCK_RECORDS = 8192
+_MOST_BLOCK_BYTES = 8 << 20
 DIGEST_BYTES = hashlib.sha256().digest_size
-_NAME = f"sha256/{BLOCK_BYTES}:"
 _PLAIN = "sha256:"
 _READ_BLOCKS = 8
+
+
+def block_bytes(columns: Columns | None = None) -> int:
+    """Return the number of bytes of a block: whole records, and as many in all files of the columns.
+
+    Args:
+        columns: columns of the records; None: Criteo's.
+    """
+    record_bytes = columns_or_criteo(columns).record_bytes
+    records = _BLOCK_RECORDS
+    while records > 1 and records * record_bytes > _MOST_BLOCK_BYTES:
+        records //= 2
+    return records * record_bytes
+
+
+BLOCK_BYTES = block_bytes()
 
 
 @dataclass(frozen=True)
@@ -36,19 +54,24 @@ class Part:
     tail: memoryview
 
 
-def part_at(offset: int, data: memoryview) -> Part:
-    """Return the digests of bytes at an offset of a file."""
-    first = min(-offset % BLOCK_BYTES, len(data))
-    last = first + (len(data) - first) // BLOCK_BYTES * BLOCK_BYTES
-    blocks = range(first, last, BLOCK_BYTES)
-    digests = b"".join(hashlib.sha256(data[start : start + BLOCK_BYTES]).digest() for start in blocks)
+def part_at(offset: int, data: memoryview, size: int = BLOCK_BYTES) -> Part:
+    """Return the digests of bytes at an offset of a file with blocks of ``size`` bytes."""
+    first = min(-offset % size, len(data))
+    last = first + (len(data) - first) // size * size
+    blocks = range(first, last, size)
+    digests = b"".join(hashlib.sha256(data[start : start + size]).digest() for start in blocks)
     return Part(data[:first], digests, data[last:])
 
 
 class BlockChecksum:
-    """Combines the parts of a file, in their order, to its checksum."""
+    """Combines the parts of a file, in their order, to its checksum.
 
-    def __init__(self) -> None:
+    Args:
+        size: bytes of a block, see ``block_bytes``.
+    """
+
+    def __init__(self, size: int = BLOCK_BYTES) -> None:
+        self._block_bytes = size
         self._digests = bytearray()
         self._block = hashlib.sha256()
         self._size = 0
@@ -57,49 +80,56 @@ class BlockChecksum:
         """Add the part that follows, made for its offset in the file."""
         self._add_bytes(part.head)
         self._digests += part.digests
-        self._size += len(part.digests) // DIGEST_BYTES * BLOCK_BYTES
+        self._size += len(part.digests) // DIGEST_BYTES * self._block_bytes
         self._add_bytes(part.tail)
 
     def update(self, data: memoryview) -> None:
         """Add bytes that follow."""
-        self.add(part_at(self._size, data))
+        self.add(part_at(self._size, data, self._block_bytes))
 
     def digests(self) -> bytes:
         """Return the digests of all blocks so far, one after the other; the last block may be shorter."""
-        return bytes(self._digests) + (self._block.digest() if self._size % BLOCK_BYTES else b"")
+        return bytes(self._digests) + (self._block.digest() if self._size % self._block_bytes else b"")
 
     def text(self) -> str:
         """Return the checksum of all bytes so far, with its name."""
-        return checksum_of(self.digests())
+        return checksum_of(self.digests(), self._block_bytes)
 
     def _add_bytes(self, data: memoryview) -> None:
         self._block.update(data)
         self._size += len(data)
-        if len(data) and not self._size % BLOCK_BYTES:
+        if len(data) and not self._size % self._block_bytes:
             self._digests += self._block.digest()
             self._block = hashlib.sha256()
 
 
-def checksum_of(digests: bytes) -> str:
-    """Return the checksum of a file whose blocks have these digests, with its name."""
-    return _NAME + hashlib.sha256(digests).hexdigest()
+def checksum_of(digests: bytes, size: int) -> str:
+    """Return the checksum of a file whose blocks of ``size`` bytes have these digests, with its name."""
+    return f"sha256/{size}:" + hashlib.sha256(digests).hexdigest()
 
 
 def is_of_blocks(checksum: str) -> bool:
     """Return whether a checksum is of this kind; earlier versions wrote the SHA-256 of the whole file."""
-    return checksum.startswith(_NAME)
+    return re.match(r"sha256/[0-9]+:", checksum) is not None
 
 
-def file_checksum(path: Path, start: int = 0, stop: int | None = None) -> BlockChecksum:
-    """Compute the checksum of a file, or of a part as if it were a file, with all processors."""
-    checksum = BlockChecksum()
+def file_checksum(path: Path, size: int, start: int = 0, stop: int | None = None) -> BlockChecksum:
+    """Compute the checksum of a file, or of a part as if it were a file, with all processors.
+
+    Args:
+        path: file to read.
+        size: bytes of a block, see ``block_bytes``.
+        start: first byte.
+        stop: byte after the last; None for the end of the file.
+    """
+    checksum = BlockChecksum(size)
     stop = path.stat().st_size if stop is None else stop
-    step = _READ_BLOCKS * BLOCK_BYTES
+    step = _READ_BLOCKS * size
 
     def read(offset: int) -> Part:
         with path.open("rb") as handle:
             handle.seek(offset)
-            return part_at(offset - start, memoryview(handle.read(min(step, stop - offset))))
+            return part_at(offset - start, memoryview(handle.read(min(step, stop - offset))), size)
 
     threads = os.cpu_count() or 1
     with ThreadPoolExecutor(threads) as pool:
@@ -110,9 +140,9 @@ def file_checksum(path: Path, start: int = 0, stop: int | None = None) -> BlockC
     return checksum
 
 
-def matches(path: Path, stated: str) -> bool:
+def matches(path: Path, stated: str, size: int) -> bool:
     """Return whether a file has the checksum that is stated for it, of blocks or of the whole file."""
     if stated.startswith(_PLAIN):
         with path.open("rb") as handle:
             return _PLAIN + hashlib.file_digest(handle, "sha256").hexdigest() == stated
-    return file_checksum(path).text() == stated
+    return file_checksum(path, size).text() == stated

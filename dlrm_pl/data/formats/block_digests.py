@@ -12,12 +12,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO
 
-from dlrm_pl.data.formats.binary_format import RECORD_BYTES
-from dlrm_pl.data.formats.block_checksum import BLOCK_BYTES, DIGEST_BYTES, checksum_of
+from dlrm_pl.columns.columns import Columns
+from dlrm_pl.data.formats.binary_format import columns_or_criteo
+from dlrm_pl.data.formats.block_checksum import DIGEST_BYTES, block_bytes, checksum_of
 from dlrm_pl.errors import DataFormatError
 
 _SAMPLES = 4
-"""Number of blocks that are checked when a dataset is opened: 5 MB, 5 ms."""
+"""Number of blocks that are checked when a dataset is opened: of Criteo's 5 MB, 5 ms."""
 _READ_BLOCKS = 8
 
 
@@ -32,20 +33,24 @@ class BlockDigests:
     Args:
         path: file of records.
         digests: digests of its blocks, one after the other.
+        columns: columns of the records; None: Criteo's.
     """
 
-    def __init__(self, path: Path, digests: bytes) -> None:
+    def __init__(self, path: Path, digests: bytes, columns: Columns | None = None) -> None:
         self._path = path
+        self._record_bytes = columns_or_criteo(columns).record_bytes
+        self._block_bytes = block_bytes(columns)
         self._digests = digests
         self._checked = bytearray(len(digests) // DIGEST_BYTES)
 
     @classmethod
-    def load(cls, path: Path, stated: str | None) -> BlockDigests | None:
+    def load(cls, path: Path, stated: str | None, columns: Columns | None = None) -> BlockDigests | None:
         """Read the digests of a file, or return None if it has none, as in folders of earlier versions.
 
         Args:
             path: file of records.
             stated: checksum of the file in ``dataset.json``; None if it has none.
+            columns: columns of the records; None: Criteo's.
 
         Raises:
             DataFormatError: the digests do not match the checksum or the size of the file.
@@ -54,12 +59,13 @@ class BlockDigests:
         if stated is None or not sibling_path.is_file():
             return None
         digests = sibling_path.read_bytes()
-        if checksum_of(digests) != stated or len(digests) != DIGEST_BYTES * -(-path.stat().st_size // BLOCK_BYTES):
+        size = block_bytes(columns)
+        if checksum_of(digests, size) != stated or len(digests) != DIGEST_BYTES * -(-path.stat().st_size // size):
             raise DataFormatError(
                 f"{sibling_path}: does not match {path.name} and its checksum in dataset.json. One of the three was "
                 "modified or corrupted after it was written. Preprocess the raw log again, or copy the dataset again."
             )
-        return cls(path, digests)
+        return cls(path, digests, columns)
 
     def __len__(self) -> int:
         """Return the number of blocks."""
@@ -76,9 +82,10 @@ class BlockDigests:
         Raises:
             DataFormatError: a block was changed; names its rows.
         """
-        for block in range(start // BLOCK_BYTES, -(-stop // BLOCK_BYTES)):
+        size = self._block_bytes
+        for block in range(start // size, -(-stop // size)):
             if not self._checked[block]:
-                self._check(block, data[block * BLOCK_BYTES : (block + 1) * BLOCK_BYTES])
+                self._check(block, data[block * size : (block + 1) * size])
                 self._checked[block] = 1
 
     def check_samples(self) -> int:
@@ -91,7 +98,7 @@ class BlockDigests:
         blocks = sorted({last * sample // (_SAMPLES - 1) for sample in range(_SAMPLES)})
         with self._path.open("rb") as handle:
             for block in blocks:
-                self._check(block, _read(handle, block, 1))
+                self._check(block, self._read(handle, block, 1))
         return len(blocks)
 
     def check_all(self) -> None:
@@ -103,9 +110,9 @@ class BlockDigests:
 
         def check(first: int) -> None:
             with self._path.open("rb") as handle:
-                data = memoryview(_read(handle, first, _READ_BLOCKS))
+                data = memoryview(self._read(handle, first, _READ_BLOCKS))
             for block in range(first, min(first + _READ_BLOCKS, len(self))):
-                self._check(block, data[(block - first) * BLOCK_BYTES :][:BLOCK_BYTES])
+                self._check(block, data[(block - first) * self._block_bytes :][: self._block_bytes])
 
         threads = os.cpu_count() or 1
         with ThreadPoolExecutor(threads) as pool:
@@ -115,13 +122,12 @@ class BlockDigests:
 
     def _check(self, block: int, data: memoryview | bytes) -> None:
         if hashlib.sha256(data).digest() != self._digests[block * DIGEST_BYTES : (block + 1) * DIGEST_BYTES]:
-            first = block * BLOCK_BYTES // RECORD_BYTES
+            first = block * self._block_bytes // self._record_bytes
             raise DataFormatError(
-                f"{self._path}: rows {first:,} to {first + len(data) // RECORD_BYTES - 1:,} do not match their "
+                f"{self._path}: rows {first:,} to {first + len(data) // self._record_bytes - 1:,} do not match their "
                 "checksum: they were modified or corrupted. Preprocess the raw log again, or copy the file again."
             )
 
-
-def _read(handle: IO[bytes], block: int, count: int) -> bytes:
-    handle.seek(block * BLOCK_BYTES)
-    return handle.read(count * BLOCK_BYTES)
+    def _read(self, handle: IO[bytes], block: int, count: int) -> bytes:
+        handle.seek(block * self._block_bytes)
+        return handle.read(count * self._block_bytes)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from dlrm_pl.columns.columns import Columns
 from dlrm_pl.data.formats.binary_format import SPLITS, Split
 from dlrm_pl.documents.fields import Count, Partial, Positive, Share, make, shown
 from dlrm_pl.documents.json_text import read_json
@@ -80,6 +81,7 @@ class Description(Partial):
     """Contents of ``dataset.json``; empty if the file is missing, as in a folder of MLPerf's tools.
 
     Attributes:
+        columns: columns of the records; Criteo's if not stated.
         table_sizes: number of rows of each table; empty if not stated.
         splits: stated splits by name.
         max_ind_range: modulus of the categories; -1 if there was none or it is unknown.
@@ -91,6 +93,7 @@ class Description(Partial):
         preprocess: options and inputs of ``preprocess``; None for other data.
     """
 
+    columns: Columns = field(default_factory=Columns.criteo)
     table_sizes: tuple[Positive, ...] = ()
     splits: dict[Split, _StatedSplit] = field(default_factory=dict)
     max_ind_range: int = -1
@@ -115,7 +118,8 @@ class Description(Partial):
         stated = contents.get("format") if isinstance(contents, dict) else None
         if stated != FORMAT:
             raise DataFormatError(f"{path}: format {shown(stated)}, this version reads {FORMAT}. {_ADVICE}")
-        description = make(cls, contents, str(path), DataFormatError, _ADVICE)
+        columns = _stated_columns(contents.pop("columns", None), path)
+        description = replace(make(cls, contents, str(path), DataFormatError, _ADVICE), columns=columns)
         if description.report:
             make(_Report, description.report, f"{path}: report", DataFormatError, _ADVICE)
         for name, split in description.splits.items():
@@ -136,3 +140,16 @@ class Description(Partial):
             return None
         checksum = stated.checksum or (f"sha256:{stated.sha256}" if stated.sha256 else None)
         return SplitInfo(stated.records, stated.positives, checksum)
+
+
+def _stated_columns(stated: Any, path: Path) -> Columns:
+    if stated is None:
+        return Columns.criteo()
+    columns = Columns.of_statement(stated, f"{path}: columns", DataFormatError, _ADVICE)
+    for column in columns.dense:
+        if not column.computed:
+            raise DataFormatError(
+                f"{path}: columns: column {column.name} states transform=standardize without mean and deviation. "
+                f"{_ADVICE}"
+            )
+    return columns

@@ -11,10 +11,18 @@ from typing import Any
 
 import numpy as np
 
-from dlrm_pl.data.formats.binary_format import LABEL, SPLITS, Split, count_records, open_records, split_file_name
-from dlrm_pl.data.formats.block_checksum import file_checksum, matches
+from dlrm_pl.columns.columns import Columns
+from dlrm_pl.data.formats.binary_format import (
+    LABEL,
+    SPLITS,
+    Split,
+    columns_or_criteo,
+    count_records,
+    open_records,
+    split_file_name,
+)
+from dlrm_pl.data.formats.block_checksum import block_bytes, file_checksum, matches
 from dlrm_pl.data.formats.block_digests import BlockDigests, digests_path
-from dlrm_pl.data.formats.criteo_counts import NUM_SPARSE
 from dlrm_pl.data.formats.dataset_description import DESCRIPTION_NAME, FORMAT, Description, SplitInfo
 from dlrm_pl.data.formats.vocabulary import COUNTS_NAME, DictionaryChecksums, Vocabulary, dictionary_name, load_counts
 from dlrm_pl.documents.json_text import object_in, object_with
@@ -57,7 +65,8 @@ class Splits(dict[Split, SplitInfo]):
                 f"{self._folder}: has no {split} rows, only {' and '.join(self._description.splits)}. One day that was "
                 "preprocessed with --vocabulary_from has no training rows: name a dataset of more days."
             )
-        records = count_records(file)
+        columns = self._description.columns
+        records = count_records(file, columns)
         if stated is not None and stated.records != records:
             raise DataFormatError(
                 f"{file}: has {records} records, {DESCRIPTION_NAME} says {stated.records}. The file was cut or "
@@ -65,7 +74,7 @@ class Splits(dict[Split, SplitInfo]):
             )
         positives = stated.positives if stated else None
         if positives is None and records <= _COUNT_AT_MOST:
-            positives = int(np.count_nonzero(open_records(file)[:, LABEL]))
+            positives = int(np.count_nonzero(open_records(file, columns)[:, LABEL]))
         self[split] = SplitInfo(records, positives, stated.checksum if stated else None)
         return self[split]
 
@@ -83,6 +92,7 @@ class DatasetFolder:
         best_possible_auroc: best AUROC that a model can expect on each split of synthetic data; empty for real logs.
         report: data report of ``preprocess``; empty for other data.
         dictionaries: checksum of each table's dictionary; empty if the folder does not state them.
+        columns: columns of the records; those of Criteo's logs if the folder does not state them.
 
     Example:
         >>> import tempfile
@@ -102,6 +112,7 @@ class DatasetFolder:
     best_possible_auroc: dict[str, float]
     report: dict[str, Any] = field(default_factory=dict)
     dictionaries: tuple[str, ...] = ()
+    columns: Columns = field(default_factory=Columns.criteo)
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], *, rows: bool = True) -> DatasetFolder:
@@ -129,8 +140,8 @@ class DatasetFolder:
             raise DatasetError(
                 f"{folder}: there is no such dataset folder. Make one with `preprocess` or `synthesize`."
             )
-        sizes = load_counts(folder)
         description = Description.read(folder)
+        sizes = load_counts(folder, description.columns)
         splits = Splits(folder, description)
         for split in (description.splits or SPLITS) if rows else ():
             splits[split]
@@ -146,15 +157,19 @@ class DatasetFolder:
                     f"{folder / COUNTS_NAME}: table {table} has {count} rows, {DESCRIPTION_NAME} says {expected}. "
                     "The files are of different runs; preprocess the raw log again."
                 )
+        fingerprint = description.fingerprint
+        if not fingerprint:
+            fingerprint = DictionaryChecksums.of_folder(sizes, folder, description.columns).fingerprint
         return cls(
             path=folder,
             table_sizes=sizes,
             splits=splits,
             max_ind_range=description.max_ind_range,
-            fingerprint=description.fingerprint or DictionaryChecksums.of_folder(sizes, folder).fingerprint,
+            fingerprint=fingerprint,
             best_possible_auroc=description.best_possible_auroc,
             report=description.report,
             dictionaries=description.dictionaries,
+            columns=description.columns,
         )
 
     def __repr__(self) -> str:
@@ -186,7 +201,7 @@ class DatasetFolder:
         Raises:
             DataFormatError: the digests are corrupt.
         """
-        return BlockDigests.load(self.split_path(split), self.splits[split].checksum)
+        return BlockDigests.load(self.split_path(split), self.splits[split].checksum, self.columns)
 
     def vocabulary(self) -> Vocabulary:
         """Read the dictionaries, and check them by the fingerprint.
@@ -194,8 +209,8 @@ class DatasetFolder:
         Raises:
             DataFormatError: a dictionary is missing, corrupt, or from another dataset; names it.
         """
-        vocabulary = Vocabulary.load(self.path)
-        self._check_dictionaries(DictionaryChecksums.of_tables(self.table_sizes, vocabulary.values))
+        vocabulary = Vocabulary.load(self.path, self.columns)
+        self._check_dictionaries(DictionaryChecksums.of_tables(self.table_sizes, vocabulary.values, self.columns))
         return vocabulary
 
     def check_dictionaries(self) -> None:
@@ -204,7 +219,7 @@ class DatasetFolder:
         Raises:
             DataFormatError: one was changed; names it.
         """
-        self._check_dictionaries(DictionaryChecksums.of_folder(self.table_sizes, self.path))
+        self._check_dictionaries(DictionaryChecksums.of_folder(self.table_sizes, self.path, self.columns))
 
     def check_samples(self) -> str:
         """Check a few blocks of rows of each split, which takes milliseconds whatever the size.
@@ -241,7 +256,7 @@ class DatasetFolder:
             return f"the {split} rows have no checksum to compare with"
         if (digests := self.digests(split)) is not None:
             digests.check_all()
-        elif not matches(path, stated):
+        elif not matches(path, stated, block_bytes(self.columns)):
             raise DataFormatError(
                 f"{path}: was changed after it was written: its checksum differs. Preprocess the raw log again, "
                 "or copy the file again."
@@ -282,6 +297,7 @@ def describe(
     *,
     max_ind_range: int,
     created_by: str,
+    columns: Columns | None = None,
     best_possible_auroc: Mapping[str, float] | None = None,
     splits: Mapping[Split, SplitInfo] | None = None,
     known_dictionaries: DictionaryChecksums | None = None,
@@ -293,25 +309,28 @@ def describe(
         folder: folder with the splits, the counts and the dictionaries.
         max_ind_range: modulus of the raw categories.
         created_by: command that made the folder.
+        columns: columns of the records; None: Criteo's.
         best_possible_auroc: best AUROC that a model can expect on each split of synthetic data.
         splits: contents of the splits, if they are known; else the files are read.
         known_dictionaries: checksums of the dictionaries, if they are known; else these are read.
         extra: more entries of ``dataset.json``.
     """
-    sizes = load_counts(folder)
+    columns = columns_or_criteo(columns)
+    sizes = load_counts(folder, columns)
     described = {}
     for split in splits or SPLITS:
-        info = splits[split] if splits else _read_split(folder / split_file_name(split))
+        info = splits[split] if splits else _read_split(folder / split_file_name(split), columns)
         described[split] = {
             "records": info.records,
             "positives": info.positives,
             "label_rate": (info.positives or 0) / info.records,
             "checksum": info.checksum,
         }
-    dictionaries = known_dictionaries or DictionaryChecksums.of_folder(sizes, folder)
+    dictionaries = known_dictionaries or DictionaryChecksums.of_folder(sizes, folder, columns)
     contents = {
         "format": FORMAT,
         "created_by": created_by,
+        "columns": columns.statement(),
         "max_ind_range": max_ind_range,
         "table_sizes": list(sizes),
         "fingerprint": dictionaries.fingerprint,
@@ -324,9 +343,9 @@ def describe(
     return DatasetFolder.open(folder)
 
 
-def _read_split(path: Path) -> SplitInfo:
+def _read_split(path: Path, columns: Columns) -> SplitInfo:
     """Count the rows and clicks of a file, and write the digests of its blocks."""
-    records, checksum = open_records(path), file_checksum(path)
+    records, checksum = open_records(path, columns), file_checksum(path, block_bytes(columns))
     digests_path(path).write_bytes(checksum.digests())
     return SplitInfo(len(records), int(np.count_nonzero(records[:, LABEL])), checksum.text())
 
@@ -338,7 +357,12 @@ def recognize_dataset(folder: Path) -> FinishedOutput | None:
         return None
     files = [Path(split_file_name(split)) for split in SPLITS]
     names = [path.name for file in files for path in (file, digests_path(file))]
-    names += [COUNTS_NAME, *map(dictionary_name, range(NUM_SPARSE)), REJECTED]
+    names += [COUNTS_NAME, *map(dictionary_name, range(_stated_tables(contents))), REJECTED]
     command = str(contents["created_by"])
     settings = object_in(contents, "synthetic" if command == "synthesize" else command)
     return FinishedOutput("a dataset", command, settings, (*names, DESCRIPTION_NAME))
+
+
+def _stated_tables(contents: Mapping[str, Any]) -> int:
+    sizes = contents.get("table_sizes")
+    return len(sizes) if isinstance(sizes, list) else Columns.criteo().num_sparse

@@ -5,15 +5,16 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from dlrm_pl.data.formats.binary_format import RECORD_BYTES
-from dlrm_pl.data.formats.block_checksum import BLOCK_BYTES, file_checksum, is_of_blocks
+from dlrm_pl.columns.columns import Columns
+from dlrm_pl.data.formats.binary_format import columns_or_criteo
+from dlrm_pl.data.formats.block_checksum import block_bytes, file_checksum, is_of_blocks
 
 _WHOLE_BYTES = 2**30
-"""Up to here all rows are read: 6.7 million of them, half a second on two processors (1.1 GiB/s each)."""
+"""Up to here all rows are read: 6.7 million of Criteo's, half a second on two processors (1.1 GiB/s each)."""
 _SAMPLES = 64
 
 
-def checksum_of_rows(path: Path, start: int, stop: int, stated: str | None) -> str:
+def checksum_of_rows(path: Path, start: int, stop: int, stated: str | None, columns: Columns | None = None) -> str:
     """A checksum of the rows as if they were a file of their own; empty for more than 1 GiB that has none.
 
     Args:
@@ -22,14 +23,15 @@ def checksum_of_rows(path: Path, start: int, stop: int, stated: str | None) -> s
         stop: row after the last.
         stated: what the dataset states as the checksum of the file, which is taken for its word where these are all of
             its rows: whoever reads them checks them by it. None where it states none.
+        columns: columns of the records; None: Criteo's.
     """
-    first, last = start * RECORD_BYTES, stop * RECORD_BYTES
+    first, last = _bytes_of(start, stop, columns)
     if stated is not None and is_of_blocks(stated) and (first, last) == (0, path.stat().st_size):
         return stated
-    return file_checksum(path, first, last).text() if last - first <= _WHOLE_BYTES else ""
+    return file_checksum(path, block_bytes(columns), first, last).text() if last - first <= _WHOLE_BYTES else ""
 
 
-def identity_of_rows(path: Path, start: int, stop: int, stated: str | None) -> str:
+def identity_of_rows(path: Path, start: int, stop: int, stated: str | None, columns: Columns | None = None) -> str:
     """A checksum of the rows; of more than 1 GiB, of a sample of them and of what else tells files apart.
 
     Args:
@@ -37,19 +39,25 @@ def identity_of_rows(path: Path, start: int, stop: int, stated: str | None) -> s
         start: first row.
         stop: row after the last.
         stated: what the dataset states as the checksum of the file; None where it states none.
+        columns: columns of the records; None: Criteo's.
 
     Returns:
-        Of more than 1 GiB: over 64 blocks of 8,192 rows, evenly spread, the size of the file, the time of its last
-        change and ``stated``. So the same rows in a file that was copied count as other ones: that costs time, and the
-        other error would cost the result.
+        Of more than 1 GiB: over 64 blocks (see ``block_checksum``), evenly spread, the size of the file, the time of
+        its last change and ``stated``. So the same rows in a file that was copied count as other ones: that costs
+        time, and the other error would cost the result.
     """
-    if checksum := checksum_of_rows(path, start, stop, stated):
+    if checksum := checksum_of_rows(path, start, stop, stated, columns):
         return checksum
-    first, last = start * RECORD_BYTES, stop * RECORD_BYTES
+    (first, last), size = _bytes_of(start, stop, columns), block_bytes(columns)
     digest, now = hashlib.sha256(), path.stat()
     digest.update(f"{stated} {now.st_size} {now.st_mtime_ns}".encode())
     with path.open("rb") as handle:
         for sample in range(_SAMPLES):
-            handle.seek(first + (last - first - BLOCK_BYTES) * sample // (_SAMPLES - 1))
-            digest.update(handle.read(BLOCK_BYTES))
+            handle.seek(first + (last - first - size) * sample // (_SAMPLES - 1))
+            digest.update(handle.read(size))
     return f"sample:{digest.hexdigest()}"
+
+
+def _bytes_of(start: int, stop: int, columns: Columns | None) -> tuple[int, int]:
+    record_bytes = columns_or_criteo(columns).record_bytes
+    return start * record_bytes, stop * record_bytes

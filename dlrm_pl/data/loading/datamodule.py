@@ -13,6 +13,7 @@ import pytorch_lightning as pl
 from torch.utils.data import DataLoader
 
 from dlrm_pl.batch import ClickBatch
+from dlrm_pl.columns.columns import Columns
 from dlrm_pl.data.formats.binary_format import Split, single_label
 from dlrm_pl.data.formats.dataset_folder import DatasetFolder
 from dlrm_pl.data.formats.row_identity import checksum_of_rows, identity_of_rows
@@ -44,7 +45,8 @@ class DLRMDataModule(pl.LightningDataModule):
             (upstream's --mlperf-bin-shuffle), ``row`` shuffles the rows, ``none`` keeps the order of the file.
         seed: seed of the shuffling; each epoch gets another order.
         num_workers: number of processes that read ahead; the file is memory-mapped, so 0 is usually fastest.
-        max_ind_range: take indices modulo this number and cap the tables at it; -1 keeps them as in the folder.
+        max_ind_range: take indices of hex columns with a vocabulary modulo this number and cap their tables at it; -1
+            keeps them as in the folder.
         calibration_rows: number of first rows of val that calibrate a quantization; the others tune it. MLPerf
             prescribes 128,000; of a small val it is at most a tenth.
         predict_split: split that ``predict`` scores.
@@ -111,12 +113,22 @@ class DLRMDataModule(pl.LightningDataModule):
         self._calibration_rows = int(calibration_rows)
         self._predict_split: Split = predict_split
         self._predict_raw = predict_raw
-        self.table_sizes = list(capped_sizes(self.folder.table_sizes, max_ind_range))
+        self.table_sizes = list(capped_sizes(self.folder.table_sizes, max_ind_range, self.columns))
 
     def __repr__(self) -> str:
         """The folder, the rows of each split and the batch size, on one line."""
         rows = "".join(f", {split}={info.records}" for split, info in self.folder.splits.items())
         return f"DLRMDataModule({str(self.folder.path)!r}{rows}, batch_size={self.batch_size})"
+
+    @property
+    def columns(self) -> Columns:
+        """The columns of the dataset's records."""
+        return self.folder.columns
+
+    @property
+    def num_dense(self) -> int:
+        """Number of dense columns N."""
+        return self.columns.num_dense
 
     @property
     def dataset_fingerprint(self) -> str:
@@ -155,7 +167,7 @@ class DLRMDataModule(pl.LightningDataModule):
                 continue
             stop = min(rows.stop, rows.start + max_rows) if name == "tuning" and max_rows else rows.stop
             path = self.folder.split_path(rows.split)
-            label = single_label(path, rows.start, stop)
+            label = single_label(path, rows.start, stop, self.columns)
             if label is not None:
                 raise DatasetError(
                     f"{path}: all {stop - rows.start:,} labels of the {name} rows, {rows.start:,} to {stop:,} of "
@@ -236,7 +248,9 @@ class DLRMDataModule(pl.LightningDataModule):
     def row_identities(self) -> Mapping[str, str]:
         """Return a checksum of the rows that calibrate, and of those that tune, by name."""
         return {
-            name: identity_of_rows(self.folder.split_path(rows.split), rows.start, rows.stop, self._stated(rows.split))
+            name: identity_of_rows(
+                *(self.folder.split_path(rows.split), rows.start, rows.stop, self._stated(rows.split)), self.columns
+            )
             for name, rows in self.row_ranges.items()
             if name != "certification"  # These are read once, after the search.
         }
@@ -244,7 +258,8 @@ class DLRMDataModule(pl.LightningDataModule):
     def certification_checksum(self) -> str:
         """Checksum of the certification rows; empty if the dataset states none and they are too many to read."""
         rows = self.row_ranges["certification"]
-        return checksum_of_rows(self.folder.split_path(rows.split), rows.start, rows.stop, self._stated(rows.split))
+        path = self.folder.split_path(rows.split)
+        return checksum_of_rows(path, rows.start, rows.stop, self._stated(rows.split), self.columns)
 
     def _stated(self, split: Split) -> str | None:
         """Return the checksum of a split if its rows are checked by it when they are read, else None."""

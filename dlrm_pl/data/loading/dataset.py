@@ -4,28 +4,20 @@ from __future__ import annotations
 
 import operator
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch.utils.data import Dataset
 
-from dlrm_pl.batch import ClickBatch
-from dlrm_pl.data.formats.binary_format import (
-    DENSE,
-    LABEL,
-    RECORD_BYTES,
-    SPARSE,
-    Records,
-    Split,
-    count_records,
-    open_records,
-)
+from dlrm_pl.batch import ClickBatch, to_batch
+from dlrm_pl.columns.column import SparseColumn
+from dlrm_pl.columns.columns import Columns
+from dlrm_pl.data.formats.binary_format import Records, Split, columns_or_criteo, count_records, open_records
 from dlrm_pl.data.formats.block_digests import BlockDigests
-from dlrm_pl.data.formats.criteo_counts import NUM_SPARSE
 from dlrm_pl.data.formats.dataset_folder import DatasetFolder
+from dlrm_pl.data.loading.record_checks import RecordChecks
 from dlrm_pl.data.loading.sampling import Selection
 from dlrm_pl.errors import ConfigurationError, DataFormatError
 from dlrm_pl.files.watched import FileState, WatchedFile
@@ -39,7 +31,8 @@ class ClickDataset(Dataset[ClickBatch]):
     Args:
         path: binary file.
         table_sizes: number of rows of each table; a larger index is an error.
-        max_ind_range: indices are taken modulo this number if it is positive.
+        columns: columns of the records; None: Criteo's.
+        max_ind_range: indices of hex columns with a vocabulary are taken modulo this number if it is positive.
         start: first row.
         stop: row after the last; None for the end of the file.
         digests: digests of the file's blocks, by which each block is checked when it is first read; None for no check.
@@ -63,20 +56,25 @@ class ClickDataset(Dataset[ClickBatch]):
         path: str | os.PathLike[str],
         table_sizes: Sequence[int],
         *,
+        columns: Columns | None = None,
         max_ind_range: int = -1,
         start: int = 0,
         stop: int | None = None,
         digests: BlockDigests | None = None,
     ) -> None:
         path = Path(path).expanduser()
-        if len(table_sizes) != NUM_SPARSE:
-            raise ConfigurationError(f"table_sizes has {len(table_sizes)} sizes, but a record has {NUM_SPARSE} tables.")
-        records = count_records(path)
+        columns = columns_or_criteo(columns)
+        if len(table_sizes) != columns.num_sparse:
+            raise ConfigurationError(
+                f"table_sizes has {len(table_sizes)} sizes, but a record has {columns.num_sparse} tables."
+            )
+        records = count_records(path, columns)
         start, stop = operator.index(start), records if stop is None else operator.index(stop)
         if not 0 <= start <= stop <= records:
             raise ConfigurationError(f"{path}: rows {start} to {stop} were requested, but the file has {records}.")
         self.path = path
-        self._table_sizes = np.asarray(table_sizes, dtype=np.int64)
+        self._columns = columns
+        self._checks = RecordChecks(path, columns, table_sizes)
         self._max_ind_range = max_ind_range
         self._start = start
         self._stop = stop
@@ -100,16 +98,18 @@ class ClickDataset(Dataset[ClickBatch]):
         Args:
             folder: dataset folder.
             split: ``train``, ``val`` or ``test``.
-            max_ind_range: indices are taken modulo this number, and the tables capped at it, if it is positive.
+            max_ind_range: indices of hex columns with a vocabulary are taken modulo this number, and their tables
+                capped at it, if it is positive.
             start: first row.
             stop: row after the last; None for all.
             checked: check each block of rows when it is first read, if the folder has their digests.
         """
-        sizes = capped_sizes(folder.table_sizes, max_ind_range)
+        sizes = capped_sizes(folder.table_sizes, max_ind_range, folder.columns)
         digests = folder.digests(split) if checked else None
         return cls(
             folder.split_path(split),
             sizes,
+            columns=folder.columns,
             max_ind_range=max_ind_range,
             start=start,
             stop=stop,
@@ -128,19 +128,19 @@ class ClickDataset(Dataset[ClickBatch]):
         """Read the rows of a slice, or of an array of row numbers, as a batch.
 
         Raises:
-            DataFormatError: a label is not 0 or 1, a dense value is negative, or an index is beyond its table; names
-                file, record, field or table, and value. Or the file was changed after it was written or opened.
+            DataFormatError: a label, a dense value or an index is not one that preprocessing writes, see
+                ``RecordChecks``; names file, record, column or table, and value. Or the file was changed after it was
+                written or opened.
         """
         if not isinstance(selection, slice):
             # Sorted reads walk the file forwards; the order inside a batch means nothing.
             selection = np.sort(selection)
         self._check_blocks(selection)
         records = self._records()[self._start : self._stop][selection]
-        labels, dense, indices = records[:, LABEL], records[:, DENSE], records[:, SPARSE]
         if self._max_ind_range > 0:
-            indices = indices % self._max_ind_range
-        self._check(selection, labels, dense, indices)
-        return to_batch(labels, dense, indices)
+            records = _reduced(records, self._columns, self._max_ind_range)
+        self._checks.check(records, self._numbers(selection))
+        return to_batch(records, self._columns)
 
     def batches(self, batch_size: int) -> Batches:
         """Return all rows in order as batches that can be iterated over again and again, without workers."""
@@ -155,7 +155,7 @@ class ClickDataset(Dataset[ClickBatch]):
                     f"{self.path}: was replaced or changed since the dataset was opened: it had {self._state}, and now "
                     f"has {file.state}. Run the command again."
                 )
-            self._map = (os.getpid(), file, open_records(self.path, file.descriptor))
+            self._map = (os.getpid(), file, open_records(self.path, self._columns, file.descriptor))
         self._map[1].check_unchanged()
         return self._map[2]
 
@@ -169,36 +169,19 @@ class ClickDataset(Dataset[ClickBatch]):
             runs = [(first, last)]
         else:
             runs = [(row, row + 1) for row in selection.tolist()]
+        size = self._columns.record_bytes
         for first, last in runs:
-            self._digests.check(data, (self._start + first) * RECORD_BYTES, (self._start + last) * RECORD_BYTES)
+            self._digests.check(data, (self._start + first) * size, (self._start + last) * size)
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the state without the map, since pickling it would copy the file."""
         return self.__dict__ | {"_map": None}
 
-    def _check(self, selection: Selection, labels: Records, dense: Records, indices: Records) -> None:
-        """Check a batch in a few passes, and look for the place of a fault only if there is one."""
-        if not len(labels):
-            return
-        highest = indices.max(axis=0)
-        signs_fit = labels.min() >= 0 and labels.max() <= 1 and dense.min() >= 0 and indices.min() >= 0
-        if signs_fit and (highest < self._table_sizes).all():
-            return
-        numbers = np.arange(len(self))[selection] if isinstance(selection, slice) else selection
-        for row, number in enumerate(numbers + self._start):
-            where = f"{self.path}: record {number}"
-            if labels[row] not in (0, 1):
-                raise DataFormatError(f"{where}: the label is {labels[row]}, but must be 0 or 1. Preprocess again.")
-            for field in np.flatnonzero(dense[row] < 0):
-                raise DataFormatError(
-                    f"{where}: dense field I{field + 1} is {dense[row, field]}, but must not be negative; "
-                    "preprocessing stores 0 instead. Preprocess the raw log again."
-                )
-            for table in np.flatnonzero((indices[row] < 0) | (indices[row] >= self._table_sizes)):
-                raise DataFormatError(
-                    f"{where}: table {table} has {self._table_sizes[table]} rows, the index is {indices[row, table]}. "
-                    "The file and day_fea_count.npz come from different runs; preprocess the raw log again."
-                )
+    def _numbers(self, selection: Selection) -> Iterable[int]:
+        """Return the numbers of the selected rows in the file."""
+        if isinstance(selection, slice):
+            return range(self._start, self._stop)[selection]
+        return map(int, selection + self._start)
 
 
 class Batches:
@@ -242,16 +225,25 @@ class Batches:
             yield self._dataset[start : min(start + self._batch_size, len(self._dataset))]
 
 
-def to_batch(labels: np.ndarray[Any, Any], dense: np.ndarray[Any, Any], indices: np.ndarray[Any, Any]) -> ClickBatch:
-    """Return integer columns as a batch; the logarithm of the dense features is taken here, as upstream does."""
-    return ClickBatch(
-        dense=torch.from_numpy(np.log(dense.astype(np.float32) + np.float32(1))),
-        indices=torch.from_numpy(np.ascontiguousarray(indices.T, dtype=np.int64)),
-        offsets=None,
-        labels=torch.from_numpy(labels.astype(np.float32)),
+def capped_sizes(table_sizes: Sequence[int], max_ind_range: int, columns: Columns | None = None) -> tuple[int, ...]:
+    """Return the table sizes when indices are taken modulo ``max_ind_range``, of hex columns with a vocabulary."""
+    if max_ind_range <= 0:
+        return tuple(table_sizes)
+    return tuple(
+        min(size, max_ind_range) if _is_capped(column) else size
+        for size, column in zip(table_sizes, columns_or_criteo(columns).sparse, strict=True)
     )
 
 
-def capped_sizes(table_sizes: Sequence[int], max_ind_range: int) -> tuple[int, ...]:
-    """Return the table sizes when indices are taken modulo ``max_ind_range``."""
-    return tuple(min(size, max_ind_range) if max_ind_range > 0 else size for size in table_sizes)
+def _is_capped(column: SparseColumn) -> bool:
+    return column.kind == "hex" and column.ids == "vocabulary"
+
+
+def _reduced(records: Records, columns: Columns, modulus: int) -> Records:
+    """Return records with the ids of hex columns with a vocabulary modulo a number; absent elements stay so."""
+    records = np.array(records)
+    for column, fields in zip(columns.sparse, columns.table_fields, strict=True):
+        if _is_capped(column):
+            ids = records[:, fields]
+            ids[...] = np.where(ids < 0, ids, ids % modulus)
+    return records

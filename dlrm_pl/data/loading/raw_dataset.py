@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from torch.utils.data import IterableDataset
 
-from dlrm_pl.batch import ClickBatch
-from dlrm_pl.data.formats.binary_format import DENSE, LABEL, SPARSE
+from dlrm_pl.batch import ClickBatch, to_batch
+from dlrm_pl.columns.columns import Columns
+from dlrm_pl.data.formats.binary_format import SPARSE
 from dlrm_pl.data.formats.vocabulary import Vocabulary
-from dlrm_pl.data.loading.dataset import to_batch
 from dlrm_pl.data.raw_logs.reader import iter_raw_records
 from dlrm_pl.errors import DataFormatError
 
@@ -48,6 +48,8 @@ class RawLogDataset(IterableDataset[ClickBatch]):
             ids, unseen = self._vocabulary.encode(raw[:, SPARSE])
             self.unseen += unseen
             rows += len(raw)
-            yield to_batch(raw[:, LABEL], raw[:, DENSE].astype(np.int32), ids)
+            records = raw.astype(np.int32)
+            records[:, SPARSE] = ids
+            yield to_batch(records, Columns.criteo())
         if not rows:
             raise DataFormatError(f"{self._path}: is empty. Name a raw log with at least one line.")

@@ -23,7 +23,7 @@ def path(tmp_path: Path) -> Path:
     """Nine blocks of zeros, the last of three rows, and their digests."""
     path = tmp_path / "rows.bin"
     path.write_bytes(bytes((BLOCKS - 1) * BLOCK_BYTES + 3 * 160))
-    digests_path(path).write_bytes(file_checksum(path).digests())
+    digests_path(path).write_bytes(file_checksum(path, BLOCK_BYTES).digests())
     return path
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from dlrm_pl.data.formats import row_identity
 from dlrm_pl.data.formats.binary_format import open_records, split_file_name
-from dlrm_pl.data.formats.block_checksum import file_checksum
+from dlrm_pl.data.formats.block_checksum import BLOCK_BYTES, file_checksum
 from dlrm_pl.data.formats.row_identity import identity_of_rows
 from dlrm_pl.data.loading.datamodule import DLRMDataModule
 
@@ -45,7 +45,7 @@ def test_one_changed_row_changes_the_identity_of_its_range_alone(dataset_copy: P
 def test_identity_is_the_checksum_of_the_rows_as_a_file_of_their_own(synthetic_folder: Path, tmp_path: Path) -> None:
     path = synthetic_folder / split_file_name("val")
     open_records(path)[100:900].tofile(tmp_path / "rows")
-    assert identity_of_rows(path, 100, 900, None) == file_checksum(tmp_path / "rows").text()
+    assert identity_of_rows(path, 100, 900, None) == file_checksum(tmp_path / "rows", BLOCK_BYTES).text()
 
 
 @pytest.mark.parametrize("sampled", [0, 11_000])
@@ -56,7 +56,7 @@ def test_many_rows_are_told_apart_by_sample_size_time_and_what_is_stated(
     monkeypatch.setattr(row_identity, "_SAMPLES", 4)
     path = Path(shutil.copy2(synthetic_folder / split_file_name("train"), tmp_path / "rows"))
     # As many rows as blocks need, without a file of a gigabyte.
-    path.write_bytes((path.read_bytes() * 4)[: 3 * row_identity.BLOCK_BYTES])
+    path.write_bytes((path.read_bytes() * 4)[: 3 * BLOCK_BYTES])
     found = [identity_of_rows(path, 0, 3 * 8192, "stated")]
     found.append(identity_of_rows(path, 0, 3 * 8192, "else"))
     change(path, sampled)

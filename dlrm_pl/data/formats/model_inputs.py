@@ -1,0 +1,78 @@
+"""What a model reads of records: transformed dense values, and lookups. Needs NumPy alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from dlrm_pl.columns.column import DenseColumn
+from dlrm_pl.columns.columns import Columns
+from dlrm_pl.data.formats.binary_format import Records
+
+Floats = npt.NDArray[np.float32]
+Integers = npt.NDArray[np.int64]
+
+
+def dense_inputs(dense: Records, columns: Columns) -> Floats:
+    """Return the model's dense inputs, float32 ``[B, N]``: the values of records after each column's transform.
+
+    Args:
+        dense: dense fields of records, int32 ``[B, N]``: integers, or the bits of floats (``DenseColumn.holds_float``).
+        columns: columns of the records.
+    """
+    runs = columns.dense_runs
+    if len(runs) == 1:
+        return _transformed(dense, columns.dense)
+    inputs = np.empty(dense.shape, np.float32)
+    for fields in runs:
+        inputs[:, fields] = _transformed(dense[:, fields], columns.dense[fields])
+    return inputs
+
+
+def lookups(ids: Records, columns: Columns) -> tuple[Integers, Integers | None]:
+    """Return indices and offsets of a batch, as ``ClickBatch`` has them; absent elements are left out.
+
+    Args:
+        ids: ids of records, ``[B, W]``: those of all sparse columns, one column after the other.
+        columns: columns of the records.
+
+    Returns:
+        int64 ``[T, B]`` and None where no column has lists; else ``[L]`` and the offsets ``[T * B + 1]``.
+    """
+    if columns.is_one_hot:
+        return np.ascontiguousarray(ids.T, dtype=np.int64), None
+    rows = len(ids)
+    indices = np.empty(ids.size, np.int64)
+    lengths = np.empty((columns.num_sparse, rows), np.int64)
+    end = 0
+    for table, (column, fields) in enumerate(zip(columns.sparse, columns.id_fields, strict=True)):
+        bags = ids[:, fields]
+        if column.at_most is None:
+            found = bags.reshape(-1)
+            lengths[table] = column.width
+        else:
+            # Lists stand at the left of their fields, so row by row this is the order of their elements.
+            present = bags >= 0
+            found = bags[present]
+            lengths[table] = np.count_nonzero(present, axis=1)
+        indices[end : end + len(found)] = found
+        end += len(found)
+    offsets = np.zeros(lengths.size + 1, np.int64)
+    np.cumsum(lengths.reshape(-1), out=offsets[1:])
+    return indices[:end], offsets
+
+
+def _transformed(fields: Records, columns: tuple[DenseColumn, ...]) -> Floats:
+    """Return the inputs of columns with the same transform, float32."""
+    first = columns[0]
+    # A copy of fields side by side, since only those can be read as floats.
+    values = np.ascontiguousarray(fields).view("<f4") if first.holds_float else fields.astype(np.float32)
+    if first.transform == "log1p":
+        if first.holds_float:
+            values = np.maximum(values, np.float32(0))
+        # As upstream; log1p would give other last bits.
+        return np.log(values + np.float32(1))  # type: ignore[no-any-return]
+    if first.transform == "none":
+        return np.array(values, np.float32)
+    mean, deviation = (np.array([getattr(column, name) for column in columns]) for name in ("mean", "deviation"))
+    return np.asarray((values - mean) / deviation, np.float32)
