@@ -30,6 +30,7 @@ from .model.load import load_checkpoint as load_checkpoint
 from .model.training.lightning_module import DLRMModule as DLRMModule
 from .quantization.judging.criterion import Criterion as Criterion
 from .quantization.judging.evaluation import AUROCEvaluation as AUROCEvaluation
+from .quantization.judging.quantization_data import QuantizationData as QuantizationData
 from .quantization.judging.row_sets import RowSets as RowSets
 from .quantization.judging.slices import WorstSlice as WorstSlice
 from .quantization.recipe import Recipe as Recipe

@@ -20,7 +20,7 @@ from dlrm_pl.callbacks.checkpoint_io import AtomicCheckpointIO
 from dlrm_pl.callbacks.earlier_checkpoints import check_earlier_checkpoints
 from dlrm_pl.callbacks.monitors import check_monitors
 from dlrm_pl.callbacks.quantization import QuantizationCallback
-from dlrm_pl.data.loading.datamodule import DLRMDataModule
+from dlrm_pl.data.loading.datamodule import CALIBRATION_ROWS
 from dlrm_pl.documents.docstrings import describes_arguments_by
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.files.sizes import format_bytes
@@ -28,6 +28,7 @@ from dlrm_pl.migration.lpot.apply import apply_lpot_conf
 from dlrm_pl.model.load import load_into
 from dlrm_pl.model.training.lightning_module import DLRMModule
 from dlrm_pl.quantization.judging.criterion import Criterion
+from dlrm_pl.quantization.judging.quantization_data import QuantizationData
 from dlrm_pl.quantization.search.objective import ObjectiveName
 from dlrm_pl.quantization.search.settings import StopAt, TuningSettings, stop_at_or_until
 from dlrm_pl.serving.predictor import check_predictions_path, write_predictions
@@ -110,7 +111,7 @@ class DLRMTrainer(pl.Trainer):
         model: DLRMModule,
         train_dataloaders: Any = None,
         val_dataloaders: Any = None,
-        datamodule: DLRMDataModule | None = None,
+        datamodule: pl.LightningDataModule | None = None,
         ckpt_path: str | os.PathLike[str] | None = None,
         weights_only: bool = True,
         overwrite: bool = False,
@@ -151,7 +152,7 @@ class DLRMTrainer(pl.Trainer):
         dataloaders: Any = None,
         ckpt_path: str | os.PathLike[str] | None = None,
         verbose: bool = True,
-        datamodule: DLRMDataModule | None = None,
+        datamodule: pl.LightningDataModule | None = None,
         weights_only: bool = True,
         force: bool = False,
     ) -> Any:
@@ -175,7 +176,7 @@ class DLRMTrainer(pl.Trainer):
         dataloaders: Any = None,
         ckpt_path: str | os.PathLike[str] | None = None,
         verbose: bool = True,
-        datamodule: DLRMDataModule | None = None,
+        datamodule: pl.LightningDataModule | None = None,
         weights_only: bool = True,
         force: bool = False,
     ) -> Any:
@@ -197,7 +198,7 @@ class DLRMTrainer(pl.Trainer):
     def quantize(  # noqa: D417 (the decorator describes the other options)
         self,
         model: DLRMModule,
-        datamodule: DLRMDataModule,
+        datamodule: QuantizationData,
         ckpt_path: str | os.PathLike[str] | None = None,
         *,
         output: str | os.PathLike[str] | None = None,
@@ -224,7 +225,7 @@ class DLRMTrainer(pl.Trainer):
 
         Args:
             model: trained module, or one to be loaded from ``ckpt_path``.
-            datamodule: data module with the rows that calibrate, tune and certify.
+            datamodule: data module with the rows that calibrate, tune and certify, see ``QuantizationData``.
             ckpt_path: checkpoint to load; its hyperparameters override those of files and flags.
             lpot_conf: conf.yaml of LPOT; it overrides the settings of the callback, and the other options override
                 it.
@@ -240,7 +241,7 @@ class DLRMTrainer(pl.Trainer):
                 lpot_conf,
                 config,
                 architecture=model.architecture,
-                calibration_rows=datamodule.calibration_rows,
+                calibration_rows=getattr(datamodule, "calibration_rows", CALIBRATION_ROWS),
                 has_logger=bool(self.loggers),
             )
         options = {
@@ -271,7 +272,7 @@ class DLRMTrainer(pl.Trainer):
         self,
         model: DLRMModule | None = None,
         dataloaders: Any = None,
-        datamodule: DLRMDataModule | None = None,
+        datamodule: pl.LightningDataModule | None = None,
         return_predictions: bool | None = None,
         ckpt_path: str | os.PathLike[str] | None = None,
         weights_only: bool = True,

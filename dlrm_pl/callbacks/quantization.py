@@ -14,7 +14,6 @@ from torchmetrics import Metric
 
 from dlrm_pl.artifact.build import Outcome
 from dlrm_pl.artifact.store import recognize_artifact
-from dlrm_pl.data.loading.datamodule import DLRMDataModule
 from dlrm_pl.documents.arguments import check_arguments
 from dlrm_pl.documents.docstrings import describes_arguments_by
 from dlrm_pl.files.atomic import check_folder
@@ -114,7 +113,7 @@ class QuantizationCallback(pl.Callback):
         if config.scored_by_auroc:
             criterion.check_auroc()
         datamodule = trainer.datamodule  # type: ignore[attr-defined]
-        if isinstance(datamodule, DLRMDataModule) and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+        if not trainer.fast_dev_run:  # type: ignore[attr-defined]
             check_rows(config, datamodule)
         if isinstance(pl_module, DLRMModule):
             SearchSpace(config.tuning.space, pl_module.model.architecture)

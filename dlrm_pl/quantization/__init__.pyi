@@ -5,6 +5,7 @@ from .judging.criterion import Verdict as Verdict
 from .judging.evaluation import AUROCEvaluation as AUROCEvaluation
 from .judging.evaluation import EvalFunc as EvalFunc
 from .judging.evaluation import Scores as Scores
+from .judging.quantization_data import QuantizationData as QuantizationData
 from .judging.row_sets import RowSets as RowSets
 from .judging.slices import WorstSlice as WorstSlice
 from .recipe import Recipe as Recipe

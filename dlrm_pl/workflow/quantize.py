@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import logging
 import os
 from collections.abc import Callable, Sequence
@@ -13,13 +14,13 @@ from torchmetrics import Metric
 
 from dlrm_pl.artifact.build import Outcome, build_artifact
 from dlrm_pl.benchmark.latency import InterleavedTimer
-from dlrm_pl.data.loading.datamodule import DLRMDataModule
 from dlrm_pl.documents.arguments import check_arguments
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.model.embeddings import EmbeddingBags
 from dlrm_pl.model.training.lightning_module import DLRMModule
 from dlrm_pl.program import is_quiet
 from dlrm_pl.quantization.judging.evaluation import AUROCEvaluation
+from dlrm_pl.quantization.judging.quantization_data import FirstRows, QuantizationData, check_data
 from dlrm_pl.quantization.judging.row_sets import RowSets
 from dlrm_pl.quantization.search.listener import TuningListener
 from dlrm_pl.quantization.search.objective import Objective
@@ -32,7 +33,7 @@ log = logging.getLogger(__name__)
 
 def quantize(
     module: DLRMModule,
-    datamodule: DLRMDataModule,
+    datamodule: QuantizationData,
     output: str | os.PathLike[str] = "artifacts/int8",
     *,
     settings: TuningSettings = TuningSettings(),  # noqa: B008 (frozen; the default shows in help())
@@ -49,7 +50,8 @@ def quantize(
 
     Args:
         module: trained module.
-        datamodule: data module of the dataset that the module was trained on; set up here.
+        datamodule: data module of the dataset that the module was trained on, or another with the methods of
+            ``QuantizationData``; set up here.
         output: folder to write the artifact to. An artifact there of the same model, rows and settings is replaced.
         settings: how to search, and how large a drop of AUROC is tolerated.
         eval_func: function that scores a model, instead of AUROC.
@@ -95,7 +97,7 @@ def quantize(
 
 def quantize_module(
     module: DLRMModule,
-    datamodule: DLRMDataModule,
+    datamodule: QuantizationData,
     config: QuantizationConfig,
     *,
     listeners: Sequence[TuningListener] = (),
@@ -109,23 +111,15 @@ def quantize_module(
         listeners: objects that are told of each trial, after the display on the terminal.
 
     Raises:
-        ConfigurationError: the module or the data module is of another class.
+        ConfigurationError: the module is of another class, or the data module lacks a method.
         DatasetError: the data is not that of the model, or its rows hold a single class.
         DLRMError: see ``build_artifact``.
     """
-    if not isinstance(datamodule, DLRMDataModule) or not isinstance(module, DLRMModule):
-        raise ConfigurationError(
-            f"Quantization needs a DLRMModule and a DLRMDataModule, got {type(module).__name__} and "
-            f"{type(datamodule).__name__}."
-        )
+    if not isinstance(module, DLRMModule):
+        raise ConfigurationError(f"Quantization needs a DLRMModule, got {type(module).__name__}.")
+    check_data(datamodule)
     datamodule.setup("test")
-    if config.calibration_rows is not None:
-        datamodule = _with_calibration_rows(datamodule, config.calibration_rows)
-    difference = module.check_dataset(datamodule.table_sizes, datamodule.dataset_fingerprint)
-    if difference:
-        log.warning("%s. Continuing because --force was given; the certificate says so.", difference)
-    check_rows(config, datamodule)
-    data = RowSets.of_datamodule(datamodule, difference)
+    data = _rows_of(module, datamodule, config)
     eval_func = config.eval_func
     if config.metric is not None:
         eval_func = AUROCEvaluation(data.tuning, config.metric)
@@ -155,17 +149,33 @@ def quantize_module(
         module.train(was_training)
 
 
-def check_rows(config: QuantizationConfig, datamodule: DLRMDataModule) -> None:
-    """Check that the rows which the search and the certification score hold both classes.
+def check_rows(config: QuantizationConfig, datamodule: QuantizationData) -> None:
+    """Check that a data module gives three sets of rows, and, if it can tell, that they hold both classes.
 
     Raises:
+        ConfigurationError: it lacks a method.
         DatasetError: a single class; names split and rows.
     """
-    datamodule.require_quantizable(tuning=config.eval_func is None, max_rows=config.tuning.criterion.max_rows)
+    check_data(datamodule)
+    require = getattr(datamodule, "require_quantizable", None)
+    if require is not None:
+        require(tuning=config.eval_func is None, max_rows=config.tuning.criterion.max_rows)
 
 
-def _with_calibration_rows(datamodule: DLRMDataModule, rows: int) -> DLRMDataModule:
-    """The data module with another number of calibration rows; the user's own keeps its number."""
-    view = copy.copy(datamodule)
-    view.calibration_rows = rows
-    return view
+def _rows_of(module: DLRMModule, datamodule: QuantizationData, config: QuantizationConfig) -> RowSets:
+    """Take the rows of a data module, once it is known to be that of the module's dataset."""
+    rows = config.calibration_rows
+    if rows is not None and hasattr(datamodule, "calibration_rows"):
+        datamodule = copy.copy(datamodule)  # The user's own keeps its number.
+        datamodule.calibration_rows = rows
+        rows = None
+    columns, difference = getattr(datamodule, "columns", None), ""
+    if hasattr(datamodule, "table_sizes"):
+        fingerprint = getattr(datamodule, "dataset_fingerprint", "")
+        difference = module.check_dataset(datamodule.table_sizes, fingerprint, columns)
+    if difference:
+        log.warning("%s. Continuing because --force was given; the certificate says so.", difference)
+    check_rows(config, datamodule)
+    data = RowSets.of_datamodule(datamodule, difference)
+    data = dataclasses.replace(data, columns=module.columns)
+    return data if rows is None else dataclasses.replace(data, calibration=FirstRows(data.calibration, rows))

@@ -132,5 +132,5 @@ def test_a_wrong_option_is_refused(
 
 
 def test_other_classes_are_refused(module: DLRMModule, data: DLRMDataModule, tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="needs a DLRMModule and a DLRMDataModule, got DLRM and DLRMDataModul"):
+    with pytest.raises(ConfigurationError, match="needs a DLRMModule, got DLRM"):
         dlrm_pl.quantize(module.model, data, tmp_path / "a")  # type: ignore[arg-type]

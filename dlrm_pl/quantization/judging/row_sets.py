@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import combinations
-from typing import TYPE_CHECKING
+from typing import Any
 
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.columns.columns import Columns
 from dlrm_pl.data.loading.row_range import RowRange
 from dlrm_pl.errors import CalibrationError
-
-if TYPE_CHECKING:  # An artifact is written without Lightning, whose import takes a second or two.
-    from dlrm_pl.data.loading.datamodule import DLRMDataModule
+from dlrm_pl.quantization.judging.quantization_data import QuantizationData, read_rows
 
 
 @dataclass(frozen=True, repr=False)
@@ -73,22 +71,60 @@ class RowSets:
                 )
 
     @classmethod
-    def of_datamodule(cls, datamodule: DLRMDataModule, other_dataset: str = "") -> RowSets:
+    def of_datamodule(cls, datamodule: QuantizationData, other_dataset: str = "") -> RowSets:
         """Take the rows of a data module that is set up for testing.
 
         Args:
-            datamodule: after ``setup("test")``.
+            datamodule: after ``setup("test")``. One that does not say which rows it gives has them read once more, and
+                they count as the first rows of val and of test.
             other_dataset: how the dataset differs from the model's own, where that was forced; else empty.
+
+        Raises:
+            ConfigurationError: a loader gives something else than batches that can be read again.
+            DatasetError: there are no rows, or all have one label.
+            CalibrationError: the tuning rows are the certification rows.
         """
+        calibration, tuning = datamodule.calibration_dataloader(), datamodule.tuning_dataloader()
+        certification = datamodule.certification_dataloader()
+        fingerprint = getattr(datamodule, "dataset_fingerprint", "")
+        columns = getattr(datamodule, "columns", None)
+        best_possible = getattr(datamodule, "best_possible_auroc", None)
+        if all(hasattr(datamodule, name) for name in ("row_ranges", "row_identities", "certification_checksum")):
+            known: Any = datamodule
+            return cls(
+                calibration=calibration,
+                tuning=tuning,
+                certification=certification,
+                row_ranges=known.row_ranges,
+                row_identities=known.row_identities(),
+                certification_checksum=known.certification_checksum(),
+                dataset_fingerprint=fingerprint,
+                batch_size=known.eval_batch_size,
+                best_possible_auroc=None if best_possible is None else best_possible("test"),
+                other_dataset=other_dataset,
+                columns=columns,
+            )
+        sets = {"calibration": calibration, "tuning": tuning, "certification": certification}
+        read = {name: read_rows(name, batches) for name, batches in sets.items()}
+        if read["tuning"].checksum == read["certification"].checksum:
+            raise CalibrationError(
+                "tuning_dataloader() and certification_dataloader() give the same rows. A drop measured on rows that "
+                "were used before proves nothing: give others."
+            )
+        first = read["calibration"].rows
         return cls(
-            calibration=datamodule.calibration_dataloader(),
-            tuning=datamodule.tuning_dataloader(),
-            certification=datamodule.certification_dataloader(),
-            row_ranges=datamodule.row_ranges,
-            row_identities=datamodule.row_identities(),
-            certification_checksum=datamodule.certification_checksum(),
-            dataset_fingerprint=datamodule.dataset_fingerprint,
-            batch_size=datamodule.eval_batch_size,
-            best_possible_auroc=datamodule.best_possible_auroc("test"),
+            calibration=calibration,
+            tuning=tuning,
+            certification=certification,
+            row_ranges={
+                "calibration": RowRange("val", 0, first),
+                "tuning": RowRange("val", first, first + read["tuning"].rows),
+                "certification": RowRange("test", 0, read["certification"].rows),
+            },
+            row_identities={name: rows.checksum for name, rows in read.items() if name != "certification"},
+            dataset_fingerprint=fingerprint,
+            batch_size=max(read["tuning"].batch_size, read["certification"].batch_size),
+            best_possible_auroc=None if best_possible is None else best_possible("test"),
             other_dataset=other_dataset,
+            columns=columns,
         )
