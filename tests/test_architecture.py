@@ -145,7 +145,6 @@ NOT_CONVERTED = {
     "migration/flags/network.py",
     "migration/flags/table.py",
     "model/architecture.py",
-    "model/training/lightning_module.py",
     "quantization/judging/slices.py",
     "quantization/search/strategies/bayesian.py",
 }
