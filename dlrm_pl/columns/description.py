@@ -1,0 +1,68 @@
+"""Columns in a few lines: those that are alike share one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from dlrm_pl.columns.column import DenseColumn, SparseColumn
+from dlrm_pl.columns.columns import Columns
+
+_MOST_NAMES = 8
+_NUMBERED = re.compile(r"(.*?)(0|[1-9][0-9]{0,8})")
+
+
+def column_lines(columns: Columns) -> list[tuple[str, str]]:
+    """Describe columns in lines of (label, dense or sparse; names and what they are).
+
+    Example:
+        >>> from dlrm_pl import Columns
+        >>> from dlrm_pl.columns.description import column_lines
+        >>> column_lines(Columns.criteo())[1:]
+        [('dense', 'I1 to I13: integer, log1p'), ('sparse', 'C1 to C26: hex, vocabulary')]
+    """
+    dense = _grouped((column, describe_dense(column)) for column in columns.dense)
+    sparse = _grouped((column, describe_sparse(column)) for column in columns.sparse)
+    return [("label", columns.label), *(("dense", line) for line in dense), *(("sparse", line) for line in sparse)]
+
+
+def describe_dense(column: DenseColumn) -> str:
+    """Describe a dense column without its name."""
+    numbers = f" (mean {column.mean:.6g}, deviation {column.deviation:.6g})" if column.mean is not None else ""
+    return f"{column.type}, {column.transform}{numbers}"
+
+
+def describe_sparse(column: SparseColumn) -> str:
+    """Describe a sparse column without its name."""
+    ids = column.ids if column.rows is None else f"{column.ids} into {column.rows:,} ids"
+    if not column.is_list:
+        return f"{column.kind}, {ids}"
+    length = f"lists of {column.bag}" if column.at_most is None else f"lists of at most {column.at_most}"
+    return f"{column.kind}, {ids}, {length}, pooled by {column.pooling}"
+
+
+def _grouped(columns: Iterable[tuple[DenseColumn | SparseColumn, str]]) -> list[str]:
+    names: dict[str, list[str]] = {}
+    for column, words in columns:
+        names.setdefault(words, []).append(column.name)
+    return [f"{_listed(_in_runs(group))}: {words}" for words, group in names.items()]
+
+
+def _in_runs(names: Sequence[str]) -> list[str]:
+    """Names that count upwards, three or more, become one: ``C1 to C26``."""
+    runs: list[list[str]] = []
+    last: tuple[str, int] | None = None
+    for name in names:
+        match = _NUMBERED.fullmatch(name)
+        place = (match[1], int(match[2])) if match else None
+        if place and last and place == (last[0], last[1] + 1):
+            runs[-1].append(name)
+        else:
+            runs.append([name])
+        last = place
+    return [text for run in runs for text in (run if len(run) < 3 else [f"{run[0]} to {run[-1]}"])]
+
+
+def _listed(names: list[str]) -> str:
+    more = len(names) - _MOST_NAMES
+    return ", ".join(names[:_MOST_NAMES]) + (f" and {more:,} more" if more > 0 else "")
