@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
+from dlrm_pl.columns.columns import Columns
+from dlrm_pl.columns.description import column_lines
 from dlrm_pl.errors import CheckpointError, ConfigurationError
-
-if TYPE_CHECKING:
-    from dlrm_pl.model.checkpoints.table_statistics import TableStatistics
 
 _LONGEST_TEXT = 100
 
@@ -130,6 +129,7 @@ def _rest(full: bool) -> str:
 def _checkpoint(path: Path, full: bool) -> Description:
     from dlrm_pl.model.checkpoints.contract import CheckpointContract
     from dlrm_pl.model.checkpoints.file import open_checkpoint
+    from dlrm_pl.model.checkpoints.table_lines import table_data, table_lines
     from dlrm_pl.model.checkpoints.table_statistics import describe_rows, sampled_rows
     from dlrm_pl.model.checkpoints.tensors import unchecked
     from dlrm_pl.model.embeddings import TABLE_KEY
@@ -154,8 +154,9 @@ def _checkpoint(path: Path, full: bool) -> Description:
         ("parameters", f"{parameters:,} ({4 * parameters:,} bytes)"),
         ("dataset fingerprint", _text(contract.dataset_fingerprint) or "none: not tied to a dataset"),
         *_origin(checkpoint),
+        *_column_lines(contract.columns),
         *_architecture(architecture),
-        *_table_lines(architecture, kinds, statistics),
+        *table_lines(architecture, kinds, statistics, contract.columns),
         ("checked", f"{_checked(left)}{_rest(full or not left)}"),
     )
     data = {
@@ -163,9 +164,10 @@ def _checkpoint(path: Path, full: bool) -> Description:
         "epoch": epoch,
         "parameters": parameters,
         "dataset_fingerprint": contract.dataset_fingerprint or None,
+        "columns": contract.columns and contract.columns.statement(),
         "upstream": checkpoint.get("reference"),
         "architecture": architecture,
-        "tables": _tables(architecture, kinds, statistics),
+        "tables": table_data(architecture, kinds, statistics),
     }
     return Description("checkpoint", path, data, lines, _checked(left))
 
@@ -196,10 +198,13 @@ def _origin(checkpoint: dict[str, Any]) -> list[_Line]:
 def _artifact(path: Path, full: bool) -> Description:
     import torch
 
+    from dlrm_pl.artifact.columns import stated_columns
     from dlrm_pl.artifact.manifest import Manifest
     from dlrm_pl.artifact.result_file import check_result
     from dlrm_pl.artifact.store import check_files, large_files, load_model, read_matching_certificate
     from dlrm_pl.artifact.summary import comparison, drop_line, guards_line, slice_line, verdict_line
+    from dlrm_pl.data.encoding.vocabulary_file import VOCABULARY_NAME
+    from dlrm_pl.model.checkpoints.table_lines import table_data, table_lines
     from dlrm_pl.model.checkpoints.table_statistics import describe_rows, sampled_rows
 
     manifest = Manifest.read(path)
@@ -221,6 +226,7 @@ def _artifact(path: Path, full: bool) -> Description:
         part, _, number = op.partition(".")
         ops.setdefault((part, values["dtype"]), []).extend([int(number)] if number else [])
     model = load_model(path, manifest)
+    columns = stated_columns(manifest.columns, model.architecture, str(path))
     tables, architecture = model.tables, model.architecture.to_dict()
     sizes = architecture["table_sizes"]
     samples = [sampled_rows(rows) for rows in sizes]
@@ -240,9 +246,11 @@ def _artifact(path: Path, full: bool) -> Description:
         *([("by force", certificate.other_dataset)] if certificate.other_dataset else []),
         *([("damaged", f"rows whose NaN or infinity became 0: {', '.join(damaged)}")] if damaged else []),
         ("certified on", f"{machine['processor']}, torch {machine['torch']}"),
+        *_column_lines(columns),
+        *([("raw values", "by the dictionaries in the artifact")] if VOCABULARY_NAME in manifest.files else []),
         *_architecture(architecture),
         *((dtype, f"{part} {_numbers(numbers)}".rstrip()) for (part, dtype), numbers in ops.items()),
-        *_table_lines(architecture, kinds, statistics),
+        *table_lines(architecture, kinds, statistics, columns),
         *metrics,
         drop_line(certificate),
         guards_line(certificate),
@@ -255,42 +263,18 @@ def _artifact(path: Path, full: bool) -> Description:
     data = {
         "accepted": certificate.accepted,
         "outcome": certificate.outcome,
+        "columns": columns and columns.statement(),
         "architecture": architecture,
         "ops": {op: values["dtype"] for op, values in manifest.ops.items()},
-        "tables": _tables(architecture, kinds, statistics),
+        "tables": table_data(architecture, kinds, statistics),
         "manifest": manifest,
         "certificate": certificate,
     }
     return Description("artifact", path, data, tuple(lines), checked)
 
 
-def _tables(
-    architecture: Mapping[str, Any], kinds: Sequence[tuple[str, int]], statistics: Sequence[TableStatistics]
-) -> list[dict[str, Any]]:
-    """Return rows, dtype, bytes and statistics of each table, as data."""
-    return [
-        {"rows": rows, "dtype": dtype, "bytes": size, "statistics": asdict(table)}
-        for rows, (dtype, size), table in zip(architecture["table_sizes"], kinds, statistics, strict=True)
-    ]
-
-
-def _table_lines(
-    architecture: Mapping[str, Any], kinds: Sequence[tuple[str, int]], statistics: Sequence[TableStatistics]
-) -> list[str]:
-    """Return a line for each table. Norms and peaks are those of a sample of its rows, see ``table_statistics``."""
-    lines = [
-        f"{'table':<6}{'rows':>13}{'dim':>5}  {'dtype':<9}{'bytes':>16}"
-        f"{'mean norm':>12}{'max norm':>10}{'median peak':>13}{'max peak':>10}"
-    ]
-    for index, (rows, (dtype, size), table) in enumerate(
-        zip(architecture["table_sizes"], kinds, statistics, strict=True)
-    ):
-        damaged = f"  {table.nonfinite_rows} of {table.rows} sampled rows not finite" if table.nonfinite_rows else ""
-        lines.append(
-            f"{index:<6}{rows:>13,}{architecture['embedding_dim']:>5}  {dtype:<9}{size:>16,}"
-            f"{table.mean_norm:>12.4g}{table.max_norm:>10.4g}{table.peak:>13.2f}{table.max_peak:>10.2f}{damaged}"
-        )
-    return lines
+def _column_lines(columns: Columns | None) -> list[_Line]:
+    return [("columns", "unknown")] if columns is None else [*column_lines(columns)]
 
 
 def _architecture(architecture: dict[str, object]) -> list[_Line]:

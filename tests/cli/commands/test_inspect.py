@@ -22,8 +22,9 @@ def test_inspect_describes_every_table(fitted: Path, capsys: pytest.CaptureFixtu
         lines = [line.split() for line in capsys.readouterr().out.splitlines()]
         first = next(i for i, line in enumerate(lines) if line[:2] == ["table", "rows"]) + 1
         found = [
-            [float(cell.replace(",", "")) for cell in (*line[:3], *line[4:])] for line in lines[first : first + 26]
+            [float(cell.replace(",", "")) for cell in (*line[:3], *line[4:-1])] for line in lines[first : first + 26]
         ]
+        assert [line[-1] for line in lines[first : first + 26]] == [f"C{number}" for number in range(1, 27)]
         assert {line[3] for line in lines[first : first + 26]} == {dtype}
         assert [line[0] for line in found] == list(range(26))
         assert all(line[3] == line[1] * row_bytes for line in found)
