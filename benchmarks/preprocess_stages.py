@@ -28,7 +28,8 @@ import numpy as np
 
 from dlrm_pl.cli.main import main as cli
 from dlrm_pl.data.preprocessing import log_run, merge
-from dlrm_pl.data.preprocessing.engine.native import NativeEngine, NativeTablePipeline
+from dlrm_pl.data.preprocessing.engine.native import NativeEngine
+from dlrm_pl.data.preprocessing.engine.native_tables import NativeTablePipeline
 from dlrm_pl.data.preprocessing.scatter import stage, text
 from dlrm_pl.data.preprocessing.tables.stage import VocabularyStage
 

@@ -53,9 +53,9 @@ def test_without_a_compiler_it_says_that_it_is_skipped() -> None:
 def test_a_write_behind_an_array_is_seen() -> None:
     """The sanitizers watch: a call that lies about its memory ends with their report."""
     program = (
-        "import numpy as np; from dlrm_pl.data.preprocessing.engine.native import library\n"
+        "import numpy as np; from dlrm_pl.data.preprocessing.engine.library import library\n"
         "columns, records = np.zeros((40, 4), np.int32), np.zeros(100, np.uint8)\n"
-        "library().dlrm_records(columns.ctypes.data, 4, 4, records.ctypes.data)"
+        "library().dlrm_records(columns.ctypes.data, 40, 4, 4, records.ctypes.data)"
     )
     environment = os.environ | {"BIN": str(Path(sys.executable).parent)}
     command = [str(ROOT / "tests/fuzz/sanitized.sh"), sys.executable, "-P", "-c", program]

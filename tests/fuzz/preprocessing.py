@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from dlrm_pl.data.preprocessing.engine.native import DENSE_BINS, KEYED_DTYPE, TEXT_PADDING, NativeEngine, library
+from dlrm_pl.data.preprocessing.engine.library import library
+from dlrm_pl.data.preprocessing.engine.native import DENSE_BINS, TEXT_PADDING, NativeEngine, keyed_dtype
 from dlrm_pl.data.preprocessing.engine.numpy_engine import Engine, NumPyEngine
 from dlrm_pl.errors import ShapeError
 from tests.fuzz.outcome import HUGE, Rng, outcome
@@ -90,7 +91,7 @@ def buckets(rng: Rng) -> None:
     wrong_room = rng.random() < 0.1
 
     def scatter(engine: Engine) -> Any:
-        keyed, plain = np.zeros(room, KEYED_DTYPE), np.zeros((rows, 40), np.int32)
+        keyed, plain = np.zeros(room, keyed_dtype(40)), np.zeros((rows, 40), np.int32)
         sizes = engine.scatter(columns, rows, seed, first, count, keyed)
         order = engine.order(keyed[:rows])
         engine.records(columns, rows, plain)
@@ -107,7 +108,7 @@ def buckets(rng: Rng) -> None:
     if wrong_room:
         for wrong in (room + 1, -1):
             try:
-                engines()[1].scatter(columns, wrong, seed, first, count, np.zeros(room + 1, KEYED_DTYPE))
+                engines()[1].scatter(columns, wrong, seed, first, count, np.zeros(room + 1, keyed_dtype(40)))
                 raise AssertionError(f"{wrong} rows of {room} were scattered")
             except ShapeError:
                 pass

@@ -7,14 +7,10 @@ from typing import Literal
 
 import numpy as np
 
-from dlrm_pl.data.formats.binary_format import DENSE, RECORD_INTS, SPARSE
-from dlrm_pl.data.formats.criteo_counts import NUM_DENSE
+from dlrm_pl.columns.columns import Columns
 
 Label = Literal["needed", "optional", "absent"]
 """Label of the lines of a log: 0 or 1; 0, 1 or empty; or lines begin with the first dense feature."""
-
-MAX_LINE_BYTES = 32_000
-"""Largest length of a line without its newline. A row has about 250 bytes; longer lines are of another format."""
 
 _INT32 = np.iinfo(np.int32)
 _INT_DIGITS = 4000  # Fewer than int() refuses to read.
@@ -37,72 +33,99 @@ class BadLineError(ValueError):
         self.kind = kind
 
 
-def parse_line(line: bytes, max_ind_range: int, label: Label = "needed") -> list[int]:
-    """Parse one line, without its newline, into 40 integers.
+def longest_line(num_fields: int) -> int:
+    """Return the largest length of a line without its newline, in bytes.
+
+    A row has about 6 bytes a field; longer lines are of another format.
+    """
+    return max(32_000, 24 * num_fields)
+
+
+def parse_line(
+    line: bytes, max_ind_range: int, label: Label = "needed", *, columns: Columns | None = None
+) -> list[int]:
+    """Parse one line, without its newline, into as many integers as a record has.
+
+    Args:
+        line: text of the line.
+        max_ind_range: modulus of the categories; 0 or less keeps them unchanged.
+        label: what the line begins with.
+        columns: columns of the log; None for Criteo's.
 
     Raises:
         BadLineError: the line is invalid; the message says why.
     """
-    fields = line.split(b"\t")
-    if label == "absent":
-        fields.insert(0, b"")
-    if len(fields) != RECORD_INTS or len(line) > MAX_LINE_BYTES:
-        raise explain(line, label)
-    if len(line) > _INT_DIGITS:
-        fields[DENSE] = [_LEADING_ZEROS.sub(rb"\1", field) for field in fields[DENSE]]
-    try:
-        # Fast path for valid lines. ``explain`` examines a line that it refuses field by field.
-        values = [int(field) if field else 0 for field in fields[: SPARSE.start]]
-        values += [int(field, 16) if field else 0 for field in fields[SPARSE]]
-    except ValueError:
-        raise explain(line, label) from None
-    if fields[0] not in (b"0", b"1") and (label == "needed" or fields[0]):
-        raise explain(line, label)
-    if max(values[DENSE]) > _INT32.max or min(values[DENSE]) < _INT32.min:
-        raise explain(line, label)
-    # int() also accepts spaces, underscores, a plus sign, 0x and -0, which no log has.
-    if max(map(len, fields[SPARSE])) > 8 or _FOREIGN.search(line):
-        raise explain(line, label)
-    for index in range(1, SPARSE.start):
-        values[index] = max(values[index], 0)
-    if b"-" in line and any(b"-" in field for field in fields[SPARSE]):
-        raise explain(line, label)
-    if max_ind_range > 0:
-        values[SPARSE] = [value % max_ind_range for value in values[SPARSE]]
+    columns = columns or Columns.criteo()
+    values = values_of_line(line, columns.num_dense, columns.num_sparse, max_ind_range, label)
+    if values is None:
+        raise explain(line, label, columns=columns)
     return values
 
 
-def explain(line: bytes, label: Label = "needed") -> BadLineError:
-    """Return the error for a line, given without its newline, that cannot be parsed."""
+def values_of_line(
+    line: bytes, num_dense: int, num_sparse: int, max_ind_range: int, label: Label = "needed"
+) -> list[int] | None:
+    """Return the integers of one line as ``parse_line``, or None for an invalid line."""
+    fields = line.split(b"\t")
+    if label == "absent":
+        fields.insert(0, b"")
+    first_sparse = 1 + num_dense
+    if len(fields) != first_sparse + num_sparse or len(line) > longest_line(len(fields)):
+        return None
+    sparse = fields[first_sparse:]
+    if len(line) > _INT_DIGITS:
+        fields[1:first_sparse] = [_LEADING_ZEROS.sub(rb"\1", field) for field in fields[1:first_sparse]]
+    try:
+        # Fast for valid lines; ``explain`` examines the others field by field.
+        values = [int(field) if field else 0 for field in fields[:first_sparse]]
+        categories = [int(field, 16) if field else 0 for field in sparse]
+    except ValueError:
+        return None
+    if fields[0] not in (b"0", b"1") and (label == "needed" or fields[0]):
+        return None
+    dense = values[1:]
+    if dense and (max(dense) > _INT32.max or min(dense) < _INT32.min):
+        return None
+    # int() also accepts spaces, underscores, a plus sign, 0x and -0, which no log has.
+    if max(map(len, sparse)) > 8 or _FOREIGN.search(line):
+        return None
+    if b"-" in line and any(b"-" in field for field in sparse):
+        return None
+    if max_ind_range > 0:
+        categories = [value % max_ind_range for value in categories]
+    return [values[0], *(max(value, 0) for value in dense), *categories]
+
+
+def explain(line: bytes, label: Label = "needed", *, columns: Columns | None = None) -> BadLineError:
+    """Return the error for a line, given without its newline, that cannot be parsed; arguments as ``parse_line``'s."""
+    columns = columns or Columns.criteo()
+    num_fields, names = columns.record_ints, columns.names
     if not line:
         return BadLineError("blank", "is blank, but more rows follow")
-    if len(line) > MAX_LINE_BYTES:
+    if len(line) > (longest := longest_line(num_fields)):
         return BadLineError(
             "length",
-            f"is longer than {MAX_LINE_BYTES:,} bytes, too long for a row of a click log; it begins with "
+            f"is longer than {longest:,} bytes, too long for a row of a click log; it begins with "
             f"{_text(line[:_QUOTED_BYTES])}",
         )
     fields = line.split(b"\t")
     absent = label == "absent"
-    if len(fields) != RECORD_INTS - absent:
-        expected = f"expected {RECORD_INTS - 1}, as line 1 has no label" if absent else f"expected {RECORD_INTS}"
+    if len(fields) != num_fields - absent:
+        expected = f"expected {num_fields - 1}, as line 1 has no label" if absent else f"expected {num_fields}"
         return BadLineError("fields", f"has {len(fields)} field{'s' if len(fields) > 1 else ''}; {expected}")
     for index, field in enumerate(fields, start=int(absent)):
-        where = f"field {index + 1 - absent}"
+        where = f"field {index + 1 - absent} ({names[index]}) is {_text(field)}"
         if index == 0 and field not in (b"0", b"1") and (label == "needed" or field):
-            return BadLineError("label", f"{where} (label) is {_text(field)}; expected 0 or 1")
-        if 0 < index < SPARSE.start:
+            return BadLineError("label", f"{where}; expected 0 or 1")
+        if 0 < index <= columns.num_dense:
             digits = field.removeprefix(b"-")
             if field and not digits.isdigit():
-                return BadLineError("integer", f"{where} (I{index}) is {_text(field)}; expected an integer")
+                return BadLineError("integer", f"{where}; expected an integer")
             short = _LEADING_ZEROS.sub(rb"\1", field)
             if len(short) > _INT_DIGITS or (field and not _INT32.min <= int(short) <= _INT32.max):
-                return BadLineError("range", f"{where} (I{index}) is {_text(field)}, which does not fit in 32 bits")
-        if index >= SPARSE.start and (len(field) > 8 or not _HEX_DIGITS.issuperset(field)):
-            return BadLineError(
-                "category",
-                f"{where} (C{index - NUM_DENSE}) is {_text(field)}; expected up to 8 hexadecimal digits",
-            )
+                return BadLineError("range", f"{where}, which does not fit in 32 bits")
+        if index > columns.num_dense and (len(field) > 8 or not _HEX_DIGITS.issuperset(field)):
+            return BadLineError("category", f"{where}; expected up to 8 hexadecimal digits")
     return BadLineError("line", "cannot be read")
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from dlrm_pl.data.preprocessing.chunks import ChunkReader
 from dlrm_pl.data.preprocessing.days import Day
-from dlrm_pl.data.preprocessing.engine.native import KEYED_DTYPE
+from dlrm_pl.data.preprocessing.engine.native import keyed_dtype
 from dlrm_pl.data.preprocessing.io import bucket_reader as work_files
 from dlrm_pl.data.preprocessing.io.bucket_reader import map_keyed
 from dlrm_pl.errors import DataFormatError
@@ -81,7 +81,7 @@ def test_a_log_that_shrinks_meanwhile_is_named(tmp_path: Path) -> None:
 def test_bucket_is_what_was_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, advice: int | None) -> None:
     if advice:
         monkeypatch.setattr(work_files, "_MADV_POPULATE_READ", advice)
-    keyed = np.zeros(100, KEYED_DTYPE)
+    keyed = np.zeros(100, keyed_dtype(40))
     keyed["key"], keyed["record"] = np.arange(100), np.arange(4000).reshape(100, 40)
     path = tmp_path / "bucket_0"
     path.write_bytes(keyed.tobytes())

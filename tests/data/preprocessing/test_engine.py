@@ -15,16 +15,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dlrm_pl.data.preprocessing import engine as engine_folder
+from dlrm_pl.data.preprocessing.engine.library import library
 from dlrm_pl.data.preprocessing.engine.native import (
     DENSE_BINS,
-    KEYED_DTYPE,
     TEXT_PADDING,
     Columns,
     NativeEngine,
-    StoppedError,
-    library,
+    keyed_dtype,
 )
 from dlrm_pl.data.preprocessing.engine.numpy_engine import Engine, NumPyEngine, row_keys
+from dlrm_pl.data.preprocessing.threads import StoppedError
 from dlrm_pl.kernels.library import load
 from tests.support.raw_logs import GOOD, line
 
@@ -178,7 +178,7 @@ def test_scatter_order_take_and_remap_agree(rows: int, first: int, seed: int, bu
     mapping = rng.permutation(100).astype(np.int32)
     found = []
     for engine in ENGINES:
-        keyed, records = np.zeros(64, KEYED_DTYPE), np.zeros((rows, 40), np.int32)
+        keyed, records = np.zeros(64, keyed_dtype(40)), np.zeros((rows, 40), np.int32)
         sizes = engine.scatter(columns, rows, seed, first, buckets, keyed)
         clicks = engine.take(keyed, engine.order(keyed[:rows]), records)
         assert clicks == np.count_nonzero(records[:, 0])
@@ -193,7 +193,7 @@ def test_scatter_order_take_and_remap_agree(rows: int, first: int, seed: int, bu
 @given(keys=st.sets(st.integers(0, 40) | st.integers(2**63, 2**63 + 9) | st.integers(0, 2**64 - 1), max_size=60))
 def test_keys_that_agree_in_most_bits_are_ordered(keys: set[int]) -> None:
     for engine in ENGINES:
-        keyed = np.zeros(len(keys), KEYED_DTYPE)
+        keyed = np.zeros(len(keys), keyed_dtype(40))
         keyed["key"] = list(keys)
         assert keyed["key"][engine.order(keyed)].tolist() == sorted(keys)
 
@@ -204,7 +204,7 @@ def test_buckets_in_their_order_are_the_rows_in_the_order_of_their_keys() -> Non
     assert len(set(keys.tolist())) == 500
     for engine in ENGINES:
         for buckets in (1, 7):
-            keyed = np.empty(500, KEYED_DTYPE)
+            keyed = np.empty(500, keyed_dtype(40))
             sizes = engine.scatter(columns, 500, 3, 70, buckets, keyed)
             stops = np.cumsum(sizes)
             rows = np.empty((500, 40), np.int32)

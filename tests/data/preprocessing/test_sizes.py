@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dlrm_pl.data.preprocessing.engine.native import DENSE_BINS, KEYED_DTYPE, TEXT_PADDING, NativeEngine, library
+from dlrm_pl.data.preprocessing.engine.library import library
+from dlrm_pl.data.preprocessing.engine.native import DENSE_BINS, TEXT_PADDING, NativeEngine, keyed_dtype
 from dlrm_pl.data.preprocessing.engine.numpy_engine import Engine, NumPyEngine
 from dlrm_pl.errors import DataFormatError, ShapeError
 
@@ -38,7 +39,7 @@ def parsing() -> dict[str, Any]:
 
 
 def scattering() -> dict[str, Any]:
-    columns, out = np.zeros((40, 5), np.int32), np.zeros(5, KEYED_DTYPE)
+    columns, out = np.zeros((40, 5), np.int32), np.zeros(5, keyed_dtype(40))
     return {"columns": columns, "rows": 5, "seed": 1, "first_row": 0, "buckets": 2, "out": out}
 
 
@@ -47,12 +48,12 @@ def recording() -> dict[str, Any]:
 
 
 def appending() -> dict[str, Any]:
-    return {"files": np.zeros(2, np.int32), "keyed": np.zeros(3, KEYED_DTYPE), "sizes": np.zeros(2, np.int64)}
+    return {"files": np.zeros(2, np.int32), "keyed": np.zeros(3, keyed_dtype(40)), "sizes": np.zeros(2, np.int64)}
 
 
 def taking() -> dict[str, Any]:
     order = np.arange(3, dtype=np.uint32)
-    return {"keyed": np.zeros(3, KEYED_DTYPE), "order": order, "out": np.zeros((3, 40), np.int32)}
+    return {"keyed": np.zeros(3, keyed_dtype(40)), "order": order, "out": np.zeros((3, 40), np.int32)}
 
 
 def remapping() -> dict[str, Any]:
@@ -64,13 +65,15 @@ def read_only(array: np.ndarray) -> np.ndarray:
     return array
 
 
+other = np.dtype([("key", "<u8"), ("record", "<i4", (40,)), ("more", "<i4")])
 CASES: list[tuple[str, Callable[[], dict[str, Any]], dict[str, Any], str]] = [
     ("parse", parsing, {"size": 2 * len(TEXT) + 1}, "bytes of text and of its padding"),
     ("parse", parsing, {"size": -1}, "the text$|the text\\."),
     ("parse", parsing, {"size": 2 * len(TEXT) - 1}, "does not end in a newline"),
     ("parse", parsing, {"text": np.zeros(300, np.int8)}, r"text: an array of uint8 \['any'\] .* got int8"),
     ("parse", parsing, {"columns": np.zeros((40, 1), np.int32)}, "more rows than the columns have room for"),
-    ("parse", parsing, {"columns": np.zeros((39, 2), np.int32)}, r"int32 \[40, 'any'\] .* got int32 \[39, 2\]"),
+    ("parse", parsing, {"columns": np.zeros((39, 2), np.int32)}, r"missing: .* int64 \[39\] .* got int64 \[40\]"),
+    ("parse", parsing, {"histogram": np.zeros((12, DENSE_BINS), np.int64)}, r"largest: .* int64 \[12\]"),
     ("parse", parsing, {"columns": np.zeros((40, 4), np.int32)[:, ::2]}, r"got int32 \[40, 2\] with gaps"),
     ("parse", parsing, {"columns": read_only(np.zeros((40, 4), np.int32))}, "writable array .* cannot be written"),
     ("parse", parsing, {"missing": np.zeros(39, np.int64)}, "missing: a writable array"),
@@ -82,13 +85,16 @@ CASES: list[tuple[str, Callable[[], dict[str, Any]], dict[str, Any], str]] = [
     ("scatter", scattering, {"rows": 6}, "rows in the records: 6 do not fit into 5"),
     ("scatter", scattering, {"rows": -1}, "-1 do not fit"),
     ("scatter", scattering, {"columns": np.zeros((40, 4), np.int32)}, "more rows than the columns have room for"),
+    ("scatter", scattering, {"columns": np.zeros((39, 5), np.int32)}, r"out: .*'<i4', \(39,\)"),
     ("scatter", scattering, {"buckets": 0}, "the number of buckets"),
     ("scatter", scattering, {"buckets": -3}, "the number of buckets"),
     ("scatter", scattering, {"out": np.zeros(5, np.int64)}, "out: a writable array"),
     ("append", appending, {"sizes": np.array([2, 2])}, "more rows than there are"),
     ("append", appending, {"sizes": np.array([-1, 1])}, "more rows than there are"),
     ("append", appending, {"files": np.zeros(1, np.int32)}, "files: an array"),
-    ("order", lambda: {"keyed": np.zeros(3, KEYED_DTYPE)}, {"keyed": np.zeros(3, np.int64)}, "keyed: an array"),
+    ("order", lambda: {"keyed": np.zeros(3, keyed_dtype(40))}, {"keyed": np.zeros(3, np.int64)}, "keyed: an array"),
+    ("order", lambda: {"keyed": np.zeros(3, keyed_dtype(40))}, {"keyed": np.zeros(3, other)}, "keyed: an array"),
+    ("take", taking, {"keyed": np.zeros(3, keyed_dtype(39))}, r"out: a writable array of int32 \[3, 39\]"),
     ("take", taking, {"out": np.zeros((2, 40), np.int32)}, "out: a writable array"),
     ("take", taking, {"order": np.arange(3)}, "order: an array of uint32"),
     ("remap", remapping, {"field": 40}, "the rows, the field or the map"),
@@ -124,7 +130,7 @@ def test_number_outside_its_mapping_is_named(engine: Engine, number: int) -> Non
 def test_order_of_rows_that_are_not_there_is_refused(engine: Engine, records: int) -> None:
     order, out = np.array([0, 3], np.uint32), np.zeros((2, 40), np.int32)
     with pytest.raises(ShapeError, match="order has"):
-        engine.take(np.zeros(records, KEYED_DTYPE), order, out)
+        engine.take(np.zeros(records, keyed_dtype(40)), order, out)
 
 
 @every_engine
@@ -177,11 +183,21 @@ def test_c_functions_refuse_null_and_numbers_beyond_64_bits() -> None:
     table = lib.dlrm_table_new()
     big = 2**62
     refused = [
-        *(lib.dlrm_parse(*first, 0, 1, memory, 1, *[memory] * 5, 1, memory) for first in ((None, 1), (memory, big))),
-        *(lib.dlrm_parse(memory, 0, 0, 1, *wrong, *[memory] * 5, 1, memory) for wrong in ((None, 1), (memory, -1))),
-        lib.dlrm_parse(memory, 0, 0, 1, memory, 1, None, *[memory] * 4, 1, memory),
-        lib.dlrm_parse(memory, 0, 0, 1, memory, 1, *[memory] * 4, None, 1, memory),
-        lib.dlrm_parse(memory, 0, 0, 1, memory, 1, *[memory] * 5, -1, memory),
+        *(
+            lib.dlrm_parse(*first, 0, 1, 2, 5, memory, 1, *[memory] * 5, 1, memory)
+            for first in ((None, 1), (memory, big))
+        ),
+        *(
+            lib.dlrm_parse(memory, 0, 0, 1, 2, 5, *wrong, *[memory] * 5, 1, memory)
+            for wrong in ((None, 1), (memory, -1))
+        ),
+        *(
+            lib.dlrm_parse(memory, 0, 0, 1, *counts, memory, 1, *[memory] * 5, 1, memory)
+            for counts in ((-1, 5), (4, 5), (5, 5), (1, 0), (1, 2**16 + 1))
+        ),
+        lib.dlrm_parse(memory, 0, 0, 1, 2, 5, memory, 1, None, *[memory] * 4, 1, memory),
+        lib.dlrm_parse(memory, 0, 0, 1, 2, 5, memory, 1, *[memory] * 4, None, 1, memory),
+        lib.dlrm_parse(memory, 0, 0, 1, 2, 5, memory, 1, *[memory] * 5, -1, memory),
         lib.dlrm_table_size(None),
         lib.dlrm_table_bytes(None),
         lib.dlrm_table_read(None, 0, 0, None, None),
@@ -191,20 +207,33 @@ def test_c_functions_refuse_null_and_numbers_beyond_64_bits() -> None:
         lib.dlrm_table_restore(table, None, memory, 1),
         lib.dlrm_table_restore(table, memory, memory, -1),
         lib.dlrm_pipeline_number(None, 0, memory, 1, 1, 1),
-        lib.dlrm_records(None, 1, 1, memory),
-        lib.dlrm_records(memory, 1, 1, None),
-        lib.dlrm_records(memory, big, big, memory),
-        lib.dlrm_scatter(memory, 1, 1, 0, 0, 2**40, memory, memory),
-        lib.dlrm_scatter(memory, 1, 1, 0, 0, 1, None, memory),
-        lib.dlrm_append(memory, memory, -1, memory, 1),
-        lib.dlrm_append(None, memory, 1, memory, 1),
-        lib.dlrm_order(memory, -1, memory),
-        lib.dlrm_order(memory, 2**32, memory),
-        lib.dlrm_order(None, 1, memory),
-        lib.dlrm_take(memory, -1, memory, 1, memory),
-        lib.dlrm_take(memory, 1, None, 1, memory),
-        lib.dlrm_remap(memory, -1, 0, memory, 1),
-        lib.dlrm_remap(None, 1, 0, memory, 1),
+        lib.dlrm_records(None, 5, 1, 1, memory),
+        lib.dlrm_records(memory, 5, 1, 1, None),
+        lib.dlrm_records(memory, 5, big, big, memory),
+        lib.dlrm_scatter(memory, 5, 1, 1, 0, 0, 2**40, memory, memory),
+        lib.dlrm_scatter(memory, 5, 1, 1, 0, 0, 1, None, memory),
+        lib.dlrm_append(memory, memory, 5, -1, memory, 1),
+        lib.dlrm_append(None, memory, 5, 1, memory, 1),
+        lib.dlrm_order(memory, 5, -1, memory),
+        lib.dlrm_order(memory, 5, 2**32, memory),
+        lib.dlrm_order(None, 5, 1, memory),
+        lib.dlrm_take(memory, 5, -1, memory, 1, memory),
+        lib.dlrm_take(memory, 5, 1, None, 1, memory),
+        lib.dlrm_remap(memory, 5, -1, 0, memory, 1),
+        lib.dlrm_remap(None, 5, 1, 0, memory, 1),
+        *(lib.dlrm_remap(memory, 5, 1, field, memory, 1) for field in (-1, 5)),
+        *(
+            call
+            for fields in (0, -1, 2**16 + 1)
+            for call in (
+                lib.dlrm_records(memory, fields, 1, 1, memory),
+                lib.dlrm_scatter(memory, fields, 1, 1, 0, 0, 1, memory, memory),
+                lib.dlrm_append(memory, memory, fields, 1, memory, 1),
+                lib.dlrm_order(memory, fields, 1, memory),
+                lib.dlrm_take(memory, fields, 1, memory, 1, memory),
+                lib.dlrm_remap(memory, fields, 1, 0, memory, 1),
+            )
+        ),
     ]
     assert refused == [-3] * len(refused)
     assert lib.dlrm_table_restore(table, memory, memory, 2**40) == -1  # More than there are numbers.

@@ -14,7 +14,7 @@ import pytest
 from dlrm_pl.data.preprocessing.days import Day, text_bytes
 from dlrm_pl.data.preprocessing.options import PreprocessOptions
 from dlrm_pl.data.preprocessing.run import preprocess
-from dlrm_pl.data.raw_logs.line import MAX_LINE_BYTES
+from dlrm_pl.data.raw_logs.line import longest_line
 from dlrm_pl.data.raw_logs.reader import iter_raw_records
 from dlrm_pl.errors import DataFormatError
 from tests.support.raw_logs import GOOD, random_lines, use_engine, write_days
@@ -63,7 +63,7 @@ def test_leading_zeros_are_no_fault(read: Reader, tmp_path: Path, field: bytes) 
 def test_the_longest_line_is_read_and_a_longer_one_is_named(
     read: Reader, tmp_path: Path, compress: bool, newline: bytes
 ) -> None:
-    zeros = MAX_LINE_BYTES - len(GOOD)
+    zeros = longest_line(40) - len(GOOD)
     read(log_with(tmp_path, with_first_integer(b"0" * zeros + b"5") + newline, compress=compress))
     with pytest.raises(
         DataFormatError, match=r"log(\.gz)?:3: is longer than 32,000 bytes, .* it begins with '1\\t0000"

@@ -11,13 +11,13 @@
 
 namespace preprocess {
 
-constexpr int kDense = 13;
-constexpr int kSparse = 26;
-constexpr int kFields = 1 + kDense + kSparse;
-constexpr int kRecordBytes = 4 * kFields;
-constexpr int kKeyedBytes = kRecordBytes + 8;  // A record, preceded by the 64-bit key that it is sorted by.
-constexpr int kAhead = 16;                     // Prefetch distance, in rows.
-constexpr int64_t kMost = int64_t{1} << 40;    // Limit of rows or bytes, so that no product with a size here exceeds 64 bits.
+constexpr int64_t kMostFields = 1 << 16;     // Of a record; the same as in columns.py.
+constexpr int kAhead = 16;                   // Prefetch distance, in rows.
+constexpr int64_t kMost = int64_t{1} << 40;  // Limit of rows or bytes, so that no product with a size here exceeds 64 bits.
+
+constexpr int64_t record_bytes(int64_t fields) { return 4 * fields; }
+// A keyed record is preceded by the 64-bit key that it is sorted by.
+constexpr int64_t keyed_bytes(int64_t fields) { return record_bytes(fields) + 8; }
 
 // Statuses that functions return instead of a result. They do not know the sizes of arrays; native.py checks these.
 enum Status : int64_t { kDone = 0, kNoMemory = -1, kStopped = -2, kRefused = -3, kRepeated = -4, kPassed = -5 };
@@ -28,9 +28,15 @@ extern thread_local const char* refusal __attribute__((visibility("hidden")));
 // Keep the reason for dlrm_preprocess_refusal; returns kRefused.
 int64_t refused(const char* reason) __attribute__((visibility("hidden"), cold));
 
+// Returns the reason why a record cannot have that many fields, or null.
+inline const char* wrong_fields(int64_t fields) {
+  return fields < 1 || fields > kMostFields ? "the number of fields" : nullptr;
+}
+
 // Returns the reason why columns int32 [fields][stride] cannot hold that many rows, or null.
-inline const char* wrong_columns(const int32_t* columns, int64_t stride, int64_t rows) {
+inline const char* wrong_columns(const int32_t* columns, int64_t fields, int64_t stride, int64_t rows) {
   if (!columns) return "the columns are missing";
+  if (const char* reason = wrong_fields(fields)) return reason;
   return stride < 0 || stride > kMost || rows < 0 || rows > stride ? "more rows than the columns have room for" : nullptr;
 }
 

@@ -10,22 +10,20 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from dlrm_pl.data.formats.binary_format import RECORD_INTS
-from dlrm_pl.data.formats.criteo_counts import NUM_DENSE
+from dlrm_pl.data.preprocessing.engine.library import library
 from dlrm_pl.data.preprocessing.engine.native import (
     DENSE_BINS,
     Columns,
     Files,
+    Keyed,
     NativeEngine,
     Numbers,
     Order,
-    Values,
-    library,
     outside_mapping,
-    repeated_value,
 )
+from dlrm_pl.data.preprocessing.engine.native_tables import Values, repeated_value
 from dlrm_pl.data.preprocessing.threads import Pipeline
-from dlrm_pl.data.raw_logs.line import BadLineError, parse_line, without_newline
+from dlrm_pl.data.raw_logs.line import values_of_line, without_newline
 from dlrm_pl.data.splitmix64 import splitmix64
 from dlrm_pl.errors import ShapeError
 from dlrm_pl.files.complete_io import write_all
@@ -144,14 +142,14 @@ class Engine(Protocol):
     def records(self, columns: Columns, rows: int, out: npt.NDArray[np.int32]) -> None: ...  # noqa: D102
 
     def scatter(  # noqa: D102
-        self, columns: Columns, rows: int, seed: int, first_row: int, buckets: int, out: npt.NDArray[np.void]
+        self, columns: Columns, rows: int, seed: int, first_row: int, buckets: int, out: Keyed
     ) -> npt.NDArray[np.int64]: ...
 
-    def append(self, files: Files, keyed: npt.NDArray[np.void], sizes: npt.NDArray[np.int64]) -> None: ...  # noqa: D102
+    def append(self, files: Files, keyed: Keyed, sizes: npt.NDArray[np.int64]) -> None: ...  # noqa: D102
 
-    def order(self, keyed: npt.NDArray[np.void]) -> Order: ...  # noqa: D102
+    def order(self, keyed: Keyed) -> Order: ...  # noqa: D102
 
-    def take(self, keyed: npt.NDArray[np.void], order: Order, out: npt.NDArray[np.int32]) -> int: ...  # noqa: D102
+    def take(self, keyed: Keyed, order: Order, out: npt.NDArray[np.int32]) -> int: ...  # noqa: D102
 
     def remap(self, records: npt.NDArray[np.int32], field: int, mapping: Numbers) -> None: ...  # noqa: D102
 
@@ -181,24 +179,26 @@ class NumPyEngine:
         bad: npt.NDArray[np.int64],
     ) -> tuple[int, int, int]:
         """Parse whole lines."""
+        fields, num_dense = len(columns), len(histogram)
         parsed: list[list[int]] = []
         offset = lines = bads = 0
         for line in io.BytesIO(text[:size].tobytes()):
             stripped = without_newline(line)
-            try:
-                parsed.append(parse_line(stripped, modulus))
+            values = values_of_line(stripped, num_dense, fields - 1 - num_dense, modulus)
+            if values is not None:
+                parsed.append(values)
                 for field, content in enumerate(stripped.split(b"\t")):
                     missing[field] += not content
-            except BadLineError:
-                if bads == bad.shape[1]:
-                    break
+            elif bads == bad.shape[1]:
+                break
+            else:
                 bad[:, bads] = offset, lines
                 bads += 1
             offset += len(line)
             lines += 1
-        rows = np.array(parsed, np.int64).reshape(-1, RECORD_INTS)
+        rows = np.array(parsed, np.int64).reshape(-1, fields)
         columns[:, : len(rows)] = rows.T.astype(np.uint32).view(np.int32)
-        for feature in range(NUM_DENSE):
+        for feature in range(num_dense):
             binned = np.minimum(rows[:, 1 + feature], DENSE_BINS - 1)
             histogram[feature] += np.bincount(binned, minlength=DENSE_BINS)
             largest[feature] = max(largest[feature], rows[:, 1 + feature].max(initial=0))
@@ -209,7 +209,7 @@ class NumPyEngine:
         out[:rows] = columns[:, :rows].T
 
     def scatter(
-        self, columns: Columns, rows: int, seed: int, first_row: int, buckets: int, out: npt.NDArray[np.void]
+        self, columns: Columns, rows: int, seed: int, first_row: int, buckets: int, out: Keyed
     ) -> npt.NDArray[np.int64]:
         """Columns -> keyed records grouped by bucket."""
         keys = row_keys(seed, first_row, rows)
@@ -219,16 +219,16 @@ class NumPyEngine:
         out["record"][:rows] = columns[:, :rows].T[order]
         return np.bincount(bucket.astype(np.int64), minlength=buckets)
 
-    def append(self, files: Files, keyed: npt.NDArray[np.void], sizes: npt.NDArray[np.int64]) -> None:
+    def append(self, files: Files, keyed: Keyed, sizes: npt.NDArray[np.int64]) -> None:
         """Append each bucket's records to its file."""
         for file, records in zip(files.tolist(), np.split(keyed[: sizes.sum()], np.cumsum(sizes)[:-1]), strict=True):
             write_all(file, records.tobytes())
 
-    def order(self, keyed: npt.NDArray[np.void]) -> Order:
+    def order(self, keyed: Keyed) -> Order:
         """The rows in the order of their keys."""
         return np.argsort(keyed["key"]).astype(np.uint32)
 
-    def take(self, keyed: npt.NDArray[np.void], order: Order, out: npt.NDArray[np.int32]) -> int:
+    def take(self, keyed: Keyed, order: Order, out: npt.NDArray[np.int32]) -> int:
         """The records of some rows."""
         if order.max(initial=0) >= max(len(keyed), 1):
             raise ShapeError(f"The order has row {order.max()}, and there are {len(keyed)} records.")

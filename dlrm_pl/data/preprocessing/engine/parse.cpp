@@ -2,14 +2,16 @@
 
 #include <algorithm>
 #include <limits>
+#include <memory>
+#include <new>
 
 #include "common.h"
+#include "transpose.h"
 
 namespace preprocess {
 namespace {
 
-constexpr int kBins = 4096;           // Bins of a histogram of dense values; the last one holds all larger values.
-constexpr int kLongestLine = 32000;   // Bytes without the newline; the same as in raw_logs/line.py.
+constexpr int kBins = 4096;  // Bins of a histogram of dense values; the last one holds all larger values.
 
 constexpr uint64_t kOnes = 0x0101010101010101ull;
 
@@ -27,6 +29,38 @@ inline uint32_t hex8(uint64_t x) {
   v = ((v << 4) | (v >> 8)) & 0x00ff00ff00ff00ffull;
   v = ((v << 8) | (v >> 16)) & 0x0000ffff0000ffffull;
   return static_cast<uint32_t>((v << 16) | (v >> 32));
+}
+
+using Bytes = uint8_t __attribute__((vector_size(16)));
+using Pairs = uint16_t __attribute__((vector_size(16)));
+
+// Two values of eight hexadecimal digits each.
+struct Hexes {
+  bool valid;
+  uint32_t values[2];
+};
+
+inline Hexes hexes(const char* first, const char* second) {
+  const uint64_t both[2] = {load8(first), load8(second)};
+  Bytes text;
+  std::memcpy(&text, both, 16);
+  const Bytes digit = text - '0', letter = (text | 0x20) - 'a';
+  const Bytes is_digit = reinterpret_cast<Bytes>(digit <= 9), is_letter = reinterpret_cast<Bytes>(letter <= 5);
+  uint64_t valid[2];
+  const Bytes either = is_digit | is_letter;
+  std::memcpy(valid, &either, 16);
+  const Pairs nibbles = reinterpret_cast<Pairs>((digit & is_digit) | ((letter + 10) & is_letter));
+  const Pairs bytes = (nibbles << 4 | nibbles >> 8) & 0xff;  // Of two digits each, in order.
+  uint64_t packed[2];
+  std::memcpy(packed, &bytes, 16);
+  Hexes result;
+  result.valid = (valid[0] & valid[1]) == ~uint64_t{0};
+  for (int i = 0; i < 2; ++i) {
+    uint64_t v = packed[i];  // Four bytes, each in the lower half of a pair.
+    v = (v | v >> 8) & 0x0000ffff0000ffffull;
+    result.values[i] = __builtin_bswap32(static_cast<uint32_t>(v | v >> 16));
+  }
+  return result;
 }
 
 inline int hex_digit(unsigned char c) {
@@ -47,78 +81,107 @@ struct Modulus {
   }
 };
 
-struct Row {
-  int32_t values[kFields];
-  uint64_t missing;  // One bit for each field.
-};
+// Largest length of a line without its newline; the same as in raw_logs/line.py.
+int64_t longest_line(int64_t fields) { return std::max<int64_t>(32000, 24 * fields); }
 
-// Returns whether a line is too long; `next` is the place after its newline.
-inline bool too_long(const char* p, const char* next) {
-  return next - p > kLongestLine + 1 && next - p > kLongestLine + 1 + (next[-2] == '\r');
+// Returns whether a line is longer than that; `next` is the place after its newline.
+inline bool too_long(const char* p, const char* next, int64_t longest) {
+  return next - p > longest + 1 && next - p > longest + 1 + (next[-2] == '\r');
+}
+
+// Parses an integer of any length, and the tab after it. Returns the place after that, or nullptr.
+inline const char* parse_integer(const char* p, int32_t& result) {
+  const bool negative = *p == '-';
+  p += negative;
+  const char* first = p;
+  int64_t value = 0;
+  for (unsigned digit; (digit = static_cast<unsigned char>(*p) - '0') <= 9; ++p) {
+    value = value * 10 + digit;
+    if (value > int64_t{1} << 40) return nullptr;  // Too large for 32 bits; stop before 64 bits overflow.
+  }
+  if (p == first || *p != '\t') return nullptr;
+  if (value > std::numeric_limits<int32_t>::max() + int64_t{negative}) return nullptr;
+  result = negative ? 0 : static_cast<int32_t>(value);
+  return p + 1;
+}
+
+// Parses a category, without what follows. Returns the place after it, or p if it is empty.
+inline const char* parse_category(const char* p, const Modulus& modulus, int32_t& category) {
+  const uint64_t eight = load8(p);
+  uint32_t value = 0;
+  if (all_hex(eight)) {
+    value = hex8(eight);
+    p += 8;
+  } else {
+    for (int digit; (digit = hex_digit(static_cast<unsigned char>(*p))) >= 0; ++p)
+      value = value << 4 | static_cast<uint32_t>(digit);
+  }
+  category = static_cast<int32_t>(modulus(value));
+  return p;
 }
 
 // Parses the line at p, which must end with a '\n'. Returns the place after it, or nullptr for an invalid line.
-inline const char* parse_line(const char* p, const Modulus& modulus, bool labelled, Row& row) {
-  row.missing = 0;
+//   values: output, [fields].  missing: output: the numbers of the missing fields; moved to their end.
+inline const char* parse_line(const char* p, int dense, int fields, const Modulus& modulus, bool labelled,
+                              int32_t* __restrict values, int32_t*& missing) {
+  int32_t* none = missing;
   if ((*p == '0' || *p == '1') && p[1] == '\t') {
-    row.values[0] = *p - '0';
+    values[0] = *p - '0';
     p += 2;
   } else if (!labelled && *p == '\t') {
-    row.values[0] = 0;
-    row.missing |= 1;
+    values[0] = 0;
+    *none++ = 0;
     ++p;
   } else {
     return nullptr;
   }
-  for (int field = 1; field <= kDense; ++field) {
+  for (int field = 1; field <= dense; ++field) {
     if (*p == '\t') {
-      row.values[field] = 0;
-      row.missing |= uint64_t{1} << field;
+      values[field] = 0;
+      *none++ = field;
       ++p;
-      continue;
-    }
-    const bool negative = *p == '-';
-    p += negative;
-    const char* first = p;
-    int64_t value = 0;
-    unsigned digit;
-    while ((digit = static_cast<unsigned char>(*p) - '0') <= 9) {
-      value = value * 10 + digit;
-      if (value > int64_t{1} << 40) return nullptr;  // Too large for 32 bits; stop before 64 bits overflow.
-      ++p;
-    }
-    if (p == first || *p != '\t') return nullptr;
-    ++p;
-    if (value > std::numeric_limits<int32_t>::max() + int64_t{negative}) return nullptr;
-    row.values[field] = negative ? 0 : static_cast<int32_t>(value);
-  }
-  for (int field = 1 + kDense; field < kFields; ++field) {
-    const bool last = field == kFields - 1;
-    const uint64_t eight = load8(p);
-    uint32_t value;
-    if (all_hex(eight)) {
-      value = hex8(eight);
-      p += 8;
-    } else {
-      value = 0;
-      const char* first = p;
-      int digit;
-      while ((digit = hex_digit(static_cast<unsigned char>(*p))) >= 0) {
-        value = value << 4 | static_cast<uint32_t>(digit);
-        ++p;
-      }
-      if (p == first) row.missing |= uint64_t{1} << field;
-    }
-    if (last) {
-      p += *p == '\r';
-      if (*p != '\n') return nullptr;
-    } else if (*p != '\t') {
+    } else if (!(p = parse_integer(p, values[field]))) {
       return nullptr;
     }
-    ++p;
-    row.values[field] = static_cast<int32_t>(modulus(value));
   }
-  return p;
+  const int last = fields - 1;
+  for (int field = 1 + dense; field < last; ++field) {
+    if (field + 1 < last) {
+      const Hexes two = hexes(p, p + 9);
+      if (two.valid && p[8] == '\t' && p[17] == '\t') {
+        values[field] = static_cast<int32_t>(modulus(two.values[0]));
+        values[++field] = static_cast<int32_t>(modulus(two.values[1]));
+        p += 18;
+        continue;
+      }
+    }
+    const char* first = p;
+    p = parse_category(p, modulus, values[field]);
+    *none = field;
+    none += p == first;
+    if (*p++ != '\t') return nullptr;
+  }
+  const char* first = p;
+  p = parse_category(p, modulus, values[last]);
+  *none = last;
+  missing = none + (p == first);
+  p += *p == '\r';
+  return *p == '\n' ? p + 1 : nullptr;
+}
+
+// Copies rows, int32 [kTogether][fields], to the columns at a row.
+inline void copy_rows(const int32_t* rows, int64_t count, int64_t fields, int32_t* columns, int64_t stride) {
+  int64_t field = 0;
+  if (count == kTogether) {
+    for (; field + 4 <= fields; field += 4) {
+      for (int row = 0; row < kTogether; row += 4) {
+        const Square square = transposed(rows + row * fields + field, fields);
+        for (int k = 0; k < 4; ++k) std::memcpy(columns + (field + k) * stride + row, &square.rows[k], 16);
+      }
+    }
+  }
+  for (; field < fields; ++field)
+    for (int64_t row = 0; row < count; ++row) columns[field * stride + row] = rows[row * fields + field];
 }
 
 }  // namespace
@@ -131,46 +194,62 @@ extern "C" {
 // Parses whole lines. Returns the number of rows stored, or kRefused, also if the columns cannot hold all rows.
 //   text: `size` bytes ending in '\n', followed by 16 readable bytes.
 //   modulus: modulus of the categories; 0 for none.
-//   columns: int32 [40][stride]; categories as unsigned 32-bit values.
-//   missing: [40], added to.  histogram: [13][4096], added to.  largest: [13], largest dense values, updated.
+//   dense: number of dense features.  fields: number of all, with the label and the categories.
+//   columns: int32 [fields][stride]; categories as unsigned 32-bit values.
+//   missing: [fields], added to.  histogram: [dense][4096], added to.  largest: [dense], largest values, updated.
 //   bad, bad_lines: offset of the first byte of each invalid line, and its number within the text, from 0. At most
 //     bad_capacity lines are stored; parsing ends at the next one.
 //   counts: output: number of lines, and of invalid lines.
-int64_t dlrm_parse(const char* text, int64_t size, uint32_t modulus, int32_t labelled, int32_t* columns, int64_t stride,
-                   int64_t* missing, int64_t* histogram, int64_t* largest, int64_t* bad, int64_t* bad_lines,
-                   int64_t bad_capacity, int64_t* counts) {
+int64_t dlrm_parse(const char* text, int64_t size, uint32_t modulus, int32_t labelled, int64_t dense, int64_t fields,
+                   int32_t* columns, int64_t stride, int64_t* missing, int64_t* histogram, int64_t* largest, int64_t* bad,
+                   int64_t* bad_lines, int64_t bad_capacity, int64_t* counts) {
   if (!text || size < 0 || size > kMost) return refused("the text");
   if (size && text[size - 1] != '\n') return refused("the text does not end in a newline");
-  if (const char* reason = wrong_columns(columns, stride, 0)) return refused(reason);
+  if (const char* reason = wrong_columns(columns, fields, stride, 0)) return refused(reason);
+  if (dense < 0 || dense >= fields - 1) return refused("the number of dense features");
   if (!missing || !histogram || !largest || !counts) return refused("an array of the statistics is missing");
   if (bad_capacity < 0 || (bad_capacity && (!bad || !bad_lines))) return refused("the room for bad lines");
   const Modulus modulo(modulus);
   const char* p = text;
   const char* const end = text + size;
   int64_t rows = 0, lines = 0, bads = 0;
-  int32_t most[kDense] = {0};
-  Row row;
+  // Rows that are copied to the columns together, missing fields of a row, and largest values.
+  std::unique_ptr<int32_t[]> memory(new (std::nothrow) int32_t[(kTogether + 1) * fields + dense]());
+  if (!memory) return kNoMemory;
+  int32_t* const together = memory.get();
+  int32_t* const none = together + kTogether * fields;
+  int32_t* const __restrict most = none + fields;
+  const int num_dense = static_cast<int>(dense), num_fields = static_cast<int>(fields);
+  const int64_t longest = longest_line(fields);
+  int64_t pending = 0;
   while (p < end) {
-    const char* next = parse_line(p, modulo, labelled != 0, row);
-    if (!next || too_long(p, next)) {
+    int32_t* const __restrict values = together + pending * fields;
+    int32_t* none_end = none;
+    const char* next = parse_line(p, num_dense, num_fields, modulo, labelled != 0, values, none_end);
+    if (!next || too_long(p, next, longest)) {
       if (bads == bad_capacity) break;
       bad[bads] = p - text;
       bad_lines[bads] = lines;
       ++bads;
       next = static_cast<const char*>(std::memchr(p, '\n', end - p)) + 1;
     } else {
-      if (rows == stride) return refused("more rows than the columns have room for");
-      for (int field = 0; field < kFields; ++field) columns[field * stride + rows] = row.values[field];
-      for (uint64_t left = row.missing; left; left &= left - 1) ++missing[__builtin_ctzll(left)];
-      for (int field = 0; field < kDense; ++field)
-        ++histogram[field * kBins + std::min(row.values[1 + field], kBins - 1)];
-      for (int field = 0; field < kDense; ++field) most[field] = std::max(most[field], row.values[1 + field]);
-      ++rows;
+      if (rows + pending == stride) return refused("more rows than the columns have room for");
+      for (const int32_t* field = none; field < none_end; ++field) ++missing[*field];
+      for (int field = 0; field < num_dense; ++field)
+        ++histogram[int64_t{field} * kBins + std::min(values[1 + field], kBins - 1)];
+      for (int field = 0; field < num_dense; ++field) most[field] = std::max(most[field], values[1 + field]);
+      if (++pending == kTogether) {
+        copy_rows(together, pending, fields, columns + rows, stride);
+        rows += pending;
+        pending = 0;
+      }
     }
     ++lines;
     p = next;
   }
-  for (int field = 0; field < kDense; ++field) largest[field] = std::max<int64_t>(largest[field], most[field]);
+  copy_rows(together, pending, fields, columns + rows, stride);
+  rows += pending;
+  for (int64_t field = 0; field < dense; ++field) largest[field] = std::max<int64_t>(largest[field], most[field]);
   counts[0] = lines;
   counts[1] = bads;
   return rows;

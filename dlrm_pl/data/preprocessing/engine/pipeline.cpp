@@ -69,6 +69,8 @@ class TablePipeline {
     return status;
   }
 
+  int64_t count() const { return static_cast<int64_t>(tables_.size()); }
+
   void stop() {
     std::lock_guard<std::mutex> lock(mutex_);
     stopped_ = true;
@@ -167,7 +169,7 @@ extern "C" {
 void* dlrm_pipeline_new(void* const* tables, int64_t count) {
   refusal = nullptr;
   try {
-    if (!tables || count < 1 || count > kFields) {
+    if (!tables || count < 1 || count > kMostFields) {
       refused("the number of tables");
       return nullptr;
     }
@@ -194,8 +196,9 @@ void dlrm_pipeline_stop(void* pipeline) {
 int64_t dlrm_pipeline_number(void* pipeline, int64_t chunk, int32_t* columns, int64_t stride, int64_t rows,
                              int32_t learn) {
   if (!pipeline || chunk < 0) return refused("the pipeline or the number of the chunk");
-  if (const char* reason = wrong_columns(columns, stride, rows)) return refused(reason);
-  const int64_t status = static_cast<TablePipeline*>(pipeline)->number(chunk, columns, stride, rows, learn != 0);
+  TablePipeline& tables = *static_cast<TablePipeline*>(pipeline);
+  if (const char* reason = wrong_columns(columns, tables.count(), stride, rows)) return refused(reason);
+  const int64_t status = tables.number(chunk, columns, stride, rows, learn != 0);
   return status == kPassed ? refused("the number of the chunk, which came already") : status;
 }
 
