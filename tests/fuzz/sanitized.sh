@@ -27,17 +27,23 @@ compile() {  # NAME SOURCES...: built again when a source is newer.
     fi
 }
 mkdir -p $build/lib
-compile preprocess dlrm_pl/data/preprocessing/engine/*.cpp &
+compile preprocess dlrm_pl/data/preprocessing/engine/cpp/*.cpp &
+preprocess=$!
+compile lookup dlrm_pl/data/lookup/cpp/*.cpp &
+lookup=$!
 compile int8 dlrm_pl/kernels/int8/cpp/*.cpp
-wait $!
+wait $preprocess
+wait $lookup
 rm -rf $build/dlrm_pl
 cp -r dlrm_pl $build/
 cp "$build/lib/_int8$suffix" $build/dlrm_pl/kernels/
 cp "$build/lib/_preprocess$suffix" $build/dlrm_pl/data/preprocessing/engine/
+cp "$build/lib/_lookup$suffix" $build/dlrm_pl/data/lookup/
 
 # Python itself leaks, and frees late.
 export ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 LD_PRELOAD=$preload PYTHONPATH=$build:.
 "$bin/python" -P -c 'from dlrm_pl.kernels.int8 import selection
-from dlrm_pl.data.preprocessing.engine import native
-assert "generic" in selection.available() and native.library(), "the sanitized libraries do not load"'
+from dlrm_pl.data.lookup import native
+from dlrm_pl.data.preprocessing.engine import library
+assert "generic" in selection.available() and native.library() and library.library(), "the sanitized libraries do not load"'
 exec "$@"
