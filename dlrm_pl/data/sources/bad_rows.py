@@ -79,6 +79,13 @@ class Faults:
                 self.good[row] = False
                 self._found.append(BadRow(row, column, kind, shown_value(value(place)), expected))
 
+    def note(self, bad: BadRow) -> None:
+        """Note a row that is bad as a whole, before its values are looked at."""
+        if self.good is None:
+            self.good = np.ones(self._num_rows, np.bool_)
+        self.good[bad.row] = False
+        self._found.append(bad)
+
     def bad_rows(self, first_row: int = 0) -> tuple[BadRow, ...]:
         """Return the bad rows in order.
 

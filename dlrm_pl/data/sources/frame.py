@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from dlrm_pl.columns.columns import Columns, nearest_name
+from dlrm_pl.columns.columns import Columns
 from dlrm_pl.data.formats.raw_rows import RawRows
 from dlrm_pl.data.sources.arrays.table import Labels, convert
-from dlrm_pl.data.sources.arrays.types import misfit
+from dlrm_pl.data.sources.arrays.types import one_array
+from dlrm_pl.data.sources.bad_rows import Faults
 from dlrm_pl.data.sources.library import arrow
+from dlrm_pl.data.sources.names import check_types, require_names
 from dlrm_pl.documents.fields import shown
 from dlrm_pl.errors import DataFormatError
 
@@ -47,12 +48,13 @@ def rows_of_frame(
     require_names(wanted, given, "the frame")
     table = _table(frame, wanted)
     check_types(table.schema, columns, "the frame", labels)
-    arrays = {name: _one(table.column(name)) for name in wanted}
-    converted = convert(arrays, table.num_rows, columns, labels=labels, truncate_lists=truncate_lists)
-    if bad := converted.faults.bad_rows():
+    arrays = {name: one_array(table.column(name)) for name in wanted}
+    faults = Faults(table.num_rows)
+    rows, _ = convert(arrays, columns, faults, labels=labels, truncate_lists=truncate_lists)
+    if bad := faults.bad_rows():
         more = f" So many rows have faults: {len(bad):,}." if len(bad) > 1 else ""
         raise DataFormatError(f"the frame, row {bad[0].row} (from 0): {bad[0].reason}.{more}")
-    return converted.rows
+    return rows
 
 
 def names_of(frame: Any) -> list[str]:
@@ -75,44 +77,6 @@ def names_of(frame: Any) -> list[str]:
             "columns."
         )
     return [str(name) for name in names]
-
-
-def require_names(wanted: Sequence[str], given: Sequence[str], where: str) -> None:
-    """Check that each wanted name is there once.
-
-    Raises:
-        DataFormatError: one is not; names it, and the nearest.
-    """
-    count = Counter(given)
-    missing = [name for name in wanted if not count[name]]
-    if missing:
-        listed = ", ".join(map(shown_name, missing[:10])) + (f" and {len(missing) - 10} more" if missing[10:] else "")
-        raise DataFormatError(
-            f"{where}: has no column {listed}. {nearest_name(missing[0], tuple(map(shown_name, given)))} Name the "
-            "columns as the data has them, or rename these."
-        )
-    twice = next((name for name in wanted if count[name] > 1), None)
-    if twice is not None:
-        raise DataFormatError(f"{where}: has {count[twice]} columns named {shown_name(twice)}. Rename all but one.")
-
-
-def check_types(schema: pa.Schema, columns: Columns, where: str, labels: Labels = "needed") -> None:
-    """Check the types of the columns.
-
-    Raises:
-        DataFormatError: a type does not fit a column; names both.
-    """
-    for column in (None, *columns.dense, *columns.sparse):
-        if column is None and labels == "absent":
-            continue
-        name = columns.label if column is None else column.name
-        if wrong := misfit(column, schema.field(name).type):
-            raise DataFormatError(f"{where}: column {name}: {wrong}.")
-
-
-def shown_name(name: str) -> str:
-    """Return a name for a message, shortened and without control characters; quoted if it is not a plain word."""
-    return name if name.isprintable() and 0 < len(name) <= 60 and name == name.strip() else shown(name)
 
 
 def _table(frame: Any, wanted: Sequence[str]) -> pa.Table:
@@ -140,10 +104,3 @@ def _column(values: Any) -> Any:
     if len(shape) == 2:
         return arrow().FixedSizeListArray.from_arrays(arrow().array(values.reshape(-1)), shape[1])
     return values
-
-
-def _one(column: pa.ChunkedArray) -> pa.Array:
-    if column.num_chunks == 1:
-        return column.chunk(0)
-    combined = column.combine_chunks()
-    return combined.chunk(0) if isinstance(combined, arrow().ChunkedArray) and combined.num_chunks else combined

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -29,39 +28,26 @@ _INT64 = np.iinfo(np.int64)
 _RESERVED = 2  # The smallest integers stand for missing and for unseen values.
 
 
-@dataclass(frozen=True)
-class Converted:
-    """Rows of a table.
-
-    Attributes:
-        rows: the rows; the values of bad ones mean nothing.
-        faults: the bad rows.
-        cut_lists: number of lists that were cut.
-    """
-
-    rows: RawRows
-    faults: Faults
-    cut_lists: int
-
-
 def convert(
     arrays: Mapping[str, pa.Array],
-    num_rows: int,
     columns: Columns,
+    faults: Faults,
     *,
     labels: Labels = "needed",
     truncate_lists: bool = False,
-) -> Converted:
+) -> tuple[RawRows, int]:
     """Convert arrays, whose types were checked, by name.
 
     Args:
         arrays: the arrays of the columns.
-        num_rows: number of rows.
         columns: the columns.
+        faults: gets the bad rows.
         labels: whether there must be labels.
         truncate_lists: whether to cut lists that are longer than ``at_most``; else they are faults.
+
+    Returns:
+        The rows, of which the values of bad ones mean nothing, and the number of lists that were cut.
     """
-    faults = Faults(num_rows)
     label = None if labels == "absent" else _label(arrays[columns.label], Field(columns.label, faults), labels)
     dense = tuple(_dense(arrays[column.name], column, faults) for column in columns.dense)
     sparse, cut_lists = [], 0
@@ -69,7 +55,7 @@ def convert(
         values, cut = _sparse(arrays[column.name], column, faults, truncate_lists)
         sparse.append(values)
         cut_lists += cut
-    return Converted(RawRows(label, dense, tuple(sparse)), faults, cut_lists)
+    return RawRows(label, dense, tuple(sparse)), cut_lists
 
 
 def _label(array: pa.Array, field: Field, labels: Labels) -> np.ndarray[tuple[int], np.dtype[np.int32]]:

@@ -58,6 +58,15 @@ def simple(array: pa.Array) -> pa.Array:
     return array if array.type == wanted else array.cast(wanted)
 
 
+def one_array(column: pa.ChunkedArray) -> pa.Array:
+    """Return a column of a table as one simple array, without a copy if it has one chunk."""
+    pa = arrow()
+    if column.num_chunks == 1:
+        return simple(column.chunk(0))
+    type_ = simple_type(column.type)
+    return pa.concat_arrays([simple(chunk) for chunk in column.chunks]) if column.num_chunks else pa.array([], type_)
+
+
 def misfit(column: DenseColumn | SparseColumn | None, type_: pa.DataType, *, is_csv: bool = False) -> str:
     """Say why the values of a type cannot be those of a column; "" if they can.
 

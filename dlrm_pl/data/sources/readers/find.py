@@ -1,0 +1,165 @@
+"""The files of a source: found in a folder, and their formats recognised."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from dlrm_pl.data.sources.readers.compression import ENDINGS, compression_of, is_damage, open_unpacked
+from dlrm_pl.documents.fields import shown
+from dlrm_pl.errors import DataFormatError
+
+Format = Literal["csv", "parquet", "arrow"]
+
+FORMAT_ENDINGS: dict[str, Format] = {
+    **dict.fromkeys((".csv", ".tsv", ".txt", ".tab"), "csv"),
+    **dict.fromkeys((".parquet", ".pq"), "parquet"),
+    **dict.fromkeys((".arrow", ".arrows", ".feather", ".ipc"), "arrow"),
+}
+"""Endings of names, and the format that each stands for."""
+
+NAMES: dict[Format, str] = {"csv": "CSV", "parquet": "Parquet", "arrow": "Arrow"}
+"""Names of the formats, for messages."""
+
+_HEAD = 512
+_FORMATS: dict[bytes, Format] = {b"PAR1": "parquet", b"ARROW1": "arrow"}
+_ARROW_STREAM = b"\xff\xff\xff\xff"
+_CONVERT = "write it as CSV, Parquet or Arrow"
+# First bytes of binary files, what they are, and what to do.
+_BINARY = (
+    (b"FEA1", "a Feather file of the first version", _CONVERT),
+    (b"PARE", "an encrypted Parquet file", "decrypt it"),
+    (b"ORC", "an ORC file", _CONVERT),
+    (b"Obj\x01", "an Avro file", _CONVERT),
+    (b"\x89HDF", "an HDF5 file", _CONVERT),
+    (b"\x93NUMPY", "a NumPy array", _CONVERT),
+    (b"\xff\xfe", "text in UTF-16", "convert it (iconv -f UTF-16 -t UTF-8)"),
+    (b"\xfe\xff", "text in UTF-16", "convert it (iconv -f UTF-16 -t UTF-8)"),
+    (b"", "binary data", _CONVERT),
+)
+_TEXT = (
+    (b"version https://git-lfs", "a Git LFS pointer", "fetch the file itself (git lfs pull)"),
+    (b"<", "a web page or XML", "get the file again"),
+    (b"{", "JSON", _CONVERT),
+    (b"[", "JSON", _CONVERT),
+)
+_CONTROL = frozenset(range(9))  # No text has these; binary files soon do.
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """A file of a source.
+
+    Attributes:
+        path: its path.
+        format: its format.
+        compression: how the whole file is compressed, if it is.
+        size_bytes: its size.
+    """
+
+    path: Path
+    format: Format
+    compression: str | None
+    size_bytes: int
+
+
+def find_files(path: Path) -> list[SourceFile]:
+    """Return a file, or the files of a folder, sorted by name with numbers by value: ``part-9`` before ``part-10``.
+
+    Files whose names begin with a dot or an underscore are left out, as other programs do.
+
+    Raises:
+        DataFormatError: there is no file, or one has an unknown format or compression, or formats differ.
+    """
+    if not path.is_dir():
+        return [recognise(path)]
+    entries = sorted(path.iterdir(), key=natural_key)
+    paths = [entry for entry in entries if not entry.name.startswith((".", "_"))]
+    if folder := next((entry for entry in paths if entry.is_dir()), None):
+        raise DataFormatError(f"{path}: has a folder, {folder.name}. Put all files into one folder, or give that one.")
+    if not paths:
+        raise DataFormatError(f"{path}: is an empty folder; expected CSV, Parquet or Arrow files.")
+    files = [recognise(entry) for entry in paths]
+    for file in files:
+        if file.format != files[0].format:
+            raise DataFormatError(
+                f"{path}: has files of different formats: {files[0].path.name} is {NAMES[files[0].format]}, "
+                f"{file.path.name} is {NAMES[file.format]}. Give each format its own folder."
+            )
+    return files
+
+
+def recognise(path: Path) -> SourceFile:
+    """Recognise the format and the compression of a file.
+
+    Raises:
+        DataFormatError: the file is missing or empty, or has an unknown format or compression.
+    """
+    try:
+        size = path.stat().st_size
+        if not size:
+            raise DataFormatError(f"{path}: is empty.")
+        compression = compression_of(path)
+        with open_unpacked(path, compression) as handle:
+            head = handle.read(_HEAD)
+    except FileNotFoundError:
+        raise DataFormatError(f"{path}: no such file or folder.") from None
+    except OSError as error:
+        if not is_damage(error):
+            raise
+        raise DataFormatError(f"{path}: is truncated or corrupt ({error}). Get it again.") from None
+    if not head:
+        raise DataFormatError(f"{path}: is empty when it is unpacked.")
+    return SourceFile(path, _format(path, head, compression), compression, size)
+
+
+def stated_format(path: Path) -> Format | None:
+    """Return the format that a file's name states, such as ``csv`` for ``day.csv.gz``; None if it states none."""
+    endings = [ending.lower() for ending in path.suffixes]
+    if endings and endings[-1] in ENDINGS:
+        endings.pop()
+    return FORMAT_ENDINGS.get(endings[-1]) if endings else None
+
+
+def natural_key(path: Path) -> tuple[list[tuple[int, str]], str]:
+    """Return a key that sorts names with numbers by value."""
+    return natural_text_key(path.name)
+
+
+def natural_text_key(text: str) -> tuple[list[tuple[int, str]], str]:
+    """Return a key that sorts texts with numbers by value."""
+    parts = re.split(r"([0-9]+)", text)
+    return [(int(part), "") if part.isdecimal() and len(part) < 4000 else (-1, part) for part in parts], text
+
+
+def _format(path: Path, head: bytes, compression: str | None) -> Format:
+    stated = stated_format(path)
+    is_binary = not _CONTROL.isdisjoint(head)
+    if head.startswith(_ARROW_STREAM):
+        return "arrow"
+    for magic, format_ in _FORMATS.items():
+        if is_binary and head.startswith(magic):
+            if compression:
+                raise DataFormatError(
+                    f"{path}: is a {NAMES[format_]} file that was compressed as a whole, so that its parts cannot be "
+                    "found. Unpack it; its parts are compressed on their own."
+                )
+            return format_
+    for magic, what, advice in _BINARY if is_binary else _TEXT:
+        if head.startswith(magic):
+            raise DataFormatError(f"{path}: looks like {what}: {advice}.")
+    if stated in ("parquet", "arrow"):
+        raise DataFormatError(f"{path}: is no {NAMES[stated]} file; it begins with {shown(head[:8])}. Get it again.")
+    if stated is None and _ending(path):
+        raise DataFormatError(
+            f"{path}: has an unknown format. Give files whose names end in {', '.join(FORMAT_ENDINGS)}, compressed or "
+            f"not ({', '.join(ENDINGS)})."
+        )
+    return "csv"
+
+
+def _ending(path: Path) -> str:
+    endings = [ending for ending in path.suffixes if ending.lower() not in ENDINGS]
+    return endings[-1] if endings and not endings[-1][1:].isdecimal() else ""

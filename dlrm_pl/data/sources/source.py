@@ -1,0 +1,228 @@
+"""A file, or a folder of files, as chunks of rows."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dlrm_pl.columns.columns import Columns
+from dlrm_pl.data.formats.raw_rows import RawRows
+from dlrm_pl.data.sources.arrays.table import Labels, convert
+from dlrm_pl.data.sources.arrays.types import one_array
+from dlrm_pl.data.sources.bad_rows import BadRow, Faults
+from dlrm_pl.data.sources.library import arrow
+from dlrm_pl.data.sources.names import check_types, require_names
+from dlrm_pl.data.sources.readers.arrow_file import ArrowFile
+from dlrm_pl.data.sources.readers.csv_file import CsvFile
+from dlrm_pl.data.sources.readers.find import SourceFile, find_files
+from dlrm_pl.data.sources.readers.parquet_file import ParquetFile
+from dlrm_pl.data.sources.readers.table_file import TableFile
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+CHUNK_ROWS = 65_536
+"""Rows of a chunk, unless a record is wide."""
+
+_CHUNK_INTS = 16 << 20  # Most values of a chunk.
+_LEAST_ROWS = 256
+
+
+@dataclass(frozen=True)
+class RawChunk:
+    """Rows of a file as they were read, which ``Source.convert`` makes to ``RawRows`` in any thread.
+
+    Attributes:
+        file: number of the file.
+        first_row: number of the first row in the file, a multiple of ``Source.chunk_rows``.
+        table: the columns.
+        broken: rows that could not be cut into columns.
+    """
+
+    file: int
+    first_row: int
+    table: pa.Table
+    broken: tuple[BadRow, ...]
+
+    @property
+    def num_rows(self) -> int:
+        """Number of rows, bad ones too."""
+        return int(self.table.num_rows)
+
+
+@dataclass(frozen=True)
+class SourceChunk:
+    """The rows of a chunk.
+
+    Attributes:
+        file: number of the file.
+        first_row: number of the first row in the file.
+        num_rows: number of rows in the file, bad ones too.
+        rows: the good rows, in order.
+        bad: the others, with their numbers in the file, from 0.
+        cut_lists: number of lists of good rows that were cut.
+    """
+
+    file: int
+    first_row: int
+    num_rows: int
+    rows: RawRows
+    bad: tuple[BadRow, ...]
+    cut_lists: int
+
+
+class Source:
+    """Files whose rows have named columns; made by ``open_source``.
+
+    Attributes:
+        columns: the columns that are read.
+        files: the files in order.
+        chunk_rows: number of rows of each chunk but the last of a file. It depends on the columns alone.
+        labels: whether the rows have labels.
+    """
+
+    def __init__(
+        self,
+        columns: Columns,
+        files: Sequence[SourceFile],
+        tables: Sequence[TableFile],
+        labels: Labels,
+        *,
+        truncate_lists: bool,
+    ) -> None:
+        self.columns = columns
+        self.files = tuple(files)
+        self.labels: Labels = labels
+        self.chunk_rows = chunk_rows(columns)
+        self._tables = tuple(tables)
+        self._truncate_lists = truncate_lists
+
+    @property
+    def num_rows(self) -> int | None:
+        """Number of rows of all files; None if they have to be read to know it, as in CSV."""
+        counts = [table.num_rows for table in self._tables]
+        return None if None in counts else sum(count for count in counts if count is not None)
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of all files."""
+        return sum(file.size_bytes for file in self.files)
+
+    def raw_chunks(self, file: int = 0, first_row: int = 0, *, threads: bool = False) -> Iterator[RawChunk]:
+        """Yield the chunks from one on, in order.
+
+        Args:
+            file: number of the file to start with.
+            first_row: number of the row to start with, the first of a chunk.
+            threads: whether to read columns in several threads.
+
+        Raises:
+            DataFormatError: a file is damaged.
+        """
+        names = self.columns.feature_names if self.labels == "absent" else self.columns.names
+        yield from self._chunks_of(names, file, first_row, threads)
+
+    def convert(self, chunk: RawChunk) -> SourceChunk:
+        """Convert the rows of a chunk, and find the bad ones."""
+        arrays = {name: one_array(chunk.table.column(name)) for name in chunk.table.column_names}
+        faults = Faults(chunk.num_rows)
+        for broken in chunk.broken:
+            faults.note(broken._replace(row=broken.row - chunk.first_row))
+        rows, cut_lists = self._converted(arrays, faults)
+        if faults.good is not None:
+            good = arrow().array(faults.good)
+            arrays = {name: array.filter(good) for name, array in arrays.items()}
+            rows, cut_lists = self._converted(arrays, Faults(int(faults.good.sum())))
+        bad = faults.bad_rows(chunk.first_row)
+        return SourceChunk(chunk.file, chunk.first_row, chunk.num_rows, rows, bad, cut_lists)
+
+    def chunks(self, file: int = 0, first_row: int = 0) -> Iterator[SourceChunk]:
+        """Yield the rows of the chunks from one on, in order; see ``raw_chunks``."""
+        for chunk in self.raw_chunks(file, first_row):
+            yield self.convert(chunk)
+
+    def _converted(self, arrays: Mapping[str, pa.Array], faults: Faults) -> tuple[RawRows, int]:
+        return convert(arrays, self.columns, faults, labels=self.labels, truncate_lists=self._truncate_lists)
+
+    def _chunks_of(self, names: Sequence[str], file: int, first_row: int, threads: bool) -> Iterator[RawChunk]:
+        pa, size = arrow(), self.chunk_rows
+        for index in range(file, len(self._tables)):
+            row = first_row if index == file else 0
+            tables: list[Any] = []
+            broken: list[BadRow] = []
+            for batch in self._tables[index].batches(names, row, size, threads=threads):
+                tables.append(batch.table)
+                broken += batch.broken
+                while sum(table.num_rows for table in tables) >= size:
+                    whole = pa.concat_tables(tables)
+                    yield RawChunk(index, row, whole.slice(0, size), _before(broken, row + size))
+                    row += size
+                    tables = [whole.slice(size)] if whole.num_rows > size else []
+            if tables:
+                yield RawChunk(index, row, pa.concat_tables(tables), tuple(broken))
+
+
+def open_source(
+    path: str | os.PathLike[str], columns: Columns, *, labels: Labels = "needed", truncate_lists: bool = False
+) -> Source:
+    r"""Open a CSV, Parquet or Arrow file, or a folder of files of one of these formats, plain or compressed.
+
+    The names of columns and, where a file states them, their types are checked now; rows are read later.
+
+    Args:
+        path: file or folder. Files of a folder are sorted by name, with numbers by value.
+        columns: the columns to read; others in the files are not read.
+        labels: ``needed``; ``optional``: the files may have no labels, or missing ones; or ``absent``, not read.
+        truncate_lists: whether to cut lists that are longer than ``at_most``; else their rows are bad.
+
+    Raises:
+        DataFormatError: a file is missing, damaged or of another format, a column is missing, is there twice, or has
+            another type; names it.
+        ConfigurationError: pyarrow is not installed.
+
+    Example:
+        >>> from dlrm_pl import Columns, DenseColumn, SparseColumn
+        >>> from dlrm_pl.data.sources.source import open_source
+        >>> columns = Columns("click", (DenseColumn(name="hour"),), (SparseColumn(name="site"),))
+        >>> with open("clicks.csv", "w") as file:
+        ...     _ = file.write("site,hour,click\na,7,0\nb,8,1\n")
+        >>> [chunk.rows.label.tolist() for chunk in open_source("clicks.csv", columns).chunks()]
+        [[0, 1]]
+    """
+    arrow()
+    files = find_files(Path(path))
+    tables = [_table_file(file, columns) for file in files]
+    if labels == "optional" and not any(columns.label in table.schema.names for table in tables):
+        labels = "absent"
+    wanted = columns.feature_names if labels == "absent" else columns.names
+    for file, table in zip(files, tables, strict=True):
+        require_names(wanted, table.schema.names, str(table.path))
+        check_types(table.schema, columns, str(table.path), labels, is_csv=file.format == "csv")
+    return Source(columns, files, tables, labels, truncate_lists=truncate_lists)
+
+
+def chunk_rows(columns: Columns) -> int:
+    """Return the number of rows of a chunk: a power of two, fewer for wide records."""
+    rows = CHUNK_ROWS
+    while rows > _LEAST_ROWS and rows * columns.record_ints > _CHUNK_INTS:
+        rows //= 2
+    return rows
+
+
+def _table_file(file: SourceFile, columns: Columns) -> TableFile:
+    if file.format == "parquet":
+        return ParquetFile(file.path)
+    if file.format == "arrow":
+        return ArrowFile(file.path, file.compression)
+    return CsvFile(file.path, file.compression, columns.names)
+
+
+def _before(broken: list[BadRow], row: int) -> tuple[BadRow, ...]:
+    """Remove the bad rows before a row from a list, and return them."""
+    count = sum(bad.row < row for bad in broken)
+    found = tuple(broken[:count])
+    del broken[:count]
+    return found
