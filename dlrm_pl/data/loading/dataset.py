@@ -155,7 +155,9 @@ class ClickDataset(Dataset[ClickBatch]):
                     f"{self.path}: was replaced or changed since the dataset was opened: it had {self._state}, and now "
                     f"has {file.state}. Run the command again."
                 )
-            self._map = (os.getpid(), file, open_records(self.path, self._columns, file.descriptor))
+            # A plain array over the map: NumPy takes 3 us more for each slice of a memmap.
+            records = open_records(self.path, self._columns, file.descriptor).view(np.ndarray)
+            self._map = (os.getpid(), file, records)
         self._map[1].check_unchanged()
         return self._map[2]
 
