@@ -1,8 +1,8 @@
 """Train a linear model on a dataset folder: DLRM with its interaction must reach a higher AUROC.
 
-Logistic regression on one-hot categories, the 13 dense features after the log, and a flag for each dense feature that
-is zero or missing. Trains with each learning rate and number of passes of a small grid, chooses by the AUROC on val,
-and reports the AUROC on test.
+Logistic regression on one-hot categories, the dense features after their transform, and a flag for each that is
+zero or missing. Trains with each learning rate and number of passes of a small grid, chooses by the AUROC on val, and
+reports the AUROC on test.
 
     python benchmarks/linear_baseline.py --data datasets/quickstart
 """
@@ -20,8 +20,9 @@ import torch.nn.functional as F
 from machine import machine
 from torch import Tensor, nn
 
-from dlrm_pl.data.formats.binary_format import DENSE, LABEL, SPARSE, Split, open_records, split_file_name
+from dlrm_pl.data.formats.binary_format import LABEL, Split, open_records
 from dlrm_pl.data.formats.dataset_folder import DatasetFolder
+from dlrm_pl.data.formats.model_inputs import dense_inputs
 from dlrm_pl.metrics.auroc import exact_auroc
 
 _READ_ROWS = 1 << 16
@@ -31,14 +32,17 @@ class Rows:
     """A split in memory: ``dense`` and zero flags float32 ``[rows, 2 * N]``, rows of one joint table, and labels."""
 
     def __init__(self, folder: DatasetFolder, split: Split) -> None:
-        records = open_records(folder.path / split_file_name(split))
+        columns = folder.columns
+        if not columns.is_one_hot:
+            raise SystemExit(f"{folder.path}: has lists, which this baseline does not read")
+        records = open_records(folder.split_path(split), columns)
         first_row = np.concatenate([[0], np.cumsum(folder.table_sizes)[:-1]])
         dense, indices, labels = [], [], []
         for start in range(0, len(records), _READ_ROWS):
             chunk = np.asarray(records[start : start + _READ_ROWS])
-            logarithm = np.log1p(chunk[:, DENSE].astype(np.float32))
-            dense.append(np.concatenate([logarithm, (logarithm == 0).astype(np.float32)], axis=1))
-            indices.append(chunk[:, SPARSE] + first_row)
+            inputs = dense_inputs(chunk[:, columns.dense_fields], columns)
+            dense.append(np.concatenate([inputs, (inputs == 0).astype(np.float32)], axis=1))
+            indices.append(chunk[:, columns.sparse_fields] + first_row)
             labels.append(chunk[:, LABEL].astype(np.float32))
         self.dense = torch.from_numpy(np.concatenate(dense))
         self.indices = torch.from_numpy(np.concatenate(indices))

@@ -287,7 +287,7 @@ def _check_same_rows(certificate: Certificate, folder: DatasetFolder) -> bool:
     """
     rows, stated = certificate.row_ranges["certification"], certificate.row_checksum
     path, split = folder.split_path(rows["split"]), folder.splits[rows["split"]]
-    checksum = checksum_of_rows(path, rows["start"], rows["stop"], split.checksum)
+    checksum = checksum_of_rows(path, rows["start"], rows["stop"], split.checksum, folder.columns)
     if not stated or not checksum:
         return False
     if stated != checksum:

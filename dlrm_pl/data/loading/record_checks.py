@@ -76,7 +76,7 @@ class RecordChecks:
         """Raise the error of a record's first fault, if it has one."""
         columns = self._columns
         if record[LABEL] not in (0, 1):
-            raise DataFormatError(f"{where}: the label is {record[LABEL]}, but must be 0 or 1. Preprocess again.")
+            raise DataFormatError(f"{where}: the label is {record[LABEL]}, but must be 0 or 1. {_AGAIN}")
         for index, column in enumerate(columns.dense):
             field = record[1 + index : 2 + index]
             if column.holds_float:
@@ -95,7 +95,7 @@ class RecordChecks:
             lowest = 0 if column_.at_most is None else -1
             for index_ in ids[(ids < lowest) | (ids >= size)].tolist():
                 raise DataFormatError(
-                    f"{where}: table {table} has {size} rows, the index is {index_}. "
+                    f"{where}: table {table} ({column_.name}) has {size} rows, the index is {index_}. "
                     "The file and day_fea_count.npz come from different runs; preprocess the raw log again."
                 )
             if _has_gap(ids[None]):

@@ -44,8 +44,8 @@ def damage(folder: Path, split: str, record: int, column: int, value: int) -> No
     [
         (0, 2, "record 77: the label is 2, but must be 0 or 1"),
         (4, -5, "record 77: dense field I4 is -5"),
-        (14 + 3, 100_000, r"record 77: table 3 has \d+ rows, the index is 100000"),
-        (14 + 3, -1, r"record 77: table 3 has \d+ rows, the index is -1"),
+        (14 + 3, 100_000, r"record 77: table 3 \(C4\) has \d+ rows, the index is 100000"),
+        (14 + 3, -1, r"record 77: table 3 \(C4\) has \d+ rows, the index is -1"),
     ],
 )
 def test_record_that_cannot_be(
