@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
+
 from dlrm_pl.columns.columns import Columns
 from dlrm_pl.data.formats.raw_rows import RawRows
 from dlrm_pl.data.sources.arrays.table import Labels, convert
 from dlrm_pl.data.sources.arrays.types import one_array
 from dlrm_pl.data.sources.bad_rows import BadRow, Faults
+from dlrm_pl.data.sources.days import Days
 from dlrm_pl.data.sources.library import arrow
 from dlrm_pl.data.sources.names import check_types, require_names
 from dlrm_pl.data.sources.readers.arrow_file import ArrowFile
 from dlrm_pl.data.sources.readers.csv_file import CsvFile
 from dlrm_pl.data.sources.readers.find import SourceFile, find_files
 from dlrm_pl.data.sources.readers.parquet_file import ParquetFile
-from dlrm_pl.data.sources.readers.table_file import TableFile
+from dlrm_pl.data.sources.readers.table_file import Batch, TableFile
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -62,7 +67,8 @@ class SourceChunk:
         first_row: number of the first row in the file.
         num_rows: number of rows in the file, bad ones too.
         rows: the good rows, in order.
-        bad: the others, with their numbers in the file, from 0.
+        days: day of each good row, int32 ``[B]``; None if the source is not divided into days.
+        bad: the other rows, with their numbers in the file, from 0.
         cut_lists: number of lists of good rows that were cut.
     """
 
@@ -70,6 +76,7 @@ class SourceChunk:
     first_row: int
     num_rows: int
     rows: RawRows
+    days: npt.NDArray[np.int32] | None
     bad: tuple[BadRow, ...]
     cut_lists: int
 
@@ -78,6 +85,7 @@ class Source:
     """Files whose rows have named columns; made by ``open_source``.
 
     Attributes:
+        path: the file or folder.
         columns: the columns that are read.
         files: the files in order.
         chunk_rows: number of rows of each chunk but the last of a file. It depends on the columns alone.
@@ -86,6 +94,7 @@ class Source:
 
     def __init__(
         self,
+        path: Path,
         columns: Columns,
         files: Sequence[SourceFile],
         tables: Sequence[TableFile],
@@ -93,18 +102,30 @@ class Source:
         *,
         truncate_lists: bool,
     ) -> None:
+        self.path = path
         self.columns = columns
         self.files = tuple(files)
         self.labels: Labels = labels
         self.chunk_rows = chunk_rows(columns)
         self._tables = tuple(tables)
         self._truncate_lists = truncate_lists
+        self._days: Days | None = None
 
     @property
     def num_rows(self) -> int | None:
         """Number of rows of all files; None if they have to be read to know it, as in CSV."""
-        counts = [table.num_rows for table in self._tables]
+        counts = self.file_rows
         return None if None in counts else sum(count for count in counts if count is not None)
+
+    @property
+    def file_rows(self) -> list[int | None]:
+        """Number of rows of each file; None where it is not known."""
+        return [table.num_rows for table in self._tables]
+
+    @property
+    def schemas(self) -> list[tuple[Path, pa.Schema]]:
+        """Path, names and types of the columns of each file; all types are bytes in CSV."""
+        return [(table.path, table.schema) for table in self._tables]
 
     @property
     def size_bytes(self) -> int:
@@ -122,7 +143,10 @@ class Source:
         Raises:
             DataFormatError: a file is damaged.
         """
-        names = self.columns.feature_names if self.labels == "absent" else self.columns.names
+        names = list(self.columns.feature_names if self.labels == "absent" else self.columns.names)
+        column = self._days.column if self._days else None
+        if column is not None and column.name not in names:
+            names.append(column.name)
         yield from self._chunks_of(names, file, first_row, threads)
 
     def convert(self, chunk: RawChunk) -> SourceChunk:
@@ -131,18 +155,39 @@ class Source:
         faults = Faults(chunk.num_rows)
         for broken in chunk.broken:
             faults.note(broken._replace(row=broken.row - chunk.first_row))
+        days = self._day_numbers(chunk, arrays, faults)
         rows, cut_lists = self._converted(arrays, faults)
         if faults.good is not None:
             good = arrow().array(faults.good)
+            days = days if days is None else days[faults.good]
             arrays = {name: array.filter(good) for name, array in arrays.items()}
             rows, cut_lists = self._converted(arrays, Faults(int(faults.good.sum())))
         bad = faults.bad_rows(chunk.first_row)
-        return SourceChunk(chunk.file, chunk.first_row, chunk.num_rows, rows, bad, cut_lists)
+        return SourceChunk(chunk.file, chunk.first_row, chunk.num_rows, rows, days, bad, cut_lists)
 
     def chunks(self, file: int = 0, first_row: int = 0) -> Iterator[SourceChunk]:
         """Yield the rows of the chunks from one on, in order; see ``raw_chunks``."""
         for chunk in self.raw_chunks(file, first_row):
             yield self.convert(chunk)
+
+    def column_batches(self, name: str, file: int) -> Iterator[Batch]:
+        """Yield one column of a file."""
+        return self._tables[file].batches([name], 0, self.chunk_rows, threads=False)
+
+    def with_days(self, days: Days) -> Source:
+        """Return the source with the day of each row in its chunks."""
+        changed = copy.copy(self)
+        changed._days = days
+        return changed
+
+    def _day_numbers(
+        self, chunk: RawChunk, arrays: Mapping[str, pa.Array], faults: Faults
+    ) -> npt.NDArray[np.int32] | None:
+        if self._days is None:
+            return None
+        column = self._days.column
+        array = None if column is None else arrays[column.name]
+        return self._days.numbers(chunk.file, chunk.first_row, chunk.num_rows, array, faults)
 
     def _converted(self, arrays: Mapping[str, pa.Array], faults: Faults) -> tuple[RawRows, int]:
         return convert(arrays, self.columns, faults, labels=self.labels, truncate_lists=self._truncate_lists)
@@ -201,7 +246,7 @@ def open_source(
     for file, table in zip(files, tables, strict=True):
         require_names(wanted, table.schema.names, str(table.path))
         check_types(table.schema, columns, str(table.path), labels, is_csv=file.format == "csv")
-    return Source(columns, files, tables, labels, truncate_lists=truncate_lists)
+    return Source(Path(path), columns, files, tables, labels, truncate_lists=truncate_lists)
 
 
 def chunk_rows(columns: Columns) -> int:
