@@ -46,10 +46,13 @@ class State:
         offset: byte of that day's text where reading continues; None: its beginning.
         line: number of lines of that day's file before ``offset``.
         blank_line: number of the first of the blank lines at the end of what was read; 0 if there are none.
+        file: number of the file that is read next, of a log of files with named columns.
+        row: number of the row of that file where reading continues.
         read_rows: rows read so far, over all days.
         kept_rows: rows that the sub-sample kept of those.
         file_bytes: valid bytes of each growing file, by name.
         table_sizes: number of values of each table in its file.
+        cut_lists: number of lists that were cut.
         unknown_values: number of category values that the vocabulary does not have.
         rejected: number of lines left out, by kind.
         generation: number in the names of the files that are rewritten with each state.
@@ -64,10 +67,13 @@ class State:
     offset: int | None = None
     line: int = 0
     blank_line: int = 0
+    file: int = 0
+    row: int = 0
     read_rows: int = 0
     kept_rows: int = 0
     file_bytes: dict[str, int] = field(default_factory=dict)
     table_sizes: list[int] = field(default_factory=list)
+    cut_lists: int = 0
     unknown_values: int = 0
     rejected: dict[str, int] = field(default_factory=dict)
     generation: int = 0

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from dlrm_pl.columns.columns import Columns
 from dlrm_pl.data.preprocessing.days import Day, line_at, reading
 from dlrm_pl.data.preprocessing.engine.native import TEXT_PADDING
 from dlrm_pl.data.raw_logs.diagnosis import likely_format, open_log
@@ -83,13 +84,17 @@ class ChunkReader:
 
     Args:
         days: logs of each day, in order.
+        columns: columns of the log.
         chunk_bytes: size of a buffer without its padding.
         day: number of the first day to read.
         offset: byte of that day's text to start at, where a line begins; None for the day's beginning.
     """
 
-    def __init__(self, days: Sequence[Day], chunk_bytes: int, day: int = 0, offset: int | None = None) -> None:
+    def __init__(
+        self, days: Sequence[Day], columns: Columns, chunk_bytes: int, day: int = 0, offset: int | None = None
+    ) -> None:
         self._days = days
+        self._columns = columns
         self._chunk_bytes = chunk_bytes
         self._plain: PlainLog | None = None
         self._handle: BufferedIOBase | None = None  # Of a .gz.
@@ -132,7 +137,8 @@ class ChunkReader:
         if stop == start and not ends_day:
             beginning = plain.read(start, start + self._wanted) if plain else buffer[: self._wanted].tobytes()
             where = f"{day.path}:{line_at(day.path, start)}"
-            raise DataFormatError(f"{where}: {explain(beginning)}. {likely_format(day.path)}".rstrip())
+            hint = likely_format(day.path, columns=self._columns)
+            raise DataFormatError(f"{where}: {explain(beginning, columns=self._columns)}. {hint}".rstrip())
         chunk = Chunk(self._index, self.day, start, stop, ends_day, plain)
         self._index += 1
         self._wanted = self._chunk_bytes

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from dlrm_pl.columns.columns import Columns
 from dlrm_pl.data.preprocessing.options import KAGGLE_DAYS
 from dlrm_pl.data.raw_logs.diagnosis import likely_format, open_log, repair_gz
 from dlrm_pl.errors import DataFormatError
@@ -43,7 +44,7 @@ class Day:
     stop: int | None = None
 
 
-def find_days(raw: Path, layout: str, days: int | None, least: int = 2) -> list[Day]:
+def find_days(raw: Path, layout: str, days: int | None, least: int, columns: Columns) -> list[Day]:
     """Return the days in order.
 
     Args:
@@ -51,12 +52,13 @@ def find_days(raw: Path, layout: str, days: int | None, least: int = 2) -> list[
         layout: ``kaggle`` cuts one log into days; else each day is a file.
         days: number of days; None for all.
         least: smallest number of days.
+        columns: columns of the log.
 
     Raises:
         DataFormatError: a file is missing or corrupt, or there are too few days or rows.
     """
     if layout == "kaggle":
-        return kaggle_days(raw, days or KAGGLE_DAYS)
+        return kaggle_days(raw, days or KAGGLE_DAYS, columns)
     return [Day(path) for path in day_files(raw, days, least)]
 
 
@@ -124,7 +126,7 @@ def _near(prefix: Path) -> str:
     return f"There is {listed}: a day file has to be named {prefix.name}_0, or {prefix.name}_0.gz when packed."
 
 
-def kaggle_days(path: Path, count: int) -> list[Day]:
+def kaggle_days(path: Path, count: int, columns: Columns) -> list[Day]:
     """Cut one log into days of equal length, the first ones a row longer if needed, as in upstream.
 
     Raises:
@@ -146,9 +148,8 @@ def kaggle_days(path: Path, count: int) -> list[Day]:
         seen += len(block)
     rows += bool(last_text)
     if rows < 2 * count:
-        raise DataFormatError(
-            f"{path}: {rows} rows cannot be cut into {count} days of 2 rows or more. {likely_format(path)}".rstrip()
-        )
+        hint = likely_format(path, columns=columns)
+        raise DataFormatError(f"{path}: {rows} rows cannot be cut into {count} days of 2 rows or more. {hint}".rstrip())
     ends = np.cumsum([rows // count + (day < rows % count) for day in range(count)])
     bounds, wanted, before, offset = [0], ends[:-1].tolist(), 0, 0
     for block, lines in zip(_blocks(path), lines_by_block, strict=True):

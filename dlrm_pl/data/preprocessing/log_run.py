@@ -15,6 +15,7 @@ from dlrm_pl.data.formats.dataset_folder import REJECTED, DatasetFolder, describ
 from dlrm_pl.data.preprocessing import statistics
 from dlrm_pl.data.preprocessing.checkpoint import CheckpointFolder, State
 from dlrm_pl.data.preprocessing.engine.numpy_engine import engine
+from dlrm_pl.data.preprocessing.last_changes import LastChanges
 from dlrm_pl.data.preprocessing.logs import Log
 from dlrm_pl.data.preprocessing.merge import Merge
 from dlrm_pl.data.preprocessing.options import PreprocessOptions
@@ -148,8 +149,11 @@ class LogRun:
                 done += rows
                 self._progress("writing", done / total, 0)
 
-        mappings, finished = self._vocabulary.mappings(), self._checkpoint.finished
-        merge = Merge(self._options, self._state, mappings, self._engine, self._checkpoint, advance)
+        columns = self._options.columns_of_logs
+        columns = columns.with_statistics(self._statistics.moments.statistics(columns))
+        changes = LastChanges(columns, self._vocabulary.mappings(), self._engine)
+        finished = self._checkpoint.finished
+        merge = Merge(self._options, self._state, changes, self._engine, self._checkpoint, advance)
         made: dict[str, Any] = {}
 
         def make(name: str, task: Callable[[], Any]) -> None:
@@ -157,7 +161,7 @@ class LogRun:
 
         # Workers that have no more of train to do take these. The vocabulary is first, since it takes longest.
         others = {
-            "dictionaries": lambda: self._vocabulary.save(finished, self._options.columns_of_logs),
+            "dictionaries": lambda: self._vocabulary.save(finished, columns),
             "test": lambda: merge.half("test"),
             "val": lambda: merge.half("val"),
             "report": self._report,
@@ -178,6 +182,7 @@ class LogRun:
             finished,
             max_ind_range=self._options.modulus or -1,
             created_by="preprocess",
+            columns=columns,
             splits=splits,
             known_dictionaries=made["dictionaries"],
             extra={"report": made["report"], "preprocess": self._state.key},

@@ -12,15 +12,16 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from dlrm_pl.data.formats.binary_format import Records, Split, split_file_name
-from dlrm_pl.data.formats.block_checksum import BLOCK_BYTES, part_at
+from dlrm_pl.data.formats.binary_format import Split, split_file_name
+from dlrm_pl.data.formats.block_checksum import block_bytes, part_at
 from dlrm_pl.data.formats.dataset_description import SplitInfo
 from dlrm_pl.data.preprocessing.checkpoint import CheckpointFolder, State
-from dlrm_pl.data.preprocessing.engine.native import Numbers, Order, keyed_dtype
+from dlrm_pl.data.preprocessing.engine.native import Order, keyed_dtype
 from dlrm_pl.data.preprocessing.engine.numpy_engine import Engine
 from dlrm_pl.data.preprocessing.io.bucket_reader import map_keyed, read_blocks
 from dlrm_pl.data.preprocessing.io.direct import AlignedBuffer, DirectFile
 from dlrm_pl.data.preprocessing.io.split_writer import SplitWriter, Written
+from dlrm_pl.data.preprocessing.last_changes import LastChanges
 from dlrm_pl.data.preprocessing.options import PreprocessOptions
 from dlrm_pl.data.preprocessing.scatter.row_files import IN_ORDER, LAST_DAY, bucket_name
 from dlrm_pl.data.preprocessing.threads import Pipeline, run_threads
@@ -37,7 +38,7 @@ class Merge:
     Args:
         options: options of the run.
         state: state of the run; updated.
-        mappings: new id of each id, by table, when rare values are folded; else None.
+        last_changes: what changes in the records.
         engine: native or NumPy engine.
         checkpoint: folder of the unfinished run.
         progress: called with the number of records after each write.
@@ -47,7 +48,7 @@ class Merge:
         self,
         options: PreprocessOptions,
         state: State,
-        mappings: list[Numbers | None] | None,
+        last_changes: LastChanges,
         engine: Engine,
         checkpoint: CheckpointFolder,
         progress: Callable[[int], None],
@@ -56,8 +57,9 @@ class Merge:
         self._columns = options.columns_of_logs
         self._record_bytes = options.columns_of_logs.record_bytes
         self._keyed_bytes = keyed_dtype(options.columns_of_logs.record_ints).itemsize
+        self._block_bytes = block_bytes(self._columns)
         self._state = state
-        self._mappings = mappings
+        self._last_changes = last_changes
         self._engine = engine
         self._checkpoint = checkpoint
         self._progress = progress
@@ -80,15 +82,16 @@ class Merge:
         size = path.stat().st_size
         cut = (size // self._record_bytes + 1) // 2 * self._record_bytes
         start, stop = (0, cut) if split == "test" else (cut, size)
-        with SplitWriter(self._checkpoint.finished / split_file_name(split), self._columns.record_ints) as writer:
+        with SplitWriter(self._checkpoint.finished / split_file_name(split), self._columns) as writer:
             for records in read_blocks(path, self._columns.record_ints, start, stop):
-                writer.append(self._mapped(records))
+                self._last_changes.apply(records)
+                writer.append(records)
                 self._progress(len(records))
             return writer.close()
 
     def _from_buckets(self, then: Sequence[Callable[[], None]]) -> SplitInfo:
         path = self._checkpoint.finished / split_file_name("train")
-        writer = SplitWriter(path, self._columns.record_ints, self._state.train_bytes)
+        writer = SplitWriter(path, self._columns, self._state.train_bytes)
         count = sum(self._state.buckets)
         pipeline = Pipeline(1)
         first, lock, unsaved = self._state.merged, threading.Lock(), 0
@@ -167,15 +170,15 @@ class Merge:
             disk: thread that writes.
         """
         written, begun = Written(len(data)), 0
-        edges = [0, *range(-offset % BLOCK_BYTES or BLOCK_BYTES, len(data), BLOCK_BYTES), len(data)]
+        edges = [0, *range(-offset % self._block_bytes or self._block_bytes, len(data), self._block_bytes), len(data)]
         for start, stop in pairwise(edges):
             block = data[start:stop]
             records = block.view(np.int32).reshape(-1, self._columns.record_ints)
             rows = order[start // self._record_bytes : stop // self._record_bytes]
             written.positives += self._engine.take(keyed, rows, records)
-            self._mapped(records)
-            written.parts.append(part_at(offset + start, block.data))
-            if stop - begun >= _WRITE_BLOCKS * BLOCK_BYTES or stop == len(data):
+            self._last_changes.apply(records)
+            written.parts.append(part_at(offset + start, block.data, self._block_bytes))
+            if stop - begun >= _WRITE_BLOCKS * self._block_bytes or stop == len(data):
                 written.writes.append(disk.submit(target.write, offset + begun, data[begun:stop]))
                 begun = stop
         return written
@@ -193,16 +196,9 @@ class Merge:
         return [self._checkpoint.path / name for name in names]
 
     def _in_order(self) -> SplitInfo:
-        with SplitWriter(self._checkpoint.finished / split_file_name("train"), self._columns.record_ints) as writer:
+        with SplitWriter(self._checkpoint.finished / split_file_name("train"), self._columns) as writer:
             for records in read_blocks(self._checkpoint.path / IN_ORDER, self._columns.record_ints):
-                writer.append(self._mapped(records))
+                self._last_changes.apply(records)
+                writer.append(records)
                 self._progress(len(records))
             return writer.close()
-
-    def _mapped(self, records: Records) -> Records:
-        if self._mappings is not None:
-            for fields, mapping in zip(self._columns.table_fields, self._mappings, strict=True):
-                if mapping is not None:
-                    for field in range(fields.start, fields.stop):
-                        self._engine.remap(records, field, mapping)
-        return records

@@ -158,7 +158,7 @@ def allow_files(buckets: int) -> None:
 
 def _parsing_speed(days: Sequence[Day], options: PreprocessOptions, engine: Engine) -> float:
     """Return the bytes of text parsed per second, measured on the first chunk."""
-    reader = ChunkReader(days, 1 << 20)
+    reader = ChunkReader(days, options.columns_of_logs, 1 << 20)
     buffer = reader.buffer()
     try:
         chunk = reader.claim(buffer)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from dlrm_pl.data.preprocessing.dense_bins import is_counted
 from dlrm_pl.data.preprocessing.engine.native import DENSE_BINS
 from dlrm_pl.data.preprocessing.statistics import LogStatistics
 from dlrm_pl.data.preprocessing.tables.summary import TableSummary
@@ -105,6 +106,8 @@ def _largest_shares(statistics: LogStatistics, tables: Sequence[TableSummary], r
     """Return the most frequent value of the ten columns in which one value is most frequent."""
     entries = []
     for column, histogram in zip(statistics.columns.dense, statistics.histogram, strict=True):
+        if not is_counted(column):
+            continue
         value = int(histogram[:-1].argmax())
         entries.append((histogram[value] / max(1, rows), column.name, str(value)))
     for name, table in _named(statistics, tables):
@@ -126,7 +129,7 @@ def _warn_of_columns(statistics: LogStatistics, tables: Sequence[TableSummary]) 
         return warnings
     for column, histogram in zip(statistics.columns.dense, statistics.histogram, strict=True):
         bins = np.flatnonzero(histogram)
-        if len(bins) == 1 and bins[0] < DENSE_BINS - 1:
+        if is_counted(column) and len(bins) == 1 and bins[0] < DENSE_BINS - 1:
             warnings.append(f"{column.name} is constant: {bins[0]} in every row.")
     for name, table in _named(statistics, tables):
         if table.values == 1:
@@ -153,7 +156,7 @@ def _warn_of_days(statistics: LogStatistics, names: Sequence[str]) -> list[str]:
         return []
     labels = np.array([day.clicks / max(1, day.kept) for _, day in judged])
     missing = np.array([day.missing / day.rows for _, day in judged])
-    dense = np.array([day.log2_histogram / day.rows for _, day in judged])
+    dense = np.array([day.grouped / day.rows for _, day in judged])
     warnings = []
     typical = float(np.median(labels))
     for place, (name, _) in enumerate(judged):

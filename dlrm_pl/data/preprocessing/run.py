@@ -138,7 +138,7 @@ def preprocess(
         )
     if options.vocabulary_from is not None:
         options = _with_cap_of(options, DatasetFolder.open(options.vocabulary_from, rows=False))
-    days = [] if source else find_days(raw, options.layout, options.days, options.least_days)
+    days = [] if source else find_days(raw, options.layout, options.days, options.least_days, options.columns_of_logs)
     files = source.files if source else [day.path for day in days]
     key = json.loads(json.dumps({"options": options.key(), "inputs": identity(files)}))
     named, output = output, resolved(output)

@@ -10,12 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from dlrm_pl.columns.columns import Columns
+from dlrm_pl.data.preprocessing.dense_bins import NUM_GROUPS, grouped
 from dlrm_pl.data.preprocessing.engine.native import DENSE_BINS
+from dlrm_pl.data.preprocessing.moments import Moments
 
 Counts = npt.NDArray[np.int64]
-
-# Powers of two: 0, 1, 2-3, 4-7, ..., and all above DENSE_BINS - 2.
-_BOUNDS = [0, *(1 << power for power in range(DENSE_BINS.bit_length() - 1)), DENSE_BINS - 1]
 
 
 @dataclass
@@ -51,7 +50,7 @@ class DayStatistics:
 
     Attributes:
         missing: missing values of the rows that were read, by column, ``[1 + N + T]``.
-        log2_histogram: histogram of their dense values by powers of two, ``[N, 14]``.
+        grouped: histogram of their dense values in few groups, ``[N, NUM_GROUPS]``.
         largest: largest value of each dense feature, ``[N]``.
         rows: rows that were read.
         kept: rows that the sub-sample kept of those.
@@ -59,7 +58,7 @@ class DayStatistics:
     """
 
     missing: Counts
-    log2_histogram: Counts
+    grouped: Counts
     largest: Counts
     rows: int = 0
     kept: int = 0
@@ -71,7 +70,7 @@ class DayStatistics:
         dense = columns.num_dense
         return cls(
             np.zeros(len(columns.names), np.int64),
-            np.zeros((dense, len(_BOUNDS)), np.int64),
+            np.zeros((dense, NUM_GROUPS), np.int64),
             np.zeros(dense, np.int64),
         )
 
@@ -84,24 +83,28 @@ class LogStatistics:
         columns: columns of the log.
         days: counts of each day, in order.
         histogram: histogram of the dense values of all rows that were read, ``[N, DENSE_BINS]``.
+        moments: numbers of the training rows that are kept, for the columns that are standardized.
     """
 
     columns: Columns
     days: list[DayStatistics]
     histogram: Counts
+    moments: Moments
 
     @classmethod
     def nothing(cls, columns: Columns, num_days: int) -> Self:
         """Return counts of no rows."""
         days = [DayStatistics.nothing(columns) for _ in range(num_days)]
-        return cls(columns, days, np.zeros((columns.num_dense, DENSE_BINS), np.int64))
+        histogram = np.zeros((columns.num_dense, DENSE_BINS), np.int64)
+        return cls(columns, days, histogram, Moments.nothing(columns))
 
     def add(self, number: int, counted: Counted) -> None:
         """Add the counts that a thread made of a day; its rows are counted elsewhere, in their order."""
         day = self.days[number]
         day.clicks += counted.clicks
         day.missing += counted.missing
-        day.log2_histogram += np.add.reduceat(counted.histogram, _BOUNDS, axis=1)
+        for dense, column in enumerate(self.columns.dense):
+            day.grouped[dense] += grouped(column, counted.histogram[dense])
         np.maximum(day.largest, counted.largest, out=day.largest)
         self.histogram += counted.histogram
 
@@ -114,19 +117,20 @@ def save(statistics: LogStatistics, path: Path) -> None:
             handle,
             numbers=np.array([[day.rows, day.kept, day.clicks] for day in days], np.int64),
             missing=np.stack([day.missing for day in days]),
-            log2=np.stack([day.log2_histogram for day in days]),
+            grouped=np.stack([day.grouped for day in days]),
             largest=np.stack([day.largest for day in days]),
             histogram=statistics.histogram,
+            moments=statistics.moments.numbers,
         )
 
 
 def load(path: Path, columns: Columns) -> LogStatistics:
     """Read the counts of a log of these columns that ``save`` wrote."""
     with path.open("rb") as handle, np.load(handle, allow_pickle=False) as archive:
-        arrays = [archive[name] for name in ("missing", "log2", "largest", "numbers")]
-        histogram = archive["histogram"]
+        arrays = [archive[name] for name in ("missing", "grouped", "largest", "numbers")]
+        histogram, moments = archive["histogram"], archive["moments"]
     days = [
-        DayStatistics(missing, log2, largest, int(numbers[0]), int(numbers[1]), int(numbers[2]))
-        for missing, log2, largest, numbers in zip(*arrays, strict=True)
+        DayStatistics(missing, groups, largest, int(numbers[0]), int(numbers[1]), int(numbers[2]))
+        for missing, groups, largest, numbers in zip(*arrays, strict=True)
     ]
-    return LogStatistics(columns, days, histogram)
+    return LogStatistics(columns, days, histogram, Moments(moments))

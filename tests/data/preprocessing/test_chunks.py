@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from dlrm_pl.columns.columns import Columns
 from dlrm_pl.data.preprocessing.chunks import ChunkReader
 from dlrm_pl.data.preprocessing.days import Day
 from dlrm_pl.data.preprocessing.engine.native import keyed_dtype
@@ -47,13 +48,17 @@ def test_chunks_are_the_text_in_whole_lines(
         path.write_bytes(gzip.compress(text, 1) if packed else text)
         files.append(Day(path))
         expected.append(text if not text or text.endswith(b"\n") else text + b"\n")
-    assert texts(ChunkReader(files, 160), len(files)) == expected
+    assert texts(ChunkReader(files, Columns.criteo(), 160), len(files)) == expected
 
 
 def test_parts_of_a_file_are_days(tmp_path: Path) -> None:
     path = tmp_path / "train.txt"
     path.write_bytes(b"a\nbb\nccc\n")
-    assert texts(ChunkReader([Day(path, 0, 2), Day(path, 2, 5), Day(path, 5)], 64), 3) == [b"a\n", b"bb\n", b"ccc\n"]
+    assert texts(ChunkReader([Day(path, 0, 2), Day(path, 2, 5), Day(path, 5)], Columns.criteo(), 64), 3) == [
+        b"a\n",
+        b"bb\n",
+        b"ccc\n",
+    ]
 
 
 def test_a_line_of_more_than_a_chunk_is_no_click(tmp_path: Path) -> None:
@@ -62,13 +67,13 @@ def test_a_line_of_more_than_a_chunk_is_no_click(tmp_path: Path) -> None:
         text = b"a\nb\n" + b"x" * 300_000 + b"\n"
         path.write_bytes(gzip.compress(text) if name.endswith(".gz") else text)
         with pytest.raises(DataFormatError, match=rf"{name}:3: is longer than 32,000 bytes, .* begins with 'xxx"):
-            texts(ChunkReader([Day(path)], 200_000), 1)
+            texts(ChunkReader([Day(path)], Columns.criteo(), 200_000), 1)
 
 
 def test_a_log_that_shrinks_meanwhile_is_named(tmp_path: Path) -> None:
     path = tmp_path / "day_0"
     path.write_bytes(b"line\n" * 20)
-    reader = ChunkReader([Day(path)], 400)
+    reader = ChunkReader([Day(path)], Columns.criteo(), 400)
     buffer = reader.buffer()
     chunk = reader.claim(buffer)
     path.write_bytes(b"line\n" * 3)

@@ -10,9 +10,9 @@ from typing import Self
 
 import numpy as np
 
-from dlrm_pl.columns.columns import RECORD_ITEM_BYTES
+from dlrm_pl.columns.columns import Columns
 from dlrm_pl.data.formats.binary_format import LABEL, Records
-from dlrm_pl.data.formats.block_checksum import BlockChecksum, Part
+from dlrm_pl.data.formats.block_checksum import BlockChecksum, Part, block_bytes
 from dlrm_pl.data.formats.block_digests import digests_path
 from dlrm_pl.data.formats.dataset_description import SplitInfo
 from dlrm_pl.data.preprocessing.io.bucket_reader import read_blocks
@@ -51,19 +51,19 @@ class SplitWriter:
 
     Args:
         path: file of the split.
-        record_ints: number of integers of a record.
+        columns: columns of the records.
         good_bytes: size of its valid contents so far; the rest is truncated.
     """
 
-    def __init__(self, path: Path, record_ints: int, good_bytes: int = 0) -> None:
+    def __init__(self, path: Path, columns: Columns, good_bytes: int = 0) -> None:
         self.path = path
-        self._record_bytes = record_ints * RECORD_ITEM_BYTES
+        self._record_bytes = columns.record_bytes
         self._positives = 0
-        self._checksum = BlockChecksum()
+        self._checksum = BlockChecksum(block_bytes(columns))
         self._bytes = good_bytes
         self._handle = path.open("r+b" if good_bytes else "wb")
         self._handle.truncate(good_bytes)
-        for records in read_blocks(path, record_ints, 0, good_bytes):
+        for records in read_blocks(path, columns.record_ints, 0, good_bytes):
             self._count(records)
         self._handle.seek(good_bytes)
         self._direct: DirectFile | None = None

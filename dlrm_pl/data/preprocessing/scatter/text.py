@@ -53,8 +53,12 @@ class TextScatter(Scatter):
         super().__init__(options.columns_of_logs, len(days), options, state, statistics, engine, folder, progress)
         self._days = days
         self._vocabulary = vocabulary
-        self._reader = ChunkReader(days, options.chunk_bytes, state.day, state.offset)
-        self._rejected = RejectedRows(options, state, self._files, "line", likely_format)
+        self._reader = ChunkReader(days, options.columns_of_logs, options.chunk_bytes, state.day, state.offset)
+        self._rejected = RejectedRows(options, state, self._files, "line", self._hint)
+
+    def _hint(self, path: Path) -> str:
+        """Return what the format of a file seems to be; empty if most lines are valid."""
+        return likely_format(path, columns=self._columns)
 
     def _at_end(self) -> bool:
         return self._reader.day == len(self._days)
@@ -118,9 +122,7 @@ class TextScatter(Scatter):
             text = buffer[:size].tobytes() if bads else b""
             self._reject(chunk, text, bad[:, :bads], lines)
             if bads == bad.shape[1]:
-                raise DataFormatError(
-                    f"{path}: {bads:,} lines in a row cannot be parsed. {likely_format(path)}".rstrip()
-                )
+                raise DataFormatError(f"{path}: {bads:,} lines in a row cannot be parsed. {self._hint(path)}".rstrip())
             first_row = state.read_rows
             state.read_rows += rows
             day.rows += rows
@@ -132,7 +134,7 @@ class TextScatter(Scatter):
                         if ends_file and not self._days[chunk.day].start
                         else f"day {chunk.day}, to line {state.line}, "
                     )
-                    hint = likely_format(path) or "An empty day is usually a broken download."
+                    hint = self._hint(path) or "An empty day is usually a broken download."
                     none = f"{state.line:,} lines, but no rows" if state.line and not part else "no rows"
                     raise DataFormatError(f"{path}: {part}has {none}. {hint}")
                 if ends_file:
@@ -200,7 +202,7 @@ class TextScatter(Scatter):
         self._rejected.check(path)
 
     def _reject_line(self, path: Path, number: int, line: bytes) -> None:
-        error = explain(line)
+        error = explain(line, columns=self._columns)
         if error.kind == "length":  # As in ChunkReader, so that it does not depend on the size of the chunks.
-            raise DataFormatError(f"{path}:{number}: {error}. {likely_format(path)}".rstrip())
+            raise DataFormatError(f"{path}:{number}: {error}. {self._hint(path)}".rstrip())
         self._rejected.add(path, number, error.kind, str(error), line)

@@ -1,0 +1,52 @@
+"""Bins of dense values for histograms: one for each small integer, or equal steps of the logarithm."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from dlrm_pl.columns.column import DenseColumn
+from dlrm_pl.data.preprocessing.engine.native import DENSE_BINS
+
+Bins = npt.NDArray[np.int64]
+
+# Powers of two: 0, 1, 2-3, 4-7, ..., and all above DENSE_BINS - 2.
+_FIRST_OF_COUNTS = [0, *(1 << power for power in range(DENSE_BINS.bit_length() - 1)), DENSE_BINS - 1]
+NUM_GROUPS = len(_FIRST_OF_COUNTS)
+"""Number of groups that bins are put together in, to compare days."""
+
+_EDGES = (-1e4, -100, -1, -0.01, 0, 1e-4, 0.01, 0.1, 1, 10, 100, 1e4, 1e6)  # Of the groups of other columns.
+_BIN_BITS = 12  # Sign, exponent, and 3 digits after the binary point of a float32.
+_SIGN = np.uint32(1 << 31)
+
+
+def is_counted(column: DenseColumn) -> bool:
+    """Return whether each small value has a bin of its own: integers that are not negative have."""
+    return column.type == "integer" and column.transform == "log1p"
+
+
+def bins_of(column: DenseColumn, values: npt.NDArray[np.number]) -> Bins:
+    """Return the bins of values, from 0 to DENSE_BINS - 1, in the order of the values."""
+    if is_counted(column):
+        counts: Bins = np.clip(values, 0, DENSE_BINS - 1).astype(np.int64)
+        return counts
+    bits = (values.astype(np.float32) + np.float32(0)).view(np.uint32)  # The sum makes -0 a 0.
+    ordered = np.where(bits & _SIGN, ~bits, bits | _SIGN)
+    return (ordered >> np.uint32(32 - _BIN_BITS)).astype(np.int64)
+
+
+def histogram_of(column: DenseColumn, values: npt.NDArray[np.number]) -> Bins:
+    """Return the number of values in each bin, ``[DENSE_BINS]``."""
+    return np.bincount(bins_of(column, values), minlength=DENSE_BINS)
+
+
+def grouped(column: DenseColumn, histogram: Bins) -> Bins:
+    """Return a histogram of few groups, ``[NUM_GROUPS]``."""
+    if is_counted(column):
+        return np.add.reduceat(histogram, _FIRST_OF_COUNTS)
+    first = [0, *bins_of(column, np.array(_EDGES)).tolist()]
+    return np.add.reduceat(histogram, first)
+
+
+assert 1 << _BIN_BITS == DENSE_BINS
+assert 1 + len(_EDGES) == NUM_GROUPS

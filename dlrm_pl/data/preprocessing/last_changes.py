@@ -1,0 +1,56 @@
+"""What changes in records when all rows have been read: ids of rare values, and missing values that become means."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from dlrm_pl.columns.columns import Columns
+from dlrm_pl.data.formats.binary_format import Records
+from dlrm_pl.data.preprocessing.engine.native import Numbers
+from dlrm_pl.data.preprocessing.engine.numpy_engine import Engine
+
+
+class LastChanges:
+    """Changes records in place.
+
+    Args:
+        columns: columns with all numbers of their transforms.
+        mappings: new id of each id, by table, when rare values are folded; None for a table that keeps its ids.
+        engine: native code or its NumPy fallback.
+    """
+
+    def __init__(self, columns: Columns, mappings: Sequence[Numbers | None] | None, engine: Engine) -> None:
+        self._engine = engine
+        self._means = [
+            (field, np.float32(column.mean))
+            for field, column in enumerate(columns.dense, start=1)
+            if column.transform == "standardize"
+        ]
+        self._mapped = [
+            (column.at_most is not None, field, mapping)
+            for column, fields, mapping in zip(
+                columns.sparse, columns.table_fields, mappings or [None] * columns.num_sparse, strict=True
+            )
+            if mapping is not None
+            for field in range(fields.start, fields.stop)
+        ]
+
+    def apply(self, records: Records) -> None:
+        """Change records ``[rows, record_ints]``.
+
+        Raises:
+            DataFormatError: an id is outside its table: the files of the run are damaged.
+        """
+        for may_be_absent, field, mapping in self._mapped:
+            if may_be_absent:
+                present = np.flatnonzero(records[:, field] >= 0)
+                ids = np.ascontiguousarray(records[present, field, None])
+                self._engine.remap(ids, 0, mapping)
+                records[present, field] = ids[:, 0]
+            else:
+                self._engine.remap(records, field, mapping)
+        for field, mean in self._means:
+            values = records[:, field].view(np.float32)
+            values[np.isnan(values)] = mean

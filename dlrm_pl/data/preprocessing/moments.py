@@ -1,0 +1,63 @@
+"""Mean and deviation of the columns that are standardized, which do not depend on threads or interruptions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+from dlrm_pl.columns.columns import Columns
+
+Doubles = npt.NDArray[np.float64]
+
+
+@dataclass
+class Moments:
+    """Numbers of values, means, and sums of squared distances from them, of each dense column.
+
+    Chunks are added one after the other in their order, so that rounding is the same in every run.
+
+    Attributes:
+        numbers: ``[3, N]``: number, mean and sum of squares.
+    """
+
+    numbers: Doubles
+
+    @classmethod
+    def nothing(cls, columns: Columns) -> Self:
+        """Return the numbers of no rows."""
+        return cls(np.zeros((3, columns.num_dense)))
+
+    def add(self, chunk: Moments) -> None:
+        """Add the numbers of the rows that follow.
+
+        Source: Chan, Golub, LeVeque 1979, "Updating Formulae and a Pairwise Algorithm for Computing Sample Variances".
+        """
+        count, mean, squares = self.numbers
+        more, its_mean, its_squares = chunk.numbers
+        total = np.maximum(count + more, 1)
+        apart = its_mean - mean
+        self.numbers = np.stack(
+            [count + more, mean + apart * more / total, squares + its_squares + apart**2 * count * more / total]
+        )
+
+    def set(self, dense: int, values: npt.NDArray[np.floating]) -> None:
+        """Set the numbers of a column to those of some values."""
+        if len(values):
+            doubles = values.astype(np.float64)
+            mean = doubles.mean()
+            self.numbers[:, dense] = len(doubles), mean, ((doubles - mean) ** 2).sum()
+
+    def statistics(self, columns: Columns) -> dict[str, tuple[float, float]]:
+        """Return mean and deviation of the columns that need them, by name.
+
+        The deviation of a column that is constant, or always missing, is 1, so that it becomes 0.
+        """
+        found = {}
+        for column, (count, mean, squares) in zip(columns.dense, self.numbers.T.tolist(), strict=True):
+            if not column.computed:
+                deviation = float(np.float32(np.sqrt(squares / max(count, 1))))
+                found[column.name] = float(np.float32(mean)), deviation if deviation > 0 else 1.0
+        return found
