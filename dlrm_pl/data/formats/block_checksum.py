@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dlrm_pl.columns.columns import Columns
-from dlrm_pl.data.formats.binary_format import columns_or_criteo
 
 _BLOCK_RECORDS = 8192
 _MOST_BLOCK_BYTES = 8 << 20
@@ -23,20 +22,12 @@ _PLAIN = "sha256:"
 _READ_BLOCKS = 8
 
 
-def block_bytes(columns: Columns | None = None) -> int:
-    """Return the number of bytes of a block: whole records, and as many in all files of the columns.
-
-    Args:
-        columns: columns of the records; None: Criteo's.
-    """
-    record_bytes = columns_or_criteo(columns).record_bytes
+def block_bytes(columns: Columns) -> int:
+    """Return the number of bytes of a block, which has whole records."""
     records = _BLOCK_RECORDS
-    while records > 1 and records * record_bytes > _MOST_BLOCK_BYTES:
+    while records > 1 and records * columns.record_bytes > _MOST_BLOCK_BYTES:
         records //= 2
-    return records * record_bytes
-
-
-BLOCK_BYTES = block_bytes()
+    return records * columns.record_bytes
 
 
 @dataclass(frozen=True)
@@ -54,7 +45,7 @@ class Part:
     tail: memoryview
 
 
-def part_at(offset: int, data: memoryview, size: int = BLOCK_BYTES) -> Part:
+def part_at(offset: int, data: memoryview, size: int) -> Part:
     """Return the digests of bytes at an offset of a file with blocks of ``size`` bytes."""
     first = min(-offset % size, len(data))
     last = first + (len(data) - first) // size * size
@@ -70,7 +61,7 @@ class BlockChecksum:
         size: bytes of a block, see ``block_bytes``.
     """
 
-    def __init__(self, size: int = BLOCK_BYTES) -> None:
+    def __init__(self, size: int) -> None:
         self._block_bytes = size
         self._digests = bytearray()
         self._block = hashlib.sha256()

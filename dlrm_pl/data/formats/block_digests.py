@@ -39,7 +39,7 @@ class BlockDigests:
     def __init__(self, path: Path, digests: bytes, columns: Columns | None = None) -> None:
         self._path = path
         self._record_bytes = columns_or_criteo(columns).record_bytes
-        self._block_bytes = block_bytes(columns)
+        self._block_bytes = block_bytes(columns_or_criteo(columns))
         self._digests = digests
         self._checked = bytearray(len(digests) // DIGEST_BYTES)
 
@@ -59,7 +59,7 @@ class BlockDigests:
         if stated is None or not sibling_path.is_file():
             return None
         digests = sibling_path.read_bytes()
-        size = block_bytes(columns)
+        size = block_bytes(columns_or_criteo(columns))
         if checksum_of(digests, size) != stated or len(digests) != DIGEST_BYTES * -(-path.stat().st_size // size):
             raise DataFormatError(
                 f"{sibling_path}: does not match {path.name} and its checksum in dataset.json. One of the three was "

@@ -25,7 +25,8 @@ def checksum_of_rows(path: Path, start: int, stop: int, stated: str | None, colu
             its rows: whoever reads them checks them by it. None where it states none.
         columns: columns of the records; None: Criteo's.
     """
-    first, last = _bytes_of(start, stop, columns)
+    columns = columns_or_criteo(columns)
+    first, last = start * columns.record_bytes, stop * columns.record_bytes
     if stated is not None and is_of_blocks(stated) and (first, last) == (0, path.stat().st_size):
         return stated
     return file_checksum(path, block_bytes(columns), first, last).text() if last - first <= _WHOLE_BYTES else ""
@@ -48,7 +49,8 @@ def identity_of_rows(path: Path, start: int, stop: int, stated: str | None, colu
     """
     if checksum := checksum_of_rows(path, start, stop, stated, columns):
         return checksum
-    (first, last), size = _bytes_of(start, stop, columns), block_bytes(columns)
+    columns = columns_or_criteo(columns)
+    first, last, size = start * columns.record_bytes, stop * columns.record_bytes, block_bytes(columns)
     digest, now = hashlib.sha256(), path.stat()
     digest.update(f"{stated} {now.st_size} {now.st_mtime_ns}".encode())
     with path.open("rb") as handle:
@@ -56,8 +58,3 @@ def identity_of_rows(path: Path, start: int, stop: int, stated: str | None, colu
             handle.seek(first + (last - first - size) * sample // (_SAMPLES - 1))
             digest.update(handle.read(size))
     return f"sample:{digest.hexdigest()}"
-
-
-def _bytes_of(start: int, stop: int, columns: Columns | None) -> tuple[int, int]:
-    record_bytes = columns_or_criteo(columns).record_bytes
-    return start * record_bytes, stop * record_bytes

@@ -11,7 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dlrm_pl.data.formats.block_checksum import BLOCK_BYTES, BlockChecksum, file_checksum, matches, part_at
+from dlrm_pl.columns.columns import Columns
+from dlrm_pl.data.formats.block_checksum import BlockChecksum, block_bytes, file_checksum, matches, part_at
+
+BLOCK_BYTES = block_bytes(Columns.criteo())
 
 
 def described(data: bytes, size: int) -> str:

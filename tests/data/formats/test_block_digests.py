@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dlrm_pl.columns.columns import Columns
 from dlrm_pl.data.formats import block_digests
-from dlrm_pl.data.formats.block_checksum import BLOCK_BYTES, file_checksum
+from dlrm_pl.data.formats.block_checksum import block_bytes, file_checksum
 from dlrm_pl.data.formats.block_digests import BlockDigests, digests_path
 from dlrm_pl.data.loading.dataset import ClickDataset
 from dlrm_pl.errors import DataFormatError
 
+BLOCK_BYTES = block_bytes(Columns.criteo())
 ROWS = BLOCK_BYTES // 160
 BLOCKS = 9
 

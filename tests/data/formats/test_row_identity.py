@@ -9,11 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dlrm_pl.columns.columns import Columns
 from dlrm_pl.data.formats import row_identity
 from dlrm_pl.data.formats.binary_format import open_records, split_file_name
-from dlrm_pl.data.formats.block_checksum import BLOCK_BYTES, file_checksum
+from dlrm_pl.data.formats.block_checksum import block_bytes, file_checksum
 from dlrm_pl.data.formats.row_identity import identity_of_rows
 from dlrm_pl.data.loading.datamodule import DLRMDataModule
+
+BLOCK_BYTES = block_bytes(Columns.criteo())
 
 
 def identities(folder: Path) -> dict[str, str]:

@@ -26,7 +26,7 @@ from dlrm_pl.data.formats.binary_format import (
     Split,
     split_file_name,
 )
-from dlrm_pl.data.formats.block_checksum import BlockChecksum
+from dlrm_pl.data.formats.block_checksum import BlockChecksum, block_bytes
 from dlrm_pl.data.formats.block_digests import digests_path
 from dlrm_pl.data.formats.criteo_counts import NUM_DENSE
 from dlrm_pl.data.formats.dataset_description import SplitInfo
@@ -189,7 +189,8 @@ class UpstreamConversion:
 
     def _measure(self, path: Path, done: int, digests: Path, statistics: LogStatistics, number: int) -> SplitInfo:
         """Read a split once: check every record, count, and write the digests of its blocks."""
-        counted, checksum, row = Counted.nothing(statistics.columns), BlockChecksum(), 0
+        counted, row = Counted.nothing(statistics.columns), 0
+        checksum = BlockChecksum(block_bytes(statistics.columns))
         last_ids = np.array(self._source.table_sizes) - 1
         for records in read_blocks(path, statistics.columns.record_ints):
             _check(records, last_ids, path, row)
