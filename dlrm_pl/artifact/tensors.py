@@ -68,7 +68,7 @@ def from_tensors(
         for index, (table, rows) in enumerate(zip(tables, architecture.table_sizes, strict=True)):
             if table.shape[0] != rows:
                 raise ArtifactError(f"table {index}: the manifest says {rows} rows, the file has {table.shape[0]}.")
-        packed = PackedTables(tables, dtypes, architecture.embedding_dim)
+        packed = PackedTables(tables, dtypes, architecture.embedding_dim, architecture.is_mean)
     except KeyError as error:
         raise ArtifactError(f"The artifact lacks {error.args[0]!r}. It is incomplete; quantize again.") from error
     except ShapeError as error:

@@ -106,7 +106,8 @@ def int8_contender(model: Int8DLRM) -> Contender:
 
 def as_bfloat16(model: DLRM) -> DLRM:
     """Copy a model to bfloat16, table by table: there is never a second fp32 copy."""
-    tables = EmbeddingBags((1,) * model.architecture.num_tables, model.architecture.embedding_dim)
+    architecture = model.architecture
+    tables = EmbeddingBags((1,) * architecture.num_tables, architecture.embedding_dim, architecture.is_mean)
     for bag, weight in zip(tables.tables, _tables(model), strict=True):
         bag.weight = nn.Parameter(weight.detach().bfloat16(), requires_grad=False)
     bottom_mlp, top_mlp = (copy.deepcopy(mlp).bfloat16() for mlp in (model.bottom_mlp, model.top_mlp))

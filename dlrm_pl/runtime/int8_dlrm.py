@@ -138,6 +138,7 @@ class Int8DLRM(nn.Module):
                 self.architecture.self_interaction,
                 first.input_scale if int8_follows else None,
                 first.input_zero_point if int8_follows else 0,
+                self.tables.is_mean,
             )
             return result
         sparse = self.tables(indices, offsets)

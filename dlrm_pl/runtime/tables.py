@@ -22,13 +22,22 @@ class PackedTables(nn.Module):
             ``[rows, D]``. Referenced, never copied.
         dtypes: dtype of each table.
         embedding_dim: embedding dimension D.
+        is_mean: whether each table averages the rows of a bag; empty: all of them sum.
 
     Raises:
         ShapeError: the shape or type of a table does not fit its dtype.
     """
 
-    def __init__(self, tables: Sequence[Tensor], dtypes: Sequence[TableDtype], embedding_dim: int) -> None:
+    def __init__(
+        self,
+        tables: Sequence[Tensor],
+        dtypes: Sequence[TableDtype],
+        embedding_dim: int,
+        is_mean: Sequence[bool] = (),
+    ) -> None:
         super().__init__()
+        self.is_mean = list(is_mean) if any(is_mean) else []
+        """Flags as the kernels take them, which pass over sums faster where there are none."""
         self.dtypes: tuple[TableDtype, ...] = tuple(dtypes)
         self.embedding_dim = embedding_dim
         self.num_tables = len(tables)
@@ -55,7 +64,7 @@ class PackedTables(nn.Module):
         return self._tables
 
     def forward(self, indices: Tensor, offsets: Tensor | None) -> Tensor:
-        """Pool the rows of each bag by summing.
+        """Sum or average the rows of each bag.
 
         Args:
             indices: as in ``ClickBatch``: int64 ``[T, B]`` one-hot, or ``[L]`` with ``offsets``.
@@ -72,5 +81,7 @@ class PackedTables(nn.Module):
             batch = (offsets.numel() - 1) // max(self.num_tables, 1)
         else:
             batch = indices.shape[-1] if indices.dim() else 0
-        result: Tensor = torch.ops.dlrm_pl.lookup(indices, offsets, self._tables, self.codes, self.embedding_dim, batch)
+        result: Tensor = torch.ops.dlrm_pl.lookup(
+            indices, offsets, self._tables, self.codes, self.embedding_dim, batch, self.is_mean
+        )
         return result

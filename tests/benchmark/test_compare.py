@@ -87,14 +87,22 @@ def test_compiled_contenders_give_the_eager_logits() -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"self_interaction": True}, {"interaction": "cat"}, {"loss_threshold": 0.3}], ids=str
+    "changes",
+    [{}, {"self_interaction": True}, {"interaction": "cat"}, {"loss_threshold": 0.3}, {"pooling": ("mean",) * 3}],
+    ids=str,
 )
 def test_the_compilers_form_is_the_same_model(changes: dict[str, object]) -> None:
     architecture = dataclasses.replace(tiny.ARCHITECTURE, **changes)  # type: ignore[arg-type]
     model = tiny.model(0, architecture)
     one_hot = tiny.batches(1, 32)[0]
-    for batch in (one_hot, tiny.as_multi_hot(one_hot)):
+    for batch in (one_hot, tiny.as_multi_hot(one_hot), tiny.bags(1, 32)[0]):
         torch.testing.assert_close(FloatForCompiler(model)(batch), model(batch))
+
+
+def test_bfloat16_copy_averages_as_the_model_does() -> None:
+    model = tiny.model(0, dataclasses.replace(tiny.ARCHITECTURE, pooling=("mean", "sum", "mean")))
+    batch = tiny.bags(1, 50)[0]
+    torch.testing.assert_close(Float(as_bfloat16(model))(batch), model(batch), atol=0.05, rtol=0.05)
 
 
 def test_bfloat16_copy_leaves_the_float_model_alone() -> None:

@@ -22,7 +22,7 @@ from dlrm_pl.benchmark.mlperf import harness
 from dlrm_pl.benchmark.mlperf.accuracy import FILE_NAME, check_accuracy, read_answers
 from dlrm_pl.benchmark.mlperf.batcher import Batcher, chunks
 from dlrm_pl.benchmark.mlperf.harness import Result, Run, Scenario, execute
-from dlrm_pl.benchmark.mlperf.samples import MEAN_PAIRS, SampleLibrary, draw_lengths
+from dlrm_pl.benchmark.mlperf.samples import MEAN_PAIRS, SampleLibrary, draw_lengths, joined
 from dlrm_pl.benchmark.mlperf.search import choose_batch, find_valid, measure_speeds
 from dlrm_pl.data.formats.dataset_folder import DatasetFolder
 from dlrm_pl.data.loading.dataset import ClickDataset
@@ -59,6 +59,14 @@ def test_samples_of_a_dataset_hold_every_row_once(synthetic_folder: Path) -> Non
 
 
 # The batcher
+
+
+def test_samples_with_bags_score_together_as_alone() -> None:
+    parts = [tiny.bags(1, rows, seed=rows)[0] for rows in (3, 2, 5)]
+    whole, model = joined(parts), tiny.model()
+    with torch.no_grad():
+        torch.testing.assert_close(model(whole), torch.cat([model(part) for part in parts]))
+    assert torch.equal(whole.known_labels, torch.cat([part.known_labels for part in parts]))
 
 
 def test_chunks_keep_the_order_and_the_largest_size() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -59,6 +60,38 @@ def test_lookup_equals_numpy(variant: str, dtypes: list[str], dim: int, batch: i
     for sample in range(batch):
         for table, (rows, dtype) in enumerate(lookups.rows(sample)):
             np.testing.assert_array_equal(result[sample, table].numpy(), reference.bag_sum(rows, dtype, dim))
+
+
+MEANS = (True, False, True, True, True)
+
+
+@pytest.mark.parametrize("dim", [1, 8, 15, 64, 128, 200])
+@pytest.mark.parametrize("seed", range(3))
+def test_bags_are_averaged(variant: str, dim: int, seed: int) -> None:
+    lookups = Lookups(["int8", "fp32", *TABLE_DTYPES[1:]], dim, 20, seed, multi_hot=True, is_mean=MEANS)
+    pooled, interacted = lookups.pool(), lookups.interact(True, 0.05, 30).numpy()
+    for sample in range(20):
+        rows = lookups.rows(sample)
+        for table, (of_bag, dtype) in enumerate(rows):
+            expected = (reference.bag_mean if MEANS[table] else reference.bag_sum)(of_bag, dtype, dim)
+            np.testing.assert_array_equal(pooled[sample, table].numpy(), expected)
+        expected = reference.interaction(lookups.dense[sample].numpy(), rows, True, 0.05, 30, MEANS)
+        np.testing.assert_array_equal(interacted[sample, : len(expected)], expected)
+
+
+@pytest.mark.parametrize("mode", ["sum", "mean"])
+def test_float_tables_are_pooled_as_torch_pools_them(variant: str, mode: str) -> None:
+    lookups = Lookups(["fp32"], 48, 300, 7, multi_hot=True, is_mean=(mode == "mean",))
+    assert lookups.offsets is not None
+    expected = F.embedding_bag(lookups.indices, lookups.tables[0], lookups.offsets[:-1], mode=mode)
+    assert torch.equal(lookups.pool()[:, 0], expected)
+
+
+def test_one_hot_lookups_have_no_mean(variant: str) -> None:
+    plain = Lookups(["int8", "int4", "fp16"], 32, 40, 3, multi_hot=False)
+    means = Lookups(["int8", "int4", "fp16"], 32, 40, 3, multi_hot=False, is_mean=(True,) * 3)
+    assert torch.equal(plain.pool(), means.pool())
+    assert torch.equal(plain.interact(scale=0.1), means.interact(scale=0.1))
 
 
 @pytest.mark.parametrize("dim", [257, 300, 1000, 1024, 1025, 4096, 5001])
@@ -148,5 +181,5 @@ def test_interaction_names_what_is_not_finite(variant: str, two_threads: None) -
 def test_a_packed_row_whose_scale_is_not_finite_is_named(variant: str, dtype: str, multi_hot: bool) -> None:
     lookups = Lookups(["int8", dtype], 8, 60, 4, multi_hot=multi_hot)
     lookups.tables[1][:, 4 if dtype == "int4" else 8 :] = 255  # The bits of a NaN.
-    with pytest.raises(NonFiniteError, match=r"sample \d+: the sum of its rows of table 1 is NaN or infinite"):
+    with pytest.raises(NonFiniteError, match=r"sample \d+: the pooled rows of its bag of table 1 are NaN or infinite"):
         lookups.interact(scale=0.1)

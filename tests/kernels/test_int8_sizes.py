@@ -68,6 +68,7 @@ MLP: dict[str, Any] = {
         (ops.lookup, LOOKUP, {"dtypes": [0, 4]}, r"from 0 to 3, got \[0, 4\]"),
         (ops.lookup, LOOKUP, {"dtypes": [0, -1]}, r"from 0 to 3, got \[0, -1\]"),
         (ops.lookup, LOOKUP, {"dtypes": [0]}, "2 tables need a dtype each"),
+        (ops.lookup, LOOKUP, {"is_mean": [True]}, "2 tables need a flag for means each, or none at all, got 1"),
         (ops.lookup, LOOKUP, {"tables": [torch.zeros(ROWS, 3, dtype=torch.int32)] * 2}, "contiguous torch.uint8"),
         (ops.lookup, LOOKUP, {"indices": BAGS[0], "offsets": BAGS[1].int()}, "int64, got torch.int64 and torch.int32"),
         (ops.lookup, LOOKUP, {"indices": BAGS[0], "offsets": BAGS[1][1:]}, "11 offsets, got"),
@@ -129,9 +130,10 @@ POOLING: dict[str, Any] = {
     "offsets": None,
     "tables": TABLES,
     "dtypes": [0, 0],
+    "is_mean": (),
     "out": torch.empty(BATCH, 2, DIM),
 }
-FUSED = INTERACTION | {"width": WIDTH, "out": torch.empty(BATCH, 64, dtype=torch.uint8)}
+FUSED = INTERACTION | {"width": WIDTH, "is_mean": (), "out": torch.empty(BATCH, 64, dtype=torch.uint8)}
 CHAIN = MLP | {"out": torch.empty(BATCH, 3)}
 EMPTY = torch.empty(0)  # Without an address.
 
@@ -143,6 +145,7 @@ EMPTY = torch.empty(0)  # Without an address.
         ("pooling", POOLING, {"out": torch.empty(BATCH, 2, 0)}, "invalid number of tables, samples or values"),
         ("pooling", POOLING, {"dtypes": [0, 4]}, "invalid type of a table"),
         ("pooling", POOLING, {"dtypes": [-1, 0]}, "invalid type of a table"),
+        ("pooling", POOLING, {"is_mean": (1, 2)}, "the flag for averaged bags is neither 0 nor 1"),
         ("pooling", POOLING, {"indices": INDICES[:, :4]}, "one-hot indices need one lookup for each table and sample"),
         ("pooling", POOLING, {"tables": [torch.empty(3, 0)] * 2}, "the rows of a table are missing"),
         ("interaction", FUSED, {"width": WIDTH + 1}, "invalid width of the output"),
@@ -202,9 +205,9 @@ def test_c_functions_refuse_null_and_numbers_beyond_64_bits() -> None:
         assert functions["pack"](bad, DENSE.data_ptr(), 1, 1, 0, TABLES[0].data_ptr(), 1, where) == -2
     assert functions["peak"](variant, -1) < 0
     for function in ("interaction", "pooling"):
-        assert functions[function](variant, None, None, None, None, 1, where) == -2
-        assert functions[function](variant, bytes(200), None, None, None, 1, None) == -2
-        assert functions[function](variant, bytes(200), None, None, None, 1, where) == -2  # A dimension of 0.
+        assert functions[function](variant, None, None, None, None, None, 1, where) == -2
+        assert functions[function](variant, bytes(200), None, None, None, None, 1, None) == -2
+        assert functions[function](variant, bytes(200), None, None, None, None, 1, where) == -2  # A dimension of 0.
     for rows, dim in ((-1, 8), (8, -1), (2**40, 2**40), (2**62, 1)):
         assert functions["pack"](variant, DENSE.data_ptr(), rows, dim, 0, TABLES[0].data_ptr(), 1, where) == -2
     assert functions["variant"](4) is None

@@ -57,13 +57,18 @@ def bag_sum(rows: Sequence[Array], dtype: str, dim: int) -> Array:
     return total
 
 
-def vector_of_bag(rows: Sequence[Array], dtype: str, dim: int) -> tuple[Array, np.float32]:
+def bag_mean(rows: Sequence[Array], dtype: str, dim: int) -> Array:
+    """The sum of a bag over its number of rows; zeros for none."""
+    return bag_sum(rows, dtype, dim) / F32(max(1, len(rows)))
+
+
+def vector_of_bag(rows: Sequence[Array], dtype: str, dim: int, mean: bool = False) -> tuple[Array, np.float32]:
     """A bag as an int8 vector: a single integer row is what it is."""
     if len(rows) == 1 and dtype in ("int8", "int4"):
         values, scale = row(rows[0], dtype, dim)
         assert scale is not None
         return values, scale
-    return to_vector(bag_sum(rows, dtype, dim))
+    return to_vector((bag_mean if mean else bag_sum)(rows, dtype, dim))
 
 
 def interaction(
@@ -72,10 +77,13 @@ def interaction(
     diagonal: bool,
     scale: float | None,
     zero_point: int,
+    is_mean: Sequence[bool] = (),
 ) -> Array:
     """One sample: its dense vector, and for each table the rows of its bag and their dtype."""
     dim = len(dense)
-    vectors = [to_vector(dense), *(vector_of_bag(rows, dtype, dim) for rows, dtype in bags)]
+    means = is_mean or [False] * len(bags)
+    vectors = [to_vector(dense)]
+    vectors += [vector_of_bag(rows, dtype, dim, mean) for (rows, dtype), mean in zip(bags, means, strict=True)]
     pairs = []
     for i, (one, one_scale) in enumerate(vectors):
         for other, other_scale in vectors[: i + diagonal]:

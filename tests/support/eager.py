@@ -34,7 +34,12 @@ def quantized_by_torch_ao(model: DLRM, recipe: Recipe, batches: Sequence[ClickBa
         model.embedding_bags,
     )
     calibrate(seen, batches)
-    tables = PackedTables(table_packer(model).packed(recipe.tables), recipe.tables, model.architecture.embedding_dim)
+    tables = PackedTables(
+        table_packer(model).packed(recipe.tables),
+        recipe.tables,
+        model.architecture.embedding_dim,
+        model.architecture.is_mean,
+    )
     prepared = prepare(model, recipe, tables)
     for part in PARTS:
         states = [observer.state_dict() for observer in observers(getattr(seen, part)[0])]

@@ -50,10 +50,13 @@ def padded(values: np.ndarray) -> Tensor:
 class Lookups:
     """Random tables and bags, for the ops and for the reference."""
 
-    def __init__(self, dtypes: list[str], dim: int, batch: int, seed: int, *, multi_hot: bool) -> None:
+    def __init__(
+        self, dtypes: list[str], dim: int, batch: int, seed: int, *, multi_hot: bool, is_mean: tuple[bool, ...] = ()
+    ) -> None:
         rng = np.random.default_rng(seed)
         generator = torch.Generator().manual_seed(seed)
         self.names, self.dtypes, self.dim, self.batch = dtypes, [TABLE_DTYPES.index(d) for d in dtypes], dim, batch
+        self.is_mean = list(is_mean)
         self.sizes = [int(rng.integers(1, 40)) for _ in dtypes]
         self.tables = []
         for dtype, rows in zip(dtypes, self.sizes, strict=True):
@@ -80,13 +83,13 @@ class Lookups:
 
     def interact(self, diagonal: bool = False, scale: float | None = None, zero_point: int = 0) -> Tensor:
         result: Tensor = torch.ops.dlrm_pl.lookup_interaction(
-            self.dense, self.indices, self.offsets, self.tables, self.dtypes, diagonal, scale, zero_point
+            self.dense, self.indices, self.offsets, self.tables, self.dtypes, diagonal, scale, zero_point, self.is_mean
         )
         return result
 
     def pool(self) -> Tensor:
         result: Tensor = torch.ops.dlrm_pl.lookup(
-            self.indices, self.offsets, self.tables, self.dtypes, self.dim, self.batch
+            self.indices, self.offsets, self.tables, self.dtypes, self.dim, self.batch, self.is_mean
         )
         return result
 

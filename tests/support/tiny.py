@@ -24,12 +24,28 @@ def batches(count: int, rows: int, seed: int = 1, architecture: Architecture = A
     for _ in range(count):
         dense = torch.rand(rows, architecture.bottom_mlp[0], generator=rng) * 4
         indices = torch.stack([torch.randint(0, n, (rows,), generator=rng) for n in architecture.table_sizes])
-        batch = ClickBatch(dense, indices, None, torch.zeros(rows))
-        with torch.no_grad():
-            logits = truth(batch)
-        probability = torch.sigmoid(3 * (logits - logits.mean()) / logits.std())
-        result.append(batch._replace(labels=torch.bernoulli(probability, generator=rng)))
+        result.append(_labelled(ClickBatch(dense, indices, None), truth, rng))
     return result
+
+
+def bags(count: int, rows: int, seed: int = 1, architecture: Architecture = ARCHITECTURE) -> list[ClickBatch]:
+    """Batches with bags of 0 to 3 rows; labels as in ``batches``."""
+    rng = torch.Generator().manual_seed(seed)
+    result = []
+    for batch in batches(count, rows, seed, architecture):
+        lengths = torch.randint(0, 4, (architecture.num_tables * rows,), generator=rng)
+        offsets = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
+        sizes = torch.tensor(architecture.table_sizes).repeat_interleave(lengths.view(-1, rows).sum(1))
+        indices = (torch.rand(len(sizes), generator=rng) * sizes).long()
+        result.append(_labelled(ClickBatch(batch.dense, indices, offsets), model(0, architecture), rng))
+    return result
+
+
+def _labelled(batch: ClickBatch, truth: DLRM, rng: torch.Generator) -> ClickBatch:
+    with torch.no_grad():
+        logits = truth(batch)
+    probability = torch.sigmoid(3 * (logits - logits.mean()) / logits.std())
+    return batch._replace(labels=torch.bernoulli(probability, generator=rng))
 
 
 def as_multi_hot(batch: ClickBatch) -> ClickBatch:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from dlrm_pl.batch import ClickBatch
+from dlrm_pl.batch import ClickBatch, bags_of_tables
 from dlrm_pl.benchmark.rows import random_batch
 from dlrm_pl.data.loading.dataset import ClickDataset
 from dlrm_pl.model.architecture import Architecture
@@ -78,10 +78,21 @@ class SampleLibrary:
         """Join the pairs of loaded samples, in the order of ``numbers``."""
         if len(numbers) == 1:
             return self._loaded[numbers[0]]
-        parts = [self._loaded[number] for number in numbers]
-        return ClickBatch(
-            dense=torch.cat([part.dense for part in parts]),
-            indices=torch.cat([part.indices for part in parts], dim=1),
-            offsets=None,
-            labels=torch.cat([part.known_labels for part in parts]),
-        )
+        return joined([self._loaded[number] for number in numbers])
+
+
+def joined(parts: Sequence[ClickBatch]) -> ClickBatch:
+    """Join batches that are all one-hot or all multi-hot, of the same tables."""
+    dense = torch.cat([part.dense for part in parts])
+    labels = torch.cat([part.known_labels for part in parts])
+    starts = [part.offsets for part in parts if part.offsets is not None]
+    if not starts:
+        return ClickBatch(dense, torch.cat([part.indices for part in parts], dim=1), None, labels)
+    # Table by table the lookups of all parts, and the lengths of their bags.
+    tables = (starts[0].numel() - 1) // parts[0].num_samples
+    of_parts = [bags_of_tables(part.indices, bounds, tables) for part, bounds in zip(parts, starts, strict=True)]
+    lengths = torch.cat([bounds.diff() for of_table in zip(*of_parts, strict=True) for _, bounds in of_table])
+    offsets = lengths.new_zeros(lengths.numel() + 1)
+    offsets[1:] = lengths.cumsum(0)
+    indices = torch.cat([rows for of_table in zip(*of_parts, strict=True) for rows, _ in of_table])
+    return ClickBatch(dense, indices, offsets, labels)

@@ -68,6 +68,7 @@ class FallbackKernels:
         output_scale: float,
         output_zero_point: int,
         width: int,
+        is_mean: Sequence[bool],
         out: Tensor,
     ) -> Failure | None:
         """Look up all tables and take every pairwise dot product."""
@@ -81,7 +82,7 @@ class FallbackKernels:
         vectors, scales = [], []
         for table, (rows, starts) in enumerate(_bags(indices, offsets, len(tables), batch)):
             values, scale = _unpack(tables[table], dtypes[table], rows, dim)
-            sums = _pool(values.float() * scale[:, None], starts, batch)
+            sums = _pool(values.float() * scale[:, None], starts, batch, bool(is_mean) and is_mean[table])
             quantized, own = _quantize_vectors(sums)
             finite = torch.isfinite(sums).all(dim=1)
             if TABLE_DTYPES[dtypes[table]] in ("int8", "int4"):
@@ -110,16 +111,23 @@ class FallbackKernels:
         return None
 
     def pooling(
-        self, indices: Tensor, offsets: Tensor | None, tables: Sequence[Tensor], dtypes: Sequence[int], out: Tensor
+        self,
+        indices: Tensor,
+        offsets: Tensor | None,
+        tables: Sequence[Tensor],
+        dtypes: Sequence[int],
+        is_mean: Sequence[bool],
+        out: Tensor,
     ) -> Failure | None:
-        """Sum the rows of each bag in float32."""
+        """Sum or average the rows of each bag in float32."""
         batch, _, dim = out.shape
         failure = _check_lookups(indices, offsets, tables, batch)
         if failure is not None:
             return failure
         for table, (rows, starts) in enumerate(_bags(indices, offsets, len(tables), batch)):
             values, scale = _unpack(tables[table], dtypes[table], rows, dim)
-            out[:, table] = _pool(values.float() * scale[:, None], starts, batch)
+            mean = bool(is_mean) and is_mean[table]
+            out[:, table] = _pool(values.float() * scale[:, None], starts, batch, mean)
         return None
 
     def pack(self, values: Tensor, dtype: TableDtype, out: Tensor) -> Failure | None:
@@ -197,14 +205,14 @@ def _unpack(table: Tensor, dtype: int, rows: Tensor, dim: int) -> tuple[Tensor, 
     return packed, torch.ones(len(packed))
 
 
-def _pool(values: Tensor, starts: Tensor, batch: int) -> Tensor:
-    """Sum the rows of each bag from first to last, so that sums round as in the kernels."""
+def _pool(values: Tensor, starts: Tensor, batch: int, mean: bool) -> Tensor:
+    """Sum the rows of each bag from first to last, so that sums round as in the kernels, and average if asked to."""
     sums = values.new_zeros(batch, values.shape[1])
     sizes = starts.diff()
     for step in range(int(sizes.max()) if batch else 0):
         has = sizes > step
         sums[has] += values[starts[:-1][has] + step]
-    return sums
+    return sums / sizes.clamp_min(1).float()[:, None] if mean else sums
 
 
 def _bags(indices: Tensor, offsets: Tensor | None, count: int, batch: int) -> list[tuple[Tensor, Tensor]]:

@@ -17,13 +17,13 @@ from dlrm_pl.errors import LookupIndexError, ShapeError
 from dlrm_pl.kernels.int8.failure import Failure
 from dlrm_pl.kernels.int8.rows import BLOCK_IN, TABLE_DTYPES, TableDtype
 
-VERSION = 3
+VERSION = 4
 
 # Rows that go through all layers of an MLP before the next ones, so that the values between layers stay in the cache.
 _BLOCK_ROWS = 512
 
 _POINTER, _LONG, _INT, _DOUBLE = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int32, ctypes.c_double
-_TABLE_ARGUMENTS = [_POINTER, _POINTER, _POINTER, _POINTER, _POINTER, _LONG, _POINTER]
+_TABLE_ARGUMENTS = [_POINTER, _POINTER, _POINTER, _POINTER, _POINTER, _POINTER, _LONG, _POINTER]
 _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "variant": (_POINTER, [_LONG]),
     "name": (ctypes.c_char_p, [_POINTER]),
@@ -39,7 +39,7 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
 # fields, but a batch of one in MLPerf's shape took 6 % longer: 260 instead of 246 us (medians, two builds in turn).
 _LAYER = struct.Struct("PPPqqf4x")
 _MLP = struct.Struct("8xqPPqqffPq")
-_TABLES = struct.Struct("24xqqPPqqq")
+_TABLES = struct.Struct("32xqqPPqqq")
 _INTERACTION = struct.Struct("PqffPPqq")
 _KINDS: dict[int, Any] = {1: "index", 2: "not finite", 3: "offset"}
 _NO_MEMORY, _REFUSED = -1, -2
@@ -104,6 +104,7 @@ class NativeKernels:
         output_scale: float,
         output_zero_point: int,
         width: int,
+        is_mean: Sequence[bool],
         out: Tensor,
     ) -> Failure | None:
         """Look up all tables and take every pairwise dot product in one pass."""
@@ -112,15 +113,21 @@ class NativeKernels:
         job = _tables(len(tables), dim, indices, offsets, batch) + _INTERACTION.pack(
             *(dense.data_ptr(), diagonal, 1.0 / output_scale, output_zero_point, floats, bytes_, width, out.shape[1]),
         )
-        return self._call("interaction", job, *_arrays(tables, dtypes))
+        return self._call("interaction", job, *_arrays(tables, dtypes, is_mean))
 
     def pooling(
-        self, indices: Tensor, offsets: Tensor | None, tables: Sequence[Tensor], dtypes: Sequence[int], out: Tensor
+        self,
+        indices: Tensor,
+        offsets: Tensor | None,
+        tables: Sequence[Tensor],
+        dtypes: Sequence[int],
+        is_mean: Sequence[bool],
+        out: Tensor,
     ) -> Failure | None:
-        """Sum the rows of each bag in float32."""
+        """Sum or average the rows of each bag in float32."""
         batch, _, dim = out.shape
         job = _tables(len(tables), dim, indices, offsets, batch) + struct.pack("P", out.data_ptr())
-        return self._call("pooling", job, *_arrays(tables, dtypes))
+        return self._call("pooling", job, *_arrays(tables, dtypes, is_mean))
 
     def pack(self, values: Tensor, dtype: TableDtype, out: Tensor) -> Failure | None:
         """Pack float rows as int8 or int4."""
@@ -190,11 +197,14 @@ def _tables(count: int, dim: int, indices: Tensor, offsets: Tensor | None, batch
     return _TABLES.pack(count, dim, indices.data_ptr(), starts, indices.stride(0), indices.numel(), batch)
 
 
-def _arrays(tables: Sequence[Tensor], dtypes: Sequence[int]) -> tuple[bytes, bytes, bytes]:
-    """Addresses, row counts and dtypes of the tables as C arrays."""
+def _arrays(
+    tables: Sequence[Tensor], dtypes: Sequence[int], is_mean: Sequence[bool]
+) -> tuple[bytes, bytes, bytes, bytes | None]:
+    """Addresses, row counts, dtypes and flags of the tables as C arrays."""
     count = len(tables)
     return (
         struct.pack(f"{count}P", *(table.data_ptr() for table in tables)),
         struct.pack(f"{count}q", *(table.shape[0] for table in tables)),
         struct.pack(f"{count}i", *dtypes),
+        bytes(is_mean) or None,
     )

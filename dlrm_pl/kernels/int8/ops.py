@@ -36,9 +36,12 @@ _LIBRARY.define(
 )
 _LIBRARY.define(
     "lookup_interaction(Tensor dense, Tensor indices, Tensor? offsets, Tensor[] tables, int[] dtypes, bool diagonal, "
-    "float? output_scale, int output_zero_point) -> Tensor"
+    "float? output_scale, int output_zero_point, bool[] is_mean=[]) -> Tensor"
 )
-_LIBRARY.define("lookup(Tensor indices, Tensor? offsets, Tensor[] tables, int[] dtypes, int dim, int batch) -> Tensor")
+_LIBRARY.define(
+    "lookup(Tensor indices, Tensor? offsets, Tensor[] tables, int[] dtypes, int dim, int batch, bool[] is_mean=[]) "
+    "-> Tensor"
+)
 _LIBRARY.define("pack_rows(Tensor values, int dtype) -> Tensor")
 
 INT8_MLP = "dlrm_pl::int8_mlp"
@@ -143,11 +146,13 @@ def lookup_interaction(
     diagonal: bool,
     output_scale: float | None,
     output_zero_point: int,
+    is_mean: Sequence[bool] = (),
 ) -> Tensor:
     """Look up all tables and take every pairwise dot product in integers.
 
-    Rows of int8 and int4 tables are used as they are stored. The dense vector, a row of another table, and the sum of a
-    bag of several rows are quantized to symmetric int8, each with its largest magnitude over 127 as the scale.
+    Rows of int8 and int4 tables are used as they are stored. The dense vector, a row of another table, and the sum or
+    mean of a bag of several rows are quantized to symmetric int8, each with its largest magnitude over 127 as the
+    scale.
 
     Args:
         dense: float32 ``[B, D]``.
@@ -158,6 +163,7 @@ def lookup_interaction(
         diagonal: include the product of each vector with itself.
         output_scale: step of a uint8 result; None for a float32 result.
         output_zero_point: byte that stands for 0 in a uint8 result.
+        is_mean: whether the bags of each table are averaged; empty: all are summed.
 
     Returns:
         The dense vector and the products in the order (1,0), (2,0), (2,1), ...: float32 ``[B, width]``, or uint8
@@ -165,7 +171,7 @@ def lookup_interaction(
 
     Raises:
         LookupIndexError: an index outside its table, or offsets that are not in order; names sample and table.
-        NonFiniteError: the dense vector or a sum is NaN or infinite; names the sample.
+        NonFiniteError: the dense vector, a sum or a mean is NaN or infinite; names the sample.
         ShapeError: the tensors do not fit together.
     """
     if dense.dim() != 2 or dense.dtype != torch.float32:
@@ -178,7 +184,7 @@ def lookup_interaction(
         )
     if output_scale is not None:
         _check_scale(output_scale, output_zero_point)
-    indices, offsets = _checked_lookups(indices, offsets, tables, dtypes, dim, batch)
+    indices, offsets = _checked_lookups(indices, offsets, tables, dtypes, is_mean, dim, batch)
     width = _width(len(tables), dim, diagonal)
     if output_scale is None:
         out, scale = torch.empty(batch, width), 1.0
@@ -186,7 +192,17 @@ def lookup_interaction(
         out, scale = torch.empty(batch, round_up(width, BLOCK_IN), dtype=torch.uint8), output_scale
     _raise(
         kernels().interaction(
-            dense.contiguous(), indices, offsets, tables, dtypes, diagonal, scale, output_zero_point, width, out
+            dense.contiguous(),
+            indices,
+            offsets,
+            tables,
+            dtypes,
+            diagonal,
+            scale,
+            output_zero_point,
+            width,
+            is_mean,
+            out,
         ),
         tables,
     )
@@ -194,9 +210,15 @@ def lookup_interaction(
 
 
 def lookup(
-    indices: Tensor, offsets: Tensor | None, tables: Sequence[Tensor], dtypes: Sequence[int], dim: int, batch: int
+    indices: Tensor,
+    offsets: Tensor | None,
+    tables: Sequence[Tensor],
+    dtypes: Sequence[int],
+    dim: int,
+    batch: int,
+    is_mean: Sequence[bool] = (),
 ) -> Tensor:
-    """Look up all tables and sum each bag, in float32.
+    """Look up all tables and sum or average each bag, in float32.
 
     Args:
         indices: int64 ``[T, B]`` one-hot, of which only the rows must be contiguous, or ``[L]`` with offsets.
@@ -205,6 +227,7 @@ def lookup(
         dtypes: dtype of each table as its position in ``TABLE_DTYPES``.
         dim: embedding dimension D.
         batch: number of samples B.
+        is_mean: whether the bags of each table are averaged; empty: all are summed.
 
     Returns:
         float32 ``[B, T, D]``; an empty bag gives zeros.
@@ -215,9 +238,9 @@ def lookup(
     """
     if dim < 1 or batch < 0:
         raise ShapeError(f"A lookup needs rows of at least one value and a batch of at least 0, got {dim} and {batch}.")
-    indices, offsets = _checked_lookups(indices, offsets, tables, dtypes, dim, batch)
+    indices, offsets = _checked_lookups(indices, offsets, tables, dtypes, is_mean, dim, batch)
     out = torch.empty(batch, len(tables), dim)
-    _raise(kernels().pooling(indices, offsets, tables, dtypes, out), tables)
+    _raise(kernels().pooling(indices, offsets, tables, dtypes, is_mean, out), tables)
     return out
 
 
@@ -255,7 +278,13 @@ def pack_rows_into(values: Tensor, dtype: TableDtype, out: Tensor) -> int | None
 
 
 def _checked_lookups(
-    indices: Tensor, offsets: Tensor | None, tables: Sequence[Tensor], dtypes: Sequence[int], dim: int, batch: int
+    indices: Tensor,
+    offsets: Tensor | None,
+    tables: Sequence[Tensor],
+    dtypes: Sequence[int],
+    is_mean: Sequence[bool],
+    dim: int,
+    batch: int,
 ) -> tuple[Tensor, Tensor | None]:
     """Check indices, offsets and tables; returns indices with contiguous rows, and contiguous offsets."""
     count = len(tables)
@@ -264,6 +293,8 @@ def _checked_lookups(
         raise ShapeError(f"Indices and offsets must be int64, got {got}.")
     if len(dtypes) != count or not set(dtypes) <= set(range(len(TABLE_DTYPES))):
         raise ShapeError(f"{count} tables need a dtype each, from 0 to {len(TABLE_DTYPES) - 1}, got {list(dtypes)}.")
+    if is_mean and len(is_mean) != count:
+        raise ShapeError(f"{count} tables need a flag for means each, or none at all, got {len(is_mean)}.")
     if offsets is None and tuple(indices.shape) != (count, batch):
         raise ShapeError(f"{count} tables need indices [T, B] = [{count}, {batch}], got {list(indices.shape)}.")
     if offsets is not None and (indices.dim() != 1 or tuple(offsets.shape) != (count * batch + 1,)):
@@ -318,8 +349,8 @@ def _raise(failure: Failure | None, tables: Sequence[Tensor] = ()) -> None:
         )
     if tables and place >= 0:
         raise NonFiniteError(
-            f"sample {sample}: the sum of its rows of table {place} is NaN or infinite and has no int8 value. The "
-            "training diverged, or the table is corrupt."
+            f"sample {sample}: the pooled rows of its bag of table {place} are NaN or infinite and have no int8 value. "
+            "The training diverged, or the table is corrupt."
         )
     where = "the bottom MLP's output" if place < 0 else f"feature {place}"
     raise NonFiniteError(
@@ -350,6 +381,7 @@ def _fake_interaction(
     diagonal: bool,
     output_scale: float | None,
     output_zero_point: int,
+    is_mean: Sequence[bool] = (),
 ) -> Tensor:
     width = _width(len(tables), dense.shape[1], diagonal)
     if output_scale is None:
@@ -358,7 +390,13 @@ def _fake_interaction(
 
 
 def _fake_lookup(
-    indices: Tensor, offsets: Tensor | None, tables: Sequence[Tensor], dtypes: Sequence[int], dim: int, batch: int
+    indices: Tensor,
+    offsets: Tensor | None,
+    tables: Sequence[Tensor],
+    dtypes: Sequence[int],
+    dim: int,
+    batch: int,
+    is_mean: Sequence[bool] = (),
 ) -> Tensor:
     return indices.new_empty(batch, len(tables), dim, dtype=torch.float32)
 

@@ -77,7 +77,7 @@ def quantize(
         observed = ranges.observed_by(recipe.observer)
     bottom_mlp = quantize_mlp(model.bottom_mlp, recipe.bottom_mlp, observed["bottom_mlp"], recipe, "bottom_mlp")
     top_mlp = quantize_mlp(model.top_mlp, recipe.top_mlp, observed["top_mlp"], recipe, "top_mlp")
-    tables = PackedTables(packed, recipe.tables, model.architecture.embedding_dim)
+    tables = PackedTables(packed, recipe.tables, model.architecture.embedding_dim, model.architecture.is_mean)
     lowered = Int8DLRM(model.architecture, bottom_mlp, tables, top_mlp, recipe.interaction).eval()
     if not recipe.bias_correction or set(recipe.ops.values()) == {"fp32"}:
         return lowered

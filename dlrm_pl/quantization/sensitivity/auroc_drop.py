@@ -194,6 +194,7 @@ def _repacked(model: DLRM, block: _Block, table: int, dtype: TableDtype) -> Tens
         [TABLE_DTYPES.index(dtype)],
         dim,
         batch.num_samples,
+        [model.architecture.is_mean[table]],
     )
     changed = block.sparse.clone()
     changed[:, table] = column[:, 0]

@@ -107,7 +107,10 @@ class DifferentiableOps:
             if bags.nonfinite_as_zero:
                 values = torch.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
             values = self._variable(f"tables.{index}", values)
-            pooled.append(values.new_zeros(size, values.shape[1]).index_add(0, bag, values[place]))
+            sums = values.new_zeros(size, values.shape[1]).index_add(0, bag, values[place])
+            if model.architecture.is_mean[index]:
+                sums = sums / torch.bincount(bag, minlength=size).clamp_min(1)[:, None]
+            pooled.append(sums)
         return torch.stack(pooled, dim=1)
 
 

@@ -16,7 +16,7 @@ from dlrm_pl.quantization.ptq.eager import eager_int8_model
 from dlrm_pl.quantization.ptq.prepare import prepare
 from dlrm_pl.quantization.ptq.quantize import quantize, table_packer
 from dlrm_pl.quantization.recipe import Recipe, RecipeStart
-from dlrm_pl.runtime.int8_dlrm import count_int8_ops
+from dlrm_pl.runtime.int8_dlrm import InteractionDtype, count_int8_ops
 from dlrm_pl.runtime.linear import FloatLinear, Int8Linear, segments
 from dlrm_pl.runtime.tables import PackedTables
 from tests.support import tiny
@@ -72,6 +72,21 @@ def test_multi_hot_batch_scores_as_its_one_hot_equivalent() -> None:
     lowered = quantize(model, START, calibration, table_packer(model))
     batch = calibration[0]
     torch.testing.assert_close(lowered(batch), lowered(tiny.as_multi_hot(batch)), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("interaction", ["int8", "fp32"])
+def test_averaged_bags_score_as_in_the_float_model(interaction: InteractionDtype) -> None:
+    architecture = replace(tiny.ARCHITECTURE, pooling=("mean", "sum", "mean"))
+    model, calibration = tiny.model(0, architecture), tiny.bags(2, 64, architecture=architecture)
+    recipe = replace(START, interaction=interaction)
+    lowered = quantize(model, recipe, calibration, table_packer(model))
+    summing = quantize(tiny.model(), recipe, calibration, table_packer(model))
+    batch = tiny.bags(1, 500, seed=5)[0]
+    with torch.no_grad():
+        fp32, int8 = model(batch), lowered(batch)
+        assert not torch.allclose(summing(batch), int8, atol=1e-3)
+    signal, noise = (fp32 - fp32.mean()).pow(2).sum(), (int8 - fp32).pow(2).sum()
+    assert 10 * float(torch.log10(signal / noise)) > 20
 
 
 def test_batch_size_does_not_change_a_score() -> None:

@@ -38,10 +38,13 @@ def context_of(batches: list[ClickBatch], **architecture: object) -> searches.Se
     )
 
 
-@pytest.mark.parametrize("multi_hot", [False, True])
-def test_each_alone_equals_the_whole_model_with_that_op_alone(multi_hot: bool) -> None:
-    batches = [tiny.as_multi_hot(batch) for batch in ROWS] if multi_hot else ROWS
-    context = context_of(batches)
+@pytest.mark.parametrize("layout", ["one-hot", "bags of one", "bags"])
+def test_each_alone_equals_the_whole_model_with_that_op_alone(layout: str) -> None:
+    batches = [tiny.as_multi_hot(batch) for batch in ROWS] if layout == "bags of one" else ROWS
+    pooling = ("mean", "sum", "mean") if layout == "bags" else ()
+    if layout == "bags":
+        batches = tiny.bags(4, 500, architecture=replace(tiny.ARCHITECTURE, pooling=pooling))
+    context = context_of(batches, pooling=pooling)
     found = context.sensitivities(CHANGES, max_rows=10**6)
     fp32 = AUROCEvaluation(batches).score(context.model)
     assert fp32.logits is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -30,9 +31,9 @@ NAMES = {
 }
 
 
-def large_model() -> DLRM:
+def large_model(architecture: Architecture = SHAPE) -> DLRM:
     """Weights so large that the logits depend on them."""
-    model = tiny.model(3, SHAPE)
+    model = tiny.model(3, architecture)
     with torch.no_grad():
         for table in model.embedding_bags.parameters():
             table.mul_(3)
@@ -81,10 +82,10 @@ def damage(model: DLRM, recipe: Recipe, seed: int = 1, draws: int = 50) -> dict[
     )
 
 
-@pytest.mark.parametrize("layout", ["one-hot", "bags"])
+@pytest.mark.parametrize("layout", ["one-hot", "bags", "averaged bags"])
 def test_traces_equal_second_differences(layout: str) -> None:
-    model = large_model()
-    batch = bags() if layout == "bags" else tiny.batches(1, 20, architecture=SHAPE)[0]
+    model = large_model(replace(SHAPE, pooling=("mean", "sum")) if layout == "averaged bags" else SHAPE)
+    batch = bags() if layout != "one-hot" else tiny.batches(1, 20, architecture=SHAPE)[0]
     draws = 1000
     found = hessian_traces(DifferentiableOps(model, batch), list(NAMES), torch.Generator().manual_seed(0), draws)
     for op, trace in found.items():

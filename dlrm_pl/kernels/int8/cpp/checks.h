@@ -66,6 +66,7 @@ inline const char* wrong(const Tables& tables) {
             return "invalid number of rows of a table";
         }
         if (tables.counts[table] && !tables.rows[table]) return "the rows of a table are missing";
+        if (tables.means && tables.means[table] > 1) return "the flag for averaged bags is neither 0 nor 1";
     }
     if (!countable({tables.lookups, 8}) || (tables.lookups && !tables.indices)) return "invalid number of lookups";
     if (!tables.offsets && tables.lookups != tables.count * tables.batch) {

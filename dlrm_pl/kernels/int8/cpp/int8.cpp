@@ -143,7 +143,7 @@ using namespace dlrm;
 
 #define DLRM_API extern "C" __attribute__((visibility("default")))
 
-DLRM_API int64_t dlrm_int8_version() { return 3; }
+DLRM_API int64_t dlrm_int8_version() { return 4; }
 
 // A variant by its number, from the plainest on, or null if this processor lacks it.
 DLRM_API const void* dlrm_int8_variant(int64_t number) { return variants(number); }
@@ -169,11 +169,12 @@ DLRM_API int64_t dlrm_int8_mlp(
 
 DLRM_API int64_t dlrm_int8_interaction(
     const void* variant, const Interaction* given, const uint8_t* const* rows, const int64_t* counts,
-    const int32_t* types, int64_t threads, int64_t* where) {
+    const int32_t* types, const uint8_t* means, int64_t threads, int64_t* where) {
     if (const char* reason = wrong_call(variant, given, where)) return refused(reason, where);
     Error error;
     Interaction job = *given;
     job.tables.rows = rows, job.tables.counts = counts, job.tables.types = types;
+    job.tables.means = means;
     if (const char* reason = wrong(job)) return refused(reason, where);
     const auto& run = *static_cast<const Variant*>(variant);
     const bool memory = parallel(job.tables.batch, threads, 8, [&](int64_t first, int64_t last) {
@@ -184,11 +185,12 @@ DLRM_API int64_t dlrm_int8_interaction(
 
 DLRM_API int64_t dlrm_int8_pooling(
     const void* variant, const Pooling* given, const uint8_t* const* rows, const int64_t* counts,
-    const int32_t* types, int64_t threads, int64_t* where) {
+    const int32_t* types, const uint8_t* means, int64_t threads, int64_t* where) {
     if (const char* reason = wrong_call(variant, given, where)) return refused(reason, where);
     Error error;
     Pooling job = *given;
     job.tables.rows = rows, job.tables.counts = counts, job.tables.types = types;
+    job.tables.means = means;
     if (const char* reason = wrong(job)) return refused(reason, where);
     const auto& run = *static_cast<const Variant*>(variant);
     const bool memory = parallel(job.tables.batch, threads, 8, [&](int64_t first, int64_t last) {

@@ -165,13 +165,17 @@ __attribute__((always_inline)) inline void prefetch_sample(const Tables& tables,
     }
 }
 
-// Sums a bag's rows into `sum` [dim]; false after an error.
+// Sums or averages a bag's rows into `sum` [dim]; false after an error.
 inline bool pool(const Tables& tables, int64_t table, int64_t sample, Bag bag, float* sum, Error& error) {
     std::memset(sum, 0, sizeof(float) * size_t(tables.dim));
     for (int64_t i = bag.first; i < bag.last; i++) {
         const uint8_t* row = row_of(tables, table, i, sample, error);
         if (!row) return false;
         add_row(row, tables.types[table], tables.dim, sum);
+    }
+    const int64_t length = bag.last - bag.first;
+    if (tables.means && tables.means[table] && length > 1) {
+        for (int64_t i = 0; i < tables.dim; i++) sum[i] /= float(length);
     }
     return true;
 }

@@ -60,6 +60,7 @@ struct Tables {
     const uint8_t* const* rows;
     const int64_t* counts;
     const int32_t* types;
+    const uint8_t* means;  // 1: the table's bags are averaged, 0: summed; null: all are summed.
     int64_t count;
     int64_t dim;
     const int64_t* indices;  // One-hot: [count, batch], rows index_stride apart.
