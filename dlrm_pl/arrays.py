@@ -9,6 +9,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from dlrm_pl.columns.columns import Columns
+from dlrm_pl.data.formats.model_inputs import transformed
 from dlrm_pl.errors import ConfigurationError, ShapeError
 
 _IDS = (
@@ -17,26 +19,44 @@ _IDS = (
 )
 
 
-def dense_tensor(values: Any, take_log: bool) -> Tensor:
+def dense_tensor(values: Any, columns: Columns | None, take_log: bool) -> Tensor:
     """Convert dense features to what a model reads.
 
     Args:
         values: array or tensor of numbers, ``[B, N]``.
-        take_log: the values are those of the log: take ``log(x + 1)``, after missing (NaN) and negative ones became 0.
+        columns: columns of the values, whose transforms are applied; a missing value (NaN) becomes what it is in
+            preprocessing.
+        take_log: where there are no columns, the values are those of the log: take ``log(x + 1)``, after missing and
+            negative ones became 0.
 
     Returns:
         float32 ``[B, N]``.
 
     Raises:
-        ShapeError: not two-dimensional.
+        ShapeError: not two-dimensional, or of another width than the columns.
         ConfigurationError: not numbers.
     """
     array = _numbers(values, "dense", "iufb", "numbers").astype(np.float32)
     if array.ndim != 2:
         raise ShapeError(f"dense has the shape {list(array.shape)}, but [B, N] is needed: one row per sample.")
+    if columns is not None:
+        return torch.from_numpy(_transformed(array, columns))
     if take_log:
         array = np.log(np.fmax(array, np.float32(0)) + np.float32(1))
     return torch.from_numpy(array)
+
+
+def _transformed(array: npt.NDArray[np.float32], columns: Columns) -> npt.NDArray[np.float32]:
+    """Apply the columns' transforms; a missing value counts as 0, and as the mean where values are standardized."""
+    if array.shape[1] != columns.num_dense:
+        raise ShapeError(f"dense has {array.shape[1]} columns, but {columns.num_dense} are needed.")
+    filling = np.array([column.mean or 0 for column in columns.dense], np.float32)
+    array = np.where(np.isnan(array), filling, array)
+    inputs = np.empty_like(array)
+    for fields in columns.dense_runs:
+        run, values = columns.dense[fields], array[:, fields]
+        inputs[:, fields] = transformed(np.maximum(values, 0) if run[0].transform == "log1p" else values, run)
+    return inputs
 
 
 def id_tensor(values: Any) -> Tensor:
@@ -82,7 +102,7 @@ def frame_column(frame: Any, name: str, *, ids: bool = False) -> npt.NDArray[Any
     if name not in column_names(frame):
         raise ConfigurationError(
             f"The frame has no column {name!r}. Columns are named as in the Criteo log: I1, I2, ... for dense features "
-            "and C1, C2, ... for the ids of categories."
+            "and C1, C2, ... for the ids of categories. A frame with raw values needs source, which has the vocabulary."
         )
     if ids:
         return _numbers(frame[name], f"column {name}", "iu", _IDS).astype(np.int64)
@@ -91,6 +111,8 @@ def frame_column(frame: Any, name: str, *, ids: bool = False) -> npt.NDArray[Any
 
 def column_names(frame: Any) -> list[str]:
     """Names of the columns of a frame, or the keys of a mapping."""
+    if hasattr(frame, "column_names"):  # Arrow's tables, whose columns are arrays.
+        return list(frame.column_names)
     return list(frame.columns if hasattr(frame, "columns") else frame)
 
 

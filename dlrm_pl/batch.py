@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from dlrm_pl.columns.columns import Columns
 from dlrm_pl.data.formats.binary_format import LABEL, Records
-from dlrm_pl.data.formats.criteo_counts import NUM_DENSE, NUM_SPARSE
 from dlrm_pl.data.formats.model_inputs import dense_inputs, lookups
 from dlrm_pl.errors import ConfigurationError, ShapeError
 
@@ -69,13 +68,17 @@ class ClickBatch(NamedTuple):
         return self.labels
 
     @classmethod
-    def from_arrays(cls, dense: Any, sparse: Any, labels: Any = None, *, take_log: bool = True) -> Self:
+    def from_arrays(
+        cls, dense: Any, sparse: Any, labels: Any = None, *, columns: Columns | None = None, take_log: bool = True
+    ) -> Self:
         """Make a one-hot batch from arrays or tensors of any integer or float type.
 
         Args:
             dense: values of the dense features, ``[B, N]``.
             sparse: ids of the categories, ``[B, T]``: whole numbers, as the dataset's dictionaries number them.
             labels: 0 or 1, ``[B]``; None: not known.
+            columns: columns of the values, whose transforms are applied to ``dense``; a missing value (NaN) becomes
+                what it is in preprocessing. None: ``take_log`` says what to do.
             take_log: ``dense`` holds the counts of the log. Missing (NaN) and negative values become 0, as in
                 preprocessing, and ``log(x + 1)`` is taken. False: the logarithm was taken already.
 
@@ -93,7 +96,8 @@ class ClickBatch(NamedTuple):
         from dlrm_pl.arrays import dense_tensor, id_tensor, label_tensor
 
         indices = id_tensor(sparse)
-        batch = cls(dense_tensor(dense, take_log), indices, None, None if labels is None else label_tensor(labels))
+        inputs = dense_tensor(dense, columns, take_log)
+        batch = cls(inputs, indices, None, None if labels is None else label_tensor(labels))
         if batch.num_samples != indices.shape[1]:
             raise ShapeError(
                 f"dense has {batch.num_samples} rows and sparse {indices.shape[1]}, but both have one row per sample: "
@@ -102,20 +106,30 @@ class ClickBatch(NamedTuple):
         return batch._with_checked_labels()
 
     @classmethod
-    def from_frame(cls, frame: Any, *, num_dense: int = NUM_DENSE, num_sparse: int = NUM_SPARSE) -> Self:
-        """Make a one-hot batch from a frame of pandas or polars, or a dict of columns.
+    def from_frame(
+        cls, frame: Any, source: Any = None, *, num_dense: int | None = None, num_sparse: int | None = None
+    ) -> Self:
+        """Make a batch from a frame of pandas, polars or Arrow, or a dict of columns.
 
-        Columns ``I1`` to ``I13`` hold the counts of the log, ``C1`` to ``C26`` ids of categories: whole numbers, as the
-        dataset's dictionaries number them. (Raw text goes through ``dlrm-pl predict --raw``.) A column ``label`` is
-        read where there is one; others are ignored.
+        With ``source`` the frame holds raw values, under the names of the columns that the source states: numbers,
+        texts and lists, as in a log. They get the ids that its vocabulary gives; values that it does not have are
+        treated as in ``predict --raw``. The label's column is read where there is one; others are ignored.
+
+        Without ``source`` the frame holds numbers alone: ``I1``, ``I2`` and so on the counts of a log, ``C1``, ``C2``
+        and so on ids of categories, as the dataset's dictionaries number them, and ``label``, which may be missing.
 
         Args:
-            frame: anything with ``columns`` and ``frame[name]``, or a mapping of names to arrays.
-            num_dense: number of columns ``I...``.
-            num_sparse: number of columns ``C...``.
+            frame: a frame, or a mapping of names to arrays. With ``source``, anything with ``__arrow_c_stream__``
+                too; values are not copied where their types allow.
+            source: what has the vocabulary: a ``DatasetFolder``, an ``Artifact`` or ``Predictor``, or the path of a
+                dataset folder or an artifact. Of an object the dictionaries are read once, of a path each time.
+            num_dense: without ``source``, number of columns ``I...``; None: as many as Criteo's logs have.
+            num_sparse: without ``source``, number of columns ``C...``; None: likewise.
 
         Raises:
-            ConfigurationError: a column is missing, or does not hold numbers, or ids that are not integers.
+            ConfigurationError: a column is missing, or does not hold numbers, or ids that are not integers; or the
+                artifact needs a vocabulary and has none.
+            DataFormatError: with ``source``, a column is missing or of another type, or a value does not fit it.
 
         Example:
             >>> from dlrm_pl import ClickBatch
@@ -123,18 +137,41 @@ class ClickBatch(NamedTuple):
             >>> ClickBatch.from_frame(frame, num_dense=1, num_sparse=2).indices
             tensor([[5, 6],
                     [0, 1]])
+            >>> raw = {f"I{n}": [3, 0] for n in range(1, 14)} | {f"C{n}": ["68fd1e64", "0"] for n in range(1, 27)}
+            >>> ClickBatch.from_frame(raw, "datasets/quickstart").indices.shape
+            torch.Size([26, 2])
         """
+        if source is not None:
+            return cls._from_raw(frame, source, num_dense, num_sparse)
         import numpy as np
 
         from dlrm_pl.arrays import column_names, frame_column
 
-        dense = [frame_column(frame, f"I{number}") for number in range(1, num_dense + 1)]
-        sparse = [frame_column(frame, f"C{number}", ids=True) for number in range(1, num_sparse + 1)]
+        criteo = Columns.criteo()
+        dense_numbers = range(1, 1 + (criteo.num_dense if num_dense is None else num_dense))
+        sparse_numbers = range(1, 1 + (criteo.num_sparse if num_sparse is None else num_sparse))
+        dense = [frame_column(frame, f"I{number}") for number in dense_numbers]
+        sparse = [frame_column(frame, f"C{number}", ids=True) for number in sparse_numbers]
         labels = frame_column(frame, "label") if "label" in column_names(frame) else None
         return cls.from_arrays(np.stack(dense, axis=1), np.stack(sparse, axis=1), labels)
 
     @classmethod
-    def from_kjt(cls, dense: Any, sparse: Any, labels: Any = None, *, take_log: bool = True) -> Self:
+    def _from_raw(cls, frame: Any, source: Any, num_dense: int | None, num_sparse: int | None) -> Self:
+        """Make a batch from a frame of raw values."""
+        from dlrm_pl.data.encoding.encoders import encoder_of
+        from dlrm_pl.data.encoding.frames import records_of_frame
+
+        if num_dense is not None or num_sparse is not None:
+            raise ConfigurationError("num_dense and num_sparse are for frames of ids: source states its columns.")
+        encoder = encoder_of(source)
+        records, labelled = records_of_frame(frame, encoder)
+        batch = to_batch(records, encoder.columns)
+        return cls(batch.dense, batch.indices, batch.offsets, batch.labels if labelled else None)
+
+    @classmethod
+    def from_kjt(
+        cls, dense: Any, sparse: Any, labels: Any = None, *, columns: Columns | None = None, take_log: bool = True
+    ) -> Self:
         """Make a multi-hot batch from dense features and a KeyedJaggedTensor of TorchRec, whose layout is the same.
 
         Args:
@@ -142,6 +179,7 @@ class ClickBatch(NamedTuple):
             sparse: any object with the methods ``keys()``, ``values()`` and ``offsets()`` of a KeyedJaggedTensor. Its
                 keys have the order of the tables.
             labels: 0 or 1, ``[B]``; None: not known.
+            columns: as in ``from_arrays``.
             take_log: as in ``from_arrays``.
 
         Raises:
@@ -154,7 +192,7 @@ class ClickBatch(NamedTuple):
             raise ConfigurationError("The KeyedJaggedTensor has weights, but DLRM sums its bags without weights.")
         offsets = sparse.offsets().long()
         batch = cls(
-            dense_tensor(dense, take_log),
+            dense_tensor(dense, columns, take_log),
             sparse.values().long(),
             offsets,
             None if labels is None else label_tensor(labels),

@@ -10,7 +10,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from dlrm_pl.batch import ClickBatch
+from dlrm_pl.batch import ClickBatch, to_batch
+from dlrm_pl.columns.columns import Columns
+from dlrm_pl.data.encoding.encoders import encoder_of_columns
+from dlrm_pl.data.encoding.frames import records_of_frame
+from dlrm_pl.data.formats.row_encoder import RowEncoder
 from dlrm_pl.errors import ConfigurationError, ShapeError
 from dlrm_pl.files.watched import Watch
 
@@ -28,13 +32,25 @@ class Scorer:
         num_dense: dense features that the model takes.
         num_tables: tables of the model.
         watch: over the files that the model's weights are maps of, which must not be changed in place meanwhile.
+        columns: columns of the model's rows; None where they are not known.
+        encoder: gives what turns raw values into ids; None for a model without a vocabulary.
     """
 
-    def __init__(self, model: Callable[[ClickBatch], Tensor], num_dense: int, num_tables: int, watch: Watch) -> None:
+    def __init__(
+        self,
+        model: Callable[[ClickBatch], Tensor],
+        num_dense: int,
+        num_tables: int,
+        watch: Watch,
+        columns: Columns | None = None,
+        encoder: Callable[[], RowEncoder] | None = None,
+    ) -> None:
         self._model = model
         self._num_dense = num_dense
         self._num_tables = num_tables
         self._watch = watch
+        self._columns = columns
+        self._encoder = encoder
 
     def probabilities(self, batch: ClickBatch) -> Probabilities:
         """Score one batch.
@@ -68,70 +84,87 @@ class Scorer:
             progress(batch.num_samples)
         self._watch.check()
 
-    def predict(self, rows: Any, *, batch_size: int = ROWS_AT_A_TIME) -> Probabilities:
+    def predict(self, rows: Any, *, batch_size: int = ROWS_AT_A_TIME, raw: bool | None = None) -> Probabilities:
         """Score rows.
 
         Args:
             rows: a ``ClickBatch``; a pair of arrays or tensors (dense ``[B, N]``, sparse ``[B, T]``), also as a dict
-                with these two names; a frame with columns I1, I2, ... and C1, C2, ...; a ``ClickDataset``; or a
-                ``DataLoader`` or any iterable of these. See ``ClickBatch.from_arrays`` and ``from_frame``: dense
-                features are the counts of the log, sparse ones the ids that the dataset's dictionaries gave. Labels are
-                ignored.
+                with these two names; a frame; a ``ClickDataset``; or a ``DataLoader`` or any iterable of these. See
+                ``ClickBatch.from_arrays`` and ``from_frame``: in arrays dense features are the values of the log,
+                sparse ones the ids that the dataset's dictionaries gave. Labels are ignored.
             batch_size: rows of arrays, frames and datasets that are scored at a time.
+            raw: whether frames hold raw values, as a log does, which get their ids here; else they have columns I1, I2,
+                ... and C1, C2, ... with ids. None: raw values, unless the model's columns are Criteo's or not known.
 
         Returns:
             Click probabilities in the order of the rows, float32 ``[rows]``.
 
         Raises:
-            ConfigurationError: the rows have another type, or ``batch_size`` is below 1.
+            ConfigurationError: the rows have another type, or ``batch_size`` is below 1; or a frame holds raw values,
+                and the model has no vocabulary.
+            DataFormatError: a column of a frame with raw values is missing, or a value does not fit it.
             ShapeError: they have another number of dense features or tables than the model.
             LookupIndexError: an index outside its table.
         """
         if batch_size < 1:
             raise ConfigurationError(f"batch_size={batch_size} must be at least 1.")
-        batches = _batches(rows, self._num_dense, self._num_tables, batch_size)
-        parts = list(self.stream(batches))
+        if raw is None:
+            raw = self._columns is not None and not self._columns.is_criteo
+        parts = list(self.stream(self._batches(rows, batch_size, raw)))
         return np.concatenate(parts) if parts else np.empty(0, np.float32)
 
-
-def _batches(rows: Any, num_dense: int, num_tables: int, batch_size: int) -> Iterator[ClickBatch]:
-    """Batches of what ``predict`` was given."""
-    if isinstance(rows, ClickBatch):
-        yield rows
-    elif callable(getattr(rows, "batches", None)):
-        yield from rows.batches(batch_size)
-    elif hasattr(rows, "columns") or isinstance(rows, Mapping):
-        if isinstance(rows, Mapping) and {"dense", "sparse"} <= rows.keys():
-            yield from _array_batches(rows["dense"], rows["sparse"], batch_size)
+    def _batches(self, rows: Any, batch_size: int, raw: bool) -> Iterator[ClickBatch]:
+        """Batches of what ``predict`` was given."""
+        if isinstance(rows, ClickBatch):
+            yield rows
+        elif callable(getattr(rows, "batches", None)):
+            yield from rows.batches(batch_size)
+        elif isinstance(rows, Mapping) and {"dense", "sparse"} <= rows.keys():
+            yield from self._of_arrays(rows["dense"], rows["sparse"], batch_size)
+        elif isinstance(rows, Mapping) or hasattr(rows, "columns") or hasattr(rows, "__arrow_c_stream__"):
+            yield from self._of_raw_frame(rows, batch_size) if raw else self._of_frame(rows, batch_size)
+        elif _are_arrays(rows):
+            if len(rows) not in (2, 3):
+                raise ConfigurationError(f"{len(rows)} arrays were given, but predict takes two: dense and sparse.")
+            yield from self._of_arrays(rows[0], rows[1], batch_size)
+        elif isinstance(rows, Iterable) and not isinstance(rows, str | bytes) and not _is_array(rows):
+            for part in rows:
+                yield from self._batches(part, batch_size, raw)
         else:
-            batch = ClickBatch.from_frame(rows, num_dense=num_dense, num_sparse=num_tables)
-            yield from _array_batches(batch.dense, batch.indices.T, batch_size, take_log=False)
-    elif _are_arrays(rows):
-        if len(rows) not in (2, 3):
-            raise ConfigurationError(f"{len(rows)} arrays were given, but predict takes two: dense and sparse.")
-        yield from _array_batches(rows[0], rows[1], batch_size)
-    elif isinstance(rows, Iterable) and not isinstance(rows, str | bytes) and not _is_array(rows):
-        for part in rows:
-            yield from _batches(part, num_dense, num_tables, batch_size)
-    else:
-        raise ConfigurationError(
-            "predict takes a ClickBatch, a pair of arrays (dense, sparse), a frame with columns I1, ... and C1, ..., "
-            f"or an iterable of these, not a value of type {type(rows).__name__}."
-        )
+            raise ConfigurationError(
+                "predict takes a ClickBatch, a pair of arrays (dense, sparse), a frame, or an iterable of these, not a "
+                f"value of type {type(rows).__name__}."
+            )
 
+    def _of_raw_frame(self, frame: Any, batch_size: int) -> Iterator[ClickBatch]:
+        encoder = encoder_of_columns(self._columns) if self._encoder is None else self._encoder()
+        if encoder is None:
+            raise ConfigurationError(
+                "The frame holds raw values, but this model has no vocabulary that turns them into ids. Make batches "
+                "with ClickBatch.from_frame(frame, folder), where folder is its dataset folder."
+            )
+        records, _ = records_of_frame(frame, encoder)
+        for start in range(0, len(records), batch_size):
+            yield to_batch(records[start : start + batch_size], encoder.columns)
 
-def _array_batches(dense: Any, sparse: Any, batch_size: int, take_log: bool = True) -> Iterator[ClickBatch]:
-    if hasattr(sparse, "offsets"):
-        yield ClickBatch.from_kjt(dense, sparse, take_log=take_log)
-        return
-    if len(dense) != len(sparse):
-        raise ShapeError(
-            f"dense has {len(dense)} rows and sparse {len(sparse)}, but both have one row per sample: [B, N] and "
-            "[B, T]."
-        )
-    for start in range(0, len(dense), batch_size):
-        part = slice(start, start + batch_size)
-        yield ClickBatch.from_arrays(dense[part], sparse[part], take_log=take_log)
+    def _of_frame(self, frame: Any, batch_size: int) -> Iterator[ClickBatch]:
+        batch = ClickBatch.from_frame(frame, num_dense=self._num_dense, num_sparse=self._num_tables)
+        for start in range(0, batch.num_samples, batch_size):
+            part = slice(start, start + batch_size)
+            yield ClickBatch(batch.dense[part], batch.indices[:, part].contiguous())
+
+    def _of_arrays(self, dense: Any, sparse: Any, batch_size: int) -> Iterator[ClickBatch]:
+        if hasattr(sparse, "offsets"):
+            yield ClickBatch.from_kjt(dense, sparse, columns=self._columns)
+            return
+        if len(dense) != len(sparse):
+            raise ShapeError(
+                f"dense has {len(dense)} rows and sparse {len(sparse)}, but both have one row per sample: [B, N] and "
+                "[B, T]."
+            )
+        for start in range(0, len(dense), batch_size):
+            part = slice(start, start + batch_size)
+            yield ClickBatch.from_arrays(dense[part], sparse[part], columns=self._columns)
 
 
 def _are_arrays(rows: Any) -> bool:

@@ -22,7 +22,6 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # above.
 RANKS = [
     {"errors", "program", "version"},
-    {"arrays"},
     {"files/locks"},
     {"files/destinations"},
     {"files/replacement"},
@@ -34,7 +33,7 @@ RANKS = [
     {"data/sources/bad_rows", "data/sources/library"},
     {"data/sources/arrays"},
     {"data/raw_logs", "data/sources"},
-    {"data/encoding"},
+    {"arrays", "data/encoding"},
     {"batch"},
     {"scoring"},
     {"metrics"},

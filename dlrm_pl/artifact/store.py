@@ -29,6 +29,8 @@ from dlrm_pl.artifact.manifest import (
 from dlrm_pl.artifact.notebook import artifact_html, artifact_line
 from dlrm_pl.artifact.tensors import from_tensors, to_tensors
 from dlrm_pl.columns.columns import Columns
+from dlrm_pl.data.encoding.encoders import artifact_encoder
+from dlrm_pl.data.formats.row_encoder import RowEncoder
 from dlrm_pl.documents.arguments import check_arguments
 from dlrm_pl.documents.json_text import object_in, object_with
 from dlrm_pl.errors import ArtifactError, ConfigurationError, ShapeError
@@ -81,11 +83,23 @@ class Artifact:
         """Columns of the rows that the model scores; None for a model whose data had none."""
         return stated_columns(self.manifest.columns, self.model.architecture, str(self.path))
 
-    def predict(self, rows: Any, *, batch_size: int = ROWS_AT_A_TIME) -> Probabilities:
+    @cached_property
+    def encoder(self) -> RowEncoder:
+        """Turns rows with raw values into records, by the artifact's own dictionaries, read at the first access.
+
+        Raises:
+            ConfigurationError: it needs dictionaries and has none; see ``with_vocabulary`` of ``quantize``.
+            ArtifactError: they are damaged, or are not those of the model.
+        """
+        sizes = self.model.architecture.table_sizes
+        return artifact_encoder(self.path, self.columns, sizes, self.manifest.dataset_fingerprint)
+
+    def predict(self, rows: Any, *, batch_size: int = ROWS_AT_A_TIME, raw: bool | None = None) -> Probabilities:
         """Score rows with the model, see ``Predictor.predict``. To serve many requests, make a ``Predictor``."""
         architecture = self.model.architecture
-        scorer = Scorer(self.model, architecture.bottom_mlp[0], architecture.num_tables, self.watch)
-        return scorer.predict(rows, batch_size=batch_size)
+        num_dense, num_tables = architecture.bottom_mlp[0], architecture.num_tables
+        scorer = Scorer(self.model, num_dense, num_tables, self.watch, self.columns, lambda: self.encoder)
+        return scorer.predict(rows, batch_size=batch_size, raw=raw)
 
     def __repr__(self) -> str:
         """Name the folder, its verdict, AUROC and size in one line."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dlrm_pl.batch import ClickBatch
+from dlrm_pl.columns.columns import Columns
 from dlrm_pl.errors import ConfigurationError, LookupIndexError, ShapeError
 from dlrm_pl.files.watched import Watch
 from dlrm_pl.model.architecture import Architecture
@@ -101,10 +102,20 @@ class DLRM(nn.Module):
             logits = logits.float()
         return clamp_logits(logits, self.architecture.loss_threshold)
 
-    def predict(self, rows: Any, *, batch_size: int = ROWS_AT_A_TIME) -> Probabilities:
-        """Score rows on the device of the model, see ``Scorer.predict``."""
-        scorer = Scorer(self._logits, self.architecture.bottom_mlp[0], self.architecture.num_tables, self.watch)
-        return scorer.predict(rows, batch_size=batch_size)
+    def predict(
+        self, rows: Any, *, batch_size: int = ROWS_AT_A_TIME, raw: bool | None = None, columns: Columns | None = None
+    ) -> Probabilities:
+        """Score rows on the device of the model, see ``Scorer.predict``.
+
+        Args:
+            rows: rows to score.
+            batch_size: rows of arrays, frames and datasets that are scored at a time.
+            raw: whether frames hold raw values.
+            columns: columns of the rows; None where they are not known.
+        """
+        num_dense, num_tables = self.architecture.bottom_mlp[0], self.architecture.num_tables
+        scorer = Scorer(self._logits, num_dense, num_tables, self.watch, columns)
+        return scorer.predict(rows, batch_size=batch_size, raw=raw)
 
     def _logits(self, batch: ClickBatch) -> Tensor:
         """Score a batch that may lie on another device, and name an index outside its table."""

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from dlrm_pl.artifact.store import Artifact
+from dlrm_pl.data.formats.row_encoder import RowEncoder
 from dlrm_pl.documents.fields import shown
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.files.atomic import atomic_file
@@ -42,16 +43,24 @@ class Predictor(Scorer):
         if not isinstance(artifact, Artifact):
             raise ConfigurationError(f"artifact={shown(artifact)} must be an Artifact. Load it with load_artifact.")
         architecture = artifact.model.architecture
-        super().__init__(artifact.model, architecture.bottom_mlp[0], architecture.num_tables, artifact.watch)
-        self._path = artifact.path
+        num_dense, num_tables = architecture.bottom_mlp[0], architecture.num_tables
+        super().__init__(
+            artifact.model, num_dense, num_tables, artifact.watch, artifact.columns, lambda: artifact.encoder
+        )
+        self._artifact = artifact
 
-    def __call__(self, rows: Any, *, batch_size: int = ROWS_AT_A_TIME) -> Probabilities:
+    @property
+    def encoder(self) -> RowEncoder:
+        """Turns rows with raw values into records, see ``Artifact.encoder``."""
+        return self._artifact.encoder
+
+    def __call__(self, rows: Any, *, batch_size: int = ROWS_AT_A_TIME, raw: bool | None = None) -> Probabilities:
         """Score rows, see ``predict``."""
-        return self.predict(rows, batch_size=batch_size)
+        return self.predict(rows, batch_size=batch_size, raw=raw)
 
     def __repr__(self) -> str:
         """Name the artifact's folder."""
-        return f"Predictor({str(self._path)!r})"
+        return f"Predictor({str(self._artifact.path)!r})"
 
 
 def check_predictions_path(path: Path, overwrite: bool = True) -> None:

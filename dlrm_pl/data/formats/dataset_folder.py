@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from dlrm_pl.data.formats.binary_format import (
 from dlrm_pl.data.formats.block_checksum import block_bytes, file_checksum, matches
 from dlrm_pl.data.formats.block_digests import BlockDigests, digests_path
 from dlrm_pl.data.formats.dataset_description import DESCRIPTION_NAME, FORMAT, Description, SplitInfo
+from dlrm_pl.data.formats.row_encoder import RowEncoder
 from dlrm_pl.data.formats.vocabulary import COUNTS_NAME, DictionaryChecksums, Vocabulary, dictionary_name, load_counts
 from dlrm_pl.documents.json_text import object_in, object_with
 from dlrm_pl.errors import DataFormatError, DatasetError
@@ -212,6 +214,11 @@ class DatasetFolder:
         vocabulary = Vocabulary.load(self.path, self.columns)
         self._check_dictionaries(DictionaryChecksums.of_tables(self.table_sizes, vocabulary.values, self.columns))
         return vocabulary
+
+    @cached_property
+    def encoder(self) -> RowEncoder:
+        """Turns rows with raw values into records; reads the dictionaries at the first access, see ``vocabulary``."""
+        return RowEncoder(self.columns, self.vocabulary(), self.max_ind_range)
 
     def check_dictionaries(self) -> None:
         """Compare the dictionaries with the description.

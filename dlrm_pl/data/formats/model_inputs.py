@@ -67,12 +67,23 @@ def _transformed(fields: Records, columns: tuple[DenseColumn, ...]) -> Floats:
     first = columns[0]
     # A copy of fields side by side, since only those can be read as floats.
     values = np.ascontiguousarray(fields).view("<f4") if first.holds_float else fields.astype(np.float32)
-    if first.transform == "log1p":
-        if first.holds_float:
-            values = np.maximum(values, np.float32(0))
+    if first.transform == "log1p" and first.holds_float:
+        values = np.maximum(values, np.float32(0))
+    return transformed(values, columns)
+
+
+def transformed(values: Floats, columns: tuple[DenseColumn, ...]) -> Floats:
+    """Return values of columns with the same transform after it; those of ``log1p`` must not be negative.
+
+    Args:
+        values: float32 ``[B, n]``.
+        columns: the n columns.
+    """
+    transform = columns[0].transform
+    if transform == "log1p":
         # As upstream; log1p would give other last bits.
         return np.log(values + np.float32(1))  # type: ignore[no-any-return]
-    if first.transform == "none":
+    if transform == "none":
         return np.array(values, np.float32)
     mean, deviation = (np.array([getattr(column, name) for column in columns]) for name in ("mean", "deviation"))
     return np.asarray((values - mean) / deviation, np.float32)

@@ -226,9 +226,9 @@ class DLRMModule(pl.LightningModule):
         logits: Tensor = self.model(batch)
         return logits
 
-    def predict(self, rows: Any, *, batch_size: int = ROWS_AT_A_TIME) -> Probabilities:
+    def predict(self, rows: Any, *, batch_size: int = ROWS_AT_A_TIME, raw: bool | None = None) -> Probabilities:
         """Score rows without a Trainer, see ``Scorer.predict``."""
-        return self.model.predict(rows, batch_size=batch_size)
+        return self.model.predict(rows, batch_size=batch_size, raw=raw, columns=self.columns)
 
     def training_step(self, batch: ClickBatch, batch_idx: int) -> Tensor:
         """Compute the loss of a batch.

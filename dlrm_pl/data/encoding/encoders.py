@@ -1,0 +1,105 @@
+"""The encoder of a dataset folder, or of an artifact, whichever a caller has."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from dlrm_pl.columns.columns import Columns
+from dlrm_pl.data.encoding.vocabulary_file import VOCABULARY_NAME, load_encoder
+from dlrm_pl.data.formats.dataset_folder import DatasetFolder
+from dlrm_pl.data.formats.row_encoder import RowEncoder
+from dlrm_pl.data.formats.vocabulary import DictionaryChecksums, Vocabulary
+from dlrm_pl.documents.fields import shown
+from dlrm_pl.documents.json_text import object_in, read_json
+from dlrm_pl.errors import ArtifactError, ConfigurationError
+
+_MANIFEST_NAME = "manifest.json"
+_ADVICE = "Quantize again."
+
+
+def encoder_of(source: Any) -> RowEncoder:
+    """Return the encoder of a dataset or an artifact.
+
+    Args:
+        source: a ``DatasetFolder``, an ``Artifact`` or ``Predictor``, or the path of a dataset folder or an artifact. A
+            path is read anew each time.
+
+    Raises:
+        ConfigurationError: it is something else, or an artifact that needs a vocabulary and has none.
+        DatasetError: there is no such folder.
+        DataFormatError, ArtifactError: a file is missing or damaged; names it.
+    """
+    if isinstance(source, str | os.PathLike):
+        folder = Path(source).expanduser()
+        if (folder / _MANIFEST_NAME).is_file():
+            return _of_artifact_folder(folder)
+        return DatasetFolder.open(folder, rows=False).encoder
+    encoder = source if isinstance(source, RowEncoder) else getattr(source, "encoder", None)
+    if not isinstance(encoder, RowEncoder):
+        raise ConfigurationError(
+            f"source={shown(source)} must be a DatasetFolder, an Artifact, or the path of one of them: its vocabulary "
+            "gives the ids of the values."
+        )
+    return encoder
+
+
+def artifact_encoder(
+    folder: Path, columns: Columns | None, table_sizes: Sequence[int], dataset_fingerprint: str
+) -> RowEncoder:
+    """Return the encoder of an artifact: by its own dictionaries, or by its columns if these need none.
+
+    Args:
+        folder: the artifact folder.
+        columns: columns of the artifact; None if they are not known.
+        table_sizes: rows of the tables of its model.
+        dataset_fingerprint: fingerprint of its dataset; empty if it is not known.
+
+    Raises:
+        ConfigurationError: the artifact needs dictionaries and has none.
+        ArtifactError: its dictionaries are damaged, or are not those of its model.
+    """
+    path = folder / VOCABULARY_NAME
+    if not path.is_file():
+        encoder = encoder_of_columns(columns)
+        if encoder is None:
+            raise ConfigurationError(
+                f"{folder}: holds no dictionaries that turn raw values into ids. Give the dataset folder that it was "
+                "made with instead, or quantize again with --with_vocabulary."
+            )
+        return encoder
+    encoder = load_encoder(path)
+    if encoder.columns != columns:
+        raise ArtifactError(f"{path}: its columns are not those in {_MANIFEST_NAME}. {_ADVICE}")
+    vocabulary = encoder.vocabulary
+    if list(vocabulary.sizes) != list(table_sizes):
+        raise ArtifactError(f"{path}: its dictionaries have other sizes than the model's tables. {_ADVICE}")
+    found = DictionaryChecksums.of_tables(vocabulary.sizes, vocabulary.values, encoder.columns).fingerprint
+    if dataset_fingerprint and found != dataset_fingerprint:
+        raise ArtifactError(
+            f"{path}: its dictionaries have the fingerprint {found}, but the model was made for {dataset_fingerprint}: "
+            f"the same ids would mean other categories. {_ADVICE}"
+        )
+    return encoder
+
+
+def encoder_of_columns(columns: Columns | None) -> RowEncoder | None:
+    """Return an encoder for columns whose ids are all hashes or remainders; None where dictionaries are needed."""
+    if columns is None or any(column.ids == "vocabulary" for column in columns.sparse):
+        return None
+    return RowEncoder(columns, Vocabulary([None] * columns.num_sparse, columns))
+
+
+def _of_artifact_folder(folder: Path) -> RowEncoder:
+    """Return the encoder of an artifact folder without loading its model."""
+    path = folder / _MANIFEST_NAME
+    manifest = read_json(path, ArtifactError, _ADVICE)
+    architecture = object_in(manifest, "architecture") if isinstance(manifest, dict) else None
+    sizes = (architecture or {}).get("table_sizes")
+    if architecture is None or not isinstance(sizes, list):
+        raise ArtifactError(f"{path}: states no architecture. {_ADVICE}")
+    statement = object_in(manifest, "columns")
+    columns = Columns.of_statement(statement, f"{path}: columns", ArtifactError, _ADVICE) if statement else None
+    return artifact_encoder(folder, columns, sizes, str(manifest.get("dataset_fingerprint", "")))

@@ -1,0 +1,21 @@
+"""Frames become records."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dlrm_pl.data.formats.binary_format import Records
+from dlrm_pl.data.formats.row_encoder import RowEncoder
+from dlrm_pl.data.sources.frame import rows_of_frame
+
+
+def records_of_frame(frame: Any, encoder: RowEncoder) -> tuple[Records, bool]:
+    """Return the records of a frame with raw values, int32 ``[B, record_ints]``, and whether it has labels.
+
+    Raises:
+        DataFormatError: a column is missing or of another type, or a value does not fit; names it.
+        ConfigurationError: pyarrow is not installed.
+    """
+    rows = rows_of_frame(frame, encoder.columns)
+    records, _ = encoder.encode(rows)
+    return records, rows.label is not None

@@ -1,0 +1,150 @@
+"""Frames with raw values become batches, by the vocabulary of a dataset or an artifact."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+import torch
+
+from dlrm_pl.batch import ClickBatch
+from dlrm_pl.columns.column import DenseColumn, SparseColumn
+from dlrm_pl.columns.columns import Columns
+from dlrm_pl.data.encoding.encoders import encoder_of
+from dlrm_pl.data.formats.binary_format import SPLITS, split_file_name
+from dlrm_pl.data.formats.dataset_folder import DatasetFolder, describe
+from dlrm_pl.data.formats.vocabulary import Vocabulary
+from dlrm_pl.data.lookup.hashing import hashed_ids
+from dlrm_pl.data.lookup.strings import Strings
+from dlrm_pl.errors import ConfigurationError, DataFormatError, DatasetError
+from dlrm_pl.model.training.lightning_module import DLRMModule
+
+COLUMNS = Columns(
+    "click",
+    (
+        DenseColumn(name="age"),
+        DenseColumn(name="price", type="float", transform="standardize", mean=2.0, deviation=4.0),
+        DenseColumn(name="delta", transform="none"),
+    ),
+    (
+        SparseColumn(name="city"),
+        SparseColumn(name="tags", at_most=3, pooling="mean"),
+        SparseColumn(name="user", kind="integer", ids="hash", rows=50),
+        SparseColumn(name="code", kind="hex"),
+    ),
+)
+TABLES: list[Any] = [
+    Strings.of(["東京".encode(), b"Rome", b"\xff"]),
+    Strings.of([b"new", b"sale"]),
+    None,
+    [7, 0],
+]
+VALUES: dict[str, list[Any]] = {
+    "age": [3, None, -2],
+    "price": [4.0, None, 2.0],
+    "delta": [-5, None, 7],
+    "city": ["Rome", None, "nowhere"],
+    "tags": [["sale", "new"], None, []],
+    "user": [12, None, -12],
+    "code": ["7", None, "ff"],
+    "other": ["x", "y", "z"],
+}
+USERS = hashed_ids(np.array([12, 0, -12]), 50).tolist()
+DENSE = [[np.log(np.float32(4)), 0.5, -5.0], [0.0, 0.0, 0.0], [0.0, 0.0, 7.0]]
+
+
+def write_folder(folder: Path) -> DatasetFolder:
+    """A dataset of these columns, with one row in each split."""
+    folder.mkdir()
+    Vocabulary(TABLES, COLUMNS).save(folder)
+    for label, split in enumerate(SPLITS):
+        record = np.zeros((2, COLUMNS.record_ints), "<i4")
+        record[1, 0] = label > 0
+        record.tofile(folder / split_file_name(split))
+    return describe(folder, max_ind_range=5, created_by="a test", columns=COLUMNS)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> DatasetFolder:
+    return write_folder(tmp_path_factory.mktemp("frames") / "data")
+
+
+def frames(values: dict[str, list[Any]]) -> dict[str, Any]:
+    return {
+        "dict": values,
+        "arrow": pa.table(values),
+        "pandas": pd.DataFrame(values).astype({"age": "Int64", "delta": "Int64", "user": "Int64"}),
+        "polars": pl.DataFrame(values, strict=False),
+    }
+
+
+@pytest.mark.parametrize("kind", ["dict", "arrow", "pandas", "polars"])
+def test_raw_values_get_the_ids_of_the_dictionaries(folder: DatasetFolder, kind: str) -> None:
+    batch = ClickBatch.from_frame(frames(VALUES)[kind], folder)
+    torch.testing.assert_close(batch.dense, torch.tensor(DENSE, dtype=torch.float32), rtol=0, atol=0)
+    assert batch.offsets is not None
+    # 7 % 5 and 255 % 5 of the code are not in its table, which scores them as missing.
+    expected = [1, 2, 2, 1, 0, USERS[0], 0, USERS[2], 1, 1, 1]
+    assert batch.indices.tolist() == expected
+    assert batch.offsets.tolist() == [0, 1, 2, 3, 5, 5, 5, 6, 7, 8, 9, 10, 11]
+    assert batch.labels is None
+
+
+def test_labels_are_read_where_the_frame_has_them(folder: DatasetFolder) -> None:
+    batch = ClickBatch.from_frame(VALUES | {"click": [1, 0, 1]}, folder)
+    assert batch.known_labels.tolist() == [1.0, 0.0, 1.0]
+
+
+def test_path_of_a_folder_and_its_encoder_give_the_same(folder: DatasetFolder) -> None:
+    expected = ClickBatch.from_frame(VALUES, folder)
+    for source in (folder.path, str(folder.path), folder.encoder):
+        assert torch.equal(ClickBatch.from_frame(VALUES, source).indices, expected.indices)
+
+
+def test_what_has_no_vocabulary_is_named(folder: DatasetFolder, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="source=5 must be a DatasetFolder, an Artifact"):
+        ClickBatch.from_frame(VALUES, 5)
+    with pytest.raises(DatasetError, match="there is no such dataset folder"):
+        ClickBatch.from_frame(VALUES, tmp_path / "none")
+    with pytest.raises(ConfigurationError, match="num_dense and num_sparse are for frames of ids"):
+        ClickBatch.from_frame(VALUES, folder, num_dense=3)
+
+
+def test_value_that_does_not_fit_is_named(folder: DatasetFolder) -> None:
+    with pytest.raises(DataFormatError, match="tags"):
+        ClickBatch.from_frame(VALUES | {"tags": [["a"] * 4, [], []]}, folder)
+    with pytest.raises(DataFormatError, match="has no column city"):
+        ClickBatch.from_frame({name: values for name, values in VALUES.items() if name != "city"}, folder)
+
+
+def test_dictionary_that_was_changed_is_not_used(tmp_path: Path) -> None:
+    path = write_folder(tmp_path / "data").path
+    np.savez(path / "day_fea_dict_3.npz", unique=np.array([8, 0]))
+    with pytest.raises(DataFormatError, match=r"day_fea_dict_3\.npz changed after the dataset was written"):
+        encoder_of(path)
+
+
+def test_arrays_go_through_the_transforms_of_the_columns() -> None:
+    dense = np.array([[3, 4.0, -5], [np.nan, np.nan, np.nan], [-2, 2.0, 7]])
+    batch = ClickBatch.from_arrays(dense, np.zeros((3, 4), np.int64), columns=COLUMNS)
+    torch.testing.assert_close(batch.dense, torch.tensor(DENSE, dtype=torch.float32), rtol=0, atol=0)
+
+
+def test_models_score_frames_of_raw_values_only_with_a_vocabulary() -> None:
+    hashed = Columns("y", COLUMNS.dense, COLUMNS.sparse[2:3])
+    module = DLRMModule([50], embedding_dim=2, bottom_mlp=[0, 2], top_mlp=[1], columns=hashed).eval()
+    frame = {name: VALUES[name] for name in ("age", "price", "delta", "user")}
+    dense = np.array([[3, 4.0, -5], [np.nan, np.nan, np.nan], [-2, 2.0, 7]])
+    expected = module.predict((dense, np.array([[USERS[0]], [0], [USERS[2]]])))
+    np.testing.assert_array_equal(module.predict(frame), expected)
+    np.testing.assert_array_equal(module.predict(pa.table(frame), batch_size=2), expected)
+    with pytest.raises(ConfigurationError, match="no column 'I1'"):
+        module.predict(frame, raw=False)
+    other = DLRMModule([50, 3], embedding_dim=2, bottom_mlp=[3, 2], top_mlp=[1])
+    with pytest.raises(ConfigurationError, match=r"this model has no vocabulary.*from_frame\(frame, folder\)"):
+        other.predict(frame, raw=True)
