@@ -26,9 +26,10 @@ def require_names(wanted: Sequence[str], given: Sequence[str], where: str) -> No
     missing = [name for name in wanted if not count[name]]
     if missing:
         listed = ", ".join(map(shown_name, missing[:10])) + (f" and {len(missing) - 10} more" if missing[10:] else "")
+        hint = "" if set(wanted) & set(given) else " Does it have a header with names?"
         raise DataFormatError(
-            f"{where}: has no column {listed}. {_nearest(missing[0], given)} The names in the schema have to be those "
-            "of the data."
+            f"{where}: has no column {listed}. {_nearest(missing[0], given)}{hint} The names in the schema have to be "
+            "those of the data."
         )
     twice = next((name for name in wanted if count[name] > 1), None)
     if twice is not None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import copy
+import gzip
 import os
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +25,7 @@ from dlrm_pl.data.sources.library import arrow
 from dlrm_pl.data.sources.names import check_types, require_names
 from dlrm_pl.data.sources.readers.arrow_file import ArrowFile
 from dlrm_pl.data.sources.readers.csv_file import CsvFile
-from dlrm_pl.data.sources.readers.find import SourceFile, find_files
+from dlrm_pl.data.sources.readers.find import SourceFile, find_files, stated_format
 from dlrm_pl.data.sources.readers.parquet_file import ParquetFile
 from dlrm_pl.data.sources.readers.table_file import Batch, TableFile
 
@@ -34,6 +37,7 @@ CHUNK_ROWS = 65_536
 
 _CHUNK_INTS = 16 << 20  # Most values of a chunk.
 _LEAST_ROWS = 256
+_MOST_HEADER = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -165,6 +169,15 @@ class Source:
         bad = faults.bad_rows(chunk.first_row)
         return SourceChunk(chunk.file, chunk.first_row, chunk.num_rows, rows, days, bad, cut_lists)
 
+    def fault(self, file: int, bad: BadRow) -> str:
+        """Say what is wrong with a row, with its file and its number there, counted from 1 as after a header.
+
+        Args:
+            file: number of the file.
+            bad: the row.
+        """
+        return f"{self.files[file].path}, row {bad.row + 1}: {bad.reason}"
+
     def chunks(self, file: int = 0, first_row: int = 0) -> Iterator[SourceChunk]:
         """Yield the rows of the chunks from one on, in order; see ``raw_chunks``."""
         for chunk in self.raw_chunks(file, first_row):
@@ -247,6 +260,29 @@ def open_source(
         require_names(wanted, table.schema.names, str(table.path))
         check_types(table.schema, columns, str(table.path), labels, is_csv=file.format == "csv")
     return Source(Path(path), columns, files, tables, labels, truncate_lists=truncate_lists)
+
+
+def holds_table(path: str | os.PathLike[str], columns: Columns) -> bool:
+    """Return whether a path is for ``open_source``, and not a raw log as Criteo's, lines of values without a header.
+
+    Folders, and files whose names state a format of tables, hold tables; other files do if the columns are not those
+    of a raw log, or if their first line has the names of the features.
+
+    Args:
+        path: a file or folder, which may be missing, or the common beginning of raw logs' names.
+        columns: the columns.
+    """
+    path = Path(path)
+    if path.is_dir() or stated_format(path) in ("parquet", "arrow") or not columns.has_raw_text:
+        return True
+    if not path.is_file():
+        return False
+    if ".csv" in map(str.lower, path.suffixes):
+        return True
+    head = b""
+    with suppress(OSError, EOFError, zlib.error), (gzip.open if path.suffix == ".gz" else open)(path, "rb") as handle:
+        head = handle.readline(_MOST_HEADER)
+    return all(name.encode() in head for name in columns.feature_names)
 
 
 def chunk_rows(columns: Columns) -> int:

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from dlrm_pl.data.sources.library import arrow
-from dlrm_pl.data.sources.readers.compression import open_unpacked
+from dlrm_pl.data.sources.readers.compression import open_unpacked, reading
 from dlrm_pl.data.sources.readers.table_file import Batch
-from dlrm_pl.errors import DataFormatError
 
 _FILE = b"ARROW1"
 
@@ -54,17 +53,13 @@ class ArrowFile:
         pa = arrow()
         fields = None if names is None else [self.schema.get_field_index(name) for name in names]
         options = pa.ipc.IpcReadOptions(included_fields=fields)
-        try:
+        with reading(self.path):
             if self._is_stream:
                 with open_unpacked(self.path, self._compression) as handle:
                     yield pa.ipc.open_stream(handle, options=options)
             else:
                 with pa.memory_map(str(self.path)) as handle:
                     yield pa.ipc.open_file(handle, options=options)
-        except (pa.ArrowInvalid, OSError) as error:
-            if isinstance(error, OSError) and error.errno is not None:
-                raise
-            raise DataFormatError(f"{self.path}: is truncated or corrupt ({error}). Get it again.") from None
 
 
 def _batches(reader: Any, is_stream: bool) -> Iterator[Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,7 +43,7 @@ def compression_of(path: Path) -> str | None:
     names = path.name.lower()
     if foreign or ending in _FOREIGN_ENDINGS or ".tar." in names:
         known = ", ".join(ENDINGS)
-        what = foreign or f"a file of the unknown compression {ending}"
+        what = foreign or ("a tar archive" if ".tar." in names else f"compressed in an unknown way ({ending})")
         raise DataFormatError(f"{path}: is {what}. Unpack it, or compress it so that its name ends in one of {known}.")
     stated = ENDINGS.get(ending)
     if stated in _MAGIC.values() and found is None:
@@ -57,6 +59,25 @@ def open_unpacked(path: Path, compression: str | None) -> pa.NativeFile:
     return arrow().input_stream(str(path), compression=compression)
 
 
-def is_damage(error: Exception) -> bool:
-    """Return whether an error of reading means that a compressed file is truncated or corrupt."""
-    return isinstance(error, OSError) and error.errno is None
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Raise an error that names the file where its content, not the disk, is at fault.
+
+    Raises:
+        DataFormatError: the file is truncated or corrupt.
+    """
+    pa = arrow()
+    try:
+        yield
+    except pa.ArrowNotImplementedError as error:
+        raise DataFormatError(
+            f"{path}: cannot be read ({_line(error)}). Write it with another compression or encoding."
+        ) from None
+    except (pa.ArrowInvalid, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise DataFormatError(f"{path}: is truncated or corrupt ({_line(error)}). Get it again.") from None
+
+
+def _line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")

@@ -11,7 +11,7 @@ import numpy as np
 from dlrm_pl.data.sources.bad_rows import BadRow, shown_value
 from dlrm_pl.data.sources.library import arrow
 from dlrm_pl.data.sources.names import shown_name
-from dlrm_pl.data.sources.readers.compression import is_damage, open_unpacked
+from dlrm_pl.data.sources.readers.compression import open_unpacked, reading
 from dlrm_pl.data.sources.readers.header import read_header
 from dlrm_pl.data.sources.readers.table_file import Batch
 from dlrm_pl.errors import DataFormatError
@@ -53,34 +53,34 @@ class CsvFile:
         pa = arrow()
         names = list(names)
         # A quote that is not closed makes the rest of the file one value, which only the last column can hide.
-        read = [*names, self._names[-1]] if self._names[-1] not in names else names
-        invalid: list[Any] = []
+        hidden = self._names[-1] not in names and self._names.count(self._names[-1]) == 1
         row = 0
         last: Any = None
+        invalid: list[Any] = []
+        with reading(self.path), open_unpacked(self.path, self._compression) as handle:
+            text = _CountedText(handle)
+            for batch in self._record_batches(text, [*names, self._names[-1]] if hidden else names, invalid):
+                table = pa.Table.from_batches([batch])
+                last = table.slice(table.num_rows - 1) if table.num_rows else last
+                table, broken = _with_broken_rows(table.select(names), row, invalid)
+                first, row = row, row + table.num_rows
+                if row > first_row:
+                    table = table.slice(max(first_row - first, 0))
+                    yield Batch(table, tuple(bad for bad in broken if bad.row >= first_row))
+            if invalid:
+                nothing = pa.schema([(name, pa.binary()) for name in names]).empty_table()
+                table, broken = _with_broken_rows(nothing, row, invalid)
+                skipped = max(first_row - row, 0)
+                yield Batch(table.slice(skipped), broken[skipped:])
+            if text.quotes % 2 and last is not None:
+                self._check_last_row(last, row)
+
+    def _record_batches(self, text: _CountedText, names: Sequence[str], invalid: list[Any]) -> Iterator[Any]:
         try:
-            with open_unpacked(self.path, self._compression) as handle:
-                text = _CountedText(handle)
-                for batch in self._open(text, read, invalid):
-                    table = pa.Table.from_batches([batch])
-                    last = table.slice(table.num_rows - 1) if table.num_rows else last
-                    table, broken = _with_broken_rows(table.select(names), row, invalid)
-                    first, row = row, row + table.num_rows
-                    if row > first_row:
-                        table = table.slice(max(first_row - first, 0))
-                        yield Batch(table, tuple(bad for bad in broken if bad.row >= first_row))
-                if invalid:
-                    nothing = pa.schema([(name, pa.binary()) for name in names]).empty_table()
-                    table, broken = _with_broken_rows(nothing, row, invalid)
-                    skipped = max(first_row - row, 0)
-                    yield Batch(table.slice(skipped), broken[skipped:])
-                if text.quotes % 2 and last is not None:
-                    self._check_last_row(last, row)
-        except pa.ArrowInvalid as error:
-            raise self._wrong(error) from None
-        except OSError as error:
-            if not is_damage(error):
-                raise
-            raise DataFormatError(f"{self.path}: is truncated or corrupt ({error}). Get it again.") from None
+            yield from self._open(text, names, invalid)
+        except arrow().ArrowInvalid as error:
+            if "Empty CSV file" not in str(error):  # A header without a newline, and no rows.
+                raise self._wrong(error) from None
 
     def _open(self, text: _CountedText, names: Sequence[str], invalid: list[Any]) -> Any:
         pa = arrow()

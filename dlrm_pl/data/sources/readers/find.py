@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from dlrm_pl.data.sources.readers.compression import ENDINGS, compression_of, is_damage, open_unpacked
+from dlrm_pl.data.sources.readers.compression import ENDINGS, compression_of, open_unpacked, reading
 from dlrm_pl.documents.fields import shown
 from dlrm_pl.errors import DataFormatError
 
@@ -102,14 +102,10 @@ def recognise(path: Path) -> SourceFile:
         if not size:
             raise DataFormatError(f"{path}: is empty.")
         compression = compression_of(path)
-        with open_unpacked(path, compression) as handle:
+        with reading(path), open_unpacked(path, compression) as handle:
             head = handle.read(_HEAD)
     except FileNotFoundError:
         raise DataFormatError(f"{path}: no such file or folder.") from None
-    except OSError as error:
-        if not is_damage(error):
-            raise
-        raise DataFormatError(f"{path}: is truncated or corrupt ({error}). Get it again.") from None
     if not head:
         raise DataFormatError(f"{path}: is empty when it is unpacked.")
     return SourceFile(path, _format(path, head, compression), compression, size)
@@ -143,8 +139,8 @@ def _format(path: Path, head: bytes, compression: str | None) -> Format:
         if is_binary and head.startswith(magic):
             if compression:
                 raise DataFormatError(
-                    f"{path}: is a {NAMES[format_]} file that was compressed as a whole, so that its parts cannot be "
-                    "found. Unpack it; its parts are compressed on their own."
+                    f"{path}: is a compressed file in the format {NAMES[format_]}, of which parts cannot be found. "
+                    "Unpack it; the format compresses its own parts."
                 )
             return format_
     for magic, what, advice in _BINARY if is_binary else _TEXT:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dlrm_pl.data.sources.names import shown_name
-from dlrm_pl.data.sources.readers.compression import open_unpacked
+from dlrm_pl.data.sources.readers.compression import open_unpacked, reading
 from dlrm_pl.documents.fields import shown
 from dlrm_pl.errors import DataFormatError
 
@@ -31,16 +31,15 @@ def read_header(path: Path, compression: str | None, wanted: Sequence[str]) -> t
     Raises:
         DataFormatError: the line is no header.
     """
-    with open_unpacked(path, compression) as handle:
+    with reading(path), open_unpacked(path, compression) as handle:
         head = handle.read(_MOST_BYTES)
     head = head.removeprefix(_MARK).lstrip(b"\r\n")
     line = head.splitlines()[0] if head else b""
     try:
         first_line = line.decode()
-    except UnicodeDecodeError as error:
+    except UnicodeDecodeError:
         raise DataFormatError(
-            f"{path}: its header is not text in UTF-8 ({error.reason}): {shown(line[:60])}. Convert the file "
-            "(iconv -f LATIN1 -t UTF-8)."
+            f"{path}: its header is not text in UTF-8: {shown(line[:60])}. Convert the file (iconv -f LATIN1 -t UTF-8)."
         ) from None
     # Of the lines after it only those belong to the header that a quote holds.
     text = head.decode("utf-8", "replace")
