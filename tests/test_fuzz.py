@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dlrm_pl.data.lookup.fallback import PythonStringTable
 from dlrm_pl.data.preprocessing.engine.numpy_engine import NumPyEngine
 from dlrm_pl.kernels.int8.fallback import FallbackKernels
 from dlrm_pl.kernels.int8.selection import available
-from tests.fuzz import int8, preprocessing
+from tests.fuzz import int8, lookup, preprocessing
 from tests.fuzz.outcome import Rng
 
 pytestmark = pytest.mark.skipif("generic" not in available(), reason="the native code was not built")
@@ -27,7 +28,9 @@ def rounds(target: Callable[[Rng], None], count: int) -> None:
         target(np.random.default_rng([2, number]))
 
 
-@pytest.mark.parametrize("target", int8.TARGETS + preprocessing.TARGETS, ids=lambda target: target.__name__)
+@pytest.mark.parametrize(
+    "target", int8.TARGETS + preprocessing.TARGETS + lookup.TARGETS, ids=lambda target: target.__name__
+)
 def test_native_code_agrees_with_its_fallback(target: Callable[[Rng], None]) -> None:
     rounds(target, 4)
 
@@ -36,6 +39,9 @@ def test_a_fallback_that_differs_is_found(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(NumPyEngine, "records", lambda self, columns, rows, out: None)
     with pytest.raises(AssertionError):
         rounds(preprocessing.buckets, 12)
+    monkeypatch.setattr(PythonStringTable, "__len__", lambda self: 0)
+    with pytest.raises(AssertionError):
+        rounds(lookup.string_tables, 12)
     monkeypatch.setattr(FallbackKernels, "pack", lambda self, values, dtype, out: out.zero_()[:0].tolist() or None)
     with pytest.raises(AssertionError):
         rounds(int8.packing, 12)

@@ -42,10 +42,10 @@ def fuzz(seconds: float, seed: int, only: int | None, place: mmap.mmap) -> int:
     import numpy as np
     import torch
 
-    from tests.fuzz import int8, preprocessing
+    from tests.fuzz import int8, lookup, preprocessing
 
     torch.set_num_threads(1)
-    targets = int8.TARGETS + preprocessing.TARGETS
+    targets = int8.TARGETS + preprocessing.TARGETS + lookup.TARGETS
     print(f"fuzz: {int8.library_path()}, {', '.join(int8.available())}, seed {seed}", flush=True)
     done: Counter[str] = Counter()
     until = time.monotonic() + seconds

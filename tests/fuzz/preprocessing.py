@@ -21,8 +21,13 @@ PIECES = (b"", b"\t", b"\r", b"\r\n", b"\0", b"-", b"-0", b"+1", b"2147483648", 
 
 
 def parsing(rng: Rng) -> None:
-    """Parse valid lines, and lines with replaced pieces."""
-    text = b"".join(mutated(rng, log_line(rng)) + rng.choice([b"\n", b"\r\n"]) for _ in range(int(rng.integers(0, 12))))
+    """Parse valid lines, and lines with replaced pieces, of logs with different columns."""
+    dense, sparse = shape(rng)
+    fields = 1 + dense + sparse
+    text = b"".join(
+        mutated(rng, log_line(rng, dense, sparse)) + rng.choice([b"\n", b"\r\n"])
+        for _ in range(int(rng.integers(0, 12)))
+    )
     whole = not text or rng.random() < 0.95
     text = text if whole else text[:-1] + b"1"
     buffer = np.frombuffer(text + rng.bytes(TEXT_PADDING), np.uint8).copy()
@@ -30,9 +35,9 @@ def parsing(rng: Rng) -> None:
     room, bad_room = int(rng.choice([1, 3, 64])), int(rng.choice([0, 1, 64]))
 
     def parse(engine: Engine) -> Any:
-        columns, bad = np.zeros((40, room), np.int32), np.zeros((2, bad_room), np.int64)
-        missing, histogram = np.zeros(40, np.int64), np.zeros((13, DENSE_BINS), np.int64)
-        largest = np.zeros(13, np.int64)
+        columns, bad = np.zeros((fields, room), np.int32), np.zeros((2, bad_room), np.int64)
+        missing, histogram = np.zeros(fields, np.int64), np.zeros((dense, DENSE_BINS), np.int64)
+        largest = np.zeros(dense, np.int64)
         counts = engine.parse(buffer, len(text), modulus, columns, missing, histogram, largest, bad)
         return counts, columns, missing, histogram, largest, bad
 
@@ -84,20 +89,21 @@ def buckets(rng: Rng) -> None:
     """Turn columns into records, in order and scattered, and sort, take and remap these."""
     room, seed, first = int(rng.integers(1, 400)), int(rng.integers(2**63)), int(rng.choice([0, 1, 2**40, 2**62]))
     rows, count = int(rng.integers(0, room + 1)), int(rng.choice([1, 2, 7, 1000]))
-    columns = rng.integers(0, 100, (40, room), dtype=np.int32)
-    mapping, field = rng.permutation(100).astype(np.int32), int(rng.integers(40))
+    fields = int(rng.choice([40, 1, 2, 3, 4, 5, 15, 16, 17, 31, 130]))
+    columns = rng.integers(0, 100, (fields, room), dtype=np.int32)
+    mapping, field = rng.permutation(100).astype(np.int32), int(rng.integers(fields))
     stray = int(rng.choice([*HUGE[:2], 2**31 - 1, 100])) if rng.random() < 0.2 else None
     order_stray = int(rng.choice([rows, 2**31, 2**32 - 1])) if rng.random() < 0.2 else None
     wrong_room = rng.random() < 0.1
 
     def scatter(engine: Engine) -> Any:
-        keyed, plain = np.zeros(room, keyed_dtype(40)), np.zeros((rows, 40), np.int32)
+        keyed, plain = np.zeros(room, keyed_dtype(fields)), np.zeros((rows, fields), np.int32)
         sizes = engine.scatter(columns, rows, seed, first, count, keyed)
         order = engine.order(keyed[:rows])
         engine.records(columns, rows, plain)
         if rows and order_stray is not None:
             order[int(rows // 2)] = order_stray
-        records = np.zeros((rows, 40), np.int32)
+        records = np.zeros((rows, fields), np.int32)
         clicks = engine.take(keyed[:rows], order, records)
         if rows and stray is not None:
             records[rows // 3, field] = stray
@@ -108,7 +114,7 @@ def buckets(rng: Rng) -> None:
     if wrong_room:
         for wrong in (room + 1, -1):
             try:
-                engines()[1].scatter(columns, wrong, seed, first, count, np.zeros(room + 1, keyed_dtype(40)))
+                engines()[1].scatter(columns, wrong, seed, first, count, np.zeros(room + 1, keyed_dtype(fields)))
                 raise AssertionError(f"{wrong} rows of {room} were scattered")
             except ShapeError:
                 pass
@@ -133,9 +139,15 @@ def same(call: Callable[[Engine], Any]) -> None:
         assert fallback == native, f"{str(native)[:300]} / {str(fallback)[:300]}"
 
 
-def log_line(rng: Rng) -> bytes:
-    dense = [b"" if rng.random() < 0.1 else b"%d" % rng.integers(-3, 2**31) for _ in range(13)]
-    sparse = [b"" if rng.random() < 0.1 else b"%08x" % rng.integers(2**32) for _ in range(26)]
+def shape(rng: Rng) -> tuple[int, int]:
+    """Return numbers of dense and of sparse columns."""
+    shapes = ((13, 26), (1, 1), (1, 2), (1, 3), (3, 4), (40, 90))
+    return shapes[int(rng.integers(len(shapes)))]
+
+
+def log_line(rng: Rng, num_dense: int, num_sparse: int) -> bytes:
+    dense = [b"" if rng.random() < 0.1 else b"%d" % rng.integers(-3, 2**31) for _ in range(num_dense)]
+    sparse = [b"" if rng.random() < 0.1 else b"%08x" % rng.integers(2**32) for _ in range(num_sparse)]
     return b"\t".join([rng.choice([b"0", b"1"]), *dense, *sparse])
 
 

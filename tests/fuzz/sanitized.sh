@@ -35,7 +35,7 @@ compile int8 dlrm_pl/kernels/int8/cpp/*.cpp
 wait $preprocess
 wait $lookup
 rm -rf $build/dlrm_pl
-cp -r dlrm_pl $build/
+cp -rL dlrm_pl $build/  # The configs are a link in a checkout.
 cp "$build/lib/_int8$suffix" $build/dlrm_pl/kernels/
 cp "$build/lib/_preprocess$suffix" $build/dlrm_pl/data/preprocessing/engine/
 cp "$build/lib/_lookup$suffix" $build/dlrm_pl/data/lookup/

@@ -169,7 +169,7 @@ def check_offsets(values: Strings) -> None:
     """Raise ShapeError unless each text lies within the bytes."""
     check_strings(values)
     offsets = values.offsets
-    if offsets[0] < 0 or offsets[-1] > len(values.data) or (np.diff(offsets) < 0).any():
+    if offsets[0] < 0 or offsets[-1] > len(values.data) or (offsets[1:] < offsets[:-1]).any():
         raise ShapeError(
             f"The offsets of texts must not decrease, and must lie between 0 and {len(values.data)}, their bytes."
         )
