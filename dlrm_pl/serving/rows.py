@@ -36,5 +36,5 @@ def batches_to_predict(
     if batch_size < 1:
         raise ConfigurationError(f"batch_size={batch_size} must be at least 1.")
     if raw is not None:
-        return RawLogDataset(raw, folder.vocabulary(), folder.max_ind_range, batch_size)
+        return RawLogDataset(raw, folder.encoder, batch_size)
     return ClickDataset.of_split(folder, split).batches(batch_size)

@@ -50,8 +50,8 @@ class DLRMDataModule(pl.LightningDataModule):
         calibration_rows: number of first rows of val that calibrate a quantization; the others tune it. MLPerf
             prescribes 128,000; of a small val it is at most a tenth.
         predict_split: split that ``predict`` scores.
-        predict_raw: raw log that ``predict`` scores instead, tab-separated, plain or .gz; labels may be empty, or
-            missing in all lines.
+        predict_raw: rows that ``predict`` scores instead: a raw log, tab-separated, plain or .gz; or CSV, Parquet or
+            Arrow files with the columns of the dataset. Labels may be missing.
 
     Raises:
         ConfigurationError: a value is out of range or of another type; names it.
@@ -192,9 +192,7 @@ class DLRMDataModule(pl.LightningDataModule):
         if self._predict_raw is None:
             dataset, sampler = self._rows(self._predict_split, self.eval_batch_size)
             return DataLoader(SelectionStream(dataset, sampler), batch_size=None)
-        rows = RawLogDataset(
-            Path(self._predict_raw), self.folder.vocabulary(), self.folder.max_ind_range, self.eval_batch_size
-        )
+        rows = RawLogDataset(Path(self._predict_raw), self.folder.encoder, self.eval_batch_size)
         return DataLoader(rows, batch_size=None)
 
     def calibration_dataloader(self) -> Batches:

@@ -1,55 +1,101 @@
-"""Batches straight from a raw log, by an existing vocabulary: to score new rows."""
+"""Batches straight from raw rows, by an existing vocabulary: to score new rows."""
 
 from __future__ import annotations
 
+import re
+import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
-import numpy as np
 from torch.utils.data import IterableDataset
 
 from dlrm_pl.batch import ClickBatch, to_batch
 from dlrm_pl.columns.columns import Columns
-from dlrm_pl.data.formats.binary_format import SPARSE
-from dlrm_pl.data.formats.vocabulary import Vocabulary
+from dlrm_pl.data.formats.binary_format import LABEL
+from dlrm_pl.data.formats.raw_rows import RawDense, RawRows, RawSparse
+from dlrm_pl.data.formats.row_encoder import RowEncoder
+from dlrm_pl.data.raw_logs.diagnosis import open_log
 from dlrm_pl.data.raw_logs.reader import iter_raw_records
+from dlrm_pl.data.sources.readers.compression import ENDINGS
+from dlrm_pl.data.sources.readers.find import stated_format
+from dlrm_pl.data.sources.source import open_source
 from dlrm_pl.errors import DataFormatError
+
+_LONGEST_HEADER = 1 << 20
 
 
 class RawLogDataset(IterableDataset[ClickBatch]):
-    """The rows of a raw log in order, as batches. Labels may be empty, or missing in all lines, and are 0 then.
+    """The rows of a raw log, or of CSV, Parquet or Arrow files, in order, as batches.
+
+    Labels may be missing, and are 0 then.
 
     Args:
-        path: tab-separated log, plain or .gz.
-        vocabulary: vocabulary of the dataset that the model was trained on.
-        max_ind_range: modulus of its raw values.
-        batch_size: rows per batch.
+        path: tab-separated log, plain or .gz; or a file with named columns, or a folder of such files.
+        encoder: encoder of the dataset that the model was trained on.
+        batch_size: most rows of a batch.
+        truncate_lists: whether to cut lists that are longer than their column allows, instead of refusing them.
 
     Attributes:
         unseen: number of category values so far that the vocabulary does not have; they are scored as missing.
     """
 
-    def __init__(self, path: Path, vocabulary: Vocabulary, max_ind_range: int, batch_size: int) -> None:
+    def __init__(self, path: Path, encoder: RowEncoder, batch_size: int, *, truncate_lists: bool = False) -> None:
         self._path = path
-        self._vocabulary = vocabulary
-        self._max_ind_range = max_ind_range
+        self._encoder = encoder
         self._batch_size = batch_size
+        self._truncate_lists = truncate_lists
         self.unseen = 0
 
     def __iter__(self) -> Iterator[ClickBatch]:
         """Yield batch after batch.
 
         Raises:
-            DataFormatError: the log is missing, corrupt or empty, or a line cannot be parsed.
+            DataFormatError: the log is missing, corrupt or empty, or a row cannot be read.
         """
         self.unseen = 0
-        rows = 0
-        for raw in iter_raw_records(self._path, self._max_ind_range, self._batch_size, labelled=False):
-            ids, unseen = self._vocabulary.encode(raw[:, SPARSE])
+        found = False
+        for rows in self._of_table() if has_named_columns(self._path, self._encoder.columns) else self._of_log():
+            records, unseen = self._encoder.encode(rows)
             self.unseen += unseen
-            rows += len(raw)
-            records = raw.astype(np.int32)
-            records[:, SPARSE] = ids
-            yield to_batch(records, Columns.criteo())
-        if not rows:
-            raise DataFormatError(f"{self._path}: is empty. Name a raw log with at least one line.")
+            found = found or bool(len(records))
+            for start in range(0, len(records), self._batch_size):
+                yield to_batch(records[start : start + self._batch_size], self._encoder.columns)
+        if not found:
+            raise DataFormatError(f"{self._path}: is empty. Name a log with at least one row.")
+
+    def _of_log(self) -> Iterator[RawRows]:
+        columns = self._encoder.columns
+        for raw in iter_raw_records(self._path, 0, self._batch_size, labelled=False, columns=columns):
+            dense, sparse = raw[:, columns.dense_fields].T, raw[:, columns.sparse_fields].T
+            label = raw[:, LABEL].astype("i4")
+            yield RawRows(label, tuple(map(RawDense, dense)), tuple(map(RawSparse, sparse)))
+
+    def _of_table(self) -> Iterator[RawRows]:
+        columns = self._encoder.columns
+        source = open_source(self._path, columns, labels="optional", truncate_lists=self._truncate_lists)
+        for chunk in source.chunks():
+            if chunk.bad:
+                path, bad = source.files[chunk.file].path, chunk.bad[0]
+                raise DataFormatError(f"{path}, row {bad.row} (from 0): {bad.reason}.")
+            yield chunk.rows
+
+
+def has_named_columns(path: Path, columns: Columns) -> bool:
+    """Return whether rows are in files whose columns have names, and not in a raw log."""
+    if not columns.has_raw_text:
+        return True
+    if path.is_dir():
+        return any(stated_format(file) for file in path.iterdir())
+    stated = stated_format(path)
+    if stated != "csv":
+        return stated is not None
+    # A raw log may be named .txt or .tsv as well, but has no names in its first line.
+    return (path.suffix in ENDINGS and path.suffix != ".gz") or _has_header(path, columns)
+
+
+def _has_header(path: Path, columns: Columns) -> bool:
+    with suppress(OSError, EOFError, zlib.error), open_log(path) as handle:
+        names = re.split(rb"[\t,;|\"\r\n]", handle.readline(_LONGEST_HEADER))
+        return any(column.name.encode() in names for column in columns.dense)
+    return False

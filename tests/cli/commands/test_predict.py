@@ -103,9 +103,10 @@ def test_raw_log_that_is_none(
     arguments = ("predict", "--artifact", fitted / "artifact", "--data", synthetic_folder)
     output = ("--output", tmp_path / f"p.{ending}")
     expect_error(capsys, r"empty\.tsv: is empty", *arguments, *output, "--raw", tmp_path / "empty.tsv")
-    expect_error(capsys, r": is a folder", *arguments, *output, "--raw", tmp_path)
+    (tmp_path / "folder").mkdir()
+    expect_error(capsys, r": is a folder", *arguments, *output, "--raw", tmp_path / "folder")
     expect_error(capsys, r"no\.tsv: no such raw log", *arguments, *output, "--raw", tmp_path / "no.tsv")
-    assert [path.name for path in tmp_path.iterdir()] == ["empty.tsv"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty.tsv", "folder"]
 
 
 def test_unknown_ending_of_predictions(

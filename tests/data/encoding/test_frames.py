@@ -13,60 +13,16 @@ import pytest
 import torch
 
 from dlrm_pl.batch import ClickBatch
-from dlrm_pl.columns.column import DenseColumn, SparseColumn
 from dlrm_pl.columns.columns import Columns
 from dlrm_pl.data.encoding.encoders import encoder_of
-from dlrm_pl.data.formats.binary_format import SPLITS, split_file_name
-from dlrm_pl.data.formats.dataset_folder import DatasetFolder, describe
-from dlrm_pl.data.formats.vocabulary import Vocabulary
+from dlrm_pl.data.formats.dataset_folder import DatasetFolder
 from dlrm_pl.data.lookup.hashing import hashed_ids
-from dlrm_pl.data.lookup.strings import Strings
 from dlrm_pl.errors import ConfigurationError, DataFormatError, DatasetError
 from dlrm_pl.model.training.lightning_module import DLRMModule
+from tests.support.raw_values import COLUMNS, VALUES, write_folder
 
-COLUMNS = Columns(
-    "click",
-    (
-        DenseColumn(name="age"),
-        DenseColumn(name="price", type="float", transform="standardize", mean=2.0, deviation=4.0),
-        DenseColumn(name="delta", transform="none"),
-    ),
-    (
-        SparseColumn(name="city"),
-        SparseColumn(name="tags", at_most=3, pooling="mean"),
-        SparseColumn(name="user", kind="integer", ids="hash", rows=50),
-        SparseColumn(name="code", kind="hex"),
-    ),
-)
-TABLES: list[Any] = [
-    Strings.of(["東京".encode(), b"Rome", b"\xff"]),
-    Strings.of([b"new", b"sale"]),
-    None,
-    [7, 0],
-]
-VALUES: dict[str, list[Any]] = {
-    "age": [3, None, -2],
-    "price": [4.0, None, 2.0],
-    "delta": [-5, None, 7],
-    "city": ["Rome", None, "nowhere"],
-    "tags": [["sale", "new"], None, []],
-    "user": [12, None, -12],
-    "code": ["7", None, "ff"],
-    "other": ["x", "y", "z"],
-}
 USERS = hashed_ids(np.array([12, 0, -12]), 50).tolist()
 DENSE = [[np.log(np.float32(4)), 0.5, -5.0], [0.0, 0.0, 0.0], [0.0, 0.0, 7.0]]
-
-
-def write_folder(folder: Path) -> DatasetFolder:
-    """A dataset of these columns, with one row in each split."""
-    folder.mkdir()
-    Vocabulary(TABLES, COLUMNS).save(folder)
-    for label, split in enumerate(SPLITS):
-        record = np.zeros((2, COLUMNS.record_ints), "<i4")
-        record[1, 0] = label > 0
-        record.tofile(folder / split_file_name(split))
-    return describe(folder, max_ind_range=5, created_by="a test", columns=COLUMNS)
 
 
 @pytest.fixture(scope="module")
