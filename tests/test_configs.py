@@ -66,7 +66,7 @@ def test_terabyte_run_has_every_value_of_the_reference_run(capsys: pytest.Captur
     config = print_config(capsys, "fit", "-c", CONFIGS / "experiment" / "terabyte.yaml")
     model, data, trainer = config["model"], config["data"], config["trainer"]
     assert model["embedding_dim"] == 128
-    assert model["bottom_mlp"] == [13, 512, 256, 128]
+    assert model["bottom_mlp"] == [0, 512, 256, 128]  # The first is the number of dense columns.
     assert model["top_mlp"] == [1024, 1024, 512, 256, 1]
     assert (model["interaction"], model["loss"], model["optimizer"]) == ("dot", "bce", "sgd")
     assert model["learning_rate"] == 1.0

@@ -12,6 +12,7 @@ from torchmetrics import MetricCollection
 
 from dlrm_pl.callbacks.mlperf_logging import MLPerfLogging
 from dlrm_pl.callbacks.quantization import QuantizationCallback
+from dlrm_pl.columns.columns import Columns
 from dlrm_pl.data.loading.datamodule import DLRMDataModule
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.model.training.lightning_module import DLRMModule
@@ -70,6 +71,7 @@ WRONG: dict[type, dict[str, list[object]]] = {
         **{"loss_weights": [[1.0], [-1.0, 1.0], [NAN, 1.0], ["1", "2"], 1.0], "loss_threshold": [-0.1, 0.5, NAN]},
         **{"learning_rate": [0, -1, NAN, float("inf"), "0.1", None], "lr_num_warmup_steps": [-1, 1.5, "3"]},
         **{"lr_decay_start_step": [-1, NAN], "lr_num_decay_steps": [-1, 2.5], "dataset_fingerprint": [None, 7]},
+        "columns": ["criteo", 3, {}, Columns.criteo()],
     },
     DLRMDataModule: {
         **{"batch_size": [0, -1, 2.5, "128", None], "eval_batch_size": [0, True], "shuffle": ["rows", True, None]},

@@ -26,6 +26,7 @@ from dlrm_pl.cli.help import HELP, ShortHelpFormatter, add_common_options
 from dlrm_pl.cli.output import Report, Verbosity
 from dlrm_pl.cli.trainer_help import arrange_trainer_help
 from dlrm_pl.cli.usage import let_flags_stand_alone, own_errors, read_yaml_with_limits, usage_errors, with_home
+from dlrm_pl.columns.columns import Columns
 from dlrm_pl.data.loading.datamodule import DLRMDataModule
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.files.atomic import atomic_file
@@ -40,7 +41,11 @@ from dlrm_pl.workflow.print_summary import print_summary
 log = logging.getLogger(__name__)
 
 # Facts of the dataset that the model is built for; they come from the data, not from files or flags.
-_LINKS = {"table_sizes": "model.table_sizes", "dataset_fingerprint": "model.dataset_fingerprint"}
+_LINKS = {
+    "table_sizes": "model.table_sizes",
+    "dataset_fingerprint": "model.dataset_fingerprint",
+    "columns": "model.columns",
+}
 
 
 RUNS = "runs"
@@ -77,7 +82,8 @@ class DLRMCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """A fact is written once: what the dataset says reaches the model by itself."""
         for source, target in _LINKS.items():
-            parser.link_arguments(f"data.{source}", target, apply_on="instantiate")
+            plain = Columns.statement if source == "columns" else None  # Hyperparameters are plain values.
+            parser.link_arguments(f"data.{source}", target, plain, apply_on="instantiate")
 
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
         """Make a parser that raises its errors, see ``usage_errors``, and reads options by their full names only."""
@@ -114,6 +120,9 @@ class DLRMCLI(LightningCLI):
         saved = dict(read_checkpoint(Path(path)).get("hyper_parameters", {}))
         linked = {target.split(".")[1] for target in _LINKS.values()}
         model = {name: value for name, value in saved.items() if name not in linked and not name.startswith("_")}
+        if model.get("bottom_mlp"):
+            # By the dataset's columns, so that how they differ from the checkpoint's is what a message names.
+            model["bottom_mlp"] = [0, *model["bottom_mlp"][1:]]
         given = self.parser.parse_args(sys.argv[1:], defaults=False)[subcommand].get("model") or {}
         if difference := overruled(model, dict(given)):
             log.warning("%s: %s", path, difference)
