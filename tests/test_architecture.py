@@ -46,6 +46,7 @@ RANKS = [
     {"data/preprocessing/io", "model/training"},
     {"data/preprocessing", "model/load"},
     {"data/preprocessing/upstream", "runtime"},
+    {"data/preprocessing/inputs"},
     {"data/preprocessing/run", "data/synthetic"},
     {"quantization"},
     {"quantization/ptq", "quantization/judging"},

@@ -12,7 +12,9 @@ from dlrm_pl.cli.output import Report
 def preprocess(
     raw: str,
     output: str,
+    columns: str | None = None,
     layout: Literal["terabyte", "kaggle"] = "terabyte",
+    split_by: str | None = None,
     days: int | None = None,
     max_ind_range: int = 40_000_000,
     subsample_rate: float = 0.0,
@@ -21,6 +23,7 @@ def preprocess(
     vocabulary: Literal["reference", "train_only"] = "reference",
     min_count: int = 1,
     vocabulary_from: str | None = None,
+    truncate_lists: bool = False,
     bad_rows: str = "stop",
     threads: int | None = None,
     memory: str = "2GiB",
@@ -33,11 +36,17 @@ def preprocess(
 
     Args:
         raw: ``terabyte``: the common beginning of the day files, ``PATH/day`` for ``day_0``, ``day_1``, ... (plain
-            or .gz); ``kaggle``: one file, which is cut into days; or upstream's preprocessed files: the beginning of
+            or .gz); ``kaggle``: one file, which is cut into days; a CSV, TSV, Parquet or Arrow file with names of
+            columns, or a folder of such files; or upstream's preprocessed files: the beginning of
             ``day_N_reordered.npz``, a ``*_processed.npz``, or a folder of .bin files, which are linked.
         output: dataset folder to make. A complete one that the same logs and options made is kept.
+        columns: YAML file that states the columns of the logs, or the name of one that comes with the program, such as
+            avazu; by default those of the dataset given as ``vocabulary_from``, or else Criteo's.
         layout: how the raw logs are laid out.
-        days: number of days; by default 7 for ``kaggle``, and all that exist for ``terabyte``.
+        split_by: how rows of files with names of columns are divided into days: ``files``: each file is a day (default
+            for several files); ``rows``: equal parts (default for one file); the name of a column: each value is a
+            day; ``NAME[:6]``: the first 6 characters of each value. Of timestamps the date counts.
+        days: number of days; by default 7 for ``kaggle`` and for equal parts, and else all that exist.
         max_ind_range: categories are taken modulo this number; 0 or less: as they are.
         subsample_rate: share of non-clicks to drop, in all days; 0.875 as in upstream's 10M model.
         randomize: order of the training rows: ``total``: shuffled over all days (default); ``day``: shuffled within
@@ -48,7 +57,9 @@ def preprocess(
         min_count: with ``train_only``, categories with fewer training rows share row 0 as well.
         vocabulary_from: dataset folder whose ids are used, to score new logs with a model trained on it; only its
             dictionaries are needed. Then one day is enough, which makes test and val, and no train.
-        bad_rows: ``stop`` at the first line that cannot be read, or ``skip:0.001``: leave unreadable lines out, write
+        truncate_lists: cut lists that are longer than ``at_most`` of their column, and count them; else their rows are
+            bad.
+        bad_rows: ``stop`` at the first row that cannot be read, or ``skip:0.001``: leave unreadable rows out, write
             them to rejected.tsv, and stop when their share is larger.
         threads: number of threads; by default one for each processor.
         memory: memory budget beyond the vocabulary, for example 512MiB.
@@ -56,11 +67,14 @@ def preprocess(
     """
     import dataclasses
 
+    from dlrm_pl.columns.columns import Columns
     from dlrm_pl.data.preprocessing.options import PreprocessOptions, parse_bad_rows, parse_memory
     from dlrm_pl.data.preprocessing.run import preprocess as convert
 
     options = PreprocessOptions(
+        columns=None if columns is None else Columns.read(columns),
         layout=layout,
+        split_by=split_by,
         days=days,
         max_ind_range=max_ind_range,
         subsample_rate=subsample_rate,
@@ -69,6 +83,7 @@ def preprocess(
         vocabulary=vocabulary,
         min_count=min_count,
         vocabulary_from=None if vocabulary_from is None else Path(vocabulary_from),
+        truncate_lists=truncate_lists,
         bad_rows=parse_bad_rows(bad_rows),
         memory_bytes=parse_memory(memory),
     )

@@ -74,6 +74,7 @@ class _Report:
     rejected: dict[str, Count]
     unknown_values: Count
     warnings: list[str]
+    cut_lists: Count = 0
 
 
 @dataclass(frozen=True)

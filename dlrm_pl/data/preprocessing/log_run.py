@@ -190,7 +190,13 @@ class LogRun:
 
     def _report(self) -> dict[str, Any]:
         summaries = self._vocabulary.summaries()
-        return data_report(self._statistics, summaries, self._state.rejected, self._state.unknown_values)
+        return data_report(
+            self._statistics,
+            summaries,
+            self._state.rejected,
+            self._state.unknown_values,
+            cut_lists=self._state.cut_lists,
+        )
 
 
 def _counts_name(generation: int) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dlrm_pl.columns.columns import Columns
+from dlrm_pl.data.sources.days import parse_split_by
 from dlrm_pl.documents.arguments import check_fields
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.files.sizes import GIB, format_bytes
@@ -38,7 +39,10 @@ class PreprocessOptions:
     Attributes:
         columns: columns of the logs; None for those of ``vocabulary_from``, or else Criteo's.
         layout: ``terabyte`` for one file per day; ``kaggle`` for one file that is divided into days.
-        days: number of days; None for 7 with ``kaggle``, and for all that are there with ``terabyte``.
+        split_by: how the rows of files with named columns are divided into days: ``files``: each file is a day;
+            ``rows``: ``days`` equal parts; or the name of a column, each value of which is a day; ``NAME[:6]`` takes
+            the first 6 characters. None for files if there are several, else rows.
+        days: number of days; None for 7 with ``kaggle`` and ``rows``, else for all that are there.
         max_ind_range: raw categories are taken modulo this number; 0 or less takes them as they are.
         subsample_rate: share of the non-clicks of all days that is dropped, as upstream does.
         randomize: order of the training rows: ``total`` shuffles all days together, ``day`` each day by itself,
@@ -48,6 +52,7 @@ class PreprocessOptions:
             ``train_only`` those of all days but the last, and gives all other values row 0 of their table.
         min_count: values with fewer training rows than this get row 0 as well (``train_only``); 1 keeps all values.
         vocabulary_from: dataset folder whose ids are used instead of new ones.
+        truncate_lists: cut lists that are longer than their column allows, instead of refusing their rows.
         bad_rows: share of rows that may be left out because they cannot be parsed; None stops at the first bad row.
         workers: number of threads that parse, number and sort at once.
         memory_bytes: memory budget, not counting the vocabulary.
@@ -64,6 +69,7 @@ class PreprocessOptions:
 
     columns: Columns | None = None
     layout: Layout = "terabyte"
+    split_by: str | None = None
     days: int | None = None
     max_ind_range: int = 40_000_000
     subsample_rate: float = 0.0
@@ -72,6 +78,7 @@ class PreprocessOptions:
     vocabulary: VocabularyRule = "reference"
     min_count: int = 1
     vocabulary_from: str | os.PathLike[str] | None = None
+    truncate_lists: bool = False
     bad_rows: float | None = None
     workers: int = dataclasses.field(default_factory=lambda: len(os.sched_getaffinity(0)))
     memory_bytes: int = 2 * GIB
@@ -86,6 +93,12 @@ class PreprocessOptions:
                 f"days={self.days}: at least 2 are needed, one for training and one for testing; with "
                 "--vocabulary_from 1 is enough, for testing only."
             )
+        if self.split_by is not None:
+            parse_split_by(self.split_by)
+            if self.layout == "kaggle":
+                raise ConfigurationError(
+                    f"split_by={self.split_by} is for files with named columns; --layout kaggle cuts a raw log."
+                )
         if not 0 <= self.subsample_rate < 1:
             raise ConfigurationError(f"subsample_rate={self.subsample_rate} must be at least 0 and below 1.")
         if self.max_ind_range > 1 << 31:
@@ -160,9 +173,15 @@ class PreprocessOptions:
         values = {name: getattr(self, name) for name in names}
         values["vocabulary_from"] = None if self.vocabulary_from is None else str(self.vocabulary_from)
         # Not stated where it is the default, so that datasets of earlier versions are recognized.
-        del values["columns"]
         columns = self.columns_of_logs
-        return values if columns.is_criteo else values | {"columns": columns.statement()}
+        for name in ("split_by", "truncate_lists"):
+            if not values[name]:
+                del values[name]
+        if columns.is_criteo:
+            del values["columns"]
+        else:
+            values["columns"] = columns.statement()
+        return values
 
 
 def parse_memory(text: str) -> int:

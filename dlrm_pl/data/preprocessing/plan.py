@@ -38,7 +38,7 @@ class Plan:
 
     Attributes:
         days: number of days.
-        text_bytes: size of the text of all days, unpacked.
+        text_bytes: size of the text of all days, unpacked; of files with named columns as they are.
         rows: number of rows of all days.
         buckets: number of files to scatter the training rows into, for all days together or for each training day.
         disk_bytes: disk space at the peak, including the output.
@@ -69,7 +69,7 @@ class Plan:
         """Return the plan as one line."""
         minutes = f"{self.seconds / 60:.0f} minutes" if self.seconds >= 90 else f"{max(self.seconds, 1):.0f} s"
         return (
-            f"plan: {self.days} days, about {self.rows:,} rows ({format_bytes(self.text_bytes)} of text); disk "
+            f"plan: {self.days} days, about {self.rows:,} rows ({format_bytes(self.text_bytes)}); disk "
             f"{format_bytes(self.disk_bytes)} at the peak, {format_bytes(self.output_bytes)} at the end; memory up to "
             f"{format_bytes(self.memory_bytes)} ({format_bytes(self.budget_bytes)} by --memory, the vocabulary "
             f"{format_bytes(self.vocabulary_bytes)}, the program {format_bytes(self.program_bytes)}); about {minutes} "
@@ -86,6 +86,23 @@ def make_plan(days: Sequence[Day], options: PreprocessOptions, engine: Engine) -
     sizes = [text_bytes(day) for day in days]
     line_bytes = sampled_line_bytes(days)
     rows = [size / line_bytes for size in sizes]
+    speed = _parsing_speed(days, options, engine) * _PARSING_SHARE * options.workers
+    return plan_of(rows, sum(sizes), options, engine, sum(sizes) / speed)
+
+
+def plan_of(rows: Sequence[float], size_bytes: int, options: PreprocessOptions, engine: Engine, seconds: float) -> Plan:
+    """Estimate a run from its rows.
+
+    Args:
+        rows: number of rows of each day, about.
+        size_bytes: size of the log.
+        options: options of the run.
+        engine: native code or its NumPy fallback.
+        seconds: time that the run will take.
+
+    Raises:
+        ConfigurationError: the memory budget would need more files than a process may open.
+    """
     kept = 1 - options.subsample_rate * (1 - _CLICKS)
     train, last = sum(rows[:-1]) * kept, rows[-1] * kept
     ordered = options.randomize == "none"
@@ -100,14 +117,13 @@ def make_plan(days: Sequence[Day], options: PreprocessOptions, engine: Engine) -
     values = min(sum(rows) * 2, _MOST_VALUES)
     vocabulary_bytes = _VOCABULARY_BYTES[engine.name] * values
     if options.vocabulary_from is not None:
-        values = sum(load_counts(Path(options.vocabulary_from)))
+        values = sum(load_counts(Path(options.vocabulary_from), options.columns_of_logs))
         vocabulary_bytes = (_VOCABULARY_BYTES[engine.name] + _GIVEN_BYTES) * values
     output = sum(rows) * kept * record + 4 * values
     disk = train * keyed + (train * record if ordered else unsaved) + 2 * last * record + 12 * values
-    speed = _parsing_speed(days, options, engine) * _PARSING_SHARE * options.workers
     return Plan(
-        days=len(days),
-        text_bytes=sum(sizes),
+        days=len(rows),
+        text_bytes=size_bytes,
         rows=int(sum(rows)),
         buckets=buckets,
         disk_bytes=int(max(disk, output)),
@@ -115,7 +131,7 @@ def make_plan(days: Sequence[Day], options: PreprocessOptions, engine: Engine) -
         program_bytes=_resident_bytes(),
         budget_bytes=options.memory_bytes,
         vocabulary_bytes=int(vocabulary_bytes),
-        seconds=sum(sizes) / speed,
+        seconds=seconds,
     )
 
 

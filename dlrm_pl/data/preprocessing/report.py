@@ -34,6 +34,7 @@ def data_report(
     rejected: Mapping[str, int],
     unknown_values: int,
     *,
+    cut_lists: int = 0,
     names: Sequence[str] | None = None,
     missing_known: bool = True,
 ) -> dict[str, Any]:
@@ -44,6 +45,7 @@ def data_report(
         tables: summary of each table; empty when the vocabulary comes from another dataset.
         rejected: number of lines that were left out, by kind.
         unknown_values: number of category values that the vocabulary does not have.
+        cut_lists: number of lists that were cut.
         names: names of the parts that the rows come in, if these are not days.
         missing_known: whether missing values can be distinguished from zeros.
 
@@ -68,6 +70,7 @@ def data_report(
         ],
         "rejected": dict(rejected),
         "unknown_values": unknown_values,
+        **({"cut_lists": cut_lists} if cut_lists else {}),
         "warnings": [
             *_warn_of_columns(statistics, tables),
             *_warn_of_days(statistics, names or [f"day {number}" for number in range(len(days))]),
@@ -89,6 +92,8 @@ def report_lines(report: Mapping[str, Any]) -> list[str]:
         lines.append(f"rejected   {sum(report['rejected'].values()):,} lines: {kinds}; see rejected.tsv")
     if report["unknown_values"]:
         lines.append(f"unseen     {report['unknown_values']:,} categories are not in the vocabulary")
+    if cut := report.get("cut_lists"):
+        lines.append(f"cut        {cut:,} lists were longer than their column allows")
     return lines + [f"warning: {warning}" for warning in report["warnings"]]
 
 

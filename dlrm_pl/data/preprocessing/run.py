@@ -17,15 +17,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from dlrm_pl.columns.difference import difference
 from dlrm_pl.data.formats.dataset_folder import DatasetFolder, recognize_dataset
 from dlrm_pl.data.preprocessing.checkpoint import CheckpointFolder, differences
-from dlrm_pl.data.preprocessing.days import find_days, identity
+from dlrm_pl.data.preprocessing.days import identity
+from dlrm_pl.data.preprocessing.inputs import find_inputs
 from dlrm_pl.data.preprocessing.log_run import LogRun
-from dlrm_pl.data.preprocessing.logs import TextLog
 from dlrm_pl.data.preprocessing.options import PreprocessOptions
 from dlrm_pl.data.preprocessing.report import report_lines
 from dlrm_pl.data.preprocessing.upstream.convert import UpstreamConversion
-from dlrm_pl.data.preprocessing.upstream.find import find_upstream_files
 from dlrm_pl.documents.arguments import check_arguments
 from dlrm_pl.errors import ConfigurationError, DLRMError, OutputError
 from dlrm_pl.files.atomic import writing
@@ -99,7 +99,8 @@ def preprocess(
 
     Args:
         raw: with layout ``terabyte``, the common beginning of the day files' names (``logs/day`` for ``logs/day_0``,
-            ...); with ``kaggle``, one file. Upstream's preprocessed files (.npz or .bin) are converted, in their order.
+            ...); with ``kaggle``, one file. A CSV, Parquet or Arrow file, or a folder of such files. Upstream's
+            preprocessed files (.npz or .bin) are converted, in their order.
         output: folder to write; it appears when it is complete.
         options: how to preprocess; the defaults when None.
         overwrite: replace an existing dataset that was made from other logs or with other options.
@@ -109,8 +110,9 @@ def preprocess(
         What was made.
 
     Raises:
-        ConfigurationError: options contradict each other or the vocabulary.
-        DataFormatError: a day is missing or empty, the last has fewer than two rows, or a row cannot be parsed.
+        ConfigurationError: options contradict each other or the vocabulary, or pyarrow is needed and not installed.
+        DataFormatError: a day is missing or empty, the last has fewer than two rows, a column is missing, or a row
+            cannot be parsed.
         OutputError: the folder is in use, not writable, or holds something else, or the disk is too small.
 
     Example:
@@ -126,21 +128,12 @@ def preprocess(
     raw, output = Path(raw).expanduser(), Path(output).expanduser()
     options = options or PreprocessOptions()
     progress = progress or (lambda stage, share, rows: None)
-    source = find_upstream_files(raw, options)
-    options = replace(options, randomize=options.randomize or ("total" if source is None else "none"))
-    asked, options = options.workers, options.within_memory()
-    if options.workers < asked:
-        log.warning(
-            "%s workers instead of %s: --memory %s is not enough for more",
-            options.workers,
-            asked,
-            format_bytes(options.memory_bytes),
-        )
     if options.vocabulary_from is not None:
-        options = _with_cap_of(options, DatasetFolder.open(options.vocabulary_from, rows=False))
-    days = [] if source else find_days(raw, options.layout, options.days, options.least_days, options.columns_of_logs)
-    files = source.files if source else [day.path for day in days]
-    key = json.loads(json.dumps({"options": options.key(), "inputs": identity(files)}))
+        given = DatasetFolder.open(options.vocabulary_from, rows=False)
+        options = _with_cap_of(_with_columns_of(options, given), given)
+    inputs = find_inputs(raw, options)
+    options = inputs.within_memory(options)
+    key = json.loads(json.dumps({"options": options.key(), "inputs": identity(inputs.files)}))
     named, output = output, resolved(output)
     if _is_finished(output, key):
         if CheckpointFolder(output).path.exists():  # Killed between its last two steps.
@@ -149,16 +142,18 @@ def preprocess(
         folder = DatasetFolder.open(named)
         folder.check_samples()
         return _report(folder, None)
+    rows = inputs.log(options)
     planned = PlannedOutput("preprocess", key, recognize_dataset, overwrite, _changes)
     with writing(named, planned):
         began = time.perf_counter()
         checkpoint = CheckpointFolder(output)
         unfinished = checkpoint.load()
         resumed = unfinished is not None and unfinished.key == key
-        if source is None:
-            run: LogRun | UpstreamConversion = LogRun(TextLog(days), options, key, checkpoint, progress)
+        if inputs.upstream is None:
+            assert rows is not None
+            run: LogRun | UpstreamConversion = LogRun(rows, options, key, checkpoint, progress)
         else:
-            run = UpstreamConversion(source, options, key, checkpoint, progress)
+            run = UpstreamConversion(inputs.upstream, options, key, checkpoint, progress)
         try:
             run.make()
             checkpoint.publish(output)
@@ -199,6 +194,23 @@ def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 def _report(folder: DatasetFolder, seconds: float | None, resumed: bool = False) -> PreprocessReport:
     days = folder.report.get("days", ())
     return PreprocessReport(folder, tuple(day["kept"] for day in days), seconds, resumed)
+
+
+def _with_columns_of(options: PreprocessOptions, folder: DatasetFolder) -> PreprocessOptions:
+    """Return the options with the columns of the dataset whose vocabulary is used, and their means and deviations."""
+    if options.columns is None:
+        return replace(options, columns=folder.columns)
+    known = {
+        column.name: (column.mean, column.deviation)
+        for column in folder.columns.dense
+        if column.mean is not None and column.deviation is not None
+    }
+    names = [column.name for column in options.columns.dense if not column.computed]
+    columns = options.columns.with_statistics({name: known[name] for name in names if name in known})
+    apart = difference("the logs", columns, f"the vocabulary of {folder.path}", folder.columns)
+    if apart:
+        raise ConfigurationError(f"columns: {apart}. Leave --columns out to take those of the vocabulary.")
+    return replace(options, columns=columns)
 
 
 def _with_cap_of(options: PreprocessOptions, folder: DatasetFolder) -> PreprocessOptions:

@@ -56,7 +56,7 @@ class RejectedRows:
         """
         if self._allowed is None:
             hint = self._hint(path) or _SKIP.format(self._noun, self._noun)
-            raise DataFormatError(f"{path}:{number}: {reason}. {hint}")
+            raise DataFormatError(f"{self._place(path, number)}: {reason}. {hint}")
         self._state.rejected[kind] = self._state.rejected.get(kind, 0) + 1
         self._files.reject(f"{path}\t{number}\t{kind}\t".encode() + content + b"\n")
 
@@ -81,4 +81,7 @@ class RejectedRows:
     def _first(self) -> str:
         with self._files.rejected().open(encoding="utf-8", errors="replace") as handle:
             rows = [row.split("\t")[:3] for row in itertools.islice(handle, 3)]
-        return ", ".join(f"{path}:{number} ({kind})" for path, number, kind in rows)
+        return ", ".join(f"{self._place(path, number)} ({kind})" for path, number, kind in rows)
+
+    def _place(self, path: Path | str, number: int | str) -> str:
+        return f"{path}:{number}" if self._noun == "line" else f"{path}: {self._noun} {number}"

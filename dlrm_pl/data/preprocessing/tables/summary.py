@@ -51,5 +51,7 @@ def _text_of_string(texts: Strings, place: int) -> str:
     value = texts.data[texts.offsets[place] : texts.offsets[place + 1]].tobytes()
     if value == MISSING_STRING:
         return _MISSING
+    if not value:
+        return '""'
     text = value[: 4 * _SHOWN].decode("utf-8", "ignore")
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."

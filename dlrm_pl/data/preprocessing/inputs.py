@@ -1,0 +1,102 @@
+"""The files that ``preprocess`` was given: upstream's files, raw logs, or files with named columns."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from dlrm_pl.data.preprocessing.days import Day, find_days
+from dlrm_pl.data.preprocessing.logs import Log, TextLog
+from dlrm_pl.data.preprocessing.options import PreprocessOptions
+from dlrm_pl.data.preprocessing.row_log import RowLog, most_workers
+from dlrm_pl.data.preprocessing.upstream.find import UpstreamFiles, find_upstream_files
+from dlrm_pl.data.sources.readers.find import find_files, stated_format
+from dlrm_pl.errors import ConfigurationError
+from dlrm_pl.files.sizes import format_bytes
+
+log = logging.getLogger(__name__)
+
+_RAW_LOG = ".txt"  # A raw log may be named so, too.
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Files to preprocess.
+
+    Attributes:
+        raw: path that was given.
+        files: the files.
+        upstream: upstream's files, if they are that.
+        days: raw logs of each day; empty for other files.
+    """
+
+    raw: Path
+    files: list[Path]
+    upstream: UpstreamFiles | None = None
+    days: Sequence[Day] = ()
+
+    @property
+    def have_named_columns(self) -> bool:
+        """Whether they are CSV, Parquet or Arrow files."""
+        return self.upstream is None and not self.days
+
+    def within_memory(self, options: PreprocessOptions) -> PreprocessOptions:
+        """Return the options with an order of the rows, and no more workers than the memory budget has room for."""
+        fitting = options.within_memory()
+        if self.have_named_columns:
+            fitting = replace(fitting, workers=min(fitting.workers, most_workers(options)))
+        if fitting.workers < options.workers:
+            log.warning(
+                "%s workers instead of %s: --memory %s is not enough for more",
+                fitting.workers,
+                options.workers,
+                format_bytes(options.memory_bytes),
+            )
+        return replace(fitting, randomize=options.randomize or ("total" if self.upstream is None else "none"))
+
+    def log(self, options: PreprocessOptions) -> Log | None:
+        """Return the log that the files make; None for upstream's files.
+
+        Raises:
+            DataFormatError: a column is missing or of another type, or there are too few days.
+        """
+        if self.upstream is not None:
+            return None
+        return RowLog(self.raw, options) if self.have_named_columns else TextLog(self.days)
+
+
+def find_inputs(raw: Path, options: PreprocessOptions) -> Inputs:
+    """Find the files to preprocess.
+
+    Raises:
+        ConfigurationError: the options are for files of another form.
+        DataFormatError: a file is missing or corrupt, or there are too few days.
+    """
+    columns = options.columns_of_logs
+    upstream = find_upstream_files(raw, options) if columns.is_criteo else None
+    if upstream is not None:
+        return Inputs(raw, list(upstream.files), upstream)
+    if _has_named_columns(raw, options):
+        return Inputs(raw, [file.path for file in find_files(raw)])
+    days = find_days(raw, options.layout, options.days, options.least_days, columns)
+    return Inputs(raw, [day.path for day in days], None, days)
+
+
+def _has_named_columns(raw: Path, options: PreprocessOptions) -> bool:
+    """Return whether the files are CSV, Parquet or Arrow files, by the columns, the options and the names of files."""
+    if not options.columns_of_logs.has_raw_text:
+        if options.layout == "kaggle":
+            raise ConfigurationError(
+                "layout=kaggle is for raw logs, whose columns are integers and hexadecimal values. Divide the rows of "
+                "files with named columns by --split_by."
+            )
+        return True
+    if options.layout == "kaggle":
+        return False
+    if options.split_by is not None:
+        return True
+    paths = [path for path in raw.iterdir() if path.is_file()] if raw.is_dir() else [raw]
+    formats = [stated_format(path) for path in paths if _RAW_LOG not in path.suffixes]
+    return any(formats)

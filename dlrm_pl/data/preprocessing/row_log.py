@@ -1,0 +1,119 @@
+"""A log of files with named columns: CSV, Parquet or Arrow."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from dlrm_pl.data.formats.vocabulary import Vocabulary
+from dlrm_pl.data.preprocessing.checkpoint import State
+from dlrm_pl.data.preprocessing.engine.numpy_engine import Engine
+from dlrm_pl.data.preprocessing.options import KAGGLE_DAYS, PreprocessOptions
+from dlrm_pl.data.preprocessing.plan import Plan, plan_of
+from dlrm_pl.data.preprocessing.scatter.rows import RowScatter
+from dlrm_pl.data.preprocessing.scatter.stage import Scatter
+from dlrm_pl.data.preprocessing.statistics import LogStatistics
+from dlrm_pl.data.preprocessing.tables.rows import RowVocabulary
+from dlrm_pl.data.preprocessing.tables.stage import VocabularyStage
+from dlrm_pl.data.sources.days import Days
+from dlrm_pl.data.sources.find_days import find_days
+from dlrm_pl.data.sources.source import Source, chunk_rows, open_source
+from dlrm_pl.errors import DataFormatError
+
+_READING_SHARE = 0.2  # Of the time that a row takes.
+_RAW_BYTES = 16  # Of a value before it becomes one of a record, about.
+
+
+class RowLog:
+    """Files with named columns.
+
+    Args:
+        raw: file or folder.
+        options: options of the run.
+
+    Raises:
+        DataFormatError: a file is missing or of another format, lacks a column, or there are too few days.
+    """
+
+    def __init__(self, raw: Path, options: PreprocessOptions) -> None:
+        columns = options.columns_of_logs
+        source = open_source(raw, columns, truncate_lists=options.truncate_lists)
+        split_by = options.split_by or ("files" if len(source.files) > 1 else "rows")
+        days = KAGGLE_DAYS if split_by == "rows" and options.days is None else options.days
+        self._days: Days = find_days(source, split_by, days)
+        if self.num_days < options.least_days:
+            raise DataFormatError(
+                f"{raw}: is 1 day by {split_by} ({self._days.names[0]}); at least {options.least_days} are needed, one "
+                "for training and one for testing. Divide the rows otherwise, such as with --split_by rows --days 7."
+            )
+        self._source: Source = source.with_days(self._days)
+        self._row_bytes = 0.0
+
+    @property
+    def files(self) -> list[Path]:
+        """The files of the log."""
+        return [file.path for file in self._source.files]
+
+    @property
+    def num_days(self) -> int:
+        """Number of days."""
+        return len(self._days.names)
+
+    def name(self, day: int) -> str:
+        """Return what messages call a day."""
+        return f"{self._source.path}, {self._days.names[day]}"
+
+    def plan(self, options: PreprocessOptions, engine: Engine) -> Plan:
+        """Estimate the sizes and the time of a run from the number of rows and the first chunk."""
+        began = time.perf_counter()
+        chunk = next(self._source.raw_chunks(), None)
+        if chunk is None:
+            raise DataFormatError(f"{self._source.path}: has no rows.")
+        self._source.convert(chunk)
+        seconds = time.perf_counter() - began
+        size = self._source.size_bytes
+        rows = self._source.num_rows
+        if rows is None:  # The bytes of a chunk in memory are about those of its text.
+            packed = any(file.compression for file in self._source.files)
+            rows = max(chunk.num_rows, int(size * (3 if packed else 1) * chunk.num_rows / max(1, chunk.table.nbytes)))
+        self._row_bytes = size / rows
+        days = [rows / self.num_days if count is None else count for count in self._days.rows]
+        row_seconds = seconds / chunk.num_rows / _READING_SHARE
+        return plan_of(days, size, options, engine, rows * row_seconds / options.workers)
+
+    def vocabulary(self, options: PreprocessOptions, given: Vocabulary | None, engine: Engine) -> VocabularyStage:
+        """Return the tables that number its categories."""
+        return RowVocabulary(options.columns_of_logs, options, given)
+
+    def scatter(
+        self,
+        options: PreprocessOptions,
+        state: State,
+        statistics: LogStatistics,
+        vocabulary: VocabularyStage,
+        engine: Engine,
+        folder: Path,
+        progress: Callable[[int, int], None],
+    ) -> Scatter:
+        """Return the first stage of a run; see ``Scatter``."""
+        assert isinstance(vocabulary, RowVocabulary)
+        return RowScatter(
+            self._source,
+            self._days,
+            self._row_bytes,
+            options,
+            state,
+            statistics,
+            vocabulary,
+            engine,
+            folder,
+            progress,
+        )
+
+
+def most_workers(options: PreprocessOptions) -> int:
+    """Return the number of workers whose chunks fit the memory budget; two chunks each, and at least one worker."""
+    columns = options.columns_of_logs
+    row_bytes = 3 * columns.record_bytes + _RAW_BYTES * columns.record_ints
+    return max(1, options.memory_bytes // (2 * chunk_rows(columns) * row_bytes))

@@ -1,0 +1,202 @@
+"""Files with named columns become a dataset, record by record what a slow reference says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from dlrm_pl.columns.column import SparseColumn
+from dlrm_pl.columns.columns import Columns
+from dlrm_pl.data.formats.binary_format import SPLITS, Split, open_records
+from dlrm_pl.data.formats.dataset_folder import DatasetFolder
+from dlrm_pl.data.lookup.strings import Strings
+from dlrm_pl.data.preprocessing.options import PreprocessOptions, Randomize, VocabularyRule
+from dlrm_pl.data.preprocessing.run import preprocess
+from dlrm_pl.data.sources import source
+from dlrm_pl.errors import ConfigurationError, DataFormatError
+from tests.reference.click_logs import dictionaries, records_of
+from tests.support.click_tables import SHOP, shop_table, write_csv, write_parquet
+from tests.support.raw_logs import contents
+
+ROWS = (700, 901, 501)
+
+
+@pytest.fixture(scope="module")
+def tables() -> list[pa.Table]:
+    return [shop_table(rows, seed=day, day=day) for day, rows in enumerate(ROWS, start=1)]
+
+
+@pytest.fixture
+def shop(tables: list[pa.Table], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of three days; chunks are small."""
+    monkeypatch.setattr(source, "CHUNK_ROWS", 256)
+    return write_parquet(tables, tmp_path / "shop", 300)
+
+
+def plain(columns: Columns) -> dict[str, Any]:
+    return asdict(columns)
+
+
+def split_rows(folder: DatasetFolder, split: Split) -> list[list[int]]:
+    return open_records(folder.split_path(split), folder.columns).tolist()  # type: ignore[no-any-return]
+
+
+def values_of(folder: DatasetFolder) -> list[list[Any] | None]:
+    return [
+        values.to_list() if isinstance(values, Strings) else None if values is None else values.tolist()
+        for values in folder.vocabulary().values
+    ]
+
+
+def check(folder: DatasetFolder, days: Sequence[Sequence[dict[str, Any]]], options: PreprocessOptions) -> None:
+    """Compare a dataset with what the reference makes of its rows."""
+    train = [row for day in days[:-1] for row in day]
+    last = list(days[-1])
+    only_train = options.vocabulary == "train_only"
+    learnt = train if only_train else train + last
+    assert options.columns is not None
+    expected = dictionaries(plain(options.columns), learnt, only_train, options.min_count)
+    assert values_of(folder) == expected
+    cut = (len(last) + 1) // 2
+    parts: dict[Split, list[dict[str, Any]]] = {"train": train, "test": last[:cut], "val": last[cut:]}
+    for split in SPLITS:
+        found = split_rows(folder, split)
+        wanted = records_of(plain(folder.columns), expected, parts[split])
+        if split == "train" and options.randomize != "none":
+            assert found != wanted
+            found, wanted = sorted(found), sorted(wanted)
+        assert found == wanted
+    folder.verify_checksums()
+
+
+@pytest.mark.parametrize("rule", ["reference", "train_only"])
+@pytest.mark.parametrize("order", ["total", "day", "none"])
+def test_records_are_those_of_the_reference(
+    shop: Path, tables: list[pa.Table], tmp_path: Path, rule: VocabularyRule, order: Randomize
+) -> None:
+    options = PreprocessOptions(
+        columns=SHOP, vocabulary=rule, randomize=order, min_count=2 if rule != "reference" else 1
+    )
+    report = preprocess(shop, tmp_path / "out", options)
+    assert report.rows_by_day == ROWS
+    check(report.folder, [table.to_pylist() for table in tables], options)
+
+
+def test_mean_and_deviation_are_those_of_the_training_rows(shop: Path, tables: list[pa.Table], tmp_path: Path) -> None:
+    price = preprocess(shop, tmp_path / "out", PreprocessOptions(columns=SHOP)).folder.columns.dense[1]
+    values = np.concatenate([table["price"].drop_null().to_numpy() for table in tables[:-1]])
+    assert (price.mean, price.deviation) == pytest.approx((values.mean(), values.std()), rel=1e-6)
+
+
+@pytest.mark.parametrize("order", ["total", "day", "none"])
+def test_days_of_a_column_may_be_mixed(
+    tables: list[pa.Table], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, order: Randomize
+) -> None:
+    monkeypatch.setattr(source, "CHUNK_ROWS", 256)
+    table = pa.concat_tables(tables)
+    table = table.take(np.random.default_rng(0).permutation(len(table)))
+    raw = write_parquet([table.slice(0, 800), table.slice(800)], tmp_path / "mixed")
+    options = PreprocessOptions(columns=SHOP, vocabulary="train_only", split_by="time", randomize=order)
+    report = preprocess(raw, tmp_path / "out", options)
+    assert report.rows_by_day == ROWS
+    rows = table.to_pylist()
+    train = [row for row in rows if row["time"].day < 3]
+    check(report.folder, [train, [row for row in rows if row["time"].day == 3]], options)
+
+
+@pytest.mark.parametrize("order", ["total", "day", "none"])
+def test_neither_threads_nor_memory_change_a_byte(
+    tables: list[pa.Table], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, order: Randomize
+) -> None:
+    monkeypatch.setattr(source, "CHUNK_ROWS", 256)
+    table = pa.concat_tables(tables)
+    raw = write_parquet([table.take(np.random.default_rng(0).permutation(len(table)))], tmp_path / "mixed")
+    common: dict[str, Any] = {
+        "columns": SHOP,
+        "split_by": "time",
+        "subsample_rate": 0.3,
+        "randomize": order,
+        "vocabulary": "train_only",
+        "min_count": 2,
+    }
+    found = []
+    for number, run in enumerate(({"workers": 1}, {"workers": 7}, {"workers": 3, "memory_bytes": 16 << 20})):
+        preprocess(raw, tmp_path / str(number), PreprocessOptions(**common, **run))
+        found.append(contents(tmp_path / str(number)))
+    assert found[0] == found[1] == found[2]
+
+
+def test_a_bad_row_is_named_or_left_out(tables: list[pa.Table], tmp_path: Path) -> None:
+    table = tables[0].set_column(0, "clicked", pa.array([2 if row == 512 else row % 2 for row in range(ROWS[0])]))
+    raw = write_parquet([table, *tables[1:]], tmp_path / "shop")
+    with pytest.raises(DataFormatError, match=r"part-000.parquet: row 513: column clicked is 2; expected .*skip:0.001"):
+        preprocess(raw, tmp_path / "out", PreprocessOptions(columns=SHOP))
+    assert not (tmp_path / "out").exists()
+    options = PreprocessOptions(columns=SHOP, bad_rows=0.001, randomize="none")
+    report = preprocess(raw, tmp_path / "out", options)
+    days = [[row for number, row in enumerate(table.to_pylist()) if number != 512]]
+    check(report.folder, [*days, *(other.to_pylist() for other in tables[1:])], options)
+    assert report.folder.report["rejected"] == {"label": 1}
+    rejected = (tmp_path / "out" / "rejected.tsv").read_text().split("\t")
+    assert rejected == [str(raw / "part-000.parquet"), "513", "label", "clicked", "2\n"]
+    with pytest.raises(DataFormatError, match=r"more than the 0\.010% that bad_rows allows"):
+        preprocess(raw, tmp_path / "other", PreprocessOptions(columns=SHOP, bad_rows=0.0001))
+
+
+def test_long_lists_are_cut_and_counted(shop: Path, tables: list[pa.Table], tmp_path: Path) -> None:
+    tags = SparseColumn(name="tags", kind="string", at_most=2)
+    columns = Columns(SHOP.label, SHOP.dense[:1], (tags,))
+    with pytest.raises(DataFormatError, match="tags"):
+        preprocess(shop, tmp_path / "out", PreprocessOptions(columns=columns))
+    options = PreprocessOptions(columns=columns, truncate_lists=True, randomize="none")
+    report = preprocess(shop, tmp_path / "out", options)
+    days = [table.to_pylist() for table in tables]
+    longer = 0
+    for row in (row for day in days for row in day):
+        longer += row["tags"] is not None and len(row["tags"]) > 2
+        row["tags"] = row["tags"] and row["tags"][:2]
+    check(report.folder, days, options)
+    assert report.folder.report["cut_lists"] == longer
+    assert f"{longer} lists were longer" in str(report)
+
+
+def test_another_log_gets_the_ids_and_the_mean_of_a_dataset(shop: Path, tables: list[pa.Table], tmp_path: Path) -> None:
+    known = preprocess(shop, tmp_path / "known", PreprocessOptions(columns=SHOP, vocabulary="train_only")).folder
+    table = shop_table(300, seed=9, day=4)
+    raw = write_csv(table.drop_columns(["tags", "viewed"]), tmp_path / "day.csv")
+    with pytest.raises(DataFormatError, match="has no column tags, viewed"):
+        preprocess(raw, tmp_path / "new", PreprocessOptions(vocabulary_from=known.path, days=1))
+    raw = write_parquet([table], tmp_path / "day")
+    options = PreprocessOptions(vocabulary_from=known.path, days=1)
+    new = preprocess(raw, tmp_path / "new", options).folder
+    assert (new.fingerprint, new.columns, list(new.splits)) == (known.fingerprint, known.columns, ["val", "test"])
+    rows = table.to_pylist()
+    found = split_rows(new, "test") + split_rows(new, "val")
+    assert found == records_of(plain(known.columns), values_of(known), rows)
+
+
+def test_columns_must_be_those_of_the_vocabulary(shop: Path, tmp_path: Path) -> None:
+    preprocess(shop, tmp_path / "known", PreprocessOptions(columns=SHOP))
+    slot = SparseColumn(name="slot", kind="integer", ids="modulo", rows=8)
+    other = Columns(SHOP.label, SHOP.dense, (*SHOP.sparse[:-1], slot))
+    options = PreprocessOptions(columns=other, vocabulary_from=tmp_path / "known")
+    with pytest.raises(ConfigurationError, match=r"column slot has rows=8 in the logs, but 7 in .*known\."):
+        preprocess(shop, tmp_path / "new", options)
+
+
+def test_one_file_is_cut_into_days_of_equal_length(tables: list[pa.Table], tmp_path: Path) -> None:
+    columns = Columns(SHOP.label, SHOP.dense, SHOP.sparse[:2])
+    table = tables[1].drop_columns(["tags", "viewed"])
+    table = table.set_column(0, "clicked", table["clicked"].cast(pa.int8()))
+    raw = write_csv(table, tmp_path / "log.csv.gz")
+    options = PreprocessOptions(columns=columns, randomize="none")
+    report = preprocess(raw, tmp_path / "out", options)
+    assert report.rows_by_day == (129, 129, 129, 129, 129, 128, 128)
+    rows = table.to_pylist()
+    check(report.folder, [rows[: -report.rows_by_day[-1]], rows[-report.rows_by_day[-1] :]], options)
