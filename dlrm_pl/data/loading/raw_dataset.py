@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import re
-import zlib
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 from torch.utils.data import IterableDataset
 
 from dlrm_pl.batch import ClickBatch, to_batch
-from dlrm_pl.columns.columns import Columns
 from dlrm_pl.data.formats.binary_format import LABEL
 from dlrm_pl.data.formats.raw_rows import RawDense, RawRows, RawSparse
 from dlrm_pl.data.formats.row_encoder import RowEncoder
-from dlrm_pl.data.raw_logs.diagnosis import open_log
 from dlrm_pl.data.raw_logs.reader import iter_raw_records
-from dlrm_pl.data.sources.readers.compression import ENDINGS
-from dlrm_pl.data.sources.readers.find import stated_format
-from dlrm_pl.data.sources.source import open_source
+from dlrm_pl.data.sources.source import holds_table, open_source
 from dlrm_pl.errors import DataFormatError
-
-_LONGEST_HEADER = 1 << 20
 
 
 class RawLogDataset(IterableDataset[ClickBatch]):
@@ -55,7 +46,7 @@ class RawLogDataset(IterableDataset[ClickBatch]):
         """
         self.unseen = 0
         found = False
-        for rows in self._of_table() if has_named_columns(self._path, self._encoder.columns) else self._of_log():
+        for rows in self._of_table() if holds_table(self._path, self._encoder.columns) else self._of_log():
             records, unseen = self._encoder.encode(rows)
             self.unseen += unseen
             found = found or bool(len(records))
@@ -79,23 +70,3 @@ class RawLogDataset(IterableDataset[ClickBatch]):
                 path, bad = source.files[chunk.file].path, chunk.bad[0]
                 raise DataFormatError(f"{path}, row {bad.row} (from 0): {bad.reason}.")
             yield chunk.rows
-
-
-def has_named_columns(path: Path, columns: Columns) -> bool:
-    """Return whether rows are in files whose columns have names, and not in a raw log."""
-    if not columns.has_raw_text:
-        return True
-    if path.is_dir():
-        return any(stated_format(file) for file in path.iterdir())
-    stated = stated_format(path)
-    if stated != "csv":
-        return stated is not None
-    # A raw log may be named .txt or .tsv as well, but has no names in its first line.
-    return (path.suffix in ENDINGS and path.suffix != ".gz") or _has_header(path, columns)
-
-
-def _has_header(path: Path, columns: Columns) -> bool:
-    with suppress(OSError, EOFError, zlib.error), open_log(path) as handle:
-        names = re.split(rb"[\t,;|\"\r\n]", handle.readline(_LONGEST_HEADER))
-        return any(column.name.encode() in names for column in columns.dense)
-    return False

@@ -104,7 +104,7 @@ def test_raw_log_that_is_none(
     output = ("--output", tmp_path / f"p.{ending}")
     expect_error(capsys, r"empty\.tsv: is empty", *arguments, *output, "--raw", tmp_path / "empty.tsv")
     (tmp_path / "folder").mkdir()
-    expect_error(capsys, r": is a folder", *arguments, *output, "--raw", tmp_path / "folder")
+    expect_error(capsys, r"folder: is an empty folder", *arguments, *output, "--raw", tmp_path / "folder")
     expect_error(capsys, r"no\.tsv: no such raw log", *arguments, *output, "--raw", tmp_path / "no.tsv")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty.tsv", "folder"]
 
