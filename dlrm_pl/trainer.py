@@ -214,6 +214,7 @@ class DLRMTrainer(pl.Trainer):
         allow_nonfinite: bool = False,
         force: bool = False,
         overwrite: bool = False,
+        with_vocabulary: bool = False,
         weights_only: bool = True,
         until: StopAt | None = None,
     ) -> Outcome:
@@ -261,6 +262,7 @@ class DLRMTrainer(pl.Trainer):
             tuning=dataclasses.replace(config.tuning, **tuning),
             allow_nonfinite=config.allow_nonfinite or allow_nonfinite,
             overwrite=config.overwrite or overwrite,
+            with_vocabulary=config.with_vocabulary or with_vocabulary,
         )
         if left := self._load(model, ckpt_path, force, reads_all=True):
             raise ConfigurationError(f"quantize reads checkpoints from local files only. Copy {left!r} to a file.")

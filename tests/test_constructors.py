@@ -40,6 +40,7 @@ WRONG: dict[type, dict[str, list[object]]] = {
         },
         **{"seed": [-1, 2**32, 0.5, "1"], "eval_func": [0.5, "my.Score"], "metric": ["auroc", lambda model: 0.5]},
         **{"allow_nonfinite": ["yes", 1], "output": [None, 3, ""], "overwrite": ["yes", 1]},
+        "with_vocabulary": ["yes", 1],
     },
     RecipeStart: {
         **{"linears": ["int4", 8, None], "tables": ["bf16", ["int8"]], "interaction": ["fp16", 8]},

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from dlrm_pl.artifact.certificate.certificate import Certificate
 from dlrm_pl.artifact.certificate.file import write_certificate
 from dlrm_pl.artifact.certificate.verdict import judged
+from dlrm_pl.artifact.columns import check_encoder
 from dlrm_pl.artifact.fingerprint import model_fingerprint
 from dlrm_pl.artifact.manifest import (
     CERTIFICATE_NAME,
@@ -35,6 +36,8 @@ from dlrm_pl.artifact.search_identity import name_of_score, search_identity
 from dlrm_pl.artifact.sensitivities import Sensitivities
 from dlrm_pl.artifact.store import load_model, recognize_artifact, save_weights
 from dlrm_pl.artifact.tensors import to_tensors
+from dlrm_pl.data.encoding.vocabulary_file import VOCABULARY_NAME, save_encoder
+from dlrm_pl.data.formats.row_encoder import RowEncoder
 from dlrm_pl.errors import ArtifactError
 from dlrm_pl.files.atomic import atomic_folder
 from dlrm_pl.files.destinations import resolved
@@ -133,6 +136,7 @@ def build_artifact(
     listeners: Sequence[TuningListener] = (),
     progress: Callable[[int], None] | None = None,
     overwrite: bool = False,
+    encoder: RowEncoder | None = None,
 ) -> Outcome:
     """Search for a recipe, save the quantized model, certify what was saved, and put the folder in place.
 
@@ -149,6 +153,7 @@ def build_artifact(
         listeners: objects that are notified of each trial.
         progress: called with the number of bytes of float tables that were read and packed.
         overwrite: replace an earlier artifact that was made with other settings.
+        encoder: dictionaries of the dataset, to go into the artifact; None: it has none.
 
     Returns:
         The folder, its manifest and certificate, and all trials.
@@ -157,6 +162,7 @@ def build_artifact(
         OutputError: the folder cannot be written, is in use, or holds something else; or the disk is too small.
         NonFiniteError: a table holds NaN or infinity.
         ArtifactError: the saved model does not run the integer ops of its recipe.
+        ConfigurationError: the dictionaries are not those of the model.
         DLRMError: see ``tune``.
 
     Example:
@@ -172,6 +178,8 @@ def build_artifact(
         True
     """
     output = Path(output)
+    if encoder is not None:
+        check_encoder(encoder, data.columns, model.architecture)
     limits = {"timeout_s": settings.timeout_s, "max_trials": settings.max_trials, "stop_at": settings.stop_at}
     planned = partial(PlannedOutput, "quantize", recognize=recognize_artifact, overwrite=overwrite)
     # All but the weights is known; their checksum comes from reading them.
@@ -222,6 +230,9 @@ def build_artifact(
         write_result(folder, result, certificate, settings, sensitivities, made_from)
         _write_report(folder, result, manifest, certificate, certification, settings, sensitivities)
         names = [WEIGHTS_NAME, CERTIFICATE_NAME, TRIALS_NAME, RESULT_NAME, REPORT_NAME]
+        if encoder is not None:
+            save_encoder(encoder, folder / VOCABULARY_NAME)
+            names.append(VOCABULARY_NAME)
         if study is not None and study.exists():
             shutil.copyfile(study, folder / STUDY_NAME)
             names.append(STUDY_NAME)

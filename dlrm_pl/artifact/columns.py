@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from dlrm_pl.columns.columns import Columns
-from dlrm_pl.errors import ArtifactError
+from dlrm_pl.columns.difference import difference
+from dlrm_pl.data.formats.row_encoder import RowEncoder
+from dlrm_pl.errors import ArtifactError, ConfigurationError
 from dlrm_pl.model.architecture import Architecture
 
 
@@ -42,3 +44,21 @@ def misfit(columns: Columns, architecture: Architecture) -> str:
         if column.rows is not None and rows != column.rows:
             return f"column {column.name} has {column.rows} ids, but table {table} has {rows} rows"
     return ""
+
+
+def check_encoder(encoder: RowEncoder, columns: Columns | None, architecture: Architecture) -> None:
+    """Check that dictionaries give the ids of a model.
+
+    Raises:
+        ConfigurationError: they are of other columns, or have other sizes; names the first difference.
+    """
+    if columns is None:
+        raise ConfigurationError("The columns of the model are not known, so its artifact cannot hold dictionaries.")
+    if other := difference("the dictionaries", encoder.columns, "the model", columns):
+        raise ConfigurationError(f"The dictionaries are not those of the model: {other}.")
+    for table, (size, rows) in enumerate(zip(encoder.vocabulary.sizes, architecture.table_sizes, strict=True)):
+        if size != rows:
+            raise ConfigurationError(
+                f"The dictionaries are not those of the model: table {table} has {rows:,} rows, and its dictionary "
+                f"{size:,} values."
+            )

@@ -73,6 +73,7 @@ class QuantizationCallback(pl.Callback):
         metric: Metric | None = None,
         allow_nonfinite: bool = False,
         overwrite: bool = False,
+        with_vocabulary: bool = False,
         until: StopAt | None = None,
     ) -> None:
         super().__init__()
@@ -94,6 +95,7 @@ class QuantizationCallback(pl.Callback):
             metric=metric,
             allow_nonfinite=allow_nonfinite,
             overwrite=overwrite,
+            with_vocabulary=with_vocabulary,
         )
         self.listeners: list[TuningListener] = []
         self.outcome: Outcome | None = None

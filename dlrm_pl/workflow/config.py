@@ -30,6 +30,8 @@ class QuantizationConfig:
             Without one, trials are scored by the exact AUROC, which alone has a paired test and so reads few rows.
         allow_nonfinite: read NaN and infinity in the tables as 0 instead of refusing the model.
         overwrite: replace an artifact in ``output`` that was made with other settings.
+        with_vocabulary: put the dataset's dictionaries into the artifact, so that it scores raw values without its
+            dataset.
         calibration_rows: number of rows that calibrate, the first of val; None: as the data module says.
 
     Raises:
@@ -49,6 +51,7 @@ class QuantizationConfig:
     metric: Metric | None = None
     allow_nonfinite: bool = False
     overwrite: bool = False
+    with_vocabulary: bool = False
     calibration_rows: int | None = None
 
     def __post_init__(self) -> None:

@@ -14,6 +14,7 @@ from torchmetrics import Metric
 
 from dlrm_pl.artifact.build import Outcome, build_artifact
 from dlrm_pl.benchmark.latency import InterleavedTimer
+from dlrm_pl.data.formats.row_encoder import RowEncoder
 from dlrm_pl.documents.arguments import check_arguments
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.model.embeddings import EmbeddingBags
@@ -41,6 +42,7 @@ def quantize(
     metric: Metric | None = None,
     allow_nonfinite: bool = False,
     overwrite: bool = False,
+    with_vocabulary: bool = False,
     listeners: Sequence[TuningListener] = (),
 ) -> Outcome:
     """Turn a trained model into a certified int8 artifact; no Trainer is needed.
@@ -58,6 +60,8 @@ def quantize(
         metric: torchmetrics Metric of probabilities and labels that scores trials, instead of AUROC.
         allow_nonfinite: read NaN and infinity in the tables as 0 instead of refusing the model.
         overwrite: replace an artifact in ``output`` that was made with other settings.
+        with_vocabulary: put the dataset's dictionaries into the artifact, so that it scores raw values without its
+            dataset.
         listeners: objects that are told of each trial while the search runs.
 
     Returns:
@@ -91,6 +95,7 @@ def quantize(
         metric=metric,
         allow_nonfinite=allow_nonfinite,
         overwrite=overwrite,
+        with_vocabulary=with_vocabulary,
     )
     return quantize_module(module, datamodule, config, listeners=listeners)
 
@@ -120,6 +125,7 @@ def quantize_module(
     check_data(datamodule)
     datamodule.setup("test")
     data = _rows_of(module, datamodule, config)
+    encoder: RowEncoder | None = getattr(datamodule, "encoder") if config.with_vocabulary else None  # noqa: B009
     eval_func = config.eval_func
     if config.metric is not None:
         eval_func = AUROCEvaluation(data.tuning, config.metric)
@@ -143,6 +149,7 @@ def quantize_module(
                 listeners=(display, *listeners),
                 progress=display.packed,
                 overwrite=config.overwrite,
+                encoder=encoder,
             )
     finally:
         bags.nonfinite_as_zero = False
@@ -153,10 +160,18 @@ def check_rows(config: QuantizationConfig, datamodule: QuantizationData) -> None
     """Check that a data module gives three sets of rows, and, if it can tell, that they hold both classes.
 
     Raises:
-        ConfigurationError: it lacks a method.
+        ConfigurationError: it lacks a method, or the dictionaries that the artifact is to hold.
         DatasetError: a single class; names split and rows.
     """
     check_data(datamodule)
+    if config.with_vocabulary:
+        require = getattr(datamodule, "require_vocabulary", None)
+        if require is None:
+            raise ConfigurationError(
+                "with_vocabulary needs a data module with the dictionaries of its dataset, and "
+                f"{type(datamodule).__name__} has none. Leave it out, or use a DLRMDataModule."
+            )
+        require()
     require = getattr(datamodule, "require_quantizable", None)
     if require is not None:
         require(tuning=config.eval_func is None, max_rows=config.tuning.criterion.max_rows)

@@ -239,6 +239,22 @@ def _contents(values: Values) -> list[memoryview]:
     return [np.ascontiguousarray(values, dtype="<i8").data]
 
 
+def require_dictionaries(folder: Path, columns: Columns) -> None:
+    """Check that the dictionaries of a dataset folder are there.
+
+    Raises:
+        DataFormatError: one is missing; names it.
+    """
+    for table, column in enumerate(columns.sparse):
+        path = folder / dictionary_name(table)
+        if column.ids == "vocabulary" and not path.is_file():
+            raise _missing(path)
+
+
+def _missing(path: Path) -> DataFormatError:
+    return DataFormatError(f"{path}: is missing. Preprocess the raw log, or copy it from its dataset.")
+
+
 def load_dictionary(path: Path, column: SparseColumn) -> Values | None:
     """Read the values of a column's table from an npz file; None for hashes and remainders, which have no file.
 
@@ -284,7 +300,7 @@ def _load(path: Path, name: str, dtype: type[np.generic]) -> npt.NDArray[Any]:
         with path.open("rb") as handle, np.load(handle, allow_pickle=False) as archive:
             return np.asarray(archive[name], dtype=dtype)
     except FileNotFoundError as error:
-        raise DataFormatError(f"{path}: is missing. Preprocess the raw log, or copy it from its dataset.") from error
+        raise _missing(path) from error
     except Exception as error:  # zipfile and numpy raise a dozen kinds of errors for a corrupt archive
         raise DataFormatError(
             f"{path}: cannot be read as an npz file with the array {name!r} ({error}). Preprocess the raw log again."

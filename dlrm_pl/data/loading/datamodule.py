@@ -16,7 +16,9 @@ from dlrm_pl.batch import ClickBatch
 from dlrm_pl.columns.columns import Columns
 from dlrm_pl.data.formats.binary_format import Split, single_label
 from dlrm_pl.data.formats.dataset_folder import DatasetFolder
+from dlrm_pl.data.formats.row_encoder import RowEncoder
 from dlrm_pl.data.formats.row_identity import checksum_of_rows, identity_of_rows
+from dlrm_pl.data.formats.vocabulary import require_dictionaries
 from dlrm_pl.data.loading.dataset import Batches, ClickDataset, capped_sizes
 from dlrm_pl.data.loading.raw_dataset import RawLogDataset
 from dlrm_pl.data.loading.resumable_loader import ClickLoader, SelectionStream
@@ -134,6 +136,25 @@ class DLRMDataModule(pl.LightningDataModule):
     def dataset_fingerprint(self) -> str:
         """Fingerprint of the dictionaries: where it is equal, the same ids mean the same categories."""
         return self.folder.fingerprint
+
+    @property
+    def encoder(self) -> RowEncoder:
+        """Turns rows with raw values into records of the dataset; reads the dictionaries at the first access."""
+        return self.folder.encoder
+
+    def require_vocabulary(self) -> None:
+        """Check that the dictionaries are those of a model that is trained here, before they go into an artifact.
+
+        Raises:
+            ConfigurationError: ``max_ind_range`` makes other ids of them.
+            DataFormatError: a dictionary is missing.
+        """
+        if self.table_sizes != list(self.folder.table_sizes):
+            raise ConfigurationError(
+                f"data.max_ind_range={self._max_ind_range} makes ids that the dictionaries do not give, so they cannot "
+                "go into an artifact. Preprocess with --max_ind_range instead."
+            )
+        require_dictionaries(self.folder.path, self.columns)
 
     def best_possible_auroc(self, split: Split) -> float | None:
         """AUROC of the true click probabilities of a split, known for synthetic data; None for real logs."""
