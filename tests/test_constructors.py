@@ -57,7 +57,7 @@ WRONG: dict[type, dict[str, list[object]]] = {
         **{"confidence": [0.5, 1, 95, NAN, "0.95"], "log_loss": [-1, NAN], "calibration_ratio": [-1, "x"]},
         **{"worst_slice": ["C14", {"by": "C14"}], "first_block": [0, 1.5], "max_rows": [0, "all"]},
     },
-    WorstSlice: {"by": ["C27", None, 2.5], "tolerance": [-1, NAN, "1%"], "score": ["loss"], "slices": [1, 2.5]},
+    WorstSlice: {"by": ["", -1, None, 2.5], "tolerance": [-1, NAN, "1%"], "score": ["loss"], "slices": [1, 2.5]},
     Objective: {"size": [-1, NAN, "1", float("inf")], "latency": [-0.5, NAN, None]},
     SpaceSettings: {
         **{"linears": [(), ("int4",), "int8"], "interaction": [(), ("fp16",)], "tables": [(), ("bf16",), None]},

@@ -209,6 +209,7 @@ def build_artifact(
                 trial_log=trial_log,
                 timer=timer,
                 listeners=[*listeners, _Watching(model.watch)],
+                columns=data.columns,
             )
         finally:
             trial_log.discard_if_empty()
@@ -323,7 +324,7 @@ def _certify(
     rule = None
     if criterion.worst_slice is not None:
         rule = SliceRule.of_tuning_rows(
-            data.tuning, criterion.worst_slice, criterion.first_block, confidence, judged_by
+            data.tuning, criterion.worst_slice, criterion.first_block, confidence, judged_by, data.columns
         )
     certification, unscored, tolerance = None, "", math.nan
     try:

@@ -199,16 +199,17 @@ class _Measured:
     worst_slice: SliceScores | None
 
 
-def _slice_rule(certificate: Certificate) -> SliceRule | None:
-    if certificate.worst_slice is None:
+def _slice_rule(artifact: Artifact) -> SliceRule | None:
+    stated = artifact.certificate
+    if stated.worst_slice is None:
         return None
-    return SliceRule.of_certificate(certificate.worst_slice, certificate.confidence, certificate.judged_by)
+    return SliceRule.of_certificate(stated.worst_slice, stated.confidence, stated.judged_by, artifact.columns)
 
 
 def _score_int8(artifact: Artifact, batches: Iterable[ClickBatch]) -> _Measured:
     """Score the quantized model alone."""
     certificate = artifact.certificate
-    rule, run = _slice_rule(certificate), Run(artifact.model)
+    rule, run = _slice_rule(artifact), Run(artifact.model)
     numbers: list[npt.NDArray[np.uint8]] = []
     for batch in batches:
         run.score(batch)
@@ -227,7 +228,7 @@ def _score_int8(artifact: Artifact, batches: Iterable[ClickBatch]) -> _Measured:
 def _score_both(artifact: Artifact, model: DLRM, batches: Iterable[ClickBatch]) -> _Measured:
     """Certify again, with the float model."""
     certificate = artifact.certificate
-    certification = certify(model, artifact.model, batches, _slice_rule(certificate))
+    certification = certify(model, artifact.model, batches, _slice_rule(artifact))
     return _Measured(
         metrics={
             "fp32": (certificate.fp32, asdict(certification.fp32)),

@@ -120,7 +120,8 @@ class QuantizationCallback(pl.Callback):
         if isinstance(pl_module, DLRMModule):
             SearchSpace(config.tuning.space, pl_module.model.architecture)
             if criterion.worst_slice is not None:
-                criterion.worst_slice.check(pl_module.model.architecture)
+                columns = pl_module.columns or getattr(datamodule, "columns", None)
+                criterion.worst_slice.check(pl_module.model.architecture, columns)
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Quantize the trained model on rank zero, for which the other ranks wait."""

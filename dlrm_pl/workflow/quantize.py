@@ -193,4 +193,7 @@ def _rows_of(module: DLRMModule, datamodule: QuantizationData, config: Quantizat
     check_rows(config, datamodule)
     data = RowSets.of_datamodule(datamodule, difference)
     data = dataclasses.replace(data, columns=module.columns)
+    guard = config.tuning.criterion.worst_slice
+    if guard is not None:
+        guard.check(module.architecture, data.columns)
     return data if rows is None else dataclasses.replace(data, calibration=FirstRows(data.calibration, rows))

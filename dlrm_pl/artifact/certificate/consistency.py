@@ -11,17 +11,25 @@ from collections.abc import Iterator
 
 from dlrm_pl.artifact.certificate.certificate import Certificate
 from dlrm_pl.artifact.certificate.verdict import doubts, failures, rows_needed
+from dlrm_pl.columns.columns import Columns
+from dlrm_pl.errors import ArtifactError
 from dlrm_pl.metrics.student import student_quantile
 from dlrm_pl.quantization.judging.certified_bound import CertifiedBound
 from dlrm_pl.quantization.judging.certified_guard import CertifiedGuard, bound_of_guard
 from dlrm_pl.quantization.judging.certified_slice import CertifiedSlice
+from dlrm_pl.quantization.judging.slice_column import SliceColumn
 
 # Metrics are sums of millions of float32: what follows from two of them is right to five digits and more.
 _DIGITS = 1e-5
 
 
 def contradiction(certificate: Certificate) -> str:
-    """Describe the first number that does not follow from the others; "" if all do."""
+    """Describe the first number that does not follow from the others; "" if all do.
+
+    Raises:
+        ConfigurationError: the worst slice is of no column.
+        ArtifactError: the columns are not those of any log.
+    """
     return next(_contradictions(certificate), "")
 
 
@@ -107,6 +115,13 @@ def _of_guard(guard: CertifiedGuard, certificate: Certificate) -> Iterator[str]:
 
 
 def _of_slice(stated: CertifiedSlice, certificate: Certificate) -> Iterator[str]:
+    columns = Columns.of_statement(certificate.columns, "columns", ArtifactError) if certificate.columns else None
+    column = SliceColumn.find(stated.guard.by, columns)
+    if stated.column != column.name or stated.cut.categorical != (column.kind == "table"):
+        yield (
+            f"worst_slice.cut: slices of {stated.column} with categorical={stated.cut.categorical} cannot be slices of "
+            f"{column.name}"
+        )
     worst, tolerance = stated.worst, stated.guard.tolerance
     if worst is None:
         return

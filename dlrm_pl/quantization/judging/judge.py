@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import nn
 
+from dlrm_pl.columns.columns import Columns
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.metrics.auroc import exact_auroc
 from dlrm_pl.metrics.rows import check_both_classes
@@ -50,13 +51,14 @@ class Judge:
         model: the fp32 model.
         eval_func: score of the search.
         criterion: acceptance rule of the search.
+        columns: columns of the rows; None where they are not known.
 
     Raises:
         ConfigurationError: ``eval_func`` cannot score models; the criterion contradicts AUROC; or it guards the worst
             slice of a column that the model does not have, or with an ``eval_func`` that returns no probabilities.
     """
 
-    def __init__(self, model: DLRM, eval_func: EvalFunc, criterion: Criterion) -> None:
+    def __init__(self, model: DLRM, eval_func: EvalFunc, criterion: Criterion, columns: Columns | None = None) -> None:
         check_eval_func(eval_func)
         self._eval_func = eval_func
         self._criterion = criterion
@@ -70,13 +72,13 @@ class Judge:
                 criterion.check_auroc()
         self._slices: SliceRows | None = None
         if criterion.worst_slice is not None:
-            criterion.worst_slice.check(model.architecture)
+            criterion.worst_slice.check(model.architecture, columns)
             if not isinstance(eval_func, AUROCEvaluation):
                 raise ConfigurationError(
                     f"worst_slice by {criterion.worst_slice.by!r} needs the probabilities of each row, but an "
                     "eval_func does not return per-row probabilities. Remove one of the two."
                 )
-            self._slices = SliceRows(eval_func.batches, criterion.worst_slice, criterion.first_block)
+            self._slices = SliceRows(eval_func.batches, criterion.worst_slice, criterion.first_block, columns)
 
     @property
     def sequential(self) -> bool:

@@ -9,13 +9,15 @@ import numpy as np
 import numpy.typing as npt
 
 from dlrm_pl.batch import ClickBatch
+from dlrm_pl.columns.columns import Columns
 from dlrm_pl.metrics.auroc import exact_auroc
 from dlrm_pl.metrics.logits import log_losses
 from dlrm_pl.quantization.judging.bounds import Bounds
 from dlrm_pl.quantization.judging.certified_bound import CertifiedBound, JudgedBy, finite
 from dlrm_pl.quantization.judging.certified_slice import CertifiedSlice, SliceDrop, SliceScores
 from dlrm_pl.quantization.judging.paired_scores import PairedScores
-from dlrm_pl.quantization.judging.slices import Cut, Slices, WorstSlice, column_of, cut_on
+from dlrm_pl.quantization.judging.slice_column import SliceColumn
+from dlrm_pl.quantization.judging.slices import Cut, Slices, WorstSlice, cut_on
 from dlrm_pl.quantization.judging.worst_slice import measure_slices
 
 
@@ -25,6 +27,7 @@ class SliceRule:
 
     Attributes:
         guard: the criterion's guard of the worst slice.
+        column: the guard's column.
         cut: how values become slices, from the tuning rows: slices are the same in the trials and in the certificate.
         confidence: confidence of the bounds and intervals.
         judged_by: whether bounds or estimates decide.
@@ -32,6 +35,7 @@ class SliceRule:
     """
 
     guard: WorstSlice
+    column: SliceColumn
     cut: Cut
     confidence: float
     judged_by: JudgedBy = "bound"
@@ -45,6 +49,7 @@ class SliceRule:
         first_rows: int,
         confidence: float,
         judged_by: JudgedBy = "bound",
+        columns: Columns | None = None,
     ) -> SliceRule:
         """Return the rule of a search, with its slices of the tuning rows.
 
@@ -54,25 +59,31 @@ class SliceRule:
             first_rows: number of rows that the search cut its slices on, ``Criterion.first_block``.
             confidence: confidence of the bounds and intervals.
             judged_by: whether bounds or estimates decide.
+            columns: columns of the rows; None where they are not known.
         """
-        cut = cut_on((column_of(batch, guard) for batch in batches), guard, first_rows)[0]
-        return cls(guard, cut, confidence, judged_by)
+        column = SliceColumn.find(guard.by, columns)
+        cut = cut_on((column.values(batch) for batch in batches), column, guard.slices, first_rows)[0]
+        return cls(guard, column, cut, confidence, judged_by)
 
     @classmethod
-    def of_certificate(cls, certified: CertifiedSlice, confidence: float, judged_by: JudgedBy) -> SliceRule:
+    def of_certificate(
+        cls, certified: CertifiedSlice, confidence: float, judged_by: JudgedBy, columns: Columns | None = None
+    ) -> SliceRule:
         """Return the rule of a certificate; it watches the certificate's worst slice.
 
         Args:
             certified: the worst slice in the certificate.
             confidence: confidence of the certificate.
             judged_by: whether bounds or estimates decide in the certificate.
+            columns: columns of the rows; None where they are not known.
         """
         watched = "" if certified.worst is None else certified.worst.value
-        return cls(certified.guard, certified.cut, confidence, judged_by, watched)
+        column = SliceColumn.find(certified.guard.by, columns)
+        return cls(certified.guard, column, certified.cut, confidence, judged_by, watched)
 
     def slices_of(self, batch: ClickBatch) -> npt.NDArray[np.uint8]:
         """Return the slice of each row of a batch, ``[B]``."""
-        return self.cut.numbers(column_of(batch, self.guard))
+        return self.cut.numbers(self.column.values(batch))
 
     def judge(self, scores: PairedScores, numbers: npt.NDArray[np.uint8]) -> CertifiedSlice:
         """Find the slice with the largest drop, and bound the drop of the worst slice.
@@ -128,7 +139,7 @@ class SliceRule:
         passed: bool | None = None,
     ) -> CertifiedSlice:
         return CertifiedSlice(
-            column=self.column,
+            column=self.column.name,
             worst=worst,
             judged=judged,
             too_small=too_small,
@@ -167,9 +178,3 @@ class SliceRule:
         if self.guard.score == "auroc":
             return exact_auroc(logits, labels)
         return float(log_losses(logits, labels).mean())
-
-    @property
-    def column(self) -> str:
-        """Name of the column in the log, ``C14`` or ``I3``."""
-        kind, index = self.guard.column()
-        return f"{'I' if kind == 'dense' else 'C'}{index + 1}"

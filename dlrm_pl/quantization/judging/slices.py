@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -12,10 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from dlrm_pl.batch import ClickBatch
-from dlrm_pl.data.formats.criteo_counts import NUM_DENSE, NUM_SPARSE
+from dlrm_pl.columns.columns import Columns
 from dlrm_pl.documents.arguments import check_fields
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.model.architecture import Architecture
+from dlrm_pl.quantization.judging.slice_column import SliceColumn
 
 SMALLEST_SHARE = 0.01
 """Share of the rows that a value needs for a slice of its own: a smaller slice would keep every trial reading."""
@@ -26,8 +26,6 @@ SCORE_NAMES = {"auroc": "AUROC", "log_loss": "log loss"}
 MOST_SLICES = 64
 """Maximum number of slices; the number of a slice is one byte."""
 
-_NAME = re.compile(r"(?:(?P<dense>I)|C)(?P<number>[1-9][0-9]?)|(?:tables\.)?(?P<table>[0-9]+)")
-
 
 @dataclass(frozen=True)
 class WorstSlice:
@@ -37,8 +35,9 @@ class WorstSlice:
     rounded badly. So rows are grouped by one column, and each group is judged separately, by paired scores.
 
     Attributes:
-        by: column to group by: a categorical feature, ``C1`` to ``C26``, or its table, ``tables.0`` or 0; or a dense
-            feature, ``I1`` to ``I13``.
+        by: column to group by, by its name in the log, as ``site_id``, or in Criteo's logs ``C14`` or ``I3``. A
+            categorical column also goes by the name or the number of its table, ``tables.0`` or 0. A column with lists
+            cannot group.
         tolerance: tolerated relative drop of the worst slice, of its AUROC or its log loss.
         score: score to compare, ``auroc`` or ``log_loss``.
         slices: maximum number of slices. A categorical feature has a slice for each of its most frequent values (those
@@ -61,11 +60,12 @@ class WorstSlice:
         """Check the values.
 
         Raises:
-            ConfigurationError: an unknown column, a tolerance that is negative or tolerates everything, or a number of
+            ConfigurationError: no column, a tolerance that is negative or tolerates everything, or a number of
                 slices out of range.
         """
         check_fields(self)
-        self.column()
+        if not str(self.by).strip() or (isinstance(self.by, int) and self.by < 0):
+            raise ConfigurationError(f"worst_slice.by={self.by!r} is not a column. Give the name of one.")
         if not 0 <= self.tolerance < float("inf"):
             raise ConfigurationError(f"worst_slice.tolerance={self.tolerance} must be a non-negative number.")
         if self.tolerance >= 1:
@@ -76,37 +76,25 @@ class WorstSlice:
         if not 2 <= self.slices <= MOST_SLICES:
             raise ConfigurationError(f"worst_slice.slices={self.slices} must lie between 2 and {MOST_SLICES}.")
 
-    def column(self) -> tuple[Literal["dense", "table"], int]:
+    def column(self, columns: Columns | None = None) -> tuple[Literal["dense", "table"], int]:
         """Return the kind of the column and its number in a batch, from 0 on.
 
-        Raises:
-            ConfigurationError: there is no column of this name.
-        """
-        match = _NAME.fullmatch(str(self.by))
-        if match is not None:
-            if match["table"] is not None:
-                return "table", int(match["table"])
-            number = int(match["number"])
-            if match["dense"] and number <= NUM_DENSE:
-                return "dense", number - 1
-            if not match["dense"] and number <= NUM_SPARSE:
-                return "table", number - 1
-        raise ConfigurationError(
-            f"worst_slice.by={self.by!r} is not a column. Categorical features are C1 to C{NUM_SPARSE}, or tables.0, "
-            f"tables.1 and so on; dense features are I1 to I{NUM_DENSE}."
-        )
+        Args:
+            columns: columns of the rows; None: not known, so that names are those of Criteo's logs.
 
-    def check(self, architecture: Architecture) -> None:
+        Raises:
+            ConfigurationError: there is no column of this name, or its rows have lists.
+        """
+        found = SliceColumn.find(self.by, columns)
+        return found.kind, found.index
+
+    def check(self, architecture: Architecture, columns: Columns | None = None) -> None:
         """Check that a model has this column.
 
         Raises:
-            ConfigurationError: the model has fewer columns.
+            ConfigurationError: there is no such column, its rows have lists, or the model has fewer columns.
         """
-        kind, index = self.column()
-        has = architecture.num_tables if kind == "table" else architecture.bottom_mlp[0]
-        if index >= has:
-            what = "tables" if kind == "table" else "dense features"
-            raise ConfigurationError(f"worst_slice.by={self.by!r}: this model has only {has} {what}.")
+        SliceColumn.find(self.by, columns).check(architecture)
 
 
 @dataclass(frozen=True)
@@ -129,11 +117,15 @@ class SliceRows:
         batches: re-iterable batches of the rows that trials are scored on.
         guard: column to group by.
         first_rows: number of rows that the slices are cut on.
+        columns: columns of the rows; None where they are not known.
     """
 
-    def __init__(self, batches: Iterable[ClickBatch], guard: WorstSlice, first_rows: int) -> None:
-        self._columns = (column_of(batch, guard) for batch in batches)
-        self._guard = guard
+    def __init__(
+        self, batches: Iterable[ClickBatch], guard: WorstSlice, first_rows: int, columns: Columns | None = None
+    ) -> None:
+        self._column = SliceColumn.find(guard.by, columns)
+        self._parts = (self._column.values(batch) for batch in batches)
+        self._slices = guard.slices
         self._first_rows = first_rows
         self._cut: Cut | None = None
         self._numbers: list[npt.NDArray[np.uint8]] = []
@@ -149,45 +141,21 @@ class SliceRows:
             self._begin()
         assert self._cut is not None
         while self._rows < rows:
-            self._add(next(self._columns))
+            self._add(next(self._parts))
         if len(self._numbers) > 1:
             self._numbers = [np.concatenate(self._numbers)]
         return Slices(self._cut.names, self._numbers[0][:rows])
 
     def _begin(self) -> None:
         """Read the rows that the slices are cut on, and cut them."""
-        self._cut, parts = cut_on(self._columns, self._guard, self._first_rows)
+        self._cut, parts = cut_on(self._parts, self._column, self._slices, self._first_rows)
         for part in parts:
             self._add(part)
 
-    def _add(self, column: npt.NDArray[Any]) -> None:
+    def _add(self, values: npt.NDArray[Any]) -> None:
         assert self._cut is not None
-        self._numbers.append(self._cut.numbers(column))
-        self._rows += len(column)
-
-
-def column_of(batch: ClickBatch, guard: WorstSlice) -> npt.NDArray[Any]:
-    """Return the values of one column, ``[B]``: table rows as int64, dense features as log(x + 1) in float32.
-
-    Raises:
-        ConfigurationError: a row has several values of the column, or none.
-    """
-    kind, index = guard.column()
-    if kind == "dense":
-        dense: npt.NDArray[Any] = batch.dense[:, index].numpy()
-        return dense
-    if batch.offsets is None:
-        indices: npt.NDArray[Any] = batch.indices[index].numpy()
-        return indices
-    first = index * batch.num_samples
-    offsets = batch.offsets[first : first + batch.num_samples + 1]
-    if not bool((offsets.diff() == 1).all()):
-        raise ConfigurationError(
-            f"worst_slice.by={guard.by!r}: a row has several values of this column, or none. Choose a column with "
-            "exactly one value a row."
-        )
-    single: npt.NDArray[Any] = batch.indices[offsets[:-1]].numpy()
-    return single
+        self._numbers.append(self._cut.numbers(values))
+        self._rows += len(values)
 
 
 @dataclass(frozen=True)
@@ -230,38 +198,37 @@ class Cut:
 
 
 def cut_on(
-    columns: Iterable[npt.NDArray[Any]], guard: WorstSlice, first_rows: int
+    parts: Iterable[npt.NDArray[Any]], column: SliceColumn, slices: int, first_rows: int
 ) -> tuple[Cut, list[npt.NDArray[Any]]]:
     """Choose the slices by the first rows; return them and the parts of the column that were read."""
-    parts: list[npt.NDArray[Any]] = []
+    read: list[npt.NDArray[Any]] = []
     rows = 0
-    for part in columns:
-        parts.append(part)
+    for part in parts:
+        read.append(part)
         rows += len(part)
         if rows >= first_rows:
             break
-    return cut(np.concatenate(parts)[:first_rows], guard), parts
+    return cut(np.concatenate(read)[:first_rows], column, slices), read
 
 
-def cut(column: npt.NDArray[Any], guard: WorstSlice) -> Cut:
+def cut(values: npt.NDArray[Any], column: SliceColumn, slices: int) -> Cut:
     """Choose the slices by the values of some rows, ``[rows]``."""
-    kind, index = guard.column()
-    if kind == "dense":
-        quantiles = np.quantile(column, np.arange(1, guard.slices) / guard.slices, method="higher")
+    name = column.name
+    if column.kind == "dense":
+        quantiles = np.quantile(values, np.arange(1, slices) / slices, method="higher")
         # Many rows have the same value, as 0: bins that would be empty are left out.
-        edges = np.unique(quantiles[quantiles > column.min()])
-        return Cut(tuple(_ranges(f"I{index + 1}", edges)), tuple(edges.tolist()), categorical=False)
-    values, counts = np.unique(column, return_counts=True)
-    order = np.argsort(-counts, kind="stable")[: guard.slices - 1]
-    frequent = np.sort(values[order[counts[order] >= SMALLEST_SHARE * len(column)]])
-    name = f"C{index + 1}"
+        edges = np.unique(quantiles[quantiles > values.min()])
+        return Cut(tuple(_ranges(name, column.in_the_log(edges))), tuple(edges.tolist()), categorical=False)
+    own, counts = np.unique(values, return_counts=True)
+    order = np.argsort(-counts, kind="stable")[: slices - 1]
+    frequent = np.sort(own[order[counts[order] >= SMALLEST_SHARE * len(values)]])
     names = (*(f"{name}={value}" for value in frequent), f"{name} of other values")
     return Cut(names, tuple(frequent.tolist()), categorical=True)
 
 
-def _ranges(name: str, edges: npt.NDArray[Any]) -> Iterator[str]:
-    """Yield the names of bins, in the units of the raw log."""
-    shown = [f"{value:.6g}" for value in np.expm1(edges.astype(np.float64))]
+def _ranges(name: str, edges: npt.NDArray[np.float64]) -> Iterator[str]:
+    """Yield the names of bins between edges in the units of the log."""
+    shown = [f"{value:.6g}" for value in edges]
     if not shown:
         yield f"any {name}"
         return

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from dlrm_pl.batch import ClickBatch
+from dlrm_pl.columns.columns import Columns
 from dlrm_pl.errors import BaselineError, ConfigurationError, DLRMError
 from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.quantization.failure import FAILURES, SLIPS, describe_failure
@@ -54,6 +55,7 @@ def tune(
     trial_log: TrialLog | None = None,
     timer: LatencyTimer | None = None,
     listeners: Sequence[TuningListener] = (),
+    columns: Columns | None = None,
 ) -> TuningResult:
     """Search for an int8 model within tolerance, of which no artifact is written.
 
@@ -71,6 +73,7 @@ def tune(
             in memory only.
         timer: measures the speed of accepted models; needed if the objective counts latency.
         listeners: objects that are told of each event of the search.
+        columns: columns of the rows, by whose names ``worst_slice`` finds its own; None: not known.
 
     Returns:
         The best model, accepted or not, and all trials. The best accepted trial is the one of the lowest cost, then of
@@ -92,7 +95,7 @@ def tune(
     """
     if Objective.named(settings.objective).latency and timer is None:
         raise ConfigurationError("objective 'latency' needs a timer: pass timer= to tune().")
-    judge = Judge(model, eval_func, settings.criterion)
+    judge = Judge(model, eval_func, settings.criterion, columns)
     baseline = judge.baseline()
     tolerance = settings.criterion.tolerance(baseline.value)
     rows = f" on the first {baseline.rows:,} rows" if judge.sequential else ""
