@@ -80,6 +80,7 @@ def _dataset(path: Path, full: bool) -> Description:
     folder = DatasetFolder.open(path)
     sizes = folder.table_sizes
     lines: list[_Line] = [("fingerprint", folder.fingerprint), ("max_ind_range", str(folder.max_ind_range))]
+    lines += column_lines(folder.columns)
     for name, split in folder.splits.items():
         clicks = (
             "" if split.positives is None else f", {split.positives:,} clicks ({split.positives / split.records:.3%})"
@@ -101,6 +102,7 @@ def _dataset(path: Path, full: bool) -> Description:
     data = {
         "fingerprint": folder.fingerprint,
         "max_ind_range": folder.max_ind_range,
+        "columns": folder.columns.statement(),
         "splits": {
             name: {
                 "rows": split.records,

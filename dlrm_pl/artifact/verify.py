@@ -18,13 +18,13 @@ from dlrm_pl.artifact.certificate.verdict import doubts, failures
 from dlrm_pl.artifact.fingerprint import model_fingerprint
 from dlrm_pl.artifact.store import Artifact, load_artifact
 from dlrm_pl.batch import ClickBatch
+from dlrm_pl.columns.difference import difference
 from dlrm_pl.data.formats.dataset_folder import DatasetFolder
 from dlrm_pl.data.formats.row_identity import checksum_of_rows
 from dlrm_pl.data.loading.dataset import ClickDataset
 from dlrm_pl.documents.arguments import check_arguments
 from dlrm_pl.errors import CheckpointError, ConfigurationError, DatasetError, VerificationError
 from dlrm_pl.files.watched import Watch
-from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.model.checkpoints.checksum import model_checksum, parameter_checksums
 from dlrm_pl.model.checkpoints.contract import CheckpointContract
 from dlrm_pl.model.checkpoints.tensors import check_tensors
@@ -78,18 +78,24 @@ def open_dataset(path: Path, artifact: Artifact, force: bool = False, *, rows: b
     ``rows=False`` where only its dictionaries are needed.
 
     Raises:
-        DatasetError: another dataset; names the table and both sizes where they differ.
+        DatasetError: another dataset; names the column that differs, or the table and both sizes.
         DataFormatError: a block of rows, of those that are looked at here, is not what was written.
     """
     folder = DatasetFolder.open(path, rows=rows)
     log.info("%s: checked %s; `inspect --full` checks all", path, folder.check_samples())
+    architecture, columns = artifact.model.architecture, artifact.columns
     if force:
-        architecture = Architecture.from_dict(artifact.manifest.architecture)
-        contract = CheckpointContract(architecture, artifact.manifest.dataset_fingerprint)
-        if difference := contract.check_usable(folder.table_sizes, folder.fingerprint):
-            log.warning("%s: %s. Continuing because --force was given.", path, difference)
+        contract = CheckpointContract(architecture, artifact.manifest.dataset_fingerprint, columns)
+        if other := contract.check_usable(folder.table_sizes, folder.fingerprint, folder.columns):
+            log.warning("%s: %s. Continuing because --force was given.", path, other)
         return folder
-    sizes = artifact.manifest.architecture["table_sizes"]
+    if columns is None:
+        other = architecture.misfit(folder.columns)
+    else:
+        other = difference("this dataset", folder.columns, "the artifact", columns)
+    if other:
+        raise DatasetError(f"{path}: {other}. Give the dataset that {artifact.path} was quantized with.")
+    sizes = architecture.table_sizes
     for table, (expected, actual) in enumerate(zip(sizes, folder.table_sizes, strict=False)):
         if expected != actual:
             raise DatasetError(

@@ -1,4 +1,4 @@
-"""Read the rows to predict from a split of a dataset, or from a raw log."""
+"""Read the rows to predict from a split of a dataset, or from raw rows."""
 
 from __future__ import annotations
 
@@ -15,26 +15,38 @@ from dlrm_pl.errors import ConfigurationError
 
 
 def batches_to_predict(
-    artifact: Artifact, data: Path, raw: Path | None, split: Split, batch_size: int, force: bool = False
+    artifact: Artifact,
+    data: Path | None,
+    raw: Path | None,
+    split: Split,
+    batch_size: int,
+    *,
+    force: bool = False,
+    truncate_lists: bool = False,
 ) -> Iterable[ClickBatch]:
     """Read rows in batches, after checking that the artifact can score them.
 
     Args:
         artifact: the artifact that will score the rows; the dataset must be the one that it was made for.
-        data: the dataset folder.
-        raw: a raw log, whose values the dataset's dictionaries encode; None: read a split of the dataset.
+        data: the dataset folder; None: the raw rows are encoded by the artifact's own dictionaries.
+        raw: a raw log, or files with named columns; None: read a split of the dataset.
         split: the split to read.
         batch_size: rows per batch.
         force: allow another dataset than the one that the artifact was made for.
+        truncate_lists: cut lists of raw rows that are longer than their column allows.
 
     Raises:
         DatasetError: the artifact was made for another dataset.
         DataFormatError: a dictionary, or a block of rows that was checked, was changed after it was written.
-        ConfigurationError: ``batch_size`` is below 1.
+        ConfigurationError: ``batch_size`` is below 1; or there are no rows, or no dictionaries for raw ones.
     """
-    folder = open_dataset(data, artifact, force, rows=raw is None)
+    if data is None and raw is None:
+        raise ConfigurationError("There are no rows to score: give --data, the dataset folder, or --raw, a log.")
+    folder = None if data is None else open_dataset(data, artifact, force, rows=raw is None)
     if batch_size < 1:
         raise ConfigurationError(f"batch_size={batch_size} must be at least 1.")
     if raw is not None:
-        return RawLogDataset(raw, folder.encoder, batch_size)
+        encoder = artifact.encoder if folder is None else folder.encoder
+        return RawLogDataset(raw, encoder, batch_size, truncate_lists=truncate_lists)
+    assert folder is not None
     return ClickDataset.of_split(folder, split).batches(batch_size)

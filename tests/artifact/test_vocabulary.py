@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
 import pytest
 import torch
 
 from dlrm_pl.artifact.build import build_artifact
 from dlrm_pl.artifact.store import Artifact, load_artifact
+from dlrm_pl.artifact.verify import open_dataset
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.columns.column import DenseColumn, SparseColumn
 from dlrm_pl.columns.columns import Columns
@@ -19,13 +22,15 @@ from dlrm_pl.data.encoding.vocabulary_file import VOCABULARY_NAME, load_encoder,
 from dlrm_pl.data.formats.row_encoder import RowEncoder
 from dlrm_pl.data.formats.vocabulary import DictionaryChecksums, Vocabulary
 from dlrm_pl.data.lookup.strings import Strings
-from dlrm_pl.errors import ArtifactError, ConfigurationError
+from dlrm_pl.errors import ArtifactError, ConfigurationError, DatasetError
 from dlrm_pl.inspection import describe
 from dlrm_pl.quantization.judging.criterion import Criterion
 from dlrm_pl.quantization.search.tune import TuningSettings
 from dlrm_pl.serving.predictor import Predictor
+from dlrm_pl.serving.rows import batches_to_predict
 from tests.support import tiny
 from tests.support.artifacts import change, data, sign
+from tests.support.raw_values import write_folder
 
 COLUMNS = Columns(
     "click",
@@ -145,3 +150,36 @@ def test_what_is_written_is_what_was_given(built: Path) -> None:
     assert found.columns == COLUMNS
     assert found.vocabulary.sizes == (40, 7, 25)
     assert isinstance(load_artifact(built), Artifact)
+
+
+def scored(*arguments: Any, **options: Any) -> np.ndarray:
+    artifact: Artifact = arguments[0]
+    return np.concatenate(list(Predictor(artifact).stream(batches_to_predict(*arguments, "test", 2, **options))))
+
+
+def test_raw_rows_are_scored_with_and_without_the_dataset(built: Path, tmp_path: Path) -> None:
+    artifact = load_artifact(built)
+    pa.parquet.write_table(pa.table(FRAME), tmp_path / "rows.parquet")
+    folder = write_folder(tmp_path / "data", COLUMNS, TABLES)
+    expected = artifact.predict(FRAME)
+    np.testing.assert_array_equal(scored(artifact, None, tmp_path / "rows.parquet"), expected)
+    np.testing.assert_array_equal(scored(artifact, folder.path, tmp_path / "rows.parquet"), expected)
+    assert scored(artifact, folder.path, None).shape == (2,)
+    with pytest.raises(ConfigurationError, match="no rows to score: give --data"):
+        batches_to_predict(artifact, None, None, "test", 2)
+
+
+def test_dataset_of_other_columns_is_refused_unless_forced(
+    built: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    dense = (DenseColumn(name="n0", transform="none"), *COLUMNS.dense[1:])
+    folder = write_folder(tmp_path / "data", Columns("click", dense, COLUMNS.sparse), TABLES)
+    artifact = load_artifact(built)
+    message = "column n0 has transform=none in this dataset, but log1p in the artifact. Give the dataset that"
+    with pytest.raises(DatasetError, match=message):
+        open_dataset(folder.path, artifact)
+    open_dataset(folder.path, artifact, force=True)
+    assert "Column n0 has transform=none in the dataset, but log1p in the model. Continuing" in caplog.text
+    fewer = write_folder(tmp_path / "fewer", Columns("click", COLUMNS.dense[:12], COLUMNS.sparse), TABLES)
+    with pytest.raises(DatasetError, match="the number of dense columns is 12"):
+        open_dataset(fewer.path, artifact, force=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,12 +47,12 @@ VALUES: dict[str, list[Any]] = {
 }
 
 
-def write_folder(folder: Path) -> DatasetFolder:
-    """A dataset of these columns, with one row in each split."""
+def write_folder(folder: Path, columns: Columns = COLUMNS, tables: Sequence[Any] = TABLES) -> DatasetFolder:
+    """A dataset of these columns, with two rows in each split."""
     folder.mkdir()
-    Vocabulary(TABLES, COLUMNS).save(folder)
-    for label, split in enumerate(SPLITS):
-        record = np.zeros((2, COLUMNS.record_ints), "<i4")
-        record[1, 0] = label > 0
-        record.tofile(folder / split_file_name(split))
-    return describe(folder, max_ind_range=5, created_by="a test", columns=COLUMNS)
+    Vocabulary(tables, columns).save(folder)
+    for split in SPLITS:
+        records = np.zeros((2, columns.record_ints), "<i4")
+        records[1, 0] = 1
+        records.tofile(folder / split_file_name(split))
+    return describe(folder, max_ind_range=5, created_by="a test", columns=columns)

@@ -12,12 +12,13 @@ from dlrm_pl.cli.output import Report
 
 def predict_with_artifact(
     artifact: str,
-    data: str,
+    data: str | None = None,
     output: str = "predictions.csv",
     raw: str | None = None,
     split: Literal["train", "val", "test"] = "test",
     batch_size: int = 2048,
     pages: Literal["mapped", "prefault", "huge"] = "mapped",
+    truncate_lists: bool = False,
     force: bool = False,
     overwrite: bool = False,
 ) -> Report:
@@ -25,13 +26,15 @@ def predict_with_artifact(
 
     Args:
         artifact: the artifact folder.
-        data: dataset folder that gives the rows, or with ``raw`` the vocabulary.
+        data: dataset folder that gives the rows, or with ``raw`` the vocabulary. With ``raw`` an artifact that
+            `quantize --with_vocabulary` made needs none.
         output: .csv or .npy file, or a pipe or /dev/stdout, for one click probability per row, in order.
-        raw: raw log (tab-separated, plain or .gz) to score instead of a split; labels may be empty, or missing in all
-            lines, as in Kaggle's test file.
+        raw: rows to score instead of a split: a raw log (tab-separated, plain or .gz), or CSV, Parquet or Arrow files
+            with the columns of the dataset. Labels may be missing, as in Kaggle's test file.
         split: part of the dataset to score.
         batch_size: rows per batch.
         pages: how tables lie in memory: mapped from the file, read ahead, or copied to 2 MiB pages.
+        truncate_lists: cut lists in ``raw`` that are longer than their column allows, instead of refusing them.
         force: score rows of another dataset than the artifact was made for, if none of its tables is larger.
         overwrite: replace an earlier file of the name ``output``.
     """
@@ -43,11 +46,21 @@ def predict_with_artifact(
 
     check_predictions_path(Path(output), overwrite)
     loaded = load_artifact(artifact, pages=pages)
-    rows = batches_to_predict(loaded, Path(data), None if raw is None else Path(raw), split, batch_size, force)
+    rows = batches_to_predict(
+        loaded,
+        None if data is None else Path(data),
+        None if raw is None else Path(raw),
+        split,
+        batch_size,
+        force=force,
+        truncate_lists=truncate_lists,
+    )
     with rows_bar("predict", None) as advance:
         written = write_predictions(Path(output), Predictor(loaded).stream(rows, advance))
     lines = [f"{output}: {written:,} click probabilities"]
-    unseen = rows.unseen if isinstance(rows, RawLogDataset) else 0
+    unseen, cut_lists = (rows.unseen, rows.cut_lists) if isinstance(rows, RawLogDataset) else (0, 0)
+    if cut_lists:
+        lines.append(f"{cut_lists:,} lists were longer than their column allows and were cut")
     if unseen:
         lines.append(f"{unseen:,} category values are not in the vocabulary and were scored as missing")
 
@@ -55,4 +68,4 @@ def predict_with_artifact(
         # A pipe, which may be the output of this program, gets the probabilities alone.
         print("\n".join(lines), file=sys.stderr if kind_of(Path(output)) == "sink" else sys.stdout)
 
-    return Report({"output": output, "rows": written, "unseen_values": unseen}, show)
+    return Report({"output": output, "rows": written, "unseen_values": unseen, "cut_lists": cut_lists}, show)

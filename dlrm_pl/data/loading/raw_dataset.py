@@ -29,6 +29,7 @@ class RawLogDataset(IterableDataset[ClickBatch]):
 
     Attributes:
         unseen: number of category values so far that the vocabulary does not have; they are scored as missing.
+        cut_lists: number of lists so far that were cut.
     """
 
     def __init__(self, path: Path, encoder: RowEncoder, batch_size: int, *, truncate_lists: bool = False) -> None:
@@ -37,6 +38,7 @@ class RawLogDataset(IterableDataset[ClickBatch]):
         self._batch_size = batch_size
         self._truncate_lists = truncate_lists
         self.unseen = 0
+        self.cut_lists = 0
 
     def __iter__(self) -> Iterator[ClickBatch]:
         """Yield batch after batch.
@@ -44,7 +46,7 @@ class RawLogDataset(IterableDataset[ClickBatch]):
         Raises:
             DataFormatError: the log is missing, corrupt or empty, or a row cannot be read.
         """
-        self.unseen = 0
+        self.unseen = self.cut_lists = 0
         found = False
         for rows in self._of_table() if holds_table(self._path, self._encoder.columns) else self._of_log():
             records, unseen = self._encoder.encode(rows)
@@ -69,4 +71,5 @@ class RawLogDataset(IterableDataset[ClickBatch]):
             if chunk.bad:
                 path, bad = source.files[chunk.file].path, chunk.bad[0]
                 raise DataFormatError(f"{path}, row {bad.row} (from 0): {bad.reason}.")
+            self.cut_lists += chunk.cut_lists
             yield chunk.rows
