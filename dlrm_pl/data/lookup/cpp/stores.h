@@ -9,6 +9,7 @@ class Integers {
  public:
   using Value = int64_t;
   using Input = const int64_t*;
+  static constexpr bool kInSlot = false;
   static constexpr int64_t kMissing = INT64_MIN;
 
   static Value missing() { return kMissing; }
@@ -31,6 +32,7 @@ class TextStore {
  public:
   using Value = Text;
   using Input = Texts;
+  static constexpr bool kInSlot = false;
 
   static Value missing() {
     static const unsigned char byte = 0xFF;  // Not a text in UTF-8.
@@ -90,6 +92,15 @@ class TextStore {
 
   Growing<int64_t> ends_;  // Of the text before; as many as texts, and one.
   Growing<unsigned char> data_;
+};
+
+// Values of which some are missing; `missing` has a byte for each, 1 where it is.
+template <class Store>
+struct WithMissing {
+  typename Store::Input values;
+  const uint8_t* missing;
+
+  typename Store::Value operator[](int64_t i) const { return missing[i] ? Store::missing() : values[i]; }
 };
 
 }  // namespace lookup

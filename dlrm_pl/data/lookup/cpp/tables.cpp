@@ -17,15 +17,24 @@ void* made() {
   }
 }
 
+template <class T, class From>
+void number(T& table, From values, int64_t rows, bool learn, int32_t* numbers) {
+  if (learn) {
+    table.add(values, rows, numbers);
+  } else {
+    table.find(values, rows, numbers);
+  }
+}
+
 template <class T>
 int64_t numbered(void* table, typename T::Input values, const uint8_t* missing, int64_t rows, bool learn,
                  int32_t* numbers) {
   try {
     T& t = *static_cast<T*>(table);
-    if (learn) {
-      t.add(values, missing, rows, numbers);
+    if (missing) {
+      number(t, WithMissing<typename T::Values>{values, missing}, rows, learn, numbers);
     } else {
-      t.find(values, missing, rows, numbers);
+      number(t, values, rows, learn, numbers);
     }
     return kDone;
   } catch (const std::bad_alloc&) {

@@ -1,5 +1,8 @@
 // C functions of a table.
 
+#include <algorithm>
+
+#include "common.h"
 #include "table.h"
 
 using namespace preprocess;
@@ -28,7 +31,7 @@ int64_t dlrm_table_read(const void* table, int64_t first, int64_t size, uint32_t
   const Table& t = *static_cast<const Table*>(table);
   if (size != t.size()) return refused("the table has another size by now");
   if (first < 0 || first > size) return refused("the first value is not in the table");
-  std::copy(t.values() + first, t.values() + size, values);
+  std::copy(t.store().values() + first, t.store().values() + size, values);
   std::copy(t.counts(), t.counts() + size, counts);
   return 0;
 }
