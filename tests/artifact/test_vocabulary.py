@@ -38,7 +38,7 @@ COLUMNS = Columns(
     (
         SparseColumn(name="word"),
         SparseColumn(name="user", kind="integer", ids="hash", rows=7),
-        SparseColumn(name="shop", kind="integer"),
+        SparseColumn(name="<i>shop", kind="integer"),
     ),
 )
 TABLES: list[Any] = [Strings.of([b"w%d" % number for number in range(40)]), None, np.arange(100, 125)]
@@ -47,7 +47,7 @@ FINGERPRINT = DictionaryChecksums.of_tables(ENCODER.vocabulary.sizes, ENCODER.vo
 FRAME: dict[str, Any] = {f"n{number}": [number, 0, None] for number in range(13)} | {
     "word": ["w3", "w39", "no such word"],
     "user": [5, None, -5],
-    "shop": [100, 124, 7],
+    "<i>shop": [100, 124, 7],
 }
 SETTINGS = TuningSettings(criterion=Criterion(relative=0.02), max_trials=2)
 
@@ -183,3 +183,10 @@ def test_dataset_of_other_columns_is_refused_unless_forced(
     fewer = write_folder(tmp_path / "fewer", Columns("click", COLUMNS.dense[:12], COLUMNS.sparse), TABLES)
     with pytest.raises(DatasetError, match="the number of dense columns is 12"):
         open_dataset(fewer.path, artifact, force=True)
+
+
+def test_report_lists_the_columns(built: Path) -> None:
+    page = (built / "report.html").read_text()
+    for text in ("n0 to n12", "hash into 7 ids", "&lt;i&gt;shop", "integer, vocabulary"):
+        assert text in page
+    assert "<i>shop" not in page

@@ -8,9 +8,12 @@ from statistics import median
 from typing import Any, NamedTuple
 
 from dlrm_pl.artifact.certificate.certificate import Certificate
-from dlrm_pl.artifact.manifest import Manifest
+from dlrm_pl.artifact.columns import stated_columns
+from dlrm_pl.artifact.manifest import FILE_NAME, Manifest
 from dlrm_pl.artifact.sensitivities import Sensitivities
+from dlrm_pl.columns.columns import Columns
 from dlrm_pl.metrics.score_histogram import ScoreHistogram
+from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.quantization.search.trial import Trial
 from dlrm_pl.runtime.tables import row_bytes
 
@@ -64,6 +67,12 @@ class ReportData:
             TableSize(rows, dtype, rows * row_bytes("fp32", dim), rows * row_bytes(dtype, dim))
             for rows, dtype in zip(sizes, dtypes, strict=True)
         ]
+
+    @property
+    def columns(self) -> Columns | None:
+        """The columns of the rows; None where they are not known."""
+        architecture = Architecture.from_dict(self.manifest.architecture)
+        return stated_columns(self.manifest.columns, architecture, FILE_NAME)
 
     @property
     def median_rows(self) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 from dlrm_pl.artifact.report.report_data import ReportData
 from dlrm_pl.artifact.report.table import Cell, Table
 from dlrm_pl.artifact.summary import comparison
+from dlrm_pl.columns.description import column_lines
 from dlrm_pl.quantization.judging.certified_slice import CertifiedSlice
 from dlrm_pl.quantization.judging.guards import describe_change
 from dlrm_pl.quantization.judging.slices import SCORE_NAMES
@@ -30,6 +31,7 @@ def tables(data: ReportData) -> dict[str, Table]:
         "reliability": _reliability(data),
         "model_bytes": _model_bytes(data),
         "table_bytes": _table_bytes(data),
+        "columns": _columns(data),
         "trials": _trials(data),
         "settings": Table("Search settings", ("", ""), list(_flat(data.settings))),
         "recipe": _recipe(data),
@@ -134,17 +136,25 @@ def _model_bytes(data: ReportData) -> Table:
     return Table("", ("", "fp32", "artifact", "share"), rows)
 
 
+def _columns(data: ReportData) -> Table:
+    lines = [] if data.columns is None else column_lines(data.columns)
+    rows = [(kind, *words.partition(": ")[::2]) for kind, words in lines]
+    return Table("Columns of the rows", ("", "names", "values"), rows)
+
+
 def _table_bytes(data: ReportData) -> Table:
+    names = [""] * len(data.table_sizes) if data.columns is None else [column.name for column in data.columns.sparse]
     rows = [
         (
             index,
+            names[index],
             f"{table.rows:,}",
             table.dtype,
             *_before_and_after("", table.fp32_bytes, table.artifact_bytes)[1:],
         )
         for index, table in enumerate(data.table_sizes)
     ]
-    return Table("", ("table", "rows", "dtype", "fp32 bytes", "bytes", "share"), rows)
+    return Table("", ("table", "column", "rows", "dtype", "fp32 bytes", "bytes", "share"), rows)
 
 
 def _before_and_after(name: str, before: int, after: int) -> tuple[str, str, str, str]:
