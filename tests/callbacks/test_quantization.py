@@ -13,8 +13,9 @@ from torchmetrics import MeanSquaredError
 from dlrm_pl.artifact.build import Outcome
 from dlrm_pl.artifact.summary import drop_line
 from dlrm_pl.callbacks.quantization import QuantizationCallback
+from dlrm_pl.columns.columns import Columns
 from dlrm_pl.data.formats import binary_format
-from dlrm_pl.data.formats.binary_format import LABEL, RECORD_DTYPE, RECORD_INTS, Split, single_label, split_file_name
+from dlrm_pl.data.formats.binary_format import LABEL, RECORD_DTYPE, Split, single_label, split_file_name
 from dlrm_pl.data.formats.dataset_folder import DatasetFolder, describe
 from dlrm_pl.data.loading.datamodule import DLRMDataModule
 from dlrm_pl.errors import ConfigurationError, DatasetError
@@ -184,7 +185,7 @@ def test_worst_slice_is_in_the_trials_of_the_artifact(
 def without_clicks(folder: Path, split: Split, start: int, stop: int | None) -> DLRMDataModule:
     """The dataset, with the labels of some rows made 0 and described anew."""
     path = folder / split_file_name(split)
-    records = np.fromfile(path, RECORD_DTYPE).reshape(-1, RECORD_INTS)
+    records = np.fromfile(path, RECORD_DTYPE).reshape(-1, Columns.criteo().record_ints)
     records[start:stop, LABEL] = 0
     records.tofile(path)
     describe(folder, max_ind_range=DatasetFolder.open(folder).max_ind_range, created_by="test")
@@ -221,7 +222,7 @@ def test_only_the_rows_that_are_scored_need_clicks(dataset_copy: Path) -> None:
 
 def test_labels_are_read_until_both_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(binary_format, "_LABEL_BLOCK", 4)
-    records = np.zeros((11, RECORD_INTS), RECORD_DTYPE)
+    records = np.zeros((11, Columns.criteo().record_ints), RECORD_DTYPE)
     records[9, LABEL] = 1
     records.tofile(tmp_path / "rows.bin")
     found = {(start, stop): single_label(tmp_path / "rows.bin", start, stop) for start, stop in RANGES}

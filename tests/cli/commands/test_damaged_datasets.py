@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dlrm_pl.data.formats.binary_format import RECORD_BYTES, split_file_name
+from dlrm_pl.columns.columns import Columns
+from dlrm_pl.data.formats.binary_format import split_file_name
 from tests.support.commands import expect_error, write_config
 
 # Lightning warns about a short run's logging interval and about checkpoints that are already there.
@@ -27,7 +28,7 @@ def test_truncated_bin(capsys: pytest.CaptureFixture[str], dataset_copy: Path, t
 
 def test_records_lost_at_the_end(capsys: pytest.CaptureFixture[str], dataset_copy: Path, tmp_path: Path) -> None:
     path = dataset_copy / split_file_name("val")
-    path.write_bytes(path.read_bytes()[:-RECORD_BYTES])
+    path.write_bytes(path.read_bytes()[: -Columns.criteo().record_bytes])
     message = r"has 1999 records, dataset\.json says 2000"
     expect_error(capsys, message, "fit", "-c", write_config(tmp_path, dataset_copy))
 

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dlrm_pl import inspection
-from dlrm_pl.data.formats.binary_format import RECORD_BYTES, SPLITS, count_records, open_records, split_file_name
+from dlrm_pl.columns.columns import Columns
+from dlrm_pl.data.formats.binary_format import SPLITS, count_records, open_records, split_file_name
 from dlrm_pl.data.formats.block_digests import digests_path
 from dlrm_pl.data.formats.dataset_folder import DatasetFolder, describe, recognize_dataset
 from dlrm_pl.data.formats.vocabulary import COUNTS_NAME, DictionaryChecksums, Vocabulary, dictionary_name
@@ -27,7 +28,7 @@ def test_records_come_back_as_they_were_written(tmp_path_factory: pytest.TempPat
     records = np.random.default_rng(seed).integers(-(2**31), 2**31, (rows, 40)).astype("<i4")
     records.tofile(path)
     assert count_records(path) == rows
-    assert path.stat().st_size == rows * RECORD_BYTES
+    assert path.stat().st_size == rows * Columns.criteo().record_bytes
     np.testing.assert_array_equal(open_records(path), records)
 
 
