@@ -2,23 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import cast
 
+from dlrm_pl.batch import ClickBatch
 from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.runtime.int8_dlrm import Int8DLRM
 from dlrm_pl.runtime.tables import TableDtype, row_bytes
 
 
-def float_row_bytes(architecture: Architecture, bytes_per_value: int) -> int:
-    """Count the table bytes that a one-hot sample reads from a float model: one row of each table."""
-    return architecture.num_tables * architecture.embedding_dim * bytes_per_value
+def lookups_per_sample(batch: ClickBatch) -> tuple[float, ...]:
+    """Count the rows of each table that a sample of a batch reads, on average."""
+    if batch.offsets is None:
+        return (1.0,) * len(batch.indices)
+    ends = batch.offsets[:: batch.num_samples]
+    return tuple((ends.diff() / batch.num_samples).tolist())
 
 
-def int8_row_bytes(model: Int8DLRM) -> int:
-    """Count the table bytes that a one-hot sample reads from a quantized model, scales included."""
+def float_row_bytes(architecture: Architecture, bytes_per_value: int, lookups: Sequence[float] = ()) -> int:
+    """Count the table bytes that a sample reads from a float model.
+
+    Args:
+        architecture: shape of the model.
+        bytes_per_value: size of a weight.
+        lookups: rows of each table that a sample reads; empty: one of each.
+    """
+    rows = sum(lookups) if lookups else architecture.num_tables
+    return round(rows * architecture.embedding_dim * bytes_per_value)
+
+
+def int8_row_bytes(model: Int8DLRM, lookups: Sequence[float] = ()) -> int:
+    """Count the table bytes that a sample reads from a quantized model, scales included; see ``float_row_bytes``."""
     dtypes = [dtype for op, dtype in model.op_dtypes.items() if op.startswith("tables.")]
-    return sum(row_bytes(cast(TableDtype, dtype), model.architecture.embedding_dim) for dtype in dtypes)
+    sizes = [row_bytes(cast(TableDtype, dtype), model.architecture.embedding_dim) for dtype in dtypes]
+    return round(sum(rows * size for rows, size in zip(lookups or [1] * len(sizes), sizes, strict=True)))
 
 
 def int8_weight_bytes(model: Int8DLRM) -> int:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from dlrm_pl.batch import ClickBatch
+from dlrm_pl.columns.columns import Columns
 from dlrm_pl.data.loading.dataset import ClickDataset
 from dlrm_pl.model.architecture import Architecture
 
@@ -19,19 +20,38 @@ _SAMPLES = 2**18
 _MAX_BATCHES = 512
 
 
-def random_rows(architecture: Architecture, seed: int = 0) -> Source:
-    """Uniform over each table, one-hot: the hardest case for caches, since real logs repeat their rows."""
-    return lambda size: [random_batch(architecture, size, seed + number) for number in range(_count(size))]
+def random_rows(architecture: Architecture, seed: int = 0, columns: Columns | None = None) -> Source:
+    """Uniform over each table: the hardest case for caches, since real logs repeat their rows."""
+    return lambda size: [random_batch(architecture, size, seed + number, columns) for number in range(_count(size))]
 
 
-def random_batch(architecture: Architecture, size: int, seed: int) -> ClickBatch:
-    """Dense features as the logarithm of counts, indices uniform; the same seed gives the same batch."""
+def random_batch(architecture: Architecture, size: int, seed: int, columns: Columns | None = None) -> ClickBatch:
+    """Make a batch with dense features as the logarithm of counts, and uniform indices; the seed decides.
+
+    Args:
+        architecture: shape of the model.
+        size: number of samples.
+        seed: the same seed gives the same batch.
+        columns: columns of the model's rows, whose lists have their length, or any up to it; None: one-hot.
+    """
     rng = torch.Generator().manual_seed(seed)
+    dense, labels = torch.rand(size, architecture.bottom_mlp[0], generator=rng) * 4, torch.zeros(size)
+    if columns is None or columns.is_one_hot:
+        indices = [torch.randint(rows, (size,), generator=rng) for rows in architecture.table_sizes]
+        return ClickBatch(dense, torch.stack(indices), None, labels)
+    lengths = torch.cat(
+        [
+            torch.full((size,), column.bag)
+            if column.at_most is None
+            else torch.randint(column.at_most + 1, (size,), generator=rng)
+            for column in columns.sparse
+        ]
+    )
+    offsets = lengths.new_zeros(len(lengths) + 1)
+    offsets[1:] = lengths.cumsum(0)
+    counts = zip(architecture.table_sizes, lengths.view(-1, size).sum(1).tolist(), strict=True)
     return ClickBatch(
-        dense=torch.rand(size, architecture.bottom_mlp[0], generator=rng) * 4,
-        indices=torch.stack([torch.randint(rows, (size,), generator=rng) for rows in architecture.table_sizes]),
-        offsets=None,
-        labels=torch.zeros(size),
+        dense, torch.cat([torch.randint(rows, (count,), generator=rng) for rows, count in counts]), offsets, labels
     )
 
 

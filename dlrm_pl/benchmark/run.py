@@ -15,7 +15,13 @@ from dlrm_pl.batch import ClickBatch
 from dlrm_pl.benchmark.compare import compare
 from dlrm_pl.benchmark.comparison import Comparison
 from dlrm_pl.benchmark.contenders import Contenders, float_contenders, int8_contender
-from dlrm_pl.benchmark.footprint import float_row_bytes, int8_row_bytes, int8_weight_bytes, weight_count
+from dlrm_pl.benchmark.footprint import (
+    float_row_bytes,
+    int8_row_bytes,
+    int8_weight_bytes,
+    lookups_per_sample,
+    weight_count,
+)
 from dlrm_pl.benchmark.plot import render
 from dlrm_pl.benchmark.rows import Source, dataset_rows, random_batch, random_rows
 from dlrm_pl.data.loading.dataset import ClickDataset
@@ -49,7 +55,7 @@ class Report:
         isa: instruction set of the int8 kernels; ``fallback`` is plain torch.
         machine: processor, features, versions.
         int8_ops: integer ops that one forward pass ran, counted.
-        row_bytes: table bytes that a sample reads, by dtype.
+        row_bytes: table bytes that a sample reads on average, by dtype.
         weight_bytes: all other bytes, which each batch reads once, by dtype.
         comparison: the times.
     """
@@ -129,12 +135,13 @@ def benchmark_artifact(
     """
     model = artifact.model
     source, calibration, rows = _rows(artifact, data)
-    ops = count_int8_ops(model, next(iter(calibration)))
+    first = next(iter(calibration))
+    ops, lookups = count_int8_ops(model, first), lookups_per_sample(first)
     if ops != model.expected_int8_ops():
         raise VerificationError(
             f"One forward pass ran the integer ops {ops}, but the artifact's dtypes need {model.expected_int8_ops()}."
         )
-    row_bytes, weight_bytes = {"int8": int8_row_bytes(model)}, {"int8": int8_weight_bytes(model)}
+    row_bytes, weight_bytes = {"int8": int8_row_bytes(model, lookups)}, {"int8": int8_weight_bytes(model)}
     contenders = Contenders((int8_contender(model),), {})
     if ckpt_path is not None:
         log.info("%s: reading the whole checkpoint to compare its weights with those of the artifact", ckpt_path)
@@ -142,7 +149,7 @@ def benchmark_artifact(
         floats = float_contenders(float_model(ckpt_path, artifact.certificate), calibration)
         contenders = Contenders((*floats.available, *contenders.available), floats.unavailable)
         for dtype, size in (("fp32", 4), ("bf16", 2)):
-            row_bytes[dtype] = float_row_bytes(model.architecture, size)
+            row_bytes[dtype] = float_row_bytes(model.architecture, size, lookups)
             weight_bytes[dtype] = weight_count(model.architecture) * size
     announce(_expected(contenders, len(batch_sizes) * len(threads), seconds))
     comparison = compare(
@@ -178,8 +185,8 @@ def _rows(artifact: Artifact, data: Path | None) -> tuple[Source, Iterable[Click
     """Return the rows to score, the rows to calibrate the seed recipe with, and a description of the former."""
     if data is None:
         architecture = artifact.model.architecture
-        calibration = [random_batch(architecture, _CALIBRATION_ROWS, seed=-1)]
-        return random_rows(architecture), calibration, "random rows, uniform over each table"
+        calibration = [random_batch(architecture, _CALIBRATION_ROWS, -1, artifact.columns)]
+        return random_rows(architecture, columns=artifact.columns), calibration, "random rows, uniform over each table"
     folder = open_dataset(data, artifact)
     stop = min(_CALIBRATION_ROWS, folder.splits["val"].records)
     val = ClickDataset.of_split(folder, "val", stop=stop)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import torch
 
 from dlrm_pl.benchmark import footprint
 from dlrm_pl.benchmark.rows import dataset_rows, random_rows
+from dlrm_pl.columns.column import DenseColumn, SparseColumn
+from dlrm_pl.columns.columns import Columns
 from dlrm_pl.data.formats.dataset_folder import DatasetFolder
 from dlrm_pl.data.loading.dataset import ClickDataset
 from dlrm_pl.model.architecture import Architecture
@@ -48,6 +51,24 @@ def test_random_rows_are_seeded_and_inside_their_tables() -> None:
     assert torch.equal(first.indices, again.indices)
     assert not torch.equal(first.indices, other.indices)
     tiny.model()(first)  # An index outside its table would raise.
+
+
+def test_random_rows_of_columns_with_lists_have_their_lengths() -> None:
+    columns = Columns(
+        "y",
+        tuple(DenseColumn(name=f"d{number}") for number in range(tiny.ARCHITECTURE.bottom_mlp[0])),
+        (SparseColumn(name="a"), SparseColumn(name="b", bag=3), SparseColumn(name="c", at_most=2)),
+    )
+    batch = random_rows(tiny.ARCHITECTURE, seed=3, columns=columns)(300)[0]
+    assert batch.offsets is not None
+    lengths = batch.offsets.diff().view(3, 300)
+    assert [set(of_table.tolist()) for of_table in lengths] == [{1}, {3}, {0, 1, 2}]
+    one, three, any_ = footprint.lookups_per_sample(batch)
+    assert (one, three) == (1, 3)
+    assert any_ == pytest.approx(float(lengths[2].float().mean()))
+    assert footprint.float_row_bytes(tiny.ARCHITECTURE, 4, (1, 3, 0.5)) == 4.5 * 8 * 4
+    assert footprint.lookups_per_sample(tiny.batches(1, 4)[0]) == (1, 1, 1)
+    tiny.model()(batch)  # An index outside its table would raise.
 
 
 def test_rows_of_a_dataset_come_in_order_and_repeat_where_there_are_too_few(synthetic_folder: Path) -> None:

@@ -112,7 +112,7 @@ def run_mlperf(
         dataset = ClickDataset.of_split(open_dataset(options.data, artifact), "test")
     fp32_auroc = _fp32_auroc(artifact, options, dataset, progress) if options.accuracy and dataset else None
     library = (
-        SampleLibrary.of_random_rows(artifact.model.architecture, options.seed)
+        SampleLibrary.of_random_rows(artifact.model.architecture, options.seed, artifact.columns)
         if dataset is None
         else SampleLibrary.of_dataset(dataset, options.seed)
     )

@@ -10,6 +10,7 @@ import torch
 
 from dlrm_pl.batch import ClickBatch, bags_of_tables
 from dlrm_pl.benchmark.rows import random_batch
+from dlrm_pl.columns.columns import Columns
 from dlrm_pl.data.loading.dataset import ClickDataset
 from dlrm_pl.model.architecture import Architecture
 
@@ -51,10 +52,10 @@ class SampleLibrary:
         return cls(stops - starts, lambda number: dataset[int(starts[number]) : int(stops[number])])
 
     @classmethod
-    def of_random_rows(cls, architecture: Architecture, seed: int = 0) -> SampleLibrary:
+    def of_random_rows(cls, architecture: Architecture, seed: int = 0, columns: Columns | None = None) -> SampleLibrary:
         """Make as many random samples as are loaded at a time, uniform over each table, with labels of 0."""
         lengths = draw_lengths(_LOADED_SAMPLES, seed)
-        return cls(lengths, lambda number: random_batch(architecture, int(lengths[number]), seed=number))
+        return cls(lengths, lambda number: random_batch(architecture, int(lengths[number]), number, columns))
 
     def __len__(self) -> int:
         """Return the number of samples."""
