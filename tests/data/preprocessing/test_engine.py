@@ -19,7 +19,7 @@ from dlrm_pl.data.preprocessing.engine.library import library
 from dlrm_pl.data.preprocessing.engine.native import (
     DENSE_BINS,
     TEXT_PADDING,
-    Columns,
+    Matrix,
     NativeEngine,
     keyed_dtype,
 )
@@ -83,7 +83,7 @@ def test_parsing_ends_when_there_is_no_room_for_bad_lines(engine: Engine) -> Non
     assert (lines, bads) == (8, 8)
 
 
-def column(values: Sequence[int], fields: int = 1) -> Columns:
+def column(values: Sequence[int], fields: int = 1) -> Matrix:
     """Raw values as the last columns of a chunk; all of them alike."""
     return np.tile(np.array(values, np.uint32).view(np.int32), (fields, 1))
 

@@ -23,7 +23,9 @@ TEXT_PADDING = 16
 
 _UINT8, _INT32, _UINT32, _INT64 = (np.dtype(kind) for kind in (np.uint8, np.int32, np.uint32, np.int64))
 
-Columns = npt.NDArray[np.int32]
+Matrix = npt.NDArray[np.int32]
+"""Columns of a chunk of rows, ``[fields, capacity]``: label, dense, sparse, in the order of a record."""
+
 Numbers = npt.NDArray[np.int32]
 Files = npt.NDArray[np.int32]
 Order = npt.NDArray[np.uint32]
@@ -59,7 +61,7 @@ class NativeEngine:
         text: npt.NDArray[np.uint8],
         size: int,
         modulus: int,
-        columns: Columns,
+        columns: Matrix,
         missing: npt.NDArray[np.int64],
         histogram: npt.NDArray[np.int64],
         largest: npt.NDArray[np.int64],
@@ -104,14 +106,14 @@ class NativeEngine:
         check(self._native, min(rows, 0))
         return int(rows), int(counts[0]), int(counts[1])
 
-    def records(self, columns: Columns, rows: int, out: npt.NDArray[np.int32]) -> None:
+    def records(self, columns: Matrix, rows: int, out: npt.NDArray[np.int32]) -> None:
         """Transpose columns ``[fields, capacity]`` to records ``[rows, fields]`` in ``out``."""
         first, fields = address("columns", columns, _INT32, None, None), len(columns)
         records = address("out", out, _INT32, rows, fields, written=True)
         check(self._native, self._native.dlrm_records(first, fields, columns.shape[1], rows, records))
 
     def scatter(
-        self, columns: Columns, rows: int, seed: int, first_row: int, buckets: int, out: Keyed
+        self, columns: Matrix, rows: int, seed: int, first_row: int, buckets: int, out: Keyed
     ) -> npt.NDArray[np.int64]:
         """Write columns to ``out`` as keyed records grouped by bucket; returns the number of rows of each bucket.
 

@@ -13,9 +13,9 @@ import numpy.typing as npt
 from dlrm_pl.data.preprocessing.engine.library import library
 from dlrm_pl.data.preprocessing.engine.native import (
     DENSE_BINS,
-    Columns,
     Files,
     Keyed,
+    Matrix,
     NativeEngine,
     Numbers,
     Order,
@@ -48,7 +48,7 @@ class Table(Protocol):
 class TablePipeline(Protocol):
     """Tables that chunks pass in turn; see ``NativeTablePipeline``."""
 
-    def number(self, chunk: int, columns: Columns, rows: int, *, learn: bool) -> None: ...  # noqa: D102
+    def number(self, chunk: int, columns: Matrix, rows: int, *, learn: bool) -> None: ...  # noqa: D102
 
     def stop(self) -> None: ...  # noqa: D102
 
@@ -107,7 +107,7 @@ class NumPyTablePipeline:
         self._tables = tables
         self._pipeline = Pipeline(len(tables))
 
-    def number(self, chunk: int, columns: Columns, rows: int, *, learn: bool) -> None:
+    def number(self, chunk: int, columns: Matrix, rows: int, *, learn: bool) -> None:
         """Replace raw values by their numbers."""
         for stage, (table, column) in enumerate(zip(self._tables, columns[-len(self._tables) :], strict=True)):
             with self._pipeline.turn(stage, chunk):
@@ -132,17 +132,17 @@ class Engine(Protocol):
         text: npt.NDArray[np.uint8],
         size: int,
         modulus: int,
-        columns: Columns,
+        columns: Matrix,
         missing: npt.NDArray[np.int64],
         histogram: npt.NDArray[np.int64],
         largest: npt.NDArray[np.int64],
         bad: npt.NDArray[np.int64],
     ) -> tuple[int, int, int]: ...
 
-    def records(self, columns: Columns, rows: int, out: npt.NDArray[np.int32]) -> None: ...  # noqa: D102
+    def records(self, columns: Matrix, rows: int, out: npt.NDArray[np.int32]) -> None: ...  # noqa: D102
 
     def scatter(  # noqa: D102
-        self, columns: Columns, rows: int, seed: int, first_row: int, buckets: int, out: Keyed
+        self, columns: Matrix, rows: int, seed: int, first_row: int, buckets: int, out: Keyed
     ) -> npt.NDArray[np.int64]: ...
 
     def append(self, files: Files, keyed: Keyed, sizes: npt.NDArray[np.int64]) -> None: ...  # noqa: D102
@@ -172,7 +172,7 @@ class NumPyEngine:
         text: npt.NDArray[np.uint8],
         size: int,
         modulus: int,
-        columns: Columns,
+        columns: Matrix,
         missing: npt.NDArray[np.int64],
         histogram: npt.NDArray[np.int64],
         largest: npt.NDArray[np.int64],
@@ -204,12 +204,12 @@ class NumPyEngine:
             largest[feature] = max(largest[feature], rows[:, 1 + feature].max(initial=0))
         return len(rows), lines, bads
 
-    def records(self, columns: Columns, rows: int, out: npt.NDArray[np.int32]) -> None:
+    def records(self, columns: Matrix, rows: int, out: npt.NDArray[np.int32]) -> None:
         """Columns -> records."""
         out[:rows] = columns[:, :rows].T
 
     def scatter(
-        self, columns: Columns, rows: int, seed: int, first_row: int, buckets: int, out: Keyed
+        self, columns: Matrix, rows: int, seed: int, first_row: int, buckets: int, out: Keyed
     ) -> npt.NDArray[np.int64]:
         """Columns -> keyed records grouped by bucket."""
         keys = row_keys(seed, first_row, rows)

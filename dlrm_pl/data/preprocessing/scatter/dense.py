@@ -11,7 +11,7 @@ from dlrm_pl.data.formats.row_encoder import dense_field
 from dlrm_pl.data.lookup.strings import Strings
 from dlrm_pl.data.lookup.values import Bools, Numbers
 from dlrm_pl.data.preprocessing.dense_bins import histogram_of, is_counted
-from dlrm_pl.data.preprocessing.engine.native import Columns as Matrix
+from dlrm_pl.data.preprocessing.engine.native import Matrix
 from dlrm_pl.data.preprocessing.moments import Moments
 from dlrm_pl.data.preprocessing.statistics import Counted
 

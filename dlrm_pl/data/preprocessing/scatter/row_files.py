@@ -13,7 +13,7 @@ import numpy.typing as npt
 from dlrm_pl.columns.columns import Columns
 from dlrm_pl.data.formats.dataset_folder import REJECTED
 from dlrm_pl.data.preprocessing.checkpoint import State
-from dlrm_pl.data.preprocessing.engine.native import Columns as Matrix
+from dlrm_pl.data.preprocessing.engine.native import Matrix
 from dlrm_pl.data.preprocessing.engine.numpy_engine import Engine
 from dlrm_pl.data.preprocessing.options import PreprocessOptions
 from dlrm_pl.files.complete_io import sync_handle, write_all, write_at

@@ -13,8 +13,7 @@ import numpy.typing as npt
 from dlrm_pl.data.formats.binary_format import LABEL
 from dlrm_pl.data.formats.raw_rows import Integers, RawRows
 from dlrm_pl.data.preprocessing.checkpoint import State
-from dlrm_pl.data.preprocessing.engine.native import Columns as Matrix
-from dlrm_pl.data.preprocessing.engine.native import keyed_dtype
+from dlrm_pl.data.preprocessing.engine.native import Matrix, keyed_dtype
 from dlrm_pl.data.preprocessing.engine.numpy_engine import Engine
 from dlrm_pl.data.preprocessing.options import PreprocessOptions
 from dlrm_pl.data.preprocessing.scatter.dense import count_values, moments_of, write_dense

@@ -12,8 +12,7 @@ from dlrm_pl.data.formats.binary_format import LABEL
 from dlrm_pl.data.preprocessing.checkpoint import State
 from dlrm_pl.data.preprocessing.chunks import Chunk, ChunkReader
 from dlrm_pl.data.preprocessing.days import Day
-from dlrm_pl.data.preprocessing.engine.native import TEXT_PADDING, keyed_dtype
-from dlrm_pl.data.preprocessing.engine.native import Columns as Matrix
+from dlrm_pl.data.preprocessing.engine.native import TEXT_PADDING, Matrix, keyed_dtype
 from dlrm_pl.data.preprocessing.engine.numpy_engine import Engine
 from dlrm_pl.data.preprocessing.options import PreprocessOptions
 from dlrm_pl.data.preprocessing.scatter.rejected import RejectedRows

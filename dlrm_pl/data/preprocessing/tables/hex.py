@@ -6,7 +6,7 @@ import numpy as np
 
 from dlrm_pl.columns.columns import Columns
 from dlrm_pl.data.formats.vocabulary import UNSEEN, Vocabulary
-from dlrm_pl.data.preprocessing.engine.native import Columns as Matrix
+from dlrm_pl.data.preprocessing.engine.native import Matrix
 from dlrm_pl.data.preprocessing.engine.numpy_engine import Engine
 from dlrm_pl.data.preprocessing.options import PreprocessOptions
 from dlrm_pl.data.preprocessing.tables.stage import VocabularyStage

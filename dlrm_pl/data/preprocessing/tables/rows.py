@@ -13,7 +13,7 @@ from dlrm_pl.data.formats.vocabulary import Vocabulary
 from dlrm_pl.data.lookup.strings import Strings
 from dlrm_pl.data.lookup.tables import IntegerTable, StringTable, integer_table, string_table
 from dlrm_pl.data.lookup.values import Numbers
-from dlrm_pl.data.preprocessing.engine.native import Columns as Matrix
+from dlrm_pl.data.preprocessing.engine.native import Matrix
 from dlrm_pl.data.preprocessing.options import PreprocessOptions
 from dlrm_pl.data.preprocessing.tables.stage import VocabularyStage
 from dlrm_pl.data.preprocessing.threads import Pipeline
