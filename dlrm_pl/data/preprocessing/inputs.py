@@ -10,7 +10,6 @@ from pathlib import Path
 from dlrm_pl.data.preprocessing.days import Day, find_days
 from dlrm_pl.data.preprocessing.logs import Log, TextLog
 from dlrm_pl.data.preprocessing.options import PreprocessOptions
-from dlrm_pl.data.preprocessing.row_log import RowLog, most_workers
 from dlrm_pl.data.preprocessing.upstream.find import UpstreamFiles, find_upstream_files
 from dlrm_pl.data.sources.readers.find import find_files, stated_format
 from dlrm_pl.errors import ConfigurationError
@@ -46,6 +45,9 @@ class Inputs:
         """Return the options with an order of the rows, and no more workers than the memory budget has room for."""
         fitting = options.within_memory()
         if self.have_named_columns:
+            # Here and below: raw logs do not wait for the readers of other files.
+            from dlrm_pl.data.preprocessing.row_log import most_workers
+
             fitting = replace(fitting, workers=min(fitting.workers, most_workers(options)))
         if fitting.workers < options.workers:
             log.warning(
@@ -64,7 +66,11 @@ class Inputs:
         """
         if self.upstream is not None:
             return None
-        return RowLog(self.raw, options) if self.have_named_columns else TextLog(self.days)
+        if not self.have_named_columns:
+            return TextLog(self.days)
+        from dlrm_pl.data.preprocessing.row_log import RowLog
+
+        return RowLog(self.raw, options)
 
 
 def find_inputs(raw: Path, options: PreprocessOptions) -> Inputs:
