@@ -238,6 +238,19 @@ class Columns:
                 return "sparse", index
         raise ConfigurationError(f"{name!r} is not a column. {nearest_name(name, self.feature_names)}")
 
+    def require_computed(self) -> None:
+        """Check that all numbers of the transforms are known, so that a model can be given values.
+
+        Raises:
+            ConfigurationError: mean and deviation of a column are not; names it.
+        """
+        for column in self.dense:
+            if not column.computed:
+                raise ConfigurationError(
+                    f"Column {column.name}: mean and deviation of transform=standardize are not known. Take the "
+                    "columns from a dataset, where `preprocess` has computed them."
+                )
+
     def with_statistics(self, statistics: Mapping[str, tuple[float, float]]) -> Columns:
         """Return the columns with mean and deviation of the dense columns that are standardized, by name."""
         dense = (

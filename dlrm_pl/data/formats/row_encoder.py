@@ -38,12 +38,7 @@ class RowEncoder:
                 f"The vocabulary does not fit the rows: {difference('the rows', columns, 'the vocabulary', other)}. "
                 "Use the columns of the dataset that the vocabulary is of."
             )
-        for column in columns.dense:
-            if not column.computed:
-                raise ConfigurationError(
-                    f"Column {column.name}: mean and deviation of transform=standardize are not known. Take the "
-                    "columns from a dataset, where `preprocess` has computed them."
-                )
+        columns.require_computed()
         self.columns = columns
         self.vocabulary = vocabulary
         self.max_ind_range = max_ind_range

@@ -39,7 +39,8 @@ class ClickDataset(Dataset[ClickBatch]):
 
     Raises:
         DataFormatError: the file is missing, empty, or not a whole number of records.
-        ConfigurationError: the file does not have these rows, or the number of tables is wrong.
+        ConfigurationError: the file does not have these rows, the number of tables is wrong, or the numbers of a
+            transform are not known.
 
     Example:
         >>> import tempfile
@@ -64,6 +65,7 @@ class ClickDataset(Dataset[ClickBatch]):
     ) -> None:
         path = Path(path).expanduser()
         columns = columns_or_criteo(columns)
+        columns.require_computed()
         if len(table_sizes) != columns.num_sparse:
             raise ConfigurationError(
                 f"table_sizes has {len(table_sizes)} sizes, but a record has {columns.num_sparse} tables."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 import re
 from collections import Counter
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dlrm_pl.batch import ClickBatch, first_samples, to_batch
+from dlrm_pl.columns.column import DenseColumn, SparseColumn
 from dlrm_pl.columns.columns import Columns
 from dlrm_pl.data.formats.dataset_folder import DatasetFolder
 from dlrm_pl.data.loading.datamodule import DLRMDataModule
@@ -179,7 +180,7 @@ def test_cap_is_for_hex_columns_with_a_vocabulary_alone(folder: DatasetFolder) -
 
 def test_absent_elements_of_a_capped_list_stay_absent(tmp_path: Path) -> None:
     (dense,) = MIXED.dense[:1]
-    columns = Columns("y", (dense,), (MIXED.sparse[4].__class__(name="codes", kind="hex", at_most=3),))
+    columns = Columns("y", (dense,), (SparseColumn(name="codes", kind="hex", at_most=3),))
     rows = ClickDataset.of_split(write_dataset(tmp_path, columns), "train", max_ind_range=2)
     records = random_records(columns, 300)
     records[:, 2:] = np.where(records[:, 2:] < 0, -1, records[:, 2:] % 2)
@@ -189,6 +190,13 @@ def test_absent_elements_of_a_capped_list_stay_absent(tmp_path: Path) -> None:
 def test_number_of_tables_must_be_that_of_the_columns(folder: DatasetFolder) -> None:
     with pytest.raises(ConfigurationError, match="table_sizes has 26 sizes, but a record has 5 tables"):
         ClickDataset(folder.split_path("val"), [3] * 26, columns=MIXED)
+
+
+def test_columns_need_the_numbers_of_their_transforms(folder: DatasetFolder) -> None:
+    price = DenseColumn(name="price", type="float", transform="standardize")
+    columns = replace(MIXED, dense=(MIXED.dense[0], price, *MIXED.dense[2:]))
+    with pytest.raises(ConfigurationError, match="Column price: mean and deviation of transform=standardize"):
+        ClickDataset(folder.split_path("val"), sizes_of(MIXED), columns=columns)
 
 
 def test_file_of_other_columns_is_no_whole_number_of_records(folder: DatasetFolder) -> None:
