@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dlrm_pl.data.formats.criteo_counts import NUM_DENSE, NUM_SPARSE
+from dlrm_pl.columns.columns import Columns
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.migration.flags.plan import Plan
 from dlrm_pl.model.architecture import Architecture
@@ -21,10 +21,13 @@ def _layers(plan: Plan) -> None:
     values = plan.values
     dim, bottom, top = "--arch-sparse-feature-size", "--arch-mlp-bot", "--arch-mlp-top"
     widths = values.integers(bottom)
-    with_a_dataset = [NUM_DENSE, *widths[1:]]
-    why = "" if widths == with_a_dataset else f"a dataset has {NUM_DENSE} dense features, whatever is given"
+    columns = Columns.criteo()  # Upstream's programs read no other logs.
+    with_a_dataset = [columns.num_dense, *widths[1:]]
+    why = "0 is the number of dense columns"
+    if widths != with_a_dataset:
+        why = f"{why}, {columns.num_dense} in upstream's datasets, whatever is given"
     plan.set("model.embedding_dim", values.integer(dim), dim)
-    plan.set("model.bottom_mlp", with_a_dataset, bottom, why=why)
+    plan.set("model.bottom_mlp", [0, *widths[1:]], bottom, why=why)
     plan.set("model.top_mlp", values.integers(top), top)
     if values.program == "ipex":
         plan.set("model.interaction", "dot", why="the only one of the IPEX variant")
@@ -33,7 +36,7 @@ def _layers(plan: Plan) -> None:
         plan.set("model.interaction", values.text("--arch-interaction-op"), "--arch-interaction-op")
         plan.set("model.self_interaction", values.on("--arch-interaction-itself"), "--arch-interaction-itself")
     try:
-        Architecture((1,) * NUM_SPARSE, values.integer(dim), tuple(with_a_dataset), tuple(values.integers(top)))
+        Architecture((1,) * columns.num_sparse, values.integer(dim), tuple(with_a_dataset), tuple(values.integers(top)))
     except ConfigurationError as error:
         plan.refuse(f"{values.shown(dim)} {values.shown(bottom)} {values.shown(top)}", str(error).rstrip("."))
     pooling = values.by_name["--weighted-pooling"]

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dlrm_pl.data.formats.binary_format import DENSE, SPARSE, SPLITS, open_records, split_file_name
-from dlrm_pl.data.formats.criteo_counts import NUM_SPARSE
+from dlrm_pl.columns.columns import Columns
+from dlrm_pl.data.formats.binary_format import SPLITS, open_records, split_file_name
 from dlrm_pl.data.formats.dataset_folder import DESCRIPTION_NAME, DatasetFolder
 from dlrm_pl.data.formats.vocabulary import Vocabulary
 from dlrm_pl.data.preprocessing.checkpoint import CheckpointFolder
@@ -23,6 +23,8 @@ from dlrm_pl.data.preprocessing.upstream import convert
 from dlrm_pl.data.preprocessing.upstream.arrays import UpstreamArrays
 from dlrm_pl.errors import ConfigurationError, DataFormatError
 from tests.support.raw_logs import contents, random_lines, write_days
+
+DENSE, SPARSE = Columns.criteo().dense_fields, Columns.criteo().sparse_fields
 
 ROWS = (700, 1, 400, 301)
 CAP = 1000
@@ -51,7 +53,7 @@ def save_as_reference(path: Path, records: np.ndarray[Any, Any], **more: Any) ->
 def copy_vocabulary(dataset: DatasetFolder, folder: Path, stem: str = "day") -> None:
     """Counts and dictionaries, by the reference's names."""
     shutil.copy(dataset.path / "day_fea_count.npz", folder / f"{stem}_fea_count.npz")
-    for table in range(NUM_SPARSE):
+    for table in range(Columns.criteo().num_sparse):
         shutil.copy(dataset.path / f"day_fea_dict_{table}.npz", folder / f"{stem}_fea_dict_{table}.npz")
 
 
@@ -248,13 +250,17 @@ def test_damaged_files_are_named(reordered: Path, tmp_path: Path) -> None:
         PreprocessOptions(randomize="total"),
         PreprocessOptions(vocabulary="train_only"),
         PreprocessOptions(vocabulary="train_only", min_count=2),
-        PreprocessOptions(vocabulary_from=Path("elsewhere")),
         PreprocessOptions(bad_rows=0.1),
     ],
 )
 def test_options_that_need_the_logs_are_refused(reordered: Path, tmp_path: Path, options: PreprocessOptions) -> None:
     with pytest.raises(ConfigurationError, match="needs the raw logs"):
         preprocess(reordered, tmp_path / "out", options)
+
+
+def test_a_given_vocabulary_needs_the_logs(reordered: Path, dataset: DatasetFolder, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="needs the raw logs"):
+        preprocess(reordered, tmp_path / "out", PreprocessOptions(vocabulary_from=dataset.path))
 
 
 def test_files_that_do_not_fit_together_are_named(

@@ -14,7 +14,7 @@ def test_absent_flags_have_the_defaults_of_the_reference() -> None:
     assert got["seed_everything"] == 123
     assert got["model"] == {
         "embedding_dim": 2,
-        "bottom_mlp": [13, 3, 2],  # "4-3-2" with the input of a dataset.
+        "bottom_mlp": [0, 3, 2],  # "4-3-2" with the input of a dataset.
         "top_mlp": [4, 2, 1],
         "interaction": "dot",
         "self_interaction": False,

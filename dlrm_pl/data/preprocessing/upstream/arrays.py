@@ -18,11 +18,12 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from dlrm_pl.data.formats.binary_format import DENSE, LABEL, RECORD_INTS, SPARSE, Records
-from dlrm_pl.data.formats.criteo_counts import NUM_DENSE, NUM_SPARSE
+from dlrm_pl.columns.columns import Columns
+from dlrm_pl.data.formats.binary_format import LABEL, Records
 from dlrm_pl.errors import DataFormatError
 
-_WIDTHS = {"X_cat": NUM_SPARSE, "X_int": NUM_DENSE, "y": 1}
+_COLUMNS = Columns.criteo()  # Of all files that upstream's tools write.
+_WIDTHS = {"X_cat": _COLUMNS.num_sparse, "X_int": _COLUMNS.num_dense, "y": 1}
 _INT_MAX = np.iinfo(np.int32).max
 _COPY_BYTES = 1 << 20
 
@@ -45,7 +46,7 @@ class _Layout:
 
 
 class UpstreamArrays:
-    """``X_cat [rows, 26]``, ``X_int [rows, 13]`` and ``y [rows]`` of one file.
+    """``X_cat [rows, T]``, ``X_int [rows, N]`` and ``y [rows]`` of one file.
 
     Args:
         path: .npz file.
@@ -87,14 +88,15 @@ class UpstreamArrays:
                 self._file(name).unlink(missing_ok=True)
 
     def records(self, first: int, stop: int, table_sizes: tuple[int, ...]) -> Records:
-        """Rows ``first`` to ``stop``, int32 ``[rows, 40]``.
+        """Rows ``first`` to ``stop``, int32 ``[rows, 1 + N + T]``.
 
         Raises:
             DataFormatError: a value that upstream's preprocessing never writes; names row and column.
         """
-        records = np.empty((stop - first, RECORD_INTS), np.int32)
+        records = np.empty((stop - first, _COLUMNS.record_ints), np.int32)
         limits: dict[str, npt.NDArray[np.int64] | int] = {"y": 1, "X_int": _INT_MAX, "X_cat": np.array(table_sizes) - 1}
-        for name, place in (("y", slice(LABEL, LABEL + 1)), ("X_int", DENSE), ("X_cat", SPARSE)):
+        places = {"y": slice(LABEL, LABEL + 1), "X_int": _COLUMNS.dense_fields, "X_cat": _COLUMNS.sparse_fields}
+        for name, place in places.items():
             values = self._read(name, first, stop)
             limit = limits[name]
             with np.errstate(invalid="ignore"):  # What cannot be cast is found below.

@@ -17,10 +17,7 @@ import numpy as np
 
 from dlrm_pl.columns.columns import Columns
 from dlrm_pl.data.formats.binary_format import (
-    DENSE,
     LABEL,
-    RECORD_BYTES,
-    SPARSE,
     SPLITS,
     Records,
     Split,
@@ -28,7 +25,6 @@ from dlrm_pl.data.formats.binary_format import (
 )
 from dlrm_pl.data.formats.block_checksum import BlockChecksum, block_bytes
 from dlrm_pl.data.formats.block_digests import digests_path
-from dlrm_pl.data.formats.criteo_counts import NUM_DENSE
 from dlrm_pl.data.formats.dataset_description import SplitInfo
 from dlrm_pl.data.formats.dataset_folder import DatasetFolder, describe
 from dlrm_pl.data.formats.vocabulary import load_array, save_counts, save_dictionary
@@ -45,6 +41,7 @@ from dlrm_pl.files.complete_io import sync_handle, sync_path
 
 log = logging.getLogger(__name__)
 
+_COLUMNS = Columns.criteo()  # Of all files that upstream's tools write.
 _BLOCK_ROWS = 1 << 16
 _ROW_BYTES = 1600  # Of memory that a row takes while its arrays become records: less.
 _IN_ORDER: tuple[Split, ...] = ("train", "test", "val")  # As their rows stand.
@@ -97,7 +94,7 @@ class UpstreamConversion:
             self._take_dictionary(table, path)
         if not self._source.dictionaries:
             log.warning("no *_fea_dict_*.npz next to the files: a model will not be able to score raw logs")
-        statistics = LogStatistics.nothing(Columns.criteo(), len(SPLITS))
+        statistics = LogStatistics.nothing(_COLUMNS, len(SPLITS))
         splits: dict[Split, SplitInfo] = {}
         done = 0
         for number, split in enumerate(SPLITS):
@@ -118,7 +115,7 @@ class UpstreamConversion:
         )
 
     def _require_disk(self) -> None:
-        output = self._total * RECORD_BYTES
+        output = self._total * _COLUMNS.record_bytes
         needed = output + max((one.unpacked_bytes for one in self._source.arrays), default=0)
         if self._source.binaries:
             first = next(iter(self._source.binaries.values()))
@@ -131,7 +128,7 @@ class UpstreamConversion:
         return str((self._checkpoint.finished / split_file_name(split)).relative_to(self._checkpoint.path))
 
     def _done(self, state: State) -> int:
-        return sum(state.file_bytes.values()) // RECORD_BYTES
+        return sum(state.file_bytes.values()) // _COLUMNS.record_bytes
 
     def _convert(self) -> None:
         """Append the rows of all arrays to the files of the splits, from where an earlier run came to."""
@@ -197,7 +194,7 @@ class UpstreamConversion:
             row += len(records)
             columns = np.ascontiguousarray(records.T)
             counted.histogram += _histogram(columns)
-            np.maximum(counted.largest, columns[DENSE].max(axis=1), out=counted.largest)
+            np.maximum(counted.largest, columns[_COLUMNS.dense_fields].max(axis=1), out=counted.largest)
             counted.clicks += int(np.count_nonzero(columns[LABEL]))
             checksum.update(records.reshape(-1).view(np.uint8).data)
             self._progress("checking", (done + row) / self._total, len(records))
@@ -213,13 +210,12 @@ def _check(records: Records, last_ids: np.ndarray[Any, np.dtype[np.int64]], path
     Raises:
         DataFormatError: a value is out of range; names record and field.
     """
-    most = np.concatenate([[1], np.full(NUM_DENSE, np.iinfo(np.int32).max), last_ids])
+    most = np.concatenate([[1], np.full(_COLUMNS.num_dense, np.iinfo(np.int32).max), last_ids])
     wrong = (records < 0) | (records > most)
     if wrong.any():
         index, field = (int(place) for place in np.argwhere(wrong)[0])
-        what = (
-            f"table {field - SPARSE.start}" if field >= SPARSE.start else "the label" if field == LABEL else f"I{field}"
-        )
+        table = field - _COLUMNS.sparse_fields.start
+        what = f"table {table}" if table >= 0 else "the label" if field == LABEL else _COLUMNS.names[field]
         raise DataFormatError(
             f"{path}: record {row + index}: {what} is {records[index, field]}, but must be 0 to {most[field]}. "
             "The file and its counts come from different runs, or it is corrupt."
@@ -227,9 +223,10 @@ def _check(records: Records, last_ids: np.ndarray[Any, np.dtype[np.int64]], path
 
 
 def _histogram(columns: Records) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Return the histogram of the dense values, ``[13, DENSE_BINS]``."""
-    binned = np.minimum(columns[DENSE], DENSE_BINS - 1) + (np.arange(NUM_DENSE) * DENSE_BINS)[:, None]
-    return np.bincount(binned.ravel(), minlength=NUM_DENSE * DENSE_BINS).reshape(NUM_DENSE, DENSE_BINS)
+    """Return the histogram of the dense values, ``[N, DENSE_BINS]``."""
+    count = _COLUMNS.num_dense
+    binned = np.minimum(columns[_COLUMNS.dense_fields], DENSE_BINS - 1) + (np.arange(count) * DENSE_BINS)[:, None]
+    return np.bincount(binned.ravel(), minlength=count * DENSE_BINS).reshape(count, DENSE_BINS)
 
 
 def _link(source: Path, target: Path) -> None:

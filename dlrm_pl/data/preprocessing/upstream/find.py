@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dlrm_pl.columns.columns import Columns
 from dlrm_pl.data.formats.binary_format import SPLITS, Split, count_records
-from dlrm_pl.data.formats.criteo_counts import NUM_SPARSE
 from dlrm_pl.data.formats.vocabulary import check_counts, load_array
 from dlrm_pl.data.preprocessing.options import KAGGLE_DAYS, PreprocessOptions
 from dlrm_pl.data.preprocessing.upstream.arrays import UpstreamArrays
@@ -169,7 +169,7 @@ def _dictionaries(counts: Path | None = None) -> list[Path]:
     if counts is None or not counts.name.endswith("_fea_count.npz"):
         return []
     stem = counts.name.removesuffix("_fea_count.npz")
-    paths = [counts.with_name(f"{stem}_fea_dict_{table}.npz") for table in range(NUM_SPARSE)]
+    paths = [counts.with_name(f"{stem}_fea_dict_{table}.npz") for table in range(Columns.criteo().num_sparse)]
     missing = [path for path in paths if not path.is_file()]
     if missing and len(missing) < len(paths):
         raise DataFormatError(f"{missing[0]}: is missing, but others of the {len(paths)} dictionaries exist.")
