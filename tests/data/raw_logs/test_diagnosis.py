@@ -53,7 +53,8 @@ SHAPES = {
     "bzip2": (bz2.compress(TEXT), r"looks like a bzip2 file"),
     "xz": (lzma.compress(TEXT), r"looks like an xz file"),
     "zstd": (b"\x28\xb5\x2f\xfd" + TEXT, r"looks like a zstd file"),
-    "parquet": (b"PAR1" + TEXT, r"looks like a Parquet file"),
+    "parquet": (b"PAR1" + TEXT, r"looks like a Parquet file: let its name end in \.parquet"),
+    "arrow": (b"ARROW1\0\0" + TEXT, r"looks like an Arrow file: let its name end in \.arrow"),
     "records": (np.arange(4000, dtype="<i4").tobytes(), r"looks like binary data"),
 }
 
