@@ -14,12 +14,11 @@ from typing import IO
 
 from dlrm_pl.columns.columns import Columns
 from dlrm_pl.data.formats.binary_format import columns_or_criteo
-from dlrm_pl.data.formats.block_checksum import DIGEST_BYTES, block_bytes, checksum_of
+from dlrm_pl.data.formats.block_checksum import DIGEST_BYTES, block_bytes, blocks_at_once, checksum_of
 from dlrm_pl.errors import DataFormatError
 
 _SAMPLES = 4
 """Number of blocks that are checked when a dataset is opened: of Criteo's 5 MB, 5 ms."""
-_READ_BLOCKS = 8
 
 
 def digests_path(path: Path) -> Path:
@@ -107,18 +106,19 @@ class BlockDigests:
         Raises:
             DataFormatError: a block was changed; names its rows.
         """
+        count = blocks_at_once(self._block_bytes)
 
         def check(first: int) -> None:
             with self._path.open("rb") as handle:
-                data = memoryview(self._read(handle, first, _READ_BLOCKS))
-            for block in range(first, min(first + _READ_BLOCKS, len(self))):
+                data = memoryview(self._read(handle, first, count))
+            for block in range(first, min(first + count, len(self))):
                 self._check(block, data[(block - first) * self._block_bytes :][: self._block_bytes])
 
         threads = os.cpu_count() or 1
         with ThreadPoolExecutor(threads) as pool:
             # A few blocks at a time, so that the check stops soon after a changed block.
-            for first in range(0, len(self), threads * _READ_BLOCKS):
-                list(pool.map(check, range(first, min(first + threads * _READ_BLOCKS, len(self)), _READ_BLOCKS)))
+            for first in range(0, len(self), threads * count):
+                list(pool.map(check, range(first, min(first + threads * count, len(self)), count)))
 
     def _check(self, block: int, data: memoryview | bytes) -> None:
         if hashlib.sha256(data).digest() != self._digests[block * DIGEST_BYTES : (block + 1) * DIGEST_BYTES]:
