@@ -171,7 +171,8 @@ class PreprocessOptions:
         run = {"workers", "memory_bytes", "checkpoint_bytes"}
         names = [field.name for field in dataclasses.fields(self) if field.name not in run]
         values = {name: getattr(self, name) for name in names}
-        values["vocabulary_from"] = None if self.vocabulary_from is None else str(self.vocabulary_from)
+        given = values.pop("vocabulary_from")
+        values["vocabulary_from"] = None if given is None else str(given)
         # Not stated where it is the default, so that datasets of earlier versions are recognized.
         columns = self.columns_of_logs
         for name in ("split_by", "truncate_lists"):

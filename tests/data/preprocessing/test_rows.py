@@ -22,7 +22,7 @@ from dlrm_pl.data.sources import source
 from dlrm_pl.errors import ConfigurationError, DataFormatError
 from tests.reference.click_logs import dictionaries, records_of
 from tests.support.click_tables import SHOP, shop_table, write_csv, write_parquet
-from tests.support.raw_logs import contents
+from tests.support.raw_logs import contents, write_days
 
 ROWS = (700, 901, 501)
 
@@ -200,3 +200,60 @@ def test_one_file_is_cut_into_days_of_equal_length(tables: list[pa.Table], tmp_p
     assert report.rows_by_day == (129, 129, 129, 129, 129, 128, 128)
     rows = table.to_pylist()
     check(report.folder, [rows[: -report.rows_by_day[-1]], rows[-report.rows_by_day[-1] :]], options)
+
+
+def test_a_chunk_of_bad_rows_is_left_out(
+    tables: list[pa.Table], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source, "CHUNK_ROWS", 256)
+    label = pa.array([None if 256 <= row < 512 else row % 2 for row in range(ROWS[1])])
+    bad = tables[1].set_column(0, "clicked", label)
+    raw = write_parquet([tables[0], bad, tables[2]], tmp_path / "shop")
+    options = PreprocessOptions(columns=SHOP, bad_rows=0.5, randomize="none")
+    report = preprocess(raw, tmp_path / "out", options)
+    kept = [row for number, row in enumerate(bad.to_pylist()) if not 256 <= number < 512]
+    check(report.folder, [tables[0].to_pylist(), kept, tables[2].to_pylist()], options)
+
+
+@pytest.mark.parametrize("day", [0, 1, 2])
+def test_a_day_without_a_row_is_an_error(tables: list[pa.Table], tmp_path: Path, day: int) -> None:
+    parts = list(tables)
+    parts[day] = parts[day].set_column(0, "clicked", pa.nulls(ROWS[day], pa.bool_()))
+    raw = write_parquet(parts, tmp_path / "shop")
+    with pytest.raises(DataFormatError, match=rf"day {day} \(part-00{day}.parquet\) has no rows that can be used"):
+        preprocess(raw, tmp_path / "out", PreprocessOptions(columns=SHOP, bad_rows=1.0))
+    assert not (tmp_path / "out").exists()
+
+
+def test_one_day_is_too_few(tables: list[pa.Table], tmp_path: Path) -> None:
+    raw = write_parquet(tables[:1], tmp_path / "shop")
+    with pytest.raises(DataFormatError, match=r"is 1 day by files .*at least 2 are needed"):
+        preprocess(raw, tmp_path / "out", PreprocessOptions(columns=SHOP, split_by="files"))
+
+
+def test_layout_of_raw_logs_is_refused(tables: list[pa.Table], tmp_path: Path) -> None:
+    raw = write_parquet(tables, tmp_path / "shop")
+    with pytest.raises(ConfigurationError, match="layout=kaggle is for raw logs"):
+        preprocess(raw, tmp_path / "out", PreprocessOptions(columns=SHOP, layout="kaggle"))
+    with pytest.raises(ConfigurationError, match="split_by=time is for files with named columns"):
+        PreprocessOptions(columns=SHOP, layout="kaggle", split_by="time")
+
+
+def test_criteo_may_come_as_a_table(tmp_path: Path) -> None:
+    """Files whose names state their format are read by names, also where the columns would be those of a raw log."""
+    rng = np.random.default_rng(0)
+    columns = Columns.criteo()
+    table = pa.table(
+        {columns.label: pa.array(rng.integers(0, 2, 40))}
+        | {column.name: pa.array(rng.integers(0, 9, 40)) for column in columns.dense}
+        | {column.name: pa.array([f"{value:08x}" for value in rng.integers(0, 9, 40)]) for column in columns.sparse}
+    )
+    options = PreprocessOptions(columns=columns, split_by="rows", days=2, randomize="none")
+    folder = preprocess(write_csv(table, tmp_path / "log.csv"), tmp_path / "out", options).folder
+    rows = table.to_pylist()
+    check(folder, [rows[:20], rows[20:]], options)
+    lines = [b"\t".join(str(value).encode() for value in row.values()) for row in rows]
+    raw = write_days(tmp_path / "raw", [lines[:20], lines[20:]])
+    text = preprocess(raw, tmp_path / "text", PreprocessOptions(randomize="none")).folder
+    assert text.fingerprint == folder.fingerprint
+    assert split_rows(text, "train") == split_rows(folder, "train")
