@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
 
 _BLOCK_BYTES = 2 << 20
 """Largest length of a row with its values in quotes."""
+
+_MIXED = re.compile(r"Row #(\d+): Expected (\d+) columns, got (\d+)")
 
 
 class CsvFile:
@@ -77,7 +82,14 @@ class CsvFile:
 
     def _record_batches(self, text: _CountedText, names: Sequence[str], invalid: list[Any]) -> Iterator[Any]:
         try:
-            yield from self._open(text, names, invalid)
+            with _without_traceback():
+                reader = self._open(text, names, invalid)
+            while True:
+                with _without_traceback():
+                    batch = next(reader, None)
+                if batch is None:
+                    return
+                yield batch
         except arrow().ArrowInvalid as error:
             if "Empty CSV file" not in str(error):  # A header without a newline, and no rows.
                 raise self._wrong(error) from None
@@ -116,12 +128,34 @@ class CsvFile:
 
     def _wrong(self, error: Exception) -> DataFormatError:
         text = str(error).splitlines()[0]
+        if wrong := _MIXED.search(text):
+            row, expected, has = map(int, wrong.groups())
+            return DataFormatError(
+                f"{self.path}: row {row - 1}: has {has} fields; expected {expected}, as in the header. The row is not "
+                "text in UTF-8. Write the file again, or as Parquet."
+            )
         if "straddling" in text:
             return DataFormatError(
                 f"{self.path}: has a row of more than {_BLOCK_BYTES:,} bytes. Is a quote not closed? Write the file "
                 "again, or as Parquet."
             )
         return DataFormatError(f"{self.path}: cannot be read as CSV ({text}). Write it again, or as Parquet.")
+
+
+@contextmanager
+def _without_traceback() -> Iterator[None]:
+    """Print no traceback where pyarrow cannot decode a row to report it; an error with the row's number follows."""
+    before = sys.unraisablehook
+
+    def hook(unraisable: sys.UnraisableHookArgs) -> None:
+        if not isinstance(unraisable.exc_value, UnicodeDecodeError):
+            before(unraisable)
+
+    sys.unraisablehook = hook
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
 
 
 class _CountedText:
