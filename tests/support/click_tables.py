@@ -35,6 +35,12 @@ SHOP = Columns(
 )
 """The columns of ``shop_table``: two of them lists, and each way to ids once."""
 
+_OF_AVAZU = Columns.read("avazu")
+AVAZU = Columns(
+    _OF_AVAZU.label, (DenseColumn(name="visits"),), (SparseColumn(name="hour", kind="integer"), *_OF_AVAZU.sparse)
+)
+"""The columns of ``avazu_table``, with ``hour`` as a category: 1 dense, 22 sparse."""
+
 CITIES = [
     "Berlin",
     "São Paulo",
@@ -52,7 +58,7 @@ TAGS = ["new", "sale", "größer", "скидка", "特価", "خصم", "🔥", "
 
 
 def avazu_table(rows: int, seed: int = 1, first_day: int = 21) -> pa.Table:
-    """A day of clicks with the columns of the train file of Avazu's challenge of 2014; ``hour`` is YYMMDDHH."""
+    """A day of clicks with the columns of Avazu's challenge of 2014, and one more; ``hour`` is YYMMDDHH."""
     rng = np.random.default_rng(seed)
     sites, apps, models = rng.integers(0, 60, rows), rng.integers(0, 25, rows), rng.integers(0, 90, rows)
     position = rng.choice([0, 1, 2, 7], rows, p=[0.7, 0.25, 0.03, 0.02])
@@ -88,6 +94,7 @@ def avazu_table(rows: int, seed: int = 1, first_day: int = 21) -> pa.Table:
             "C19": pa.array(rng.choice([35, 39, 167, 1839], rows)),
             "C20": pa.array(np.where(rng.random(rows) < 0.4, -1, 100000 + rng.integers(0, 80, rows))),
             "C21": pa.array(rng.choice([23, 33, 79, 221], rows)),
+            "visits": pa.array(rng.poisson(3, rows)),
         }
     )
 
