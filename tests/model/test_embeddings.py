@@ -40,10 +40,11 @@ def test_one_hot_equals_bags_of_one(sizes: list[int], b: int, seed: int) -> None
     assert torch.equal(module(indices, None), module(indices.flatten(), offsets))
 
 
+@pytest.mark.parametrize("is_mean", [(), (True, True)])
 @pytest.mark.parametrize("multi_hot", [False, True])
-def test_sparse_gradients_equal_dense_ones(multi_hot: bool) -> None:
+def test_sparse_gradients_equal_dense_ones(multi_hot: bool, is_mean: tuple[bool, ...]) -> None:
     torch.manual_seed(0)
-    module = EmbeddingBags([4, 3], 2)
+    module = EmbeddingBags([4, 3], 2, is_mean)
     indices = torch.tensor([[1, 1, 3], [0, 2, 2]])  # Repeated rows, whose gradients add up.
     upstream = torch.randn(3, 2, 2)
     found = module(indices.flatten(), torch.arange(7)) if multi_hot else module(indices, None)
@@ -55,6 +56,14 @@ def test_sparse_gradients_equal_dense_ones(multi_hot: bool) -> None:
         assert table.grad is not None
         assert table.grad.is_sparse
         torch.testing.assert_close(table.grad.to_dense(), expected)
+
+
+def test_the_gradient_of_a_mean_is_shared_by_its_rows() -> None:
+    module = EmbeddingBags([4], 2, [True])
+    module(torch.tensor([1, 1, 3]), torch.tensor([0, 3, 3])).sum().backward()
+    (table,) = module.parameters()
+    assert table.grad is not None
+    torch.testing.assert_close(table.grad.to_dense()[:, 0], torch.tensor([0.0, 2 / 3, 0.0, 1 / 3]))
 
 
 def test_initial_values_are_uniform_within_the_references_bound() -> None:

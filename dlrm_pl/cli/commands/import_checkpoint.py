@@ -95,7 +95,7 @@ def _known_dataset(data: str | None, counts: str | None) -> Any:
 
         folder = DatasetFolder.open(data, rows=False)
         folder.check_dictionaries()  # The checkpoint will state what they are.
-        return KnownDataset(folder.path, folder.table_sizes, folder.fingerprint)
+        return KnownDataset(folder.path, folder.table_sizes, folder.fingerprint, folder.columns)
     if counts is not None:
         from dlrm_pl.data.formats.vocabulary import check_counts, load_array
 

@@ -162,7 +162,9 @@ class DLRMModule(pl.LightningModule):
             pooling=_pooling(stated, len(table_sizes)),
         )
         if stated is not None and (misfit := architecture.misfit(stated)):
-            raise ConfigurationError(f"The columns do not fit the model: {misfit}.")
+            raise ConfigurationError(
+                f"The columns do not fit the model: {misfit}. A bottom_mlp that begins with 0 takes their number."
+            )
         with torch.device("meta") if _skip_weight_init.get() else nullcontext():
             self.model = DLRM(architecture)
         self._same_on_all_ranks = False

@@ -10,13 +10,14 @@ import collections
 import dataclasses
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from dlrm_pl.columns.columns import Columns
 from dlrm_pl.errors import CheckpointError, DatasetError
 from dlrm_pl.model.architecture import Interaction
 from dlrm_pl.model.checkpoints.checked_tensor import CheckedTensor
@@ -42,11 +43,13 @@ class KnownDataset:
         path: the file or folder that states it.
         table_sizes: rows of each table.
         fingerprint: fingerprint of the dataset; empty when only its table sizes are known.
+        columns: columns of the dataset; None when they are not known.
     """
 
     path: Path
     table_sizes: Sequence[int]
     fingerprint: str = ""
+    columns: Columns | None = None
 
 
 class UpstreamCheckpoint:
@@ -123,6 +126,10 @@ class UpstreamCheckpoint:
                 contract.check_dataset(dataset.table_sizes, "")
             except DatasetError as error:
                 raise DatasetError(f"{dataset.path}: does not fit {self.path}. {error}") from error
+            if dataset.columns is not None:
+                if misfit := self.architecture.misfit(dataset.columns):  # Upstream sums all bags.
+                    raise DatasetError(f"{dataset.path}: does not fit {self.path}: {misfit}.")
+                contract = replace(contract, columns=dataset.columns)
         converted = sorted({str(t.converted_from) for t in self.tensors.values() if t.converted_from is not None})
         if converted:
             log.warning("%s: converting weights of type %s to torch.float32.", self.path, " and ".join(converted))
@@ -137,7 +144,9 @@ class UpstreamCheckpoint:
             "optimizer_states": [],
             "lr_schedulers": [],
             "hparams_name": "kwargs",
-            "hyper_parameters": self.architecture.to_dict() | {"dataset_fingerprint": contract.dataset_fingerprint},
+            "hyper_parameters": self.architecture.to_dict()
+            | {"dataset_fingerprint": contract.dataset_fingerprint}
+            | ({} if contract.columns is None else {"columns": contract.columns.statement()}),
         }
         contract.write(checkpoint)
         if self.format == "legacy":
