@@ -107,7 +107,13 @@ class ClickBatch(NamedTuple):
 
     @classmethod
     def from_frame(
-        cls, frame: Any, source: Any = None, *, num_dense: int | None = None, num_sparse: int | None = None
+        cls,
+        frame: Any,
+        source: Any = None,
+        *,
+        truncate_lists: bool = False,
+        num_dense: int | None = None,
+        num_sparse: int | None = None,
     ) -> Self:
         """Make a batch from a frame of pandas, polars or Arrow, or a dict of columns.
 
@@ -123,6 +129,8 @@ class ClickBatch(NamedTuple):
                 too; values are not copied where their types allow.
             source: what has the vocabulary: a ``DatasetFolder``, an ``Artifact`` or ``Predictor``, or the path of a
                 dataset folder or an artifact. Of an object the dictionaries are read once, of a path each time.
+            truncate_lists: with ``source``, whether to cut lists that are longer than their column allows instead of
+                refusing them.
             num_dense: without ``source``, number of columns ``I...``; None: as many as Criteo's logs have.
             num_sparse: without ``source``, number of columns ``C...``; None: likewise.
 
@@ -142,7 +150,9 @@ class ClickBatch(NamedTuple):
             torch.Size([26, 2])
         """
         if source is not None:
-            return cls._from_raw(frame, source, num_dense, num_sparse)
+            if num_dense is not None or num_sparse is not None:
+                raise ConfigurationError("num_dense and num_sparse are for frames of ids: source states its columns.")
+            return cls._from_raw(frame, source, truncate_lists)
         import numpy as np
 
         from dlrm_pl.arrays import column_names, frame_column
@@ -156,15 +166,13 @@ class ClickBatch(NamedTuple):
         return cls.from_arrays(np.stack(dense, axis=1), np.stack(sparse, axis=1), labels)
 
     @classmethod
-    def _from_raw(cls, frame: Any, source: Any, num_dense: int | None, num_sparse: int | None) -> Self:
+    def _from_raw(cls, frame: Any, source: Any, truncate_lists: bool) -> Self:
         """Make a batch from a frame of raw values."""
         from dlrm_pl.data.encoding.encoders import encoder_of
         from dlrm_pl.data.encoding.frames import records_of_frame
 
-        if num_dense is not None or num_sparse is not None:
-            raise ConfigurationError("num_dense and num_sparse are for frames of ids: source states its columns.")
         encoder = encoder_of(source)
-        records, labelled = records_of_frame(frame, encoder)
+        records, labelled = records_of_frame(frame, encoder, truncate_lists=truncate_lists)
         batch = to_batch(records, encoder.columns)
         return cls(batch.dense, batch.indices, batch.offsets, batch.labels if labelled else None)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dlrm_pl.columns.column import DenseColumn, SparseColumn
 from dlrm_pl.columns.columns import Columns
 
-_MOST_NAMES = 8
+_MOST_NAMES = 10
 _NUMBERED = re.compile(r"(.*?)(0|[1-9][0-9]{0,8})")
 
 

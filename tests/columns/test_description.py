@@ -35,9 +35,9 @@ def test_columns_that_are_alike_share_a_line() -> None:
 
 
 def test_many_names_are_cut() -> None:
-    names = [f"{letter}x" for letter in "abcdefghijk"]
+    names = [f"{letter}x" for letter in "abcdefghijklm"]
     columns = Columns("y", (DenseColumn(name="d"),), tuple(SparseColumn(name=name) for name in names))
-    assert column_lines(columns)[-1][1] == "ax, bx, cx, dx, ex, fx, gx, hx and 3 more: string, vocabulary"
+    assert column_lines(columns)[-1][1] == "ax, bx, cx, dx, ex, fx, gx, hx, ix, jx and 3 more: string, vocabulary"
 
 
 def test_numbers_that_do_not_count_upwards_are_no_run() -> None:

@@ -19,6 +19,7 @@ from dlrm_pl.quantization.judging.criterion import Criterion
 from dlrm_pl.quantization.judging.slices import WorstSlice
 from dlrm_pl.quantization.search.settings import TuningSettings
 from dlrm_pl.workflow.config import QuantizationConfig
+from dlrm_pl.workflow.quantize import check_rows
 from tests.support.training import quiet_trainer
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
@@ -134,3 +135,23 @@ def test_a_wrong_option_is_refused(
 def test_other_classes_are_refused(module: DLRMModule, data: DLRMDataModule, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="needs a DLRMModule, got DLRM"):
         dlrm_pl.quantize(module.model, data, tmp_path / "a")  # type: ignore[arg-type]
+
+
+def test_dictionaries_go_into_the_artifact_where_they_are_those_of_the_model(
+    module: DLRMModule, data: DLRMDataModule, tmp_path: Path
+) -> None:
+    outcome = dlrm_pl.quantize(module, data, tmp_path / "a", settings=LOOSE, with_vocabulary=True)
+    assert dlrm_pl.load_artifact(outcome.path).encoder.vocabulary.sizes == data.folder.table_sizes
+    capped = DLRMDataModule(data.folder.path, max_ind_range=3)
+    with pytest.raises(ConfigurationError, match=r"data\.max_ind_range=3 makes ids that the dictionaries do not give"):
+        check_rows(QuantizationConfig(with_vocabulary=True), capped)
+
+
+def test_data_module_without_dictionaries_is_refused_before_the_training() -> None:
+    names = ("setup", "calibration_dataloader", "tuning_dataloader", "certification_dataloader")
+    plain = type("Plain", (), dict.fromkeys(names, lambda self, stage="": []))()
+    check_rows(QuantizationConfig(), plain)
+    with pytest.raises(
+        ConfigurationError, match=r"with_vocabulary needs a data module with the dictionaries.*Plain has"
+    ):
+        check_rows(QuantizationConfig(with_vocabulary=True), plain)

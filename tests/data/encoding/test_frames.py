@@ -74,6 +74,8 @@ def test_what_has_no_vocabulary_is_named(folder: DatasetFolder, tmp_path: Path) 
 def test_value_that_does_not_fit_is_named(folder: DatasetFolder) -> None:
     with pytest.raises(DataFormatError, match="tags"):
         ClickBatch.from_frame(VALUES | {"tags": [["a"] * 4, [], []]}, folder)
+    cut = ClickBatch.from_frame(VALUES | {"tags": [["new"] * 4, [], []]}, folder, truncate_lists=True)
+    assert cut.indices[3:6].tolist() == [0, 0, 0]
     with pytest.raises(DataFormatError, match="has no column city"):
         ClickBatch.from_frame({name: values for name, values in VALUES.items() if name != "city"}, folder)
 
