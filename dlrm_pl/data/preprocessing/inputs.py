@@ -18,6 +18,7 @@ from dlrm_pl.files.sizes import format_bytes
 log = logging.getLogger(__name__)
 
 _RAW_LOG = ".txt"  # A raw log may be named so, too.
+_UPSTREAM = (".bin", ".npz")
 
 
 @dataclass(frozen=True)
@@ -81,11 +82,11 @@ def find_inputs(raw: Path, options: PreprocessOptions) -> Inputs:
         DataFormatError: a file is missing or corrupt, or there are too few days.
     """
     columns = options.columns_of_logs
+    if _has_named_columns(raw, options):
+        return Inputs(raw, [file.path for file in find_files(raw)])
     upstream = find_upstream_files(raw, options) if columns.is_criteo else None
     if upstream is not None:
         return Inputs(raw, list(upstream.files), upstream)
-    if _has_named_columns(raw, options):
-        return Inputs(raw, [file.path for file in find_files(raw)])
     days = find_days(raw, options.layout, options.days, options.least_days, columns)
     return Inputs(raw, [day.path for day in days], None, days)
 
@@ -104,5 +105,6 @@ def _has_named_columns(raw: Path, options: PreprocessOptions) -> bool:
     if options.split_by is not None:
         return True
     paths = [path for path in raw.iterdir() if path.is_file()] if raw.is_dir() else [raw]
-    formats = [stated_format(path) for path in paths if _RAW_LOG not in path.suffixes]
-    return any(formats)
+    if any(path.suffix in _UPSTREAM for path in paths):
+        return False
+    return any(stated_format(path) for path in paths if _RAW_LOG not in path.suffixes)

@@ -38,7 +38,14 @@ class RowLog:
 
     def __init__(self, raw: Path, options: PreprocessOptions) -> None:
         columns = options.columns_of_logs
-        source = open_source(raw, columns, truncate_lists=options.truncate_lists)
+        try:
+            source = open_source(raw, columns, truncate_lists=options.truncate_lists)
+        except DataFormatError as error:
+            if options.columns is not None:
+                raise
+            raise DataFormatError(
+                f"{error} These are Criteo's columns: state those of your log with --columns."
+            ) from None
         split_by = options.split_by or ("files" if len(source.files) > 1 else "rows")
         days = KAGGLE_DAYS if split_by == "rows" and options.days is None else options.days
         self._days: Days = find_days(source, split_by, days)

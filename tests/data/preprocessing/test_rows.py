@@ -225,6 +225,12 @@ def test_a_day_without_a_row_is_an_error(tables: list[pa.Table], tmp_path: Path,
     assert not (tmp_path / "out").exists()
 
 
+def test_columns_have_to_be_stated(tables: list[pa.Table], tmp_path: Path) -> None:
+    raw = write_parquet(tables, tmp_path / "shop")
+    with pytest.raises(DataFormatError, match=r"no column label.*state those of your log with --columns\."):
+        preprocess(raw, tmp_path / "out")
+
+
 def test_one_day_is_too_few(tables: list[pa.Table], tmp_path: Path) -> None:
     raw = write_parquet(tables[:1], tmp_path / "shop")
     with pytest.raises(DataFormatError, match=r"is 1 day by files .*at least 2 are needed"):
