@@ -207,6 +207,17 @@ class Columns:
         return tuple(runs)
 
     @cached_property
+    def sparse_runs(self) -> tuple[slice, ...]:
+        """Places of neighbouring sparse columns without lists, and of each column with lists, in their order."""
+        runs: list[slice] = []
+        for table, column in enumerate(self.sparse):
+            if runs and not column.is_list and not self.sparse[table - 1].is_list:
+                runs[-1] = slice(runs[-1].start, table + 1)
+            else:
+                runs.append(slice(table, table + 1))
+        return tuple(runs)
+
+    @cached_property
     def is_one_hot(self) -> bool:
         """Whether no sparse column has lists, so that batches are one-hot."""
         return not any(column.is_list for column in self.sparse)

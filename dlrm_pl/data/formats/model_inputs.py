@@ -42,23 +42,27 @@ def lookups(ids: Records, columns: Columns) -> tuple[Integers, Integers | None]:
     if columns.is_one_hot:
         return np.ascontiguousarray(ids.T, dtype=np.int64), None
     rows = len(ids)
-    indices = np.empty(ids.size, np.int64)
-    lengths = np.empty((columns.num_sparse, rows), np.int64)
-    end = 0
-    for table, (column, fields) in enumerate(zip(columns.sparse, columns.id_fields, strict=True)):
-        bags = ids[:, fields]
-        if column.at_most is None:
-            found = bags.reshape(-1)
-            lengths[table] = column.width
+    indices, offsets = np.empty(ids.size, np.int64), np.empty(columns.num_sparse * rows + 1, np.int64)
+    offsets[0] = end = 0
+    for tables in columns.sparse_runs:
+        column = columns.sparse[tables.start]
+        bags = ids[:, columns.id_fields[tables.start].start : columns.id_fields[tables.stop - 1].stop]
+        ends = offsets[1 + tables.start * rows : 1 + tables.stop * rows]
+        if not column.is_list:
+            indices[end : end + bags.size].reshape(bags.T.shape)[...] = bags.T
+            ends[...] = np.arange(end + 1, end + 1 + bags.size)
+        elif column.at_most is None:
+            indices[end : end + bags.size].reshape(bags.shape)[...] = bags
+            ends[...] = np.arange(end + column.width, end + 1 + bags.size, column.width)
         else:
             # Lists stand at the left of their fields, so row by row this is the order of their elements.
             present = bags >= 0
             found = bags[present]
-            lengths[table] = np.count_nonzero(present, axis=1)
-        indices[end : end + len(found)] = found
-        end += len(found)
-    offsets = np.zeros(lengths.size + 1, np.int64)
-    np.cumsum(lengths.reshape(-1), out=offsets[1:])
+            indices[end : end + len(found)] = found
+            # The sum of bytes is five times as fast as count_nonzero.
+            np.cumsum(np.einsum("ij->i", present.view(np.uint8), dtype=np.int64), out=ends)
+            ends += end
+        end = int(offsets[tables.stop * rows])
     return indices[:end], offsets
 
 

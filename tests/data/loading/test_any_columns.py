@@ -130,6 +130,8 @@ def test_rows_of_a_folder_are_read_by_its_columns(folder: DatasetFolder) -> None
     assert len(rows) == 290
     assert_is_of(rows[3:40], records[3:40], MIXED)
     assert_is_of(rows[np.array([70, 2, 5])], records[[2, 5, 70]], MIXED)
+    empty = rows[5:5]
+    assert (empty.num_samples, empty.indices.numel(), empty.offsets.tolist()) == (0, 0, [0])
     assert_is_of(pickle.loads(pickle.dumps(rows))[0:4], records[:4], MIXED)
 
 
