@@ -29,7 +29,7 @@ class Architecture:
     Attributes:
         table_sizes: rows of each embedding table.
         embedding_dim: width D of an embedding.
-        bottom_mlp: widths of the bottom MLP, its input included, such as 13-512-256-128; the last one is D.
+        bottom_mlp: widths of the bottom MLP, its input included, such as 4-512-256-128; the last one is D.
         top_mlp: widths of the top MLP without its input, such as 1024-1024-512-256-1; the last one is 1.
         interaction: how the vectors meet: ``dot`` for all pairwise dot products, ``cat`` for concatenation.
         self_interaction: include the dot product of each vector with itself.

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from dlrm_pl.errors import LookupIndexError, NonFiniteError, ShapeError
-from dlrm_pl.kernels.int8.failure import Failure
+from dlrm_pl.errors import NonFiniteError, ShapeError
+from dlrm_pl.kernels.int8.checks import check_scale, checked_lookups, interaction_width, is_vector, raise_failure
 from dlrm_pl.kernels.int8.rows import (
     BLOCK_IN,
     BLOCK_OUT,
@@ -47,9 +47,6 @@ _LIBRARY.define("pack_rows(Tensor values, int dtype) -> Tensor")
 INT8_MLP = "dlrm_pl::int8_mlp"
 LOOKUP_INTERACTION = "dlrm_pl::lookup_interaction"
 LOOKUP = "dlrm_pl::lookup"
-
-# Type of the tensor that holds the rows of each of TABLE_DTYPES.
-_STORAGE = (torch.uint8, torch.uint8, torch.float16, torch.float32)
 
 
 def pack_weight(weight: Tensor) -> Tensor:
@@ -104,7 +101,7 @@ def int8_mlp(
         )
     inputs = x.shape[1]
     if x.dtype == torch.float32:
-        _check_scale(input_scale, input_zero_point)
+        check_scale(input_scale, input_zero_point)
     else:
         inputs = weights[0].shape[1] * BLOCK_IN if weights[0].dim() == 4 else 0
         if x.shape[1] < inputs:
@@ -123,7 +120,7 @@ def int8_mlp(
         outs = round_up(width, BLOCK_OUT)
         shape = (outs // BLOCK_OUT, round_up(inputs, BLOCK_IN) // BLOCK_IN, BLOCK_IN // 4, 4 * BLOCK_OUT)
         fits = weight.dtype == torch.int8 and tuple(weight.shape) == shape and weight.is_contiguous()
-        if not fits or not _is_vector(multiplier, outs) or not _is_vector(bias, outs):
+        if not fits or not is_vector(multiplier, outs) or not is_vector(bias, outs):
             raise ShapeError(
                 f"layer {index}: {inputs} inputs and {width} outputs need packed int8 weights {list(shape)} and {outs} "
                 f"float32 multipliers and biases, all contiguous, got {weight.dtype} {list(weight.shape)}, "
@@ -131,7 +128,7 @@ def int8_mlp(
             )
         inputs = width
     out = torch.empty(x.shape[0], widths[-1])
-    _raise(
+    raise_failure(
         kernels().mlp(x.contiguous(), input_scale, input_zero_point, weights, multipliers, biases, widths, lowest, out)
     )
     return out
@@ -183,14 +180,14 @@ def lookup_interaction(
             f"of {dim}. Choose interaction: fp32 in the recipe."
         )
     if output_scale is not None:
-        _check_scale(output_scale, output_zero_point)
-    indices, offsets = _checked_lookups(indices, offsets, tables, dtypes, is_mean, dim, batch)
-    width = _width(len(tables), dim, diagonal)
+        check_scale(output_scale, output_zero_point)
+    indices, offsets = checked_lookups(indices, offsets, tables, dtypes, is_mean, dim, batch)
+    width = interaction_width(len(tables), dim, diagonal)
     if output_scale is None:
         out, scale = torch.empty(batch, width), 1.0
     else:
         out, scale = torch.empty(batch, round_up(width, BLOCK_IN), dtype=torch.uint8), output_scale
-    _raise(
+    raise_failure(
         kernels().interaction(
             dense.contiguous(),
             indices,
@@ -238,9 +235,9 @@ def lookup(
     """
     if dim < 1 or batch < 0:
         raise ShapeError(f"A lookup needs rows of at least one value and a batch of at least 0, got {dim} and {batch}.")
-    indices, offsets = _checked_lookups(indices, offsets, tables, dtypes, is_mean, dim, batch)
+    indices, offsets = checked_lookups(indices, offsets, tables, dtypes, is_mean, dim, batch)
     out = torch.empty(batch, len(tables), dim)
-    _raise(kernels().pooling(indices, offsets, tables, dtypes, is_mean, out), tables)
+    raise_failure(kernels().pooling(indices, offsets, tables, dtypes, is_mean, out), tables)
     return out
 
 
@@ -277,88 +274,6 @@ def pack_rows_into(values: Tensor, dtype: TableDtype, out: Tensor) -> int | None
     return None if failure is None else failure.sample
 
 
-def _checked_lookups(
-    indices: Tensor,
-    offsets: Tensor | None,
-    tables: Sequence[Tensor],
-    dtypes: Sequence[int],
-    is_mean: Sequence[bool],
-    dim: int,
-    batch: int,
-) -> tuple[Tensor, Tensor | None]:
-    """Check indices, offsets and tables; returns indices with contiguous rows, and contiguous offsets."""
-    count = len(tables)
-    if indices.dtype != torch.int64 or (offsets is not None and offsets.dtype != torch.int64):
-        got = indices.dtype if offsets is None else f"{indices.dtype} and {offsets.dtype}"
-        raise ShapeError(f"Indices and offsets must be int64, got {got}.")
-    if len(dtypes) != count or not set(dtypes) <= set(range(len(TABLE_DTYPES))):
-        raise ShapeError(f"{count} tables need a dtype each, from 0 to {len(TABLE_DTYPES) - 1}, got {list(dtypes)}.")
-    if is_mean and len(is_mean) != count:
-        raise ShapeError(f"{count} tables need a flag for means each, or none at all, got {len(is_mean)}.")
-    if offsets is None and tuple(indices.shape) != (count, batch):
-        raise ShapeError(f"{count} tables need indices [T, B] = [{count}, {batch}], got {list(indices.shape)}.")
-    if offsets is not None and (indices.dim() != 1 or tuple(offsets.shape) != (count * batch + 1,)):
-        raise ShapeError(
-            f"{count} tables and {batch} samples need indices [L] and {count * batch + 1} offsets, got "
-            f"{list(indices.shape)} and {list(offsets.shape)}."
-        )
-    columns = [row_bytes(name, dim) // stored.itemsize for name, stored in zip(TABLE_DTYPES, _STORAGE, strict=True)]
-    for index, (table, dtype) in enumerate(zip(tables, dtypes, strict=True)):
-        fits = table.dtype == _STORAGE[dtype] and table.dim() == 2 and table.shape[1] == columns[dtype]
-        if not fits or not table.is_contiguous():
-            name = TABLE_DTYPES[dtype]
-            raise ShapeError(
-                f"table {index}: {name} rows of dim {dim} have {row_bytes(name, dim)} bytes, that is contiguous "
-                f"{_STORAGE[dtype]} [rows, {columns[dtype]}], got {table.dtype} {list(table.shape)}."
-            )
-    if indices.dim() and indices.numel() and indices.stride(-1) != 1:
-        indices = indices.contiguous()
-    return indices, None if offsets is None else offsets.contiguous()
-
-
-def _check_scale(scale: float, zero_point: int) -> None:
-    if not 2**-126 <= scale <= 2**126 or not 0 <= zero_point <= 255:
-        raise ShapeError(
-            f"Bytes need a scale from 2**-126 to 2**126 and a zero point from 0 to 255, got {scale} and {zero_point}."
-        )
-
-
-def _is_vector(values: Tensor, length: int) -> bool:
-    """Whether the kernels can read a tensor as this many floats."""
-    return values.dtype == torch.float32 and values.shape == (length,) and values.is_contiguous()
-
-
-def _width(tables: int, dim: int, diagonal: bool) -> int:
-    vectors = tables + 1
-    return dim + vectors * (vectors - 1) // 2 + (vectors if diagonal else 0)
-
-
-def _raise(failure: Failure | None, tables: Sequence[Tensor] = ()) -> None:
-    if failure is None:
-        return
-    kind, sample, place, value = failure
-    if kind == "index":
-        raise LookupIndexError(
-            f"sample {sample}: row {value} of table {place} was asked for, which has rows 0 to "
-            f"{tables[place].shape[0] - 1}. The batch comes from another dataset than the model, or is corrupt."
-        )
-    if kind == "offset":
-        raise LookupIndexError(
-            f"sample {sample}: its bag of table {place} ends at lookup {value}, which is before its start or after the "
-            "last lookup. Offsets must be non-decreasing, from 0 to L."
-        )
-    if tables and place >= 0:
-        raise NonFiniteError(
-            f"sample {sample}: the pooled rows of its bag of table {place} are NaN or infinite and have no int8 value. "
-            "The training diverged, or the table is corrupt."
-        )
-    where = "the bottom MLP's output" if place < 0 else f"feature {place}"
-    raise NonFiniteError(
-        f"sample {sample}: {where} is NaN or infinite and has no int8 value. Check the dense features of the batch "
-        "and the weights of the layers before it."
-    )
-
-
 def _fake_mlp(
     x: Tensor,
     input_scale: float,
@@ -383,7 +298,7 @@ def _fake_interaction(
     output_zero_point: int,
     is_mean: Sequence[bool] = (),
 ) -> Tensor:
-    width = _width(len(tables), dense.shape[1], diagonal)
+    width = interaction_width(len(tables), dense.shape[1], diagonal)
     if output_scale is None:
         return dense.new_empty(dense.shape[0], width)
     return dense.new_empty(dense.shape[0], round_up(width, BLOCK_IN), dtype=torch.uint8)

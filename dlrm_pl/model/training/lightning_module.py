@@ -8,7 +8,6 @@ from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Any, Literal, Self
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.trainer.states import TrainerFn
@@ -17,9 +16,8 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
 from dlrm_pl.batch import ClickBatch
-from dlrm_pl.columns.column import Pooling
 from dlrm_pl.columns.columns import Columns
-from dlrm_pl.documents.arguments import check_arguments, plain_number
+from dlrm_pl.documents.arguments import check_arguments
 from dlrm_pl.errors import ConfigurationError, NonFiniteError
 from dlrm_pl.metrics.auroc import ExactAUROC
 from dlrm_pl.metrics.calibration import ClickCalibration
@@ -28,6 +26,7 @@ from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.model.checkpoints.contract import CheckpointContract, overruled
 from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.model.training.gradient_clipping import clip_gradients
+from dlrm_pl.model.training.hyperparameters import plain_list, pooling_of, with_inputs
 from dlrm_pl.model.training.losses import Loss, click_loss
 from dlrm_pl.model.training.schedule import WarmupDecay
 from dlrm_pl.model.training.sparse_gradients import average, broadcast, is_distributed
@@ -134,8 +133,8 @@ class DLRMModule(pl.LightningModule):
     ) -> None:
         super().__init__()
         # Plain lists, since hyperparameters are written to YAML.
-        table_sizes, bottom_mlp = _plain_list(table_sizes), _plain_list(bottom_mlp)
-        top_mlp, loss_weights = _plain_list(top_mlp), _plain_list(loss_weights)
+        table_sizes, bottom_mlp = plain_list(table_sizes), plain_list(bottom_mlp)
+        top_mlp, loss_weights = plain_list(top_mlp), plain_list(loss_weights)
         check_arguments(DLRMModule.__init__, locals())
         if len(loss_weights) != 2 or not all(0 <= weight < float("inf") for weight in loss_weights):
             raise ConfigurationError(
@@ -154,12 +153,12 @@ class DLRMModule(pl.LightningModule):
         architecture = Architecture(
             table_sizes=tuple(table_sizes),
             embedding_dim=embedding_dim,
-            bottom_mlp=_with_inputs(bottom_mlp, stated),
+            bottom_mlp=with_inputs(bottom_mlp, stated),
             top_mlp=tuple(top_mlp),
             interaction=interaction,
             self_interaction=self_interaction,
             loss_threshold=loss_threshold,
-            pooling=_pooling(stated, len(table_sizes)),
+            pooling=pooling_of(stated, len(table_sizes)),
         )
         if stated is not None and (misfit := architecture.misfit(stated)):
             raise ConfigurationError(
@@ -420,23 +419,3 @@ class DLRMModule(pl.LightningModule):
         for warning in self._no_skill if self.trainer.is_global_zero else ():
             log.warning("%s", warning.text)
         self._no_skill = ()
-
-
-def _with_inputs(bottom_mlp: Sequence[int], columns: Columns | None) -> tuple[int, ...]:
-    """The widths of the bottom MLP, with the number of dense columns in place of a first 0."""
-    first, *others = bottom_mlp or (1,)
-    return (first or (columns or Columns.criteo()).num_dense, *others) if bottom_mlp else ()
-
-
-def _pooling(columns: Columns | None, num_tables: int) -> tuple[Pooling, ...]:
-    """The pooling of each table; none where the columns are not those of the tables, which is reported elsewhere."""
-    if columns is None or columns.num_sparse != num_tables:
-        return ()
-    return tuple(column.pooling for column in columns.sparse)
-
-
-def _plain_list(values: Any) -> Any:
-    """An array, tensor or sequence as a list of Python's numbers; anything else unchanged, to be refused."""
-    if isinstance(values, np.ndarray | Tensor):
-        values = values.tolist()
-    return [plain_number(value) for value in values] if isinstance(values, list | tuple) else values

@@ -15,7 +15,7 @@ def bayesian(context: SearchContext) -> Generator[Recipe, Trial, None]:
     """Model cost and drop as functions of all choices, and try where the cost is expected to improve most.
 
     Try the start, ten random recipes, then those of the greatest expected improvement within the criterion. The search
-    nearly always ends by ``max_trials`` or by time, since spaces are large. For a model with 26 tables a proposal takes
+    nearly always ends by ``max_trials`` or by time, since spaces are large. For MLPerf's model a proposal takes
     seconds, more with each trial, so the strategy suits searches with few, slow trials.
 
     Source: Optuna's GPSampler (constrained expected improvement, Gardner et al. 2014). The strategy of the same name

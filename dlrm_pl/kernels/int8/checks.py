@@ -1,0 +1,109 @@
+"""Checks of what the ops are given, before a kernel sees it; and the errors for what a kernel finds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from dlrm_pl.errors import LookupIndexError, NonFiniteError, ShapeError
+from dlrm_pl.kernels.int8.failure import Failure
+from dlrm_pl.kernels.int8.rows import TABLE_DTYPES, row_bytes
+
+# Type of the tensor that holds the rows of each of TABLE_DTYPES.
+_STORAGE = (torch.uint8, torch.uint8, torch.float16, torch.float32)
+
+
+def checked_lookups(
+    indices: Tensor,
+    offsets: Tensor | None,
+    tables: Sequence[Tensor],
+    dtypes: Sequence[int],
+    is_mean: Sequence[bool],
+    dim: int,
+    batch: int,
+) -> tuple[Tensor, Tensor | None]:
+    """Check indices, offsets and tables; return indices with contiguous rows, and contiguous offsets."""
+    count = len(tables)
+    if indices.dtype != torch.int64 or (offsets is not None and offsets.dtype != torch.int64):
+        got = indices.dtype if offsets is None else f"{indices.dtype} and {offsets.dtype}"
+        raise ShapeError(f"Indices and offsets must be int64, got {got}.")
+    if len(dtypes) != count or not set(dtypes) <= set(range(len(TABLE_DTYPES))):
+        raise ShapeError(f"{count} tables need a dtype each, from 0 to {len(TABLE_DTYPES) - 1}, got {list(dtypes)}.")
+    if is_mean and len(is_mean) != count:
+        raise ShapeError(f"{count} tables need a flag for means each, or none at all, got {len(is_mean)}.")
+    if offsets is None and tuple(indices.shape) != (count, batch):
+        raise ShapeError(f"{count} tables need indices [T, B] = [{count}, {batch}], got {list(indices.shape)}.")
+    if offsets is not None and (indices.dim() != 1 or tuple(offsets.shape) != (count * batch + 1,)):
+        raise ShapeError(
+            f"{count} tables and {batch} samples need indices [L] and {count * batch + 1} offsets, got "
+            f"{list(indices.shape)} and {list(offsets.shape)}."
+        )
+    columns = [row_bytes(name, dim) // stored.itemsize for name, stored in zip(TABLE_DTYPES, _STORAGE, strict=True)]
+    for index, (table, dtype) in enumerate(zip(tables, dtypes, strict=True)):
+        fits = table.dtype == _STORAGE[dtype] and table.dim() == 2 and table.shape[1] == columns[dtype]
+        if not fits or not table.is_contiguous():
+            name = TABLE_DTYPES[dtype]
+            raise ShapeError(
+                f"table {index}: {name} rows of dim {dim} have {row_bytes(name, dim)} bytes, that is contiguous "
+                f"{_STORAGE[dtype]} [rows, {columns[dtype]}], got {table.dtype} {list(table.shape)}."
+            )
+    if indices.dim() and indices.numel() and indices.stride(-1) != 1:
+        indices = indices.contiguous()
+    return indices, None if offsets is None else offsets.contiguous()
+
+
+def check_scale(scale: float, zero_point: int) -> None:
+    """Check how floats become bytes.
+
+    Raises:
+        ShapeError: the scale or the zero point is out of range.
+    """
+    if not 2**-126 <= scale <= 2**126 or not 0 <= zero_point <= 255:
+        raise ShapeError(
+            f"Bytes need a scale from 2**-126 to 2**126 and a zero point from 0 to 255, got {scale} and {zero_point}."
+        )
+
+
+def is_vector(values: Tensor, length: int) -> bool:
+    """Whether the kernels can read a tensor as this many floats."""
+    return values.dtype == torch.float32 and values.shape == (length,) and values.is_contiguous()
+
+
+def interaction_width(tables: int, dim: int, diagonal: bool) -> int:
+    """Return the number of outputs of an interaction."""
+    vectors = tables + 1
+    return dim + vectors * (vectors - 1) // 2 + (vectors if diagonal else 0)
+
+
+def raise_failure(failure: Failure | None, tables: Sequence[Tensor] = ()) -> None:
+    """Raise the error for what a kernel found, if it found something.
+
+    Raises:
+        LookupIndexError: an index outside its table, or offsets that are not in order.
+        NonFiniteError: a value is NaN or infinite.
+    """
+    if failure is None:
+        return
+    kind, sample, place, value = failure
+    if kind == "index":
+        raise LookupIndexError(
+            f"sample {sample}: row {value} of table {place} was asked for, which has rows 0 to "
+            f"{tables[place].shape[0] - 1}. The batch comes from another dataset than the model, or is corrupt."
+        )
+    if kind == "offset":
+        raise LookupIndexError(
+            f"sample {sample}: its bag of table {place} ends at lookup {value}, which is before its start or after the "
+            "last lookup. Offsets must be non-decreasing, from 0 to L."
+        )
+    if tables and place >= 0:
+        raise NonFiniteError(
+            f"sample {sample}: the pooled rows of its bag of table {place} are NaN or infinite and have no int8 value. "
+            "The training diverged, or the table is corrupt."
+        )
+    where = "the bottom MLP's output" if place < 0 else f"feature {place}"
+    raise NonFiniteError(
+        f"sample {sample}: {where} is NaN or infinite and has no int8 value. Check the dense features of the batch "
+        "and the weights of the layers before it."
+    )
