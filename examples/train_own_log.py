@@ -2,9 +2,10 @@
 
     dlrm-pl synthesize --format raw --output logs --days 3 --rows 30000    # or a log of your own
     python examples/train_own_log.py --raw logs/day --output runs/own
+    python examples/train_own_log.py --raw clicks --columns shop.yaml --output runs/own    # or Parquet, Arrow, CSV
 
-The log has 40 tab-separated fields a line: label, 13 integers, 26 categories (docs/tutorial.md). The commands
-``preprocess``, ``fit -c small_log`` and ``quantize`` do the same.
+Without ``--columns`` the log is raw text with the columns of Criteo's (docs/tutorial.md); others are stated by a YAML
+file (docs/columns.md). The commands ``preprocess``, ``fit -c small_log`` and ``quantize`` do the same.
 """
 
 from __future__ import annotations
@@ -20,20 +21,25 @@ import dlrm_pl
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Preprocess a log, train on it, quantize and certify the model.")
-    parser.add_argument("--raw", type=Path, required=True, help="what the names of the day files begin with: logs/day")
+    parser.add_argument(
+        "--raw", type=Path, required=True, help="what day files begin with (logs/day); a file or folder"
+    )
+    parser.add_argument("--columns", default="criteo", help="YAML file that states the columns")
     parser.add_argument("--output", type=Path, required=True, help="folder for the dataset, checkpoint and artifact")
     parser.add_argument("--relative", type=float, default=0.005, help="tolerated relative drop of AUROC")
     options = parser.parse_args()
     seed_everything(2024, verbose=False)
 
-    dlrm_pl.preprocess(options.raw, options.output / "dataset")
-    data = dlrm_pl.DLRMDataModule(str(options.output / "dataset"), batch_size=128, shuffle="none")
+    columns = dlrm_pl.Columns.read(options.columns)
+    dlrm_pl.preprocess(options.raw, options.output / "dataset", dlrm_pl.PreprocessOptions(columns=columns))
+    data = dlrm_pl.DLRMDataModule(options.output / "dataset", batch_size=128, shuffle="none")
 
     # Small logs need Adagrad, whose steps suit rare categories, and one epoch: click models overfit from the second on.
     module = dlrm_pl.DLRMModule(
         data.table_sizes,
+        columns=data.columns.statement(),
         embedding_dim=16,
-        bottom_mlp=[13, 64, 16],
+        bottom_mlp=[0, 64, 16],  # 0: the number of dense columns
         top_mlp=[64, 1],
         optimizer="adagrad",
         learning_rate=0.01,

@@ -127,8 +127,6 @@ NOT_CONVERTED = {
     "data/synthetic/columns.py",
     "data/synthetic/synthesize.py",
     "data/synthetic/world.py",
-    "model/architecture.py",
-    "quantization/search/strategies/bayesian.py",
 }
 
 

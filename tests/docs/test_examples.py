@@ -13,11 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet
 import pytest
 
 import dlrm_pl
 from tests.docs.pages import ROOT
 from tests.docs.running import run_command
+from tests.support.click_tables import SHOP, shop_table, write_parquet
+from tests.support.own_columns import write_columns
 
 pytestmark = [pytest.mark.untraced, pytest.mark.long, pytest.mark.filterwarnings("ignore::UserWarning")]
 
@@ -57,6 +60,28 @@ def test_a_log_of_ones_own_ends_in_an_artifact(
     run("train_own_log.py", "--raw", "logs/day", "--output", "runs/own", patch=monkeypatch)
     outcome = capsys.readouterr().out.splitlines()[-1].partition(":")[0]
     assert dlrm_pl.load_artifact("runs/own/artifact").certificate.outcome == outcome
+
+
+def test_a_log_of_other_columns_ends_in_probabilities(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_parquet([shop_table(1000, day, day) for day in (1, 2, 3)], tmp_path / "clicks")
+    columns = str(write_columns(SHOP, tmp_path / "shop.yaml"))
+    run("train_own_log.py", "--raw", "clicks", "--columns", columns, "--output", "runs/own", patch=monkeypatch)
+    data = dlrm_pl.DLRMDataModule("runs/own/dataset")
+    settings = dlrm_pl.TuningSettings(criterion=dlrm_pl.Criterion(relative=0.1))
+    model = dlrm_pl.load_checkpoint("runs/own/model.ckpt")
+    dlrm_pl.quantize(model, data, "artifacts/shop", settings=settings, with_vocabulary=True)
+
+    rows = "clicks/part-002.parquet"
+    run(
+        "score_frame.py",
+        *("--artifact", "artifacts/shop", "--rows", rows, "--output", "scored.parquet"),
+        patch=monkeypatch,
+    )
+    scored = pyarrow.parquet.read_table("scored.parquet")["probability"].to_numpy()
+    last_bit = 4 * np.finfo(np.float32).eps
+    wanted = dlrm_pl.load_artifact("artifacts/shop").predict(data.test_dataloader())
+    np.testing.assert_allclose(scored[: len(wanted)], wanted, rtol=last_bit)
 
 
 def test_a_model_is_quantized_by_a_metric_of_ones_own(
