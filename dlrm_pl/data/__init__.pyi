@@ -1,6 +1,6 @@
 from .formats.dataset_description import SplitInfo as SplitInfo
+from .formats.dataset_description import Splits as Splits
 from .formats.dataset_folder import DatasetFolder as DatasetFolder
-from .formats.dataset_folder import Splits as Splits
 from .formats.vocabulary import Vocabulary as Vocabulary
 from .loading.datamodule import DLRMDataModule as DLRMDataModule
 from .loading.datamodule import TerabyteDataModule as TerabyteDataModule

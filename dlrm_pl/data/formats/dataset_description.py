@@ -1,4 +1,4 @@
-"""The description of a dataset folder in ``dataset.json``; each value is checked when it is read. Needs only NumPy."""
+"""What ``dataset.json`` says of a dataset folder; each value is checked when it is read. Needs only NumPy."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from dlrm_pl.columns.columns import Columns
-from dlrm_pl.data.formats.binary_format import SPLITS, Split
+from dlrm_pl.data.formats.binary_format import LABEL, SPLITS, Split, count_records, open_records, split_file_name
 from dlrm_pl.documents.fields import Count, Partial, Positive, Share, make, shown
 from dlrm_pl.documents.json_text import read_json
 from dlrm_pl.errors import DataFormatError
@@ -15,6 +17,8 @@ from dlrm_pl.errors import DataFormatError
 FORMAT = 1
 DESCRIPTION_NAME = "dataset.json"
 _ADVICE = "Preprocess the raw log again."
+# The labels of a folder without a description are counted if that takes about a second at most.
+_COUNT_AT_MOST = 10_000_000
 
 
 @dataclass(frozen=True)
@@ -154,3 +158,48 @@ def _stated_columns(stated: Any, path: Path) -> Columns:
                 f"{_ADVICE}"
             )
     return columns
+
+
+class Splits(dict[Split, SplitInfo]):
+    """Descriptions of the splits by name; the file of a split is examined at the first access.
+
+    Args:
+        folder: dataset folder.
+        description: contents of its ``dataset.json``.
+
+    Example:
+        >>> from dlrm_pl.data import DatasetFolder
+        >>> splits = DatasetFolder.open("datasets/quickstart").splits
+        >>> splits["train"].records > splits["test"].records
+        True
+    """
+
+    def __init__(self, folder: Path, description: Description) -> None:
+        super().__init__()
+        self._folder = folder
+        self._description = description
+
+    def __missing__(self, split: Split) -> SplitInfo:
+        """Examine the file of a split.
+
+        Raises:
+            DataFormatError: it is missing, cut short, or not what the description says.
+        """
+        file, stated = self._folder / split_file_name(split), self._description.split(split)
+        if stated is None and self._description.splits:
+            raise DataFormatError(
+                f"{self._folder}: has no {split} rows, only {' and '.join(self._description.splits)}. One day that was "
+                "preprocessed with --vocabulary_from has no training rows: name a dataset of more days."
+            )
+        columns = self._description.columns
+        records = count_records(file, columns)
+        if stated is not None and stated.records != records:
+            raise DataFormatError(
+                f"{file}: has {records} records, {DESCRIPTION_NAME} says {stated.records}. The file was cut or "
+                "replaced; preprocess the raw log again."
+            )
+        positives = stated.positives if stated else None
+        if positives is None and records <= _COUNT_AT_MOST:
+            positives = int(np.count_nonzero(open_records(file, columns)[:, LABEL]))
+        self[split] = SplitInfo(records, positives, stated.checksum if stated else None)
+        return self[split]

@@ -18,13 +18,12 @@ from dlrm_pl.data.formats.binary_format import (
     SPLITS,
     Split,
     columns_or_criteo,
-    count_records,
     open_records,
     split_file_name,
 )
 from dlrm_pl.data.formats.block_checksum import block_bytes, file_checksum, matches
 from dlrm_pl.data.formats.block_digests import BlockDigests, digests_path
-from dlrm_pl.data.formats.dataset_description import DESCRIPTION_NAME, FORMAT, Description, SplitInfo
+from dlrm_pl.data.formats.dataset_description import DESCRIPTION_NAME, FORMAT, Description, SplitInfo, Splits
 from dlrm_pl.data.formats.row_encoder import RowEncoder
 from dlrm_pl.data.formats.vocabulary import COUNTS_NAME, DictionaryChecksums, Vocabulary, dictionary_name, load_counts
 from dlrm_pl.documents.json_text import object_in, object_with
@@ -32,53 +31,6 @@ from dlrm_pl.errors import DataFormatError, DatasetError
 from dlrm_pl.files.replacement import FinishedOutput
 
 REJECTED = "rejected.tsv"
-# The labels of a folder without a description are counted if that takes about a second at most.
-_COUNT_AT_MOST = 10_000_000
-
-
-class Splits(dict[Split, SplitInfo]):
-    """Descriptions of the splits by name; the file of a split is examined at the first access.
-
-    Args:
-        folder: dataset folder.
-        description: contents of its ``dataset.json``.
-
-    Example:
-        >>> from dlrm_pl.data import DatasetFolder
-        >>> splits = DatasetFolder.open("datasets/quickstart").splits
-        >>> splits["train"].records > splits["test"].records
-        True
-    """
-
-    def __init__(self, folder: Path, description: Description) -> None:
-        super().__init__()
-        self._folder = folder
-        self._description = description
-
-    def __missing__(self, split: Split) -> SplitInfo:
-        """Examine the file of a split.
-
-        Raises:
-            DataFormatError: it is missing, cut short, or not what the description says.
-        """
-        file, stated = self._folder / split_file_name(split), self._description.split(split)
-        if stated is None and self._description.splits:
-            raise DataFormatError(
-                f"{self._folder}: has no {split} rows, only {' and '.join(self._description.splits)}. One day that was "
-                "preprocessed with --vocabulary_from has no training rows: name a dataset of more days."
-            )
-        columns = self._description.columns
-        records = count_records(file, columns)
-        if stated is not None and stated.records != records:
-            raise DataFormatError(
-                f"{file}: has {records} records, {DESCRIPTION_NAME} says {stated.records}. The file was cut or "
-                "replaced; preprocess the raw log again."
-            )
-        positives = stated.positives if stated else None
-        if positives is None and records <= _COUNT_AT_MOST:
-            positives = int(np.count_nonzero(open_records(file, columns)[:, LABEL]))
-        self[split] = SplitInfo(records, positives, stated.checksum if stated else None)
-        return self[split]
 
 
 @dataclass(frozen=True, repr=False)
