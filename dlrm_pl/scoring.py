@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,11 +12,11 @@ from torch import Tensor
 
 from dlrm_pl.batch import ClickBatch, to_batch
 from dlrm_pl.columns.columns import Columns
-from dlrm_pl.data.encoding.encoders import encoder_of_columns
-from dlrm_pl.data.encoding.frames import records_of_frame
-from dlrm_pl.data.formats.row_encoder import RowEncoder
 from dlrm_pl.errors import ConfigurationError, ShapeError
 from dlrm_pl.files.watched import Watch
+
+if TYPE_CHECKING:
+    from dlrm_pl.data.formats.row_encoder import RowEncoder
 
 Probabilities = npt.NDArray[np.float32]
 
@@ -137,6 +137,10 @@ class Scorer:
             )
 
     def _of_raw_frame(self, frame: Any, batch_size: int) -> Iterator[ClickBatch]:
+        # Here, since a server that takes ids needs none of it.
+        from dlrm_pl.data.encoding.encoders import encoder_of_columns
+        from dlrm_pl.data.encoding.frames import records_of_frame
+
         encoder = encoder_of_columns(self._columns) if self._encoder is None else self._encoder()
         if encoder is None:
             raise ConfigurationError(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dlrm_pl.columns.columns import Columns
 from dlrm_pl.columns.difference import difference
-from dlrm_pl.data.formats.row_encoder import RowEncoder
 from dlrm_pl.errors import ArtifactError, ConfigurationError
 from dlrm_pl.model.architecture import Architecture
+
+if TYPE_CHECKING:
+    from dlrm_pl.data.formats.row_encoder import RowEncoder
 
 
 def stated_columns(statement: Mapping[str, Any], architecture: Architecture, where: str) -> Columns | None:

@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -29,8 +29,6 @@ from dlrm_pl.artifact.manifest import (
 from dlrm_pl.artifact.notebook import artifact_html, artifact_line
 from dlrm_pl.artifact.tensors import from_tensors, to_tensors
 from dlrm_pl.columns.columns import Columns
-from dlrm_pl.data.encoding.encoders import artifact_encoder
-from dlrm_pl.data.formats.row_encoder import RowEncoder
 from dlrm_pl.documents.arguments import check_arguments
 from dlrm_pl.documents.json_text import object_in, object_with
 from dlrm_pl.errors import ArtifactError, ConfigurationError, ShapeError
@@ -41,6 +39,9 @@ from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.runtime.int8_dlrm import Int8DLRM
 from dlrm_pl.runtime.table_file import file_name, map_table
 from dlrm_pl.scoring import ROWS_AT_A_TIME, Probabilities, Scorer
+
+if TYPE_CHECKING:
+    from dlrm_pl.data.formats.row_encoder import RowEncoder
 
 log = logging.getLogger(__name__)
 
@@ -91,6 +92,8 @@ class Artifact:
             ConfigurationError: it needs dictionaries and has none; see ``with_vocabulary`` of ``quantize``.
             ArtifactError: they are damaged, or are not those of the model.
         """
+        from dlrm_pl.data.encoding.encoders import artifact_encoder
+
         sizes = self.model.architecture.table_sizes
         return artifact_encoder(self.path, self.columns, sizes, self.manifest.dataset_fingerprint)
 

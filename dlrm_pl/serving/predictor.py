@@ -5,17 +5,19 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dlrm_pl.artifact.store import Artifact
-from dlrm_pl.data.formats.row_encoder import RowEncoder
 from dlrm_pl.documents.fields import shown
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.files.atomic import atomic_file
 from dlrm_pl.files.destinations import check_file, kind_of
 from dlrm_pl.scoring import ROWS_AT_A_TIME, Probabilities, Scorer
+
+if TYPE_CHECKING:
+    from dlrm_pl.data.formats.row_encoder import RowEncoder
 
 log = logging.getLogger(__name__)
 
