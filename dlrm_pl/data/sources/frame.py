@@ -11,7 +11,7 @@ from dlrm_pl.data.sources.arrays.table import Labels, convert
 from dlrm_pl.data.sources.arrays.types import one_array
 from dlrm_pl.data.sources.bad_rows import Faults
 from dlrm_pl.data.sources.library import arrow
-from dlrm_pl.data.sources.names import check_types, require_names
+from dlrm_pl.data.sources.names import check_types, require_names, shown_name
 from dlrm_pl.documents.fields import shown
 from dlrm_pl.errors import DataFormatError
 
@@ -63,6 +63,8 @@ def names_of(frame: Any) -> list[str]:
     Raises:
         DataFormatError: this is no frame.
     """
+    if callable(getattr(frame, "collect", None)) and not hasattr(frame, "__arrow_c_stream__"):
+        raise DataFormatError(f"{shown(type(frame).__name__)} has no values yet. Give frame.collect().")
     if isinstance(frame, Mapping):
         names: Any = frame.keys()
     elif hasattr(frame, "column_names"):
@@ -83,7 +85,7 @@ def _table(frame: Any, wanted: Sequence[str]) -> pa.Table:
     pa = arrow()
     try:
         if isinstance(frame, Mapping):
-            return pa.table({name: _column(frame[name]) for name in wanted})
+            return pa.table({name: _column(name, frame[name]) for name in wanted})
         if hasattr(frame, "column_names"):  # Arrow's own.
             return pa.table(frame.select(list(wanted)))
         if hasattr(frame, "columns"):  # Other columns may have values that Arrow has no type for.
@@ -98,8 +100,13 @@ def _table(frame: Any, wanted: Sequence[str]) -> pa.Table:
         ) from None
 
 
-def _column(values: Any) -> Any:
+def _column(name: str, values: Any) -> Any:
     """Return a column of a dictionary in a form that Arrow takes: arrays of two dimensions are lists of one length."""
+    if isinstance(values, str | bytes) or not hasattr(values, "__len__"):
+        raise DataFormatError(
+            f"the frame: column {shown_name(name)} is {shown(values)}, a single value. In a dictionary, each column "
+            "is a list or an array of its values."
+        )
     shape: Any = getattr(values, "shape", ())
     if len(shape) == 2:
         return arrow().FixedSizeListArray.from_arrays(arrow().array(values.reshape(-1)), shape[1])

@@ -189,3 +189,12 @@ def test_two_columns_of_one_name_are_refused() -> None:
 def test_something_else_is_no_frame() -> None:
     with pytest.raises(DataFormatError, match="'int' is no frame"):
         rows_of_frame(3, COLUMNS)
+
+
+def test_rows_and_plans_are_no_frames() -> None:
+    """A dictionary of single values is a row; a lazy frame has no values yet."""
+    row = {name: values[0] for name, values in VALUES.items()}
+    with pytest.raises(DataFormatError, match=r"column click is 0, a single value\. In a dictionary, each column"):
+        rows_of_frame(row, COLUMNS)
+    with pytest.raises(DataFormatError, match=r"'LazyFrame' has no values yet\. Give frame\.collect\(\)"):
+        rows_of_frame(pl.DataFrame(VALUES).lazy(), COLUMNS)
