@@ -29,7 +29,7 @@ from dlrm_pl.files.complete_io import sync_handle, sync_path
 
 log = logging.getLogger(__name__)
 
-FORMAT = 2
+FORMAT = 3
 STATE_NAME = "state.json"
 _UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
 

@@ -131,6 +131,11 @@ class LogRun:
             raise DataFormatError(
                 f"{self._log.name(0)}: subsample_rate left no training row. Lower it, or take more rows."
             )
+        if empty := self._vocabulary.without_values():
+            raise DataFormatError(
+                f"{self._log.name(0)}: column {empty[0]} has no value, in no day: all its lists are empty. "
+                "Leave it out of the columns."
+            )
         state.phase = "merge"
         if state.generation:  # Small runs have no checkpoint: starting over takes less time than saving one.
             for name in state.file_bytes:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +11,14 @@ import pytest
 
 from dlrm_pl.columns.column import SparseColumn
 from dlrm_pl.columns.columns import Columns
-from dlrm_pl.data.formats.binary_format import SPLITS, Split, open_records
-from dlrm_pl.data.formats.dataset_folder import DatasetFolder
-from dlrm_pl.data.lookup.strings import Strings
 from dlrm_pl.data.preprocessing.options import PreprocessOptions, Randomize, VocabularyRule
 from dlrm_pl.data.preprocessing.run import preprocess
 from dlrm_pl.data.sources import source
 from dlrm_pl.errors import ConfigurationError, DataFormatError
-from tests.reference.click_logs import dictionaries, records_of
+from tests.reference.click_logs import records_of
 from tests.support.click_tables import SHOP, shop_table, write_csv, write_parquet
 from tests.support.raw_logs import contents, write_days
+from tests.support.row_logs import check, plain, split_rows, values_of
 
 ROWS = (700, 901, 501)
 
@@ -37,42 +33,6 @@ def shop(tables: list[pa.Table], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     """A folder of three days; chunks are small."""
     monkeypatch.setattr(source, "CHUNK_ROWS", 256)
     return write_parquet(tables, tmp_path / "shop", 300)
-
-
-def plain(columns: Columns) -> dict[str, Any]:
-    return asdict(columns)
-
-
-def split_rows(folder: DatasetFolder, split: Split) -> list[list[int]]:
-    return open_records(folder.split_path(split), folder.columns).tolist()  # type: ignore[no-any-return]
-
-
-def values_of(folder: DatasetFolder) -> list[list[Any] | None]:
-    return [
-        values.to_list() if isinstance(values, Strings) else None if values is None else values.tolist()
-        for values in folder.vocabulary().values
-    ]
-
-
-def check(folder: DatasetFolder, days: Sequence[Sequence[dict[str, Any]]], options: PreprocessOptions) -> None:
-    """Compare a dataset with what the reference makes of its rows."""
-    train = [row for day in days[:-1] for row in day]
-    last = list(days[-1])
-    only_train = options.vocabulary == "train_only"
-    learnt = train if only_train else train + last
-    assert options.columns is not None
-    expected = dictionaries(plain(options.columns), learnt, only_train, options.min_count)
-    assert values_of(folder) == expected
-    cut = (len(last) + 1) // 2
-    parts: dict[Split, list[dict[str, Any]]] = {"train": train, "test": last[:cut], "val": last[cut:]}
-    for split in SPLITS:
-        found = split_rows(folder, split)
-        wanted = records_of(plain(folder.columns), expected, parts[split])
-        if split == "train" and options.randomize != "none":
-            assert found != wanted
-            found, wanted = sorted(found), sorted(wanted)
-        assert found == wanted
-    folder.verify_checksums()
 
 
 @pytest.mark.parametrize("rule", ["reference", "train_only"])

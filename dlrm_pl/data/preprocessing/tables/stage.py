@@ -111,6 +111,11 @@ class VocabularyStage:
 
         return DictionaryChecksums.of_tables(sizes, save_and_yield(), columns)
 
+    def without_values(self) -> list[str]:
+        """Return the names of columns that would have no row in their tables, since all their lists are empty."""
+        names = [column.name for column in self._columns.sparse]
+        return [name for table, name in enumerate(names) if not self._size(table)]
+
     def summaries(self) -> list[TableSummary]:
         """Return statistics of the tables; empty if the vocabulary comes from another dataset."""
         if self._given is not None:
