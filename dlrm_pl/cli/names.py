@@ -23,6 +23,7 @@ _DATA = {
     "predict": {
         "--batch_size": "--data.eval_batch_size",
         "--raw": "--data.predict_raw",
+        "--truncate_lists": "--data.predict_truncate_lists",
         "--split": "--data.predict_split",
     },
 }

@@ -46,7 +46,7 @@ _HIDDEN = frozenset(("weights_only", "verbose", "return_predictions", "until", "
 _HIDDEN |= {"val_dataloaders"}
 """Options that are there for callers from Python, or for configurations that ``fit`` saved."""
 _FIT_ONLY = frozenset(("data.batch_size", "data.shuffle", "data.seed", "data.num_workers"))
-_PREDICT_ONLY = frozenset(("data.predict_split", "data.predict_raw"))
+_PREDICT_ONLY = frozenset(("data.predict_split", "data.predict_raw", "data.predict_truncate_lists"))
 _DATA_HIDDEN = {
     "fit": _PREDICT_ONLY,
     "validate": _FIT_ONLY | _PREDICT_ONLY | {"data.calibration_rows"},

@@ -54,6 +54,8 @@ class DLRMDataModule(pl.LightningDataModule):
         predict_split: split that ``predict`` scores.
         predict_raw: rows that ``predict`` scores instead: a raw log, tab-separated, plain or .gz; or CSV, Parquet or
             Arrow files with the columns of the dataset. Labels may be missing.
+        predict_truncate_lists: whether to cut lists of ``predict_raw`` that are longer than their column allows,
+            instead of refusing them.
 
     Raises:
         ConfigurationError: a value is out of range or of another type; names it.
@@ -82,6 +84,7 @@ class DLRMDataModule(pl.LightningDataModule):
         calibration_rows: int = CALIBRATION_ROWS,
         predict_split: Literal["train", "val", "test"] = "test",
         predict_raw: str | os.PathLike[str] | None = None,
+        predict_truncate_lists: bool = False,
     ) -> None:
         super().__init__()
         check_arguments(DLRMDataModule.__init__, locals())
@@ -115,6 +118,7 @@ class DLRMDataModule(pl.LightningDataModule):
         self._calibration_rows = int(calibration_rows)
         self._predict_split: Split = predict_split
         self._predict_raw = predict_raw
+        self._predict_truncate_lists = predict_truncate_lists
         self.table_sizes = list(capped_sizes(self.folder.table_sizes, max_ind_range, self.columns))
 
     def __repr__(self) -> str:
@@ -213,7 +217,12 @@ class DLRMDataModule(pl.LightningDataModule):
         if self._predict_raw is None:
             dataset, sampler = self._rows(self._predict_split, self.eval_batch_size)
             return DataLoader(SelectionStream(dataset, sampler), batch_size=None)
-        rows = RawLogDataset(Path(self._predict_raw), self.folder.encoder, self.eval_batch_size)
+        rows = RawLogDataset(
+            Path(self._predict_raw),
+            self.folder.encoder,
+            self.eval_batch_size,
+            truncate_lists=self._predict_truncate_lists,
+        )
         return DataLoader(rows, batch_size=None)
 
     def calibration_dataloader(self) -> Batches:

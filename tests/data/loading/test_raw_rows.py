@@ -18,6 +18,7 @@ from dlrm_pl.columns.columns import Columns
 from dlrm_pl.data.formats.dataset_folder import DatasetFolder
 from dlrm_pl.data.formats.row_encoder import RowEncoder
 from dlrm_pl.data.formats.vocabulary import Vocabulary
+from dlrm_pl.data.loading.datamodule import DLRMDataModule
 from dlrm_pl.data.loading.raw_dataset import RawLogDataset
 from dlrm_pl.errors import DataFormatError
 from tests.support.raw_values import VALUES, write_folder
@@ -100,3 +101,12 @@ def test_file_without_rows_is_refused(folder: DatasetFolder, tmp_path: Path) -> 
     pa.parquet.write_table(pa.table(VALUES).slice(0, 0), tmp_path / "rows.parquet")
     with pytest.raises(DataFormatError, match=r"rows\.parquet: is empty"):
         list(RawLogDataset(tmp_path / "rows.parquet", folder.encoder, 10))
+
+
+def test_data_module_cuts_lists_on_request(folder: DatasetFolder, tmp_path: Path) -> None:
+    pa.parquet.write_table(pa.table(VALUES | {"tags": [["new"], ["sale"] * 4, []]}), tmp_path / "rows.parquet")
+    options = {"predict_raw": tmp_path / "rows.parquet"}
+    with pytest.raises(DataFormatError, match="column tags"):
+        list(DLRMDataModule(folder.path, **options).predict_dataloader())
+    (batch,) = DLRMDataModule(folder.path, **options, predict_truncate_lists=True).predict_dataloader()
+    assert batch.indices[3:7].tolist() == [0, 1, 1, 1]
