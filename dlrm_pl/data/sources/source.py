@@ -212,6 +212,8 @@ class Source:
             tables: list[Any] = []
             broken: list[BadRow] = []
             for batch in self._tables[index].batches(names, row, size, threads=threads):
+                if not batch.table.num_rows:
+                    continue
                 tables.append(batch.table)
                 broken += batch.broken
                 while sum(table.num_rows for table in tables) >= size:

@@ -214,3 +214,18 @@ def test_raw_logs_are_told_from_tables(tmp_path: Path) -> None:
     assert holds_table(tmp_path, criteo)
     assert holds_table(tmp_path / "log.parquet", criteo)
     assert holds_table(tmp_path / "day", COLUMNS)
+
+
+@pytest.mark.parametrize("end", [b"", b"\n"])
+def test_an_empty_value_at_the_end_is_missing(end: bytes, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(b'age,click,site\n1,"0",' + end)
+    (chunk,) = open_source(tmp_path / "a.csv", COLUMNS).chunks()
+    assert chunk.rows.sparse[0].missing is not None
+
+
+@pytest.mark.parametrize("end", [b"", b"\n"])
+def test_a_file_may_end_anywhere_in_a_block(end: bytes, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(csv_file, "_BLOCK_BYTES", 64)
+    for rows in range(1, 80):
+        (tmp_path / "a.csv").write_bytes(b"click,age,site\n" + b"\n".join([b"1,1,abc"] * rows + [b"1,2,d"]) + end)
+        assert read(tmp_path / "a.csv") == (rows + 1, [])

@@ -159,19 +159,31 @@ def _without_traceback() -> Iterator[None]:
 
 
 class _CountedText:
-    """A file for pyarrow that counts quotes on the way."""
+    """A file for pyarrow that counts quotes on the way, and ends with a newline.
+
+    Without one, pyarrow takes an empty value at the end for one in quotes if another one in its row has quotes.
+    """
 
     closed = False
 
     def __init__(self, handle: pa.NativeFile) -> None:
         self.quotes = 0
+        self._end = b""
         self._handle = handle
 
-    def read(self, size: int = -1) -> bytes:
-        """Read bytes."""
-        data: bytes = self._handle.read(size if size >= 0 else None)
-        self.quotes += data.count(b'"')
-        return data
+    def read(self, size: int) -> bytes:
+        """Read bytes, fewer than asked for only at the end, since each read should hold a whole row."""
+        parts: list[bytes] = []
+        while size and (data := self._handle.read(size)):
+            parts.append(data)
+            size -= len(data)
+            self._end = data[-1:]
+        if size and self._end not in (b"", b"\n", b"\r"):
+            parts.append(b"\n")
+            self._end = b"\n"
+        text = parts[0] if len(parts) == 1 else b"".join(parts)
+        self.quotes += text.count(b'"')
+        return text
 
     def readable(self) -> bool:
         """Return that the file can be read."""

@@ -37,7 +37,6 @@ _BINARY = (
     (b"\x93NUMPY", "a NumPy array", _CONVERT),
     (b"\xff\xfe", "text in UTF-16", "convert it (iconv -f UTF-16 -t UTF-8)"),
     (b"\xfe\xff", "text in UTF-16", "convert it (iconv -f UTF-16 -t UTF-8)"),
-    (b"", "binary data", _CONVERT),
 )
 _TEXT = (
     (b"version https://git-lfs", "a Git LFS pointer", "fetch the file itself (git lfs pull)"),
@@ -45,7 +44,7 @@ _TEXT = (
     (b"{", "JSON", _CONVERT),
     (b"[", "JSON", _CONVERT),
 )
-_CONTROL = frozenset(range(9))  # No text has these; binary files soon do.
+_CONTROL = frozenset(range(9))  # Text hardly has these; binary files soon do.
 
 
 @dataclass(frozen=True)
@@ -146,6 +145,8 @@ def _format(path: Path, head: bytes, compression: str | None) -> Format:
     for magic, what, advice in _BINARY if is_binary else _TEXT:
         if head.startswith(magic):
             raise DataFormatError(f"{path}: looks like {what}: {advice}.")
+    if b"\0" in head:
+        raise DataFormatError(f"{path}: looks like binary data: {_CONVERT}.")
     if stated in ("parquet", "arrow"):
         raise DataFormatError(f"{path}: is no {NAMES[stated]} file; it begins with {shown(head[:8])}. Get it again.")
     if stated is None and _ending(path):
