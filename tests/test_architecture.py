@@ -124,9 +124,6 @@ ONLY_IN = {
 NOT_CONVERTED = {
     "data/formats/binary_format.py",
     "data/formats/criteo_counts.py",
-    "data/synthetic/columns.py",
-    "data/synthetic/synthesize.py",
-    "data/synthetic/world.py",
 }
 
 

@@ -19,6 +19,10 @@ OTHER_NUMBERS = {
     "data/preprocessing/plan.py": {'"numpy": 100 + 40': "bytes of a value in NumPy's vocabulary"},
     "data/raw_logs/line.py": {"_QUOTED_BYTES = 40": "bytes that a message quotes"},
     "data/splitmix64.py": {"variant 13 of Stafford": "the name of a hash"},
+    "data/synthetic/marginals.py": {
+        "(26, 1.1)": "values of a table of the logs",
+        "(5, 8, 13)": "numbers of tables of the logs",
+    },
     "data/synthetic/world.py": {"in range(40)": "steps of a bisection"},
     "documents/yaml_text.py": {"_MAX_DIGITS = 40": "digits of a number"},
     "files/destinations.py": {"_MOST_LINKS = 40": "links that Linux follows"},

@@ -17,7 +17,8 @@ def synthesize(
     label_rate: float = 0.033,
     best_auroc: float = 0.82,
     max_table_size: int | None = None,
-    format: Literal["dataset", "raw"] = "dataset",
+    format: Literal["dataset", "raw", "csv", "parquet"] = "dataset",
+    columns: str | None = None,
     overwrite: bool = False,
 ) -> Report:
     """Make click logs with a known best possible AUROC.
@@ -29,10 +30,14 @@ def synthesize(
         seed: random seed; the same seed gives the same bytes.
         label_rate: share of clicks; 0.033 as in the Terabyte logs.
         best_auroc: AUROC of the true click probabilities, which a model can only exceed by chance.
-        max_table_size: largest number of categories in a table; null: as many as in the real logs.
-        format: a dataset folder (``dataset``), or the raw day files that ``preprocess`` reads (``raw``).
+        max_table_size: largest number of categories in a table; null: as many as in Criteo's logs.
+        format: a dataset folder (``dataset``), or files by day that ``preprocess`` reads: raw logs (``raw``), or files
+            with names of columns (``csv``, ``parquet``).
+        columns: YAML file that states the columns of the rows, or the name of one that comes with the program, such as
+            ``avazu``; null: those of Criteo's logs. docs/columns.md tells more.
         overwrite: replace the dataset or the raw logs in ``output``, if other options made them.
     """
+    from dlrm_pl.columns.columns import Columns
     from dlrm_pl.data.synthetic.synthesize import synthesize as write
 
     with rows_bar("synthesize", rows) as advance:
@@ -45,6 +50,7 @@ def synthesize(
             best_auroc=best_auroc,
             max_table_size=max_table_size,
             format=format,
+            columns=None if columns is None else Columns.read(columns),
             overwrite=overwrite,
             progress=advance,
         )

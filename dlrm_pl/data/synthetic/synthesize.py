@@ -1,45 +1,48 @@
-"""Write synthetic clicks: raw day files, or directly and fast the dataset folder that preprocessing them gives."""
+"""Write synthetic clicks: logs by day, or directly and fast the dataset folder that preprocessing them gives."""
 
 from __future__ import annotations
 
-import json
 import os
-import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
-from dlrm_pl.data.formats.binary_format import (
-    DENSE,
-    LABEL,
-    RECORD_DTYPE,
-    RECORD_INTS,
-    SPARSE,
-    SPLITS,
-    Split,
-    split_file_name,
-)
-from dlrm_pl.data.formats.criteo_counts import NUM_SPARSE
+from dlrm_pl.columns.columns import Columns
+from dlrm_pl.data.formats.binary_format import SPLITS, Split, split_file_name
 from dlrm_pl.data.formats.dataset_folder import describe, recognize_dataset
-from dlrm_pl.data.formats.vocabulary import Vocabulary
+from dlrm_pl.data.preprocessing.moments import Moments
 from dlrm_pl.data.preprocessing.report import warn_of_classes
+from dlrm_pl.data.sources.library import arrow
 from dlrm_pl.data.synthetic.best_auroc import BestAUROC
-from dlrm_pl.data.synthetic.columns import HASH_CYCLE, MISSING_DENSE, MISSING_RANK
-from dlrm_pl.data.synthetic.world import Block, ClickWorld, click_world
+from dlrm_pl.data.synthetic.encoding import FirstAppearance, moments_of, raw_lines, records
+from dlrm_pl.data.synthetic.files import (
+    RAW_DESCRIPTION_NAME,
+    TABLE_DESCRIPTION_NAME,
+    ByteFiles,
+    Files,
+    TableFiles,
+    describe_logs,
+    recognize_raw_logs,
+    recognize_tables,
+)
+from dlrm_pl.data.synthetic.values import HASH_CYCLE
+from dlrm_pl.data.synthetic.world import ClickWorld, click_world
 from dlrm_pl.documents.arguments import check_arguments, plain_number
-from dlrm_pl.documents.json_text import object_in, object_with
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.files.atomic import atomic_folder
-from dlrm_pl.files.replacement import FinishedOutput, PlannedOutput
+from dlrm_pl.files.replacement import PlannedOutput
 
-Format = Literal["dataset", "raw"]
-Integers = np.ndarray[Any, np.dtype[np.int64]]
+Format = Literal["dataset", "raw", "csv", "parquet"]
 
-RAW_DESCRIPTION_NAME = "synthetic.json"
+_RECOGNIZE = {
+    "dataset": recognize_dataset,
+    "raw": recognize_raw_logs,
+    "csv": recognize_tables,
+    "parquet": recognize_tables,
+}
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,9 @@ class SyntheticReport:
         positives: number of clicks of each split.
         best_possible_auroc: AUROC of the true click probabilities on the rows of each split; a split whose labels are
             all equal is left out.
-        table_rows: number of rows of all tables together, which are the values that occur; 0 for raw logs.
+        table_rows: number of rows of all tables together: the values that occur, or the ids that there are; 0 for
+            logs.
+        tables: number of tables.
 
     Example:
         >>> import tempfile
@@ -68,6 +73,7 @@ class SyntheticReport:
     positives: dict[Split, int]
     best_possible_auroc: dict[str, float]
     table_rows: int
+    tables: int
 
     def __str__(self) -> str:
         """Return the summary as a few lines of text."""
@@ -79,7 +85,7 @@ class SyntheticReport:
                 + (f"{self.best_possible_auroc[split]:.6f}" if split in self.best_possible_auroc else "undefined")
             )
         if self.table_rows:
-            lines.append(f"  tables {NUM_SPARSE}, {self.table_rows:,} rows")
+            lines.append(f"  tables {self.tables}, {self.table_rows:,} rows")
         counts = [(split, self.rows[split], self.positives[split]) for split in SPLITS]
         lines += [f"  warning: {warning}" for warning in warn_of_classes(counts)]
         return "\n".join(lines)
@@ -95,10 +101,11 @@ def synthesize(
     best_auroc: float = 0.82,
     max_table_size: int | None = None,
     format: Format = "dataset",
+    columns: Columns | None = None,
     overwrite: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> SyntheticReport:
-    """Draw synthetic clicks with a known best AUROC, and write them as a dataset folder or as raw logs.
+    """Draw synthetic clicks with a known best AUROC, and write them as a dataset folder or as logs.
 
     The rows are independent, so train is written in the order drawn. Memory does not grow with the rows, except for the
     ids of the categories (at most 140 MB).
@@ -113,7 +120,10 @@ def synthesize(
         best_auroc: AUROC that the true click probabilities have in expectation.
         max_table_size: largest number of values of each table, of which the most frequent are kept; None for as many as
             Criteo's logs have.
-        format: ``dataset`` for a dataset folder, ``raw`` for raw logs, one file per day.
+        format: ``dataset`` for a dataset folder; else one file per day: ``raw`` for raw logs as Criteo's, ``csv`` or
+            ``parquet`` for files with named columns. ``preprocess`` makes the same dataset of them, with another order
+            of the training rows.
+        columns: columns of the rows; None for Criteo's. Lists need ``dataset`` or ``parquet``.
         overwrite: replace an existing folder that was made with other arguments.
         progress: called with the number of rows written since the last call.
 
@@ -121,7 +131,8 @@ def synthesize(
         What was written.
 
     Raises:
-        ConfigurationError: an argument is out of range or of another type; names it and its value.
+        ConfigurationError: an argument is out of range or of another type, the format cannot hold the columns, or
+            pyarrow is needed and not installed; names the argument and its value.
         OutputError: the folder cannot be written.
 
     Example:
@@ -148,34 +159,47 @@ def synthesize(
         raise ConfigurationError(f"best_auroc={best_auroc} must lie between 0.5 and 1.")
     if max_table_size is not None and max_table_size < 2:
         raise ConfigurationError(f"max_table_size={max_table_size} must be at least 2.")
-    world = click_world(seed, label_rate, best_auroc, max_table_size)
-    lengths = [rows // days + (day < rows % days) for day in range(days)]
-    last = lengths[-1]
+    columns = columns or Columns.criteo()
+    _check_format(format, columns)
+    world = click_world(seed, label_rate, best_auroc, max_table_size, columns)
+    days_rows = [rows // days + (day < rows % days) for day in range(days)]
+    last = days_rows[-1]
     split_rows: dict[Split, int] = {"train": rows - last, "test": (last + 1) // 2, "val": last // 2}
-    best: dict[str, BestAUROC] = {split: BestAUROC() for split in split_rows}
+    best: dict[Split, BestAUROC] = {split: BestAUROC() for split in split_rows}
     options: dict[str, Any] = {
         "rows": rows,
         "days": days,
         "seed": seed,
         "label_rate": label_rate,
         "best_auroc": best_auroc,
+        "max_table_size": max_table_size,
     }
-    options["max_table_size"] = max_table_size
-    recognize = recognize_dataset if format == "dataset" else recognize_raw_logs
-    with atomic_folder(output, PlannedOutput("synthesize", options, recognize, overwrite)) as folder:
-        appearance = FirstAppearance(world.table_sizes) if format == "dataset" else None
-        # Both formats hold the same rows in the same order; they differ in where the files are cut.
-        if appearance is not None:
-            files, lengths = [folder / split_file_name(split) for split in split_rows], list(split_rows.values())
-        else:
-            files = [folder / f"day_{day}" for day in range(days)]
+    # Not stated where it is the default, so that outputs of earlier versions are recognized.
+    if not columns.is_criteo:
+        options["columns"] = columns.statement()
+    if format in ("csv", "parquet"):
+        options["format"] = format
+    with atomic_folder(output, PlannedOutput("synthesize", options, _RECOGNIZE[format], overwrite)) as folder:
+        appearance = FirstAppearance(world.marginals.sizes)
+        # All formats hold the same rows in the same order; they differ in where the files are cut.
+        lengths = list(split_rows.values()) if format == "dataset" else days_rows
         with ExitStack() as stack:
-            handles = [stack.enter_context(path.open("wb")) for path in files]
+            if format == "dataset":
+                columns = _with_statistics(world, split_rows["train"])
+                files: Files = ByteFiles(
+                    [folder / split_file_name(split) for split in split_rows],
+                    partial(records, world, appearance=appearance, columns=columns),
+                    stack,
+                )
+            elif format == "raw":
+                files = ByteFiles([folder / f"day_{day}" for day in range(days)], partial(raw_lines, world), stack)
+            else:
+                files = TableFiles([folder / f"day_{day}.{format}" for day in range(days)], format, world, stack)
             start = 0
             for block in world.blocks(rows):
-                encoded = raw_lines(world, block) if appearance is None else records(world, block, appearance)
-                for index, part in _cut(lengths, start, len(block.label)):
-                    handles[index].write(b"".join(encoded[part]))
+                encoded = files.encode(block)
+                for file, part in _cut(lengths, start, len(block.label)):
+                    files.write(file, encoded, part)
                 for index, part in _cut(list(split_rows.values()), start, len(block.label)):
                     best[list(split_rows)[index]].add(block.logit[part], block.label[part])
                 start += len(block.label)
@@ -184,106 +208,58 @@ def synthesize(
         aurocs: dict[str, float] = {
             split: best[split].compute() for split in SPLITS if 0 < best[split].positives < best[split].rows
         }
-        if appearance is not None:
-            Vocabulary(appearance.values(world)).save(folder)
+        table_rows = 0
+        if format == "dataset":
+            vocabulary = appearance.vocabulary(world)
+            vocabulary.save(folder)
+            table_rows = sum(vocabulary.sizes)
             describe(
                 folder,
                 max_ind_range=HASH_CYCLE,
                 created_by="synthesize",
+                columns=columns,
                 best_possible_auroc=aurocs,
                 extra={"synthetic": options},
             )
         else:
-            text = json.dumps({"synthetic": options, "best_possible_auroc": aurocs}, indent=2) + "\n"
-            (folder / RAW_DESCRIPTION_NAME).write_text(text, encoding="utf-8")
+            name = RAW_DESCRIPTION_NAME if format == "raw" else TABLE_DESCRIPTION_NAME
+            describe_logs(folder / name, options, aurocs)
     return SyntheticReport(
         path=output,
         rows=split_rows,
         positives={split: best[split].positives for split in SPLITS},
         best_possible_auroc=aurocs,
-        table_rows=0 if appearance is None else int(sum(appearance.counts)),
+        table_rows=table_rows,
+        tables=columns.num_sparse,
     )
 
 
-class FirstAppearance:
-    """Give ids to ranks in the order in which they come, as preprocessing does.
+def _check_format(format: Format, columns: Columns) -> None:
+    """Check that a format can hold rows.
 
-    Args:
-        table_sizes: number of ranks of each table.
+    Raises:
+        ConfigurationError: it cannot, or needs a library that is not installed.
     """
-
-    def __init__(self, table_sizes: tuple[int, ...]) -> None:
-        # Ids from 1 on: ranks that were not seen have 0, so pages that no row touches take neither time nor memory.
-        # The last entry of each table is that of MISSING_RANK, which is -1.
-        self._ids = [np.zeros(size + 1, np.int32) for size in table_sizes]
-        self._seen: list[list[Integers]] = [[] for _ in table_sizes]
-        self.counts = [0] * len(table_sizes)
-
-    def __call__(self, table: int, ranks: Integers) -> np.ndarray[Any, np.dtype[np.int32]]:
-        """Return the ids of one table's ranks, ``[B]``; new ranks get the next ones."""
-        ids = self._ids[table]
-        new = ranks[ids[ranks] == 0]
-        if len(new):
-            # Without repetitions, in the order of the rows.
-            _, first = np.unique(new, return_index=True)
-            values = new[np.sort(first)]
-            ids[values] = np.arange(self.counts[table] + 1, self.counts[table] + len(values) + 1, dtype=np.int32)
-            self._seen[table].append(values)
-            self.counts[table] += len(values)
-        row_ids: np.ndarray[Any, np.dtype[np.int32]] = ids[ranks] - np.int32(1)
-        return row_ids
-
-    def values(self, world: ClickWorld) -> list[Integers]:
-        """Return the raw values of each table in the order of their ids, modulo ``HASH_CYCLE``."""
-        return [
-            world.category_hash(table, np.concatenate([np.empty(0, np.int64), *seen])) % HASH_CYCLE
-            for table, seen in enumerate(self._seen)
-        ]
+    if format == "raw" and not columns.has_raw_text:
+        raise ConfigurationError(
+            "format=raw is for columns as Criteo's, integers with log1p and hexadecimal values without lists. Choose "
+            "dataset, csv or parquet."
+        )
+    lists = [column.name for column in columns.sparse if column.is_list]
+    if format == "csv" and lists:
+        raise ConfigurationError(f"format=csv cannot hold the lists of column {lists[0]}. Choose dataset or parquet.")
+    if format in ("csv", "parquet"):
+        arrow()
 
 
-def records(world: ClickWorld, block: Block, appearance: FirstAppearance) -> np.ndarray[Any, np.dtype[np.int32]]:
-    """Rows as they stand in a dataset folder, int32 ``[B, 40]``."""
-    result = np.empty((len(block.label), RECORD_INTS), RECORD_DTYPE)
-    result[:, LABEL] = block.label
-    result[:, DENSE] = np.maximum(block.columns.dense, 0).T
-    for table, ranks in enumerate(block.columns.ranks):
-        result[:, SPARSE.start + table] = appearance(table, ranks)
-    return result
-
-
-def raw_lines(world: ClickWorld, block: Block) -> list[bytes]:
-    """Rows as they stand in a raw log, one line each."""
-    columns = [np.where(block.label, b"1", b"0").tolist()]
-    for dense in block.columns.dense:
-        text = dense.astype("S11")
-        text[dense == MISSING_DENSE] = b""
-        columns.append(text.tolist())
-    for table, ranks in enumerate(block.columns.ranks):
-        text = _hexadecimal(world.category_hash(table, ranks))
-        text[ranks == MISSING_RANK] = b""
-        columns.append(text.tolist())
-    return [b"\t".join(fields) + b"\n" for fields in zip(*columns, strict=True)]
-
-
-def recognize_raw_logs(folder: Path) -> FinishedOutput | None:
-    """Recognize a folder of raw logs that ``synthesize`` wrote; None for other folders."""
-    contents = object_with(folder / RAW_DESCRIPTION_NAME, "synthetic")
-    options = object_in(contents, "synthetic") if contents else None
-    days = options.get("days") if options else None
-    if not isinstance(days, int):
-        return None
-    names = (path.name for path in folder.iterdir() if re.fullmatch("day_(0|[1-9][0-9]{0,8})", path.name))
-    ours = sorted(name for name in names if int(name.removeprefix("day_")) < days)
-    return FinishedOutput("raw logs", "synthesize", options, (*ours, RAW_DESCRIPTION_NAME))
-
-
-def _hexadecimal(values: Integers) -> np.ndarray[Any, np.dtype[np.bytes_]]:
-    """Eight hexadecimal digits of each value, ``S8`` ``[B]``."""
-    octets = values.astype(">u4").view(np.uint8).reshape(-1, 4)
-    return _HEX_PAIRS[octets].reshape(-1).view("S8")
-
-
-_HEX_PAIRS = np.array([f"{octet:02x}".encode() for octet in range(256)], dtype="S2")
+def _with_statistics(world: ClickWorld, rows: int) -> Columns:
+    """Return the columns of a world with means and deviations of its first rows, in a pass of its own."""
+    if all(column.computed for column in world.columns.dense):
+        return world.columns
+    moments = Moments.nothing(world.columns)
+    for block in world.blocks(rows):
+        moments.add(moments_of(world, block))
+    return world.columns.with_statistics(moments.statistics(world.columns))
 
 
 def _cut(lengths: list[int], start: int, rows: int) -> Iterator[tuple[int, slice]]:

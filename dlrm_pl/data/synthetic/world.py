@@ -3,13 +3,16 @@
 The logit is the sum of an intercept, which sets the label rate, and three parts with fixed shares of the variance:
 
 * dense: every dense feature has a monotone, a hump-shaped and an "is zero" effect;
-* single: every table has an effect for each of its frequent values and for the empty field;
-* pair: values of the ``TASTE_TABLES`` have a taste and values of the ``TOPIC_TABLES`` a topic, numbers of zero mean;
-  the effect is the sum of the tastes times the sum of the topics. Models that add up effects of single features cannot
-  learn it; dot products of embeddings can.
+* single: every table has an effect for each of its frequent values and for a missing one;
+* pair: values of some small tables have a taste and values of others a topic, numbers of zero mean; the effect is the
+  sum of the tastes times the sum of the topics. Models that add up effects of single features cannot learn it; dot
+  products of embeddings can.
 
-The logit depends only on values that the binary format keeps: negative dense values and empty dense fields are zeros
-there. So the best possible AUROC holds for the input of a model. The effect of zero makes an empty field informative.
+The effect of a list is the sum or mean of its elements' effects, as the column's pooling is.
+
+The logit depends only on what records keep, so the best possible AUROC holds for the input of a model. Negative and
+missing dense values are zeros there; the effect of zero makes a missing value informative. A missing value that is
+standardized is a mean there, and has the effects of the median. Values with the same hash or remainder are one.
 
 As on the real logs, a DLRM must learn most of this from one pass of plain SGD over 25,000 clicks. Therefore the effects
 are smooth in the logarithm and fade for rare values, and the pairs are from small tables.
@@ -24,27 +27,23 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from dlrm_pl.data.formats.criteo_counts import NUM_DENSE, NUM_SPARSE
+from dlrm_pl.columns.columns import Columns
+from dlrm_pl.data.lookup.values import Numbers
 from dlrm_pl.data.synthetic.best_auroc import expected_auroc
-from dlrm_pl.data.synthetic.columns import (
-    SPARSE_MISSING_RATE,
-    CategoryHash,
-    Columns,
-    Floats,
+from dlrm_pl.data.synthetic.drawing import (
+    ABSENT_RANK,
+    MISSING_DENSE,
+    MISSING_RANK,
+    DrawnColumns,
+    Integers,
     draw_columns,
-    log_over_median,
-    rank_probability,
-    table_sizes,
 )
+from dlrm_pl.data.synthetic.marginals import Floats, marginals_of
+from dlrm_pl.data.synthetic.values import CategoryValues
 from dlrm_pl.errors import ConfigurationError
 
 VARIANCE_SHARES = {"dense": 0.33, "single": 0.33, "pair": 0.34}
 """Share of each part in the variance of the logit."""
-
-TASTE_TABLES = (5, 8, 13)
-"""Tables (C6, C9, C14) whose values have a taste."""
-TOPIC_TABLES = (16, 19, 22)
-"""Tables (C17, C20, C23) whose values have a topic."""
 
 BLOCK_ROWS = 1 << 14
 """Number of rows in a block, which has its own generator; part of the definition of a seed's rows."""
@@ -66,7 +65,7 @@ _EFFECTS, _HASHES, _PILOT, _ROWS = range(4)
 class Block:
     """Rows of the log with their true ``logit``, float64 ``[B]``, and their ``label``, bool ``[B]``."""
 
-    columns: Columns
+    columns: DrawnColumns
     logit: Floats
     label: NDArray[np.bool_]
 
@@ -91,46 +90,64 @@ class ClickWorld:
         seed: seed of effects, hashes and rows; more rows of a seed begin with the same rows.
         label_rate: mean click probability.
         best_auroc: expected AUROC of the true probabilities.
-        max_table_size: largest number of values of a table; None for as many as the logs have.
+        max_table_size: largest number of values of a table; None for as many as Criteo's logs have.
+        columns: columns of the rows; None: Criteo's.
 
     Raises:
         ConfigurationError: ``best_auroc`` cannot be reached at this label rate.
     """
 
-    def __init__(self, seed: int, label_rate: float, best_auroc: float, max_table_size: int | None) -> None:
+    def __init__(
+        self,
+        seed: int,
+        label_rate: float,
+        best_auroc: float,
+        max_table_size: int | None,
+        columns: Columns | None = None,
+    ) -> None:
         self.seed = seed
-        self.table_sizes = table_sizes(max_table_size)
-        self.category_hash = CategoryHash(self._generator(_HASHES))
+        self.columns = columns or Columns.criteo()
+        self.marginals = marginals_of(self.columns, max_table_size)
+        self.values = CategoryValues(self._generator(_HASHES), self.columns)
         rng = self._generator(_EFFECTS)
         self._slope, self._hump, self._zero = (
-            size * _weights(rng, NUM_DENSE, _DENSE_DECAY) for size in (_SLOPE, _HUMP, _ZERO)
+            size * _weights(rng, self.columns.num_dense, _DENSE_DECAY) for size in (_SLOPE, _HUMP, _ZERO)
         )
         self._single = [
             weight * self._rank_effects(rng, table)
-            for table, weight in enumerate(_weights(rng, NUM_SPARSE, _SPARSE_DECAY))
+            for table, weight in enumerate(_weights(rng, self.columns.num_sparse, _SPARSE_DECAY))
         ]
+        self._tastes, self._topics = self.marginals.pair_tables()
         self._latent = {
-            table: self._standardized(table, self._rank_effects(rng, table)) for table in (*TASTE_TABLES, *TOPIC_TABLES)
+            table: self._standardized(table, self._rank_effects(rng, table)) for table in (*self._tastes, *self._topics)
         }
+        self._frequent_ids = {
+            table: self._ids_of_ranks(table)
+            for table, column in enumerate(self.columns.sparse)
+            if column.ids != "vocabulary"
+        }
+        # What a missing dense value has the effects of, [N, 1].
+        standardized = [column.transform == "standardize" for column in self.columns.dense]
+        self._instead = np.where(standardized, self.marginals.median, 0.0)[:, None]
         self._scale = dict.fromkeys(VARIANCE_SHARES, 1.0)
         self._fit_to_pilot(label_rate, best_auroc)
 
-    def logit_parts(self, columns: Columns) -> LogitParts:
+    def logit_parts(self, columns: DrawnColumns) -> LogitParts:
         """Return the contribution of each group of features to the logit."""
-        recorded = np.maximum(columns.dense, 0)
-        logarithm = log_over_median(recorded)
+        recorded = np.maximum(np.where(columns.dense == MISSING_DENSE, self._instead, columns.dense), 0.0)
+        logarithm = self.marginals.log_over_median(recorded)
         dense = self._slope @ np.tanh(0.7 * logarithm)
         dense += self._hump @ np.exp(-0.25 * logarithm**2)
         dense += self._zero @ (recorded == 0)
-        # Position -1, the empty field, is the last entry of the effects of a table.
-        position = np.minimum(columns.ranks, _FREQUENT)
-        single = np.zeros(position.shape[1])
+        single = np.zeros(columns.ranks.shape[1])
+        latent: dict[int, Floats] = {}
         for table, effect in enumerate(self._single):
-            single += effect[position[table]]
-        taste, topic = (
-            np.sum([self._latent[table][position[table]] for table in tables], axis=0)
-            for tables in (TASTE_TABLES, TOPIC_TABLES)
-        )
+            ranks = columns.ranks[self.marginals.rank_fields(table)]
+            positions = self._positions(table, ranks)
+            single += self._pooled(table, effect[positions], ranks)
+            if table in self._latent:
+                latent[table] = self._pooled(table, self._latent[table][positions], ranks)
+        taste, topic = (np.sum([latent[table] for table in tables], axis=0) for tables in (self._tastes, self._topics))
         return LogitParts(
             dense=self._scale["dense"] * dense,
             single=self._scale["single"] * single,
@@ -144,22 +161,53 @@ class ClickWorld:
             logit = self._intercept + self.logit_parts(columns).total()
             label = rng.random(BLOCK_ROWS) * (1.0 + np.exp(-logit)) < 1.0
             keep = slice(0, num_rows - start)
-            yield Block(Columns(columns.dense[:, keep], columns.ranks[:, keep]), logit[keep], label[keep])
+            yield Block(DrawnColumns(columns.dense[:, keep], columns.ranks[:, keep]), logit[keep], label[keep])
 
     def _generator(self, *key: int) -> np.random.Generator:
         return np.random.Generator(np.random.PCG64(np.random.SeedSequence(self.seed, spawn_key=key)))
 
-    def _block_columns(self, stream: int, block: int) -> tuple[Columns, np.random.Generator]:
+    def _block_columns(self, stream: int, block: int) -> tuple[DrawnColumns, np.random.Generator]:
         rng = self._generator(stream, block)
-        return draw_columns(rng, BLOCK_ROWS, self.table_sizes), rng
+        return draw_columns(rng, BLOCK_ROWS, self.marginals), rng
+
+    def _ids_of_ranks(self, table: int) -> tuple[Numbers, Integers]:
+        """Return ids of a table whose ids are hashes or remainders, in their order, and the position of each.
+
+        The position is the most frequent rank with the id, or that of a missing value.
+        """
+        ranks = np.arange(-1, min(self.marginals.sizes[table], _FREQUENT))
+        ids, first = np.unique(self.values.computed_ids(table, ranks), return_index=True)
+        return ids, ranks[first]
+
+    def _positions(self, table: int, ranks: Integers) -> Integers:
+        """Return the places of ranks among the effects of a table, same shape; -1, the last, for a missing value."""
+        if table not in self._frequent_ids:
+            return np.minimum(ranks, _FREQUENT)
+        known, positions = self._frequent_ids[table]
+        present = np.where(ranks == ABSENT_RANK, MISSING_RANK, ranks)  # Any value: its effect is left out.
+        ids = self.values.computed_ids(table, present.ravel()).reshape(ranks.shape)
+        place = np.minimum(np.searchsorted(known, ids), len(known) - 1)
+        return np.where(known[place] == ids, positions[place], _FREQUENT)
+
+    def _pooled(self, table: int, effects: Floats, ranks: Integers) -> Floats:
+        """Return the sum or the mean of the effects of each row's elements, ``[B]``, from ``[width, B]``."""
+        column = self.columns.sparse[table]
+        if not column.is_list:
+            plain: Floats = effects[0]
+            return plain
+        present = ranks != ABSENT_RANK
+        # A long list should not have more weight than a plain value.
+        divisor = np.maximum(present.sum(axis=0), 1) if column.pooling == "mean" else np.sqrt(column.width)
+        pooled: Floats = np.where(present, effects, 0.0).sum(axis=0) / divisor
+        return pooled
 
     def _rank_effects(self, rng: np.random.Generator, table: int) -> Floats:
-        """Draw an effect for each rank, ``[_FREQUENT + 2]``; the last is that of the empty field.
+        """Draw an effect for each rank, ``[_FREQUENT + 2]``; the last is that of a missing value.
 
         The last but one is 0, for all rarer values. Effects fade with the rank, since an effect of a rare value could
         not be learned.
         """
-        ranks = min(self.table_sizes[table], _FREQUENT)
+        ranks = min(self.marginals.sizes[table], _FREQUENT)
         effect = np.zeros(_FREQUENT + 2)
         effect[:ranks] = _standard_normal(rng, ranks) * np.exp(-np.arange(ranks) / _FADE)
         effect[-1] = _standard_normal(rng, 1)[0]
@@ -167,12 +215,13 @@ class ClickWorld:
 
     def _standardized(self, table: int, effect: Floats) -> Floats:
         """Standardize an effect to zero mean and unit variance over the rows, ``[_FREQUENT + 2]``."""
-        ranks = min(self.table_sizes[table], _FREQUENT)
+        ranks = min(self.marginals.sizes[table], _FREQUENT)
         share = np.zeros(_FREQUENT + 2)
-        share[:ranks] = rank_probability(table, self.table_sizes[table], ranks)
+        share[:ranks] = self.marginals.rank_probability(table, ranks)
         share[-2] = max(0.0, 1.0 - share.sum())
-        share *= 1.0 - SPARSE_MISSING_RATE[table]
-        share[-1] = SPARSE_MISSING_RATE[table]
+        missing = self.marginals.element_missing(table)
+        share *= 1.0 - missing
+        share[-1] = missing
         centered = effect - share @ effect
         standardized: Floats = centered / np.sqrt(share @ centered**2)
         return standardized
@@ -181,7 +230,11 @@ class ClickWorld:
         """Set shares, overall scale and intercept on a pilot sample that is not part of the output."""
         pilot = [self.logit_parts(self._block_columns(_PILOT, block)[0]) for block in range(_PILOT_BLOCKS)]
         parts = {name: np.concatenate([getattr(part, name) for part in pilot]) for name in VARIANCE_SHARES}
-        unit = {name: float(np.sqrt(share) / parts[name].std()) for name, share in VARIANCE_SHARES.items()}
+        unit = {
+            # A log with a single table has no pairs.
+            name: float(np.sqrt(share) / parts[name].std()) if parts[name].std() else 0.0
+            for name, share in VARIANCE_SHARES.items()
+        }
         # Scale and intercept do not change the order of the rows, so one sort is enough.
         total = np.sort(np.sum([unit[name] * parts[name] for name in parts], axis=0))
 
@@ -200,13 +253,15 @@ class ClickWorld:
 
 
 @lru_cache(maxsize=8)
-def click_world(seed: int, label_rate: float, best_auroc: float, max_table_size: int | None) -> ClickWorld:
+def click_world(
+    seed: int, label_rate: float, best_auroc: float, max_table_size: int | None, columns: Columns
+) -> ClickWorld:
     """Return the cached world of these arguments, or make it, which takes a second for its pilot sample.
 
     Raises:
         ConfigurationError: see ``ClickWorld``.
     """
-    return ClickWorld(seed, label_rate, best_auroc, max_table_size)
+    return ClickWorld(seed, label_rate, best_auroc, max_table_size, columns)
 
 
 def _probability(total: Floats, scale: float, label_rate: float) -> tuple[Floats, float]:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dlrm_pl.columns.columns import Columns
 from dlrm_pl.data.formats.binary_format import LABEL, SPLITS, open_records, split_file_name
 from dlrm_pl.data.formats.dataset_folder import DatasetFolder
 from dlrm_pl.data.formats.vocabulary import Vocabulary
@@ -200,7 +201,9 @@ def test_the_smallest_tables_and_the_fewest_rows_work(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"format": "parquet"}, r"format='parquet' must be one of 'dataset', 'raw'"),
+        ({"format": "orc"}, r"format='orc' must be one of 'dataset', 'raw', 'csv', 'parquet'"),
+        ({"format": "csv", "columns": Columns.read("example")}, r"format=csv cannot hold the lists of column sizes"),
+        ({"format": "raw", "columns": Columns.read("avazu")}, r"format=raw is for columns as Criteo's"),
         ({"seed": -1}, r"seed=-1 must be 0 or more"),
         ({"days": 1}, r"days=1: at least 2 are needed"),
         ({"rows": 7, "days": 4}, r"rows=7 is too small for 4 days: at least 8 are needed"),

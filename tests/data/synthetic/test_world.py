@@ -4,11 +4,10 @@ import numpy as np
 import pytest
 
 from dlrm_pl.data.synthetic.best_auroc import BestAUROC
-from dlrm_pl.data.synthetic.columns import MISSING_DENSE, MISSING_RANK, Columns
+from dlrm_pl.data.synthetic.drawing import MISSING_DENSE, MISSING_RANK, DrawnColumns
+from dlrm_pl.data.synthetic.marginals import TASTE_TABLES, TOPIC_TABLES
 from dlrm_pl.data.synthetic.world import (
     BLOCK_ROWS,
-    TASTE_TABLES,
-    TOPIC_TABLES,
     VARIANCE_SHARES,
     Block,
     ClickWorld,
@@ -27,7 +26,7 @@ def world() -> ClickWorld:
 def block(world: ClickWorld) -> Block:
     parts = list(world.blocks(ROWS))
     return Block(
-        Columns(
+        DrawnColumns(
             np.concatenate([part.columns.dense for part in parts], axis=1),
             np.concatenate([part.columns.ranks for part in parts], axis=1),
         ),
@@ -36,15 +35,15 @@ def block(world: ClickWorld) -> Block:
     )
 
 
-def one_row(dense: int = 3, rank: int = 0) -> Columns:
-    return Columns(np.full((13, 1), dense, dtype=np.int64), np.full((26, 1), rank, dtype=np.int64))
+def one_row(dense: int = 3, rank: int = 0) -> DrawnColumns:
+    return DrawnColumns(np.full((13, 1), dense, dtype=np.float64), np.full((26, 1), rank, dtype=np.int64))
 
 
-def changed(columns: Columns, ranks: dict[int, int]) -> Columns:
+def changed(columns: DrawnColumns, ranks: dict[int, int]) -> DrawnColumns:
     result = columns.ranks.copy()
     for table, rank in ranks.items():
         result[table] = rank
-    return Columns(columns.dense, result)
+    return DrawnColumns(columns.dense, result)
 
 
 @pytest.mark.parametrize(("label_rate", "best_auroc"), [(0.033, 0.78), (0.033, 0.84), (0.25, 0.9), (0.5, 0.6)])
@@ -138,7 +137,7 @@ def test_more_rows_begin_with_the_same_rows(world: ClickWorld) -> None:
 def test_another_seed_is_another_world() -> None:
     first, second = (ClickWorld(seed, 0.033, 0.82, 100) for seed in (1, 2))
     assert first.logit_parts(one_row()).total() != second.logit_parts(one_row()).total()
-    assert first.category_hash(0, np.arange(9)).tolist() != second.category_hash(0, np.arange(9)).tolist()
+    assert first.values.hash(0, np.arange(9)).tolist() != second.values.hash(0, np.arange(9)).tolist()
 
 
 def test_an_auroc_out_of_reach_is_refused() -> None:
