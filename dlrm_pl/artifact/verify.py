@@ -102,6 +102,11 @@ def open_dataset(path: Path, artifact: Artifact, force: bool = False, *, rows: b
                 f"{path}: table {table} has {actual} rows, but {expected} in the artifact {artifact.path}. Give the "
                 "dataset that it was quantized with."
             )
+    if not artifact.manifest.dataset_fingerprint:
+        raise DatasetError(
+            f"{path}: the artifact {artifact.path} was made from rows of a data module that named no dataset: nothing "
+            "tells whether these are the same. Give --force to score them anyway."
+        )
     if folder.fingerprint != artifact.manifest.dataset_fingerprint:
         raise DatasetError(
             f"{path}: the fingerprint of this dataset is {folder.fingerprint}, but the artifact {artifact.path} was "

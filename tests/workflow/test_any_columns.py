@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -103,6 +104,34 @@ def test_a_dataset_of_other_columns_is_refused_by_the_difference(checkpoint: Pat
     with pytest.raises(DatasetError, match=message):
         dlrm_pl.quantize(module, DLRMDataModule(other), tmp_path / "a")
     assert not (tmp_path / "a").exists()
+
+
+class Unnamed:
+    """The rows of a dataset, without a word on which it is."""
+
+    def __init__(self, folder: Path) -> None:
+        self.data = DLRMDataModule(folder)
+
+    def setup(self, stage: str) -> None:
+        self.data.setup(stage)
+
+    def calibration_dataloader(self) -> Any:
+        return self.data.calibration_dataloader()
+
+    def tuning_dataloader(self) -> Any:
+        return self.data.tuning_dataloader()
+
+    def certification_dataloader(self) -> Any:
+        return self.data.certification_dataloader()
+
+
+def test_an_artifact_of_rows_without_a_dataset_says_so(folder: Path, checkpoint: Path, tmp_path: Path) -> None:
+    module = dlrm_pl.load_checkpoint(checkpoint)
+    module.dataset_fingerprint = ""
+    outcome = dlrm_pl.quantize(module, Unnamed(folder), tmp_path / "a", settings=settings())
+    assert (outcome.manifest.dataset_fingerprint, outcome.manifest.columns) == ("", MIXED.statement())
+    with pytest.raises(DatasetError, match="a data module that named no dataset"):
+        dlrm_pl.verify_artifact(tmp_path / "a", folder)
 
 
 def test_a_slice_by_a_list_or_an_unknown_column_is_refused_before_the_search(
