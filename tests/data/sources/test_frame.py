@@ -198,3 +198,10 @@ def test_rows_and_plans_are_no_frames() -> None:
         rows_of_frame(row, COLUMNS)
     with pytest.raises(DataFormatError, match=r"'LazyFrame' has no values yet\. Give frame\.collect\(\)"):
         rows_of_frame(pl.DataFrame(VALUES).lazy(), COLUMNS)
+
+
+def test_hexadecimals_of_a_part_of_a_long_array_are_its_own() -> None:
+    long = pa.array([f"{value:x}" for value in range(1, 3_001)])
+    for first in (0, 1, 2_990):
+        part = pa.table({**VALUES, "hash": long.slice(first, 3)})
+        assert plain(rows_of_frame(part, COLUMNS))["hash"] == [first + 1, first + 2, first + 3]

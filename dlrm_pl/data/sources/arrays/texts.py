@@ -53,13 +53,14 @@ def hexadecimals(array: pa.Array, field: Field) -> tuple[Integers, Bools | None]
     if not is_text(array.type):
         return integers(array, field, 0, _MOST_HEX)
     texts, missing = _strings(array), missing_of(array)
-    first, last = texts.offsets[:-1], texts.offsets[1:]
+    begin, end = texts.offsets[0], texts.offsets[-1]  # The array may be a small part of its buffer.
+    first, last = texts.offsets[:-1] - begin, texts.offsets[1:] - begin
     lengths = last - first
     empty = lengths == 0
     if empty.any():
         missing = empty if missing is None else missing | empty
     # Digits from the last one on; those before the first are 0.
-    digits = np.append(_DIGITS[texts.data], np.uint8(0))
+    digits = np.append(_DIGITS[texts.data[begin:end]], np.uint8(0))
     values = np.zeros(len(array), np.int64)
     wrong = lengths > _HEX_DIGITS
     for place in range(min(_HEX_DIGITS, int(lengths.max(initial=0)))):
