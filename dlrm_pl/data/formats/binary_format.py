@@ -10,18 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from dlrm_pl.columns.columns import Columns
-from dlrm_pl.data.formats.criteo_counts import NUM_DENSE, NUM_SPARSE
 from dlrm_pl.errors import DataFormatError
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 
 RECORD_DTYPE = np.dtype("<i4")
-RECORD_INTS = 1 + NUM_DENSE + NUM_SPARSE
-RECORD_BYTES = RECORD_INTS * RECORD_DTYPE.itemsize
 LABEL = 0
-DENSE = slice(1, 1 + NUM_DENSE)
-SPARSE = slice(1 + NUM_DENSE, RECORD_INTS)
 
 Records = npt.NDArray[np.int32]
 
