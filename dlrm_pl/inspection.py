@@ -75,7 +75,7 @@ def inspect_path(path: Path, full: bool = False) -> Description:
 
 def _dataset(path: Path, full: bool) -> Description:
     from dlrm_pl.data.formats.dataset_folder import DatasetFolder
-    from dlrm_pl.data.preprocessing.report import report_lines, warn_of_classes
+    from dlrm_pl.data.preprocessing.statistics.report import report_lines, warn_of_classes
 
     folder = DatasetFolder.open(path)
     sizes = folder.table_sizes

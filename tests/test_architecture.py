@@ -46,7 +46,7 @@ RANKS = [
     {"data/preprocessing/io", "model/training"},
     {"data/preprocessing", "model/load"},
     {"data/preprocessing/upstream", "runtime"},
-    {"data/preprocessing/inputs"},
+    {"data/preprocessing/logs/inputs"},
     {"data/preprocessing/run", "data/synthetic"},
     {"quantization"},
     {"quantization/ptq", "quantization/judging"},

@@ -12,16 +12,16 @@ from dlrm_pl.data.formats.binary_format import SPLITS, Split, split_file_name
 from dlrm_pl.data.formats.block_digests import digests_path
 from dlrm_pl.data.formats.dataset_description import SplitInfo
 from dlrm_pl.data.formats.dataset_folder import REJECTED, DatasetFolder, describe
-from dlrm_pl.data.preprocessing import statistics
 from dlrm_pl.data.preprocessing.checkpoint import CheckpointFolder, State
 from dlrm_pl.data.preprocessing.engine.numpy_engine import engine
 from dlrm_pl.data.preprocessing.last_changes import LastChanges
-from dlrm_pl.data.preprocessing.logs import Log
+from dlrm_pl.data.preprocessing.logs.log import Log
 from dlrm_pl.data.preprocessing.merge import Merge
 from dlrm_pl.data.preprocessing.options import PreprocessOptions
 from dlrm_pl.data.preprocessing.plan import allow_files, require_disk
-from dlrm_pl.data.preprocessing.report import data_report, warn_of_classes
-from dlrm_pl.data.preprocessing.statistics import LogStatistics
+from dlrm_pl.data.preprocessing.statistics import log_statistics
+from dlrm_pl.data.preprocessing.statistics.log_statistics import LogStatistics
+from dlrm_pl.data.preprocessing.statistics.report import data_report, warn_of_classes
 from dlrm_pl.data.preprocessing.tables.files import VALUES_PATTERN, load_tables, save_tables
 from dlrm_pl.errors import DataFormatError
 from dlrm_pl.files.complete_io import sync_path
@@ -79,7 +79,7 @@ class LogRun:
         self._checkpoint.resume(state)
         allow_files(sum(state.buckets))
         with self._checkpoint.reading():
-            self._statistics = statistics.load(
+            self._statistics = log_statistics.load(
                 self._checkpoint.path / _statistics_name(state.generation), self._options.columns_of_logs
             )
             counts = _counts_name(state.generation)
@@ -94,7 +94,7 @@ class LogRun:
         old, state.generation = state.generation, state.generation + 1
         counts, numbers = folder / _counts_name(state.generation), folder / _statistics_name(state.generation)
         state.table_sizes = save_tables(self._vocabulary.tables, folder, self._saved_sizes, counts.name)
-        statistics.save(self._statistics, numbers)
+        log_statistics.save(self._statistics, numbers)
         for path in (counts, numbers, *folder.glob(VALUES_PATTERN)):
             sync_path(path)
         self._checkpoint.commit(state)

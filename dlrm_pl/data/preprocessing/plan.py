@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 
 from dlrm_pl.data.formats.vocabulary import load_counts
-from dlrm_pl.data.preprocessing.chunks import ChunkReader
-from dlrm_pl.data.preprocessing.days import Day, sampled_line_bytes, text_bytes
 from dlrm_pl.data.preprocessing.engine.native import keyed_dtype
 from dlrm_pl.data.preprocessing.engine.numpy_engine import Engine
+from dlrm_pl.data.preprocessing.logs.chunks import ChunkReader
+from dlrm_pl.data.preprocessing.logs.days import Day, sampled_line_bytes, text_bytes
 from dlrm_pl.data.preprocessing.options import PreprocessOptions
-from dlrm_pl.data.preprocessing.statistics import Counted
+from dlrm_pl.data.preprocessing.statistics.log_statistics import Counted
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.files.free_space import require_free_space
 from dlrm_pl.files.sizes import format_bytes

@@ -20,11 +20,11 @@ from typing import Any
 from dlrm_pl.columns.difference import difference
 from dlrm_pl.data.formats.dataset_folder import DatasetFolder, recognize_dataset
 from dlrm_pl.data.preprocessing.checkpoint import CheckpointFolder, differences
-from dlrm_pl.data.preprocessing.days import identity
-from dlrm_pl.data.preprocessing.inputs import find_inputs
 from dlrm_pl.data.preprocessing.log_run import LogRun
+from dlrm_pl.data.preprocessing.logs.days import identity
+from dlrm_pl.data.preprocessing.logs.inputs import find_inputs
 from dlrm_pl.data.preprocessing.options import PreprocessOptions
-from dlrm_pl.data.preprocessing.report import report_lines
+from dlrm_pl.data.preprocessing.statistics.report import report_lines
 from dlrm_pl.data.preprocessing.upstream.convert import UpstreamConversion
 from dlrm_pl.documents.arguments import check_arguments
 from dlrm_pl.errors import ConfigurationError, DLRMError, OutputError

@@ -12,7 +12,7 @@ from dlrm_pl.data.formats.raw_rows import RawDense, RawRows
 from dlrm_pl.data.formats.row_encoder import dense_field, id_fields
 from dlrm_pl.data.formats.vocabulary import Vocabulary
 from dlrm_pl.data.lookup.values import Numbers
-from dlrm_pl.data.preprocessing.moments import Moments
+from dlrm_pl.data.preprocessing.statistics.moments import Moments
 from dlrm_pl.data.synthetic.drawing import MISSING_DENSE, MISSING_RANK, Integers
 from dlrm_pl.data.synthetic.world import Block, ClickWorld
 

@@ -11,11 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dlrm_pl.columns.columns import Columns
-from dlrm_pl.data.preprocessing.chunks import ChunkReader
-from dlrm_pl.data.preprocessing.days import Day
 from dlrm_pl.data.preprocessing.engine.native import keyed_dtype
 from dlrm_pl.data.preprocessing.io import bucket_reader as work_files
 from dlrm_pl.data.preprocessing.io.bucket_reader import map_keyed
+from dlrm_pl.data.preprocessing.logs.chunks import ChunkReader
+from dlrm_pl.data.preprocessing.logs.days import Day
 from dlrm_pl.errors import DataFormatError
 
 

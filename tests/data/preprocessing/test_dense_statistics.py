@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from dlrm_pl.columns.column import DenseColumn, SparseColumn
 from dlrm_pl.columns.columns import Columns
-from dlrm_pl.data.preprocessing.dense_bins import NUM_GROUPS, bins_of, grouped, histogram_of
 from dlrm_pl.data.preprocessing.engine.native import DENSE_BINS
-from dlrm_pl.data.preprocessing.moments import Moments
+from dlrm_pl.data.preprocessing.statistics.dense_bins import NUM_GROUPS, bins_of, grouped, histogram_of
+from dlrm_pl.data.preprocessing.statistics.moments import Moments
 
 COUNTED = DenseColumn(name="views")
 SIGNED = DenseColumn(name="offset", transform="none")

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dlrm_pl.data.formats.vocabulary import Vocabulary
-from dlrm_pl.data.preprocessing.days import day_files
+from dlrm_pl.data.preprocessing.logs.days import day_files
 from dlrm_pl.data.preprocessing.options import PreprocessOptions
 from dlrm_pl.data.preprocessing.run import preprocess
 from dlrm_pl.data.raw_logs.reader import iter_raw_records

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dlrm_pl.data.preprocessing.days import day_files
+from dlrm_pl.data.preprocessing.logs.days import day_files
 from dlrm_pl.data.preprocessing.options import PreprocessOptions
 from dlrm_pl.data.preprocessing.run import preprocess
 from dlrm_pl.data.raw_logs.reader import iter_raw_records

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dlrm_pl.data.preprocessing.days import Day, text_bytes
+from dlrm_pl.data.preprocessing.logs.days import Day, text_bytes
 from dlrm_pl.data.preprocessing.options import PreprocessOptions
 from dlrm_pl.data.preprocessing.run import preprocess
 from dlrm_pl.data.raw_logs.line import longest_line

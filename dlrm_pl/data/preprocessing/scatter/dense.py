@@ -10,10 +10,10 @@ from dlrm_pl.data.formats.raw_rows import Integers, RawDense, RawRows, RawSparse
 from dlrm_pl.data.formats.row_encoder import dense_field
 from dlrm_pl.data.lookup.strings import Strings
 from dlrm_pl.data.lookup.values import Bools, Numbers
-from dlrm_pl.data.preprocessing.dense_bins import histogram_of, is_counted
 from dlrm_pl.data.preprocessing.engine.native import Matrix
-from dlrm_pl.data.preprocessing.moments import Moments
-from dlrm_pl.data.preprocessing.statistics import Counted
+from dlrm_pl.data.preprocessing.statistics.dense_bins import histogram_of, is_counted
+from dlrm_pl.data.preprocessing.statistics.log_statistics import Counted
+from dlrm_pl.data.preprocessing.statistics.moments import Moments
 
 
 def write_dense(columns: Columns, rows: RawRows, matrix: Matrix) -> None:

@@ -20,7 +20,7 @@ from dlrm_pl.data.preprocessing.scatter.dense import count_values, moments_of, w
 from dlrm_pl.data.preprocessing.scatter.rejected import RejectedRows
 from dlrm_pl.data.preprocessing.scatter.selection import take
 from dlrm_pl.data.preprocessing.scatter.stage import COUNT_KEPT, COUNT_READ, Scatter
-from dlrm_pl.data.preprocessing.statistics import Counted, LogStatistics
+from dlrm_pl.data.preprocessing.statistics.log_statistics import Counted, LogStatistics
 from dlrm_pl.data.preprocessing.tables.rows import RowVocabulary
 from dlrm_pl.data.sources.days import Days
 from dlrm_pl.data.sources.source import RawChunk, Source

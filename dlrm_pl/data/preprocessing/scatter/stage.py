@@ -16,7 +16,7 @@ from dlrm_pl.data.preprocessing.checkpoint import State
 from dlrm_pl.data.preprocessing.engine.numpy_engine import Engine, row_keys
 from dlrm_pl.data.preprocessing.options import PreprocessOptions
 from dlrm_pl.data.preprocessing.scatter.row_files import RowFiles
-from dlrm_pl.data.preprocessing.statistics import LogStatistics
+from dlrm_pl.data.preprocessing.statistics.log_statistics import LogStatistics
 from dlrm_pl.data.preprocessing.threads import Pipeline, run_threads
 
 # Stages that chunks pass in their order; those of the vocabulary's tables follow.

@@ -10,14 +10,14 @@ import numpy.typing as npt
 
 from dlrm_pl.data.formats.binary_format import LABEL
 from dlrm_pl.data.preprocessing.checkpoint import State
-from dlrm_pl.data.preprocessing.chunks import Chunk, ChunkReader
-from dlrm_pl.data.preprocessing.days import Day
 from dlrm_pl.data.preprocessing.engine.native import TEXT_PADDING, Matrix, keyed_dtype
 from dlrm_pl.data.preprocessing.engine.numpy_engine import Engine
+from dlrm_pl.data.preprocessing.logs.chunks import Chunk, ChunkReader
+from dlrm_pl.data.preprocessing.logs.days import Day
 from dlrm_pl.data.preprocessing.options import PreprocessOptions
 from dlrm_pl.data.preprocessing.scatter.rejected import RejectedRows
 from dlrm_pl.data.preprocessing.scatter.stage import COUNT_KEPT, COUNT_READ, Scatter
-from dlrm_pl.data.preprocessing.statistics import Counted, LogStatistics
+from dlrm_pl.data.preprocessing.statistics.log_statistics import Counted, LogStatistics
 from dlrm_pl.data.preprocessing.tables.hex import HexVocabulary
 from dlrm_pl.data.raw_logs.diagnosis import likely_format
 from dlrm_pl.data.raw_logs.line import explain, without_newline

@@ -33,8 +33,8 @@ from dlrm_pl.data.preprocessing.engine.native import DENSE_BINS
 from dlrm_pl.data.preprocessing.io.bucket_reader import read_blocks
 from dlrm_pl.data.preprocessing.options import PreprocessOptions
 from dlrm_pl.data.preprocessing.plan import require_disk
-from dlrm_pl.data.preprocessing.report import data_report, warn_of_classes
-from dlrm_pl.data.preprocessing.statistics import Counted, LogStatistics
+from dlrm_pl.data.preprocessing.statistics.log_statistics import Counted, LogStatistics
+from dlrm_pl.data.preprocessing.statistics.report import data_report, warn_of_classes
 from dlrm_pl.data.preprocessing.upstream.find import UpstreamFiles
 from dlrm_pl.errors import DataFormatError
 from dlrm_pl.files.complete_io import sync_handle, sync_path

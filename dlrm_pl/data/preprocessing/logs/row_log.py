@@ -13,7 +13,7 @@ from dlrm_pl.data.preprocessing.options import KAGGLE_DAYS, PreprocessOptions
 from dlrm_pl.data.preprocessing.plan import Plan, plan_of
 from dlrm_pl.data.preprocessing.scatter.rows import RowScatter
 from dlrm_pl.data.preprocessing.scatter.stage import Scatter
-from dlrm_pl.data.preprocessing.statistics import LogStatistics
+from dlrm_pl.data.preprocessing.statistics.log_statistics import LogStatistics
 from dlrm_pl.data.preprocessing.tables.rows import RowVocabulary
 from dlrm_pl.data.preprocessing.tables.stage import VocabularyStage
 from dlrm_pl.data.sources.days import Days

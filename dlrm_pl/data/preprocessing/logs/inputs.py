@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dlrm_pl.data.preprocessing.days import Day, find_days
-from dlrm_pl.data.preprocessing.logs import Log, TextLog
+from dlrm_pl.data.preprocessing.logs.days import Day, find_days
+from dlrm_pl.data.preprocessing.logs.log import Log, TextLog
 from dlrm_pl.data.preprocessing.options import PreprocessOptions
 from dlrm_pl.data.preprocessing.upstream.find import UpstreamFiles, find_upstream_files
 from dlrm_pl.data.sources.readers.find import find_files, stated_format
@@ -47,7 +47,7 @@ class Inputs:
         fitting = options.within_memory()
         if self.have_named_columns:
             # Here and below: raw logs do not wait for the readers of other files.
-            from dlrm_pl.data.preprocessing.row_log import most_workers
+            from dlrm_pl.data.preprocessing.logs.row_log import most_workers
 
             fitting = replace(fitting, workers=min(fitting.workers, most_workers(options)))
         if fitting.workers < options.workers:
@@ -69,7 +69,7 @@ class Inputs:
             return None
         if not self.have_named_columns:
             return TextLog(self.days)
-        from dlrm_pl.data.preprocessing.row_log import RowLog
+        from dlrm_pl.data.preprocessing.logs.row_log import RowLog
 
         return RowLog(self.raw, options)
 

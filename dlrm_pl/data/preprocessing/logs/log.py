@@ -8,13 +8,13 @@ from typing import Protocol
 
 from dlrm_pl.data.formats.vocabulary import Vocabulary
 from dlrm_pl.data.preprocessing.checkpoint import State
-from dlrm_pl.data.preprocessing.days import Day
 from dlrm_pl.data.preprocessing.engine.numpy_engine import Engine
+from dlrm_pl.data.preprocessing.logs.days import Day
 from dlrm_pl.data.preprocessing.options import PreprocessOptions
 from dlrm_pl.data.preprocessing.plan import Plan, make_plan
 from dlrm_pl.data.preprocessing.scatter.stage import Scatter
 from dlrm_pl.data.preprocessing.scatter.text import TextScatter
-from dlrm_pl.data.preprocessing.statistics import LogStatistics
+from dlrm_pl.data.preprocessing.statistics.log_statistics import LogStatistics
 from dlrm_pl.data.preprocessing.tables.hex import HexVocabulary
 from dlrm_pl.data.preprocessing.tables.stage import VocabularyStage
 

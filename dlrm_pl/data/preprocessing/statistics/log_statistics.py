@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from dlrm_pl.columns.columns import Columns
-from dlrm_pl.data.preprocessing.dense_bins import NUM_GROUPS, grouped
 from dlrm_pl.data.preprocessing.engine.native import DENSE_BINS
-from dlrm_pl.data.preprocessing.moments import Moments
+from dlrm_pl.data.preprocessing.statistics.dense_bins import NUM_GROUPS, grouped
+from dlrm_pl.data.preprocessing.statistics.moments import Moments
 
 Counts = npt.NDArray[np.int64]
 

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dlrm_pl.columns.columns import Columns
-from dlrm_pl.data.preprocessing.days import Day, line_at, reading
 from dlrm_pl.data.preprocessing.engine.native import TEXT_PADDING
+from dlrm_pl.data.preprocessing.logs.days import Day, line_at, reading
 from dlrm_pl.data.raw_logs.diagnosis import likely_format, open_log
 from dlrm_pl.data.raw_logs.line import explain
 from dlrm_pl.errors import DataFormatError

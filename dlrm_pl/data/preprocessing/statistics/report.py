@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from dlrm_pl.data.preprocessing.dense_bins import is_counted
 from dlrm_pl.data.preprocessing.engine.native import DENSE_BINS
-from dlrm_pl.data.preprocessing.statistics import LogStatistics
+from dlrm_pl.data.preprocessing.statistics.dense_bins import is_counted
+from dlrm_pl.data.preprocessing.statistics.log_statistics import LogStatistics
 from dlrm_pl.data.preprocessing.tables.summary import TableSummary
 
 _SHARES = 10
