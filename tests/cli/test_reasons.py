@@ -185,7 +185,10 @@ def test_wrong_options_and_keys(args: list[str], words: str) -> None:
         ("inspect", "PATH is required"),
         ("verify", "--artifact and --data are required"),
         ("verify --artifact a --data b --forc", "unknown option --forc; did you mean --force"),
-        ("synthesize --output x --format rw", "format: 'rw' is not one of dataset, raw; did you mean raw"),
+        (
+            "synthesize --output x --format rw",
+            "format: 'rw' is not one of dataset, raw, csv, parquet; did you mean raw",
+        ),
     ],
 )
 def test_commands_answer_in_one_line_with_the_way_to_their_help(
