@@ -20,7 +20,7 @@ from dlrm_pl.data.preprocessing.checkpoint import CheckpointFolder
 from dlrm_pl.data.preprocessing.options import PreprocessOptions
 from dlrm_pl.data.preprocessing.run import preprocess
 from dlrm_pl.errors import DLRMError
-from tests.support.raw_logs import contents, random_lines, write_days
+from tests.support.raw_logs import contents, random_lines, use_engine, write_days
 
 LINES = random_lines(60, 0, values=20)
 VALUES: tuple[Any, ...] = (None, True, -1, 0, 1.5, 10**30, "x", "²", [], [[]], {}, [None] * 26, {"train": 1}, "\ud800")
@@ -255,7 +255,7 @@ def test_the_state_of_an_unfinished_run_names_its_own_files_alone(unfinished: Pa
 @pytest.mark.parametrize(
     "name", ["statistics_1.npz", "counts_1.u4", "values_3.u4", "bucket_0", "last_day", "rejected.tsv"]
 )
-@pytest.mark.parametrize("damage", ["missing", "noise", "folder"])
+@pytest.mark.parametrize("damage", ["missing", "noise", "empty", "folder"])
 def test_the_files_of_an_unfinished_run_may_be_nonsense(
     unfinished: Path, finished: dict[str, bytes], tmp_path: Path, name: str, damage: str
 ) -> None:
@@ -264,3 +264,22 @@ def test_the_files_of_an_unfinished_run_may_be_nonsense(
         assert ".out.partial" in message
     else:
         assert contents(tmp_path / "copy" / "out") == finished
+
+
+def _zeros(path: Path) -> None:
+    path.write_bytes(bytes(path.stat().st_size))
+
+
+@pytest.mark.parametrize("engine", ["native", "numpy"])
+@pytest.mark.parametrize("name", ["counts_1.u4", "values_3.u4"])
+@pytest.mark.parametrize("damage", [DAMAGES["noise"], DAMAGES["empty"], _zeros])
+def test_damaged_tables_of_an_unfinished_run_are_noticed_with_and_without_native_code(
+    unfinished: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    engine: str,
+    name: str,
+    damage: Callable[[Path], object],
+) -> None:
+    use_engine(engine, monkeypatch)
+    assert "cannot be resumed" in goes_on(unfinished, tmp_path / "copy", lambda work: damage(work / name))

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from dlrm_pl.data.lookup.strings import Strings
 from dlrm_pl.data.preprocessing.tables.stage import ValueTable
+from dlrm_pl.errors import DataFormatError
 
 VALUES_PATTERN = "values_*"
 """Names of the files of values."""
@@ -42,7 +43,11 @@ def save_tables(tables: Sequence[ValueTable | None], folder: Path, sizes: list[i
 
 
 def load_tables(tables: Sequence[ValueTable | None], folder: Path, sizes: list[int], counts_name: str) -> None:
-    """Fill tables with what ``save_tables`` wrote."""
+    """Fill tables with what ``save_tables`` wrote.
+
+    Raises:
+        DataFormatError: a file is too short, or says that no row has a value.
+    """
     with (folder / counts_name).open("rb") as counts_file:
         for number, table in enumerate(tables):
             if table is None:
@@ -51,9 +56,16 @@ def load_tables(tables: Sequence[ValueTable | None], folder: Path, sizes: list[i
             values: Any = (
                 _texts(folder, number, sizes[number])
                 if isinstance(kind, Strings)
-                else np.fromfile(_values_path(folder, number, kind.dtype), kind.dtype, sizes[number])
+                else _read(_values_path(folder, number, kind.dtype), kind.dtype, sizes[number])
             )
-            table.restore(values, np.frombuffer(counts_file.read(_COUNT_BYTES * sizes[number]), np.uint32))
+            saved = counts_file.read(_COUNT_BYTES * sizes[number])
+            # Not all tables check this, and a value without rows would be missing in its dictionary.
+            if len(saved) < _COUNT_BYTES * sizes[number]:
+                raise DataFormatError(f"{counts_name} is truncated")
+            counts = np.frombuffer(saved, np.uint32)
+            if not counts.all():
+                raise DataFormatError(f"{counts_name} says that no row has a value of table {number}")
+            table.restore(values, counts)
 
 
 def _append_texts(folder: Path, number: int, size: int, texts: Strings) -> None:
@@ -70,8 +82,16 @@ def _append_texts(folder: Path, number: int, size: int, texts: Strings) -> None:
 
 def _texts(folder: Path, number: int, size: int) -> Strings:
     offsets = np.zeros(size + 1, np.int64)
-    offsets[1:] = np.fromfile(folder / f"values_{number}.ends", np.int64, size)
-    return Strings(offsets, np.fromfile(folder / f"values_{number}.text", np.uint8, int(offsets[-1])))
+    offsets[1:] = _read(folder / f"values_{number}.ends", np.dtype(np.int64), size)
+    return Strings(offsets, _read(folder / f"values_{number}.text", np.dtype(np.uint8), int(offsets[-1])))
+
+
+def _read(path: Path, dtype: np.dtype[Any], size: int) -> npt.NDArray[Any]:
+    """Read an array from the beginning of a file."""
+    array = np.fromfile(path, dtype, size)
+    if len(array) < size:
+        raise DataFormatError(f"{path.name} is truncated")
+    return array
 
 
 def _values_path(folder: Path, number: int, dtype: np.dtype[Any]) -> Path:
