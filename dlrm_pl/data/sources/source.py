@@ -145,7 +145,7 @@ class Source:
             threads: whether to read columns in several threads.
 
         Raises:
-            DataFormatError: a file is damaged.
+            DataFormatError: a file is damaged, or was changed since it was opened.
         """
         names = list(self.columns.feature_names if self.labels == "absent" else self.columns.names)
         column = self._days.column if self._days else None
@@ -154,7 +154,24 @@ class Source:
         yield from self._chunks_of(names, file, first_row, threads)
 
     def convert(self, chunk: RawChunk) -> SourceChunk:
-        """Convert the rows of a chunk, and find the bad ones."""
+        """Convert the rows of a chunk, and find the bad ones.
+
+        Raises:
+            DataFormatError: the file was changed since it was opened; values may be of its pages.
+        """
+        with self.files[chunk.file].unchanged():
+            return self._convert(chunk)
+
+    def check_unchanged(self) -> None:
+        """Check that all files are as they were when they were opened.
+
+        Raises:
+            DataFormatError: a file was changed, replaced or removed.
+        """
+        for file in self.files:
+            file.check_unchanged()
+
+    def _convert(self, chunk: RawChunk) -> SourceChunk:
         arrays = {name: one_array(chunk.table.column(name)) for name in chunk.table.column_names}
         faults = Faults(chunk.num_rows)
         for broken in chunk.broken:
@@ -184,8 +201,8 @@ class Source:
             yield self.convert(chunk)
 
     def column_batches(self, name: str, file: int) -> Iterator[Batch]:
-        """Yield one column of a file."""
-        return self._tables[file].batches([name], 0, self.chunk_rows, threads=False)
+        """Yield one column of a file; see ``raw_chunks``."""
+        return self._batches([name], file, 0, threads=False)
 
     def with_days(self, days: Days) -> Source:
         """Return the source with the day of each row in its chunks."""
@@ -205,13 +222,22 @@ class Source:
     def _converted(self, arrays: Mapping[str, pa.Array], faults: Faults) -> tuple[RawRows, int]:
         return convert(arrays, self.columns, faults, labels=self.labels, truncate_lists=self._truncate_lists)
 
+    def _batches(self, names: Sequence[str], file: int, first_row: int, *, threads: bool) -> Iterator[Batch]:
+        batches = self._tables[file].batches(names, first_row, self.chunk_rows, threads=threads)
+        while True:
+            with self.files[file].unchanged():
+                batch = next(batches, None)
+            if batch is None:
+                return
+            yield batch
+
     def _chunks_of(self, names: Sequence[str], file: int, first_row: int, threads: bool) -> Iterator[RawChunk]:
         pa, size = arrow(), self.chunk_rows
         for index in range(file, len(self._tables)):
             row = first_row if index == file else 0
             tables: list[Any] = []
             broken: list[BadRow] = []
-            for batch in self._tables[index].batches(names, row, size, threads=threads):
+            for batch in self._batches(names, index, row, threads=threads):
                 if not batch.table.num_rows:
                     continue
                 tables.append(batch.table)
@@ -254,7 +280,10 @@ def open_source(
     """
     arrow()
     files = find_files(Path(path))
-    tables = [_table_file(file, columns) for file in files]
+    tables = []
+    for file in files:
+        with file.unchanged():
+            tables.append(_table_file(file, columns))
     if labels == "optional" and not any(columns.label in table.schema.names for table in tables):
         labels = "absent"
     wanted = columns.feature_names if labels == "absent" else columns.names

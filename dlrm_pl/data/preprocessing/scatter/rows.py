@@ -101,6 +101,7 @@ class RowScatter(Scatter):
         self._state.file, self._state.row = self._place
 
     def _check_end(self) -> None:
+        self._source.check_unchanged()
         self._rejected.check(self._source.files[-1].path, at_end=True)
         for number, day in enumerate(self._statistics.days):
             if not day.rows:

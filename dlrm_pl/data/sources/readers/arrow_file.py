@@ -12,6 +12,7 @@ from dlrm_pl.data.sources.readers.compression import open_unpacked, reading
 from dlrm_pl.data.sources.readers.table_file import Batch
 
 _FILE = b"ARROW1"
+_READ_BYTES = 64 << 20  # Batches of more bytes are mapped, since they may not fit the memory.
 
 
 class ArrowFile:
@@ -30,11 +31,13 @@ class ArrowFile:
         self._compression = compression
         with path.open("rb") as handle:
             self._is_stream = handle.read(len(_FILE)) != _FILE
+        self._is_mapped = False
         self.num_rows: int | None = None
         with self._opened() as reader:
             self.schema = reader.schema
             if not self._is_stream:
                 self.num_rows = reader.count_rows()
+                self._is_mapped = path.stat().st_size > _READ_BYTES * reader.num_record_batches
 
     def batches(self, names: Sequence[str], first_row: int, most_rows: int, *, threads: bool) -> Iterator[Batch]:
         """Yield the rows from one on, in order; see ``TableFile``."""
@@ -58,7 +61,8 @@ class ArrowFile:
                 with open_unpacked(self.path, self._compression) as handle:
                     yield pa.ipc.open_stream(handle, options=options)
             else:
-                with pa.memory_map(str(self.path)) as handle:
+                # The system ends a process that uses a map of a file which became shorter.
+                with (pa.memory_map if self._is_mapped else pa.OSFile)(str(self.path)) as handle:
                     yield pa.ipc.open_file(handle, options=options)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -10,6 +12,7 @@ from typing import Literal
 from dlrm_pl.data.sources.readers.compression import ENDINGS, compression_of, open_unpacked, reading
 from dlrm_pl.documents.fields import shown
 from dlrm_pl.errors import DataFormatError
+from dlrm_pl.files.watched import FileState
 
 Format = Literal["csv", "parquet", "arrow"]
 
@@ -55,13 +58,51 @@ class SourceFile:
         path: its path.
         format: its format.
         compression: how the whole file is compressed, if it is.
-        size_bytes: its size.
+        state: its state when it was recognised.
     """
 
     path: Path
     format: Format
     compression: str | None
-    size_bytes: int
+    state: FileState
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of the file."""
+        return self.state.size
+
+    @contextmanager
+    def unchanged(self) -> Iterator[None]:
+        """Check after something was read from the file, or failed, that the name still stands for the same file.
+
+        Raises:
+            DataFormatError: the file was changed, replaced or removed, which is more to the point than another error.
+        """
+        try:
+            yield
+        except Exception:
+            self.check_unchanged()
+            raise
+        self.check_unchanged()
+
+    def check_unchanged(self) -> None:
+        """Check that the name still stands for the same file, in the same state.
+
+        Raises:
+            DataFormatError: the file was changed, replaced or removed.
+        """
+        try:
+            now = FileState.of(self.path)
+        except OSError:
+            raise DataFormatError(
+                f"{self.path}: was removed while it was read. Put it back, and start again."
+            ) from None
+        if now != self.state:
+            what = "changed" if now.is_same_file(self.state) else "replaced"
+            raise DataFormatError(
+                f"{self.path}: was {what} while it was read: it had {self.state}, and now has {now}. Start again when "
+                "no other program writes it."
+            )
 
 
 def find_files(path: Path) -> list[SourceFile]:
@@ -97,8 +138,8 @@ def recognise(path: Path) -> SourceFile:
         DataFormatError: the file is missing or empty, or has an unknown format or compression.
     """
     try:
-        size = path.stat().st_size
-        if not size:
+        state = FileState.of(path)
+        if not state.size:
             raise DataFormatError(f"{path}: is empty.")
         compression = compression_of(path)
         with reading(path), open_unpacked(path, compression) as handle:
@@ -107,7 +148,7 @@ def recognise(path: Path) -> SourceFile:
         raise DataFormatError(f"{path}: no such file or folder.") from None
     if not head:
         raise DataFormatError(f"{path}: is empty when it is unpacked.")
-    return SourceFile(path, _format(path, head, compression), compression, size)
+    return SourceFile(path, _format(path, head, compression), compression, state)
 
 
 def stated_format(path: Path) -> Format | None:
