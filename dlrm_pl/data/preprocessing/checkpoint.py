@@ -54,7 +54,7 @@ class State:
         table_sizes: number of values of each table in its file.
         cut_lists: number of lists that were cut.
         unknown_values: number of category values that the vocabulary does not have.
-        rejected: number of lines left out, by kind.
+        rejected: number of rows left out, by kind.
         generation: number in the names of the files that are rewritten with each state.
         merged: number of buckets that are in train already, and deleted.
         train_bytes: valid bytes of train.

@@ -36,7 +36,7 @@ def test_the_plan_comes_first_and_inspect_shows_the_report(tmp_path: Path) -> No
         "train 900 rows, ",
         "missing 38 of 39 columns, most: ",
         "most frequent values ",
-        "rejected 1 lines: 1 fields; see rejected.tsv",
+        "rejected 1 row: 1 fields; see rejected.tsv",
         "warning: C26 is nearly all distinct: 1,500 values",
     ):
         assert line in " ".join(shown.split()), shown

@@ -103,7 +103,7 @@ def test_bad_rows_may_be_left_out(tmp_path: Path) -> None:
         (1504, "blank", b""),
     ]
     assert report.folder.report["rejected"] == {"fields": 1, "label": 1, "integer": 1, "blank": 1}
-    assert "rejected   4 lines" in str(report)
+    assert "rejected   4 rows" in str(report)
     with pytest.raises(DataFormatError, match=r"4 of 4,004 lines .* more than the 0\.050% .*day_0:701 \(fields\)"):
         preprocess(raw, tmp_path / "strict", PreprocessOptions(bad_rows=0.0005))
     assert not (tmp_path / "strict").exists()

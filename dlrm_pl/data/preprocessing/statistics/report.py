@@ -43,7 +43,7 @@ def data_report(
     Args:
         statistics: counts of all days.
         tables: summary of each table; empty when the vocabulary comes from another dataset.
-        rejected: number of lines that were left out, by kind.
+        rejected: number of rows that were left out, by kind.
         unknown_values: number of category values that the vocabulary does not have.
         cut_lists: number of lists that were cut.
         names: names of the parts that the rows come in, if these are not days.
@@ -89,7 +89,8 @@ def report_lines(report: Mapping[str, Any]) -> list[str]:
     lines.append(f"most frequent values  {shares}")
     if report["rejected"]:
         kinds = ", ".join(f"{count:,} {kind}" for kind, count in report["rejected"].items())
-        lines.append(f"rejected   {sum(report['rejected'].values()):,} lines: {kinds}; see rejected.tsv")
+        rejected = sum(report["rejected"].values())
+        lines.append(f"rejected   {rejected:,} row{'s'[: rejected != 1]}: {kinds}; see rejected.tsv")
     if report["unknown_values"]:
         lines.append(f"unseen     {report['unknown_values']:,} categories are not in the vocabulary")
     if cut := report.get("cut_lists"):
