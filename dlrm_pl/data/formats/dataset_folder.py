@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,11 +24,13 @@ from dlrm_pl.data.formats.binary_format import (
 from dlrm_pl.data.formats.block_checksum import block_bytes, file_checksum, matches
 from dlrm_pl.data.formats.block_digests import BlockDigests, digests_path
 from dlrm_pl.data.formats.dataset_description import DESCRIPTION_NAME, FORMAT, Description, SplitInfo, Splits
-from dlrm_pl.data.formats.row_encoder import RowEncoder
 from dlrm_pl.data.formats.vocabulary import COUNTS_NAME, DictionaryChecksums, Vocabulary, dictionary_name, load_counts
 from dlrm_pl.documents.json_text import object_in, object_with
 from dlrm_pl.errors import DataFormatError, DatasetError
 from dlrm_pl.files.replacement import FinishedOutput
+
+if TYPE_CHECKING:
+    from dlrm_pl.data.formats.row_encoder import RowEncoder
 
 REJECTED = "rejected.tsv"
 
@@ -170,6 +172,9 @@ class DatasetFolder:
     @cached_property
     def encoder(self) -> RowEncoder:
         """Turns rows with raw values into records; reads the dictionaries at the first access, see ``vocabulary``."""
+        # Here, since it brings the code of all kinds of tables, which most uses of a folder do not need.
+        from dlrm_pl.data.formats.row_encoder import RowEncoder
+
         return RowEncoder(self.columns, self.vocabulary(), self.max_ind_range)
 
     def check_dictionaries(self) -> None:

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,11 +14,12 @@ import numpy.typing as npt
 from dlrm_pl.columns.column import SparseColumn
 from dlrm_pl.columns.columns import Columns
 from dlrm_pl.data.formats.category_values import Values, from_zero, num_values
-from dlrm_pl.data.formats.raw_rows import RawSparse
-from dlrm_pl.data.formats.table_lookup import TableLookup
 from dlrm_pl.data.lookup.strings import Strings
 from dlrm_pl.data.lookup.values import Numbers
 from dlrm_pl.errors import DataFormatError
+
+if TYPE_CHECKING:
+    from dlrm_pl.data.formats.raw_rows import RawSparse
 
 RawValues = npt.NDArray[np.int64]
 
@@ -112,6 +113,9 @@ class Vocabulary:
             if columns
             else tuple(SparseColumn(name=f"C{number}", kind="hex") for number in range(1, len(values) + 1))
         )
+        # Here and below, since counts and dictionaries are also written without a vocabulary.
+        from dlrm_pl.data.formats.table_lookup import TableLookup
+
         self._tables = [
             TableLookup(column, _plain_values(table)) for column, table in zip(self.sparse, values, strict=True)
         ]
@@ -140,6 +144,8 @@ class Vocabulary:
         Returns:
             ids int32 ``[B, T]``, and how many values are not in the vocabulary. Those get ``unseen_id``.
         """
+        from dlrm_pl.data.formats.raw_rows import RawSparse
+
         ids = np.empty(raw.shape, np.int32)
         unseen = 0
         for table in range(len(self.sparse)):

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dlrm_pl.columns.columns import Columns
-from dlrm_pl.data.sources.days import parse_split_by
 from dlrm_pl.documents.arguments import check_fields
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.files.sizes import GIB, format_bytes
@@ -94,6 +93,9 @@ class PreprocessOptions:
                 "--vocabulary_from 1 is enough, for testing only."
             )
         if self.split_by is not None:
+            # Here, since raw logs do not wait for the readers of other files.
+            from dlrm_pl.data.sources.days import parse_split_by
+
             parse_split_by(self.split_by)
             if self.layout == "kaggle":
                 raise ConfigurationError(

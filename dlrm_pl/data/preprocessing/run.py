@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dlrm_pl.columns.difference import difference
 from dlrm_pl.data.formats.dataset_folder import DatasetFolder, recognize_dataset
@@ -25,7 +25,6 @@ from dlrm_pl.data.preprocessing.logs.days import identity
 from dlrm_pl.data.preprocessing.logs.inputs import find_inputs
 from dlrm_pl.data.preprocessing.options import PreprocessOptions
 from dlrm_pl.data.preprocessing.statistics.report import report_lines
-from dlrm_pl.data.preprocessing.upstream.convert import UpstreamConversion
 from dlrm_pl.documents.arguments import check_arguments
 from dlrm_pl.errors import ConfigurationError, DLRMError, OutputError
 from dlrm_pl.files.atomic import writing
@@ -33,6 +32,9 @@ from dlrm_pl.files.destinations import resolved
 from dlrm_pl.files.locks import folder_lock
 from dlrm_pl.files.replacement import PlannedOutput
 from dlrm_pl.files.sizes import format_bytes
+
+if TYPE_CHECKING:
+    from dlrm_pl.data.preprocessing.upstream.convert import UpstreamConversion
 
 log = logging.getLogger(__name__)
 
@@ -153,6 +155,8 @@ def preprocess(
             assert rows is not None
             run: LogRun | UpstreamConversion = LogRun(rows, options, key, checkpoint, progress)
         else:
+            from dlrm_pl.data.preprocessing.upstream.convert import UpstreamConversion
+
             run = UpstreamConversion(inputs.upstream, options, key, checkpoint, progress)
         try:
             run.make()

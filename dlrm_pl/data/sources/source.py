@@ -25,7 +25,8 @@ from dlrm_pl.data.sources.library import arrow
 from dlrm_pl.data.sources.names import check_types, require_names
 from dlrm_pl.data.sources.readers.arrow_file import ArrowFile
 from dlrm_pl.data.sources.readers.csv_file import CsvFile
-from dlrm_pl.data.sources.readers.find import SourceFile, find_files, stated_format
+from dlrm_pl.data.sources.readers.endings import stated_format
+from dlrm_pl.data.sources.readers.find import SourceFile, find_files
 from dlrm_pl.data.sources.readers.parquet_file import ParquetFile
 from dlrm_pl.data.sources.readers.table_file import Batch, TableFile
 

@@ -11,7 +11,7 @@ from dlrm_pl.data.preprocessing.logs.days import Day, find_days
 from dlrm_pl.data.preprocessing.logs.log import Log, TextLog
 from dlrm_pl.data.preprocessing.options import PreprocessOptions
 from dlrm_pl.data.preprocessing.upstream.find import UpstreamFiles, find_upstream_files
-from dlrm_pl.data.sources.readers.find import find_files, stated_format
+from dlrm_pl.data.sources.readers.endings import stated_format
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.files.sizes import format_bytes
 
@@ -83,6 +83,8 @@ def find_inputs(raw: Path, options: PreprocessOptions) -> Inputs:
     """
     columns = options.columns_of_logs
     if _has_named_columns(raw, options):
+        from dlrm_pl.data.sources.readers.find import find_files
+
         return Inputs(raw, [file.path for file in find_files(raw)])
     upstream = find_upstream_files(raw, options) if columns.is_criteo else None
     if upstream is not None:

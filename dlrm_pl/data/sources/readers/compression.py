@@ -8,13 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dlrm_pl.data.sources.library import arrow
+from dlrm_pl.data.sources.readers.endings import ENDINGS
 from dlrm_pl.errors import DataFormatError
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-ENDINGS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2", ".lz4": "lz4", ".br": "brotli"}
-"""Endings of names, and the compression that each stands for."""
 
 _MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bz2", b"\x04\x22\x4d\x18": "lz4"}
 _FOREIGN = {

@@ -7,21 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-from dlrm_pl.data.sources.readers.compression import ENDINGS, compression_of, open_unpacked, reading
+from dlrm_pl.data.sources.readers.compression import compression_of, open_unpacked, reading
+from dlrm_pl.data.sources.readers.endings import ENDINGS, FORMAT_ENDINGS, Format, stated_format
 from dlrm_pl.documents.fields import shown
 from dlrm_pl.errors import DataFormatError
 from dlrm_pl.files.watched import FileState
-
-Format = Literal["csv", "parquet", "arrow"]
-
-FORMAT_ENDINGS: dict[str, Format] = {
-    **dict.fromkeys((".csv", ".tsv", ".txt", ".tab"), "csv"),
-    **dict.fromkeys((".parquet", ".pq"), "parquet"),
-    **dict.fromkeys((".arrow", ".arrows", ".feather", ".ipc"), "arrow"),
-}
-"""Endings of names, and the format that each stands for."""
 
 NAMES: dict[Format, str] = {"csv": "CSV", "parquet": "Parquet", "arrow": "Arrow"}
 """Names of the formats, for messages."""
@@ -149,14 +140,6 @@ def recognise(path: Path) -> SourceFile:
     if not head:
         raise DataFormatError(f"{path}: is empty when it is unpacked.")
     return SourceFile(path, _format(path, head, compression), compression, state)
-
-
-def stated_format(path: Path) -> Format | None:
-    """Return the format that a file's name states, such as ``csv`` for ``day.csv.gz``; None if it states none."""
-    endings = [ending.lower() for ending in path.suffixes]
-    if endings and endings[-1] in ENDINGS:
-        endings.pop()
-    return FORMAT_ENDINGS.get(endings[-1]) if endings else None
 
 
 def natural_key(path: Path) -> tuple[list[tuple[int, str]], str]:

@@ -1,0 +1,26 @@
+"""What the endings of names state: format and compression. Apart, since raw logs wait for no readers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+Format = Literal["csv", "parquet", "arrow"]
+
+ENDINGS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2", ".lz4": "lz4", ".br": "brotli"}
+"""Endings of names, and the compression that each stands for."""
+
+FORMAT_ENDINGS: dict[str, Format] = {
+    **dict.fromkeys((".csv", ".tsv", ".txt", ".tab"), "csv"),
+    **dict.fromkeys((".parquet", ".pq"), "parquet"),
+    **dict.fromkeys((".arrow", ".arrows", ".feather", ".ipc"), "arrow"),
+}
+"""Endings of names, and the format that each stands for."""
+
+
+def stated_format(path: Path) -> Format | None:
+    """Return the format that a file's name states, such as ``csv`` for ``day.csv.gz``; None if it states none."""
+    endings = [ending.lower() for ending in path.suffixes]
+    if endings and endings[-1] in ENDINGS:
+        endings.pop()
+    return FORMAT_ENDINGS.get(endings[-1]) if endings else None
