@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -83,13 +84,20 @@ class Int8Chain(nn.Module):
         layers: the Linears in order; only the last has float output.
 
     Raises:
-        ShapeError: there are no layers, or another one than the last has float output.
+        ShapeError: there are no layers, another one than the last has float output, or one does not take as many inputs
+            as the layer before it has outputs.
     """
 
     def __init__(self, layers: Sequence[Int8Linear]) -> None:
         super().__init__()
         if not layers or [layer.output_scale is None for layer in layers] != [False] * (len(layers) - 1) + [True]:
             raise ShapeError("A chain of int8 Linears needs float output of its last layer, and of no other.")
+        for index, (layer, following) in enumerate(pairwise(layers), 1):
+            if layer.weight.shape[0] != following.weight.shape[1]:
+                raise ShapeError(
+                    f"layer {index} of a chain of int8 Linears takes {following.weight.shape[1]} inputs, but the layer "
+                    f"before it has {layer.weight.shape[0]} outputs."
+                )
         self.input_scale = layers[0].input_scale
         self.input_zero_point = layers[0].input_zero_point
         # Derived from the layers, so neither parameters nor buffers.
@@ -97,7 +105,7 @@ class Int8Chain(nn.Module):
         folded = [_fold(layer) for layer in layers]
         self._multipliers = [multiplier for multiplier, _ in folded]
         self._biases = [bias for _, bias in folded]
-        self._widths = [layer.weight.shape[0] for layer in layers]
+        self._widths = [layers[0].weight.shape[1], *(layer.weight.shape[0] for layer in layers)]
         self._lowest = [_lowest(layer) for layer in layers]
 
     def forward(self, x: Tensor) -> Tensor:

@@ -44,14 +44,20 @@ def test_largest_sums_do_not_saturate(variant: str) -> None:
     weight = np.full((16, 1024), 127, np.int8)
     weight[8:] = -128
     ones = np.ones(16, np.float32)
-    arguments = ([ops.pack_weight(torch.from_numpy(weight))], [padded(ones)], [torch.zeros(16)], [16], [-torch.inf])
+    arguments = (
+        [ops.pack_weight(torch.from_numpy(weight))],
+        [padded(ones)],
+        [torch.zeros(16)],
+        [1024, 16],
+        [-torch.inf],
+    )
     out = torch.ops.dlrm_pl.int8_mlp(torch.full((3, 1024), 255, dtype=torch.uint8), 1.0, 0, *arguments)
     assert out.tolist() == [[255.0 * 127 * 1024] * 8 + [255.0 * -128 * 1024] * 8] * 3
 
 
 def test_halves_round_to_even(variant: str) -> None:
     weight = torch.eye(4, dtype=torch.int8)
-    layer = ([ops.pack_weight(weight)], [padded(np.ones(4, np.float32))], [torch.zeros(16)], [4], [0.0])
+    layer = ([ops.pack_weight(weight)], [padded(np.ones(4, np.float32))], [torch.zeros(16)], [4, 4], [0.0])
     x = torch.tensor([[0.5, 1.5, 2.5, 3.5], [-9.0, 254.5, 255.5, 1e9]])
     out = torch.ops.dlrm_pl.int8_mlp(x, 1.0, 0, *layer)
     assert out.tolist() == [[0.0, 2.0, 2.0, 4.0], [0.0, 254.0, 255.0, 255.0]]
@@ -64,3 +70,23 @@ def test_mlp_names_what_is_not_finite(variant: str, two_threads: None, bad: floa
     x[93, 2] = bad
     with pytest.raises(NonFiniteError, match="sample 77: feature 5"):
         Chain([13, 20], 0).run(x)
+
+
+def test_results_do_not_depend_on_earlier_calls(variant: str) -> None:
+    """Even of weights that were packed for more inputs than the caller states: those that are missing are 0."""
+    for full, fewer in (([64, 20, 3], [6, 20, 3]), ([13, 64, 3], [13, 20, 3])):
+        chain = Chain(full, 7)
+        outs = [padded(np.zeros(width, np.float32)).shape[0] for width in fewer[1:]]
+        chain.weights = [weight[: out // 16] for weight, out in zip(chain.weights, outs, strict=True)]
+        chain.multipliers = [each[:out] for each, out in zip(chain.multipliers, outs, strict=True)]
+        chain.biases = [each[:out] for each, out in zip(chain.biases, outs, strict=True)]
+        chain.widths = fewer
+        x, results = torch.ones(40, fewer[0]), []
+        for before in (-1e9, 1e9):
+            Chain([64, 64, 64, 1], 8).run(torch.full((40, 64), before))
+            results.append(chain.run(x))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("DLRM_PL_ISA", "fallback")
+            results.append(chain.run(x))
+        assert torch.equal(results[0], results[1])
+        assert torch.equal(results[0], results[2])

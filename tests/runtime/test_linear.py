@@ -96,6 +96,16 @@ def test_layers_between_float_ones_become_chains() -> None:
         segments([inner])
     with pytest.raises(ShapeError, match="needs float output of its last layer"):
         Int8Chain([inner, inner])
+    with pytest.raises(ShapeError, match=r"layer 1 of a chain .* takes 7 inputs, .* has 8 outputs"):
+        Int8Chain([inner, make_layer(1, 7, 2)])
+
+
+def test_a_chain_refuses_fewer_inputs_than_it_was_made_for() -> None:
+    chain = Int8Chain([make_layer(3, 12, 0)])
+    assert chain(torch.ones(2, 12)).shape == (2, 3)
+    for other in (11, 6, 13):
+        with pytest.raises(ShapeError, match=rf"packed for 12 inputs, got \[2, {other}\]"):
+            chain(torch.ones(2, other))
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("fp32", 1e-6), ("bf16", 2e-2)])

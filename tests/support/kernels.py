@@ -22,7 +22,8 @@ class Chain:
     def __init__(self, widths: list[int], seed: int) -> None:
         rng = np.random.default_rng(seed)
         self.layers = []
-        self.weights, self.multipliers, self.biases, self.widths, self.lowest = [], [], [], [], []
+        self.weights, self.multipliers, self.biases, self.lowest = [], [], [], []
+        self.widths = widths
         for ins, outs in pairwise(widths):
             weight = rng.integers(-128, 128, (outs, ins)).astype(np.int8)
             multiplier = (rng.uniform(0.2, 3.0, outs) / (64 * ins**0.5)).astype(np.float32)
@@ -32,7 +33,6 @@ class Chain:
             self.weights.append(ops.pack_weight(torch.from_numpy(weight)))
             self.multipliers.append(padded(multiplier))
             self.biases.append(padded(bias))
-            self.widths.append(outs)
             self.lowest.append(lowest)
 
     def run(self, x: Tensor, scale: float = 1.0, zero_point: int = 0) -> Tensor:

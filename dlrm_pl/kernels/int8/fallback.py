@@ -45,7 +45,7 @@ class FallbackKernels:
                 return Failure("not finite", int(bad[0, 0]), int(bad[0, 1]), 0)
             x = _quantize(x, input_scale, input_zero_point)
         for index, (packed, multiplier, bias, width, low) in enumerate(
-            zip(weights, multipliers, biases, widths, lowest, strict=True)
+            zip(weights, multipliers, biases, widths[1:], lowest, strict=True)
         ):
             weight = unpack_weight(packed)
             padded = x.new_zeros(x.shape[0], weight.shape[1])

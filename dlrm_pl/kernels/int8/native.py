@@ -84,11 +84,11 @@ class NativeKernels:
         """Run a chain of int8 Linears."""
         layers = b"".join(
             _LAYER.pack(w.data_ptr(), m.data_ptr(), b.data_ptr(), w.shape[1] * BLOCK_IN, width, low)
-            for w, m, b, width, low in zip(weights, multipliers, biases, widths, lowest, strict=True)
+            for w, m, b, width, low in zip(weights, multipliers, biases, widths[1:], lowest, strict=True)
         )
         floats, bytes_ = (x.data_ptr(), 0) if x.dtype == torch.float32 else (0, x.data_ptr())
         job = _MLP.pack(
-            *(len(weights), floats, bytes_, x.shape[1], x.shape[1], 1.0 / input_scale, input_zero_point),
+            *(len(weights), floats, bytes_, widths[0], x.shape[1], 1.0 / input_scale, input_zero_point),
             *(out.data_ptr(), _BLOCK_ROWS),
         )
         return self._call("mlp", job, layers, x.shape[0])

@@ -74,14 +74,14 @@ def int8_mlp(
     ``lowest``. All layers but the last also clamp it to 255 and round it half to even; it is the next layer's input.
 
     Args:
-        x: float32 ``[B, in]``, quantized first; or uint8 ``[B, stride]`` of at least the padded inputs.
+        x: float32 ``[B, widths[0]]``, quantized first; or uint8 ``[B, stride]`` of at least the padded inputs.
         input_scale: step of the bytes that a float ``x`` becomes: ``round(x / input_scale + input_zero_point)``,
             clamped to 0 to 255; not used for a uint8 ``x``.
         input_zero_point: byte that stands for 0 in the input.
         weights: weights of each layer as ``pack_weight`` returns them.
         multipliers: float32, one for each output, padded with zeros to a multiple of 16.
         biases: float32, padded as the multipliers.
-        widths: number of outputs of each layer.
+        widths: number of inputs that the first layer's weights were packed for, then number of outputs of each layer.
         lowest: least value of each layer's output; -inf for no bound.
 
     Returns:
@@ -93,21 +93,21 @@ def int8_mlp(
     """
     if x.dim() != 2 or x.dtype not in (torch.float32, torch.uint8):
         raise ShapeError(f"An int8 MLP takes float32 or uint8 [B, in], got {x.dtype} {list(x.shape)}.")
-    lengths = [len(each) for each in (weights, multipliers, biases, widths, lowest)]
+    lengths = [len(weights), len(multipliers), len(biases), len(widths) - 1, len(lowest)]
     if not weights or len(set(lengths)) > 1:
         raise ShapeError(
             "An int8 MLP needs weights, multipliers, biases, widths and least values for each of its layers, got "
             f"{lengths} of them."
         )
-    inputs = x.shape[1]
+    inputs, outputs = widths[0], widths[1:]
     if x.dtype == torch.float32:
         check_scale(input_scale, input_zero_point)
-    else:
-        inputs = weights[0].shape[1] * BLOCK_IN if weights[0].dim() == 4 else 0
-        if x.shape[1] < inputs:
-            raise ShapeError(f"uint8 inputs must be padded to {inputs}, got {list(x.shape)}.")
+        if x.shape[1] != inputs:
+            raise ShapeError(f"The weights of the int8 MLP were packed for {inputs} inputs, got {list(x.shape)}.")
+    elif x.shape[1] < round_up(inputs, BLOCK_IN):
+        raise ShapeError(f"uint8 inputs must be padded to {round_up(inputs, BLOCK_IN)}, got {list(x.shape)}.")
     last = len(weights) - 1
-    for index, (weight, multiplier, bias, width) in enumerate(zip(weights, multipliers, biases, widths, strict=True)):
+    for index, (weight, multiplier, bias, width) in enumerate(zip(weights, multipliers, biases, outputs, strict=True)):
         if not 1 <= inputs <= MAX_INPUTS or width < 1:
             raise ShapeError(
                 f"layer {index}: an int8 Linear takes 1 to {MAX_INPUTS} inputs and has at least one output, got "

@@ -1,5 +1,12 @@
 // Included by every variant behind rows.h and its own `layer`, which multiplies a block of rows.
 
+// Zeroes the last, partly filled block of each row before its values are written, so that the padding of the next
+// layer's inputs is 0, and not what an earlier call left there.
+inline void clear_padding(uint8_t* rows, int64_t stride, int64_t count, int64_t values) {
+    if (values % BLOCK_IN == 0) return;
+    for (int64_t row = 0; row < count; row++) std::memset(rows + row * stride + values / BLOCK_IN * BLOCK_IN, 0, BLOCK_IN);
+}
+
 // Computes all layers of a block of rows before the next block, so that the values between layers stay in the cache.
 static void mlp(const Mlp& job, int64_t first, int64_t last, Error& error) {
     int64_t widest = round_up(job.in, BLOCK_IN);
@@ -14,6 +21,7 @@ static void mlp(const Mlp& job, int64_t first, int64_t last, Error& error) {
         const uint8_t* in = job.bytes + start * job.stride;
         int64_t in_stride = job.stride;
         if (job.floats) {
+            clear_padding(out, stride, rows, job.in);
             for (int64_t row = 0; row < rows; row++) {
                 const float* x = job.floats + (start + row) * job.stride;
                 if (largest_bits(x, job.in) >= INFINITE_BITS) {
@@ -27,6 +35,7 @@ static void mlp(const Mlp& job, int64_t first, int64_t last, Error& error) {
             std::swap(out, other);
         }
         for (int64_t i = 0; i + 1 < job.count; i++) {
+            clear_padding(out, stride, rows, job.layers[i].out);
             layer(in, in_stride, rows, job.layers[i], out, nullptr, stride);
             in = out, in_stride = stride;
             std::swap(out, other);

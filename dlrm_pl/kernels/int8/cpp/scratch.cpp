@@ -14,7 +14,7 @@ namespace dlrm {
 uint8_t* Scratch::get(int64_t bytes) {
     if (bytes > size) {
         std::free(data);
-        // Zeroed once: the padding of a row may hold values of an earlier call, which meet weights of 0, but is never unset.
+        // Zeroed once: whole vectors reach into what no call has written, and although no result depends on it, it is never unset.
         const size_t rounded = size_t(round_up(bytes, 64));
         data = static_cast<uint8_t*>(std::aligned_alloc(64, rounded));
         if (!data) {
