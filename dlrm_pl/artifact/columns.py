@@ -31,21 +31,11 @@ def stated_columns(statement: Mapping[str, Any], architecture: Architecture, whe
     """
     if not statement:
         criteo = Columns.criteo()
-        return None if misfit(criteo, architecture) else criteo
+        return None if architecture.misfit(criteo) else criteo
     columns = Columns.of_statement(statement, f"{where}: columns", ArtifactError, "Quantize again.")
-    if wrong := misfit(columns, architecture):
+    if wrong := architecture.misfit(columns):
         raise ArtifactError(f"{where}: {wrong}. One of the two was changed after it was written; quantize again.")
     return columns
-
-
-def misfit(columns: Columns, architecture: Architecture) -> str:
-    """Say in a clause why a model of this shape cannot score rows with these columns; "" if it can."""
-    if wrong := architecture.misfit(columns):
-        return wrong
-    for table, (column, rows) in enumerate(zip(columns.sparse, architecture.table_sizes, strict=True)):
-        if column.rows is not None and rows != column.rows:
-            return f"column {column.name} has {column.rows} ids, but table {table} has {rows} rows"
-    return ""
 
 
 def check_encoder(encoder: RowEncoder, columns: Columns | None, architecture: Architecture) -> None:

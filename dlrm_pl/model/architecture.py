@@ -107,20 +107,30 @@ class Architecture:
         pairs = vectors * (vectors + 1) // 2 if self.self_interaction else vectors * (vectors - 1) // 2
         return self.embedding_dim + pairs
 
-    def misfit(self, columns: Columns) -> str:
-        """Say in a clause why rows with these columns cannot be scored; "" if they can."""
+    def misfit(self, columns: Columns, *, may_have_fewer_ids: bool = False) -> str:
+        """Say in a clause why rows with these columns cannot be scored; "" if they can.
+
+        Args:
+            columns: columns of the rows.
+            may_have_fewer_ids: whether a column that states its number of ids may have fewer than its table has rows,
+                in which case every id can be looked up, although it may stand for another category.
+        """
         if columns.num_dense != self.bottom_mlp[0]:
             return (
                 f"the number of dense columns is {columns.num_dense}, but bottom_mlp begins with {self.bottom_mlp[0]}"
             )
         if columns.num_sparse != self.num_tables:
             return f"the number of sparse columns is {columns.num_sparse}, but that of tables {self.num_tables}"
-        for table, (column, is_mean) in enumerate(zip(columns.sparse, self.is_mean, strict=True)):
+        tables = zip(columns.sparse, self.table_sizes, self.is_mean, strict=True)
+        for table, (column, rows, is_mean) in enumerate(tables):
             if is_mean != (column.pooling == "mean"):
                 return (
                     f"the pooling of column {column.name} is {column.pooling}, but that of table {table} is "
                     f"{'mean' if is_mean else 'sum'}"
                 )
+            ids = rows if column.rows is None else column.rows
+            if ids > rows or (ids < rows and not may_have_fewer_ids):
+                return f"column {column.name} has {ids} ids, but table {table} has {rows} rows"
         return ""
 
     def to_dict(self) -> dict[str, Any]:

@@ -57,6 +57,28 @@ def test_columns_that_do_not_fit_the_model_are_refused() -> None:
         made({"sparse": []})
 
 
+def hashed(rows: int) -> Columns:
+    user = SparseColumn(name="user", kind="integer", ids="hash", rows=rows)
+    return dataclasses.replace(COLUMNS, sparse=(user, COLUMNS.sparse[1]))
+
+
+def test_a_column_has_as_many_ids_as_its_table_has_rows() -> None:
+    assert made(hashed(5)).columns == hashed(5)
+    for rows in (4, 6):
+        with pytest.raises(ConfigurationError, match=f"column user has {rows} ids, but table 0 has 5 rows"):
+            made(hashed(rows))
+
+
+def test_fewer_ids_can_be_forced_and_more_cannot() -> None:
+    module = made(hashed(5))
+    with pytest.raises(DatasetError, match="Column user has rows=4 in the dataset, but 5 in the model"):
+        module.check_dataset([4, 7], "", hashed(4))
+    module.allow_other_dataset = True
+    assert "Column user has rows=4" in module.check_dataset([4, 7], "", hashed(4))
+    with pytest.raises(DatasetError, match=r"column user has 6 ids, but table 0 has 5 rows\. .* not even with --force"):
+        module.check_dataset([6, 7], "", hashed(6))
+
+
 def test_a_checkpoint_states_the_columns_and_gives_them_back(tmp_path: Path) -> None:
     module = made()
     path = saved(module, tmp_path / "model.ckpt")

@@ -183,7 +183,7 @@ class CheckpointContract:
         """Refuse a dataset with other numbers of columns than a model whose own columns are not known, or forced."""
         if columns is None or (self.columns is not None and not advice):
             return
-        if misfit := self.architecture.misfit(columns):
+        if misfit := self.architecture.misfit(columns, may_have_fewer_ids=bool(advice)):
             advice = advice or "Make the model with columns=datamodule.columns."
             raise DatasetError(f"The dataset does not fit the model: {misfit}. {advice}")
 

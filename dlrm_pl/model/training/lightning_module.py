@@ -162,7 +162,8 @@ class DLRMModule(pl.LightningModule):
         )
         if stated is not None and (misfit := architecture.misfit(stated)):
             raise ConfigurationError(
-                f"The columns do not fit the model: {misfit}. A bottom_mlp that begins with 0 takes their number."
+                f"The columns do not fit the model: {misfit}. Take table_sizes and columns from one data module; a "
+                "bottom_mlp that begins with 0 takes the number of dense columns."
             )
         with torch.device("meta") if _skip_weight_init.get() else nullcontext():
             self.model = DLRM(architecture)
