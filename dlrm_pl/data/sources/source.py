@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ from dlrm_pl.data.formats.raw_rows import RawRows
 from dlrm_pl.data.sources.arrays.table import Labels, convert
 from dlrm_pl.data.sources.arrays.types import one_array
 from dlrm_pl.data.sources.bad_rows import BadRow, Faults
+from dlrm_pl.data.sources.cutting import ChunkCutter, has_long_values
 from dlrm_pl.data.sources.days import Days
 from dlrm_pl.data.sources.library import arrow
 from dlrm_pl.data.sources.names import check_types, require_names
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 CHUNK_ROWS = 65_536
 """Rows of a chunk, unless a record is wide."""
 
-_CHUNK_INTS = 16 << 20  # Most values of a chunk.
+_CHUNK_INTS = 2 << 20  # Most values of a chunk.
 _LEAST_ROWS = 256
 _MOST_HEADER = 1 << 20
 
@@ -47,7 +48,7 @@ class RawChunk:
 
     Attributes:
         file: number of the file.
-        first_row: number of the first row in the file, a multiple of ``Source.chunk_rows``.
+        first_row: number of the first row in the file.
         table: the columns.
         broken: rows that could not be cut into columns.
     """
@@ -93,7 +94,8 @@ class Source:
         path: the file or folder.
         columns: the columns that are read.
         files: the files in order.
-        chunk_rows: number of rows of each chunk but the last of a file. It depends on the columns alone.
+        chunk_rows: number of rows of each chunk, which depends on the columns alone. The last chunk of a file has
+            fewer, and those with long texts or lists do, by the texts and lists alone.
         labels: whether the rows have labels.
     """
 
@@ -233,23 +235,20 @@ class Source:
             yield batch
 
     def _chunks_of(self, names: Sequence[str], file: int, first_row: int, threads: bool) -> Iterator[RawChunk]:
-        pa, size = arrow(), self.chunk_rows
+        sized = frozenset(column.name for column in self.columns.sparse if has_long_values(column))
         for index in range(file, len(self._tables)):
             row = first_row if index == file else 0
-            tables: list[Any] = []
+            cutter = ChunkCutter(self.chunk_rows, sized)
             broken: list[BadRow] = []
             for batch in self._batches(names, index, row, threads=threads):
                 if not batch.table.num_rows:
                     continue
-                tables.append(batch.table)
                 broken += batch.broken
-                while sum(table.num_rows for table in tables) >= size:
-                    whole = pa.concat_tables(tables)
-                    yield RawChunk(index, row, whole.slice(0, size), _before(broken, row + size))
-                    row += size
-                    tables = [whole.slice(size)] if whole.num_rows > size else []
-            if tables:
-                yield RawChunk(index, row, pa.concat_tables(tables), tuple(broken))
+                for table in cutter.add(batch.table):
+                    yield RawChunk(index, row, table, _before(broken, row + table.num_rows))
+                    row += table.num_rows
+            for table in cutter.rest():
+                yield RawChunk(index, row, table, tuple(broken))
 
 
 def open_source(

@@ -16,6 +16,7 @@ from dlrm_pl.data.preprocessing.scatter.stage import Scatter
 from dlrm_pl.data.preprocessing.statistics.log_statistics import LogStatistics
 from dlrm_pl.data.preprocessing.tables.rows import RowVocabulary
 from dlrm_pl.data.preprocessing.tables.stage import VocabularyStage
+from dlrm_pl.data.sources.cutting import CHUNK_BYTES, has_long_values
 from dlrm_pl.data.sources.days import Days
 from dlrm_pl.data.sources.find_days import find_days
 from dlrm_pl.data.sources.source import Source, chunk_rows, open_source
@@ -123,4 +124,6 @@ def most_workers(options: PreprocessOptions) -> int:
     """Return the number of workers whose chunks fit the memory budget; two chunks each, and at least one worker."""
     columns = options.columns_of_logs
     row_bytes = 3 * columns.record_bytes + _RAW_BYTES * columns.record_ints
-    return max(1, options.memory_bytes // (2 * chunk_rows(columns) * row_bytes))
+    # Texts and lists are held as they were read, and as they were converted.
+    long_bytes = 2 * CHUNK_BYTES if any(has_long_values(column) for column in columns.sparse) else 0
+    return max(1, options.memory_bytes // (2 * (chunk_rows(columns) * row_bytes + long_bytes)))

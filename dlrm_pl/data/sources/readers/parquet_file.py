@@ -10,6 +10,8 @@ from dlrm_pl.data.sources.readers.compression import reading
 from dlrm_pl.data.sources.readers.table_file import Batch
 
 _BUFFER_BYTES = 1 << 20  # Read columns in pieces, not whole row groups at once.
+_BATCH_BYTES = 16 << 20  # Of a batch, about.
+_FIRST_ROWS = 256
 
 
 class ParquetFile:
@@ -41,6 +43,10 @@ class ParquetFile:
         if not groups:
             return
         with reading(self.path), pa.parquet.ParquetFile(str(self.path), buffer_size=_BUFFER_BYTES) as file:
+            # What the file states of its sizes is after encoding, which may be far less than the values take.
+            first = next(file.iter_batches(_FIRST_ROWS, groups[:1], columns=list(names), use_threads=False))
+            row_bytes = max(1, first.nbytes // max(1, first.num_rows))
+            most_rows = min(most_rows, max(_FIRST_ROWS, _BATCH_BYTES // row_bytes))
             for batch in file.iter_batches(most_rows, groups, columns=list(names), use_threads=threads):
                 kept = batch.slice(skip)
                 skip -= min(skip, batch.num_rows)
