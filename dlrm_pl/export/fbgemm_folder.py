@@ -14,7 +14,7 @@ from dlrm_pl.files.free_space import require_free_space
 from dlrm_pl.files.replacement import FinishedOutput, PlannedOutput
 from dlrm_pl.model.checkpoints.checksum import model_checksum, parameter_checksums
 from dlrm_pl.model.embeddings import EmbeddingBags
-from dlrm_pl.model.load import load_dlrm
+from dlrm_pl.model.load import load_checkpoint
 
 FILE_NAME = "tables.json"
 _DESCRIPTIONS = {
@@ -45,6 +45,8 @@ def export_tables(
 ) -> int:
     """Write the tables of a checkpoint as a stream, and ``tables.json``, which describes them.
 
+    It names the column of each table, if the checkpoint knows the columns.
+
     Args:
         ckpt_path: float checkpoint of any size.
         output: folder to write.
@@ -60,7 +62,8 @@ def export_tables(
         NonFiniteError: a row holds NaN or infinity; names table and row.
         OutputError: the folder cannot be written, or the disk is too small.
     """
-    model = load_dlrm(ckpt_path)
+    module = load_checkpoint(ckpt_path)
+    model, columns = module.model, module.columns
     assert model.weights_file is not None  # It was just loaded from one.
     # The pass that compares the weights with the checksums of their file names all of them as well.
     checksum = model_checksum(model, parameter_checksums(model, model.weights_file.tensors))
@@ -77,5 +80,8 @@ def export_tables(
         require_free_space(output, size, "the tables")
         checksums = write_fbgemm_tables(bags.weights(), folder, row_format, progress)
         contents = made_from | {"files": checksums}
+        if columns is not None:
+            names = (column.name for column in columns.sparse)
+            contents["columns"] = dict(zip(checksums, names, strict=True))
         (folder / FILE_NAME).write_text(json.dumps(contents, indent=2) + "\n", encoding="utf-8")
     return size

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 import dlrm_pl.export.fbgemm_layouts as layouts
+from dlrm_pl.columns.column import DenseColumn, SparseColumn
+from dlrm_pl.columns.columns import Columns
 from dlrm_pl.errors import ConfigurationError, NonFiniteError, OutputError
 from dlrm_pl.export.fbgemm_layouts import Bits, RowFormat, fused_row_bytes, pack_fused, write_fbgemm_tables
 from tests.support import tiny
@@ -141,6 +143,42 @@ def test_tables_of_a_model_that_differs_in_one_row_are_kept(tmp_path: Path) -> N
     assert (output / "tables.json").read_bytes() == before
     export_tables(tmp_path / "other.ckpt", output, RowFormat(8), overwrite=True)
     assert (output / "tables.json").read_bytes() != before
+
+
+@pytest.mark.parametrize(
+    ("columns", "sizes", "stated"),
+    [
+        (
+            Columns(
+                "click", (DenseColumn(name="age"),), (SparseColumn(name="site"), SparseColumn(name="tags", at_most=3))
+            ),
+            [5, 7],
+            {"table-00-tbe8.safetensors": "site", "table-01-tbe8.safetensors": "tags"},
+        ),
+        (None, [3] * 26, {f"table-{index:02d}-tbe8.safetensors": f"C{index + 1}" for index in range(26)}),
+        (None, [5, 7], None),
+    ],
+)
+def test_tables_name_their_columns_if_they_are_known(
+    tmp_path: Path, columns: Columns | None, sizes: list[int], stated: dict[str, str] | None
+) -> None:
+    from dlrm_pl.export.fbgemm_folder import export_tables, recognize_fbgemm_tables
+    from dlrm_pl.model.training.lightning_module import DLRMModule
+
+    module = DLRMModule(sizes, 4, [0 if columns else 13, 4], [1], columns=columns)
+    checkpoint = {"state_dict": module.state_dict(), "hyper_parameters": dict(module.hparams)}
+    module.on_save_checkpoint(checkpoint)
+    torch.save(checkpoint, tmp_path / "model.ckpt")
+    export_tables(tmp_path / "model.ckpt", tmp_path / "tables", RowFormat(8, "tbe"))
+    found = json.loads((tmp_path / "tables" / "tables.json").read_text())
+    assert found.get("columns") == stated
+    assert list(found["files"]) == [f"table-{index:02d}-tbe8.safetensors" for index in range(len(sizes))]
+    # Tables that an earlier version wrote name no columns, and are replaced all the same.
+    found.pop("columns", None)
+    (tmp_path / "tables" / "tables.json").write_text(json.dumps(found))
+    assert recognize_fbgemm_tables(tmp_path / "tables") is not None
+    export_tables(tmp_path / "model.ckpt", tmp_path / "tables", RowFormat(8, "tbe"))
+    assert json.loads((tmp_path / "tables" / "tables.json").read_text()).get("columns") == stated
 
 
 def test_command_writes_all_tables_of_a_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

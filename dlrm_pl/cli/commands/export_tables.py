@@ -19,11 +19,11 @@ def export_tables(
 ) -> Report:
     """Write a checkpoint's tables row-wise quantized, in a layout of PyTorch and FBGEMM.
 
-    Each table becomes a safetensors file of uint8 rows. `fused` rows end with scale and bias: the operators
-    `torch.ops.quantized.embedding_bag_byte_rowwise_offsets` (8 bit), `embedding_bag_4bit_rowwise_offsets` and FBGEMM's
-    operators of the same kind read them. `tbe` rows begin with scale and bias in float16: FBGEMM's inference module
-    `IntNBitTableBatchedEmbeddingBagsCodegen` reads them, and no others. This package's own runtime is faster, with a
-    layout of its own: use `quantize` for it.
+    Each table becomes a safetensors file of uint8 rows, and `tables.json` states their layout, checksums and columns.
+    `fused` rows end with scale and bias: the operators `torch.ops.quantized.embedding_bag_byte_rowwise_offsets` (8
+    bit), `embedding_bag_4bit_rowwise_offsets` and FBGEMM's operators of the same kind read them. `tbe` rows begin with
+    scale and bias in float16: FBGEMM's inference module `IntNBitTableBatchedEmbeddingBagsCodegen` reads them, and no
+    others. This package's own runtime is faster, with a layout of its own: use `quantize` for it.
 
     Args:
         ckpt_path: the float checkpoint, of any size.
