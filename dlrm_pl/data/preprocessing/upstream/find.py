@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dlrm_pl.columns.columns import Columns
 from dlrm_pl.data.formats.binary_format import SPLITS, Split, count_records
 from dlrm_pl.data.formats.vocabulary import check_counts, load_array
 from dlrm_pl.data.preprocessing.options import KAGGLE_DAYS, PreprocessOptions
-from dlrm_pl.data.preprocessing.upstream.arrays import UpstreamArrays
 from dlrm_pl.errors import ConfigurationError, DataFormatError
+
+if TYPE_CHECKING:
+    from dlrm_pl.data.preprocessing.upstream.arrays import UpstreamArrays
 
 _REORDERED = re.compile(r"(.+)_\d+_reordered\.npz")
 
@@ -113,6 +115,9 @@ def _from_days(prefix: Path, options: PreprocessOptions) -> UpstreamFiles:
         days = options.days
     if days < 2:
         raise DataFormatError(f"{prefix}_N_reordered.npz: found {days} days; at least 2 are needed.")
+    # Here and below: raw logs do not wait for the code that converts.
+    from dlrm_pl.data.preprocessing.upstream.arrays import UpstreamArrays
+
     arrays = [UpstreamArrays(prefix.with_name(f"{prefix.name}_{day}_reordered.npz")) for day in range(days)]
     own = prefix.with_name(f"{prefix.name}_fea_count.npz")
     counts = own if own.is_file() else _only(prefix.parent, "*_fea_count.npz")
@@ -121,6 +126,8 @@ def _from_days(prefix: Path, options: PreprocessOptions) -> UpstreamFiles:
 
 
 def _from_one_file(path: Path, options: PreprocessOptions) -> UpstreamFiles:
+    from dlrm_pl.data.preprocessing.upstream.arrays import UpstreamArrays
+
     arrays = UpstreamArrays(path)
     sizes = check_counts(load_array(path, "counts"), path)
     counts = sorted(path.parent.glob("*_fea_count.npz"))
