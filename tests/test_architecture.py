@@ -99,6 +99,7 @@ ONLY_IN = {
         "cli/lightning_cli.py",
         "data/loading/datamodule.py",
         "model/training/lightning_module.py",
+        "model/training/scored_module.py",
         "trainer.py",
         "workflow/trial_scalars.py",
     ],

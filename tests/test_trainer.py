@@ -16,7 +16,8 @@ from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from dlrm_pl.data.loading.datamodule import DLRMDataModule
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.model.load import load_checkpoint
-from dlrm_pl.model.training.lightning_module import DLRMModule, skip_weight_init
+from dlrm_pl.model.training.lightning_module import DLRMModule
+from dlrm_pl.model.training.weight_init import skip_weight_init
 from dlrm_pl.trainer import DLRMTrainer
 from tests.support.ranks import run_ranks
 from tests.support.training import click_module, quiet_trainer
@@ -300,7 +301,8 @@ from pathlib import Path
 from lightning_fabric.plugins.environments import LightningEnvironment
 from pytorch_lightning.strategies import DDPStrategy
 from dlrm_pl.data.loading.datamodule import DLRMDataModule
-from dlrm_pl.model.training.lightning_module import DLRMModule, skip_weight_init
+from dlrm_pl.model.training.lightning_module import DLRMModule
+from dlrm_pl.model.training.weight_init import skip_weight_init
 from dlrm_pl.trainer import DLRMTrainer
 
 class Joined(LightningEnvironment):
@@ -353,7 +355,8 @@ import numpy as np, torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from dlrm_pl.data.loading.datamodule import DLRMDataModule
 from dlrm_pl.data.synthetic.synthesize import synthesize
-from dlrm_pl.model.training.lightning_module import DLRMModule, skip_weight_init
+from dlrm_pl.model.training.lightning_module import DLRMModule
+from dlrm_pl.model.training.weight_init import skip_weight_init
 from dlrm_pl.trainer import DLRMTrainer
 
 folder = Path(sys.argv[1])

@@ -10,7 +10,8 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
 
 from dlrm_pl.errors import ConfigurationError
-from dlrm_pl.model.training.lightning_module import METRICS, DLRMModule
+from dlrm_pl.model.training.lightning_module import DLRMModule
+from dlrm_pl.model.training.scored_module import METRICS
 
 _OF_LIGHTNING = ("epoch", "step")  # Names that Lightning fills into the name of a checkpoint.
 

@@ -32,7 +32,8 @@ from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.files.atomic import atomic_file
 from dlrm_pl.model.checkpoints.contract import overruled
 from dlrm_pl.model.load import load_checkpoint, read_checkpoint
-from dlrm_pl.model.training.lightning_module import DLRMModule, skip_weight_init
+from dlrm_pl.model.training.lightning_module import DLRMModule
+from dlrm_pl.model.training.weight_init import skip_weight_init
 from dlrm_pl.program import is_quiet, program_name
 from dlrm_pl.serving.predictor import check_predictions_path
 from dlrm_pl.trainer import DLRMTrainer

@@ -12,7 +12,8 @@ from pytorch_lightning.callbacks import Callback, EarlyStopping, LearningRateMon
 from dlrm_pl.callbacks.monitors import check_monitors
 from dlrm_pl.data.loading.datamodule import DLRMDataModule
 from dlrm_pl.errors import ConfigurationError
-from dlrm_pl.model.training.lightning_module import METRICS, DLRMModule
+from dlrm_pl.model.training.lightning_module import DLRMModule
+from dlrm_pl.model.training.scored_module import METRICS
 from tests.support.training import quiet_trainer
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")

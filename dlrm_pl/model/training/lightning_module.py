@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
-from contextvars import ContextVar
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any, Literal, Self
 
-import pytorch_lightning as pl
 import torch
 from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
@@ -19,9 +17,6 @@ from dlrm_pl.batch import ClickBatch
 from dlrm_pl.columns.columns import Columns
 from dlrm_pl.documents.arguments import check_arguments
 from dlrm_pl.errors import ConfigurationError, NonFiniteError
-from dlrm_pl.metrics.auroc import ExactAUROC
-from dlrm_pl.metrics.calibration import ClickCalibration
-from dlrm_pl.metrics.skill import SkillWarning, skill_warnings
 from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.model.checkpoints.contract import CheckpointContract, overruled
 from dlrm_pl.model.dlrm import DLRM
@@ -29,19 +24,13 @@ from dlrm_pl.model.training.gradient_clipping import clip_gradients
 from dlrm_pl.model.training.hyperparameters import plain_list, pooling_of, with_inputs
 from dlrm_pl.model.training.losses import Loss, click_loss
 from dlrm_pl.model.training.schedule import WarmupDecay
+from dlrm_pl.model.training.scored_module import ScoredModule
 from dlrm_pl.model.training.sparse_gradients import average, broadcast, is_distributed
+from dlrm_pl.model.training.weight_init import skips_weight_init
 from dlrm_pl.scoring import ROWS_AT_A_TIME, Probabilities
 
 log = logging.getLogger(__name__)
 
-
-METRICS: Mapping[str, Literal["max", "min", ""]] = {
-    "auroc": "max",
-    "log_loss": "min",
-    "normalized_entropy": "min",
-    "calibration_ratio": "",  # Best at 1.
-}
-"""Metrics that validation and test log with the prefix ``val_`` or ``test_``, and which direction is better."""
 
 # Hyperparameters that say how a model is trained; the others say what it is.
 _TRAINING = (
@@ -54,23 +43,8 @@ _TRAINING = (
     "lr_num_decay_steps",
 )
 
-_skip_weight_init: ContextVar[bool] = ContextVar("skip_weight_init", default=False)
 
-
-@contextmanager
-def skip_weight_init() -> Iterator[None]:
-    """Make modules without initial weights inside a ``with`` block, for checkpoints of 100 GB that are loaded next.
-
-    Until then the model lies on the meta device, and takes no memory and no time.
-    """
-    token = _skip_weight_init.set(True)
-    try:
-        yield
-    finally:
-        _skip_weight_init.reset(token)
-
-
-class DLRMModule(pl.LightningModule):
+class DLRMModule(ScoredModule):
     """DLRM with loss, metrics, optimizer and learning-rate schedule, for Lightning's Trainer.
 
     Logs ``train_loss``, and in validation ``val_auroc``, ``val_log_loss``, ``val_normalized_entropy`` and
@@ -148,7 +122,6 @@ class DLRMModule(pl.LightningModule):
         self.dataset_fingerprint = dataset_fingerprint
         self._apply_hyperparameters()
         self.allow_other_dataset = False
-        self._no_skill: tuple[SkillWarning, ...] = ()
         self.resumed_at: int | None = None
         architecture = Architecture(
             table_sizes=tuple(table_sizes),
@@ -165,12 +138,10 @@ class DLRMModule(pl.LightningModule):
                 f"The columns do not fit the model: {misfit}. Take table_sizes and columns from one data module; a "
                 "bottom_mlp that begins with 0 takes the number of dense columns."
             )
-        with torch.device("meta") if _skip_weight_init.get() else nullcontext():
+        with torch.device("meta") if skips_weight_init() else nullcontext():
             self.model = DLRM(architecture)
+        self._add_metrics()
         self._same_on_all_ranks = False
-        with torch.device("cpu"):  # Not on meta, where the model may be until its weights are loaded.
-            self.auroc = ExactAUROC()
-            self.calibration = ClickCalibration()
 
     @property
     def architecture(self) -> Architecture:
@@ -285,38 +256,6 @@ class DLRMModule(pl.LightningModule):
             by: Literal["norm", "value"] = "value" if gradient_clip_algorithm == "value" else "norm"
             clip_gradients(self.parameters(), gradient_clip_val, by)
 
-    def on_validation_epoch_start(self) -> None:
-        """Drop the rows of a sanity check or of an interrupted run from the metrics."""
-        self._reset_metrics()
-
-    def validation_step(self, batch: ClickBatch, batch_idx: int) -> None:
-        """Add a batch to the metrics."""
-        self._update_metrics(batch)
-
-    def on_validation_epoch_end(self) -> None:
-        """Log ``val_auroc`` and the other metrics, unless it is a sanity check, which has too few rows for them."""
-        if not self.trainer.sanity_checking:
-            self._log_metrics("val")
-            if self.trainer.state.fn == "validate":
-                self._warn_of_no_skill()
-
-    def on_train_end(self) -> None:
-        """Warn if the last validation showed a model without skill; once after training, not after each epoch."""
-        self._warn_of_no_skill()
-
-    def on_test_epoch_start(self) -> None:
-        """Drop the rows of validation or of an interrupted run from the metrics."""
-        self._reset_metrics()
-
-    def test_step(self, batch: ClickBatch, batch_idx: int) -> None:
-        """Add a batch to the metrics."""
-        self._update_metrics(batch)
-
-    def on_test_epoch_end(self) -> None:
-        """Log ``test_auroc`` and the other metrics."""
-        self._log_metrics("test")
-        self._warn_of_no_skill()
-
     def predict_step(self, batch: ClickBatch, batch_idx: int) -> Tensor:
         """Compute click probabilities ``[B]``."""
         probabilities = torch.sigmoid(self(batch))
@@ -392,31 +331,3 @@ class DLRMModule(pl.LightningModule):
 
     def _tables(self) -> list[torch.nn.Parameter]:
         return list(self.model.embedding_bags.parameters())
-
-    def _reset_metrics(self) -> None:
-        self.auroc.reset()
-        self.calibration.reset()
-
-    def _update_metrics(self, batch: ClickBatch) -> None:
-        logits = self(batch)
-        self.model.watch.glance()
-        self.auroc.update(logits, batch.known_labels)
-        self.calibration.update(logits, batch.known_labels)
-
-    def _log_metrics(self, stage: str) -> None:
-        self.model.watch.check()
-        # The metrics cover all ranks already; sync_dist keeps Lightning from warning that they may not.
-        options: dict[str, Any] = {"sync_dist": True, "batch_size": 1}
-        values = {"auroc": self.auroc.compute()} | self.calibration.compute()
-        for name in ("auroc", "log_loss", "normalized_entropy", "calibration_ratio"):
-            self.log(f"{stage}_{name}", values[name], prog_bar=name == "auroc", **options)
-        scores = {name: float(value) for name, value in values.items()}
-        rows, clicks = int(scores["rows"]), int(scores["clicks"])
-        self._no_skill = skill_warnings(scores, model="the model", split=stage, rows=rows, clicks=clicks)
-        self._reset_metrics()
-
-    def _warn_of_no_skill(self) -> None:
-        """Warn once for each set of metrics, on rank zero."""
-        for warning in self._no_skill if self.trainer.is_global_zero else ():
-            log.warning("%s", warning.text)
-        self._no_skill = ()

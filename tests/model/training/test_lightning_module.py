@@ -14,7 +14,8 @@ from pytorch_lightning.callbacks import EarlyStopping
 
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.errors import ConfigurationError, DatasetError, MetricError, NonFiniteError
-from dlrm_pl.model.training.lightning_module import DLRMModule, skip_weight_init
+from dlrm_pl.model.training.lightning_module import DLRMModule
+from dlrm_pl.model.training.weight_init import skip_weight_init
 from tests.reference import dlrm as reference
 from tests.support.training import (
     SIZES,
