@@ -1,6 +1,6 @@
-from .artifact.build import Outcome as Outcome
 from .artifact.build import build_artifact as build_artifact
 from .artifact.certificate.certificate import Certificate as Certificate
+from .artifact.outcome import Outcome as Outcome
 from .artifact.store import Artifact as Artifact
 from .artifact.store import load_artifact as load_artifact
 from .artifact.verify import verify_artifact as verify_artifact

@@ -107,7 +107,7 @@ ONLY_IN = {
     "optuna": ["quantization/search/strategies/optuna_sampler.py"],
     "jinja2": ["artifact/report/page.py"],
     "matplotlib": [
-        "artifact/build.py",
+        "artifact/outcome.py",
         "artifact/report/figures.py",
         "artifact/report/svg.py",
         "benchmark/comparison.py",

@@ -5,20 +5,16 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-import math
 import os
 import resource
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from dlrm_pl.artifact.certificate.certificate import Certificate
 from dlrm_pl.artifact.certificate.file import write_certificate
-from dlrm_pl.artifact.certificate.verdict import judged
+from dlrm_pl.artifact.certified import certified
 from dlrm_pl.artifact.columns import check_encoder
 from dlrm_pl.artifact.fingerprint import model_fingerprint
 from dlrm_pl.artifact.manifest import (
@@ -30,7 +26,7 @@ from dlrm_pl.artifact.manifest import (
     Manifest,
     file_sha256,
 )
-from dlrm_pl.artifact.notebook import artifact_html, artifact_line
+from dlrm_pl.artifact.outcome import Outcome
 from dlrm_pl.artifact.result_file import plain_settings, write_result
 from dlrm_pl.artifact.search_identity import name_of_score, search_identity
 from dlrm_pl.artifact.sensitivities import Sensitivities
@@ -38,22 +34,17 @@ from dlrm_pl.artifact.store import load_model, recognize_artifact, save_weights
 from dlrm_pl.artifact.tensors import to_tensors
 from dlrm_pl.data.encoding.vocabulary_file import VOCABULARY_NAME, save_encoder
 from dlrm_pl.data.formats.row_encoder import RowEncoder
-from dlrm_pl.errors import ArtifactError
 from dlrm_pl.files.atomic import atomic_folder
 from dlrm_pl.files.destinations import resolved
 from dlrm_pl.files.free_space import require_free_space
 from dlrm_pl.files.replacement import PlannedOutput
 from dlrm_pl.files.sizes import format_bytes
 from dlrm_pl.files.watched import Watch
-from dlrm_pl.kernels.int8.selection import isa
 from dlrm_pl.model.checkpoints.checksum import model_checksum, parameter_checksums
 from dlrm_pl.model.dlrm import DLRM
-from dlrm_pl.quantization.failure import SLIPS, describe_failure
-from dlrm_pl.quantization.judging.certification import Certification, certify
-from dlrm_pl.quantization.judging.certified_bound import JudgedBy
+from dlrm_pl.quantization.judging.certification import Certification
 from dlrm_pl.quantization.judging.evaluation import AUROCEvaluation, EvalFunc
 from dlrm_pl.quantization.judging.row_sets import RowSets
-from dlrm_pl.quantization.judging.slice_rule import SliceRule
 from dlrm_pl.quantization.ptq.quantize import table_packer
 from dlrm_pl.quantization.ptq.table_packer import TablePacker
 from dlrm_pl.quantization.search.listener import TuningListener
@@ -65,64 +56,10 @@ from dlrm_pl.quantization.search.trial import Trial
 from dlrm_pl.quantization.search.trial_log import TrialLog
 from dlrm_pl.quantization.search.tune import TuningSettings, tune
 from dlrm_pl.runtime.cpu import describe_machine
-from dlrm_pl.runtime.int8_dlrm import Int8DLRM, count_int8_ops, fp32_bytes
+from dlrm_pl.runtime.int8_dlrm import fp32_bytes
 from dlrm_pl.runtime.tables import row_bytes
 
-if TYPE_CHECKING:  # Its import takes a second.
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
 log = logging.getLogger(__name__)
-
-# Of the certified bounds when the criterion itself asks for none.
-_CONFIDENCE = 0.95
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """The result of a quantization: the artifact that was written, and the search that led to it.
-
-    Attributes:
-        path: the artifact folder.
-        manifest: architecture, dtypes, sizes and checksums of the artifact.
-        certificate: its drop, guards and verdict on the certification rows.
-        tuning: result of the search, with all trials.
-
-    Example:
-        >>> import tempfile
-        >>> import dlrm_pl
-        >>> module = dlrm_pl.load_checkpoint("runs/quickstart/model.ckpt")
-        >>> datamodule = dlrm_pl.DLRMDataModule("datasets/quickstart")
-        >>> settings = dlrm_pl.TuningSettings(criterion=dlrm_pl.Criterion(relative=0.05), max_trials=1)
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     outcome = dlrm_pl.quantize(module, datamodule, f"{folder}/int8", settings=settings)
-        >>> outcome  # doctest: +ELLIPSIS
-        Outcome('...int8', ..., AUROC 0... -> 0..., size ...)
-        >>> figure, axes = outcome.plot()
-        >>> axes[0].get_ylabel()
-        'model size, MiB'
-    """
-
-    path: Path
-    manifest: Manifest
-    certificate: Certificate
-    tuning: TuningResult
-
-    def __repr__(self) -> str:
-        """Name the artifact's folder, its verdict, AUROC and size in one line."""
-        return artifact_line("Outcome", self.path, self.manifest, self.certificate)
-
-    def _repr_html_(self) -> str:
-        """Return an HTML table of fp32 and int8 for a notebook."""
-        return artifact_html(self.path, self.manifest, self.certificate)
-
-    def plot(self) -> tuple[Figure, list[Axes]]:
-        """Draw the trials of the search by drop, size and, where it is known, speed.
-
-        Returns:
-            The figure and its axes, see ``TuningResult.plot``; a notebook shows the figure, and ``savefig`` writes it.
-        """
-        return self.tuning.plot()
 
 
 def build_artifact(
@@ -221,7 +158,8 @@ def build_artifact(
         manifest = _manifest(model, checksum, result, data, packer)
         # What is certified is what stands on disk, loaded as a server loads it.
         served = load_model(folder, manifest)
-        certificate, certification = _certify(model, served, result, data, settings, manifest, name_of_score(eval_func))
+        score = name_of_score(eval_func)
+        certificate, certification = certified(model, served, result, data, settings, manifest, score)
         model.watch.check()  # All that was found out is of one and the same file.
         write_certificate(certificate, folder)
         manifest = dataclasses.replace(manifest, accepted=certificate.accepted)
@@ -300,75 +238,6 @@ def _manifest(model: DLRM, checksum: str, result: TuningResult, data: RowSets, p
         nonfinite_rows={f"tables.{index}": count for index, count in sorted(packer.nonfinite_rows.items())},
         files={},
     )
-
-
-def _certify(
-    model: DLRM,
-    served: Int8DLRM,
-    result: TuningResult,
-    data: RowSets,
-    settings: TuningSettings,
-    manifest: Manifest,
-    score: str,
-) -> tuple[Certificate, Certification | None]:
-    """Score both models on the certification rows and judge; the scores are unknown where that failed."""
-    counted = count_int8_ops(served, next(iter(data.calibration)))
-    if counted != served.expected_int8_ops():
-        raise ArtifactError(
-            f"The quantized model ran the integer ops {counted}, but its recipe has {served.expected_int8_ops()}. "
-            "This is a bug in dlrm_pl or this torch build; no artifact was written."
-        )
-    criterion = settings.criterion
-    confidence = criterion.confidence or _CONFIDENCE
-    judged_by: JudgedBy = "estimate" if criterion.confidence is None or score != "AUROC" else "bound"
-    rule = None
-    if criterion.worst_slice is not None:
-        rule = SliceRule.of_tuning_rows(
-            data.tuning, criterion.worst_slice, criterion.first_block, confidence, judged_by, data.columns
-        )
-    certification, unscored, tolerance = None, "", math.nan
-    try:
-        certification = certify(model, served, data.certification, rule)
-        measured = Certificate.measured(
-            certification,
-            confidence,
-            judged_by,
-            log_loss=criterion.log_loss,
-            calibration_ratio=criterion.calibration_ratio,
-        )
-        tolerance = criterion.tolerance(certification.fp32.auroc)
-    except SLIPS as error:  # The search is over: its model is kept, but nothing is certified.
-        measured, unscored = Certificate.unmeasured(confidence, judged_by), describe_failure(error)
-    verdict = result.best.verdict
-    assert verdict is not None  # The best trial is never a failed one.
-    certificate = Certificate(
-        **measured,
-        score=score,
-        tolerance=tolerance,
-        outcome="not accepted",  # Until it is judged, below.
-        accepted=False,
-        reason=f"the certification rows could not be scored: {unscored}; in tuning {verdict.reason}",
-        rows_needed=None,
-        row_ranges={name: asdict(rows) for name, rows in data.row_ranges.items()},
-        batch_size=data.batch_size,
-        seed=settings.seed,
-        strategy=settings.strategy,
-        trials=len(result.trials),
-        stopped_because=result.stopped_because,
-        recipe=manifest.recipe,
-        int8_ops=counted,
-        kernels=dict.fromkeys(counted, isa()),
-        dataset_fingerprint=data.dataset_fingerprint,
-        model_fingerprint=manifest.model_fingerprint,
-        machine=manifest.machine,
-        best_possible_auroc=data.best_possible_auroc,
-        other_dataset=data.other_dataset,
-        row_checksum=data.certification_checksum,
-        model_checksum=manifest.model_checksum,
-        columns=manifest.columns,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-    )
-    return certificate if certification is None else judged(certificate, verdict), certification
 
 
 def _write_report(

@@ -15,21 +15,13 @@ import numpy.typing as npt
 from dlrm_pl.artifact.certificate.certificate import Certificate
 from dlrm_pl.artifact.certificate.drift import Drift
 from dlrm_pl.artifact.certificate.verdict import doubts, failures
-from dlrm_pl.artifact.fingerprint import model_fingerprint
+from dlrm_pl.artifact.originals import certified_rows, float_model
 from dlrm_pl.artifact.store import Artifact, load_artifact
 from dlrm_pl.batch import ClickBatch
-from dlrm_pl.columns.difference import difference
-from dlrm_pl.data.formats.dataset_folder import DatasetFolder
-from dlrm_pl.data.formats.row_identity import checksum_of_rows
-from dlrm_pl.data.loading.dataset import ClickDataset
 from dlrm_pl.documents.arguments import check_arguments
-from dlrm_pl.errors import CheckpointError, ConfigurationError, DatasetError, VerificationError
+from dlrm_pl.errors import ConfigurationError, VerificationError
 from dlrm_pl.files.watched import Watch
-from dlrm_pl.model.checkpoints.checksum import model_checksum, parameter_checksums
-from dlrm_pl.model.checkpoints.contract import CheckpointContract
-from dlrm_pl.model.checkpoints.tensors import check_tensors
 from dlrm_pl.model.dlrm import DLRM
-from dlrm_pl.model.load import load_dlrm
 from dlrm_pl.quantization.judging.certification import Certification, ModelScores, Run, certify
 from dlrm_pl.quantization.judging.certified_slice import SliceScores
 from dlrm_pl.quantization.judging.slice_rule import SliceRule
@@ -70,49 +62,6 @@ class Verification:
     def __repr__(self) -> str:
         """The rows, the largest drift, and whether the drop was re-measured, in one line."""
         return f"Verification(rows={self.rows}, drift={self.drift.largest:.3g}, measured_drop={self.measured_drop})"
-
-
-def open_dataset(path: Path, artifact: Artifact, force: bool = False, *, rows: bool = True) -> DatasetFolder:
-    """Open the dataset that an artifact was made for; with ``force`` another one, if no table of it is larger.
-
-    ``rows=False`` where only its dictionaries are needed.
-
-    Raises:
-        DatasetError: another dataset; names the column that differs, or the table and both sizes.
-        DataFormatError: a block of rows, of those that are looked at here, is not what was written.
-    """
-    folder = DatasetFolder.open(path, rows=rows)
-    log.info("%s: checked %s; `inspect --full` checks all", path, folder.check_samples())
-    architecture, columns = artifact.model.architecture, artifact.columns
-    if force:
-        contract = CheckpointContract(architecture, artifact.manifest.dataset_fingerprint, columns)
-        if other := contract.check_usable(folder.table_sizes, folder.fingerprint, folder.columns):
-            log.warning("%s: %s. Continuing because --force was given.", path, other)
-        return folder
-    if columns is None:
-        other = architecture.misfit(folder.columns)
-    else:
-        other = difference("this dataset", folder.columns, "the artifact", columns)
-    if other:
-        raise DatasetError(f"{path}: {other}. Give the dataset that {artifact.path} was quantized with.")
-    sizes = architecture.table_sizes
-    for table, (expected, actual) in enumerate(zip(sizes, folder.table_sizes, strict=False)):
-        if expected != actual:
-            raise DatasetError(
-                f"{path}: table {table} has {actual} rows, but {expected} in the artifact {artifact.path}. Give the "
-                "dataset that it was quantized with."
-            )
-    if not artifact.manifest.dataset_fingerprint:
-        raise DatasetError(
-            f"{path}: the artifact {artifact.path} was made from rows of a data module that named no dataset: nothing "
-            "tells whether these are the same. Give --force to score them anyway."
-        )
-    if folder.fingerprint != artifact.manifest.dataset_fingerprint:
-        raise DatasetError(
-            f"{path}: the fingerprint of this dataset is {folder.fingerprint}, but the artifact {artifact.path} was "
-            f"made for {artifact.manifest.dataset_fingerprint}: the same ids would mean other categories."
-        )
-    return folder
 
 
 def verify_artifact(
@@ -159,7 +108,7 @@ def verify_artifact(
         raise VerificationError(
             f"{artifact.path}: there is nothing to verify, its certificate has no scored rows: {certificate.reason}."
         )
-    dataset, checked = _certified_rows(artifact, Path(data), force)
+    dataset, checked = certified_rows(artifact, Path(data), force)
     batches = dataset.batches(certificate.batch_size if batch_size is None else batch_size)
     ops = count_int8_ops(artifact.model, next(iter(batches)))
     if ops != certificate.int8_ops:
@@ -250,64 +199,6 @@ def _score_both(artifact: Artifact, model: DLRM, batches: Iterable[ClickBatch]) 
         certificate=_measured_again(certificate, certification),
         worst_slice=certification.watched,
     )
-
-
-def _certified_rows(artifact: Artifact, data: Path, force: bool) -> tuple[ClickDataset, str]:
-    """Open the certified dataset; return it with a description of the checks that were made.
-
-    Raises:
-        DatasetError: another dataset, or other rows.
-    """
-    certificate = artifact.certificate
-    folder = open_dataset(data, artifact, force)
-    rows = certificate.row_ranges["certification"]
-    folder.check_dictionaries()
-    checked = folder.check_split(rows["split"])
-    if not force and _check_same_rows(certificate, folder) and folder.splits[rows["split"]].checksum is None:
-        checked = f"all {rows['split']} rows by the checksum in the certificate"
-    return ClickDataset.of_split(folder, rows["split"], start=rows["start"], stop=rows["stop"]), checked
-
-
-def float_model(path: Path, certificate: Certificate) -> DLRM:
-    """Load the model of a checkpoint, and check that all its weights are those that were quantized.
-
-    Raises:
-        CheckpointError: the file is unreadable or damaged, or holds another model.
-    """
-    model = load_dlrm(path)
-    assert model.weights_file is not None  # It was just loaded from one.
-    tensors = model.weights_file.tensors
-    actual, expected, what = model_fingerprint(model), certificate.model_fingerprint, "fingerprint"
-    if actual == expected and certificate.model_checksum:  # Certificates of earlier versions have none.
-        actual, expected = model_checksum(model, parameter_checksums(model, tensors)), certificate.model_checksum
-        what = "checksum"
-    else:
-        check_tensors((tensor, name) for name, tensor in tensors.items())  # Is it damaged, or another model?
-    if actual != expected:
-        raise CheckpointError(
-            f"{path}: its {what} is {actual}, but the artifact was made from {expected}. Give the checkpoint that it "
-            "was quantized from."
-        )
-    return model
-
-
-def _check_same_rows(certificate: Certificate, folder: DatasetFolder) -> bool:
-    """Check that the rows are those that were certified; returns False where a checksum of either is unknown.
-
-    Raises:
-        DatasetError: other rows; names the file.
-    """
-    rows, stated = certificate.row_ranges["certification"], certificate.row_checksum
-    path, split = folder.split_path(rows["split"]), folder.splits[rows["split"]]
-    checksum = checksum_of_rows(path, rows["start"], rows["stop"], split.checksum, folder.columns)
-    if not stated or not checksum:
-        return False
-    if stated != checksum:
-        raise DatasetError(
-            f"{path}: rows {rows['start']:,} to {rows['stop'] - 1:,} are not those that were certified: their checksum "
-            f"is {checksum}, but {stated} in the certificate. Give the dataset that it was quantized with."
-        )
-    return True
 
 
 def _of_worst_slice(certificate: Certificate, measured: SliceScores | None) -> dict[str, tuple[float, float]]:

@@ -12,7 +12,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from torch import nn
 from torchmetrics import Metric
 
-from dlrm_pl.artifact.build import Outcome
+from dlrm_pl.artifact.outcome import Outcome
 from dlrm_pl.artifact.store import recognize_artifact
 from dlrm_pl.documents.arguments import check_arguments
 from dlrm_pl.documents.docstrings import describes_arguments_by

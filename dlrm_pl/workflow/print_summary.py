@@ -6,8 +6,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from dlrm_pl.artifact.build import Outcome
 from dlrm_pl.artifact.manifest import REPORT_NAME
+from dlrm_pl.artifact.outcome import Outcome
 from dlrm_pl.artifact.summary import comparison, drop_line, slice_line, verdict_line
 
 

@@ -14,8 +14,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import dlrm_pl.artifact.build as build_module
-from dlrm_pl.artifact.build import Outcome, build_artifact
+import dlrm_pl.artifact.certified as certified_module
+from dlrm_pl.artifact.build import build_artifact
 from dlrm_pl.artifact.manifest import Manifest
+from dlrm_pl.artifact.outcome import Outcome
 from dlrm_pl.artifact.store import load_artifact
 from dlrm_pl.artifact.summary import comparison, drop_line
 from dlrm_pl.data.loading.row_range import RowRange
@@ -62,7 +64,7 @@ def test_the_served_object_runs_the_certified_int8_ops(outcome: Outcome) -> None
 
 
 def test_model_that_does_not_run_its_int8_ops_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(build_module, "count_int8_ops", lambda *args: {"int8_linear": 4})
+    monkeypatch.setattr(certified_module, "count_int8_ops", lambda *args: {"int8_linear": 4})
     message = r"ran the integer ops \{'int8_linear': 4\}, but its recipe has .*'int8_lookup': 3"
     with pytest.raises(ArtifactError, match=message):
         build(tmp_path / "a")
@@ -71,10 +73,10 @@ def test_model_that_does_not_run_its_int8_ops_is_not_written(tmp_path: Path, mon
 
 
 def test_what_is_certified_was_loaded_from_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real_load, real_certify = build_module.load_model, build_module.certify
+    real_load, real_certify = build_module.load_model, certified_module.certify
     loaded, certified = [], []
     monkeypatch.setattr(build_module, "load_model", lambda *args: loaded.append(real_load(*args)) or loaded[-1])
-    monkeypatch.setattr(build_module, "certify", lambda *args: certified.append(args[1]) or real_certify(*args))
+    monkeypatch.setattr(certified_module, "certify", lambda *args: certified.append(args[1]) or real_certify(*args))
     build(tmp_path / "a")
     assert len(loaded) == 1
     assert certified == loaded
@@ -165,14 +167,14 @@ def test_drop_beyond_the_tolerance_on_the_certification_rows_is_not_accepted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Tuning and certification are different rows, and by chance the first may flatter."""
-    real = build_module.certify
+    real = certified_module.certify
 
     def unlucky(*args: Any) -> Certification:
         found = real(*args)
         int8 = dataclasses.replace(found.int8, auroc=found.fp32.auroc - 0.5)
         return dataclasses.replace(found, int8=int8, paired=dataclasses.replace(found.paired, difference=0.5))
 
-    monkeypatch.setattr(build_module, "certify", unlucky)
+    monkeypatch.setattr(certified_module, "certify", unlucky)
     outcome = build(tmp_path / "a")
     assert outcome.tuning.accepted
     loaded = load_artifact(outcome.path)

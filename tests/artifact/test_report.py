@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from jinja2 import UndefinedError
 
-from dlrm_pl.artifact.build import Outcome
 from dlrm_pl.artifact.manifest import Manifest, file_sha256
+from dlrm_pl.artifact.outcome import Outcome
 from dlrm_pl.artifact.report import figures
 from dlrm_pl.artifact.report import page as page_module
 from dlrm_pl.artifact.report.page import render

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torchmetrics import MeanSquaredError
 
-from dlrm_pl.artifact.build import Outcome
+from dlrm_pl.artifact.outcome import Outcome
 from dlrm_pl.artifact.summary import drop_line
 from dlrm_pl.callbacks.quantization import QuantizationCallback
 from dlrm_pl.columns.columns import Columns

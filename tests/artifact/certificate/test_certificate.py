@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 import torch
 
-import dlrm_pl.artifact.build as build_module
-from dlrm_pl.artifact.build import Outcome, build_artifact
+import dlrm_pl.artifact.certified as certified_module
+from dlrm_pl.artifact.build import build_artifact
 from dlrm_pl.artifact.certificate.certificate import Certificate
 from dlrm_pl.artifact.certificate.drift import METRICS, Drift
 from dlrm_pl.artifact.certificate.file import read_certificate, write_certificate
 from dlrm_pl.artifact.certificate.verdict import doubts, failures, judged
+from dlrm_pl.artifact.outcome import Outcome
 from dlrm_pl.artifact.store import load_artifact
 from dlrm_pl.artifact.summary import drop_line, guards_line, slice_line, verdict_line
 from dlrm_pl.errors import VerificationError
@@ -50,7 +51,7 @@ def test_certificate_states_every_guard_with_its_tolerance(outcome: Outcome) -> 
 def test_guard_that_fails_on_the_certification_rows_is_not_accepted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = build_module.certify
+    real = certified_module.certify
 
     def overbidding(*args: Any) -> Certification:
         found = real(*args)
@@ -58,7 +59,7 @@ def test_guard_that_fails_on_the_certification_rows_is_not_accepted(
         int8 = dataclasses.replace(found.int8, calibration_ratio=1.5 * found.fp32.calibration_ratio)
         return dataclasses.replace(found, int8=int8, predictions=predictions)
 
-    monkeypatch.setattr(build_module, "certify", overbidding)
+    monkeypatch.setattr(certified_module, "certify", overbidding)
     settings = TuningSettings(criterion=Criterion(relative=0.02))
     outcome = build_artifact(tiny.model(), data(), settings, tmp_path / "a")
     assert outcome.tuning.accepted

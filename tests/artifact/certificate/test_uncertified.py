@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from dlrm_pl.artifact import build
-from dlrm_pl.artifact.build import Outcome, build_artifact
+from dlrm_pl.artifact.build import build_artifact
 from dlrm_pl.artifact.certificate.file import read_certificate
 from dlrm_pl.artifact.certificate.verdict import failures
+from dlrm_pl.artifact.outcome import Outcome
 from dlrm_pl.artifact.report import figures
 from dlrm_pl.artifact.report.page import render
 from dlrm_pl.artifact.store import load_artifact
@@ -90,7 +90,7 @@ def test_slip_of_arithmetic_is_a_reason_like_any_other(tmp_path: Path, monkeypat
     def certify(*args: object) -> None:
         1 / 0  # noqa: B018
 
-    monkeypatch.setattr(build, "certify", certify)
+    monkeypatch.setattr("dlrm_pl.artifact.certified.certify", certify)
     certificate = build_artifact(tiny.model(), data(), SETTINGS, tmp_path / "artifact").certificate
     assert not certificate.accepted
     assert "could not be scored: ZeroDivisionError: division by zero (" in certificate.reason
