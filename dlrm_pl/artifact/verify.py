@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
@@ -27,8 +26,6 @@ from dlrm_pl.quantization.judging.certified_slice import SliceScores
 from dlrm_pl.quantization.judging.slice_rule import SliceRule
 from dlrm_pl.runtime.cpu import describe_machine, with_present_names
 from dlrm_pl.runtime.int8_dlrm import count_int8_ops
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, repr=False)
