@@ -1,9 +1,9 @@
-from .artifact.build import build_artifact as build_artifact
 from .artifact.certificate.certificate import Certificate as Certificate
-from .artifact.outcome import Outcome as Outcome
 from .artifact.store import Artifact as Artifact
 from .artifact.store import load_artifact as load_artifact
-from .artifact.verify import verify_artifact as verify_artifact
+from .artifact.verification.verify import verify_artifact as verify_artifact
+from .artifact.writing.build import build_artifact as build_artifact
+from .artifact.writing.outcome import Outcome as Outcome
 from .batch import ClickBatch as ClickBatch
 from .callbacks.mlperf_logging import MLPerfLogging as MLPerfLogging
 from .callbacks.quantization import QuantizationCallback as QuantizationCallback

@@ -202,9 +202,9 @@ def _artifact(path: Path, full: bool) -> Description:
 
     from dlrm_pl.artifact.columns import stated_columns
     from dlrm_pl.artifact.manifest import Manifest
-    from dlrm_pl.artifact.result_file import check_result
     from dlrm_pl.artifact.store import check_files, large_files, load_model, read_matching_certificate
     from dlrm_pl.artifact.summary import comparison, drop_line, guards_line, slice_line, verdict_line
+    from dlrm_pl.artifact.writing.result_file import check_result
     from dlrm_pl.data.encoding.vocabulary_file import VOCABULARY_NAME
     from dlrm_pl.model.checkpoints.table_lines import table_data, table_lines
     from dlrm_pl.model.checkpoints.table_statistics import describe_rows, sampled_rows

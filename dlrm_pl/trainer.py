@@ -15,7 +15,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loops.fit_loop import _FitLoop
 from pytorch_lightning.trainer.states import TrainerFn
 
-from dlrm_pl.artifact.outcome import Outcome
+from dlrm_pl.artifact.writing.outcome import Outcome
 from dlrm_pl.callbacks.checkpoint_io import AtomicCheckpointIO
 from dlrm_pl.callbacks.earlier_checkpoints import check_earlier_checkpoints
 from dlrm_pl.callbacks.monitors import check_monitors

@@ -56,7 +56,7 @@ config = {"seed_everything": 1, "data": {"folder": data, "eval_batch_size": 100}
 """
 
 _QUANTIZE = """
-import dlrm_pl.cli.lightning_cli, dlrm_pl.artifact.verify, dlrm_pl.artifact.report.page, numpy
+import dlrm_pl.cli.lightning_cli, dlrm_pl.artifact.verification.verify, dlrm_pl.artifact.report.page, numpy
 numpy.linalg.inv(numpy.eye(3))  # What plots are placed by; the library takes its buffers at the first call.
 limit_memory(os.stat(checkpoint).st_size * 3 // 2)  # And its tables in int8, of the search and of the artifact.
 assert main(["quantize", "-c", str(folder / "config.yaml"), "--ckpt_path", checkpoint, "--output", artifact,
@@ -64,7 +64,7 @@ assert main(["quantize", "-c", str(folder / "config.yaml"), "--ckpt_path", check
 """
 
 _VERIFY = """
-import dlrm_pl.cli.commands.verify, dlrm_pl.artifact.verify
+import dlrm_pl.cli.commands.verify, dlrm_pl.artifact.verification.verify
 limit_memory(os.stat(checkpoint).st_size * 3 // 2)
 assert main(["verify", "--artifact", artifact, "--data", data, "--ckpt_path", checkpoint]) == 0
 """

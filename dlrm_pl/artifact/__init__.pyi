@@ -1,9 +1,9 @@
-from .build import build_artifact as build_artifact
 from .certificate.certificate import Certificate as Certificate
 from .certificate.drift import Drift as Drift
 from .manifest import Manifest as Manifest
-from .outcome import Outcome as Outcome
 from .store import Artifact as Artifact
 from .store import load_artifact as load_artifact
-from .verify import Verification as Verification
-from .verify import verify_artifact as verify_artifact
+from .verification.verify import Verification as Verification
+from .verification.verify import verify_artifact as verify_artifact
+from .writing.build import build_artifact as build_artifact
+from .writing.outcome import Outcome as Outcome

@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from dlrm_pl.artifact.originals import float_model, open_dataset
 from dlrm_pl.artifact.store import Artifact
+from dlrm_pl.artifact.verification.originals import float_model, open_dataset
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.benchmark.compare import compare
 from dlrm_pl.benchmark.comparison import Comparison

@@ -12,8 +12,8 @@ from pytorch_lightning.utilities import rank_zero_only
 from torch import nn
 from torchmetrics import Metric
 
-from dlrm_pl.artifact.outcome import Outcome
 from dlrm_pl.artifact.store import recognize_artifact
+from dlrm_pl.artifact.writing.outcome import Outcome
 from dlrm_pl.documents.arguments import check_arguments
 from dlrm_pl.documents.docstrings import describes_arguments_by
 from dlrm_pl.files.atomic import check_folder

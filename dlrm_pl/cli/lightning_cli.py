@@ -19,7 +19,7 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 from rich.console import Console
 
 from dlrm_pl.artifact.certificate.certificate import Outcome
-from dlrm_pl.artifact.outcome import Outcome as Quantized
+from dlrm_pl.artifact.writing.outcome import Outcome as Quantized
 from dlrm_pl.callbacks.interrupt import InterruptCheckpoint
 from dlrm_pl.callbacks.quantization import QuantizationCallback
 from dlrm_pl.cli.help import HELP, ShortHelpFormatter, add_common_options

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from dlrm_pl.artifact.originals import open_dataset
 from dlrm_pl.artifact.store import Artifact
+from dlrm_pl.artifact.verification.originals import open_dataset
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.data.formats.binary_format import Split
 from dlrm_pl.data.loading.dataset import ClickDataset

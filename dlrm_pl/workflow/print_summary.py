@@ -7,8 +7,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from dlrm_pl.artifact.manifest import REPORT_NAME
-from dlrm_pl.artifact.outcome import Outcome
 from dlrm_pl.artifact.summary import comparison, drop_line, slice_line, verdict_line
+from dlrm_pl.artifact.writing.outcome import Outcome
 
 
 def print_summary(outcome: Outcome, console: Console) -> None:

@@ -12,8 +12,8 @@ from rich.console import Console
 from torch import nn
 from torchmetrics import Metric
 
-from dlrm_pl.artifact.build import build_artifact
-from dlrm_pl.artifact.outcome import Outcome
+from dlrm_pl.artifact.writing.build import build_artifact
+from dlrm_pl.artifact.writing.outcome import Outcome
 from dlrm_pl.benchmark.latency import InterleavedTimer
 from dlrm_pl.data.formats.row_encoder import RowEncoder
 from dlrm_pl.documents.arguments import check_arguments

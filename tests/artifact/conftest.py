@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dlrm_pl.artifact.outcome import Outcome
+from dlrm_pl.artifact.writing.outcome import Outcome
 from tests.support.artifacts import build
 
 

@@ -13,13 +13,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-import dlrm_pl.artifact.build as build_module
-import dlrm_pl.artifact.certified as certified_module
-from dlrm_pl.artifact.build import build_artifact
+import dlrm_pl.artifact.writing.build as build_module
+import dlrm_pl.artifact.writing.certified as certified_module
 from dlrm_pl.artifact.manifest import Manifest
-from dlrm_pl.artifact.outcome import Outcome
 from dlrm_pl.artifact.store import load_artifact
 from dlrm_pl.artifact.summary import comparison, drop_line
+from dlrm_pl.artifact.writing.build import build_artifact
+from dlrm_pl.artifact.writing.outcome import Outcome
 from dlrm_pl.data.loading.row_range import RowRange
 from dlrm_pl.errors import (
     ArtifactError,

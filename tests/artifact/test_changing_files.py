@@ -15,10 +15,10 @@ import pytest
 import torch
 
 import dlrm_pl.artifact.store as store_module
-from dlrm_pl.artifact.build import build_artifact
 from dlrm_pl.artifact.manifest import file_sha256
-from dlrm_pl.artifact.outcome import Outcome
 from dlrm_pl.artifact.store import load_artifact
+from dlrm_pl.artifact.writing.build import build_artifact
+from dlrm_pl.artifact.writing.outcome import Outcome
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.errors import (
     ArtifactError,

@@ -14,12 +14,12 @@ import pytest
 from jinja2 import UndefinedError
 
 from dlrm_pl.artifact.manifest import Manifest, file_sha256
-from dlrm_pl.artifact.outcome import Outcome
 from dlrm_pl.artifact.report import figures
 from dlrm_pl.artifact.report import page as page_module
 from dlrm_pl.artifact.report.page import render
-from dlrm_pl.artifact.sensitivities import Sensitivities, Sensitivity
 from dlrm_pl.artifact.summary import drop_line
+from dlrm_pl.artifact.writing.outcome import Outcome
+from dlrm_pl.artifact.writing.sensitivities import Sensitivities, Sensitivity
 from dlrm_pl.metrics.score_histogram import ScoreHistogram
 from dlrm_pl.quantization.recipe import Recipe, RecipeStart
 from tests.support import reports, tiny

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 import torch
 
-import dlrm_pl.artifact.verify as verification_module
+import dlrm_pl.artifact.verification.verify as verification_module
 from dlrm_pl.artifact.certificate.drift import METRICS
 from dlrm_pl.artifact.fingerprint import model_fingerprint
 from dlrm_pl.artifact.store import Artifact, load_artifact
-from dlrm_pl.artifact.verify import verify_artifact
+from dlrm_pl.artifact.verification.verify import verify_artifact
 from dlrm_pl.callbacks.quantization import QuantizationCallback
 from dlrm_pl.data.formats.binary_format import split_file_name
 from dlrm_pl.data.formats.dataset_folder import describe

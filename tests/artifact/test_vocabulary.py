@@ -12,9 +12,9 @@ import pyarrow.parquet
 import pytest
 import torch
 
-from dlrm_pl.artifact.build import build_artifact
-from dlrm_pl.artifact.originals import open_dataset
 from dlrm_pl.artifact.store import Artifact, load_artifact
+from dlrm_pl.artifact.verification.originals import open_dataset
+from dlrm_pl.artifact.writing.build import build_artifact
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.columns.column import DenseColumn, SparseColumn
 from dlrm_pl.columns.columns import Columns

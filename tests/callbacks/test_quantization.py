@@ -10,8 +10,8 @@ import pytest
 import torch
 from torchmetrics import MeanSquaredError
 
-from dlrm_pl.artifact.outcome import Outcome
 from dlrm_pl.artifact.summary import drop_line
+from dlrm_pl.artifact.writing.outcome import Outcome
 from dlrm_pl.callbacks.quantization import QuantizationCallback
 from dlrm_pl.columns.columns import Columns
 from dlrm_pl.data.formats import binary_format

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from dlrm_pl.artifact.build import build_artifact
 from dlrm_pl.artifact.manifest import Manifest
-from dlrm_pl.artifact.outcome import Outcome
+from dlrm_pl.artifact.writing.build import build_artifact
+from dlrm_pl.artifact.writing.outcome import Outcome
 from dlrm_pl.data.loading.row_range import RowRange
 from dlrm_pl.quantization.judging.criterion import Criterion
 from dlrm_pl.quantization.judging.row_sets import RowSets

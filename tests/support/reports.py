@@ -12,7 +12,7 @@ from dlrm_pl.artifact.certificate.certificate import Certificate
 from dlrm_pl.artifact.certificate.file import read_certificate
 from dlrm_pl.artifact.manifest import Manifest
 from dlrm_pl.artifact.report.report_data import ReportData
-from dlrm_pl.artifact.sensitivities import Sensitivities, Sensitivity
+from dlrm_pl.artifact.writing.sensitivities import Sensitivities, Sensitivity
 from dlrm_pl.metrics.score_histogram import ScoreHistogram
 from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.quantization.recipe import Recipe, RecipeStart

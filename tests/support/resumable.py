@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dlrm_pl.artifact.outcome import Outcome
+from dlrm_pl.artifact.writing.outcome import Outcome
 from dlrm_pl.data.loading.row_range import RowRange
 from dlrm_pl.quantization.judging.criterion import Criterion
 from dlrm_pl.quantization.judging.row_sets import RowSets

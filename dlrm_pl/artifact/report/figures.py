@@ -10,7 +10,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator
 
 from dlrm_pl.artifact.report.report_data import ReportData
 from dlrm_pl.artifact.report.svg import BAD, FP32, GOOD, INK, INT8, MUTED, draw
-from dlrm_pl.artifact.sensitivities import Sensitivity
+from dlrm_pl.artifact.writing.sensitivities import Sensitivity
 from dlrm_pl.files.sizes import format_bytes
 from dlrm_pl.quantization.search.plot import Colours, plot_trade_offs
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from dlrm_pl.artifact.certificate.certificate import Certificate
 from dlrm_pl.artifact.columns import stated_columns
 from dlrm_pl.artifact.manifest import FILE_NAME, Manifest
-from dlrm_pl.artifact.sensitivities import Sensitivities
+from dlrm_pl.artifact.writing.sensitivities import Sensitivities
 from dlrm_pl.columns.columns import Columns
 from dlrm_pl.metrics.score_histogram import ScoreHistogram
 from dlrm_pl.model.architecture import Architecture

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from dlrm_pl.artifact.originals import float_model, open_dataset
 from dlrm_pl.artifact.store import Artifact
+from dlrm_pl.artifact.verification.originals import float_model, open_dataset
 from dlrm_pl.benchmark.mlperf.accuracy import FILE_NAME as ACCURACY_LOG
 from dlrm_pl.benchmark.mlperf.accuracy import Accuracy, check_accuracy
 from dlrm_pl.benchmark.mlperf.harness import Result, Run, Scenario, execute, require_loadgen

@@ -32,10 +32,10 @@ def verify(
         tolerance: allowed difference of each metric, for processors that round differently.
         force: accept another dataset than the artifact was made for, if none of its tables is larger.
     """
-    from dlrm_pl.artifact.result_file import check_result
     from dlrm_pl.artifact.store import load_artifact
     from dlrm_pl.artifact.summary import drop_line, guards_line, slice_line, verdict_line
-    from dlrm_pl.artifact.verify import verify_artifact
+    from dlrm_pl.artifact.verification.verify import verify_artifact
+    from dlrm_pl.artifact.writing.result_file import check_result
 
     loaded = load_artifact(artifact, checksums="always")
     check_result(loaded.path, loaded.certificate)

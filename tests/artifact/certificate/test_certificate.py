@@ -13,15 +13,15 @@ import numpy as np
 import pytest
 import torch
 
-import dlrm_pl.artifact.certified as certified_module
-from dlrm_pl.artifact.build import build_artifact
+import dlrm_pl.artifact.writing.certified as certified_module
 from dlrm_pl.artifact.certificate.certificate import Certificate
 from dlrm_pl.artifact.certificate.drift import METRICS, Drift
 from dlrm_pl.artifact.certificate.file import read_certificate, write_certificate
 from dlrm_pl.artifact.certificate.verdict import doubts, failures, judged
-from dlrm_pl.artifact.outcome import Outcome
 from dlrm_pl.artifact.store import load_artifact
 from dlrm_pl.artifact.summary import drop_line, guards_line, slice_line, verdict_line
+from dlrm_pl.artifact.writing.build import build_artifact
+from dlrm_pl.artifact.writing.outcome import Outcome
 from dlrm_pl.errors import VerificationError
 from dlrm_pl.kernels.int8.selection import isa
 from dlrm_pl.metrics.paired_sums import PairedSums

@@ -12,13 +12,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dlrm_pl.artifact.build import build_artifact
 from dlrm_pl.artifact.certificate.file import read_certificate
 from dlrm_pl.artifact.certificate.verdict import doubts, failures
-from dlrm_pl.artifact.outcome import Outcome
 from dlrm_pl.artifact.report.page import render
 from dlrm_pl.artifact.store import load_artifact
 from dlrm_pl.artifact.summary import slice_line
+from dlrm_pl.artifact.writing.build import build_artifact
+from dlrm_pl.artifact.writing.outcome import Outcome
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.documents.fields import make
 from dlrm_pl.errors import ArtifactError
@@ -106,7 +106,7 @@ def test_model_whose_slice_is_lost_on_test_alone_is_not_accepted(
     def lossy(fp32: nn.Module, int8: nn.Module, batches: Any, rule: Any) -> Certification:
         return certify(fp32, NoisyPart(), batches, rule)
 
-    monkeypatch.setattr("dlrm_pl.artifact.certified.certify", lossy)
+    monkeypatch.setattr("dlrm_pl.artifact.writing.certified.certify", lossy)
     criterion = Criterion(
         *(0.5,), worst_slice=WorstSlice(by="tables.1", tolerance=0.1, slices=8), log_loss=None, calibration_ratio=None
     )

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from dlrm_pl.artifact.build import build_artifact
 from dlrm_pl.artifact.certificate.file import read_certificate
 from dlrm_pl.artifact.manifest import CERTIFICATE_NAME, RESULT_NAME, Manifest, file_sha256
-from dlrm_pl.artifact.outcome import Outcome
-from dlrm_pl.artifact.result_file import check_result
 from dlrm_pl.artifact.store import load_artifact
+from dlrm_pl.artifact.writing.build import build_artifact
+from dlrm_pl.artifact.writing.outcome import Outcome
+from dlrm_pl.artifact.writing.result_file import check_result
 from dlrm_pl.errors import ArtifactError
 from dlrm_pl.inspection import describe
 from dlrm_pl.quantization.judging.criterion import Criterion

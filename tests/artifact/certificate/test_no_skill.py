@@ -11,9 +11,9 @@ import pytest
 import torch
 from rich.console import Console
 
-from dlrm_pl.artifact.build import build_artifact
 from dlrm_pl.artifact.certificate.file import read_certificate
-from dlrm_pl.artifact.outcome import Outcome
+from dlrm_pl.artifact.writing.build import build_artifact
+from dlrm_pl.artifact.writing.outcome import Outcome
 from dlrm_pl.inspection import describe
 from dlrm_pl.quantization.judging.criterion import Criterion
 from dlrm_pl.quantization.search.tune import TuningSettings

@@ -13,15 +13,15 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from dlrm_pl.artifact.build import build_artifact
 from dlrm_pl.artifact.certificate.file import read_certificate
 from dlrm_pl.artifact.certificate.verdict import failures
-from dlrm_pl.artifact.outcome import Outcome
 from dlrm_pl.artifact.report import figures
 from dlrm_pl.artifact.report.page import render
 from dlrm_pl.artifact.store import load_artifact
 from dlrm_pl.artifact.summary import comparison, drop_line, guards_line
-from dlrm_pl.artifact.verify import verify_artifact
+from dlrm_pl.artifact.verification.verify import verify_artifact
+from dlrm_pl.artifact.writing.build import build_artifact
+from dlrm_pl.artifact.writing.outcome import Outcome
 from dlrm_pl.errors import VerificationError
 from dlrm_pl.inspection import describe
 from dlrm_pl.metrics.score_histogram import ScoreHistogram
@@ -90,7 +90,7 @@ def test_slip_of_arithmetic_is_a_reason_like_any_other(tmp_path: Path, monkeypat
     def certify(*args: object) -> None:
         1 / 0  # noqa: B018
 
-    monkeypatch.setattr("dlrm_pl.artifact.certified.certify", certify)
+    monkeypatch.setattr("dlrm_pl.artifact.writing.certified.certify", certify)
     certificate = build_artifact(tiny.model(), data(), SETTINGS, tmp_path / "artifact").certificate
     assert not certificate.accepted
     assert "could not be scored: ZeroDivisionError: division by zero (" in certificate.reason

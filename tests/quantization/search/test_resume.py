@@ -18,8 +18,8 @@ import pytest
 from torch import nn
 from torchmetrics.classification import BinaryF1Score
 
-from dlrm_pl.artifact.build import build_artifact
-from dlrm_pl.artifact.search_identity import search_identity
+from dlrm_pl.artifact.writing.build import build_artifact
+from dlrm_pl.artifact.writing.search_identity import search_identity
 from dlrm_pl.errors import NonFiniteError
 from dlrm_pl.quantization.judging.criterion import Criterion
 from dlrm_pl.quantization.judging.evaluation import AUROCEvaluation
@@ -45,7 +45,7 @@ PROGRAM = """
     from tests.support import tiny
     import torch
     import dlrm_pl.quantization.search.tune as tuning
-    from dlrm_pl.artifact.build import build_artifact
+    from dlrm_pl.artifact.writing.build import build_artifact
     from tests.support.resumable import SETTINGS, data, summary
 
     torch.set_num_threads(1)  # As the test itself.

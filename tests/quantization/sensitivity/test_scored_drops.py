@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torchmetrics import MeanSquaredError
 
-from dlrm_pl.artifact.sensitivities import Sensitivities
+from dlrm_pl.artifact.writing.sensitivities import Sensitivities
 from dlrm_pl.errors import EvaluationError
 from dlrm_pl.quantization.judging.criterion import Criterion
 from dlrm_pl.quantization.judging.evaluation import AUROCEvaluation

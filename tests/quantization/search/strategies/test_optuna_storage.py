@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from dlrm_pl.artifact.build import build_artifact
 from dlrm_pl.artifact.manifest import Manifest
-from dlrm_pl.artifact.outcome import Outcome
+from dlrm_pl.artifact.writing.build import build_artifact
+from dlrm_pl.artifact.writing.outcome import Outcome
 from dlrm_pl.quantization.search.strategies.optuna_sampler import STUDY_NAME
 from dlrm_pl.quantization.search.trial import Trial
 from dlrm_pl.quantization.search.tune import TuningListener

@@ -14,8 +14,8 @@ import numpy.typing as npt
 from dlrm_pl.artifact.certificate.certificate import Certificate
 from dlrm_pl.artifact.certificate.drift import Drift
 from dlrm_pl.artifact.certificate.verdict import doubts, failures
-from dlrm_pl.artifact.originals import certified_rows, float_model
 from dlrm_pl.artifact.store import Artifact, load_artifact
+from dlrm_pl.artifact.verification.originals import certified_rows, float_model
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.documents.arguments import check_arguments
 from dlrm_pl.errors import ConfigurationError, VerificationError

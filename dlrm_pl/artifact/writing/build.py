@@ -14,7 +14,6 @@ from pathlib import Path
 
 from dlrm_pl.artifact.certificate.certificate import Certificate
 from dlrm_pl.artifact.certificate.file import write_certificate
-from dlrm_pl.artifact.certified import certified
 from dlrm_pl.artifact.columns import check_encoder
 from dlrm_pl.artifact.fingerprint import model_fingerprint
 from dlrm_pl.artifact.manifest import (
@@ -26,12 +25,13 @@ from dlrm_pl.artifact.manifest import (
     Manifest,
     file_sha256,
 )
-from dlrm_pl.artifact.outcome import Outcome
-from dlrm_pl.artifact.result_file import plain_settings, write_result
-from dlrm_pl.artifact.search_identity import name_of_score, search_identity
-from dlrm_pl.artifact.sensitivities import Sensitivities
 from dlrm_pl.artifact.store import load_model, recognize_artifact, save_weights
 from dlrm_pl.artifact.tensors import to_tensors
+from dlrm_pl.artifact.writing.certified import certified
+from dlrm_pl.artifact.writing.outcome import Outcome
+from dlrm_pl.artifact.writing.result_file import plain_settings, write_result
+from dlrm_pl.artifact.writing.search_identity import name_of_score, search_identity
+from dlrm_pl.artifact.writing.sensitivities import Sensitivities
 from dlrm_pl.data.encoding.vocabulary_file import VOCABULARY_NAME, save_encoder
 from dlrm_pl.data.formats.row_encoder import RowEncoder
 from dlrm_pl.files.atomic import atomic_folder

@@ -10,7 +10,7 @@ from typing import Any
 
 from dlrm_pl.artifact.certificate.certificate import Certificate
 from dlrm_pl.artifact.manifest import CERTIFICATE_NAME, RESULT_NAME
-from dlrm_pl.artifact.sensitivities import Sensitivities
+from dlrm_pl.artifact.writing.sensitivities import Sensitivities
 from dlrm_pl.documents.json_text import read_json
 from dlrm_pl.errors import ArtifactError
 from dlrm_pl.quantization.search.result import TuningResult
