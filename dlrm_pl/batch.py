@@ -137,7 +137,8 @@ class ClickBatch(NamedTuple):
         Raises:
             ConfigurationError: a column is missing, or does not hold numbers, or ids that are not integers; or the
                 artifact needs a vocabulary and has none.
-            DataFormatError: with ``source``, a column is missing or of another type, or a value does not fit it.
+            DataFormatError: with ``source``, a column is missing or of another type, a value does not fit it, or some
+                labels are null and others not.
 
         Example:
             >>> from dlrm_pl import ClickBatch

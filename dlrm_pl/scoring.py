@@ -147,7 +147,7 @@ class Scorer:
                 "The frame holds raw values, but this model has no vocabulary that turns them into ids. Make batches "
                 "with ClickBatch.from_frame(frame, folder), where folder is its dataset folder."
             )
-        records, _ = records_of_frame(frame, encoder)
+        records, _ = records_of_frame(frame, encoder, labels="absent")
         for start in range(0, len(records), batch_size):
             yield to_batch(records[start : start + batch_size], encoder.columns)
 

@@ -6,21 +6,25 @@ from typing import Any
 
 from dlrm_pl.data.formats.binary_format import Records
 from dlrm_pl.data.formats.row_encoder import RowEncoder
+from dlrm_pl.data.sources.arrays.table import Labels
 from dlrm_pl.data.sources.frame import rows_of_frame
 
 
-def records_of_frame(frame: Any, encoder: RowEncoder, *, truncate_lists: bool = False) -> tuple[Records, bool]:
+def records_of_frame(
+    frame: Any, encoder: RowEncoder, *, labels: Labels = "optional", truncate_lists: bool = False
+) -> tuple[Records, bool]:
     """Return the records of a frame with raw values, int32 ``[B, record_ints]``, and whether it has labels.
 
     Args:
         frame: the frame.
         encoder: gives the ids.
+        labels: ``needed``, ``optional``, or ``absent``: not read, even if the frame has them.
         truncate_lists: whether to cut lists that are longer than their column allows.
 
     Raises:
         DataFormatError: a column is missing or of another type, or a value does not fit; names it.
         ConfigurationError: pyarrow is not installed.
     """
-    rows = rows_of_frame(frame, encoder.columns, truncate_lists=truncate_lists)
+    rows = rows_of_frame(frame, encoder.columns, labels=labels, truncate_lists=truncate_lists)
     records, _ = encoder.encode(rows)
     return records, rows.label is not None

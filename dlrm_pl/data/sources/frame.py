@@ -30,7 +30,8 @@ def rows_of_frame(
         frame: a frame of pandas, polars or Arrow, anything else with ``__arrow_c_stream__``, or a dictionary of
             columns.
         columns: the columns to read.
-        labels: ``needed``; ``optional``: the label's column may be missing, or have nulls; or ``absent``, not read.
+        labels: ``needed``; ``optional``: the label's column may be missing, or have nothing but nulls, which is no
+            label; or ``absent``, not read.
         truncate_lists: whether to cut lists that are longer than ``at_most`` instead of refusing them.
 
     Returns:
@@ -47,6 +48,12 @@ def rows_of_frame(
     wanted = columns.feature_names if labels == "absent" else columns.names
     require_names(wanted, given, "the frame")
     table = _table(frame, wanted)
+    if labels == "optional":
+        # A null among labels is a mistake in the data: as a 0 it would be judged as a row without a click.
+        nulls = table.column(columns.label).null_count
+        labels = "absent" if nulls == table.num_rows > 0 else "needed"
+        wanted = columns.feature_names if labels == "absent" else columns.names
+        table = table.select(list(wanted))
     check_types(table.schema, columns, "the frame", labels)
     arrays = {name: one_array(table.column(name)) for name in wanted}
     faults = Faults(table.num_rows)

@@ -56,6 +56,12 @@ def test_labels_are_read_where_the_frame_has_them(folder: DatasetFolder) -> None
     assert batch.known_labels.tolist() == [1.0, 0.0, 1.0]
 
 
+def test_null_labels_are_no_rows_without_a_click(folder: DatasetFolder) -> None:
+    assert ClickBatch.from_frame(VALUES | {"click": [None] * 3}, folder).labels is None
+    with pytest.raises(DataFormatError, match=r"row 1 .*column click is null"):
+        ClickBatch.from_frame(VALUES | {"click": [True, None, False]}, folder)
+
+
 def test_path_of_a_folder_and_its_encoder_give_the_same(folder: DatasetFolder) -> None:
     expected = ClickBatch.from_frame(VALUES, folder)
     for source in (folder.path, str(folder.path), folder.encoder):

@@ -126,10 +126,24 @@ def test_arrays_of_two_dimensions_are_lists() -> None:
 def test_labels_may_be_missing_unless_they_are_needed() -> None:
     unlabelled = {name: values for name, values in VALUES.items() if name != "click"}
     assert rows_of_frame(unlabelled, COLUMNS).label is None
-    assert plain(rows_of_frame(VALUES | {"click": [None, 1, None]}, COLUMNS))["click"] == [0, 1, 0]
+    assert plain(rows_of_frame(VALUES | {"click": [0, 1, 0]}, COLUMNS))["click"] == [0, 1, 0]
     assert rows_of_frame(VALUES, COLUMNS, labels="absent").label is None
     with pytest.raises(DataFormatError, match="has no column click"):
         rows_of_frame(unlabelled, COLUMNS, labels="needed")
+
+
+@pytest.mark.parametrize("labels", [[None] * 3, pa.nulls(3), pa.nulls(3, pa.int8()), np.full(3, np.nan)])
+def test_labels_that_are_all_null_are_no_labels(labels: Any) -> None:
+    frame = VALUES | {"click": pa.array(labels, from_pandas=True)}
+    assert rows_of_frame(frame, COLUMNS).label is None
+    with pytest.raises(DataFormatError, match="column click"):
+        rows_of_frame(frame, COLUMNS, labels="needed")
+
+
+@pytest.mark.parametrize("labels", [[True, None, False], [1.0, None, 0.0]])
+def test_null_among_labels_is_refused_with_its_row(labels: list[Any]) -> None:
+    with pytest.raises(DataFormatError, match=r"row 1 \(from 0\): column click is null; expected 0 or 1"):
+        rows_of_frame(VALUES | {"click": labels}, COLUMNS)
 
 
 def test_long_lists_can_be_cut() -> None:
