@@ -12,6 +12,7 @@ from dlrm_pl.data.formats.binary_format import LABEL
 from dlrm_pl.data.formats.raw_rows import RawDense, RawRows, RawSparse
 from dlrm_pl.data.formats.row_encoder import RowEncoder
 from dlrm_pl.data.raw_logs.reader import iter_raw_records
+from dlrm_pl.data.sources.readers.endings import row_place
 from dlrm_pl.data.sources.source import holds_table, open_source
 from dlrm_pl.errors import DataFormatError
 
@@ -70,6 +71,6 @@ class RawLogDataset(IterableDataset[ClickBatch]):
         for chunk in source.chunks():
             if chunk.bad:
                 path, bad = source.files[chunk.file].path, chunk.bad[0]
-                raise DataFormatError(f"{path}, row {bad.row} (from 0): {bad.reason}.")
+                raise DataFormatError(f"{row_place(path, bad.row)}: {bad.reason}. Correct the row and predict again.")
             self.cut_lists += chunk.cut_lists
             yield chunk.rows

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from dlrm_pl.batch import ClickBatch
+from dlrm_pl.columns.column import DenseColumn, SparseColumn
 from dlrm_pl.columns.columns import Columns
 from dlrm_pl.data.formats.dataset_folder import DatasetFolder
 from dlrm_pl.data.formats.row_encoder import RowEncoder
@@ -23,6 +24,7 @@ from dlrm_pl.data.loading.raw_dataset import RawLogDataset
 from dlrm_pl.errors import DataFormatError
 from tests.support.raw_values import VALUES, write_folder
 
+HASHED = SparseColumn(name="site", ids="hash", rows=7)
 CRITEO = Columns.criteo()
 CRITEO_ENCODER = RowEncoder(CRITEO, Vocabulary([np.arange(table + 3) for table in range(CRITEO.num_sparse)]), 7)
 
@@ -91,10 +93,20 @@ def test_files_of_any_columns_give_the_batches_of_their_frame(
 
 def test_bad_row_is_named_with_its_file_and_place(folder: DatasetFolder, tmp_path: Path) -> None:
     pa.parquet.write_table(pa.table(VALUES | {"tags": [["new"], ["a"] * 4, []]}), tmp_path / "rows.parquet")
-    with pytest.raises(DataFormatError, match=r"rows\.parquet, row 1 \(from 0\): column tags"):
+    with pytest.raises(DataFormatError, match=r"rows\.parquet: row 2: column tags .*at most 3 .* Correct the row"):
         list(RawLogDataset(tmp_path / "rows.parquet", folder.encoder, 10))
     cut = RawLogDataset(tmp_path / "rows.parquet", folder.encoder, 10, truncate_lists=True)
     assert len(list(cut)) == 1
+
+
+def test_bad_row_of_a_csv_is_counted_after_the_header(tmp_path: Path) -> None:
+    columns = Columns("click", (DenseColumn(name="price", type="float", transform="none"),), (HASHED,))
+    path = tmp_path / "rows.csv"
+    path.write_text("price,site\n1.5,a\nnan,b\n")
+    with pytest.raises(
+        DataFormatError, match=r"rows\.csv: row 2 after the header: column price is 'nan'; .*predict again"
+    ):
+        list(RawLogDataset(path, RowEncoder(columns, Vocabulary([None], columns)), 10))
 
 
 def test_file_without_rows_is_refused(folder: DatasetFolder, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from dlrm_pl.data.preprocessing.checkpoint import State
 from dlrm_pl.data.preprocessing.options import PreprocessOptions
 from dlrm_pl.data.preprocessing.scatter.row_files import RowFiles
+from dlrm_pl.data.sources.readers.endings import row_place
 from dlrm_pl.errors import DataFormatError
 
 # The share of bad rows is checked after this many rows, and at the end.
@@ -84,4 +85,4 @@ class RejectedRows:
         return ", ".join(f"{self._place(path, number)} ({kind})" for path, number, kind in rows)
 
     def _place(self, path: Path | str, number: int | str) -> str:
-        return f"{path}:{number}" if self._noun == "line" else f"{path}: {self._noun} {number}"
+        return f"{path}:{number}" if self._noun == "line" else row_place(Path(path), int(number) - 1)

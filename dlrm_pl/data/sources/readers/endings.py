@@ -24,3 +24,13 @@ def stated_format(path: Path) -> Format | None:
     if endings and endings[-1] in ENDINGS:
         endings.pop()
     return FORMAT_ENDINGS.get(endings[-1]) if endings else None
+
+
+def row_place(path: Path, row: int) -> str:
+    """Return the place of a row for a message: rows of a file are counted from 1, and a header is none of them.
+
+    Args:
+        path: the file.
+        row: number of the row in the file, from 0.
+    """
+    return f"{path}: row {row + 1}{' after the header' if stated_format(path) == 'csv' else ''}"
