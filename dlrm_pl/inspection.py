@@ -79,7 +79,9 @@ def _dataset(path: Path, full: bool) -> Description:
 
     folder = DatasetFolder.open(path)
     sizes = folder.table_sizes
-    lines: list[_Line] = [("fingerprint", folder.fingerprint), ("max_ind_range", str(folder.max_ind_range))]
+    lines: list[_Line] = [("fingerprint", folder.fingerprint)]
+    modulus = {"max_ind_range": folder.max_ind_range} if folder.columns.has_hex_vocabulary else {}
+    lines += [(name, str(number)) for name, number in modulus.items()]
     lines += column_lines(folder.columns)
     for name, split in folder.splits.items():
         clicks = (
@@ -101,7 +103,7 @@ def _dataset(path: Path, full: bool) -> Description:
     checked = folder.verify_checksums() if full else folder.check_samples()
     data = {
         "fingerprint": folder.fingerprint,
-        "max_ind_range": folder.max_ind_range,
+        **modulus,
         "columns": folder.columns.statement(),
         "splits": {
             name: {

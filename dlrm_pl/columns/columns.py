@@ -228,6 +228,11 @@ class Columns:
         return self == Columns.criteo()
 
     @cached_property
+    def has_hex_vocabulary(self) -> bool:
+        """Whether some column has hexadecimal values in a dictionary, which ``max_ind_range`` applies to."""
+        return any(column.kind == "hex" and column.ids == "vocabulary" for column in self.sparse)
+
+    @cached_property
     def has_raw_text(self) -> bool:
         """Whether rows can be lines of a raw log as Criteo's: integers and hexadecimal values between tabs."""
         dense = all(column.type == "integer" and column.transform == "log1p" for column in self.dense)

@@ -271,7 +271,7 @@ def describe(
 
     Args:
         folder: folder with the splits, the counts and the dictionaries.
-        max_ind_range: modulus of the raw categories.
+        max_ind_range: modulus of the raw categories; stated only if some column is taken modulo it.
         created_by: command that made the folder.
         columns: columns of the records; None: Criteo's.
         best_possible_auroc: best AUROC that a model can expect on each split of synthetic data.
@@ -295,7 +295,7 @@ def describe(
         "format": FORMAT,
         "created_by": created_by,
         "columns": columns.statement(),
-        "max_ind_range": max_ind_range,
+        **({"max_ind_range": max_ind_range} if columns.has_hex_vocabulary else {}),
         "table_sizes": list(sizes),
         "fingerprint": dictionaries.fingerprint,
         "dictionaries": list(dictionaries.tables),

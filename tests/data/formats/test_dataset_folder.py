@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from dlrm_pl.data.formats.dataset_folder import DatasetFolder, describe, recogni
 from dlrm_pl.data.formats.vocabulary import COUNTS_NAME, DictionaryChecksums, Vocabulary, dictionary_name
 from dlrm_pl.data.loading.datamodule import DLRMDataModule
 from dlrm_pl.errors import DataFormatError, DatasetError
+from tests.support.raw_values import COLUMNS, TABLES, write_folder
 
 
 @settings(deadline=None)
@@ -49,6 +51,17 @@ def test_unseen_values_get_the_row_of_missing_and_are_counted() -> None:
     ids, unseen = vocabulary.encode(np.array([[9, 6], [8, 4]]))
     assert ids.tolist() == [[2, 1], [1, 0]]  # table 1 never saw a missing value: row 0
     assert unseen == 2
+
+
+def test_modulus_is_stated_only_where_values_are_taken_modulo_it(tmp_path: Path) -> None:
+    with_hex = write_folder(tmp_path / "hex")
+    columns = replace(COLUMNS, sparse=COLUMNS.sparse[:-1])
+    without = write_folder(tmp_path / "plain", columns, TABLES[:-1])
+    stated = [json.loads((folder.path / "dataset.json").read_text()) for folder in (with_hex, without)]
+    described = [inspection.inspect_path(folder.path) for folder in (with_hex, without)]
+    assert ["max_ind_range" in each for each in stated] == [True, False]
+    assert ["max_ind_range" in each.data for each in described] == [True, False]
+    assert ["max_ind_range" in str(each) for each in described] == [True, False]
 
 
 def test_vocabulary_survives_the_round_trip_beyond_31_bits(tmp_path: Path) -> None:
