@@ -39,6 +39,7 @@ def predict_with_artifact(
         overwrite: replace an earlier file of the name ``output``.
     """
     from dlrm_pl.artifact.store import load_artifact
+    from dlrm_pl.data.encoding.unseen import unseen_lines
     from dlrm_pl.data.loading.raw_dataset import RawLogDataset
     from dlrm_pl.files.destinations import kind_of
     from dlrm_pl.serving.predictor import Predictor, check_predictions_path, write_predictions
@@ -58,11 +59,11 @@ def predict_with_artifact(
     with rows_bar("predict", None) as advance:
         written = write_predictions(Path(output), Predictor(loaded).stream(rows, advance))
     lines = [f"{output}: {written:,} click probabilities"]
-    unseen, cut_lists = (rows.unseen, rows.cut_lists) if isinstance(rows, RawLogDataset) else (0, 0)
+    unseen, cut_lists = (int(rows.unseen.sum()), rows.cut_lists) if isinstance(rows, RawLogDataset) else (0, 0)
     if cut_lists:
         lines.append(f"{cut_lists:,} lists were longer than their column allows and were cut")
-    if unseen:
-        lines.append(f"{unseen:,} category values are not in the vocabulary and were scored as missing")
+    if isinstance(rows, RawLogDataset):
+        lines += unseen_lines(rows.encoder, rows.unseen)
 
     def show() -> None:
         # A pipe, which may be the output of this program, gets the probabilities alone.

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
+from dlrm_pl.data.encoding.unseen import unseen_lines
 from dlrm_pl.data.formats.binary_format import Records
 from dlrm_pl.data.formats.row_encoder import RowEncoder
 from dlrm_pl.data.sources.arrays.table import Labels
 from dlrm_pl.data.sources.frame import rows_of_frame
+
+log = logging.getLogger(__name__)
 
 
 def records_of_frame(
     frame: Any, encoder: RowEncoder, *, labels: Labels = "optional", truncate_lists: bool = False
 ) -> tuple[Records, bool]:
     """Return the records of a frame with raw values, int32 ``[B, record_ints]``, and whether it has labels.
+
+    Values that the vocabulary does not have are told in a warning of the log.
 
     Args:
         frame: the frame.
@@ -26,5 +32,7 @@ def records_of_frame(
         ConfigurationError: pyarrow is not installed.
     """
     rows = rows_of_frame(frame, encoder.columns, labels=labels, truncate_lists=truncate_lists)
-    records, _ = encoder.encode(rows)
+    records, unseen = encoder.encode_counted(rows)
+    if lines := unseen_lines(encoder, unseen):
+        log.warning("%s", "; ".join(lines))
     return records, rows.label is not None

@@ -48,7 +48,12 @@ class RowEncoder:
 
         Labels that are not known become 0.
         """
-        columns, unseen = self.columns, 0
+        records, unseen = self.encode_counted(rows)
+        return records, int(unseen.sum())
+
+    def encode_counted(self, rows: RawRows) -> tuple[Numbers, Integers]:
+        """Return records as ``encode``, and the number of unknown elements of each sparse column, int64 ``[T]``."""
+        columns, unseen = self.columns, np.zeros(self.columns.num_sparse, np.int64)
         records = np.empty((rows.num_rows, columns.record_ints), np.int32)
         records[:, 0] = 0 if rows.label is None else rows.label
         for field, (dense, numbers) in enumerate(zip(columns.dense, rows.dense, strict=True), start=1):
@@ -56,7 +61,7 @@ class RowEncoder:
         for table, (sparse, raw) in enumerate(zip(columns.sparse, rows.sparse, strict=True)):
             ids, unknown = self.vocabulary.ids(table, self._reduced(sparse, raw))
             records[:, columns.table_fields[table]] = id_fields(sparse, ids, raw.offsets)
-            unseen += unknown
+            unseen[table] = unknown
         return records, unseen
 
     def _reduced(self, column: SparseColumn, raw: RawSparse) -> RawSparse:

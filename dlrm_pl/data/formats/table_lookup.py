@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 
@@ -16,6 +17,9 @@ from dlrm_pl.data.lookup.tables import IntegerTable, StringTable, integer_table,
 from dlrm_pl.data.lookup.values import Numbers
 
 UNKNOWN = -1
+
+Fallback = Literal["unseen", "missing", "first"]
+"""Row that unseen values get: one of their own, that of missing values, or that of the first value."""
 
 
 class TableLookup:
@@ -43,15 +47,23 @@ class TableLookup:
         assert self._column.rows is not None
         return self._column.rows
 
-    @cached_property
+    @property
     def unseen_id(self) -> int:
         """Row of values that a vocabulary does not have: their own row 0, a missing value's, or 0."""
-        if self.values is None:
-            return 0
-        for name in ("unseen", "missing"):
+        return self._fallback[1]
+
+    @property
+    def unseen_fallback(self) -> Fallback:
+        """What ``unseen_id`` is the row of."""
+        return self._fallback[0]
+
+    @cached_property
+    def _fallback(self) -> tuple[Fallback, int]:
+        names: tuple[Literal["unseen", "missing"], ...] = ("unseen", "missing")
+        for name in names if self.values is not None else ():
             if (row := int(self._numbers(special_value(self._column.kind, name), None)[0])) != UNKNOWN:
-                return row
-        return 0
+                return name, row
+        return "first", 0
 
     def ids(self, raw: RawSparse) -> tuple[Numbers, int]:
         """Return the ids of a column's elements, int32 ``[E]``, and how many are not in the vocabulary.

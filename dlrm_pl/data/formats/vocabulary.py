@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -164,6 +164,10 @@ class Vocabulary:
     def unseen_id(self, table: int) -> int:
         """Return the row of values that a table does not have: their own row 0, a missing value's, or 0."""
         return self._tables[table].unseen_id
+
+    def unseen_fallback(self, table: int) -> Literal["unseen", "missing", "first"]:
+        """Return what ``unseen_id`` is the row of: ``unseen`` values, ``missing`` ones, or the ``first`` value."""
+        return self._tables[table].unseen_fallback
 
     def save(self, folder: Path) -> None:
         """Write ``day_fea_count.npz``, and ``day_fea_dict_{t}.npz`` of each table with a dictionary, as upstream."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 from torch.utils.data import IterableDataset
 
 from dlrm_pl.batch import ClickBatch, to_batch
@@ -29,16 +30,18 @@ class RawLogDataset(IterableDataset[ClickBatch]):
         truncate_lists: whether to cut lists that are longer than their column allows, instead of refusing them.
 
     Attributes:
-        unseen: number of category values so far that the vocabulary does not have; they are scored as missing.
+        encoder: the encoder.
+        unseen: number of category values so far that the vocabulary does not have, of each sparse column; they get
+            the row of ``Vocabulary.unseen_id``.
         cut_lists: number of lists so far that were cut.
     """
 
     def __init__(self, path: Path, encoder: RowEncoder, batch_size: int, *, truncate_lists: bool = False) -> None:
         self._path = path
-        self._encoder = encoder
+        self.encoder = encoder
         self._batch_size = batch_size
         self._truncate_lists = truncate_lists
-        self.unseen = 0
+        self.unseen = np.zeros(encoder.columns.num_sparse, np.int64)
         self.cut_lists = 0
 
     def __iter__(self) -> Iterator[ClickBatch]:
@@ -47,26 +50,26 @@ class RawLogDataset(IterableDataset[ClickBatch]):
         Raises:
             DataFormatError: the log is missing, corrupt or empty, or a row cannot be read.
         """
-        self.unseen = self.cut_lists = 0
+        self.unseen, self.cut_lists = np.zeros(self.encoder.columns.num_sparse, np.int64), 0
         found = False
-        for rows in self._of_table() if holds_table(self._path, self._encoder.columns) else self._of_log():
-            records, unseen = self._encoder.encode(rows)
-            self.unseen += unseen
+        for rows in self._of_table() if holds_table(self._path, self.encoder.columns) else self._of_log():
+            records, unseen = self.encoder.encode_counted(rows)
+            self.unseen = self.unseen + unseen
             found = found or bool(len(records))
             for start in range(0, len(records), self._batch_size):
-                yield to_batch(records[start : start + self._batch_size], self._encoder.columns)
+                yield to_batch(records[start : start + self._batch_size], self.encoder.columns)
         if not found:
             raise DataFormatError(f"{self._path}: is empty. Name a log with at least one row.")
 
     def _of_log(self) -> Iterator[RawRows]:
-        columns = self._encoder.columns
+        columns = self.encoder.columns
         for raw in iter_raw_records(self._path, 0, self._batch_size, labelled=False, columns=columns):
             dense, sparse = raw[:, columns.dense_fields].T, raw[:, columns.sparse_fields].T
             label = raw[:, LABEL].astype("i4")
             yield RawRows(label, tuple(map(RawDense, dense)), tuple(map(RawSparse, sparse)))
 
     def _of_table(self) -> Iterator[RawRows]:
-        columns = self._encoder.columns
+        columns = self.encoder.columns
         source = open_source(self._path, columns, labels="optional", truncate_lists=self._truncate_lists)
         for chunk in source.chunks():
             if chunk.bad:

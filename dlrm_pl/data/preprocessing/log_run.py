@@ -21,7 +21,7 @@ from dlrm_pl.data.preprocessing.options import PreprocessOptions
 from dlrm_pl.data.preprocessing.plan import allow_files, require_disk
 from dlrm_pl.data.preprocessing.statistics import log_statistics
 from dlrm_pl.data.preprocessing.statistics.log_statistics import LogStatistics
-from dlrm_pl.data.preprocessing.statistics.report import data_report, warn_of_classes
+from dlrm_pl.data.preprocessing.statistics.report import data_report, warn_of_classes, warn_of_unseen
 from dlrm_pl.data.preprocessing.tables.files import VALUES_PATTERN, load_tables, save_tables
 from dlrm_pl.errors import DataFormatError
 from dlrm_pl.files.complete_io import sync_path
@@ -195,13 +195,17 @@ class LogRun:
 
     def _report(self) -> dict[str, Any]:
         summaries = self._vocabulary.summaries()
-        return data_report(
+        report = data_report(
             self._statistics,
             summaries,
             self._state.rejected,
             self._state.unknown_values,
             cut_lists=self._state.cut_lists,
         )
+        columns = self._options.columns_of_logs
+        if self._options.vocabulary == "reference" and not columns.is_criteo:  # Criteo's logs are made as upstream's.
+            report["warnings"] += warn_of_unseen(columns, summaries)
+        return report
 
 
 def _counts_name(generation: int) -> str:

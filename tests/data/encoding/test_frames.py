@@ -19,7 +19,7 @@ from dlrm_pl.data.formats.dataset_folder import DatasetFolder
 from dlrm_pl.data.lookup.hashing import hashed_ids
 from dlrm_pl.errors import ConfigurationError, DataFormatError, DatasetError
 from dlrm_pl.model.training.lightning_module import DLRMModule
-from tests.support.raw_values import COLUMNS, VALUES, write_folder
+from tests.support.raw_values import COLUMNS, TABLES, VALUES, write_folder
 
 USERS = hashed_ids(np.array([12, 0, -12]), 50).tolist()
 DENSE = [[np.log(np.float32(4)), 0.5, -5.0], [0.0, 0.0, 0.0], [0.0, 0.0, 7.0]]
@@ -60,6 +60,21 @@ def test_null_labels_are_no_rows_without_a_click(folder: DatasetFolder) -> None:
     assert ClickBatch.from_frame(VALUES | {"click": [None] * 3}, folder).labels is None
     with pytest.raises(DataFormatError, match=r"row 1 .*column click is null"):
         ClickBatch.from_frame(VALUES | {"click": [True, None, False]}, folder)
+
+
+def test_what_unseen_values_are_scored_as_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The city has a row for missing values, tags none, and the code a row of its own."""
+    tables = [*TABLES[:-1], [-1, 7, 0]]
+    made = write_folder(tmp_path / "data", tables=tables)
+    ClickBatch.from_frame(VALUES | {"tags": [["hot", "sale"], None, ["cold"]]}, made)
+    (record,) = caplog.records
+    assert record.getMessage().split("; ") == [
+        "1 category value is not in the vocabulary (code), scored as the row for unseen values",
+        "1 category value is not in the vocabulary (city), scored as missing",
+        "2 category values are not in the vocabulary (tags), scored as tags='new', since the dictionary has no row for "
+        "other values",
+        "preprocess with --vocabulary train_only to have one",
+    ]
 
 
 def test_path_of_a_folder_and_its_encoder_give_the_same(folder: DatasetFolder) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from dlrm_pl.columns.column import SparseColumn
+from dlrm_pl.columns.column import DenseColumn, SparseColumn
 from dlrm_pl.columns.columns import Columns
 from dlrm_pl.data.preprocessing.options import PreprocessOptions, Randomize, VocabularyRule
 from dlrm_pl.data.preprocessing.run import preprocess
@@ -223,3 +223,29 @@ def test_criteo_may_come_as_a_table(tmp_path: Path) -> None:
     text = preprocess(raw, tmp_path / "text", PreprocessOptions(randomize="none")).folder
     assert text.fingerprint == folder.fingerprint
     assert split_rows(text, "train") == split_rows(folder, "train")
+
+
+@pytest.mark.parametrize("rule", ["reference", "train_only"])
+def test_columns_without_a_row_for_new_values_are_named(tmp_path: Path, rule: VocabularyRule) -> None:
+    """The city is missing in a row, the shop and the code never; an id that is a hash needs no such row."""
+    sparse = (
+        SparseColumn(name="city"),
+        SparseColumn(name="shop"),
+        SparseColumn(name="code", kind="integer"),
+        SparseColumn(name="user", ids="hash", rows=5),
+    )
+    rows = ["click,age,city,shop,code,user", *(f"{n % 2},{n},{'' if n == 3 else 'x'},s{n},{n},u{n}" for n in range(12))]
+    (tmp_path / "log.csv").write_text("\n".join(rows) + "\n")
+    options = PreprocessOptions(
+        columns=Columns("click", (DenseColumn(name="age"),), sparse), split_by="rows", days=3, vocabulary=rule
+    )
+    report = preprocess(tmp_path / "log.csv", tmp_path / "out", options)
+    warnings = [line for line in str(report).splitlines() if "new values" in line]
+    assert [line.strip() for line in warnings] == (
+        []
+        if rule == "train_only"
+        else [
+            "warning: no row for missing or new values in shop, code: they would be scored as the column's first "
+            "value. --vocabulary train_only makes such a row."
+        ]
+    )

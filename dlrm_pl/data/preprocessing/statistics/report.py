@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from dlrm_pl.columns.columns import Columns
 from dlrm_pl.data.preprocessing.engine.native import DENSE_BINS
 from dlrm_pl.data.preprocessing.statistics.dense_bins import is_counted
 from dlrm_pl.data.preprocessing.statistics.log_statistics import LogStatistics
@@ -105,6 +106,18 @@ def warn_of_classes(splits: Iterable[tuple[str, int, int]]) -> list[str]:
         f"{_WITHOUT_CLASSES[split]}. Take more rows, or divide the days differently."
         for split, rows, clicks in splits
         if clicks in (0, rows)
+    ]
+
+
+def warn_of_unseen(columns: Columns, tables: Sequence[TableSummary]) -> list[str]:
+    """Return a warning that names the columns without a row for values that are not in the vocabulary."""
+    names = [column.name for column, table in zip(columns.sparse, tables, strict=False) if not table.has_missing]
+    if not names:
+        return []
+    more = f" and {len(names) - 8} more" if len(names) > 8 else ""
+    return [
+        f"no row for missing or new values in {', '.join(names[:8])}{more}: they would be scored as the column's first "
+        "value. --vocabulary train_only makes such a row."
     ]
 
 
