@@ -103,7 +103,7 @@ def test_reprs_take_a_line(clicks: Path) -> None:
         ({"rows": "many"}, "rows='many' must be a whole number"),
         ({"days": True}, "days=True must be a whole number"),
         ({"label_rate": "0.1"}, "label_rate='0.1' must be a number"),
-        ({"format": "csv"}, "format='csv' must be one of 'dataset', 'raw'"),
+        ({"format": "tsv"}, "format='tsv' must be one of 'dataset', 'raw', 'csv', 'parquet'"),
         ({"max_table_size": "all"}, "max_table_size='all' must be a whole number or None"),
     ],
 )
