@@ -233,12 +233,23 @@ class Columns:
         return any(column.kind == "hex" and column.ids == "vocabulary" for column in self.sparse)
 
     @cached_property
+    def not_raw_text(self) -> str:
+        """Name of the first column that raw logs as Criteo's cannot have; "" if rows can be lines of such a log.
+
+        Their dense columns are integers with ``log1p``, their sparse ones hexadecimal values with a vocabulary.
+        """
+        for dense in self.dense:
+            if (dense.type, dense.transform) != ("integer", "log1p"):
+                return dense.name
+        for sparse in self.sparse:
+            if (sparse.kind, sparse.ids, sparse.is_list) != ("hex", "vocabulary", False):
+                return sparse.name
+        return ""
+
+    @property
     def has_raw_text(self) -> bool:
         """Whether rows can be lines of a raw log as Criteo's: integers and hexadecimal values between tabs."""
-        dense = all(column.type == "integer" and column.transform == "log1p" for column in self.dense)
-        return dense and all(
-            column.kind == "hex" and not column.is_list and column.ids == "vocabulary" for column in self.sparse
-        )
+        return not self.not_raw_text
 
     def find(self, name: str) -> tuple[Literal["dense", "sparse"], int]:
         """Return the kind of a feature and its number among those of the kind, from 0.

@@ -77,6 +77,11 @@ def shown(value: object) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
+def printable(text: str) -> str:
+    """Return a text of any script for a terminal, with control characters and changes of direction escaped."""
+    return text if text.isprintable() else "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
 def _dataclass(kind: Any, values: Any, path: tuple[str, ...]) -> Any:
     if not isinstance(values, Mapping):
         raise _WrongValueError(path, values, "an object with fields")

@@ -71,7 +71,7 @@ def _counted(source: Source, file: int) -> int:
 def _by_column(source: Source, split_by: str, column: DayColumn) -> Days:
     pa = arrow()
     for path, schema in source.schemas:
-        require_names([column.name], schema.names, str(path))
+        require_names([column.name], schema.names, str(path), of_schema=False)
         if wrong := column.misfit(schema.field(column.name).type):
             raise DataFormatError(f"{path}: column {column.name}: {wrong}.")
     log.info("%s: reading the days in column %s", source.path, column.name)

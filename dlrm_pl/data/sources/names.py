@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from dlrm_pl.columns.columns import Columns, nearest_name
+from dlrm_pl.columns.columns import Columns
 from dlrm_pl.data.sources.arrays.table import Labels
 from dlrm_pl.data.sources.arrays.types import misfit
 from dlrm_pl.documents.fields import shown
@@ -15,21 +16,38 @@ from dlrm_pl.errors import DataFormatError
 if TYPE_CHECKING:
     import pyarrow as pa
 
+_SHOWN = 20
+_MISSING_SHOWN = 8
 
-def require_names(wanted: Sequence[str], given: Sequence[str], where: str) -> None:
+
+def require_names(wanted: Sequence[str], given: Sequence[str], where: str, *, of_schema: bool = True) -> None:
     """Check that each wanted name is there once.
 
+    Args:
+        wanted: names that are needed.
+        given: names that are there.
+        where: what has them; begins the message.
+        of_schema: whether the wanted names are those of a schema, and not of an option.
+
     Raises:
-        DataFormatError: one is not; names it, and the nearest.
+        DataFormatError: one is not; names it, the nearest, and those that are there.
     """
     count = Counter(given)
     missing = [name for name in wanted if not count[name]]
     if missing:
-        listed = ", ".join(map(shown_name, missing[:10])) + (f" and {len(missing) - 10} more" if missing[10:] else "")
-        hint = "" if set(wanted) & set(given) else " Does it have a header with names?"
+        others = [name for name in given if name not in wanted]
+        near = [(name, alike) for name in missing if (alike := _nearest(name, others)) is not None]
+        if len(missing) == 1:
+            hint = f" Did you mean {shown_name(near[0][1])}?" if near else ""
+        else:
+            pairs = [f"{shown_name(alike)} instead of {shown_name(name)}" for name, alike in near[:_SHOWN]]
+            hint = f" Did you mean {', '.join(pairs)}?" if near else ""
+        hint += f" There are {_listed(given)}." if given else " There are no columns."
+        if of_schema:
+            hint += "" if set(wanted) & set(given) else " Does it have a header with names?"
+            hint += " The names in the schema have to be those of the data."
         raise DataFormatError(
-            f"{where}: has no column {listed}. {_nearest(missing[0], given)}{hint} The names in the schema have to be "
-            "those of the data."
+            f"{where}: has no column{'s'[: len(missing) != 1]} {_listed(missing, _MISSING_SHOWN)}.{hint}"
         )
     twice = next((name for name in wanted if count[name] > 1), None)
     if twice is not None:
@@ -57,8 +75,12 @@ def shown_name(name: str) -> str:
     return name if name.isprintable() and 0 < len(name) <= 60 and name == name.strip() else shown(name)
 
 
-def _nearest(name: str, given: Sequence[str]) -> str:
-    alike = next((other for other in given if other.strip().casefold() == name.casefold()), None)
-    if alike is not None:
-        return f"Did you mean {shown_name(alike)}?"
-    return nearest_name(name, tuple(map(shown_name, given)))
+def _listed(names: Sequence[str], most: int = _SHOWN) -> str:
+    return ", ".join(map(shown_name, names[:most])) + (f" and {len(names) - most} more" if names[most:] else "")
+
+
+def _nearest(name: str, others: Sequence[str]) -> str | None:
+    """Return the name that may have been meant, if one is similar, whatever its case."""
+    folded = {other.strip().casefold(): other for other in reversed(others)}
+    near = difflib.get_close_matches(name.casefold(), folded, 1, 0.6)
+    return folded[near[0]] if near else None

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from dlrm_pl.data.preprocessing.run import preprocess
+from dlrm_pl.data.preprocessing.statistics.report import report_lines
 from dlrm_pl.inspection import describe
 from tests.support.raw_logs import random_lines, write_days
 
@@ -63,3 +64,16 @@ def test_half_day_without_clicks_is_told_of_when_it_is_written_and_when_it_is_in
     assert wanted in str(report)
     assert wanted in describe(tmp_path / "o")
     assert "val split" not in str(report)
+
+
+def test_the_report_prints_no_control_characters_of_the_log() -> None:
+    report = {
+        "missing_rates": {},
+        "largest_shares": [{"column": "city", "value": "\x1b[31m日本\n\u202e", "share": 0.5}],
+        "rejected": {},
+        "unknown_values": 0,
+        "warnings": ["day 0 (\x07)"],
+    }
+    lines = report_lines(report)
+    assert all(line.isprintable() for line in lines)
+    assert r"city=\x1b[31m日本\n\u202e 50.0%" in lines[1]

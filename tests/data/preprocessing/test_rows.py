@@ -130,7 +130,7 @@ def test_another_log_gets_the_ids_and_the_mean_of_a_dataset(shop: Path, tables: 
     known = preprocess(shop, tmp_path / "known", PreprocessOptions(columns=SHOP, vocabulary="train_only")).folder
     table = shop_table(300, seed=9, day=4)
     raw = write_csv(table.drop_columns(["tags", "viewed"]), tmp_path / "day.csv")
-    with pytest.raises(DataFormatError, match="has no column tags, viewed"):
+    with pytest.raises(DataFormatError, match="has no columns tags, viewed"):
         preprocess(raw, tmp_path / "new", PreprocessOptions(vocabulary_from=known.path, days=1))
     raw = write_parquet([table], tmp_path / "day")
     options = PreprocessOptions(vocabulary_from=known.path, days=1)
@@ -187,7 +187,7 @@ def test_a_day_without_a_row_is_an_error(tables: list[pa.Table], tmp_path: Path,
 
 def test_columns_have_to_be_stated(tables: list[pa.Table], tmp_path: Path) -> None:
     raw = write_parquet(tables, tmp_path / "shop")
-    with pytest.raises(DataFormatError, match=r"no column label.*state those of your log with --columns\."):
+    with pytest.raises(DataFormatError, match=r"no columns label.*state those of your log with --columns\."):
         preprocess(raw, tmp_path / "out")
 
 

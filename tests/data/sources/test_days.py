@@ -132,7 +132,7 @@ def test_rows_without_a_day_are_bad(ending: str, tmp_path: Path) -> None:
         ("rows", 7, DataFormatError, "6 rows are too few for 7 days"),
         ("day[:0]", None, ConfigurationError, r"split_by='day\[:0\]' must be files, rows"),
         ("", None, ConfigurationError, "split_by='' must be files, rows"),
-        ("days", None, DataFormatError, r"has no column days. Did you mean day\?"),
+        ("days", None, DataFormatError, r"has no column days. Did you mean day\? There are [a-z, ]*\.$"),
         ("price", None, DataFormatError, "column price: it holds double, but texts, integers, dates"),
         ("day", 3, DataFormatError, r"has 2 days by day \(x, y\), not 3"),
         ("nothing", None, DataFormatError, "column nothing has no values"),

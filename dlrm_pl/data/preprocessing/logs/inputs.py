@@ -101,6 +101,12 @@ def _has_named_columns(raw: Path, options: PreprocessOptions) -> bool:
                 "layout=kaggle is for raw logs, whose columns are integers and hexadecimal values. Divide the rows of "
                 "files with named columns by --split_by."
             )
+        if not raw.exists() and (raw.with_name(f"{raw.name}_0").exists() or raw.with_name(f"{raw.name}_0.gz").exists()):
+            raise ConfigurationError(
+                f"{raw}_0: is a raw log, which cannot have the column {options.columns_of_logs.not_raw_text}: raw logs "
+                "have integers with transform log1p, and hexadecimal values with a vocabulary. Change the columns, or "
+                "give files with a header."
+            )
         return True
     if options.layout == "kaggle":
         return False

@@ -20,6 +20,7 @@ from dlrm_pl.data.sources.cutting import CHUNK_BYTES, has_long_values
 from dlrm_pl.data.sources.days import Days
 from dlrm_pl.data.sources.find_days import find_days
 from dlrm_pl.data.sources.source import Source, chunk_rows, open_source
+from dlrm_pl.documents.fields import printable
 from dlrm_pl.errors import DataFormatError
 
 _READING_SHARE = 0.2  # Of the time that a row takes.
@@ -52,8 +53,9 @@ class RowLog:
         self._days: Days = find_days(source, split_by, days)
         if self.num_days < options.least_days:
             raise DataFormatError(
-                f"{raw}: is 1 day by {split_by} ({self._days.names[0]}); at least {options.least_days} are needed, one "
-                "for training and one for testing. Divide the rows otherwise, such as with --split_by rows --days 7."
+                f"{raw}: is 1 day by {split_by} ({printable(self._days.names[0])}); at least {options.least_days} are "
+                "needed, one for training and one for testing. Divide the rows otherwise, such as with --split_by "
+                "rows --days 7."
             )
         self._source: Source = source.with_days(self._days)
         self._row_bytes = 0.0
@@ -70,7 +72,9 @@ class RowLog:
 
     def name(self, day: int) -> str:
         """Return what messages call a day."""
-        return f"{self._source.path}, {self._days.names[day]}"
+        name = printable(self._days.names[day])
+        by = "" if self._days.split_by in ("files", "rows") else f"{self._days.split_by}="
+        return f"{self._source.path}, {by}{name}"
 
     def plan(self, options: PreprocessOptions, engine: Engine) -> Plan:
         """Estimate the sizes and the time of a run from the number of rows and the first chunk."""

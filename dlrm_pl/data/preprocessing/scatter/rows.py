@@ -24,6 +24,7 @@ from dlrm_pl.data.preprocessing.statistics.log_statistics import Counted, LogSta
 from dlrm_pl.data.preprocessing.tables.rows import RowVocabulary
 from dlrm_pl.data.sources.days import Days
 from dlrm_pl.data.sources.source import RawChunk, Source
+from dlrm_pl.documents.fields import printable
 from dlrm_pl.errors import DataFormatError
 
 
@@ -106,7 +107,8 @@ class RowScatter(Scatter):
         for number, day in enumerate(self._statistics.days):
             if not day.rows:
                 raise DataFormatError(
-                    f"{self._source.path}: day {number} ({self._day_names[number]}) has no rows that can be used."
+                    f"{self._source.path}: day {number} ({printable(self._day_names[number])}) has no rows that can be "
+                    "used."
                 )
 
     def _close(self) -> None:

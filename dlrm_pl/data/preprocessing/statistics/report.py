@@ -12,6 +12,7 @@ from dlrm_pl.data.preprocessing.engine.native import DENSE_BINS
 from dlrm_pl.data.preprocessing.statistics.dense_bins import is_counted
 from dlrm_pl.data.preprocessing.statistics.log_statistics import LogStatistics
 from dlrm_pl.data.preprocessing.tables.summary import TableSummary
+from dlrm_pl.documents.fields import printable
 
 _SHARES = 10
 # Consequence of a split that has labels of one class only.
@@ -95,14 +96,15 @@ def report_lines(report: Mapping[str, Any]) -> list[str]:
     if report["unknown_values"]:
         lines.append(f"unseen     {report['unknown_values']:,} categories are not in the vocabulary")
     if cut := report.get("cut_lists"):
-        lines.append(f"cut        {cut:,} lists were longer than their column allows")
-    return lines + [f"warning: {warning}" for warning in report["warnings"]]
+        lines.append(f"cut        {cut:,} list{'s were' if cut != 1 else ' was'} longer than the column allows")
+    # Values of the log are among them.
+    return [printable(line) for line in [*lines, *(f"warning: {warning}" for warning in report["warnings"])]]
 
 
 def warn_of_classes(splits: Iterable[tuple[str, int, int]]) -> list[str]:
     """Return a warning for each split with labels of one class; splits are given by name, rows and clicks."""
     return [
-        f"the {split} split has {'no clicks' if not clicks else 'only clicks'} in {rows:,} rows: "
+        f"the {split} split has {'no clicks' if not clicks else 'only clicks'} in {rows:,} row{'s'[: rows != 1]}: "
         f"{_WITHOUT_CLASSES[split]}. Take more rows, or divide the days differently."
         for split, rows, clicks in splits
         if clicks in (0, rows)
