@@ -28,6 +28,8 @@ class SliceColumn:
         index: its number among those of the kind, from 0 on.
         name: its name in the log, for the names of slices.
         dense: how its values became those of a batch, of a dense column.
+        ids_stated: whether names of slices say that their numbers are ids, not values of the log. Those of Criteo's
+            columns do not, as its values are numbers that mean nothing.
     """
 
     by: str | int
@@ -35,6 +37,7 @@ class SliceColumn:
     index: int
     name: str
     dense: DenseColumn | None = None
+    ids_stated: bool = False
 
     @classmethod
     def find(cls, by: str | int, columns: Columns | None) -> SliceColumn:
@@ -66,7 +69,7 @@ class SliceColumn:
             raise ConfigurationError(
                 f"worst_slice.by={by!r}: the column has lists. Choose a column with exactly one value a row."
             )
-        return cls(by, "table", index, columns.sparse[index].name)
+        return cls(by, "table", index, columns.sparse[index].name, ids_stated=not columns.is_criteo)
 
     def check(self, architecture: Architecture) -> None:
         """Check that a model has this column.
@@ -78,6 +81,10 @@ class SliceColumn:
         if self.index >= has:
             what = "tables" if self.kind == "table" else "dense features"
             raise ConfigurationError(f"worst_slice.by={self.by!r}: this model has only {has} {what}.")
+
+    def name_of(self, row: int) -> str:
+        """Name the slice of the rows with one id, which is a row of the table."""
+        return f"{self.name}, id {row}" if self.ids_stated else f"{self.name}={row}"
 
     def values(self, batch: ClickBatch) -> npt.NDArray[Any]:
         """Return the column of a batch, ``[B]``: table rows as int64, dense features as the model takes them, float32.

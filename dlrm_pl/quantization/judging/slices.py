@@ -102,7 +102,7 @@ class Slices:
     """The slice of each row.
 
     Attributes:
-        names: names of the slices, as ``C14=7`` or ``2 <= I3 < 5``.
+        names: names of the slices, as ``C14=7``, ``city, id 7`` or ``2 <= I3 < 5``.
         numbers: index of the slice of each row, uint8 ``[rows]``.
     """
 
@@ -222,7 +222,7 @@ def cut(values: npt.NDArray[Any], column: SliceColumn, slices: int) -> Cut:
     own, counts = np.unique(values, return_counts=True)
     order = np.argsort(-counts, kind="stable")[: slices - 1]
     frequent = np.sort(own[order[counts[order] >= SMALLEST_SHARE * len(values)]])
-    names = (*(f"{name}={value}" for value in frequent), f"{name} of other values")
+    names = (*(column.name_of(value) for value in frequent.tolist()), f"{name} of other values")
     return Cut(names, tuple(frequent.tolist()), categorical=True)
 
 

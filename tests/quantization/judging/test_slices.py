@@ -104,6 +104,13 @@ def test_frequent_values_have_a_slice_each_and_all_others_one() -> None:
     assert cut(values, column("C14"), 16).names == ("C14=3", "C14=7", "C14=900", "C14 of other values")
 
 
+def test_slices_of_own_columns_say_that_they_are_named_by_ids() -> None:
+    values = np.repeat([1, 4], [600, 400])
+    assert cut(values, column("site", COLUMNS), 16).names == ("site, id 1", "site, id 4", "site of other values")
+    # Values of Criteo's logs are hashes, so that certificates keep their short names.
+    assert cut(values, column("C14", Columns.criteo()), 16).names == ("C14=1", "C14=4", "C14 of other values")
+
+
 def test_no_value_is_frequent() -> None:
     found = cut(np.arange(1000), column("C3"), 16)
     assert found.names == ("C3 of other values",)
