@@ -77,6 +77,11 @@ class DenseColumn:
         return self.type == "float" or self.transform == "standardize"
 
     @property
+    def rounds_integers(self) -> bool:
+        """Whether integers are stored as float32, which rounds those beyond 2**24."""
+        return self.type == "integer" and self.holds_float
+
+    @property
     def computed(self) -> bool:
         """Whether all numbers of the transform are known."""
         return self.transform != "standardize" or self.mean is not None

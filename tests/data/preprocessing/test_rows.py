@@ -249,3 +249,20 @@ def test_columns_without_a_row_for_new_values_are_named(tmp_path: Path, rule: Vo
             "value. --vocabulary train_only makes such a row."
         ]
     )
+
+
+@pytest.mark.parametrize("first", [1_700_000_000, -1_700_000_011, 16_777_205, 16_777_206])
+def test_standardized_integers_that_floats_round_are_named(tmp_path: Path, first: int) -> None:
+    """Twelve values in a row, in size up to 1,700,000,011, to 16,777,216, which a float still holds, or to one more."""
+    rows = ["click,time,age,city", *(f"{n % 2},{'' if n == 12 else first + n},{first + n},x" for n in range(13))]
+    (tmp_path / "log.csv").write_text("\n".join(rows) + "\n")
+    dense = (DenseColumn(name="time", transform="standardize"), DenseColumn(name="age", transform="none"))
+    options = PreprocessOptions(
+        columns=Columns("click", dense, (SparseColumn(name="city"),)), split_by="rows", days=2, vocabulary="train_only"
+    )
+    report = preprocess(tmp_path / "log.csv", tmp_path / "out", options)
+    size = max(abs(first), abs(first + 11))
+    warnings = [line.strip() for line in str(report).splitlines() if "32-bit floats" in line]
+    assert [line.partition(" in size")[0] for line in warnings] == (
+        [f"warning: time: values reach {size:,}"] if size > 16_777_216 else []
+    )

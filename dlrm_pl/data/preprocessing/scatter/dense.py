@@ -55,6 +55,11 @@ def count_values(columns: Columns, rows: RawRows, chosen: Integers | slice, coun
     """Add some of a chunk's rows to the counts of their day."""
     for dense, (column, raw) in enumerate(zip(columns.dense, rows.dense, strict=True)):
         values, missing = raw.values[chosen], None if raw.missing is None else raw.missing[chosen]
+        if column.rounds_integers:
+            known = values if missing is None else values[~missing]
+            # By both ends, as the distance of the lowest int32 from 0 is no int32.
+            ends = (int(known.min()), int(known.max())) if len(known) else (0,)
+            counted.largest[dense] = max(counted.largest[dense], *(abs(end) for end in ends))
         if missing is not None:
             counted.missing[1 + dense] += np.count_nonzero(missing)
             # As in raw logs, a missing integer counts as the 0 that it becomes.

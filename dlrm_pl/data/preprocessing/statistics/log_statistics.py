@@ -24,7 +24,7 @@ class Counted:
     Attributes:
         missing: missing values of the rows that were read, by column, ``[1 + N + T]``.
         histogram: histogram of the dense values of the rows that were read, ``[N, DENSE_BINS]``: 33 kB a column.
-        largest: largest value of each dense feature, ``[N]``.
+        largest: largest value of each dense feature, ``[N]``; largest distance from 0 of one that is standardized.
         clicks: clicks among the rows that are kept.
     """
 
@@ -51,7 +51,7 @@ class DayStatistics:
     Attributes:
         missing: missing values of the rows that were read, by column, ``[1 + N + T]``.
         grouped: histogram of their dense values in few groups, ``[N, NUM_GROUPS]``.
-        largest: largest value of each dense feature, ``[N]``.
+        largest: largest value of each dense feature, ``[N]``; largest distance from 0 of one that is standardized.
         rows: rows that were read.
         kept: rows that the sub-sample kept of those.
         clicks: clicks among the kept rows.

@@ -28,6 +28,8 @@ _DISTINCT = 0.9
 _MISSING_APART = 0.1
 _LABELS_APART = 2.0
 _DENSE_APART = 0.2
+# The largest integer up to which 32-bit floats hold all.
+_EXACT = 2**24
 
 
 def data_report(
@@ -75,6 +77,7 @@ def data_report(
         **({"cut_lists": cut_lists} if cut_lists else {}),
         "warnings": [
             *_warn_of_columns(statistics, tables),
+            *_warn_of_rounding(statistics),
             *_warn_of_days(statistics, names or [f"day {number}" for number in range(len(days))]),
         ],
     }
@@ -161,6 +164,18 @@ def _warn_of_columns(statistics: LogStatistics, tables: Sequence[TableSummary]) 
                 "cannot learn from an identifier; --vocabulary train_only --min_count 2 gives such values one row."
             )
     return warnings
+
+
+def _warn_of_rounding(statistics: LogStatistics) -> Iterator[str]:
+    """Yield a warning for each column whose integers are rounded when they are stored as floats."""
+    for dense, column in enumerate(statistics.columns.dense):
+        largest = max((int(day.largest[dense]) for day in statistics.days), default=0)
+        if column.rounds_integers and largest > _EXACT:
+            yield (
+                f"{column.name}: values reach {largest:,} in size, but standardized columns hold 32-bit floats, "
+                f"which round integers beyond {_EXACT:,}: values close to each other become equal. Subtract an offset, "
+                "or use a larger unit, as hours in place of seconds."
+            )
 
 
 def _named(statistics: LogStatistics, tables: Sequence[TableSummary]) -> Iterator[tuple[str, TableSummary]]:
