@@ -6,8 +6,13 @@ import ctypes
 import importlib.machinery
 import logging
 import os
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any
+
+Signatures = Mapping[str, tuple[Any, list[Any]]]
+"""Type of the result and of the arguments of each function, by its name."""
 
 log = logging.getLogger(__name__)
 
@@ -49,3 +54,14 @@ def load_built(name: str, version: int, folder: Path) -> ctypes.CDLL | None:
         reason = str(error)
     log.warning("%s: %s; using the slower fallback. Run `pip install` again to rebuild it", path, reason)
     return None
+
+
+def declare(native: ctypes.CDLL, signatures: Signatures) -> ctypes.CDLL:
+    """Declare the functions of a library, once, and return the library."""
+    declared = vars(native)
+    for name, (result, arguments) in signatures.items():
+        if name not in declared:
+            function = native[name]
+            function.restype, function.argtypes = result, arguments
+            setattr(native, name, function)
+    return native

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +13,7 @@ from dlrm_pl.data.lookup.strings import Strings
 from dlrm_pl.data.lookup.values import Bools, Counts, Integers, Numbers
 from dlrm_pl.errors import ShapeError
 from dlrm_pl.kernels.arrays import address, check_room
-from dlrm_pl.kernels.library import load
+from dlrm_pl.kernels.library import Signatures, declare, load
 
 VERSION = 1
 
@@ -26,7 +24,7 @@ _UINT8, _BOOL, _INT32, _UINT32, _INT64 = (
 _REFUSED, _REPEATED = -3, -4
 
 _POINTER, _LONG, _INT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int32
-_SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
+_SIGNATURES: Signatures = {
     "dlrm_lookup_refusal": (ctypes.c_char_p, []),
     "dlrm_hash_integers": (_LONG, [_POINTER, _LONG, _POINTER]),
     "dlrm_hash_texts": (_LONG, [_POINTER, _POINTER, _LONG, _LONG, _POINTER]),
@@ -52,16 +50,7 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
 def library() -> ctypes.CDLL | None:
     """Return the library with its signatures declared, or None if it is missing and the fallback is used."""
     native = load("lookup", VERSION, Path(__file__).parent)
-    return None if native is None else _declared(native)
-
-
-@cache
-def _declared(native: ctypes.CDLL) -> ctypes.CDLL:
-    for name, (result, arguments) in _SIGNATURES.items():
-        function = native[name]
-        function.restype, function.argtypes = result, arguments
-        setattr(native, name, function)
-    return native
+    return None if native is None else declare(native, _SIGNATURES)
 
 
 class _NativeTable:

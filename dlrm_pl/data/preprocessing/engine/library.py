@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import ctypes
-from functools import cache
 from pathlib import Path
-from typing import Any
 
 from dlrm_pl.errors import ShapeError
-from dlrm_pl.kernels.library import load
+from dlrm_pl.kernels.library import Signatures, declare, load
 
 VERSION = 5
 
@@ -22,7 +20,7 @@ _POINTER, _LONG, _ULONG, _UINT, _INT = (
     ctypes.c_uint32,
     ctypes.c_int32,
 )
-_SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
+_SIGNATURES: Signatures = {
     "dlrm_preprocess_refusal": (ctypes.c_char_p, []),
     "dlrm_parse": (
         _LONG,
@@ -50,16 +48,7 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
 def library() -> ctypes.CDLL | None:
     """Return the library with its signatures declared, or None if it is missing and the NumPy fallback is used."""
     native = load("preprocess", VERSION, Path(__file__).parent)
-    return None if native is None else _declared(native)
-
-
-@cache
-def _declared(native: ctypes.CDLL) -> ctypes.CDLL:
-    for name, (result, arguments) in _SIGNATURES.items():
-        function = native[name]
-        function.restype, function.argtypes = result, arguments
-        setattr(native, name, function)
-    return native
+    return None if native is None else declare(native, _SIGNATURES)
 
 
 def check(native: ctypes.CDLL, status: int) -> None:
