@@ -47,6 +47,14 @@ def test_the_columns_give_inputs_and_pooling() -> None:
     assert DLRMModule([3] * 26, bottom_mlp=[0, 16]).architecture.bottom_mlp == (13, 16)
 
 
+def test_columns_with_an_unknown_mean_are_refused() -> None:
+    price = DenseColumn(name="price", transform="standardize")
+    with pytest.raises(
+        ConfigurationError, match=r"Column price: mean and .* not known\. Take the columns from a dataset"
+    ):
+        made(Columns("click", (price,), COLUMNS.sparse))
+
+
 def test_columns_that_do_not_fit_the_model_are_refused() -> None:
     with pytest.raises(ConfigurationError, match="the number of dense columns is 2, but bottom_mlp begins with 3"):
         made(bottom_mlp=[3, 4])

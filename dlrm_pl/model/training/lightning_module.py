@@ -116,6 +116,8 @@ class DLRMModule(ScoredModule):
                 "of a click."
             )
         stated = Columns.of_statement(columns, "model.columns") if isinstance(columns, dict) else columns
+        if stated is not None:
+            stated.require_computed()
         columns = None if stated is None else stated.statement()  # Hyperparameters are plain values.
         self._columns = stated
         self.save_hyperparameters()
