@@ -79,7 +79,7 @@ def slice_line(certificate: Certificate) -> str:
     return (
         f"worst slice of {stated.column}: {worst.value}, {SCORE_NAMES[stated.guard.score]} {worst.fp32:.6f} -> "
         f"{worst.int8:.6f}, drop {worst.drop:.4%} (relative){most}; {limit}; on {worst.rows:,} test rows with "
-        f"{worst.clicks:,} clicks, {stated.judged} slices judged{too_small}"
+        f"{worst.clicks:,} clicks, {stated.judged} slice{'s'[: stated.judged != 1]} judged{too_small}"
     )
 
 

@@ -61,7 +61,8 @@ def predict_with_artifact(
     lines = [f"{output}: {written:,} click probabilities"]
     unseen, cut_lists = (int(rows.unseen.sum()), rows.cut_lists) if isinstance(rows, RawLogDataset) else (0, 0)
     if cut_lists:
-        lines.append(f"{cut_lists:,} lists were longer than their column allows and were cut")
+        were = "list was" if cut_lists == 1 else "lists were"
+        lines.append(f"{cut_lists:,} {were} longer than the column allows and cut")
     if isinstance(rows, RawLogDataset):
         lines += unseen_lines(rows.encoder, rows.unseen)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dlrm_pl.data.preprocessing.run import preprocess
-from dlrm_pl.data.preprocessing.statistics.report import report_lines
+from dlrm_pl.data.preprocessing.statistics.report import report_lines, warn_of_classes
 from dlrm_pl.inspection import describe
 from tests.support.raw_logs import random_lines, write_days
 
@@ -77,3 +77,10 @@ def test_the_report_prints_no_control_characters_of_the_log() -> None:
     lines = report_lines(report)
     assert all(line.isprintable() for line in lines)
     assert r"city=\x1b[31m日本\n\u202e 50.0%" in lines[1]
+
+
+@pytest.mark.parametrize(("count", "lists"), [(1, "1 list was longer"), (2, "2 lists were longer")])
+def test_one_is_no_plural(count: int, lists: str) -> None:
+    report = {"missing_rates": {}, "largest_shares": [], "rejected": {}, "unknown_values": 0, "warnings": []}
+    assert lists in report_lines({**report, "cut_lists": count})[-1]
+    assert f"in {count} row{'s' if count > 1 else ''}: " in warn_of_classes([("val", count, 0)])[0]
