@@ -101,7 +101,10 @@ class Columns:
                 hint = f" Did you mean {near[0]}?" if near else f" The program comes with {', '.join(known)}."
                 raise ConfigurationError(f"{source}: there is no such file of columns.{hint}")
             path = known[name]
-        return cls.of_statement(read_yaml(path, ConfigurationError, _ADVICE), str(path))
+        values = read_yaml(path, ConfigurationError, _ADVICE)
+        if values is None:
+            raise ConfigurationError(f"{path}: is empty, but needs label, dense and sparse. {_ADVICE}")
+        return cls.of_statement(values, str(path))
 
     @classmethod
     def of_statement(

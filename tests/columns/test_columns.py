@@ -152,3 +152,9 @@ def test_wrong_statements_are_refused(values: Any, expected: str) -> None:
 def test_unknown_files_are_named() -> None:
     with pytest.raises(ConfigurationError, match=r"criteos: there is no such file of columns. Did you mean criteo"):
         Columns.read("criteos")
+
+
+def test_an_empty_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "empty.yaml").touch()
+    with pytest.raises(ConfigurationError, match=r"empty\.yaml: is empty, but needs label, dense and sparse"):
+        Columns.read(tmp_path / "empty.yaml")

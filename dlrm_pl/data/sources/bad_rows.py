@@ -100,5 +100,8 @@ def shown_value(value: object) -> str:
     if value is None:
         return "null"
     if isinstance(value, bytes):
-        return shown(value.decode("utf-8", "backslashreplace"))
+        try:
+            return shown(value.decode())
+        except UnicodeDecodeError:
+            return repr(value[:60]).removeprefix("b")
     return shown(value)

@@ -12,7 +12,7 @@ from dlrm_pl.data.sources.arrays.types import one_array
 from dlrm_pl.data.sources.bad_rows import Faults
 from dlrm_pl.data.sources.library import arrow
 from dlrm_pl.data.sources.names import check_types, require_names, shown_name
-from dlrm_pl.documents.fields import shown
+from dlrm_pl.documents.fields import printable, shown
 from dlrm_pl.errors import DataFormatError
 
 if TYPE_CHECKING:
@@ -59,8 +59,9 @@ def rows_of_frame(
     faults = Faults(table.num_rows)
     rows, _ = convert(arrays, columns, faults, labels=labels, truncate_lists=truncate_lists)
     if bad := faults.bad_rows():
-        more = f" So many rows have faults: {len(bad):,}." if len(bad) > 1 else ""
-        raise DataFormatError(f"the frame, row {bad[0].row} (from 0): {bad[0].reason}.{more}")
+        more = f" {len(bad):,} rows have such faults." if len(bad) > 1 else ""
+        reason = bad[0].reason.replace("--truncate_lists", "truncate_lists=True")
+        raise DataFormatError(f"the frame, row {bad[0].row} (from 0): {reason}.{more}")
     return rows
 
 
@@ -92,7 +93,16 @@ def _table(frame: Any, wanted: Sequence[str]) -> pa.Table:
     pa = arrow()
     try:
         if isinstance(frame, Mapping):
-            return pa.table({name: _column(name, frame[name]) for name in wanted})
+            columns = {name: _column(name, frame[name]) for name in wanted}
+            lengths = {name: len(column) for name, column in columns.items()}
+            first = wanted[0]
+            for name, length in lengths.items():
+                if length != lengths[first]:
+                    raise DataFormatError(
+                        f"the frame: column {shown_name(first)} has {lengths[first]:,} rows, but {shown_name(name)} "
+                        f"has {length:,}. All columns need the same number."
+                    )
+            return pa.table(columns)
         if hasattr(frame, "column_names"):  # Arrow's own.
             return pa.table(frame.select(list(wanted)))
         if hasattr(frame, "columns"):  # Other columns may have values that Arrow has no type for.
@@ -100,11 +110,28 @@ def _table(frame: Any, wanted: Sequence[str]) -> pa.Table:
         if hasattr(frame, "__arrow_c_stream__"):
             return pa.table(frame).select(list(wanted))
         return pa.Table.from_pandas(frame, preserve_index=False)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, UnicodeEncodeError) as error:
+        name, reason = _first_wrong(frame, wanted, error)
         raise DataFormatError(
-            f"the frame: a column has values of several types, or of one that Arrow has no form for ({error}). "
+            f"the frame: {name} has values of several types, or of one that Arrow has no form for ({reason}). "
             "Convert it to one type."
         ) from None
+
+
+def _first_wrong(frame: Any, wanted: Sequence[str], error: Exception) -> tuple[str, str]:
+    """Return the first column that Arrow cannot hold, and Arrow's reason on one line."""
+    pa = arrow()
+    for name in wanted:
+        try:
+            pa.array(frame[name])
+        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, UnicodeEncodeError) as wrong:
+            return f"column {shown_name(name)}", _on_one_line(wrong)
+    return "a column", _on_one_line(error)
+
+
+def _on_one_line(error: Exception) -> str:
+    text = error.args[0] if error.args and not isinstance(error, UnicodeEncodeError) else error
+    return printable(" ".join(str(text).split()))
 
 
 def _column(name: str, values: Any) -> Any:

@@ -150,7 +150,7 @@ def test_a_column_that_changes_its_type_is_noticed(tmp_path: Path) -> None:
             "a.csv, row 8: column click is null; expected 0 or 1",
             "a.csv, row 9: the row has 2 fields: '1,1'; expected 3, as in the header",
             "a.csv, row 10: the row has 4 fields: '1,1,1,1'; expected 3, as in the header",
-            r"a.csv, row 12: column site is '\\xfc'; expected text in UTF-8",
+            r"a.csv, row 12: column site is '\xfc'; expected text in UTF-8",
         ],
     )
 
