@@ -80,7 +80,7 @@ def misfit(column: DenseColumn | SparseColumn | None, type_: pa.DataType, *, is_
     """
     pa = arrow()
     type_ = simple_type(type_)
-    holds = f"it holds {type_}"
+    holds, kinds = f"it holds {type_}", ""
     if isinstance(column, SparseColumn) and column.is_list:
         if is_csv:
             return "it has lists, which a CSV file cannot hold: write Parquet or Arrow files"
@@ -88,19 +88,20 @@ def misfit(column: DenseColumn | SparseColumn | None, type_: pa.DataType, *, is_
             return ""
         if not is_list(type_):
             return f"{holds}, but lists are needed (bag or at_most); without these it takes single values"
-        type_ = type_.value_type
-    elif is_list(type_):
+        type_, kinds = type_.value_type, "lists of "
+    elif is_list(type_) and not pa.types.is_nested(type_.value_type):
         return f"{holds}, which needs bag or at_most" if isinstance(column, SparseColumn) else f"{holds}, not numbers"
     if pa.types.is_null(type_) or is_csv:
         return ""
     whole = pa.types.is_integer(type_) or pa.types.is_boolean(type_)
     number = whole or pa.types.is_floating(type_) or pa.types.is_decimal(type_)
     if isinstance(column, SparseColumn) and column.kind == "string":
-        return "" if is_text(type_) else f"{holds}, but texts are needed: convert it, or state kind: integer"
+        hint = ", or state kind: integer" if whole else ""
+        return "" if is_text(type_) else f"{holds}, but {kinds}texts are needed: convert it{hint}"
     if isinstance(column, SparseColumn) and column.kind == "hex":
-        return "" if is_text(type_) or whole else f"{holds}, but hexadecimal texts or integers are needed"
+        return "" if is_text(type_) or whole else f"{holds}, but {kinds}hexadecimal texts or integers are needed"
     if number:
         return ""
     wanted = "floats" if isinstance(column, DenseColumn) and column.type == "float" else "integers"
     hint = ", or state kind: string" if isinstance(column, SparseColumn) and is_text(type_) else ""
-    return f"{holds}, but {wanted} are needed: convert it{hint}"
+    return f"{holds}, but {kinds}{wanted} are needed: convert it{hint}"
