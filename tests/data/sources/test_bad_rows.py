@@ -60,7 +60,17 @@ NO_INTEGERS = [("x", Fault("integer")), ("2.5", Fault("integer")), ("nan", Fault
 CSV_VALUES: dict[str, st.SearchStrategy[tuple[str, Any]]] = {
     "click": st.sampled_from(
         [("0", 0), ("1", 1), ("1", 1), ("0", 0), ("1.0", 1)] * 6
-        + [("", Fault("null")), ("2", Fault("label")), ("-1", Fault("label")), ("yes", Fault("label"))]
+        + [
+            (word, value)
+            for word, value in (("true", 1), ("True", 1), ("TRUE", 1), ("false", 0), ("False", 0), ("FALSE", 0))
+        ]
+        + [
+            ("tRue", Fault("label")),
+            ("", Fault("null")),
+            ("2", Fault("label")),
+            ("-1", Fault("label")),
+            ("yes", Fault("label")),
+        ]
     ),
     "age": st.one_of(
         plain_numbers(-INT32, INT32 - 1),

@@ -14,8 +14,9 @@ from dlrm_pl.data.sources.arrays.field import Field
 from dlrm_pl.data.sources.arrays.lists import elements
 from dlrm_pl.data.sources.arrays.numbers import floats, integers
 from dlrm_pl.data.sources.arrays.texts import hexadecimals, strings
-from dlrm_pl.data.sources.arrays.types import simple
+from dlrm_pl.data.sources.arrays.types import is_text, simple
 from dlrm_pl.data.sources.bad_rows import Faults
+from dlrm_pl.data.sources.library import arrow
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 Labels = Literal["needed", "optional", "absent"]
 """Labels of the rows: 0 or 1; 0, 1 or null, which is read as 0; or there are none."""
 
+_WORDS = ["false", "true", "False", "True", "FALSE", "TRUE"]
 _INT32 = np.iinfo(np.int32)
 _INT64 = np.iinfo(np.int64)
 _RESERVED = 2  # The smallest integers stand for missing and for unseen values.
@@ -61,7 +63,7 @@ def convert(
 def _label(array: pa.Array, field: Field, labels: Labels) -> np.ndarray[tuple[int], np.dtype[np.int32]]:
     array = simple(array)
     own = Faults(len(array))
-    values, missing = integers(array, Field(field.name, own), 0, 1)
+    values, missing = integers(_with_digits(array), Field(field.name, own), 0, 1)
     wrong = np.zeros(len(array), np.bool_) if own.good is None else ~own.good
     field.refuse(wrong, "label", "0 or 1", array)
     if missing is not None:
@@ -69,6 +71,18 @@ def _label(array: pa.Array, field: Field, labels: Labels) -> np.ndarray[tuple[in
             field.refuse(missing, "null", "0 or 1", array)
         values = np.where(missing, 0, values)
     return values.astype(np.int32)
+
+
+def _with_digits(array: pa.Array) -> pa.Array:
+    """Return labels with 0 and 1 in place of false and true, which other programs write into CSV files."""
+    if not is_text(array.type):
+        return array
+    pa = arrow()
+    words = pa.compute.index_in(array, value_set=pa.array(_WORDS, array.type))
+    if words.null_count == len(words):
+        return array
+    digits = pa.array(["0", "1"] * (len(_WORDS) // 2), array.type)
+    return pa.compute.coalesce(digits.take(words), array)
 
 
 def _dense(array: pa.Array, column: DenseColumn, faults: Faults) -> RawDense:
