@@ -329,7 +329,7 @@ def _table_file(file: SourceFile, columns: Columns) -> TableFile:
         return ParquetFile(file.path)
     if file.format == "arrow":
         return ArrowFile(file.path, file.compression)
-    return CsvFile(file.path, file.compression, columns.names)
+    return CsvFile(file.path, file.compression, columns.names, columns.not_raw_text)
 
 
 def _before(broken: list[BadRow], row: int) -> tuple[BadRow, ...]:

@@ -205,6 +205,14 @@ def test_layout_of_raw_logs_is_refused(tables: list[pa.Table], tmp_path: Path) -
         PreprocessOptions(columns=SHOP, layout="kaggle", split_by="time")
 
 
+def test_a_raw_log_is_refused_by_the_column_that_it_cannot_have(tmp_path: Path) -> None:
+    (tmp_path / "day_0").write_text("0\t1\tab\n")
+    with pytest.raises(
+        ConfigurationError, match=f"is a raw log, which cannot have the column {SHOP.not_raw_text}: raw"
+    ):
+        preprocess(tmp_path / "day", tmp_path / "out", PreprocessOptions(columns=SHOP))
+
+
 def test_criteo_may_come_as_a_table(tmp_path: Path) -> None:
     """Files whose names state their format are read by names, also where the columns would be those of a raw log."""
     rng = np.random.default_rng(0)

@@ -221,6 +221,16 @@ def test_raw_logs_are_told_from_tables(tmp_path: Path) -> None:
     assert holds_table(tmp_path / "day", COLUMNS)
 
 
+@pytest.mark.parametrize("name", ["day_0", "train.txt", "train.txt.gz"])
+def test_a_raw_log_is_refused_by_the_column_that_it_cannot_have(name: str, tmp_path: Path) -> None:
+    text = b"0\t1\tab\n1\t2\tcd\n"
+    (tmp_path / name).write_bytes(gzip.compress(text) if name.endswith(".gz") else text)
+    with pytest.raises(
+        DataFormatError, match=r"has no header.* If it is a raw log, it cannot have the column site: raw"
+    ):
+        open_source(tmp_path / name, COLUMNS)
+
+
 @pytest.mark.parametrize("end", [b"", b"\n"])
 def test_an_empty_value_at_the_end_is_missing(end: bytes, tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes(b'age,click,site\n1,"0",' + end)

@@ -38,6 +38,7 @@ class CsvFile:
         path: its path.
         compression: how it is compressed.
         wanted: names of columns that should be there, from which the separator is found.
+        not_raw_text: name of one of them that a raw log cannot have, for the message where there is no header.
 
     Raises:
         DataFormatError: it has no header.
@@ -45,10 +46,10 @@ class CsvFile:
 
     num_rows: int | None = None
 
-    def __init__(self, path: Path, compression: str | None, wanted: Sequence[str]) -> None:
+    def __init__(self, path: Path, compression: str | None, wanted: Sequence[str], not_raw_text: str = "") -> None:
         self.path = path
         self._compression = compression
-        self._names, self._separator = read_header(path, compression, wanted)
+        self._names, self._separator = read_header(path, compression, wanted, not_raw_text)
         pa = arrow()
         self.schema = pa.schema([pa.field(name, pa.binary()) for name in self._names])
 

@@ -18,7 +18,9 @@ _MARK = b"\xef\xbb\xbf"
 _SHOWN = 4
 
 
-def read_header(path: Path, compression: str | None, wanted: Sequence[str]) -> tuple[list[str], str]:
+def read_header(
+    path: Path, compression: str | None, wanted: Sequence[str], not_raw_text: str = ""
+) -> tuple[list[str], str]:
     """Return the names in a CSV file's first line, and the separator.
 
     The separator is the one that gives most of the wanted names; a comma in doubt, or a tab by the file's name.
@@ -27,6 +29,7 @@ def read_header(path: Path, compression: str | None, wanted: Sequence[str]) -> t
         path: the file.
         compression: how it is compressed.
         wanted: names of the columns that will be read.
+        not_raw_text: name of a column that a raw log, which has no header, cannot have; "" if it can have all.
 
     Raises:
         DataFormatError: the line is no header.
@@ -51,9 +54,16 @@ def read_header(path: Path, compression: str | None, wanted: Sequence[str]) -> t
     names = headers[best]
     if not set(wanted) & set(names) and _are_values(names):
         shown_names = ", ".join(map(shown_name, names[:_SHOWN]))
+        # Values of raw logs are between tabs.
+        advice = (
+            f" If it is a raw log, it cannot have the column {shown_name(not_raw_text)}: raw logs have integers with "
+            "transform log1p, and hexadecimal values with a vocabulary."
+            if not_raw_text and best == "\t"
+            else ""
+        )
         raise DataFormatError(
             f"{path}: has no header: its first line begins with {shown_names}, which are values. Put the names of the "
-            "columns into a line before it."
+            f"columns into a line before it.{advice}"
         )
     return names, best
 
