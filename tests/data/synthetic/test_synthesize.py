@@ -175,7 +175,7 @@ def test_an_earlier_output_is_replaced_when_asked_and_nothing_else(tmp_path: Pat
     assert (tmp_path / "mine" / "thesis.txt").exists()
 
 
-@pytest.mark.parametrize("output_format", ["dataset", "raw"])
+@pytest.mark.parametrize("output_format", ["dataset", pytest.param("raw", marks=pytest.mark.slow)])
 def test_memory_does_not_grow_with_the_rows(tmp_path: Path, output_format: Any) -> None:
     peaks = []
     for rows in (34_000, 67_000):
