@@ -1,4 +1,4 @@
-"""Frames become records."""
+"""Conversion of frames with raw values to records."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def records_of_frame(
 ) -> tuple[Records, bool]:
     """Return the records of a frame with raw values, int32 ``[B, record_ints]``, and whether it has labels.
 
-    Values that the vocabulary does not have are told in a warning of the log.
+    A warning is logged for values that the vocabulary does not have.
 
     Args:
         frame: the frame.

@@ -1,4 +1,4 @@
-"""What the rows of values that a vocabulary does not have are, in words."""
+"""Messages about values that are not in the vocabulary: how many, and what they were scored as."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MOST_NAMES = 8
 
 
 def unseen_lines(encoder: RowEncoder, unseen: Sequence[int] | np.ndarray[tuple[int], np.dtype[np.int64]]) -> list[str]:
-    """Return what the values that the vocabulary does not have were scored as, a line for each such row's meaning.
+    """Return lines that say how values outside the vocabulary were scored: as unseen, missing, or the first value.
 
     Args:
         encoder: gave the ids.

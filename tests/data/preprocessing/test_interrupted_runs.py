@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import random
 import shutil
@@ -18,37 +17,19 @@ from dlrm_pl.data.preprocessing.checkpoint import CheckpointFolder
 from dlrm_pl.data.preprocessing.options import PreprocessOptions
 from dlrm_pl.data.preprocessing.run import preprocess
 from dlrm_pl.errors import DataFormatError, OutputError
+from tests.support.killed_runs import Killed, killed_at_checkpoint
 from tests.support.raw_logs import MANY, contents, random_lines, read, use_engine, write_days
 
 pytestmark = pytest.mark.long
 
 
-class Killed(BaseException):
-    """Stands for a signal that nobody survives."""
-
-
 @pytest.mark.parametrize("number", [0, 1, 2, 5, 8, 9, 10])
 @pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
 def test_a_run_killed_at_a_checkpoint_goes_on_to_the_same_bytes(
-    raw: Path, expected: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, before: bool
+    raw: Path, expected: dict[str, bytes], tmp_path: Path, number: int, before: bool
 ) -> None:
-    commits = itertools.count()
-    real = CheckpointFolder.commit
-
-    def commit(self: CheckpointFolder, state: object) -> None:
-        due = next(commits) == number
-        if due and before:
-            raise Killed
-        real(self, state)  # type: ignore[arg-type]
-        if due:
-            raise Killed
-
-    with monkeypatch.context() as patch:
-        patch.setattr(CheckpointFolder, "commit", commit)
-        patch.setattr(CheckpointFolder, "remove", lambda self: None)  # Who is killed tidies nothing up.
-        patch.setattr(CheckpointFolder, "start", lambda self: self.finished.mkdir(parents=True))
-        with pytest.raises(Killed):
-            preprocess(raw, tmp_path / "out", MANY)
+    with killed_at_checkpoint(number, before=before):
+        preprocess(raw, tmp_path / "out", MANY)
     left = CheckpointFolder(tmp_path / "out")
     assert left.path.exists()
     # What a dying process may have written behind the checkpoint.
