@@ -1,0 +1,178 @@
+// What a training step consists of, as the parts of the native code share it.
+//
+// A step runs in stages over one batch of B samples, each shared among threads by ranges of samples, outputs or tables:
+//   indices checked -> dense features cast -> bottom MLP -> lookups and interaction -> top MLP -> loss ->
+//   top MLP backward -> interaction backward and rows of the tables -> bottom MLP backward -> weights.
+// Every sum runs in an order that does not depend on the threads, so any number of them gives the same bits.
+//
+// Activations are matrices of T, float or bfloat16 by the precision of the variant: a row for each sample, padded with
+// zeros to a multiple of BLOCK columns. Weights, biases, tables, gradients of them and optimizer states are float.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <cstring>
+
+namespace dlrm::training {
+
+constexpr int64_t BLOCK = 32;          // Widths of activations are padded to multiples of it.
+constexpr int64_t MAX_TABLES = 4096;
+constexpr int64_t MAX_WIDTH = 1 << 20;
+constexpr int64_t MAX_LAYERS = 64;     // Of both MLPs together.
+
+constexpr int64_t round_up(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
+
+struct Bf16 {
+    uint16_t bits;
+};
+
+enum Precision : int32_t { FP32 = 0, BF16 = 1 };
+enum LossKind : int32_t { BCE = 0, WBCE = 1, MSE = 2 };
+enum Rule : int32_t { SGD = 0, ADAGRAD = 1, ROWWISE_ADAGRAD = 2, ADAM = 3, LAMB = 4 };  // Optimizers.
+
+// An activation of any precision: `stride` values of T lie between two samples.
+struct Matrix {
+    void* data;
+    int64_t stride;
+};
+
+// A Linear followed by a ReLU. Also the last one of the top MLP, which has one output and no ReLU, and for which a
+// variant has stages of its own, in float.
+struct Linear {
+    int64_t in, out;
+    float* weight;       // [out, in].
+    float* bias;         // [out].
+    float* weight_state[2];  // Adagrad: sum. Adam and LAMB: exp_avg, exp_avg_sq. Null where there is none.
+    float* bias_state[2];
+};
+
+// A layer while it is trained.
+struct Layer : Linear {
+    void* forward_pack;   // The weights in the order that `forward` reads them in; a variant's own.
+    void* backward_pack;  // The same for `input_gradient`.
+    float* weight_gradient;  // [out, in].
+    float* bias_gradient;    // [out].
+};
+
+struct Table {
+    float* rows;       // [count, dim].
+    float* state;      // Adagrad: [count, dim]. Row-wise Adagrad: [count]. Null for SGD.
+    int64_t count;
+    int64_t is_mean;   // 1: bags are averaged, 0: summed.
+};
+
+// What does not change from step to step. Python passes layers and tables beside it.
+struct Network {
+    int64_t inputs;         // Dense features N.
+    int64_t dim;            // D.
+    int64_t bottom_layers;
+    int64_t top_layers;     // The last one included.
+    int64_t num_tables;     // T.
+    int64_t is_dot;         // 1: all pairwise products, 0: concatenation.
+    int64_t diagonal;       // 1: products of each vector with itself too.
+    int64_t split_tables;   // 1: forward reads the upper 16 bits of a table's floats.
+    float largest_logit;    // Logits are clamped to it; 0 is off.
+    int32_t loss;           // LossKind.
+    float class_weights[2]; // Of a non-click and of a click, for WBCE.
+    int32_t dense_rule;     // Rule of the MLPs: any but ROWWISE_ADAGRAD.
+    int32_t table_rule;     // Rule of the tables: SGD, ADAGRAD or ROWWISE_ADAGRAD.
+};
+
+struct Batch {
+    const float* dense;      // [B, N].
+    const int64_t* indices;  // One-hot: [T, B], rows index_stride apart. Multi-hot: [lookups], bags of table 0 first.
+    const int64_t* offsets;  // Multi-hot: [T * B + 1]; null for one-hot.
+    const float* labels;     // [B].
+    int64_t index_stride;
+    int64_t lookups;
+    int64_t size;            // B.
+};
+
+// Numbers of an optimizer for one step.
+struct Rates {
+    float learning_rate;  // Of this step, with everything that the rule itself makes of it (Adagrad's lr_decay).
+    float epsilon;
+    float beta1, beta2;   // Adam and LAMB.
+    float weight_decay;   // LAMB and AdamW: decoupled.
+    float correction1, correction2;  // 1 - beta1^t and 1 - beta2^t of Adam and LAMB.
+};
+
+// What Python passes for one call.
+struct Step {
+    float loss_scale;     // Gradients are those of the mean loss times it: 1 / accumulated batches.
+    int32_t first;        // 1: gradients begin with this batch, 0: they are added to those of the batches before.
+    int32_t last;         // 1: the weights are updated, 0: the gradients are kept for the next batch.
+    float largest_norm;   // Gradients are scaled down to this norm over all weights; 0 is off.
+    float largest_value;  // Each gradient is clamped to it; 0 is off.
+    Rates dense, tables;
+};
+
+// The row gradients of a batch, or of some of its samples: pooled vectors' gradients before they go into the tables.
+// Of sample b and table t: [dim] floats at values + ((b - first) * T + t) * dim.
+struct RowGradients {
+    float* values;
+    int64_t first;
+};
+
+enum ErrorKind : int64_t { NONE = 0, BAD_INDEX = 1, NOT_FINITE = 2, BAD_OFFSET = 3, BAD_LABEL = 4 };
+
+// The error of the first sample that has one, whichever thread found it.
+struct Error {
+    std::atomic_flag lock = ATOMIC_FLAG_INIT;
+    int64_t kind = NONE, sample = 0, place = 0, value = 0;
+
+    void report(int64_t new_kind, int64_t new_sample, int64_t new_place, int64_t new_value) {
+        while (lock.test_and_set(std::memory_order_acquire)) {}
+        if (kind == NONE || new_sample < sample || (new_sample == sample && new_place < place)) {
+            kind = new_kind, sample = new_sample, place = new_place, value = new_value;
+        }
+        lock.clear(std::memory_order_release);
+    }
+};
+
+// The stages of one variant: an instruction set and a precision. All can be called from several threads at once, for
+// disjoint ranges. T is float or Bf16.
+struct Variant {
+    const char* isa;
+    int32_t precision;
+
+    // --- linear.h ---
+    // Bytes of a layer's packed weights, and packs those of outputs [first, last); first is a multiple of BLOCK, last
+    // too or `out`.
+    int64_t (*pack_bytes)(int64_t in, int64_t out);
+    void (*pack)(const Layer&, int64_t first, int64_t last);
+    // x[b] = dense[b] as T, padded; samples [first, last).
+    void (*cast)(const float* dense, int64_t inputs, Matrix x, int64_t first, int64_t last);
+    // y[b] = max(0, W x[b] + bias), padded.
+    void (*forward)(const Layer&, Matrix x, Matrix y, int64_t first, int64_t last);
+    // dx[b] = W^T dy[b], padded; 0 where mask[b] is 0, if mask.data is not null: there the ReLU before was at 0.
+    void (*input_gradient)(const Layer&, Matrix dy, Matrix mask, Matrix dx, int64_t first, int64_t last);
+    // weight_gradient (+)= sum over all samples of dy[b] x[b]^T, bias_gradient (+)= that of dy[b], of outputs
+    // [first, last) as for `pack`.
+    void (*weight_gradient)(const Layer&, Matrix dy, Matrix x, int64_t samples, bool add, int64_t first, int64_t last);
+    // The last layer: logits[b] = w x[b] + bias, in float.
+    void (*logits)(const Layer&, Matrix x, float* logits, int64_t first, int64_t last);
+    // dx[b] = g[b] w, 0 where x[b] is 0.
+    void (*logit_input_gradient)(const Layer&, const float* g, Matrix x, Matrix dx, int64_t first, int64_t last);
+
+    // --- interaction.h ---
+    // vectors[b] holds F = T + 1 vectors of T, round_up(dim, BLOCK) apart, of which the first is the bottom MLP's
+    // output and is there already. Reads the others from the tables, and writes out[b], the top MLP's input, padded.
+    void (*interact)(const Network&, const Table*, const Batch&, Matrix vectors, Matrix out, int64_t first, int64_t last);
+    // From dout[b]: ddense[b], the gradient of the bottom MLP's output, padded and 0 where that is 0, and the row
+    // gradients of samples [first, last).
+    void (*interact_backward)(
+        const Network&, Matrix vectors, Matrix dout, Matrix ddense, RowGradients, int64_t first, int64_t last);
+    // Subtracts learning_rate * gradient from the rows of one table, sample after sample of [first, last), SGD only.
+    void (*descend)(
+        const Network&, const Table&, int64_t table, const Batch&, RowGradients, float learning_rate, int64_t first,
+        int64_t last);
+    // Applies a rule to one row, whose gradient is complete.
+    void (*update_row)(const Network&, const Table&, int64_t row, const float* gradient, const Rates&);
+
+    // --- update.h ---
+    // Applies a rule but LAMB to `count` weights.
+    void (*update)(int32_t rule, float* weights, const float* gradient, float* const* state, int64_t count, const Rates&);
+};
+
+}  // namespace dlrm::training
