@@ -152,8 +152,12 @@ struct Variant {
     void (*weight_gradient)(const Layer&, Matrix dy, Matrix x, int64_t samples, bool add, int64_t first, int64_t last);
     // The last layer: logits[b] = w x[b] + bias, in float.
     void (*logits)(const Layer&, Matrix x, float* logits, int64_t first, int64_t last);
-    // dx[b] = g[b] w, 0 where x[b] is 0.
-    void (*logit_input_gradient)(const Layer&, const float* g, Matrix x, Matrix dx, int64_t first, int64_t last);
+    // dx[b] = g[b] w, padded; 0 where mask[b] is 0, if mask.data is not null.
+    void (*logit_input_gradient)(const Layer&, const float* g, Matrix mask, Matrix dx, int64_t first, int64_t last);
+    // weight_gradient (+)= sum over all samples of g[b] x[b], of inputs [first, last), any numbers; in the order of the
+    // samples. The bias's gradient is not touched.
+    void (*logit_weight_gradient)(
+        const Layer&, const float* g, Matrix x, int64_t samples, bool add, int64_t first, int64_t last);
 
     // --- interaction.h ---
     // vectors[b] holds F = T + 1 vectors of T, round_up(dim, BLOCK) apart, of which the first is the bottom MLP's
