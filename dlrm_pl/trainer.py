@@ -5,15 +5,11 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
-import warnings
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
-from pytorch_lightning.callbacks import ModelCheckpoint
-from pytorch_lightning.loops.fit_loop import _FitLoop
-from pytorch_lightning.trainer.states import TrainerFn
 
 from dlrm_pl.artifact.writing.outcome import Outcome
 from dlrm_pl.callbacks.checkpoint_io import AtomicCheckpointIO
@@ -23,7 +19,6 @@ from dlrm_pl.callbacks.quantization import QuantizationCallback
 from dlrm_pl.data.loading.datamodule import CALIBRATION_ROWS
 from dlrm_pl.documents.docstrings import describes_arguments_by
 from dlrm_pl.errors import ConfigurationError
-from dlrm_pl.files.sizes import format_bytes
 from dlrm_pl.migration.lpot.apply import apply_lpot_conf
 from dlrm_pl.model.load import load_into
 from dlrm_pl.model.training.lightning_module import DLRMModule
@@ -32,6 +27,10 @@ from dlrm_pl.quantization.judging.quantization_data import QuantizationData
 from dlrm_pl.quantization.search.objective import ObjectiveName
 from dlrm_pl.quantization.search.settings import StopAt, TuningSettings, stop_at_or_until
 from dlrm_pl.serving.predictor import check_predictions_path, write_predictions
+from dlrm_pl.training_loop.checkpoint_names import checkpoint_file, is_file_name
+from dlrm_pl.training_loop.epochs import replace_loop
+from dlrm_pl.training_loop.limits import why_nothing_was_trained
+from dlrm_pl.training_loop.memory import memory_to_resume
 from dlrm_pl.workflow.config import QuantizationConfig
 from dlrm_pl.workflow.quantize import quantize_module
 from dlrm_pl.workflow.trial_scalars import TrialScalars
@@ -49,17 +48,6 @@ _SMALLEST = {
     "num_sanity_val_steps": -1,
 }
 """Smallest allowed values of arguments that Lightning does not check, or only when it uses them."""
-
-
-class _FinishedEpochsLoop(_FitLoop):
-    """Lightning's loop, except that an epoch which a checkpoint has finished is not finished again.
-
-    Under ``max_steps`` Lightning would end such an epoch once more and count it twice, so that ``max_epochs`` stops the
-    run before anything is trained, or the next rows are those of a later epoch.
-    """
-
-    def _iteration_based_training(self) -> bool:
-        return False
 
 
 class DLRMTrainer(pl.Trainer):
@@ -100,9 +88,7 @@ class DLRMTrainer(pl.Trainer):
         super().__init__(use_distributed_sampler=use_distributed_sampler, **kwargs)
         if type(self.strategy.checkpoint_io) is TorchCheckpointIO:  # Lightning's default, not a plugin of the user's.
             self.strategy.checkpoint_io = AtomicCheckpointIO()
-        loop = _FinishedEpochsLoop(self, self.fit_loop.min_epochs, self.fit_loop.max_epochs)
-        loop.epoch_loop = self.fit_loop.epoch_loop
-        self.fit_loop = loop
+        replace_loop(self)
         self.outcome: Outcome | None = None
         self.overwrite = False
 
@@ -136,15 +122,15 @@ class DLRMTrainer(pl.Trainer):
         self.overwrite = overwrite
         if ckpt_path is not None:
             ckpt_path = self.checkpoint_file(ckpt_path)
-            if _is_file_name(ckpt_path):
-                log.info("%s", _memory_to_train(model, ckpt_path))
+            if is_file_name(ckpt_path):
+                log.info("%s", memory_to_resume(model, ckpt_path))
         elif not overwrite and not self.fast_dev_run and self.global_step == 0:  # type: ignore[attr-defined]
             default = None if self.loggers else Path(self.default_root_dir) / "checkpoints"
             check_earlier_checkpoints(self.checkpoint_callbacks, default)
         before = self.global_step
         super().fit(model, train_dataloaders, val_dataloaders, datamodule, ckpt_path, weights_only)
         if self.is_global_zero and self.global_step == (before if ckpt_path is None else model.resumed_at):
-            log.warning("%s", self._why_nothing_was_trained())
+            log.warning("%s", why_nothing_was_trained(self))
 
     def validate(  # type: ignore[override]
         self,
@@ -314,45 +300,7 @@ class DLRMTrainer(pl.Trainer):
         Raises:
             ConfigurationError: there is no such checkpoint. Lightning would train from scratch if "last" is missing.
         """
-        ckpt_path = os.fspath(ckpt_path)
-        if ckpt_path not in ("best", "last", "hpc"):
-            return ckpt_path
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*there is no last checkpoint available")
-            try:
-                path = self._checkpoint_connector._parse_ckpt_path(
-                    TrainerFn.FITTING, ckpt_path, model_provided=True, model_connected=True
-                )
-            except ValueError:
-                path = None
-        if path is None:
-            reasons = {
-                "best": "the ModelCheckpoint of this Trainer has not saved one yet",
-                "last": f"there is no file last*.ckpt in {', '.join(self._checkpoint_folders()) or 'any folder'}; "
-                "ModelCheckpoint writes one with save_last: true",
-                "hpc": f"there is no file hpc_ckpt_*.ckpt in {self.default_root_dir}",
-            }
-            raise ConfigurationError(
-                f"ckpt_path={ckpt_path!r}: no such checkpoint: {reasons[ckpt_path]}. Give the path of a file; without "
-                "ckpt_path, fit trains from the beginning."
-            )
-        return str(path)
-
-    def _checkpoint_folders(self) -> list[str]:
-        """Folders that the ModelCheckpoints of this Trainer write to."""
-        callbacks = [callback for callback in self.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
-        return [str(callback.dirpath or "the folder of the logger") for callback in callbacks]
-
-    def _why_nothing_was_trained(self) -> str:
-        """Say why ``fit`` has trained nothing."""
-        limits = {"max_epochs": self.max_epochs, "max_steps": self.max_steps}
-        if self.limit_train_batches == 0:
-            limits = {"limit_train_batches": 0}
-        given = " and ".join(f"{name}={value}" for name, value in limits.items() if value not in (None, -1))
-        return (
-            f"Nothing was trained: the limit is {given}, and the run is already at step {self.global_step:,}, after "
-            f"{self.current_epoch:,} {'epoch' if self.current_epoch == 1 else 'epochs'}. Raise the limit to continue."
-        )
+        return checkpoint_file(self, ckpt_path)
 
     def _quantization_callback(self) -> QuantizationCallback | None:
         """Find the last QuantizationCallback of this Trainer."""
@@ -387,31 +335,10 @@ class DLRMTrainer(pl.Trainer):
         if ckpt_path is None:
             return None
         ckpt_path = self.checkpoint_file(ckpt_path)
-        if model is None or not _is_file_name(ckpt_path):
+        if model is None or not is_file_name(ckpt_path):
             return ckpt_path
         unchecked = load_into(model, Path(ckpt_path).expanduser())
         log.info("%s: loaded (tables are memory-mapped)", ckpt_path)
         if unchecked and not reads_all:
             log.info("%s: not compared with its checksums: %s; `inspect --full` does it", ckpt_path, unchecked)
         return None
-
-
-def _is_file_name(ckpt_path: str) -> bool:
-    """Whether the path is of a file, not a URL or a model of Lightning's registry."""
-    return ckpt_path != "registry" and ":" not in ckpt_path
-
-
-def _memory_to_train(model: DLRMModule, ckpt_path: str) -> str:
-    """Say how much memory a resumed training takes."""
-    tables = 4 * sum(model.architecture.table_sizes) * model.architecture.embedding_dim
-    adagrad = f", and the state of Adagrad takes {format_bytes(tables)} more" if _uses_adagrad(model) else ""
-    return (
-        f"memory: the tables ({format_bytes(tables)}) stay memory-mapped from {ckpt_path}. Training copies every 4 KiB "
-        f"page that it touches, so memory may grow by up to {format_bytes(tables)}{adagrad}. Saving a checkpoint needs "
-        "as much disk space"
-    )
-
-
-def _uses_adagrad(model: DLRMModule) -> bool:
-    """Whether the optimizer keeps a value for each weight."""
-    return bool(model.hparams["optimizer"] == "adagrad")

@@ -1,0 +1,113 @@
+"""Checkpoints of a click model, and the dataset that it belongs to, for Lightning's Trainer."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+from pytorch_lightning.trainer.states import TrainerFn
+
+from dlrm_pl.columns.columns import Columns
+from dlrm_pl.model.architecture import Architecture
+from dlrm_pl.model.checkpoints.contract import CheckpointContract
+from dlrm_pl.model.training.trained_module import TrainedModule
+
+log = logging.getLogger(__name__)
+
+
+class StoredModule(TrainedModule):
+    """The part of ``DLRMModule`` that belongs to a dataset, and is saved and loaded.
+
+    Attributes:
+        dataset_fingerprint: fingerprint of the dataset that numbered the categories.
+        allow_other_dataset: let the model score rows of a dataset that it was not made for.
+        resumed_at: step of the checkpoint that training continues from; None where it starts from the beginning.
+    """
+
+    dataset_fingerprint: str
+    allow_other_dataset: bool
+    resumed_at: int | None
+    _columns: Columns | None
+
+    @property
+    def architecture(self) -> Architecture:
+        """Shape of the model."""
+        return self.model.architecture
+
+    @property
+    def contract(self) -> CheckpointContract:
+        """Architecture, dataset and columns that go into a checkpoint."""
+        return CheckpointContract(self.architecture, self.dataset_fingerprint, self._columns)
+
+    @property
+    def columns(self) -> Columns | None:
+        """Columns of the rows that the model scores; None where they are not known."""
+        return self.contract.columns
+
+    def check_dataset(
+        self, table_sizes: Sequence[int], dataset_fingerprint: str, columns: Columns | None = None
+    ) -> str:
+        """Check that a dataset is the one that this model was made for.
+
+        Args:
+            table_sizes: rows of each table of the dataset.
+            dataset_fingerprint: fingerprint of the dataset; empty when it has none.
+            columns: columns of the dataset; None when they are not known. A module that was made without columns takes
+                them for its own.
+
+        Returns:
+            A description of the difference where ``allow_other_dataset`` permits it; else "".
+
+        Raises:
+            DatasetError: it is another dataset; names the first column or table that differs, or both fingerprints.
+                With ``allow_other_dataset``: a table of the dataset is larger than the model's.
+        """
+        if self._columns is None and columns is not None and not self.architecture.misfit(columns):
+            self._columns = columns
+        if self.allow_other_dataset:
+            return self.contract.check_usable(table_sizes, dataset_fingerprint, columns)
+        self.contract.check_dataset(table_sizes, dataset_fingerprint, columns)
+        return ""
+
+    def setup(self, stage: str) -> None:
+        """Check the dataset of the data module, if it has one, and keep its fingerprint."""
+        datamodule = getattr(self.trainer, "datamodule", None)
+        if datamodule is not None and hasattr(datamodule, "table_sizes"):
+            fingerprint = getattr(datamodule, "dataset_fingerprint", "")
+            columns = getattr(datamodule, "columns", None)
+            difference = self.check_dataset(datamodule.table_sizes, fingerprint, columns)
+            if difference:
+                log.warning("%s. Continuing because --force was given.", difference)
+            self.dataset_fingerprint = self.dataset_fingerprint or fingerprint
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Write the architecture and the dataset's fingerprint into a checkpoint."""
+        self.contract.write(checkpoint)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Check that a checkpoint fits this module.
+
+        Raises:
+            CheckpointError: the checkpoint is not one of this package, or has another architecture, dataset or
+                columns; names the difference.
+        """
+        saved = CheckpointContract.read(checkpoint)
+        saved.check_fits(self.architecture, self.dataset_fingerprint, self._columns)
+        self._columns = self._columns or saved.columns
+        self.dataset_fingerprint = self.dataset_fingerprint or saved.dataset_fingerprint
+        if self._trainer is not None and self._trainer.state.fn == TrainerFn.FITTING:
+            self.resumed_at = checkpoint.get("global_step")
+            self._resume_with(checkpoint.get("hyper_parameters", {}))
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """Load a state dict as torch does; a module without initial weights takes the tensors without copying them."""
+        assign = assign or any(parameter.is_meta for parameter in self.parameters())
+        # The tensors are those of a file, which every rank reads.
+        self._same_on_all_ranks = assign
+        # A copy of the dict, since torch notes `assign` in its metadata, which would affect the next load.
+        return super().load_state_dict(dict(state_dict) if assign else state_dict, strict=strict, assign=assign)
+
+    def cpu(self) -> Self:
+        """Move the module to the CPU; a run that ended before weights were loaded has nothing to move."""
+        return self if any(parameter.is_meta for parameter in self.parameters()) else super().cpu()

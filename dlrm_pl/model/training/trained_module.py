@@ -1,0 +1,132 @@
+"""Training of a click model: loss, gradients, optimizer and ranks, for Lightning's Trainer."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+from pytorch_lightning.trainer.states import TrainerFn
+from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
+from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
+
+from dlrm_pl.batch import ClickBatch
+from dlrm_pl.errors import NonFiniteError
+from dlrm_pl.model.checkpoints.contract import overruled
+from dlrm_pl.model.training.gradient_clipping import clip_gradients
+from dlrm_pl.model.training.losses import Loss, click_loss
+from dlrm_pl.model.training.schedule import WarmupDecay
+from dlrm_pl.model.training.scored_module import ScoredModule
+from dlrm_pl.model.training.sparse_gradients import average, broadcast, is_distributed
+
+log = logging.getLogger(__name__)
+
+# Hyperparameters that say how a model is trained; the others say what it is.
+_TRAINING = (
+    "loss",
+    "loss_weights",
+    "optimizer",
+    "learning_rate",
+    "lr_num_warmup_steps",
+    "lr_decay_start_step",
+    "lr_num_decay_steps",
+)
+
+
+class TrainedModule(ScoredModule):
+    """The part of ``DLRMModule`` that trains."""
+
+    def _add_training(self) -> None:
+        """Take over the hyperparameters, which have been saved."""
+        self._same_on_all_ranks = False
+        self._apply_hyperparameters()
+
+    def training_step(self, batch: ClickBatch, batch_idx: int) -> Tensor:
+        """Compute the loss of a batch.
+
+        Raises:
+            NonFiniteError: the loss is NaN or infinite.
+        """
+        loss = click_loss(self(batch), batch.known_labels, self._loss, self._loss_weights)
+        self.model.watch.glance()
+        if not torch.isfinite(loss):
+            rate = self._schedule.rate(self.global_step + 1)
+            raise NonFiniteError(
+                f"The loss is {loss.item()} at step {self.global_step}, with a learning rate of {rate:.6g}. Lower "
+                "--model.learning_rate, warm up with --model.lr_num_warmup_steps, or check the dense features of the "
+                "data for values that are not finite."
+            )
+        self.log("train_loss", loss, prog_bar=True, batch_size=batch.num_samples)
+        return loss
+
+    @property
+    def _ddp_params_and_buffers_to_ignore(self) -> list[str]:
+        """Names of weights that Lightning and DistributedDataParallel do not synchronize between ranks.
+
+        In training these are the tables, which sparse_gradients.py takes care of. Otherwise the first rank's weights
+        would be sent to the others; that is skipped where every rank has them already, since it would copy each page of
+        a memory-mapped file.
+        """
+        names = [name for name, _ in self.named_parameters()]
+        if self._trainer is not None and self._trainer.state.fn != TrainerFn.FITTING:
+            return names if self._same_on_all_ranks else []
+        return [name for name in names if name.startswith("model.embedding_bags.")]
+
+    def on_fit_start(self) -> None:
+        """Give all ranks the same tables to start from."""
+        if is_distributed() and not self._same_on_all_ranks:
+            broadcast(self._tables())
+            self._same_on_all_ranks = True
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Average the tables' gradients over ranks, once all accumulated batches are in."""
+        if is_distributed():
+            average(self._tables())
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip gradients as the Trainer asks, sparse gradients of tables included."""
+        if gradient_clip_val:
+            by: Literal["norm", "value"] = "value" if gradient_clip_algorithm == "value" else "norm"
+            clip_gradients(self.parameters(), gradient_clip_val, by)
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        """Make the optimizer and upstream's learning-rate schedule, which advances with each optimizer step."""
+        if not torch.sparse.check_sparse_tensor_invariants.is_enabled():  # type: ignore[no-untyped-call]
+            # This states the default explicitly. Without it torch's Adagrad warns about it, which users cannot change.
+            torch.sparse.check_sparse_tensor_invariants.disable()  # type: ignore[no-untyped-call]
+        kind = torch.optim.SGD if self._optimizer == "sgd" else torch.optim.Adagrad
+        optimizer: torch.optim.Optimizer = kind(self.parameters(), lr=self._schedule.base)
+        # A lambda is left out of checkpoints, where a method would add an entry.
+        scheduler = LambdaLR(optimizer, lambda steps_done: self._schedule.factor(steps_done))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _resume_with(self, saved: Mapping[str, Any]) -> None:
+        """Continue training with the hyperparameters of a checkpoint, which its optimizer's state belongs to."""
+        own = {name: self.hparams[name] for name in _TRAINING}
+        if difference := overruled(saved, own):
+            if self.trainer.is_global_zero:
+                log.warning("%s", difference)
+            self.hparams.update({name: saved[name] for name in _TRAINING if name in saved})
+            self._apply_hyperparameters()
+
+    def _apply_hyperparameters(self) -> None:
+        hparams = self.hparams
+        self._loss: Loss = hparams["loss"]
+        self._loss_weights = (hparams["loss_weights"][0], hparams["loss_weights"][1])
+        self._optimizer: str = hparams["optimizer"]
+        self._schedule = WarmupDecay(
+            base=hparams["learning_rate"],
+            warmup_steps=hparams["lr_num_warmup_steps"],
+            decay_start_step=hparams["lr_decay_start_step"],
+            decay_steps=hparams["lr_num_decay_steps"],
+        )
+
+    def _tables(self) -> list[torch.nn.Parameter]:
+        return list(self.model.embedding_bags.parameters())

@@ -1,0 +1,1 @@
+"""The training loop: epochs, and what is said before and after them."""

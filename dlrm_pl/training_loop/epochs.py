@@ -1,0 +1,24 @@
+"""The loop over epochs."""
+
+from __future__ import annotations
+
+import pytorch_lightning as pl
+from pytorch_lightning.loops.fit_loop import _FitLoop
+
+
+class FinishedEpochsLoop(_FitLoop):
+    """Lightning's loop, except that an epoch which a checkpoint has finished is not finished again.
+
+    Under ``max_steps`` Lightning would end such an epoch once more and count it twice, so that ``max_epochs`` stops the
+    run before anything is trained, or the next rows are those of a later epoch.
+    """
+
+    def _iteration_based_training(self) -> bool:
+        return False
+
+
+def replace_loop(trainer: pl.Trainer) -> None:
+    """Give a Trainer that was just made this loop, with the limits that it has."""
+    loop = FinishedEpochsLoop(trainer, trainer.fit_loop.min_epochs, trainer.fit_loop.max_epochs)
+    loop.epoch_loop = trainer.fit_loop.epoch_loop
+    trainer.fit_loop = loop
