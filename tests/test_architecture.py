@@ -21,7 +21,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # A part is a folder or a file; a file belongs to the most exact one that is named here, and imports from it or from one
 # above.
 RANKS = [
-    {"errors", "program", "version"},
+    {"errors", "memory", "program", "version"},
     {"files/locks"},
     {"files/destinations"},
     {"files/replacement"},
@@ -38,6 +38,7 @@ RANKS = [
     {"scoring"},
     {"metrics"},
     {"torch_file"},
+    {"saving"},
     {"kernels/int8"},
     {"model/architecture", "model/weights_file"},
     {"model/parameter_names"},
@@ -93,6 +94,7 @@ RANK = {part: rank for rank, parts in enumerate(RANKS) for part in parts}
 ONLY_IN = {
     "torch.ao": ["quantization/ptq/torch_ao.py"],
     "pytorch_lightning": [
+        "callbacks/async_checkpoints.py",
         "callbacks/earlier_checkpoints.py",
         "callbacks/interrupt.py",
         "callbacks/mlperf_logging.py",
@@ -105,6 +107,7 @@ ONLY_IN = {
         "model/training/trained_module.py",
         "trainer.py",
         "training_loop/checkpoint_names.py",
+        "training_loop/checkpoints.py",
         "training_loop/epochs.py",
         "training_loop/limits.py",
         "workflow/trial_scalars.py",

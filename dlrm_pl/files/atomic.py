@@ -129,16 +129,7 @@ def atomic_file(path: Path, mode: Literal["w", "wb"] = "w", *, sinks: bool = Fal
         with _open_sink(path, mode) as handle:
             yield handle
         return
-    path = resolved(path)
-    temporary = path.parent / f".{path.name}.{os.getpid()}.tmp"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(path)
-        handle = temporary.open(mode, encoding=_encoding(mode))
-        with suppress(OSError):  # A file system without locks; leftovers then stay.
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        raise not_writable(path, error) from error
+    temporary, path, handle = temporary_file(path, mode)
     try:
         with handle:
             yield handle
@@ -149,6 +140,31 @@ def atomic_file(path: Path, mode: Literal["w", "wb"] = "w", *, sinks: bool = Fal
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def temporary_file(path: Path, mode: Literal["w", "wb"] = "w") -> tuple[Path, Path, IO[Any]]:
+    """Open a new file, locked, that the caller renames or removes.
+
+    What a killed process left of an earlier attempt is removed first.
+
+    Returns:
+        The path of the new file, the path that it is to be renamed to (where ``path`` is a link, the file that it
+        points to), and the open file.
+
+    Raises:
+        OutputError: the folder of ``path`` cannot be made or written.
+    """
+    path = resolved(path)
+    temporary = path.parent / f".{path.name}.{os.getpid()}.tmp"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(path)
+        handle = temporary.open(mode, encoding=_encoding(mode))
+        with suppress(OSError):  # A file system without locks; leftovers then stay.
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        raise not_writable(path, error) from error
+    return temporary, path, handle
 
 
 @contextmanager

@@ -46,7 +46,7 @@ class TensorSource(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class _InMemory:
+class InMemory:
     """A tensor in memory, as a source."""
 
     tensor: Tensor
@@ -54,13 +54,16 @@ class _InMemory:
 
     @property
     def dtype(self) -> torch.dtype:
+        """Type of the elements."""
         return self.tensor.dtype
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """Size of each dimension."""
         return tuple(self.tensor.shape)
 
     def blocks(self) -> Iterator[Tensor]:
+        """Yield contiguous rows in order."""
         rows = self.tensor.detach().reshape(self.shape or (1,))
         if rows.numel():
             count = max(1, BLOCK_BYTES * len(rows) // (rows.numel() * rows.element_size()))
@@ -68,14 +71,20 @@ class _InMemory:
 
 
 @dataclass(frozen=True, eq=False)
-class _Written:
+class PlacedTensor:
     """A tensor with its key in the file; it takes the tensor's place in the pickle."""
 
     key: str
     source: TensorSource
 
     @property
+    def entry(self) -> str:
+        """Name of its entry in the archive."""
+        return f"archive/data/{self.key}"
+
+    @property
     def numel(self) -> int:
+        """Number of elements."""
         count = 1
         for size in self.source.shape:
             count *= size
@@ -83,9 +92,11 @@ class _Written:
 
     @property
     def nbytes(self) -> int:
+        """Number of bytes."""
         return self.numel * self.source.dtype.itemsize
 
     def blocks(self) -> Iterator[memoryview]:
+        """Yield the bytes in order; a block must be used before the next is requested."""
         for block in self.source.blocks():
             yield memoryview(block.reshape(-1).view(torch.uint8).numpy().data)
 
@@ -94,7 +105,7 @@ class _Written:
 class _Data:
     """The data of a tensor, which the pickle refers to by a persistent id."""
 
-    of: _Written
+    of: PlacedTensor
 
 
 def write_torch_file(
@@ -121,38 +132,60 @@ def write_torch_file(
         OutputError: the disk has too little space, the path is a folder, or its folder cannot be written.
     """
     check_file(path, overwrite=True)
-    tensors: list[_Written] = []
-
-    def place(source: Tensor | TensorSource) -> _Written:
-        wrapped = _InMemory(source) if isinstance(source, Tensor) else source
-        if isinstance(wrapped, StoredTensor) and wrapped.crc32 is None:
-            wrapped.check()  # Only a part of what the checksum covers, so reading its blocks cannot check it.
-        if wrapped.dtype not in _STORAGE_OF:
-            raise CheckpointError(f"{path}: tensors of type {wrapped.dtype} cannot be written.")
-        tensors.append(_Written(str(len(tensors)), wrapped))
-        return tensors[-1]
-
-    placed = replace_leaves(contents, (Tensor, TensorSource), place)
-    try:
-        check_plain(placed, (_Written,))
-    except CheckpointError as error:
-        raise CheckpointError(f"{path}: cannot be written: {error}.") from error
+    placed, tensors = place_tensors(path, contents)
     with atomic_file(path, "wb") as handle:
-        needed = len(_pickled(placed)) + sum(tensor.nbytes for tensor in tensors) + OVERHEAD_BYTES * (len(tensors) + 4)
+        needed = len(pickled(placed)) + sum(tensor.nbytes for tensor in tensors) + OVERHEAD_BYTES * (len(tensors) + 4)
         require_free_space(path, needed, "its tensors")
         archive = ZipWriter(handle)
         for tensor in tensors:
             blocks = _counted(tensor.blocks(), progress)
-            crc32 = archive.add_blocks(f"archive/data/{tensor.key}", tensor.nbytes, blocks)
+            crc32 = archive.add_blocks(tensor.entry, tensor.nbytes, blocks)
             if tensor.source.crc32 not in (None, crc32):
                 raise CheckpointError(
                     f"{path}: not written: the source is corrupt, since a tensor of shape {list(tensor.source.shape)} "
                     "does not match its checksum. Copy or download the source file again."
                 )
-        entries = placed | (late() if late is not None else {})
-        for name, content in (("data.pkl", _pickled(entries)), ("byteorder", b"little"), ("version", b"3\n")):
-            archive.add(f"archive/{name}", content)
+        for name, content in other_entries(placed | (late() if late is not None else {})):
+            archive.add(name, content)
         archive.finish()
+
+
+def place_tensors(path: Path, contents: dict[str, Any]) -> tuple[dict[str, Any], list[PlacedTensor]]:
+    """Give each tensor in a file's contents its entry.
+
+    Args:
+        path: file that errors name.
+        contents: see ``write_torch_file``.
+
+    Returns:
+        The contents with ``PlacedTensor`` for each tensor or source, and those in order.
+
+    Raises:
+        CheckpointError: a value has a type that cannot be written.
+    """
+    tensors: list[PlacedTensor] = []
+
+    def place(source: Tensor | TensorSource) -> PlacedTensor:
+        wrapped = InMemory(source) if isinstance(source, Tensor) else source
+        if isinstance(wrapped, StoredTensor) and wrapped.crc32 is None:
+            wrapped.check()  # Only a part of what the checksum covers, so reading its blocks cannot check it.
+        if wrapped.dtype not in _STORAGE_OF:
+            raise CheckpointError(f"{path}: tensors of type {wrapped.dtype} cannot be written.")
+        tensors.append(PlacedTensor(str(len(tensors)), wrapped))
+        return tensors[-1]
+
+    placed: dict[str, Any] = replace_leaves(contents, (Tensor, TensorSource), place)
+    try:
+        check_plain(placed, (PlacedTensor,))
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: cannot be written: {error}.") from error
+    return placed, tensors
+
+
+def other_entries(placed: dict[str, Any]) -> list[tuple[str, bytes]]:
+    """Make the entries that follow those of the tensors: the pickle of everything else, and what readers expect."""
+    others = (("data.pkl", pickled(placed)), ("byteorder", b"little"), ("version", b"3\n"))
+    return [(f"archive/{name}", content) for name, content in others]
 
 
 def _counted(blocks: Iterator[memoryview], progress: Callable[[int], None] | None) -> Iterator[memoryview]:
@@ -174,7 +207,7 @@ class _Pickler(pickle.Pickler):
 
     def reducer_override(self, value: Any) -> Any:
         """Write a tensor as a function of its data."""
-        if not isinstance(value, _Written):
+        if not isinstance(value, PlacedTensor):
             return NotImplemented
         strides: list[int] = []
         step = 1
@@ -186,7 +219,8 @@ class _Pickler(pickle.Pickler):
         return torch._utils._rebuild_tensor_v2, (_Data(value), 0, shape, tuple(strides), False, hooks)
 
 
-def _pickled(contents: Any) -> bytes:
+def pickled(contents: Any) -> bytes:
+    """Pickle contents in which each tensor is a ``PlacedTensor``."""
     buffer = io.BytesIO()
     _Pickler(buffer, protocol=2).dump(contents)
     return buffer.getvalue()

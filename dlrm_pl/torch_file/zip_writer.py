@@ -21,7 +21,10 @@ _CENTRAL = struct.Struct("<4s6H3I5H2I")
 _END64 = struct.Struct("<4sQ2H2I4Q")
 _END64_LOCATOR = struct.Struct("<4sIQI")
 _END = struct.Struct("<4s4H2IH")
-_CRC_POSITION = 14  # Offset in a local header.
+CRC_IN_HEADER = 14
+"""Where the checksum lies in the header of an entry,"""
+CRC_IN_DIRECTORY = 16
+"""and in its record of the central directory."""
 _PADDING = 0x4246  # The kind of extra field that torch pads with; readers skip it.
 _SMALL = 20  # Version of the zip format that an entry needs,
 _WIDE = 45  # and the version for sizes of 64 bits.
@@ -31,11 +34,47 @@ _DAY = 0x21  # 1980-01-01, so that the same contents are the same bytes.
 
 
 @dataclass
-class _Entry:
+class ZipEntry:
+    """An entry: its name, where its header begins, and the size and the checksum of its contents."""
+
     name: bytes
     header: int
     size: int
     crc32: int = 0
+
+    def header_bytes(self) -> bytes:
+        """Make what stands in front of the contents, without the checksum, which is not known yet."""
+        wide = struct.pack("<2H2Q", 1, 16, self.size, self.size) if self.size >= _LIMIT else b""
+        padding = -(self.header + _LOCAL.size + len(self.name) + len(wide) + 4) % ALIGNMENT
+        extra = wide + struct.pack("<2H", _PADDING, padding) + bytes(padding)
+        size32 = min(self.size, _LIMIT)
+        version = _WIDE if wide else _SMALL
+        header = _LOCAL.pack(b"PK\3\4", version, _UTF8, 0, 0, _DAY, 0, size32, size32, len(self.name), len(extra))
+        return header + self.name + extra
+
+    def directory_record(self) -> bytes:
+        """Make the record of the central directory; sizes and offset that need 64 bits go into an extra field."""
+        wide = [self.size] * 2 * (self.size >= _LIMIT) + [self.header] * (self.header >= _LIMIT)
+        extra = struct.pack(f"<2H{len(wide)}Q", 1, 8 * len(wide), *wide) if wide else b""
+        version = _WIDE if wide else _SMALL
+        size32 = min(self.size, _LIMIT)
+        header32 = min(self.header, _LIMIT)
+        fixed = _CENTRAL.pack(
+            b"PK\1\2", version, version, _UTF8, 0, 0, _DAY,
+            self.crc32, size32, size32, len(self.name), len(extra),
+            0, 0, 0, 0, header32,
+        )  # fmt: skip
+        return fixed + self.name + extra
+
+
+def end_of_directory(count: int, start: int, size: int) -> bytes:
+    """Make what ends an archive whose central directory of ``count`` records lies at ``start``."""
+    wide = b""
+    if start + size >= _LIMIT or count >= 0xFFFF:
+        wide = _END64.pack(b"PK\6\6", _END64.size - 12, _WIDE, _WIDE, 0, 0, count, count, size, start)
+        wide += _END64_LOCATOR.pack(b"PK\6\7", 0, start + size, 1)
+    count16 = min(count, 0xFFFF)
+    return wide + _END.pack(b"PK\5\6", 0, 0, count16, count16, min(size, _LIMIT), min(start, _LIMIT), 0)
 
 
 class ZipWriter:
@@ -47,7 +86,7 @@ class ZipWriter:
 
     def __init__(self, handle: IO[bytes]) -> None:
         self._handle = handle
-        self._entries: list[_Entry] = []
+        self._entries: list[ZipEntry] = []
         self._position = 0
 
     def add(self, name: str, content: bytes) -> None:
@@ -65,14 +104,8 @@ class ZipWriter:
         Returns:
             The checksum (CRC-32) of all blocks.
         """
-        entry = _Entry(name.encode(), self._position, size)
-        wide = struct.pack("<2H2Q", 1, 16, size, size) if size >= _LIMIT else b""
-        padding = -(self._position + _LOCAL.size + len(entry.name) + len(wide) + 4) % ALIGNMENT
-        extra = wide + struct.pack("<2H", _PADDING, padding) + bytes(padding)
-        size32 = min(size, _LIMIT)
-        version = _WIDE if wide else _SMALL
-        header = _LOCAL.pack(b"PK\3\4", version, _UTF8, 0, 0, _DAY, 0, size32, size32, len(entry.name), len(extra))
-        self._write(header + entry.name + extra)
+        entry = ZipEntry(name.encode(), self._position, size)
+        self._write(entry.header_bytes())
         written = 0
         with ThreadPoolExecutor(1) as pool:  # zlib and write() both release the interpreter lock.
             for block in blocks:
@@ -88,34 +121,12 @@ class ZipWriter:
         """Write the central directory after the last entry, and the checksums into the headers."""
         start = self._position
         for entry in self._entries:
-            self._write(_central(entry))
-        size = self._position - start
-        count = len(self._entries)
-        if start + size >= _LIMIT or count >= 0xFFFF:
-            end = self._position
-            self._write(_END64.pack(b"PK\6\6", _END64.size - 12, _WIDE, _WIDE, 0, 0, count, count, size, start))
-            self._write(_END64_LOCATOR.pack(b"PK\6\7", 0, end, 1))
-        count16 = min(count, 0xFFFF)
-        self._write(_END.pack(b"PK\5\6", 0, 0, count16, count16, min(size, _LIMIT), min(start, _LIMIT), 0))
+            self._write(entry.directory_record())
+        self._write(end_of_directory(len(self._entries), start, self._position - start))
         for entry in self._entries:
-            self._handle.seek(entry.header + _CRC_POSITION)
+            self._handle.seek(entry.header + CRC_IN_HEADER)
             self._handle.write(struct.pack("<I", entry.crc32))
 
     def _write(self, content: bytes | memoryview) -> None:
         self._handle.write(content)
         self._position += len(content) if isinstance(content, bytes) else content.nbytes
-
-
-def _central(entry: _Entry) -> bytes:
-    """Make an entry of the central directory; sizes and offset that need 64 bits go into an extra field."""
-    wide = [entry.size] * 2 * (entry.size >= _LIMIT) + [entry.header] * (entry.header >= _LIMIT)
-    extra = struct.pack(f"<2H{len(wide)}Q", 1, 8 * len(wide), *wide) if wide else b""
-    version = _WIDE if wide else _SMALL
-    size32 = min(entry.size, _LIMIT)
-    header32 = min(entry.header, _LIMIT)
-    fixed = _CENTRAL.pack(
-        b"PK\1\2", version, version, _UTF8, 0, 0, _DAY,
-        entry.crc32, size32, size32, len(entry.name), len(extra),
-        0, 0, 0, 0, header32,
-    )  # fmt: skip
-    return fixed + entry.name + extra

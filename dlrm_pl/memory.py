@@ -1,0 +1,57 @@
+"""How much memory this process may still take."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+_GROUPS = Path("/sys/fs/cgroup")
+
+
+def available_bytes() -> int:
+    """Return the bytes that can be taken without an end by the system: of the machine, and of each control group.
+
+    A container's limit is that of a control group (cgroup v2, or the memory controller of v1). File contents that the
+    system keeps in memory count as available, and free swap does too.
+    """
+    found = {}
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        name, _, value = line.partition(":")
+        found[name] = 1024 * int(value.split()[0])
+    return min([found["MemAvailable"] + found["SwapFree"], *_left_of_groups()])
+
+
+def _left_of_groups() -> list[int]:
+    """Return what each control group of this process that has a limit has left."""
+    left = []
+    with suppress(OSError):
+        for line in Path("/proc/self/cgroup").read_text().splitlines():
+            _, controllers, path = line.split(":", 2)
+            if controllers == "":
+                names = ("memory.max", "memory.current", "inactive_file")
+                folder = _GROUPS / path.lstrip("/")
+            elif "memory" in controllers.split(","):
+                names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+                folder = _GROUPS / "memory" / path.lstrip("/")
+            else:
+                continue
+            # In a container the path may be that of the host, whose files are not there; the group is then the root.
+            for place in (folder, *folder.parents):
+                if (bytes_left := _left(place, *names)) is not None:
+                    left.append(bytes_left)
+                if place == _GROUPS:
+                    break
+    return left
+
+
+def _left(folder: Path, limit: str, current: str, reclaimable: str) -> int | None:
+    """Return what a control group has left; None if it has no limit."""
+    with suppress(OSError, ValueError):
+        allowed = int((folder / limit).read_text())  # "max" where there is none.
+        used = int((folder / current).read_text())
+        for line in (folder / "memory.stat").read_text().splitlines():
+            name, _, value = line.partition(" ")
+            if name == reclaimable:
+                used -= int(value)
+        return max(0, allowed - used)
+    return None

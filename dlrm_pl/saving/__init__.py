@@ -1,0 +1,1 @@
+"""Write large files from where their contents lie in memory."""
