@@ -9,10 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from dlrm_pl.artifact.writing.outcome import Outcome
-from dlrm_pl.callbacks.checkpoint_io import AtomicCheckpointIO
 from dlrm_pl.callbacks.earlier_checkpoints import check_earlier_checkpoints
 from dlrm_pl.callbacks.monitors import check_monitors
 from dlrm_pl.callbacks.quantization import QuantizationCallback
@@ -28,6 +26,7 @@ from dlrm_pl.quantization.search.objective import ObjectiveName
 from dlrm_pl.quantization.search.settings import StopAt, TuningSettings, stop_at_or_until
 from dlrm_pl.serving.predictor import check_predictions_path, write_predictions
 from dlrm_pl.training_loop.checkpoint_names import checkpoint_file, is_file_name
+from dlrm_pl.training_loop.checkpoints import add_checkpoint_io, folders_for_one_training
 from dlrm_pl.training_loop.epochs import replace_loop
 from dlrm_pl.training_loop.limits import why_nothing_was_trained
 from dlrm_pl.training_loop.memory import memory_to_resume
@@ -54,6 +53,9 @@ class DLRMTrainer(pl.Trainer):
     """Lightning's Trainer with ``quantize`` and atomic checkpoints.
 
     Args:
+        async_checkpoints: write checkpoints in a second process while training goes on, from a snapshot of the memory.
+            Training then waits for milliseconds, not until gigabytes are on the disk; memory grows by the pages that it
+            changes before they are written.
         use_distributed_sampler: let Lightning replace the sampler on several ranks. It is not needed: the data module
             gives each rank its own rows.
         kwargs: arguments of Lightning's Trainer.
@@ -76,7 +78,9 @@ class DLRMTrainer(pl.Trainer):
         dlrm_pl.errors.ConfigurationError: trainer.accumulate_grad_batches=0 must be 1 or more.
     """
 
-    def __init__(self, *, use_distributed_sampler: bool = False, **kwargs: Any) -> None:
+    def __init__(
+        self, *, async_checkpoints: bool = False, use_distributed_sampler: bool = False, **kwargs: Any
+    ) -> None:
         for name, smallest in _SMALLEST.items():
             if (value := kwargs.get(name)) is not None and not value >= smallest:
                 raise ConfigurationError(f"trainer.{name}={value} must be {smallest} or more.")
@@ -86,8 +90,7 @@ class DLRMTrainer(pl.Trainer):
                 "without validation, set trainer.limit_val_batches=0."
             )
         super().__init__(use_distributed_sampler=use_distributed_sampler, **kwargs)
-        if type(self.strategy.checkpoint_io) is TorchCheckpointIO:  # Lightning's default, not a plugin of the user's.
-            self.strategy.checkpoint_io = AtomicCheckpointIO()
+        add_checkpoint_io(self, async_checkpoints)
         replace_loop(self)
         self.outcome: Outcome | None = None
         self.overwrite = False
@@ -101,6 +104,7 @@ class DLRMTrainer(pl.Trainer):
         ckpt_path: str | os.PathLike[str] | None = None,
         weights_only: bool = True,
         overwrite: bool = False,
+        override: bool = False,
     ) -> None:
         """Train a model on a dataset folder.
 
@@ -113,10 +117,13 @@ class DLRMTrainer(pl.Trainer):
                 files and flags.
             weights_only: load tensors and plain types only, and run no code from a checkpoint.
             overwrite: overwrite the checkpoints and the artifact of an earlier run.
+            override: continue from ``ckpt_path`` even if the batch size, the order of the rows, the precision or the
+                like differ from those that it was saved with; later checkpoints say so.
 
         Raises:
-            ConfigurationError: the checkpoint does not exist, or a callback monitors an unknown metric.
-            OutputError: files of an earlier run would be overwritten.
+            ConfigurationError: the checkpoint does not exist or was saved with other settings, or a callback monitors
+                an unknown metric.
+            OutputError: files of an earlier run would be overwritten, or another process trains into the same folder.
         """
         check_monitors(model, self.callbacks, validates=self.limit_val_batches != 0)  # type: ignore[attr-defined]
         self.overwrite = overwrite
@@ -127,8 +134,10 @@ class DLRMTrainer(pl.Trainer):
         elif not overwrite and not self.fast_dev_run and self.global_step == 0:  # type: ignore[attr-defined]
             default = None if self.loggers else Path(self.default_root_dir) / "checkpoints"
             check_earlier_checkpoints(self.checkpoint_callbacks, default)
+        model.allow_other_settings = override
         before = self.global_step
-        super().fit(model, train_dataloaders, val_dataloaders, datamodule, ckpt_path, weights_only)
+        with folders_for_one_training(self):
+            super().fit(model, train_dataloaders, val_dataloaders, datamodule, ckpt_path, weights_only)
         if self.is_global_zero and self.global_step == (before if ckpt_path is None else model.resumed_at):
             log.warning("%s", why_nothing_was_trained(self))
 

@@ -2,23 +2,55 @@
 
 from __future__ import annotations
 
+import logging
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 
+from dlrm_pl.callbacks.checkpoint_state import names_of_weights, same_state
+from dlrm_pl.errors import CheckpointError, ConfigurationError
 from dlrm_pl.files.atomic import atomic_file
 from dlrm_pl.model.load import read_checkpoint
+from dlrm_pl.saving.pages import LargePages
+from dlrm_pl.saving.snapshot import Snapshot, Writer, can_write
+
+log = logging.getLogger(__name__)
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Write checkpoints to a temporary file and rename it; read them through a memory map.
+    """Write checkpoints from where the tensors are to a temporary file and rename it; read them through a memory map.
 
     Lightning's own plugin first makes a copy in memory, which may not fit for large tables. It then copies the file
     from the system's folder of temporary files, so that a full disk leaves a partial file in place of an earlier
     checkpoint.
+
+    A checkpoint that is saved under two names, as with ``save_last: true`` of ModelCheckpoint, is written once. The
+    second name is a hard link to the same file, where the file system has those.
+
+    Args:
+        asynchronous: write in a child process, which has a snapshot of the memory, while training goes on. What
+            depends on the file, as the removal of an earlier one, waits until it is whole.
+
+    Raises:
+        ConfigurationError: ``asynchronous`` without the native code that it needs.
     """
+
+    def __init__(self, asynchronous: bool = False) -> None:
+        super().__init__()
+        if asynchronous and not can_write():
+            raise ConfigurationError(
+                "trainer.async_checkpoints=true needs native code that was not built. Install again where there is a "
+                "C++ compiler, or leave it at false."
+            )
+        self._asynchronous = asynchronous
+        self._writer: Writer | None = None
+        self._afterwards: list[Callable[[], None]] = []
+        self._pages: LargePages | None = None
+        self._saved: tuple[Path, bytes | None] | None = None
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         """Save a checkpoint.
@@ -29,20 +61,104 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             storage_options: options of another file system, which leave the work to Lightning.
 
         Raises:
+            NonFiniteError: a weight is NaN or infinite; an earlier checkpoint of this name is kept.
             OutputError: the folder cannot be written.
             OSError: the disk is full; an earlier checkpoint of this name is kept.
         """
         if "://" in str(path) or storage_options is not None:
             super().save_checkpoint(checkpoint, path, storage_options)
             return
-        with atomic_file(Path(path), "wb") as handle:
+        path = Path(path)
+        state = same_state(checkpoint)
+        if self._saved is not None and state is not None and self._saved[1] == state and self._saved[0] != path:
+            first = self._saved[0]
+            if self._writer is not None:
+                self._afterwards.append(lambda: self._link_or_copy(checkpoint, first, path))
+            else:
+                self._link_or_copy(checkpoint, first, path)
+            return
+        self.finish()
+        self._save(checkpoint, path)
+        self._saved = path, state
+
+    def _save(self, checkpoint: dict[str, Any], path: Path) -> None:
+        snapshot = self._snapshot(checkpoint, path) if can_write() else None
+        if snapshot is None:
+            _save_by_torch(checkpoint, path)
+        elif self._asynchronous and snapshot.can_start:
             try:
-                torch.save(checkpoint, handle)
-            except RuntimeError as error:
-                # torch's writer only notices that fewer bytes were written; the error before says why.
-                if isinstance(error.__context__, OSError | KeyboardInterrupt):
-                    raise error.__context__ from None
+                self._writer = snapshot.start()
+            except OSError as error:
+                log.warning("%s: no second process could be started (%s), so training waits", path, error.strerror)
+                snapshot.write()
+            else:
+                self._pages = LargePages(snapshot.memory)
+        else:
+            snapshot.write()
+
+    def _snapshot(self, checkpoint: dict[str, Any], path: Path) -> Snapshot | None:
+        """Prepare a checkpoint, unless it holds objects that only torch can write."""
+        names = names_of_weights(checkpoint)
+        try:
+            return Snapshot(path, checkpoint, lambda tensor: names.get(id(tensor)))
+        except CheckpointError as error:
+            log.warning("%s Saving it by torch.save.", error)
+            return None
+
+    def _link_or_copy(self, checkpoint: dict[str, Any], first: Path, path: Path) -> None:
+        if not link(first, path):
+            self._save(checkpoint, path)
+
+    @property
+    def pending(self) -> Path | None:
+        """The file that a child process is writing now."""
+        return None if self._writer is None else self._writer.path
+
+    def poll(self) -> None:
+        """Do, between two steps, what an asynchronous checkpoint asks for; without one this does nothing.
+
+        Raises:
+            NonFiniteError: a weight in the checkpoint is NaN or infinite; an earlier one of this name is kept.
+            OSError: the checkpoint could not be written.
+            OutputError: the process that was writing it was killed.
+        """
+        if self._writer is not None:
+            if self._writer.ended:
+                self.finish()
+            elif self._writer.needs_memory:
+                log.warning("%s: training waits until it is written, to leave memory free", self._writer.path)
+                self.finish()
+        elif self._pages is not None and not self._pages.restore():
+            self._pages = None
+
+    def finish(self) -> None:
+        """Wait for a checkpoint that is being written, see ``poll``."""
+        writer, self._writer = self._writer, None
+        afterwards, self._afterwards = self._afterwards, []
+        if writer is not None:
+            try:
+                writer.wait()
+            except BaseException:
+                self._saved = None
                 raise
+            log.info("%s: saved", writer.path)
+        for action in afterwards:
+            action()
+
+    def after_writing(self, action: Callable[[], None]) -> None:
+        """Call a function when the checkpoint that is being written is whole; at once if there is none."""
+        if self._writer is None:
+            action()
+        else:
+            self._afterwards.append(action)
+
+    def remove_checkpoint(self, path: str | Path) -> None:
+        """Remove a checkpoint, as soon as the one that replaces it is whole."""
+        self.after_writing(lambda: super(AtomicCheckpointIO, self).remove_checkpoint(path))
+
+    def teardown(self) -> None:
+        """Wait for a checkpoint that is being written."""
+        self.finish()
 
     def load_checkpoint(
         self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
@@ -57,9 +173,39 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         Raises:
             CheckpointError: the file is damaged, or not a checkpoint of this package.
         """
+        self.finish()
         if "://" in str(path):
             return resume_in_epoch(super().load_checkpoint(path, map_location, weights_only))
         return resume_in_epoch(read_checkpoint(Path(path), whole=True))
+
+
+def link(first: Path, path: Path) -> bool:
+    """Give a file a second name, in place of an earlier file of that name; it is there whole at every moment.
+
+    Returns:
+        False if the file system has no hard links.
+    """
+    temporary = path.parent / f".{path.name}.{os.getpid()}.link.tmp"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.unlink(missing_ok=True)
+        os.link(first, temporary)
+    except OSError:
+        return False
+    temporary.rename(path)
+    temporary.unlink(missing_ok=True)  # Where both names were of one file already, the renaming does nothing.
+    return True
+
+
+def _save_by_torch(checkpoint: dict[str, Any], path: Path) -> None:
+    with atomic_file(path, "wb") as handle:
+        try:
+            torch.save(checkpoint, handle)
+        except RuntimeError as error:
+            # torch's writer only notices that fewer bytes were written; the error before says why.
+            if isinstance(error.__context__, OSError | KeyboardInterrupt):
+                raise error.__context__ from None
+            raise
 
 
 def resume_in_epoch(checkpoint: dict[str, Any]) -> dict[str, Any]:

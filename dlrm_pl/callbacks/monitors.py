@@ -42,7 +42,9 @@ def check_monitors(module: pl.LightningModule, callbacks: Iterable[pl.Callback],
         name = callback.monitor
         who = type(callback).__name__
         optional = isinstance(callback, EarlyStopping) and not callback.strict
-        if name in known:
+        if isinstance(callback, ModelCheckpoint) and name in _OF_LIGHTNING:
+            _check_mode(who, name, callback.mode, "max")  # The last K checkpoints are the best K by their step.
+        elif name in known:
             _check_mode(who, name, callback.mode, known[name])
         elif not (may_log_more or optional or (rates and name.startswith("lr-"))):
             raise ConfigurationError(f"{who}: monitor={name!r}: {_no_such(name, known, validates)}")
@@ -58,7 +60,11 @@ def check_monitors(module: pl.LightningModule, callbacks: Iterable[pl.Callback],
 def _check_mode(who: str, name: str, mode: str, better: str) -> None:
     if better not in ("", mode):
         what = (
-            "this would stop as soon as the model improves" if who == "EarlyStopping" else "this keeps the worst model"
+            "this would stop as soon as the model improves"
+            if who == "EarlyStopping"
+            else "this keeps the first checkpoints, not the last"
+            if name in _OF_LIGHTNING
+            else "this keeps the worst model"
         )
         raise ConfigurationError(f"{who}: monitor={name!r} with mode={mode!r}: {what}. Set mode: {better}.")
 

@@ -64,7 +64,8 @@ class SaveConfigOfFit(SaveConfigCallback):
         assert folder is not None
         if trainer.is_global_zero:
             config = self.config.clone()
-            config.pop("overwrite")  # Not of the run; and the next one is to ask for it itself.
+            for name in ("overwrite", "override"):  # Not of the run; and the next one is to ask for it itself.
+                config.pop(name)
             with atomic_file(Path(folder) / self.config_filename) as handle:
                 handle.write(self.parser.dump(config))
 
