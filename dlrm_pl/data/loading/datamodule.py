@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader
@@ -159,6 +159,19 @@ class DLRMDataModule(pl.LightningDataModule):
                 "go into an artifact. Preprocess with --max_ind_range instead."
             )
         require_dictionaries(self.folder.path, self.columns)
+
+    @property
+    def training_settings(self) -> Mapping[str, Any]:
+        """What decides the rows of each training batch, by name; a training that is resumed must not change it."""
+        train = self.folder.splits["train"]
+        return {
+            "batch_size": self.batch_size,
+            "shuffle": self._shuffle,
+            "seed": self.seed,
+            "max_ind_range": self._max_ind_range,
+            "train_rows": train.records,
+            "train_checksum": train.checksum,
+        }
 
     def best_possible_auroc(self, split: Split) -> float | None:
         """AUROC of the true click probabilities of a split, known for synthetic data; None for real logs."""

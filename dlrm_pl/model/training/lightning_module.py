@@ -17,6 +17,7 @@ from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.model.training.hyperparameters import plain_list, pooling_of, with_inputs
 from dlrm_pl.model.training.losses import Loss
+from dlrm_pl.model.training.run_record import RunRecord
 from dlrm_pl.model.training.stored_module import StoredModule
 from dlrm_pl.model.training.weight_init import skips_weight_init
 from dlrm_pl.scoring import ROWS_AT_A_TIME, Probabilities
@@ -52,6 +53,7 @@ class DLRMModule(StoredModule):
 
     Attributes:
         allow_other_dataset: let the model score rows of a dataset that it was not made for.
+        allow_other_settings: let a training go on with another batch size, order or precision than its checkpoint's.
         resumed_at: step of the checkpoint that training continues from; None where it starts from the beginning.
 
     Raises:
@@ -102,6 +104,8 @@ class DLRMModule(StoredModule):
         self.dataset_fingerprint = dataset_fingerprint
         self._add_training()
         self.allow_other_dataset = False
+        self.allow_other_settings = False
+        self._record = RunRecord()
         self.resumed_at: int | None = None
         architecture = Architecture(
             table_sizes=tuple(table_sizes),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Self
 
 from pytorch_lightning.trainer.states import TrainerFn
@@ -11,6 +12,9 @@ from pytorch_lightning.trainer.states import TrainerFn
 from dlrm_pl.columns.columns import Columns
 from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.model.checkpoints.contract import CheckpointContract
+from dlrm_pl.model.training.accumulation import rewind_to_last_step
+from dlrm_pl.model.training.run_record import RunRecord
+from dlrm_pl.model.training.run_settings import run_settings
 from dlrm_pl.model.training.trained_module import TrainedModule
 
 log = logging.getLogger(__name__)
@@ -22,13 +26,16 @@ class StoredModule(TrainedModule):
     Attributes:
         dataset_fingerprint: fingerprint of the dataset that numbered the categories.
         allow_other_dataset: let the model score rows of a dataset that it was not made for.
+        allow_other_settings: let a training go on with another batch size, order or precision than its checkpoint's.
         resumed_at: step of the checkpoint that training continues from; None where it starts from the beginning.
     """
 
     dataset_fingerprint: str
     allow_other_dataset: bool
+    allow_other_settings: bool
     resumed_at: int | None
     _columns: Columns | None
+    _record: RunRecord
 
     @property
     def architecture(self) -> Architecture:
@@ -82,8 +89,11 @@ class StoredModule(TrainedModule):
             self.dataset_fingerprint = self.dataset_fingerprint or fingerprint
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Write the architecture and the dataset's fingerprint into a checkpoint."""
+        """Write the architecture, the dataset's fingerprint and the training's settings into a checkpoint."""
         self.contract.write(checkpoint)
+        if self._trainer is not None and self._trainer.state.fn == TrainerFn.FITTING:
+            rewind_to_last_step(checkpoint, self._trainer.accumulate_grad_batches)
+            replace(self._record, settings=run_settings(self._trainer, self)).write(checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Check that a checkpoint fits this module.
@@ -91,6 +101,7 @@ class StoredModule(TrainedModule):
         Raises:
             CheckpointError: the checkpoint is not one of this package, or has another architecture, dataset or
                 columns; names the difference.
+            ConfigurationError: the training has other settings than the checkpoint's; names them.
         """
         saved = CheckpointContract.read(checkpoint)
         saved.check_fits(self.architecture, self.dataset_fingerprint, self._columns)
@@ -98,6 +109,9 @@ class StoredModule(TrainedModule):
         self.dataset_fingerprint = self.dataset_fingerprint or saved.dataset_fingerprint
         if self._trainer is not None and self._trainer.state.fn == TrainerFn.FITTING:
             self.resumed_at = checkpoint.get("global_step")
+            self._record = RunRecord.read(checkpoint).resumed(
+                run_settings(self._trainer, self), step=self.resumed_at or 0, override=self.allow_other_settings
+            )
             self._resume_with(checkpoint.get("hyper_parameters", {}))
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:

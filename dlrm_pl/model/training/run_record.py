@@ -1,0 +1,107 @@
+"""The settings of a training that decide how it goes on; a checkpoint keeps them, and a resumed training has them too.
+
+A training that is resumed with another batch size, order or precision would go on without an error, but some rows would
+be read twice and others never, or its weights would not be those of a training that was never interrupted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from dlrm_pl.documents.fields import Partial, make
+from dlrm_pl.errors import CheckpointError, ConfigurationError
+from dlrm_pl.model.parameter_names import to_our_name
+
+KEY = "dlrm_pl_run"
+
+_REASONS = {
+    "data": "some rows would be trained on twice and others never",
+    "trainer": "the steps would be others than those of a training without an interruption",
+    "model": "rounding would differ from that of a training without an interruption",
+}
+
+
+@dataclass(frozen=True)
+class _Entry(Partial):
+    """The entry of the file before it was checked."""
+
+    settings: dict[str, Any]
+    overridden: list[dict[str, Any]] = field(default_factory=list)
+    nonfinite_tables: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What a checkpoint says of the training that saved it.
+
+    Attributes:
+        settings: settings that must stay, by name, as plain values.
+        overridden: for each time that they were changed on purpose, the step and the changes in words.
+        nonfinite_tables: names of tables that were imported with values which are not finite, and may have some.
+    """
+
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    overridden: tuple[Mapping[str, Any], ...] = ()
+    nonfinite_tables: tuple[str, ...] = ()
+
+    def write(self, checkpoint: dict[str, Any]) -> None:
+        """Add the record to a checkpoint."""
+        checkpoint[KEY] = {
+            "settings": dict(self.settings),
+            "overridden": [dict(one) for one in self.overridden],
+            "nonfinite_tables": list(self.nonfinite_tables),
+        }
+
+    @classmethod
+    def read(cls, checkpoint: Mapping[str, Any]) -> Self:
+        """Read the record of a checkpoint; one that has none, as of earlier versions, gives an empty one.
+
+        Raises:
+            CheckpointError: it is corrupt.
+        """
+        imported = checkpoint.get("reference")
+        upstreams = imported.get("nonfinite_rows", {}) if isinstance(imported, Mapping) else {}
+        rows = [f"model.{to_our_name(name)}" for name in upstreams]
+        stated = checkpoint.get(KEY)
+        if stated is None:
+            return cls({}, (), tuple(rows))
+        entry = make(_Entry, stated, f"the entry {KEY!r}", CheckpointError, "The checkpoint is corrupt.")
+        return cls(entry.settings, tuple(entry.overridden), (*entry.nonfinite_tables, *rows))
+
+    def resumed(self, now: Mapping[str, Any], *, step: int, override: bool) -> Self:
+        """Return the record of a training that goes on from a checkpoint with this one.
+
+        Args:
+            now: settings of the training.
+            step: optimizer step of the checkpoint.
+            override: whether settings may differ.
+
+        Raises:
+            ConfigurationError: they differ; the message names them.
+        """
+        changes = {
+            name: f"{name} is {_text(now[name])}, but {_text(before)} in the checkpoint"
+            for name, before in self.settings.items()
+            if name in now and now[name] != before
+        }
+        overridden = self.overridden
+        if changes and not override:
+            reasons = dict.fromkeys(_REASONS[name.partition(".")[0]] for name in changes)
+            raise ConfigurationError(
+                f"The training cannot be continued with other settings: {'; '.join(changes.values())}. "
+                f"{_capital('; and '.join(reasons))}. Give the settings of the checkpoint, or --override to go on "
+                "with these all the same; later checkpoints will say so."
+            )
+        if changes:
+            overridden = (*overridden, {"step": step, "changes": list(changes.values())})
+        return type(self)(now, overridden, self.nonfinite_tables)
+
+
+def _text(value: Any) -> str:
+    return "not set" if value is None else str(value)
+
+
+def _capital(clause: str) -> str:
+    return clause[0].upper() + clause[1:]

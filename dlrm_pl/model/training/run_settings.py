@@ -1,0 +1,30 @@
+"""Which settings of a Trainer, a data module and a module decide how a training goes on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def run_settings(trainer: Any, module: Any) -> dict[str, Any]:
+    """Collect the settings that a resumed training must share with the one before, as plain values.
+
+    Args:
+        trainer: Lightning's Trainer; its data module may state ``training_settings`` by name.
+        module: module that is trained.
+    """
+    data = getattr(trainer.datamodule, "training_settings", {})
+    settings = {f"data.{name}": value for name, value in data.items()} | {
+        "trainer.accumulate_grad_batches": trainer.accumulate_grad_batches,
+        "trainer.precision": str(trainer.precision),
+        "trainer.gradient_clip_val": trainer.gradient_clip_val or None,
+        "trainer.gradient_clip_algorithm": _clips_by(trainer),
+        "trainer.devices": trainer.world_size,
+    }
+    engine = getattr(module, "engine_name", None)  # Not known before the training starts.
+    return settings if engine is None else settings | {"model.engine": engine}
+
+
+def _clips_by(trainer: Any) -> str | None:
+    if not trainer.gradient_clip_val:
+        return None
+    return str(getattr(trainer.gradient_clip_algorithm, "value", trainer.gradient_clip_algorithm) or "norm")

@@ -1,0 +1,126 @@
+"""A training goes on from a checkpoint as if it had never been interrupted, or says why it would not."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+
+from dlrm_pl.data.loading.datamodule import DLRMDataModule
+from dlrm_pl.errors import CheckpointError, ConfigurationError
+from dlrm_pl.model.load import read_checkpoint
+from dlrm_pl.model.training.lightning_module import DLRMModule
+from dlrm_pl.model.training.run_record import KEY, RunRecord
+from tests.support.training import assert_same_weights, click_module, quiet_trainer
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+
+
+class Losses(pl.Callback):
+    """The loss of each batch, by the number of the epoch and of the batch."""
+
+    def __init__(self) -> None:
+        self.of: dict[tuple[int, int], float] = {}
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self.of[trainer.current_epoch, batch_idx] = float(trainer.callback_metrics["train_loss"])
+
+
+class SaveAfter(pl.Callback):
+    """Save a checkpoint after a batch, as ModelCheckpoint does."""
+
+    def __init__(self, path: Path, batch: int) -> None:
+        self.path, self.batch = path, batch
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if batch_idx == self.batch and trainer.current_epoch == 1:
+            trainer.save_checkpoint(self.path)
+
+
+def fit(
+    folder: Path, *callbacks: pl.Callback, ckpt_path: Path | None = None, override: bool = False, **options: Any
+) -> tuple[DLRMModule, dict[tuple[int, int], float]]:
+    """Train two epochs of eight batches."""
+    data = {"batch_size": 128, "shuffle": "row"} | options.pop("data", {})
+    datamodule = DLRMDataModule(str(folder), **data)
+    module, losses = click_module(datamodule, optimizer="adagrad", learning_rate=0.3), Losses()
+    limits: dict[str, Any] = {"max_epochs": 2, "limit_train_batches": 8, "limit_val_batches": 0}
+    trainer = quiet_trainer(**limits | {"callbacks": [losses, *callbacks], "enable_checkpointing": False} | options)
+    trainer.fit(module, datamodule=datamodule, ckpt_path=ckpt_path, override=override)
+    trainer.strategy.checkpoint_io.teardown()
+    return module, losses.of
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+@pytest.mark.parametrize("batch", range(2, 8))
+def test_checkpoint_between_the_batches_of_a_step_goes_on_from_the_step_before(
+    synthetic_folder: Path, tmp_path: Path, batch: int, asynchronous: bool
+) -> None:
+    path, options = tmp_path / "a.ckpt", {"accumulate_grad_batches": 3, "async_checkpoints": asynchronous}
+    whole, losses = fit(synthetic_folder, SaveAfter(path, batch), **options)
+    trained = 8 if batch == 7 else (batch + 1) // 3 * 3
+    resumed, later = fit(synthetic_folder, ckpt_path=path, **options)
+    assert min(later, default=(2, 0)) == ((1, trained) if trained < 8 else (2, 0))
+    assert later == {at: loss for at, loss in losses.items() if at >= (1, trained)}
+    assert_same_weights(whole, resumed)
+
+
+@pytest.fixture(scope="module")
+def saved(synthetic_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("saved") / "a.ckpt"
+    fit(synthetic_folder, SaveAfter(path, 3))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"data": {"batch_size": 64}}, "data.batch_size is 64, but 128 in the checkpoint. Some rows would be trained"),
+        ({"data": {"shuffle": "batch"}}, "data.shuffle is batch, but row in the checkpoint"),
+        ({"data": {"seed": 7}}, "data.seed is 7, but 0 in the checkpoint"),
+        ({"accumulate_grad_batches": 2}, "trainer.accumulate_grad_batches is 2, but 1 in the checkpoint. The steps"),
+        ({"precision": "bf16-mixed"}, "trainer.precision is bf16-mixed, but 32-true in the checkpoint"),
+        ({"gradient_clip_val": 0.5}, "trainer.gradient_clip_val is 0.5, but not set in the checkpoint; trainer.gra"),
+        ({"data": {"batch_size": 64, "seed": 7}}, "data.batch_size is 64, but 128 in the checkpoint; data.seed is 7"),
+    ],
+)
+def test_other_settings_are_refused(synthetic_folder: Path, saved: Path, changed: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigurationError, match=re.escape(words)) as caught:
+        fit(synthetic_folder, ckpt_path=saved, **changed)
+    assert "or --override to go on" in str(caught.value)
+
+
+def test_what_was_overridden_is_in_all_later_checkpoints(synthetic_folder: Path, saved: Path, tmp_path: Path) -> None:
+    first, second = tmp_path / "b.ckpt", tmp_path / "c.ckpt"
+    wider = {"batch_size": 100}
+    fit(synthetic_folder, SaveAfter(first, 5), ckpt_path=saved, override=True, data=wider)
+    fit(synthetic_folder, SaveAfter(second, 6), ckpt_path=first, data=wider)
+    for path in (first, second):
+        record = RunRecord.read(read_checkpoint(path))
+        assert record.overridden == ({"step": 12, "changes": ["data.batch_size is 100, but 128 in the checkpoint"]},)
+        assert record.settings["data.batch_size"] == 100
+
+
+def test_checkpoint_of_an_earlier_version_goes_on_with_any_settings(synthetic_folder: Path, saved: Path) -> None:
+    before = torch.load(saved, weights_only=True)
+    assert before.pop(KEY)["settings"]["trainer.devices"] == 1
+    torch.save(before, saved.parent / "old.ckpt")
+    fit(synthetic_folder, ckpt_path=saved.parent / "old.ckpt", data={"batch_size": 100})
+
+
+def test_damaged_record_is_refused() -> None:
+    with pytest.raises(CheckpointError, match=rf"the entry '{KEY}': settings: 3 must be"):
+        RunRecord.read({KEY: {"settings": 3}})
+
+
+def test_tables_that_were_imported_with_bad_values_are_remembered() -> None:
+    imported = {"reference": {"nonfinite_rows": {"emb_l.1.weight": 4}}}
+    record = RunRecord.read(imported)
+    assert record.nonfinite_tables == ("model.embedding_bags.tables.1.weight",)
+    checkpoint: dict[str, Any] = {}
+    record.write(checkpoint)
+    assert RunRecord.read(checkpoint) == record
