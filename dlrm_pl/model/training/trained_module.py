@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
 from dlrm_pl.batch import ClickBatch
-from dlrm_pl.errors import NonFiniteError
 from dlrm_pl.model.checkpoints.contract import overruled
+from dlrm_pl.model.training.divergence import divergence, has_diverged
 from dlrm_pl.model.training.gradient_clipping import clip_gradients
 from dlrm_pl.model.training.losses import Loss, click_loss
 from dlrm_pl.model.training.schedule import WarmupDecay
@@ -47,16 +47,13 @@ class TrainedModule(ScoredModule):
         """Compute the loss of a batch.
 
         Raises:
-            NonFiniteError: the loss is NaN or infinite.
+            NonFiniteError: the loss is NaN, infinite, or so large that the training has diverged.
         """
         loss = click_loss(self(batch), batch.known_labels, self._loss, self._loss_weights)
         self.model.watch.glance()
-        if not torch.isfinite(loss):
-            rate = self._schedule.rate(self.global_step + 1)
-            raise NonFiniteError(
-                f"The loss is {loss.item()} at step {self.global_step}, with a learning rate of {rate:.6g}. Lower "
-                "--model.learning_rate, warm up with --model.lr_num_warmup_steps, or check the dense features of the "
-                "data for values that are not finite."
+        if has_diverged(mean := float(loss.detach()), self._loss_weights if self._loss == "wbce" else (1.0, 1.0)):
+            raise divergence(
+                self.model, batch, mean, step=self.global_step, rate=self._schedule.rate(self.global_step + 1)
             )
         self.log("train_loss", loss, prog_bar=True, batch_size=batch.num_samples)
         return loss
