@@ -17,7 +17,9 @@ from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.model.training.hyperparameters import plain_list, pooling_of, with_inputs
 from dlrm_pl.model.training.losses import Loss
+from dlrm_pl.model.training.optimizers.settings import DenseRule, TableRule, check_rules
 from dlrm_pl.model.training.run_record import RunRecord
+from dlrm_pl.model.training.schedule import ScheduleName
 from dlrm_pl.model.training.stored_module import StoredModule
 from dlrm_pl.model.training.weight_init import skips_weight_init
 from dlrm_pl.scoring import ROWS_AT_A_TIME, Probabilities
@@ -40,16 +42,28 @@ class DLRMModule(StoredModule):
         loss: binary cross-entropy (bce), the same with class weights (wbce), or mean squared error of the probability.
         loss_weights: weights of a non-click and of a click, for wbce.
         loss_threshold: t keeps probabilities within t and 1 - t, in training and inference; 0 is off.
-        optimizer: sgd, the default of upstream (facebookresearch/dlrm), or adagrad, which learns more from logs of up
-            to a few million rows (``configs/experiment/small_log.yaml``); both give tables sparse gradients.
+        optimizer: sgd, the default of upstream (facebookresearch/dlrm); adagrad, which learns more from logs of up to a
+            few million rows (``configs/experiment/small_log.yaml``); or rwsadagrad, row-wise Adagrad, whose state is
+            one number for each row of a table. All of them change only the rows of tables that a batch looks up.
         learning_rate: learning rate before the schedule.
         lr_num_warmup_steps: number of optimizer steps in which the learning rate grows from 0; 0 is off.
-        lr_decay_start_step: optimizer step at which the quadratic decay starts.
+        lr_decay_start_step: optimizer step at which the decay starts.
         lr_num_decay_steps: number of optimizer steps of the decay; 0 is off.
         dataset_fingerprint: fingerprint of the dataset that numbered the categories; the command line reads it from
             the dataset.
         columns: columns of the dataset, or their statement; the command line reads them from the dataset. None:
             Criteo's, or, where the numbers of columns differ from those, the ones of the data module.
+        epsilon: what adagrad and rwsadagrad add to the root of their sums; None: 1e-10.
+        dense_optimizer: another optimizer for the MLPs: sgd, adagrad, adam, or lamb, for large batches. None: the
+            same, and adagrad beside rwsadagrad.
+        dense_learning_rate: another learning rate for the MLPs; the schedule scales both. None: the same.
+        dense_epsilon: epsilon of the MLPs' optimizer; None: 1e-8 for adam, 1e-6 for lamb, 1e-10 for adagrad.
+        dense_betas: shares of the averages of gradients and of their squares that a step of adam or lamb keeps.
+        dense_weight_decay: decoupled weight decay of adam and lamb.
+        lr_schedule: what follows the warm-up: upstream, a quadratic decay with its quirks; polynomial; cosine; or
+            constant. Without lr_num_decay_steps, upstream has no decay.
+        lr_decay_power: power of the polynomial decay.
+        lr_end_factor: share of the learning rate that a polynomial or cosine decay ends at.
 
     Attributes:
         allow_other_dataset: let the model score rows of a dataset that it was not made for.
@@ -77,18 +91,29 @@ class DLRMModule(StoredModule):
         loss: Loss = "bce",
         loss_weights: Sequence[float] = (1.0, 1.0),
         loss_threshold: float = 0.0,
-        optimizer: Literal["sgd", "adagrad"] = "sgd",
+        optimizer: TableRule = "sgd",
         learning_rate: float = 0.1,
         lr_num_warmup_steps: int = 0,
         lr_decay_start_step: int = 0,
         lr_num_decay_steps: int = 0,
         dataset_fingerprint: str = "",
         columns: Columns | dict[str, Any] | None = None,
+        *,
+        epsilon: float | None = None,
+        dense_optimizer: DenseRule | None = None,
+        dense_learning_rate: float | None = None,
+        dense_epsilon: float | None = None,
+        dense_betas: Sequence[float] = (0.9, 0.999),
+        dense_weight_decay: float = 0.0,
+        lr_schedule: ScheduleName = "upstream",
+        lr_decay_power: float = 2.0,
+        lr_end_factor: float = 0.0,
     ) -> None:
         super().__init__()
         # Plain lists, since hyperparameters are written to YAML.
         table_sizes, bottom_mlp = plain_list(table_sizes), plain_list(bottom_mlp)
-        top_mlp, loss_weights = plain_list(top_mlp), plain_list(loss_weights)
+        top_mlp, loss_weights, dense_betas = plain_list(top_mlp), plain_list(loss_weights), plain_list(dense_betas)
+        check_rules(optimizer, dense_optimizer)
         check_arguments(DLRMModule.__init__, locals())
         if len(loss_weights) != 2 or not all(0 <= weight < float("inf") for weight in loss_weights):
             raise ConfigurationError(

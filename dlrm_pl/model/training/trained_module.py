@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any, Literal
 
 import torch
@@ -17,26 +18,38 @@ from dlrm_pl.model.checkpoints.contract import overruled
 from dlrm_pl.model.training.divergence import divergence, has_diverged
 from dlrm_pl.model.training.gradient_clipping import clip_gradients
 from dlrm_pl.model.training.losses import Loss, click_loss
+from dlrm_pl.model.training.optimizers.make import make_optimizer
+from dlrm_pl.model.training.optimizers.settings import OptimizerSettings
 from dlrm_pl.model.training.schedule import WarmupDecay
 from dlrm_pl.model.training.scored_module import ScoredModule
 from dlrm_pl.model.training.sparse_gradients import average, broadcast, is_distributed
 
 log = logging.getLogger(__name__)
 
+# Names of the schedule's hyperparameters, and what WarmupDecay calls them.
+_SCHEDULE = {
+    "learning_rate": "base",
+    "lr_schedule": "kind",
+    "lr_num_warmup_steps": "warmup_steps",
+    "lr_decay_start_step": "decay_start_step",
+    "lr_num_decay_steps": "decay_steps",
+    "lr_decay_power": "power",
+    "lr_end_factor": "end_factor",
+}
+# What checkpoints of earlier versions do not state, since it was not possible to choose another.
+_ALWAYS_BEFORE = {
+    field.name: field.default for field in fields(OptimizerSettings) if field.name not in ("optimizer", "learning_rate")
+} | {"lr_schedule": "upstream", "lr_decay_power": 2.0, "lr_end_factor": 0.0}
 # Hyperparameters that say how a model is trained; the others say what it is.
-_TRAINING = (
-    "loss",
-    "loss_weights",
-    "optimizer",
-    "learning_rate",
-    "lr_num_warmup_steps",
-    "lr_decay_start_step",
-    "lr_num_decay_steps",
-)
+_TRAINING = ("loss", "loss_weights", "optimizer", *_SCHEDULE, *_ALWAYS_BEFORE)
 
 
 class TrainedModule(ScoredModule):
-    """The part of ``DLRMModule`` that trains."""
+    """The part of ``DLRMModule`` that trains.
+
+    Attributes:
+        optimizers_chosen: which optimizers train the model, and their numbers.
+    """
 
     def _add_training(self) -> None:
         """Take over the hyperparameters, which have been saved."""
@@ -94,18 +107,16 @@ class TrainedModule(ScoredModule):
             clip_gradients(self.parameters(), gradient_clip_val, by)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """Make the optimizer and upstream's learning-rate schedule, which advances with each optimizer step."""
-        if not torch.sparse.check_sparse_tensor_invariants.is_enabled():  # type: ignore[no-untyped-call]
-            # This states the default explicitly. Without it torch's Adagrad warns about it, which users cannot change.
-            torch.sparse.check_sparse_tensor_invariants.disable()  # type: ignore[no-untyped-call]
-        kind = torch.optim.SGD if self._optimizer == "sgd" else torch.optim.Adagrad
-        optimizer: torch.optim.Optimizer = kind(self.parameters(), lr=self._schedule.base)
+        """Make the optimizer and its learning-rate schedule, which advances with each optimizer step."""
+        optimizer = make_optimizer(self.model, self.optimizers_chosen)
         # A lambda is left out of checkpoints, where a method would add an entry.
         scheduler = LambdaLR(optimizer, lambda steps_done: self._schedule.factor(steps_done))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def _resume_with(self, saved: Mapping[str, Any]) -> None:
         """Continue training with the hyperparameters of a checkpoint, which its optimizer's state belongs to."""
+        if "optimizer" in saved:  # Written by `fit`, and not imported.
+            saved = _ALWAYS_BEFORE | dict(saved)
         own = {name: self.hparams[name] for name in _TRAINING}
         if difference := overruled(saved, own):
             if self.trainer.is_global_zero:
@@ -117,13 +128,11 @@ class TrainedModule(ScoredModule):
         hparams = self.hparams
         self._loss: Loss = hparams["loss"]
         self._loss_weights = (hparams["loss_weights"][0], hparams["loss_weights"][1])
-        self._optimizer: str = hparams["optimizer"]
-        self._schedule = WarmupDecay(
-            base=hparams["learning_rate"],
-            warmup_steps=hparams["lr_num_warmup_steps"],
-            decay_start_step=hparams["lr_decay_start_step"],
-            decay_steps=hparams["lr_num_decay_steps"],
+        self.optimizers_chosen = OptimizerSettings(
+            **{field.name: hparams[field.name] for field in fields(OptimizerSettings)}
+            | {"dense_betas": tuple(hparams["dense_betas"])}
         )
+        self._schedule = WarmupDecay(**{name: hparams[key] for key, name in _SCHEDULE.items()})
 
     def _tables(self) -> list[torch.nn.Parameter]:
         return list(self.model.embedding_bags.parameters())

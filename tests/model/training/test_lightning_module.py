@@ -194,6 +194,8 @@ CHANGES: dict[str, Any] = {
     "loss_threshold": 0.49,
     "optimizer": "adagrad",
     "learning_rate": 0.3,
+    "dense_optimizer": "adam",
+    "dense_learning_rate": 0.3,
     "lr_num_warmup_steps": 3,
     "lr_num_decay_steps": 3,
     "top_mlp": [9, 1],
@@ -213,6 +215,18 @@ def test_every_hyperparameter_changes_training(name: str) -> None:
         ({"loss": "wbce"}, {"loss_weights": [1.0, 3.0]}),
         ({"loss": "wbce"}, {"loss_weights": [3.0, 1.0]}),
         ({"lr_num_decay_steps": 3}, {"lr_decay_start_step": 2}),
+        ({"lr_num_decay_steps": 3}, {"lr_schedule": "cosine"}),
+        ({"lr_num_decay_steps": 3, "lr_schedule": "polynomial"}, {"lr_decay_power": 1.0}),
+        ({"lr_num_decay_steps": 3, "lr_schedule": "polynomial"}, {"lr_end_factor": 0.5}),
+        ({"optimizer": "adagrad"}, {"optimizer": "rwsadagrad"}),
+        ({"optimizer": "adagrad"}, {"epsilon": 0.1}),
+        ({"optimizer": "rwsadagrad"}, {"epsilon": 0.1}),
+        ({"optimizer": "rwsadagrad"}, {"dense_epsilon": 0.1}),
+        ({"dense_optimizer": "adam"}, {"dense_optimizer": "lamb"}),
+        ({"dense_optimizer": "adam"}, {"dense_betas": (0.5, 0.999)}),
+        ({"dense_optimizer": "lamb"}, {"dense_betas": (0.9, 0.5)}),
+        ({"dense_optimizer": "lamb"}, {"dense_weight_decay": 0.1}),
+        ({"dense_optimizer": "adam"}, {"dense_weight_decay": 0.1}),
         ({"embedding_dim": 4}, {"embedding_dim": 5, "bottom_mlp": [3, 8, 5]}),
         ({"table_sizes": SIZES}, {"table_sizes": [6, 5, 10]}),
     ],
@@ -226,7 +240,8 @@ def test_hyperparameters_that_need_another_change_training_too(base: dict[str, A
     ("changes", "message"),
     [
         ({"loss": "hinge"}, "loss='hinge' must be"),
-        ({"optimizer": "adam"}, "optimizer='adam' must be"),
+        ({"optimizer": "ftrl"}, "optimizer='ftrl' must be"),
+        ({"optimizer": "adam"}, "optimizer='adam' is for the MLPs alone"),
         ({"loss_weights": [1.0]}, r"loss_weights=\[1.0\] must be two non-negative numbers"),
         ({"loss_weights": [1.0, -1.0]}, r"loss_weights=\[1.0, -1.0\]"),
         ({"learning_rate": -1.0}, "learning_rate=-1.0"),
@@ -269,11 +284,15 @@ def test_early_stopping_reads_the_modules_own_auroc() -> None:
     assert trainer.callback_metrics["val_auroc"] > 0.8
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adagrad"])
-def test_resuming_equals_an_uninterrupted_run(tmp_path: Path, optimizer: str) -> None:
+@pytest.mark.parametrize(
+    ("optimizer", "dense_optimizer"),
+    [("sgd", None), ("adagrad", None), ("rwsadagrad", None), ("rwsadagrad", "lamb"), ("sgd", "adam")],
+)
+def test_resuming_equals_an_uninterrupted_run(tmp_path: Path, optimizer: str, dense_optimizer: str | None) -> None:
     batches = make_batches(5)
     options: dict[str, Any] = {
         "optimizer": optimizer,
+        "dense_optimizer": dense_optimizer,
         "lr_num_warmup_steps": 7,
         "lr_decay_start_step": 8,
         "lr_num_decay_steps": 9,
@@ -289,6 +308,25 @@ def test_resuming_equals_an_uninterrupted_run(tmp_path: Path, optimizer: str) ->
     assert resumed.global_step == 15
     assert rates.rates == seen.rates[5:]
     assert_same_weights(second, whole)
+
+
+def test_a_checkpoint_of_an_earlier_version_resumes_with_the_only_optimizer_that_it_had(tmp_path: Path) -> None:
+    """It states no dense_optimizer; the one of the command line does not fit its state."""
+    batches = make_batches(5)
+    whole, _ = fitted(batches, max_epochs=2)
+    first, trainer = make_module(), make_trainer()
+    trainer.fit(first, loader(batches))
+    trainer.save_checkpoint(tmp_path / "first.ckpt")
+    checkpoint = torch.load(tmp_path / "first.ckpt", weights_only=True)
+    hyperparameters = checkpoint["hyper_parameters"]
+    for name in [*hyperparameters]:
+        if name.startswith(("dense_", "epsilon", "lr_schedule", "lr_decay_power", "lr_end_factor")):
+            del hyperparameters[name]
+    torch.save(checkpoint, tmp_path / "earlier.ckpt")
+    second = make_module(seed=1, dense_optimizer="adam", lr_schedule="constant")
+    make_trainer(max_epochs=2).fit(second, loader(batches), ckpt_path=tmp_path / "earlier.ckpt", weights_only=True)
+    assert_same_weights(second, whole)
+    assert second.hparams["dense_optimizer"] is None
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,9 @@
 """The learning rate as a function of the step, against the reference's stateful scheduler."""
 
+import math
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -38,6 +42,53 @@ def test_without_decay_the_base_rate_follows_the_warmup() -> None:
 
 def test_the_decay_ends_at_a_floor() -> None:
     assert WarmupDecay(1e-6, decay_steps=100).rate(99) == 1e-7
+
+
+@pytest.mark.parametrize(
+    ("kind", "power", "left"),
+    [
+        ("polynomial", 2.0, lambda done: (1 - done) ** 2),
+        ("polynomial", 1.0, lambda done: 1 - done),
+        ("polynomial", 0.5, lambda done: math.sqrt(1 - done)),
+        ("cosine", 2.0, lambda done: math.cos(math.pi * done / 2) ** 2),
+    ],
+)
+@pytest.mark.parametrize("end", [0.0, 0.25])
+def test_other_decays_fall_from_the_base_rate_to_their_end(
+    kind: Any, power: float, left: Callable[[float], float], end: float
+) -> None:
+    schedule = WarmupDecay(2.0, 4, 6, 8, kind, power, end)
+    rates = [schedule.rate(step) for step in range(1, 20)]
+    assert rates[:6] == [0.5, 1.0, 1.5, 2.0, 2.0, 2.0]
+    expected = [2 * (end + (1 - end) * left((step - 6) / 8)) for step in range(7, 15)]
+    assert rates[6:14] == pytest.approx(expected, rel=1e-12, abs=1e-15)
+    assert rates[14:] == pytest.approx([2 * end] * 5)
+    assert rates[3:] == sorted(rates[3:], reverse=True)
+
+
+def test_a_constant_rate_follows_the_warmup() -> None:
+    schedule = WarmupDecay(2.0, warmup_steps=2, kind="constant")
+    assert [schedule.rate(step) for step in (1, 2, 3, 1000)] == [1.0, 2.0, 2.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"kind": "cosine"}, "lr_schedule='cosine' needs lr_num_decay_steps"),
+        ({"kind": "polynomial"}, "lr_schedule='polynomial' needs lr_num_decay_steps"),
+        ({"kind": "constant", "decay_steps": 3}, "lr_num_decay_steps=3 contradicts lr_schedule='constant'"),
+        ({"kind": "constant", "decay_start_step": 3}, "lr_decay_start_step=3 contradicts lr_schedule='constant'"),
+        ({"decay_steps": 3, "power": 1.0}, "lr_decay_power=1.0 is of.*'upstream', whose decay is quadratic"),
+        ({"kind": "cosine", "decay_steps": 3, "power": 1.0}, "lr_decay_power=1.0 is of.*is 'cosine'"),
+        ({"kind": "polynomial", "decay_steps": 3, "power": 0.0}, "lr_decay_power=0.0 must be above 0"),
+        ({"kind": "cosine", "decay_steps": 3, "end_factor": 1.5}, "lr_end_factor=1.5 must lie between 0 and 1"),
+        ({"decay_steps": 3, "end_factor": 0.5}, "lr_end_factor=0.5 is of.*is 'upstream'"),
+        ({"kind": "cosine", "decay_steps": 3, "warmup_steps": 5}, "lies inside the warm-up"),
+    ],
+)
+def test_schedules_that_contradict_themselves_are_rejected(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        WarmupDecay(1.0, **values)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,27 @@
+"""Numbers of an optimizer for one step, which the native step is given."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Rates(NamedTuple):
+    """Numbers of an optimizer for one step.
+
+    Attributes:
+        learning_rate: rate of this step, from 0.
+        epsilon: added to the root of Adagrad's sum, or of Adam's squares.
+        beta1: share of the average of gradients that a step keeps, of Adam and LAMB.
+        beta2: the same of their squares.
+        weight_decay: decoupled weight decay, of Adam and LAMB.
+        correction1: ``1 - beta1 ** t`` at step ``t``, counted from 1.
+        correction2: ``1 - beta2 ** t``.
+    """
+
+    learning_rate: float
+    epsilon: float = 1e-10
+    beta1: float = 0.9
+    beta2: float = 0.999
+    weight_decay: float = 0.0
+    correction1: float = 1.0
+    correction2: float = 1.0

@@ -1,0 +1,1 @@
+"""Optimizers of the MLPs and of the embedding tables."""

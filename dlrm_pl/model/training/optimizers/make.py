@@ -1,0 +1,32 @@
+"""Settings -> an optimizer."""
+
+from __future__ import annotations
+
+import torch
+
+from dlrm_pl.model.dlrm import DLRM
+from dlrm_pl.model.training.optimizers.optimizer import DLRMOptimizer
+from dlrm_pl.model.training.optimizers.settings import OptimizerSettings
+
+
+def make_optimizer(model: DLRM, settings: OptimizerSettings) -> torch.optim.Optimizer:
+    """Make the optimizer of a model.
+
+    Args:
+        model: the model.
+        settings: which optimizers, and their numbers.
+
+    Returns:
+        One of torch's optimizers with one group of all parameters where the MLPs have no optimizer of their own, else a
+        ``DLRMOptimizer``.
+    """
+    if not torch.sparse.check_sparse_tensor_invariants.is_enabled():  # type: ignore[no-untyped-call]
+        # This states the default explicitly. Without it torch's Adagrad warns about it, which users cannot change.
+        torch.sparse.check_sparse_tensor_invariants.disable()  # type: ignore[no-untyped-call]
+    if settings.is_plain:
+        if settings.optimizer == "sgd":
+            return torch.optim.SGD(model.parameters(), lr=settings.learning_rate)
+        return torch.optim.Adagrad(model.parameters(), lr=settings.learning_rate, eps=settings.table_epsilon)
+    tables = list(model.embedding_bags.parameters())
+    of_tables = set(map(id, tables))
+    return DLRMOptimizer([p for p in model.parameters() if id(p) not in of_tables], tables, settings)

@@ -1,0 +1,93 @@
+"""What the native step needs of an optimizer: its rules, the numbers of a step, and the tensors of its state."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from dlrm_pl.kernels.training.rates import Rates
+from dlrm_pl.model.training.optimizers.optimizer import DLRMOptimizer
+from dlrm_pl.model.training.optimizers.rules import STATES
+from dlrm_pl.model.training.optimizers.settings import DenseRule, TableRule
+
+
+class Rules(NamedTuple):
+    """Which optimizers an optimizer consists of.
+
+    Attributes:
+        dense: of the MLPs.
+        tables: of the tables.
+    """
+
+    dense: DenseRule
+    tables: TableRule
+
+
+class StepRates(NamedTuple):
+    """The numbers of one step.
+
+    Attributes:
+        dense: of the MLPs' optimizer.
+        tables: of the tables' optimizer.
+    """
+
+    dense: Rates
+    tables: Rates
+
+
+def rules_of(optimizer: torch.optim.Optimizer) -> Rules | str:
+    """Return the rules of an optimizer, or a clause that says why the native step does not know it."""
+    if isinstance(optimizer, DLRMOptimizer):
+        dense, tables = (group["rule"] for group in optimizer.param_groups)
+        return Rules(dense, tables)
+    kind = type(optimizer)
+    if kind not in (torch.optim.SGD, torch.optim.Adagrad):
+        return f"the optimizer is {kind.__module__}.{kind.__qualname__}"
+    if len(optimizer.param_groups) != 1:
+        return f"the optimizer has {len(optimizer.param_groups)} groups of parameters"
+    (group,) = optimizer.param_groups
+    for name in ("momentum", "weight_decay", "lr_decay", "maximize", "differentiable"):
+        if group.get(name):
+            return f"the optimizer has {name}={group[name]}"
+    return Rules("sgd", "sgd") if kind is torch.optim.SGD else Rules("adagrad", "adagrad")
+
+
+def rates_of(optimizer: torch.optim.Optimizer, steps_ahead: int = 0) -> StepRates:
+    """Return the numbers of an optimizer's next step.
+
+    Args:
+        optimizer: an optimizer whose rules are known, see ``rules_of``.
+        steps_ahead: number of steps that were taken since they were counted last, see ``count_steps``.
+    """
+    groups = optimizer.param_groups
+    return StepRates(_rates(optimizer, groups[0], steps_ahead), _rates(optimizer, groups[-1], steps_ahead))
+
+
+def state_of(optimizer: torch.optim.Optimizer, parameter: Tensor, rule: DenseRule | TableRule) -> tuple[Tensor, ...]:
+    """Return the tensors of a parameter's state that a step of a rule changes, but ``step``."""
+    return tuple(optimizer.state[parameter][name] for name in STATES[rule])
+
+
+def count_steps(optimizer: torch.optim.Optimizer, number: int = 1) -> None:
+    """Count steps that the native step has taken, as the optimizer's own would have."""
+    if counts := [state["step"] for state in optimizer.state.values() if "step" in state]:
+        torch._foreach_add_(counts, number)
+
+
+def _rates(optimizer: torch.optim.Optimizer, group: dict[str, Any], steps_ahead: int) -> Rates:
+    rate = float(group["lr"])
+    if group.get("rule") not in ("adam", "lamb"):
+        return Rates(rate, epsilon=group.get("eps", 0.0))
+    beta1, beta2 = group["betas"]
+    step = float(optimizer.state[group["params"][0]]["step"]) + 1 + steps_ahead
+    return Rates(
+        learning_rate=rate,
+        epsilon=group["eps"],
+        beta1=beta1,
+        beta2=beta2,
+        weight_decay=group["weight_decay"],
+        correction1=1 - beta1**step,
+        correction2=1 - beta2**step,
+    )
