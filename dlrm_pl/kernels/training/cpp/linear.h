@@ -1,31 +1,24 @@
-// The stages of a Linear. Included within a variant's namespace, after values.h.
+// The stages of a Linear. Included within a variant's namespace, before its other stages, which may use the vectors too.
+
+#include "values.h"
+// A variant with vectors of its own names their header.
+#if defined(DLRM_VECTORS)
+#include DLRM_VECTORS
+#else
+#include "plain.h"
+#endif
+#include "products.h"
+#include "pack.h"
+
+// Samples of a layer's input that a panel of weights goes over before the next one is taken: they stay in the L2 cache.
+constexpr int64_t GROUP_BYTES = 768 << 10;
+// Panels of a layer's input that are packed at a time for the gradient of the weights, each CHUNK deep.
+constexpr int64_t GROUP_PANELS = 4;
 
 // Row `sample` of a matrix.
 template <typename T>
 T* row(Matrix matrix, int64_t sample) {
     return static_cast<T*>(matrix.data) + sample * matrix.stride;
-}
-
-// Packed weights: for `forward` W^T as [in][padded out], for `input_gradient` W as [out][padded in].
-template <typename T>
-int64_t pack_bytes(int64_t in, int64_t out) {
-    return std::max(in * round_up(out, BLOCK), out * round_up(in, BLOCK)) * int64_t(sizeof(T));
-}
-
-template <typename T>
-void pack(const Layer& layer, int64_t first, int64_t last) {
-    const int64_t outs = round_up(layer.out, BLOCK), ins = round_up(layer.in, BLOCK);
-    auto* const forward_pack = static_cast<T*>(layer.forward_pack);
-    auto* const backward_pack = static_cast<T*>(layer.backward_pack);
-    for (int64_t out = first; out < last; out++) {
-        const float* weights = layer.weight + out * layer.in;
-        for (int64_t in = 0; in < layer.in; in++) forward_pack[in * outs + out] = narrow<T>(weights[in]);
-        for (int64_t in = 0; in < ins; in++) {
-            backward_pack[out * ins + in] = narrow<T>(in < layer.in ? weights[in] : 0.0f);
-        }
-    }
-    if (last < layer.out) return;
-    for (int64_t in = 0; in < layer.in; in++) std::fill(forward_pack + in * outs + last, forward_pack + (in + 1) * outs, T());
 }
 
 template <typename T>
@@ -38,72 +31,156 @@ void cast(const float* dense, int64_t inputs, Matrix x, int64_t first, int64_t l
     }
 }
 
-// sums[BLOCK] += the products of `count` values with a matrix's columns.
-template <typename T>
-void add_products(const T* values, int64_t count, const T* matrix, int64_t stride, float* sums) {
-    for (int64_t k = 0; k < count; k++) {
-        const float value = widen(values[k]);
-        for (int64_t i = 0; i < BLOCK; i++) sums[i] += value * widen(matrix[k * stride + i]);
+// Products of samples with packed weights, a tile at a time: start(tile, column) before it, finish(tile, sample, column)
+// after it.
+template <typename T, typename Start, typename Finish>
+void multiply(
+    Matrix x, const void* pack, int64_t depth, int64_t columns, int64_t first, int64_t last, const Start& start,
+    const Finish& finish) {
+    using Unit = typename Product<T>::Unit;
+    const int64_t units = units_of<T>(depth), padded = round_up(columns, BLOCK), count = last - first;
+    const int64_t most = std::max<int64_t>(TILE_ROWS, GROUP_BYTES / (round_up(depth, BLOCK) * int64_t(sizeof(T))));
+    const int64_t groups = (count + most - 1) / most;
+    for (int64_t group = 0; group < groups; group++) {
+        const int64_t begin = first + count * group / groups, end = first + count * (group + 1) / groups;
+        for (int64_t column = 0; column < padded; column += PANEL) {
+            const Unit* const panel = static_cast<const Unit*>(pack) + column * units;
+            each_tile(begin, end, [&](auto rows, int64_t sample) {
+                Tile<T, decltype(rows)::value> tile;
+                start(tile, column);
+                tile.add_rows(row<T>(x, sample), x.stride, panel, units);
+                finish(tile, sample, column);
+            });
+        }
     }
 }
 
 template <typename T>
 void forward(const Layer& layer, Matrix x, Matrix y, int64_t first, int64_t last) {
-    const int64_t outs = round_up(layer.out, BLOCK);
-    const T* const weights = static_cast<const T*>(layer.forward_pack);
-    for (int64_t sample = first; sample < last; sample++) {
-        for (int64_t out = 0; out < outs; out += BLOCK) {
-            float sums[BLOCK] = {};
-            std::copy(layer.bias + out, layer.bias + std::min(out + BLOCK, layer.out), sums);
-            add_products(row<T>(x, sample), layer.in, weights + out, outs, sums);
-            T* const to = row<T>(y, sample) + out;
-            for (int64_t i = 0; i < BLOCK; i++) to[i] = narrow<T>(sums[i] > 0 ? sums[i] : 0.0f);
-        }
-    }
+    multiply<T>(
+        x, layer.forward_pack, layer.in, layer.out, first, last,
+        [&](auto& tile, int64_t out) {
+            const float* const bias = layer.bias + out;
+            tile.start(load_some(bias, layer.out - out), load_some(bias + LANES, layer.out - out - LANES));
+        },
+        [&](const auto& tile, int64_t sample, int64_t out) {
+            DLRM_UNROLL
+            for (const auto& sums : tile.sums) {
+                store(row<T>(y, sample++) + out, largest(zero(), sums[0]), largest(zero(), sums[1]));
+            }
+        });
 }
 
 template <typename T>
 void input_gradient(const Layer& layer, Matrix dy, Matrix mask, Matrix dx, int64_t first, int64_t last) {
-    const int64_t ins = round_up(layer.in, BLOCK);
-    const T* const weights = static_cast<const T*>(layer.backward_pack);
-    for (int64_t sample = first; sample < last; sample++) {
-        for (int64_t in = 0; in < ins; in += BLOCK) {
-            float sums[BLOCK] = {};
-            add_products(row<T>(dy, sample), layer.out, weights + in, ins, sums);
-            if (mask.data) {
-                const T* const values = row<T>(mask, sample) + in;
-                for (int64_t i = 0; i < BLOCK; i++) sums[i] = widen(values[i]) == 0 ? 0.0f : sums[i];
+    multiply<T>(
+        dy, layer.backward_pack, layer.out, layer.in, first, last, [](auto& tile, int64_t) { tile.start(zero(), zero()); },
+        [&](const auto& tile, int64_t sample, int64_t in) {
+            DLRM_UNROLL
+            for (const auto& sums : tile.sums) {
+                Vector left = sums[0], right = sums[1];
+                if (mask.data) {
+                    const T* const values = row<T>(mask, sample) + in;
+                    left = where(values, left), right = where(values + LANES, right);
+                }
+                store(row<T>(dx, sample++) + in, left, right);
             }
-            T* const to = row<T>(dx, sample) + in;
-            for (int64_t i = 0; i < BLOCK; i++) to[i] = narrow<T>(sums[i]);
+        });
+}
+
+// Adds the rows of dy to the gradient of the biases.
+template <typename T>
+void add_rows(Matrix dy, int64_t start, int64_t end, float* to, int64_t first, int64_t last) {
+    for (int64_t out = first; out < last; out += PANEL) {
+        Vector left = load_some(to + out, last - out), right = load_some(to + out + LANES, last - out - LANES);
+        for (int64_t sample = start; sample < end; sample++) {
+            const T* const values = row<T>(dy, sample) + out;
+            left = add(left, load(values)), right = add(right, load(values + LANES));
         }
+        store_some(to + out, left, last - out);
+        store_some(to + out + LANES, right, last - out - LANES);
+    }
+}
+
+// Samples [start, end) of some columns of a matrix as units, of which each row is `width` wide.
+template <typename T>
+void pack_samples(
+    Matrix matrix, int64_t start, int64_t end, int64_t column, int64_t padded, int64_t width,
+    typename Product<T>::Unit* to) {
+    constexpr int64_t step = Product<T>::WIDTH;
+    for (int64_t sample = start; sample < end; sample += step, to += width) {
+        const T* const values = row<T>(matrix, sample) + column;
+        const T* const next = step > 1 && sample + 1 < end ? values + matrix.stride : nullptr;
+        for (int64_t i = 0; i < width; i += LANES) {
+            Product<T>::pack(to + i, values + i, next ? next + i : nullptr, padded - column - i);
+        }
+    }
+}
+
+// One tile of the gradient: of ROWS outputs and the inputs of a panel.
+template <typename T, int64_t ROWS>
+void add_weight_gradient(
+    float* to, int64_t stride, int64_t inputs, bool add, const typename Product<T>::Unit* outputs, int64_t step,
+    const typename Product<T>::Unit* panel, int64_t depth) {
+    Tile<T, ROWS> tile;
+    if (add) {
+        DLRM_UNROLL
+        for (int64_t i = 0; i < ROWS; i++) {
+            tile.sums[i][0] = load_some(to + i * stride, inputs);
+            tile.sums[i][1] = load_some(to + i * stride + LANES, inputs - LANES);
+        }
+    } else {
+        tile.start(zero(), zero());
+    }
+    tile.add_units(outputs, 1, step, panel, depth);
+    DLRM_UNROLL
+    for (int64_t i = 0; i < ROWS; i++) {
+        store_some(to + i * stride, tile.sums[i][0], inputs);
+        store_some(to + i * stride + LANES, tile.sums[i][1], inputs - LANES);
     }
 }
 
 template <typename T>
 void weight_gradient(const Layer& layer, Matrix dy, Matrix x, int64_t samples, bool add, int64_t first, int64_t last) {
+    using Unit = typename Product<T>::Unit;
+    constexpr int64_t step = round_up(TILE_ROWS, LANES), units = CHUNK / Product<T>::WIDTH;
+    alignas(64) Unit panels[GROUP_PANELS][units * PANEL];
+    alignas(64) Unit outputs[units * step];
+    const int64_t ins = round_up(layer.in, BLOCK), outs = round_up(layer.out, BLOCK);
     if (!add) {
-        std::fill(layer.weight_gradient + first * layer.in, layer.weight_gradient + last * layer.in, 0.0f);
         std::fill(layer.bias_gradient + first, layer.bias_gradient + last, 0.0f);
+        if (samples == 0) std::fill(layer.weight_gradient + first * layer.in, layer.weight_gradient + last * layer.in, 0.0f);
     }
-    for (int64_t sample = 0; sample < samples; sample++) {
-        const T* const values = row<T>(x, sample);
-        for (int64_t out = first; out < last; out++) {
-            const float gradient = widen(row<T>(dy, sample)[out]);
-            layer.bias_gradient[out] += gradient;
-            float* const to = layer.weight_gradient + out * layer.in;
-            for (int64_t in = 0; in < layer.in; in++) to[in] += gradient * widen(values[in]);
+    // The chunk of dy stays in the L2 cache while all inputs pass by.
+    for (int64_t start = 0; start < samples; start += CHUNK) {
+        const int64_t end = std::min(start + CHUNK, samples), depth = units_of<T>(end - start);
+        add_rows<T>(dy, start, end, layer.bias_gradient, first, last);
+        for (int64_t in = 0; in < ins; in += GROUP_PANELS * PANEL) {
+            const int64_t count = std::min(GROUP_PANELS, (ins - in) / PANEL);
+            for (int64_t i = 0; i < count; i++) pack_samples<T>(x, start, end, in + i * PANEL, ins, PANEL, panels[i]);
+            each_tile(first, last, [&](auto rows, int64_t out) {
+                pack_samples<T>(dy, start, end, out, outs, step, outputs);
+                for (int64_t i = 0; i < count; i++) {
+                    const int64_t column = in + i * PANEL;
+                    add_weight_gradient<T, decltype(rows)::value>(
+                        layer.weight_gradient + out * layer.in + column, layer.in, layer.in - column, add || start > 0,
+                        outputs, step, panels[i], depth);
+                }
+            });
         }
     }
 }
 
+// The last layer: the sums of a sample's lanes are added at the end.
 template <typename T>
 void logits(const Layer& layer, Matrix x, float* logits, int64_t first, int64_t last) {
     for (int64_t sample = first; sample < last; sample++) {
         const T* const values = row<T>(x, sample);
-        float sum = layer.bias[0];
-        for (int64_t in = 0; in < layer.in; in++) sum += widen(values[in]) * layer.weight[in];
-        logits[sample] = sum;
+        Vector sum = zero();
+        for (int64_t in = 0; in < layer.in; in += LANES) {
+            sum = multiply_add(load(values + in), load_some(layer.weight + in, layer.in - in), sum);
+        }
+        logits[sample] = sum_of(sum) + layer.bias[0];
     }
 }
 
@@ -111,22 +188,35 @@ template <typename T>
 void logit_input_gradient(const Layer& layer, const float* g, Matrix mask, Matrix dx, int64_t first, int64_t last) {
     const int64_t padded = round_up(layer.in, BLOCK);
     for (int64_t sample = first; sample < last; sample++) {
+        const Vector gradient = all(g[sample]);
         T* const to = row<T>(dx, sample);
-        for (int64_t in = 0; in < layer.in; in++) {
-            const bool off = mask.data && widen(row<T>(mask, sample)[in]) == 0;
-            to[in] = narrow<T>(off ? 0.0f : g[sample] * layer.weight[in]);
+        for (int64_t in = 0; in < padded; in += LANES) {
+            Vector values = multiply(gradient, load_some(layer.weight + in, layer.in - in));
+            if (mask.data) values = where(row<T>(mask, sample) + in, values);
+            store(to + in, values);
         }
-        std::fill(to + layer.in, to + padded, T());
     }
 }
 
 template <typename T>
 void logit_weight_gradient(
     const Layer& layer, const float* g, Matrix x, int64_t samples, bool add, int64_t first, int64_t last) {
-    float* const to = layer.weight_gradient;
-    if (!add) std::fill(to + first, to + last, 0.0f);
-    for (int64_t sample = 0; sample < samples; sample++) {
-        const T* const values = row<T>(x, sample);
-        for (int64_t in = first; in < last; in++) to[in] += g[sample] * widen(values[in]);
+    constexpr int64_t vectors = 4;  // As many sums as hide the time that an addition takes.
+    for (int64_t in = first; in < last; in += vectors * LANES) {
+        float* const to = layer.weight_gradient + in;
+        Vector sums[vectors];
+        DLRM_UNROLL
+        for (int64_t i = 0; i < vectors; i++) sums[i] = add ? load_some(to + i * LANES, last - in - i * LANES) : zero();
+        for (int64_t sample = 0; sample < samples; sample++) {
+            const Vector gradient = all(g[sample]);
+            const T* const values = row<T>(x, sample) + in;
+            DLRM_UNROLL
+            for (int64_t i = 0; i < vectors; i++) {
+                const int64_t left = last - in - i * LANES;
+                sums[i] = multiply_add(gradient, load_some(values + i * LANES, left), sums[i]);
+            }
+        }
+        DLRM_UNROLL
+        for (int64_t i = 0; i < vectors; i++) store_some(to + i * LANES, sums[i], last - in - i * LANES);
     }
 }

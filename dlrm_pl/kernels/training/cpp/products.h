@@ -1,0 +1,106 @@
+// Sums of products, as many as the registers hold: a few rows of one matrix by a panel of another. Included within a
+// variant's namespace, after its vectors.
+//
+// A panel is two vectors wide: of PANEL columns, first all values of row 0, then of row 1, and so on. Each sum runs over
+// the rows of the panel in their order, whichever tile it is part of.
+
+#include "../../int8/cpp/target.h"
+
+constexpr int64_t PANEL = 2 * LANES;
+constexpr int64_t CHUNK = 256;  // Depth of what is converted at a time: a tile's rows stay in the L1 cache.
+
+static_assert(BLOCK % PANEL == 0, "activations are padded to whole panels");
+
+// What products of activations of T are made of: `Unit`s of `WIDTH` values that follow each other in depth. Here it is
+// one value as float; other types are widened first.
+template <typename T>
+struct Product {
+    using Unit = float;
+    static constexpr int64_t WIDTH = 1;
+
+    static Vector panel(const Unit* from) { return load(from); }
+    static Vector value(const Unit* from) { return all(*from); }
+    static Vector add(Vector a, Vector b, Vector sum) { return multiply_add(a, b, sum); }
+
+    // LANES units of values of one row in depth, and of the next where units are wider than a value.
+    static void pack(Unit* to, Vector first, Vector /*second*/) { store(to, rounded<T>(first)); }
+    // The same of T; `count` values can be read.
+    static void pack(Unit* to, const T* first, const T* /*second*/, int64_t count) {
+        store(to, count < LANES ? load_some(first, count) : load(first));
+    }
+    // One value of the `place`th of a unit's.
+    static void put(Unit* to, int64_t /*place*/, float value) { *to = widen(narrow<T>(value)); }
+};
+
+// Products of ROWS rows with a panel.
+template <typename T, int64_t ROWS>
+struct Tile {
+    using P = Product<T>;
+    using Unit = typename P::Unit;
+
+    Vector sums[ROWS][2];
+
+    void start(Vector left, Vector right) {
+        DLRM_UNROLL
+        for (int64_t i = 0; i < ROWS; i++) sums[i][0] = left, sums[i][1] = right;
+    }
+
+    // Adds the products of `depth` units of each row; those of a row are `step` apart, the rows `stride`.
+    inline __attribute__((always_inline)) void add_units(
+        const Unit* rows, int64_t stride, int64_t step, const Unit* panel, int64_t depth) {
+        for (int64_t k = 0; k < depth; k++) {
+            const Vector left = P::panel(panel + k * PANEL), right = P::panel(panel + k * PANEL + LANES);
+            DLRM_UNROLL
+            for (int64_t i = 0; i < ROWS; i++) {
+                const Vector value = P::value(rows + i * stride + k * step);
+                sums[i][0] = P::add(value, left, sums[i][0]);
+                sums[i][1] = P::add(value, right, sums[i][1]);
+            }
+        }
+    }
+
+    // Adds the products of `depth` units of each row of activations.
+    inline __attribute__((always_inline)) void add_rows(const T* rows, int64_t stride, const Unit* panel, int64_t depth) {
+        if constexpr (sizeof(Unit) == sizeof(T) * P::WIDTH) {
+            add_units(reinterpret_cast<const Unit*>(rows), stride / P::WIDTH, 1, panel, depth);
+        } else {
+            // Rows lie a bit further apart than a power of two, so that they use all of the L1 cache.
+            constexpr int64_t apart = CHUNK + LANES;
+            alignas(64) float wide[ROWS * apart];
+            for (int64_t first = 0; first < depth; first += CHUNK) {
+                const int64_t count = std::min(CHUNK, depth - first);
+                for (int64_t i = 0; i < ROWS; i++) {
+                    // Activations are padded to whole vectors.
+                    for (int64_t k = 0; k < count; k += LANES) {
+                        store(wide + i * apart + k, load(rows + i * stride + first + k));
+                    }
+                }
+                add_units(wide, apart, 1, panel + first * PANEL, count);
+            }
+        }
+    }
+};
+
+template <int64_t VALUE>
+struct Constant {
+    static constexpr int64_t value = VALUE;
+};
+
+// Calls work(rows) with a Constant for this number of rows, up to TILE_ROWS.
+template <int64_t ROWS = TILE_ROWS, typename Work>
+inline void with_rows(int64_t rows, const Work& work) {
+    if constexpr (ROWS > 1) {
+        if (rows < ROWS) return with_rows<ROWS - 1>(rows, work);
+    }
+    work(Constant<ROWS>());
+}
+
+// Calls work(rows, first) for tiles of about the same number of rows.
+template <typename Work>
+inline void each_tile(int64_t first, int64_t last, const Work& work) {
+    const int64_t count = last - first, tiles = (count + TILE_ROWS - 1) / TILE_ROWS;
+    for (int64_t tile = 0; tile < tiles; tile++) {
+        const int64_t start = first + count * tile / tiles, end = first + count * (tile + 1) / tiles;
+        with_rows(end - start, [&](auto rows) { work(rows, start); });
+    }
+}
