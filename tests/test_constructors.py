@@ -12,6 +12,7 @@ from torchmetrics import MetricCollection
 
 from dlrm_pl.callbacks.mlperf_logging import MLPerfLogging
 from dlrm_pl.callbacks.quantization import QuantizationCallback
+from dlrm_pl.callbacks.quantization_aware import QuantizationAwareTraining
 from dlrm_pl.columns.columns import Columns
 from dlrm_pl.data.loading.datamodule import DLRMDataModule
 from dlrm_pl.errors import ConfigurationError
@@ -41,6 +42,11 @@ WRONG: dict[type, dict[str, list[object]]] = {
         **{"seed": [-1, 2**32, 0.5, "1"], "eval_func": [0.5, "my.Score"], "metric": ["auroc", lambda model: 0.5]},
         **{"allow_nonfinite": ["yes", 1], "output": [None, 3, ""], "overwrite": ["yes", 1]},
         "with_vocabulary": ["yes", 1],
+    },
+    QuantizationAwareTraining: {
+        "recipe": ["int8", None],
+        "first_step": [-1, 0.5, "1"],
+        "observe_every_n_steps": [0, -1, 1.5],
     },
     RecipeStart: {
         **{"linears": ["int4", 8, None], "tables": ["bf16", ["int8"]], "interaction": ["fp16", 8]},
@@ -158,6 +164,7 @@ def test_a_module_takes_arrays_tensors_and_tuples(kind: Any) -> None:
 def test_representations_fit_in_a_line() -> None:
     shown = [
         QuantizationCallback("a"),
+        QuantizationAwareTraining(),
         AUROCEvaluation([]),
         TuningListener(),
         Scores(0.5, 1.0, np.zeros(9999, np.float32), np.zeros(9999, np.uint8)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, Self
 
 import torch
@@ -56,6 +57,8 @@ class DLRM(nn.Module):
         self.architecture = architecture
         self.weights_file: WeightsFile | None = None
         """The file that the weights are memory-mapped from; None where they lie in memory."""
+        self.trained_quantization: Mapping[str, Any] | None = None
+        """Recipe and ranges that the model was trained with, in plain types; None where it was trained in floats."""
         # Upstream initialises in this order: tables, bottom, top.
         self.embedding_bags: nn.Module = EmbeddingBags(
             architecture.table_sizes, architecture.embedding_dim, architecture.is_mean
@@ -72,6 +75,7 @@ class DLRM(nn.Module):
         nn.Module.__init__(model)
         model.architecture = architecture
         model.weights_file = None
+        model.trained_quantization = None
         model.embedding_bags = embedding_bags
         model.bottom_mlp = bottom_mlp
         model.top_mlp = top_mlp

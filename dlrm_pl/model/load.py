@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from dlrm_pl.errors import CheckpointError, ConfigurationError
-from dlrm_pl.model.checkpoints.contract import CheckpointContract
+from dlrm_pl.model.checkpoints.contract import QUANTIZATION_KEY, CheckpointContract
 from dlrm_pl.model.checkpoints.file import open_checkpoint
 from dlrm_pl.model.checkpoints.tensors import unchecked
 from dlrm_pl.model.dlrm import DLRM
@@ -117,6 +117,7 @@ def load_checkpoint(path: str | os.PathLike[str]) -> DLRMModule:
         raise CheckpointError(f"{path}: the hyperparameters do not make a DLRMModule ({error}).") from error
     _assign(module, checkpoint["state_dict"], path)
     module.model.weights_file = _weights_file(opened, path)
+    module.model.trained_quantization = checkpoint.get(QUANTIZATION_KEY)
     return module.eval()
 
 
@@ -137,6 +138,7 @@ def load_dlrm(path: Path) -> DLRM:
     }
     _assign(model, state, path)
     model.weights_file = _weights_file(opened, path)
+    model.trained_quantization = checkpoint.get(QUANTIZATION_KEY)
     return model.eval()
 
 

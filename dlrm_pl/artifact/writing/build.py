@@ -50,7 +50,7 @@ from dlrm_pl.quantization.ptq.table_packer import TablePacker
 from dlrm_pl.quantization.search.listener import TuningListener
 from dlrm_pl.quantization.search.objective import LatencyTimer
 from dlrm_pl.quantization.search.result import TuningResult
-from dlrm_pl.quantization.search.space import SearchSpace
+from dlrm_pl.quantization.search.start import first_recipe
 from dlrm_pl.quantization.search.strategies.optuna_sampler import STUDY_NAME
 from dlrm_pl.quantization.search.trial import Trial
 from dlrm_pl.quantization.search.trial_log import TrialLog
@@ -128,7 +128,7 @@ def build_artifact(
             log.warning("%s: this tolerates more than 10 %%, which is rarely intended; 0.001 is 0.1 %%", loose)
         checksums = parameter_checksums(model, {} if model.weights_file is None else model.weights_file.tensors)
         packer = table_packer(model, folder, progress, checksums)
-        start = SearchSpace(settings.space, model.architecture).first_recipe(settings.recipe)
+        start = first_recipe(model, settings)
         packer.packed(start.tables)  # Before the first trial, so that a damaged table stops it here.
         checksum = model_checksum(model, checksums)  # Of tables that were packed it is known already.
         identity = search_identity(checksum, model, data, settings, eval_func)

@@ -39,6 +39,7 @@ def search_identity(
         "batch_size": data.batch_size,
         "nonfinite_as_zero": bags_of(model).nonfinite_as_zero,
         **({"pooling": list(model.architecture.pooling)} if model.architecture.pooling else {}),
+        **({} if model.trained_quantization is None else {"trained_quantization": dict(model.trained_quantization)}),
         "score": name_of_score(eval_func),
         "options_of_the_score": _options_of(eval_func),
         "recipe": asdict(settings.recipe),

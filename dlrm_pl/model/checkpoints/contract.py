@@ -18,6 +18,8 @@ from dlrm_pl.model.architecture import Architecture
 
 KEY = "dlrm_pl"
 FORMAT = 1
+QUANTIZATION_KEY = "dlrm_pl_quantization"
+"""Entry with what a model was quantized with while it was trained; missing where it was trained in floats."""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any, Literal
 
@@ -69,6 +69,7 @@ class DLRMModule(StoredModule):
         allow_other_dataset: let the model score rows of a dataset that it was not made for.
         allow_other_settings: let a training go on with another batch size, order or precision than its checkpoint's.
         resumed_at: step of the checkpoint that training continues from; None where it starts from the beginning.
+        rounded_forward: what ``QuantizationAwareTraining`` trains and validates in place of the float model.
 
     Raises:
         ConfigurationError: the values make no network, loss or schedule; names the one that is wrong.
@@ -132,6 +133,7 @@ class DLRMModule(StoredModule):
         self.allow_other_settings = False
         self._record = RunRecord()
         self.resumed_at: int | None = None
+        self.rounded_forward: Callable[[ClickBatch], Tensor] | None = None
         architecture = Architecture(
             table_sizes=tuple(table_sizes),
             embedding_dim=embedding_dim,
@@ -153,7 +155,8 @@ class DLRMModule(StoredModule):
 
     def forward(self, batch: ClickBatch) -> Tensor:
         """Compute logits ``[B]``."""
-        logits: Tensor = self.model(batch)
+        forward = self.model if self.rounded_forward is None else self.rounded_forward
+        logits: Tensor = forward(batch)
         return logits
 
     def predict(self, rows: Any, *, batch_size: int = ROWS_AT_A_TIME, raw: bool | None = None) -> Probabilities:

@@ -11,7 +11,7 @@ from pytorch_lightning.trainer.states import TrainerFn
 
 from dlrm_pl.columns.columns import Columns
 from dlrm_pl.model.architecture import Architecture
-from dlrm_pl.model.checkpoints.contract import CheckpointContract
+from dlrm_pl.model.checkpoints.contract import QUANTIZATION_KEY, CheckpointContract
 from dlrm_pl.model.training.accumulation import rewind_to_last_step
 from dlrm_pl.model.training.run_record import RunRecord
 from dlrm_pl.model.training.run_settings import run_settings
@@ -89,8 +89,10 @@ class StoredModule(TrainedModule):
             self.dataset_fingerprint = self.dataset_fingerprint or fingerprint
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Write the architecture, the dataset's fingerprint and the training's settings into a checkpoint."""
+        """Write the architecture, the dataset's fingerprint and how the model is trained into a checkpoint."""
         self.contract.write(checkpoint)
+        if self.model.trained_quantization is not None:
+            checkpoint[QUANTIZATION_KEY] = dict(self.model.trained_quantization)
         if self._trainer is not None and self._trainer.state.fn == TrainerFn.FITTING:
             rewind_to_last_step(checkpoint, self._trainer.accumulate_grad_batches)
             replace(self._record, settings=run_settings(self._trainer, self)).write(checkpoint)
@@ -107,6 +109,7 @@ class StoredModule(TrainedModule):
         saved.check_fits(self.architecture, self.dataset_fingerprint, self._columns)
         self._columns = self._columns or saved.columns
         self.dataset_fingerprint = self.dataset_fingerprint or saved.dataset_fingerprint
+        self.model.trained_quantization = checkpoint.get(QUANTIZATION_KEY)
         if self._trainer is not None and self._trainer.state.fn == TrainerFn.FITTING:
             self.resumed_at = checkpoint.get("global_step")
             self._record = RunRecord.read(checkpoint).resumed(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any, Literal
 
@@ -49,7 +49,10 @@ class TrainedModule(ScoredModule):
 
     Attributes:
         optimizers_chosen: which optimizers train the model, and their numbers.
+        rounded_forward: what ``QuantizationAwareTraining`` trains and validates in place of the float model.
     """
+
+    rounded_forward: Callable[[ClickBatch], Tensor] | None
 
     def _add_training(self) -> None:
         """Take over the hyperparameters, which have been saved."""
@@ -85,7 +88,14 @@ class TrainedModule(ScoredModule):
         return [name for name in names if name.startswith("model.embedding_bags.")]
 
     def on_fit_start(self) -> None:
-        """Give all ranks the same tables to start from."""
+        """Give all ranks the same tables to start from, and forget a quantization that is not trained any more."""
+        if self.model.trained_quantization is not None and self.rounded_forward is None:
+            log.warning(
+                "the checkpoint was trained with the rounding of a quantization, and training goes on without, so that "
+                "quantize will find the ranges of activations anew. Add QuantizationAwareTraining to trainer.callbacks "
+                "to keep the rounding"
+            )
+            self.model.trained_quantization = None
         if is_distributed() and not self._same_on_all_ranks:
             broadcast(self._tables())
             self._same_on_all_ranks = True

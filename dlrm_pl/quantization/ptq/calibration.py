@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -13,6 +13,7 @@ from dlrm_pl.errors import CalibrationError
 from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.quantization.ptq.prepare import prepare
 from dlrm_pl.quantization.ptq.quantize_linear import Range
+from dlrm_pl.quantization.ptq.trained import TrainedQuantization
 from dlrm_pl.quantization.recipe import Observer, Recipe
 
 # Rows on which the sums of probabilities are compared. The differences are small, so a few thousand give their mean.
@@ -55,11 +56,15 @@ class ActivationRanges:
     A model computes in floats while it is calibrated, whatever its Linears become, so all recipes of a search share the
     ranges. They are found with float tables as well: rounding the rows to 8 bits moves a range by less than a step.
 
+    A model that was trained with a quantization keeps the ranges that it was trained with; only other observers look at
+    the calibration rows.
+
     Args:
         model: float model; not changed.
         batches: re-iterable calibration rows.
 
     Raises:
+        CheckpointError: the model's trained quantization does not fit it.
         ConfigurationError: torch has no torch.ao; here, before a search begins.
     """
 
@@ -69,10 +74,13 @@ class ActivationRanges:
         self._observed_ranges = torch_ao.observed_ranges
         self._model = model
         self._batches = batches
-        self._ranges: dict[Observer, dict[str, list[Range]]] = {}
+        self._ranges: dict[Observer, Mapping[str, Sequence[Range]]] = {}
+        trained = TrainedQuantization.of(model)
+        if trained is not None and trained.ranges:
+            self._ranges[trained.recipe.observer] = trained.ranges
         self._sample: tuple[ClickBatch, Tensor] | None = None
 
-    def observed_by(self, observer: Observer) -> dict[str, list[Range]]:
+    def observed_by(self, observer: Observer) -> Mapping[str, Sequence[Range]]:
         """Ranges of the activations of both MLPs by name of the MLP: at its input, then after each of its Linears.
 
         Raises:
@@ -81,6 +89,9 @@ class ActivationRanges:
         if observer not in self._ranges:
             recipe = replace(Recipe.all_float(self._model.architecture, linears="int8"), observer=observer)
             prepared = prepare(self._model, recipe, self._model.embedding_bags)
+            device = next(self._model.parameters()).device
+            for mlp in (prepared.bottom_mlp, prepared.top_mlp):
+                mlp.to(device)  # The observer of a segment's input begins on the CPU.
             calibrate(prepared, self._batches)
             self._ranges[observer] = {
                 part: self._observed_ranges(getattr(prepared, part)[0]) for part in ("bottom_mlp", "top_mlp")

@@ -60,7 +60,7 @@ class PercentileObserver(HistogramObserver):
         return self._ends(percentile_range)
 
     def _ends(self, search: Callable[..., tuple[float, float]]) -> tuple[Tensor, Tensor]:
-        low, high = search(self.histogram.double().numpy(), float(self.min_val), float(self.max_val))
+        low, high = search(self.histogram.double().cpu().numpy(), float(self.min_val), float(self.max_val))
         return self.min_val.new_tensor(low), self.max_val.new_tensor(high)
 
 

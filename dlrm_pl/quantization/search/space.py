@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
@@ -15,15 +14,12 @@ from dlrm_pl.quantization.recipe import (
     LinearDtype,
     Observer,
     Recipe,
-    RecipeStart,
     WeightGranularity,
     dtypes_of,
     why_not_int8,
 )
 from dlrm_pl.runtime.int8_dlrm import InteractionDtype
 from dlrm_pl.runtime.tables import TableDtype
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -87,7 +83,6 @@ class SearchSpace:
 
     def __init__(self, settings: SpaceSettings, architecture: Architecture) -> None:
         self.settings = settings
-        self._architecture = architecture
         names = Recipe.all_float(architecture).ops
         kinds: dict[str, tuple[str, ...]] = {
             "tables": settings.tables,
@@ -113,14 +108,6 @@ class SearchSpace:
     def allows(self, op: str, dtype: str) -> bool:
         """Whether an op may have a dtype."""
         return dtype in self.dtypes[op]
-
-    def first_recipe(self, start: RecipeStart) -> Recipe:
-        """Return the recipe that a search begins with: the start for all ops, adjusted to the space."""
-        wanted = Recipe.starting_from(start, self._architecture)
-        adjusted = self.moved_into(wanted)
-        if adjusted != wanted:
-            log.info("start recipe adjusted to the search space: %s", adjusted.describe())
-        return adjusted
 
     def moved_into(self, recipe: Recipe) -> Recipe:
         """Return the recipe with the first allowed dtype for each op whose own is not allowed."""

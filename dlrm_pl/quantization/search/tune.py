@@ -31,6 +31,7 @@ from dlrm_pl.quantization.search.objective import LatencyTimer, Objective
 from dlrm_pl.quantization.search.result import TuningResult
 from dlrm_pl.quantization.search.settings import TuningSettings
 from dlrm_pl.quantization.search.space import SearchSpace
+from dlrm_pl.quantization.search.start import first_recipe
 from dlrm_pl.quantization.search.strategies import strategy_named
 from dlrm_pl.quantization.search.trial import Trial
 from dlrm_pl.quantization.search.trial_log import TrialLog
@@ -67,7 +68,7 @@ def tune(
         eval_func: function that scores a model, on other rows than the calibration rows. With an ``AUROCEvaluation``
             trials stop as soon as their rows decide.
         settings: how to search.
-        start: recipe to begin with, if the caller has made it; else that of the settings.
+        start: recipe to begin with, if the caller has made it; else the one of ``first_recipe``.
         packer: packer of the model's tables; without one, packed tables are kept in memory.
         trial_log: log with the finished trials of an earlier run, which are not repeated; without one, trials are kept
             in memory only.
@@ -109,7 +110,7 @@ def tune(
         return judge.drop(quantized)
 
     context = SearchContext(
-        start=space.first_recipe(settings.recipe) if start is None else start,
+        start=first_recipe(model, settings) if start is None else start,
         space=space,
         model=model,
         calibration=calibration,

@@ -1,0 +1,162 @@
+"""Train a model with the rounding of its int8 model: thin glue between Lightning and ``quantization/aware``."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+
+from dlrm_pl.batch import ClickBatch
+from dlrm_pl.documents.arguments import check_arguments
+from dlrm_pl.errors import ConfigurationError
+from dlrm_pl.model.training.lightning_module import DLRMModule
+from dlrm_pl.quantization.aware.forward import RoundedForward
+from dlrm_pl.quantization.ptq.calibration import ActivationRanges
+from dlrm_pl.quantization.ptq.trained import TrainedQuantization
+from dlrm_pl.quantization.recipe import Recipe, RecipeStart
+
+log = logging.getLogger(__name__)
+
+
+class QuantizationAwareTraining(pl.Callback):
+    """Train with the rounding of the int8 model, so that the weights come to terms with it (``fit`` only).
+
+    From ``first_step`` on, training and validation compute what the int8 model of ``recipe`` computes, in floats: rows
+    of the tables, weights, activations and dot products are rounded to its values, and gradients pass the rounding
+    unchanged. The ranges of activations are those that ``recipe.observer`` finds on the calibration rows, found anew
+    from time to time; the last ones stay in the checkpoint. ``quantize`` then begins with this recipe and these ranges,
+    without a correction of the bias, and makes the model that was trained. Steps are computed by torch in float32,
+    whatever ``trainer.precision`` says, and take longer than those of a float model.
+
+    Args:
+        recipe: dtypes that the model is trained for; its ``bias_correction`` is not used.
+        first_step: optimizer step at which rounding begins; before it, the float model is trained.
+        observe_every_n_steps: number of optimizer steps after which the ranges of activations are found anew.
+
+    Raises:
+        ConfigurationError: a value is of a wrong type, or out of range.
+
+    Example:
+        >>> import dlrm_pl
+        >>> aware = dlrm_pl.QuantizationAwareTraining(dlrm_pl.RecipeStart(tables="int4"), first_step=5000)
+        >>> trainer = dlrm_pl.DLRMTrainer(callbacks=[aware], logger=False)  # Then trainer.fit(...).
+        >>> aware
+        QuantizationAwareTraining(tables='int4', first_step=5000)
+    """
+
+    def __init__(
+        self,
+        recipe: RecipeStart = RecipeStart(),  # noqa: B008 (frozen; the default shows in --help)
+        first_step: int = 0,
+        observe_every_n_steps: int = 1000,
+    ) -> None:
+        super().__init__()
+        check_arguments(QuantizationAwareTraining.__init__, locals())
+        if first_step < 0:
+            raise ConfigurationError(f"first_step={first_step} must be 0 or more.")
+        if observe_every_n_steps < 1:
+            raise ConfigurationError(f"observe_every_n_steps={observe_every_n_steps} must be 1 or more.")
+        self.recipe = recipe
+        self.first_step = first_step
+        self.observe_every_n_steps = observe_every_n_steps
+        self._observed_at = -1
+
+    def __repr__(self) -> str:
+        """The tables' dtype and the first step, in one line."""
+        return f"QuantizationAwareTraining(tables={self.recipe.tables!r}, first_step={self.first_step})"
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Check before the training that there is a model to round, and rows to observe activations on."""
+        if stage != "fit":
+            return
+        if not isinstance(pl_module, DLRMModule):
+            raise ConfigurationError(
+                f"QuantizationAwareTraining needs a DLRMModule, got {type(pl_module).__name__}. Remove the callback."
+            )
+        rows = getattr(trainer.datamodule, "calibration_dataloader", None)  # type: ignore[attr-defined]
+        if self._recipe_of(pl_module).has_int8_linears and not callable(rows):
+            raise ConfigurationError(
+                "QuantizationAwareTraining observes activations on calibration rows, and the data module has no "
+                "calibration_dataloader. Use a DLRMDataModule, or give yours that method, see QuantizationData."
+            )
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Go on with the rounding of the checkpoint that training continues from, if it has one.
+
+        Raises:
+            ConfigurationError: the checkpoint was trained with another recipe.
+        """
+        assert isinstance(pl_module, DLRMModule)
+        trained = TrainedQuantization.of(pl_module.model)
+        if trained is None:
+            return
+        wanted = self._recipe_of(pl_module)
+        if trained.recipe != wanted:
+            raise ConfigurationError(
+                f"The checkpoint was trained with the recipe {trained.recipe.describe()}, but the one of "
+                f"QuantizationAwareTraining is {wanted.describe()}. Give the checkpoint's recipe."
+            )
+        pl_module.rounded_forward = RoundedForward(pl_module.model, trained)
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: ClickBatch, batch_idx: int
+    ) -> None:
+        """Find the ranges of activations anew before the steps at which that is due."""
+        step = trainer.global_step - self.first_step
+        if step < 0 or step % self.observe_every_n_steps or trainer.global_step == self._observed_at:
+            return
+        self._observed_at = trainer.global_step  # Batches that are accumulated belong to one step.
+        assert isinstance(pl_module, DLRMModule)
+        trained = self._observe(trainer, pl_module)
+        pl_module.model.trained_quantization = trained.statement()
+        pl_module.rounded_forward = RoundedForward(pl_module.model, trained)
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Let the module score with its float model again."""
+        _restore(pl_module)
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Let the module score with its float model again."""
+        _restore(pl_module)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The step at which ranges were last found."""
+        return {"observed_at": self._observed_at}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over the step at which ranges were last found."""
+        self._observed_at = state_dict["observed_at"]
+
+    def _recipe_of(self, module: DLRMModule) -> Recipe:
+        recipe = Recipe.starting_from(self.recipe, module.architecture)
+        # The shift of the last bias moves the mean of the probabilities to the float model's, which is not trained.
+        return Recipe.from_dict(recipe.to_dict() | {"bias_correction": False})
+
+    def _observe(self, trainer: pl.Trainer, module: DLRMModule) -> TrainedQuantization:
+        recipe = self._recipe_of(module)
+        if not recipe.has_int8_linears:
+            return TrainedQuantization(recipe, {})
+        module.model.trained_quantization = None  # Else its ranges would be kept.
+        rows = trainer.datamodule.calibration_dataloader()  # type: ignore[attr-defined]
+        ranges = ActivationRanges(module.model, _Moved(rows, module.device)).observed_by(recipe.observer)
+        log.info("step %s: ranges of activations found on the calibration rows", f"{trainer.global_step:,}")
+        return TrainedQuantization(recipe, ranges)
+
+
+class _Moved:
+    """Batches on the device of the model."""
+
+    def __init__(self, batches: Iterable[ClickBatch], device: torch.device) -> None:
+        self._batches, self._device = batches, device
+
+    def __iter__(self) -> Iterator[ClickBatch]:
+        for batch in self._batches:
+            yield ClickBatch(*(None if part is None else part.to(self._device) for part in batch))  # type: ignore[arg-type]
+
+
+def _restore(module: pl.LightningModule) -> None:
+    if isinstance(module, DLRMModule):
+        module.rounded_forward = None

@@ -1,0 +1,1 @@
+"""Quantization-aware training: the int8 model's arithmetic in floats, with gradients."""

@@ -1,0 +1,124 @@
+"""The forward pass of the int8 model in floats, with gradients for the float model's weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dlrm_pl.batch import ClickBatch
+from dlrm_pl.errors import ShapeError
+from dlrm_pl.model.dlrm import DLRM, clamp_logits
+from dlrm_pl.model.embeddings import split_bags
+from dlrm_pl.model.interaction import interact
+from dlrm_pl.quantization.aware.rounding import (
+    round_activation,
+    round_rows,
+    round_vectors,
+    round_weight,
+)
+from dlrm_pl.quantization.ptq.prepare import checked_linears
+from dlrm_pl.quantization.ptq.quantize import bags_of
+from dlrm_pl.quantization.ptq.quantize_linear import byte_grid
+from dlrm_pl.quantization.ptq.trained import TrainedQuantization
+from dlrm_pl.quantization.recipe import LinearDtype
+
+
+class RoundedForward:
+    """What ``Int8DLRM`` of a model computes, in floats and with straight-through gradients.
+
+    Logits differ from the int8 model's by the rounding of float32 sums only, which now and then moves an activation to
+    the next of its 256 values.
+
+    Args:
+        model: float model; its own weights are read in each call.
+        trained: recipe, and ranges of the activations.
+
+    Raises:
+        CalibrationError: a range is not finite.
+        ConfigurationError: the recipe has another number of Linears than the model.
+    """
+
+    def __init__(self, model: DLRM, trained: TrainedQuantization) -> None:
+        self._model = model
+        self._recipe = recipe = trained.recipe
+        self._is_mean = model.architecture.is_mean
+        self._bottom = checked_linears(model.bottom_mlp, recipe.bottom_mlp, "bottom_mlp")
+        self._top = checked_linears(model.top_mlp, recipe.top_mlp, "top_mlp")
+        self._grids = {
+            part: [
+                byte_grid(found, recipe.activation_scheme, f"activation {i} of {part}")
+                for i, found in enumerate(observed)
+            ]
+            for part, observed in trained.ranges.items()
+        }
+
+    def __call__(self, batch: ClickBatch) -> Tensor:
+        """Score a batch: logits ``[B]``, in the dtype of the model.
+
+        Raises:
+            ShapeError: the batch has another number of dense features or tables than the model.
+        """
+        inputs = self._model.architecture.bottom_mlp[0]
+        if batch.dense.dim() != 2 or batch.dense.shape[1] != inputs:
+            raise ShapeError(f"The bottom MLP takes {inputs} dense features [B, N], got {list(batch.dense.shape)}.")
+        # Autocast would compute in a coarser format what the int8 model computes exactly.
+        with torch.autocast(batch.dense.device.type, enabled=False):
+            dense = self._mlp("bottom_mlp", batch.dense)
+            vectors = self._interact(dense, *self._vectors(batch))
+            logits = self._mlp("top_mlp", vectors).squeeze(1)
+            return clamp_logits(logits, self._model.architecture.loss_threshold)
+
+    def _mlp(self, part: str, x: Tensor) -> Tensor:
+        bottom = part == "bottom_mlp"
+        dtypes: Sequence[LinearDtype] = self._recipe.bottom_mlp if bottom else self._recipe.top_mlp
+        for index, ((linear, relu), dtype) in enumerate(
+            zip(self._bottom if bottom else self._top, dtypes, strict=True)
+        ):
+            weight, bias = linear.weight, linear.bias
+            if dtype == "int8":
+                x = round_activation(x, self._grids[part][index])
+                x = F.linear(x, round_weight(weight, self._recipe.weight_granularity), bias)
+            elif dtype == "bf16":
+                x = F.linear(x.bfloat16(), weight.bfloat16(), bias.bfloat16()).to(x.dtype)
+            else:
+                x = F.linear(x, weight, bias)
+            x = F.relu(x) if relu is not None else x
+        return x
+
+    def _interact(self, dense: Tensor, sparse: Tensor, exact: Tensor | None) -> Tensor:
+        """Combine the vectors; ``exact`` marks those that are int8 already."""
+        architecture = self._model.architecture
+        if self._recipe.interaction == "int8":
+            rounded = round_vectors(sparse)
+            sparse = rounded if exact is None else torch.where(exact, sparse, rounded)
+            products = interact(round_vectors(dense), sparse, architecture)[:, architecture.embedding_dim :]
+            return torch.cat([dense, products], dim=1)
+        if self._recipe.interaction == "bf16":
+            return interact(dense.bfloat16(), sparse.bfloat16(), architecture).to(dense.dtype)
+        return interact(dense, sparse, architecture)
+
+    def _vectors(self, batch: ClickBatch) -> tuple[Tensor, Tensor | None]:
+        """Pooled rows ``[B, T, D]``, and which of them a dot product takes as they are, ``[B, T, 1]``."""
+        tables, dtypes = list(bags_of(self._model).parameters()), self._recipe.tables
+        integers = [dtype in ("int8", "int4") for dtype in dtypes]
+        if batch.offsets is None:
+            if batch.indices.dim() != 2 or batch.indices.shape[0] != len(tables):
+                raise ShapeError(f"{len(tables)} tables need indices [T, B], got {list(batch.indices.shape)}.")
+            rows = [F.embedding(ids, table, sparse=True) for ids, table in zip(batch.indices, tables, strict=True)]
+            if len(set(dtypes)) == 1:
+                sparse = round_rows(torch.stack(rows, dim=1), dtypes[0])
+            else:
+                sparse = torch.stack([round_rows(some, dtype) for some, dtype in zip(rows, dtypes, strict=True)], dim=1)
+            return sparse, torch.tensor(integers, device=sparse.device)[None, :, None]
+        pooled, exact = [], []
+        for table, (ids, starts) in enumerate(split_bags(batch.indices, batch.offsets, len(tables))):
+            rounded = round_rows(F.embedding(ids, tables[table], sparse=True), dtypes[table])
+            everything = torch.arange(len(ids), device=ids.device)
+            mode = "mean" if self._is_mean[table] else "sum"
+            pooled.append(F.embedding_bag(everything, rounded, starts, mode=mode))
+            sizes = torch.diff(starts, append=starts.new_tensor([len(ids)]))
+            exact.append((sizes == 1) & integers[table])
+        return torch.stack(pooled, dim=1), torch.stack(exact, dim=1)[:, :, None]
