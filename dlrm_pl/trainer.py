@@ -29,7 +29,7 @@ from dlrm_pl.training_loop.checkpoint_names import checkpoint_file, is_file_name
 from dlrm_pl.training_loop.checkpoints import add_checkpoint_io, folders_for_one_training
 from dlrm_pl.training_loop.epochs import replace_loop
 from dlrm_pl.training_loop.limits import why_nothing_was_trained
-from dlrm_pl.training_loop.memory import memory_to_resume
+from dlrm_pl.training_loop.memory import check_memory
 from dlrm_pl.workflow.config import QuantizationConfig
 from dlrm_pl.workflow.quantize import quantize_module
 from dlrm_pl.workflow.trial_scalars import TrialScalars
@@ -129,11 +129,10 @@ class DLRMTrainer(pl.Trainer):
         self.overwrite = overwrite
         if ckpt_path is not None:
             ckpt_path = self.checkpoint_file(ckpt_path)
-            if is_file_name(ckpt_path):
-                log.info("%s", memory_to_resume(model, ckpt_path))
         elif not overwrite and not self.fast_dev_run and self.global_step == 0:  # type: ignore[attr-defined]
             default = None if self.loggers else Path(self.default_root_dir) / "checkpoints"
             check_earlier_checkpoints(self.checkpoint_callbacks, default)
+        check_memory(self, model, datamodule, ckpt_path)
         model.allow_other_settings = override
         before = self.global_step
         with folders_for_one_training(self):

@@ -112,6 +112,7 @@ ONLY_IN = {
         "training_loop/checkpoints.py",
         "training_loop/epochs.py",
         "training_loop/limits.py",
+        "training_loop/memory.py",
         "workflow/trial_scalars.py",
     ],
     "lightning": [],

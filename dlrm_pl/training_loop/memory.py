@@ -1,19 +1,50 @@
-"""Memory that a training takes."""
+"""Memory that a training takes, said and checked before it starts."""
 
 from __future__ import annotations
 
+import logging
+from typing import Any
+
+import pytorch_lightning as pl
+
 from dlrm_pl.files.sizes import format_bytes
+from dlrm_pl.memory import available_bytes
 from dlrm_pl.model.training.lightning_module import DLRMModule
+from dlrm_pl.model.training.memory_needed import TrainingMemory, require_memory
+
+log = logging.getLogger(__name__)
 
 
-def memory_to_resume(model: DLRMModule, ckpt_path: str) -> str:
-    """Say how much memory a resumed training takes."""
-    rows, dim = sum(model.architecture.table_sizes), model.architecture.embedding_dim
-    tables = 4 * rows * dim
-    state = model.optimizers_chosen.table_state_bytes(rows, dim)
-    adagrad = f", and the state of Adagrad takes {format_bytes(state)} more" if state else ""
-    return (
-        f"memory: the tables ({format_bytes(tables)}) stay memory-mapped from {ckpt_path}. Training copies every 4 KiB "
-        f"page that it touches, so memory may grow by up to {format_bytes(tables)}{adagrad}. Saving a checkpoint needs "
-        "as much disk space"
+def check_memory(trainer: pl.Trainer, model: pl.LightningModule, datamodule: Any, ckpt_path: str | None) -> None:
+    """Say how much memory a training will take, and check that it is there.
+
+    Args:
+        trainer: Trainer of the training.
+        model: module; without a checkpoint its tables are in memory already.
+        datamodule: data module, which knows the batch size, or None.
+        ckpt_path: file of the checkpoint that training continues from, which is memory-mapped.
+
+    Raises:
+        ConfigurationError: there is too little memory.
+    """
+    if not isinstance(model, DLRMModule):
+        return  # A module of the user's own, of which nothing is known.
+    batch_size = getattr(datamodule, "batch_size", 0)
+    memory = TrainingMemory.of(model.architecture, model.optimizers_chosen, batch_size=batch_size)
+    log.info("memory of the training: %s; %s are available", memory, format_bytes(available_bytes()))
+    if trainer.strategy.root_device.type != "cpu":
+        return
+    if ckpt_path is not None:
+        mapped = memory.tables + memory.state
+        log.info(
+            "tables and optimizer's state (%s) stay memory-mapped from %s. Training copies every 4 KiB page that it "
+            "touches, so memory may grow by up to as much. Saving a checkpoint needs as much disk space",
+            format_bytes(mapped),
+            ckpt_path,
+        )
+    more = memory.mlps + memory.batch + (memory.state if ckpt_path is None else 0)
+    require_memory(
+        more,
+        "The optimizer's state and the batches" if memory.state else "The batches",
+        "Give a smaller --data.batch_size, or an --model.optimizer that keeps less (sgd keeps nothing).",
     )

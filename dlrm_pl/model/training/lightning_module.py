@@ -17,6 +17,7 @@ from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.model.training.hyperparameters import plain_list, pooling_of, with_inputs
 from dlrm_pl.model.training.losses import Loss
+from dlrm_pl.model.training.memory_needed import TrainingMemory, require_memory
 from dlrm_pl.model.training.optimizers.settings import DenseRule, TableRule, check_rules
 from dlrm_pl.model.training.run_record import RunRecord
 from dlrm_pl.model.training.schedule import ScheduleName
@@ -148,6 +149,12 @@ class DLRMModule(StoredModule):
             raise ConfigurationError(
                 f"The columns do not fit the model: {misfit}. Take table_sizes and columns from one data module; a "
                 "bottom_mlp that begins with 0 takes the number of dense columns."
+            )
+        if not skips_weight_init():
+            require_memory(
+                TrainingMemory.of(architecture).tables,
+                "The tables",
+                "Cap them with --data.max_ind_range, give a smaller --model.embedding_dim, or use a larger machine.",
             )
         with torch.device("meta") if skips_weight_init() else nullcontext():
             self.model = DLRM(architecture)

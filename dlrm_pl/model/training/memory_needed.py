@@ -1,0 +1,96 @@
+"""How much memory a training will take, known before it takes it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+from dlrm_pl.errors import ConfigurationError
+from dlrm_pl.files.sizes import format_bytes
+from dlrm_pl.memory import available_bytes
+from dlrm_pl.model.architecture import Architecture
+from dlrm_pl.model.training.optimizers.rules import STATES
+from dlrm_pl.model.training.optimizers.settings import OptimizerSettings
+
+_PAGE = 2 << 20  # Of the memory of large tables.
+_FLOAT = 4
+_READ_AHEAD = 3  # Batches that are read, moved and computed at a time.
+
+
+@dataclass(frozen=True)
+class TrainingMemory:
+    """The memory of a training, in bytes.
+
+    Attributes:
+        tables: weights of the tables.
+        state: optimizer's state of the tables.
+        mlps: weights of the MLPs, their gradients, packed copies and optimizer's state.
+        batch: activations and gradients of a batch, and the batches that are read ahead.
+    """
+
+    tables: int
+    state: int
+    mlps: int
+    batch: int
+
+    @classmethod
+    def of(
+        cls,
+        architecture: Architecture,
+        optimizers: OptimizerSettings = OptimizerSettings(),  # noqa: B008 (frozen)
+        *,
+        batch_size: int = 0,
+    ) -> TrainingMemory:
+        """Add up what a training takes.
+
+        Args:
+            architecture: shape of the model.
+            optimizers: optimizers of the tables and of the MLPs.
+            batch_size: rows of a batch; 0 if it is not known.
+        """
+        dim, sizes = architecture.embedding_dim, architecture.table_sizes
+        widths = [architecture.bottom_mlp, (architecture.interaction_width, *architecture.top_mlp)]
+        weights = sum(inputs * outputs + outputs for mlp in widths for inputs, outputs in pairwise(mlp))
+        copies = 4 + len(STATES[optimizers.dense_rule])  # Weight, gradient and two packed ones.
+        activations = 2 * (sum(map(sum, widths)) + (architecture.num_tables + 1) * dim) + architecture.num_tables * dim
+        inputs = architecture.bottom_mlp[0] * _FLOAT + architecture.num_tables * 8 + _FLOAT
+        return cls(
+            tables=sum(_on_pages(rows * dim * _FLOAT) for rows in sizes),
+            state=sum(_on_pages(optimizers.table_state_bytes(rows, dim)) for rows in sizes),
+            mlps=weights * copies * _FLOAT,
+            batch=batch_size * (activations * _FLOAT + _READ_AHEAD * inputs),
+        )
+
+    @property
+    def total(self) -> int:
+        """Sum of all parts."""
+        return self.tables + self.state + self.mlps + self.batch
+
+    def __str__(self) -> str:
+        """The parts and their sum, for a message."""
+        parts = {"tables": self.tables, "optimizer's state": self.state, "MLPs": self.mlps, "batches": self.batch}
+        named = ", ".join(f"{name} {format_bytes(size)}" for name, size in parts.items() if size)
+        return f"{named}, {format_bytes(self.total)} in all"
+
+
+def require_memory(needed_bytes: int, needed: str, advice: str) -> None:
+    """Check that memory is there before it is taken: afterwards the system would end the process.
+
+    Args:
+        needed_bytes: memory that will be taken.
+        needed: subject of the error, as "The tables".
+        advice: sentence that says how to need less.
+
+    Raises:
+        ConfigurationError: there is less, on the machine or within the limits of a container.
+    """
+    available = available_bytes()
+    if needed_bytes > available:
+        raise ConfigurationError(
+            f"{needed} will need {format_bytes(needed_bytes)} of memory, but {format_bytes(available)} are available. "
+            f"{advice}"
+        )
+
+
+def _on_pages(size: int) -> int:
+    return size if size < _PAGE else -(-size // _PAGE) * _PAGE
