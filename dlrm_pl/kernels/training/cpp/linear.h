@@ -12,8 +12,8 @@
 
 // Samples of a layer's input that a panel of weights goes over before the next one is taken: they stay in the L2 cache.
 constexpr int64_t GROUP_BYTES = 768 << 10;
-// Panels of a layer's input that are packed at a time for the gradient of the weights, each CHUNK deep.
-constexpr int64_t GROUP_PANELS = 4;
+// Panels of a layer's input that are packed at a time for the gradient of the weights, each CHUNK deep: 256 KiB.
+constexpr int64_t GROUP_PANELS = (64 << 10) / (CHUNK * PANEL);
 
 // Row `sample` of a matrix.
 template <typename T>
@@ -31,12 +31,21 @@ void cast(const float* dense, int64_t inputs, Matrix x, int64_t first, int64_t l
     }
 }
 
+// Brings what a tile of ROWS samples reads or writes at its end into the cache.
+template <typename T, int64_t ROWS, int WRITE>
+void prefetch(Matrix matrix, int64_t sample, int64_t column) {
+    const char* values = reinterpret_cast<const char*>(row<T>(matrix, sample) + column);
+    for (int64_t i = 0; i < ROWS; i++, values += matrix.stride * int64_t(sizeof(T))) {
+        for (int64_t j = 0; j < PANEL * int64_t(sizeof(T)); j += 64) __builtin_prefetch(values + j, WRITE);
+    }
+}
+
 // Products of samples with packed weights, a tile at a time: start(tile, column) before it, finish(tile, sample, column)
-// after it.
+// after it, which writes `to`.
 template <typename T, typename Start, typename Finish>
 void multiply(
-    Matrix x, const void* pack, int64_t depth, int64_t columns, int64_t first, int64_t last, const Start& start,
-    const Finish& finish) {
+    Matrix x, const void* pack, int64_t depth, int64_t columns, Matrix to, int64_t first, int64_t last,
+    const Start& start, const Finish& finish) {
     using Unit = typename Product<T>::Unit;
     const int64_t units = units_of<T>(depth), padded = round_up(columns, BLOCK), count = last - first;
     const int64_t most = std::max<int64_t>(TILE_ROWS, GROUP_BYTES / (round_up(depth, BLOCK) * int64_t(sizeof(T))));
@@ -45,10 +54,16 @@ void multiply(
         const int64_t begin = first + count * group / groups, end = first + count * (group + 1) / groups;
         for (int64_t column = 0; column < padded; column += PANEL) {
             const Unit* const panel = static_cast<const Unit*>(pack) + column * units;
+            // Each tile brings its share of the next panel nearer.
+            const auto* next = reinterpret_cast<const char*>(panel + PANEL * units);
+            const int64_t share = PANEL * int64_t(sizeof(Unit)) * TILE_ROWS / (end - begin);
             each_tile(begin, end, [&](auto rows, int64_t sample) {
-                Tile<T, decltype(rows)::value> tile;
-                start(tile, column);
-                tile.add_rows(row<T>(x, sample), x.stride, panel, units);
+                constexpr int64_t tall = decltype(rows)::value;
+                Tile<T, tall> tile;
+                start(tile, sample, column);
+                prefetch<T, tall, 1>(to, sample, column);
+                tile.add_rows(row<T>(x, sample), x.stride, panel, units, {next, share});
+                next += share * units;
                 finish(tile, sample, column);
             });
         }
@@ -58,8 +73,8 @@ void multiply(
 template <typename T>
 void forward(const Layer& layer, Matrix x, Matrix y, int64_t first, int64_t last) {
     multiply<T>(
-        x, layer.forward_pack, layer.in, layer.out, first, last,
-        [&](auto& tile, int64_t out) {
+        x, layer.forward_pack, layer.in, layer.out, y, first, last,
+        [&](auto& tile, int64_t, int64_t out) {
             const float* const bias = layer.bias + out;
             tile.start(load_some(bias, layer.out - out), load_some(bias + LANES, layer.out - out - LANES));
         },
@@ -74,7 +89,11 @@ void forward(const Layer& layer, Matrix x, Matrix y, int64_t first, int64_t last
 template <typename T>
 void input_gradient(const Layer& layer, Matrix dy, Matrix mask, Matrix dx, int64_t first, int64_t last) {
     multiply<T>(
-        dy, layer.backward_pack, layer.out, layer.in, first, last, [](auto& tile, int64_t) { tile.start(zero(), zero()); },
+        dy, layer.backward_pack, layer.out, layer.in, dx, first, last,
+        [&](auto& tile, int64_t sample, int64_t in) {
+            tile.start(zero(), zero());
+            if (mask.data) prefetch<T, std::decay_t<decltype(tile)>::HEIGHT, 0>(mask, sample, in);
+        },
         [&](const auto& tile, int64_t sample, int64_t in) {
             DLRM_UNROLL
             for (const auto& sums : tile.sums) {
@@ -91,28 +110,28 @@ void input_gradient(const Layer& layer, Matrix dy, Matrix mask, Matrix dx, int64
 // Adds the rows of dy to the gradient of the biases.
 template <typename T>
 void add_rows(Matrix dy, int64_t start, int64_t end, float* to, int64_t first, int64_t last) {
-    for (int64_t out = first; out < last; out += PANEL) {
-        Vector left = load_some(to + out, last - out), right = load_some(to + out + LANES, last - out - LANES);
-        for (int64_t sample = start; sample < end; sample++) {
-            const T* const values = row<T>(dy, sample) + out;
-            left = add(left, load(values)), right = add(right, load(values + LANES));
+    for (int64_t sample = start; sample < end; sample++) {
+        const T* const values = row<T>(dy, sample);
+        for (int64_t out = first; out < last; out += LANES) {
+            store_some(to + out, add(load_some(to + out, last - out), load(values + out)), last - out);
         }
-        store_some(to + out, left, last - out);
-        store_some(to + out + LANES, right, last - out - LANES);
     }
 }
 
-// Samples [start, end) of some columns of a matrix as units, of which each row is `width` wide.
-template <typename T>
+// Samples [start, end) of the columns [first, last) of a matrix as units: panels of WIDE columns, `apart` units apart.
+template <typename T, int64_t WIDE>
 void pack_samples(
-    Matrix matrix, int64_t start, int64_t end, int64_t column, int64_t padded, int64_t width,
-    typename Product<T>::Unit* to) {
+    Matrix matrix, int64_t start, int64_t end, int64_t first, int64_t last, typename Product<T>::Unit* to, int64_t apart) {
     constexpr int64_t step = Product<T>::WIDTH;
-    for (int64_t sample = start; sample < end; sample += step, to += width) {
-        const T* const values = row<T>(matrix, sample) + column;
+    for (int64_t sample = start; sample < end; sample += step, to += WIDE) {
+        const T* const values = row<T>(matrix, sample);
         const T* const next = step > 1 && sample + 1 < end ? values + matrix.stride : nullptr;
-        for (int64_t i = 0; i < width; i += LANES) {
-            Product<T>::pack(to + i, values + i, next ? next + i : nullptr, padded - column - i);
+        auto* panel = to;
+        for (int64_t column = first; column < last; column += WIDE, panel += apart) {
+            for (int64_t i = 0; i < WIDE; i += LANES) {
+                const int64_t place = column + i;
+                Product<T>::pack(panel + i, values + place, next ? next + place : nullptr, last - place);
+            }
         }
     }
 }
@@ -121,7 +140,10 @@ void pack_samples(
 template <typename T, int64_t ROWS>
 void add_weight_gradient(
     float* to, int64_t stride, int64_t inputs, bool add, const typename Product<T>::Unit* outputs, int64_t step,
-    const typename Product<T>::Unit* panel, int64_t depth) {
+    const typename Product<T>::Unit* panel, int64_t depth, const float* next) {
+    for (int64_t i = 0; i < ROWS; i++) {
+        for (int64_t j = 0; j < PANEL; j += 16) __builtin_prefetch(next + i * stride + j, 1);
+    }
     Tile<T, ROWS> tile;
     if (add) {
         DLRM_UNROLL
@@ -132,7 +154,7 @@ void add_weight_gradient(
     } else {
         tile.start(zero(), zero());
     }
-    tile.add_units(outputs, 1, step, panel, depth);
+    tile.add_units(outputs, 1, step, panel, depth, {reinterpret_cast<const char*>(panel), 0});
     DLRM_UNROLL
     for (int64_t i = 0; i < ROWS; i++) {
         store_some(to + i * stride, tile.sums[i][0], inputs);
@@ -157,14 +179,16 @@ void weight_gradient(const Layer& layer, Matrix dy, Matrix x, int64_t samples, b
         add_rows<T>(dy, start, end, layer.bias_gradient, first, last);
         for (int64_t in = 0; in < ins; in += GROUP_PANELS * PANEL) {
             const int64_t count = std::min(GROUP_PANELS, (ins - in) / PANEL);
-            for (int64_t i = 0; i < count; i++) pack_samples<T>(x, start, end, in + i * PANEL, ins, PANEL, panels[i]);
+            pack_samples<T, PANEL>(x, start, end, in, in + count * PANEL, panels[0], units * PANEL);
             each_tile(first, last, [&](auto rows, int64_t out) {
-                pack_samples<T>(dy, start, end, out, outs, step, outputs);
+                pack_samples<T, step>(dy, start, end, out, std::min(out + step, outs), outputs, 0);
                 for (int64_t i = 0; i < count; i++) {
+                    constexpr int64_t tall = decltype(rows)::value;
                     const int64_t column = in + i * PANEL;
-                    add_weight_gradient<T, decltype(rows)::value>(
-                        layer.weight_gradient + out * layer.in + column, layer.in, layer.in - column, add || start > 0,
-                        outputs, step, panels[i], depth);
+                    float* const to = layer.weight_gradient + out * layer.in + column;
+                    const float* const next = i + 1 < count ? to + PANEL : to - i * PANEL + tall * layer.in;
+                    add_weight_gradient<T, tall>(
+                        to, layer.in, layer.in - column, add || start > 0, outputs, step, panels[i], depth, next);
                 }
             });
         }

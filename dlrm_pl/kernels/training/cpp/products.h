@@ -32,11 +32,21 @@ struct Product {
     static void put(Unit* to, int64_t /*place*/, float value) { *to = widen(narrow<T>(value)); }
 };
 
+// What a tile brings into the L2 cache for tiles to come: `step` bytes for each unit of depth.
+struct Ahead {
+    const char* from;
+    int64_t step;
+
+    void fetch(int64_t depth) const { __builtin_prefetch(from + depth * step, 0, 2); }
+    Ahead after(int64_t depth) const { return {from + depth * step, step}; }
+};
+
 // Products of ROWS rows with a panel.
 template <typename T, int64_t ROWS>
 struct Tile {
     using P = Product<T>;
     using Unit = typename P::Unit;
+    static constexpr int64_t HEIGHT = ROWS;
 
     Vector sums[ROWS][2];
 
@@ -47,8 +57,9 @@ struct Tile {
 
     // Adds the products of `depth` units of each row; those of a row are `step` apart, the rows `stride`.
     inline __attribute__((always_inline)) void add_units(
-        const Unit* rows, int64_t stride, int64_t step, const Unit* panel, int64_t depth) {
+        const Unit* rows, int64_t stride, int64_t step, const Unit* panel, int64_t depth, Ahead ahead) {
         for (int64_t k = 0; k < depth; k++) {
+            ahead.fetch(k);
             const Vector left = P::panel(panel + k * PANEL), right = P::panel(panel + k * PANEL + LANES);
             DLRM_UNROLL
             for (int64_t i = 0; i < ROWS; i++) {
@@ -60,9 +71,10 @@ struct Tile {
     }
 
     // Adds the products of `depth` units of each row of activations.
-    inline __attribute__((always_inline)) void add_rows(const T* rows, int64_t stride, const Unit* panel, int64_t depth) {
+    inline __attribute__((always_inline)) void add_rows(
+        const T* rows, int64_t stride, const Unit* panel, int64_t depth, Ahead ahead) {
         if constexpr (sizeof(Unit) == sizeof(T) * P::WIDTH) {
-            add_units(reinterpret_cast<const Unit*>(rows), stride / P::WIDTH, 1, panel, depth);
+            add_units(reinterpret_cast<const Unit*>(rows), stride / P::WIDTH, 1, panel, depth, ahead);
         } else {
             // Rows lie a bit further apart than a power of two, so that they use all of the L1 cache.
             constexpr int64_t apart = CHUNK + LANES;
@@ -75,7 +87,7 @@ struct Tile {
                         store(wide + i * apart + k, load(rows + i * stride + first + k));
                     }
                 }
-                add_units(wide, apart, 1, panel + first * PANEL, count);
+                add_units(wide, apart, 1, panel + first * PANEL, count, ahead.after(first));
             }
         }
     }
