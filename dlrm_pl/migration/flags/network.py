@@ -79,12 +79,16 @@ def _optimizer(plan: Plan) -> None:
         plan.set("model.optimizer", optimizer, "--optimizer")
     else:
         plan.set("model.optimizer", optimizer, why="the only one of this variant")
-    if optimizer == "rwsadagrad":
-        plan.refuse("--optimizer", "row-wise Adagrad is not built here. Use --optimizer=adagrad")
-    elif optimizer not in ("sgd", "adagrad"):
-        plan.refuse("--optimizer", "must be sgd or adagrad")
-    elif optimizer == "adagrad" and values.on("--use-gpu"):
+    if optimizer not in ("sgd", "adagrad", "rwsadagrad"):
+        plan.refuse(
+            "--optimizer",
+            "must be sgd, adagrad or rwsadagrad, there as well. For Adam or LAMB of the MLPs translate with one of "
+            "these, and add --model.dense_optimizer to `fit`",
+        )
+    elif optimizer != "sgd" and values.on("--use-gpu"):
         plan.note("--optimizer", "upstream exits with it and --use-gpu; here it trains")
+    if optimizer == "rwsadagrad":
+        plan.note("--optimizer", "is row-wise for the tables and Adagrad for the MLPs, there as here")
     plan.set("model.learning_rate", values.number("--learning-rate"), "--learning-rate")
     if not 0 < values.number("--learning-rate") < float("inf"):
         plan.refuse("--learning-rate", "must be above 0 and finite")

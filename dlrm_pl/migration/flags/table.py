@@ -95,8 +95,8 @@ _MODEL = (
         False,
         BOTH,
         "refused",
-        "tables of mixed dimensions are not built here: every table has model.embedding_dim. For smaller tables train "
-        "them whole and quantize them to int8 or int4 (`quantize`)",
+        "tables of mixed dimensions are not built here: every table has model.embedding_dim. For smaller tables lower "
+        "--arch-sparse-feature-size or --max-ind-range, or train whole tables and `quantize` them to int8 or int4",
     ),
     Flag("--md-threshold", "int", 200, BOTH, "no effect", _NO_MD),
     Flag("--md-temperature", "float", 0.3, BOTH, "no effect", _NO_MD),
@@ -107,8 +107,8 @@ _MODEL = (
         False,
         BOTH,
         "refused",
-        "quotient-remainder tables are not built here. For smaller tables lower --max-ind-range, or quantize whole "
-        "tables to int8 or int4 (`quantize`)",
+        "quotient-remainder tables are not built here. For smaller tables lower --max-ind-range, which folds the rows "
+        "of large tables together, or train whole tables and `quantize` them to int8 or int4",
     ),
     Flag("--qr-threshold", "int", 200, BOTH, "no effect", _NO_QR),
     Flag("--qr-operation", "str", "mult", BOTH, "no effect", _NO_QR),
@@ -163,7 +163,7 @@ _TRAINING = (
     Flag("--print-precision", "int", 5, ALL, "no effect", _PRINT_ONLY),
     Flag("--numpy-rand-seed", "int", 123, ALL, "mapped", "seed_everything, data.seed, preprocess --seed"),
     Flag("--sync-dense-params", "bool", True, BOTH, "no effect", "all processes train the same MLPs here"),
-    Flag("--optimizer", "str", "sgd", MAIN, "mapped", "model.optimizer: sgd, adagrad; rwsadagrad is refused"),
+    Flag("--optimizer", "str", "sgd", MAIN, "mapped", "model.optimizer: sgd, adagrad or rwsadagrad"),
     Flag("--inference-only", "switch", False, ALL, "mapped", "`test` instead of `fit`"),
     Flag("--save-onnx", "switch", False, BOTH, "refused", "there is no export to ONNX here; leave it out"),
     Flag("--use-gpu", "switch", False, BOTH, "mapped", "trainer.accelerator"),

@@ -47,10 +47,8 @@ def test_random_data_is_refused_even_where_a_file_is_given(generation: str) -> N
 
 
 def test_all_refused_flags_are_named_at_once() -> None:
-    text = refusal(
-        "dlrm_s_pytorch.py --qr-flag --md-flag --save-onnx --optimizer=rwsadagrad --weighted-pooling=learned"
-    )
-    for name in ("--qr-flag", "--md-flag", "--save-onnx", "--optimizer=rwsadagrad", "--weighted-pooling=learned"):
+    text = refusal("dlrm_s_pytorch.py --qr-flag --md-flag --save-onnx --optimizer=ftrl --weighted-pooling=learned")
+    for name in ("--qr-flag", "--md-flag", "--save-onnx", "--optimizer=ftrl", "--weighted-pooling=learned"):
         assert f"\n  {name}: " in text
     assert "\n  --data-generation=random (the default): " in text
     assert "\n  --raw-data-file (the default): names no data" in text
@@ -68,7 +66,7 @@ def test_all_refused_flags_are_named_at_once() -> None:
         ("--arch-mlp-top=4-2", "must end in 1"),
         ("--arch-mlp-bot=13-0-2", "must be a whole number of at least 1"),
         ("--learning-rate=0", "must be above 0"),
-        ("--optimizer=adam", "must be sgd or adagrad"),
+        ("--optimizer=adam", "must be sgd, adagrad or rwsadagrad, there as well. For Adam"),
         ("--lr-num-warmup-steps=9 --lr-decay-start-step=5 --lr-num-decay-steps=3", "lies inside the warm-up of 9"),
         ("--lr-num-decay-steps=-3", "must be 0 (off) or more"),
         ("--mini-batch-size=0", "must be at least 1"),
@@ -233,6 +231,17 @@ def test_weights_of_classes_are_used_with_wbce() -> None:
 @pytest.mark.parametrize(("given", "value"), [("1e-7", 1e-7), ("0.25", 0.25), ("1.0", 0.0), ("3", 0.0), ("-1", 0.0)])
 def test_loss_threshold_is_on_between_0_and_1(given: str, value: float) -> None:
     assert config(MAIN, f"--loss-threshold={given}")["model"]["loss_threshold"] == value
+
+
+def test_rowwise_adagrad_is_translated_as_it_is() -> None:
+    assert config(MAIN, "--optimizer=rwsadagrad")["model"]["optimizer"] == "rwsadagrad"
+    assert "Adagrad for the MLPs" in notes(MAIN, "--optimizer=rwsadagrad")["--optimizer=rwsadagrad"]
+    assert "here it trains" in notes(MAIN, "--optimizer=adagrad --use-gpu")["--optimizer=adagrad"]
+
+
+@pytest.mark.parametrize(("flag", "instead"), [("--qr-flag", "lower --max-ind-range"), ("--md-flag", "`quantize`")])
+def test_smaller_tables_of_upstream_are_refused_with_what_to_use_instead(flag: str, instead: str) -> None:
+    assert instead in refusal(MAIN, flag)
 
 
 def test_weighted_pooling_of_ones_changes_nothing() -> None:
