@@ -25,6 +25,7 @@ from dlrm_pl.quantization.judging.quantization_data import QuantizationData
 from dlrm_pl.quantization.search.objective import ObjectiveName
 from dlrm_pl.quantization.search.settings import StopAt, TuningSettings, stop_at_or_until
 from dlrm_pl.serving.predictor import check_predictions_path, write_predictions
+from dlrm_pl.training_loop.arguments import check_trainer_arguments
 from dlrm_pl.training_loop.checkpoint_names import checkpoint_file, is_file_name
 from dlrm_pl.training_loop.checkpoints import add_checkpoint_io, folders_for_one_training
 from dlrm_pl.training_loop.epochs import replace_loop
@@ -35,18 +36,6 @@ from dlrm_pl.workflow.quantize import quantize_module
 from dlrm_pl.workflow.trial_scalars import TrialScalars
 
 log = logging.getLogger(__name__)
-
-_SMALLEST = {
-    "accumulate_grad_batches": 1,
-    "check_val_every_n_epoch": 1,
-    "gradient_clip_val": 0,
-    "log_every_n_steps": 0,
-    "max_epochs": -1,
-    "min_epochs": 0,
-    "min_steps": 0,
-    "num_sanity_val_steps": -1,
-}
-"""Smallest allowed values of arguments that Lightning does not check, or only when it uses them."""
 
 
 class DLRMTrainer(pl.Trainer):
@@ -81,14 +70,7 @@ class DLRMTrainer(pl.Trainer):
     def __init__(
         self, *, async_checkpoints: bool = False, use_distributed_sampler: bool = False, **kwargs: Any
     ) -> None:
-        for name, smallest in _SMALLEST.items():
-            if (value := kwargs.get(name)) is not None and not value >= smallest:
-                raise ConfigurationError(f"trainer.{name}={value} must be {smallest} or more.")
-        if kwargs.get("val_check_interval") == 0:
-            raise ConfigurationError(
-                "trainer.val_check_interval=0 must be above 0: a share of the epoch or a number of batches. To train "
-                "without validation, set trainer.limit_val_batches=0."
-            )
+        check_trainer_arguments(kwargs)
         super().__init__(use_distributed_sampler=use_distributed_sampler, **kwargs)
         add_checkpoint_io(self, async_checkpoints)
         replace_loop(self)

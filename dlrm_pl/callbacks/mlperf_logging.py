@@ -203,6 +203,8 @@ class MLPerfLogging(pl.Callback):
     def _facts(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
         """Values that the rules ask to be logged once; None where the module or the data module has none."""
         keys, chosen = self._keys, pl_module.hparams
+        optimizers = dict.fromkeys(filter(None, (chosen.get("optimizer"), chosen.get("dense_optimizer"))))
+        is_sgd = list(optimizers) == ["sgd"]
         data = trainer.datamodule  # type: ignore[attr-defined]
         splits = data.folder.splits if hasattr(data, "folder") else {}
         batch_size = getattr(data, "batch_size", None)
@@ -213,18 +215,19 @@ class MLPerfLogging(pl.Callback):
             keys.GRADIENT_ACCUMULATION_STEPS: accumulated,
             keys.TRAIN_SAMPLES: splits["train"].records if splits else None,
             keys.EVAL_SAMPLES: splits["val"].records if splits else None,
-            keys.OPT_NAME: chosen.get("optimizer"),
+            keys.OPT_NAME: "+".join(optimizers) or None,
             keys.OPT_BASE_LR: chosen.get("learning_rate"),
             keys.OPT_LR_WARMUP_STEPS: chosen.get("lr_num_warmup_steps"),
             "lr_decay_start_steps": chosen.get("lr_decay_start_step"),
             "lr_decay_steps": chosen.get("lr_num_decay_steps"),
-        } | (self._facts_of_sgd(chosen) if chosen.get("optimizer") == "sgd" else {})
+        } | (self._facts_of_sgd(chosen) if is_sgd else {})
 
     def _facts_of_sgd(self, chosen: Mapping[str, Any]) -> dict[str, Any]:
-        """The same values under the rules' names for SGD; the schedule has the power of the decay."""
+        """The same values under the rules' names for SGD, where the decay is a polynomial of a power."""
+        is_polynomial = chosen.get("lr_schedule", "upstream") in ("upstream", "polynomial")
         return {
             "sgd_opt_base_learning_rate": chosen.get("learning_rate"),
-            "sgd_opt_learning_rate_decay_poly_power": 2,
+            "sgd_opt_learning_rate_decay_poly_power": chosen.get("lr_decay_power", 2) if is_polynomial else None,
             "sgd_opt_learning_rate_decay_steps": chosen.get("lr_num_decay_steps"),
         }
 

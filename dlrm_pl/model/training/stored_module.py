@@ -13,6 +13,7 @@ from dlrm_pl.columns.columns import Columns
 from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.model.checkpoints.contract import QUANTIZATION_KEY, CheckpointContract
 from dlrm_pl.model.training.accumulation import rewind_to_last_step
+from dlrm_pl.model.training.precision import check_precision
 from dlrm_pl.model.training.run_record import RunRecord
 from dlrm_pl.model.training.run_settings import run_settings
 from dlrm_pl.model.training.trained_module import TrainedModule
@@ -78,7 +79,9 @@ class StoredModule(TrainedModule):
         return ""
 
     def setup(self, stage: str) -> None:
-        """Check the dataset of the data module, if it has one, and keep its fingerprint."""
+        """Check the precision of a training, and the dataset of the data module, whose fingerprint is kept."""
+        if stage == "fit":
+            check_precision(str(self.trainer.precision))
         datamodule = getattr(self.trainer, "datamodule", None)
         if datamodule is not None and hasattr(datamodule, "table_sizes"):
             fingerprint = getattr(datamodule, "dataset_fingerprint", "")

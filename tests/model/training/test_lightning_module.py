@@ -253,6 +253,14 @@ def test_impossible_hyperparameters_are_named(changes: dict[str, Any], message: 
         make_module(**changes)
 
 
+@pytest.mark.parametrize("precision", ["bf16-true", "16-true"])
+def test_training_in_half_precision_all_through_is_refused(precision: str) -> None:
+    trainer = make_trainer(precision=precision)
+    with pytest.raises(ConfigurationError, match=f"trainer.precision={precision} would keep the tables.*bf16-mixed"):
+        trainer.fit(make_module(), loader(make_batches(1)))
+    trainer.predict(make_module(), loader(make_batches(1)))  # It loses no steps.
+
+
 def test_training_stops_once_auroc_is_above_the_threshold() -> None:
     """The reference's --mlperf-auc-threshold is Lightning's EarlyStopping, set in YAML: strictly above."""
 
