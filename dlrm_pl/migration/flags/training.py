@@ -179,6 +179,7 @@ def _callbacks(plan: Plan, trains: bool) -> None:
     if tests_while_training(plan):
         best |= {"monitor": plan.setting("val_auroc"), "mode": plan.setting("max"), "save_last": plan.setting(True)}
         comment = "on the best val AUROC"
+        plan.set("trainer.async_checkpoints", True, why="checkpoints are written while training goes on")
     best["enable_version_counter"] = plan.setting(False)
     plan.callback(f"{_LIGHTNING}.callbacks.ModelCheckpoint", best, comment)
     _mlperf_logging(plan, trains)
