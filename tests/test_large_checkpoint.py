@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -23,10 +23,10 @@ sys.path.insert(0, sys.argv[1])
 import large_checkpoint as large
 from dlrm_pl.cli.main import main
 
-folder = Path(sys.argv[2])
 torch.set_num_threads(1)
 large.ROWS = {"train": 100, "val": 3000, "test": 2000}
-checkpoint, artifact, data = (str(folder / name) for name in ("model.ckpt", "artifact", "data"))
+answers = os.fdopen(os.dup(1), "w")
+os.dup2(2, 1)  # What the commands print is none of them.
 
 def limit_memory(mapped=0):
     # The libraries' own is taken by now. Maps may be written to, and so count beside what is.
@@ -37,7 +37,7 @@ def limit_memory(mapped=0):
 
 _MAKE = """
 architecture = large.architecture_of(200e6)
-large.write_upstream(folder / "upstream.pt", architecture, sys.argv[3], sparse=False)
+large.write_upstream(folder / "upstream.pt", architecture, kind, sparse=False)
 large.write_dataset(folder / "data", architecture.table_sizes)
 """
 
@@ -70,12 +70,15 @@ assert main(["verify", "--artifact", artifact, "--data", data, "--ckpt_path", ch
 """
 
 
-_IN_A_CHILD = """
-def in_a_child(step):
+_IN_CHILDREN = """
+import json
+
+def in_a_child(step, error):
     # Of a process that has done nothing but import, which takes longer than all steps together.
     child = os.fork()
     if not child:
         status = 1
+        os.dup2(os.open(error, os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
         try:
             exec(step, globals())
             status = 0
@@ -84,39 +87,61 @@ def in_a_child(step):
         finally:
             sys.stderr.flush()
             os._exit(status)
-    if os.waitpid(child, 0)[1] != 0:
-        sys.exit("failed: " + step)
+    return os.waitpid(child, 0)[1] == 0
+
+for line in sys.stdin:
+    steps, folder, kind, error = json.loads(line)
+    folder = Path(folder)
+    checkpoint, artifact, data = (str(folder / name) for name in ("model.ckpt", "artifact", "data"))
+    print(json.dumps(all(in_a_child(step, error) for step in steps)), file=answers, flush=True)
 """
 
 
-def run(steps: Sequence[str], *arguments: object) -> subprocess.CompletedProcess[str]:
-    """Each step in a process of its own, one after the other."""
-    program = _SETUP + _IN_A_CHILD + "".join(f"in_a_child({step!r})\n" for step in steps)
-    command = [sys.executable, "-c", program, BENCHMARKS, *map(str, arguments)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, capture_output=True, text=True, timeout=280, check=False, env=environment)
+class Steps:
+    """A process that runs each step in a child of its own."""
+
+    def __init__(self) -> None:
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", _SETUP + _IN_CHILDREN, BENCHMARKS],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, steps: Sequence[str], folder: Path, kind: str = "zip") -> str:
+        """Run steps, until one fails; returns what they wrote to stderr if one did."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        error = folder / "error.txt"
+        print(json.dumps([steps, str(folder), kind, str(error)]), file=self._process.stdin, flush=True)
+        return "" if json.loads(self._process.stdout.readline()) else error.read_text()
+
+    def end(self) -> None:
+        self._process.communicate()
 
 
-def succeed(steps: Sequence[str], *arguments: object) -> None:
-    ended = run(steps, *arguments)
-    assert ended.returncode == 0, ended.stderr
+@pytest.fixture(scope="module")
+def steps() -> Iterator[Steps]:
+    process = Steps()
+    yield process
+    process.end()
 
 
-def test_legacy_checkpoint_larger_than_the_memory_is_imported(tmp_path: Path) -> None:
-    succeed([_MAKE, _IMPORT], tmp_path, "legacy")
+def test_legacy_checkpoint_larger_than_the_memory_is_imported(steps: Steps, tmp_path: Path) -> None:
+    assert not steps.run([_MAKE, _IMPORT], tmp_path, "legacy")
     assert (tmp_path / "model.ckpt").stat().st_size > 200e6
 
 
-def test_checkpoint_larger_than_the_memory_is_imported_quantized_and_verified(tmp_path: Path) -> None:
-    succeed([_MAKE, _IMPORT, _LABEL, _QUANTIZE, _VERIFY], tmp_path, "zip")
+def test_checkpoint_larger_than_the_memory_is_imported_quantized_and_verified(steps: Steps, tmp_path: Path) -> None:
+    assert not steps.run([_MAKE, _IMPORT, _LABEL, _QUANTIZE, _VERIFY], tmp_path)
     certificate = json.loads((tmp_path / "artifact" / "certificate.json").read_text())
     assert certificate["accepted"]
     assert certificate["rows"] == 2000
     assert 0.7 < certificate["fp32"]["auroc"] < 0.99
 
 
-def test_the_limit_is_one_that_a_copy_of_the_tables_would_pass(tmp_path: Path) -> None:
+def test_the_limit_is_one_that_a_copy_of_the_tables_would_pass(steps: Steps, tmp_path: Path) -> None:
     """What the tests above would miss if the system did not keep its limits."""
-    ended = run(["limit_memory(); torch.ones(200_000_000 // 4)"], tmp_path)
-    assert ended.returncode != 0
-    assert "allocate memory" in ended.stderr
+    assert "allocate memory" in steps.run(["limit_memory(); torch.ones(200_000_000 // 4)"], tmp_path)
