@@ -40,7 +40,7 @@ RANKS = [
     {"torch_file"},
     {"saving"},
     {"kernels/int8"},
-    {"model/architecture", "model/weights_file"},
+    {"kernels/training", "model/architecture", "model/weights_file"},
     {"model/parameter_names"},
     {"data/loading", "data/preprocessing/threads", "model/checkpoints"},
     {"data/preprocessing/engine", "model/upstream", "model"},

@@ -1,13 +1,12 @@
 // The C interface: chooses the variant for this processor, and shares the work among torch's own threads.
 
-#include <dlfcn.h>
-#include <pthread.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <new>
 
+#include "../../cpp/openmp.h"
 #include "checks.h"
 #include "types.h"
 
@@ -68,19 +67,6 @@ const Variant* known(const void* variant) {
     return variant && place != all.end() ? *place : nullptr;
 }
 
-// torch's own threads: the OpenMP runtime that torch loaded, found by name, so that there is no second thread pool.
-using Parallel = void (*)(void (*)(void*), void*, unsigned, unsigned);
-
-bool forked = false;  // A forked child does not have the pool's threads and would wait for them for ever.
-
-Parallel openmp() {
-    static const Parallel found = [] {
-        pthread_atfork(nullptr, nullptr, [] { forked = true; });
-        return reinterpret_cast<Parallel>(dlsym(RTLD_DEFAULT, "GOMP_parallel"));
-    }();
-    return found;
-}
-
 template <typename Body>
 struct Shares {
     const Body& body;
@@ -106,14 +92,14 @@ struct Shares {
 template <typename Body>
 bool parallel(int64_t total, int64_t threads, int64_t unit, const Body& body) {
     if (total <= 0) return true;
-    if (forked || !openmp()) threads = 1;
+    if (!OpenMP::get().works()) threads = 1;
     threads = std::max<int64_t>(1, std::min(threads, total / unit));
     const int64_t size = threads == 1 ? total : round_up((total + threads - 1) / threads, unit);
     Shares<Body> shares{body, total, size};
     if (threads == 1) {
         shares.work(&shares);
     } else {
-        openmp()(&Shares<Body>::work, &shares, unsigned(threads), 0);
+        OpenMP::get().parallel(&Shares<Body>::work, &shares, unsigned(threads));
     }
     return !shares.no_memory;
 }
@@ -150,7 +136,7 @@ DLRM_API const void* dlrm_int8_variant(int64_t number) { return variants(number)
 
 DLRM_API const char* dlrm_int8_name(const void* variant) { return known(variant) ? known(variant)->name : nullptr; }
 
-DLRM_API int64_t dlrm_int8_threads(int64_t wanted) { return forked || !openmp() ? 1 : wanted; }
+DLRM_API int64_t dlrm_int8_threads(int64_t wanted) { return OpenMP::get().works() ? wanted : 1; }
 
 // Arrays are passed beside the jobs, since the caller does not know the addresses to write into them. Every function
 // below returns 0, the kind of an error in the contents, with its sample, place and value in where[0..2], or one of the

@@ -78,6 +78,19 @@ struct Network {
     int32_t table_rule;     // Rule of the tables: SGD, ADAGRAD or ROWWISE_ADAGRAD.
 };
 
+// Inputs of the top MLP.
+inline int64_t interaction_width(const Network& net) {
+    const int64_t vectors = net.num_tables + 1;
+    if (!net.is_dot) return vectors * net.dim;
+    return net.dim + vectors * (vectors - 1) / 2 + (net.diagonal ? vectors : 0);
+}
+
+// Floats that a thread needs to combine the vectors of a sample.
+inline int64_t interaction_room(const Network& net) {
+    const int64_t vectors = round_up(net.num_tables + 1, BLOCK), dim = round_up(net.dim, BLOCK);
+    return 2 * vectors * dim + 2 * vectors * vectors;
+}
+
 struct Batch {
     const float* dense;      // [B, N].
     const int64_t* indices;  // One-hot: [T, B], rows index_stride apart. Multi-hot: [lookups], bags of table 0 first.
@@ -162,17 +175,24 @@ struct Variant {
     // --- interaction.h ---
     // vectors[b] holds F = T + 1 vectors of T, round_up(dim, BLOCK) apart, of which the first is the bottom MLP's
     // output and is there already. Reads the others from the tables, and writes out[b], the top MLP's input, padded.
-    void (*interact)(const Network&, const Table*, const Batch&, Matrix vectors, Matrix out, int64_t first, int64_t last);
+    // `room` is the calling thread's own, of interaction_room(network) floats.
+    void (*interact)(
+        const Network&, const Table*, const Batch&, Matrix vectors, Matrix out, float* room, int64_t first, int64_t last);
     // From dout[b]: ddense[b], the gradient of the bottom MLP's output, padded and 0 where that is 0, and the row
     // gradients of samples [first, last).
     void (*interact_backward)(
-        const Network&, Matrix vectors, Matrix dout, Matrix ddense, RowGradients, int64_t first, int64_t last);
-    // Subtracts learning_rate * gradient from the rows of one table, sample after sample of [first, last), SGD only.
+        const Network&, Matrix vectors, Matrix dout, Matrix ddense, RowGradients, float* room, int64_t first,
+        int64_t last);
+
+    // --- rows.h ---
+    // Subtracts learning_rate * gradient from the rows of one table, sample after sample of [first, last).
     void (*descend)(
         const Network&, const Table&, int64_t table, const Batch&, RowGradients, float learning_rate, int64_t first,
         int64_t last);
+    // sum (+)= weight * gradient of one row.
+    void (*add_row)(float* sum, const float* gradient, float weight, int64_t dim, bool add);
     // Applies a rule to one row, whose gradient is complete.
-    void (*update_row)(const Network&, const Table&, int64_t row, const float* gradient, const Rates&);
+    void (*update_row)(int32_t rule, const Table&, int64_t row, const float* gradient, int64_t dim, const Rates&);
 
     // --- update.h ---
     // Applies a rule but LAMB to `count` weights.

@@ -1,0 +1,19 @@
+// Plain C++ for every processor.
+
+#include <algorithm>
+#include <cmath>
+
+#include "../../int8/cpp/target.h"
+#include "variants.h"
+
+namespace dlrm::training {
+namespace {
+
+#include "stages.h"
+
+}  // namespace
+
+const Variant generic_fp32 = variant<float>("generic", FP32);
+const Variant generic_bf16 = variant<Bf16>("generic", BF16);
+
+}  // namespace dlrm::training

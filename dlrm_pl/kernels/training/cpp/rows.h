@@ -1,0 +1,63 @@
+// Updates of single rows of the tables. Included within a variant's namespace, after interaction.h.
+
+// Samples between the prefetch of a row that is changed and the change.
+constexpr int64_t UPDATE_AHEAD = 12;
+
+inline void prefetch_to_write(const float* row, int64_t dim) {
+    const auto* start = reinterpret_cast<const char*>(row);
+    for (int64_t line = 0; line < dim * 4; line += 64) __builtin_prefetch(start + line, 1, 3);
+}
+
+inline void subtract(float* row, const float* gradient, float rate, int64_t dim) {
+    for (int64_t i = 0; i < dim; i++) row[i] -= rate * gradient[i];
+}
+
+inline void descend(
+    const Network& net, const Table& table, int64_t number, const Batch& batch, RowGradients gradients, float learning_rate,
+    int64_t first, int64_t last) {
+    const int64_t dim = net.dim, between = net.num_tables * dim;
+    const float* gradient = gradients.values + (first - gradients.first) * between + number * dim;
+    for (int64_t sample = first; sample < last; sample++, gradient += between) {
+        if (sample + UPDATE_AHEAD < last) {
+            const Bag later = bag_of(batch, number, sample + UPDATE_AHEAD);
+            for (const int64_t* index = later.first; index < later.last; index++) {
+                prefetch_to_write(table.rows + *index * dim, dim);
+            }
+        }
+        const Bag bag = bag_of(batch, number, sample);
+        const int64_t count = bag.last - bag.first;
+        const float rate = table.is_mean && count > 1 ? learning_rate / float(count) : learning_rate;
+        for (const int64_t* index = bag.first; index < bag.last; index++) {
+            subtract(table.rows + *index * dim, gradient, rate, dim);
+        }
+    }
+}
+
+inline void add_row(float* sum, const float* gradient, float weight, int64_t dim, bool add) {
+    if (add) {
+        for (int64_t i = 0; i < dim; i++) sum[i] += weight * gradient[i];
+    } else {
+        for (int64_t i = 0; i < dim; i++) sum[i] = weight * gradient[i];
+    }
+}
+
+inline void update_row(
+    int32_t rule, const Table& table, int64_t place, const float* gradient, int64_t dim, const Rates& rates) {
+    float* const row = table.rows + place * dim;
+    const float rate = rates.learning_rate, epsilon = rates.epsilon;
+    if (rule == SGD) {
+        subtract(row, gradient, rate, dim);
+    } else if (rule == ADAGRAD) {
+        float* const sum = table.state + place * dim;
+        for (int64_t i = 0; i < dim; i++) {
+            sum[i] += gradient[i] * gradient[i];
+            row[i] -= rate * gradient[i] / (std::sqrt(sum[i]) + epsilon);
+        }
+    } else {
+        float squares = 0;
+        for (int64_t i = 0; i < dim; i++) squares += gradient[i] * gradient[i];
+        table.state[place] += squares / float(dim);
+        const float step = rate / (std::sqrt(table.state[place]) + epsilon);
+        subtract(row, gradient, step, dim);
+    }
+}

@@ -1,0 +1,451 @@
+#include "step.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace dlrm::training {
+
+namespace {
+
+// Samples of which the loss is summed at a time: partial sums, and so their total, are the same for any threads.
+constexpr int64_t LOSS_BLOCK = 256;
+// Bytes of row gradients that a thread makes and uses before the next ones, so that they stay in its cache.
+constexpr int64_t CHUNK_BYTES = 1 << 20;
+// Distance between rows beyond the padded width, since rows that lie a power of two apart would share few cache lines.
+constexpr int64_t GAP_BYTES = 64;
+
+int64_t stride_of(int64_t width, int64_t element) {
+    const int64_t padded = round_up(width, BLOCK);
+    return padded * element % 1024 == 0 ? padded + GAP_BYTES / element : padded;
+}
+
+struct Loss {
+    double value;
+    float gradient;  // With respect to the logit.
+};
+
+// Cross-entropy from logits, or the squared error of the probability, as click_loss in Python.
+Loss loss_of(const Network& net, float logit, float label) {
+    float z = logit;
+    bool inside = true;
+    if (net.largest_logit > 0) {
+        z = std::min(std::max(z, -net.largest_logit), net.largest_logit);
+        inside = logit >= -net.largest_logit && logit <= net.largest_logit;
+    }
+    const float e = std::exp(-std::fabs(z));
+    const float probability = z >= 0 ? 1 / (1 + e) : e / (1 + e);
+    Loss found;
+    if (net.loss == MSE) {
+        const float difference = probability - label;
+        found = {double(difference) * difference, 2 * difference * probability * (1 - probability)};
+    } else {
+        const float weight = net.loss == WBCE ? net.class_weights[label == 1.0f] : 1.0f;
+        const float entropy = (z > 0 ? z : 0.0f) - z * label + std::log1p(e);
+        found = {double(weight * entropy), weight * (probability - label)};
+    }
+    if (!inside) found.gradient = 0;
+    return found;
+}
+
+double sum_of_squares(const float* values, int64_t count) {
+    double sum = 0;
+    for (int64_t i = 0; i < count; i++) sum += double(values[i]) * values[i];
+    return sum;
+}
+
+// Turns a gradient into the direction of Adam with decoupled weight decay, and updates its state.
+void lamb_direction(float* gradient, const float* weights, float* average, float* squares, int64_t count, const Rates& rates) {
+    for (int64_t i = 0; i < count; i++) {
+        const float g = gradient[i];
+        average[i] = rates.beta1 * average[i] + (1 - rates.beta1) * g;
+        squares[i] = rates.beta2 * squares[i] + (1 - rates.beta2) * g * g;
+        const float mean = average[i] / rates.correction1, root = std::sqrt(squares[i] / rates.correction2);
+        gradient[i] = mean / (root + rates.epsilon) + rates.weight_decay * weights[i];
+    }
+}
+
+}  // namespace
+
+Trainer::Trainer(const Variant& given, const Network& network, const Linear* linears, const Table* given_tables)
+    : variant(given), net(network), tables(given_tables, given_tables + network.num_tables) {
+    const int64_t count = net.bottom_layers + net.top_layers;
+    layers.resize(size_t(count));
+    packs.resize(size_t(count)), gradients.resize(size_t(count)), outputs.resize(size_t(count));
+    for (int64_t i = 0; i < count; i++) {
+        Layer& layer = layers[size_t(i)];
+        static_cast<Linear&>(layer) = linears[i];
+        const int64_t weights = layer.in * layer.out, padded = round_up(weights, 16);
+        auto* gradient = static_cast<float*>(gradients[size_t(i)].get((padded + round_up(layer.out, 16)) * 4));
+        layer.weight_gradient = gradient, layer.bias_gradient = gradient + padded;
+        if (i + 1 < count) {
+            const int64_t bytes = round_up(variant.pack_bytes(layer.in, layer.out), 64);
+            auto* pack = static_cast<uint8_t*>(packs[size_t(i)].get(2 * bytes));
+            layer.forward_pack = pack, layer.backward_pack = pack + bytes;
+        }
+        if (i != net.bottom_layers - 1 && i + 1 < count) outputs[size_t(i)].width = stride_of(layer.out, element());
+    }
+    inputs.width = stride_of(net.inputs, element());
+    vectors.width = stride_of((net.num_tables + 1) * round_up(net.dim, BLOCK), element());
+    interacted.width = stride_of(interaction_width(net), element());
+    int64_t widest = interacted.width;
+    for (const Layer& layer : layers) widest = std::max(widest, stride_of(layer.out, element()));
+    for (Activation& gradient : between) gradient.width = widest;
+    refresh();
+}
+
+void Trainer::refresh() {
+    for (size_t i = 0; i + 1 < layers.size(); i++) variant.pack(layers[i], 0, layers[i].out);
+}
+
+void Trainer::forget() {
+    kept_batches = 0;
+    has_gradients = false;
+    table_gradients.clear();
+}
+
+int64_t Trainer::chunk_samples(int64_t threads) const {
+    return std::max<int64_t>(BLOCK, CHUNK_BYTES / (net.num_tables * net.dim * 4) / BLOCK * BLOCK) * std::max<int64_t>(threads, 1);
+}
+
+int64_t Trainer::bytes(int64_t samples) const {
+    int64_t values = inputs.width + vectors.width + interacted.width + 3 * between[0].width;
+    for (const Activation& output : outputs) values += output.width;
+    int64_t total = values * element() * samples + samples * net.num_tables * net.dim * 4;
+    for (const Memory& memory : packs) total += memory.bytes();
+    for (const Memory& memory : gradients) total += memory.bytes();
+    return total;
+}
+
+void Trainer::reserve(int64_t samples, const Step& step, int64_t threads) {
+    largest_batch = std::max(largest_batch, samples);
+    const auto prepare = [&](Activation& activation) {
+        if (!activation.width) return;
+        activation.matrix = {activation.memory.get((largest_batch * activation.width + 64) * element()), activation.width};
+    };
+    prepare(inputs), prepare(vectors), prepare(interacted);
+    for (Activation& output : outputs) prepare(output);
+    for (Activation& gradient : between) prepare(gradient);
+    logits.get(largest_batch * 4), logit_gradients.get(largest_batch * 4);
+    partial_losses.get((largest_batch / LOSS_BLOCK + 1) * 8);
+    int64_t blocks = net.num_tables;
+    for (const Layer& layer : layers) blocks += 4 * (layer.out / BLOCK + 1);
+    partial_squares.get(blocks * 8);
+    room_floats = round_up(interaction_room(net), 16);
+    rooms.get(std::max<int64_t>(threads, 1) * room_floats * 4);
+    chunk = descends(step) ? std::min(samples, chunk_samples(threads)) : samples;
+    const size_t place = size_t(kept_batches);
+    if (row_gradients.size() <= place) row_gradients.resize(place + 1);
+    row_gradients[place].get(chunk * net.num_tables * net.dim * 4);
+}
+
+Matrix Trainer::output_of(int64_t layer) const {
+    return layer == net.bottom_layers - 1 ? vectors.matrix : outputs[size_t(layer)].matrix;
+}
+
+Matrix Trainer::input_of(int64_t layer) const {
+    if (layer == 0) return inputs.matrix;
+    return layer == net.bottom_layers ? interacted.matrix : output_of(layer - 1);
+}
+
+// Where the gradient of a layer's output is between its making and its use. The gradient of the interaction's output
+// lies between those of the top and of the bottom.
+Matrix Trainer::gradient_of(int64_t layer) const {
+    return between[(layer < net.bottom_layers ? layer + 2 : layer) % 3].matrix;
+}
+
+Losses Trainer::run(const Batch& batch, const Step& step, int64_t threads, Error& error) {
+    if (step.first) forget();
+    result = {};
+    factor = 1;
+    reserve(batch.size, step, threads);
+    if (!descends(step)) {
+        table_gradients.add(net, batch, static_cast<const float*>(row_gradients[size_t(kept_batches)].get(0)));
+    }
+    Team::run(threads, [&](Team& team, int64_t number) {
+        check(team, number, batch, error);
+        team.meet();
+        if (error.kind) return;
+        forward(team, number, batch);
+        losses(team, number, batch, step, error);
+        team.meet();
+        if (error.kind) return;
+        backward(team, number, batch, step);
+        if (step.last) update_all(team, number, step);
+    });
+    if (error.kind || step.last) {
+        forget();
+    } else {
+        has_gradients = true;
+        kept_batches++;
+    }
+    return result;
+}
+
+void Trainer::check(Team& team, int64_t number, const Batch& batch, Error& error) {
+    if (!batch.offsets) {
+        team.share(number, batch.size, BLOCK, [&](int64_t first, int64_t last) {
+            for (int64_t table = 0; table < net.num_tables; table++) {
+                const int64_t* indices = batch.indices + table * batch.index_stride;
+                const uint64_t count = uint64_t(tables[size_t(table)].count);
+                for (int64_t sample = first; sample < last; sample++) {
+                    if (uint64_t(indices[sample]) >= count) error.report(BAD_INDEX, sample, table, indices[sample]);
+                }
+            }
+        });
+        return;
+    }
+    // A bag is read only when its own bounds are known to be in order.
+    team.share(number, net.num_tables, 1, [&](int64_t first, int64_t last) {
+        for (int64_t table = first; table < last; table++) {
+            const uint64_t count = uint64_t(tables[size_t(table)].count);
+            for (int64_t sample = 0; sample < batch.size; sample++) {
+                const int64_t* bag = batch.offsets + table * batch.size + sample;
+                if (bag[0] < 0 || bag[1] < bag[0] || bag[1] > batch.lookups) {
+                    error.report(BAD_OFFSET, sample, table, bag[1]);
+                    break;
+                }
+                for (int64_t i = bag[0]; i < bag[1]; i++) {
+                    if (uint64_t(batch.indices[i]) >= count) error.report(BAD_INDEX, sample, table, batch.indices[i]);
+                }
+            }
+        }
+        if (first == 0 && batch.offsets[0] != 0) error.report(BAD_OFFSET, 0, 0, batch.offsets[0]);
+        const int64_t end = batch.offsets[net.num_tables * batch.size];
+        if (last == net.num_tables && end != batch.lookups) {
+            error.report(BAD_OFFSET, std::max<int64_t>(batch.size - 1, 0), net.num_tables - 1, end);
+        }
+    });
+}
+
+void Trainer::forward(Team& team, int64_t number, const Batch& batch) {
+    // A thread needs nothing of the others' samples, so there is no meeting until the losses are known.
+    team.share(number, batch.size, BLOCK, [&](int64_t first, int64_t last) {
+        variant.cast(batch.dense, net.inputs, inputs.matrix, first, last);
+        const int64_t count = int64_t(layers.size());
+        for (int64_t i = 0; i + 1 < count; i++) {
+            if (i == net.bottom_layers) {
+                variant.interact(net, tables.data(), batch, vectors.matrix, interacted.matrix, room(number), first, last);
+            }
+            variant.forward(layers[size_t(i)], input_of(i), output_of(i), first, last);
+        }
+        if (count - 1 == net.bottom_layers) {
+            variant.interact(net, tables.data(), batch, vectors.matrix, interacted.matrix, room(number), first, last);
+        }
+        variant.logits(layers.back(), input_of(count - 1), static_cast<float*>(logits.get(0)), first, last);
+    });
+    team.meet();
+}
+
+void Trainer::losses(Team& team, int64_t number, const Batch& batch, const Step& step, Error& error) {
+    const auto* z = static_cast<const float*>(logits.get(0));
+    auto* g = static_cast<float*>(logit_gradients.get(0));
+    auto* sums = static_cast<double*>(partial_losses.get(0));
+    const double scale = double(step.loss_scale) / double(batch.size);
+    team.share(number, batch.size, LOSS_BLOCK, [&](int64_t first, int64_t last) {
+        for (int64_t start = first; start < last; start += LOSS_BLOCK) {
+            double sum = 0;
+            for (int64_t sample = start; sample < std::min(start + LOSS_BLOCK, last); sample++) {
+                const Loss found = loss_of(net, z[sample], batch.labels[sample]);
+                if (!std::isfinite(found.value) || !std::isfinite(z[sample])) error.report(NOT_FINITE, sample, 0, 0);
+                sum += found.value;
+                g[sample] = float(found.gradient * scale);
+            }
+            sums[start / LOSS_BLOCK] = sum;
+        }
+    });
+    team.meet();
+    if (number == 0) {
+        double sum = 0;
+        for (int64_t i = 0; i < (batch.size + LOSS_BLOCK - 1) / LOSS_BLOCK; i++) sum += sums[i];
+        result.loss = sum / double(batch.size);
+    }
+}
+
+void Trainer::backward(Team& team, int64_t number, const Batch& batch, const Step& step) {
+    const int64_t last = int64_t(layers.size()) - 1;
+    Layer& end = layers[size_t(last)];
+    const auto* g = static_cast<const float*>(logit_gradients.get(0));
+    const Matrix x = input_of(last);
+    const bool add = has_gradients;
+    team.share(number, end.in, BLOCK, [&](int64_t first, int64_t stop) {
+        variant.logit_weight_gradient(end, g, x, batch.size, add, first, stop);
+    });
+    if (number == 0) {
+        double sum = 0;
+        for (int64_t sample = 0; sample < batch.size; sample++) sum += g[sample];
+        *end.bias_gradient = float(sum) + (add ? *end.bias_gradient : 0.0f);
+    }
+    // The interaction's output, which a top MLP of one layer reads, has no ReLU.
+    const bool reads_interaction = last == net.bottom_layers;
+    const Matrix dx = reads_interaction ? interaction_gradient() : gradient_of(last - 1);
+    team.share(number, batch.size, BLOCK, [&](int64_t first, int64_t stop) {
+        variant.logit_input_gradient(end, g, reads_interaction ? Matrix{nullptr, 0} : x, dx, first, stop);
+    });
+    team.meet();
+    if (updates_at_once(step)) update_layer(team, number, last, step);
+    backward_mlp(team, number, batch, step, net.bottom_layers, last);
+    backward_rows(team, number, batch, step);
+    backward_mlp(team, number, batch, step, 0, net.bottom_layers);
+}
+
+// Layers [first_layer, last_layer) of one MLP, whose last output's gradient is there.
+void Trainer::backward_mlp(
+    Team& team, int64_t number, const Batch& batch, const Step& step, int64_t first_layer, int64_t last_layer) {
+    for (int64_t i = last_layer - 1; i >= first_layer; i--) {
+        Layer& layer = layers[size_t(i)];
+        const Matrix dy = gradient_of(i), x = input_of(i);
+        if (i > 0) {
+            const bool reads_interaction = i == net.bottom_layers;
+            const Matrix mask = reads_interaction ? Matrix{nullptr, 0} : x;
+            const Matrix dx = reads_interaction ? interaction_gradient() : gradient_of(i - 1);
+            team.share(number, batch.size, BLOCK, [&](int64_t first, int64_t last) {
+                variant.input_gradient(layer, dy, mask, dx, first, last);
+            });
+        }
+        team.share(number, layer.out, BLOCK, [&](int64_t first, int64_t last) {
+            variant.weight_gradient(layer, dy, x, batch.size, has_gradients, first, last);
+        });
+        team.meet();
+        if (updates_at_once(step)) update_layer(team, number, i, step);
+    }
+}
+
+void Trainer::backward_rows(Team& team, int64_t number, const Batch& batch, const Step& step) {
+    const Matrix dout = interaction_gradient(), ddense = gradient_of(net.bottom_layers - 1);
+    auto* values = static_cast<float*>(row_gradients[size_t(kept_batches)].get(0));
+    const bool at_once = descends(step);
+    for (int64_t start = 0; start < batch.size; start += chunk) {
+        const int64_t end = std::min(start + chunk, batch.size);
+        team.share(number, end - start, BLOCK, [&](int64_t first, int64_t last) {
+            variant.interact_backward(
+                net, vectors.matrix, dout, ddense, RowGradients{values, start}, room(number), start + first,
+                start + last);
+        });
+        team.meet();
+        if (!at_once) continue;
+        team.share(number, net.num_tables, 1, [&](int64_t first, int64_t last) {
+            for (int64_t table = first; table < last; table++) {
+                variant.descend(
+                    net, tables[size_t(table)], table, batch, RowGradients{values, start},
+                    step.tables.learning_rate, start, end);
+            }
+        });
+        team.meet();
+    }
+}
+
+// What is not updated at once.
+void Trainer::update_all(Team& team, int64_t number, const Step& step) {
+    const bool by_rows = !descends(step);
+    if (by_rows) {
+        team.share(number, net.num_tables, 1, [&](int64_t first, int64_t last) {
+            for (int64_t table = first; table < last; table++) table_gradients.group(net, tables[size_t(table)], table);
+        });
+    }
+    if (step.largest_norm > 0) find_factor(team, number, step);
+    if (!updates_at_once(step)) {
+        for (int64_t i = 0; i < int64_t(layers.size()); i++) update_layer(team, number, i, step);
+    }
+    if (!by_rows) return;
+    team.share(number, net.num_tables, 1, [&](int64_t first, int64_t last) {
+        for (int64_t table = first; table < last; table++) {
+            table_gradients.apply(
+                variant, net, tables[size_t(table)], table, step.tables, factor, step.largest_value);
+        }
+    });
+}
+
+// The norm of all gradients together, as torch.nn.utils.clip_grad_norm_ takes it, in double.
+void Trainer::find_factor(Team& team, int64_t number, const Step& step) {
+    auto* squares = static_cast<double*>(partial_squares.get(0));
+    team.share(number, net.num_tables, 1, [&](int64_t first, int64_t last) {
+        for (int64_t table = first; table < last; table++) squares[table] = table_gradients.squares(variant, net, table);
+    });
+    auto* blocks = squares + net.num_tables;
+    for (const Layer& layer : layers) {
+        team.share(number, layer.out, BLOCK, [&](int64_t first, int64_t last) {
+            for (int64_t start = first; start < last; start += BLOCK) {
+                const int64_t end = std::min(start + BLOCK, last);
+                blocks[start / BLOCK] = sum_of_squares(layer.weight_gradient + start * layer.in, (end - start) * layer.in) +
+                                        sum_of_squares(layer.bias_gradient + start, end - start);
+            }
+        });
+        blocks += (layer.out + BLOCK - 1) / BLOCK;
+    }
+    team.meet();
+    if (number == 0) {
+        double sum = 0;
+        for (const double* part = squares; part < blocks; part++) sum += *part;
+        result.norm = std::sqrt(sum);
+        factor = float(std::min(1.0, double(step.largest_norm) / (result.norm + 1e-6)));
+    }
+    team.meet();
+}
+
+void Trainer::update_layer(Team& team, int64_t number, int64_t index, const Step& step) {
+    Layer& layer = layers[size_t(index)];
+    const auto limit = [&](float* values, int64_t count) {
+        if (factor != 1) {
+            for (int64_t i = 0; i < count; i++) values[i] *= factor;
+        }
+        if (step.largest_value > 0) {
+            for (int64_t i = 0; i < count; i++) {
+                values[i] = std::min(std::max(values[i], -step.largest_value), step.largest_value);
+            }
+        }
+    };
+    team.share(number, layer.out, BLOCK, [&](int64_t first, int64_t last) {
+        limit(layer.weight_gradient + first * layer.in, (last - first) * layer.in);
+        limit(layer.bias_gradient + first, last - first);
+    });
+    if (net.dense_rule == LAMB) {
+        update_lamb(team, number, layer, step.dense);
+    } else {
+        team.share(number, layer.out, BLOCK, [&](int64_t first, int64_t last) {
+            const auto part = [&](float* weights, float* gradient, float* const* state, int64_t start, int64_t count) {
+                float* const states[2] = {state[0] ? state[0] + start : nullptr, state[1] ? state[1] + start : nullptr};
+                variant.update(net.dense_rule, weights + start, gradient + start, states, count, step.dense);
+            };
+            part(layer.weight, layer.weight_gradient, layer.weight_state, first * layer.in, (last - first) * layer.in);
+            part(layer.bias, layer.bias_gradient, layer.bias_state, first, last - first);
+        });
+    }
+    if (index + 1 == int64_t(layers.size())) return;
+    team.share(number, layer.out, BLOCK, [&](int64_t first, int64_t last) { variant.pack(layer, first, last); });
+}
+
+// The weights and the biases of a layer are scaled each by the ratio of their own norm to that of Adam's direction.
+void Trainer::update_lamb(Team& team, int64_t number, Layer& layer, const Rates& rates) {
+    auto* squares = static_cast<double*>(partial_squares.get(0));
+    const int64_t blocks = (layer.out + BLOCK - 1) / BLOCK;
+    const auto parts = [&](const auto& work) {
+        team.share(number, layer.out, BLOCK, [&](int64_t first, int64_t last) {
+            for (int64_t start = first; start < last; start += BLOCK) {
+                const int64_t end = std::min(start + BLOCK, last);
+                work(start / BLOCK, 0, layer.weight, layer.weight_gradient, layer.weight_state, start * layer.in, (end - start) * layer.in);
+                work(start / BLOCK, 1, layer.bias, layer.bias_gradient, layer.bias_state, start, end - start);
+            }
+        });
+    };
+    parts([&](int64_t block, int64_t which, float* weights, float* gradient, float* const* state, int64_t start, int64_t count) {
+        lamb_direction(gradient + start, weights + start, state[0] + start, state[1] + start, count, rates);
+        squares[(2 * which) * blocks + block] = sum_of_squares(weights + start, count);
+        squares[(2 * which + 1) * blocks + block] = sum_of_squares(gradient + start, count);
+    });
+    team.meet();
+    float rate[2];
+    for (int64_t which = 0; which < 2; which++) {
+        double weight = 0, direction = 0;
+        for (int64_t block = 0; block < blocks; block++) {
+            weight += squares[(2 * which) * blocks + block], direction += squares[(2 * which + 1) * blocks + block];
+        }
+        const double ratio = weight > 0 && direction > 0 ? std::sqrt(weight / direction) : 1;
+        rate[which] = float(rates.learning_rate * ratio);
+    }
+    parts([&](int64_t, int64_t which, float* weights, float* gradient, float* const*, int64_t start, int64_t count) {
+        for (int64_t i = start; i < start + count; i++) weights[i] -= rate[which] * gradient[i];
+    });
+    team.meet();
+}
+
+}  // namespace dlrm::training

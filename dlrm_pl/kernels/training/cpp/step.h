@@ -1,0 +1,92 @@
+// One training step: the order of its stages, the memory between them, and the threads.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "memory.h"
+#include "table_gradients.h"
+#include "team.h"
+#include "types.h"
+
+namespace dlrm::training {
+
+struct Losses {
+    double loss = 0;  // Mean over the batch.
+    double norm = 0;  // Of all gradients together, before they are scaled down; 0 where it was not asked for.
+};
+
+class Trainer {
+public:
+    // The arrays are copied, but not the weights and states that they point to.
+    Trainer(const Variant& variant, const Network& network, const Linear* layers, const Table* tables);
+
+    // Packs the weights again, after others have changed them.
+    void refresh();
+
+    // Makes one step. After an error nothing is changed, except that gradients of earlier batches are dropped.
+    Losses run(const Batch& batch, const Step& step, int64_t threads, Error& error);
+
+    // Drops the gradients of batches since the last update.
+    void forget();
+
+    // Bytes that a step of this many samples takes beside weights and states.
+    int64_t bytes(int64_t samples) const;
+
+    const Network& network() const { return net; }
+
+private:
+    // A matrix of activations and its memory.
+    struct Activation {
+        Memory memory;
+        int64_t width = 0;  // Padded.
+        Matrix matrix{nullptr, 0};
+    };
+
+    void reserve(int64_t samples, const Step& step, int64_t threads);
+    void check(Team& team, int64_t number, const Batch& batch, Error& error);
+    void forward(Team& team, int64_t number, const Batch& batch);
+    void losses(Team& team, int64_t number, const Batch& batch, const Step& step, Error& error);
+    void backward(Team& team, int64_t number, const Batch& batch, const Step& step);
+    void backward_mlp(
+        Team& team, int64_t number, const Batch& batch, const Step& step, int64_t first_layer, int64_t last_layer);
+    void backward_rows(Team& team, int64_t number, const Batch& batch, const Step& step);
+    void update_all(Team& team, int64_t number, const Step& step);
+    void update_layer(Team& team, int64_t number, int64_t layer, const Step& step);
+    void update_lamb(Team& team, int64_t number, Layer& layer, const Rates& rates);
+    void find_factor(Team& team, int64_t number, const Step& step);
+
+    // Whether weights are updated as soon as their gradient is known: no norm of all gradients is needed first.
+    bool updates_at_once(const Step& step) const { return step.last && !(step.largest_norm > 0); }
+    // Whether rows are updated chunk by chunk: sums over a batch are not needed.
+    bool descends(const Step& step) const {
+        return net.table_rule == SGD && step.first && updates_at_once(step) && !(step.largest_value > 0);
+    }
+    int64_t element() const { return variant.precision == BF16 ? 2 : 4; }
+    int64_t chunk_samples(int64_t threads) const;
+    float* room(int64_t number) { return static_cast<float*>(rooms.get(0)) + number * room_floats; }
+    Matrix input_of(int64_t layer) const;
+    Matrix output_of(int64_t layer) const;
+    Matrix gradient_of(int64_t layer) const;
+    Matrix interaction_gradient() const { return between[(net.bottom_layers + 2) % 3].matrix; }
+
+    const Variant& variant;
+    Network net;
+    std::vector<Layer> layers;   // Bottom, then top.
+    std::vector<Table> tables;
+    std::vector<Memory> packs, gradients;  // Of each layer.
+    std::vector<Activation> outputs;       // Of each layer but the bottom's last (in `vectors`) and the last.
+    Activation inputs, vectors, interacted;
+    Activation between[3];       // Gradients of activations; a stage reads two and writes one.
+    Memory logits, logit_gradients, partial_losses, partial_squares;
+    Memory rooms;                // Of the interaction, one for each thread.
+    std::vector<Memory> row_gradients;     // Of each batch since the last update.
+    int64_t kept_batches = 0;
+    bool has_gradients = false;
+    TableGradients table_gradients;
+    Losses result;
+    float factor = 1;            // That gradients are multiplied by to keep their norm.
+    int64_t largest_batch = 0, chunk = 0, room_floats = 0;
+};
+
+}  // namespace dlrm::training

@@ -1,0 +1,149 @@
+// The C interface: chooses the variant for this processor, and checks what it is given.
+
+#include <memory>
+#include <mutex>
+#include <new>
+#include <set>
+
+#include "checks.h"
+#include "step.h"
+#include "variants.h"
+
+namespace dlrm::training {
+namespace {
+
+#if defined(__x86_64__)
+bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
+
+bool has_avx512() {
+    return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+}
+#endif
+
+const Variant* variant_of(int64_t level, int64_t precision) {
+    const bool half = precision == BF16;
+    if (precision != FP32 && !half) return nullptr;
+    switch (level) {
+        case 0: return half ? &generic_bf16 : &generic_fp32;
+#if defined(__x86_64__)
+        case 1: return !has_avx2() ? nullptr : half ? &avx2_bf16 : &avx2_fp32;
+        case 2: return !has_avx512() ? nullptr : half ? &avx512_bf16 : &avx512_fp32;
+#endif
+        default: return nullptr;
+    }
+}
+
+// Handles that exist, so that one which was freed, or never was, is refused.
+struct Handles {
+    std::mutex lock;
+    std::set<const void*> all;
+};
+
+Handles& handles() {
+    static Handles found;
+    return found;
+}
+
+Trainer* known(void* handle) {
+    const std::lock_guard<std::mutex> guard(handles().lock);
+    return handles().all.count(handle) ? static_cast<Trainer*>(handle) : nullptr;
+}
+
+// Return values beside the kinds of errors.
+constexpr int64_t NO_MEMORY = -1, REFUSED = -2;
+
+// Nothing was computed; where[0] is set to the address of the reason in words.
+int64_t refused(const char* reason, int64_t* where) {
+    if (where) where[0] = reinterpret_cast<int64_t>(reason);
+    return REFUSED;
+}
+
+}  // namespace
+}  // namespace dlrm::training
+
+using namespace dlrm::training;
+
+#define DLRM_API extern "C" __attribute__((visibility("default")))
+
+DLRM_API int64_t dlrm_training_version() { return 1; }
+
+// Name of the variant of a level for a precision, or null if this processor lacks it.
+DLRM_API const char* dlrm_training_isa(int64_t level, int64_t precision) {
+    const Variant* variant = variant_of(level, precision);
+    return variant ? variant->isa : nullptr;
+}
+
+// A handle in where[0], which `dlrm_training_free` must be called with; 0, or one of the codes above. Weights, tables and
+// states must outlive the handle.
+DLRM_API int64_t dlrm_training_new(
+    int64_t level, int64_t precision, const Network* network, const Linear* layers, const Table* tables, int64_t* where) {
+    if (!where) return REFUSED;
+    const Variant* variant = variant_of(level, precision);
+    if (!variant) return refused("the variant does not exist here", where);
+    if (!network || !layers || !tables) return refused("an array is missing", where);
+    if (const char* reason = wrong(*network)) return refused(reason, where);
+    if (const char* reason = wrong(*network, layers, interaction_width(*network))) return refused(reason, where);
+    if (const char* reason = wrong(*network, tables)) return refused(reason, where);
+    try {
+        auto trainer = std::make_unique<Trainer>(*variant, *network, layers, tables);
+        const std::lock_guard<std::mutex> guard(handles().lock);
+        handles().all.insert(trainer.get());
+        where[0] = reinterpret_cast<int64_t>(trainer.release());
+    } catch (const std::bad_alloc&) {
+        return NO_MEMORY;
+    }
+    return 0;
+}
+
+DLRM_API int64_t dlrm_training_free(void* handle) {
+    Trainer* const trainer = known(handle);
+    if (!trainer) return REFUSED;
+    {
+        const std::lock_guard<std::mutex> guard(handles().lock);
+        handles().all.erase(handle);
+    }
+    delete trainer;
+    return 0;
+}
+
+DLRM_API int64_t dlrm_training_refresh(void* handle) {
+    Trainer* const trainer = known(handle);
+    if (!trainer) return REFUSED;
+    trainer->refresh();
+    return 0;
+}
+
+DLRM_API int64_t dlrm_training_forget(void* handle) {
+    Trainer* const trainer = known(handle);
+    if (!trainer) return REFUSED;
+    trainer->forget();
+    return 0;
+}
+
+// Bytes that a step of so many samples takes beside weights and states; negative if it is refused.
+DLRM_API int64_t dlrm_training_bytes(void* handle, int64_t samples) {
+    const Trainer* const trainer = known(handle);
+    return trainer && samples >= 0 && countable({samples, MAX_TABLES, 4}) ? trainer->bytes(samples) : REFUSED;
+}
+
+// Makes one step. 0, the kind of an error in the contents, with its sample, place and value in where[0..2], or one of the
+// codes above. found[0] is the mean loss, found[1] the norm of the gradients.
+DLRM_API int64_t dlrm_training_step(
+    void* handle, const Batch* batch, const Step* step, int64_t threads, double* found, int64_t* where) {
+    if (!where) return REFUSED;
+    Trainer* const trainer = known(handle);
+    if (!trainer || !batch || !step || !found) return refused("the handle or an argument is missing", where);
+    if (const char* reason = wrong(trainer->network(), *batch)) return refused(reason, where);
+    if (const char* reason = wrong(trainer->network(), *step)) return refused(reason, where);
+    Error error;
+    try {
+        const Losses losses = trainer->run(*batch, *step, threads, error);
+        found[0] = losses.loss, found[1] = losses.norm;
+    } catch (const std::bad_alloc&) {
+        trainer->forget();
+        return NO_MEMORY;
+    }
+    where[0] = error.sample, where[1] = error.place, where[2] = error.value;
+    return error.kind;
+}

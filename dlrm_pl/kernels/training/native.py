@@ -1,0 +1,308 @@
+"""The native training step, called with tensors, which it updates in place."""
+
+from __future__ import annotations
+
+import ctypes
+import struct
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from dlrm_pl.errors import ShapeError
+from dlrm_pl.kernels.training.rates import Rates
+from dlrm_pl.kernels.training.selection import Precision, level_in_use, levels, library
+
+Rule = Literal["sgd", "adagrad", "rwsadagrad", "adam", "lamb"]
+
+_POINTER, _LONG = ctypes.c_void_p, ctypes.c_int64
+_SIGNATURES: dict[str, list[Any]] = {
+    "new": [_LONG, _LONG, _POINTER, _POINTER, _POINTER, _POINTER],
+    "free": [_POINTER],
+    "refresh": [_POINTER],
+    "forget": [_POINTER],
+    "bytes": [_POINTER, _LONG],
+    "step": [_POINTER, _POINTER, _POINTER, _LONG, _POINTER, _POINTER],
+}
+# The structs of types.h.
+_NETWORK = struct.Struct("8qfi2f2i")
+_LINEAR = struct.Struct("qqPP2P2P")
+_TABLE = struct.Struct("PPqq")
+_BATCH = struct.Struct("4Pqqq")
+_RATES = "7f"
+_STEP = struct.Struct("fiiff" + 2 * _RATES)
+_LOSSES = ("bce", "wbce", "mse")
+_RULES: tuple[Rule, ...] = ("sgd", "adagrad", "rwsadagrad", "adam", "lamb")
+_STATES = {"sgd": 0, "adagrad": 1, "rwsadagrad": 1, "adam": 2, "lamb": 2}
+_NO_MEMORY, _REFUSED = -1, -2
+_KINDS: dict[int, Literal["index", "not finite", "offset"]] = {1: "index", 2: "not finite", 3: "offset"}
+
+
+@dataclass(frozen=True)
+class StepFailure:
+    """Why a batch was not trained on; nothing was changed.
+
+    Attributes:
+        kind: ``index``: a row beyond its table; ``offset``: bags that are out of order; ``not finite``: the loss.
+        sample: number of the sample in the batch.
+        table: table of the row or of the bag.
+        value: the row or the offset.
+    """
+
+    kind: Literal["index", "not finite", "offset"]
+    sample: int
+    table: int
+    value: int
+
+
+@dataclass(frozen=True)
+class TrainedLayer:
+    """A Linear while it is trained.
+
+    Attributes:
+        weight: float32 ``[out, in]``.
+        bias: float32 ``[out]``.
+        weight_state: the optimizer's tensors for the weight, of its shape: none for sgd, the sum for adagrad,
+            exp_avg and exp_avg_sq for adam and lamb.
+        bias_state: the same for the bias.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    weight_state: tuple[Tensor, ...] = ()
+    bias_state: tuple[Tensor, ...] = ()
+
+
+@dataclass(frozen=True)
+class TrainedTable:
+    """An embedding table while it is trained.
+
+    Attributes:
+        rows: float32 ``[rows, D]``.
+        state: the optimizer's sum: None for sgd, ``[rows, D]`` for adagrad, ``[rows]`` for rwsadagrad.
+        is_mean: whether the rows of a bag are averaged, and not summed.
+    """
+
+    rows: Tensor
+    state: Tensor | None = None
+    is_mean: bool = False
+
+
+class NativeStep:
+    """One training step in native code: forward, backward and update of all weights, in place.
+
+    The same weights and batches give the same bits, with any number of threads. The tensors must stay where they are;
+    when others have changed their values, ``refresh`` is needed.
+
+    Args:
+        tables: embedding tables.
+        bottom: Linears of the bottom MLP, each followed by a ReLU.
+        top: Linears of the top MLP; a ReLU follows each but the last.
+        precision: ``fp32``, or ``bf16``: products of bfloat16 with float32 sums, of float32 weights.
+        is_dot: whether the vectors meet in dot products of all pairs, and not by concatenation.
+        self_interaction: with dot, include the product of each vector with itself.
+        largest_logit: logits are clamped to plus and minus this; 0 is off.
+        loss: ``bce``, ``wbce`` or ``mse``, as in ``click_loss``.
+        class_weights: weights of a non-click and of a click, for ``wbce``.
+        dense_rule: optimizer of the MLPs; any but rwsadagrad.
+        table_rule: optimizer of the tables: sgd, adagrad or rwsadagrad.
+        split_tables: read the upper 16 bits of the tables' values only, and update all 32.
+        level: number of the variant, see ``levels``; None: the one in use.
+
+    Attributes:
+        isa: name of the instructions in use.
+
+    Raises:
+        ShapeError: a tensor is of another type or shape than the others ask for.
+        LookupError: there is no native step for this processor.
+    """
+
+    def __init__(
+        self,
+        tables: Sequence[TrainedTable],
+        bottom: Sequence[TrainedLayer],
+        top: Sequence[TrainedLayer],
+        *,
+        precision: Precision = "fp32",
+        is_dot: bool = True,
+        self_interaction: bool = False,
+        largest_logit: float = 0.0,
+        loss: Literal["bce", "wbce", "mse"] = "bce",
+        class_weights: tuple[float, float] = (1.0, 1.0),
+        dense_rule: Rule = "sgd",
+        table_rule: Rule = "sgd",
+        split_tables: bool = False,
+        level: int | None = None,
+    ) -> None:
+        native = library()
+        level = level_in_use(precision) if level is None else level
+        if native is None or level is None or level not in levels(precision):
+            raise LookupError(f"there is no native training step for {precision} here")
+        self._functions = {name: _function(native, name, arguments) for name, arguments in _SIGNATURES.items()}
+        self.isa = levels(precision)[level]
+        dim = tables[0].rows.shape[-1]
+        layers = [*bottom, *top]
+        for number, table in enumerate(tables):
+            _check_table(f"table {number}", table, dim, table_rule)
+        for number, layer in enumerate(layers):
+            _check_layer(f"Linear {number}", layer, dense_rule)
+        self._inputs, self._num_tables = bottom[0].weight.shape[1], len(tables)
+        self._kept = [tables, layers]  # Native code has their addresses.
+        network = _NETWORK.pack(
+            *(self._inputs, dim, len(bottom), len(top), len(tables), is_dot, self_interaction, split_tables),
+            *(largest_logit, _LOSSES.index(loss), *class_weights),
+            *(_RULES.index(dense_rule), _RULES.index(table_rule)),
+        )
+        where = (_LONG * 3)()
+        status = self._functions["new"](
+            *(level, ("fp32", "bf16").index(precision), network),
+            *(b"".join(map(_packed_layer, layers)), b"".join(map(_packed_table, tables)), where),
+        )
+        _check_status(status, where)
+        self._handle: int = where[0]
+        self._release = weakref.finalize(self, self._functions["free"], self._handle)
+        self._where = where
+        self._found = (ctypes.c_double * 2)()
+
+    def refresh(self) -> None:
+        """Read the weights of the MLPs again, after something else has changed their values."""
+        self._functions["refresh"](self._handle)
+
+    def forget(self) -> None:
+        """Drop the gradients of batches that were given since the last update."""
+        self._functions["forget"](self._handle)
+
+    def workspace_bytes(self, batch_size: int) -> int:
+        """Return the bytes that a step takes beside the weights and the optimizer's state."""
+        return int(self._functions["bytes"](self._handle, batch_size))
+
+    def step(
+        self,
+        dense: Tensor,
+        indices: Tensor,
+        offsets: Tensor | None,
+        labels: Tensor,
+        rates: Rates,
+        table_rates: Rates,
+        *,
+        loss_scale: float = 1.0,
+        first: bool = True,
+        last: bool = True,
+        largest_norm: float = 0.0,
+        largest_value: float = 0.0,
+        threads: int | None = None,
+    ) -> float | StepFailure:
+        """Train on a batch.
+
+        Args:
+            dense: dense features, float32 ``[B, N]``.
+            indices: rows of the tables, int64: ``[T, B]``, or ``[L]`` with ``offsets``, as in ``ClickBatch``.
+            offsets: None, or int64 ``[T * B + 1]``.
+            labels: float32 ``[B]``.
+            rates: numbers of the MLPs' optimizer for this step.
+            table_rates: those of the tables' optimizer.
+            loss_scale: factor of the mean loss: 1 / accumulated batches.
+            first: begin with this batch's gradients, and do not add them to those of the batches before.
+            last: update the weights, and do not keep the gradients for the next batch.
+            largest_norm: scale all gradients together down to this norm; 0 is off.
+            largest_value: clamp each gradient to this; 0 is off.
+            threads: number of threads; None: those of torch.
+
+        Returns:
+            The mean loss, or why nothing was trained.
+
+        Raises:
+            ShapeError: a tensor is of another type or shape.
+        """
+        batch = self._packed_batch(dense, indices, offsets, labels)
+        step = _STEP.pack(loss_scale, first, last, largest_norm, largest_value, *rates, *table_rates)
+        threads = torch.get_num_threads() if threads is None else threads
+        status = self._functions["step"](self._handle, batch, step, threads, self._found, self._where)
+        if status > 0:
+            return StepFailure(_KINDS[status], *self._where)
+        _check_status(status, self._where)
+        return self._found[0]
+
+    @property
+    def gradient_norm(self) -> float:
+        """Norm of all gradients together in the last step, before it was limited; 0 where no limit was given."""
+        return self._found[1]
+
+    def _packed_batch(self, dense: Tensor, indices: Tensor, offsets: Tensor | None, labels: Tensor) -> bytes:
+        size = len(labels)
+        _check_tensor("dense features", dense, torch.float32, (size, self._inputs))
+        _check_tensor("labels", labels, torch.float32, (size,))
+        if offsets is None:
+            shape = (self._num_tables, size)
+            if indices.dtype != torch.int64 or indices.shape != shape or (size > 1 and indices.stride(1) != 1):
+                raise ShapeError(f"indices must be int64 {list(shape)}, got {indices.dtype} {list(indices.shape)}.")
+            stride = indices.stride(0) if len(indices) > 1 else size
+        else:
+            _check_tensor("indices", indices, torch.int64, (indices.numel(),))
+            _check_tensor("offsets", offsets, torch.int64, (self._num_tables * size + 1,))
+            stride = 0
+        bags = 0 if offsets is None else offsets.data_ptr()
+        return _BATCH.pack(
+            *(dense.data_ptr(), indices.data_ptr(), bags, labels.data_ptr(), stride, indices.numel(), size)
+        )
+
+
+def _function(native: ctypes.CDLL, name: str, arguments: list[Any]) -> Any:
+    function = native[f"dlrm_training_{name}"]
+    function.restype, function.argtypes = _LONG, arguments
+    return function
+
+
+def _check_status(status: int, where: Any) -> None:
+    if status == _REFUSED:
+        reason = ctypes.string_at(where[0]).decode()
+        raise ShapeError(f"The native training step was given arguments that do not fit together: {reason}.")
+    if status == _NO_MEMORY:
+        raise MemoryError("the native training step")
+
+
+def _check_tensor(name: str, tensor: Tensor, dtype: torch.dtype, shape: tuple[int, ...]) -> None:
+    if tensor.dtype != dtype or tensor.shape != shape or not tensor.is_contiguous() or tensor.device.type != "cpu":
+        raise ShapeError(
+            f"{name} must be contiguous {dtype} {list(shape)} on the CPU, got {tensor.dtype} {list(tensor.shape)} on "
+            f"{tensor.device}{'' if tensor.is_contiguous() else ', with gaps'}."
+        )
+
+
+def _check_layer(name: str, layer: TrainedLayer, rule: Rule) -> None:
+    out, inputs = layer.weight.shape if layer.weight.dim() == 2 else (0, 0)
+    _check_tensor(f"the weight of {name}", layer.weight, torch.float32, (out, inputs))
+    _check_tensor(f"the bias of {name}", layer.bias, torch.float32, (out,))
+    for states, shape in ((layer.weight_state, (out, inputs)), (layer.bias_state, (out,))):
+        if len(states) != _STATES[rule]:
+            raise ShapeError(f"{name} has {len(states)} tensors of state, but {rule} keeps {_STATES[rule]}.")
+        for state in states:
+            _check_tensor(f"the state of {name}", state, torch.float32, shape)
+
+
+def _check_table(name: str, table: TrainedTable, dim: int, rule: Rule) -> None:
+    count = len(table.rows)
+    _check_tensor(name, table.rows, torch.float32, (count, dim))
+    if (table.state is not None) != _STATES[rule]:
+        raise ShapeError(f"{name} has {'no' if table.state is None else 'a'} tensor of state with {rule}.")
+    if table.state is not None:
+        shape = (count,) if rule == "rwsadagrad" else (count, dim)
+        _check_tensor(f"the state of {name}", table.state, torch.float32, shape)
+
+
+def _packed_layer(layer: TrainedLayer) -> bytes:
+    states = [
+        pointer
+        for state in (layer.weight_state, layer.bias_state)
+        for pointer in ([tensor.data_ptr() for tensor in state] + [0, 0])[:2]
+    ]
+    out, inputs = layer.weight.shape
+    return _LINEAR.pack(inputs, out, layer.weight.data_ptr(), layer.bias.data_ptr(), *states)
+
+
+def _packed_table(table: TrainedTable) -> bytes:
+    state = 0 if table.state is None else table.state.data_ptr()
+    return _TABLE.pack(table.rows.data_ptr(), state, len(table.rows), table.is_mean)

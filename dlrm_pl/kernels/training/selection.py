@@ -1,0 +1,69 @@
+"""Choose the native training step for this processor: the fastest, or the one that DLRM_PL_ISA allows."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from dlrm_pl.errors import ConfigurationError
+from dlrm_pl.kernels.int8.selection import ISAS
+from dlrm_pl.kernels.library import EARLIER_ISAS, load_built
+
+VERSION = 1
+
+Precision = Literal["fp32", "bf16"]
+
+_FOLDER = Path(__file__).parents[1]
+# The int8 kernels by which DLRM_PL_ISA names a kind of processor -> number of the training step for it.
+_LEVELS = {"generic": 0, "avx2": 1, "avx512_vnni": 2, "amx_int8": 3}
+
+
+def library() -> ctypes.CDLL | None:
+    """Return the native library; None if it was not built."""
+    return load_built("training", VERSION, _FOLDER)
+
+
+def levels(precision: Precision) -> dict[int, str]:
+    """Return the numbers and names of the variants that run on this processor, from the slowest to the fastest."""
+    return _levels(precision)
+
+
+@cache
+def _levels(precision: Precision) -> dict[int, str]:
+    native = library()
+    if native is None:
+        return {}
+    name_of = native.dlrm_training_isa
+    name_of.restype, name_of.argtypes = ctypes.c_char_p, [ctypes.c_int64, ctypes.c_int64]
+    names = {level: name_of(level, ("fp32", "bf16").index(precision)) for level in _LEVELS.values()}
+    return {level: name.decode() for level, name in names.items() if name is not None}
+
+
+def level_in_use(precision: Precision) -> int | None:
+    """Return the number of the fastest variant that DLRM_PL_ISA allows; None if there is none, as for ``fallback``.
+
+    Raises:
+        ConfigurationError: DLRM_PL_ISA names kernels that do not exist.
+    """
+    asked = os.environ.get("DLRM_PL_ISA", "")
+    asked = EARLIER_ISAS.get(asked, asked)
+    if asked and asked not in ISAS:
+        raise ConfigurationError(
+            f"DLRM_PL_ISA={asked!r}: must be one of {', '.join(ISAS)}. Unset it to use the fastest."
+        )
+    highest = _LEVELS.get(asked, -1) if asked else max(_LEVELS.values())
+    return max((level for level in levels(precision) if level <= highest), default=None)
+
+
+def training_isa(precision: Precision) -> str | None:
+    """Return the name of the variant in use, such as ``avx512``; None if there is none.
+
+    Example:
+        >>> training_isa("fp32") in (None, *levels("fp32").values())
+        True
+    """
+    level = level_in_use(precision)
+    return None if level is None else levels(precision)[level]

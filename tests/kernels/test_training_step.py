@@ -1,0 +1,211 @@
+"""A native training step against float64 autograd, for every kind of processor that runs here."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from dlrm_pl.batch import ClickBatch
+from dlrm_pl.errors import ShapeError
+from dlrm_pl.kernels.training.native import StepFailure
+from dlrm_pl.kernels.training.rates import Rates
+from dlrm_pl.kernels.training.selection import levels
+from dlrm_pl.model.architecture import Architecture
+from dlrm_pl.model.dlrm import DLRM
+from tests.support.native_steps import Trained, a_batch, autocast_gradients, gradients
+
+ONE = Rates(learning_rate=1.0)
+
+SHAPES = {
+    "dot": Architecture((30, 4, 1000), 16, (13, 40, 16), (50, 33, 1)),
+    "diagonal": Architecture((30, 4, 1000), 10, (3, 10), (7, 1), self_interaction=True),
+    "cat": Architecture((5, 9), 12, (4, 31, 12), (65, 1), interaction="cat"),
+    "one layer on top": Architecture((20, 20), 8, (5, 8), (1,)),
+    "many tables": Architecture((50,) * 40, 20, (13, 20), (64, 32, 1)),
+    "wide": Architecture((300,) * 26, 128, (13, 512, 256, 128), (100, 1)),
+    "means": Architecture((20, 30, 8), 16, (6, 16), (24, 1), pooling=("mean", "sum", "mean")),
+}
+
+
+def model_of(architecture: Architecture, seed: int = 5) -> DLRM:
+    torch.manual_seed(seed)
+    return DLRM(architecture)
+
+
+def all_levels(precision: str) -> list[int]:
+    return list(levels(precision))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("level", all_levels("fp32"))
+@pytest.mark.parametrize("multi_hot", [False, True], ids=["one-hot", "multi-hot"])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_step_of_sgd_subtracts_the_gradient(shape: str, multi_hot: bool, level: int) -> None:
+    model = model_of(SHAPES[shape])
+    batch = a_batch(SHAPES[shape], 37, 1, multi_hot=multi_hot)
+    loss, expected = gradients(model, batch)
+    trained = Trained(model, level=level)
+    assert trained.step(batch, ONE) == pytest.approx(loss, rel=2e-6)
+    for before, after, gradient in zip(model.parameters(), trained.weights(), expected, strict=True):
+        # The sums have at most some thousand terms, each rounded to 2^-24 of its size.
+        scale = float(gradient.abs().max()) + 1e-3
+        assert float((before.detach() - after - gradient).abs().max()) < 2e-5 * scale + 1e-6
+
+
+@pytest.mark.parametrize("level", all_levels("bf16"))
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_step_in_bfloat16_differs_by_its_rounding(shape: str, level: int) -> None:
+    errors, errors_of_torch = [], []
+    for seed in range(8):
+        model = model_of(SHAPES[shape], seed)
+        batch = a_batch(SHAPES[shape], 64, seed)
+        loss, expected = gradients(model, batch)
+        trained = Trained(model, level=level, precision="bf16")
+        assert trained.step(batch, ONE) == pytest.approx(loss, rel=0.02)
+        native = [before.detach() - after for before, after in zip(model.parameters(), trained.weights(), strict=True)]
+        errors.append(relative_errors(native, expected))
+        errors_of_torch.append(relative_errors(autocast_gradients(model, batch), expected))
+    # Both round the same values to bfloat16, torch some more of them. A few ReLUs change sides, which a mean bears.
+    mine, of_torch = torch.tensor(errors).mean(0), torch.tensor(errors_of_torch).mean(0)
+    assert bool((mine < 1.5 * of_torch + 0.01).all()), (mine, of_torch)
+
+
+def relative_errors(found: list[torch.Tensor], expected: list[torch.Tensor]) -> list[float]:
+    return [float((a - b).norm() / (b.norm() + 1e-12)) for a, b in zip(found, expected, strict=True)]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("multi_hot", [False, True], ids=["one-hot", "multi-hot"])
+@pytest.mark.parametrize("rule", ["sgd", "adagrad", "rwsadagrad"])
+def test_any_number_of_threads_gives_the_same_bits(rule: str, multi_hot: bool, precision: str) -> None:
+    model = model_of(SHAPES["dot"])
+    results = []
+    for threads in (1, 2, 5):
+        trained = Trained(model, precision=precision, table_rule=rule, dense_rule="adagrad" if rule != "sgd" else "sgd")
+        for seed in range(3):
+            batch = a_batch(SHAPES["dot"], 200, seed, multi_hot=multi_hot)
+            trained.step(batch, Rates(0.1), largest_norm=0.5 * (seed == 2), threads=threads)
+        results.append(trained.weights())
+    for other in results[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
+
+
+def test_accumulated_batches_are_one_batch() -> None:
+    architecture = SHAPES["dot"]
+    model = model_of(architecture)
+    whole = a_batch(architecture, 96, 3)
+    parts = [
+        ClickBatch(whole.dense[i : i + 32], whole.indices[:, i : i + 32].contiguous(), None, whole.labels[i : i + 32])
+        for i in (0, 32, 64)
+    ]
+    _, expected = gradients(model, whole)
+    trained = Trained(model)
+    for number, part in enumerate(parts):
+        trained.step(part, ONE, loss_scale=1 / 3, first=number == 0, last=number == 2)
+        if number < 2:
+            assert all(torch.equal(a, b) for a, b in zip(trained.weights(), model.parameters(), strict=True))
+    for before, after, gradient in zip(model.parameters(), trained.weights(), expected, strict=True):
+        torch.testing.assert_close(before.detach() - after, gradient.float(), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("limit", [0.05, 100.0])
+def test_the_norm_of_all_gradients_is_limited(limit: float) -> None:
+    model = model_of(SHAPES["dot"])
+    batch = a_batch(SHAPES["dot"], 50, 4)
+    _, expected = gradients(model, batch)
+    norm = float(torch.stack([gradient.square().sum() for gradient in expected]).sum().sqrt())
+    trained = Trained(model)
+    trained.step(batch, ONE, largest_norm=limit)
+    assert trained.native.gradient_norm == pytest.approx(norm, rel=1e-5)
+    factor = min(1.0, limit / (norm + 1e-6))
+    for before, after, gradient in zip(model.parameters(), trained.weights(), expected, strict=True):
+        torch.testing.assert_close(before.detach() - after, (gradient * factor).float(), rtol=1e-4, atol=1e-6)
+
+
+def test_each_gradient_is_limited() -> None:
+    model = model_of(SHAPES["dot"])
+    batch = a_batch(SHAPES["dot"], 50, 4)
+    _, expected = gradients(model, batch)
+    trained = Trained(model)
+    trained.step(batch, ONE, largest_value=1e-3)
+    for before, after, gradient in zip(model.parameters(), trained.weights(), expected, strict=True):
+        torch.testing.assert_close(before.detach() - after, gradient.clamp(-1e-3, 1e-3).float(), rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("loss", ["bce", "wbce", "mse"])
+def test_losses_are_those_of_the_torch_path(loss: str) -> None:
+    architecture = Architecture((9, 9), 8, (4, 8), (16, 1), loss_threshold=0.4)
+    model = model_of(architecture)
+    batch = a_batch(architecture, 60, 6)
+    value, expected = gradients(model, batch, loss, (0.5, 3.0))
+    bound = torch.logit(torch.tensor(0.6)).item()
+    trained = Trained(model, loss=loss, class_weights=(0.5, 3.0), largest_logit=bound)
+    assert trained.step(batch, ONE) == pytest.approx(value, rel=1e-5)
+    for before, after, gradient in zip(model.parameters(), trained.weights(), expected, strict=True):
+        torch.testing.assert_close(before.detach() - after, gradient.float(), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(("place", "value"), [((2, 5), 1000), ((0, 3), -1), ((1, 0), 1 << 40)])
+def test_an_index_beyond_its_table_changes_nothing(place: tuple[int, int], value: int) -> None:
+    model = model_of(SHAPES["dot"])
+    batch = a_batch(SHAPES["dot"], 40, 7)
+    batch.indices[place] = value
+    trained = Trained(model)
+    assert trained.try_step(batch, ONE, threads=2) == StepFailure("index", place[1], place[0], value)
+    assert all(torch.equal(a, b) for a, b in zip(trained.weights(), model.parameters(), strict=True))
+
+
+def test_bags_out_of_order_change_nothing() -> None:
+    model = model_of(SHAPES["dot"])
+    batch = a_batch(SHAPES["dot"], 40, 7, multi_hot=True)
+    assert batch.offsets is not None
+    for place, value in ((50, -3), (7, 1 << 50), (0, 1), (len(batch.offsets) - 1, 2)):
+        offsets = batch.offsets.clone()
+        offsets[place] = value
+        trained = Trained(model)
+        found = trained.try_step(batch._replace(offsets=offsets), ONE, threads=2)
+        assert isinstance(found, StepFailure)
+        assert found.kind == "offset"
+        assert all(torch.equal(a, b) for a, b in zip(trained.weights(), model.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_loss_that_is_not_finite_changes_nothing(value: float) -> None:
+    model = model_of(SHAPES["dot"])
+    batch = a_batch(SHAPES["dot"], 40, 7)
+    batch.dense[11, 2] = value
+    trained = Trained(model)
+    found = trained.try_step(batch, ONE)
+    assert isinstance(found, StepFailure)
+    assert (found.kind, found.sample) == ("not finite", 11)
+    assert all(torch.equal(a, b) for a, b in zip(trained.weights(), model.parameters(), strict=True))
+
+
+def test_weights_changed_by_others_are_read_after_a_refresh() -> None:
+    model = model_of(SHAPES["dot"])
+    batch = a_batch(SHAPES["dot"], 40, 7)
+    trained = Trained(model)
+    trained.step(batch, ONE)
+    for mine, first in zip(trained.model.parameters(), model.parameters(), strict=True):
+        mine.data.copy_(first)
+    trained.native.refresh()
+    assert trained.step(batch, ONE) == pytest.approx(gradients(model, batch)[0], rel=2e-6)
+
+
+def test_tensors_of_other_shapes_are_refused() -> None:
+    batch = a_batch(SHAPES["dot"], 8, 7)
+    trained = Trained(model_of(SHAPES["dot"]))
+    for wrong, name in (
+        (batch._replace(dense=batch.dense.double()), "dense features"),
+        (batch._replace(dense=batch.dense[:, :12]), "dense features"),
+        (batch._replace(labels=batch.known_labels[:7]), "dense features"),
+        (batch._replace(indices=batch.indices[:2]), "indices"),
+        (batch._replace(indices=batch.indices.int()), "indices"),
+    ):
+        with pytest.raises(ShapeError, match=name):
+            trained.try_step(wrong, ONE)
+
+
+def test_rates_that_are_no_numbers_are_refused() -> None:
+    trained = Trained(model_of(SHAPES["dot"]))
+    with pytest.raises(ShapeError, match="invalid learning rate"):
+        trained.try_step(a_batch(SHAPES["dot"], 8, 7), Rates(float("nan")))
