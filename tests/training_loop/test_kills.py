@@ -1,0 +1,48 @@
+"""A training that is killed with -9, again and again, ends with the bits of one that is not."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+# Engines, optimizers, precisions, orders, workers; in the middle of an epoch and of an accumulation; while it writes.
+TRAININGS: list[dict[str, Any]] = [
+    {"optimizer": "adagrad", "shuffle": "row"},
+    {"asynchronous": True, "accumulate": 3, "by_time": True},
+    {"precision": "bf16-mixed", "shuffle": "none"},
+    {"optimizer": "adagrad", "asynchronous": True, "shuffle": "row", "num_workers": 2},
+    {"accumulate": 4, "by_time": True, "optimizer": "adagrad"},
+    {"num_workers": 1, "asynchronous": True, "precision": "bf16-mixed"},
+    {"hooks": False, "asynchronous": True, "optimizer": "adagrad"},
+    {"hooks": False, "shuffle": "row", "accumulate": 2},
+    {"asynchronous": True, "accumulate": 5, "shuffle": "row", "epochs": 3},
+    {"by_time": True, "asynchronous": True, "optimizer": "adagrad", "shuffle": "none"},
+]
+
+
+def kill(trainings: list[dict[str, Any]], data: Path, folder: Path) -> int:
+    """Run the trainings in a program of their own; return how many times one was killed."""
+    command = [sys.executable, "-m", "tests.support.killed_trainings", str(data), str(folder), json.dumps(trainings)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+    ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=280)
+    assert ended.returncode == 0, ended.stderr[-4000:]
+    return int(ended.stdout.split()[-1])
+
+
+def test_two_trainings_that_are_killed_twice(synthetic_folder: Path, tmp_path: Path) -> None:
+    few = {"kills": 2, "batches": 12}
+    assert kill([one | few for one in TRAININGS[:2]], synthetic_folder, tmp_path) >= 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(len(TRAININGS)))
+def test_ten_kills(number: int, synthetic_folder: Path, tmp_path: Path) -> None:
+    assert kill([TRAININGS[number] | {"kills": 13}], synthetic_folder, tmp_path) >= 10
