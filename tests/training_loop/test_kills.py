@@ -37,9 +37,10 @@ def kill(trainings: list[dict[str, Any]], data: Path, folder: Path) -> int:
     return int(ended.stdout.split()[-1])
 
 
-def test_two_trainings_that_are_killed_twice(synthetic_folder: Path, tmp_path: Path) -> None:
-    few = {"kills": 2, "batches": 12}
-    assert kill([one | few for one in TRAININGS[:2]], synthetic_folder, tmp_path) >= 2
+@pytest.mark.untraced
+def test_training_that_is_killed_twice(synthetic_folder: Path, tmp_path: Path) -> None:
+    training = TRAININGS[1] | {"optimizer": "adagrad", "shuffle": "row", "kills": 2, "batches": 12}
+    assert kill([training], synthetic_folder, tmp_path) >= 1
 
 
 @pytest.mark.slow

@@ -124,3 +124,14 @@ def test_tables_that_were_imported_with_bad_values_are_remembered() -> None:
     checkpoint: dict[str, Any] = {}
     record.write(checkpoint)
     assert RunRecord.read(checkpoint) == record
+
+
+def test_another_engine_is_refused(synthetic_folder: Path, saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(DLRMModule, "engine_name", "torch", raising=False)
+    first = saved.parent / "torch.ckpt"
+    fit(synthetic_folder, SaveAfter(first, 3))
+    fit(synthetic_folder, ckpt_path=first)
+    monkeypatch.setattr(DLRMModule, "engine_name", "native", raising=False)
+    with pytest.raises(ConfigurationError, match=r"model\.engine is native, but torch in the checkpoint\. Rounding"):
+        fit(synthetic_folder, ckpt_path=first)
+    fit(synthetic_folder, ckpt_path=first, override=True)

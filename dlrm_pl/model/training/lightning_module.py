@@ -133,6 +133,7 @@ class DLRMModule(StoredModule):
         self.allow_other_dataset = False
         self.allow_other_settings = False
         self._record = RunRecord()
+        self._resumed: RunRecord | None = None
         self.resumed_at: int | None = None
         self.rounded_forward: Callable[[ClickBatch], Tensor] | None = None
         architecture = Architecture(

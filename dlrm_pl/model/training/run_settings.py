@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 
-def run_settings(trainer: Any, module: Any) -> dict[str, Any]:
+def run_settings(trainer: Any, engine: str | None = None) -> dict[str, Any]:
     """Collect the settings that a resumed training must share with the one before, as plain values.
 
     Args:
         trainer: Lightning's Trainer; its data module may state ``training_settings`` by name.
-        module: module that is trained.
+        engine: engine that computes the steps; None before it is chosen.
     """
     data = getattr(trainer.datamodule, "training_settings", {})
     settings = {f"data.{name}": value for name, value in data.items()} | {
@@ -20,7 +20,6 @@ def run_settings(trainer: Any, module: Any) -> dict[str, Any]:
         "trainer.gradient_clip_algorithm": _clips_by(trainer),
         "trainer.devices": trainer.world_size,
     }
-    engine = getattr(module, "engine_name", None)  # Not known before the training starts.
     return settings if engine is None else settings | {"model.engine": engine}
 
 

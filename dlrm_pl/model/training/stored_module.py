@@ -37,6 +37,7 @@ class StoredModule(TrainedModule):
     resumed_at: int | None
     _columns: Columns | None
     _record: RunRecord
+    _resumed: RunRecord | None
 
     @property
     def architecture(self) -> Architecture:
@@ -98,7 +99,9 @@ class StoredModule(TrainedModule):
             checkpoint[QUANTIZATION_KEY] = dict(self.model.trained_quantization)
         if self._trainer is not None and self._trainer.state.fn == TrainerFn.FITTING:
             rewind_to_last_step(checkpoint, self._trainer.accumulate_grad_batches)
-            replace(self._record, settings=run_settings(self._trainer, self)).write(checkpoint)
+            replace(self._record, settings=run_settings(self._trainer, getattr(self, "engine_name", None))).write(
+                checkpoint
+            )
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Check that a checkpoint fits this module.
@@ -115,10 +118,24 @@ class StoredModule(TrainedModule):
         self.model.trained_quantization = checkpoint.get(QUANTIZATION_KEY)
         if self._trainer is not None and self._trainer.state.fn == TrainerFn.FITTING:
             self.resumed_at = checkpoint.get("global_step")
-            self._record = RunRecord.read(checkpoint).resumed(
-                run_settings(self._trainer, self), step=self.resumed_at or 0, override=self.allow_other_settings
-            )
+            self._resumed = RunRecord.read(checkpoint)
+            self._check_settings(self._resumed, run_settings(self._trainer))
             self._resume_with(checkpoint.get("hyper_parameters", {}))
+
+    def on_fit_start(self) -> None:
+        """Check that the engine, which is known by now, is that of the checkpoint.
+
+        Raises:
+            ConfigurationError: it is another one.
+        """
+        super().on_fit_start()
+        if self._resumed is not None:
+            resumed, self._resumed = self._resumed, None
+            self._check_settings(resumed, run_settings(self.trainer, getattr(self, "engine_name", None)))
+
+    def _check_settings(self, saved: RunRecord, now: Mapping[str, Any]) -> None:
+        """Compare the settings with those of a checkpoint, and keep the record that later checkpoints get."""
+        self._record = saved.resumed(now, step=self.resumed_at or 0, override=self.allow_other_settings)
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         """Load a state dict as torch does; a module without initial weights takes the tensors without copying them."""
