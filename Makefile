@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/'
 
-$(VENV)/installed: pyproject.toml .ci/constraints.txt $(wildcard dlrm_pl/data/lookup/cpp/* dlrm_pl/data/preprocessing/engine/cpp/* dlrm_pl/kernels/cpp/* dlrm_pl/kernels/int8/cpp/* dlrm_pl/kernels/training/cpp/*)
+$(VENV)/installed: pyproject.toml .ci/constraints.txt $(wildcard dlrm_pl/data/decoding/cpp/* dlrm_pl/data/lookup/cpp/* dlrm_pl/data/preprocessing/engine/cpp/* dlrm_pl/kernels/cpp/* dlrm_pl/kernels/int8/cpp/* dlrm_pl/kernels/training/cpp/*)
 	$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and f"Python 3.11 or later is needed, $(PYTHON) is {v[0]}.{v[1]}: make PYTHON=python3.11 ...")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet -c .ci/constraints.txt -e .
@@ -45,7 +45,7 @@ test-slow: $(VENV)/installed-test  ## the tests that take minutes
 sanitize: $(VENV)/installed-test  ## the tests of native code under AddressSanitizer and UndefinedBehaviorSanitizer
 	$(SANITIZED) $(BIN)/pytest -p no:cacheprovider tests/kernels tests/runtime tests/data/preprocessing/test_run.py \
 		tests/data/preprocessing/test_chunks.py tests/data/preprocessing/test_engine.py \
-		tests/data/preprocessing/test_engine_columns.py tests/data/preprocessing/test_sizes.py tests/data/lookup
+		tests/data/preprocessing/test_engine_columns.py tests/data/preprocessing/test_sizes.py tests/data/decoding tests/data/lookup
 
 SECONDS ?= 600
 fuzz: $(VENV)/installed-test  ## random calls of native code under both, for SECONDS=600 from a new SEED

@@ -253,6 +253,17 @@ def first_samples(batch: ClickBatch, count: int) -> ClickBatch:
     return ClickBatch(batch.dense[:count], batch.indices[kept], offsets, labels)
 
 
+def pinned(batch: ClickBatch) -> ClickBatch:
+    """Return a batch in memory that is pinned for a copy to a CUDA device."""
+    dense, indices, offsets, labels = batch
+    return ClickBatch(
+        dense.pin_memory(),
+        indices.pin_memory(),
+        None if offsets is None else offsets.pin_memory(),
+        None if labels is None else labels.pin_memory(),
+    )
+
+
 def bags_of_tables(indices: Tensor, offsets: Tensor, num_tables: int) -> list[tuple[Tensor, Tensor]]:
     """Cut the lookups of a multi-hot batch, which are not checked here, into those of each table.
 

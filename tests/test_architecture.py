@@ -42,6 +42,7 @@ RANKS = [
     {"kernels/int8"},
     {"kernels/training", "model/architecture", "model/weights_file"},
     {"model/parameter_names"},
+    {"data/decoding"},
     {"data/loading", "data/preprocessing/threads", "model/checkpoints"},
     {"data/preprocessing/engine", "model/upstream", "model"},
     {"data/preprocessing/io", "model/training"},

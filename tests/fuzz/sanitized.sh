@@ -33,21 +33,27 @@ compile lookup dlrm_pl/data/lookup/cpp/*.cpp &
 lookup=$!
 compile training dlrm_pl/kernels/training/cpp/*.cpp &
 training=$!
+compile decoding dlrm_pl/data/decoding/cpp/*.cpp &
+decoding=$!
 compile int8 dlrm_pl/kernels/int8/cpp/*.cpp
 wait $preprocess
 wait $lookup
 wait $training
+wait $decoding
 rm -rf $build/dlrm_pl
 cp -rL dlrm_pl $build/  # The configs are a link in a checkout.
 cp "$build/lib/_int8$suffix" "$build/lib/_training$suffix" $build/dlrm_pl/kernels/
 cp "$build/lib/_preprocess$suffix" $build/dlrm_pl/data/preprocessing/engine/
 cp "$build/lib/_lookup$suffix" $build/dlrm_pl/data/lookup/
+cp "$build/lib/_decoding$suffix" $build/dlrm_pl/data/decoding/
 
 # Python itself leaks, and frees late.
 export ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 LD_PRELOAD=$preload PYTHONPATH=$build:.
 "$bin/python" -P -c 'from dlrm_pl.kernels.int8 import selection
+from dlrm_pl.data.decoding import native as decoding
 from dlrm_pl.data.lookup import native
 from dlrm_pl.data.preprocessing.engine import library
 from dlrm_pl.kernels.training import selection as training
-assert "generic" in selection.available() and training.library() and native.library() and library.library(), "the sanitized libraries do not load"'
+loaded = [decoding.library(), native.library(), library.library(), training.library()]
+assert "generic" in selection.available() and all(loaded), "the sanitized libraries do not load"'
 exec "$@"

@@ -14,12 +14,13 @@ from torch.utils.data import DataLoader
 
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.columns.columns import Columns
+from dlrm_pl.data.decoding.capping import capped_sizes
 from dlrm_pl.data.formats.binary_format import Split, single_label
 from dlrm_pl.data.formats.dataset_folder import DatasetFolder
 from dlrm_pl.data.formats.row_encoder import RowEncoder
 from dlrm_pl.data.formats.row_identity import checksum_of_rows, identity_of_rows
 from dlrm_pl.data.formats.vocabulary import require_dictionaries
-from dlrm_pl.data.loading.dataset import Batches, ClickDataset, capped_sizes
+from dlrm_pl.data.loading.dataset import Batches, ClickDataset
 from dlrm_pl.data.loading.raw_dataset import RawLogDataset
 from dlrm_pl.data.loading.resumable_loader import ClickLoader, SelectionStream
 from dlrm_pl.data.loading.row_range import RowRange

@@ -5,22 +5,29 @@ from __future__ import annotations
 import operator
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch.utils.data import Dataset
 
-from dlrm_pl.batch import ClickBatch, to_batch
-from dlrm_pl.columns.column import SparseColumn
+from dlrm_pl.batch import ClickBatch, pinned, to_batch
 from dlrm_pl.columns.columns import Columns
+from dlrm_pl.data.decoding.capping import capped_records, capped_sizes
+from dlrm_pl.data.decoding.decoder import Decoder, RowNumbers, read_in_advance
 from dlrm_pl.data.formats.binary_format import Records, Split, columns_or_criteo, count_records, open_records
 from dlrm_pl.data.formats.block_digests import BlockDigests
 from dlrm_pl.data.formats.dataset_folder import DatasetFolder
+from dlrm_pl.data.loading.read_ahead import BatchSource, Waiting, read_ahead
 from dlrm_pl.data.loading.record_checks import RecordChecks
 from dlrm_pl.data.loading.sampling import Selection
 from dlrm_pl.errors import ConfigurationError, DataFormatError
 from dlrm_pl.files.watched import FileState, WatchedFile
+
+_MOST_ROWS = 8192
+_MOST_BYTES = 4 << 20
 
 
 class ClickDataset(Dataset[ClickBatch]):
@@ -77,6 +84,7 @@ class ClickDataset(Dataset[ClickBatch]):
         self.path = path
         self._columns = columns
         self._checks = RecordChecks(path, columns, table_sizes)
+        self._decoder = Decoder(columns, table_sizes, max_ind_range)
         self._max_ind_range = max_ind_range
         self._start = start
         self._stop = stop
@@ -134,13 +142,71 @@ class ClickDataset(Dataset[ClickBatch]):
                 ``RecordChecks``; names file, record, column or table, and value. Or the file was changed after it was
                 written or opened.
         """
-        if not isinstance(selection, slice):
-            # Sorted reads walk the file forwards; the order inside a batch means nothing.
-            selection = np.sort(selection)
-        self._check_blocks(selection)
-        records = self._records()[self._start : self._stop][selection]
+        return self.read([selection])[0]
+
+    def read(self, selections: Sequence[Selection], *, pin_memory: bool = False) -> list[ClickBatch]:
+        """Read several batches in one native call, which leaves Python free for other threads meanwhile.
+
+        The batches share their memory: one that is kept keeps that of the others too.
+
+        Args:
+            selections: rows of each batch, as in ``dataset[selection]``.
+            pin_memory: whether the batches lie in memory that is pinned for copies to a CUDA device.
+
+        Raises:
+            DataFormatError: as ``dataset[selection]`` raises it.
+        """
+        return self._read_sorted([self._sorted(selection) for selection in selections], pin_memory)
+
+    def _read_sorted(self, selections: Sequence[Selection], pin_memory: bool) -> list[ClickBatch]:
+        records = self._records()[self._start : self._stop]
+        for selection in selections:
+            self._check_blocks(selection)
+        # NumPy reads batches without native code, and the one with a wrong value, to name it.
+        batches = self._decoder.decode(records, _upto_unusual(selections, len(records)), pin_memory=pin_memory)
+        for selection in selections[len(batches) :]:
+            batch = self._read_by_numpy(records, selection)
+            batches.append(pinned(batch) if pin_memory else batch)
+        return batches
+
+    def stream(
+        self, selections: Iterable[Selection], *, pin_memory: bool = False, waiting: Waiting | None = None
+    ) -> Iterator[ClickBatch]:
+        """Yield a batch for each selection; a thread reads and checks the next ones meanwhile.
+
+        Args:
+            selections: rows of each batch, as in ``dataset[selection]``.
+            pin_memory: whether the batches lie in memory that is pinned for copies to a CUDA device.
+            waiting: adds up the time that was spent waiting for batches.
+
+        Raises:
+            DataFormatError: as ``dataset[selection]`` raises it, after the batches before it.
+        """
+        source = BatchSource(partial(self._read_sorted, pin_memory=pin_memory), self._read_in_advance, self._most_rows)
+        return read_ahead(source, map(self._sorted, selections), Waiting() if waiting is None else waiting)
+
+    def _read_in_advance(self, selections: Sequence[Selection]) -> None:
+        """Let the kernel read rows that will be needed soon from the disk."""
+        records = self._records()[self._start : self._stop]
+        read_in_advance(records, _upto_unusual(selections, len(records)))
+
+    @property
+    def _most_rows(self) -> int:
+        """Rows that are read at once, unless a batch has more: few enough for a processor's cache."""
+        return max(1, min(_MOST_ROWS, _MOST_BYTES // self._columns.record_bytes))
+
+    def _sorted(self, selection: Selection) -> Selection:
+        """Return a slice with its ends, and row numbers in their order."""
+        if isinstance(selection, slice):
+            start, stop, step = selection.indices(len(self))
+            return slice(start, max(start, stop)) if step == 1 else np.sort(np.arange(start, stop, step))
+        # Sorted reads walk the file forwards; the order inside a batch means nothing.
+        return np.sort(selection)
+
+    def _read_by_numpy(self, records: Records, selection: Selection) -> ClickBatch:
+        records = records[selection]
         if self._max_ind_range > 0:
-            records = _reduced(records, self._columns, self._max_ind_range)
+            records = capped_records(records, self._columns, self._max_ind_range)
         self._checks.check(records, self._numbers(selection))
         return to_batch(records, self._columns)
 
@@ -225,29 +291,15 @@ class Batches:
 
     def __iter__(self) -> Iterator[ClickBatch]:
         """Yield batch after batch."""
-        for start in range(0, len(self._dataset), self._batch_size):
-            yield self._dataset[start : min(start + self._batch_size, len(self._dataset))]
+        size = self._batch_size
+        return self._dataset.stream(slice(start, start + size) for start in range(0, len(self._dataset), size))
 
 
-def capped_sizes(table_sizes: Sequence[int], max_ind_range: int, columns: Columns | None = None) -> tuple[int, ...]:
-    """Return the table sizes when indices are taken modulo ``max_ind_range``, of hex columns with a vocabulary."""
-    if max_ind_range <= 0:
-        return tuple(table_sizes)
-    return tuple(
-        min(size, max_ind_range) if _is_capped(column) else size
-        for size, column in zip(table_sizes, columns_or_criteo(columns).sparse, strict=True)
+def _upto_unusual(selections: Sequence[Selection], rows: int) -> list[RowNumbers]:
+    """Return the selections in front of the first one that only NumPy understands: of negative or missing rows."""
+    return list(
+        takewhile(
+            lambda one: isinstance(one, slice) or not len(one) or (one[0] >= 0 and one[-1] < rows),
+            selections,
+        )
     )
-
-
-def _is_capped(column: SparseColumn) -> bool:
-    return column.kind == "hex" and column.ids == "vocabulary"
-
-
-def _reduced(records: Records, columns: Columns, modulus: int) -> Records:
-    """Return records with the ids of hex columns with a vocabulary modulo a number; absent elements stay so."""
-    records = np.array(records)
-    for column, fields in zip(columns.sparse, columns.table_fields, strict=True):
-        if _is_capped(column):
-            ids = records[:, fields]
-            ids[...] = np.where(ids < 0, ids, ids % modulus)
-    return records

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.data.loading.dataset import ClickDataset
+from dlrm_pl.data.loading.read_ahead import Waiting
 from dlrm_pl.data.loading.sampling import EpochSampler
 
 
@@ -19,7 +21,13 @@ class ClickLoader(DataLoader[ClickBatch]):
     Args:
         dataset: dataset whose items are batches.
         sampler: rows of each batch.
-        num_workers: number of processes that read ahead; 0 reads in this one.
+        num_workers: number of processes that read ahead; 0 reads ahead in a thread of this one.
+
+    Attributes:
+        waiting: rows that were handed out so far, and the time that was spent waiting for them.
+
+    A batch costs about a microsecond when it was read ahead, so steps that take several batches need no other way to
+    get them than ``next``. ``state_dict`` counts the batches that were handed out, not those that were read.
 
     Example:
         >>> from dlrm_pl import DLRMDataModule
@@ -30,6 +38,7 @@ class ClickLoader(DataLoader[ClickBatch]):
     """
 
     def __init__(self, dataset: ClickDataset, sampler: EpochSampler, num_workers: int = 0) -> None:
+        self.waiting = Waiting()
         self._handed_out = 0
         self._resume_at = 0
         super().__init__(
@@ -51,9 +60,24 @@ class ClickLoader(DataLoader[ClickBatch]):
         self.sampler.start_at(self._resume_at)
         self._handed_out = self._resume_at
         self._resume_at = 0
-        for batch in super().__iter__():
+        for batch in self._read_by_workers() if self.num_workers else self._read_in_thread():
             # Counted when yielded, not when read ahead, since the model has seen only these.
             self._handed_out += 1
+            yield batch
+
+    def _read_in_thread(self) -> Iterator[ClickBatch]:
+        assert isinstance(self.dataset, ClickDataset)
+        return self.dataset.stream(self.sampler, pin_memory=self.pin_memory, waiting=self.waiting)
+
+    def _read_by_workers(self) -> Iterator[ClickBatch]:
+        batches, waiting = super().__iter__(), self.waiting
+        while True:
+            started = time.perf_counter()
+            batch = next(batches, None)
+            waiting.seconds += time.perf_counter() - started
+            if batch is None:
+                return
+            waiting.rows += batch.num_samples
             yield batch
 
     def state_dict(self) -> dict[str, Any]:
@@ -74,7 +98,7 @@ class SelectionStream(IterableDataset[ClickBatch]):
 
     def __iter__(self) -> Iterator[ClickBatch]:
         """Yield batch after batch."""
-        return (self._dataset[selection] for selection in self._sampler)
+        return self._dataset.stream(self._sampler)
 
     def __len__(self) -> int:
         """Return the number of batches."""

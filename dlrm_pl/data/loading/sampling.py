@@ -76,14 +76,17 @@ class EpochSampler(Sampler[Selection]):
         return self._steps
 
     def __iter__(self) -> Iterator[Selection]:
-        """Yield the rows of one batch after another."""
+        """Return an iterator of the rows of one batch after another, in the order of the epoch that is set now."""
         order = np.arange(self._steps)
         if self._shuffle == "batch":
             order = np.random.default_rng((self._seed, self._epoch)).permutation(self._steps)
         draw = RandomPermutation(self._rows, (self._seed, self._epoch)) if self._shuffle == "row" else None
         order, self._first_step = order[self._first_step :], 0
-        for step in order.tolist():
-            start, stop = self._share(step)
+        return self._selections(order, draw)
+
+    def _selections(self, order: npt.NDArray[np.int64], draw: RandomPermutation | None) -> Iterator[Selection]:
+        for step in order:
+            start, stop = self._share(int(step))
             yield slice(start, stop) if draw is None else draw(np.arange(start, stop))
 
     def _share(self, step: int) -> tuple[int, int]:

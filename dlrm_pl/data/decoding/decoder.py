@@ -1,0 +1,105 @@
+"""Records of a dataset -> batches: checked, transformed and put in the model's order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate, pairwise
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from dlrm_pl.batch import ClickBatch
+from dlrm_pl.columns.columns import Columns
+from dlrm_pl.data.decoding.native import Decoded, RecordLayout, Rows, library, will_need
+from dlrm_pl.data.formats.binary_format import Records
+
+RowNumbers = slice | npt.NDArray[np.int64]
+"""Rows of a batch: a slice with step 1, or row numbers; none is negative."""
+
+
+class Decoder:
+    """Makes batches of records in C++, with the bits that ``to_batch`` gives.
+
+    Args:
+        columns: columns of the records; with ``standardize``, mean and deviation must be known.
+        table_sizes: number of rows of each table.
+        max_ind_range: indices of hex columns with a vocabulary are taken modulo this number if it is positive.
+    """
+
+    def __init__(self, columns: Columns, table_sizes: Sequence[int], max_ind_range: int) -> None:
+        self._columns = columns
+        self._layout = RecordLayout(columns, table_sizes, max_ind_range)
+        self._logarithms = [fields for fields in columns.dense_runs if columns.dense[fields.start].transform == "log1p"]
+
+    def decode(
+        self, records: Records, selections: Sequence[RowNumbers], *, pin_memory: bool = False
+    ) -> list[ClickBatch]:
+        """Make batches up to the first one that has a value which ``RecordChecks`` refuses.
+
+        All batches of a call share their memory, so a batch that is kept keeps that of the others too.
+
+        Args:
+            records: int32 ``[records, record_ints]``.
+            selections: rows of each batch; they are in ``records``.
+            pin_memory: make tensors in memory that is pinned for a copy to a CUDA device.
+
+        Returns:
+            The batches; none if the native code was not built or ``DLRM_PL_ISA`` is ``fallback``.
+        """
+        native = library()
+        if native is None:
+            return []
+        rows = rows_of(selections)
+        return self._batches(rows, self._layout.decode(native, records, rows, pin_memory=pin_memory))
+
+    def _batches(self, rows: Rows, decoded: Decoded) -> list[ClickBatch]:
+        if not decoded.batches:
+            return []
+        sizes = rows.sizes[: decoded.batches].tolist()
+        total, tables = sum(sizes), self._columns.num_sparse
+        dense = decoded.dense[:total]
+        self._take_logarithms(dense.numpy())
+        denses, labels = torch.split(dense, sizes), torch.split(decoded.labels[:total], sizes)
+        if decoded.offsets is None:
+            parts = torch.split(decoded.indices[: total * tables], [size * tables for size in sizes])
+            indices = [part.view(tables, size) for part, size in zip(parts, sizes, strict=True)]
+            return [ClickBatch(*values) for values in zip(denses, indices, [None] * len(sizes), labels, strict=True)]
+        ids = self._columns.record_ints - 1 - self._columns.num_dense
+        starts = accumulate((size * ids for size in sizes), initial=0)
+        bounds = accumulate((size * tables + 1 for size in sizes), initial=0)
+        return [
+            ClickBatch(dense_, decoded.indices[start : start + lookups], decoded.offsets[first:last], labels_)
+            for dense_, start, lookups, (first, last), labels_ in zip(
+                denses, starts, decoded.lookups.tolist(), pairwise(bounds), labels, strict=False
+            )
+        ]
+
+    def _take_logarithms(self, dense: npt.NDArray[np.float32]) -> None:
+        # NumPy's own logarithm: its last bits depend on the processor, and every batch must have the same ones.
+        for fields in self._logarithms:
+            if fields == slice(0, dense.shape[1]):
+                np.log(dense, out=dense)
+            else:
+                dense[:, fields] = np.log(np.ascontiguousarray(dense[:, fields]))
+
+
+def rows_of(selections: Sequence[RowNumbers]) -> Rows:
+    """Return the rows of batches as the native code reads them."""
+    if all(isinstance(selection, slice) for selection in selections):
+        firsts = [selection.start for selection in selections if isinstance(selection, slice)]
+        stops = [selection.stop for selection in selections if isinstance(selection, slice)]
+        first = np.array(firsts, np.int64)
+        return Rows(np.array(stops, np.int64) - first, first, consecutive=True)
+    arrays = [
+        np.arange(selection.start, selection.stop) if isinstance(selection, slice) else selection
+        for selection in selections
+    ]
+    return Rows(np.array([len(rows) for rows in arrays], np.int64), np.concatenate(arrays), consecutive=False)
+
+
+def read_in_advance(records: Records, selections: Sequence[RowNumbers]) -> None:
+    """Let the kernel read rows of a mapped file into memory in the background, if the native code was built."""
+    native = library()
+    if native is not None:
+        will_need(native, records, rows_of(selections))

@@ -1,0 +1,222 @@
+"""The C++ functions of this folder: records -> dense inputs, lookups and labels of several batches in one call."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from dlrm_pl.columns.columns import Columns
+from dlrm_pl.data.decoding.capping import is_capped
+from dlrm_pl.data.formats.binary_format import Records
+from dlrm_pl.errors import ShapeError
+from dlrm_pl.kernels.arrays import address
+from dlrm_pl.kernels.library import Signatures, declare, load
+
+VERSION = 1
+
+_INT32, _INT64 = np.dtype(np.int32), np.dtype(np.int64)
+_REFUSED = -1
+_TRANSFORMS = {"none": 0, "log1p": 1, "standardize": 2}
+_LARGEST_MODULUS = 2**31 - 1
+
+# As in decoding.cpp.
+_DENSE_FIELD = np.dtype([("is_float", "i4"), ("transform", "i4"), ("mean", "f8"), ("deviation", "f8")])
+_SPARSE_FIELD = np.dtype(
+    [("first", "i8"), ("width", "i8"), ("size", "i8"), ("modulus", "i8"), ("may_be_absent", "i4"), ("unused", "i4")]
+)
+_POINTER, _LONG = ctypes.c_void_p, ctypes.c_int64
+
+
+class _Layout(ctypes.Structure):
+    _fields_ = (
+        ("record_ints", _LONG),
+        ("num_dense", _LONG),
+        ("num_sparse", _LONG),
+        ("dense", _POINTER),
+        ("sparse", _POINTER),
+        ("one_hot", _LONG),
+    )
+
+
+class _Request(ctypes.Structure):
+    _fields_ = (
+        ("records", _POINTER),
+        ("num_records", _LONG),
+        ("firsts", _POINTER),
+        ("rows", _POINTER),
+        ("sizes", _POINTER),
+        ("batches", _LONG),
+        ("dense", _POINTER),
+        ("labels", _POINTER),
+        ("indices", _POINTER),
+        ("offsets", _POINTER),
+        ("lookups", _POINTER),
+        ("room_rows", _LONG),
+        ("room_indices", _LONG),
+        ("room_offsets", _LONG),
+    )
+
+
+_SIGNATURES: Signatures = {
+    "dlrm_decoding_refusal": (ctypes.c_char_p, []),
+    "dlrm_decode": (_LONG, [ctypes.POINTER(_Layout), ctypes.POINTER(_Request)]),
+    "dlrm_decoding_will_need": (_LONG, [_POINTER, _LONG, _LONG, _POINTER, _POINTER, _LONG]),
+}
+
+
+def library() -> ctypes.CDLL | None:
+    """Return the library with its signatures declared, or None if it is missing and NumPy is used."""
+    native = load("decoding", VERSION, Path(__file__).parent)
+    return None if native is None else declare(native, _SIGNATURES)
+
+
+class Rows(NamedTuple):
+    """The rows of several batches.
+
+    Attributes:
+        sizes: rows of each batch, int64.
+        numbers: int64: if ``consecutive`` the first row of each batch, else all rows, batch after batch.
+        consecutive: whether the rows of each batch follow each other.
+    """
+
+    sizes: npt.NDArray[np.int64]
+    numbers: npt.NDArray[np.int64]
+    consecutive: bool
+
+
+class Decoded(NamedTuple):
+    """Values of several batches, one after the other; those from the first wrong value on are undefined.
+
+    Attributes:
+        batches: number of batches without a wrong value.
+        dense: dense inputs, float32 ``[rows, N]``; of columns with ``log1p``, ``x + 1``.
+        labels: float32 ``[rows]``.
+        indices: int64, for each batch as many as its records have ids. The first ``lookups`` of them are used.
+        offsets: int64, ``[T * B + 1]`` for each batch; None if no column has lists.
+        lookups: lookups of each batch, int64.
+    """
+
+    batches: int
+    dense: Tensor
+    labels: Tensor
+    indices: Tensor
+    offsets: Tensor | None
+    lookups: npt.NDArray[np.int64]
+
+
+class RecordLayout:
+    """The columns of records as the native code reads them.
+
+    Args:
+        columns: columns of the records.
+        table_sizes: rows of each table; an index beyond them is a wrong value.
+        max_ind_range: ids of the columns that ``is_capped`` names are taken modulo this number, if it is positive.
+    """
+
+    def __init__(self, columns: Columns, table_sizes: Sequence[int], max_ind_range: int) -> None:
+        self._columns = columns
+        self._dense = np.array(
+            [
+                (column.holds_float, _TRANSFORMS[column.transform], column.mean or 0.0, column.deviation or 1.0)
+                for column in columns.dense
+            ],
+            _DENSE_FIELD,
+        )
+        modulus = max_ind_range if 0 < max_ind_range <= _LARGEST_MODULUS else 0  # A larger one changes no int32.
+        self._sparse = np.array(
+            [
+                (
+                    fields.start,
+                    column.width,
+                    size,
+                    modulus if is_capped(column) else 0,
+                    column.at_most is not None,
+                    0,
+                )
+                for column, fields, size in zip(columns.sparse, columns.table_fields, table_sizes, strict=True)
+            ],
+            _SPARSE_FIELD,
+        )
+
+    def decode(self, native: ctypes.CDLL, records: Records, rows: Rows, *, pin_memory: bool) -> Decoded:
+        """Decode batches of records up to the first one that has a wrong value, as ``RecordChecks`` defines it.
+
+        Args:
+            native: the library.
+            records: int32 ``[records, record_ints]``.
+            rows: rows of each batch.
+            pin_memory: make tensors in memory that is pinned for a copy to a CUDA device.
+
+        Raises:
+            ShapeError: the arguments do not fit together.
+        """
+        columns, count, total = self._columns, len(rows.sizes), int(rows.sizes.sum())
+        one_hot = columns.is_one_hot
+        dense = torch.empty((total, columns.num_dense), pin_memory=pin_memory)
+        labels = torch.empty(total, pin_memory=pin_memory)
+        ids = total * (columns.record_ints - 1 - columns.num_dense)
+        indices = torch.empty(ids, dtype=torch.int64, pin_memory=pin_memory)
+        bounds = 0 if one_hot else total * columns.num_sparse + count
+        offsets = None if one_hot else torch.empty(bounds, dtype=torch.int64, pin_memory=pin_memory)
+        lookups = np.empty(count, np.int64)
+        numbers = address("rows", rows.numbers, _INT64, count if rows.consecutive else total)
+        layout = _Layout(
+            columns.record_ints,
+            columns.num_dense,
+            columns.num_sparse,
+            self._dense.ctypes.data,
+            self._sparse.ctypes.data,
+            one_hot,
+        )
+        request = _Request(
+            address("records", records, _INT32, None, columns.record_ints),
+            len(records),
+            numbers if rows.consecutive else None,
+            None if rows.consecutive else numbers,
+            address("sizes", rows.sizes, _INT64, count),
+            count,
+            dense.data_ptr(),
+            labels.data_ptr(),
+            indices.data_ptr(),
+            None if offsets is None else offsets.data_ptr(),
+            lookups.ctypes.data,
+            total,
+            ids,
+            bounds,
+        )
+        status = native.dlrm_decode(ctypes.byref(layout), ctypes.byref(request))
+        if status < 0:
+            raise _error(native, status)
+        return Decoded(status, dense, labels, indices, offsets, lookups)
+
+
+def will_need(native: ctypes.CDLL, records: Records, rows: Rows) -> None:
+    """Let the kernel read rows of a mapped file into memory in the background.
+
+    Raises:
+        ShapeError: a row is not in the file.
+    """
+    count = len(rows.sizes) if rows.consecutive else int(rows.sizes.sum())
+    status = native.dlrm_decoding_will_need(
+        address("records", records, _INT32, None, None),
+        *records.shape,
+        address("rows", rows.numbers, _INT64, count),
+        address("sizes", rows.sizes, _INT64, None) if rows.consecutive else None,
+        count,
+    )
+    if status < 0:
+        raise _error(native, status)
+
+
+def _error(native: ctypes.CDLL, status: int) -> Exception:
+    if status == _REFUSED:
+        reason = native.dlrm_decoding_refusal().decode()
+        return ShapeError(f"Native code was called with arguments that do not fit together: {reason}.")
+    return MemoryError("not enough memory to decode a batch")

@@ -1,0 +1,159 @@
+"""Batches that a thread reads while the ones before them are used."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from typing import NamedTuple
+
+from dlrm_pl.batch import ClickBatch
+from dlrm_pl.data.loading.sampling import Selection
+from dlrm_pl.errors import DLRMError
+
+_AHEAD = 2
+"""Groups of batches that are read, or being read, while one is handed out."""
+
+_ASKED = 32
+"""Groups that the kernel is asked to read in advance after one that had to wait for the disk."""
+
+
+@dataclass
+class Waiting:
+    """What a loader has handed out so far, over all epochs.
+
+    Attributes:
+        rows: rows of the batches.
+        seconds: time that was spent waiting for them.
+    """
+
+    rows: int = 0
+    seconds: float = 0.0
+
+
+class BatchSource(NamedTuple):
+    """How batches are read.
+
+    Attributes:
+        read: reads the batches of some selections.
+        read_in_advance: tells the kernel that selections will be read soon.
+        most_rows: rows that are read together, unless a single batch has more.
+    """
+
+    read: Callable[[Sequence[Selection]], list[ClickBatch]]
+    read_in_advance: Callable[[Sequence[Selection]], None]
+    most_rows: int
+
+
+class _Group(NamedTuple):
+    """Batches that were read together, and the error that ended them."""
+
+    batches: list[ClickBatch]
+    error: DLRMError | None
+
+
+def read_ahead(source: BatchSource, selections: Iterable[Selection], waiting: Waiting) -> Iterator[ClickBatch]:
+    """Yield a batch for each selection, in their order.
+
+    Groups of batches are read in one call each. The first has a single batch, so that it is there soon, and each has at
+    most twice as many as the one before. What follows the first is read by a thread, at most two groups ahead, so
+    memory is bounded and nothing is left running when the iterator is dropped.
+
+    Args:
+        source: reads the batches.
+        selections: rows of each batch; drawn from one thread at a time.
+        waiting: counts rows and waiting time.
+
+    Raises:
+        DLRMError: a batch cannot be read; after the batches before it.
+    """
+    reader = _Reader(source, iter(selections))
+    started = time.perf_counter()
+    group = reader.next_group()
+    waiting.seconds += time.perf_counter() - started
+    pool = ThreadPoolExecutor(1, "dlrm-read-ahead") if reader.has_more else None
+    pending: deque[Future[_Group]] = deque()
+    try:
+        while True:
+            while pool is not None and reader.has_more and len(pending) < _AHEAD and group.error is None:
+                pending.append(pool.submit(reader.next_group))
+            for batch in group.batches:
+                waiting.rows += batch.num_samples
+                yield batch
+            if group.error is not None:
+                raise group.error
+            if not pending:
+                return
+            started = time.perf_counter()
+            group = pending.popleft().result()
+            waiting.seconds += time.perf_counter() - started
+    finally:
+        if pool is not None:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+class _Reader:
+    """Reads groups one after the other, and has the kernel read the group after each from the disk."""
+
+    def __init__(self, source: BatchSource, selections: Iterator[Selection]) -> None:
+        self._source = source
+        self._groups = _grouped(selections, source.most_rows)
+        self._next = next(self._groups, None)
+        self._slow_groups = 0
+
+    @property
+    def has_more(self) -> bool:
+        """Whether there is a group that was not read."""
+        return self._next is not None
+
+    def next_group(self) -> _Group:
+        """Read the next group; an empty one after the last."""
+        selections = self._next
+        if selections is None:
+            return _Group([], None)
+        self._next = next(self._groups, None)
+        # Of rows in memory there is nothing to ask for, and a question for each would take longer than to read it.
+        if self._next is not None and (self._slow_groups or isinstance(self._next[0], slice)):
+            self._source.read_in_advance(self._next)
+        faults = _faults()
+        group = _read(self._source, selections)
+        self._slow_groups = _ASKED if _faults() > faults else max(0, self._slow_groups - 1)
+        return group
+
+
+def _faults() -> int:
+    """Number of times that this thread waited for a page from the disk."""
+    return resource.getrusage(resource.RUSAGE_THREAD).ru_majflt
+
+
+def _read(source: BatchSource, selections: list[Selection]) -> _Group:
+    """Read a group; if a batch has an error, those before it too."""
+    batches: list[ClickBatch] = []
+    try:
+        return _Group(source.read(selections), None)
+    except DLRMError as error:
+        if len(selections) == 1:
+            return _Group(batches, error)
+    for selection in selections:
+        group = _read(source, [selection])
+        batches += group.batches
+        if group.error is not None:
+            return _Group(batches, group.error)
+    return _Group(batches, None)
+
+
+def _grouped(selections: Iterator[Selection], most_rows: int) -> Iterator[list[Selection]]:
+    """Yield 1, 2, 4 and so on selections, of at most as many rows."""
+    count = 1
+    while group := list(islice(selections, count)):
+        yield group
+        rows = max(map(_rows, group))
+        count = max(1, min(2 * count, most_rows // max(1, rows)))
+
+
+def _rows(selection: Selection) -> int:
+    return selection.stop - selection.start if isinstance(selection, slice) else len(selection)
