@@ -57,6 +57,7 @@ def test_commands_that_only_read_leave_nothing(command: str, empty: Path, fitted
     assert list(empty.iterdir()) == []
 
 
+@pytest.mark.untraced
 def test_fit_writes_below_one_folder(empty: Path, synthetic_folder: Path) -> None:
     assert run("fit", "--data.folder", synthetic_folder, *TINY, *SHORT) == 0
     assert [path.name for path in empty.iterdir()] == ["runs"]

@@ -80,6 +80,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory, synthetic_folder: Pa
     return read_checkpoint(folder / "end.ckpt")
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize(
     ("press", "saved_at"),
     [

@@ -49,6 +49,7 @@ def test_a_path_as_text_and_a_metric_are_enough(module: DLRMModule, data: DLRMDa
     assert scored.tuning.baseline.value == 0.5
 
 
+@pytest.mark.untraced
 def test_the_same_artifact_as_with_a_trainer(module: DLRMModule, data: DLRMDataModule, tmp_path: Path) -> None:
     ours = dlrm_pl.quantize(module, data, tmp_path / "a", settings=LOOSE)
     theirs = quiet_trainer().quantize(module, data, output=str(tmp_path / "b"), relative=0.5)
@@ -59,6 +60,7 @@ def test_the_same_artifact_as_with_a_trainer(module: DLRMModule, data: DLRMDataM
     assert ours.manifest.files["model.safetensors"] == theirs.manifest.files["model.safetensors"]
 
 
+@pytest.mark.untraced
 def test_two_quantizations_leave_callback_module_and_data_module_as_they_were(
     module: DLRMModule, data: DLRMDataModule, tmp_path: Path
 ) -> None:
@@ -88,6 +90,7 @@ def test_two_quantizations_leave_callback_module_and_data_module_as_they_were(
     torch.testing.assert_close(state_of(module), weights, rtol=0, atol=0)
 
 
+@pytest.mark.untraced
 def test_fit_with_overwrite_does_not_make_the_callback_overwrite_for_good(
     module: DLRMModule, data: DLRMDataModule, tmp_path: Path
 ) -> None:

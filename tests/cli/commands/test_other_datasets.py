@@ -26,6 +26,7 @@ def test_counts_of_another_dataset(capsys: pytest.CaptureFixture[str], fitted: P
     expect_error(capsys, message, "verify", "--artifact", fitted / "artifact", "--data", other)
 
 
+@pytest.mark.untraced
 def test_dataset_of_other_categories(capsys: pytest.CaptureFixture[str], fitted: Path, dataset_copy: Path) -> None:
     """Tables of the same sizes, and so nothing else that could tell."""
     own = DatasetFolder.open(dataset_copy).fingerprint
@@ -82,6 +83,7 @@ def test_dataset_of_smaller_tables_by_force(
     assert f"table {table}: the dataset has {cap} rows, the model {cap + 1}" in certificate["other_dataset"]
 
 
+@pytest.mark.untraced
 def test_dataset_of_larger_tables_is_refused_even_by_force(
     capsys: pytest.CaptureFixture[str], fitted: Path, dataset_copy: Path
 ) -> None:

@@ -21,6 +21,7 @@ def test_output_that_holds_something_else(capsys: pytest.CaptureFixture[str], fi
     assert (tmp_path / "mine" / "notes.txt").read_text() == "keep"
 
 
+@pytest.mark.untraced
 def test_finished_work_is_replaced_only_when_asked(
     capsys: pytest.CaptureFixture[str], fitted: Path, synthetic_folder: Path, tmp_path: Path
 ) -> None:
