@@ -15,7 +15,7 @@ from dlrm_pl.data.lookup.fallback import PythonStringTable
 from dlrm_pl.data.preprocessing.engine.numpy_engine import NumPyEngine
 from dlrm_pl.kernels.int8.fallback import FallbackKernels
 from dlrm_pl.kernels.int8.selection import available
-from tests.fuzz import int8, lookup, preprocessing
+from tests.fuzz import int8, lookup, preprocessing, training
 from tests.fuzz.outcome import Rng
 
 pytestmark = pytest.mark.skipif("generic" not in available(), reason="the native code was not built")
@@ -29,7 +29,9 @@ def rounds(target: Callable[[Rng], None], count: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "target", int8.TARGETS + preprocessing.TARGETS + lookup.TARGETS, ids=lambda target: target.__name__
+    "target",
+    int8.TARGETS + preprocessing.TARGETS + lookup.TARGETS + training.TARGETS,
+    ids=lambda target: target.__name__,
 )
 def test_native_code_agrees_with_its_fallback(target: Callable[[Rng], None]) -> None:
     rounds(target, 4)
