@@ -91,7 +91,7 @@ inline void products(
         each_tile(triangle ? std::min(column, count) : 0, count, [&](auto height, int64_t first) {
             Tile<float, decltype(height)::value> tile;
             tile.start(zero(), zero());
-            tile.add_units(rows + first * stride, stride, 1, panels + column * depth, depth);
+            tile.add_units(rows + first * stride, stride, 1, panels + column * depth, depth, {reinterpret_cast<const char*>(panels + column * depth), 0});
             float* place = to + first * to_stride + column;
             DLRM_UNROLL
             for (const auto& sums : tile.sums) {
@@ -196,7 +196,7 @@ void interact_backward(
                     constexpr int64_t most = decltype(height)::value;
                     Tile<float, most> tile;
                     tile.start(zero(), zero());
-                    tile.add_units(symmetric + start * room.count, room.count, 1, panel, count);
+                    tile.add_units(symmetric + start * room.count, room.count, 1, panel, count, {reinterpret_cast<const char*>(panel), 0});
                     DLRM_UNROLL
                     for (int64_t i = 0; i < most; i++) {
                         const int64_t vector = start + i;
