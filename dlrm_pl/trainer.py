@@ -95,12 +95,12 @@ class DLRMTrainer(pl.Trainer):
             train_dataloaders: training batches, instead of those of the data module.
             val_dataloaders: validation batches, instead of those of the data module.
             datamodule: data module with the train and val splits.
-            ckpt_path: checkpoint to resume from, also from within an epoch; its hyperparameters override those of
-                files and flags.
+            ckpt_path: checkpoint to resume from, also from within an epoch; hyperparameters that are not given are
+                those of the checkpoint.
             weights_only: load tensors and plain types only, and run no code from a checkpoint.
             overwrite: overwrite the checkpoints and the artifact of an earlier run.
-            override: continue from ``ckpt_path`` even if the batch size, the order of the rows, the precision or the
-                like differ from those that it was saved with; later checkpoints say so.
+            override: continue from ``ckpt_path`` even if hyperparameters, the batch size, the order of the rows, the
+                precision or the like differ from those that it was saved with; later checkpoints say so.
 
         Raises:
             ConfigurationError: the checkpoint does not exist or was saved with other settings, or a callback monitors

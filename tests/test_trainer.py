@@ -246,25 +246,6 @@ def test_predict_returns_the_probabilities_unless_told_otherwise(data: DLRMDataM
     assert predicting.predict(scored, datamodule=data, return_predictions=False) is None
 
 
-def test_training_goes_on_with_the_hyperparameters_of_the_checkpoint(
-    data: DLRMDataModule, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    """The state of its optimizer belongs to them; Lightning would take the rate from it, the rest from the module."""
-    chosen = {"learning_rate": 0.05, "lr_num_warmup_steps": 6, "loss": "wbce", "loss_weights": [1.0, 2.0]}
-    first = trainer(max_steps=4)
-    first.fit(click_module(data, **chosen), datamodule=data)
-    first.save_checkpoint(tmp_path / "a.ckpt")
-    whole, resumed = click_module(data, **chosen), click_module(data, learning_rate=0.5)
-    trainer(max_steps=8).fit(whole, datamodule=data)
-    with caplog.at_level(logging.WARNING, logger="dlrm_pl"):
-        trainer(max_steps=8).fit(resumed, datamodule=data, ckpt_path=str(tmp_path / "a.ckpt"))
-    words = "loss='wbce' instead of 'bce'; loss_weights=[1.0, 2.0] instead of [1.0, 1.0]"
-    assert f"using the checkpoint's hyperparameters: {words}" in caplog.text
-    assert "learning_rate=0.05 instead of 0.5; lr_num_warmup_steps=6 instead of 0" in caplog.text
-    assert resumed.hparams == whole.hparams
-    torch.testing.assert_close(dict(resumed.state_dict()), dict(whole.state_dict()), rtol=0, atol=0)
-
-
 @pytest.mark.parametrize(
     ("name", "value"),
     [

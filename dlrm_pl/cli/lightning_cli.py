@@ -126,7 +126,10 @@ class DLRMCLI(LightningCLI):
             # By the dataset's columns, so that how they differ from the checkpoint's is what a message names.
             model["bottom_mlp"] = [0, *model["bottom_mlp"][1:]]
         given = self.parser.parse_args(sys.argv[1:], defaults=False)[subcommand].get("model") or {}
-        if difference := overruled(model, dict(given)):
+        if subcommand == "fit":
+            # What is given stays, and the module compares it with the checkpoint.
+            model = {name: value for name, value in model.items() if name not in given}
+        elif difference := overruled(model, dict(given)):
             log.warning("%s: %s", path, difference)
         with usage_errors(subcommand, self._subcommand_parsers[subcommand]):
             self.config = self.parser.parse_object({subcommand: {"model": model}}, self.config)

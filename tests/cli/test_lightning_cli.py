@@ -98,3 +98,19 @@ def test_what_the_checkpoint_overrules_is_named(config: Path, saved: Path, caplo
     ]
     words = "top_mlp=[1] instead of [2, 1]; optimizer='sgd' instead of 'adagrad'"
     assert warning == f"{saved}: using the checkpoint's hyperparameters: {words}"
+
+
+def test_fit_goes_on_with_what_is_given_only_if_told_so(
+    capsys: pytest.CaptureFixture[str], config: Path, saved: Path
+) -> None:
+    arguments = ("fit", "-c", config, "--ckpt_path", saved, "--model.learning_rate", "0.2", "--trainer.max_steps", "4")
+    assert "model.learning_rate is 0.2, but 0.1 in the checkpoint" in refused(capsys, *arguments)
+    options = {"dirpath": str(config.parent), "save_last": True}
+    callbacks = [{"class_path": "pytorch_lightning.callbacks.ModelCheckpoint", "init_args": options}]
+    again = {"trainer": {"callbacks": callbacks, "enable_checkpointing": True}}
+    (config.parent / "more.yaml").write_text(yaml.safe_dump(again))
+    arguments = (*arguments, "-c", config.parent / "more.yaml", "--override")
+    assert cli.main([str(argument) for argument in arguments]) == 0
+    checkpoint = read_checkpoint(config.parent / "last.ckpt")
+    assert checkpoint["hyper_parameters"]["learning_rate"] == 0.2
+    assert "learning_rate is 0.2, but 0.1" in checkpoint["dlrm_pl_run"]["overridden"][0]["changes"][0]

@@ -15,6 +15,7 @@ from dlrm_pl.errors import CheckpointError, ConfigurationError
 from dlrm_pl.model.load import read_checkpoint
 from dlrm_pl.model.training.lightning_module import DLRMModule
 from dlrm_pl.model.training.run_record import KEY, RunRecord
+from dlrm_pl.model.training.schedule import WarmupDecay
 from tests.support.training import assert_same_weights, click_module, quiet_trainer
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
@@ -28,6 +29,16 @@ class Losses(pl.Callback):
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         self.of[trainer.current_epoch, batch_idx] = float(trainer.callback_metrics["train_loss"])
+
+
+class Rates(pl.Callback):
+    """The learning rate of each optimizer step, by its number from 1."""
+
+    def __init__(self) -> None:
+        self.of: dict[int, float] = {}
+
+    def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        self.of[trainer.global_step + 1] = trainer.optimizers[0].param_groups[0]["lr"]
 
 
 class SaveAfter(pl.Callback):
@@ -47,7 +58,8 @@ def fit(
     """Train two epochs of eight batches."""
     data = {"batch_size": 128, "shuffle": "row"} | options.pop("data", {})
     datamodule = DLRMDataModule(str(folder), **data)
-    module, losses = click_module(datamodule, optimizer="adagrad", learning_rate=0.3), Losses()
+    chosen = {"optimizer": "adagrad", "learning_rate": 0.3} | options.pop("model", {})
+    module, losses = click_module(datamodule, **chosen), Losses()
     limits: dict[str, Any] = {"max_epochs": 2, "limit_train_batches": 8, "limit_val_batches": 0}
     trainer = quiet_trainer(**limits | {"callbacks": [losses, *callbacks], "enable_checkpointing": False} | options)
     trainer.fit(module, datamodule=datamodule, ckpt_path=ckpt_path, override=override)
@@ -135,3 +147,33 @@ def test_another_engine_is_refused(synthetic_folder: Path, saved: Path, monkeypa
     with pytest.raises(ConfigurationError, match=r"model\.engine is native, but torch in the checkpoint\. Rounding"):
         fit(synthetic_folder, ckpt_path=first)
     fit(synthetic_folder, ckpt_path=first, override=True)
+
+
+def test_other_hyperparameters_are_refused(synthetic_folder: Path, saved: Path) -> None:
+    words = (
+        r"other settings: model\.learning_rate is 0\.1, but 0\.3 in the checkpoint; "
+        r"model\.lr_num_warmup_steps is 6, but 0 in the checkpoint\. The steps would be"
+    )
+    with pytest.raises(ConfigurationError, match=words):
+        fit(synthetic_folder, ckpt_path=saved, model={"learning_rate": 0.1, "lr_num_warmup_steps": 6})
+
+
+def test_overridden_learning_rate_is_that_of_the_next_step(synthetic_folder: Path, saved: Path, tmp_path: Path) -> None:
+    rates = Rates()
+    options: dict[str, Any] = {"learning_rate": 0.1, "lr_decay_start_step": 13, "lr_num_decay_steps": 100}
+    path = tmp_path / "b.ckpt"
+    fit(synthetic_folder, rates, SaveAfter(path, 5), ckpt_path=saved, override=True, model=options)
+    expected = WarmupDecay(base=0.1, decay_start_step=13, decay_steps=100)
+    assert rates.of == {step: pytest.approx(expected.rate(step), rel=1e-12) for step in (13, 14, 15, 16)}
+    checkpoint = read_checkpoint(path)
+    assert checkpoint["hyper_parameters"]["learning_rate"] == 0.1
+    (overridden,) = RunRecord.read(checkpoint).overridden
+    assert overridden["changes"][0] == "model.learning_rate is 0.1, but 0.3 in the checkpoint"
+    again = Rates()
+    fit(synthetic_folder, again, ckpt_path=path, model=options)
+    assert again.of == {step: rates.of[step] for step in (15, 16)}
+
+
+def test_optimizer_cannot_be_overridden(synthetic_folder: Path, saved: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"--override cannot change the optimizer: model\.optimizer is sgd"):
+        fit(synthetic_folder, ckpt_path=saved, override=True, model={"optimizer": "sgd"})

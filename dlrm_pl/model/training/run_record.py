@@ -19,8 +19,11 @@ KEY = "dlrm_pl_run"
 _REASONS = {
     "data": "some rows would be trained on twice and others never",
     "trainer": "the steps would be others than those of a training without an interruption",
-    "model": "rounding would differ from that of a training without an interruption",
+    "model": "the steps would be others than those of a training without an interruption",
+    "model.engine": "rounding would differ from that of a training without an interruption",
 }
+_OF_STATE = ("model.optimizer", "model.dense_optimizer")
+"""Settings that the optimizer's state in a checkpoint belongs to, so that they cannot change."""
 
 
 @dataclass(frozen=True)
@@ -79,16 +82,21 @@ class RunRecord:
             override: whether settings may differ.
 
         Raises:
-            ConfigurationError: they differ; the message names them.
+            ConfigurationError: they differ, and may not, or cannot; the message names them.
         """
         changes = {
             name: f"{name} is {_text(now[name])}, but {_text(before)} in the checkpoint"
             for name, before in self.settings.items()
             if name in now and now[name] != before
         }
+        if override and (fixed := [changes[name] for name in _OF_STATE if name in changes]):
+            raise ConfigurationError(
+                f"--override cannot change the optimizer: {'; '.join(fixed)}, and the state in the checkpoint is of "
+                "that one. Give the checkpoint's, or train a new model."
+            )
         overridden = self.overridden
         if changes and not override:
-            reasons = dict.fromkeys(_REASONS[name.partition(".")[0]] for name in changes)
+            reasons = dict.fromkeys(_REASONS.get(name) or _REASONS[name.partition(".")[0]] for name in changes)
             raise ConfigurationError(
                 f"The training cannot be continued with other settings: {'; '.join(changes.values())}. "
                 f"{_capital('; and '.join(reasons))}. Give the settings of the checkpoint, or --override to go on "

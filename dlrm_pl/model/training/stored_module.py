@@ -8,11 +8,13 @@ from dataclasses import replace
 from typing import Any, Self
 
 from pytorch_lightning.trainer.states import TrainerFn
+from torch.optim.lr_scheduler import LambdaLR
 
 from dlrm_pl.columns.columns import Columns
 from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.model.checkpoints.contract import QUANTIZATION_KEY, CheckpointContract
 from dlrm_pl.model.training.accumulation import rewind_to_last_step
+from dlrm_pl.model.training.changed_rates import give_numbers
 from dlrm_pl.model.training.precision import check_precision
 from dlrm_pl.model.training.run_record import RunRecord
 from dlrm_pl.model.training.run_settings import run_settings
@@ -118,9 +120,10 @@ class StoredModule(TrainedModule):
         self.model.trained_quantization = checkpoint.get(QUANTIZATION_KEY)
         if self._trainer is not None and self._trainer.state.fn == TrainerFn.FITTING:
             self.resumed_at = checkpoint.get("global_step")
-            self._resumed = RunRecord.read(checkpoint)
-            self._check_settings(self._resumed, run_settings(self._trainer))
-            self._resume_with(checkpoint.get("hyper_parameters", {}))
+            record = RunRecord.read(checkpoint)
+            hyperparameters = self._training_hyperparameters(checkpoint.get("hyper_parameters", {}))
+            self._resumed = replace(record, settings=dict(record.settings) | hyperparameters)
+            self._check_settings(run_settings(self._trainer))
 
     def on_fit_start(self) -> None:
         """Check that the engine, which is known by now, is that of the checkpoint.
@@ -130,12 +133,23 @@ class StoredModule(TrainedModule):
         """
         super().on_fit_start()
         if self._resumed is not None:
-            resumed, self._resumed = self._resumed, None
-            self._check_settings(resumed, run_settings(self.trainer, getattr(self, "engine_name", None)))
+            self._check_settings(run_settings(self.trainer, getattr(self, "engine_name", None)))
 
-    def _check_settings(self, saved: RunRecord, now: Mapping[str, Any]) -> None:
+    def on_train_start(self) -> None:
+        """Give the restored optimizer the numbers of this module, where those of the checkpoint are overridden."""
+        super().on_train_start()
+        if self._resumed is not None and len(self._record.overridden) > len(self._resumed.overridden):
+            schedulers = [config.scheduler for config in self.trainer.lr_scheduler_configs]
+            of_lambda = [scheduler for scheduler in schedulers if isinstance(scheduler, LambdaLR)]
+            give_numbers(self.trainer.optimizers[0], of_lambda, self._numbers)
+        self._resumed = None
+
+    def _check_settings(self, now: Mapping[str, Any]) -> None:
         """Compare the settings with those of a checkpoint, and keep the record that later checkpoints get."""
-        self._record = saved.resumed(now, step=self.resumed_at or 0, override=self.allow_other_settings)
+        assert self._resumed is not None
+        now = dict(now) | self._training_hyperparameters(self.hparams)
+        step = self.resumed_at or 0
+        self._record = self._resumed.resumed(now, step=step, override=self.allow_other_settings)
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         """Load a state dict as torch does; a module without initial weights takes the tensors without copying them."""

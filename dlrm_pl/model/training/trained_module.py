@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
 from dlrm_pl.batch import ClickBatch
-from dlrm_pl.model.checkpoints.contract import overruled
+from dlrm_pl.model.training.changed_rates import numbers_of
 from dlrm_pl.model.training.divergence import divergence, has_diverged
 from dlrm_pl.model.training.gradient_clipping import clip_gradients
 from dlrm_pl.model.training.losses import Loss, click_loss
@@ -119,20 +119,17 @@ class TrainedModule(ScoredModule):
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Make the optimizer and its learning-rate schedule, which advances with each optimizer step."""
         optimizer = make_optimizer(self.model, self.optimizers_chosen)
+        self._numbers = numbers_of(optimizer)
         # A lambda is left out of checkpoints, where a method would add an entry.
         scheduler = LambdaLR(optimizer, lambda steps_done: self._schedule.factor(steps_done))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
-    def _resume_with(self, saved: Mapping[str, Any]) -> None:
-        """Continue training with the hyperparameters of a checkpoint, which its optimizer's state belongs to."""
+    def _training_hyperparameters(self, saved: Mapping[str, Any]) -> dict[str, Any]:
+        """Return those hyperparameters of a checkpoint, or of a module, that say how it is trained, as plain values."""
         if "optimizer" in saved:  # Written by `fit`, and not imported.
             saved = _ALWAYS_BEFORE | dict(saved)
-        own = {name: self.hparams[name] for name in _TRAINING}
-        if difference := overruled(saved, own):
-            if self.trainer.is_global_zero:
-                log.warning("%s", difference)
-            self.hparams.update({name: saved[name] for name in _TRAINING if name in saved})
-            self._apply_hyperparameters()
+        values = {name: saved[name] for name in _TRAINING if name in saved}
+        return {f"model.{name}": list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
     def _apply_hyperparameters(self) -> None:
         hparams = self.hparams
