@@ -47,6 +47,9 @@ class QuantizationAwareTraining(pl.Callback):
         QuantizationAwareTraining(tables='int4', first_step=5000)
     """
 
+    needs_torch = "trains what torch's autograd differentiates"
+    """Why the native engine cannot train, after the name of the class."""
+
     def __init__(
         self,
         recipe: RecipeStart = RecipeStart(),  # noqa: B008 (frozen; the default shows in --help)

@@ -1,9 +1,11 @@
-"""The loop over epochs."""
+"""The loop over epochs, and how a Trainer gets it."""
 
 from __future__ import annotations
 
 import pytorch_lightning as pl
 from pytorch_lightning.loops.fit_loop import _FitLoop
+
+from dlrm_pl.training_loop.runs import RunsLoop
 
 
 class FinishedEpochsLoop(_FitLoop):
@@ -18,7 +20,8 @@ class FinishedEpochsLoop(_FitLoop):
 
 
 def replace_loop(trainer: pl.Trainer) -> None:
-    """Give a Trainer that was just made this loop, with the limits that it has."""
+    """Give a Trainer that was just made these loops, with the limits that it has."""
     loop = FinishedEpochsLoop(trainer, trainer.fit_loop.min_epochs, trainer.fit_loop.max_epochs)
-    loop.epoch_loop = trainer.fit_loop.epoch_loop
+    epoch_loop = trainer.fit_loop.epoch_loop
+    loop.epoch_loop = RunsLoop(trainer, epoch_loop.min_steps, epoch_loop.max_steps)
     trainer.fit_loop = loop

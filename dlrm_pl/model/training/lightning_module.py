@@ -15,6 +15,7 @@ from dlrm_pl.documents.arguments import check_arguments
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.model.dlrm import DLRM
+from dlrm_pl.model.training.engine.choice import Engine
 from dlrm_pl.model.training.hyperparameters import plain_list, pooling_of, with_inputs
 from dlrm_pl.model.training.losses import Loss
 from dlrm_pl.model.training.memory_needed import TrainingMemory, require_memory
@@ -65,6 +66,8 @@ class DLRMModule(StoredModule):
             constant. Without lr_num_decay_steps, upstream has no decay.
         lr_decay_power: power of the polynomial decay.
         lr_end_factor: share of the learning rate that a polynomial or cosine decay ends at.
+        engine: code that trains: native, the fused training step in C++; torch, its autograd; or auto, which takes
+            native where model, optimizer, Trainer and processor allow it, and logs which and why. It is not saved.
 
     Attributes:
         allow_other_dataset: let the model score rows of a dataset that it was not made for.
@@ -110,6 +113,7 @@ class DLRMModule(StoredModule):
         lr_schedule: ScheduleName = "upstream",
         lr_decay_power: float = 2.0,
         lr_end_factor: float = 0.0,
+        engine: Engine = "auto",
     ) -> None:
         super().__init__()
         # Plain lists, since hyperparameters are written to YAML.
@@ -127,9 +131,9 @@ class DLRMModule(StoredModule):
             stated.require_computed()
         columns = None if stated is None else stated.statement()  # Hyperparameters are plain values.
         self._columns = stated
-        self.save_hyperparameters()
+        self.save_hyperparameters(ignore=["engine"])
         self.dataset_fingerprint = dataset_fingerprint
-        self._add_training()
+        self._add_training(engine)
         self.allow_other_dataset = False
         self.allow_other_settings = False
         self._record = RunRecord()

@@ -16,6 +16,8 @@ from torch.optim.lr_scheduler import LambdaLR
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.model.training.changed_rates import numbers_of
 from dlrm_pl.model.training.divergence import divergence, has_diverged
+from dlrm_pl.model.training.engine.choice import Choice, Engine, choose
+from dlrm_pl.model.training.engine.native_engine import NativeEngine
 from dlrm_pl.model.training.gradient_clipping import clip_gradients
 from dlrm_pl.model.training.losses import Loss, click_loss
 from dlrm_pl.model.training.optimizers.make import make_optimizer
@@ -48,31 +50,77 @@ class TrainedModule(ScoredModule):
     """The part of ``DLRMModule`` that trains.
 
     Attributes:
+        engine: the code that is asked to train: auto, native or torch.
         optimizers_chosen: which optimizers train the model, and their numbers.
         rounded_forward: what ``QuantizationAwareTraining`` trains and validates in place of the float model.
     """
 
     rounded_forward: Callable[[ClickBatch], Tensor] | None
 
-    def _add_training(self) -> None:
-        """Take over the hyperparameters, which have been saved."""
+    def _add_training(self, engine: Engine) -> None:
+        """Take over the hyperparameters, which have been saved, and the engine, which is none of them."""
+        self.engine = engine
         self._same_on_all_ranks = False
+        self._choice: Choice | None = None
+        self._chosen_for: torch.optim.Optimizer | None = None
+        self._engine: NativeEngine | None = None
         self._apply_hyperparameters()
 
     def training_step(self, batch: ClickBatch, batch_idx: int) -> Tensor:
-        """Compute the loss of a batch.
+        """Compute the loss of a batch; in the native engine, the whole step with its update.
 
         Raises:
             NonFiniteError: the loss is NaN, infinite, or so large that the training has diverged.
+            LookupIndexError: the native engine found an index outside its table.
         """
-        loss = click_loss(self(batch), batch.known_labels, self._loss, self._loss_weights)
+        engine = self.native_engine()
+        if engine is not None:
+            loss = torch.tensor(engine.step(batch, batch_idx))
+        else:
+            loss = click_loss(self(batch), batch.known_labels, self._loss, self._loss_weights)
         self.model.watch.glance()
-        if has_diverged(mean := float(loss.detach()), self._loss_weights if self._loss == "wbce" else (1.0, 1.0)):
-            raise divergence(
-                self.model, batch, mean, step=self.global_step, rate=self._schedule.rate(self.global_step + 1)
-            )
+        self.check_loss(float(loss.detach()), batch)
         self.log("train_loss", loss, prog_bar=True, batch_size=batch.num_samples)
         return loss
+
+    def check_loss(self, loss: float, batch: ClickBatch) -> None:
+        """Check the mean loss of a batch.
+
+        Raises:
+            NonFiniteError: it is NaN, infinite, or so large that the training has diverged.
+        """
+        if has_diverged(loss, self._loss_weights if self._loss == "wbce" else (1.0, 1.0)):
+            rate = self._schedule.rate(self.global_step + 1)
+            raise divergence(self.model, batch, loss, step=self.global_step, rate=rate)
+
+    @property
+    def engine_name(self) -> Literal["native", "torch"] | None:
+        """The code that trains; None before a training."""
+        return None if self._choice is None else self._choice.engine
+
+    def native_engine(self) -> NativeEngine | None:
+        """Return the native engine of the training that runs; None where torch trains, or nothing is trained."""
+        optimizers = self.trainer.optimizers if self._trainer is not None else []
+        if len(optimizers) != 1 or self.trainer.fit_loop._skip_backward:
+            return None
+        if self._chosen_for is not optimizers[0]:  # In a module whose on_fit_start is overridden.
+            self._choose_engine()
+        return self._engine
+
+    def _choose_engine(self) -> None:
+        """Choose the code that trains, once there is an optimizer, and log which and why."""
+        trainer = self.trainer
+        self._engine = None
+        self._chosen_for = trainer.optimizers[0]
+        self._choice = choose(self.engine, self, self.model, trainer)
+        if self._choice.engine == "native":
+            self._engine = NativeEngine(self.model, self._loss, self._loss_weights, trainer)
+        if trainer.is_global_zero:
+            log.info("%s", self._choice)
+
+    def teardown(self, stage: str) -> None:
+        """Release the memory of the engine after a training."""
+        self._engine = self._chosen_for = None
 
     @property
     def _ddp_params_and_buffers_to_ignore(self) -> list[str]:
@@ -87,8 +135,13 @@ class TrainedModule(ScoredModule):
             return names if self._same_on_all_ranks else []
         return [name for name in names if name.startswith("model.embedding_bags.")]
 
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """Compute the gradients of a loss; the native engine has done it, and the update as well."""
+        if self._engine is None:
+            super().backward(loss, *args, **kwargs)
+
     def on_fit_start(self) -> None:
-        """Give all ranks the same tables to start from, and forget a quantization that is not trained any more."""
+        """Choose the engine, give all ranks the same tables, and forget a quantization that is not trained any more."""
         if self.model.trained_quantization is not None and self.rounded_forward is None:
             log.warning(
                 "the checkpoint was trained with the rounding of a quantization, and training goes on without, so that "
@@ -96,6 +149,7 @@ class TrainedModule(ScoredModule):
                 "to keep the rounding"
             )
             self.model.trained_quantization = None
+        self._choose_engine()
         if is_distributed() and not self._same_on_all_ranks:
             broadcast(self._tables())
             self._same_on_all_ranks = True

@@ -33,16 +33,19 @@ pytestmark = pytest.mark.filterwarnings("ignore:You defined a `validation_step` 
 
 
 class Rates(pl.Callback):
-    """Learning rates and losses of each step, as they were used."""
+    """Learning rates of each step and losses of each batch, as they were used."""
 
     def __init__(self) -> None:
         self.rates: list[float] = []
         self.losses: list[float] = []
+        self._before = (0, 0.0)
 
-    def on_before_optimizer_step(self, trainer: pl.Trainer, *args: Any) -> None:
-        self.rates.append(trainer.optimizers[0].param_groups[0]["lr"])
+    def on_train_batch_start(self, trainer: pl.Trainer, *args: Any) -> None:
+        self._before = (trainer.global_step, trainer.optimizers[0].param_groups[0]["lr"])
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: Any, outputs: Any, *args: Any) -> None:
+        if trainer.global_step > self._before[0]:
+            self.rates.append(self._before[1])
         self.losses.append(outputs["loss"].item())
 
 

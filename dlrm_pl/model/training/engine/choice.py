@@ -1,0 +1,63 @@
+"""Choose between the native training step and torch's autograd."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Literal
+
+import pytorch_lightning as pl
+from torch import nn
+
+from dlrm_pl.errors import ConfigurationError
+from dlrm_pl.kernels.training.selection import training_isa
+from dlrm_pl.model.training.engine.obstacles import native_precision, obstacle
+
+log = logging.getLogger(__name__)
+
+Engine = Literal["auto", "native", "torch"]
+"""Code that trains: native code, torch's autograd, or native code where it can."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The code that a training uses, and why.
+
+    Attributes:
+        engine: ``native`` or ``torch``.
+        reason: clause that says why.
+    """
+
+    engine: Literal["native", "torch"]
+    reason: str
+
+    def __str__(self) -> str:
+        """The line of the log."""
+        return f"training engine: {self.engine} ({self.reason})"
+
+
+def choose(asked: Engine, module: pl.LightningModule, model: nn.Module, trainer: pl.Trainer) -> Choice:
+    """Choose the engine of a training whose optimizer was made.
+
+    Args:
+        asked: what ``model.engine`` says.
+        module: module that is trained.
+        model: its network.
+        trainer: Trainer that trains it.
+
+    Raises:
+        ConfigurationError: native code was asked for, and cannot do this training.
+    """
+    if asked == "torch":
+        return Choice("torch", "as model.engine asks")
+    why_not = obstacle(module, model, trainer)
+    if not why_not:
+        precision = native_precision(trainer.precision_plugin)
+        assert precision is not None
+        return Choice("native", f"{precision}, {training_isa(precision)}")
+    if asked == "native":
+        raise ConfigurationError(
+            f"model.engine=native: the native training step cannot be used: {why_not}. Change that, or set "
+            "model.engine to torch, or to auto, which takes native code where it can."
+        )
+    return Choice("torch", f"not native code, since {why_not}")

@@ -1,0 +1,112 @@
+"""How many batches can be trained before one that something observes: a callback, a logger, validation, a limit."""
+
+from __future__ import annotations
+
+import math
+from typing import Protocol, runtime_checkable
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import (
+    DeviceStatsMonitor,
+    LearningRateMonitor,
+    ModelCheckpoint,
+    RichProgressBar,
+    Timer,
+    TQDMProgressBar,
+)
+from pytorch_lightning.core.hooks import DataHooks
+from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
+from pytorch_lightning.profilers import PassThroughProfiler
+
+from dlrm_pl.model.training.engine.hooks import BATCH_HOOKS, function_of, overridden
+
+
+@runtime_checkable
+class SeesRuns(Protocol):
+    """A callback whose hooks around batches may be called for the last batch of a run only."""
+
+    def steps_until_seen(self, trainer: pl.Trainer) -> float:
+        """Return after how many more optimizer steps, infinity included, it must be called again."""
+        ...
+
+
+# Callbacks whose hooks only have to be called every tenth of a second, or do nothing but at log steps. The same holds
+# for all callbacks of this package that do not say otherwise.
+_PATIENT_KINDS: tuple[type[pl.Callback], ...] = (
+    DeviceStatsMonitor,
+    LearningRateMonitor,
+    RichProgressBar,
+    TQDMProgressBar,
+    Timer,
+)
+_PATIENT = {function_of(kind, name) for kind in _PATIENT_KINDS for name in BATCH_HOOKS}
+_CHECKPOINT = function_of(ModelCheckpoint, "on_train_batch_end")
+_DATA_HOOKS = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
+
+
+def batches_unseen(loop: _TrainingEpochLoop) -> int:
+    """Return how many batches may be trained now without calling a hook; the one after them is observed.
+
+    A batch is observed if it is of the first step of the epoch or its last one, if validation or the limit on steps
+    follows it, if its step is logged, or if a callback has something to do then.
+    """
+    trainer, ready = loop.trainer, loop.batch_progress.current.ready
+    left, accumulated = float(trainer.num_training_batches - ready), trainer.accumulate_grad_batches
+    stops = trainer.should_stop or trainer.received_sigterm
+    if ready < accumulated or math.isinf(left) or stops or not _only_patient(trainer):
+        return 0
+    done = ready // accumulated
+    if loop._should_check_val_epoch() and trainer.val_check_batch not in (None, math.inf):
+        trained = loop.total_batch_idx + 1 if trainer.check_val_every_n_epoch is None else ready
+        left = min(left, _until_multiple(trained, trainer.val_check_batch))
+    if trainer.max_steps != -1:
+        left = min(left, accumulated * (done + trainer.max_steps - trainer.global_step) - ready)
+    if trainer.loggers and trainer.log_every_n_steps:
+        # All batches of a step that is logged, since some callbacks log before a batch.
+        steps = _until_multiple(loop._batches_that_stepped, trainer.log_every_n_steps)
+        left = min(left, accumulated * (done + steps - 1) + 1 - ready)
+    for callback in trainer.callbacks:
+        left = min(left, accumulated * (done + _steps_until(callback, trainer)) - ready)
+    return max(0, int(left) - 1)
+
+
+def batches_of_the_bar(trainer: pl.Trainer) -> int:
+    """Return the unit of the numbers of batches at which the progress bar is drawn."""
+    bar = trainer.progress_bar_callback
+    return max(1, bar.refresh_rate) if isinstance(bar, TQDMProgressBar) else 1
+
+
+def _only_patient(trainer: pl.Trainer) -> bool:
+    """Whether no hook has to be called for each batch."""
+    module, data = trainer.lightning_module, trainer.datamodule  # type: ignore[attr-defined]
+    return (
+        type(trainer.profiler) is PassThroughProfiler  # type: ignore[attr-defined]
+        and not trainer.fast_dev_run  # type: ignore[attr-defined]
+        and _keeps(module, pl.LightningModule, (*BATCH_HOOKS, "lr_scheduler_step"))
+        and all(_keeps(part, DataHooks, _DATA_HOOKS) for part in (module, data) if part is not None)
+        and not any(config.reduce_on_plateau and config.interval == "step" for config in trainer.lr_scheduler_configs)
+    )
+
+
+def _keeps(part: object, base: type, names: tuple[str, ...]) -> bool:
+    return all(getattr(type(part), name) is getattr(base, name) for name in names)
+
+
+def _steps_until(callback: pl.Callback, trainer: pl.Trainer) -> float:
+    """After how many more steps a callback has something to do; 0: it has for each batch."""
+    if isinstance(callback, SeesRuns):
+        return callback.steps_until_seen(trainer)
+    found = math.inf
+    for name in overridden(callback, BATCH_HOOKS):
+        hook = function_of(callback, name)
+        if hook is _CHECKPOINT and isinstance(callback, ModelCheckpoint):
+            every = callback._every_n_train_steps
+            found = min(found, _until_multiple(trainer.global_step, every) if every > 0 else math.inf)
+        elif hook not in _PATIENT and not str(getattr(hook, "__module__", "")).startswith("dlrm_pl."):
+            return 0
+    return found
+
+
+def _until_multiple(done: int, unit: float) -> int:
+    """The number from 1 that leads from ``done`` to the next multiple of ``unit``."""
+    return int(unit - done % unit)

@@ -1,0 +1,229 @@
+"""Runs of batches without hooks leave what Lightning's own loop leaves."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint, Timer, TQDMProgressBar
+from pytorch_lightning.loggers import CSVLogger
+
+from dlrm_pl.data.loading.datamodule import DLRMDataModule
+from dlrm_pl.errors import NonFiniteError
+from dlrm_pl.model.training.lightning_module import DLRMModule
+from dlrm_pl.trainer import DLRMTrainer
+from dlrm_pl.training_loop.runs import RunsLoop
+from tests.support.engines import needs_native
+from tests.support.training import assert_same_weights, click_module, loader, make_batches, make_module, quiet_trainer
+
+pytestmark = [
+    needs_native,
+    pytest.mark.filterwarnings("ignore:You defined a `validation_step` but have no `val_dataloader`"),
+    pytest.mark.filterwarnings("ignore:The `train_dataloader` does not have many workers"),
+    pytest.mark.filterwarnings("ignore:The number of training batches"),
+    pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint"),
+]
+
+
+@pytest.fixture
+def unseen(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The numbers of batches that were allowed to be trained without hooks."""
+    found: list[int] = []
+    train = RunsLoop._train_unseen
+
+    def noted(self: RunsLoop, fetcher: Any, module: Any, engine: Any, batches: int) -> None:
+        found.append(batches)
+        train(self, fetcher, module, engine, batches)
+
+    monkeypatch.setattr(RunsLoop, "_train_unseen", noted)
+    return found
+
+
+def fit(
+    kind: type[pl.Trainer], folder: Path, *, module: dict[str, Any] | None = None, count: int = 40, **options: Any
+) -> tuple[DLRMModule, pl.Trainer]:
+    """Train by the native engine for two epochs, with validation and a log."""
+    made = make_module(engine="native", **module or {})
+    quiet: dict[str, Any] = {"accelerator": "cpu", "enable_progress_bar": False, "enable_model_summary": False}
+    defaults: dict[str, Any] = {
+        "max_epochs": 2,
+        "log_every_n_steps": 10,
+        "num_sanity_val_steps": 0,
+        "enable_checkpointing": False,
+        "logger": CSVLogger(folder, name="log", version=kind.__name__),
+    }
+    ckpt_path = options.pop("ckpt_path", None)
+    trainer = kind(**quiet | defaults | options)
+    trainer.fit(made, loader(make_batches(count)), loader(make_batches(3, seed=1)), ckpt_path=ckpt_path)
+    return made, trainer
+
+
+def state(trainer: pl.Trainer) -> dict[str, Any]:
+    """What a checkpoint says of the progress, the schedule and the optimizer's rates."""
+    saved = trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
+    names = ("loops", "lr_schedulers", "global_step", "epoch")
+    groups = [
+        {name: value for name, value in group.items() if name != "params"}
+        for group in saved["optimizer_states"][0]["param_groups"]
+    ]
+    return {name: saved[name] for name in names} | {"groups": groups}
+
+
+def log_of(folder: Path, kind: type[pl.Trainer]) -> str:
+    return (folder / "log" / kind.__name__ / "metrics.csv").read_text()
+
+
+OPTIONS: list[dict[str, Any]] = [
+    {},
+    {"val_check_interval": 7},
+    {"val_check_interval": 13, "check_val_every_n_epoch": None},
+    {"max_steps": 57},
+    {"max_steps": 17, "max_epochs": -1, "accumulate_grad_batches": 3},
+    {"accumulate_grad_batches": 6, "log_every_n_steps": 4},
+    {"limit_train_batches": 33, "gradient_clip_val": 0.1},
+    {"log_every_n_steps": 0, "limit_val_batches": 0},
+    {"log_every_n_steps": 1},
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_weights_progress_and_log_are_those_of_lightnings_loop(
+    options: dict[str, Any], unseen: list[int], tmp_path: Path
+) -> None:
+    module = {"optimizer": "adagrad", "lr_num_warmup_steps": 20, "lr_decay_start_step": 25, "lr_num_decay_steps": 40}
+    ours, trainer = fit(DLRMTrainer, tmp_path, module=module, **options)
+    theirs, other = fit(pl.Trainer, tmp_path, module=module, **options)
+    assert bool(unseen) == (options.get("log_every_n_steps") != 1)
+    assert_same_weights(ours, theirs)
+    assert state(trainer) == state(other)
+    assert trainer.logged_metrics == other.logged_metrics
+    if options.get("log_every_n_steps") != 0:
+        assert log_of(tmp_path, DLRMTrainer) == log_of(tmp_path, pl.Trainer)
+
+
+class EachBatch(pl.Callback):
+    """The user's own hooks around batches."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, int, int, float]] = []
+
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        self.calls.append(("start", batch_idx, trainer.global_step, 0.0))
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self.calls.append(("end", batch_idx, trainer.global_step, float(outputs["loss"])))
+
+
+class EachBatchOfModule(DLRMModule):
+    ends = 0
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self.ends += 1
+
+
+def test_hooks_of_the_user_are_called_for_each_batch(unseen: list[int], tmp_path: Path) -> None:
+    ours, theirs = EachBatch(), EachBatch()
+    fit(DLRMTrainer, tmp_path, callbacks=[ours])
+    fit(pl.Trainer, tmp_path, callbacks=[theirs])
+    assert ours.calls == theirs.calls
+    assert len(ours.calls) == 2 * 80
+    assert not unseen
+
+
+def test_hooks_of_the_users_module_are_called_for_each_batch(unseen: list[int]) -> None:
+    module = EachBatchOfModule(table_sizes=[6, 5, 9], embedding_dim=4, bottom_mlp=[3, 8, 4], top_mlp=[8, 1])
+    trainer = DLRMTrainer(accelerator="cpu", max_epochs=1, logger=False, enable_checkpointing=False)
+    trainer.fit(module, loader(make_batches(30)))
+    assert module.engine_name == "native"
+    assert module.ends == 30
+    assert not unseen
+
+
+class Epochs(pl.Callback):
+    """The hooks of epochs and validation, with the step at which they are called."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, int]] = []
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        self.calls.append(("train epoch start", trainer.global_step))
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        self.calls.append(("train epoch end", trainer.global_step))
+
+    def on_validation_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        self.calls.append(("validation start", trainer.global_step))
+
+    def on_validation_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        self.calls.append(("validation batch", trainer.global_step))
+
+    def on_save_checkpoint(self, trainer: pl.Trainer, *_: Any) -> None:
+        self.calls.append(("checkpoint", trainer.global_step))
+
+    def on_train_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        self.calls.append(("train end", trainer.global_step))
+
+
+def test_other_hooks_come_at_the_same_steps(unseen: list[int], tmp_path: Path) -> None:
+    found = []
+    for kind in (DLRMTrainer, pl.Trainer):
+        epochs = Epochs()
+        saves = ModelCheckpoint(tmp_path / kind.__name__, every_n_train_steps=9, save_top_k=-1)
+        monitor = LearningRateMonitor()
+        options = {"callbacks": [epochs, saves, monitor], "enable_checkpointing": True, "val_check_interval": 15}
+        fit(kind, tmp_path, module={"lr_num_warmup_steps": 30}, **options)
+        found.append((epochs.calls, sorted(path.name for path in (tmp_path / kind.__name__).iterdir())))
+    assert found[0] == found[1]
+    assert len(found[0][1]) == 8
+    assert log_of(tmp_path, DLRMTrainer) == log_of(tmp_path, pl.Trainer)
+    assert unseen
+
+
+@pytest.mark.parametrize("options", [{}, {"accumulate_grad_batches": 4}, {"precision": "bf16-mixed"}], ids=str)
+@pytest.mark.parametrize("shuffle", ["row", "batch"])
+def test_resumed_training_is_bit_equal(
+    options: dict[str, Any], shuffle: str, unseen: list[int], synthetic_folder: Path, tmp_path: Path
+) -> None:
+    def run(steps: int, ckpt_path: Path | None = None) -> DLRMModule:
+        datamodule = DLRMDataModule(str(synthetic_folder), batch_size=16, shuffle=shuffle)
+        module = click_module(datamodule, optimizer="adagrad", engine="native", lr_num_warmup_steps=200)
+        limits: dict[str, Any] = {"max_epochs": 3, "max_steps": steps, "limit_val_batches": 0}
+        trainer = quiet_trainer(enable_checkpointing=False, **limits, **options)
+        trainer.fit(module, datamodule=datamodule, ckpt_path=ckpt_path)
+        trainer.save_checkpoint(tmp_path / f"{steps}.ckpt")
+        return module
+
+    whole = run(110)
+    run(75)  # In the second epoch.
+    assert_same_weights(run(110, tmp_path / "75.ckpt"), whole)
+    assert unseen
+
+
+@pytest.mark.parametrize(("refresh_rate", "runs"), [(1, 30), (5, 12)])
+def test_time_ends_a_run_where_the_bar_is_drawn(
+    refresh_rate: int, runs: int, unseen: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dlrm_pl.training_loop.runs._RUN_S", 0.0)
+    drawn: list[int] = []
+    monkeypatch.setattr("pytorch_lightning.callbacks.progress.tqdm_progress._update_n", lambda _, n: drawn.append(n))
+    callbacks = [TQDMProgressBar(refresh_rate=refresh_rate), Timer(timedelta(hours=1))]
+    limits: dict[str, Any] = {"log_every_n_steps": 0, "limit_val_batches": 0}
+    _, trainer = fit(DLRMTrainer, tmp_path, callbacks=callbacks, enable_progress_bar=True, **limits)
+    assert trainer.global_step == 80
+    assert len(unseen) > runs
+    assert len(drawn) > runs
+    assert not [number for number in drawn if number % refresh_rate]
+
+
+def test_error_in_a_run_names_its_step_and_leaves_the_counters_of_the_batches_before(tmp_path: Path) -> None:
+    batches = make_batches(40)
+    batches[27].dense[3, 2] = float("inf")
+    module = make_module(engine="native")
+    trainer = DLRMTrainer(accelerator="cpu", max_epochs=1, logger=False, enable_checkpointing=False)
+    with pytest.raises(NonFiniteError, match=r"at step 27.*dense feature 2 of sample 3"):
+        trainer.fit(module, loader(batches))
+    assert trainer.global_step == 27
+    assert trainer.fit_loop.batch_idx == 27
