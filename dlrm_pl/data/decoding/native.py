@@ -21,8 +21,10 @@ from dlrm_pl.kernels.library import Signatures, declare, load
 
 VERSION = 1
 
-_INT32, _INT64 = np.dtype(np.int32), np.dtype(np.int64)
+_INT32, _INT64, _UINT64 = np.dtype(np.int32), np.dtype(np.int64), np.dtype(np.uint64)
+_FOLDER = Path(__file__).parent
 _REFUSED = -1
+_NUM_KEYS = 6
 _TRANSFORMS = {"none": 0, "log1p": 1, "standardize": 2}
 _LARGEST_MODULUS = 2**31 - 1
 
@@ -67,13 +69,14 @@ class _Request(ctypes.Structure):
 _SIGNATURES: Signatures = {
     "dlrm_decoding_refusal": (ctypes.c_char_p, []),
     "dlrm_decode": (_LONG, [ctypes.POINTER(_Layout), ctypes.POINTER(_Request)]),
+    "dlrm_decoding_permute": (_LONG, [_LONG, _LONG, _POINTER, _POINTER, _LONG, _POINTER]),
     "dlrm_decoding_will_need": (_LONG, [_POINTER, _LONG, _LONG, _POINTER, _POINTER, _LONG]),
 }
 
 
 def library() -> ctypes.CDLL | None:
     """Return the library with its signatures declared, or None if it is missing and NumPy is used."""
-    native = load("decoding", VERSION, Path(__file__).parent)
+    native = load("decoding", VERSION, _FOLDER)
     return None if native is None else declare(native, _SIGNATURES)
 
 
@@ -213,6 +216,28 @@ def will_need(native: ctypes.CDLL, records: Records, rows: Rows) -> None:
     )
     if status < 0:
         raise _error(native, status)
+
+
+def permute(
+    native: ctypes.CDLL, size: int, half_bits: int, keys: npt.NDArray[np.uint64], positions: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64]:
+    """Return the rows at positions of a random order, as ``RandomPermutation`` defines it.
+
+    Raises:
+        ShapeError: a position is not below the size, or the size is too large.
+    """
+    rows = np.empty(len(positions), np.int64)
+    status = native.dlrm_decoding_permute(
+        size,
+        half_bits,
+        address("keys", keys, _UINT64, _NUM_KEYS),
+        address("positions", positions, _INT64, None),
+        len(positions),
+        rows.ctypes.data,
+    )
+    if status:
+        raise ShapeError(f"positions: they must lie between 0 and {size - 1:,}, and the size below 2**62.")
+    return rows
 
 
 def _error(native: ctypes.CDLL, status: int) -> Exception:

@@ -25,7 +25,7 @@ from dlrm_pl.data.loading.permutation import RandomPermutation
 from dlrm_pl.data.loading.resumable_loader import ClickLoader
 from dlrm_pl.data.loading.row_range import RowRange
 from dlrm_pl.data.loading.sampling import EpochSampler, Shuffle
-from dlrm_pl.errors import ConfigurationError, DataFormatError, DatasetError
+from dlrm_pl.errors import ConfigurationError, DataFormatError, DatasetError, ShapeError
 
 SHUFFLES: tuple[Shuffle, ...] = ("none", "batch", "row")
 
@@ -39,6 +39,22 @@ def rows_of(sampler: EpochSampler) -> list[list[int]]:
 @given(size=st.integers(1, 5000), seed=st.integers(0, 2**32))
 def test_permutation_is_a_bijection(size: int, seed: int) -> None:
     assert sorted(RandomPermutation(size, (seed, 0))(np.arange(size)).tolist()) == list(range(size))
+
+
+@settings(deadline=None)
+@given(size=st.integers(1, 2**40), seed=st.integers(0, 2**32), count=st.integers(0, 50))
+def test_permutation_in_native_code_is_that_of_numpy(size: int, seed: int, count: int) -> None:
+    permutation = RandomPermutation(size, (seed, 1))
+    positions = np.random.default_rng(seed).integers(0, size, count)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DLRM_PL_ISA", "fallback")
+        expected = permutation(positions)
+    np.testing.assert_array_equal(permutation(positions), expected)
+
+
+def test_position_beyond_the_size_is_refused() -> None:
+    with pytest.raises(ShapeError, match="between 0 and 9"):
+        RandomPermutation(10, (0, 0))(np.array([3, 10]))
 
 
 def test_permutation_is_the_same_for_the_same_seed_and_looks_random() -> None:
