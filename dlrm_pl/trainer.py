@@ -14,6 +14,7 @@ from dlrm_pl.artifact.writing.outcome import Outcome
 from dlrm_pl.callbacks.earlier_checkpoints import check_earlier_checkpoints
 from dlrm_pl.callbacks.monitors import check_monitors
 from dlrm_pl.callbacks.quantization import QuantizationCallback
+from dlrm_pl.callbacks.throughput import add_throughput_monitor
 from dlrm_pl.data.loading.datamodule import CALIBRATION_ROWS
 from dlrm_pl.documents.docstrings import describes_arguments_by
 from dlrm_pl.errors import ConfigurationError
@@ -109,6 +110,7 @@ class DLRMTrainer(pl.Trainer):
         """
         check_monitors(model, self.callbacks, validates=self.limit_val_batches != 0)  # type: ignore[attr-defined]
         self.overwrite = overwrite
+        add_throughput_monitor(self)
         if ckpt_path is not None:
             ckpt_path = self.checkpoint_file(ckpt_path)
         elif not overwrite and not self.fast_dev_run and self.global_step == 0:  # type: ignore[attr-defined]

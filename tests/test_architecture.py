@@ -102,6 +102,7 @@ ONLY_IN = {
         "callbacks/mlperf_logging.py",
         "callbacks/monitors.py",
         "callbacks/quantization.py",
+        "callbacks/throughput.py",
         "callbacks/quantization_aware.py",
         "cli/lightning_cli.py",
         "data/loading/datamodule.py",

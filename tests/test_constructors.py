@@ -13,6 +13,7 @@ from torchmetrics import MetricCollection
 from dlrm_pl.callbacks.mlperf_logging import MLPerfLogging
 from dlrm_pl.callbacks.quantization import QuantizationCallback
 from dlrm_pl.callbacks.quantization_aware import QuantizationAwareTraining
+from dlrm_pl.callbacks.throughput import ThroughputMonitor
 from dlrm_pl.columns.columns import Columns
 from dlrm_pl.data.loading.datamodule import DLRMDataModule
 from dlrm_pl.errors import ConfigurationError
@@ -92,6 +93,7 @@ WRONG: dict[type, dict[str, list[object]]] = {
         **{"path": ["", None], "auroc_threshold": [0, 1, 80.25, NAN, "0.8"], "org": ["", None], "platform": ["", 3]},
         "division": ["Closed", "", None],
     },
+    ThroughputMonitor: {"every_s": [-1, NAN, "30", None]},
 }
 NEEDED: dict[type, dict[str, Any]] = {
     DLRMModule: {"table_sizes": [3, 4], "embedding_dim": 2, "bottom_mlp": [13, 2], "top_mlp": [1]},
@@ -169,6 +171,7 @@ def test_representations_fit_in_a_line() -> None:
         TuningListener(),
         Scores(0.5, 1.0, np.zeros(9999, np.float32), np.zeros(9999, np.uint8)),
         MLPerfLogging("mlperf.log"),
+        ThroughputMonitor(),
     ]
     for value in shown:
         assert repr(value).startswith(type(value).__name__ + "(")
