@@ -42,10 +42,10 @@ def fuzz(seconds: float, seed: int, only: int | None, place: mmap.mmap) -> int:
     import numpy as np
     import torch
 
-    from tests.fuzz import int8, lookup, preprocessing, training
+    from tests.fuzz import decoding, int8, lookup, preprocessing, training
 
     torch.set_num_threads(1)
-    targets = int8.TARGETS + preprocessing.TARGETS + lookup.TARGETS + training.TARGETS
+    targets = int8.TARGETS + preprocessing.TARGETS + lookup.TARGETS + decoding.TARGETS + training.TARGETS
     print(f"fuzz: {int8.library_path()}, {', '.join(int8.available())}, seed {seed}", flush=True)
     done: Counter[str] = Counter()
     until = time.monotonic() + seconds

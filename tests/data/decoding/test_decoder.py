@@ -15,7 +15,7 @@ from dlrm_pl.batch import ClickBatch, to_batch
 from dlrm_pl.columns.columns import Columns
 from dlrm_pl.data.decoding import native
 from dlrm_pl.data.decoding.capping import capped_records, capped_sizes
-from dlrm_pl.data.decoding.decoder import Decoder, rows_of
+from dlrm_pl.data.decoding.decoder import Decoder, read_in_advance, rows_of
 from dlrm_pl.data.loading.record_checks import RecordChecks
 from dlrm_pl.errors import DataFormatError, ShapeError
 from tests.support.any_columns import MIXED, any_columns, random_records, sizes_of
@@ -126,3 +126,12 @@ def test_records_of_another_layout_are_refused() -> None:
     layout._sparse["first"][1] = 3
     with pytest.raises(ShapeError, match="the ids of a column are not behind those of the column before"):
         layout.decode(library, random_records(MIXED, 3), rows, pin_memory=False)
+
+
+@pytest.mark.parametrize("selection", [slice(0, 300), slice(7, 7), np.array([0, 3, 299]), np.array([], np.int64)])
+def test_asking_the_kernel_for_rows_changes_none(selection: Any, tmp_path: Path) -> None:
+    records = random_records(MIXED, 300)
+    records.tofile(tmp_path / "x.bin")
+    mapped = np.memmap(tmp_path / "x.bin", np.int32, "r", shape=records.shape).view(np.ndarray)
+    read_in_advance(mapped, [selection])
+    np.testing.assert_array_equal(mapped, records)

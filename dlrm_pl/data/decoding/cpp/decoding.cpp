@@ -309,11 +309,11 @@ private:
     bool counts_only_;
 };
 
-// Lets the kernel read pages of a mapped file into memory in the background.
-void will_need(const char* start, int64_t bytes, int64_t page) {
-    const uintptr_t first = reinterpret_cast<uintptr_t>(start) / uintptr_t(page) * uintptr_t(page);
-    const uintptr_t last = reinterpret_cast<uintptr_t>(start) + uintptr_t(bytes);
-    madvise(reinterpret_cast<void*>(first), last - first, MADV_WILLNEED);
+// Tells the kernel how records of a mapped file will be read; whole pages, whose first may begin in front of them.
+void advise(const int32_t* records, int64_t ints, int64_t page, int advice) {
+    const uintptr_t start = reinterpret_cast<uintptr_t>(records);
+    const uintptr_t first = start / uintptr_t(page) * uintptr_t(page);
+    madvise(reinterpret_cast<void*>(first), start + uintptr_t(ints) * 4 - first, advice);
 }
 
 }  // namespace
@@ -353,16 +353,19 @@ int64_t dlrm_decode(const Layout* layout, const Request* request) {
     }
 }
 
-// Asks the kernel to read runs of records of a mapped file: `count` runs of `size` records each from `firsts` on.
+// Asks the kernel to read records of a mapped file in the background: `count` runs of `sizes` records from `firsts` on,
+// or single ones where `sizes` is null. Around each page of a single one it would read others, up to megabytes, which
+// push out of memory what is needed: from then on it does not.
 int64_t dlrm_decoding_will_need(
     const int32_t* records, int64_t num_records, int64_t record_ints, const int64_t* firsts, const int64_t* sizes,
     int64_t count) {
     const int64_t page = sysconf(_SC_PAGESIZE);
     if (num_records < 0 || record_ints < 1) return refuse("a number of records or of their values is out of range");
+    if (!sizes) advise(records, num_records * record_ints, page, MADV_RANDOM);
     for (int64_t run = 0; run < count; ++run) {
         const int64_t size = sizes ? sizes[run] : 1;
         if (firsts[run] < 0 || size < 0 || firsts[run] > num_records - size) return refuse("a row is not in the file");
-        will_need(reinterpret_cast<const char*>(records + firsts[run] * record_ints), size * record_ints * 4, page);
+        advise(records + firsts[run] * record_ints, size * record_ints, page, MADV_WILLNEED);
     }
     return 0;
 }
