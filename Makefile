@@ -45,7 +45,8 @@ test-slow: $(VENV)/installed-test  ## the tests that take minutes
 sanitize: $(VENV)/installed-test  ## the tests of native code under AddressSanitizer and UndefinedBehaviorSanitizer
 	$(SANITIZED) $(BIN)/pytest -p no:cacheprovider tests/kernels tests/runtime tests/data/preprocessing/test_run.py \
 		tests/data/preprocessing/test_chunks.py tests/data/preprocessing/test_engine.py \
-		tests/data/preprocessing/test_engine_columns.py tests/data/preprocessing/test_sizes.py tests/data/decoding tests/data/lookup
+		tests/data/preprocessing/test_engine_columns.py tests/data/preprocessing/test_sizes.py tests/data/decoding tests/data/lookup \
+		tests/saving
 
 SECONDS ?= 600
 fuzz: $(VENV)/installed-test  ## random calls of native code under both, for SECONDS=600 from a new SEED

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -137,6 +137,7 @@ def _checkpoint(path: Path, full: bool) -> Description:
     from dlrm_pl.model.checkpoints.table_statistics import describe_rows, sampled_rows
     from dlrm_pl.model.checkpoints.tensors import unchecked
     from dlrm_pl.model.embeddings import TABLE_KEY
+    from dlrm_pl.model.training.run_record import RunRecord
 
     checkpoint = open_checkpoint(path, whole=full)  # Light: Lightning's import takes longer than all that is read here.
     left = unchecked(checkpoint)
@@ -153,11 +154,13 @@ def _checkpoint(path: Path, full: bool) -> Description:
     statistics = [describe_rows(table.map()[sampled_rows(table.shape[0])]) for table in tables]
     kinds = [(str(table.dtype).removeprefix("torch."), table.nbytes) for table in tables]
     step, epoch = checkpoint.get("global_step"), checkpoint.get("epoch")
+    record = RunRecord.read(checkpoint)
     lines: tuple[_Line, ...] = (
         ("trained", _training(step, epoch)),
         ("parameters", f"{parameters:,} ({4 * parameters:,} bytes)"),
         ("dataset fingerprint", _text(contract.dataset_fingerprint) or "none: not tied to a dataset"),
         *_origin(checkpoint),
+        *(("overridden", _text(line)) for line in record.lines()),
         *_column_lines(contract.columns),
         *_architecture(architecture),
         *table_lines(architecture, kinds, statistics, contract.columns),
@@ -170,6 +173,7 @@ def _checkpoint(path: Path, full: bool) -> Description:
         "dataset_fingerprint": contract.dataset_fingerprint or None,
         "columns": contract.columns and contract.columns.statement(),
         "upstream": checkpoint.get("reference"),
+        "training": {"settings": dict(record.settings), "overridden": [asdict(one) for one in record.overridden]},
         "architecture": architecture,
         "tables": table_data(architecture, kinds, statistics),
     }

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytorch_lightning as pl
 
+from dlrm_pl.callbacks.checkpoint_io import AtomicCheckpointIO
+
 CHECKPOINT_NAME = "interrupted.ckpt"
 _NOTE = (
     b"\nInterrupted: saving a checkpoint after this batch (after the validation, if one runs). "
@@ -104,5 +106,7 @@ class InterruptCheckpoint(pl.Callback):
         self._interrupted = False
         path = Path(trainer.log_dir or trainer.default_root_dir) / CHECKPOINT_NAME
         trainer.save_checkpoint(path)
+        if isinstance(plugin := trainer.strategy.checkpoint_io, AtomicCheckpointIO):
+            plugin.finish()  # Whoever reads the message may use the file at once.
         self._give_back()
         raise TrainingInterrupted(path)

@@ -12,9 +12,10 @@ import torch
 
 from dlrm_pl.data.loading.datamodule import DLRMDataModule
 from dlrm_pl.errors import CheckpointError, ConfigurationError
+from dlrm_pl.inspection import describe
 from dlrm_pl.model.load import read_checkpoint
 from dlrm_pl.model.training.lightning_module import DLRMModule
-from dlrm_pl.model.training.run_record import KEY, RunRecord
+from dlrm_pl.model.training.run_record import KEY, Override, RunRecord
 from dlrm_pl.model.training.schedule import WarmupDecay
 from tests.support.training import assert_same_weights, click_module, quiet_trainer
 
@@ -113,8 +114,9 @@ def test_what_was_overridden_is_in_all_later_checkpoints(synthetic_folder: Path,
     fit(synthetic_folder, SaveAfter(second, 6), ckpt_path=first, data=wider)
     for path in (first, second):
         record = RunRecord.read(read_checkpoint(path))
-        assert record.overridden == ({"step": 12, "changes": ["data.batch_size is 100, but 128 in the checkpoint"]},)
+        assert record.overridden == (Override(12, ["data.batch_size is 100, but 128 in the checkpoint"]),)
         assert record.settings["data.batch_size"] == 100
+        assert re.search(r"overridden +at step 12: data\.batch_size is 100, but 128", describe(path))
 
 
 def test_checkpoint_of_an_earlier_version_goes_on_with_any_settings(synthetic_folder: Path, saved: Path) -> None:
@@ -168,7 +170,7 @@ def test_overridden_learning_rate_is_that_of_the_next_step(synthetic_folder: Pat
     checkpoint = read_checkpoint(path)
     assert checkpoint["hyper_parameters"]["learning_rate"] == 0.1
     (overridden,) = RunRecord.read(checkpoint).overridden
-    assert overridden["changes"][0] == "model.learning_rate is 0.1, but 0.3 in the checkpoint"
+    assert overridden.changes[0] == "model.learning_rate is 0.1, but 0.3 in the checkpoint"
     again = Rates()
     fit(synthetic_folder, again, ckpt_path=path, model=options)
     assert again.of == {step: rates.of[step] for step in (15, 16)}

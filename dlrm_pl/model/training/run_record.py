@@ -7,10 +7,10 @@ be read twice and others never, or its weights would not be those of a training 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
-from dlrm_pl.documents.fields import Partial, make
+from dlrm_pl.documents.fields import Count, Partial, make
 from dlrm_pl.errors import CheckpointError, ConfigurationError
 from dlrm_pl.model.parameter_names import to_our_name
 
@@ -27,11 +27,24 @@ _OF_STATE = ("model.optimizer", "model.dense_optimizer")
 
 
 @dataclass(frozen=True)
+class Override:
+    """A time that a training went on with other settings.
+
+    Attributes:
+        step: optimizer step of the checkpoint that it went on from.
+        changes: the changes, in words.
+    """
+
+    step: Count
+    changes: list[str]
+
+
+@dataclass(frozen=True)
 class _Entry(Partial):
     """The entry of the file before it was checked."""
 
     settings: dict[str, Any]
-    overridden: list[dict[str, Any]] = field(default_factory=list)
+    overridden: list[Override] = field(default_factory=list)
     nonfinite_tables: list[str] = field(default_factory=list)
 
 
@@ -41,21 +54,25 @@ class RunRecord:
 
     Attributes:
         settings: settings that must stay, by name, as plain values.
-        overridden: for each time that they were changed on purpose, the step and the changes in words.
+        overridden: the times that they were changed on purpose.
         nonfinite_tables: names of tables that were imported with values which are not finite, and may have some.
     """
 
     settings: Mapping[str, Any] = field(default_factory=dict)
-    overridden: tuple[Mapping[str, Any], ...] = ()
+    overridden: tuple[Override, ...] = ()
     nonfinite_tables: tuple[str, ...] = ()
 
     def write(self, checkpoint: dict[str, Any]) -> None:
         """Add the record to a checkpoint."""
         checkpoint[KEY] = {
             "settings": dict(self.settings),
-            "overridden": [dict(one) for one in self.overridden],
+            "overridden": [asdict(one) for one in self.overridden],
             "nonfinite_tables": list(self.nonfinite_tables),
         }
+
+    def lines(self) -> list[str]:
+        """Say what was changed on purpose, for a description."""
+        return [f"at step {one.step:,}: {'; '.join(one.changes)}" for one in self.overridden]
 
     @classmethod
     def read(cls, checkpoint: Mapping[str, Any]) -> Self:
@@ -103,7 +120,7 @@ class RunRecord:
                 "with these all the same; later checkpoints will say so."
             )
         if changes:
-            overridden = (*overridden, {"step": step, "changes": list(changes.values())})
+            overridden = (*overridden, Override(step, list(changes.values())))
         return type(self)(now, overridden, self.nonfinite_tables)
 
 
