@@ -13,6 +13,7 @@ from dlrm_pl.batch import ClickBatch
 from dlrm_pl.documents.arguments import check_arguments
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.model.training.lightning_module import DLRMModule
+from dlrm_pl.model.weighted_bags import WeightedBags
 from dlrm_pl.quantization.aware.forward import RoundedForward
 from dlrm_pl.quantization.ptq.calibration import ActivationRanges
 from dlrm_pl.quantization.ptq.trained import TrainedQuantization
@@ -78,6 +79,11 @@ class QuantizationAwareTraining(pl.Callback):
         if not isinstance(pl_module, DLRMModule):
             raise ConfigurationError(
                 f"QuantizationAwareTraining needs a DLRMModule, got {type(pl_module).__name__}. Remove the callback."
+            )
+        if isinstance(pl_module.model.embedding_bags, WeightedBags):
+            raise ConfigurationError(
+                "QuantizationAwareTraining rounds the rows of the tables, and not their products with the weights that "
+                "weighted_pooling='learned' trains. Train without it, or quantize after training."
             )
         rows = getattr(trainer.datamodule, "calibration_dataloader", None)  # type: ignore[attr-defined]
         if self._recipe_of(pl_module).has_int8_linears and not callable(rows):

@@ -15,6 +15,7 @@ from dlrm_pl.files.replacement import FinishedOutput, PlannedOutput
 from dlrm_pl.model.checkpoints.checksum import model_checksum, parameter_checksums
 from dlrm_pl.model.embeddings import EmbeddingBags
 from dlrm_pl.model.load import load_checkpoint
+from dlrm_pl.model.weighted_bags import without_row_weights
 
 FILE_NAME = "tables.json"
 _DESCRIPTIONS = {
@@ -63,7 +64,7 @@ def export_tables(
         OutputError: the folder cannot be written, or the disk is too small.
     """
     module = load_checkpoint(ckpt_path)
-    model, columns = module.model, module.columns
+    model, columns = without_row_weights(module.model), module.columns
     assert model.weights_file is not None  # It was just loaded from one.
     # The pass that compares the weights with the checksums of their file names all of them as well.
     checksum = model_checksum(model, parameter_checksums(model, model.weights_file.tensors))

@@ -14,7 +14,10 @@ from dlrm_pl.model.checkpoints.contract import QUANTIZATION_KEY, CheckpointContr
 from dlrm_pl.model.checkpoints.file import open_checkpoint
 from dlrm_pl.model.checkpoints.tensors import unchecked
 from dlrm_pl.model.dlrm import DLRM
+from dlrm_pl.model.embeddings import EmbeddingBags
+from dlrm_pl.model.parameter_names import own_row_weights_of
 from dlrm_pl.model.training.lightning_module import DLRMModule
+from dlrm_pl.model.weighted_bags import WeightedBags, without_row_weights
 from dlrm_pl.model.weights_file import WeightsFile
 from dlrm_pl.torch_file.plain import replace_leaves
 from dlrm_pl.torch_file.stored import StoredTensor
@@ -124,6 +127,8 @@ def load_checkpoint(path: str | os.PathLike[str]) -> DLRMModule:
 def load_dlrm(path: Path) -> DLRM:
     """Make the bare model of a checkpoint, with memory-mapped tensors and without module and hyperparameters.
 
+    Weights of rows are multiplied into the tables, which then take memory.
+
     Raises:
         CheckpointError: the file is unreadable, or its parts do not fit together.
     """
@@ -136,10 +141,12 @@ def load_dlrm(path: Path) -> DLRM:
         for name, tensor in checkpoint["state_dict"].items()
         if name.startswith("model.")
     }
+    if own_row_weights_of(state) and isinstance(model.embedding_bags, EmbeddingBags):
+        model.embedding_bags = WeightedBags(model.embedding_bags)
     _assign(model, state, path)
     model.weights_file = _weights_file(opened, path)
     model.trained_quantization = checkpoint.get(QUANTIZATION_KEY)
-    return model.eval()
+    return without_row_weights(model).eval()
 
 
 def _weights_file(opened: dict[str, Any], path: Path) -> WeightsFile:

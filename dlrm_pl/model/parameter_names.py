@@ -10,7 +10,8 @@ upstream                  ours                                  shape
 ``top_l.{2i}.bias``       ``top_mlp.{2i}.bias``                 ``[out]``
 ========================  ====================================  ==============
 
-Odd layers are activations and have no parameters.
+Weights of rows (``--weighted-pooling``) are ``v_W_l.{k}``: ``[rows]``; an import multiplies them into the tables. Odd
+layers are activations and have no parameters.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ from torch import Tensor
 
 from dlrm_pl.errors import CheckpointError, ConfigurationError
 from dlrm_pl.model.architecture import Architecture, Interaction
+
+WEIGHT_KEY = "embedding_bags.row_weights.{}.weight"
+"""Name of the weights of a table's rows in the state dict of a ``DLRM``, with the number of the table left open."""
 
 _NUMBER = r"(?:0|[1-9]\d*)"
 _EVEN = r"(?:[02468]|[1-9]\d*[02468])"
@@ -62,6 +66,33 @@ def is_upstream_checkpoint(checkpoint: Mapping[Any, Any]) -> bool:
 def without_wrapper(name: str) -> str:
     """Remove what DataParallel around the model, or DistributedDataParallel around an MLP, adds to a name."""
     return re.sub(r"^(bot_l|top_l)\.module\.", r"\1.", name.removeprefix("module."))
+
+
+def row_weights_of(state_dict: Mapping[str, HasShape]) -> dict[str, str]:
+    """Map upstream's name of each table to that of the weights of its rows, which belong to its weighted pooling.
+
+    Args:
+        state_dict: state dict with upstream's names.
+
+    Raises:
+        CheckpointError: some tables have weights of rows and others not, or there are weights without a table.
+    """
+    weights = {f"emb_l.{name.removeprefix('v_W_l.')}.weight": name for name in state_dict if name.startswith("v_W_l.")}
+    tables = {name for name in state_dict if _UPSTREAM_TABLE.fullmatch(name)}
+    if weights and (odd := sorted(weights.keys() ^ tables)):
+        raise CheckpointError(
+            f"{odd[0]} has no weights of its rows, and other tables have them: the checkpoint is incomplete."
+            if odd[0] in tables
+            else f"{weights[odd[0]]!r} belongs to no table: the checkpoint is incomplete."
+        )
+    return weights
+
+
+def own_row_weights_of(state_dict: Mapping[str, Any]) -> dict[str, str]:
+    """Map our name of each table in a state dict to that of the weights of its rows; empty where there are none."""
+    tables = (match for match in map(_OUR_TABLE.fullmatch, state_dict) if match)
+    names = {match[0]: WEIGHT_KEY.format(match[1]) for match in tables}
+    return {table: weights for table, weights in names.items() if weights in state_dict}
 
 
 def upstream_ops(architecture: Architecture, *, stubbed: bool = False) -> dict[str, str]:

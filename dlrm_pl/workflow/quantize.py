@@ -20,6 +20,7 @@ from dlrm_pl.documents.arguments import check_arguments
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.model.embeddings import EmbeddingBags
 from dlrm_pl.model.training.lightning_module import DLRMModule
+from dlrm_pl.model.weighted_bags import without_row_weights
 from dlrm_pl.program import is_quiet
 from dlrm_pl.quantization.judging.evaluation import AUROCEvaluation
 from dlrm_pl.quantization.judging.quantization_data import FirstRows, QuantizationData, check_data
@@ -49,7 +50,8 @@ def quantize(
     """Turn a trained model into a certified int8 artifact; no Trainer is needed.
 
     Recipes are tried on the rows of val, and the best model is saved and certified on the rows of test. Neither the
-    module nor the data module is changed, except that the module's weights are moved to the CPU.
+    module nor the data module is changed, except that the module's weights are moved to the CPU, and that learned
+    weights of rows are multiplied into the tables, and become 1.
 
     Args:
         module: trained module.
@@ -132,7 +134,7 @@ def quantize_module(
         eval_func = AUROCEvaluation(data.tuning, config.metric)
     was_training = module.training
     module.eval()
-    model = module.model.cpu()
+    model = without_row_weights(module.model.cpu())
     bags = model.embedding_bags
     assert isinstance(bags, EmbeddingBags)
     bags.nonfinite_as_zero = config.allow_nonfinite

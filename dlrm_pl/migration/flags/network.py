@@ -40,10 +40,9 @@ def _layers(plan: Plan) -> None:
     except ConfigurationError as error:
         plan.refuse(f"{values.shown(dim)} {values.shown(bottom)} {values.shown(top)}", str(error).rstrip("."))
     pooling = values.by_name["--weighted-pooling"]
-    if pooling == "fixed":
-        plan.note("--weighted-pooling", "has weights of 1 that are never trained: the same as without it")
-    elif pooling is not None:
-        plan.refuse("--weighted-pooling", "trains a weight for each row, which is not built here. Leave it out")
+    if pooling is not None:
+        why = "weights that stay 1" if pooling == "fixed" else "a trained weight for each row"
+        plan.set("model.weighted_pooling", "fixed" if pooling == "fixed" else "learned", "--weighted-pooling", why=why)
 
 
 def _loss(plan: Plan) -> None:

@@ -87,7 +87,7 @@ _MODEL = (
         None,
         MAIN,
         "mapped",
-        "fixed: weights of 1, so nothing changes; any other word trains a weight a row there, and is refused",
+        "model.weighted_pooling: fixed (weights that stay 1), or learned for any other word, there as here",
     ),
     Flag(
         "--md-flag",

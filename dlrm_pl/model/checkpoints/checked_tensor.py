@@ -20,25 +20,30 @@ class CheckedTensor:
     Args:
         name: name of the parameter, for messages.
         stored: tensor of float32, or of float16, bfloat16 or float64, which are converted.
+        factors: a number for each row, of any shape, that the row is multiplied with; None: none.
 
     Raises:
-        CheckpointError: the tensor has another type.
+        CheckpointError: the tensor has another type, or there is another number of factors than of rows.
     """
 
     dtype = torch.float32
 
-    def __init__(self, name: str, stored: StoredTensor) -> None:
+    def __init__(self, name: str, stored: StoredTensor, factors: StoredTensor | None = None) -> None:
         if stored.dtype not in _FLOATS:
             raise CheckpointError(
                 f"{name} has type {stored.dtype}, which is not a float type. A quantized model cannot be imported; "
                 "give the float checkpoint."
             )
+        if factors is not None and factors.numel() != stored.shape[0]:
+            raise CheckpointError(
+                f"{name} has {stored.shape[0]} rows, but there are {factors.numel()} weights of rows."
+            )
         self.name = name
         self.shape = stored.shape
         self.converted_from = None if stored.dtype is self.dtype else stored.dtype
-        self.crc32 = None if self.converted_from else stored.crc32
+        self.crc32 = None if self.converted_from or factors is not None else stored.crc32
         self.nonfinite_rows = 0  # Complete when all blocks were taken.
-        self._stored = stored
+        self._stored, self._factors = stored, factors
 
     @property
     def nbytes(self) -> int:
@@ -55,8 +60,16 @@ class CheckedTensor:
         self.nonfinite_rows = 0
         if self.crc32 is None:
             self._stored.check(self.name)
+        factors = None
+        if self._factors is not None:
+            self._factors.check(f"the weights of the rows of {self.name}")
+            factors = self._factors.read().to(self.dtype).reshape(-1, 1)
+        done = 0
         for block in self._stored.blocks():
             values = block.to(self.dtype)
+            if factors is not None:
+                values = values * factors[done : done + len(values)]
+                done += len(values)
             # A sum reveals NaN and infinity at the speed of memory. Large finite values may overflow too: count.
             if not math.isfinite(values.sum().item()):
                 self.nonfinite_rows += int((~torch.isfinite(values.reshape(len(values), -1))).any(dim=1).sum())

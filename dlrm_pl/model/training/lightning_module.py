@@ -24,6 +24,7 @@ from dlrm_pl.model.training.run_record import RunRecord
 from dlrm_pl.model.training.schedule import ScheduleName
 from dlrm_pl.model.training.stored_module import StoredModule
 from dlrm_pl.model.training.weight_init import skips_weight_init
+from dlrm_pl.model.weighted_bags import WeightedBags, WeightedPooling
 from dlrm_pl.scoring import ROWS_AT_A_TIME, Probabilities
 
 
@@ -68,6 +69,9 @@ class DLRMModule(StoredModule):
         lr_end_factor: share of the learning rate that a polynomial or cosine decay ends at.
         engine: code that trains: native, the fused training step in C++; torch, its autograd; or auto, which takes
             native where model, optimizer, Trainer and processor allow it, and logs which and why. It is not saved.
+        weighted_pooling: learned: each row of a table has a weight, which is trained from 1 on, and is multiplied into
+            the row when the model is quantized or exported. none and fixed: rows have no weight of their own; fixed is
+            upstream's name for weights that stay 1.
 
     Attributes:
         allow_other_dataset: let the model score rows of a dataset that it was not made for.
@@ -114,6 +118,7 @@ class DLRMModule(StoredModule):
         lr_decay_power: float = 2.0,
         lr_end_factor: float = 0.0,
         engine: Engine = "auto",
+        weighted_pooling: WeightedPooling = "none",
     ) -> None:
         super().__init__()
         # Plain lists, since hyperparameters are written to YAML.
@@ -163,6 +168,8 @@ class DLRMModule(StoredModule):
             )
         with torch.device("meta") if skips_weight_init() else nullcontext():
             self.model = DLRM(architecture)
+            if weighted_pooling == "learned":
+                self.model.embedding_bags = WeightedBags(self.model.embedding_bags)  # type: ignore[arg-type]
         self._add_metrics()
 
     def forward(self, batch: ClickBatch) -> Tensor:

@@ -19,6 +19,7 @@ from dlrm_pl.model.training.precision import check_precision
 from dlrm_pl.model.training.run_record import RunRecord
 from dlrm_pl.model.training.run_settings import run_settings
 from dlrm_pl.model.training.trained_module import TrainedModule
+from dlrm_pl.model.weighted_bags import fit_row_weights
 
 log = logging.getLogger(__name__)
 
@@ -117,6 +118,7 @@ class StoredModule(TrainedModule):
         saved.check_fits(self.architecture, self.dataset_fingerprint, self._columns)
         self._columns = self._columns or saved.columns
         self.dataset_fingerprint = self.dataset_fingerprint or saved.dataset_fingerprint
+        fit_row_weights(checkpoint, self.model.embedding_bags)
         self.model.trained_quantization = checkpoint.get(QUANTIZATION_KEY)
         if self._trainer is not None and self._trainer.state.fn == TrainerFn.FITTING:
             self.resumed_at = checkpoint.get("global_step")

@@ -151,13 +151,15 @@ class TrainedModule(ScoredModule):
             self.model.trained_quantization = None
         self._choose_engine()
         if is_distributed() and not self._same_on_all_ranks:
-            broadcast(self._tables())
+            for tables in self._tables():
+                broadcast(tables)
             self._same_on_all_ranks = True
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Average the tables' gradients over ranks, once all accumulated batches are in."""
         if is_distributed():
-            average(self._tables())
+            for tables in self._tables():
+                average(tables)
 
     def configure_gradient_clipping(
         self,
@@ -195,5 +197,9 @@ class TrainedModule(ScoredModule):
         )
         self._schedule = WarmupDecay(**{name: hparams[key] for key, name in _SCHEDULE.items()})
 
-    def _tables(self) -> list[torch.nn.Parameter]:
-        return list(self.model.embedding_bags.parameters())
+    def _tables(self) -> list[list[torch.nn.Parameter]]:
+        """The parameters with sparse gradients, those of equal width together: tables, and row weights if any."""
+        by_width: dict[int, list[torch.nn.Parameter]] = {}
+        for parameter in self.model.embedding_bags.parameters():
+            by_width.setdefault(parameter.shape[1], []).append(parameter)
+        return list(by_width.values())

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from dlrm_pl.model.checkpoints.checked_tensor import CheckedTensor
 from dlrm_pl.model.checkpoints.file import open_checkpoint
-from dlrm_pl.model.parameter_names import to_upstream_name
+from dlrm_pl.model.parameter_names import own_row_weights_of, to_upstream_name
 from dlrm_pl.model.upstream.importing import ORIGIN_KEY
 from dlrm_pl.torch_file.writer import write_torch_file
 
@@ -31,12 +32,21 @@ def export_upstream(source: Path, target: Path, progress: Callable[[int], None] 
         OutputError: the target cannot be written, or the disk has too little space.
     """
     checkpoint = open_checkpoint(source)
+    own = {name.removeprefix("model."): t for name, t in checkpoint["state_dict"].items() if name.startswith("model.")}
     state: dict[str, Any] = collections.OrderedDict(
-        (to_upstream_name(name.removeprefix("model.")), tensor)
-        for name, tensor in checkpoint["state_dict"].items()
-        if name.startswith("model.")
+        (to_upstream_name(name), tensor) for name, tensor in _without_row_weights(own).items()
     )
     write_torch_file(target, _fields(checkpoint, len(state)) | {"state_dict": state}, progress=progress)
+
+
+def _without_row_weights(state: dict[str, Any]) -> dict[str, Any]:
+    """Multiply weights of rows into the tables while they are written."""
+    weights, left_out = own_row_weights_of(state), set(own_row_weights_of(state).values())
+    return {
+        name: CheckedTensor(name, tensor, state[weights[name]]) if name in weights else tensor
+        for name, tensor in state.items()
+        if name not in left_out
+    }
 
 
 def _fields(checkpoint: dict[str, Any], num_parameters: int) -> dict[str, Any]:
@@ -60,8 +70,9 @@ def _fields(checkpoint: dict[str, Any], num_parameters: int) -> dict[str, Any]:
 
 
 def _optimizer_state(checkpoint: dict[str, Any], num_parameters: int) -> Any:
-    """Return the state of the optimizer; without one, that of SGD, which consists of its settings."""
-    if states := checkpoint.get("optimizer_states"):
+    """Return the state of the optimizer if upstream has it; else that of SGD, which consists of its settings."""
+    states = checkpoint.get("optimizer_states")
+    if states and len(states[0]["param_groups"]) == 1 and len(states[0]["param_groups"][0]["params"]) == num_parameters:
         return states[0]
     rate = checkpoint.get("hyper_parameters", {}).get("learning_rate", _UPSTREAM_RATE)
     settings = {"lr": rate, "momentum": 0, "dampening": 0, "weight_decay": 0, "nesterov": False}

@@ -22,7 +22,13 @@ from dlrm_pl.errors import CheckpointError, DatasetError
 from dlrm_pl.model.architecture import Interaction
 from dlrm_pl.model.checkpoints.checked_tensor import CheckedTensor
 from dlrm_pl.model.checkpoints.contract import KEY, CheckpointContract
-from dlrm_pl.model.parameter_names import architecture_of, is_upstream_checkpoint, to_our_name, without_wrapper
+from dlrm_pl.model.parameter_names import (
+    architecture_of,
+    is_upstream_checkpoint,
+    row_weights_of,
+    to_our_name,
+    without_wrapper,
+)
 from dlrm_pl.torch_file.directory import TorchFile
 from dlrm_pl.torch_file.plain import replace_leaves
 from dlrm_pl.torch_file.stored import StoredTensor
@@ -87,10 +93,16 @@ class UpstreamCheckpoint:
                 raise CheckpointError(
                     f"{strange[0]!r} in its state_dict is a {type(state[strange[0]]).__name__}, not a tensor."
                 )
+            weights = row_weights_of(shapes)
+            shapes = {name: tensor for name, tensor in shapes.items() if name not in weights.values()}
             shape = architecture_of(shapes, interaction=interaction, self_interaction=self_interaction)
-            self.tensors = {to_our_name(name): CheckedTensor(name, tensor) for name, tensor in shapes.items()}
+            self.tensors = {
+                to_our_name(name): CheckedTensor(name, tensor, state[weights[name]] if name in weights else None)
+                for name, tensor in shapes.items()
+            }
         except CheckpointError as error:
             raise CheckpointError(f"{path}: {error}") from error
+        self.has_row_weights = bool(weights)
         self.architecture = dataclasses.replace(shape, loss_threshold=loss_threshold)
         self.metadata, self.left_out = _plain_entries(others)
 
@@ -133,6 +145,8 @@ class UpstreamCheckpoint:
         converted = sorted({str(t.converted_from) for t in self.tensors.values() if t.converted_from is not None})
         if converted:
             log.warning("%s: converting weights of type %s to torch.float32.", self.path, " and ".join(converted))
+        if self.has_row_weights:
+            log.info("%s: the weights of --weighted-pooling are multiplied into the tables.", self.path)
         checkpoint: dict[str, Any] = {
             "epoch": _count(self.metadata.get("epoch")),
             "global_step": _count(self.metadata.get("iter")),

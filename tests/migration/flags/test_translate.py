@@ -47,8 +47,8 @@ def test_random_data_is_refused_even_where_a_file_is_given(generation: str) -> N
 
 
 def test_all_refused_flags_are_named_at_once() -> None:
-    text = refusal("dlrm_s_pytorch.py --qr-flag --md-flag --save-onnx --optimizer=ftrl --weighted-pooling=learned")
-    for name in ("--qr-flag", "--md-flag", "--save-onnx", "--optimizer=ftrl", "--weighted-pooling=learned"):
+    text = refusal("dlrm_s_pytorch.py --qr-flag --md-flag --save-onnx --optimizer=ftrl")
+    for name in ("--qr-flag", "--md-flag", "--save-onnx", "--optimizer=ftrl"):
         assert f"\n  {name}: " in text
     assert "\n  --data-generation=random (the default): " in text
     assert "\n  --raw-data-file (the default): names no data" in text
@@ -244,9 +244,10 @@ def test_smaller_tables_of_upstream_are_refused_with_what_to_use_instead(flag: s
     assert instead in refusal(MAIN, flag)
 
 
-def test_weighted_pooling_of_ones_changes_nothing() -> None:
-    assert config(MAIN, "--weighted-pooling=fixed") == config(MAIN)
-    assert "weights of 1" in notes(MAIN, "--weighted-pooling=fixed")["--weighted-pooling=fixed"]
+@pytest.mark.parametrize(("word", "value"), [("fixed", "fixed"), ("learned", "learned"), ("any", "learned")])
+def test_weighted_pooling_is_learned_unless_it_is_fixed(word: str, value: str) -> None:
+    """Upstream compares with "fixed" alone."""
+    assert config(MAIN, f"--weighted-pooling={word}")["model"]["weighted_pooling"] == value
 
 
 def test_seed_is_that_of_everything() -> None:

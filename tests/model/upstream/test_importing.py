@@ -214,7 +214,15 @@ def without(name: str) -> dict[str, Any]:
         (without("emb_l.1.weight"), "'emb_l.1.weight' is missing"),
         (UpstreamModel().state_dict() | {"emb_l.0.weight_q": torch.ones(1)}, "quotient-remainder"),
         (UpstreamModel().state_dict() | {"emb_l.0.proj.weight": torch.ones(1)}, "mixed-dimension"),
-        (UpstreamModel().state_dict() | {"v_W_l.0": torch.ones(6)}, "weighted pooling"),
+        (UpstreamModel().state_dict() | {"v_W_l.0": torch.ones(6)}, "emb_l.1.weight has no weights of its rows"),
+        (
+            UpstreamModel().state_dict() | {f"v_W_l.{table}": torch.ones(6) for table in range(4)},
+            "'v_W_l.3' belongs to no table",
+        ),
+        (
+            UpstreamModel().state_dict() | {f"v_W_l.{table}": torch.ones(2) for table in range(3)},
+            "emb_l.0.weight has 6 rows, but there are 2 weights of rows",
+        ),
         (UpstreamModel().state_dict() | {"bot_l.0.scale": torch.ones(1)}, "quantized or prepared"),
         (UpstreamModel().state_dict() | {"other.weight": torch.ones(1)}, "'other.weight' is not a parameter"),
         (UpstreamModel().state_dict() | {"emb_l.0.weight": 3}, "'emb_l.0.weight' in its state_dict is a int"),
@@ -301,6 +309,19 @@ def test_there_and_back_is_the_same(tmp_path: Path, kind: str, weights_only: boo
         name: value for name, value in original.items() if name != "state_dict"
     }
     assert math.isnan(back["test_auc"])
+
+
+def test_weights_of_rows_are_multiplied_into_the_tables(tmp_path: Path) -> None:
+    """Upstream's --weighted-pooling=learned, there and back: the same scores without it."""
+    model = UpstreamModel()
+    weights = {f"v_W_l.{table}": torch.rand(rows) for table, rows in enumerate(SIZES)}
+    ours = import_to(checkpoint(state_dict=model.state_dict() | weights), tmp_path)
+    state = read_checkpoint(ours)["state_dict"]
+    for table, table_weights in enumerate(weights.values()):
+        expected = model.emb_l[table].weight * table_weights[:, None]  # type: ignore[operator]
+        assert torch.equal(state[f"model.embedding_bags.tables.{table}.weight"], expected)
+    export_upstream(ours, tmp_path / "back.pt")
+    assert list(torch.load(tmp_path / "back.pt")["state_dict"]) == list(model.state_dict())
 
 
 def test_a_trained_checkpoint_is_loaded_as_the_reference_does(tmp_path: Path) -> None:
