@@ -16,6 +16,7 @@ from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.model.embeddings import EmbeddingBags
 from dlrm_pl.model.training.engine.hooks import is_of_the_user, overridden
 from dlrm_pl.model.training.optimizers.native import rules_of
+from dlrm_pl.model.weighted_bags import WeightedBags
 
 # Methods of a module whose work the native step does, or that read or change gradients, which it does not leave.
 _MODULE_HOOKS = (
@@ -100,7 +101,9 @@ def _of_model(model: nn.Module) -> Iterator[str]:
         if type(mlp) is not nn.Sequential or kinds != (expected[:-1] if left_out else expected):
             yield f"{name} is not a row of Linear and ReLU"
     bags = model.embedding_bags
-    if type(bags) is not EmbeddingBags or any(type(table) is not nn.EmbeddingBag for table in bags.tables):
+    if isinstance(bags, WeightedBags):
+        yield "weighted_pooling='learned' is trained by torch alone"
+    elif type(bags) is not EmbeddingBags or any(type(table) is not nn.EmbeddingBag for table in bags.tables):
         yield "embedding_bags are not plain tables"
     elif bags.nonfinite_as_zero:
         yield "the tables are read with NaN as 0"

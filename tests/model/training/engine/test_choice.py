@@ -90,6 +90,7 @@ def test_auto_takes_native_code_and_says_so(precision: str, name: str, caplog: p
         (lambda: OwnOptimizer(**SMALL), {}, "the optimizer has momentum=0.9"),
         (frozen, {}, "top_mlp.0.weight is frozen"),
         (with_tanh, {}, "bottom_mlp is not a row of Linear and ReLU"),
+        (lambda: make_module(weighted_pooling="learned"), {}, "weighted_pooling='learned' is trained by torch alone"),
         (with_hook, {}, "top_mlp has hooks"),
         (make_module, {"callbacks": [ReadsGradients()]}, "the callback ReadsGradients uses on_after_backward"),
         (make_module, {"detect_anomaly": True}, "detect_anomaly"),
