@@ -49,6 +49,16 @@ _KINDS = {
     "timedelta": "a time, as in 00:12:00:00",
     "path": "a file",
 }
+_ELSEWHERE: dict[tuple[str, str | None], str] = {
+    ("model.optimizer", "adam"): "for the MLPs alone, give --model.dense_optimizer adam",
+    ("model.optimizer", "lamb"): "for the MLPs alone, give --model.dense_optimizer lamb",
+    (
+        "model.dense_optimizer",
+        "rwsadagrad",
+    ): "for the tables, and Adagrad for the MLPs, give --model.optimizer rwsadagrad",
+}
+"""What to give instead, by option and value, where the value belongs to another option."""
+
 _LONGEST_VALUE = 60
 
 
@@ -79,7 +89,9 @@ def explained(message: str, parser: ArgumentParser | None = None) -> Reason:
         message: its text.
         parser: the one that raised it, for suggestions of options that are spelt alike.
     """
-    return _read(dedent(message).strip(), parser, Reason(""))
+    reason = _read(dedent(message).strip(), parser, Reason(""))
+    instead = _ELSEWHERE.get((reason.key, reason.value))
+    return replace(reason, text=f"{reason.text.partition('; did you mean')[0]}; {instead}") if instead else reason
 
 
 def _read(text: str, parser: ArgumentParser | None, at: Reason) -> Reason:

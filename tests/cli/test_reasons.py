@@ -217,3 +217,24 @@ def test_names_that_are_not_alike_are_not_suggested() -> None:
 
 def test_other_errors_keep_their_words_on_one_line() -> None:
     assert str(explained('Parser key "rule":\n  Something\n  else.')) == "rule: Something else"
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "expected"),
+    [
+        ("model.optimizer", "adam", "; for the MLPs alone, give --model.dense_optimizer adam"),
+        ("model.optimizer", "adagard", "; did you mean adagrad?"),
+        (
+            "model.dense_optimizer",
+            "rwsadagrad",
+            "; for the tables, and Adagrad for the MLPs, give --model.optimizer rws",
+        ),
+    ],
+)
+def test_a_value_of_another_option_is_said_to_be_one(option: str, value: str, expected: str) -> None:
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument(f"--{option}", type=Literal["sgd", "adagrad"])
+    with pytest.raises(ArgumentError) as caught:
+        parser.parse_args([f"--{option}", value])
+    words = str(explained(str(caught.value), parser))
+    assert words.startswith(f"{option}: '{value}' is not one of sgd, adagrad{expected}")
