@@ -37,7 +37,8 @@ class ThroughputMonitor(pl.Callback):
     ``fit`` has one by default. A line is written to the log at the end of each epoch and every ``every_s`` seconds, on
     rank zero; above the progress bar where one is drawn on a terminal. Loggers get ``samples_per_s`` and, with the
     loaders of ``DLRMDataModule``, ``data_wait_share`` at each step that is logged. The time of validations is not
-    counted, that of checkpoints is. Works under a plain ``pl.Trainer`` too.
+    counted, that of checkpoints is. Works under a plain ``pl.Trainer`` too. Other loaders do not say how many samples
+    they have handed out: then batches are counted, of the mean size of those that the callback sees.
 
     Args:
         every_s: seconds between two lines within an epoch; 0 writes none, and none at the end of epochs.
@@ -59,7 +60,7 @@ class ThroughputMonitor(pl.Callback):
         self._every_s = every_s
         self._stopped_at: float | None = None
         self._stopped_s = 0.0
-        self._samples = 0
+        self._seen_samples = self._seen_batches = 0
         self._started = self._logged = self._shown = _Reading(0.0, 0, 0, None)
 
     def __repr__(self) -> str:
@@ -67,8 +68,8 @@ class ThroughputMonitor(pl.Callback):
         return f"ThroughputMonitor(every_s={self._every_s:g})"
 
     def steps_until_seen(self, trainer: pl.Trainer) -> float:
-        """Return after how many steps the hooks must be called: rarely, where the loader counts samples itself."""
-        return 0 if _waiting(trainer) is None else math.inf
+        """Return after how many steps the hooks must be called, which is never."""
+        return math.inf
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin to count; a training that is resumed within an epoch does not start the epoch again."""
@@ -84,7 +85,8 @@ class ThroughputMonitor(pl.Callback):
     ) -> None:
         """Report, if a step is logged or it is time for a line."""
         if isinstance(batch, ClickBatch):
-            self._samples += batch.num_samples
+            self._seen_samples += batch.num_samples
+            self._seen_batches += 1
         now = self._read(trainer)
         if trainer._logger_connector.should_update_logs:
             self._log(trainer, now)
@@ -119,7 +121,8 @@ class ThroughputMonitor(pl.Callback):
         waiting, seconds = _waiting(trainer), time.perf_counter() - self._stopped_s
         batches = trainer.fit_loop.total_batch_idx + 1
         if waiting is None:
-            return _Reading(seconds, batches, self._samples, None)
+            samples = round(batches * self._seen_samples / max(self._seen_batches, 1))
+            return _Reading(seconds, batches, samples, None)
         return _Reading(seconds, batches, waiting.rows, waiting.seconds)
 
     def _log(self, trainer: pl.Trainer, now: _Reading) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -72,8 +73,11 @@ def state(trainer: pl.Trainer) -> dict[str, Any]:
     return {name: saved[name] for name in names} | {"groups": groups}
 
 
-def log_of(folder: Path, kind: type[pl.Trainer]) -> str:
-    return (folder / "log" / kind.__name__ / "metrics.csv").read_text()
+def log_of(folder: Path, kind: type[pl.Trainer]) -> list[dict[str, str]]:
+    """The rows of the log, without those that only have the speed."""
+    with (folder / "log" / kind.__name__ / "metrics.csv").open() as handle:
+        rows = [{name: value for name, value in row.items() if value} for row in csv.DictReader(handle)]
+    return [row for row in rows if "samples_per_s" not in row]
 
 
 OPTIONS: list[dict[str, Any]] = [
