@@ -36,6 +36,7 @@ class Training:
 
     engine: str = "torch"
     optimizer: str = "sgd"
+    dense_optimizer: str | None = None
     precision: str = "32-true"
     shuffle: str = "batch"
     num_workers: int = 0
@@ -54,8 +55,7 @@ class Training:
             every = {"train_time_interval": timedelta(milliseconds=60)}
         saving = ModelCheckpoint(folder, "{step}", monitor="step", mode="max", save_top_k=2, save_last=True, **every)
         options: dict[str, Any] = {"learning_rate": 0.3, "lr_num_warmup_steps": 9, "optimizer": self.optimizer}
-        if self.engine != "torch":
-            options["engine"] = self.engine
+        options |= {"engine": self.engine, "dense_optimizer": self.dense_optimizer}
         datamodule = DLRMDataModule(
             str(data),
             batch_size=64,

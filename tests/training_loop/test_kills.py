@@ -15,16 +15,16 @@ ROOT = Path(__file__).parents[2]
 
 # Engines, optimizers, precisions, orders, workers; in the middle of an epoch and of an accumulation; while it writes.
 TRAININGS: list[dict[str, Any]] = [
-    {"optimizer": "adagrad", "shuffle": "row"},
-    {"asynchronous": True, "accumulate": 3, "by_time": True},
+    {"engine": "native", "optimizer": "adagrad", "shuffle": "row"},
+    {"engine": "native", "asynchronous": True, "accumulate": 3, "by_time": True},
     {"precision": "bf16-mixed", "shuffle": "none"},
-    {"optimizer": "adagrad", "asynchronous": True, "shuffle": "row", "num_workers": 2},
-    {"accumulate": 4, "by_time": True, "optimizer": "adagrad"},
-    {"num_workers": 1, "asynchronous": True, "precision": "bf16-mixed"},
-    {"hooks": False, "asynchronous": True, "optimizer": "adagrad"},
-    {"hooks": False, "shuffle": "row", "accumulate": 2},
-    {"asynchronous": True, "accumulate": 5, "shuffle": "row", "epochs": 3},
-    {"by_time": True, "asynchronous": True, "optimizer": "adagrad", "shuffle": "none"},
+    {"engine": "native", "optimizer": "adagrad", "asynchronous": True, "shuffle": "row", "num_workers": 2},
+    {"accumulate": 4, "by_time": True, "optimizer": "rwsadagrad", "dense_optimizer": "adam"},
+    {"engine": "native", "num_workers": 1, "asynchronous": True, "precision": "bf16-mixed"},
+    {"engine": "native", "hooks": False, "asynchronous": True, "optimizer": "rwsadagrad", "batches": 90},
+    {"engine": "native", "hooks": False, "shuffle": "row", "accumulate": 2, "dense_optimizer": "adam", "batches": 90},
+    {"asynchronous": True, "accumulate": 5, "shuffle": "row", "epochs": 3, "dense_optimizer": "lamb"},
+    {"engine": "native", "by_time": True, "asynchronous": True, "precision": "bf16-mixed", "dense_optimizer": "lamb"},
 ]
 
 

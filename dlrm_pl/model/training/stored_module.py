@@ -102,9 +102,7 @@ class StoredModule(TrainedModule):
             checkpoint[QUANTIZATION_KEY] = dict(self.model.trained_quantization)
         if self._trainer is not None and self._trainer.state.fn == TrainerFn.FITTING:
             rewind_to_last_step(checkpoint, self._trainer.accumulate_grad_batches)
-            replace(self._record, settings=run_settings(self._trainer, getattr(self, "engine_name", None))).write(
-                checkpoint
-            )
+            replace(self._record, settings=run_settings(self._trainer, self.engine_name)).write(checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Check that a checkpoint fits this module.
@@ -135,7 +133,7 @@ class StoredModule(TrainedModule):
         """
         super().on_fit_start()
         if self._resumed is not None:
-            self._check_settings(run_settings(self.trainer, getattr(self, "engine_name", None)))
+            self._check_settings(run_settings(self.trainer, self.engine_name))
 
     def on_train_start(self) -> None:
         """Give the restored optimizer the numbers of this module, where those of the checkpoint are overridden."""
