@@ -59,6 +59,27 @@ void multiply(int sums, int left, int right) {
     }
 }
 
+// Sums of two products of bfloat16 each.
+inline void multiply_halves(int sums, int left, int right) {
+    const auto half = [](const uint8_t* from) {
+        float value;
+        const uint8_t bytes[4] = {0, 0, from[0], from[1]};
+        std::memcpy(&value, bytes, 4);
+        return value;
+    };
+    for (int row = 0; row < state.config.rows[sums]; row++) {
+        for (int column = 0; column < state.config.row_bytes[sums] / 4; column++) {
+            float sum;
+            uint8_t* const place = state.data[sums][row] + 4 * column;
+            std::memcpy(&sum, place, 4);
+            for (int k = 0; k < state.config.row_bytes[left]; k += 2) {
+                sum += half(state.data[left][row] + k) * half(state.data[right][k / 4] + 4 * column + k % 4);
+            }
+            std::memcpy(place, &sum, 4);
+        }
+    }
+}
+
 }  // namespace dlrm_tiles
 
 #undef _tile_loadconfig
@@ -69,6 +90,7 @@ void multiply(int sums, int left, int right) {
 #undef _tile_stored
 #undef _tile_dpbssd
 #undef _tile_dpbusd
+#undef _tile_dpbf16ps
 #define _tile_loadconfig(from) dlrm_tiles::configure(from)
 #define _tile_release() dlrm_tiles::release()
 #define _tile_zero(tile) dlrm_tiles::zero(tile)
@@ -77,5 +99,6 @@ void multiply(int sums, int left, int right) {
 #define _tile_stored(tile, to, stride) dlrm_tiles::store(tile, to, stride)
 #define _tile_dpbssd(sums, left, right) dlrm_tiles::multiply<int8_t>(sums, left, right)
 #define _tile_dpbusd(sums, left, right) dlrm_tiles::multiply<uint8_t>(sums, left, right)
+#define _tile_dpbf16ps(sums, left, right) dlrm_tiles::multiply_halves(sums, left, right)
 
 #endif

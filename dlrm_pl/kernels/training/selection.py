@@ -17,8 +17,9 @@ VERSION = 1
 Precision = Literal["fp32", "bf16"]
 
 _FOLDER = Path(__file__).parents[1]
-# The int8 kernels by which DLRM_PL_ISA names a kind of processor -> number of the training step for it.
-_LEVELS = {"generic": 0, "avx2": 1, "avx512_vnni": 2, "amx_int8": 3}
+# The int8 kernels by which DLRM_PL_ISA names a kind of processor -> number of the fastest training step for it. Below 3
+# there is another one for AVX-512, with products of bfloat16.
+_LEVELS = {"generic": 0, "avx2": 1, "avx512_vnni": 3, "amx_int8": 4}
 
 
 def library() -> ctypes.CDLL | None:
@@ -38,7 +39,7 @@ def _levels(precision: Precision) -> dict[int, str]:
         return {}
     name_of = native.dlrm_training_isa
     name_of.restype, name_of.argtypes = ctypes.c_char_p, [ctypes.c_int64, ctypes.c_int64]
-    names = {level: name_of(level, ("fp32", "bf16").index(precision)) for level in _LEVELS.values()}
+    names = {level: name_of(level, ("fp32", "bf16").index(precision)) for level in range(max(_LEVELS.values()) + 1)}
     return {level: name.decode() for level, name in names.items() if name is not None}
 
 

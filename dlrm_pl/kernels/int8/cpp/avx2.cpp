@@ -7,7 +7,7 @@
 #include <cmath>
 
 #include "scratch.h"
-#include "target.h"
+#include "../../cpp/target.h"
 #include "types.h"
 
 DLRM_TARGET_BEGIN("avx2,f16c")

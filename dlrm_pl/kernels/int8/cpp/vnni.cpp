@@ -7,7 +7,7 @@
 #include <cmath>
 
 #include "scratch.h"
-#include "target.h"
+#include "../../cpp/target.h"
 #include "types.h"
 
 DLRM_TARGET_BEGIN("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")

@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "../../int8/cpp/target.h"
+#include "../../cpp/target.h"
 #include "variants.h"
 
 DLRM_TARGET_BEGIN("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl")

@@ -29,6 +29,10 @@ inline Vector load_some(const Bf16* from, int64_t count) {
     return widened(_mm256_maskz_loadu_epi16(first_lanes(count), from));
 }
 
+#if defined(DLRM_BF16_INSTRUCTIONS)
+inline __m256i halves(Vector value) { return (__m256i)_mm512_cvtneps_pbh(value); }
+inline __m512i both_halves(Vector left, Vector right) { return (__m512i)_mm512_cvtne2ps_pbh(right, left); }
+#else
 // To the nearest value, ties to even; what is not a number stays one.
 inline __m256i halves(Vector value) {
     const __m512i bits = _mm512_castps_si512(value);
@@ -38,6 +42,10 @@ inline __m256i halves(Vector value) {
     const __m512i quiet = _mm512_or_si512(bits, _mm512_set1_epi32(1 << 22));
     return _mm512_cvtepi32_epi16(_mm512_srli_epi32(_mm512_mask_mov_epi32(rounded, no_number, quiet), 16));
 }
+inline __m512i both_halves(Vector left, Vector right) {
+    return _mm512_inserti64x4(_mm512_castsi256_si512(halves(left)), halves(right), 1);
+}
+#endif
 
 inline void store(Bf16* to, Vector value) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), halves(value)); }
 
@@ -47,8 +55,7 @@ inline void store(float* to, Vector left, Vector right) {
     store(to + LANES, right);
 }
 inline void store(Bf16* to, Vector left, Vector right) {
-    const __m512i low = _mm512_castsi256_si512(halves(left));
-    _mm512_storeu_si512(to, _mm512_inserti64x4(low, halves(right), 1));
+    _mm512_storeu_si512(to, both_halves(left, right));
 }
 
 // `value` where the same lane of `mask` is not zero, else 0.

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "../../int8/cpp/target.h"
+#include "../../cpp/target.h"
 #include "variants.h"
 
 namespace dlrm::training {

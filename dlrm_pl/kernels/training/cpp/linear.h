@@ -1,4 +1,4 @@
-// The stages of a Linear. Included within a variant's namespace, before its other stages, which may use the vectors too.
+// The stages of a Linear. Included within a variant's namespace, before its other stages, which may use its vectors.
 
 #include "values.h"
 // A variant with vectors of its own names their header.
@@ -8,6 +8,9 @@
 #include "plain.h"
 #endif
 #include "products.h"
+#if defined(DLRM_BF16_INSTRUCTIONS) && !defined(DLRM_TILES)
+#include "pairs.h"
+#endif
 #include "pack.h"
 
 // Samples of a layer's input that a panel of weights goes over before the next one is taken: they stay in the L2 cache.
@@ -40,8 +43,8 @@ void prefetch(Matrix matrix, int64_t sample, int64_t column) {
     }
 }
 
-// Products of samples with packed weights, a tile at a time: start(tile, column) before it, finish(tile, sample, column)
-// after it, which writes `to`.
+// Products of samples with packed weights, a tile at a time: start(tile, sample, column) before it, and after it
+// finish(tile, sample, column), which writes `to`.
 template <typename T, typename Start, typename Finish>
 void multiply(
     Matrix x, const void* pack, int64_t depth, int64_t columns, Matrix to, int64_t first, int64_t last,
@@ -107,6 +110,12 @@ void input_gradient(const Layer& layer, Matrix dy, Matrix mask, Matrix dx, int64
         });
 }
 
+// Sets the gradient of the biases to 0, and where no sample will set it, that of the weights.
+inline void clear_gradient(const Layer& layer, int64_t first, int64_t last, bool weights) {
+    std::fill(layer.bias_gradient + first, layer.bias_gradient + last, 0.0f);
+    if (weights) std::fill(layer.weight_gradient + first * layer.in, layer.weight_gradient + last * layer.in, 0.0f);
+}
+
 // Adds the rows of dy to the gradient of the biases.
 template <typename T>
 void add_rows(Matrix dy, int64_t start, int64_t end, float* to, int64_t first, int64_t last) {
@@ -121,7 +130,8 @@ void add_rows(Matrix dy, int64_t start, int64_t end, float* to, int64_t first, i
 // Samples [start, end) of the columns [first, last) of a matrix as units: panels of WIDE columns, `apart` units apart.
 template <typename T, int64_t WIDE>
 void pack_samples(
-    Matrix matrix, int64_t start, int64_t end, int64_t first, int64_t last, typename Product<T>::Unit* to, int64_t apart) {
+    Matrix matrix, int64_t start, int64_t end, int64_t first, int64_t last, typename Product<T>::Unit* to,
+    int64_t apart) {
     constexpr int64_t step = Product<T>::WIDTH;
     for (int64_t sample = start; sample < end; sample += step, to += WIDE) {
         const T* const values = row<T>(matrix, sample);
@@ -154,7 +164,7 @@ void add_weight_gradient(
     } else {
         tile.start(zero(), zero());
     }
-    tile.add_units(outputs, 1, step, panel, depth, {reinterpret_cast<const char*>(panel), 0});
+    tile.add_units(outputs, 1, step, panel, depth);
     DLRM_UNROLL
     for (int64_t i = 0; i < ROWS; i++) {
         store_some(to + i * stride, tile.sums[i][0], inputs);
@@ -169,10 +179,7 @@ void weight_gradient(const Layer& layer, Matrix dy, Matrix x, int64_t samples, b
     alignas(64) Unit panels[GROUP_PANELS][units * PANEL];
     alignas(64) Unit outputs[units * step];
     const int64_t ins = round_up(layer.in, BLOCK), outs = round_up(layer.out, BLOCK);
-    if (!add) {
-        std::fill(layer.bias_gradient + first, layer.bias_gradient + last, 0.0f);
-        if (samples == 0) std::fill(layer.weight_gradient + first * layer.in, layer.weight_gradient + last * layer.in, 0.0f);
-    }
+    if (!add) clear_gradient(layer, first, last, samples == 0);
     // The chunk of dy stays in the L2 cache while all inputs pass by.
     for (int64_t start = 0; start < samples; start += CHUNK) {
         const int64_t end = std::min(start + CHUNK, samples), depth = units_of<T>(end - start);
@@ -244,3 +251,8 @@ void logit_weight_gradient(
         for (int64_t i = 0; i < vectors; i++) store_some(to + i * LANES, sums[i], last - in - i * LANES);
     }
 }
+
+#if defined(DLRM_TILES)
+#include "tiles.h"
+#include "tile_linear.h"
+#endif

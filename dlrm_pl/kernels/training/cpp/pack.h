@@ -1,6 +1,7 @@
 // Weights in the order that products read them in. Included within a variant's namespace, after products.h.
 //
-// For `forward` the inputs are the depth and the outputs the columns of panels, for `input_gradient` the other way round.
+// For `forward` the inputs are the depth and the outputs the columns of panels, for `input_gradient` the other way
+// round.
 
 template <typename T>
 constexpr int64_t units_of(int64_t depth) {

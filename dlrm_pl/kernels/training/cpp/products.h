@@ -1,10 +1,10 @@
 // Sums of products, as many as the registers hold: a few rows of one matrix by a panel of another. Included within a
 // variant's namespace, after its vectors.
 //
-// A panel is two vectors wide: of PANEL columns, first all values of row 0, then of row 1, and so on. Each sum runs over
-// the rows of the panel in their order, whichever tile it is part of.
+// A panel is two vectors wide: of PANEL columns, first all values of row 0, then of row 1, and so on. Each sum runs
+// over the rows of the panel in their order, whichever tile it is part of.
 
-#include "../../int8/cpp/target.h"
+#include "../../cpp/target.h"
 
 constexpr int64_t PANEL = 2 * LANES;
 constexpr int64_t CHUNK = 256;  // Depth of what is converted at a time: a tile's rows stay in the L1 cache.
@@ -41,6 +41,10 @@ struct Ahead {
     Ahead after(int64_t depth) const { return {from + depth * step, step}; }
 };
 
+struct Nothing {
+    void fetch(int64_t) const {}
+};
+
 // Products of ROWS rows with a panel.
 template <typename T, int64_t ROWS>
 struct Tile {
@@ -57,13 +61,18 @@ struct Tile {
 
     // Adds the products of `depth` units of each row; those of a row are `step` apart, the rows `stride`.
     inline __attribute__((always_inline)) void add_units(
-        const Unit* rows, int64_t stride, int64_t step, const Unit* panel, int64_t depth, Ahead ahead) {
+        const Unit* rows, int64_t stride, int64_t step, const Unit* panel, int64_t depth) {
+        add_units(rows, stride, step, panel, depth, Nothing());
+    }
+    template <typename Next = Ahead>
+    inline __attribute__((always_inline)) void add_units(
+        const Unit* rows, int64_t stride, int64_t step, const Unit* panel, int64_t depth, Next ahead) {
         for (int64_t k = 0; k < depth; k++) {
             ahead.fetch(k);
-            const Vector left = P::panel(panel + k * PANEL), right = P::panel(panel + k * PANEL + LANES);
+            const auto left = P::panel(panel + k * PANEL), right = P::panel(panel + k * PANEL + LANES);
             DLRM_UNROLL
             for (int64_t i = 0; i < ROWS; i++) {
-                const Vector value = P::value(rows + i * stride + k * step);
+                const auto value = P::value(rows + i * stride + k * step);
                 sums[i][0] = P::add(value, left, sums[i][0]);
                 sums[i][1] = P::add(value, right, sums[i][1]);
             }

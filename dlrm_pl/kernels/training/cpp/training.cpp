@@ -9,6 +9,12 @@
 #include "step.h"
 #include "variants.h"
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
 namespace dlrm::training {
 namespace {
 
@@ -19,8 +25,32 @@ bool has_avx512() {
     return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 }
+
+bool has_bf16() {
+    unsigned a, b, c, d;
+    return has_avx512() && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & (1u << 5));
+}
+
+// The processor must have tiles, and Linux must allow this process to use them: their state takes 8 KiB per thread.
+bool has_amx() {
+#if defined(DLRM_TILES_IN_SOFTWARE)
+    return has_bf16();
+#else
+    unsigned a, b, c, d;
+    if (!has_bf16() || !__get_cpuid_count(7, 0, &a, &b, &c, &d)) return false;
+    const bool tiles = d & (1u << 24), bf16 = d & (1u << 22);
+    constexpr int request_permission = 0x1023, tile_data = 18;
+    return tiles && bf16 && syscall(SYS_arch_prctl, request_permission, tile_data) == 0;
+#endif
+}
+
+// AMD's processors multiply pairs of bfloat16 at twice the rate of floats, Intel's at half that: there it is faster to
+// widen them.
+bool pairs_are_fast() { return has_bf16() && __builtin_cpu_is("amd"); }
 #endif
 
+// From the slowest to the fastest: a level without a variant that runs here, or that would be slower than one before, is
+// left out.
 const Variant* variant_of(int64_t level, int64_t precision) {
     const bool half = precision == BF16;
     if (precision != FP32 && !half) return nullptr;
@@ -28,7 +58,9 @@ const Variant* variant_of(int64_t level, int64_t precision) {
         case 0: return half ? &generic_bf16 : &generic_fp32;
 #if defined(__x86_64__)
         case 1: return !has_avx2() ? nullptr : half ? &avx2_bf16 : &avx2_fp32;
-        case 2: return !has_avx512() ? nullptr : half ? &avx512_bf16 : &avx512_fp32;
+        case 2: return half && has_bf16() ? &avx512_bf16_pairs : nullptr;
+        case 3: return !has_avx512() ? nullptr : !half ? &avx512_fp32 : pairs_are_fast() ? nullptr : &avx512_bf16;
+        case 4: return half && has_amx() ? &amx_bf16 : nullptr;
 #endif
         default: return nullptr;
     }

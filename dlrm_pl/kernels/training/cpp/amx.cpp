@@ -1,0 +1,28 @@
+// AMX: products of 16 rows by 16 columns of bfloat16, 32 deep, at once.
+#if defined(__x86_64__)
+
+#include <immintrin.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "../../cpp/target.h"
+#include "variants.h"
+
+DLRM_TARGET_BEGIN("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,amx-tile,amx-bf16")
+namespace dlrm::training {
+namespace {
+
+#define DLRM_BF16_INSTRUCTIONS
+#define DLRM_TILES
+#define DLRM_VECTORS "avx512.h"
+#include "stages.h"
+
+}  // namespace
+
+const Variant amx_bf16 = variant<Bf16>("amx_bf16", BF16);
+
+}  // namespace dlrm::training
+DLRM_TARGET_END
+
+#endif

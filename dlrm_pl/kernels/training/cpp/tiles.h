@@ -1,0 +1,75 @@
+// AMX's tiles of 16 rows of 64 bytes, and what fills them. Included within a variant's namespace, after its vectors.
+
+// gcc's tile instructions do not tell the compiler which memory they read, so it must be written before them.
+inline void written(const void* memory) { asm volatile("" ::"r"(memory) : "memory"); }
+
+struct alignas(64) TileConfig {
+    uint8_t palette = 1, start = 0, reserved[14] = {};
+    uint16_t row_bytes[16] = {};
+    uint8_t rows[16] = {};
+
+    // Tiles 0, 1 and 4 with `upper` rows, 2, 3 and 5 with `lower`, 6 and 7 with 16.
+    TileConfig(int64_t upper, int64_t lower) {
+        const int64_t by_tile[8] = {upper, upper, lower, lower, upper, lower, 16, 16};
+        for (int tile = 0; tile < 8; tile++) {
+            rows[tile] = uint8_t(by_tile[tile]);
+            row_bytes[tile] = by_tile[tile] ? 64 : 0;
+        }
+    }
+
+    void load() const {
+        written(this);
+        _tile_loadconfig(this);
+    }
+};
+
+struct TileGuard {
+    TileGuard() { TileConfig(16, 16).load(); }
+    ~TileGuard() { _tile_release(); }
+};
+
+// 16 rows of 16 words as columns.
+inline void transpose_words(__m512i (&rows)[16]) {
+    __m512i t[16];
+    DLRM_UNROLL
+    for (int i = 0; i < 8; i++) {
+        t[2 * i] = _mm512_unpacklo_epi32(rows[2 * i], rows[2 * i + 1]);
+        t[2 * i + 1] = _mm512_unpackhi_epi32(rows[2 * i], rows[2 * i + 1]);
+    }
+    DLRM_UNROLL
+    for (int i = 0; i < 4; i++) {
+        rows[4 * i] = _mm512_unpacklo_epi64(t[4 * i], t[4 * i + 2]);
+        rows[4 * i + 1] = _mm512_unpackhi_epi64(t[4 * i], t[4 * i + 2]);
+        rows[4 * i + 2] = _mm512_unpacklo_epi64(t[4 * i + 1], t[4 * i + 3]);
+        rows[4 * i + 3] = _mm512_unpackhi_epi64(t[4 * i + 1], t[4 * i + 3]);
+    }
+    DLRM_UNROLL
+    for (int i = 0; i < 4; i++) {
+        t[i] = _mm512_shuffle_i32x4(rows[i], rows[4 + i], 0x88);
+        t[4 + i] = _mm512_shuffle_i32x4(rows[i], rows[4 + i], 0xdd);
+        t[8 + i] = _mm512_shuffle_i32x4(rows[8 + i], rows[12 + i], 0x88);
+        t[12 + i] = _mm512_shuffle_i32x4(rows[8 + i], rows[12 + i], 0xdd);
+    }
+    DLRM_UNROLL
+    for (int i = 0; i < 4; i++) {
+        rows[i] = _mm512_shuffle_i32x4(t[i], t[8 + i], 0x88);
+        rows[8 + i] = _mm512_shuffle_i32x4(t[i], t[8 + i], 0xdd);
+        rows[4 + i] = _mm512_shuffle_i32x4(t[4 + i], t[12 + i], 0x88);
+        rows[12 + i] = _mm512_shuffle_i32x4(t[4 + i], t[12 + i], 0xdd);
+    }
+}
+
+// Place of each of 32 pairs of values in two rows of 32, one behind the other.
+struct alignas(64) PairOrder {
+    uint16_t places[64] = {};
+    constexpr PairOrder() {
+        for (uint16_t i = 0; i < 32; i++) places[2 * i] = i, places[2 * i + 1] = uint16_t(32 + i);
+    }
+};
+
+// 32 values of each of two rows, as pairs of one of each: those of the first 16 columns, and of the others.
+inline void interleave(__m512i first, __m512i second, __m512i& left, __m512i& right) {
+    static constexpr PairOrder order;
+    left = _mm512_permutex2var_epi16(first, _mm512_load_si512(order.places), second);
+    right = _mm512_permutex2var_epi16(first, _mm512_load_si512(order.places + 32), second);
+}
