@@ -76,6 +76,7 @@ class QuantizationAwareTraining(pl.Callback):
         """Check before the training that there is a model to round, and rows to observe activations on."""
         if stage != "fit":
             return
+        self._observed_at = -1  # An earlier training's; that of a checkpoint is loaded after this.
         if not isinstance(pl_module, DLRMModule):
             raise ConfigurationError(
                 f"QuantizationAwareTraining needs a DLRMModule, got {type(pl_module).__name__}. Remove the callback."

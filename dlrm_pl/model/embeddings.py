@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Self
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from dlrm_pl.batch import bags_of_tables
 from dlrm_pl.errors import ShapeError
+from dlrm_pl.model.fused_tables import FusedTables
 
 TABLE_KEY = "embedding_bags.tables.{}.weight"
 """Name of a table in the state dict of a ``DLRM``, with the number of the table left open."""
@@ -29,9 +31,11 @@ class EmbeddingBags(nn.Module):
 
     Attributes:
         nonfinite_as_zero: read NaN and infinity in a table as 0, for tables with a few damaged rows.
+        fused: the storage of all tables, while a training on a GPU keeps them in one; None otherwise.
     """
 
     nonfinite_as_zero = False
+    fused: FusedTables | None = None
 
     def __init__(self, table_sizes: Sequence[int], embedding_dim: int, is_mean: Sequence[bool] = ()) -> None:
         super().__init__()
@@ -43,6 +47,14 @@ class EmbeddingBags(nn.Module):
             bound = math.sqrt(1 / rows)
             table.uniform_(-bound, bound)
             self.tables.append(nn.EmbeddingBag(rows, embedding_dim, mode=mode, sparse=True, _weight=table))
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Move the tables to a device, or convert them; with a storage of their own all of them together."""
+        if self.fused is None:
+            super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+            return self
+        self.fused.move(fn)
+        return self
 
     def weights(self) -> list[Tensor]:
         """Return the tables in order, without copying them."""
@@ -66,6 +78,10 @@ class EmbeddingBags(nn.Module):
             ShapeError: the indices or offsets are for another number of tables.
         """
         count = len(self.tables)
+        if self.fused is not None and self.fused.serves and not self.nonfinite_as_zero:
+            if offsets is None and (indices.dim() != 2 or indices.shape[0] != count):
+                raise ShapeError(f"{count} tables need indices [T, B], got {list(indices.shape)}.")
+            return self.fused.lookup(indices, offsets)
         if offsets is None:
             if indices.dim() != 2 or indices.shape[0] != count:
                 raise ShapeError(f"{count} tables need indices [T, B], got {list(indices.shape)}.")

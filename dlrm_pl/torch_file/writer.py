@@ -67,7 +67,7 @@ class InMemory:
         rows = self.tensor.detach().reshape(self.shape or (1,))
         if rows.numel():
             count = max(1, BLOCK_BYTES * len(rows) // (rows.numel() * rows.element_size()))
-            yield from (rows[first : first + count].contiguous() for first in range(0, len(rows), count))
+            yield from (rows[first : first + count].cpu().contiguous() for first in range(0, len(rows), count))
 
 
 @dataclass(frozen=True, eq=False)

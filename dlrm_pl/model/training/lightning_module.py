@@ -16,6 +16,7 @@ from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.model.training.engine.choice import Engine
+from dlrm_pl.model.training.gpu.gpu_module import TablePlace
 from dlrm_pl.model.training.hyperparameters import plain_list, pooling_of, with_inputs
 from dlrm_pl.model.training.losses import Loss
 from dlrm_pl.model.training.memory_needed import TrainingMemory, require_memory
@@ -72,6 +73,8 @@ class DLRMModule(StoredModule):
         weighted_pooling: learned: each row of a table has a weight, which is trained from 1 on, and is multiplied into
             the row when the model is quantized or exported. none and fixed: rows have no weight of their own; fixed is
             upstream's name for weights that stay 1.
+        tables_on: where the tables are while a GPU trains or scores: on the device, or, where they do not fit, on the
+            host, which then looks up and updates their rows.
 
     Attributes:
         allow_other_dataset: let the model score rows of a dataset that it was not made for.
@@ -119,6 +122,7 @@ class DLRMModule(StoredModule):
         lr_end_factor: float = 0.0,
         engine: Engine = "auto",
         weighted_pooling: WeightedPooling = "none",
+        tables_on: TablePlace = "device",
     ) -> None:
         super().__init__()
         # Plain lists, since hyperparameters are written to YAML.
@@ -174,8 +178,7 @@ class DLRMModule(StoredModule):
 
     def forward(self, batch: ClickBatch) -> Tensor:
         """Compute logits ``[B]``."""
-        forward = self.model if self.rounded_forward is None else self.rounded_forward
-        logits: Tensor = forward(batch)
+        logits: Tensor = (self.rounded_forward or self.graphed_forward or self.model)(batch)
         return logits
 
     def predict(self, rows: Any, *, batch_size: int = ROWS_AT_A_TIME, raw: bool | None = None) -> Probabilities:

@@ -15,16 +15,16 @@ from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.model.checkpoints.contract import QUANTIZATION_KEY, CheckpointContract
 from dlrm_pl.model.training.accumulation import rewind_to_last_step
 from dlrm_pl.model.training.changed_rates import give_numbers
+from dlrm_pl.model.training.gpu.gpu_module import GPUModule
 from dlrm_pl.model.training.precision import check_precision
 from dlrm_pl.model.training.run_record import RunRecord
 from dlrm_pl.model.training.run_settings import run_settings
-from dlrm_pl.model.training.trained_module import TrainedModule
 from dlrm_pl.model.weighted_bags import fit_row_weights
 
 log = logging.getLogger(__name__)
 
 
-class StoredModule(TrainedModule):
+class StoredModule(GPUModule):
     """The part of ``DLRMModule`` that belongs to a dataset, and is saved and loaded.
 
     Attributes:
@@ -94,6 +94,7 @@ class StoredModule(TrainedModule):
             if difference:
                 log.warning("%s. Continuing because --force was given.", difference)
             self.dataset_fingerprint = self.dataset_fingerprint or fingerprint
+        super().setup(stage)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Write the architecture, the dataset's fingerprint and how the model is trained into a checkpoint."""

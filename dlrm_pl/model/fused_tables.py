@@ -1,0 +1,172 @@
+"""All embedding tables in one storage, looked up in one call, and updated in the backward pass.
+
+On a GPU a step over many tables is mostly the start of small kernels: a lookup, a sparse gradient and an update for
+each. Here there is one lookup, and its backward pass changes the looked-up rows in place, so that no gradient tensor is
+made. The tables remain parameters with their names; each is a view of the storage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+UpdateRows = Callable[[Tensor, Tensor], None]
+"""Called with rows of the storage, int64 ``[L]``, of which some may be equal, and the gradient of each, ``[L, D]``."""
+
+
+class FusedTables:
+    """The storage of a model's tables.
+
+    Args:
+        owner: module whose parameters are the tables, float ``[rows, D]`` each, on one device. They become views of
+            the storage when it is filled: by ``move``, as the model goes to its device, or by ``fill`` where they are.
+        is_mean: whether each table averages the rows of a bag; empty: all of them sum.
+        on_host: whether the tables stay on the host while the rest of the model is on a device.
+
+    Attributes:
+        tables: the parameters; empty before the storage is filled, since loading a checkpoint may replace them.
+        rows: the storage, ``[all rows, D]``; None before it is filled.
+        update_rows: changes rows in the backward pass of ``lookup``; None outside of a training, in which case tables
+            get sparse gradients as ever.
+    """
+
+    def __init__(self, owner: nn.Module, is_mean: Sequence[bool] = (), *, on_host: bool = False) -> None:
+        self._owner = owner
+        self.tables: list[nn.Parameter] = []
+        self.on_host = on_host
+        self.rows: Tensor | None = None
+        self.update_rows: UpdateRows | None = None
+        self._is_mean = list(is_mean) if any(is_mean) else []
+        self._sizes = torch.tensor([len(table) for table in owner.parameters()])
+        self._first = self._sizes.cumsum(0) - self._sizes
+
+    @property
+    def serves(self) -> bool:
+        """Whether ``lookup`` does what is asked for now; without ``update_rows`` it gives tables no gradients."""
+        return self.rows is not None and (self.update_rows is not None or not torch.is_grad_enabled())
+
+    @torch.no_grad()
+    def fill(self, device: torch.device | None = None) -> None:
+        """Copy the tables into the storage, one after the other, so that no device holds all of them twice.
+
+        Args:
+            device: of the storage; None: that of the tables.
+        """
+        self.tables = list(self._owner.parameters())
+        device = self.tables[0].device if device is None else device
+        self.rows, self._first, self._sizes = None, self._first.to(device), self._sizes.to(device)
+        self.rows = joined([table.data for table in self.tables], device, self._attach)
+
+    def move(self, function: Callable[[Tensor], Tensor]) -> None:
+        """Do with the tables what ``nn.Module._apply`` does: move them to a device, or convert them.
+
+        Raises:
+            TypeError: the function changes their dtype, which a training with one storage does not.
+        """
+        first = next(self._owner.parameters())
+        probe = function(first.data[:0])
+        if probe.dtype != first.dtype:
+            raise TypeError(f"tables in one storage stay {first.dtype}, and cannot become {probe.dtype}")
+        if probe.device.type == "meta" or (self.on_host and probe.device.type != "cpu"):
+            return
+        if self.rows is None or probe.device != self.rows.device:
+            self.fill(probe.device)
+
+    def lookup(self, indices: Tensor, offsets: Tensor | None) -> Tensor:
+        """Sum or average the rows of each bag; an empty bag gives zeros.
+
+        Args:
+            indices: as in ``ClickBatch``: int64 ``[T, B]`` one-hot, or ``[L]`` with ``offsets``.
+            offsets: None, or int64 ``[T * B + 1]``.
+
+        Returns:
+            ``[B, T, D]`` on the device of ``indices``.
+
+        Raises:
+            RuntimeError: an index outside its table; on a GPU at a later call, as torch's own lookups do.
+        """
+        assert self.rows is not None
+        home = indices.to(self.rows.device)
+        if offsets is None:
+            places, bags = self._places(home, self._first[:, None], self._sizes[:, None]).T, None
+        else:
+            bags = offsets.to(self.rows.device)
+            samples = (len(bags) - 1) // len(self._sizes)
+            counts = bags[::samples].diff() if samples else torch.zeros_like(self._sizes)
+            first, sizes = (
+                part.repeat_interleave(counts, output_size=len(home)) for part in (self._first, self._sizes)
+            )
+            places = self._places(home, first, sizes)
+        if self.update_rows is None:
+            return self._pooled(self.rows[places], bags).to(indices.device)
+        # Autograd calls a backward pass only where an input asks for a gradient, which the rows do not.
+        asks = torch.empty(0, device=self.rows.device, requires_grad=True)
+        rows: Tensor = _Rows.apply(asks, self, places)  # type: ignore[no-untyped-call]
+        return self._pooled(rows, bags).to(indices.device)
+
+    def _places(self, indices: Tensor, first: Tensor, sizes: Tensor) -> Tensor:
+        """Rows of the storage. Unchecked, an index beyond its table would be a row of the next one."""
+        inside = ((indices >= 0) & (indices < sizes)).all()
+        torch._assert_async(inside, "an index is outside its table")
+        return indices + first
+
+    def _pooled(self, rows: Tensor, bags: Tensor | None) -> Tensor:
+        if bags is None:
+            return rows
+        everything = torch.arange(len(rows), device=rows.device)
+        samples = (len(bags) - 1) // len(self._sizes)
+        sums = F.embedding_bag(everything, rows, bags, mode="sum", include_last_offset=True)
+        if self._is_mean:
+            lengths = bags.diff().clamp_min(1).to(rows.dtype).view(len(self._sizes), samples)
+            mean = torch.tensor(self._is_mean, device=rows.device)[:, None]
+            sums = sums / torch.where(mean, lengths, 1.0).view(-1, 1)
+        return sums.view(len(self._sizes), samples, -1).transpose(0, 1)
+
+    def _attach(self, index: int, rows: Tensor) -> None:
+        self.tables[index].data = rows
+
+
+class _Rows(torch.autograd.Function):
+    """Rows of the storage, whose backward pass updates them instead of returning a gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, asks: Tensor, fused: FusedTables, places: Tensor) -> Tensor:
+        assert fused.rows is not None
+        ctx.fused, ctx.places = fused, places
+        return fused.rows[places]
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[None, None, None]:
+        fused: FusedTables = ctx.fused
+        if fused.update_rows is not None:  # Else the training has ended meanwhile.
+            values = gradients[0].reshape(-1, gradients[0].shape[-1])
+            fused.update_rows(ctx.places.reshape(-1), values)
+            # Checkpoints tell by the versions of parameters which of them have changed.
+            torch.autograd.graph.increment_version(fused.tables)
+        return None, None, None
+
+
+def joined(parts: Sequence[Tensor], device: torch.device, attach: Callable[[int, Tensor], None]) -> Tensor:
+    """Copy tensors of equal width into one, and free each as soon as it is copied.
+
+    Args:
+        parts: tensors ``[rows, ...]``. Where they are on the device already, they go by way of the host.
+        device: of the result.
+        attach: called with the number of a part and the view that takes its place.
+    """
+    if device.type != "cpu" and parts[0].device == device:
+        for index, part in enumerate(parts):
+            attach(index, part.cpu())
+        parts = [part.cpu() for part in parts]
+    first, sizes = parts[0], [len(part) for part in parts]
+    result = torch.empty(sum(sizes), *first.shape[1:], dtype=first.dtype, device=device)
+    bounds = [0, *torch.tensor(sizes).cumsum(0).tolist()]
+    for index, (start, stop) in enumerate(pairwise(bounds)):
+        result[start:stop] = parts[index]
+        attach(index, result[start:stop])
+    return result
