@@ -114,7 +114,7 @@ def test_going_on_from_a_checkpoint_gives_the_same_bits(data: DLRMDataModule, tm
 
 
 def test_before_the_first_step_the_float_model_is_trained(data: DLRMDataModule) -> None:
-    one, other = click_module(data), click_module(data)
+    one, other = click_module(data), click_module(data, engine="torch")
     fit(one, data, aware(3), max_steps=3)
     fit(other, data, None, max_steps=3)
     assert_same_weights(one, other)
@@ -152,7 +152,7 @@ def test_training_on_without_rounding_forgets_the_quantization(
     module: DLRMModule, data: DLRMDataModule, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     fit(module, data, aware(), max_steps=2).save_checkpoint(tmp_path / "a.ckpt")
-    other = click_module(data)
+    other = click_module(data, engine="torch")
     fit(other, data, None, max_steps=4, ckpt_path=tmp_path / "a.ckpt")
     assert "training goes on without" in caplog.text
     assert other.model.trained_quantization is None
