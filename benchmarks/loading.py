@@ -1,9 +1,10 @@
-"""Measure how fast rows become batches, on one thread, of a dataset folder; also against another checkout.
+"""Measure how fast a loader without workers gives batches of a dataset folder; also against another checkout.
 
-Rows of batches in the order of the file, each batch a slice of the memory-mapped file, which is in memory already.
-With --against, processes of both checkouts take turns, and the ratio of each turn counts.
+The file is in memory already. Nothing is computed between two batches, so a thread that reads ahead only helps where
+there is a second core. With --against, processes of both checkouts take turns, and the ratio of each turn counts.
 
     python benchmarks/loading.py --data datasets/quickstart
+    python benchmarks/loading.py --data datasets/quickstart --shuffle row
     python benchmarks/loading.py --data datasets/quickstart --against ../dlrm_pl-before --repeats 21
 """
 
@@ -20,19 +21,21 @@ from pathlib import Path
 from machine import machine
 
 _CHILD = """
-import sys, time
+import itertools, sys, time
 import torch
 from dlrm_pl.data.formats.dataset_folder import DatasetFolder
 from dlrm_pl.data.loading.dataset import ClickDataset
+from dlrm_pl.data.loading.resumable_loader import ClickLoader
+from dlrm_pl.data.loading.sampling import EpochSampler
 torch.set_num_threads(1)
 rows = ClickDataset.of_split(DatasetFolder.open(sys.argv[1]), "train")
 for line in sys.stdin:
     size = min(int(line), len(rows))
     count = max(1, min(len(rows), 100_000) // size)
+    loader = ClickLoader(rows, EpochSampler(len(rows), size, sys.argv[2]))
     began = time.perf_counter()
-    for batch in range(count):
-        start = batch * size
-        rows[start : start + size]
+    for batch in itertools.islice(loader, count):
+        pass
     print((time.perf_counter() - began) / count, flush=True)
 """
 
@@ -40,8 +43,8 @@ for line in sys.stdin:
 class Loader:
     """A process that reads batches with the code of a checkout."""
 
-    def __init__(self, checkout: Path, data: Path) -> None:
-        command = [sys.executable, "-c", _CHILD, str(data.resolve())]
+    def __init__(self, checkout: Path, data: Path, shuffle: str) -> None:
+        command = [sys.executable, "-c", _CHILD, str(data.resolve()), shuffle]
         environment = os.environ | {"PYTHONPATH": str(checkout.resolve())}
         self._process = subprocess.Popen(
             command, cwd=checkout, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -79,17 +82,18 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="dataset folder")
     parser.add_argument("--against", type=Path, help="another checkout of this repository, which can read the dataset")
     parser.add_argument("--sizes", type=int, nargs="+", default=[32, 256, 2048, 16384], help="rows of a batch")
+    parser.add_argument("--shuffle", choices=("none", "batch", "row"), default="batch", help="order of the rows")
     parser.add_argument("--repeats", type=int, default=11, help="turns")
     options = parser.parse_args()
     checkouts = [Path(__file__).parents[1], *([options.against] if options.against else [])]
-    loaders = [Loader(checkout, options.data) for checkout in checkouts]
+    loaders = [Loader(checkout, options.data, options.shuffle) for checkout in checkouts]
     results = {}
     for size in options.sizes:
         results[str(size)] = found = measure(loaders, size, options.repeats)
         print(f"{size:>6,} rows  " + "  ".join(f"{name} {value:,.2f}" for name, value in found.items()), flush=True)
     for loader in loaders:
         loader.stop()
-    print(json.dumps({"data": str(options.data), "batches": results, "machine": machine()}))
+    print(json.dumps({"data": str(options.data), "shuffle": options.shuffle, "batches": results, "machine": machine()}))
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ class DLRMDataModule(pl.LightningDataModule):
         shuffle: order of the training rows. ``batch`` keeps the rows of a batch together and shuffles the batches
             (upstream's --mlperf-bin-shuffle), ``row`` shuffles the rows, ``none`` keeps the order of the file.
         seed: seed of the shuffling; each epoch gets another order.
-        num_workers: number of processes that read ahead; the file is memory-mapped, so 0 is usually fastest.
+        num_workers: number of processes that read ahead; 0: a thread of this process does, which is usually fastest.
         max_ind_range: take indices of hex columns with a vocabulary modulo this number and cap their tables at it; -1
             keeps them as in the folder.
         calibration_rows: number of first rows of val that calibrate a quantization; the others tune it. MLPerf
