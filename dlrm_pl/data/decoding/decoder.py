@@ -11,6 +11,7 @@ import torch
 
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.columns.columns import Columns
+from dlrm_pl.data.decoding.buffers import Buffers
 from dlrm_pl.data.decoding.native import Decoded, RecordLayout, Rows, library, will_need
 from dlrm_pl.data.formats.binary_format import Records
 
@@ -33,7 +34,12 @@ class Decoder:
         self._logarithms = [fields for fields in columns.dense_runs if columns.dense[fields.start].transform == "log1p"]
 
     def decode(
-        self, records: Records, selections: Sequence[RowNumbers], *, pin_memory: bool = False
+        self,
+        records: Records,
+        selections: Sequence[RowNumbers],
+        *,
+        pin_memory: bool = False,
+        buffers: Buffers | None = None,
     ) -> list[ClickBatch]:
         """Make batches up to the first one that has a value which ``RecordChecks`` refuses.
 
@@ -43,6 +49,7 @@ class Decoder:
             records: int32 ``[records, record_ints]``.
             selections: rows of each batch; they are in ``records``.
             pin_memory: make tensors in memory that is pinned for a copy to a CUDA device.
+            buffers: memory for the tensors, if it is not to be pinned; None: new memory.
 
         Returns:
             The batches; none if the native code was not built or ``DLRM_PL_ISA`` is ``fallback``.
@@ -51,7 +58,7 @@ class Decoder:
         if native is None:
             return []
         rows = rows_of(selections)
-        return self._batches(rows, self._layout.decode(native, records, rows, pin_memory=pin_memory))
+        return self._batches(rows, self._layout.decode(native, records, rows, pin_memory=pin_memory, buffers=buffers))
 
     def _batches(self, rows: Rows, decoded: Decoded) -> list[ClickBatch]:
         if not decoded.batches:

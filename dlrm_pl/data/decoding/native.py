@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from dlrm_pl.columns.columns import Columns
+from dlrm_pl.data.decoding.buffers import Buffers
 from dlrm_pl.data.decoding.capping import is_capped
 from dlrm_pl.data.formats.binary_format import Records
 from dlrm_pl.errors import ShapeError
@@ -114,6 +115,15 @@ class Decoded(NamedTuple):
     lookups: npt.NDArray[np.int64]
 
 
+class _Pinned:
+    """Makes tensors in pinned memory, which torch itself uses again."""
+
+    def empty(self, kind: str, count: int, dtype: npt.DTypeLike) -> Tensor:
+        """Return an uninitialized tensor ``[count]``."""
+        kinds = {np.float32: torch.float32, np.int64: torch.int64}
+        return torch.empty(count, dtype=kinds[dtype], pin_memory=True)  # type: ignore[index]
+
+
 class RecordLayout:
     """The columns of records as the native code reads them.
 
@@ -148,7 +158,9 @@ class RecordLayout:
             _SPARSE_FIELD,
         )
 
-    def decode(self, native: ctypes.CDLL, records: Records, rows: Rows, *, pin_memory: bool) -> Decoded:
+    def decode(
+        self, native: ctypes.CDLL, records: Records, rows: Rows, *, pin_memory: bool, buffers: Buffers | None = None
+    ) -> Decoded:
         """Decode batches of records up to the first one that has a wrong value, as ``RecordChecks`` defines it.
 
         Args:
@@ -156,18 +168,20 @@ class RecordLayout:
             records: int32 ``[records, record_ints]``.
             rows: rows of each batch.
             pin_memory: make tensors in memory that is pinned for a copy to a CUDA device.
+            buffers: memory for the tensors, if it is not to be pinned; None: new memory.
 
         Raises:
             ShapeError: the arguments do not fit together.
         """
         columns, count, total = self._columns, len(rows.sizes), int(rows.sizes.sum())
         one_hot = columns.is_one_hot
-        dense = torch.empty((total, columns.num_dense), pin_memory=pin_memory)
-        labels = torch.empty(total, pin_memory=pin_memory)
         ids = total * (columns.record_ints - 1 - columns.num_dense)
-        indices = torch.empty(ids, dtype=torch.int64, pin_memory=pin_memory)
         bounds = 0 if one_hot else total * columns.num_sparse + count
-        offsets = None if one_hot else torch.empty(bounds, dtype=torch.int64, pin_memory=pin_memory)
+        memory = _Pinned() if pin_memory else buffers or Buffers()
+        dense = memory.empty("dense", total * columns.num_dense, np.float32).view(total, columns.num_dense)
+        labels = memory.empty("labels", total, np.float32)
+        indices = memory.empty("indices", ids, np.int64)
+        offsets = None if one_hot else memory.empty("offsets", bounds, np.int64)
         lookups = np.empty(count, np.int64)
         numbers = address("rows", rows.numbers, _INT64, count if rows.consecutive else total)
         layout = _Layout(

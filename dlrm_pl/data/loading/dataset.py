@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 
 from dlrm_pl.batch import ClickBatch, pinned, to_batch
 from dlrm_pl.columns.columns import Columns
+from dlrm_pl.data.decoding.buffers import Buffers
 from dlrm_pl.data.decoding.capping import capped_records, capped_sizes
 from dlrm_pl.data.decoding.decoder import Decoder, RowNumbers, read_in_advance
 from dlrm_pl.data.formats.binary_format import Records, Split, columns_or_criteo, count_records, open_records
@@ -158,12 +159,15 @@ class ClickDataset(Dataset[ClickBatch]):
         """
         return self._read_sorted([self._sorted(selection) for selection in selections], pin_memory)
 
-    def _read_sorted(self, selections: Sequence[Selection], pin_memory: bool) -> list[ClickBatch]:
+    def _read_sorted(
+        self, selections: Sequence[Selection], pin_memory: bool, buffers: Buffers | None = None
+    ) -> list[ClickBatch]:
         records = self._records()[self._start : self._stop]
         for selection in selections:
             self._check_blocks(selection)
         # NumPy reads batches without native code, and the one with a wrong value, to name it.
-        batches = self._decoder.decode(records, _upto_unusual(selections, len(records)), pin_memory=pin_memory)
+        usual = _upto_unusual(selections, len(records))
+        batches = self._decoder.decode(records, usual, pin_memory=pin_memory, buffers=buffers)
         for selection in selections[len(batches) :]:
             batch = self._read_by_numpy(records, selection)
             batches.append(pinned(batch) if pin_memory else batch)
@@ -182,7 +186,8 @@ class ClickDataset(Dataset[ClickBatch]):
         Raises:
             DataFormatError: as ``dataset[selection]`` raises it, after the batches before it.
         """
-        source = BatchSource(partial(self._read_sorted, pin_memory=pin_memory), self._read_in_advance, self._most_rows)
+        read = partial(self._read_sorted, pin_memory=pin_memory, buffers=Buffers())
+        source = BatchSource(read, self._read_in_advance, self._most_rows)
         return read_ahead(source, map(self._sorted, selections), Waiting() if waiting is None else waiting)
 
     def _read_in_advance(self, selections: Sequence[Selection]) -> None:

@@ -108,13 +108,12 @@ def test_a_batch_that_is_changed_changes_no_other() -> None:
 )
 def test_rows_outside_the_records_are_refused(selection: Any, reason: str) -> None:
     layout = native.RecordLayout(MIXED, sizes_of(MIXED), -1)
-    library, records, rows = native.library(), random_records(MIXED, 20), rows_of([selection])
+    library, records, rows = native.library(), random_records(MIXED, 20), rows_of([selection, slice(0, 9)])
     assert library is not None
-    with pytest.raises((ShapeError, RuntimeError), match=f"{reason}|negative dimension"):
+    with pytest.raises(ShapeError, match=reason):
         layout.decode(library, records, rows, pin_memory=False)
-    if not isinstance(selection, slice) or selection.stop > 20:
-        with pytest.raises(ShapeError, match=reason):
-            native.will_need(library, records, rows)
+    with pytest.raises(ShapeError, match="a row is not in the file"):
+        native.will_need(library, records, rows)
 
 
 def test_records_of_another_layout_are_refused() -> None:

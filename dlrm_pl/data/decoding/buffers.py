@@ -1,0 +1,47 @@
+"""Memory of batches that is used again: the first use of a page costs more than the values that are written into it."""
+
+from __future__ import annotations
+
+import weakref
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+_MOST_FREE = 4
+"""Arrays of a kind that are kept although no tensor uses them."""
+
+
+class Buffers:
+    """Makes tensors in memory that earlier ones had, once nothing refers to these or to views of them.
+
+    Memory that the C library takes back from a thread it returns to the system, so that each batch of a megabyte would
+    be written to fresh pages. To be used by one thread at a time; tensors may be dropped by any.
+    """
+
+    def __init__(self) -> None:
+        self._free: dict[str, list[npt.NDArray[np.generic]]] = {}
+
+    def empty(self, kind: str, count: int, dtype: npt.DTypeLike) -> Tensor:
+        """Return an uninitialized tensor ``[count]``.
+
+        Args:
+            kind: what the tensor holds; those of a kind have about the same size, and one dtype.
+            count: number of values.
+            dtype: type of the values.
+        """
+        free = self._free.setdefault(kind, [])
+        array = free.pop() if free else np.empty(0, dtype)
+        if array.size < count:
+            array = np.empty(count, dtype)
+        # The tensor's storage keeps this view alive, and nothing else does: its end is that of the storage.
+        view = array[:count]
+        tensor = torch.from_numpy(view)
+        weakref.finalize(view, _give_back, free, array).atexit = False
+        return tensor
+
+
+def _give_back(free: list[npt.NDArray[np.generic]], array: npt.NDArray[np.generic]) -> None:
+    if len(free) < _MOST_FREE:
+        free.append(array)
