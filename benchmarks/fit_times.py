@@ -10,7 +10,7 @@ import pytorch_lightning as pl
 
 
 class EpochTimes(pl.Callback):
-    """Write seconds and optimizer steps of each epoch's batches, as JSON.
+    """Write seconds, seconds of the processor and optimizer steps of each epoch's batches, as JSON.
 
     It looks at the start and the end of an epoch alone, so that nothing observes the steps in between.
 
@@ -24,10 +24,11 @@ class EpochTimes(pl.Callback):
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock."""
-        self._began, self._first = time.perf_counter(), trainer.global_step
+        self._began, self._cpu, self._first = time.perf_counter(), time.process_time(), trainer.global_step
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Stop it."""
-        seconds = time.perf_counter() - self._began
-        self._found.append({"seconds": seconds, "steps": trainer.global_step - self._first})
+        seconds, cpu = time.perf_counter() - self._began, time.process_time() - self._cpu
+        steps = trainer.global_step - self._first
+        self._found.append({"seconds": seconds, "processor_seconds": cpu, "steps": steps})
         self._path.write_text(json.dumps(self._found))
