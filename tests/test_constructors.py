@@ -80,7 +80,12 @@ WRONG: dict[type, dict[str, list[object]]] = {
         **{"loss_weights": [[1.0], [-1.0, 1.0], [NAN, 1.0], ["1", "2"], 1.0], "loss_threshold": [-0.1, 0.5, NAN]},
         **{"learning_rate": [0, -1, NAN, float("inf"), "0.1", None], "lr_num_warmup_steps": [-1, 1.5, "3"]},
         **{"lr_decay_start_step": [-1, NAN], "lr_num_decay_steps": [-1, 2.5], "dataset_fingerprint": [None, 7]},
-        "columns": ["criteo", 3, {}, Columns.criteo()],
+        **{"columns": ["criteo", 3, {}, Columns.criteo()], "engine": ["cuda", None, True]},
+        **{"dense_optimizer": ["rwsadagrad", "rmsprop", 3], "dense_learning_rate": [0, -1, NAN, "0.1"]},
+        **{"epsilon": [-1, NAN, "0"], "dense_epsilon": [-1, NAN, "0"], "dense_weight_decay": [-1, NAN, None]},
+        **{"dense_betas": [[0.9], [1.0, 0.9], [-0.1, 0.9], 0.9], "lr_schedule": ["linear", None]},
+        **{"lr_decay_power": [0, -1, NAN, "2"], "lr_end_factor": [-0.1, 1.5, NAN, None]},
+        "weighted_pooling": ["other", 3],
     },
     DLRMDataModule: {
         **{"batch_size": [0, -1, 2.5, "128", None], "eval_batch_size": [0, True], "shuffle": ["rows", True, None]},
