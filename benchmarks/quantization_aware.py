@@ -45,6 +45,7 @@ def train(
         lr_decay_start_step=steps // 2,
         lr_num_decay_steps=steps - steps // 2,
         columns=data.columns,
+        engine="torch",  # Which trains with rounding, so that both go the same way until it begins.
     )
     first = int(options.first_share * steps)
     callbacks = [] if aware is None else [QuantizationAwareTraining(aware, first, options.observe_every)]
