@@ -81,10 +81,11 @@ class EpochSampler(Sampler[Selection]):
         if self._shuffle == "batch":
             order = np.random.default_rng((self._seed, self._epoch)).permutation(self._steps)
         draw = RandomPermutation(self._rows, (self._seed, self._epoch)) if self._shuffle == "row" else None
-        order, self._first_step = order[self._first_step :], 0
-        return self._selections(order, draw)
+        return self._selections(order[self._first_step :], draw)
 
     def _selections(self, order: npt.NDArray[np.int64], draw: RandomPermutation | None) -> Iterator[Selection]:
+        # Not before: a DataLoader with workers makes two iterators, and draws from the second.
+        self._first_step = 0
         for step in order:
             start, stop = self._share(int(step))
             yield slice(start, stop) if draw is None else draw(np.arange(start, stop))

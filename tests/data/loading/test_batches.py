@@ -168,6 +168,18 @@ def test_workers_change_no_batch(synthetic_folder: Path, workers: int, shuffle: 
         assert_same(got, expected)
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("shuffle", SHUFFLES)
+def test_resumed_loader_goes_on_where_it_stopped(synthetic_folder: Path, workers: int, shuffle: Shuffle) -> None:
+    rows = dataset(synthetic_folder, "val")
+    whole = list(ClickLoader(rows, EpochSampler(len(rows), 300, shuffle, seed=5)))
+    loader = ClickLoader(rows, EpochSampler(len(rows), 300, shuffle, seed=5), workers)
+    loader.load_state_dict({"batches": 3})
+    for expected in (whole[3:], whole):  # What was left of the epoch, and the next one from its start.
+        for got, one in zip(loader, expected, strict=True):
+            assert_same(got, one)
+
+
 def test_pickling_a_dataset_does_not_copy_the_file(synthetic_folder: Path) -> None:
     rows = dataset(synthetic_folder)
     rows[slice(0, 10)]
