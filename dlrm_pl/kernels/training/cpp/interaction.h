@@ -1,160 +1,128 @@
 // Lookups, pooling and the interaction of a sample's vectors, forward and backward. Included within a variant's
 // namespace, after linear.h.
 
-// Samples between the prefetch of a sample's rows and their use.
-constexpr int64_t AHEAD = 4;
+#include "bags.h"
+#include "combine.h"
 
-// A vector as the forward pass reads it: with split tables, of each float only the upper 16 bits.
-inline void read_row(const float* from, int64_t dim, bool upper, float* to) {
-    if (!upper) {
-        std::memcpy(to, from, size_t(dim) * 4);
-        return;
-    }
-    for (int64_t i = 0; i < dim; i++) {
-        uint32_t bits;
-        std::memcpy(&bits, from + i, 4);
-        bits &= 0xffff0000u;
-        std::memcpy(to + i, &bits, 4);
-    }
-}
-
-inline void prefetch_row(const float* row, int64_t dim) {
-    const auto* start = reinterpret_cast<const char*>(row);
-    for (int64_t line = 0; line < dim * 4; line += 64) __builtin_prefetch(start + line, 0, 2);
-}
-
-struct Bag {
-    const int64_t *first, *last;
-};
-
-inline Bag bag_of(const Batch& batch, int64_t table, int64_t sample) {
-    if (!batch.offsets) {
-        const int64_t* index = batch.indices + table * batch.index_stride + sample;
-        return {index, index + 1};
-    }
-    const int64_t* bounds = batch.offsets + table * batch.size + sample;
-    return {batch.indices + bounds[0], batch.indices + bounds[1]};
-}
-
-// The pooled vector of a bag, `padded` floats with zeros behind the dim.
-inline void pool(const Table& table, Bag bag, int64_t dim, int64_t padded, bool upper, float* spare, float* to) {
-    const int64_t count = bag.last - bag.first;
-    if (count == 0) {
-        std::fill(to, to + padded, 0.0f);
-        return;
-    }
-    read_row(table.rows + *bag.first * dim, dim, upper, to);
-    for (const int64_t* index = bag.first + 1; index < bag.last; index++) {
-        read_row(table.rows + *index * dim, dim, upper, spare);
-        for (int64_t i = 0; i < dim; i++) to[i] += spare[i];
-    }
-    if (table.is_mean && count > 1) {
-        const float size = float(count);
-        for (int64_t i = 0; i < dim; i++) to[i] /= size;
-    }
-    std::fill(to + dim, to + padded, 0.0f);
-}
-
-// What the room of a thread is used for.
-struct Room {
-    int64_t count, dim;  // Vectors and values of each, padded.
-    float *vectors;      // [count, dim].
-    float *panels;       // The same values as panels of a product.
-    float *products;     // [count, count].
-
-    Room(const Network& net, float* room)
-        : count(round_up(net.num_tables + 1, BLOCK)),
-          dim(round_up(net.dim, BLOCK)),
-          vectors(room),
-          panels(room + count * dim),
-          products(room + 2 * count * dim) {}
-};
-
-// All vectors as panels of which each value of a vector is a row.
-inline void turn(const Room& room) {
-    for (int64_t column = 0; column < room.count; column += LANES) {
-        float* const panel = room.panels + column / PANEL * PANEL * room.dim + column % PANEL;
-        for (int64_t k = 0; k < room.dim; k += LANES) {
-            Vector columns[LANES];
-            transpose(room.vectors + column * room.dim + k, room.dim, columns);
-            for (int64_t i = 0; i < LANES; i++) store(panel + (k + i) * PANEL, columns[i]);
+// Finds the rows that samples look up, and brings those of samples to come into the cache.
+template <typename T>
+class Lookups {
+public:
+    Lookups(const Network& net, const Table* tables, const Batch& batch, const Room<T>& room, int64_t first, int64_t last)
+        : net(net), tables(tables), batch(batch), room(room), last(last), block(first) {
+        if (!batch.offsets) resolve();
+        for (int64_t sample = first; sample < std::min(first + AHEAD, last); sample++) {
+            for (int64_t table = 0; table < net.num_tables; table++) prefetch(sample, table);
         }
     }
+
+    // Goes on to a sample, the one behind the last.
+    void advance(int64_t sample) {
+        if (sample == block + RESOLVED && !batch.offsets) {
+            block = sample;
+            resolve();
+        }
+    }
+
+    // The pooled vector of a table: a row, or a place in the room that the next call uses again.
+    const float* vector(int64_t sample, int64_t table) const {
+        if (sample + AHEAD < last) prefetch(sample + AHEAD, table);
+        if (!batch.offsets) return read_row(row_of(sample, table), net.dim, net.split_tables, room.spare);
+        return pool(tables[table], bag_of(batch, table, sample), net.dim, net.split_tables, room.spare, room.pooled);
+    }
+
+private:
+    const float*& row_of(int64_t sample, int64_t table) const {
+        return room.rows[(sample - block) * net.num_tables + table];
+    }
+
+    void resolve() {
+        const int64_t end = std::min(block + RESOLVED + AHEAD, last);
+        for (int64_t table = 0; table < net.num_tables; table++) {
+            const int64_t* const indices = batch.indices + table * batch.index_stride;
+            const float* const rows = tables[table].rows;
+            for (int64_t sample = block; sample < end; sample++) row_of(sample, table) = rows + indices[sample] * net.dim;
+        }
+    }
+
+    void prefetch(int64_t sample, int64_t table) const {
+        if (!batch.offsets) {
+            prefetch_row(row_of(sample, table), net.dim);
+            return;
+        }
+        const Bag bag = bag_of(batch, table, sample);
+        for (const int64_t* index = bag.first; index < bag.last; index++) {
+            prefetch_row(tables[table].rows + *index * net.dim, net.dim);
+        }
+    }
+
+    const Network& net;
+    const Table* const tables;
+    const Batch& batch;
+    const Room<T>& room;
+    const int64_t last;
+    int64_t block;  // The first sample whose rows are in the room.
+};
+
+// A vector as the backward pass will see it, and as units: values [0, dim), then zeros.
+template <typename T, typename Value>
+inline void put_vector(const float* from, int64_t dim, int64_t padded, T* stored, Value* to) {
+    int64_t i = 0;
+    const auto put = [&](Vector value) {
+        store(stored + i, value);
+        if constexpr (std::is_same_v<Value, T>) {
+            store(to + i, value);
+        } else {
+            store(to + i, rounded<T>(value));
+        }
+    };
+    for (; i + LANES <= dim; i += LANES) put(load(from + i));
+    for (; i < padded; i += LANES) put(load_some(from + i, dim - i));
 }
 
-// Products of rows [0, count) of `rows` with all panels of `columns` columns, to `to`.
-inline void products(
-    const float* rows, int64_t stride, const float* panels, int64_t depth, int64_t count, int64_t columns, float* to,
-    int64_t to_stride, bool triangle) {
-    for (int64_t column = 0; column < columns; column += PANEL) {
-        // Of a triangle's rows before the panel's first column nothing is needed.
-        each_tile(triangle ? std::min(column, count) : 0, count, [&](auto height, int64_t first) {
-            Tile<float, decltype(height)::value> tile;
-            tile.start(zero(), zero());
-            tile.add_units(rows + first * stride, stride, 1, panels + column * depth, depth, {reinterpret_cast<const char*>(panels + column * depth), 0});
-            float* place = to + first * to_stride + column;
-            DLRM_UNROLL
-            for (const auto& sums : tile.sums) {
-                store(place, sums[0], sums[1]);
-                place += to_stride;
+// The pairs' products behind each other, up to `end`.
+template <typename T>
+inline T* put_pairs(const Room<T>& room, int64_t count, bool diagonal, T* to, T* end) {
+    for (int64_t i = 0; i < count; i++) {
+        const float* const line = room.products + i * room.count;
+        const int64_t pairs = i + diagonal;
+        // Whole vectors as long as they fit: the next row overwrites what is behind a row's pairs.
+        for (int64_t j = 0; j < pairs; j += LANES) {
+            if (to + j + LANES <= end) {
+                store(to + j, load(line + j));
+            } else {
+                for (int64_t k = j; k < pairs; k++) to[k] = narrow<T>(line[k]);
             }
-        });
+        }
+        to += pairs;
     }
+    return to;
 }
 
 template <typename T>
 void interact(
     const Network& net, const Table* tables, const Batch& batch, Matrix vectors, Matrix out, float* given, int64_t first,
     int64_t last) {
-    const Room room(net, given);
+    const Room<T> room(net, given);
+    room.clear();
     const int64_t dim = net.dim, padded = room.dim, count = net.num_tables + 1;
-    const int64_t width = interaction_width(net), padded_width = round_up(width, BLOCK);
-    std::fill(room.vectors, room.vectors + room.count * padded, 0.0f);
-    const auto prefetch = [&](int64_t sample) {
-        for (int64_t table = 0; table < net.num_tables; table++) {
-            const Bag bag = bag_of(batch, table, sample);
-            for (const int64_t* index = bag.first; index < bag.last; index++) {
-                prefetch_row(tables[table].rows + *index * dim, dim);
-            }
-        }
-    };
-    for (int64_t sample = first; sample < std::min(first + AHEAD, last); sample++) prefetch(sample);
+    const int64_t width = round_up(interaction_width(net), BLOCK);
+    Lookups<T> lookups(net, tables, batch, room, first, last);
     for (int64_t sample = first; sample < last; sample++) {
-        if (sample + AHEAD < last) prefetch(sample + AHEAD);
+        lookups.advance(sample);
         T* const stored = row<T>(vectors, sample);
-        for (int64_t i = 0; i < padded; i += LANES) store(room.vectors + i, load(stored + i));
-        for (int64_t table = 0; table < net.num_tables; table++) {
-            float* const vector = room.vectors + (table + 1) * padded;
-            pool(tables[table], bag_of(batch, table, sample), dim, padded, net.split_tables, room.products, vector);
-            // The interaction sees what the backward pass will see.
-            T* const to = stored + (table + 1) * padded;
-            for (int64_t i = 0; i < padded; i += LANES) {
-                const Vector value = load(vector + i);
-                store(to + i, value);
-                store(vector + i, rounded<T>(value));
-            }
+        for (int64_t i = 0; i < padded; i += LANES) store(room.values + i, load(stored + i));
+        for (int64_t vector = 1; vector < count; vector++) {
+            put_vector(
+                lookups.vector(sample, vector - 1), dim, padded, stored + vector * padded,
+                room.values + vector * room.stride);
         }
         T* to = row<T>(out, sample);
-        T* const end = to + padded_width;
+        T* const end = to + width;
         if (net.is_dot) {
-            turn(room);
-            products(room.vectors, padded, room.panels, padded, count, room.count, room.products, room.count, true);
+            multiply_pairs(room, count);
             std::memcpy(to, stored, size_t(dim) * sizeof(T));
-            to += dim;
-            for (int64_t i = 0; i < count; i++) {
-                const float* line = room.products + i * room.count;
-                const int64_t pairs = i + net.diagonal;
-                // Whole vectors as long as they fit: the next row overwrites what is behind a row's pairs.
-                for (int64_t j = 0; j < pairs; j += LANES) {
-                    if (to + j + LANES <= end) {
-                        store(to + j, load(line + j));
-                    } else {
-                        for (int64_t k = j; k < pairs; k++) to[k] = narrow<T>(line[k]);
-                        break;
-                    }
-                }
-                to += pairs;
-            }
+            to = put_pairs(room, count, net.diagonal, to + dim, end);
         } else {
             for (int64_t i = 0; i < count; i++, to += dim) std::memcpy(to, stored + i * padded, size_t(dim) * sizeof(T));
         }
@@ -166,57 +134,40 @@ template <typename T>
 void interact_backward(
     const Network& net, Matrix vectors, Matrix dout, Matrix ddense, RowGradients rows, float* given, int64_t first,
     int64_t last) {
-    const Room room(net, given);
+    const Room<T> room(net, given);
+    room.clear();
     const int64_t dim = net.dim, padded = room.dim, count = net.num_tables + 1;
-    float* const symmetric = room.products;
-    float* const dense = room.vectors;  // Of the gradient; the vectors themselves are in panels.
-    std::fill(symmetric, symmetric + room.count * room.count, 0.0f);
+    float* const dense = room.pooled;  // The gradient of the bottom MLP's output.
+    std::fill(dense, dense + padded, 0.0f);
     for (int64_t sample = first; sample < last; sample++) {
         const T* const stored = row<T>(vectors, sample);
-        const T* from = row<T>(dout, sample);
+        const T* const from = row<T>(dout, sample);
         float* const to = rows.values + (sample - rows.first) * net.num_tables * dim;
+        const auto widened = [&](const T* values, float* floats, int64_t size) {
+            for (int64_t i = 0; i < size; i += LANES) {
+                if (i + LANES <= size) {
+                    store(floats + i, load(values + i));
+                } else {
+                    store_some(floats + i, load_some(values + i, size - i), size - i);
+                }
+            }
+        };
+        widened(from, dense, dim);
         if (net.is_dot) {
-            for (int64_t i = 0; i < dim; i += LANES) {
-                store(dense + i, i + LANES <= dim ? load(from + i) : load_some(from + i, dim - i));
-            }
-            from += dim;
-            for (int64_t i = 0; i < count; i++) {
-                for (int64_t j = 0; j < i + net.diagonal; j++) {
-                    const float gradient = widen(*from++);
-                    symmetric[j * room.count + i] = symmetric[i * room.count + j] = i == j ? 2 * gradient : gradient;
+            spread_pairs(room, count, net.diagonal, from + dim);
+            multiply_symmetric(room, count, dim, stored, [&](int64_t vector, int64_t column, Vector sums) {
+                if (vector == 0) {
+                    store(dense + column, add(load(dense + column), sums));
+                } else if (column + LANES <= dim) {
+                    store(to + (vector - 1) * dim + column, sums);
+                } else {
+                    store_some(to + (vector - 1) * dim + column, sums, dim - column);
                 }
-            }
-            for (int64_t column = 0; column < padded; column += PANEL) {
-                float* const panel = room.panels;
-                for (int64_t i = 0; i < count; i++) {
-                    const T* const vector = stored + i * padded + column;
-                    store(panel + i * PANEL, load(vector), load(vector + LANES));
-                }
-                each_tile(0, count, [&](auto height, int64_t start) {
-                    constexpr int64_t most = decltype(height)::value;
-                    Tile<float, most> tile;
-                    tile.start(zero(), zero());
-                    tile.add_units(symmetric + start * room.count, room.count, 1, panel, count, {reinterpret_cast<const char*>(panel), 0});
-                    DLRM_UNROLL
-                    for (int64_t i = 0; i < most; i++) {
-                        const int64_t vector = start + i;
-                        if (vector == 0) {
-                            float* const line = dense + column;
-                            store(line, add(load(line), tile.sums[i][0]), add(load(line + LANES), tile.sums[i][1]));
-                        } else {
-                            float* const line = to + (vector - 1) * dim + column;
-                            store_some(line, tile.sums[i][0], dim - column);
-                            store_some(line + LANES, tile.sums[i][1], dim - column - LANES);
-                        }
-                    }
-                });
-            }
+            });
         } else {
-            for (int64_t i = 0; i < dim; i++) dense[i] = widen(from[i]);
-            for (int64_t i = 0; i < net.num_tables * dim; i++) to[i] = widen(from[dim + i]);
+            widened(from + dim, to, net.num_tables * dim);
         }
-        std::fill(dense + dim, dense + padded, 0.0f);
-        T* const ddense_row = row<T>(ddense, sample);
-        for (int64_t i = 0; i < padded; i += LANES) store(ddense_row + i, where(stored + i, load(dense + i)));
+        T* const gradient = row<T>(ddense, sample);
+        for (int64_t i = 0; i < padded; i += LANES) store(gradient + i, where(stored + i, load(dense + i)));
     }
 }

@@ -3,11 +3,6 @@
 // Samples between the prefetch of a row that is changed and the change.
 constexpr int64_t UPDATE_AHEAD = 12;
 
-inline void prefetch_to_write(const float* row, int64_t dim) {
-    const auto* start = reinterpret_cast<const char*>(row);
-    for (int64_t line = 0; line < dim * 4; line += 64) __builtin_prefetch(start + line, 1, 3);
-}
-
 inline void subtract(float* row, const float* gradient, float rate, int64_t dim) {
     for (int64_t i = 0; i < dim; i++) row[i] -= rate * gradient[i];
 }

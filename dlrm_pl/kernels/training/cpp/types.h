@@ -85,10 +85,11 @@ inline int64_t interaction_width(const Network& net) {
     return net.dim + vectors * (vectors - 1) / 2 + (net.diagonal ? vectors : 0);
 }
 
-// Floats that a thread needs to combine the vectors of a sample.
+// Floats that a thread needs to combine the vectors of a sample: see Room in combine.h.
 inline int64_t interaction_room(const Network& net) {
+    constexpr int64_t samples = 20;  // Of which the rows are known: RESOLVED + AHEAD in bags.h.
     const int64_t vectors = round_up(net.num_tables + 1, BLOCK), dim = round_up(net.dim, BLOCK);
-    return 2 * vectors * dim + 2 * vectors * vectors;
+    return 2 * vectors * (dim + BLOCK) + 2 * vectors * vectors + 2 * dim + samples * net.num_tables * 2;
 }
 
 struct Batch {

@@ -1,6 +1,8 @@
 // The variants of the stages, each compiled for the instructions that it is named after.
 #pragma once
 
+#include <type_traits>
+
 #include "types.h"
 
 namespace dlrm::training {

@@ -1,0 +1,219 @@
+// Products of a sample's vectors with each other, and their gradients. Included within a variant's namespace, after
+// products.h.
+//
+// Vectors are rows of units, as products.h has them: floats, or pairs of bfloat16 where an instruction takes them.
+
+template <typename T>
+using Unit = typename Product<T>::Unit;
+
+// What units are made of: float, or bfloat16 in pairs.
+template <typename T>
+struct Element {
+    using Type = float;
+};
+template <>
+struct Element<Bf16> {
+    using Type = std::conditional_t<Product<Bf16>::WIDTH == 1, float, Bf16>;
+};
+
+// What the room of a thread is used for.
+template <typename T>
+struct Room {
+    using Value = typename Element<T>::Type;
+
+    int64_t count;    // Vectors, in whole registers.
+    int64_t dim;      // Values of a vector, padded.
+    int64_t stride;   // Between the values of two vectors: not a power of two, which would share few cache lines.
+    Value* values;    // [count, stride].
+    Unit<T>* panels;  // The same as panels of one register's width: [count / LANES][units of a vector][LANES].
+    float* products;  // [count, count].
+    Value* symmetric;  // [count, count].
+    float *spare, *pooled;  // A row each.
+    const float** rows;     // [RESOLVED + AHEAD, T], of which the last ones are of samples to come.
+
+    Room(const Network& net, float* room)
+        : count(round_up(net.num_tables + 1, LANES)), dim(round_up(net.dim, BLOCK)), stride(dim + BLOCK) {
+        const int64_t most = round_up(net.num_tables + 1, BLOCK);
+        const auto take = [&](int64_t floats) {
+            float* const taken = room;
+            room += floats;
+            return taken;
+        };
+        values = reinterpret_cast<Value*>(take(most * stride));
+        panels = reinterpret_cast<Unit<T>*>(take(most * stride));
+        products = take(most * most);
+        symmetric = reinterpret_cast<Value*>(take(most * most));
+        spare = take(dim), pooled = take(dim);
+        rows = reinterpret_cast<const float**>(room);
+    }
+
+    // Nothing of what was in the room before may become part of a sum.
+    void clear() const {
+        std::fill(values, values + count * stride, Value());
+        std::fill(products, products + count * count, 0.0f);
+        std::fill(symmetric, symmetric + count * count, Value());
+    }
+};
+
+// Products of ROWS vectors with those of VECTORS panels.
+template <typename T, int64_t ROWS, int64_t VECTORS>
+inline void add_products(
+    const Unit<T>* rows, int64_t stride, const Unit<T>* panels, int64_t depth, float* to, int64_t to_stride) {
+    using P = Product<T>;
+    Vector sums[ROWS][VECTORS];
+    DLRM_UNROLL
+    for (int64_t i = 0; i < ROWS; i++) {
+        DLRM_UNROLL
+        for (int64_t j = 0; j < VECTORS; j++) sums[i][j] = zero();
+    }
+    for (int64_t k = 0; k < depth; k++) {
+        decltype(P::panel(panels)) columns[VECTORS];
+        DLRM_UNROLL
+        for (int64_t j = 0; j < VECTORS; j++) columns[j] = P::panel(panels + (j * depth + k) * LANES);
+        DLRM_UNROLL
+        for (int64_t i = 0; i < ROWS; i++) {
+            const auto value = P::value(rows + i * stride + k);
+            DLRM_UNROLL
+            for (int64_t j = 0; j < VECTORS; j++) sums[i][j] = P::add(value, columns[j], sums[i][j]);
+        }
+    }
+    DLRM_UNROLL
+    for (int64_t i = 0; i < ROWS; i++) {
+        DLRM_UNROLL
+        for (int64_t j = 0; j < VECTORS; j++) store(to + i * to_stride + j * LANES, sums[i][j]);
+    }
+}
+
+// Calls work(first, last) for parts of about the same size, none larger than a tile.
+template <typename Work>
+inline void each_part(int64_t first, int64_t last, const Work& work) {
+    const int64_t count = last - first, parts = (count + TILE_ROWS - 1) / TILE_ROWS;
+    for (int64_t part = 0; part < parts; part++) work(first + count * part / parts, first + count * (part + 1) / parts);
+}
+
+// room.products[i][j] = values[i] . values[j] for all j < i, and for j = i too.
+template <typename T>
+void multiply_pairs(const Room<T>& room, int64_t count) {
+    constexpr int64_t width = Product<T>::WIDTH;
+    const int64_t stride = room.stride / width, depth = room.dim / width;
+    const auto* const units = reinterpret_cast<const Unit<T>*>(room.values);
+    for (int64_t column = 0; column < room.count; column += LANES) {
+        for (int64_t k = 0; k < depth; k += LANES) {
+            Vector columns[LANES];
+            transpose(reinterpret_cast<const float*>(units + column * stride + k), stride, columns);
+            auto* const to = reinterpret_cast<float*>(room.panels + column * depth + k * LANES);
+            DLRM_UNROLL
+            for (int64_t i = 0; i < LANES; i++) store(to + i * LANES, columns[i]);
+        }
+    }
+    const auto multiply = [&](int64_t first, int64_t last) {
+        for (int64_t column = 0; column < last; column += 2 * LANES) {
+            const auto* const panels = room.panels + column * depth;
+            float* const to = room.products + first * room.count + column;
+            with_rows(last - first, [&](auto rows) {
+                constexpr int64_t ROWS = decltype(rows)::value;
+                if (last - column > LANES) {
+                    add_products<T, ROWS, 2>(units + first * stride, stride, panels, depth, to, room.count);
+                } else {
+                    add_products<T, ROWS, 1>(units + first * stride, stride, panels, depth, to, room.count);
+                }
+            });
+        }
+    };
+    // The first rows need one panel only.
+    const int64_t single = std::min(count, std::min(LANES, TILE_ROWS));
+    multiply(0, single);
+    each_part(single, count, multiply);
+}
+
+// The gradients of all vectors: for each i, to(i, column) is given the sums over j of symmetric[i][j] vectors[j].
+template <typename T, int64_t ROWS, int64_t VECTORS, typename Take>
+inline void add_gradients(
+    const Unit<T>* rows, int64_t stride, const Unit<T>* panel, int64_t step, int64_t depth, const Take& take) {
+    using P = Product<T>;
+    Vector sums[ROWS][VECTORS];
+    DLRM_UNROLL
+    for (int64_t i = 0; i < ROWS; i++) {
+        DLRM_UNROLL
+        for (int64_t j = 0; j < VECTORS; j++) sums[i][j] = zero();
+    }
+    for (int64_t k = 0; k < depth; k++) {
+        decltype(P::panel(panel)) columns[VECTORS];
+        DLRM_UNROLL
+        for (int64_t j = 0; j < VECTORS; j++) columns[j] = P::panel(panel + k * step + j * LANES);
+        DLRM_UNROLL
+        for (int64_t i = 0; i < ROWS; i++) {
+            const auto value = P::value(rows + i * stride + k);
+            DLRM_UNROLL
+            for (int64_t j = 0; j < VECTORS; j++) sums[i][j] = P::add(value, columns[j], sums[i][j]);
+        }
+    }
+    DLRM_UNROLL
+    for (int64_t i = 0; i < ROWS; i++) {
+        DLRM_UNROLL
+        for (int64_t j = 0; j < VECTORS; j++) take(i, j * LANES, sums[i][j]);
+    }
+}
+
+// The gradients of the pairs' products, from `from`, as a symmetric matrix; those of a vector with itself count twice.
+template <typename T>
+void spread_pairs(const Room<T>& room, int64_t count, bool diagonal, const T* from) {
+    for (int64_t i = 0; i < count; i++) {
+        const int64_t pairs = i + diagonal;
+        for (int64_t j = 0; j <= i; j += LANES) {
+            const Vector value = j + LANES <= pairs ? load(from + j) : load_some(from + j, pairs - j);
+            store(room.products + i * room.count + j, value);
+            store(room.symmetric + i * room.count + j, value);
+        }
+        from += pairs;
+    }
+    for (int64_t i = 0; i < room.count; i += LANES) {
+        for (int64_t j = 0; j <= i; j += LANES) {
+            const float* const lower = room.products + i * room.count + j;
+            Vector columns[LANES];
+            transpose(lower, room.count, columns);
+            DLRM_UNROLL
+            for (int64_t k = 0; k < LANES; k++) {
+                if (i == j) columns[k] = add(columns[k], load(lower + k * room.count));
+                store(room.symmetric + (j + k) * room.count + i, columns[k]);
+            }
+        }
+    }
+}
+
+// Calls take(vector, column, sums) for the gradients of all vectors, from room.symmetric.
+template <typename T, typename Take>
+void multiply_symmetric(const Room<T>& room, int64_t count, int64_t dim, const T* vectors, const Take& take) {
+    constexpr int64_t width = Product<T>::WIDTH;
+    const auto* const symmetric = reinterpret_cast<const Unit<T>*>(room.symmetric);
+    const int64_t stride = room.count / width, depth = (count + width - 1) / width;
+    for (int64_t column = 0; column < dim; column += 2 * LANES) {
+        const Unit<T>* panel;
+        int64_t step;
+        if constexpr (std::is_same_v<T, Unit<T>>) {
+            panel = vectors + column, step = room.dim;
+        } else {
+            step = 2 * LANES;
+            for (int64_t i = 0; i < count; i += width) {
+                const T* const first = vectors + i * room.dim + column;
+                const T* const second = width > 1 && i + 1 < count ? first + room.dim : nullptr;
+                auto* const to = room.panels + i / width * step;
+                for (int64_t j = 0; j < step; j += LANES) {
+                    Product<T>::pack(to + j, first + j, second ? second + j : nullptr, LANES);
+                }
+            }
+            panel = room.panels;
+        }
+        each_part(0, count, [&](int64_t first, int64_t last) {
+            with_rows(last - first, [&](auto rows) {
+                constexpr int64_t ROWS = decltype(rows)::value;
+                const auto place = [&](int64_t i, int64_t j, Vector sums) { take(first + i, column + j, sums); };
+                if (dim - column > LANES) {
+                    add_gradients<T, ROWS, 2>(symmetric + first * stride, stride, panel, step, depth, place);
+                } else {
+                    add_gradients<T, ROWS, 1>(symmetric + first * stride, stride, panel, step, depth, place);
+                }
+            });
+        });
+    }
+}
