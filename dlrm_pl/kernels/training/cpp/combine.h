@@ -23,6 +23,7 @@ struct Room {
 
     int64_t count;    // Vectors, in whole registers.
     int64_t dim;      // Values of a vector, padded.
+    int64_t depth;    // Units of a vector, without those that are zeros anyway.
     int64_t stride;   // Between the values of two vectors: not a power of two, which would share few cache lines.
     Value* values;    // [count, stride].
     Unit<T>* panels;  // The same as panels of one register's width: [count / LANES][units of a vector][LANES].
@@ -32,7 +33,10 @@ struct Room {
     const float** rows;     // [RESOLVED + AHEAD, T], of which the last ones are of samples to come.
 
     Room(const Network& net, float* room)
-        : count(round_up(net.num_tables + 1, LANES)), dim(round_up(net.dim, BLOCK)), stride(dim + BLOCK) {
+        : count(round_up(net.num_tables + 1, LANES)),
+          dim(round_up(net.dim, BLOCK)),
+          depth(round_up((net.dim + Product<T>::WIDTH - 1) / Product<T>::WIDTH, LANES)),
+          stride(dim + BLOCK) {
         const int64_t most = round_up(net.num_tables + 1, BLOCK);
         const auto take = [&](int64_t floats) {
             float* const taken = room;
@@ -95,7 +99,7 @@ inline void each_part(int64_t first, int64_t last, const Work& work) {
 template <typename T>
 void multiply_pairs(const Room<T>& room, int64_t count) {
     constexpr int64_t width = Product<T>::WIDTH;
-    const int64_t stride = room.stride / width, depth = room.dim / width;
+    const int64_t stride = room.stride / width, depth = room.depth;
     const auto* const units = reinterpret_cast<const Unit<T>*>(room.values);
     for (int64_t column = 0; column < room.count; column += LANES) {
         for (int64_t k = 0; k < depth; k += LANES) {

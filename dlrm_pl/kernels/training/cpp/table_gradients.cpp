@@ -7,9 +7,28 @@ namespace dlrm::training {
 
 namespace {
 
-constexpr int64_t DIGIT_BITS = 11, DIGITS = 1 << DIGIT_BITS;
-// Rows between the prefetch of one and its update.
+// Bits that lookups are sorted by at a time: a few lookups are not worth counting many digits.
+constexpr int64_t FEW_BITS = 6, MANY_BITS = 11, FEW = 1024;
+// Lookups between the prefetch of a gradient, a row and its state and their use.
 constexpr int64_t AHEAD = 8;
+
+// Sums that are added at the end: one sum alone would wait for each addition.
+double sum_of_squares(const float* values, int64_t count) {
+    constexpr int64_t parts = 8;
+    double sums[parts] = {};
+    int64_t i = 0;
+    for (; i + parts <= count; i += parts) {
+        for (int64_t j = 0; j < parts; j++) sums[j] += double(values[i + j]) * values[i + j];
+    }
+    for (; i < count; i++) sums[0] += double(values[i]) * values[i];
+    return ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]));
+}
+
+template <bool CHANGED>
+void prefetch(const float* values, int64_t count) {
+    const auto* start = reinterpret_cast<const char*>(values);
+    for (int64_t line = 0; line < count * 4; line += 64) __builtin_prefetch(start + line, CHANGED, 3);
+}
 
 }  // namespace
 
@@ -64,12 +83,14 @@ void TableGradients::group(const Network& net, const Table& table, int64_t numbe
     grouped.count = to - grouped.lookups.data();
     // Sorted by one group of bits after the other, from the lowest on, which keeps the order of equal rows.
     Lookup *from = grouped.lookups.data(), *other = grouped.spare.data();
-    for (int64_t shift = 0; shift < 63 && (table.count - 1) >> shift; shift += DIGIT_BITS) {
-        int64_t starts[DIGITS] = {};
-        for (int64_t i = 0; i < grouped.count; i++) starts[from[i].row >> shift & (DIGITS - 1)]++;
+    const int64_t bits = grouped.count < FEW ? FEW_BITS : MANY_BITS, mask = (int64_t(1) << bits) - 1;
+    for (int64_t shift = 0; shift < 63 && (table.count - 1) >> shift; shift += bits) {
+        int64_t starts[int64_t(1) << MANY_BITS];
+        std::fill(starts, starts + mask + 1, 0);
+        for (int64_t i = 0; i < grouped.count; i++) starts[from[i].row >> shift & mask]++;
         int64_t sum = 0;
-        for (int64_t& start : starts) sum += std::exchange(start, sum);
-        for (int64_t i = 0; i < grouped.count; i++) other[starts[from[i].row >> shift & (DIGITS - 1)]++] = from[i];
+        for (int64_t digit = 0; digit <= mask; digit++) sum += std::exchange(starts[digit], sum);
+        for (int64_t i = 0; i < grouped.count; i++) other[starts[from[i].row >> shift & mask]++] = from[i];
         std::swap(from, other);
     }
     if (from != grouped.lookups.data()) grouped.lookups.swap(grouped.spare);
@@ -80,20 +101,28 @@ void TableGradients::each_row(const Variant& variant, const Network& net, int64_
     Grouped& grouped = tables[size_t(number)];
     const Lookup* const lookups = grouped.lookups.data();
     float* const sum = grouped.sum.data();
+    for (int64_t i = 0; i < std::min(AHEAD, grouped.count); i++) prefetch<false>(lookups[i].gradient, net.dim);
     for (int64_t i = 0; i < grouped.count;) {
-        const int64_t row = lookups[i].row;
-        const int64_t first = i;
-        for (; i < grouped.count && lookups[i].row == row; i++) {
-            variant.add_row(sum, lookups[i].gradient, lookups[i].weight, net.dim, i > first);
+        const int64_t row = lookups[i].row, first = i;
+        while (i < grouped.count && lookups[i].row == row) {
+            if (i + AHEAD < grouped.count) prefetch<false>(lookups[i + AHEAD].gradient, net.dim);
+            i++;
         }
-        work(row, sum, std::min(i + AHEAD, grouped.count) - 1);
+        const int64_t later = std::min(i + AHEAD, grouped.count) - 1;
+        // A row that was looked up once needs no sum.
+        if (i == first + 1 && lookups[first].weight == 1.0f) {
+            work(row, lookups[first].gradient, lookups[later].row);
+            continue;
+        }
+        for (int64_t j = first; j < i; j++) variant.add_row(sum, lookups[j].gradient, lookups[j].weight, net.dim, j > first);
+        work(row, sum, lookups[later].row);
     }
 }
 
 double TableGradients::squares(const Variant& variant, const Network& net, int64_t number) {
     double total = 0;
-    each_row(variant, net, number, [&](int64_t, const float* sum, int64_t) {
-        for (int64_t i = 0; i < net.dim; i++) total += double(sum[i]) * sum[i];
+    each_row(variant, net, number, [&](int64_t, const float* gradient, int64_t) {
+        total += sum_of_squares(gradient, net.dim);
     });
     return total;
 }
@@ -101,19 +130,21 @@ double TableGradients::squares(const Variant& variant, const Network& net, int64
 void TableGradients::apply(
     const Variant& variant, const Network& net, const Table& table, int64_t number, const Rates& rates, float factor,
     float largest_value) {
-    const Lookup* const lookups = tables[size_t(number)].lookups.data();
-    each_row(variant, net, number, [&](int64_t row, float* sum, int64_t later) {
-        if (later >= 0) {
-            const auto* next = reinterpret_cast<const char*>(table.rows + lookups[later].row * net.dim);
-            for (int64_t line = 0; line < net.dim * 4; line += 64) __builtin_prefetch(next + line, 1, 3);
-        }
-        if (factor != 1) {
-            for (int64_t i = 0; i < net.dim; i++) sum[i] *= factor;
+    float* const limited = tables[size_t(number)].sum.data();
+    each_row(variant, net, number, [&](int64_t row, const float* gradient, int64_t later) {
+        prefetch<true>(table.rows + later * net.dim, net.dim);
+        if (net.table_rule == ADAGRAD) prefetch<true>(table.state + later * net.dim, net.dim);
+        if (net.table_rule == ROWWISE_ADAGRAD) prefetch<true>(table.state + later, 1);
+        if (factor != 1 || largest_value > 0) {
+            for (int64_t i = 0; i < net.dim; i++) limited[i] = gradient[i] * factor;
+            gradient = limited;
         }
         if (largest_value > 0) {
-            for (int64_t i = 0; i < net.dim; i++) sum[i] = std::min(std::max(sum[i], -largest_value), largest_value);
+            for (int64_t i = 0; i < net.dim; i++) {
+                limited[i] = std::min(std::max(limited[i], -largest_value), largest_value);
+            }
         }
-        variant.update_row(net.table_rule, table, row, sum, net.dim, rates);
+        variant.update_row(net.table_rule, table, row, gradient, net.dim, rates);
     });
 }
 
