@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from dlrm_pl.batch import bags_of_tables
 from dlrm_pl.errors import ShapeError
+from dlrm_pl.files.large_pages import on_large_pages
 from dlrm_pl.model.fused_tables import FusedTables
 
 TABLE_KEY = "embedding_bags.tables.{}.weight"
@@ -43,7 +44,7 @@ class EmbeddingBags(nn.Module):
         # Modules rather than bare parameters: DistributedDataParallel expects sparse gradients by the module's class.
         self.tables = nn.ModuleList()
         for rows, mode in zip(table_sizes, modes, strict=True):
-            table = torch.empty(rows, embedding_dim)
+            table = on_large_pages(torch.empty(rows, embedding_dim))
             bound = math.sqrt(1 / rows)
             table.uniform_(-bound, bound)
             self.tables.append(nn.EmbeddingBag(rows, embedding_dim, mode=mode, sparse=True, _weight=table))

@@ -11,6 +11,7 @@ from torch.optim.adagrad import adagrad
 from torch.optim.adam import adam
 from torch.optim.sgd import sgd
 
+from dlrm_pl.files.large_pages import on_large_pages
 from dlrm_pl.model.training.optimizers.settings import DenseRule, TableRule
 
 STATES: dict[TableRule | DenseRule, tuple[str, ...]] = {
@@ -28,7 +29,10 @@ def new_state(rule: TableRule | DenseRule, parameter: Tensor) -> dict[str, Tenso
     if not STATES[rule]:
         return {}
     shape = parameter.shape[:1] if rule == "rwsadagrad" else parameter.shape
-    state = {name: torch.zeros(shape, dtype=parameter.dtype, device=parameter.device) for name in STATES[rule]}
+    state = {
+        name: on_large_pages(torch.empty(shape, dtype=parameter.dtype, device=parameter.device)).zero_()
+        for name in STATES[rule]
+    }
     return {"step": torch.tensor(0.0), **state}
 
 
