@@ -45,7 +45,7 @@ from dlrm_pl.data.synthetic.synthesize import synthesize
 from dlrm_pl.metrics.auroc import exact_auroc
 from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.model.dlrm import DLRM
-from dlrm_pl.model.training.schedule import WarmupDecay
+from dlrm_pl.model.training.optimizers.schedule import WarmupDecay
 
 NUDGED = "torch_fp32_nudged"
 NAMES = ("reference", *(contender.name for contender in CONTENDERS), NUDGED)

@@ -137,7 +137,7 @@ def _checkpoint(path: Path, full: bool) -> Description:
     from dlrm_pl.model.checkpoints.table_statistics import describe_rows, sampled_rows
     from dlrm_pl.model.checkpoints.tensors import unchecked
     from dlrm_pl.model.embeddings import TABLE_KEY
-    from dlrm_pl.model.training.run_record import RunRecord
+    from dlrm_pl.model.training.resuming.run_record import RunRecord
 
     checkpoint = open_checkpoint(path, whole=full)  # Light: Lightning's import takes longer than all that is read here.
     left = unchecked(checkpoint)

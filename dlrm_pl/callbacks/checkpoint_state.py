@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from dlrm_pl.model.checkpoints.contract import KEY
-from dlrm_pl.model.training.run_record import RunRecord
+from dlrm_pl.model.training.resuming.run_record import RunRecord
 from dlrm_pl.torch_file.plain import replace_leaves
 
 _OF_OTHERS = ("callbacks",)  # ModelCheckpoint notes its last file here, so this differs between two of a moment.

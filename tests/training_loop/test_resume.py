@@ -15,8 +15,8 @@ from dlrm_pl.errors import CheckpointError, ConfigurationError
 from dlrm_pl.inspection import describe
 from dlrm_pl.model.load import read_checkpoint
 from dlrm_pl.model.training.lightning_module import DLRMModule
-from dlrm_pl.model.training.run_record import KEY, Override, RunRecord
-from dlrm_pl.model.training.schedule import WarmupDecay
+from dlrm_pl.model.training.optimizers.schedule import WarmupDecay
+from dlrm_pl.model.training.resuming.run_record import KEY, Override, RunRecord
 from tests.support.training import assert_same_weights, click_module, quiet_trainer
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")

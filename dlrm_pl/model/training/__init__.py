@@ -1,1 +1,1 @@
-"""Training DLRM: the LightningModule, losses, schedule and gradients."""
+"""Training DLRM: the LightningModule and its losses, and what it trains with in a sub-folder for each subject."""

@@ -19,10 +19,10 @@ from dlrm_pl.model.training.engine.choice import Engine
 from dlrm_pl.model.training.gpu.gpu_module import TablePlace
 from dlrm_pl.model.training.hyperparameters import plain_list, pooling_of, with_inputs
 from dlrm_pl.model.training.losses import Loss
-from dlrm_pl.model.training.memory_needed import TrainingMemory, require_memory
+from dlrm_pl.model.training.optimizers.schedule import ScheduleName
 from dlrm_pl.model.training.optimizers.settings import DenseRule, TableRule, check_rules
-from dlrm_pl.model.training.run_record import RunRecord
-from dlrm_pl.model.training.schedule import ScheduleName
+from dlrm_pl.model.training.resuming.run_record import RunRecord
+from dlrm_pl.model.training.safeguards.memory_needed import TrainingMemory, require_memory
 from dlrm_pl.model.training.stored_module import StoredModule
 from dlrm_pl.model.training.weight_init import skips_weight_init
 from dlrm_pl.model.weighted_bags import WeightedBags, WeightedPooling

@@ -13,12 +13,12 @@ from torch.optim.lr_scheduler import LambdaLR
 from dlrm_pl.columns.columns import Columns
 from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.model.checkpoints.contract import QUANTIZATION_KEY, CheckpointContract
-from dlrm_pl.model.training.accumulation import rewind_to_last_step
-from dlrm_pl.model.training.changed_rates import give_numbers
 from dlrm_pl.model.training.gpu.gpu_module import GPUModule
-from dlrm_pl.model.training.precision import check_precision
-from dlrm_pl.model.training.run_record import RunRecord
-from dlrm_pl.model.training.run_settings import run_settings
+from dlrm_pl.model.training.resuming.accumulation import rewind_to_last_step
+from dlrm_pl.model.training.resuming.changed_rates import give_numbers
+from dlrm_pl.model.training.resuming.run_record import RunRecord
+from dlrm_pl.model.training.resuming.run_settings import run_settings
+from dlrm_pl.model.training.safeguards.precision import check_precision
 from dlrm_pl.model.weighted_bags import fit_row_weights
 
 log = logging.getLogger(__name__)

@@ -14,17 +14,17 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
 from dlrm_pl.batch import ClickBatch
-from dlrm_pl.model.training.changed_rates import numbers_of
-from dlrm_pl.model.training.divergence import divergence, has_diverged
 from dlrm_pl.model.training.engine.choice import Choice, Engine, choose
 from dlrm_pl.model.training.engine.native_engine import NativeEngine
-from dlrm_pl.model.training.gradient_clipping import clip_gradients
+from dlrm_pl.model.training.gradients.clipping import clip_gradients
+from dlrm_pl.model.training.gradients.data_parallel import average, broadcast, is_distributed
 from dlrm_pl.model.training.losses import Loss, click_loss
 from dlrm_pl.model.training.optimizers.make import make_optimizer
+from dlrm_pl.model.training.optimizers.schedule import WarmupDecay
 from dlrm_pl.model.training.optimizers.settings import OptimizerSettings
-from dlrm_pl.model.training.schedule import WarmupDecay
+from dlrm_pl.model.training.resuming.changed_rates import numbers_of
+from dlrm_pl.model.training.safeguards.divergence import divergence, has_diverged
 from dlrm_pl.model.training.scored_module import ScoredModule
-from dlrm_pl.model.training.sparse_gradients import average, broadcast, is_distributed
 
 log = logging.getLogger(__name__)
 
@@ -126,7 +126,7 @@ class TrainedModule(ScoredModule):
     def _ddp_params_and_buffers_to_ignore(self) -> list[str]:
         """Names of weights that Lightning and DistributedDataParallel do not synchronize between ranks.
 
-        In training these are the tables, which sparse_gradients.py takes care of. Otherwise the first rank's weights
+        In training these are the tables: gradients/data_parallel.py does it. Otherwise the first rank's weights
         would be sent to the others; that is skipped where every rank has them already, since it would copy each page of
         a memory-mapped file.
         """

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from dlrm_pl.model.training.gradient_clipping import clip_gradients
+from dlrm_pl.model.training.gradients.clipping import clip_gradients
 
 
 @pytest.mark.parametrize("by", ["norm", "value"])

@@ -11,9 +11,9 @@ import pytest
 from dlrm_pl import memory
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.model.architecture import Architecture
-from dlrm_pl.model.training import memory_needed
-from dlrm_pl.model.training.memory_needed import TrainingMemory
 from dlrm_pl.model.training.optimizers.settings import OptimizerSettings
+from dlrm_pl.model.training.safeguards import memory_needed
+from dlrm_pl.model.training.safeguards.memory_needed import TrainingMemory
 from tests.support.training import loader, make_batches, make_module, quiet_trainer
 
 MIB = 1 << 20

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dlrm_pl.errors import ConfigurationError
-from dlrm_pl.model.training.schedule import WarmupDecay
+from dlrm_pl.model.training.optimizers.schedule import WarmupDecay
 from tests.reference import dlrm as reference
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from dlrm_pl.errors import NonFiniteError
-from dlrm_pl.model.training.divergence import divergence, has_diverged
+from dlrm_pl.model.training.safeguards.divergence import divergence, has_diverged
 from tests.support.tiny import as_multi_hot
 from tests.support.training import loader, make_batches, make_module, make_trainer
 

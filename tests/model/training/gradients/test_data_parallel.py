@@ -6,7 +6,7 @@ from tests.support.ranks import run_ranks
 
 ONE_STEP_EACH = """
 from dlrm_pl.model.embeddings import EmbeddingBags
-from dlrm_pl.model.training.sparse_gradients import average, broadcast, is_distributed
+from dlrm_pl.model.training.gradients.data_parallel import average, broadcast, is_distributed
 assert is_distributed()
 sizes = [3, 50, 1000, 7]
 torch.manual_seed(rank)  # Other tables on each rank, until they are broadcast.
