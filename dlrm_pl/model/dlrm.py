@@ -128,12 +128,12 @@ class DLRM(nn.Module):
         try:
             logits: Tensor = self(ClickBatch(batch.dense.to(device), batch.indices.to(device), offsets))
         except (IndexError, RuntimeError) as error:  # An embedding and an embedding bag refuse an index differently.
-            if wrong := self._outside(batch):
+            if wrong := self.outside(batch):
                 raise LookupIndexError(wrong) from error
             raise
         return logits
 
-    def _outside(self, batch: ClickBatch) -> str:
+    def outside(self, batch: ClickBatch) -> str:
         """Describe the first index that is outside its table; empty where none is."""
         sizes, ids = self.architecture.table_sizes, list(batch.indices)
         if batch.offsets is not None:

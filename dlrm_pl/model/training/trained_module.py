@@ -23,6 +23,7 @@ from dlrm_pl.model.training.optimizers.make import make_optimizer
 from dlrm_pl.model.training.optimizers.schedule import WarmupDecay
 from dlrm_pl.model.training.optimizers.settings import OptimizerSettings
 from dlrm_pl.model.training.resuming.changed_rates import numbers_of
+from dlrm_pl.model.training.safeguards.bad_batches import empty_batch, index_outside
 from dlrm_pl.model.training.safeguards.divergence import divergence, has_diverged
 from dlrm_pl.model.training.scored_module import ScoredModule
 
@@ -71,17 +72,27 @@ class TrainedModule(ScoredModule):
 
         Raises:
             NonFiniteError: the loss is NaN, infinite, or so large that the training has diverged.
-            LookupIndexError: the native engine found an index outside its table.
+            LookupIndexError: an index is outside its table.
+            ShapeError: the batch has no samples, or does not fit the model.
         """
         engine = self.native_engine()
-        if engine is not None:
-            loss = torch.tensor(engine.step(batch, batch_idx))
-        else:
-            loss = click_loss(self(batch), batch.known_labels, self._loss, self._loss_weights)
+        loss = self._loss_of(batch) if engine is None else torch.tensor(engine.step(batch, batch_idx))
         self.model.watch.glance()
         self.check_loss(float(loss.detach()), batch)
         self.log("train_loss", loss, prog_bar=True, batch_size=batch.num_samples)
         return loss
+
+    def _loss_of(self, batch: ClickBatch) -> Tensor:
+        labels = batch.known_labels
+        if not len(labels):
+            raise empty_batch(self.trainer)
+        try:
+            logits = self(batch)
+        except (IndexError, RuntimeError) as error:  # An embedding and an embedding bag refuse an index differently.
+            if wrong := index_outside(self.trainer, self.model, batch):
+                raise wrong from error
+            raise
+        return click_loss(logits, labels, self._loss, self._loss_weights)
 
     def check_loss(self, loss: float, batch: ClickBatch) -> None:
         """Check the mean loss of a batch.

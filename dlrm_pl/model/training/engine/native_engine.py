@@ -16,6 +16,7 @@ from dlrm_pl.model.training.engine.hooks import BATCH_HOOKS, is_of_the_user, ove
 from dlrm_pl.model.training.engine.obstacles import native_precision
 from dlrm_pl.model.training.losses import Loss, click_loss
 from dlrm_pl.model.training.optimizers.native import count_steps, rates_of, rules_of, state_of
+from dlrm_pl.model.training.safeguards.bad_batches import empty_batch, place
 
 
 class NativeEngine:
@@ -100,11 +101,13 @@ class NativeEngine:
         dense, indices, offsets, labels = batch
         if labels is None:
             labels = batch.known_labels  # Raises.
+        if not len(labels):
+            raise empty_batch(trainer)
         found = self._native.step(
             dense if dense.is_contiguous() else dense.contiguous(),
-            indices if indices.dtype == torch.int64 else indices.long(),
-            offsets,
-            labels,
+            _int64(indices),
+            None if offsets is None else _int64(offsets),
+            labels if labels.dtype == torch.float32 and labels.is_contiguous() else labels.float().contiguous(),
             rates,
             table_rates,
             loss_scale=1 / batches,
@@ -185,8 +188,7 @@ class NativeEngine:
         return math.nan if math.isfinite(loss) else loss
 
     def _error(self, failure: StepFailure) -> Exception:
-        trainer = self._trainer
-        where = f"Sample {failure.sample} of batch {trainer.fit_loop.batch_idx:,} of epoch {trainer.current_epoch}"
+        where = f"Sample {failure.sample} of {place(self._trainer)}"
         if failure.kind == "offset":
             return ShapeError(f"{where}: the offsets of table {failure.table} run backwards, at {failure.value}.")
         rows = self._model.architecture.table_sizes[failure.table]
@@ -194,3 +196,9 @@ class NativeEngine:
             f"{where}: table {failure.table} has {rows:,} rows, but the index is {failure.value}. The rows come from "
             "another dataset than the model, or are corrupt. Nothing of this batch was trained on."
         )
+
+
+def _int64(numbers: Tensor) -> Tensor:
+    """Return numbers as native code reads them, which other loaders than ours may give in another form."""
+    numbers = numbers if numbers.dtype == torch.int64 else numbers.long()
+    return numbers if numbers.dim() == 0 or numbers.shape[-1] < 2 or numbers.stride(-1) == 1 else numbers.contiguous()

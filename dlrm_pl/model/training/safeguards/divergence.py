@@ -49,6 +49,8 @@ def _cause(model: nn.Module, batch: ClickBatch) -> str:
         sample, feature = divmod(bad, batch.dense.shape[1])
         value = batch.dense[sample, feature].item()
         return f"dense feature {feature} of sample {sample} of the batch is {value}"
+    if batch.labels is not None and (bad := _bad(batch.labels)) is not None:
+        return f"the label of sample {bad} of the batch is {batch.labels[bad].item()}"
     largest, where = -1.0, "none"
     for name, weight, rows in _weights(model, batch):
         values = weight if rows is None else weight[rows]

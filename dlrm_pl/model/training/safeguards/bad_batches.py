@@ -1,0 +1,36 @@
+"""Batches that cannot be trained on, and where they are."""
+
+from __future__ import annotations
+
+import pytorch_lightning as pl
+
+from dlrm_pl.batch import ClickBatch
+from dlrm_pl.errors import LookupIndexError, ShapeError
+from dlrm_pl.model.dlrm import DLRM
+
+
+def place(trainer: pl.Trainer) -> str:
+    """Say which batch is trained now, for the middle of a message."""
+    return f"batch {trainer.fit_loop.batch_idx:,} of epoch {trainer.current_epoch}"
+
+
+def empty_batch(trainer: pl.Trainer) -> ShapeError:
+    """Make the error for a batch without samples."""
+    return ShapeError(
+        f"There are no samples in {place(trainer)}, so it has no mean loss. Leave such batches out of the loader."
+    )
+
+
+def index_outside(trainer: pl.Trainer, model: DLRM, batch: ClickBatch) -> LookupIndexError | None:
+    """Make the error for a batch whose forward pass failed, if an index of it is outside its table.
+
+    Args:
+        trainer: Trainer that trains on the batch.
+        model: network.
+        batch: the batch.
+    """
+    # After a failed lookup on a GPU, nothing can be read there any more.
+    wrong = model.outside(batch) if batch.indices.device.type == "cpu" else ""
+    if not wrong:
+        return None
+    return LookupIndexError(f"In {place(trainer)}: {wrong[0].lower()}{wrong[1:]} Nothing of this batch was trained on.")
