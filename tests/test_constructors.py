@@ -76,7 +76,7 @@ WRONG: dict[type, dict[str, list[object]]] = {
         **{"table_sizes": [[], [0], [3.0], 5, "3", ["3"]], "embedding_dim": [0, -1, 2.0, "2"]},
         **{"bottom_mlp": [[13], [13, 3], 13, "13-2"], "top_mlp": [[], [4], [2.5, 1], "1"]},
         **{"interaction": ["sum", None], "self_interaction": ["yes", 1], "loss": ["ce", None], "optimizer": ["adam"]},
-        "tables_on": ["gpu", None],
+        **{"tables_on": ["gpu", None], "table_format": ["bf16", None]},
         **{"loss_weights": [[1.0], [-1.0, 1.0], [NAN, 1.0], ["1", "2"], 1.0], "loss_threshold": [-0.1, 0.5, NAN]},
         **{"learning_rate": [0, -1, NAN, float("inf"), "0.1", None], "lr_num_warmup_steps": [-1, 1.5, "3"]},
         **{"lr_decay_start_step": [-1, NAN], "lr_num_decay_steps": [-1, 2.5], "dataset_fingerprint": [None, 7]},

@@ -86,6 +86,11 @@ class QuantizationAwareTraining(pl.Callback):
                 "QuantizationAwareTraining rounds the rows of the tables, and not their products with the weights that "
                 "weighted_pooling='learned' trains. Train without it, or quantize after training."
             )
+        if pl_module.hparams["table_format"] != "fp32":
+            raise ConfigurationError(
+                "QuantizationAwareTraining rounds the rows of the tables by its recipe, and table_format='split' in "
+                "another way. Train with table_format='fp32'."
+            )
         rows = getattr(trainer.datamodule, "calibration_dataloader", None)  # type: ignore[attr-defined]
         if self._recipe_of(pl_module).has_int8_linears and not callable(rows):
             raise ConfigurationError(

@@ -32,10 +32,13 @@ class EmbeddingBags(nn.Module):
 
     Attributes:
         nonfinite_as_zero: read NaN and infinity in a table as 0, for tables with a few damaged rows.
+        trains_upper_halves: in training, read only the upper 16 bits of each value, which is a bfloat16, as split SGD
+            does; updates change all 32 bits. Otherwise whole values are read.
         fused: the storage of all tables, while a training on a GPU keeps them in one; None otherwise.
     """
 
     nonfinite_as_zero = False
+    trains_upper_halves = False
     fused: FusedTables | None = None
 
     def __init__(self, table_sizes: Sequence[int], embedding_dim: int, is_mean: Sequence[bool] = ()) -> None:
@@ -91,21 +94,33 @@ class EmbeddingBags(nn.Module):
                 [self._rows(rows, table) for rows, table in zip(indices, self.parameters(), strict=True)], dim=1
             )
         bags = split_bags(indices, offsets, count)
-        if self.nonfinite_as_zero:
-            pooled = [
-                F.embedding_bag(torch.arange(len(rows)), self._rows(rows, table.weight), starts, mode=table.mode)
-                for (rows, starts), table in zip(bags, self._modules_of_tables(), strict=True)
-            ]
+        if self.nonfinite_as_zero or self._reads_upper_halves:
+            pooled = []
+            for (rows, starts), table in zip(bags, self._modules_of_tables(), strict=True):
+                each = torch.arange(len(rows), device=rows.device)
+                pooled.append(F.embedding_bag(each, self._rows(rows, table.weight), starts, mode=table.mode))
         else:
             pooled = [table(rows, starts) for (rows, starts), table in zip(bags, self.tables, strict=True)]
         return torch.stack(pooled, dim=1)
+
+    @property
+    def _reads_upper_halves(self) -> bool:
+        # Models that score are often in training mode, but record no gradients.
+        return self.trains_upper_halves and self.training and torch.is_grad_enabled()
 
     def _modules_of_tables(self) -> list[nn.EmbeddingBag]:
         return [table for table in self.tables if isinstance(table, nn.EmbeddingBag)]
 
     def _rows(self, indices: Tensor, table: Tensor) -> Tensor:
         rows = F.embedding(indices, table, sparse=True)
+        if self._reads_upper_halves:
+            rows = rows - (rows - _upper_halves(rows)).detach()  # Both differences are exact; the gradient is whole.
         return torch.nan_to_num(rows, nan=0.0, posinf=0.0, neginf=0.0) if self.nonfinite_as_zero else rows
+
+
+def _upper_halves(values: Tensor) -> Tensor:
+    """Return float32 values whose lower 16 bits are 0."""
+    return (values.detach().view(torch.int32) & -65536).view(torch.float32)
 
 
 def split_bags(indices: Tensor, offsets: Tensor, num_tables: int) -> list[tuple[Tensor, Tensor]]:

@@ -183,3 +183,9 @@ def test_a_statement_of_another_model_is_refused(module: DLRMModule, data: DLRMD
     module.model.trained_quantization = {"recipe": aware()._recipe_of(make_module()).to_dict(), "ranges": {}}
     with pytest.raises(CheckpointError, match="names 8 ops, but the model has 29"):
         TrainedQuantization.of(module.model)
+
+
+def test_tables_that_are_read_by_halves_are_refused() -> None:
+    trainer = quiet_trainer(callbacks=[aware()], max_epochs=1, enable_checkpointing=False)
+    with pytest.raises(ConfigurationError, match="and table_format='split' in another way"):
+        trainer.fit(make_module(table_format="split"), loader(make_batches(2)))

@@ -73,6 +73,8 @@ class DLRMModule(StoredModule):
         weighted_pooling: learned: each row of a table has a weight, which is trained from 1 on, and is multiplied into
             the row when the model is quantized or exported. none and fixed: rows have no weight of their own; fixed is
             upstream's name for weights that stay 1.
+        table_format: values of the tables that a training step reads: fp32, whole; or split, only the upper 16 bits of
+            each, a bfloat16, as split SGD does. Updates change all 32 bits in both, and scoring reads them.
         tables_on: where the tables are while a GPU trains or scores: on the device, or, where they do not fit, on the
             host, which then looks up and updates their rows.
 
@@ -123,6 +125,7 @@ class DLRMModule(StoredModule):
         engine: Engine = "auto",
         weighted_pooling: WeightedPooling = "none",
         tables_on: TablePlace = "device",
+        table_format: Literal["fp32", "split"] = "fp32",
     ) -> None:
         super().__init__()
         # Plain lists, since hyperparameters are written to YAML.
@@ -174,6 +177,7 @@ class DLRMModule(StoredModule):
             self.model = DLRM(architecture)
             if weighted_pooling == "learned":
                 self.model.embedding_bags = WeightedBags(self.model.embedding_bags)  # type: ignore[arg-type]
+            self.model.embedding_bags.trains_upper_halves = table_format == "split"  # type: ignore[assignment]
         self._add_metrics()
 
     def forward(self, batch: ClickBatch) -> Tensor:

@@ -42,7 +42,7 @@ _SCHEDULE = {
 # What checkpoints of earlier versions do not state, since it was not possible to choose another.
 _ALWAYS_BEFORE = {
     field.name: field.default for field in fields(OptimizerSettings) if field.name not in ("optimizer", "learning_rate")
-} | {"lr_schedule": "upstream", "lr_decay_power": 2.0, "lr_end_factor": 0.0}
+} | {"lr_schedule": "upstream", "lr_decay_power": 2.0, "lr_end_factor": 0.0, "table_format": "fp32"}
 # Hyperparameters that say how a model is trained; the others say what it is.
 _TRAINING = ("loss", "loss_weights", "optimizer", *_SCHEDULE, *_ALWAYS_BEFORE)
 

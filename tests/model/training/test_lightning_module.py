@@ -17,6 +17,7 @@ from dlrm_pl.errors import ConfigurationError, DatasetError, MetricError, NonFin
 from dlrm_pl.model.training.lightning_module import DLRMModule
 from dlrm_pl.model.training.weight_init import skip_weight_init
 from tests.reference import dlrm as reference
+from tests.support.tiny import as_multi_hot
 from tests.support.training import (
     SIZES,
     SMALL,
@@ -201,6 +202,7 @@ CHANGES: dict[str, Any] = {
     "dense_learning_rate": 0.3,
     "lr_num_warmup_steps": 3,
     "lr_num_decay_steps": 3,
+    "table_format": "split",
     "top_mlp": [9, 1],
     "bottom_mlp": [3, 4],
 }
@@ -380,3 +382,27 @@ def test_module_without_initial_weights_takes_no_memory_and_then_the_tensors_the
     usual = DLRMModule([40, 7], **shape)  # type: ignore[arg-type]
     usual.load_state_dict(state)
     assert usual.model.embedding_bags.weights()[0].data_ptr() != module.model.embedding_bags.weights()[0].data_ptr()
+
+
+@pytest.mark.parametrize("multi_hot", [False, True])
+def test_split_tables_are_read_by_halves_in_training_alone(multi_hot: bool) -> None:
+    batch = make_batches(1)[0]
+    batch = as_multi_hot(batch) if multi_hot else batch
+    module, whole = make_module(table_format="split"), make_module()
+    assert np.array_equal(module.predict(batch), whole.predict(batch))
+    halves = make_module()
+    for table in halves.model.embedding_bags.weights():
+        table.view(torch.int32).bitwise_and_(-65536)
+    assert torch.equal(module(batch), halves(batch))
+    assert not torch.equal(module(batch), whole(batch))
+    assert torch.equal(module.eval()(batch), whole(batch))
+
+
+def test_checkpoint_is_not_continued_with_another_table_format(tmp_path: Path) -> None:
+    trainer = make_trainer()
+    trainer.fit(make_module(), loader(make_batches(2)))
+    trainer.save_checkpoint(tmp_path / "whole.ckpt")
+    with pytest.raises(ConfigurationError, match=r"model\.table_format is split, but fp32 in the checkpoint"):
+        make_trainer(max_epochs=2).fit(
+            make_module(table_format="split"), loader(make_batches(2)), ckpt_path=tmp_path / "whole.ckpt"
+        )

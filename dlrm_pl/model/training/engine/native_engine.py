@@ -161,6 +161,7 @@ class NativeEngine:
             class_weights=self._loss_weights,
             dense_rule=self._rules.dense,
             table_rule=self._rules.tables,
+            split_tables=bool(model.embedding_bags.trains_upper_halves),
         )
 
     def _tables(self) -> list[TrainedTable]:

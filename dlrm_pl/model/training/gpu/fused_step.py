@@ -115,6 +115,8 @@ def _obstacles(module: Any, trainer: Any) -> Iterator[str]:
         yield f"trainer.precision is {trainer.precision}"
     if type(module.model) is not DLRM or type(module.model.embedding_bags) is not EmbeddingBags:
         yield "the model is not a plain DLRM"
+    elif module.model.embedding_bags.trains_upper_halves:
+        yield "model.table_format is split"
 
 
 def check_room(model: DLRM, rule: TableRule, device: torch.device) -> None:

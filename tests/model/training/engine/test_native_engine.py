@@ -14,6 +14,7 @@ from pytorch_lightning.callbacks import EMAWeightAveraging
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.errors import LookupIndexError, NonFiniteError
 from tests.support.engines import assert_close, needs_native, trained
+from tests.support.tiny import as_multi_hot
 from tests.support.training import assert_same_weights, loader, make_batches, make_module, make_trainer
 
 pytestmark = [
@@ -159,4 +160,16 @@ def test_multi_hot_batches_are_trained_as_torch_does() -> None:
     native, seen = trained("native", batches=batches)
     expected, by_torch = trained("torch", batches=batches)
     assert seen.losses == pytest.approx(by_torch.losses, rel=1e-4)
+    assert_close(native, expected)
+
+
+@pytest.mark.parametrize("options", [{}, {"optimizer": "adagrad"}, {"interaction": "cat"}], ids=str)
+@pytest.mark.parametrize("multi_hot", [False, True])
+def test_split_tables_are_trained_as_torch_does(options: dict[str, Any], multi_hot: bool) -> None:
+    batches = [as_multi_hot(batch) if multi_hot else batch for batch in make_batches(12)]
+    native, seen = trained("native", module={"table_format": "split", **options}, batches=batches)
+    expected, by_torch = trained("torch", module={"table_format": "split", **options}, batches=batches)
+    _, whole = trained("torch", module=options, batches=batches)
+    assert seen.losses == pytest.approx(by_torch.losses, rel=1e-4)
+    assert seen.losses[0] != pytest.approx(whole.losses[0], rel=1e-6)
     assert_close(native, expected)

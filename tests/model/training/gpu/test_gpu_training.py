@@ -195,3 +195,12 @@ def test_a_diverging_loss_ends_the_training_as_on_a_cpu() -> None:
     batches[1].dense.fill_(float("inf"))
     with pytest.raises(Exception, match="loss"):
         fit(made(), batches)
+
+
+def test_split_tables_are_trained_by_torch() -> None:
+    one, other = made(table_format="split"), made(DLRMModule, table_format="split")
+    fit(one)
+    fit(other)
+    assert_same_weights(one, other)
+    with pytest.raises(ConfigurationError, match=r"model\.tables_on=host: .* and model\.table_format is split\."):
+        fit(made(tables_on="host", table_format="split"))
