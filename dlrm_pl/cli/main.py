@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         except Exception:
             # A library that was interrupted while it was imported may have made another error of it.
             if interrupts:
-                return _interrupted()
+                return _interrupted(args)
             raise
 
 
@@ -78,11 +78,11 @@ def _run_to_status(args: list[str], verbosity: Verbosity) -> int:
             return _fail(f"Not allowed to write or read{_of(error)} ({error.strerror}). Choose another folder.")
         raise
     except KeyboardInterrupt as interrupt:
-        return _interrupted(interrupt)
+        return _interrupted(args, interrupt)
     except SystemExit as stop:
         # Lightning turns ctrl-C into sys.exit(1).
         if isinstance(stop.__context__, KeyboardInterrupt):
-            return _interrupted(stop.__context__)
+            return _interrupted(args, stop.__context__)
         raise
 
 
@@ -201,10 +201,16 @@ def _fail(message: str) -> int:
     return EXIT_WRONG_INPUT
 
 
-def _interrupted(interrupt: KeyboardInterrupt | None = None) -> int:
+def _interrupted(args: list[str], interrupt: KeyboardInterrupt | None = None) -> int:
     checkpoint = getattr(interrupt, "checkpoint", None)
-    if checkpoint is None:
-        print("Interrupted. No partial output was left; run the same command again to continue.", file=sys.stderr)
+    if checkpoint is not None:
+        what = f"Give the same command with --ckpt_path {checkpoint} to continue."
+    elif args[0] == "fit":
+        what = (
+            "No partial output was left; give the same command with --ckpt_path and a checkpoint that was saved before "
+            "to continue, or with --overwrite to start again."
+        )
     else:
-        print(f"Interrupted. Give the same command with --ckpt_path {checkpoint} to continue.", file=sys.stderr)
+        what = "No partial output was left; run the same command again to continue."
+    print(f"Interrupted. {what}", file=sys.stderr)
     return EXIT_INTERRUPTED
