@@ -64,7 +64,7 @@ def test_print_config_shows_the_whole_run(fitted: Path, capsys: pytest.CaptureFi
 
 def test_loss_that_is_no_number(capsys: pytest.CaptureFixture[str], synthetic_folder: Path, tmp_path: Path) -> None:
     config = write_config(tmp_path, synthetic_folder)
-    expect_error(capsys, r"loss .*(nan|inf)", "fit", "-c", config, "--model.learning_rate", 1e30)
+    expect_error(capsys, r"loss .*(NaN|infinite)", "fit", "-c", config, "--model.learning_rate", 1e30)
     assert not (tmp_path / "artifact").exists()
 
 
