@@ -13,6 +13,7 @@ from dlrm_pl.batch import ClickBatch
 from dlrm_pl.data.loading.dataset import ClickDataset
 from dlrm_pl.data.loading.read_ahead import Waiting
 from dlrm_pl.data.loading.sampling import EpochSampler
+from dlrm_pl.errors import DLRMError
 
 
 class ClickLoader(DataLoader[ClickBatch]):
@@ -73,7 +74,10 @@ class ClickLoader(DataLoader[ClickBatch]):
         batches, waiting = super().__iter__(), self.waiting
         while True:
             started = time.perf_counter()
-            batch = next(batches, None)
+            try:
+                batch = next(batches, None)
+            except DLRMError as error:
+                raise _as_in_worker(error) from error
             waiting.seconds += time.perf_counter() - started
             if batch is None:
                 return
@@ -87,6 +91,13 @@ class ClickLoader(DataLoader[ClickBatch]):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Start the next iteration where the saved one stopped."""
         self._resume_at = int(state["batches"])
+
+
+def _as_in_worker(error: DLRMError) -> DLRMError:
+    """Return the error that a worker raised, for which a DataLoader raises one with the worker's traceback as text."""
+    kind = type(error)
+    _, name, message = str(error).rpartition(f"{kind.__module__}.{kind.__qualname__}: ")
+    return kind(message.rstrip()) if name else error
 
 
 class SelectionStream(IterableDataset[ClickBatch]):

@@ -215,6 +215,18 @@ def test_record_numbers_in_messages_count_from_the_file(dataset_copy: Path) -> N
         rows[np.array([3, 20, 7])]
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_error_of_a_worker_is_as_in_this_process(dataset_copy: Path, workers: int) -> None:
+    path = dataset_copy / split_file_name("val")
+    records = np.fromfile(path, dtype="<i4").reshape(-1, 40)
+    records[1200, 0] = 3
+    records.tofile(path)
+    rows = dataset(dataset_copy, "val")
+    loader = ClickLoader(rows, EpochSampler(len(rows), 300), workers)
+    with pytest.raises(DataFormatError, match=r"^\S+: record 1200: the label is 3"):
+        list(loader)
+
+
 def test_rows_outside_the_file_are_rejected(synthetic_folder: Path) -> None:
     folder = DatasetFolder.open(synthetic_folder)
     with pytest.raises(ConfigurationError, match="rows 0 to 9999 were requested, but the file has 2000"):
