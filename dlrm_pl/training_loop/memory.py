@@ -30,7 +30,10 @@ def check_memory(trainer: pl.Trainer, model: pl.LightningModule, datamodule: Any
     if not isinstance(model, DLRMModule):
         return  # A module of the user's own, of which nothing is known.
     batch_size = getattr(datamodule, "batch_size", 0)
-    memory = TrainingMemory.of(model.architecture, model.optimizers_chosen, batch_size=batch_size)
+    accumulated = trainer.accumulate_grad_batches
+    memory = TrainingMemory.of(
+        model.architecture, model.optimizers_chosen, batch_size=batch_size, accumulated=accumulated
+    )
     log.info("memory of the training: %s; %s are available", memory, format_bytes(available_bytes()))
     if trainer.strategy.root_device.type != "cpu":
         return
@@ -46,5 +49,6 @@ def check_memory(trainer: pl.Trainer, model: pl.LightningModule, datamodule: Any
     require_memory(
         more,
         "The optimizer's state and the batches" if memory.state else "The batches",
-        "Give a smaller --data.batch_size, or an --model.optimizer that keeps less (sgd keeps nothing).",
+        "Give a smaller --data.batch_size, or an --model.optimizer that keeps less (sgd keeps nothing)"
+        f"{', or accumulate fewer batches' if accumulated > 1 else ''}.",
     )

@@ -25,7 +25,7 @@ class TrainingMemory:
         tables: weights of the tables.
         state: optimizer's state of the tables.
         mlps: weights of the MLPs, their gradients, packed copies and optimizer's state.
-        batch: activations and gradients of a batch, and the batches that are read ahead.
+        batch: activations and gradients of a batch, accumulated gradients, and the batches that are read ahead.
     """
 
     tables: int
@@ -40,6 +40,7 @@ class TrainingMemory:
         optimizers: OptimizerSettings = OptimizerSettings(),  # noqa: B008 (frozen)
         *,
         batch_size: int = 0,
+        accumulated: int = 1,
     ) -> TrainingMemory:
         """Add up what a training takes.
 
@@ -47,6 +48,7 @@ class TrainingMemory:
             architecture: shape of the model.
             optimizers: optimizers of the tables and of the MLPs.
             batch_size: rows of a batch; 0 if it is not known.
+            accumulated: batches whose gradients are accumulated for a step.
         """
         dim, sizes = architecture.embedding_dim, architecture.table_sizes
         widths = [architecture.bottom_mlp, (architecture.interaction_width, *architecture.top_mlp)]
@@ -54,11 +56,13 @@ class TrainingMemory:
         copies = 4 + len(STATES[optimizers.dense_rule])  # Weight, gradient and two packed ones.
         activations = 2 * (sum(map(sum, widths)) + (architecture.num_tables + 1) * dim) + architecture.num_tables * dim
         inputs = architecture.bottom_mlp[0] * _FLOAT + architecture.num_tables * 8 + _FLOAT
+        # Of each accumulated batch but the last, the gradients of all vectors that were looked up, and their rows.
+        kept = architecture.num_tables * (dim * _FLOAT + 8)
         return cls(
             tables=sum(_on_pages(rows * dim * _FLOAT) for rows in sizes),
             state=sum(_on_pages(optimizers.table_state_bytes(rows, dim)) for rows in sizes),
             mlps=weights * copies * _FLOAT,
-            batch=batch_size * (activations * _FLOAT + _READ_AHEAD * inputs),
+            batch=batch_size * (activations * _FLOAT + _READ_AHEAD * inputs + (accumulated - 1) * kept),
         )
 
     @property

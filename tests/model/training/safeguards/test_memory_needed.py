@@ -14,7 +14,7 @@ from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.model.training.optimizers.settings import OptimizerSettings
 from dlrm_pl.model.training.safeguards import memory_needed
 from dlrm_pl.model.training.safeguards.memory_needed import TrainingMemory
-from tests.support.training import loader, make_batches, make_module, quiet_trainer
+from tests.support.training import SIZES, FakeData, loader, make_batches, make_module, quiet_trainer
 
 MIB = 1 << 20
 SHAPE = Architecture(table_sizes=(1_000_000, 10), embedding_dim=16, bottom_mlp=(3, 8, 16), top_mlp=(8, 1))
@@ -36,6 +36,17 @@ def test_parts_are_named() -> None:
     assert found.mlps == 6 * 4 * weights
     assert str(found).startswith("tables 62 MiB, MLPs 8.1 KiB, batches ")
     assert TrainingMemory.of(SHAPE).batch == 0
+
+
+def test_accumulated_gradients_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    module, data = make_module(), FakeData(SIZES, "")
+    data.batch_size = 1_000_000  # type: ignore[attr-defined]
+    one = TrainingMemory.of(module.architecture, batch_size=1_000_000)
+    five = TrainingMemory.of(module.architecture, batch_size=1_000_000, accumulated=5)
+    assert five.batch - one.batch == 4 * 1_000_000 * 3 * (4 * 4 + 8)
+    monkeypatch.setattr(memory_needed, "available_bytes", lambda: one.total)
+    with pytest.raises(ConfigurationError, match=r"The batches will need .*, or accumulate fewer batches\."):
+        quiet_trainer(max_steps=1, enable_checkpointing=False, accumulate_grad_batches=5).fit(module, datamodule=data)
 
 
 def test_tables_that_do_not_fit_are_refused_before_they_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
