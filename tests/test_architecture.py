@@ -110,6 +110,7 @@ ONLY_IN = {
         "model/training/engine/hooks.py",
         "model/training/engine/native_engine.py",
         "model/training/engine/obstacles.py",
+        "model/training/resuming/run_settings.py",
         "model/training/safeguards/bad_batches.py",
         "model/training/scored_module.py",
         "model/training/stored_module.py",

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import GradientAccumulationScheduler, ModelCheckpoint
 
 from dlrm_pl.data.loading.datamodule import DLRMDataModule
 from dlrm_pl.errors import CheckpointError, ConfigurationError
@@ -179,3 +180,21 @@ def test_overridden_learning_rate_is_that_of_the_next_step(synthetic_folder: Pat
 def test_optimizer_cannot_be_overridden(synthetic_folder: Path, saved: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"--override cannot change the optimizer: model\.optimizer is sgd"):
         fit(synthetic_folder, ckpt_path=saved, override=True, model={"optimizer": "sgd"})
+
+
+@pytest.mark.parametrize("step", [5, 9, 11])
+def test_accumulation_that_depends_on_the_epoch_goes_on(synthetic_folder: Path, tmp_path: Path, step: int) -> None:
+    def fitted(ckpt_path: Path | None = None) -> DLRMModule:
+        data = DLRMDataModule(str(synthetic_folder), batch_size=500)
+        saving = ModelCheckpoint(tmp_path, "{step}", every_n_train_steps=1, save_top_k=-1, enable_version_counter=False)
+        trainer = quiet_trainer(
+            max_epochs=3,
+            limit_train_batches=8,
+            limit_val_batches=0,
+            callbacks=[GradientAccumulationScheduler({1: 3}), saving],
+        )
+        trainer.fit(module := click_module(data), datamodule=data, ckpt_path=ckpt_path, overwrite=True)
+        assert trainer.global_step == 8 + 3 + 3
+        return module
+
+    assert_same_weights(fitted(), fitted(tmp_path / f"step={step}.ckpt"))

@@ -17,7 +17,7 @@ from dlrm_pl.model.training.gpu.gpu_module import GPUModule
 from dlrm_pl.model.training.resuming.accumulation import rewind_to_last_step
 from dlrm_pl.model.training.resuming.changed_rates import give_numbers
 from dlrm_pl.model.training.resuming.run_record import RunRecord
-from dlrm_pl.model.training.resuming.run_settings import run_settings
+from dlrm_pl.model.training.resuming.run_settings import accumulation_scheduler, run_settings
 from dlrm_pl.model.training.safeguards.precision import check_precision
 from dlrm_pl.model.weighted_bags import fit_row_weights
 
@@ -139,6 +139,9 @@ class StoredModule(GPUModule):
     def on_train_start(self) -> None:
         """Give the restored optimizer the numbers of this module, where those of the checkpoint are overridden."""
         super().on_train_start()
+        if self._resumed is not None and (scheduler := accumulation_scheduler(self.trainer)) is not None:
+            # Lightning asks it when an epoch starts, and not where training goes on within one.
+            self.trainer.accumulate_grad_batches = scheduler.get_accumulate_grad_batches(self.trainer.current_epoch)
         if self._resumed is not None and len(self._record.overridden) > len(self._resumed.overridden):
             schedulers = [config.scheduler for config in self.trainer.lr_scheduler_configs]
             of_lambda = [scheduler for scheduler in schedulers if isinstance(scheduler, LambdaLR)]

@@ -4,6 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from pytorch_lightning.callbacks import GradientAccumulationScheduler
+
+
+def accumulation_scheduler(trainer: Any) -> GradientAccumulationScheduler | None:
+    """Return the callback that sets the number of batches of a step by the epoch, if there is one."""
+    found = (callback for callback in trainer.callbacks if isinstance(callback, GradientAccumulationScheduler))
+    return next(found, None)
+
 
 def run_settings(trainer: Any, engine: str | None = None) -> dict[str, Any]:
     """Collect the settings that a resumed training must share with the one before, as plain values.
@@ -12,9 +20,12 @@ def run_settings(trainer: Any, engine: str | None = None) -> dict[str, Any]:
         trainer: Lightning's Trainer; its data module may state ``training_settings`` by name.
         engine: engine that computes the steps; None before it is chosen.
     """
+    scheduler = accumulation_scheduler(trainer)
     data = getattr(trainer.datamodule, "training_settings", {})
     settings = {f"data.{name}": value for name, value in data.items()} | {
-        "trainer.accumulate_grad_batches": trainer.accumulate_grad_batches,
+        "trainer.accumulate_grad_batches": (
+            trainer.accumulate_grad_batches if scheduler is None else dict(scheduler.scheduling)
+        ),
         "trainer.precision": str(trainer.precision),
         "trainer.gradient_clip_val": trainer.gradient_clip_val or None,
         "trainer.gradient_clip_algorithm": _clips_by(trainer),
