@@ -8,6 +8,14 @@
 
 #include "types.h"
 
+// AddressSanitizer does not know of memory that the system gives.
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#else
+#define ASAN_POISON_MEMORY_REGION(start, bytes)
+#define ASAN_UNPOISON_MEMORY_REGION(start, bytes)
+#endif
+
 namespace dlrm::training {
 
 class Memory {
@@ -15,8 +23,8 @@ public:
     Memory() = default;
     Memory(const Memory&) = delete;
     Memory& operator=(const Memory&) = delete;
-    Memory(Memory&& other) noexcept : start(other.start), mapped(other.mapped), size(other.size) {
-        other.start = nullptr, other.mapped = other.size = 0;
+    Memory(Memory&& other) noexcept : start(other.start), mapped(other.mapped), size(other.size), used(other.used) {
+        other.start = nullptr, other.mapped = other.size = other.used = 0;
     }
     ~Memory() { free(); }
 
@@ -30,6 +38,11 @@ public:
             if (found == MAP_FAILED) throw std::bad_alloc();
             start = found, mapped = room, size = rounded;
             if (bytes >= huge) madvise(aligned(), size_t(rounded), MADV_HUGEPAGE);
+            ASAN_POISON_MEMORY_REGION(start, size_t(mapped));
+        }
+        if (bytes > used) {
+            ASAN_UNPOISON_MEMORY_REGION(aligned(), size_t(bytes));
+            used = bytes;
         }
         return aligned();
     }
@@ -43,12 +56,15 @@ private:
     }
 
     void free() {
-        if (start) munmap(start, size_t(mapped));
-        start = nullptr, mapped = size = 0;
+        if (start) {
+            ASAN_UNPOISON_MEMORY_REGION(start, size_t(mapped));
+            munmap(start, size_t(mapped));
+        }
+        start = nullptr, mapped = size = used = 0;
     }
 
     void* start = nullptr;
-    int64_t mapped = 0, size = 0;
+    int64_t mapped = 0, size = 0, used = 0;  // `used`: of `size`, what was asked for.
 };
 
 }  // namespace dlrm::training
