@@ -57,17 +57,27 @@ def test_without_a_compiler_it_says_that_it_is_skipped() -> None:
     assert "SKIPPED, since no-such-compiler has no libasan.so here" in ended.stdout
 
 
+LIE = """
+import numpy as np
+from dlrm_pl.data.preprocessing.engine.library import library
+
+def test_it():
+    columns, records = np.zeros((40, 4), np.int32), np.zeros(100, np.uint8)
+    library().dlrm_records(columns.ctypes.data, 40, 4, 4, records.ctypes.data)
+"""
+
+
 @pytest.mark.slow
-def test_a_write_behind_an_array_is_seen() -> None:
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("arguments", [["-P", "-c", f"{LIE}\ntest_it()"], ["-m", "pytest"]], ids=["fuzz", "pytest"])
+def test_a_write_behind_an_array_is_seen(arguments: list[str], tmp_path: Path) -> None:
     """The sanitizers watch: a call that lies about its memory ends with their report."""
-    program = (
-        "import numpy as np; from dlrm_pl.data.preprocessing.engine.library import library\n"
-        "columns, records = np.zeros((40, 4), np.int32), np.zeros(100, np.uint8)\n"
-        "library().dlrm_records(columns.ctypes.data, 40, 4, 4, records.ctypes.data)"
-    )
     environment = os.environ | {"BIN": str(Path(sys.executable).parent)}
-    command = [str(ROOT / "tests/fuzz/sanitized.sh"), sys.executable, "-P", "-c", program]
-    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=250)
+    command = [str(ROOT / "tests/fuzz/sanitized.sh"), sys.executable, *arguments]
+    if "pytest" in arguments:
+        (tmp_path / "test_lie.py").write_text(LIE)
+        command += ["-p", "no:cacheprovider", "-c", str(ROOT / "pyproject.toml"), "-s", str(tmp_path / "test_lie.py")]
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500)
     if "SKIPPED" in ended.stdout:
         pytest.skip("no g++ with its sanitizers")
     assert ended.returncode != 0

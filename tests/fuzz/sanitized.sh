@@ -51,7 +51,8 @@ cp "$build/lib/_lookup$suffix" $build/dlrm_pl/data/lookup/
 cp "$build/lib/_decoding$suffix" $build/dlrm_pl/data/decoding/
 cp "$build/lib/_saving$suffix" $build/dlrm_pl/saving/
 
-# Python itself leaks, and frees late.
+# Python itself leaks, and frees late. pytest looks in the folders of its own settings first, whatever PYTHONPATH says.
+export PYTEST_ADDOPTS="${PYTEST_ADDOPTS:-} -o 'pythonpath=$build .'"
 export ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 LD_PRELOAD=$preload PYTHONPATH=$build:.
 "$bin/python" -P -c 'from dlrm_pl.kernels.int8 import selection
 from dlrm_pl.data.decoding import native as decoding
