@@ -8,9 +8,12 @@ import pytest
 import torch
 
 from dlrm_pl.kernels.training.rates import Rates
+from dlrm_pl.kernels.training.selection import level_in_use
 from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.model.dlrm import DLRM
 from tests.support.native_steps import Trained, a_batch, gradients
+
+pytestmark = pytest.mark.skipif(level_in_use("fp32") is None, reason="no native training here")
 
 ONE = Rates(learning_rate=1.0)
 SHAPE = Architecture((3, 70_000, 1000), 16, (13, 16), (8, 1), pooling=("sum", "mean", "sum"))

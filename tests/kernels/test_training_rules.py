@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from dlrm_pl.kernels.training.rates import Rates
+from dlrm_pl.kernels.training.selection import level_in_use
 from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.model.training.losses import click_loss
@@ -13,6 +14,8 @@ from dlrm_pl.model.training.optimizers.make import make_optimizer
 from dlrm_pl.model.training.optimizers.native import rates_of
 from dlrm_pl.model.training.optimizers.settings import OptimizerSettings
 from tests.support.native_steps import Trained, a_batch
+
+pytestmark = pytest.mark.skipif(level_in_use("fp32") is None, reason="no native training here")
 
 ARCHITECTURE = Architecture((30, 4, 1000), 16, (13, 40, 16), (50, 33, 1))
 

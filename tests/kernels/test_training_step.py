@@ -9,10 +9,12 @@ from dlrm_pl.batch import ClickBatch
 from dlrm_pl.errors import ShapeError
 from dlrm_pl.kernels.training.native import StepFailure
 from dlrm_pl.kernels.training.rates import Rates
-from dlrm_pl.kernels.training.selection import levels
+from dlrm_pl.kernels.training.selection import level_in_use, levels
 from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.model.dlrm import DLRM
 from tests.support.native_steps import Trained, a_batch, autocast_gradients, gradients
+
+pytestmark = pytest.mark.skipif(level_in_use("fp32") is None, reason="no native training here")
 
 ONE = Rates(learning_rate=1.0)
 
@@ -178,6 +180,21 @@ def test_a_loss_that_is_not_finite_changes_nothing(value: float) -> None:
     assert isinstance(found, StepFailure)
     assert (found.kind, found.sample) == ("not finite", 11)
     assert all(torch.equal(a, b) for a, b in zip(trained.weights(), model.parameters(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("precision", "level"), [(name, level) for name in ("fp32", "bf16") for level in all_levels(name)]
+)
+def test_no_result_depends_on_what_a_larger_batch_left_in_memory(precision: str, level: int) -> None:
+    model = model_of(SHAPES["diagonal"])
+    # Of 37 samples the last are not a whole block, and of 90 the first are in all memory that they use.
+    large, small = a_batch(SHAPES["diagonal"], 90, 8), a_batch(SHAPES["diagonal"], 37, 7)
+    fresh, used = Trained(model, level=level, precision=precision), Trained(model, level=level, precision=precision)
+    used.step(large, Rates(0.0))
+    large.dense[:] = float("nan")
+    assert isinstance(used.try_step(large, ONE), StepFailure)
+    assert used.step(small, ONE) == fresh.step(small, ONE)
+    assert all(torch.equal(a, b) for a, b in zip(used.weights(), fresh.weights(), strict=True))
 
 
 def test_weights_changed_by_others_are_read_after_a_refresh() -> None:
