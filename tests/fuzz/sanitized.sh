@@ -31,7 +31,7 @@ compile preprocess dlrm_pl/data/preprocessing/engine/cpp/*.cpp &
 preprocess=$!
 compile lookup dlrm_pl/data/lookup/cpp/*.cpp &
 lookup=$!
-compile training dlrm_pl/kernels/training/cpp/*.cpp &
+compile training dlrm_pl/kernels/training/cpp/*.cpp dlrm_pl/kernels/training/cpp/*/*.cpp &
 training=$!
 compile decoding dlrm_pl/data/decoding/cpp/*.cpp &
 decoding=$!

@@ -6,16 +6,17 @@
 #include <algorithm>
 #include <cmath>
 
-#include "../../cpp/target.h"
-#include "variants.h"
+#include "../../../cpp/target.h"
+#include "../variants.h"
 
 DLRM_TARGET_BEGIN("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")
 namespace dlrm::training {
 namespace {
 
 #define DLRM_BF16_INSTRUCTIONS
-#define DLRM_VECTORS "avx512.h"
-#include "stages.h"
+#include "values.h"
+#include "avx512.h"
+#include "../stages/stages.h"
 
 }  // namespace
 

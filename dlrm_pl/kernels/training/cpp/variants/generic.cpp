@@ -3,13 +3,15 @@
 #include <algorithm>
 #include <cmath>
 
-#include "../../cpp/target.h"
-#include "variants.h"
+#include "../../../cpp/target.h"
+#include "../variants.h"
 
 namespace dlrm::training {
 namespace {
 
-#include "stages.h"
+#include "values.h"
+#include "plain.h"
+#include "../stages/stages.h"
 
 }  // namespace
 

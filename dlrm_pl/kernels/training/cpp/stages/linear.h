@@ -1,12 +1,5 @@
-// The stages of a Linear. Included within a variant's namespace, before its other stages, which may use its vectors.
+// The stages of a Linear. Included within a variant's namespace, after its vectors.
 
-#include "values.h"
-// A variant with vectors of its own names their header.
-#if defined(DLRM_VECTORS)
-#include DLRM_VECTORS
-#else
-#include "plain.h"
-#endif
 #include "products.h"
 #if defined(DLRM_BF16_INSTRUCTIONS) && !defined(DLRM_TILES)
 #include "pairs.h"
@@ -253,6 +246,5 @@ void logit_weight_gradient(
 }
 
 #if defined(DLRM_TILES)
-#include "tiles.h"
 #include "tile_linear.h"
 #endif

@@ -6,8 +6,8 @@
 #include <algorithm>
 #include <cmath>
 
-#include "../../cpp/target.h"
-#include "variants.h"
+#include "../../../cpp/target.h"
+#include "../variants.h"
 
 DLRM_TARGET_BEGIN("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,amx-tile,amx-bf16")
 namespace dlrm::training {
@@ -15,8 +15,10 @@ namespace {
 
 #define DLRM_BF16_INSTRUCTIONS
 #define DLRM_TILES
-#define DLRM_VECTORS "avx512.h"
-#include "stages.h"
+#include "values.h"
+#include "avx512.h"
+#include "tiles.h"
+#include "../stages/stages.h"
 
 }  // namespace
 

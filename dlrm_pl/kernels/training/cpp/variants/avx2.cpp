@@ -6,15 +6,16 @@
 #include <algorithm>
 #include <cmath>
 
-#include "../../cpp/target.h"
-#include "variants.h"
+#include "../../../cpp/target.h"
+#include "../variants.h"
 
 DLRM_TARGET_BEGIN("avx2,fma")
 namespace dlrm::training {
 namespace {
 
-#define DLRM_VECTORS "avx2.h"
-#include "stages.h"
+#include "values.h"
+#include "avx2.h"
+#include "../stages/stages.h"
 
 }  // namespace
 

@@ -4,7 +4,7 @@
 // A panel is two vectors wide: of PANEL columns, first all values of row 0, then of row 1, and so on. Each sum runs
 // over the rows of the panel in their order, whichever tile it is part of.
 
-#include "../../cpp/target.h"
+#include "../../../cpp/target.h"
 
 constexpr int64_t PANEL = 2 * LANES;
 constexpr int64_t CHUNK = 256;  // Depth of what is converted at a time: a tile's rows stay in the L1 cache.
