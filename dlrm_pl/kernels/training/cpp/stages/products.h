@@ -6,6 +6,18 @@
 
 #include "../../../cpp/target.h"
 
+// The values as an activation of T holds them.
+template <typename T>
+Vector rounded(Vector value) {
+    T room[LANES];
+    store(room, value);
+    return load(room);
+}
+template <>
+inline Vector rounded<float>(Vector value) {
+    return value;
+}
+
 constexpr int64_t PANEL = 2 * LANES;
 constexpr int64_t CHUNK = 256;  // Depth of what is converted at a time: a tile's rows stay in the L1 cache.
 

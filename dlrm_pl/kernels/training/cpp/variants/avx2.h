@@ -87,15 +87,3 @@ inline void transpose(const float* from, int64_t stride, Vector (&columns)[LANES
         columns[4 + i] = _mm256_permute2f128_ps(u[i], u[4 + i], 0x31);
     }
 }
-
-// The values as an activation of T holds them.
-template <typename T>
-Vector rounded(Vector value) {
-    T room[LANES];
-    store(room, value);
-    return load(room);
-}
-template <>
-inline Vector rounded<float>(Vector value) {
-    return value;
-}

@@ -98,15 +98,3 @@ inline void transpose(const float* from, int64_t stride, Vector (&columns)[LANES
         columns[12 + i] = _mm512_shuffle_f32x4(t[4 + i], t[12 + i], 0xdd);
     }
 }
-
-// The values as an activation of T holds them.
-template <typename T>
-Vector rounded(Vector value) {
-    T room[LANES];
-    store(room, value);
-    return load(room);
-}
-template <>
-inline Vector rounded<float>(Vector value) {
-    return value;
-}

@@ -54,15 +54,3 @@ inline void transpose(const float* from, int64_t stride, Vector (&columns)[LANES
         for (int64_t j = 0; j < LANES; j++) columns[j][i] = from[i * stride + j];
     }
 }
-
-// The values as an activation of T holds them.
-template <typename T>
-Vector rounded(Vector value) {
-    T room[LANES];
-    store(room, value);
-    return load(room);
-}
-template <>
-inline Vector rounded<float>(Vector value) {
-    return value;
-}
