@@ -20,6 +20,14 @@ void keep(Vector value) {
     for (int i = 0; i < 16; i++) sink = value[i];
 }
 
+// Gives each chain another value, which the compiler does not know: of chains that are equal it computes one.
+void start(Vector* chains, int count) {
+    for (int chain = 0; chain < count; chain++) {
+        sink = 1e-3f * float(chain);
+        for (int i = 0; i < 16; i++) chains[chain][i] = sink;
+    }
+}
+
 }  // namespace
 
 extern "C" {
@@ -27,8 +35,9 @@ extern "C" {
 // Multiplications and additions of `repeats` rounds of fp32 products.
 double fp32_products(int64_t repeats) {
     constexpr int CHAINS = 12;  // Enough to hide the latency of each.
-    Vector sums[CHAINS] = {}, factor, other;
+    Vector sums[CHAINS], factor, other;
     for (int i = 0; i < 16; i++) factor[i] = 1.0f + 1e-7f * i, other[i] = 1e-7f;
+    start(sums, CHAINS);
     for (int64_t repeat = 0; repeat < repeats; repeat++) {
         for (int i = 0; i < CHAINS; i++) sums[i] = sums[i] * factor + other;
     }
@@ -61,7 +70,9 @@ double bf16_products(int64_t repeats) {
 #elif defined(__AVX512BF16__)
     constexpr int CHAINS = 12;
     __m512 sums[CHAINS];
-    for (int i = 0; i < CHAINS; i++) sums[i] = _mm512_setzero_ps();
+    Vector zeros[CHAINS];
+    start(zeros, CHAINS);
+    for (int i = 0; i < CHAINS; i++) sums[i] = __m512(zeros[i]);
     const __m512bh factor = _mm512_cvtne2ps_pbh(_mm512_set1_ps(1e-3f), _mm512_set1_ps(1e-3f));
     for (int64_t repeat = 0; repeat < repeats; repeat++) {
         for (int i = 0; i < CHAINS; i++) sums[i] = _mm512_dpbf16_ps(sums[i], factor, factor);

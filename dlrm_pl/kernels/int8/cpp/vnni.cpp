@@ -164,7 +164,10 @@ double peak(int64_t repeats) {
     const __m512i x = _mm512_set1_epi8(3);
     for (int64_t i = 0; i < repeats; i++) {
         DLRM_UNROLL
-        for (auto& one : sum) one = _mm512_dpbusd_epi32(one, x, x);
+        for (auto& one : sum) {
+            one = _mm512_dpbusd_epi32(one, x, x);
+            asm volatile("" : "+v"(one));  // Keeps the compiler from computing one of the equal sums for all.
+        }
     }
     __m512i total = _mm512_setzero_si512();
     DLRM_UNROLL
