@@ -15,15 +15,20 @@ from __future__ import annotations
 import ctypes
 import errno
 import mmap
+import os
 from collections.abc import Sequence
 from math import prod
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from dlrm_pl.files.complete_io import read_at
+
 # No memory is set aside for pages that may never be written. Linux's value; Python has the name from 3.13 on.
 _MAP_NORESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000)
+_MAP_FIXED = 0x10  # Linux's value; Python has no name for it.
 
 
 def map_elements(descriptor: int, dtype: torch.dtype, count: int, offset: int) -> Tensor:
@@ -52,6 +57,76 @@ def map_elements(descriptor: int, dtype: torch.dtype, count: int, offset: int) -
         )
         raise OSError(errno.ENOMEM, reason) from error
     return torch.frombuffer(memory, dtype=dtype, count=count, offset=skipped)
+
+
+class FileRun(NamedTuple):
+    """A run of bytes in an open file.
+
+    Attributes:
+        descriptor: of the file.
+        offset: of the first byte.
+        size: number of bytes.
+    """
+
+    descriptor: int
+    offset: int
+    size: int
+
+
+def map_runs(runs: Sequence[FileRun], dtype: torch.dtype) -> Tensor | None:
+    """Map runs of bytes of several files as one tensor, in which they follow each other; writes change no file.
+
+    The system maps whole pages. A page that two runs share is read into memory instead, so each run must lie as far
+    from the start of a page in its file as it does in the tensor, unless it is shorter than a page.
+
+    Args:
+        runs: one or more, which must not be cut short later; together they are a whole number of elements.
+        dtype: type of the elements.
+
+    Returns:
+        ``[elements]``; None where the runs do not lie at such places.
+
+    Raises:
+        OSError: the system refuses the maps, or a file cannot be read.
+    """
+    page, total = mmap.ALLOCATIONGRANULARITY, sum(run.size for run in runs)
+    # A long run says how far from the start of a page the tensor begins.
+    starts = [sum(run.size for run in runs[:number]) for number in range(len(runs))]
+    shifts = [(run.offset - start) % page for run, start in zip(runs, starts, strict=True) if run.size >= page]
+    if len(set(shifts)) > 1:
+        return None
+    shift = shifts[0] if shifts else 0
+    if shift % dtype.itemsize:
+        return None
+    access = mmap.PROT_READ | mmap.PROT_WRITE
+    memory = mmap.mmap(-1, shift + total, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE, prot=access)
+    view = memoryview(memory)
+    for run, start in zip(runs, starts, strict=True):
+        first, last = shift + start, shift + start + run.size
+        whole, end = -(-first // page) * page, last // page * page
+        if whole >= end:
+            whole = end = last
+        for begin, stop in ((first, whole), (end, last)):
+            if read_at(run.descriptor, view[begin:stop], run.offset + begin - first) < stop - begin:
+                raise OSError(errno.EIO, "the file ends before its bytes do")
+        if whole < end:
+            _map_over(memory, whole, end - whole, run.descriptor, run.offset + whole - first)
+    view.release()
+    return torch.frombuffer(memory, dtype=dtype, count=total // dtype.itemsize, offset=shift)
+
+
+def _map_over(memory: mmap.mmap, start: int, size: int, descriptor: int, offset: int) -> None:
+    """Put a map of a file in the place of some pages of a map, which goes on to own them."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.mmap.restype = ctypes.c_void_p
+    libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_int64]
+    holder = ctypes.c_char.from_buffer(memory)
+    flags = mmap.MAP_PRIVATE | _MAP_NORESERVE | _MAP_FIXED
+    access = mmap.PROT_READ | mmap.PROT_WRITE
+    placed = libc.mmap(ctypes.addressof(holder) + start, size, access, flags, descriptor, offset)
+    if placed == ctypes.c_void_p(-1).value:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
 
 
 def map_tensor(path: Path, dtype: torch.dtype, shape: Sequence[int], offset: int = 0) -> Tensor:

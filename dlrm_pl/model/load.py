@@ -20,7 +20,7 @@ from dlrm_pl.model.training.lightning_module import DLRMModule
 from dlrm_pl.model.weighted_bags import WeightedBags, without_row_weights
 from dlrm_pl.model.weights_file import WeightsFile
 from dlrm_pl.torch_file.plain import replace_leaves
-from dlrm_pl.torch_file.stored import StoredTensor
+from dlrm_pl.torch_file.stored import FileTensor
 
 
 def read_checkpoint(path: Path, mmap: bool = True, *, whole: bool = False) -> dict[str, Any]:
@@ -44,10 +44,10 @@ def read_checkpoint(path: Path, mmap: bool = True, *, whole: bool = False) -> di
 def _loaded(checkpoint: dict[str, Any], mmap: bool = True) -> dict[str, Any]:
     """Replace the tensors of an opened checkpoint, which are descriptions, by tensors of torch."""
 
-    def load(tensor: StoredTensor) -> torch.Tensor:
+    def load(tensor: FileTensor) -> torch.Tensor:
         return tensor.map() if mmap else tensor.read()
 
-    loaded: dict[str, Any] = replace_leaves(checkpoint, StoredTensor, load)
+    loaded: dict[str, Any] = replace_leaves(checkpoint, FileTensor, load)
     return loaded
 
 
@@ -151,7 +151,7 @@ def load_dlrm(path: Path) -> DLRM:
 
 def _weights_file(opened: dict[str, Any], path: Path) -> WeightsFile:
     tensors = {name.removeprefix("model."): tensor for name, tensor in opened["state_dict"].items()}
-    return WeightsFile(path, {name: tensor for name, tensor in tensors.items() if isinstance(tensor, StoredTensor)})
+    return WeightsFile(path, {name: tensor for name, tensor in tensors.items() if isinstance(tensor, FileTensor)})
 
 
 def _assign(module: nn.Module, state: dict[str, Any], path: Path) -> None:

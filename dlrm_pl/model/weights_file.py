@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dlrm_pl.files.watched import Watch
-from dlrm_pl.torch_file.stored import StoredTensor
+from dlrm_pl.torch_file.stored import FileTensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,12 +22,12 @@ class WeightsFile:
     """
 
     path: Path
-    tensors: Mapping[str, StoredTensor]
+    tensors: Mapping[str, FileTensor]
 
     @cached_property
     def watch(self) -> Watch:
         """Watch over the file, which must not be changed in place: pages that were not written to show the change."""
-        return Watch({id(tensor.file): tensor.file for tensor in self.tensors.values()}.values())
+        return Watch({id(file): file for tensor in self.tensors.values() for file in tensor.files}.values())
 
     def __deepcopy__(self, memo: dict[int, Any]) -> WeightsFile:
         """Return the same object, since an open file cannot be copied."""

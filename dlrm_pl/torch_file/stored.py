@@ -6,6 +6,7 @@ import math
 import mmap
 import os
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -84,8 +85,71 @@ class Storage:
         return self.numel * self.dtype.itemsize
 
 
+class FileTensor(ABC):
+    """The description of a tensor that lies in files: in one as a ``StoredTensor``, or in pieces.
+
+    Attributes:
+        dtype: type of the elements.
+        shape: size of each dimension.
+    """
+
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+
+    @property
+    @abstractmethod
+    def files(self) -> tuple[OpenFile, ...]:
+        """Files that hold it."""
+
+    @property
+    @abstractmethod
+    def storages(self) -> tuple[Storage, ...]:
+        """Runs of bytes that it consists of."""
+
+    @property
+    @abstractmethod
+    def crc32(self) -> int | None:
+        """Checksum of the bytes; None where no file states one for exactly these bytes."""
+
+    @property
+    def nbytes(self) -> int:
+        """Number of bytes of the elements, without gaps."""
+        return self.numel() * self.dtype.itemsize
+
+    def numel(self) -> int:
+        """Return the number of elements."""
+        return math.prod(self.shape)
+
+    @abstractmethod
+    def check(self, name: str = "a tensor") -> None:
+        """Compare all bytes with the checksums in the files, see ``StoredTensor.check``."""
+
+    @abstractmethod
+    def map(self) -> Tensor:
+        """Map the tensor into memory, see ``StoredTensor.map``."""
+
+    @abstractmethod
+    def blocks(self, block_bytes: int = BLOCK_BYTES) -> Iterator[Tensor]:
+        """Yield the rows in order, block by block, see ``StoredTensor.blocks``."""
+
+    def read(self) -> Tensor:
+        """Read the tensor into memory, contiguous.
+
+        Raises:
+            CheckpointError: a file is corrupt, or was shortened.
+        """
+        self.check()
+        result = torch.empty(self.shape, dtype=self.dtype)
+        rows = result.reshape(-1) if not self.shape else result
+        first = 0
+        for block in self.blocks():
+            rows[first : first + len(block)] = block
+            first += len(block)
+        return result
+
+
 @dataclass(frozen=True, eq=False)
-class StoredTensor:
+class StoredTensor(FileTensor):
     """The description of a tensor in a file.
 
     Attributes:
@@ -137,9 +201,14 @@ class StoredTensor:
         return self.storage.offset + self.storage_offset * self.dtype.itemsize
 
     @property
-    def nbytes(self) -> int:
-        """Number of bytes of the elements, without gaps."""
-        return self.numel() * self.dtype.itemsize
+    def files(self) -> tuple[OpenFile, ...]:
+        """The file that holds it."""
+        return (self.file,)
+
+    @property
+    def storages(self) -> tuple[Storage, ...]:
+        """The storage that it is a view of."""
+        return (self.storage,)
 
     @property
     def is_contiguous(self) -> bool:
@@ -160,10 +229,6 @@ class StoredTensor:
     def crc32(self) -> int | None:
         """Checksum of the bytes; None where the file states none for exactly these bytes."""
         return self.storage.crc32 if self.is_contiguous and self.nbytes == self.storage.nbytes else None
-
-    def numel(self) -> int:
-        """Return the number of elements."""
-        return math.prod(self.shape)
 
     def check(self, name: str = "a tensor") -> None:
         """Read all bytes of the storage, unless that was done before, and compare them with the checksum in the file.
@@ -216,21 +281,6 @@ class StoredTensor:
             raise CheckpointError(f"{self.file.path}: cannot be memory-mapped: {error.strerror}.") from error
         return flat.as_strided(self.shape, self.stride)
 
-    def read(self) -> Tensor:
-        """Read the tensor into memory, contiguous.
-
-        Raises:
-            CheckpointError: the file is corrupt, or was shortened.
-        """
-        self.check()
-        result = torch.empty(self.shape, dtype=self.dtype)
-        rows = result.reshape(-1) if not self.shape else result
-        first = 0
-        for block in self.blocks():
-            rows[first : first + len(block)] = block
-            first += len(block)
-        return result
-
     def blocks(self, block_bytes: int = BLOCK_BYTES) -> Iterator[Tensor]:
         """Yield the rows in order, block by block.
 
@@ -262,6 +312,17 @@ class StoredTensor:
                 part = np.ascontiguousarray(strided[first : first + count])
                 target[: count * row_bytes] = part.reshape(-1).view(np.uint8)
             yield buffer[:count]
+
+    def fill_rows(self, target: Tensor, first: int) -> None:
+        """Read the rows from ``first`` on into a contiguous tensor ``[rows, ...]``; they must be contiguous too.
+
+        Raises:
+            CheckpointError: the file was shortened.
+        """
+        assert self.is_contiguous
+        assert self.shape[1:] == tuple(target.shape[1:])
+        row_bytes = self.nbytes // self.shape[0] if self.shape[0] else 0
+        self._fill(target.reshape(-1).view(torch.uint8).numpy(), self.offset + first * row_bytes)
 
     def _fill(self, target: npt.NDArray[np.uint8], position: int) -> None:
         """Fill an array with bytes of the file."""

@@ -19,7 +19,7 @@ from dlrm_pl.files.destinations import check_file
 from dlrm_pl.files.free_space import require_free_space
 from dlrm_pl.torch_file.allow_list import STORAGES
 from dlrm_pl.torch_file.plain import check_plain, replace_leaves
-from dlrm_pl.torch_file.stored import BLOCK_BYTES, StoredTensor
+from dlrm_pl.torch_file.stored import BLOCK_BYTES, FileTensor
 from dlrm_pl.torch_file.zip_writer import OVERHEAD_BYTES, ZipWriter
 
 _STORAGE_OF = {dtype: name for name, dtype in STORAGES.items()}
@@ -27,7 +27,7 @@ _STORAGE_OF = {dtype: name for name, dtype in STORAGES.items()}
 
 @runtime_checkable
 class TensorSource(Protocol):
-    """A tensor that is read in blocks, such as a ``StoredTensor``."""
+    """A tensor that is read in blocks, such as a ``FileTensor``."""
 
     @property
     def dtype(self) -> torch.dtype:
@@ -123,7 +123,7 @@ def write_torch_file(
 
     Args:
         path: file to write; an earlier file is replaced at the end.
-        contents: dicts, lists and tuples of plain values, with tensors, ``StoredTensor`` or other ``TensorSource``.
+        contents: dicts, lists and tuples of plain values, with tensors, ``FileTensor`` or other ``TensorSource``.
         late: makes further entries of ``contents``, of plain values only, after all tensors were written.
         progress: called with the number of bytes that were added.
 
@@ -167,7 +167,7 @@ def place_tensors(path: Path, contents: dict[str, Any]) -> tuple[dict[str, Any],
 
     def place(source: Tensor | TensorSource) -> PlacedTensor:
         wrapped = InMemory(source) if isinstance(source, Tensor) else source
-        if isinstance(wrapped, StoredTensor) and wrapped.crc32 is None:
+        if isinstance(wrapped, FileTensor) and wrapped.crc32 is None:
             wrapped.check()  # Only a part of what the checksum covers, so reading its blocks cannot check it.
         if wrapped.dtype not in _STORAGE_OF:
             raise CheckpointError(f"{path}: tensors of type {wrapped.dtype} cannot be written.")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dlrm_pl.errors import CheckpointError
-from dlrm_pl.torch_file.stored import StoredTensor
+from dlrm_pl.torch_file.stored import FileTensor
 
 _FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 
@@ -28,7 +28,7 @@ class CheckedTensor:
 
     dtype = torch.float32
 
-    def __init__(self, name: str, stored: StoredTensor, factors: StoredTensor | None = None) -> None:
+    def __init__(self, name: str, stored: FileTensor, factors: FileTensor | None = None) -> None:
         if stored.dtype not in _FLOATS:
             raise CheckpointError(
                 f"{name} has type {stored.dtype}, which is not a float type. A quantized model cannot be imported; "

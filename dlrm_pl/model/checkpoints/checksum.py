@@ -16,7 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from torch import Tensor, nn
 
-from dlrm_pl.torch_file.stored import StoredTensor
+from dlrm_pl.torch_file.stored import FileTensor
 
 _BLOCK_BYTES = 8 << 20
 """Size of the block of rows that is read at a time, and also packed. Measured with rows in memory, one file of 256 MB
@@ -39,7 +39,7 @@ class ParameterChecksum:
         stored: the parameter in its file, if it lies in one.
     """
 
-    def __init__(self, name: str, shape: tuple[int, ...], stored: StoredTensor | None = None) -> None:
+    def __init__(self, name: str, shape: tuple[int, ...], stored: FileTensor | None = None) -> None:
         self._name = name
         self._stored = stored
         self._header = f"{name} {list(shape)}".encode()
@@ -52,7 +52,7 @@ class ParameterChecksum:
         self._hashing = ThreadPoolExecutor(self._threads)
         self._summing = ThreadPoolExecutor(1)
         self._whole = hashlib.sha256(self._header)
-        self._crc32 = 0
+        self._crc32: int = 0
         self._expected_crc32 = None if self._stored is None else self._stored.crc32
         self._pending: deque[tuple[Future[bytes], Future[None]]] = deque()
 
@@ -76,9 +76,10 @@ class ParameterChecksum:
                 self._take()
         finally:
             self.stop()
-        if self._stored is not None and self._expected_crc32 is not None:
+        if self._stored is not None:
             if self._crc32 == self._expected_crc32:
-                self._stored.storage.checked = True
+                for storage in self._stored.storages:
+                    storage.checked = True
             else:
                 self._stored.check(self._name)  # This passes if the weights were changed in memory only.
         self.digest = self._whole.digest()
@@ -115,7 +116,7 @@ def checksum_of(parameter: Tensor, checksum: ParameterChecksum) -> bytes:
     return checksum.digest
 
 
-def parameter_checksums(model: nn.Module, stored: Mapping[str, StoredTensor]) -> dict[str, ParameterChecksum]:
+def parameter_checksums(model: nn.Module, stored: Mapping[str, FileTensor]) -> dict[str, ParameterChecksum]:
     """Prepare the checksums of all parameters.
 
     Args:

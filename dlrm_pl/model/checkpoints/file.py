@@ -13,7 +13,7 @@ from dlrm_pl.model.checkpoints.tensors import check_tensors, is_checked_always, 
 from dlrm_pl.model.parameter_names import is_upstream_checkpoint
 from dlrm_pl.program import program_name
 from dlrm_pl.torch_file.directory import TorchFile
-from dlrm_pl.torch_file.stored import StoredTensor
+from dlrm_pl.torch_file.stored import FileTensor
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class _Checkpoint(Partial):
 
 
 def open_checkpoint(path: Path, *, whole: bool = False) -> dict[str, Any]:
-    """Open a checkpoint that ``fit`` wrote, of any size; its tensors are ``StoredTensor``.
+    """Open a checkpoint that ``fit`` wrote, of any size; its tensors are ``FileTensor``.
 
     Nothing is unpickled but tensors and plain types, so a hostile file cannot run code. Everything is compared with the
     checksums in the file except for large tables and large tensors of an optimizer.
@@ -70,7 +70,7 @@ def open_checkpoint(path: Path, *, whole: bool = False) -> dict[str, Any]:
         CheckpointContract.read(checkpoint)
         entries = make(_Checkpoint, checkpoint, "the checkpoint", CheckpointError, "It is corrupt.")
         for name, tensor in entries.state_dict.items():
-            if not isinstance(tensor, StoredTensor):
+            if not isinstance(tensor, FileTensor):
                 raise CheckpointError(
                     f"{shown(name)} in its state_dict is {shown(tensor)}, not a tensor. The checkpoint is corrupt."
                 )

@@ -8,18 +8,18 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from dlrm_pl.torch_file.plain import replace_leaves
-from dlrm_pl.torch_file.stored import StoredTensor
+from dlrm_pl.torch_file.stored import FileTensor
 
 SMALL_BYTES = 16 << 20
 """Tensors up to this size are compared with their checksums whenever a checkpoint is opened: 4 ms each."""
 
 
-def is_checked_always(tensor: StoredTensor, name: str) -> bool:
+def is_checked_always(tensor: FileTensor, name: str) -> bool:
     """Tell whether a tensor is small, or a weight of an MLP, which every sample goes through."""
-    return tensor.storage.nbytes <= SMALL_BYTES or (name.startswith("model.") and ".embedding_bags." not in name)
+    return _stored_bytes(tensor) <= SMALL_BYTES or (name.startswith("model.") and ".embedding_bags." not in name)
 
 
-def check_tensors(tensors: Iterable[tuple[StoredTensor, str]]) -> None:
+def check_tensors(tensors: Iterable[tuple[FileTensor, str]]) -> None:
     """Compare tensors with the checksums in their file, on all processors.
 
     Raises:
@@ -27,27 +27,32 @@ def check_tensors(tensors: Iterable[tuple[StoredTensor, str]]) -> None:
     """
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         # The largest go first, so that no processor is left with a large one at the end.
-        largest_first = sorted(tensors, key=lambda pair: -pair[0].storage.nbytes)
+        largest_first = sorted(tensors, key=lambda pair: -_stored_bytes(pair[0]))
         list(pool.map(lambda pair: pair[0].check(pair[1]), largest_first))
 
 
-def stored_tensors(checkpoint: Any) -> list[tuple[StoredTensor, str]]:
+def stored_tensors(checkpoint: Any) -> list[tuple[FileTensor, str]]:
     """List all tensors in a file, each with its name for messages."""
     state = checkpoint.get("state_dict") if isinstance(checkpoint, dict) else None
     names = {id(value): str(name) for name, value in state.items()} if isinstance(state, dict) else {}
-    tensors: list[tuple[StoredTensor, str]] = []
+    tensors: list[tuple[FileTensor, str]] = []
 
-    def visit(tensor: StoredTensor) -> StoredTensor:
+    def visit(tensor: FileTensor) -> FileTensor:
         tensors.append((tensor, names.get(id(tensor), "a tensor of an optimizer")))
         return tensor
 
-    replace_leaves(checkpoint, StoredTensor, visit)
+    replace_leaves(checkpoint, FileTensor, visit)
     return tensors
+
+
+def _stored_bytes(tensor: FileTensor) -> int:
+    return sum(storage.nbytes for storage in tensor.storages)
 
 
 def unchecked(checkpoint: Any) -> str:
     """Describe what of an opened checkpoint was not compared with its checksums; empty when all of it was."""
-    storages = {id(tensor.storage): tensor.storage for tensor, _ in stored_tensors(checkpoint)}.values()
+    tensors = [tensor for tensor, _ in stored_tensors(checkpoint)]
+    storages = {id(storage): storage for tensor in tensors for storage in tensor.storages}.values()
     without = sum(storage.nbytes for storage in storages if storage.crc32 is None)
     left = sum(storage.nbytes for storage in storages if storage.crc32 is not None and not storage.checked)
     parts = [f"{left:,} bytes of large tensors"] if left else []

@@ -1,0 +1,39 @@
+"""The checksum of bytes that are known by the checksums of their parts."""
+
+from __future__ import annotations
+
+_POLYNOMIAL = 0xEDB88320  # Of CRC-32 as zip archives have it, with the lowest bit for the highest power.
+
+
+def crc32_of_both(first: int, second: int, second_size: int) -> int:
+    """Return the CRC-32 of two runs of bytes, one after the other.
+
+    Args:
+        first: CRC-32 of the first run.
+        second: CRC-32 of the second run.
+        second_size: number of bytes of the second run.
+
+    Source: ``crc32_combine`` of zlib. Appending a zero bit multiplies a checksum by x modulo the polynomial; that is
+    linear, so that the map for many bits is the square of the map for half as many.
+    """
+    one_bit = [_POLYNOMIAL, *(1 << bit for bit in range(31))]
+    byte = _squared(_squared(_squared(one_bit)))
+    while second_size:
+        if second_size & 1:
+            first = _mapped(byte, first)
+        byte = _squared(byte)
+        second_size >>= 1
+    return first ^ second
+
+
+def _mapped(columns: list[int], vector: int) -> int:
+    result = 0
+    for column in columns:
+        if vector & 1:
+            result ^= column
+        vector >>= 1
+    return result
+
+
+def _squared(columns: list[int]) -> list[int]:
+    return [_mapped(columns, column) for column in columns]

@@ -1,0 +1,171 @@
+"""The bytes of a file by where they lie in memory, in the order of the file; nothing is copied."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from dlrm_pl.torch_file.writer import InMemory, PlacedTensor, other_entries, place_tensors
+from dlrm_pl.torch_file.zip_writer import CRC_IN_DIRECTORY, CRC_IN_HEADER, ZipEntry, end_of_directory
+
+_KINDS = {torch.float32: 1, torch.float64: 2, torch.bfloat16: 3, torch.float16: 4}
+"""What ``native.Job`` calls floats that must be finite."""
+
+
+@dataclass(frozen=True)
+class PlacedData:
+    """Where the data of a tensor lies in a file.
+
+    Attributes:
+        offset: position of its first byte in the file.
+        nbytes: number of bytes.
+        checksum: number of its checksum, see ``native.Job``.
+    """
+
+    offset: int
+    nbytes: int
+    checksum: int
+
+
+class FileParts:
+    """The parts of a file that is about to be written; archives as ``torch.save`` makes them are added to its end.
+
+    Attributes:
+        size: number of bytes of the file.
+        tensor_bytes: number of bytes of its tensors.
+        names: name of the tensor that a part is, if its values must be finite.
+        memory: address and size of each tensor, in order of the file.
+    """
+
+    def __init__(self) -> None:
+        self._kept: list[Any] = []  # What the addresses belong to.
+        self._rows: list[tuple[int, int, int, int]] = []
+        self._patches: list[tuple[int, int]] = []
+        self._checksums = 0
+        self.size = 0
+        self.tensor_bytes = 0
+        self.names: dict[int, str] = {}
+        self.memory: list[tuple[int, int]] = []
+
+    @property
+    def parts(self) -> npt.NDArray[np.int64]:
+        """The parts, see ``native.Job``."""
+        return np.array(self._rows, np.int64).reshape(-1, 4)
+
+    @property
+    def patches(self) -> npt.NDArray[np.int64]:
+        """Where checksums are put, see ``native.Job``."""
+        return np.array(self._patches, np.int64).reshape(-1, 2)
+
+    @property
+    def num_checksums(self) -> int:
+        """Number of checksums that its parts go into."""
+        return self._checksums
+
+    def add_archive(
+        self, path: Path, contents: Any, must_be_finite: Callable[[Tensor], str | None] = lambda _: None
+    ) -> list[PlacedData]:
+        """Add an archive that ``torch.load`` reads, as ``write_torch_file`` writes it.
+
+        Args:
+            path: file that errors name.
+            contents: a tensor, or dicts, lists and tuples of plain values and tensors.
+            must_be_finite: name of a tensor whose values must be finite, for errors; None for another tensor.
+
+        Returns:
+            Where the data of each tensor lies.
+
+        Raises:
+            CheckpointError: a value has a type that cannot be written.
+        """
+        placed, tensors = place_tensors(path, contents)
+        archive = _Archive(self)
+        data = []
+        for tensor in tensors:
+            assert isinstance(tensor.source, InMemory)
+            data.append(archive.add_tensor(tensor, tensor.source.tensor, must_be_finite(tensor.source.tensor)))
+        for name, content in other_entries(placed):
+            archive.add(name, content)
+        archive.end()
+        return data
+
+    def add_zeros(self, size: int) -> None:
+        """Add bytes that mean nothing."""
+        self.add_bytes(bytes(size))
+
+    def add_bytes(self, content: bytes, checksum: int = -1) -> None:
+        """Add bytes that belong to no tensor."""
+        held = np.frombuffer(content, np.uint8)
+        self.add_memory(held, held.ctypes.data, len(content), checksum, 0)
+
+    def add_memory(self, held: Any, start: int, size: int, checksum: int, kind: int) -> None:
+        """Add bytes of an object that is kept."""
+        self._kept.append(held)
+        self._rows.append((start, size, checksum, kind))
+        self.size += size
+
+    def new_checksum(self) -> int:
+        """Return the number of a checksum that no part went into yet."""
+        self._checksums += 1
+        return self._checksums - 1
+
+    def patch(self, position: int, checksum: int) -> None:
+        """Note where the file holds a checksum."""
+        self._patches.append((position, checksum))
+
+
+class _Archive:
+    """A zip archive at the end of a file's parts; its offsets count from its own first byte."""
+
+    def __init__(self, parts: FileParts) -> None:
+        self._parts = parts
+        self._start = parts.size
+        self._entries: list[tuple[ZipEntry, int]] = []
+
+    def add_tensor(self, placed: PlacedTensor, tensor: Tensor, name: str | None) -> PlacedData:
+        """Add the data of a tensor; with a name, its values must be finite."""
+        parts = self._parts
+        if not placed.nbytes:
+            checksum = self.add(placed.entry, b"")
+            return PlacedData(parts.size, 0, checksum)
+        # The same tensor, unless it is on a device or has gaps.
+        held = tensor.detach().cpu().contiguous()
+        checksum = self._header(placed.entry, placed.nbytes)
+        kind = 0
+        if name is not None and (kind := _KINDS.get(held.dtype, 0)):
+            parts.names[len(parts._rows)] = name
+        data = PlacedData(parts.size, placed.nbytes, checksum)
+        parts.add_memory(held, held.data_ptr(), placed.nbytes, checksum, kind)
+        parts.tensor_bytes += placed.nbytes
+        parts.memory.append((held.data_ptr(), placed.nbytes))
+        return data
+
+    def add(self, name: str, content: bytes) -> int:
+        """Add a small entry; returns the number of its checksum."""
+        checksum = self._header(name, len(content))
+        self._parts.add_bytes(content, checksum)
+        return checksum
+
+    def end(self) -> None:
+        """Add the central directory, whose records hold the checksums a second time."""
+        parts = self._parts
+        start = parts.size - self._start
+        for entry, checksum in self._entries:
+            parts.patch(self._start + entry.header + CRC_IN_HEADER, checksum)
+        for entry, checksum in self._entries:
+            parts.patch(parts.size + CRC_IN_DIRECTORY, checksum)
+            parts.add_bytes(entry.directory_record())
+        parts.add_bytes(end_of_directory(len(self._entries), start, parts.size - self._start - start))
+
+    def _header(self, name: str, size: int) -> int:
+        entry = ZipEntry(name.encode(), self._parts.size - self._start, size)
+        self._entries.append((entry, self._parts.new_checksum()))
+        self._parts.add_bytes(entry.header_bytes())
+        return self._entries[-1][1]
