@@ -16,6 +16,7 @@ from dlrm_pl.callbacks.monitors import check_monitors
 from dlrm_pl.callbacks.quantization import QuantizationCallback
 from dlrm_pl.callbacks.throughput import add_throughput_monitor
 from dlrm_pl.data.loading.datamodule import CALIBRATION_ROWS
+from dlrm_pl.distributed.strategy import ShardedStrategy
 from dlrm_pl.documents.docstrings import describes_arguments_by
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.migration.lpot.apply import apply_lpot_conf
@@ -116,7 +117,8 @@ class DLRMTrainer(pl.Trainer):
         elif not overwrite and not self.fast_dev_run and self.global_step == 0:  # type: ignore[attr-defined]
             default = None if self.loggers else Path(self.default_root_dir) / "checkpoints"
             check_earlier_checkpoints(self.checkpoint_callbacks, default)
-        check_memory(self, model, datamodule, ckpt_path)
+        if not isinstance(self.strategy, ShardedStrategy):
+            check_memory(self, model, datamodule, ckpt_path)
         model.allow_other_settings = override
         before = self.global_step
         with folders_for_one_training(self):

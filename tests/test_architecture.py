@@ -79,6 +79,7 @@ RANKS = [
     {"workflow"},
     {"inspection", "migration/flags", "migration/lpot"},
     {"callbacks"},
+    {"distributed"},
     {"training_loop"},
     {"trainer"},
     {"cli/config_files", "cli/garbage", "cli/names", "cli/output", "cli/trainer_options"},
@@ -106,6 +107,7 @@ ONLY_IN = {
         "callbacks/quantization_aware.py",
         "cli/lightning_cli.py",
         "data/loading/datamodule.py",
+        "distributed/strategy.py",
         "model/training/engine/choice.py",
         "model/training/engine/hooks.py",
         "model/training/engine/native_engine.py",
@@ -141,6 +143,13 @@ ONLY_IN = {
     "mlperf_loadgen": ["benchmark/mlperf/harness.py"],
     "mlperf_logging": ["callbacks/mlperf_logging.py"],
     "shtab": ["cli/completion.py"],
+    "torchrec": [
+        "distributed/engine.py",
+        "distributed/key_jagged.py",
+        "distributed/placement.py",
+        "distributed/sharded_tables.py",
+    ],
+    "fbgemm_gpu": ["distributed/engine.py", "distributed/optimizers.py"],
 }
 
 

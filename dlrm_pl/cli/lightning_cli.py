@@ -7,6 +7,7 @@ import logging
 import signal
 import sys
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ from dlrm_pl.files.atomic import atomic_file
 from dlrm_pl.model.checkpoints.contract import overruled
 from dlrm_pl.model.load import load_checkpoint, read_checkpoint
 from dlrm_pl.model.training.lightning_module import DLRMModule
-from dlrm_pl.model.training.weight_init import skip_weight_init
+from dlrm_pl.model.training.weight_init import skip_weight_init, weights_on_shards
 from dlrm_pl.program import is_quiet, program_name
 from dlrm_pl.serving.predictor import check_predictions_path
 from dlrm_pl.trainer import DLRMTrainer
@@ -138,7 +139,8 @@ class DLRMCLI(LightningCLI):
         """Make the model without weights where a checkpoint has them: 100 GB of random numbers would be in vain."""
         path = self.config[self.subcommand].get("ckpt_path")
         if path is None or path == "registry":
-            with own_errors(MisconfigurationException):
+            sharded = _is_sharded(self.config[self.subcommand].trainer.strategy)
+            with weights_on_shards() if sharded else nullcontext(), own_errors(MisconfigurationException):
                 super().instantiate_classes()
             return
         with skip_weight_init(), own_errors(MisconfigurationException):
@@ -235,6 +237,12 @@ def _silence(settings: Any) -> None:
     if isinstance(settings.callbacks, list):
         drawn = ("ProgressBar", "ModelSummary")
         settings.callbacks = [one for one in settings.callbacks if not one.class_path.endswith(drawn)]
+
+
+def _is_sharded(strategy: Any) -> bool:
+    """Tell whether a strategy, as it is configured, is ``ShardedStrategy``."""
+    name = strategy if isinstance(strategy, str) else getattr(strategy, "class_path", "")
+    return str(name).split(".")[-1] in ("sharded", "ShardedStrategy")
 
 
 def _only_a_file(logger: Any) -> bool:

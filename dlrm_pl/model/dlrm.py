@@ -63,8 +63,9 @@ class DLRM(nn.Module):
         self.embedding_bags: nn.Module = EmbeddingBags(
             architecture.table_sizes, architecture.embedding_dim, architecture.is_mean
         )
-        self.bottom_mlp: nn.Module = build_mlp(architecture.bottom_mlp, final_relu=True)
-        self.top_mlp: nn.Module = build_mlp((architecture.interaction_width, *architecture.top_mlp), final_relu=False)
+        self.bottom_mlp: nn.Module
+        self.top_mlp: nn.Module
+        self.draw_mlps()
 
     @classmethod
     def from_parts(
@@ -80,6 +81,12 @@ class DLRM(nn.Module):
         model.bottom_mlp = bottom_mlp
         model.top_mlp = top_mlp
         return model
+
+    def draw_mlps(self) -> None:
+        """Make the MLPs, with weights of torch's random numbers; in a new model those follow the ones of the tables."""
+        widths = (self.architecture.interaction_width, *self.architecture.top_mlp)
+        self.bottom_mlp = build_mlp(self.architecture.bottom_mlp, final_relu=True)
+        self.top_mlp = build_mlp(widths, final_relu=False)
 
     @property
     def watch(self) -> Watch:

@@ -23,8 +23,9 @@ from dlrm_pl.model.training.optimizers.schedule import ScheduleName
 from dlrm_pl.model.training.optimizers.settings import DenseRule, TableRule, check_rules
 from dlrm_pl.model.training.resuming.run_record import RunRecord
 from dlrm_pl.model.training.safeguards.memory_needed import TrainingMemory, require_memory
+from dlrm_pl.model.training.sharding import ShardsTables
 from dlrm_pl.model.training.stored_module import StoredModule
-from dlrm_pl.model.training.weight_init import skips_weight_init
+from dlrm_pl.model.training.weight_init import draws_on_shards, skips_weight_init
 from dlrm_pl.model.weighted_bags import WeightedBags, WeightedPooling
 from dlrm_pl.scoring import ROWS_AT_A_TIME, Probabilities
 
@@ -83,6 +84,7 @@ class DLRMModule(StoredModule):
         allow_other_settings: let a training go on with another batch size, order or precision than its checkpoint's.
         resumed_at: step of the checkpoint that training continues from; None where it starts from the beginning.
         rounded_forward: what ``QuantizationAwareTraining`` trains and validates in place of the float model.
+        random_state: state of torch's random numbers to draw the weights from, where that was left to a strategy.
 
     Raises:
         ConfigurationError: the values make no network, loss or schedule; names the one that is wrong.
@@ -173,12 +175,29 @@ class DLRMModule(StoredModule):
                 "The tables",
                 "Cap them with --data.max_ind_range, give a smaller --model.embedding_dim, or use a larger machine.",
             )
+        self.random_state = torch.get_rng_state() if draws_on_shards() else None
         with torch.device("meta") if skips_weight_init() else nullcontext():
             self.model = DLRM(architecture)
             if weighted_pooling == "learned":
                 self.model.embedding_bags = WeightedBags(self.model.embedding_bags)  # type: ignore[arg-type]
             self.model.embedding_bags.trains_upper_halves = table_format == "split"  # type: ignore[assignment]
         self._add_metrics()
+
+    def configure_model(self) -> None:
+        """Let the strategy shard the tables, if it is one that does.
+
+        Raises:
+            ConfigurationError: the module was made for such a strategy, and this is another one.
+        """
+        strategy = self.trainer.strategy
+        if isinstance(strategy, ShardsTables):
+            strategy.shard_tables(self)
+            self.random_state = None
+        elif self.random_state is not None:
+            raise ConfigurationError(
+                "The module was made without weights, which trainer.strategy=sharded draws, but the strategy is "
+                f"{type(strategy).__name__}. Make the module without weights_on_shards."
+            )
 
     def forward(self, batch: ClickBatch) -> Tensor:
         """Compute logits ``[B]``."""

@@ -17,7 +17,7 @@ from dlrm_pl.batch import ClickBatch
 from dlrm_pl.model.training.engine.choice import Choice, Engine, choose
 from dlrm_pl.model.training.engine.native_engine import NativeEngine
 from dlrm_pl.model.training.gradients.clipping import clip_gradients
-from dlrm_pl.model.training.gradients.data_parallel import average, broadcast, is_distributed
+from dlrm_pl.model.training.gradients.data_parallel import average, average_dense, broadcast, is_distributed
 from dlrm_pl.model.training.losses import Loss, click_loss
 from dlrm_pl.model.training.optimizers.make import make_optimizer
 from dlrm_pl.model.training.optimizers.schedule import WarmupDecay
@@ -26,6 +26,7 @@ from dlrm_pl.model.training.resuming.changed_rates import numbers_of
 from dlrm_pl.model.training.safeguards.bad_batches import empty_batch, index_outside
 from dlrm_pl.model.training.safeguards.divergence import divergence, has_diverged
 from dlrm_pl.model.training.scored_module import ScoredModule
+from dlrm_pl.model.training.sharding import ShardedBags
 
 log = logging.getLogger(__name__)
 
@@ -167,8 +168,11 @@ class TrainedModule(ScoredModule):
             self._same_on_all_ranks = True
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Average the tables' gradients over ranks, once all accumulated batches are in."""
-        if is_distributed():
+        """Average the tables' gradients over ranks, once all accumulated batches are in; sharded tables are changed."""
+        if isinstance(bags := self.model.embedding_bags, ShardedBags):
+            bags.finish_step()
+            average_dense(list(self.parameters()))
+        elif is_distributed():
             for tables in self._tables():
                 average(tables)
 
@@ -185,7 +189,10 @@ class TrainedModule(ScoredModule):
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Make the optimizer and its learning-rate schedule, which advances with each optimizer step."""
-        optimizer = make_optimizer(self.model, self.optimizers_chosen)
+        if isinstance(bags := self.model.embedding_bags, ShardedBags):
+            optimizer = bags.make_optimizer(list(self.parameters()), self.optimizers_chosen)
+        else:
+            optimizer = make_optimizer(self.model, self.optimizers_chosen)
         self._numbers = numbers_of(optimizer)
         # A lambda is left out of checkpoints, where a method would add an entry.
         scheduler = LambdaLR(optimizer, lambda steps_done: self._schedule.factor(steps_done))

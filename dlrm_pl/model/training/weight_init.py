@@ -1,4 +1,4 @@
-"""Modules that are made without initial weights, since a checkpoint brings them."""
+"""Modules that are made without initial weights: a checkpoint brings them, or they are drawn where they will lie."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 _skip_weight_init: ContextVar[bool] = ContextVar("skip_weight_init", default=False)
+_weights_on_shards: ContextVar[bool] = ContextVar("weights_on_shards", default=False)
 
 
 @contextmanager
@@ -23,5 +24,29 @@ def skip_weight_init() -> Iterator[None]:
 
 
 def skips_weight_init() -> bool:
-    """Whether a ``skip_weight_init`` block is being run."""
-    return _skip_weight_init.get()
+    """Whether a ``skip_weight_init`` or ``weights_on_shards`` block is being run."""
+    return _skip_weight_init.get() or _weights_on_shards.get()
+
+
+@contextmanager
+def weights_on_shards() -> Iterator[None]:
+    """Make modules without weights inside a ``with`` block, for ``ShardedStrategy``, which draws them.
+
+    Each process then draws the same weights as one process would have had, and keeps its part of the tables.
+
+    Example:
+        >>> from dlrm_pl import DLRMModule
+        >>> from dlrm_pl.model.training.weight_init import weights_on_shards
+        >>> with weights_on_shards():
+        ...     module = DLRMModule(table_sizes=[10**9], bottom_mlp=[13, 16], top_mlp=[1])
+    """
+    token = _weights_on_shards.set(True)
+    try:
+        yield
+    finally:
+        _weights_on_shards.reset(token)
+
+
+def draws_on_shards() -> bool:
+    """Whether a ``weights_on_shards`` block is being run."""
+    return _weights_on_shards.get()

@@ -13,6 +13,7 @@ from dlrm_pl.batch import ClickBatch
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.model.training.gpu.fused_step import FusedStep, check_room, keep_on_host, obstacle
 from dlrm_pl.model.training.gpu.graph import Capture, cuda_graph
+from dlrm_pl.model.training.sharding import ShardsTables
 from dlrm_pl.model.training.trained_module import TrainedModule
 
 log = logging.getLogger(__name__)
@@ -40,7 +41,7 @@ class GPUModule(TrainedModule):
         """
         self._stop()
         device = self.trainer.strategy.root_device
-        if not self._is_gpu(device):
+        if not self._is_gpu(device) or isinstance(self.trainer.strategy, ShardsTables):
             return
         on_host = self.hparams["tables_on"] == "host"
         if stage != "fit":

@@ -50,6 +50,35 @@ def average(tables: Sequence[nn.Parameter]) -> None:
         )
 
 
+@torch.no_grad()
+def average_dense(parameters: Sequence[nn.Parameter]) -> None:
+    """Replace the gradients of parameters by their means over all ranks, bit-identical on all of them.
+
+    Each rank adds up a part of all gradients, in the order of the ranks, so that the sum is that of one process which
+    accumulates the ranks' batches one after the other.
+
+    Args:
+        parameters: the same on all ranks; all have a dense gradient.
+    """
+    ranks = dist.get_world_size() if is_distributed() else 1
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    if ranks == 1 or not gradients:
+        return
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    size = -(-len(flat) // ranks)
+    mine = torch.empty(ranks, size, dtype=flat.dtype, device=flat.device)
+    dist.all_to_all_single(mine, _padded(flat, ranks * size))
+    total = mine[0]
+    for part in mine[1:]:
+        total += part
+    total /= ranks
+    averages = torch.empty(ranks * size, dtype=flat.dtype, device=flat.device)
+    dist.all_gather([*averages.view(ranks, size)], total)
+    sizes = [gradient.numel() for gradient in gradients]
+    for gradient, values in zip(gradients, torch.split(averages[: len(flat)], sizes), strict=True):
+        gradient.copy_(values.view_as(gradient))
+
+
 def _gradient(table: nn.Parameter) -> Tensor:
     """Return the gradient of a table, or an empty one after a step whose loss did not reach the table."""
     if table.grad is not None:

@@ -1,0 +1,82 @@
+"""Lookups of a batch -> TorchRec's KeyedJaggedTensor, which has the same layout."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dlrm_pl.errors import LookupIndexError, ShapeError
+
+
+def lengths_of(indices: Tensor, offsets: Tensor | None, num_tables: int) -> Tensor:
+    """Return the number of rows in each bag, int64 ``[T, B]``.
+
+    Args:
+        indices: as in ``ClickBatch``: int64 ``[T, B]`` one-hot, or ``[L]`` with ``offsets``.
+        offsets: None, or int64 ``[T * B + 1]``.
+        num_tables: number of tables T.
+
+    Raises:
+        ShapeError: indices or offsets are for another number of tables.
+    """
+    if offsets is None:
+        if indices.dim() != 2 or indices.shape[0] != num_tables:
+            raise ShapeError(f"{num_tables} tables need indices [T, B], got {list(indices.shape)}.")
+        return torch.ones_like(indices)
+    if offsets.dim() != 1 or (offsets.numel() - 1) % num_tables:
+        raise ShapeError(f"{offsets.numel()} offsets do not fit {num_tables} tables: T * B + 1 are needed.")
+    return offsets.diff().view(num_tables, -1)
+
+
+def check_indices(indices: Tensor, lengths: Tensor, sizes: Tensor) -> None:
+    """Check that all rows are in their tables: TorchRec would read, and write, outside of its memory.
+
+    Args:
+        indices: rows of the tables in the order of a ``ClickBatch``, ``[L]`` or ``[T, B]``.
+        lengths: rows in each bag, ``[T, B]``.
+        sizes: rows of each table, int64 ``[T]``.
+
+    Raises:
+        LookupIndexError: an index is negative, or not below the number of rows of its table.
+    """
+    flat = indices.flatten()
+    limits = sizes.repeat_interleave(lengths.sum(1), output_size=flat.numel())
+    wrong = (flat < 0) | (flat >= limits)
+    if bool(wrong.any()):
+        first = int(wrong.nonzero()[0])
+        table = int(torch.searchsorted(lengths.sum(1).cumsum(0), first, right=True))
+        raise LookupIndexError(f"Table {table} has {int(limits[first])} rows, but the index is {int(flat[first])}.")
+
+
+def key_jagged(keys: Sequence[str], indices: Tensor, lengths: Tensor, size: int) -> Any:
+    """Make a KeyedJaggedTensor; bags beyond those of the batch are empty.
+
+    Args:
+        keys: names of the features, one for each table.
+        indices: rows of the tables, those of table 0 first.
+        lengths: rows in each bag, ``[T, B]``.
+        size: number of bags of each table, at least B.
+    """
+    from torchrec import KeyedJaggedTensor
+
+    padded = torch.nn.functional.pad(lengths, (0, size - lengths.shape[1]))
+    return KeyedJaggedTensor(list(keys), indices.flatten(), lengths=padded.flatten(), stride=size)
+
+
+def joined(batches: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """Join several batches to one, whose samples come in the same order.
+
+    Args:
+        batches: indices, those of table 0 first, and the lengths of bags ``[T, B]`` of each.
+
+    Returns:
+        The same of all together.
+    """
+    lengths = torch.cat([part for _, part in batches], dim=1)
+    tables = torch.arange(len(lengths), device=lengths.device)
+    owners = torch.cat([tables.repeat_interleave(part.sum(1)) for _, part in batches])
+    order = owners.argsort(stable=True)
+    return torch.cat([indices.flatten() for indices, _ in batches])[order], lengths

@@ -1,0 +1,50 @@
+"""One optimizer for Lightning: it changes the MLPs, and its learning rates reach the tables' fused optimizers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from dlrm_pl.model.training.optimizers.optimizer import DLRMOptimizer
+from dlrm_pl.model.training.optimizers.settings import OptimizerSettings
+
+
+def fused_parameters(settings: OptimizerSettings) -> dict[str, Any]:
+    """Return what FBGEMM is told of the tables' optimizer, which changes rows in the backward pass."""
+    from fbgemm_gpu.split_embedding_configs import EmbOptimType
+
+    kinds = {
+        "sgd": EmbOptimType.EXACT_SGD,
+        "adagrad": EmbOptimType.EXACT_ADAGRAD,
+        "rwsadagrad": EmbOptimType.EXACT_ROWWISE_ADAGRAD,
+    }
+    found = {"optimizer": kinds[settings.optimizer], "learning_rate": settings.learning_rate}
+    return found if settings.optimizer == "sgd" else found | {"eps": settings.table_epsilon}
+
+
+class ShardedOptimizer(DLRMOptimizer):
+    """Optimizer of the MLPs and of small tables that each process has a copy of; the other tables follow its rates.
+
+    Args:
+        dense: parameters of the MLPs.
+        replicated: tables that each process has whole.
+        settings: which optimizers, and their numbers.
+        set_rate: called with the learning rate of the tables before the gradients of a step are computed.
+    """
+
+    def __init__(
+        self,
+        dense: list[nn.Parameter],
+        replicated: list[nn.Parameter],
+        settings: OptimizerSettings,
+        set_rate: Callable[[float], None],
+    ) -> None:
+        super().__init__(dense, replicated, settings)
+        self._set_rate = set_rate
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradients of the last step, and let the tables follow the learning rate of the next one."""
+        super().zero_grad(set_to_none)
+        self._set_rate(float(self.param_groups[-1]["lr"]))

@@ -1,0 +1,195 @@
+"""All tables of a model behind one lookup, as ``EmbeddingBags``, but each process has a part of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from dlrm_pl.distributed.initial_weights import Part, copy
+from dlrm_pl.distributed.key_jagged import check_indices, joined, key_jagged, lengths_of
+from dlrm_pl.distributed.optimizers import ShardedOptimizer, fused_parameters
+from dlrm_pl.distributed.placement import place
+from dlrm_pl.model.architecture import Architecture
+from dlrm_pl.model.embeddings import TABLE_KEY
+from dlrm_pl.model.training.optimizers.settings import OptimizerSettings
+from dlrm_pl.model.training.sharding import ShardedBags
+
+_PREFIX, _, _SUFFIX = TABLE_KEY.removeprefix("embedding_bags.").partition("{}")
+
+
+class ShardedTables(ShardedBags):
+    """Tables on several processes, looked up and changed by TorchRec.
+
+    Every process must look up, and train, the same number of batches in the same order, each with at least one sample.
+
+    Args:
+        architecture: shape of the model.
+        shardings: sharding of each table, one of ``placement.SHARDINGS``.
+        settings: optimizer of the tables.
+        device: where the parts lie.
+        ranks_per_host: number of processes on each host.
+
+    Attributes:
+        dmp: TorchRec's DistributedModelParallel around an EmbeddingBagCollection with the tables ``t0``, ``t1``, ...
+        accumulates: whether gradients of several batches are added up before the tables change.
+        weight_of_batch: factor of the mean loss of the last batch, so that the mean over processes is the mean over
+            all samples: 1 where all have as many.
+    """
+
+    dmp: Any
+
+    def __init__(
+        self,
+        architecture: Architecture,
+        shardings: Sequence[str],
+        settings: OptimizerSettings,
+        device: torch.device,
+        ranks_per_host: int,
+    ) -> None:
+        super().__init__()
+        from torchrec import EmbeddingBagCollection, EmbeddingBagConfig, PoolingType
+        from torchrec.distributed import DistributedModelParallel
+        from torchrec.distributed.embeddingbag import EmbeddingBagCollectionSharder
+        from torchrec.distributed.types import ShardingEnv, ShardingPlan
+
+        self._settings = settings
+        self._ranks = dist.get_world_size()
+        self._keys = [f"f{table}" for table in range(architecture.num_tables)]
+        self._sizes = torch.tensor(architecture.table_sizes, device=device)
+        collection = EmbeddingBagCollection(
+            tables=[
+                EmbeddingBagConfig(
+                    name=f"t{table}",
+                    embedding_dim=architecture.embedding_dim,
+                    num_embeddings=rows,
+                    feature_names=[key],
+                    pooling=PoolingType.MEAN if is_mean else PoolingType.SUM,
+                )
+                for table, (key, rows, is_mean) in enumerate(
+                    zip(self._keys, architecture.table_sizes, architecture.is_mean, strict=True)
+                )
+            ],
+            device=torch.device("meta"),
+        )
+        sharder = EmbeddingBagCollectionSharder(fused_params=fused_parameters(settings))
+        plan = place(collection, sharder, shardings, self._ranks, ranks_per_host, device.type)
+        dmp = DistributedModelParallel(
+            collection,
+            device=device,
+            env=ShardingEnv.from_process_group(dist.GroupMember.WORLD),
+            plan=ShardingPlan({"": plan}),
+            sharders=[sharder],
+        )
+        self.__dict__["dmp"] = dmp  # No part of this module, see ShardedBags.
+        self.accumulates = False
+        self.weight_of_batch = 1.0
+        self._order: Tensor | None = None
+        self._in_order = False
+        self._kept: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    def parts(self) -> list[Part]:
+        """Return the parts of tables that lie on this process; tables that all have whole are among them."""
+        found = []
+        for name, weight in self.dmp.state_dict().items():
+            table = int(name.split(".")[-2].removeprefix("t"))
+            if isinstance(weight, Tensor) and not hasattr(weight, "local_shards"):
+                found.append(Part(table, 0, 0, weight.detach()))
+                continue
+            for shard in weight.local_shards():
+                row, column = shard.metadata.shard_offsets
+                found.append(Part(table, row, column, shard.tensor.detach()))
+        return found
+
+    def forward(self, indices: Tensor, offsets: Tensor | None) -> Tensor:
+        """Sum or average the rows of each bag, see ``EmbeddingBags.forward``.
+
+        Args:
+            indices: as in ``ClickBatch``: int64 ``[T, B]`` one-hot, or ``[L]`` with ``offsets``.
+            offsets: None, or int64 ``[T * B + 1]``.
+
+        Returns:
+            ``[B, T, D]``.
+
+        Raises:
+            ShapeError: the indices or offsets are for another number of tables.
+            LookupIndexError: an index is outside its table.
+        """
+        lengths = lengths_of(indices, offsets, len(self._keys))
+        check_indices(indices, lengths, self._sizes)
+        if not (self.accumulates and self.training and torch.is_grad_enabled()):
+            return self._lookup(indices, lengths)
+        with torch.no_grad():
+            pooled = self._lookup(indices, lengths)
+        pooled.requires_grad_()
+        keep = self._kept.append
+        pooled.register_hook(lambda gradient: keep((indices, lengths, gradient)))  # type: ignore[no-untyped-call]
+        return pooled
+
+    def finish_step(self) -> None:
+        """Change the tables by the gradients that were kept, as those of one large batch.
+
+        A fused update is final: after each accumulated batch it would change rows that the next batch looks up, and
+        Adagrad would add up squares of parts.
+        """
+        if not self._kept:
+            return
+        indices, lengths = joined([(indices, lengths) for indices, lengths, _ in self._kept])
+        gradient = torch.cat([gradient for _, _, gradient in self._kept])
+        self._kept.clear()
+        with torch.enable_grad():
+            self._lookup(indices, lengths).backward(gradient)  # type: ignore[no-untyped-call]
+
+    def make_optimizer(self, dense: list[nn.Parameter], settings: OptimizerSettings) -> torch.optim.Optimizer:
+        """Make the optimizer of the MLPs, whose learning rates also reach the tables."""
+        return ShardedOptimizer(dense, self._replicated(), settings, self._set_rate)
+
+    def _replicated(self) -> list[nn.Parameter]:
+        """Tables that each process has whole, and whose gradients are averaged by TorchRec."""
+        whole = [name for name, weight in self.dmp.state_dict().items() if not hasattr(weight, "local_shards")]
+        parameters = dict(self.dmp.named_parameters())
+        return [parameters[name] for name in whole]
+
+    def _set_rate(self, rate: float) -> None:
+        fused = self.dmp.fused_optimizer
+        for group in fused.param_groups:
+            group["lr"] = rate
+        fused.step()
+
+    def _lookup(self, indices: Tensor, lengths: Tensor) -> Tensor:
+        own = lengths.shape[1]
+        size = own
+        if self._ranks > 1:
+            sizes = torch.empty(self._ranks, dtype=torch.int64, device=lengths.device)
+            dist.all_gather([*sizes.view(-1, 1)], torch.tensor([own], device=lengths.device))
+            size, samples = int(sizes.max()), int(sizes.sum())
+            self.weight_of_batch = own * self._ranks / samples
+        pooled = self.dmp(key_jagged(self._keys, indices, lengths, size)).wait()
+        values: Tensor = pooled.values().view(size, len(self._keys), -1)
+        if self._order is None:
+            places = {key: place for place, key in enumerate(pooled.keys())}
+            self._order = torch.tensor([places[key] for key in self._keys], device=values.device)
+            self._in_order = list(pooled.keys()) == self._keys
+        if not self._in_order:
+            values = values[:, self._order]
+        return values[:own]
+
+    def _load_from_state_dict(
+        self,
+        state_dict: Mapping[str, Any],
+        prefix: str,
+        local_metadata: Any,
+        strict: bool,
+        missing_keys: list[str],
+        unexpected_keys: list[str],
+        error_msgs: list[str],
+    ) -> None:
+        """Take the parts of this process from the whole tables of a model's state dict."""
+        names = [f"{prefix}{_PREFIX}{table}{_SUFFIX}" for table in range(len(self._keys))]
+        missing = [name for name in names if name not in state_dict]
+        missing_keys += missing
+        if not missing:
+            copy(self.parts(), [state_dict[name] for name in names])

@@ -1,0 +1,91 @@
+"""ShardedStrategy: Lightning's processes, with the tables sharded between them."""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+from typing import Any
+
+import torch
+from pytorch_lightning.strategies import DDPStrategy, StrategyRegistry
+from torch import Tensor
+
+from dlrm_pl.distributed.engine import require_engine
+from dlrm_pl.distributed.initial_weights import copy, draw
+from dlrm_pl.distributed.sharded_tables import ShardedTables
+from dlrm_pl.errors import ConfigurationError
+from dlrm_pl.model.dlrm import DLRM
+from dlrm_pl.model.training.lightning_module import DLRMModule
+
+log = logging.getLogger(__name__)
+
+
+class ShardedStrategy(DDPStrategy):
+    """Several processes that share the tables of a model; each trains on its own rows with a copy of the MLPs.
+
+    Args:
+        sharding: how tables are divided: table_wise, row_wise, column_wise, table_row_wise, or data_parallel.
+        timeout_s: seconds after which a process gives up waiting for the others.
+        kwargs: arguments of Lightning's DDPStrategy.
+
+    Raises:
+        ConfigurationError: TorchRec is not installed, or does not fit the torch that is.
+    """
+
+    strategy_name = "sharded"
+
+    def __init__(self, sharding: str = "table_wise", timeout_s: float = 600.0, **kwargs: Any) -> None:
+        require_engine()
+        super().__init__(timeout=timedelta(seconds=timeout_s), **kwargs)
+        self.sharding = sharding
+
+    def configure_ddp(self) -> None:
+        """Leave the module as it is: gradients are averaged where they are complete, see ``TrainedModule``."""
+
+    def shard_tables(self, module: Any) -> None:
+        """Put ``ShardedTables`` in the place of a module's tables.
+
+        Raises:
+            ConfigurationError: the module is not a ``DLRMModule``, or has tables that cannot be sharded.
+        """
+        if not isinstance(module, DLRMModule):
+            raise ConfigurationError(
+                f"The strategy {self.strategy_name} shards the tables of a DLRMModule, not of a module of the class "
+                f"{type(module).__name__}."
+            )
+        model = module.model
+        if isinstance(model.embedding_bags, ShardedTables):
+            return
+        tables = ShardedTables(
+            model.architecture,
+            [self.sharding] * model.architecture.num_tables,
+            module.optimizers_chosen,
+            self.root_device,
+            self.num_processes,
+        )
+        if module.random_state is not None:
+            self._draw(model, tables, module.random_state)
+        elif not next(model.embedding_bags.parameters()).is_meta:
+            copy(tables.parts(), [weight.detach() for weight in model.embedding_bags.parameters()])
+        model.embedding_bags = tables
+
+    def _draw(self, model: DLRM, tables: ShardedTables, state: Tensor) -> None:
+        """Give the model the weights that it would have on one process."""
+        architecture = model.architecture
+        generator = torch.Generator()
+        generator.set_state(self.broadcast(state))
+        draw(tables.parts(), architecture.table_sizes, architecture.embedding_dim, generator)
+        with torch.random.fork_rng(devices=[]):
+            torch.set_rng_state(generator.get_state())
+            model.draw_mlps()
+
+    def backward(self, closure_loss: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """Compute gradients of the mean over the samples of all processes, which may have different numbers of them."""
+        module = self.lightning_module
+        assert isinstance(module, DLRMModule)
+        tables = module.model.embedding_bags
+        assert isinstance(tables, ShardedTables)
+        return super().backward(closure_loss * tables.weight_of_batch, *args, **kwargs)
+
+
+StrategyRegistry.register("sharded", ShardedStrategy, description="Tables sharded between processes by TorchRec")

@@ -1,0 +1,40 @@
+"""What a training needs to know of tables that lie on several processes, each of which has a part of them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import nn
+
+from dlrm_pl.model.training.optimizers.settings import OptimizerSettings
+
+
+class ShardedBags(nn.Module, ABC):
+    """Tables in parts, in place of a model's ``embedding_bags``.
+
+    They are no parameters of the module, so that nobody averages, copies or saves them as a whole.
+    """
+
+    @abstractmethod
+    def make_optimizer(self, dense: list[nn.Parameter], settings: OptimizerSettings) -> torch.optim.Optimizer:
+        """Make the optimizer of the MLPs, whose learning rates also reach the tables.
+
+        Args:
+            dense: parameters of the MLPs.
+            settings: which optimizers, and their numbers.
+        """
+
+    @abstractmethod
+    def finish_step(self) -> None:
+        """Change the tables by the gradients that were accumulated, before the MLPs are changed."""
+
+
+@runtime_checkable
+class ShardsTables(Protocol):
+    """A strategy that puts ``ShardedBags`` in the place of a model's tables."""
+
+    def shard_tables(self, module: Any) -> None:
+        """Put them there, unless they are there already; the processes are connected by now."""
+        ...

@@ -1,0 +1,61 @@
+"""Run a script on several processes that train with sharded tables, as torchrun starts them."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+needs_engine = pytest.mark.skipif(
+    subprocess.run([sys.executable, "-c", "import importlib.util as i; i.find_spec('torchrec') or exit(1)"]).returncode
+    != 0,
+    reason="TorchRec is not installed, see requirements/torchrec.txt",
+)
+
+_PROLOGUE = """
+import sys, logging, warnings
+warnings.simplefilter("ignore")
+from pathlib import Path
+import torch, dlrm_pl
+torch.set_num_threads(1)
+logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+folder = Path(sys.argv[1])
+"""
+
+
+def run_sharded(script: str, folder: Path, count: int = 2) -> None:
+    """Run a script on ``count`` processes; ``folder``, ``torch`` and ``dlrm_pl`` are defined in it.
+
+    Raises:
+        AssertionError: a process failed, with what it printed.
+    """
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", _PROLOGUE + script, str(folder)],
+            env=os.environ
+            | {
+                "OMP_NUM_THREADS": "1",
+                "MASTER_ADDR": "127.0.0.1",
+                "MASTER_PORT": str(port),
+                "RANK": str(rank),
+                "LOCAL_RANK": str(rank),
+                "GROUP_RANK": "0",
+                "WORLD_SIZE": str(count),
+                "LOCAL_WORLD_SIZE": str(count),
+                "TORCHELASTIC_RUN_ID": "test",
+            },
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(count)
+    ]
+    errors = [process.communicate(timeout=250)[1] for process in processes]
+    failed = [error for process, error in zip(processes, errors, strict=True) if process.returncode]
+    assert not failed, "\n\n".join(failed)
