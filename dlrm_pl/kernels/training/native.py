@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import struct
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -25,7 +26,7 @@ _SIGNATURES: dict[str, list[Any]] = {
     "refresh": [_POINTER],
     "forget": [_POINTER],
     "bytes": [_POINTER, _LONG],
-    "step": [_POINTER, _POINTER, _POINTER, _LONG, _POINTER, _POINTER],
+    "steps": [_POINTER, _POINTER, _POINTER, _LONG, ctypes.c_double, _LONG, _POINTER, _POINTER],
 }
 # The structs of types.h.
 _NETWORK = struct.Struct("8qfi2f2i")
@@ -56,6 +57,45 @@ class StepFailure:
     sample: int
     table: int
     value: int
+
+
+class StepOptions(NamedTuple):
+    """What a step does with the gradients of its batch.
+
+    Attributes:
+        rates: numbers of the MLPs' optimizer for this step.
+        table_rates: those of the tables' optimizer.
+        loss_scale: factor of the mean loss: 1 / accumulated batches.
+        first: begin with this batch's gradients, and do not add them to those of the batches before.
+        last: update the weights, and do not keep the gradients for the next batch.
+        largest_norm: scale all gradients together down to this norm; 0 is off.
+        largest_value: clamp each gradient to this; 0 is off.
+    """
+
+    rates: Rates
+    table_rates: Rates
+    loss_scale: float = 1.0
+    first: bool = True
+    last: bool = True
+    largest_norm: float = 0.0
+    largest_value: float = 0.0
+
+    def packed(self) -> bytes:
+        """The struct of types.h."""
+        rates, table_rates, *rest = self
+        return _STEP.pack(*rest, *rates, *table_rates)
+
+
+class Steps(NamedTuple):
+    """Steps that were made one after the other.
+
+    Attributes:
+        losses: mean loss of each.
+        failure: why the step after them was not made; None if it was not tried.
+    """
+
+    losses: list[float]
+    failure: StepFailure | None
 
 
 @dataclass(frozen=True)
@@ -156,7 +196,7 @@ class NativeStep:
             *(largest_logit, _LOSSES.index(loss), *class_weights),
             *(_RULES.index(dense_rule), _RULES.index(table_rule)),
         )
-        where = (_LONG * 3)()
+        where = (_LONG * 4)()
         status = self._functions["new"](
             *(level, ("fp32", "bf16").index(precision), network),
             *(b"".join(map(_packed_layer, layers)), b"".join(map(_packed_table, tables)), where),
@@ -165,7 +205,8 @@ class NativeStep:
         self._handle: int = where[0]
         self._release = weakref.finalize(self, self._functions["free"], self._handle)
         self._where = where
-        self._found = (ctypes.c_double * 2)()
+        self._found: Any = (ctypes.c_double * 2)()
+        self._norm = 0.0
 
     def refresh(self) -> None:
         """Read the weights of the MLPs again, after something else has changed their values."""
@@ -217,21 +258,23 @@ class NativeStep:
         Raises:
             ShapeError: a tensor is of another type or shape.
         """
-        batch = self._packed_batch(dense, indices, offsets, labels)
-        step = _STEP.pack(loss_scale, first, last, largest_norm, largest_value, *rates, *table_rates)
-        threads = torch.get_num_threads() if threads is None else threads
-        status = self._functions["step"](self._handle, batch, step, threads, self._found, self._where)
-        if status > 0:
-            return StepFailure(_KINDS[status], *self._where)
-        _check_status(status, self._where)
-        return self._found[0]
+        options = StepOptions(rates, table_rates, loss_scale, first, last, largest_norm, largest_value)
+        batch = self.packed(dense, indices, offsets, labels)
+        losses, failure = self.steps([batch], [options.packed()], threads=threads)
+        return losses[0] if failure is None else failure
 
-    @property
-    def gradient_norm(self) -> float:
-        """Norm of all gradients together in the last step, before it was limited; 0 where no limit was given."""
-        return self._found[1]
+    def packed(self, dense: Tensor, indices: Tensor, offsets: Tensor | None, labels: Tensor) -> bytes:
+        """Return a batch as ``steps`` takes it: the addresses of its tensors, which must outlive it.
 
-    def _packed_batch(self, dense: Tensor, indices: Tensor, offsets: Tensor | None, labels: Tensor) -> bytes:
+        Args:
+            dense: dense features, float32 ``[B, N]``.
+            indices: rows of the tables, int64: ``[T, B]``, or ``[L]`` with ``offsets``, as in ``ClickBatch``.
+            offsets: None, or int64 ``[T * B + 1]``.
+            labels: float32 ``[B]``.
+
+        Raises:
+            ShapeError: a tensor is of another type or shape.
+        """
         size = len(labels)
         _check_tensor("dense features", dense, torch.float32, (size, self._inputs))
         _check_tensor("labels", labels, torch.float32, (size,))
@@ -248,6 +291,43 @@ class NativeStep:
         return _BATCH.pack(
             *(dense.data_ptr(), indices.data_ptr(), bags, labels.data_ptr(), stride, indices.numel(), size)
         )
+
+    def steps(
+        self,
+        batches: Sequence[bytes],
+        options: Sequence[bytes],
+        *,
+        largest_loss: float = math.inf,
+        threads: int | None = None,
+    ) -> Steps:
+        """Make several steps in one call, until one fails.
+
+        Args:
+            batches: what ``packed`` returned for each.
+            options: packed ``StepOptions`` of each.
+            largest_loss: make no step behind one with a larger mean loss.
+            threads: number of threads; None: those of torch.
+        """
+        count = len(batches)
+        if len(self._found) < 2 * count:
+            self._found = (ctypes.c_double * (2 * count))()
+        threads = torch.get_num_threads() if threads is None else threads
+        status = self._functions["steps"](
+            *(self._handle, b"".join(batches), b"".join(options), count, largest_loss, threads),
+            *(self._found, self._where),
+        )
+        if status < 0:
+            _check_status(status, self._where)
+        made = self._where[3]
+        if made:
+            self._norm = self._found[2 * made - 1]
+        failure = StepFailure(_KINDS[status], *self._where[:3]) if status else None
+        return Steps(self._found[: 2 * made : 2], failure)
+
+    @property
+    def gradient_norm(self) -> float:
+        """Norm of all gradients together in the last step, before it was limited; 0 where no limit was given."""
+        return self._norm
 
 
 def _function(native: ctypes.CDLL, name: str, arguments: list[Any]) -> Any:

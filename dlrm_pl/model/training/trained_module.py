@@ -11,7 +11,6 @@ import torch
 from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
-from torch.optim.lr_scheduler import LambdaLR
 
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.model.training.engine.choice import Choice, Engine, choose
@@ -22,6 +21,7 @@ from dlrm_pl.model.training.losses import Loss, click_loss
 from dlrm_pl.model.training.optimizers.make import make_optimizer
 from dlrm_pl.model.training.optimizers.schedule import WarmupDecay
 from dlrm_pl.model.training.optimizers.settings import OptimizerSettings
+from dlrm_pl.model.training.optimizers.step_schedule import StepSchedule
 from dlrm_pl.model.training.resuming.changed_rates import numbers_of
 from dlrm_pl.model.training.safeguards.bad_batches import empty_batch, index_outside
 from dlrm_pl.model.training.safeguards.divergence import divergence, has_diverged
@@ -195,7 +195,7 @@ class TrainedModule(ScoredModule):
             optimizer = make_optimizer(self.model, self.optimizers_chosen)
         self._numbers = numbers_of(optimizer)
         # A lambda is left out of checkpoints, where a method would add an entry.
-        scheduler = LambdaLR(optimizer, lambda steps_done: self._schedule.factor(steps_done))
+        scheduler = StepSchedule(optimizer, lambda steps_done: self._schedule.factor(steps_done))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def _training_hyperparameters(self, saved: Mapping[str, Any]) -> dict[str, Any]:

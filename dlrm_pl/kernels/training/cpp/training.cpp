@@ -98,7 +98,7 @@ using namespace dlrm::training;
 
 #define DLRM_API extern "C" __attribute__((visibility("default")))
 
-DLRM_API int64_t dlrm_training_version() { return 1; }
+DLRM_API int64_t dlrm_training_version() { return 2; }
 
 // Name of the variant of a level for a precision, or null if this processor lacks it.
 DLRM_API const char* dlrm_training_isa(int64_t level, int64_t precision) {
@@ -159,23 +159,34 @@ DLRM_API int64_t dlrm_training_bytes(void* handle, int64_t samples) {
     return trainer && samples >= 0 && countable({samples, MAX_TABLES, 4}) ? trainer->bytes(samples) : REFUSED;
 }
 
-// Makes one step. 0, the kind of an error in the contents, with its sample, place and value in where[0..2], or one of the
-// codes above. found[0] is the mean loss, found[1] the norm of the gradients.
-DLRM_API int64_t dlrm_training_step(
-    void* handle, const Batch* batch, const Step* step, int64_t threads, double* found, int64_t* where) {
+// Makes up to `count` steps, one after the other; behind one whose mean loss is above `largest_loss` no other is made.
+// Returns 0, or why the step after the last one that was made failed: the kind of an error in the contents, with its
+// sample, place and value in where[0..2], or one of the codes above. where[3] is the number of steps that were made;
+// found[2 * i] is the mean loss of step i, and found[2 * i + 1] the norm of its gradients.
+DLRM_API int64_t dlrm_training_steps(
+    void* handle, const Batch* batches, const Step* steps, int64_t count, double largest_loss, int64_t threads,
+    double* found, int64_t* where) {
     if (!where) return REFUSED;
+    where[3] = 0;
     Trainer* const trainer = known(handle);
-    if (!trainer || !batch || !step || !found) return refused("the handle or an argument is missing", where);
-    if (const char* reason = wrong(trainer->network(), *batch)) return refused(reason, where);
-    if (const char* reason = wrong(trainer->network(), *step)) return refused(reason, where);
-    Error error;
-    try {
-        const Losses losses = trainer->run(*batch, *step, threads, error);
-        found[0] = losses.loss, found[1] = losses.norm;
-    } catch (const std::bad_alloc&) {
-        trainer->forget();
-        return NO_MEMORY;
+    if (!trainer || !batches || !steps || !found || count < 0) return refused("the handle or an argument is missing", where);
+    for (int64_t i = 0; i < count; i++) {
+        if (const char* reason = wrong(trainer->network(), batches[i])) return refused(reason, where);
+        if (const char* reason = wrong(trainer->network(), steps[i])) return refused(reason, where);
+        Error error;
+        try {
+            const Losses losses = trainer->run(batches[i], steps[i], threads, error);
+            found[2 * i] = losses.loss, found[2 * i + 1] = losses.norm;
+        } catch (const std::bad_alloc&) {
+            trainer->forget();
+            return NO_MEMORY;
+        }
+        if (error.kind) {
+            where[0] = error.sample, where[1] = error.place, where[2] = error.value;
+            return error.kind;
+        }
+        where[3] = i + 1;
+        if (!(found[2 * i] <= largest_loss)) break;
     }
-    where[0] = error.sample, where[1] = error.place, where[2] = error.value;
-    return error.kind;
+    return 0;
 }

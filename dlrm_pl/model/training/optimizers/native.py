@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -54,15 +55,20 @@ def rules_of(optimizer: torch.optim.Optimizer) -> Rules | str:
     return Rules("sgd", "sgd") if kind is torch.optim.SGD else Rules("adagrad", "adagrad")
 
 
-def rates_of(optimizer: torch.optim.Optimizer, steps_ahead: int = 0) -> StepRates:
+def rates_of(
+    optimizer: torch.optim.Optimizer, steps_ahead: int = 0, learning_rates: Sequence[float] | None = None
+) -> StepRates:
     """Return the numbers of an optimizer's next step.
 
     Args:
         optimizer: an optimizer whose rules are known, see ``rules_of``.
         steps_ahead: number of steps that were taken since they were counted last, see ``count_steps``.
+        learning_rates: rate of each group of parameters; None: those that the groups have.
     """
     groups = optimizer.param_groups
-    return StepRates(_rates(optimizer, groups[0], steps_ahead), _rates(optimizer, groups[-1], steps_ahead))
+    rates = [group["lr"] for group in groups] if learning_rates is None else learning_rates
+    dense = _rates(optimizer, groups[0], float(rates[0]), steps_ahead)
+    return StepRates(dense, dense if len(groups) == 1 else _rates(optimizer, groups[-1], float(rates[-1]), steps_ahead))
 
 
 def state_of(optimizer: torch.optim.Optimizer, parameter: Tensor, rule: DenseRule | TableRule) -> tuple[Tensor, ...]:
@@ -76,8 +82,7 @@ def count_steps(optimizer: torch.optim.Optimizer, number: int = 1) -> None:
         torch._foreach_add_(counts, number)
 
 
-def _rates(optimizer: torch.optim.Optimizer, group: dict[str, Any], steps_ahead: int) -> Rates:
-    rate = float(group["lr"])
+def _rates(optimizer: torch.optim.Optimizer, group: dict[str, Any], rate: float, steps_ahead: int) -> Rates:
     if group.get("rule") not in ("adam", "lamb"):
         return Rates(rate, epsilon=group.get("eps", 0.0))
     beta1, beta2 = group["betas"]
