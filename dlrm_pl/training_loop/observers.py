@@ -44,17 +44,22 @@ _CHECKPOINT = function_of(ModelCheckpoint, "on_train_batch_end")
 _DATA_HOOKS = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
 
 
-def batches_unseen(loop: _TrainingEpochLoop) -> int:
+def batches_unseen(loop: _TrainingEpochLoop) -> int | None:
     """Return how many batches may be trained now without calling a hook; the one after them is observed.
 
-    A batch is observed if it is of the first step of the epoch or its last one, if validation or the limit on steps
-    follows it, if its step is logged, or if a callback has something to do then.
+    A batch is observed if it is the last one of the epoch, if validation or the limit on steps follows it, if its step
+    is logged, or if a callback has something to do then.
+
+    Returns:
+        None: Lightning's loop has to train the next batch, since it is of the first step of the epoch, the training
+        was asked to stop, or code of the user's may observe each batch.
     """
     trainer, ready = loop.trainer, loop.batch_progress.current.ready
     left, accumulated = float(trainer.num_training_batches - ready), trainer.accumulate_grad_batches
     stops = trainer.should_stop or trainer.received_sigterm
-    if ready < accumulated or math.isinf(left) or stops or not _only_patient(trainer):
-        return 0
+    steps = [_steps_until(callback, trainer) for callback in trainer.callbacks]
+    if ready < accumulated or math.isinf(left) or stops or None in steps or not _only_patient(trainer):
+        return None
     done = ready // accumulated
     if loop._should_check_val_epoch() and trainer.val_check_batch not in (None, math.inf):
         trained = loop.total_batch_idx + 1 if trainer.check_val_every_n_epoch is None else ready
@@ -63,10 +68,10 @@ def batches_unseen(loop: _TrainingEpochLoop) -> int:
         left = min(left, accumulated * (done + trainer.max_steps - trainer.global_step) - ready)
     if trainer.loggers and trainer.log_every_n_steps:
         # All batches of a step that is logged, since some callbacks log before a batch.
-        steps = _until_multiple(loop._batches_that_stepped, trainer.log_every_n_steps)
-        left = min(left, accumulated * (done + steps - 1) + 1 - ready)
-    for callback in trainer.callbacks:
-        left = min(left, accumulated * (done + _steps_until(callback, trainer)) - ready)
+        logged = _until_multiple(loop._batches_that_stepped, trainer.log_every_n_steps)
+        left = min(left, accumulated * (done + logged - 1) + 1 - ready)
+    for of_callback in steps:
+        left = min(left, accumulated * (done + (of_callback or 0)) - ready)
     return max(0, int(left) - 1)
 
 
@@ -92,8 +97,8 @@ def _keeps(part: object, base: type, names: tuple[str, ...]) -> bool:
     return all(getattr(type(part), name) is getattr(base, name) for name in names)
 
 
-def _steps_until(callback: pl.Callback, trainer: pl.Trainer) -> float:
-    """After how many more steps a callback has something to do; 0: it has for each batch."""
+def _steps_until(callback: pl.Callback, trainer: pl.Trainer) -> float | None:
+    """After how many more steps a callback has something to do; None: it may look at anything, for each batch."""
     if isinstance(callback, SeesRuns):
         return callback.steps_until_seen(trainer)
     found = math.inf
@@ -103,7 +108,7 @@ def _steps_until(callback: pl.Callback, trainer: pl.Trainer) -> float:
             every = callback._every_n_train_steps
             found = min(found, _until_multiple(trainer.global_step, every) if every > 0 else math.inf)
         elif hook not in _PATIENT and not str(getattr(hook, "__module__", "")).startswith("dlrm_pl."):
-            return 0
+            return None
     return found
 
 

@@ -3,74 +3,97 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
 from pytorch_lightning.loops.fetchers import _DataFetcher
 from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
 
+from dlrm_pl.batch import ClickBatch
 from dlrm_pl.model.training.engine.native_engine import NativeEngine
 from dlrm_pl.model.training.trained_module import TrainedModule
+from dlrm_pl.training_loop.counts import Counts
+from dlrm_pl.training_loop.fetching import Batches
+from dlrm_pl.training_loop.observed import train_observed
 from dlrm_pl.training_loop.observers import batches_of_the_bar, batches_unseen
 
 _RUN_S = 0.1
 """Time without a hook, after which progress bars, timers and ctrl-C get their turn."""
+
+_CALLS_OF_A_RUN = 5
+"""Calls of native code in that time, so that a run does not end late."""
+
+_MOST_BATCHES = 32
+"""Batches of one call: with more, the little that a call costs would not be seen to get less."""
 
 
 class RunsLoop(_TrainingEpochLoop):
     """Lightning's loop, except that it trains runs of batches without Lightning's work around each of them.
 
     Lightning takes milliseconds for each batch: hooks, wrappers, counters, metrics. In the native engine a batch may
-    take a tenth of that. So batches that nothing observes are trained one after the other, and counted as Lightning
-    counts them; the batch after them is trained by Lightning, with all hooks.
+    take a tenth of that. So batches that nothing observes are trained one after the other, several in a call, and
+    counted as Lightning counts them; the one after them is trained with the hooks and logs that Lightning calls for it.
+    Where something of the user's observes each batch, Lightning's own code trains it.
     """
+
+    _batches_of_a_call = 1
 
     def advance(self, data_fetcher: _DataFetcher) -> None:
         """Train a run of batches that nothing observes, and then one that something does."""
         module = self.trainer.lightning_module
         engine = module.native_engine() if isinstance(module, TrainedModule) and not self.restarting else None
-        if engine is not None and (batches := batches_unseen(self)):
-            try:
+        batches = batches_unseen(self) if engine is not None else None
+        if engine is None or batches is None:
+            super().advance(data_fetcher)
+            return
+        assert isinstance(module, TrainedModule)
+        try:
+            if batches:
                 engine.look()
                 self._train_unseen(data_fetcher, module, engine, batches)
-            finally:
-                engine.count()
-        super().advance(data_fetcher)
+            train_observed(self, data_fetcher, module, engine)
+        finally:
+            engine.count()
 
     def _train_unseen(self, fetcher: _DataFetcher, module: TrainedModule, engine: NativeEngine, batches: int) -> None:
         """Train at most this number of batches, for at most ``_RUN_S``, and count them as Lightning does."""
-        progress = self.batch_progress
-        optimizer = self.automatic_optimization.optim_progress.optimizer
-        counts: tuple[Any, ...] = (progress.current, progress.total)
-        zeroed = (optimizer.zero_grad.current, optimizer.zero_grad.total)
-        stepped = (optimizer.step.current, optimizer.step.total)
-        accumulated = self.trainer.accumulate_grad_batches
-        schedulers = [config for config in self.trainer.lr_scheduler_configs if config.interval == "step"]
+        counts, source = Counts(self), Batches(fetcher)
         unit = batches_of_the_bar(self.trainer)
-        end = time.perf_counter() + _RUN_S
-        for _ in range(batches):
-            batch, _, _ = next(fetcher)
-            for count in counts:
-                count.ready += 1
-                count.started += 1
-            batch_idx = progress.current.ready - 1
-            steps = progress.current.ready % accumulated == 0
-            module.check_loss(engine.step_unseen(batch, batch_idx), batch)
-            if batch_idx % accumulated == 0:
-                for count in zeroed:
-                    count.increment_by(1)
-            if steps:
-                for count in stepped:
-                    count.increment_by(1)
-            for count in counts:
-                count.processed += 1
-                count.completed += 1
-            if steps:
-                for config in schedulers:
-                    if progress.current.ready % config.frequency == 0:
-                        self.scheduler_progress.increment_ready()
-                        config.scheduler.step()
-                        self.scheduler_progress.increment_completed()
-                self._batches_that_stepped += 1
-            if time.perf_counter() >= end and (progress.current.ready + 1) % unit == 0:
+        began = time.perf_counter()
+        end = began + _RUN_S
+        while batches:
+            together = self._batches_of_a_call if counts.may_be_added else 1
+            taken = source.take(min(batches, _upto_the_bar(together, counts.ready, unit)))
+            _train_together(taken, counts, module, engine)
+            batches -= len(taken)
+            now = time.perf_counter()
+            share = _RUN_S / _CALLS_OF_A_RUN / max((now - began) / len(taken), 1e-9)
+            self._batches_of_a_call = max(1, min(int(share), 2 * len(taken), _MOST_BATCHES))
+            began = now
+            if now >= end and (counts.ready + 1) % unit == 0:
                 break
         module.model.watch.glance()
+
+
+def _upto_the_bar(batches: int, ready: int, unit: int) -> int:
+    """About this number of batches, so that the bar may be drawn after the one behind them."""
+    beyond = (ready + batches + 1) % unit
+    return batches - beyond if batches > beyond else batches + unit - beyond
+
+
+def _train_together(batches: list[ClickBatch], counts: Counts, module: TrainedModule, engine: NativeEngine) -> None:
+    """Train on batches, and count those that were trained before an error of one.
+
+    Raises:
+        DLRMError: a batch cannot be trained on.
+        NonFiniteError: the training has diverged.
+    """
+    while batches:
+        rates = counts.rates(len(batches))
+        counts.start()
+        losses = engine.run(batches, counts.ready - 1, rates)
+        diverged = module.has_diverged(losses[-1])
+        counts.finish(len(losses) - diverged)
+        if diverged:
+            if len(losses) > 1:
+                counts.start()
+            module.check_loss(losses[-1], batches[len(losses) - 1])
+        batches = batches[len(losses) :]

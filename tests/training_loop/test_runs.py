@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint, Timer, TQDMProgressBar
 from pytorch_lightning.loggers import CSVLogger
 
+from dlrm_pl.batch import ClickBatch
 from dlrm_pl.data.loading.datamodule import DLRMDataModule
-from dlrm_pl.errors import NonFiniteError
+from dlrm_pl.errors import LookupIndexError, NonFiniteError, ShapeError
 from dlrm_pl.model.training.lightning_module import DLRMModule
 from dlrm_pl.trainer import DLRMTrainer
 from dlrm_pl.training_loop.runs import RunsLoop
@@ -222,12 +224,95 @@ def test_time_ends_a_run_where_the_bar_is_drawn(
     assert not [number for number in drawn if number % refresh_rate]
 
 
-def test_error_in_a_run_names_its_step_and_leaves_the_counters_of_the_batches_before(tmp_path: Path) -> None:
+def spoiled(what: str) -> list[ClickBatch]:
+    """Batches of which number 27 cannot be trained on."""
     batches = make_batches(40)
-    batches[27].dense[3, 2] = float("inf")
-    module = make_module(engine="native")
-    trainer = DLRMTrainer(accelerator="cpu", max_epochs=1, logger=False, enable_checkpointing=False)
-    with pytest.raises(NonFiniteError, match=r"at step 27.*dense feature 2 of sample 3"):
-        trainer.fit(module, loader(batches))
-    assert trainer.global_step == 27
-    assert trainer.fit_loop.batch_idx == 27
+    dense, indices, _, labels = batches[27]
+    if what == "infinite":
+        dense[3, 2] = float("inf")
+    elif what == "far too large":
+        dense[3, 2] = 1e9
+    elif what == "no row":
+        indices[1, 7] = 5
+    else:
+        batches[27] = ClickBatch(dense[:0], indices[:, :0], None, labels[:0])  # type: ignore[index]
+    return batches
+
+
+@pytest.mark.parametrize("together", [1, 5, 16])
+@pytest.mark.parametrize(
+    ("what", "error", "words"),
+    [
+        ("infinite", NonFiniteError, r"at step 27.*dense feature 2 of sample 3"),
+        ("far too large", NonFiniteError, r"too large to recover from, at step 27"),
+        ("no row", LookupIndexError, r"Sample 7 of batch 27 of epoch 0: table 1"),
+        ("empty", ShapeError, r"no samples in batch 27 of epoch 0"),
+    ],
+)
+def test_error_in_a_run_names_its_step_and_leaves_what_lightnings_loop_leaves(
+    what: str, error: type[Exception], words: str, together: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(RunsLoop, "_batches_of_a_call", together)
+    found = []
+    for kind in (DLRMTrainer, pl.Trainer):
+        module = make_module(engine="native", lr_num_warmup_steps=60)
+        trainer = kind(accelerator="cpu", max_epochs=1, logger=False, enable_checkpointing=False)
+        with pytest.raises(error, match=words):
+            trainer.fit(module, loader(spoiled(what)))
+        assert trainer.global_step == 27
+        assert trainer.fit_loop.batch_idx == 27
+        scheduler = trainer.lr_scheduler_configs[0].scheduler
+        found.append((module, trainer.fit_loop.epoch_loop.batch_progress.state_dict(), scheduler.state_dict()))
+    assert_same_weights(found[0][0], found[1][0])
+    assert found[0][1:] == found[1][1:]
+
+
+class OtherSchedule(DLRMModule):
+    """A schedule whose next rates are not known before."""
+
+    def configure_optimizers(self) -> Any:
+        found = super().configure_optimizers()
+        scheduler = torch.optim.lr_scheduler.StepLR(found["optimizer"], step_size=7, gamma=0.7)  # type: ignore[index]
+        return {"optimizer": found["optimizer"], "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}  # type: ignore[index]
+
+
+def test_schedules_of_the_user_move_with_each_step(unseen: list[int]) -> None:
+    found = []
+    for kind in (DLRMTrainer, pl.Trainer):
+        torch.manual_seed(0)
+        module = OtherSchedule(table_sizes=[6, 5, 9], embedding_dim=4, bottom_mlp=[3, 8, 4], top_mlp=[8, 1])
+        trainer = kind(accelerator="cpu", max_epochs=2, logger=False, enable_checkpointing=False)
+        trainer.fit(module, loader(make_batches(30)))
+        found.append((module, state(trainer)))
+    assert_same_weights(found[0][0], found[1][0])
+    assert found[0][1] == found[1][1]
+    assert unseen
+
+
+class Watched(pl.Callback):
+    """Says when it looks, and then changes the weights of an MLP."""
+
+    def __init__(self) -> None:
+        self.losses: list[float] = []
+
+    def steps_until_seen(self, trainer: pl.Trainer) -> float:
+        return 7 - trainer.global_step % 7
+
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        if trainer.global_step % 7 == 6:
+            for parameter in pl_module.model.top_mlp.parameters():
+                parameter.data.mul_(0.9)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if trainer.global_step % 7 == 0:
+            self.losses.append(float(outputs["loss"]))
+
+
+def test_callback_that_says_when_it_looks_sees_what_lightnings_loop_shows(unseen: list[int], tmp_path: Path) -> None:
+    ours, theirs = Watched(), Watched()
+    first, _ = fit(DLRMTrainer, tmp_path, callbacks=[ours])
+    second, _ = fit(pl.Trainer, tmp_path, callbacks=[theirs])
+    assert ours.losses == theirs.losses
+    assert len(ours.losses) == 11
+    assert_same_weights(first, second)
+    assert max(unseen) == 6

@@ -24,7 +24,7 @@ from dlrm_pl.model.training.optimizers.settings import OptimizerSettings
 from dlrm_pl.model.training.optimizers.step_schedule import StepSchedule
 from dlrm_pl.model.training.resuming.changed_rates import numbers_of
 from dlrm_pl.model.training.safeguards.bad_batches import empty_batch, index_outside
-from dlrm_pl.model.training.safeguards.divergence import divergence, has_diverged
+from dlrm_pl.model.training.safeguards.divergence import divergence, largest_loss
 from dlrm_pl.model.training.scored_module import ScoredModule
 from dlrm_pl.model.training.sharding import ShardedBags
 
@@ -80,8 +80,12 @@ class TrainedModule(ScoredModule):
         loss = self._loss_of(batch) if engine is None else torch.tensor(engine.step(batch, batch_idx))
         self.model.watch.glance()
         self.check_loss(float(loss.detach()), batch)
-        self.log("train_loss", loss, prog_bar=True, batch_size=batch.num_samples)
+        self.log_loss(loss, batch.num_samples)
         return loss
+
+    def log_loss(self, loss: Tensor, samples: int) -> None:
+        """Log the mean loss of a batch of so many samples, as ``training_step`` does."""
+        self.log("train_loss", loss, prog_bar=True, batch_size=samples)
 
     def _loss_of(self, batch: ClickBatch) -> Tensor:
         labels = batch.known_labels
@@ -95,13 +99,17 @@ class TrainedModule(ScoredModule):
             raise
         return click_loss(logits, labels, self._loss, self._loss_weights)
 
+    def has_diverged(self, loss: float) -> bool:
+        """Tell whether the mean loss of a batch is NaN, infinite, or that of a training that has diverged."""
+        return not loss <= largest_loss(self._loss, self._loss_weights)  # NaN is not <= anything.
+
     def check_loss(self, loss: float, batch: ClickBatch) -> None:
         """Check the mean loss of a batch.
 
         Raises:
             NonFiniteError: it is NaN, infinite, or so large that the training has diverged.
         """
-        if has_diverged(loss, self._loss_weights if self._loss == "wbce" else (1.0, 1.0)):
+        if self.has_diverged(loss):
             rate = self._schedule.rate(self.global_step + 1)
             raise divergence(self.model, batch, loss, step=self.global_step, rate=rate)
 

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
 from dlrm_pl.batch import ClickBatch
-from dlrm_pl.errors import LookupIndexError, ShapeError
-from dlrm_pl.kernels.training.native import NativeStep, StepFailure, TrainedLayer, TrainedTable
+from dlrm_pl.errors import DLRMError, LookupIndexError, ShapeError
+from dlrm_pl.kernels.training.native import NativeStep, StepFailure, StepOptions, TrainedLayer, TrainedTable
 from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.model.training.engine.hooks import BATCH_HOOKS, is_of_the_user, overridden
+from dlrm_pl.model.training.engine.live_parameters import LiveParameters
 from dlrm_pl.model.training.engine.obstacles import native_precision
 from dlrm_pl.model.training.losses import Loss, click_loss
 from dlrm_pl.model.training.optimizers.native import count_steps, rates_of, rules_of, state_of
 from dlrm_pl.model.training.safeguards.bad_batches import empty_batch, place
+from dlrm_pl.model.training.safeguards.divergence import largest_loss
 
 
 class NativeEngine:
@@ -43,6 +47,10 @@ class NativeEngine:
         assert precision is not None
         self._rules, self._precision = rules, precision
         self._loss, self._loss_weights = loss, loss_weights
+        self._largest_loss = largest_loss(loss, loss_weights)
+        self._counts_steps = rules.dense in ("adam", "lamb")  # Their numbers are others in each step.
+        self._tables_now = LiveParameters(model, "embedding_bags")
+        self._dense_now = LiveParameters(model, "bottom_mlp", "top_mlp")
         # Hooks of the user's run around each batch, and may change weights.
         self._users_hooks = any(
             is_of_the_user(type(callback)) and overridden(callback, BATCH_HOOKS)
@@ -74,7 +82,7 @@ class NativeEngine:
         """
         self.look()
         try:
-            return self.step_unseen(batch, batch_idx)
+            return self.run([batch], batch_idx, ends=not self._trainer.fit_loop._should_accumulate())[0]
         finally:
             self.count()
 
@@ -88,41 +96,96 @@ class NativeEngine:
             self._native.refresh()
         self._places, self._versions = places, versions
 
-    def step_unseen(self, batch: ClickBatch, batch_idx: int) -> float:
-        """Train on a batch as `step` does, where nothing can have changed the weights since the last one."""
-        trainer = self._trainer
+    def run(
+        self,
+        batches: Sequence[ClickBatch],
+        batch_idx: int,
+        learning_rates: Sequence[Sequence[float]] | None = None,
+        *,
+        ends: bool = False,
+    ) -> list[float]:
+        """Train on batches one after the other, where nothing has changed the weights since ``look``.
+
+        Args:
+            batches: batches with labels.
+            batch_idx: number of the first in its epoch; the Trainer has it too, and errors name it.
+            learning_rates: rates of each optimizer step by group of parameters; None: those of now.
+            ends: whether the weights are updated after the last batch however many are to be accumulated.
+
+        Returns:
+            Mean losses of the batches up to the last one, or up to one that fails: a call that begins with that batch
+            says why. If the last loss is not finite, its batch was not trained on; if it shows that the training has
+            diverged, those after it were not.
+
+        Raises:
+            LookupIndexError: an index of the first batch is outside its table.
+            ShapeError: the first batch has no samples, or does not fit the model.
+        """
         assert self._native is not None
-        batches = trainer.accumulate_grad_batches
-        last = batches == 1 or not trainer.fit_loop._should_accumulate()
-        first = batch_idx % batches == 0 or not self._accumulated
-        limit = trainer.gradient_clip_val or 0.0
-        by_value = trainer.gradient_clip_algorithm == "value"
-        rates, table_rates = rates_of(self.optimizer, self._uncounted)
+        packed, tensors = self._packed(batches)
+        options, updates = self._options(len(packed), batch_idx, learning_rates, ends)
+        losses, failure = self._native.steps(packed, options, largest_loss=self._largest_loss)
+        del tensors  # Their addresses were in use.
+        if losses:
+            self._accumulated = not updates[len(losses) - 1]
+            self._uncounted += sum(updates[: len(losses)])
+        elif failure is not None and failure.kind == "not finite":
+            return [self._torchs_loss(batches[0])]
+        elif failure is not None:
+            raise self._error(failure)
+        return losses
+
+    def _packed(self, batches: Sequence[ClickBatch]) -> tuple[list[bytes], list[Any]]:
+        """Batches as native code takes them, up to one that it cannot take, with the tensors that must outlive them."""
+        packed, tensors = [], []
+        assert self._native is not None
+        for batch in batches:
+            try:
+                inputs = self._inputs(batch)
+                packed.append(self._native.packed(*inputs))
+            except DLRMError:
+                if not packed:
+                    raise
+                break
+            tensors.append(inputs)
+        return packed, tensors
+
+    def _inputs(self, batch: ClickBatch) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
         dense, indices, offsets, labels = batch
         if labels is None:
             labels = batch.known_labels  # Raises.
-        if not len(labels):
-            raise empty_batch(trainer)
-        found = self._native.step(
+        if not labels.numel():
+            raise empty_batch(self._trainer)
+        return (
             dense if dense.is_contiguous() else dense.contiguous(),
             _int64(indices),
             None if offsets is None else _int64(offsets),
             labels if labels.dtype == torch.float32 and labels.is_contiguous() else labels.float().contiguous(),
-            rates,
-            table_rates,
-            loss_scale=1 / batches,
-            first=first,
-            last=last,
-            largest_norm=0.0 if by_value else limit,
-            largest_value=limit if by_value else 0.0,
         )
-        if isinstance(found, StepFailure):
-            if found.kind == "not finite":
-                return self._torchs_loss(batch)
-            raise self._error(found)
-        self._accumulated = not last
-        self._uncounted += last
-        return found
+
+    def _options(
+        self, count: int, batch_idx: int, learning_rates: Sequence[Sequence[float]] | None, ends: bool
+    ) -> tuple[list[bytes], list[bool]]:
+        """What the steps of batches do, and which of them update the weights."""
+        trainer = self._trainer
+        batches, limit = trainer.accumulate_grad_batches, trainer.gradient_clip_val or 0.0
+        by_value = trainer.gradient_clip_algorithm == "value"
+        packed: list[bytes] = []
+        updates: list[bool] = []
+        done, known = 0, None
+        for number in range(batch_idx, batch_idx + count):
+            first = number % batches == 0 or not (updates or self._accumulated)
+            last = (number + 1) % batches == 0 or (ends and number == batch_idx + count - 1)
+            of_step = None if learning_rates is None else learning_rates[min(done, len(learning_rates) - 1)]
+            # Most often it is the step before once more.
+            if known != (same := (first, last, of_step)) or self._counts_steps:
+                rates = rates_of(self.optimizer, self._uncounted + done, of_step)
+                limits = (0.0, limit) if by_value else (limit, 0.0)
+                one, known = StepOptions(*rates, 1 / batches, first, last, *limits).packed(), same
+            packed.append(one)
+            updates.append(last)
+            done += last
+        return packed, updates
 
     def count(self) -> None:
         """Count the steps since the last time where the optimizer counts them."""
@@ -132,8 +195,7 @@ class NativeEngine:
 
     def _find(self) -> tuple[list[int], list[int]]:
         """Addresses of all weights and states, and versions of the weights that native code has copies of."""
-        dense = [*self._model.bottom_mlp.parameters(), *self._model.top_mlp.parameters()]
-        tables = list(self._model.embedding_bags.parameters())
+        dense, tables = self._dense_now.now(), self._tables_now.now()
         tensors: list[Tensor] = [*tables, *dense]
         for parameters, rule in ((tables, self._rules.tables), (dense, self._rules.dense)):
             tensors += [tensor for parameter in parameters for tensor in state_of(self.optimizer, parameter, rule)]

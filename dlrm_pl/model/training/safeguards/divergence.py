@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.errors import NonFiniteError
 from dlrm_pl.model.embeddings import TABLE_KEY, split_bags
+from dlrm_pl.model.training.losses import Loss
 
 LARGEST_LOSS = 1e4
 """Mean loss, in nats and for a class weight of 1, beyond which a training has diverged.
@@ -19,9 +20,9 @@ transform have them, the first steps may have losses of hundreds, and the model 
 """
 
 
-def has_diverged(loss: float, class_weights: tuple[float, float] = (1.0, 1.0)) -> bool:
-    """Tell whether the mean loss of a batch is that of a training that has diverged."""
-    return not loss <= LARGEST_LOSS * max(1.0, *class_weights)  # NaN is not <= anything.
+def largest_loss(loss: Loss, class_weights: tuple[float, float]) -> float:
+    """Return the mean loss of a batch beyond which a training has diverged."""
+    return LARGEST_LOSS * (max(1.0, *class_weights) if loss == "wbce" else 1.0)
 
 
 def divergence(model: nn.Module, batch: ClickBatch, loss: float, *, step: int, rate: float) -> NonFiniteError:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from dlrm_pl.errors import NonFiniteError
-from dlrm_pl.model.training.safeguards.divergence import divergence, has_diverged
+from dlrm_pl.model.training.safeguards.divergence import divergence, largest_loss
 from tests.support.tiny import as_multi_hot
 from tests.support.training import loader, make_batches, make_module, make_trainer
 
@@ -31,7 +31,11 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
     ],
 )
 def test_loss_that_is_too_large(loss: float, weights: tuple[float, float], diverged: bool) -> None:
-    assert has_diverged(loss, weights) is diverged
+    assert (not loss <= largest_loss("wbce", weights)) is diverged
+
+
+def test_weights_of_classes_count_in_the_loss_that_has_them() -> None:
+    assert largest_loss("bce", (1.0, 30.0)) == largest_loss("mse", (2.0, 3.0)) == largest_loss("wbce", (1.0, 1.0))
 
 
 @pytest.mark.parametrize("multi_hot", [False, True])

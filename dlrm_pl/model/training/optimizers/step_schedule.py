@@ -1,0 +1,28 @@
+"""A schedule of the learning rate that knows the rates of the next steps, and can be moved over them at once."""
+
+from __future__ import annotations
+
+from torch.optim.lr_scheduler import LambdaLR
+
+
+class StepSchedule(LambdaLR):
+    """torch's ``LambdaLR``, for runs of steps that are trained in one call."""
+
+    def coming(self, steps: int) -> list[list[float]]:
+        """Return the learning rates of the next steps, for each group of parameters; those of the first are in use."""
+        rates = [[float(group["lr"]) for group in self.optimizer.param_groups]]
+        return rates + [self._rates_at(self.last_epoch + done) for done in range(1, steps)]
+
+    def skip(self, steps: int) -> None:
+        """Do what so many calls of ``step`` do."""
+        if not steps:
+            return
+        self._step_count += steps
+        self.last_epoch += steps
+        self._last_lr = list(self._rates_at(self.last_epoch))
+        for group, rate in zip(self.optimizer.param_groups, self._last_lr, strict=True):
+            group["lr"] = rate
+
+    def _rates_at(self, steps_done: int) -> list[float]:
+        bases = self.base_lrs
+        return [float(base * factor(steps_done)) for base, factor in zip(bases, self.lr_lambdas, strict=True)]

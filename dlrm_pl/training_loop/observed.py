@@ -1,0 +1,79 @@
+"""One batch of the native engine that callbacks or loggers observe, without Lightning's wrappers around its step."""
+
+from __future__ import annotations
+
+import torch
+from pytorch_lightning.loops.fetchers import _DataFetcher
+from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
+from pytorch_lightning.trainer import call
+from torch import Tensor
+
+from dlrm_pl.model.training.engine.native_engine import NativeEngine
+from dlrm_pl.model.training.trained_module import TrainedModule
+
+_STEP, _KEY = "training_step", "training_step.train_loss"
+
+
+def train_observed(
+    loop: _TrainingEpochLoop, fetcher: _DataFetcher, module: TrainedModule, engine: NativeEngine
+) -> None:
+    """Do what ``advance`` of Lightning's loop does, where ``batches_unseen`` has found no code of the user's in it.
+
+    Left out are the closures, transfers and hooks around a step that does its own backward pass and update, which take
+    longer than the step of a small model.
+
+    Args:
+        loop: loop over an epoch's batches.
+        fetcher: where the batch comes from.
+        module: module that is trained.
+        engine: its engine.
+
+    Raises:
+        StopIteration: there are no more batches.
+    """
+    trainer, progress = loop.trainer, loop.batch_progress
+    connector, optimizer = trainer._logger_connector, loop.automatic_optimization.optim_progress.optimizer
+    loop.val_loop.restarting = False
+    batch, _, _ = next(fetcher)
+    progress.is_last_batch = fetcher.done
+    progress.increment_ready()
+    batch_idx = loop.batch_idx
+    connector.on_batch_start(batch)
+    call._call_callback_hooks(trainer, "on_train_batch_start", batch, batch_idx)
+    progress.increment_started()
+    engine.look()
+    updates = not loop._should_accumulate()
+    if updates:
+        optimizer.step.increment_ready()
+    (value,) = engine.run([batch], batch_idx, ends=updates)
+    module.model.watch.glance()
+    module.check_loss(value, batch)
+    loss = torch.tensor(value)
+    _log(module, loss, batch.num_samples)
+    if batch_idx % trainer.accumulate_grad_batches == 0:
+        optimizer.zero_grad.increment_ready()
+        optimizer.zero_grad.increment_started()
+        optimizer.zero_grad.increment_completed()
+    if updates:
+        optimizer.step.increment_completed()
+    progress.increment_processed()
+    loop.update_lr_schedulers("step", update_plateau_schedulers=False)
+    if loop._num_ready_batches_reached():
+        loop.update_lr_schedulers("epoch", update_plateau_schedulers=False)
+    outputs = {"loss": loss / trainer.accumulate_grad_batches}
+    call._call_callback_hooks(trainer, "on_train_batch_end", outputs, batch, batch_idx)
+    connector.on_batch_end()
+    progress.increment_completed()
+    connector.update_train_step_metrics()
+
+
+def _log(module: TrainedModule, loss: Tensor, samples: int) -> None:
+    """Log the loss as ``training_step`` does; Lightning's checks of how it is logged were passed the first time."""
+    results, connector = module.trainer._results, module.trainer._logger_connector
+    if results is not None and _KEY in results and not connector.should_reset_tensors(_STEP):
+        results.update_metrics(_KEY, loss, samples)
+        connector._current_fx = _STEP
+        return
+    before, module._current_fx_name = module._current_fx_name, _STEP
+    module.log_loss(loss, samples)
+    module._current_fx_name = before
