@@ -80,7 +80,9 @@ def test_error_comes_after_the_batches_before_it() -> None:
 
 
 @pytest.mark.parametrize(
-    "loaders", [[Loader(10)], {"clicks": Loader(10)}, [Loader(10), Loader(3)], LoaderOfUnknownLength()], ids=str
+    "loaders",
+    [[Loader(10)], {"clicks": Loader(10)}, [Loader(10), Loader(3)], LoaderOfUnknownLength()],
+    ids=["a list of one", "a dict", "a list of two", "one of unknown length"],
 )
 def test_other_loaders_are_left_to_the_fetcher(loaders: Any) -> None:
     ours, theirs = fetcher_of(loaders), fetcher_of(loaders)
