@@ -56,9 +56,17 @@ double bf16_products(int64_t repeats) {
     syscall(SYS_arch_prctl, 0x1023, 18);  // Asks for the tiles' registers.
     config.palette = 1;
     for (int i = 0; i < 8; i++) config.bytes[i] = 64, config.rows[i] = 16;
+    // GCC takes the instruction for one that reads eight bytes, and would leave out what it believes unread.
+    asm volatile("" : : "r"(&config) : "memory");
     _tile_loadconfig(&config);
-    _tile_zero(0), _tile_zero(1), _tile_zero(2), _tile_zero(3);
-    _tile_zero(4), _tile_zero(5), _tile_zero(6), _tile_zero(7);
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+    _tile_zero(4);
+    _tile_zero(5);
+    _tile_zero(6);
+    _tile_zero(7);
     for (int64_t repeat = 0; repeat < repeats; repeat++) {
         _tile_dpbf16ps(0, 4, 6);
         _tile_dpbf16ps(1, 4, 7);

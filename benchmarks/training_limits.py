@@ -85,14 +85,18 @@ def measure_limits(total_rows: int, dim: int, folder: Path) -> Limits | None:
 
     Returns:
         None where there is no compiler.
+
+    Raises:
+        RuntimeError: the compiler refused it; with what it printed.
     """
     compiler = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
     if compiler is None:
         return None
     path = folder / "limits.so"
     command = [compiler, "-O3", "-march=native", "-w", "-shared", "-fPIC", "-o", str(path), str(_SOURCE)]
-    if subprocess.run(command, check=False, capture_output=True).returncode:
-        return None
+    compiled = subprocess.run(command, check=False, capture_output=True, text=True)
+    if compiled.returncode:
+        raise RuntimeError(f"{_SOURCE.name} cannot be compiled:\n{compiled.stderr}")
     library = ctypes.CDLL(str(path))
     for name in ("fp32_products", "bf16_products"):
         function = getattr(library, name)
