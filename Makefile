@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help quickstart test test-slow sanitize fuzz lint clean
+.PHONY: help quickstart sharded test test-slow sanitize fuzz lint clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -19,6 +19,14 @@ $(VENV)/installed-test: $(VENV)/installed
 	$(BIN)/pip install --quiet -c .ci/constraints.txt -e '.[test]'
 	@touch $@
 
+# Without its dependencies, see the file.
+$(VENV)/installed-sharded: requirements/torchrec.txt requirements/fitting.py dlrm_pl/distributed/engine.py | $(VENV)/installed
+	$(BIN)/python requirements/fitting.py > $(VENV)/torchrec.txt
+	$(BIN)/pip install --quiet --no-deps -r $(VENV)/torchrec.txt
+	@touch $@
+
+sharded: $(VENV)/installed-sharded  ## install TorchRec and FBGEMM, which shard tables between processes
+
 quickstart: $(VENV)/installed  ## synthesize, train, quantize and certify a small model, in about three minutes
 	@set -e; run() { echo "+ python cli.py $$*"; $(BIN)/python cli.py "$$@"; }; \
 	run synthesize --output datasets/quickstart; \
@@ -33,13 +41,13 @@ SANITIZED := env CXX='$(CXX)' BIN=$(BIN) tests/fuzz/sanitized.sh
 FUZZ := $(SANITIZED) $(BIN)/python -P -m tests.fuzz
 
 # Native code is called at random meanwhile, for a minute and with what the tests leave of the processor.
-test: lint  ## lint, formatting, types, all tests but the slow ones, and a minute of fuzzing native code
+test: lint $(VENV)/installed-sharded  ## lint, formatting, types, all tests but the slow ones, and a minute of fuzzing native code
 	$(BIN)/coverage erase
 	nice -n 5 $(FUZZ) --seconds 60 --seed 1 > $(VENV)/fuzz.log 2>&1 & fuzz=$$!; \
 	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder --cov --cov-report=term; tests=$$?; \
 	wait $$fuzz; fuzzed=$$?; cat $(VENV)/fuzz.log; [ $$tests = 0 ] || exit $$tests; exit $$fuzzed
 
-test-slow: $(VENV)/installed-test  ## the tests that take minutes
+test-slow: $(VENV)/installed-test $(VENV)/installed-sharded  ## the tests that take minutes
 	$(BIN)/pytest -m slow
 
 sanitize: $(VENV)/installed-test  ## the tests of native code under AddressSanitizer and UndefinedBehaviorSanitizer

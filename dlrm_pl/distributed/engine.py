@@ -5,11 +5,20 @@ from __future__ import annotations
 import logging
 import warnings
 from importlib.metadata import PackageNotFoundError, version
+from typing import NamedTuple
 
 from dlrm_pl.errors import ConfigurationError
 
-PAIRS = {"2.13": "1.8", "2.14": "1.9"}
-"""Versions of TorchRec, and of FBGEMM, by the version of torch whose symbols FBGEMM's library was linked with."""
+
+class Pair(NamedTuple):
+    """Versions of TorchRec and FBGEMM that fit each other; later ones with the same first two numbers do as well."""
+
+    torchrec: str
+    fbgemm: str
+
+
+PAIRS = {"2.13": Pair("1.8.0", "1.8.0"), "2.14": Pair("1.9.2", "1.9.0")}
+"""Pairs by the version of torch whose symbols FBGEMM's library was linked with."""
 
 _INSTALL = "Run `make sharded`, or `pip install --no-deps -r requirements/torchrec.txt`"
 
@@ -20,18 +29,18 @@ def require_engine() -> None:
     Raises:
         ConfigurationError: one of them is missing, does not fit torch, or cannot be imported.
     """
-    torch = ".".join(version("torch").split(".")[:2])
-    fitting = PAIRS.get(torch)
-    if fitting is None:
-        raise ConfigurationError(
-            f"Sharded tables need TorchRec, of which no version for torch {torch} is known: {_known()}."
-        )
-    for name, found in (("torchrec", _version("torchrec")), ("FBGEMM", _version("fbgemm-gpu-cpu", "fbgemm-gpu"))):
+    torch = version("torch")
+    pair = fitting_pair(torch)
+    for name, fitting, found in (
+        ("torchrec", pair.torchrec, _version("torchrec")),
+        ("FBGEMM", pair.fbgemm, _version("fbgemm-gpu-cpu", "fbgemm-gpu")),
+    ):
         if not found:
             raise ConfigurationError(f"Sharded tables need {name}, which is not installed. {_INSTALL}.")
-        if not found.startswith(f"{fitting}."):
+        if _minor(found) != _minor(fitting):
             raise ConfigurationError(
-                f"Sharded tables with torch {torch} need {name} {fitting}, but {found} is installed. {_INSTALL}."
+                f"Sharded tables with torch {_minor(torch)} need {name} {_minor(fitting)}, but {found} is installed. "
+                f"{_INSTALL}."
             )
     # A remark of torch about its own function, once for each process, which no user can act on.
     logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)
@@ -45,6 +54,25 @@ def require_engine() -> None:
         raise ConfigurationError(f"TorchRec cannot be imported: {reason}. {_INSTALL}.") from error
 
 
+def fitting_pair(torch: str) -> Pair:
+    """Return the versions of TorchRec and FBGEMM that fit a version of torch.
+
+    Raises:
+        ConfigurationError: none is known.
+    """
+    pair = PAIRS.get(_minor(torch))
+    if pair is None:
+        raise ConfigurationError(
+            f"Sharded tables need TorchRec, of which no version for torch {_minor(torch)} is known: {_known()}."
+        )
+    return pair
+
+
+def _minor(version: str) -> str:
+    """Return the first two numbers of a version."""
+    return ".".join(version.split(".")[:2])
+
+
 def _version(*names: str) -> str:
     """Return the version of the first of these packages that is installed; "" where none is."""
     for name in names:
@@ -56,4 +84,4 @@ def _version(*names: str) -> str:
 
 
 def _known() -> str:
-    return "; ".join(f"torch {torch} takes torchrec {pair}" for torch, pair in PAIRS.items())
+    return "; ".join(f"torch {torch} takes torchrec {_minor(pair.torchrec)}" for torch, pair in PAIRS.items())

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from importlib import metadata
 from pathlib import Path
 
 import pytest
+import torch
 
 from dlrm_pl.distributed import engine
 from dlrm_pl.errors import ConfigurationError
+from tests.support.sharded import needs_engine
 
 REQUIREMENTS = Path(__file__).parents[2] / "requirements" / "torchrec.txt"
 
@@ -46,6 +50,32 @@ def test_what_is_missing_is_said_in_one_line(
 
 
 def test_requirements_are_a_pair_that_is_accepted() -> None:
-    pinned = dict(re.findall(r"^([\w-]+)==([\d.]+)$", REQUIREMENTS.read_text(), re.MULTILINE))
-    assert pinned["torchrec"].startswith(f"{engine.PAIRS['2.13']}.")
-    assert pinned["fbgemm-gpu-cpu"].startswith(f"{engine.PAIRS['2.13']}.")
+    pinned = _pinned(REQUIREMENTS.read_text())
+    assert engine.Pair(pinned["torchrec"], pinned["fbgemm-gpu-cpu"]) == engine.PAIRS["2.13"]
+
+
+@needs_engine
+def test_requirements_name_every_package_that_the_engine_needs() -> None:
+    """They are installed with --no-deps, so what is missing in them is missing at the import."""
+    pinned = {name.replace("_", "-") for name in _pinned(REQUIREMENTS.read_text())}
+    project = {"torch", "torchmetrics", "numpy", "typing-extensions", "fbgemm-gpu"}
+    for name in pinned:
+        needed = {
+            re.split(r"[^\w.-]", requirement)[0].lower().replace("_", "-")
+            for requirement in metadata.requires(name) or ()
+            if ";" not in requirement
+        }
+        assert needed <= pinned | project, f"{name} needs more"
+
+
+def test_requirements_follow_the_torch_that_is_installed() -> None:
+    printed = subprocess.run(
+        [sys.executable, REQUIREMENTS.with_name("fitting.py")], capture_output=True, text=True, check=True
+    ).stdout
+    pair = engine.fitting_pair(torch.__version__)
+    assert _pinned(printed)["torchrec"] == pair.torchrec
+    assert _pinned(printed)["fbgemm-gpu-cpu" if torch.version.cuda is None else "fbgemm-gpu"] == pair.fbgemm
+
+
+def _pinned(text: str) -> dict[str, str]:
+    return dict(re.findall(r"^([\w-]+)==([\d.]+)$", text, re.MULTILINE))
