@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.names import refuse_addresses
+
 # Test files import torch, Lightning and scipy: about a million objects that stay until the end. Searching them for
 # garbage again and again took more than a third of the time of collecting; pytest_collection() turns it on again.
 gc.disable()
@@ -28,6 +30,7 @@ def pytest_collection() -> Iterator[None]:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files of long tests come first, so that no process is left with one of them at the end."""
+    refuse_addresses(item.nodeid for item in items)
     long = {item.path for item in items if item.get_closest_marker("long")}
     items.sort(key=lambda item: item.path not in long)
 
