@@ -23,6 +23,7 @@ SOURCES = (
     "Makefile",
     "MANIFEST.in",
     "README.md",
+    "native_build.py",
     "tests",
 )
 

@@ -1,0 +1,37 @@
+"""The sources of native code are compiled at the same time."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Barrier
+from typing import Any
+
+import pytest
+
+pytest.importorskip("setuptools")
+
+from native_build import at_once
+
+
+def test_sources_are_compiled_at_the_same_time_and_linked_in_order() -> None:
+    both = Barrier(2)
+
+    def compile_sources(sources: list[str], **options: Any) -> list[str]:
+        if sources != ["c.cpp"]:
+            both.wait(timeout=60)
+        return [f"{options['output_dir']}/{Path(source).stem}.o" for source in sources]
+
+    with ThreadPoolExecutor(2) as pool:
+        objects = at_once(compile_sources, pool)(["a.cpp", "b.cpp", "c.cpp"], output_dir="out")
+    assert objects == ["out/a.o", "out/b.o", "out/c.o"]
+
+
+def test_error_of_one_source_is_the_error_of_all() -> None:
+    def compile_sources(sources: list[str]) -> list[str]:
+        if sources == ["b.cpp"]:
+            raise RuntimeError("b.cpp does not compile")
+        return ["a.o"]
+
+    with ThreadPoolExecutor(2) as pool, pytest.raises(RuntimeError, match=r"b.cpp does not compile"):
+        at_once(compile_sources, pool)(["a.cpp", "b.cpp"])
