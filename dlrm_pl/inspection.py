@@ -10,6 +10,7 @@ from typing import Any, Literal
 from dlrm_pl.columns.columns import Columns
 from dlrm_pl.columns.description import column_lines
 from dlrm_pl.errors import CheckpointError, ConfigurationError
+from dlrm_pl.model.checkpoints.sharded.names import is_sharded
 
 _LONGEST_TEXT = 100
 
@@ -55,14 +56,14 @@ def inspect_path(path: Path, full: bool = False) -> Description:
     """Describe a dataset folder, a checkpoint or an artifact; which one it is shows in its files.
 
     Args:
-        path: a folder or a file.
+        path: a folder or a file; a sharded checkpoint is a folder.
         full: compare all of it with its checksums.
 
     Raises:
         ConfigurationError: there is nothing, or something else.
         DLRMError: it is one of the three, but broken.
     """
-    if path.is_file():
+    if path.is_file() or is_sharded(path):
         return _checkpoint(path, full)
     if (path / "manifest.json").is_file():
         return _artifact(path, full)

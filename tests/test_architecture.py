@@ -107,6 +107,7 @@ ONLY_IN = {
         "callbacks/quantization_aware.py",
         "cli/lightning_cli.py",
         "data/loading/datamodule.py",
+        "distributed/checkpoints/checkpointed.py",
         "distributed/strategy.py",
         "model/training/engine/choice.py",
         "model/training/engine/hooks.py",

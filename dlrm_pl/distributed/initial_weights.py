@@ -9,6 +9,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from dlrm_pl.torch_file.pieces import fill_part
+from dlrm_pl.torch_file.stored import FileTensor
+
 _BLOCK_VALUES = 1 << 22
 
 
@@ -56,17 +59,21 @@ def draw(parts: Iterable[Part], table_sizes: Sequence[int], dim: int, generator:
 
 
 @torch.no_grad()
-def copy(parts: Iterable[Part], tables: Sequence[Tensor]) -> None:
-    """Give parts the weights of whole tables, which may be memory-mapped: only the parts are read.
+def copy(parts: Iterable[Part], tables: Sequence[Tensor | FileTensor]) -> None:
+    """Give parts the weights of whole tables, which may be memory-mapped or lie in files: only the parts are read.
 
     Args:
         parts: parts of this process.
         tables: float32 ``[rows, D]`` each.
     """
     for part in parts:
-        block_rows = max(1, _BLOCK_VALUES // tables[part.table].shape[1])
+        table = tables[part.table]
+        if isinstance(table, FileTensor):
+            fill_part(part.values, table, (part.row, part.column))
+            continue
+        block_rows = max(1, _BLOCK_VALUES // table.shape[1])
         for first in range(part.row, part.row + len(part.values), block_rows):
-            _keep(part, first, tables[part.table][first : first + block_rows])
+            _keep(part, first, table[first : first + block_rows])
 
 
 def _keep(part: Part, first: int, block: Tensor) -> None:

@@ -7,9 +7,10 @@ from datetime import timedelta
 from typing import Any
 
 import torch
-from pytorch_lightning.strategies import DDPStrategy, StrategyRegistry
+from pytorch_lightning.strategies import StrategyRegistry
 from torch import Tensor
 
+from dlrm_pl.distributed.checkpoints.checkpointed import CheckpointedStrategy
 from dlrm_pl.distributed.engine import require_engine
 from dlrm_pl.distributed.initial_weights import copy, draw
 from dlrm_pl.distributed.sharded_tables import ShardedTables
@@ -20,7 +21,7 @@ from dlrm_pl.model.training.lightning_module import DLRMModule
 log = logging.getLogger(__name__)
 
 
-class ShardedStrategy(DDPStrategy):
+class ShardedStrategy(CheckpointedStrategy):
     """Several processes that share the tables of a model; each trains on its own rows with a copy of the MLPs.
 
     Args:

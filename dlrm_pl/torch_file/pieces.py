@@ -176,6 +176,24 @@ class TensorInPieces(FileTensor):
             raise CheckpointError(f"corrupt: column {column} of a tensor {list(shape)} is not in one piece only")
 
 
+def fill_part(target: Tensor, source: FileTensor, start: tuple[int, ...]) -> None:
+    """Read the part of a tensor in files that begins at ``start`` and has the shape of ``target`` into it.
+
+    Args:
+        target: the part.
+        source: a contiguous tensor of a file, or one in pieces.
+        start: where the part begins in each dimension of the tensor.
+
+    Raises:
+        CheckpointError: a file was shortened.
+    """
+    pieces = source.pieces if isinstance(source, TensorInPieces) else ()
+    if isinstance(source, StoredTensor):
+        pieces = (Piece((0,) * len(source.shape), source),)
+    assert pieces or not source.numel()
+    fill_from(pieces, target, start)
+
+
 def fill_from(pieces: Sequence[Piece], target: Tensor, start: tuple[int, ...]) -> None:
     """Copy what a part of a tensor and its pieces have in common into that part.
 

@@ -16,6 +16,31 @@ needs_engine = pytest.mark.skipif(
     reason="TorchRec is not installed, see requirements/torchrec.txt",
 )
 
+SHARDED_TRAINING = """
+from contextlib import nullcontext
+from pytorch_lightning.callbacks import ModelCheckpoint
+from dlrm_pl.model.training.weight_init import skip_weight_init, weights_on_shards
+
+def train(batch_size, sharded, data, steps, callbacks=(), ckpt_path=None, override=False, devices=2, **options):
+    from dlrm_pl.distributed.strategy import ShardedStrategy
+
+    torch.manual_seed(3)
+    data = dlrm_pl.DLRMDataModule(data, batch_size=batch_size, shuffle="none")
+    with skip_weight_init() if ckpt_path else weights_on_shards():
+        module = dlrm_pl.DLRMModule(
+            data.table_sizes, 8, [0, 16, 8], [16, 1], columns=data.columns, engine="torch",
+            dataset_fingerprint=data.dataset_fingerprint, **options
+        )
+    trainer = dlrm_pl.DLRMTrainer(
+        accelerator="cpu", devices=devices, strategy=ShardedStrategy(**sharded), max_steps=steps, logger=False,
+        enable_checkpointing=bool(callbacks), enable_progress_bar=False, enable_model_summary=False,
+        num_sanity_val_steps=0, limit_val_batches=0, callbacks=list(callbacks),
+    )
+    trainer.fit(module, datamodule=data, ckpt_path=ckpt_path, override=override)
+    return trainer, module
+"""
+"""Program that defines ``train``, for the beginning of a script of ``run_sharded``."""
+
 _PROLOGUE = """
 import sys, logging, warnings
 warnings.simplefilter("ignore")

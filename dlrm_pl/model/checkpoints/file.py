@@ -9,6 +9,8 @@ from typing import Any
 from dlrm_pl.documents.fields import Count, Partial, make, shown
 from dlrm_pl.errors import CheckpointError
 from dlrm_pl.model.checkpoints.contract import CheckpointContract
+from dlrm_pl.model.checkpoints.sharded.folder import open_sharded
+from dlrm_pl.model.checkpoints.sharded.names import is_sharded
 from dlrm_pl.model.checkpoints.tensors import check_tensors, is_checked_always, stored_tensors
 from dlrm_pl.model.parameter_names import is_upstream_checkpoint
 from dlrm_pl.program import program_name
@@ -46,17 +48,20 @@ def open_checkpoint(path: Path, *, whole: bool = False) -> dict[str, Any]:
     checksums in the file except for large tables and large tensors of an optimizer.
 
     Args:
-        path: a checkpoint file.
+        path: a checkpoint file, or the folder of a sharded checkpoint.
         whole: compare large tensors too; measured, 4 GB/s for each processor where the file is in memory.
 
     Raises:
         CheckpointError: the file is missing or corrupt, is not a checkpoint of this package, or holds other than plain
             types.
     """
-    try:
-        checkpoint = TorchFile.open(path).contents
-    except CheckpointError as error:
-        raise CheckpointError(f"{error} Give a checkpoint file that `fit` wrote.") from error
+    if is_sharded(path):
+        checkpoint: Any = open_sharded(path)
+    else:
+        try:
+            checkpoint = TorchFile.open(path).contents
+        except CheckpointError as error:
+            raise CheckpointError(f"{error} Give a checkpoint file that `fit` wrote.") from error
     if not isinstance(checkpoint, dict):
         raise CheckpointError(
             f"{path}: holds a {type(checkpoint).__name__}, not a checkpoint. Give a checkpoint file that `fit` wrote."

@@ -1,0 +1,60 @@
+"""The part of the strategy that saves and loads: checkpoints are folders, which all processes write together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning.strategies import DDPStrategy
+
+from dlrm_pl.distributed.checkpoints.load import load
+from dlrm_pl.distributed.checkpoints.optimizer_states import load_states
+from dlrm_pl.distributed.checkpoints.places import remove
+from dlrm_pl.distributed.checkpoints.save import Saver
+from dlrm_pl.distributed.sharded_tables import ShardedTables
+from dlrm_pl.distributed.together import on_first, together
+
+
+class CheckpointedStrategy(DDPStrategy):
+    """DDPStrategy whose checkpoints are written, and read, by all processes."""
+
+    _saver: Saver | None = None
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], filepath: str | Path, storage_options: Any = None) -> None:
+        """Save a checkpoint, see ``Saver.save``; it is a folder unless the model has no tables in parts."""
+        tables = self._sharded_tables()
+        if tables is None:
+            super().save_checkpoint(checkpoint, filepath, storage_options)
+            return
+        self._saver = self._saver or Saver(self.global_rank)
+        optimizer = self.optimizers[0] if checkpoint.get("optimizer_states") else None
+        self._saver.save(filepath, checkpoint, tables, optimizer)
+
+    def remove_checkpoint(self, filepath: str | Path) -> None:
+        """Remove a checkpoint of any kind; called on all processes."""
+        on_first(lambda: remove(Path(filepath)))
+
+    def load_checkpoint(self, checkpoint_path: str | Path, weights_only: bool | None = None) -> dict[str, Any]:
+        """Load a checkpoint of any number of processes, see ``load``; one at a URL is left to Lightning."""
+        if "://" in str(checkpoint_path):
+            return super().load_checkpoint(checkpoint_path, weights_only)
+        return load(checkpoint_path, self.global_rank, self.world_size)
+
+    def load_model_state_dict(self, checkpoint: Mapping[str, Any], strict: bool = True) -> None:
+        """Load the weights; a process that cannot read its part stops the others."""
+        together(lambda: super(CheckpointedStrategy, self).load_model_state_dict(checkpoint, strict))
+
+    def load_optimizer_state_dict(self, checkpoint: Mapping[str, Any]) -> None:
+        """Load the state of the optimizers of MLPs and of tables."""
+        tables = self._sharded_tables()
+        if tables is None:
+            super().load_optimizer_state_dict(checkpoint)
+            return
+        together(lambda: load_states(checkpoint["optimizer_states"][0], tables, self.optimizers[0]))
+
+    def _sharded_tables(self) -> ShardedTables | None:
+        """The model's tables, if they are in parts."""
+        model = getattr(self.lightning_module, "model", None)
+        tables = getattr(model, "embedding_bags", None)
+        return tables if isinstance(tables, ShardedTables) else None

@@ -1,0 +1,51 @@
+"""Open a checkpoint on all processes; each reads the parts of tables that it needs, later, where they belong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from dlrm_pl.callbacks.checkpoint_io import resume_in_epoch
+from dlrm_pl.distributed.together import together
+from dlrm_pl.model.checkpoints.file import open_checkpoint
+from dlrm_pl.model.checkpoints.tensors import check_tensors, stored_tensors
+from dlrm_pl.torch_file.plain import replace_leaves
+from dlrm_pl.torch_file.stored import FileTensor
+
+
+def load(path: str | Path, rank: int, ranks: int) -> dict[str, Any]:
+    """Open a checkpoint of one process or of several; its tables stay in their files, and are ``FileTensor``.
+
+    All tensors are compared with their checksums, each by one process.
+
+    Args:
+        path: a checkpoint file, or the folder of a sharded checkpoint.
+        rank: number of this process.
+        ranks: number of processes.
+
+    Raises:
+        CheckpointError: a process could not read it, or it is damaged; names the process.
+    """
+    opened: list[dict[str, Any]] = []  # Not returned by the step, since that would be sent to all processes.
+    together(lambda: opened.append(_load(Path(path), rank, ranks)))
+    return opened[0]
+
+
+def _load(path: Path, rank: int, ranks: int) -> dict[str, Any]:
+    contents = open_checkpoint(path)
+    tensors = sorted(stored_tensors(contents), key=lambda pair: (-pair[0].nbytes, pair[1]))
+    check_tensors(tensors[rank::ranks])
+    of_tables = _of_tables(contents)
+    loaded: dict[str, Any] = replace_leaves(
+        contents, FileTensor, lambda tensor: tensor if id(tensor) in of_tables else tensor.read()
+    )
+    return resume_in_epoch(loaded)
+
+
+def _of_tables(contents: dict[str, Any]) -> set[int]:
+    """Return the ids of the tables, and of the optimizer's state for them."""
+    found = {id(tensor) for name, tensor in contents["state_dict"].items() if ".embedding_bags." in name}
+    for saved in contents.get("optimizer_states", ()):
+        for number in saved["param_groups"][-1]["params"]:
+            found |= {id(value) for value in saved["state"].get(number, {}).values()}
+    return found

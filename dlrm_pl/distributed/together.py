@@ -1,0 +1,74 @@
+"""Steps that all processes take together: where one fails, all stop, and the message names it."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+import torch.distributed as dist
+
+from dlrm_pl.errors import DLRMError, OutputError
+
+T = TypeVar("T")
+
+
+def together(step: Callable[[], T]) -> list[T]:
+    """Take a step on all processes.
+
+    Returns:
+        What each process returned, by its number.
+
+    Raises:
+        DLRMError: the step failed on a process; the error names it, and all processes raise it.
+    """
+    result: tuple[T | None, BaseException | None]
+    try:
+        result = step(), None
+    except Exception as error:
+        result = None, _named(error)
+    results: list[tuple[T, BaseException | None]] = [result]  # type: ignore[list-item]
+    if dist.is_initialized() and dist.get_world_size() > 1:
+        results = [*results] * dist.get_world_size()
+        dist.all_gather_object(results, result)
+    raise_failures({rank: error for rank, (_, error) in enumerate(results) if error is not None})
+    return [value for value, _ in results]
+
+
+def on_first(step: Callable[[], T]) -> T:
+    """Take a step on the first process alone, and return on all processes what it returned.
+
+    Raises:
+        DLRMError: it failed; see ``together``.
+    """
+    is_first = not dist.is_initialized() or dist.get_rank() == 0
+    return together(lambda: step() if is_first else None)[0]  # type: ignore[return-value]
+
+
+def raise_failures(failures: Mapping[int, BaseException]) -> None:
+    """Raise, on all processes, the error of the first process that failed, if one did; the message names it.
+
+    Args:
+        failures: errors by the number of their process.
+    """
+    if not failures:
+        return
+    for error in failures.values():
+        if isinstance(error, KeyboardInterrupt):
+            raise error
+    rank, error = min(failures.items(), key=lambda pair: pair[0])
+    others = f" (also on rank {', '.join(str(other) for other in sorted(failures) if other != rank)})"
+    where = f"rank {rank}{others if len(failures) > 1 else ''}"
+    if isinstance(error, DLRMError):
+        raise type(error)(f"{where}: {error}") from None
+    if isinstance(error, OSError):
+        name = f"{error.filename}: " if error.filename else ""
+        raise OutputError(f"{where}: {name}{error.strerror or error}.") from error
+    raise RuntimeError(f"{where}: {type(error).__name__}: {error}") from error
+
+
+def _named(error: Exception) -> Exception:
+    """Add the name of the machine, where an error of the system may be its own."""
+    if isinstance(error, OSError) and not isinstance(error, DLRMError):
+        return OSError(error.errno, f"{error.strerror} on {socket.gethostname()}", error.filename)
+    return error

@@ -1,0 +1,48 @@
+"""Files of a sharded checkpoint, and the names of what is in them.
+
+A folder holds ``dense.pt``, an ordinary checkpoint without tables; for each process ``part-N.pt`` with its parts of the
+tables and of the optimizer's state; and ``complete.json``, which is written last: without it, the others are not a
+checkpoint. All of them state the same random identity, so that files of two checkpoints are not mixed.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, TypedDict
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FORMAT = 1
+MARKER_NAME = "complete.json"
+DENSE_NAME = "dense.pt"
+PART_NAME = "part-{}.pt"
+KEY = "dlrm_pl_sharded"
+"""Entry of ``dense.pt`` with the identity of the checkpoint."""
+WEIGHT = "weight"
+"""What a piece is of a table: its weights,"""
+SUM = "sum"
+"""or what Adagrad has added up for them: a number for each value, or for each row."""
+
+
+class SavedPiece(TypedDict):
+    """A piece of a table, as it lies in a file.
+
+    Attributes:
+        table: number of the table.
+        name: ``WEIGHT`` or ``SUM``.
+        start: first row and first column of the table that it is of.
+        columns: number of columns of the table that it is of.
+        values: ``[rows, columns]``, or ``[rows]`` with one number for all these columns.
+    """
+
+    table: int
+    name: str
+    start: list[int]
+    columns: int
+    values: Tensor
+
+
+def is_sharded(path: Path) -> bool:
+    """Tell whether a path is the folder of a sharded checkpoint, whole or not."""
+    return path.is_dir() and any((path / name).is_file() for name in (MARKER_NAME, DENSE_NAME, PART_NAME.format(0)))

@@ -1,0 +1,140 @@
+"""Checkpoints of sharded tables: saved by two processes, read by one or two with any sharding."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import dlrm_pl
+from dlrm_pl.model.checkpoints.file import open_checkpoint
+from dlrm_pl.model.load import read_checkpoint
+from tests.support.sharded import SHARDED_TRAINING, needs_engine, run_sharded
+
+pytestmark = [pytest.mark.long, needs_engine, pytest.mark.filterwarnings("ignore::UserWarning")]
+
+SHARDINGS = ("table_wise", "row_wise", "column_wise")
+SAME = [(optimizer, sharding, sharding) for optimizer in ("rwsadagrad", "adagrad") for sharding in SHARDINGS]
+# By columns, each process has sums of the rows on its own, so that steps of rwsadagrad are not those of whole rows.
+OTHER = [
+    ("rwsadagrad", "table_wise", "row_wise"),
+    ("rwsadagrad", "row_wise", "table_wise"),
+    ("adagrad", "column_wise", "row_wise"),
+    ("adagrad", "table_wise", "column_wise"),
+]
+
+_SCRIPT = """
+def weights(module):
+    return [tuple(part) for part in module.model.embedding_bags.parts()]
+
+def keep(trainer, module, name):
+    dense = {name: value.detach() for name, value in module.named_parameters()}
+    torch.save({"parts": weights(module), "dense": dense}, folder / f"{name}-{trainer.global_rank}.pt")
+
+# A training that is saved at step 6, and goes on to step 12 in the same process.
+for optimizer in ("rwsadagrad", "adagrad"):
+    for sharding in SHARDINGS:
+        name = f"{optimizer}-{sharding}"
+        saved = ModelCheckpoint(folder / name, filename="{step}", every_n_train_steps=6, save_top_k=-1, save_last=True)
+        trainer, module = train(32, {"sharding": sharding}, DATA, 12, callbacks=[saved], optimizer=optimizer)
+        keep(trainer, module, name)
+
+# It goes on from step 6 in new processes: with the same sharding, and with the others.
+for optimizer, before, sharding in RESUMED:
+    path = folder / f"{optimizer}-{before}" / "step=6.ckpt"
+    trainer, module = train(32, {"sharding": sharding}, DATA, 12, ckpt_path=path, optimizer=optimizer)
+    keep(trainer, module, f"{optimizer}-{before}-{sharding}")
+"""
+
+
+@pytest.fixture(scope="module")
+def trained(synthetic_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sharded")
+    names = f"SHARDINGS, RESUMED, DATA = {SHARDINGS!r}, {SAME + OTHER!r}, {str(synthetic_folder)!r}\n"
+    run_sharded(SHARDED_TRAINING + names + _SCRIPT, folder)
+    return folder
+
+
+def _weights(folder: Path, name: str) -> dict[str, torch.Tensor]:
+    """Put the parts of both processes together."""
+    tables: dict[int, list[Any]] = {}
+    result: dict[str, torch.Tensor] = {}
+    for rank in range(2):
+        found = torch.load(folder / f"{name}-{rank}.pt")
+        result |= found["dense"]
+        for part in found["parts"]:
+            tables.setdefault(part[0], []).append(part)
+    for number, parts in tables.items():
+        rows = max(row + len(values) for _, row, _, values in parts)
+        columns = max(column + values.shape[1] for _, _, column, values in parts)
+        table = result[f"model.embedding_bags.tables.{number}.weight"] = torch.full((rows, columns), torch.nan)
+        for _, row, column, values in parts:
+            table[row : row + values.shape[0], column : column + values.shape[1]] = values
+    return result
+
+
+def _largest_difference(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> float:
+    assert one.keys() == other.keys()
+    return max(float((one[name] - other[name]).abs().max()) for name in one)
+
+
+@pytest.mark.parametrize(("optimizer", "before", "sharding"), SAME)
+def test_training_goes_on_bit_equal_on_as_many_processes(
+    trained: Path, optimizer: str, before: str, sharding: str
+) -> None:
+    undisturbed = _weights(trained, f"{optimizer}-{before}")
+    assert _largest_difference(undisturbed, _weights(trained, f"{optimizer}-{before}-{sharding}")) == 0
+
+
+@pytest.mark.parametrize(("optimizer", "before", "sharding"), OTHER)
+def test_another_sharding_goes_on_with_the_same_steps(
+    trained: Path, optimizer: str, before: str, sharding: str
+) -> None:
+    # FBGEMM adds up the gradients of a row in the order of its part's rows.
+    undisturbed = _weights(trained, f"{optimizer}-{before}")
+    assert _largest_difference(undisturbed, _weights(trained, f"{optimizer}-{before}-{sharding}")) <= 1e-5
+
+
+@pytest.mark.parametrize("sharding", SHARDINGS)
+def test_a_folder_reads_as_the_checkpoint_of_one_process(trained: Path, sharding: str) -> None:
+    checkpoint = read_checkpoint(trained / f"rwsadagrad-{sharding}" / "step=12.ckpt", whole=True)
+    weights = _weights(trained, f"rwsadagrad-{sharding}")
+    assert checkpoint["state_dict"].keys() == weights.keys()
+    for name, value in checkpoint["state_dict"].items():
+        torch.testing.assert_close(value, weights[name], rtol=0, atol=0)
+    module = dlrm_pl.load_checkpoint(trained / f"rwsadagrad-{sharding}" / "step=12.ckpt")
+    optimizer: Any = module.configure_optimizers()["optimizer"]
+    optimizer.load_state_dict(checkpoint["optimizer_states"][0])
+    for parameter, state in optimizer.state.items():
+        assert state["sum"].shape in (parameter.shape, parameter.shape[:1])
+        assert float(state["sum"].max()) > 0
+
+
+def test_the_last_checkpoint_shares_the_files_of_the_one_before(trained: Path) -> None:
+    folder = trained / "rwsadagrad-table_wise"
+    assert sorted(path.name for path in folder.iterdir()) == ["last.ckpt", "step=12.ckpt", "step=6.ckpt"]
+    names = ["complete.json", "dense.pt", "part-0.pt", "part-1.pt"]
+    assert sorted(os.listdir(folder / "last.ckpt")) == names
+    for name in names:
+        assert (folder / "last.ckpt" / name).samefile(folder / "step=12.ckpt" / name)
+
+
+def test_rows_of_a_table_by_columns_have_the_mean_of_their_sums(trained: Path) -> None:
+    opened = open_checkpoint(trained / "rwsadagrad-column_wise" / "step=6.ckpt")
+    saved = opened["optimizer_states"][0]
+    sums = saved["state"][saved["param_groups"][1]["params"][0]]["sum"]
+    left, right = torch.empty(sums.shape), torch.empty(sums.shape)
+    sums.fill(left, 0, 0, 4)
+    sums.fill(right, 0, 4, 4)
+    assert not torch.equal(left, right)
+    torch.testing.assert_close(sums.read(), (left + right) / 2)
+
+
+def test_marker_lists_all_files(trained: Path) -> None:
+    folder = trained / "adagrad-row_wise" / "step=6.ckpt"
+    marker = json.loads((folder / "complete.json").read_text())
+    assert marker["files"] == {path.name: path.stat().st_size for path in folder.glob("*.pt")}
