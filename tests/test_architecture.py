@@ -79,6 +79,8 @@ RANKS = [
     {"workflow"},
     {"inspection", "migration/flags", "migration/lpot"},
     {"callbacks"},
+    {"distributed/engine"},
+    {"distributed/plan"},
     {"distributed"},
     {"training_loop"},
     {"trainer"},
@@ -150,7 +152,8 @@ ONLY_IN = {
     "torchrec": [
         "distributed/engine.py",
         "distributed/key_jagged.py",
-        "distributed/placement.py",
+        "distributed/plan/engine_planner.py",
+        "distributed/plan/to_engine.py",
         "distributed/sharded_tables.py",
     ],
     "fbgemm_gpu": ["distributed/engine.py", "distributed/optimizers.py"],

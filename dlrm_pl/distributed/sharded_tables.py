@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from dlrm_pl.distributed.initial_weights import Part, copy
 from dlrm_pl.distributed.key_jagged import check_indices, joined, key_jagged, lengths_of
 from dlrm_pl.distributed.optimizers import ShardedOptimizer, fused_parameters
-from dlrm_pl.distributed.placement import place
+from dlrm_pl.distributed.plan.sharding_plan import ShardingPlan
+from dlrm_pl.distributed.plan.to_engine import engine_plan
 from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.model.embeddings import TABLE_KEY
 from dlrm_pl.model.training.optimizers.settings import OptimizerSettings
@@ -28,10 +29,9 @@ class ShardedTables(ShardedBags):
 
     Args:
         architecture: shape of the model.
-        shardings: sharding of each table, one of ``placement.SHARDINGS``.
+        plan: which process has which part of each table.
         settings: optimizer of the tables.
         device: where the parts lie.
-        ranks_per_host: number of processes on each host.
 
     Attributes:
         dmp: TorchRec's DistributedModelParallel around an EmbeddingBagCollection with the tables ``t0``, ``t1``, ...
@@ -46,16 +46,16 @@ class ShardedTables(ShardedBags):
     def __init__(
         self,
         architecture: Architecture,
-        shardings: Sequence[str],
+        plan: ShardingPlan,
         settings: OptimizerSettings,
         device: torch.device,
-        ranks_per_host: int,
     ) -> None:
         super().__init__()
         from torchrec import EmbeddingBagCollection, EmbeddingBagConfig, PoolingType
         from torchrec.distributed import DistributedModelParallel
         from torchrec.distributed.embeddingbag import EmbeddingBagCollectionSharder
-        from torchrec.distributed.types import ShardingEnv, ShardingPlan
+        from torchrec.distributed.types import ShardingEnv
+        from torchrec.distributed.types import ShardingPlan as EnginePlan
 
         self._settings = settings
         self._ranks = dist.get_world_size()
@@ -78,12 +78,11 @@ class ShardedTables(ShardedBags):
             device=torch.device("meta"),
         )
         sharder = EmbeddingBagCollectionSharder(fused_params=fused_parameters(settings))
-        plan = place(collection, sharder, shardings, self._ranks, ranks_per_host, device.type)
         dmp = DistributedModelParallel(
             collection,
             device=device,
             env=ShardingEnv.from_process_group(dist.GroupMember.WORLD),
-            plan=ShardingPlan({"": plan}),
+            plan=EnginePlan({"": engine_plan(plan, collection, sharder, device.type)}),
             sharders=[sharder],
         )
         self.__dict__["dmp"] = dmp  # No part of this module, see ShardedBags.

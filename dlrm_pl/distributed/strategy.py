@@ -13,6 +13,11 @@ from torch import Tensor
 from dlrm_pl.distributed.checkpoints.checkpointed import CheckpointedStrategy
 from dlrm_pl.distributed.engine import require_engine
 from dlrm_pl.distributed.initial_weights import copy, draw
+from dlrm_pl.distributed.measured_hosts import memory_of_fullest_host, workload_of
+from dlrm_pl.distributed.plan.hosts import Hosts, bytes_of
+from dlrm_pl.distributed.plan.make import make_plan
+from dlrm_pl.distributed.plan.sharding_plan import ShardingPlan
+from dlrm_pl.distributed.plan.table import plan_summary, plan_text
 from dlrm_pl.distributed.sharded_tables import ShardedTables
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.model.dlrm import DLRM
@@ -25,7 +30,10 @@ class ShardedStrategy(CheckpointedStrategy):
     """Several processes that share the tables of a model; each trains on its own rows with a copy of the MLPs.
 
     Args:
-        sharding: how tables are divided: table_wise, row_wise, column_wise, table_row_wise, or data_parallel.
+        sharding: how tables are divided: auto, which lets TorchRec's planner choose for the memory of the hosts;
+            table_wise, row_wise, column_wise, table_row_wise or data_parallel for all tables; or the shardings of some
+            tables by name or number, beside auto for the others.
+        memory: memory of each host that the tables may take, as 64GiB; None: what is available on the fullest host.
         timeout_s: seconds after which a process gives up waiting for the others.
         kwargs: arguments of Lightning's DDPStrategy.
 
@@ -35,10 +43,17 @@ class ShardedStrategy(CheckpointedStrategy):
 
     strategy_name = "sharded"
 
-    def __init__(self, sharding: str = "table_wise", timeout_s: float = 600.0, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        sharding: str | dict[str, str] = "auto",
+        memory: str | None = None,
+        timeout_s: float = 600.0,
+        **kwargs: Any,
+    ) -> None:
         require_engine()
         super().__init__(timeout=timedelta(seconds=timeout_s), **kwargs)
         self.sharding = sharding
+        self.memory = memory
 
     def configure_ddp(self) -> None:
         """Leave the module as it is: gradients are averaged where they are complete, see ``TrainedModule``."""
@@ -57,18 +72,31 @@ class ShardedStrategy(CheckpointedStrategy):
         model = module.model
         if isinstance(model.embedding_bags, ShardedTables):
             return
-        tables = ShardedTables(
-            model.architecture,
-            [self.sharding] * model.architecture.num_tables,
-            module.optimizers_chosen,
-            self.root_device,
-            self.num_processes,
-        )
+        tables = ShardedTables(model.architecture, self._plan(module), module.optimizers_chosen, self.root_device)
         if module.random_state is not None:
             self._draw(model, tables, module.random_state)
         elif not next(model.embedding_bags.parameters()).is_meta:
             copy(tables.parts(), [weight.detach() for weight in model.embedding_bags.parameters()])
         model.embedding_bags = tables
+
+    def _plan(self, module: DLRMModule) -> ShardingPlan:
+        """Make the plan on the first process, and give it, or why there is none, to all."""
+        device = self.root_device
+        memory = None if self.memory is None else bytes_of(self.memory, "memory")
+        hosts = Hosts(self.num_nodes, self.num_processes, memory or memory_of_fullest_host(self.num_processes, device))
+        found: ShardingPlan | ConfigurationError | None = None
+        if self.is_global_zero:
+            try:
+                found = make_plan(workload_of(module), hosts, self.sharding, device.type)
+                log.info("%s", plan_summary(found))
+                log.debug("%s", plan_text(found))
+            except ConfigurationError as error:
+                found = error
+        found = self.broadcast(found)
+        if isinstance(found, ConfigurationError):
+            raise found
+        assert found is not None
+        return found
 
     def _draw(self, model: DLRM, tables: ShardedTables, state: Tensor) -> None:
         """Give the model the weights that it would have on one process."""

@@ -1,0 +1,60 @@
+"""The hosts and the training at hand, for a plan."""
+
+from __future__ import annotations
+
+import resource
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from dlrm_pl.distributed.plan.workload import Workload
+from dlrm_pl.memory import available_bytes
+
+_BATCH_SIZE = 2048
+
+
+def workload_of(module: Any) -> Workload:
+    """Return the training of a module that is attached to a Trainer.
+
+    Args:
+        module: a ``DLRMModule``.
+    """
+    data = module.trainer.datamodule
+    sparse = () if module._columns is None else module._columns.sparse
+    return Workload(
+        module.model.architecture,
+        module.optimizers_chosen,
+        getattr(data, "batch_size", _BATCH_SIZE),
+        tuple(float(column.width) for column in sparse),
+        tuple(column.name for column in sparse),
+    )
+
+
+def host_memory(processes: int, device: torch.device) -> int:
+    """Return the bytes that the processes of this host may take in all.
+
+    Args:
+        processes: number of processes on this host.
+        device: where the tables of this process lie.
+    """
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return int(free) * processes
+    taken = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Which a plan counts once more.
+    limit, _ = resource.getrlimit(resource.RLIMIT_DATA)
+    memory = available_bytes() + processes * taken
+    return memory if limit == resource.RLIM_INFINITY else min(memory, processes * limit)
+
+
+def memory_of_fullest_host(processes: int, device: torch.device) -> int:
+    """Return the least ``host_memory`` of all hosts; all processes must ask.
+
+    Args:
+        processes: number of processes on each host.
+        device: where the tables of this process lie.
+    """
+    least = torch.tensor([host_memory(processes, device)], device=device)
+    if dist.is_initialized():
+        dist.all_reduce(least, op=dist.ReduceOp.MIN)
+    return int(least)

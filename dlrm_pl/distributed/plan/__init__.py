@@ -1,0 +1,1 @@
+"""Plans: which process has which part of each table, and the memory and the traffic that follow."""

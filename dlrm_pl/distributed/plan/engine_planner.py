@@ -1,0 +1,157 @@
+"""TorchRec's planner, which chooses how to divide tables."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from dlrm_pl.distributed.engine import require_engine
+from dlrm_pl.distributed.plan.hosts import Hosts
+from dlrm_pl.distributed.plan.memory import fixed_memory
+from dlrm_pl.distributed.plan.sharding_plan import SHARDINGS, TablePlan
+from dlrm_pl.distributed.plan.workload import Workload
+
+BYTES_PER_S = {"within": 4e9, "between": 3e9, "memory": 10e9}
+"""Bytes a second that two processes of a host exchange, and two hosts with a network of 25 Gbit/s; and that a process
+reads and writes at random in its memory. The planner weighs shardings by them."""
+
+
+def choose(workload: Workload, shardings: Sequence[str], hosts: Hosts, device: str = "cpu") -> list[TablePlan] | None:
+    """Let TorchRec's planner choose shardings and processes.
+
+    Tables for which that sends fewer bytes are copied to every process, and the planner is not asked.
+
+    Args:
+        workload: what is trained.
+        shardings: sharding of each table, or ``auto``.
+        hosts: where the processes run.
+        device: ``cpu`` or ``cuda``, where the tables will lie.
+
+    Returns:
+        Where each table lies; None if the planner finds no place for all of them.
+
+    Raises:
+        ConfigurationError: TorchRec is not installed, or does not fit the torch that is.
+    """
+    require_engine()
+    from torchrec.distributed.planner import EmbeddingShardingPlanner, ParameterConstraints
+    from torchrec.distributed.planner.storage_reservations import FixedPercentageStorageReservation
+    from torchrec.distributed.planner.types import PlannerError
+
+    fixed = fixed_memory(workload)
+    free = hosts.memory_of_process - fixed.process - fixed.mlps - fixed.batch
+    if free <= 0:
+        return None
+    constraints = {}
+    for table, sharding in enumerate(shardings):
+        kinds = [sharding] if sharding != "auto" else _candidates(workload, table, hosts)
+        constraints[f"t{table}"] = ParameterConstraints(
+            sharding_types=kinds,
+            compute_kernels=["dense" if kind == "data_parallel" else "fused" for kind in kinds],
+            pooling_factors=[max(workload.lookups[table], 1e-3)],
+            min_partition=max(4, workload.dim // hosts.ranks),
+        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        planner = EmbeddingShardingPlanner(
+            topology=_topology(hosts, free, device),
+            batch_size=workload.batch_size,
+            constraints=constraints,
+            storage_reservation=FixedPercentageStorageReservation(0.0),
+            stats=[],
+            debug=False,
+        )
+        try:
+            with _quiet():
+                chosen = planner.plan(_collection(workload), [_sharder()])
+        except PlannerError:
+            return None
+    return [
+        TablePlan(
+            table=table,
+            name=workload.names[table],
+            rows=rows,
+            dim=workload.dim,
+            bytes=workload.table_bytes(rows, workload.dim),
+            sharding=(found := chosen.plan[""][f"t{table}"]).sharding_type,
+            ranks=tuple(found.ranks),
+        )
+        for table, rows in enumerate(workload.architecture.table_sizes)
+    ]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Leave out the planner's remarks, such as one for each table that is copied, which the plan itself shows."""
+    root = logging.getLogger()
+    root.addFilter(_is_no_remark)
+    try:
+        yield
+    finally:
+        root.removeFilter(_is_no_remark)
+
+
+def _is_no_remark(record: logging.LogRecord) -> bool:
+    return "torchrec" not in record.pathname.split("/")
+
+
+def _candidates(workload: Workload, table: int, hosts: Hosts) -> list[str]:
+    """Shardings among which the planner chooses for a table."""
+    # A copy exchanges its whole gradient; a table that is not copied, the ids and the sums of a batch.
+    rows, dim = workload.architecture.table_sizes[table], workload.dim
+    copied = 2 * rows * dim * 4 / hosts.ranks
+    exchanged = workload.batch_size * (2 * dim * 4 + 8 * (1 + workload.lookups[table])) / hosts.ranks
+    if copied <= exchanged:
+        return ["data_parallel"]
+    kinds = ["table_wise", "row_wise"]
+    return [*kinds, "table_row_wise"] if hosts.count > 1 and hosts.processes > 1 else kinds
+
+
+def _topology(hosts: Hosts, free: int, device: str) -> Any:
+    from torchrec.distributed.planner.types import HardwareConfig, KernelConfig, TopologyFactory, TrainerConfig
+
+    return TopologyFactory.create_topology(
+        TrainerConfig(world_size=hosts.ranks, local_world_size=hosts.processes),
+        HardwareConfig(
+            ddr_cap_bytes=free,
+            hbm_cap_bytes=free,
+            intra_host_bw=BYTES_PER_S["within"] / 1000,  # A millisecond.
+            inter_host_bw=BYTES_PER_S["between"] / 1000,
+            ddr_mem_bw=BYTES_PER_S["memory"] / 1000,
+        ),
+        KernelConfig(compute_device=device),
+    )
+
+
+def _collection(workload: Workload) -> Any:
+    """TorchRec's collection of the tables, without memory, whose optimizer's state the planner counts."""
+    import torch
+    from torchrec import EmbeddingBagCollection, EmbeddingBagConfig
+    from torchrec.optim import SGD, Adagrad, RowWiseAdagrad
+
+    collection = EmbeddingBagCollection(
+        tables=[
+            EmbeddingBagConfig(
+                name=f"t{table}", embedding_dim=workload.dim, num_embeddings=rows, feature_names=[f"f{table}"]
+            )
+            for table, rows in enumerate(workload.architecture.table_sizes)
+        ],
+        device=torch.device("meta"),
+    )
+    kinds = {"sgd": SGD, "adagrad": Adagrad, "rwsadagrad": RowWiseAdagrad}
+    for parameter in collection.parameters():
+        parameter._optimizer_classes = [kinds[workload.optimizers.optimizer]]
+    return collection
+
+
+def _sharder() -> Any:
+    """TorchRec's sharder, with all shardings that work on CPUs; it says of itself that row-wise ones do not."""
+    from torchrec.distributed.embeddingbag import EmbeddingBagCollectionSharder
+
+    sharder = EmbeddingBagCollectionSharder()
+    sharder.sharding_types = lambda device: list(SHARDINGS)
+    sharder.compute_kernels = lambda sharding, device: ["dense" if sharding == "data_parallel" else "fused"]
+    return sharder

@@ -1,0 +1,54 @@
+"""Make the plan of a training, and check that it fits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from dlrm_pl.distributed.plan.engine_planner import choose
+from dlrm_pl.distributed.plan.hosts import Hosts
+from dlrm_pl.distributed.plan.memory import rank_memories
+from dlrm_pl.distributed.plan.misfit import nothing_fits, too_much
+from dlrm_pl.distributed.plan.placing import AUTO, place, shardings_of
+from dlrm_pl.distributed.plan.sharding_plan import RankPlan, ShardingPlan, TablePlan
+from dlrm_pl.distributed.plan.traffic import sent_bytes
+from dlrm_pl.distributed.plan.workload import Workload
+
+
+def make_plan(
+    workload: Workload, hosts: Hosts, sharding: str | Mapping[str, str] = AUTO, device: str = "cpu"
+) -> ShardingPlan:
+    """Decide which process has which part of each table.
+
+    Args:
+        workload: what is trained.
+        hosts: where the processes run.
+        sharding: ``auto`` lets TorchRec's planner choose; or one sharding for all tables, see ``SHARDINGS``; or those
+            of some tables by name or number, and the planner chooses those of the others.
+        device: ``cpu`` or ``cuda``, where the tables will lie.
+
+    Returns:
+        A plan that fits the memory of the hosts.
+
+    Raises:
+        ConfigurationError: a sharding or a table is unknown; or the tables do not fit: says which, what is missing, and
+            what would fit.
+    """
+    shardings = shardings_of(sharding, workload)
+    if AUTO in shardings:
+        tables = choose(workload, shardings, hosts, device)
+        if tables is None:
+            raise nothing_fits(workload, hosts)
+    else:
+        tables = place(workload, shardings, hosts)  # type: ignore[arg-type]
+    plan = plan_of(workload, tables, hosts)
+    if plan.peak_memory > hosts.memory_of_process:
+        raise too_much(workload, plan)
+    return plan
+
+
+def plan_of(workload: Workload, tables: Sequence[TablePlan], hosts: Hosts) -> ShardingPlan:
+    """Compute what tables at these places mean for each process."""
+    memories = rank_memories(workload, tables, hosts)
+    sent = sent_bytes(workload, tables, hosts)
+    ranks = (RankPlan(rank, memory, size) for rank, (memory, size) in enumerate(zip(memories, sent, strict=True)))
+    return ShardingPlan(hosts, tuple(tables), tuple(ranks))

@@ -1,0 +1,68 @@
+"""The peak memory of each process of a plan."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dlrm_pl.distributed.plan.hosts import Hosts
+from dlrm_pl.distributed.plan.sharding_plan import RankMemory, TablePlan
+from dlrm_pl.distributed.plan.workload import Workload
+from dlrm_pl.model.architecture import Architecture
+from dlrm_pl.model.training.safeguards.memory_needed import TrainingMemory
+
+PROCESS_BYTES = 640 << 20
+"""Memory of a process with Lightning, torch 2.13 and TorchRec 1.8 before there is a model, and the blocks in which
+weights are drawn and copied; measured on Linux x86-64."""
+
+_ID = 8
+_FLOAT = 4
+_COPIES_OF_IDS = 4  # As sent, as received, sorted by table, and with offsets for the lookup.
+_COPIES_OF_VECTORS = 2  # As looked up, and as sent or received; the same of the gradients, one after the other.
+
+
+def rank_memories(workload: Workload, tables: Sequence[TablePlan], hosts: Hosts) -> list[RankMemory]:
+    """Compute the peak memory of each process.
+
+    Args:
+        workload: what is trained.
+        tables: where its tables lie.
+        hosts: where the processes run.
+
+    Returns:
+        Memory by process.
+    """
+    weights, states, buffers = [0] * hosts.ranks, [0] * hosts.ranks, [0.0] * hosts.ranks
+    batch = workload.batch_size * hosts.ranks
+    for table in tables:
+        rows_of_bag = workload.lookups[table.table]
+        for shard in table.shards():
+            size = _FLOAT * shard.rows * shard.columns
+            weights[shard.rank] += size
+            states[shard.rank] += workload.table_bytes(shard.rows, shard.columns) - size
+            if table.sharding == "data_parallel":
+                buffers[shard.rank] += size  # Its gradient, which is dense.
+                continue
+            share = shard.rows / table.rows if "row" in table.sharding else 1.0
+            ids = _ID * (1 + rows_of_bag * share) * _COPIES_OF_IDS
+            vectors = _FLOAT * shard.columns * (_COPIES_OF_VECTORS + ("row" in table.sharding))
+            buffers[shard.rank] += batch * (ids + vectors)
+    fixed = fixed_memory(workload)
+    return [
+        RankMemory(fixed.process, tables=weight, state=state, mlps=fixed.mlps, batch=fixed.batch, buffers=round(buffer))
+        for weight, state, buffer in zip(weights, states, buffers, strict=True)
+    ]
+
+
+def fixed_memory(workload: Workload) -> RankMemory:
+    """Return the memory that every process takes beside its parts of tables."""
+    own = TrainingMemory.of(_without_rows(workload.architecture), workload.optimizers, batch_size=workload.batch_size)
+    # Of the own batch the sums of all bags come in, in the order of the processes and then of the tables.
+    vectors = 2 * _FLOAT * workload.batch_size * workload.architecture.num_tables * workload.dim
+    ids = _ID * workload.batch_size * int(sum(workload.lookups))
+    return RankMemory(PROCESS_BYTES, tables=0, state=0, mlps=own.mlps, batch=own.batch + vectors + ids, buffers=0)
+
+
+def _without_rows(architecture: Architecture) -> Architecture:
+    """The same MLPs and number of tables, with a row each."""
+    values = architecture.to_dict()
+    return Architecture.from_dict(values | {"table_sizes": [1] * architecture.num_tables})

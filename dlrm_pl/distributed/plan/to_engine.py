@@ -1,0 +1,46 @@
+"""A plan -> TorchRec's own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dlrm_pl.distributed.plan.sharding_plan import ShardingPlan
+
+
+def engine_plan(plan: ShardingPlan, collection: Any, sharder: Any, device: str) -> Any:
+    """Make TorchRec's plan of a collection with the tables ``t0``, ``t1``, ...
+
+    Args:
+        plan: where each table lies.
+        collection: TorchRec's EmbeddingBagCollection.
+        sharder: TorchRec's sharder of it.
+        device: ``cpu`` or ``cuda``.
+    """
+    from torchrec.distributed.sharding_plan import (
+        column_wise,
+        construct_module_sharding_plan,
+        data_parallel,
+        row_wise,
+        table_row_wise,
+        table_wise,
+    )
+
+    generators = {}
+    for table in plan.tables:
+        first = table.ranks[0]
+        made = {
+            "table_wise": lambda first=first: table_wise(first, compute_kernel="fused"),
+            "row_wise": lambda: row_wise(compute_kernel="fused"),
+            "column_wise": lambda ranks=table.ranks: column_wise(list(ranks), compute_kernel="fused"),
+            "table_row_wise": lambda first=first: table_row_wise(plan.hosts.host_of(first)),
+            "data_parallel": data_parallel,
+        }
+        generators[f"t{table.table}"] = made[table.sharding]()
+    return construct_module_sharding_plan(
+        collection,
+        generators,
+        sharder,
+        local_size=plan.hosts.processes,
+        world_size=plan.hosts.ranks,
+        device_type=device,
+    )

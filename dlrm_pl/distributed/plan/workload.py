@@ -1,0 +1,66 @@
+"""What is trained: the shape of a model, its optimizers, and the batches of each process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from dlrm_pl.errors import ConfigurationError
+from dlrm_pl.model.architecture import Architecture
+from dlrm_pl.model.training.optimizers.settings import OptimizerSettings
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A training, as far as its memory and its traffic depend on it.
+
+    Attributes:
+        architecture: shape of the model.
+        optimizers: optimizers of the tables and of the MLPs.
+        batch_size: rows of a batch on each process.
+        lookups: mean number of rows that a bag of each table has; empty: one row for all.
+        names: names of the tables; empty: their numbers.
+
+    Raises:
+        ConfigurationError: a number is out of range, or there are not as many as tables.
+    """
+
+    architecture: Architecture
+    optimizers: OptimizerSettings = field(default_factory=OptimizerSettings)
+    batch_size: int = 2048
+    lookups: tuple[float, ...] = ()
+    names: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        tables = self.architecture.num_tables
+        if self.batch_size < 1:
+            raise ConfigurationError(f"batch_size={self.batch_size} must be at least 1.")
+        for name, values in (("lookups", self.lookups), ("names", self.names)):
+            if values and len(values) != tables:
+                raise ConfigurationError(f"{name} has {len(values)} values, but there are {tables} tables.")
+        for table, value in enumerate(self.lookups):
+            if not 0 <= value < float("inf"):
+                raise ConfigurationError(f"lookups[{table}]={value} must be 0 or more rows, and finite.")
+        object.__setattr__(self, "lookups", tuple(self.lookups) or (1.0,) * tables)
+        object.__setattr__(self, "names", tuple(self.names) or tuple(map(str, range(tables))))
+
+    @property
+    def dim(self) -> int:
+        """Width D of an embedding."""
+        return self.architecture.embedding_dim
+
+    @property
+    def dense_parameters(self) -> int:
+        """Number of weights of the MLPs, which every process has."""
+        architecture = self.architecture
+        mlps = [architecture.bottom_mlp, (architecture.interaction_width, *architecture.top_mlp)]
+        return sum(inputs * outputs + outputs for mlp in mlps for inputs, outputs in pairwise(mlp))
+
+    def table_bytes(self, rows: int, columns: int) -> int:
+        """Return the bytes of so many rows and columns of a table, and of the optimizer's state of them."""
+        return 4 * rows * columns + self.optimizers.table_state_bytes(rows, columns)
+
+    def name_of(self, table: int) -> str:
+        """Return what a message calls a table, as ``Table 3`` or ``Table 3 (C4)``."""
+        name = self.names[table]
+        return f"Table {table}" + ("" if name == str(table) else f" ({name})")
