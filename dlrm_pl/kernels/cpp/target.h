@@ -15,6 +15,8 @@
 // Unrolls loops over arrays of registers, which stay in memory as long as a loop indexes them.
 #if defined(__clang__)
 #define DLRM_UNROLL _Pragma("clang loop unroll(full)")
+#define DLRM_NO_UNROLL _Pragma("clang loop unroll(disable)")
 #else
 #define DLRM_UNROLL _Pragma("GCC unroll 16")
+#define DLRM_NO_UNROLL _Pragma("GCC unroll 1")
 #endif

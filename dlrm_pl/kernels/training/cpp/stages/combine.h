@@ -60,10 +60,10 @@ struct Room {
 };
 
 // Products of ROWS vectors with those of VECTORS panels.
-template <typename T, int64_t ROWS, int64_t VECTORS>
-inline void add_products(
-    const Unit<T>* rows, int64_t stride, const Unit<T>* panels, int64_t depth, float* to, int64_t to_stride) {
-    using P = Product<T>;
+template <typename Unit, int64_t ROWS, int64_t VECTORS>
+void add_products(
+    const Unit* rows, int64_t stride, const Unit* panels, int64_t depth, float* to, int64_t to_stride) {
+    using P = Units<Unit>;
     Vector sums[ROWS][VECTORS];
     DLRM_UNROLL
     for (int64_t i = 0; i < ROWS; i++) {
@@ -117,9 +117,9 @@ void multiply_pairs(const Room<T>& room, int64_t count) {
             with_rows(last - first, [&](auto rows) {
                 constexpr int64_t ROWS = decltype(rows)::value;
                 if (last - column > LANES) {
-                    add_products<T, ROWS, 2>(units + first * stride, stride, panels, depth, to, room.count);
+                    add_products<Unit<T>, ROWS, 2>(units + first * stride, stride, panels, depth, to, room.count);
                 } else {
-                    add_products<T, ROWS, 1>(units + first * stride, stride, panels, depth, to, room.count);
+                    add_products<Unit<T>, ROWS, 1>(units + first * stride, stride, panels, depth, to, room.count);
                 }
             });
         }
@@ -130,11 +130,20 @@ void multiply_pairs(const Room<T>& room, int64_t count) {
     each_part(single, count, multiply);
 }
 
-// The gradients of all vectors: for each i, to(i, column) is given the sums over j of symmetric[i][j] vectors[j].
-template <typename T, int64_t ROWS, int64_t VECTORS, typename Take>
-inline void add_gradients(
-    const Unit<T>* rows, int64_t stride, const Unit<T>* panel, int64_t step, int64_t depth, const Take& take) {
-    using P = Product<T>;
+// Where the gradients of a sample's vectors go: that of the first, and those of the others, `dim` apart.
+struct Gradients {
+    float *first, *others;
+    int64_t dim;
+
+    float* of(int64_t vector) const { return vector == 0 ? first : others + (vector - 1) * dim; }
+};
+
+// The gradients of ROWS vectors from vector `first` on: for each i, the sums over j of symmetric[i][j] vectors[j].
+template <typename Unit, int64_t ROWS, int64_t VECTORS>
+void add_gradients(
+    const Unit* rows, int64_t stride, const Unit* panel, int64_t step, int64_t depth, const Gradients& to,
+    int64_t first, int64_t column) {
+    using P = Units<Unit>;
     Vector sums[ROWS][VECTORS];
     DLRM_UNROLL
     for (int64_t i = 0; i < ROWS; i++) {
@@ -152,10 +161,26 @@ inline void add_gradients(
             for (int64_t j = 0; j < VECTORS; j++) sums[i][j] = P::add(value, columns[j], sums[i][j]);
         }
     }
+    const int64_t left = to.dim - column;
+    if (left >= VECTORS * LANES) {
+        DLRM_UNROLL
+        for (int64_t i = 0; i < ROWS; i++) {
+            float* const line = to.of(first + i) + column;
+            DLRM_UNROLL
+            for (int64_t j = 0; j < VECTORS; j++) store(line + j * LANES, sums[i][j]);
+        }
+        return;
+    }
+    Vector kept[ROWS][VECTORS];
     DLRM_UNROLL
     for (int64_t i = 0; i < ROWS; i++) {
         DLRM_UNROLL
-        for (int64_t j = 0; j < VECTORS; j++) take(i, j * LANES, sums[i][j]);
+        for (int64_t j = 0; j < VECTORS; j++) kept[i][j] = sums[i][j];
+    }
+    DLRM_NO_UNROLL
+    for (int64_t i = 0; i < ROWS; i++) {
+        float* const line = to.of(first + i) + column;
+        for (int64_t j = 0; j < VECTORS; j++) store_some(line + j * LANES, kept[i][j], left - j * LANES);
     }
 }
 
@@ -185,13 +210,13 @@ void spread_pairs(const Room<T>& room, int64_t count, bool diagonal, const T* fr
     }
 }
 
-// Calls take(vector, column, sums) for the gradients of all vectors, from room.symmetric.
-template <typename T, typename Take>
-void multiply_symmetric(const Room<T>& room, int64_t count, int64_t dim, const T* vectors, const Take& take) {
+// Writes the gradients of all vectors, from room.symmetric.
+template <typename T>
+void multiply_symmetric(const Room<T>& room, int64_t count, const T* vectors, const Gradients& to) {
     constexpr int64_t width = Product<T>::WIDTH;
     const auto* const symmetric = reinterpret_cast<const Unit<T>*>(room.symmetric);
     const int64_t stride = room.count / width, depth = (count + width - 1) / width;
-    for (int64_t column = 0; column < dim; column += 2 * LANES) {
+    for (int64_t column = 0; column < to.dim; column += 2 * LANES) {
         const Unit<T>* panel;
         int64_t step;
         if constexpr (std::is_same_v<T, Unit<T>>) {
@@ -201,9 +226,9 @@ void multiply_symmetric(const Room<T>& room, int64_t count, int64_t dim, const T
             for (int64_t i = 0; i < count; i += width) {
                 const T* const first = vectors + i * room.dim + column;
                 const T* const second = width > 1 && i + 1 < count ? first + room.dim : nullptr;
-                auto* const to = room.panels + i / width * step;
+                auto* const packed = room.panels + i / width * step;
                 for (int64_t j = 0; j < step; j += LANES) {
-                    Product<T>::pack(to + j, first + j, second ? second + j : nullptr, LANES);
+                    Product<T>::pack(packed + j, first + j, second ? second + j : nullptr, LANES);
                 }
             }
             panel = room.panels;
@@ -211,11 +236,11 @@ void multiply_symmetric(const Room<T>& room, int64_t count, int64_t dim, const T
         each_part(0, count, [&](int64_t first, int64_t last) {
             with_rows(last - first, [&](auto rows) {
                 constexpr int64_t ROWS = decltype(rows)::value;
-                const auto place = [&](int64_t i, int64_t j, Vector sums) { take(first + i, column + j, sums); };
-                if (dim - column > LANES) {
-                    add_gradients<T, ROWS, 2>(symmetric + first * stride, stride, panel, step, depth, place);
+                const auto* const lines = symmetric + first * stride;
+                if (to.dim - column > LANES) {
+                    add_gradients<Unit<T>, ROWS, 2>(lines, stride, panel, step, depth, to, first, column);
                 } else {
-                    add_gradients<T, ROWS, 1>(symmetric + first * stride, stride, panel, step, depth, place);
+                    add_gradients<Unit<T>, ROWS, 1>(lines, stride, panel, step, depth, to, first, column);
                 }
             });
         });

@@ -155,15 +155,8 @@ void interact_backward(
         widened(from, dense, dim);
         if (net.is_dot) {
             spread_pairs(room, count, net.diagonal, from + dim);
-            multiply_symmetric(room, count, dim, stored, [&](int64_t vector, int64_t column, Vector sums) {
-                if (vector == 0) {
-                    store(dense + column, add(load(dense + column), sums));
-                } else if (column + LANES <= dim) {
-                    store(to + (vector - 1) * dim + column, sums);
-                } else {
-                    store_some(to + (vector - 1) * dim + column, sums, dim - column);
-                }
-            });
+            multiply_symmetric(room, count, stored, {room.spare, to, dim});
+            for (int64_t i = 0; i < dim; i++) dense[i] += room.spare[i];
         } else {
             widened(from + dim, to, net.num_tables * dim);
         }

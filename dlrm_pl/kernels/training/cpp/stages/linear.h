@@ -75,10 +75,9 @@ void forward(const Layer& layer, Matrix x, Matrix y, int64_t first, int64_t last
             tile.start(load_some(bias, layer.out - out), load_some(bias + LANES, layer.out - out - LANES));
         },
         [&](const auto& tile, int64_t sample, int64_t out) {
-            DLRM_UNROLL
-            for (const auto& sums : tile.sums) {
-                store(row<T>(y, sample++) + out, largest(zero(), sums[0]), largest(zero(), sums[1]));
-            }
+            tile.each_row([&](int64_t i, Vector left, Vector right) {
+                store(row<T>(y, sample + i) + out, largest(zero(), left), largest(zero(), right));
+            });
         });
 }
 
@@ -91,15 +90,13 @@ void input_gradient(const Layer& layer, Matrix dy, Matrix mask, Matrix dx, int64
             if (mask.data) prefetch<T, std::decay_t<decltype(tile)>::HEIGHT, 0>(mask, sample, in);
         },
         [&](const auto& tile, int64_t sample, int64_t in) {
-            DLRM_UNROLL
-            for (const auto& sums : tile.sums) {
-                Vector left = sums[0], right = sums[1];
+            tile.each_row([&](int64_t i, Vector left, Vector right) {
                 if (mask.data) {
-                    const T* const values = row<T>(mask, sample) + in;
+                    const T* const values = row<T>(mask, sample + i) + in;
                     left = where(values, left), right = where(values + LANES, right);
                 }
-                store(row<T>(dx, sample++) + in, left, right);
-            }
+                store(row<T>(dx, sample + i) + in, left, right);
+            });
         });
 }
 
@@ -140,14 +137,14 @@ void pack_samples(
 }
 
 // One tile of the gradient: of ROWS outputs and the inputs of a panel.
-template <typename T, int64_t ROWS>
+template <typename Unit, int64_t ROWS>
 void add_weight_gradient(
-    float* to, int64_t stride, int64_t inputs, bool add, const typename Product<T>::Unit* outputs, int64_t step,
-    const typename Product<T>::Unit* panel, int64_t depth, const float* next) {
+    float* to, int64_t stride, int64_t inputs, bool add, const Unit* outputs, int64_t step, const Unit* panel,
+    int64_t depth, const float* next) {
     for (int64_t i = 0; i < ROWS; i++) {
         for (int64_t j = 0; j < PANEL; j += 16) __builtin_prefetch(next + i * stride + j, 1);
     }
-    Tile<T, ROWS> tile;
+    Sums<Unit, ROWS> tile;
     if (add) {
         DLRM_UNROLL
         for (int64_t i = 0; i < ROWS; i++) {
@@ -187,7 +184,7 @@ void weight_gradient(const Layer& layer, Matrix dy, Matrix x, int64_t samples, b
                     const int64_t column = in + i * PANEL;
                     float* const to = layer.weight_gradient + out * layer.in + column;
                     const float* const next = i + 1 < count ? to + PANEL : to - i * PANEL + tall * layer.in;
-                    add_weight_gradient<T, tall>(
+                    add_weight_gradient<Unit, tall>(
                         to, layer.in, layer.in - column, add || start > 0, outputs, step, panels[i], depth, next);
                 }
             });

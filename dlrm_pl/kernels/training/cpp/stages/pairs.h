@@ -6,17 +6,20 @@ struct Pair {
 };
 
 template <>
-struct Product<Bf16> {
-    using Unit = Pair;
-    static constexpr int64_t WIDTH = 2;
-
-    static __m512i panel(const Unit* from) { return _mm512_loadu_si512(from); }
-    static __m512i value(const Unit* from) {
+struct Units<Pair> {
+    static __m512i panel(const Pair* from) { return _mm512_loadu_si512(from); }
+    static __m512i value(const Pair* from) {
         int32_t both;
         std::memcpy(&both, from, sizeof(both));
         return _mm512_set1_epi32(both);
     }
     static Vector add(__m512i a, __m512i b, Vector sum) { return _mm512_dpbf16_ps(sum, (__m512bh)a, (__m512bh)b); }
+};
+
+template <>
+struct Product<Bf16> {
+    using Unit = Pair;
+    static constexpr int64_t WIDTH = 2;
 
     static void join(Unit* to, __m256i first, __m256i second) {
         const __m512i upper = _mm512_slli_epi32(_mm512_cvtepu16_epi32(second), 16);

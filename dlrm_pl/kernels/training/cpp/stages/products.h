@@ -23,16 +23,23 @@ constexpr int64_t CHUNK = 256;  // Depth of what is converted at a time: a tile'
 
 static_assert(BLOCK % PANEL == 0, "activations are padded to whole panels");
 
+// How units of a row and of a panel are multiplied.
+template <typename Unit>
+struct Units;
+
+template <>
+struct Units<float> {
+    static Vector panel(const float* from) { return load(from); }
+    static Vector value(const float* from) { return all(*from); }
+    static Vector add(Vector a, Vector b, Vector sum) { return multiply_add(a, b, sum); }
+};
+
 // What products of activations of T are made of: `Unit`s of `WIDTH` values that follow each other in depth. Here it is
 // one value as float; other types are widened first.
 template <typename T>
 struct Product {
     using Unit = float;
     static constexpr int64_t WIDTH = 1;
-
-    static Vector panel(const Unit* from) { return load(from); }
-    static Vector value(const Unit* from) { return all(*from); }
-    static Vector add(Vector a, Vector b, Vector sum) { return multiply_add(a, b, sum); }
 
     // LANES units of values of one row in depth, and of the next where units are wider than a value.
     static void pack(Unit* to, Vector first, Vector /*second*/) { store(to, rounded<T>(first)); }
@@ -57,11 +64,10 @@ struct Nothing {
     void fetch(int64_t) const {}
 };
 
-// Products of ROWS rows with a panel.
-template <typename T, int64_t ROWS>
-struct Tile {
-    using P = Product<T>;
-    using Unit = typename P::Unit;
+// Sums of the products of ROWS rows with a panel, of units of any activations.
+template <typename Unit, int64_t ROWS>
+struct Sums {
+    using P = Units<Unit>;
     static constexpr int64_t HEIGHT = ROWS;
 
     Vector sums[ROWS][2];
@@ -90,12 +96,35 @@ struct Tile {
             }
         }
     }
+};
+
+// The same of rows of activations.
+template <typename T, int64_t ROWS>
+struct Tile : Sums<typename Product<T>::Unit, ROWS> {
+    using Unit = typename Product<T>::Unit;
+
+    // Calls take(row, left, right). What rounds the sums is long, and there is a tile for every height: then the loop
+    // stays a loop.
+    template <typename Take>
+    inline __attribute__((always_inline)) void each_row(const Take& take) const {
+        if constexpr (std::is_same_v<T, float>) {
+            DLRM_UNROLL
+            for (int64_t i = 0; i < ROWS; i++) take(i, this->sums[i][0], this->sums[i][1]);
+        } else {
+            Vector rows[ROWS][2];
+            DLRM_UNROLL
+            for (int64_t i = 0; i < ROWS; i++) rows[i][0] = this->sums[i][0], rows[i][1] = this->sums[i][1];
+            DLRM_NO_UNROLL
+            for (int64_t i = 0; i < ROWS; i++) take(i, rows[i][0], rows[i][1]);
+        }
+    }
 
     // Adds the products of `depth` units of each row of activations.
     inline __attribute__((always_inline)) void add_rows(
         const T* rows, int64_t stride, const Unit* panel, int64_t depth, Ahead ahead) {
-        if constexpr (sizeof(Unit) == sizeof(T) * P::WIDTH) {
-            add_units(reinterpret_cast<const Unit*>(rows), stride / P::WIDTH, 1, panel, depth, ahead);
+        constexpr int64_t width = Product<T>::WIDTH;
+        if constexpr (sizeof(Unit) == sizeof(T) * width) {
+            this->add_units(reinterpret_cast<const Unit*>(rows), stride / width, 1, panel, depth, ahead);
         } else {
             // Rows lie a bit further apart than a power of two, so that they use all of the L1 cache.
             constexpr int64_t apart = CHUNK + LANES;
@@ -108,7 +137,7 @@ struct Tile {
                         store(wide + i * apart + k, load(rows + i * stride + first + k));
                     }
                 }
-                add_units(wide, apart, 1, panel + first * PANEL, count, ahead.after(first));
+                this->add_units(wide, apart, 1, panel + first * PANEL, count, ahead.after(first));
             }
         }
     }
