@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from dlrm_pl.cli.main import main as cli
-from dlrm_pl.data.preprocessing import log_run, merge
+from dlrm_pl.data.preprocessing import bucket_merge, log_run, merge
 from dlrm_pl.data.preprocessing.engine.native import NativeEngine
 from dlrm_pl.data.preprocessing.engine.native_tables import NativeTablePipeline
 from dlrm_pl.data.preprocessing.scatter import stage, text
@@ -44,7 +44,7 @@ CALLS: dict[str, tuple[Any, str]] = {
     "writing buckets": (NativeEngine, "append"),
     "sorting buckets": (NativeEngine, "order"),
     "collecting records": (NativeEngine, "take"),
-    "checksum of train": (merge, "part_at"),
+    "checksum of train": (bucket_merge, "part_at"),
     "vocabulary": (VocabularyStage, "save"),
     "halves of the last day": (merge.Merge, "half"),
     "report": (log_run.LogRun, "_report"),

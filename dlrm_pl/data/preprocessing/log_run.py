@@ -8,11 +8,17 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from dlrm_pl.data.formats.binary_format import SPLITS, Split, split_file_name
+from dlrm_pl.data.formats.binary_format import split_file_name
 from dlrm_pl.data.formats.block_digests import digests_path
-from dlrm_pl.data.formats.dataset_description import SplitInfo
-from dlrm_pl.data.formats.dataset_folder import REJECTED, DatasetFolder, describe
+from dlrm_pl.data.formats.dataset_folder import REJECTED, DatasetFolder
 from dlrm_pl.data.preprocessing.checkpoint import CheckpointFolder, State
+from dlrm_pl.data.preprocessing.ending import (
+    check_rows,
+    check_values,
+    columns_of_dataset,
+    describe_dataset,
+    report_of,
+)
 from dlrm_pl.data.preprocessing.engine.numpy_engine import engine
 from dlrm_pl.data.preprocessing.last_changes import LastChanges
 from dlrm_pl.data.preprocessing.logs.log import Log
@@ -21,9 +27,7 @@ from dlrm_pl.data.preprocessing.options import PreprocessOptions
 from dlrm_pl.data.preprocessing.plan import allow_files, require_disk
 from dlrm_pl.data.preprocessing.statistics import log_statistics
 from dlrm_pl.data.preprocessing.statistics.log_statistics import LogStatistics
-from dlrm_pl.data.preprocessing.statistics.report import data_report, warn_of_classes, warn_of_unseen
 from dlrm_pl.data.preprocessing.tables.files import VALUES_PATTERN, load_tables, save_tables
-from dlrm_pl.errors import DataFormatError
 from dlrm_pl.files.complete_io import sync_path
 
 logger = logging.getLogger(__name__)
@@ -121,21 +125,8 @@ class LogRun:
             progress=advance,
         )
         stage.run(self._save_checkpoint)
-        last = self._statistics.days[-1].kept
-        if last < 2:
-            raise DataFormatError(
-                f"{self._log.name(-1)}: the last day has {last} row{'s'[: last != 1]}; at least 2 are needed to "
-                "split it into test and val."
-            )
-        if self._log.num_days > 1 and not sum(day.kept for day in self._statistics.days[:-1]):
-            raise DataFormatError(
-                f"{self._log.name(0)}: subsample_rate left no training row. Lower it, or take more rows."
-            )
-        if empty := self._vocabulary.without_values():
-            raise DataFormatError(
-                f"{self._log.name(0)}: column {empty[0]} has no value, in no day: all its lists are empty. "
-                "Leave it out of the columns."
-            )
+        check_rows(self._statistics, self._log.name)
+        check_values(self._vocabulary.without_values(), self._log.name(0))
         state.phase = "merge"
         if state.generation:  # Small runs have no checkpoint: starting over takes less time than saving one.
             for name in state.file_bytes:
@@ -154,8 +145,7 @@ class LogRun:
                 done += rows
                 self._progress("writing", done / total, 0)
 
-        columns = self._options.columns_of_logs
-        columns = columns.with_statistics(self._statistics.moments.statistics(columns))
+        columns = columns_of_dataset(self._options, self._statistics)
         changes = LastChanges(columns, self._vocabulary.mappings(), self._engine)
         finished = self._checkpoint.finished
         merge = Merge(self._options, self._state, changes, self._engine, self._checkpoint, advance)
@@ -179,33 +169,12 @@ class LogRun:
         rejected = self._checkpoint.path / REJECTED
         if rejected.stat().st_size:
             rejected.replace(finished / REJECTED)
-        splits: dict[Split, SplitInfo] = {split: made[split] for split in SPLITS if split in made}
-        made["report"]["warnings"] += warn_of_classes(
-            (split, info.records, info.positives or 0) for split, info in splits.items()
-        )
-        return describe(
-            finished,
-            max_ind_range=self._options.modulus or -1,
-            created_by="preprocess",
-            columns=columns,
-            splits=splits,
-            known_dictionaries=made["dictionaries"],
-            extra={"report": made["report"], "preprocess": self._state.key},
+        return describe_dataset(
+            finished, self._options, columns, made, made["dictionaries"], made["report"], self._state.key
         )
 
     def _report(self) -> dict[str, Any]:
-        summaries = self._vocabulary.summaries()
-        report = data_report(
-            self._statistics,
-            summaries,
-            self._state.rejected,
-            self._state.unknown_values,
-            cut_lists=self._state.cut_lists,
-        )
-        columns = self._options.columns_of_logs
-        if self._options.vocabulary == "reference" and not columns.is_criteo:  # Criteo's logs are made as upstream's.
-            report["warnings"] += warn_of_unseen(columns, summaries)
-        return report
+        return report_of(self._options, self._statistics, self._vocabulary.summaries(), self._state)
 
 
 def _counts_name(generation: int) -> str:
