@@ -66,5 +66,9 @@ class VerificationError(DLRMError):
     """A recomputed value differs from what a certificate states."""
 
 
+class ClusterError(DLRMError):
+    """A machine of a cluster is missing or lost, or differs from the others in what it has installed or sees."""
+
+
 class OutputError(DLRMError):
     """An output cannot be written: it is in use, read-only, or a file that may not be replaced."""

@@ -48,7 +48,8 @@ RANKS = [
     {"data/preprocessing/io", "model/training"},
     {"data/preprocessing", "model/load"},
     {"data/preprocessing/upstream", "runtime"},
-    {"data/preprocessing/logs/inputs"},
+    {"data/preprocessing/logs/inputs", "data/preprocessing/cluster/tasks"},
+    {"data/preprocessing/cluster"},
     {"data/preprocessing/run", "data/synthetic"},
     {"quantization"},
     {"quantization/ptq", "quantization/judging"},
@@ -156,6 +157,7 @@ ONLY_IN = {
         "distributed/plan/to_engine.py",
         "distributed/sharded_tables.py",
     ],
+    "ray": ["data/preprocessing/cluster/ray_cluster.py"],
     "fbgemm_gpu": ["distributed/engine.py", "distributed/optimizers.py"],
 }
 

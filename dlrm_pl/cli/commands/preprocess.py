@@ -28,6 +28,7 @@ def preprocess(
     threads: int | None = None,
     memory: str = "2GiB",
     overwrite: bool = False,
+    cluster: str | None = None,
 ) -> Report:
     """Turn raw click logs into a dataset folder.
 
@@ -64,6 +65,9 @@ def preprocess(
         threads: number of threads; by default one for each processor.
         memory: memory budget beyond the vocabulary, for example 512MiB.
         overwrite: replace the dataset in ``output``, if other logs or options made it.
+        cluster: address of a Ray cluster that does the work (HOST:PORT), ``auto`` for the one that this machine
+            belongs to, or ``local`` for one of this machine alone. All machines have to share the file system of the
+            logs and the output. The result has the same bytes. ``--threads`` are then those of each task.
     """
     import dataclasses
 
@@ -90,7 +94,7 @@ def preprocess(
     if threads is not None:
         options = dataclasses.replace(options, workers=threads)
     with stages_bar() as advance:
-        report = convert(Path(raw), Path(output), options, overwrite=overwrite, progress=advance)
+        report = convert(Path(raw), Path(output), options, overwrite=overwrite, progress=advance, cluster=cluster)
     folder = report.folder
     splits = {name: {"rows": split.records, "clicks": split.positives} for name, split in folder.splits.items()}
     data = {

@@ -19,17 +19,20 @@ class LastChanges:
         columns: columns with all numbers of their transforms.
         mappings: new id of each id, by table, when rare values are folded; None for a table that keeps its ids.
         engine: native code or its NumPy fallback.
+        first_field: number of values in front of each record, such as those of its key.
     """
 
-    def __init__(self, columns: Columns, mappings: Sequence[Numbers | None] | None, engine: Engine) -> None:
+    def __init__(
+        self, columns: Columns, mappings: Sequence[Numbers | None] | None, engine: Engine, first_field: int = 0
+    ) -> None:
         self._engine = engine
         self._means = [
             (field, np.float32(column.mean))
-            for field, column in enumerate(columns.dense, start=1)
+            for field, column in enumerate(columns.dense, start=first_field + 1)
             if column.transform == "standardize"
         ]
         self._mapped = [
-            (column.at_most is not None, field, mapping)
+            (column.at_most is not None, first_field + field, mapping)
             for column, fields, mapping in zip(
                 columns.sparse, columns.table_fields, mappings or [None] * columns.num_sparse, strict=True
             )
@@ -38,7 +41,7 @@ class LastChanges:
         ]
 
     def apply(self, records: Records) -> None:
-        """Change records ``[rows, record_ints]``.
+        """Change records ``[rows, first_field + record_ints]``.
 
         Raises:
             DataFormatError: an id is outside its table: the files of the run are damaged.

@@ -47,6 +47,8 @@ class Plan:
         budget_bytes: memory budget that the user chose.
         vocabulary_bytes: memory of the vocabulary.
         seconds: time from start to end if the processors limit it.
+        rows_of_days: number of rows of each day.
+        bytes_of_value: memory of a value in the vocabulary.
     """
 
     days: int
@@ -59,6 +61,13 @@ class Plan:
     budget_bytes: int
     vocabulary_bytes: int
     seconds: float
+    rows_of_days: tuple[int, ...] = ()
+    bytes_of_value: int = 0
+
+    def memory_of_day(self, day: int) -> int:
+        """Return the memory at the peak where one day is read by itself."""
+        values = min(2 * self.rows_of_days[day], _MOST_VALUES)
+        return self.program_bytes + self.budget_bytes + min(self.vocabulary_bytes, self.bytes_of_value * values)
 
     @property
     def memory_bytes(self) -> int:
@@ -132,6 +141,8 @@ def plan_of(rows: Sequence[float], size_bytes: int, options: PreprocessOptions, 
         budget_bytes=options.memory_bytes,
         vocabulary_bytes=int(vocabulary_bytes),
         seconds=seconds,
+        rows_of_days=tuple(map(int, rows)),
+        bytes_of_value=_VOCABULARY_BYTES[engine.name],
     )
 
 

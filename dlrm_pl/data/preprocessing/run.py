@@ -26,7 +26,7 @@ from dlrm_pl.data.preprocessing.logs.inputs import find_inputs
 from dlrm_pl.data.preprocessing.options import PreprocessOptions
 from dlrm_pl.data.preprocessing.statistics.report import report_lines
 from dlrm_pl.documents.arguments import check_arguments
-from dlrm_pl.errors import ConfigurationError, DLRMError, OutputError
+from dlrm_pl.errors import ClusterError, ConfigurationError, DLRMError, OutputError
 from dlrm_pl.files.atomic import writing
 from dlrm_pl.files.destinations import resolved
 from dlrm_pl.files.locks import folder_lock
@@ -34,6 +34,7 @@ from dlrm_pl.files.replacement import PlannedOutput
 from dlrm_pl.files.sizes import format_bytes
 
 if TYPE_CHECKING:
+    from dlrm_pl.data.preprocessing.cluster.run import ClusterRun
     from dlrm_pl.data.preprocessing.upstream.convert import UpstreamConversion
 
 log = logging.getLogger(__name__)
@@ -91,6 +92,7 @@ def preprocess(
     *,
     overwrite: bool = False,
     progress: Progress | None = None,
+    cluster: str | None = None,
 ) -> PreprocessReport:
     """Turn raw click logs into a dataset folder, or resume an interrupted run of the same command.
 
@@ -107,6 +109,9 @@ def preprocess(
         options: how to preprocess; the defaults when None.
         overwrite: replace an existing dataset that was made from other logs or with other options.
         progress: called from time to time with the stage, its share done, and the rows since the last call.
+        cluster: address of a Ray cluster whose machines do the work and share the file system of the logs and the
+            output, ``auto`` for the one that this machine belongs to, or ``local`` for one of this machine alone. The
+            result has the same bytes. None for no cluster.
 
     Returns:
         What was made.
@@ -116,6 +121,7 @@ def preprocess(
         DataFormatError: a day is missing or empty, the last has fewer than two rows, a column is missing, or a row
             cannot be parsed.
         OutputError: the folder is in use, not writable, or holds something else, or the disk is too small.
+        ClusterError: a machine of the cluster lacks a path or memory, has another version, or all of them are lost.
 
     Example:
         >>> import tempfile
@@ -144,16 +150,26 @@ def preprocess(
         folder = DatasetFolder.open(named)
         folder.check_samples()
         return _report(folder, None)
-    rows = inputs.log(options)
+    if cluster is not None and inputs.upstream is not None:
+        raise ConfigurationError(f"{raw}: files of facebookresearch/dlrm are converted without --cluster.")
+    absolute = inputs if cluster is None else find_inputs(raw.absolute(), options)
+    rows = absolute.log(options)
     planned = PlannedOutput("preprocess", key, recognize_dataset, overwrite, _changes)
     with writing(named, planned):
         began = time.perf_counter()
         checkpoint = CheckpointFolder(output)
         unfinished = checkpoint.load()
         resumed = unfinished is not None and unfinished.key == key
-        if inputs.upstream is None:
+        run: LogRun | UpstreamConversion | ClusterRun
+        if cluster is not None:
+            from dlrm_pl.data.preprocessing.cluster.run import ClusterRun
+
             assert rows is not None
-            run: LogRun | UpstreamConversion = LogRun(rows, options, key, checkpoint, progress)
+            run = ClusterRun(cluster, rows, options, key, checkpoint, {str(raw.absolute()): str(raw)}, progress)
+            resumed = run.resumes
+        elif inputs.upstream is None:
+            assert rows is not None
+            run = LogRun(rows, options, key, checkpoint, progress)
         else:
             from dlrm_pl.data.preprocessing.upstream.convert import UpstreamConversion
 
@@ -162,19 +178,27 @@ def preprocess(
             run.make()
             checkpoint.publish(output)
             return _report(DatasetFolder.open(named), time.perf_counter() - began, resumed)
+        except ClusterError as error:
+            raise ClusterError(f"{error} {_keep(checkpoint, run)}") from error
         except DLRMError:
             checkpoint.remove()  # A changed log or other options would start over anyway.
             raise
         except BaseException as error:
-            kept = _keep(checkpoint)
+            kept = _keep(checkpoint, run)
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise OutputError(f"{output}: the disk is full. {kept} Free some space first.") from error
+                where = getattr(error, "machine", "")
+                raise OutputError(
+                    f"{output}: the disk is full{f' (on {where})' if where else ''}. {kept} Free some space first."
+                ) from error
             log.warning("%s", kept)
             raise
 
 
-def _keep(checkpoint: CheckpointFolder) -> str:
+def _keep(checkpoint: CheckpointFolder, run: LogRun | UpstreamConversion | ClusterRun) -> str:
     """Keep a checkpoint that can be resumed and delete one that cannot; returns a sentence that says which."""
+    keep: Callable[[], str] | None = getattr(run, "keep", None)
+    if keep is not None:
+        return keep()
     if checkpoint.load() is None:
         checkpoint.remove()
         return "Nothing is kept: the run had not come to its first checkpoint."

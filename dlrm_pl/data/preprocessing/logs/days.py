@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +160,12 @@ def kaggle_days(path: Path, count: int, columns: Columns) -> list[Day]:
         before += lines
         offset += len(block)
     return [Day(path, start, stop) for start, stop in zip(bounds, [*bounds[1:], None], strict=True)]
+
+
+def days_of_files(days: Sequence[Day]) -> list[range]:
+    """Return the numbers of the days that lie in each file; several only where one log is cut into days."""
+    firsts = [number for number, day in enumerate(days) if not number or day.path != days[number - 1].path]
+    return [range(first, stop) for first, stop in pairwise([*firsts, len(days)])]
 
 
 def identity(files: Sequence[Path]) -> list[dict[str, Any]]:

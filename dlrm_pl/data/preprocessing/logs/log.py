@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
+
+import numpy as np
 
 from dlrm_pl.data.formats.vocabulary import Vocabulary
 from dlrm_pl.data.preprocessing.checkpoint import State
 from dlrm_pl.data.preprocessing.engine.numpy_engine import Engine
-from dlrm_pl.data.preprocessing.logs.days import Day
+from dlrm_pl.data.preprocessing.logs.counting import RowLabels, count_lines, labels_of
+from dlrm_pl.data.preprocessing.logs.days import Day, days_of_files
 from dlrm_pl.data.preprocessing.options import PreprocessOptions
 from dlrm_pl.data.preprocessing.plan import Plan, make_plan
+from dlrm_pl.data.preprocessing.scatter.part import LogPart
 from dlrm_pl.data.preprocessing.scatter.stage import Scatter
 from dlrm_pl.data.preprocessing.scatter.text import TextScatter
 from dlrm_pl.data.preprocessing.statistics.log_statistics import LogStatistics
@@ -30,6 +35,14 @@ class Log(Protocol):
     def num_days(self) -> int:
         """Number of days."""
 
+    @property
+    def row_noun(self) -> str:
+        """What messages call a row."""
+
+    @property
+    def value_type(self) -> np.dtype[Any]:
+        """Type of the values of its tables that are not texts."""
+
     def name(self, day: int) -> str:
         """Return what messages call the log, or a day of it."""
 
@@ -38,6 +51,35 @@ class Log(Protocol):
 
     def vocabulary(self, options: PreprocessOptions, given: Vocabulary | None, engine: Engine) -> VocabularyStage:
         """Return the tables that number its categories."""
+
+    def vocabulary_of_part(
+        self, options: PreprocessOptions, given: Vocabulary | None, engine: Engine, file: int
+    ) -> VocabularyStage:
+        """Return the tables that number the categories of one of several files, to be merged with the others'."""
+
+    def is_last_day(self, file: int) -> bool:
+        """Return whether all rows of a file are of the last day."""
+
+    def count_rows(self, file: int, progress: Callable[[int], None]) -> int | None:
+        """Count the rows of a file without parsing them; None where they have to be parsed for that.
+
+        A row that cannot be used is counted as well.
+        """
+
+    def labels(
+        self, file: int, options: PreprocessOptions, engine: Engine, progress: Callable[[int], None]
+    ) -> RowLabels:
+        """Parse a file for the labels and the days of the rows that can be used."""
+
+    def start_of_part(self, part: LogPart, state: State) -> None:
+        """Let a state begin at a part."""
+
+    def check_days(self, statistics: LogStatistics) -> None:
+        """Check that each day has rows, when all of them were counted.
+
+        Raises:
+            DataFormatError: a day has none.
+        """
 
     def scatter(
         self,
@@ -48,6 +90,7 @@ class Log(Protocol):
         engine: Engine,
         folder: Path,
         progress: Callable[[int, int], None],
+        part: LogPart | None = None,
     ) -> Scatter:
         """Return the first stage of a run; see ``Scatter``."""
 
@@ -72,6 +115,16 @@ class TextLog:
         """Number of days."""
         return len(self._days)
 
+    @property
+    def row_noun(self) -> str:
+        """What messages call a row."""
+        return "line"
+
+    @property
+    def value_type(self) -> np.dtype[np.uint32]:
+        """Type of the values of its tables that are not texts."""
+        return np.dtype(np.uint32)
+
     def name(self, day: int) -> str:
         """Return the path of a day's log."""
         return str(self._days[day].path)
@@ -84,6 +137,44 @@ class TextLog:
         """Return the tables that number its categories."""
         return HexVocabulary(options.columns_of_logs, options, given, engine)
 
+    def vocabulary_of_part(
+        self, options: PreprocessOptions, given: Vocabulary | None, engine: Engine, file: int
+    ) -> VocabularyStage:
+        """Return the tables that number the categories of one of several files, to be merged with the others'."""
+        if given is not None or options.vocabulary == "reference" or not self.is_last_day(file):
+            return self.vocabulary(options, given, engine)
+        # The values of the training days are not known here.
+        stage = HexVocabulary(
+            options.columns_of_logs, replace(options, vocabulary="reference", min_count=1), None, engine
+        )
+        stage.tables_of_last_day = stage.tables
+        return stage
+
+    def is_last_day(self, file: int) -> bool:
+        """Return whether all rows of a file are of the last day."""
+        return days_of_files(self._days)[file] == range(self.num_days - 1, self.num_days)
+
+    def count_rows(self, file: int, progress: Callable[[int], None]) -> int | None:
+        """Count the rows of a file without parsing them; None where they have to be parsed for that.
+
+        A row that cannot be used is counted as well.
+        """
+        days = days_of_files(self._days)[file]
+        return count_lines(self._days[days.start], progress) if len(days) == 1 else None
+
+    def labels(
+        self, file: int, options: PreprocessOptions, engine: Engine, progress: Callable[[int], None]
+    ) -> RowLabels:
+        """Parse a file for the labels and the days of the rows that can be used."""
+        return labels_of(self._days, days_of_files(self._days)[file], options, engine, progress)
+
+    def start_of_part(self, part: LogPart, state: State) -> None:
+        """Let a state begin at a part."""
+        state.day = days_of_files(self._days)[part.file].start
+
+    def check_days(self, statistics: LogStatistics) -> None:
+        """Check nothing: a day without rows is found while it is read."""
+
     def scatter(
         self,
         options: PreprocessOptions,
@@ -93,7 +184,8 @@ class TextLog:
         engine: Engine,
         folder: Path,
         progress: Callable[[int, int], None],
+        part: LogPart | None = None,
     ) -> Scatter:
         """Return the first stage of a run; see ``Scatter``."""
         assert isinstance(vocabulary, HexVocabulary)
-        return TextScatter(self._days, options, state, statistics, vocabulary, engine, folder, progress)
+        return TextScatter(self._days, options, state, statistics, vocabulary, engine, folder, progress, part)

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from itertools import takewhile
 from pathlib import Path
+
+import numpy as np
 
 from dlrm_pl.data.formats.vocabulary import Vocabulary
 from dlrm_pl.data.preprocessing.checkpoint import State
 from dlrm_pl.data.preprocessing.engine.numpy_engine import Engine
+from dlrm_pl.data.preprocessing.logs.counting import RowLabels
 from dlrm_pl.data.preprocessing.options import KAGGLE_DAYS, PreprocessOptions
 from dlrm_pl.data.preprocessing.plan import Plan, plan_of
-from dlrm_pl.data.preprocessing.scatter.rows import RowScatter
+from dlrm_pl.data.preprocessing.scatter.part import LogPart
+from dlrm_pl.data.preprocessing.scatter.rows import RowScatter, check_days
 from dlrm_pl.data.preprocessing.scatter.stage import Scatter
 from dlrm_pl.data.preprocessing.statistics.log_statistics import LogStatistics
 from dlrm_pl.data.preprocessing.tables.rows import RowVocabulary
@@ -70,6 +75,16 @@ class RowLog:
         """Number of days."""
         return len(self._days.names)
 
+    @property
+    def row_noun(self) -> str:
+        """What messages call a row."""
+        return "row"
+
+    @property
+    def value_type(self) -> np.dtype[np.int64]:
+        """Type of the values of its tables that are not texts."""
+        return np.dtype(np.int64)
+
     def name(self, day: int) -> str:
         """Return what messages call a day."""
         name = printable(self._days.names[day])
@@ -98,6 +113,49 @@ class RowLog:
         """Return the tables that number its categories."""
         return RowVocabulary(options.columns_of_logs, options, given)
 
+    def vocabulary_of_part(
+        self, options: PreprocessOptions, given: Vocabulary | None, engine: Engine, file: int
+    ) -> VocabularyStage:
+        """Return the tables that number the categories of one of several files, to be merged with the others'."""
+        return RowVocabulary(options.columns_of_logs, options, given, last_day_apart=True)
+
+    def is_last_day(self, file: int) -> bool:
+        """Return whether all rows of a file are of the last day."""
+        return self._days.split_by == "files" and file == self.num_days - 1
+
+    def count_rows(self, file: int, progress: Callable[[int], None]) -> int | None:
+        """Count the rows of a file without parsing them; None where they have to be parsed for that.
+
+        A row that cannot be used is counted as well.
+        """
+        return self._source.file_rows[file] if self._days.split_by == "files" else None
+
+    def labels(
+        self, file: int, options: PreprocessOptions, engine: Engine, progress: Callable[[int], None]
+    ) -> RowLabels:
+        """Parse a file for the labels and the days of the rows that can be used."""
+        clicks, last = [np.zeros(0, np.bool_)], [np.zeros(0, np.bool_)]
+        for raw in takewhile(lambda chunk: chunk.file == file, self._source.raw_chunks(file)):
+            chunk = self._source.convert(raw)
+            assert chunk.days is not None
+            assert chunk.rows.label is not None
+            clicks.append(chunk.rows.label != 0)
+            last.append(chunk.days == self.num_days - 1)
+            progress(raw.table.nbytes)
+        return RowLabels(np.concatenate(clicks), np.concatenate(last))
+
+    def start_of_part(self, part: LogPart, state: State) -> None:
+        """Let a state begin at a part."""
+        state.file = part.file
+
+    def check_days(self, statistics: LogStatistics) -> None:
+        """Check that each day has rows, when all of them were counted.
+
+        Raises:
+            DataFormatError: a day has none.
+        """
+        check_days(self._source.path, self._days.names, statistics)
+
     def scatter(
         self,
         options: PreprocessOptions,
@@ -107,6 +165,7 @@ class RowLog:
         engine: Engine,
         folder: Path,
         progress: Callable[[int, int], None],
+        part: LogPart | None = None,
     ) -> Scatter:
         """Return the first stage of a run; see ``Scatter``."""
         assert isinstance(vocabulary, RowVocabulary)
@@ -121,6 +180,7 @@ class RowLog:
             engine,
             folder,
             progress,
+            part,
         )
 
 

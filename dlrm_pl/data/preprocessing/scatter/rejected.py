@@ -5,10 +5,10 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 from dlrm_pl.data.preprocessing.checkpoint import State
 from dlrm_pl.data.preprocessing.options import PreprocessOptions
-from dlrm_pl.data.preprocessing.scatter.row_files import RowFiles
 from dlrm_pl.data.sources.readers.endings import row_place
 from dlrm_pl.errors import DataFormatError
 
@@ -17,13 +17,23 @@ _ROWS_TO_JUDGE = 100_000
 _SKIP = "Repair the log, or leave such {}s out: --bad_rows skip:0.001 allows one {} in a thousand."
 
 
+class RejectedFile(Protocol):
+    """The file of the rows that were left out."""
+
+    def reject(self, row: bytes) -> None:
+        """Append a row."""
+
+    def rejected(self) -> Path:
+        """Return its path."""
+
+
 class RejectedRows:
     """Counts the rows that are left out, and stops the run when they are too many.
 
     Args:
         options: options of the run.
         state: state of the run; its counts are updated.
-        files: files of the run.
+        files: holds the file of rejected rows.
         noun: what a row of the log is called.
         hint: returns a sentence on what may be wrong with a file; empty if there is nothing to say.
     """
@@ -32,7 +42,7 @@ class RejectedRows:
         self,
         options: PreprocessOptions,
         state: State,
-        files: RowFiles,
+        files: RejectedFile,
         noun: str = "row",
         hint: Callable[[Path], str] = lambda path: "",
     ) -> None:

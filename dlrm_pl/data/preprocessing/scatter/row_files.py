@@ -37,6 +37,7 @@ class RowFiles:
         state: state of the run; its sizes of files are updated.
         engine: native code or its NumPy fallback.
         folder: folder of the unfinished run.
+        kept_before: rows that are kept before the first one of these files.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class RowFiles:
         state: State,
         engine: Engine,
         folder: Path,
+        kept_before: int = 0,
     ) -> None:
         self._record_ints = columns.record_ints
         self._record_bytes = columns.record_bytes
@@ -55,6 +57,7 @@ class RowFiles:
         self._state = state
         self._engine = engine
         self._folder = folder
+        self._kept_before = kept_before
         self._files: dict[str, IO[bytes]] = {}
         self._descriptors = np.empty(sum(state.buckets), np.int32)  # Of the buckets.
         self._first_bucket = np.concatenate([[0], np.cumsum(state.buckets)]).tolist()  # Of each day.
@@ -89,7 +92,7 @@ class RowFiles:
         if day == self._last_day:
             self._write_in_order(LAST_DAY, matrix, rows, first_of_day, keyed)
         elif self._options.randomize == "none":
-            self._write_in_order(IN_ORDER, matrix, rows, first_kept, keyed)
+            self._write_in_order(IN_ORDER, matrix, rows, first_kept - self._kept_before, keyed)
         else:
             self._append_to_buckets(day, matrix, rows, first_kept, keyed)
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from dlrm_pl.data.preprocessing.engine.native import Matrix, keyed_dtype
 from dlrm_pl.data.preprocessing.engine.numpy_engine import Engine
 from dlrm_pl.data.preprocessing.options import PreprocessOptions
 from dlrm_pl.data.preprocessing.scatter.dense import count_values, moments_of, write_dense
+from dlrm_pl.data.preprocessing.scatter.part import LogPart
 from dlrm_pl.data.preprocessing.scatter.rejected import RejectedRows
 from dlrm_pl.data.preprocessing.scatter.selection import take
 from dlrm_pl.data.preprocessing.scatter.stage import COUNT_KEPT, COUNT_READ, Scatter
@@ -26,6 +27,17 @@ from dlrm_pl.data.sources.days import Days
 from dlrm_pl.data.sources.source import RawChunk, Source
 from dlrm_pl.documents.fields import printable
 from dlrm_pl.errors import DataFormatError
+
+
+def check_days(path: Path, names: Sequence[str], statistics: LogStatistics) -> None:
+    """Check that each day has rows.
+
+    Raises:
+        DataFormatError: a day has none.
+    """
+    for number, day in enumerate(statistics.days):
+        if not day.rows:
+            raise DataFormatError(f"{path}: day {number} ({printable(names[number])}) has no rows that can be used.")
 
 
 @dataclass(frozen=True)
@@ -68,6 +80,7 @@ class RowScatter(Scatter):
         engine: native code or its NumPy fallback.
         folder: folder of the unfinished run.
         progress: called with the rows and the bytes that were processed.
+        part: file to read; None for all of them.
     """
 
     def __init__(
@@ -82,14 +95,18 @@ class RowScatter(Scatter):
         engine: Engine,
         folder: Path,
         progress: Callable[[int, int], None],
+        part: LogPart | None = None,
     ) -> None:
-        super().__init__(source.columns, len(days.names), options, state, statistics, engine, folder, progress)
+        super().__init__(source.columns, len(days.names), options, state, statistics, engine, folder, progress, part)
         self._source = source
         self._day_names = days.names
         self._row_bytes = row_bytes
         self._vocabulary = vocabulary
         self._last_day = len(days.names) - 1
+        self._part = part
         self._raw: Iterator[RawChunk] = source.raw_chunks(state.file, state.row)
+        if part is not None:
+            self._raw = takewhile(lambda chunk: chunk.file == part.file, self._raw)
         self._index = 0
         self._place = state.file, state.row
         self._ended = False
@@ -103,13 +120,11 @@ class RowScatter(Scatter):
 
     def _check_end(self) -> None:
         self._source.check_unchanged()
-        self._rejected.check(self._source.files[-1].path, at_end=True)
-        for number, day in enumerate(self._statistics.days):
-            if not day.rows:
-                raise DataFormatError(
-                    f"{self._source.path}: day {number} ({printable(self._day_names[number])}) has no rows that can be "
-                    "used."
-                )
+        last = self._source.files[self._part.file if self._part else -1]
+        # Of a part, the rows that were left out before it are not known here.
+        self._rejected.check(last.path, at_end=self._part is None)
+        if self._part is None:
+            check_days(self._source.path, self._day_names, self._statistics)
 
     def _close(self) -> None:
         self._raw = iter(())

@@ -15,6 +15,7 @@ from dlrm_pl.columns.columns import Columns
 from dlrm_pl.data.preprocessing.checkpoint import State
 from dlrm_pl.data.preprocessing.engine.numpy_engine import Engine, row_keys
 from dlrm_pl.data.preprocessing.options import PreprocessOptions
+from dlrm_pl.data.preprocessing.scatter.part import LogPart
 from dlrm_pl.data.preprocessing.scatter.row_files import RowFiles
 from dlrm_pl.data.preprocessing.statistics.log_statistics import LogStatistics
 from dlrm_pl.data.preprocessing.threads import Pipeline, run_threads
@@ -22,6 +23,22 @@ from dlrm_pl.data.preprocessing.threads import Pipeline, run_threads
 # Stages that chunks pass in their order; those of the vocabulary's tables follow.
 COUNT_READ, COUNT_KEPT = range(2)
 _SUBSAMPLE_SEED = 0x5EED  # Arbitrary; the order uses the seed itself, and is independent.
+
+
+def kept_by_subsample(
+    options: PreprocessOptions, clicks: npt.NDArray[np.bool_], first_row: int
+) -> npt.NDArray[np.bool_]:
+    """Return which rows the sub-sample keeps, each drawn by its own number alone.
+
+    Args:
+        options: options of the run.
+        clicks: whether each row is a click; all of these stay.
+        first_row: number of the first row over all days.
+    """
+    draw = row_keys(options.seed ^ _SUBSAMPLE_SEED, first_row, len(clicks)) >> np.uint64(11)
+    dropped = draw < np.uint64(int(options.subsample_rate * (1 << 53)))
+    kept: npt.NDArray[np.bool_] = clicks | ~dropped
+    return kept
 
 
 class Scatter(ABC):
@@ -36,6 +53,7 @@ class Scatter(ABC):
         engine: native code or its NumPy fallback.
         folder: folder of the unfinished run.
         progress: called with the rows that were read and the bytes, or another measure, that they were of the log.
+        part: file to read; None for all of them.
     """
 
     def __init__(
@@ -48,6 +66,7 @@ class Scatter(ABC):
         engine: Engine,
         folder: Path,
         progress: Callable[[int, int], None],
+        part: LogPart | None = None,
     ) -> None:
         self._columns = columns
         self._options = options
@@ -55,7 +74,8 @@ class Scatter(ABC):
         self._statistics = statistics
         self._engine = engine
         self._progress = progress
-        self._files = RowFiles(columns, num_days, options, state, engine, folder)
+        kept_before = part.kept_before if part else 0
+        self._files = RowFiles(columns, num_days, options, state, engine, folder, kept_before)
         self._reading = threading.Lock()
         self._counting = threading.Lock()
         self._pipeline = Pipeline(num_stages=2)
@@ -116,6 +136,4 @@ class Scatter(ABC):
 
     def _kept(self, label: npt.NDArray[np.int32], first_row: int) -> npt.NDArray[np.int64]:
         """Return which rows the sub-sample keeps: it drops a share of the non-clicks, each by its own number alone."""
-        draw = row_keys(self._options.seed ^ _SUBSAMPLE_SEED, first_row, len(label)) >> np.uint64(11)
-        dropped = draw < np.uint64(int(self._options.subsample_rate * (1 << 53)))
-        return np.flatnonzero((label != 0) | ~dropped)
+        return np.flatnonzero(kept_by_subsample(self._options, label != 0, first_row))

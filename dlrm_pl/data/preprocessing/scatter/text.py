@@ -13,8 +13,9 @@ from dlrm_pl.data.preprocessing.checkpoint import State
 from dlrm_pl.data.preprocessing.engine.native import TEXT_PADDING, Matrix, keyed_dtype
 from dlrm_pl.data.preprocessing.engine.numpy_engine import Engine
 from dlrm_pl.data.preprocessing.logs.chunks import Chunk, ChunkReader
-from dlrm_pl.data.preprocessing.logs.days import Day
+from dlrm_pl.data.preprocessing.logs.days import Day, days_of_files
 from dlrm_pl.data.preprocessing.options import PreprocessOptions
+from dlrm_pl.data.preprocessing.scatter.part import LogPart
 from dlrm_pl.data.preprocessing.scatter.rejected import RejectedRows
 from dlrm_pl.data.preprocessing.scatter.stage import COUNT_KEPT, COUNT_READ, Scatter
 from dlrm_pl.data.preprocessing.statistics.log_statistics import Counted, LogStatistics
@@ -36,6 +37,7 @@ class TextScatter(Scatter):
         engine: native code or its NumPy fallback.
         folder: folder of the unfinished run.
         progress: called with the rows and the bytes of text that were processed.
+        part: file to read; None for all of them.
     """
 
     def __init__(
@@ -48,11 +50,16 @@ class TextScatter(Scatter):
         engine: Engine,
         folder: Path,
         progress: Callable[[int, int], None],
+        part: LogPart | None = None,
     ) -> None:
-        super().__init__(options.columns_of_logs, len(days), options, state, statistics, engine, folder, progress)
+        super().__init__(options.columns_of_logs, len(days), options, state, statistics, engine, folder, progress, part)
         self._days = days
+        self._is_part = part is not None
+        self._stop_day = days_of_files(days)[part.file].stop if part else len(days)
         self._vocabulary = vocabulary
-        self._reader = ChunkReader(days, options.columns_of_logs, options.chunk_bytes, state.day, state.offset)
+        self._reader = ChunkReader(
+            days[: self._stop_day], options.columns_of_logs, options.chunk_bytes, state.day, state.offset
+        )
         self._rejected = RejectedRows(options, state, self._files, "line", self._hint)
 
     def _hint(self, path: Path) -> str:
@@ -60,13 +67,14 @@ class TextScatter(Scatter):
         return likely_format(path, columns=self._columns)
 
     def _at_end(self) -> bool:
-        return self._reader.day == len(self._days)
+        return self._reader.day == self._stop_day
 
     def _note_place(self) -> None:
         self._state.day, self._state.offset = self._reader.day, self._reader.offset
 
     def _check_end(self) -> None:
-        self._rejected.check(self._days[-1].path, at_end=True)
+        # Of a part, the rows that were left out before it are not known here.
+        self._rejected.check(self._days[self._stop_day - 1].path, at_end=not self._is_part)
 
     def _close(self) -> None:
         self._reader.close()

@@ -109,6 +109,16 @@ class LogStatistics:
         self.histogram += counted.histogram
 
 
+def add_part(whole: LogStatistics, part: LogStatistics) -> None:
+    """Add the counts of a part of a log; the moments, which depend on the chunks, are not added."""
+    for day, more in zip(whole.days, part.days, strict=True):
+        day.missing += more.missing
+        day.grouped += more.grouped
+        np.maximum(day.largest, more.largest, out=day.largest)
+        day.rows, day.kept, day.clicks = day.rows + more.rows, day.kept + more.kept, day.clicks + more.clicks
+    whole.histogram += part.histogram
+
+
 def save(statistics: LogStatistics, path: Path) -> None:
     """Write the counts as an npz file."""
     days = statistics.days

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dlrm_pl.data.lookup.strings import Strings
+from dlrm_pl.data.lookup.values import Counts
 from dlrm_pl.data.preprocessing.tables.stage import ValueTable
 from dlrm_pl.errors import DataFormatError
 
@@ -48,24 +49,42 @@ def load_tables(tables: Sequence[ValueTable | None], folder: Path, sizes: list[i
     Raises:
         DataFormatError: a file is too short, or says that no row has a value.
     """
-    with (folder / counts_name).open("rb") as counts_file:
-        for number, table in enumerate(tables):
-            if table is None:
-                continue
+    for number, table in enumerate(tables):
+        if table is not None:
             kind = table.read()[0]
-            values: Any = (
-                _texts(folder, number, sizes[number])
-                if isinstance(kind, Strings)
-                else _read(_values_path(folder, number, kind.dtype), kind.dtype, sizes[number])
+            table.restore(
+                *saved_table(folder, number, kind if isinstance(kind, Strings) else kind.dtype, sizes, counts_name)
             )
-            saved = counts_file.read(_COUNT_BYTES * sizes[number])
-            # Not all tables check this, and a value without rows would be missing in its dictionary.
-            if len(saved) < _COUNT_BYTES * sizes[number]:
-                raise DataFormatError(f"{counts_name} is truncated")
-            counts = np.frombuffer(saved, np.uint32)
-            if not counts.all():
-                raise DataFormatError(f"{counts_name} says that no row has a value of table {number}")
-            table.restore(values, counts)
+
+
+def saved_table(
+    folder: Path, number: int, kind: Strings | np.dtype[Any], sizes: list[int], counts_name: str
+) -> tuple[Any, Counts]:
+    """Return the values and counts of a table that ``save_tables`` wrote.
+
+    Args:
+        folder: folder of the unfinished run.
+        number: number of the table.
+        kind: type of the values; any texts for texts.
+        sizes: number of values of each table, 0 for a column without one.
+        counts_name: name of the file of the counts.
+
+    Raises:
+        DataFormatError: a file is too short, or says that no row has a value.
+    """
+    size = sizes[number]
+    values: Any = (
+        _texts(folder, number, size)
+        if isinstance(kind, Strings)
+        else _read(_values_path(folder, number, kind), kind, size)
+    )
+    counts = np.fromfile(folder / counts_name, np.uint32, size, offset=_COUNT_BYTES * sum(sizes[:number]))
+    # Not all tables check this, and a value without rows would be missing in its dictionary.
+    if len(counts) < size:
+        raise DataFormatError(f"{counts_name} is truncated")
+    if not counts.all():
+        raise DataFormatError(f"{counts_name} says that no row has a value of table {number}")
+    return values, counts
 
 
 def _append_texts(folder: Path, number: int, size: int, texts: Strings) -> None:

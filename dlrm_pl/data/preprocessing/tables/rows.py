@@ -26,9 +26,12 @@ class RowVocabulary(VocabularyStage):
         columns: columns of the log.
         options: options that decide which values get an id of their own.
         given: vocabulary of another dataset, whose ids are taken over; None to learn one.
+        last_day_apart: number the values of the last day by tables of their own, where it is not learned.
     """
 
-    def __init__(self, columns: Columns, options: PreprocessOptions, given: Vocabulary | None) -> None:
+    def __init__(
+        self, columns: Columns, options: PreprocessOptions, given: Vocabulary | None, *, last_day_apart: bool = False
+    ) -> None:
         tables: list[IntegerTable | StringTable | None] = [
             None if given is not None or column.ids != "vocabulary" else _table(column) for column in columns.sparse
         ]
@@ -37,6 +40,12 @@ class RowVocabulary(VocabularyStage):
         self._fixed = given or Vocabulary([None if table is None else [] for table in tables], columns)
         self._modulus = options.modulus
         self._numbered = tables
+        self._apart: list[IntegerTable | StringTable | None] = []
+        if last_day_apart and given is None and not self.learns(last_day=True):
+            self._apart = [
+                None if table is None else _table(column) for column, table in zip(columns.sparse, tables, strict=True)
+            ]
+            self.tables_of_last_day = self._apart
         self._pipeline = Pipeline(len(tables))
 
     def stop(self) -> None:
@@ -83,8 +92,12 @@ class RowVocabulary(VocabularyStage):
             last_day = len(raw.values) if isinstance(raw.values, np.ndarray) else raw.values.num_strings
         numbers = np.concatenate(
             [
-                self._looked_up(table, _part(raw, 0, last_day), learn=True),
-                self._looked_up(table, _part(raw, last_day, None), learn=False),
+                self._looked_up(self._numbered[table], _part(raw, 0, last_day), learn=True),
+                self._looked_up(
+                    self._apart[table] if self._apart else self._numbered[table],
+                    _part(raw, last_day, None),
+                    learn=bool(self._apart),
+                ),
             ]
         )
         unknown = numbers < 0
@@ -92,10 +105,10 @@ class RowVocabulary(VocabularyStage):
         numbers[unknown] = 0
         return numbers, int(np.count_nonzero(unknown))
 
-    def _looked_up(self, table: int, raw: RawSparse, *, learn: bool) -> Numbers:
-        numbered = self._numbered[table]
-        assert numbered is not None
-        return numbered.number(raw.values, learn=learn, missing=raw.missing)  # type: ignore[arg-type]
+    @staticmethod
+    def _looked_up(table: IntegerTable | StringTable | None, raw: RawSparse, *, learn: bool) -> Numbers:
+        assert table is not None
+        return table.number(raw.values, learn=learn, missing=raw.missing)  # type: ignore[arg-type]
 
 
 def _table(column: SparseColumn) -> IntegerTable | StringTable:

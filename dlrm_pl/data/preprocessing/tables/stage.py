@@ -30,11 +30,22 @@ class ValueTable(Protocol):
     def restore(self, values: Any, counts: Counts) -> None: ...  # noqa: D102
 
 
+def mapping_of(counts: Counts, min_count: int) -> Numbers:
+    """Return the ids after rare values got row 0, by the ids before, of which 0 stands for unseen values."""
+    stays = counts >= min_count
+    return np.concatenate([[0], np.where(stays, np.cumsum(stays), 0)]).astype(np.int32)
+
+
 class VocabularyStage:
     """The tables of a log's categorical columns, fed in the order of the rows, chunk by chunk from 0 on.
 
     A *number* counts a table's values by first appearance. An *id* is what is written: the number itself, or one
     more where row 0 stands for unseen values, or what ``mappings`` says where rare values join them.
+
+    Attributes:
+        tables: the tables.
+        tables_of_last_day: tables that number the last day's values apart, where a part of a log is read whose
+            vocabulary is merged with others later; None elsewhere.
 
     Args:
         columns: columns of the log.
@@ -51,6 +62,7 @@ class VocabularyStage:
         given: Vocabulary | None,
     ) -> None:
         self.tables = tables
+        self.tables_of_last_day: Sequence[ValueTable | None] | None = None
         self._columns = columns
         self._min_count = options.min_count
         self._given = given
@@ -70,6 +82,16 @@ class VocabularyStage:
         """
         return self._given is None and (self._learns_last_day or not last_day)
 
+    @property
+    def shift(self) -> int:
+        """The id of number 0, before the mapping."""
+        return self._shift
+
+    @property
+    def is_given(self) -> bool:
+        """Whether the ids are those of another dataset."""
+        return self._given is not None
+
     def stop(self) -> None:
         """Wake all threads that wait for another one; they end with StoppedError."""
         raise NotImplementedError
@@ -84,8 +106,7 @@ class VocabularyStage:
                 mappings.append(None)
                 continue
             _, counts = table.read(len(table))
-            stays = counts >= self._min_count
-            mappings.append(np.concatenate([[0], np.where(stays, np.cumsum(stays), 0)]).astype(np.int32))
+            mappings.append(mapping_of(counts, self._min_count))
         return mappings
 
     def save(self, folder: Path, columns: Columns) -> DictionaryChecksums:

@@ -1,0 +1,125 @@
+"""Checks of all machines before the work: they have this program, the files, and room."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dlrm_pl.data.preprocessing.cluster.ray_cluster import Machine, RayCluster
+from dlrm_pl.data.preprocessing.logs.log import Log
+from dlrm_pl.data.preprocessing.plan import Plan
+from dlrm_pl.errors import ClusterError
+from dlrm_pl.files.sizes import format_bytes
+from dlrm_pl.version import __version__
+
+_ANSWER_S = 60.0
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a machine sees.
+
+    Attributes:
+        version: version of this program.
+        token: text of the file that was written for this check; None if it is not there.
+        missing: paths of the log that are missing, or of another size.
+        free_bytes: free space on the disk of the output.
+        memory_bytes: memory of the machine.
+    """
+
+    version: str
+    token: str | None
+    missing: list[str]
+    free_bytes: int
+    memory_bytes: int
+
+
+def look(token: Path, files: Sequence[tuple[str, int]]) -> Seen:
+    """Return what this machine sees; runs as a task on each.
+
+    Args:
+        token: file that the machine that started the run has written.
+        files: path and size of each file of the log.
+    """
+    found = [path for path, size in files if not os.path.isfile(path) or os.path.getsize(path) != size]
+    text = token.read_text(encoding="ascii") if token.is_file() else None
+    free = shutil.disk_usage(token.parent).free if token.parent.is_dir() else 0
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return Seen(__version__, text, found, free, memory)
+
+
+def check_machines(cluster: RayCluster, folder: Path, files: Sequence[Path]) -> dict[Machine, Seen]:
+    """Check that all machines have this version and see the files.
+
+    Args:
+        cluster: the cluster.
+        folder: folder of the unfinished run.
+        files: files of the log.
+
+    Returns:
+        What each machine sees.
+
+    Raises:
+        ClusterError: there is no machine, or one does not answer, has another version, or lacks a path.
+    """
+    machines = cluster.machines()
+    if not machines:
+        raise ClusterError("The cluster has no machine with a processor. Start one: ray start --address=HOST:PORT.")
+    token = folder / f"token_{uuid.uuid4().hex}"
+    token.write_text(token.name, encoding="ascii")
+    sizes = [(str(path), path.stat().st_size) for path in files]
+    tasks = {machine: cluster.start(look, token, sizes, cpus=0, name="check", machine=machine) for machine in machines}
+    seen: dict[Machine, Seen] = {}
+    try:
+        for machine, task in tasks.items():
+            if not cluster.wait([task], _ANSWER_S):
+                raise ClusterError(f"{machine.name}: does not answer within {_ANSWER_S:.0f} s. Stop it, or repair it.")
+            seen[machine] = cluster.outcome(task, f"the check of {machine.name}").result()
+            _check(machine, seen[machine], token)
+    finally:
+        token.unlink(missing_ok=True)
+    return seen
+
+
+def _check(machine: Machine, seen: Seen, token: Path) -> None:
+    if seen.version != __version__:
+        raise ClusterError(
+            f"{machine.name}: has version {seen.version} of dlrm-pl, and this machine {__version__}. Install the same."
+        )
+    if seen.token != token.name:
+        raise ClusterError(
+            f"{machine.name}: does not see {token.parent.parent}, the folder of the output. Choose a folder on a file "
+            "system that all machines share, under the same path."
+        )
+    if seen.missing:
+        raise ClusterError(
+            f"{machine.name}: does not see {seen.missing[0]} as it is on this machine. The logs have to be on a file "
+            "system that all machines share, under the same path."
+        )
+
+
+def check_memory(log: Log, plan: Plan, seen: dict[Machine, Seen]) -> None:
+    """Check that each machine has the memory that a day takes.
+
+    Args:
+        log: the log.
+        plan: estimate of the run.
+        seen: what each machine sees.
+
+    Raises:
+        ClusterError: days are too large for a machine; names them.
+    """
+    machine, least = min(((machine, its.memory_bytes) for machine, its in seen.items()), key=lambda each: each[1])
+    share = [plan.memory_of_day(day) for day in range(plan.days)]
+    large = [log.name(day) for day in range(plan.days) if share[day] > least]
+    if large:
+        more = f" and {len(large) - 3} more" if len(large) > 3 else ""
+        raise ClusterError(
+            f"{', '.join(large[:3])}{more}: a day takes up to {format_bytes(max(share))} of memory, but {machine.name} "
+            f"has {format_bytes(least)}. Lower --memory, cap the tables with --max_ind_range, or leave this "
+            "machine out."
+        )

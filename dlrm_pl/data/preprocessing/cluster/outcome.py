@@ -1,0 +1,68 @@
+"""What a task of a cluster came to, as a value: an error of the user's input is one, and a full disk too."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dlrm_pl.errors import DLRMError
+
+
+class MachineError(OSError):
+    """An error of the operating system of a machine.
+
+    Args:
+        number: number of the error.
+        text: what the system says.
+        machine: name of the machine.
+    """
+
+    def __init__(self, number: int, text: str, machine: str) -> None:
+        super().__init__(number, f"{text} (on {machine})")
+        self.machine = machine
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The result of a task, or why it has none.
+
+    Attributes:
+        value: what the function returned.
+        error: error that a user may act on.
+        failure: number and text of an error of the operating system.
+        machine: name of the machine.
+    """
+
+    value: Any = None
+    error: DLRMError | None = None
+    failure: tuple[int, str] | None = None
+    machine: str = ""
+
+    def result(self) -> Any:
+        """Return the value.
+
+        Raises:
+            DLRMError: the input or the options are at fault.
+            OSError: a file could not be read or written; names the machine.
+        """
+        if self.error is not None:
+            raise self.error
+        if self.failure is not None:
+            number, text = self.failure
+            raise MachineError(number, text, self.machine)
+        return self.value
+
+
+def outcome_of(function: Callable[..., Any], arguments: Sequence[Any]) -> Outcome:
+    """Call a function and return what it came to."""
+    try:
+        return Outcome(function(*arguments), machine=socket.gethostname())
+    except DLRMError as error:
+        return Outcome(error=type(error)(str(error)), machine=socket.gethostname())
+    except OSError as error:
+        if error.errno is None:
+            raise
+        text = str(error).partition("] ")[2] or str(error)
+        return Outcome(failure=(error.errno, text), machine=socket.gethostname())

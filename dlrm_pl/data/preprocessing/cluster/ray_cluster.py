@@ -1,0 +1,176 @@
+"""Ray, which starts the tasks on machines and starts them again elsewhere when one is lost."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+from dlrm_pl.data.preprocessing.cluster.outcome import Outcome, outcome_of
+from dlrm_pl.errors import ClusterError, ConfigurationError
+
+LOCAL = "local"
+"""Address of a cluster of this machine alone, which is started for the run."""
+
+_RETRIES = 25  # Of a task whose machine or process is lost.
+_STORE_BYTES = 80 << 20  # Paths and small numbers are all that goes through the object store.
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A machine of a cluster.
+
+    Attributes:
+        id: identifier that Ray gave it.
+        name: name for messages.
+        cpus: number of processors that it offers.
+        memory_bytes: memory that it offers.
+    """
+
+    id: str
+    name: str
+    cpus: int
+    memory_bytes: int
+
+
+class RayCluster:
+    """A connection to a Ray cluster; made by ``ray_cluster``."""
+
+    def __init__(self, ray: Any) -> None:
+        self._ray = ray
+        self._board: Any = None
+
+    def machines(self) -> list[Machine]:
+        """Return the machines that are alive and offer processors."""
+        machines = []
+        for node in self._ray.nodes():
+            resources = node["Resources"]
+            if node["Alive"] and resources.get("CPU", 0) >= 1:
+                name = f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']}, node {node['NodeID'][:8]})"
+                machines.append(Machine(node["NodeID"], name, int(resources["CPU"]), int(resources.get("memory", 0))))
+        return sorted(machines, key=lambda machine: machine.id)
+
+    def start(
+        self, function: Callable[..., Any], *arguments: Any, cpus: int, name: str, machine: Machine | None = None
+    ) -> Any:
+        """Start a task; returns a handle.
+
+        Args:
+            function: function of a module that all machines have.
+            arguments: its arguments.
+            cpus: number of processors that it takes.
+            name: name of the task, for Ray's own messages.
+            machine: machine that it has to run on; None for any.
+        """
+        strategy: Any = "SPREAD"
+        if machine is not None:
+            from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+            strategy = NodeAffinitySchedulingStrategy(machine.id, soft=False)
+        task = self._ray.remote(outcome_of).options(
+            num_cpus=cpus, max_retries=0 if machine else _RETRIES, name=name, scheduling_strategy=strategy
+        )
+        return task.remote(function, arguments)
+
+    def wait(self, tasks: Sequence[Any], timeout_s: float) -> list[Any]:
+        """Wait until one of the tasks has ended, or the time is over; returns all that have ended."""
+        ended, _ = self._ray.wait(list(tasks), num_returns=1, timeout=timeout_s)
+        if ended:
+            ended, _ = self._ray.wait(list(tasks), num_returns=len(tasks), timeout=0)
+        return list(ended)
+
+    def outcome(self, task: Any, name: str) -> Outcome:
+        """Return what a task that has ended came to.
+
+        Raises:
+            ClusterError: it was lost more often than it is started again.
+        """
+        errors = self._ray.exceptions
+        try:
+            outcome: Outcome = self._ray.get(task)
+        except errors.RayTaskError:
+            raise  # An error of the program.
+        except errors.RayError as error:
+            reason = str(error).strip().splitlines()[0]
+            raise ClusterError(
+                f"{name}: was lost with its machine or process, {_RETRIES} times in a row if it was started again "
+                f"({type(error).__name__}: {reason}). See Ray's logs of that machine; memory is often the reason."
+            ) from error
+        return outcome
+
+    def cancel(self, tasks: Sequence[Any]) -> None:
+        """Stop tasks, and wait until they have stopped."""
+        for task in tasks:
+            with suppress(self._ray.exceptions.RayError):
+                self._ray.cancel(task, force=True)
+        if tasks:
+            self._ray.wait(list(tasks), num_returns=len(tasks), timeout=30)
+
+    def board(self) -> Any:
+        """Return the board on which tasks note their progress, to be given to ``note``."""
+        if self._board is None:
+            self._board = self._ray.remote(_Board).options(num_cpus=0, max_restarts=-1).remote()
+        return self._board
+
+    def read_board(self) -> dict[str, tuple[int, int]]:
+        """Return the numbers that each task noted last; nothing if the board cannot be reached now."""
+        with suppress(self._ray.exceptions.RayError):
+            noted: dict[str, tuple[int, int]] = self._ray.get(self._board.read.remote(), timeout=2)
+            return noted
+        return {}
+
+
+class _Board:
+    """Numbers that tasks note while they run; lives in a process of its own."""
+
+    def __init__(self) -> None:
+        self._noted: dict[str, tuple[int, int]] = {}
+
+    def note(self, name: str, done: int, rows: int) -> None:
+        self._noted[name] = done, rows
+
+    def read(self) -> dict[str, tuple[int, int]]:
+        return self._noted
+
+
+@contextmanager
+def ray_cluster(address: str, cpus: int) -> Iterator[RayCluster]:
+    """Connect to a cluster, or start one of this machine alone, until the block ends.
+
+    Args:
+        address: ``local``, ``auto``, or the address of a cluster.
+        cpus: number of processors of a cluster of this machine.
+
+    Raises:
+        ConfigurationError: Ray is not installed.
+        ClusterError: there is no cluster at the address, or it has other versions of Python or Ray.
+    """
+    try:
+        import ray
+    except ImportError as error:
+        raise ConfigurationError(
+            f'--cluster {address} needs Ray, which is not installed: pip install "dlrm-pl[cluster]".'
+        ) from error
+    if ray.is_initialized():  # By the program that calls us, which also ends it.
+        yield RayCluster(ray)
+        return
+    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+    try:
+        if address == LOCAL:
+            os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+            ray.init("local", num_cpus=cpus, include_dashboard=False, object_store_memory=_STORE_BYTES, **quiet)
+        else:
+            ray.init(address, **quiet)
+    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ClusterError(
+            f"--cluster {address}: cannot be used ({reason}). Give local, auto, or the HOST:PORT that `ray start` "
+            "printed."
+        ) from error
+    try:
+        yield RayCluster(ray)
+    finally:
+        ray.shutdown()

@@ -1,0 +1,122 @@
+"""Tasks of a stage that run at the same time, watched until all have ended; stopped together."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+from dlrm_pl.data.preprocessing.cluster.ray_cluster import RayCluster
+from dlrm_pl.errors import ClusterError
+
+Progress = Callable[[str, float, int], None]
+"""Called with the name of the stage, the share of it that is done, and the rows since the last call."""
+
+_POLL_S = 0.5
+_WATCH_S = 5.0
+_LOST_S = 60.0
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task of a stage.
+
+    Attributes:
+        name: its name, different from all others of the stage.
+        function: function of ``tasks``.
+        arguments: its arguments after the name and the board.
+        cpus: number of processors that it takes.
+        weight: its share of the stage, in the unit in which it notes what is done.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+    cpus: int
+    weight: int = 1
+
+
+class Stages:
+    """Runs the tasks of one stage after the other; a context manager that stops the tasks of a failed one.
+
+    Args:
+        cluster: the cluster.
+        progress: called from time to time.
+    """
+
+    def __init__(self, cluster: RayCluster, progress: Progress) -> None:
+        self._cluster = cluster
+        self._progress = progress
+        self._running: dict[Any, Task] = {}
+        self._lost_since: float | None = None
+        self._watched = time.monotonic()
+
+    def run(
+        self,
+        stage: str,
+        started: Sequence[Task],
+        rows_of: Callable[[Any], int] = lambda result: 0,
+        *,
+        before: int = 0,
+        total: int | None = None,
+    ) -> dict[str, Any]:
+        """Run tasks and return their results by their names.
+
+        Args:
+            stage: name of the stage.
+            started: the tasks.
+            rows_of: returns the rows that the result of a task stands for.
+            before: weight of the tasks of the stage that ended before.
+            total: weight of all tasks of the stage; None for that of these.
+
+        Raises:
+            DLRMError: a task failed, or no machine is left that could run it.
+            OSError: a file could not be read or written on some machine.
+        """
+        board, results = self._cluster.board(), dict[str, Any]()
+        for task in started:
+            name = f"{stage}: {task.name}"
+            handle = self._cluster.start(task.function, name, board, *task.arguments, cpus=task.cpus, name=name)
+            self._running[handle] = task
+        done, rows, told = before, 0, 0
+        total = max(1, total if total is not None else sum(task.weight for task in started))
+        while self._running:
+            for handle in self._cluster.wait(list(self._running), _POLL_S):
+                task = self._running.pop(handle)
+                result = self._cluster.outcome(handle, f"{stage}, {task.name}").result()
+                results[task.name] = result
+                done, rows = done + task.weight, rows + rows_of(result)
+            noted = self._cluster.read_board() if self._running else {}
+            now, now_rows = done, rows
+            for task in self._running.values():
+                its_done, its_rows = noted.get(f"{stage}: {task.name}", (0, 0))
+                now, now_rows = now + min(its_done, task.weight), now_rows + its_rows
+            # A task that is started again on another machine has done less than before.
+            self._progress(stage, min(1.0, now / total), max(0, now_rows - told))
+            told = max(told, now_rows)
+            self._watch(max(task.cpus for task in started))
+        return results
+
+    def _watch(self, cpus: int) -> None:
+        """Stop when there is no machine any more that could run a task."""
+        now = time.monotonic()
+        if now - self._watched < _WATCH_S:
+            return
+        self._watched = now
+        if any(machine.cpus >= cpus for machine in self._cluster.machines()):
+            self._lost_since = None
+            return
+        self._lost_since = self._lost_since or now
+        if now - self._lost_since > _LOST_S:
+            raise ClusterError(
+                f"No machine with {cpus} processors is left in the cluster since {_LOST_S:.0f} s. Start one again, and "
+                "run the same command to resume."
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Stop the tasks that still run."""
+        self._cluster.cancel(list(self._running))

@@ -1,0 +1,30 @@
+"""Progress of a task, as it is noted for the machine that started the run."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+
+class Noted:
+    """Notes the progress of a task on the board, twice a second at most.
+
+    Args:
+        board: the board.
+        name: name of the task.
+    """
+
+    def __init__(self, board: Any, name: str) -> None:
+        self._board = board
+        self._name = name
+        self._done = self._rows = 0
+        self._last = time.monotonic()
+
+    def add(self, done: int, rows: int) -> None:
+        """Add what was done, in any unit, and rows."""
+        self._done += done
+        self._rows += rows
+        now = time.monotonic()
+        if now - self._last >= 0.5:
+            self._last = now
+            self._board.note.remote(self._name, self._done, self._rows)
