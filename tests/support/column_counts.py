@@ -23,7 +23,7 @@ OTHER_NUMBERS = {
         "(26, 1.1)": "values of a table of the logs",
         "(5, 8, 13)": "numbers of tables of the logs",
     },
-    "data/synthetic/world.py": {"in range(40)": "steps of a bisection"},
+    "data/synthetic/world.py": {"steps=40": "of a bisection"},
     "documents/yaml_text.py": {"_MAX_DIGITS = 40": "digits of a number"},
     "files/destinations.py": {"_MOST_LINKS = 40": "links that Linux follows"},
     "kernels/int8/pages.py": {"26 instead of 45 million rows": "a measurement"},

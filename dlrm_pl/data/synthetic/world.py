@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 from dlrm_pl.columns.columns import Columns
 from dlrm_pl.data.lookup.values import Numbers
 from dlrm_pl.data.synthetic.best_auroc import expected_auroc
+from dlrm_pl.data.synthetic.bisection import bisected
 from dlrm_pl.data.synthetic.drawing import (
     ABSENT_RANK,
     MISSING_DENSE,
@@ -238,17 +239,21 @@ class ClickWorld:
         # Scale and intercept do not change the order of the rows, so one sort is enough.
         total = np.sort(np.sum([unit[name] * parts[name] for name in parts], axis=0))
 
-        low, high = 0.0, _MAX_SCALE
-        reached = expected_auroc(_probability(total, high, label_rate)[0])
-        if reached < best_auroc:
+        # Each step begins from the intercept of the one before: it is close.
+        intercept = 0.0
+
+        def excess(scale: float) -> float:
+            nonlocal intercept
+            probability, intercept = _probability(total, scale, label_rate, intercept)
+            return expected_auroc(probability) - best_auroc
+
+        if (reached := excess(_MAX_SCALE) + best_auroc) < best_auroc:
             raise ConfigurationError(
                 f"best_auroc={best_auroc} is too high: at label_rate={label_rate} it is at most {reached:.6f}. "
                 "Choose a lower value."
             )
-        for _ in range(40):
-            scale = 0.5 * (low + high)
-            probability, self._intercept = _probability(total, scale, label_rate)
-            low, high = (scale, high) if expected_auroc(probability) < best_auroc else (low, scale)
+        scale = bisected(excess, 0.0, _MAX_SCALE, steps=40, start=1.0)
+        _, self._intercept = _probability(total, scale, label_rate, intercept)
         self._scale = {name: scale * factor for name, factor in unit.items()}
 
 
@@ -256,7 +261,7 @@ class ClickWorld:
 def click_world(
     seed: int, label_rate: float, best_auroc: float, max_table_size: int | None, columns: Columns
 ) -> ClickWorld:
-    """Return the cached world of these arguments, or make it, which takes a second for its pilot sample.
+    """Return the cached world of these arguments, or make it, which takes part of a second for its pilot sample.
 
     Raises:
         ConfigurationError: see ``ClickWorld``.
@@ -264,14 +269,20 @@ def click_world(
     return ClickWorld(seed, label_rate, best_auroc, max_table_size, columns)
 
 
-def _probability(total: Floats, scale: float, label_rate: float) -> tuple[Floats, float]:
-    """Return probabilities of logits ``scale * total + intercept``, and the intercept for the mean ``label_rate``."""
-    low, high = -1000.0, 1000.0
-    for _ in range(50):
-        intercept = 0.5 * (low + high)
-        probability = 1.0 / (1.0 + np.exp(-np.clip(scale * total + intercept, -500.0, 500.0)))
-        low, high = (intercept, high) if probability.mean() < label_rate else (low, intercept)
-    return probability, intercept
+def _probability(total: Floats, scale: float, label_rate: float, start: float) -> tuple[Floats, float]:
+    """Return probabilities of logits ``scale * total + intercept``, and the intercept for the mean ``label_rate``.
+
+    The intercept is looked for from ``start`` on.
+    """
+
+    def probability(intercept: float) -> Floats:
+        return 1.0 / (1.0 + np.exp(-np.clip(scale * total + intercept, -500.0, 500.0)))
+
+    def excess(intercept: float) -> float:
+        return float(probability(intercept).mean()) - label_rate
+
+    intercept = bisected(excess, -1000.0, 1000.0, steps=50, start=start)
+    return probability(intercept), intercept
 
 
 def _weights(rng: np.random.Generator, count: int, decay: float) -> Floats:
