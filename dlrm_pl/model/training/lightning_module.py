@@ -183,12 +183,16 @@ class DLRMModule(StoredModule):
             self.model.embedding_bags.trains_upper_halves = table_format == "split"  # type: ignore[assignment]
         self._add_metrics()
 
-    def configure_model(self) -> None:
+    def setup(self, stage: str) -> None:
         """Let the strategy shard the tables, if it is one that does.
+
+        Not in Lightning's hook for it, ``configure_model``, which is also called without a trainer, and whose presence
+        alone makes callbacks warn of sharding.
 
         Raises:
             ConfigurationError: the module was made for such a strategy, and this is another one.
         """
+        super().setup(stage)
         strategy = self.trainer.strategy
         if isinstance(strategy, ShardsTables):
             strategy.shard_tables(self)
