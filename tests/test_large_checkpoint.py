@@ -33,6 +33,9 @@ def limit_memory(mapped=0):
     status = dict(line.split(":", 1) for line in open("/proc/self/status"))
     limit = 1024 * int(status["VmData"].split()[0]) + (128 << 20) + mapped
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+
+def size_of(path):
+    return sum(file.stat().st_size for file in Path(path).rglob("*")) if os.path.isdir(path) else os.stat(path).st_size
 """
 
 _MAKE = """
@@ -55,17 +58,30 @@ config = {"seed_everything": 1, "data": {"folder": data, "eval_batch_size": 100}
 (folder / "config.yaml").write_text(yaml.safe_dump(config))
 """
 
+_SHARD = """
+from tests.support.sharded_folders import write_sharded
+limit_memory()
+write_sharded(Path(checkpoint), folder / "sharded.ckpt", ranks=3)
+os.unlink(checkpoint)
+"""
+
+_MERGE = """
+import dlrm_pl.cli.commands.merge_checkpoint, dlrm_pl.model.checkpoints.sharded.merging
+limit_memory()
+assert main(["merge-checkpoint", str(folder / "sharded.ckpt"), "--output", str(folder / "merged.ckpt")]) == 0
+"""
+
 _QUANTIZE = """
 import dlrm_pl.cli.lightning_cli, dlrm_pl.artifact.verification.verify, dlrm_pl.artifact.report.page, numpy
 numpy.linalg.inv(numpy.eye(3))  # What plots are placed by; the library takes its buffers at the first call.
-limit_memory(os.stat(checkpoint).st_size * 3 // 2)  # And its tables in int8, of the search and of the artifact.
+limit_memory(size_of(checkpoint) * 3 // 2)  # And its tables in int8, of the search and of the artifact.
 assert main(["quantize", "-c", str(folder / "config.yaml"), "--ckpt_path", checkpoint, "--output", artifact,
              "--relative", "0.05"]) == 0
 """
 
 _VERIFY = """
 import dlrm_pl.cli.commands.verify, dlrm_pl.artifact.verification.verify
-limit_memory(os.stat(checkpoint).st_size * 3 // 2)
+limit_memory(size_of(checkpoint) * 3 // 2)
 assert main(["verify", "--artifact", artifact, "--data", data, "--ckpt_path", checkpoint]) == 0
 """
 
@@ -140,6 +156,18 @@ def test_checkpoint_larger_than_the_memory_is_imported_quantized_and_verified(st
     assert certificate["accepted"]
     assert certificate["rows"] == 2000
     assert 0.7 < certificate["fp32"]["auroc"] < 0.99
+
+
+def test_sharded_checkpoint_larger_than_the_memory_is_merged_quantized_and_verified(
+    steps: Steps, tmp_path: Path
+) -> None:
+    of_folder = 'checkpoint = str(folder / "sharded.ckpt")\n'
+    labelled = [_MAKE, _IMPORT, _LABEL, _SHARD]
+    assert not steps.run([*labelled, _MERGE, of_folder + _QUANTIZE, of_folder + _VERIFY], tmp_path)
+    assert (tmp_path / "merged.ckpt").stat().st_size > 200e6
+    certificate = json.loads((tmp_path / "artifact" / "certificate.json").read_text())
+    assert certificate["accepted"]
+    assert certificate["rows"] == 2000
 
 
 def test_the_limit_is_one_that_a_copy_of_the_tables_would_pass(steps: Steps, tmp_path: Path) -> None:

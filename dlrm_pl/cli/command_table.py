@@ -10,6 +10,7 @@ from dlrm_pl.cli.commands.export_tables import export_tables
 from dlrm_pl.cli.commands.from_dlrm_flags import from_dlrm_flags
 from dlrm_pl.cli.commands.import_checkpoint import import_checkpoint
 from dlrm_pl.cli.commands.inspect import inspect
+from dlrm_pl.cli.commands.merge_checkpoint import merge_checkpoint
 from dlrm_pl.cli.commands.predict import predict_with_artifact
 from dlrm_pl.cli.commands.preprocess import preprocess
 from dlrm_pl.cli.commands.synthesize import synthesize
@@ -22,6 +23,7 @@ LIGHT: dict[str, Callable[..., Report | None]] = {
     "verify": verify,
     "benchmark": benchmark,
     "inspect": inspect,
+    "merge-checkpoint": merge_checkpoint,
     "export-tables": export_tables,
     "import-checkpoint": import_checkpoint,
     "from-dlrm-flags": from_dlrm_flags,
@@ -31,7 +33,7 @@ LIGHT: dict[str, Callable[..., Report | None]] = {
 
 PREDICT_WITH_ARTIFACT = predict_with_artifact
 
-POSITIONAL = ("inspect", "configs", "completion")
+POSITIONAL = ("inspect", "merge-checkpoint", "configs", "completion")
 """Commands whose required options are given without a name: `inspect PATH`."""
 
 TRAINER = {
@@ -54,6 +56,7 @@ ORDER = (
     "verify",
     "benchmark",
     "inspect",
+    "merge-checkpoint",
     "import-checkpoint",
     "export-tables",
     "from-dlrm-flags",
@@ -73,6 +76,7 @@ EXAMPLES = {
     "verify": "--artifact artifacts/int8 --data clicks --ckpt_path model.ckpt",
     "benchmark": "--artifact artifacts/int8 --ckpt_path model.ckpt --output benchmark",
     "inspect": "artifacts/int8",
+    "merge-checkpoint": "step=1000.ckpt --output model.ckpt",
     "export-tables": "--ckpt_path model.ckpt --output tables --bits 4",
     "import-checkpoint": "--upstream dlrm.pt --output model.ckpt --data terabyte",
     "from-dlrm-flags": "--output run.yaml -- python dlrm_s_pytorch.py --arch-sparse-feature-size=16",
