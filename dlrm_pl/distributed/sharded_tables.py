@@ -36,6 +36,7 @@ class ShardedTables(ShardedBags):
     Attributes:
         dmp: TorchRec's DistributedModelParallel around an EmbeddingBagCollection with the tables ``t0``, ``t1``, ...
         shapes: rows and columns of each table.
+        settings: optimizer of the tables.
         accumulates: whether gradients of several batches are added up before the tables change.
         weight_of_batch: factor of the mean loss of the last batch, so that the mean over processes is the mean over
             all samples: 1 where all have as many.
@@ -57,7 +58,7 @@ class ShardedTables(ShardedBags):
         from torchrec.distributed.types import ShardingEnv
         from torchrec.distributed.types import ShardingPlan as EnginePlan
 
-        self._settings = settings
+        self.settings = settings
         self._ranks = dist.get_world_size()
         self._keys = [f"f{table}" for table in range(architecture.num_tables)]
         self.shapes = [(rows, architecture.embedding_dim) for rows in architecture.table_sizes]

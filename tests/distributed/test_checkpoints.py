@@ -48,6 +48,13 @@ for optimizer, before, sharding in RESUMED:
     path = folder / f"{optimizer}-{before}" / "step=6.ckpt"
     trainer, module = train(32, {"sharding": sharding}, DATA, 12, ckpt_path=path, optimizer=optimizer)
     keep(trainer, module, f"{optimizer}-{before}-{sharding}")
+
+# An ordinary file goes on too.
+from dlrm_pl.model.checkpoints.sharded.merging import Merge
+file = folder / f"merged-{trainer.global_rank}.ckpt"
+Merge(folder / "adagrad-column_wise" / "step=6.ckpt").write(file)
+trainer, module = train(32, {"sharding": "row_wise"}, DATA, 12, ckpt_path=file, optimizer="adagrad")
+keep(trainer, module, "adagrad-file")
 """
 
 
@@ -99,17 +106,43 @@ def test_another_sharding_goes_on_with_the_same_steps(
     assert _largest_difference(undisturbed, _weights(trained, f"{optimizer}-{before}-{sharding}")) <= 1e-5
 
 
+def test_merged_file_goes_on_with_several_processes(trained: Path) -> None:
+    undisturbed = _weights(trained, "adagrad-column_wise")
+    assert _largest_difference(undisturbed, _weights(trained, "adagrad-file")) <= 1e-5
+
+
+@pytest.mark.parametrize(("optimizer", "sharding"), [("rwsadagrad", "row_wise"), ("adagrad", "column_wise")])
+def test_one_process_without_the_engine_goes_on_from_a_folder(
+    trained: Path, synthetic_folder: Path, optimizer: str, sharding: str
+) -> None:
+    """With the batches of both processes together."""
+    data = dlrm_pl.DLRMDataModule(synthetic_folder, batch_size=64, shuffle="none")
+    trainer = dlrm_pl.DLRMTrainer(
+        accelerator="cpu", max_steps=12, logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, limit_val_batches=0,
+    )  # fmt: skip
+    path = trained / f"{optimizer}-{sharding}" / "step=6.ckpt"
+    module = dlrm_pl.load_checkpoint(path)
+    trainer.fit(module, datamodule=data, ckpt_path=path, override=True)
+    weights = {name: value.detach() for name, value in module.named_parameters()}
+    assert trainer.global_step == 12
+    assert _largest_difference(_weights(trained, f"{optimizer}-{sharding}"), weights) <= 1e-5
+
+
+@pytest.mark.parametrize("optimizer", ["rwsadagrad", "adagrad"])
 @pytest.mark.parametrize("sharding", SHARDINGS)
-def test_a_folder_reads_as_the_checkpoint_of_one_process(trained: Path, sharding: str) -> None:
-    checkpoint = read_checkpoint(trained / f"rwsadagrad-{sharding}" / "step=12.ckpt", whole=True)
-    weights = _weights(trained, f"rwsadagrad-{sharding}")
+def test_a_folder_reads_as_the_checkpoint_of_one_process(trained: Path, optimizer: str, sharding: str) -> None:
+    folder = trained / f"{optimizer}-{sharding}" / "step=12.ckpt"
+    checkpoint = read_checkpoint(folder, whole=True)
+    weights = _weights(trained, f"{optimizer}-{sharding}")
     assert checkpoint["state_dict"].keys() == weights.keys()
     for name, value in checkpoint["state_dict"].items():
         torch.testing.assert_close(value, weights[name], rtol=0, atol=0)
-    module = dlrm_pl.load_checkpoint(trained / f"rwsadagrad-{sharding}" / "step=12.ckpt")
-    optimizer: Any = module.configure_optimizers()["optimizer"]
-    optimizer.load_state_dict(checkpoint["optimizer_states"][0])
-    for parameter, state in optimizer.state.items():
+    own: Any = dlrm_pl.load_checkpoint(folder).configure_optimizers()
+    own["optimizer"].load_state_dict(checkpoint["optimizer_states"][0])
+    own["lr_scheduler"]["scheduler"].load_state_dict(checkpoint["lr_schedulers"][0])
+    assert all(len(rates) == len(own["optimizer"].param_groups) for rates in own["lr_scheduler"]["scheduler"].coming(3))
+    for parameter, state in own["optimizer"].state.items():
         assert state["sum"].shape in (parameter.shape, parameter.shape[:1])
         assert float(state["sum"].max()) > 0
 

@@ -68,7 +68,7 @@ def write_sharded(
         (name for name in contents["state_dict"] if ".tables." in name), key=lambda name: int(name.split(".")[3])
     )
     saved = contents.get("optimizer_states") or []
-    numbers = saved[0]["param_groups"][-1]["params"] if saved else []
+    numbers = saved[0]["param_groups"][-1]["params"][: len(names)] if saved else []
     for table, name in enumerate(names):
         whole = contents["state_dict"].pop(name)
         state = saved[0]["state"].pop(numbers[table], {}) if numbers else {}
@@ -83,7 +83,7 @@ def write_sharded(
     folder.mkdir()
     for rank, pieces in enumerate(parts):
         write_torch_file(folder / PART_NAME.format(rank), {"identity": identity, "rank": rank, "pieces": pieces})
-    write_torch_file(folder / DENSE_NAME, contents | {KEY: {"identity": identity}})
+    write_torch_file(folder / DENSE_NAME, contents | {KEY: {"identity": identity, "numbers": numbers}})
     files = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
     (folder / MARKER_NAME).write_text(json.dumps({"format": 1, "identity": identity, "files": files}))
     return folder

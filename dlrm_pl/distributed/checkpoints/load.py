@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from dlrm_pl.callbacks.checkpoint_io import resume_in_epoch
+from dlrm_pl.distributed.checkpoints.optimizer_forms import with_tables_apart
 from dlrm_pl.distributed.together import together
+from dlrm_pl.model.checkpoints.contract import CheckpointContract
 from dlrm_pl.model.checkpoints.file import open_checkpoint
 from dlrm_pl.model.checkpoints.tensors import check_tensors, stored_tensors
 from dlrm_pl.torch_file.plain import replace_leaves
@@ -35,17 +37,19 @@ def _load(path: Path, rank: int, ranks: int) -> dict[str, Any]:
     contents = open_checkpoint(path)
     tensors = sorted(stored_tensors(contents), key=lambda pair: (-pair[0].nbytes, pair[1]))
     check_tensors(tensors[rank::ranks])
-    of_tables = _of_tables(contents)
+    num_tables = CheckpointContract.read(contents).architecture.num_tables
+    of_tables = _of_tables(contents, num_tables)
     loaded: dict[str, Any] = replace_leaves(
         contents, FileTensor, lambda tensor: tensor if id(tensor) in of_tables else tensor.read()
     )
-    return resume_in_epoch(loaded)
+    return with_tables_apart(resume_in_epoch(loaded), num_tables)
 
 
-def _of_tables(contents: dict[str, Any]) -> set[int]:
+def _of_tables(contents: dict[str, Any], num_tables: int) -> set[int]:
     """Return the ids of the tables, and of the optimizer's state for them."""
     found = {id(tensor) for name, tensor in contents["state_dict"].items() if ".embedding_bags." in name}
     for saved in contents.get("optimizer_states", ()):
-        for number in saved["param_groups"][-1]["params"]:
+        numbers = saved["param_groups"][-1]["params"]  # In a single group, the tables come first.
+        for number in numbers[:num_tables]:
             found |= {id(value) for value in saved["state"].get(number, {}).values()}
     return found

@@ -1,4 +1,4 @@
-"""The optimizer's state in checkpoints: that of one process, whatever the sharding of the tables."""
+"""Load the optimizer's state of a checkpoint, whatever the sharding of the tables was."""
 
 from __future__ import annotations
 
@@ -15,36 +15,18 @@ from dlrm_pl.torch_file.pieces import fill_part
 from dlrm_pl.torch_file.stored import FileTensor
 
 
-def without_tables(checkpoint: dict[str, Any], num_tables: int) -> dict[str, Any]:
-    """Return the contents of a checkpoint whose optimizer has all tables in its second group, but no state of them.
-
-    Args:
-        checkpoint: contents as Lightning collected them, with those tables alone that each process has whole.
-        num_tables: number of tables.
-    """
-    if not checkpoint.get("optimizer_states"):
-        return checkpoint
-    saved = checkpoint["optimizer_states"][0]
-    dense, tables = saved["param_groups"]
-    first = len(dense["params"])
-    groups = [dense, tables | {"params": list(range(first, first + num_tables))}]
-    state = {number: values for number, values in saved["state"].items() if number < first}
-    return checkpoint | {"optimizer_states": [{"state": state, "param_groups": groups}]}
-
-
 def load_states(saved: dict[str, Any], tables: ShardedTables, optimizer: torch.optim.Optimizer) -> None:
     """Give the optimizers of tables in parts, and the one of Lightning, the state of a checkpoint.
 
     Args:
-        saved: state of the optimizer in the checkpoint; that of tables are ``FileTensor``.
+        saved: state of the optimizer in the checkpoint, with the tables in the second of two groups; the states of
+            tables are ``FileTensor``.
         tables: tables of the model.
         optimizer: optimizer of the training.
 
     Raises:
         CheckpointError: the checkpoint has another optimizer.
     """
-    if len(saved["param_groups"]) != 2:
-        raise CheckpointError("The checkpoint has the optimizer of an earlier version. Train a new model.")
     dense, group = saved["param_groups"]
     states = [saved["state"].get(number) for number in group["params"]]
     names = {id(parameter): name for name, parameter in tables.dmp.named_parameters()}
@@ -56,7 +38,13 @@ def load_states(saved: dict[str, Any], tables: ShardedTables, optimizer: torch.o
             own[number] = {name: value.read() if isinstance(value, FileTensor) else value
                            for name, value in state.items()}  # fmt: skip
     numbers = list(range(first, first + len(replicated)))
-    optimizer.load_state_dict({"state": own, "param_groups": [dense, group | {"params": numbers}]})
+    groups = [
+        now | {name: value for name, value in before.items() if name in now} | {"params": params}
+        for now, before, params in zip(
+            optimizer.state_dict()["param_groups"], (dense, group), (dense["params"], numbers), strict=True
+        )
+    ]
+    optimizer.load_state_dict({"state": own, "param_groups": groups})
     for piece in pieces_of(tables, optimizer):
         if piece["name"] != SUM or piece["table"] in replicated:
             continue

@@ -14,7 +14,7 @@ from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.state_dict_saver import save
 
 from dlrm_pl.callbacks.checkpoint_state import same_state
-from dlrm_pl.distributed.checkpoints.optimizer_states import without_tables
+from dlrm_pl.distributed.checkpoints.optimizer_forms import of_one_process
 from dlrm_pl.distributed.checkpoints.pieces import pieces_of
 from dlrm_pl.distributed.checkpoints.places import link_files, make_temporary, put_in_place
 from dlrm_pl.distributed.checkpoints.planner import PiecesPlanner
@@ -22,7 +22,7 @@ from dlrm_pl.distributed.checkpoints.writer import FolderWriter
 from dlrm_pl.distributed.sharded_tables import ShardedTables
 from dlrm_pl.distributed.together import on_first, raise_failures
 from dlrm_pl.errors import ConfigurationError
-from dlrm_pl.model.checkpoints.sharded.names import SavedPiece
+from dlrm_pl.model.checkpoints.sharded.names import KEY, SavedPiece
 
 
 class Saver:
@@ -65,7 +65,8 @@ class Saver:
         path, temporary, is_link, identity = on_first(lambda: self._begin(Path(path), checkpoint))
         try:
             if not is_link:
-                dense = without_tables(checkpoint, len(tables.shapes))
+                dense, numbers = of_one_process(checkpoint, tables.settings, len(tables.shapes))
+                dense |= {KEY: {"identity": identity, "numbers": numbers}}
                 self._write(temporary, identity, dense, pieces_of(tables, optimizer), tables.shapes)
             on_first(lambda: put_in_place(temporary, path))
         finally:

@@ -16,7 +16,7 @@ from dlrm_pl.callbacks.checkpoint_io import AtomicCheckpointIO
 from dlrm_pl.distributed.checkpoints.planner import PiecesPlanner
 from dlrm_pl.errors import OutputError
 from dlrm_pl.files.complete_io import sync_path
-from dlrm_pl.model.checkpoints.sharded.names import DENSE_NAME, FORMAT, KEY, MARKER_NAME, PART_NAME, WEIGHT
+from dlrm_pl.model.checkpoints.sharded.names import DENSE_NAME, FORMAT, MARKER_NAME, PART_NAME, WEIGHT
 from dlrm_pl.saving.snapshot import Snapshot, can_write
 from dlrm_pl.torch_file.writer import write_torch_file
 
@@ -83,7 +83,7 @@ class FolderWriter(StorageWriter):
         written = {path.name: path.stat().st_size}
         if self._is_coordinator:
             dense = self._folder / DENSE_NAME
-            AtomicCheckpointIO().save_checkpoint(self._dense | {KEY: {"identity": self._identity}}, dense)
+            AtomicCheckpointIO().save_checkpoint(self._dense, dense)
             written[dense.name] = dense.stat().st_size
         result: Future[Any] = Future()
         result.set_result(written)

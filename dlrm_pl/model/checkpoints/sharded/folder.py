@@ -75,7 +75,7 @@ def open_sharded(folder: Path) -> dict[str, Any]:
             for piece in _pieces(folder / name, part, marker.identity):
                 pieces.setdefault((piece.table, piece.name), []).append(piece)
     try:
-        _put_together(contents, pieces)
+        _put_together(contents, pieces, stated.get("numbers"))
     except CheckpointError as error:
         raise CheckpointError(f"{folder}: {str(error).rstrip('.')}. {_ADVICE}") from error
     return contents
@@ -121,10 +121,12 @@ def _pieces(path: Path, contents: Any, identity: str) -> list[_Piece]:
     return pieces
 
 
-def _put_together(contents: dict[str, Any], pieces: dict[tuple[int, str], list[_Piece]]) -> None:
+def _put_together(contents: dict[str, Any], pieces: dict[tuple[int, str], list[_Piece]], numbers: Any) -> None:
     """Add the tables, and the state of the optimizer for them, to the contents of ``dense.pt``."""
     contract = CheckpointContract.read(contents)
     sizes, width = contract.architecture.table_sizes, contract.architecture.embedding_dim
+    if any(name == SUM for _, name in pieces) and not _are_numbers(numbers, len(sizes)):
+        raise CheckpointError("corrupt: it does not state the numbers of the tables among the optimizer's parameters")
     if outside := [table for table, _ in pieces if table >= len(sizes)]:
         raise CheckpointError(f"corrupt: it has a piece of table {outside[0]}, but {len(sizes)} tables")
     for table, rows in enumerate(sizes):
@@ -132,16 +134,19 @@ def _put_together(contents: dict[str, Any], pieces: dict[tuple[int, str], list[_
             weights = TensorInPieces((rows, width), torch.float32, _of_values(pieces.get((table, WEIGHT), [])))
             contents["state_dict"][TABLE_NAME.format(table)] = weights
             if sums := pieces.get((table, SUM)):
-                _add_state(contents, table, _sums(rows, width, sums))
+                _add_state(contents, numbers[table], _sums(rows, width, sums))
         except CheckpointError as error:
             raise CheckpointError(f"table {table}: {error}") from error
 
 
-def _add_state(contents: dict[str, Any], table: int, sums: FileTensor) -> None:
+def _are_numbers(numbers: Any, count: int) -> bool:
+    return isinstance(numbers, list) and len(numbers) == count and all(type(number) is int for number in numbers)
+
+
+def _add_state(contents: dict[str, Any], number: int, sums: FileTensor) -> None:
     try:
-        saved = contents["optimizer_states"][0]
-        number = saved["param_groups"][1]["params"][table]
-        saved["state"][number] = {"step": torch.tensor(float(contents["global_step"])), SUM: sums}
+        state = contents["optimizer_states"][0]["state"]
+        state[number] = {"step": torch.tensor(float(contents["global_step"])), SUM: sums}
     except (KeyError, IndexError, TypeError) as error:
         raise CheckpointError("corrupt: it has a state of the optimizer, but no optimizer") from error
 
