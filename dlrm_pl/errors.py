@@ -72,3 +72,7 @@ class ClusterError(DLRMError):
 
 class OutputError(DLRMError):
     """An output cannot be written: it is in use, read-only, or a file that may not be replaced."""
+
+
+class ProcessError(DLRMError):
+    """Another process of a training on several did not come up, has ended, or does not answer."""

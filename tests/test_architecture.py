@@ -113,6 +113,7 @@ ONLY_IN = {
         "cli/lightning_cli.py",
         "data/loading/datamodule.py",
         "distributed/checkpoints/checkpointed.py",
+        "distributed/processes/watched.py",
         "distributed/strategy.py",
         "model/training/engine/choice.py",
         "model/training/engine/hooks.py",

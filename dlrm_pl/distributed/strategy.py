@@ -18,6 +18,8 @@ from dlrm_pl.distributed.plan.hosts import Hosts, bytes_of
 from dlrm_pl.distributed.plan.make import make_plan
 from dlrm_pl.distributed.plan.sharding_plan import ShardingPlan
 from dlrm_pl.distributed.plan.table import plan_summary, plan_text
+from dlrm_pl.distributed.processes.agreement import check_agreement
+from dlrm_pl.distributed.processes.watched import WatchedStrategy
 from dlrm_pl.distributed.sharded_tables import ShardedTables
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.model.dlrm import DLRM
@@ -26,7 +28,7 @@ from dlrm_pl.model.training.lightning_module import DLRMModule
 log = logging.getLogger(__name__)
 
 
-class ShardedStrategy(CheckpointedStrategy):
+class ShardedStrategy(WatchedStrategy, CheckpointedStrategy):
     """Several processes that share the tables of a model; each trains on its own rows with a copy of the MLPs.
 
     Args:
@@ -72,6 +74,7 @@ class ShardedStrategy(CheckpointedStrategy):
         model = module.model
         if isinstance(model.embedding_bags, ShardedTables):
             return
+        check_agreement(module, {"trainer.strategy.sharding": self.sharding, "trainer.strategy.memory": self.memory})
         tables = ShardedTables(model.architecture, self._plan(module), module.optimizers_chosen, self.root_device)
         if module.random_state is not None:
             self._draw(model, tables, module.random_state)

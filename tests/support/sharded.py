@@ -58,10 +58,16 @@ def run_sharded(script: str, folder: Path, count: int = 2) -> None:
     Raises:
         AssertionError: a process failed, with what it printed.
     """
+    failed = [error for status, error in end_sharded(start_sharded(script, folder, count)) if status]
+    assert not failed, "\n\n".join(failed)
+
+
+def start_sharded(script: str, folder: Path, count: int = 2) -> list[subprocess.Popen[str]]:
+    """Start the processes of ``run_sharded``."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
-    processes = [
+    return [
         subprocess.Popen(
             [sys.executable, "-c", _PROLOGUE + script, str(folder)],
             env=os.environ
@@ -81,6 +87,9 @@ def run_sharded(script: str, folder: Path, count: int = 2) -> None:
         )
         for rank in range(count)
     ]
+
+
+def end_sharded(processes: list[subprocess.Popen[str]]) -> list[tuple[int, str]]:
+    """Wait for processes; returns the status of each, and what it wrote to stderr."""
     errors = [process.communicate(timeout=250)[1] for process in processes]
-    failed = [error for process, error in zip(processes, errors, strict=True) if process.returncode]
-    assert not failed, "\n\n".join(failed)
+    return [(process.returncode, error) for process, error in zip(processes, errors, strict=True)]

@@ -85,7 +85,8 @@ def write_sharded(
         write_torch_file(folder / PART_NAME.format(rank), {"identity": identity, "rank": rank, "pieces": pieces})
     write_torch_file(folder / DENSE_NAME, contents | {KEY: {"identity": identity, "numbers": numbers}})
     files = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
-    (folder / MARKER_NAME).write_text(json.dumps({"format": 1, "identity": identity, "files": files}))
+    stated = {"format": 1, "identity": identity, "global_step": contents["global_step"], "files": files}
+    (folder / MARKER_NAME).write_text(json.dumps(stated))
     return folder
 
 

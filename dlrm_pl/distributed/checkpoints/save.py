@@ -67,7 +67,7 @@ class Saver:
             if not is_link:
                 dense, numbers = of_one_process(checkpoint, tables.settings, len(tables.shapes))
                 dense |= {KEY: {"identity": identity, "numbers": numbers}}
-                self._write(temporary, identity, dense, pieces_of(tables, optimizer), tables.shapes)
+                self._write(temporary, path, identity, dense, pieces_of(tables, optimizer), tables.shapes)
             on_first(lambda: put_in_place(temporary, path))
         finally:
             if self._rank == 0:
@@ -90,6 +90,7 @@ class Saver:
     def _write(
         self,
         temporary: Path,
+        path: Path,
         identity: str,
         dense: dict[str, Any],
         pieces: Sequence[SavedPiece],
@@ -98,7 +99,7 @@ class Saver:
         try:
             save(
                 {},
-                storage_writer=FolderWriter(temporary, identity, self._rank, dense),
+                storage_writer=FolderWriter(temporary, path, identity, self._rank, dense),
                 planner=PiecesPlanner(pieces, shapes),
                 no_dist=not dist.is_initialized(),
             )

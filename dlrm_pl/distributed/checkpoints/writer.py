@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ from torch.futures import Future
 
 from dlrm_pl.callbacks.checkpoint_io import AtomicCheckpointIO
 from dlrm_pl.distributed.checkpoints.planner import PiecesPlanner
-from dlrm_pl.errors import OutputError
+from dlrm_pl.errors import DLRMError, NonFiniteError, OutputError
 from dlrm_pl.files.complete_io import sync_path
-from dlrm_pl.model.checkpoints.sharded.names import DENSE_NAME, FORMAT, MARKER_NAME, PART_NAME, WEIGHT
+from dlrm_pl.model.checkpoints.sharded.names import DENSE_NAME, FORMAT, MARKER_NAME, PART_NAME, WEIGHT, SavedPiece
+from dlrm_pl.model.training.resuming.run_record import RunRecord
 from dlrm_pl.saving.snapshot import Snapshot, can_write
 from dlrm_pl.torch_file.writer import write_torch_file
 
@@ -26,13 +28,17 @@ class FolderWriter(StorageWriter):
 
     Args:
         folder: the folder, which all processes share.
+        path: name that it will have, for messages.
         identity: random text that all files state, the same on all processes.
         rank: number of this process.
         dense: everything but the tables, as Lightning collected it; the coordinator writes it.
     """
 
-    def __init__(self, folder: Path, identity: str, rank: int, dense: dict[str, Any]) -> None:
-        self._folder, self._identity, self._rank, self._dense = folder, identity, rank, dense
+    def __init__(self, folder: Path, path: Path, identity: str, rank: int, dense: dict[str, Any]) -> None:
+        self._folder, self._path, self._identity, self._rank, self._dense = folder, path, identity, rank, dense
+        nonfinite = RunRecord.read(dense).nonfinite_tables  # Imported so.
+        self._may_be_nonfinite = {int(name.split(".")[3]) for name in nonfinite if ".embedding_bags.tables." in name}
+        self._part = folder / PART_NAME.format(rank)
         self._is_coordinator = False
 
     def reset(self, checkpoint_id: str | os.PathLike[str] | None = None) -> None:
@@ -64,19 +70,29 @@ class FolderWriter(StorageWriter):
 
         Raises:
             NonFiniteError: a value is NaN or infinite.
-            OSError: the disk is full.
+            OutputError: the disk is full, or the folder cannot be written.
         """
         assert isinstance(planner, PiecesPlanner)
-        pieces = [planner.piece(item) for item in plan.items]
-        path = self._folder / PART_NAME.format(self._rank)
+        try:
+            written = self._write([planner.piece(item) for item in plan.items])
+        except NonFiniteError as error:
+            raise NonFiniteError(str(error).replace(str(self._part), str(self._path))) from None
+        except OSError as error:
+            if isinstance(error, DLRMError):
+                raise
+            raise OutputError(
+                f"{self._path}: not written: {error.strerror} on {socket.gethostname()}. Earlier checkpoints are whole."
+            ) from error
+        result: Future[Any] = Future()
+        result.set_result(written)
+        return result
+
+    def _write(self, pieces: list[SavedPiece]) -> dict[str, int]:
+        """Write the files of this process; returns their sizes."""
+        path = self._part
         contents = {"identity": self._identity, "rank": self._rank, "pieces": [dict(piece) for piece in pieces]}
+        names = {id(piece["values"]): _name(piece) for piece in pieces if piece["table"] not in self._may_be_nonfinite}
         if can_write():
-            names = {
-                id(piece["values"]): f"table {piece['table']}"
-                if piece["name"] == WEIGHT
-                else f"the optimizer's {piece['name']} of table {piece['table']}"
-                for piece in pieces
-            }
             Snapshot(path, contents, lambda tensor: names.get(id(tensor))).write()
         else:
             write_torch_file(path, contents)
@@ -85,17 +101,20 @@ class FolderWriter(StorageWriter):
             dense = self._folder / DENSE_NAME
             AtomicCheckpointIO().save_checkpoint(self._dense, dense)
             written[dense.name] = dense.stat().st_size
-        result: Future[Any] = Future()
-        result.set_result(written)
-        return result
+        return written
 
     def finish(self, metadata: Metadata, results: list[Any]) -> None:
         """Write the marker, once all processes have written their files."""
         files = {name: size for written in results for name, size in written.items()}
         marker = self._folder / MARKER_NAME
-        text = json.dumps({"format": FORMAT, "identity": self._identity, "files": dict(sorted(files.items()))})
+        stated = {
+            "format": FORMAT,
+            "identity": self._identity,
+            "global_step": self._dense.get("global_step", 0),
+            "files": dict(sorted(files.items())),
+        }
         with marker.open("w", encoding="utf-8") as handle:
-            handle.write(text)
+            json.dump(stated, handle)
             handle.flush()
             os.fsync(handle.fileno())
         sync_path(self._folder)
@@ -104,3 +123,9 @@ class FolderWriter(StorageWriter):
     def validate_checkpoint_id(cls, checkpoint_id: str | os.PathLike[str]) -> bool:
         """Accept what the constructor accepts."""
         return isinstance(checkpoint_id, str | os.PathLike)
+
+
+def _name(piece: SavedPiece) -> str:
+    """Return what a piece is, for messages."""
+    of_table = f"table {piece['table']}"
+    return of_table if piece["name"] == WEIGHT else f"the optimizer's {piece['name']} of {of_table}"

@@ -30,6 +30,7 @@ class _Marker:
 
     format: int
     identity: str
+    global_step: Count
     files: dict[str, Count]
 
 

@@ -1,0 +1,92 @@
+"""The store through which processes tell each other that they are there, beside the one that torch makes."""
+
+from __future__ import annotations
+
+import os
+import socket
+from datetime import timedelta
+
+import torch.distributed as dist
+from torch._C._distributed_c10d import PrefixStore, Store, TCPStore
+
+from dlrm_pl.errors import ConfigurationError, ProcessError
+
+
+def connect(address: str, port: int, rank: int, timeout_s: float, attempt: int = 0) -> Store:
+    """Connect to the store of a training, which the first process serves, or torchrun.
+
+    Torch's own process group uses the same server.
+
+    Args:
+        address: name or address of the machine that serves it.
+        port: its port there.
+        rank: number of this process.
+        timeout_s: seconds to wait for the first process.
+        attempt: number of the training in this process; what was said in another one does not count.
+
+    Raises:
+        ConfigurationError: another program uses the port.
+        ProcessError: the first process does not answer.
+    """
+    serves = rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
+    try:
+        store = TCPStore(
+            address, port, None, serves, timedelta(seconds=timeout_s), wait_for_workers=False, multi_tenant=True
+        )
+    except dist.DistNetworkError as error:
+        if serves:
+            raise ConfigurationError(
+                f"Port {port} of {address} is in use by another program, and the processes cannot meet there "
+                f"({_first_line(error)}). Set MASTER_PORT to a free port, or give torchrun another --master_port."
+            ) from error
+        raise _no_first(address, port, timeout_s, error) from error
+    except dist.DistStoreError as error:
+        raise _no_first(address, port, timeout_s, error) from error
+    # After a restart by torchrun the keys of the processes before are still there.
+    return PrefixStore(f"dlrm_pl/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}/{attempt}", store)
+
+
+def wait_for_all(store: Store, rank: int, ranks: int, timeout_s: float) -> list[str]:
+    """Wait until all processes are there.
+
+    Returns:
+        The machine and the number of the process, as ``HOST:NUMBER``, of each.
+
+    Raises:
+        ProcessError: some did not come up in time; names them.
+    """
+    store.set(_key(rank), f"{socket.gethostname()}:{os.getpid()}")
+    try:
+        store.wait([_key(other) for other in range(ranks)], timedelta(seconds=timeout_s))
+    except (dist.DistStoreError, dist.DistNetworkError, RuntimeError) as error:
+        missing = [other for other in range(ranks) if not _has(store, _key(other))]
+        if not missing:
+            raise
+        names = ", ".join(f"rank {other}" for other in missing)
+        raise ProcessError(
+            f"{names} of {ranks} did not come up within {timeout_s:g} s. Start as many processes as "
+            "trainer.devices and trainer.num_nodes say, and see the output of those that are missing."
+        ) from error
+    return [store.get(_key(other)).decode() for other in range(ranks)]
+
+
+def _key(rank: int) -> str:
+    return f"process/{rank}"
+
+
+def _has(store: Store, key: str) -> bool:
+    try:
+        return bool(store.check([key]))
+    except (dist.DistStoreError, dist.DistNetworkError, RuntimeError):
+        return False
+
+
+def _no_first(address: str, port: int, timeout_s: float, error: Exception) -> ProcessError:
+    return ProcessError(
+        f"rank 0 did not come up within {timeout_s:g} s: nothing answers on port {port} of {address} "
+        f"({_first_line(error)}). Start it too, or correct MASTER_ADDR and MASTER_PORT."
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]

@@ -1,0 +1,78 @@
+"""The part of the strategy that brings processes together, and says which one failed."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from typing import Any
+
+from pytorch_lightning.strategies import DDPStrategy
+
+from dlrm_pl.distributed.processes.heartbeats import Heartbeats
+from dlrm_pl.distributed.processes.store import connect, wait_for_all
+from dlrm_pl.errors import DLRMError, ProcessError
+
+_SIGNS = (
+    *("Connection closed by peer", "Connection reset by peer", "Connection refused", "Broken pipe", "Socket closed"),
+    *("recv operation", "send operation", "Read error", "Write error", "Timed out", "timed out", "NCCL"),
+)
+"""Words in torch's errors that mean that another process did not take part."""
+
+_ATTEMPTS = itertools.count()
+
+
+class WatchedStrategy(DDPStrategy):
+    """DDPStrategy whose processes know which of them are missing, have ended, or have failed."""
+
+    _heartbeats: Heartbeats | None = None
+
+    def setup_distributed(self) -> None:
+        """Bring all processes together.
+
+        Raises:
+            ConfigurationError: the port is in use.
+            ProcessError: some did not come up; names them.
+        """
+        self.set_world_ranks()
+        if self.world_size > 1:
+            environment: Any = self.cluster_environment
+            timeout_s = self._timeout.total_seconds() if self._timeout is not None else 600.0
+            store = connect(
+                environment.main_address, environment.main_port, self.global_rank, timeout_s, next(_ATTEMPTS)
+            )
+            names = wait_for_all(store, self.global_rank, self.world_size, timeout_s)
+            self._heartbeats = Heartbeats(store, self.global_rank, names)
+        super().setup_distributed()
+
+    def on_exception(self, exception: BaseException) -> None:
+        """Tell the others why this process fails; or find out which other one has failed.
+
+        Raises:
+            ProcessError: another process has ended, or does not answer; names it.
+        """
+        super().on_exception(exception)
+        if self._heartbeats is None:
+            return
+        if isinstance(exception, DLRMError) or not any(sign in str(exception) for sign in _SIGNS):
+            self._heartbeats.report(f"{type(exception).__name__}: {exception}".split("\n")[0])
+            return
+        lost = self._heartbeats.lost()
+        self._heartbeats.stop()
+        if not lost:
+            return
+        others = "; ".join(f"rank {rank} ({what})" for rank, what in sorted(lost.items()))
+        again = (
+            "torchrun starts all of them again if it has restarts left (--max-restarts)."
+            if "TORCHELASTIC_RUN_ID" in os.environ
+            else "Go on from the last checkpoint with --ckpt_path."
+        )
+        raise ProcessError(
+            f"rank {self.global_rank} stops, since the training needs all processes and lost {others}. {again}"
+        ) from exception
+
+    def teardown(self) -> None:
+        """End the signs of life."""
+        super().teardown()
+        if self._heartbeats is not None:
+            self._heartbeats.stop()
+            self._heartbeats = None
