@@ -26,6 +26,7 @@ SHAPES = {
     "cat": Architecture((5, 9), 12, (4, 31, 12), (65, 1), interaction="cat"),
     "one layer on top": Architecture((20, 20), 8, (5, 8), (1,)),
     "many tables": Architecture((50,) * 40, 20, (13, 20), (64, 32, 1)),
+    "more vectors and inputs than tiles hold": Architecture((50,) * 40, 48, (13, 800, 48), (64, 1)),
     "wide": Architecture((300,) * 26, 128, (13, 512, 256, 128), (100, 1)),
     "means": Architecture((20, 30, 8), 16, (6, 16), (24, 1), pooling=("mean", "sum", "mean")),
 }

@@ -324,11 +324,9 @@ void Trainer::backward_rows(Team& team, int64_t number, const Batch& batch, cons
         team.meet();
         if (!at_once) continue;
         team.share(number, net.num_tables, 1, [&](int64_t first, int64_t last) {
-            for (int64_t table = first; table < last; table++) {
-                variant.descend(
-                    net, tables[size_t(table)], table, batch, RowGradients{values, start},
-                    step.tables.learning_rate, start, end);
-            }
+            variant.descend(
+                net, tables.data(), first, last, batch, RowGradients{values, start}, step.tables.learning_rate, start,
+                end);
         });
         team.meet();
     }

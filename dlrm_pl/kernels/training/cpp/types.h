@@ -186,10 +186,11 @@ struct Variant {
         int64_t last);
 
     // --- rows.h ---
-    // Subtracts learning_rate * gradient from the rows of one table, sample after sample of [first, last).
+    // Subtracts learning_rate * gradient from the rows of tables [first_table, last_table), of each sample after sample
+    // of [first, last).
     void (*descend)(
-        const Network&, const Table&, int64_t table, const Batch&, RowGradients, float learning_rate, int64_t first,
-        int64_t last);
+        const Network&, const Table*, int64_t first_table, int64_t last_table, const Batch&, RowGradients,
+        float learning_rate, int64_t first, int64_t last);
     // sum (+)= weight * gradient of one row.
     void (*add_row)(float* sum, const float* gradient, float weight, int64_t dim, bool add);
     // Applies a rule to one row, whose gradient is complete.

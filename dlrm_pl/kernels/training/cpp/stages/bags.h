@@ -20,15 +20,11 @@ inline Bag bag_of(const Batch& batch, int64_t table, int64_t sample) {
     return {batch.indices + bounds[0], batch.indices + bounds[1]};
 }
 
-inline void prefetch_row(const float* row, int64_t dim) {
+// Into the L2 cache: from memory to the L1 cache, the processor fetches fewer lines at a time.
+template <typename T>
+inline void prefetch_row(const T* row, int64_t count) {
     const auto* start = reinterpret_cast<const char*>(row);
-    for (int64_t line = 0; line < dim * 4; line += 64) __builtin_prefetch(start + line, 0, 2);
-}
-
-// Into all caches and ready to be changed.
-inline void prefetch_to_write(const float* row, int64_t dim) {
-    const auto* start = reinterpret_cast<const char*>(row);
-    for (int64_t line = 0; line < dim * 4; line += 64) __builtin_prefetch(start + line, 1, 3);
+    for (int64_t byte = 0; byte < count * int64_t(sizeof(T)); byte += 64) __builtin_prefetch(start + byte, 0, 2);
 }
 
 // A row as the forward pass reads it: with split tables, of each float only the upper 16 bits, copied to `spare`.

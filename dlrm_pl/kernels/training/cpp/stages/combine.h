@@ -16,12 +16,20 @@ struct Element<Bf16> {
     using Type = std::conditional_t<Product<Bf16>::WIDTH == 1, float, Bf16>;
 };
 
+#if defined(DLRM_TILES)
+template <typename T>
+constexpr bool in_tiles = std::is_same_v<T, Bf16>;
+#else
+template <typename T>
+constexpr bool in_tiles = false;
+#endif
+
 // What the room of a thread is used for.
 template <typename T>
 struct Room {
     using Value = typename Element<T>::Type;
 
-    int64_t count;    // Vectors, in whole registers.
+    int64_t count;    // Vectors, in whole registers; in whole blocks where tiles multiply them.
     int64_t dim;      // Values of a vector, padded.
     int64_t depth;    // Units of a vector, without those that are zeros anyway.
     int64_t stride;   // Between the values of two vectors: not a power of two, which would share few cache lines.
@@ -33,7 +41,7 @@ struct Room {
     const float** rows;     // [RESOLVED + AHEAD, T], of which the last ones are of samples to come.
 
     Room(const Network& net, float* room)
-        : count(round_up(net.num_tables + 1, LANES)),
+        : count(round_up(net.num_tables + 1, in_tiles<T> ? BLOCK : LANES)),
           dim(round_up(net.dim, BLOCK)),
           depth(round_up((net.dim + Product<T>::WIDTH - 1) / Product<T>::WIDTH, LANES)),
           stride(dim + BLOCK) {
@@ -95,9 +103,9 @@ inline void each_part(int64_t first, int64_t last, const Work& work) {
     for (int64_t part = 0; part < parts; part++) work(first + count * part / parts, first + count * (part + 1) / parts);
 }
 
-// room.products[i][j] = values[i] . values[j] for all j < i, and for j = i too.
-template <typename T>
-void multiply_pairs(const Room<T>& room, int64_t count) {
+// The vectors as panels. Calls between() now and then.
+template <typename T, typename Between>
+void pack_vectors(const Room<T>& room, const Between& between) {
     constexpr int64_t width = Product<T>::WIDTH;
     const int64_t stride = room.stride / width, depth = room.depth;
     const auto* const units = reinterpret_cast<const Unit<T>*>(room.values);
@@ -108,8 +116,18 @@ void multiply_pairs(const Room<T>& room, int64_t count) {
             auto* const to = reinterpret_cast<float*>(room.panels + column * depth + k * LANES);
             DLRM_UNROLL
             for (int64_t i = 0; i < LANES; i++) store(to + i * LANES, columns[i]);
+            between();
         }
     }
+}
+
+// room.products[i][j] = values[i] . values[j] for all j < i, and for j = i too.
+template <typename T, typename Between>
+void multiply_pairs(const Room<T>& room, int64_t count, const Between& between) {
+    constexpr int64_t width = Product<T>::WIDTH;
+    const int64_t stride = room.stride / width, depth = room.depth;
+    const auto* const units = reinterpret_cast<const Unit<T>*>(room.values);
+    pack_vectors(room, between);
     const auto multiply = [&](int64_t first, int64_t last) {
         for (int64_t column = 0; column < last; column += 2 * LANES) {
             const auto* const panels = room.panels + column * depth;
@@ -129,6 +147,12 @@ void multiply_pairs(const Room<T>& room, int64_t count) {
     multiply(0, single);
     each_part(single, count, multiply);
 }
+
+// What the products of many samples need before the first.
+template <typename T>
+struct Preparation {
+    explicit Preparation(int64_t) {}
+};
 
 // Where the gradients of a sample's vectors go: that of the first, and those of the others, `dim` apart.
 struct Gradients {

@@ -3,30 +3,41 @@
 
 #include "bags.h"
 #include "combine.h"
+#if defined(DLRM_TILES)
+#include "tile_combine.h"
+#endif
 
 // Finds the rows that samples look up, and brings those of samples to come into the cache.
 template <typename T>
 class Lookups {
 public:
     Lookups(const Network& net, const Table* tables, const Batch& batch, const Room<T>& room, int64_t first, int64_t last)
-        : net(net), tables(tables), batch(batch), room(room), last(last), block(first) {
+        : net(net), tables(tables), batch(batch), room(room), last(last), block(first),
+          coming_table(net.num_tables) {
         if (!batch.offsets) resolve();
-        for (int64_t sample = first; sample < std::min(first + AHEAD, last); sample++) {
-            for (int64_t table = 0; table < net.num_tables; table++) prefetch(sample, table);
+        for (coming = first; coming < std::min(first + AHEAD, last); coming++) {
+            for (int64_t table = 0; table < net.num_tables; table++) prefetch(coming, table);
         }
     }
 
     // Goes on to a sample, the one behind the last.
     void advance(int64_t sample) {
+        while (coming_table < net.num_tables) fetch();
         if (sample == block + RESOLVED && !batch.offsets) {
             block = sample;
             resolve();
         }
+        coming = sample + AHEAD, coming_table = coming < last ? 0 : net.num_tables;
+    }
+
+    // Brings what a sample to come looks up in its next table nearer. Called evenly over the time of a sample: the
+    // processor waits where too much is fetched at once.
+    void fetch() {
+        if (coming_table < net.num_tables) prefetch(coming, coming_table++);
     }
 
     // The pooled vector of a table: a row, or a place in the room that the next call uses again.
     const float* vector(int64_t sample, int64_t table) const {
-        if (sample + AHEAD < last) prefetch(sample + AHEAD, table);
         if (!batch.offsets) return read_row(row_of(sample, table), net.dim, net.split_tables, room.spare);
         return pool(tables[table], bag_of(batch, table, sample), net.dim, net.split_tables, room.spare, room.pooled);
     }
@@ -62,6 +73,7 @@ private:
     const Room<T>& room;
     const int64_t last;
     int64_t block;  // The first sample whose rows are in the room.
+    int64_t coming = 0, coming_table;  // What is fetched next.
 };
 
 // A vector as the backward pass will see it, and as units: values [0, dim), then zeros.
@@ -80,10 +92,11 @@ inline void put_vector(const float* from, int64_t dim, int64_t padded, T* stored
     for (; i < padded; i += LANES) put(load_some(from + i, dim - i));
 }
 
-// The pairs' products behind each other, up to `end`.
-template <typename T>
-inline T* put_pairs(const Room<T>& room, int64_t count, bool diagonal, T* to, T* end) {
+// The pairs' products behind each other, up to `end`. Calls between() now and then.
+template <typename T, typename Between>
+inline T* put_pairs(const Room<T>& room, int64_t count, bool diagonal, T* to, T* end, const Between& between) {
     for (int64_t i = 0; i < count; i++) {
+        if (i % 4 == 0) between();
         const float* const line = room.products + i * room.count;
         const int64_t pairs = i + diagonal;
         // Whole vectors as long as they fit: the next row overwrites what is behind a row's pairs.
@@ -107,7 +120,9 @@ void interact(
     room.clear();
     const int64_t dim = net.dim, padded = room.dim, count = net.num_tables + 1;
     const int64_t width = round_up(interaction_width(net), BLOCK);
+    const Preparation<T> prepared(BLOCK);
     Lookups<T> lookups(net, tables, batch, room, first, last);
+    const auto fetch = [&] { lookups.fetch(); };
     for (int64_t sample = first; sample < last; sample++) {
         lookups.advance(sample);
         T* const stored = row<T>(vectors, sample);
@@ -116,13 +131,15 @@ void interact(
             put_vector(
                 lookups.vector(sample, vector - 1), dim, padded, stored + vector * padded,
                 room.values + vector * room.stride);
+            prefetch_row(stored + vectors.stride + vector * padded, padded);  // Where the next sample's will go.
+            if (vector % 2) fetch();
         }
         T* to = row<T>(out, sample);
         T* const end = to + width;
         if (net.is_dot) {
-            multiply_pairs(room, count);
+            multiply_pairs(room, count, fetch);
             std::memcpy(to, stored, size_t(dim) * sizeof(T));
-            to = put_pairs(room, count, net.diagonal, to + dim, end);
+            to = put_pairs(room, count, net.diagonal, to + dim, end, fetch);
         } else {
             for (int64_t i = 0; i < count; i++, to += dim) std::memcpy(to, stored + i * padded, size_t(dim) * sizeof(T));
         }
@@ -137,6 +154,7 @@ void interact_backward(
     const Room<T> room(net, given);
     room.clear();
     const int64_t dim = net.dim, padded = room.dim, count = net.num_tables + 1;
+    const Preparation<T> prepared(net.num_tables);
     float* const dense = room.pooled;  // The gradient of the bottom MLP's output.
     std::fill(dense, dense + padded, 0.0f);
     for (int64_t sample = first; sample < last; sample++) {
@@ -155,7 +173,7 @@ void interact_backward(
         widened(from, dense, dim);
         if (net.is_dot) {
             spread_pairs(room, count, net.diagonal, from + dim);
-            multiply_symmetric(room, count, stored, {room.spare, to, dim});
+            multiply_symmetric(room, count, stored, Gradients{room.spare, to, dim});
             for (int64_t i = 0; i < dim; i++) dense[i] += room.spare[i];
         } else {
             widened(from + dim, to, net.num_tables * dim);

@@ -1,7 +1,7 @@
 // The stages of a Linear. Included within a variant's namespace, after its vectors.
 
 #include "products.h"
-#if defined(DLRM_BF16_INSTRUCTIONS) && !defined(DLRM_TILES)
+#if defined(DLRM_BF16_INSTRUCTIONS)
 #include "pairs.h"
 #endif
 #include "pack.h"

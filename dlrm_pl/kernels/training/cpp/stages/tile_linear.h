@@ -7,6 +7,10 @@ constexpr int64_t DEPTH = 32;           // Of a tile.
 constexpr int64_t TILE_VALUES = 512;    // bfloat16 values in a tile.
 constexpr int64_t STEP_VALUES = 2 * TILE_VALUES;
 constexpr int64_t TILE_GROUP_BYTES = 512 << 10;  // Of a layer's input, as GROUP_BYTES.
+constexpr int64_t TILE_GROUP_BLOCKS = 32;        // Blocks of 32 samples, as most.
+// A panel stays in the L1 cache up to so many tiles of depth; a deeper one is taken in parts of fewer.
+constexpr int64_t PANEL_STEPS = 12, PART_STEPS = 8;
+constexpr int64_t LINES_A_STEP = 4;  // Cache lines of what comes next that are fetched in the time of a depth of a tile.
 // Samples and inputs that are packed at a time for the gradient of the weights: 1 MiB.
 constexpr int64_t TILE_CHUNK = 512, TILE_INPUTS = 1024;
 
@@ -49,122 +53,239 @@ void pack<Bf16>(const Layer& layer, int64_t first, int64_t last) {
     }
 }
 
-// The sums of up to 32 rows by a panel, on their way to memory. They are finished a few rows at a time between the
-// products of the next ones: vector and tile units work side by side.
-struct TileSums {
-    alignas(64) float values[4][256];  // [2][2] tiles of [16][16].
-    int64_t row = 0, column = 0;       // Where they belong.
-    int64_t rows = 0, done = 0;
+// The sums of 32 rows by a panel: row after row, its 32 values behind each other.
+constexpr int64_t SUMS = 32 * BLOCK, SUMS_BYTES = BLOCK * int64_t(sizeof(float));
 
-    // Calls finish(left, right, row, column) for up to `count` rows.
-    template <typename Finish>
-    void finish(int64_t count, const Finish& finish) {
-        for (const int64_t end = std::min(done + count, rows); done < end; done++) {
-            const float* const sums = values[done / 16 * 2] + done % 16 * 16;
-            finish(load(sums), load(sums + 256), row + done, column);
+// What products are made of: 16 rows from `upper`, and as many from `lower` if that is not null, by `steps` tiles of a
+// panel's depth. Values of a row lie `step` apart from one tile to the next, rows `stride`. Sums begin with those in
+// `before`, or with zeros if that is null.
+struct TileProducts {
+    const Bf16 *upper, *lower;
+    int64_t stride, step;
+    const Bf16* panel;
+    int64_t steps;
+    const float* before;
+
+    // Calls between(k) after each of the first depths of a tile, and brings `ahead` into the L2 cache, from where on
+    // the processor reads next, a few lines at a time.
+    template <bool LOWER, typename Between>
+    inline __attribute__((always_inline)) void multiply(
+        float* sums, int64_t interrupted, const char* ahead, const Between& between) const {
+        begin<LOWER>();
+        const Bf16 *up = upper, *low = lower, *from = panel;
+        const int64_t bytes = stride * int64_t(sizeof(Bf16));
+        const auto one = [&]() __attribute__((always_inline)) {
+            _tile_loadd(4, up, bytes);
+            _tile_loadd(6, from, 64);
+            _tile_dpbf16ps(0, 4, 6);
+            _tile_loadd(7, from + TILE_VALUES, 64);
+            _tile_dpbf16ps(1, 4, 7);
+            if constexpr (LOWER) {
+                _tile_loadd(5, low, bytes);
+                _tile_dpbf16ps(2, 5, 6);
+                _tile_dpbf16ps(3, 5, 7);
+                low += step;
+            }
+            up += step, from += STEP_VALUES;
+            DLRM_UNROLL
+            for (int64_t i = 0; i < LINES_A_STEP; i++, ahead += 64) __builtin_prefetch(ahead, 0, 2);
+        };
+        const int64_t first = std::min(steps, interrupted);
+        for (int64_t k = 0; k < first; k++) {
+            one();
+            between();
         }
+        for (int64_t k = first; k < steps; k++) one();
+        store<LOWER>(sums);
+    }
+
+private:
+    template <bool LOWER>
+    void begin() const {
+        if (!before) {
+            _tile_zero(0);
+            _tile_zero(1);
+            if (LOWER) {
+                _tile_zero(2);
+                _tile_zero(3);
+            }
+            return;
+        }
+        _tile_loadd(0, before, SUMS_BYTES);
+        _tile_loadd(1, before + 16, SUMS_BYTES);
+        if (LOWER) {
+            _tile_loadd(2, before + SUMS / 2, SUMS_BYTES);
+            _tile_loadd(3, before + SUMS / 2 + 16, SUMS_BYTES);
+        }
+    }
+
+    template <bool LOWER>
+    static void store(float* sums) {
+        _tile_stored(0, sums, SUMS_BYTES);
+        _tile_stored(1, sums + 16, SUMS_BYTES);
+        if (LOWER) {
+            _tile_stored(2, sums + SUMS / 2, SUMS_BYTES);
+            _tile_stored(3, sums + SUMS / 2 + 16, SUMS_BYTES);
+        }
+        written(sums);
     }
 };
 
-// Products of 16 rows from `upper` and as many from `lower`, if that is not null, with a panel. Values of a row lie
-// `step` apart from one tile to the next, rows `stride`. Calls between(k) after each depth of a tile.
-template <typename Between>
-inline void multiply_tiles(
-    const Bf16* upper, const Bf16* lower, int64_t stride, int64_t step, const Bf16* panel, int64_t steps,
-    TileSums& sums, const Between& between) {
-    const int64_t bytes = stride * int64_t(sizeof(Bf16));
-    _tile_zero(0);
-    _tile_zero(1);
-    if (lower) {
-        _tile_zero(2);
-        _tile_zero(3);
-    }
-    for (int64_t k = 0; k < steps; k++, panel += STEP_VALUES, upper += step) {
-        _tile_loadd(4, upper, bytes);
-        _tile_loadd(6, panel, 64);
-        _tile_dpbf16ps(0, 4, 6);
-        _tile_loadd(7, panel + TILE_VALUES, 64);
-        _tile_dpbf16ps(1, 4, 7);
-        if (lower) {
-            _tile_loadd(5, lower, bytes);
-            _tile_dpbf16ps(2, 5, 6);
-            _tile_dpbf16ps(3, 5, 7);
-            lower += step;
+// Sums on their way to memory: they are finished a few rows at a time between the products of the next ones, as vector
+// and tile units work side by side. What is done for a row is a few instructions, or the processor would not see far
+// enough ahead to read the next tiles in time. A `Row` is where the sums of a row go: finish(left, right) puts them
+// there and expect() brings that memory nearer; both go on to the next row.
+template <typename Row>
+class Finishing {
+public:
+    // Makes products with `rows` rows, whose sums go to `next` and the rows behind it.
+    void make(const TileProducts& products, const char* ahead, const Row& next, int64_t rows) {
+        float* const sums = rooms[current ^ 1];
+        if (rows == 32) {
+            Row expected = next, finished = pending;
+            const float* values = rooms[current];
+            const bool whole = pending_rows == 32;
+            products.multiply<true>(sums, 32 / ROWS_A_STEP, ahead, [&]() __attribute__((always_inline)) {
+                DLRM_UNROLL
+                for (int64_t i = 0; i < ROWS_A_STEP; i++) expected.expect();
+                if (!whole) return;
+                DLRM_UNROLL
+                for (int64_t i = 0; i < ROWS_A_STEP; i++, values += BLOCK) finished.finish(load(values), load(values + LANES));
+            });
+            if (whole) {
+                const int64_t done = std::min(products.steps, 32 / ROWS_A_STEP) * ROWS_A_STEP;
+                pending = finished, first_row = done, pending_rows -= done;
+            }
+            end();
+        } else {
+            end();
+            const auto nothing = []() __attribute__((always_inline)) {};
+            if (products.lower) {
+                products.multiply<true>(sums, 0, ahead, nothing);
+            } else {
+                products.multiply<false>(sums, 0, ahead, nothing);
+            }
         }
-        between(k);
+        current ^= 1, pending = next, first_row = 0, pending_rows = rows;
     }
-    _tile_stored(0, sums.values[0], 64);
-    _tile_stored(1, sums.values[1], 64);
-    if (lower) {
-        _tile_stored(2, sums.values[2], 64);
-        _tile_stored(3, sums.values[3], 64);
-    }
-    written(sums.values);
-}
 
-// Products of samples with packed weights; finish(left, right, sample, column) for each sample and panel.
-template <typename Finish>
+    // Finishes what is left.
+    void end() {
+        const float* values = rooms[current] + first_row * BLOCK;
+        for (; pending_rows > 0; pending_rows--, values += BLOCK) pending.finish(load(values), load(values + LANES));
+    }
+
+private:
+    static constexpr int64_t ROWS_A_STEP = 4;
+
+    alignas(64) float rooms[2][SUMS];
+    Row pending{};
+    int64_t current = 0, first_row = 0, pending_rows = 0;
+};
+
+// Products of samples with packed weights; start(sample, column) is the Row that finishes the sums of a sample.
+template <typename Start>
 void multiply_in_tiles(
-    Matrix x, const void* pack, int64_t depth, int64_t columns, int64_t first, int64_t last, const Finish& finish) {
+    Matrix x, const void* pack, int64_t depth, int64_t columns, int64_t first, int64_t last, const Start& start) {
     written(x.data);
     const TileGuard guard;
-    TileSums rooms[2];
-    TileSums *now = &rooms[0], *before = &rooms[1];
+    alignas(64) static thread_local float kept[TILE_GROUP_BLOCKS][SUMS];  // Too large for a thread's stack.
+    Finishing<decltype(start(0, 0))> finishing;
     const int64_t steps = round_up(depth, BLOCK) / DEPTH, padded = round_up(columns, BLOCK);
-    const int64_t rows_a_step = (32 + steps - 1) / steps;
+    // A panel that would not stay in the L1 cache is taken in parts.
+    const int64_t part = steps > PANEL_STEPS ? PART_STEPS : steps;
     // A panel for the samples [begin, end), of which the last block may have fewer than 32 rows.
     const auto samples = [&](int64_t begin, int64_t end, int64_t column) {
         const Bf16* const panel = static_cast<const Bf16*>(pack) + column / BLOCK * steps * STEP_VALUES;
-        // Each block brings its share of the next panel nearer.
-        const int64_t lines = 32 * 32 / (end - begin) + 1;
-        const auto* next = reinterpret_cast<const char*>(panel + steps * STEP_VALUES);
-        for (int64_t sample = begin; sample < end; sample += 32) {
-            const int64_t rows = std::min<int64_t>(32, end - sample);
-            const Bf16 *const upper = row<Bf16>(x, sample), *const lower = rows > 16 ? upper + 16 * x.stride : nullptr;
-            now->row = sample, now->column = column, now->done = 0, now->rows = rows;
-            multiply_tiles(upper, lower, x.stride, DEPTH, panel, steps, *now, [&](int64_t) {
-                for (int64_t line = 0; line < lines; line++, next += 64) __builtin_prefetch(next, 0, 2);
-                before->finish(rows_a_step, finish);
-            });
-            std::swap(now, before);
+        for (int64_t step = 0; step < steps; step += part) {
+            const int64_t count = std::min(part, steps - step);
+            const Bf16* const tiles = panel + step * STEP_VALUES;
+            // Each block brings its share of the next part nearer.
+            const auto* ahead = reinterpret_cast<const char*>(tiles + count * STEP_VALUES);
+            for (int64_t sample = begin; sample < end; sample += 32, ahead += count * LINES_A_STEP * 64) {
+                const int64_t rows = std::min<int64_t>(32, end - sample);
+                float* const sums = kept[(sample - begin) / 32];
+                const Bf16* const upper = row<Bf16>(x, sample) + step * DEPTH;
+                const Bf16* const lower = rows > 16 ? upper + 16 * x.stride : nullptr;
+                const TileProducts products{upper, lower, x.stride, DEPTH, tiles, count, step ? sums : nullptr};
+                if (step + count == steps) {
+                    finishing.make(products, ahead, start(sample, column), rows);
+                } else if (lower) {
+                    products.multiply<true>(sums, 0, ahead, []() {});
+                } else {
+                    products.multiply<false>(sums, 0, ahead, []() {});
+                }
+            }
         }
     };
     const int64_t whole = first + (last - first) / 32 * 32, left = last - whole;
-    const int64_t most = std::max<int64_t>(32, TILE_GROUP_BYTES / (steps * DEPTH * int64_t(sizeof(Bf16))) / 32 * 32);
+    const int64_t fitting = TILE_GROUP_BYTES / (steps * DEPTH * int64_t(sizeof(Bf16))) / 32;
+    const int64_t most = 32 * std::min(TILE_GROUP_BLOCKS, std::max<int64_t>(1, fitting));
     for (int64_t begin = first; begin < whole; begin += most) {
         const int64_t end = std::min(begin + most, whole);
         for (int64_t column = 0; column < padded; column += BLOCK) samples(begin, end, column);
     }
     if (left) {
+        finishing.end();
         TileConfig(std::min<int64_t>(16, left), std::max<int64_t>(0, left - 16)).load();
         for (int64_t column = 0; column < padded; column += BLOCK) samples(whole, last, column);
     }
-    before->finish(32, finish);
+    finishing.end();
 }
 
 template <>
 void forward<Bf16>(const Layer& layer, Matrix x, Matrix y, int64_t first, int64_t last) {
-    multiply_in_tiles(
-        x, layer.forward_pack, layer.in, layer.out, first, last,
-        [&](Vector left, Vector right, int64_t sample, int64_t out) {
-            const float* const bias = layer.bias + out;
-            left = add(left, load_some(bias, layer.out - out));
-            right = add(right, load_some(bias + LANES, layer.out - out - LANES));
-            store(row<Bf16>(y, sample) + out, largest(zero(), left), largest(zero(), right));
-        });
+    struct Outputs {
+        Bf16* to;
+        int64_t stride;
+        Vector left, right;  // Biases.
+
+        void expect() {
+            __builtin_prefetch(to, 1);
+            to += stride;
+        }
+        void finish(Vector a, Vector b) {
+            store(to, largest(zero(), add(a, left)), largest(zero(), add(b, right)));
+            to += stride;
+        }
+    };
+    multiply_in_tiles(x, layer.forward_pack, layer.in, layer.out, first, last, [&](int64_t sample, int64_t out) {
+        const float* const bias = layer.bias + out;
+        return Outputs{
+            row<Bf16>(y, sample) + out, y.stride, load_some(bias, layer.out - out),
+            load_some(bias + LANES, layer.out - out - LANES)};
+    });
 }
 
 template <>
 void input_gradient<Bf16>(const Layer& layer, Matrix dy, Matrix mask, Matrix dx, int64_t first, int64_t last) {
-    multiply_in_tiles(
-        dy, layer.backward_pack, layer.out, layer.in, first, last,
-        [&](Vector left, Vector right, int64_t sample, int64_t in) {
-            if (mask.data) {
-                const Bf16* const values = row<Bf16>(mask, sample) + in;
-                left = where(values, left), right = where(values + LANES, right);
+    struct Inputs {
+        Bf16* to;
+        int64_t stride;
+        const Bf16* mask;
+        int64_t mask_stride;
+
+        void expect() {
+            __builtin_prefetch(to, 1);
+            to += stride;
+            if (mask) {
+                __builtin_prefetch(mask);
+                mask += mask_stride;
             }
-            store(row<Bf16>(dx, sample) + in, left, right);
-        });
+        }
+        void finish(Vector a, Vector b) {
+            if (mask) {
+                a = where(mask, a), b = where(mask + LANES, b);
+                mask += mask_stride;
+            }
+            store(to, a, b);
+            to += stride;
+        }
+    };
+    multiply_in_tiles(dy, layer.backward_pack, layer.out, layer.in, first, last, [&](int64_t sample, int64_t in) {
+        const Bf16* const values = mask.data ? row<Bf16>(mask, sample) + in : nullptr;
+        return Inputs{row<Bf16>(dx, sample) + in, dx.stride, values, mask.stride};
+    });
 }
 
 // 32 values of a sample, or zeros after the last one.
@@ -210,21 +331,32 @@ void weight_gradient<Bf16>(
     alignas(64) static thread_local Bf16 panels[TILE_INPUTS / BLOCK][TILE_CHUNK * BLOCK];
     alignas(64) Bf16 outputs[TILE_CHUNK * BLOCK];
     if (!add_to_it) clear_gradient(layer, first, last, samples == 0);
+    struct Weights {
+        float* to;
+        int64_t stride;
+        __mmask16 left, right;  // Inputs that exist.
+        bool adds;
+
+        void expect() {
+            __builtin_prefetch(to, 1);
+            __builtin_prefetch(to + LANES, 1);
+            to += stride;
+        }
+        void finish(Vector a, Vector b) {
+            if (adds) {
+                a = add(a, _mm512_maskz_loadu_ps(left, to));
+                b = add(b, _mm512_maskz_loadu_ps(right, to + LANES));
+            }
+            _mm512_mask_storeu_ps(to, left, a);
+            _mm512_mask_storeu_ps(to + LANES, right, b);
+            to += stride;
+        }
+    };
     const TileGuard guard;
-    TileSums rooms[2];
-    TileSums *now = &rooms[0], *before = &rooms[1];
+    Finishing<Weights> finishing;
     const int64_t ins = round_up(layer.in, BLOCK);
     for (int64_t start = 0; start < samples; start += TILE_CHUNK) {
         const int64_t end = std::min(start + TILE_CHUNK, samples), steps = (end - start + DEPTH - 1) / DEPTH;
-        const int64_t rows_a_step = (32 + steps - 1) / steps;
-        const bool adds = add_to_it || start > 0;
-        const auto finish = [&](Vector left, Vector right, int64_t out, int64_t in) {
-            float* const to = layer.weight_gradient + out * layer.in + in;
-            const int64_t count = layer.in - in;
-            if (adds) left = add(left, load_some(to, count)), right = add(right, load_some(to + LANES, count - LANES));
-            store_some(to, left, count);
-            store_some(to + LANES, right, count - LANES);
-        };
         add_rows<Bf16>(dy, start, end, layer.bias_gradient, first, last);
         for (int64_t group = 0; group < ins; group += TILE_INPUTS) {
             const int64_t after = std::min(group + TILE_INPUTS, ins);
@@ -235,22 +367,16 @@ void weight_gradient<Bf16>(
                 pack_outputs(dy, start, end, out, outputs);
                 written(outputs);
                 for (int64_t in = group; in < after; in += BLOCK) {
-                    now->row = out, now->column = in, now->done = 0, now->rows = std::min<int64_t>(32, last - out);
-                    const float* const to = layer.weight_gradient + out * layer.in + in;
-                    multiply_tiles(
-                        outputs, outputs + TILE_VALUES, DEPTH, STEP_VALUES, panels[(in - group) / BLOCK], steps, *now,
-                        [&](int64_t k) {
-                            // Where these sums will go is fetched while they are computed.
-                            for (int64_t i = k * rows_a_step; i < std::min((k + 1) * rows_a_step, now->rows); i++) {
-                                __builtin_prefetch(to + i * layer.in, 1);
-                                __builtin_prefetch(to + i * layer.in + LANES, 1);
-                            }
-                            before->finish(rows_a_step, finish);
-                        });
-                    std::swap(now, before);
+                    const Bf16* const panel = panels[(in - group) / BLOCK];
+                    const Weights weights{
+                        layer.weight_gradient + out * layer.in + in, layer.in, first_lanes(layer.in - in),
+                        first_lanes(layer.in - in - LANES), add_to_it || start > 0};
+                    finishing.make(
+                        {outputs, outputs + TILE_VALUES, DEPTH, STEP_VALUES, panel, steps, nullptr},
+                        reinterpret_cast<const char*>(panel), weights, std::min<int64_t>(32, last - out));
                 }
             }
         }
-        before->finish(32, finish);
+        finishing.end();
     }
 }
