@@ -92,7 +92,7 @@ RANKS = [
     {"cli/help", "cli/usage"},
     {"cli/commands"},
     {"cli/command_table"},
-    {"cli/light", "cli/trainer_help"},
+    {"cli/fit_plan", "cli/light", "cli/trainer_help"},
     {"cli/lightning_cli", "cli/completion"},
     {"cli/main"},
     {"cli/entry"},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import os
 import signal
 import sys
 import warnings
@@ -23,6 +24,8 @@ from dlrm_pl.artifact.certificate.certificate import Outcome
 from dlrm_pl.artifact.writing.outcome import Outcome as Quantized
 from dlrm_pl.callbacks.interrupt import InterruptCheckpoint
 from dlrm_pl.callbacks.quantization import QuantizationCallback
+from dlrm_pl.cli.fit_plan import OPTIONS as PLAN_OPTIONS
+from dlrm_pl.cli.fit_plan import add_plan_options, check_plan_options, plan_report, with_plan_options
 from dlrm_pl.cli.help import HELP, ShortHelpFormatter, add_common_options
 from dlrm_pl.cli.output import Report, Verbosity
 from dlrm_pl.cli.trainer_help import arrange_trainer_help
@@ -65,7 +68,11 @@ class SaveConfigOfFit(SaveConfigCallback):
         assert folder is not None
         if trainer.is_global_zero:
             config = self.config.clone()
-            for name in ("overwrite", "override"):  # Not of the run; and the next one is to ask for it itself.
+            for name in (
+                "overwrite",
+                "override",
+                *PLAN_OPTIONS,
+            ):  # Not of the run; and the next one is to ask for it itself.
                 config.pop(name)
             with atomic_file(Path(folder) / self.config_filename) as handle:
                 handle.write(self.parser.dump(config))
@@ -99,8 +106,11 @@ class DLRMCLI(LightningCLI):
 
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
-        let_flags_stand_alone(parser)
         own = self._subcommand_method_arguments[subcommand]
+        if subcommand == "fit":
+            add_plan_options(parser)
+            own = [*own, *PLAN_OPTIONS]
+        let_flags_stand_alone(parser)
         if HELP & set(sys.argv) and "--help_all" not in sys.argv:
             settings = [name for name in inspect.signature(QuantizationCallback).parameters if name != "self"]
             arrange_trainer_help(parser, subcommand, own, settings)
@@ -137,6 +147,9 @@ class DLRMCLI(LightningCLI):
 
     def instantiate_classes(self) -> None:
         """Make the model without weights where a checkpoint has them: 100 GB of random numbers would be in vain."""
+        if self.plans_only:
+            self.report = plan_report(self.config.fit)
+            return
         path = self.config[self.subcommand].get("ckpt_path")
         if path is None or path == "registry":
             sharded = _is_sharded(self.config[self.subcommand].trainer.strategy)
@@ -150,8 +163,20 @@ class DLRMCLI(LightningCLI):
             # Its tables are its own, and not those of the dataset.
             self.model = load_checkpoint(Path(self.trainer.checkpoint_file(path)))
 
+    @property
+    def plans_only(self) -> bool:
+        """Whether only the plan of a training is asked for."""
+        return self.subcommand == "fit" and bool(self.config.fit.plan_only)
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Run the command, unless only its plan was asked for, which has been made."""
+        if not self.plans_only:
+            super()._run_subcommand(subcommand)
+
     def before_instantiate_classes(self) -> None:
         """Refuse what cannot work before anything is built, and leave nothing in the current folder."""
+        if self.subcommand == "fit":
+            check_plan_options(self.config.fit)
         self._keep_folder_clean()
         if is_quiet():
             _silence(self.config[self.subcommand].trainer)
@@ -272,7 +297,7 @@ def run(args: list[str], verbosity: Verbosity) -> tuple[list[Outcome], Report | 
     logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(lambda r: "seamless" not in r.getMessage())
     torch.set_float32_matmul_precision("highest")
     # Not by LightningCLI's `args`: a strategy of several processes starts the others with what sys.argv says.
-    sys.argv[1:] = args
+    sys.argv[1:] = with_plan_options(args)
     for name in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING if verbosity.quiet else logging.INFO)
     read_yaml_with_limits()
@@ -304,6 +329,8 @@ def run(args: list[str], verbosity: Verbosity) -> tuple[list[Outcome], Report | 
     except SIGTERMException:
         # A SystemExit without a status, which the shell that sent the signal would take for success.
         raise SystemExit(128 + signal.SIGTERM) from None
+    if cli.plans_only:
+        return [], cli.report if os.environ.get("RANK", "0") == "0" else None
     callbacks: list[Any] = cli.trainer.callbacks  # type: ignore[attr-defined]
     outcomes = [callback.outcome for callback in callbacks if isinstance(callback, QuantizationCallback)]
     result = getattr(cli.trainer, "outcome", None)

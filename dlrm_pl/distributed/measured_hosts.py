@@ -8,6 +8,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from dlrm_pl.columns.columns import Columns
 from dlrm_pl.distributed.plan.workload import Workload
 from dlrm_pl.memory import available_bytes
 
@@ -20,15 +21,20 @@ def workload_of(module: Any) -> Workload:
     Args:
         module: a ``DLRMModule``.
     """
-    data = module.trainer.datamodule
-    sparse = () if module._columns is None else module._columns.sparse
+    batch_size = getattr(module.trainer.datamodule, "batch_size", _BATCH_SIZE)
     return Workload(
-        module.model.architecture,
-        module.optimizers_chosen,
-        getattr(data, "batch_size", _BATCH_SIZE),
-        tuple(float(column.width) for column in sparse),
-        tuple(column.name for column in sparse),
+        module.model.architecture, module.optimizers_chosen, batch_size, *lookups_and_names(module._columns)
     )
+
+
+def lookups_and_names(columns: Columns | None) -> tuple[tuple[float, ...], tuple[str, ...]]:
+    """Return the largest number of rows in a bag of each table, and the name of each.
+
+    Args:
+        columns: columns of the data; None if they are not known, and both are empty.
+    """
+    sparse = () if columns is None else columns.sparse
+    return tuple(float(column.width) for column in sparse), tuple(column.name for column in sparse)
 
 
 def host_memory(processes: int, device: torch.device) -> int:

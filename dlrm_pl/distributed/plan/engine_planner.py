@@ -22,7 +22,9 @@ reads and writes at random in its memory. The planner weighs shardings by them."
 def choose(workload: Workload, shardings: Sequence[str], hosts: Hosts, device: str = "cpu") -> list[TablePlan] | None:
     """Let TorchRec's planner choose shardings and processes.
 
-    Tables for which that sends fewer bytes are copied to every process, and the planner is not asked.
+    Tables for which that sends fewer bytes are copied to every process, and the planner is not asked. On CPUs, other
+    tables stay whole where a process has room for one: gloo's reduce-scatter, by which divided rows come together,
+    sends three times as much. The planner divides them as well where it finds no other place for all.
 
     Args:
         workload: what is trained.
@@ -37,24 +39,39 @@ def choose(workload: Workload, shardings: Sequence[str], hosts: Hosts, device: s
         ConfigurationError: TorchRec is not installed, or does not fit the torch that is.
     """
     require_engine()
-    from torchrec.distributed.planner import EmbeddingShardingPlanner, ParameterConstraints
-    from torchrec.distributed.planner.storage_reservations import FixedPercentageStorageReservation
-    from torchrec.distributed.planner.types import PlannerError
-
     fixed = fixed_memory(workload)
     free = hosts.memory_of_process - fixed.process - fixed.mlps - fixed.batch
     if free <= 0:
         return None
-    constraints = {}
-    for table, sharding in enumerate(shardings):
-        kinds = [sharding] if sharding != "auto" else _candidates(workload, table, hosts)
-        constraints[f"t{table}"] = ParameterConstraints(
-            sharding_types=kinds,
+    anyhow = [_candidates(workload, table, hosts) if kind == "auto" else [kind] for table, kind in enumerate(shardings)]
+    sizes = [workload.table_bytes(rows, workload.dim) for rows in workload.architecture.table_sizes]
+    whole = [
+        ["table_wise"] if "table_wise" in kinds and size < free else kinds
+        for kinds, size in zip(anyhow, sizes, strict=True)
+    ]
+    if device == "cpu" and (found := _planned(workload, whole, hosts, free, device)) is not None:
+        return found
+    return _planned(workload, anyhow, hosts, free, device)
+
+
+def _planned(
+    workload: Workload, candidates: Sequence[Sequence[str]], hosts: Hosts, free: int, device: str
+) -> list[TablePlan] | None:
+    """Let the planner choose between some shardings for each table."""
+    from torchrec.distributed.planner import EmbeddingShardingPlanner, ParameterConstraints
+    from torchrec.distributed.planner.storage_reservations import FixedPercentageStorageReservation
+    from torchrec.distributed.planner.types import PlannerError
+
+    constraints = {
+        f"t{table}": ParameterConstraints(
+            sharding_types=list(kinds),
             compute_kernels=["dense" if kind == "data_parallel" else "fused" for kind in kinds],
             pooling_factors=[max(workload.lookups[table], 1e-3)],
             min_partition=max(4, workload.dim // hosts.ranks),
         )
-    with warnings.catch_warnings():
+        for table, kinds in enumerate(candidates)
+    }
+    with warnings.catch_warnings(), _quiet():
         warnings.simplefilter("ignore")
         planner = EmbeddingShardingPlanner(
             topology=_topology(hosts, free, device),
@@ -65,8 +82,7 @@ def choose(workload: Workload, shardings: Sequence[str], hosts: Hosts, device: s
             debug=False,
         )
         try:
-            with _quiet():
-                chosen = planner.plan(_collection(workload), [_sharder()])
+            chosen = planner.plan(_collection(workload), [_sharder()]).plan[""]
         except PlannerError:
             return None
     return [
@@ -76,8 +92,8 @@ def choose(workload: Workload, shardings: Sequence[str], hosts: Hosts, device: s
             rows=rows,
             dim=workload.dim,
             bytes=workload.table_bytes(rows, workload.dim),
-            sharding=(found := chosen.plan[""][f"t{table}"]).sharding_type,
-            ranks=tuple(found.ranks),
+            sharding=chosen[f"t{table}"].sharding_type,
+            ranks=tuple(chosen[f"t{table}"].ranks),
         )
         for table, rows in enumerate(workload.architecture.table_sizes)
     ]

@@ -1,0 +1,141 @@
+"""`fit --plan_only`: the plan of a training on several processes, from its options, without the training."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+from jsonargparse import ArgumentParser
+
+from dlrm_pl.cli.output import Report
+from dlrm_pl.columns.columns import Columns
+from dlrm_pl.data.decoding.capping import capped_sizes
+from dlrm_pl.data.formats.dataset_folder import DatasetFolder
+from dlrm_pl.distributed.measured_hosts import host_memory, lookups_and_names
+from dlrm_pl.distributed.plan.hosts import Hosts, bytes_of
+from dlrm_pl.distributed.plan.make import make_plan
+from dlrm_pl.distributed.plan.placing import AUTO
+from dlrm_pl.distributed.plan.table import plan_text
+from dlrm_pl.distributed.plan.workload import Workload
+from dlrm_pl.errors import ConfigurationError
+from dlrm_pl.model.architecture import Architecture
+from dlrm_pl.model.training.hyperparameters import with_inputs
+from dlrm_pl.model.training.optimizers.settings import OptimizerSettings
+
+NO_FOLDER = "NO-DATASET"
+"""What stands in place of a dataset that a plan does not need."""
+
+_OPTIONS: dict[str, tuple[Any, Any, str]] = {
+    "plan_only": (bool, False, "print where the tables would lie on several processes, and train nothing"),
+    "plan_hosts": (int | None, None, "number of hosts of the plan; not given: trainer.num_nodes"),
+    "plan_processes": (int | None, None, "number of processes on each host of the plan; not given: trainer.devices"),
+    "plan_memory": (str | None, None, "memory of each host of the plan, as 64GiB; not given: what this one has left"),
+    "plan_table_sizes": (list[int] | None, None, "rows of each table, in place of those of a dataset"),
+    "plan_lookups": (
+        list[float] | None,
+        None,
+        "mean number of rows in a bag of each table; not given: the columns' most",
+    ),
+}
+OPTIONS = tuple(_OPTIONS)
+"""Options of `fit` that are about the plan alone."""
+
+
+def add_plan_options(parser: ArgumentParser) -> None:
+    """Add the options to the parser of `fit`."""
+    for name, (kind, default, text) in _OPTIONS.items():
+        parser.add_argument(f"--{name}", type=kind, default=default, help=text)
+
+
+def with_plan_options(args: list[str]) -> list[str]:
+    """Let a plan be made without a dataset: the parser insists on the name of a folder.
+
+    Args:
+        args: command line, which begins with the command.
+    """
+    if args[0] == "fit" and any(arg.split("=")[0] == "--plan_only" for arg in args):
+        return [args[0], f"--data.folder={NO_FOLDER}", *args[1:]]
+    return args
+
+
+def check_plan_options(config: Any) -> None:
+    """Refuse options of a plan where none was asked for.
+
+    Args:
+        config: configuration of `fit`.
+
+    Raises:
+        ConfigurationError: an option is given without ``plan_only``.
+    """
+    given = [name for name in OPTIONS if name != "plan_only" and config.get(name) is not None]
+    if given and not config.plan_only:
+        raise ConfigurationError(f"--{given[0]} is of a plan that is printed: give --plan_only with it.")
+
+
+def plan_report(config: Any) -> Report:
+    """Make the plan that the options of `fit` ask for.
+
+    Args:
+        config: configuration of `fit`.
+
+    Raises:
+        ConfigurationError: there is neither a dataset nor the rows of tables; or the tables do not fit.
+        DatasetError: there is no such dataset.
+    """
+    trainer = config.trainer
+    device = "cuda" if trainer.accelerator in ("cuda", "gpu") else "cpu"
+    strategy = getattr(trainer.strategy, "init_args", None)
+    hosts = _hosts(config, device, None if strategy is None else strategy.get("memory"))
+    sharding = AUTO if strategy is None else strategy.get("sharding", AUTO)
+    plan = make_plan(_workload(config), hosts, sharding, device)
+    return Report(plan.to_dict(), plan_text(plan))
+
+
+def _hosts(config: Any, device: str, memory: str | None) -> Hosts:
+    count = config.trainer.num_nodes if config.plan_hosts is None else config.plan_hosts
+    processes = _devices(config.trainer.devices) if config.plan_processes is None else config.plan_processes
+    given = config.plan_memory if config.plan_memory is not None else memory
+    if given is None:
+        import torch
+
+        return Hosts(count, processes, host_memory(max(1, processes), torch.device(device)))
+    return Hosts(count, processes, bytes_of(given, "plan_memory"))
+
+
+def _devices(devices: Any) -> int:
+    """Number of processes that Lightning would start on a host."""
+    if isinstance(devices, list):
+        return len(devices)
+    return int(devices) if str(devices).isdecimal() else 1
+
+
+def _workload(config: Any) -> Workload:
+    model = config.model
+    columns, sizes = _tables(config)
+    architecture = Architecture(
+        table_sizes=tuple(sizes),
+        embedding_dim=model.embedding_dim,
+        bottom_mlp=tuple(with_inputs(model.bottom_mlp, columns)),
+        top_mlp=tuple(model.top_mlp),
+        interaction=model.interaction,
+        self_interaction=model.self_interaction,
+    )
+    settings = OptimizerSettings(
+        **{field.name: model[field.name] for field in fields(OptimizerSettings)}
+        | {"dense_betas": tuple(model.dense_betas)}
+    )
+    lookups, names = lookups_and_names(columns if config.plan_table_sizes is None else None)
+    return Workload(architecture, settings, config.data.batch_size, tuple(config.plan_lookups or lookups), names)
+
+
+def _tables(config: Any) -> tuple[Columns, list[int]]:
+    """Columns and rows of tables: of the dataset, or as they are given, beside Criteo's numeric columns."""
+    if config.plan_table_sizes is not None:
+        return Columns.criteo(), config.plan_table_sizes
+    if config.data.folder == NO_FOLDER:
+        raise ConfigurationError(
+            "A plan needs the rows of the tables: give --data.folder with a dataset, or --plan_table_sizes, as in "
+            "--plan_table_sizes '[40000000, 39060, 3]'."
+        )
+    folder = DatasetFolder.open(config.data.folder, rows=False)
+    return folder.columns, list(capped_sizes(folder.table_sizes, config.data.max_ind_range, folder.columns))
