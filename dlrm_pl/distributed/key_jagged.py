@@ -80,3 +80,28 @@ def joined(batches: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
     owners = torch.cat([tables.repeat_interleave(part.sum(1)) for _, part in batches])
     order = owners.argsort(stable=True)
     return torch.cat([indices.flatten() for indices, _ in batches])[order], lengths
+
+
+class _Reordered(torch.autograd.Function):
+    """Vectors in another order, whose gradients are copied back and not added to zeros, as indexing would."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, order: Tensor) -> Tensor:
+        ctx.save_for_backward(order)
+        return values.index_select(1, order)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (order,) = ctx.saved_tensors
+        return gradient.index_select(1, order.argsort()), None
+
+
+def reordered(values: Tensor, order: Tensor) -> Tensor:
+    """Return vectors ``[B, T, D]`` in another order of the tables.
+
+    Args:
+        values: the vectors.
+        order: int64 ``[T]``, each number below T once.
+    """
+    result: Tensor = _Reordered.apply(values, order)  # type: ignore[no-untyped-call]
+    return result

@@ -10,7 +10,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from dlrm_pl.distributed.initial_weights import Part, copy
-from dlrm_pl.distributed.key_jagged import check_indices, joined, key_jagged, lengths_of
+from dlrm_pl.distributed.key_jagged import check_indices, joined, key_jagged, lengths_of, reordered
 from dlrm_pl.distributed.optimizers import ShardedOptimizer, fused_parameters
 from dlrm_pl.distributed.plan.sharding_plan import ShardingPlan
 from dlrm_pl.distributed.plan.to_engine import engine_plan
@@ -176,7 +176,7 @@ class ShardedTables(ShardedBags):
             self._order = torch.tensor([places[key] for key in self._keys], device=values.device)
             self._in_order = list(pooled.keys()) == self._keys
         if not self._in_order:
-            values = values[:, self._order]
+            values = reordered(values, self._order)
         return values[:own]
 
     def _load_from_state_dict(

@@ -64,18 +64,18 @@ def average_dense(parameters: Sequence[nn.Parameter]) -> None:
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     if ranks == 1 or not gradients:
         return
-    flat = torch.cat([gradient.flatten() for gradient in gradients])
-    size = -(-len(flat) // ranks)
+    sizes = [gradient.numel() for gradient in gradients]
+    size = -(-sum(sizes) // ranks)
+    padding = gradients[0].new_zeros(ranks * size - sum(sizes))
+    flat = torch.cat([*(gradient.flatten() for gradient in gradients), padding])
     mine = torch.empty(ranks, size, dtype=flat.dtype, device=flat.device)
-    dist.all_to_all_single(mine, _padded(flat, ranks * size))
+    dist.all_to_all_single(mine, flat)
     total = mine[0]
     for part in mine[1:]:
         total += part
     total /= ranks
-    averages = torch.empty(ranks * size, dtype=flat.dtype, device=flat.device)
-    dist.all_gather([*averages.view(ranks, size)], total)
-    sizes = [gradient.numel() for gradient in gradients]
-    for gradient, values in zip(gradients, torch.split(averages[: len(flat)], sizes), strict=True):
+    dist.all_gather([*flat.view(ranks, size)], total)
+    for gradient, values in zip(gradients, torch.split(flat[: sum(sizes)], sizes), strict=True):
         gradient.copy_(values.view_as(gradient))
 
 
