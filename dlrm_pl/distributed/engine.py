@@ -42,8 +42,12 @@ def require_engine() -> None:
                 f"Sharded tables with torch {_minor(torch)} need {name} {_minor(fitting)}, but {found} is installed. "
                 f"{_INSTALL}."
             )
-    # A remark of torch about its own function, once for each process, which no user can act on.
-    logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)
+    # Remarks of torch about its own functions, and about how the engine uses them, which no user can act on. Tests show
+    # that tables which are copied to all processes are trained right.
+    for name in ("torch.fx._symbolic_trace", "torchrec.distributed.utils"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated", category=FutureWarning)
+    warnings.filterwarnings("ignore", message="fbgemm::dense_embedding_codegen_lookup_function: an autograd kernel")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
