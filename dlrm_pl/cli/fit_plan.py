@@ -125,7 +125,8 @@ def _workload(config: Any) -> Workload:
         | {"dense_betas": tuple(model.dense_betas)}
     )
     lookups, names = lookups_and_names(columns if config.plan_table_sizes is None else None)
-    return Workload(architecture, settings, config.data.batch_size, tuple(config.plan_lookups or lookups), names)
+    lookups = tuple(config.plan_lookups or lookups)
+    return Workload(architecture, settings, config.data.batch_size, lookups, names, config.data.eval_batch_size)
 
 
 def _tables(config: Any) -> tuple[Columns, list[int]]:

@@ -21,9 +21,13 @@ def workload_of(module: Any) -> Workload:
     Args:
         module: a ``DLRMModule``.
     """
-    batch_size = getattr(module.trainer.datamodule, "batch_size", _BATCH_SIZE)
+    data = module.trainer.datamodule
     return Workload(
-        module.model.architecture, module.optimizers_chosen, batch_size, *lookups_and_names(module._columns)
+        module.model.architecture,
+        module.optimizers_chosen,
+        getattr(data, "batch_size", _BATCH_SIZE),
+        *lookups_and_names(module._columns),
+        getattr(data, "eval_batch_size", 0),
     )
 
 

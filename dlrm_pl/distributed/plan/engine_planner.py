@@ -75,7 +75,7 @@ def _planned(
         warnings.simplefilter("ignore")
         planner = EmbeddingShardingPlanner(
             topology=_topology(hosts, free, device),
-            batch_size=workload.batch_size,
+            batch_size=workload.largest_batch,  # Of which it counts the memory.
             constraints=constraints,
             storage_reservation=FixedPercentageStorageReservation(0.0),
             stats=[],

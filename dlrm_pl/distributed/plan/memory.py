@@ -32,7 +32,7 @@ def rank_memories(workload: Workload, tables: Sequence[TablePlan], hosts: Hosts)
         Memory by process.
     """
     weights, states, buffers = [0] * hosts.ranks, [0] * hosts.ranks, [0.0] * hosts.ranks
-    batch = workload.batch_size * hosts.ranks
+    batch = workload.largest_batch * hosts.ranks
     for table in tables:
         rows_of_bag = workload.lookups[table.table]
         for shard in table.shards():
@@ -55,11 +55,15 @@ def rank_memories(workload: Workload, tables: Sequence[TablePlan], hosts: Hosts)
 
 def fixed_memory(workload: Workload) -> RankMemory:
     """Return the memory that every process takes beside its parts of tables."""
-    own = TrainingMemory.of(_without_rows(workload.architecture), workload.optimizers, batch_size=workload.batch_size)
+    architecture = _without_rows(workload.architecture)
+    trained = TrainingMemory.of(architecture, workload.optimizers, batch_size=workload.batch_size)
+    scored = TrainingMemory.of(architecture, workload.optimizers, batch_size=workload.eval_batch_size)
+    # Scoring keeps no gradients, which are half of what training keeps.
+    activations = max(trained.batch, scored.batch // 2)
     # Of the own batch the sums of all bags come in, in the order of the processes and then of the tables.
-    vectors = 2 * _FLOAT * workload.batch_size * workload.architecture.num_tables * workload.dim
-    ids = _ID * workload.batch_size * int(sum(workload.lookups))
-    return RankMemory(PROCESS_BYTES, tables=0, state=0, mlps=own.mlps, batch=own.batch + vectors + ids, buffers=0)
+    vectors = 2 * _FLOAT * workload.largest_batch * architecture.num_tables * workload.dim
+    ids = _ID * workload.largest_batch * int(sum(workload.lookups))
+    return RankMemory(PROCESS_BYTES, tables=0, state=0, mlps=trained.mlps, batch=activations + vectors + ids, buffers=0)
 
 
 def _without_rows(architecture: Architecture) -> Architecture:

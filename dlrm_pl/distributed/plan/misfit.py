@@ -82,7 +82,8 @@ def _what_would_fit(workload: Workload, hosts: Hosts) -> str:
     found = [f"{whole} GiB on each host (with sharding={same[1]})"]
     if (more := _enough_hosts(workload, hosts)) is not None:
         found.insert(0, f"{more[0]} hosts (with sharding={more[1]})")
-    return f"What would fit: {', or '.join(found)}; or a smaller --model.embedding_dim or --data.batch_size."
+    less = "a smaller --model.embedding_dim, --data.batch_size or --data.eval_batch_size"
+    return f"What would fit: {', or '.join(found)}; or {less}."
 
 
 def _least(workload: Workload, hosts: Hosts) -> tuple[int, str]:

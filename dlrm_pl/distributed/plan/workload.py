@@ -17,9 +17,10 @@ class Workload:
     Attributes:
         architecture: shape of the model.
         optimizers: optimizers of the tables and of the MLPs.
-        batch_size: rows of a batch on each process.
+        batch_size: rows of a batch to train on, on each process.
         lookups: mean number of rows that a bag of each table has; empty: one row for all.
         names: names of the tables; empty: their numbers.
+        eval_batch_size: rows of a batch to score on each process, between steps of the training; 0: nothing is scored.
 
     Raises:
         ConfigurationError: a number is out of range, or there are not as many as tables.
@@ -30,11 +31,14 @@ class Workload:
     batch_size: int = 2048
     lookups: tuple[float, ...] = ()
     names: tuple[str, ...] = ()
+    eval_batch_size: int = 0
 
     def __post_init__(self) -> None:
         tables = self.architecture.num_tables
         if self.batch_size < 1:
             raise ConfigurationError(f"batch_size={self.batch_size} must be at least 1.")
+        if self.eval_batch_size < 0:
+            raise ConfigurationError(f"eval_batch_size={self.eval_batch_size} must be 0 or more.")
         for name, values in (("lookups", self.lookups), ("names", self.names)):
             if values and len(values) != tables:
                 raise ConfigurationError(f"{name} has {len(values)} values, but there are {tables} tables.")
@@ -48,6 +52,11 @@ class Workload:
     def dim(self) -> int:
         """Width D of an embedding."""
         return self.architecture.embedding_dim
+
+    @property
+    def largest_batch(self) -> int:
+        """Rows of the largest batch of a process."""
+        return max(self.batch_size, self.eval_batch_size)
 
     @property
     def dense_parameters(self) -> int:

@@ -31,6 +31,17 @@ def test_buffers_grow_with_the_batches_of_all_processes() -> None:
     assert 1.8 * small < more < 2.1 * small
 
 
+def test_larger_batches_that_are_scored_count() -> None:
+    trained, scored = (
+        make_plan(workload(batch_size=100, eval_batch_size=size), HOSTS, "table_wise").ranks[0].memory
+        for size in (0, 1000)
+    )
+    assert scored.buffers == pytest.approx(10 * trained.buffers, abs=10)
+    assert scored.batch > 4 * trained.batch
+    smaller = make_plan(workload(batch_size=100, eval_batch_size=50), HOSTS, "table_wise").ranks[0].memory
+    assert smaller == trained
+
+
 def test_every_process_has_its_fixed_part() -> None:
     plan = make_plan(workload(), HOSTS, "table_wise")
     assert all(rank.memory.process == PROCESS_BYTES for rank in plan.ranks)
