@@ -126,7 +126,8 @@ def _workload(config: Any) -> Workload:
     )
     lookups, names = lookups_and_names(columns if config.plan_table_sizes is None else None)
     lookups = tuple(config.plan_lookups or lookups)
-    return Workload(architecture, settings, config.data.batch_size, lookups, names, config.data.eval_batch_size)
+    scored = 0 if config.trainer.limit_val_batches == 0 else config.data.eval_batch_size
+    return Workload(architecture, settings, config.data.batch_size, lookups, names, scored)
 
 
 def _tables(config: Any) -> tuple[Columns, list[int]]:

@@ -27,7 +27,7 @@ def workload_of(module: Any) -> Workload:
         module.optimizers_chosen,
         getattr(data, "batch_size", _BATCH_SIZE),
         *lookups_and_names(module._columns),
-        getattr(data, "eval_batch_size", 0),
+        getattr(data, "eval_batch_size", 0) if module.trainer.limit_val_batches else 0,
     )
 
 

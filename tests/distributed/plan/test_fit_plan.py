@@ -38,6 +38,16 @@ def test_tables_that_nobody_has_are_planned(tmp_path: Path, capsys: pytest.Captu
 
 
 @needs_engine
+def test_a_training_without_validation_needs_less(capsys: pytest.CaptureFixture[str]) -> None:
+    tables = ("--plan_table_sizes", [5000, 6000], *HOSTS)
+    peaks = [
+        _planned(capsys, *tables, "--trainer.limit_val_batches", limit)["ranks"][0]["peak_memory_bytes"]  # type: ignore[index]
+        for limit in (1.0, 0)
+    ]
+    assert peaks[1] < peaks[0]
+
+
+@needs_engine
 def test_a_dataset_is_planned_with_the_strategys_sharding(
     tmp_path: Path, synthetic_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
