@@ -1,4 +1,4 @@
-"""Print requirements/torchrec.txt with the versions that fit the torch that is installed; `make sharded` installs them."""
+"""Print requirements/torchrec.txt with the versions for the torch that is installed; `make sharded` installs them."""
 
 from __future__ import annotations
 

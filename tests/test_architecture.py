@@ -154,6 +154,7 @@ ONLY_IN = {
     "mlperf_logging": ["callbacks/mlperf_logging.py"],
     "shtab": ["cli/completion.py"],
     "torchrec": [
+        "distributed/communication.py",
         "distributed/engine.py",
         "distributed/key_jagged.py",
         "distributed/plan/engine_planner.py",

@@ -13,6 +13,7 @@ from dlrm_pl.batch import ClickBatch
 from dlrm_pl.documents.arguments import check_arguments
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.model.training.lightning_module import DLRMModule
+from dlrm_pl.model.training.sharding import ShardsTables
 from dlrm_pl.model.weighted_bags import WeightedBags
 from dlrm_pl.quantization.aware.forward import RoundedForward
 from dlrm_pl.quantization.ptq.calibration import ActivationRanges
@@ -90,6 +91,11 @@ class QuantizationAwareTraining(pl.Callback):
             raise ConfigurationError(
                 "QuantizationAwareTraining rounds the rows of the tables by its recipe, and table_format='split' in "
                 "another way. Train with table_format='fp32'."
+            )
+        if isinstance(trainer.strategy, ShardsTables):
+            raise ConfigurationError(
+                "QuantizationAwareTraining rounds rows of the tables, and with trainer.strategy=sharded no process has "
+                "all of them. Train without it, or on one process."
             )
         rows = getattr(trainer.datamodule, "calibration_dataloader", None)  # type: ignore[attr-defined]
         if self._recipe_of(pl_module).has_int8_linears and not callable(rows):

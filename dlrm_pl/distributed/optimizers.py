@@ -31,7 +31,7 @@ class ShardedOptimizer(DLRMOptimizer):
         dense: parameters of the MLPs.
         replicated: tables that each process has whole.
         settings: which optimizers, and their numbers.
-        set_rate: called with the learning rate of the tables before the gradients of a step are computed.
+        set_rate: called with the learning rate of the tables before the batch of a step is looked up.
     """
 
     def __init__(
@@ -44,7 +44,6 @@ class ShardedOptimizer(DLRMOptimizer):
         super().__init__(dense, replicated, settings)
         self._set_rate = set_rate
 
-    def zero_grad(self, set_to_none: bool = True) -> None:
-        """Forget the gradients of the last step, and let the tables follow the learning rate of the next one."""
-        super().zero_grad(set_to_none)
+    def pass_rate_on(self) -> None:
+        """Let the tables follow the learning rate of the next step: FBGEMM takes it from the lookup of a batch on."""
         self._set_rate(float(self.param_groups[-1]["lr"]))

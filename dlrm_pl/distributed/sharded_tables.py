@@ -9,11 +9,14 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from dlrm_pl.distributed.communication import Communication, codecs
+from dlrm_pl.distributed.failing_together import exchanged
 from dlrm_pl.distributed.initial_weights import Part, copy
 from dlrm_pl.distributed.key_jagged import check_indices, joined, key_jagged, lengths_of, reordered
 from dlrm_pl.distributed.optimizers import ShardedOptimizer, fused_parameters
 from dlrm_pl.distributed.plan.sharding_plan import ShardingPlan
 from dlrm_pl.distributed.plan.to_engine import engine_plan
+from dlrm_pl.errors import DLRMError, LookupIndexError, ShapeError
 from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.model.embeddings import TABLE_KEY
 from dlrm_pl.model.training.optimizers.settings import OptimizerSettings
@@ -25,13 +28,15 @@ _PREFIX, _, _SUFFIX = TABLE_KEY.removeprefix("embedding_bags.").partition("{}")
 class ShardedTables(ShardedBags):
     """Tables on several processes, looked up and changed by TorchRec.
 
-    Every process must look up, and train, the same number of batches in the same order, each with at least one sample.
+    Every process must look up, and train, the same number of batches in the same order, at least one of which has
+    samples; in training all of them have.
 
     Args:
         architecture: shape of the model.
         plan: which process has which part of each table.
         settings: optimizer of the tables.
         device: where the parts lie.
+        communication: type of the values that processes send each other, see ``communication.codecs``.
 
     Attributes:
         dmp: TorchRec's DistributedModelParallel around an EmbeddingBagCollection with the tables ``t0``, ``t1``, ...
@@ -50,6 +55,7 @@ class ShardedTables(ShardedBags):
         plan: ShardingPlan,
         settings: OptimizerSettings,
         device: torch.device,
+        communication: Communication = "fp32",
     ) -> None:
         super().__init__()
         from torchrec import EmbeddingBagCollection, EmbeddingBagConfig, PoolingType
@@ -78,7 +84,9 @@ class ShardedTables(ShardedBags):
             ],
             device=torch.device("meta"),
         )
-        sharder = EmbeddingBagCollectionSharder(fused_params=fused_parameters(settings))
+        sharder = EmbeddingBagCollectionSharder(
+            fused_params=fused_parameters(settings), qcomm_codecs_registry=codecs(communication, device)
+        )
         dmp = DistributedModelParallel(
             collection,
             device=device,
@@ -106,6 +114,13 @@ class ShardedTables(ShardedBags):
                 found.append(Part(table, row, column, shard.tensor.detach()))
         return found
 
+    def named_parts(self) -> list[tuple[str, Tensor]]:
+        """Return the parts of this process with their names in messages."""
+        return [
+            (f"{TABLE_KEY.format(part.table)} (rows from {part.row} on, columns from {part.column} on)", part.values)
+            for part in self.parts()
+        ]
+
     def forward(self, indices: Tensor, offsets: Tensor | None) -> Tensor:
         """Sum or average the rows of each bag, see ``EmbeddingBags.forward``.
 
@@ -117,19 +132,35 @@ class ShardedTables(ShardedBags):
             ``[B, T, D]``.
 
         Raises:
-            ShapeError: the indices or offsets are for another number of tables.
-            LookupIndexError: an index is outside its table.
+            ShapeError: the indices or offsets are for another number of tables; or a batch to train on has no samples,
+                on whichever process.
+            LookupIndexError: an index is outside its table, on whichever process.
         """
         lengths = lengths_of(indices, offsets, len(self._keys))
-        check_indices(indices, lengths, self._sizes)
-        if not (self.accumulates and self.training and torch.is_grad_enabled()):
-            return self._lookup(indices, lengths)
+        trains = self.training and torch.is_grad_enabled()
+        error = self._error_of(indices, lengths, trains)
+        if not (self.accumulates and trains):
+            return self._lookup(indices, lengths, error)
         with torch.no_grad():
-            pooled = self._lookup(indices, lengths)
+            pooled = self._lookup(indices, lengths, error)
         pooled.requires_grad_()
         keep = self._kept.append
         pooled.register_hook(lambda gradient: keep((indices, lengths, gradient)))  # type: ignore[no-untyped-call]
         return pooled
+
+    def _error_of(self, indices: Tensor, lengths: Tensor, trains: bool) -> DLRMError | None:
+        """Say what is wrong with the batch of this process, which the others are told."""
+        if trains and not lengths.shape[1]:
+            return ShapeError("the batch has no samples, so it has no mean loss. Leave such batches out of the loader.")
+        try:
+            check_indices(indices, lengths, self._sizes)
+        except LookupIndexError as error:
+            return error
+        return None
+
+    def check_all(self, error: DLRMError | None) -> None:
+        """Raise on all processes what one of them found; all of them call this at the same point."""
+        exchanged(0, error, self._sizes.device)
 
     def finish_step(self) -> None:
         """Change the tables by the gradients that were kept, as those of one large batch.
@@ -161,14 +192,11 @@ class ShardedTables(ShardedBags):
             group["lr"] = rate
         fused.step()
 
-    def _lookup(self, indices: Tensor, lengths: Tensor) -> Tensor:
+    def _lookup(self, indices: Tensor, lengths: Tensor, error: DLRMError | None = None) -> Tensor:
         own = lengths.shape[1]
-        size = own
-        if self._ranks > 1:
-            sizes = torch.empty(self._ranks, dtype=torch.int64, device=lengths.device)
-            dist.all_gather([*sizes.view(-1, 1)], torch.tensor([own], device=lengths.device))
-            size, samples = int(sizes.max()), int(sizes.sum())
-            self.weight_of_batch = own * self._ranks / samples
+        sizes = exchanged(own, error, lengths.device)
+        size, samples = max(sizes), sum(sizes)
+        self.weight_of_batch = own * self._ranks / samples if samples else 1.0
         pooled = self.dmp(key_jagged(self._keys, indices, lengths, size)).wait()
         values: Tensor = pooled.values().view(size, len(self._keys), -1)
         if self._order is None:

@@ -42,7 +42,7 @@ def train(batch_size, sharded, data, steps, callbacks=(), ckpt_path=None, overri
 """Program that defines ``train``, for the beginning of a script of ``run_sharded``."""
 
 _PROLOGUE = """
-import sys, logging, warnings
+import os, sys, logging, warnings
 warnings.simplefilter("ignore")
 from pathlib import Path
 import torch, dlrm_pl

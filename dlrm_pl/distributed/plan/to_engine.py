@@ -32,7 +32,7 @@ def engine_plan(plan: ShardingPlan, collection: Any, sharder: Any, device: str) 
             "table_wise": lambda first=first: table_wise(first, compute_kernel="fused"),
             "row_wise": lambda: row_wise(compute_kernel="fused"),
             "column_wise": lambda ranks=table.ranks: column_wise(list(ranks), compute_kernel="fused"),
-            "table_row_wise": lambda first=first: table_row_wise(plan.hosts.host_of(first)),
+            "table_row_wise": lambda first=first: _fused(table_row_wise(plan.hosts.host_of(first))),
             "data_parallel": data_parallel,
         }
         generators[f"t{table.table}"] = made[table.sharding]()
@@ -44,3 +44,17 @@ def engine_plan(plan: ShardingPlan, collection: Any, sharder: Any, device: str) 
         world_size=plan.hosts.ranks,
         device_type=device,
     )
+
+
+def _fused(generator: Any) -> Any:
+    """Let a generator choose the kernel that updates rows, where TorchRec's has no argument for it, and takes another.
+
+    Rows of that other kernel would wait for an optimizer that there is none for.
+    """
+
+    def fused(*arguments: Any) -> Any:
+        placed = generator(*arguments)
+        placed.compute_kernel = "fused"
+        return placed
+
+    return fused

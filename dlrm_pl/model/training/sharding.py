@@ -6,8 +6,9 @@ from abc import ABC, abstractmethod
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from dlrm_pl.errors import DLRMError
 from dlrm_pl.model.training.optimizers.settings import OptimizerSettings
 
 
@@ -29,6 +30,18 @@ class ShardedBags(nn.Module, ABC):
     @abstractmethod
     def finish_step(self) -> None:
         """Change the tables by the gradients that were accumulated, before the MLPs are changed."""
+
+    @abstractmethod
+    def named_parts(self) -> list[tuple[str, Tensor]]:
+        """Return the parts of this process with their names in messages."""
+
+    @abstractmethod
+    def check_all(self, error: DLRMError | None) -> None:
+        """Raise on all processes what one of them found; all of them call this at the same point.
+
+        Args:
+            error: what this process found; None where nothing is wrong.
+        """
 
 
 @runtime_checkable

@@ -13,6 +13,7 @@ from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
 from dlrm_pl.batch import ClickBatch
+from dlrm_pl.errors import LookupIndexError
 from dlrm_pl.model.training.engine.choice import Choice, Engine, choose
 from dlrm_pl.model.training.engine.native_engine import NativeEngine
 from dlrm_pl.model.training.gradients.clipping import clip_gradients
@@ -23,7 +24,7 @@ from dlrm_pl.model.training.optimizers.schedule import WarmupDecay
 from dlrm_pl.model.training.optimizers.settings import OptimizerSettings
 from dlrm_pl.model.training.optimizers.step_schedule import StepSchedule
 from dlrm_pl.model.training.resuming.changed_rates import numbers_of
-from dlrm_pl.model.training.safeguards.bad_batches import empty_batch, index_outside
+from dlrm_pl.model.training.safeguards.bad_batches import empty_batch, index_outside, place
 from dlrm_pl.model.training.safeguards.divergence import divergence, largest_loss
 from dlrm_pl.model.training.scored_module import ScoredModule
 from dlrm_pl.model.training.sharding import ShardedBags
@@ -89,11 +90,16 @@ class TrainedModule(ScoredModule):
 
     def _loss_of(self, batch: ClickBatch) -> Tensor:
         labels = batch.known_labels
-        if not len(labels):
+        is_sharded = isinstance(self.model.embedding_bags, ShardedBags)
+        if not len(labels) and not is_sharded:  # There it is found by all processes, which would wait for this one.
             raise empty_batch(self.trainer)
         try:
             logits = self(batch)
         except (IndexError, RuntimeError) as error:  # An embedding and an embedding bag refuse an index differently.
+            if is_sharded and isinstance(error, LookupIndexError):
+                raise LookupIndexError(
+                    f"In {place(self.trainer)}, {error} Nothing of this batch was trained on."
+                ) from None
             if wrong := index_outside(self.trainer, self.model, batch):
                 raise wrong from error
             raise
@@ -109,9 +115,14 @@ class TrainedModule(ScoredModule):
         Raises:
             NonFiniteError: it is NaN, infinite, or so large that the training has diverged.
         """
+        error = None
         if self.has_diverged(loss):
             rate = self._schedule.rate(self.global_step + 1)
-            raise divergence(self.model, batch, loss, step=self.global_step, rate=rate)
+            error = divergence(self.model, batch, loss, step=self.global_step, rate=rate)
+        if isinstance(bags := self.model.embedding_bags, ShardedBags):
+            bags.check_all(error)
+        elif error is not None:
+            raise error
 
     @property
     def engine_name(self) -> Literal["native", "torch"] | None:

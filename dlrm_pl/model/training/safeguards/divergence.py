@@ -11,6 +11,7 @@ from dlrm_pl.batch import ClickBatch
 from dlrm_pl.errors import NonFiniteError
 from dlrm_pl.model.embeddings import TABLE_KEY, split_bags
 from dlrm_pl.model.training.losses import Loss
+from dlrm_pl.model.training.sharding import ShardedBags
 
 LARGEST_LOSS = 1e4
 """Mean loss, in nats and for a class weight of 1, beyond which a training has diverged.
@@ -68,14 +69,16 @@ def _weights(model: nn.Module, batch: ClickBatch) -> list[tuple[str, Tensor, Ten
     named = dict(model.named_parameters())
     tables = [name for name in named if name.startswith("embedding_bags.")]
     rows: dict[str, Tensor] = {}
-    if tables == [TABLE_KEY.format(number) for number in range(len(tables))]:
+    if tables and tables == [TABLE_KEY.format(number) for number in range(len(tables))]:
         looked_up = list(batch.indices)
         if batch.offsets is not None:
             looked_up = [of_table for of_table, _ in split_bags(batch.indices, batch.offsets, len(tables))]
         rows = dict(zip(tables, looked_up, strict=True))
     order = {"bottom_mlp": 0, "embedding_bags": 1, "top_mlp": 2}
     names = sorted(named, key=lambda name: order.get(name.partition(".")[0], 3))
-    return [(name, named[name], rows.get(name)) for name in names]
+    bags = getattr(model, "embedding_bags", None)
+    parts = bags.named_parts() if isinstance(bags, ShardedBags) else []
+    return [(name, named[name], rows.get(name)) for name in names] + [(name, part, None) for name, part in parts]
 
 
 def _bad(tensor: Tensor) -> int | None:

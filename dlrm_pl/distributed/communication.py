@@ -1,0 +1,52 @@
+"""Types of the values that processes send each other: embeddings forth, and their gradients back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Literal
+
+import torch
+
+from dlrm_pl.errors import ConfigurationError
+
+Communication = Literal["fp32", "fp16", "bf16", "int8", "fp8"]
+"""Type of the values on the way; in tables, sums and optimizers they are fp32."""
+
+# A mean over a batch of thousands has gradients below the normal numbers of fp16, so they are sent in multiples.
+_GRADIENT_SCALE = 1024.0
+
+
+def check_communication(communication: Communication, shardings: Iterable[str], device: torch.device) -> None:
+    """Check that TorchRec sends values of a type for all shardings of a model; some it would replace by others.
+
+    Raises:
+        ConfigurationError: it does not; names the sharding.
+    """
+    if communication == "fp8":
+        _refuse(communication, "TorchRec has it for some shardings on GPUs alone, and sends fp16 for the others")
+    if communication == "bf16" and device.type == "cpu":
+        _refuse(communication, "TorchRec would send fp16 between processes on the CPU")
+    if communication == "int8":
+        for sharding in shardings:
+            if sharding in ("row_wise", "table_row_wise"):
+                _refuse(communication, f"TorchRec cannot add up the parts of bags as integers, as {sharding} does")
+
+
+def _refuse(communication: Communication, reason: str) -> None:
+    raise ConfigurationError(
+        f"communication={communication} cannot be used: {reason}. Give fp16 or fp32; int8 is for table_wise and "
+        "column_wise."
+    )
+
+
+def codecs(communication: Communication, device: torch.device) -> dict[str, Any] | None:
+    """Return what TorchRec packs values with before they are sent; None where they are sent as they are."""
+    if communication == "fp32":
+        return None
+    from torchrec.distributed.fbgemm_qcomm_codec import CommType, QCommsConfig, get_qcomm_codecs_registry
+
+    kind = CommType(communication)
+    scale = _GRADIENT_SCALE if communication == "fp16" else None
+    config = QCommsConfig(forward_precision=kind, backward_precision=kind, backward_loss_scale=scale)
+    registry: dict[str, Any] = get_qcomm_codecs_registry(config, device=device)
+    return registry

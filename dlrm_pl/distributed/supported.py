@@ -1,0 +1,63 @@
+"""What of a training or a model cannot be done with tables that lie on several processes, and is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+
+from dlrm_pl.errors import ConfigurationError
+from dlrm_pl.model.embeddings import EmbeddingBags
+from dlrm_pl.model.training.lightning_module import DLRMModule
+from dlrm_pl.model.weighted_bags import WeightedBags
+
+
+def check_supported(module: DLRMModule, device: torch.device) -> None:
+    """Check a module before its tables are sharded.
+
+    Args:
+        module: module that is trained, or scores.
+        device: where the parts of the tables will lie.
+
+    Raises:
+        ConfigurationError: the tables cannot be sharded, or not be trained as the settings say; names the setting.
+    """
+    bags = module.model.embedding_bags
+    if isinstance(bags, WeightedBags):
+        raise ConfigurationError(
+            "model.weighted_pooling=learned cannot be used with trainer.strategy=sharded: TorchRec looks up sums of "
+            "rows, and not of rows times a weight that is trained. Give none or fixed, or train on one process."
+        )
+    if not isinstance(bags, EmbeddingBags):
+        raise ConfigurationError(
+            f"trainer.strategy=sharded shards the tables of EmbeddingBags, not a module of the class "
+            f"{type(bags).__name__}."
+        )
+    if bags.trains_upper_halves:
+        raise ConfigurationError(
+            "model.table_format=split cannot be used with trainer.strategy=sharded: TorchRec reads whole values. Give "
+            "fp32, or train on one process."
+        )
+    if module.hparams["tables_on"] == "host" and device.type != "cpu":
+        raise ConfigurationError(
+            "model.tables_on=host cannot be used with trainer.strategy=sharded, which puts each part of a table on the "
+            "device of its process. Give device, and more devices where the memory does not suffice."
+        )
+    limit = module.trainer.gradient_clip_val
+    if module.trainer.training and limit:
+        raise ConfigurationError(
+            f"trainer.gradient_clip_val={limit} cannot be used with trainer.strategy=sharded: TorchRec changes the "
+            "tables in the backward pass, before the norm of all gradients is known, so that only the gradients of the "
+            "MLPs could be clipped. Leave it out and lower the learning rate, or lengthen its warm-up, or train on one "
+            "process."
+        )
+
+
+def remark_on_shardings(module: DLRMModule, shardings: Iterable[str]) -> str:
+    """Say what tables that are divided so train differently from those of one process; "" where nothing is."""
+    if module.optimizers_chosen.optimizer == "rwsadagrad" and "column_wise" in shardings:
+        return (
+            "row-wise Adagrad of tables that are divided by columns: each part of a row has a sum of its own, so that "
+            "the weights depend on the number of parts, and differ from those of one process"
+        )
+    return ""

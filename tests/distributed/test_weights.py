@@ -1,0 +1,119 @@
+"""Processes with sharded tables train the weights that one process trains."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.support.sharded import needs_engine
+from tests.support.sharded_cases import (
+    Case,
+    Trained,
+    largest_difference,
+    of_module,
+    read,
+    train,
+    train_sharded,
+    write_multi_hot,
+)
+
+pytestmark = [pytest.mark.long, needs_engine, pytest.mark.filterwarnings("ignore::UserWarning")]
+
+_SHARDINGS = ("table_wise", "row_wise", "column_wise", "table_row_wise", "data_parallel")
+_ADAGRAD = {"optimizer": "adagrad", "learning_rate": 0.05}
+_ROW_WISE_ADAGRAD = {"optimizer": "rwsadagrad", "learning_rate": 0.05}
+_SCHEDULE = {"lr_num_warmup_steps": 5, "lr_schedule": "cosine", "lr_decay_start_step": 8, "lr_num_decay_steps": 10}
+
+# How far the weights may be from those of one process of TorchRec, and why they are not the same bits.
+_PARTIAL_SUMS = 1e-6  # Each process adds up the rows of a bag that it has, and their sum is in another order.
+_ALL_REDUCED = 1e-6  # Gradients of tables that all have are added up by gloo, in its own order.
+_BATCH_BY_BATCH = 1e-6  # Samples of a step come rank by rank, and on one process batch by batch.
+
+CASES: dict[str, tuple[Case, float]] = {
+    **{
+        f"{sharding}-one-hot": (Case({"sharding": sharding}), _ALL_REDUCED if sharding == "data_parallel" else 0)
+        for sharding in _SHARDINGS
+    },
+    "table_wise-multi-hot": (Case({"sharding": "table_wise"}, "multi-hot", options={"interaction": "cat"}), 0),
+    "row_wise-multi-hot": (Case({"sharding": "row_wise"}, "multi-hot"), _PARTIAL_SUMS),
+    "column_wise-adagrad": (Case({"sharding": "column_wise"}, options=_ADAGRAD | _SCHEDULE), 0),
+    "row_wise-rwsadagrad": (Case({"sharding": "row_wise"}, options=_ROW_WISE_ADAGRAD | _SCHEDULE), 0),
+    "table_wise-accumulated": (Case({"sharding": "table_wise"}, accumulated=2, options=_SCHEDULE), _BATCH_BY_BATCH),
+    "table_wise-bf16": (Case({"sharding": "table_wise"}, precision="bf16-mixed"), 0),
+}
+# Every sharding with every optimizer, layout of ids, interaction and accumulation that a model can have with it.
+ALL_CASES: dict[str, tuple[Case, float]] = {
+    f"{sharding}-{optimizer}-{data}-{interaction}-{accumulated}": (
+        Case(
+            {"sharding": sharding},
+            data,
+            accumulated,
+            options={"sgd": {}, "adagrad": _ADAGRAD, "rwsadagrad": _ROW_WISE_ADAGRAD}[optimizer]
+            | {"interaction": interaction},
+        ),
+        # Adagrad divides gradients by their own size, so that rounding of a gradient near 0 becomes one of the step.
+        (0 if accumulated == 1 and data == "one-hot" and sharding != "data_parallel" else 1e-6)
+        * (1 if optimizer == "sgd" else 100),
+    )
+    for sharding in _SHARDINGS
+    for optimizer in ("sgd", "adagrad", "rwsadagrad")
+    for data, interaction in (("one-hot", "dot"), ("multi-hot", "cat"))
+    for accumulated in (1, 2)
+    if (sharding, optimizer) != ("column_wise", "rwsadagrad")
+}
+
+
+@pytest.fixture(scope="module")
+def data(synthetic_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    folder = write_multi_hot(tmp_path_factory.mktemp("multi_hot") / "dataset")
+    return {"one-hot": str(synthetic_folder), "multi-hot": str(folder)}
+
+
+@pytest.fixture(scope="module")
+def folders(data: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
+    """What two processes, and one, trained."""
+    cases = {name: case for name, (case, _) in CASES.items()}
+    found = {count: tmp_path_factory.mktemp("trained") for count in (1, 2)}
+    for count, folder in found.items():
+        train_sharded(cases, data, folder, processes=count, shares=2)
+    return found
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_two_processes_train_the_weights_of_one_process_of_the_engine(folders: dict[int, Path], name: str) -> None:
+    _, tolerance = CASES[name]
+    assert largest_difference(read(folders[2], name, 2), read(folders[1], name, 1)) <= tolerance
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_they_are_those_that_torch_trains_without_torchrec(
+    folders: dict[int, Path], data: dict[str, str], name: str
+) -> None:
+    case, _ = CASES[name]
+    alone = of_module(train(case, data[case.data], 1, 2))
+    # Torch adds up the gradients of a row in another order than FBGEMM does; bf16 rounds sums that differ.
+    tolerance = {"32-true": 1e-6, "bf16-mixed": 1e-5}[case.precision] * (1 if "adagrad" not in name else 10)
+    assert largest_difference(read(folders[2], name, 2), alone) <= tolerance
+    started = of_module(train(replace(case, options=case.options | {"learning_rate": 1e-30}), data[case.data], 1, 2))
+    assert _smallest_change(alone, started) > 100 * tolerance, "the training changed too little to tell"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("count", [2, 4])
+def test_all_shardings_and_optimizers(data: dict[str, str], tmp_path: Path, count: int) -> None:
+    cases = {name: case for name, (case, _) in ALL_CASES.items()}
+    folders = {processes: tmp_path / str(processes) for processes in (1, count)}
+    for processes, folder in folders.items():
+        folder.mkdir()
+        train_sharded(cases, data, folder, processes=processes, shares=count)
+    found = {name: largest_difference(read(folders[count], name, count), read(folders[1], name, 1)) for name in cases}
+    assert {name: value for name, value in found.items() if not value <= ALL_CASES[name][1]} == {}
+
+
+def _smallest_change(one: Trained, other: Trained) -> float:
+    """Return how far the tensor that changed least changed."""
+    pairs = [*zip(one.tables, other.tables, strict=True), *((one.dense[name], other.dense[name]) for name in one.dense)]
+    return min(float((first - second).abs().max()) for first, second in pairs)

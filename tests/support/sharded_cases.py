@@ -1,0 +1,141 @@
+"""Trainings that several processes with sharded tables, and one process, do alike."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import dlrm_pl
+from dlrm_pl.columns.columns import Columns
+from tests.support.sharded import run_sharded
+
+COLUMNS = {
+    "label": "click",
+    "dense": [{"name": name, "type": "integer", "transform": "log1p"} for name in ("visits", "age")],
+    "sparse": [
+        {"name": "campaign", "kind": "hex", "ids": "hash", "rows": 50},
+        {"name": "shop", "kind": "integer", "ids": "hash", "rows": 7},
+        {"name": "sizes", "kind": "integer", "ids": "hash", "rows": 40, "bag": 3},
+        {"name": "viewed", "kind": "integer", "ids": "hash", "rows": 300, "at_most": 10},
+        {"name": "tags", "kind": "string", "ids": "hash", "rows": 31, "at_most": 5, "pooling": "mean"},
+    ],
+}
+"""Columns with several ids a row, summed and averaged, some of them none."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A training of 20 steps, each of 32 rows on each process.
+
+    Attributes:
+        strategy: arguments of the ShardedStrategy.
+        data: ``one-hot`` or ``multi-hot``.
+        accumulated: batches whose gradients are added up.
+        precision: the Trainer's.
+        options: arguments of the DLRMModule.
+    """
+
+    strategy: dict[str, Any]
+    data: str = "one-hot"
+    accumulated: int = 1
+    precision: str = "32-true"
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Weights after a training: whole tables, and the parameters of the MLPs by name."""
+
+    tables: list[Tensor]
+    dense: dict[str, Tensor]
+
+
+_SCRIPT = """
+import json
+from tests.support.sharded_cases import Case, train
+from dlrm_pl.distributed.strategy import ShardedStrategy
+
+data, ranks = json.loads((folder / "data.json").read_text())
+for name, case in json.loads((folder / "cases.json").read_text()).items():
+    case = Case(**case)
+    module = train(case, data[case.data], int(os.environ["WORLD_SIZE"]), ranks, ShardedStrategy(**case.strategy))
+    parts = [tuple(part) for part in module.model.embedding_bags.parts()]
+    dense = {name: value.detach() for name, value in module.named_parameters()}
+    torch.save((parts, dense), folder / f"{name}-{os.environ['RANK']}.pt")
+"""
+
+
+def write_multi_hot(folder: Path) -> Path:
+    """Write a dataset of the columns above."""
+    columns = Columns.of_statement(COLUMNS, "columns")
+    dlrm_pl.synthesize(folder, rows=8_000, days=3, seed=1, label_rate=0.2, best_auroc=0.85, columns=columns)
+    return folder
+
+
+def train(case: Case, data: str, processes: int, shares: int, strategy: Any = "auto") -> dlrm_pl.DLRMModule:
+    """Train a case: on fewer processes than ``shares``, each step accumulates the batches of all shares."""
+    from dlrm_pl.model.training.weight_init import weights_on_shards
+
+    torch.manual_seed(3)
+    datamodule = dlrm_pl.DLRMDataModule(data, batch_size=32, shuffle="none")
+
+    def make() -> dlrm_pl.DLRMModule:
+        return dlrm_pl.DLRMModule(
+            datamodule.table_sizes, 8, [0, 16, 8], [16, 1], columns=datamodule.columns, engine="torch", **case.options
+        )
+
+    if strategy == "auto":
+        module = make()
+    else:
+        with weights_on_shards():
+            module = make()
+    dlrm_pl.DLRMTrainer(
+        accelerator="cpu", devices=processes, strategy=strategy, max_steps=20, logger=False,
+        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,
+        limit_val_batches=0, accumulate_grad_batches=case.accumulated * shares // processes, precision=case.precision,
+    ).fit(module, datamodule=datamodule)  # fmt: skip
+    return module
+
+
+def train_sharded(cases: dict[str, Case], data: dict[str, str], folder: Path, *, processes: int, shares: int) -> None:
+    """Train cases on so many processes, all in one run, and write their weights into a folder."""
+    import json
+
+    (folder / "data.json").write_text(json.dumps([data, shares]))
+    (folder / "cases.json").write_text(json.dumps({name: asdict(case) for name, case in cases.items()}))
+    run_sharded(_SCRIPT, folder, processes)
+
+
+def read(folder: Path, name: str, processes: int) -> Trained:
+    """Put the parts of all processes together; each has the same MLPs."""
+    saved = [torch.load(folder / f"{name}-{rank}.pt") for rank in range(processes)]
+    sizes: dict[int, list[int]] = {}
+    for parts, _ in saved:
+        for table, row, column, values in parts:
+            rows, columns = sizes.setdefault(table, [0, 0])
+            sizes[table] = [max(rows, row + values.shape[0]), max(columns, column + values.shape[1])]
+    tables = [torch.full(sizes[table], torch.nan) for table in sorted(sizes)]
+    for parts, dense in saved:
+        for table, row, column, values in parts:
+            tables[table][row : row + values.shape[0], column : column + values.shape[1]] = values
+        for name_of, values in dense.items():
+            assert torch.equal(values, saved[0][1][name_of]), name_of
+    return Trained(tables, saved[0][1])
+
+
+def of_module(module: dlrm_pl.DLRMModule) -> Trained:
+    """Return the weights of a module that has all of its tables."""
+    dense = {name: value.detach() for name, value in module.named_parameters() if "embedding_bags" not in name}
+    return Trained([table.detach() for table in module.model.embedding_bags.parameters()], dense)
+
+
+def largest_difference(one: Trained, other: Trained) -> float:
+    """Return the largest difference of two weights; NaN where one is missing."""
+    assert len(one.tables) == len(other.tables)
+    assert one.dense.keys() == other.dense.keys()
+    pairs = [*zip(one.tables, other.tables, strict=True), *((one.dense[name], other.dense[name]) for name in one.dense)]
+    return max(float((first - second).abs().max()) for first, second in pairs)
