@@ -11,7 +11,12 @@ class DLRMError(Exception):
         ... except DLRMError as error:
         ...     print(error)
         nothing.ckpt: does not exist. Give a checkpoint file that `fit` wrote.
+
+    Attributes:
+        on_all_processes: whether all processes of a training raise this error, so that the first one alone prints it.
     """
+
+    on_all_processes = False
 
 
 class ConfigurationError(DLRMError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from pathlib import Path
 
@@ -25,3 +26,9 @@ def program_name() -> str:
 def is_quiet() -> bool:
     """Tell whether `--quiet` was given: no progress is shown then."""
     return logging.getLogger("dlrm_pl").level >= logging.WARNING
+
+
+def is_first_process() -> bool:
+    """Tell whether this is the first of the processes that train together, or the only one, by their launcher."""
+    machine = os.environ.get("NODE_RANK", os.environ.get("GROUP_RANK", "0"))
+    return os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0" and machine == "0"

@@ -16,6 +16,7 @@ from dlrm_pl.callbacks.monitors import check_monitors
 from dlrm_pl.callbacks.quantization import QuantizationCallback
 from dlrm_pl.callbacks.throughput import add_throughput_monitor
 from dlrm_pl.data.loading.datamodule import CALIBRATION_ROWS
+from dlrm_pl.distributed.predictions import in_order_of_rows
 from dlrm_pl.distributed.strategy import ShardedStrategy
 from dlrm_pl.documents.docstrings import describes_arguments_by
 from dlrm_pl.errors import ConfigurationError
@@ -53,6 +54,7 @@ class DLRMTrainer(pl.Trainer):
 
     Attributes:
         outcome: result of the last ``quantize``; None before.
+        predicted_rows: number of rows that the last ``predict`` wrote to its ``output``; on the first process.
         overwrite: whether the running ``fit`` may overwrite what an earlier run left, which callbacks read.
 
     Raises:
@@ -77,6 +79,7 @@ class DLRMTrainer(pl.Trainer):
         add_checkpoint_io(self, async_checkpoints)
         replace_loop(self)
         self.outcome: Outcome | None = None
+        self.predicted_rows = 0
         self.overwrite = False
 
     def fit(  # type: ignore[override]
@@ -268,24 +271,25 @@ class DLRMTrainer(pl.Trainer):
             model: module to score rows with.
             dataloaders: batches to score, instead of those of the data module.
             datamodule: data module with the rows: ``data.predict_split``, or ``data.predict_raw`` for a raw log.
-            return_predictions: return the probabilities, which are kept in memory; the default. ``output`` needs
-                them.
+            return_predictions: return the probabilities of this process, which are kept in memory; the default.
+                ``output`` needs them.
             ckpt_path: checkpoint to load; its hyperparameters override those of files and flags.
             weights_only: load tensors and plain types only, and run no code from a checkpoint.
-            output: file for the click probabilities, one per row in order: .csv, .npy, a pipe, or /dev/stdout.
+            output: file for the click probabilities, one per row in order: .csv, .npy, a pipe, or /dev/stdout. The
+                first of several processes writes those of all.
             force: score rows of another dataset than the model was trained on, if none of its tables is larger.
             overwrite: overwrite an earlier file ``output``.
         """
         if output is not None:
             check_predictions_path(Path(output), overwrite)
         ckpt_path = self._load(model, ckpt_path, force)
-        if output is not None and self.world_size > 1:
-            raise ConfigurationError(f"predict writes {output} from a single process: give --trainer.devices 1.")
         returned = True if output is not None else return_predictions
         predictions = super().predict(model, dataloaders, datamodule, returned, ckpt_path, weights_only)
-        if output is not None and predictions is not None and self.is_global_zero:
-            rows = write_predictions(Path(output), (batch.cpu().numpy() for batch in predictions))  # type: ignore[union-attr]
-            log.info("%s: %s click probabilities", output, f"{rows:,}")
+        if output is not None and predictions is not None:
+            batches = in_order_of_rows(predictions)  # type: ignore[arg-type]
+            if batches is not None:
+                self.predicted_rows = write_predictions(Path(output), batches)
+                log.info("%s: %s click probabilities", output, f"{self.predicted_rows:,}")
         return predictions
 
     def checkpoint_file(self, ckpt_path: str | os.PathLike[str]) -> str:

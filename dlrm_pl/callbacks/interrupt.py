@@ -66,10 +66,7 @@ class InterruptCheckpoint(pl.Callback):
         Raises:
             TrainingInterrupted: it was.
         """
-        interrupted = self._interrupted
-        if trainer.world_size > 1:  # The signal reaches the processes one by one, between different batches.
-            interrupted = trainer.strategy.reduce_boolean_decision(interrupted, all=False)
-        if interrupted:
+        if self._is_interrupted(trainer):
             self._save(trainer)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -78,7 +75,7 @@ class InterruptCheckpoint(pl.Callback):
         Raises:
             TrainingInterrupted: it was.
         """
-        if self._interrupted:
+        if self._is_interrupted(trainer):
             self._save(trainer)
         self._give_back()
 
@@ -87,6 +84,13 @@ class InterruptCheckpoint(pl.Callback):
         if not isinstance(exception, KeyboardInterrupt):
             self._give_back()
         self._earlier = None
+
+    def _is_interrupted(self, trainer: pl.Trainer) -> bool:
+        """Tell whether ctrl-C was pressed; the signal reaches processes one by one, between different batches."""
+        if trainer.world_size == 1:
+            return self._interrupted
+        decision: bool = trainer.strategy.reduce_boolean_decision(self._interrupted, all=False)
+        return decision
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
         if self._interrupted:

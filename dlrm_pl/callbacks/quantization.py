@@ -19,6 +19,7 @@ from dlrm_pl.documents.docstrings import describes_arguments_by
 from dlrm_pl.files.atomic import check_folder
 from dlrm_pl.files.replacement import PlannedOutput
 from dlrm_pl.model.training.lightning_module import DLRMModule
+from dlrm_pl.model.training.sharding import ShardsTables
 from dlrm_pl.quantization.judging.criterion import Criterion
 from dlrm_pl.quantization.recipe import RecipeStart
 from dlrm_pl.quantization.search.listener import TuningListener
@@ -126,7 +127,12 @@ class QuantizationCallback(pl.Callback):
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Quantize the trained model on rank zero, for which the other ranks wait."""
         if not trainer.fast_dev_run:  # type: ignore[attr-defined]
-            self.quantize(trainer, pl_module)
+            if isinstance(strategy := trainer.strategy, ShardsTables):
+                output = self.config.output.absolute()
+                with strategy.whole_module(output.with_name(f".{output.name}-float.ckpt")) as module:
+                    self.quantize(trainer, module)
+            else:
+                self.quantize(trainer, pl_module)
         trainer.strategy.barrier("dlrm_pl.quantization")
 
     @rank_zero_only

@@ -239,8 +239,8 @@ class DLRMCLI(LightningCLI):
 
     def after_predict(self) -> None:
         """Report where the probabilities are; the log has said so."""
-        batches = self.trainer.predict_loop.predictions or []
-        self.report = Report({"output": self.config.predict.output, "rows": sum(len(batch) for batch in batches)})
+        assert isinstance(self.trainer, DLRMTrainer)
+        self.report = Report({"output": self.config.predict.output, "rows": self.trainer.predicted_rows})
 
     def after_quantize(self) -> None:
         """Report what was made."""
@@ -290,6 +290,8 @@ def run(args: list[str], verbosity: Verbosity) -> tuple[list[Outcome], Report | 
     warnings.filterwarnings("ignore", message=".*`IterableDataset` has `__len__` defined.*")
     warnings.filterwarnings("ignore", message=".*The dirpath has changed from.*")
     warnings.filterwarnings("ignore", message=".*tensorboardX.*")
+    # TorchRec's use of earlier names of torch's collectives.
+    warnings.filterwarnings("ignore", message=r".*torch\.distributed\.\w+` is deprecated.*")
     # Lightning's own use of torch's pytree, and its advice to install another product: nothing a user can act on.
     warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*")
     # A second run writes where the first one did, on purpose.

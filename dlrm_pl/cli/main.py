@@ -21,7 +21,14 @@ from dlrm_pl.cli.command_table import LIGHT, ORDER, PREDICT_WITH_ARTIFACT, TRAIN
 from dlrm_pl.cli.names import with_data_settings, with_present_names
 from dlrm_pl.cli.output import Report, Verbosity, take_verbosity
 from dlrm_pl.errors import ConfigurationError, DLRMError
-from dlrm_pl.program import EXIT_INTERRUPTED, EXIT_NOT_ACCEPTED, EXIT_UNDECIDED, EXIT_WRONG_INPUT, program_name
+from dlrm_pl.program import (
+    EXIT_INTERRUPTED,
+    EXIT_NOT_ACCEPTED,
+    EXIT_UNDECIDED,
+    EXIT_WRONG_INPUT,
+    is_first_process,
+    program_name,
+)
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +57,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     # processors, each of a step's hundred waits lasts as long as that program's turn (measured: 20 times slower).
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
-    logging.getLogger("dlrm_pl").setLevel(verbosity.level)
+    # What one process tells, the others need not repeat.
+    level = verbosity.level if is_first_process() else max(verbosity.level, logging.WARNING)
+    logging.getLogger("dlrm_pl").setLevel(level)
     with _remembered_interrupts() as interrupts:
         try:
             return _run_to_status(args, verbosity)
@@ -70,7 +79,7 @@ def _run_to_status(args: list[str], verbosity: Verbosity) -> int:
         return status
     except DLRMError as error:
         log.debug("The error comes from here:", exc_info=True)
-        return _fail(str(error))
+        return EXIT_WRONG_INPUT if error.on_all_processes and not is_first_process() else _fail(str(error))
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             return _fail(f"{_full(error)}. No output is half-written; free some space and run again.")
@@ -165,6 +174,8 @@ def _run_with_trainer(name: str, args: list[str], verbosity: Verbosity) -> tuple
 
     if HELP & set(args):  # Whatever else is given, finished or not.
         args = ["--help_all" if "--help_all" in args else "--help"]
+    if name == "quantize" and not is_first_process():
+        return 0, None  # One process quantizes; torchrun started others with the same command.
     args = with_data_settings(name, with_present_names(name, args))
     args = with_config_files(args)  # First, since it takes no time and what follows takes seconds.
     from dlrm_pl.cli.lightning_cli import run

@@ -28,6 +28,9 @@ _DATA = {
     },
 }
 
+# With the name alone, the option parser would take the strategy for a text, which has no options of its own.
+_SHARDED = '{"class_path": "dlrm_pl.distributed.strategy.ShardedStrategy"}'
+
 
 def with_present_names(command: str, args: Sequence[str]) -> list[str]:
     """Replace the earlier names of options in the command line of a command, with a warning for each."""
@@ -38,9 +41,14 @@ def with_present_names(command: str, args: Sequence[str]) -> list[str]:
 
 
 def with_data_settings(command: str, args: Sequence[str]) -> list[str]:
-    """Let a command with a Trainer read ``--data FOLDER``, ``--raw``, ``--split`` and ``--batch_size``."""
+    """Let a command with a Trainer read ``--data FOLDER``, ``--raw``, ``--split`` and ``--batch_size``.
+
+    ``--trainer.strategy sharded`` becomes the class of that name, so that its options can follow.
+    """
     args = _replaced(args, _DATA.get(command, {}))
     for index, arg in enumerate(args):
+        if arg == "--trainer.strategy=sharded" or (arg == "sharded" and args[index - 1] == "--trainer.strategy"):
+            args[index] = arg.replace("sharded", _SHARDED)
         if arg == "--data" and index + 1 < len(args) and Path(args[index + 1]).expanduser().is_dir():
             args[index] = "--data.folder"
         elif (match := re.fullmatch(r"--data=(.+)", arg)) and Path(match[1]).expanduser().is_dir():

@@ -10,12 +10,12 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from dlrm_pl.distributed.communication import Communication, codecs
-from dlrm_pl.distributed.failing_together import exchanged
 from dlrm_pl.distributed.initial_weights import Part, copy
 from dlrm_pl.distributed.key_jagged import check_indices, joined, key_jagged, lengths_of, reordered
 from dlrm_pl.distributed.optimizers import ShardedOptimizer, fused_parameters
 from dlrm_pl.distributed.plan.sharding_plan import ShardingPlan
 from dlrm_pl.distributed.plan.to_engine import engine_plan
+from dlrm_pl.distributed.together import exchanged
 from dlrm_pl.errors import DLRMError, LookupIndexError, ShapeError
 from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.model.embeddings import TABLE_KEY

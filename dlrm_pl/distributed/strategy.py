@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+from contextlib import AbstractContextManager
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -26,6 +28,7 @@ from dlrm_pl.distributed.processes.agreement import check_agreement
 from dlrm_pl.distributed.processes.watched import WatchedStrategy
 from dlrm_pl.distributed.sharded_tables import ShardedTables
 from dlrm_pl.distributed.supported import check_supported, remark_on_shardings
+from dlrm_pl.distributed.whole_module import whole_module
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.model.training.lightning_module import DLRMModule
@@ -84,14 +87,18 @@ class ShardedStrategy(WatchedStrategy, CheckpointedStrategy):
         model = module.model
         if isinstance(model.embedding_bags, ShardedTables):
             return
-        options = {name: getattr(self, name) for name in ("sharding", "memory", "communication")}
-        check_agreement(module, {f"trainer.strategy.{name}": value for name, value in options.items()})
-        check_supported(module, self.root_device)
-        plan = self._plan(module)
-        shardings = {table.sharding for table in plan.tables}
+        try:
+            options = {name: getattr(self, name) for name in ("sharding", "memory", "communication")}
+            check_agreement(module, {f"trainer.strategy.{name}": value for name, value in options.items()})
+            check_supported(module, self.root_device)
+            plan = self._plan(module)
+            shardings = {table.sharding for table in plan.tables}
+            check_communication(self.communication, shardings, self.root_device)
+        except ConfigurationError as error:
+            error.on_all_processes = True
+            raise
         if self.is_global_zero and (remark := remark_on_shardings(module, shardings)):
             log.warning("%s", remark)
-        check_communication(self.communication, shardings, self.root_device)
         # TorchRec takes the processes of one host from torchrun's variable, which Lightning's launcher does not set.
         os.environ.setdefault("LOCAL_WORLD_SIZE", str(self.num_processes))
         tables = ShardedTables(model.architecture, plan, module.optimizers_chosen, self.root_device, self.communication)
@@ -129,6 +136,12 @@ class ShardedStrategy(WatchedStrategy, CheckpointedStrategy):
         with torch.random.fork_rng(devices=[]):
             torch.set_rng_state(generator.get_state())
             model.draw_mlps()
+
+    def whole_module(self, path: Path) -> AbstractContextManager[DLRMModule | None]:
+        """Give the first process the module with whole tables, see ``whole_module.whole_module``."""
+        module = self.lightning_module
+        assert isinstance(module, DLRMModule)
+        return whole_module(module, path)
 
     def training_step(self, *args: Any, **kwargs: Any) -> STEP_OUTPUT:
         """Train on a batch; where batches are accumulated, the tables change with the last of them."""

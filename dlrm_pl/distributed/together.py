@@ -6,6 +6,7 @@ import socket
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
+import torch
 import torch.distributed as dist
 
 from dlrm_pl.errors import DLRMError, OutputError
@@ -45,6 +46,35 @@ def on_first(step: Callable[[], T]) -> T:
     return together(lambda: step() if is_first else None)[0]  # type: ignore[return-value]
 
 
+def exchanged(value: int, error: DLRMError | None, device: torch.device) -> list[int]:
+    """Tell all processes a number, or that this one cannot go on, in one small message.
+
+    Args:
+        value: number of this process, 0 or more.
+        error: what this process found; None where nothing is wrong.
+        device: where tensors are sent from.
+
+    Returns:
+        The numbers of all processes, in their order.
+
+    Raises:
+        DLRMError: a process cannot go on; all raise its error, see ``raise_failures``.
+    """
+    ranks = dist.get_world_size()
+    if ranks == 1:
+        if error is not None:
+            raise error
+        return [value]
+    values = torch.empty(ranks, dtype=torch.int64, device=device)
+    dist.all_gather([*values.view(-1, 1)], torch.tensor([value if error is None else -1], device=device))
+    found = values.tolist()
+    if min(found) < 0:
+        errors: list[DLRMError | None] = [None] * ranks
+        dist.all_gather_object(errors, error)
+        raise_failures({rank: one for rank, one in enumerate(errors) if one is not None})
+    return found
+
+
 def raise_failures(failures: Mapping[int, BaseException]) -> None:
     """Raise, on all processes, the error of the first process that failed, if one did; the message names it.
 
@@ -59,11 +89,13 @@ def raise_failures(failures: Mapping[int, BaseException]) -> None:
     rank, error = min(failures.items(), key=lambda pair: pair[0])
     others = f" (also on rank {', '.join(str(other) for other in sorted(failures) if other != rank)})"
     where = f"rank {rank}{others if len(failures) > 1 else ''}"
-    if isinstance(error, DLRMError):
-        raise type(error)(f"{where}: {error}") from None
-    if isinstance(error, OSError):
+    if isinstance(error, OSError) and not isinstance(error, DLRMError):
         name = f"{error.filename}: " if error.filename else ""
-        raise OutputError(f"{where}: {name}{error.strerror or error}.") from error
+        error = OutputError(f"{name}{error.strerror or error}.")
+    if isinstance(error, DLRMError):
+        common = type(error)(f"{where}: {error}")
+        common.on_all_processes = True
+        raise common from None
     raise RuntimeError(f"{where}: {type(error).__name__}: {error}") from error
 
 

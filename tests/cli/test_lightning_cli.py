@@ -114,3 +114,10 @@ def test_fit_goes_on_with_what_is_given_only_if_told_so(
     checkpoint = read_checkpoint(config.parent / "last.ckpt")
     assert checkpoint["hyper_parameters"]["learning_rate"] == 0.2
     assert "learning_rate is 0.2, but 0.1" in checkpoint["dlrm_pl_run"]["overridden"][0]["changes"][0]
+
+
+def test_one_of_several_processes_quantizes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "1")
+    assert cli.main(["quantize", "--ckpt_path", "missing.ckpt"]) == 0
+    monkeypatch.setenv("RANK", "0")
+    assert cli.main(["quantize", "--ckpt_path", "missing.ckpt"]) == 2

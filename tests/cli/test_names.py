@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,16 @@ def test_settings_of_the_data_have_the_names_of_other_commands(tmp_path: Path) -
     assert with_data_settings("fit", [f"--data={tmp_path}"]) == [f"--data.folder={tmp_path}"]
     file = ["--data", str(tmp_path / "data.yaml")]
     assert with_data_settings("fit", file) == file
+
+
+def test_options_of_the_sharded_strategy_can_follow_its_name() -> None:
+    options = ["--trainer.strategy.sharding", "row_wise"]
+    for given in (["--trainer.strategy", "sharded"], ["--trainer.strategy=sharded"]):
+        args = with_data_settings("fit", [*given, *options])
+        strategy = "=".join(args[:-2]).removeprefix("--trainer.strategy=")
+        assert json.loads(strategy) == {"class_path": "dlrm_pl.distributed.strategy.ShardedStrategy"}
+        assert args[-2:] == options
+    assert with_data_settings("fit", ["--data.predict_raw", "sharded"]) == ["--data.predict_raw", "sharded"]
 
 
 def test_predict_has_one_set_of_names(fitted: Path, synthetic_folder: Path, tmp_path: Path) -> None:

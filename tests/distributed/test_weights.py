@@ -103,8 +103,11 @@ def test_they_are_those_that_torch_trains_without_torchrec(
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("count", [2, 4])
-def test_all_shardings_and_optimizers(data: dict[str, str], tmp_path: Path, count: int) -> None:
-    cases = {name: case for name, (case, _) in ALL_CASES.items()}
+@pytest.mark.parametrize("sharding", _SHARDINGS)
+def test_all_optimizers_layouts_and_interactions(
+    data: dict[str, str], tmp_path: Path, sharding: str, count: int
+) -> None:
+    cases = {name: case for name, (case, _) in ALL_CASES.items() if case.strategy["sharding"] == sharding}
     folders = {processes: tmp_path / str(processes) for processes in (1, count)}
     for processes, folder in folders.items():
         folder.mkdir()

@@ -236,6 +236,8 @@ class DLRMDataModule(pl.LightningDataModule):
             self.folder.encoder,
             self.eval_batch_size,
             truncate_lists=self._predict_truncate_lists,
+            rank=self._rank,
+            world_size=self._world_size,
         )
         return DataLoader(rows, batch_size=None)
 
@@ -327,9 +329,18 @@ class DLRMDataModule(pl.LightningDataModule):
     def _rows(self, split: Split, batch_size: int, shuffle: Shuffle = "none") -> tuple[ClickDataset, EpochSampler]:
         """Return a split and this rank's share of it."""
         dataset = ClickDataset.of_split(self.folder, split, max_ind_range=self._max_ind_range)
-        rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        sampler = EpochSampler(len(dataset), batch_size, shuffle, seed=self.seed, rank=rank, world_size=world_size)
+        sampler = EpochSampler(
+            len(dataset), batch_size, shuffle, seed=self.seed, rank=self._rank, world_size=self._world_size
+        )
         return dataset, sampler
+
+    @property
+    def _rank(self) -> int:
+        return self.trainer.global_rank if self.trainer else 0
+
+    @property
+    def _world_size(self) -> int:
+        return self.trainer.world_size if self.trainer else 1
 
 
 TerabyteDataModule = DLRMDataModule

@@ -15,7 +15,8 @@ from dlrm_pl.data.formats.row_encoder import RowEncoder
 from dlrm_pl.data.raw_logs.reader import iter_raw_records
 from dlrm_pl.data.sources.readers.endings import row_place
 from dlrm_pl.data.sources.source import holds_table, open_source
-from dlrm_pl.errors import DataFormatError
+from dlrm_pl.errors import ConfigurationError, DataFormatError
+from dlrm_pl.files.destinations import kind_of
 
 
 class RawLogDataset(IterableDataset[ClickBatch]):
@@ -26,8 +27,13 @@ class RawLogDataset(IterableDataset[ClickBatch]):
     Args:
         path: tab-separated log, plain or .gz; or a file with named columns, or a folder of such files.
         encoder: encoder of the dataset that the model was trained on.
-        batch_size: most rows of a batch.
+        batch_size: most rows of a batch on each process.
         truncate_lists: whether to cut lists that are longer than their column allows, instead of refusing them.
+        rank: number of this process, which reads all rows, and yields its share of each step.
+        world_size: number of processes. All yield as many batches, of which the last may have no rows.
+
+    Raises:
+        ConfigurationError: there are several processes, and each would take other rows from a pipe.
 
     Attributes:
         encoder: the encoder.
@@ -36,11 +42,27 @@ class RawLogDataset(IterableDataset[ClickBatch]):
         cut_lists: number of lists so far that were cut.
     """
 
-    def __init__(self, path: Path, encoder: RowEncoder, batch_size: int, *, truncate_lists: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        encoder: RowEncoder,
+        batch_size: int,
+        *,
+        truncate_lists: bool = False,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        if world_size > 1 and kind_of(path) == "sink":
+            raise ConfigurationError(
+                f"{path} is a pipe, of which each of {world_size} processes would read other rows. Give a file, or "
+                "--trainer.devices 1."
+            )
         self._path = path
         self.encoder = encoder
         self._batch_size = batch_size
         self._truncate_lists = truncate_lists
+        self._rank = rank
+        self._world_size = world_size
         self.unseen = np.zeros(encoder.columns.num_sparse, np.int64)
         self.cut_lists = 0
 
@@ -56,14 +78,18 @@ class RawLogDataset(IterableDataset[ClickBatch]):
             records, unseen = self.encoder.encode_counted(rows)
             self.unseen = self.unseen + unseen
             found = found or bool(len(records))
-            for start in range(0, len(records), self._batch_size):
-                yield to_batch(records[start : start + self._batch_size], self.encoder.columns)
+            for start in range(0, len(records), self._batch_size * self._world_size):
+                step = records[start : start + self._batch_size * self._world_size]
+                first, last = (len(step) * rank // self._world_size for rank in (self._rank, self._rank + 1))
+                yield to_batch(step[first:last], self.encoder.columns)
         if not found:
             raise DataFormatError(f"{self._path}: is empty. Name a log with at least one row.")
 
     def _of_log(self) -> Iterator[RawRows]:
         columns = self.encoder.columns
-        for raw in iter_raw_records(self._path, 0, self._batch_size, labelled=False, columns=columns):
+        for raw in iter_raw_records(
+            self._path, 0, self._batch_size * self._world_size, labelled=False, columns=columns
+        ):
             dense, sparse = raw[:, columns.dense_fields].T, raw[:, columns.sparse_fields].T
             label = raw[:, LABEL].astype("i4")
             yield RawRows(label, tuple(map(RawDense, dense)), tuple(map(RawSparse, sparse)))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -50,4 +52,15 @@ class ShardsTables(Protocol):
 
     def shard_tables(self, module: Any) -> None:
         """Put them there, unless they are there already; the processes are connected by now."""
+        ...
+
+    def whole_module(self, path: Path) -> AbstractContextManager[Any]:
+        """Give the first process the trained module with whole tables, which lie in files and take no memory.
+
+        Args:
+            path: where the weights are kept meanwhile, on a file system that all processes share.
+
+        Returns:
+            A context with the module; with None on the other processes, which wait at its end.
+        """
         ...

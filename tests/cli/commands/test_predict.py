@@ -81,7 +81,6 @@ def test_predict_with_a_checkpoint_writes_its_probabilities(
     assert probabilities.dtype == np.float32
     assert 0 < probabilities.min() < probabilities.max() < 1
     expect_error(capsys, "give --output FILE.csv or FILE.npy", *arguments)
-    expect_error(capsys, "give --trainer.devices 1", *arguments, "--output", "p.npy", "--trainer.devices", 2)
 
 
 def test_predictions_replace_a_file_only_when_asked_and_go_into_a_pipe(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from dlrm_pl.data.formats.row_encoder import RowEncoder
 from dlrm_pl.data.formats.vocabulary import Vocabulary
 from dlrm_pl.data.loading.datamodule import DLRMDataModule
 from dlrm_pl.data.loading.raw_dataset import RawLogDataset
-from dlrm_pl.errors import DataFormatError
+from dlrm_pl.errors import ConfigurationError, DataFormatError
 from tests.support.raw_values import VALUES, write_folder
 
 HASHED = SparseColumn(name="site", ids="hash", rows=7)
@@ -90,6 +91,28 @@ def test_files_of_any_columns_give_the_batches_of_their_frame(
         for one, other in zip(found, expected, strict=True):
             assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True) if a is not None and b is not None)
         assert dataset.unseen.sum() == 2 * 2
+
+
+@pytest.mark.parametrize("ranks", [2, 3, 8])
+def test_processes_share_the_rows_of_each_step(folder: DatasetFolder, tmp_path: Path, ranks: int) -> None:
+    rows = {name: values * 5 for name, values in VALUES.items()} | {"click": [0, 1, 0] * 5}
+    pa.parquet.write_table(pa.table(rows), tmp_path / "rows.parquet")
+    whole = ClickBatch.from_frame(rows, folder)
+    shares = [
+        list(RawLogDataset(tmp_path / "rows.parquet", folder.encoder, 2, rank=rank, world_size=ranks))
+        for rank in range(ranks)
+    ]
+    assert {len(batches) for batches in shares} == {-(-15 // (2 * ranks))}
+    in_order = [batch.dense for step in zip(*shares, strict=True) for batch in step]
+    assert torch.equal(torch.cat(in_order), whole.dense)
+
+
+def test_a_pipe_cannot_be_shared(tmp_path: Path, folder: DatasetFolder) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(
+        ConfigurationError, match=r"pipe is a pipe, of which each of 2 processes .* --trainer\.devices 1"
+    ):
+        RawLogDataset(tmp_path / "pipe", folder.encoder, 10, world_size=2)
 
 
 def test_bad_row_is_named_with_its_file_and_place(folder: DatasetFolder, tmp_path: Path) -> None:
