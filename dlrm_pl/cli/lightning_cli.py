@@ -32,10 +32,12 @@ from dlrm_pl.cli.trainer_help import arrange_trainer_help
 from dlrm_pl.cli.usage import let_flags_stand_alone, own_errors, read_yaml_with_limits, usage_errors, with_home
 from dlrm_pl.columns.columns import Columns
 from dlrm_pl.data.loading.datamodule import DLRMDataModule
+from dlrm_pl.distributed.checkpoints.newest import newest_checkpoint, was_restarted
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.files.atomic import atomic_file
 from dlrm_pl.model.checkpoints.contract import overruled
-from dlrm_pl.model.load import load_checkpoint, read_checkpoint
+from dlrm_pl.model.checkpoints.file import open_checkpoint
+from dlrm_pl.model.load import load_checkpoint
 from dlrm_pl.model.training.lightning_module import DLRMModule
 from dlrm_pl.model.training.weight_init import skip_weight_init, weights_on_shards
 from dlrm_pl.program import is_quiet, program_name
@@ -127,10 +129,12 @@ class DLRMCLI(LightningCLI):
     def _parse_ckpt_path(self) -> None:
         """Let the checkpoint's hyperparameters win, as Lightning does, but without reading 100 GB of tables."""
         subcommand = self.config.subcommand
+        if subcommand == "fit" and was_restarted():
+            self._go_on_from_newest()
         path = self.config[subcommand].get("ckpt_path")
         if path is None or path in ("best", "last", "hpc", "registry"):
             return  # Which file that is, the Trainer finds out.
-        saved = dict(read_checkpoint(Path(path)).get("hyper_parameters", {}))
+        saved = dict(open_checkpoint(Path(path)).get("hyper_parameters", {}))
         linked = {target.split(".")[1] for target in _LINKS.values()}
         model = {name: value for name, value in saved.items() if name not in linked and not name.startswith("_")}
         if model.get("bottom_mlp"):
@@ -144,6 +148,19 @@ class DLRMCLI(LightningCLI):
             log.warning("%s: %s", path, difference)
         with usage_errors(subcommand, self._subcommand_parsers[subcommand]):
             self.config = self.parser.parse_object({subcommand: {"model": model}}, self.config)
+
+    def _go_on_from_newest(self) -> None:
+        """After torchrun has started all processes again, go on from the newest checkpoint that they had saved."""
+        trainer = self.config.fit.trainer
+        folders = [
+            Path(one.init_args.get("dirpath") or Path(trainer.default_root_dir or RUNS) / "checkpoints")
+            for one in trainer.callbacks or ()
+            if one.class_path.endswith(".ModelCheckpoint")
+        ]
+        newest = newest_checkpoint(folders)
+        if newest is not None:
+            self.config.fit.ckpt_path = str(newest)
+        log.warning("restarted by torchrun: going on from %s", newest or "the beginning, as no checkpoint was saved")
 
     def instantiate_classes(self) -> None:
         """Make the model without weights where a checkpoint has them: 100 GB of random numbers would be in vain."""

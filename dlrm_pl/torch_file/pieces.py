@@ -92,8 +92,9 @@ class TensorInPieces(FileTensor):
     def map(self) -> Tensor:
         """Map the pieces into memory as one tensor, without reading them; writes to it change no file.
 
-        Pieces that are ranges of columns cannot be mapped so. They are copied to a temporary file without a name, which
-        lies beside the checkpoint or in the system's folder for such files, and ends with the tensor.
+        Pieces that are ranges of columns cannot be mapped so, nor those that begin elsewhere in a page of their file
+        than in a page of the tensor. They are copied to a temporary file without a name, which lies beside the
+        checkpoint or in the system's folder for such files, and ends with the tensor.
 
         Raises:
             CheckpointError: a file was shortened, or the system refuses the map.
@@ -145,8 +146,12 @@ class TensorInPieces(FileTensor):
         """Copy the tensor to a file without a name."""
         path = self.pieces[0].stored.file.path
         copy = _nameless_file(path.parent.parent)
-        require_free_space(Path(f"/proc/self/fd/{copy.fileno()}"), self.nbytes, "tables that are stored by columns")
-        log.info("%s: copying a tensor of %s bytes, which lies in columns", path.parent, f"{self.nbytes:,}")
+        require_free_space(
+            Path(f"/proc/self/fd/{copy.fileno()}"), self.nbytes, "copies of tables whose pieces cannot be mapped as one"
+        )
+        log.info(
+            "%s: copying a tensor of %s bytes, whose pieces cannot be mapped as one", path.parent, f"{self.nbytes:,}"
+        )
         for block in self.blocks():
             copy.write(memoryview(block.reshape(-1).view(torch.uint8).numpy().data))
         copy.flush()

@@ -14,6 +14,7 @@ from torch.distributed.checkpoint.storage import StorageWriter, WriteResult
 from torch.futures import Future
 
 from dlrm_pl.callbacks.checkpoint_io import AtomicCheckpointIO
+from dlrm_pl.distributed.checkpoints.pages import with_padding
 from dlrm_pl.distributed.checkpoints.planner import PiecesPlanner
 from dlrm_pl.errors import DLRMError, NonFiniteError, OutputError
 from dlrm_pl.files.complete_io import sync_path
@@ -90,7 +91,11 @@ class FolderWriter(StorageWriter):
     def _write(self, pieces: list[SavedPiece]) -> dict[str, int]:
         """Write the files of this process; returns their sizes."""
         path = self._part
-        contents = {"identity": self._identity, "rank": self._rank, "pieces": [dict(piece) for piece in pieces]}
+        contents = {
+            "identity": self._identity,
+            "rank": self._rank,
+            "pieces": [dict(piece) for piece in with_padding(pieces)],
+        }
         names = {id(piece["values"]): _name(piece) for piece in pieces if piece["table"] not in self._may_be_nonfinite}
         if can_write():
             Snapshot(path, contents, lambda tensor: names.get(id(tensor))).write()

@@ -51,6 +51,7 @@ class _Piece:
     start: list[Count]
     columns: Count
     values: Any
+    padding: Any = None
 
 
 def open_sharded(folder: Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ checkpoint. All of them state the same random identity, so that files of two che
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,6 +33,8 @@ class SavedPiece(TypedDict):
         name: ``WEIGHT`` or ``SUM``.
         start: first row and first column of the table that it is of.
         columns: number of columns of the table that it is of.
+        padding: bytes that mean nothing, in front of the values, so that those of whole rows begin in their page of the
+            file where they begin in a page of the whole table, and all pieces of it can be mapped as one.
         values: ``[rows, columns]``, or ``[rows]`` with one number for all these columns.
     """
 
@@ -40,6 +42,7 @@ class SavedPiece(TypedDict):
     name: str
     start: list[int]
     columns: int
+    padding: NotRequired[Tensor]
     values: Tensor
 
 
