@@ -11,7 +11,7 @@ import pytest
 
 from dlrm_pl.data.preprocessing.cluster import run
 from dlrm_pl.data.preprocessing.cluster.outcome import Outcome, outcome_of
-from dlrm_pl.data.preprocessing.cluster.ray_cluster import Machine
+from dlrm_pl.data.preprocessing.cluster.ray_cluster import Machine, Note
 
 
 class ClusterHere:
@@ -60,7 +60,7 @@ class ClusterHere:
     def board(self) -> Any:
         return _Board()
 
-    def read_board(self) -> dict[str, tuple[int, int]]:
+    def read_board(self) -> dict[str, Note]:
         return {}
 
 
@@ -69,7 +69,7 @@ class _Board:
 
     class note:  # noqa: N801
         @staticmethod
-        def remote(name: str, done: int, rows: int) -> None: ...
+        def remote(name: str, done: int, rows: int, stage: str, share: float) -> None: ...
 
 
 @contextmanager
@@ -77,7 +77,7 @@ def cluster_here(cluster: ClusterHere) -> Iterator[ClusterHere]:
     """Let ``preprocess`` use a cluster in this process, whatever its address."""
 
     @contextmanager
-    def connected(address: str, cpus: int) -> Iterator[ClusterHere]:
+    def connected(address: str) -> Iterator[ClusterHere]:
         yield cluster
 
     with pytest.MonkeyPatch.context() as patch:

@@ -26,6 +26,7 @@ from dlrm_pl.documents.json_text import read_json
 from dlrm_pl.errors import DataFormatError, DLRMError, OutputError
 from dlrm_pl.files.atomic import replace_folder
 from dlrm_pl.files.complete_io import sync_handle, sync_path
+from dlrm_pl.files.sizes import format_bytes
 
 log = logging.getLogger(__name__)
 
@@ -179,6 +180,13 @@ class CheckpointFolder:
             sync_path(path)
         replace_folder(output, self.finished, recognize_dataset)
         self.remove()
+
+    def keep(self) -> str:
+        """Keep a state that can be resumed and delete one that cannot; returns a sentence that says which."""
+        if self.load() is None:
+            self.remove()
+            return "Nothing is kept: the run had not come to its first checkpoint."
+        return f"{self.path} keeps {format_bytes(self.size_bytes())}; run the same command to resume."
 
     def size_bytes(self) -> int:
         """Return the bytes that the folder takes on disk."""

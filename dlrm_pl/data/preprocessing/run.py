@@ -31,7 +31,6 @@ from dlrm_pl.files.atomic import writing
 from dlrm_pl.files.destinations import resolved
 from dlrm_pl.files.locks import folder_lock
 from dlrm_pl.files.replacement import PlannedOutput
-from dlrm_pl.files.sizes import format_bytes
 
 if TYPE_CHECKING:
     from dlrm_pl.data.preprocessing.cluster.run import ClusterRun
@@ -165,8 +164,8 @@ def preprocess(
             from dlrm_pl.data.preprocessing.cluster.run import ClusterRun
 
             assert rows is not None
-            run = ClusterRun(cluster, rows, options, key, checkpoint, {str(raw.absolute()): str(raw)}, progress)
-            resumed = run.resumes
+            run = ClusterRun(cluster, rows, options, key, output, {str(raw.absolute()): str(raw)}, progress)
+            resumed |= run.resumes
         elif inputs.upstream is None:
             assert rows is not None
             run = LogRun(rows, options, key, checkpoint, progress)
@@ -195,14 +194,9 @@ def preprocess(
 
 
 def _keep(checkpoint: CheckpointFolder, run: LogRun | UpstreamConversion | ClusterRun) -> str:
-    """Keep a checkpoint that can be resumed and delete one that cannot; returns a sentence that says which."""
-    keep: Callable[[], str] | None = getattr(run, "keep", None)
-    if keep is not None:
-        return keep()
-    if checkpoint.load() is None:
-        checkpoint.remove()
-        return "Nothing is kept: the run had not come to its first checkpoint."
-    return f"{checkpoint.path} keeps {format_bytes(checkpoint.size_bytes())}; run the same command to resume."
+    """Keep what can be resumed and delete the rest; returns a sentence that says which."""
+    keep: Callable[[], str] = getattr(run, "keep", checkpoint.keep)
+    return keep()
 
 
 def _is_finished(output: Path, key: dict[str, Any]) -> bool:

@@ -52,12 +52,12 @@ def look(token: Path, files: Sequence[tuple[str, int]]) -> Seen:
     return Seen(__version__, text, found, free, memory)
 
 
-def check_machines(cluster: RayCluster, folder: Path, files: Sequence[Path]) -> dict[Machine, Seen]:
+def check_machines(cluster: RayCluster, output: Path, files: Sequence[Path]) -> dict[Machine, Seen]:
     """Check that all machines have this version and see the files.
 
     Args:
         cluster: the cluster.
-        folder: folder of the unfinished run.
+        output: folder to make.
         files: files of the log.
 
     Returns:
@@ -69,7 +69,7 @@ def check_machines(cluster: RayCluster, folder: Path, files: Sequence[Path]) -> 
     machines = cluster.machines()
     if not machines:
         raise ClusterError("The cluster has no machine with a processor. Start one: ray start --address=HOST:PORT.")
-    token = folder / f"token_{uuid.uuid4().hex}"
+    token = output.with_name(f".{output.name}.{uuid.uuid4().hex}.token")
     token.write_text(token.name, encoding="ascii")
     sizes = [(str(path), path.stat().st_size) for path in files]
     tasks = {machine: cluster.start(look, token, sizes, cpus=0, name="check", machine=machine) for machine in machines}
@@ -92,7 +92,7 @@ def _check(machine: Machine, seen: Seen, token: Path) -> None:
         )
     if seen.token != token.name:
         raise ClusterError(
-            f"{machine.name}: does not see {token.parent.parent}, the folder of the output. Choose a folder on a file "
+            f"{machine.name}: does not see {token.parent}, the folder of the output. Choose a folder on a file "
             "system that all machines share, under the same path."
         )
     if seen.missing:

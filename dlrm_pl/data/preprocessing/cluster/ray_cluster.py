@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from dlrm_pl.data.preprocessing.cluster.outcome import Outcome, outcome_of
 from dlrm_pl.errors import ClusterError, ConfigurationError
@@ -16,7 +17,28 @@ LOCAL = "local"
 """Address of a cluster of this machine alone, which is started for the run."""
 
 _RETRIES = 25  # Of a task whose machine or process is lost.
+_ANSWER_S = 10.0
 _STORE_BYTES = 80 << 20  # Paths and small numbers are all that goes through the object store.
+
+
+class Note(NamedTuple):
+    """What a task noted last.
+
+    Attributes:
+        done: what is done, in the unit of its weight.
+        rows: rows that are done.
+        stage: stage of a task that has stages of its own; else empty.
+        share: share of that stage that is done.
+    """
+
+    done: int
+    rows: int
+    stage: str
+    share: float
+
+
+NOTHING = Note(0, 0, "", 0.0)
+"""What is known of a task that has noted nothing."""
 
 
 @dataclass(frozen=True)
@@ -115,10 +137,10 @@ class RayCluster:
             self._board = self._ray.remote(_Board).options(num_cpus=0, max_restarts=-1).remote()
         return self._board
 
-    def read_board(self) -> dict[str, tuple[int, int]]:
+    def read_board(self) -> dict[str, Note]:
         """Return the numbers that each task noted last; nothing if the board cannot be reached now."""
         with suppress(self._ray.exceptions.RayError):
-            noted: dict[str, tuple[int, int]] = self._ray.get(self._board.read.remote(), timeout=2)
+            noted: dict[str, Note] = self._ray.get(self._board.read.remote(), timeout=2)
             return noted
         return {}
 
@@ -127,22 +149,21 @@ class _Board:
     """Numbers that tasks note while they run; lives in a process of its own."""
 
     def __init__(self) -> None:
-        self._noted: dict[str, tuple[int, int]] = {}
+        self._noted: dict[str, Note] = {}
 
-    def note(self, name: str, done: int, rows: int) -> None:
-        self._noted[name] = done, rows
+    def note(self, name: str, done: int, rows: int, stage: str, share: float) -> None:
+        self._noted[name] = Note(done, rows, stage, share)
 
-    def read(self) -> dict[str, tuple[int, int]]:
+    def read(self) -> dict[str, Note]:
         return self._noted
 
 
 @contextmanager
-def ray_cluster(address: str, cpus: int) -> Iterator[RayCluster]:
+def ray_cluster(address: str) -> Iterator[RayCluster]:
     """Connect to a cluster, or start one of this machine alone, until the block ends.
 
     Args:
         address: ``local``, ``auto``, or the address of a cluster.
-        cpus: number of processors of a cluster of this machine.
 
     Raises:
         ConfigurationError: Ray is not installed.
@@ -157,20 +178,39 @@ def ray_cluster(address: str, cpus: int) -> Iterator[RayCluster]:
     if ray.is_initialized():  # By the program that calls us, which also ends it.
         yield RayCluster(ray)
         return
+    _require_answer(address)
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     try:
         if address == LOCAL:
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+            cpus = len(os.sched_getaffinity(0))
             ray.init("local", num_cpus=cpus, include_dashboard=False, object_store_memory=_STORE_BYTES, **quiet)
         else:
             ray.init(address, **quiet)
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ClusterError(
-            f"--cluster {address}: cannot be used ({reason}). Give local, auto, or the HOST:PORT that `ray start` "
-            "printed."
-        ) from error
+    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        raise _unusable(address, str(error).strip().splitlines()[0]) from error
     try:
         yield RayCluster(ray)
     finally:
         ray.shutdown()
+
+
+def _require_answer(address: str) -> None:
+    """Check that something listens at an address with a port, for which Ray waits minutes.
+
+    Raises:
+        ClusterError: nothing does.
+    """
+    host, _, port = address.rpartition("//")[2].rpartition(":")
+    if not host or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=_ANSWER_S).close()
+    except (OSError, OverflowError) as error:
+        raise _unusable(address, str(error)) from error
+
+
+def _unusable(address: str, reason: str) -> ClusterError:
+    return ClusterError(
+        f"--cluster {address}: cannot be used ({reason}). Give local, auto, or the HOST:PORT that `ray start` printed."
+    )

@@ -31,6 +31,7 @@ from dlrm_pl.data.preprocessing.cluster.tasks.read import MOMENTS, STATISTICS, P
 from dlrm_pl.data.preprocessing.cluster.tasks.results import ATTEMPT, RESULT
 from dlrm_pl.data.preprocessing.cluster.tasks.train import finish_train
 from dlrm_pl.data.preprocessing.cluster.tasks.values import TableResult
+from dlrm_pl.data.preprocessing.cluster.tasks.whole import forget_lock
 from dlrm_pl.data.preprocessing.ending import (
     check_rows,
     check_values,
@@ -65,7 +66,7 @@ class ClusterRun:
         rows: where the rows come from, with absolute paths.
         options: options of the run.
         key: options and inputs of the run, as JSON holds them.
-        checkpoint: folder of the unfinished run, on a file system that all machines share.
+        output: folder to make, on a file system that all machines share.
         shown: paths as the user gave them, by absolute ones.
         progress: called with the stage, the share of it that is done, and the rows since the last call.
     """
@@ -76,7 +77,7 @@ class ClusterRun:
         rows: Log,
         options: PreprocessOptions,
         key: dict[str, Any],
-        checkpoint: CheckpointFolder,
+        output: Path,
         shown: dict[str, str],
         progress: Progress,
     ) -> None:
@@ -84,7 +85,8 @@ class ClusterRun:
         self._log = rows
         self._options = replace(options, vocabulary_from=_absolute(options.vocabulary_from))
         self._key = key
-        self._checkpoint = checkpoint
+        self._output = output
+        self._checkpoint = CheckpointFolder(output)
         self._shown = shown
         self._progress = progress
 
@@ -102,13 +104,8 @@ class ClusterRun:
         resumes = self.resumes
         already = self._checkpoint.size_bytes() if resumes else 0
         require_disk(plan.disk_bytes, plan.output_bytes, self._checkpoint.path.parent, already)
-        with ray_cluster(self._address, self._options.workers) as cluster:
-            buckets = self._saved()["buckets"] if resumes else plan.buckets  # type: ignore[index]
-            if not resumes:
-                self._checkpoint.start()
-                state = {"format": FORMAT, "key": self._key, "buckets": buckets}
-                (self._checkpoint.path / _STATE).write_text(json.dumps(state), encoding="utf-8")
-            seen = check_machines(cluster, self._checkpoint.path, files)
+        with ray_cluster(self._address) as cluster:
+            seen = check_machines(cluster, self._output, files)
             cpus = max(1, min(self._options.workers, *(machine.cpus for machine in seen)))
             options = replace(self._options, workers=cpus)
             check_memory(self._log, plan, seen)
@@ -118,21 +115,33 @@ class ClusterRun:
                 *(len(seen), "s"[: len(seen) != 1], at_once, "s"[: at_once != 1], cpus, "s"[: cpus != 1]),
             )
             job = Job(
-                self._log,
-                options,
-                self._checkpoint.path,
-                buckets,
-                self._shown,
-                len(files),
-                plan.text_bytes >= options.checkpoint_bytes,
+                log=self._log,
+                options=options,
+                folder=self._checkpoint.path,
+                buckets=self._saved()["buckets"] if resumes else plan.buckets,  # type: ignore[index]
+                shown=self._shown,
+                num_files=len(files),
+                durable=plan.text_bytes >= options.checkpoint_bytes,
             )
             with Stages(cluster, self._progress) as stages:
+                if at_once == 1 and not resumes:
+                    whole = Task("log", calls.whole, (job, self._output, self._key), cpus, plan.text_bytes)
+                    stages.run("reading", [whole], rows_of=int)
+                    self._progress("writing", 1.0, 0)
+                    return DatasetFolder.open(job.finished)
+                if not resumes:
+                    self._checkpoint.start()
+                    state = {"format": FORMAT, "key": self._key, "buckets": plan.buckets}
+                    (job.folder / _STATE).write_text(json.dumps(state), encoding="utf-8")
                 parts = read_parts(stages, job, cpus, at_once, [path.stat().st_size for path in files])
                 return self._write(stages, job, parts, cpus, at_once)
 
     def keep(self) -> str:
         """Keep what was finished, or delete the folder if nothing was; returns a sentence that says which."""
         path = self._checkpoint.path
+        forget_lock(path)  # Of a task that was stopped.
+        if self._saved() is None:
+            return self._checkpoint.keep()
         for left in path.glob(ATTEMPT):
             shutil.rmtree(left, ignore_errors=True)
         if not any(path.glob(f"*/{RESULT}")):

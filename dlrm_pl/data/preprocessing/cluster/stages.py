@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-from dlrm_pl.data.preprocessing.cluster.ray_cluster import RayCluster
+from dlrm_pl.data.preprocessing.cluster.ray_cluster import NOTHING, RayCluster
 from dlrm_pl.errors import ClusterError
 
 Progress = Callable[[str, float, int], None]
@@ -88,12 +88,14 @@ class Stages:
                 results[task.name] = result
                 done, rows = done + task.weight, rows + rows_of(result)
             noted = self._cluster.read_board() if self._running else {}
-            now, now_rows = done, rows
+            now, now_rows, shown, share = done, rows, stage, None
             for task in self._running.values():
-                its_done, its_rows = noted.get(f"{stage}: {task.name}", (0, 0))
-                now, now_rows = now + min(its_done, task.weight), now_rows + its_rows
+                note = noted.get(f"{stage}: {task.name}", NOTHING)
+                now, now_rows = now + min(note.done, task.weight), now_rows + note.rows
+                if note.stage:
+                    shown, share = note.stage, note.share
             # A task that is started again on another machine has done less than before.
-            self._progress(stage, min(1.0, now / total), max(0, now_rows - told))
+            self._progress(shown, min(1.0, now / total) if share is None else share, max(0, now_rows - told))
             told = max(told, now_rows)
             self._watch(max(task.cpus for task in started))
         return results

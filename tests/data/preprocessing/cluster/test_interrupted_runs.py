@@ -28,7 +28,7 @@ def stopped_at(number: int, error: BaseException) -> Callable[[str], None]:
     return before_task
 
 
-@pytest.mark.parametrize("machines", [1, 3])
+@pytest.mark.parametrize("machines", [2, 3])
 def test_ctrl_c_stops_the_tasks_and_the_same_command_goes_on(
     raw: Path, expected: dict[str, bytes], tmp_path: Path, machines: int
 ) -> None:
@@ -69,7 +69,7 @@ def test_lost_machines_keep_what_was_done(raw: Path, expected: dict[str, bytes],
 
 
 def test_other_options_start_afresh(raw: Path, tmp_path: Path) -> None:
-    with cluster_here(ClusterHere(1, stopped_at(4, KeyboardInterrupt()))), pytest.raises(KeyboardInterrupt):
+    with cluster_here(ClusterHere(2, stopped_at(4, KeyboardInterrupt()))), pytest.raises(KeyboardInterrupt):
         preprocess(raw, tmp_path / "out", OPTIONS, cluster="anywhere")
     assert (tmp_path / ".out.partial").exists()
     other = PreprocessOptions(memory_bytes=16 << 20, workers=2, seed=5)
@@ -79,7 +79,7 @@ def test_other_options_start_afresh(raw: Path, tmp_path: Path) -> None:
     assert contents(tmp_path / "out") == contents(tmp_path / "one")
 
 
-@pytest.mark.parametrize("machines", [1, 3])
+@pytest.mark.parametrize("machines", [2, 3])
 def test_one_machine_goes_on_by_itself_from_the_start(
     raw: Path, expected: dict[str, bytes], tmp_path: Path, machines: int
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from dlrm_pl.columns.columns import Columns
@@ -18,6 +19,7 @@ from dlrm_pl.data.preprocessing.cluster.tasks.noted import Noted
 from dlrm_pl.data.preprocessing.cluster.tasks.read import PartResult, read_part
 from dlrm_pl.data.preprocessing.cluster.tasks.train import RangeResult, TrainRange, write_range
 from dlrm_pl.data.preprocessing.cluster.tasks.values import TableResult, merge_tables
+from dlrm_pl.data.preprocessing.cluster.tasks.whole import preprocess_log
 from dlrm_pl.data.preprocessing.scatter.part import LogPart
 
 
@@ -41,6 +43,12 @@ def read(name: str, board: Any, job: Job, part: LogPart) -> PartResult:
 def merge(name: str, board: Any, job: Job, numbers: Sequence[int], parts: Sequence[PartResult]) -> list[TableResult]:
     """Merge the values of tables."""
     return merge_tables(job, numbers, parts)
+
+
+def whole(name: str, board: Any, job: Job, output: Path, key: dict[str, Any]) -> int:
+    """Do all of a run."""
+    noted = Noted(board, name)
+    return preprocess_log(job, output, key, noted.tell)
 
 
 def dictionaries(

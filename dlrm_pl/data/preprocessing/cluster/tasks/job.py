@@ -54,6 +54,15 @@ class Job:
             text = text.replace(path, shown)
         return text
 
+    def name_rejected(self, path: Path) -> None:
+        """Name the files of rejected rows as the user does."""
+        renamed = path.with_name(f"{path.name}.named")
+        with path.open("rb") as old, renamed.open("wb") as new:
+            for row in old:
+                name, separator, rest = row.partition(b"\t")
+                new.write(self.as_given(name.decode()).encode() + separator + rest)
+        renamed.rename(path)
+
     @contextlib.contextmanager
     def naming_files(self) -> Iterator[None]:
         """Let errors name the files as the user does."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
+_EVERY_S = 0.5
+
 
 class Noted:
     """Notes the progress of a task on the board, twice a second at most.
@@ -24,7 +26,15 @@ class Noted:
         """Add what was done, in any unit, and rows."""
         self._done += done
         self._rows += rows
+        self._note("", 0.0)
+
+    def tell(self, stage: str, share: float, rows: int) -> None:
+        """Note the share of a stage that is done, of a task that has stages of its own."""
+        self._rows += rows
+        self._note(stage, share)
+
+    def _note(self, stage: str, share: float) -> None:
         now = time.monotonic()
-        if now - self._last >= 0.5:
+        if now - self._last >= _EVERY_S:
             self._last = now
-            self._board.note.remote(self._name, self._done, self._rows)
+            self._board.note.remote(self._name, self._done, self._rows, stage, share)

@@ -139,7 +139,7 @@ def _read(job: Job, part: LogPart, folder: Path, progress: Callable[[int, int], 
     statistics.moments = Moments.nothing(columns)
     log_statistics.save(statistics, folder / STATISTICS)
     np.save(folder / MOMENTS, np.array(moments.chunks).reshape(-1, 3, columns.num_dense))
-    _name_rejected(job, folder / REJECTED)
+    job.name_rejected(folder / REJECTED)
     last = statistics.days[-1].kept
     return PartResult(
         file=part.file,
@@ -170,15 +170,3 @@ def _save_values(vocabulary: VocabularyStage, folder: Path) -> tuple[list[int], 
         (folder / name).mkdir()
         sizes.append(save_tables(tables, folder / name, [0] * len(tables), COUNTS))
     return sizes[0], sizes[1]
-
-
-def _name_rejected(job: Job, path: Path) -> None:
-    """Name the files of rejected rows as the user does."""
-    if not path.stat().st_size:
-        return
-    renamed = path.with_name(f"{path.name}.named")
-    with path.open("rb") as old, renamed.open("wb") as new:
-        for row in old:
-            name, separator, rest = row.partition(b"\t")
-            new.write(job.as_given(name.decode()).encode() + separator + rest)
-    renamed.rename(path)
