@@ -161,6 +161,7 @@ ONLY_IN = {
         "distributed/plan/to_engine.py",
         "distributed/sharded_tables.py",
     ],
+    "fsspec": ["files/remote.py"],
     "ray": ["data/preprocessing/cluster/ray_cluster.py"],
     "fbgemm_gpu": ["distributed/engine.py", "distributed/optimizers.py"],
 }

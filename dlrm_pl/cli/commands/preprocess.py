@@ -39,7 +39,8 @@ def preprocess(
         raw: ``terabyte``: the common beginning of the day files, ``PATH/day`` for ``day_0``, ``day_1``, ... (plain
             or .gz); ``kaggle``: one file, which is cut into days; a CSV, TSV, Parquet or Arrow file with names of
             columns, or a folder of such files; or upstream's preprocessed files: the beginning of
-            ``day_N_reordered.npz``, a ``*_processed.npz``, or a folder of .bin files, which are linked.
+            ``day_N_reordered.npz``, a ``*_processed.npz``, or a folder of .bin files, which are linked. With
+            ``--cluster``, the beginning of the day files may be a URL that fsspec reads, ``s3://BUCKET/PATH/day``.
         output: dataset folder to make. A complete one that the same logs and options made is kept.
         columns: YAML file that states the columns of the logs, or the name of one that comes with the program, such as
             avazu; by default those of the dataset given as ``vocabulary_from``, or else Criteo's.
@@ -94,7 +95,7 @@ def preprocess(
     if threads is not None:
         options = dataclasses.replace(options, workers=threads)
     with stages_bar() as advance:
-        report = convert(Path(raw), Path(output), options, overwrite=overwrite, progress=advance, cluster=cluster)
+        report = convert(raw, output, options, overwrite=overwrite, progress=advance, cluster=cluster)
     folder = report.folder
     splits = {name: {"rows": split.records, "clicks": split.positives} for name, split in folder.splits.items()}
     data = {

@@ -11,6 +11,7 @@ import errno
 import json
 import logging
 import os
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -30,6 +31,7 @@ from dlrm_pl.errors import ClusterError, ConfigurationError, DLRMError, OutputEr
 from dlrm_pl.files.atomic import writing
 from dlrm_pl.files.destinations import resolved
 from dlrm_pl.files.locks import folder_lock
+from dlrm_pl.files.remote import RemoteFolder, is_url
 from dlrm_pl.files.replacement import PlannedOutput
 
 if TYPE_CHECKING:
@@ -102,8 +104,9 @@ def preprocess(
 
     Args:
         raw: with layout ``terabyte``, the common beginning of the day files' names (``logs/day`` for ``logs/day_0``,
-            ...); with ``kaggle``, one file. A CSV, Parquet or Arrow file, or a folder of such files. Upstream's
-            preprocessed files (.npz or .bin) are converted, in their order.
+            ...), which with ``cluster`` may be a URL (``s3://bucket/logs/day``); with ``kaggle``, one file. A CSV,
+            Parquet or Arrow file, or a folder of such files. Upstream's preprocessed files (.npz or .bin) are
+            converted, in their order.
         output: folder to write; it appears when it is complete.
         options: how to preprocess; the defaults when None.
         overwrite: replace an existing dataset that was made from other logs or with other options.
@@ -132,15 +135,47 @@ def preprocess(
         (250, 250, 250, 250)
     """
     check_arguments(preprocess, locals())
-    raw, output = Path(raw).expanduser(), Path(output).expanduser()
     options = options or PreprocessOptions()
     progress = progress or (lambda stage, share, rows: None)
+    output = Path(output).expanduser()
+    if not is_url(raw):
+        return _preprocess(Path(raw).expanduser(), output, options, overwrite, progress, cluster)
+    url, _, beginning = os.fspath(raw).rpartition("/")
+    if cluster is None or options.layout == "kaggle" or not options.columns_of_logs.has_raw_text or options.split_by:
+        raise ConfigurationError(
+            f"{os.fspath(raw)}: of URLs, only the beginning of day files' names can be given, with --cluster. Copy "
+            "other files to this machine."
+        )
+    remote = RemoteFolder(url)
+    with tempfile.TemporaryDirectory(prefix="dlrm-pl-") as folder:
+        try:
+            remote.outline(beginning, Path(folder))
+            return _preprocess(Path(folder) / beginning, output, options, overwrite, progress, cluster, remote)
+        except DLRMError as error:
+            raise type(error)(str(error).replace(folder, url)) from error
+
+
+def _preprocess(
+    raw: Path,
+    output: Path,
+    options: PreprocessOptions,
+    overwrite: bool,
+    progress: Progress,
+    cluster: str | None,
+    remote: RemoteFolder | None = None,
+) -> PreprocessReport:
+    """Turn logs into a dataset folder; of remote ones there are outlines alone."""
     if options.vocabulary_from is not None:
         given = DatasetFolder.open(options.vocabulary_from, rows=False)
         options = _with_cap_of(_with_columns_of(options, given), given)
     inputs = find_inputs(raw, options)
     options = inputs.within_memory(options)
     key = json.loads(json.dumps({"options": options.key(), "inputs": identity(inputs.files)}))
+    shown = str(raw)
+    if remote is not None:
+        shown = f"{remote.url}/{raw.name}"
+        for entry, path in zip(key["inputs"], dict.fromkeys(inputs.files), strict=True):
+            entry["file"] = f"{remote.url}/{path.name}"
     named, output = output, resolved(output)
     if _is_finished(output, key):
         if CheckpointFolder(output).path.exists():  # Killed between its last two steps.
@@ -164,7 +199,7 @@ def preprocess(
             from dlrm_pl.data.preprocessing.cluster.run import ClusterRun
 
             assert rows is not None
-            run = ClusterRun(cluster, rows, options, key, output, {str(raw.absolute()): str(raw)}, progress)
+            run = ClusterRun(cluster, rows, options, key, output, {str(raw.absolute()): shown}, progress, remote)
             resumed |= run.resumes
         elif inputs.upstream is None:
             assert rows is not None

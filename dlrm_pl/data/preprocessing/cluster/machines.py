@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from dlrm_pl.data.preprocessing.cluster.ray_cluster import Machine, RayCluster
 from dlrm_pl.data.preprocessing.logs.log import Log
 from dlrm_pl.data.preprocessing.plan import Plan
 from dlrm_pl.errors import ClusterError
+from dlrm_pl.files.remote import RemoteFolder
 from dlrm_pl.files.sizes import format_bytes
 from dlrm_pl.version import __version__
 
@@ -29,6 +31,7 @@ class Seen:
         missing: paths of the log that are missing, or of another size.
         free_bytes: free space on the disk of the output.
         memory_bytes: memory of the machine.
+        scratch_bytes: free space of its folder for temporary files.
     """
 
     version: str
@@ -36,6 +39,7 @@ class Seen:
     missing: list[str]
     free_bytes: int
     memory_bytes: int
+    scratch_bytes: int
 
 
 def look(token: Path, files: Sequence[tuple[str, int]]) -> Seen:
@@ -49,7 +53,7 @@ def look(token: Path, files: Sequence[tuple[str, int]]) -> Seen:
     text = token.read_text(encoding="ascii") if token.is_file() else None
     free = shutil.disk_usage(token.parent).free if token.parent.is_dir() else 0
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return Seen(__version__, text, found, free, memory)
+    return Seen(__version__, text, found, free, memory, shutil.disk_usage(tempfile.gettempdir()).free)
 
 
 def check_machines(cluster: RayCluster, output: Path, files: Sequence[Path]) -> dict[Machine, Seen]:
@@ -123,3 +127,29 @@ def check_memory(log: Log, plan: Plan, seen: dict[Machine, Seen]) -> None:
             f"has {format_bytes(least)}. Lower --memory, cap the tables with --max_ind_range, or leave this "
             "machine out."
         )
+
+
+def check_scratch(files: Sequence[Path], remote: RemoteFolder, seen: dict[Machine, Seen], cpus: int) -> None:
+    """Check that each machine has room for the files that are copied to it.
+
+    Args:
+        files: files of the log.
+        remote: folder that they are copied from.
+        seen: what each machine sees.
+        cpus: processors of a task.
+
+    Raises:
+        ClusterError: files are too large for a machine; names them.
+    """
+    for machine, its in seen.items():
+        tasks = min(machine.cpus // cpus, len(files))
+        large = [path for path in files if path.stat().st_size * tasks > its.scratch_bytes]
+        if large:
+            more = f" and {len(large) - 3} more" if len(large) > 3 else ""
+            size = max(path.stat().st_size for path in large)
+            raise ClusterError(
+                f"{', '.join(f'{remote.url}/{path.name}' for path in large[:3])}{more}: {machine.name} copies up to "
+                f"{format_bytes(size)} for each of {tasks} task{'s'[: tasks != 1]}, but has "
+                f"{format_bytes(its.scratch_bytes)} free for temporary files. Set TMPDIR to a larger disk, raise "
+                "--threads, or leave this machine out."
+            )

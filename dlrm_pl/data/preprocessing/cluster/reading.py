@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 _READING = "reading"
 
 
-def read_parts(stages: Stages, job: Job, cpus: int, at_once: int, sizes: Sequence[int]) -> list[PartResult]:
+def read_parts(stages: Stages, job: Job, cpus: int, at_once: int) -> list[PartResult]:
     """Read all files; returns what was read of each, in order.
 
     The place of a row in the shuffled order depends on its number over all files. Where several files are read at the
@@ -30,11 +30,10 @@ def read_parts(stages: Stages, job: Job, cpus: int, at_once: int, sizes: Sequenc
         job: the run.
         cpus: processors of a task.
         at_once: number of tasks that run at a time.
-        sizes: bytes of each file.
     """
     if at_once == 1 or job.num_files == 1:
-        return _one_by_one(stages, job, cpus, sizes)
-    parts = _counted(stages, job, cpus, sizes)
+        return _one_by_one(stages, job, cpus)
+    parts = _counted(stages, job, cpus)
     results: dict[int, PartResult] = {}
     while True:
         # Rows that were counted and could not be used move all rows after them.
@@ -45,28 +44,28 @@ def read_parts(stages: Stages, job: Job, cpus: int, at_once: int, sizes: Sequenc
             log.info("%s of %s files are read again: rows before them are fewer than lines", len(wrong), len(parts))
             for part in wrong:
                 shutil.rmtree(job.folder / results[part.file].name, ignore_errors=True)
-        started = [_task(job, part, cpus, sizes) for part in wrong]
+        started = [_task(job, part, cpus) for part in wrong]
         read = stages.run(_READING, started, _rows)
         results |= {result.file: result for result in read.values()}
         parts = _parts([results[file].rows for file in range(job.num_files)], _kept(results))
 
 
-def _one_by_one(stages: Stages, job: Job, cpus: int, sizes: Sequence[int]) -> list[PartResult]:
+def _one_by_one(stages: Stages, job: Job, cpus: int) -> list[PartResult]:
     results: list[PartResult] = []
     for file in range(job.num_files):
         part = LogPart(file, sum(result.rows for result in results), sum(result.kept_train for result in results))
-        task = _task(job, part, cpus, sizes)
-        read = stages.run(_READING, [task], _rows, before=sum(sizes[:file]), total=sum(sizes))
+        task = _task(job, part, cpus)
+        read = stages.run(_READING, [task], _rows, before=sum(job.sizes[:file]), total=sum(job.sizes))
         results.append(read[task.name])
     return results
 
 
-def _counted(stages: Stages, job: Job, cpus: int, sizes: Sequence[int]) -> list[LogPart]:
+def _counted(stages: Stages, job: Job, cpus: int) -> list[LogPart]:
     """Return all files with the numbers of rows before them, as far as these can be known without reading them."""
     last = job.num_files - 1
     counts: list[PartCount] = list(
         stages.run(
-            "counting", [Task(f"file {file}", calls.count, (job, file), cpus, sizes[file]) for file in range(last)]
+            "counting", [Task(f"file {file}", calls.count, (job, file), cpus, job.sizes[file]) for file in range(last)]
         ).values()
     )
     counts.sort(key=lambda counted: counted.file)
@@ -96,8 +95,8 @@ def _part_of(result: PartResult) -> LogPart:
     return LogPart(result.file, result.rows_before, result.kept_before)
 
 
-def _task(job: Job, part: LogPart, cpus: int, sizes: Sequence[int]) -> Task:
-    return Task(f"file {part.file}", calls.read, (job, part), cpus, sizes[part.file])
+def _task(job: Job, part: LogPart, cpus: int) -> Task:
+    return Task(f"file {part.file}", calls.read, (job, part), cpus, job.sizes[part.file])
 
 
 def _rows(result: PartResult) -> int:

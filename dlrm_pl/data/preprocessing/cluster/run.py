@@ -19,7 +19,7 @@ from dlrm_pl.data.formats.block_digests import digests_path
 from dlrm_pl.data.formats.dataset_description import SplitInfo
 from dlrm_pl.data.formats.dataset_folder import REJECTED, DatasetFolder
 from dlrm_pl.data.preprocessing.checkpoint import CheckpointFolder, State
-from dlrm_pl.data.preprocessing.cluster.machines import check_machines, check_memory
+from dlrm_pl.data.preprocessing.cluster.machines import check_machines, check_memory, check_scratch
 from dlrm_pl.data.preprocessing.cluster.ranges import groups_of, train_ranges
 from dlrm_pl.data.preprocessing.cluster.ray_cluster import ray_cluster
 from dlrm_pl.data.preprocessing.cluster.reading import read_parts
@@ -49,6 +49,7 @@ from dlrm_pl.data.preprocessing.statistics.log_statistics import LogStatistics
 from dlrm_pl.data.preprocessing.statistics.moments import Moments
 from dlrm_pl.documents.json_text import read_json
 from dlrm_pl.errors import DataFormatError, DLRMError
+from dlrm_pl.files.remote import RemoteFolder
 from dlrm_pl.files.sizes import format_bytes
 
 log = logging.getLogger(__name__)
@@ -69,6 +70,7 @@ class ClusterRun:
         output: folder to make, on a file system that all machines share.
         shown: paths as the user gave them, by absolute ones.
         progress: called with the stage, the share of it that is done, and the rows since the last call.
+        remote: folder at a URL that the files of the log are copied from; None for a shared file system.
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class ClusterRun:
         output: Path,
         shown: dict[str, str],
         progress: Progress,
+        remote: RemoteFolder | None = None,
     ) -> None:
         self._address = address
         self._log = rows
@@ -89,6 +92,7 @@ class ClusterRun:
         self._checkpoint = CheckpointFolder(output)
         self._shown = shown
         self._progress = progress
+        self._remote = remote
 
     @property
     def resumes(self) -> bool:
@@ -105,10 +109,12 @@ class ClusterRun:
         already = self._checkpoint.size_bytes() if resumes else 0
         require_disk(plan.disk_bytes, plan.output_bytes, self._checkpoint.path.parent, already)
         with ray_cluster(self._address) as cluster:
-            seen = check_machines(cluster, self._output, files)
+            seen = check_machines(cluster, self._output, [] if self._remote else files)
             cpus = max(1, min(self._options.workers, *(machine.cpus for machine in seen)))
             options = replace(self._options, workers=cpus)
             check_memory(self._log, plan, seen)
+            if self._remote is not None:
+                check_scratch(files, self._remote, seen, cpus)
             at_once = sum(machine.cpus // cpus for machine in seen)
             log.info(
                 "cluster: %s machine%s, %s task%s of %s thread%s at a time",
@@ -120,11 +126,12 @@ class ClusterRun:
                 folder=self._checkpoint.path,
                 buckets=self._saved()["buckets"] if resumes else plan.buckets,  # type: ignore[index]
                 shown=self._shown,
-                num_files=len(files),
+                sizes=[path.stat().st_size for path in files],
                 durable=plan.text_bytes >= options.checkpoint_bytes,
+                remote=self._remote,
             )
             with Stages(cluster, self._progress) as stages:
-                if at_once == 1 and not resumes:
+                if at_once == 1 and not resumes and self._remote is None:
                     whole = Task("log", calls.whole, (job, self._output, self._key), cpus, plan.text_bytes)
                     stages.run("reading", [whole], rows_of=int)
                     self._progress("writing", 1.0, 0)
@@ -133,7 +140,7 @@ class ClusterRun:
                     self._checkpoint.start()
                     state = {"format": FORMAT, "key": self._key, "buckets": plan.buckets}
                     (job.folder / _STATE).write_text(json.dumps(state), encoding="utf-8")
-                parts = read_parts(stages, job, cpus, at_once, [path.stat().st_size for path in files])
+                parts = read_parts(stages, job, cpus, at_once)
                 return self._write(stages, job, parts, cpus, at_once)
 
     def keep(self) -> str:

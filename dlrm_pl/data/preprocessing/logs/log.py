@@ -115,6 +115,10 @@ class TextLog:
         """Number of days."""
         return len(self._days)
 
+    def with_file(self, path: Path, copy: Path) -> TextLog:
+        """Return the log with a copy in place of one of its files."""
+        return TextLog([replace(day, path=copy) if day.path == path else day for day in self._days])
+
     @property
     def row_noun(self) -> str:
         """What messages call a row."""

@@ -46,13 +46,13 @@ def count_part(job: Job, file: int, progress: Callable[[int], None]) -> PartCoun
     if found is not None:
         return found
     options = job.options
-    with attempt(folder, durable=job.durable) as temporary, job.naming_files():
+    with attempt(folder, durable=job.durable) as temporary, job.with_file(file) as its, its.naming_files():
         exact = options.bad_rows is not None or options.subsample_rate
-        rows = None if exact else job.log.count_rows(file, progress)
+        rows = None if exact else its.log.count_rows(file, progress)
         if rows is not None:
-            result = PartCount(file, rows, 0 if job.log.is_last_day(file) else rows)
+            result = PartCount(file, rows, 0 if its.log.is_last_day(file) else rows)
         else:
-            labels = job.log.labels(file, options, engine(), progress)
+            labels = its.log.labels(file, options, engine(), progress)
             kept = None if options.subsample_rate else int(np.count_nonzero(~labels.last))
             np.savez(temporary / _LABELS, clicks=np.packbits(labels.clicks), last=np.packbits(labels.last))
             result = PartCount(file, len(labels.clicks), kept)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dlrm_pl.data.formats.dataset_folder import DatasetFolder
 from dlrm_pl.data.formats.vocabulary import Vocabulary
-from dlrm_pl.data.preprocessing.logs.log import Log
+from dlrm_pl.data.preprocessing.logs.log import Log, TextLog
 from dlrm_pl.data.preprocessing.options import PreprocessOptions
-from dlrm_pl.errors import DLRMError
+from dlrm_pl.errors import DataFormatError, DLRMError
+from dlrm_pl.files.remote import RemoteFolder
 
 
 @dataclass(frozen=True)
@@ -24,9 +26,10 @@ class Job:
         folder: folder of the unfinished run, which all machines share.
         buckets: number of buckets of all days together, or of each training day.
         shown: path of each file as the user gave it, by its path here.
-        num_files: number of files of the log.
+        sizes: bytes of each file of the log.
         durable: whether what a task has written has to survive a loss of power. A small run starts over in less time
             than the disk takes.
+        remote: folder at a URL that the files of the log are copied from; None for a shared file system.
     """
 
     log: Log
@@ -34,13 +37,42 @@ class Job:
     folder: Path
     buckets: list[int]
     shown: dict[str, str]
-    num_files: int
+    sizes: list[int]
     durable: bool
+    remote: RemoteFolder | None = None
+
+    @property
+    def num_files(self) -> int:
+        """Number of files of the log."""
+        return len(self.sizes)
 
     @property
     def finished(self) -> Path:
         """Folder that becomes the dataset."""
         return self.folder / "out"
+
+    @contextlib.contextmanager
+    def with_file(self, file: int) -> Iterator[Job]:
+        """Yield the job for a task that reads one file, which is copied to this machine where it is remote.
+
+        Raises:
+            DataFormatError: the file cannot be copied, or has changed.
+        """
+        if self.remote is None:
+            yield self
+            return
+        assert isinstance(self.log, TextLog)
+        path = list(dict.fromkeys(self.log.files))[file]
+        with tempfile.TemporaryDirectory(prefix="dlrm-pl-") as folder:
+            copy = Path(folder) / path.name
+            self.remote.fetch(path.name, copy)
+            size = self.sizes[file]
+            if copy.stat().st_size != size:
+                raise DataFormatError(
+                    f"{self.remote.url}/{path.name}: has {copy.stat().st_size:,} bytes now, but had {size:,} when the "
+                    "run began. Run the command again."
+                )
+            yield replace(self, log=self.log.with_file(path, copy), shown=self.shown | {folder: self.remote.url})
 
     def given(self) -> Vocabulary | None:
         """Return the vocabulary of another dataset whose ids are used, or None."""

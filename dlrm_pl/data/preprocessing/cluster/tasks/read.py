@@ -105,8 +105,8 @@ def read_part(job: Job, part: LogPart, progress: Callable[[int, int], None]) -> 
     found = finished_result(PartResult, folder)
     if found is not None:
         return found
-    with attempt(folder, durable=job.durable) as temporary, job.naming_files():
-        result = _read(job, part, temporary, progress)
+    with attempt(folder, durable=job.durable) as temporary, job.with_file(part.file) as its, its.naming_files():
+        result = _read(its, part, temporary, progress)
         save_result(result, temporary)
         return result
 

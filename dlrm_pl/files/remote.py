@@ -1,0 +1,96 @@
+"""Folders of object stores and other file systems that are not mounted, by fsspec: ``s3://``, ``gs://``, ``hdfs://``."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dlrm_pl.errors import ConfigurationError, DataFormatError
+
+_URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://.+")
+_HEAD_BYTES = 1 << 20
+_TAIL_BYTES = 64 << 10
+
+
+def is_url(path: str | os.PathLike[str]) -> bool:
+    """Return whether a path is a URL, ``s3://bucket/logs/day``, and not one of this machine's file systems."""
+    return _URL.fullmatch(os.fspath(path)) is not None
+
+
+@dataclass(frozen=True)
+class RemoteFolder:
+    """A folder at a URL.
+
+    Attributes:
+        url: its URL, without a slash at its end.
+    """
+
+    url: str
+
+    def outline(self, beginning: str, folder: Path) -> None:
+        """Make files that stand for those of this folder: of their size, with their first and last bytes alone.
+
+        What depends on names, sizes, times and beginnings can be known from them before the files are copied.
+
+        Args:
+            beginning: beginning of the names of the files.
+            folder: folder of this machine, which exists.
+
+        Raises:
+            ConfigurationError: fsspec, or its part for this kind of URL, is not installed.
+            DataFormatError: the folder is missing or cannot be read.
+        """
+        with self._opened() as (system, root):
+            for entry in system.ls(root, detail=True):
+                name = entry["name"].rstrip("/").rpartition("/")[2]
+                if entry["type"] == "file" and name.startswith(beginning):
+                    self._outline_file(system, entry, folder / name)
+
+    def fetch(self, name: str, target: Path) -> None:
+        """Copy a file to this machine.
+
+        Raises:
+            DataFormatError: it is missing or cannot be read.
+        """
+        with self._opened(name) as (system, root):
+            system.get_file(f"{root}/{name}", str(target))
+
+    @staticmethod
+    def _outline_file(system: Any, entry: dict[str, Any], path: Path) -> None:
+        size = int(entry["size"])
+        with path.open("wb") as handle:
+            handle.write(system.cat_file(entry["name"], start=0, end=min(size, _HEAD_BYTES)))
+            handle.truncate(size)
+            if size > _HEAD_BYTES:
+                first = max(_HEAD_BYTES, size - _TAIL_BYTES)
+                handle.seek(first)
+                handle.write(system.cat_file(entry["name"], start=first, end=size))
+        changed = next((entry[field] for field in ("mtime", "LastModified", "created", "updated") if field in entry), 0)
+        seconds = changed.timestamp() if hasattr(changed, "timestamp") else changed
+        time_ns = int(seconds * 1e9) if isinstance(seconds, int | float) else 0
+        os.utime(path, ns=(time_ns, time_ns))
+
+    @contextmanager
+    def _opened(self, name: str = "") -> Iterator[tuple[Any, str]]:
+        """Yield the file system and the folder's path in it; errors name the URL."""
+        where = f"{self.url}/{name}" if name else self.url
+        try:
+            import fsspec
+        except ImportError as error:
+            raise ConfigurationError(
+                f'{where}: URLs need fsspec, which is not installed: pip install "dlrm-pl[cluster]".'
+            ) from error
+        try:
+            system, root = fsspec.core.url_to_fs(self.url)
+            yield system, root.rstrip("/")
+        except (ImportError, ValueError) as error:
+            raise ConfigurationError(f"{where}: cannot be opened ({error}).") from error
+        except FileNotFoundError as error:
+            raise DataFormatError(f"{where}: does not exist.") from error
+        except OSError as error:
+            raise DataFormatError(f"{where}: cannot be read ({error}).") from error
