@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dlrm_pl.errors import ConfigurationError, DataFormatError
+from dlrm_pl.errors import ConfigurationError, DataFormatError, DLRMError, OutputError
 
 _URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://.+")
 _HEAD_BYTES = 1 << 20
@@ -60,6 +60,57 @@ class RemoteFolder:
         with self._opened(name) as (system, root):
             system.get_file(f"{root}/{name}", str(target))
 
+    def names(self) -> list[str]:
+        """Return the names of the files in the folder; none if it is missing.
+
+        Raises:
+            ConfigurationError: fsspec, or its part for this kind of URL, is not installed.
+            DataFormatError: it cannot be read.
+        """
+        with self._opened() as (system, root):
+            try:
+                entries = system.ls(root, detail=False)
+            except FileNotFoundError:
+                return []
+            return [name.rstrip("/").rpartition("/")[2] for name in entries if name.rstrip("/") != root]
+
+    def read(self, name: str) -> bytes:
+        """Return the contents of a small file.
+
+        Raises:
+            DataFormatError: it is missing or cannot be read.
+        """
+        with self._opened(name) as (system, root):
+            return bytes(system.cat_file(f"{root}/{name}"))
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write a small file.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        with self._opened(name, OutputError) as (system, root):
+            system.makedirs(root, exist_ok=True)
+            system.pipe_file(f"{root}/{name}", data)
+
+    def put(self, path: Path) -> None:
+        """Copy a file of this machine to the folder, under its name.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        with self._opened(path.name, OutputError) as (system, root):
+            system.put_file(str(path), f"{root}/{path.name}")
+
+    def remove(self, name: str) -> None:
+        """Delete a file.
+
+        Raises:
+            OutputError: it cannot be deleted.
+        """
+        with self._opened(name, OutputError) as (system, root):
+            system.rm_file(f"{root}/{name}")
+
     @staticmethod
     def _outline_file(system: Any, entry: dict[str, Any], path: Path) -> None:
         size = int(entry["size"])
@@ -76,7 +127,7 @@ class RemoteFolder:
         os.utime(path, ns=(time_ns, time_ns))
 
     @contextmanager
-    def _opened(self, name: str = "") -> Iterator[tuple[Any, str]]:
+    def _opened(self, name: str = "", kind: type[DLRMError] = DataFormatError) -> Iterator[tuple[Any, str]]:
         """Yield the file system and the folder's path in it; errors name the URL."""
         where = f"{self.url}/{name}" if name else self.url
         try:
@@ -91,6 +142,7 @@ class RemoteFolder:
         except (ImportError, ValueError) as error:
             raise ConfigurationError(f"{where}: cannot be opened ({error}).") from error
         except FileNotFoundError as error:
-            raise DataFormatError(f"{where}: does not exist.") from error
+            raise kind(f"{where}: does not exist.") from error
         except OSError as error:
-            raise DataFormatError(f"{where}: cannot be read ({error}).") from error
+            done = "written" if kind is OutputError else "read"
+            raise kind(f"{where}: cannot be {done} ({error}).") from error

@@ -29,6 +29,7 @@ def preprocess(
     memory: str = "2GiB",
     overwrite: bool = False,
     cluster: str | None = None,
+    work: str | None = None,
 ) -> Report:
     """Turn raw click logs into a dataset folder.
 
@@ -69,6 +70,8 @@ def preprocess(
         cluster: address of a Ray cluster that does the work (HOST:PORT), ``auto`` for the one that this machine
             belongs to, or ``local`` for one of this machine alone. All machines have to share the file system of the
             logs and the output. The result has the same bytes. ``--threads`` are then those of each task.
+        work: folder where the dataset is made if ``output`` is a URL, to which it is copied when it is complete; on a
+            cluster, all machines share it. The dataset stays there as well.
     """
     import dataclasses
 
@@ -95,7 +98,7 @@ def preprocess(
     if threads is not None:
         options = dataclasses.replace(options, workers=threads)
     with stages_bar() as advance:
-        report = convert(raw, output, options, overwrite=overwrite, progress=advance, cluster=cluster)
+        report = convert(raw, output, options, overwrite=overwrite, progress=advance, cluster=cluster, work=work)
     folder = report.folder
     splits = {name: {"rows": split.records, "clicks": split.positives} for name, split in folder.splits.items()}
     data = {

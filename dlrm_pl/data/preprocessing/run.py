@@ -25,6 +25,7 @@ from dlrm_pl.data.preprocessing.log_run import LogRun
 from dlrm_pl.data.preprocessing.logs.days import identity
 from dlrm_pl.data.preprocessing.logs.inputs import find_inputs
 from dlrm_pl.data.preprocessing.options import PreprocessOptions
+from dlrm_pl.data.preprocessing.remote_dataset import RemoteDataset
 from dlrm_pl.data.preprocessing.statistics.report import report_lines
 from dlrm_pl.documents.arguments import check_arguments
 from dlrm_pl.errors import ClusterError, ConfigurationError, DLRMError, OutputError
@@ -94,6 +95,7 @@ def preprocess(
     overwrite: bool = False,
     progress: Progress | None = None,
     cluster: str | None = None,
+    work: str | os.PathLike[str] | None = None,
 ) -> PreprocessReport:
     """Turn raw click logs into a dataset folder, or resume an interrupted run of the same command.
 
@@ -114,6 +116,8 @@ def preprocess(
         cluster: address of a Ray cluster whose machines do the work and share the file system of the logs and the
             output, ``auto`` for the one that this machine belongs to, or ``local`` for one of this machine alone. The
             result has the same bytes. None for no cluster.
+        work: folder where the dataset is made if ``output`` is a URL (``s3://bucket/clicks``), to which it is copied;
+            on a cluster, all machines share it. The dataset stays there as well.
 
     Returns:
         What was made.
@@ -137,9 +141,31 @@ def preprocess(
     check_arguments(preprocess, locals())
     options = options or PreprocessOptions()
     progress = progress or (lambda stage, share, rows: None)
-    output = Path(output).expanduser()
+    if not is_url(output):
+        return _preprocess_at(raw, Path(output).expanduser(), options, overwrite, progress, cluster, None)
+    if work is None:
+        raise ConfigurationError(
+            f"{os.fspath(output)}: an output at a URL needs --work, the folder where the dataset is made."
+        )
+    published = RemoteDataset(RemoteFolder(os.fspath(output).rstrip("/")), overwrite)
+    made = Path(work).expanduser() / published.folder.url.rpartition("/")[2]
+    report = _preprocess_at(raw, made, options, overwrite, progress, cluster, published)
+    published.upload(made, progress)
+    return report
+
+
+def _preprocess_at(
+    raw: str | os.PathLike[str],
+    output: Path,
+    options: PreprocessOptions,
+    overwrite: bool,
+    progress: Progress,
+    cluster: str | None,
+    published: RemoteDataset | None,
+) -> PreprocessReport:
+    """Turn logs, on this machine or at a URL, into a dataset folder."""
     if not is_url(raw):
-        return _preprocess(Path(raw).expanduser(), output, options, overwrite, progress, cluster)
+        return _preprocess(Path(raw).expanduser(), output, options, overwrite, progress, cluster, published)
     url, _, beginning = os.fspath(raw).rpartition("/")
     if cluster is None or options.layout == "kaggle" or not options.columns_of_logs.has_raw_text or options.split_by:
         raise ConfigurationError(
@@ -150,7 +176,8 @@ def preprocess(
     with tempfile.TemporaryDirectory(prefix="dlrm-pl-") as folder:
         try:
             remote.outline(beginning, Path(folder))
-            return _preprocess(Path(folder) / beginning, output, options, overwrite, progress, cluster, remote)
+            prefix = Path(folder) / beginning
+            return _preprocess(prefix, output, options, overwrite, progress, cluster, published, remote)
         except DLRMError as error:
             raise type(error)(str(error).replace(folder, url)) from error
 
@@ -162,6 +189,7 @@ def _preprocess(
     overwrite: bool,
     progress: Progress,
     cluster: str | None,
+    published: RemoteDataset | None,
     remote: RemoteFolder | None = None,
 ) -> PreprocessReport:
     """Turn logs into a dataset folder; of remote ones there are outlines alone."""
@@ -176,6 +204,8 @@ def _preprocess(
         shown = f"{remote.url}/{raw.name}"
         for entry, path in zip(key["inputs"], dict.fromkeys(inputs.files), strict=True):
             entry["file"] = f"{remote.url}/{path.name}"
+    if published is not None:
+        published.check(key)
     named, output = output, resolved(output)
     if _is_finished(output, key):
         if CheckpointFolder(output).path.exists():  # Killed between its last two steps.
@@ -213,7 +243,8 @@ def _preprocess(
             checkpoint.publish(output)
             return _report(DatasetFolder.open(named), time.perf_counter() - began, resumed)
         except ClusterError as error:
-            raise ClusterError(f"{error} {_keep(checkpoint, run)}") from error
+            kept = _keep(checkpoint, run)
+            raise ClusterError(f"{error} {kept}" if checkpoint.path.exists() else str(error)) from error
         except DLRMError:
             checkpoint.remove()  # A changed log or other options would start over anyway.
             raise

@@ -63,6 +63,7 @@ class RayCluster:
 
     def __init__(self, ray: Any) -> None:
         self._ray = ray
+        self._call = ray.remote(outcome_of)
         self._board: Any = None
 
     def machines(self) -> list[Machine]:
@@ -92,7 +93,7 @@ class RayCluster:
             from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
             strategy = NodeAffinitySchedulingStrategy(machine.id, soft=False)
-        task = self._ray.remote(outcome_of).options(
+        task = self._call.options(
             num_cpus=cpus, max_retries=0 if machine else _RETRIES, name=name, scheduling_strategy=strategy
         )
         return task.remote(function, arguments)
@@ -188,7 +189,7 @@ def ray_cluster(address: str) -> Iterator[RayCluster]:
         else:
             ray.init(address, **quiet)
     except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        raise _unusable(address, str(error).strip().splitlines()[0]) from error
+        raise _unusable(address, str(error).strip().splitlines()[0].rstrip(".")) from error
     try:
         yield RayCluster(ray)
     finally:

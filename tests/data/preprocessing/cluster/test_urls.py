@@ -13,7 +13,7 @@ import pytest
 
 from dlrm_pl.data.preprocessing.options import PreprocessOptions
 from dlrm_pl.data.preprocessing.run import preprocess
-from dlrm_pl.errors import ClusterError, ConfigurationError, DataFormatError
+from dlrm_pl.errors import ClusterError, ConfigurationError, DataFormatError, OutputError
 from dlrm_pl.files import remote
 from tests.support.clusters import ClusterHere, cluster_here
 from tests.support.raw_logs import contents, random_lines, write_days
@@ -125,3 +125,61 @@ def test_days_that_a_machine_cannot_hold_are_named(
         pytest.raises(ClusterError, match=rf"^{bucket}/day_1, {bucket}/day_3: machine 0 copies up to .* free for temp"),
     ):
         preprocess(f"{bucket}/day", tmp_path / "out", OPTIONS, cluster="anywhere")
+
+
+def files_at(url: str) -> dict[str, bytes]:
+    system = fsspec.filesystem("memory")
+    return {path.rpartition("/")[2]: system.cat_file(path) for path in system.ls(url, detail=False)}
+
+
+def test_output_at_a_url(raw: Path, tmp_path: Path, bucket: str) -> None:
+    url, options = f"{bucket}/clicks", OPTIONS
+    stages = []
+    with cluster_here(ClusterHere(2)):
+        preprocess(
+            *(raw, url, options),
+            cluster="anywhere",
+            work=tmp_path,
+            progress=lambda stage, share, rows: stages.append((stage, share)),
+        )
+    assert stages[-1] == ("uploading", 1.0)
+    assert files_at(url) == {path.name: path.read_bytes() for path in (tmp_path / "clicks").iterdir()}
+    stages.clear()
+    again = preprocess(raw, url, options, work=tmp_path, progress=lambda stage, *_: stages.append((stage, 0)))
+    assert again.seconds is None
+    assert stages == []
+    other = PreprocessOptions(memory_bytes=16 << 20, workers=2, seed=5)
+    with pytest.raises(OutputError, match=rf"^{url}: holds a dataset, made otherwise: seed changed from 123 to 5"):
+        preprocess(raw, url, other, work=tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+    preprocess(raw, url, other, work=tmp_path / "other", overwrite=True)
+    assert files_at(url) == {path.name: path.read_bytes() for path in (tmp_path / "other" / "clicks").iterdir()}
+
+
+def test_an_upload_that_was_interrupted_is_no_dataset(
+    raw: Path, tmp_path: Path, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, real = f"{bucket}/clicks", remote.RemoteFolder.put
+
+    def put(self: remote.RemoteFolder, path: Path) -> None:
+        if path.name == "terabyte_processed_val.bin":
+            raise KeyboardInterrupt
+        real(self, path)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(remote.RemoteFolder, "put", put)
+        preprocess(raw, url, OPTIONS, work=tmp_path)
+    assert "dataset.json" not in files_at(url)
+    preprocess(raw, url, OPTIONS, work=tmp_path)
+    assert files_at(url) == {path.name: path.read_bytes() for path in (tmp_path / "clicks").iterdir()}
+
+
+def test_files_at_the_url_of_the_output_are_left_alone(raw: Path, tmp_path: Path, bucket: str) -> None:
+    upload(raw, f"{bucket}/clicks")
+    with pytest.raises(
+        OutputError, match=rf"^{bucket}/clicks: holds files that this command did not write, such as day_0"
+    ):
+        preprocess(raw, f"{bucket}/clicks", OPTIONS, work=tmp_path, overwrite=True)
+    with pytest.raises(ConfigurationError, match=r"an output at a URL needs --work"):
+        preprocess(raw, f"{bucket}/clicks", OPTIONS)
+    assert list(tmp_path.iterdir()) == []
