@@ -73,8 +73,8 @@ def check_machines(cluster: RayCluster, output: Path, files: Sequence[Path]) -> 
     machines = cluster.machines()
     if not machines:
         raise ClusterError("The cluster has no machine with a processor. Start one: ray start --address=HOST:PORT.")
-    token = output.with_name(f".{output.name}.{uuid.uuid4().hex}.token")
-    token.write_text(token.name, encoding="ascii")
+    token, text = output.with_name(f".{output.name}.token"), uuid.uuid4().hex
+    token.write_text(text, encoding="ascii")
     sizes = [(str(path), path.stat().st_size) for path in files]
     tasks = {machine: cluster.start(look, token, sizes, cpus=0, name="check", machine=machine) for machine in machines}
     seen: dict[Machine, Seen] = {}
@@ -83,20 +83,20 @@ def check_machines(cluster: RayCluster, output: Path, files: Sequence[Path]) -> 
             if not cluster.wait([task], _ANSWER_S):
                 raise ClusterError(f"{machine.name}: does not answer within {_ANSWER_S:.0f} s. Stop it, or repair it.")
             seen[machine] = cluster.outcome(task, f"the check of {machine.name}").result()
-            _check(machine, seen[machine], token)
+            _check(machine, seen[machine], token.parent, text)
     finally:
         token.unlink(missing_ok=True)
     return seen
 
 
-def _check(machine: Machine, seen: Seen, token: Path) -> None:
+def _check(machine: Machine, seen: Seen, folder: Path, token: str) -> None:
     if seen.version != __version__:
         raise ClusterError(
             f"{machine.name}: has version {seen.version} of dlrm-pl, and this machine {__version__}. Install the same."
         )
-    if seen.token != token.name:
+    if seen.token != token:
         raise ClusterError(
-            f"{machine.name}: does not see {token.parent}, the folder of the output. Choose a folder on a file "
+            f"{machine.name}: does not see {folder}, the folder of the output. Choose a folder on a file "
             "system that all machines share, under the same path."
         )
     if seen.missing:

@@ -30,13 +30,27 @@ def train_ranges(job: Job, parts: Sequence[PartResult], at_once: int) -> list[Tr
     record = columns.record_bytes
     buckets = _runs(parts) if job.options.randomize == "none" else _buckets(job, parts)
     ends = list(accumulate((sum(piece.rows for piece in bucket) * record for bucket in buckets), initial=0))
-    wanted = max(RANGE_BYTES, ends[-1] // (_RANGES_BY_TASK * at_once))
+    wanted = _range_bytes(ends[-1], at_once)
     ranges, first = [], 0
     for bucket in range(1, len(ends)):
         if ends[bucket] - ends[first] >= wanted or bucket == len(ends) - 1:
             ranges.append(TrainRange(ends[first], ends[bucket], buckets[first:bucket]))
             first = bucket
     return [written for written in ranges if written.start < written.stop]
+
+
+def ranges_bytes(total: int, at_once: int) -> int:
+    """Return the bytes of the ranges that are written at a time.
+
+    Args:
+        total: bytes of the output.
+        at_once: number of tasks that run at a time.
+    """
+    return min(total, at_once * _range_bytes(total, at_once))
+
+
+def _range_bytes(total: int, at_once: int) -> int:
+    return max(RANGE_BYTES, total // (_RANGES_BY_TASK * at_once))
 
 
 def groups_of(sizes: Mapping[int, int], least: int) -> list[list[int]]:

@@ -20,7 +20,7 @@ from dlrm_pl.data.formats.dataset_description import SplitInfo
 from dlrm_pl.data.formats.dataset_folder import REJECTED, DatasetFolder
 from dlrm_pl.data.preprocessing.checkpoint import CheckpointFolder, State
 from dlrm_pl.data.preprocessing.cluster.machines import check_machines, check_memory, check_scratch
-from dlrm_pl.data.preprocessing.cluster.ranges import groups_of, train_ranges
+from dlrm_pl.data.preprocessing.cluster.ranges import groups_of, ranges_bytes, train_ranges
 from dlrm_pl.data.preprocessing.cluster.ray_cluster import ray_cluster
 from dlrm_pl.data.preprocessing.cluster.reading import read_parts
 from dlrm_pl.data.preprocessing.cluster.stages import Progress, Stages, Task
@@ -107,7 +107,7 @@ class ClusterRun:
         log.info("%s", plan)
         resumes = self.resumes
         already = self._checkpoint.size_bytes() if resumes else 0
-        require_disk(plan.disk_bytes, plan.output_bytes, self._checkpoint.path.parent, already)
+        require_disk(plan.disk_bytes, plan.output_bytes, self._output.parent, already)
         with ray_cluster(self._address) as cluster:
             seen = check_machines(cluster, self._output, [] if self._remote else files)
             cpus = max(1, min(self._options.workers, *(machine.cpus for machine in seen)))
@@ -116,6 +116,9 @@ class ClusterRun:
             if self._remote is not None:
                 check_scratch(files, self._remote, seen, cpus)
             at_once = sum(machine.cpus // cpus for machine in seen)
+            if at_once > 1:  # A range of the output and its buckets are both there until it is complete.
+                more = ranges_bytes(plan.output_bytes, at_once)
+                require_disk(plan.disk_bytes + more, plan.output_bytes, self._output.parent, already)
             log.info(
                 "cluster: %s machine%s, %s task%s of %s thread%s at a time",
                 *(len(seen), "s"[: len(seen) != 1], at_once, "s"[: at_once != 1], cpus, "s"[: cpus != 1]),

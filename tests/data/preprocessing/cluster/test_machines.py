@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from dlrm_pl.data.preprocessing.cluster import machines
 from dlrm_pl.data.preprocessing.cluster.machines import Seen
 from dlrm_pl.data.preprocessing.options import PreprocessOptions
 from dlrm_pl.data.preprocessing.run import preprocess
-from dlrm_pl.errors import ClusterError
+from dlrm_pl.errors import ClusterError, OutputError
 from tests.support.clusters import ClusterHere, cluster_here
 
 OPTIONS = PreprocessOptions(memory_bytes=16 << 20, workers=2)
@@ -74,3 +75,18 @@ def test_a_cluster_without_machines(raw: Path, tmp_path: Path) -> None:
     with cluster_here(ClusterHere(0)), pytest.raises(ClusterError, match=r"^The cluster has no machine"):
         preprocess(raw, tmp_path / "out", OPTIONS, cluster="anywhere")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_too_little_disk_for_the_ranges_that_are_written_at_once(
+    raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(tmp_path)._replace(free=2_600_000)  # One machine needs 2.3 MiB, and the output 1.1 MiB.
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage)
+    with (
+        cluster_here(ClusterHere(2)),
+        pytest.raises(OutputError, match=r"of output, need 3[\d.]+ MiB, but the disk has"),
+    ):
+        preprocess(raw, tmp_path / "out", OPTIONS, cluster="anywhere")
+    assert list(tmp_path.iterdir()) == []
+    with cluster_here(ClusterHere(1)):
+        preprocess(raw, tmp_path / "out", OPTIONS, cluster="anywhere")
