@@ -18,6 +18,7 @@ LOCAL = "local"
 
 _RETRIES = 25  # Of a task whose machine or process is lost.
 _ANSWER_S = 10.0
+_NOT_IMPORTED = "failed to import on the worker"  # In Ray's message.
 _STORE_BYTES = 80 << 20  # Paths and small numbers are all that goes through the object store.
 
 
@@ -109,13 +110,18 @@ class RayCluster:
         """Return what a task that has ended came to.
 
         Raises:
-            ClusterError: it was lost more often than it is started again.
+            ClusterError: it was lost more often than it is started again, or its machine does not have this program.
         """
         errors = self._ray.exceptions
         try:
             outcome: Outcome = self._ray.get(task)
-        except errors.RayTaskError:
-            raise  # An error of the program.
+        except errors.RayTaskError as error:
+            if _NOT_IMPORTED not in str(error):
+                raise  # An error of the program.
+            raise ClusterError(
+                f"{name}: Ray's Python on that machine cannot import dlrm-pl ({str(error).strip().splitlines()[-1]}). "
+                "Install the version of this machine there."
+            ) from error
         except errors.RayError as error:
             reason = str(error).strip().splitlines()[0]
             raise ClusterError(

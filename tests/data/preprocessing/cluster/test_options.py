@@ -119,3 +119,14 @@ def test_progress_counts_every_row(raw: Path, tmp_path: Path, machines: int) -> 
         assert shares == sorted(shares)
         assert shares[-1] == 1.0
     assert seen[-1] == ("writing", 1.0, 0)
+
+
+@pytest.mark.parametrize("machines", [1, 3])
+def test_relative_paths_stay_as_they_are_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, machines: int) -> None:
+    write_days(tmp_path / "raw", [[*random_lines(50, 0), b"bad"], random_lines(50, 1)])
+    preprocess(tmp_path / "raw" / "day", tmp_path / "raw" / "ids", PreprocessOptions(**SMALL, bad_rows=0.1))
+    monkeypatch.chdir(tmp_path)
+    options = PreprocessOptions(**SMALL, bad_rows=0.1, vocabulary_from="raw/ids")
+    one, many = both(Path("raw/day"), Path(), options, ClusterHere(machines))
+    assert many == one
+    assert many["rejected.tsv"] == b"raw/day_0\t51\tfields\tbad\n"

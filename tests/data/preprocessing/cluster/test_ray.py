@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from dlrm_pl.data.preprocessing.cluster.ray_cluster import RayCluster
 from dlrm_pl.data.preprocessing.options import PreprocessOptions
 from dlrm_pl.data.preprocessing.run import preprocess
 from dlrm_pl.errors import ClusterError, ConfigurationError
@@ -28,6 +29,7 @@ pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed, see the extra cluster"),
 ]
 
+NOT_IMPORTED = "RuntimeError: The remote function failed to import on the worker."
 OPTIONS = PreprocessOptions(memory_bytes=16 << 20, workers=1, subsample_rate=0.2, vocabulary="train_only", min_count=2)
 
 
@@ -169,6 +171,35 @@ def test_no_cluster_at_the_address(logs: Path, tmp_path: Path) -> None:
     with pytest.raises(ClusterError, match=r"--cluster 127.0.0.1:1: cannot be used .*refused.*`ray start`"):
         preprocess(logs, tmp_path / "out", OPTIONS, cluster="127.0.0.1:1")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (
+            lambda errors: errors.RayTaskError("call", f"{NOT_IMPORTED}\nNo module named 'dlrm_pl'", RuntimeError()),
+            r"^the check of a: Ray's Python on that machine cannot import dlrm-pl \(No module named 'dlrm_pl'\)\. Inst",
+        ),
+        (
+            lambda errors: errors.WorkerCrashedError(),
+            r"^the check of a: was lost with its machine or process.*WorkerCrashedError: The worker died",
+        ),
+    ],
+    ids=["no program", "lost"],
+)
+def test_a_task_without_a_result(error: Any, message: str) -> None:
+    import ray
+
+    class Failing:
+        exceptions = ray.exceptions
+
+        def remote(self, function: Any) -> None: ...
+
+        def get(self, task: Any) -> None:
+            raise error(ray.exceptions)
+
+    with pytest.raises(ClusterError, match=message):
+        RayCluster(Failing()).outcome(None, "the check of a")
 
 
 def test_without_ray_the_extra_is_named(logs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
