@@ -29,7 +29,6 @@ class Seen:
         version: version of this program.
         token: text of the file that was written for this check; None if it is not there.
         missing: paths of the log that are missing, or of another size.
-        free_bytes: free space on the disk of the output.
         memory_bytes: memory of the machine.
         scratch_bytes: free space of its folder for temporary files.
     """
@@ -37,7 +36,6 @@ class Seen:
     version: str
     token: str | None
     missing: list[str]
-    free_bytes: int
     memory_bytes: int
     scratch_bytes: int
 
@@ -51,9 +49,8 @@ def look(token: Path, files: Sequence[tuple[str, int]]) -> Seen:
     """
     found = [path for path, size in files if not os.path.isfile(path) or os.path.getsize(path) != size]
     text = token.read_text(encoding="ascii") if token.is_file() else None
-    free = shutil.disk_usage(token.parent).free if token.parent.is_dir() else 0
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return Seen(__version__, text, found, free, memory, shutil.disk_usage(tempfile.gettempdir()).free)
+    return Seen(__version__, text, found, memory, shutil.disk_usage(tempfile.gettempdir()).free)
 
 
 def check_machines(cluster: RayCluster, output: Path, files: Sequence[Path]) -> dict[Machine, Seen]:

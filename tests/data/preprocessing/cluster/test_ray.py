@@ -228,6 +228,8 @@ def test_ctrl_c_stops_a_local_cluster(tmp_path: Path) -> None:
         os.killpg(child.pid, signal.SIGINT)  # As a terminal does.
         rest = child.communicate(timeout=60)[1]
     assert child.returncode == 130, rest
-    assert "Nothing is kept: " in rest
+    # Whether a task had ended by then is up to the machine.
+    assert "Nothing is kept: " in rest or "run the same command to resume" in rest
     assert "Traceback" not in rest
-    assert [path.name for path in tmp_path.iterdir()] == ["raw"]
+    assert not list(tmp_path.rglob("*.attempt"))
+    assert {path.name for path in tmp_path.iterdir()} <= {"raw", ".out.partial"}
