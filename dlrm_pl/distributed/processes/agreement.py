@@ -61,6 +61,7 @@ def facts(module: DLRMModule) -> dict[str, str]:
     texts = {name: _text(value) for name, value in settings.items() if name not in _OF_PROCESS}
     return {f"the version of {name}": text for name, text in versions.items()} | {
         "the fingerprint of the dataset": str(fingerprint or "unknown"),
+        "ckpt_path": "not given" if trainer.ckpt_path is None else "given",
         **texts,
     }
 

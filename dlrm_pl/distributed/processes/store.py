@@ -42,8 +42,17 @@ def connect(address: str, port: int, rank: int, timeout_s: float, attempt: int =
         raise _no_first(address, port, timeout_s, error) from error
     except dist.DistStoreError as error:
         raise _no_first(address, port, timeout_s, error) from error
-    # After a restart by torchrun the keys of the processes before are still there.
-    return PrefixStore(f"dlrm_pl/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}/{attempt}", store)
+    return PrefixStore(f"dlrm_pl/{_restarts()}/{attempt}", store)
+
+
+def _restarts() -> str:
+    """How often torchrun has started these processes again, where they use the same store each time.
+
+    It does on one machine: torch's own keys, such as the addresses of processes that have ended, are then still there.
+    On several machines the store is a new one each time, and torchrun's numbers differ between them.
+    """
+    several = os.environ.get("GROUP_WORLD_SIZE", "1") != "1"
+    return "0" if several else os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
 
 
 def wait_for_all(store: Store, rank: int, ranks: int, timeout_s: float) -> list[str]:

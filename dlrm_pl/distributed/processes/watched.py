@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import itertools
 import os
 from typing import Any
 
+import torch.distributed as dist
 from pytorch_lightning.strategies import DDPStrategy
+from torch._C._distributed_c10d import PrefixStore, Store
 
 from dlrm_pl.distributed.processes.heartbeats import Heartbeats
 from dlrm_pl.distributed.processes.store import connect, wait_for_all
@@ -42,7 +45,24 @@ class WatchedStrategy(DDPStrategy):
             )
             names = wait_for_all(store, self.global_rank, self.world_size, timeout_s)
             self._heartbeats = Heartbeats(store, self.global_rank, names)
+            if not dist.is_initialized():
+                self._connect(PrefixStore("torch", store))
         super().setup_distributed()
+
+    def _connect(self, store: Store) -> None:
+        """Make torch's process group, as Lightning does, but through a store without what an earlier start has left."""
+        backend = self._get_process_group_backend()
+        device = None if self.root_device.type == "cpu" else self.root_device
+        dist.init_process_group(
+            backend,
+            store=store,
+            rank=self.global_rank,
+            world_size=self.world_size,
+            timeout=self._timeout,
+            device_id=device,
+        )
+        if backend == "nccl":
+            atexit.register(dist.destroy_process_group)
 
     def on_exception(self, exception: BaseException) -> None:
         """Tell the others why this process fails; or find out which other one has failed.
