@@ -42,6 +42,9 @@ CASES: dict[str, tuple[Case, float]] = {
     "row_wise-rwsadagrad": (Case({"sharding": "row_wise"}, options=_ROW_WISE_ADAGRAD | _SCHEDULE), 0),
     "table_wise-accumulated": (Case({"sharding": "table_wise"}, accumulated=2, options=_SCHEDULE), _BATCH_BY_BATCH),
     "table_wise-bf16": (Case({"sharding": "table_wise"}, precision="bf16-mixed"), 0),
+    # Rounded on the way between two processes.
+    "row_wise-fp16": (Case({"sharding": "row_wise", "communication": "fp16"}), 2e-4),
+    "column_wise-int8": (Case({"sharding": "column_wise", "communication": "int8"}), 1e-2),
 }
 # Every sharding with every optimizer, layout of ids, interaction and accumulation that a model can have with it.
 ALL_CASES: dict[str, tuple[Case, float]] = {
@@ -53,9 +56,11 @@ ALL_CASES: dict[str, tuple[Case, float]] = {
             options={"sgd": {}, "adagrad": _ADAGRAD, "rwsadagrad": _ROW_WISE_ADAGRAD}[optimizer]
             | {"interaction": interaction},
         ),
-        # Adagrad divides gradients by their own size, so that rounding of a gradient near 0 becomes one of the step.
+        # Adagrad divides gradients by their own size, so that rounding of a gradient near 0 becomes one of the step. On
+        # four processes FBGEMM rounds row-wise Adagrad in another way than on one; on two it does not.
         (0 if accumulated == 1 and data == "one-hot" and sharding != "data_parallel" else 1e-6)
-        * (1 if optimizer == "sgd" else 100),
+        * (1 if optimizer == "sgd" else 100)
+        + (1e-6 if optimizer == "rwsadagrad" else 0),
     )
     for sharding in _SHARDINGS
     for optimizer in ("sgd", "adagrad", "rwsadagrad")
@@ -91,13 +96,19 @@ def test_two_processes_train_the_weights_of_one_process_of_the_engine(folders: d
 def test_they_are_those_that_torch_trains_without_torchrec(
     folders: dict[int, Path], data: dict[str, str], name: str
 ) -> None:
-    case, _ = CASES[name]
+    case, rounded = CASES[name]
     alone = of_module(train(case, data[case.data], 1, 2))
     # Torch adds up the gradients of a row in another order than FBGEMM does; bf16 rounds sums that differ.
     tolerance = {"32-true": 1e-6, "bf16-mixed": 1e-5}[case.precision] * (1 if "adagrad" not in name else 10)
-    assert largest_difference(read(folders[2], name, 2), alone) <= tolerance
+    assert largest_difference(read(folders[2], name, 2), alone) <= max(tolerance, rounded)
     started = of_module(train(replace(case, options=case.options | {"learning_rate": 1e-30}), data[case.data], 1, 2))
     assert _smallest_change(alone, started) > 100 * tolerance, "the training changed too little to tell"
+
+
+@pytest.mark.parametrize("name", ["row_wise-fp16", "column_wise-int8"])
+def test_values_are_sent_in_the_type_that_is_asked_for(folders: dict[int, Path], name: str) -> None:
+    whole = read(folders[2], f"{name.partition('-')[0]}-one-hot", 2)
+    assert largest_difference(read(folders[2], name, 2), whole) > 1e-6
 
 
 @pytest.mark.slow
