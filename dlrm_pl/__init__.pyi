@@ -34,7 +34,7 @@ from .quantization.judging.criterion import Criterion as Criterion
 from .quantization.judging.evaluation import AUROCEvaluation as AUROCEvaluation
 from .quantization.judging.quantization_data import QuantizationData as QuantizationData
 from .quantization.judging.row_sets import RowSets as RowSets
-from .quantization.judging.slices import WorstSlice as WorstSlice
+from .quantization.judging.slices.cuts import WorstSlice as WorstSlice
 from .quantization.recipe import Recipe as Recipe
 from .quantization.recipe import RecipeStart as RecipeStart
 from .quantization.search.listener import TuningListener as TuningListener

@@ -20,7 +20,7 @@ from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.model.training.lightning_module import DLRMModule
 from dlrm_pl.quantization.judging.criterion import Criterion
 from dlrm_pl.quantization.judging.evaluation import AUROCEvaluation, Scores
-from dlrm_pl.quantization.judging.slices import WorstSlice
+from dlrm_pl.quantization.judging.slices.cuts import WorstSlice
 from dlrm_pl.quantization.recipe import Recipe, RecipeStart
 from dlrm_pl.quantization.search.listener import TuningListener
 from dlrm_pl.quantization.search.objective import Objective

@@ -8,7 +8,7 @@ from dlrm_pl.artifact.certificate.certificate import Certificate
 from dlrm_pl.artifact.certificate.verdict import RESULTS, describe_drop, share
 from dlrm_pl.artifact.manifest import Manifest
 from dlrm_pl.quantization.judging.guards import describe_change
-from dlrm_pl.quantization.judging.slices import SCORE_NAMES
+from dlrm_pl.quantization.judging.slices.cuts import SCORE_NAMES
 
 Row = tuple[str, str, str, str]
 

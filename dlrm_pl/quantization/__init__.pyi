@@ -1,5 +1,4 @@
 from .judging.certified_guard import CertifiedGuard as CertifiedGuard
-from .judging.certified_slice import CertifiedSlice as CertifiedSlice
 from .judging.criterion import Criterion as Criterion
 from .judging.criterion import Verdict as Verdict
 from .judging.evaluation import AUROCEvaluation as AUROCEvaluation
@@ -7,7 +6,8 @@ from .judging.evaluation import EvalFunc as EvalFunc
 from .judging.evaluation import Scores as Scores
 from .judging.quantization_data import QuantizationData as QuantizationData
 from .judging.row_sets import RowSets as RowSets
-from .judging.slices import WorstSlice as WorstSlice
+from .judging.slices.certified_slice import CertifiedSlice as CertifiedSlice
+from .judging.slices.cuts import WorstSlice as WorstSlice
 from .recipe import Recipe as Recipe
 from .recipe import RecipeStart as RecipeStart
 from .search.listener import TuningListener as TuningListener

@@ -26,10 +26,10 @@ from dlrm_pl.kernels.int8.selection import isa
 from dlrm_pl.model.checkpoints.file import open_checkpoint
 from dlrm_pl.model.load import load_dlrm
 from dlrm_pl.model.training.lightning_module import DLRMModule
-from dlrm_pl.quantization.judging.certified_slice import CertifiedSlice, SliceDrop
 from dlrm_pl.quantization.judging.criterion import Criterion
-from dlrm_pl.quantization.judging.slice_rule import SliceRule
-from dlrm_pl.quantization.judging.slices import WorstSlice
+from dlrm_pl.quantization.judging.slices.certified_slice import CertifiedSlice, SliceDrop
+from dlrm_pl.quantization.judging.slices.cuts import WorstSlice
+from dlrm_pl.quantization.judging.slices.slice_rule import SliceRule
 from dlrm_pl.runtime.cpu import describe_machine
 from dlrm_pl.trainer import DLRMTrainer
 
@@ -178,7 +178,7 @@ def test_worst_slice_beyond_its_tolerance_anew_is_an_error(
     certified: tuple[Artifact, Path], synthetic_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     artifact, ckpt_path = certified
-    monkeypatch.setattr("dlrm_pl.quantization.judging.slice_rule.SliceRule.judge", lost())
+    monkeypatch.setattr("dlrm_pl.quantization.judging.slices.slice_rule.SliceRule.judge", lost())
     with pytest.raises(VerificationError, match=r"re-measured: worst slice .*; tolerance 50.00%: failed"):
         verify_artifact(artifact, synthetic_folder, ckpt_path=ckpt_path)
 

@@ -23,8 +23,8 @@ from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.model.training.lightning_module import DLRMModule
 from dlrm_pl.quantization.judging.criterion import Criterion
 from dlrm_pl.quantization.judging.row_sets import RowSets
-from dlrm_pl.quantization.judging.slices import WorstSlice
-from dlrm_pl.quantization.judging.worst_slice import SliceReading
+from dlrm_pl.quantization.judging.slices.cuts import WorstSlice
+from dlrm_pl.quantization.judging.slices.worst_slice import SliceReading
 from dlrm_pl.quantization.search.objective import Latency
 from dlrm_pl.quantization.search.space import SpaceSettings
 from dlrm_pl.quantization.search.trial import Trial

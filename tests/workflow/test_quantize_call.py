@@ -16,7 +16,7 @@ from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.migration.lpot.apply import apply_lpot_conf
 from dlrm_pl.model.training.lightning_module import DLRMModule
 from dlrm_pl.quantization.judging.criterion import Criterion
-from dlrm_pl.quantization.judging.slices import WorstSlice
+from dlrm_pl.quantization.judging.slices.cuts import WorstSlice
 from dlrm_pl.quantization.search.settings import TuningSettings
 from dlrm_pl.workflow.config import QuantizationConfig
 from dlrm_pl.workflow.quantize import check_rows

@@ -11,7 +11,7 @@ from dlrm_pl.errors import VerificationError
 from dlrm_pl.metrics.skill import skill_warnings
 from dlrm_pl.quantization.judging.certified_bound import JudgedBy, bound_of_auroc, finite
 from dlrm_pl.quantization.judging.certified_guard import CertifiedGuard
-from dlrm_pl.quantization.judging.certified_slice import CertifiedSlice
+from dlrm_pl.quantization.judging.slices.certified_slice import CertifiedSlice
 
 if TYPE_CHECKING:  # To load an artifact takes no torchmetrics, whose import takes a second.
     from dlrm_pl.quantization.judging.certification import Certification

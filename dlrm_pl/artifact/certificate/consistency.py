@@ -16,8 +16,8 @@ from dlrm_pl.errors import ArtifactError
 from dlrm_pl.metrics.student import student_quantile
 from dlrm_pl.quantization.judging.certified_bound import CertifiedBound
 from dlrm_pl.quantization.judging.certified_guard import CertifiedGuard, bound_of_guard
-from dlrm_pl.quantization.judging.certified_slice import CertifiedSlice
-from dlrm_pl.quantization.judging.slice_column import SliceColumn
+from dlrm_pl.quantization.judging.slices.certified_slice import CertifiedSlice
+from dlrm_pl.quantization.judging.slices.slice_column import SliceColumn
 
 # Metrics are sums of millions of float32: what follows from two of them is right to five digits and more.
 _DIGITS = 1e-5

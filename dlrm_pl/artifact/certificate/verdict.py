@@ -16,9 +16,9 @@ from dlrm_pl.artifact.certificate.certificate import Certificate, Outcome
 from dlrm_pl.metrics.sequential import rows_to_decide
 from dlrm_pl.quantization.judging.certified_bound import CertifiedBound
 from dlrm_pl.quantization.judging.certified_guard import CertifiedGuard
-from dlrm_pl.quantization.judging.certified_slice import CertifiedSlice
 from dlrm_pl.quantization.judging.guards import describe_change
-from dlrm_pl.quantization.judging.slices import SCORE_NAMES
+from dlrm_pl.quantization.judging.slices.certified_slice import CertifiedSlice
+from dlrm_pl.quantization.judging.slices.cuts import SCORE_NAMES
 
 if TYPE_CHECKING:
     from dlrm_pl.quantization.judging.criterion import Verdict

@@ -22,8 +22,8 @@ from dlrm_pl.errors import ConfigurationError, VerificationError
 from dlrm_pl.files.watched import Watch
 from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.quantization.judging.certification import Certification, ModelScores, Run, certify
-from dlrm_pl.quantization.judging.certified_slice import SliceScores
-from dlrm_pl.quantization.judging.slice_rule import SliceRule
+from dlrm_pl.quantization.judging.slices.certified_slice import SliceScores
+from dlrm_pl.quantization.judging.slices.slice_rule import SliceRule
 from dlrm_pl.runtime.cpu import describe_machine, with_present_names
 from dlrm_pl.runtime.int8_dlrm import count_int8_ops
 

@@ -16,7 +16,7 @@ from dlrm_pl.quantization.failure import SLIPS, describe_failure
 from dlrm_pl.quantization.judging.certification import Certification, certify
 from dlrm_pl.quantization.judging.certified_bound import JudgedBy
 from dlrm_pl.quantization.judging.row_sets import RowSets
-from dlrm_pl.quantization.judging.slice_rule import SliceRule
+from dlrm_pl.quantization.judging.slices.slice_rule import SliceRule
 from dlrm_pl.quantization.search.result import TuningResult
 from dlrm_pl.quantization.search.tune import TuningSettings
 from dlrm_pl.runtime.int8_dlrm import Int8DLRM, count_int8_ops

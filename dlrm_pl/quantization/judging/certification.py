@@ -21,10 +21,10 @@ from dlrm_pl.metrics.score_histogram import ScoreHistogram
 from dlrm_pl.metrics.without_sync import without_sync
 from dlrm_pl.quantization.judging.certified_bound import JudgedBy, finite
 from dlrm_pl.quantization.judging.certified_guard import CertifiedGuard, GuardName, bound_of_guard
-from dlrm_pl.quantization.judging.certified_slice import CertifiedSlice, SliceScores
 from dlrm_pl.quantization.judging.evaluation import check_finite, labels_of
 from dlrm_pl.quantization.judging.paired_scores import PairedScores
-from dlrm_pl.quantization.judging.slice_rule import SliceRule
+from dlrm_pl.quantization.judging.slices.certified_slice import CertifiedSlice, SliceScores
+from dlrm_pl.quantization.judging.slices.slice_rule import SliceRule
 
 
 @dataclass(frozen=True)

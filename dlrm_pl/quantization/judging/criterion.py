@@ -12,8 +12,8 @@ from dlrm_pl.quantization.judging.bounds import ESTIMATES, Bounds
 from dlrm_pl.quantization.judging.evaluation import Scores
 from dlrm_pl.quantization.judging.guards import CalibrationGuard, Guard, GuardReading, LogLossGuard
 from dlrm_pl.quantization.judging.paired_scores import PairedScores
-from dlrm_pl.quantization.judging.slices import Slices, WorstSlice
-from dlrm_pl.quantization.judging.worst_slice import WorstSliceGuard
+from dlrm_pl.quantization.judging.slices.cuts import Slices, WorstSlice
+from dlrm_pl.quantization.judging.slices.worst_slice import WorstSliceGuard
 
 
 @dataclass(frozen=True)

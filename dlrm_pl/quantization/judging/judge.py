@@ -24,7 +24,7 @@ from dlrm_pl.quantization.judging.evaluation import (
     check_predicts,
     score_with,
 )
-from dlrm_pl.quantization.judging.slices import SliceRows, Slices
+from dlrm_pl.quantization.judging.slices.cuts import SliceRows, Slices
 from dlrm_pl.quantization.judging.tuning_rows import TuningRows
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from dlrm_pl.files.sizes import format_bytes
 from dlrm_pl.quantization.judging.criterion import Verdict
 from dlrm_pl.quantization.judging.guards import GuardReading
-from dlrm_pl.quantization.judging.worst_slice import SliceReading
+from dlrm_pl.quantization.judging.slices.worst_slice import SliceReading
 from dlrm_pl.quantization.recipe import Recipe
 from dlrm_pl.quantization.search.objective import Latency
 

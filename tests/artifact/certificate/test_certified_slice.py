@@ -24,11 +24,11 @@ from dlrm_pl.documents.fields import make
 from dlrm_pl.errors import ArtifactError
 from dlrm_pl.inspection import describe
 from dlrm_pl.quantization.judging.certification import Certification, certify
-from dlrm_pl.quantization.judging.certified_slice import CertifiedSlice, SliceScores
 from dlrm_pl.quantization.judging.criterion import Criterion
-from dlrm_pl.quantization.judging.slice_column import SliceColumn
-from dlrm_pl.quantization.judging.slice_rule import SliceRule
-from dlrm_pl.quantization.judging.slices import WorstSlice, cut
+from dlrm_pl.quantization.judging.slices.certified_slice import CertifiedSlice, SliceScores
+from dlrm_pl.quantization.judging.slices.cuts import WorstSlice, cut
+from dlrm_pl.quantization.judging.slices.slice_column import SliceColumn
+from dlrm_pl.quantization.judging.slices.slice_rule import SliceRule
 from dlrm_pl.quantization.search.tune import TuningSettings
 from tests.support import reports, tiny
 from tests.support.artifacts import build, data

@@ -20,7 +20,7 @@ from dlrm_pl.artifact.writing.result_file import check_result
 from dlrm_pl.errors import ArtifactError
 from dlrm_pl.inspection import describe
 from dlrm_pl.quantization.judging.criterion import Criterion
-from dlrm_pl.quantization.judging.slices import WorstSlice
+from dlrm_pl.quantization.judging.slices.cuts import WorstSlice
 from dlrm_pl.quantization.search.tune import TuningSettings
 from tests.support import tiny
 from tests.support.artifacts import data

@@ -10,8 +10,8 @@ from dlrm_pl.metrics.auroc import exact_auroc
 from dlrm_pl.quantization.judging.criterion import Criterion, Verdict
 from dlrm_pl.quantization.judging.evaluation import Scores
 from dlrm_pl.quantization.judging.guards import GuardReading
-from dlrm_pl.quantization.judging.slices import WorstSlice
-from dlrm_pl.quantization.judging.worst_slice import SliceReading
+from dlrm_pl.quantization.judging.slices.cuts import WorstSlice
+from dlrm_pl.quantization.judging.slices.worst_slice import SliceReading
 
 
 def paired(noise: float, rows: int = 4000) -> tuple[Scores, Scores]:

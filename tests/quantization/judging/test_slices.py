@@ -12,8 +12,8 @@ from dlrm_pl.batch import ClickBatch
 from dlrm_pl.columns.column import DenseColumn, SparseColumn
 from dlrm_pl.columns.columns import Columns
 from dlrm_pl.errors import ConfigurationError
-from dlrm_pl.quantization.judging.slice_column import SliceColumn
-from dlrm_pl.quantization.judging.slices import SliceRows, WorstSlice, cut
+from dlrm_pl.quantization.judging.slices.cuts import SliceRows, WorstSlice, cut
+from dlrm_pl.quantization.judging.slices.slice_column import SliceColumn
 from tests.support import tiny
 
 

@@ -18,8 +18,8 @@ from dlrm_pl.quantization.judging.criterion import Criterion
 from dlrm_pl.quantization.judging.evaluation import AUROCEvaluation, Scores
 from dlrm_pl.quantization.judging.judge import Judge
 from dlrm_pl.quantization.judging.paired_scores import PairedScores
-from dlrm_pl.quantization.judging.slices import SCORE_NAMES, Slices, WorstSlice
-from dlrm_pl.quantization.judging.worst_slice import SliceReading, WorstSliceGuard
+from dlrm_pl.quantization.judging.slices.cuts import SCORE_NAMES, Slices, WorstSlice
+from dlrm_pl.quantization.judging.slices.worst_slice import SliceReading, WorstSliceGuard
 from tests.support import tiny
 
 NAMES = ("a", "b", "c", "d")

@@ -11,7 +11,7 @@ import pytest
 
 from dlrm_pl.errors import OutputError
 from dlrm_pl.quantization.judging.guards import GuardReading
-from dlrm_pl.quantization.judging.worst_slice import SliceReading
+from dlrm_pl.quantization.judging.slices.worst_slice import SliceReading
 from dlrm_pl.quantization.recipe import Recipe, RecipeStart
 from dlrm_pl.quantization.search.objective import Latency
 from dlrm_pl.quantization.search.sealed_line import opened, seal, sealed

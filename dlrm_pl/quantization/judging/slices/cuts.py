@@ -15,7 +15,7 @@ from dlrm_pl.columns.columns import Columns
 from dlrm_pl.documents.arguments import check_fields
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.model.architecture import Architecture
-from dlrm_pl.quantization.judging.slice_column import SliceColumn
+from dlrm_pl.quantization.judging.slices.slice_column import SliceColumn
 
 SMALLEST_SHARE = 0.01
 """Share of the rows that a value needs for a slice of its own: a smaller slice would keep every trial reading."""

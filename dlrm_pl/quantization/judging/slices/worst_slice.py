@@ -12,7 +12,7 @@ from dlrm_pl.metrics.sequential import MIN_OF_A_CLASS, Decision
 from dlrm_pl.quantization.judging.bounds import Bounds
 from dlrm_pl.quantization.judging.guards import GuardReading, describe_change
 from dlrm_pl.quantization.judging.paired_scores import PairedScores
-from dlrm_pl.quantization.judging.slices import SCORE_NAMES, Slices, WorstSlice
+from dlrm_pl.quantization.judging.slices.cuts import SCORE_NAMES, Slices, WorstSlice
 
 NAME = "worst_slice"
 

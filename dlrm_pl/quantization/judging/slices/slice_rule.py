@@ -14,11 +14,11 @@ from dlrm_pl.metrics.auroc import exact_auroc
 from dlrm_pl.metrics.logits import log_losses
 from dlrm_pl.quantization.judging.bounds import Bounds
 from dlrm_pl.quantization.judging.certified_bound import CertifiedBound, JudgedBy, finite
-from dlrm_pl.quantization.judging.certified_slice import CertifiedSlice, SliceDrop, SliceScores
 from dlrm_pl.quantization.judging.paired_scores import PairedScores
-from dlrm_pl.quantization.judging.slice_column import SliceColumn
-from dlrm_pl.quantization.judging.slices import Cut, Slices, WorstSlice, cut_on
-from dlrm_pl.quantization.judging.worst_slice import measure_slices
+from dlrm_pl.quantization.judging.slices.certified_slice import CertifiedSlice, SliceDrop, SliceScores
+from dlrm_pl.quantization.judging.slices.cuts import Cut, Slices, WorstSlice, cut_on
+from dlrm_pl.quantization.judging.slices.slice_column import SliceColumn
+from dlrm_pl.quantization.judging.slices.worst_slice import measure_slices
 
 
 @dataclass(frozen=True)

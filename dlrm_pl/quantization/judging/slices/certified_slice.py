@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from dlrm_pl.documents.fields import Count
 from dlrm_pl.errors import ConfigurationError
-from dlrm_pl.quantization.judging.slices import MOST_SLICES, Cut, WorstSlice
+from dlrm_pl.quantization.judging.slices.cuts import MOST_SLICES, Cut, WorstSlice
 
 
 @dataclass(frozen=True)

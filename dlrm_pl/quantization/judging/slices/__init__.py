@@ -1,0 +1,1 @@
+"""Slices of the rows by a column: the worst one, and the rule by which it is judged."""
