@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,8 @@ from tests.support.commands import run
 def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("shtab")
     path = tmp_path_factory.mktemp("completion") / "dlrm-pl.bash"
-    command = [sys.executable, str(Path(__file__).parents[2] / "cli.py"), "completion", "bash"]
-    path.write_text(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    with path.open("w") as file, redirect_stdout(file):
+        assert run("completion", "bash") == 0
     return path
 
 

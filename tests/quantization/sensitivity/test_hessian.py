@@ -159,10 +159,11 @@ def test_damage_is_a_mean_over_the_rows() -> None:
     model = large_model()
     small, large = tiny.batches(1, 20, architecture=SHAPE)[0], tiny.batches(1, 60, seed=2, architecture=SHAPE)[0]
     packer = table_packer(model)
+    recipe = Recipe.all_float(SHAPE).with_dtype("top_mlp.1", "int8")  # What is not quantized is not measured.
 
     def of(*batches: ClickBatch) -> float:
         return hessian_weighted_errors(
-            *(model, START, lambda recipe: quantize(model, recipe, [small, large], packer), batches), seed=0, draws=400
+            *(model, recipe, lambda recipe: quantize(model, recipe, [small, large], packer), batches), seed=0, draws=400
         )["top_mlp.1"]
 
     assert of(small, large) == pytest.approx(0.25 * of(small) + 0.75 * of(large), rel=0.1)
