@@ -46,6 +46,7 @@ def train_observed(
     if updates:
         optimizer.step.increment_ready()
     (value,) = engine.run([batch], batch_idx, ends=updates)
+    engine.count()  # A checkpoint that a callback saves has the optimizer's count.
     module.model.watch.glance()
     module.check_loss(value, batch)
     loss = torch.tensor(value)

@@ -219,13 +219,19 @@ def check(training: Training, data: Path, folder: Path, seed: int) -> int:
 def wait_for_writers(folder: Path) -> None:
     """Wait for a child that writes on after its parent was killed."""
     for _ in range(500):
-        alive = [
-            path for path in folder.glob(".*.tmp") if any(path.samefile(file) for file in open_files() if file.exists())
-        ]
+        alive = [path for path in folder.glob(".*.tmp") if any(same_file(path, file) for file in open_files())]
         if not alive:
             return
         time.sleep(0.01)
     raise AssertionError(f"{alive} is still being written")
+
+
+def same_file(one: Path, other: Path) -> bool:
+    """Whether both are one file; no, if either has got another name meanwhile."""
+    try:
+        return one.samefile(other)
+    except FileNotFoundError:
+        return False
 
 
 def open_files() -> list[Path]:

@@ -208,6 +208,20 @@ def test_resumed_training_is_bit_equal(
     assert unseen
 
 
+@pytest.mark.parametrize("accumulated", [1, 2])
+def test_checkpoint_behind_a_run_has_counted_its_steps(accumulated: int, unseen: list[int], tmp_path: Path) -> None:
+    saves = ModelCheckpoint(tmp_path / "saved", every_n_train_steps=9, save_top_k=-1)
+    options = {"callbacks": [saves], "enable_checkpointing": True, "accumulate_grad_batches": accumulated}
+    fit(DLRMTrainer, tmp_path, module={"dense_optimizer": "adam"}, **options)
+    paths = list((tmp_path / "saved").iterdir())
+    for path in paths:
+        saved = torch.load(path, weights_only=True)
+        counts = {float(state["step"]) for state in saved["optimizer_states"][0]["state"].values() if "step" in state}
+        assert counts == {saved["global_step"]}, path.name
+    assert len(paths) >= 4
+    assert unseen
+
+
 @pytest.mark.parametrize(("refresh_rate", "runs"), [(1, 30), (5, 12)])
 def test_time_ends_a_run_where_the_bar_is_drawn(
     refresh_rate: int, runs: int, unseen: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
