@@ -55,6 +55,7 @@ ALL_CASES: dict[str, tuple[Case, float]] = {
             accumulated,
             options={"sgd": {}, "adagrad": _ADAGRAD, "rwsadagrad": _ROW_WISE_ADAGRAD}[optimizer]
             | {"interaction": interaction},
+            dim=16,
         ),
         # Adagrad divides gradients by their own size, so that rounding of a gradient near 0 becomes one of the step. On
         # four processes FBGEMM rounds row-wise Adagrad in another way than on one; on two it does not.

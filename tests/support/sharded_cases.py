@@ -37,6 +37,7 @@ class Case:
         accumulated: batches whose gradients are added up.
         precision: the Trainer's.
         options: arguments of the DLRMModule.
+        dim: width of an embedding; parts of a row have at least 4 columns.
     """
 
     strategy: dict[str, Any]
@@ -44,6 +45,7 @@ class Case:
     accumulated: int = 1
     precision: str = "32-true"
     options: dict[str, Any] = field(default_factory=dict)
+    dim: int = 8
 
 
 @dataclass(frozen=True)
@@ -85,8 +87,9 @@ def train(case: Case, data: str, processes: int, shares: int, strategy: Any = "a
 
     def make() -> dlrm_pl.DLRMModule:
         return dlrm_pl.DLRMModule(
-            datamodule.table_sizes, 8, [0, 16, 8], [16, 1], columns=datamodule.columns, engine="torch", **case.options
-        )
+            datamodule.table_sizes, case.dim, [0, 16, case.dim], [16, 1], columns=datamodule.columns, engine="torch",
+            **case.options,
+        )  # fmt: skip
 
     if strategy == "auto":
         module = make()
