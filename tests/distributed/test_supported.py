@@ -12,6 +12,8 @@ from dlrm_pl.distributed.communication import Communication, check_communication
 from dlrm_pl.distributed.supported import check_supported, remark_on_shardings
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.model.training.lightning_module import DLRMModule
+from dlrm_pl.trainer import DLRMTrainer
+from tests.support.sharded import needs_engine
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 
@@ -78,3 +80,11 @@ def test_row_wise_adagrad_of_parts_of_rows_is_remarked_on() -> None:
     assert "depend on the number of parts" in remark_on_shardings(module, {"column_wise", "row_wise"})
     assert remark_on_shardings(module, {"row_wise"}) == ""
     assert remark_on_shardings(module_of(), {"column_wise"}) == ""
+
+
+@needs_engine
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("strategy", ["sharded", "auto"])
+def test_checkpoints_that_training_waits_for_are_remarked_on(strategy: str, caplog: pytest.LogCaptureFixture) -> None:
+    DLRMTrainer(strategy=strategy, accelerator="cpu", devices=1, logger=False, async_checkpoints=True)
+    assert ("async_checkpoints=true is not followed" in caplog.text) == (strategy == "sharded")
