@@ -7,7 +7,7 @@ constexpr int64_t DEPTH = 32;           // Of a tile.
 constexpr int64_t TILE_VALUES = 512;    // bfloat16 values in a tile.
 constexpr int64_t STEP_VALUES = 2 * TILE_VALUES;
 constexpr int64_t TILE_GROUP_BYTES = 512 << 10;  // Of a layer's input, as GROUP_BYTES.
-constexpr int64_t TILE_GROUP_BLOCKS = 32;        // Blocks of 32 samples, as most.
+constexpr int64_t TILE_GROUP_BLOCKS = 32;        // At most so many blocks of 32 samples in a group.
 // A panel stays in the L1 cache up to so many tiles of depth; a deeper one is taken in parts of fewer.
 constexpr int64_t PANEL_STEPS = 12, PART_STEPS = 8;
 constexpr int64_t LINES_A_STEP = 4;  // Cache lines of what comes next that are fetched in the time of a depth of a tile.
@@ -66,8 +66,8 @@ struct TileProducts {
     int64_t steps;
     const float* before;
 
-    // Calls between(k) after each of the first depths of a tile, and brings `ahead` into the L2 cache, from where on
-    // the processor reads next, a few lines at a time.
+    // Calls between() after each of the first `interrupted` depths of a tile. Meanwhile the memory from `ahead` on, which
+    // is read next, is fetched into the L2 cache a few lines at a time.
     template <bool LOWER, typename Between>
     inline __attribute__((always_inline)) void multiply(
         float* sums, int64_t interrupted, const char* ahead, const Between& between) const {
