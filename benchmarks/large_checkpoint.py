@@ -44,7 +44,7 @@ from dlrm_pl.model.parameter_names import to_upstream
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
-from tests.support.torch_files import Sparse, save_sparse  # noqa: E402 (the one place that writes torch's formats at any size)
+from tests.support.files.torch_files import Sparse, save_sparse  # noqa: E402 (the one place that writes torch's formats at any size)
 
 DIM = 128
 MLPS = {"bottom_mlp": (13, 512, 256, DIM), "top_mlp": (1024, 1024, 512, 256, 1)}

@@ -59,7 +59,7 @@ config = {"seed_everything": 1, "data": {"folder": data, "eval_batch_size": 100}
 """
 
 _SHARD = """
-from tests.support.sharded_folders import write_sharded
+from tests.support.processes.sharded_folders import write_sharded
 limit_memory()
 write_sharded(Path(checkpoint), folder / "sharded.ckpt", ranks=3)
 os.unlink(checkpoint)

@@ -19,7 +19,7 @@ from dlrm_pl.model.load import load_checkpoint
 from dlrm_pl.model.training.lightning_module import DLRMModule
 from dlrm_pl.model.training.weight_init import skip_weight_init
 from dlrm_pl.trainer import DLRMTrainer
-from tests.support.ranks import run_ranks
+from tests.support.processes.ranks import run_ranks
 from tests.support.training import click_module, quiet_trainer
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")

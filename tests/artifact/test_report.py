@@ -22,7 +22,8 @@ from dlrm_pl.artifact.writing.outcome import Outcome
 from dlrm_pl.artifact.writing.sensitivities import Sensitivities, Sensitivity
 from dlrm_pl.metrics.score_histogram import ScoreHistogram
 from dlrm_pl.quantization.recipe import Recipe, RecipeStart
-from tests.support import reports, tiny
+from tests.support import tiny
+from tests.support.quantization import reports
 
 STYLE = Path(page_module.__file__).with_name("templates").joinpath("style.css").read_text()
 HOSTILE = '<script>alert("x")</script> & <img src=x onerror=alert(1)> "quoted"'
@@ -215,7 +216,7 @@ def test_drops_that_the_strategy_measured_are_taken() -> None:
 
 
 def test_drops_are_told_by_trials_that_differ_in_one_op() -> None:
-    from tests.support import searches
+    from tests.support.quantization import searches
 
     start = Recipe.starting_from(RecipeStart(), tiny.ARCHITECTURE)
     tried = [

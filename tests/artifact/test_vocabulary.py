@@ -30,7 +30,7 @@ from dlrm_pl.serving.predictor import Predictor
 from dlrm_pl.serving.rows import batches_to_predict
 from tests.support import tiny
 from tests.support.artifacts import change, data, sign
-from tests.support.raw_values import write_folder
+from tests.support.logs.raw_values import write_folder
 
 COLUMNS = Columns(
     "click",

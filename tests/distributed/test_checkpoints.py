@@ -13,7 +13,7 @@ import torch
 import dlrm_pl
 from dlrm_pl.model.checkpoints.file import open_checkpoint
 from dlrm_pl.model.load import read_checkpoint
-from tests.support.sharded import SHARDED_TRAINING, needs_engine, run_sharded
+from tests.support.processes.sharded import SHARDED_TRAINING, needs_engine, run_sharded
 
 pytestmark = [pytest.mark.long, needs_engine, pytest.mark.filterwarnings("ignore::UserWarning")]
 

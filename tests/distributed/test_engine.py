@@ -13,7 +13,7 @@ import torch
 
 from dlrm_pl.distributed import engine
 from dlrm_pl.errors import ConfigurationError
-from tests.support.sharded import needs_engine
+from tests.support.processes.sharded import needs_engine
 
 REQUIREMENTS = Path(__file__).parents[2] / "requirements" / "torchrec.txt"
 

@@ -12,7 +12,7 @@ import pytest
 
 from dlrm_pl.data.synthetic.synthesize import synthesize
 from dlrm_pl.model.load import read_checkpoint
-from tests.support.sharded import SHARDED_TRAINING, end_sharded, needs_engine, start_sharded
+from tests.support.processes.sharded import SHARDED_TRAINING, end_sharded, needs_engine, start_sharded
 
 pytestmark = [pytest.mark.long, needs_engine, pytest.mark.filterwarnings("ignore::UserWarning")]
 

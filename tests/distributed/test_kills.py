@@ -16,8 +16,8 @@ import yaml
 
 from dlrm_pl.model.load import read_checkpoint
 from tests.support.commands import ROOT
-from tests.support.sharded import needs_engine
-from tests.support.sharded_folders import same_contents
+from tests.support.processes.sharded import needs_engine
+from tests.support.processes.sharded_folders import same_contents
 
 pytestmark = [pytest.mark.slow, needs_engine]
 

@@ -15,7 +15,7 @@ import torch
 import yaml
 
 from dlrm_pl.model.load import load_checkpoint
-from tests.support.sharded import needs_engine
+from tests.support.processes.sharded import needs_engine
 
 pytestmark = [pytest.mark.long, needs_engine]
 

@@ -10,7 +10,7 @@ import torch
 
 from dlrm_pl.model.load import read_checkpoint
 from tests.support.commands import run, write_config
-from tests.support.sharded import SHARDED_TRAINING, needs_engine, run_sharded
+from tests.support.processes.sharded import SHARDED_TRAINING, needs_engine, run_sharded
 
 pytestmark = [pytest.mark.slow, needs_engine, pytest.mark.filterwarnings("ignore::UserWarning")]
 

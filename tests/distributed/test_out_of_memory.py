@@ -9,7 +9,7 @@ import pytest
 
 import dlrm_pl
 from dlrm_pl.columns.columns import Columns
-from tests.support.sharded import needs_engine, run_sharded
+from tests.support.processes.sharded import needs_engine, run_sharded
 
 pytestmark = [pytest.mark.slow, needs_engine, pytest.mark.timeout(900)]
 

@@ -13,7 +13,7 @@ import torch
 
 import dlrm_pl
 from dlrm_pl.model.load import load_checkpoint
-from tests.support.sharded import needs_engine, run_sharded
+from tests.support.processes.sharded import needs_engine, run_sharded
 
 pytestmark = [pytest.mark.long, needs_engine, pytest.mark.filterwarnings("ignore")]
 

@@ -13,7 +13,7 @@ from dlrm_pl.distributed.supported import check_supported, remark_on_shardings
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.model.training.lightning_module import DLRMModule
 from dlrm_pl.trainer import DLRMTrainer
-from tests.support.sharded import needs_engine
+from tests.support.processes.sharded import needs_engine
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 

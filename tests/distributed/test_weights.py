@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.sharded import needs_engine
-from tests.support.sharded_cases import (
+from tests.support.processes.sharded import needs_engine
+from tests.support.processes.sharded_cases import (
     Case,
     Trained,
     largest_difference,

@@ -19,8 +19,8 @@ import pytest
 import dlrm_pl
 from tests.docs.pages import ROOT
 from tests.docs.running import run_command
-from tests.support.click_tables import SHOP, shop_table, write_parquet
-from tests.support.own_columns import write_columns
+from tests.support.logs.click_tables import SHOP, shop_table, write_parquet
+from tests.support.logs.own_columns import write_columns
 
 pytestmark = [pytest.mark.untraced, pytest.mark.long, pytest.mark.filterwarnings("ignore::UserWarning")]
 

@@ -17,7 +17,7 @@ from dlrm_pl.data.decoding.decoder import Decoder, rows_of
 from dlrm_pl.data.loading.record_checks import RecordChecks
 from dlrm_pl.errors import DataFormatError, ShapeError
 from tests.fuzz.outcome import HUGE, Rng, plain
-from tests.support.any_columns import random_records, sizes_of
+from tests.support.logs.any_columns import random_records, sizes_of
 
 
 def batches(rng: Rng) -> None:

@@ -17,7 +17,7 @@ from dlrm_pl.kernels.training.selection import levels
 from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.model.dlrm import DLRM
 from tests.fuzz.outcome import HUGE, Rng
-from tests.support.native_steps import Trained, a_batch, gradients
+from tests.support.native.native_steps import Trained, a_batch, gradients
 
 
 def training_steps(rng: Rng) -> None:

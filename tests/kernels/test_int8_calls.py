@@ -14,7 +14,7 @@ import torch
 from dlrm_pl.errors import ConfigurationError, ShapeError
 from dlrm_pl.kernels.int8 import ops
 from dlrm_pl.kernels.int8.selection import isa, kernels_of
-from tests.support.kernels import Chain, Lookups
+from tests.support.native.kernels import Chain, Lookups
 
 
 def test_wrong_shapes_and_types_are_refused() -> None:

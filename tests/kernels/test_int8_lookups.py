@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from dlrm_pl.errors import LookupIndexError, NonFiniteError
 from dlrm_pl.kernels.int8.rows import TABLE_DTYPES
 from tests.reference import int8 as reference
-from tests.support.kernels import SLOW_CHECKS, Chain, Lookups
+from tests.support.native.kernels import SLOW_CHECKS, Chain, Lookups
 
 
 @SLOW_CHECKS

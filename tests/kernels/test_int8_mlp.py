@@ -12,7 +12,7 @@ from dlrm_pl.errors import NonFiniteError
 from dlrm_pl.kernels.int8 import ops
 from dlrm_pl.kernels.int8.selection import available
 from tests.reference import int8 as reference
-from tests.support.kernels import SLOW_CHECKS, Chain, padded
+from tests.support.native.kernels import SLOW_CHECKS, Chain, padded
 
 
 def test_the_native_variants_were_built() -> None:

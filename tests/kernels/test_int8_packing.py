@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from dlrm_pl.errors import NonFiniteError
 from dlrm_pl.kernels.int8.rows import row_bytes
 from tests.reference import int8 as reference
-from tests.support.kernels import SLOW_CHECKS, pack, pack_with
+from tests.support.native.kernels import SLOW_CHECKS, pack, pack_with
 
 
 @SLOW_CHECKS

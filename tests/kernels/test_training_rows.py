@@ -11,7 +11,7 @@ from dlrm_pl.kernels.training.rates import Rates
 from dlrm_pl.kernels.training.selection import level_in_use
 from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.model.dlrm import DLRM
-from tests.support.native_steps import Trained, a_batch, gradients
+from tests.support.native.native_steps import Trained, a_batch, gradients
 
 pytestmark = pytest.mark.skipif(level_in_use("fp32") is None, reason="no native training here")
 

@@ -13,7 +13,7 @@ from dlrm_pl.model.training.losses import click_loss
 from dlrm_pl.model.training.optimizers.make import make_optimizer
 from dlrm_pl.model.training.optimizers.native import rates_of
 from dlrm_pl.model.training.optimizers.settings import OptimizerSettings
-from tests.support.native_steps import Trained, a_batch
+from tests.support.native.native_steps import Trained, a_batch
 
 pytestmark = pytest.mark.skipif(level_in_use("fp32") is None, reason="no native training here")
 

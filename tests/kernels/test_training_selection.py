@@ -10,7 +10,7 @@ from dlrm_pl.kernels.training.rates import Rates
 from dlrm_pl.kernels.training.selection import level_in_use, levels, training_isa
 from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.model.dlrm import DLRM
-from tests.support.native_steps import Trained, a_batch
+from tests.support.native.native_steps import Trained, a_batch
 
 pytestmark = pytest.mark.skipif(not levels("fp32"), reason="native training code was not built")
 

@@ -21,7 +21,7 @@ from dlrm_pl.metrics.logits import click_probabilities, log_losses
 from dlrm_pl.metrics.paired import paired_auroc_difference
 from dlrm_pl.metrics.student import student_quantile
 from tests.reference import metrics as reference
-from tests.support.ranks import run_ranks
+from tests.support.processes.ranks import run_ranks
 
 
 def rows(size: int, seed: int, levels: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

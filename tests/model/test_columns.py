@@ -15,7 +15,7 @@ from dlrm_pl.errors import CheckpointError, ConfigurationError, DatasetError
 from dlrm_pl.model.checkpoints.contract import KEY, overruled
 from dlrm_pl.model.load import load_checkpoint, load_into
 from dlrm_pl.model.training.lightning_module import DLRMModule
-from tests.support.checkpoints import changed
+from tests.support.files.checkpoints import changed
 from tests.support.training import make_trainer
 
 COLUMNS = Columns(

@@ -12,7 +12,7 @@ from dlrm_pl.errors import CheckpointError
 from dlrm_pl.model.load import load_checkpoint, load_dlrm, load_into, read_checkpoint
 from dlrm_pl.model.parameter_names import to_upstream
 from dlrm_pl.model.training.lightning_module import DLRMModule
-from tests.support.checkpoints import changed
+from tests.support.files.checkpoints import changed
 from tests.support.training import (
     OPTIONS,
     FakeData,

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from dlrm_pl.errors import CheckpointError, DatasetError
 from dlrm_pl.model.checkpoints.contract import CheckpointContract
 from dlrm_pl.model.load import load_checkpoint, load_dlrm, load_into, read_checkpoint
-from tests.support.checkpoints import changed
+from tests.support.files.checkpoints import changed
 from tests.support.training import (
     OPTIONS,
     FakeData,

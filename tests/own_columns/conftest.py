@@ -5,8 +5,8 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from tests.support.click_tables import AVAZU, SHOP, avazu_table, shop_table, write_csv, write_parquet
-from tests.support.own_columns import Log, fit, preprocess, write_columns
+from tests.support.logs.click_tables import AVAZU, SHOP, avazu_table, shop_table, write_csv, write_parquet
+from tests.support.logs.own_columns import Log, fit, preprocess, write_columns
 
 DAYS = 3
 

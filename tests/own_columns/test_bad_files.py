@@ -18,8 +18,8 @@ import yaml
 
 from dlrm_pl.data.formats.binary_format import count_records, open_records, split_file_name
 from dlrm_pl.data.formats.dataset_folder import DatasetFolder
-from tests.support.click_tables import write_csv, write_parquet
 from tests.support.commands import expect_error, run
+from tests.support.logs.click_tables import write_csv, write_parquet
 
 COLUMNS: dict[str, Any] = {
     "label": "click",

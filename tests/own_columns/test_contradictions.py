@@ -15,9 +15,9 @@ import yaml
 import dlrm_pl
 from dlrm_pl.columns.columns import Columns
 from dlrm_pl.data.formats.dataset_folder import DatasetFolder
-from tests.support.click_tables import SHOP, shop_table, write_parquet
 from tests.support.commands import caplog_of, expect_error, run
-from tests.support.own_columns import Log
+from tests.support.logs.click_tables import SHOP, shop_table, write_parquet
+from tests.support.logs.own_columns import Log
 
 pytestmark = [pytest.mark.untraced, pytest.mark.filterwarnings("ignore::UserWarning")]
 

@@ -14,9 +14,9 @@ import dlrm_pl
 from dlrm_pl.columns.columns import Columns
 from dlrm_pl.data.formats.binary_format import Split, open_records, split_file_name
 from dlrm_pl.data.formats.dataset_folder import DatasetFolder
-from tests.support.click_tables import write_arrow, write_csv, write_parquet
 from tests.support.commands import run
-from tests.support.own_columns import Log, expected_records, preprocess
+from tests.support.logs.click_tables import write_arrow, write_csv, write_parquet
+from tests.support.logs.own_columns import Log, expected_records, preprocess
 
 # Lightning warns about a short run's logging interval.
 pytestmark = [pytest.mark.untraced, pytest.mark.filterwarnings("ignore::UserWarning")]

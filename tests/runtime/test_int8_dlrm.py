@@ -16,7 +16,7 @@ from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.runtime import int8_dlrm
 from dlrm_pl.runtime.int8_dlrm import count_int8_ops
 from tests.support import tiny
-from tests.support.int8_models import lowered
+from tests.support.quantization.int8_models import lowered
 
 # Wide enough for several blocks of every kernel, with tables for the whole 32-vector path.
 WIDE = Architecture(table_sizes=(50,) * 26, embedding_dim=128, bottom_mlp=(13, 96, 128), top_mlp=(80, 40, 1))
@@ -106,7 +106,7 @@ def test_bad_batches_are_named() -> None:
 
 FORK = """
 import os, sys, torch
-from tests.support.int8_models import lowered
+from tests.support.quantization.int8_models import lowered
 from tests.support import tiny
 torch.set_num_threads(2)
 model, batch = lowered(linears="bf16"), tiny.batches(1, 40_000)[0]

@@ -10,8 +10,8 @@ import torch
 
 from dlrm_pl.errors import CheckpointError
 from dlrm_pl.torch_file.directory import TorchFile
-from tests.support.pickles import FORMATS, in_zip, save, state
-from tests.support.torch_files import save_sparse
+from tests.support.files.pickles import FORMATS, in_zip, save, state
+from tests.support.files.torch_files import save_sparse
 
 
 @pytest.mark.parametrize("kind", FORMATS)

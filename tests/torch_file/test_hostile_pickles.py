@@ -14,7 +14,7 @@ import pytest
 
 from dlrm_pl.errors import CheckpointError
 from dlrm_pl.torch_file.directory import TorchFile
-from tests.support.pickles import FORMATS, WRITERS, in_legacy, save
+from tests.support.files.pickles import FORMATS, WRITERS, in_legacy, save
 
 
 def global_text(proof: str) -> bytes:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from dlrm_pl.errors import CheckpointError
 from dlrm_pl.torch_file.directory import TorchFile
 from dlrm_pl.torch_file.stored import StoredTensor
-from tests.support.pickles import FORMATS, WRITERS, in_legacy, in_zip, per_example, save, state
+from tests.support.files.pickles import FORMATS, WRITERS, in_legacy, in_zip, per_example, save, state
 
 
 @pytest.mark.parametrize(

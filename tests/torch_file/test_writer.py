@@ -19,7 +19,7 @@ from dlrm_pl.errors import CheckpointError, OutputError
 from dlrm_pl.torch_file import stored, writer
 from dlrm_pl.torch_file.directory import TorchFile
 from dlrm_pl.torch_file.writer import write_torch_file
-from tests.support.torch_files import Sparse, save_sparse
+from tests.support.files.torch_files import Sparse, save_sparse
 
 DTYPES = (
     *(torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.int16),

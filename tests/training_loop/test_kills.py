@@ -30,7 +30,8 @@ TRAININGS: list[dict[str, Any]] = [
 
 def kill(trainings: list[dict[str, Any]], data: Path, folder: Path) -> int:
     """Run the trainings in a program of their own; return how many times one was killed."""
-    command = [sys.executable, "-m", "tests.support.killed_trainings", str(data), str(folder), json.dumps(trainings)]
+    program = [sys.executable, "-m", "tests.support.processes.killed_trainings"]
+    command = [*program, str(data), str(folder), json.dumps(trainings)]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
     ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=280)
     assert ended.returncode == 0, ended.stderr[-4000:]

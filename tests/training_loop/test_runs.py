@@ -19,7 +19,7 @@ from dlrm_pl.errors import LookupIndexError, NonFiniteError, ShapeError
 from dlrm_pl.model.training.lightning_module import DLRMModule
 from dlrm_pl.trainer import DLRMTrainer
 from dlrm_pl.training_loop.runs import RunsLoop
-from tests.support.engines import needs_native
+from tests.support.native.engines import needs_native
 from tests.support.training import assert_same_weights, click_module, loader, make_batches, make_module, quiet_trainer
 
 pytestmark = [

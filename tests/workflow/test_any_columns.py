@@ -15,7 +15,7 @@ from dlrm_pl.benchmark.run import benchmark_artifact
 from dlrm_pl.data.loading.datamodule import DLRMDataModule
 from dlrm_pl.errors import ConfigurationError, DatasetError
 from dlrm_pl.model.training.lightning_module import DLRMModule
-from tests.support.any_columns import MIXED, write_dataset
+from tests.support.logs.any_columns import MIXED, write_dataset
 from tests.support.training import quiet_trainer
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")

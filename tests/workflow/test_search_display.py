@@ -26,7 +26,8 @@ from dlrm_pl.quantization.search.tune import TRIALS_LOGGER
 from dlrm_pl.trainer import DLRMTrainer
 from dlrm_pl.workflow.search_display import SearchDisplay
 from dlrm_pl.workflow.trial_scalars import TrialScalars
-from tests.support import searches, tiny
+from tests.support import tiny
+from tests.support.quantization import searches
 from tests.support.training import quiet_trainer
 
 START = Recipe.starting_from(RecipeStart(), tiny.ARCHITECTURE)

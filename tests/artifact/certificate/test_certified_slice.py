@@ -30,8 +30,9 @@ from dlrm_pl.quantization.judging.slices.cuts import WorstSlice, cut
 from dlrm_pl.quantization.judging.slices.slice_column import SliceColumn
 from dlrm_pl.quantization.judging.slices.slice_rule import SliceRule
 from dlrm_pl.quantization.search.tune import TuningSettings
-from tests.support import reports, tiny
+from tests.support import tiny
 from tests.support.artifacts import build, data
+from tests.support.quantization import reports
 
 BATCHES = tiny.batches(3, 1000, seed=3)
 

@@ -28,8 +28,9 @@ from dlrm_pl.metrics.score_histogram import ScoreHistogram
 from dlrm_pl.quantization.judging.criterion import Criterion
 from dlrm_pl.quantization.search.tune import TuningSettings
 from dlrm_pl.workflow.print_summary import print_summary
-from tests.support import reports, tiny
+from tests.support import tiny
 from tests.support.artifacts import data
+from tests.support.quantization import reports
 
 SETTINGS = TuningSettings(criterion=Criterion(relative=0.02), max_trials=2)
 WHY = "the certification rows could not be scored: Row 7 scored"

@@ -20,7 +20,7 @@ from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.model.load import read_checkpoint
 from dlrm_pl.model.parameter_names import to_upstream
 from tests.support.commands import ROOT, expect_error, run
-from tests.support.torch_files import Sparse, save_sparse
+from tests.support.files.torch_files import Sparse, save_sparse
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.support.commands import expect_error, run, write_config
-from tests.support.sharded_folders import same_contents, write_sharded
+from tests.support.processes.sharded_folders import same_contents, write_sharded
 
 # Lightning warns about the number of its workers.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.commands import ROOT
-from tests.support.raw_logs import random_lines, write_days
+from tests.support.logs.raw_logs import random_lines, write_days
 
 
 def command(*args: object) -> list[str]:

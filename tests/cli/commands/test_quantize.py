@@ -34,7 +34,10 @@ def test_eval_func_by_class_path_decides_which_ops_fall_back(fitted: Path, tmp_p
     config["trainer"]["callbacks"][-1]["init_args"] |= {
         "output": str(tmp_path / "a"),
         "criterion": {"absolute": 0.01},
-        "eval_func": {"class_path": "tests.support.eval_funcs.PenaltyForTop", "init_args": {"cost": 0.008}},
+        "eval_func": {
+            "class_path": "tests.support.quantization.eval_funcs.PenaltyForTop",
+            "init_args": {"cost": 0.008},
+        },
     }
     (tmp_path / "own.yaml").write_text(yaml.safe_dump(config))
     checkpoint = ("--ckpt_path", fitted / "run" / "model.ckpt")

@@ -18,7 +18,7 @@ from dlrm_pl.data.decoding.capping import capped_records, capped_sizes
 from dlrm_pl.data.decoding.decoder import Decoder, read_in_advance, rows_of
 from dlrm_pl.data.loading.record_checks import RecordChecks
 from dlrm_pl.errors import DataFormatError, ShapeError
-from tests.support.any_columns import MIXED, any_columns, random_records, sizes_of
+from tests.support.logs.any_columns import MIXED, any_columns, random_records, sizes_of
 
 pytestmark = pytest.mark.skipif(native.library() is None, reason="the native code was not built")
 

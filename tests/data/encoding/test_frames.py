@@ -19,7 +19,7 @@ from dlrm_pl.data.formats.dataset_folder import DatasetFolder
 from dlrm_pl.data.lookup.hashing import hashed_ids
 from dlrm_pl.errors import ConfigurationError, DataFormatError, DatasetError
 from dlrm_pl.model.training.lightning_module import DLRMModule
-from tests.support.raw_values import COLUMNS, TABLES, VALUES, write_folder
+from tests.support.logs.raw_values import COLUMNS, TABLES, VALUES, write_folder
 
 USERS = hashed_ids(np.array([12, 0, -12]), 50).tolist()
 DENSE = [[np.log(np.float32(4)), 0.5, -5.0], [0.0, 0.0, 0.0], [0.0, 0.0, 7.0]]

@@ -20,7 +20,7 @@ from dlrm_pl.data.formats.dataset_folder import DatasetFolder, describe, recogni
 from dlrm_pl.data.formats.vocabulary import COUNTS_NAME, DictionaryChecksums, Vocabulary, dictionary_name
 from dlrm_pl.data.loading.datamodule import DLRMDataModule
 from dlrm_pl.errors import DataFormatError, DatasetError
-from tests.support.raw_values import COLUMNS, TABLES, write_folder
+from tests.support.logs.raw_values import COLUMNS, TABLES, write_folder
 
 
 @settings(deadline=None)

@@ -14,7 +14,7 @@ from dlrm_pl.data.loading.datamodule import DLRMDataModule
 from dlrm_pl.data.preprocessing.options import PreprocessOptions
 from dlrm_pl.data.preprocessing.run import preprocess
 from dlrm_pl.errors import DataFormatError
-from tests.support.raw_logs import random_lines, read, write_days
+from tests.support.logs.raw_logs import random_lines, read, write_days
 
 LINES = random_lines(301, 0)
 

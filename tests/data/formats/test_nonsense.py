@@ -20,7 +20,7 @@ from dlrm_pl.data.preprocessing.checkpoint import CheckpointFolder
 from dlrm_pl.data.preprocessing.options import PreprocessOptions
 from dlrm_pl.data.preprocessing.run import preprocess
 from dlrm_pl.errors import DLRMError
-from tests.support.raw_logs import contents, random_lines, use_engine, write_days
+from tests.support.logs.raw_logs import contents, random_lines, use_engine, write_days
 
 LINES = random_lines(60, 0, values=20)
 VALUES: tuple[Any, ...] = (None, True, -1, 0, 1.5, 10**30, "x", "²", [], [[]], {}, [None] * 26, {"train": 1}, "\ud800")

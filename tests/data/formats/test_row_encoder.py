@@ -17,7 +17,7 @@ from dlrm_pl.data.formats.vocabulary import Vocabulary
 from dlrm_pl.data.lookup.strings import Strings
 from dlrm_pl.errors import ConfigurationError
 from tests.reference import records as reference
-from tests.support.raw_rows import raw_rows
+from tests.support.logs.raw_rows import raw_rows
 
 LARGEST = 2**31 - 1
 TEXTS = st.text("aé漢🎈 ", max_size=3).map(str.encode)

@@ -19,7 +19,7 @@ from dlrm_pl.data.formats.block_digests import BlockDigests, digests_path
 from dlrm_pl.data.formats.dataset_folder import DatasetFolder, describe, recognize_dataset
 from dlrm_pl.data.formats.row_identity import identity_of_rows
 from dlrm_pl.errors import DataFormatError
-from tests.support.any_columns import MIXED, random_records, sizes_of, write_dataset
+from tests.support.logs.any_columns import MIXED, random_records, sizes_of, write_dataset
 
 
 def with_list(length: int) -> Columns:

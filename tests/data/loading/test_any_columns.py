@@ -25,7 +25,7 @@ from dlrm_pl.data.loading.resumable_loader import ClickLoader
 from dlrm_pl.data.loading.sampling import EpochSampler, Shuffle
 from dlrm_pl.errors import ConfigurationError, DataFormatError
 from tests.reference import batches as reference
-from tests.support.any_columns import MIXED, any_columns, random_records, sizes_of, write_dataset
+from tests.support.logs.any_columns import MIXED, any_columns, random_records, sizes_of, write_dataset
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ from dlrm_pl.data.formats.vocabulary import Vocabulary
 from dlrm_pl.data.loading.datamodule import DLRMDataModule
 from dlrm_pl.data.loading.raw_dataset import RawLogDataset
 from dlrm_pl.errors import ConfigurationError, DataFormatError
-from tests.support.raw_values import VALUES, write_folder
+from tests.support.logs.raw_values import VALUES, write_folder
 
 HASHED = SparseColumn(name="site", ids="hash", rows=7)
 CRITEO = Columns.criteo()

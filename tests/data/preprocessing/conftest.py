@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dlrm_pl.data.preprocessing.run import preprocess
-from tests.support.raw_logs import MANY, contents, random_lines, write_days
+from tests.support.logs.raw_logs import MANY, contents, random_lines, write_days
 
 
 @pytest.fixture(scope="session")

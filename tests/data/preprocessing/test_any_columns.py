@@ -18,8 +18,8 @@ from dlrm_pl.data.preprocessing.options import PreprocessOptions
 from dlrm_pl.data.preprocessing.run import preprocess
 from dlrm_pl.errors import DataFormatError
 from tests.reference.click_logs import dictionaries
-from tests.support.click_tables import write_parquet
-from tests.support.row_logs import check
+from tests.support.logs.click_tables import write_parquet
+from tests.support.logs.row_logs import check
 
 _TEXT = st.one_of(st.sampled_from(["", "a", "ä", "東京", "\U0001f525", "a" * 40]), st.text(max_size=5))
 _INTEGER = st.one_of(st.integers(-3, 3), st.integers(-(2**63) + 2, 2**63 - 1))

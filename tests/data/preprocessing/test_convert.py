@@ -22,7 +22,7 @@ from dlrm_pl.data.preprocessing.run import preprocess
 from dlrm_pl.data.preprocessing.upstream import convert
 from dlrm_pl.data.preprocessing.upstream.arrays import UpstreamArrays
 from dlrm_pl.errors import ConfigurationError, DataFormatError
-from tests.support.raw_logs import contents, random_lines, write_days
+from tests.support.logs.raw_logs import contents, random_lines, write_days
 
 DENSE, SPARSE = Columns.criteo().dense_fields, Columns.criteo().sparse_fields
 

@@ -26,7 +26,7 @@ from dlrm_pl.data.preprocessing.engine.native import (
 from dlrm_pl.data.preprocessing.engine.numpy_engine import Engine, NumPyEngine, row_keys
 from dlrm_pl.data.preprocessing.threads import StoppedError
 from dlrm_pl.kernels.library import load
-from tests.support.raw_logs import GOOD, line
+from tests.support.logs.raw_logs import GOOD, line
 
 native_library = library()
 needs_native = pytest.mark.skipif(native_library is None, reason="the native code was not built")

@@ -16,7 +16,7 @@ from dlrm_pl.data.preprocessing.checkpoint import CheckpointFolder
 from dlrm_pl.data.preprocessing.engine.numpy_engine import engine
 from dlrm_pl.data.preprocessing.run import preprocess
 from dlrm_pl.errors import OutputError
-from tests.support.raw_logs import MANY, contents
+from tests.support.logs.raw_logs import MANY, contents
 
 
 def test_too_little_disk_stops_before_the_first_byte(

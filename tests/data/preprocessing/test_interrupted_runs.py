@@ -17,8 +17,8 @@ from dlrm_pl.data.preprocessing.checkpoint import CheckpointFolder
 from dlrm_pl.data.preprocessing.options import PreprocessOptions
 from dlrm_pl.data.preprocessing.run import preprocess
 from dlrm_pl.errors import DataFormatError, OutputError
-from tests.support.killed_runs import Killed, killed_at_checkpoint
-from tests.support.raw_logs import MANY, contents, random_lines, read, use_engine, write_days
+from tests.support.logs.raw_logs import MANY, contents, random_lines, read, use_engine, write_days
+from tests.support.processes.killed_runs import Killed, killed_at_checkpoint
 
 pytestmark = pytest.mark.long
 

@@ -10,7 +10,7 @@ from dlrm_pl.data.preprocessing.checkpoint import CheckpointFolder
 from dlrm_pl.data.preprocessing.options import PreprocessOptions
 from dlrm_pl.data.preprocessing.run import preprocess
 from dlrm_pl.errors import DataFormatError
-from tests.support.raw_logs import GOOD, random_lines, use_engine
+from tests.support.logs.raw_logs import GOOD, random_lines, use_engine
 
 KAGGLE = PreprocessOptions(layout="kaggle", days=3)
 

@@ -13,7 +13,7 @@ import pyarrow.feather
 import pyarrow.parquet
 import pytest
 
-from tests.support.raw_logs import random_lines
+from tests.support.logs.raw_logs import random_lines
 
 CHILD = """
 import re, sys

@@ -16,7 +16,7 @@ from dlrm_pl.data.preprocessing.options import PreprocessOptions, VocabularyRule
 from dlrm_pl.data.preprocessing.run import preprocess
 from dlrm_pl.errors import DataFormatError
 from tests.reference.click_logs import dictionaries, records_of
-from tests.support.raw_logs import contents, use_engine, write_days
+from tests.support.logs.raw_logs import contents, use_engine, write_days
 
 COLUMNS = Columns(
     "click",

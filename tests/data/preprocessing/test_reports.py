@@ -10,7 +10,7 @@ import pytest
 from dlrm_pl.data.preprocessing.run import preprocess
 from dlrm_pl.data.preprocessing.statistics.report import report_lines, warn_of_classes
 from dlrm_pl.inspection import describe
-from tests.support.raw_logs import random_lines, write_days
+from tests.support.logs.raw_logs import random_lines, write_days
 
 
 def test_report_warns_of_what_looks_broken(tmp_path: Path) -> None:

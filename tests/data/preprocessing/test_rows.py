@@ -16,9 +16,9 @@ from dlrm_pl.data.preprocessing.run import preprocess
 from dlrm_pl.data.sources import source
 from dlrm_pl.errors import ConfigurationError, DataFormatError
 from tests.reference.click_logs import records_of
-from tests.support.click_tables import SHOP, shop_table, write_csv, write_parquet
-from tests.support.raw_logs import contents, write_days
-from tests.support.row_logs import check, plain, split_rows, values_of
+from tests.support.logs.click_tables import SHOP, shop_table, write_csv, write_parquet
+from tests.support.logs.raw_logs import contents, write_days
+from tests.support.logs.row_logs import check, plain, split_rows, values_of
 
 ROWS = (700, 901, 501)
 

@@ -17,10 +17,10 @@ import pytest
 from dlrm_pl.data.preprocessing.checkpoint import CheckpointFolder
 from dlrm_pl.data.preprocessing.run import preprocess
 from dlrm_pl.data.sources import source
-from tests.support.click_tables import shop_table, write_parquet
-from tests.support.killed_runs import killed_at_checkpoint
-from tests.support.raw_logs import contents
-from tests.support.row_logs import FEW, MANY
+from tests.support.logs.click_tables import shop_table, write_parquet
+from tests.support.logs.raw_logs import contents
+from tests.support.logs.row_logs import FEW, MANY
+from tests.support.processes.killed_runs import killed_at_checkpoint
 
 pytestmark = pytest.mark.long
 
@@ -65,7 +65,7 @@ import sys
 from pathlib import Path
 from dlrm_pl.data.preprocessing.run import preprocess
 from dlrm_pl.data.sources import source
-from tests.support.row_logs import MANY
+from tests.support.logs.row_logs import MANY
 source.CHUNK_ROWS = 256
 print("ready", flush=True)
 preprocess(Path(sys.argv[1]), Path(sys.argv[2]), MANY)

@@ -19,7 +19,7 @@ from dlrm_pl.data.preprocessing.run import preprocess
 from dlrm_pl.data.raw_logs.reader import iter_raw_records
 from dlrm_pl.errors import ConfigurationError, DataFormatError
 from tests.reference import preprocessing as reference
-from tests.support.raw_logs import GOOD, line, random_lines, read, write_days
+from tests.support.logs.raw_logs import GOOD, line, random_lines, read, write_days
 
 
 @pytest.mark.untraced

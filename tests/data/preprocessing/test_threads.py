@@ -12,7 +12,7 @@ from dlrm_pl.data.preprocessing import log_run as module
 from dlrm_pl.data.preprocessing.engine.numpy_engine import NumPyEngine
 from dlrm_pl.data.preprocessing.options import PreprocessOptions
 from dlrm_pl.data.preprocessing.run import preprocess
-from tests.support.raw_logs import contents, random_lines, write_days
+from tests.support.logs.raw_logs import contents, random_lines, write_days
 
 
 def test_other_chunks_are_read_while_one_stands_still(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from dlrm_pl.data.preprocessing.options import PreprocessOptions
 from dlrm_pl.data.preprocessing.run import preprocess
 from dlrm_pl.data.raw_logs.reader import iter_raw_records
 from dlrm_pl.errors import DataFormatError
-from tests.support.raw_logs import GOOD, random_lines
+from tests.support.logs.raw_logs import GOOD, random_lines
 
 LINES = random_lines(50, 0)
 TEXT = b"\n".join(LINES) + b"\n"

@@ -17,7 +17,7 @@ from dlrm_pl.data.preprocessing.run import preprocess
 from dlrm_pl.data.raw_logs.line import longest_line
 from dlrm_pl.data.raw_logs.reader import iter_raw_records
 from dlrm_pl.errors import DataFormatError
-from tests.support.raw_logs import GOOD, random_lines, use_engine, write_days
+from tests.support.logs.raw_logs import GOOD, random_lines, use_engine, write_days
 
 Reader = Callable[[Path], object]
 READERS = ["native", "numpy", "predict"]

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from tests.support.commands import run
-from tests.support.sharded import needs_engine
+from tests.support.processes.sharded import needs_engine
 from tests.support.workloads import GIB, TERABYTE
 
 pytestmark = pytest.mark.filterwarnings("ignore")

@@ -9,7 +9,7 @@ import pytest
 from dlrm_pl.distributed.plan.hosts import Hosts, bytes_of
 from dlrm_pl.distributed.plan.make import make_plan
 from dlrm_pl.errors import ConfigurationError
-from tests.support.sharded import needs_engine
+from tests.support.processes.sharded import needs_engine
 from tests.support.workloads import GIB, terabyte, workload
 
 pytestmark = pytest.mark.filterwarnings("ignore")

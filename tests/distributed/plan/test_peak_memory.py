@@ -12,7 +12,7 @@ from dlrm_pl.distributed.plan.hosts import Hosts
 from dlrm_pl.distributed.plan.make import make_plan
 from dlrm_pl.distributed.plan.workload import Workload
 from dlrm_pl.model.architecture import Architecture
-from tests.support.sharded import needs_engine, run_sharded
+from tests.support.processes.sharded import needs_engine, run_sharded
 
 BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
 ROWS, BATCH = 40_000, 2048

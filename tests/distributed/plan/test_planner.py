@@ -11,7 +11,7 @@ from dlrm_pl.distributed.plan.hosts import Hosts
 from dlrm_pl.distributed.plan.make import make_plan
 from dlrm_pl.distributed.plan.sharding_plan import ShardingPlan
 from dlrm_pl.distributed.plan.table import plan_summary, plan_text
-from tests.support.sharded import needs_engine
+from tests.support.processes.sharded import needs_engine
 from tests.support.workloads import GIB, TERABYTE, terabyte, workload
 
 pytestmark = [needs_engine, pytest.mark.filterwarnings("ignore")]

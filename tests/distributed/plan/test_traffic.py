@@ -9,7 +9,7 @@ import pytest
 
 from dlrm_pl.distributed.plan.hosts import Hosts
 from dlrm_pl.distributed.plan.make import make_plan
-from tests.support.sharded import needs_engine, run_sharded
+from tests.support.processes.sharded import needs_engine, run_sharded
 from tests.support.workloads import GIB, workload
 
 ROOT = Path(__file__).parents[3]

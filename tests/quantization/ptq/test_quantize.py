@@ -20,7 +20,7 @@ from dlrm_pl.runtime.int8_dlrm import InteractionDtype, count_int8_ops
 from dlrm_pl.runtime.linear import FloatLinear, Int8Linear, segments
 from dlrm_pl.runtime.tables import PackedTables
 from tests.support import tiny
-from tests.support.eager import plain_layers
+from tests.support.quantization.eager import plain_layers
 
 START = Recipe.starting_from(RecipeStart(), tiny.ARCHITECTURE)
 

@@ -17,7 +17,7 @@ from dlrm_pl.quantization.recipe import Recipe
 from dlrm_pl.runtime.int8_dlrm import Int8DLRM
 from dlrm_pl.runtime.linear import Int8Linear
 from tests.support import tiny
-from tests.support.eager import quantized_by_torch_ao
+from tests.support.quantization.eager import quantized_by_torch_ao
 
 WIDTHS = st.lists(st.integers(1, 70), max_size=1)
 EXACT = {"rtol": 0, "atol": 0}

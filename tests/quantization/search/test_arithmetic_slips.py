@@ -32,7 +32,8 @@ from dlrm_pl.quantization.search import context as search
 from dlrm_pl.quantization.search.trial import Trial
 from dlrm_pl.quantization.search.tune import TuningSettings, tune
 from dlrm_pl.quantization.sensitivity import auroc_drop as sensitivity
-from tests.support import searches, tiny
+from tests.support import tiny
+from tests.support.quantization import searches
 
 ROWS = tiny.batches(2, 400, seed=3)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from dlrm_pl.quantization.search.result import TuningResult
-from tests.support import reports
+from tests.support.quantization import reports
 
 
 def test_a_result_draws_every_trial_with_a_verdict_by_size_and_speed() -> None:

@@ -33,7 +33,7 @@ from dlrm_pl.quantization.search.trial_log import TrialLog
 from dlrm_pl.quantization.search.tune import tune
 from dlrm_pl.runtime.int8_dlrm import Int8DLRM
 from tests.support import tiny
-from tests.support.resumable import SETTINGS, data, summary
+from tests.support.quantization.resumable import SETTINGS, data, summary
 
 pytestmark = pytest.mark.long
 
@@ -46,7 +46,7 @@ PROGRAM = """
     import torch
     import dlrm_pl.quantization.search.tune as tuning
     from dlrm_pl.artifact.writing.build import build_artifact
-    from tests.support.resumable import SETTINGS, data, summary
+    from tests.support.quantization.resumable import SETTINGS, data, summary
 
     torch.set_num_threads(1)  # As the test itself.
 

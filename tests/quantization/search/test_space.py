@@ -13,7 +13,8 @@ from dlrm_pl.quantization.recipe_bytes import recipe_bytes
 from dlrm_pl.quantization.search.objective import Latency, Objective
 from dlrm_pl.quantization.search.result import pareto_front
 from dlrm_pl.quantization.search.space import SearchSpace, SpaceSettings
-from tests.support import searches, tiny
+from tests.support import tiny
+from tests.support.quantization import searches
 
 START = Recipe.starting_from(RecipeStart(), tiny.ARCHITECTURE)
 

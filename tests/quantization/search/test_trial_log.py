@@ -17,7 +17,8 @@ from dlrm_pl.quantization.search.objective import Latency
 from dlrm_pl.quantization.search.sealed_line import opened, seal, sealed
 from dlrm_pl.quantization.search.trial import Trial
 from dlrm_pl.quantization.search.trial_log import TrialLog
-from tests.support import searches, tiny
+from tests.support import tiny
+from tests.support.quantization import searches
 
 START = Recipe.starting_from(RecipeStart(), tiny.ARCHITECTURE)
 OTHER = START.with_dtype("tables.1", "int4")

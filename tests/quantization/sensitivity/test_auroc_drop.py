@@ -14,7 +14,8 @@ from dlrm_pl.metrics.paired import paired_auroc_difference
 from dlrm_pl.quantization.judging.evaluation import AUROCEvaluation
 from dlrm_pl.quantization.judging.judge import Judge
 from dlrm_pl.quantization.recipe import Recipe
-from tests.support import searches, tiny
+from tests.support import tiny
+from tests.support.quantization import searches
 
 ROWS = tiny.batches(4, 500, seed=3)
 CHANGES = [

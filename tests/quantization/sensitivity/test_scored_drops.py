@@ -29,7 +29,8 @@ from dlrm_pl.quantization.search.space import SpaceSettings
 from dlrm_pl.quantization.search.trial_log import TrialLog
 from dlrm_pl.quantization.search.tune import tune
 from dlrm_pl.runtime.int8_dlrm import Int8DLRM
-from tests.support import searches, tiny
+from tests.support import tiny
+from tests.support.quantization import searches
 
 Ops = dict[str, str]
 SPACE = SpaceSettings(

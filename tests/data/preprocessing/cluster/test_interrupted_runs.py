@@ -11,8 +11,8 @@ import pytest
 from dlrm_pl.data.preprocessing.options import PreprocessOptions
 from dlrm_pl.data.preprocessing.run import preprocess
 from dlrm_pl.errors import ClusterError, DataFormatError, OutputError
-from tests.support.clusters import ClusterHere, cluster_here
-from tests.support.raw_logs import contents, random_lines, write_days
+from tests.support.logs.raw_logs import contents, random_lines, write_days
+from tests.support.processes.clusters import ClusterHere, cluster_here
 
 OPTIONS = PreprocessOptions(memory_bytes=16 << 20, workers=2)
 

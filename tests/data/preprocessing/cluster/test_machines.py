@@ -14,7 +14,7 @@ from dlrm_pl.data.preprocessing.cluster.machines import Seen
 from dlrm_pl.data.preprocessing.options import PreprocessOptions
 from dlrm_pl.data.preprocessing.run import preprocess
 from dlrm_pl.errors import ClusterError, OutputError
-from tests.support.clusters import ClusterHere, cluster_here
+from tests.support.processes.clusters import ClusterHere, cluster_here
 
 OPTIONS = PreprocessOptions(memory_bytes=16 << 20, workers=2)
 LOOK = machines.look

@@ -22,7 +22,7 @@ from dlrm_pl.data.preprocessing.options import PreprocessOptions
 from dlrm_pl.data.preprocessing.run import preprocess
 from dlrm_pl.errors import ClusterError, ConfigurationError
 from tests.support.commands import ROOT
-from tests.support.raw_logs import contents, random_lines, write_days
+from tests.support.logs.raw_logs import contents, random_lines, write_days
 
 pytestmark = [
     pytest.mark.untraced,

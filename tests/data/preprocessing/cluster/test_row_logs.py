@@ -13,9 +13,9 @@ from dlrm_pl.data.preprocessing.cluster import ranges
 from dlrm_pl.data.preprocessing.options import PreprocessOptions
 from dlrm_pl.data.preprocessing.run import preprocess
 from dlrm_pl.data.sources import source
-from tests.support.click_tables import SHOP, shop_table, write_csv, write_parquet
-from tests.support.clusters import ClusterHere, cluster_here
-from tests.support.raw_logs import contents
+from tests.support.logs.click_tables import SHOP, shop_table, write_csv, write_parquet
+from tests.support.logs.raw_logs import contents
+from tests.support.processes.clusters import ClusterHere, cluster_here
 
 
 @pytest.fixture(scope="module")

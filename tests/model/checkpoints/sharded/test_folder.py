@@ -15,7 +15,7 @@ from dlrm_pl.inspection import inspect_path
 from dlrm_pl.model.checkpoints.file import open_checkpoint
 from dlrm_pl.model.checkpoints.sharded.merging import Merge
 from dlrm_pl.model.load import load_checkpoint, read_checkpoint
-from tests.support.sharded_folders import (
+from tests.support.processes.sharded_folders import (
     Cut,
     by_columns,
     by_rows,

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.model.training.lightning_module import DLRMModule
-from tests.support.engines import needs_native
+from tests.support.native.engines import needs_native
 from tests.support.training import SMALL, loader, make_batches, make_module, make_trainer
 
 pytestmark = pytest.mark.filterwarnings("ignore:You defined a `validation_step` but have no `val_dataloader`")

@@ -13,7 +13,7 @@ from pytorch_lightning.callbacks import EMAWeightAveraging
 
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.errors import LookupIndexError, NonFiniteError
-from tests.support.engines import assert_close, needs_native, trained
+from tests.support.native.engines import assert_close, needs_native, trained
 from tests.support.tiny import as_multi_hot
 from tests.support.training import assert_same_weights, loader, make_batches, make_module, make_trainer
 

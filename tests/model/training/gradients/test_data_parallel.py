@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.support.ranks import run_ranks
+from tests.support.processes.ranks import run_ranks
 
 ONE_STEP_EACH = """
 from dlrm_pl.model.embeddings import EmbeddingBags

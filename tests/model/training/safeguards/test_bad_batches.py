@@ -10,7 +10,7 @@ import torch
 
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.errors import LookupIndexError, NonFiniteError, ShapeError
-from tests.support.engines import needs_native
+from tests.support.native.engines import needs_native
 from tests.support.tiny import as_multi_hot
 from tests.support.training import assert_same_weights, loader, make_batches, make_module, make_trainer, quiet_trainer
 

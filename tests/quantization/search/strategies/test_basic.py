@@ -8,7 +8,8 @@ from itertools import pairwise
 
 from dlrm_pl.quantization.recipe import Recipe, RecipeStart
 from dlrm_pl.quantization.search.strategies.basic import basic
-from tests.support import searches, tiny
+from tests.support import tiny
+from tests.support.quantization import searches
 
 START = Recipe.starting_from(RecipeStart(), tiny.ARCHITECTURE)
 VARIANTS = 16  # Observers, schemes and granularities, the start among them.

@@ -16,7 +16,8 @@ from dlrm_pl.quantization.search.space import SearchSpace, SpaceSettings
 from dlrm_pl.quantization.search.strategies.budget import budget, gain, predicted_drops
 from dlrm_pl.quantization.search.trial import Trial
 from dlrm_pl.quantization.sensitivity.auroc_drop import Sensitivity
-from tests.support import searches, tiny
+from tests.support import tiny
+from tests.support.quantization import searches
 
 CHOICE = st.builds(Choice, st.sampled_from(["a", "b", "c"]), st.integers(0, 50), st.floats(-0.2, 1.5))
 CHOICES = st.lists(

@@ -10,7 +10,8 @@ from dlrm_pl.quantization.search.space import SearchSpace, SpaceSettings
 from dlrm_pl.quantization.search.strategies.choices import Choices
 from dlrm_pl.quantization.search.strategies.exhaustive import exhaustive
 from dlrm_pl.quantization.search.strategies.random import draws, random
-from tests.support import searches, tiny
+from tests.support import tiny
+from tests.support.quantization import searches
 
 TWO_OPS = SpaceSettings(
     linears=("int8",),

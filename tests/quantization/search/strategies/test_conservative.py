@@ -5,7 +5,8 @@ from __future__ import annotations
 from dlrm_pl.quantization.recipe import Recipe, RecipeStart
 from dlrm_pl.quantization.search.space import SearchSpace, SpaceSettings
 from dlrm_pl.quantization.search.strategies.conservative import conservative
-from tests.support import searches, tiny
+from tests.support import tiny
+from tests.support.quantization import searches
 
 LINEARS = {"bottom_mlp.0", "bottom_mlp.1", "top_mlp.0", "top_mlp.1", "top_mlp.2"}
 TABLES = {"tables.0", "tables.1", "tables.2"}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dlrm_pl.quantization.recipe import Recipe, RecipeStart
 from dlrm_pl.quantization.search.strategies.hawq_v2 import hawq_v2
-from tests.support import searches, tiny
+from tests.support import tiny
+from tests.support.quantization import searches
 
 DAMAGE = {"tables.1": 4.0, "bottom_mlp.0": 3.0, "interaction": 2.0}
 

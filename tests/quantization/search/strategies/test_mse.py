@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dlrm_pl.quantization.search.space import SearchSpace, SpaceSettings
 from dlrm_pl.quantization.search.strategies.mse import mse
-from tests.support import searches, tiny
+from tests.support import tiny
+from tests.support.quantization import searches
 
 # One variant beside the start, and four ops that may fall back, the interaction to fp32 alone.
 SPACE = SpaceSettings(

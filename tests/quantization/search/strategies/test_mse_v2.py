@@ -9,7 +9,8 @@ import pytest
 from dlrm_pl.quantization.recipe import Recipe
 from dlrm_pl.quantization.search.space import SearchSpace, SpaceSettings
 from dlrm_pl.quantization.search.strategies.mse_v2 import mse_v2
-from tests.support import searches, tiny
+from tests.support import tiny
+from tests.support.quantization import searches
 
 # What an op adds to the error of the logits while it is quantized; those not named add nothing.
 ADDED = {"tables.1": 4.0, "bottom_mlp.0": 3.0, "interaction": 2.0, "top_mlp.2": 1.0}

@@ -16,7 +16,7 @@ from dlrm_pl.quantization.search.strategies.optuna_sampler import STUDY_NAME
 from dlrm_pl.quantization.search.trial import Trial
 from dlrm_pl.quantization.search.tune import TuningListener
 from tests.support import tiny
-from tests.support.resumable import SETTINGS, data
+from tests.support.quantization.resumable import SETTINGS, data
 
 optuna = pytest.importorskip("optuna")
 TPE = replace(SETTINGS, strategy="tpe", max_trials=13)

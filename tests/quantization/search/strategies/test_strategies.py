@@ -20,7 +20,8 @@ from dlrm_pl.quantization.search.strategies import STRATEGIES, optuna_sampler, s
 from dlrm_pl.quantization.search.trial import Trial
 from dlrm_pl.quantization.search.trial_log import TrialLog
 from dlrm_pl.quantization.search.tune import TuningSettings, tune
-from tests.support import searches, tiny
+from tests.support import tiny
+from tests.support.quantization import searches
 
 pytestmark = pytest.mark.long
 

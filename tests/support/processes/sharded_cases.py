@@ -11,7 +11,7 @@ from torch import Tensor
 
 import dlrm_pl
 from dlrm_pl.columns.columns import Columns
-from tests.support.sharded import run_sharded
+from tests.support.processes.sharded import run_sharded
 
 COLUMNS = {
     "label": "click",
@@ -58,7 +58,7 @@ class Trained:
 
 _SCRIPT = """
 import json
-from tests.support.sharded_cases import Case, train
+from tests.support.processes.sharded_cases import Case, train
 from dlrm_pl.distributed.strategy import ShardedStrategy
 
 data, ranks = json.loads((folder / "data.json").read_text())

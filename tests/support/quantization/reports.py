@@ -20,7 +20,7 @@ from dlrm_pl.quantization.recipe_bytes import recipe_bytes
 from dlrm_pl.quantization.search.result import pareto_front
 from dlrm_pl.quantization.search.trial import Trial
 from tests.support import tiny
-from tests.support.searches import verdict
+from tests.support.quantization.searches import verdict
 
 
 def trials(architecture: Architecture = tiny.ARCHITECTURE, count: int = 30, seed: int = 1) -> list[Trial]:

@@ -12,7 +12,7 @@ from dlrm_pl.data.formats.dataset_folder import DatasetFolder
 from dlrm_pl.data.lookup.strings import Strings
 from dlrm_pl.data.preprocessing.options import PreprocessOptions
 from tests.reference.click_logs import dictionaries, records_of
-from tests.support.click_tables import SHOP
+from tests.support.logs.click_tables import SHOP
 
 FEW = PreprocessOptions(
     columns=SHOP, split_by="time", vocabulary="train_only", min_count=2, bad_rows=0.01, workers=1, subsample_rate=0.1

@@ -1,0 +1,1 @@
+"""Files in torch's formats, and checkpoints as other programs wrote them."""

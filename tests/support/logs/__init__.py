@@ -1,0 +1,1 @@
+"""Logs, their columns and their rows."""

@@ -1,0 +1,1 @@
+"""What the native engines take, and what other libraries make of it."""

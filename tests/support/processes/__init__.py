@@ -1,0 +1,1 @@
+"""What several processes do together, and what is killed in the middle."""

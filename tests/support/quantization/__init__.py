@@ -1,0 +1,1 @@
+"""Searches, trials and reports made up, and what quantization is compared with."""
