@@ -162,7 +162,7 @@ ONLY_IN = {
         "distributed/sharded_tables.py",
     ],
     "fsspec": ["files/remote.py"],
-    "ray": ["data/preprocessing/cluster/ray_cluster.py"],
+    "ray": ["data/preprocessing/cluster/local_node.py", "data/preprocessing/cluster/ray_cluster.py"],
     "fbgemm_gpu": ["distributed/engine.py", "distributed/optimizers.py"],
 }
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
-import os
 import socket
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from dlrm_pl.data.preprocessing.cluster.interrupts import Interrupts, noted_interrupts
+from dlrm_pl.data.preprocessing.cluster.local_node import start_node
 from dlrm_pl.data.preprocessing.cluster.outcome import Outcome, outcome_of
 from dlrm_pl.errors import ClusterError, ConfigurationError
 
@@ -18,6 +20,7 @@ LOCAL = "local"
 
 _RETRIES = 25  # Of a task whose machine or process is lost.
 _ANSWER_S = 10.0
+_NOTICED_S = 0.5  # From ctrl-C to where it is raised, at most.
 _NOT_IMPORTED = "failed to import on the worker"  # In Ray's message.
 _STORE_BYTES = 80 << 20  # Paths and small numbers are all that goes through the object store.
 
@@ -60,12 +63,20 @@ class Machine:
 
 
 class RayCluster:
-    """A connection to a Ray cluster; made by ``ray_cluster``."""
+    """A connection to a Ray cluster; made by ``ray_cluster``.
 
-    def __init__(self, ray: Any) -> None:
+    Args:
+        ray: Ray's module.
+        interrupts: where ctrl-C is noted, which ``wait`` raises.
+    """
+
+    def __init__(self, ray: Any, interrupts: Interrupts | None = None) -> None:
         self._ray = ray
+        self._interrupts = interrupts or Interrupts()
         self._call = ray.remote(outcome_of)
         self._board: Any = None
+        self._asked: Any = None
+        self._noted: dict[str, Note] = {}
 
     def machines(self) -> list[Machine]:
         """Return the machines that are alive and offer processors."""
@@ -100,8 +111,17 @@ class RayCluster:
         return task.remote(function, arguments)
 
     def wait(self, tasks: Sequence[Any], timeout_s: float) -> list[Any]:
-        """Wait until one of the tasks has ended, or the time is over; returns all that have ended."""
-        ended, _ = self._ray.wait(list(tasks), num_returns=1, timeout=timeout_s)
+        """Wait until one of the tasks has ended, or the time is over; returns all that have ended.
+
+        Raises:
+            KeyboardInterrupt: ctrl-C was pressed.
+        """
+        until = time.monotonic() + timeout_s
+        ended: list[Any] = []
+        while not ended and (left := until - time.monotonic()) > 0:
+            self._interrupts.check()
+            ended, _ = self._ray.wait(list(tasks), num_returns=1, timeout=min(left, _NOTICED_S))
+        self._interrupts.check()
         if ended:
             ended, _ = self._ray.wait(list(tasks), num_returns=len(tasks), timeout=0)
         return list(ended)
@@ -145,11 +165,14 @@ class RayCluster:
         return self._board
 
     def read_board(self) -> dict[str, Note]:
-        """Return the numbers that each task noted last; nothing if the board cannot be reached now."""
-        with suppress(self._ray.exceptions.RayError):
-            noted: dict[str, Note] = self._ray.get(self._board.read.remote(), timeout=2)
-            return noted
-        return {}
+        """Return the numbers that each task noted last, as the board has answered so far."""
+        if self._asked is None:
+            self._asked = self._board.read.remote()
+        if self._ray.wait([self._asked], timeout=0)[0]:
+            with suppress(self._ray.exceptions.RayError):  # The board may be lost with its machine.
+                self._noted = self._ray.get(self._asked)
+            self._asked = None
+        return self._noted
 
 
 class _Board:
@@ -182,24 +205,20 @@ def ray_cluster(address: str) -> Iterator[RayCluster]:
         raise ConfigurationError(
             f'--cluster {address} needs Ray, which is not installed: pip install "dlrm-pl[cluster]".'
         ) from error
-    if ray.is_initialized():  # By the program that calls us, which also ends it.
-        yield RayCluster(ray)
-        return
-    _require_answer(address)
-    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
-    try:
-        if address == LOCAL:
-            os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-            cpus = len(os.sched_getaffinity(0))
-            ray.init("local", num_cpus=cpus, include_dashboard=False, object_store_memory=_STORE_BYTES, **quiet)
-        else:
-            ray.init(address, **quiet)
-    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        raise _unusable(address, str(error).strip().splitlines()[0].rstrip(".")) from error
-    try:
-        yield RayCluster(ray)
-    finally:
-        ray.shutdown()
+    with noted_interrupts() as interrupts:
+        if ray.is_initialized():  # By the program that calls us, which also ends it.
+            yield RayCluster(ray, interrupts)
+            return
+        _require_answer(address)
+        with ExitStack() as started:
+            try:
+                at = start_node(started, _STORE_BYTES) if address == LOCAL else address
+                started.callback(ray.shutdown)
+                ray.init(at, logging_level=logging.ERROR, log_to_driver=False)
+            except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+                raise _unusable(address, str(error).strip().splitlines()[0].rstrip(".")) from error
+            interrupts.check()
+            yield RayCluster(ray, interrupts)
 
 
 def _require_answer(address: str) -> None:
