@@ -46,7 +46,6 @@ class DLRMTrainer(pl.Trainer):
 
     Args:
         async_checkpoints: write checkpoints in a second process while training goes on, from a snapshot of the memory.
-            With sharded tables training waits, and a warning says so.
             Training then waits for milliseconds, not until gigabytes are on the disk; memory grows by the pages that it
             changes before they are written.
         use_distributed_sampler: let Lightning replace the sampler on several ranks. It is not needed: the data module
@@ -78,11 +77,6 @@ class DLRMTrainer(pl.Trainer):
         check_trainer_arguments(kwargs)
         super().__init__(use_distributed_sampler=use_distributed_sampler, **kwargs)
         add_checkpoint_io(self, async_checkpoints)
-        if async_checkpoints and isinstance(self.strategy, ShardedStrategy) and self.is_global_zero:
-            log.warning(
-                "trainer.async_checkpoints=true is not followed with trainer.strategy=sharded: all processes write a "
-                "checkpoint together, and training goes on when it is written."
-            )
         replace_loop(self)
         self.outcome: Outcome | None = None
         self.predicted_rows = 0

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import ModelCheckpoint
@@ -12,17 +14,41 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from dlrm_pl.callbacks.checkpoint_io import AtomicCheckpointIO, link
 
 
+class Saving(Protocol):
+    """What writes checkpoints while training goes on: ``AtomicCheckpointIO``, or a strategy of several processes."""
+
+    @property
+    def pending(self) -> Path | None:
+        """The checkpoint that is being written now."""
+
+    def poll(self) -> None:
+        """Do, between two steps, what a checkpoint that is being written asks for."""
+
+    def finish(self) -> None:
+        """Wait for a checkpoint that is being written."""
+
+    def after_writing(self, action: Callable[[], None]) -> None:
+        """Call a function when the checkpoint that is being written is whole; at once if there is none."""
+
+
+def saving_of(trainer: pl.Trainer) -> Saving | None:
+    """Return what writes the checkpoints of a Trainer; None if it is a plugin of the user's."""
+    of_strategy: Saving | None = getattr(trainer.strategy, "saving", None)
+    plugin = trainer.strategy.checkpoint_io
+    return of_strategy or (plugin if isinstance(plugin, AtomicCheckpointIO) else None)
+
+
 class AsyncCheckpoints(pl.Callback):
     """Look after a checkpoint that is being written, between two steps."""
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         """Notice its end or its failure, and that training needs too much memory meanwhile."""
-        plugin = trainer.strategy.checkpoint_io
-        assert isinstance(plugin, AtomicCheckpointIO)
-        plugin.poll()
+        saving = saving_of(trainer)
+        assert saving is not None
+        saving.poll()
 
 
-def link_checkpoint(plugin: AtomicCheckpointIO, trainer: pl.Trainer, filepath: str, linkpath: str) -> None:
+def link_checkpoint(trainer: pl.Trainer, filepath: str, linkpath: str) -> None:
     """Take the place of ``ModelCheckpoint._link_checkpoint``: link whole files only.
 
     Lightning removes an earlier link before it makes a new one, whose file may not be there yet: a run that is killed
@@ -34,27 +60,38 @@ def link_checkpoint(plugin: AtomicCheckpointIO, trainer: pl.Trainer, filepath: s
         return
 
     def make_link() -> None:
-        if not link(first, second):
+        if first.is_dir() or not link(first, second):
             _link_by_name(first, second)
 
-    plugin.after_writing(make_link)
+    saving = saving_of(trainer)
+    assert saving is not None
+    saving.after_writing(make_link)
     trainer.strategy.barrier()
 
 
-def file_exists(
-    callback: ModelCheckpoint, plugin: AtomicCheckpointIO, filepath: str | os.PathLike[str], trainer: pl.Trainer
-) -> bool:
+def file_exists(callback: ModelCheckpoint, filepath: str | os.PathLike[str], trainer: pl.Trainer) -> bool:
     """Take the place of ``ModelCheckpoint.file_exists``: a file that is being written counts.
 
-    Otherwise the next checkpoint would take the same name.
+    Otherwise the next checkpoint would take the same name. The last checkpoint in the folder that the training goes on
+    from does not count: it is this training's own, also where the one that it goes on from was saved before any last.
     """
-    pending = trainer.is_global_zero and plugin.pending == Path(filepath)
+    path = Path(filepath)
+    if path.stem == callback.CHECKPOINT_NAME_LAST and _folder(trainer.ckpt_path) == _folder(path):
+        return False
+    saving = saving_of(trainer)
+    pending = trainer.is_global_zero and saving is not None and saving.pending == path
     found = trainer.strategy.reduce_boolean_decision(pending, all=False)
     return found or ModelCheckpoint.file_exists(callback, filepath, trainer)  # type: ignore[arg-type]
+
+
+def _folder(path: str | os.PathLike[str] | None) -> Path | None:
+    return None if path is None else Path(path).absolute().parent.resolve()
 
 
 def _link_by_name(first: Path, second: Path) -> None:
     temporary = second.parent / f".{second.name}.{os.getpid()}.link.tmp"
     temporary.unlink(missing_ok=True)
     temporary.symlink_to(os.path.relpath(first, second.parent))
+    if second.is_dir() and not second.is_symlink():
+        shutil.rmtree(second)
     temporary.rename(second)

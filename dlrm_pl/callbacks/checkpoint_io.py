@@ -35,6 +35,9 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         asynchronous: write in a child process, which has a snapshot of the memory, while training goes on. What
             depends on the file, as the removal of an earlier one, waits until it is whole.
 
+    Attributes:
+        asynchronous: whether checkpoints are written so.
+
     Raises:
         ConfigurationError: ``asynchronous`` without the native code that it needs.
     """
@@ -46,7 +49,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 "trainer.async_checkpoints=true needs native code that was not built. Install again where there is a "
                 "C++ compiler, or leave it at false."
             )
-        self._asynchronous = asynchronous
+        self.asynchronous = asynchronous
         self._writer: Writer | None = None
         self._afterwards: list[Callable[[], None]] = []
         self._pages: LargePages | None = None
@@ -85,13 +88,9 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         snapshot = self._snapshot(checkpoint, path) if can_write() else None
         if snapshot is None:
             _save_by_torch(checkpoint, path)
-        elif self._asynchronous and snapshot.can_start:
-            try:
-                self._writer = snapshot.start()
-            except OSError as error:
-                log.warning("%s: no second process could be started (%s), so training waits", path, error.strerror)
-                snapshot.write()
-            else:
+        elif self.asynchronous:
+            self._writer = snapshot.start_or_write()
+            if self._writer is not None:
                 self._pages = LargePages(snapshot.memory)
         else:
             snapshot.write()

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from dlrm_pl.callbacks.checkpoint_io import AtomicCheckpointIO
+from dlrm_pl.callbacks.async_checkpoints import saving_of
 
 CHECKPOINT_NAME = "interrupted.ckpt"
 _NOTE = (
@@ -110,7 +110,7 @@ class InterruptCheckpoint(pl.Callback):
         self._interrupted = False
         path = Path(trainer.log_dir or trainer.default_root_dir) / CHECKPOINT_NAME
         trainer.save_checkpoint(path)
-        if isinstance(plugin := trainer.strategy.checkpoint_io, AtomicCheckpointIO):
-            plugin.finish()  # Whoever reads the message may use the file at once.
+        if (saving := saving_of(trainer)) is not None:
+            saving.finish()  # Whoever reads the message may use the file at once.
         self._give_back()
         raise TrainingInterrupted(path)

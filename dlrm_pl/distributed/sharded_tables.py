@@ -96,6 +96,7 @@ class ShardedTables(ShardedBags):
         )
         self.__dict__["dmp"] = dmp  # No part of this module, see ShardedBags.
         self.accumulates = False
+        self.failure: DLRMError | None = None
         self.weight_of_batch = 1.0
         self._order: Tensor | None = None
         self._in_order = False
@@ -150,6 +151,8 @@ class ShardedTables(ShardedBags):
 
     def _error_of(self, indices: Tensor, lengths: Tensor, trains: bool) -> DLRMError | None:
         """Say what is wrong with the batch of this process, which the others are told."""
+        if self.failure is not None:
+            return self.failure
         if trains and not lengths.shape[1]:
             return ShapeError("the batch has no samples, so it has no mean loss. Leave such batches out of the loader.")
         try:

@@ -150,6 +150,7 @@ class ShardedStrategy(WatchedStrategy, CheckpointedStrategy):
         tables = module.model.embedding_bags
         assert isinstance(tables, ShardedTables)
         tables.accumulates = module.trainer.accumulate_grad_batches > 1
+        tables.failure = None if self.saving is None else self.saving.failure
         for optimizer in self.optimizers:
             if isinstance(optimizer, ShardedOptimizer):
                 optimizer.pass_rate_on()

@@ -8,6 +8,7 @@ that training changes before they are written.
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import resource
 import signal
@@ -25,6 +26,8 @@ from dlrm_pl.files.free_space import require_free_space
 from dlrm_pl.memory import available_bytes
 from dlrm_pl.saving.layout import Layout
 from dlrm_pl.saving.native import Job, library
+
+log = logging.getLogger(__name__)
 
 _HEADROOM = 1 / 4
 """Share of the memory which is available that is left alone."""
@@ -85,6 +88,32 @@ class Snapshot:
             temporary.unlink(missing_ok=True)
             raise
         return Writer(self._path, temporary, self._layout, job, child)
+
+    def start_or_write(self) -> Writer | None:
+        """Start to write the file in a child process; where that cannot be, write it at once.
+
+        Returns:
+            The child; None if the file is there already.
+
+        Raises:
+            NonFiniteError, OSError: see ``write``; of a child, its ``wait`` raises them.
+        """
+        if self.can_start:
+            try:
+                return self.start()
+            except OSError as error:
+                if isinstance(error, OutputError):
+                    raise
+                log.warning(
+                    "%s: no second process could be started (%s), so training waits", self._path, error.strerror
+                )
+        self.write()
+        return None
+
+    @property
+    def size(self) -> int:
+        """Number of bytes of the file."""
+        return self._layout.size
 
     @property
     def can_start(self) -> bool:

@@ -38,8 +38,8 @@ def add_checkpoint_io(trainer: pl.Trainer, asynchronous: bool) -> None:
         return
     for callback in trainer.checkpoint_callbacks:
         if isinstance(callback, ModelCheckpoint):
-            callback._link_checkpoint = partial(link_checkpoint, plugin)  # type: ignore[method-assign]
-            callback.file_exists = partial(file_exists, callback, plugin)  # type: ignore[method-assign]
+            callback._link_checkpoint = link_checkpoint  # type: ignore[method-assign]
+            callback.file_exists = partial(file_exists, callback)  # type: ignore[method-assign]
 
 
 @contextmanager

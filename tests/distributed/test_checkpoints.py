@@ -14,6 +14,7 @@ import dlrm_pl
 from dlrm_pl.model.checkpoints.file import open_checkpoint
 from dlrm_pl.model.load import read_checkpoint
 from tests.support.processes.sharded import SHARDED_TRAINING, needs_engine, run_sharded
+from tests.support.processes.sharded_folders import same_contents
 
 pytestmark = [pytest.mark.long, needs_engine, pytest.mark.filterwarnings("ignore::UserWarning")]
 
@@ -28,6 +29,8 @@ OTHER = [
 ]
 
 _SCRIPT = """
+import pytorch_lightning as pl
+
 def weights(module):
     return [tuple(part) for part in module.model.embedding_bags.parts()]
 
@@ -42,6 +45,20 @@ for optimizer in ("rwsadagrad", "adagrad"):
         saved = ModelCheckpoint(folder / name, filename="{step}", every_n_train_steps=6, save_top_k=-1, save_last=True)
         trainer, module = train(32, {"sharding": sharding}, DATA, 12, callbacks=[saved], optimizer=optimizer)
         keep(trainer, module, name)
+
+# The same, written while it goes on.
+class Pending(pl.Callback):
+    def on_train_batch_start(self, trainer, module, batch, index):
+        if trainer.global_step == 6 and trainer.is_global_zero:
+            (folder / "pending.txt").write_text(str(trainer.strategy.saving.pending))
+
+saved = ModelCheckpoint(
+    folder / "meanwhile", filename="{step}", every_n_train_steps=3, monitor="step", mode="max", save_top_k=2,
+    save_last=True,
+)
+train(32, {"sharding": "row_wise"}, DATA, 12, callbacks=[saved, Pending()], optimizer="adagrad", asynchronous=True)
+saved = ModelCheckpoint(folder / "linked", filename="{step}", every_n_train_steps=6, save_last="link")
+train(32, {"sharding": "row_wise"}, DATA, 12, callbacks=[saved], optimizer="adagrad", asynchronous=True)
 
 # It goes on from step 6 in new processes: with the same sharding, and with the others.
 for optimizer, before, sharding in RESUMED:
@@ -123,7 +140,7 @@ def test_one_process_without_the_engine_goes_on_from_a_folder(
     )  # fmt: skip
     path = trained / f"{optimizer}-{sharding}" / "step=6.ckpt"
     module = dlrm_pl.load_checkpoint(path)
-    trainer.fit(module, datamodule=data, ckpt_path=path, override=True)
+    trainer.fit(module, datamodule=data, ckpt_path=path)
     weights = {name: value.detach() for name, value in module.named_parameters()}
     assert trainer.global_step == 12
     assert _largest_difference(_weights(trained, f"{optimizer}-{sharding}"), weights) <= 1e-5
@@ -154,6 +171,21 @@ def test_the_last_checkpoint_shares_the_files_of_the_one_before(trained: Path) -
     assert sorted(os.listdir(folder / "last.ckpt")) == names
     for name in names:
         assert (folder / "last.ckpt" / name).samefile(folder / "step=12.ckpt" / name)
+
+
+def test_checkpoints_that_are_written_while_training_goes_on_are_those_of_their_moment(trained: Path) -> None:
+    folder = trained / "meanwhile"
+    assert (trained / "pending.txt").read_text() == str(folder / "step=6.ckpt")
+    assert sorted(path.name for path in folder.iterdir()) == ["last.ckpt", "step=12.ckpt", "step=9.ckpt"]
+    for name, other in (("step=12.ckpt", "step=12.ckpt"), ("last.ckpt", "last.ckpt")):
+        found, expected = (
+            read_checkpoint(path, whole=True) for path in (folder / name, trained / "adagrad-row_wise" / other)
+        )
+        for entry in ("state_dict", "optimizer_states", "lr_schedulers", "global_step"):
+            assert same_contents(found[entry], expected[entry]), entry
+    assert (folder / "last.ckpt" / "part-1.pt").samefile(folder / "step=12.ckpt" / "part-1.pt")
+    assert (trained / "linked" / "last.ckpt").readlink() == Path("step=12.ckpt")
+    assert sorted(path.name for path in (trained / "linked").iterdir()) == ["last.ckpt", "step=12.ckpt"]
 
 
 def test_rows_of_a_table_by_columns_have_the_mean_of_their_sums(trained: Path) -> None:

@@ -49,8 +49,9 @@ class SmallDisk(pl.Callback):
         if rank == 1 and trainer.global_step == 6:
             resource.setrlimit(resource.RLIMIT_FSIZE, (1024, resource.RLIM_INFINITY))
 
-fails("disk", callbacks=[saved("disk"), SmallDisk()])
-resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+for name, is_asynchronous in (("disk", False), ("disk-meanwhile", True)):
+    fails(name, callbacks=[saved(name), SmallDisk()], asynchronous=is_asynchronous)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 
 class NaN(pl.Callback):
     def on_train_batch_end(self, trainer, module, outputs, batch, index):
@@ -130,10 +131,12 @@ def test_other_version_on_a_process_is_named(ended: Ended) -> None:
     assert re.match(expected, _same(ended, "version"))
 
 
-def test_full_disk_on_one_process_stops_all_and_keeps_the_checkpoint_before(ended: Ended) -> None:
-    assert re.match(r"OutputError: rank 1: .*disk/step=8\.ckpt: not written: File too large on ", _same(ended, "disk"))
-    assert [path.name for path in (ended.folder / "disk").iterdir()] == ["step=4.ckpt"]
-    assert read_checkpoint(ended.folder / "disk" / "step=4.ckpt", whole=True)["global_step"] == 4
+@pytest.mark.parametrize("name", ["disk", "disk-meanwhile"])
+def test_full_disk_on_one_process_stops_all_and_keeps_the_checkpoint_before(ended: Ended, name: str) -> None:
+    expected = rf"OutputError: rank 1: .*{name}/step=8\.ckpt: not written: File too large on "
+    assert re.match(expected, _same(ended, name))
+    assert [path.name for path in (ended.folder / name).iterdir()] == ["step=4.ckpt"]
+    assert read_checkpoint(ended.folder / name / "step=4.ckpt", whole=True)["global_step"] == 4
 
 
 def test_weight_that_is_not_finite_is_not_saved(ended: Ended) -> None:

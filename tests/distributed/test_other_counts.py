@@ -24,7 +24,7 @@ _TWO = """
 saved = ModelCheckpoint(folder / "two", filename="{step}", every_n_train_steps=10, save_top_k=-1)
 train(
     32, {"sharding": "row_wise"}, DATA, 40, callbacks=[saved], ckpt_path=folder / "four" / "step=20.ckpt",
-    override=True, optimizer="adagrad", learning_rate=0.1,
+    optimizer="adagrad", learning_rate=0.1,
 )
 """
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dlrm_pl.distributed.checkpoints import places
-from dlrm_pl.distributed.checkpoints.places import link_files, make_temporary, put_in_place, remove
+from dlrm_pl.distributed.checkpoints.places import give_second_name, make_temporary, put_in_place, remove
 from dlrm_pl.errors import OutputError
 
 NAMES = ("complete.json", "dense.pt", "part-0.pt", "part-12.pt")
@@ -88,7 +88,19 @@ def test_removing_a_link_keeps_the_checkpoint(tmp_path: Path) -> None:
 
 def test_linked_files_stay_when_the_first_folder_goes(tmp_path: Path) -> None:
     first = _fill(tmp_path / "step=3.ckpt", "same")
-    temporary = make_temporary(tmp_path / "last.ckpt", "abcd")
-    assert link_files(first, temporary)
+    assert give_second_name(first, tmp_path / "last.ckpt")
     remove(first)
-    assert {(temporary / name).read_text() for name in NAMES} == {"same"}
+    assert {(tmp_path / "last.ckpt" / name).read_text() for name in NAMES} == {"same"}
+
+
+@pytest.mark.parametrize("copies", [False, True])
+def test_without_hard_links_files_are_copied_where_they_cannot_be_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, copies: bool
+) -> None:
+    def no_links(*names: Path) -> None:
+        raise OSError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", no_links)
+    first = _fill(tmp_path / "step=3.ckpt", "same")
+    assert give_second_name(first, tmp_path / "last.ckpt", copies) == copies
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["last.ckpt", "step=3.ckpt"][1 - copies :]

@@ -21,13 +21,15 @@ from tests.support.training import loader, make_batches, make_module, quiet_trai
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
 
-def fit(folder: Path, *, asynchronous: bool = False, steps: int = 9, **options: Any) -> DLRMTrainer:
+def fit(
+    folder: Path, *, asynchronous: bool = False, steps: int = 9, ckpt_path: Path | None = None, **options: Any
+) -> DLRMTrainer:
     """Save a checkpoint every two steps."""
     options = {"dirpath": folder, "filename": "{step}", "every_n_train_steps": 2} | options
     trainer = quiet_trainer(
         max_steps=steps, callbacks=[ModelCheckpoint(**options)], async_checkpoints=asynchronous, limit_val_batches=0
     )
-    trainer.fit(make_module(), loader(make_batches(steps)))
+    trainer.fit(make_module(), loader(make_batches(steps)), ckpt_path=ckpt_path, overwrite=True)
     return trainer
 
 
@@ -43,6 +45,15 @@ def test_last_checkpoint_is_a_second_name(tmp_path: Path, asynchronous: bool, sa
     assert (tmp_path / "last.ckpt").samefile(tmp_path / "step=8.ckpt")
     assert not (tmp_path / "last.ckpt").is_symlink()
     assert read_checkpoint(tmp_path / "last.ckpt", whole=True)["global_step"] == 8
+
+
+def test_last_checkpoint_of_a_training_that_goes_on_keeps_its_name(tmp_path: Path) -> None:
+    """The first checkpoint of a training does not know of the last one, which gets its name later."""
+    fit(tmp_path, save_last=True, save_top_k=-1)
+    fit(tmp_path, save_last=True, save_top_k=-1, ckpt_path=tmp_path / "step=2.ckpt")
+    assert [name for name in names(tmp_path) if "last" in name] == ["last.ckpt"]
+    fit(tmp_path, save_last=True, filename="b{step}", save_top_k=-1)  # Another training in the same folder.
+    assert [name for name in names(tmp_path) if "last" in name] == ["last-v1.ckpt", "last.ckpt"]
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])

@@ -127,6 +127,30 @@ def test_checkpoint_of_an_earlier_version_goes_on_with_any_settings(synthetic_fo
     fit(synthetic_folder, ckpt_path=saved.parent / "old.ckpt", data={"batch_size": 100})
 
 
+@pytest.mark.parametrize(
+    ("batch_size", "words"),
+    [
+        (64, None),
+        (
+            128,
+            "trainer.devices is 2, but 1 in the checkpoint. The steps would be others than those of a training without "
+            "an interruption. With data.batch_size=64, a step would have the 128 rows of the checkpoint's.",
+        ),
+    ],
+)
+def test_another_number_of_processes_goes_on_with_as_many_rows_in_a_step(batch_size: int, words: str | None) -> None:
+    before = {"data.batch_size": 128, "trainer.devices": 1, "model.engine": "native", "data.seed": 3}
+    now = before | {"data.batch_size": batch_size, "trainer.devices": 2}
+    if words is None:
+        record = RunRecord(before).resumed(now | {"model.engine": "torch"}, step=5, override=False)
+        assert record == RunRecord(now | {"model.engine": "torch"})
+        with pytest.raises(ConfigurationError, match=r"settings: data\.seed is 4, but 3 in the checkpoint\. Some"):
+            RunRecord(before).resumed(now | {"data.seed": 4}, step=5, override=False)
+    else:
+        with pytest.raises(ConfigurationError, match=re.escape(words)):
+            RunRecord(before).resumed(now, step=5, override=False)
+
+
 def test_damaged_record_is_refused() -> None:
     with pytest.raises(CheckpointError, match=rf"the entry '{KEY}': settings: 3 must be"):
         RunRecord.read({KEY: {"settings": 3}})

@@ -19,7 +19,8 @@ from dlrm_pl.distributed.together import on_first, together
 class CheckpointedStrategy(DDPStrategy):
     """DDPStrategy whose checkpoints are written, and read, by all processes."""
 
-    _saver: Saver | None = None
+    saving: Saver | None = None
+    _failed = False
 
     def save_checkpoint(self, checkpoint: dict[str, Any], filepath: str | Path, storage_options: Any = None) -> None:
         """Save a checkpoint, see ``Saver.save``; it is a folder unless the model has no tables in parts."""
@@ -27,16 +28,19 @@ class CheckpointedStrategy(DDPStrategy):
         if tables is None:
             super().save_checkpoint(checkpoint, filepath, storage_options)
             return
-        self._saver = self._saver or Saver(self.global_rank)
+        self.saving = self.saving or Saver(self.global_rank, getattr(self.checkpoint_io, "asynchronous", False))
         optimizer = self.optimizers[0] if checkpoint.get("optimizer_states") else None
-        self._saver.save(filepath, checkpoint, tables, optimizer)
+        self.saving.save(filepath, checkpoint, tables, optimizer)
 
     def remove_checkpoint(self, filepath: str | Path) -> None:
-        """Remove a checkpoint of any kind; called on all processes."""
-        on_first(lambda: remove(Path(filepath)))
+        """Remove a checkpoint of any kind, as soon as the one that replaces it is whole; called on all processes."""
+        saving, path = self.saving, Path(filepath)
+        on_first(lambda: remove(path) if saving is None else saving.after_writing(lambda: remove(path)))
 
     def load_checkpoint(self, checkpoint_path: str | Path, weights_only: bool | None = None) -> dict[str, Any]:
         """Load a checkpoint of any number of processes, see ``load``; one at a URL is left to Lightning."""
+        if self.saving is not None:
+            self.saving.finish()
         if "://" in str(checkpoint_path):
             return super().load_checkpoint(checkpoint_path, weights_only)
         return load(checkpoint_path, self.global_rank, self.world_size)
@@ -52,6 +56,21 @@ class CheckpointedStrategy(DDPStrategy):
             super().load_optimizer_state_dict(checkpoint)
             return
         together(lambda: load_states(checkpoint["optimizer_states"][0], tables, self.optimizers[0]))
+
+    def on_exception(self, exception: BaseException) -> None:
+        """Note that not all processes may come to the end."""
+        self._failed = True
+        super().on_exception(exception)
+
+    def teardown(self) -> None:
+        """Wait for a checkpoint that is being written."""
+        saving, failed = self.saving, self._failed
+        self.saving, self._failed = None, False
+        if saving is not None and failed:
+            saving.abandon()
+        elif saving is not None:
+            saving.finish()
+        super().teardown()
 
     def _sharded_tables(self) -> ShardedTables | None:
         """The model's tables, if they are in parts."""

@@ -7,6 +7,7 @@ import errno
 import glob
 import os
 import re
+import secrets
 import shutil
 from contextlib import suppress
 from pathlib import Path
@@ -83,19 +84,32 @@ def remove(path: Path) -> None:
         path.rmdir()
 
 
-def link_files(first: Path, temporary: Path) -> bool:
-    """Give the files of a checkpoint second names in another folder, the marker last.
+def give_second_name(first: Path, path: Path, copies: bool = False) -> bool:
+    """Give a checkpoint a second name: a folder with the same files, which appears whole or not at all.
+
+    Args:
+        first: the checkpoint.
+        path: its second name; an earlier checkpoint of this name is replaced.
+        copies: whether to copy the files where the file system has no hard links.
 
     Returns:
-        False if the file system has no hard links.
+        False if the file system has none, and they are not to be copied.
     """
-    names = [name for name in os.listdir(first) if _OURS.fullmatch(name)]
+    temporary = make_temporary(path, secrets.token_hex(8))
     try:
+        names = [name for name in os.listdir(first) if _OURS.fullmatch(name)]
         for name in sorted(names, key=lambda name: name == MARKER_NAME):
-            os.link(first / name, temporary / name)
-    except OSError:
-        return False
-    sync_path(temporary)
+            try:
+                os.link(first / name, temporary / name)
+            except OSError:
+                if not copies:
+                    return False
+                shutil.copyfile(first / name, temporary / name)
+                sync_path(temporary / name)
+        sync_path(temporary)
+        put_in_place(temporary, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
     return True
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 import shutil
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,27 +20,46 @@ from torch.distributed.checkpoint.state_dict_saver import save
 from dlrm_pl.callbacks.checkpoint_state import same_state
 from dlrm_pl.distributed.checkpoints.optimizer_forms import of_one_process
 from dlrm_pl.distributed.checkpoints.pieces import pieces_of
-from dlrm_pl.distributed.checkpoints.places import link_files, make_temporary, put_in_place
+from dlrm_pl.distributed.checkpoints.places import give_second_name, make_temporary, put_in_place
 from dlrm_pl.distributed.checkpoints.planner import PiecesPlanner
 from dlrm_pl.distributed.checkpoints.writer import FolderWriter
 from dlrm_pl.distributed.sharded_tables import ShardedTables
-from dlrm_pl.distributed.together import on_first, raise_failures
-from dlrm_pl.errors import ConfigurationError
+from dlrm_pl.distributed.together import on_first, raise_failures, together
+from dlrm_pl.errors import ConfigurationError, DLRMError, OutputError
 from dlrm_pl.model.checkpoints.sharded.names import KEY, SavedPiece
+from dlrm_pl.saving.pages import LargePages
+
+log = logging.getLogger(__name__)
+
+_LOOK_S = 0.2
+"""Seconds between two looks for the files of other processes."""
 
 
 class Saver:
     """Save the checkpoints of a training; one that has two names at a moment is written once.
 
-    All methods are called on all processes with the same arguments, except for the pieces of tables.
+    ``save`` and ``finish`` are called on all processes with the same arguments, except for the pieces of tables.
 
     Args:
         rank: number of this process.
+        asynchronous: write in child processes, each of which has a snapshot of the memory of its own, while training
+            goes on. The first process gives the checkpoint its name when the files of all are there.
+
+    Attributes:
+        failure: why a checkpoint could not be written by this process, which ``poll`` has found; all processes have to
+            be told, and ``finish`` does it.
     """
 
-    def __init__(self, rank: int) -> None:
+    def __init__(self, rank: int, asynchronous: bool = False) -> None:
         self._rank = rank
-        self._saved: tuple[Path, bytes | None] | None = None  # On the first process.
+        self._asynchronous = asynchronous
+        self._writing: tuple[FolderWriter, Path, Path] | None = None  # With the temporary folder, and its name to be.
+        self._pages: LargePages | None = None
+        self._looked = 0.0
+        self._saved: tuple[Path, bytes | None] | None = None  # On the first process, as all that follows.
+        self._named = True
+        self._afterwards: list[Callable[[], object]] = []
+        self.failure: DLRMError | None = None
 
     def save(
         self,
@@ -62,47 +85,134 @@ class Saver:
                 f"{path}: checkpoints of sharded tables are written to a folder that all machines share. Give "
                 "ModelCheckpoint a dirpath on a file system."
             )
-        path, temporary, is_link, identity = on_first(lambda: self._begin(Path(path), checkpoint))
+        path = Path(path).absolute()
+        if on_first(lambda: self._is_second_name(path, checkpoint)):
+            return
+        self.finish()
+        temporary, identity = on_first(lambda: _begin(path))
         try:
-            if not is_link:
-                dense, numbers = of_one_process(checkpoint, tables.settings, len(tables.shapes))
-                dense |= {KEY: {"identity": identity, "numbers": numbers}}
-                self._write(temporary, path, identity, dense, pieces_of(tables, optimizer), tables.shapes)
-            on_first(lambda: put_in_place(temporary, path))
-        finally:
-            if self._rank == 0:
-                shutil.rmtree(temporary, ignore_errors=True)
-        if self._rank == 0 and not is_link:
-            self._saved = path, same_state(checkpoint)
-
-    def _begin(self, path: Path, checkpoint: dict[str, Any]) -> tuple[Path, Path, bool, str]:
-        """Make the temporary folder, already filled where these weights were just saved under another name."""
-        path = path.absolute()
-        identity = secrets.token_hex(8)
-        temporary = make_temporary(path, identity)
-        is_link = False
-        if self._saved is not None and self._saved[0] != path:
-            first, state = self._saved
-            is_same = state is not None and first.is_dir() and state == same_state(checkpoint)
-            is_link = is_same and link_files(first, temporary)
-        return path, temporary, is_link, identity
-
-    def _write(
-        self,
-        temporary: Path,
-        path: Path,
-        identity: str,
-        dense: dict[str, Any],
-        pieces: Sequence[SavedPiece],
-        shapes: Sequence[tuple[int, int]],
-    ) -> None:
-        try:
-            save(
-                {},
-                storage_writer=FolderWriter(temporary, path, identity, self._rank, dense),
-                planner=PiecesPlanner(pieces, shapes),
-                no_dist=not dist.is_initialized(),
-            )
-        except CheckpointException as failed:
-            raise_failures({rank: error for rank, (error, _) in failed.failures.items()})
+            dense, numbers = of_one_process(checkpoint, tables.settings, len(tables.shapes))
+            dense |= {KEY: {"identity": identity, "numbers": numbers}}
+            writer = FolderWriter(temporary, path, identity, self._rank, dense, self._asynchronous)
+            _write(writer, pieces_of(tables, optimizer), tables.shapes)
+        except BaseException:
+            self._remove(temporary)
             raise
+        self._writing, self._named, self._pages = (writer, temporary, path), False, writer.pages
+        if self._rank == 0:
+            self._saved = path, same_state(checkpoint)
+        if not self._asynchronous:
+            self.finish()
+
+    @property
+    def pending(self) -> Path | None:
+        """The checkpoint that is being written now; known to the first process."""
+        return self._writing[2] if self._writing is not None and not self._named else None
+
+    def poll(self) -> None:
+        """Do, between two steps, what a checkpoint that is being written asks for, without the other processes."""
+        try:
+            self._poll()
+        except DLRMError as error:
+            self.failure = error
+        except OSError as error:
+            self.failure = OutputError(f"{self.pending}: not written: {error.strerror}.")
+
+    def _poll(self) -> None:
+        if self._writing is None or self.failure is not None:
+            return
+        writer, temporary, path = self._writing
+        if writer.child is not None:
+            if writer.child.needs_memory:
+                log.warning("%s: training waits until it is written, to leave memory free", path)
+            elif not writer.child.ended:
+                return
+            writer.wait()
+        if self._rank == 0 and not self._named and time.monotonic() - self._looked > _LOOK_S:
+            self._looked = time.monotonic()
+            if writer.is_whole:
+                self._name(writer, temporary, path)
+        elif self._pages is not None and not self._pages.restore():
+            self._pages = None
+
+    def finish(self) -> None:
+        """Wait, on all processes, for a checkpoint that is being written; see ``save``."""
+        if self._writing is None:
+            return
+        writer, temporary, path = self._writing
+        self._writing = None
+        try:
+            together(lambda: self._wait(writer))
+            on_first(lambda: None if self._named else self._name(writer, temporary, path))
+        except BaseException:
+            self._saved = self.failure = None
+            self._afterwards.clear()
+            raise
+        finally:
+            self._remove(temporary)
+
+    def abandon(self) -> None:
+        """End without the other processes, which may have failed: what is being written is not kept."""
+        if self._writing is not None:
+            writer, temporary, _ = self._writing
+            self._writing = None
+            with suppress(DLRMError):
+                writer.wait()
+            self._remove(temporary)
+
+    def _wait(self, writer: FolderWriter) -> None:
+        if self.failure is not None:
+            raise self.failure
+        writer.wait()
+
+    def after_writing(self, action: Callable[[], None]) -> None:
+        """Call a function when the checkpoint that is being written is whole; at once if there is none."""
+        if self.pending is None:
+            action()
+        else:
+            self._afterwards.append(action)
+
+    def _is_second_name(self, path: Path, checkpoint: dict[str, Any]) -> bool:
+        """Give the last checkpoint a second name, if this one has the same weights."""
+        if self._saved is None or self._saved[0] == path:
+            return False
+        first, state = self._saved
+        if state is None or state != same_state(checkpoint):
+            return False
+        if self.pending is None:
+            return first.is_dir() and give_second_name(first, path)
+        self._afterwards.append(partial(give_second_name, first, path, copies=True))
+        return True
+
+    def _name(self, writer: FolderWriter, temporary: Path, path: Path) -> None:
+        """Give a checkpoint whose files are all there its name."""
+        writer.mark()
+        put_in_place(temporary, path)
+        self._named = True
+        if self._asynchronous:
+            log.info("%s: saved", path)
+        afterwards, self._afterwards = self._afterwards, []
+        for action in afterwards:
+            action()
+
+    def _remove(self, temporary: Path) -> None:
+        if self._rank == 0:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _begin(path: Path) -> tuple[Path, str]:
+    identity = secrets.token_hex(8)
+    return make_temporary(path, identity), identity
+
+
+def _write(writer: FolderWriter, pieces: Sequence[SavedPiece], shapes: Sequence[tuple[int, int]]) -> None:
+    try:
+        save(
+            {},
+            storage_writer=writer,
+            planner=PiecesPlanner(pieces, shapes),
+            no_dist=not dist.is_initialized(),
+        )
+    except CheckpointException as failed:
+        raise_failures({rank: error for rank, (error, _) in failed.failures.items()})
+        raise

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,8 @@ from dlrm_pl.errors import DLRMError, NonFiniteError, OutputError
 from dlrm_pl.files.complete_io import sync_path
 from dlrm_pl.model.checkpoints.sharded.names import DENSE_NAME, FORMAT, MARKER_NAME, PART_NAME, WEIGHT, SavedPiece
 from dlrm_pl.model.training.resuming.run_record import RunRecord
-from dlrm_pl.saving.snapshot import Snapshot, can_write
+from dlrm_pl.saving.pages import LargePages
+from dlrm_pl.saving.snapshot import Snapshot, Writer, can_write
 from dlrm_pl.torch_file.writer import write_torch_file
 
 
@@ -33,14 +36,26 @@ class FolderWriter(StorageWriter):
         identity: random text that all files state, the same on all processes.
         rank: number of this process.
         dense: everything but the tables, as Lightning collected it; the coordinator writes it.
+        asynchronous: write the tables in a child process, which has a snapshot of the memory. The marker is then
+            written by ``mark``, when the files of all processes are there.
+
+    Attributes:
+        child: the child process; None where the tables are written already.
+        pages: the memory of what it writes.
     """
 
-    def __init__(self, folder: Path, path: Path, identity: str, rank: int, dense: dict[str, Any]) -> None:
+    def __init__(
+        self, folder: Path, path: Path, identity: str, rank: int, dense: dict[str, Any], asynchronous: bool = False
+    ) -> None:
         self._folder, self._path, self._identity, self._rank, self._dense = folder, path, identity, rank, dense
         nonfinite = RunRecord.read(dense).nonfinite_tables  # Imported so.
         self._may_be_nonfinite = {int(name.split(".")[3]) for name in nonfinite if ".embedding_bags.tables." in name}
         self._part = folder / PART_NAME.format(rank)
         self._is_coordinator = False
+        self._asynchronous = asynchronous
+        self._files: dict[str, int] = {}
+        self.child: Writer | None = None
+        self.pages: LargePages | None = None
 
     def reset(self, checkpoint_id: str | os.PathLike[str] | None = None) -> None:
         """Do nothing: a writer is for one checkpoint."""
@@ -74,16 +89,8 @@ class FolderWriter(StorageWriter):
             OutputError: the disk is full, or the folder cannot be written.
         """
         assert isinstance(planner, PiecesPlanner)
-        try:
+        with self._naming_the_checkpoint():
             written = self._write([planner.piece(item) for item in plan.items])
-        except NonFiniteError as error:
-            raise NonFiniteError(str(error).replace(str(self._part), str(self._path))) from None
-        except OSError as error:
-            if isinstance(error, DLRMError):
-                raise
-            raise OutputError(
-                f"{self._path}: not written: {error.strerror} on {socket.gethostname()}. Earlier checkpoints are whole."
-            ) from error
         result: Future[Any] = Future()
         result.set_result(written)
         return result
@@ -97,26 +104,71 @@ class FolderWriter(StorageWriter):
             "pieces": [dict(piece) for piece in with_padding(pieces)],
         }
         names = {id(piece["values"]): _name(piece) for piece in pieces if piece["table"] not in self._may_be_nonfinite}
-        if can_write():
-            Snapshot(path, contents, lambda tensor: names.get(id(tensor))).write()
-        else:
+        if not can_write():
             write_torch_file(path, contents)
-        written = {path.name: path.stat().st_size}
+            written = {path.name: path.stat().st_size}
+        else:
+            snapshot = Snapshot(path, contents, lambda tensor: names.get(id(tensor)))
+            written = {path.name: snapshot.size}
+            if self._asynchronous:
+                self.child = snapshot.start_or_write()
+                self.pages = LargePages(snapshot.memory)
+            else:
+                snapshot.write()
         if self._is_coordinator:
             dense = self._folder / DENSE_NAME
             AtomicCheckpointIO().save_checkpoint(self._dense, dense)
             written[dense.name] = dense.stat().st_size
         return written
 
+    @contextmanager
+    def _naming_the_checkpoint(self) -> Iterator[None]:
+        """Name the checkpoint in errors, in place of a file of it."""
+        try:
+            yield
+        except NonFiniteError as error:
+            raise NonFiniteError(str(error).replace(str(self._part), str(self._path))) from None
+        except OSError as error:
+            if isinstance(error, DLRMError):
+                raise
+            raise OutputError(
+                f"{self._path}: not written: {error.strerror} on {socket.gethostname()}. Earlier checkpoints are whole."
+            ) from error
+
     def finish(self, metadata: Metadata, results: list[Any]) -> None:
-        """Write the marker, once all processes have written their files."""
-        files = {name: size for written in results for name, size in written.items()}
+        """Write the marker, once all processes have written their files; later, if children do it."""
+        self._files = {name: size for written in results for name, size in written.items()}
+        if not self._asynchronous:
+            self.mark()
+
+    def wait(self) -> None:
+        """Wait until the files of this process are there.
+
+        Raises:
+            NonFiniteError: a value is NaN or infinite.
+            OutputError: the disk is full, or the child was killed.
+        """
+        child, self.child = self.child, None
+        if child is not None:
+            with self._naming_the_checkpoint():
+                child.wait()
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the files of all processes are there; known to the coordinator."""
+        try:
+            return all((self._folder / name).stat().st_size == size for name, size in self._files.items())
+        except OSError:  # Not there yet.
+            return False
+
+    def mark(self) -> None:
+        """Write the marker, which says that all files are there."""
         marker = self._folder / MARKER_NAME
         stated = {
             "format": FORMAT,
             "identity": self._identity,
             "global_step": self._dense.get("global_step", 0),
-            "files": dict(sorted(files.items())),
+            "files": dict(sorted(self._files.items())),
         }
         with marker.open("w", encoding="utf-8") as handle:
             json.dump(stated, handle)

@@ -21,7 +21,9 @@ from contextlib import nullcontext
 from pytorch_lightning.callbacks import ModelCheckpoint
 from dlrm_pl.model.training.weight_init import skip_weight_init, weights_on_shards
 
-def train(batch_size, sharded, data, steps, callbacks=(), ckpt_path=None, override=False, devices=2, **options):
+def train(
+    batch_size, sharded, data, steps, callbacks=(), ckpt_path=None, devices=2, asynchronous=False, **options
+):
     from dlrm_pl.distributed.strategy import ShardedStrategy
 
     torch.manual_seed(3)
@@ -35,8 +37,9 @@ def train(batch_size, sharded, data, steps, callbacks=(), ckpt_path=None, overri
         accelerator="cpu", devices=devices, strategy=ShardedStrategy(**sharded), max_steps=steps, logger=False,
         enable_checkpointing=bool(callbacks), enable_progress_bar=False, enable_model_summary=False,
         num_sanity_val_steps=0, limit_val_batches=0, callbacks=list(callbacks),
+        async_checkpoints=asynchronous,
     )
-    trainer.fit(module, datamodule=data, ckpt_path=ckpt_path, override=override)
+    trainer.fit(module, datamodule=data, ckpt_path=ckpt_path)
     return trainer, module
 """
 """Program that defines ``train``, for the beginning of a script of ``run_sharded``."""

@@ -22,6 +22,8 @@ _REASONS = {
     "model": "the steps would be others than those of a training without an interruption",
     "model.engine": "rounding would differ from that of a training without an interruption",
 }
+_OF_PROCESSES = ("trainer.devices", "data.batch_size", "model.engine")
+"""Settings that only change the rounding, where another number of processes trains on the same rows in each step."""
 _OF_STATE = ("model.optimizer", "model.dense_optimizer")
 """Settings that the optimizer's state in a checkpoint belongs to, so that they cannot change."""
 
@@ -93,6 +95,8 @@ class RunRecord:
     def resumed(self, now: Mapping[str, Any], *, step: int, override: bool) -> Self:
         """Return the record of a training that goes on from a checkpoint with this one.
 
+        Another number of processes may go on where their batches together have as many rows as those of the checkpoint.
+
         Args:
             now: settings of the training.
             step: optimizer step of the checkpoint.
@@ -106,6 +110,9 @@ class RunRecord:
             for name, before in self.settings.items()
             if name in now and now[name] != before
         }
+        rows, devices = _rows_of_step(self.settings), now.get("trainer.devices")
+        if "trainer.devices" in changes and rows is not None and rows == _rows_of_step(now):
+            changes = {name: change for name, change in changes.items() if name not in _OF_PROCESSES}
         if override and (fixed := [changes[name] for name in _OF_STATE if name in changes]):
             raise ConfigurationError(
                 f"--override cannot change the optimizer: {'; '.join(fixed)}, and the state in the checkpoint is of "
@@ -114,14 +121,25 @@ class RunRecord:
         overridden = self.overridden
         if changes and not override:
             reasons = dict.fromkeys(_REASONS.get(name) or _REASONS[name.partition(".")[0]] for name in changes)
+            same = ""
+            if "trainer.devices" in changes and rows is not None and devices and rows % devices == 0:
+                same = (
+                    f" With data.batch_size={rows // devices}, a step would have the {rows:,} rows of the checkpoint's."
+                )
             raise ConfigurationError(
                 f"The training cannot be continued with other settings: {'; '.join(changes.values())}. "
-                f"{_capital('; and '.join(reasons))}. Give the settings of the checkpoint, or --override to go on "
-                "with these all the same; later checkpoints will say so."
+                f"{_capital('; and '.join(reasons))}.{same} Give the settings of the checkpoint, or --override to go "
+                "on with these all the same; later checkpoints will say so."
             )
         if changes:
             overridden = (*overridden, Override(step, list(changes.values())))
         return type(self)(now, overridden, self.nonfinite_tables)
+
+
+def _rows_of_step(settings: Mapping[str, Any]) -> int | None:
+    """Return the rows that all processes together take at a time; None where it is not known."""
+    sizes = [settings.get(name) for name in ("data.batch_size", "trainer.devices")]
+    return sizes[0] * sizes[1] if isinstance(sizes[0], int) and isinstance(sizes[1], int) else None
 
 
 def _text(value: Any) -> str:
