@@ -15,6 +15,7 @@ import torch
 import yaml
 
 from dlrm_pl.model.load import load_checkpoint
+from tests.support.processes.forked import forked_command
 from tests.support.processes.sharded import needs_engine
 
 pytestmark = [pytest.mark.long, needs_engine]
@@ -43,8 +44,13 @@ def config(synthetic_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 def _run(*arguments: object, launcher: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    """Run a command: a launcher starts programs, and without one the first process is a fork."""
     command = [sys.executable, *launcher, _CLI, *map(str, arguments)]
-    return subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
+    if launcher:
+        return subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
+    process = forked_command(*arguments)
+    output, errors = process.communicate(timeout=250)
+    return subprocess.CompletedProcess(command, process.wait(0), output, errors)
 
 
 def _trained(config: Path, folder: Path, *options: str, launcher: tuple[str, ...] = ()) -> Path:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
 
-from tests.support.commands import ROOT, expect_error, run, write_config
+from tests.support.commands import expect_error, run, write_config
+from tests.support.processes.forked import forked_command, torchrun_environments
 
 # Lightning warns about a short run's logging interval and about checkpoints that are already there.
 pytestmark = [pytest.mark.long, pytest.mark.filterwarnings("ignore::UserWarning")]
@@ -42,13 +40,10 @@ def test_two_ranks_train_the_model_that_one_trains(synthetic_folder: Path, tmp_p
         if ranks == 1:  # In this process, as one who knows of no ranks trains.
             assert run(*fit) == 0
         else:
-            command = [sys.executable, ROOT / "cli.py", *fit, "--trainer.devices", str(ranks)]
-            environment = os.environ | {"OMP_NUM_THREADS": "1"}
-            ended = subprocess.run(
-                [*command, "--trainer.strategy", "ddp"],
-                *(), env=environment, capture_output=True, text=True, timeout=250, check=False,
-            )  # fmt: skip
-            assert ended.returncode == 0, ended.stderr
+            fit += ["--trainer.devices", str(ranks), "--trainer.strategy", "ddp"]
+            processes = [forked_command(*fit, environment=one) for one in torchrun_environments(ranks)]
+            for process in processes:
+                assert process.wait(timeout=250) == 0, process.errors()
         assert run("verify", "--artifact", folder / "artifact", "--data", synthetic_folder) == 0
         states.append(torch.load(folder / "run" / "model.ckpt", weights_only=True)["state_dict"])
     for name, weight in states[0].items():

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -13,7 +11,8 @@ import pytest
 
 from dlrm_pl.artifact.store import load_artifact
 from dlrm_pl.cli import main as cli
-from tests.support.commands import ROOT, run, write_config
+from tests.support.commands import run, write_config
+from tests.support.processes.forked import forked_command
 
 # Lightning warns about a short run's logging interval and about checkpoints that are already there.
 pytestmark = [pytest.mark.long, pytest.mark.filterwarnings("ignore::UserWarning")]
@@ -61,13 +60,8 @@ def test_a_stopped_command_leaves_nothing_half_written(
     # What the stage writes first; predict's has its process in the name.
     first = {"synthesize": ".out.tmp", "fit": "run", "predict": ".p.csv.*.tmp"}
     command = [stage, *commands[stage]]
-    process = subprocess.Popen(
-        [sys.executable, ROOT / "cli.py", *command],
-        env=os.environ | {"DLRM_PL_ISA": "fallback"},  # Slow, so that predict is far from its end.
-        stderr=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    # The slow kernels, so that predict is far from its end.
+    process = forked_command(*command, environment={"DLRM_PL_ISA": "fallback"})
     try:
         deadline = time.monotonic() + 200
         while not list(tmp_path.glob(first[stage])) and time.monotonic() < deadline:
@@ -91,9 +85,7 @@ def test_interrupted_search_ends_with_its_best_and_the_next_one_goes_on(
 ) -> None:
     config = write_config(tmp_path, synthetic_folder)
     command = ("quantize", "-c", config, "--ckpt_path", fitted / "run" / "model.ckpt", "--absolute", "0")
-    process = subprocess.Popen(
-        [sys.executable, ROOT / "cli.py", *map(str, command)], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+    process = forked_command(*command)
     log = tmp_path / ".artifact.trials.jsonl"
     try:
         deadline = time.monotonic() + 200

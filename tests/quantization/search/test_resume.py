@@ -7,9 +7,9 @@ import importlib.util
 import json
 import logging
 import signal
-import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -33,11 +33,11 @@ from dlrm_pl.quantization.search.trial_log import TrialLog
 from dlrm_pl.quantization.search.tune import tune
 from dlrm_pl.runtime.int8_dlrm import Int8DLRM
 from tests.support import tiny
+from tests.support.processes.forked import Forked
 from tests.support.quantization.resumable import SETTINGS, data, summary
 
 pytestmark = pytest.mark.long
 
-TESTS = Path(__file__).parents[3]
 
 PROGRAM = """
     import json, sys, time
@@ -60,23 +60,19 @@ PROGRAM = """
 """
 
 
-def start(output: Path, pause_s: float) -> subprocess.Popen[str]:
-    program = f"import sys; sys.path.insert(0, {str(TESTS)!r})\n" + textwrap.dedent(PROGRAM)
-    command = [sys.executable, "-c", program, str(output), str(pause_s)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def start(output: Path, pause_s: float) -> Forked:
+    return Forked(textwrap.dedent(PROGRAM), [output, pause_s])
 
 
 def kill_after(output: Path, trials: int) -> None:
     """Begin a search and kill it when it has done so many trials."""
     process = start(output, pause_s=0.05)
     try:
-        assert process.stdout is not None
-        for _ in range(trials):
-            assert process.stdout.readline()
+        while process.output().count("\n") < trials and process.poll() is None:
+            time.sleep(0.01)
     finally:
         process.kill()
-        process.communicate()
-    assert process.returncode == -signal.SIGKILL
+    assert process.wait(timeout=60) == -signal.SIGKILL, process.errors()
 
 
 def finish(output: Path) -> tuple[list[str], dict[str, object]]:

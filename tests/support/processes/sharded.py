@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
-import sys
+import importlib.util
 from pathlib import Path
 
 import pytest
 
+from tests.support.processes.forked import Forked, torchrun_environments
+
 needs_engine = pytest.mark.skipif(
-    subprocess.run([sys.executable, "-c", "import importlib.util as i; i.find_spec('torchrec') or exit(1)"]).returncode
-    != 0,
+    importlib.util.find_spec("torchrec") is None,
     reason="TorchRec is not installed, see requirements/torchrec.txt",
 )
 
@@ -65,34 +63,11 @@ def run_sharded(script: str, folder: Path, count: int = 2) -> None:
     assert not failed, "\n\n".join(failed)
 
 
-def start_sharded(script: str, folder: Path, count: int = 2) -> list[subprocess.Popen[str]]:
+def start_sharded(script: str, folder: Path, count: int = 2) -> list[Forked]:
     """Start the processes of ``run_sharded``."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
-    return [
-        subprocess.Popen(
-            [sys.executable, "-c", _PROLOGUE + script, str(folder)],
-            env=os.environ
-            | {
-                "OMP_NUM_THREADS": "1",
-                "MASTER_ADDR": "127.0.0.1",
-                "MASTER_PORT": str(port),
-                "RANK": str(rank),
-                "LOCAL_RANK": str(rank),
-                "GROUP_RANK": "0",
-                "WORLD_SIZE": str(count),
-                "LOCAL_WORLD_SIZE": str(count),
-                "TORCHELASTIC_RUN_ID": "test",
-            },
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(count)
-    ]
+    return [Forked(_PROLOGUE + script, [folder], environment=one) for one in torchrun_environments(count)]
 
 
-def end_sharded(processes: list[subprocess.Popen[str]]) -> list[tuple[int, str]]:
+def end_sharded(processes: list[Forked]) -> list[tuple[int, str]]:
     """Wait for processes; returns the status of each, and what it wrote to stderr."""
-    errors = [process.communicate(timeout=250)[1] for process in processes]
-    return [(process.returncode, error) for process, error in zip(processes, errors, strict=True)]
+    return [(process.wait(timeout=250), process.errors()) for process in processes]

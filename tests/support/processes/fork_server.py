@@ -1,0 +1,80 @@
+"""Import what programs need, then fork a process for each: run as a program itself, see ``forked``."""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import json
+import os
+import selectors
+import signal
+import socket
+import struct
+import sys
+import types
+import warnings
+from typing import Any
+
+STATUS = struct.Struct("i")
+
+
+def serve(connection: socket.socket) -> dict[str, Any] | None:
+    """Fork for each request, and report how each process ended.
+
+    Returns:
+        In a forked process what it is to run; in the server None, once nobody can ask for another.
+    """
+    with selectors.DefaultSelector() as waiting:
+        waiting.register(connection, selectors.EVENT_READ)
+        while True:
+            for key, _ in waiting.select():
+                if key.fileobj is not connection:
+                    _report(waiting, key)
+                    continue
+                message, files, _, _ = socket.recv_fds(connection, 1 << 20, 4)
+                if not message:
+                    return None
+                *standard, ended = files
+                pid = os.fork()
+                if pid == 0:
+                    connection.close()
+                    os.close(ended)
+                    for number, file in enumerate(standard):
+                        os.dup2(file, number)
+                        os.close(file)
+                    return dict(json.loads(message))
+                for file in standard:
+                    os.close(file)
+                waiting.register(os.pidfd_open(pid), selectors.EVENT_READ, (pid, ended))
+                connection.sendall(STATUS.pack(pid))
+
+
+def _report(waiting: selectors.BaseSelector, key: selectors.SelectorKey) -> None:
+    pid, ended = key.data
+    waiting.unregister(key.fileobj)
+    os.close(key.fd)
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    os.write(ended, STATUS.pack(status))
+    os.close(ended)
+
+
+def run(program: dict[str, Any]) -> None:
+    """Be the program: its environment, folder, arguments and code."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.environ.clear()
+    os.environ.update(program["environment"])
+    os.chdir(program["folder"])
+    sys.argv = program["arguments"]
+    main = sys.modules["__main__"] = types.ModuleType("__main__")
+    exec(compile(program["code"], program["name"], "exec"), main.__dict__)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with warnings.catch_warnings(action="ignore"):
+        for module in sys.argv[2:]:
+            importlib.import_module(module)
+    gc.collect()
+    gc.freeze()
+    if (asked := serve(socket.socket(fileno=int(sys.argv[1])))) is not None:
+        run(asked)

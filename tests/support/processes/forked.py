@@ -1,0 +1,155 @@
+"""Programs that begin with torch, Lightning and the package already imported.
+
+A process that imports them takes about six seconds of the processor before its first line, twice what most of them
+take for what they are tested for. Here one process imports them, once for all tests of a pytest process, and each
+program is a fork of it: a process of its own, with its own signals, environment, folder and output. What is tested is
+not the start of a program, nor how much memory it takes: such tests use ``subprocess``.
+"""
+
+from __future__ import annotations
+
+import atexit
+import importlib.util
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+
+from tests.support.commands import ROOT
+from tests.support.processes.fork_server import STATUS
+
+_ENVIRONMENT = {"OMP_NUM_THREADS": "1"}
+_MODULES = ["dlrm_pl.cli.lightning_cli"]
+_SHARDED = ["torchrec", "dlrm_pl.distributed.strategy"]
+
+
+class Forked:
+    """A program that was started, with the methods of ``subprocess.Popen`` that tests need."""
+
+    def __init__(
+        self,
+        code: str,
+        arguments: Sequence[object] = (),
+        *,
+        name: str = "<string>",
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        program = {
+            "code": code,
+            "name": name,
+            "arguments": [name, *map(str, arguments)],
+            "environment": dict(os.environ) | _ENVIRONMENT | dict(environment or {}),
+            "folder": str(Path.cwd()),
+        }
+        self.returncode: int | None = None
+        self._files = [os.memfd_create("stdout"), os.memfd_create("stderr")]
+        self._written = ["", ""]
+        self._ended, ended = os.pipe()
+        with open(os.devnull) as nothing:
+            files = [nothing.fileno(), *self._files, ended]
+            server = _server()
+            socket.send_fds(server, [json.dumps(program).encode()], files)
+        os.close(ended)
+        self.pid: int = STATUS.unpack(server.recv(STATUS.size))[0]
+
+    def poll(self) -> int | None:
+        """The status, once the program has ended."""
+        return self._status(0)
+
+    def wait(self, timeout: float) -> int:
+        """Wait for the program; returns its status, minus the signal's number if one ended it."""
+        status = self._status(timeout)
+        if status is None:
+            raise subprocess.TimeoutExpired("a forked program", timeout)
+        return status
+
+    def communicate(self, timeout: float) -> tuple[str, str]:
+        """Wait for the program; returns what it wrote to stdout and to stderr."""
+        self.wait(timeout)
+        return self.output(), self.errors()
+
+    def output(self) -> str:
+        """What it has written to stdout until now."""
+        return self._text(0)
+
+    def errors(self) -> str:
+        """What it has written to stderr until now."""
+        return self._text(1)
+
+    def send_signal(self, number: int) -> None:
+        """Send it a signal, if it has not ended."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """Kill it, if it has not ended."""
+        self.send_signal(signal.SIGKILL)
+
+    def _status(self, timeout: float) -> int | None:
+        if self.returncode is None and select.select([self._ended], [], [], timeout)[0]:
+            self.returncode = STATUS.unpack(os.read(self._ended, STATUS.size))[0]
+            self._written = [self._text(0), self._text(1)]
+            for file in (self._ended, *self._files):
+                os.close(file)
+            self._files = []
+        return self.returncode
+
+    def _text(self, number: int) -> str:
+        if not self._files:
+            return self._written[number]
+        file = self._files[number]
+        return os.pread(file, os.fstat(file).st_size, 0).decode()
+
+
+def forked_command(*arguments: object, environment: Mapping[str, str] | None = None) -> Forked:
+    """Start ``python cli.py`` with these arguments."""
+    path = ROOT / "cli.py"
+    return Forked(path.read_text(), arguments, name=str(path), environment=environment)
+
+
+def torchrun_environments(count: int) -> list[dict[str, str]]:
+    """The variables by which torchrun tells each of ``count`` processes of its others."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    return [
+        {
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(port),
+            "RANK": str(rank),
+            "LOCAL_RANK": str(rank),
+            "GROUP_RANK": "0",
+            "WORLD_SIZE": str(count),
+            "LOCAL_WORLD_SIZE": str(count),
+            "TORCHELASTIC_RUN_ID": "test",
+        }
+        for rank in range(count)
+    ]
+
+
+@cache
+def _server() -> socket.socket:
+    here, there = socket.socketpair()
+    modules = _MODULES + (_SHARDED if importlib.util.find_spec("torchrec") else [])
+    command = [sys.executable, "-m", "tests.support.processes.fork_server", str(there.fileno()), *modules]
+    server = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=os.environ | _ENVIRONMENT,
+        pass_fds=[there.fileno()],
+        stdin=subprocess.DEVNULL,
+    )
+    there.close()
+
+    def end() -> None:
+        here.close()
+        server.wait()
+
+    atexit.register(end)
+    return here
