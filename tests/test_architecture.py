@@ -76,6 +76,13 @@ RANKS = [
     {"artifact/report"},
     {"artifact/writing", "artifact/verification", "export"},
     {"serving"},
+    {"server/protocol"},
+    {"server/inputs"},
+    {"server/batching"},
+    {"server/models"},
+    {"server/settings"},
+    {"server/http"},
+    {"server"},
     {"benchmark"},
     {"benchmark/mlperf"},
     {"benchmark/report"},
@@ -163,6 +170,9 @@ ONLY_IN = {
     ],
     "fsspec": ["files/remote.py"],
     "ray": ["data/preprocessing/cluster/local_node.py", "data/preprocessing/cluster/ray_cluster.py"],
+    "uvicorn": ["cli/commands/serve.py", "server/http/connections.py", "server/run.py"],
+    "httptools": ["cli/commands/serve.py"],
+    "uvloop": ["cli/commands/serve.py"],
     "fbgemm_gpu": ["distributed/engine.py", "distributed/optimizers.py"],
 }
 

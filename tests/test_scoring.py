@@ -17,6 +17,7 @@ from dlrm_pl.data.loading.dataset import ClickDataset
 from dlrm_pl.errors import ConfigurationError, LookupIndexError, ShapeError
 from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.model.training.lightning_module import DLRMModule
+from dlrm_pl.scoring import probabilities_of
 from tests.support import tiny
 
 RNG = np.random.default_rng(0)
@@ -107,3 +108,12 @@ def test_an_index_outside_its_table_is_named(model: DLRM, as_given: Any) -> None
     beyond[4, 1] = 7
     with pytest.raises(LookupIndexError, match="Table 1 has 7 rows, but the index is 7"):
         model.predict(as_given(ClickBatch.from_arrays(DENSE, beyond)))
+
+
+def test_probability_depends_on_its_logit_alone() -> None:
+    logits = torch.randn(40_000, generator=torch.Generator().manual_seed(0)) * 5
+    together = probabilities_of(logits)
+    for start, stop in ((0, 1), (7, 8), (3, 36), (100, 165), (20_000, 39_999)):
+        np.testing.assert_array_equal(probabilities_of(logits[start:stop].clone()), together[start:stop])
+    np.testing.assert_allclose(together, torch.sigmoid(logits.double()).numpy(), rtol=1e-6)
+    assert probabilities_of(torch.empty(0)).shape == (0,)

@@ -13,6 +13,7 @@ from dlrm_pl.cli.commands.inspect import inspect
 from dlrm_pl.cli.commands.merge_checkpoint import merge_checkpoint
 from dlrm_pl.cli.commands.predict import predict_with_artifact
 from dlrm_pl.cli.commands.preprocess import preprocess
+from dlrm_pl.cli.commands.serve import serve
 from dlrm_pl.cli.commands.synthesize import synthesize
 from dlrm_pl.cli.commands.verify import verify
 from dlrm_pl.cli.output import Report
@@ -22,6 +23,7 @@ LIGHT: dict[str, Callable[..., Report | None]] = {
     "preprocess": preprocess,
     "verify": verify,
     "benchmark": benchmark,
+    "serve": serve,
     "inspect": inspect,
     "merge-checkpoint": merge_checkpoint,
     "export-tables": export_tables,
@@ -55,6 +57,7 @@ ORDER = (
     "quantize",
     "verify",
     "benchmark",
+    "serve",
     "inspect",
     "merge-checkpoint",
     "import-checkpoint",
@@ -75,6 +78,7 @@ EXAMPLES = {
     "quantize": "-c quickstart -c int8 --data.folder clicks --ckpt_path model.ckpt --output int8",
     "verify": "--artifact artifacts/int8 --data clicks --ckpt_path model.ckpt",
     "benchmark": "--artifact artifacts/int8 --ckpt_path model.ckpt --output benchmark",
+    "serve": "--artifact artifacts/int8 --port 8000",
     "inspect": "artifacts/int8",
     "merge-checkpoint": "step=1000.ckpt --output model.ckpt",
     "export-tables": "--ckpt_path model.ckpt --output tables --bits 4",

@@ -1,0 +1,147 @@
+"""Serve artifacts over HTTP."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from pathlib import Path
+from typing import Literal
+
+from dlrm_pl.cli.output import Report
+from dlrm_pl.errors import ConfigurationError
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_LOOPBACK = ("127.", "::1", "localhost")
+
+
+def serve(
+    artifact: str | None = None,
+    model: list[str] | None = None,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    token_file: str | None = None,
+    threads: int = 1,
+    pages: Literal["mapped", "prefault", "huge"] = "mapped",
+    checksums: Literal["auto", "always", "never"] = "auto",
+    versions: int = 1,
+    poll_s: float = 1.0,
+    allow_not_accepted: bool = False,
+    max_rows: int = 8192,
+    max_body_mb: float = 16.0,
+    max_connections: int = 1000,
+    batch_rows: int = 2048,
+    batch_delay_ms: float = 0.0,
+    queue_rows: int = 16384,
+    request_timeout_s: float = 30.0,
+    drain_s: float = 30.0,
+    log_requests: bool = False,
+) -> Report | None:
+    """Serve artifacts over HTTP, by the Open Inference Protocol, until SIGTERM or ctrl-C.
+
+    A folder that `quantize` replaces is loaded beside the old one, checked, and takes its place without a failed
+    request. The log goes to the error output, one JSON object a line.
+
+    Args:
+        artifact: artifact folder, or a folder with one artifact for each version, in subfolders named by numbers. The
+            model is served under the name of the folder.
+        model: further models, each NAME=DIR, for example [clicks=artifacts/int8,ads=artifacts/ads].
+        host: address to listen on. Others than loopback can be reached from outside: use --token_file, and a proxy that
+            speaks TLS.
+        port: port to listen on; 0: a free one, which is printed.
+        token_file: file with a token that requests must carry, as the header "Authorization: Bearer TOKEN". Health
+            checks need none.
+        threads: threads that compute a batch.
+        pages: how tables lie in memory: mapped from the file, read ahead, or copied to 2 MiB pages.
+        checksums: files whose checksums are compared before an artifact is served: all, none, or all if they are
+            smaller than 1 GiB together, else the small ones (auto).
+        versions: number of versions of a model that are served, the newest of its folder.
+        poll_s: seconds between two looks for newer versions; 0: only at SIGHUP, or at a request to load.
+        allow_not_accepted: serve artifacts that `quantize` did not accept, too.
+        max_rows: largest number of rows of a request.
+        max_body_mb: largest body of a request, in MiB, also after it was unpacked.
+        max_connections: largest number of connections.
+        batch_rows: rows of several requests that are scored together at most.
+        batch_delay_ms: how long the first request of a batch waits for others; 0: a batch has what has come while the
+            one before was scored.
+        queue_rows: rows that may wait; further requests are answered with status 503.
+        request_timeout_s: seconds for a request to arrive, and for its response to be taken; slower clients are cut
+            off.
+        drain_s: seconds for the requests that are there at SIGTERM to be answered.
+        log_requests: log each request.
+    """
+    folders = _folders(artifact, model or [])
+    try:
+        import httptools  # noqa: F401
+        import uvicorn  # noqa: F401
+        import uvloop  # noqa: F401
+    except ImportError as error:
+        raise ConfigurationError(
+            f'serve needs uvicorn, httptools and uvloop ({error}). Install them: pip install "dlrm-pl[serve]".'
+        ) from None
+    import torch
+
+    from dlrm_pl.program import EXIT_INTERRUPTED
+    from dlrm_pl.server.batching.batcher import BatchLimits
+    from dlrm_pl.server.http.logs import JsonFormatter
+    from dlrm_pl.server.http.tokens import Token
+    from dlrm_pl.server.models.served import LoadSettings
+    from dlrm_pl.server.run import serve as run
+    from dlrm_pl.server.settings import Limits, ServerSettings
+
+    for name, value in {"threads": threads, "versions": versions, "batch_rows": batch_rows}.items():
+        if value < 1:
+            raise ConfigurationError(f"{name}={value} must be at least 1.")
+    for name, number in {"poll_s": poll_s, "batch_delay_ms": batch_delay_ms, "queue_rows": queue_rows}.items():
+        if number < 0:
+            raise ConfigurationError(f"{name}={number} must not be negative.")
+    settings = ServerSettings(
+        host=host,
+        port=port,
+        limits=Limits(
+            rows=max_rows,
+            body_bytes=int(max_body_mb * 2**20),
+            connections=max_connections,
+            request_s=request_timeout_s,
+            drain_s=drain_s,
+        ),
+        batching=BatchLimits(batch_rows=batch_rows, queue_rows=queue_rows, delay_s=batch_delay_ms / 1000),
+        loading=LoadSettings(pages, checksums, allow_not_accepted, versions, poll_s),
+        log_requests=log_requests,
+    )
+    token = None if token_file is None else Token.read(Path(token_file))
+    for handler in logging.getLogger().handlers:
+        handler.setFormatter(JsonFormatter())
+    if token is None and not host.startswith(_LOOPBACK):
+        logging.getLogger("dlrm_pl").warning(
+            "host=%s can be reached from outside, and there is no token: give --token_file", host
+        )
+    torch.set_num_threads(threads)
+
+    def started(url: str) -> None:
+        print(f"serving {', '.join(folders)} at {url}", flush=True)
+
+    if run(folders, settings, token, started) == 2:
+        sys.exit(EXIT_INTERRUPTED)
+    return None
+
+
+def _folders(artifact: str | None, models: list[str]) -> dict[str, Path]:
+    """Return the folders of the models by name."""
+    folders: dict[str, Path] = {}
+    if artifact is not None:
+        path = Path(artifact)
+        folders[re.sub(r"[^A-Za-z0-9_.-]", "_", path.resolve().name).lstrip("_.-") or "model"] = path
+    for item in models:
+        name, separator, folder = item.partition("=")
+        if not separator or not folder or not _NAME.fullmatch(name):
+            raise ConfigurationError(
+                f"model={item!r} must be NAME=DIR, with a name of letters, digits, '_', '.' and '-'. For example: "
+                "--model clicks=artifacts/int8"
+            )
+        if name in folders:
+            raise ConfigurationError(f"model={item!r}: there are two models named {name!r}. Give them different names.")
+        folders[name] = Path(folder).expanduser()
+    if not folders:
+        raise ConfigurationError("There is nothing to serve: give --artifact DIR, or --model NAME=DIR.")
+    return folders

@@ -1,0 +1,1 @@
+"""Requests that arrive together are scored together, within bounds of time and number."""

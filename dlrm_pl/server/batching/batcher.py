@@ -1,0 +1,185 @@
+"""The queue of one model: requests wait here until they are scored, together where that gives the same bits.
+
+A batch of 2,048 rows takes as long as 15 to 30 single rows, so the rows of requests that arrived together make one
+batch. Nobody waits for others to come unless a delay is asked for: while a batch is scored the next one gathers, so
+that batches grow with the load. Small batches are scored in the thread of the event loop, since handing them to another
+one and back takes longer than many of them; larger ones in a thread of their own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from dlrm_pl.batch import ClickBatch
+from dlrm_pl.errors import DLRMError
+from dlrm_pl.server.batching.merging import merged
+
+Floats = npt.NDArray[np.float32]
+
+# Rows that are scored in the event loop, which answers nobody meanwhile: half a millisecond with MLPerf's model.
+_INLINE_ROWS = 64
+
+
+class Scores(NamedTuple):
+    """What a model says of some rows.
+
+    Attributes:
+        logits: float32 ``[B]``.
+        probabilities: float32 ``[B]``.
+    """
+
+    logits: Floats
+    probabilities: Floats
+
+
+class OverloadedError(Exception):
+    """The queue has no room for a request's rows."""
+
+
+@dataclass(frozen=True)
+class BatchLimits:
+    """How requests are batched.
+
+    Attributes:
+        batch_rows: rows of a batch of several requests; a larger request is a batch of its own.
+        queue_rows: rows that may wait.
+        delay_s: how long the first request of a batch waits for others; 0: not at all.
+    """
+
+    batch_rows: int = 2048
+    queue_rows: int = 16384
+    delay_s: float = 0.0
+
+
+@dataclass(slots=True)
+class _Job:
+    batch: ClickBatch
+    rows: int
+    answer: asyncio.Future[Scores]
+
+
+class Batcher:
+    """Scores batches of requests, one batch at a time. Its methods are called in the thread of the event loop.
+
+    Args:
+        score: scores a batch; called in the event loop's thread or in one of the executor's.
+        executor: where large batches are scored.
+        limits: how requests are batched.
+        merges: whether a row's score does not depend on the rows beside it; else each request is scored alone.
+        observe: called with the number of requests and of rows of each batch that was scored.
+    """
+
+    def __init__(
+        self,
+        score: Callable[[ClickBatch], Scores],
+        executor: Executor,
+        limits: BatchLimits,
+        *,
+        merges: bool,
+        observe: Callable[[int, int], None] = lambda requests, rows: None,
+    ) -> None:
+        self._score = score
+        self._executor = executor
+        self._limits = limits
+        self._merges = merges
+        self._observe = observe
+        self._waiting: deque[_Job] = deque()
+        self._is_planned = False
+        self.queued_rows = 0
+
+    def submit(self, batch: ClickBatch) -> asyncio.Future[Scores]:
+        """Queue the rows of a request.
+
+        Returns:
+            Their scores, later; or the error that scoring them raised.
+
+        Raises:
+            OverloadedError: too many rows wait already.
+        """
+        rows = batch.num_samples
+        if self.queued_rows and self.queued_rows + rows > self._limits.queue_rows:
+            raise OverloadedError
+        loop = asyncio.get_running_loop()
+        job = _Job(batch, rows, loop.create_future())
+        self._waiting.append(job)
+        self.queued_rows += rows
+        if not self._is_planned:
+            self._is_planned = True
+            if self._limits.delay_s and rows < self._limits.batch_rows:
+                loop.call_later(self._limits.delay_s, self._next)
+            else:
+                loop.call_soon(self._next)
+        return job.answer
+
+    def _next(self) -> None:
+        """Score what waits, until it is empty or another thread has a batch."""
+        while self._waiting:
+            jobs = self._take()
+            if not jobs:
+                continue
+            rows = sum(job.rows for job in jobs)
+            if rows > _INLINE_ROWS:
+                loop = asyncio.get_running_loop()
+                future = loop.run_in_executor(self._executor, self._scores, jobs)
+                future.add_done_callback(lambda done, jobs=jobs: self._finish(jobs, done.result()))  # type: ignore[misc]
+                return
+            self._answer(jobs, self._scores(jobs))
+            if self._waiting:
+                # Others have a turn first: connections are read, and what they bring joins the next batch.
+                asyncio.get_running_loop().call_soon(self._next)
+                return
+        self._is_planned = False
+
+    def _finish(self, jobs: list[_Job], results: list[Scores | Exception]) -> None:
+        self._answer(jobs, results)
+        self._next()
+
+    def _take(self) -> list[_Job]:
+        """Take the requests of the next batch, without those whose clients have gone."""
+        jobs: list[_Job] = []
+        rows = 0
+        while self._waiting:
+            job = self._waiting[0]
+            if jobs:
+                first = jobs[0].batch
+                fits = rows + job.rows <= self._limits.batch_rows
+                alike = (first.offsets is None) == (job.batch.offsets is None)
+                if not self._merges or not fits or not alike or not job.rows or not rows:
+                    break
+            self._waiting.popleft()
+            self.queued_rows -= job.rows
+            if not job.answer.cancelled():
+                jobs.append(job)
+                rows += job.rows
+        return jobs
+
+    def _scores(self, jobs: list[_Job]) -> list[Scores | Exception]:
+        """Score requests together; one by one where that fails, so that an error is that of its own request."""
+        try:
+            scores = self._score(merged([job.batch for job in jobs]))
+        except DLRMError as error:
+            return [error] if len(jobs) == 1 else [result for job in jobs for result in self._scores([job])]
+        except Exception as error:  # Whatever it is, it is reported by each request, and the queue goes on.
+            return [error] * len(jobs)
+        self._observe(len(jobs), len(scores.logits))
+        if len(jobs) == 1:
+            return [scores]
+        ends = np.cumsum([job.rows for job in jobs])[:-1]
+        return [Scores(*parts) for parts in zip(*(np.split(values, ends) for values in scores), strict=True)]
+
+    def _answer(self, jobs: list[_Job], results: list[Scores | Exception]) -> None:
+        for job, result in zip(jobs, results, strict=True):
+            if job.answer.cancelled():
+                continue
+            if isinstance(result, Exception):
+                job.answer.set_exception(result)
+            else:
+                job.answer.set_result(result)

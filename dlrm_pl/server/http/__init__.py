@@ -1,0 +1,1 @@
+"""The HTTP side: connections and their limits, bodies, tokens, routes, logs and metrics."""

@@ -1,0 +1,92 @@
+"""What a model takes: its inputs for clients, and the batch that a request holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dlrm_pl.artifact.store import Artifact
+from dlrm_pl.batch import ClickBatch
+from dlrm_pl.columns.columns import Columns, nearest_name
+from dlrm_pl.data.formats.row_encoder import RowEncoder
+from dlrm_pl.documents.fields import shown
+from dlrm_pl.errors import ConfigurationError
+from dlrm_pl.server.inputs.fields import FieldInputs
+from dlrm_pl.server.inputs.tensors import DENSE, INDICES, OFFSETS, TensorInputs
+from dlrm_pl.server.protocol.errors import RequestError
+from dlrm_pl.server.protocol.requests import InferenceRequest
+
+
+@dataclass(frozen=True)
+class ParsedRows:
+    """The rows of a request.
+
+    Attributes:
+        batch: the rows.
+        unseen: values that the vocabulary does not have.
+    """
+
+    batch: ClickBatch
+    unseen: int = 0
+
+
+class ModelInputs:
+    """The inputs of an artifact's model, as tensors of ids or as raw values.
+
+    Args:
+        artifact: the artifact; its dictionaries are read here.
+
+    Raises:
+        ArtifactError: the dictionaries are damaged, or are not those of the model.
+    """
+
+    def __init__(self, artifact: Artifact) -> None:
+        architecture = artifact.model.architecture
+        self.columns: Columns | None = artifact.columns
+        self._tensors = TensorInputs(architecture.bottom_mlp[0], architecture.table_sizes, self.columns)
+        self._fields: FieldInputs | None = None
+        self._no_fields = ""
+        try:
+            encoder: RowEncoder = artifact.encoder
+        except ConfigurationError:
+            self._no_fields = (
+                "The model takes dense and indices alone: its artifact has no vocabulary that turns raw values into "
+                "ids. Quantize with --with_vocabulary to send raw values."
+            )
+        else:
+            self._fields = FieldInputs(encoder)
+
+    @property
+    def takes_fields(self) -> bool:
+        """Whether rows may be raw values by the names of their columns."""
+        return self._fields is not None
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        """What a client has to know to send rows: a model of another schema cannot take the place of this one."""
+        return {"inputs": self._tensors.metadata(), "fields": self._fields.metadata() if self._fields else []}
+
+    def rows(self, request: InferenceRequest, max_rows: int) -> ParsedRows:
+        """Return the rows of a request.
+
+        Args:
+            request: the request.
+            max_rows: largest number of rows.
+
+        Raises:
+            RequestError: an input is missing, unknown, of another type or shape, or has values that do not fit.
+        """
+        inputs = request.inputs
+        if inputs.keys() <= {DENSE, INDICES, OFFSETS}:
+            return ParsedRows(self._tensors.batch(inputs, max_rows))
+        if DENSE in inputs or INDICES in inputs:
+            strange = next(name for name in inputs if name not in (DENSE, INDICES, OFFSETS))
+            raise RequestError(
+                400, f"There is no input {shown(strange)}. {nearest_name(strange, (DENSE, INDICES, OFFSETS))}"
+            )
+        if self._fields is None:
+            raise RequestError(400, f"There is no input {shown(next(iter(inputs)))}. {self._no_fields}")
+        batch, unseen = self._fields.batch(inputs, max_rows)
+        return ParsedRows(batch, int(np.sum(unseen)))

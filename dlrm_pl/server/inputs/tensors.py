@@ -1,0 +1,143 @@
+"""Rows as tensors of dense values and ids: one-hot, or bags with offsets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from dlrm_pl.arrays import dense_tensor
+from dlrm_pl.batch import ClickBatch
+from dlrm_pl.columns.columns import Columns
+from dlrm_pl.documents.fields import shown
+from dlrm_pl.server.protocol.errors import RequestError
+from dlrm_pl.server.protocol.requests import InputTensor
+
+DENSE, INDICES, OFFSETS = "dense", "indices", "offsets"
+_DATATYPES = {DENSE: ("FP32",), INDICES: ("INT64", "INT32"), OFFSETS: ("INT64", "INT32")}
+
+Integers = npt.NDArray[np.int64]
+
+
+class TensorInputs:
+    """The tensors that a model takes.
+
+    Args:
+        num_dense: dense features N.
+        table_sizes: rows of each of the T tables.
+        columns: columns of the rows, whose transforms are applied to the dense values; None: ``log(x + 1)`` is taken.
+    """
+
+    def __init__(self, num_dense: int, table_sizes: Sequence[int], columns: Columns | None) -> None:
+        self._num_dense = num_dense
+        self._columns = columns
+        self._has_lists = columns is not None and not columns.is_one_hot
+        # Compared as unsigned numbers, so that a negative id is a large one.
+        self._sizes = np.array(table_sizes, np.uint64)
+
+    def metadata(self) -> list[dict[str, Any]]:
+        """Return the tensors as the protocol's metadata lists them."""
+        dense = {"name": DENSE, "datatype": "FP32", "shape": [-1, self._num_dense]}
+        if self._has_lists:
+            names = (INDICES, OFFSETS)
+            return [dense, *({"name": name, "datatype": "INT64", "shape": [-1]} for name in names)]
+        return [dense, {"name": INDICES, "datatype": "INT64", "shape": [-1, len(self._sizes)]}]
+
+    def batch(self, inputs: Mapping[str, InputTensor], max_rows: int) -> ClickBatch:
+        """Return the batch of a request, whose ids are all in their tables.
+
+        Raises:
+            RequestError: a tensor is missing, of another type or shape, or has values that do not fit.
+        """
+        for name in (DENSE, INDICES):
+            if name not in inputs:
+                raise RequestError(400, f"The input {name!r} is missing: the model takes {self._wanted()}.")
+        for name, tensor in inputs.items():
+            if tensor.datatype not in _DATATYPES[name]:
+                wanted = " or ".join(_DATATYPES[name])
+                raise RequestError(400, f"input {name!r}: the datatype is {tensor.datatype}, but must be {wanted}.")
+        dense, ids = inputs[DENSE].values, inputs[INDICES].values
+        if dense.ndim != 2 or dense.shape[1] != self._num_dense:
+            raise RequestError(
+                400, f"input 'dense': the shape is {list(dense.shape)}, but must be [rows, {self._num_dense}]."
+            )
+        check_rows(len(dense), max_rows)
+        if np.isinf(dense).any():
+            row, feature = np.argwhere(np.isinf(dense))[0]
+            raise RequestError(
+                400,
+                f"input 'dense': feature {feature} of row {row} is infinite. Give a number; NaN, or null in JSON, "
+                "stands for a missing value.",
+            )
+        if OFFSETS in inputs:
+            indices, offsets = self._bags(len(dense), ids, inputs[OFFSETS].values)
+            return ClickBatch(
+                dense_tensor(dense, self._columns, True), torch.from_numpy(indices), torch.from_numpy(offsets)
+            )
+        indices = self._one_hot(len(dense), ids)
+        return ClickBatch(dense_tensor(dense, self._columns, True), torch.from_numpy(indices))
+
+    def _wanted(self) -> str:
+        return ", ".join(f"{item['name']} {item['datatype']} {item['shape']}" for item in self.metadata())
+
+    def _one_hot(self, rows: int, ids: npt.NDArray[Any]) -> Integers:
+        """Return int64 ``[T, B]`` of ids ``[B, T]``."""
+        tables = len(self._sizes)
+        if ids.shape != (rows, tables):
+            raise RequestError(
+                400,
+                f"input 'indices': the shape is {list(ids.shape)}, but must be [{rows}, {tables}], one id for each of "
+                "the rows of 'dense' and each table. Bags of several ids have the shape [ids] and the input 'offsets'.",
+            )
+        wide = ids.astype(np.int64, copy=False)
+        if (wide.view(np.uint64) >= self._sizes).any():
+            row, table = np.argwhere(wide.view(np.uint64) >= self._sizes)[0]
+            self._refuse(int(ids[row, table]), f"row {row}", int(table))
+        # A copy in any case: the memory of the request is not kept while the row waits.
+        return np.array(wide.T, order="C")
+
+    def _bags(self, rows: int, ids: npt.NDArray[Any], ends: npt.NDArray[Any]) -> tuple[Integers, Integers]:
+        """Return the ids ``[L]`` and offsets ``[T * B + 1]`` of bags, all of table 0 first."""
+        tables = len(self._sizes)
+        needed = tables * rows + 1
+        if ids.ndim != 1 or ends.shape != (needed,):
+            raise RequestError(
+                400,
+                f"inputs 'indices' and 'offsets': the shapes are {list(ids.shape)} and {list(ends.shape)}, but must be "
+                f"[ids] and [{needed}], that is {tables} tables times {rows} rows, plus 1.",
+            )
+        offsets = np.array(ends, np.int64)
+        if offsets[0] != 0 or offsets[-1] != len(ids) or (np.diff(offsets) < 0).any():
+            raise RequestError(
+                400, f"input 'offsets': must begin with 0, never decrease, and end with {len(ids)}, the number of ids."
+            )
+        indices = np.array(ids, np.int64)
+        unsigned = indices.view(np.uint64)
+        bounds = offsets[:: max(rows, 1)] if rows else np.zeros(tables + 1, np.int64)
+        for table in range(tables):
+            part = unsigned[bounds[table] : bounds[table + 1]]
+            if part.size and part.max() >= self._sizes[table]:
+                place = int(bounds[table]) + int(np.argmax(part >= self._sizes[table]))
+                self._refuse(int(indices[place]), f"element {place}", table)
+        return indices, offsets
+
+    def _refuse(self, value: int, where: str, table: int) -> None:
+        name = "" if self._columns is None else f" ({shown(self._columns.sparse[table].name)[1:-1]})"
+        raise RequestError(
+            400,
+            f"input 'indices': {where} has the id {value} for table {table}{name}, which has ids 0 to "
+            f"{int(self._sizes[table]) - 1}. Ids are those that the dictionaries of the model's dataset give.",
+        )
+
+
+def check_rows(rows: int, most: int) -> None:
+    """Check the number of rows of a request.
+
+    Raises:
+        RequestError: there are too many.
+    """
+    if rows > most:
+        raise RequestError(413, f"The request has {rows:,} rows, more than {most:,}. Send them in several requests.")

@@ -1,0 +1,1 @@
+"""The models that are served: loaded, checked, and replaced while requests come in."""

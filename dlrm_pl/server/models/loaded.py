@@ -1,0 +1,123 @@
+"""One version of a model in memory, ready to answer."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from dlrm_pl.artifact.manifest import FILE_NAME, file_sha256
+from dlrm_pl.artifact.store import Artifact, Checksums, load_artifact
+from dlrm_pl.batch import ClickBatch
+from dlrm_pl.errors import ArtifactError
+from dlrm_pl.files.changes import Changes
+from dlrm_pl.kernels.int8.pages import Pages
+from dlrm_pl.scoring import probabilities_of
+from dlrm_pl.server.batching.batcher import Scores
+from dlrm_pl.server.inputs.model_inputs import ModelInputs
+
+log = logging.getLogger(__name__)
+
+_VERSION_DIGITS = 12
+_PROBED_ROWS = (1, 64)
+
+
+class LoadedModel:
+    """An artifact that was loaded and checked.
+
+    Args:
+        folder: the artifact folder.
+        version: name of the version; None: the first digits of the manifest's checksum.
+        pages: how tables are kept in memory.
+        checksums: which files are compared with their checksums.
+        allow_not_accepted: whether the artifact may be one that quantization did not accept.
+
+    Raises:
+        ArtifactError: the artifact is damaged, was not accepted, or gives scores that are no numbers.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        version: str | None = None,
+        *,
+        pages: Pages = "mapped",
+        checksums: Checksums = "auto",
+        allow_not_accepted: bool = False,
+    ) -> None:
+        self.artifact: Artifact = load_artifact(folder, checksums, pages)
+        if not self.artifact.manifest.accepted and not allow_not_accepted:
+            raise ArtifactError(
+                f"{folder}: was not accepted, since its certificate says {self.artifact.certificate.outcome!r}: "
+                f"{self.artifact.certificate.reason}. Quantize again, or serve it with --allow_not_accepted."
+            )
+        self.folder = folder
+        self.version = version or file_sha256(folder / FILE_NAME)[:_VERSION_DIGITS]
+        self.inputs = ModelInputs(self.artifact)
+        self._model = self.artifact.model
+        self._watch = self.artifact.watch
+        self._changes = _changes(self.artifact, pages)
+        self._probe()
+
+    @property
+    def merges(self) -> bool:
+        """Whether a row's score has the same bits whatever rows are beside it, which products of floats do not have."""
+        dtypes = self._model.op_dtypes
+        return all(dtype == "int8" for name, dtype in dtypes.items() if not name.startswith("tables."))
+
+    def check(self) -> None:
+        """Check that no file of the artifact was changed in place; cheap enough to be called for each batch.
+
+        Raises:
+            ArtifactError: one was, and the model must not be used any more.
+        """
+        if self._changes is None:
+            self._watch.check()
+        elif self._changes.seen():
+            self._watch.check()
+            raise ArtifactError(
+                f"{self.folder}: a file was written to while it was in use, so scores may be wrong. Replace a file by "
+                "renaming another one to its name."
+            )
+        else:
+            self._watch.glance()
+
+    def score(self, batch: ClickBatch) -> Scores:
+        """Score a batch; the bits are those of ``predict``.
+
+        Raises:
+            ArtifactError: a file of the artifact was changed in place.
+            DLRMError: the rows cannot be scored.
+        """
+        self.check()
+        with torch.inference_mode():
+            logits = self._model(batch)
+            return Scores(logits.numpy(force=True), probabilities_of(logits))
+
+    def _probe(self) -> None:
+        """Score some rows, so that the first request finds everything in memory that all of them need."""
+        architecture = self._model.architecture
+        rng = np.random.default_rng(0)
+        for rows in _PROBED_ROWS:
+            ids = np.stack([rng.integers(0, size, rows) for size in architecture.table_sizes])
+            dense = torch.zeros(rows, architecture.bottom_mlp[0])
+            if not np.isfinite(self.score(ClickBatch(dense, torch.from_numpy(ids))).logits).all():
+                raise ArtifactError(f"{self.folder}: its model gives scores that are no numbers. Quantize again.")
+
+
+def _changes(artifact: Artifact, pages: Pages) -> Changes | None:
+    """Return the watch over the files that are mapped; None where the system has none to give."""
+    if pages == "huge":
+        return Changes(())  # Tables were copied, and nothing of the files is read any more.
+    try:
+        return Changes(file.descriptor for file in artifact.watch.files)
+    except OSError as error:
+        log.warning(
+            "%s: the system cannot report changes of its files (%s), so they are looked at before each batch, which "
+            "takes a tenth of a millisecond.",
+            artifact.path,
+            error,
+        )
+        return None

@@ -1,0 +1,184 @@
+"""A model that is served under a name: its versions, and their replacement by newer ones."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dlrm_pl.artifact.store import Checksums
+from dlrm_pl.errors import ArtifactError, DLRMError
+from dlrm_pl.kernels.int8.pages import Pages
+from dlrm_pl.server.batching.batcher import Batcher, BatchLimits
+from dlrm_pl.server.models.loaded import LoadedModel
+from dlrm_pl.server.models.sources import FoundVersion, Snapshot, find_versions
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class LoadSettings:
+    """How artifacts are loaded.
+
+    Attributes:
+        pages: how tables are kept in memory.
+        checksums: which files are compared with their checksums.
+        allow_not_accepted: whether artifacts are served that quantization did not accept.
+        versions: number of versions of a model that are served, where its folder has several.
+        poll_s: seconds between two looks for a newer version; 0: only when asked.
+    """
+
+    pages: Pages = "mapped"
+    checksums: Checksums = "auto"
+    allow_not_accepted: bool = False
+    versions: int = 1
+    poll_s: float = 1.0
+
+
+@dataclass(frozen=True)
+class ServedVersion:
+    """A version that requests can reach.
+
+    Attributes:
+        model: the model.
+        batcher: its queue.
+        snapshot: state of its files when it was loaded.
+    """
+
+    model: LoadedModel
+    batcher: Batcher
+    snapshot: Snapshot
+
+
+@dataclass
+class SwapOutcome:
+    """What a look for newer versions found.
+
+    Attributes:
+        loaded: versions that are served now and were not before.
+        removed: versions that were served before.
+        refused: messages about versions that are not served.
+    """
+
+    loaded: list[str] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+
+
+class ServedModel:
+    """The versions of a model that are served under a name.
+
+    Args:
+        name: the name.
+        folder: where its versions lie.
+        settings: how they are loaded.
+        limits: how its requests are batched.
+        observe: called with the number of requests and of rows of each batch.
+
+    Raises:
+        ArtifactError: a version cannot be served; at the start that is an error, later the earlier ones stay.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        folder: Path,
+        settings: LoadSettings,
+        limits: BatchLimits,
+        observe: Callable[[int, int], None] = lambda requests, rows: None,
+    ) -> None:
+        self.name = name
+        self.folder = folder
+        self._settings = settings
+        self._limits = limits
+        self._observe = observe
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix=f"score-{name}")
+        self._refused: dict[Path, Snapshot] = {}
+        found = find_versions(folder, settings.versions)
+        self.versions = self._by_name([self._load(version) for version in found])
+
+    @property
+    def newest(self) -> ServedVersion:
+        """The version that answers requests that ask for none."""
+        return next(reversed(self.versions.values()))
+
+    def look(self, *, again: bool = False) -> tuple[dict[str, ServedVersion], SwapOutcome]:
+        """Look for newer versions and load them, while the earlier ones go on answering; any thread may call this.
+
+        Args:
+            again: also try versions that were refused before.
+
+        Returns:
+            The versions that ``swap`` is to put in place, and what was found.
+        """
+        outcome = SwapOutcome()
+        try:
+            found = find_versions(self.folder, self._settings.versions)
+        except ArtifactError as error:
+            outcome.refused.append(str(error))
+            return self.versions, outcome
+        served = {version.model.folder: version for version in self.versions.values()}
+        kept: list[ServedVersion] = []
+        for version in found:
+            earlier = served.get(version.folder)
+            if earlier is not None and earlier.snapshot == version.snapshot:
+                kept.append(earlier)
+                continue
+            if again or self._refused.get(version.folder) != version.snapshot:
+                try:
+                    loaded = self._load(version)
+                    self._check_schema(loaded.model)
+                except (DLRMError, OSError) as error:
+                    self._refused[version.folder] = version.snapshot
+                    outcome.refused.append(str(error))
+                else:
+                    kept.append(loaded)
+                    outcome.loaded.append(loaded.model.version)
+                    continue
+            if earlier is not None:
+                kept.append(earlier)
+        if not kept:
+            return self.versions, outcome
+        if len(kept) < len(found):  # One was refused: its predecessors stay, so that there are as many as before.
+            names = {version.model.folder for version in kept}
+            missing = len(found) - len(kept)
+            earlier_ones = [version for version in self.versions.values() if version.model.folder not in names]
+            kept = [*earlier_ones[-missing:], *kept]
+        versions = self._by_name(kept)
+        outcome.removed = [name for name in self.versions if name not in versions]
+        return versions, outcome
+
+    def swap(self, versions: dict[str, ServedVersion]) -> None:
+        """Put versions in place; requests that wait for an earlier one are still answered by it."""
+        self.versions = versions
+
+    def close(self) -> None:
+        """End the thread that scores."""
+        self._executor.shutdown(wait=False)
+
+    def _load(self, found: FoundVersion) -> ServedVersion:
+        settings = self._settings
+        model = LoadedModel(
+            found.folder,
+            found.version,
+            pages=settings.pages,
+            checksums=settings.checksums,
+            allow_not_accepted=settings.allow_not_accepted,
+        )
+        batcher = Batcher(model.score, self._executor, self._limits, merges=model.merges, observe=self._observe)
+        return ServedVersion(model, batcher, found.snapshot)
+
+    def _check_schema(self, model: LoadedModel) -> None:
+        now, new = self.newest.model.inputs.schema, model.inputs.schema
+        for part in ("inputs", "fields"):
+            if now[part] and now[part] != new[part]:
+                raise ArtifactError(
+                    f"{model.folder}: takes other {part} than the version that is served, so the requests of its "
+                    "clients would fail. Serve it under another name, with --model NAME=DIR."
+                )
+
+    @staticmethod
+    def _by_name(versions: list[ServedVersion]) -> dict[str, ServedVersion]:
+        return {version.model.version: version for version in versions}

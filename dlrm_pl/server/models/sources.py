@@ -1,0 +1,64 @@
+"""Where the versions of a model lie: an artifact folder, or a folder with one artifact for each version."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from dlrm_pl.artifact.manifest import FILE_NAME
+from dlrm_pl.errors import ArtifactError
+
+Snapshot = tuple[tuple[str, int, int, int], ...]
+"""Name, inode, size and time of each file of a folder, which differ when anything in it was replaced or changed."""
+
+
+@dataclass(frozen=True)
+class FoundVersion:
+    """An artifact folder that is there to be served.
+
+    Attributes:
+        folder: the folder.
+        version: name of the version; None: the artifact names itself.
+        snapshot: state of its files.
+    """
+
+    folder: Path
+    version: str | None
+    snapshot: Snapshot
+
+
+def find_versions(folder: Path, keep: int) -> list[FoundVersion]:
+    """Return the artifacts to serve of a model, the newest last.
+
+    Args:
+        folder: an artifact folder; or a folder whose subfolders are artifacts, named by whole numbers.
+        keep: number of versions to serve, the newest ones.
+
+    Raises:
+        ArtifactError: there is none.
+    """
+    if (folder / FILE_NAME).is_file():
+        return [FoundVersion(folder, None, _snapshot(folder))]
+    numbered = {}
+    if folder.is_dir():
+        for path in folder.iterdir():
+            # A folder that is still being written has no manifest.
+            if path.name.isascii() and path.name.isdigit() and (path / FILE_NAME).is_file():
+                numbered[int(path.name)] = path
+    if not numbered:
+        raise ArtifactError(
+            f"{folder}: is not an artifact, as {FILE_NAME} is missing, and has no folders of artifacts named by "
+            "numbers either. Give a folder that `quantize` wrote."
+        )
+    newest = sorted(numbered)[-keep:]
+    return [FoundVersion(numbered[number], str(number), _snapshot(numbered[number])) for number in newest]
+
+
+def _snapshot(folder: Path) -> Snapshot:
+    try:
+        with os.scandir(folder) as entries:
+            files = [(entry.name, entry.stat()) for entry in entries if entry.is_file()]
+    except OSError as error:
+        raise ArtifactError(f"{folder}: cannot be read ({error.strerror}).") from error
+    return tuple(sorted((name, state.st_ino, state.st_size, state.st_mtime_ns) for name, state in files))

@@ -1,0 +1,33 @@
+"""The outputs of a model: the probability of a click, and the logit that it is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from dlrm_pl.documents.fields import shown
+from dlrm_pl.server.protocol.errors import RequestError
+from dlrm_pl.server.protocol.requests import AskedOutput, InferenceRequest
+
+OUTPUTS = ("probability", "logit")
+
+
+def asked_outputs(request: InferenceRequest) -> Sequence[AskedOutput]:
+    """Return the outputs that a request asks for; by default the probability alone.
+
+    Raises:
+        RequestError: one of them is not there.
+    """
+    if not request.outputs:
+        return (AskedOutput(OUTPUTS[0], request.is_binary),)
+    for output in request.outputs:
+        if output.name not in OUTPUTS:
+            raise RequestError(400, f"There is no output {shown(output.name)}. The outputs are {', '.join(OUTPUTS)}.")
+    if len({output.name for output in request.outputs}) != len(request.outputs):
+        raise RequestError(400, "An output is asked for twice.")
+    return request.outputs
+
+
+def outputs_metadata() -> list[dict[str, Any]]:
+    """Return the outputs as the protocol's metadata lists them."""
+    return [{"name": name, "datatype": "FP32", "shape": [-1]} for name in OUTPUTS]

@@ -1,0 +1,226 @@
+"""Run a server in this process until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import uvicorn
+
+from dlrm_pl.errors import ConfigurationError
+from dlrm_pl.server.http.application import Application
+from dlrm_pl.server.http.connections import connection_class
+from dlrm_pl.server.http.metrics import Metrics
+from dlrm_pl.server.http.tokens import Token
+from dlrm_pl.server.models.registry import Registry
+from dlrm_pl.server.models.served import ServedModel
+from dlrm_pl.server.settings import ServerSettings
+
+log = logging.getLogger(__name__)
+
+# How long a thread of Python goes on while another waits to: the event loop does not stand still for 5 ms, which is
+# Python's usual interval, because a model is being loaded.
+_SWITCH_S = 0.0005
+_WATCH_S = 0.5
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that has the address but does not listen yet, so that an address in use is told at once.
+
+    Raises:
+        ConfigurationError: the address is in use or is none of this machine.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        sock = socket.socket(family, kind, protocol)
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind(address)
+        except BaseException:
+            sock.close()
+            raise
+    except OSError as error:
+        raise ConfigurationError(
+            f"host={host}, port={port}: cannot listen there ({error.strerror or error}). Give another --port, or 0 for "
+            "a free one."
+        ) from None
+    return sock
+
+
+def load_models(folders: Mapping[str, Path], settings: ServerSettings, metrics: Metrics) -> Registry:
+    """Load the models to serve.
+
+    Args:
+        folders: folders by name of the model.
+        settings: settings of the server.
+        metrics: gets the batches.
+
+    Raises:
+        ArtifactError: an artifact is damaged or was not accepted.
+    """
+
+    def observer(name: str) -> Callable[[int, int], None]:
+        return lambda requests, rows: metrics.batch(name, rows)
+
+    return Registry(
+        ServedModel(name, folder, settings.loading, settings.batching, observer(name))
+        for name, folder in folders.items()
+    )
+
+
+class Server(uvicorn.Server):
+    """A server of an application, which stops when it is told to, after it has answered what was asked.
+
+    Args:
+        application: answers the requests.
+        settings: settings of the server.
+        started: called with the URL when connections are accepted.
+    """
+
+    def __init__(self, application: Application, settings: ServerSettings, started: Callable[[str], None]) -> None:
+        self.application = application
+        self.settings = settings
+        self._started = started
+        self.stop_signal: int | None = None
+        config = uvicorn.Config(
+            application,
+            http=connection_class(settings.limits, application.metrics),
+            loop="uvloop",
+            ws="none",
+            lifespan="off",
+            interface="asgi3",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            backlog=2048,
+            timeout_keep_alive=int(max(1, settings.limits.idle_s)),
+        )
+        super().__init__(config)
+
+    def stop(self) -> None:
+        """Begin to stop; from the thread of the event loop."""
+        self.application.is_draining = True
+        self.should_exit = True
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Stop at SIGTERM and SIGINT, look for newer models at SIGHUP; the second SIGINT ends at once."""
+        loop = asyncio.get_running_loop()
+
+        def end(number: int) -> None:
+            if self.stop_signal is not None and number == signal.SIGINT:
+                self.force_exit = True
+            elif self.stop_signal is None:
+                log.info("%s: answering what was asked, then stopping", signal.Signals(number).name)
+            self.stop_signal = self.stop_signal or number
+            self.stop()
+
+        numbers = (signal.SIGTERM, signal.SIGINT)
+        before = {number: signal.getsignal(number) for number in (*numbers, signal.SIGHUP)}
+        for number in numbers:
+            loop.add_signal_handler(number, end, number)
+        loop.add_signal_handler(signal.SIGHUP, self._look_again)
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                loop.remove_signal_handler(number)
+                signal.signal(number, handler)
+
+    def _look_again(self) -> None:
+        async def look() -> None:
+            for model in self.application.registry.models.values():
+                await self.application.refresh(model, again=True)
+
+        self._hangup = asyncio.ensure_future(look())
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept connections."""
+        await super().startup(sockets)
+        assert sockets
+        host, port = sockets[0].getsockname()[:2]
+        self._started(f"http://{f'[{host}]' if ':' in host else host}:{port}")
+        self._tasks = [asyncio.create_task(self._watch())]
+        if self.settings.loading.poll_s:
+            self._tasks.append(asyncio.create_task(self._poll(self.settings.loading.poll_s)))
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept no more connections, answer what was asked, and close."""
+        for server in self.servers:
+            server.close()
+        loop = asyncio.get_running_loop()
+        end = loop.time() + self.settings.limits.drain_s
+        while self.server_state.connections and loop.time() < end and not self.force_exit:
+            # A client that asks again is answered, and told that this was the last answer; one that does not ask
+            # within a moment has its connection closed.
+            await asyncio.sleep(_WATCH_S)
+            for connection in list(self.server_state.connections):
+                connection.look(loop.time(), is_draining=True)  # type: ignore[union-attr]
+        for task in self._tasks:
+            task.cancel()
+        left = len(self.server_state.tasks)
+        if left:
+            log.warning("%d requests were not answered within %g seconds", left, self.settings.limits.drain_s)
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+        for request in list(self.server_state.tasks):
+            request.cancel()
+        self.application.registry.close()
+
+    async def _watch(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(_WATCH_S)
+            for connection in list(self.server_state.connections):
+                connection.look(loop.time())  # type: ignore[union-attr]
+
+    async def _poll(self, interval_s: float) -> None:
+        while True:
+            await asyncio.sleep(interval_s)
+            for model in self.application.registry.models.values():
+                await self.application.refresh(model)
+
+
+def serve(
+    folders: Mapping[str, Path],
+    settings: ServerSettings,
+    token: Token | None = None,
+    started: Callable[[str], None] = lambda url: None,
+) -> int | None:
+    """Load models and serve them until SIGTERM or SIGINT.
+
+    Args:
+        folders: folders by name of the model.
+        settings: settings of the server.
+        token: what requests must carry; None: nothing.
+        started: called with the URL when connections are accepted.
+
+    Returns:
+        The signal that ended it.
+
+    Raises:
+        ConfigurationError: the address cannot be listened on.
+        ArtifactError: an artifact is damaged or was not accepted.
+    """
+    sock = listen(settings.host, settings.port)
+    with sock:
+        metrics = Metrics()
+        registry = load_models(folders, settings, metrics)
+        application = Application(registry, settings.limits, metrics, token, log_requests=settings.log_requests)
+        server = Server(application, settings, started)
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(_SWITCH_S)
+        try:
+            server.run(sockets=[sock])
+        finally:
+            sys.setswitchinterval(interval)
+    return server.stop_signal

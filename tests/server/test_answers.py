@@ -1,0 +1,114 @@
+"""Rows that are sent are scored as ``predict`` scores them, to the last bit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dlrm_pl.artifact.store import Artifact
+from dlrm_pl.server.batching.batcher import BatchLimits
+from dlrm_pl.server.models.loaded import LoadedModel
+from tests.support import tiny
+from tests.support.quantization.int8_models import lowered
+from tests.support.server.artifacts import random_fields, random_rows
+from tests.support.server.calls import NAME, Caller, binary, rows_binary, rows_text, tensor, text
+
+
+@pytest.mark.parametrize("rows", [1, 2, 33, 64, 65, 1000])
+def test_json_and_binary_give_the_bits_of_predict(caller: Caller, artifact: Artifact, rows: int) -> None:
+    dense, ids = random_rows(rows, seed=rows)
+    expected = artifact.predict((dense, ids))
+    for request in (
+        rows_text(dense, ids),
+        rows_text(dense, ids, parameters={"binary_data_output": True}),
+        rows_binary(dense, ids),
+        rows_binary(dense, ids, outputs=[{"name": "probability", "parameters": {"binary_data": True}}]),
+    ):
+        np.testing.assert_array_equal(caller.infer(request).values(), expected)
+
+
+def test_logits_are_those_of_the_model_and_nested_lists_are_read(caller: Caller, artifact: Artifact) -> None:
+    dense, ids = random_rows(3)
+    inputs = [tensor("dense", "FP32", dense), tensor("indices", "INT32", ids)]
+    inputs[1]["data"] = ids.tolist()
+    answer = caller.infer(text(inputs, id="some id", outputs=[{"name": "logit"}, {"name": "probability"}]))
+    assert answer.contents["id"] == "some id"
+    assert answer.contents["model_name"] == NAME
+    logits = answer.values("logit")
+    np.testing.assert_allclose(1 / (1 + np.exp(-logits.astype(np.float64))), answer.values(), rtol=1e-6)
+    np.testing.assert_array_equal(answer.values(), artifact.predict((dense, ids)))
+
+
+@pytest.mark.parametrize("limits", [BatchLimits(), BatchLimits(batch_rows=7), BatchLimits(delay_s=0.02)])
+def test_no_batching_changes_a_bit(served_folder: Path, artifact: Artifact, limits: BatchLimits) -> None:
+    parts = [random_rows(count, seed=count) for count in (1, 2, 5, 63, 1, 40, 0, 3, 17)]
+    with Caller({NAME: served_folder}, batching=limits) as caller:
+        answers = caller.infer_all([rows_binary(*part) for part in parts])
+        batches = caller.metrics.batches[NAME]
+    for part, answer in zip(parts, answers, strict=True):
+        np.testing.assert_array_equal(answer.values(), artifact.predict(part))
+    assert batches.sum == sum(len(dense) for dense, _ in parts)
+    assert sum(batches.counts) < len(parts)
+
+
+def test_requests_with_bags_are_scored_beside_others(caller: Caller, artifact: Artifact) -> None:
+    requests, expected = [], []
+    for seed, batch in enumerate(tiny.bags(4, 9)):
+        dense, _ = random_rows(9, seed)
+        sent = {"dense": ("FP32", dense), "indices": ("INT64", batch.indices), "offsets": ("INT64", batch.offsets)}
+        requests.append(binary(sent))
+        one = random_rows(2, seed)
+        requests.append(rows_binary(*one))
+        from dlrm_pl.arrays import dense_tensor
+
+        expected.append(artifact.predict(batch._replace(dense=dense_tensor(dense, artifact.columns, True))))
+        expected.append(artifact.predict(one))
+    for answer, values in zip(caller.infer_all(requests), expected, strict=True):
+        np.testing.assert_array_equal(answer.values(), values)
+
+
+def test_raw_values_get_the_ids_of_the_vocabulary(caller: Caller, artifact: Artifact) -> None:
+    frame = random_fields(50)
+    expected = artifact.predict(frame, raw=True)
+    types = {name: "BYTES" if name == "word" else "INT64" for name in frame}
+    numbers = {name: "FP64" if name.startswith("n") else types[name] for name in frame}
+    as_json = [
+        {"name": name, "datatype": numbers[name], "shape": [50], "data": values} for name, values in frame.items()
+    ]
+    texts = {
+        name: ("BYTES", [b"" if value is None else str(value).encode() for value in values])
+        for name, values in frame.items()
+    }
+    for request in (text(as_json), binary(texts)):
+        np.testing.assert_array_equal(caller.infer(request).values(), expected)
+    assert caller.metrics.unseen[NAME] > 0
+
+
+def test_one_unknown_field_and_one_missing_are_named(caller: Caller) -> None:
+    frame = random_fields(2)
+    inputs = [tensor(name, "BYTES" if name == "word" else "FP64", values, [2]) for name, values in frame.items()]
+    inputs[-1]["name"] = "shpo"
+    answer = caller.infer(text(inputs))
+    assert (answer.status, answer.error) == (400, "There is no input 'shpo'. Did you mean shop?")
+    answer = caller.infer(text(inputs[:-1]))
+    assert answer.status == 400
+    assert "the request: has no column shop." in answer.error
+
+
+def test_error_of_a_request_is_not_that_of_those_beside_it(caller: Caller, artifact: Artifact) -> None:
+    parts = [random_rows(2, seed) for seed in range(5)]
+    parts[2][1][1, 0] = 40
+    answers = caller.infer_all([rows_binary(*part) for part in parts])
+    assert [answer.status for answer in answers] == [200, 200, 400, 200, 200]
+    assert "row 1 has the id 40 for table 0 (word), which has ids 0 to 39" in answers[2].error
+    for index in (0, 1, 3, 4):
+        np.testing.assert_array_equal(answers[index].values(), artifact.predict(parts[index]))
+
+
+def test_models_with_products_of_floats_are_not_merged(served_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = LoadedModel(served_folder)
+    assert model.merges
+    monkeypatch.setattr(model, "_model", lowered(linears="fp32"))
+    assert not model.merges
