@@ -183,11 +183,11 @@ def probabilities_of(logits: Tensor) -> Probabilities:
         logits: float32 ``[B]``.
     """
     count = len(logits)
-    padded = logits.new_zeros(-(-count // _VECTOR) * _VECTOR)
-    padded[:count] = logits
-    for part in torch.split(padded, _ONE_THREAD):
-        torch.sigmoid(part, out=part)
-    return padded[:count].numpy(force=True)
+    padded = np.zeros(-(-count // _VECTOR) * _VECTOR, np.float32)
+    padded[:count] = logits.numpy(force=True)
+    for start in range(0, len(padded), _ONE_THREAD):
+        torch.from_numpy(padded[start : start + _ONE_THREAD]).sigmoid_()
+    return padded[:count]
 
 
 def _are_arrays(rows: Any) -> bool:

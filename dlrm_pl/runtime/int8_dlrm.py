@@ -164,6 +164,14 @@ class Int8DLRM(nn.Module):
         return spent
 
     @property
+    def chains(self) -> tuple[Int8Chain | None, Int8Chain | None]:
+        """The bottom and the top MLP, each as one chain of int8 layers; None where it has float layers."""
+        bottom, top = (
+            part[0] if len(part) == 1 and isinstance(part[0], Int8Chain) else None for part in (self._bottom, self._top)
+        )
+        return bottom, top
+
+    @property
     def layers(self) -> dict[str, Int8Linear | FloatLinear]:
         """Linears by the name of their op, ``bottom_mlp.0`` to ``top_mlp.4``."""
         return {

@@ -108,6 +108,11 @@ class Int8Chain(nn.Module):
         self._widths = [layers[0].weight.shape[1], *(layer.weight.shape[0] for layer in layers)]
         self._lowest = [_lowest(layer) for layer in layers]
 
+    @property
+    def kernel_arguments(self) -> tuple[list[Tensor], list[Tensor], list[Tensor], list[int], list[float]]:
+        """Packed weights, multipliers, biases, widths and least values, as ``ops.int8_mlp`` takes them."""
+        return self._weights, self._multipliers, self._biases, self._widths, self._lowest
+
     def forward(self, x: Tensor) -> Tensor:
         """Compute all layers.
 

@@ -8,6 +8,7 @@ import logging
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -27,7 +28,8 @@ log = logging.getLogger(__name__)
 # How long a thread of Python goes on while another waits to: the event loop does not stand still for 5 ms, which is
 # Python's usual interval, because a model is being loaded.
 _SWITCH_S = 0.0005
-_WATCH_S = 0.5
+_WATCH_S = 0.25
+_DRAIN_LOOK_S = 0.05
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -105,6 +107,9 @@ class Server(uvicorn.Server):
             timeout_keep_alive=int(max(1, settings.limits.idle_s)),
         )
         super().__init__(config)
+        # Connections are read before any of the requests that came on them is answered.
+        tasks = self.server_state.tasks
+        application.count_requests = lambda: len(tasks)
 
     def stop(self) -> None:
         """Begin to stop; from the thread of the event loop."""
@@ -114,6 +119,9 @@ class Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Stop at SIGTERM and SIGINT, look for newer models at SIGHUP; the second SIGINT ends at once."""
+        if threading.current_thread() is not threading.main_thread():
+            yield  # Signals come to the main thread alone; whoever runs a server in another one calls ``stop``.
+            return
         loop = asyncio.get_running_loop()
 
         def end(number: int) -> None:
@@ -162,9 +170,9 @@ class Server(uvicorn.Server):
         while self.server_state.connections and loop.time() < end and not self.force_exit:
             # A client that asks again is answered, and told that this was the last answer; one that does not ask
             # within a moment has its connection closed.
-            await asyncio.sleep(_WATCH_S)
             for connection in list(self.server_state.connections):
                 connection.look(loop.time(), is_draining=True)  # type: ignore[union-attr]
+            await asyncio.sleep(_DRAIN_LOOK_S)
         for task in self._tasks:
             task.cancel()
         left = len(self.server_state.tasks)

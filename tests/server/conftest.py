@@ -26,6 +26,12 @@ def newer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def rejected_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An artifact that was not accepted."""
+    return build(tmp_path_factory.mktemp("rejected") / "artifact", relative=1e-9)
+
+
+@pytest.fixture(scope="session")
 def artifact(served_folder: Path) -> Artifact:
     return load_artifact(served_folder)
 

@@ -45,6 +45,8 @@ _KINDS: dict[int, Any] = {1: "index", 2: "not finite", 3: "offset"}
 _NO_MEMORY, _REFUSED = -1, -2
 _Where = _LONG * 3
 
+TableArrays = tuple[bytes, bytes, bytes, bytes | None]
+
 
 class NativeKernels:
     """One variant of the C++ kernels.
@@ -82,13 +84,23 @@ class NativeKernels:
         out: Tensor,
     ) -> Failure | None:
         """Run a chain of int8 Linears."""
-        layers = b"".join(
-            _LAYER.pack(w.data_ptr(), m.data_ptr(), b.data_ptr(), w.shape[1] * BLOCK_IN, width, low)
-            for w, m, b, width, low in zip(weights, multipliers, biases, widths[1:], lowest, strict=True)
-        )
+        layers = layer_array(weights, multipliers, biases, widths, lowest)
+        return self.prepared_mlp(x, input_scale, input_zero_point, layers, len(weights), widths[0], out)
+
+    def prepared_mlp(
+        self,
+        x: Tensor,
+        input_scale: float,
+        input_zero_point: int,
+        layers: bytes,
+        count: int,
+        inputs: int,
+        out: Tensor,
+    ) -> Failure | None:
+        """Run a chain of int8 Linears whose ``layer_array`` was made before."""
         floats, bytes_ = (x.data_ptr(), 0) if x.dtype == torch.float32 else (0, x.data_ptr())
         job = _MLP.pack(
-            *(len(weights), floats, bytes_, widths[0], x.shape[1], 1.0 / input_scale, input_zero_point),
+            *(count, floats, bytes_, inputs, x.shape[1], 1.0 / input_scale, input_zero_point),
             *(out.data_ptr(), _BLOCK_ROWS),
         )
         return self._call("mlp", job, layers, x.shape[0])
@@ -108,12 +120,31 @@ class NativeKernels:
         out: Tensor,
     ) -> Failure | None:
         """Look up all tables and take every pairwise dot product in one pass."""
+        arrays, count = table_arrays(tables, dtypes, is_mean), len(tables)
+        return self.prepared_interaction(
+            dense, indices, offsets, arrays, count, diagonal, output_scale, output_zero_point, width, out
+        )
+
+    def prepared_interaction(
+        self,
+        dense: Tensor,
+        indices: Tensor,
+        offsets: Tensor | None,
+        arrays: TableArrays,
+        count: int,
+        diagonal: bool,
+        output_scale: float,
+        output_zero_point: int,
+        width: int,
+        out: Tensor,
+    ) -> Failure | None:
+        """Do the same with tables whose ``table_arrays`` were made before."""
         batch, dim = dense.shape
         floats, bytes_ = (out.data_ptr(), 0) if out.dtype == torch.float32 else (0, out.data_ptr())
-        job = _tables(len(tables), dim, indices, offsets, batch) + _INTERACTION.pack(
+        job = _tables(count, dim, indices, offsets, batch) + _INTERACTION.pack(
             *(dense.data_ptr(), diagonal, 1.0 / output_scale, output_zero_point, floats, bytes_, width, out.shape[1]),
         )
-        return self._call("interaction", job, *_arrays(tables, dtypes, is_mean))
+        return self._call("interaction", job, *arrays)
 
     def pooling(
         self,
@@ -127,7 +158,7 @@ class NativeKernels:
         """Sum or average the rows of each bag in float32."""
         batch, _, dim = out.shape
         job = _tables(len(tables), dim, indices, offsets, batch) + struct.pack("P", out.data_ptr())
-        return self._call("pooling", job, *_arrays(tables, dtypes, is_mean))
+        return self._call("pooling", job, *table_arrays(tables, dtypes, is_mean))
 
     def pack(self, values: Tensor, dtype: TableDtype, out: Tensor) -> Failure | None:
         """Pack float rows as int8 or int4."""
@@ -197,9 +228,21 @@ def _tables(count: int, dim: int, indices: Tensor, offsets: Tensor | None, batch
     return _TABLES.pack(count, dim, indices.data_ptr(), starts, indices.stride(0), indices.numel(), batch)
 
 
-def _arrays(
-    tables: Sequence[Tensor], dtypes: Sequence[int], is_mean: Sequence[bool]
-) -> tuple[bytes, bytes, bytes, bytes | None]:
+def layer_array(
+    weights: Sequence[Tensor],
+    multipliers: Sequence[Tensor],
+    biases: Sequence[Tensor],
+    widths: Sequence[int],
+    lowest: Sequence[float],
+) -> bytes:
+    """Layers of a chain as a C array, which points into the tensors."""
+    return b"".join(
+        _LAYER.pack(w.data_ptr(), m.data_ptr(), b.data_ptr(), w.shape[1] * BLOCK_IN, width, low)
+        for w, m, b, width, low in zip(weights, multipliers, biases, widths[1:], lowest, strict=True)
+    )
+
+
+def table_arrays(tables: Sequence[Tensor], dtypes: Sequence[int], is_mean: Sequence[bool]) -> TableArrays:
     """Addresses, row counts, dtypes and flags of the tables as C arrays."""
     count = len(tables)
     return (

@@ -119,6 +119,20 @@ class Batcher:
                 loop.call_soon(self._next)
         return job.answer
 
+    def score_now(self, batch: ClickBatch) -> Scores | None:
+        """Score a small batch at once, for a request that no other one is being answered beside.
+
+        Returns:
+            Its scores; None: it is not small, or others wait, so that ``submit`` is needed.
+
+        Raises:
+            DLRMError: the rows cannot be scored.
+        """
+        if self._is_planned or self._limits.delay_s or batch.num_samples > _INLINE_ROWS:
+            return None
+        self._observe(1, batch.num_samples)
+        return self._score(batch)
+
     def _next(self) -> None:
         """Score what waits, until it is empty or another thread has a batch."""
         while self._waiting:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from dlrm_pl.documents.fields import shown
 from dlrm_pl.errors import ArtifactError, DLRMError
@@ -53,6 +53,8 @@ class Application:
         self.metrics = metrics
         self.is_draining = False
         """Whether the server was told to stop: it is not ready for more, and closes connections after their answer."""
+        self.count_requests: Callable[[], int] = lambda: 0
+        """Number of requests that are being answered; 0: it is not known."""
         self._bodies = Bodies(limits.body_bytes, limits.held_bytes)
         self._max_rows = limits.rows
         self._token = token
@@ -189,7 +191,9 @@ class Application:
             outputs = asked_outputs(request)
             rows = version.model.inputs.rows(request, self._max_rows)
             try:
-                scores = await version.batcher.submit(rows.batch)
+                scores = version.batcher.score_now(rows.batch) if self.count_requests() == 1 else None
+                if scores is None:
+                    scores = await version.batcher.submit(rows.batch)
             except OverloadedError:
                 raise RequestError(503, "Too many rows are waiting to be scored. Try again later.", _RETRY) from None
             except ArtifactError as error:

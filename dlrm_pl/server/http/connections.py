@@ -10,6 +10,9 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from dlrm_pl.server.http.metrics import Metrics
 from dlrm_pl.server.settings import Limits
 
+_LINGER_S = 1.0
+_MOST_PIPELINED = 64
+
 
 class Connection(HttpToolsProtocol):
     """A connection of a client; ``connection_class`` sets its limits and metrics."""
@@ -21,97 +24,137 @@ class Connection(HttpToolsProtocol):
         """Take a connection, or refuse it where there are as many as are allowed."""
         super().connection_made(transport)
         self._head_bytes = 0
-        self._in_head = True
-        self._waits_since: float | None = self.loop.time()
-        """When the request that is arriving began; None while one is answered."""
-        self._is_idle = True
+        self._is_body_open = False
+        self._is_ended = False
+        self._arriving_since: float | None = None
+        self._idle_since = self.loop.time()
         self._stuck: tuple[int, float] | None = None
-        """How much of a response waited to be taken when it was looked at, and since when it has."""
-        if len(self.connections) > self.limits.connections:
-            self.refuse(503, f"The server has {self.limits.connections:,} connections already.", "too many", "1")
+        most = self.limits.connections
+        if len(self.connections) > 2 * most:
+            self.metrics.refused_connections["too many"] += 1
+            transport.abort()  # Even the answer takes a place for a moment.
+        elif len(self.connections) > most:
+            self._refuse(503, f"The server has {most:,} connections already. Try again later.", "too many", "1")
+
+    @property
+    def _is_answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
 
     def data_received(self, data: bytes) -> None:
         """Read what a client sent."""
-        if self.transport.is_closing():
-            return
-        if self._is_idle:
-            self._is_idle = False
-            self._waits_since = self.loop.time()
-        if self._in_head:
-            self._head_bytes += len(data)
+        if self._is_ended or self.transport.is_closing():
+            return  # It is read, so that the client can send it all and then read the answer.
+        self._head_bytes += len(data)
         super().data_received(data)
-        if self._in_head and self._head_bytes > self.limits.head_bytes and not self.transport.is_closing():
-            self.refuse(
-                431, f"The request line and headers have more than {self.limits.head_bytes:,} bytes.", "large head"
-            )
+        if self._is_ended or self.transport.is_closing():
+            return
+        if self._is_body_open:
+            self._head_bytes = 0
+        elif self._head_bytes > self.limits.head_bytes:
+            most = self.limits.head_bytes
+            self._refuse(431, f"The request line and headers have more than {most:,} bytes.", "large head")
+        if not self._is_body_open and not self._head_bytes:
+            self._arriving_since = None
+        elif self._arriving_since is None:
+            self._arriving_since = self.loop.time()
 
     def on_headers_complete(self) -> None:
         """Begin to answer a request."""
-        self._in_head = False
-        if self.cycle is not None and not self.cycle.response_complete and len(self.pipeline) > 64:
-            self.refuse(429, "More than 64 requests were sent before the answer to the first.", "pipeline")
+        if self._is_ended:
             return
+        if self.parser.get_http_version() not in ("1.0", "1.1"):
+            self.send_400_response("")
+            return
+        if len(self.pipeline) >= _MOST_PIPELINED:
+            self._end_after_answers("pipelined")
+            return
+        self._is_body_open = True
+        self._head_bytes = 0
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of a body."""
+        if not self._is_ended:
+            super().on_body(body)
 
     def on_message_complete(self) -> None:
         """Note that a request has arrived."""
+        if self._is_ended:
+            return
         super().on_message_complete()
-        self._waits_since = None
-        self._in_head = True
+        self._is_body_open = False
         self._head_bytes = 0
+        self._arriving_since = None
 
     def on_response_complete(self) -> None:
         """Wait for the next request."""
         super().on_response_complete()
-        if self._waits_since is None and not self.pipeline:
-            self._is_idle = True
+        self._idle_since = self.loop.time()
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Answer what a client has asked that sends nothing more; what has not arrived by now does not come."""
+        if not self._is_answering or self._is_body_open:
+            return False
+        self._is_ended = True
+        self.cycle.keep_alive = False
+        return True
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is no HTTP, in the form of other errors."""
-        if self.cycle is not None and not self.cycle.response_complete and self.cycle.response_started:
-            self.transport.close()  # The answer to another request has begun, and this one would be taken for its end.
-            return
-        self.refuse(400, "The request is not valid HTTP/1.1.", "invalid")
+        """Answer what is no HTTP, in the form of other errors; the requests before it get their own answers first."""
+        if self._is_answering and not self._is_body_open:
+            self._end_after_answers("invalid")
+        else:
+            self._refuse(
+                400, "The request is not valid HTTP/1.1. Nothing more is read from this connection.", "invalid"
+            )
 
-    def refuse(self, status: int, message: str, reason: str, retry_after: str = "") -> None:
-        """Send an error and close the connection."""
+    def look(self, now: float, *, is_draining: bool = False, moment_s: float = 0.25) -> None:
+        """Cut the connection off if its client takes too long; called again and again.
+
+        Args:
+            now: time of the event loop.
+            is_draining: whether the server is being stopped, so that no connection is kept for later requests.
+            moment_s: how long a connection may be idle then.
+        """
+        if self._is_stuck(now):
+            self.metrics.refused_connections["slow"] += 1
+            self.transport.abort()
+        elif self.transport.is_closing() or self._is_ended:
+            return
+        elif self._arriving_since is not None:
+            if now - self._arriving_since > self.limits.request_s:
+                self._refuse(408, f"The request did not arrive within {self.limits.request_s:g} seconds.", "slow")
+        elif not self._is_answering:
+            idle_s = now - self._idle_since
+            if idle_s > (moment_s if is_draining else self.limits.request_s if self.cycle is None else idle_s):
+                self.transport.close()
+
+    def _refuse(self, status: int, message: str, reason: str, retry_after: str = "") -> None:
+        """Send an error and close the connection, after the client had time to read it."""
         self.metrics.refused_connections[reason] += 1
+        if self._is_answering and (self.cycle.response_started or self.pipeline):
+            self.transport.abort()  # The error would be taken for a part of another answer.
+            return
+        self._is_ended = True
         body = json.dumps({"error": message}).encode()
         head = [STATUS_LINE[status], b"content-type: application/json\r\n"]
         if retry_after:
             head.append(b"retry-after: " + retry_after.encode() + b"\r\n")
         head.append(b"content-length: " + str(len(body)).encode() + b"\r\nconnection: close\r\n\r\n")
         self.transport.write(b"".join(head) + body)
-        self.transport.close()
+        self._unset_keepalive_if_required()
+        # Closed at once, the connection would be reset where the client still sends, and the answer lost.
+        self.transport.write_eof()
+        self.loop.call_later(_LINGER_S, self.transport.abort)
+        if self._is_answering:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
 
-    def look(self, now: float, *, is_draining: bool = False) -> None:
-        """Cut the connection off if its client takes too long; called about once a second.
-
-        Args:
-            now: time of the event loop.
-            is_draining: whether the server is being stopped, so that no connection is kept for later requests.
-        """
-        if self.transport.is_closing():
-            # The transport waits until what was written is taken.
-            if self._is_stuck(now):
-                self.transport.abort()
-            return
-        if self._is_idle:
-            since = self._waits_since
-            answered = self.cycle is None or self.cycle.response_complete
-            if is_draining and answered:
-                self.transport.close()
-            elif since is not None and self.cycle is None and now - since > self.limits.request_s:
-                self.transport.close()  # It was never used.
-        elif self._waits_since is not None and now - self._waits_since > self.limits.request_s:
-            answers = self.cycle is not None and not self.cycle.response_complete
-            if answers and self.cycle.response_started:
-                self.transport.abort()
-            else:
-                self.refuse(408, f"The request did not arrive within {self.limits.request_s:g} seconds.", "slow")
-        elif self._is_stuck(now):
-            self.metrics.refused_connections["slow"] += 1
-            self.transport.abort()
+    def _end_after_answers(self, reason: str) -> None:
+        """Read no more, and close when the requests that have arrived are answered."""
+        self.metrics.refused_connections[reason] += 1
+        self._is_ended = True
+        self.cycle.keep_alive = False  # The last that has arrived.
 
     def _is_stuck(self, now: float) -> bool:
         """Whether nothing of a response was taken for too long."""

@@ -14,6 +14,7 @@ from dlrm_pl.batch import ClickBatch
 from dlrm_pl.errors import ArtifactError
 from dlrm_pl.files.changes import Changes
 from dlrm_pl.kernels.int8.pages import Pages
+from dlrm_pl.runtime.direct import DirectModel
 from dlrm_pl.scoring import probabilities_of
 from dlrm_pl.server.batching.batcher import Scores
 from dlrm_pl.server.inputs.model_inputs import ModelInputs
@@ -57,6 +58,7 @@ class LoadedModel:
         self.version = version or file_sha256(folder / FILE_NAME)[:_VERSION_DIGITS]
         self.inputs = ModelInputs(self.artifact)
         self._model = self.artifact.model
+        self._logits = DirectModel.of(self._model) or self._model
         self._watch = self.artifact.watch
         self._changes = _changes(self.artifact, pages)
         self._probe()
@@ -93,7 +95,7 @@ class LoadedModel:
         """
         self.check()
         with torch.inference_mode():
-            logits = self._model(batch)
+            logits = self._logits(batch)
             return Scores(logits.numpy(force=True), probabilities_of(logits))
 
     def _probe(self) -> None:

@@ -24,6 +24,7 @@ _MAX_CONTAINERS = 1 << 17
 _MAX_TENSORS = 8192
 _MAX_DIMENSIONS = 8
 _MAX_TEXT = 256
+_MAX_VALUES = 1 << 48  # Also where a dimension of 0 makes it none: NumPy refuses larger ones.
 # Documents that describe binary tensors are short, and a client sends the same one again and again.
 _KEPT_BYTES = 4096
 
@@ -153,8 +154,9 @@ def _parse(text: bytes) -> _Document:
     if text.count(b"[") + text.count(b"{") > _MAX_CONTAINERS:
         raise RequestError(400, f"The JSON has more than {_MAX_CONTAINERS:,} lists and objects.")
     try:
-        contents = parse_json(text, "the request", DataFormatError, "")
-    except DataFormatError as error:
+        # Decoded here, since Python's reader of JSON would take UTF-16 and UTF-32 as well.
+        contents = parse_json(text.decode("utf-8"), "the request", DataFormatError, "")
+    except (DataFormatError, UnicodeDecodeError) as error:
         raise RequestError(400, str(error).rstrip()) from None
     if not isinstance(contents, dict):
         raise RequestError(400, f"The request must be a JSON object with inputs, not {shown(contents)}.")
@@ -211,7 +213,7 @@ def _shape(shape: Any, where: str) -> tuple[int, ...]:
         raise RequestError(400, f"{where}: shape {shown(shape)} must be a list of whole numbers from 0 up.")
     if len(shape) > _MAX_DIMENSIONS:
         raise RequestError(400, f"{where}: shape has {len(shape)} dimensions, more than {_MAX_DIMENSIONS}.")
-    if math.prod(size or 1 for size in shape) > 1 << 62:
+    if math.prod(size or 1 for size in shape) > _MAX_VALUES:
         raise RequestError(400, f"{where}: a shape of {shown(shape)} has more values than any request can have.")
     return tuple(shape)
 

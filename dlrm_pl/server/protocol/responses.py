@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -61,24 +63,50 @@ def inference_response(
         request_id: identifier of the request.
         outputs: the outputs that were asked for, each with its values, float32 ``[B]``.
     """
+    if request_id is None and all(asked.is_binary for asked, _ in outputs):
+        names = tuple(asked.name for asked, _ in outputs)
+        head, headers = _binary_head(model, version, names, outputs[0][1].shape)
+        return Response(200, b"".join((head, *(_bytes(values) for _, values in outputs))), headers)
     tensors: list[dict[str, Any]] = []
     binary: list[bytes] = []
     for asked, values in outputs:
         tensor: dict[str, Any] = {"name": asked.name, "datatype": "FP32", "shape": list(values.shape)}
         if asked.is_binary:
-            binary.append(values.astype("<f4", copy=False).tobytes())
+            binary.append(_bytes(values))
             tensor["parameters"] = {"binary_data_size": len(binary[-1])}
         else:
             tensor["data"] = values.tolist()
         tensors.append(tensor)
-    contents: dict[str, Any] = {"model_name": model, "model_version": version, "outputs": tensors}
-    if request_id is not None:
-        contents["id"] = request_id
-    document = json.dumps(contents, separators=(",", ":"), allow_nan=False).encode()
+    document = _document(model, version, tensors, request_id)
     if not binary:
         return Response(200, document, ((b"content-type", JSON_TYPE.encode()),))
-    headers = (
+    return Response(200, b"".join((document, *binary)), _binary_headers(document))
+
+
+@lru_cache(maxsize=256)
+def _binary_head(
+    model: str, version: str, names: tuple[str, ...], shape: tuple[int, ...]
+) -> tuple[bytes, tuple[tuple[bytes, bytes], ...]]:
+    """Return the document and headers of a response with nothing but binary tensors: always the same few."""
+    size = {"binary_data_size": 4 * math.prod(shape)}
+    tensors = [{"name": name, "datatype": "FP32", "shape": list(shape), "parameters": size} for name in names]
+    document = _document(model, version, tensors, None)
+    return document, _binary_headers(document)
+
+
+def _binary_headers(document: bytes) -> tuple[tuple[bytes, bytes], ...]:
+    return (
         (b"content-type", BINARY_TYPE.encode()),
         (b"inference-header-content-length", str(len(document)).encode()),
     )
-    return Response(200, b"".join((document, *binary)), headers)
+
+
+def _document(model: str, version: str, tensors: list[dict[str, Any]], request_id: str | None) -> bytes:
+    contents: dict[str, Any] = {"model_name": model, "model_version": version, "outputs": tensors}
+    if request_id is not None:
+        contents["id"] = request_id
+    return json.dumps(contents, separators=(",", ":"), allow_nan=False).encode()
+
+
+def _bytes(values: npt.NDArray[np.float32]) -> bytes:
+    return values.astype("<f4", copy=False).tobytes()

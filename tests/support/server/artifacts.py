@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from dlrm_pl.data.lookup.strings import Strings
 from dlrm_pl.quantization.judging.criterion import Criterion
 from dlrm_pl.quantization.search.tune import TuningSettings
 from tests.support import tiny
-from tests.support.artifacts import data, sign
+from tests.support.artifacts import data
 
 NUM_DENSE = tiny.ARCHITECTURE.bottom_mlp[0]
 TABLE_SIZES = tiny.ARCHITECTURE.table_sizes
@@ -35,24 +34,15 @@ TABLES: list[Any] = [Strings.of([b"w%d" % number for number in range(40)]), None
 ENCODER = RowEncoder(COLUMNS, Vocabulary(TABLES, COLUMNS))
 
 
-def build(output: Path, seed: int = 0) -> Path:
-    """An accepted artifact of the model of a seed, with dictionaries."""
+def build(output: Path, seed: int = 0, relative: float = 0.5) -> Path:
+    """An artifact of the model of a seed, with dictionaries; accepted if the tolerance is not next to nothing."""
     vocabulary = ENCODER.vocabulary
     fingerprint = DictionaryChecksums.of_tables(vocabulary.sizes, vocabulary.values, COLUMNS).fingerprint
     rows = data(columns=COLUMNS, dataset_fingerprint=fingerprint)
-    settings = TuningSettings(criterion=Criterion(relative=0.5), max_trials=1)
+    settings = TuningSettings(criterion=Criterion(relative=relative), max_trials=1)
     outcome = build_artifact(tiny.model(seed), rows, settings, output, encoder=ENCODER)
-    assert outcome.certificate.accepted
+    assert outcome.certificate.accepted == (relative > 0.1)
     return output
-
-
-def reject(folder: Path) -> None:
-    """Make an artifact one that was not accepted."""
-    for name in ("manifest.json", "certificate.json"):
-        contents = json.loads((folder / name).read_text())
-        contents["accepted"] = False
-        (folder / name).write_text(json.dumps(contents))
-    sign(folder)
 
 
 def random_rows(count: int, seed: int = 0) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:

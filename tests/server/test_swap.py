@@ -1,0 +1,197 @@
+"""A newer artifact takes the place of an older one, or is refused, and no request notices more than other scores."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dlrm_pl.artifact.store import load_artifact
+from dlrm_pl.errors import ArtifactError
+from dlrm_pl.server.models.served import LoadSettings
+from tests.support.artifacts import change, sign
+from tests.support.server.artifacts import random_rows
+from tests.support.server.calls import NAME, Caller, rows_binary
+from tests.support.server.running import running
+from tests.support.server.wire import message, read_answer
+
+ROWS = random_rows(5)
+REQUEST = rows_binary(*ROWS)
+
+
+def replace(folder: Path, newer: Path) -> None:
+    """Put an artifact in the place of another one as ``quantize --overwrite`` does: by renaming."""
+    shutil.copytree(newer, folder.with_name("new"))
+    folder.rename(folder.with_name("old"))
+    folder.with_name("new").rename(folder)
+
+
+def load(caller: Caller) -> tuple[int, str]:
+    answer = caller.post(f"/v2/repository/models/{NAME}/load", b"")
+    return answer.status, answer.body.decode()
+
+
+def test_newer_artifact_answers_after_it_was_loaded(folder: Path, newer_folder: Path) -> None:
+    with Caller({NAME: folder}) as caller:
+        before = caller.infer(REQUEST)
+        assert load(caller)[0] == 200
+        replace(folder, newer_folder)
+        np.testing.assert_array_equal(caller.infer(REQUEST).values(), before.values())
+        status, text = load(caller)
+        assert status == 200, text
+        after = caller.infer(REQUEST)
+        np.testing.assert_array_equal(after.values(), load_artifact(newer_folder).predict(ROWS))
+        assert not np.array_equal(after.values(), before.values())
+        version = caller.get(f"/v2/models/{NAME}").contents["versions"]
+        assert b"".join(name.encode() for name in version) in after.body
+        assert caller.metrics.swaps[NAME, "loaded"] == 1
+
+
+def damage_table(folder: Path) -> None:
+    path = next(folder.glob("table-*"))
+    contents = bytearray(path.read_bytes())
+    contents[-1] ^= 1
+    path.write_bytes(contents)
+
+
+def other_columns(folder: Path) -> None:
+    for name in ("manifest.json", "certificate.json"):
+        change(folder, name, ("columns", "sparse", 0, "name"), "wort")
+    (folder / "vocabulary.safetensors").unlink()
+    manifest = json.loads((folder / "manifest.json").read_text())
+    del manifest["files"]["vocabulary.safetensors"]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    sign(folder)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message_part"),
+    [
+        (damage_table, "checksum mismatch"),
+        (other_columns, "takes other fields than the version that is served"),
+        (lambda folder: (folder / "manifest.json").write_text("{"), "cannot be read as JSON"),
+        (lambda folder: (folder / "manifest.json").unlink(), "is not an artifact"),
+    ],
+    ids=["damaged", "other columns", "no json", "no manifest"],
+)
+def test_bad_artifact_is_refused_and_the_earlier_one_stays(
+    folder: Path, newer_folder: Path, tmp_path: Path, spoil: object, message_part: str
+) -> None:
+    bad = Path(shutil.copytree(newer_folder, tmp_path / "bad"))
+    assert callable(spoil)
+    spoil(bad)
+    with Caller({NAME: folder}) as caller:
+        before = caller.infer(REQUEST).values()
+        replace(folder, bad)
+        status, text = load(caller)
+        assert status == 409
+        assert message_part in text
+        np.testing.assert_array_equal(caller.infer(REQUEST).values(), before)
+        assert caller.get("/v2/health/ready").status == 200
+        assert caller.metrics.swaps[NAME, "refused"] == 1
+
+
+def test_artifact_that_was_not_accepted_is_refused(folder: Path, rejected_folder: Path) -> None:
+    with Caller({NAME: folder}) as caller:
+        replace(folder, rejected_folder)
+        status, text = load(caller)
+        assert status == 409
+        assert "was not accepted, since its certificate says" in text
+
+
+def test_file_that_is_written_in_place_ends_a_version_before_it_is_read(folder: Path, newer_folder: Path) -> None:
+    table = next(folder.glob("table-*"))
+    with Caller({NAME: folder}) as caller:
+        assert caller.infer(REQUEST).status == 200
+        os.truncate(table, 100)  # A look at the mapped rows would end the process.
+        answer = caller.infer(REQUEST)
+        assert answer.status == 503
+        assert "was changed in place while it was in use" in answer.error
+        assert caller.get("/v2/health/ready").status == 503
+        assert caller.get(f"/v2/models/{NAME}/ready").status == 503
+        replace(folder, newer_folder)
+        assert load(caller)[0] == 200
+        assert caller.infer(REQUEST).status == 200
+        assert caller.get("/v2/health/ready").status == 200
+
+
+def test_versions_in_numbered_folders(tmp_path: Path, served_folder: Path, newer_folder: Path) -> None:
+    models = tmp_path / "models"
+    shutil.copytree(served_folder, models / "9")
+    (models / "notes").mkdir()
+    with Caller({NAME: models}, loading=LoadSettings(versions=2)) as caller:
+        old = caller.infer(REQUEST)
+        shutil.copytree(newer_folder, models / "10")
+        assert load(caller)[0] == 200
+        assert caller.get(f"/v2/models/{NAME}").contents["versions"] == ["9", "10"]
+        path = f"/v2/models/{NAME}/versions"
+        np.testing.assert_array_equal(caller.post(f"{path}/9/infer", *REQUEST).values(), old.values())
+        newest = caller.infer(REQUEST)
+        assert b'"model_version":"10"' in newest.body
+        np.testing.assert_array_equal(caller.post(f"{path}/10/infer", *REQUEST).values(), newest.values())
+        assert not np.array_equal(newest.values(), old.values())
+        answer = caller.get(f"{path}/11/ready")
+        assert (answer.status, answer.error) == (
+            404,
+            f"Model {NAME} has no version '11'. It is served in version 9, 10.",
+        )
+        damage_table(Path(shutil.copytree(served_folder, models / "11")))
+        assert load(caller)[0] == 409
+        assert caller.get(f"/v2/models/{NAME}").contents["versions"] == ["9", "10"]
+        shutil.rmtree(models / "11")
+        shutil.rmtree(models / "9")
+        assert load(caller)[0] == 200
+        assert caller.get(f"/v2/models/{NAME}").contents["versions"] == ["10"]
+
+
+def test_artifact_that_was_not_accepted_is_served_on_request_alone(rejected_folder: Path) -> None:
+    with pytest.raises(ArtifactError, match=r"was not accepted.*--allow_not_accepted"):
+        Caller({NAME: rejected_folder})
+    with Caller({NAME: rejected_folder}, loading=LoadSettings(allow_not_accepted=True)) as caller:
+        assert caller.infer(REQUEST).status == 200
+
+
+def test_no_request_fails_while_models_are_swapped_and_the_server_stops(
+    folder: Path, newer_folder: Path, served_folder: Path, tmp_path: Path
+) -> None:
+    expected = {load_artifact(path).predict(ROWS).tobytes() for path in (served_folder, newer_folder)}
+    request = message(f"/v2/models/{NAME}/infer", *REQUEST)
+    seen: list[bytes] = []
+    failures: list[object] = []
+    with running({NAME: folder}, loading=LoadSettings(poll_s=0.05)) as server:
+
+        def ask() -> None:
+            """Ask until the server says that it was the last time."""
+            with server.connect() as sock:
+                while True:
+                    sock.sendall(request)
+                    answer = read_answer(sock)
+                    if answer.status != 200:
+                        failures.append(answer)
+                    seen.append(answer.values().tobytes())
+                    if answer.headers.get("connection") == "close":
+                        return
+
+        clients = [threading.Thread(target=ask) for _ in range(3)]
+        for client in clients:
+            client.start()
+        for number, newer in enumerate([newer_folder, served_folder, newer_folder]):
+            swaps = server.metrics.swaps[NAME, "loaded"]
+            replace(folder, newer)
+            shutil.move(folder.with_name("old"), tmp_path / f"old{number}")
+            end = time.monotonic() + 30
+            while server.metrics.swaps[NAME, "loaded"] == swaps:
+                assert time.monotonic() < end
+                time.sleep(0.01)
+        server.server.stop()
+        for client in clients:
+            client.join(30)
+            assert not client.is_alive()
+    assert failures == []
+    assert set(seen) == expected
