@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import logging
 import re
+import signal
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
 from dlrm_pl.cli.output import Report
 from dlrm_pl.errors import ConfigurationError
 
+log = logging.getLogger(__name__)
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_LAST_PORT = 65535
 _LOOPBACK = ("127.", "::1", "localhost")
 
 
 def serve(
     artifact: str | None = None,
-    model: list[str] | None = None,
+    model: list[str] | str | None = None,
     host: str = "127.0.0.1",
     port: int = 8000,
     token_file: str | None = None,
@@ -45,7 +50,7 @@ def serve(
     Args:
         artifact: artifact folder, or a folder with one artifact for each version, in subfolders named by numbers. The
             model is served under the name of the folder.
-        model: further models, each NAME=DIR, for example [clicks=artifacts/int8,ads=artifacts/ads].
+        model: further models, NAME=DIR or a list of these: [clicks=artifacts/int8,ads=artifacts/ads].
         host: address to listen on. Others than loopback can be reached from outside: use --token_file, and a proxy that
             speaks TLS.
         port: port to listen on; 0: a free one, which is printed.
@@ -70,7 +75,15 @@ def serve(
         drain_s: seconds for the requests that are there at SIGTERM to be answered.
         log_requests: log each request.
     """
-    folders = _folders(artifact, model or [])
+    folders = _folders(artifact, [model] if isinstance(model, str) else model or [])
+    least = {"threads": threads, "versions": versions, "batch_rows": batch_rows, "max_rows": max_rows}
+    _check("at least 1", 1, least | {"max_connections": max_connections})
+    _check(
+        "at least 0", 0, {"poll_s": poll_s, "batch_delay_ms": batch_delay_ms, "queue_rows": queue_rows, "port": port}
+    )
+    _check("above 0", 1e-9, {"max_body_mb": max_body_mb, "request_timeout_s": request_timeout_s, "drain_s": drain_s})
+    if port > _LAST_PORT:
+        raise ConfigurationError(f"port={port} must be at most {_LAST_PORT}.")
     try:
         import httptools  # noqa: F401
         import uvicorn  # noqa: F401
@@ -83,18 +96,12 @@ def serve(
 
     from dlrm_pl.program import EXIT_INTERRUPTED
     from dlrm_pl.server.batching.batcher import BatchLimits
-    from dlrm_pl.server.http.logs import JsonFormatter
+    from dlrm_pl.server.http.logs import json_log
     from dlrm_pl.server.http.tokens import Token
     from dlrm_pl.server.models.served import LoadSettings
     from dlrm_pl.server.run import serve as run
     from dlrm_pl.server.settings import Limits, ServerSettings
 
-    for name, value in {"threads": threads, "versions": versions, "batch_rows": batch_rows}.items():
-        if value < 1:
-            raise ConfigurationError(f"{name}={value} must be at least 1.")
-    for name, number in {"poll_s": poll_s, "batch_delay_ms": batch_delay_ms, "queue_rows": queue_rows}.items():
-        if number < 0:
-            raise ConfigurationError(f"{name}={number} must not be negative.")
     settings = ServerSettings(
         host=host,
         port=port,
@@ -110,20 +117,24 @@ def serve(
         log_requests=log_requests,
     )
     token = None if token_file is None else Token.read(Path(token_file))
-    for handler in logging.getLogger().handlers:
-        handler.setFormatter(JsonFormatter())
-    if token is None and not host.startswith(_LOOPBACK):
-        logging.getLogger("dlrm_pl").warning(
-            "host=%s can be reached from outside, and there is no token: give --token_file", host
-        )
     torch.set_num_threads(threads)
 
     def started(url: str) -> None:
         print(f"serving {', '.join(folders)} at {url}", flush=True)
 
-    if run(folders, settings, token, started) == 2:
+    with json_log("dlrm_pl"):
+        if token is None and not host.startswith(_LOOPBACK):
+            log.warning("host=%s can be reached from outside, and there is no token: give --token_file", host)
+        ended_by = run(folders, settings, token, started)
+    if ended_by == signal.SIGINT:
         sys.exit(EXIT_INTERRUPTED)
     return None
+
+
+def _check(words: str, least: float, values: Mapping[str, float]) -> None:
+    for name, value in values.items():
+        if not value >= least:
+            raise ConfigurationError(f"{name}={value} must be {words}.")
 
 
 def _folders(artifact: str | None, models: list[str]) -> dict[str, Path]:

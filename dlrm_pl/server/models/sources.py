@@ -46,6 +46,8 @@ def find_versions(folder: Path, keep: int) -> list[FoundVersion]:
             # A folder that is still being written has no manifest.
             if path.name.isascii() and path.name.isdigit() and (path / FILE_NAME).is_file():
                 numbered[int(path.name)] = path
+    if not folder.exists():
+        raise ArtifactError(f"{folder}: does not exist. Give a folder that `quantize` wrote.")
     if not numbered:
         raise ArtifactError(
             f"{folder}: is not an artifact, as {FILE_NAME} is missing, and has no folders of artifacts named by "
