@@ -11,7 +11,9 @@ from dlrm_pl.cli.output import Report
 from dlrm_pl.columns.columns import Columns
 from dlrm_pl.data.decoding.capping import capped_sizes
 from dlrm_pl.data.formats.dataset_folder import DatasetFolder
+from dlrm_pl.distributed.communication import check_communication
 from dlrm_pl.distributed.measured_hosts import host_memory, lookups_and_names
+from dlrm_pl.distributed.plan.communicated import Communication
 from dlrm_pl.distributed.plan.hosts import Hosts, bytes_of
 from dlrm_pl.distributed.plan.make import make_plan
 from dlrm_pl.distributed.plan.placing import AUTO
@@ -87,7 +89,9 @@ def plan_report(config: Any) -> Report:
     strategy = getattr(trainer.strategy, "init_args", None)
     hosts = _hosts(config, device, None if strategy is None else strategy.get("memory"))
     sharding = AUTO if strategy is None else strategy.get("sharding", AUTO)
-    plan = make_plan(_workload(config), hosts, sharding, device)
+    communication: Communication = "fp32" if strategy is None else strategy.get("communication", "fp32")
+    plan = make_plan(_workload(config), hosts, sharding, device, communication)
+    check_communication(communication, {table.sharding for table in plan.tables}, device)
     return Report(plan.to_dict(), plan_text(plan))
 
 

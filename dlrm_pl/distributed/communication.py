@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
+from dlrm_pl.distributed.plan.communicated import Communication
 from dlrm_pl.errors import ConfigurationError
-
-Communication = Literal["fp32", "fp16", "bf16", "int8", "fp8"]
-"""Type of the values on the way; in tables, sums and optimizers they are fp32."""
 
 # A mean over a batch of thousands has gradients below the normal numbers of fp16, so they are sent in multiples.
 _GRADIENT_SCALE = 1024.0
 
 
-def check_communication(communication: Communication, shardings: Iterable[str], device: torch.device) -> None:
+def check_communication(communication: Communication, shardings: Iterable[str], device: str) -> None:
     """Check that TorchRec sends values of a type for all shardings of a model; some it would replace by others.
 
     Raises:
@@ -24,7 +22,7 @@ def check_communication(communication: Communication, shardings: Iterable[str], 
     """
     if communication == "fp8":
         _refuse(communication, "TorchRec has it for some shardings on GPUs alone, and sends fp16 for the others")
-    if communication == "bf16" and device.type == "cpu":
+    if communication == "bf16" and device == "cpu":
         _refuse(communication, "TorchRec would send fp16 between processes on the CPU")
     if communication == "int8":
         for sharding in shardings:
@@ -37,6 +35,11 @@ def _refuse(communication: Communication, reason: str) -> None:
         f"communication={communication} cannot be used: {reason}. Give fp16 or fp32; int8 is for table_wise and "
         "column_wise."
     )
+
+
+def sendable(communication: Communication, rows: int) -> int:
+    """Return the rows that a batch is filled up to: int8 is sent 32 values at a time, and a row has a multiple of 4."""
+    return -(-rows // 8) * 8 if communication == "int8" else rows
 
 
 def codecs(communication: Communication, device: torch.device) -> dict[str, Any] | None:

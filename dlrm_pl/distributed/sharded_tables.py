@@ -9,10 +9,11 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from dlrm_pl.distributed.communication import Communication, codecs
+from dlrm_pl.distributed.communication import codecs, sendable
 from dlrm_pl.distributed.initial_weights import Part, copy
 from dlrm_pl.distributed.key_jagged import check_indices, joined, key_jagged, lengths_of, reordered
 from dlrm_pl.distributed.optimizers import ShardedOptimizer, fused_parameters
+from dlrm_pl.distributed.plan.communicated import Communication
 from dlrm_pl.distributed.plan.sharding_plan import ShardingPlan
 from dlrm_pl.distributed.plan.to_engine import engine_plan
 from dlrm_pl.distributed.together import exchanged
@@ -66,6 +67,7 @@ class ShardedTables(ShardedBags):
 
         self.settings = settings
         self._ranks = dist.get_world_size()
+        self._communication = communication
         self._keys = [f"f{table}" for table in range(architecture.num_tables)]
         self.shapes = [(rows, architecture.embedding_dim) for rows in architecture.table_sizes]
         self._sizes = torch.tensor(architecture.table_sizes, device=device)
@@ -198,7 +200,7 @@ class ShardedTables(ShardedBags):
     def _lookup(self, indices: Tensor, lengths: Tensor, error: DLRMError | None = None) -> Tensor:
         own = lengths.shape[1]
         sizes = exchanged(own, error, lengths.device)
-        size, samples = max(sizes), sum(sizes)
+        size, samples = sendable(self._communication, max(sizes)), sum(sizes)
         self.weight_of_batch = own * self._ranks / samples if samples else 1.0
         pooled = self.dmp(key_jagged(self._keys, indices, lengths, size)).wait()
         values: Tensor = pooled.values().view(size, len(self._keys), -1)

@@ -15,11 +15,12 @@ from pytorch_lightning.utilities.types import STEP_OUTPUT
 from torch import Tensor
 
 from dlrm_pl.distributed.checkpoints.checkpointed import CheckpointedStrategy
-from dlrm_pl.distributed.communication import Communication, check_communication
+from dlrm_pl.distributed.communication import check_communication
 from dlrm_pl.distributed.engine import require_engine
 from dlrm_pl.distributed.initial_weights import copy, draw
 from dlrm_pl.distributed.measured_hosts import memory_of_fullest_host, workload_of
 from dlrm_pl.distributed.optimizers import ShardedOptimizer
+from dlrm_pl.distributed.plan.communicated import Communication
 from dlrm_pl.distributed.plan.hosts import Hosts, bytes_of
 from dlrm_pl.distributed.plan.make import make_plan
 from dlrm_pl.distributed.plan.sharding_plan import ShardingPlan
@@ -93,7 +94,7 @@ class ShardedStrategy(WatchedStrategy, CheckpointedStrategy):
             check_supported(module, self.root_device)
             plan = self._plan(module)
             shardings = {table.sharding for table in plan.tables}
-            check_communication(self.communication, shardings, self.root_device)
+            check_communication(self.communication, shardings, self.root_device.type)
         except ConfigurationError as error:
             error.on_all_processes = True
             raise
@@ -116,7 +117,7 @@ class ShardedStrategy(WatchedStrategy, CheckpointedStrategy):
         found: ShardingPlan | ConfigurationError | None = None
         if self.is_global_zero:
             try:
-                found = make_plan(workload_of(module), hosts, self.sharding, device.type)
+                found = make_plan(workload_of(module), hosts, self.sharding, device.type, self.communication)
                 log.info("%s", plan_summary(found))
                 log.debug("%s", plan_text(found))
             except ConfigurationError as error:

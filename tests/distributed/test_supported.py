@@ -8,12 +8,11 @@ from typing import Any
 import pytest
 import torch
 
-from dlrm_pl.distributed.communication import Communication, check_communication
+from dlrm_pl.distributed.communication import check_communication
+from dlrm_pl.distributed.plan.communicated import Communication
 from dlrm_pl.distributed.supported import check_supported, remark_on_shardings
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.model.training.lightning_module import DLRMModule
-from dlrm_pl.trainer import DLRMTrainer
-from tests.support.processes.sharded import needs_engine
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 
@@ -55,14 +54,14 @@ def test_others_are_accepted(options: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("communication", "shardings", "device", "message"),
     [
-        ("fp8", ["row_wise"], GPU, "communication=fp8 cannot be used: .* sends fp16 for the others"),
-        ("bf16", ["table_wise"], CPU, "communication=bf16 cannot be used: TorchRec would send fp16"),
-        ("int8", ["table_wise", "row_wise"], CPU, "communication=int8 cannot be used: .* as row_wise does"),
-        ("int8", ["table_row_wise"], CPU, "as table_row_wise does"),
+        ("fp8", ["row_wise"], "cuda", "communication=fp8 cannot be used: .* sends fp16 for the others"),
+        ("bf16", ["table_wise"], "cpu", "communication=bf16 cannot be used: TorchRec would send fp16"),
+        ("int8", ["table_wise", "row_wise"], "cpu", "communication=int8 cannot be used: .* as row_wise does"),
+        ("int8", ["table_row_wise"], "cpu", "as table_row_wise does"),
     ],
 )
 def test_a_type_that_torchrec_replaces_is_refused(
-    communication: Communication, shardings: list[str], device: torch.device, message: str
+    communication: Communication, shardings: list[str], device: str, message: str
 ) -> None:
     with pytest.raises(ConfigurationError, match=message):
         check_communication(communication, shardings, device)
@@ -70,9 +69,9 @@ def test_a_type_that_torchrec_replaces_is_refused(
 
 def test_types_that_it_sends_are_accepted() -> None:
     for communication in ("fp32", "fp16"):
-        check_communication(communication, ["table_wise", "row_wise", "data_parallel"], CPU)  # type: ignore[arg-type]
-    check_communication("int8", ["table_wise", "column_wise", "data_parallel"], CPU)
-    check_communication("bf16", ["row_wise"], GPU)
+        check_communication(communication, ["table_wise", "row_wise", "data_parallel"], "cpu")  # type: ignore[arg-type]
+    check_communication("int8", ["table_wise", "column_wise", "data_parallel"], "cpu")
+    check_communication("bf16", ["row_wise"], "cuda")
 
 
 def test_row_wise_adagrad_of_parts_of_rows_is_remarked_on() -> None:
@@ -80,11 +79,3 @@ def test_row_wise_adagrad_of_parts_of_rows_is_remarked_on() -> None:
     assert "depend on the number of parts" in remark_on_shardings(module, {"column_wise", "row_wise"})
     assert remark_on_shardings(module, {"row_wise"}) == ""
     assert remark_on_shardings(module_of(), {"column_wise"}) == ""
-
-
-@needs_engine
-@pytest.mark.filterwarnings("ignore::UserWarning")
-@pytest.mark.parametrize("strategy", ["sharded", "auto"])
-def test_checkpoints_that_training_waits_for_are_remarked_on(strategy: str, caplog: pytest.LogCaptureFixture) -> None:
-    DLRMTrainer(strategy=strategy, accelerator="cpu", devices=1, logger=False, async_checkpoints=True)
-    assert ("async_checkpoints=true is not followed" in caplog.text) == (strategy == "sharded")

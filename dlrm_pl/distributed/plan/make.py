@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from dlrm_pl.distributed.plan.communicated import Communication
 from dlrm_pl.distributed.plan.engine_planner import choose
 from dlrm_pl.distributed.plan.hosts import Hosts
 from dlrm_pl.distributed.plan.memory import rank_memories
@@ -15,7 +16,11 @@ from dlrm_pl.distributed.plan.workload import Workload
 
 
 def make_plan(
-    workload: Workload, hosts: Hosts, sharding: str | Mapping[str, str] = AUTO, device: str = "cpu"
+    workload: Workload,
+    hosts: Hosts,
+    sharding: str | Mapping[str, str] = AUTO,
+    device: str = "cpu",
+    communication: Communication = "fp32",
 ) -> ShardingPlan:
     """Decide which process has which part of each table.
 
@@ -25,6 +30,7 @@ def make_plan(
         sharding: ``auto`` lets TorchRec's planner choose; or one sharding for all tables, see ``SHARDINGS``; or those
             of some tables by name or number, and the planner chooses those of the others.
         device: ``cpu`` or ``cuda``, where the tables will lie.
+        communication: type of embeddings and their gradients on the way between processes.
 
     Returns:
         A plan that fits the memory of the hosts.
@@ -40,15 +46,17 @@ def make_plan(
             raise nothing_fits(workload, hosts)
     else:
         tables = place(workload, shardings, hosts)  # type: ignore[arg-type]
-    plan = plan_of(workload, tables, hosts)
+    plan = plan_of(workload, tables, hosts, communication)
     if plan.peak_memory > hosts.memory_of_process:
         raise too_much(workload, plan)
     return plan
 
 
-def plan_of(workload: Workload, tables: Sequence[TablePlan], hosts: Hosts) -> ShardingPlan:
+def plan_of(
+    workload: Workload, tables: Sequence[TablePlan], hosts: Hosts, communication: Communication = "fp32"
+) -> ShardingPlan:
     """Compute what tables at these places mean for each process."""
     memories = rank_memories(workload, tables, hosts)
-    sent = sent_bytes(workload, tables, hosts)
+    sent = sent_bytes(workload, tables, hosts, communication)
     ranks = (RankPlan(rank, memory, size) for rank, (memory, size) in enumerate(zip(memories, sent, strict=True)))
     return ShardingPlan(hosts, tuple(tables), tuple(ranks))

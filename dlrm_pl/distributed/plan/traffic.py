@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from dlrm_pl.distributed.plan.communicated import Communication
 from dlrm_pl.distributed.plan.hosts import Hosts
 from dlrm_pl.distributed.plan.sharding_plan import Sharding, TablePlan
 from dlrm_pl.distributed.plan.workload import Workload
 
 _ID = 8  # Ids and lengths of bags are int64.
 _FLOAT = 4
+_VALUE: dict[Communication, float] = {"fp32": 4.0, "fp16": 2.0, "bf16": 2.0, "int8": 1.25, "fp8": 1.0}
+"""Bytes of a value of an embedding on the way; of int8, 32 values share a scale and a smallest value, two fp32."""
 _SPLITS = 3  # Numbers that two processes exchange before each exchange of ids.
 
 
-def sent_bytes(workload: Workload, tables: Sequence[TablePlan], hosts: Hosts) -> list[int]:
+def sent_bytes(
+    workload: Workload, tables: Sequence[TablePlan], hosts: Hosts, communication: Communication = "fp32"
+) -> list[int]:
     """Compute the bytes that each process sends in a training step, with gloo's algorithms.
 
     Forward, ids and lengths of bags go to the processes that have the rows, and sums of rows come back. Backward, the
@@ -24,6 +29,7 @@ def sent_bytes(workload: Workload, tables: Sequence[TablePlan], hosts: Hosts) ->
         workload: what is trained.
         tables: where its tables lie.
         hosts: where the processes run.
+        communication: type of embeddings and their gradients on the way; all else is sent as it is.
 
     Returns:
         Bytes by process.
@@ -38,8 +44,9 @@ def sent_bytes(workload: Workload, tables: Sequence[TablePlan], hosts: Hosts) ->
     sent = [everywhere + _ID * (hosts.ranks - 1)] * hosts.ranks
     for sharding, group in groups.items():
         ids = _ids(workload, group, hosts)
-        vectors = _reduced(workload, group, hosts) if "row" in sharding else _pooled(workload, group, hosts)
-        sent = [a + round(b) + c for a, b, c in zip(sent, ids, vectors, strict=True)]
+        values = _reduced(group, hosts) if "row" in sharding else _pooled(group, hosts)
+        size = workload.batch_size * _VALUE[communication]
+        sent = [a + round(b) + round(size * c) for a, b, c in zip(sent, ids, values, strict=True)]
     return sent
 
 
@@ -61,26 +68,24 @@ def _ids(workload: Workload, group: Sequence[TablePlan], hosts: Hosts) -> list[f
     return [everything - own for own in to]
 
 
-def _pooled(workload: Workload, group: Sequence[TablePlan], hosts: Hosts) -> list[int]:
-    """Sums of bags of whole rows or columns: each process makes those of its tables for all others."""
+def _pooled(group: Sequence[TablePlan], hosts: Hosts) -> list[int]:
+    """Values for each row of a batch: sums of bags, which each process makes of its tables for all others."""
     widths = [0] * hosts.ranks
     for table in group:
         for shard in table.shards():
             widths[shard.rank] += shard.columns
-    value = workload.batch_size * _FLOAT
     everything = sum(widths)
-    return [value * ((hosts.ranks - 1) * own + everything - own) for own in widths]
+    return [(hosts.ranks - 1) * own + everything - own for own in widths]
 
 
-def _reduced(workload: Workload, group: Sequence[TablePlan], hosts: Hosts) -> list[int]:
-    """Sums of parts of bags, which are added up between all processes, or first between those of a host.
+def _reduced(group: Sequence[TablePlan], hosts: Hosts) -> list[int]:
+    """Values for each row of a batch: parts of bags, which are added up between all processes, or first on each host.
 
     Gloo's reduce-scatter adds up everything on all, and sends twice as much as would be needed.
     """
-    value = workload.batch_size * _FLOAT
     if group[0].sharding == "row_wise":
         width = sum(table.dim for table in group)
-        return [3 * value * (hosts.ranks - 1) * width] * hosts.ranks
+        return [3 * (hosts.ranks - 1) * width] * hosts.ranks
     widths = [0] * hosts.count
     for table in group:
         widths[hosts.host_of(table.ranks[0])] += table.dim
@@ -90,5 +95,5 @@ def _reduced(workload: Workload, group: Sequence[TablePlan], hosts: Hosts) -> li
         own = widths[hosts.host_of(rank)]
         within = 3 * (hosts.processes - 1) * hosts.count * own
         between = (hosts.count - 1) * own + everything - own
-        found.append(value * (within + between))
+        found.append(within + between)
     return found

@@ -14,6 +14,7 @@ from tests.support.workloads import GIB, TERABYTE
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
+INT8 = ("--trainer.strategy", "sharded", "--trainer.strategy.communication", "int8")
 HOSTS = ("--plan_hosts", 2, "--plan_processes", 4, "--plan_memory", "64GiB")
 
 
@@ -60,6 +61,9 @@ def test_a_dataset_is_planned_with_the_strategys_sharding(
     assert data["hosts"] == {"count": 1, "processes": 2, "memory_bytes": 8 * GIB}
     kinds = {table["name"]: table["sharding"] for table in data["tables"]}  # type: ignore[attr-defined]
     assert (kinds["C3"], kinds["C2"], kinds["C1"]) == ("column_wise", "row_wise", "data_parallel")
+    sent_as_fp16 = ("--trainer.strategy.communication", "fp16")
+    halved = _planned(capsys, "-c", tmp_path / "a.yaml", "--data.folder", synthetic_folder, *sent_as_fp16)
+    assert halved["ranks"][0]["sent_bytes_per_step"] < data["ranks"][0]["sent_bytes_per_step"]  # type: ignore[index]
     assert run("fit", "--plan_only", "-c", tmp_path / "a.yaml", "--data.folder", synthetic_folder) == 0
     assert "plan for 1 host with 2 processes and 8 GiB" in capsys.readouterr().out
 
@@ -75,6 +79,10 @@ def test_a_dataset_is_planned_with_the_strategys_sharding(
         (("--plan_only", "--plan_table_sizes", "[10]", "--plan_lookups", "[1, 2]"), "lookups has 2 values"),
         (("--data.folder", "x", "--plan_hosts", 3), "--plan_hosts is of a plan that is printed: give --plan_only"),
         (("--plan_only", "--plan_table_sizes", "[1000000000]", "--plan_memory", "2GiB"), "What would fit"),
+        (
+            ("--plan_only", "--plan_table_sizes", "[9]", *HOSTS, *INT8, "--trainer.strategy.sharding", "row_wise"),
+            "int8 cannot be used",
+        ),
     ],
     ids=lambda value: "" if isinstance(value, str) else "-".join(map(str, value)).replace("--", ""),
 )

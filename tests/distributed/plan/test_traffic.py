@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from dlrm_pl.distributed.plan.communicated import Communication
 from dlrm_pl.distributed.plan.hosts import Hosts
 from dlrm_pl.distributed.plan.make import make_plan
 from tests.support.processes.sharded import needs_engine, run_sharded
@@ -14,6 +15,13 @@ from tests.support.workloads import GIB, workload
 
 ROOT = Path(__file__).parents[3]
 SIZES, DIM, BATCH = [1000, 512, 200, 50, 8], 16, 64
+SENT_AS = [
+    ("table_wise", "fp16"),
+    ("row_wise", "fp16"),
+    ("mixed", "fp16"),
+    ("table_wise", "int8"),
+    ("column_wise", "int8"),
+]
 KINDS = {
     "table_wise": "table_wise",
     "row_wise": "row_wise",
@@ -23,7 +31,7 @@ KINDS = {
 }
 
 _RUN = f"""
-import json, statistics, time
+import json, time
 import torch.distributed as dist
 sys.path.insert(0, {str(ROOT / "benchmarks")!r})
 sys.path.insert(0, {str(ROOT)!r})
@@ -50,22 +58,23 @@ def indices(lookups):
     # Every row as often as the others, so that rows lie evenly over the processes.
     return torch.stack([(torch.arange({BATCH} * lookups) * (size // ranks) + rank) % size for size in {SIZES}])
 
-def count(name, kind, hosts, lookups):
+def count(name, kind, hosts, lookups, communication="fp32"):
     work = workload({SIZES}, {DIM}, batch_size={BATCH}, lookups=(lookups,) * {len(SIZES)})
     plan = make_plan(work, hosts, kind)
-    tables = ShardedTables(work.architecture, plan, work.optimizers, torch.device("cpu")).train()
+    tables = ShardedTables(work.architecture, plan, work.optimizers, torch.device("cpu"), communication).train()
     dense = torch.nn.Parameter(torch.zeros(work.dense_parameters))
     ids = indices(lookups)
     offsets = None if lookups == 1 else torch.arange(0, ids.numel() + 1, lookups)
-    sent = []
     for step in range(4):
-        dist.barrier()
-        before = settled()
+        if step == 1:  # The first step also exchanges what is exchanged once.
+            dist.barrier()
+            before = settled()
         tables(ids if offsets is None else ids.flatten(), offsets).sum().backward()
         dense.grad = torch.ones_like(dense)
         average_dense([dense])
-        sent.append(settled() - before)
-    return int(statistics.median(sent[1:]))  # The first step also exchanges what is exchanged once.
+    sent = round((settled() - before) / 3)
+    assert tables(indices(1)[:, : 13 - rank], None).shape == (13 - rank, len({SIZES}), {DIM})  # Any number of rows.
+    return sent
 """
 
 
@@ -82,7 +91,10 @@ def counted(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, int]]:
         tmp_path_factory.mktemp("traffic"),
         2,
         f"for lookups in (1, 3):\n    for name, kind in {KINDS}.items():\n"
-        f"        found[f'{{name}}-{{lookups}}'] = count(name, kind, Hosts(1, 2, {8 * GIB}), lookups)",
+        f"        found[f'{{name}}-{{lookups}}'] = count(name, kind, Hosts(1, 2, {8 * GIB}), lookups)\n"
+        f"for name, communication in {SENT_AS}:\n"
+        f"    key, kind = f'{{name}}-{{communication}}', {KINDS}[name]\n"
+        f"    found[key] = count(name, kind, Hosts(1, 2, {8 * GIB}), 1, communication)",
     )
 
 
@@ -95,6 +107,16 @@ def test_two_processes_send_what_the_plan_says(counted: list[dict[str, int]], na
     for rank in plan.ranks:
         # Beside the payload there are headers: 144 bytes a message, of at most 40 messages.
         assert 0 <= counted[rank.rank][f"{name}-{lookups}"] - rank.sent_bytes <= 40 * 144
+
+
+@needs_engine
+@pytest.mark.parametrize(("name", "communication"), SENT_AS)
+def test_the_plan_knows_the_type_that_is_sent(
+    counted: list[dict[str, int]], name: str, communication: Communication
+) -> None:
+    work, hosts = workload(SIZES, DIM, batch_size=BATCH), Hosts(1, 2, 8 * GIB)
+    for rank in make_plan(work, hosts, KINDS[name], communication=communication).ranks:
+        assert 0 <= counted[rank.rank][f"{name}-{communication}"] - rank.sent_bytes <= 40 * 144
 
 
 @needs_engine
