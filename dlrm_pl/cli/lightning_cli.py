@@ -32,7 +32,7 @@ from dlrm_pl.cli.trainer_help import arrange_trainer_help
 from dlrm_pl.cli.usage import let_flags_stand_alone, own_errors, read_yaml_with_limits, usage_errors, with_home
 from dlrm_pl.columns.columns import Columns
 from dlrm_pl.data.loading.datamodule import DLRMDataModule
-from dlrm_pl.distributed.checkpoints.newest import newest_checkpoint, was_restarted
+from dlrm_pl.distributed.checkpoints.newest import newest_checkpoint, run_id, was_restarted
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.files.atomic import atomic_file
 from dlrm_pl.model.checkpoints.contract import overruled
@@ -129,7 +129,7 @@ class DLRMCLI(LightningCLI):
     def _parse_ckpt_path(self) -> None:
         """Let the checkpoint's hyperparameters win, as Lightning does, but without reading 100 GB of tables."""
         subcommand = self.config.subcommand
-        if subcommand == "fit" and was_restarted():
+        if subcommand == "fit" and "TORCHELASTIC_RUN_ID" in os.environ:
             self._go_on_from_newest()
         path = self.config[subcommand].get("ckpt_path")
         if path is None or path in ("best", "last", "hpc", "registry"):
@@ -157,7 +157,9 @@ class DLRMCLI(LightningCLI):
             for one in trainer.callbacks or ()
             if one.class_path.endswith(".ModelCheckpoint")
         ]
-        newest = newest_checkpoint(folders)
+        if not was_restarted(folders):
+            return
+        newest = newest_checkpoint(folders, run_id())
         if newest is not None:
             self.config.fit.ckpt_path = str(newest)
         log.warning("restarted by torchrun: going on from %s", newest or "the beginning, as no checkpoint was saved")

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 from dlrm_pl.distributed.checkpoints.newest import newest_checkpoint, was_restarted
+from dlrm_pl.errors import ConfigurationError
 
 
-def _saved(folder: Path, name: str, step: int) -> Path:
+def _saved(folder: Path, name: str, step: int, run: str = "") -> Path:
     path = folder / name
     path.mkdir(parents=True)
-    (path / "complete.json").write_text(json.dumps({"global_step": step}))
+    (path / "complete.json").write_text(json.dumps({"global_step": step, "run": run}))
     return path
 
 
@@ -32,8 +33,30 @@ def test_nothing_is_found_where_nothing_was_saved(tmp_path: Path) -> None:
 
 def test_restarts_are_counted_by_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TORCHELASTIC_RESTART_COUNT", raising=False)
-    assert not was_restarted()
+    monkeypatch.delenv("GROUP_WORLD_SIZE", raising=False)
+    assert not was_restarted([])
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "0")
-    assert not was_restarted()
+    assert not was_restarted([])
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "2")
-    assert was_restarted()
+    assert was_restarted([])
+
+
+def test_on_several_machines_a_checkpoint_of_the_run_tells_all(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("GROUP_WORLD_SIZE", "2")
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "mine")
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "0")  # Of a machine where nothing failed.
+    _saved(tmp_path, "step=9.ckpt", 9, "another")
+    assert not was_restarted([tmp_path])
+    own = _saved(tmp_path, "step=5.ckpt", 5, "mine")
+    assert was_restarted([tmp_path])
+    assert newest_checkpoint([tmp_path], "mine") == own
+
+
+def test_on_several_machines_a_run_needs_a_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("GROUP_WORLD_SIZE", "2")
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")  # Torchrun's own for runs without one.
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "0")
+    assert not was_restarted([tmp_path])
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    with pytest.raises(ConfigurationError, match=r"Give it a name of this training with --rdzv_id"):
+        was_restarted([tmp_path])

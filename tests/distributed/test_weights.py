@@ -36,6 +36,11 @@ CASES: dict[str, tuple[Case, float]] = {
         f"{sharding}-one-hot": (Case({"sharding": sharding}), _ALL_REDUCED if sharding == "data_parallel" else 0)
         for sharding in _SHARDINGS
     },
+    "auto": (Case({}), _ALL_REDUCED),
+    "by-name": (
+        Case({"sharding": {"C1": "row_wise", "C2": "column_wise", "2": "table_wise", "3": "data_parallel"}}),
+        _ALL_REDUCED,
+    ),
     "table_wise-multi-hot": (Case({"sharding": "table_wise"}, "multi-hot", options={"interaction": "cat"}), 0),
     "row_wise-multi-hot": (Case({"sharding": "row_wise"}, "multi-hot"), _PARTIAL_SUMS),
     "column_wise-adagrad": (Case({"sharding": "column_wise"}, options=_ADAGRAD | _SCHEDULE), 0),

@@ -8,6 +8,7 @@ from typing import Any
 from dlrm_pl.callbacks.checkpoint_io import resume_in_epoch
 from dlrm_pl.distributed.checkpoints.optimizer_forms import with_tables_apart
 from dlrm_pl.distributed.together import together
+from dlrm_pl.errors import CheckpointError
 from dlrm_pl.model.checkpoints.contract import CheckpointContract
 from dlrm_pl.model.checkpoints.file import open_checkpoint
 from dlrm_pl.model.checkpoints.tensors import check_tensors, stored_tensors
@@ -29,7 +30,20 @@ def load(path: str | Path, rank: int, ranks: int) -> dict[str, Any]:
         CheckpointError: a process could not read it, or it is damaged; names the process.
     """
     opened: list[dict[str, Any]] = []  # Not returned by the step, since that would be sent to all processes.
-    together(lambda: opened.append(_load(Path(path), rank, ranks)))
+
+    def open_it() -> int:
+        opened.append(_load(Path(path), rank, ranks))
+        return int(opened[0].get("global_step", 0))
+
+    steps = together(open_it)
+    for other, step in enumerate(steps):
+        if step != steps[0]:
+            error = CheckpointError(
+                f"{path}: is of step {steps[0]:,} on rank 0, but of step {step:,} on rank {other}. Give all processes "
+                "the same checkpoint, on a file system that all machines share."
+            )
+            error.on_all_processes = True
+            raise error
     return opened[0]
 
 

@@ -7,26 +7,53 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from dlrm_pl.documents.json_text import object_with
+from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.model.checkpoints.sharded.names import MARKER_NAME
 
 
-def was_restarted() -> bool:
-    """Tell whether torchrun has started this process because an earlier one failed."""
-    return os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
+def run_id() -> str:
+    """Return the name of the run that torchrun was given (--rdzv_id); empty without one."""
+    name = os.environ.get("TORCHELASTIC_RUN_ID", "none")
+    return "" if name == "none" else name
 
 
-def newest_checkpoint(folders: Iterable[Path]) -> Path | None:
+def was_restarted(folders: Iterable[Path]) -> bool:
+    """Tell whether torchrun has started the processes of this training before.
+
+    On one machine, torchrun counts its starts. On several, it counts those that followed a failure on the own machine,
+    so that processes would not agree. There, a checkpoint that the run of this name has saved tells all of them.
+
+    Args:
+        folders: folders that checkpoints are saved to, which all machines share.
+
+    Raises:
+        ConfigurationError: it has, on several machines, and the run has no name.
+    """
+    is_second = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
+    if os.environ.get("GROUP_WORLD_SIZE", "1") == "1":
+        return is_second
+    if is_second and not run_id():
+        raise ConfigurationError(
+            "torchrun has started the processes of several machines again, but does not tell all of them. Give it a "
+            "name of this training with --rdzv_id, by which fit finds the checkpoint to go on from; or give fit a "
+            "--ckpt_path."
+        )
+    return bool(run_id()) and newest_checkpoint(folders, run_id()) is not None
+
+
+def newest_checkpoint(folders: Iterable[Path], run: str = "") -> Path | None:
     """Find the whole sharded checkpoint of the most steps; None if there is none.
 
     All processes find the same one: while they start, none of them saves.
 
     Args:
         folders: folders that checkpoints are saved to.
+        run: name of the run that has saved it; empty for any.
     """
     found = []
     for folder in folders:
         for path in sorted(folder.glob("*.ckpt")):
             marker = object_with(path / MARKER_NAME, "global_step") if path.is_dir() else None
-            if marker is not None and not path.is_symlink():
+            if marker is not None and not path.is_symlink() and run in ("", marker.get("run")):
                 found.append((int(marker["global_step"]), str(path)))
     return Path(max(found)[1]) if found else None

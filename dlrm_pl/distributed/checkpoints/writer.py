@@ -16,6 +16,7 @@ from torch.distributed.checkpoint.storage import StorageWriter, WriteResult
 from torch.futures import Future
 
 from dlrm_pl.callbacks.checkpoint_io import AtomicCheckpointIO
+from dlrm_pl.distributed.checkpoints.newest import run_id
 from dlrm_pl.distributed.checkpoints.pages import with_padding
 from dlrm_pl.distributed.checkpoints.planner import PiecesPlanner
 from dlrm_pl.errors import DLRMError, NonFiniteError, OutputError
@@ -168,6 +169,7 @@ class FolderWriter(StorageWriter):
             "format": FORMAT,
             "identity": self._identity,
             "global_step": self._dense.get("global_step", 0),
+            "run": run_id(),
             "files": dict(sorted(self._files.items())),
         }
         with marker.open("w", encoding="utf-8") as handle:

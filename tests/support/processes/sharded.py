@@ -20,7 +20,8 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from dlrm_pl.model.training.weight_init import skip_weight_init, weights_on_shards
 
 def train(
-    batch_size, sharded, data, steps, callbacks=(), ckpt_path=None, devices=2, asynchronous=False, **options
+    batch_size, sharded, data, steps, callbacks=(), ckpt_path=None, devices=2, nodes=1, asynchronous=False,
+    **options
 ):
     from dlrm_pl.distributed.strategy import ShardedStrategy
 
@@ -32,8 +33,8 @@ def train(
             dataset_fingerprint=data.dataset_fingerprint, **options
         )
     trainer = dlrm_pl.DLRMTrainer(
-        accelerator="cpu", devices=devices, strategy=ShardedStrategy(**sharded), max_steps=steps, logger=False,
-        enable_checkpointing=bool(callbacks), enable_progress_bar=False, enable_model_summary=False,
+        accelerator="cpu", devices=devices, num_nodes=nodes, strategy=ShardedStrategy(**sharded), max_steps=steps,
+        logger=False, enable_checkpointing=bool(callbacks), enable_progress_bar=False, enable_model_summary=False,
         num_sanity_val_steps=0, limit_val_batches=0, callbacks=list(callbacks),
         async_checkpoints=asynchronous,
     )

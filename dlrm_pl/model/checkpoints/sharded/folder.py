@@ -32,6 +32,7 @@ class _Marker:
     identity: str
     global_step: Count
     files: dict[str, Count]
+    run: str = ""
 
 
 @dataclass(frozen=True)
