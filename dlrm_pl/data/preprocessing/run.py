@@ -13,7 +13,8 @@ import logging
 import os
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,7 @@ from dlrm_pl.data.formats.dataset_folder import DatasetFolder, recognize_dataset
 from dlrm_pl.data.preprocessing.checkpoint import CheckpointFolder, differences
 from dlrm_pl.data.preprocessing.log_run import LogRun
 from dlrm_pl.data.preprocessing.logs.days import identity
-from dlrm_pl.data.preprocessing.logs.inputs import find_inputs
+from dlrm_pl.data.preprocessing.logs.inputs import Inputs, find_inputs
 from dlrm_pl.data.preprocessing.options import PreprocessOptions
 from dlrm_pl.data.preprocessing.remote_dataset import RemoteDataset
 from dlrm_pl.data.preprocessing.statistics.report import report_lines
@@ -141,31 +142,67 @@ def preprocess(
     check_arguments(preprocess, locals())
     options = options or PreprocessOptions()
     progress = progress or (lambda stage, share, rows: None)
-    if not is_url(output):
-        return _preprocess_at(raw, Path(output).expanduser(), options, overwrite, progress, cluster, None)
-    if work is None:
-        raise ConfigurationError(
-            f"{os.fspath(output)}: an output at a URL needs --work, the folder where the dataset is made."
-        )
-    published = RemoteDataset(RemoteFolder(os.fspath(output).rstrip("/")), overwrite)
-    made = Path(work).expanduser() / published.folder.url.rpartition("/")[2]
-    report = _preprocess_at(raw, made, options, overwrite, progress, cluster, published)
-    published.upload(made, progress)
+    made, published = Path(output).expanduser(), None
+    if is_url(output):
+        if work is None:
+            raise ConfigurationError(
+                f"{os.fspath(output)}: an output at a URL needs --work, the folder where the dataset is made."
+            )
+        published = RemoteDataset(RemoteFolder(os.fspath(output).rstrip("/")), overwrite)
+        made = Path(work).expanduser() / published.folder.url.rpartition("/")[2]
+    with _on_this_machine(raw, options, cluster) as (logs, remote):
+        report = _preprocess(_Request(logs, remote, made, published, options, overwrite, progress, cluster))
+    if published is not None:
+        published.upload(made, progress)
     return report
 
 
-def _preprocess_at(
-    raw: str | os.PathLike[str],
-    output: Path,
-    options: PreprocessOptions,
-    overwrite: bool,
-    progress: Progress,
-    cluster: str | None,
-    published: RemoteDataset | None,
-) -> PreprocessReport:
-    """Turn logs, on this machine or at a URL, into a dataset folder."""
+@dataclass(frozen=True)
+class _Request:
+    """What a call of ``preprocess`` asks for.
+
+    Attributes:
+        raw: the logs on this machine; of those at a URL, their outlines.
+        remote: folder at a URL that the logs lie in.
+        output: folder to make.
+        published: dataset at a URL that the folder is copied to.
+        options: how to preprocess.
+        overwrite: whether an existing dataset that was made otherwise is replaced.
+        progress: called with the stage, its share done, and the rows since the last call.
+        cluster: address of the cluster that does the work.
+    """
+
+    raw: Path
+    remote: RemoteFolder | None
+    output: Path
+    published: RemoteDataset | None
+    options: PreprocessOptions
+    overwrite: bool
+    progress: Progress
+    cluster: str | None
+
+    def key(self, inputs: Inputs, options: PreprocessOptions) -> dict[str, Any]:
+        """Return the options and inputs as JSON holds them; equal for calls that make the same bytes."""
+        key: dict[str, Any] = json.loads(json.dumps({"options": options.key(), "inputs": identity(inputs.files)}))
+        if self.remote is not None:
+            for entry, path in zip(key["inputs"], dict.fromkeys(inputs.files), strict=True):
+                entry["file"] = f"{self.remote.url}/{path.name}"
+        return key
+
+    @property
+    def shown(self) -> str:
+        """The logs as the user gave them, for messages."""
+        return str(self.raw) if self.remote is None else f"{self.remote.url}/{self.raw.name}"
+
+
+@contextmanager
+def _on_this_machine(
+    raw: str | os.PathLike[str], options: PreprocessOptions, cluster: str | None
+) -> Iterator[tuple[Path, RemoteFolder | None]]:
+    """Yield the path of the logs on this machine; of those at a URL, that of their outlines, and the URL's folder."""
     if not is_url(raw):
-        return _preprocess(Path(raw).expanduser(), output, options, overwrite, progress, cluster, published)
+        yield Path(raw).expanduser(), None
+        return
     url, _, beginning = os.fspath(raw).rpartition("/")
     if cluster is None or options.layout == "kaggle" or not options.columns_of_logs.has_raw_text or options.split_by:
         raise ConfigurationError(
@@ -176,37 +213,23 @@ def _preprocess_at(
     with tempfile.TemporaryDirectory(prefix="dlrm-pl-") as folder:
         try:
             remote.outline(beginning, Path(folder))
-            prefix = Path(folder) / beginning
-            return _preprocess(prefix, output, options, overwrite, progress, cluster, published, remote)
+            yield Path(folder) / beginning, remote
         except DLRMError as error:
             raise type(error)(str(error).replace(folder, url)) from error
 
 
-def _preprocess(
-    raw: Path,
-    output: Path,
-    options: PreprocessOptions,
-    overwrite: bool,
-    progress: Progress,
-    cluster: str | None,
-    published: RemoteDataset | None,
-    remote: RemoteFolder | None = None,
-) -> PreprocessReport:
-    """Turn logs into a dataset folder; of remote ones there are outlines alone."""
+def _preprocess(request: _Request) -> PreprocessReport:
+    """Turn logs into a dataset folder, or find that it is there."""
+    raw, options = request.raw, request.options
     if options.vocabulary_from is not None:
         given = DatasetFolder.open(options.vocabulary_from, rows=False)
         options = _with_cap_of(_with_columns_of(options, given), given)
     inputs = find_inputs(raw, options)
     options = inputs.within_memory(options)
-    key = json.loads(json.dumps({"options": options.key(), "inputs": identity(inputs.files)}))
-    shown = str(raw)
-    if remote is not None:
-        shown = f"{remote.url}/{raw.name}"
-        for entry, path in zip(key["inputs"], dict.fromkeys(inputs.files), strict=True):
-            entry["file"] = f"{remote.url}/{path.name}"
-    if published is not None:
-        published.check(key)
-    named, output = output, resolved(output)
+    key = request.key(inputs, options)
+    if request.published is not None:
+        request.published.check(key)
+    named, output = request.output, resolved(request.output)
     if _is_finished(output, key):
         if CheckpointFolder(output).path.exists():  # Killed between its last two steps.
             with folder_lock(output):
@@ -214,30 +237,31 @@ def _preprocess(
         folder = DatasetFolder.open(named)
         folder.check_samples()
         return _report(folder, None)
-    if cluster is not None and inputs.upstream is not None:
+    if request.cluster is not None and inputs.upstream is not None:
         raise ConfigurationError(f"{raw}: files of facebookresearch/dlrm are converted without --cluster.")
-    absolute = inputs if cluster is None else find_inputs(raw.absolute(), options)
+    absolute = inputs if request.cluster is None else find_inputs(raw.absolute(), options)
     rows = absolute.log(options)
-    planned = PlannedOutput("preprocess", key, recognize_dataset, overwrite, _changes)
+    planned = PlannedOutput("preprocess", key, recognize_dataset, request.overwrite, _changes)
     with writing(named, planned):
         began = time.perf_counter()
         checkpoint = CheckpointFolder(output)
         unfinished = checkpoint.load()
         resumed = unfinished is not None and unfinished.key == key
         run: LogRun | UpstreamConversion | ClusterRun
-        if cluster is not None:
+        if request.cluster is not None:
             from dlrm_pl.data.preprocessing.cluster.run import ClusterRun
 
             assert rows is not None
-            run = ClusterRun(cluster, rows, options, key, output, {str(raw.absolute()): shown}, progress, remote)
+            shown = {str(raw.absolute()): request.shown}
+            run = ClusterRun(request.cluster, rows, options, key, output, shown, request.progress, request.remote)
             resumed |= run.resumes
         elif inputs.upstream is None:
             assert rows is not None
-            run = LogRun(rows, options, key, checkpoint, progress)
+            run = LogRun(rows, options, key, checkpoint, request.progress)
         else:
             from dlrm_pl.data.preprocessing.upstream.convert import UpstreamConversion
 
-            run = UpstreamConversion(inputs.upstream, options, key, checkpoint, progress)
+            run = UpstreamConversion(inputs.upstream, options, key, checkpoint, request.progress)
         try:
             run.make()
             checkpoint.publish(output)
