@@ -25,8 +25,8 @@ KILLS = 5
 STEPS = 300
 
 
-def _start(folder: Path, data: Path) -> subprocess.Popen[bytes]:
-    """Start a training on two processes by torchrun, which saves a checkpoint each five steps and keeps three."""
+def _write_config(folder: Path, data: Path, nodes: int = 1) -> None:
+    """Write the configuration of a training on two processes that saves each five steps and keeps three checkpoints."""
     folder.mkdir()
     saving = {"dirpath": str(folder / "saved"), "filename": "{step}", "every_n_train_steps": 5, "save_top_k": 3}
     config = {
@@ -35,7 +35,8 @@ def _start(folder: Path, data: Path) -> subprocess.Popen[bytes]:
         "data": {"folder": str(data), "batch_size": 16, "shuffle": "none"},
         "trainer": {
             "accelerator": "cpu",
-            "devices": 2,
+            "devices": 2 // nodes,
+            "num_nodes": nodes,
             "max_steps": STEPS,
             "limit_val_batches": 0,
             "enable_progress_bar": False,
@@ -55,17 +56,28 @@ def _start(folder: Path, data: Path) -> subprocess.Popen[bytes]:
         },
     }
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
+
+
+def _free_port() -> int:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
-    launch = ("-m", "torch.distributed.run", "--nproc_per_node", "2", "--max-restarts", str(KILLS + 5))
-    place = ("--monitor-interval", "0.2", "--master-addr", "127.0.0.1", "--master-port", str(port))
-    with (folder / "output.txt").open("wb") as output:
+        return int(found.getsockname()[1])
+
+
+def _start(folder: Path, data: Path) -> subprocess.Popen[bytes]:
+    """Start a training by torchrun."""
+    _write_config(folder, data)
+    return _launch(folder, "--nproc_per_node", "2", "--master-addr", "127.0.0.1", "--master-port", str(_free_port()))
+
+
+def _launch(folder: Path, *options: str, output: str = "output.txt") -> subprocess.Popen[bytes]:
+    launch = ("-m", "torch.distributed.run", "--max-restarts", str(KILLS + 5), "--monitor-interval", "0.2")
+    with (folder / output).open("wb") as output_file:
         return subprocess.Popen(
-            [sys.executable, *launch, *place, str(ROOT / "cli.py"), "fit", "-c", str(folder / "config.yaml")],
+            [sys.executable, *launch, *options, str(ROOT / "cli.py"), "fit", "-c", str(folder / "config.yaml")],
             cwd=folder,
             env=os.environ | {"OMP_NUM_THREADS": "1"},
-            stdout=output,
+            stdout=output_file,
             stderr=subprocess.STDOUT,
         )
 
@@ -119,6 +131,31 @@ def test_killed_processes_train_the_same_model(
     )
     for entry in ("state_dict", "optimizer_states", "lr_schedulers", "global_step"):
         assert same_contents(killed_end[entry], end[entry]), entry
+
+
+@pytest.mark.timeout(600)
+def test_several_machines_go_on_together(undisturbed: Path, tmp_path: Path, synthetic_folder: Path) -> None:
+    """Of two agents, as of two machines, one sees its process die, and the other only that all start again."""
+    folder = tmp_path / "machines"
+    _write_config(folder, synthetic_folder, nodes=2)
+    place = ("--nnodes", "2", "--nproc_per_node", "1", "--rdzv_backend", "c10d", "--rdzv_id", "mine")
+    place = (*place, "--rdzv_endpoint", f"127.0.0.1:{_free_port()}", "--local_addr", "127.0.0.1")
+    agents = [_launch(folder, *place, output=f"output-{number}.txt") for number in range(2)]
+    try:
+        while _steps(folder) < 50:
+            assert all(agent.poll() is None for agent in agents)
+            time.sleep(0.05)
+        os.kill(_children(agents[1].pid)[0], signal.SIGKILL)
+        statuses = [agent.wait(250) for agent in agents]
+    finally:
+        for agent in agents:
+            agent.terminate()
+            agent.wait(60)
+    outputs = [(folder / f"output-{number}.txt").read_text(errors="replace") for number in range(2)]
+    assert statuses == [0, 0], "\n\n".join(text[-5000:] for text in outputs)
+    assert any("restarted by torchrun: going on from" in text for text in outputs)
+    ends = [read_checkpoint(path / "saved" / f"step={STEPS}.ckpt", whole=True) for path in (folder, undisturbed)]
+    assert same_contents(ends[0]["state_dict"], ends[1]["state_dict"])
 
 
 def _kill(training: subprocess.Popen[bytes], folder: Path, moments: random.Random) -> int:

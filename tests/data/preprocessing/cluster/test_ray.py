@@ -39,7 +39,8 @@ class Nodes:
     def __init__(self) -> None:
         from ray.cluster_utils import Cluster
 
-        self._cluster: Any = Cluster(initialize_head=True, head_node_args=self._node())
+        without: dict[str, Any] = {"no_monitor": True, "include_log_monitor": False}
+        self._cluster: Any = Cluster(initialize_head=True, head_node_args=self._node() | without)
         self._others: list[Any] = []
 
     @property
