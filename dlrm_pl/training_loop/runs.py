@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from pytorch_lightning.loops.fetchers import _DataFetcher
 from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
@@ -25,6 +28,10 @@ _MOST_BATCHES = 32
 """Batches of one call: with more, the little that a call costs would not be seen to get less."""
 
 
+_SWITCH_S = 0.0005
+"""Time after which a thread lets another one go on with Python; Python's own 5 ms are several steps."""
+
+
 class RunsLoop(_TrainingEpochLoop):
     """Lightning's loop, except that it trains runs of batches without Lightning's work around each of them.
 
@@ -35,6 +42,11 @@ class RunsLoop(_TrainingEpochLoop):
     """
 
     _batches_of_a_call = 1
+
+    def run(self, data_fetcher: _DataFetcher) -> None:
+        """Train an epoch, in which no step waits long for a thread that draws the bar or reads the next batches."""
+        with _switching_soon():
+            super().run(data_fetcher)
 
     def advance(self, data_fetcher: _DataFetcher) -> None:
         """Train a run of batches that nothing observes, and then one that something does."""
@@ -71,6 +83,16 @@ class RunsLoop(_TrainingEpochLoop):
             if now >= end and (counts.ready + 1) % unit == 0:
                 break
         module.model.watch.glance()
+
+
+@contextmanager
+def _switching_soon() -> Iterator[None]:
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(min(usual, _SWITCH_S))
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(usual)
 
 
 def _upto_the_bar(batches: int, ready: int, unit: int) -> int:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import sys
+from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -330,3 +332,30 @@ def test_callback_that_says_when_it_looks_sees_what_lightnings_loop_shows(unseen
     assert len(ours.losses) == 11
     assert_same_weights(first, second)
     assert max(unseen) == 6
+
+
+class SwitchIntervals(pl.Callback):
+    """Notes how soon threads let others go on; stops with an error if it is told to."""
+
+    def __init__(self, *, fails: bool) -> None:
+        self.found: list[float] = []
+        self._fails = fails
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.found.append(sys.getswitchinterval())
+
+    def on_train_batch_end(self, *arguments: Any) -> None:
+        self.found.append(sys.getswitchinterval())
+        if self._fails:
+            raise KeyError("stop")
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_threads_let_a_step_go_on_soon_and_as_usual_afterwards(tmp_path: Path, *, fails: bool) -> None:
+    usual, seen = sys.getswitchinterval(), SwitchIntervals(fails=fails)
+    with pytest.raises(KeyError) if fails else nullcontext():
+        fit(DLRMTrainer, tmp_path, count=3, callbacks=[seen])
+    assert seen.found[0] == pytest.approx(0.0005)
+    assert sys.getswitchinterval() == usual
+    if not fails:
+        assert seen.found[-1] == usual
