@@ -9,6 +9,8 @@ namespace {
 
 // Samples of which the loss is summed at a time: partial sums, and so their total, are the same for any threads.
 constexpr int64_t LOSS_BLOCK = 256;
+// Memory of at least so many bytes lies on few pages, which the processor finds faster.
+constexpr int64_t HUGE_PAGE = 2 << 20;
 // Bytes of row gradients that a thread makes and uses before the next ones, so that they stay in its cache.
 constexpr int64_t CHUNK_BYTES = 1 << 20;
 // Distance between rows beyond the padded width, since rows that lie a power of two apart would share few cache lines.
@@ -130,8 +132,8 @@ void Trainer::reserve(int64_t samples, const Step& step, int64_t threads) {
     int64_t blocks = net.num_tables;
     for (const Layer& layer : layers) blocks += 4 * (layer.out / BLOCK + 1);
     partial_squares.get(blocks * 8);
-    room_floats = round_up(interaction_room(net), 16);
-    rooms.get(std::max<int64_t>(threads, 1) * room_floats * 4);
+    room_floats = round_up(std::max(interaction_room(net), variant.gradient_room), 16);
+    rooms.get(std::max(std::max<int64_t>(threads, 1) * room_floats * 4, HUGE_PAGE));
     chunk = descends(step) ? std::min(samples, chunk_samples(threads)) : samples;
     const size_t place = size_t(kept_batches);
     if (row_gradients.size() <= place) row_gradients.resize(place + 1);
@@ -302,8 +304,17 @@ void Trainer::backward_mlp(
                 variant.input_gradient(layer, dy, mask, dx, first, last);
             });
         }
+        if (descends_at_once(step)) {
+            // All threads have read the weights. The layer before needs none of these, so there is no meeting at the end.
+            team.meet();
+            team.share(number, layer.out, BLOCK, [&](int64_t first, int64_t last) {
+                variant.descend_weights(
+                    layer, dy, x, batch.size, step.dense.learning_rate, room(number), first, last);
+            });
+            continue;
+        }
         team.share(number, layer.out, BLOCK, [&](int64_t first, int64_t last) {
-            variant.weight_gradient(layer, dy, x, batch.size, has_gradients, first, last);
+            variant.weight_gradient(layer, dy, x, batch.size, has_gradients, room(number), first, last);
         });
         team.meet();
         if (updates_at_once(step)) update_layer(team, number, i, step);

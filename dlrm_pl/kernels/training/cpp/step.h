@@ -62,6 +62,11 @@ private:
     bool descends(const Step& step) const {
         return net.table_rule == SGD && step.first && updates_at_once(step) && !(step.largest_value > 0);
     }
+    // Whether the MLPs' gradients are subtracted from the weights where they arise, and kept nowhere.
+    bool descends_at_once(const Step& step) const {
+        return variant.descend_weights && net.dense_rule == SGD && updates_at_once(step) && !has_gradients &&
+               !(step.largest_value > 0);
+    }
     int64_t element() const { return variant.precision == BF16 ? 2 : 4; }
     int64_t chunk_samples(int64_t threads) const;
     float* room(int64_t number) { return static_cast<float*>(rooms.get(0)) + number * room_floats; }
@@ -79,7 +84,7 @@ private:
     Activation inputs, vectors, interacted;
     Activation between[3];       // Gradients of activations; a stage reads two and writes one.
     Memory logits, logit_gradients, partial_losses, partial_squares;
-    Memory rooms;                // Of the interaction, one for each thread.
+    Memory rooms;                // Of the interaction and of the weights' gradients, one for each thread.
     std::vector<Memory> row_gradients;     // Of each batch since the last update.
     int64_t kept_batches = 0;
     bool has_gradients = false;

@@ -144,6 +144,9 @@ struct Error {
     }
 };
 
+using WeightDescent = void (*)(
+    const Layer&, Matrix dy, Matrix x, int64_t samples, float rate, float* room, int64_t first, int64_t last);
+
 // The stages of one variant: an instruction set and a precision. All can be called from several threads at once, for
 // disjoint ranges. T is float or Bf16.
 struct Variant {
@@ -162,8 +165,13 @@ struct Variant {
     // dx[b] = W^T dy[b], padded; 0 where mask[b] is 0, if mask.data is not null: there the ReLU before was at 0.
     void (*input_gradient)(const Layer&, Matrix dy, Matrix mask, Matrix dx, int64_t first, int64_t last);
     // weight_gradient (+)= sum over all samples of dy[b] x[b]^T, bias_gradient (+)= that of dy[b], of outputs
-    // [first, last) as for `pack`.
-    void (*weight_gradient)(const Layer&, Matrix dy, Matrix x, int64_t samples, bool add, int64_t first, int64_t last);
+    // [first, last) as for `pack`. `room` is the calling thread's own, of gradient_room floats.
+    int64_t gradient_room;
+    void (*weight_gradient)(
+        const Layer&, Matrix dy, Matrix x, int64_t samples, bool add, float* room, int64_t first, int64_t last);
+    // SGD at once: subtracts rate times these gradients from weights and biases, and packs the weights, while they are
+    // in the cache. What it leaves in weight_gradient has no meaning. May be null.
+    WeightDescent descend_weights;
     // The last layer: logits[b] = w x[b] + bias, in float.
     void (*logits)(const Layer&, Matrix x, float* logits, int64_t first, int64_t last);
     // dx[b] = g[b] w, padded; 0 where mask[b] is 0, if mask.data is not null.

@@ -162,8 +162,21 @@ void add_weight_gradient(
     }
 }
 
+// Floats of a thread's own memory that weight_gradient takes.
 template <typename T>
-void weight_gradient(const Layer& layer, Matrix dy, Matrix x, int64_t samples, bool add, int64_t first, int64_t last) {
+constexpr int64_t gradient_room() {
+    return 0;
+}
+
+// Null where weights are updated after their gradient is known, and packed after that.
+template <typename T>
+constexpr WeightDescent weight_descent() {
+    return nullptr;
+}
+
+template <typename T>
+void weight_gradient(
+    const Layer& layer, Matrix dy, Matrix x, int64_t samples, bool add, float*, int64_t first, int64_t last) {
     using Unit = typename Product<T>::Unit;
     constexpr int64_t step = round_up(TILE_ROWS, LANES), units = CHUNK / Product<T>::WIDTH;
     alignas(64) Unit panels[GROUP_PANELS][units * PANEL];

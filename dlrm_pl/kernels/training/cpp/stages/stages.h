@@ -1,15 +1,15 @@
 // All stages of a variant, included within its namespace.
 
+#include "update.h"
 #include "linear.h"
 #include "interaction.h"
 #include "rows.h"
-#include "update.h"
 
 template <typename T>
 constexpr Variant variant(const char* isa, Precision precision) {
     return {
         isa, precision,
-        pack_bytes<T>, pack<T>, cast<T>, forward<T>, input_gradient<T>, weight_gradient<T>,
+        pack_bytes<T>, pack<T>, cast<T>, forward<T>, input_gradient<T>, gradient_room<T>(), weight_gradient<T>, weight_descent<T>(),
         logits<T>, logit_input_gradient<T>, logit_weight_gradient<T>,
         interact<T>, interact_backward<T>,
         descend, add_row, update_row,

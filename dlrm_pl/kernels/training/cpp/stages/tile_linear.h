@@ -67,8 +67,8 @@ struct TileProducts {
     const float* before;
 
     // Calls between() after each of the first `interrupted` depths of a tile. Meanwhile the memory from `ahead` on, which
-    // is read next, is fetched into the L2 cache a few lines at a time.
-    template <bool LOWER, typename Between>
+    // is read next, is fetched into the L2 cache a few lines at a time, unless AHEAD says that there is none.
+    template <bool LOWER, bool AHEAD, typename Between>
     inline __attribute__((always_inline)) void multiply(
         float* sums, int64_t interrupted, const char* ahead, const Between& between) const {
         begin<LOWER>();
@@ -87,8 +87,10 @@ struct TileProducts {
                 low += step;
             }
             up += step, from += STEP_VALUES;
-            DLRM_UNROLL
-            for (int64_t i = 0; i < LINES_A_STEP; i++, ahead += 64) __builtin_prefetch(ahead, 0, 2);
+            if constexpr (AHEAD) {
+                DLRM_UNROLL
+                for (int64_t i = 0; i < LINES_A_STEP; i++, ahead += 64) __builtin_prefetch(ahead, 0, 2);
+            }
         };
         const int64_t first = std::min(steps, interrupted);
         for (int64_t k = 0; k < first; k++) {
@@ -139,13 +141,14 @@ template <typename Row>
 class Finishing {
 public:
     // Makes products with `rows` rows, whose sums go to `next` and the rows behind it.
+    template <bool AHEAD>
     void make(const TileProducts& products, const char* ahead, const Row& next, int64_t rows) {
         float* const sums = rooms[current ^ 1];
         if (rows == 32) {
             Row expected = next, finished = pending;
             const float* values = rooms[current];
             const bool whole = pending_rows == 32;
-            products.multiply<true>(sums, 32 / ROWS_A_STEP, ahead, [&]() __attribute__((always_inline)) {
+            products.multiply<true, AHEAD>(sums, 32 / ROWS_A_STEP, ahead, [&]() __attribute__((always_inline)) {
                 DLRM_UNROLL
                 for (int64_t i = 0; i < ROWS_A_STEP; i++) expected.expect();
                 if (!whole) return;
@@ -161,9 +164,9 @@ public:
             end();
             const auto nothing = []() __attribute__((always_inline)) {};
             if (products.lower) {
-                products.multiply<true>(sums, 0, ahead, nothing);
+                products.multiply<true, AHEAD>(sums, 0, ahead, nothing);
             } else {
-                products.multiply<false>(sums, 0, ahead, nothing);
+                products.multiply<false, AHEAD>(sums, 0, ahead, nothing);
             }
         }
         current ^= 1, pending = next, first_row = 0, pending_rows = rows;
@@ -209,11 +212,11 @@ void multiply_in_tiles(
                 const Bf16* const lower = rows > 16 ? upper + 16 * x.stride : nullptr;
                 const TileProducts products{upper, lower, x.stride, DEPTH, tiles, count, step ? sums : nullptr};
                 if (step + count == steps) {
-                    finishing.make(products, ahead, start(sample, column), rows);
+                    finishing.template make<true>(products, ahead, start(sample, column), rows);
                 } else if (lower) {
-                    products.multiply<true>(sums, 0, ahead, []() {});
+                    products.multiply<true, true>(sums, 0, ahead, []() {});
                 } else {
-                    products.multiply<false>(sums, 0, ahead, []() {});
+                    products.multiply<false, true>(sums, 0, ahead, []() {});
                 }
             }
         }
@@ -306,14 +309,20 @@ inline void pack_inputs(Matrix x, int64_t start, int64_t end, int64_t in, Bf16* 
     }
 }
 
-// Samples of dy as the rows of 32 outputs.
-inline void pack_outputs(Matrix dy, int64_t start, int64_t end, int64_t out, Bf16* to) {
+// Samples of dy as the rows of 32 outputs, which are also added to the gradient of the biases.
+inline void pack_outputs(Matrix dy, int64_t start, int64_t end, int64_t out, Bf16* to, Vector& left, Vector& right) {
+    const auto add_up = [&](__m512i values) {
+        left = add(left, widened(_mm512_castsi512_si256(values)));
+        right = add(right, widened(_mm512_extracti64x4_epi64(values, 1)));
+    };
     for (int64_t sample = start; sample < end; sample += DEPTH, to += STEP_VALUES) {
         __m512i low[16], high[16];
         for (int64_t i = 0; i < 16; i++) {
-            interleave(
-                sample_values(dy, sample + 2 * i, end, out), sample_values(dy, sample + 2 * i + 1, end, out), low[i],
-                high[i]);
+            const __m512i one = sample_values(dy, sample + 2 * i, end, out);
+            const __m512i other = sample_values(dy, sample + 2 * i + 1, end, out);
+            interleave(one, other, low[i], high[i]);
+            add_up(one);
+            add_up(other);
         }
         transpose_words(low);
         transpose_words(high);
@@ -324,59 +333,134 @@ inline void pack_outputs(Matrix dy, int64_t start, int64_t end, int64_t out, Bf1
     }
 }
 
-template <>
-void weight_gradient<Bf16>(
-    const Layer& layer, Matrix dy, Matrix x, int64_t samples, bool add_to_it, int64_t first, int64_t last) {
-    // Too large for a thread's stack.
-    alignas(64) static thread_local Bf16 panels[TILE_INPUTS / BLOCK][TILE_CHUNK * BLOCK];
-    alignas(64) Bf16 outputs[TILE_CHUNK * BLOCK];
-    if (!add_to_it) clear_gradient(layer, first, last, samples == 0);
-    struct Weights {
-        float* to;
-        int64_t stride;
-        __mmask16 left, right;  // Inputs that exist.
-        bool adds;
+// What a thread packs for the gradient of the weights.
+struct PackedSamples {
+    Bf16 panels[TILE_INPUTS / BLOCK][TILE_CHUNK * BLOCK];
+    Bf16 outputs[TILE_CHUNK * BLOCK];
+};
 
-        void expect() {
+template <>
+constexpr int64_t gradient_room<Bf16>() {
+    return int64_t(sizeof(PackedSamples) / sizeof(float));
+}
+
+// Where rows of the gradient of the weights go. With `descends`, to the weights, from which `rate` times them is taken;
+// they are complete then, with what is in `to` if it `adds`.
+template <bool descends>
+struct WeightRows {
+    float *to, *weights;
+    int64_t stride;
+    __mmask16 left, right;  // Inputs that exist.
+    bool adds;
+    Vector rate;
+
+    void expect() {
+        if (!descends || adds) {
             __builtin_prefetch(to, 1);
             __builtin_prefetch(to + LANES, 1);
-            to += stride;
         }
-        void finish(Vector a, Vector b) {
-            if (adds) {
-                a = add(a, _mm512_maskz_loadu_ps(left, to));
-                b = add(b, _mm512_maskz_loadu_ps(right, to + LANES));
-            }
+        if (descends) {
+            __builtin_prefetch(weights, 1);
+            __builtin_prefetch(weights + LANES, 1);
+            weights += stride;
+        }
+        to += stride;
+    }
+    void finish(Vector a, Vector b) {
+        if (adds) {
+            a = add(a, _mm512_maskz_loadu_ps(left, to));
+            b = add(b, _mm512_maskz_loadu_ps(right, to + LANES));
+        }
+        if constexpr (descends) {
+            a = _mm512_fnmadd_ps(rate, a, _mm512_maskz_loadu_ps(left, weights));
+            b = _mm512_fnmadd_ps(rate, b, _mm512_maskz_loadu_ps(right, weights + LANES));
+            _mm512_mask_storeu_ps(weights, left, a);
+            _mm512_mask_storeu_ps(weights + LANES, right, b);
+            weights += stride;
+        } else {
             _mm512_mask_storeu_ps(to, left, a);
             _mm512_mask_storeu_ps(to + LANES, right, b);
-            to += stride;
         }
-    };
-    const TileGuard guard;
-    Finishing<Weights> finishing;
-    const int64_t ins = round_up(layer.in, BLOCK);
-    for (int64_t start = 0; start < samples; start += TILE_CHUNK) {
-        const int64_t end = std::min(start + TILE_CHUNK, samples), steps = (end - start + DEPTH - 1) / DEPTH;
-        add_rows<Bf16>(dy, start, end, layer.bias_gradient, first, last);
-        for (int64_t group = 0; group < ins; group += TILE_INPUTS) {
-            const int64_t after = std::min(group + TILE_INPUTS, ins);
-            for (int64_t in = group; in < after; in += BLOCK) {
-                pack_inputs(x, start, end, in, panels[(in - group) / BLOCK]);
-            }
-            for (int64_t out = first; out < last; out += BLOCK) {
-                pack_outputs(dy, start, end, out, outputs);
-                written(outputs);
-                for (int64_t in = group; in < after; in += BLOCK) {
-                    const Bf16* const panel = panels[(in - group) / BLOCK];
-                    const Weights weights{
-                        layer.weight_gradient + out * layer.in + in, layer.in, first_lanes(layer.in - in),
-                        first_lanes(layer.in - in - LANES), add_to_it || start > 0};
-                    finishing.make(
-                        {outputs, outputs + TILE_VALUES, DEPTH, STEP_VALUES, panel, steps, nullptr},
-                        reinterpret_cast<const char*>(panel), weights, std::min<int64_t>(32, last - out));
-                }
-            }
-        }
-        finishing.end();
+        to += stride;
     }
+};
+
+// The gradient of the weights over samples [start, end): made, added or, as the last one, descended.
+template <bool descends>
+void add_weight_products(
+    const Layer& layer, Matrix dy, Matrix x, int64_t start, int64_t end, bool adds, Vector rate, PackedSamples& packed,
+    int64_t first, int64_t last) {
+    Finishing<WeightRows<descends>> finishing;
+    const int64_t ins = round_up(layer.in, BLOCK), steps = (end - start + DEPTH - 1) / DEPTH;
+    int64_t done_out = -1, done_in = 0;
+    const auto done = [&]() {
+        if (descends && done_out >= 0) pack_tiles(layer, done_out, done_in);
+    };
+    for (int64_t group = 0; group < ins; group += TILE_INPUTS) {
+        const int64_t after = std::min(group + TILE_INPUTS, ins);
+        for (int64_t in = group; in < after; in += BLOCK) {
+            pack_inputs(x, start, end, in, packed.panels[(in - group) / BLOCK]);
+        }
+        for (int64_t out = first; out < last; out += BLOCK) {
+            float* const biases = layer.bias_gradient + out;
+            Vector left = load_some(biases, last - out), right = load_some(biases + LANES, last - out - LANES);
+            pack_outputs(dy, start, end, out, packed.outputs, left, right);
+            if (group == 0) {
+                store_some(biases, left, last - out);
+                store_some(biases + LANES, right, last - out - LANES);
+            }
+            written(&packed);
+            for (int64_t in = group; in < after; in += BLOCK) {
+                const int64_t place = out * layer.in + in;
+                const WeightRows<descends> rows{
+                    layer.weight_gradient + place, layer.weight + place, layer.in, first_lanes(layer.in - in),
+                    first_lanes(layer.in - in - LANES), adds, rate};
+                finishing.template make<false>(
+                    {packed.outputs, packed.outputs + TILE_VALUES, DEPTH, STEP_VALUES,
+                     packed.panels[(in - group) / BLOCK], steps, nullptr},
+                    nullptr, rows, std::min<int64_t>(32, last - out));
+                // The sums of the block before are finished now, unless fewer steps than it takes.
+                done();
+                done_out = out, done_in = in;
+            }
+        }
+    }
+    finishing.end();
+    done();
+}
+
+// Chunk after chunk of samples; the last one as add_weight_products<descends>.
+template <bool descends>
+void add_chunks(
+    const Layer& layer, Matrix dy, Matrix x, int64_t samples, bool adds, float rate, float* room, int64_t first,
+    int64_t last) {
+    const TileGuard guard;
+    auto& packed = *reinterpret_cast<PackedSamples*>(room);
+    for (int64_t start = 0; start < samples; start += TILE_CHUNK, adds = true) {
+        const int64_t end = std::min(start + TILE_CHUNK, samples);
+        if (descends && end == samples) {
+            add_weight_products<true>(layer, dy, x, start, end, adds, all(rate), packed, first, last);
+        } else {
+            add_weight_products<false>(layer, dy, x, start, end, adds, zero(), packed, first, last);
+        }
+    }
+}
+
+template <>
+void weight_gradient<Bf16>(
+    const Layer& layer, Matrix dy, Matrix x, int64_t samples, bool add, float* room, int64_t first, int64_t last) {
+    if (!add) clear_gradient(layer, first, last, samples == 0);
+    add_chunks<false>(layer, dy, x, samples, add, 0, room, first, last);
+}
+
+inline void descend_in_tiles(
+    const Layer& layer, Matrix dy, Matrix x, int64_t samples, float rate, float* room, int64_t first, int64_t last) {
+    clear_gradient(layer, first, last, false);
+    add_chunks<true>(layer, dy, x, samples, false, rate, room, first, last);
+    update(SGD, layer.bias + first, layer.bias_gradient + first, nullptr, last - first, Rates{rate});
+}
+
+template <>
+constexpr WeightDescent weight_descent<Bf16>() {
+    return descend_in_tiles;
 }
