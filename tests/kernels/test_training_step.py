@@ -94,6 +94,23 @@ def test_any_number_of_threads_gives_the_same_bits(rule: str, multi_hot: bool, p
         assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
 
 
+@pytest.mark.parametrize("level", all_levels("bf16"))
+@pytest.mark.parametrize("size", [5, 33, 1100])
+@pytest.mark.parametrize("shape", ["dot", "diagonal", "more vectors and inputs than tiles hold"])
+def test_gradients_that_are_subtracted_at_once_are_those_that_are_kept(shape: str, size: int, level: int) -> None:
+    results = []
+    # Gradients that may have to be limited are kept until the update.
+    for largest_value, threads in ((0.0, 1), (0.0, 3), (1e30, 1)):
+        trained = Trained(model_of(SHAPES[shape]), level=level, precision="bf16")
+        for seed in range(3):
+            batch = a_batch(SHAPES[shape], size, seed)
+            # The tables stay: their gradients are added up in another order.
+            trained.step(batch, Rates(0.5), Rates(0.0), largest_value=largest_value, threads=threads)
+        results.append(trained.weights())
+    for other in results[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
+
+
 def test_accumulated_batches_are_one_batch() -> None:
     architecture = SHAPES["dot"]
     model = model_of(architecture)
