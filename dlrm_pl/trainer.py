@@ -13,6 +13,7 @@ import pytorch_lightning as pl
 from dlrm_pl.artifact.writing.outcome import Outcome
 from dlrm_pl.callbacks.earlier_checkpoints import check_earlier_checkpoints
 from dlrm_pl.callbacks.monitors import check_monitors
+from dlrm_pl.callbacks.predictions import WritePredictions
 from dlrm_pl.callbacks.quantization import QuantizationCallback
 from dlrm_pl.callbacks.throughput import add_throughput_monitor
 from dlrm_pl.data.loading.datamodule import CALIBRATION_ROWS
@@ -27,7 +28,7 @@ from dlrm_pl.quantization.judging.criterion import Criterion
 from dlrm_pl.quantization.judging.quantization_data import QuantizationData
 from dlrm_pl.quantization.search.objective import ObjectiveName
 from dlrm_pl.quantization.search.settings import StopAt, TuningSettings, stop_at_or_until
-from dlrm_pl.serving.predictor import check_predictions_path, write_predictions
+from dlrm_pl.serving.output import check_predictions_path, output_path, predictions_file, write_predictions
 from dlrm_pl.training_loop.arguments import check_trainer_arguments
 from dlrm_pl.training_loop.checkpoint_names import checkpoint_file, is_file_name
 from dlrm_pl.training_loop.checkpoints import add_checkpoint_io, folders_for_one_training
@@ -271,24 +272,40 @@ class DLRMTrainer(pl.Trainer):
             model: module to score rows with.
             dataloaders: batches to score, instead of those of the data module.
             datamodule: data module with the rows: ``data.predict_split``, or ``data.predict_raw`` for a raw log.
-            return_predictions: return the probabilities of this process, which are kept in memory; the default.
-                ``output`` needs them.
+            return_predictions: return the probabilities of this process, which are kept in memory; the default without
+                ``output``.
             ckpt_path: checkpoint to load; its hyperparameters override those of files and flags.
             weights_only: load tensors and plain types only, and run no code from a checkpoint.
-            output: file for the click probabilities, one per row in order: .csv, .npy, a pipe, or /dev/stdout. The
-                first of several processes writes those of all.
+            output: file for the click probabilities, one per row in order, and the columns of ``data.predict_keep``:
+                .csv, .npy, .parquet, a pipe, or `-` for the program's output. One process writes them as it goes; of
+                several the first keeps those of all in memory, and writes them at the end.
             force: score rows of another dataset than the model was trained on, if none of its tables is larger.
             overwrite: overwrite an earlier file ``output``.
         """
-        if output is not None:
-            check_predictions_path(Path(output), overwrite)
+        path = None if output is None else output_path(output)
+        keeps = bool(getattr(datamodule, "predict_keep", ()))
+        if path is not None:
+            check_predictions_path(path, overwrite, keeps=keeps)
         ckpt_path = self._load(model, ckpt_path, force)
+        if path is not None and self.world_size == 1:
+            with predictions_file(path, datamodule.take_kept if keeps else None) as file:  # type: ignore[union-attr]
+                writer = WritePredictions(file)
+                self.callbacks.append(writer)  # type: ignore[attr-defined]
+                try:
+                    predictions = super().predict(
+                        model, dataloaders, datamodule, bool(return_predictions), ckpt_path, weights_only
+                    )
+                finally:
+                    self.callbacks.remove(writer)  # type: ignore[attr-defined]
+            self.predicted_rows = file.rows
+            log.info("%s: %s click probabilities", output, f"{self.predicted_rows:,}")
+            return predictions
         returned = True if output is not None else return_predictions
         predictions = super().predict(model, dataloaders, datamodule, returned, ckpt_path, weights_only)
-        if output is not None and predictions is not None:
+        if path is not None and predictions is not None:
             batches = in_order_of_rows(predictions)  # type: ignore[arg-type]
             if batches is not None:
-                self.predicted_rows = write_predictions(Path(output), batches)
+                self.predicted_rows = write_predictions(path, batches)
                 log.info("%s: %s click probabilities", output, f"{self.predicted_rows:,}")
         return predictions
 

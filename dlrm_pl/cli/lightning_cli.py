@@ -41,7 +41,7 @@ from dlrm_pl.model.load import load_checkpoint
 from dlrm_pl.model.training.lightning_module import DLRMModule
 from dlrm_pl.model.training.weight_init import skip_weight_init, weights_on_shards
 from dlrm_pl.program import is_quiet, program_name
-from dlrm_pl.serving.predictor import check_predictions_path
+from dlrm_pl.serving.output import check_predictions_path, output_path
 from dlrm_pl.trainer import DLRMTrainer
 from dlrm_pl.workflow.print_summary import print_summary
 
@@ -207,9 +207,9 @@ class DLRMCLI(LightningCLI):
             output = self.config.predict.get("output")
             if output is None:
                 raise ConfigurationError(
-                    "predict needs a file for its probabilities: give --output FILE.csv or FILE.npy."
+                    "predict needs a file for its probabilities: give --output FILE.csv, FILE.npy or FILE.parquet."
                 )
-            check_predictions_path(Path(output), self.config.predict.overwrite)
+            check_predictions_path(output_path(output), self.config.predict.overwrite)
 
     def _keep_folder_clean(self) -> None:
         """Let `fit` write below ``runs``, if nothing else is said, and the other commands write no log.

@@ -23,6 +23,7 @@ _DATA = {
     "predict": {
         "--batch_size": "--data.eval_batch_size",
         "--raw": "--data.predict_raw",
+        "--keep": "--data.predict_keep",
         "--truncate_lists": "--data.predict_truncate_lists",
         "--split": "--data.predict_split",
     },

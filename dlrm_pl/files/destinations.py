@@ -11,6 +11,9 @@ from typing import Literal
 from dlrm_pl.errors import OutputError
 from dlrm_pl.files.locks import not_writable
 
+STDOUT, STDIN = Path("/dev/stdout"), Path("/dev/stdin")
+"""What `-` means as an output and as an input."""
+
 Kind = Literal["nothing", "file", "folder", "sink", "device"]
 
 # Where the system shows the open files of a process; /dev/fd is a link to it.

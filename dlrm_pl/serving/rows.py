@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from dlrm_pl.artifact.store import Artifact
 from dlrm_pl.artifact.verification.originals import open_dataset
@@ -11,7 +12,22 @@ from dlrm_pl.batch import ClickBatch
 from dlrm_pl.data.formats.binary_format import Split
 from dlrm_pl.data.loading.dataset import ClickDataset
 from dlrm_pl.data.loading.raw_dataset import RawLogDataset
+from dlrm_pl.data.sources.kept import KeptColumns, kept_of_split
 from dlrm_pl.errors import ConfigurationError
+
+
+class RowsToPredict(NamedTuple):
+    """Rows to score.
+
+    Attributes:
+        batches: their batches.
+        kept: columns of the rows that will be written beside the probabilities; None: none.
+        num_rows: number of the rows; None where it is known at the end alone.
+    """
+
+    batches: Iterable[ClickBatch]
+    kept: KeptColumns | None
+    num_rows: int | None
 
 
 def batches_to_predict(
@@ -23,7 +39,8 @@ def batches_to_predict(
     *,
     force: bool = False,
     truncate_lists: bool = False,
-) -> Iterable[ClickBatch]:
+    keep: Sequence[str] = (),
+) -> RowsToPredict:
     """Read rows in batches, after checking that the artifact can score them.
 
     Args:
@@ -34,6 +51,7 @@ def batches_to_predict(
         batch_size: rows per batch.
         force: allow another dataset than the one that the artifact was made for.
         truncate_lists: cut lists of raw rows that are longer than their column allows.
+        keep: names of columns to write beside the probabilities.
 
     Raises:
         DatasetError: the artifact was made for another dataset.
@@ -47,6 +65,8 @@ def batches_to_predict(
         raise ConfigurationError(f"batch_size={batch_size} must be at least 1.")
     if raw is not None:
         encoder = artifact.encoder if folder is None else folder.encoder
-        return RawLogDataset(raw, encoder, batch_size, truncate_lists=truncate_lists)
+        dataset = RawLogDataset(raw, encoder, batch_size, truncate_lists=truncate_lists, keep=keep)
+        return RowsToPredict(dataset, dataset.kept, None)
     assert folder is not None
-    return ClickDataset.of_split(folder, split).batches(batch_size)
+    rows = ClickDataset.of_split(folder, split)
+    return RowsToPredict(rows.batches(batch_size), kept_of_split(folder, split, keep) if keep else None, len(rows))

@@ -34,7 +34,7 @@ def run(name: str, *arguments: str, patch: pytest.MonkeyPatch) -> None:
 
 def test_every_example_is_listed_and_tested() -> None:
     listed = (EXAMPLES / "README.md").read_text()
-    for path in EXAMPLES.glob("*.py"):
+    for path in (*EXAMPLES.glob("*.py"), *EXAMPLES.glob("*.ipynb")):
         assert f"]({path.name})" in listed
         assert path.name in Path(__file__).read_text()
 
@@ -98,6 +98,16 @@ def test_a_model_is_quantized_by_a_metric_of_ones_own(
     run("quantize_with_metric.py", *options, "--relative", "0.1", patch=monkeypatch)
     assert "without a confidence bound" in capsys.readouterr().out
     assert dlrm_pl.load_artifact("artifacts/mine").certificate.score == "RecallOfTopTenth"
+
+
+def test_the_cells_of_the_notebook_run_in_order(quickstart: Path) -> None:
+    notebook = json.loads((EXAMPLES / "score_rows.ipynb").read_text())
+    names: dict[str, Any] = {}
+    sources = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    for number, source in enumerate(sources):
+        exec(compile(source, f"score_rows.ipynb, code cell {number}", "exec"), names)
+    assert names["auroc"] > 0.6
+    assert all(cell["outputs"] == [] for cell in notebook["cells"] if cell["cell_type"] == "code")
 
 
 def post(port: int, content: Any, path: str = "/predict") -> dict[str, Any]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
 from dlrm_pl.data.preprocessing.engine.library import library
 from dlrm_pl.data.preprocessing.engine.native import DENSE_BINS, TEXT_PADDING, NativeEngine, keyed_dtype
 from dlrm_pl.data.preprocessing.engine.numpy_engine import Engine, NumPyEngine
+from dlrm_pl.data.raw_logs.line import Label
 from dlrm_pl.errors import ShapeError
 from tests.fuzz.outcome import HUGE, Rng, outcome
 
@@ -18,6 +19,7 @@ from tests.fuzz.outcome import HUGE, Rng, outcome
 PIECES = (b"", b"\t", b"\r", b"\r\n", b"\0", b"-", b"-0", b"+1", b"2147483648", b"-2147483649", b"9" * 30, b"0" * 40,
           b"7" * 5000, b"ffffffff", b"123456789", b"g", b"\xff", b" ", b"1.5", b"0x1f", b"\n", b"2", b"\x85", b"\x0b")
 # fmt: on
+LABELS: tuple[Label, ...] = get_args(Label)
 
 
 def parsing(rng: Rng) -> None:
@@ -32,13 +34,14 @@ def parsing(rng: Rng) -> None:
     text = text if whole else text[:-1] + b"1"
     buffer = np.frombuffer(text + rng.bytes(TEXT_PADDING), np.uint8).copy()
     modulus = int(rng.choice([0, 1, 7, 40_000_000, 2**31, 2**32 - 1]))
+    label = LABELS[int(rng.integers(0, 3))]
     room, bad_room = int(rng.choice([1, 3, 64])), int(rng.choice([0, 1, 64]))
 
     def parse(engine: Engine) -> Any:
         columns, bad = np.zeros((fields, room), np.int32), np.zeros((2, bad_room), np.int64)
         missing, histogram = np.zeros(fields, np.int64), np.zeros((dense, DENSE_BINS), np.int64)
         largest = np.zeros(dense, np.int64)
-        counts = engine.parse(buffer, len(text), modulus, columns, missing, histogram, largest, bad)
+        counts = engine.parse(buffer, len(text), modulus, columns, missing, histogram, largest, bad, label)
         return counts, columns, missing, histogram, largest, bad
 
     native = outcome(lambda: parse(engines()[1]))

@@ -19,6 +19,7 @@ def predict_with_artifact(
     batch_size: int = 2048,
     pages: Literal["mapped", "prefault", "huge"] = "mapped",
     truncate_lists: bool = False,
+    keep: str | None = None,
     force: bool = False,
     overwrite: bool = False,
 ) -> Report:
@@ -28,46 +29,56 @@ def predict_with_artifact(
         artifact: the artifact folder.
         data: dataset folder that gives the rows, or with ``raw`` the vocabulary. With ``raw`` an artifact that
             `quantize --with_vocabulary` made needs none.
-        output: .csv or .npy file, or a pipe or /dev/stdout, for one click probability per row, in order.
-        raw: rows to score instead of a split: a raw log (tab-separated, plain or .gz), or CSV, Parquet or Arrow files
-            with the columns of the dataset. Labels may be missing, as in Kaggle's test file.
+        output: .csv, .npy or .parquet file, or a pipe, for one click probability per row, in order; `-` for the
+            program's output.
+        raw: rows to score instead of a split: a raw log (tab-separated, plain or .gz; `-` for the program's input), or
+            CSV, Parquet or Arrow files with the columns of the dataset. Labels may be missing, as in Kaggle's test
+            file.
         split: part of the dataset to score.
         batch_size: rows per batch.
         pages: how tables lie in memory: mapped from the file, read ahead, or copied to 2 MiB pages.
         truncate_lists: cut lists in ``raw`` that are longer than their column allows, instead of refusing them.
+        keep: names of columns, with commas between them, to write beside the probability as they stand in the rows; a
+            CSV, Parquet or Arrow file may have more columns than the model reads. A split of a dataset has ids in
+            place of categories.
         force: score rows of another dataset than the artifact was made for, if none of its tables is larger.
         overwrite: replace an earlier file of the name ``output``.
     """
     from dlrm_pl.artifact.store import load_artifact
     from dlrm_pl.data.encoding.unseen import unseen_lines
     from dlrm_pl.data.loading.raw_dataset import RawLogDataset
-    from dlrm_pl.files.destinations import kind_of
-    from dlrm_pl.serving.predictor import Predictor, check_predictions_path, write_predictions
+    from dlrm_pl.data.sources.kept import column_names
+    from dlrm_pl.files.destinations import STDIN, kind_of
+    from dlrm_pl.serving.output import check_predictions_path, output_path, write_predictions
+    from dlrm_pl.serving.predictor import Predictor
     from dlrm_pl.serving.rows import batches_to_predict
 
-    check_predictions_path(Path(output), overwrite)
+    path, names = output_path(output), column_names(keep)
+    check_predictions_path(path, overwrite, keeps=bool(names))
     loaded = load_artifact(artifact, pages=pages)
     rows = batches_to_predict(
         loaded,
         None if data is None else Path(data),
-        None if raw is None else Path(raw),
+        None if raw is None else STDIN if raw == "-" else Path(raw),
         split,
         batch_size,
         force=force,
         truncate_lists=truncate_lists,
+        keep=names,
     )
-    with rows_bar("predict", None) as advance:
-        written = write_predictions(Path(output), Predictor(loaded).stream(rows, advance))
+    with rows_bar("predict", rows.num_rows) as advance:
+        written = write_predictions(path, Predictor(loaded).stream(rows.batches, advance), rows.kept)
+    dataset = rows.batches
     lines = [f"{output}: {written:,} click probabilities"]
-    unseen, cut_lists = (int(rows.unseen.sum()), rows.cut_lists) if isinstance(rows, RawLogDataset) else (0, 0)
+    unseen, cut_lists = (int(dataset.unseen.sum()), dataset.cut_lists) if isinstance(dataset, RawLogDataset) else (0, 0)
     if cut_lists:
         were = "list was" if cut_lists == 1 else "lists were"
         lines.append(f"{cut_lists:,} {were} longer than the column allows and cut")
-    if isinstance(rows, RawLogDataset):
-        lines += unseen_lines(rows.encoder, rows.unseen)
+    if isinstance(dataset, RawLogDataset):
+        lines += unseen_lines(dataset.encoder, dataset.unseen)
 
     def show() -> None:
         # A pipe, which may be the output of this program, gets the probabilities alone.
-        print("\n".join(lines), file=sys.stderr if kind_of(Path(output)) == "sink" else sys.stdout)
+        print("\n".join(lines), file=sys.stderr if kind_of(path) == "sink" else sys.stdout)
 
     return Report({"output": output, "rows": written, "unseen_values": unseen, "cut_lists": cut_lists}, show)

@@ -25,8 +25,10 @@ from dlrm_pl.data.loading.raw_dataset import RawLogDataset
 from dlrm_pl.data.loading.resumable_loader import ClickLoader, SelectionStream
 from dlrm_pl.data.loading.row_range import RowRange
 from dlrm_pl.data.loading.sampling import EpochSampler, Shuffle
+from dlrm_pl.data.sources.kept import KeptColumns, column_names, kept_of_split
 from dlrm_pl.documents.arguments import check_arguments
 from dlrm_pl.errors import ConfigurationError, DatasetError
+from dlrm_pl.files.destinations import STDIN
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +59,8 @@ class DLRMDataModule(pl.LightningDataModule):
             Arrow files with the columns of the dataset. Labels may be missing.
         predict_truncate_lists: whether to cut lists of ``predict_raw`` that are longer than their column allows,
             instead of refusing them.
+        predict_keep: names of columns to write beside the probabilities, also as one text with commas. Files with named
+            columns may have more columns than the model reads; splits have ids in place of categories.
 
     Raises:
         ConfigurationError: a value is out of range or of another type; names it.
@@ -86,6 +90,7 @@ class DLRMDataModule(pl.LightningDataModule):
         predict_split: Literal["train", "val", "test"] = "test",
         predict_raw: str | os.PathLike[str] | None = None,
         predict_truncate_lists: bool = False,
+        predict_keep: list[str] | str | None = None,
     ) -> None:
         super().__init__()
         check_arguments(DLRMDataModule.__init__, locals())
@@ -120,6 +125,8 @@ class DLRMDataModule(pl.LightningDataModule):
         self._predict_split: Split = predict_split
         self._predict_raw = predict_raw
         self._predict_truncate_lists = predict_truncate_lists
+        self.predict_keep = column_names(predict_keep)
+        self._kept: KeptColumns | None = None
         self.table_sizes = list(capped_sizes(self.folder.table_sizes, max_ind_range, self.columns))
 
     def __repr__(self) -> str:
@@ -228,18 +235,32 @@ class DLRMDataModule(pl.LightningDataModule):
 
     def predict_dataloader(self) -> DataLoader[ClickBatch]:
         """Return the batches of ``predict_raw`` if given, else of ``predict_split``, in order."""
+        if self.predict_keep and self._world_size > 1:
+            raise ConfigurationError(
+                f"data.predict_keep={list(self.predict_keep)}: {self._world_size} processes share the rows, and "
+                "columns are kept by one alone. Give --trainer.devices 1."
+            )
         if self._predict_raw is None:
             dataset, sampler = self._rows(self._predict_split, self.eval_batch_size)
+            if self.predict_keep:
+                self._kept = kept_of_split(self.folder, self._predict_split, self.predict_keep)
             return DataLoader(SelectionStream(dataset, sampler), batch_size=None)
         rows = RawLogDataset(
-            Path(self._predict_raw),
+            STDIN if str(self._predict_raw) == "-" else Path(self._predict_raw),
             self.folder.encoder,
             self.eval_batch_size,
             truncate_lists=self._predict_truncate_lists,
+            keep=self.predict_keep,
             rank=self._rank,
             world_size=self._world_size,
         )
+        self._kept = rows.kept
         return DataLoader(rows, batch_size=None)
+
+    def take_kept(self, rows: int) -> Any:
+        """Return ``predict_keep`` of the next rows of ``predict_dataloader`` as an Arrow table."""
+        assert self._kept is not None, "there are columns to keep, and predict_dataloader was called"
+        return self._kept.take(rows)
 
     def calibration_dataloader(self) -> Batches:
         """Return the batches of the first rows of val; the same on every rank, since one of them quantizes."""

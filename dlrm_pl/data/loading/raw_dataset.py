@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from torch.utils.data import IterableDataset
 
 from dlrm_pl.batch import ClickBatch, to_batch
-from dlrm_pl.data.formats.binary_format import LABEL
-from dlrm_pl.data.formats.raw_rows import RawDense, RawRows, RawSparse
+from dlrm_pl.data.formats.raw_rows import RawRows
 from dlrm_pl.data.formats.row_encoder import RowEncoder
-from dlrm_pl.data.raw_logs.reader import iter_raw_records
+from dlrm_pl.data.loading.ahead import made_ahead
+from dlrm_pl.data.loading.raw_text import text_rows
+from dlrm_pl.data.sources.kept import KeptColumns, table_of_text
 from dlrm_pl.data.sources.readers.endings import row_place
 from dlrm_pl.data.sources.source import holds_table, open_source
 from dlrm_pl.errors import ConfigurationError, DataFormatError
@@ -20,23 +21,27 @@ from dlrm_pl.files.destinations import kind_of
 
 
 class RawLogDataset(IterableDataset[ClickBatch]):
-    """The rows of a raw log, or of CSV, Parquet or Arrow files, in order, as batches.
+    """The rows of a raw log, or of CSV, Parquet or Arrow files, in order, as batches that a thread makes ahead.
 
     Labels may be missing, and are 0 then.
 
     Args:
-        path: tab-separated log, plain or .gz; or a file with named columns, or a folder of such files.
+        path: tab-separated log, plain or .gz, also through a pipe; or a file with named columns, or a folder of such
+            files.
         encoder: encoder of the dataset that the model was trained on.
         batch_size: most rows of a batch on each process.
         truncate_lists: whether to cut lists that are longer than their column allows, instead of refusing them.
+        keep: names of columns to keep as they are, for whoever scores the rows, in ``kept``.
         rank: number of this process, which reads all rows, and yields its share of each step.
         world_size: number of processes. All yield as many batches, of which the last may have no rows.
 
     Raises:
-        ConfigurationError: there are several processes, and each would take other rows from a pipe.
+        ConfigurationError: there are several processes, and each would take other rows from a pipe, or keep columns of
+            other rows.
 
     Attributes:
         encoder: the encoder.
+        kept: the columns to keep of the rows that were yielded and not taken out; None: none.
         unseen: number of category values so far that the vocabulary does not have, of each sparse column; they get
             the row of ``Vocabulary.unseen_id``.
         cut_lists: number of lists so far that were cut.
@@ -49,6 +54,7 @@ class RawLogDataset(IterableDataset[ClickBatch]):
         batch_size: int,
         *,
         truncate_lists: bool = False,
+        keep: Sequence[str] = (),
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
@@ -57,10 +63,17 @@ class RawLogDataset(IterableDataset[ClickBatch]):
                 f"{path} is a pipe, of which each of {world_size} processes would read other rows. Give a file, or "
                 "--trainer.devices 1."
             )
+        if world_size > 1 and keep:
+            raise ConfigurationError(
+                f"keep={list(keep)}: {world_size} processes share the rows, and columns are kept by one alone. Give "
+                "--trainer.devices 1."
+            )
         self._path = path
         self.encoder = encoder
         self._batch_size = batch_size
         self._truncate_lists = truncate_lists
+        self._keep = tuple(keep)
+        self.kept = KeptColumns(keep) if keep else None
         self._rank = rank
         self._world_size = world_size
         self.unseen = np.zeros(encoder.columns.num_sparse, np.int64)
@@ -70,8 +83,12 @@ class RawLogDataset(IterableDataset[ClickBatch]):
         """Yield batch after batch.
 
         Raises:
-            DataFormatError: the log is missing, corrupt or empty, or a row cannot be read.
+            DataFormatError: the log is missing, corrupt or empty, or a row cannot be read, or a column to keep is
+                missing.
         """
+        return made_ahead(self._batches())
+
+    def _batches(self) -> Iterator[ClickBatch]:
         self.unseen, self.cut_lists = np.zeros(self.encoder.columns.num_sparse, np.int64), 0
         found = False
         for rows in self._of_table() if holds_table(self._path, self.encoder.columns) else self._of_log():
@@ -87,19 +104,24 @@ class RawLogDataset(IterableDataset[ClickBatch]):
 
     def _of_log(self) -> Iterator[RawRows]:
         columns = self.encoder.columns
-        for raw in iter_raw_records(
-            self._path, 0, self._batch_size * self._world_size, labelled=False, columns=columns
-        ):
-            dense, sparse = raw[:, columns.dense_fields].T, raw[:, columns.sparse_fields].T
-            label = raw[:, LABEL].astype("i4")
-            yield RawRows(label, tuple(map(RawDense, dense)), tuple(map(RawSparse, sparse)))
+        for block in text_rows(self._path, columns):
+            if self.kept is not None:
+                labelled = block.label != "absent"
+                self.kept.require(columns, str(self._path), labelled=labelled)
+                self.kept.add(table_of_text(bytes(block.text), columns, self._keep, labelled=labelled))
+            yield block.rows
 
     def _of_table(self) -> Iterator[RawRows]:
         columns = self.encoder.columns
-        source = open_source(self._path, columns, labels="optional", truncate_lists=self._truncate_lists)
-        for chunk in source.chunks():
+        source = open_source(
+            self._path, columns, labels="optional", truncate_lists=self._truncate_lists, also=self._keep
+        )
+        for raw in source.raw_chunks():
+            chunk = source.convert(raw)
             if chunk.bad:
                 path, bad = source.files[chunk.file].path, chunk.bad[0]
                 raise DataFormatError(f"{row_place(path, bad.row)}: {bad.reason}. Correct the row and predict again.")
             self.cut_lists += chunk.cut_lists
+            if self.kept is not None:
+                self.kept.add(raw.table)
             yield chunk.rows

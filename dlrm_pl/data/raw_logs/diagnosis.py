@@ -49,21 +49,25 @@ def open_log(path: Path) -> BufferedIOBase:
     return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
 
 
-def likely_format(path: Path, *, labelled: bool = True, columns: Columns | None = None) -> str:
+def likely_format(
+    path: Path, *, labelled: bool = True, columns: Columns | None = None, head: bytes | None = None
+) -> str:
     """Describe the format that a file seems to have, from its beginning, and what to do.
 
     Args:
         path: raw log with an invalid line.
         labelled: as for ``iter_raw_records``.
         columns: columns of the log; None for Criteo's.
+        head: first bytes of the file, unpacked, which a pipe does not give again; None: read them.
 
     Returns:
         Whole sentences; empty if most lines are valid or the file cannot be read.
     """
     columns = columns or Columns.criteo()
-    head = b""
-    with suppress(OSError, EOFError, zlib.error), open_log(path) as handle:
-        head = handle.read(_SAMPLE_BYTES)
+    if head is None:
+        head = b""
+        with suppress(OSError, EOFError, zlib.error), open_log(path) as handle:
+            head = handle.read(_SAMPLE_BYTES)
     for magic, what, advice in _MAGIC:
         if head.startswith(magic):
             return f"The file looks like {what}: {advice}."

@@ -108,6 +108,7 @@ class Source:
         labels: Labels,
         *,
         truncate_lists: bool,
+        also: Sequence[str] = (),
     ) -> None:
         self.path = path
         self.columns = columns
@@ -116,6 +117,7 @@ class Source:
         self.chunk_rows = chunk_rows(columns)
         self._tables = tuple(tables)
         self._truncate_lists = truncate_lists
+        self._also = tuple(also)
         self._days: Days | None = None
 
     @property
@@ -154,6 +156,7 @@ class Source:
         column = self._days.column if self._days else None
         if column is not None and column.name not in names:
             names.append(column.name)
+        names += [name for name in self._also if name not in names]
         yield from self._chunks_of(names, file, first_row, threads)
 
     def convert(self, chunk: RawChunk) -> SourceChunk:
@@ -175,7 +178,9 @@ class Source:
             file.check_unchanged()
 
     def _convert(self, chunk: RawChunk) -> SourceChunk:
-        arrays = {name: one_array(chunk.table.column(name)) for name in chunk.table.column_names}
+        arrays = {
+            name: one_array(chunk.table.column(name)) for name in chunk.table.column_names if not self._is_extra(name)
+        }
         faults = Faults(chunk.num_rows)
         for broken in chunk.broken:
             faults.note(broken._replace(row=broken.row - chunk.first_row))
@@ -212,6 +217,9 @@ class Source:
         changed = copy.copy(self)
         changed._days = days
         return changed
+
+    def _is_extra(self, name: str) -> bool:
+        return name in self._also and name not in self.columns.names
 
     def _day_numbers(
         self, chunk: RawChunk, arrays: Mapping[str, pa.Array], faults: Faults
@@ -252,7 +260,12 @@ class Source:
 
 
 def open_source(
-    path: str | os.PathLike[str], columns: Columns, *, labels: Labels = "needed", truncate_lists: bool = False
+    path: str | os.PathLike[str],
+    columns: Columns,
+    *,
+    labels: Labels = "needed",
+    truncate_lists: bool = False,
+    also: Sequence[str] = (),
 ) -> Source:
     r"""Open a CSV, Parquet or Arrow file, or a folder of files of one of these formats, plain or compressed.
 
@@ -263,6 +276,7 @@ def open_source(
         columns: the columns to read; others in the files are not read.
         labels: ``needed``; ``optional``: the files may have no labels, or missing ones; or ``absent``, not read.
         truncate_lists: whether to cut lists that are longer than ``at_most``; else their rows are bad.
+        also: names of other columns that raw chunks shall have, of any type.
 
     Raises:
         DataFormatError: a file is missing, damaged or of another format, a column is missing, is there twice, or has
@@ -289,8 +303,9 @@ def open_source(
     wanted = columns.feature_names if labels == "absent" else columns.names
     for file, table in zip(files, tables, strict=True):
         require_names(wanted, table.schema.names, str(table.path))
+        require_names(also, table.schema.names, str(table.path), of_schema=False)
         check_types(table.schema, columns, str(table.path), labels, is_csv=file.format == "csv")
-    return Source(Path(path), columns, files, tables, labels, truncate_lists=truncate_lists)
+    return Source(Path(path), columns, files, tables, labels, truncate_lists=truncate_lists, also=also)
 
 
 def holds_table(path: str | os.PathLike[str], columns: Columns) -> bool:

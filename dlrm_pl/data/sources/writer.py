@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import IO, TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from dlrm_pl.columns.columns import Columns
 from dlrm_pl.data.formats.raw_rows import Bools, RawDense, RawRows, RawSparse
 from dlrm_pl.data.lookup.strings import Strings
 from dlrm_pl.data.sources.library import arrow
+from dlrm_pl.errors import DataFormatError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -39,32 +40,58 @@ class TableWriter:
     """Writes tables to a file, one after the other.
 
     Args:
-        path: file to write.
+        file: file to write: a path, or an open file of bytes, which stays open.
         format: its format.
+        group_rows: tables are collected until they have as many rows, which become a row group of Parquet.
     """
 
-    def __init__(self, path: Path, format: TableFormat) -> None:
-        self._path = path
+    def __init__(self, file: Path | IO[bytes], format: TableFormat, *, group_rows: int = 0) -> None:
+        self._file = str(file) if isinstance(file, Path) else file
         self._format = format
+        self._group_rows = group_rows if format == "parquet" else 0
+        self._waiting: list[pa.Table] = []
+        self._rows = 0
         self._writer: Any = None
 
     def write(self, table: pa.Table) -> None:
-        """Append the rows of a table."""
-        if self._writer is None:
-            pa = arrow()
-            if self._format == "csv":
-                # An empty text in quotes is no missing value.
-                self._writer = pa.csv.CSVWriter(
-                    str(self._path), table.schema, write_options=pa.csv.WriteOptions(quoting_style="needed")
-                )
-            else:
-                self._writer = pa.parquet.ParquetWriter(str(self._path), table.schema)
-        self._writer.write_table(table)
+        """Append the rows of a table.
+
+        Raises:
+            DataFormatError: the format cannot hold a column; names it.
+        """
+        self._waiting.append(table)
+        self._rows += table.num_rows
+        if self._rows >= self._group_rows:
+            self._write_waiting()
 
     def close(self) -> None:
         """Finish the file."""
+        if self._waiting:
+            self._write_waiting()
         if self._writer is not None:
             self._writer.close()
+
+    def _write_waiting(self) -> None:
+        table = arrow().concat_tables(self._waiting)
+        self._waiting, self._rows = [], 0
+        if self._writer is None:
+            pa = arrow()
+            if self._format == "csv":
+                _require_plain(table.schema)
+                # An empty text in quotes is no missing value.
+                self._writer = pa.csv.CSVWriter(
+                    self._file, table.schema, write_options=pa.csv.WriteOptions(quoting_style="needed")
+                )
+            else:
+                self._writer = pa.parquet.ParquetWriter(self._file, table.schema)
+        self._writer.write_table(table)
+
+
+def _require_plain(schema: pa.Schema) -> None:
+    types = arrow().types
+    for field in schema:
+        if types.is_nested(field.type):
+            raise DataFormatError(f"column {field.name} has lists, which CSV cannot hold. Write .parquet instead.")
 
 
 def _numbers(raw: RawDense) -> pa.Array:

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import threading
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
 import pytest
 
+from dlrm_pl.columns.columns import Columns
 from dlrm_pl.data.formats.binary_format import open_records, split_file_name
 from tests.support.commands import expect_error, run, write_config
 
 # Lightning warns about a short run's logging interval and about checkpoints that are already there.
 pytestmark = [pytest.mark.long, pytest.mark.filterwarnings("ignore::UserWarning")]
+
+AS_TEXT = pyarrow.csv.ConvertOptions(column_types={"C2": pa.string()})
 
 
 def test_predict_with_artifact_gives_the_certified_auroc(fitted: Path, synthetic_folder: Path, tmp_path: Path) -> None:
@@ -80,7 +88,7 @@ def test_predict_with_a_checkpoint_writes_its_probabilities(
     probabilities = np.load(tmp_path / "p.npy")
     assert probabilities.dtype == np.float32
     assert 0 < probabilities.min() < probabilities.max() < 1
-    expect_error(capsys, "give --output FILE.csv or FILE.npy", *arguments)
+    expect_error(capsys, "give --output FILE.csv, FILE.npy or FILE.parquet", *arguments)
 
 
 def test_predictions_replace_a_file_only_when_asked_and_go_into_a_pipe(
@@ -115,4 +123,52 @@ def test_unknown_ending_of_predictions(
     capsys: pytest.CaptureFixture[str], fitted: Path, synthetic_folder: Path, tmp_path: Path
 ) -> None:
     arguments = ("predict", "--artifact", fitted / "artifact", "--data", synthetic_folder)
-    expect_error(capsys, r"written as \.csv or \.npy", *arguments, "--output", tmp_path / "p.xls")
+    expect_error(capsys, r"written as \.csv, \.npy or \.parquet", *arguments, "--output", tmp_path / "p.xls")
+
+
+def test_columns_are_kept_from_every_kind_of_rows(
+    capsys: pytest.CaptureFixture[str], fitted: Path, synthetic_folder: Path, tmp_path: Path
+) -> None:
+    columns = Columns.criteo()
+    lines = [["1", *["3"] * 13, *[f"{row:08x}"] * 26] for row in range(50)]
+    log, table, pipe = tmp_path / "log.tsv", tmp_path / "rows.parquet", tmp_path / "pipe"
+    log.write_text("".join("\t".join(line) + "\n" for line in lines))
+    values = {name: [line[place] for line in lines] for place, name in enumerate(columns.names)}
+    numbers = {name: list(map(int, values[name])) for name in (columns.label, *(d.name for d in columns.dense))}
+    pq.write_table(pa.table(values | numbers | {"user": [f"u{row}" for row in range(50)]}), table)
+    os.mkfifo(pipe)
+    artifact = ("predict", "--artifact", fitted / "artifact", "--data", synthetic_folder, "--batch_size", 7)
+    checkpoint = ("predict", "-c", fitted / "config.yaml", "--ckpt_path", fitted / "run" / "model.ckpt")
+    found = {}
+    for kind, command in (("int8", artifact), ("fp32", checkpoint)):
+        writer = threading.Thread(target=pipe.write_bytes, args=(log.read_bytes(),))
+        writer.start()
+        for name, raw, keep in (("log", log, "C2"), ("pipe", pipe, "C2"), ("table", table, "user,C2")):
+            output = tmp_path / f"{kind}-{name}.csv"
+            assert run(*command, "--raw", raw, "--keep", keep, "--output", output) == 0
+            found[kind, name] = pyarrow.csv.read_csv(output, convert_options=AS_TEXT)
+        writer.join()
+        assert found[kind, "table"].column("user").to_pylist() == [f"u{row}" for row in range(50)]
+        for name in ("log", "pipe", "table"):
+            assert found[kind, name].column("C2").to_pylist() == [f"{row:08x}" for row in range(50)]
+            assert found[kind, name].column("probability") == found[kind, "log"].column("probability")
+        split = tmp_path / f"{kind}-split.parquet"
+        assert run(*command, "--keep", "label,I1,C2", "--output", split) == 0
+        records = open_records(synthetic_folder / split_file_name("test"))
+        for name, place in (("label", 0), ("I1", 1), ("C2", 15)):
+            assert pq.read_table(split).column(name).to_pylist() == records[:, place].tolist()
+    expect_error(capsys, "log.tsv: has no column C99. Did you mean C9", *artifact, "--raw", log, "--keep", "C99",
+                 "--output", tmp_path / "x.csv")  # fmt: skip
+    expect_error(capsys, r"rows\.parquet: has no column usr. Did you mean user", *artifact, "--raw", table,
+                 "--keep", "usr", "--output", tmp_path / "x.csv")  # fmt: skip
+    expect_error(capsys, r"npy holds probabilities alone", *artifact, "--keep", "C1", "--output", tmp_path / "x.npy")
+
+
+def test_dash_is_the_output_of_the_program(
+    capfd: pytest.CaptureFixture[str], fitted: Path, synthetic_folder: Path
+) -> None:
+    predict = ("predict", "--artifact", fitted / "artifact", "--data", synthetic_folder)
+    assert run(*predict, "--output", "-") == 0
+    assert capfd.readouterr().out.startswith("probability\n0.")
+    assert run("predict", "-c", fitted / "config.yaml", "--ckpt_path", fitted / "run" / "model.ckpt", "--output=-") == 0
+    assert capfd.readouterr().out.startswith("probability\n0.")

@@ -195,6 +195,7 @@ def test_c_functions_refuse_null_and_numbers_beyond_64_bits() -> None:
             lib.dlrm_parse(memory, 0, 0, 1, *counts, memory, 1, *[memory] * 5, 1, memory)
             for counts in ((-1, 5), (4, 5), (5, 5), (1, 0), (1, 2**16 + 1))
         ),
+        lib.dlrm_parse(memory, 0, 0, 3, 2, 5, memory, 1, *[memory] * 5, 1, memory),
         lib.dlrm_parse(memory, 0, 0, 1, 2, 5, memory, 1, None, *[memory] * 4, 1, memory),
         lib.dlrm_parse(memory, 0, 0, 1, 2, 5, memory, 1, *[memory] * 4, None, 1, memory),
         lib.dlrm_parse(memory, 0, 0, 1, 2, 5, memory, 1, *[memory] * 5, -1, memory),

@@ -25,7 +25,7 @@ from dlrm_pl.quantization.ptq.calibration import ActivationRanges
 from dlrm_pl.quantization.ptq.quantize import logit_shift, quantize, table_packer
 from dlrm_pl.quantization.recipe import Recipe, RecipeStart
 from dlrm_pl.quantization.sensitivity.auroc_drop import Sensitivity, measure_sensitivities
-from dlrm_pl.serving.predictor import write_predictions
+from dlrm_pl.serving.output import write_predictions
 from tests.support import tiny
 
 BATCHES = tiny.batches(4, 1000, seed=3)

@@ -8,7 +8,7 @@ from pathlib import Path
 from dlrm_pl.errors import ShapeError
 from dlrm_pl.kernels.library import Signatures, declare, load
 
-VERSION = 5
+VERSION = 6
 
 # Statuses that functions return instead of a result.
 NO_MEMORY, STOPPED, REFUSED, REPEATED = -1, -2, -3, -4

@@ -6,12 +6,14 @@ import ctypes
 import os
 from collections.abc import Sequence
 from functools import cache
+from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from dlrm_pl.data.preprocessing.engine.library import NO_MEMORY, check
 from dlrm_pl.data.preprocessing.engine.native_tables import NativeTable, NativeTablePipeline
+from dlrm_pl.data.raw_logs.line import Label
 from dlrm_pl.errors import DataFormatError
 from dlrm_pl.kernels.arrays import address, check_room
 
@@ -66,6 +68,7 @@ class NativeEngine:
         histogram: npt.NDArray[np.int64],
         largest: npt.NDArray[np.int64],
         bad: npt.NDArray[np.int64],
+        label: Label = "needed",
     ) -> tuple[int, int, int]:
         """Parse whole lines.
 
@@ -79,6 +82,7 @@ class NativeEngine:
             largest: largest dense values, ``[dense]``, updated.
             bad: ``[2, capacity]``, filled with offset and number of each invalid line; parsing ends when it is full
                 and another one comes.
+            label: what lines begin with.
 
         Returns:
             Number of rows stored, lines read, and bad lines.
@@ -90,7 +94,7 @@ class NativeEngine:
             address("text", text, _UINT8, None),
             size,
             modulus,
-            1,
+            get_args(Label).index(label),
             dense,
             fields,
             address("columns", columns, _INT32, fields, None, written=True),

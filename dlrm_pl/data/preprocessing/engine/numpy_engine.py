@@ -23,7 +23,7 @@ from dlrm_pl.data.preprocessing.engine.native import (
 )
 from dlrm_pl.data.preprocessing.engine.native_tables import Values, repeated_value
 from dlrm_pl.data.preprocessing.threads import Pipeline
-from dlrm_pl.data.raw_logs.line import values_of_line, without_newline
+from dlrm_pl.data.raw_logs.line import Label, values_of_line, without_newline
 from dlrm_pl.data.splitmix64 import splitmix64
 from dlrm_pl.errors import ShapeError
 from dlrm_pl.files.complete_io import write_all
@@ -137,6 +137,7 @@ class Engine(Protocol):
         histogram: npt.NDArray[np.int64],
         largest: npt.NDArray[np.int64],
         bad: npt.NDArray[np.int64],
+        label: Label = "needed",
     ) -> tuple[int, int, int]: ...
 
     def records(self, columns: Matrix, rows: int, out: npt.NDArray[np.int32]) -> None: ...  # noqa: D102
@@ -177,6 +178,7 @@ class NumPyEngine:
         histogram: npt.NDArray[np.int64],
         largest: npt.NDArray[np.int64],
         bad: npt.NDArray[np.int64],
+        label: Label = "needed",
     ) -> tuple[int, int, int]:
         """Parse whole lines."""
         fields, num_dense = len(columns), len(histogram)
@@ -184,10 +186,12 @@ class NumPyEngine:
         offset = lines = bads = 0
         for line in io.BytesIO(text[:size].tobytes()):
             stripped = without_newline(line)
-            values = values_of_line(stripped, num_dense, fields - 1 - num_dense, modulus)
+            values = values_of_line(stripped, num_dense, fields - 1 - num_dense, modulus, label)
             if values is not None:
                 parsed.append(values)
-                for field, content in enumerate(stripped.split(b"\t")):
+                absent = label == "absent"
+                missing[0] += absent
+                for field, content in enumerate(stripped.split(b"\t"), start=int(absent)):
                     missing[field] += not content
             elif bads == bad.shape[1]:
                 break

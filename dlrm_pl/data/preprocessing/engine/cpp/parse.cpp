@@ -120,15 +120,21 @@ inline const char* parse_category(const char* p, const Modulus& modulus, int32_t
   return p;
 }
 
+// What lines begin with: 0 or 1; 0, 1 or nothing, and a tab; or the first dense feature.
+enum Label : int32_t { kNeeded = 0, kOptional = 1, kAbsent = 2 };
+
 // Parses the line at p, which must end with a '\n'. Returns the place after it, or nullptr for an invalid line.
 //   values: output, [fields].  missing: output: the numbers of the missing fields; moved to their end.
-inline const char* parse_line(const char* p, int dense, int fields, const Modulus& modulus, bool labelled,
+inline const char* parse_line(const char* p, int dense, int fields, const Modulus& modulus, int32_t label,
                               int32_t* __restrict values, int32_t*& missing) {
   int32_t* none = missing;
-  if ((*p == '0' || *p == '1') && p[1] == '\t') {
+  if (label == kAbsent) {
+    values[0] = 0;
+    *none++ = 0;
+  } else if ((*p == '0' || *p == '1') && p[1] == '\t') {
     values[0] = *p - '0';
     p += 2;
-  } else if (!labelled && *p == '\t') {
+  } else if (label == kOptional && *p == '\t') {
     values[0] = 0;
     *none++ = 0;
     ++p;
@@ -194,18 +200,20 @@ extern "C" {
 // Parses whole lines. Returns the number of rows stored, or kRefused, also if the columns cannot hold all rows.
 //   text: `size` bytes ending in '\n', followed by 16 readable bytes.
 //   modulus: modulus of the categories; 0 for none.
+//   label: what lines begin with, see Label.
 //   dense: number of dense features.  fields: number of all, with the label and the categories.
 //   columns: int32 [fields][stride]; categories as unsigned 32-bit values.
 //   missing: [fields], added to.  histogram: [dense][4096], added to.  largest: [dense], largest values, updated.
 //   bad, bad_lines: offset of the first byte of each invalid line, and its number within the text, from 0. At most
 //     bad_capacity lines are stored; parsing ends at the next one.
 //   counts: output: number of lines, and of invalid lines.
-int64_t dlrm_parse(const char* text, int64_t size, uint32_t modulus, int32_t labelled, int64_t dense, int64_t fields,
+int64_t dlrm_parse(const char* text, int64_t size, uint32_t modulus, int32_t label, int64_t dense, int64_t fields,
                    int32_t* columns, int64_t stride, int64_t* missing, int64_t* histogram, int64_t* largest, int64_t* bad,
                    int64_t* bad_lines, int64_t bad_capacity, int64_t* counts) {
   if (!text || size < 0 || size > kMost) return refused("the text");
   if (size && text[size - 1] != '\n') return refused("the text does not end in a newline");
   if (const char* reason = wrong_columns(columns, fields, stride, 0)) return refused(reason);
+  if (label < kNeeded || label > kAbsent) return refused("what lines begin with");
   if (dense < 0 || dense >= fields - 1) return refused("the number of dense features");
   if (!missing || !histogram || !largest || !counts) return refused("an array of the statistics is missing");
   if (bad_capacity < 0 || (bad_capacity && (!bad || !bad_lines))) return refused("the room for bad lines");
@@ -225,7 +233,7 @@ int64_t dlrm_parse(const char* text, int64_t size, uint32_t modulus, int32_t lab
   while (p < end) {
     int32_t* const __restrict values = together + pending * fields;
     int32_t* none_end = none;
-    const char* next = parse_line(p, num_dense, num_fields, modulo, labelled != 0, values, none_end);
+    const char* next = parse_line(p, num_dense, num_fields, modulo, label, values, none_end);
     if (!next || too_long(p, next, longest)) {
       if (bads == bad_capacity) break;
       bad[bads] = p - text;

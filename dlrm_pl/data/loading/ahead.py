@@ -1,0 +1,57 @@
+"""Items that a thread makes while the ones before them are used."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from queue import Empty, Queue
+from typing import NamedTuple, TypeVar
+
+Item = TypeVar("Item")
+
+
+class _End(NamedTuple):
+    """The end of the items, and the error that ended them."""
+
+    error: BaseException | None
+
+
+def made_ahead(items: Iterator[Item], most: int = 2) -> Iterator[Item]:
+    """Yield the items of an iterator, which a thread asks for a few of in advance.
+
+    The thread is not waited for when the caller stops early: it may hang in a pipe that nobody writes to.
+
+    Args:
+        items: are asked for in the thread alone.
+        most: items that wait at a time.
+    """
+    made: Queue[Item | _End] = Queue(most)
+    stopped = threading.Event()
+
+    def make() -> None:
+        error: BaseException | None = None
+        try:
+            for item in items:
+                made.put(item)
+                if stopped.is_set():
+                    return
+        except BaseException as caught:  # Raised again where the items are used.
+            error = caught
+        made.put(_End(error))
+
+    threading.Thread(target=make, name="made_ahead", daemon=True).start()
+    try:
+        while True:
+            item = made.get()
+            if isinstance(item, _End):
+                if item.error is not None:
+                    raise item.error
+                return
+            yield item
+    finally:
+        stopped.set()
+        try:
+            while True:  # A thread that waits for room goes on, and ends.
+                made.get_nowait()
+        except Empty:
+            pass

@@ -1,0 +1,110 @@
+"""The files that probabilities are written to."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+import pytest
+
+from dlrm_pl.data.sources.kept import KeptColumns
+from dlrm_pl.errors import ConfigurationError, DataFormatError
+from dlrm_pl.serving import output
+from dlrm_pl.serving.output import write_predictions
+
+VALUES = np.random.default_rng(0).random(5000, dtype=np.float32)
+
+
+@pytest.mark.parametrize("ending", ["csv", "npy", "parquet"])
+def test_every_bit_comes_back(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"p.{ending}"
+    assert write_predictions(path, np.array_split(VALUES, 7)) == len(VALUES)
+    if ending == "parquet":
+        found = pq.read_table(path).column("probability").to_numpy()
+    else:
+        found = np.load(path) if ending == "npy" else np.loadtxt(path, skiprows=1, dtype=np.float32)
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, VALUES)
+
+
+@pytest.mark.parametrize("ending", ["csv", "npy", "parquet"])
+def test_full_disk_is_told_as_such(monkeypatch: pytest.MonkeyPatch, ending: str) -> None:
+    @contextmanager
+    def on_a_full_disk(path: Path, mode: str = "w", *, sinks: bool = False) -> Iterator[IO[Any]]:
+        with Path("/dev/full").open(mode) as handle:
+            yield handle
+
+    monkeypatch.setattr(output, "atomic_file", on_a_full_disk)
+    with pytest.raises(OSError, match="No space left") as caught:
+        write_predictions(Path(f"p.{ending}"), [VALUES])
+    assert caught.value.errno == errno.ENOSPC
+
+
+@pytest.mark.parametrize("ending", ["csv", "npy", "parquet"])
+def test_no_rows_make_a_file_of_none(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"p.{ending}"
+    assert write_predictions(path, []) == 0
+    if ending == "parquet":
+        assert pq.read_table(path).schema == pa.schema([("probability", pa.float32())])
+    elif ending == "npy":
+        assert np.load(path).shape == (0,)
+    else:
+        assert path.read_text() == "probability\n"
+
+
+def test_a_npy_is_written_while_rows_are_scored(tmp_path: Path) -> None:
+    sizes = []
+
+    def batches() -> Iterator[np.ndarray]:
+        for _ in range(4):
+            yield VALUES
+            (written,) = tmp_path.iterdir()
+            sizes.append(written.stat().st_size)
+
+    write_predictions(tmp_path / "p.npy", batches())
+    assert sizes[-1] > 2 * VALUES.nbytes
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_kept_columns_stand_beside_the_probabilities_whatever_the_batches(tmp_path: Path, ending: str) -> None:
+    kept = KeptColumns(["id", "name"])
+    names = [f'n"{row},' if row % 3 else None for row in range(len(VALUES))]
+    for start in range(0, len(VALUES), 700):
+        part = slice(start, start + 700)
+        table = pa.table({"other": VALUES[part], "id": np.arange(len(VALUES))[part], "name": names[part]})
+        kept.add(table.set_column(2, "name", table.column("name").cast(pa.binary())))
+    path = tmp_path / f"p.{ending}"
+    assert write_predictions(path, np.array_split(VALUES, 11), kept) == len(VALUES)
+    found = pq.read_table(path) if ending == "parquet" else pyarrow.csv.read_csv(path)
+    assert found.column_names == ["id", "name", "probability"]
+    assert found.column("id").to_pylist() == list(range(len(VALUES)))
+    assert [name or None for name in found.column("name").to_pylist()] == names
+    np.testing.assert_array_equal(found.column("probability").to_numpy().astype(np.float32), VALUES)
+
+
+def test_lists_are_kept_in_parquet_alone(tmp_path: Path) -> None:
+    for ending in ("parquet", "csv"):
+        kept = KeptColumns(["tags"])
+        kept.add(pa.table({"tags": [["a"], []]}))
+        if ending == "csv":
+            with pytest.raises(DataFormatError, match=r"column tags has lists, .* Write \.parquet"):
+                write_predictions(tmp_path / "p.csv", [VALUES[:2]], kept)
+        else:
+            write_predictions(tmp_path / "p.parquet", [VALUES[:2]], kept)
+            assert pq.read_table(tmp_path / "p.parquet").column("tags").to_pylist() == [["a"], []]
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [(["a", "b", "a"], "keep has the column a twice"), (["probability"], "named probability cannot be kept")],
+)
+def test_names_that_cannot_be_kept(names: list[str], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        KeptColumns(names)
