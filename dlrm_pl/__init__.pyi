@@ -21,6 +21,8 @@ from .data.preprocessing.options import PreprocessOptions as PreprocessOptions
 from .data.preprocessing.run import preprocess as preprocess
 from .data.synthetic.synthesize import synthesize as synthesize
 from .errors import DLRMError as DLRMError
+from .export.export import Exported as Exported
+from .export.export import export_artifact as export_artifact
 from .metrics.auroc import ExactAUROC as ExactAUROC
 from .metrics.auroc import exact_auroc as exact_auroc
 from .metrics.calibration import ClickCalibration as ClickCalibration

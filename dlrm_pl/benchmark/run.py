@@ -15,6 +15,7 @@ from dlrm_pl.batch import ClickBatch
 from dlrm_pl.benchmark.compare import compare
 from dlrm_pl.benchmark.comparison import Comparison
 from dlrm_pl.benchmark.contenders import Contenders, float_contenders, int8_contender
+from dlrm_pl.benchmark.exported import exported_contenders
 from dlrm_pl.benchmark.footprint import (
     float_row_bytes,
     int8_row_bytes,
@@ -113,6 +114,7 @@ def benchmark_artifact(
     batch_sizes: Sequence[int],
     threads: Sequence[int],
     seconds: float,
+    exported: Sequence[Path] = (),
     progress: Callable[[str], None] = lambda what: None,
     announce: Callable[[str], None] = lambda what: None,
 ) -> Report:
@@ -125,6 +127,7 @@ def benchmark_artifact(
         batch_sizes: see ``compare``.
         threads: see ``compare``.
         seconds: see ``compare``.
+        exported: folders of the same model that ``export`` wrote, to time as well.
         progress: see ``compare``.
         announce: called once before the timing, with its expected duration.
 
@@ -151,6 +154,8 @@ def benchmark_artifact(
         for dtype, size in (("fp32", 4), ("bf16", 2)):
             row_bytes[dtype] = float_row_bytes(model.architecture, size, lookups)
             weight_bytes[dtype] = weight_count(model.architecture) * size
+    others = exported_contenders(exported, artifact)
+    contenders = Contenders((*contenders.available, *others), contenders.unavailable)
     announce(_expected(contenders, len(batch_sizes) * len(threads), seconds))
     comparison = compare(
         contenders, source, batch_sizes=batch_sizes, threads=threads, seconds=seconds, progress=progress

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from dlrm_pl.cli.commands.benchmark import benchmark
 from dlrm_pl.cli.commands.configs import configs
+from dlrm_pl.cli.commands.export import export
 from dlrm_pl.cli.commands.export_tables import export_tables
 from dlrm_pl.cli.commands.from_dlrm_flags import from_dlrm_flags
 from dlrm_pl.cli.commands.import_checkpoint import import_checkpoint
@@ -26,6 +27,7 @@ LIGHT: dict[str, Callable[..., Report | None]] = {
     "serve": serve,
     "inspect": inspect,
     "merge-checkpoint": merge_checkpoint,
+    "export": export,
     "export-tables": export_tables,
     "import-checkpoint": import_checkpoint,
     "from-dlrm-flags": from_dlrm_flags,
@@ -61,6 +63,7 @@ ORDER = (
     "inspect",
     "merge-checkpoint",
     "import-checkpoint",
+    "export",
     "export-tables",
     "from-dlrm-flags",
     "configs",
@@ -81,6 +84,7 @@ EXAMPLES = {
     "serve": "--artifact artifacts/int8 --port 8000",
     "inspect": "artifacts/int8",
     "merge-checkpoint": "step=1000.ckpt --output model.ckpt",
+    "export": "--artifact artifacts/int8 --to onnx --output exported --data clicks",
     "export-tables": "--ckpt_path model.ckpt --output tables --bits 4",
     "import-checkpoint": "--upstream dlrm.pt --output model.ckpt --data terabyte",
     "from-dlrm-flags": "--output run.yaml -- python dlrm_s_pytorch.py --arch-sparse-feature-size=16",

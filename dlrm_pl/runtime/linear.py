@@ -102,11 +102,11 @@ class Int8Chain(nn.Module):
         self.input_zero_point = layers[0].input_zero_point
         # Derived from the layers, so neither parameters nor buffers.
         self._weights = [ops.pack_weight(layer.weight) for layer in layers]
-        folded = [_fold(layer) for layer in layers]
+        folded = [fold(layer) for layer in layers]
         self._multipliers = [multiplier for multiplier, _ in folded]
         self._biases = [bias for _, bias in folded]
         self._widths = [layers[0].weight.shape[1], *(layer.weight.shape[0] for layer in layers)]
-        self._lowest = [_lowest(layer) for layer in layers]
+        self._lowest = [lowest(layer) for layer in layers]
 
     @property
     def kernel_arguments(self) -> tuple[list[Tensor], list[Tensor], list[Tensor], list[int], list[float]]:
@@ -183,7 +183,7 @@ def segments(layers: Sequence[Int8Linear | FloatLinear]) -> list[Int8Chain | Flo
     return result
 
 
-def _fold(layer: Int8Linear) -> tuple[Tensor, Tensor]:
+def fold(layer: Int8Linear) -> tuple[Tensor, Tensor]:
     """Fold scales, zero points and bias into the multiplier of a sum of products, and the number added to it.
 
     Both are computed in double precision and rounded once, so they are the same on every machine.
@@ -198,7 +198,7 @@ def _fold(layer: Int8Linear) -> tuple[Tensor, Tensor]:
     return padded[0].clone(), padded[1].clone()
 
 
-def _lowest(layer: Int8Linear) -> float:
+def lowest(layer: Int8Linear) -> float:
     """Least value of the output: the one that stands for 0 after a ReLU."""
     if layer.output_scale is None:
         return 0.0 if layer.relu else -torch.inf

@@ -15,6 +15,7 @@ def benchmark(
     artifact: str,
     ckpt_path: str | None = None,
     data: str | None = None,
+    exported: list[str] | None = None,
     batch_sizes: list[int] | None = None,
     threads: list[int] | None = None,
     seconds: float = 1.0,
@@ -37,6 +38,8 @@ def benchmark(
         ckpt_path: the float checkpoint that the artifact was made from; without it, only the artifact is timed.
         data: dataset folder whose test rows are scored; without it, random rows, uniform over each table, which are
             harder for caches than real logs.
+        exported: folders that `export` made of the artifact, one of each format, for example [onnx,openvino]; they are
+            timed in the programs that their formats are for.
         batch_sizes: batch sizes, for example [1,2048]; 1, 32, 2048 and 16384 when not given.
         threads: numbers of threads, for example [1,8]; 1, 2, 4, ... and all when not given. MLPerf takes one number,
             all when not given.
@@ -58,6 +61,7 @@ def benchmark(
     from dlrm_pl.benchmark.compare import BATCH_SIZES, all_thread_counts
     from dlrm_pl.benchmark.report import show
     from dlrm_pl.benchmark.run import benchmark_artifact, recognize_benchmark
+    from dlrm_pl.errors import ConfigurationError
     from dlrm_pl.files.atomic import check_folder
     from dlrm_pl.files.replacement import PlannedOutput
 
@@ -69,6 +73,8 @@ def benchmark(
         "data": data,
         "pages": pages,
     }
+    if exported:
+        asked["exported"] = exported
     settings = asked | {"weights": loaded.manifest.files[WEIGHTS_NAME], "batch_sizes": batch_sizes, "threads": threads}
     settings |= {"seconds": seconds, "target_qps": target_qps, "duration_s": duration_s, "accuracy": mlperf_accuracy}
     planned = PlannedOutput("benchmark", settings, recognize_benchmark, overwrite)
@@ -78,6 +84,8 @@ def benchmark(
     if mlperf is not None:
         from dlrm_pl.benchmark.mlperf.run import Options
 
+        if exported:
+            raise ConfigurationError("--mlperf times the artifact alone. Leave out --exported.")
         options = Options(mlperf, folder, checkpoint, target_qps, duration_s, mlperf_accuracy)
         return _benchmark_mlperf(loaded, options, output, threads, planned)
     with status("load") as update:
@@ -88,6 +96,7 @@ def benchmark(
             batch_sizes=batch_sizes or BATCH_SIZES,
             threads=threads or all_thread_counts(),
             seconds=seconds,
+            exported=[Path(path) for path in exported or ()],
             progress=update,
             announce=_announce,
         )

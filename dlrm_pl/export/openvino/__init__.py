@@ -1,0 +1,1 @@
+"""A quantized model as OpenVINO's IR, converted from the graph of ONNX."""

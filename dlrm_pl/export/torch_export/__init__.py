@@ -1,0 +1,1 @@
+"""A quantized model as a program of ``torch.export``, which loads without this package."""

@@ -1,0 +1,13 @@
+"""What the tests of all formats share."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.quantization.exported import CASES, Case, make_case
+
+
+@pytest.fixture(params=CASES)
+def case(request: pytest.FixtureRequest) -> Case:
+    """A model and a batch for it."""
+    return make_case(request.param)

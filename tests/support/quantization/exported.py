@@ -1,0 +1,44 @@
+"""Models and batches that every format of an export is tested with."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from dlrm_pl.batch import ClickBatch
+from dlrm_pl.model.architecture import Architecture
+from dlrm_pl.runtime.int8_dlrm import Int8DLRM
+from tests.support import tiny
+from tests.support.quantization.int8_models import lowered
+
+Case = tuple[Int8DLRM, ClickBatch]
+
+_ODD = replace(tiny.ARCHITECTURE, embedding_dim=7, bottom_mlp=(13, 16, 7))
+_MEAN = replace(tiny.ARCHITECTURE, pooling=("mean", "sum", "mean"))
+_SELF = replace(tiny.ARCHITECTURE, self_interaction=True, loss_threshold=0.01)
+# Sums of 600 products may exceed what float32 holds exactly.
+_WIDE = replace(tiny.ARCHITECTURE, bottom_mlp=(13, 600, 8), top_mlp=(600, 1))
+# Tracing takes seconds for each table.
+_SMALL = Architecture(table_sizes=(9, 7), embedding_dim=4, bottom_mlp=(13, 4), top_mlp=(1,), pooling=("mean", "sum"))
+CASES: dict[str, tuple[Any, dict[str, str], bool]] = {
+    "int8": (tiny.ARCHITECTURE, {}, False),
+    "int8 bags": (tiny.ARCHITECTURE, {}, True),
+    "int4, odd": (_ODD, {"tables": "int4"}, False),
+    "int4 bags": (tiny.ARCHITECTURE, {"tables": "int4"}, True),
+    "fp16": (tiny.ARCHITECTURE, {"tables": "fp16"}, False),
+    "fp16 bags": (tiny.ARCHITECTURE, {"tables": "fp16"}, True),
+    "means": (_MEAN, {}, True),
+    "self-interaction, clamped": (_SELF, {}, False),
+    "wide": (_WIDE, {}, False),
+    "small": (_SMALL, {}, False),
+    "small bags": (_SMALL, {}, True),
+    "float interaction": (tiny.ARCHITECTURE, {"interaction": "fp32"}, False),
+    "concatenation": (replace(tiny.ARCHITECTURE, interaction="cat"), {"interaction": "fp32"}, True),
+    "float linears": (tiny.ARCHITECTURE, {"linears": "fp32"}, False),
+}
+
+
+def make_case(name: str) -> Case:
+    architecture, start, bags = CASES[name]
+    make = tiny.bags if bags else tiny.batches
+    return lowered(architecture, **start), make(1, 400, seed=7, architecture=architecture)[0]
