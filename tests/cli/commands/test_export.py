@@ -5,11 +5,15 @@ from __future__ import annotations
 import errno
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import onnx
 import pytest
 
+from dlrm_pl.artifact.store import load_artifact
+from dlrm_pl.errors import ConfigurationError
+from dlrm_pl.export.export import export_artifact
 from dlrm_pl.export.onnx.target import OnnxTarget
 from tests.support.commands import expect_error, run
 
@@ -96,6 +100,18 @@ def test_wrong_settings(command: tuple[object, ...], capsys: pytest.CaptureFixtu
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine.txt").write_text("mine")
     expect_error(capsys, r"out: .*mine\.txt", *command, "--to", "onnx", "--overwrite")
+
+
+def test_a_model_that_was_not_accepted_is_exported_on_request(
+    fitted: Path, synthetic_folder: Path, tmp_path: Path
+) -> None:
+    artifact = load_artifact(fitted / "artifact")
+    refused = replace(artifact.certificate, accepted=False, outcome="undecided", reason="too few rows")
+    artifact = replace(artifact, certificate=refused)
+    with pytest.raises(ConfigurationError, match=r"was not accepted \(undecided: too few rows\).*--allow_not_accepted"):
+        export_artifact(artifact, "onnx", tmp_path / "out", synthetic_folder)
+    exported = export_artifact(artifact, "onnx", tmp_path / "out", synthetic_folder, rows=10, allow_not_accepted=True)
+    assert exported.check.rows == 10
 
 
 def test_benchmark_times_exported_models_of_the_same_artifact(
