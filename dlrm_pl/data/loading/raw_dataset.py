@@ -85,6 +85,7 @@ class RawLogDataset(IterableDataset[ClickBatch]):
         Raises:
             DataFormatError: the log is missing, corrupt or empty, or a row cannot be read, or a column to keep is
                 missing.
+            ConfigurationError: the rows come through a pipe, and their columns are not those of a raw log.
         """
         return made_ahead(self._batches())
 
@@ -113,6 +114,11 @@ class RawLogDataset(IterableDataset[ClickBatch]):
 
     def _of_table(self) -> Iterator[RawRows]:
         columns = self.encoder.columns
+        if kind_of(self._path) == "sink":
+            raise ConfigurationError(
+                f"{self._path}: is a pipe, through which a raw log may come, and {columns.not_raw_text} is no column "
+                "of one. Give the CSV, Parquet or Arrow file itself."
+            )
         source = open_source(
             self._path, columns, labels="optional", truncate_lists=self._truncate_lists, also=self._keep
         )

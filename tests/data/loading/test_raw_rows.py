@@ -115,6 +115,12 @@ def test_a_pipe_cannot_be_shared(tmp_path: Path, folder: DatasetFolder) -> None:
         RawLogDataset(tmp_path / "pipe", folder.encoder, 10, world_size=2)
 
 
+def test_a_pipe_holds_a_raw_log_alone(tmp_path: Path, folder: DatasetFolder) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ConfigurationError, match=r"pipe: is a pipe, .* and price is no column of one\. Give the CSV"):
+        list(RawLogDataset(tmp_path / "pipe", folder.encoder, 10))
+
+
 def test_bad_row_is_named_with_its_file_and_place(folder: DatasetFolder, tmp_path: Path) -> None:
     pa.parquet.write_table(pa.table(VALUES | {"tags": [["new"], ["a"] * 4, []]}), tmp_path / "rows.parquet")
     with pytest.raises(DataFormatError, match=r"rows\.parquet: row 2: column tags .*at most 3 .* Correct the row"):
