@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from dlrm_pl.callbacks.checkpoint_state import names_of_weights, same_state
 from dlrm_pl.errors import CheckpointError, ConfigurationError
 from dlrm_pl.files.atomic import atomic_file
+from dlrm_pl.model.checkpoints.sharded.names import is_sharded
 from dlrm_pl.model.load import read_checkpoint
 from dlrm_pl.saving.pages import LargePages
 from dlrm_pl.saving.snapshot import Snapshot, Writer, can_write
@@ -181,6 +183,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 def link(first: Path, path: Path) -> bool:
     """Give a file a second name, in place of an earlier file of that name; it is there whole at every moment.
 
+    A checkpoint of several processes, which is a folder, is moved away first.
+
     Returns:
         False if the file system has no hard links.
     """
@@ -191,6 +195,11 @@ def link(first: Path, path: Path) -> bool:
         os.link(first, temporary)
     except OSError:
         return False
+    if is_sharded(path):
+        old = path.rename(path.parent / f".{path.name}.{os.getpid()}.old.tmp")
+        temporary.rename(path)
+        shutil.rmtree(old)
+        return True
     temporary.rename(path)
     temporary.unlink(missing_ok=True)  # Where both names were of one file already, the renaming does nothing.
     return True

@@ -14,6 +14,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from dlrm_pl.callbacks.checkpoint_io import AtomicCheckpointIO
 from dlrm_pl.errors import ConfigurationError, NonFiniteError, OutputError
 from dlrm_pl.files.locks import folder_lock
+from dlrm_pl.model.checkpoints.sharded.names import MARKER_NAME
 from dlrm_pl.model.load import read_checkpoint
 from dlrm_pl.trainer import DLRMTrainer
 from tests.support.training import loader, make_batches, make_module, quiet_trainer
@@ -54,6 +55,15 @@ def test_last_checkpoint_of_a_training_that_goes_on_keeps_its_name(tmp_path: Pat
     assert [name for name in names(tmp_path) if "last" in name] == ["last.ckpt"]
     fit(tmp_path, save_last=True, filename="b{step}", save_top_k=-1)  # Another training in the same folder.
     assert [name for name in names(tmp_path) if "last" in name] == ["last-v1.ckpt", "last.ckpt"]
+
+
+def test_last_checkpoint_of_several_processes_is_replaced_by_a_file(tmp_path: Path) -> None:
+    fit(tmp_path, save_top_k=-1)
+    (tmp_path / "last.ckpt").mkdir()
+    (tmp_path / "last.ckpt" / MARKER_NAME).write_text("{}")
+    fit(tmp_path, save_last=True, save_top_k=-1, ckpt_path=tmp_path / "step=2.ckpt")
+    assert (tmp_path / "last.ckpt").is_file()
+    assert [name for name in names(tmp_path) if "last" in name] == ["last.ckpt"]
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])

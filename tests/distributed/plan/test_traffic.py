@@ -120,7 +120,6 @@ def test_the_plan_knows_the_type_that_is_sent(
 
 
 @needs_engine
-@pytest.mark.slow  # Four processes on two cores.
 def test_four_processes_on_two_hosts_do_as_well(tmp_path: Path) -> None:
     kinds = KINDS | {"table_row_wise": "table_row_wise"}
     hosts = Hosts(2, 2, 8 * GIB)
