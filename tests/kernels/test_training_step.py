@@ -95,6 +95,16 @@ def test_any_number_of_threads_gives_the_same_bits(rule: str, multi_hot: bool, p
 
 
 @pytest.mark.parametrize("level", all_levels("bf16"))
+def test_vectors_that_bypass_the_cache_are_the_same(level: int) -> None:
+    batch, results = a_batch(SHAPES["wide"], 640, 1), []
+    for threads in (1, 3):  # A thread's vectors take 4.4 MB, or 1.5 MB.
+        trained = Trained(model_of(SHAPES["wide"]), level=level, precision="bf16")
+        trained.step(batch, Rates(0.5), threads=threads)
+        results.append(trained.weights())
+    assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
+
+
+@pytest.mark.parametrize("level", all_levels("bf16"))
 @pytest.mark.parametrize("size", [5, 33, 1100])
 @pytest.mark.parametrize("shape", ["dot", "diagonal", "more vectors and inputs than tiles hold"])
 def test_gradients_that_are_subtracted_at_once_are_those_that_are_kept(shape: str, size: int, level: int) -> None:

@@ -76,12 +76,19 @@ private:
     int64_t coming = 0, coming_table;  // What is fetched next.
 };
 
+// Bytes of a thread's vectors that do not stay in its cache until the backward pass.
+constexpr int64_t STREAMED_BYTES = 4 << 20;
+
 // A vector as the backward pass will see it, and as units: values [0, dim), then zeros.
-template <typename T, typename Value>
+template <bool streams, typename T, typename Value>
 inline void put_vector(const float* from, int64_t dim, int64_t padded, T* stored, Value* to) {
     int64_t i = 0;
     const auto put = [&](Vector value) {
-        store(stored + i, value);
+        if constexpr (streams) {
+            store_past_cache(stored + i, value);
+        } else {
+            store(stored + i, value);
+        }
         if constexpr (std::is_same_v<Value, T>) {
             store(to + i, value);
         } else {
@@ -112,8 +119,8 @@ inline T* put_pairs(const Room<T>& room, int64_t count, bool diagonal, T* to, T*
     return to;
 }
 
-template <typename T>
-void interact(
+template <bool streams, typename T>
+void interact_samples(
     const Network& net, const Table* tables, const Batch& batch, Matrix vectors, Matrix out, float* given, int64_t first,
     int64_t last) {
     const Room<T> room(net, given);
@@ -128,10 +135,11 @@ void interact(
         T* const stored = row<T>(vectors, sample);
         for (int64_t i = 0; i < padded; i += LANES) store(room.values + i, load(stored + i));
         for (int64_t vector = 1; vector < count; vector++) {
-            put_vector(
+            put_vector<streams>(
                 lookups.vector(sample, vector - 1), dim, padded, stored + vector * padded,
                 room.values + vector * room.stride);
-            prefetch_row(stored + vectors.stride + vector * padded, padded);  // Where the next sample's will go.
+            // Where the next sample's will go.
+            if constexpr (!streams) prefetch_row(stored + vectors.stride + vector * padded, padded);
             if (vector % 2) fetch();
         }
         T* to = row<T>(out, sample);
@@ -145,6 +153,21 @@ void interact(
         }
         std::fill(to, end, T());
     }
+}
+
+template <typename T>
+void interact(
+    const Network& net, const Table* tables, const Batch& batch, Matrix vectors, Matrix out, float* room, int64_t first,
+    int64_t last) {
+#if defined(DLRM_TILES)
+    // What is not read soon need not be fetched to be written.
+    if (in_tiles<T> && (last - first) * vectors.stride * int64_t(sizeof(T)) > STREAMED_BYTES) {
+        interact_samples<in_tiles<T>, T>(net, tables, batch, vectors, out, room, first, last);
+        _mm_sfence();
+        return;
+    }
+#endif
+    interact_samples<false, T>(net, tables, batch, vectors, out, room, first, last);
 }
 
 template <typename T>

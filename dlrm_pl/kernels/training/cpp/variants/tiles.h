@@ -47,3 +47,8 @@ inline void interleave(__m512i first, __m512i second, __m512i& left, __m512i& ri
     left = _mm512_permutex2var_epi16(first, _mm512_load_si512(order.places), second);
     right = _mm512_permutex2var_epi16(first, _mm512_load_si512(order.places + 32), second);
 }
+
+// To memory without a place in the cache; `to` is a multiple of 32 bytes.
+inline void store_past_cache(Bf16* to, Vector value) {
+    _mm256_stream_si256(reinterpret_cast<__m256i*>(to), halves(value));
+}
