@@ -24,6 +24,13 @@ pytestmark = [pytest.mark.long, pytest.mark.filterwarnings("ignore::UserWarning"
 SHORT = ("--seconds", "0.01", "--threads", "[1]", "--batch_sizes", "[64]")
 
 
+@pytest.fixture(autouse=True)
+def _without_inductor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compile for the interpreter: Inductor takes half a minute, and tests/benchmark/test_compare.py has its logits."""
+    compiled = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda model, options, **rest: compiled(model, backend="eager", **rest))
+
+
 @pytest.mark.parametrize("with_data", [True, False], ids=["test rows", "random rows"])
 def test_artifact_beside_its_float_model(
     fitted: Path,
