@@ -12,7 +12,9 @@ from torch import nn
 
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.kernels.training import selection
-from dlrm_pl.kernels.training.native import NativeStep, StepFailure, TrainedLayer, TrainedTable
+from dlrm_pl.kernels.training.native import NativeStep
+from dlrm_pl.kernels.training.steps import StepFailure
+from dlrm_pl.kernels.training.weights import TrainedLayer, TrainedTable
 from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.model.training.losses import click_loss
 from dlrm_pl.model.training.optimizers.make import make_optimizer

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.errors import DLRMError
-from dlrm_pl.kernels.training.native import StepFailure
 from dlrm_pl.kernels.training.rates import Rates
 from dlrm_pl.kernels.training.selection import levels
+from dlrm_pl.kernels.training.steps import StepFailure
 from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.model.dlrm import DLRM
 from tests.fuzz.outcome import HUGE, Rng

@@ -9,9 +9,9 @@ import torch
 
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.errors import ShapeError
-from dlrm_pl.kernels.training.native import StepFailure, StepOptions, Steps
 from dlrm_pl.kernels.training.rates import Rates
 from dlrm_pl.kernels.training.selection import level_in_use, levels
+from dlrm_pl.kernels.training.steps import StepFailure, StepOptions, Steps
 from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.model.dlrm import DLRM
 from tests.support.native.native_steps import Trained, a_batch, autocast_gradients, gradients

@@ -7,8 +7,7 @@ import math
 import struct
 import weakref
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -16,8 +15,9 @@ from torch import Tensor
 from dlrm_pl.errors import ShapeError
 from dlrm_pl.kernels.training.rates import Rates
 from dlrm_pl.kernels.training.selection import Precision, level_in_use, levels, library
-
-Rule = Literal["sgd", "adagrad", "rwsadagrad", "adam", "lamb"]
+from dlrm_pl.kernels.training.steps import StepFailure, StepOptions, Steps
+from dlrm_pl.kernels.training.tensors import check_tensor
+from dlrm_pl.kernels.training.weights import Rule, TrainedLayer, TrainedTable
 
 _POINTER, _LONG = ctypes.c_void_p, ctypes.c_int64
 _SIGNATURES: dict[str, list[Any]] = {
@@ -30,105 +30,11 @@ _SIGNATURES: dict[str, list[Any]] = {
 }
 # The structs of types.h.
 _NETWORK = struct.Struct("8qfi2f2i")
-_LINEAR = struct.Struct("qqPP2P2P")
-_TABLE = struct.Struct("PPqq")
 _BATCH = struct.Struct("4Pqqq")
-_RATES = "7f"
-_STEP = struct.Struct("fiiff" + 2 * _RATES)
 _LOSSES = ("bce", "wbce", "mse")
 _RULES: tuple[Rule, ...] = ("sgd", "adagrad", "rwsadagrad", "adam", "lamb")
-_STATES = {"sgd": 0, "adagrad": 1, "rwsadagrad": 1, "adam": 2, "lamb": 2}
 _NO_MEMORY, _REFUSED = -1, -2
 _KINDS: dict[int, Literal["index", "not finite", "offset"]] = {1: "index", 2: "not finite", 3: "offset"}
-
-
-@dataclass(frozen=True)
-class StepFailure:
-    """Why a batch was not trained on; nothing was changed.
-
-    Attributes:
-        kind: ``index``: a row beyond its table; ``offset``: bags that are out of order; ``not finite``: the loss.
-        sample: number of the sample in the batch.
-        table: table of the row or of the bag.
-        value: the row or the offset.
-    """
-
-    kind: Literal["index", "not finite", "offset"]
-    sample: int
-    table: int
-    value: int
-
-
-class StepOptions(NamedTuple):
-    """What a step does with the gradients of its batch.
-
-    Attributes:
-        rates: numbers of the MLPs' optimizer for this step.
-        table_rates: those of the tables' optimizer.
-        loss_scale: factor of the mean loss: 1 / accumulated batches.
-        first: begin with this batch's gradients, and do not add them to those of the batches before.
-        last: update the weights, and do not keep the gradients for the next batch.
-        largest_norm: scale all gradients together down to this norm; 0 is off.
-        largest_value: clamp each gradient to this; 0 is off.
-    """
-
-    rates: Rates
-    table_rates: Rates
-    loss_scale: float = 1.0
-    first: bool = True
-    last: bool = True
-    largest_norm: float = 0.0
-    largest_value: float = 0.0
-
-    def packed(self) -> bytes:
-        """The struct of types.h."""
-        rates, table_rates, *rest = self
-        return _STEP.pack(*rest, *rates, *table_rates)
-
-
-class Steps(NamedTuple):
-    """Steps that were made one after the other.
-
-    Attributes:
-        losses: mean loss of each.
-        failure: why the step after them was not made; None if it was not tried.
-    """
-
-    losses: list[float]
-    failure: StepFailure | None
-
-
-@dataclass(frozen=True)
-class TrainedLayer:
-    """A Linear while it is trained.
-
-    Attributes:
-        weight: float32 ``[out, in]``.
-        bias: float32 ``[out]``.
-        weight_state: the optimizer's tensors for the weight, of its shape: none for sgd, the sum for adagrad,
-            exp_avg and exp_avg_sq for adam and lamb.
-        bias_state: the same for the bias.
-    """
-
-    weight: Tensor
-    bias: Tensor
-    weight_state: tuple[Tensor, ...] = ()
-    bias_state: tuple[Tensor, ...] = ()
-
-
-@dataclass(frozen=True)
-class TrainedTable:
-    """An embedding table while it is trained.
-
-    Attributes:
-        rows: float32 ``[rows, D]``.
-        state: the optimizer's sum: None for sgd, ``[rows, D]`` for adagrad, ``[rows]`` for rwsadagrad.
-        is_mean: whether the rows of a bag are averaged, and not summed.
-    """
-
-    rows: Tensor
-    state: Tensor | None = None
-    is_mean: bool = False
 
 
 class NativeStep:
@@ -186,9 +92,9 @@ class NativeStep:
         dim = tables[0].rows.shape[-1]
         layers = [*bottom, *top]
         for number, table in enumerate(tables):
-            _check_table(f"table {number}", table, dim, table_rule)
+            table.check(f"table {number}", dim, table_rule)
         for number, layer in enumerate(layers):
-            _check_layer(f"Linear {number}", layer, dense_rule)
+            layer.check(f"Linear {number}", dense_rule)
         self._inputs, self._num_tables = bottom[0].weight.shape[1], len(tables)
         self._kept = [tables, layers]  # Native code has their addresses.
         network = _NETWORK.pack(
@@ -199,7 +105,7 @@ class NativeStep:
         where = (_LONG * 4)()
         status = self._functions["new"](
             *(level, ("fp32", "bf16").index(precision), network),
-            *(b"".join(map(_packed_layer, layers)), b"".join(map(_packed_table, tables)), where),
+            *(b"".join(layer.packed() for layer in layers), b"".join(table.packed() for table in tables), where),
         )
         _check_status(status, where)
         self._handle: int = where[0]
@@ -276,16 +182,16 @@ class NativeStep:
             ShapeError: a tensor is of another type or shape.
         """
         size = len(labels)
-        _check_tensor("dense features", dense, torch.float32, (size, self._inputs))
-        _check_tensor("labels", labels, torch.float32, (size,))
+        check_tensor("dense features", dense, torch.float32, (size, self._inputs))
+        check_tensor("labels", labels, torch.float32, (size,))
         if offsets is None:
             shape = (self._num_tables, size)
             if indices.dtype != torch.int64 or indices.shape != shape or (size > 1 and indices.stride(1) != 1):
                 raise ShapeError(f"indices must be int64 {list(shape)}, got {indices.dtype} {list(indices.shape)}.")
             stride = indices.stride(0) if len(indices) > 1 else size
         else:
-            _check_tensor("indices", indices, torch.int64, (indices.numel(),))
-            _check_tensor("offsets", offsets, torch.int64, (self._num_tables * size + 1,))
+            check_tensor("indices", indices, torch.int64, (indices.numel(),))
+            check_tensor("offsets", offsets, torch.int64, (self._num_tables * size + 1,))
             stride = 0
         bags = 0 if offsets is None else offsets.data_ptr()
         return _BATCH.pack(
@@ -342,47 +248,3 @@ def _check_status(status: int, where: Any) -> None:
         raise ShapeError(f"The native training step was given arguments that do not fit together: {reason}.")
     if status == _NO_MEMORY:
         raise MemoryError("the native training step")
-
-
-def _check_tensor(name: str, tensor: Tensor, dtype: torch.dtype, shape: tuple[int, ...]) -> None:
-    if tensor.dtype != dtype or tensor.shape != shape or not tensor.is_contiguous() or tensor.device.type != "cpu":
-        raise ShapeError(
-            f"{name} must be contiguous {dtype} {list(shape)} on the CPU, got {tensor.dtype} {list(tensor.shape)} on "
-            f"{tensor.device}{'' if tensor.is_contiguous() else ', with gaps'}."
-        )
-
-
-def _check_layer(name: str, layer: TrainedLayer, rule: Rule) -> None:
-    out, inputs = layer.weight.shape if layer.weight.dim() == 2 else (0, 0)
-    _check_tensor(f"the weight of {name}", layer.weight, torch.float32, (out, inputs))
-    _check_tensor(f"the bias of {name}", layer.bias, torch.float32, (out,))
-    for states, shape in ((layer.weight_state, (out, inputs)), (layer.bias_state, (out,))):
-        if len(states) != _STATES[rule]:
-            raise ShapeError(f"{name} has {len(states)} tensors of state, but {rule} keeps {_STATES[rule]}.")
-        for state in states:
-            _check_tensor(f"the state of {name}", state, torch.float32, shape)
-
-
-def _check_table(name: str, table: TrainedTable, dim: int, rule: Rule) -> None:
-    count = len(table.rows)
-    _check_tensor(name, table.rows, torch.float32, (count, dim))
-    if (table.state is not None) != _STATES[rule]:
-        raise ShapeError(f"{name} has {'no' if table.state is None else 'a'} tensor of state with {rule}.")
-    if table.state is not None:
-        shape = (count,) if rule == "rwsadagrad" else (count, dim)
-        _check_tensor(f"the state of {name}", table.state, torch.float32, shape)
-
-
-def _packed_layer(layer: TrainedLayer) -> bytes:
-    states = [
-        pointer
-        for state in (layer.weight_state, layer.bias_state)
-        for pointer in ([tensor.data_ptr() for tensor in state] + [0, 0])[:2]
-    ]
-    out, inputs = layer.weight.shape
-    return _LINEAR.pack(inputs, out, layer.weight.data_ptr(), layer.bias.data_ptr(), *states)
-
-
-def _packed_table(table: TrainedTable) -> bytes:
-    state = 0 if table.state is None else table.state.data_ptr()
-    return _TABLE.pack(table.rows.data_ptr(), state, len(table.rows), table.is_mean)

@@ -9,8 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from dlrm_pl.batch import ClickBatch
-from dlrm_pl.kernels.training.native import NativeStep, Rule, StepFailure, TrainedLayer, TrainedTable
+from dlrm_pl.kernels.training.native import NativeStep
 from dlrm_pl.kernels.training.rates import Rates
+from dlrm_pl.kernels.training.steps import StepFailure
+from dlrm_pl.kernels.training.weights import Rule, TrainedLayer, TrainedTable
 from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.model.training.losses import click_loss

@@ -12,7 +12,9 @@ from torch import Tensor, nn
 
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.errors import DLRMError, LookupIndexError, ShapeError
-from dlrm_pl.kernels.training.native import NativeStep, StepFailure, StepOptions, TrainedLayer, TrainedTable
+from dlrm_pl.kernels.training.native import NativeStep
+from dlrm_pl.kernels.training.steps import StepFailure, StepOptions
+from dlrm_pl.kernels.training.weights import TrainedLayer, TrainedTable
 from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.model.training.engine.hooks import BATCH_HOOKS, is_of_the_user, overridden
 from dlrm_pl.model.training.engine.live_parameters import LiveParameters

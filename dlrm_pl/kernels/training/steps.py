@@ -1,0 +1,68 @@
+"""What a training step does, and what came of it."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from dlrm_pl.kernels.training.rates import Rates
+
+_RATES = "7f"
+_STEP = struct.Struct("fiiff" + 2 * _RATES)  # Of types.h.
+
+
+@dataclass(frozen=True)
+class StepFailure:
+    """Why a batch was not trained on; nothing was changed.
+
+    Attributes:
+        kind: ``index``: a row beyond its table; ``offset``: bags that are out of order; ``not finite``: the loss.
+        sample: number of the sample in the batch.
+        table: table of the row or of the bag.
+        value: the row or the offset.
+    """
+
+    kind: Literal["index", "not finite", "offset"]
+    sample: int
+    table: int
+    value: int
+
+
+class StepOptions(NamedTuple):
+    """What a step does with the gradients of its batch.
+
+    Attributes:
+        rates: numbers of the MLPs' optimizer for this step.
+        table_rates: those of the tables' optimizer.
+        loss_scale: factor of the mean loss: 1 / accumulated batches.
+        first: begin with this batch's gradients, and do not add them to those of the batches before.
+        last: update the weights, and do not keep the gradients for the next batch.
+        largest_norm: scale all gradients together down to this norm; 0 is off.
+        largest_value: clamp each gradient to this; 0 is off.
+    """
+
+    rates: Rates
+    table_rates: Rates
+    loss_scale: float = 1.0
+    first: bool = True
+    last: bool = True
+    largest_norm: float = 0.0
+    largest_value: float = 0.0
+
+    def packed(self) -> bytes:
+        """The struct of types.h."""
+        rates, table_rates, *rest = self
+        return _STEP.pack(*rest, *rates, *table_rates)
+
+
+class Steps(NamedTuple):
+    """Steps that were made one after the other.
+
+    Attributes:
+        losses: mean loss of each.
+        failure: why the step after them was not made; None if it was not tried.
+    """
+
+    losses: list[float]
+    failure: StepFailure | None

@@ -1,0 +1,21 @@
+"""Refuse tensors that native code cannot take by their address."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from dlrm_pl.errors import ShapeError
+
+
+def check_tensor(name: str, tensor: Tensor, dtype: torch.dtype, shape: tuple[int, ...]) -> None:
+    """Refuse a tensor of another type or shape, one with gaps, and one that is not in the memory of the CPU.
+
+    Raises:
+        ShapeError: it is; the message names it.
+    """
+    if tensor.dtype != dtype or tensor.shape != shape or not tensor.is_contiguous() or tensor.device.type != "cpu":
+        raise ShapeError(
+            f"{name} must be contiguous {dtype} {list(shape)} on the CPU, got {tensor.dtype} {list(tensor.shape)} on "
+            f"{tensor.device}{'' if tensor.is_contiguous() else ', with gaps'}."
+        )
