@@ -25,6 +25,7 @@ def pytest_collection() -> Iterator[None]:
         return (yield)
     finally:
         gc.freeze()
+        gc.set_threshold(20_000, 10, 10)  # Tests make many small objects, and hardly any in cycles.
         gc.enable()
 
 
@@ -59,6 +60,15 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _reports_without_figures() -> Iterator[None]:
+    """Leave out the drawings of reports, which take half of the time of a small artifact; see ``figures_drawn``."""
+    from tests.support.report_figures import figures_left_out
+
+    with figures_left_out():
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

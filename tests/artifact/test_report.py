@@ -6,6 +6,7 @@ import dataclasses
 import json
 import re
 from collections import Counter
+from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from dlrm_pl.metrics.score_histogram import ScoreHistogram
 from dlrm_pl.quantization.recipe import Recipe, RecipeStart
 from tests.support import tiny
 from tests.support.quantization import reports
+from tests.support.report_figures import figures_drawn
 
 STYLE = Path(page_module.__file__).with_name("templates").joinpath("style.css").read_text()
 HOSTILE = '<script>alert("x")</script> & <img src=x onerror=alert(1)> "quoted"'
@@ -59,6 +61,12 @@ class Elements(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         self.words.append(data)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _drawn() -> Iterator[None]:
+    with figures_drawn():
+        yield
 
 
 @pytest.fixture(scope="module")
