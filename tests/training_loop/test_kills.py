@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.support.processes.forked import Forked
 
 # Engines, optimizers, precisions, orders, workers; in the middle of an epoch and of an accumulation; while it writes.
 TRAININGS: list[dict[str, Any]] = [
@@ -27,15 +24,18 @@ TRAININGS: list[dict[str, Any]] = [
     {"engine": "native", "by_time": True, "asynchronous": True, "precision": "bf16-mixed", "dense_optimizer": "lamb"},
 ]
 
+_PROGRAM = """
+import runpy, warnings
+warnings.simplefilter("ignore")
+runpy.run_module("tests.support.processes.killed_trainings", run_name="__main__")
+"""
+
 
 def kill(trainings: list[dict[str, Any]], data: Path, folder: Path) -> int:
     """Run the trainings in a program of their own; return how many times one was killed."""
-    program = [sys.executable, "-m", "tests.support.processes.killed_trainings"]
-    command = [*program, str(data), str(folder), json.dumps(trainings)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
-    ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=280)
-    assert ended.returncode == 0, ended.stderr[-4000:]
-    return int(ended.stdout.split()[-1])
+    program = Forked(_PROGRAM, [data, folder, json.dumps(trainings)])
+    assert program.wait(timeout=280) == 0, program.errors()[-4000:]
+    return int(program.output().split()[-1])
 
 
 @pytest.mark.untraced
