@@ -72,7 +72,7 @@ assert main(["merge-checkpoint", str(folder / "sharded.ckpt"), "--output", str(f
 """
 
 _QUANTIZE = """
-import dlrm_pl.cli.lightning_cli, dlrm_pl.artifact.verification.verify, dlrm_pl.artifact.report.page, numpy
+import dlrm_pl.cli.trainer.running, dlrm_pl.artifact.verification.verify, dlrm_pl.artifact.report.page, numpy
 numpy.linalg.inv(numpy.eye(3))  # What plots are placed by; the library takes its buffers at the first call.
 limit_memory(size_of(checkpoint) * 3 // 2)  # And its tables in int8, of the search and of the artifact.
 assert main(["quantize", "-c", str(folder / "config.yaml"), "--ckpt_path", checkpoint, "--output", artifact,

@@ -33,7 +33,7 @@ def completion(shell: Literal["bash", "zsh"]) -> Report:
     except ImportError as error:
         raise ConfigurationError('completion needs shtab: pip install "dlrm-pl[completion]".') from error
 
-    from dlrm_pl.cli.config_files import config_names
+    from dlrm_pl.cli.arguments.config_files import config_names
 
     program = argparse.ArgumentParser(prog="dlrm-pl", allow_abbrev=False)
     commands = program.add_subparsers()
@@ -49,9 +49,9 @@ def completion(shell: Literal["bash", "zsh"]) -> Report:
 
 def _commands() -> Iterable[tuple[str, str, list[Any]]]:
     """Yield name, summary and options of each command."""
+    from dlrm_pl.cli.arguments.trainer_options import options_of
     from dlrm_pl.cli.command_table import LIGHT, TRAINER
     from dlrm_pl.cli.light import parser_of
-    from dlrm_pl.cli.trainer_options import options_of
 
     for name, function in {**LIGHT, "completion": completion}.items():
         parser, _ = parser_of(name, function, skip=("command",) if name == "from-dlrm-flags" else ())
@@ -62,7 +62,7 @@ def _commands() -> Iterable[tuple[str, str, list[Any]]]:
 
 def _add(parser: argparse.ArgumentParser, action: Any, file: Any) -> None:
     """Give a plain parser an option of ours, with what completes its value."""
-    from dlrm_pl.cli.help import value_word
+    from dlrm_pl.cli.help.layout import value_word
 
     options = [option for option in action.option_strings if option.startswith("-") and not option.endswith("+")]
     if (action.option_strings and not options) or set(options) & set(parser._option_string_actions):

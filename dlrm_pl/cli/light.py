@@ -9,10 +9,10 @@ from typing import Any
 from jsonargparse import ArgumentParser
 
 from dlrm_pl.cli import garbage
+from dlrm_pl.cli.arguments.usage import let_flags_stand_alone, read_yaml_with_limits, usage_errors, with_home
 from dlrm_pl.cli.command_table import EXAMPLES, POSITIONAL
-from dlrm_pl.cli.help import COMMON_NAMES, HELP, arrange, value_word
+from dlrm_pl.cli.help.layout import COMMON_NAMES, HELP, arrange, value_word
 from dlrm_pl.cli.output import Report
-from dlrm_pl.cli.usage import let_flags_stand_alone, read_yaml_with_limits, usage_errors, with_home
 from dlrm_pl.program import program_name
 
 

@@ -17,8 +17,8 @@ from contextlib import contextmanager
 from types import FrameType
 
 from dlrm_pl.cli import garbage
+from dlrm_pl.cli.arguments.names import with_data_settings, with_present_names
 from dlrm_pl.cli.command_table import LIGHT, ORDER, PREDICT_WITH_ARTIFACT, TRAINER
-from dlrm_pl.cli.names import with_data_settings, with_present_names
 from dlrm_pl.cli.output import Report, Verbosity, take_verbosity
 from dlrm_pl.errors import ConfigurationError, DLRMError
 from dlrm_pl.program import (
@@ -169,8 +169,8 @@ def _run_light(
 
 
 def _run_with_trainer(name: str, args: list[str], verbosity: Verbosity) -> tuple[int, Report | None]:
-    from dlrm_pl.cli.config_files import with_config_files
-    from dlrm_pl.cli.help import HELP
+    from dlrm_pl.cli.arguments.config_files import with_config_files
+    from dlrm_pl.cli.help.layout import HELP
 
     if HELP & set(args):  # Whatever else is given, finished or not.
         args = ["--help_all" if "--help_all" in args else "--help"]
@@ -178,7 +178,7 @@ def _run_with_trainer(name: str, args: list[str], verbosity: Verbosity) -> tuple
         return 0, None  # One process quantizes; torchrun started others with the same command.
     args = with_data_settings(name, with_present_names(name, args))
     args = with_config_files(args)  # First, since it takes no time and what follows takes seconds.
-    from dlrm_pl.cli.lightning_cli import run
+    from dlrm_pl.cli.trainer.running import run
 
     garbage.resume()
     outcomes, report = run([name, *args], verbosity)

@@ -18,7 +18,7 @@ def configs(action: Literal["list", "copy"], output: str = "configs", overwrite:
         output: folder to copy to.
         overwrite: replace files there that differ.
     """
-    from dlrm_pl.cli.config_files import FOLDER, config_names
+    from dlrm_pl.cli.arguments.config_files import FOLDER, config_names
     from dlrm_pl.files.atomic import atomic_file
     from dlrm_pl.files.destinations import check_file, check_is_no_file, resolved
 

@@ -25,7 +25,7 @@ from tests.support.commands import ROOT
 from tests.support.processes.fork_server import STATUS
 
 _ENVIRONMENT = {"OMP_NUM_THREADS": "1"}
-_MODULES = ["dlrm_pl.cli.lightning_cli"]
+_MODULES = ["dlrm_pl.cli.trainer.running"]
 _SHARDED = ["torchrec", "dlrm_pl.distributed.strategy"]
 
 

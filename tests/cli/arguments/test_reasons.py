@@ -17,7 +17,7 @@ import yaml
 from jsonargparse import ArgumentParser
 
 from dlrm_pl.cli import main as cli
-from dlrm_pl.cli.reasons import explained, suggestion
+from dlrm_pl.cli.arguments.reasons import explained, suggestion
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from jsonargparse import ArgumentParser
 
 from dlrm_pl.cli.command_table import EXAMPLES, TRAINER
-from dlrm_pl.cli.help import COMMON_NAMES, arrange
+from dlrm_pl.cli.help.layout import COMMON_NAMES, arrange
 from dlrm_pl.program import program_name
 
 _TRAINER_TEXTS = {

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from dlrm_pl.cli import config_files
 from dlrm_pl.cli import main as cli
-from dlrm_pl.cli.config_files import config_names, with_config_files
+from dlrm_pl.cli.arguments import config_files
+from dlrm_pl.cli.arguments.config_files import config_names, with_config_files
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.program import program_name
 
@@ -25,7 +25,7 @@ def found(*args: str) -> list[str]:
 
 
 def test_files_of_the_package_are_those_of_the_checkout() -> None:
-    top = Path(__file__).parents[2] / "configs"
+    top = Path(__file__).parents[3] / "configs"
     files = {path.relative_to(top).with_suffix("").as_posix(): path.read_bytes() for path in top.rglob("*.yaml")}
     assert {name: path.read_bytes() for name, path in config_names().items()} == files
 

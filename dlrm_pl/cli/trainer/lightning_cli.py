@@ -5,45 +5,32 @@ from __future__ import annotations
 import inspect
 import logging
 import os
-import signal
 import sys
-import warnings
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-import pytorch_lightning as pl
-import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
-from pytorch_lightning.callbacks import ModelCheckpoint
-from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
-from pytorch_lightning.utilities.exceptions import SIGTERMException
-from rich.console import Console
+from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI
 
-from dlrm_pl.artifact.certificate.certificate import Outcome
-from dlrm_pl.artifact.writing.outcome import Outcome as Quantized
 from dlrm_pl.callbacks.interrupt import InterruptCheckpoint
 from dlrm_pl.callbacks.quantization import QuantizationCallback
-from dlrm_pl.cli.fit_plan import OPTIONS as PLAN_OPTIONS
-from dlrm_pl.cli.fit_plan import add_plan_options, check_plan_options, plan_report, with_plan_options
-from dlrm_pl.cli.help import HELP, ShortHelpFormatter, add_common_options
-from dlrm_pl.cli.output import Report, Verbosity
-from dlrm_pl.cli.trainer_help import arrange_trainer_help
-from dlrm_pl.cli.usage import let_flags_stand_alone, own_errors, read_yaml_with_limits, usage_errors, with_home
+from dlrm_pl.cli.arguments.usage import let_flags_stand_alone, own_errors, usage_errors, with_home
+from dlrm_pl.cli.help.layout import HELP, ShortHelpFormatter, add_common_options
+from dlrm_pl.cli.help.trainer_help import arrange_trainer_help
+from dlrm_pl.cli.trainer.fit_plan import OPTIONS as PLAN_OPTIONS
+from dlrm_pl.cli.trainer.fit_plan import add_plan_options, check_plan_options, plan_report
+from dlrm_pl.cli.trainer.reporting_cli import ReportingCLI
 from dlrm_pl.columns.columns import Columns
-from dlrm_pl.data.loading.datamodule import DLRMDataModule
 from dlrm_pl.distributed.checkpoints.newest import newest_checkpoint, run_id, was_restarted
 from dlrm_pl.errors import ConfigurationError
-from dlrm_pl.files.atomic import atomic_file
 from dlrm_pl.model.checkpoints.contract import overruled
 from dlrm_pl.model.checkpoints.file import open_checkpoint
 from dlrm_pl.model.load import load_checkpoint
-from dlrm_pl.model.training.lightning_module import DLRMModule
 from dlrm_pl.model.training.weight_init import skip_weight_init, weights_on_shards
-from dlrm_pl.program import is_quiet, program_name
+from dlrm_pl.program import is_quiet
 from dlrm_pl.serving.output import check_predictions_path, output_path
 from dlrm_pl.trainer import DLRMTrainer
-from dlrm_pl.workflow.print_summary import print_summary
 
 log = logging.getLogger(__name__)
 
@@ -59,32 +46,8 @@ RUNS = "runs"
 """Where `fit` writes when no ``trainer.default_root_dir`` is given."""
 
 
-class SaveConfigOfFit(SaveConfigCallback):
-    """Keep the whole configuration of a training beside its log; what other commands were told is not that."""
-
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Write ``config.yaml``, whole or not at all."""
-        if stage != "fit":
-            return
-        folder = trainer.log_dir  # Asked on every rank, since it is broadcast.
-        assert folder is not None
-        if trainer.is_global_zero:
-            config = self.config.clone()
-            for name in (
-                "overwrite",
-                "override",
-                *PLAN_OPTIONS,
-            ):  # Not of the run; and the next one is to ask for it itself.
-                config.pop(name)
-            with atomic_file(Path(folder) / self.config_filename) as handle:
-                handle.write(self.parser.dump(config))
-
-
-class DLRMCLI(LightningCLI):
+class DLRMCLI(ReportingCLI):
     """LightningCLI with ``quantize``, links from data to model, and our checkpoints."""
-
-    report: Report | None = None
-    """What the command reports, once it has run."""
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
@@ -228,53 +191,6 @@ class DLRMCLI(LightningCLI):
         """Let ctrl-C keep a checkpoint; after all other callbacks, as it asks for."""
         self.trainer.callbacks.append(InterruptCheckpoint())  # type: ignore[attr-defined]
 
-    def after_fit(self) -> None:
-        """Report what was trained, and what the QuantizationCallbacks made."""
-        trainer: Any = self.trainer
-        outcomes = [callback.outcome for callback in trainer.callbacks if isinstance(callback, QuantizationCallback)]
-        made = [outcome for outcome in outcomes if outcome is not None]
-        saved = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
-        data = {
-            "global_step": trainer.global_step,
-            "epochs": trainer.current_epoch,
-            "folder": trainer.log_dir,
-            "checkpoints": [path for one in saved for path in (one.best_model_path, one.last_model_path) if path],
-            "metrics": trainer.callback_metrics,
-            "quantized": [_data_of(outcome) for outcome in made],
-        }
-
-        def show() -> None:
-            for outcome in made:
-                print_summary(outcome, Console())
-
-        self.report = Report(data, show)
-
-    def after_validate(self) -> None:
-        """Report the metrics; Lightning has printed its table of them."""
-        self.report = Report({"split": "val", "metrics": self.trainer.callback_metrics})
-
-    def after_test(self) -> None:
-        """Report the metrics; Lightning has printed its table of them."""
-        self.report = Report({"split": "test", "metrics": self.trainer.callback_metrics})
-
-    def after_predict(self) -> None:
-        """Report where the probabilities are; the log has said so."""
-        assert isinstance(self.trainer, DLRMTrainer)
-        self.report = Report({"output": self.config.predict.output, "rows": self.trainer.predicted_rows})
-
-    def after_quantize(self) -> None:
-        """Report what was made."""
-        assert isinstance(self.trainer, DLRMTrainer)
-        outcome = self.trainer.outcome
-        assert outcome is not None
-        self.report = Report(_data_of(outcome), lambda: print_summary(outcome, Console()))
-
-
-def _data_of(outcome: Quantized) -> dict[str, Any]:
-    """Return what became of a quantization, for JSON."""
-    certificate = outcome.certificate
-    return {"output": outcome.path, "outcome": certificate.outcome, "certificate": certificate}
-
 
 def _silence(settings: Any) -> None:
     """Switch off what Lightning draws."""
@@ -293,68 +209,3 @@ def _is_sharded(strategy: Any) -> bool:
 def _only_a_file(logger: Any) -> bool:
     """Tell whether a logger, as it is configured, is Lightning's default or a CSVLogger."""
     return logger in (None, True) or str(getattr(logger, "class_path", "")).endswith(".CSVLogger")
-
-
-def run(args: list[str], verbosity: Verbosity) -> tuple[list[Outcome], Report | None]:
-    """Run one command.
-
-    Returns:
-        How each quantization ended, by its certificate; and what the command reports.
-
-    Raises:
-        ConfigurationError: Lightning refused the configuration.
-    """
-    # The loader reads a memory map: more workers would add copies between processes, not speed.
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-    # Each process deals its batches itself, and `test` saves no checkpoints: neither is of concern.
-    warnings.filterwarnings("ignore", message=".*`IterableDataset` has `__len__` defined.*")
-    warnings.filterwarnings("ignore", message=".*The dirpath has changed from.*")
-    warnings.filterwarnings("ignore", message=".*tensorboardX.*")
-    # TorchRec's use of earlier names of torch's collectives.
-    warnings.filterwarnings("ignore", message=r".*torch\.distributed\.\w+` is deprecated.*")
-    # Lightning's own use of torch's pytree, and its advice to install another product: nothing a user can act on.
-    warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*")
-    # A second run writes where the first one did, on purpose.
-    warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
-    logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(lambda r: "seamless" not in r.getMessage())
-    torch.set_float32_matmul_precision("highest")
-    # Not by LightningCLI's `args`: a strategy of several processes starts the others with what sys.argv says.
-    sys.argv[1:] = with_plan_options(args)
-    for name in ("pytorch_lightning", "lightning_fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING if verbosity.quiet else logging.INFO)
-    read_yaml_with_limits()
-    try:
-        cli = DLRMCLI(
-            DLRMModule,
-            DLRMDataModule,
-            trainer_class=DLRMTrainer,
-            auto_configure_optimizers=False,
-            seed_everything_default=2024,
-            save_config_callback=SaveConfigOfFit,
-            parser_kwargs={"prog": program_name()},
-        )
-    except MisconfigurationException as error:
-        raise ConfigurationError(str(error)) from error
-    except ValueError as error:
-        # Lightning has no exception of its own for this mistake, which a small dataset makes of a large one's YAML.
-        if "`val_check_interval`" not in str(error):
-            raise
-        raise ConfigurationError(
-            f"{str(error).strip().splitlines()[0].split('. If')[0]}. Give --trainer.val_check_interval 1.0 to "
-            "validate at the end of each epoch, or a smaller number of batches."
-        ) from error
-    except RuntimeError as error:
-        # Of a metric that only a module or a callback of the user's may log, Lightning finds out after an epoch.
-        if "Early stopping conditioned on metric" not in str(error):
-            raise
-        raise ConfigurationError(" ".join(str(error).split())) from error
-    except SIGTERMException:
-        # A SystemExit without a status, which the shell that sent the signal would take for success.
-        raise SystemExit(128 + signal.SIGTERM) from None
-    if cli.plans_only:
-        return [], cli.report if os.environ.get("RANK", "0") == "0" else None
-    callbacks: list[Any] = cli.trainer.callbacks  # type: ignore[attr-defined]
-    outcomes = [callback.outcome for callback in callbacks if isinstance(callback, QuantizationCallback)]
-    result = getattr(cli.trainer, "outcome", None)
-    ended = [outcome.certificate.outcome for outcome in [*outcomes, result] if outcome is not None]
-    return ended, cli.report if cli.trainer.is_global_zero else None

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dlrm_pl.cli.names import with_data_settings, with_present_names
+from dlrm_pl.cli.arguments.names import with_data_settings, with_present_names
 from tests.support.commands import run
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")

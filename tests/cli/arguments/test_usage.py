@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from jsonargparse import ArgumentParser, Namespace
 
+from dlrm_pl.cli.arguments.usage import own_errors, with_home
 from dlrm_pl.cli.main import main
-from dlrm_pl.cli.usage import own_errors, with_home
 from dlrm_pl.errors import ConfigurationError, MetricError
 
 LAUGHS = "a0: &a0 [x, x]\n" + "".join(

@@ -13,7 +13,7 @@ from dlrm_pl.program import program_name
 log = logging.getLogger(__name__)
 
 # In a checkout this is a link to the top folder's configs.
-FOLDER = Path(__file__).parents[1] / "configs"
+FOLDER = Path(__file__).parents[2] / "configs"
 # The folders that each option looks in. A run is an experiment, to which a quantization may be added.
 _GROUPS = {
     "-c": ("experiment", "quantization"),

@@ -15,7 +15,7 @@ from typing import Any
 from jsonargparse import Namespace, get_loader, set_loader
 from yaml import YAMLError
 
-from dlrm_pl.cli.reasons import explained
+from dlrm_pl.cli.arguments.reasons import explained
 from dlrm_pl.documents.yaml_text import parse_yaml, reason_of
 from dlrm_pl.errors import ConfigurationError, DLRMError
 from dlrm_pl.program import program_name

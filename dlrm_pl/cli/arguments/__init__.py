@@ -1,0 +1,1 @@
+"""What is written after a command's name: files, names, values, and why one is refused."""

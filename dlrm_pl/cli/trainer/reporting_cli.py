@@ -1,0 +1,69 @@
+"""What the commands with a Trainer report when they have run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.cli import LightningCLI
+from rich.console import Console
+
+from dlrm_pl.artifact.writing.outcome import Outcome as Quantized
+from dlrm_pl.callbacks.quantization import QuantizationCallback
+from dlrm_pl.cli.output import Report
+from dlrm_pl.trainer import DLRMTrainer
+from dlrm_pl.workflow.print_summary import print_summary
+
+
+class ReportingCLI(LightningCLI):
+    """LightningCLI that reports what its commands have made."""
+
+    report: Report | None = None
+    """What the command reports, once it has run."""
+
+    def after_fit(self) -> None:
+        """Report what was trained, and what the QuantizationCallbacks made."""
+        trainer: Any = self.trainer
+        outcomes = [callback.outcome for callback in trainer.callbacks if isinstance(callback, QuantizationCallback)]
+        made = [outcome for outcome in outcomes if outcome is not None]
+        saved = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
+        data = {
+            "global_step": trainer.global_step,
+            "epochs": trainer.current_epoch,
+            "folder": trainer.log_dir,
+            "checkpoints": [path for one in saved for path in (one.best_model_path, one.last_model_path) if path],
+            "metrics": trainer.callback_metrics,
+            "quantized": [_data_of(outcome) for outcome in made],
+        }
+
+        def show() -> None:
+            for outcome in made:
+                print_summary(outcome, Console())
+
+        self.report = Report(data, show)
+
+    def after_validate(self) -> None:
+        """Report the metrics; Lightning has printed its table of them."""
+        self.report = Report({"split": "val", "metrics": self.trainer.callback_metrics})
+
+    def after_test(self) -> None:
+        """Report the metrics; Lightning has printed its table of them."""
+        self.report = Report({"split": "test", "metrics": self.trainer.callback_metrics})
+
+    def after_predict(self) -> None:
+        """Report where the probabilities are; the log has said so."""
+        assert isinstance(self.trainer, DLRMTrainer)
+        self.report = Report({"output": self.config.predict.output, "rows": self.trainer.predicted_rows})
+
+    def after_quantize(self) -> None:
+        """Report what was made."""
+        assert isinstance(self.trainer, DLRMTrainer)
+        outcome = self.trainer.outcome
+        assert outcome is not None
+        self.report = Report(_data_of(outcome), lambda: print_summary(outcome, Console()))
+
+
+def _data_of(outcome: Quantized) -> dict[str, Any]:
+    """Return what became of a quantization, for JSON."""
+    certificate = outcome.certificate
+    return {"output": outcome.path, "outcome": certificate.outcome, "certificate": certificate}

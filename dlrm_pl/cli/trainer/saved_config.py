@@ -1,0 +1,32 @@
+"""Keep the whole configuration of a training beside its log."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytorch_lightning as pl
+from pytorch_lightning.cli import SaveConfigCallback
+
+from dlrm_pl.cli.trainer.fit_plan import OPTIONS as PLAN_OPTIONS
+from dlrm_pl.files.atomic import atomic_file
+
+
+class SaveConfigOfFit(SaveConfigCallback):
+    """Keep the whole configuration of a training beside its log; what other commands were told is not that."""
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Write ``config.yaml``, whole or not at all."""
+        if stage != "fit":
+            return
+        folder = trainer.log_dir  # Asked on every rank, since it is broadcast.
+        assert folder is not None
+        if trainer.is_global_zero:
+            config = self.config.clone()
+            for name in (
+                "overwrite",
+                "override",
+                *PLAN_OPTIONS,
+            ):  # Not of the run; and the next one is to ask for it itself.
+                config.pop(name)
+            with atomic_file(Path(folder) / self.config_filename) as handle:
+                handle.write(self.parser.dump(config))
