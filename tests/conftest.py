@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import shutil
 import signal
 import sys
@@ -12,6 +13,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.names import refuse_addresses
+
+# A thread that waits for the others of its team sleeps: one that spins takes the time of xdist's other processes.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # Test files import torch, Lightning and scipy: about a million objects that stay until the end. Searching them for
 # garbage again and again took more than a third of the time of collecting; pytest_collection() turns it on again.

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+
+from tests.support.processes.forked import Forked
 
 pytestmark = pytest.mark.long
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 _SETUP = """
-import os, resource, sys, traceback
+import os, resource, sys
 from pathlib import Path
 import torch, yaml
 sys.path.insert(0, sys.argv[1])
@@ -25,8 +24,8 @@ from dlrm_pl.cli.main import main
 
 torch.set_num_threads(1)
 large.ROWS = {"train": 100, "val": 3000, "test": 2000}
-answers = os.fdopen(os.dup(1), "w")
-os.dup2(2, 1)  # What the commands print is none of them.
+folder, kind = Path(sys.argv[2]), sys.argv[3]
+checkpoint, artifact, data = (str(folder / name) for name in ("model.ckpt", "artifact", "data"))
 
 def limit_memory(mapped=0):
     # The libraries' own is taken by now. Maps may be written to, and so count beside what is.
@@ -86,90 +85,38 @@ assert main(["verify", "--artifact", artifact, "--data", data, "--ckpt_path", ch
 """
 
 
-_IN_CHILDREN = """
-import json
-
-def in_a_child(step, error):
-    # Of a process that has done nothing but import, which takes longer than all steps together.
-    child = os.fork()
-    if not child:
-        status = 1
-        os.dup2(os.open(error, os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
-        try:
-            exec(step, globals())
-            status = 0
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            sys.stderr.flush()
-            os._exit(status)
-    return os.waitpid(child, 0)[1] == 0
-
-for line in sys.stdin:
-    steps, folder, kind, error = json.loads(line)
-    folder = Path(folder)
-    checkpoint, artifact, data = (str(folder / name) for name in ("model.ckpt", "artifact", "data"))
-    print(json.dumps(all(in_a_child(step, error) for step in steps)), file=answers, flush=True)
-"""
+def failure(steps: Sequence[str], folder: Path, kind: str = "zip") -> str:
+    """Run each step in a process of its own until one fails; returns what that one wrote to stderr."""
+    for step in steps:
+        program = Forked(_SETUP + step, [BENCHMARKS, folder, kind])
+        if program.wait(timeout=250):
+            return program.errors()
+    return ""
 
 
-class Steps:
-    """A process that runs each step in a child of its own."""
-
-    def __init__(self) -> None:
-        environment = os.environ | {"OMP_NUM_THREADS": "1"}
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", _SETUP + _IN_CHILDREN, BENCHMARKS],
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def run(self, steps: Sequence[str], folder: Path, kind: str = "zip") -> str:
-        """Run steps, until one fails; returns what they wrote to stderr if one did."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        error = folder / "error.txt"
-        print(json.dumps([steps, str(folder), kind, str(error)]), file=self._process.stdin, flush=True)
-        return "" if json.loads(self._process.stdout.readline()) else error.read_text()
-
-    def end(self) -> None:
-        self._process.communicate()
-
-
-@pytest.fixture(scope="module")
-def steps() -> Iterator[Steps]:
-    process = Steps()
-    yield process
-    process.end()
-
-
-def test_legacy_checkpoint_larger_than_the_memory_is_imported(steps: Steps, tmp_path: Path) -> None:
-    assert not steps.run([_MAKE, _IMPORT], tmp_path, "legacy")
+def test_legacy_checkpoint_larger_than_the_memory_is_imported(tmp_path: Path) -> None:
+    assert not failure([_MAKE, _IMPORT], tmp_path, "legacy")
     assert (tmp_path / "model.ckpt").stat().st_size > 200e6
 
 
-def test_checkpoint_larger_than_the_memory_is_imported_quantized_and_verified(steps: Steps, tmp_path: Path) -> None:
-    assert not steps.run([_MAKE, _IMPORT, _LABEL, _QUANTIZE, _VERIFY], tmp_path)
+def test_checkpoint_larger_than_the_memory_is_imported_quantized_and_verified(tmp_path: Path) -> None:
+    assert not failure([_MAKE, _IMPORT, _LABEL, _QUANTIZE, _VERIFY], tmp_path)
     certificate = json.loads((tmp_path / "artifact" / "certificate.json").read_text())
     assert certificate["accepted"]
     assert certificate["rows"] == 2000
     assert 0.7 < certificate["fp32"]["auroc"] < 0.99
 
 
-def test_sharded_checkpoint_larger_than_the_memory_is_merged_quantized_and_verified(
-    steps: Steps, tmp_path: Path
-) -> None:
+def test_sharded_checkpoint_larger_than_the_memory_is_merged_quantized_and_verified(tmp_path: Path) -> None:
     of_folder = 'checkpoint = str(folder / "sharded.ckpt")\n'
     labelled = [_MAKE, _IMPORT, _LABEL, _SHARD]
-    assert not steps.run([*labelled, _MERGE, of_folder + _QUANTIZE, of_folder + _VERIFY], tmp_path)
+    assert not failure([*labelled, _MERGE, of_folder + _QUANTIZE, of_folder + _VERIFY], tmp_path)
     assert (tmp_path / "merged.ckpt").stat().st_size > 200e6
     certificate = json.loads((tmp_path / "artifact" / "certificate.json").read_text())
     assert certificate["accepted"]
     assert certificate["rows"] == 2000
 
 
-def test_the_limit_is_one_that_a_copy_of_the_tables_would_pass(steps: Steps, tmp_path: Path) -> None:
+def test_the_limit_is_one_that_a_copy_of_the_tables_would_pass(tmp_path: Path) -> None:
     """What the tests above would miss if the system did not keep its limits."""
-    assert "allocate memory" in steps.run(["limit_memory(); torch.ones(200_000_000 // 4)"], tmp_path)
+    assert "allocate memory" in failure(["limit_memory(); torch.ones(200_000_000 // 4)"], tmp_path)
