@@ -155,7 +155,7 @@ ONLY_IN = {
         "workflow/trial_scalars.py",
     ],
     "lightning": [],
-    "optuna": ["quantization/search/strategies/optuna_sampler.py"],
+    "optuna": ["quantization/search/strategies/model_based/optuna_sampler.py"],
     "jinja2": ["artifact/report/page.py"],
     "matplotlib": [
         "artifact/writing/outcome.py",

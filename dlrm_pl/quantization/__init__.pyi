@@ -16,5 +16,5 @@ from .search.objective import Objective as Objective
 from .search.result import TuningResult as TuningResult
 from .search.settings import TuningSettings as TuningSettings
 from .search.space import SpaceSettings as SpaceSettings
-from .search.trial import Trial as Trial
+from .search.trials.trial import Trial as Trial
 from .search.tune import tune as tune

@@ -18,7 +18,7 @@ from dlrm_pl.quantization.judging.criterion import Verdict
 from dlrm_pl.quantization.judging.evaluation import Scores
 from dlrm_pl.quantization.recipe import Recipe
 from dlrm_pl.quantization.search.listener import TuningListener
-from dlrm_pl.quantization.search.trial import Trial
+from dlrm_pl.quantization.search.trials.trial import Trial
 from dlrm_pl.quantization.search.tune import TRIALS_LOGGER
 
 # Number of trials shown, the last ones: a hundred would not fit on a screen.

@@ -9,7 +9,7 @@ from pytorch_lightning.loggers import Logger
 
 from dlrm_pl.quantization.judging.evaluation import Scores
 from dlrm_pl.quantization.search.listener import TuningListener
-from dlrm_pl.quantization.search.trial import Trial
+from dlrm_pl.quantization.search.trials.trial import Trial
 
 
 class TrialScalars(TuningListener):

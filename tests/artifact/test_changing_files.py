@@ -31,7 +31,7 @@ from dlrm_pl.errors import (
 from dlrm_pl.model.weights_file import WeightsFile
 from dlrm_pl.quantization.judging.criterion import Criterion
 from dlrm_pl.quantization.search.listener import TuningListener
-from dlrm_pl.quantization.search.trial import Trial
+from dlrm_pl.quantization.search.trials.trial import Trial
 from dlrm_pl.quantization.search.tune import TuningSettings
 from dlrm_pl.serving.predictor import Predictor
 from dlrm_pl.torch_file.directory import TorchFile

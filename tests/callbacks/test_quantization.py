@@ -27,7 +27,7 @@ from dlrm_pl.quantization.judging.slices.cuts import WorstSlice
 from dlrm_pl.quantization.judging.slices.worst_slice import SliceReading
 from dlrm_pl.quantization.search.objective import Latency
 from dlrm_pl.quantization.search.space import SpaceSettings
-from dlrm_pl.quantization.search.trial import Trial
+from dlrm_pl.quantization.search.trials.trial import Trial
 from dlrm_pl.workflow.quantize import quantize_module
 from tests.support.training import quiet_trainer
 

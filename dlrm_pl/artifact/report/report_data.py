@@ -14,7 +14,7 @@ from dlrm_pl.artifact.writing.sensitivities import Sensitivities
 from dlrm_pl.columns.columns import Columns
 from dlrm_pl.metrics.score_histogram import ScoreHistogram
 from dlrm_pl.model.architecture import Architecture
-from dlrm_pl.quantization.search.trial import Trial
+from dlrm_pl.quantization.search.trials.trial import Trial
 from dlrm_pl.runtime.tables import row_bytes
 
 

@@ -51,9 +51,9 @@ from dlrm_pl.quantization.search.listener import TuningListener
 from dlrm_pl.quantization.search.objective import LatencyTimer
 from dlrm_pl.quantization.search.result import TuningResult
 from dlrm_pl.quantization.search.start import first_recipe
-from dlrm_pl.quantization.search.strategies.optuna_sampler import STUDY_NAME
-from dlrm_pl.quantization.search.trial import Trial
-from dlrm_pl.quantization.search.trial_log import TrialLog
+from dlrm_pl.quantization.search.strategies.model_based.optuna_sampler import STUDY_NAME
+from dlrm_pl.quantization.search.trials.trial import Trial
+from dlrm_pl.quantization.search.trials.trial_log import TrialLog
 from dlrm_pl.quantization.search.tune import TuningSettings, tune
 from dlrm_pl.runtime.cpu import describe_machine
 from dlrm_pl.runtime.int8_dlrm import fp32_bytes

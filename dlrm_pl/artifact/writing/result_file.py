@@ -15,7 +15,7 @@ from dlrm_pl.documents.json_text import read_json
 from dlrm_pl.errors import ArtifactError
 from dlrm_pl.quantization.search.result import TuningResult
 from dlrm_pl.quantization.search.settings import TuningSettings
-from dlrm_pl.quantization.search.trial import Trial
+from dlrm_pl.quantization.search.trials.trial import Trial
 
 FORMAT = 2
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from dlrm_pl.quantization.search.trial import Trial
+from dlrm_pl.quantization.search.trials.trial import Trial
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,8 @@ from dlrm_pl.quantization.recipe import Recipe
 from dlrm_pl.quantization.recipe_bytes import recipe_bytes
 from dlrm_pl.quantization.search.objective import Objective
 from dlrm_pl.quantization.search.space import SearchSpace
-from dlrm_pl.quantization.search.trial import Trial
-from dlrm_pl.quantization.search.trial_log import TrialLog
+from dlrm_pl.quantization.search.trials.trial import Trial
+from dlrm_pl.quantization.search.trials.trial_log import TrialLog
 from dlrm_pl.quantization.sensitivity.auroc_drop import Change, Sensitivity, measure_sensitivities
 from dlrm_pl.runtime.int8_dlrm import Int8DLRM
 

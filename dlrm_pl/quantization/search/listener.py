@@ -5,7 +5,7 @@ from __future__ import annotations
 from dlrm_pl.quantization.judging.criterion import Verdict
 from dlrm_pl.quantization.judging.evaluation import Scores
 from dlrm_pl.quantization.recipe import Recipe
-from dlrm_pl.quantization.search.trial import Trial
+from dlrm_pl.quantization.search.trials.trial import Trial
 
 
 class TuningListener:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dlrm_pl.quantization.judging.evaluation import Scores
-from dlrm_pl.quantization.search.trial import Trial
+from dlrm_pl.quantization.search.trials.trial import Trial
 from dlrm_pl.runtime.int8_dlrm import Int8DLRM
 
 if TYPE_CHECKING:

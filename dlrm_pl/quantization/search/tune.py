@@ -33,8 +33,8 @@ from dlrm_pl.quantization.search.settings import TuningSettings
 from dlrm_pl.quantization.search.space import SearchSpace
 from dlrm_pl.quantization.search.start import first_recipe
 from dlrm_pl.quantization.search.strategies import strategy_named
-from dlrm_pl.quantization.search.trial import Trial
-from dlrm_pl.quantization.search.trial_log import TrialLog
+from dlrm_pl.quantization.search.trials.trial import Trial
+from dlrm_pl.quantization.search.trials.trial_log import TrialLog
 from dlrm_pl.runtime.int8_dlrm import Int8DLRM, fp32_bytes
 
 __all__ = ["TuningSettings", "tune"]

@@ -29,7 +29,7 @@ from dlrm_pl.quantization.ptq import torch_ao
 from dlrm_pl.quantization.ptq.histogram_ranges import kl_range
 from dlrm_pl.quantization.recipe import Recipe
 from dlrm_pl.quantization.search import context as search
-from dlrm_pl.quantization.search.trial import Trial
+from dlrm_pl.quantization.search.trials.trial import Trial
 from dlrm_pl.quantization.search.tune import TuningSettings, tune
 from dlrm_pl.quantization.sensitivity import auroc_drop as sensitivity
 from tests.support import tiny

@@ -28,8 +28,8 @@ from dlrm_pl.quantization.search.listener import TuningListener
 from dlrm_pl.quantization.search.result import TuningResult
 from dlrm_pl.quantization.search.settings import TuningSettings
 from dlrm_pl.quantization.search.space import SpaceSettings
-from dlrm_pl.quantization.search.trial import Trial
-from dlrm_pl.quantization.search.trial_log import TrialLog
+from dlrm_pl.quantization.search.trials.trial import Trial
+from dlrm_pl.quantization.search.trials.trial_log import TrialLog
 from dlrm_pl.quantization.search.tune import tune
 from dlrm_pl.runtime.int8_dlrm import Int8DLRM
 from tests.support import tiny

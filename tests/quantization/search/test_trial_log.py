@@ -14,9 +14,9 @@ from dlrm_pl.quantization.judging.guards import GuardReading
 from dlrm_pl.quantization.judging.slices.worst_slice import SliceReading
 from dlrm_pl.quantization.recipe import Recipe, RecipeStart
 from dlrm_pl.quantization.search.objective import Latency
-from dlrm_pl.quantization.search.sealed_line import opened, seal, sealed
-from dlrm_pl.quantization.search.trial import Trial
-from dlrm_pl.quantization.search.trial_log import TrialLog
+from dlrm_pl.quantization.search.trials.sealed_line import opened, seal, sealed
+from dlrm_pl.quantization.search.trials.trial import Trial
+from dlrm_pl.quantization.search.trials.trial_log import TrialLog
 from tests.support import tiny
 from tests.support.quantization import searches
 

@@ -19,7 +19,7 @@ from dlrm_pl.quantization.search.objective import Latency
 from dlrm_pl.quantization.search.result import TuningResult
 from dlrm_pl.quantization.search.space import SpaceSettings
 from dlrm_pl.quantization.search.strategies import strategy_named
-from dlrm_pl.quantization.search.trial import Trial
+from dlrm_pl.quantization.search.trials.trial import Trial
 from dlrm_pl.quantization.search.tune import TuningSettings, tune
 from dlrm_pl.runtime.int8_dlrm import Int8DLRM
 from tests.support import tiny

@@ -18,7 +18,7 @@ from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.quantization.recipe import Recipe, RecipeStart
 from dlrm_pl.quantization.recipe_bytes import recipe_bytes
 from dlrm_pl.quantization.search.result import pareto_front
-from dlrm_pl.quantization.search.trial import Trial
+from dlrm_pl.quantization.search.trials.trial import Trial
 from tests.support import tiny
 from tests.support.quantization.searches import verdict
 

@@ -14,8 +14,8 @@ from dlrm_pl.quantization.recipe_bytes import recipe_bytes
 from dlrm_pl.quantization.search.context import SearchContext, Strategy
 from dlrm_pl.quantization.search.objective import Objective
 from dlrm_pl.quantization.search.space import SearchSpace, SpaceSettings
-from dlrm_pl.quantization.search.trial import Trial
-from dlrm_pl.quantization.search.trial_log import TrialLog
+from dlrm_pl.quantization.search.trials.trial import Trial
+from dlrm_pl.quantization.search.trials.trial_log import TrialLog
 from tests.support import tiny
 
 

@@ -8,15 +8,15 @@ from importlib.util import find_spec
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.quantization.search.context import Strategy
 from dlrm_pl.quantization.search.strategies.basic import basic
-from dlrm_pl.quantization.search.strategies.bayesian import bayesian
 from dlrm_pl.quantization.search.strategies.budget import budget
 from dlrm_pl.quantization.search.strategies.conservative import conservative
 from dlrm_pl.quantization.search.strategies.exhaustive import exhaustive
 from dlrm_pl.quantization.search.strategies.hawq_v2 import hawq_v2
+from dlrm_pl.quantization.search.strategies.model_based.bayesian import bayesian
+from dlrm_pl.quantization.search.strategies.model_based.tpe import tpe
 from dlrm_pl.quantization.search.strategies.mse import mse
 from dlrm_pl.quantization.search.strategies.mse_v2 import mse_v2
 from dlrm_pl.quantization.search.strategies.random import random
-from dlrm_pl.quantization.search.strategies.tpe import tpe
 
 STRATEGIES: dict[str, Strategy] = {
     "basic": basic,

@@ -16,7 +16,7 @@ from dlrm_pl.quantization.search.strategies.fallback import (
     fallbacks,
     level_by_level,
 )
-from dlrm_pl.quantization.search.trial import Trial
+from dlrm_pl.quantization.search.trials.trial import Trial
 
 
 def basic(context: SearchContext) -> Generator[Recipe, Trial, None]:

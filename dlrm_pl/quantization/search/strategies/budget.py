@@ -13,7 +13,7 @@ from dlrm_pl.quantization.recipe import Recipe
 from dlrm_pl.quantization.recipe_bytes import linear_shapes, op_bytes
 from dlrm_pl.quantization.search.context import SearchContext
 from dlrm_pl.quantization.search.knapsack import Choice, allocate
-from dlrm_pl.quantization.search.trial import Trial
+from dlrm_pl.quantization.search.trials.trial import Trial
 from dlrm_pl.quantization.sensitivity.auroc_drop import Sensitivity
 from dlrm_pl.runtime.tables import row_bytes
 

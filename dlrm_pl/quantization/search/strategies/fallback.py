@@ -7,7 +7,7 @@ from typing import Literal, TypeVar
 
 from dlrm_pl.quantization.recipe import Recipe
 from dlrm_pl.quantization.search.context import SearchContext
-from dlrm_pl.quantization.search.trial import Trial
+from dlrm_pl.quantization.search.trials.trial import Trial
 
 Level = Literal["int8", "half", "fp32"]
 

@@ -8,7 +8,7 @@ from dlrm_pl.quantization.ptq.calibration_sample import calibration_sample
 from dlrm_pl.quantization.recipe import Recipe
 from dlrm_pl.quantization.search.context import SearchContext
 from dlrm_pl.quantization.search.strategies.fallback import Level, fallbacks, level_by_level
-from dlrm_pl.quantization.search.trial import Trial
+from dlrm_pl.quantization.search.trials.trial import Trial
 from dlrm_pl.quantization.sensitivity.hessian import hessian_weighted_errors
 
 _ROWS = 1024

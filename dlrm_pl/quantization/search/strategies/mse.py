@@ -14,7 +14,7 @@ from dlrm_pl.quantization.search.strategies.fallback import (
     fallbacks,
     level_by_level,
 )
-from dlrm_pl.quantization.search.trial import Trial
+from dlrm_pl.quantization.search.trials.trial import Trial
 from dlrm_pl.quantization.sensitivity.activation_error import activation_errors
 
 _ROWS = 4096

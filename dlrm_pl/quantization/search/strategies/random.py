@@ -8,7 +8,7 @@ from collections.abc import Generator
 from dlrm_pl.quantization.recipe import Recipe
 from dlrm_pl.quantization.search.context import SearchContext
 from dlrm_pl.quantization.search.strategies.choices import Choices
-from dlrm_pl.quantization.search.trial import Trial
+from dlrm_pl.quantization.search.trials.trial import Trial
 
 
 def random(context: SearchContext) -> Generator[Recipe, Trial, None]:

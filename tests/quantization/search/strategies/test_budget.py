@@ -14,7 +14,7 @@ from dlrm_pl.quantization.recipe import Recipe
 from dlrm_pl.quantization.search.knapsack import Choice, allocate
 from dlrm_pl.quantization.search.space import SearchSpace, SpaceSettings
 from dlrm_pl.quantization.search.strategies.budget import budget, gain, predicted_drops
-from dlrm_pl.quantization.search.trial import Trial
+from dlrm_pl.quantization.search.trials.trial import Trial
 from dlrm_pl.quantization.sensitivity.auroc_drop import Sensitivity
 from tests.support import tiny
 from tests.support.quantization import searches

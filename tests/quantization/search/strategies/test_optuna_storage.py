@@ -12,8 +12,8 @@ import pytest
 from dlrm_pl.artifact.manifest import Manifest
 from dlrm_pl.artifact.writing.build import build_artifact
 from dlrm_pl.artifact.writing.outcome import Outcome
-from dlrm_pl.quantization.search.strategies.optuna_sampler import STUDY_NAME
-from dlrm_pl.quantization.search.trial import Trial
+from dlrm_pl.quantization.search.strategies.model_based.optuna_sampler import STUDY_NAME
+from dlrm_pl.quantization.search.trials.trial import Trial
 from dlrm_pl.quantization.search.tune import TuningListener
 from tests.support import tiny
 from tests.support.quantization.resumable import SETTINGS, data

@@ -16,9 +16,10 @@ from dlrm_pl.quantization.judging.criterion import Criterion
 from dlrm_pl.quantization.judging.evaluation import AUROCEvaluation
 from dlrm_pl.quantization.recipe import Recipe, RecipeStart
 from dlrm_pl.quantization.search.space import SearchSpace, SpaceSettings
-from dlrm_pl.quantization.search.strategies import STRATEGIES, optuna_sampler, strategy_named
-from dlrm_pl.quantization.search.trial import Trial
-from dlrm_pl.quantization.search.trial_log import TrialLog
+from dlrm_pl.quantization.search.strategies import STRATEGIES, strategy_named
+from dlrm_pl.quantization.search.strategies.model_based import optuna_sampler
+from dlrm_pl.quantization.search.trials.trial import Trial
+from dlrm_pl.quantization.search.trials.trial_log import TrialLog
 from dlrm_pl.quantization.search.tune import TuningSettings, tune
 from tests.support import tiny
 from tests.support.quantization import searches
@@ -116,7 +117,7 @@ def test_a_resumed_search_measures_nothing_again(name: str, tmp_path: Path, monk
         raise AssertionError("a model was made although all is known")
 
     monkeypatch.setattr("dlrm_pl.quantization.search.context.SearchContext.quantize", measured)
-    monkeypatch.setattr("dlrm_pl.quantization.search.strategies.optuna_sampler._Space.ask", measured)
+    monkeypatch.setattr("dlrm_pl.quantization.search.strategies.model_based.optuna_sampler._Space.ask", measured)
     again = searches.follow(STRATEGIES[name], searches.context(log=TrialLog(path, {})), three_bad_ops, 12)
     assert recipes(again) == recipes(first)
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from dlrm_pl.quantization.recipe import Recipe
 from dlrm_pl.quantization.search.context import SearchContext
-from dlrm_pl.quantization.search.strategies.optuna_sampler import search_by
-from dlrm_pl.quantization.search.trial import Trial
+from dlrm_pl.quantization.search.strategies.model_based.optuna_sampler import search_by
+from dlrm_pl.quantization.search.trials.trial import Trial
 
 
 def bayesian(context: SearchContext) -> Generator[Recipe, Trial, None]:

@@ -13,7 +13,7 @@ from dlrm_pl.quantization.recipe import Recipe
 from dlrm_pl.quantization.search.context import SearchContext
 from dlrm_pl.quantization.search.strategies.choices import Choices
 from dlrm_pl.quantization.search.strategies.random import draws
-from dlrm_pl.quantization.search.trial import Trial
+from dlrm_pl.quantization.search.trials.trial import Trial
 from dlrm_pl.runtime.int8_dlrm import fp32_bytes
 
 log = logging.getLogger(__name__)

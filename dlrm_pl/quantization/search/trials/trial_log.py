@@ -13,8 +13,8 @@ from dlrm_pl.errors import DataFormatError, OutputError
 from dlrm_pl.files.atomic import atomic_file
 from dlrm_pl.files.complete_io import sync_handle
 from dlrm_pl.quantization.recipe import Recipe
-from dlrm_pl.quantization.search.sealed_line import opened, seal, sealed
-from dlrm_pl.quantization.search.trial import Trial
+from dlrm_pl.quantization.search.trials.sealed_line import opened, seal, sealed
+from dlrm_pl.quantization.search.trials.trial import Trial
 
 log = logging.getLogger(__name__)
 
