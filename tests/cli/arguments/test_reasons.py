@@ -79,7 +79,7 @@ def refusal(*args: str) -> str:
     return words
 
 
-CUTTER = "tests.cli.test_reasons.Cutter"
+CUTTER = "tests.cli.arguments.test_reasons.Cutter"
 VALUES = [
     ("whole", "banana", "whole: 'banana' is not a whole number"),
     ("whole", "1.5", "whole: 1.5 is not a whole number"),
@@ -100,8 +100,8 @@ VALUES = [
     ("part", "Nothing", "part: 'Nothing' is not the name of a class that can be used here"),
     (
         "part",
-        "tests.cli.test_reasons.Cuter",
-        "part: there is no class tests.cli.test_reasons.Cuter; did you mean tests.cli.test_reasons.Cutter?",
+        "tests.cli.arguments.test_reasons.Cuter",
+        f"part: there is no class tests.cli.arguments.test_reasons.Cuter; did you mean {CUTTER}?",
     ),
     ("part", "tests.no_such_file.Cutter", "part: there is no class tests.no_such_file.Cutter"),
     ("part", f"{{class_path: {CUTTER}, init_args: {{trials: x}}}}", "part: Cutter.trials: 'x' is not a whole number"),

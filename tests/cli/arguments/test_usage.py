@@ -87,7 +87,7 @@ def make(kind: Any, value: object) -> None:
 )
 def test_what_a_class_refuses_is_one_line(kind: Any, name: str, message: str) -> None:
     """And not the parser's: none of these types, with all values that it was given."""
-    name = f"tests.cli.test_usage.{name}"
+    name = f"tests.cli.arguments.test_usage.{name}"
     for value in [{"class_path": name}, [{"class_path": name}]][: 1 + (kind == list[Part] | Part | None)]:
         with pytest.raises(ConfigurationError) as caught, own_errors():
             make(kind, value)
@@ -97,7 +97,7 @@ def test_what_a_class_refuses_is_one_line(kind: Any, name: str, message: str) ->
 
 def test_mistakes_of_a_class_keep_their_traceback() -> None:
     with pytest.raises(KeyError, match="missing"), own_errors():
-        make(Part, {"class_path": "tests.cli.test_usage.Slips"})
+        make(Part, {"class_path": "tests.cli.arguments.test_usage.Slips"})
     with pytest.raises(ConfigurationError, match="missing"), own_errors(KeyError):
         raise KeyError("missing")
     with pytest.raises(MetricError, match="ours"), own_errors():
