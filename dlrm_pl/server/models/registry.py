@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import os
+import threading
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -15,6 +18,15 @@ from dlrm_pl.server.protocol.errors import RequestError
 log = logging.getLogger(__name__)
 
 
+_NICENESS = 10
+
+
+def _yield_to_others() -> None:
+    """Let this thread wait for those that answer requests; on Linux each thread has a priority of its own."""
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
+
+
 class Registry:
     """The models, and the thread that loads newer versions of them.
 
@@ -24,7 +36,7 @@ class Registry:
 
     def __init__(self, models: Iterable[ServedModel]) -> None:
         self.models = {model.name: model for model in models}
-        self._loader = ThreadPoolExecutor(1, thread_name_prefix="load")
+        self._loader = ThreadPoolExecutor(1, thread_name_prefix="load", initializer=_yield_to_others)
         self._lock = asyncio.Lock()
 
     def find(self, name: str, version: str | None = None) -> tuple[ServedModel, ServedVersion]:
