@@ -5,10 +5,6 @@ from __future__ import annotations
 import json
 import runpy
 import sys
-import threading
-import urllib.error
-import urllib.request
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -108,41 +104,3 @@ def test_the_cells_of_the_notebook_run_in_order(quickstart: Path) -> None:
         exec(compile(source, f"score_rows.ipynb, code cell {number}", "exec"), names)
     assert names["auroc"] > 0.6
     assert all(cell["outputs"] == [] for cell in notebook["cells"] if cell["cell_type"] == "code")
-
-
-def post(port: int, content: Any, path: str = "/predict") -> dict[str, Any]:
-    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", data=json.dumps(content).encode())
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        return dict(json.loads(answer.read()))
-
-
-def test_an_artifact_is_served_over_http(quickstart: Path) -> None:
-    names = runpy.run_path(str(EXAMPLES / "serve_http.py"))
-    server = names["server_of"]("artifacts/quickstart", 0)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        rng = np.random.default_rng(1)
-        rows = [
-            {"dense": rng.integers(0, 9, (n, 13)).tolist(), "sparse": np.zeros((n, 26), int).tolist()}
-            for n in range(1, 9)
-        ]
-        with ThreadPoolExecutor(8) as pool:
-            answers = list(pool.map(lambda content: post(server.server_port, content), rows))
-        artifact = dlrm_pl.load_artifact("artifacts/quickstart")
-        for content, answer in zip(rows, answers, strict=True):
-            alone = artifact.predict((np.array(content["dense"]), np.array(content["sparse"])))
-            np.testing.assert_array_equal(np.float32(answer["probabilities"]), alone)
-
-        for content, place in (
-            ({"dense": rows[0]["dense"], "sparse": [[10**6] * 26]}, "1000000"),
-            ({"dense": [[1]], "sparse": [[1] * 26]}, "13"),
-            ({"sparse": []}, "dense"),
-        ):
-            with pytest.raises(urllib.error.HTTPError, match="400") as refused:
-                post(server.server_port, content)
-            assert place in json.loads(refused.value.read())["error"]
-        with pytest.raises(urllib.error.HTTPError, match="404"):
-            post(server.server_port, {}, "/")
-    finally:
-        server.shutdown()
-        server.server_close()
