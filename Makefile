@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help quickstart sharded test test-slow sanitize fuzz lint clean
+.PHONY: help quickstart sharded kserve test test-slow sanitize fuzz lint clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -27,6 +27,13 @@ $(VENV)/installed-sharded: requirements/torchrec.txt requirements/fitting.py dlr
 
 sharded: $(VENV)/installed-sharded  ## install TorchRec and FBGEMM, which shard tables between processes
 
+$(VENV)/kserve/installed: requirements/kserve.txt | $(VENV)/installed
+	$(PYTHON) -m venv $(VENV)/kserve
+	$(VENV)/kserve/bin/pip install --quiet -r requirements/kserve.txt
+	@touch $@
+
+kserve: $(VENV)/kserve/installed  ## install KServe's client in an environment of its own, for one of the slow tests
+
 quickstart: $(VENV)/installed  ## synthesize, train, quantize and certify a small model, in about three minutes
 	@set -e; run() { echo "+ python cli.py $$*"; $(BIN)/python cli.py "$$@"; }; \
 	run synthesize --output datasets/quickstart; \
@@ -47,7 +54,7 @@ test: lint $(VENV)/installed-sharded  ## lint, formatting, types, all tests but 
 	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder --cov --cov-report=term; tests=$$?; \
 	wait $$fuzz; fuzzed=$$?; cat $(VENV)/fuzz.log; [ $$tests = 0 ] || exit $$tests; exit $$fuzzed
 
-test-slow: $(VENV)/installed-test $(VENV)/installed-sharded  ## the tests that take minutes
+test-slow: $(VENV)/installed-test $(VENV)/installed-sharded $(VENV)/kserve/installed  ## the tests that take minutes
 	$(BIN)/pytest -m slow
 
 sanitize: $(VENV)/installed-test  ## the tests of native code under AddressSanitizer and UndefinedBehaviorSanitizer
