@@ -1,6 +1,6 @@
 """Ask a server with the client that KServe publishes; run by the Python of ``make kserve``, which has no ``dlrm_pl``.
 
-    python kserve_program.py URL MODEL < rows.json > answers.json
+python kserve_program.py URL MODEL < rows.json > answers.json
 """
 
 from __future__ import annotations

@@ -1,0 +1,85 @@
+"""A model whose kernels are called without torch's dispatcher gives what the model gives."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from dlrm_pl.batch import first_samples
+from dlrm_pl.errors import LookupIndexError, NonFiniteError, ShapeError
+from dlrm_pl.kernels.int8.selection import available
+from dlrm_pl.model.architecture import Architecture
+from dlrm_pl.runtime.direct import DirectModel
+from dlrm_pl.runtime.int8_dlrm import Int8DLRM
+from tests.support import tiny
+from tests.support.quantization.int8_models import lowered
+
+pytestmark = pytest.mark.skipif(len(available()) < 2, reason="no native kernels were built")
+
+ARCHITECTURE = tiny.ARCHITECTURE
+
+
+def direct(model: Int8DLRM) -> DirectModel:
+    found = DirectModel.of(model)
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize(
+    ("architecture", "start"),
+    [
+        (ARCHITECTURE, {}),
+        (ARCHITECTURE, {"tables": "int4"}),
+        (ARCHITECTURE, {"tables": "fp16", "interaction": "int8"}),
+        (replace(ARCHITECTURE, self_interaction=True), {}),
+        (replace(ARCHITECTURE, loss_threshold=0.17), {}),
+        (replace(ARCHITECTURE, bottom_mlp=(5, 8)), {"weight_granularity": "per_tensor"}),
+    ],
+)
+def test_bits_are_those_of_the_model(architecture: Architecture, start: dict[str, object]) -> None:
+    model = lowered(architecture, **start)
+    fast = direct(model)
+    every = tiny.batches(1, 2049, architecture=architecture)[0]
+    for rows in (0, 1, 2, 65, 2048, 2049):
+        batch = first_samples(every, rows)
+        assert torch.equal(fast(batch), model(batch)), rows
+        strided = batch._replace(indices=batch.indices.T.contiguous().T)
+        assert torch.equal(fast(strided), model(batch)), rows
+    bags = tiny.bags(1, 30, architecture=architecture)[0]
+    assert torch.equal(fast(bags), model(bags))
+
+
+def test_what_the_kernels_find_is_told() -> None:
+    model = lowered()
+    batch = tiny.batches(1, 3)[0]
+    indices = batch.indices.clone()
+    indices[1, 2] = ARCHITECTURE.table_sizes[1]
+    with pytest.raises(LookupIndexError, match=r"sample 2: row 7 of table 1 was asked for, which has rows 0 to 6"):
+        direct(model)(batch._replace(indices=indices))
+    dense = batch.dense.clone()
+    dense[1, 4] = torch.inf
+    with pytest.raises(NonFiniteError, match="sample 1: feature 4 is NaN or infinite"):
+        direct(model)(batch._replace(dense=dense))
+
+
+def test_tensors_of_another_shape_or_type_are_refused() -> None:
+    fast, batch = direct(lowered()), tiny.batches(1, 3)[0]
+    for dense in (batch.dense[:, :5].contiguous(), batch.dense.double()):
+        with pytest.raises(ShapeError, match=r"takes float32 dense features \[B, 13\]"):
+            fast(batch._replace(dense=dense))
+    for indices in (batch.indices[:2].contiguous(), batch.indices.int(), batch.indices[:, :2].contiguous()):
+        with pytest.raises(ShapeError, match=r"takes int64 indices \[3, 3\]"):
+            fast(batch._replace(indices=indices))
+
+
+@pytest.mark.parametrize("start", [{"linears": "fp32"}, {"linears": "bf16"}, {"interaction": "fp32"}])
+def test_models_with_other_parts_are_called_as_before(start: dict[str, object]) -> None:
+    assert DirectModel.of(lowered(**start)) is None
+
+
+def test_without_native_kernels_models_are_called_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = lowered()
+    monkeypatch.setenv("DLRM_PL_ISA", "fallback")
+    assert DirectModel.of(model) is None
