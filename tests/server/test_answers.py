@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from dlrm_pl.arrays import dense_tensor
 from dlrm_pl.artifact.store import Artifact
 from dlrm_pl.server.batching.batcher import BatchLimits
 from dlrm_pl.server.models.loaded import LoadedModel
+from dlrm_pl.server.settings import Limits
 from tests.support import tiny
+from tests.support.artifacts import change
 from tests.support.quantization.int8_models import lowered
 from tests.support.server.artifacts import random_fields, random_rows
 from tests.support.server.calls import NAME, Caller, binary, rows_binary, rows_text, tensor, text
@@ -61,8 +65,6 @@ def test_requests_with_bags_are_scored_beside_others(caller: Caller, artifact: A
         requests.append(binary(sent))
         one = random_rows(2, seed)
         requests.append(rows_binary(*one))
-        from dlrm_pl.arrays import dense_tensor
-
         expected.append(artifact.predict(batch._replace(dense=dense_tensor(dense, artifact.columns, True))))
         expected.append(artifact.predict(one))
     for answer, values in zip(caller.infer_all(requests), expected, strict=True):
@@ -112,3 +114,39 @@ def test_models_with_products_of_floats_are_not_merged(served_folder: Path, monk
     assert model.merges
     monkeypatch.setattr(model, "_model", lowered(linears="fp32"))
     assert not model.merges
+
+
+def test_model_without_dictionaries_or_arrow_takes_tensors_alone(
+    served_folder: Path, folder: Path, artifact: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fields = text([{"name": "word", "datatype": "BYTES", "shape": [1], "data": ["w1"]}])
+    change(folder, "manifest.json", ("files",), {
+        name: "" for name in artifact.manifest.files if name != "vocabulary.safetensors"
+    })  # fmt: skip
+    (folder / "vocabulary.safetensors").unlink()
+    rows = random_rows(2)
+    with Caller({NAME: folder}) as caller:
+        assert "Quantize with --with_vocabulary" in caller.infer(fields).error
+        assert "parameters" not in caller.get(f"/v2/models/{NAME}").contents
+        np.testing.assert_array_equal(caller.infer(rows_binary(*rows)).values(), artifact.predict(rows))
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with Caller({NAME: served_folder}) as caller:
+        assert 'pip install "dlrm-pl[frames]"' in caller.infer(fields).error
+        np.testing.assert_array_equal(caller.infer(rows_binary(*rows)).values(), artifact.predict(rows))
+
+
+def test_bodies_that_are_held_and_rows_that_wait_are_bounded(served_folder: Path) -> None:
+    request = rows_binary(*random_rows(100))
+    small = Limits(held_bytes=3 * len(request[0]))
+    with Caller({NAME: served_folder}, limits=small, batching=BatchLimits(queue_rows=10**6)) as caller:
+        answers = caller.infer_all([request] * 20)
+        assert {answer.status for answer in answers} == {200, 503}
+        refused = next(answer for answer in answers if answer.status == 503)
+        assert (refused.headers["retry-after"], refused.headers["connection"]) == ("1", "close")
+        assert caller.infer(request).status == 200
+    with Caller({NAME: served_folder}, batching=BatchLimits(queue_rows=250)) as caller:
+        answers = caller.infer_all([request] * 20)
+        assert [answer.status for answer in answers] == [200] * 2 + [503] * 18
+        assert "Too many rows are waiting" in answers[-1].error
+        assert answers[-1].headers["retry-after"] == "1"
+        assert caller.infer(request).status == 200

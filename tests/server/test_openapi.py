@@ -35,7 +35,7 @@ CHECKS = [
     response_schema_conformance,
 ]
 SETTINGS = settings(
-    max_examples=12,
+    max_examples=6,
     deadline=None,
     derandomize=True,
     database=None,

@@ -186,8 +186,13 @@ class Batcher:
         self._observe(len(jobs), len(scores.logits))
         if len(jobs) == 1:
             return [scores]
-        ends = np.cumsum([job.rows for job in jobs])[:-1]
-        return [Scores(*parts) for parts in zip(*(np.split(values, ends) for values in scores), strict=True)]
+        results: list[Scores | Exception] = []
+        first = 0
+        for job in jobs:
+            last = first + job.rows
+            results.append(Scores(scores.logits[first:last], scores.probabilities[first:last]))
+            first = last
+        return results
 
     def _answer(self, jobs: list[_Job], results: list[Scores | Exception]) -> None:
         for job, result in zip(jobs, results, strict=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,12 +12,15 @@ from dlrm_pl.artifact.store import Artifact
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.columns.columns import Columns, nearest_name
 from dlrm_pl.data.formats.row_encoder import RowEncoder
+from dlrm_pl.data.sources.library import arrow
 from dlrm_pl.documents.fields import shown
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.server.inputs.fields import FieldInputs
 from dlrm_pl.server.inputs.tensors import DENSE, INDICES, OFFSETS, TensorInputs
 from dlrm_pl.server.protocol.errors import RequestError
 from dlrm_pl.server.protocol.requests import InferenceRequest
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,12 @@ class ModelInputs:
                 "The model takes dense and indices alone: its artifact has no vocabulary that turns raw values into "
                 "ids. Quantize with --with_vocabulary to send raw values."
             )
+            return
+        try:
+            arrow()  # Now, since its import takes longer than any request may.
+        except ConfigurationError as error:
+            self._no_fields = f"The server takes dense and indices alone. {error}"
+            log.warning("%s: no raw values are taken: %s", artifact.path, error)
         else:
             self._fields = FieldInputs(encoder)
 
