@@ -301,3 +301,26 @@ def test_paths_and_methods_that_are_not_there(caller: Caller, method: str, path:
     assert answer.status == status
     assert answer.error.isprintable()
     assert ("allow" in answer.headers) == (status == 405)
+
+
+@pytest.mark.parametrize("form", ["json", "binary", "fields", "bags"])
+def test_damaged_bodies_get_an_answer_or_an_error(caller: Caller, form: str) -> None:
+    bag = {"dense": ("FP32", DENSE), "indices": ("INT64", [1, 2]), "offsets": ("INT64", [0, 1, 1, 1, 2, 2, 2, 2, 2, 2])}
+    good: Body = {"json": TIGHT, "binary": rows_binary(DENSE, IDS), "fields": fields(), "bags": binary(bag)}[form]
+    body, headers = good if isinstance(good, tuple) else (good, {})
+    assert caller.infer((body, headers)).status == 200
+    rng = np.random.default_rng(len(form))
+    for _ in range(250):
+        damaged = bytearray(body)
+        for _ in range(rng.integers(1, 4)):
+            at = int(rng.integers(len(damaged)))
+            kind = rng.integers(3)
+            if kind == 0:
+                damaged[at] = rng.integers(256)
+            elif kind == 1:
+                del damaged[at : at + int(rng.integers(1, 20))]
+            else:
+                damaged[at:at] = rng.bytes(int(rng.integers(1, 9)))
+        answer = caller.infer((bytes(damaged), headers))
+        assert answer.status in (200, 400, 413), damaged
+        assert answer.status == 200 or answer.error

@@ -121,6 +121,32 @@ def test_file_that_is_written_in_place_ends_a_version_before_it_is_read(folder: 
         assert caller.get("/v2/health/ready").status == 200
 
 
+def test_folder_that_is_away_is_told_once_and_what_comes_back_is_served(folder: Path, newer_folder: Path) -> None:
+    with Caller({NAME: folder}) as caller:
+        folder.rename(folder.with_name("away"))
+        model = caller.registry.models[NAME]
+        found = [caller.runner.run(caller.application.refresh(model)).refused for _ in range(6)]
+        assert [len(messages) for messages in found] == [0, 0, 1, 0, 0, 0]
+        assert "does not exist" in found[2][0]
+        assert caller.infer(REQUEST).status == 200
+        shutil.copytree(newer_folder, folder)
+        assert caller.runner.run(caller.application.refresh(model)).loaded
+        np.testing.assert_array_equal(caller.infer(REQUEST).values(), load_artifact(newer_folder).predict(ROWS))
+
+
+def test_artifact_that_was_refused_is_not_read_again_until_it_changes(folder: Path, newer_folder: Path) -> None:
+    with Caller({NAME: folder}) as caller:
+        replace(folder, newer_folder)
+        damage_table(folder)
+        model = caller.registry.models[NAME]
+        found = [caller.runner.run(caller.application.refresh(model)).refused for _ in range(3)]
+        assert [len(messages) for messages in found] == [1, 0, 0]
+        assert load(caller)[0] == 409
+        shutil.rmtree(folder)
+        shutil.copytree(newer_folder, folder)
+        assert caller.runner.run(caller.application.refresh(model)).loaded
+
+
 def test_versions_in_numbered_folders(tmp_path: Path, served_folder: Path, newer_folder: Path) -> None:
     models = tmp_path / "models"
     shutil.copytree(served_folder, models / "9")

@@ -17,6 +17,8 @@ from dlrm_pl.server.models.sources import FoundVersion, Snapshot, find_versions
 
 log = logging.getLogger(__name__)
 
+_LOOKS_BEFORE_MISSING = 3
+
 
 @dataclass(frozen=True)
 class LoadSettings:
@@ -96,6 +98,7 @@ class ServedModel:
         self._observe = observe
         self._executor = ThreadPoolExecutor(1, thread_name_prefix=f"score-{name}")
         self._refused: dict[Path, Snapshot] = {}
+        self._times_missing = 0
         found = find_versions(folder, settings.versions)
         self.versions = self._by_name([self._load(version) for version in found])
 
@@ -117,8 +120,12 @@ class ServedModel:
         try:
             found = find_versions(self.folder, self._settings.versions)
         except ArtifactError as error:
-            outcome.refused.append(str(error))
+            # A folder that is being replaced is not there for a moment; one that stays away is told once.
+            self._times_missing += 1
+            if again or self._times_missing == _LOOKS_BEFORE_MISSING:
+                outcome.refused.append(str(error))
             return self.versions, outcome
+        self._times_missing = 0
         served = {version.model.folder: version for version in self.versions.values()}
         kept: list[ServedVersion] = []
         for version in found:
