@@ -86,6 +86,48 @@ def test_error_behind_a_request_does_not_take_the_place_of_its_answer(server: Ru
     assert found[0].contents == {"live": True}
 
 
+@pytest.mark.parametrize("split", [False, True])
+def test_offer_of_another_protocol_is_ignored(server: Running, artifact: Artifact, split: bool) -> None:
+    """Java's client offers HTTP/2 with every first request."""
+    part = random_rows(2)
+    offer = {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": "h2c", "HTTP2-Settings": "AAEAAEAAAAIAAAAB"}
+    body, headers = rows_binary(*part)
+    sent = message(PATH, body, headers | offer)
+    if not split:
+        found = answers(server, sent + GOOD, stop=True)
+        assert len(found) == 2
+        np.testing.assert_array_equal(found[0].values(), artifact.predict(part))
+        return
+    with server.connect() as sock:
+        at = sent.index(b"Upgrade: h2c") + 3
+        sock.sendall(sent[:at])
+        time.sleep(0.1)
+        sock.sendall(sent[at:])
+        # The parser saw it: the body is lost, which is an error, and the connection is closed.
+        answer = read_answer(sock)
+        assert (answer.status, answer.headers["connection"]) == (400, "close")
+        assert sock.recv(1) == b""
+
+
+@pytest.mark.parametrize(
+    ("sent", "statuses"),
+    [
+        (b"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n", [404, 200]),
+        (b"CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n", [400]),
+        (b"GET http://[::1 HTTP/1.1\r\nHost: x\r\n\r\n", [400]),
+        (b"GET /v2/\xff HTTP/1.1\r\nHost: x\r\n\r\n", [400]),
+        (b"GET /v2/models/%2e%2e%00%ff HTTP/1.1\r\nHost: x\r\n\r\n", [404, 200]),
+        (b"TRACE /v2 HTTP/1.1\r\nHost: x\r\n\r\n", [405, 200]),
+        (b"GET /v2 HTTP/1.0\r\n\r\n", [200]),
+        (f"GET /v2 HTTP/1.1\r\nHost: x\r\nContent-Length: {len(GOOD)}\r\n\r\n".encode() + GOOD, [200, 200]),
+        (post("Inference-Header-Content-Length: 1\r\n" * 2 + "Content-Length: 13\r\n"), [400, 200]),
+        (post("Content-Encoding: gzip\r\nContent-Encoding: br\r\nContent-Length: 13\r\n"), [400, 200]),
+    ],
+)  # fmt: skip
+def test_odd_requests_get_one_answer_each(server: Running, sent: bytes, statuses: list[int]) -> None:
+    assert [answer.status for answer in answers(server, sent + GOOD, stop=True)] == statuses
+
+
 def test_requests_in_a_row_are_answered_in_order(server: Running, artifact: Artifact) -> None:
     parts = [random_rows(count) for count in (1, 100, 3)]
     sent = b"".join(message(PATH, *rows_binary(*part, id=str(number))) for number, part in enumerate(parts))

@@ -122,7 +122,7 @@ def serve(
     def started(url: str) -> None:
         print(f"serving {', '.join(folders)} at {url}", flush=True)
 
-    with json_log("dlrm_pl"):
+    with json_log("dlrm_pl", "uvicorn"):
         if token is None and not host.startswith(_LOOPBACK):
             log.warning("host=%s can be reached from outside, and there is no token: give --token_file", host)
         ended_by = run(folders, settings, token, started)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from dlrm_pl.server.protocol.errors import RequestError
+
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -14,10 +16,13 @@ Send = Callable[[Message], Awaitable[None]]
 def header(scope: Scope, name: bytes) -> bytes | None:
     """Return the value of a request's header, whose name is given in lower case; None if it is not there.
 
-    Where a header is repeated the last one counts.
+    Raises:
+        RequestError: it is there more than once, with different values.
     """
     found: bytes | None = None
     for key, value in scope["headers"]:
         if key == name:
+            if found is not None and found != value:
+                raise RequestError(400, f"The header {name.decode()} is given twice, with different values.")
             found = value
     return found

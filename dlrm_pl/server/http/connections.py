@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
@@ -12,6 +13,7 @@ from dlrm_pl.server.settings import Limits
 
 _LINGER_S = 1.0
 _MOST_PIPELINED = 64
+_UPGRADE = re.compile(rb"\r\nupgrade:", re.IGNORECASE)
 
 
 class Connection(HttpToolsProtocol):
@@ -45,6 +47,8 @@ class Connection(HttpToolsProtocol):
         if self._is_ended or self.transport.is_closing():
             return  # It is read, so that the client can send it all and then read the answer.
         self._head_bytes += len(data)
+        if b"pgrade" in data and not self._is_body_open:
+            data = _without_upgrade(data)
         super().data_received(data)
         if self._is_ended or self.transport.is_closing():
             return
@@ -108,6 +112,10 @@ class Connection(HttpToolsProtocol):
                 400, "The request is not valid HTTP/1.1. Nothing more is read from this connection.", "invalid"
             )
 
+    def _unsupported_upgrade_warning(self) -> None:
+        """Answer a request for another protocol in this one; the parser reads nothing after it."""
+        self._end_after_answers("upgrade")
+
     def look(self, now: float, *, is_draining: bool = False, moment_s: float = 0.25) -> None:
         """Cut the connection off if its client takes too long; called again and again.
 
@@ -164,6 +172,15 @@ class Connection(HttpToolsProtocol):
         elif self._stuck is None or self._stuck[0] != left:
             self._stuck = left, now
         return self._stuck is not None and now - self._stuck[1] > self.limits.request_s
+
+
+def _without_upgrade(data: bytes) -> bytes:
+    """Rename the header of a request that offers another protocol, as Java's client does with HTTP/2.
+
+    The parser would end at such a request, and with it its body. A server may ignore the offer.
+    """
+    head, end, rest = data.partition(b"\r\n\r\n")
+    return _UPGRADE.sub(b"\r\nx-upgrade:", head) + end + rest
 
 
 def connection_class(limits: Limits, metrics: Metrics) -> type[Connection]:

@@ -28,15 +28,18 @@ class JsonFormatter(logging.Formatter):
 
 
 @contextlib.contextmanager
-def json_log(name: str) -> Iterator[None]:
-    """Write what a logger and those below it say to the error output as lines of JSON, and nowhere else."""
-    logger = logging.getLogger(name)
-    handler, propagates = logging.StreamHandler(), logger.propagate
+def json_log(*names: str) -> Iterator[None]:
+    """Write what loggers and those below them say to the error output as lines of JSON, and nowhere else."""
+    handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter())
-    logger.addHandler(handler)
-    logger.propagate = False
+    loggers = [logging.getLogger(name) for name in names]
+    before = [logger.propagate for logger in loggers]
+    for logger in loggers:
+        logger.addHandler(handler)
+        logger.propagate = False
     try:
         yield
     finally:
-        logger.propagate = propagates
-        logger.removeHandler(handler)
+        for logger, propagates in zip(loggers, before, strict=True):
+            logger.propagate = propagates
+            logger.removeHandler(handler)
