@@ -91,7 +91,7 @@ WRONG: dict[type, dict[str, list[object]]] = {
         **{"batch_size": [0, -1, 2.5, "128", None], "eval_batch_size": [0, True], "shuffle": ["rows", True, None]},
         **{"seed": [-1, 0.5, "1"], "num_workers": [-1, 1.5], "max_ind_range": [-2, 1.5], "calibration_rows": [0, 0.1]},
         **{"predict_split": ["all", 1], "predict_raw": [3], "folder": [None, 3]},
-        "predict_truncate_lists": ["yes", 1],
+        **{"predict_truncate_lists": ["yes", 1], "predict_keep": [3, [1], {"C1": True}]},
     },
     QuantizationConfig: {"output": ["", None, 3], "tuning": [{}], "metric": ["auroc"], "calibration_rows": ["1"]},
     AUROCEvaluation: {"batches": ["z", 3, None], "metric": ["auroc", MetricCollection]},

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
@@ -375,6 +376,7 @@ def test_checkpoints_are_given_as_paths(data: DLRMDataModule, saved: Path, tmp_p
     assert runner.global_step == 5
     assert runner.validate(module, datamodule=data, ckpt_path=saved)
     assert runner.test(module, datamodule=data, ckpt_path=saved)
-    assert runner.predict(module, datamodule=data, ckpt_path=saved, output=tmp_path / "p.npy")
-    assert (tmp_path / "p.npy").exists()
+    assert runner.predict(module, datamodule=data, ckpt_path=saved)
+    assert runner.predict(module, datamodule=data, ckpt_path=saved, output=tmp_path / "p.npy") is None
+    assert len(np.load(tmp_path / "p.npy")) == 2000
     assert runner.quantize(module, data, ckpt_path=saved, output=tmp_path / "int8", relative=0.5).path.is_dir()

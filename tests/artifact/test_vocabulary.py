@@ -154,7 +154,8 @@ def test_what_is_written_is_what_was_given(built: Path) -> None:
 
 def scored(*arguments: Any, **options: Any) -> np.ndarray:
     artifact: Artifact = arguments[0]
-    return np.concatenate(list(Predictor(artifact).stream(batches_to_predict(*arguments, "test", 2, **options))))
+    rows = batches_to_predict(*arguments, "test", 2, **options)
+    return np.concatenate(list(Predictor(artifact).stream(rows.batches)))
 
 
 def test_raw_rows_are_scored_with_and_without_the_dataset(built: Path, tmp_path: Path) -> None:
