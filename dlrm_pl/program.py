@@ -5,12 +5,17 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 EXIT_WRONG_INPUT = 2
 EXIT_NOT_ACCEPTED = 3
 EXIT_UNDECIDED = 4
 EXIT_INTERRUPTED = 130
+
+_SWITCH_S = 0.0005
+"""Time for which a thread goes on with Python while another one waits; usually it is 5 ms."""
 
 _CHECKOUT = Path(__file__).parents[1] / "cli.py"
 
@@ -32,3 +37,14 @@ def is_first_process() -> bool:
     """Tell whether this is the first of the processes that train together, or the only one, by their launcher."""
     machine = os.environ.get("NODE_RANK", os.environ.get("GROUP_RANK", "0"))
     return os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0" and machine == "0"
+
+
+@contextmanager
+def threads_switching_soon() -> Iterator[None]:
+    """Let a thread that waits for Python go on within half a millisecond, in all threads of the process."""
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(min(usual, _SWITCH_S))
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(usual)

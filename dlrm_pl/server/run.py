@@ -8,7 +8,6 @@ import gc
 import logging
 import signal
 import socket
-import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ from pathlib import Path
 import uvicorn
 
 from dlrm_pl.errors import ConfigurationError
+from dlrm_pl.program import threads_switching_soon
 from dlrm_pl.server.http.application import Application
 from dlrm_pl.server.http.connections import connection_class
 from dlrm_pl.server.http.metrics import Metrics
@@ -26,9 +26,6 @@ from dlrm_pl.server.settings import ServerSettings
 
 log = logging.getLogger(__name__)
 
-# How long a thread of Python goes on while another waits to: the event loop does not stand still for 5 ms, which is
-# Python's usual interval, because a model is being loaded.
-_SWITCH_S = 0.0005
 _WATCH_S = 0.25
 _DRAIN_LOOK_S = 0.05
 
@@ -229,11 +226,10 @@ def serve(
         # The million objects of the libraries are not searched for garbage again, which takes a tenth of a second.
         gc.collect()
         gc.freeze()
-        interval = sys.getswitchinterval()
-        sys.setswitchinterval(_SWITCH_S)
         try:
-            server.run(sockets=[sock])
+            # The event loop does not stand still because a model is being loaded.
+            with threads_switching_soon():
+                server.run(sockets=[sock])
         finally:
-            sys.setswitchinterval(interval)
             gc.unfreeze()
     return server.stop_signal

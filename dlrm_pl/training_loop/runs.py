@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from pytorch_lightning.loops.fetchers import _DataFetcher
 from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
@@ -13,6 +10,7 @@ from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.model.training.engine.native_engine import NativeEngine
 from dlrm_pl.model.training.trained_module import TrainedModule
+from dlrm_pl.program import threads_switching_soon
 from dlrm_pl.training_loop.counts import Counts
 from dlrm_pl.training_loop.fetching import Batches
 from dlrm_pl.training_loop.observed import train_observed
@@ -28,10 +26,6 @@ _MOST_BATCHES = 32
 """Batches of one call: with more, the little that a call costs would not be seen to get less."""
 
 
-_SWITCH_S = 0.0005
-"""Time after which a thread lets another one go on with Python; Python's own 5 ms are several steps."""
-
-
 class RunsLoop(_TrainingEpochLoop):
     """Lightning's loop, except that it trains runs of batches without Lightning's work around each of them.
 
@@ -45,7 +39,7 @@ class RunsLoop(_TrainingEpochLoop):
 
     def run(self, data_fetcher: _DataFetcher) -> None:
         """Train an epoch, in which no step waits long for a thread that draws the bar or reads the next batches."""
-        with _switching_soon():
+        with threads_switching_soon():
             super().run(data_fetcher)
 
     def advance(self, data_fetcher: _DataFetcher) -> None:
@@ -83,16 +77,6 @@ class RunsLoop(_TrainingEpochLoop):
             if now >= end and (counts.ready + 1) % unit == 0:
                 break
         module.model.watch.glance()
-
-
-@contextmanager
-def _switching_soon() -> Iterator[None]:
-    usual = sys.getswitchinterval()
-    sys.setswitchinterval(min(usual, _SWITCH_S))
-    try:
-        yield
-    finally:
-        sys.setswitchinterval(usual)
 
 
 def _upto_the_bar(batches: int, ready: int, unit: int) -> int:

@@ -419,7 +419,7 @@ void add_weight_products(
                     {packed.outputs, packed.outputs + TILE_VALUES, DEPTH, STEP_VALUES,
                      packed.panels[(in - group) / BLOCK], steps, nullptr},
                     nullptr, rows, std::min<int64_t>(32, last - out));
-                // The sums of the block before are finished now, unless fewer steps than it takes.
+                // The sums of the block before are finished now, those of this one within the next.
                 done();
                 done_out = out, done_in = in;
             }
