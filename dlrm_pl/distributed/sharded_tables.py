@@ -10,6 +10,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from dlrm_pl.distributed.communication import codecs, sendable
+from dlrm_pl.distributed.empty_parts import keep_apart
 from dlrm_pl.distributed.initial_weights import Part, copy
 from dlrm_pl.distributed.key_jagged import check_indices, joined, key_jagged, lengths_of, reordered
 from dlrm_pl.distributed.optimizers import ShardedOptimizer, fused_parameters
@@ -96,6 +97,7 @@ class ShardedTables(ShardedBags):
             plan=EnginePlan({"": engine_plan(plan, collection, sharder, device.type)}),
             sharders=[sharder],
         )
+        keep_apart(dmp.module._lookups)
         self.__dict__["dmp"] = dmp  # No part of this module, see ShardedBags.
         self.accumulates = False
         self.failure: DLRMError | None = None
