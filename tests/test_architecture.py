@@ -183,8 +183,8 @@ ONLY_IN = {
     ],
     "fsspec": ["files/remote.py"],
     "ray": ["data/preprocessing/cluster/local_node.py", "data/preprocessing/cluster/ray_cluster.py"],
-    "uvicorn": ["cli/commands/serve.py", "server/http/connections.py", "server/run.py"],
-    "httptools": ["cli/commands/serve.py"],
+    "uvicorn": ["cli/commands/serve.py", "server/http/connections.py", "server/http/exchanges.py", "server/run.py"],
+    "httptools": ["cli/commands/serve.py", "server/http/exchanges.py"],
     "uvloop": ["cli/commands/serve.py"],
     "fbgemm_gpu": ["distributed/engine.py", "distributed/optimizers.py"],
 }

@@ -2,26 +2,36 @@
 
 A batch of one row takes a third of its time in the kernels. The rest goes to torch, which converts lists of tensors for
 each op, and to checks of tensors that are the same in every call. A server, whose requests are of few rows, calls the
-kernels with what was checked and converted once. They are the same kernels, so they give the same bits.
+kernels with what was checked and converted once, and for a few rows without asking for memory. They are the same
+kernels, so they give the same bits.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from threading import Lock
 from typing import Self
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.errors import ShapeError
 from dlrm_pl.kernels.int8.checks import interaction_width, raise_failure
+from dlrm_pl.kernels.int8.few_rows import FewRows, few_rows_interaction, few_rows_mlp
 from dlrm_pl.kernels.int8.native import NativeKernels, layer_array, table_arrays
 from dlrm_pl.kernels.int8.rows import BLOCK_IN, round_up
 from dlrm_pl.kernels.int8.selection import kernels
 from dlrm_pl.model.dlrm import clamp_logits
 from dlrm_pl.runtime.int8_dlrm import BLOCK_ROWS, Int8DLRM
 from dlrm_pl.runtime.linear import Int8Chain
+
+Floats = npt.NDArray[np.float32]
+
+FEW_ROWS = 64
+"""Rows that ``DirectModel.few`` takes at most."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +49,10 @@ class _Chain:
         weights, multipliers, biases, widths, lowest = chain.kernel_arguments
         layers = layer_array(weights, multipliers, biases, widths, lowest)
         return cls(chain, layers, len(weights), widths[0], widths[-1])
+
+    def prepared(self, native: NativeKernels, is_float: bool, out: Tensor) -> FewRows:
+        scale, zero_point = self.chain.input_scale, self.chain.input_zero_point
+        return few_rows_mlp(native, self.layers, self.count, self.inputs, scale, zero_point, is_float, out)
 
     def run(self, native: NativeKernels, x: Tensor) -> Tensor:
         out = torch.empty(x.shape[0], self.outputs)
@@ -69,6 +83,23 @@ class DirectModel:
         self._arrays = table_arrays(self._tables, model.tables.codes, model.tables.is_mean)
         self._width = interaction_width(shape.num_tables, shape.embedding_dim, shape.self_interaction)
         self._num_dense = shape.bottom_mlp[0]
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """Prepare the calls for a few rows, and the memory between them."""
+        shape, chain = self._model.architecture, self._top.chain
+        # The prepared calls have addresses alone, so the memory is kept here.
+        self._vectors = torch.empty(FEW_ROWS, shape.embedding_dim)
+        self._products = torch.empty(FEW_ROWS, round_up(self._width, BLOCK_IN), dtype=torch.uint8)
+        self._logits, self._probabilities = torch.zeros(FEW_ROWS), torch.zeros(FEW_ROWS)
+        self._results = self._logits.numpy(), self._probabilities.numpy()
+        self._few_bottom = self._bottom.prepared(self._native, True, self._vectors)
+        self._few_products = few_rows_interaction(
+            *(self._native, self._vectors, self._arrays, len(self._tables), shape.self_interaction),
+            *(chain.input_scale, chain.input_zero_point, self._width, self._products),
+        )
+        self._few_top = self._top.prepared(self._native, False, self._logits)
+        self._in_use = Lock()
 
     @classmethod
     def of(cls, model: Int8DLRM) -> Self | None:
@@ -105,3 +136,37 @@ class DirectModel:
         )
         raise_failure(failure, self._tables)
         return clamp_logits(self._top.run(self._native, products).view(-1), self._model.architecture.loss_threshold)
+
+    def few(self, batch: ClickBatch) -> tuple[Floats, Floats] | None:
+        """Return the logits and probabilities of a few one-hot rows.
+
+        Returns:
+            Both, float32 ``[B]``; None: the rows have to go the usual way, since they are no such rows, another thread
+            is here at the moment, or there is an error, which is told there.
+        """
+        dense, indices, offsets, _ = batch
+        rows = len(dense)
+        if (
+            not 0 < rows <= FEW_ROWS
+            or offsets is not None
+            or self._model.architecture.loss_threshold
+            or (dense.dtype, indices.dtype) != (torch.float32, torch.int64)
+            or (dense.shape, indices.shape) != ((rows, self._num_dense), (len(self._tables), rows))
+            or not (dense.is_contiguous() and indices.is_contiguous())
+            or not self._in_use.acquire(blocking=False)
+        ):
+            return None
+        try:
+            well = (
+                self._few_bottom(dense.data_ptr(), rows)
+                and self._few_products(indices.data_ptr(), rows)
+                and self._few_top(self._products.data_ptr(), rows)
+            )
+            if not well:
+                return None
+            # All that there is room for, as in probabilities_of: the bits of a value depend on its place in a vector.
+            torch.sigmoid(self._logits, out=self._probabilities)
+            logits, probabilities = self._results
+            return logits[:rows].copy(), probabilities[:rows].copy()
+        finally:
+            self._in_use.release()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -11,8 +12,9 @@ from dlrm_pl.batch import first_samples
 from dlrm_pl.errors import LookupIndexError, NonFiniteError, ShapeError
 from dlrm_pl.kernels.int8.selection import available
 from dlrm_pl.model.architecture import Architecture
-from dlrm_pl.runtime.direct import DirectModel
+from dlrm_pl.runtime.direct import FEW_ROWS, DirectModel
 from dlrm_pl.runtime.int8_dlrm import Int8DLRM
+from dlrm_pl.scoring import probabilities_of
 from tests.support import tiny
 from tests.support.quantization.int8_models import lowered
 
@@ -49,6 +51,43 @@ def test_bits_are_those_of_the_model(architecture: Architecture, start: dict[str
         assert torch.equal(fast(strided), model(batch)), rows
     bags = tiny.bags(1, 30, architecture=architecture)[0]
     assert torch.equal(fast(bags), model(bags))
+
+
+def test_a_few_rows_have_the_same_bits() -> None:
+    model = lowered()
+    fast = direct(model)
+    every = tiny.batches(1, 2 * FEW_ROWS)[0]
+    # Fewer after more: what an earlier call left in the memory that is kept must not matter.
+    for rows in (FEW_ROWS, 1, 2, 33, FEW_ROWS - 1):
+        batch = first_samples(every, rows)
+        found, expected = fast.few(batch), model(batch)
+        assert found is not None
+        np.testing.assert_array_equal(found[0], expected.numpy())
+        np.testing.assert_array_equal(found[1], probabilities_of(expected))
+    kept = found[1].copy()
+    fast.few(first_samples(every, 3))
+    np.testing.assert_array_equal(found[1], kept)
+
+
+def test_what_is_not_a_few_good_rows_goes_the_usual_way() -> None:
+    fast, batch = direct(lowered()), tiny.batches(1, 3)[0]
+    indices, dense = batch.indices.clone(), batch.dense.clone()
+    indices[1, 2] = ARCHITECTURE.table_sizes[1]
+    dense[1, 4] = torch.nan
+    assert fast.few(batch) is not None
+    others = [
+        batch._replace(indices=indices),
+        batch._replace(dense=dense),
+        batch._replace(dense=batch.dense.double()),
+        batch._replace(dense=batch.dense[:, :5].contiguous()),
+        batch._replace(indices=batch.indices.T.contiguous().T),
+        batch._replace(indices=batch.indices[:, :2].contiguous()),
+        first_samples(batch, 0),
+        tiny.batches(1, FEW_ROWS + 1)[0],
+        tiny.bags(1, 3)[0],
+    ]
+    assert [fast.few(other) for other in others] == [None] * len(others)
+    assert direct(lowered(replace(ARCHITECTURE, loss_threshold=0.17))).few(batch) is None
 
 
 def test_what_the_kernels_find_is_told() -> None:

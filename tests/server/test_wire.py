@@ -19,7 +19,7 @@ from tests.support.server.running import Running, running
 from tests.support.server.wire import answers, message, read_answer
 
 PATH = f"/v2/models/{NAME}/infer"
-LIMITS = Limits(connections=12, request_s=1.0, body_bytes=1 << 20, head_bytes=4096, drain_s=5)
+LIMITS = Limits(connections=12, request_s=1.0, idle_s=1.5, body_bytes=1 << 20, head_bytes=4096, drain_s=5)
 GOOD = b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n"
 BODY = b'{"inputs":[]}'
 
@@ -196,9 +196,14 @@ def test_client_that_does_not_go_on_is_told_and_cut_off(server: Running, part: b
     assert 0.9 < time.monotonic() - began < 8
 
 
-def test_connection_that_is_never_used_is_closed(server: Running) -> None:
-    with server.connect() as sock:
-        assert sock.recv(1) == b""
+def test_connection_that_is_not_used_is_closed(server: Running) -> None:
+    with server.connect() as never, server.connect() as idle:
+        idle.sendall(GOOD)
+        assert read_answer(idle).status == 200
+        began = time.monotonic()
+        assert never.recv(1) == b""
+        assert idle.recv(1) == b""
+        assert 1.4 < time.monotonic() - began < 8
 
 
 def test_client_that_goes_before_its_answer_leaves_nothing_behind(server: Running) -> None:

@@ -20,7 +20,7 @@ from dlrm_pl.kernels.int8.rows import BLOCK_IN, TABLE_DTYPES, TableDtype
 VERSION = 4
 
 # Rows that go through all layers of an MLP before the next ones, so that the values between layers stay in the cache.
-_BLOCK_ROWS = 512
+BLOCK_ROWS = 512
 
 _POINTER, _LONG, _INT, _DOUBLE = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int32, ctypes.c_double
 _TABLE_ARGUMENTS = [_POINTER, _POINTER, _POINTER, _POINTER, _POINTER, _POINTER, _LONG, _POINTER]
@@ -38,12 +38,12 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
 # The structs of types.h, without the pointers that are passed separately. As ctypes.Structure they would name their
 # fields, but a batch of one in MLPerf's shape took 6 % longer: 260 instead of 246 us (medians, two builds in turn).
 _LAYER = struct.Struct("PPPqqf4x")
-_MLP = struct.Struct("8xqPPqqffPq")
-_TABLES = struct.Struct("32xqqPPqqq")
-_INTERACTION = struct.Struct("PqffPPqq")
+MLP = struct.Struct("8xqPPqqffPq")
+TABLES = struct.Struct("32xqqPPqqq")
+INTERACTION = struct.Struct("PqffPPqq")
 _KINDS: dict[int, Any] = {1: "index", 2: "not finite", 3: "offset"}
 _NO_MEMORY, _REFUSED = -1, -2
-_Where = _LONG * 3
+Where = _LONG * 3
 
 TableArrays = tuple[bytes, bytes, bytes, bytes | None]
 
@@ -99,9 +99,9 @@ class NativeKernels:
     ) -> Failure | None:
         """Run a chain of int8 Linears whose ``layer_array`` was made before."""
         floats, bytes_ = (x.data_ptr(), 0) if x.dtype == torch.float32 else (0, x.data_ptr())
-        job = _MLP.pack(
+        job = MLP.pack(
             *(count, floats, bytes_, inputs, x.shape[1], 1.0 / input_scale, input_zero_point),
-            *(out.data_ptr(), _BLOCK_ROWS),
+            *(out.data_ptr(), BLOCK_ROWS),
         )
         return self._call("mlp", job, layers, x.shape[0])
 
@@ -141,7 +141,7 @@ class NativeKernels:
         """Do the same with tables whose ``table_arrays`` were made before."""
         batch, dim = dense.shape
         floats, bytes_ = (out.data_ptr(), 0) if out.dtype == torch.float32 else (0, out.data_ptr())
-        job = _tables(count, dim, indices, offsets, batch) + _INTERACTION.pack(
+        job = _tables(count, dim, indices, offsets, batch) + INTERACTION.pack(
             *(dense.data_ptr(), diagonal, 1.0 / output_scale, output_zero_point, floats, bytes_, width, out.shape[1]),
         )
         return self._call("interaction", job, *arrays)
@@ -199,7 +199,7 @@ class NativeKernels:
                 f"Contiguous uint8 rows [rows, bytes] and int64 indices [L] are needed, got {rows.dtype} "
                 f"{list(rows.shape)} and {indices.dtype} {list(indices.shape)}."
             )
-        where = _Where()
+        where = Where()
         arguments = rows.data_ptr(), *rows.shape, indices.data_ptr(), indices.numel()
         failure = _failure("touch", self._functions["touch"](*arguments, where), where)
         if failure is not None:
@@ -207,8 +207,12 @@ class NativeKernels:
                 f"lookup {failure.sample}: row {failure.value} was asked for, which has rows 0 to {len(rows) - 1}."
             )
 
+    def function(self, name: str) -> tuple[Any, int]:
+        """Return a kernel's function and the address of the variant, its first argument."""
+        return self._functions[name], self._variant
+
     def _call(self, name: str, *arguments: Any) -> Failure | None:
-        where = _Where()
+        where = Where()
         kind = self._functions[name](self._variant, *arguments, torch.get_num_threads(), where)
         return _failure(name, kind, where)
 
@@ -225,7 +229,7 @@ def _failure(name: str, kind: int, where: Any) -> Failure | None:
 
 def _tables(count: int, dim: int, indices: Tensor, offsets: Tensor | None, batch: int) -> bytes:
     starts = 0 if offsets is None else offsets.data_ptr()
-    return _TABLES.pack(count, dim, indices.data_ptr(), starts, indices.stride(0), indices.numel(), batch)
+    return TABLES.pack(count, dim, indices.data_ptr(), starts, indices.stride(0), indices.numel(), batch)
 
 
 def layer_array(

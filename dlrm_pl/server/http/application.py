@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from dlrm_pl.documents.fields import shown
 from dlrm_pl.errors import ArtifactError, DLRMError
@@ -66,8 +66,8 @@ class Application:
         try:
             response = await self._answer(scope, receive)
         except RequestError as error:
-            headers = [(name.encode(), value.encode()) for name, value in error.headers.items()]
-            response = error_response(error.status, error.message, headers, closes=error.closes)
+            extra = [(name.encode(), value.encode()) for name, value in error.headers.items()]
+            response = error_response(error.status, error.message, extra, closes=error.closes)
         except ClientGoneError:
             return
         except Exception:
@@ -82,9 +82,9 @@ class Application:
             self.metrics.requests["", response.status] += 1
         if self._log_requests:
             self._log(scope, response, seconds)
-        headers = [*response.headers, (b"content-length", str(len(response.body)).encode())]
+        headers: Sequence[tuple[bytes, bytes]] = (*response.headers, (b"content-length", b"%d" % len(response.body)))
         if closes:
-            headers.append((b"connection", b"close"))
+            headers = [*headers, (b"connection", b"close")]
         await send({"type": "http.response.start", "status": response.status, "headers": headers})
         body = b"" if scope["method"] == "HEAD" else response.body
         if not response.closes:

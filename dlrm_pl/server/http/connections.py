@@ -8,6 +8,7 @@ import re
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from dlrm_pl.server.http.exchanges import Exchange, parsed
 from dlrm_pl.server.http.metrics import Metrics
 from dlrm_pl.server.settings import Limits
 
@@ -74,7 +75,36 @@ class Connection(HttpToolsProtocol):
             return
         self._is_body_open = True
         self._head_bytes = 0
-        super().on_headers_complete()
+        self._begin()
+
+    def _begin(self) -> None:
+        """Start the application for a request whose head has arrived, or after those that came before it.
+
+        What uvicorn does, without its options that are not used here, for one of our own exchanges.
+        """
+        version = self.parser.get_http_version()
+        self.scope["method"] = self.parser.get_method().decode("ascii")
+        self.scope["http_version"] = version
+        self.scope["path"], self.scope["raw_path"], self.scope["query_string"] = parsed(self.url)
+        waits = self._is_answering
+        self.cycle = Exchange(
+            scope=self.scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=False,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=self.expect_100_continue,
+            keep_alive=version != "1.0" and self.parser.should_keep_alive(),
+            on_response=self.on_response_complete,
+        )
+        if waits:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, self.app))
+        else:
+            self._start_asgi_task(self.cycle, self.app)
 
     def on_body(self, body: bytes) -> None:
         """Take a part of a body."""
@@ -91,9 +121,14 @@ class Connection(HttpToolsProtocol):
         self._arriving_since = None
 
     def on_response_complete(self) -> None:
-        """Wait for the next request."""
-        super().on_response_complete()
+        """Begin with the next request, or wait for it; ``look`` ends that wait, so no timer is started for each."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
         self._idle_since = self.loop.time()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """Answer what a client has asked that sends nothing more; what has not arrived by now does not come."""
@@ -134,7 +169,8 @@ class Connection(HttpToolsProtocol):
                 self._refuse(408, f"The request did not arrive within {self.limits.request_s:g} seconds.", "slow")
         elif not self._is_answering:
             idle_s = now - self._idle_since
-            if idle_s > (moment_s if is_draining else self.limits.request_s if self.cycle is None else idle_s):
+            longest_s = self.limits.request_s if self.cycle is None else self.limits.idle_s
+            if idle_s > (moment_s if is_draining else longest_s):
                 self.transport.close()
 
     def _refuse(self, status: int, message: str, reason: str, retry_after: str = "") -> None:

@@ -18,6 +18,7 @@ from dlrm_pl.server.protocol.errors import RequestError
 from dlrm_pl.server.protocol.requests import InputTensor
 
 DENSE, INDICES, OFFSETS = "dense", "indices", "offsets"
+_ZERO, _ONE = np.float32(0), np.float32(1)
 _DATATYPES = {DENSE: ("FP32",), INDICES: ("INT64", "INT32"), OFFSETS: ("INT64", "INT32")}
 
 Integers = npt.NDArray[np.int64]
@@ -38,6 +39,7 @@ class TensorInputs:
         self._has_lists = columns is not None and not columns.is_one_hot
         # Compared as unsigned numbers, so that a negative id is a large one.
         self._sizes = np.array(table_sizes, np.uint64)
+        self._column_of_sizes = self._sizes[:, None]
         self._takes_log = columns is None or all(column.transform == "log1p" for column in columns.dense)
 
     def metadata(self) -> list[dict[str, Any]]:
@@ -76,13 +78,14 @@ class TensorInputs:
     def _features(self, dense: npt.NDArray[np.float32]) -> torch.Tensor:
         """Return what the model reads of dense values."""
         # In three calls what dense_tensor does in ten: of a request of one row they would take longer than the tables.
-        features = (
-            torch.from_numpy(np.log(np.fmax(dense, np.float32(0)) + np.float32(1)))
-            if self._takes_log
-            else dense_tensor(dense, self._columns, True)
-        )
+        if self._takes_log:
+            values = np.fmax(dense, _ZERO)
+            values += _ONE
+            features = torch.from_numpy(np.log(values, values))
+        else:
+            values, features = dense, dense_tensor(dense, self._columns, True)
         # A sum that is no number has a reason, and nearly always there is none to look for.
-        if not math.isfinite(dense.sum() if not self._takes_log else features.numpy().sum()) and np.isinf(dense).any():
+        if not math.isfinite(np.add.reduce(values, None)) and np.isinf(dense).any():
             row, feature = np.argwhere(np.isinf(dense))[0]
             raise RequestError(
                 400,
@@ -103,12 +106,13 @@ class TensorInputs:
                 f"input 'indices': the shape is {list(ids.shape)}, but must be [{rows}, {tables}], one id for each of "
                 "the rows of 'dense' and each table. Bags of several ids have the shape [ids] and the input 'offsets'.",
             )
-        wide = ids.astype(np.int64, copy=False)
-        if (wide.view(np.uint64) >= self._sizes).any():
-            row, table = np.argwhere(wide.view(np.uint64) >= self._sizes)[0]
-            self._refuse(int(ids[row, table]), f"row {row}", int(table))
         # A copy in any case: the memory of the request is not kept while the row waits.
-        return np.array(wide.T, order="C")
+        turned = np.array(ids.T, np.int64, order="C")
+        wrong = turned.view(np.uint64) >= self._column_of_sizes
+        if np.logical_or.reduce(wrong, None):
+            row, table = np.argwhere(wrong.T)[0]
+            self._refuse(int(ids[row, table]), f"row {row}", int(table))
+        return turned
 
     def _bags(self, rows: int, ids: npt.NDArray[Any], ends: npt.NDArray[Any]) -> tuple[Integers, Integers]:
         """Return the ids ``[L]`` and offsets ``[T * B + 1]`` of bags, all of table 0 first."""

@@ -1,0 +1,91 @@
+"""Calls of the C++ kernels for a few rows, always with the same weights and from and to the same memory.
+
+A server's request of one row spends as long around the kernels as in them. Here all that is the same in every call was
+computed before, which leaves the addresses of a request's values and their number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from dlrm_pl.kernels.int8.native import BLOCK_ROWS, INTERACTION, MLP, TABLES, NativeKernels, TableArrays, Where
+from dlrm_pl.kernels.int8.rows import BLOCK_IN, round_up
+
+FewRows = Callable[[int, int], bool]
+"""Takes the address of the values and the number of rows, and tells whether all went well: what did not, the calls for
+any number of rows say. Of one thread at a time."""
+
+
+def few_rows_mlp(
+    native: NativeKernels,
+    layers: bytes,
+    count: int,
+    inputs: int,
+    input_scale: float,
+    input_zero_point: int,
+    is_float: bool,
+    out: Tensor,
+) -> FewRows:
+    """Prepare a chain of int8 Linears.
+
+    Args:
+        native: the kernels.
+        layers: the ``layer_array`` of the chain.
+        count: number of its layers.
+        inputs: inputs of its first layer.
+        input_scale: size of one step of the input.
+        input_zero_point: byte that stands for 0.
+        is_float: whether the input is float32 ``[B, inputs]``, or uint8 padded to blocks.
+        out: float32, whose first rows are written; it has as many rows as are ever computed.
+    """
+    function, variant = native.function("mlp")
+    where, pack = Where(), MLP.pack
+    stride = inputs if is_float else round_up(inputs, BLOCK_IN)
+    fixed = 1.0 / input_scale, input_zero_point, out.data_ptr(), BLOCK_ROWS
+
+    def floats(address: int, rows: int) -> bool:
+        return not function(variant, pack(count, address, 0, inputs, stride, *fixed), layers, rows, 1, where)
+
+    def uint8(address: int, rows: int) -> bool:
+        return not function(variant, pack(count, 0, address, inputs, stride, *fixed), layers, rows, 1, where)
+
+    return floats if is_float else uint8
+
+
+def few_rows_interaction(
+    native: NativeKernels,
+    dense: Tensor,
+    arrays: TableArrays,
+    count: int,
+    diagonal: bool,
+    output_scale: float,
+    output_zero_point: int,
+    width: int,
+    out: Tensor,
+) -> FewRows:
+    """Prepare the lookups and the interaction of one-hot indices, int64 ``[T, B]``.
+
+    Args:
+        native: the kernels.
+        dense: float32 ``[rows, D]``, whose first rows are read.
+        arrays: the ``table_arrays``.
+        count: number of tables.
+        diagonal: whether a vector's product with itself is included.
+        output_scale: size of one step of the output.
+        output_zero_point: byte that stands for 0.
+        width: values of a row of the output.
+        out: uint8, padded to blocks, whose first rows are written.
+    """
+    function, variant = native.function("interaction")
+    where, pack, dim = Where(), TABLES.pack, dense.shape[1]
+    fixed = INTERACTION.pack(
+        *(dense.data_ptr(), diagonal, 1.0 / output_scale, output_zero_point, 0, out.data_ptr(), width, out.shape[1])
+    )
+
+    def call(address: int, rows: int) -> bool:
+        job = pack(count, dim, address, 0, rows, count * rows, rows) + fixed
+        return not function(variant, job, *arrays, 1, where)
+
+    return call
