@@ -7,7 +7,8 @@ python benchmarks/serving.py --seconds 1 --without_sparse
   a request when it has the answer to the one before, on another.
 - The bare model: the same batches of 2,048 rows on the same core, without a server.
 - Single rows at the times of a Poisson process, on many connections; server and clients share two cores. A time counts
-  from when the request was due, so a server that cannot keep up shows.
+  from when the request was due, so a server that cannot keep up shows. The processor time of a request is stated for
+  both sides.
 - A swap under such a load: the folder is replaced by that of another model, and requests that were due from then until
   the server had loaded it are compared with those before.
 - The start of a server whose tables are sparse files of 60 GB: from the start of the process to the first answer of
@@ -19,11 +20,11 @@ The last line is JSON. Requests that fail end the benchmark, but for those of th
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -31,16 +32,16 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import uvloop
 from machine import machine
 from serving_artifact import build, enlarge
-from serving_client import OpenLoop, binary_request, closed_loop, poisson
+from serving_client import binary_request, closed_loop, get, poisson
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -83,9 +84,14 @@ def _is_ready(port: int) -> bool:
         return False
 
 
-def version(port: int) -> str:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/v2/models/model", timeout=10) as answer:
-        return str(json.load(answer)["versions"][-1])
+def version(sock: socket.socket) -> str:
+    return str(json.loads(get(sock, "/v2/models/model"))["versions"][-1])
+
+
+def processor_s(pid: int) -> float:
+    """Processor time that a process has taken."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(int(field) for field in fields[11:13]) / os.sysconf("SC_CLK_TCK")
 
 
 def bare_samples_per_s(folder: Path, core: int, table_rows: int, seconds: float) -> float:
@@ -136,35 +142,33 @@ def swap(
     folder: Path, newer: Path, cores: set[int], requests: list[bytes], rate: float, seconds: float
 ) -> dict[str, Any]:
     """Replace an artifact under load."""
-    with server(folder, cores, "--poll_s", "0.2") as (port, _, _process):
-        before = version(port)
-        marks: dict[str, float] = {}
+    with (
+        server(folder, cores, "--poll_s", "0.2") as (port, _, _process),
+        socket.create_connection(("127.0.0.1", port), timeout=60) as sock,
+        ThreadPoolExecutor(1) as other,
+    ):
+        before = version(sock)
 
-        async def load() -> OpenLoop:
-            running = asyncio.ensure_future(poisson(port, requests, rate, 2 * seconds, 32))
-            await asyncio.sleep(0)
-            began = time.perf_counter()
+        def replace() -> tuple[float, float]:
+            time.sleep(seconds)
+            swapped_from = time.perf_counter()
+            folder.rename(folder.with_name("earlier"))
+            newer.rename(folder)
+            while version(sock) == before:
+                time.sleep(0.02)
+            return swapped_from, time.perf_counter()
 
-            def replace() -> None:
-                time.sleep(seconds)
-                marks["from"] = time.perf_counter() - began
-                folder.rename(folder.with_name("earlier"))
-                newer.rename(folder)
-                while version(port) == before:
-                    time.sleep(0.02)
-                marks["to"] = time.perf_counter() - began
-
-            await asyncio.to_thread(replace)
-            return await running
-
-        found = uvloop.run(load())
-    usual = found.percentile(99, lambda at: at < marks["from"])
-    during = found.percentile(99, lambda at: marks["from"] <= at <= marks["to"])
+        replaced = other.submit(replace)
+        found = poisson(port, requests, rate, 2 * seconds, 32)
+        marks = [at - found.began for at in replaced.result()]
+    usual = found.percentile(99, lambda at: at < marks[0])
+    during = found.percentile(99, lambda at: marks[0] <= at <= marks[1])
     return {
         "swap_failed": found.failed,
         "swap_p99_ratio": round(during / usual, 2),
-        "swap_s": round(marks["to"] - marks["from"], 3),
+        "swap_s": round(marks[1] - marks[0], 3),
         "swap_usual_p99_ms": round(usual, 3),
+        "swap_requests": sum(marks[0] <= at <= marks[1] for at in found.sent_at),
     }
 
 
@@ -202,14 +206,17 @@ def main() -> None:
         result["share_of_bare_model"] = round(result["batch2048_samples_per_s"] / result["bare_samples_per_s"], 3)
         two = set(cores[:2])
         os.sched_setaffinity(0, two)
-        with server(folder, two, "--poll_s", "0") as (port, _, _):
-            load = poisson(port, single, options.rate, options.seconds, options.connections)
-            found = uvloop.run(load)
+        with server(folder, two, "--poll_s", "0") as (port, _, process):
+            before_s = processor_s(process.pid)
+            found = poisson(port, single, options.rate, options.seconds, options.connections)
+            used_s = processor_s(process.pid) - before_s
             if found.failed:
                 sys.exit(f"{found.failed} of {len(found.seconds)} single requests failed")
-            result["single_row_per_s"] = round(len(found.seconds) / (max(found.sent_at) + found.seconds[-1]))
+            result["single_row_per_s"] = round(found.per_s)
             result["single_row_p50_ms"] = round(found.percentile(50), 3)
             result["single_row_p99_ms"] = round(found.percentile(99), 3)
+            result["single_row_server_us"] = round(1e6 * used_s / len(found.seconds))
+            result["single_row_client_us"] = round(1e6 * found.processor_s / len(found.seconds))
         result |= swap(folder, newer, two, single, options.swap_rate, options.seconds)
         result["small_ready_s"] = round(small_ready_s, 2)
         if not options.without_sparse:

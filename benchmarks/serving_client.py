@@ -6,15 +6,19 @@ server. ``tritonclient`` is measured beside them.
 
 from __future__ import annotations
 
-import asyncio
 import json
-import random
+import re
+import select
 import socket
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
+
+_LENGTH = re.compile(rb"\r\ncontent-length: ([0-9]+)\r\n")
+_END_S = 30.0
 
 
 def binary_request(rows: int, table_rows: int, seed: int, name: str = "model") -> bytes:
@@ -54,7 +58,13 @@ def closed_loop(port: int, requests: list[bytes], seconds: float) -> list[float]
     return times
 
 
-def _read(sock: socket.socket) -> None:
+def get(sock: socket.socket, path: str) -> bytes:
+    """Return the body of an answer, on a connection that is kept."""
+    sock.sendall(f"GET {path} HTTP/1.1\r\nHost: loopback\r\n\r\n".encode())
+    return _read(sock).partition(b"\r\n\r\n")[2]
+
+
+def _read(sock: socket.socket) -> bytes:
     buffer = sock.recv(1 << 16)
     while (length := _length(buffer)) is None or len(buffer) < length:
         part = sock.recv(1 << 16)
@@ -63,20 +73,14 @@ def _read(sock: socket.socket) -> None:
         buffer += part
     if not buffer.startswith(b"HTTP/1.1 200"):
         raise ConnectionError(buffer[:500].decode())
+    return buffer
 
 
 def _length(buffer: bytes) -> int | None:
     """Return the length of the answer that a buffer begins with; None if its head has not ended."""
     end = buffer.find(b"\r\n\r\n")
-    if end < 0:
-        return None
-    at = buffer.find(b"content-length: ", buffer.find(b"\ncontent-type"), end)
-    if at < 0:
-        at = buffer.find(b"content-length: ")
-    # The other header with a length is preceded by "inference-header-".
-    while buffer[at - 1 : at] != b"\n":
-        at = buffer.find(b"content-length: ", at + 1, end)
-    return end + 4 + int(buffer[at + 16 : buffer.find(b"\r", at)])
+    found = _LENGTH.search(buffer, 0, end + 2) if end >= 0 else None
+    return end + 4 + int(found[1]) if found else None
 
 
 @dataclass
@@ -87,11 +91,21 @@ class OpenLoop:
         sent_at: when each request was due, in seconds from the start.
         seconds: time from then to its answer.
         failed: number of requests without an answer of status 200.
+        processor_s: processor time of the clients.
+        began: the start, by ``time.perf_counter``.
     """
 
     sent_at: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     failed: int = 0
+    processor_s: float = 0.0
+    began: float = 0.0
+
+    @property
+    def per_s(self) -> float:
+        """Requests a second, from the first that was due to the last answer."""
+        ends = [at + seconds for at, seconds in zip(self.sent_at, self.seconds, strict=True)]
+        return len(ends) / (max(ends) - min(self.sent_at))
 
     def percentile(self, percent: float, within: Callable[[float], bool] = lambda at: True) -> float:
         """Return a percentile of the milliseconds of those that were sent at some times."""
@@ -99,80 +113,66 @@ class OpenLoop:
         return 1000 * float(np.percentile(kept, percent)) if kept else float("nan")
 
 
-class _Client(asyncio.Protocol):
-    """A connection that has at most one request at a time."""
+class _Clients:
+    """Connections that have at most one request at a time, in one thread."""
 
-    def __init__(self, done: Callable[[_Client, bool], None]) -> None:
-        self.done = done
-        self.buffer = b""
-        self.due = 0.0
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = transport
+    def __init__(self, port: int, connections: int) -> None:
+        self.socks: dict[int, socket.socket] = {}
+        for _ in range(connections):
+            sock = socket.create_connection(("127.0.0.1", port), timeout=60)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self.socks[sock.fileno()] = sock
+        self.free = list(self.socks)
+        self.due: dict[int, float] = {}
+        """Of the connections that wait for an answer: when the request was due."""
+        self.parts: dict[int, bytes] = {}
 
     def send(self, request: bytes, due: float) -> None:
-        self.due = due
-        self.transport.write(request)  # type: ignore[attr-defined]
+        number = self.free.pop()
+        self.socks[number].sendall(request)
+        self.due[number] = due
 
-    def data_received(self, data: bytes) -> None:
-        self.buffer += data
-        length = _length(self.buffer)
-        if length is not None and len(self.buffer) >= length:
-            good = self.buffer.startswith(b"HTTP/1.1 200")
-            self.buffer = b""
-            self.done(self, good)
+    def receive(self, number: int) -> bytes | None:
+        """Read what has come; returns the answer when it is complete."""
+        data = self.socks[number].recv(1 << 16)
+        if not data:
+            raise ConnectionError("the server closed a connection")
+        buffer = self.parts.pop(number, b"") + data
+        length = _length(buffer)
+        if length is not None and len(buffer) >= length:
+            self.free.append(number)
+            return buffer
+        self.parts[number] = buffer
+        return None
 
 
-async def poisson(
-    port: int, requests: list[bytes], rate: float, seconds: float, connections: int, seed: int = 0
-) -> OpenLoop:
-    """Send single requests at the times of a Poisson process, each on a connection that is free.
+def poisson(port: int, requests: list[bytes], rate: float, seconds: float, connections: int, seed: int = 0) -> OpenLoop:
+    """Send ``rate * seconds`` single requests at the times of a Poisson process, each on a connection that is free.
 
     A request that finds none waits, and its time counts from when it was due.
     """
-    loop = asyncio.get_running_loop()
+    rng = np.random.default_rng(seed)
+    # Given how many there are, the times of a Poisson process are evenly distributed.
+    dues = deque(np.sort(rng.uniform(0, seconds, round(rate * seconds))).tolist())
+    chosen = rng.integers(0, len(requests), len(dues)).tolist()
     result = OpenLoop()
-    free: list[_Client] = []
-    waiting: list[float] = []
-    began = loop.time()
-    finished = asyncio.Event()
-    rng = random.Random(seed)
-    sent = answered = 0
-
-    def done(client: _Client, good: bool) -> None:
-        nonlocal answered
-        answered += 1
-        result.sent_at.append(client.due - began)
-        result.seconds.append(loop.time() - client.due)
-        result.failed += not good
-        if waiting:
-            start(client, waiting.pop(0))
-        else:
-            free.append(client)
-        if is_over and answered == sent:
-            finished.set()
-
-    def start(client: _Client, due: float) -> None:
-        client.send(requests[rng.randrange(len(requests))], due)
-
-    for _ in range(connections):
-        _, client = await loop.create_connection(lambda: _Client(done), "127.0.0.1", port)
-        free.append(client)
-    is_over = False
-    began = due = loop.time()
-    while due - began < seconds:
-        await asyncio.sleep(max(0.0, due - loop.time()))
-        while due <= loop.time() and due - began < seconds:
-            sent += 1
-            if free:
-                start(free.pop(), due)
-            else:
-                waiting.append(due)
-            due += rng.expovariate(rate)
-    is_over = True
-    if answered < sent:
-        try:
-            await asyncio.wait_for(finished.wait(), 30)
-        except TimeoutError:
-            result.failed += sent - answered
+    clients = _Clients(port, connections)
+    clock = time.perf_counter
+    processor = time.process_time()
+    result.began = began = clock()
+    while (dues or clients.due) and (now := clock() - began) < seconds + _END_S:
+        while dues and dues[0] <= now and clients.free:
+            clients.send(requests[chosen[len(dues) - 1]], dues.popleft())
+        wait = max(0.0, dues[0] - (clock() - began)) if dues and clients.free else 1.0
+        for number in select.select(list(clients.due), [], [], wait)[0]:
+            answer = clients.receive(number)
+            if answer is not None:
+                due = clients.due.pop(number)
+                result.sent_at.append(due)
+                result.seconds.append(clock() - began - due)
+                result.failed += not answer.startswith(b"HTTP/1.1 200")
+    result.failed += len(dues) + len(clients.due)
+    result.processor_s = time.process_time() - processor
+    for sock in clients.socks.values():
+        sock.close()
     return result
