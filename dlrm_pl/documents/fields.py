@@ -9,6 +9,7 @@ import dataclasses
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from dlrm_pl.errors import DLRMError
@@ -82,10 +83,15 @@ def printable(text: str) -> str:
     return text if text.isprintable() else "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
+@cache
+def _hints(kind: Any) -> dict[str, Any]:
+    return get_type_hints(kind, include_extras=True)
+
+
 def _dataclass(kind: Any, values: Any, path: tuple[str, ...]) -> Any:
     if not isinstance(values, Mapping):
         raise _WrongValueError(path, values, "an object with fields")
-    hints = get_type_hints(kind, include_extras=True)
+    hints = _hints(kind)
     fields = {}
     for field in dataclasses.fields(kind):
         if field.name in values:

@@ -7,6 +7,7 @@ import os
 import shutil
 import threading
 import time
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,31 @@ def test_newer_artifact_answers_after_it_was_loaded(folder: Path, newer_folder: 
         version = caller.get(f"/v2/models/{NAME}").contents["versions"]
         assert b"".join(name.encode() for name in version) in after.body
         assert caller.metrics.swaps[NAME, "loaded"] == 1
+
+
+def test_earlier_version_is_let_go_of_in_another_thread_when_no_request_has_it(
+    folder: Path, newer_folder: Path
+) -> None:
+    threads: list[str] = []
+    with Caller({NAME: folder}) as caller:
+        caller.infer(REQUEST)
+        version = caller.registry.models[NAME].newest
+        batcher = version.batcher
+        assert batcher.requests == 0
+        model = weakref.ref(version.model, lambda _: threads.append(threading.current_thread().name))
+        del version
+        batcher.requests += 1  # As a client does that is still sending its rows.
+        replace(folder, newer_folder)
+        assert load(caller)[0] == 200
+        time.sleep(0.2)
+        assert model() is not None
+        batcher.requests -= 1
+        del batcher
+        end = time.monotonic() + 10
+        while not threads:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+    assert threads == ["release"]
 
 
 def damage_table(folder: Path) -> None:

@@ -66,6 +66,8 @@ class NativeKernels:
             function.restype, function.argtypes = result, arguments
             functions[name] = function
         self._functions = functions
+        # The same functions, called without letting other threads have Python meanwhile.
+        self._held = ctypes.PyDLL(library._name, handle=library._handle)
         self._variant = functions["variant"](variant)
         if not self._variant:
             raise LookupError(variant)
@@ -208,8 +210,14 @@ class NativeKernels:
             )
 
     def function(self, name: str) -> tuple[Any, int]:
-        """Return a kernel's function and the address of the variant, its first argument."""
-        return self._functions[name], self._variant
+        """Return a kernel's function and the address of the variant, its first argument, for calls of microseconds.
+
+        Other threads do not get Python during such a call: the caller would have to wait for it again afterwards, and
+        longer than the call takes if one of them computes.
+        """
+        function = self._held[f"dlrm_int8_{name}"]
+        function.restype, function.argtypes = _SIGNATURES[name]
+        return function, self._variant
 
     def _call(self, name: str, *arguments: Any) -> Failure | None:
         where = Where()

@@ -94,6 +94,8 @@ class Batcher:
         self._waiting: deque[_Job] = deque()
         self._is_planned = False
         self.queued_rows = 0
+        self.requests = 0
+        """Requests that are being read, scored or answered; whoever takes one counts it."""
 
     def submit(self, batch: ClickBatch) -> asyncio.Future[Scores]:
         """Queue the rows of a request.

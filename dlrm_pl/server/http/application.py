@@ -7,9 +7,10 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 
+from dlrm_pl.batch import ClickBatch
 from dlrm_pl.documents.fields import shown
 from dlrm_pl.errors import ArtifactError, DLRMError
-from dlrm_pl.server.batching.batcher import OverloadedError
+from dlrm_pl.server.batching.batcher import Batcher, OverloadedError, Scores
 from dlrm_pl.server.http.asgi import Message, Receive, Scope, Send, header
 from dlrm_pl.server.http.bodies import Bodies, ClientGoneError
 from dlrm_pl.server.http.metrics import CONTENT_TYPE, Metrics
@@ -184,30 +185,36 @@ class Application:
 
     async def _infer(self, model: ServedModel, version: ServedVersion, scope: Scope, receive: Receive) -> Response:
         scope["dlrm_pl.model"] = model.name
-        length = json_length(header(scope, b"inference-header-content-length"))
-        body = await self._bodies.read(scope, receive)
+        version.batcher.requests += 1
         try:
-            request = parse_request(body, length)
-            outputs = asked_outputs(request)
-            rows = version.model.inputs.rows(request, self._max_rows)
+            length = json_length(header(scope, b"inference-header-content-length"))
+            body = await self._bodies.read(scope, receive)
             try:
-                scores = version.batcher.score_now(rows.batch) if self.count_requests() == 1 else None
-                if scores is None:
-                    scores = await version.batcher.submit(rows.batch)
-            except OverloadedError:
-                raise RequestError(503, "Too many rows are waiting to be scored. Try again later.", _RETRY) from None
-            except ArtifactError as error:
-                raise RequestError(503, str(error), _RETRY) from None
-            except DLRMError as error:
-                raise RequestError(400, str(error)) from None
+                request = parse_request(body, length)
+                outputs = asked_outputs(request)
+                rows = version.model.inputs.rows(request, self._max_rows)
+                scores = await self._scores(version.batcher, rows.batch)
+            finally:
+                self._bodies.release(len(body))
         finally:
-            self._bodies.release(len(body))
+            version.batcher.requests -= 1
         self.metrics.rows[model.name] += len(scores.logits)
         if rows.unseen:
             self.metrics.unseen[model.name] += rows.unseen
         values = {"probability": scores.probabilities, "logit": scores.logits}
         asked = [(output, values[output.name]) for output in outputs]
         return inference_response(model.name, version.model.version, request.id, asked)
+
+    async def _scores(self, batcher: Batcher, batch: ClickBatch) -> Scores:
+        try:
+            scores = batcher.score_now(batch) if self.count_requests() == 1 else None
+            return await batcher.submit(batch) if scores is None else scores
+        except OverloadedError:
+            raise RequestError(503, "Too many rows are waiting to be scored. Try again later.", _RETRY) from None
+        except ArtifactError as error:
+            raise RequestError(503, str(error), _RETRY) from None
+        except DLRMError as error:
+            raise RequestError(400, str(error)) from None
 
     def _gauges(self) -> Iterator[tuple[str, str, str, float]]:
         versions = [

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 import threading
+import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -19,12 +20,25 @@ log = logging.getLogger(__name__)
 
 
 _NICENESS = 10
+_RELEASE_LOOK_S = 0.05
 
 
 def _yield_to_others() -> None:
     """Let this thread wait for those that answer requests; on Linux each thread has a priority of its own."""
     with contextlib.suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
+
+
+def _release(versions: list[ServedVersion]) -> None:
+    """Let go of versions when no request has them any more.
+
+    In a thread of its own, since unmapping tables and closing a watch over files take milliseconds, in large models
+    tenths of a second, in which the event loop would answer nobody.
+    """
+    _yield_to_others()
+    while versions:
+        time.sleep(_RELEASE_LOOK_S)
+        versions[:] = [version for version in versions if version.batcher.requests]
 
 
 class Registry:
@@ -66,7 +80,9 @@ class Registry:
         async with self._lock:
             loop = asyncio.get_running_loop()
             versions, outcome = await loop.run_in_executor(self._loader, lambda: model.look(again=again))
-            model.swap(versions)
+            removed = model.swap(versions)
+        if removed:
+            threading.Thread(target=_release, args=(removed,), name="release", daemon=True).start()
         for message in outcome.refused:
             log.error("refused: %s", message, extra={"model": model.name})
         if outcome.loaded:

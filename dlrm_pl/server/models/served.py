@@ -157,9 +157,15 @@ class ServedModel:
         outcome.removed = [name for name in self.versions if name not in versions]
         return versions, outcome
 
-    def swap(self, versions: dict[str, ServedVersion]) -> None:
-        """Put versions in place; requests that wait for an earlier one are still answered by it."""
-        self.versions = versions
+    def swap(self, versions: dict[str, ServedVersion]) -> list[ServedVersion]:
+        """Put versions in place; requests that wait for an earlier one are still answered by it.
+
+        Returns:
+            Those that no further request reaches.
+        """
+        earlier, self.versions = self.versions, versions
+        kept = {id(version) for version in versions.values()}
+        return [version for version in earlier.values() if id(version) not in kept]
 
     def close(self) -> None:
         """End the thread that scores."""
