@@ -208,8 +208,9 @@ def _artifact(path: Path, full: bool) -> Description:
     import torch
 
     from dlrm_pl.artifact.columns import stated_columns
+    from dlrm_pl.artifact.files import check_files, large_files, places_of
     from dlrm_pl.artifact.manifest import Manifest
-    from dlrm_pl.artifact.store import check_files, large_files, load_model, read_matching_certificate
+    from dlrm_pl.artifact.store import load_model, read_matching_certificate
     from dlrm_pl.artifact.summary import comparison, drop_line, guards_line, slice_line, verdict_line
     from dlrm_pl.artifact.writing.result_file import check_result
     from dlrm_pl.data.encoding.vocabulary_file import VOCABULARY_NAME
@@ -217,8 +218,9 @@ def _artifact(path: Path, full: bool) -> Description:
     from dlrm_pl.model.checkpoints.table_statistics import describe_rows, sampled_rows
 
     manifest = Manifest.read(path)
-    left = {} if full else large_files(path, manifest)
-    check_files(path, manifest, left)
+    places = places_of(path, manifest)
+    left = {} if full else large_files(places)
+    check_files(places, manifest, left)
     checked = f"all files {f'below {min(left.values()):,} bytes ' if left else ''}by their checksums"
     checked += ", and that the certificate agrees with itself and with them"
     certificate = read_matching_certificate(path, manifest)
@@ -234,7 +236,7 @@ def _artifact(path: Path, full: bool) -> Description:
     for op, values in manifest.ops.items():
         part, _, number = op.partition(".")
         ops.setdefault((part, values["dtype"]), []).extend([int(number)] if number else [])
-    model = load_model(path, manifest)
+    model = load_model(places, manifest)
     columns = stated_columns(manifest.columns, model.architecture, str(path))
     tables, architecture = model.tables, model.architecture.to_dict()
     sizes = architecture["table_sizes"]

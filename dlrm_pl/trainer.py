@@ -199,6 +199,7 @@ class DLRMTrainer(pl.Trainer):
         force: bool = False,
         overwrite: bool = False,
         with_vocabulary: bool = False,
+        refresh: str | os.PathLike[str] | None = None,
         weights_only: bool = True,
         until: StopAt | None = None,
     ) -> Outcome:
@@ -247,6 +248,7 @@ class DLRMTrainer(pl.Trainer):
             allow_nonfinite=config.allow_nonfinite or allow_nonfinite,
             overwrite=config.overwrite or overwrite,
             with_vocabulary=config.with_vocabulary or with_vocabulary,
+            refresh=config.refresh if refresh is None else Path(refresh),
         )
         if left := self._load(model, ckpt_path, force, reads_all=True):
             raise ConfigurationError(f"quantize reads checkpoints from local files only. Copy {left!r} to a file.")

@@ -43,6 +43,7 @@ WRONG: dict[type, dict[str, list[object]]] = {
         **{"seed": [-1, 2**32, 0.5, "1"], "eval_func": [0.5, "my.Score"], "metric": ["auroc", lambda model: 0.5]},
         **{"allow_nonfinite": ["yes", 1], "output": [None, 3, ""], "overwrite": ["yes", 1]},
         "with_vocabulary": ["yes", 1],
+        "refresh": [1, True, "", ["a"]],
     },
     QuantizationAwareTraining: {
         "recipe": ["int8", None],

@@ -15,6 +15,7 @@ from dlrm_pl.errors import ArtifactError
 from dlrm_pl.files.sizes import format_bytes
 
 FORMAT = 3
+_FORMAT_WITH_PATCHES = 4  # Earlier versions would leave the patches out, so they must not read such a manifest.
 FILE_NAME = "manifest.json"
 WEIGHTS_NAME = "model.safetensors"
 CERTIFICATE_NAME = "certificate.json"
@@ -43,6 +44,7 @@ class Manifest:
         model_checksum: checksum of all weights of the float model; empty in artifacts of earlier versions.
         columns: columns of the rows, as ``Columns.statement`` returns them; empty in earlier versions, and for models
             whose data had none.
+        patches: files with changed rows, by the op of their table, to be applied in order; see ``quantize --refresh``.
 
     Example:
         >>> from dlrm_pl import load_artifact
@@ -65,6 +67,12 @@ class Manifest:
     files: dict[str, str]
     model_checksum: str = ""
     columns: dict[str, Any] = field(default_factory=dict)
+    patches: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def patch_names(self) -> list[str]:
+        """Names of the files of all patches."""
+        return [name for patches in self.patches.values() for name in patches]
 
     def __repr__(self) -> str:
         """The sizes and whether the artifact was accepted, in one line."""
@@ -73,7 +81,9 @@ class Manifest:
 
     def write(self, folder: Path) -> None:
         """Write ``manifest.json`` with a checksum of its contents."""
-        contents = {"format": FORMAT} | asdict(self)
+        contents = {"format": _FORMAT_WITH_PATCHES if self.patches else FORMAT} | asdict(self)
+        if not self.patches:
+            del contents["patches"]
         contents["checksum"] = _checksum(contents)
         (folder / FILE_NAME).write_text(json.dumps(contents, indent=2) + "\n", encoding="utf-8")
 
@@ -90,9 +100,12 @@ class Manifest:
                 f"{folder}: not an artifact, {FILE_NAME} is missing. Give a folder that `quantize` wrote."
             )
         contents = read_json(path, ArtifactError, "Quantize again.")
-        if not isinstance(contents, dict) or contents.get("format") != FORMAT:
-            number = contents.get("format") if isinstance(contents, dict) else None
-            raise ArtifactError(f"{path}: format {number!r}; this version reads format {FORMAT}. Quantize again.")
+        number = contents.get("format") if isinstance(contents, dict) else None
+        if number not in (FORMAT, _FORMAT_WITH_PATCHES):
+            raise ArtifactError(
+                f"{path}: format {number!r}; this version reads formats {FORMAT} and {_FORMAT_WITH_PATCHES}. Quantize "
+                "again."
+            )
         stated = contents.pop("checksum", None)
         if stated != _checksum(contents):
             raise ArtifactError(
@@ -105,6 +118,9 @@ class Manifest:
         check_ops(manifest.ops, f"{path}: ops")
         if strange := [name for name in manifest.files if Path(name).name != name]:
             raise ArtifactError(f"{path}: files: {shown(strange[0])} is no name of a file there. Quantize again.")
+        for op in manifest.patches:
+            if not op.startswith("tables.") or op not in manifest.ops:
+                raise ArtifactError(f"{path}: patches: {shown(op)} is no table of the model. Quantize again.")
         return manifest
 
 

@@ -4,28 +4,21 @@ from __future__ import annotations
 
 import logging
 import os
-import re
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from dlrm_pl.artifact.certificate.certificate import Certificate
 from dlrm_pl.artifact.certificate.file import read_certificate
 from dlrm_pl.artifact.columns import stated_columns
-from dlrm_pl.artifact.manifest import (
-    CERTIFICATE_NAME,
-    FILE_NAME,
-    RESULT_NAME,
-    WEIGHTS_NAME,
-    Manifest,
-    file_sha256,
-)
+from dlrm_pl.artifact.digests import DIGESTS_NAME
+from dlrm_pl.artifact.files import check_files, large_files, places_of, table_names
+from dlrm_pl.artifact.manifest import CERTIFICATE_NAME, FILE_NAME, RESULT_NAME, WEIGHTS_NAME, Manifest
 from dlrm_pl.artifact.notebook import artifact_html, artifact_line
 from dlrm_pl.artifact.tensors import from_tensors, to_tensors
 from dlrm_pl.columns.columns import Columns
@@ -33,11 +26,13 @@ from dlrm_pl.documents.arguments import check_arguments
 from dlrm_pl.documents.json_text import object_in, object_with
 from dlrm_pl.errors import ArtifactError, ConfigurationError, ShapeError
 from dlrm_pl.files.replacement import FinishedOutput
+from dlrm_pl.files.tensor_file import save_tensors
 from dlrm_pl.files.watched import Watch, WatchedFile
 from dlrm_pl.kernels.int8.pages import Pages, place
 from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.runtime.int8_dlrm import Int8DLRM
-from dlrm_pl.runtime.table_file import file_name, map_table
+from dlrm_pl.runtime.table_file import map_table
+from dlrm_pl.runtime.table_patch import apply_patch
 from dlrm_pl.scoring import ROWS_AT_A_TIME, Probabilities, Scorer
 
 if TYPE_CHECKING:
@@ -46,11 +41,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Checksums = Literal["auto", "always", "never"]
-
-# In artifacts up to this size every byte is checked at load, which takes less than a second.
-_QUICK_BYTES = 2**30
-# In larger artifacts, files up to this size are: small tables and all that are not tables.
-_SMALL_BYTES = 2**24
 
 
 @dataclass(frozen=True)
@@ -63,6 +53,7 @@ class Artifact:
         manifest: description of the model and its files.
         certificate: what quantization cost, measured and judged.
         watch: watch over the files, which must not be changed in place while the model is used.
+        bases: folders of other artifacts that have the files which a delta leaves out.
 
     Example:
         >>> from dlrm_pl import load_artifact
@@ -78,6 +69,7 @@ class Artifact:
     manifest: Manifest
     certificate: Certificate
     watch: Watch = field(default_factory=Watch, compare=False)
+    bases: tuple[Path, ...] = ()
 
     @cached_property
     def columns(self) -> Columns | None:
@@ -93,9 +85,12 @@ class Artifact:
             ArtifactError: they are damaged, or are not those of the model.
         """
         from dlrm_pl.data.encoding.encoders import artifact_encoder
+        from dlrm_pl.data.encoding.vocabulary_file import VOCABULARY_NAME
 
         sizes = self.model.architecture.table_sizes
-        return artifact_encoder(self.path, self.columns, sizes, self.manifest.dataset_fingerprint)
+        places = places_of(self.path, self.manifest, self.bases)
+        folder = places[VOCABULARY_NAME].parent if VOCABULARY_NAME in places else self.path
+        return artifact_encoder(folder, self.columns, sizes, self.manifest.dataset_fingerprint)
 
     def predict(self, rows: Any, *, batch_size: int = ROWS_AT_A_TIME, raw: bool | None = None) -> Probabilities:
         """Score rows with the model, see ``Predictor.predict``. To serve many requests, make a ``Predictor``."""
@@ -120,7 +115,8 @@ def recognize_artifact(folder: Path) -> FinishedOutput | None:
         return None
     result = object_with(folder / RESULT_NAME, "made_from")
     settings = object_in(result, "made_from") if result else None
-    return FinishedOutput("an artifact", "quantize", settings, (*(object_in(manifest, "files") or ()), FILE_NAME))
+    files = (*(object_in(manifest, "files") or ()), FILE_NAME, DIGESTS_NAME)
+    return FinishedOutput("an artifact", "quantize", settings, files)
 
 
 def save_weights(model: Int8DLRM, folder: Path) -> None:
@@ -131,34 +127,31 @@ def save_weights(model: Int8DLRM, folder: Path) -> None:
     """
     tensors, _ = to_tensors(model)
     # Ordered by the names of the ops, so that the same model gives the same bytes.
-    path = folder / WEIGHTS_NAME
-    path.touch()
-    # The library makes files that only their owner can read, so the mode of the user's other files is restored below.
-    mode = path.stat().st_mode
-    try:
-        save_file(tensors, path, metadata={"format": "pt"})
-        path.chmod(mode)
-    except SafetensorError as error:
-        # The library states the operating system's error in its message only.
-        number = re.search(r"os error (\d+)", str(error))
-        if number is None:
-            raise
-        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
+    save_tensors(tensors, folder / WEIGHTS_NAME)
 
 
-def load_artifact(path: str | os.PathLike[str], checksums: Checksums = "auto", pages: Pages = "mapped") -> Artifact:
-    """Load an artifact that ``quantize`` wrote.
+def load_artifact(
+    path: str | os.PathLike[str],
+    checksums: Checksums = "auto",
+    pages: Pages = "mapped",
+    *,
+    bases: Sequence[str | os.PathLike[str]] = (),
+) -> Artifact:
+    """Load an artifact that ``quantize`` wrote, or a delta of one together with its base.
 
     Args:
-        path: the artifact folder.
+        path: the artifact folder, or a delta that ``quantize --refresh`` wrote.
         checksums: which files to compare with the checksums in the manifest: ``always`` all, ``never`` any, or
             ``auto``: all if they are smaller than 1 GiB together, else the small ones. Sizes, shapes and dtypes are
             checked in any case.
         pages: how tables get into memory. ``mapped``: read from the memory-mapped file on use, so that loading takes no
             time and no memory; ``prefault``: read ahead; ``huge``: copied to memory with 2 MiB pages, the fastest.
+        bases: folders of artifacts that have the files which a delta leaves out: the artifact that it changes, and if
+            that is a delta as well, also the one before.
 
     Raises:
-        ArtifactError: a file is missing, corrupt or changed, or changes meanwhile; names it.
+        ArtifactError: a file is missing, corrupt or changed, or changes meanwhile; or a delta is for another artifact
+            than ``bases``; names it.
         ConfigurationError: ``checksums`` or ``pages`` has another value.
 
     Example:
@@ -169,28 +162,29 @@ def load_artifact(path: str | os.PathLike[str], checksums: Checksums = "auto", p
         >>> artifact.predict((dense, sparse)).shape
         (2,)
     """
-    check_arguments(load_artifact, {"path": path, "checksums": checksums, "pages": pages})
+    check_arguments(load_artifact, {"path": path, "checksums": checksums, "pages": pages, "bases": bases})
     folder = Path(path).expanduser()
     # Files are open from here on, so that a file that takes the place of one that was checked is noticed.
     first = _watched([folder / FILE_NAME])
     manifest = Manifest.read(folder)
-    _check_complete(folder, manifest)
-    names = (WEIGHTS_NAME, CERTIFICATE_NAME, *table_names(manifest))
-    watch = Watch([*first, *_watched([folder / name for name in names if name in manifest.files])])
+    others = tuple(Path(base).expanduser() for base in bases)
+    places = places_of(folder, manifest, others)
+    names = (WEIGHTS_NAME, CERTIFICATE_NAME, *table_names(manifest), *manifest.patch_names)
+    watch = Watch([*first, *_watched([places[name] for name in names if name in manifest.files])])
     if checksums != "never":
-        skipped = large_files(folder, manifest) if checksums == "auto" else {}
-        check_files(folder, manifest, without=skipped.keys())
+        skipped = large_files(places) if checksums == "auto" else {}
+        check_files(places, manifest, without=skipped.keys())
         if skipped:
             size = f"{sum(skipped.values()):,}"
             log.info("%s: skipping the checksums of %s bytes of tables; `inspect --full` checks them", folder, size)
     for name in names:
         if name not in manifest.files:
             raise ArtifactError(f"{folder / FILE_NAME}: has no checksum of {name}. Quantize again.")
-    model = load_model(folder, manifest, pages)
+    model = load_model(places, manifest, pages)
     certificate = read_matching_certificate(folder, manifest)
     for file in watch.files:
         file.check_named()
-    return Artifact(path=folder, model=model, manifest=manifest, certificate=certificate, watch=watch)
+    return Artifact(folder, model, manifest, certificate, watch, others)
 
 
 def read_matching_certificate(folder: Path, manifest: Manifest) -> Certificate:
@@ -215,61 +209,30 @@ def read_matching_certificate(folder: Path, manifest: Manifest) -> Certificate:
     return certificate
 
 
-def large_files(folder: Path, manifest: Manifest) -> dict[str, int]:
-    """Return the sizes of the files that take long to read; empty where all files together are quick to read."""
-    sizes = {name: (folder / name).stat().st_size for name in manifest.files}
-    if sum(sizes.values()) <= _QUICK_BYTES:
-        return {}
-    return {name: size for name, size in sizes.items() if size > _SMALL_BYTES}
-
-
-def check_files(folder: Path, manifest: Manifest, without: Collection[str] = ()) -> None:
-    """Compare every byte of an artifact's files with the checksums in the manifest.
-
-    Args:
-        folder: the artifact folder.
-        manifest: the manifest in it.
-        without: names of files to skip.
-
-    Raises:
-        ArtifactError: a file is missing, or does not match its checksum; names it.
-    """
-    _check_complete(folder, manifest)
-    for name, expected in manifest.files.items():
-        if name not in without and file_sha256(folder / name) != expected:
-            raise ArtifactError(
-                f"{folder / name}: checksum mismatch with {FILE_NAME} (sha256 {expected[:12]}...): the file was "
-                "modified or corrupted. Copy the artifact again, or quantize again."
-            )
-
-
 def _watched(paths: Sequence[Path]) -> list[WatchedFile]:
     """Open the files that exist; the code that needs a missing file reports it."""
     return [WatchedFile(path, ArtifactError) for path in paths if path.is_file()]
 
 
-def _check_complete(folder: Path, manifest: Manifest) -> None:
-    for name in manifest.files:
-        if not (folder / name).is_file():
-            raise ArtifactError(f"{folder / name}: is missing. The artifact is incomplete; quantize again.")
+def load_model(places: Mapping[str, Path], manifest: Manifest, pages: Pages = "mapped") -> Int8DLRM:
+    """Load the model alone, from files that were just written, or whose checksums were compared before.
 
-
-def load_model(folder: Path, manifest: Manifest, pages: Pages = "mapped") -> Int8DLRM:
-    """Load the model alone, from weights that were just written, or whose checksums were compared before."""
-    tensors = _read_tensors(folder / WEIGHTS_NAME)
-    tables = [place(map_table(folder / name), pages) for name in table_names(manifest)]
+    Args:
+        places: the files by name, as ``places_of`` finds them.
+        manifest: the manifest.
+        pages: how tables get into memory, see ``load_artifact``.
+    """
+    tensors = _read_tensors(places[WEIGHTS_NAME])
+    tables = [place(map_table(places[name]), pages) for name in table_names(manifest)]
+    for op, patches in manifest.patches.items():
+        for name in patches:
+            apply_patch(places[name], tables[int(op.removeprefix("tables."))])
     try:
         architecture = Architecture.from_dict(manifest.architecture)
         stated_columns(manifest.columns, architecture, FILE_NAME)
         return from_tensors(architecture, manifest.ops, tensors, tables)
     except (ArtifactError, ConfigurationError, ShapeError) as error:
-        raise ArtifactError(f"{folder}: {error}") from error
-
-
-def table_names(manifest: Manifest) -> list[str]:
-    """Return the names of the files of the packed tables, in order."""
-    count = sum(name.startswith("tables.") for name in manifest.ops)
-    return [file_name(index, manifest.ops[f"tables.{index}"]["dtype"]) for index in range(count)]
+        raise ArtifactError(f"{places[WEIGHTS_NAME].parent}: {error}") from error
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:

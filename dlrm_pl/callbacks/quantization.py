@@ -75,6 +75,7 @@ class QuantizationCallback(pl.Callback):
         allow_nonfinite: bool = False,
         overwrite: bool = False,
         with_vocabulary: bool = False,
+        refresh: str | os.PathLike[str] | None = None,
         until: StopAt | None = None,
     ) -> None:
         super().__init__()
@@ -97,6 +98,7 @@ class QuantizationCallback(pl.Callback):
             allow_nonfinite=allow_nonfinite,
             overwrite=overwrite,
             with_vocabulary=with_vocabulary,
+            refresh=refresh,  # type: ignore[arg-type]  # Becomes a Path there.
         )
         self.listeners: list[TuningListener] = []
         self.outcome: Outcome | None = None

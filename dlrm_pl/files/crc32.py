@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 _POLYNOMIAL = 0xEDB88320  # Of CRC-32 as zip archives have it, with the lowest bit for the highest power.
 
 
@@ -16,17 +18,24 @@ def crc32_of_both(first: int, second: int, second_size: int) -> int:
     Source: ``crc32_combine`` of zlib. Appending a zero bit multiplies a checksum by x modulo the polynomial; that is
     linear, so that the map for many bits is the square of the map for half as many.
     """
-    one_bit = [_POLYNOMIAL, *(1 << bit for bit in range(31))]
+    return _mapped(_appending(second_size), first) ^ second
+
+
+@lru_cache(maxsize=64)
+def _appending(size: int) -> tuple[int, ...]:
+    """Return the map of a checksum that appending so many bytes of zeros is."""
+    one_bit = (_POLYNOMIAL, *(1 << bit for bit in range(31)))
     byte = _squared(_squared(_squared(one_bit)))
-    while second_size:
-        if second_size & 1:
-            first = _mapped(byte, first)
+    result = tuple(1 << bit for bit in range(32))
+    while size:
+        if size & 1:
+            result = tuple(_mapped(byte, column) for column in result)
         byte = _squared(byte)
-        second_size >>= 1
-    return first ^ second
+        size >>= 1
+    return result
 
 
-def _mapped(columns: list[int], vector: int) -> int:
+def _mapped(columns: tuple[int, ...], vector: int) -> int:
     result = 0
     for column in columns:
         if vector & 1:
@@ -35,5 +44,5 @@ def _mapped(columns: list[int], vector: int) -> int:
     return result
 
 
-def _squared(columns: list[int]) -> list[int]:
-    return [_mapped(columns, column) for column in columns]
+def _squared(columns: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(_mapped(columns, column) for column in columns)

@@ -32,6 +32,8 @@ class QuantizationConfig:
         overwrite: replace an artifact in ``output`` that was made with other settings.
         with_vocabulary: put the dataset's dictionaries into the artifact, so that it scores raw values without its
             dataset.
+        refresh: artifact of an earlier checkpoint of the same model, whose recipe is kept: only rows that have changed
+            since are packed, and a delta is written beside ``output``. No recipe is searched.
         calibration_rows: number of rows that calibrate, the first of val; None: as the data module says.
 
     Raises:
@@ -52,6 +54,7 @@ class QuantizationConfig:
     allow_nonfinite: bool = False
     overwrite: bool = False
     with_vocabulary: bool = False
+    refresh: Path | None = None
     calibration_rows: int | None = None
 
     def __post_init__(self) -> None:
@@ -60,6 +63,10 @@ class QuantizationConfig:
             object.__setattr__(self, "output", Path(self.output))
         else:
             raise ConfigurationError(f"output={self.output!r} must be the path of a folder.")
+        if self.refresh is not None:
+            if not isinstance(self.refresh, str | os.PathLike) or not os.fspath(self.refresh):
+                raise ConfigurationError(f"refresh={self.refresh!r} must be the path of an artifact folder.")
+            object.__setattr__(self, "refresh", Path(self.refresh).expanduser())
         check_fields(self)
         criterion = self.tuning.criterion
         if self.eval_func is not None and self.metric is not None:

@@ -12,6 +12,7 @@ from rich.console import Console
 from torch import nn
 from torchmetrics import Metric
 
+from dlrm_pl.artifact.refreshing.base import RefreshBase
 from dlrm_pl.artifact.writing.build import build_artifact
 from dlrm_pl.artifact.writing.outcome import Outcome
 from dlrm_pl.benchmark.latency import InterleavedTimer
@@ -45,6 +46,7 @@ def quantize(
     allow_nonfinite: bool = False,
     overwrite: bool = False,
     with_vocabulary: bool = False,
+    refresh: str | os.PathLike[str] | None = None,
     listeners: Sequence[TuningListener] = (),
 ) -> Outcome:
     """Turn a trained model into a certified int8 artifact; no Trainer is needed.
@@ -65,6 +67,8 @@ def quantize(
         overwrite: replace an artifact in ``output`` that was made with other settings.
         with_vocabulary: put the dataset's dictionaries into the artifact, so that it scores raw values without its
             dataset.
+        refresh: artifact of an earlier checkpoint of the same model, whose recipe is kept: only rows that have changed
+            since are packed, and a delta is written beside ``output``. No recipe is searched.
         listeners: objects that are told of each trial while the search runs.
 
     Returns:
@@ -99,6 +103,7 @@ def quantize(
         allow_nonfinite=allow_nonfinite,
         overwrite=overwrite,
         with_vocabulary=with_vocabulary,
+        refresh=refresh,  # type: ignore[arg-type]
     )
     return quantize_module(module, datamodule, config, listeners=listeners)
 
@@ -127,6 +132,10 @@ def quantize_module(
         raise ConfigurationError(f"Quantization needs a DLRMModule, got {type(module).__name__}.")
     check_data(datamodule)
     datamodule.setup("test")
+    base = None if config.refresh is None else RefreshBase.load(config.refresh, module.model)
+    if base is not None:
+        with_vocabulary = config.with_vocabulary or base.has_vocabulary
+        config = dataclasses.replace(config, tuning=base.settings(config.tuning), with_vocabulary=with_vocabulary)
     data = _rows_of(module, datamodule, config)
     encoder: RowEncoder | None = getattr(datamodule, "encoder") if config.with_vocabulary else None  # noqa: B009
     eval_func = config.eval_func
@@ -153,6 +162,7 @@ def quantize_module(
                 progress=display.packed,
                 overwrite=config.overwrite,
                 encoder=encoder,
+                base=base,
             )
     finally:
         bags.nonfinite_as_zero = False

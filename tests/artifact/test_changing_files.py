@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+import dlrm_pl.artifact.files as files_module
 import dlrm_pl.artifact.store as store_module
 from dlrm_pl.artifact.manifest import file_sha256
 from dlrm_pl.artifact.store import load_artifact
@@ -43,7 +44,7 @@ from tests.support.artifacts import build, data
 def test_second_run_replaces_the_first_and_gives_the_same_weights(tmp_path: Path) -> None:
     first = build(tmp_path / "a")
     weights = {path.name: file_sha256(path) for path in first.path.glob("*.safetensors")}
-    assert len(weights) == 4
+    assert len(weights) == 5
     second = build(tmp_path / "a")
     assert {path.name: file_sha256(path) for path in second.path.glob("*.safetensors")} == weights
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a"]  # nothing temporary is left
@@ -74,8 +75,8 @@ def test_large_artifact_has_its_small_files_checked_and_the_rest_said(
 ) -> None:
     table = artifact_path / "table-00-int8.safetensors"
     size = table.stat().st_size
-    monkeypatch.setattr(store_module, "_QUICK_BYTES", 1000)
-    monkeypatch.setattr(store_module, "_SMALL_BYTES", size - 1)
+    monkeypatch.setattr(files_module, "_QUICK_BYTES", 1000)
+    monkeypatch.setattr(files_module, "_SMALL_BYTES", size - 1)
     large = [path for path in artifact_path.glob("*") if path.stat().st_size >= size and path.name != "manifest.json"]
     with caplog.at_level(logging.INFO):
         load_artifact(artifact_path)
@@ -85,7 +86,7 @@ def test_large_artifact_has_its_small_files_checked_and_the_rest_said(
     with pytest.raises(ArtifactError, match="checksum mismatch with manifest"):
         load_artifact(artifact_path, checksums="always")
     certificate = artifact_path / "certificate.json"
-    monkeypatch.setattr(store_module, "_SMALL_BYTES", certificate.stat().st_size)
+    monkeypatch.setattr(files_module, "_SMALL_BYTES", certificate.stat().st_size)
     certificate.write_text(certificate.read_text().replace('"seed": 9527', '"seed": 9528'))
     with pytest.raises(ArtifactError, match=r"certificate\.json: checksum mismatch with manifest"):
         load_artifact(artifact_path)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-import dlrm_pl.artifact.store as store_module
+import dlrm_pl.artifact.files as files_module
 from dlrm_pl import inspection
 from dlrm_pl.artifact.manifest import Manifest, file_sha256
 from dlrm_pl.artifact.store import load_artifact, recognize_artifact
@@ -40,8 +40,8 @@ def test_inspect_compares_all_files_when_asked_and_says_so_when_not(
     content = bytearray((artifact_path / name).read_bytes())
     content[-1] ^= 1
     (artifact_path / name).write_bytes(content)
-    monkeypatch.setattr(store_module, "_QUICK_BYTES", 0)
-    monkeypatch.setattr(store_module, "_SMALL_BYTES", 0)
+    monkeypatch.setattr(files_module, "_QUICK_BYTES", 0)
+    monkeypatch.setattr(files_module, "_SMALL_BYTES", 0)
     assert "; `--full` checks every byte" in inspection.describe(artifact_path)
     with pytest.raises(ArtifactError, match=rf"{name}: checksum mismatch with manifest"):
         inspection.describe(artifact_path, full=True)

@@ -23,6 +23,7 @@ from dlrm_pl.data.formats.dataset_folder import describe
 from dlrm_pl.data.loading.datamodule import DLRMDataModule
 from dlrm_pl.errors import ArtifactError, CheckpointError, DataFormatError, DatasetError, VerificationError
 from dlrm_pl.kernels.int8.selection import isa
+from dlrm_pl.model.checkpoints.earlier_checksum import earlier_checksum
 from dlrm_pl.model.checkpoints.file import open_checkpoint
 from dlrm_pl.model.load import load_dlrm
 from dlrm_pl.model.training.lightning_module import DLRMModule
@@ -222,22 +223,23 @@ def test_other_rows_of_the_same_vocabulary_are_not_those_that_were_certified(
     assert verify_artifact(certified[0], dataset_copy, force=True, tolerance=1.0).rows == 2000
 
 
-@pytest.mark.parametrize("states_checksum", [True, False])
+@pytest.mark.parametrize("stated", ["now", "by earlier versions", "not"])
 def test_flipped_bit_of_a_table_is_named_and_not_measured(
     certified: tuple[Artifact, Path],
     synthetic_folder: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    states_checksum: bool,
+    stated: str,
 ) -> None:
     monkeypatch.setattr("dlrm_pl.model.checkpoints.tensors.SMALL_BYTES", 0)  # As if it were a large table.
     artifact, ckpt_path = certified
-    assert len(artifact.certificate.model_checksum) == 64
+    assert len(artifact.certificate.model_checksum) == len("blake3:") + 64
     assert artifact.manifest.model_checksum == artifact.certificate.model_checksum
-    if not states_checksum:  # As in certificates of earlier versions.
-        artifact = dataclasses.replace(
-            artifact, certificate=dataclasses.replace(artifact.certificate, model_checksum="")
-        )
+    if stated != "now":
+        checksum = earlier_checksum(load_dlrm(ckpt_path)) if stated == "by earlier versions" else ""
+        certificate = dataclasses.replace(artifact.certificate, model_checksum=checksum)
+        artifact = dataclasses.replace(artifact, certificate=certificate)
+        assert verify_artifact(artifact, synthetic_folder, ckpt_path=ckpt_path).measured_drop
     name = "model.embedding_bags.tables.3.weight"
     content = bytearray(ckpt_path.read_bytes())
     content[open_checkpoint(ckpt_path)["state_dict"][name].offset] ^= 1
@@ -248,8 +250,13 @@ def test_flipped_bit_of_a_table_is_named_and_not_measured(
         verify_artifact(artifact, synthetic_folder, ckpt_path=tmp_path / "flipped.ckpt")
 
 
+@pytest.mark.parametrize("stated", ["now", "by earlier versions"])
 def test_checkpoint_of_other_rows_that_the_fingerprint_does_not_see_is_refused(
-    certified: tuple[Artifact, Path], synthetic_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    certified: tuple[Artifact, Path],
+    synthetic_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    stated: str,
 ) -> None:
     monkeypatch.setattr("dlrm_pl.artifact.fingerprint._ROWS", 2)  # The first and the last.
     artifact, ckpt_path = certified
@@ -258,9 +265,10 @@ def test_checkpoint_of_other_rows_that_the_fingerprint_does_not_see_is_refused(
     torch.save(checkpoint, tmp_path / "other.ckpt")
     fingerprints = [model_fingerprint(load_dlrm(path)) for path in (ckpt_path, tmp_path / "other.ckpt")]
     assert fingerprints[0] == fingerprints[1]
-    certificate = dataclasses.replace(artifact.certificate, model_fingerprint=fingerprints[0])
+    checksum = artifact.certificate.model_checksum if stated == "now" else earlier_checksum(load_dlrm(ckpt_path))
+    certificate = dataclasses.replace(artifact.certificate, model_fingerprint=fingerprints[0], model_checksum=checksum)
     artifact = dataclasses.replace(artifact, certificate=certificate)
-    with pytest.raises(CheckpointError, match=r"other\.ckpt: its checksum is \w{64}, but the artifact"):
+    with pytest.raises(CheckpointError, match=r"other\.ckpt: its checksum is (blake3:)?\w{64}, but the artifact"):
         verify_artifact(artifact, synthetic_folder, ckpt_path=tmp_path / "other.ckpt")
 
 

@@ -138,7 +138,7 @@ def test_tables_of_a_model_that_differs_in_one_row_are_kept(tmp_path: Path) -> N
     output = tmp_path / "tables"
     export_tables(tmp_path / "one.ckpt", output, RowFormat(8))
     before = (output / "tables.json").read_bytes()
-    with pytest.raises(OutputError, match=r"model_checksum changed from [0-9a-f.]+ to .*--overwrite"):
+    with pytest.raises(OutputError, match=r"model_checksum changed from blake3:[0-9a-f.]+ to .*--overwrite"):
         export_tables(tmp_path / "other.ckpt", output, RowFormat(8))
     assert (output / "tables.json").read_bytes() == before
     export_tables(tmp_path / "other.ckpt", output, RowFormat(8), overwrite=True)

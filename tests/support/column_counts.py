@@ -25,6 +25,8 @@ OTHER_NUMBERS = {
     },
     "data/synthetic/world.py": {"steps=40": "of a bisection"},
     "documents/yaml_text.py": {"_MAX_DIGITS = 40": "digits of a number"},
+    "kernels/hashing/cpp/hashing.cpp": {"{2, 6, 3, 10, 7, 0, 4, 13,": "an order of words"},
+    "kernels/hashing/fallback.py": {"(2, 6, 3, 10, 7, 0, 4, 13,": "an order of words"},
     "files/destinations.py": {"_MOST_LINKS = 40": "links that Linux follows"},
     "kernels/int8/pages.py": {"26 instead of 45 million rows": "a measurement"},
     "quantization/search/strategies/random.py": {"JMLR 13": "the volume of a journal"},

@@ -13,8 +13,9 @@ from dlrm_pl.data.formats.dataset_folder import DatasetFolder
 from dlrm_pl.data.formats.row_identity import checksum_of_rows
 from dlrm_pl.data.loading.dataset import ClickDataset
 from dlrm_pl.errors import CheckpointError, DatasetError
-from dlrm_pl.model.checkpoints.checksum import model_checksum, parameter_checksums
+from dlrm_pl.model.checkpoints.checksum import PREFIX, model_checksum, parameter_checksums
 from dlrm_pl.model.checkpoints.contract import CheckpointContract
+from dlrm_pl.model.checkpoints.earlier_checksum import earlier_checksum
 from dlrm_pl.model.checkpoints.tensors import check_tensors
 from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.model.load import load_dlrm
@@ -91,11 +92,13 @@ def float_model(path: Path, certificate: Certificate) -> DLRM:
     assert model.weights_file is not None  # It was just loaded from one.
     tensors = model.weights_file.tensors
     actual, expected, what = model_fingerprint(model), certificate.model_fingerprint, "fingerprint"
-    if actual == expected and certificate.model_checksum:  # Certificates of earlier versions have none.
+    if actual == expected and certificate.model_checksum.startswith(PREFIX):
         actual, expected = model_checksum(model, parameter_checksums(model, tensors)), certificate.model_checksum
         what = "checksum"
     else:
         check_tensors((tensor, name) for name, tensor in tensors.items())  # Is it damaged, or another model?
+        if actual == expected and certificate.model_checksum:  # Certificates of the first versions have none.
+            actual, expected, what = earlier_checksum(model), certificate.model_checksum, "checksum"
     if actual != expected:
         raise CheckpointError(
             f"{path}: its {what} is {actual}, but the artifact was made from {expected}. Give the checkpoint that it "

@@ -11,10 +11,12 @@ import shutil
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from dlrm_pl.artifact.certificate.certificate import Certificate
 from dlrm_pl.artifact.certificate.file import write_certificate
 from dlrm_pl.artifact.columns import check_encoder
+from dlrm_pl.artifact.digests import save_digests
 from dlrm_pl.artifact.fingerprint import model_fingerprint
 from dlrm_pl.artifact.manifest import (
     CERTIFICATE_NAME,
@@ -25,6 +27,9 @@ from dlrm_pl.artifact.manifest import (
     Manifest,
     file_sha256,
 )
+from dlrm_pl.artifact.refreshing.base import RefreshBase
+from dlrm_pl.artifact.refreshing.delta import delta_path, planned_delta, write_delta
+from dlrm_pl.artifact.refreshing.packer import refreshing_packer
 from dlrm_pl.artifact.store import load_model, recognize_artifact, save_weights
 from dlrm_pl.artifact.tensors import to_tensors
 from dlrm_pl.artifact.writing.certified import certified
@@ -34,7 +39,7 @@ from dlrm_pl.artifact.writing.search_identity import name_of_score, search_ident
 from dlrm_pl.artifact.writing.sensitivities import Sensitivities
 from dlrm_pl.data.encoding.vocabulary_file import VOCABULARY_NAME, save_encoder
 from dlrm_pl.data.formats.row_encoder import RowEncoder
-from dlrm_pl.files.atomic import atomic_folder
+from dlrm_pl.files.atomic import atomic_folder, check_folder
 from dlrm_pl.files.destinations import resolved
 from dlrm_pl.files.free_space import require_free_space
 from dlrm_pl.files.replacement import PlannedOutput
@@ -74,6 +79,7 @@ def build_artifact(
     progress: Callable[[int], None] | None = None,
     overwrite: bool = False,
     encoder: RowEncoder | None = None,
+    base: RefreshBase | None = None,
 ) -> Outcome:
     """Search for a recipe, save the quantized model, certify what was saved, and put the folder in place.
 
@@ -91,6 +97,8 @@ def build_artifact(
         progress: called with the number of bytes of float tables that were read and packed.
         overwrite: replace an earlier artifact that was made with other settings.
         encoder: dictionaries of the dataset, to go into the artifact; None: it has none.
+        base: earlier artifact whose recipe and tables are taken over, and from which a delta is written; None: a recipe
+            is searched, and all tables are packed.
 
     Returns:
         The folder, its manifest and certificate, and all trials.
@@ -117,18 +125,27 @@ def build_artifact(
     output = Path(output)
     if encoder is not None:
         check_encoder(encoder, data.columns, model.architecture)
-    limits = {"timeout_s": settings.timeout_s, "max_trials": settings.max_trials, "stop_at": settings.stop_at}
+    limits: dict[str, Any] = {
+        "timeout_s": settings.timeout_s,
+        "max_trials": settings.max_trials,
+        "stop_at": settings.stop_at,
+    }
     planned = partial(PlannedOutput, "quantize", recognize=recognize_artifact, overwrite=overwrite)
     # All but the weights is known; their checksum comes from reading them.
     identity = search_identity("", model, data, settings, eval_func)
     del identity["model"]
+    if base is not None:
+        limits |= base.identity()
+        check_folder(delta_path(output), planned_delta(identity | limits, overwrite))
     with atomic_folder(output, planned(identity | limits)) as folder:
         log.info("%s", _plan(model, settings, folder))
         if loose := settings.criterion.loose:
             log.warning("%s: this tolerates more than 10 %%, which is rarely intended; 0.001 is 0.1 %%", loose)
         checksums = parameter_checksums(model, {} if model.weights_file is None else model.weights_file.tensors)
-        packer = table_packer(model, folder, progress, checksums)
-        start = first_recipe(model, settings)
+        if base is None:
+            packer, start = table_packer(model, folder, progress, checksums), first_recipe(model, settings)
+        else:
+            packer, start = refreshing_packer(base, model, folder, progress, checksums), base.recipe
         packer.packed(start.tables)  # Before the first trial, so that a damaged table stops it here.
         checksum = model_checksum(model, checksums)  # Of tables that were packed it is known already.
         identity = search_identity(checksum, model, data, settings, eval_func)
@@ -155,9 +172,10 @@ def build_artifact(
         lines = "".join(json.dumps(trial.to_dict()) + "\n" for trial in result.trials)
         (folder / TRIALS_NAME).write_text(lines, encoding="utf-8")
         tables = packer.keep(result.best.recipe.tables)
+        save_digests(checksums, folder)
         manifest = _manifest(model, checksum, result, data, packer)
         # What is certified is what stands on disk, loaded as a server loads it.
-        served = load_model(folder, manifest)
+        served = load_model({name: folder / name for name in (WEIGHTS_NAME, *tables)}, manifest)
         score = name_of_score(eval_func)
         certificate, certification = certified(model, served, result, data, settings, manifest, score)
         model.watch.check()  # All that was found out is of one and the same file.
@@ -177,6 +195,9 @@ def build_artifact(
             names.append(STUDY_NAME)
         manifest.files.update(tables | {name: file_sha256(folder / name) for name in names})
         manifest.write(folder)
+    if base is not None:
+        size = write_delta(output, base, planned_delta(made_from, overwrite))
+        log.info("delta: %s in %s", format_bytes(size), delta_path(output))
     if not result.interrupted:
         trial_log.discard()
     log.info("peak memory of this process so far: %s", format_bytes(_peak_memory_bytes()))
@@ -233,6 +254,7 @@ def _manifest(model: DLRM, checksum: str, result: TuningResult, data: RowSets, p
         model_fingerprint=model_fingerprint(model),
         model_checksum=checksum,
         columns=data.columns.statement() if data.columns else {},
+        patches=packer.patches,
         machine=describe_machine(),
         accepted=result.accepted,
         nonfinite_rows={f"tables.{index}": count for index, count in sorted(packer.nonfinite_rows.items())},

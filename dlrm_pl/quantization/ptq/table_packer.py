@@ -13,7 +13,7 @@ from dlrm_pl.errors import NonFiniteError
 from dlrm_pl.files.mapped import madvise
 from dlrm_pl.kernels.int8.ops import pack_rows_into
 from dlrm_pl.kernels.int8.pages import empty_table
-from dlrm_pl.model.checkpoints.checksum import ParameterChecksum, block_rows
+from dlrm_pl.model.checkpoints.checksum import ParameterChecksum, segment_rows
 from dlrm_pl.runtime.table_file import file_name, map_table, storage_dtype, write_table
 from dlrm_pl.runtime.tables import TableDtype, row_bytes
 
@@ -51,6 +51,11 @@ class TablePacker:
         self._buffers: list[Tensor] = []
         self.nonfinite_rows: dict[int, int] = {}
         """Number of rows with NaN or infinity by table, for packed tables that have some."""
+
+    @property
+    def patches(self) -> dict[str, list[str]]:
+        """Files with changed rows, by the op of their table; these tables have none."""
+        return {}
 
     def packed(self, dtypes: Sequence[TableDtype]) -> list[Tensor]:
         """Tables in the given dtypes: uint8 ``[rows, row_bytes]`` for int8 and int4, otherwise float ``[rows, D]``.
@@ -110,7 +115,7 @@ class TablePacker:
         """Packed rows in two alternating buffers: new memory would take longer than the packing."""
         rows, dim = self._tables[index].shape
         kind, row_size = storage_dtype(dtype), row_bytes(dtype, dim)
-        needed = min(rows, block_rows(dim)) * row_size
+        needed = min(rows, segment_rows(dim)) * row_size
         if not self._buffers or len(self._buffers[0]) < needed:
             self._buffers = [torch.empty(needed, dtype=torch.uint8) for _ in range(2)]
         for start, block in self._summed_blocks(index):
@@ -138,7 +143,7 @@ class TablePacker:
     def _float_blocks(self, index: int) -> Iterator[tuple[int, Tensor]]:
         """First row and rows of each block, while the next block is read ahead from the disk."""
         table = self._tables[index]
-        size = block_rows(table.shape[1])
+        size = segment_rows(table.shape[1])
         for start in range(0, table.shape[0], size):
             block = table[start : start + size]
             following = table[start + size : start + 2 * size]
@@ -148,29 +153,34 @@ class TablePacker:
             self._progress(block.numel() * block.element_size())
 
     def _pack_block(self, index: int, start: int, block: Tensor, dtype: TableDtype, out: Tensor) -> None:
-        row = _pack_into(block, dtype, out)
+        row = pack_into(block, dtype, out)
         if row is None:
             return
-        bad = int(_nonfinite(block).sum())
+        bad = int(rows_not_finite(block).sum())
         if bad:
             if not self._allow_nonfinite:
-                raise self._refusal()
+                raise self.refusal()
             self.nonfinite_rows[index] = self.nonfinite_rows.get(index, 0) + bad
             block = torch.nan_to_num(block, nan=0.0, posinf=0.0, neginf=0.0)
-            row = _pack_into(block, dtype, out)
+            row = pack_into(block, dtype, out)
         if row is not None:
-            raise NonFiniteError(
-                f"table {index}: row {start + row} holds {block[row].abs().max().item()}, which {dtype} cannot hold. "
-                "Choose int8 or fp32 for this table."
-            )
+            raise self.unheld(index, start + row, block[row], dtype)
 
-    def _refusal(self) -> NonFiniteError:
+    @staticmethod
+    def unheld(index: int, row: int, values: Tensor, dtype: TableDtype) -> NonFiniteError:
+        """Make the error about a row whose finite values a dtype cannot hold."""
+        return NonFiniteError(
+            f"table {index}: row {row} holds {values.abs().max().item()}, which {dtype} cannot hold. Choose int8 or "
+            "fp32 for this table."
+        )
+
+    def refusal(self) -> NonFiniteError:
         """Make the error that counts such rows in all tables, which reads them to the end."""
         found = []
         for index, table in enumerate(self._tables):
             count, first = 0, -1
             for start, block in self._float_blocks(index):
-                bad = _nonfinite(block)
+                bad = rows_not_finite(block)
                 if not count and bad.any():
                     first = start + int(bad.nonzero()[0])
                 count += int(bad.sum())
@@ -182,17 +192,17 @@ class TablePacker:
         )
 
 
-def _pack_into(block: Tensor, dtype: TableDtype, out: Tensor) -> int | None:
+def pack_into(block: Tensor, dtype: TableDtype, out: Tensor) -> int | None:
     """Pack rows; returns the first that is not finite, or that fp16 cannot hold."""
     if dtype in ("int8", "int4"):
         return pack_rows_into(block, dtype, out)
     out.copy_(block)
     if dtype == "fp32" and bool(torch.isfinite(block.sum())):
         return None  # A finite sum has finite terms, and is cheaper than looking at each.
-    bad = _nonfinite(out)
+    bad = rows_not_finite(out)
     return int(bad.nonzero()[0]) if bad.any() else None
 
 
-def _nonfinite(rows: Tensor) -> Tensor:
+def rows_not_finite(rows: Tensor) -> Tensor:
     """Whether each row holds NaN or infinity."""
     return torch.isfinite(rows).all(dim=1).logical_not()

@@ -24,7 +24,7 @@
 #include <cstdio>
 #include <cstring>
 
-#include "crc32.h"
+#include "../../kernels/cpp/crc32.h"
 
 #define EXPORT extern "C" __attribute__((visibility("default")))
 
@@ -243,7 +243,7 @@ using namespace dlrm::saving;
 EXPORT int64_t dlrm_saving_version() { return 1; }
 
 EXPORT uint32_t dlrm_saving_crc32(uint32_t crc, const uint8_t* data, int64_t size) {
-    return crc32(crc, data, static_cast<size_t>(size));
+    return dlrm::crc32(crc, data, static_cast<size_t>(size));
 }
 
 EXPORT int64_t dlrm_saving_job_bytes() { return sizeof(Job); }
@@ -253,7 +253,7 @@ EXPORT int64_t dlrm_saving_progress_bytes() { return sizeof(Progress); }
 EXPORT int64_t dlrm_saving_begin(
     Job* job, int32_t file, const Part* parts, int64_t num_parts, const Patch* patches, int64_t num_patches,
     uint32_t* checksums, Progress* progress, int64_t releases) {
-    crc32(0, nullptr, 0);  // Makes the tables, which a child could not do.
+    dlrm::crc32(0, nullptr, 0);  // Makes the tables, which a child could not do.
     void* buffer = mmap(nullptr, BUFFER, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (buffer == MAP_FAILED) return 0;
     *job = Job{parts, num_parts, patches, num_patches, checksums, progress, static_cast<uint8_t*>(buffer), 0, 0, 0, 0,

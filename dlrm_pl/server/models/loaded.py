@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,7 @@ class LoadedModel:
         pages: how tables are kept in memory.
         checksums: which files are compared with their checksums.
         allow_not_accepted: whether the artifact may be one that quantization did not accept.
+        bases: other versions, whose tables a delta shares.
 
     Raises:
         ArtifactError: the artifact is damaged, was not accepted, or gives scores that are no numbers.
@@ -47,8 +49,9 @@ class LoadedModel:
         pages: Pages = "mapped",
         checksums: Checksums = "auto",
         allow_not_accepted: bool = False,
+        bases: Sequence[Path] = (),
     ) -> None:
-        self.artifact: Artifact = load_artifact(folder, checksums, pages)
+        self.artifact: Artifact = load_artifact(folder, checksums, pages, bases=bases)
         if not self.artifact.manifest.accepted and not allow_not_accepted:
             raise ArtifactError(
                 f"{folder}: was not accepted, since its certificate says {self.artifact.certificate.outcome!r}: "

@@ -179,6 +179,7 @@ class ServedModel:
             pages=settings.pages,
             checksums=settings.checksums,
             allow_not_accepted=settings.allow_not_accepted,
+            bases=found.others,
         )
         batcher = Batcher(model.score, self._executor, self._limits, merges=model.merges, observe=self._observe)
         return ServedVersion(model, batcher, found.snapshot)

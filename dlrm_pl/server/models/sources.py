@@ -21,11 +21,13 @@ class FoundVersion:
         folder: the folder.
         version: name of the version; None: the artifact names itself.
         snapshot: state of its files.
+        others: the folders of all other versions, whose tables a delta shares, the newest first.
     """
 
     folder: Path
     version: str | None
     snapshot: Snapshot
+    others: tuple[Path, ...] = ()
 
 
 def find_versions(folder: Path, keep: int) -> list[FoundVersion]:
@@ -53,8 +55,12 @@ def find_versions(folder: Path, keep: int) -> list[FoundVersion]:
             f"{folder}: is not an artifact, as {FILE_NAME} is missing, and has no folders of artifacts named by "
             "numbers either. Give a folder that `quantize` wrote."
         )
-    newest = sorted(numbered)[-keep:]
-    return [FoundVersion(numbered[number], str(number), _snapshot(numbered[number])) for number in newest]
+    found = []
+    for number in sorted(numbered)[-keep:]:
+        folder = numbered[number]
+        others = tuple(numbered[other] for other in sorted(numbered, reverse=True) if other != number)
+        found.append(FoundVersion(folder, str(number), _snapshot(folder), others))
+    return found
 
 
 def _snapshot(folder: Path) -> Snapshot:

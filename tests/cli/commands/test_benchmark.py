@@ -146,7 +146,7 @@ def test_checkpoint_of_other_rows_that_the_fingerprint_does_not_see(
     artifact = Path(shutil.copytree(fitted / "artifact", tmp_path / "artifact"))
     for name in ("certificate.json", "manifest.json"):
         change(artifact, name, ("model_fingerprint",), fingerprint)
-    message = r"other\.ckpt: its checksum is \w{64}, but the artifact"
+    message = r"other\.ckpt: its checksum is blake3:\w{64}, but the artifact"
     expect_error(capsys, message, "benchmark", "--artifact", artifact, "--ckpt_path", tmp_path / "other.ckpt", *SHORT)
 
 

@@ -46,13 +46,13 @@ def test_full_disk_under_a_file_is_told_with_its_place(capsys: pytest.CaptureFix
 def test_full_disk_under_an_artifact(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, fitted: Path, tmp_path: Path
 ) -> None:
-    from dlrm_pl.artifact import store
+    from dlrm_pl.files import tensor_file
 
     def full(tensors: object, path: Path, **kwargs: object) -> None:
         path.write_bytes(b"half")
         raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
 
-    monkeypatch.setattr(store, "save_file", full)
+    monkeypatch.setattr(tensor_file, "save_file", full)
     arguments = ("quantize", "-c", fitted / "config.yaml", "--ckpt_path", fitted / "run" / "model.ckpt")
     expect_error(capsys, r"disk is full: .*safetensors", *arguments, "--output", tmp_path / "a")
     # Nothing but the log of the trials, from which the next run goes on.

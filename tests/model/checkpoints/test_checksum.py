@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 
-import dlrm_pl.model.checkpoints.checksum as checksum_module
 from dlrm_pl.artifact.fingerprint import model_fingerprint
 from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.model.checkpoints.checksum import model_checksum, parameter_checksums
 from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.quantization.ptq.quantize import table_packer
+from tests.support.segments import read_in_segments
 
 LARGE = Architecture(table_sizes=(9000, 3), embedding_dim=4, bottom_mlp=(3, 4), top_mlp=(5, 1))
 
@@ -33,7 +33,7 @@ def checksum(model: DLRM) -> str:
 def test_row_that_the_fingerprint_does_not_see_changes_the_checksum(
     model: DLRM, monkeypatch: pytest.MonkeyPatch, rows: int
 ) -> None:
-    monkeypatch.setattr(checksum_module, "_BLOCK_BYTES", rows * 16)
+    read_in_segments(monkeypatch, rows * 16)
     before = checksum(model), model_fingerprint(model)
     with torch.no_grad():
         next(model.embedding_bags.parameters())[1, 2] += 1  # Every second row is in the sample.
@@ -57,7 +57,7 @@ def test_every_parameter_counts(model: DLRM) -> None:
 def test_checksum_that_is_made_while_tables_are_packed_is_the_same(
     model: DLRM, tmp_path: Path, dtypes: tuple[str, str], in_file: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checksum_module, "_BLOCK_BYTES", 1000 * 16)
+    read_in_segments(monkeypatch, 1000 * 16)
     checksums = parameter_checksums(model, {})
     packer = table_packer(model, tmp_path if in_file else None, checksums=checksums)
     packer.packed(dtypes)  # type: ignore[arg-type]

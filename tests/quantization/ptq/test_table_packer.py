@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-import dlrm_pl.model.checkpoints.checksum as checksum_module
 from dlrm_pl.errors import NonFiniteError
 from dlrm_pl.quantization.ptq.table_packer import TablePacker
 from dlrm_pl.runtime.tables import TABLE_DTYPES, TableDtype
+from tests.support.segments import read_in_segments
 
 
 def weights(*sizes: int, dim: int = 6) -> list[torch.Tensor]:
@@ -38,7 +38,7 @@ def test_blocks_and_files_change_no_bit(
     table = weights(rows, dim=dim)
     whole = TablePacker(table).packed((dtype,))[0]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(checksum_module, "_BLOCK_BYTES", 4 * dim * block)
+        read_in_segments(patch, 4 * dim * block)
         folder = tmp_path_factory.mktemp("tables")
         packer = TablePacker(table, folder)
         in_file = packer.packed((dtype,))[0]
@@ -69,7 +69,7 @@ def test_only_the_files_of_the_kept_tables_stay(tmp_path: Path) -> None:
 
 
 def test_progress_counts_the_bytes_that_were_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checksum_module, "_BLOCK_BYTES", 100)
+    read_in_segments(monkeypatch, 100)
     read: list[int] = []
     TablePacker(weights(40, 30), progress=read.append).packed(("int8", "int4"))
     assert sum(read) == 70 * 6 * 4
@@ -89,7 +89,7 @@ def damaged() -> list[torch.Tensor]:
 def test_nonfinite_rows_are_counted_in_all_tables(
     dtype: TableDtype, block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checksum_module, "_BLOCK_BYTES", block)
+    read_in_segments(monkeypatch, block)
     message = "table 1: 3 of 40 rows, the first is row 7; table 2: 1 of 5 rows, the first is row 2"
     with pytest.raises(NonFiniteError, match=message):
         TablePacker(damaged()).packed((dtype,) * 3)
@@ -107,7 +107,7 @@ def test_nonfinite_rows_of_a_table_that_stays_fp32_are_found_when_it_is_written(
 def test_nonfinite_values_are_read_as_zero_when_allowed(
     dtype: TableDtype, block: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checksum_module, "_BLOCK_BYTES", block)
+    read_in_segments(monkeypatch, block)
     clean = [torch.nan_to_num(table, nan=0.0, posinf=0.0, neginf=0.0) for table in damaged()]
     for folder in (None, tmp_path):
         packer = TablePacker(damaged(), folder, allow_nonfinite=True)

@@ -12,7 +12,7 @@
 #include <immintrin.h>
 #endif
 
-namespace dlrm::saving {
+namespace dlrm {
 
 struct CrcTables {
     uint32_t of[16][256];
@@ -99,4 +99,4 @@ inline uint32_t crc32(uint32_t crc, const uint8_t* data, size_t size) {
     return ~crc_by_tables(tables, crc, data, size);
 }
 
-}  // namespace dlrm::saving
+}  // namespace dlrm

@@ -1,0 +1,207 @@
+"""Time of ``quantize --refresh`` beside a whole ``quantize``, of a checkpoint in which 1 % of the rows changed.
+
+Makes a checkpoint with the proportions of the Terabyte tables capped at 40 million rows (dimension 128), an artifact of
+it, and the same checkpoint with 1 % of the rows changed: once in runs, as training leaves them where categories are
+numbered by their frequency, and once scattered. Every command is a process; its certification is timed inside and
+subtracted. The new checkpoint is read into the system's cache before each, or dropped from it with ``--cold``.
+
+    python benchmarks/refresh.py
+    python benchmarks/refresh.py --gb 2 --repeats 3
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import torch
+import yaml
+from large_checkpoint import DIM, MLPS, ROOT, Random, architecture_of, forget, label, write_dataset
+from machine import machine
+
+from dlrm_pl.artifact.store import load_artifact
+from dlrm_pl.model.architecture import Architecture
+from dlrm_pl.model.checkpoints.contract import CheckpointContract
+from dlrm_pl.model.dlrm import DLRM
+from dlrm_pl.model.embeddings import TABLE_KEY
+from dlrm_pl.model.load import load_dlrm
+from tests.support.files.torch_files import save_sparse
+
+CHANGED_SHARE = 0.01
+_RUN_ROWS = 500
+
+# Runs a command of the program, and prints the seconds that it certified for.
+_TIMED = """
+import sys, time
+import dlrm_pl.artifact.writing.build as build
+certified, spent = build.certified, []
+def timed(*arguments, **options):
+    began = time.perf_counter()
+    result = certified(*arguments, **options)
+    spent.append(time.perf_counter() - began)
+    return result
+build.certified = timed
+from dlrm_pl.cli.main import main
+status = main(sys.argv[1:])
+print("certified in", *spent, "status", status)
+"""
+
+
+def changed_rows(rows: int, kind: str) -> np.ndarray:
+    """Return the numbers of the rows of a table that change."""
+    rng = np.random.default_rng(rows)
+    count = int(rows * CHANGED_SHARE)
+    if kind == "scattered":
+        return np.sort(rng.choice(rows, count, replace=False))
+    runs = -(-count // _RUN_ROWS)
+    starts = np.sort(rng.choice(max(1, rows // _RUN_ROWS), min(runs, max(1, rows // _RUN_ROWS)), replace=False))
+    found = (starts[:, None] * _RUN_ROWS + np.arange(_RUN_ROWS)).ravel()
+    return found[found < rows][:count]
+
+
+class Retrained(Random):
+    """The rows of ``Random``, of which some were changed."""
+
+    kind = "scattered"
+
+    def write(self, handle: BinaryIO, offset: int) -> None:
+        """Write the rows."""
+        super().write(handle, offset)
+        for row in changed_rows(self.shape[0], self.kind):
+            handle.seek(offset + int(row) * 4 * DIM)
+            handle.write(np.full(DIM, 0.001 * (row % 97 + 1), np.float32).tobytes())
+
+
+class RetrainedInRuns(Retrained):
+    """The same with runs of changed rows."""
+
+    kind = "in runs"
+
+
+def write_checkpoint(path: Path, architecture: Architecture, kind: type[Random]) -> None:
+    """Write a checkpoint of this package."""
+    torch.manual_seed(1 if kind is Random else 2)
+    small = DLRM(Architecture((3,) * architecture.num_tables, DIM, **MLPS))
+    torch.manual_seed(1)
+    first = DLRM(Architecture((3,) * architecture.num_tables, DIM, **MLPS))
+    state: dict[str, object] = {}
+    for name, tensor in first.state_dict().items():
+        # The Linears change a little, as all of them do in training.
+        state[f"model.{name}"] = tensor if kind is Random else tensor + 0.001 * small.state_dict()[name]
+    for index, rows in enumerate(architecture.table_sizes):
+        state[f"model.{TABLE_KEY.format(index)}"] = kind((rows, DIM))
+    contents: dict[str, object] = {
+        "state_dict": state,
+        "epoch": 0,
+        "global_step": 1,
+        "hyper_parameters": {**architecture.to_dict(), "_instantiator": "pytorch_lightning.cli.instantiate_module"},
+    }
+    CheckpointContract(architecture, "").write(contents)
+    save_sparse(contents, path, "zip")
+
+
+def timed(arguments: list[object]) -> float:
+    """Run a command of the program, and return its seconds without the certification."""
+    began = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-c", _TIMED, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    seconds = time.perf_counter() - began
+    found = re.search(r"certified in ([\d.]+)", done.stdout)
+    if found is None:
+        sys.exit(f"{arguments}: exit status {done.returncode}\n{done.stdout}\n{done.stderr}")
+    return seconds - float(found[1])
+
+
+def read(path: Path, cold: bool) -> None:
+    """Put a file into the system's cache, or drop it from there."""
+    if cold:
+        forget(path)
+        return
+    with path.open("rb", buffering=0) as handle:
+        buffer = bytearray(1 << 24)
+        while handle.readinto(buffer):
+            pass
+
+
+def tables_of(artifact: Path) -> str:
+    """Return a checksum of all packed rows of an artifact as they are used."""
+    digest = hashlib.sha256()
+    for table in load_artifact(artifact, checksums="never").model.tables.all():
+        digest.update(table.numpy().data)
+    return digest.hexdigest()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--gb", type=float, default=12.0, help="size of the checkpoint, 10^9 bytes")
+    parser.add_argument("--repeats", type=int, default=3, help="runs of each, in turn")
+    parser.add_argument("--cold", action="store_true", help="drop the checkpoint from the cache before each run")
+    parser.add_argument("--folder", type=Path, help="parent of the temporary folder; default: the system's")
+    options = parser.parse_args()
+    results: dict[str, dict[str, object]] = {}
+    with tempfile.TemporaryDirectory(dir=options.folder) as temporary:
+        folder = Path(temporary)
+        architecture = architecture_of(options.gb * 1e9)
+        if shutil.disk_usage(folder).free < 3.2 * options.gb * 1e9:
+            sys.exit(
+                f"{folder}: {3.2 * options.gb:.0f} GB of disk are needed. Give a smaller --gb, or another --folder."
+            )
+        checkpoint, data, base = folder / "model.ckpt", folder / "data", folder / "first"
+        write_checkpoint(checkpoint, architecture, Random)
+        write_dataset(data, architecture.table_sizes)
+        label(data, load_dlrm(checkpoint))
+        config = {
+            "seed_everything": 1,
+            "data": {"folder": str(data), "eval_batch_size": 2048},
+            "trainer": {"accelerator": "cpu", "logger": False, "enable_progress_bar": False},
+        }
+        (folder / "config.yaml").write_text(yaml.safe_dump(config))
+        shared = ["quantize", "-c", folder / "config.yaml", "--relative", 0.05, "--overwrite", "--ckpt_path"]
+        timed([*shared, checkpoint, "--output", base])
+        checkpoint.unlink()
+        for kind in (RetrainedInRuns, Retrained):
+            write_checkpoint(checkpoint, architecture, kind)
+            subprocess.run(["sync", checkpoint], check=True)
+            whole, refreshed = folder / "whole", folder / "second"
+            seconds: dict[str, list[float]] = {"quantize": [], "refresh": []}
+            for _ in range(options.repeats):
+                for name, output, more in (
+                    ("quantize", whole, []),
+                    ("refresh", refreshed, ["--refresh", base]),
+                ):
+                    read(checkpoint, options.cold)
+                    seconds[name].append(timed([*shared, checkpoint, "--output", output, *more]))
+            manifest = load_artifact(refreshed, checksums="never").manifest
+            changed = sum(len(changed_rows(rows, kind.kind)) for rows in architecture.table_sizes)
+            row_bytes = manifest.table_bytes / sum(architecture.table_sizes)
+            delta = sum(path.stat().st_size for path in folder.joinpath("second.delta").iterdir())
+            medians = {name: statistics.median(values) for name, values in seconds.items()}
+            results[kind.kind] = {
+                "quantize_s": [round(value, 2) for value in seconds["quantize"]],
+                "refresh_s": [round(value, 2) for value in seconds["refresh"]],
+                "share_of_quantize": round(medians["refresh"] / medians["quantize"], 3),
+                "changed_rows": changed,
+                "delta_bytes": delta,
+                "delta_of_changed_bytes": round(delta / (changed * row_bytes), 2),
+                "same_tables": tables_of(whole) == tables_of(refreshed),
+            }
+            print(f"{kind.kind}: {results[kind.kind]}", flush=True)
+            shutil.rmtree(whole)
+            shutil.rmtree(refreshed)
+    print(json.dumps({"gb": options.gb, "cold": options.cold, **results, "machine": machine()}))
+
+
+if __name__ == "__main__":
+    main()

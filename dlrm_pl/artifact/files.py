@@ -1,0 +1,89 @@
+"""Where the files of an artifact lie, and whether they are those of its manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+from dlrm_pl.artifact.manifest import FILE_NAME, Manifest, file_sha256
+from dlrm_pl.data.encoding.vocabulary_file import VOCABULARY_NAME
+from dlrm_pl.errors import ArtifactError
+from dlrm_pl.runtime.table_file import file_name
+
+# In artifacts up to this size every byte is checked at load, which takes less than a second.
+_QUICK_BYTES = 2**30
+# In larger artifacts, files up to this size are: small tables and all that are not tables.
+_SMALL_BYTES = 2**24
+
+
+def table_names(manifest: Manifest) -> list[str]:
+    """Return the names of the files of the packed tables, in order."""
+    count = sum(name.startswith("tables.") for name in manifest.ops)
+    return [file_name(index, manifest.ops[f"tables.{index}"]["dtype"]) for index in range(count)]
+
+
+def shareable_names(manifest: Manifest) -> set[str]:
+    """Return the names of the files that a delta leaves out where they are those of its base."""
+    return {*table_names(manifest), *manifest.patch_names, VOCABULARY_NAME}
+
+
+def places_of(folder: Path, manifest: Manifest, bases: Sequence[Path] = ()) -> dict[str, Path]:
+    """Find the files of an artifact: in its folder, or, where a delta leaves them out, in another artifact's.
+
+    Args:
+        folder: the artifact folder.
+        manifest: the manifest in it.
+        bases: artifacts that may have what a delta leaves out, which is the same by its checksum.
+
+    Raises:
+        ArtifactError: a file is missing, also in the other artifacts; names it.
+    """
+    places = {name: folder / name for name in manifest.files}
+    missing = [name for name, path in places.items() if not path.is_file()]
+    if not missing:
+        return places
+    shareable = shareable_names(manifest)
+    if others := [name for name in missing if name not in shareable]:
+        raise ArtifactError(f"{folder / others[0]}: is missing. The artifact is incomplete; quantize again.")
+    if not bases:
+        raise ArtifactError(
+            f"{folder / missing[0]}: is missing. If {folder} is a delta, give the artifact that it changes as its base "
+            "as well; otherwise it is incomplete: quantize again."
+        )
+    stated = {base: Manifest.read(base).files for base in bases}
+    for name in missing:
+        there = [base for base in bases if stated[base].get(name) == manifest.files[name] and (base / name).is_file()]
+        if not there:
+            raise ArtifactError(
+                f"{folder}: is a delta for another artifact than {', '.join(map(str, bases))}: no {name} with the "
+                f"checksum {manifest.files[name][:12]}... is there. Apply it to the artifact that it was made from."
+            )
+        places[name] = there[0] / name
+    return places
+
+
+def large_files(places: Mapping[str, Path]) -> dict[str, int]:
+    """Return the sizes of the files that take long to read; empty where all files together are quick to read."""
+    sizes = {name: path.stat().st_size for name, path in places.items()}
+    if sum(sizes.values()) <= _QUICK_BYTES:
+        return {}
+    return {name: size for name, size in sizes.items() if size > _SMALL_BYTES}
+
+
+def check_files(places: Mapping[str, Path], manifest: Manifest, without: Collection[str] = ()) -> None:
+    """Compare every byte of an artifact's files with the checksums in the manifest.
+
+    Args:
+        places: the files by name, as ``places_of`` finds them.
+        manifest: the manifest.
+        without: names of files to skip.
+
+    Raises:
+        ArtifactError: a file does not match its checksum; names it.
+    """
+    for name, expected in manifest.files.items():
+        if name not in without and file_sha256(places[name]) != expected:
+            raise ArtifactError(
+                f"{places[name]}: checksum mismatch with {FILE_NAME} (sha256 {expected[:12]}...): the file was "
+                "modified or corrupted. Copy the artifact again, or quantize again."
+            )

@@ -1,0 +1,101 @@
+"""The artifact that a refresh starts from: its recipe, its packed tables, and what their float rows were."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from dlrm_pl.artifact.digests import read_digests
+from dlrm_pl.artifact.manifest import FILE_NAME, file_sha256
+from dlrm_pl.artifact.store import Artifact, load_artifact
+from dlrm_pl.data.encoding.vocabulary_file import VOCABULARY_NAME
+from dlrm_pl.errors import ConfigurationError
+from dlrm_pl.kernels.hashing.blocks import Bytes
+from dlrm_pl.model.architecture import Architecture
+from dlrm_pl.model.dlrm import DLRM
+from dlrm_pl.quantization.recipe import Recipe, RecipeStart
+from dlrm_pl.quantization.search.settings import TuningSettings
+from dlrm_pl.quantization.search.space import SpaceSettings
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class RefreshBase:
+    """An artifact whose recipe and tables a new one of the same architecture takes over.
+
+    Attributes:
+        artifact: the earlier artifact.
+        recipe: its recipe.
+        digests: digests of the blocks of its float weights, by name of the parameter; None: they are not known, so that
+            all rows are packed to find those that differ.
+    """
+
+    artifact: Artifact
+    recipe: Recipe
+    digests: dict[str, Bytes] | None
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], model: DLRM) -> RefreshBase:
+        """Load an artifact, and check that a model can take it over.
+
+        Raises:
+            ArtifactError: it is damaged, or none.
+            ConfigurationError: it is of another architecture than the model.
+        """
+        artifact = load_artifact(path)
+        manifest = artifact.manifest
+        found, wanted = artifact.model.architecture, model.architecture
+        if found != wanted:
+            raise ConfigurationError(
+                f"{artifact.path}: cannot be refreshed, since its {_difference(found, wanted)} in the checkpoint. "
+                "Quantize the checkpoint without --refresh."
+            )
+        shapes = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
+        digests = read_digests(artifact.path, shapes, manifest.model_checksum)
+        if digests is None:
+            log.warning(
+                "%s: has no digests of its float rows, or not those of its weights, so all rows are packed to find the "
+                "ones that changed; the new artifact has digests",
+                artifact.path,
+            )
+        return cls(artifact, Recipe.from_dict(manifest.recipe), digests)
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the artifact."""
+        return self.artifact.path
+
+    def settings(self, wanted: TuningSettings) -> TuningSettings:
+        """Settings of a search that tries the recipe of the artifact, and no other."""
+        return dataclasses.replace(
+            wanted,
+            recipe=RecipeStart(),
+            space=SpaceSettings(),
+            strategy="basic",
+            objective="size",
+            timeout_s=0.0,
+            max_trials=1,
+            stop_at=None,
+        )
+
+    def identity(self) -> dict[str, str]:
+        """What the new artifact depends on beside its own search."""
+        return {"refreshed": file_sha256(self.folder / FILE_NAME)}
+
+    @property
+    def has_vocabulary(self) -> bool:
+        """Whether it holds the dictionaries of its dataset."""
+        return VOCABULARY_NAME in self.artifact.manifest.files
+
+
+def _difference(found: Architecture, wanted: Architecture) -> str:
+    """Return the first part of two architectures that differs, as ``table_sizes are [3], but [4]``."""
+    ours, theirs = found.to_dict(), wanted.to_dict()
+    for name in ours | theirs:
+        if ours.get(name) != theirs.get(name):
+            return f"{name} is {ours.get(name)}, but {theirs.get(name)}"
+    return "architecture is another"

@@ -1,0 +1,213 @@
+"""Pack only the rows of tables that differ from those of an earlier artifact, and share the rest with it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from dlrm_pl.artifact.manifest import file_sha256
+from dlrm_pl.artifact.refreshing.base import RefreshBase
+from dlrm_pl.kernels.hashing.blocks import Bytes, rows_of_block
+from dlrm_pl.model.checkpoints.checksum import ParameterChecksum
+from dlrm_pl.model.dlrm import DLRM
+from dlrm_pl.model.embeddings import TABLE_KEY
+from dlrm_pl.quantization.ptq.quantize import bags_of
+from dlrm_pl.quantization.ptq.table_packer import TablePacker, pack_into, rows_not_finite
+from dlrm_pl.runtime.table_file import file_name, map_table, storage_dtype
+from dlrm_pl.runtime.table_patch import apply_patch, patch_name, write_patch
+from dlrm_pl.runtime.tables import TableDtype, row_bytes
+
+log = logging.getLogger(__name__)
+
+_SEGMENTS_AHEAD = 4  # That threads compute the digests of while one is compared.
+
+
+class RefreshingPacker(TablePacker):
+    """Packer that takes the tables of an earlier artifact over, with patches for the rows that differ.
+
+    The packed rows are the same as those of a ``TablePacker``, bit for bit.
+
+    Args:
+        base: the earlier artifact.
+        tables: float32 ``[rows, D]`` tables of the new model, referenced.
+        folder: folder of the new artifact.
+        allow_nonfinite: read NaN and infinity as 0 instead of refusing the table.
+        progress: called with the number of bytes of float rows that were read.
+        row_checksums: checksums of the tables, filled when a table is read.
+    """
+
+    def __init__(
+        self,
+        base: RefreshBase,
+        tables: Sequence[Tensor],
+        folder: Path,
+        *,
+        allow_nonfinite: bool,
+        progress: Callable[[int], None] | None,
+        row_checksums: Sequence[ParameterChecksum],
+    ) -> None:
+        super().__init__(
+            tables, folder, allow_nonfinite=allow_nonfinite, progress=progress, row_checksums=row_checksums
+        )
+        self._base = base
+        self._changed_rows: dict[int, int] = {}
+        self._patches: dict[int, list[str]] = {}
+
+    @property
+    def patches(self) -> dict[str, list[str]]:
+        """Files with changed rows by the op of their table, as a manifest states them."""
+        return {f"tables.{index}": names for index, names in sorted(self._patches.items()) if names}
+
+    @property
+    def changed_rows(self) -> int:
+        """Number of packed rows that differ from the earlier artifact's, in all tables."""
+        return sum(self._changed_rows.values())
+
+    def keep(self, dtypes: Sequence[TableDtype]) -> dict[str, str]:
+        """Keep the files of these tables, with the patches; see ``TablePacker.keep``."""
+        assert self._folder is not None
+        files = super().keep(dtypes)
+        stated = self._base.artifact.manifest.files
+        for names in self._patches.values():
+            for name in names:
+                files[name] = stated.get(name) or file_sha256(self._folder / name)
+        return files
+
+    def _pack(self, index: int, dtype: TableDtype) -> Tensor:
+        """Take over a table, and pack its changed rows; or pack it as a whole where it is not as in the base."""
+        manifest = self._base.artifact.manifest
+        op = f"tables.{index}"
+        # Which of the rows of a block were not finite is not known.
+        if manifest.ops[op]["dtype"] != dtype or op in manifest.nonfinite_rows:
+            return super()._pack(index, dtype)
+        found = self._changes(index, dtype)
+        if found is None:
+            return super()._pack(index, dtype)
+        rows, values = found
+        assert self._folder is not None
+        name = file_name(index, dtype)
+        patches = list(manifest.patches.get(op, ()))
+        for shared in (name, *patches):
+            _share(self._base.folder / shared, self._folder / shared)
+        if len(rows):
+            patches.append(patch_name(name, len(patches) + 1))
+            write_patch(self._folder / patches[-1], rows, values, len(self._tables[index]))
+        self._checksums[index, dtype] = manifest.files[name]
+        self._patches[index] = patches
+        self._changed_rows[index] = len(rows)
+        table = map_table(self._folder / name)
+        for patch in patches:
+            apply_patch(self._folder / patch, table)
+        return table
+
+    def _changes(self, index: int, dtype: TableDtype) -> tuple[Tensor, Tensor] | None:
+        """Find the rows whose packed bytes differ: their numbers, and the packed rows.
+
+        Returns:
+            None where a row is not finite and that is allowed: then all rows of the table have to be counted.
+        """
+        base = self._base.artifact.model.tables.table(index)
+        numbers, values = [], []
+        for start, segment, blocks in self._changed_blocks(index):
+            rows = _rows_of(blocks, self._rows_of_block(index), len(segment))
+            floats = segment if len(rows) == len(segment) else segment[rows]
+            packed = torch.empty(len(floats) * row_bytes(dtype, floats.shape[1]), dtype=torch.uint8)
+            packed = packed.view(storage_dtype(dtype)).view(len(floats), -1)
+            wrong = pack_into(floats, dtype, packed)
+            if wrong is not None:
+                if not rows_not_finite(floats).any():
+                    raise self.unheld(index, start + int(rows[wrong]), floats[wrong], dtype)
+                if not self._allow_nonfinite:
+                    raise self.refusal()
+                return None
+            found = _bytes(packed).ne(_bytes(base[start + rows])).any(dim=1).nonzero().view(-1)
+            numbers.append(rows[found] + start)
+            values.append(packed[found])
+        if not numbers:
+            return torch.empty(0, dtype=torch.int64), base[:0]
+        return torch.cat(numbers), torch.cat(values)
+
+    def _changed_blocks(self, index: int) -> Iterator[tuple[int, Tensor, npt.NDArray[np.int64]]]:
+        """Segments with changed blocks: number of the first row, the rows, and numbers of the blocks in them."""
+        name, checksum = TABLE_KEY.format(index), self._row_checksums[index]
+        known = None if self._base.digests is None else self._base.digests[name]
+        pending: deque[tuple[int, Tensor, Future[tuple[Bytes, int]]]] = deque()
+        checksum.begin()
+        try:
+            for start, segment in self._float_blocks(index):
+                pending.append((start, segment, checksum.add(segment)))
+                if len(pending) > _SEGMENTS_AHEAD:
+                    yield from self._changed(index, known, *pending.popleft())
+            while pending:
+                yield from self._changed(index, known, *pending.popleft())
+        except BaseException:
+            checksum.stop()
+            raise
+        checksum.finish()
+
+    def _changed(
+        self, index: int, known: Bytes | None, start: int, segment: Tensor, future: Future[tuple[Bytes, int]]
+    ) -> Iterator[tuple[int, Tensor, npt.NDArray[np.int64]]]:
+        digests, _ = future.result()
+        if known is None:
+            changed = np.arange(len(digests))
+        else:
+            first = start // self._rows_of_block(index)
+            changed = np.flatnonzero((digests != known[first : first + len(digests)]).any(axis=1))
+        if len(changed):
+            yield start, segment, changed
+
+    def _rows_of_block(self, index: int) -> int:
+        return rows_of_block(4 * self._tables[index].shape[1])
+
+
+def refreshing_packer(
+    base: RefreshBase,
+    model: DLRM,
+    folder: Path,
+    progress: Callable[[int], None] | None,
+    checksums: Mapping[str, ParameterChecksum],
+) -> RefreshingPacker:
+    """Make a packer for the tables of a model; see ``table_packer``."""
+    bags = bags_of(model)
+    tables = bags.weights()
+    return RefreshingPacker(
+        base,
+        tables,
+        folder,
+        allow_nonfinite=bags.nonfinite_as_zero,
+        progress=progress,
+        row_checksums=[checksums[TABLE_KEY.format(index)] for index in range(len(tables))],
+    )
+
+
+def _rows_of(blocks: npt.NDArray[np.int64], rows_of_block: int, count: int) -> Tensor:
+    """Return the numbers of the rows of some blocks, where there are ``count`` rows."""
+    rows = (blocks[:, None] * rows_of_block + np.arange(rows_of_block)).ravel()
+    return torch.from_numpy(rows[rows < count])
+
+
+def _bytes(rows: Tensor) -> Tensor:
+    """Return packed rows as words or bytes, which compare the bits also of floats."""
+    flat = rows.view(torch.uint8)
+    return flat.view(torch.int32) if flat.shape[1] % 4 == 0 else flat
+
+
+def _share(source: Path, target: Path) -> None:
+    """Give a file a second name, or copy it where the file systems do not allow that."""
+    source = source.resolve()
+    try:
+        os.link(source, target)
+    except OSError as error:
+        log.info("%s: is copied, since it cannot be linked to %s (%s)", source, target, error.strerror)
+        shutil.copyfile(source, target)

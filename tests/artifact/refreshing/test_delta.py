@@ -1,0 +1,87 @@
+"""A delta is the artifact without what it shares with its base, and applies to no other."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from dlrm_pl.artifact.store import load_artifact
+from dlrm_pl.errors import ArtifactError
+from tests.support.refreshing import Made, assert_same_bits, changed, full, nothing, refresh, runs, scattered
+
+
+@pytest.fixture
+def delta(made: Made, tmp_path: Path) -> Path:
+    refresh(changed(made.model, scattered), made.path, tmp_path / "second")
+    return tmp_path / "second.delta"
+
+
+@pytest.mark.parametrize("pages", ["mapped", "prefault", "huge"])
+@pytest.mark.parametrize("checksums", ["auto", "always", "never"])
+def test_with_its_base_it_is_the_artifact(made: Made, delta: Path, pages: str, checksums: str) -> None:
+    shutil.rmtree(delta.with_suffix(""))
+    found = load_artifact(delta, checksums, pages, bases=[made.path])  # type: ignore[arg-type]
+    assert not list(delta.glob("table-*-int8.safetensors"))
+    assert found.manifest.accepted == found.certificate.accepted
+    first = made.artifact().model.tables
+    assert not first.table(0).equal(found.model.tables.table(0))
+    assert first.table(0)[1:97].equal(found.model.tables.table(0)[1:97])
+
+
+def test_the_files_of_both_together_are_the_artifact(made: Made, delta: Path, tmp_path: Path) -> None:
+    together = tmp_path / "together"
+    shutil.copytree(made.path, together)
+    shutil.copytree(delta, together, dirs_exist_ok=True)
+    found = load_artifact(together, checksums="always")
+    assert_same_bits(found.model, load_artifact(tmp_path / "second").model)
+
+
+def test_alone_it_says_what_it_needs(delta: Path) -> None:
+    with pytest.raises(ArtifactError, match="give the artifact that it changes as its base"):
+        load_artifact(delta)
+
+
+def test_for_another_base_it_is_refused(made: Made, delta: Path, tmp_path: Path) -> None:
+    other = full(changed(made.model, runs), tmp_path / "other").path
+    with pytest.raises(ArtifactError, match=r"is a delta for another artifact than .*other: no table-00"):
+        load_artifact(delta, bases=[other])
+
+
+def test_a_delta_of_a_refreshed_artifact_has_its_own_patches_only(made: Made, delta: Path, tmp_path: Path) -> None:
+    second = changed(made.model, scattered)
+    third = changed(second, runs)
+    refresh(third, tmp_path / "second", tmp_path / "third")
+    names = sorted(path.name for path in (tmp_path / "third.delta").glob("*.patch-*"))
+    assert names == ["table-00-int8.patch-2.safetensors", "table-02-int8.patch-2.safetensors"]
+    found = load_artifact(tmp_path / "third.delta", bases=[tmp_path / "second"])
+    assert_same_bits(found.model, load_artifact(tmp_path / "third").model)
+    with pytest.raises(ArtifactError, match=r"is a delta for another artifact than .*first: no table-00"):
+        load_artifact(tmp_path / "third.delta", bases=[made.path])
+
+
+def test_a_chain_of_deltas_needs_all_that_came_before(made: Made, delta: Path, tmp_path: Path) -> None:
+    third = changed(changed(made.model, scattered), runs)
+    refresh(third, tmp_path / "second", tmp_path / "third")
+    expected = load_artifact(tmp_path / "third").model
+    shutil.rmtree(tmp_path / "second")
+    found = load_artifact(tmp_path / "third.delta", bases=[delta, made.path])
+    assert_same_bits(found.model, expected)
+    with pytest.raises(ArtifactError, match=r"another artifact than .*second\.delta: no table-00"):
+        load_artifact(tmp_path / "third.delta", bases=[delta])
+
+
+def test_without_changes_it_has_no_rows(made: Made, tmp_path: Path) -> None:
+    refresh(changed(made.model, nothing), made.path, tmp_path / "second")
+    assert not list((tmp_path / "second.delta").glob("*.patch-*"))
+
+
+def test_a_folder_of_the_user_is_not_replaced(made: Made, tmp_path: Path) -> None:
+    from dlrm_pl.errors import OutputError
+
+    (tmp_path / "second.delta").mkdir()
+    (tmp_path / "second.delta" / "notes.txt").write_text("mine")
+    with pytest.raises(OutputError, match=r"notes\.txt"):
+        refresh(changed(made.model, runs), made.path, tmp_path / "second")
+    assert not (tmp_path / "second").exists()
