@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +13,8 @@ import pytest
 from dlrm_pl.arrays import dense_tensor
 from dlrm_pl.artifact.store import Artifact
 from dlrm_pl.server.batching.batcher import BatchLimits
+from dlrm_pl.server.inputs.few_fields import FEW_ROWS
+from dlrm_pl.server.inputs.fields import FieldInputs
 from dlrm_pl.server.models.loaded import LoadedModel
 from dlrm_pl.server.settings import Limits
 from tests.support import tiny
@@ -71,21 +75,35 @@ def test_requests_with_bags_are_scored_beside_others(caller: Caller, artifact: A
         np.testing.assert_array_equal(answer.values(), values)
 
 
-def test_raw_values_get_the_ids_of_the_vocabulary(caller: Caller, artifact: Artifact) -> None:
-    frame = random_fields(50)
+@pytest.mark.parametrize("rows", [50, 200])
+def test_raw_values_get_the_ids_of_the_vocabulary(
+    caller: Caller, artifact: Artifact, monkeypatch: pytest.MonkeyPatch, rows: int
+) -> None:
+    frame = random_fields(rows)
     expected = artifact.predict(frame, raw=True)
     types = {name: "BYTES" if name == "word" else "INT64" for name in frame}
     numbers = {name: "FP64" if name.startswith("n") else types[name] for name in frame}
     as_json = [
-        {"name": name, "datatype": numbers[name], "shape": [50], "data": values} for name, values in frame.items()
+        {"name": name, "datatype": numbers[name], "shape": [rows], "data": values} for name, values in frame.items()
     ]
     texts = {
         name: ("BYTES", [b"" if value is None else str(value).encode() for value in values])
         for name, values in frame.items()
     }
+    threads: list[str] = []
+    read = FieldInputs.batch
+
+    def noted(self: FieldInputs, *arguments: Any) -> Any:
+        threads.append(threading.current_thread().name)
+        return read(self, *arguments)
+
+    monkeypatch.setattr(FieldInputs, "batch", noted)
     for request in (text(as_json), binary(texts)):
         np.testing.assert_array_equal(caller.infer(request).values(), expected)
     assert caller.metrics.unseen[NAME] > 0
+    # Reading many takes too long for the thread that answers everybody.
+    assert all((name == threading.current_thread().name) == (rows <= FEW_ROWS) for name in threads)
+    assert len(threads) == 2
 
 
 def test_one_unknown_field_and_one_missing_are_named(caller: Caller) -> None:

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,8 @@ import numpy.typing as npt
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.errors import DLRMError
 from dlrm_pl.server.batching.merging import merged
+
+T = TypeVar("T")
 
 Floats = npt.NDArray[np.float32]
 
@@ -120,6 +122,10 @@ class Batcher:
             else:
                 loop.call_soon(self._next)
         return job.answer
+
+    def beside(self, call: Callable[[], T]) -> asyncio.Future[T]:
+        """Do what takes long in the thread of large batches."""
+        return asyncio.get_running_loop().run_in_executor(self._executor, call)
 
     def score_now(self, batch: ClickBatch) -> Scores | None:
         """Score a small batch at once, for a request that no other one is being answered beside.

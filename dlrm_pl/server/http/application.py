@@ -15,13 +15,14 @@ from dlrm_pl.server.http.asgi import Message, Receive, Scope, Send, header
 from dlrm_pl.server.http.bodies import Bodies, ClientGoneError
 from dlrm_pl.server.http.metrics import CONTENT_TYPE, Metrics
 from dlrm_pl.server.http.tokens import Token
+from dlrm_pl.server.inputs.model_inputs import ParsedRows
 from dlrm_pl.server.models.registry import Registry
 from dlrm_pl.server.models.served import ServedModel, ServedVersion, SwapOutcome
 from dlrm_pl.server.protocol.errors import RequestError
 from dlrm_pl.server.protocol.metadata import model_metadata, server_metadata
 from dlrm_pl.server.protocol.openapi import openapi
 from dlrm_pl.server.protocol.outputs import asked_outputs
-from dlrm_pl.server.protocol.requests import json_length, parse_request
+from dlrm_pl.server.protocol.requests import InferenceRequest, json_length, parse_request
 from dlrm_pl.server.protocol.responses import Response, error_response, inference_response, json_response
 from dlrm_pl.server.settings import Limits
 
@@ -192,7 +193,7 @@ class Application:
             try:
                 request = parse_request(body, length)
                 outputs = asked_outputs(request)
-                rows = version.model.inputs.rows(request, self._max_rows)
+                rows = await self._rows(version, request)
                 scores = await self._scores(version.batcher, rows.batch)
             finally:
                 self._bodies.release(len(body))
@@ -204,6 +205,12 @@ class Application:
         values = {"probability": scores.probabilities, "logit": scores.logits}
         asked = [(output, values[output.name]) for output in outputs]
         return inference_response(model.name, version.model.version, request.id, asked)
+
+    async def _rows(self, version: ServedVersion, request: InferenceRequest) -> ParsedRows:
+        inputs = version.model.inputs
+        if inputs.takes_long(request):
+            return await version.batcher.beside(lambda: inputs.rows(request, self._max_rows))
+        return inputs.rows(request, self._max_rows)
 
     async def _scores(self, batcher: Batcher, batch: ClickBatch) -> Scores:
         try:

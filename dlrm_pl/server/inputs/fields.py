@@ -15,6 +15,7 @@ from dlrm_pl.data.formats.row_encoder import RowEncoder
 from dlrm_pl.data.sources.frame import rows_of_frame
 from dlrm_pl.documents.fields import shown
 from dlrm_pl.errors import DLRMError
+from dlrm_pl.server.inputs.few_fields import few_rows
 from dlrm_pl.server.inputs.tensors import check_rows
 from dlrm_pl.server.protocol.datatypes import BYTES
 from dlrm_pl.server.protocol.errors import RequestError
@@ -53,6 +54,10 @@ class FieldInputs:
             # The label is not read, so that rows of a log can be sent as they are.
             if name not in self._names and name != columns.label:
                 raise RequestError(400, f"There is no input {shown(name)}. {nearest_name(name, self._names)}")
+        if (few := few_rows(inputs, columns)) is not None:
+            check_rows(few.num_rows, max_rows)
+            records, unseen = self._encoder.encode_counted(few)
+            return to_batch(records, columns), unseen
         frame = {name: self._values(column, inputs) for name, column in self._columns.items() if name in inputs}
         for values in frame.values():
             check_rows(len(values), max_rows)

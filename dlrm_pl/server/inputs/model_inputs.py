@@ -15,6 +15,7 @@ from dlrm_pl.data.formats.row_encoder import RowEncoder
 from dlrm_pl.data.sources.library import arrow
 from dlrm_pl.documents.fields import shown
 from dlrm_pl.errors import ConfigurationError
+from dlrm_pl.server.inputs.few_fields import FEW_ROWS
 from dlrm_pl.server.inputs.fields import FieldInputs
 from dlrm_pl.server.inputs.tensors import DENSE, INDICES, OFFSETS, TensorInputs
 from dlrm_pl.server.protocol.errors import RequestError
@@ -77,6 +78,12 @@ class ModelInputs:
     def schema(self) -> dict[str, Any]:
         """What a client has to know to send rows: a model of another schema cannot take the place of this one."""
         return {"inputs": self._tensors.metadata(), "fields": self._fields.metadata() if self._fields else []}
+
+    def takes_long(self, request: InferenceRequest) -> bool:
+        """Whether ``rows`` takes milliseconds, in which the event loop would answer nobody: many rows of raw values."""
+        if self._fields is None or DENSE in request.inputs:
+            return False
+        return any(tensor.values.size > FEW_ROWS for tensor in request.inputs.values())
 
     def rows(self, request: InferenceRequest, max_rows: int) -> ParsedRows:
         """Return the rows of a request.
