@@ -24,6 +24,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # above.
 RANKS = [
     {"errors", "memory", "program", "version"},
+    {"extras"},
     {"files/locks"},
     {"files/destinations"},
     {"files/replacement"},

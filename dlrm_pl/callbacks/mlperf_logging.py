@@ -16,6 +16,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from dlrm_pl.documents.arguments import check_arguments
 from dlrm_pl.errors import ConfigurationError
+from dlrm_pl.extras import missing_extra
 from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.model.training.lightning_module import DLRMModule
 
@@ -90,9 +91,7 @@ class MLPerfLogging(pl.Callback):
         try:
             from mlperf_logging.mllog import constants, mllog
         except ImportError as error:
-            raise ConfigurationError(
-                "MLPerfLogging needs the package mlperf-logging: pip install 'dlrm-pl[mlperf]'"
-            ) from error
+            raise missing_extra("MLPerfLogging needs mlperf-logging", "mlperf", error) from None
         self._keys = constants
         self._path = Path(path)
         self._threshold = auroc_threshold

@@ -26,12 +26,12 @@ def completion(shell: Literal["bash", "zsh"]) -> Report:
     Args:
         shell: bash or zsh.
     """
-    from dlrm_pl.errors import ConfigurationError
+    from dlrm_pl.extras import missing_extra
 
     try:
         import shtab
     except ImportError as error:
-        raise ConfigurationError('completion needs shtab: pip install "dlrm-pl[completion]".') from error
+        raise missing_extra("completion needs shtab", "completion", error) from None
 
     from dlrm_pl.cli.arguments.config_files import config_names
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dlrm_pl.errors import ConfigurationError, DataFormatError, DLRMError, OutputError
+from dlrm_pl.extras import missing_extra
 
 _URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://.+")
 _HEAD_BYTES = 1 << 20
@@ -133,9 +134,7 @@ class RemoteFolder:
         try:
             import fsspec
         except ImportError as error:
-            raise ConfigurationError(
-                f'{where}: URLs need fsspec, which is not installed: pip install "dlrm-pl[cluster]".'
-            ) from error
+            raise missing_extra(f"{where}: URLs need fsspec", "cluster", error) from None
         try:
             system, root = fsspec.core.url_to_fs(self.url)
             yield system, root.rstrip("/")

@@ -241,5 +241,5 @@ def test_an_interrupted_run_ends_before_it_says_so(library: SampleLibrary, tmp_p
 
 def test_without_loadgen_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "mlperf_loadgen", None)
-    with pytest.raises(ConfigurationError, match=r"pip install 'dlrm-pl\[mlperf\]'"):
+    with pytest.raises(ConfigurationError, match=r'pip install "dlrm-pl\[mlperf\]"'):
         harness.require_loadgen()

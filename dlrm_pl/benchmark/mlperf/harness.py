@@ -17,7 +17,8 @@ from torch import nn
 from dlrm_pl.benchmark.mlperf.batcher import Batcher, chunks
 from dlrm_pl.benchmark.mlperf.samples import SampleLibrary
 from dlrm_pl.documents.json_text import parse_json
-from dlrm_pl.errors import ConfigurationError, VerificationError
+from dlrm_pl.errors import VerificationError
+from dlrm_pl.extras import missing_extra
 
 Scenario = Literal["offline", "server", "singlestream"]
 
@@ -81,9 +82,7 @@ def require_loadgen() -> Any:
     try:
         import mlperf_loadgen
     except ImportError as error:
-        raise ConfigurationError(
-            "--mlperf needs the package mlcommons-loadgen: pip install 'dlrm-pl[mlperf]'"
-        ) from error
+        raise missing_extra("--mlperf needs mlcommons-loadgen", "mlperf", error) from None
     return mlperf_loadgen
 
 

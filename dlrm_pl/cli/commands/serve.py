@@ -12,6 +12,7 @@ from typing import Literal
 
 from dlrm_pl.cli.output import Report
 from dlrm_pl.errors import ConfigurationError
+from dlrm_pl.extras import missing_extra
 
 log = logging.getLogger(__name__)
 
@@ -89,9 +90,7 @@ def serve(
         import uvicorn  # noqa: F401
         import uvloop  # noqa: F401
     except ImportError as error:
-        raise ConfigurationError(
-            f'serve needs uvicorn, httptools and uvloop ({error}). Install them: pip install "dlrm-pl[serve]".'
-        ) from None
+        raise missing_extra("serve needs uvicorn, httptools and uvloop", "serve", error) from None
     import torch
 
     from dlrm_pl.program import EXIT_INTERRUPTED

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dlrm_pl.errors import ConfigurationError
+from dlrm_pl.extras import missing_extra
 
 
 def arrow() -> Any:
@@ -19,8 +19,5 @@ def arrow() -> Any:
         import pyarrow.csv
         import pyarrow.parquet
     except ImportError as error:
-        raise ConfigurationError(
-            f"CSV, Parquet and Arrow files, and frames, need pyarrow ({error}). Install it: "
-            'pip install "dlrm-pl[frames]".'
-        ) from None
+        raise missing_extra("CSV, Parquet and Arrow files, and frames, need pyarrow", "frames", error) from None
     return pyarrow

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dlrm_pl.errors import ConfigurationError
+from dlrm_pl.extras import missing_extra
 
 
 def onnx() -> Any:
@@ -18,7 +18,7 @@ def onnx() -> Any:
         import onnx.helper
         import onnx.numpy_helper
     except ImportError as error:
-        raise _missing("onnx", error) from None
+        raise missing_extra("ONNX needs onnx", "onnx", error) from None
     return onnx
 
 
@@ -31,9 +31,5 @@ def onnxruntime() -> Any:
     try:
         import onnxruntime
     except ImportError as error:
-        raise _missing("onnxruntime", error) from None
+        raise missing_extra("ONNX needs onnxruntime", "onnx", error) from None
     return onnxruntime
-
-
-def _missing(name: str, error: ImportError) -> ConfigurationError:
-    return ConfigurationError(f'ONNX needs {name} ({error}). Install it: pip install "dlrm-pl[onnx]".')

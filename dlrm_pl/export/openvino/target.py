@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from dlrm_pl.batch import ClickBatch
-from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.export.feed import feed_of
 from dlrm_pl.export.numbers import Numbers
 from dlrm_pl.export.onnx.library import onnx
 from dlrm_pl.export.onnx.model import DATA_NAME, onnx_model
 from dlrm_pl.export.target import LogitsOf, TargetName, full_disk_as_such
+from dlrm_pl.extras import missing_extra
 
 FILE_NAME, BIN_NAME = "model.xml", "model.bin"
 METADATA_PATH = ["dlrm_pl", "metadata"]
@@ -84,7 +84,5 @@ def openvino() -> Any:
     try:
         import openvino
     except ImportError as error:
-        raise ConfigurationError(
-            f'OpenVINO needs openvino ({error}). Install it: pip install "dlrm-pl[openvino]".'
-        ) from None
+        raise missing_extra("OpenVINO needs openvino", "openvino", error) from None
     return openvino

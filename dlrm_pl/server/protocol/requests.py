@@ -183,12 +183,7 @@ def _items(contents: dict[str, Any], name: str) -> list[Any]:
 
 
 def _described(item: Any, index: int) -> _Described:
-    where = f"inputs[{index}]"
-    if not isinstance(item, dict):
-        raise RequestError(400, f"{where} must be an object with name, shape and datatype, not {shown(item)}.")
-    name = _text(item, "name", where)
-    if not name:
-        raise RequestError(400, f"{where} has no name.")
+    name = _name(item, f"inputs[{index}]", "name, shape and datatype")
     where = f"input {shown(name)}"
     datatype = item.get("datatype")
     if not isinstance(datatype, str) or datatype not in DATATYPES:
@@ -208,6 +203,16 @@ def _described(item: Any, index: int) -> _Described:
     return _Described(name, datatype, shape, data, size)
 
 
+def _name(item: Any, where: str, needed: str) -> str:
+    """Return the name of a tensor, after a look at whether it is described at all."""
+    if not isinstance(item, dict):
+        raise RequestError(400, f"{where} must be an object with {needed}, not {shown(item)}.")
+    name = _text(item, "name", where)
+    if not name:
+        raise RequestError(400, f"{where} has no name.")
+    return name
+
+
 def _shape(shape: Any, where: str) -> tuple[int, ...]:
     if not isinstance(shape, list) or any(type(size) is not int or size < 0 for size in shape):
         raise RequestError(400, f"{where}: shape {shown(shape)} must be a list of whole numbers from 0 up.")
@@ -219,12 +224,7 @@ def _shape(shape: Any, where: str) -> tuple[int, ...]:
 
 
 def _asked(item: Any, index: int, default: bool) -> AskedOutput:
-    where = f"outputs[{index}]"
-    if not isinstance(item, dict):
-        raise RequestError(400, f"{where} must be an object with a name, not {shown(item)}.")
-    name = _text(item, "name", where)
-    if not name:
-        raise RequestError(400, f"{where} has no name.")
+    name = _name(item, f"outputs[{index}]", "a name")
     where = f"output {shown(name)}"
     parameters = _parameters(item, where)
     for refused in ("shared_memory_region", "classification"):

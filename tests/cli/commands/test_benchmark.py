@@ -210,4 +210,4 @@ def test_mlperf_options_that_cannot_work(
         expect_error(capsys, r"one number of threads, .*\[1, 2\]", *good, "--threads", "[1,2]")
         expect_error(capsys, "give --output, a folder", *good[:-2])
     monkeypatch.setitem(sys.modules, "mlperf_loadgen", None)
-    expect_error(capsys, r"pip install 'dlrm-pl\[mlperf\]'", *good)
+    expect_error(capsys, r'pip install "dlrm-pl\[mlperf\]"', *good)

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 from dlrm_pl.data.preprocessing.cluster.interrupts import Interrupts, noted_interrupts
 from dlrm_pl.data.preprocessing.cluster.local_node import start_node
 from dlrm_pl.data.preprocessing.cluster.outcome import Outcome, outcome_of
-from dlrm_pl.errors import ClusterError, ConfigurationError
+from dlrm_pl.errors import ClusterError
+from dlrm_pl.extras import missing_extra
 
 LOCAL = "local"
 """Address of a cluster of this machine alone, which is started for the run."""
@@ -202,9 +203,7 @@ def ray_cluster(address: str) -> Iterator[RayCluster]:
     try:
         import ray
     except ImportError as error:
-        raise ConfigurationError(
-            f'--cluster {address} needs Ray, which is not installed: pip install "dlrm-pl[cluster]".'
-        ) from error
+        raise missing_extra(f"--cluster {address} needs Ray", "cluster", error) from None
     with noted_interrupts() as interrupts:
         if ray.is_initialized():  # By the program that calls us, which also ends it.
             yield RayCluster(ray, interrupts)
