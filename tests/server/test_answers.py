@@ -106,6 +106,19 @@ def test_raw_values_get_the_ids_of_the_vocabulary(
     assert len(threads) == 2
 
 
+def test_raw_values_and_ids_are_scored_together(caller: Caller, artifact: Artifact) -> None:
+    frame = random_fields(3)
+    fields = [tensor(name, "BYTES" if name == "word" else "FP64", values, [3]) for name, values in frame.items()]
+    dense, ids = random_rows(2)
+    narrow = binary({"dense": ("FP32", dense), "indices": ("INT32", ids)})
+    before = caller.metrics.batches[NAME].sum, sum(caller.metrics.batches[NAME].counts)
+    answers = caller.infer_all([rows_binary(dense, ids), text(fields), narrow])
+    assert caller.metrics.batches[NAME].sum - before[0] == 7
+    assert sum(caller.metrics.batches[NAME].counts) - before[1] == 1
+    for answer, rows in zip(answers, [(dense, ids), frame, (dense, ids)], strict=True):
+        np.testing.assert_array_equal(answer.values(), artifact.predict(rows, raw=rows is frame))
+
+
 def test_one_unknown_field_and_one_missing_are_named(caller: Caller) -> None:
     frame = random_fields(2)
     inputs = [tensor(name, "BYTES" if name == "word" else "FP64", values, [2]) for name, values in frame.items()]

@@ -20,7 +20,8 @@ import numpy.typing as npt
 
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.errors import DLRMError
-from dlrm_pl.server.batching.merging import merged
+from dlrm_pl.server.batching.merging import Rows, merged
+from dlrm_pl.server.protocol.errors import RequestError
 
 T = TypeVar("T")
 
@@ -63,7 +64,7 @@ class BatchLimits:
 
 @dataclass(slots=True)
 class _Job:
-    batch: ClickBatch
+    batch: Rows
     rows: int
     answer: asyncio.Future[Scores]
 
@@ -99,7 +100,7 @@ class Batcher:
         self.requests = 0
         """Requests that are being read, scored or answered; whoever takes one counts it."""
 
-    def submit(self, batch: ClickBatch) -> asyncio.Future[Scores]:
+    def submit(self, batch: Rows) -> asyncio.Future[Scores]:
         """Queue the rows of a request.
 
         Returns:
@@ -127,19 +128,21 @@ class Batcher:
         """Do what takes long in the thread of large batches."""
         return asyncio.get_running_loop().run_in_executor(self._executor, call)
 
-    def score_now(self, batch: ClickBatch) -> Scores | None:
+    def score_now(self, batch: Rows) -> Scores | None:
         """Score a small batch at once, for a request that no other one is being answered beside.
 
         Returns:
             Its scores; None: it is not small, or others wait, so that ``submit`` is needed.
 
         Raises:
+            RequestError: a value does not fit.
             DLRMError: the rows cannot be scored.
         """
         if self._is_planned or self._limits.delay_s or batch.num_samples > _INLINE_ROWS:
             return None
-        self._observe(1, batch.num_samples)
-        return self._score(batch)
+        scores = self._score(merged([batch]))
+        self._observe(1, len(scores.logits))
+        return scores
 
     def _next(self) -> None:
         """Score what waits, until it is empty or another thread has a batch."""
@@ -187,7 +190,7 @@ class Batcher:
         """Score requests together; one by one where that fails, so that an error is that of its own request."""
         try:
             scores = self._score(merged([job.batch for job in jobs]))
-        except DLRMError as error:
+        except (DLRMError, RequestError) as error:
             return [error] if len(jobs) == 1 else [result for job in jobs for result in self._scores([job])]
         except Exception as error:  # Whatever it is, it is reported by each request, and the queue goes on.
             return [error] * len(jobs)

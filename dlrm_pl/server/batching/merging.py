@@ -7,16 +7,27 @@ from collections.abc import Sequence
 import torch
 
 from dlrm_pl.batch import ClickBatch
+from dlrm_pl.server.inputs.tensors import UnreadRows
+
+Rows = ClickBatch | UnreadRows
 
 
-def merged(batches: Sequence[ClickBatch]) -> ClickBatch:
-    """Return the rows of batches, one after the other; all are one-hot, or all have bags."""
+def merged(parts: Sequence[Rows]) -> ClickBatch:
+    """Return the rows of requests, one after the other; all are one-hot, or all have bags.
+
+    Raises:
+        RequestError: a value of rows that were not read yet does not fit.
+    """
+    unread = [part for part in parts if isinstance(part, UnreadRows)]
+    if len(unread) == len(parts):
+        return UnreadRows.read(unread)
+    batches = [UnreadRows.read([part]) if isinstance(part, UnreadRows) else part for part in parts]
     if len(batches) == 1:
         return batches[0]
     dense = torch.cat([batch.dense for batch in batches])
     if batches[0].offsets is None:
         return ClickBatch(dense, torch.cat([batch.indices for batch in batches], dim=1))
-    parts, lengths = [], []
+    indices, lengths = [], []
     tables = (len(batches[0].offsets) - 1) // max(batches[0].num_samples, 1)
     bounds = []
     for batch in batches:
@@ -24,8 +35,8 @@ def merged(batches: Sequence[ClickBatch]) -> ClickBatch:
         lengths.append(batch.offsets.diff().view(tables, -1))
         bounds.append(batch.offsets[:: batch.num_samples].tolist())
     for table in range(tables):
-        parts += [
+        indices += [
             batch.indices[starts[table] : starts[table + 1]] for batch, starts in zip(batches, bounds, strict=True)
         ]
     ends = torch.cat(lengths, dim=1).flatten().cumsum(0)
-    return ClickBatch(dense, torch.cat(parts), torch.cat([ends.new_zeros(1), ends]))
+    return ClickBatch(dense, torch.cat(indices), torch.cat([ends.new_zeros(1), ends]))

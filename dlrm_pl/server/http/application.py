@@ -7,7 +7,6 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from dlrm_pl.batch import ClickBatch
 from dlrm_pl.documents.fields import shown
 from dlrm_pl.errors import ArtifactError, DLRMError
 from dlrm_pl.server.batching.batcher import Batcher, OverloadedError, Scores
@@ -194,7 +193,7 @@ class Application:
                 request = parse_request(body, length)
                 outputs = asked_outputs(request)
                 rows = await self._rows(version, request)
-                scores = await self._scores(version.batcher, rows.batch)
+                scores = await self._scores(version.batcher, rows)
             finally:
                 self._bodies.release(len(body))
         finally:
@@ -212,7 +211,8 @@ class Application:
             return await version.batcher.beside(lambda: inputs.rows(request, self._max_rows))
         return inputs.rows(request, self._max_rows)
 
-    async def _scores(self, batcher: Batcher, batch: ClickBatch) -> Scores:
+    async def _scores(self, batcher: Batcher, rows: ParsedRows) -> Scores:
+        batch = rows.batch
         try:
             scores = batcher.score_now(batch) if self.count_requests() == 1 else None
             return await batcher.submit(batch) if scores is None else scores

@@ -17,7 +17,7 @@ from dlrm_pl.documents.fields import shown
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.server.inputs.few_fields import FEW_ROWS
 from dlrm_pl.server.inputs.fields import FieldInputs
-from dlrm_pl.server.inputs.tensors import DENSE, INDICES, OFFSETS, TensorInputs
+from dlrm_pl.server.inputs.tensors import DENSE, INDICES, OFFSETS, TensorInputs, UnreadRows
 from dlrm_pl.server.protocol.errors import RequestError
 from dlrm_pl.server.protocol.requests import InferenceRequest
 
@@ -33,7 +33,7 @@ class ParsedRows:
         unseen: values that the vocabulary does not have.
     """
 
-    batch: ClickBatch
+    batch: ClickBatch | UnreadRows
     unseen: int = 0
 
 

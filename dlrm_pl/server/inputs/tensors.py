@@ -24,6 +24,45 @@ _DATATYPES = {DENSE: ("FP32",), INDICES: ("INT64", "INT32"), OFFSETS: ("INT64", 
 Integers = npt.NDArray[np.int64]
 
 
+class UnreadRows:
+    """One-hot rows of a request, of the right types and shapes, whose values are still to be read.
+
+    Reading takes as many calls for one row as for hundreds, so the rows of requests that are scored together are read
+    together. Until then the memory of the request is kept.
+
+    Args:
+        reader: reads them.
+        dense: float32 ``[B, N]``.
+        ids: int64 or int32 ``[B, T]``.
+    """
+
+    offsets = None
+    """As of a one-hot ``ClickBatch``."""
+
+    def __init__(self, reader: TensorInputs, dense: npt.NDArray[np.float32], ids: npt.NDArray[Any]) -> None:
+        self.reader = reader
+        self.dense = dense
+        self.ids = ids
+
+    @property
+    def num_samples(self) -> int:
+        """Number of rows B."""
+        return len(self.dense)
+
+    @staticmethod
+    def read(parts: Sequence[UnreadRows]) -> ClickBatch:
+        """Return the rows of requests of one model, one after the other.
+
+        Raises:
+            RequestError: a value does not fit; rows are counted over all parts.
+        """
+        first = parts[0]
+        if len(parts) == 1:
+            return first.reader.read(first.dense, first.ids)
+        dense, ids = np.concatenate([part.dense for part in parts]), np.concatenate([part.ids for part in parts])
+        return first.reader.read(dense, ids)
+
+
 class TensorInputs:
     """The tensors that a model takes.
 
@@ -50,8 +89,8 @@ class TensorInputs:
             return [dense, *({"name": name, "datatype": "INT64", "shape": [-1]} for name in names)]
         return [dense, {"name": INDICES, "datatype": "INT64", "shape": [-1, len(self._sizes)]}]
 
-    def batch(self, inputs: Mapping[str, InputTensor], max_rows: int) -> ClickBatch:
-        """Return the batch of a request, whose ids are all in their tables.
+    def batch(self, inputs: Mapping[str, InputTensor], max_rows: int) -> ClickBatch | UnreadRows:
+        """Return the batch of a request, whose ids are all in their tables; or one-hot rows that are to be read.
 
         Raises:
             RequestError: a tensor is missing, of another type or shape, or has values that do not fit.
@@ -69,11 +108,26 @@ class TensorInputs:
                 400, f"input 'dense': the shape is {list(dense.shape)}, but must be [rows, {self._num_dense}]."
             )
         check_rows(len(dense), max_rows)
-        features = self._features(dense)
         if OFFSETS in inputs:
+            features = self._features(dense)
             indices, offsets = self._bags(len(dense), ids, inputs[OFFSETS].values)
             return ClickBatch(features, torch.from_numpy(indices), torch.from_numpy(offsets))
-        return ClickBatch(features, torch.from_numpy(self._one_hot(len(dense), ids)))
+        if ids.shape != (len(dense), len(self._sizes)):
+            raise RequestError(
+                400,
+                f"input 'indices': the shape is {list(ids.shape)}, but must be [{len(dense)}, {len(self._sizes)}], one "
+                "id for each of the rows of 'dense' and each table. Bags of several ids have the shape [ids] and the "
+                "input 'offsets'.",
+            )
+        return UnreadRows(self, dense, ids)
+
+    def read(self, dense: npt.NDArray[np.float32], ids: npt.NDArray[Any]) -> ClickBatch:
+        """Return the batch of one-hot rows ``[B, N]`` and ``[B, T]``.
+
+        Raises:
+            RequestError: a value does not fit.
+        """
+        return ClickBatch(self._features(dense), torch.from_numpy(self._one_hot(ids)))
 
     def _features(self, dense: npt.NDArray[np.float32]) -> torch.Tensor:
         """Return what the model reads of dense values."""
@@ -97,15 +151,8 @@ class TensorInputs:
     def _wanted(self) -> str:
         return ", ".join(f"{item['name']} {item['datatype']} {item['shape']}" for item in self.metadata())
 
-    def _one_hot(self, rows: int, ids: npt.NDArray[Any]) -> Integers:
+    def _one_hot(self, ids: npt.NDArray[Any]) -> Integers:
         """Return int64 ``[T, B]`` of ids ``[B, T]``."""
-        tables = len(self._sizes)
-        if ids.shape != (rows, tables):
-            raise RequestError(
-                400,
-                f"input 'indices': the shape is {list(ids.shape)}, but must be [{rows}, {tables}], one id for each of "
-                "the rows of 'dense' and each table. Bags of several ids have the shape [ids] and the input 'offsets'.",
-            )
         # A copy in any case: the memory of the request is not kept while the row waits.
         turned = np.array(ids.T, np.int64, order="C")
         wrong = turned.view(np.uint64) >= self._column_of_sizes
