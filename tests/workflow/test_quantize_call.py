@@ -17,6 +17,8 @@ from dlrm_pl.migration.lpot.apply import apply_lpot_conf
 from dlrm_pl.model.training.lightning_module import DLRMModule
 from dlrm_pl.quantization.judging.criterion import Criterion
 from dlrm_pl.quantization.judging.slices.cuts import WorstSlice
+from dlrm_pl.quantization.ptq.quantize import bags_of
+from dlrm_pl.quantization.recipe import RecipeStart
 from dlrm_pl.quantization.search.settings import TuningSettings
 from dlrm_pl.workflow.config import QuantizationConfig
 from dlrm_pl.workflow.quantize import check_rows
@@ -148,6 +150,29 @@ def test_dictionaries_go_into_the_artifact_where_they_are_those_of_the_model(
     capped = DLRMDataModule(data.folder.path, max_ind_range=3)
     with pytest.raises(ConfigurationError, match=r"data\.max_ind_range=3 makes ids that the dictionaries do not give"):
         check_rows(QuantizationConfig(with_vocabulary=True), capped)
+
+
+def test_more_training_is_quantized_by_the_artifact_before(
+    module: DLRMModule, data: DLRMDataModule, tmp_path: Path
+) -> None:
+    settings = TuningSettings(criterion=Criterion(relative=0.5), recipe=RecipeStart(tables="int4"))
+    first = dlrm_pl.quantize(module, data, tmp_path / "a", settings=settings, with_vocabulary=True)
+    weights = bags_of(module.model).weights()[3]
+    kept = weights.detach().clone()
+    with torch.no_grad():
+        weights[1] += 1
+    second = dlrm_pl.quantize(module, data, tmp_path / "b", settings=LOOSE, refresh=tmp_path / "a")
+    whole = dlrm_pl.quantize(module, data, tmp_path / "c", settings=settings)
+    with torch.no_grad():
+        weights.copy_(kept)
+    assert second.manifest.recipe == first.manifest.recipe
+    assert second.manifest.patches == {"tables.3": ["table-03-int4.patch-1.safetensors"]}
+    assert (second.path / "vocabulary.safetensors").is_file()
+    found, expected = dlrm_pl.load_artifact(second.path), dlrm_pl.load_artifact(whole.path)
+    for ours, theirs in zip(found.model.tables.all(), expected.model.tables.all(), strict=True):
+        assert ours.equal(theirs)
+    delta = dlrm_pl.load_artifact(tmp_path / "b.delta", bases=[first.path])
+    assert delta.encoder.vocabulary.sizes == data.folder.table_sizes
 
 
 def test_data_module_without_dictionaries_is_refused_before_the_training() -> None:

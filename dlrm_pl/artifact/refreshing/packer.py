@@ -17,8 +17,9 @@ from torch import Tensor
 
 from dlrm_pl.artifact.manifest import file_sha256
 from dlrm_pl.artifact.refreshing.base import RefreshBase
+from dlrm_pl.files.sizes import format_bytes
 from dlrm_pl.kernels.hashing.blocks import Bytes, rows_of_block
-from dlrm_pl.model.checkpoints.checksum import ParameterChecksum
+from dlrm_pl.model.checkpoints.checksum import ParameterChecksum, segment_rows
 from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.model.embeddings import TABLE_KEY
 from dlrm_pl.quantization.ptq.quantize import bags_of
@@ -30,6 +31,11 @@ from dlrm_pl.runtime.tables import TableDtype, row_bytes
 log = logging.getLogger(__name__)
 
 _SEGMENTS_AHEAD = 4  # That threads compute the digests of while one is compared.
+_MOST_CHANGED = 8
+"""A patch has at most one row of so many of its table, or a segment; else the table is packed as a whole. This bounds
+the memory of the changed rows, which are written at the end, and of patched pages where the table is used."""
+_LARGE_PATCHES = 4
+"""Patches of all refreshes so far that take one byte for so many of the tables are told."""
 
 
 class RefreshingPacker(TablePacker):
@@ -81,6 +87,13 @@ class RefreshingPacker(TablePacker):
         for names in self._patches.values():
             for name in names:
                 files[name] = stated.get(name) or file_sha256(self._folder / name)
+        patched = sum((self._folder / name).stat().st_size for names in self._patches.values() for name in names)
+        if _LARGE_PATCHES * patched > (total := sum((self._folder / name).stat().st_size for name in files)):
+            log.warning(
+                "patches of this and earlier refreshes are %s of %s; quantize without --refresh for whole tables",
+                format_bytes(patched),
+                format_bytes(total),
+            )
         return files
 
     def _pack(self, index: int, dtype: TableDtype) -> Tensor:
@@ -114,9 +127,11 @@ class RefreshingPacker(TablePacker):
         """Find the rows whose packed bytes differ: their numbers, and the packed rows.
 
         Returns:
-            None where a row is not finite and that is allowed: then all rows of the table have to be counted.
+            None where too many rows changed; or where a row is not finite and that is allowed, so that those of the
+            table have to be counted.
         """
         base = self._base.artifact.model.tables.table(index)
+        most = max(len(base) // _MOST_CHANGED, segment_rows(self._tables[index].shape[1]))
         numbers, values = [], []
         for start, segment, blocks in self._changed_blocks(index):
             rows = _rows_of(blocks, self._rows_of_block(index), len(segment))
@@ -133,6 +148,9 @@ class RefreshingPacker(TablePacker):
             found = _bytes(packed).ne(_bytes(base[start + rows])).any(dim=1).nonzero().view(-1)
             numbers.append(rows[found] + start)
             values.append(packed[found])
+            most -= len(found)
+            if most < 0:
+                return None
         if not numbers:
             return torch.empty(0, dtype=torch.int64), base[:0]
         return torch.cat(numbers), torch.cat(values)

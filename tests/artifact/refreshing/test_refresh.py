@@ -32,6 +32,7 @@ from tests.support.refreshing import (
     runs,
     scattered,
 )
+from tests.support.segments import read_in_segments
 
 Change = Callable[[list[torch.Tensor]], object]
 
@@ -94,6 +95,36 @@ def test_the_rest_is_shared(made: Made, tmp_path: Path) -> None:
     assert sum((second / name).stat().st_size for name in outcome.manifest.patch_names) < 53 * 16 + 2 * 400
     assert json.loads((second / "manifest.json").read_text())["format"] == 4
     assert json.loads((made.path / "manifest.json").read_text())["format"] == 3
+
+
+def test_a_table_of_which_much_changed_is_packed_as_a_whole(
+    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_in_segments(monkeypatch, 100 * 32)
+    base = full(made.model, tmp_path / "first").path  # With digests of these blocks.
+
+    def change(tables: list[torch.Tensor]) -> None:
+        tables[0][1000 : 1000 + 3000 // 8 + 1] += 1
+        tables[2][: 1111 // 8] += 1
+
+    model = changed(made.model, change)
+    outcome = refresh(model, base, tmp_path / "second")
+    assert set(outcome.manifest.patches) == {"tables.2"}
+    assert sorted(path.name for path in (tmp_path / "second.delta").glob("table-*")) == [
+        "table-00-int8.safetensors",
+        "table-02-int8.patch-1.safetensors",
+    ]
+    assert_same_bits(load_artifact(tmp_path / "second").model, quantized(model, load_artifact(tmp_path / "second")))
+    assert_same_bits(
+        load_artifact(tmp_path / "second.delta", bases=[base]).model, load_artifact(tmp_path / "second").model
+    )
+
+
+def test_large_patches_are_told(made: Made, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    refresh(changed(made.model, scattered), made.path, tmp_path / "second")
+    assert "patches of this" not in caplog.text
+    refresh(changed(made.model, everything), made.path, tmp_path / "third")
+    assert "patches of this and earlier refreshes are" in caplog.text
 
 
 def test_the_first_artifact_can_go(made: Made, tmp_path: Path) -> None:
