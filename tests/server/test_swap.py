@@ -15,6 +15,9 @@ import pytest
 
 from dlrm_pl.artifact.store import load_artifact
 from dlrm_pl.errors import ArtifactError
+from dlrm_pl.kernels.int8.selection import available
+from dlrm_pl.runtime.direct import DirectModel
+from dlrm_pl.server.models.loaded import LoadedModel
 from dlrm_pl.server.models.served import LoadSettings
 from tests.support.artifacts import change, sign
 from tests.support.server.artifacts import random_rows
@@ -77,6 +80,16 @@ def test_earlier_version_is_let_go_of_in_another_thread_when_no_request_has_it(
             assert time.monotonic() < end
             time.sleep(0.01)
     assert threads == ["release"]
+
+
+@pytest.mark.skipif(len(available()) < 2, reason="no native kernels were built")
+def test_rows_are_first_read_from_disk_while_others_have_python(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ways: list[str] = []
+    usual, few = DirectModel.__call__, DirectModel.few
+    monkeypatch.setattr(DirectModel, "__call__", lambda self, batch: (ways.append("usual"), usual(self, batch))[1])
+    monkeypatch.setattr(DirectModel, "few", lambda self, batch: (ways.append("few"), few(self, batch))[1])
+    LoadedModel(folder)
+    assert ways == ["usual", "few"] * 2
 
 
 def damage_table(folder: Path) -> None:

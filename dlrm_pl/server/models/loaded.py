@@ -110,8 +110,11 @@ class LoadedModel:
         rng = np.random.default_rng(0)
         for rows in _PROBED_ROWS:
             ids = np.stack([rng.integers(0, size, rows) for size in architecture.table_sizes])
-            dense = torch.zeros(rows, architecture.bottom_mlp[0])
-            if not np.isfinite(self.score(ClickBatch(dense, torch.from_numpy(ids))).logits).all():
+            batch = ClickBatch(torch.zeros(rows, architecture.bottom_mlp[0]), torch.from_numpy(ids))
+            with torch.inference_mode():
+                # The usual way first, on which other threads have Python meanwhile: rows may come from a slow disk.
+                self._logits(batch)
+            if not np.isfinite(self.score(batch).logits).all():
                 raise ArtifactError(f"{self.folder}: its model gives scores that are no numbers. Quantize again.")
 
 
