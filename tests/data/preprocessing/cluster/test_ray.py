@@ -91,6 +91,28 @@ def one_machine(logs: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     return contents(folder)
 
 
+def test_a_process_that_is_killed_while_it_does_all_of_a_run(
+    nodes: Nodes, logs: Path, one_machine: dict[str, bytes], tmp_path: Path
+) -> None:
+    nodes.be(1)  # As it begins: after more nodes Ray takes fifteen seconds to notice that they are gone.
+    killed = []
+
+    def watch(stage: str, share: float, rows: int) -> None:
+        state = tmp_path / ".out.partial" / "state.json"
+        if state.exists() and not killed:
+            for folder in Path("/proc").glob("[0-9]*"):
+                with suppress(OSError):
+                    if (folder / "cmdline").read_bytes().startswith(b"ray::reading: log"):
+                        os.kill(int(folder.name), signal.SIGKILL)
+                        killed.append(state.read_bytes())
+
+    options = replace(OPTIONS, checkpoint_bytes=100_000)
+    preprocess(logs, tmp_path / "out", options, cluster=nodes.address, progress=watch)
+    assert killed
+    assert contents(tmp_path / "out") == one_machine
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_equals_one_machine(
     nodes: Nodes,
@@ -127,28 +149,6 @@ def test_a_node_that_is_lost_while_it_reads(
     nodes: Nodes, logs: Path, one_machine: dict[str, bytes], tmp_path: Path
 ) -> None:
     assert lose_a_node(nodes, logs, tmp_path / "out", "reading", 0.0)
-    assert contents(tmp_path / "out") == one_machine
-    assert [path.name for path in tmp_path.iterdir()] == ["out"]
-
-
-def test_a_process_that_is_killed_while_it_does_all_of_a_run(
-    nodes: Nodes, logs: Path, one_machine: dict[str, bytes], tmp_path: Path
-) -> None:
-    nodes.be(1)
-    killed = []
-
-    def watch(stage: str, share: float, rows: int) -> None:
-        state = tmp_path / ".out.partial" / "state.json"
-        if state.exists() and not killed:
-            for folder in Path("/proc").glob("[0-9]*"):
-                with suppress(OSError):
-                    if (folder / "cmdline").read_bytes().startswith(b"ray::reading: log"):
-                        os.kill(int(folder.name), signal.SIGKILL)
-                        killed.append(state.read_bytes())
-
-    options = replace(OPTIONS, checkpoint_bytes=100_000)
-    preprocess(logs, tmp_path / "out", options, cluster=nodes.address, progress=watch)
-    assert killed
     assert contents(tmp_path / "out") == one_machine
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
