@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache, lru_cache
 
 _POLYNOMIAL = 0xEDB88320  # Of CRC-32 as zip archives have it, with the lowest bit for the highest power.
 
@@ -24,15 +24,22 @@ def crc32_of_both(first: int, second: int, second_size: int) -> int:
 @lru_cache(maxsize=64)
 def _appending(size: int) -> tuple[int, ...]:
     """Return the map of a checksum that appending so many bytes of zeros is."""
-    one_bit = (_POLYNOMIAL, *(1 << bit for bit in range(31)))
-    byte = _squared(_squared(_squared(one_bit)))
-    result = tuple(1 << bit for bit in range(32))
+    result, power = tuple(1 << bit for bit in range(32)), 0
     while size:
         if size & 1:
-            result = tuple(_mapped(byte, column) for column in result)
-        byte = _squared(byte)
+            result = tuple(_mapped(_zeros(power), column) for column in result)
+        power += 1
         size >>= 1
     return result
+
+
+@cache
+def _zeros(power: int) -> tuple[int, ...]:
+    """Return the map of 2 ** power bytes of zeros."""
+    if power:
+        return _squared(_zeros(power - 1))
+    one_bit = (_POLYNOMIAL, *(1 << bit for bit in range(31)))
+    return _squared(_squared(_squared(one_bit)))
 
 
 def _mapped(columns: tuple[int, ...], vector: int) -> int:

@@ -17,6 +17,7 @@ MAX_DEPTH = 64
 # Shared values count as often as they occur, since a walk or a printout visits them that often.
 MAX_VALUES = 2_000_000
 _BYTES_OF_A_VALUE = 64  # Each 64 bytes of text and of arrays count as a value.
+_SCALARS = frozenset({str, bytes, int, float, bool, type(None)})
 
 
 @dataclass(frozen=True)
@@ -70,10 +71,18 @@ def check_plain(contents: Any, leaves: tuple[type, ...]) -> None:
 
 
 def replace_leaves(contents: Any, leaf: type | tuple[type, ...], replace: Callable[[Any], Any]) -> Any:
-    """Copy a checked structure with every ``leaf`` replaced; shared values stay shared."""
+    """Copy a checked structure with every ``leaf`` replaced; shared values stay shared.
+
+    Args:
+        contents: what ``check_plain`` takes.
+        leaf: types other than those of plain values.
+        replace: returns what takes the place of a leaf.
+    """
     done: dict[int, Any] = {}
 
     def copy(value: Any) -> Any:
+        if type(value) in _SCALARS:  # Nearly all values: asking whether they are of a protocol takes far longer.
+            return value
         if id(value) in done:
             return done[id(value)]
         result: Any

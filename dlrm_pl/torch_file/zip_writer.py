@@ -30,6 +30,7 @@ _SMALL = 20  # Version of the zip format that an entry needs,
 _WIDE = 45  # and the version for sizes of 64 bits.
 _LIMIT = 0xFFFFFFFF
 _UTF8 = 1 << 11
+_ONE_THREAD_BYTES = 256 << 10  # Up to here a checksum takes less time than a thread for it.
 _DAY = 0x21  # 1980-01-01, so that the same contents are the same bytes.
 
 
@@ -107,12 +108,18 @@ class ZipWriter:
         entry = ZipEntry(name.encode(), self._position, size)
         self._write(entry.header_bytes())
         written = 0
-        with ThreadPoolExecutor(1) as pool:  # zlib and write() both release the interpreter lock.
+        if size <= _ONE_THREAD_BYTES:
             for block in blocks:
-                checksum: Future[int] = pool.submit(zlib.crc32, block, entry.crc32)
+                entry.crc32 = zlib.crc32(block, entry.crc32)
                 self._write(block)
-                entry.crc32 = checksum.result()
                 written += block.nbytes
+        else:
+            with ThreadPoolExecutor(1) as pool:  # zlib and write() both release the interpreter lock.
+                for block in blocks:
+                    checksum: Future[int] = pool.submit(zlib.crc32, block, entry.crc32)
+                    self._write(block)
+                    entry.crc32 = checksum.result()
+                    written += block.nbytes
         assert written == size, f"{name}: {written} bytes instead of {size}"
         self._entries.append(entry)
         return entry.crc32
