@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
 from statistics import NormalDist
 from typing import Any
 
@@ -50,7 +51,7 @@ class BinormalPair:
 
     def copy(self, rng: np.random.Generator, first: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Draw the logits of another copy of the first model, on the same rows."""
-        deviation = math.sqrt(self._noise_variance(self._distance))
+        deviation = math.sqrt(_noise_variance(self))
         outlier = rng.random(len(first)) < self.outlier_share
         factor = np.where(outlier, math.sqrt(self.outlier_factor), 1.0)
         copied: npt.NDArray[np.float64] = first + self._distance * deviation * factor * rng.normal(size=len(first))
@@ -60,14 +61,6 @@ class BinormalPair:
     def _distance(self) -> float:
         return math.sqrt(2) * NormalDist().inv_cdf(self.auroc)
 
-    def _noise_variance(self, distance: float) -> float:
-        """Find the noise of the rows that are not outliers, by bisection."""
-        low, high = 0.0, 1e6
-        for _ in range(200):
-            middle = (low + high) / 2
-            low, high = (middle, high) if self.auroc - self._auroc_with(middle, distance) < self.drop else (low, middle)
-        return low
-
     def _auroc_with(self, variance: float, distance: float) -> float:
         kinds = (1 - self.outlier_share, variance), (self.outlier_share, self.outlier_factor * variance)
         return sum(
@@ -75,6 +68,17 @@ class BinormalPair:
             for share, one in kinds
             for other_share, other in kinds
         )
+
+
+@cache
+def _noise_variance(pair: BinormalPair) -> float:
+    """Find the noise of the rows that are not outliers, by bisection."""
+    low, high = 0.0, 1e6
+    for _ in range(200):
+        middle = (low + high) / 2
+        falls_short = pair.auroc - pair._auroc_with(middle, pair._distance) < pair.drop
+        low, high = (middle, high) if falls_short else (low, middle)
+    return low
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from tests.support.processes.sharded import needs_engine, run_sharded
 
 pytestmark = [pytest.mark.long, needs_engine, pytest.mark.filterwarnings("ignore")]
 
-# Three processes train on 96 rows a step, and on 32 in the last one, where one of them has 10 and the others have 11.
+# Three processes train on 96 rows a step, and on 80 in the last one, where one of them has 26 and the others have 27.
 _RANKS = 3
 _SHUFFLES = ("none", "batch", "row")
 
@@ -97,6 +97,14 @@ for name, eval_func in (("int8", None), ("failed", fails)):
 
 
 @pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """2,000 rows to train on, and 500 each to validate and to test."""
+    folder = tmp_path_factory.mktemp("synthetic") / "dataset"
+    dlrm_pl.synthesize(folder, rows=3_000, days=3, seed=1, label_rate=0.2, best_auroc=0.85, max_table_size=100)
+    return folder
+
+
+@pytest.fixture(scope="module")
 def raw_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A raw log of 100 rows."""
     folder = tmp_path_factory.mktemp("raw") / "logs"
@@ -105,9 +113,9 @@ def raw_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def scored(synthetic_folder: Path, raw_log: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def scored(dataset: Path, raw_log: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("scored")
-    run_sharded(f"path, raw = {str(synthetic_folder)!r}, {str(raw_log)!r}\n{_TRAIN}{_SCRIPT}", folder, _RANKS)
+    run_sharded(f"path, raw = {str(dataset)!r}, {str(raw_log)!r}\n{_TRAIN}{_SCRIPT}", folder, _RANKS)
     return folder
 
 
@@ -121,23 +129,21 @@ def alone() -> dict[str, Any]:
 
 @pytest.mark.parametrize("shuffle", _SHUFFLES)
 def test_an_epoch_trains_the_weights_of_one_process(
-    scored: Path, alone: dict[str, Any], synthetic_folder: Path, shuffle: str
+    scored: Path, alone: dict[str, Any], dataset: Path, shuffle: str
 ) -> None:
     torch.manual_seed(3)
-    data = alone["data_of"](synthetic_folder, 32 * _RANKS, shuffle)
+    data = alone["data_of"](dataset, 32 * _RANKS, shuffle)
     module = alone["module_of"](data)
     alone["trainer_of"](1).fit(module, datamodule=data)
     found = load_checkpoint(scored / f"{shuffle}.ckpt")
     for name, weight in module.named_parameters():
-        # Sums over a batch are in another order, 84 times.
+        # Sums over a batch are in another order, 21 times.
         torch.testing.assert_close(found.get_parameter(name), weight, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("shuffle", _SHUFFLES)
-def test_metrics_are_those_of_one_process(
-    scored: Path, alone: dict[str, Any], synthetic_folder: Path, shuffle: str
-) -> None:
-    module, data = load_checkpoint(scored / f"{shuffle}.ckpt"), alone["data_of"](synthetic_folder, 32)
+def test_metrics_are_those_of_one_process(scored: Path, alone: dict[str, Any], dataset: Path, shuffle: str) -> None:
+    module, data = load_checkpoint(scored / f"{shuffle}.ckpt"), alone["data_of"](dataset, 32)
     trainer = alone["trainer_of"](1)
     expected = trainer.validate(module, datamodule=data, verbose=False)[0]
     expected |= trainer.test(module, datamodule=data, verbose=False)[0]
@@ -147,12 +153,12 @@ def test_metrics_are_those_of_one_process(
         assert {name: metrics[name] for name in expected} == pytest.approx(expected, rel=0, abs=1e-9)
 
 
-@pytest.mark.parametrize(("output", "rows"), [("test.npy", 2000), ("raw.npy", 50)])
+@pytest.mark.parametrize(("output", "rows"), [("test.npy", 500), ("raw.npy", 50)])
 def test_predictions_are_those_of_all_rows_in_order(
-    scored: Path, alone: dict[str, Any], synthetic_folder: Path, raw_log: Path, output: str, rows: int, tmp_path: Path
+    scored: Path, alone: dict[str, Any], dataset: Path, raw_log: Path, output: str, rows: int, tmp_path: Path
 ) -> None:
     options = {"predict_raw": raw_log} if output == "raw.npy" else {}
-    data = alone["data_of"](synthetic_folder, 32, **options)
+    data = alone["data_of"](dataset, 32, **options)
     module = load_checkpoint(scored / "row.ckpt")
     alone["trainer_of"](1).predict(module, datamodule=data, output=tmp_path / output)
     found, expected = np.load(scored / output), np.load(tmp_path / output)
@@ -176,7 +182,7 @@ def test_an_error_of_one_process_stops_all_with_its_message(scored: Path, kind: 
     assert re.fullmatch(message, str(found.pop()))
 
 
-def test_the_first_process_quantizes_the_tables_of_all(scored: Path, synthetic_folder: Path) -> None:
+def test_the_first_process_quantizes_the_tables_of_all(scored: Path, dataset: Path) -> None:
     artifact = dlrm_pl.load_artifact(scored / "int8")
     rows = (np.zeros((1, 13)), np.zeros((1, 26), np.int64))
     assert 0 < dlrm_pl.Predictor(artifact).predict(rows)[0] < 1

@@ -85,26 +85,31 @@ def train(case: Case, data: str, processes: int, shares: int, strategy: Any = "a
     """Train a case: on fewer processes than ``shares``, each step accumulates the batches of all shares."""
     from dlrm_pl.model.training.weight_init import weights_on_shards
 
-    torch.manual_seed(3)
-    datamodule = dlrm_pl.DLRMDataModule(data, batch_size=32, shuffle="none")
-
-    def make() -> dlrm_pl.DLRMModule:
-        return dlrm_pl.DLRMModule(
-            datamodule.table_sizes, case.dim, [0, 16, case.dim], [16, 1], columns=datamodule.columns, engine="torch",
-            **case.options,
-        )  # fmt: skip
-
     if strategy == "auto":
-        module = make()
+        module = untrained(case, data)
     else:
         with weights_on_shards():
-            module = make()
+            module = untrained(case, data)
     dlrm_pl.DLRMTrainer(
         accelerator="cpu", devices=processes, strategy=strategy, max_steps=20, logger=False,
         enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,
         limit_val_batches=0, accumulate_grad_batches=case.accumulated * shares // processes, precision=case.precision,
-    ).fit(module, datamodule=datamodule)  # fmt: skip
+    ).fit(module, datamodule=_data(data))  # fmt: skip
     return module
+
+
+def untrained(case: Case, data: str) -> dlrm_pl.DLRMModule:
+    """Make the module of a case, with the weights that its training begins with."""
+    torch.manual_seed(3)
+    datamodule = _data(data)
+    return dlrm_pl.DLRMModule(
+        datamodule.table_sizes, case.dim, [0, 16, case.dim], [16, 1], columns=datamodule.columns, engine="torch",
+        **case.options,
+    )  # fmt: skip
+
+
+def _data(data: str) -> dlrm_pl.DLRMDataModule:
+    return dlrm_pl.DLRMDataModule(data, batch_size=32, shuffle="none")
 
 
 def train_sharded(cases: dict[str, Case], data: dict[str, str], folder: Path, *, processes: int, shares: int) -> None:

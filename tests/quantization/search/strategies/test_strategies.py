@@ -6,6 +6,7 @@ import ast
 import logging
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,7 +18,7 @@ from dlrm_pl.quantization.judging.evaluation import AUROCEvaluation
 from dlrm_pl.quantization.recipe import Recipe, RecipeStart
 from dlrm_pl.quantization.search.space import SearchSpace, SpaceSettings
 from dlrm_pl.quantization.search.strategies import STRATEGIES, strategy_named
-from dlrm_pl.quantization.search.strategies.model_based import optuna_sampler
+from dlrm_pl.quantization.search.strategies.model_based import bayesian, optuna_sampler
 from dlrm_pl.quantization.search.trials.trial import Trial
 from dlrm_pl.quantization.search.trials.trial_log import TrialLog
 from dlrm_pl.quantization.search.tune import TuningSettings, tune
@@ -40,6 +41,20 @@ SMALL = SpaceSettings(
     activation_schemes=("affine", "symmetric"),
     weight_granularities=("per_channel",),
 )
+
+
+@pytest.fixture(autouse=True)
+def _fewer_local_searches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let Optuna improve a proposal from two points instead of ten: how good it is, is not what is tested here."""
+    make = bayesian._sampler
+
+    def sampler(optuna: Any, seed: int) -> Any:
+        made = make(optuna, seed)
+        assert made._n_local_search == 10
+        made._n_local_search = 2
+        return made
+
+    monkeypatch.setattr(bayesian, "_sampler", sampler)
 
 
 def three_bad_ops(ops: dict[str, str]) -> float:
