@@ -8,6 +8,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -95,19 +96,25 @@ def test_a_process_that_is_killed_while_it_does_all_of_a_run(
     nodes: Nodes, logs: Path, one_machine: dict[str, bytes], tmp_path: Path
 ) -> None:
     nodes.be(1)  # As it begins: after more nodes Ray takes fifteen seconds to notice that they are gone.
-    killed = []
+    state = tmp_path / ".out.partial" / "state.json"
+    killed: list[bytes] = []
+    ended = threading.Event()
 
-    def watch(stage: str, share: float, rows: int) -> None:
-        state = tmp_path / ".out.partial" / "state.json"
-        if state.exists() and not killed:
-            for folder in Path("/proc").glob("[0-9]*"):
+    def kill() -> None:
+        while not (killed or ended.wait(0.01)):
+            for folder in Path("/proc").glob("[0-9]*") if state.exists() else ():
                 with suppress(OSError):
                     if (folder / "cmdline").read_bytes().startswith(b"ray::reading: log"):
                         os.kill(int(folder.name), signal.SIGKILL)
                         killed.append(state.read_bytes())
 
-    options = replace(OPTIONS, checkpoint_bytes=100_000)
-    preprocess(logs, tmp_path / "out", options, cluster=nodes.address, progress=watch)
+    killer = threading.Thread(target=kill)
+    killer.start()
+    try:
+        preprocess(logs, tmp_path / "out", replace(OPTIONS, checkpoint_bytes=100_000), cluster=nodes.address)
+    finally:
+        ended.set()
+        killer.join()
     assert killed
     assert contents(tmp_path / "out") == one_machine
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
