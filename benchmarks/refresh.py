@@ -2,8 +2,9 @@
 
 Makes a checkpoint with the proportions of the Terabyte tables capped at 40 million rows (dimension 128), an artifact of
 it, and the same checkpoint with 1 % of the rows changed: once in runs, as training leaves them where categories are
-numbered by their frequency, and once scattered. Every command is a process; its certification is timed inside and
-subtracted. The new checkpoint is read into the system's cache before each, or dropped from it with ``--cold``.
+numbered by their frequency, and once scattered. Every command is a process. Its certification is timed inside and
+subtracted, and the packing of the tables, which is what a refresh saves, is timed as well. The new checkpoint is read
+into the system's cache before each command, or dropped from it with ``--cold``.
 
     python benchmarks/refresh.py
     python benchmarks/refresh.py --gb 2 --repeats 3
@@ -41,20 +42,25 @@ from tests.support.files.torch_files import save_sparse
 CHANGED_SHARE = 0.01
 _RUN_ROWS = 500
 
-# Runs a command of the program, and prints the seconds that it certified for.
+# Runs a command of the program, and prints the seconds that it certified and packed for.
 _TIMED = """
 import sys, time
 import dlrm_pl.artifact.writing.build as build
-certified, spent = build.certified, []
-def timed(*arguments, **options):
-    began = time.perf_counter()
-    result = certified(*arguments, **options)
-    spent.append(time.perf_counter() - began)
-    return result
-build.certified = timed
+from dlrm_pl.quantization.ptq.table_packer import TablePacker
+spent = {"certified": 0.0, "packed": 0.0}
+def timed(function, name):
+    def run(*arguments, **options):
+        began = time.perf_counter()
+        try:
+            return function(*arguments, **options)
+        finally:
+            spent[name] += time.perf_counter() - began
+    return run
+build.certified = timed(build.certified, "certified")
+TablePacker.packed = timed(TablePacker.packed, "packed")
 from dlrm_pl.cli.main import main
 status = main(sys.argv[1:])
-print("certified in", *spent, "status", status)
+print("certified in", spent["certified"], "packed in", spent["packed"], "status", status)
 """
 
 
@@ -111,17 +117,17 @@ def write_checkpoint(path: Path, architecture: Architecture, kind: type[Random])
     save_sparse(contents, path, "zip")
 
 
-def timed(arguments: list[object]) -> float:
-    """Run a command of the program, and return its seconds without the certification."""
+def timed(arguments: list[object]) -> tuple[float, float]:
+    """Run a command of the program; return its seconds without the certification, and those of the packing."""
     began = time.perf_counter()
     done = subprocess.run(
         [sys.executable, "-c", _TIMED, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, check=False
     )
     seconds = time.perf_counter() - began
-    found = re.search(r"certified in ([\d.]+)", done.stdout)
-    if found is None:
+    found = re.search(r"certified in ([\d.]+) packed in ([\d.]+)", done.stdout)
+    if found is None or not float(found[1]):
         sys.exit(f"{arguments}: exit status {done.returncode}\n{done.stdout}\n{done.stderr}")
-    return seconds - float(found[1])
+    return seconds - float(found[1]), float(found[2])
 
 
 def read(path: Path, cold: bool) -> None:
@@ -176,22 +182,28 @@ def main() -> None:
             subprocess.run(["sync", checkpoint], check=True)
             whole, refreshed = folder / "whole", folder / "second"
             seconds: dict[str, list[float]] = {"quantize": [], "refresh": []}
+            packing: dict[str, list[float]] = {"quantize": [], "refresh": []}
             for _ in range(options.repeats):
                 for name, output, more in (
                     ("quantize", whole, []),
                     ("refresh", refreshed, ["--refresh", base]),
                 ):
                     read(checkpoint, options.cold)
-                    seconds[name].append(timed([*shared, checkpoint, "--output", output, *more]))
+                    whole_s, packing_s = timed([*shared, checkpoint, "--output", output, *more])
+                    seconds[name].append(whole_s)
+                    packing[name].append(packing_s)
             manifest = load_artifact(refreshed, checksums="never").manifest
             changed = sum(len(changed_rows(rows, kind.kind)) for rows in architecture.table_sizes)
             row_bytes = manifest.table_bytes / sum(architecture.table_sizes)
             delta = sum(path.stat().st_size for path in folder.joinpath("second.delta").iterdir())
             medians = {name: statistics.median(values) for name, values in seconds.items()}
+            packed = {name: statistics.median(values) for name, values in packing.items()}
             results[kind.kind] = {
                 "quantize_s": [round(value, 2) for value in seconds["quantize"]],
                 "refresh_s": [round(value, 2) for value in seconds["refresh"]],
                 "share_of_quantize": round(medians["refresh"] / medians["quantize"], 3),
+                "packing_s": {name: [round(value, 2) for value in values] for name, values in packing.items()},
+                "share_of_packing": round(packed["refresh"] / packed["quantize"], 3),
                 "changed_rows": changed,
                 "delta_bytes": delta,
                 "delta_of_changed_bytes": round(delta / (changed * row_bytes), 2),
