@@ -18,12 +18,13 @@ def merged(parts: Sequence[Rows]) -> ClickBatch:
     Raises:
         RequestError: a value of rows that were not read yet does not fit.
     """
+    if len(parts) == 1:
+        part = parts[0]
+        return part.reader.read(part.dense, part.ids) if isinstance(part, UnreadRows) else part
     unread = [part for part in parts if isinstance(part, UnreadRows)]
     if len(unread) == len(parts):
         return UnreadRows.read(unread)
-    batches = [UnreadRows.read([part]) if isinstance(part, UnreadRows) else part for part in parts]
-    if len(batches) == 1:
-        return batches[0]
+    batches = [merged([part]) for part in parts]
     dense = torch.cat([batch.dense for batch in batches])
     if batches[0].offsets is None:
         return ClickBatch(dense, torch.cat([batch.indices for batch in batches], dim=1))

@@ -9,19 +9,18 @@ from collections.abc import Callable, Iterator, Sequence
 
 from dlrm_pl.documents.fields import shown
 from dlrm_pl.errors import ArtifactError, DLRMError
-from dlrm_pl.server.batching.batcher import Batcher, OverloadedError, Scores
+from dlrm_pl.server.batching.batcher import OverloadedError
 from dlrm_pl.server.http.asgi import Message, Receive, Scope, Send, header
 from dlrm_pl.server.http.bodies import Bodies, ClientGoneError
 from dlrm_pl.server.http.metrics import CONTENT_TYPE, Metrics
 from dlrm_pl.server.http.tokens import Token
-from dlrm_pl.server.inputs.model_inputs import ParsedRows
 from dlrm_pl.server.models.registry import Registry
 from dlrm_pl.server.models.served import ServedModel, ServedVersion, SwapOutcome
 from dlrm_pl.server.protocol.errors import RequestError
 from dlrm_pl.server.protocol.metadata import model_metadata, server_metadata
 from dlrm_pl.server.protocol.openapi import openapi
 from dlrm_pl.server.protocol.outputs import asked_outputs
-from dlrm_pl.server.protocol.requests import InferenceRequest, json_length, parse_request
+from dlrm_pl.server.protocol.requests import json_length, parse_request
 from dlrm_pl.server.protocol.responses import Response, error_response, inference_response, json_response
 from dlrm_pl.server.settings import Limits
 
@@ -192,8 +191,20 @@ class Application:
             try:
                 request = parse_request(body, length)
                 outputs = asked_outputs(request)
-                rows = await self._rows(version, request)
-                scores = await self._scores(version.batcher, rows)
+                inputs = version.model.inputs
+                if inputs.takes_long(request):
+                    rows = await version.batcher.beside(lambda: inputs.rows(request, self._max_rows))
+                else:
+                    rows = inputs.rows(request, self._max_rows)
+                scores = version.batcher.score_now(rows.batch) if self.count_requests() == 1 else None
+                if scores is None:
+                    scores = await version.batcher.submit(rows.batch)
+            except OverloadedError:
+                raise RequestError(503, "Too many rows are waiting to be scored. Try again later.", _RETRY) from None
+            except ArtifactError as error:
+                raise RequestError(503, str(error), _RETRY) from None
+            except DLRMError as error:
+                raise RequestError(400, str(error)) from None
             finally:
                 self._bodies.release(len(body))
         finally:
@@ -204,24 +215,6 @@ class Application:
         values = {"probability": scores.probabilities, "logit": scores.logits}
         asked = [(output, values[output.name]) for output in outputs]
         return inference_response(model.name, version.model.version, request.id, asked)
-
-    async def _rows(self, version: ServedVersion, request: InferenceRequest) -> ParsedRows:
-        inputs = version.model.inputs
-        if inputs.takes_long(request):
-            return await version.batcher.beside(lambda: inputs.rows(request, self._max_rows))
-        return inputs.rows(request, self._max_rows)
-
-    async def _scores(self, batcher: Batcher, rows: ParsedRows) -> Scores:
-        batch = rows.batch
-        try:
-            scores = batcher.score_now(batch) if self.count_requests() == 1 else None
-            return await batcher.submit(batch) if scores is None else scores
-        except OverloadedError:
-            raise RequestError(503, "Too many rows are waiting to be scored. Try again later.", _RETRY) from None
-        except ArtifactError as error:
-            raise RequestError(503, str(error), _RETRY) from None
-        except DLRMError as error:
-            raise RequestError(400, str(error)) from None
 
     def _gauges(self) -> Iterator[tuple[str, str, str, float]]:
         versions = [

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -24,8 +23,7 @@ from dlrm_pl.server.protocol.requests import InferenceRequest
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class ParsedRows:
+class ParsedRows(NamedTuple):
     """The rows of a request.
 
     Attributes:

@@ -56,11 +56,8 @@ class UnreadRows:
         Raises:
             RequestError: a value does not fit; rows are counted over all parts.
         """
-        first = parts[0]
-        if len(parts) == 1:
-            return first.reader.read(first.dense, first.ids)
         dense, ids = np.concatenate([part.dense for part in parts]), np.concatenate([part.ids for part in parts])
-        return first.reader.read(dense, ids)
+        return parts[0].reader.read(dense, ids)
 
 
 class TensorInputs:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy.typing as npt
 
@@ -29,8 +29,7 @@ _MAX_VALUES = 1 << 48  # Also where a dimension of 0 makes it none: NumPy refuse
 _KEPT_BYTES = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class InputTensor:
+class InputTensor(NamedTuple):
     """A tensor of a request.
 
     Attributes:
@@ -44,8 +43,7 @@ class InputTensor:
     values: npt.NDArray[Any]
 
 
-@dataclass(frozen=True, slots=True)
-class AskedOutput:
+class AskedOutput(NamedTuple):
     """An output that the client asks for.
 
     Attributes:
@@ -57,8 +55,7 @@ class AskedOutput:
     is_binary: bool
 
 
-@dataclass(frozen=True, slots=True)
-class InferenceRequest:
+class InferenceRequest(NamedTuple):
     """A request, checked against the protocol but not yet against a model.
 
     Attributes:
