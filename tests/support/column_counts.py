@@ -55,14 +55,13 @@ def not_elsewhere(name: str, line: str) -> bool:
 
 def python_numbers(source: str) -> list[tuple[int, str]]:
     """Lines with such numbers: in code, messages, docstrings without their examples, and by their old names."""
-    tree, lines, found = ast.parse(source), source.splitlines(), []
-    shifts = {
-        id(node.right) for node in ast.walk(tree) if isinstance(node, ast.BinOp) and isinstance(node.op, ast.LShift)
+    nodes, lines, found = list(ast.walk(ast.parse(source))), source.splitlines(), []
+    shifts = {id(node.right) for node in nodes if isinstance(node, ast.BinOp) and isinstance(node.op, ast.LShift)}
+    formatted = [node for node in nodes if isinstance(node, ast.FormattedValue)]
+    specs = {id(part) for node in formatted for part in ast.walk(node)} - {
+        id(part) for node in formatted for part in ast.walk(node.value)
     }
-    specs = {id(part) for node in ast.walk(tree) if isinstance(node, ast.FormattedValue) for part in ast.walk(node)} - {
-        id(part) for node in ast.walk(tree) if isinstance(node, ast.FormattedValue) for part in ast.walk(node.value)
-    }
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Name | ast.alias):
             used = node.id if isinstance(node, ast.Name) else node.name
             if used in ("NUM_DENSE", "NUM_SPARSE"):

@@ -18,26 +18,43 @@ from typing import Any
 STATUS = struct.Struct("i")
 
 
-def serve(connection: socket.socket) -> dict[str, Any] | None:
+def serve(listening: socket.socket) -> dict[str, Any] | None:
     """Fork for each request, and report how each process ended.
 
+    Args:
+        listening: where pytest's processes connect; each is sent a byte once it is connected.
+
     Returns:
-        In a forked process what it is to run; in the server None, once nobody can ask for another.
+        In a forked process what it is to run; in the server None, once nobody is connected any more.
     """
+    connected = 0
     with selectors.DefaultSelector() as waiting:
-        waiting.register(connection, selectors.EVENT_READ)
+        waiting.register(listening, selectors.EVENT_READ)
         while True:
             for key, _ in waiting.select():
-                if key.fileobj is not connection:
+                if key.fileobj is listening:
+                    connection, _ = listening.accept()
+                    connection.sendall(b"!")
+                    waiting.register(connection, selectors.EVENT_READ)
+                    connected += 1
+                    continue
+                if not isinstance(key.fileobj, socket.socket):
                     _report(waiting, key)
                     continue
-                message, files, _, _ = socket.recv_fds(connection, 1 << 20, 4)
+                message, files, _, _ = socket.recv_fds(key.fileobj, 1 << 20, 4)
                 if not message:
-                    return None
+                    waiting.unregister(key.fileobj)
+                    key.fileobj.close()
+                    connected -= 1
+                    if not connected:
+                        return None
+                    continue
                 *standard, ended = files
                 pid = os.fork()
                 if pid == 0:
-                    connection.close()
+                    for other in list(waiting.get_map().values()):
+                        if isinstance(other.fileobj, socket.socket):
+                            other.fileobj.close()
                     os.close(ended)
                     for number, file in enumerate(standard):
                         os.dup2(file, number)
@@ -46,7 +63,7 @@ def serve(connection: socket.socket) -> dict[str, Any] | None:
                 for file in standard:
                     os.close(file)
                 waiting.register(os.pidfd_open(pid), selectors.EVENT_READ, (pid, ended))
-                connection.sendall(STATUS.pack(pid))
+                key.fileobj.sendall(STATUS.pack(pid))
 
 
 def _report(waiting: selectors.BaseSelector, key: selectors.SelectorKey) -> None:

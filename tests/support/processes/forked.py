@@ -1,14 +1,15 @@
 """Programs that begin with torch, Lightning and the package already imported.
 
 A process that imports them takes about six seconds of the processor before its first line, twice what most of them
-take for what they are tested for. Here one process imports them, once for all tests of a pytest process, and each
-program is a fork of it: a process of its own, with its own signals, environment, folder and output. What is tested is
+take for what they are tested for. Here one process imports them, once for all tests of a run, and each program is a
+fork of it: a process of its own, with its own signals, environment, folder and output. What is tested is
 not the start of a program, nor how much memory it takes: such tests use ``subprocess``.
 """
 
 from __future__ import annotations
 
 import atexit
+import errno
 import importlib.util
 import json
 import os
@@ -17,7 +18,9 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -135,21 +138,43 @@ def torchrun_environments(count: int) -> list[dict[str, str]]:
 
 @cache
 def _server() -> socket.socket:
-    here, there = socket.socketpair()
-    modules = _MODULES + (_SHARDED if importlib.util.find_spec("torchrec") else [])
-    command = [sys.executable, "-m", "tests.support.processes.fork_server", str(there.fileno()), *modules]
-    server = subprocess.Popen(
-        command,
-        cwd=ROOT,
-        env=os.environ | _ENVIRONMENT,
-        pass_fds=[there.fileno()],
-        stdin=subprocess.DEVNULL,
-    )
-    there.close()
+    """The connection to the process that forks: the processes of one run of xdist share it."""
+    name = f"\0programs of {os.environ.get('PYTEST_XDIST_TESTRUNUID', os.getpid())}"
+    while True:
+        started = None
+        with socket.socket(socket.AF_UNIX) as listening:
+            try:
+                listening.bind(name)
+            except OSError as error:  # Another process has started it.
+                if error.errno != errno.EADDRINUSE:
+                    raise
+            else:
+                listening.listen()
+                started = _start(listening.fileno())
+        here = socket.socket(socket.AF_UNIX)
+        with suppress(ConnectionError):  # It is not listening yet, or has just ended with the last other process.
+            here.connect(name)
+            if here.recv(1):
+                break
+        here.close()
+        assert started is None, f"the process that forks ended with {started.wait()}"
+        time.sleep(0.01)
 
     def end() -> None:
         here.close()
-        server.wait()
+        if started is not None:
+            started.wait()
 
     atexit.register(end)
     return here
+
+
+def _start(listening: int) -> subprocess.Popen[bytes]:
+    modules = _MODULES + (_SHARDED if importlib.util.find_spec("torchrec") else [])
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.support.processes.fork_server", str(listening), *modules],
+        cwd=ROOT,
+        env=os.environ | _ENVIRONMENT,
+        pass_fds=[listening],
+        stdin=subprocess.DEVNULL,
+    )
