@@ -15,7 +15,6 @@ EXIT_UNDECIDED = 4
 EXIT_INTERRUPTED = 130
 
 _SWITCH_S = 0.0005
-"""Time for which a thread goes on with Python while another one waits; usually it is 5 ms."""
 
 _CHECKOUT = Path(__file__).parents[1] / "cli.py"
 
@@ -40,10 +39,14 @@ def is_first_process() -> bool:
 
 
 @contextmanager
-def threads_switching_soon() -> Iterator[None]:
-    """Let a thread that waits for Python go on within half a millisecond, in all threads of the process."""
+def threads_switching_soon(seconds: float = _SWITCH_S) -> Iterator[None]:
+    """Let a thread that waits for Python go on soon, in all threads of the process.
+
+    Args:
+        seconds: time for which a thread goes on with Python while another one waits; usually it is 5 ms.
+    """
     usual = sys.getswitchinterval()
-    sys.setswitchinterval(min(usual, _SWITCH_S))
+    sys.setswitchinterval(min(usual, seconds))
     try:
         yield
     finally:

@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 
 _WATCH_S = 0.25
 _DRAIN_LOOK_S = 0.05
+_SWITCH_S = 0.0001
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -227,8 +228,9 @@ def serve(
         gc.collect()
         gc.freeze()
         try:
-            # The event loop does not stand still because a model is being loaded.
-            with threads_switching_soon():
+            # The event loop does not stand still because a model is being loaded: a request waits for Python up to four
+            # times while it is answered.
+            with threads_switching_soon(_SWITCH_S):
                 server.run(sockets=[sock])
         finally:
             gc.unfreeze()
