@@ -33,7 +33,7 @@ def cpu_features() -> tuple[str, ...]:
     """Vector instructions that this processor has, as Linux reports them; empty on other systems.
 
     Returns:
-        Some of ``avx2``, ``avx512_vnni``, ``amx_int8``, ``i8mm`` and a few more.
+        Some of ``avx2``, ``avx_vnni``, ``avx512_vnni``, ``amx_int8``, ``i8mm`` and a few more.
     """
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8")

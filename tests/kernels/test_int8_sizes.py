@@ -222,7 +222,7 @@ def test_c_functions_refuse_null_and_numbers_beyond_64_bits() -> None:
         assert functions[function](variant, bytes(200), None, None, None, None, 1, where) == -2  # A dimension of 0.
     for rows, dim in ((-1, 8), (8, -1), (2**40, 2**40), (2**62, 1)):
         assert functions["pack"](variant, DENSE.data_ptr(), rows, dim, 0, TABLES[0].data_ptr(), 1, where) == -2
-    assert functions["variant"](4) is None
+    assert functions["variant"](5) is None
     assert functions["variant"](-1) is None
 
 

@@ -17,7 +17,7 @@ from dlrm_pl.errors import LookupIndexError, ShapeError
 from dlrm_pl.kernels.int8.failure import Failure
 from dlrm_pl.kernels.int8.rows import BLOCK_IN, TABLE_DTYPES, TableDtype
 
-VERSION = 4
+VERSION = 5
 
 # Rows that go through all layers of an MLP before the next ones, so that the values between layers stay in the cache.
 BLOCK_ROWS = 512

@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 _FOLDER = Path(__file__).parents[1]
 
-ISAS = ("fallback", "generic", "avx2", "avx512_vnni", "amx_int8")
+ISAS = ("fallback", "generic", "avx2", "avx_vnni", "avx512_vnni", "amx_int8")
 """Kernels from the slowest to the fastest. ``fallback`` is plain torch, the others are C++; all give the same bits."""
 
 Kernels = NativeKernels | FallbackKernels

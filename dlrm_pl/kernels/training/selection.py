@@ -19,7 +19,7 @@ Precision = Literal["fp32", "bf16"]
 _FOLDER = Path(__file__).parents[1]
 # The int8 kernels by which DLRM_PL_ISA names a kind of processor -> number of the fastest training step for it. Below 3
 # there is another one for AVX-512, with products of bfloat16.
-_LEVELS = {"generic": 0, "avx2": 1, "avx512_vnni": 3, "amx_int8": 4}
+_LEVELS = {"generic": 0, "avx2": 1, "avx_vnni": 1, "avx512_vnni": 3, "amx_int8": 4}
 
 
 def library() -> ctypes.CDLL | None:

@@ -22,6 +22,11 @@ namespace {
 #if defined(__x86_64__)
 bool has_avx2() { return __builtin_cpu_supports("avx2"); }
 
+bool has_avx_vnni() {
+    unsigned a, b, c, d;
+    return has_avx2() && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & (1u << 4));
+}
+
 bool has_vnni() {
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
@@ -47,14 +52,15 @@ const Variant* variants(int64_t number) {
         case 0: return &generic_variant;
 #if defined(__x86_64__)
         case 1: return has_avx2() ? &avx2_variant : nullptr;
-        case 2: return has_vnni() ? &vnni_variant : nullptr;
-        case 3: return has_amx() ? &amx_variant : nullptr;
+        case 2: return has_avx_vnni() ? &avx_vnni_variant : nullptr;
+        case 3: return has_vnni() ? &vnni_variant : nullptr;
+        case 4: return has_amx() ? &amx_variant : nullptr;
 #endif
         default: return nullptr;
     }
 }
 
-constexpr int64_t VARIANTS = 4;
+constexpr int64_t VARIANTS = 5;
 
 // The variant that a caller's pointer names, or null if it is not one that runs on this processor.
 const Variant* known(const void* variant) {
@@ -129,7 +135,7 @@ using namespace dlrm;
 
 #define DLRM_API extern "C" __attribute__((visibility("default")))
 
-DLRM_API int64_t dlrm_int8_version() { return 4; }
+DLRM_API int64_t dlrm_int8_version() { return 5; }
 
 // A variant by its number, from the plainest on, or null if this processor lacks it.
 DLRM_API const void* dlrm_int8_variant(int64_t number) { return variants(number); }

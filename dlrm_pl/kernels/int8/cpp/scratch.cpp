@@ -34,4 +34,9 @@ Scratch& scratch() {
     return memory;
 }
 
+Scratch& wide_scratch() {
+    static thread_local Scratch memory;
+    return memory;
+}
+
 }  // namespace dlrm

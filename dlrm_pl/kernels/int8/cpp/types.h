@@ -115,7 +115,7 @@ struct Variant {
 
 extern const Variant generic_variant;
 #if defined(__x86_64__)
-extern const Variant avx2_variant, vnni_variant, amx_variant;
+extern const Variant avx2_variant, avx_vnni_variant, vnni_variant, amx_variant;
 #endif
 
 }  // namespace dlrm

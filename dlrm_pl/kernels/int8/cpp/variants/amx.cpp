@@ -6,17 +6,17 @@
 #include <algorithm>
 #include <cmath>
 
-#include "scratch.h"
-#include "../../cpp/target.h"
-#include "types.h"
+#include "../scratch.h"
+#include "../../../cpp/target.h"
+#include "../types.h"
 
 DLRM_TARGET_BEGIN("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,amx-tile,amx-int8")
 namespace dlrm {
 namespace {
 
-#include "rows.h"
+#include "../stages/rows.h"
 #include "avx512.h"
-#include "../../cpp/tile_config.h"
+#include "../../../cpp/tile_config.h"
 
 using ProductsGuard = TileGuard;
 using LayerGuard = TileGuard;
@@ -162,8 +162,8 @@ static void layer(
     before->finish(layer, before->rows);
 }
 
-#include "mlp.h"
-#include "samples.h"
+#include "../stages/mlp.h"
+#include "../stages/samples.h"
 
 double peak(int64_t repeats) {
     const TileGuard guard;

@@ -6,15 +6,15 @@
 #include <algorithm>
 #include <cmath>
 
-#include "scratch.h"
-#include "../../cpp/target.h"
-#include "types.h"
+#include "../scratch.h"
+#include "../../../cpp/target.h"
+#include "../types.h"
 
 DLRM_TARGET_BEGIN("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")
 namespace dlrm {
 namespace {
 
-#include "rows.h"
+#include "../stages/rows.h"
 #include "avx512.h"
 
 struct ProductsGuard {
@@ -154,8 +154,8 @@ static void layer(
     }
 }
 
-#include "mlp.h"
-#include "samples.h"
+#include "../stages/mlp.h"
+#include "../stages/samples.h"
 
 double peak(int64_t repeats) {
     __m512i sum[12];

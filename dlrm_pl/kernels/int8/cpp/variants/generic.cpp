@@ -3,14 +3,14 @@
 #include <algorithm>
 #include <cmath>
 
-#include "scratch.h"
-#include "types.h"
+#include "../scratch.h"
+#include "../types.h"
 
 namespace dlrm {
 namespace {
 
-#include "rows.h"
-#include "scalar.h"
+#include "../stages/rows.h"
+#include "../stages/scalar.h"
 
 static int64_t products(const Vectors vectors, int64_t count, int64_t padded) {
     for (int64_t i = 0; i < count; i++) {
@@ -44,8 +44,8 @@ static void layer(
     }
 }
 
-#include "mlp.h"
-#include "samples.h"
+#include "../stages/mlp.h"
+#include "../stages/samples.h"
 
 double peak(int64_t repeats) {
     volatile uint32_t sink = 0;  // Overflow wraps around.
