@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/'
 
-$(VENV)/installed: pyproject.toml native_build.py .ci/constraints.txt $(wildcard dlrm_pl/data/decoding/cpp/* dlrm_pl/data/lookup/cpp/* dlrm_pl/data/preprocessing/engine/cpp/* dlrm_pl/kernels/cpp/* dlrm_pl/kernels/int8/cpp/* dlrm_pl/kernels/training/cpp/* dlrm_pl/kernels/training/cpp/*/* dlrm_pl/saving/cpp/*)
+$(VENV)/installed: pyproject.toml native_build.py .ci/constraints.txt $(wildcard dlrm_pl/data/decoding/cpp/* dlrm_pl/data/lookup/cpp/* dlrm_pl/data/preprocessing/engine/cpp/* dlrm_pl/kernels/cpp/* dlrm_pl/kernels/hashing/cpp/* dlrm_pl/kernels/int8/cpp/* dlrm_pl/kernels/int8/cpp/*/* dlrm_pl/kernels/training/cpp/* dlrm_pl/kernels/training/cpp/*/* dlrm_pl/saving/cpp/*)
 	$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and f"Python 3.11 or later is needed, $(PYTHON) is {v[0]}.{v[1]}: make PYTHON=python3.11 ...")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet -c .ci/constraints.txt -e .

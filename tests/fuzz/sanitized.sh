@@ -37,15 +37,18 @@ compile decoding dlrm_pl/data/decoding/cpp/*.cpp &
 decoding=$!
 compile saving dlrm_pl/saving/cpp/*.cpp &
 saving=$!
-compile int8 dlrm_pl/kernels/int8/cpp/*.cpp
+compile hashing dlrm_pl/kernels/hashing/cpp/*.cpp &
+hashing=$!
+compile int8 dlrm_pl/kernels/int8/cpp/*.cpp dlrm_pl/kernels/int8/cpp/*/*.cpp
 wait $preprocess
 wait $lookup
 wait $training
 wait $decoding
 wait $saving
+wait $hashing
 rm -rf $build/dlrm_pl
 cp -rL dlrm_pl $build/  # The configs are a link in a checkout.
-cp "$build/lib/_int8$suffix" "$build/lib/_training$suffix" $build/dlrm_pl/kernels/
+cp "$build/lib/_hashing$suffix" "$build/lib/_int8$suffix" "$build/lib/_training$suffix" $build/dlrm_pl/kernels/
 cp "$build/lib/_preprocess$suffix" $build/dlrm_pl/data/preprocessing/engine/
 cp "$build/lib/_lookup$suffix" $build/dlrm_pl/data/lookup/
 cp "$build/lib/_decoding$suffix" $build/dlrm_pl/data/decoding/
@@ -58,8 +61,9 @@ export ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 LD_PRELOAD=$
 from dlrm_pl.data.decoding import native as decoding
 from dlrm_pl.data.lookup import native
 from dlrm_pl.data.preprocessing.engine import library
+from dlrm_pl.kernels.hashing import blocks
 from dlrm_pl.kernels.training import selection as training
 from dlrm_pl.saving import native as saving
-loaded = [decoding.library(), native.library(), library.library(), training.library(), saving.library()]
+loaded = [decoding.library(), native.library(), library.library(), training.library(), saving.library(), blocks._library()]
 assert "generic" in selection.available() and all(loaded), "the sanitized libraries do not load"'
 exec "$@"
