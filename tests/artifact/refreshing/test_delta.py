@@ -9,6 +9,7 @@ import pytest
 
 from dlrm_pl.artifact.store import load_artifact
 from dlrm_pl.errors import ArtifactError
+from tests.support.artifacts import change_manifest
 from tests.support.refreshing import Made, assert_same_bits, changed, full, nothing, refresh, runs, scattered
 
 
@@ -75,6 +76,24 @@ def test_a_chain_of_deltas_needs_all_that_came_before(made: Made, delta: Path, t
 def test_without_changes_it_has_no_rows(made: Made, tmp_path: Path) -> None:
     refresh(changed(made.model, nothing), made.path, tmp_path / "second")
     assert not list((tmp_path / "second.delta").glob("*.patch-*"))
+
+
+@pytest.mark.parametrize(
+    ("patches", "message"),
+    [
+        ({"top_mlp.0": ["report.html"]}, "'top_mlp.0' is no table of the model"),
+        ({"tables.9": ["report.html"]}, "'tables.9' is no table of the model"),
+        ({"tables.0": ["../first/report.html"]}, r"has no checksum of \.\./first/report\.html"),
+        ({"tables.0": ["report.html"]}, r"report\.html: cannot be read"),
+    ],
+)
+def test_a_manifest_with_wrong_patches_is_refused(
+    made: Made, tmp_path: Path, patches: dict[str, list[str]], message: str
+) -> None:
+    folder = Path(shutil.copytree(made.path, tmp_path / "copy"))
+    change_manifest(folder, lambda manifest: manifest.patches.update(patches))
+    with pytest.raises(ArtifactError, match=message):
+        load_artifact(folder)
 
 
 def test_a_folder_of_the_user_is_not_replaced(made: Made, tmp_path: Path) -> None:
