@@ -12,6 +12,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from torch import nn
 from torchmetrics import Metric
 
+from dlrm_pl.artifact.refreshing.base import check_base
 from dlrm_pl.artifact.store import recognize_artifact
 from dlrm_pl.artifact.writing.outcome import Outcome
 from dlrm_pl.documents.arguments import check_arguments
@@ -122,6 +123,8 @@ class QuantizationCallback(pl.Callback):
             check_rows(config, datamodule)
         if isinstance(pl_module, DLRMModule):
             SearchSpace(config.tuning.space, pl_module.model.architecture)
+            if config.refresh is not None:
+                check_base(config.refresh, pl_module.model.architecture)
             if criterion.worst_slice is not None:
                 columns = pl_module.columns or getattr(datamodule, "columns", None)
                 criterion.worst_slice.check(pl_module.model.architecture, columns)

@@ -12,7 +12,7 @@ from torchmetrics import MeanSquaredError
 import dlrm_pl
 from dlrm_pl.callbacks.quantization import QuantizationCallback
 from dlrm_pl.data.loading.datamodule import DLRMDataModule
-from dlrm_pl.errors import ConfigurationError
+from dlrm_pl.errors import ArtifactError, ConfigurationError
 from dlrm_pl.migration.lpot.apply import apply_lpot_conf
 from dlrm_pl.model.training.lightning_module import DLRMModule
 from dlrm_pl.quantization.judging.criterion import Criterion
@@ -102,6 +102,26 @@ def test_fit_with_overwrite_does_not_make_the_callback_overwrite_for_good(
     trainer.fit(module, datamodule=data, overwrite=True)
     assert callback.outcome is not None
     assert not callback.config.overwrite
+
+
+def test_fit_refreshes_an_artifact_and_looks_at_it_before_the_training(
+    module: DLRMModule, data: DLRMDataModule, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = dlrm_pl.quantize(module, data, tmp_path / "a", settings=LOOSE)
+    callback = QuantizationCallback(str(tmp_path / "b"), criterion=Criterion(relative=0.5), refresh=str(first.path))
+    options = {"max_steps": 1, "limit_val_batches": 0, "enable_checkpointing": False}
+    quiet_trainer(callbacks=[callback], **options).fit(module, datamodule=data)
+    assert callback.outcome is not None
+    assert callback.outcome.manifest.patches
+    monkeypatch.setattr(DLRMModule, "on_train_start", lambda self: pytest.fail("the training began"))
+    larger = DLRMModule(data.table_sizes, embedding_dim=8, bottom_mlp=(13, 8), top_mlp=(1,))
+    for path, model, message in (
+        (tmp_path / "none", module, "not an artifact"),
+        (first.path, larger, r"cannot be refreshed, since its embedding_dim is \d+, but 8"),
+    ):
+        callback = QuantizationCallback(str(tmp_path / "c"), refresh=path)
+        with pytest.raises((ArtifactError, ConfigurationError), match=message):
+            quiet_trainer(callbacks=[callback], **options).fit(model, datamodule=data)
 
 
 def test_a_conf_yaml_gives_a_new_configuration(module: DLRMModule, tmp_path: Path) -> None:

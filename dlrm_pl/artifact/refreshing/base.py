@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dlrm_pl.artifact.digests import read_digests
-from dlrm_pl.artifact.manifest import FILE_NAME, file_sha256
+from dlrm_pl.artifact.files import places_of
+from dlrm_pl.artifact.manifest import FILE_NAME, Manifest, file_sha256
 from dlrm_pl.artifact.store import Artifact, load_artifact
 from dlrm_pl.data.encoding.vocabulary_file import VOCABULARY_NAME
 from dlrm_pl.errors import ConfigurationError
@@ -46,14 +47,9 @@ class RefreshBase:
             ArtifactError: it is damaged, or none.
             ConfigurationError: it is of another architecture than the model.
         """
+        check_base(path, model.architecture)
         artifact = load_artifact(path)
         manifest = artifact.manifest
-        found, wanted = artifact.model.architecture, model.architecture
-        if found != wanted:
-            raise ConfigurationError(
-                f"{artifact.path}: cannot be refreshed, since its {_difference(found, wanted)} in the checkpoint. "
-                "Quantize the checkpoint without --refresh."
-            )
         shapes = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
         digests = read_digests(artifact.path, shapes, manifest.model_checksum)
         if digests is None:
@@ -90,6 +86,24 @@ class RefreshBase:
     def has_vocabulary(self) -> bool:
         """Whether it holds the dictionaries of its dataset."""
         return VOCABULARY_NAME in self.artifact.manifest.files
+
+
+def check_base(path: str | os.PathLike[str], architecture: Architecture) -> None:
+    """Check that a model of an architecture can take an artifact over, by its manifest alone.
+
+    Raises:
+        ArtifactError: it is damaged, or none.
+        ConfigurationError: it is of another architecture.
+    """
+    folder = Path(path).expanduser()
+    manifest = Manifest.read(folder)
+    places_of(folder, manifest)
+    found = Architecture.from_dict(manifest.architecture)
+    if found != architecture:
+        raise ConfigurationError(
+            f"{folder}: cannot be refreshed, since its {_difference(found, architecture)} in the model. Quantize "
+            "without --refresh."
+        )
 
 
 def _difference(found: Architecture, wanted: Architecture) -> str:
