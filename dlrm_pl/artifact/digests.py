@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from dlrm_pl.files.tensor_file import save_tensors
-from dlrm_pl.kernels.hashing.blocks import Bytes
+from dlrm_pl.kernels.hashing.blocks import DIGEST_BYTES, Bytes
 from dlrm_pl.model.checkpoints.checksum import PREFIX, ParameterChecksum, parameter_digest
 
 DIGESTS_NAME = "digests.safetensors"
@@ -48,6 +48,8 @@ def read_digests(folder: Path, shapes: Mapping[str, tuple[int, ...]], expected: 
     try:
         tensors = load_file(folder / DIGESTS_NAME)
     except (OSError, SafetensorError):
+        return None
+    if any(tensor.dtype != torch.uint8 or tensor.shape[1:] != (DIGEST_BYTES,) for tensor in tensors.values()):
         return None
     digests: dict[str, Bytes] = {name: tensor.numpy() for name, tensor in tensors.items()}
     whole = hashlib.sha256()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from dlrm_pl.artifact.manifest import FILE_NAME, Manifest, file_sha256
 from dlrm_pl.data.encoding.vocabulary_file import VOCABULARY_NAME
 from dlrm_pl.errors import ArtifactError
 from dlrm_pl.runtime.table_file import file_name
+
+log = logging.getLogger(__name__)
 
 # In artifacts up to this size every byte is checked at load, which takes less than a second.
 _QUICK_BYTES = 2**30
@@ -47,10 +50,10 @@ def places_of(folder: Path, manifest: Manifest, bases: Sequence[Path] = ()) -> d
         raise ArtifactError(f"{folder / others[0]}: is missing. The artifact is incomplete; quantize again.")
     if not bases:
         raise ArtifactError(
-            f"{folder / missing[0]}: is missing. If {folder} is a delta, give the artifact that it changes as its base "
-            "as well; otherwise it is incomplete: quantize again."
+            f"{folder / missing[0]}: is missing. If {folder} is a delta, copy its files over a copy of the artifact "
+            "that it changes, or give that one to load_artifact as one of its bases; otherwise quantize again."
         )
-    stated = {base: Manifest.read(base).files for base in bases}
+    stated = {base: _stated_files(base) for base in bases}
     for name in missing:
         there = [base for base in bases if stated[base].get(name) == manifest.files[name] and (base / name).is_file()]
         if not there:
@@ -60,6 +63,15 @@ def places_of(folder: Path, manifest: Manifest, bases: Sequence[Path] = ()) -> d
             )
         places[name] = there[0] / name
     return places
+
+
+def _stated_files(base: Path) -> dict[str, str]:
+    """Return the checksums that an artifact states; none if it is damaged, so that another one may have the files."""
+    try:
+        return Manifest.read(base).files
+    except ArtifactError as error:
+        log.warning("%s", error)
+        return {}
 
 
 def large_files(places: Mapping[str, Path]) -> dict[str, int]:

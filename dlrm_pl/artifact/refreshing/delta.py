@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from dlrm_pl.artifact.refreshing.base import RefreshBase
 from dlrm_pl.artifact.store import recognize_artifact
 from dlrm_pl.files.atomic import atomic_folder
 from dlrm_pl.files.replacement import PlannedOutput
+from dlrm_pl.files.sharing import share_file
 
 
 def delta_path(output: Path) -> Path:
@@ -48,6 +48,6 @@ def write_delta(output: Path, base: RefreshBase, planned: PlannedOutput) -> int:
         for name, checksum in (*manifest.files.items(), (FILE_NAME, "")):
             if name in shareable and stated.get(name) == checksum:
                 continue
-            os.link(output / name, folder / name)
+            share_file(output / name, folder / name)
             size += (folder / name).stat().st_size
     return size

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import shutil
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -17,6 +15,7 @@ from torch import Tensor
 
 from dlrm_pl.artifact.manifest import file_sha256
 from dlrm_pl.artifact.refreshing.base import RefreshBase
+from dlrm_pl.files.sharing import share_file
 from dlrm_pl.files.sizes import format_bytes
 from dlrm_pl.kernels.hashing.blocks import Bytes, rows_of_block
 from dlrm_pl.model.checkpoints.checksum import ParameterChecksum, segment_rows
@@ -66,7 +65,7 @@ class RefreshingPacker(TablePacker):
             tables, folder, allow_nonfinite=allow_nonfinite, progress=progress, row_checksums=row_checksums
         )
         self._base = base
-        self._changed_rows: dict[int, int] = {}
+        self._rows_changed = 0
         self._patches: dict[int, list[str]] = {}
 
     @property
@@ -74,15 +73,19 @@ class RefreshingPacker(TablePacker):
         """Files with changed rows by the op of their table, as a manifest states them."""
         return {f"tables.{index}": names for index, names in sorted(self._patches.items()) if names}
 
-    @property
-    def changed_rows(self) -> int:
-        """Number of packed rows that differ from the earlier artifact's, in all tables."""
-        return sum(self._changed_rows.values())
-
     def keep(self, dtypes: Sequence[TableDtype]) -> dict[str, str]:
         """Keep the files of these tables, with the patches; see ``TablePacker.keep``."""
         assert self._folder is not None
         files = super().keep(dtypes)
+        rows = sum(len(table) for table in self._tables)
+        whole = len(self._tables) - len(self._patches)
+        log.info(
+            "%s of %s rows changed since %s%s",
+            f"{self._rows_changed:,}",
+            f"{rows:,}",
+            self._base.folder,
+            f", beside those of {whole} tables that were packed as a whole" if whole else "",
+        )
         stated = self._base.artifact.manifest.files
         for names in self._patches.values():
             for name in names:
@@ -111,13 +114,13 @@ class RefreshingPacker(TablePacker):
         name = file_name(index, dtype)
         patches = list(manifest.patches.get(op, ()))
         for shared in (name, *patches):
-            _share(self._base.folder / shared, self._folder / shared)
+            share_file(self._base.folder / shared, self._folder / shared)
         if len(rows):
             patches.append(patch_name(name, len(patches) + 1))
             write_patch(self._folder / patches[-1], rows, values, len(self._tables[index]))
         self._checksums[index, dtype] = manifest.files[name]
         self._patches[index] = patches
-        self._changed_rows[index] = len(rows)
+        self._rows_changed += len(rows)
         table = map_table(self._folder / name)
         for patch in patches:
             apply_patch(self._folder / patch, table)
@@ -231,13 +234,3 @@ def _bytes(rows: Tensor) -> npt.NDArray[np.generic]:
     """Return packed rows as words or bytes, which compare the bits also of floats."""
     flat = rows.view(torch.uint8).numpy()
     return flat.view(np.int32) if flat.shape[1] % 4 == 0 else flat
-
-
-def _share(source: Path, target: Path) -> None:
-    """Give a file a second name, or copy it where the file systems do not allow that."""
-    source = source.resolve()
-    try:
-        os.link(source, target)
-    except OSError as error:
-        log.info("%s: is copied, since it cannot be linked to %s (%s)", source, target, error.strerror)
-        shutil.copyfile(source, target)

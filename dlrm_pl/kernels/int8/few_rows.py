@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from dlrm_pl.kernels.int8.native import BLOCK_ROWS, INTERACTION, MLP, TABLES, NativeKernels, TableArrays, Where
+from dlrm_pl.kernels.int8.native import BLOCK_ROWS, MLP, TABLES, NativeKernels, TableArrays, Where, interaction_job
 from dlrm_pl.kernels.int8.rows import BLOCK_IN, round_up
 
 FewRows = Callable[[int, int], bool]
@@ -80,9 +80,7 @@ def few_rows_interaction(
     """
     function, variant = native.function("interaction")
     where, pack, dim = Where(), TABLES.pack, dense.shape[1]
-    fixed = INTERACTION.pack(
-        *(dense.data_ptr(), diagonal, 1.0 / output_scale, output_zero_point, 0, out.data_ptr(), width, out.shape[1])
-    )
+    fixed = interaction_job(dense, diagonal, output_scale, output_zero_point, width, out)
 
     def call(address: int, rows: int) -> bool:
         job = pack(count, dim, address, 0, rows, count * rows, rows) + fixed

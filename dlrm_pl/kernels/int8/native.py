@@ -142,10 +142,8 @@ class NativeKernels:
     ) -> Failure | None:
         """Do the same with tables whose ``table_arrays`` were made before."""
         batch, dim = dense.shape
-        floats, bytes_ = (out.data_ptr(), 0) if out.dtype == torch.float32 else (0, out.data_ptr())
-        job = _tables(count, dim, indices, offsets, batch) + INTERACTION.pack(
-            *(dense.data_ptr(), diagonal, 1.0 / output_scale, output_zero_point, floats, bytes_, width, out.shape[1]),
-        )
+        job = _tables(count, dim, indices, offsets, batch)
+        job += interaction_job(dense, diagonal, output_scale, output_zero_point, width, out)
         return self._call("interaction", job, *arrays)
 
     def pooling(
@@ -238,6 +236,16 @@ def _failure(name: str, kind: int, where: Any) -> Failure | None:
 def _tables(count: int, dim: int, indices: Tensor, offsets: Tensor | None, batch: int) -> bytes:
     starts = 0 if offsets is None else offsets.data_ptr()
     return TABLES.pack(count, dim, indices.data_ptr(), starts, indices.stride(0), indices.numel(), batch)
+
+
+def interaction_job(
+    dense: Tensor, diagonal: bool, output_scale: float, output_zero_point: int, width: int, out: Tensor
+) -> bytes:
+    """What an interaction is given beside its tables."""
+    floats, uint8 = (out.data_ptr(), 0) if out.dtype == torch.float32 else (0, out.data_ptr())
+    return INTERACTION.pack(
+        dense.data_ptr(), diagonal, 1.0 / output_scale, output_zero_point, floats, uint8, width, out.shape[1]
+    )
 
 
 def layer_array(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 from pathlib import Path
 
@@ -40,7 +42,7 @@ def test_the_files_of_both_together_are_the_artifact(made: Made, delta: Path, tm
 
 
 def test_alone_it_says_what_it_needs(delta: Path) -> None:
-    with pytest.raises(ArtifactError, match="give the artifact that it changes as its base"):
+    with pytest.raises(ArtifactError, match="give that one to load_artifact as one of its bases"):
         load_artifact(delta)
 
 
@@ -60,6 +62,28 @@ def test_a_delta_of_a_refreshed_artifact_has_its_own_patches_only(made: Made, de
     assert_same_bits(found.model, load_artifact(tmp_path / "third").model)
     with pytest.raises(ArtifactError, match=r"is a delta for another artifact than .*first: no table-00"):
         load_artifact(tmp_path / "third.delta", bases=[made.path])
+
+
+def test_a_damaged_artifact_among_the_bases_is_passed_over(
+    made: Made, delta: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "manifest.json").write_text("{}")
+    found = load_artifact(delta, bases=[tmp_path / "damaged", made.path])
+    assert_same_bits(found.model, load_artifact(tmp_path / "second").model)
+    assert "damaged/manifest.json: format None" in caplog.text
+
+
+def test_without_hard_links_files_are_copied(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: object) -> None:
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+
+    monkeypatch.setattr(os, "link", refuse)
+    refresh(changed(made.model, scattered), made.path, tmp_path / "second")
+    name = "table-00-int8.safetensors"
+    assert not (tmp_path / "second" / name).samefile(made.path / name)
+    found = load_artifact(tmp_path / "second.delta", bases=[made.path])
+    assert_same_bits(found.model, load_artifact(tmp_path / "second", checksums="always").model)
 
 
 def test_a_chain_of_deltas_needs_all_that_came_before(made: Made, delta: Path, tmp_path: Path) -> None:

@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from dlrm_pl.artifact.digests import DIGESTS_NAME
 from dlrm_pl.artifact.manifest import Manifest
 from dlrm_pl.artifact.refreshing.base import RefreshBase
 from dlrm_pl.artifact.store import load_artifact
 from dlrm_pl.errors import ConfigurationError, NonFiniteError
+from dlrm_pl.files.tensor_file import save_tensors
 from dlrm_pl.model.checkpoints.checksum import model_checksum, parameter_checksums
 from dlrm_pl.quantization.ptq.quantize import bags_of
 from dlrm_pl.quantization.ptq.table_packer import TablePacker
@@ -120,6 +122,12 @@ def test_a_table_of_which_much_changed_is_packed_as_a_whole(
     )
 
 
+def test_the_rows_that_changed_are_told(made: Made, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "dlrm_pl")
+    refresh(changed(made.model, runs), made.path, tmp_path / "second")
+    assert f"53 of 4,118 rows changed since {made.path}" in caplog.text
+
+
 def test_large_patches_are_told(made: Made, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     refresh(changed(made.model, scattered), made.path, tmp_path / "second")
     assert "patches of this" not in caplog.text
@@ -165,7 +173,7 @@ def test_in_place_of_the_first(made: Made, tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("damage", ["missing", "cut short", "of another model"])
+@pytest.mark.parametrize("damage", ["missing", "cut short", "of another model", "of another shape"])
 def test_without_digests_all_rows_are_packed(
     made: Made, damage: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -176,6 +184,9 @@ def test_without_digests_all_rows_are_packed(
     path.unlink()
     if damage == "cut short":
         path.write_bytes(contents[:-5])
+    elif damage == "of another shape":
+        flat = {name: tensor.view(-1) for name, tensor in load_file(made.path / DIGESTS_NAME).items()}
+        save_tensors(flat, path)
     elif damage == "of another model":
         contents[-1] ^= 1
         path.write_bytes(contents)

@@ -111,7 +111,7 @@ DLRM_TARGET_END
 
 using HashLanes = void (*)(const uint8_t* const[16], size_t, uint8_t*);
 
-// The fastest variant of this processor up to a number; null where it has not the instructions of that one.
+// A variant by its number, from the plainest on; null where this processor lacks its instructions.
 HashLanes variant(int64_t number) {
     if (number == 0) return generic::hash_lanes;
 #if defined(__x86_64__)

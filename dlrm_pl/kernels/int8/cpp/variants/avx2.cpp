@@ -19,7 +19,7 @@ namespace {
 
 constexpr int64_t ROWS_AT_A_TIME = 48;  // As 16-bit numbers of 1,024 inputs they take 100 KB, which the L2 cache keeps.
 
-// The first four of the eight outputs of one half of a block, and the others; sums of two inputs each, side by side.
+// ROWS rows by 8 outputs, half a block: each vector has the sums of four outputs, in two parts for two inputs each.
 template <int ROWS>
 inline void multiply_half(const int16_t* in, int64_t stride, const int8_t* weights, int64_t inputs, int32_t* sums) {
     __m256i sum[ROWS][2];
@@ -38,7 +38,8 @@ inline void multiply_half(const int16_t* in, int64_t stride, const int8_t* weigh
             sum[row][1] = _mm256_add_epi32(sum[row][1], _mm256_madd_epi16(x, second));
         }
     }
-    // A copy to finish from, which the compiler must believe in: it would otherwise keep the sums in memory.
+    // Stored before they are finished, and hidden from the compiler, which would otherwise keep the sums in memory within
+    // the loop.
     alignas(32) __m256i halves[ROWS][2];
     DLRM_UNROLL
     for (int row = 0; row < ROWS; row++) {

@@ -29,7 +29,8 @@ static int64_t products(const Vectors vectors, int64_t count, int64_t padded) {
     return count;
 }
 
-// Multiplies a block of rows: `multiply<ROWS>(row, first, sums)` gives the sums of up to SIX rows by 16 outputs.
+// Goes through rows: `multiply(row, left, sums)` writes the sums of up to six of the `left` rows by 16 outputs, and returns
+// how many rows it did.
 template <typename Multiply>
 inline void each_six_rows(
     int64_t rows, int64_t first, const Layer& layer, uint8_t* bytes, float* floats, int64_t out_stride,
