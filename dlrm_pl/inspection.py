@@ -296,9 +296,12 @@ def _architecture(architecture: dict[str, object]) -> list[_Line]:
 
     sizes = architecture["table_sizes"]
     assert isinstance(sizes, Sequence)
+    crossed = ""
+    if "cross_layers" in architecture:
+        crossed = f" ({architecture['cross_layers']} layers of rank {architecture['cross_rank']})"
     return [
         ("bottom MLP", widths("bottom_mlp")),
-        ("top MLP", f"{widths('top_mlp')}, interaction {architecture['interaction']}"),
+        ("top MLP", f"{widths('top_mlp')}, interaction {architecture['interaction']}{crossed}"),
         ("tables", f"{len(sizes)}, {sum(sizes):,} rows x {architecture['embedding_dim']}"),
     ]
 

@@ -111,7 +111,8 @@ def as_bfloat16(model: DLRM) -> DLRM:
     for bag, weight in zip(tables.tables, _tables(model), strict=True):
         bag.weight = nn.Parameter(weight.detach().bfloat16(), requires_grad=False)
     bottom_mlp, top_mlp = (copy.deepcopy(mlp).bfloat16() for mlp in (model.bottom_mlp, model.top_mlp))
-    return DLRM.from_parts(model.architecture, bottom_mlp, tables, top_mlp).eval()
+    cross_net = None if model.cross_net is None else copy.deepcopy(model.cross_net).bfloat16()
+    return DLRM.from_parts(model.architecture, bottom_mlp, tables, top_mlp, cross_net).eval()
 
 
 def eager_int8(model: DLRM, calibration: Iterable[ClickBatch]) -> DLRM:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import cast
 
 from dlrm_pl.batch import ClickBatch
@@ -45,6 +44,5 @@ def int8_weight_bytes(model: Int8DLRM) -> int:
 
 
 def weight_count(architecture: Architecture) -> int:
-    """Count the weights and biases of both MLPs."""
-    top = (architecture.interaction_width, *architecture.top_mlp)
-    return sum((a + 1) * b for widths in (architecture.bottom_mlp, top) for a, b in pairwise(widths))
+    """Count the weights and biases of both MLPs and of the cross network."""
+    return architecture.dense_parameters

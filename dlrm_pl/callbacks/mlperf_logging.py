@@ -240,4 +240,5 @@ def _tensors(architecture: Architecture) -> list[str]:
     """The rules' names of the initialized tensors; a model of other depths than MLPerf's has other names."""
     layers = {"bottom_mlp": len(architecture.bottom_mlp) - 1, "top_mlp": len(architecture.top_mlp)}
     dense = [f"{part}_dense{number}" for part, count in layers.items() for number in range(1, count + 1)]
-    return ["embeddings", *dense]
+    crossed = [f"cross_net_layer{number}" for number in range(1, architecture.cross_layers + 1)]
+    return ["embeddings", *dense, *crossed]

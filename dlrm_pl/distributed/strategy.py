@@ -136,7 +136,7 @@ class ShardedStrategy(WatchedStrategy, CheckpointedStrategy):
         draw(tables.parts(), architecture.table_sizes, architecture.embedding_dim, generator)
         with torch.random.fork_rng(devices=[]):
             torch.set_rng_state(generator.get_state())
-            model.draw_mlps()
+            model.draw_dense_weights()
 
     def whole_module(self, path: Path) -> AbstractContextManager[DLRMModule | None]:
         """Give the first process the module with whole tables, see ``whole_module.whole_module``."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from numbers import Integral
 from typing import Any, Literal
 
@@ -13,7 +14,7 @@ from dlrm_pl.documents.arguments import check_fields
 from dlrm_pl.documents.fields import make, shown
 from dlrm_pl.errors import ConfigurationError
 
-Interaction = Literal["dot", "cat"]
+Interaction = Literal["dot", "cat", "dcn"]
 # Far beyond any model, and small enough for the bytes of a table or of a layer to fit into 64 bits.
 MAX_ROWS = 1 << 40
 MAX_WIDTH = 1 << 20
@@ -31,10 +32,13 @@ class Architecture:
         embedding_dim: width D of an embedding.
         bottom_mlp: widths of the bottom MLP, its input included, such as 4-512-256-128; the last one is D.
         top_mlp: widths of the top MLP without its input, such as 1024-1024-512-256-1; the last one is 1.
-        interaction: how the vectors meet: ``dot`` for all pairwise dot products, ``cat`` for concatenation.
+        interaction: how the vectors meet: ``dot`` for all pairwise dot products, ``cat`` for concatenation, ``dcn`` for
+            the cross network of DLRM v2 on their concatenation (``dlrm_pl.model.cross_net``).
         self_interaction: include the dot product of each vector with itself.
         loss_threshold: t keeps the probability within t and 1 - t, as upstream (facebookresearch/dlrm) does; 0 is off.
         pooling: how each table's rows of a bag become one vector, ``sum`` or ``mean``; empty: ``sum`` for all.
+        cross_layers: with ``dcn``, number of layers of the cross network; else 0.
+        cross_rank: with ``dcn``, rank of their weights, at most the width of the concatenation; else 0.
 
     Raises:
         ConfigurationError: the numbers make no network; names the one that is wrong.
@@ -54,6 +58,8 @@ class Architecture:
     self_interaction: bool = False
     loss_threshold: float = 0.0
     pooling: tuple[Pooling, ...] = ()
+    cross_layers: int = 0
+    cross_rank: int = 0
 
     def __post_init__(self) -> None:
         """Turn lists into tuples, and check the numbers."""
@@ -85,8 +91,29 @@ class Architecture:
                 f"pooling has {len(self.pooling)} values, but there are {len(self.table_sizes)} tables. Give one for "
                 "each table, or none for sums."
             )
+        self._check_cross_net()
         if "mean" not in self.pooling:  # Said in one way only, so that equal models are equal.
             object.__setattr__(self, "pooling", ())
+
+    def _check_cross_net(self) -> None:
+        """Check number and rank of the cross network's layers."""
+        if self.interaction != "dcn":
+            for name in ("cross_layers", "cross_rank"):
+                if value := getattr(self, name):
+                    raise ConfigurationError(
+                        f"{name}={value} needs interaction='dcn', the cross network of DLRM v2, not "
+                        f"{self.interaction!r}."
+                    )
+            return
+        for name in ("cross_layers", "cross_rank"):
+            largest = MAX_PARTS if name == "cross_layers" else self.interaction_width
+            if not 1 <= getattr(self, name) <= largest:
+                reason = "" if name == "cross_layers" else ", the width of the vectors that it reads"
+                raise ConfigurationError(
+                    f"{name}={getattr(self, name)} must be from 1 to {largest:,}{reason}, with interaction='dcn'."
+                )
+        if self.self_interaction:
+            raise ConfigurationError("self_interaction=True needs interaction='dot', not 'dcn'.")
 
     @property
     def num_tables(self) -> int:
@@ -102,10 +129,31 @@ class Architecture:
     def interaction_width(self) -> int:
         """Number of inputs of the top MLP, which the interaction gives it."""
         vectors = self.num_tables + 1
-        if self.interaction == "cat":
+        if self.interaction != "dot":
             return vectors * self.embedding_dim
         pairs = vectors * (vectors + 1) // 2 if self.self_interaction else vectors * (vectors - 1) // 2
         return self.embedding_dim + pairs
+
+    @property
+    def linear_shapes(self) -> dict[str, tuple[int, int]]:
+        """Inputs and outputs of each Linear by the name of its op, in the order of the computation.
+
+        ``bottom_mlp.0``, ..., ``cross_net.0.v``, ``cross_net.0.w``, ``cross_net.1.v``, ..., ``top_mlp.0``, ...
+        """
+        width = self.interaction_width
+        shapes = {f"bottom_mlp.{index}": widths for index, widths in enumerate(pairwise(self.bottom_mlp))}
+        for layer in range(self.cross_layers):
+            shapes |= {
+                f"cross_net.{layer}.v": (width, self.cross_rank),
+                f"cross_net.{layer}.w": (self.cross_rank, width),
+            }
+        return shapes | {f"top_mlp.{index}": widths for index, widths in enumerate(pairwise((width, *self.top_mlp)))}
+
+    @property
+    def dense_parameters(self) -> int:
+        """Number of weights and biases outside the tables; the ``v`` of a cross layer has no bias."""
+        shapes = self.linear_shapes
+        return sum(inputs * outputs + (0 if op.endswith(".v") else outputs) for op, (inputs, outputs) in shapes.items())
 
     def misfit(self, columns: Columns, *, may_have_fewer_ids: bool = False) -> str:
         """Say in a clause why rows with these columns cannot be scored; "" if they can.
@@ -134,10 +182,11 @@ class Architecture:
         return ""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as plain JSON types; ``pooling`` only where a table averages."""
+        """Return the fields as plain JSON types; ``pooling`` only where a table averages, those of dcn only there."""
         values = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
-        if not self.pooling:
-            del values["pooling"]
+        for name in ("pooling", "cross_layers", "cross_rank"):
+            if not values[name]:
+                del values[name]
         return values
 
     @classmethod

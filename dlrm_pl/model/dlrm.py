@@ -14,6 +14,7 @@ from dlrm_pl.columns.columns import Columns
 from dlrm_pl.errors import ConfigurationError, LookupIndexError, ShapeError
 from dlrm_pl.files.watched import Watch
 from dlrm_pl.model.architecture import Architecture
+from dlrm_pl.model.cross_net import CrossNet
 from dlrm_pl.model.embeddings import EmbeddingBags, split_bags
 from dlrm_pl.model.interaction import interact
 from dlrm_pl.model.mlp import build_mlp
@@ -26,8 +27,8 @@ _NO_FILE = Watch()
 class DLRM(nn.Module):
     """The deep learning recommendation model (DLRM): a batch of clicks in, logits out.
 
-    Dense features go through ``bottom_mlp``, sparse ones through ``embedding_bags``; their interaction goes through
-    ``top_mlp``, whose output is the logit.
+    Dense features go through ``bottom_mlp``, sparse ones through ``embedding_bags``; their interaction, with ``dcn``
+    after the ``cross_net``, goes through ``top_mlp``, whose output is the logit.
 
     Args:
         architecture: the shape of the model. Weights are initialised as upstream (facebookresearch/dlrm) does.
@@ -59,17 +60,23 @@ class DLRM(nn.Module):
         """The file that the weights are memory-mapped from; None where they lie in memory."""
         self.trained_quantization: Mapping[str, Any] | None = None
         """Recipe and ranges that the model was trained with, in plain types; None where it was trained in floats."""
-        # Upstream initialises in this order: tables, bottom, top.
+        # Upstream initialises in this order: tables, bottom, top; TorchRec the cross network before the top.
         self.embedding_bags: nn.Module = EmbeddingBags(
             architecture.table_sizes, architecture.embedding_dim, architecture.is_mean
         )
         self.bottom_mlp: nn.Module
+        self.cross_net: nn.Module | None
         self.top_mlp: nn.Module
-        self.draw_mlps()
+        self.draw_dense_weights()
 
     @classmethod
     def from_parts(
-        cls, architecture: Architecture, bottom_mlp: nn.Module, embedding_bags: nn.Module, top_mlp: nn.Module
+        cls,
+        architecture: Architecture,
+        bottom_mlp: nn.Module,
+        embedding_bags: nn.Module,
+        top_mlp: nn.Module,
+        cross_net: nn.Module | None = None,
     ) -> Self:
         """Compose a model from given modules, without copying or initialising anything, so that tables are shared."""
         model = cls.__new__(cls)
@@ -79,13 +86,18 @@ class DLRM(nn.Module):
         model.trained_quantization = None
         model.embedding_bags = embedding_bags
         model.bottom_mlp = bottom_mlp
+        model.cross_net = cross_net
         model.top_mlp = top_mlp
         return model
 
-    def draw_mlps(self) -> None:
-        """Make the MLPs, with weights of torch's random numbers; in a new model those follow the ones of the tables."""
-        widths = (self.architecture.interaction_width, *self.architecture.top_mlp)
-        self.bottom_mlp = build_mlp(self.architecture.bottom_mlp, final_relu=True)
+    def draw_dense_weights(self) -> None:
+        """Make all but the tables, with weights of torch's random numbers; in a new model those follow the tables'."""
+        shape = self.architecture
+        widths = (shape.interaction_width, *shape.top_mlp)
+        self.bottom_mlp = build_mlp(shape.bottom_mlp, final_relu=True)
+        self.cross_net = None
+        if shape.interaction == "dcn":
+            self.cross_net = CrossNet.of(width=widths[0], rank=shape.cross_rank, count=shape.cross_layers)
         self.top_mlp = build_mlp(widths, final_relu=False)
 
     @property
@@ -107,11 +119,27 @@ class DLRM(nn.Module):
             raise ShapeError(f"The bottom MLP takes {inputs} dense features [B, N], got {list(batch.dense.shape)}.")
         dense = self.bottom_mlp(batch.dense)
         sparse = self.embedding_bags(batch.indices, batch.offsets)
-        logits: Tensor = self.top_mlp(interact(dense, sparse, self.architecture)).squeeze(1)
+        logits: Tensor = self.top_mlp(self.combine(dense, sparse)).squeeze(1)
         if logits.dtype in (torch.bfloat16, torch.float16):
             # In half precision many samples would get the same probability, and ties lower the AUROC.
             logits = logits.float()
         return clamp_logits(logits, self.architecture.loss_threshold)
+
+    def combine(self, dense: Tensor, sparse: Tensor) -> Tensor:
+        """Let the vectors interact, and run the cross network if there is one.
+
+        Args:
+            dense: output of the bottom MLP, float ``[B, D]``.
+            sparse: pooled embeddings, same dtype, ``[B, T, D]``.
+
+        Returns:
+            Input of the top MLP, ``[B, architecture.interaction_width]``.
+        """
+        vectors = interact(dense, sparse, self.architecture)
+        if self.cross_net is None:
+            return vectors
+        crossed: Tensor = self.cross_net(vectors)
+        return crossed
 
     def predict(
         self, rows: Any, *, batch_size: int = ROWS_AT_A_TIME, raw: bool | None = None, columns: Columns | None = None

@@ -14,6 +14,8 @@ from dlrm_pl.model.architecture import Architecture
 def interact(dense: Tensor, sparse: Tensor, architecture: Architecture) -> Tensor:
     """Combine the dense vector and the embeddings in the way that an architecture names.
 
+    With ``dcn`` they are concatenated, and the cross network follows.
+
     Args:
         dense: bottom-MLP output, float ``[B, D]``.
         sparse: pooled embeddings, same dtype, ``[B, T, D]``.

@@ -106,6 +106,8 @@ class Recipe:
     @classmethod
     def starting_from(cls, start: RecipeStart, architecture: Architecture) -> Recipe:
         """Spread ``start`` over the Linears and tables of an architecture."""
+        if architecture.interaction == "dcn":
+            raise ConfigurationError("interaction='dcn' cannot be quantized yet.")
 
         def linears(part: str, count: int) -> tuple[LinearDtype, ...]:
             ops = (f"{part}.{index}" for index in range(count))

@@ -13,6 +13,7 @@ from torch.func import functional_call
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.errors import ConfigurationError, ShapeError
 from dlrm_pl.model.architecture import Architecture, Interaction
+from dlrm_pl.model.cross_net import CrossLayer
 from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.model.embeddings import EmbeddingBags
 from dlrm_pl.model.mlp import build_mlp
@@ -40,7 +41,13 @@ def numpy_parameters(model: DLRM) -> dict[str, object]:
     bags = model.embedding_bags
     assert isinstance(bags, EmbeddingBags)
     tables = [table.numpy() for table in bags.weights()]
-    return {"tables": tables, "bottom": layers(model.bottom_mlp), "top": layers(model.top_mlp)}
+    cross_layers = [] if model.cross_net is None else model.cross_net.children()
+    cross = [
+        (layer.v.weight.detach().numpy(), layer.w.weight.detach().numpy(), layer.w.bias.detach().numpy())
+        for layer in cross_layers
+        if isinstance(layer, CrossLayer)
+    ]
+    return {"tables": tables, "bottom": layers(model.bottom_mlp), "cross": cross, "top": layers(model.top_mlp)}
 
 
 @settings(deadline=None, max_examples=40)
@@ -49,8 +56,10 @@ def numpy_parameters(model: DLRM) -> dict[str, object]:
     sizes=st.lists(st.integers(1, 6), min_size=1, max_size=4),
     dim=st.integers(1, 5),
     hidden=st.lists(st.integers(1, 6), max_size=2),
-    kind=st.sampled_from(["dot", "cat"]),
+    kind=st.sampled_from(["dot", "cat", "dcn"]),
     itself=st.booleans(),
+    layers=st.integers(1, 3),
+    rank=st.integers(1, 3),
     multi_hot=st.booleans(),
     threshold=st.sampled_from([0.0, 0.3]),
     b=st.integers(1, 4),
@@ -63,6 +72,8 @@ def test_forward_equals_explicit_loops(
     hidden: list[int],
     kind: Interaction,
     itself: bool,
+    layers: int,
+    rank: int,
     multi_hot: bool,
     threshold: float,
     b: int,
@@ -76,8 +87,10 @@ def test_forward_equals_explicit_loops(
             bottom_mlp=(3, *hidden, dim),
             top_mlp=(*hidden, 1),
             interaction=kind,
-            self_interaction=itself,
+            self_interaction=itself and kind != "dcn",
             loss_threshold=threshold,
+            cross_layers=layers if kind == "dcn" else 0,
+            cross_rank=min(rank, (len(sizes) + 1) * dim) if kind == "dcn" else 0,
         )
     ).double()
     fewest, most = (0, 3) if multi_hot else (1, 1)
@@ -113,6 +126,16 @@ def test_parameters_have_stable_names_and_shapes() -> None:
         "top_mlp.0.bias": (5,),
         "top_mlp.2.weight": (1, 5),
         "top_mlp.2.bias": (1,),
+    }
+
+
+def test_parameters_of_the_cross_network_have_stable_names_and_shapes() -> None:
+    shape = replace(SMALL, interaction="dcn", cross_layers=2, cross_rank=3)
+    shapes = {name: tuple(t.shape) for name, t in DLRM(shape).state_dict().items() if name.startswith("cross_net")}
+    assert shapes == {
+        f"cross_net.{layer}.{name}": expected
+        for layer in (0, 1)
+        for name, expected in (("v.weight", (3, 16)), ("w.weight", (16, 3)), ("w.bias", (16,)))
     }
 
 

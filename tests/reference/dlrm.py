@@ -1,6 +1,7 @@
 """DLRM by explicit loops in float64, and the reference's stateful schedule. Slow and obvious; imports no package code.
 
-Parameters are a plain dict: ``tables`` (list of ``[rows, D]``), ``bottom`` and ``top`` (lists of ``(weight, bias)``).
+Parameters are a plain dict: ``tables`` (list of ``[rows, D]``), ``bottom`` and ``top`` (lists of ``(weight, bias)``),
+and with ``dcn`` ``cross`` (list of ``(v, w, bias)``).
 """
 
 import math
@@ -50,12 +51,26 @@ def mlp_by_loops(x: Array, layers: Layers, final_relu: bool) -> Array:
     return x
 
 
+def cross_net_by_loops(first: Array, layers: list[tuple[Array, Array, Array]]) -> Array:
+    """x = x0 * (W (V x) + b) + x, layer after layer; ``v`` is ``[R, W]``, ``w`` ``[W, R]``."""
+    rows = []
+    for x0 in first:
+        x = list(x0)
+        for v, w, bias in layers:
+            inner = [sum(a * b for a, b in zip(row, x, strict=True)) for row in v]
+            outer = [sum(a * b for a, b in zip(row, inner, strict=True)) for row in w]
+            x = [a * (b + c) + d for a, b, c, d in zip(x0, outer, bias, x, strict=True)]
+        rows.append(x)
+    return np.array(rows, dtype=np.float64).reshape(first.shape)
+
+
 def logits_by_loops(
     parameters: dict[str, Any], dense: Array, bags: list[list[list[int]]], *, kind: str, itself: bool, threshold: float
 ) -> Array:
     x = mlp_by_loops(dense, parameters["bottom"], final_relu=True)
     sparse = pooled_by_loops(parameters["tables"], bags)
     z = interaction_by_loops(x, sparse, itself) if kind == "dot" else concatenation_by_loops(x, sparse)
+    z = cross_net_by_loops(z, parameters["cross"]) if kind == "dcn" else z
     logits = mlp_by_loops(z, parameters["top"], final_relu=False)[:, 0]
     if threshold == 0:
         return logits

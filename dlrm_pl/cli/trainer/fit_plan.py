@@ -123,6 +123,8 @@ def _workload(config: Any) -> Workload:
         top_mlp=tuple(model.top_mlp),
         interaction=model.interaction,
         self_interaction=model.self_interaction,
+        cross_layers=model.cross_layers,
+        cross_rank=model.cross_rank,
     )
     settings = OptimizerSettings(
         **{field.name: model[field.name] for field in fields(OptimizerSettings)}

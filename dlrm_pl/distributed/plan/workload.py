@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.model.architecture import Architecture
@@ -60,10 +59,8 @@ class Workload:
 
     @property
     def dense_parameters(self) -> int:
-        """Number of weights of the MLPs, which every process has."""
-        architecture = self.architecture
-        mlps = [architecture.bottom_mlp, (architecture.interaction_width, *architecture.top_mlp)]
-        return sum(inputs * outputs + outputs for mlp in mlps for inputs, outputs in pairwise(mlp))
+        """Number of weights outside the tables, which every process has."""
+        return self.architecture.dense_parameters
 
     def table_bytes(self, rows: int, columns: int) -> int:
         """Return the bytes of so many rows and columns of a table, and of the optimizer's state of them."""

@@ -13,7 +13,7 @@ from dlrm_pl.batch import ClickBatch
 from dlrm_pl.columns.columns import Columns
 from dlrm_pl.documents.arguments import check_arguments
 from dlrm_pl.errors import ConfigurationError
-from dlrm_pl.model.architecture import Architecture
+from dlrm_pl.model.architecture import Architecture, Interaction
 from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.model.training.engine.choice import Engine
 from dlrm_pl.model.training.gpu.gpu_module import TablePlace
@@ -42,7 +42,8 @@ class DLRMModule(StoredModule):
         bottom_mlp: widths of the bottom MLP, starting with the number of dense columns, or with 0 to take it from
             ``columns``, and ending in embedding_dim.
         top_mlp: widths of the top MLP without its input, which follows from the interaction; ends in 1.
-        interaction: how the dense vector and the embeddings meet: dot products of all pairs, or concatenation.
+        interaction: how the dense vector and the embeddings meet: dot products of all pairs (dot), concatenation (cat),
+            or concatenation and the cross network of DLRM v2 (dcn).
         self_interaction: with dot, include the product of each vector with itself.
         loss: binary cross-entropy (bce), the same with class weights (wbce), or mean squared error of the probability.
         loss_weights: weights of a non-click and of a click, for wbce.
@@ -58,6 +59,8 @@ class DLRMModule(StoredModule):
             the dataset.
         columns: columns of the dataset, or their statement; the command line reads them from the dataset. None:
             Criteo's, or, where the numbers of columns differ from those, the ones of the data module.
+        cross_layers: with dcn, number of layers of the cross network.
+        cross_rank: with dcn, rank of their weights, at most the width of the concatenated vectors.
         epsilon: what adagrad and rwsadagrad add to the root of their sums; None: 1e-10.
         dense_optimizer: another optimizer for the MLPs: sgd, adagrad, adam, or lamb, for large batches. None: the
             same, and adagrad beside rwsadagrad.
@@ -102,7 +105,7 @@ class DLRMModule(StoredModule):
         embedding_dim: int = 16,
         bottom_mlp: Sequence[int] = (0, 512, 256, 64, 16),
         top_mlp: Sequence[int] = (512, 256, 1),
-        interaction: Literal["dot", "cat"] = "dot",
+        interaction: Interaction = "dot",
         self_interaction: bool = False,
         loss: Loss = "bce",
         loss_weights: Sequence[float] = (1.0, 1.0),
@@ -115,6 +118,8 @@ class DLRMModule(StoredModule):
         dataset_fingerprint: str = "",
         columns: Columns | dict[str, Any] | None = None,
         *,
+        cross_layers: int = 0,
+        cross_rank: int = 0,
         epsilon: float | None = None,
         dense_optimizer: DenseRule | None = None,
         dense_learning_rate: float | None = None,
@@ -163,6 +168,8 @@ class DLRMModule(StoredModule):
             self_interaction=self_interaction,
             loss_threshold=loss_threshold,
             pooling=pooling_of(stated, len(table_sizes)),
+            cross_layers=cross_layers,
+            cross_rank=cross_rank,
         )
         if stated is not None and (misfit := architecture.misfit(stated)):
             raise ConfigurationError(

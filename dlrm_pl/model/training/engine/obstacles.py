@@ -94,6 +94,8 @@ def _of_model(model: nn.Module) -> Iterator[str]:
     if type(model) is not DLRM:
         yield f"the model is of the class {type(model).__name__}, not DLRM"
         return
+    if model.cross_net is not None:
+        yield "the cross network of interaction='dcn' is trained by torch alone"
     parts: list[tuple[str, nn.Module, Any]] = [("bottom_mlp", model.bottom_mlp, None), ("top_mlp", model.top_mlp, 1)]
     for name, mlp, left_out in parts:
         kinds = [type(layer) for layer in mlp.children()]

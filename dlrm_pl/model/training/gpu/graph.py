@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.model.dlrm import DLRM, clamp_logits
-from dlrm_pl.model.interaction import interact
 
 Dense = Callable[[Tensor, Tensor], Tensor]
 """Dense features ``[B, N]`` and pooled rows ``[B, T, D]`` -> logits ``[B]``, with gradients for rows and weights."""
@@ -29,8 +28,11 @@ class DensePart(nn.Module):
 
     def __init__(self, model: DLRM, autocast: torch.dtype | None) -> None:
         super().__init__()
-        self.bottom_mlp, self.top_mlp = model.bottom_mlp, model.top_mlp
-        self._architecture, self._autocast = model.architecture, autocast
+        # Without tables, which are no part of the graph.
+        self._dense = DLRM.from_parts(
+            model.architecture, model.bottom_mlp, nn.Identity(), model.top_mlp, model.cross_net
+        )
+        self._autocast = autocast
 
     def forward(self, dense: Tensor, sparse: Tensor) -> Tensor:
         """Compute the logits ``[B]``, float32."""
@@ -38,9 +40,9 @@ class DensePart(nn.Module):
         with torch.autocast(
             dense.device.type, dtype=self._autocast, enabled=self._autocast is not None, cache_enabled=False
         ):
-            vectors = interact(self.bottom_mlp(dense), sparse, self._architecture)
-            logits: Tensor = self.top_mlp(vectors).squeeze(1)
-        return clamp_logits(logits.float(), self._architecture.loss_threshold)
+            model = self._dense
+            logits: Tensor = model.top_mlp(model.combine(model.bottom_mlp(dense), sparse)).squeeze(1)
+        return clamp_logits(logits.float(), model.architecture.loss_threshold)
 
 
 def cuda_graph(part: DensePart, dense: Tensor, sparse: Tensor) -> Dense:

@@ -74,8 +74,8 @@ def _weights(model: nn.Module, batch: ClickBatch) -> list[tuple[str, Tensor, Ten
         if batch.offsets is not None:
             looked_up = [of_table for of_table, _ in split_bags(batch.indices, batch.offsets, len(tables))]
         rows = dict(zip(tables, looked_up, strict=True))
-    order = {"bottom_mlp": 0, "embedding_bags": 1, "top_mlp": 2}
-    names = sorted(named, key=lambda name: order.get(name.partition(".")[0], 3))
+    order = {"bottom_mlp": 0, "embedding_bags": 1, "cross_net": 2, "top_mlp": 3}
+    names = sorted(named, key=lambda name: order.get(name.partition(".")[0], 4))
     bags = getattr(model, "embedding_bags", None)
     parts = bags.named_parts() if isinstance(bags, ShardedBags) else []
     return [(name, named[name], rows.get(name)) for name in names] + [(name, part, None) for name, part in parts]

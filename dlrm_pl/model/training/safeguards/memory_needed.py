@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.files.sizes import format_bytes
@@ -52,7 +51,9 @@ class TrainingMemory:
         """
         dim, sizes = architecture.embedding_dim, architecture.table_sizes
         widths = [architecture.bottom_mlp, (architecture.interaction_width, *architecture.top_mlp)]
-        weights = sum(inputs * outputs + outputs for mlp in widths for inputs, outputs in pairwise(mlp))
+        # Of each cross layer, its input and output, and the values between its two products.
+        widths += [(architecture.interaction_width, architecture.cross_rank)] * architecture.cross_layers
+        weights = architecture.dense_parameters
         copies = 4 + len(STATES[optimizers.dense_rule])  # Weight, gradient and two packed ones.
         activations = 2 * (sum(map(sum, widths)) + (architecture.num_tables + 1) * dim) + architecture.num_tables * dim
         inputs = architecture.bottom_mlp[0] * _FLOAT + architecture.num_tables * 8 + _FLOAT
