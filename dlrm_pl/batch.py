@@ -253,6 +253,29 @@ def first_samples(batch: ClickBatch, count: int) -> ClickBatch:
     return ClickBatch(batch.dense[:count], batch.indices[kept], offsets, labels)
 
 
+def samples(batch: ClickBatch, start: int, stop: int, num_tables: int) -> ClickBatch:
+    """Return some samples of a batch, one-hot ones without a copy.
+
+    Args:
+        batch: the batch, whose offsets are not checked here.
+        start: first sample.
+        stop: end of the samples.
+        num_tables: number of tables T.
+    """
+    import torch
+
+    labels = None if batch.labels is None else batch.labels[start:stop]
+    if batch.offsets is None:
+        return ClickBatch(batch.dense[start:stop], batch.indices[:, start:stop], None, labels)
+    parts, offsets, end = [], [batch.offsets.new_zeros(1)], 0
+    for rows, starts in bags_of_tables(batch.indices, batch.offsets, num_tables):
+        first, last = int(starts[start]), int(starts[stop])
+        parts.append(rows[first:last])
+        offsets.append(starts[start + 1 : stop + 1] + (end - first))
+        end += last - first
+    return ClickBatch(batch.dense[start:stop], torch.cat(parts), torch.cat(offsets), labels)
+
+
 def pinned(batch: ClickBatch) -> ClickBatch:
     """Return a batch in memory that is pinned for a copy to a CUDA device."""
     dense, indices, offsets, labels = batch

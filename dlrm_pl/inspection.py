@@ -235,7 +235,9 @@ def _artifact(path: Path, full: bool) -> Description:
     ops: dict[tuple[str, str], list[int]] = {}
     for op, values in manifest.ops.items():
         part, _, number = op.partition(".")
-        ops.setdefault((part, values["dtype"]), []).extend([int(number)] if number else [])
+        layer, _, linear = number.partition(".")  # Of a cross layer: V or W.
+        named = f"{part} {linear}".rstrip()
+        ops.setdefault((named, values["dtype"]), []).extend([int(layer)] if layer else [])
     model = load_model(places, manifest)
     columns = stated_columns(manifest.columns, model.architecture, str(path))
     tables, architecture = model.tables, model.architecture.to_dict()

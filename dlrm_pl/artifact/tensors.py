@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any
 
 import torch
@@ -58,10 +57,10 @@ def from_tensors(
         ArtifactError: a tensor or an op is missing, or its shape differs from that of the architecture.
     """
     try:
-        mlps = [
-            [_layer(f"{part}.{index}", ops, tensors, widths) for index, widths in enumerate(shapes)]
-            for part, shapes in _layer_shapes(architecture).items()
-        ]
+        layers: dict[str, list[Int8Linear | FloatLinear]] = {"bottom_mlp": [], "cross_net": [], "top_mlp": []}
+        for name, widths in architecture.linear_shapes.items():
+            layers[name.partition(".")[0]].append(_layer(name, ops, tensors, widths))
+        _refuse_others(architecture, ops)
         if len(tables) != architecture.num_tables:
             raise ArtifactError(f"The manifest states {architecture.num_tables} tables, but dtypes for {len(tables)}.")
         dtypes = [ops[f"tables.{index}"]["dtype"] for index in range(architecture.num_tables)]
@@ -74,7 +73,18 @@ def from_tensors(
     except ShapeError as error:
         raise ArtifactError(f"The weights do not fit the manifest: {error}") from error
     interaction: InteractionDtype = ops["interaction"]["dtype"]
-    return Int8DLRM(architecture, mlps[0], packed, mlps[1], interaction).eval()
+    bottom_mlp, cross_net, top_mlp = layers.values()
+    return Int8DLRM(architecture, bottom_mlp, packed, top_mlp, interaction, cross_net).eval()
+
+
+def _refuse_others(architecture: Architecture, ops: dict[str, dict[str, Any]]) -> None:
+    """Refuse ops that a model of the architecture does not have."""
+    for name in ops:
+        if name not in architecture.linear_shapes and name != "interaction" and not name.startswith("tables."):
+            raise ArtifactError(
+                f"The manifest has the op {name!r}, but a model of its architecture, with "
+                f"interaction={architecture.interaction!r}, has no such op. Quantize again."
+            )
 
 
 def _layer(
@@ -100,12 +110,3 @@ def _finite(tensors: dict[str, Tensor], name: str, outs: int) -> Tensor:
             f"{name}: is {tensor.dtype} {list(tensor.shape)}, but must be {outs} finite numbers. Quantize again."
         )
     return tensor
-
-
-def _layer_shapes(architecture: Architecture) -> dict[str, list[tuple[int, int]]]:
-    """Return the number of inputs and outputs of each Linear."""
-    top = (architecture.interaction_width, *architecture.top_mlp)
-    return {
-        "bottom_mlp": list(pairwise(architecture.bottom_mlp)),
-        "top_mlp": list(pairwise(top)),
-    }

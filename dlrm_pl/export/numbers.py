@@ -149,6 +149,11 @@ def numbers_of(model: Int8DLRM) -> Numbers:
     Raises:
         ConfigurationError: a part of it is bf16, whose sums other programs round in other ways; names it.
     """
+    if model.architecture.interaction == "dcn":
+        raise ConfigurationError(
+            "A model with interaction='dcn' cannot be exported: the exported graphs have no cross network. Serve the "
+            "artifact itself."
+        )
     half = [name for name, dtype in model.op_dtypes.items() if dtype == "bf16"]
     if half:
         verb = "is" if len(half) == 1 else "are"

@@ -46,7 +46,7 @@ class CrossNet(nn.Sequential):
     """The cross network: layers that each read the vectors and the output of the layer before.
 
     Args:
-        layers: the layers in order.
+        layers: the layers in order; each is called as a ``CrossLayer`` is.
 
     Example:
         >>> import torch
@@ -55,7 +55,7 @@ class CrossNet(nn.Sequential):
         torch.Size([2, 24])
     """
 
-    def __init__(self, layers: Iterable[CrossLayer]) -> None:
+    def __init__(self, layers: Iterable[nn.Module]) -> None:
         super().__init__(*layers)
 
     @classmethod

@@ -32,7 +32,7 @@ class RecipeStart:
         tables: dtype of every embedding table; int8 and int4 are row-wise, with a scale for each row.
         interaction: dtype of the dot products. int8: of int8 vectors, in one pass with the lookups; bf16 or fp32: of
             floats. None: int8 where the kernels support it, that is for dot products of up to 64 int8 or int4 tables
-            of up to 32,768 values a row, else fp32.
+            of up to 32,768 values a row, else fp32. With a cross network, whose products are Linears, it is fp32.
         observer: how the range of an activation is chosen: its minimum and maximum (minmax); or from a histogram, the
             range with the least squared error (histogram), the range without one value in a million at either end
             (percentile), or the range whose quantized values have the least KL divergence (kl).
@@ -77,6 +77,8 @@ class Recipe:
         activation_scheme: as in ``RecipeStart``.
         weight_granularity: as in ``RecipeStart``.
         bias_correction: as in ``RecipeStart``.
+        cross_net: dtypes of the Linears of the cross network: V and W of the first layer, then of the second, and so
+            on; empty where there is none.
 
     Example:
         >>> from dlrm_pl import Architecture, Recipe, RecipeStart
@@ -94,37 +96,40 @@ class Recipe:
     activation_scheme: ActivationScheme = "affine"
     weight_granularity: WeightGranularity = "per_channel"
     bias_correction: bool = True
+    cross_net: tuple[LinearDtype, ...] = ()
 
     def __post_init__(self) -> None:
         """Check the values.
 
         Raises:
-            ConfigurationError: an unknown dtype or method.
+            ConfigurationError: an unknown dtype or method, or a cross layer of one Linear.
         """
         check_fields(self)
+        if len(self.cross_net) % 2:
+            raise ConfigurationError(
+                f"cross_net has {len(self.cross_net)} dtypes, but a cross layer has two Linears: give those of V and W."
+            )
 
     @classmethod
     def starting_from(cls, start: RecipeStart, architecture: Architecture) -> Recipe:
         """Spread ``start`` over the Linears and tables of an architecture."""
-        if architecture.interaction == "dcn":
-            raise ConfigurationError("interaction='dcn' cannot be quantized yet.")
 
-        def linears(part: str, count: int) -> tuple[LinearDtype, ...]:
-            ops = (f"{part}.{index}" for index in range(count))
+        def linears(part: str) -> tuple[LinearDtype, ...]:
+            ops = (op for op in architecture.linear_shapes if op.startswith(f"{part}."))
             return tuple(
                 "fp32" if start.linears == "int8" and why_not_int8(op, architecture) else start.linears for op in ops
             )
 
         return cls(
-            bottom_mlp=linears("bottom_mlp", len(architecture.bottom_mlp) - 1),
-            # The top MLP's input is not in its widths, so there is one Linear for each.
-            top_mlp=linears("top_mlp", len(architecture.top_mlp)),
+            bottom_mlp=linears("bottom_mlp"),
+            top_mlp=linears("top_mlp"),
             tables=(start.tables,) * architecture.num_tables,
             interaction=_usual_interaction(start, architecture) if start.interaction is None else start.interaction,
             observer=start.observer,
             activation_scheme=start.activation_scheme,
             weight_granularity=start.weight_granularity,
             bias_correction=start.bias_correction,
+            cross_net=linears("cross_net"),
         )
 
     @classmethod
@@ -132,12 +137,17 @@ class Recipe:
         cls, architecture: Architecture, linears: LinearDtype = "fp32", tables: TableDtype = "fp32"
     ) -> Recipe:
         """Nothing quantized: fp32, or half precision with ``linears="bf16"`` and ``tables="fp16"``."""
-        start = RecipeStart(linears=linears, tables=tables, interaction="bf16" if linears == "bf16" else "fp32")
+        half = linears == "bf16" and architecture.interaction != "dcn"  # A cross network adds to floats.
+        start = RecipeStart(linears=linears, tables=tables, interaction="bf16" if half else "fp32")
         return cls.starting_from(start, architecture)
 
     @property
     def ops(self) -> dict[str, str]:
-        """Dtype by op, as they run: ``bottom_mlp.0`` ..., ``tables.0`` ..., ``interaction``, ``top_mlp.0`` ..."""
+        """Dtype by op, as they run: ``bottom_mlp.0`` ..., ``tables.0`` ..., ``interaction``, ``top_mlp.0`` ...
+
+        Those of a cross network, ``cross_net.0.v``, ``cross_net.0.w``, ``cross_net.1.v`` and so on, follow the
+        interaction.
+        """
 
         def of(part: str, dtypes: tuple[str, ...]) -> dict[str, str]:
             return {f"{part}.{index}": dtype for index, dtype in enumerate(dtypes)}
@@ -146,6 +156,7 @@ class Recipe:
             **of("bottom_mlp", self.bottom_mlp),
             **of("tables", self.tables),
             "interaction": self.interaction,
+            **{f"cross_net.{index // 2}.{'vw'[index % 2]}": dtype for index, dtype in enumerate(self.cross_net)},
             **of("top_mlp", self.top_mlp),
         }
 
@@ -157,7 +168,14 @@ class Recipe:
     @property
     def has_int8_linears(self) -> bool:
         """True if a Linear is int8, so that observer, scheme and granularity matter."""
-        return "int8" in self.bottom_mlp or "int8" in self.top_mlp
+        return "int8" in (*self.bottom_mlp, *self.cross_net, *self.top_mlp)
+
+    @property
+    def chains(self) -> dict[str, tuple[LinearDtype, ...]]:
+        """Dtypes of the Linears that follow one another, by name: each MLP, and V and W of each cross layer."""
+        layers = range(len(self.cross_net) // 2)
+        crossed = {f"cross_net.{layer}": self.cross_net[2 * layer : 2 * layer + 2] for layer in layers}
+        return {"bottom_mlp": self.bottom_mlp, **crossed, "top_mlp": self.top_mlp}
 
     def with_dtype(self, op: str, dtype: str) -> Recipe:
         """Return a copy of the recipe in which one op has another dtype.
@@ -174,7 +192,8 @@ class Recipe:
         change: dict[str, Any] = {part: dtype}
         if index:
             dtypes = list(getattr(self, part))
-            dtypes[int(index)] = dtype
+            layer, _, linear = index.partition(".")
+            dtypes[2 * int(layer) + "vw".index(linear) if linear else int(layer)] = dtype
             change = {part: tuple(dtypes)}
         return replace(self, **change)
 
@@ -189,6 +208,7 @@ class Recipe:
             self,
             bottom_mlp=(fp32,) * len(self.bottom_mlp),
             top_mlp=(fp32,) * len(self.top_mlp),
+            cross_net=(fp32,) * len(self.cross_net),
             tables=(fp32,) * len(self.tables),
             interaction=fp32,
         )
@@ -197,7 +217,7 @@ class Recipe:
     def describe(self) -> str:
         """Summarize the recipe in one line: the number of ops by dtype, and settings that are not the defaults."""
         words = []
-        parts = {"Linears": ("bottom_mlp.", "top_mlp."), "tables": ("tables.",)}
+        parts = {"Linears": ("bottom_mlp.", "cross_net.", "top_mlp."), "tables": ("tables.",)}
         for name, prefixes in parts.items():
             ops = {op: dtype for op, dtype in self.ops.items() if op.startswith(prefixes)}
             counts = Counter(ops.values()).most_common()
@@ -214,8 +234,11 @@ class Recipe:
         return "; ".join(words)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the recipe in plain JSON types."""
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        """Return the recipe in plain JSON types; ``cross_net`` only where there is one."""
+        values = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        if not self.cross_net:
+            del values["cross_net"]
+        return values
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Recipe:
@@ -232,19 +255,18 @@ def dtypes_of(op: str) -> tuple[str, ...]:
 
 def why_not_int8(op: str, architecture: Architecture) -> str | None:
     """Why the kernels cannot do an op in int8; None when they can."""
-    part, _, index = op.partition(".")
-    if part == "interaction":
+    if op == "interaction":
+        if architecture.interaction == "dcn":
+            return "interaction 'dcn' takes its products in the Linears cross_net.*"
         if architecture.interaction != "dot":
             return f"interaction {architecture.interaction!r} multiplies nothing"
         tables, dim = architecture.num_tables, architecture.embedding_dim
         if tables > MAX_TABLES or dim > MAX_DIM:
             return f"{tables:,} tables of {dim:,} values are more than {MAX_TABLES} of {MAX_DIM:,}"
-    elif part != "tables":
-        widths = architecture.bottom_mlp
-        if part == "top_mlp":
-            widths = (architecture.interaction_width, *architecture.top_mlp)
-        if widths[int(index)] > MAX_INPUTS:
-            return f"{widths[int(index)]:,} inputs are more than {MAX_INPUTS:,}, whose sums fit into 32 bits"
+    elif not op.startswith("tables."):
+        inputs, _ = architecture.linear_shapes[op]
+        if inputs > MAX_INPUTS:
+            return f"{inputs:,} inputs are more than {MAX_INPUTS:,}, whose sums fit into 32 bits"
     return None
 
 

@@ -23,19 +23,6 @@ def linear_bytes(inputs: int, outputs: int, dtype: str, granularity: str) -> int
     return inputs * outputs + _SCALE_BYTES * (outputs + scales)
 
 
-def linear_shapes(architecture: Architecture) -> dict[str, tuple[int, int]]:
-    """Return inputs and outputs of each Linear by op name, ``bottom_mlp.0`` to ``top_mlp.4``."""
-    widths = {
-        "bottom_mlp": architecture.bottom_mlp,
-        "top_mlp": (architecture.interaction_width, *architecture.top_mlp),
-    }
-    return {
-        f"{part}.{index}": (chain[index], chain[index + 1])
-        for part, chain in widths.items()
-        for index in range(len(chain) - 1)
-    }
-
-
 def op_bytes(architecture: Architecture, op: str, dtype: str, granularity: str = "per_channel") -> int:
     """Return the bytes of one op in one dtype; 0 for the interaction, which has no weights."""
     if op == "interaction":
@@ -43,7 +30,7 @@ def op_bytes(architecture: Architecture, op: str, dtype: str, granularity: str =
     if op.startswith("tables."):
         rows = architecture.table_sizes[int(op.partition(".")[2])]
         return table_bytes(rows, dtype, architecture.embedding_dim)  # type: ignore[arg-type]
-    return linear_bytes(*linear_shapes(architecture)[op], dtype, granularity)
+    return linear_bytes(*architecture.linear_shapes[op], dtype, granularity)
 
 
 def recipe_bytes(recipe: Recipe, architecture: Architecture) -> int:

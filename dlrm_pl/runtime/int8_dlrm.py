@@ -14,13 +14,14 @@ from torch import Tensor, nn
 from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from dlrm_pl.batch import ClickBatch
+from dlrm_pl.batch import ClickBatch, samples
 from dlrm_pl.errors import ShapeError
 from dlrm_pl.kernels.int8 import ops
 from dlrm_pl.kernels.int8.rows import MAX_DIM, MAX_TABLES, TABLE_DTYPES
 from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.model.dlrm import DLRM, clamp_logits
 from dlrm_pl.model.interaction import interact
+from dlrm_pl.runtime.cross_net import Int8CrossNet, MixedCrossNet, cross_net_of
 from dlrm_pl.runtime.linear import FloatLinear, Int8Chain, Int8Linear, segments
 from dlrm_pl.runtime.tables import PackedTables
 
@@ -29,6 +30,9 @@ InteractionDtype = Literal["int8", "bf16", "fp32"]
 # Samples per thread that go through the whole model before the next ones: the values between its parts stay in the L2
 # cache, and the calls cost little beside the computation. Measured: docs/measurements/performance.md.
 BLOCK_ROWS = 2048
+
+# The same for a cross network that is computed layer by layer, on vectors of 14 KB a sample in MLPerf's shape.
+CROSS_BLOCK_ROWS = 256
 
 
 # A forked child does not have torch's threads and would wait for them for ever, so it computes with one thread.
@@ -44,10 +48,13 @@ class Int8DLRM(nn.Module):
         tables: packed tables.
         top_mlp: layers of the top MLP in order.
         interaction: dtype of the interaction. int8 multiplies int8 vectors, fused with the lookups; bf16 and fp32
-            multiply floats.
+            multiply floats. With a cross network it is fp32.
+        cross_net: V and W of each cross layer in order; empty where the interaction is not ``dcn``.
 
     Raises:
-        ShapeError: an int8 interaction of a model that concatenates, or of more tables or values than the kernels take.
+        ShapeError: an int8 interaction of a model that concatenates, or of more tables or values than the kernels take;
+            a cross network with another interaction than fp32; or another number of cross layers than the architecture
+            has.
 
     Example:
         >>> from dlrm_pl import load_artifact
@@ -63,8 +70,19 @@ class Int8DLRM(nn.Module):
         tables: PackedTables,
         top_mlp: Sequence[Int8Linear | FloatLinear],
         interaction: InteractionDtype,
+        cross_net: Sequence[Int8Linear | FloatLinear] = (),
     ) -> None:
         super().__init__()
+        if len(cross_net) != 2 * architecture.cross_layers:
+            raise ShapeError(
+                f"A model of {architecture.cross_layers} cross layers needs V and W of each, got {len(cross_net)} "
+                "Linears."
+            )
+        if interaction != "fp32" and architecture.interaction == "dcn":
+            raise ShapeError(
+                f"interaction {interaction} needs dot products, which a model with interaction='dcn' has not: choose "
+                "fp32."
+            )
         if interaction == "int8" and architecture.interaction != "dot":
             raise ShapeError(
                 f"interaction {architecture.interaction!r} multiplies nothing and cannot be int8: choose fp32."
@@ -77,10 +95,12 @@ class Int8DLRM(nn.Module):
         self.architecture = architecture
         self.bottom_mlp = nn.ModuleList(bottom_mlp)
         self.tables = tables
+        self.cross_net = nn.ModuleList(cross_net)
         self.top_mlp = nn.ModuleList(top_mlp)
         self.interaction: InteractionDtype = interaction
         # The chains that compute. Not registered: the layers above hold the same numbers.
         self._bottom = tuple(segments(bottom_mlp))
+        self._cross = cross_net_of(cross_net)
         self._top = tuple(segments(top_mlp))
 
     def forward(self, batch: ClickBatch) -> Tensor:
@@ -100,7 +120,8 @@ class Int8DLRM(nn.Module):
         inputs = self.architecture.bottom_mlp[0]
         if batch.dense.dim() != 2 or batch.dense.shape[1] != inputs:
             raise ShapeError(f"The bottom MLP takes {inputs} dense features [B, N], got {list(batch.dense.shape)}.")
-        parts = [self.top(self.interact(self.bottom(dense), rows, starts)) for dense, rows, starts in _blocks(batch)]
+        blocks = self._blocks(batch)
+        parts = [self.top(self.interact(self.bottom(dense), rows, starts)) for dense, rows, starts in blocks]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def bottom(self, dense: Tensor) -> Tensor:
@@ -124,11 +145,15 @@ class Int8DLRM(nn.Module):
             offsets: None, or int64 ``[T * B + 1]``.
 
         Returns:
-            uint8 ``[B, stride]`` if an int8 layer follows an int8 interaction, else float32 ``[B, width]``.
+            uint8 ``[B, stride]`` if an int8 layer follows an int8 interaction or an int8 cross network, else float32
+            ``[B, width]``.
         """
+        first = self._top[0]
+        # Bytes of the first layer of the top MLP, if it reads bytes.
+        scale, zero_point = (first.input_scale, first.input_zero_point) if isinstance(first, Int8Chain) else (None, 0)
+        if isinstance(self._cross, Int8CrossNet):
+            return self._cross(dense, indices, offsets, self.tables, scale, zero_point)
         if self.interaction == "int8":
-            first = self._top[0]
-            int8_follows = isinstance(first, Int8Chain)
             result: Tensor = torch.ops.dlrm_pl.lookup_interaction(
                 dense,
                 indices,
@@ -136,20 +161,24 @@ class Int8DLRM(nn.Module):
                 self.tables.all(),
                 self.tables.codes,
                 self.architecture.self_interaction,
-                first.input_scale if int8_follows else None,
-                first.input_zero_point if int8_follows else 0,
+                scale,
+                zero_point,
                 self.tables.is_mean,
             )
             return result
         sparse = self.tables(indices, offsets)
         if self.interaction == "bf16":
             dense, sparse = dense.bfloat16(), sparse.bfloat16()
-        return interact(dense, sparse, self.architecture).float()
+        return self.cross(interact(dense, sparse, self.architecture).float())
+
+    def cross(self, vectors: Tensor) -> Tensor:
+        """Run the cross network, if there is one that was not fused with the lookups, float32 ``[B, width]``."""
+        return vectors if not isinstance(self._cross, MixedCrossNet) else self._cross(vectors)
 
     def time_stages(self, batch: ClickBatch) -> dict[str, float]:
         """Measure one forward pass: seconds of each part, summed over the blocks of the batch."""
         spent = dict.fromkeys(("bottom MLP", "lookups and interaction", "top MLP"), 0.0)
-        for dense, indices, offsets in _blocks(batch):
+        for dense, indices, offsets in self._blocks(batch):
             times = [time.perf_counter()]
             for layer in self._bottom:
                 dense = layer(dense)
@@ -163,6 +192,24 @@ class Int8DLRM(nn.Module):
                 spent[stage] += ended - began
         return spent
 
+    def _blocks(self, batch: ClickBatch) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+        """Cut a batch into blocks whose values stay in the cache.
+
+        Bags are cut for a cross network that is not fused with the lookups. Others are not: they are stored table by
+        table, and cutting them would cost more than it gains.
+        """
+        size, tables = BLOCK_ROWS * torch.get_num_threads(), self.architecture.num_tables
+        if isinstance(self._cross, MixedCrossNet):
+            size = CROSS_BLOCK_ROWS * torch.get_num_threads()
+        elif batch.offsets is not None:
+            size = batch.num_samples
+        if batch.num_samples <= size:
+            yield batch.dense, batch.indices, batch.offsets
+            return
+        for start in range(0, batch.num_samples, size):
+            block = samples(batch, start, min(start + size, batch.num_samples), tables)
+            yield block.dense, block.indices, block.offsets
+
     @property
     def chains(self) -> tuple[Int8Chain | None, Int8Chain | None]:
         """The bottom and the top MLP, each as one chain of int8 layers; None where it has float layers."""
@@ -173,11 +220,11 @@ class Int8DLRM(nn.Module):
 
     @property
     def layers(self) -> dict[str, Int8Linear | FloatLinear]:
-        """Linears by the name of their op, ``bottom_mlp.0`` to ``top_mlp.4``."""
+        """Linears by the name of their op, see ``Architecture.linear_shapes``."""
+        layers = (*self.bottom_mlp, *self.cross_net, *self.top_mlp)
         return {
-            f"{part}.{index}": cast(Int8Linear | FloatLinear, layer)
-            for part, mlp in (("bottom_mlp", self.bottom_mlp), ("top_mlp", self.top_mlp))
-            for index, layer in enumerate(mlp)
+            op: cast(Int8Linear | FloatLinear, layer)
+            for op, layer in zip(self.architecture.linear_shapes, layers, strict=True)
         }
 
     @property
@@ -207,17 +254,6 @@ class Int8DLRM(nn.Module):
         return {op: count for op, count in sorted(counts.items()) if count}
 
 
-def _blocks(batch: ClickBatch) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
-    """Cut a one-hot batch into blocks that stay in the cache; bags are stored table by table and are not cut."""
-    size = BLOCK_ROWS * torch.get_num_threads()
-    if batch.offsets is not None or batch.num_samples <= size:
-        yield batch.dense, batch.indices, batch.offsets
-        return
-    for start in range(0, batch.num_samples, size):
-        stop = min(start + size, batch.num_samples)
-        yield batch.dense[start:stop], batch.indices[:, start:stop], None
-
-
 def fp32_bytes(model: DLRM) -> int:
     """Bytes of all parameters of a float model."""
     return sum(_bytes(parameter) for parameter in model.parameters())
@@ -231,7 +267,8 @@ def count_int8_ops(model: Int8DLRM, batch: ClickBatch) -> dict[str, int]:
     counter = _OpCounter()
     with torch.inference_mode(), counter:
         model(batch)
-    blocks = sum(1 for _ in _blocks(batch))
+    # A float model, which a test may give, is not cut into blocks.
+    blocks = sum(1 for _ in model._blocks(batch)) if isinstance(model, Int8DLRM) else 1
     return {op: count // blocks for op, count in sorted(counter.counts.items())}
 
 
@@ -248,8 +285,9 @@ class _OpCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         name = func._schema.name
         if name == ops.INT8_MLP:
             self.counts["int8_linear"] += len(args[3])
-        elif name in (ops.LOOKUP_INTERACTION, ops.LOOKUP):
-            codes = args[4] if name == ops.LOOKUP_INTERACTION else args[3]
+        elif name in (ops.LOOKUP_INTERACTION, ops.LOOKUP, ops.LOOKUP_CROSS):
+            codes = args[3] if name == ops.LOOKUP else args[4]
+            self.counts["int8_linear"] += len(args[7]) if name == ops.LOOKUP_CROSS else 0
             self.counts["int8_interaction"] += int(name == ops.LOOKUP_INTERACTION)
             names = (TABLE_DTYPES[code] for code in codes)
             self.counts.update(f"{dtype}_lookup" for dtype in names if dtype in ("int8", "int4"))

@@ -46,6 +46,34 @@ def lookups(rng: Rng) -> None:
     agree(rng, lambda: ops.lookup(*bag, dim, batch, means), exact=exact)
 
 
+def cross(rng: Rng) -> None:
+    """Call lookups with a cross network behind them."""
+    dim, batch, count = dimension(rng), int(rng.integers(0, 150)), int(rng.choice([0, 1, 2, 3, 7, 26]))
+    count = min(count, max(1, 3000 // dim))
+    dtypes, sizes = rng.integers(0, len(TABLE_DTYPES), count).tolist(), rng.integers(1, 50, count).tolist()
+    tables = [table(rng, dtype, rows, dim, wild=False) for dtype, rows in zip(dtypes, sizes, strict=True)]
+    indices, offsets = bags(rng, sizes, batch)
+    dense = numbers(rng, batch, dim)
+    exact = damage(rng, dense, indices, offsets)
+    layers, rank, width = int(rng.integers(1, 4)), int(rng.integers(1, 200)), (count + 1) * dim
+    weights, multipliers, biases = [], [], []
+    for ins, outs, step in [(width, rank, 64), (rank, width, 9000)] * layers:
+        weights.append(ops.pack_weight(torch.from_numpy(rng.integers(-128, 128, (outs, ins)).astype(np.int8))))
+        multipliers.append(torch.zeros(round_up(outs, BLOCK_OUT)))
+        multipliers[-1][:outs] = torch.from_numpy(rng.uniform(0.2, 3, outs) / (step * ins**0.5))
+        biases.append(torch.zeros(round_up(outs, BLOCK_OUT)))
+        biases[-1][:outs] = torch.from_numpy(rng.normal(6400 / step, 40 / step, outs))
+    given = {"dense": dense, "indices": indices, "offsets": offsets, "tables": tables, "dtypes": dtypes}
+    given |= {"weights": weights, "multipliers": multipliers, "biases": biases}
+    given |= {"input_scales": (10.0 ** rng.uniform(-2, 0, layers)).tolist()}
+    given |= {"input_zero_points": rng.integers(0, 256, layers).tolist()}
+    shapes = misshapen(rng, given)
+    exact &= shapes is given
+    shapes |= {"rank": rank, "output_scale": None if rng.random() < 0.3 else float(10.0 ** rng.uniform(-3, 3))}
+    shapes |= {"is_mean": [] if rng.random() < 0.5 else (rng.random(count) < 0.5).tolist()}
+    agree(rng, lambda: ops.lookup_cross(output_zero_point=width % 256, **shapes), exact=exact)
+
+
 def mlp(rng: Rng) -> None:
     """Call a chain of Linear layers on floats or bytes."""
     layers, wide = int(rng.integers(1, 5)), rng.random() < 0.1
@@ -100,7 +128,7 @@ def ceilings(rng: Rng) -> None:
     assert refused == ((outside and len(indices) > 0) or not rows.shape[1]), (rows.shape, indices)
 
 
-TARGETS: tuple[Callable[[Rng], None], ...] = (lookups, mlp, packing, ceilings)
+TARGETS: tuple[Callable[[Rng], None], ...] = (lookups, cross, mlp, packing, ceilings)
 
 
 def agree(rng: Rng, call: Callable[[], Any], *, exact: bool) -> None:

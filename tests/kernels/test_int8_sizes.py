@@ -57,6 +57,28 @@ MLP: dict[str, Any] = {
 }
 
 
+WIDE = 3 * DIM
+CROSS: dict[str, Any] = {
+    "dense": DENSE,
+    "indices": INDICES,
+    "offsets": None,
+    "tables": TABLES,
+    "dtypes": [0, 0],
+    "input_scales": [0.5, 0.25],
+    "input_zero_points": [3, 4],
+    "weights": [
+        ops.pack_weight(torch.ones(5, WIDE, dtype=torch.int8)),
+        ops.pack_weight(torch.ones(WIDE, 5, dtype=torch.int8)),
+    ]
+    * 2,
+    "multipliers": [torch.ones(16), torch.ones(32)] * 2,
+    "biases": [torch.ones(16), torch.ones(32)] * 2,
+    "rank": 5,
+    "output_scale": 0.5,
+    "output_zero_point": 3,
+}
+
+
 @pytest.mark.parametrize("name", available())
 @pytest.mark.parametrize(
     ("op", "good", "change", "message"),
@@ -106,6 +128,21 @@ MLP: dict[str, Any] = {
         ),
         (ops.int8_mlp, MLP, {"lowest": [0.0, float("nan")]}, "layer 1: .* nan"),
         (ops.int8_mlp, MLP, {"input_scale": -1.0}, "got -1.0 and 3"),
+        (ops.lookup_cross, CROSS, {"dense": DENSE.double()}, "takes a float32 dense vector"),
+        (ops.lookup_cross, CROSS, {"dense": torch.ones(BATCH, 0)}, "got 0 values, of 2 tables"),
+        (ops.lookup_cross, CROSS, {"dense": torch.ones(1, 32_769)}, "takes 1 to 65,792 values.* got 98,307 values"),
+        (ops.lookup_cross, CROSS, {"rank": 0}, "and rank 0"),
+        (ops.lookup_cross, CROSS, {"rank": 65_793}, "and rank 65,793"),
+        (ops.lookup_cross, CROSS, {"rank": 17}, "v of cross layer 0: 24 inputs and 17 outputs need"),
+        (ops.lookup_cross, CROSS, {"input_scales": []}, "0 cross layers need"),
+        (ops.lookup_cross, CROSS, {"input_scales": [0.5]}, "1 cross layers need zero points .* got 2, 4, 4 and 4"),
+        (ops.lookup_cross, CROSS, {"biases": CROSS["biases"][:3]}, "got 2, 4, 4 and 3"),
+        (ops.lookup_cross, CROSS, {"input_scales": [0.5, 0.0]}, "got 0.0 and 4"),
+        (ops.lookup_cross, CROSS, {"input_zero_points": [0, 256]}, "got 0.25 and 256"),
+        (ops.lookup_cross, CROSS, {"output_scale": float("inf")}, "got inf and 3"),
+        (ops.lookup_cross, CROSS, {"weights": CROSS["weights"][::-1]}, "v of cross layer 0: 24 inputs and 5 outputs"),
+        (ops.lookup_cross, CROSS, {"multipliers": [torch.ones(16)] * 4}, "w of cross layer 0: 5 inputs and 24 outputs"),
+        (ops.lookup_cross, CROSS, {"dtypes": [0, 4]}, r"from 0 to 3, got \[0, 4\]"),
         (ops.pack_rows, {"values": DENSE, "dtype": 0}, {"dtype": 2}, "int4, got .* and 2"),
         (ops.pack_rows, {"values": DENSE, "dtype": 0}, {"dtype": -1}, "int4, got .* and -1"),
         (ops.pack_rows, {"values": DENSE, "dtype": 0}, {"values": torch.ones(3)}, r"got \[3\]"),
@@ -147,6 +184,7 @@ POOLING: dict[str, Any] = {
 FUSED = INTERACTION | {"width": WIDTH, "is_mean": (), "out": torch.empty(BATCH, 64, dtype=torch.uint8)}
 CHAIN = MLP | {"out": torch.empty(BATCH, 3)}
 EMPTY = torch.empty(0)  # Without an address.
+CROSSED = CROSS | {"is_mean": (), "out": torch.empty(BATCH, 64, dtype=torch.uint8)}
 
 
 @needs_native
@@ -171,6 +209,23 @@ EMPTY = torch.empty(0)  # Without an address.
             {"tables": TABLES * 33, "dtypes": [0] * 66, "indices": INDICES[:1].repeat(66, 1)},
             "more",
         ),
+        (
+            "cross",
+            CROSSED,
+            {key: [] for key in ("input_scales", "input_zero_points", "weights", "multipliers", "biases")},
+            "invalid number of cross layers",
+        ),
+        ("cross", CROSSED, {"rank": -1}, "invalid number of outputs of a layer"),
+        ("cross", CROSSED, {"rank": 65}, "a layer's inputs are not the outputs of the one before"),
+        ("cross", CROSSED, {"weights": [each[:, :0] for each in CROSS["weights"]]}, "a layer's inputs are not"),
+        ("cross", CROSSED, {"biases": [EMPTY] * 4}, "an array of a layer is missing"),
+        ("cross", CROSSED, {"input_scales": [0.5, float("nan")]}, "invalid scale or zero point of a cross layer"),
+        ("cross", CROSSED, {"input_zero_points": [0, float("nan")]}, "invalid scale or zero point of a cross layer"),
+        ("cross", CROSSED, {"output_scale": float("nan")}, "invalid scale or zero point of the output"),
+        ("cross", CROSSED, {"out": torch.empty(BATCH, 128, dtype=torch.uint8)}, "padded to 64"),
+        ("cross", CROSSED, {"out": torch.empty(0, WIDE)}, "the dense vectors or the output are missing"),
+        ("cross", CROSSED, {"dtypes": [0, 4]}, "invalid type of a table"),
+        ("cross", CROSSED, {"dense": torch.ones(BATCH, 65_793)}, "more values than a cross layer takes"),
         (
             "mlp",
             CHAIN,
@@ -220,6 +275,8 @@ def test_c_functions_refuse_null_and_numbers_beyond_64_bits() -> None:
         assert functions[function](variant, None, None, None, None, None, 1, where) == -2
         assert functions[function](variant, bytes(200), None, None, None, None, 1, None) == -2
         assert functions[function](variant, bytes(200), None, None, None, None, 1, where) == -2  # A dimension of 0.
+    assert functions["cross"](variant, None, None, None, None, None, None, None, None, 1, where) == -2
+    assert functions["cross"](variant, bytes(200), None, None, None, None, None, None, None, 1, where) == -2
     for rows, dim in ((-1, 8), (8, -1), (2**40, 2**40), (2**62, 1)):
         assert functions["pack"](variant, DENSE.data_ptr(), rows, dim, 0, TABLES[0].data_ptr(), 1, where) == -2
     assert functions["variant"](5) is None

@@ -4,6 +4,8 @@ from dataclasses import replace
 import pytest
 
 from dlrm_pl.errors import ConfigurationError
+from dlrm_pl.model.architecture import Architecture
+from dlrm_pl.quantization.ptq.quantize import quantize, table_packer
 from dlrm_pl.quantization.recipe import Recipe, RecipeStart
 from tests.support import tiny
 
@@ -18,6 +20,41 @@ def test_start_covers_every_linear_and_table() -> None:
         *("top_mlp.0", "top_mlp.1", "top_mlp.2"),
     ]
     assert set(START.ops.values()) == {"int8"}
+
+
+CROSSED = replace(tiny.ARCHITECTURE, interaction="dcn", cross_layers=2, cross_rank=9)
+
+
+def test_linears_of_a_cross_network_are_ops() -> None:
+    start = Recipe.starting_from(RecipeStart(), CROSSED)
+    assert list(start.ops)[6:11] == ["cross_net.0.v", "cross_net.0.w", "cross_net.1.v", "cross_net.1.w", "top_mlp.0"]
+    assert {op: dtype for op, dtype in start.ops.items() if dtype != "int8"} == {"interaction": "fp32"}
+    assert start.describe() == "Linears 9 int8; tables 3 int8; interaction fp32; minmax, affine, per_channel"
+    for op in ("cross_net.0.w", "cross_net.1.v"):
+        changed = start.with_dtype(op, "bf16")
+        assert changed.ops == start.ops | {op: "bf16"}
+        assert Recipe.from_dict(json.loads(json.dumps(changed.to_dict()))) == changed
+        assert start.alone(op, "int8").quantized_ops == (op,)
+        assert start.alone(op, "int8").has_int8_linears
+    assert Recipe.all_float(CROSSED, "bf16").interaction == "fp32"
+    with pytest.raises(ConfigurationError, match=r"no op 'cross_net.2.v'.*cross_net.1.w, top_mlp.0"):
+        start.with_dtype("cross_net.2.v", "fp32")
+    with pytest.raises(ConfigurationError, match="cross_net has 3 dtypes, but a cross layer has two Linears"):
+        replace(start, cross_net=("int8",) * 3)
+    assert "cross_net" not in START.to_dict()  # Recipes of earlier versions are stated as they were.
+
+
+@pytest.mark.parametrize(
+    ("recipe_of", "model_of"), [(CROSSED, tiny.ARCHITECTURE), (tiny.ARCHITECTURE, CROSSED)], ids=["dot", "dcn"]
+)
+def test_a_recipe_with_other_cross_layers_than_the_model_is_refused(
+    recipe_of: Architecture, model_of: Architecture
+) -> None:
+    recipe = Recipe.starting_from(RecipeStart(linears="fp32", interaction="fp32"), recipe_of)
+    model = tiny.model(0, model_of)
+    expected = f"The recipe has {recipe_of.cross_layers} cross layers, but the model has {model_of.cross_layers}"
+    with pytest.raises(ConfigurationError, match=expected):
+        quantize(model, recipe, tiny.batches(1, 20), table_packer(model))
 
 
 def test_json_round_trip_is_identity() -> None:

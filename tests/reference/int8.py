@@ -71,6 +71,29 @@ def vector_of_bag(rows: Sequence[Array], dtype: str, dim: int, mean: bool = Fals
     return to_vector((bag_mean if mean else bag_sum)(rows, dtype, dim))
 
 
+def cross_net(
+    dense: Array,
+    bags: Sequence[tuple[Sequence[Array], str]],
+    inputs: Sequence[tuple[float, int]],
+    layers: Sequence[tuple[Array, Array, Array]],
+    is_mean: Sequence[bool] = (),
+) -> Array:
+    """One sample: the float output of a cross network on its dense vector and the sums of its bags.
+
+    ``inputs`` has scale and zero point of the bytes that each V reads, ``layers`` (weight, multiplier, bias) of V and W
+    of the first layer, then of the second, and so on.
+    """
+    means = is_mean or [False] * len(bags)
+    vectors = [(bag_mean if mean else bag_sum)(*bag, len(dense)) for bag, mean in zip(bags, means, strict=True)]
+    first = x = np.concatenate([dense, *vectors]).astype(F32)
+    for number, (scale, zero_point) in enumerate(inputs):
+        (v, v_multiplier, v_bias), (w, w_multiplier, w_bias) = layers[2 * number : 2 * number + 2]
+        inner = (v.astype(np.int64) @ to_bytes(x, scale, zero_point)).astype(F32) * v_multiplier + v_bias
+        between = np.rint(np.clip(inner, F32(0), F32(255))).astype(np.int64)
+        x = first * ((w.astype(np.int64) @ between).astype(F32) * w_multiplier + w_bias) + x
+    return x
+
+
 def interaction(
     dense: Array,
     bags: Sequence[tuple[Sequence[Array], str]],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import subprocess
 import sys
@@ -13,8 +14,12 @@ import torch
 from dlrm_pl.errors import LookupIndexError, NonFiniteError, ShapeError
 from dlrm_pl.kernels.int8.selection import available
 from dlrm_pl.model.architecture import Architecture
+from dlrm_pl.quantization.ptq.quantize import quantize, table_packer
+from dlrm_pl.quantization.recipe import Recipe, RecipeStart
+from dlrm_pl.quantization.recipe_bytes import recipe_bytes
 from dlrm_pl.runtime import int8_dlrm
-from dlrm_pl.runtime.int8_dlrm import count_int8_ops
+from dlrm_pl.runtime.cross_net import MixedCrossNet
+from dlrm_pl.runtime.int8_dlrm import Int8DLRM, count_int8_ops
 from tests.support import tiny
 from tests.support.quantization.int8_models import lowered
 
@@ -44,6 +49,56 @@ def test_blocks_change_no_bit(monkeypatch: pytest.MonkeyPatch, rows: int) -> Non
     assert torch.equal(model(batch), whole)
     assert count_int8_ops(model, batch) == model.expected_int8_ops()
     assert set(model.time_stages(batch)) == {"bottom MLP", "lookups and interaction", "top MLP"}
+
+
+CROSSED = Architecture((50,) * 6, 32, (13, 24, 32), (40, 1), interaction="dcn", cross_layers=3, cross_rank=20)
+
+
+@pytest.mark.parametrize("start", [{}, {"tables": "int4"}, {"tables": "fp32", "weight_granularity": "per_tensor"}])
+def test_a_cross_network_gives_the_same_bits_in_one_op_and_layer_by_layer(
+    monkeypatch: pytest.MonkeyPatch, start: dict[str, object]
+) -> None:
+    model = lowered(CROSSED, **start)
+    by_layer = copy.copy(model)
+    by_layer._cross = MixedCrossNet([*model.cross_net])  # type: ignore[list-item]
+    monkeypatch.setattr(int8_dlrm, "CROSS_BLOCK_ROWS", 100)
+    for batch in (tiny.batches(1, 450, 4, CROSSED)[0], tiny.bags(1, 450, 4, CROSSED)[0]):
+        results = []
+        for name in available():
+            monkeypatch.setenv("DLRM_PL_ISA", name)
+            results += [model(batch), by_layer(batch)]
+        assert all(torch.equal(each, results[0]) for each in results)
+        monkeypatch.delenv("DLRM_PL_ISA")
+        assert count_int8_ops(model, batch) == model.expected_int8_ops() == count_int8_ops(by_layer, batch)
+        assert set(model.time_stages(batch)) == {"bottom MLP", "lookups and interaction", "top MLP"}
+    assert model.expected_int8_ops()["int8_linear"] == 2 + 6 + 2
+
+
+@pytest.mark.parametrize("op", ["cross_net.0.v", "cross_net.2.w"])
+@pytest.mark.parametrize("dtype", ["bf16", "fp32"])
+def test_a_cross_layer_that_falls_back_is_close_to_the_others(op: str, dtype: str) -> None:
+    float_model, batch = tiny.model(0, CROSSED), tiny.bags(1, 450, 4, CROSSED)[0]
+    recipe = Recipe.starting_from(RecipeStart(), CROSSED).with_dtype(op, dtype)
+    model = quantize(float_model, recipe, tiny.bags(2, 64, architecture=CROSSED), table_packer(float_model))
+    assert model.op_dtypes == recipe.ops
+    assert model.model_bytes == recipe_bytes(recipe, CROSSED)
+    with torch.no_grad():
+        expected = float_model(batch)
+    assert (model(batch) - expected).pow(2).mean() / expected.var() < 0.01  # 20 dB.
+    assert count_int8_ops(model, batch) == model.expected_int8_ops()
+
+
+def test_a_cross_network_in_floats_is_the_float_model() -> None:
+    float_model, batch = tiny.model(0, CROSSED), tiny.bags(1, 450, 4, CROSSED)[0]
+    recipe = Recipe.all_float(CROSSED)
+    model = quantize(float_model, recipe, [], table_packer(float_model))
+    with torch.no_grad():
+        torch.testing.assert_close(model(batch), float_model(batch))
+    with pytest.raises(ShapeError, match="A model of 3 cross layers needs V and W of each, got 4 Linears"):
+        Int8DLRM(CROSSED, model.bottom_mlp, model.tables, model.top_mlp, "fp32", [*model.cross_net][:4])  # type: ignore[arg-type, list-item]
+    for dtype in ("int8", "bf16"):
+        with pytest.raises(ShapeError, match=f"interaction {dtype} needs dot products, .*'dcn' has not: choose fp32"):
+            lowered(CROSSED, interaction=dtype)
 
 
 @pytest.mark.parametrize("self_interaction", [False, True])

@@ -9,10 +9,14 @@ from torch import Tensor
 
 from dlrm_pl.errors import LookupIndexError, NonFiniteError, ShapeError
 from dlrm_pl.kernels.int8.failure import Failure
-from dlrm_pl.kernels.int8.rows import TABLE_DTYPES, row_bytes
+from dlrm_pl.kernels.int8.rows import BLOCK_IN, BLOCK_OUT, TABLE_DTYPES, round_up, row_bytes
 
 # Type of the tensor that holds the rows of each of TABLE_DTYPES.
 _STORAGE = (torch.uint8, torch.uint8, torch.float16, torch.float32)
+
+
+_CROSSED = -2
+"""Place of a value that is not finite and comes from a cross network."""
 
 
 def checked_lookups(
@@ -66,6 +70,23 @@ def check_scale(scale: float, zero_point: int) -> None:
         )
 
 
+def check_layer(name: str, inputs: int, outputs: int, weight: Tensor, multiplier: Tensor, bias: Tensor) -> None:
+    """Check the packed weights of an int8 Linear, and what its sums are multiplied by and added to.
+
+    Raises:
+        ShapeError: they are not those of so many inputs and outputs.
+    """
+    outs = round_up(outputs, BLOCK_OUT)
+    shape = (outs // BLOCK_OUT, round_up(inputs, BLOCK_IN) // BLOCK_IN, BLOCK_IN // 4, 4 * BLOCK_OUT)
+    fits = weight.dtype == torch.int8 and tuple(weight.shape) == shape and weight.is_contiguous()
+    if not fits or not is_vector(multiplier, outs) or not is_vector(bias, outs):
+        raise ShapeError(
+            f"{name}: {inputs} inputs and {outputs} outputs need packed int8 weights {list(shape)} and {outs} "
+            f"float32 multipliers and biases, all contiguous, got {weight.dtype} {list(weight.shape)}, "
+            f"{multiplier.dtype} {list(multiplier.shape)}, {bias.dtype} {list(bias.shape)}."
+        )
+
+
 def is_vector(values: Tensor, length: int) -> bool:
     """Whether the kernels can read a tensor as this many floats."""
     return values.dtype == torch.float32 and values.shape == (length,) and values.is_contiguous()
@@ -101,6 +122,11 @@ def raise_failure(failure: Failure | None, tables: Sequence[Tensor] = ()) -> Non
         raise NonFiniteError(
             f"sample {sample}: the pooled rows of its bag of table {place} are NaN or infinite and have no int8 value. "
             "The training diverged, or the table is corrupt."
+        )
+    if place == _CROSSED:
+        raise NonFiniteError(
+            f"sample {sample}: the output of the cross network is NaN or infinite. Check the dense features of the "
+            "batch, the rows of its bags, and the weights of the bottom MLP and of the cross layers."
         )
     where = "the bottom MLP's output" if place < 0 else f"feature {place}"
     raise NonFiniteError(

@@ -47,14 +47,52 @@ class FallbackKernels:
         for index, (packed, multiplier, bias, width, low) in enumerate(
             zip(weights, multipliers, biases, widths[1:], lowest, strict=True)
         ):
-            weight = unpack_weight(packed)
-            padded = x.new_zeros(x.shape[0], weight.shape[1])
-            padded[:, : x.shape[1]] = x[:, : weight.shape[1]]
-            values = _integer_product(padded, weight).float() * multiplier + bias
+            values = _linear(x, packed, multiplier, bias)
             if index == len(weights) - 1:
                 out.copy_(values[:, :width].clamp_min(low))
             else:
                 x = values.clamp(low, 255.0).round().to(torch.uint8)
+        return None
+
+    def cross(
+        self,
+        dense: Tensor,
+        indices: Tensor,
+        offsets: Tensor | None,
+        tables: Sequence[Tensor],
+        dtypes: Sequence[int],
+        input_scales: Sequence[float],
+        input_zero_points: Sequence[int],
+        weights: Sequence[Tensor],
+        multipliers: Sequence[Tensor],
+        biases: Sequence[Tensor],
+        rank: int,
+        output_scale: float,
+        output_zero_point: int,
+        is_mean: Sequence[bool],
+        out: Tensor,
+    ) -> Failure | None:
+        """Look up all tables and run the cross network on the vectors side by side."""
+        batch, dim = dense.shape
+        pooled = dense.new_empty(batch, len(tables), dim)
+        failure = self.pooling(indices, offsets, tables, dtypes, is_mean, pooled)
+        if failure is not None:
+            return failure
+        first = x = torch.cat([dense, pooled.flatten(1)], dim=1)
+        width = first.shape[1]
+        for layer, (scale, zero_point) in enumerate(zip(input_scales, input_zero_points, strict=True)):
+            v, w = 2 * layer, 2 * layer + 1
+            inner = _linear(_quantize(x, scale, zero_point), weights[v], multipliers[v], biases[v])
+            between = inner.clamp(0.0, 255.0).round().to(torch.uint8)[:, :rank]
+            x = first * _linear(between, weights[w], multipliers[w], biases[w])[:, :width] + x
+        bad = torch.isfinite(x).all(dim=1).logical_not().nonzero()
+        if len(bad):
+            return Failure("not finite", int(bad[0, 0]), -2, 0)
+        if out.dtype == torch.float32:
+            out.copy_(x)
+        else:
+            out.zero_()
+            out[:, :width] = _quantize(x, output_scale, output_zero_point)
         return None
 
     def interaction(
@@ -174,6 +212,14 @@ def _integer_product(x: Tensor, weight: Tensor) -> Tensor:
         part = slice(start, start + _EXACT_INPUTS)
         total += (x[..., part].float() @ weight[..., part].float().mT).int()
     return total
+
+
+def _linear(x: Tensor, packed: Tensor, multiplier: Tensor, bias: Tensor) -> Tensor:
+    """Output of an int8 Linear before it is clamped, float32 ``[B, padded out]``."""
+    weight = unpack_weight(packed)
+    padded = x.new_zeros(x.shape[0], weight.shape[1])
+    padded[:, : x.shape[1]] = x[:, : weight.shape[1]]
+    return _integer_product(padded, weight).float() * multiplier + bias
 
 
 def _quantize(x: Tensor, scale: float, zero_point: int) -> Tensor:

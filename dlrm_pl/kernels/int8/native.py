@@ -6,6 +6,7 @@ The op of the same name in ``ops.py`` describes each method.
 from __future__ import annotations
 
 import ctypes
+import math
 import struct
 from collections.abc import Sequence
 from typing import Any
@@ -17,10 +18,14 @@ from dlrm_pl.errors import LookupIndexError, ShapeError
 from dlrm_pl.kernels.int8.failure import Failure
 from dlrm_pl.kernels.int8.rows import BLOCK_IN, TABLE_DTYPES, TableDtype
 
-VERSION = 5
+VERSION = 6
 
 # Rows that go through all layers of an MLP before the next ones, so that the values between layers stay in the cache.
 BLOCK_ROWS = 512
+
+# The same of a cross network, whose sums of bags and weights take more room: of 64 to 512 about the fastest, see
+# docs/measurements/performance.md.
+CROSS_BLOCK_ROWS = 128
 
 _POINTER, _LONG, _INT, _DOUBLE = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int32, ctypes.c_double
 _TABLE_ARGUMENTS = [_POINTER, _POINTER, _POINTER, _POINTER, _POINTER, _POINTER, _LONG, _POINTER]
@@ -31,6 +36,7 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "mlp": (_LONG, [_POINTER, _POINTER, _POINTER, _LONG, _LONG, _POINTER]),
     "interaction": (_LONG, _TABLE_ARGUMENTS),
     "pooling": (_LONG, _TABLE_ARGUMENTS),
+    "cross": (_LONG, [*_TABLE_ARGUMENTS[:6], _POINTER, _POINTER, _POINTER, _LONG, _POINTER]),
     "pack": (_LONG, [_POINTER, _POINTER, _LONG, _LONG, _INT, _POINTER, _LONG, _POINTER]),
     "peak": (_DOUBLE, [_POINTER, _LONG]),
     "touch": (_LONG, [_POINTER, _LONG, _LONG, _POINTER, _LONG, _POINTER]),
@@ -41,6 +47,7 @@ _LAYER = struct.Struct("PPPqqf4x")
 MLP = struct.Struct("8xqPPqqffPq")
 TABLES = struct.Struct("32xqqPPqqq")
 INTERACTION = struct.Struct("PqffPPqq")
+_CROSS = struct.Struct("P24xqffPPqq")
 _KINDS: dict[int, Any] = {1: "index", 2: "not finite", 3: "offset"}
 _NO_MEMORY, _REFUSED = -1, -2
 Where = _LONG * 3
@@ -159,6 +166,38 @@ class NativeKernels:
         batch, _, dim = out.shape
         job = _tables(len(tables), dim, indices, offsets, batch) + struct.pack("P", out.data_ptr())
         return self._call("pooling", job, *table_arrays(tables, dtypes, is_mean))
+
+    def cross(
+        self,
+        dense: Tensor,
+        indices: Tensor,
+        offsets: Tensor | None,
+        tables: Sequence[Tensor],
+        dtypes: Sequence[int],
+        input_scales: Sequence[float],
+        input_zero_points: Sequence[int],
+        weights: Sequence[Tensor],
+        multipliers: Sequence[Tensor],
+        biases: Sequence[Tensor],
+        rank: int,
+        output_scale: float,
+        output_zero_point: int,
+        is_mean: Sequence[bool],
+        out: Tensor,
+    ) -> Failure | None:
+        """Look up all tables and run the cross network on the vectors side by side."""
+        batch, dim = dense.shape
+        count, width = len(input_scales), (len(tables) + 1) * dim
+        layers = layer_array(weights, multipliers, biases, [0, *[rank, width] * count], [0.0, -math.inf] * count)
+        floats, uint8 = (out.data_ptr(), 0) if out.dtype == torch.float32 else (0, out.data_ptr())
+        job = _tables(len(tables), dim, indices, offsets, batch) + _CROSS.pack(
+            *(dense.data_ptr(), count, 1.0 / output_scale, output_zero_point),
+            *(floats, uint8, out.shape[1], CROSS_BLOCK_ROWS),
+        )
+        inverse_scales = struct.pack(f"{count}f", *(1.0 / scale for scale in input_scales))
+        zero_points = struct.pack(f"{count}f", *input_zero_points)
+        arrays = table_arrays(tables, dtypes, is_mean)
+        return self._call("cross", job, *arrays, layers, inverse_scales, zero_points)
 
     def pack(self, values: Tensor, dtype: TableDtype, out: Tensor) -> Failure | None:
         """Pack float rows as int8 or int4."""

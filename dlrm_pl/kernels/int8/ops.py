@@ -15,7 +15,13 @@ import torch
 from torch import Tensor
 
 from dlrm_pl.errors import NonFiniteError, ShapeError
-from dlrm_pl.kernels.int8.checks import check_scale, checked_lookups, interaction_width, is_vector, raise_failure
+from dlrm_pl.kernels.int8.checks import (
+    check_layer,
+    check_scale,
+    checked_lookups,
+    interaction_width,
+    raise_failure,
+)
 from dlrm_pl.kernels.int8.rows import (
     BLOCK_IN,
     BLOCK_OUT,
@@ -42,11 +48,17 @@ _LIBRARY.define(
     "lookup(Tensor indices, Tensor? offsets, Tensor[] tables, int[] dtypes, int dim, int batch, bool[] is_mean=[]) "
     "-> Tensor"
 )
+_LIBRARY.define(
+    "lookup_cross(Tensor dense, Tensor indices, Tensor? offsets, Tensor[] tables, int[] dtypes, float[] input_scales, "
+    "int[] input_zero_points, Tensor[] weights, Tensor[] multipliers, Tensor[] biases, int rank, float? output_scale, "
+    "int output_zero_point, bool[] is_mean=[]) -> Tensor"
+)
 _LIBRARY.define("pack_rows(Tensor values, int dtype) -> Tensor")
 
 INT8_MLP = "dlrm_pl::int8_mlp"
 LOOKUP_INTERACTION = "dlrm_pl::lookup_interaction"
 LOOKUP = "dlrm_pl::lookup"
+LOOKUP_CROSS = "dlrm_pl::lookup_cross"
 
 
 def pack_weight(weight: Tensor) -> Tensor:
@@ -117,15 +129,7 @@ def int8_mlp(
             raise ShapeError(
                 f"layer {index}: the least value of its output must be from 0 to 255, got {lowest[index]}."
             )
-        outs = round_up(width, BLOCK_OUT)
-        shape = (outs // BLOCK_OUT, round_up(inputs, BLOCK_IN) // BLOCK_IN, BLOCK_IN // 4, 4 * BLOCK_OUT)
-        fits = weight.dtype == torch.int8 and tuple(weight.shape) == shape and weight.is_contiguous()
-        if not fits or not is_vector(multiplier, outs) or not is_vector(bias, outs):
-            raise ShapeError(
-                f"layer {index}: {inputs} inputs and {width} outputs need packed int8 weights {list(shape)} and {outs} "
-                f"float32 multipliers and biases, all contiguous, got {weight.dtype} {list(weight.shape)}, "
-                f"{multiplier.dtype} {list(multiplier.shape)}, {bias.dtype} {list(bias.shape)}."
-            )
+        check_layer(f"layer {index}", inputs, width, weight, multiplier, bias)
         inputs = width
     out = torch.empty(x.shape[0], widths[-1])
     raise_failure(
@@ -198,6 +202,101 @@ def lookup_interaction(
             scale,
             output_zero_point,
             width,
+            is_mean,
+            out,
+        ),
+        tables,
+    )
+    return out
+
+
+def lookup_cross(
+    dense: Tensor,
+    indices: Tensor,
+    offsets: Tensor | None,
+    tables: Sequence[Tensor],
+    dtypes: Sequence[int],
+    input_scales: Sequence[float],
+    input_zero_points: Sequence[int],
+    weights: Sequence[Tensor],
+    multipliers: Sequence[Tensor],
+    biases: Sequence[Tensor],
+    rank: int,
+    output_scale: float | None,
+    output_zero_point: int,
+    is_mean: Sequence[bool] = (),
+) -> Tensor:
+    """Look up all tables and run a cross network of int8 Linears on the vectors side by side.
+
+    Each layer computes ``x = x0 * (W (V x) + b) + x`` with float32 ``x``, which begins as ``x0``: the dense vector,
+    then the sum of each bag. V reads ``x`` as bytes and gives bytes, as a layer of ``int8_mlp`` does; W gives floats.
+
+    Args:
+        dense: float32 ``[B, D]``.
+        indices: as in ``lookup``.
+        offsets: as in ``lookup``.
+        tables: packed rows of each table.
+        dtypes: dtype of each table as its position in ``TABLE_DTYPES``.
+        input_scales: for each layer, the step of the bytes that V reads.
+        input_zero_points: for each layer, the byte that stands for 0.
+        weights: V and W of the first layer, then of the second, and so on, as ``pack_weight`` returns them.
+        multipliers: float32, one for each output, padded with zeros to a multiple of 16, likewise.
+        biases: float32, padded as the multipliers.
+        rank: number of outputs of every V.
+        output_scale: step of a uint8 result; None for a float32 result.
+        output_zero_point: byte that stands for 0 in a uint8 result.
+        is_mean: whether the bags of each table are averaged; empty: all are summed.
+
+    Returns:
+        float32 ``[B, (T + 1) * D]``, or uint8 padded with zeros to a multiple of 64.
+
+    Raises:
+        LookupIndexError: an index outside its table, or offsets that are not in order; names sample and table.
+        NonFiniteError: the result is NaN or infinite; names the sample.
+        ShapeError: the tensors do not fit together.
+    """
+    if dense.dim() != 2 or dense.dtype != torch.float32:
+        raise ShapeError(f"A cross network takes a float32 dense vector [B, D], got {dense.dtype} {list(dense.shape)}.")
+    batch, dim = dense.shape
+    width, count = (len(tables) + 1) * dim, len(input_scales)
+    lengths = [len(input_zero_points), len(weights) / 2, len(multipliers) / 2, len(biases) / 2]
+    if not count or set(lengths) != {count}:
+        raise ShapeError(
+            f"{count} cross layers need zero points of their input, and weights, multipliers and biases of V and W "
+            f"each, got {len(input_zero_points)}, {len(weights)}, {len(multipliers)} and {len(biases)}."
+        )
+    if not 1 <= width <= MAX_INPUTS or not 1 <= rank <= MAX_INPUTS:
+        raise ShapeError(
+            f"A cross layer takes 1 to {MAX_INPUTS:,} values, and has a rank of as many at most, got {width:,} values, "
+            f"of {len(tables)} tables and the dense vector, and rank {rank:,}."
+        )
+    for scale, zero_point in zip(input_scales, input_zero_points, strict=True):
+        check_scale(scale, zero_point)
+    if output_scale is not None:
+        check_scale(output_scale, output_zero_point)
+    for index, (weight, multiplier, bias) in enumerate(zip(weights, multipliers, biases, strict=True)):
+        inputs, outputs = (rank, width) if index % 2 else (width, rank)
+        check_layer(f"{'vw'[index % 2]} of cross layer {index // 2}", inputs, outputs, weight, multiplier, bias)
+    indices, offsets = checked_lookups(indices, offsets, tables, dtypes, is_mean, dim, batch)
+    if output_scale is None:
+        out, output_step = torch.empty(batch, width), 1.0
+    else:
+        out, output_step = torch.empty(batch, round_up(width, BLOCK_IN), dtype=torch.uint8), output_scale
+    raise_failure(
+        kernels().cross(
+            dense.contiguous(),
+            indices,
+            offsets,
+            tables,
+            dtypes,
+            input_scales,
+            input_zero_points,
+            weights,
+            multipliers,
+            biases,
+            rank,
+            output_step,
+            output_zero_point,
             is_mean,
             out,
         ),
@@ -304,6 +403,28 @@ def _fake_interaction(
     return dense.new_empty(dense.shape[0], round_up(width, BLOCK_IN), dtype=torch.uint8)
 
 
+def _fake_cross(
+    dense: Tensor,
+    indices: Tensor,
+    offsets: Tensor | None,
+    tables: Sequence[Tensor],
+    dtypes: Sequence[int],
+    input_scales: Sequence[float],
+    input_zero_points: Sequence[int],
+    weights: Sequence[Tensor],
+    multipliers: Sequence[Tensor],
+    biases: Sequence[Tensor],
+    rank: int,
+    output_scale: float | None,
+    output_zero_point: int,
+    is_mean: Sequence[bool] = (),
+) -> Tensor:
+    width = (len(tables) + 1) * dense.shape[1]
+    if output_scale is None:
+        return dense.new_empty(dense.shape[0], width)
+    return dense.new_empty(dense.shape[0], round_up(width, BLOCK_IN), dtype=torch.uint8)
+
+
 def _fake_lookup(
     indices: Tensor,
     offsets: Tensor | None,
@@ -324,6 +445,7 @@ for _name, _function, _fake in (
     ("int8_mlp", int8_mlp, _fake_mlp),
     ("lookup_interaction", lookup_interaction, _fake_interaction),
     ("lookup", lookup, _fake_lookup),
+    ("lookup_cross", lookup_cross, _fake_cross),
     ("pack_rows", pack_rows, _fake_pack),
 ):
     _LIBRARY.impl(_name, _function, "CPU")

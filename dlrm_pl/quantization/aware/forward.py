@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -19,11 +17,10 @@ from dlrm_pl.quantization.aware.rounding import (
     round_vectors,
     round_weight,
 )
-from dlrm_pl.quantization.ptq.prepare import checked_linears
+from dlrm_pl.quantization.ptq.prepare import checked_linears, float_chains
 from dlrm_pl.quantization.ptq.quantize import bags_of
 from dlrm_pl.quantization.ptq.quantize_linear import byte_grid
 from dlrm_pl.quantization.ptq.trained import TrainedQuantization
-from dlrm_pl.quantization.recipe import LinearDtype
 
 
 class RoundedForward:
@@ -45,8 +42,11 @@ class RoundedForward:
         self._model = model
         self._recipe = recipe = trained.recipe
         self._is_mean = model.architecture.is_mean
-        self._bottom = checked_linears(model.bottom_mlp, recipe.bottom_mlp, "bottom_mlp")
-        self._top = checked_linears(model.top_mlp, recipe.top_mlp, "top_mlp")
+        dtypes = recipe.chains
+        self._linears = {
+            name: list(zip(checked_linears(chain, dtypes.get(name, ()), name), dtypes.get(name, ()), strict=True))
+            for name, chain in float_chains(model).items()
+        }
         self._grids = {
             part: [
                 byte_grid(found, recipe.activation_scheme, f"activation {i} of {part}")
@@ -67,22 +67,21 @@ class RoundedForward:
         # Autocast would compute in a coarser format what the int8 model computes exactly.
         with torch.autocast(batch.dense.device.type, enabled=False):
             dense = self._mlp("bottom_mlp", batch.dense)
-            vectors = self._interact(dense, *self._vectors(batch))
+            first = vectors = self._interact(dense, *self._vectors(batch))
+            for layer in range(self._model.architecture.cross_layers):
+                vectors = first * self._mlp(f"cross_net.{layer}", vectors) + vectors
             logits = self._mlp("top_mlp", vectors).squeeze(1)
             return clamp_logits(logits, self._model.architecture.loss_threshold)
 
     def _mlp(self, part: str, x: Tensor) -> Tensor:
-        bottom = part == "bottom_mlp"
-        dtypes: Sequence[LinearDtype] = self._recipe.bottom_mlp if bottom else self._recipe.top_mlp
-        for index, ((linear, relu), dtype) in enumerate(
-            zip(self._bottom if bottom else self._top, dtypes, strict=True)
-        ):
+        for index, ((linear, relu), dtype) in enumerate(self._linears[part]):
             weight, bias = linear.weight, linear.bias
             if dtype == "int8":
                 x = round_activation(x, self._grids[part][index])
                 x = F.linear(x, round_weight(weight, self._recipe.weight_granularity), bias)
             elif dtype == "bf16":
-                x = F.linear(x.bfloat16(), weight.bfloat16(), bias.bfloat16()).to(x.dtype)
+                half = None if bias is None else bias.bfloat16()
+                x = F.linear(x.bfloat16(), weight.bfloat16(), half).to(x.dtype)
             else:
                 x = F.linear(x, weight, bias)
             x = F.relu(x) if relu is not None else x

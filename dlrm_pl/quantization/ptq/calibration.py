@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from dlrm_pl.batch import ClickBatch, first_samples
 from dlrm_pl.errors import CalibrationError
 from dlrm_pl.model.dlrm import DLRM
-from dlrm_pl.quantization.ptq.prepare import prepare
+from dlrm_pl.quantization.ptq.prepare import prepare, prepared_chains
 from dlrm_pl.quantization.ptq.quantize_linear import Range
 from dlrm_pl.quantization.ptq.trained import TrainedQuantization
 from dlrm_pl.quantization.recipe import Observer, Recipe
@@ -81,7 +81,7 @@ class ActivationRanges:
         self._sample: tuple[ClickBatch, Tensor] | None = None
 
     def observed_by(self, observer: Observer) -> Mapping[str, Sequence[Range]]:
-        """Ranges of the activations of both MLPs by name of the MLP: at its input, then after each of its Linears.
+        """Ranges of the activations by name of ``Recipe.chains``: at its input, then after each of its Linears.
 
         Raises:
             CalibrationError: there are no calibration rows, or a histogram gets a value that is not finite.
@@ -90,12 +90,11 @@ class ActivationRanges:
             recipe = replace(Recipe.all_float(self._model.architecture, linears="int8"), observer=observer)
             prepared = prepare(self._model, recipe, self._model.embedding_bags)
             device = next(self._model.parameters()).device
-            for mlp in (prepared.bottom_mlp, prepared.top_mlp):
-                mlp.to(device)  # The observer of a segment's input begins on the CPU.
+            chains = prepared_chains(prepared)
+            for chain in chains.values():
+                chain.to(device)  # The observer of a segment's input begins on the CPU.
             calibrate(prepared, self._batches)
-            self._ranges[observer] = {
-                part: self._observed_ranges(getattr(prepared, part)[0]) for part in ("bottom_mlp", "top_mlp")
-            }
+            self._ranges[observer] = {part: self._observed_ranges(chain[0]) for part, chain in chains.items()}
         return self._ranges[observer]
 
     def sample(self) -> tuple[ClickBatch, Tensor]:

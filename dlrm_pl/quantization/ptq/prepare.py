@@ -6,12 +6,14 @@ import copy
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from dlrm_pl.errors import ConfigurationError
+from dlrm_pl.model.cross_net import CrossNet
 from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.quantization.recipe import LinearDtype, Recipe
-from dlrm_pl.runtime.linear import FloatLinear
+from dlrm_pl.runtime.linear import FloatDtype, FloatLinear
 
 
 def prepare(model: DLRM, recipe: Recipe, tables: nn.Module) -> DLRM:
@@ -28,15 +30,50 @@ def prepare(model: DLRM, recipe: Recipe, tables: nn.Module) -> DLRM:
     Raises:
         ConfigurationError: the recipe has another number of Linears than the model.
     """
-    return DLRM.from_parts(
-        model.architecture,
-        _prepare_mlp(model.bottom_mlp, recipe.bottom_mlp, recipe, "bottom_mlp"),
-        tables,
-        _prepare_mlp(model.top_mlp, recipe.top_mlp, recipe, "top_mlp"),
-    ).eval()
+    prepared = {name: _prepare_chain(chain, recipe, name) for name, chain in float_chains(model).items()}
+    bottom_mlp, *cross_layers, top_mlp = prepared.values()
+    cross_net = None
+    if model.cross_net is not None:
+        cross_net = CrossNet(PreparedCrossLayer(linears) for linears in cross_layers)
+    return DLRM.from_parts(model.architecture, bottom_mlp, tables, top_mlp, cross_net).eval()
 
 
-def _prepare_mlp(mlp: nn.Module, dtypes: Sequence[LinearDtype], recipe: Recipe, name: str) -> nn.Sequential:
+class PreparedCrossLayer(nn.Module):
+    """A cross layer whose V and W are ready for calibration.
+
+    Args:
+        linears: both, one after the other.
+    """
+
+    def __init__(self, linears: nn.Sequential) -> None:
+        super().__init__()
+        self.linears = linears
+
+    def forward(self, first: Tensor, x: Tensor) -> Tensor:
+        """Compute the layer, see ``CrossLayer``."""
+        crossed: Tensor = first * self.linears(x) + x
+        return crossed
+
+
+def float_chains(model: DLRM) -> dict[str, nn.Module]:
+    """Linears of a float model that follow one another, by name: each MLP, and V and W of each cross layer."""
+    layers = enumerate(() if model.cross_net is None else model.cross_net.children())
+    crossed = {f"cross_net.{index}": layer for index, layer in layers}
+    return {"bottom_mlp": model.bottom_mlp, **crossed, "top_mlp": model.top_mlp}
+
+
+def prepared_chains(prepared: DLRM) -> dict[str, nn.Sequential]:
+    """Segments of a prepared model by name, as in ``float_chains``."""
+    chains = {}
+    for name, chain in float_chains(prepared).items():
+        linears = chain.linears if isinstance(chain, PreparedCrossLayer) else chain
+        assert isinstance(linears, nn.Sequential)  # As prepare made it.
+        chains[name] = linears
+    return chains
+
+
+def _prepare_chain(mlp: nn.Module, recipe: Recipe, name: str) -> nn.Sequential:
+    dtypes = recipe.chains.get(name, ())
     from dlrm_pl.quantization.ptq import torch_ao
 
     layers = checked_linears(mlp, dtypes, name)
@@ -46,10 +83,14 @@ def _prepare_mlp(mlp: nn.Module, dtypes: Sequence[LinearDtype], recipe: Recipe, 
             chain: list[nn.Module] = [copy.deepcopy(module) for _, pair in run for module in pair if module is not None]
             segments.append(torch_ao.segment(chain, recipe))
         else:
-            segments += [
-                FloatLinear(linear.weight, linear.bias, relu=relu is not None, dtype=dtype) for _, (linear, relu) in run
-            ]
+            segments += [float_linear(linear, relu=relu is not None, dtype=dtype) for _, (linear, relu) in run]
     return nn.Sequential(*segments)
+
+
+def float_linear(linear: nn.Linear, *, relu: bool, dtype: FloatDtype) -> FloatLinear:
+    """Make the layer of a Linear that stays float; one without a bias gets zeros."""
+    bias = torch.zeros(linear.out_features) if linear.bias is None else linear.bias
+    return FloatLinear(linear.weight, bias, relu=relu, dtype=dtype)
 
 
 def checked_linears(mlp: nn.Module, dtypes: Sequence[LinearDtype], name: str) -> list[tuple[nn.Linear, nn.ReLU | None]]:

@@ -9,11 +9,12 @@ import torch
 from torch import nn
 
 from dlrm_pl.batch import ClickBatch
+from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.model.checkpoints.checksum import ParameterChecksum
 from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.model.embeddings import TABLE_KEY, EmbeddingBags
 from dlrm_pl.quantization.ptq.calibration import ActivationRanges
-from dlrm_pl.quantization.ptq.prepare import checked_linears
+from dlrm_pl.quantization.ptq.prepare import checked_linears, float_chains, float_linear
 from dlrm_pl.quantization.ptq.quantize_linear import Range, byte_grid, quantize_linear
 from dlrm_pl.quantization.ptq.table_packer import TablePacker
 from dlrm_pl.quantization.recipe import LinearDtype, Recipe
@@ -72,19 +73,27 @@ def quantize(
     """
     ranges = calibration if isinstance(calibration, ActivationRanges) else ActivationRanges(model, calibration)
     packed = packer.packed(recipe.tables)
-    observed: Mapping[str, Sequence[Range]] = {"bottom_mlp": [], "top_mlp": []}
+    observed: Mapping[str, Sequence[Range]] = {}
     if recipe.has_int8_linears:
         observed = ranges.observed_by(recipe.observer)
-    bottom_mlp = quantize_mlp(model.bottom_mlp, recipe.bottom_mlp, observed["bottom_mlp"], recipe, "bottom_mlp")
-    top_mlp = quantize_mlp(model.top_mlp, recipe.top_mlp, observed["top_mlp"], recipe, "top_mlp")
+    chains, dtypes = float_chains(model), recipe.chains
+    if len(chains) != len(dtypes):
+        raise ConfigurationError(
+            f"The recipe has {len(recipe.cross_net) // 2} cross layers, but the model has "
+            f"{model.architecture.cross_layers}."
+        )
+    bottom_mlp, *cross_layers, top_mlp = (
+        quantize_mlp(chain, dtypes[name], observed.get(name, ()), recipe, name) for name, chain in chains.items()
+    )
+    cross_net = [linear for layer in cross_layers for linear in layer]
     tables = PackedTables(packed, recipe.tables, model.architecture.embedding_dim, model.architecture.is_mean)
-    lowered = Int8DLRM(model.architecture, bottom_mlp, tables, top_mlp, recipe.interaction).eval()
+    lowered = Int8DLRM(model.architecture, bottom_mlp, tables, top_mlp, recipe.interaction, cross_net).eval()
     if not recipe.bias_correction or set(recipe.ops.values()) == {"fp32"}:
         return lowered
     # Not in place, since a float layer shares its bias with the float model.
     top_mlp[-1].bias = top_mlp[-1].bias + logit_shift(lowered, ranges)
     # A new model, since a chain of layers folds their biases when it is made.
-    return Int8DLRM(model.architecture, bottom_mlp, tables, top_mlp, recipe.interaction).eval()
+    return Int8DLRM(model.architecture, bottom_mlp, tables, top_mlp, recipe.interaction, cross_net).eval()
 
 
 def logit_shift(lowered: Int8DLRM, ranges: ActivationRanges) -> float:
@@ -112,11 +121,11 @@ def quantize_mlp(
     """Turn the Linears of a float MLP into layers of plain tensors.
 
     Args:
-        mlp: float; not changed.
+        mlp: float, an MLP or a cross layer; not changed.
         dtypes: of each of its Linears.
         ranges: of its input, then behind each of its Linears; read for int8 Linears only.
         recipe: scheme and granularity.
-        name: ``bottom_mlp`` or ``top_mlp``, for errors.
+        name: its name in ``Recipe.chains``, for errors.
 
     Raises:
         CalibrationError: a range that is not finite.
@@ -139,5 +148,5 @@ def quantize_mlp(
             )
             layers.append(int8_linear)
         else:
-            layers.append(FloatLinear(linear.weight, linear.bias, relu=relu is not None, dtype=dtype))
+            layers.append(float_linear(linear, relu=relu is not None, dtype=dtype))
     return layers

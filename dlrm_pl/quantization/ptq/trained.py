@@ -29,8 +29,8 @@ class TrainedQuantization:
 
     Attributes:
         recipe: dtypes of all ops, observer, scheme and granularity.
-        ranges: ranges of the activations by name of the MLP, as ``ActivationRanges`` gives them: at its input, then
-            behind each of its Linears. Empty where the recipe has no int8 Linear.
+        ranges: ranges of the activations by name of ``Recipe.chains``, as ``ActivationRanges`` gives them: at its
+            input, then behind each of its Linears. Empty where the recipe has no int8 Linear.
     """
 
     recipe: Recipe
@@ -62,8 +62,7 @@ class TrainedQuantization:
                 f"{where} names {len(recipe.ops)} ops, but the model has {len(expected.ops)}. {_ADVICE}"
             )
         ranges = {part: [Range(*observed) for observed in found] for part, found in stated.ranges.items()}
-        linears = {"bottom_mlp": len(recipe.bottom_mlp), "top_mlp": len(recipe.top_mlp)}
-        wanted = {part: count + 1 for part, count in linears.items()} if recipe.has_int8_linears else {}
+        wanted = {part: len(dtypes) + 1 for part, dtypes in recipe.chains.items()} if recipe.has_int8_linears else {}
         if (found := {part: len(some) for part, some in ranges.items()}) != wanted:
             raise CheckpointError(f"{where} has ranges of {found} activations, but the model has {wanted}. {_ADVICE}")
         return cls(recipe, ranges)

@@ -92,6 +92,9 @@ class SearchSpace:
         reasons = {op: reason for op in names if (reason := why_not_int8(op, architecture))}
         for op in reasons:
             dtypes[op] = _floats(dtypes[op])
+        crosses = architecture.interaction == "dcn"
+        if crosses:
+            dtypes["interaction"] = ("fp32",)
         for pattern, wanted in settings.ops.items():
             matched = [op for op in names if fnmatchcase(op, pattern)]
             if not matched:
@@ -102,6 +105,8 @@ class SearchSpace:
                     raise ConfigurationError(f"space.ops: {op} comes in {', '.join(known)}, not in {unknown[0]!r}.")
                 if op in reasons and "int8" in wanted:
                     raise ConfigurationError(f"space.ops: {op} cannot be int8: {reasons[op]}. Leave int8 out.")
+                if crosses and op == "interaction" and set(wanted) != {"fp32"}:
+                    raise ConfigurationError(f"space.ops: {op} of a cross network is fp32, not {', '.join(wanted)}.")
                 dtypes[op] = tuple(wanted)
         self.dtypes: Mapping[str, tuple[str, ...]] = dtypes
 

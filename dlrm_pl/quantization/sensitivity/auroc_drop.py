@@ -151,23 +151,21 @@ def _scorer(model: DLRM, op: str, dtype: str, recipe: Recipe, ranges: Activation
     part, _, index = op.partition(".")
     if part == "tables":
         assert dtype in TABLE_DTYPES
-        return lambda block: _finish(
-            model, interact(block.dense, _repacked(model, block, int(index), dtype), model.architecture)
-        )
+        return lambda block: _finish(model, model.combine(block.dense, _repacked(model, block, int(index), dtype)))
     changed = quantize(model, alone, ranges, packer)
     if part == "interaction":
         return lambda block: changed.top(changed.interact(block.dense, block.batch.indices, block.batch.offsets))
     if part == "bottom_mlp":
-        return lambda block: _finish(
-            model, interact(changed.bottom(block.batch.dense), block.sparse, model.architecture)
-        )
+        return lambda block: _finish(model, model.combine(changed.bottom(block.batch.dense), block.sparse))
+    if part == "cross_net":
+        return lambda block: _finish(model, changed.cross(interact(block.dense, block.sparse, model.architecture)))
     return lambda block: changed.top(block.interacted)
 
 
 def _block(model: DLRM, batch: ClickBatch) -> _Block:
     dense = model.bottom_mlp(batch.dense)
     sparse = model.embedding_bags(batch.indices, batch.offsets)
-    return _Block(batch, dense, sparse, interact(dense, sparse, model.architecture))
+    return _Block(batch, dense, sparse, model.combine(dense, sparse))
 
 
 def _finish(model: DLRM, interacted: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.model.dlrm import DLRM, clamp_logits
 from dlrm_pl.model.interaction import interact
-from dlrm_pl.quantization.ptq.prepare import linear_layers
+from dlrm_pl.quantization.ptq.prepare import float_chains, linear_layers
 
 Weights = Callable[[str, Tensor], Tensor]
 """Function of an op and its weight that returns the weight to compute with."""
@@ -26,7 +26,8 @@ class FloatActivations:
         outputs: output of each Linear by op, after its ReLU, float ``[B, out]``.
         dense: output of the bottom MLP, float ``[B, D]``.
         sparse: pooled embeddings, float ``[B, T, D]``.
-        interacted: output of the interaction, float ``[B, interaction_width]``.
+        interacted: output of the interaction, and of the cross network if there is one, float
+            ``[B, interaction_width]``.
         logits: float ``[B]``.
     """
 
@@ -52,9 +53,11 @@ def float_activations(
     inputs: dict[str, Tensor] = {}
     outputs: dict[str, Tensor] = {}
 
+    chains, ops = float_chains(model), iter(model.architecture.linear_shapes)
+
     def run(part: str, x: Tensor) -> Tensor:
-        for index, (linear, relu) in enumerate(linear_layers(getattr(model, part))):
-            op = f"{part}.{index}"
+        for linear, relu in linear_layers(chains[part]):
+            op = next(ops)
             inputs[op] = x
             x = F.linear(x, weights(op, linear.weight), linear.bias)
             x = x if relu is None else F.relu(x)
@@ -64,7 +67,9 @@ def float_activations(
     dense = run("bottom_mlp", batch.dense)
     if sparse is None:
         sparse = model.embedding_bags(batch.indices, batch.offsets)
-    interacted = interact(dense, sparse, model.architecture)
+    first = interacted = interact(dense, sparse, model.architecture)
+    for layer in range(model.architecture.cross_layers):
+        interacted = first * run(f"cross_net.{layer}", interacted) + interacted
     logits = clamp_logits(run("top_mlp", interacted).squeeze(1), model.architecture.loss_threshold)
     return FloatActivations(inputs, outputs, dense, sparse, interacted, logits)
 

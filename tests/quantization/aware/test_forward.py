@@ -28,6 +28,7 @@ RECIPES: list[dict[str, Any]] = [
 ]
 OTHERS = {
     "cat": dataclasses.replace(tiny.ARCHITECTURE, interaction="cat"),
+    "dcn": dataclasses.replace(tiny.ARCHITECTURE, interaction="dcn", cross_layers=2, cross_rank=9),
     "self": dataclasses.replace(tiny.ARCHITECTURE, self_interaction=True),
     "mean": dataclasses.replace(tiny.ARCHITECTURE, pooling=("mean", "sum", "mean")),
 }

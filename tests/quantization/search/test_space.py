@@ -41,6 +41,24 @@ def test_interaction_that_cannot_be_int8_is_not_offered_so() -> None:
     assert SearchSpace(SpaceSettings(), architecture).dtypes["interaction"] == ("bf16", "fp32")
 
 
+def test_a_cross_network_has_linears_to_choose_for_and_no_interaction() -> None:
+    architecture = replace(tiny.ARCHITECTURE, interaction="dcn", cross_layers=2, cross_rank=4)
+    settings = SpaceSettings(ops={"cross_net.*.w": ["bf16"], "cross_net.0.*": ["int8", "fp32"]})
+    dtypes = SearchSpace(settings, architecture).dtypes
+    assert dtypes["interaction"] == ("fp32",)
+    assert [dtypes[f"cross_net.{layer}.{op}"] for layer in (0, 1) for op in "vw"] == [
+        *[("int8", "fp32")] * 2,
+        ("int8", "bf16", "fp32"),
+        ("bf16",),
+    ]
+    with pytest.raises(ConfigurationError, match=r"interaction cannot be int8: .*products in the Linears cross_net"):
+        SearchSpace(SpaceSettings(ops={"interaction": ["int8"]}), architecture)
+    with pytest.raises(ConfigurationError, match="interaction of a cross network is fp32, not bf16, fp32"):
+        SearchSpace(SpaceSettings(ops={"interaction": ["bf16", "fp32"]}), architecture)
+    with pytest.raises(ConfigurationError, match=r"no op 'cross_net.\*'. The ops are bottom_mlp.0"):
+        space(ops={"cross_net.*": ["fp32"]})
+
+
 def test_linear_that_cannot_be_int8_is_not_offered_so() -> None:
     architecture = replace(tiny.ARCHITECTURE, bottom_mlp=(65_793, 8))
     assert SearchSpace(SpaceSettings(), architecture).dtypes["bottom_mlp.0"] == ("bf16", "fp32")

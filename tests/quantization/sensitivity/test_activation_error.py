@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -21,6 +23,7 @@ from tests.support import tiny
 
 START = Recipe.starting_from(RecipeStart(), tiny.ARCHITECTURE)
 BATCHES = tiny.batches(2, 64)
+CROSS = {"dcn": {"cross_layers": 2, "cross_rank": 5}}
 
 
 def maker(model: DLRM):  # type: ignore[no-untyped-def]
@@ -59,6 +62,18 @@ def test_error_of_a_linear_equals_numpy(op: str) -> None:
     actual = by_numpy(layer, np.concatenate([found.inputs[op].double().numpy() for found in activations]))
     # A value on the edge between two steps may round either way in single precision.
     assert errors(model)[op] == pytest.approx(share(actual, wanted), rel=0.02)
+
+
+@pytest.mark.parametrize("op", ["cross_net.0.v", "cross_net.1.w"])
+def test_error_of_a_cross_layer_equals_numpy(op: str) -> None:
+    shape = replace(tiny.ARCHITECTURE, interaction="dcn", cross_layers=2, cross_rank=5)
+    model, recipe = tiny.model(architecture=shape), Recipe.starting_from(RecipeStart(), shape)
+    layer = maker(model)(recipe).layers[op]
+    with torch.no_grad():
+        activations = [float_activations(model, batch) for batch in BATCHES]
+    wanted = np.concatenate([found.outputs[op].double().numpy() for found in activations])
+    actual = by_numpy(layer, np.concatenate([found.inputs[op].double().numpy() for found in activations]))
+    assert errors(model, recipe)[op] == pytest.approx(share(actual, wanted), rel=0.02)
 
 
 def test_error_of_a_table_equals_numpy() -> None:
@@ -144,10 +159,18 @@ def test_logit_error_is_the_mean_square() -> None:
     assert logit_error(model, quantized, BATCHES) == pytest.approx(float((differences**2).mean()), rel=1e-6)
 
 
-@pytest.mark.parametrize("interaction", ["dot", "cat"])
+@pytest.mark.parametrize("interaction", ["dot", "cat", "dcn"])
 @pytest.mark.parametrize("multi_hot", [False, True])
 def test_float_activations_end_in_the_logits_of_the_model(interaction: str, multi_hot: bool) -> None:
-    shape = Architecture((40, 7, 25), 8, (13, 16, 8), (12, 6, 1), interaction=interaction, loss_threshold=0.4)  # type: ignore[arg-type]
+    shape = Architecture(
+        (40, 7, 25),
+        8,
+        (13, 16, 8),
+        (12, 6, 1),
+        interaction=interaction,
+        **CROSS.get(interaction, {}),
+        loss_threshold=0.4,
+    )  # type: ignore[arg-type]
     model = tiny.model(architecture=shape)
     batch = tiny.as_multi_hot(BATCHES[0]) if multi_hot else BATCHES[0]
     with torch.no_grad():

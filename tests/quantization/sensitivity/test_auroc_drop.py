@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.metrics.paired import paired_auroc_difference
 from dlrm_pl.quantization.judging.evaluation import AUROCEvaluation
 from dlrm_pl.quantization.judging.judge import Judge
-from dlrm_pl.quantization.recipe import Recipe
+from dlrm_pl.quantization.recipe import Recipe, RecipeStart
 from tests.support import tiny
 from tests.support.quantization import searches
 
@@ -32,6 +32,7 @@ def context_of(batches: list[ClickBatch], **architecture: object) -> searches.Se
     judge = Judge(model, AUROCEvaluation(batches), made.criterion)
     return replace(
         made,
+        start=Recipe.starting_from(RecipeStart(), shape),
         model=model,
         rows=judge.rows,
         ranges=searches.ActivationRanges(model, tiny.batches(2, 64)),
@@ -39,19 +40,27 @@ def context_of(batches: list[ClickBatch], **architecture: object) -> searches.Se
     )
 
 
-@pytest.mark.parametrize("layout", ["one-hot", "bags of one", "bags"])
+CROSSED = {"interaction": "dcn", "cross_layers": 2, "cross_rank": 7}
+CROSS_CHANGES = [(f"cross_net.{layer}.{op}", dtype) for layer in (0, 1) for op in "vw" for dtype in ("int8", "bf16")]
+
+
+@pytest.mark.parametrize("layout", ["one-hot", "bags of one", "bags", "cross network"])
 def test_each_alone_equals_the_whole_model_with_that_op_alone(layout: str) -> None:
     batches = [tiny.as_multi_hot(batch) for batch in ROWS] if layout == "bags of one" else ROWS
     pooling = ("mean", "sum", "mean") if layout == "bags" else ()
-    if layout == "bags":
-        batches = tiny.bags(4, 500, architecture=replace(tiny.ARCHITECTURE, pooling=pooling))
-    context = context_of(batches, pooling=pooling)
-    found = context.sensitivities(CHANGES, max_rows=10**6)
+    shape = replace(tiny.ARCHITECTURE, pooling=pooling, **(CROSSED if layout == "cross network" else {}))  # type: ignore[arg-type]
+    changes = CHANGES
+    if layout in ("bags", "cross network"):
+        batches = tiny.bags(4, 500, architecture=shape)
+    if layout == "cross network":
+        changes = [*CHANGES[:-2], *CROSS_CHANGES]  # Its interaction is fp32.
+    context = context_of(batches, **{field.name: getattr(shape, field.name) for field in fields(shape)})
+    found = context.sensitivities(changes, max_rows=10**6)
     fp32 = AUROCEvaluation(batches).score(context.model)
     assert fp32.logits is not None
     assert fp32.labels is not None
-    for (op, dtype), sensitivity in zip(CHANGES, found, strict=True):
-        recipe = replace(Recipe.all_float(tiny.ARCHITECTURE), bias_correction=False).with_dtype(op, dtype)
+    for (op, dtype), sensitivity in zip(changes, found, strict=True):
+        recipe = replace(Recipe.all_float(shape), bias_correction=False).with_dtype(op, dtype)
         scores = AUROCEvaluation(batches).score(context.quantize(recipe))
         assert scores.logits is not None
         expected = paired_auroc_difference(fp32.logits, scores.logits, fp32.labels)
@@ -60,7 +69,7 @@ def test_each_alone_equals_the_whole_model_with_that_op_alone(layout: str) -> No
         assert sensitivity.standard_error == pytest.approx(expected.standard_error, rel=0.05, abs=1e-5)
         difference = scores.logits.astype(np.float64) - fp32.logits
         assert sensitivity.logit_mse == pytest.approx(float(np.mean(difference**2)), rel=0.02, abs=1e-10)
-    by_change = dict(zip(CHANGES, found, strict=True))
+    by_change = dict(zip(changes, found, strict=True))
     assert by_change["tables.0", "int4"].logit_mse > by_change["tables.0", "int8"].logit_mse > 0
     assert by_change["tables.0", "fp32"].logit_mse == 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -24,6 +25,8 @@ START = Recipe.starting_from(RecipeStart(), SHAPE)
 NAMES = {
     "bottom_mlp.0": "bottom_mlp.0.weight",
     "bottom_mlp.1": "bottom_mlp.2.weight",
+    "cross_net.0.v": "cross_net.0.v.weight",
+    "cross_net.0.w": "cross_net.0.w.weight",
     "top_mlp.0": "top_mlp.0.weight",
     "top_mlp.1": "top_mlp.2.weight",
     "tables.0": "embedding_bags.tables.0.weight",
@@ -82,12 +85,17 @@ def damage(model: DLRM, recipe: Recipe, seed: int = 1, draws: int = 50) -> dict[
     )
 
 
-@pytest.mark.parametrize("layout", ["one-hot", "bags", "averaged bags"])
+@pytest.mark.parametrize("layout", ["one-hot", "bags", "averaged bags", "cross network"])
 def test_traces_equal_second_differences(layout: str) -> None:
-    model = large_model(replace(SHAPE, pooling=("mean", "sum")) if layout == "averaged bags" else SHAPE)
+    changes: dict[str, dict[str, Any]] = {
+        "averaged bags": {"pooling": ("mean", "sum")},
+        "cross network": {"interaction": "dcn", "cross_layers": 1, "cross_rank": 2},
+    }
+    model = large_model(replace(SHAPE, **changes.get(layout, {})))
     batch = bags() if layout != "one-hot" else tiny.batches(1, 20, architecture=SHAPE)[0]
-    draws = 1000
-    found = hessian_traces(DifferentiableOps(model, batch), list(NAMES), torch.Generator().manual_seed(0), draws)
+    draws = 4000 if layout == "cross network" else 1000  # Its traces are small sums of large terms.
+    ops = [op for op in NAMES if op.startswith("cross_net") == (layout == "cross network")]
+    found = hessian_traces(DifferentiableOps(model, batch), ops, torch.Generator().manual_seed(0), draws)
     for op, trace in found.items():
         assert trace == pytest.approx(exact_trace(model, op, batch), rel=0.15, abs=1e-6), op
     assert all(trace > 1e-6 for op, trace in found.items()), found

@@ -41,6 +41,33 @@ class Chain:
         return result
 
 
+class Crossed:
+    """Random lookups with a cross network behind them, for the op and for the reference."""
+
+    def __init__(self, lookups: Lookups, layers: int, rank: int, seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        self.lookups, self.rank = lookups, rank
+        width = (len(lookups.tables) + 1) * lookups.dim
+        self.inputs = [(float(10.0 ** rng.uniform(-2, 0)), int(rng.integers(0, 256))) for _ in range(layers)]
+        self.layers = []
+        for ins, outs, spread, middle in [(width, rank, 64.0, 90.0), (rank, width, 9000.0, 0.1)] * layers:
+            weight = rng.integers(-128, 128, (outs, ins)).astype(np.int8)
+            multiplier = (rng.uniform(0.2, 3.0, outs) / (spread * ins**0.5)).astype(np.float32)
+            self.layers.append((weight, multiplier, rng.normal(middle, middle, outs).astype(np.float32)))
+        self.weights = [ops.pack_weight(torch.from_numpy(weight)) for weight, _, _ in self.layers]
+        self.multipliers = [padded(multiplier) for _, multiplier, _ in self.layers]
+        self.biases = [padded(bias) for _, _, bias in self.layers]
+
+    def run(self, scale: float | None = None, zero_point: int = 0) -> Tensor:
+        lookups = self.lookups
+        scales, zero_points = map(list, zip(*self.inputs, strict=True))
+        result: Tensor = torch.ops.dlrm_pl.lookup_cross(
+            *(lookups.dense, lookups.indices, lookups.offsets, lookups.tables, lookups.dtypes, scales, zero_points),
+            *(self.weights, self.multipliers, self.biases, self.rank, scale, zero_point, lookups.is_mean),
+        )
+        return result
+
+
 def padded(values: np.ndarray) -> Tensor:
     result = torch.zeros(round_up(len(values), 16))
     result[: len(values)] = torch.from_numpy(values)

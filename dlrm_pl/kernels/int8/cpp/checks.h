@@ -104,6 +104,31 @@ inline const char* wrong(const Pooling& job) {
     return job.tables.batch && job.tables.count && !job.out ? "the output is missing" : nullptr;
 }
 
+inline const char* wrong(const Cross& job) {
+    if (const char* found = wrong(job.tables)) return found;
+    if (job.count < 1 || job.count > MAX_LAYERS || !job.layers || !job.inverse_scales || !job.zero_points) {
+        return "invalid number of cross layers";
+    }
+    if (!countable({job.tables.count + 1, job.tables.dim}) || job.width() > MAX_INPUTS) {
+        return "more values than a cross layer takes";
+    }
+    if (job.block_rows < 1 || !countable({job.block_rows, 64, MAX_INPUTS})) return "invalid number of rows of a block";
+    for (int64_t i = 0; i < job.count; i++) {
+        const Layer &v = job.layers[2 * i], &w = job.layers[2 * i + 1];
+        if (const char* found = wrong(v, job.width(), false)) return found;
+        if (const char* found = wrong(w, v.out, true)) return found;
+        if (w.out != job.width()) return "a cross layer does not give as many values as it reads";
+        if (!is_scale(job.inverse_scales[i], job.zero_points[i])) return "invalid scale or zero point of a cross layer";
+    }
+    if (!countable({job.tables.batch, round_up(job.width(), BLOCK_IN), 4})) return "invalid number of samples";
+    if (job.bytes && job.stride != round_up(job.width(), BLOCK_IN)) return "the output's rows are not padded to 64";
+    if (job.bytes && !is_scale(job.inverse_scale, job.zero_point)) return "invalid scale or zero point of the output";
+    if (job.tables.batch && (!job.floats == !job.bytes || !job.dense)) {
+        return "the dense vectors or the output are missing";
+    }
+    return nullptr;
+}
+
 inline const char* wrong_pack(const float* values, int64_t rows, int64_t dim, int32_t type, const uint8_t* out) {
     if (type != INT8 && type != INT4) return "rows are packed as int8 or int4 only";
     if (dim < 1 || !countable({rows, dim, 4})) return "invalid number of rows or values";

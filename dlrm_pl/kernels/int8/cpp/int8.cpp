@@ -135,7 +135,7 @@ using namespace dlrm;
 
 #define DLRM_API extern "C" __attribute__((visibility("default")))
 
-DLRM_API int64_t dlrm_int8_version() { return 5; }
+DLRM_API int64_t dlrm_int8_version() { return 6; }
 
 // A variant by its number, from the plainest on, or null if this processor lacks it.
 DLRM_API const void* dlrm_int8_variant(int64_t number) { return variants(number); }
@@ -187,6 +187,24 @@ DLRM_API int64_t dlrm_int8_pooling(
     const auto& run = *static_cast<const Variant*>(variant);
     const bool memory = parallel(job.tables.batch, threads, 8, [&](int64_t first, int64_t last) {
         run.pooling(job, first, last, error);
+    });
+    return finished(memory, error, where);
+}
+
+DLRM_API int64_t dlrm_int8_cross(
+    const void* variant, const Cross* given, const uint8_t* const* rows, const int64_t* counts, const int32_t* types,
+    const uint8_t* means, const Layer* layers, const float* inverse_scales, const float* zero_points, int64_t threads,
+    int64_t* where) {
+    if (const char* reason = wrong_call(variant, given, where)) return refused(reason, where);
+    Error error;
+    Cross job = *given;
+    job.tables.rows = rows, job.tables.counts = counts, job.tables.types = types;
+    job.tables.means = means;
+    job.layers = layers, job.inverse_scales = inverse_scales, job.zero_points = zero_points;
+    if (const char* reason = wrong(job)) return refused(reason, where);
+    const auto& run = *static_cast<const Variant*>(variant);
+    const bool memory = parallel(job.tables.batch, threads, 32, [&](int64_t first, int64_t last) {
+        run.cross(job, first, last, error);
     });
     return finished(memory, error, where);
 }

@@ -87,6 +87,24 @@ struct Pooling {
     float* out;  // [batch, count, dim].
 };
 
+// Lookups, and the cross network on the dense vector and the sums of the bags side by side: x = x0 * (W (V x) + b) + x.
+struct Cross {
+    Tables tables;
+    const float* dense;           // [batch, dim].
+    const Layer* layers;          // [2 * count]: of each layer V, which gives bytes, and W, which gives floats.
+    const float* inverse_scales;  // [count]: 1 / scale of the bytes that each V reads.
+    const float* zero_points;     // [count].
+    int64_t count;
+    float inverse_scale;  // 1 / scale of the output's bytes.
+    float zero_point;
+    float* floats;        // [batch, width], or null.
+    uint8_t* bytes;       // [batch, stride], or null.
+    int64_t stride;
+    int64_t block_rows;
+
+    int64_t width() const { return (tables.count + 1) * tables.dim; }
+};
+
 enum ErrorKind : int64_t { NONE = 0, BAD_INDEX = 1, NOT_FINITE = 2, BAD_OFFSET = 3 };
 
 // The error of the first sample that has one, whichever thread found it.
@@ -109,6 +127,7 @@ struct Variant {
     void (*mlp)(const Mlp&, int64_t first, int64_t last, Error&);
     void (*interaction)(const Interaction&, int64_t first, int64_t last, Error&);
     void (*pooling)(const Pooling&, int64_t first, int64_t last, Error&);
+    void (*cross)(const Cross&, int64_t first, int64_t last, Error&);
     int64_t (*pack)(const float* values, int64_t rows, int64_t dim, int32_t type, uint8_t* out);
     double (*peak)(int64_t repeats);  // Returns the number of integer operations done; for benchmarks/ceilings.py.
 };

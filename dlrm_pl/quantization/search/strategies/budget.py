@@ -10,7 +10,7 @@ import numpy as np
 
 from dlrm_pl.metrics.auroc import exact_auroc
 from dlrm_pl.quantization.recipe import Recipe
-from dlrm_pl.quantization.recipe_bytes import linear_shapes, op_bytes
+from dlrm_pl.quantization.recipe_bytes import op_bytes
 from dlrm_pl.quantization.search.context import SearchContext
 from dlrm_pl.quantization.search.knapsack import Choice, allocate
 from dlrm_pl.quantization.search.trials.trial import Trial
@@ -135,5 +135,5 @@ def _work(context: SearchContext, op: str, dtype: str) -> float:
         return _MEMORY_FACTOR * row_bytes(dtype, architecture.embedding_dim)  # type: ignore[arg-type]
     if op == "interaction":
         return _VALUE_BYTES[dtype] * (architecture.num_tables + 1) ** 2 * architecture.embedding_dim
-    inputs, outputs = linear_shapes(architecture)[op]
+    inputs, outputs = architecture.linear_shapes[op]
     return _VALUE_BYTES[dtype] * inputs * outputs

@@ -9,7 +9,7 @@ from dlrm_pl.quantization.recipe_bytes import op_bytes
 from dlrm_pl.quantization.search.context import SearchContext
 from dlrm_pl.quantization.search.trials.trial import Trial
 
-_KINDS = ("tables.", ("bottom_mlp.", "top_mlp."), "interaction")
+_KINDS = ("tables.", ("bottom_mlp.", "cross_net.", "top_mlp."), "interaction")
 """How the names of the ops of each kind begin, in the order they are quantized: what holds most bytes is first."""
 
 

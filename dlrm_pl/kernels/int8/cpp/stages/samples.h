@@ -3,6 +3,7 @@
 // A sample's bags are found some samples before its rows are read, so that the rows can be prefetched.
 constexpr int64_t CHUNK = 32;
 constexpr int64_t AHEAD = 8;
+constexpr int64_t ROWS_AHEAD = 32;  // Lookups of one table, where they follow one another.
 
 // Resolves and checks the rows of one-hot samples [first, last) table by table, in the order of the indices.
 struct Places {
@@ -133,14 +134,42 @@ static void interaction(const Interaction& job, int64_t first, int64_t last, Err
     }
 }
 
+// Sums or averages the bags [first, last) of one table into rows of `out`; false after an error, of which the first sample's
+// is reported. The lookups of a table follow one another, so its rows are prefetched by their order.
+static bool pool_samples(
+    const Tables& tables, int64_t table, int64_t first, int64_t last, float* out, int64_t stride, Error& error) {
+    const int64_t bytes = row_bytes(tables.types[table], tables.dim);
+    const uint64_t count = uint64_t(tables.counts[table]);
+    const Bag whole = {bag_of(tables, table, first).first, bag_of(tables, table, last - 1).last};
+    const bool known = in_order(tables, whole);
+    int64_t ahead = whole.first;
+    for (int64_t sample = first; sample < last; sample++, out += stride) {
+        const Bag bag = bag_of(tables, table, sample);
+        if (!check_bag(tables, bag, table, sample, error)) return false;
+        for (const int64_t end = std::min(bag.last + ROWS_AHEAD, whole.last); known && ahead < end; ahead++) {
+            // An index outside its table has no address; it is reported when its turn comes.
+            const int64_t index = tables.indices[ahead];
+            if (uint64_t(index) < count) prefetch_row(tables.rows[table] + index * bytes, bytes);
+        }
+        if (!pool(tables, table, sample, bag, out, error)) return false;
+    }
+    return true;
+}
+
+// Samples whose bags are pooled table by table.
+constexpr int64_t POOLED = 128;
+
 static void pooling(const Pooling& job, int64_t first, int64_t last, Error& error) {
     const Tables& tables = job.tables;
-    for (int64_t sample = first; sample < last; sample++) {
-        if (sample + AHEAD < last) prefetch_sample(tables, sample + AHEAD);
+    const int64_t stride = tables.count * tables.dim;
+    for (int64_t start = first; start < last; start += POOLED) {
+        const int64_t end = std::min(start + POOLED, last);
+        bool well = true;
+        // After an error too, since an earlier sample may have one in a later table.
         for (int64_t table = 0; table < tables.count; table++) {
-            const Bag bag = bag_of(tables, table, sample);
-            float* sum = job.out + (sample * tables.count + table) * tables.dim;
-            if (!check_bag(tables, bag, table, sample, error) || !pool(tables, table, sample, bag, sum, error)) return;
+            float* out = job.out + start * stride + table * tables.dim;
+            well &= pool_samples(tables, table, start, end, out, stride, error);
         }
+        if (!well) return;
     }
 }

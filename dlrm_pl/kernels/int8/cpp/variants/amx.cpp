@@ -164,6 +164,7 @@ static void layer(
 
 #include "../stages/mlp.h"
 #include "../stages/samples.h"
+#include "../stages/cross.h"
 
 double peak(int64_t repeats) {
     const TileGuard guard;
@@ -184,7 +185,7 @@ double peak(int64_t repeats) {
 
 }  // namespace
 
-const Variant amx_variant = {"amx_int8", mlp, interaction, pooling, pack, peak};
+const Variant amx_variant = {"amx_int8", mlp, interaction, pooling, cross, pack, peak};
 
 }  // namespace dlrm
 DLRM_TARGET_END

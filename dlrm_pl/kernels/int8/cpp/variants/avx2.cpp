@@ -95,6 +95,7 @@ static void layer(
 
 #include "../stages/mlp.h"
 #include "../stages/samples.h"
+#include "../stages/cross.h"
 
 double peak(int64_t repeats) {
     __m256i sum[8];
@@ -118,7 +119,7 @@ double peak(int64_t repeats) {
 
 }  // namespace
 
-const Variant avx2_variant = {"avx2", mlp, interaction, pooling, pack, peak};
+const Variant avx2_variant = {"avx2", mlp, interaction, pooling, cross, pack, peak};
 
 }  // namespace dlrm
 DLRM_TARGET_END

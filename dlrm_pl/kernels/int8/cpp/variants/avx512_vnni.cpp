@@ -156,6 +156,7 @@ static void layer(
 
 #include "../stages/mlp.h"
 #include "../stages/samples.h"
+#include "../stages/cross.h"
 
 double peak(int64_t repeats) {
     __m512i sum[12];
@@ -179,7 +180,7 @@ double peak(int64_t repeats) {
 
 }  // namespace
 
-const Variant vnni_variant = {"avx512_vnni", mlp, interaction, pooling, pack, peak};
+const Variant vnni_variant = {"avx512_vnni", mlp, interaction, pooling, cross, pack, peak};
 
 }  // namespace dlrm
 DLRM_TARGET_END

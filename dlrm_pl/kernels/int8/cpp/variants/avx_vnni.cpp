@@ -61,6 +61,7 @@ static void layer(
 
 #include "../stages/mlp.h"
 #include "../stages/samples.h"
+#include "../stages/cross.h"
 
 double peak(int64_t repeats) {
     __m256i sum[12];
@@ -84,7 +85,7 @@ double peak(int64_t repeats) {
 
 }  // namespace
 
-const Variant avx_vnni_variant = {"avx_vnni", mlp, interaction, pooling, pack, peak};
+const Variant avx_vnni_variant = {"avx_vnni", mlp, interaction, pooling, cross, pack, peak};
 
 }  // namespace dlrm
 DLRM_TARGET_END

@@ -46,6 +46,7 @@ static void layer(
 
 #include "../stages/mlp.h"
 #include "../stages/samples.h"
+#include "../stages/cross.h"
 
 double peak(int64_t repeats) {
     volatile uint32_t sink = 0;  // Overflow wraps around.
@@ -61,6 +62,6 @@ double peak(int64_t repeats) {
 
 }  // namespace
 
-const Variant generic_variant = {"generic", mlp, interaction, pooling, pack, peak};
+const Variant generic_variant = {"generic", mlp, interaction, pooling, cross, pack, peak};
 
 }  // namespace dlrm
