@@ -51,10 +51,10 @@ def native_isa() -> dict[str, str | None]:
 
 
 def torch_or_native(
-    contender: Contender, model: DLRM, optimizer: str, learning_rate: float
+    contender: Contender, model: DLRM, optimizer: str, learning_rate: float, epsilon: float | None = None
 ) -> TorchStep | StepInPlace | str:
     """Return a contender's step, or why there is none."""
-    settings = OptimizerSettings(optimizer=optimizer, learning_rate=learning_rate)
+    settings = OptimizerSettings(optimizer=optimizer, learning_rate=learning_rate, epsilon=epsilon)
     made = make_optimizer(model, settings)
     if contender.engine == "torch":
         return TorchStep(model, made, contender.precision)
@@ -107,17 +107,17 @@ class StepInPlace:
         rules = rules_of(optimizer)
         assert not isinstance(rules, str)
 
+        def layer(linear: nn.Linear) -> TrainedLayer:
+            bias = linear.bias
+            return TrainedLayer(
+                linear.weight.detach(),
+                None if bias is None else bias.detach(),
+                state_of(optimizer, linear.weight, rules.dense),
+                () if bias is None else state_of(optimizer, bias, rules.dense),
+            )
+
         def layers(mlp: nn.Module) -> list[TrainedLayer]:
-            return [
-                TrainedLayer(
-                    layer.weight.detach(),
-                    layer.bias.detach(),
-                    state_of(optimizer, layer.weight, rules.dense),
-                    state_of(optimizer, layer.bias, rules.dense),
-                )
-                for layer in mlp.children()
-                if isinstance(layer, nn.Linear)
-            ]
+            return [layer(linear) for linear in mlp.children() if isinstance(linear, nn.Linear)]
 
         tables = [
             TrainedTable(table.detach(), *state_of(optimizer, table, rules.tables))
@@ -127,7 +127,9 @@ class StepInPlace:
             tables,
             layers(model.bottom_mlp),
             layers(model.top_mlp),
+            cross=[] if model.cross_net is None else [(layer(one.v), layer(one.w)) for one in model.cross_net.layers],
             precision=precision,
+            is_dot=model.architecture.interaction == "dot",
             dense_rule=rules.dense,
             table_rule=rules.tables,
         )

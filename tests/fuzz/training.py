@@ -64,13 +64,16 @@ def any_architecture(rng: Rng) -> Architecture:
     inputs = int(rng.choice([1, 3, 13, 32, 33]))
     widths = [int(width) for width in rng.integers(1, 150, int(rng.integers(0, 3)))]
     top = [int(width) for width in rng.integers(1, 150, int(rng.integers(0, 3)))]
+    kind = str(rng.choice(["dot", "dot", "dot", "cat", "dcn", "dcn"]))
+    crossed = {"cross_layers": int(rng.integers(1, 4)), "cross_rank": min(int(rng.integers(1, 130)), (count + 1) * dim)}
     return Architecture(
         tuple(int(rows) for rows in rng.integers(1, 60, count)),
         dim,
         (inputs, *widths, dim),
         (*top, 1),
-        interaction="dot" if rng.random() < 0.7 else "cat",
-        self_interaction=bool(rng.random() < 0.3),
+        interaction=kind,  # type: ignore[arg-type]
+        self_interaction=bool(kind != "dcn" and rng.random() < 0.3),
+        **crossed if kind == "dcn" else {},
         pooling=tuple(str(rng.choice(["sum", "mean"])) for _ in range(count)),  # type: ignore[arg-type]
     )
 

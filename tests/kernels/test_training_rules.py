@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -17,15 +19,19 @@ from tests.support.native.native_steps import Trained, a_batch
 
 pytestmark = pytest.mark.skipif(level_in_use("fp32") is None, reason="no native training here")
 
-ARCHITECTURE = Architecture((30, 4, 1000), 16, (13, 40, 16), (50, 33, 1))
+DOT = Architecture((30, 4, 1000), 16, (13, 40, 16), (50, 33, 1))
+DCN = replace(DOT, interaction="dcn", cross_layers=2, cross_rank=12)
 
 
 @pytest.mark.parametrize("multi_hot", [False, True], ids=["one-hot", "multi-hot"])
 @pytest.mark.parametrize("dense", ["sgd", "adagrad", "adam", "lamb"])
 @pytest.mark.parametrize("tables", ["sgd", "adagrad", "rwsadagrad"])
-def test_native_steps_are_those_of_the_torch_path(tables: str, dense: str, multi_hot: bool) -> None:
+@pytest.mark.parametrize("architecture", [DOT, DCN], ids=["dot", "dcn"])
+def test_native_steps_are_those_of_the_torch_path(
+    architecture: Architecture, tables: str, dense: str, multi_hot: bool
+) -> None:
     torch.manual_seed(3)
-    model = DLRM(ARCHITECTURE)
+    model = DLRM(architecture)
     trained = Trained(model, dense_rule=dense, table_rule=tables)  # type: ignore[arg-type]
     # An epsilon that is felt: without it, the first step of these optimizers has the sign of a gradient of 1e-9.
     settings = OptimizerSettings(
@@ -39,7 +45,7 @@ def test_native_steps_are_those_of_the_torch_path(tables: str, dense: str, multi
     )
     optimizer = make_optimizer(model, settings)
     for seed in range(3):  # Later a ReLU may be at 1e-6, and its sign is then a matter of the order of sums.
-        batch = a_batch(ARCHITECTURE, 40, seed, multi_hot=multi_hot)
+        batch = a_batch(architecture, 40, seed, multi_hot=multi_hot)
         rates, table_rates = rates_of(optimizer)
         trained.step(batch, Rates(*rates), Rates(*table_rates))
         optimizer.zero_grad()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -10,9 +11,11 @@ import torch
 
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.errors import ShapeError
+from dlrm_pl.kernels.training.native import NativeStep
 from dlrm_pl.kernels.training.rates import Rates
 from dlrm_pl.kernels.training.selection import level_in_use, levels
 from dlrm_pl.kernels.training.steps import StepFailure, StepOptions, Steps
+from dlrm_pl.kernels.training.weights import TrainedLayer, TrainedTable
 from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.model.dlrm import DLRM
 from tests.support.native.native_steps import Trained, a_batch, autocast_gradients, gradients
@@ -29,6 +32,14 @@ SHAPES = {
     "many tables": Architecture((50,) * 40, 20, (13, 20), (64, 32, 1)),
     "more vectors and inputs than tiles hold": Architecture((50,) * 40, 48, (13, 800, 48), (64, 1)),
     "wide": Architecture((300,) * 26, 128, (13, 512, 256, 128), (100, 1)),
+    "dcn": Architecture((30, 4, 1000), 16, (13, 40, 16), (50, 33, 1), interaction="dcn", cross_layers=3, cross_rank=24),
+    "dcn of whole blocks": Architecture(
+        (30, 4, 9), 32, (13, 40, 32), (50, 33, 1), interaction="dcn", cross_layers=2, cross_rank=128
+    ),
+    "one cross layer": Architecture((9, 5), 10, (3, 10), (1,), interaction="dcn", cross_layers=1, cross_rank=1),
+    "dcn of means": Architecture(
+        (9, 5), 8, (3, 8), (1,), interaction="dcn", cross_layers=4, cross_rank=9, pooling=("mean", "sum")
+    ),
     "means": Architecture((20, 30, 8), 16, (6, 16), (24, 1), pooling=("mean", "sum", "mean")),
 }
 
@@ -90,13 +101,14 @@ def relative_errors(found: list[torch.Tensor], expected: list[torch.Tensor]) -> 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("multi_hot", [False, True], ids=["one-hot", "multi-hot"])
 @pytest.mark.parametrize("rule", ["sgd", "adagrad", "rwsadagrad"])
-def test_any_number_of_threads_gives_the_same_bits(rule: str, multi_hot: bool, precision: str) -> None:
-    model = model_of(SHAPES["dot"])
+@pytest.mark.parametrize("shape", ["dot", "dcn of whole blocks"])
+def test_any_number_of_threads_gives_the_same_bits(shape: str, rule: str, multi_hot: bool, precision: str) -> None:
+    model = model_of(SHAPES[shape])
     results = []
     for threads in (1, 2, 5):
         trained = Trained(model, precision=precision, table_rule=rule, dense_rule="adagrad" if rule != "sgd" else "sgd")
         for seed in range(3):
-            batch = a_batch(SHAPES["dot"], 200, seed, multi_hot=multi_hot)
+            batch = a_batch(SHAPES[shape], 200, seed, multi_hot=multi_hot)
             trained.step(batch, Rates(0.1), largest_norm=0.5 * (seed == 2), threads=threads)
         results.append(trained.weights())
     for other in results[1:]:
@@ -115,7 +127,7 @@ def test_vectors_that_bypass_the_cache_are_the_same(level: int) -> None:
 
 @pytest.mark.parametrize("level", all_levels("bf16"))
 @pytest.mark.parametrize("size", [5, 33, 1100])
-@pytest.mark.parametrize("shape", ["dot", "diagonal", "more vectors and inputs than tiles hold"])
+@pytest.mark.parametrize("shape", ["dot", "diagonal", "dcn", "more vectors and inputs than tiles hold"])
 def test_gradients_that_are_subtracted_at_once_are_those_that_are_kept(shape: str, size: int, level: int) -> None:
     results = []
     # Gradients that may have to be limited are kept until the update.
@@ -130,8 +142,9 @@ def test_gradients_that_are_subtracted_at_once_are_those_that_are_kept(shape: st
         assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
 
 
-def test_accumulated_batches_are_one_batch() -> None:
-    architecture = SHAPES["dot"]
+@pytest.mark.parametrize("shape", ["dot", "dcn"])
+def test_accumulated_batches_are_one_batch(shape: str) -> None:
+    architecture = SHAPES[shape]
     model = model_of(architecture)
     whole = a_batch(architecture, 96, 3)
     parts = [
@@ -149,9 +162,10 @@ def test_accumulated_batches_are_one_batch() -> None:
 
 
 @pytest.mark.parametrize("limit", [0.05, 100.0])
-def test_the_norm_of_all_gradients_is_limited(limit: float) -> None:
-    model = model_of(SHAPES["dot"])
-    batch = a_batch(SHAPES["dot"], 50, 4)
+@pytest.mark.parametrize("shape", ["dot", "dcn"])
+def test_the_norm_of_all_gradients_is_limited(shape: str, limit: float) -> None:
+    model = model_of(SHAPES[shape])
+    batch = a_batch(SHAPES[shape], 50, 4)
     _, expected = gradients(model, batch)
     norm = float(torch.stack([gradient.square().sum() for gradient in expected]).sum().sqrt())
     trained = Trained(model)
@@ -224,10 +238,11 @@ def test_a_loss_that_is_not_finite_changes_nothing(value: float) -> None:
 @pytest.mark.parametrize(
     ("precision", "level"), [(name, level) for name in ("fp32", "bf16") for level in all_levels(name)]
 )
-def test_no_result_depends_on_what_a_larger_batch_left_in_memory(precision: str, level: int) -> None:
-    model = model_of(SHAPES["diagonal"])
+@pytest.mark.parametrize("shape", ["diagonal", "dcn", "dcn of whole blocks"])
+def test_no_result_depends_on_what_a_larger_batch_left_in_memory(shape: str, precision: str, level: int) -> None:
+    model = model_of(SHAPES[shape])
     # Of 37 samples the last are not a whole block, and of 90 the first are in all memory that they use.
-    large, small = a_batch(SHAPES["diagonal"], 90, 8), a_batch(SHAPES["diagonal"], 37, 7)
+    large, small = a_batch(SHAPES[shape], 90, 8), a_batch(SHAPES[shape], 37, 7)
     fresh, used = Trained(model, level=level, precision=precision), Trained(model, level=level, precision=precision)
     used.step(large, Rates(0.0))
     large.dense[:] = float("nan")
@@ -259,6 +274,40 @@ def test_tensors_of_other_shapes_are_refused() -> None:
     ):
         with pytest.raises(ShapeError, match=name):
             trained.try_step(wrong, ONE)
+
+
+def cross_layer(width: int = 64, rank: int = 5) -> tuple[TrainedLayer, TrainedLayer]:
+    w = TrainedLayer(torch.zeros(width, rank), torch.zeros(width))
+    return TrainedLayer(torch.zeros(rank, width), None), w
+
+
+V, W = cross_layer()
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"cross": [(V, W)] * 65}, "invalid number of cross layers"),
+        ({"cross": [(V, W)], "is_dot": True}, "cross layers need concatenated vectors"),
+        ({"cross": [(V, W)], "self_interaction": True}, "cross layers need concatenated vectors"),
+        ({"cross": [cross_layer(width=48)]}, "inputs are not the outputs of what comes before"),
+        ({"cross": [(V, W), (V, cross_layer(rank=6)[1])]}, "inputs are not the outputs of what comes before"),
+        ({"cross": [(V, cross_layer(width=48)[1])]}, "outputs are not as wide as what they are added to"),
+        ({"cross": [(replace(V, bias=torch.zeros(5)), W)]}, "weights of a layer are missing, or are too many"),
+        ({"cross": [(V, replace(W, bias=None))]}, "weights of a layer are missing, or are too many"),
+        ({"top": [TrainedLayer(torch.zeros(1, 64), None)]}, "weights of a layer are missing, or are too many"),
+        ({"cross": [(replace(V, weight=V.weight.double()), W)]}, "the weight of Linear 1 must be"),
+        ({"cross": [(replace(V, weight_state=(V.weight,)), W)]}, "Linear 1 has 1 tensors of state, but sgd keeps 0"),
+        ({"cross": [(V, replace(W, bias_state=(V.weight,)))]}, "Linear 2 has 1 tensors of state, but sgd keeps 0"),
+    ],
+)
+def test_cross_layers_of_other_sizes_are_refused(changes: dict[str, Any], reason: str) -> None:
+    options = {"top": [TrainedLayer(torch.zeros(1, 64), torch.zeros(1))], "is_dot": False, "cross": [(V, W)]} | changes
+    tables = [TrainedTable(torch.zeros(4, 16)) for _ in range(3)]
+    bottom = [TrainedLayer(torch.zeros(16, 7), torch.zeros(16))]
+    NativeStep(tables, bottom, [TrainedLayer(torch.zeros(1, 64), torch.zeros(1))], is_dot=False, cross=[(V, W)])
+    with pytest.raises(ShapeError, match=reason):
+        NativeStep(tables, bottom, **options)
 
 
 def test_rates_that_are_no_numbers_are_refused() -> None:

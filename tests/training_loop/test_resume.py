@@ -18,6 +18,7 @@ from dlrm_pl.model.load import read_checkpoint
 from dlrm_pl.model.training.lightning_module import DLRMModule
 from dlrm_pl.model.training.optimizers.schedule import WarmupDecay
 from dlrm_pl.model.training.resuming.run_record import KEY, Override, RunRecord
+from tests.support.native.engines import needs_native
 from tests.support.training import assert_same_weights, click_module, quiet_trainer
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
@@ -67,6 +68,19 @@ def fit(
     trainer.fit(module, datamodule=datamodule, ckpt_path=ckpt_path, override=override)
     trainer.strategy.checkpoint_io.teardown()
     return module, losses.of
+
+
+@needs_native
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_cross_layers_go_on_with_the_same_bits(synthetic_folder: Path, tmp_path: Path, precision: str) -> None:
+    options: dict[str, Any] = {
+        "model": {"interaction": "dcn", "cross_layers": 2, "cross_rank": 7, "engine": "native"},
+        "precision": precision,
+    }
+    whole, losses = fit(synthetic_folder, SaveAfter(tmp_path / "a.ckpt", 2), **options)
+    resumed, later = fit(synthetic_folder, ckpt_path=tmp_path / "a.ckpt", **options)
+    assert_same_weights(resumed, whole)
+    assert later == {place: loss for place, loss in losses.items() if place >= (1, 3)}
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])

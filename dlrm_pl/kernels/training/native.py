@@ -7,6 +7,7 @@ import math
 import struct
 import weakref
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any, Literal
 
 import torch
@@ -29,7 +30,7 @@ _SIGNATURES: dict[str, list[Any]] = {
     "steps": [_POINTER, _POINTER, _POINTER, _LONG, ctypes.c_double, _LONG, _POINTER, _POINTER],
 }
 # The structs of types.h.
-_NETWORK = struct.Struct("8qfi2f2i")
+_NETWORK = struct.Struct("9qfi2f2i")
 _BATCH = struct.Struct("4Pqqq")
 _LOSSES = ("bce", "wbce", "mse")
 _RULES: tuple[Rule, ...] = ("sgd", "adagrad", "rwsadagrad", "adam", "lamb")
@@ -47,13 +48,14 @@ class NativeStep:
         tables: embedding tables.
         bottom: Linears of the bottom MLP, each followed by a ReLU.
         top: Linears of the top MLP; a ReLU follows each but the last.
+        cross: V, which has no bias, and W of each cross layer; they need concatenated vectors.
         precision: ``fp32``, or ``bf16``: products of bfloat16 with float32 sums, of float32 weights.
         is_dot: whether the vectors meet in dot products of all pairs, and not by concatenation.
         self_interaction: with dot, include the product of each vector with itself.
         largest_logit: logits are clamped to plus and minus this; 0 is off.
         loss: ``bce``, ``wbce`` or ``mse``, as in ``click_loss``.
         class_weights: weights of a non-click and of a click, for ``wbce``.
-        dense_rule: optimizer of the MLPs; any but rwsadagrad.
+        dense_rule: optimizer of MLPs and cross layers; any but rwsadagrad.
         table_rule: optimizer of the tables: sgd, adagrad or rwsadagrad.
         split_tables: read the upper 16 bits of the tables' values only, and update all 32.
         level: number of the variant, see ``levels``; None: the one in use.
@@ -72,6 +74,7 @@ class NativeStep:
         bottom: Sequence[TrainedLayer],
         top: Sequence[TrainedLayer],
         *,
+        cross: Sequence[tuple[TrainedLayer, TrainedLayer]] = (),
         precision: Precision = "fp32",
         is_dot: bool = True,
         self_interaction: bool = False,
@@ -90,7 +93,7 @@ class NativeStep:
         self._functions = {name: _function(native, name, arguments) for name, arguments in _SIGNATURES.items()}
         self.isa = levels(precision)[level]
         dim = tables[0].rows.shape[-1]
-        layers = [*bottom, *top]
+        layers = [*bottom, *chain.from_iterable(cross), *top]
         for number, table in enumerate(tables):
             table.check(f"table {number}", dim, table_rule)
         for number, layer in enumerate(layers):
@@ -98,7 +101,8 @@ class NativeStep:
         self._inputs, self._num_tables = bottom[0].weight.shape[1], len(tables)
         self._kept = [tables, layers]  # Native code has their addresses.
         network = _NETWORK.pack(
-            *(self._inputs, dim, len(bottom), len(top), len(tables), is_dot, self_interaction, split_tables),
+            *(self._inputs, dim, len(bottom), len(cross), len(top), len(tables)),
+            *(is_dot, self_interaction, split_tables),
             *(largest_logit, _LOSSES.index(loss), *class_weights),
             *(_RULES.index(dense_rule), _RULES.index(table_rule)),
         )
@@ -115,7 +119,7 @@ class NativeStep:
         self._norm = 0.0
 
     def refresh(self) -> None:
-        """Read the weights of the MLPs again, after something else has changed their values."""
+        """Read the weights of MLPs and cross layers again, after something else has changed their values."""
         self._functions["refresh"](self._handle)
 
     def forget(self) -> None:
@@ -149,7 +153,7 @@ class NativeStep:
             indices: rows of the tables, int64: ``[T, B]``, or ``[L]`` with ``offsets``, as in ``ClickBatch``.
             offsets: None, or int64 ``[T * B + 1]``.
             labels: float32 ``[B]``.
-            rates: numbers of the MLPs' optimizer for this step.
+            rates: numbers of the dense weights' optimizer for this step.
             table_rates: those of the tables' optimizer.
             loss_scale: factor of the mean loss: 1 / accumulated batches.
             first: begin with this batch's gradients, and do not add them to those of the batches before.

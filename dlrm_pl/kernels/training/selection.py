@@ -12,7 +12,7 @@ from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.kernels.int8.selection import ISAS
 from dlrm_pl.kernels.library import EARLIER_ISAS, load_built
 
-VERSION = 2
+VERSION = 3
 
 Precision = Literal["fp32", "bf16"]
 

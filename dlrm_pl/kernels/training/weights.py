@@ -27,14 +27,14 @@ class TrainedLayer:
 
     Attributes:
         weight: float32 ``[out, in]``.
-        bias: float32 ``[out]``.
+        bias: float32 ``[out]``; None for a Linear without one, which only a cross layer has.
         weight_state: the optimizer's tensors for the weight, of its shape: none for sgd, the sum for adagrad,
             exp_avg and exp_avg_sq for adam and lamb.
         bias_state: the same for the bias.
     """
 
     weight: Tensor
-    bias: Tensor
+    bias: Tensor | None
     weight_state: tuple[Tensor, ...] = ()
     bias_state: tuple[Tensor, ...] = ()
 
@@ -46,10 +46,15 @@ class TrainedLayer:
         """
         out, inputs = self.weight.shape if self.weight.dim() == 2 else (0, 0)
         check_tensor(f"the weight of {name}", self.weight, torch.float32, (out, inputs))
-        check_tensor(f"the bias of {name}", self.bias, torch.float32, (out,))
-        for states, shape in ((self.weight_state, (out, inputs)), (self.bias_state, (out,))):
-            if len(states) != _STATES[rule]:
-                raise ShapeError(f"{name} has {len(states)} tensors of state, but {rule} keeps {_STATES[rule]}.")
+        if self.bias is not None:
+            check_tensor(f"the bias of {name}", self.bias, torch.float32, (out,))
+        of_bias = 0 if self.bias is None else _STATES[rule]
+        for states, shape, count in (
+            (self.weight_state, (out, inputs), _STATES[rule]),
+            (self.bias_state, (out,), of_bias),
+        ):
+            if len(states) != count:
+                raise ShapeError(f"{name} has {len(states)} tensors of state, but {rule} keeps {count}.")
             for state in states:
                 check_tensor(f"the state of {name}", state, torch.float32, shape)
 
@@ -61,7 +66,8 @@ class TrainedLayer:
             for pointer in ([tensor.data_ptr() for tensor in state] + [0, 0])[:2]
         ]
         out, inputs = self.weight.shape
-        return _LINEAR.pack(inputs, out, self.weight.data_ptr(), self.bias.data_ptr(), *states)
+        bias = 0 if self.bias is None else self.bias.data_ptr()
+        return _LINEAR.pack(inputs, out, self.weight.data_ptr(), bias, *states)
 
 
 @dataclass(frozen=True)

@@ -72,8 +72,9 @@ class DLRMModule(StoredModule):
             constant. Without lr_num_decay_steps, upstream has no decay.
         lr_decay_power: power of the polynomial decay.
         lr_end_factor: share of the learning rate that a polynomial or cosine decay ends at.
-        engine: code that trains: native, the fused training step in C++; torch, its autograd; or auto, which takes
-            native where model, optimizer, Trainer and processor allow it, and logs which and why. It is not saved.
+        engine: code that trains: native, the fused training step in C++, which knows every interaction; torch, its
+            autograd; or auto, which takes native where model, optimizer, Trainer and processor allow it, and logs which
+            and why. It is not saved.
         weighted_pooling: learned: each row of a table has a weight, which is trained from 1 on, and is multiplied into
             the row when the model is quantized or exported. none and fixed: rows have no weight of their own; fixed is
             upstream's name for weights that stay 1.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from dlrm_pl.kernels.training.rates import Rates
 from dlrm_pl.kernels.training.steps import StepFailure
 from dlrm_pl.kernels.training.weights import Rule, TrainedLayer, TrainedTable
 from dlrm_pl.model.architecture import Architecture
+from dlrm_pl.model.cross_net import CrossNet
 from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.model.training.losses import click_loss
 
@@ -58,15 +59,15 @@ class Trained:
             else torch.full(table.shape[:1] if table_rule == "rwsadagrad" else table.shape, initial)
             for table in tables
         ]
-        count = _STATES[dense_rule]
+        count, crossed = _STATES[dense_rule], self.model.cross_net
 
         def layer(linear: nn.Linear) -> TrainedLayer:
-            weight, bias = linear.weight.detach(), linear.bias.detach()
+            weight, bias = linear.weight.detach(), None if linear.bias is None else linear.bias.detach()
             return TrainedLayer(
                 weight,
                 bias,
                 tuple(torch.full_like(weight, initial) for _ in range(count)),
-                tuple(torch.full_like(bias, initial) for _ in range(count)),
+                () if bias is None else tuple(torch.full_like(bias, initial) for _ in range(count)),
             )
 
         self.native = NativeStep(
@@ -76,6 +77,7 @@ class Trained:
             ],
             [layer(linear) for linear in linears(self.model.bottom_mlp)],
             [layer(linear) for linear in linears(self.model.top_mlp)],
+            cross=[] if crossed is None else [(layer(one.v), layer(one.w)) for one in cast(CrossNet, crossed).layers],
             is_dot=architecture.interaction == "dot",
             self_interaction=architecture.self_interaction,
             dense_rule=dense_rule,

@@ -27,6 +27,8 @@ inline const char* wrong(const Network& net) {
     if (net.bottom_layers < 1 || net.top_layers < 1 || net.bottom_layers > MAX_LAYERS || net.top_layers > MAX_LAYERS) {
         return "invalid number of layers";
     }
+    if (net.cross_layers < 0 || net.cross_layers > MAX_LAYERS) return "invalid number of cross layers";
+    if (net.cross_layers && (net.is_dot || net.diagonal)) return "cross layers need concatenated vectors";
     if (net.num_tables < 1 || net.num_tables > MAX_TABLES) return "invalid number of tables";
     if (!is_flag(net.is_dot) || !is_flag(net.diagonal) || !is_flag(net.split_tables)) return "a flag is neither 0 nor 1";
     if (!(net.largest_logit >= 0)) return "the largest logit is negative";
@@ -37,19 +39,29 @@ inline const char* wrong(const Network& net) {
     return nullptr;
 }
 
+// One Linear with `in` inputs; `out` outputs, or any number if that is 0.
+inline const char* wrong(const Linear& layer, int64_t in, int64_t out, bool has_bias, int32_t rule) {
+    if (layer.in != in) return "a layer's inputs are not the outputs of what comes before it";
+    if (!is_width(layer.in) || !is_width(layer.out)) return "invalid width of a layer";
+    if (out && layer.out != out) return "a layer's outputs are not as wide as what they are added to";
+    if (!layer.weight || bool(layer.bias) != has_bias) return "the weights of a layer are missing, or are too many";
+    for (int64_t state = 0; state < states_of(rule); state++) {
+        if (!layer.weight_state[state] || bool(layer.bias_state[state]) != has_bias) {
+            return "the optimizer's state of a layer is missing, or is too much";
+        }
+    }
+    return nullptr;
+}
+
 inline const char* wrong(const Network& net, const Linear* layers, int64_t top_inputs) {
-    const int64_t count = net.bottom_layers + net.top_layers;
+    const int64_t count = layers_of(net), top = first_top(net);
     int64_t inputs = net.inputs;
     for (int64_t i = 0; i < count; i++) {
-        const Linear& layer = layers[i];
+        const bool crosses = i >= net.bottom_layers && i < top, is_v = crosses && (i - net.bottom_layers) % 2 == 0;
         if (i == net.bottom_layers) inputs = top_inputs;
-        if (layer.in != inputs) return "a layer's inputs are not the outputs of what comes before it";
-        if (!is_width(layer.in) || !is_width(layer.out)) return "invalid width of a layer";
-        if (!layer.weight || !layer.bias) return "the weights of a layer are missing";
-        for (int64_t state = 0; state < states_of(net.dense_rule); state++) {
-            if (!layer.weight_state[state] || !layer.bias_state[state]) return "the optimizer's state of a layer is missing";
-        }
-        inputs = layer.out;
+        const int64_t outputs = crosses && !is_v ? top_inputs : 0;
+        if (const char* reason = wrong(layers[i], inputs, outputs, !is_v, net.dense_rule)) return reason;
+        inputs = layers[i].out;
     }
     if (layers[net.bottom_layers - 1].out != net.dim) return "the bottom MLP does not end in the width of a row";
     return layers[count - 1].out == 1 ? nullptr : "the top MLP does not end in one logit";

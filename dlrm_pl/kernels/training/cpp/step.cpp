@@ -49,36 +49,22 @@ Loss loss_of(const Network& net, float logit, float label) {
     return found;
 }
 
-double sum_of_squares(const float* values, int64_t count) {
-    double sum = 0;
-    for (int64_t i = 0; i < count; i++) sum += double(values[i]) * values[i];
-    return sum;
-}
-
-// Turns a gradient into the direction of Adam with decoupled weight decay, and updates its state.
-void lamb_direction(float* gradient, const float* weights, float* average, float* squares, int64_t count, const Rates& rates) {
-    for (int64_t i = 0; i < count; i++) {
-        const float g = gradient[i];
-        average[i] = rates.beta1 * average[i] + (1 - rates.beta1) * g;
-        squares[i] = rates.beta2 * squares[i] + (1 - rates.beta2) * g * g;
-        const float mean = average[i] / rates.correction1, root = std::sqrt(squares[i] / rates.correction2);
-        gradient[i] = mean / (root + rates.epsilon) + rates.weight_decay * weights[i];
-    }
-}
-
 }  // namespace
 
 Trainer::Trainer(const Variant& given, const Network& network, const Linear* linears, const Table* given_tables)
     : variant(given), net(network), tables(given_tables, given_tables + network.num_tables) {
-    const int64_t count = net.bottom_layers + net.top_layers;
+    const int64_t count = layers_of(net);
     layers.resize(size_t(count));
     packs.resize(size_t(count)), gradients.resize(size_t(count)), outputs.resize(size_t(count));
     for (int64_t i = 0; i < count; i++) {
         Layer& layer = layers[size_t(i)];
         static_cast<Linear&>(layer) = linears[i];
-        const int64_t weights = layer.in * layer.out, padded = round_up(weights, 16);
-        auto* gradient = static_cast<float*>(gradients[size_t(i)].get((padded + round_up(layer.out, 16)) * 4));
-        layer.weight_gradient = gradient, layer.bias_gradient = gradient + padded;
+        const int64_t weights = round_up(layer.in * layer.out, 16), biases = round_up(layer.out, 16);
+        layer.has_bias = layer.bias;
+        const int64_t floats = weights + biases + (layer.has_bias ? 0 : biases);
+        auto* gradient = static_cast<float*>(gradients[size_t(i)].get(floats * 4));
+        layer.weight_gradient = gradient, layer.bias_gradient = gradient + weights;
+        if (!layer.has_bias) layer.bias = gradient + weights + biases;
         if (i + 1 < count) {
             const int64_t bytes = round_up(variant.pack_bytes(layer.in, layer.out), 64);
             auto* pack = static_cast<uint8_t*>(packs[size_t(i)].get(2 * bytes));
@@ -86,10 +72,21 @@ Trainer::Trainer(const Variant& given, const Network& network, const Linear* lin
         }
         if (i != net.bottom_layers - 1 && i + 1 < count) outputs[size_t(i)].width = stride_of(layer.out, element());
     }
+    const int64_t width = stride_of(interaction_width(net), element());
     inputs.width = stride_of(net.inputs, element());
     vectors.width = stride_of((net.num_tables + 1) * round_up(net.dim, BLOCK), element());
-    interacted.width = stride_of(interaction_width(net), element());
-    int64_t widest = interacted.width;
+    if (!combines_in_place()) interacted.width = width;
+    products.resize(size_t(net.cross_layers));
+    for (Activation& product : products) product.width = width;
+    if (net.cross_layers) {
+        first_gradient.width = width;
+        rank_gradient.width = stride_of(layers[size_t(net.bottom_layers)].out, element());
+        for (int64_t i = 1; i < net.cross_layers; i++) {
+            const int64_t rank = layers[size_t(net.bottom_layers + 2 * i)].out;
+            rank_gradient.width = std::max(rank_gradient.width, stride_of(rank, element()));
+        }
+    }
+    int64_t widest = width;
     for (const Layer& layer : layers) widest = std::max(widest, stride_of(layer.out, element()));
     for (Activation& gradient : between) gradient.width = widest;
     refresh();
@@ -111,7 +108,9 @@ int64_t Trainer::chunk_samples(int64_t threads) const {
 
 int64_t Trainer::bytes(int64_t samples) const {
     int64_t values = inputs.width + vectors.width + interacted.width + 3 * between[0].width;
+    values += first_gradient.width + rank_gradient.width;
     for (const Activation& output : outputs) values += output.width;
+    for (const Activation& product : products) values += product.width;
     int64_t total = values * element() * samples + samples * net.num_tables * net.dim * 4;
     for (const Memory& memory : packs) total += memory.bytes();
     for (const Memory& memory : gradients) total += memory.bytes();
@@ -124,8 +123,9 @@ void Trainer::reserve(int64_t samples, const Step& step, int64_t threads) {
         if (!activation.width) return;
         activation.matrix = {activation.memory.get((largest_batch * activation.width + 64) * element()), activation.width};
     };
-    prepare(inputs), prepare(vectors), prepare(interacted);
+    prepare(inputs), prepare(vectors), prepare(interacted), prepare(first_gradient), prepare(rank_gradient);
     for (Activation& output : outputs) prepare(output);
+    for (Activation& product : products) prepare(product);
     for (Activation& gradient : between) prepare(gradient);
     logits.get(largest_batch * 4), logit_gradients.get(largest_batch * 4);
     partial_losses.get((largest_batch / LOSS_BLOCK + 1) * 8);
@@ -146,13 +146,13 @@ Matrix Trainer::output_of(int64_t layer) const {
 
 Matrix Trainer::input_of(int64_t layer) const {
     if (layer == 0) return inputs.matrix;
-    return layer == net.bottom_layers ? interacted.matrix : output_of(layer - 1);
+    return layer == net.bottom_layers ? combined() : output_of(layer - 1);
 }
 
-// Where the gradient of a layer's output is between its making and its use. The gradient of the interaction's output
-// lies between those of the top and of the bottom.
+// Where the gradient of an MLP's output is between its making and its use. That of the interaction's output, which cross
+// layers change in place, lies between those of the top and of the bottom.
 Matrix Trainer::gradient_of(int64_t layer) const {
-    return between[(layer < net.bottom_layers ? layer + 2 : layer) % 3].matrix;
+    return between[(layer < net.bottom_layers ? layer : layer - 2 * net.cross_layers + 1) % 3].matrix;
 }
 
 Losses Trainer::run(const Batch& batch, const Step& step, int64_t threads, Error& error) {
@@ -223,17 +223,15 @@ void Trainer::forward(Team& team, int64_t number, const Batch& batch) {
     // A thread needs nothing of the others' samples, so there is no meeting until the losses are known.
     team.share(number, batch.size, BLOCK, [&](int64_t first, int64_t last) {
         variant.cast(batch.dense, net.inputs, inputs.matrix, first, last);
-        const int64_t count = int64_t(layers.size());
-        for (int64_t i = 0; i + 1 < count; i++) {
-            if (i == net.bottom_layers) {
-                variant.interact(net, tables.data(), batch, vectors.matrix, interacted.matrix, room(number), first, last);
-            }
+        const int64_t end = layers_of(net) - 1;
+        const auto forward = [&](int64_t i) {
             variant.forward(layers[size_t(i)], input_of(i), output_of(i), first, last);
-        }
-        if (count - 1 == net.bottom_layers) {
-            variant.interact(net, tables.data(), batch, vectors.matrix, interacted.matrix, room(number), first, last);
-        }
-        variant.logits(layers.back(), input_of(count - 1), static_cast<float*>(logits.get(0)), first, last);
+        };
+        for (int64_t i = 0; i < net.bottom_layers; i++) forward(i);
+        variant.interact(net, tables.data(), batch, vectors.matrix, combined(), room(number), first, last);
+        cross(first, last);
+        for (int64_t i = first_top(net); i < end; i++) forward(i);
+        variant.logits(layers.back(), input_of(end), static_cast<float*>(logits.get(0)), first, last);
     });
     team.meet();
 }
@@ -277,15 +275,16 @@ void Trainer::backward(Team& team, int64_t number, const Batch& batch, const Ste
         for (int64_t sample = 0; sample < batch.size; sample++) sum += g[sample];
         *end.bias_gradient = float(sum) + (add ? *end.bias_gradient : 0.0f);
     }
-    // The interaction's output, which a top MLP of one layer reads, has no ReLU.
-    const bool reads_interaction = last == net.bottom_layers;
+    // What a top MLP of one layer reads has no ReLU.
+    const bool reads_interaction = last == first_top(net);
     const Matrix dx = reads_interaction ? interaction_gradient() : gradient_of(last - 1);
     team.share(number, batch.size, BLOCK, [&](int64_t first, int64_t stop) {
         variant.logit_input_gradient(end, g, reads_interaction ? Matrix{nullptr, 0} : x, dx, first, stop);
     });
     team.meet();
     if (updates_at_once(step)) update_layer(team, number, last, step);
-    backward_mlp(team, number, batch, step, net.bottom_layers, last);
+    backward_mlp(team, number, batch, step, first_top(net), last);
+    for (int64_t i = net.cross_layers - 1; i >= 0; i--) backward_cross(team, number, batch, step, i);
     backward_rows(team, number, batch, step);
     backward_mlp(team, number, batch, step, 0, net.bottom_layers);
 }
@@ -297,7 +296,7 @@ void Trainer::backward_mlp(
         Layer& layer = layers[size_t(i)];
         const Matrix dy = gradient_of(i), x = input_of(i);
         if (i > 0) {
-            const bool reads_interaction = i == net.bottom_layers;
+            const bool reads_interaction = i == first_top(net);
             const Matrix mask = reads_interaction ? Matrix{nullptr, 0} : x;
             const Matrix dx = reads_interaction ? interaction_gradient() : gradient_of(i - 1);
             team.share(number, batch.size, BLOCK, [&](int64_t first, int64_t last) {
@@ -307,18 +306,25 @@ void Trainer::backward_mlp(
         if (descends_at_once(step)) {
             // All threads have read the weights. The layer before needs none of these, so there is no meeting at the end.
             team.meet();
-            team.share(number, layer.out, BLOCK, [&](int64_t first, int64_t last) {
-                variant.descend_weights(
-                    layer, dy, x, batch.size, step.dense.learning_rate, room(number), first, last);
-            });
+            gradient_of_weights(team, number, batch, step, layer, dy, x);
             continue;
         }
-        team.share(number, layer.out, BLOCK, [&](int64_t first, int64_t last) {
-            variant.weight_gradient(layer, dy, x, batch.size, has_gradients, room(number), first, last);
-        });
+        gradient_of_weights(team, number, batch, step, layer, dy, x);
         team.meet();
         if (updates_at_once(step)) update_layer(team, number, i, step);
     }
+}
+
+// Makes the gradient of a layer's weights, or subtracts it at once.
+void Trainer::gradient_of_weights(
+    Team& team, int64_t number, const Batch& batch, const Step& step, Layer& layer, Matrix dy, Matrix x) {
+    team.share(number, layer.out, BLOCK, [&](int64_t first, int64_t last) {
+        if (descends_at_once(step)) {
+            variant.descend_weights(layer, dy, x, batch.size, step.dense.learning_rate, room(number), first, last);
+        } else {
+            variant.weight_gradient(layer, dy, x, batch.size, has_gradients, room(number), first, last);
+        }
+    });
 }
 
 void Trainer::backward_rows(Team& team, int64_t number, const Batch& batch, const Step& step) {
@@ -341,120 +347,6 @@ void Trainer::backward_rows(Team& team, int64_t number, const Batch& batch, cons
         });
         team.meet();
     }
-}
-
-// What is not updated at once.
-void Trainer::update_all(Team& team, int64_t number, const Step& step) {
-    const bool by_rows = !descends(step);
-    if (by_rows) {
-        team.share(number, net.num_tables, 1, [&](int64_t first, int64_t last) {
-            for (int64_t table = first; table < last; table++) table_gradients.group(net, tables[size_t(table)], table);
-        });
-    }
-    if (step.largest_norm > 0) find_factor(team, number, step);
-    if (!updates_at_once(step)) {
-        for (int64_t i = 0; i < int64_t(layers.size()); i++) update_layer(team, number, i, step);
-    }
-    if (!by_rows) return;
-    team.share(number, net.num_tables, 1, [&](int64_t first, int64_t last) {
-        for (int64_t table = first; table < last; table++) {
-            table_gradients.apply(
-                variant, net, tables[size_t(table)], table, step.tables, factor, step.largest_value);
-        }
-    });
-}
-
-// The norm of all gradients together, as torch.nn.utils.clip_grad_norm_ takes it, in double.
-void Trainer::find_factor(Team& team, int64_t number, const Step& step) {
-    auto* squares = static_cast<double*>(partial_squares.get(0));
-    team.share(number, net.num_tables, 1, [&](int64_t first, int64_t last) {
-        for (int64_t table = first; table < last; table++) squares[table] = table_gradients.squares(variant, net, table);
-    });
-    auto* blocks = squares + net.num_tables;
-    for (const Layer& layer : layers) {
-        team.share(number, layer.out, BLOCK, [&](int64_t first, int64_t last) {
-            for (int64_t start = first; start < last; start += BLOCK) {
-                const int64_t end = std::min(start + BLOCK, last);
-                blocks[start / BLOCK] = sum_of_squares(layer.weight_gradient + start * layer.in, (end - start) * layer.in) +
-                                        sum_of_squares(layer.bias_gradient + start, end - start);
-            }
-        });
-        blocks += (layer.out + BLOCK - 1) / BLOCK;
-    }
-    team.meet();
-    if (number == 0) {
-        double sum = 0;
-        for (const double* part = squares; part < blocks; part++) sum += *part;
-        result.norm = std::sqrt(sum);
-        factor = float(std::min(1.0, double(step.largest_norm) / (result.norm + 1e-6)));
-    }
-    team.meet();
-}
-
-void Trainer::update_layer(Team& team, int64_t number, int64_t index, const Step& step) {
-    Layer& layer = layers[size_t(index)];
-    const auto limit = [&](float* values, int64_t count) {
-        if (factor != 1) {
-            for (int64_t i = 0; i < count; i++) values[i] *= factor;
-        }
-        if (step.largest_value > 0) {
-            for (int64_t i = 0; i < count; i++) {
-                values[i] = std::min(std::max(values[i], -step.largest_value), step.largest_value);
-            }
-        }
-    };
-    team.share(number, layer.out, BLOCK, [&](int64_t first, int64_t last) {
-        limit(layer.weight_gradient + first * layer.in, (last - first) * layer.in);
-        limit(layer.bias_gradient + first, last - first);
-    });
-    if (net.dense_rule == LAMB) {
-        update_lamb(team, number, layer, step.dense);
-    } else {
-        team.share(number, layer.out, BLOCK, [&](int64_t first, int64_t last) {
-            const auto part = [&](float* weights, float* gradient, float* const* state, int64_t start, int64_t count) {
-                float* const states[2] = {state[0] ? state[0] + start : nullptr, state[1] ? state[1] + start : nullptr};
-                variant.update(net.dense_rule, weights + start, gradient + start, states, count, step.dense);
-            };
-            part(layer.weight, layer.weight_gradient, layer.weight_state, first * layer.in, (last - first) * layer.in);
-            part(layer.bias, layer.bias_gradient, layer.bias_state, first, last - first);
-        });
-    }
-    if (index + 1 == int64_t(layers.size())) return;
-    team.share(number, layer.out, BLOCK, [&](int64_t first, int64_t last) { variant.pack(layer, first, last); });
-}
-
-// The weights and the biases of a layer are scaled each by the ratio of their own norm to that of Adam's direction.
-void Trainer::update_lamb(Team& team, int64_t number, Layer& layer, const Rates& rates) {
-    auto* squares = static_cast<double*>(partial_squares.get(0));
-    const int64_t blocks = (layer.out + BLOCK - 1) / BLOCK;
-    const auto parts = [&](const auto& work) {
-        team.share(number, layer.out, BLOCK, [&](int64_t first, int64_t last) {
-            for (int64_t start = first; start < last; start += BLOCK) {
-                const int64_t end = std::min(start + BLOCK, last);
-                work(start / BLOCK, 0, layer.weight, layer.weight_gradient, layer.weight_state, start * layer.in, (end - start) * layer.in);
-                work(start / BLOCK, 1, layer.bias, layer.bias_gradient, layer.bias_state, start, end - start);
-            }
-        });
-    };
-    parts([&](int64_t block, int64_t which, float* weights, float* gradient, float* const* state, int64_t start, int64_t count) {
-        lamb_direction(gradient + start, weights + start, state[0] + start, state[1] + start, count, rates);
-        squares[(2 * which) * blocks + block] = sum_of_squares(weights + start, count);
-        squares[(2 * which + 1) * blocks + block] = sum_of_squares(gradient + start, count);
-    });
-    team.meet();
-    float rate[2];
-    for (int64_t which = 0; which < 2; which++) {
-        double weight = 0, direction = 0;
-        for (int64_t block = 0; block < blocks; block++) {
-            weight += squares[(2 * which) * blocks + block], direction += squares[(2 * which + 1) * blocks + block];
-        }
-        const double ratio = weight > 0 && direction > 0 ? std::sqrt(weight / direction) : 1;
-        rate[which] = float(rates.learning_rate * ratio);
-    }
-    parts([&](int64_t, int64_t which, float* weights, float* gradient, float* const*, int64_t start, int64_t count) {
-        for (int64_t i = start; i < start + count; i++) weights[i] -= rate[which] * gradient[i];
-    });
-    team.meet();
 }
 
 }  // namespace dlrm::training

@@ -50,6 +50,12 @@ private:
     void backward(Team& team, int64_t number, const Batch& batch, const Step& step);
     void backward_mlp(
         Team& team, int64_t number, const Batch& batch, const Step& step, int64_t first_layer, int64_t last_layer);
+    void gradient_of_weights(
+        Team& team, int64_t number, const Batch& batch, const Step& step, Layer& layer, Matrix dy, Matrix x);
+    // cross.cpp
+    void cross(int64_t first, int64_t last);
+    void backward_cross(Team& team, int64_t number, const Batch& batch, const Step& step, int64_t index);
+    Crossing crossing(int64_t number) const;
     void backward_rows(Team& team, int64_t number, const Batch& batch, const Step& step);
     void update_all(Team& team, int64_t number, const Step& step);
     void update_layer(Team& team, int64_t number, int64_t layer, const Step& step);
@@ -73,15 +79,20 @@ private:
     Matrix input_of(int64_t layer) const;
     Matrix output_of(int64_t layer) const;
     Matrix gradient_of(int64_t layer) const;
-    Matrix interaction_gradient() const { return between[(net.bottom_layers + 2) % 3].matrix; }
+    Matrix interaction_gradient() const { return between[net.bottom_layers % 3].matrix; }
+    // Whether the vectors lie as their concatenation does.
+    bool combines_in_place() const { return !net.is_dot && net.dim % BLOCK == 0; }
+    Matrix combined() const { return combines_in_place() ? vectors.matrix : interacted.matrix; }
 
     const Variant& variant;
     Network net;
-    std::vector<Layer> layers;   // Bottom, then top.
+    std::vector<Layer> layers;   // Bottom, cross layers, top.
     std::vector<Table> tables;
     std::vector<Memory> packs, gradients;  // Of each layer.
     std::vector<Activation> outputs;       // Of each layer but the bottom's last (in `vectors`) and the last.
-    Activation inputs, vectors, interacted;
+    Activation inputs, vectors, interacted;  // The last one is missing where it is the same as the one before.
+    std::vector<Activation> products;      // Of each cross layer.
+    Activation first_gradient, rank_gradient;  // Of what all cross layers read, and of V's outputs.
     Activation between[3];       // Gradients of activations; a stage reads two and writes one.
     Memory logits, logit_gradients, partial_losses, partial_squares;
     Memory rooms;                // Of the interaction and of the weights' gradients, one for each thread.

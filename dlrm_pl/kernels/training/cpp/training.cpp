@@ -98,7 +98,7 @@ using namespace dlrm::training;
 
 #define DLRM_API extern "C" __attribute__((visibility("default")))
 
-DLRM_API int64_t dlrm_training_version() { return 2; }
+DLRM_API int64_t dlrm_training_version() { return 3; }
 
 // Name of the variant of a level for a precision, or null if this processor lacks it.
 DLRM_API const char* dlrm_training_isa(int64_t level, int64_t precision) {

@@ -1,8 +1,9 @@
 // What a training step consists of, as the parts of the native code share it.
 //
 // A step runs in stages over one batch of B samples, each shared among threads by ranges of samples, outputs or tables:
-//   indices checked -> dense features cast -> bottom MLP -> lookups and interaction -> top MLP -> loss ->
-//   top MLP backward -> interaction backward and rows of the tables -> bottom MLP backward -> weights.
+//   indices checked -> dense features cast -> bottom MLP -> lookups and interaction -> cross layers -> top MLP -> loss ->
+//   top MLP backward -> cross layers backward -> interaction backward and rows of the tables -> bottom MLP backward ->
+//   weights.
 // Every sum runs in an order that does not depend on the threads, so any number of them gives the same bits.
 //
 // Activations are matrices of T, float or bfloat16 by the precision of the variant: a row for each sample, padded with
@@ -18,7 +19,7 @@ namespace dlrm::training {
 constexpr int64_t BLOCK = 32;          // Widths of activations are padded to multiples of it.
 constexpr int64_t MAX_TABLES = 4096;
 constexpr int64_t MAX_WIDTH = 1 << 20;
-constexpr int64_t MAX_LAYERS = 64;     // Of both MLPs together.
+constexpr int64_t MAX_LAYERS = 64;     // Of each MLP, and of the cross network.
 
 constexpr int64_t round_up(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
 
@@ -36,12 +37,12 @@ struct Matrix {
     int64_t stride;
 };
 
-// A Linear followed by a ReLU. Also the last one of the top MLP, which has one output and no ReLU, and for which a
-// variant has stages of its own, in float.
+// A Linear of an MLP, followed by a ReLU. Also the last one of the top MLP, which has one output and no ReLU, and for
+// which a variant has stages of its own, in float. And the two of a cross layer: V without a bias, and W.
 struct Linear {
     int64_t in, out;
     float* weight;       // [out, in].
-    float* bias;         // [out].
+    float* bias;         // [out]. Null for V; while it is trained zeros, which are no weights.
     float* weight_state[2];  // Adagrad: sum. Adam and LAMB: exp_avg, exp_avg_sq. Null where there is none.
     float* bias_state[2];
 };
@@ -52,6 +53,7 @@ struct Layer : Linear {
     void* backward_pack;  // The same for `input_gradient`.
     float* weight_gradient;  // [out, in].
     float* bias_gradient;    // [out].
+    bool has_bias;
 };
 
 struct Table {
@@ -66,6 +68,7 @@ struct Network {
     int64_t inputs;         // Dense features N.
     int64_t dim;            // D.
     int64_t bottom_layers;
+    int64_t cross_layers;   // After a concatenation; 0 for none. Each has two Linears, between those of the MLPs: V and W.
     int64_t top_layers;     // The last one included.
     int64_t num_tables;     // T.
     int64_t is_dot;         // 1: all pairwise products, 0: concatenation.
@@ -74,7 +77,7 @@ struct Network {
     float largest_logit;    // Logits are clamped to it; 0 is off.
     int32_t loss;           // LossKind.
     float class_weights[2]; // Of a non-click and of a click, for WBCE.
-    int32_t dense_rule;     // Rule of the MLPs: any but ROWWISE_ADAGRAD.
+    int32_t dense_rule;     // Rule of MLPs and cross layers: any but ROWWISE_ADAGRAD.
     int32_t table_rule;     // Rule of the tables: SGD, ADAGRAD or ROWWISE_ADAGRAD.
 };
 
@@ -84,6 +87,10 @@ inline int64_t interaction_width(const Network& net) {
     if (!net.is_dot) return vectors * net.dim;
     return net.dim + vectors * (vectors - 1) / 2 + (net.diagonal ? vectors : 0);
 }
+
+// Places among the layers: bottom MLP, cross layers, top MLP.
+inline int64_t first_top(const Network& net) { return net.bottom_layers + 2 * net.cross_layers; }
+inline int64_t layers_of(const Network& net) { return first_top(net) + net.top_layers; }
 
 // Floats that a thread needs to combine the vectors of a sample: see Room in combine.h.
 inline int64_t interaction_room(const Network& net) {
@@ -144,6 +151,13 @@ struct Error {
     }
 };
 
+// What a cross layer computes of each sample: next = x0 * (W (V x) + bias) + x. All are matrices of the same width.
+struct Crossing {
+    Matrix x0, x;
+    Matrix product;  // W (V x) + bias, and in the backward pass its gradient.
+    Matrix next;
+};
+
 using WeightDescent = void (*)(
     const Layer&, Matrix dy, Matrix x, int64_t samples, float rate, float* room, int64_t first, int64_t last);
 
@@ -181,9 +195,21 @@ struct Variant {
     void (*logit_weight_gradient)(
         const Layer&, const float* g, Matrix x, int64_t samples, bool add, int64_t first, int64_t last);
 
+    // --- cross.h ---
+    // h[b] = V x[b], padded.
+    void (*project)(const Layer& v, Matrix x, Matrix h, int64_t first, int64_t last);
+    // product[b] and next[b] of the crossing from h[b], padded.
+    void (*cross)(const Layer& w, Matrix h, const Crossing&, int64_t first, int64_t last);
+    // From dnext[b]: product[b] = dnext[b] * x0[b], and dx0[b] (+)= dnext[b] * product[b] as it was before.
+    void (*cross_gradient)(const Crossing&, int64_t width, Matrix dnext, Matrix dx0, bool add, int64_t first, int64_t last);
+    // dx[b] = dnext[b] + V^T dh[b], padded, and + dx0[b] if dx0.data is not null. `dx` may be `dnext`.
+    void (*project_gradient)(
+        const Layer& v, Matrix dh, Matrix dnext, Matrix dx0, Matrix dx, int64_t first, int64_t last);
+
     // --- interaction.h ---
     // vectors[b] holds F = T + 1 vectors of T, round_up(dim, BLOCK) apart, of which the first is the bottom MLP's
-    // output and is there already. Reads the others from the tables, and writes out[b], the top MLP's input, padded.
+    // output and is there already. Reads the others from the tables, and writes out[b], their combination, padded. For
+    // a concatenation `out` may be `vectors`, if dim is a multiple of BLOCK.
     // `room` is the calling thread's own, of interaction_room(network) floats.
     void (*interact)(
         const Network&, const Table*, const Batch&, Matrix vectors, Matrix out, float* room, int64_t first, int64_t last);

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
@@ -15,6 +15,7 @@ from dlrm_pl.errors import DLRMError, LookupIndexError, ShapeError
 from dlrm_pl.kernels.training.native import NativeStep
 from dlrm_pl.kernels.training.steps import StepFailure, StepOptions
 from dlrm_pl.kernels.training.weights import TrainedLayer, TrainedTable
+from dlrm_pl.model.cross_net import CrossNet
 from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.model.training.engine.hooks import BATCH_HOOKS, is_of_the_user, overridden
 from dlrm_pl.model.training.engine.live_parameters import LiveParameters
@@ -51,8 +52,9 @@ class NativeEngine:
         self._loss, self._loss_weights = loss, loss_weights
         self._largest_loss = largest_loss(loss, loss_weights)
         self._counts_steps = rules.dense in ("adam", "lamb")  # Their numbers are others in each step.
+        parts = [name for name in ("bottom_mlp", "cross_net", "top_mlp") if getattr(model, name) is not None]
         self._tables_now = LiveParameters(model, "embedding_bags")
-        self._dense_now = LiveParameters(model, "bottom_mlp", "top_mlp")
+        self._dense_now = LiveParameters(model, *parts)
         # Hooks of the user's run around each batch, and may change weights.
         self._users_hooks = any(
             is_of_the_user(type(callback)) and overridden(callback, BATCH_HOOKS)
@@ -217,6 +219,7 @@ class NativeEngine:
             self._tables(),
             self._layers(model.bottom_mlp),
             self._layers(model.top_mlp),
+            cross=self._cross_layers(),
             precision=self._precision,
             is_dot=architecture.interaction == "dot",
             self_interaction=architecture.self_interaction,
@@ -237,11 +240,21 @@ class NativeEngine:
         ]
 
     def _layers(self, mlp: nn.Module) -> list[TrainedLayer]:
-        return [
-            TrainedLayer(layer.weight.detach(), layer.bias.detach(), self._state(layer.weight), self._state(layer.bias))
-            for layer in mlp.children()
-            if isinstance(layer, nn.Linear)
-        ]
+        return [self._layer(layer) for layer in mlp.children() if isinstance(layer, nn.Linear)]
+
+    def _cross_layers(self) -> list[tuple[TrainedLayer, TrainedLayer]]:
+        if (net := self._model.cross_net) is None:
+            return []
+        return [(self._layer(layer.v), self._layer(layer.w)) for layer in cast(CrossNet, net).layers]
+
+    def _layer(self, layer: nn.Linear) -> TrainedLayer:
+        bias = layer.bias
+        return TrainedLayer(
+            layer.weight.detach(),
+            None if bias is None else bias.detach(),
+            self._state(layer.weight),
+            () if bias is None else self._state(bias),
+        )
 
     def _state(self, parameter: Tensor) -> tuple[Tensor, ...]:
         return state_of(self.optimizer, parameter, self._rules.dense)

@@ -12,6 +12,7 @@ from pytorch_lightning.strategies import SingleDeviceStrategy
 from torch import nn
 
 from dlrm_pl.kernels.training import selection
+from dlrm_pl.model.cross_net import CrossLayer, CrossNet
 from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.model.embeddings import EmbeddingBags
 from dlrm_pl.model.training.engine.hooks import is_of_the_user, overridden
@@ -94,8 +95,8 @@ def _of_model(model: nn.Module) -> Iterator[str]:
     if type(model) is not DLRM:
         yield f"the model is of the class {type(model).__name__}, not DLRM"
         return
-    if model.cross_net is not None:
-        yield "the cross network of interaction='dcn' is trained by torch alone"
+    if model.cross_net is not None and not _is_plain(model.cross_net):
+        yield "cross_net is not a row of CrossLayer with plain Linears"
     parts: list[tuple[str, nn.Module, Any]] = [("bottom_mlp", model.bottom_mlp, None), ("top_mlp", model.top_mlp, 1)]
     for name, mlp, left_out in parts:
         kinds = [type(layer) for layer in mlp.children()]
@@ -114,6 +115,17 @@ def _of_model(model: nn.Module) -> Iterator[str]:
             yield f"{name or 'the model'} has hooks"
     for name, parameter in model.named_parameters():
         yield from _of_parameter(name, parameter)
+
+
+def _is_plain(net: nn.Module) -> bool:
+    """Whether a cross network consists of what native code computes."""
+    return type(net) is CrossNet and all(
+        type(layer) is CrossLayer
+        and type(layer.v) is type(layer.w) is nn.Linear
+        and layer.v.bias is None
+        and layer.w.bias is not None
+        for layer in net.children()
+    )
 
 
 def _of_parameter(name: str, parameter: nn.Parameter) -> Iterator[str]:

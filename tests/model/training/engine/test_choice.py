@@ -19,6 +19,9 @@ from tests.support.training import SMALL, loader, make_batches, make_module, mak
 pytestmark = pytest.mark.filterwarnings("ignore:You defined a `validation_step` but have no `val_dataloader`")
 
 
+DCN: dict[str, Any] = {"interaction": "dcn", "cross_layers": 2, "cross_rank": 5}
+
+
 def engine_line(module: DLRMModule, caplog: pytest.LogCaptureFixture, **options: Any) -> str:
     with caplog.at_level(logging.INFO, "dlrm_pl"):
         make_trainer(max_steps=1, **options).fit(module, loader(make_batches(2)))
@@ -72,10 +75,19 @@ def with_hook() -> DLRMModule:
     return module
 
 
+def with_biased_v() -> DLRMModule:
+    module = make_module(**DCN)
+    module.model.cross_net.layers[1].v = nn.Linear(16, 5)  # type: ignore[union-attr]
+    return module
+
+
 @needs_native
+@pytest.mark.parametrize("options", [{}, DCN], ids=["dot", "dcn"])
 @pytest.mark.parametrize(("precision", "name"), [("32-true", "fp32"), ("bf16-mixed", "bf16")])
-def test_auto_takes_native_code_and_says_so(precision: str, name: str, caplog: pytest.LogCaptureFixture) -> None:
-    module = make_module()
+def test_auto_takes_native_code_and_says_so(
+    precision: str, name: str, options: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    module = make_module(**options)
     assert module.engine_name is None
     assert engine_line(module, caplog, precision=precision).startswith(f"training engine: native ({name}, ")
     assert module.engine_name == "native"
@@ -92,6 +104,7 @@ def test_auto_takes_native_code_and_says_so(precision: str, name: str, caplog: p
         (with_tanh, {}, "bottom_mlp is not a row of Linear and ReLU"),
         (lambda: make_module(weighted_pooling="learned"), {}, "weighted_pooling='learned' is trained by torch alone"),
         (with_hook, {}, "top_mlp has hooks"),
+        (with_biased_v, {}, "cross_net is not a row of CrossLayer with plain Linears"),
         (make_module, {"callbacks": [ReadsGradients()]}, "the callback ReadsGradients uses on_after_backward"),
         (make_module, {"detect_anomaly": True}, "detect_anomaly"),
         (lambda: make_module().double(), {"precision": "64-true"}, "not 64-true"),

@@ -23,6 +23,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint"),
 ]
 
+DCN: dict[str, Any] = {"interaction": "dcn", "cross_layers": 2, "cross_rank": 5}
 MODULES: list[dict[str, Any]] = [
     {},
     {"optimizer": "adagrad"},
@@ -30,6 +31,10 @@ MODULES: list[dict[str, Any]] = [
     {"dense_optimizer": "lamb", "dense_learning_rate": 0.01},
     {"interaction": "cat", "loss": "wbce", "loss_weights": [1.0, 3.0]},
     {"self_interaction": True, "loss": "mse", "loss_threshold": 0.05},
+    DCN,
+    DCN | {"optimizer": "adagrad", "learning_rate": 0.02, "epsilon": 1e-8},
+    DCN | {"optimizer": "rwsadagrad", "dense_optimizer": "adam", "dense_learning_rate": 0.01},
+    DCN | {"dense_optimizer": "lamb", "dense_learning_rate": 0.01},
     {"lr_num_warmup_steps": 5, "lr_decay_start_step": 6, "lr_num_decay_steps": 6},
 ]
 TRAINERS: list[dict[str, Any]] = [
@@ -50,31 +55,34 @@ def test_model_is_trained_as_torch_does(module: dict[str, Any]) -> None:
     assert_close(native, expected)
 
 
+@pytest.mark.parametrize("module", [{}, DCN], ids=["dot", "dcn"])
 @pytest.mark.parametrize("options", TRAINERS, ids=str)
-def test_accumulation_and_clipping_are_those_of_torch(options: dict[str, Any]) -> None:
-    native, seen = trained("native", max_epochs=2, **options)
-    expected, by_torch = trained("torch", max_epochs=2, **options)
+def test_accumulation_and_clipping_are_those_of_torch(options: dict[str, Any], module: dict[str, Any]) -> None:
+    native, seen = trained("native", module=module, max_epochs=2, **options)
+    expected, by_torch = trained("torch", module=module, max_epochs=2, **options)
     assert seen.losses == pytest.approx(by_torch.losses, rel=1e-4)
     assert seen.steps == by_torch.steps
     assert_close(native, expected)
 
 
 @pytest.mark.parametrize("first", ["native", "torch"])
-@pytest.mark.parametrize("optimizer", ["sgd", "adagrad", "rwsadagrad"])
-def test_checkpoint_of_one_engine_is_continued_by_the_other(first: str, optimizer: str, tmp_path: Any) -> None:
+@pytest.mark.parametrize(
+    "options", [{}, {"optimizer": "adagrad"}, {"optimizer": "rwsadagrad"}, DCN | {"optimizer": "adagrad"}], ids=str
+)
+def test_checkpoint_of_one_engine_is_continued_by_the_other(first: str, options: dict[str, Any], tmp_path: Any) -> None:
     second, batches = {"native": "torch", "torch": "native"}[first], make_batches(12)
-    half = make_module(engine=first, optimizer=optimizer)
+    half = make_module(engine=first, **options)
     trainer = make_trainer(max_steps=6, max_epochs=2)
     trainer.fit(half, loader(batches))
     trainer.save_checkpoint(tmp_path / "half.ckpt")
-    module = make_module(1, engine=second, optimizer=optimizer)
+    module = make_module(1, engine=second, **options)
     module.allow_other_settings = True
     make_trainer(max_steps=12, max_epochs=2).fit(
         module, loader(batches), ckpt_path=tmp_path / "half.ckpt", weights_only=True
     )
-    expected, _ = trained("torch", module={"optimizer": optimizer}, batches=batches[:6] + batches[:6])
+    expected, _ = trained("torch", module=options, batches=batches[:6] + batches[:6])
     assert module.trainer.global_step == 12
-    if optimizer != "sgd":
+    if options:
         assert {float(state["step"]) for state in module.trainer.optimizers[0].state.values()} == {12.0}
     assert_close(module, expected)
 
@@ -88,6 +96,16 @@ class Doubles(pl.Callback):
                 parameter.data.mul_(2)
 
 
+class DoublesCrossLayers(pl.Callback):
+    """The same of the cross network."""
+
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        if batch_idx == 3:
+            with torch.no_grad():
+                for parameter in pl_module.model.cross_net.parameters():
+                    parameter.mul_(2)
+
+
 class Replaces(pl.Callback):
     """Gives a module another tensor for a table."""
 
@@ -97,10 +115,12 @@ class Replaces(pl.Callback):
             table.data = table.data * 2
 
 
-@pytest.mark.parametrize("callback", [Doubles, Replaces])
-def test_weights_that_a_callback_changes_are_noticed(callback: type[pl.Callback]) -> None:
-    native, _ = trained("native", callbacks=[callback()])
-    expected, _ = trained("torch", callbacks=[callback()])
+@pytest.mark.parametrize(
+    ("callback", "module"), [(Doubles, {}), (Replaces, {}), (Doubles, DCN), (DoublesCrossLayers, DCN)]
+)
+def test_weights_that_a_callback_changes_are_noticed(callback: type[pl.Callback], module: dict[str, Any]) -> None:
+    native, _ = trained("native", module=module, callbacks=[callback()])
+    expected, _ = trained("torch", module=module, callbacks=[callback()])
     assert_close(native, expected)
 
 

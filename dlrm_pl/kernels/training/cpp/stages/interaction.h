@@ -148,8 +148,10 @@ void interact_samples(
             multiply_pairs(room, count, fetch);
             std::memcpy(to, stored, size_t(dim) * sizeof(T));
             to = put_pairs(room, count, net.diagonal, to + dim, end, fetch);
-        } else {
+        } else if (to != stored) {
             for (int64_t i = 0; i < count; i++, to += dim) std::memcpy(to, stored + i * padded, size_t(dim) * sizeof(T));
+        } else {
+            continue;
         }
         std::fill(to, end, T());
     }
@@ -161,7 +163,7 @@ void interact(
     int64_t last) {
 #if defined(DLRM_TILES)
     // What is not read soon need not be fetched to be written.
-    if (in_tiles<T> && (last - first) * vectors.stride * int64_t(sizeof(T)) > STREAMED_BYTES) {
+    if (in_tiles<T> && net.is_dot && (last - first) * vectors.stride * int64_t(sizeof(T)) > STREAMED_BYTES) {
         interact_samples<in_tiles<T>, T>(net, tables, batch, vectors, out, room, first, last);
         _mm_sfence();
         return;

@@ -457,7 +457,7 @@ inline void descend_in_tiles(
     const Layer& layer, Matrix dy, Matrix x, int64_t samples, float rate, float* room, int64_t first, int64_t last) {
     clear_gradient(layer, first, last, false);
     add_chunks<true>(layer, dy, x, samples, false, rate, room, first, last);
-    update(SGD, layer.bias + first, layer.bias_gradient + first, nullptr, last - first, Rates{rate});
+    if (layer.has_bias) update(SGD, layer.bias + first, layer.bias_gradient + first, nullptr, last - first, Rates{rate});
 }
 
 template <>

@@ -1,0 +1,56 @@
+// The cross layers of a step.
+#include <algorithm>
+
+#include "step.h"
+
+namespace dlrm::training {
+
+namespace {
+
+// Bytes of the values of samples that pass through a cross layer together, so that they stay in the L2 cache.
+constexpr int64_t CROSSED_BYTES = 768 << 10;
+
+}  // namespace
+
+Crossing Trainer::crossing(int64_t number) const {
+    const int64_t v = net.bottom_layers + 2 * number;
+    return {combined(), input_of(v), products[size_t(number)].matrix, output_of(v + 1)};
+}
+
+void Trainer::cross(int64_t first, int64_t last) {
+    for (int64_t i = 0; i < net.cross_layers; i++) {
+        const int64_t v = net.bottom_layers + 2 * i;
+        variant.project(layers[size_t(v)], input_of(v), output_of(v), first, last);
+        variant.cross(layers[size_t(v + 1)], output_of(v), crossing(i), first, last);
+    }
+}
+
+// Turns the gradient of a layer's output, which lies where that of the interaction will, into the one of its input.
+void Trainer::backward_cross(Team& team, int64_t number, const Batch& batch, const Step& step, int64_t index) {
+    const int64_t place = net.bottom_layers + 2 * index;
+    Layer &v = layers[size_t(place)], &w = layers[size_t(place + 1)];
+    const Crossing of = crossing(index);
+    const Matrix gradient = interaction_gradient(), dx0 = first_gradient.matrix, dh = rank_gradient.matrix;
+    const Matrix none{nullptr, 0}, dy = of.product;
+    // The other threads may still use what is written next, for the weights of the layer after this one.
+    team.meet();
+    team.share(number, batch.size, BLOCK, [&](int64_t first, int64_t last) {
+        const int64_t most = std::max<int64_t>(BLOCK, CROSSED_BYTES / (gradient.stride * element()) / BLOCK * BLOCK);
+        for (int64_t start = first; start < last; start += most) {
+            const int64_t end = std::min(start + most, last);
+            variant.cross_gradient(of, w.out, gradient, dx0, index + 1 < net.cross_layers, start, end);
+            variant.input_gradient(w, dy, none, dh, start, end);
+            variant.project_gradient(v, dh, gradient, index == 0 ? dx0 : none, gradient, start, end);
+        }
+    });
+    team.meet();
+    gradient_of_weights(team, number, batch, step, w, dy, output_of(place));
+    gradient_of_weights(team, number, batch, step, v, dh, of.x);
+    if (updates_at_once(step) && !descends_at_once(step)) {
+        team.meet();
+        update_layer(team, number, place + 1, step);
+        update_layer(team, number, place, step);
+    }
+}
+
+}  // namespace dlrm::training
