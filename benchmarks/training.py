@@ -5,9 +5,11 @@ already. ``fit`` and upstream's script: processes that read the same ``.bin`` fi
 bar on a terminal, CSVLogger and ModelCheckpoint. Each trains two epochs, of which the second is timed.
 
 Shapes: ``mlperf`` has networks 13-512-256-128 and 479-1024-1024-512-256-1 and 26 tables of dimension 128, with random
-rows; ``quickstart`` is the model and the dataset of the quick start. Upstream is facebookresearch/dlrm.
+rows; ``quickstart`` is the model and the dataset of the quick start. Upstream is facebookresearch/dlrm. ``v2`` is
+MLPerf's DLRM-DCNv2 beside TorchRec's own model of it, bare steps only: see ``training_v2.py``.
 
     python benchmarks/training.py --reference ../dlrm
+    python benchmarks/training.py --shape v2
     python benchmarks/training.py --shapes quickstart --batch-sizes 128 --threads 1 --fit-rows 750000
     DLRM_PL_ISA=avx512_vnni python benchmarks/training.py --shapes mlperf   # without AMX
 
@@ -293,11 +295,13 @@ def arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--reference", type=Path, help="checkout of upstream (facebookresearch/dlrm) to compare with")
-    parser.add_argument("--shapes", nargs="+", choices=["quickstart", "mlperf"], default=["quickstart", "mlperf"])
-    parser.add_argument("--batch-sizes", type=int, nargs="+", help="default: 128 and 2048; 2048 and 16384 for mlperf")
+    parser.add_argument("--shapes", nargs="+", choices=["quickstart", "mlperf", "v2"], default=["quickstart", "mlperf"])
+    parser.add_argument(
+        "--batch-sizes", type=int, nargs="+", help="default: 128 and 2048; 2048 and 16384 for mlperf; 2048 for v2"
+    )
     parser.add_argument("--threads", type=int, nargs="+", help="numbers of threads; default: one, then all")
     parser.add_argument("--optimizer", choices=OPTIMIZERS, default="sgd")
-    parser.add_argument("--rows", type=int, default=200_000, help="rows of each of mlperf's tables")
+    parser.add_argument("--rows", type=int, default=200_000, help="rows of each of mlperf's tables, most of v2's")
     parser.add_argument("--rounds", type=int, default=7, help="blocks of each contender's steps")
     parser.add_argument("--fit-rows", type=int, default=200_000, help="training rows of an epoch of fit; 0: no fit")
     parser.add_argument("--fit-repeats", type=int, default=3, help="runs of fit and of upstream's script")
@@ -322,6 +326,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         folder = Path(name)
         for shape_name in options.shapes:
+            if shape_name == "v2":
+                # Bare steps of a second each: a few rounds take minutes.
+                from training_v2 import measure_v2
+
+                result["v2"] = measure_v2(options.batch_sizes or [2048], counts, options.rows, options.rounds)
+                continue
             sizes = options.batch_sizes or ([128, 2048] if shape_name == "quickstart" else [2048, 16384])
             if shape_name == "quickstart":
                 shape = quickstart(options.quickstart_data, folder)
