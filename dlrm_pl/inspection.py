@@ -13,6 +13,7 @@ from dlrm_pl.errors import CheckpointError, ConfigurationError
 from dlrm_pl.model.checkpoints.sharded.names import is_sharded
 
 _LONGEST_TEXT = 100
+_LISTED = 10
 
 
 # A label and what stands behind it; or a line of a table.
@@ -192,12 +193,14 @@ def _origin(checkpoint: dict[str, Any]) -> list[_Line]:
         return []
     lines: list[_Line] = [("imported", f"from {_text(origin['file'])} of upstream ({_text(origin['format'])} format)")]
     stated = {name: value for name, value in origin["metadata"].items() if isinstance(value, int | float | str)}
-    if origin["format"] == "legacy":
+    if origin["format"] in ("legacy", "snapshot"):
         lines.append(("not checked", "when it was imported: that format has no checksums"))
     if stated:
         lines.append(("states", ", ".join(f"{_text(name)} {_text(value)}" for name, value in stated.items())))
     if origin["left_out"]:
-        lines.append(("left out", ", ".join(map(_text, origin["left_out"]))))
+        shown, more = origin["left_out"][:_LISTED], len(origin["left_out"]) - _LISTED
+        listed = ", ".join(map(_text, shown)) + (f" and {more:,} more" if more > 0 else "")
+        lines.append(("left out", listed))
     if origin["nonfinite_rows"]:
         rows = ", ".join(f"{count:,} of {_text(name)}" for name, count in origin["nonfinite_rows"].items())
         lines.append(("not finite", f"rows with NaN or infinity: {rows}"))

@@ -115,6 +115,8 @@ def _refusal(name: str) -> str:
     advice = ""
     if "qtensor" in name or name.startswith(("torch.Q", "torch.quantization.", "torch.ao.")):
         advice = " It belongs to a quantized model; give the float checkpoint."
+    elif name.startswith(("torch.distributed.", "torchrec.")):
+        advice = " It is a part of a model on several processes; save that by torch.distributed.checkpoint."
     elif name.startswith(("torch.nn.", "__main__.", "dlrm_")):
         advice = " It is the class of a whole module; save the state_dict() of that module instead."
     return f"holds {printable}, which is not allowed in a checkpoint; none of its code was run.{advice}"

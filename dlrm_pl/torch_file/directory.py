@@ -9,6 +9,7 @@ from typing import Any, Literal, Self
 
 from dlrm_pl.errors import CheckpointError
 from dlrm_pl.torch_file.allow_list import NumpyArray
+from dlrm_pl.torch_file.file_range import FileRange
 from dlrm_pl.torch_file.legacy_format import read_legacy
 from dlrm_pl.torch_file.plain import check_plain, replace_leaves
 from dlrm_pl.torch_file.stored import OpenFile, StoredTensor
@@ -41,21 +42,30 @@ class TorchFile:
             CheckpointError: the file is missing, cut short, corrupt or not one of torch, or holds something that is not
                 allowed.
         """
-        if not path.is_file():
-            raise CheckpointError(f"{path}: {'is a folder' if path.is_dir() else 'does not exist'}.")
-        try:
-            file = OpenFile(path)
-        except PermissionError as error:
-            raise CheckpointError(f"{path}: permission denied. Change the file's permissions.") from error
+        file = open_file(path)
         start = os.pread(file.descriptor, 265, 0)
         try:
             kind = _format(start)
-            contents = read_zip(file) if kind == "zip" else read_legacy(file)
+            contents = read_zip(FileRange.whole(file)) if kind == "zip" else read_legacy(file)
             check_plain(contents, (StoredTensor, NumpyArray))
             contents = replace_leaves(contents, NumpyArray, NumpyArray.filled)
         except CheckpointError as error:
             raise CheckpointError(f"{path}: {str(error).rstrip('.')}.") from error
         return cls(path, kind, contents)
+
+
+def open_file(path: Path) -> OpenFile:
+    """Open a file of a checkpoint.
+
+    Raises:
+        CheckpointError: the file is missing, or may not be read.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{path}: {'is a folder' if path.is_dir() else 'does not exist'}.")
+    try:
+        return OpenFile(path)
+    except PermissionError as error:
+        raise CheckpointError(f"{path}: permission denied. Change the file's permissions.") from error
 
 
 def _format(start: bytes) -> Literal["zip", "legacy"]:

@@ -41,6 +41,9 @@ class Function:
 class Buildable:
     """An object of this package whose state a pickle may set once."""
 
+    is_key = False
+    """Whether a dict may have it as a key; it then has the hash of an object, which is that of no other."""
+
     def build(self, state: Any) -> None:
         """Check and take the state.
 
@@ -252,6 +255,8 @@ def checked_key(key: Any) -> Any:
     Raises:
         CheckpointError: the key is of another kind.
     """
+    if isinstance(key, Buildable) and key.is_key:
+        return key
     if type(key) is tuple and len(key) > _MAX_KEY_PARTS:  # A tuple's hash is computed again each time.
         raise CheckpointError(f"the pickle has a tuple of {len(key):,} parts in a key, which no checkpoint needs")
     numbers = 0

@@ -11,7 +11,6 @@ Source: PKWARE's APPNOTE.TXT 6.3.10, sections 4.3.7 to 4.3.16 and 4.5.3.
 
 from __future__ import annotations
 
-import os
 import struct
 import zlib
 from dataclasses import dataclass
@@ -20,9 +19,10 @@ from typing import Any
 from dlrm_pl.errors import CheckpointError
 from dlrm_pl.torch_file.allow_list import make_find_global
 from dlrm_pl.torch_file.byte_window import ByteWindow
+from dlrm_pl.torch_file.file_range import FileRange
 from dlrm_pl.torch_file.legacy_format import storage_of
 from dlrm_pl.torch_file.pickle_machine import MAX_PICKLE_BYTES, load_pickle
-from dlrm_pl.torch_file.stored import OpenFile, Storage
+from dlrm_pl.torch_file.stored import Storage
 
 _END = struct.Struct("<4s4H2IH")
 _END64_LOCATOR = struct.Struct("<4sIQI")
@@ -45,30 +45,30 @@ class _Entry:
     crc32: int
 
 
-def read_zip(file: OpenFile) -> Any:
-    """Read the pickled object of a file, with ``StoredTensor`` in the place of tensors.
+def read_zip(part: FileRange) -> Any:
+    """Read the pickled object of a file, or of a part of one, with ``StoredTensor`` in the place of tensors.
 
     Raises:
         CheckpointError: the file has another format, version or byte order, is cut short or corrupt, or holds something
             that is not allowed.
     """
-    entries = _entries(file)
+    entries = _entries(part)
     names = [name for name in entries if name.endswith("/data.pkl") and name.count("/") == 1]
     if any(name.endswith("/constants.pkl") for name in entries):
         raise CheckpointError("is a TorchScript program, not a checkpoint; give a state_dict")
     if len(names) != 1:
         raise CheckpointError("is a zip archive without a checkpoint in it (NAME/data.pkl)")
     root = names[0].removesuffix("data.pkl")
-    order = _small(file, entries, f"{root}byteorder", b"little")  # Left out before torch 2.1.
+    order = _small(part, entries, f"{root}byteorder", b"little")  # Left out before torch 2.1.
     if order != b"little":
         raise CheckpointError(f"written with byte order {order[:20]!r}; only little-endian files can be read")
-    version = _small(file, entries, f"{root}version", b"3").strip()
+    version = _small(part, entries, f"{root}version", b"3").strip()
     if not version.isdigit() or len(version) > 9 or not 1 <= int(version) <= _MAX_VERSION:
         raise CheckpointError(
             f"has version {version[:20]!r} of torch's format; versions up to {_MAX_VERSION} can be read"
         )
     storages: dict[str, Storage] = {}
-    contents = _unpickle(file, entries[names[0]], storages)
+    contents = _unpickle(part, entries[names[0]], storages)
     for key, storage in storages.items():
         entry = entries.get(f"{root}data/{key}")
         if entry is None:
@@ -77,38 +77,39 @@ def read_zip(file: OpenFile) -> Any:
             raise CheckpointError(
                 f"corrupt: the data {key[:40]!r} has {entry.size:,} bytes, but its tensors expect {storage.nbytes:,}"
             )
-        storage.offset, storage.crc32 = entry.offset, entry.crc32 or None
+        storage.offset, storage.crc32 = part.start + entry.offset, entry.crc32 or None
     return contents
 
 
-def _unpickle(file: OpenFile, entry: _Entry, storages: dict[str, Storage]) -> Any:
+def _unpickle(part: FileRange, entry: _Entry, storages: dict[str, Storage]) -> Any:
     if entry.size > MAX_PICKLE_BYTES:
         raise CheckpointError(
             f"its pickled object is larger than {MAX_PICKLE_BYTES:,} bytes, more than a checkpoint needs"
         )
-    content = os.pread(file.descriptor, entry.size, entry.offset)
+    content = part.read(entry.size, entry.offset)
     if entry.crc32 and zlib.crc32(content) != entry.crc32:
         raise CheckpointError("corrupt: checksum mismatch in its pickled object")
-    end = entry.offset + entry.size
-    window = ByteWindow(file.descriptor, entry.offset, end, limit=MAX_PICKLE_BYTES, what="its pickled object")
-    return load_pickle(window, make_find_global(file), lambda saved: storage_of(saved, storages))
+    start = part.start + entry.offset
+    end = start + entry.size
+    window = ByteWindow(part.file.descriptor, start, end, limit=MAX_PICKLE_BYTES, what="its pickled object")
+    return load_pickle(window, make_find_global(part.file), lambda saved: storage_of(saved, storages))
 
 
-def _small(file: OpenFile, entries: dict[str, _Entry], name: str, default: bytes) -> bytes:
+def _small(part: FileRange, entries: dict[str, _Entry], name: str, default: bytes) -> bytes:
     """Read an entry of a few bytes."""
     if name not in entries:
         return default
     entry = entries[name]
-    content = os.pread(file.descriptor, min(entry.size, 64), entry.offset)
+    content = part.read(min(entry.size, 64), entry.offset)
     if entry.crc32 and entry.size == len(content) and zlib.crc32(content) != entry.crc32:
         raise CheckpointError(f"corrupt: checksum mismatch in the entry {name!r}")
     return content
 
 
-def _entries(file: OpenFile) -> dict[str, _Entry]:
+def _entries(part: FileRange) -> dict[str, _Entry]:
     """Read all entries by name, and check that each lies within the file."""
-    start, size, count = _directory(file)
-    content = os.pread(file.descriptor, size, start)
+    start, size, count = _directory(part)
+    content = part.read(size, start)
     entries: dict[str, _Entry] = {}
     position = 0
     for _ in range(count):
@@ -128,7 +129,7 @@ def _entries(file: OpenFile) -> dict[str, _Entry]:
             raise CheckpointError(f"its entry {name[:60]!r} is compressed or encrypted, which torch never does")
         if name in entries:
             raise CheckpointError(f"corrupt: two entries named {name[:60]!r}")
-        entries[name] = _Entry(_data_offset(file, name, offset, unpacked, start), unpacked, crc32)
+        entries[name] = _Entry(_data_offset(part, name, offset, unpacked, start), unpacked, crc32)
     _check_apart(entries)
     return entries
 
@@ -142,9 +143,9 @@ def _check_apart(entries: dict[str, _Entry]) -> None:
         end = max(end, entry.offset + entry.size)
 
 
-def _data_offset(file: OpenFile, name: str, header: int, size: int, limit: int) -> int:
+def _data_offset(part: FileRange, name: str, header: int, size: int, limit: int) -> int:
     """Return the offset of an entry's data, which follows from the entry's own header."""
-    content = os.pread(file.descriptor, _LOCAL.size, header) if header <= file.size else b""
+    content = part.read(_LOCAL.size, header) if header <= part.size else b""
     if len(content) < _LOCAL.size or content[:4] != b"PK\3\4":
         raise CheckpointError(f"corrupt: the entry {name[:60]!r} is not where the zip central directory says")
     *_, name_bytes, extra_bytes = _LOCAL.unpack(content)
@@ -176,16 +177,16 @@ def _from_zip64(extra: bytes, *values: int) -> list[int]:
     return result
 
 
-def _directory(file: OpenFile) -> tuple[int, int, int]:
+def _directory(part: FileRange) -> tuple[int, int, int]:
     """Return offset, size in bytes and number of entries of the central directory."""
-    tail_at = max(0, file.size - _MAX_COMMENT_BYTES - _END.size)
-    tail = os.pread(file.descriptor, file.size - tail_at, tail_at)
+    tail_at = max(0, part.size - _MAX_COMMENT_BYTES - _END.size)
+    tail = part.read(part.size - tail_at, tail_at)
     end = tail.rfind(b"PK\5\6", 0, max(0, len(tail) - _END.size + 4))
     if end < 0:
-        raise CheckpointError(f"cut short: no zip central directory at the end of its {file.size:,} bytes")
+        raise CheckpointError(f"cut short: no zip central directory at the end of its {part.size:,} bytes")
     _, _, _, _, count, size, start, _ = _END.unpack_from(tail, end)
     if start == _IN_ZIP64 or size == _IN_ZIP64 or count == 0xFFFF:
-        start, size, count = _directory64(file, tail_at + end)
+        start, size, count = _directory64(part, tail_at + end)
     if start + size > tail_at + end:
         raise CheckpointError("cut short: the zip central directory is not within the file")
     if size > _MAX_DIRECTORY_BYTES:
@@ -193,13 +194,13 @@ def _directory(file: OpenFile) -> tuple[int, int, int]:
     return start, size, count
 
 
-def _directory64(file: OpenFile, end: int) -> tuple[int, int, int]:
+def _directory64(part: FileRange, end: int) -> tuple[int, int, int]:
     """Return offset, size and number of entries of the central directory of an archive of more than 4 GiB."""
-    locator = os.pread(file.descriptor, _END64_LOCATOR.size, max(0, end - _END64_LOCATOR.size))
+    locator = part.read(_END64_LOCATOR.size, max(0, end - _END64_LOCATOR.size))
     if len(locator) < _END64_LOCATOR.size or locator[:4] != b"PK\6\7":
         raise CheckpointError("corrupt: the zip64 central directory is missing")
     _, _, position, _ = _END64_LOCATOR.unpack(locator)
-    content = os.pread(file.descriptor, _END64.size, position) if position < file.size else b""
+    content = part.read(_END64.size, position) if position < part.size else b""
     if len(content) < _END64.size or content[:4] != b"PK\6\6":
         raise CheckpointError("corrupt: the zip64 central directory is not where it should be")
     _, _, _, _, _, _, _, count, size, start = _END64.unpack(content)

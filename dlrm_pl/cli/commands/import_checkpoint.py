@@ -21,15 +21,19 @@ def import_checkpoint(
     loss_threshold: float = 0.0,
     ckpt_path: str | None = None,
     to_upstream: str | None = None,
+    to_torchrec: str | None = None,
     overwrite: bool = False,
 ) -> Report:
-    """Convert a checkpoint of the upstream DLRM (facebookresearch/dlrm, .pt) to one of this program, or back.
+    """Convert a checkpoint of the upstream DLRM (facebookresearch/dlrm) or TorchRec's to one of this program, or back.
 
-    ``--upstream FILE.pt --output FILE.ckpt`` imports, ``--ckpt_path FILE.ckpt --to_upstream FILE.pt`` exports. Tables
-    are copied block by block, so a file may be larger than memory. Only tensors and plain values are unpickled.
+    ``--upstream PATH --output FILE.ckpt`` imports what dlrm_s_pytorch.py saved, or TorchRec's DLRM or DLRM_DCN: a
+    state_dict in a file, or a folder of torch.distributed.checkpoint or torchsnapshot, sharded or not.
+    ``--ckpt_path FILE.ckpt --to_upstream FILE.pt`` exports for dlrm_s_pytorch.py, ``--to_torchrec FILE.pt`` for
+    TorchRec. Tables are copied block by block, so a file may be larger than memory. Only tensors and plain values are
+    unpickled.
 
     Args:
-        upstream: upstream's file, as ``torch.save`` of any version wrote it; it states layers and table sizes.
+        upstream: the file, as ``torch.save`` of any version wrote it, or the folder; it states layers and table sizes.
         output: the checkpoint to write.
         data: dataset folder that the model was trained on, to compare table sizes and to record its fingerprint.
         counts: upstream's day_fea_count.npz, to compare table sizes where there is no dataset folder.
@@ -38,19 +42,22 @@ def import_checkpoint(
         loss_threshold: upstream's --loss-threshold, which its checkpoints do not contain.
         ckpt_path: checkpoint of ``fit`` or of an import, to export.
         to_upstream: the file to write for upstream's --load-model.
+        to_torchrec: the file to write, a state_dict for TorchRec's DLRM or DLRM_DCN with tables t_cat_0, t_cat_1, ...
         overwrite: replace an earlier file of that name.
     """
-    if upstream is not None and output is not None and ckpt_path is None and to_upstream is None:
+    exports = [path for path in (to_upstream, to_torchrec) if path is not None]
+    if upstream is not None and output is not None and ckpt_path is None and not exports:
         _check(Path(upstream), Path(output), overwrite)
         return _import(Path(upstream), Path(output), data, counts, interaction, self_interaction, loss_threshold)
-    if ckpt_path is not None and to_upstream is not None and upstream is None and output is None:
+    if ckpt_path is not None and len(exports) == 1 and upstream is None and output is None:
+        option = "--to_torchrec" if to_upstream is None else "--to_upstream"
         if (data, counts, interaction, self_interaction, loss_threshold) != (None, None, None, None, 0.0):
-            raise ConfigurationError("--to_upstream needs --ckpt_path alone; the checkpoint states everything else.")
-        _check(Path(ckpt_path), Path(to_upstream), overwrite)
-        return _export(Path(ckpt_path), Path(to_upstream))
+            raise ConfigurationError(f"{option} needs --ckpt_path alone; the checkpoint states everything else.")
+        _check(Path(ckpt_path), Path(exports[0]), overwrite)
+        return _export(Path(ckpt_path), Path(exports[0]), torchrec=to_upstream is None)
     raise ConfigurationError(
-        "import-checkpoint needs --upstream FILE.pt and --output FILE.ckpt, or, to go back, --ckpt_path FILE.ckpt "
-        "and --to_upstream FILE.pt."
+        "import-checkpoint needs --upstream PATH and --output FILE.ckpt, or, to go back, --ckpt_path FILE.ckpt "
+        "and one of --to_upstream FILE.pt and --to_torchrec FILE.pt."
     )
 
 
@@ -64,10 +71,10 @@ def _import(
     loss_threshold: float,
 ) -> Report:
     from dlrm_pl.inspection import inspect_path
-    from dlrm_pl.model.upstream.importing import UpstreamCheckpoint
+    from dlrm_pl.model.upstream.opening import open_foreign
 
     dataset = _known_dataset(data, counts)
-    opened = UpstreamCheckpoint(
+    opened = open_foreign(
         upstream, interaction=interaction, self_interaction=self_interaction, loss_threshold=loss_threshold
     )
     with bytes_bar("import", opened.nbytes) as advance:
@@ -76,17 +83,20 @@ def _import(
     return Report(description.to_dict(), str(description))
 
 
-def _export(source: Path, target: Path) -> Report:
+def _export(source: Path, target: Path, *, torchrec: bool) -> Report:
     from dlrm_pl.model.upstream.exporting import export_upstream
+    from dlrm_pl.model.upstream.torchrec.exporting import export_torchrec
 
+    export = export_torchrec if torchrec else export_upstream
     with bytes_bar("export", source.stat().st_size if source.is_file() else None) as advance:
-        export_upstream(source, target, progress=advance)
-    return Report({"output": target}, f"{target}: for upstream's --load-model.")
+        export(source, target, progress=advance)
+    purpose = "a state_dict of TorchRec's DLRM" if torchrec else "for upstream's --load-model"
+    return Report({"output": target}, f"{target}: {purpose}.")
 
 
 def _known_dataset(data: str | None, counts: str | None) -> Any:
     """Read what the options state of the dataset."""
-    from dlrm_pl.model.upstream.importing import KnownDataset
+    from dlrm_pl.model.upstream.foreign import KnownDataset
 
     if data is not None and counts is not None:
         raise ConfigurationError("--data and --counts say the same thing twice; give one of them.")

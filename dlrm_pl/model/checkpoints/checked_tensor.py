@@ -21,6 +21,7 @@ class CheckedTensor:
         name: name of the parameter, for messages.
         stored: tensor of float32, or of float16, bfloat16 or float64, which are converted.
         factors: a number for each row, of any shape, that the row is multiplied with; None: none.
+        columns: for each column the one of the tensor that takes its place; None: they stay where they are.
 
     Raises:
         CheckpointError: the tensor has another type, or there is another number of factors than of rows.
@@ -28,7 +29,9 @@ class CheckedTensor:
 
     dtype = torch.float32
 
-    def __init__(self, name: str, stored: FileTensor, factors: FileTensor | None = None) -> None:
+    def __init__(
+        self, name: str, stored: FileTensor, factors: FileTensor | None = None, columns: Tensor | None = None
+    ) -> None:
         if stored.dtype not in _FLOATS:
             raise CheckpointError(
                 f"{name} has type {stored.dtype}, which is not a float type. A quantized model cannot be imported; "
@@ -41,9 +44,10 @@ class CheckedTensor:
         self.name = name
         self.shape = stored.shape
         self.converted_from = None if stored.dtype is self.dtype else stored.dtype
-        self.crc32 = None if self.converted_from or factors is not None else stored.crc32
+        is_same = self.converted_from is None and factors is None and columns is None
+        self.crc32 = stored.crc32 if is_same else None
         self.nonfinite_rows = 0  # Complete when all blocks were taken.
-        self._stored, self._factors = stored, factors
+        self._stored, self._factors, self._columns = stored, factors, columns
 
     @property
     def nbytes(self) -> int:
@@ -70,6 +74,8 @@ class CheckedTensor:
             if factors is not None:
                 values = values * factors[done : done + len(values)]
                 done += len(values)
+            if self._columns is not None:
+                values = values[:, self._columns]
             # A sum reveals NaN and infinity at the speed of memory. Large finite values may overflow too: count.
             if not math.isfinite(values.sum().item()):
                 self.nonfinite_rows += int((~torch.isfinite(values.reshape(len(values), -1))).any(dim=1).sum())

@@ -13,9 +13,12 @@ from dlrm_pl.model.checkpoints.sharded.folder import open_sharded
 from dlrm_pl.model.checkpoints.sharded.names import is_sharded
 from dlrm_pl.model.checkpoints.tensors import check_tensors, is_checked_always, stored_tensors
 from dlrm_pl.model.parameter_names import is_upstream_checkpoint
+from dlrm_pl.model.torchrec_names import is_torchrec_checkpoint
 from dlrm_pl.program import program_name
 from dlrm_pl.torch_file.directory import TorchFile
 from dlrm_pl.torch_file.stored import FileTensor
+from dlrm_pl.torch_folder.dcp_metadata import is_dcp
+from dlrm_pl.torch_folder.snapshot import is_snapshot
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,8 @@ def open_checkpoint(path: Path, *, whole: bool = False) -> dict[str, Any]:
     """
     if is_sharded(path):
         checkpoint: Any = open_sharded(path)
+    elif is_dcp(path) or is_snapshot(path):
+        raise CheckpointError(_import_first(path, "is a folder of torch.distributed.checkpoint or torchsnapshot"))
     else:
         try:
             checkpoint = TorchFile.open(path).contents
@@ -67,10 +72,9 @@ def open_checkpoint(path: Path, *, whole: bool = False) -> dict[str, Any]:
             f"{path}: holds a {type(checkpoint).__name__}, not a checkpoint. Give a checkpoint file that `fit` wrote."
         )
     if is_upstream_checkpoint(checkpoint):
-        raise CheckpointError(
-            f"{path}: is a checkpoint of facebookresearch/dlrm. Import it first: `{program_name()} import-checkpoint "
-            f"--upstream {path} --output FILE.ckpt`."
-        )
+        raise CheckpointError(_import_first(path, "is a checkpoint of facebookresearch/dlrm"))
+    if is_torchrec_checkpoint(checkpoint):
+        raise CheckpointError(_import_first(path, "is a checkpoint of TorchRec's DLRM"))
     try:
         CheckpointContract.read(checkpoint)
         entries = make(_Checkpoint, checkpoint, "the checkpoint", CheckpointError, "It is corrupt.")
@@ -83,3 +87,9 @@ def open_checkpoint(path: Path, *, whole: bool = False) -> dict[str, Any]:
         raise CheckpointError(f"{path}: {error}") from error
     check_tensors(pair for pair in stored_tensors(checkpoint) if whole or is_checked_always(*pair))
     return checkpoint
+
+
+def _import_first(path: Path, what: str) -> str:
+    return (
+        f"{path}: {what}. Import it first: `{program_name()} import-checkpoint --upstream {path} --output FILE.ckpt`."
+    )

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import collections
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.model.checkpoints.checked_tensor import CheckedTensor
+from dlrm_pl.model.checkpoints.contract import CheckpointContract
 from dlrm_pl.model.checkpoints.file import open_checkpoint
 from dlrm_pl.model.parameter_names import own_row_weights_of, to_upstream_name
-from dlrm_pl.model.upstream.importing import ORIGIN_KEY
+from dlrm_pl.model.upstream.foreign import ORIGIN_KEY
 from dlrm_pl.torch_file.writer import write_torch_file
 
 _UPSTREAM_RATE = 0.01  # Upstream's default of --learning-rate.
@@ -29,17 +31,28 @@ def export_upstream(source: Path, target: Path, progress: Callable[[int], None] 
 
     Raises:
         CheckpointError: the source is corrupt, or not a checkpoint of this package.
+        ConfigurationError: upstream has no such model.
         OutputError: the target cannot be written, or the disk has too little space.
     """
     checkpoint = open_checkpoint(source)
-    own = {name.removeprefix("model."): t for name, t in checkpoint["state_dict"].items() if name.startswith("model.")}
+    if (shape := CheckpointContract.read(checkpoint).architecture).interaction == "dcn":
+        raise ConfigurationError(
+            f"{source}: has interaction={shape.interaction!r}, which facebookresearch/dlrm has in its program on "
+            "TorchRec only. Use --to_torchrec."
+        )
     state: dict[str, Any] = collections.OrderedDict(
-        (to_upstream_name(name), tensor) for name, tensor in _without_row_weights(own).items()
+        (to_upstream_name(name), tensor) for name, tensor in without_row_weights(own_state(checkpoint)).items()
     )
     write_torch_file(target, _fields(checkpoint, len(state)) | {"state_dict": state}, progress=progress)
 
 
-def _without_row_weights(state: dict[str, Any]) -> dict[str, Any]:
+def own_state(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the weights of the model in a checkpoint, by our names."""
+    state = checkpoint["state_dict"]
+    return {name.removeprefix("model."): tensor for name, tensor in state.items() if name.startswith("model.")}
+
+
+def without_row_weights(state: dict[str, Any]) -> dict[str, Any]:
     """Multiply weights of rows into the tables while they are written."""
     weights, left_out = own_row_weights_of(state), set(own_row_weights_of(state).values())
     return {

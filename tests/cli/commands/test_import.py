@@ -21,6 +21,7 @@ from dlrm_pl.model.load import read_checkpoint
 from dlrm_pl.model.parameter_names import to_upstream
 from tests.support.commands import ROOT, expect_error, run
 from tests.support.files.torch_files import Sparse, save_sparse
+from tests.support.files.torchrec_states import V1, V2, torchrec_state
 
 
 @pytest.fixture(scope="module")
@@ -79,10 +80,14 @@ def test_import_test_fit_and_export(
 
 def test_wrong_use_is_refused(reference: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = ("--output", tmp_path / "x.ckpt")
-    expect_error(capsys, r"needs --upstream FILE\.pt and --output", "import-checkpoint")
-    expect_error(capsys, r"needs --upstream FILE\.pt and --output", "import-checkpoint", "--upstream", reference)
+    expect_error(capsys, "needs --upstream PATH and --output", "import-checkpoint")
+    expect_error(capsys, "needs --upstream PATH and --output", "import-checkpoint", "--upstream", reference)
     expect_error(capsys, "go back", "import-checkpoint", "--upstream", reference, *output, "--ckpt_path", reference)
-    expect_error(capsys, "alone", "import-checkpoint", "--ckpt_path", "a", "--to_upstream", "b", "--counts", "c")
+    for option in ("--to_upstream", "--to_torchrec"):
+        message = f"{option} needs --ckpt_path alone"
+        expect_error(capsys, message, "import-checkpoint", "--ckpt_path", "a", option, "b", "--counts", "c")
+    both = ("--to_upstream", "b", "--to_torchrec", "c")
+    expect_error(capsys, "one of --to_upstream", "import-checkpoint", "--ckpt_path", "a", *both)
     expect_error(
         capsys,
         "the same thing twice",
@@ -143,6 +148,27 @@ def test_a_reference_file_in_the_place_of_ours_is_explained(
         assert re.search(expected, capsys.readouterr().err)
     assert run("inspect", reference) == 2
     assert "import-checkpoint --upstream" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["dot", "dcn"])
+def test_torchrecs_state_dict_comes_and_goes(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    state = torchrec_state(V1 if kind == "dot" else V2, "module.")
+    torch.save(state, tmp_path / "theirs.pt")
+    assert run("import-checkpoint", "--upstream", tmp_path / "theirs.pt", "--output", tmp_path / "ours.ckpt") == 0
+    assert run("import-checkpoint", "--ckpt_path", tmp_path / "ours.ckpt", "--to_torchrec", tmp_path / "back.pt") == 0
+    back = torch.load(tmp_path / "back.pt", weights_only=True)
+    assert {f"module.{name}" for name in back} == set(state)
+    assert all(torch.equal(tensor, state[f"module.{name}"]) for name, tensor in back.items())
+    assert run("inspect", tmp_path / "theirs.pt") == 2
+    expected = r"theirs\.pt: is a checkpoint of TorchRec's DLRM\. Import it first: `.* --upstream"
+    assert re.search(expected, capsys.readouterr().err)
+
+
+def test_folders_in_the_place_of_a_checkpoint_are_explained(capsys: pytest.CaptureFixture[str]) -> None:
+    golden = ROOT / "tests" / "model" / "upstream" / "torchrec" / "golden"
+    for folder in ("v2_dcp", "v2_snapshot"):
+        assert run("test", "-c", "quickstart", "--ckpt_path", golden / folder) == 2
+        assert re.search(rf"{folder}: is a folder of torch.distributed.* Import it first", capsys.readouterr().err)
 
 
 # At size.

@@ -18,7 +18,8 @@ from dlrm_pl.inspection import describe
 from dlrm_pl.model.load import load_checkpoint, load_dlrm, read_checkpoint
 from dlrm_pl.model.training.lightning_module import DLRMModule
 from dlrm_pl.model.upstream.exporting import export_upstream
-from dlrm_pl.model.upstream.importing import KnownDataset, UpstreamCheckpoint
+from dlrm_pl.model.upstream.foreign import KnownDataset
+from dlrm_pl.model.upstream.importing import UpstreamCheckpoint
 from dlrm_pl.torch_file.directory import TorchFile
 from tests.reference import dlrm as reference
 
