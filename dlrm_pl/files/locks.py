@@ -15,6 +15,10 @@ _PATIENCE_S = 0.1
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 
 
+class InUseError(OutputError):
+    """Another process is writing a folder."""
+
+
 @contextmanager
 def folder_lock(folder: Path) -> Iterator[None]:
     """Hold the exclusive right to write ``folder`` (which need not exist) until the block ends.
@@ -24,7 +28,8 @@ def folder_lock(folder: Path) -> Iterator[None]:
     file which was removed meanwhile creates the file again.
 
     Raises:
-        OutputError: another process holds it, the parent folder is not writable, or its file system has no locks.
+        InUseError: another process holds it.
+        OutputError: the parent folder is not writable, or its file system has no locks.
     """
     # Imported here, since it takes a tenth of a second, which a command without an output need not spend.
     from filelock import FileLock, Timeout
@@ -35,7 +40,7 @@ def folder_lock(folder: Path) -> Iterator[None]:
         folder.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout as error:
-        raise OutputError(
+        raise InUseError(
             f"{folder}: in use, process {_owner(path)} is writing it. Wait for it to end, or choose another folder."
         ) from error
     except OSError as error:

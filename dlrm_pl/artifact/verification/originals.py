@@ -10,7 +10,7 @@ from dlrm_pl.artifact.fingerprint import model_fingerprint
 from dlrm_pl.artifact.store import Artifact
 from dlrm_pl.columns.difference import difference
 from dlrm_pl.data.formats.dataset_folder import DatasetFolder
-from dlrm_pl.data.formats.row_identity import checksum_of_rows
+from dlrm_pl.data.formats.torchrec.stated import StatedTables
 from dlrm_pl.data.loading.dataset import ClickDataset
 from dlrm_pl.errors import CheckpointError, DatasetError
 from dlrm_pl.model.checkpoints.checksum import PREFIX, model_checksum, parameter_checksums
@@ -32,7 +32,8 @@ def open_dataset(path: Path, artifact: Artifact, force: bool = False, *, rows: b
         DatasetError: another dataset; names the column that differs, or the table and both sizes.
         DataFormatError: a block of rows, of those that are looked at here, is not what was written.
     """
-    folder = DatasetFolder.open(path, rows=rows)
+    stated = StatedTables.of_model(artifact.model.architecture.table_sizes, artifact.columns)
+    folder = DatasetFolder.open(path, rows=rows, stated=stated)
     log.info("%s: checked %s; `inspect --full` checks all", path, folder.check_samples())
     architecture, columns = artifact.model.architecture, artifact.columns
     if force:
@@ -115,7 +116,7 @@ def _check_same_rows(certificate: Certificate, folder: DatasetFolder) -> bool:
     """
     rows, stated = certificate.row_ranges["certification"], certificate.row_checksum
     path, split = folder.split_path(rows["split"]), folder.splits[rows["split"]]
-    checksum = checksum_of_rows(path, rows["start"], rows["stop"], split.checksum, folder.columns)
+    checksum = folder.rows(rows["split"]).checksum(rows["start"], rows["stop"], split.checksum)
     if not stated or not checksum:
         return False
     if stated != checksum:

@@ -11,6 +11,7 @@ from dlrm_pl.cli.output import Report
 from dlrm_pl.columns.columns import Columns
 from dlrm_pl.data.decoding.capping import capped_sizes
 from dlrm_pl.data.formats.dataset_folder import DatasetFolder
+from dlrm_pl.data.formats.torchrec.stated import StatedTables
 from dlrm_pl.distributed.communication import check_communication
 from dlrm_pl.distributed.measured_hosts import host_memory, lookups_and_names
 from dlrm_pl.distributed.plan.communicated import Communication
@@ -145,5 +146,7 @@ def _tables(config: Any) -> tuple[Columns, list[int]]:
             "A plan needs the rows of the tables: give --data.folder with a dataset, or --plan_table_sizes, as in "
             "--plan_table_sizes '[40000000, 39060, 3]'."
         )
-    folder = DatasetFolder.open(config.data.folder, rows=False)
+    data = config.data
+    stated = StatedTables.of_options(data.table_sizes, data.multi_hot_sizes, data.multi_hot_distribution)
+    folder = DatasetFolder.open(data.folder, rows=False, stated=stated)
     return folder.columns, list(capped_sizes(folder.table_sizes, config.data.max_ind_range, folder.columns))

@@ -31,7 +31,6 @@ class Decoder:
     def __init__(self, columns: Columns, table_sizes: Sequence[int], max_ind_range: int) -> None:
         self._columns = columns
         self._layout = RecordLayout(columns, table_sizes, max_ind_range)
-        self._logarithms = [fields for fields in columns.dense_runs if columns.dense[fields.start].transform == "log1p"]
 
     def decode(
         self,
@@ -58,37 +57,49 @@ class Decoder:
         if native is None:
             return []
         rows = rows_of(selections)
-        return self._batches(rows, self._layout.decode(native, records, rows, pin_memory=pin_memory, buffers=buffers))
+        decoded = self._layout.decode(native, records, rows, pin_memory=pin_memory, buffers=buffers)
+        return batches_of(decoded, rows, self._columns)
 
-    def _batches(self, rows: Rows, decoded: Decoded) -> list[ClickBatch]:
-        if not decoded.batches:
-            return []
-        sizes = rows.sizes[: decoded.batches].tolist()
-        total, tables = sum(sizes), self._columns.num_sparse
-        dense = decoded.dense[:total]
-        self._take_logarithms(dense.numpy())
-        denses, labels = torch.split(dense, sizes), torch.split(decoded.labels[:total], sizes)
-        if decoded.offsets is None:
-            parts = torch.split(decoded.indices[: total * tables], [size * tables for size in sizes])
-            indices = [part.view(tables, size) for part, size in zip(parts, sizes, strict=True)]
-            return [ClickBatch(*values) for values in zip(denses, indices, [None] * len(sizes), labels, strict=True)]
-        ids = self._columns.record_ints - 1 - self._columns.num_dense
-        starts = accumulate((size * ids for size in sizes), initial=0)
-        bounds = accumulate((size * tables + 1 for size in sizes), initial=0)
-        return [
-            ClickBatch(dense_, decoded.indices[start : start + lookups], decoded.offsets[first:last], labels_)
-            for dense_, start, lookups, (first, last), labels_ in zip(
-                denses, starts, decoded.lookups.tolist(), pairwise(bounds), labels, strict=False
-            )
-        ]
 
-    def _take_logarithms(self, dense: npt.NDArray[np.float32]) -> None:
-        # NumPy's own logarithm: its last bits depend on the processor, and every batch must have the same ones.
-        for fields in self._logarithms:
-            if fields == slice(0, dense.shape[1]):
-                np.log(dense, out=dense)
-            else:
-                dense[:, fields] = np.log(np.ascontiguousarray(dense[:, fields]))
+def batches_of(decoded: Decoded, rows: Rows, columns: Columns) -> list[ClickBatch]:
+    """Cut what native code has decoded into batches, and take the logarithms that it has left.
+
+    Args:
+        decoded: values of several batches.
+        rows: rows of these batches, and of others behind them.
+        columns: columns of the rows.
+    """
+    if not decoded.batches:
+        return []
+    sizes = rows.sizes[: decoded.batches].tolist()
+    total, tables = sum(sizes), columns.num_sparse
+    dense = decoded.dense[:total]
+    _take_logarithms(dense.numpy(), columns)
+    denses, labels = torch.split(dense, sizes), torch.split(decoded.labels[:total], sizes)
+    if decoded.offsets is None:
+        parts = torch.split(decoded.indices[: total * tables], [size * tables for size in sizes])
+        indices = [part.view(tables, size) for part, size in zip(parts, sizes, strict=True)]
+        return [ClickBatch(*values) for values in zip(denses, indices, [None] * len(sizes), labels, strict=True)]
+    ids = columns.record_ints - 1 - columns.num_dense
+    starts = accumulate((size * ids for size in sizes), initial=0)
+    bounds = accumulate((size * tables + 1 for size in sizes), initial=0)
+    return [
+        ClickBatch(dense_, decoded.indices[start : start + lookups], decoded.offsets[first:last], labels_)
+        for dense_, start, lookups, (first, last), labels_ in zip(
+            denses, starts, decoded.lookups.tolist(), pairwise(bounds), labels, strict=False
+        )
+    ]
+
+
+def _take_logarithms(dense: npt.NDArray[np.float32], columns: Columns) -> None:
+    # NumPy's own logarithm: its last bits depend on the processor, and every batch must have the same ones.
+    for fields in columns.dense_runs:
+        if columns.dense[fields.start].transform != "log1p":
+            continue
+        if fields == slice(0, dense.shape[1]):
+            np.log(dense, out=dense)
+        else:
+            dense[:, fields] = np.log(np.ascontiguousarray(dense[:, fields]))
 
 
 def rows_of(selections: Sequence[RowNumbers]) -> Rows:

@@ -20,13 +20,15 @@ from dlrm_pl.errors import ShapeError
 from dlrm_pl.kernels.arrays import address
 from dlrm_pl.kernels.library import Signatures, declare, load
 
-VERSION = 1
+VERSION = 2
 
 _INT32, _INT64, _UINT64 = np.dtype(np.int32), np.dtype(np.int64), np.dtype(np.uint64)
 _FOLDER = Path(__file__).parent
 _REFUSED = -1
 _NUM_KEYS = 6
-_TRANSFORMS = {"none": 0, "log1p": 1, "standardize": 2}
+TRANSFORMS = {"none": 0, "log1p": 1, "standardize": 2}
+"""Numbers of transforms in native code."""
+
 _LARGEST_MODULUS = 2**31 - 1
 
 # As in decoding.cpp.
@@ -69,6 +71,8 @@ class _Request(ctypes.Structure):
 
 _SIGNATURES: Signatures = {
     "dlrm_decoding_refusal": (ctypes.c_char_p, []),
+    "dlrm_decoding_arrays_refusal": (ctypes.c_char_p, []),
+    "dlrm_decode_arrays": (_LONG, [_POINTER, _POINTER, _POINTER]),
     "dlrm_decode": (_LONG, [ctypes.POINTER(_Layout), ctypes.POINTER(_Request)]),
     "dlrm_decoding_permute": (_LONG, [_LONG, _LONG, _POINTER, _POINTER, _LONG, _POINTER]),
     "dlrm_decoding_will_need": (_LONG, [_POINTER, _LONG, _LONG, _POINTER, _POINTER, _LONG]),
@@ -115,7 +119,7 @@ class Decoded(NamedTuple):
     lookups: npt.NDArray[np.int64]
 
 
-class _Pinned:
+class Pinned:
     """Makes tensors in pinned memory, which torch itself uses again."""
 
     def empty(self, kind: str, count: int, dtype: npt.DTypeLike) -> Tensor:
@@ -137,7 +141,7 @@ class RecordLayout:
         self._columns = columns
         self._dense = np.array(
             [
-                (column.holds_float, _TRANSFORMS[column.transform], column.mean or 0.0, column.deviation or 1.0)
+                (column.holds_float, TRANSFORMS[column.transform], column.mean or 0.0, column.deviation or 1.0)
                 for column in columns.dense
             ],
             _DENSE_FIELD,
@@ -177,7 +181,7 @@ class RecordLayout:
         one_hot = columns.is_one_hot
         ids = total * (columns.record_ints - 1 - columns.num_dense)
         bounds = 0 if one_hot else total * columns.num_sparse + count
-        memory = _Pinned() if pin_memory else buffers or Buffers()
+        memory = Pinned() if pin_memory else buffers or Buffers()
         dense = memory.empty("dense", total * columns.num_dense, np.float32).view(total, columns.num_dense)
         labels = memory.empty("labels", total, np.float32)
         indices = memory.empty("indices", ids, np.int64)
@@ -210,7 +214,7 @@ class RecordLayout:
         )
         status = native.dlrm_decode(ctypes.byref(layout), ctypes.byref(request))
         if status < 0:
-            raise _error(native, status)
+            raise decoding_error(status, native.dlrm_decoding_refusal())
         return Decoded(status, dense, labels, indices, offsets, lookups)
 
 
@@ -229,7 +233,7 @@ def will_need(native: ctypes.CDLL, records: Records, rows: Rows) -> None:
         count,
     )
     if status < 0:
-        raise _error(native, status)
+        raise decoding_error(status, native.dlrm_decoding_refusal())
 
 
 def permute(
@@ -254,8 +258,8 @@ def permute(
     return rows
 
 
-def _error(native: ctypes.CDLL, status: int) -> Exception:
+def decoding_error(status: int, reason: bytes) -> Exception:
+    """Return the error of a call that native code refused, with its reason, or that needed more memory."""
     if status == _REFUSED:
-        reason = native.dlrm_decoding_refusal().decode()
-        return ShapeError(f"Native code was called with arguments that do not fit together: {reason}.")
+        return ShapeError(f"Native code was called with arguments that do not fit together: {reason.decode()}.")
     return MemoryError("not enough memory to decode a batch")

@@ -18,7 +18,7 @@ FORMAT = 1
 DESCRIPTION_NAME = "dataset.json"
 _ADVICE = "Preprocess the raw log again."
 # The labels of a folder without a description are counted if that takes about a second at most.
-_COUNT_AT_MOST = 10_000_000
+COUNT_AT_MOST = 10_000_000
 
 
 @dataclass(frozen=True)
@@ -199,7 +199,7 @@ class Splits(dict[Split, SplitInfo]):
                 "replaced; preprocess the raw log again."
             )
         positives = stated.positives if stated else None
-        if positives is None and records <= _COUNT_AT_MOST:
+        if positives is None and records <= COUNT_AT_MOST:
             positives = int(np.count_nonzero(open_records(file, columns)[:, LABEL]))
         self[split] = SplitInfo(records, positives, stated.checksum if stated else None)
         return self[split]

@@ -21,16 +21,19 @@ from dlrm_pl.data.formats.binary_format import (
     open_records,
     split_file_name,
 )
+from dlrm_pl.data.formats.binary_rows import BinaryRows, SplitRows
 from dlrm_pl.data.formats.block_checksum import block_bytes, file_checksum, matches
 from dlrm_pl.data.formats.block_digests import BlockDigests, digests_path
 from dlrm_pl.data.formats.dataset_description import DESCRIPTION_NAME, FORMAT, Description, SplitInfo, Splits
+from dlrm_pl.data.formats.torchrec.day_files import is_days_folder
 from dlrm_pl.data.formats.vocabulary import COUNTS_NAME, DictionaryChecksums, Vocabulary, dictionary_name, load_counts
 from dlrm_pl.documents.json_text import object_in, object_with
-from dlrm_pl.errors import DataFormatError, DatasetError
+from dlrm_pl.errors import ConfigurationError, DataFormatError, DatasetError
 from dlrm_pl.files.replacement import FinishedOutput
 
 if TYPE_CHECKING:
     from dlrm_pl.data.formats.row_encoder import RowEncoder
+    from dlrm_pl.data.formats.torchrec.stated import StatedTables
 
 REJECTED = "rejected.tsv"
 
@@ -71,16 +74,20 @@ class DatasetFolder:
     columns: Columns = field(default_factory=Columns.criteo)
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str], *, rows: bool = True) -> DatasetFolder:
+    def open(
+        cls, path: str | os.PathLike[str], *, rows: bool = True, stated: StatedTables | None = None
+    ) -> DatasetFolder:
         """Read the description of a folder, or examine its files if it has none, as MLPerf's own.
 
         Args:
             path: dataset folder.
             rows: whether the files of the splits are needed; else the counts and dictionaries are enough.
+            stated: of a folder of days in TorchRec's format, what its files do not say; None for nothing.
 
         Raises:
             DatasetError: there is no such folder.
             DataFormatError: a file is missing, cut short, or not what the description says.
+            ConfigurationError: the rows of the tables are not known, or what is stated does not fit the files.
 
         Example:
             >>> import tempfile
@@ -95,6 +102,17 @@ class DatasetFolder:
         if not folder.is_dir():
             raise DatasetError(
                 f"{folder}: there is no such dataset folder. Make one with `preprocess` or `synthesize`."
+            )
+        if is_days_folder(folder) and not (folder / DESCRIPTION_NAME).exists():
+            # Here, since these folders are datasets themselves.
+            from dlrm_pl.data.formats.torchrec.dataset import DaysDataset
+            from dlrm_pl.data.formats.torchrec.stated import StatedTables
+
+            return DaysDataset.of_days(folder, stated or StatedTables())
+        if stated is not None and stated.draws and stated.are_given:
+            raise ConfigurationError(
+                f"{folder}: data.table_sizes and data.multi_hot_sizes are for days in TorchRec's format, which have "
+                "day_0_dense.npy; this folder says itself what its tables are. Leave them out."
             )
         description = Description.read(folder)
         sizes = load_counts(folder, description.columns)
@@ -136,6 +154,10 @@ class DatasetFolder:
     def split_path(self, split: Split) -> Path:
         """Return the path of a split's file."""
         return self.path / split_file_name(split)
+
+    def rows(self, split: Split) -> SplitRows:
+        """Return the rows of a split."""
+        return BinaryRows(self.split_path(split), self.columns)
 
     def require_both_classes(self, split: Split) -> None:
         """Check that AUROC is defined on a split.

@@ -15,10 +15,11 @@ from torch.utils.data import DataLoader
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.columns.columns import Columns
 from dlrm_pl.data.decoding.capping import capped_sizes
-from dlrm_pl.data.formats.binary_format import Split, single_label
+from dlrm_pl.data.formats.binary_format import Split
 from dlrm_pl.data.formats.dataset_folder import DatasetFolder
 from dlrm_pl.data.formats.row_encoder import RowEncoder
-from dlrm_pl.data.formats.row_identity import checksum_of_rows, identity_of_rows
+from dlrm_pl.data.formats.torchrec.bag_tables import Distribution
+from dlrm_pl.data.formats.torchrec.stated import StatedTables
 from dlrm_pl.data.formats.vocabulary import require_dictionaries
 from dlrm_pl.data.loading.dataset import Batches, ClickDataset
 from dlrm_pl.data.loading.raw_dataset import RawLogDataset
@@ -52,6 +53,12 @@ class DLRMDataModule(pl.LightningDataModule):
         num_workers: number of processes that read ahead; 0: a thread of this process does, which is usually fastest.
         max_ind_range: take indices of hex columns with a vocabulary modulo this number and cap their tables at it; -1
             keeps them as in the folder.
+        table_sizes: number of rows of each table, for days in TorchRec's format (``day_0_dense.npy``), whose single
+            ids are taken modulo it. None: as ``preprocess`` has written it beside them.
+        multi_hot_sizes: number of ids in a bag of each table, for days in TorchRec's format. Archives of bags must have
+            these; of single ids, bags are drawn as MLPerf's synthetic ones, by lookup tables that are written into the
+            folder once. None: as in the files.
+        multi_hot_distribution: how bags are drawn: ``uniform`` (default) or ``pareto``.
         calibration_rows: number of first rows of val that calibrate a quantization; the others tune it. MLPerf
             prescribes 128,000; of a small val it is at most a tenth.
         predict_split: split that ``predict`` scores.
@@ -86,6 +93,9 @@ class DLRMDataModule(pl.LightningDataModule):
         seed: int = 0,
         num_workers: int = 0,
         max_ind_range: int = -1,
+        table_sizes: list[int] | None = None,
+        multi_hot_sizes: list[int] | None = None,
+        multi_hot_distribution: Distribution | None = None,
         calibration_rows: int = CALIBRATION_ROWS,
         predict_split: Literal["train", "val", "test"] = "test",
         predict_raw: str | os.PathLike[str] | None = None,
@@ -107,7 +117,8 @@ class DLRMDataModule(pl.LightningDataModule):
             raise ConfigurationError(f"data.max_ind_range={max_ind_range} must be -1 (as in the folder) or more.")
         if num_workers < 0:
             raise ConfigurationError(f"data.num_workers={num_workers} must be 0 (read in this process) or more.")
-        self.folder = DatasetFolder.open(folder, rows=predict_raw is None)
+        stated = StatedTables.of_options(table_sizes, multi_hot_sizes, multi_hot_distribution)
+        self.folder = DatasetFolder.open(folder, rows=predict_raw is None, stated=stated)
         log.info("%s: checked %s; `inspect --full` checks all", folder, self.folder.check_samples())
         if 0 < self.folder.max_ind_range < max_ind_range:
             raise ConfigurationError(
@@ -213,7 +224,7 @@ class DLRMDataModule(pl.LightningDataModule):
                 continue
             stop = min(rows.stop, rows.start + max_rows) if name == "tuning" and max_rows else rows.stop
             path = self.folder.split_path(rows.split)
-            label = single_label(path, rows.start, stop, self.columns)
+            label = self.folder.rows(rows.split).single_label(rows.start, stop)
             if label is not None:
                 raise DatasetError(
                     f"{path}: all {stop - rows.start:,} labels of the {name} rows, {rows.start:,} to {stop:,} of "
@@ -313,9 +324,7 @@ class DLRMDataModule(pl.LightningDataModule):
     def row_identities(self) -> Mapping[str, str]:
         """Return a checksum of the rows that calibrate, and of those that tune, by name."""
         return {
-            name: identity_of_rows(
-                *(self.folder.split_path(rows.split), rows.start, rows.stop, self._stated(rows.split)), self.columns
-            )
+            name: self.folder.rows(rows.split).identity(rows.start, rows.stop, self._stated(rows.split))
             for name, rows in self.row_ranges.items()
             if name != "certification"  # These are read once, after the search.
         }
@@ -323,8 +332,7 @@ class DLRMDataModule(pl.LightningDataModule):
     def certification_checksum(self) -> str:
         """Checksum of the certification rows; empty if the dataset states none and they are too many to read."""
         rows = self.row_ranges["certification"]
-        path = self.folder.split_path(rows.split)
-        return checksum_of_rows(path, rows.start, rows.stop, self._stated(rows.split), self.columns)
+        return self.folder.rows(rows.split).checksum(rows.start, rows.stop, self._stated(rows.split))
 
     def _stated(self, split: Split) -> str | None:
         """Return the checksum of a split if its rows are checked by it when they are read, else None."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dlrm_pl.columns.columns import Columns
-from dlrm_pl.data.formats.binary_format import LABEL, Records, Split, open_records
+from dlrm_pl.data.formats.binary_format import LABEL, Records, Split
 from dlrm_pl.data.formats.dataset_folder import DatasetFolder
 from dlrm_pl.data.sources.library import arrow
 from dlrm_pl.data.sources.names import require_names
@@ -126,12 +126,11 @@ def kept_of_split(folder: DatasetFolder, split: Split, names: Sequence[str]) -> 
     Raises:
         DataFormatError, ConfigurationError: see ``KeptColumns`` and its ``require``.
     """
-    path, columns = folder.split_path(split), folder.columns
-    records = open_records(path, columns)
-    starts = range(0, len(records), _RECORDS_AT_A_TIME)
-    tables = (table_of_records(records[start : start + _RECORDS_AT_A_TIME], columns, names) for start in starts)
-    kept = KeptColumns(names, tables)
-    kept.require(columns, str(path))
+    rows, columns = folder.rows(split), folder.columns
+    starts = range(0, len(rows), _RECORDS_AT_A_TIME)
+    parts = (rows.records(slice(start, start + _RECORDS_AT_A_TIME)) for start in starts)
+    kept = KeptColumns(names, (table_of_records(records, columns, names) for records in parts))
+    kept.require(columns, str(rows.path))
     return kept
 
 

@@ -55,8 +55,8 @@ def test_identity_is_the_checksum_of_the_rows_as_a_file_of_their_own(synthetic_f
 def test_many_rows_are_told_apart_by_sample_size_time_and_what_is_stated(
     synthetic_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sampled: int
 ) -> None:
-    monkeypatch.setattr(row_identity, "_WHOLE_BYTES", 1000)
-    monkeypatch.setattr(row_identity, "_SAMPLES", 4)
+    monkeypatch.setattr(row_identity, "MOST_BYTES", 1000)
+    monkeypatch.setattr(row_identity, "NUM_SAMPLES", 4)
     path = Path(shutil.copy2(synthetic_folder / split_file_name("train"), tmp_path / "rows"))
     # As many rows as blocks need, without a file of a gigabyte.
     path.write_bytes((path.read_bytes() * 4)[: 3 * BLOCK_BYTES])

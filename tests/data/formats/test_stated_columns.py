@@ -125,7 +125,7 @@ def test_changed_row_is_named_and_changes_the_identity_of_its_range(tmp_path: Pa
 
 
 def test_many_rows_are_sampled_by_their_record_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(row_identity, "_WHOLE_BYTES", 1000)
+    monkeypatch.setattr(row_identity, "MOST_BYTES", 1000)
     folder = write_dataset(tmp_path, MIXED, rows=20_000)
     path = folder.split_path("test")
     assert identity_of_rows(path, 0, 20_000, "stated", MIXED).startswith("sample:")

@@ -1,11 +1,6 @@
 // Records, int32 values as they lie in a mapped file -> dense inputs, lookups and labels of one or several batches.
-//
-// The logarithm is left to the caller, who takes it of all values at once: what is written for a column with log1p is
-// x + 1. So the bits are NumPy's on every processor.
 #include <algorithm>
-#include <cmath>
 #include <cstdint>
-#include <cstring>
 #include <limits>
 #include <new>
 #include <vector>
@@ -13,20 +8,20 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "dense.h"
+
 #if defined(_MSC_VER)
 #error "Built with GCC or Clang only"
 #endif
 
 namespace {
 
-constexpr int64_t VERSION = 1;
+constexpr int64_t VERSION = 2;
 constexpr int64_t REFUSED = -1, NO_MEMORY = -2;
 constexpr int64_t MOST = int64_t(1) << 31;  // Columns, rows of a batch: products of two of them fit into int64.
 constexpr int64_t BLOCK = 16;               // Records that are transposed together: they stay in the first cache.
 constexpr int64_t AHEAD = 24;               // Records between the one that is read and the one that is fetched.
 constexpr int64_t LINE = 64;
-
-enum Transform : int32_t { NONE = 0, LOG1P = 1, STANDARDIZE = 2 };
 
 thread_local const char* refusal = "";
 
@@ -34,12 +29,6 @@ int64_t refuse(const char* reason) {
     refusal = reason;
     return REFUSED;
 }
-
-struct DenseField {
-    int32_t is_float;   // The field holds the bits of a float, not an integer.
-    int32_t transform;  // Transform.
-    double mean, deviation;
-};
 
 struct SparseField {
     int64_t first, width;  // Places of the ids in a record.
@@ -134,40 +123,11 @@ struct Part {
     int64_t* offsets;
 };
 
-float as_float(int32_t bits) {
-    float value;
-    std::memcpy(&value, &bits, sizeof value);
-    return value;
-}
-
-// Writes the dense inputs of a record, and returns whether all its values may be there.
-bool write_dense(const Layout& layout, const int32_t* record, float* inputs) {
-    bool good = true;
-    for (int64_t column = 0; column < layout.num_dense; ++column) {
-        const DenseField& field = layout.dense[column];
-        const int32_t stored = record[1 + column];
-        float value = field.is_float ? as_float(stored) : float(stored);
-        if (field.is_float) {
-            good &= bool(std::isfinite(value));
-        } else if (field.transform == LOG1P) {
-            good &= stored >= 0;
-        }
-        if (field.transform == LOG1P) {
-            if (field.is_float) value = value > 0.0f ? value : 0.0f;
-            value += 1.0f;
-        } else if (field.transform == STANDARDIZE) {
-            value = float((double(value) - field.mean) / field.deviation);
-        }
-        inputs[column] = value;
-    }
-    return good;
-}
-
-// The same where all columns are integers with log1p, as Criteo's: a loop that the compiler can vectorize.
-bool write_counts(int64_t columns, const int32_t* record, float* inputs) {
+// As write_dense where all columns are integers with log1p, as Criteo's: a loop that the compiler can vectorize.
+bool write_counts(int64_t columns, const int32_t* values, float* inputs) {
     int32_t signs = 0;
     for (int64_t column = 0; column < columns; ++column) {
-        const int32_t stored = record[1 + column];
+        const int32_t stored = values[column];
         signs |= stored;
         inputs[column] = float(stored) + 1.0f;
     }
@@ -228,7 +188,8 @@ private:
             good &= uint32_t(values[0]) <= 1;
             part.labels[sample] = float(values[0]);
             float* inputs = part.dense + sample * layout_.num_dense;
-            good &= counts_only_ ? write_counts(layout_.num_dense, values, inputs) : write_dense(layout_, values, inputs);
+            good &= counts_only_ ? write_counts(layout_.num_dense, values + 1, inputs)
+                                 : write_dense(layout_.dense, layout_.num_dense, values + 1, inputs);
         }
         return good;
     }

@@ -1,0 +1,100 @@
+"""What files of days do not say of themselves: rows of the tables, and how bags are made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dlrm_pl.columns.columns import Columns
+from dlrm_pl.data.formats.torchrec.bag_tables import Distribution
+from dlrm_pl.documents.arguments import check_fields
+from dlrm_pl.documents.fields import Count, Partial, Positive, make
+from dlrm_pl.documents.json_text import read_json
+from dlrm_pl.errors import ConfigurationError, DataFormatError
+
+DESCRIPTION_NAME = "torchrec.json"
+"""File beside the days that ``preprocess --flavor torchrec`` writes."""
+
+FORMAT = 1
+_ADVICE = "Preprocess the raw log again, or delete the file and give data.table_sizes."
+
+
+@dataclass(frozen=True)
+class StatedTables:
+    """What is said of a folder of days from outside.
+
+    Attributes:
+        table_sizes: number of rows of each table; None: as the folder's own description says.
+        multi_hot_sizes: number of ids in a bag of each table; None: as in the files.
+        multi_hot_distribution: how bags are drawn; None: as the folder's lookup tables were drawn.
+        draws: whether lookup tables may be drawn where they are missing.
+
+    Raises:
+        ConfigurationError: a value is of another type.
+    """
+
+    table_sizes: tuple[int, ...] | None = None
+    multi_hot_sizes: tuple[int, ...] | None = None
+    multi_hot_distribution: Distribution | None = None
+    draws: bool = False
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+    @classmethod
+    def of_options(
+        cls, table_sizes: Sequence[int] | None, multi_hot_sizes: Sequence[int] | None, distribution: Distribution | None
+    ) -> StatedTables:
+        """Return what the options of a data module say; lookup tables that are missing are drawn.
+
+        Raises:
+            ConfigurationError: a distribution is given without sizes.
+        """
+        if distribution is not None and multi_hot_sizes is None:
+            raise ConfigurationError(
+                f"data.multi_hot_distribution={distribution} is for bags that are drawn: give data.multi_hot_sizes."
+            )
+        sizes, bags = (None if values is None else tuple(map(int, values)) for values in (table_sizes, multi_hot_sizes))
+        return cls(sizes, bags, distribution, draws=True)
+
+    @classmethod
+    def of_model(cls, table_sizes: Sequence[int], columns: Columns | None) -> StatedTables:
+        """Return what a model says of the rows that it can score; bags are drawn by tables that are there."""
+        widths = None if columns is None else tuple(column.bag for column in columns.sparse)
+        return cls(tuple(table_sizes), widths)
+
+    @property
+    def are_given(self) -> bool:
+        """Whether anything is said."""
+        return self.table_sizes is not None or self.multi_hot_sizes is not None
+
+
+@dataclass(frozen=True)
+class DaysDescription(Partial):
+    """Contents of ``torchrec.json``.
+
+    Attributes:
+        format: version of the format.
+        table_sizes: number of ids of each column, from 0 to the largest.
+        rows_by_day: rows of each day.
+    """
+
+    format: Positive
+    table_sizes: tuple[Positive, ...]
+    rows_by_day: tuple[Count, ...]
+
+    @classmethod
+    def read(cls, folder: Path) -> DaysDescription | None:
+        """Read the file of a folder; None if there is none, as where TorchRec's scripts wrote the days.
+
+        Raises:
+            DataFormatError: it is damaged or of another version; names the value.
+        """
+        path = folder / DESCRIPTION_NAME
+        if not path.exists():
+            return None
+        stated = make(cls, read_json(path, DataFormatError, _ADVICE), str(path), DataFormatError, _ADVICE)
+        if stated.format != FORMAT:
+            raise DataFormatError(f"{path}: format {stated.format}, this version reads {FORMAT}. {_ADVICE}")
+        return stated

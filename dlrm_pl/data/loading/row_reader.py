@@ -1,0 +1,53 @@
+"""What reads the batches of a dataset: of a file of records, or of the arrays of days."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import takewhile
+from typing import Protocol
+
+from dlrm_pl.batch import ClickBatch
+from dlrm_pl.data.decoding.buffers import Buffers
+from dlrm_pl.data.decoding.decoder import RowNumbers
+from dlrm_pl.data.loading.sampling import Selection
+
+MOST_ROWS = 8192
+"""Rows that are read at once, unless a batch has more."""
+
+MOST_BYTES = 4 << 20
+"""Bytes of these: few enough for a processor's cache."""
+
+
+class RowReader(Protocol):
+    """Reads rows as batches. It can be pickled; each process maps the files for itself."""
+
+    @property
+    def num_rows(self) -> int:
+        """Number of rows."""
+
+    @property
+    def most_rows(self) -> int:
+        """Rows that are read at once, unless a batch has more: few enough for a processor's cache."""
+
+    def read(
+        self, selections: Sequence[Selection], *, pin_memory: bool = False, buffers: Buffers | None = None
+    ) -> list[ClickBatch]:
+        """Read a batch for each selection: a slice of step 1 with its ends, or row numbers in their order.
+
+        Raises:
+            DataFormatError: a value is not one that may be there; names the file, the row and the value. Or a file was
+                changed.
+        """
+
+    def read_in_advance(self, selections: Sequence[Selection]) -> None:
+        """Let the kernel read rows that will be needed soon from the disk."""
+
+
+def upto_unusual(selections: Sequence[Selection], rows: int) -> list[RowNumbers]:
+    """Return the selections in front of the first one that only NumPy understands: of negative or missing rows."""
+    return list(
+        takewhile(
+            lambda one: isinstance(one, slice) or not len(one) or (one[0] >= 0 and one[-1] < rows),
+            selections,
+        )
+    )
