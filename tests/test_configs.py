@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from dlrm_pl.cli import main as cli
+from dlrm_pl.model.architecture import Architecture
+from dlrm_pl.model.dlrm import DLRM
 
 pytestmark = pytest.mark.untraced
 
@@ -80,7 +84,51 @@ def test_terabyte_run_has_every_value_of_the_reference_run(capsys: pytest.Captur
     assert callbacks["MLPerfLogging"]["auroc_threshold"] == 0.8025
 
 
-@pytest.mark.parametrize("name", ["quickstart", "kaggle", "terabyte"])
+def test_mlperf_v2_run_has_every_value_of_the_reference_run(capsys: pytest.CaptureFixture[str]) -> None:
+    """The command line and its notes in mlcommons/training, recommendation_v2/torchrec_dlrm/README.MD."""
+    config = print_config(capsys, "fit", "-c", CONFIGS / "experiment" / "mlperf_v2.yaml")
+    model, data, trainer = config["model"], config["data"], config["trainer"]
+    assert model["embedding_dim"] == 128
+    assert model["bottom_mlp"] == [0, 512, 256, 128]  # The first is the number of dense columns.
+    assert model["top_mlp"] == [1024, 1024, 512, 256, 1]
+    assert (model["interaction"], model["cross_layers"], model["cross_rank"]) == ("dcn", 3, 512)
+    assert (model["loss"], model["optimizer"], model["learning_rate"], model["epsilon"]) == (
+        *("bce", "adagrad", 0.005, 1e-8),
+    )
+    assert [model[f"dense_{name}"] for name in ("optimizer", "learning_rate", "epsilon")] == [None] * 3  # The same.
+    assert [model[f"lr_{name}"] for name in ("num_warmup_steps", "num_decay_steps")] == [0, 0]
+    assert (data["batch_size"], data["shuffle"]) == (65_536, "none")
+    assert data["table_sizes"] == [
+        *(40_000_000, 39_060, 17_295, 7_424, 20_265, 3, 7_122, 1_543, 63, 40_000_000, 3_067_956, 405_282, 10, 2_209),
+        *(11_938, 155, 4, 976, 14, 40_000_000, 40_000_000, 40_000_000, 590_152, 12_973, 108, 36),
+    ]
+    assert data["multi_hot_sizes"] == [
+        *(3, 2, 1, 2, 6, 1, 1, 1, 1, 7, 3, 8, 1, 6, 9, 5, 1, 1, 1, 12, 100, 27, 10, 3, 1, 1),
+    ]
+    assert data["multi_hot_distribution"] == "uniform"
+    assert (trainer["max_epochs"], trainer["val_check_interval"]) == (1, 0.05)
+    callbacks = {c["class_path"].rsplit(".", 1)[1]: c["init_args"] for c in trainer["callbacks"]}  # type: ignore[attr-defined]
+    assert callbacks["EarlyStopping"]["monitor"] == "val_auroc"
+    assert callbacks["EarlyStopping"]["stopping_threshold"] == 0.80275
+    assert callbacks["MLPerfLogging"]["auroc_threshold"] == 0.80275
+
+
+def test_mlperf_v2_model_has_the_reference_models_parameters(capsys: pytest.CaptureFixture[str]) -> None:
+    config = print_config(capsys, "fit", "-c", CONFIGS / "experiment" / "mlperf_v2.yaml")
+    stated = {field.name for field in dataclasses.fields(Architecture)}
+    shape = {name: value for name, value in config["model"].items() if name in stated and name != "table_sizes"}
+    shape["bottom_mlp"][0] = 13  # type: ignore[index]
+    architecture = Architecture(config["data"]["table_sizes"], **shape)  # type: ignore[arg-type]
+    with torch.device("meta"):
+        model = DLRM(architecture)
+    assert (sum(architecture.table_sizes), architecture.interaction_width) == (204_184_588, 27 * 128)
+    bottom = 13 * 512 + 512 + 512 * 256 + 256 + 256 * 128 + 128
+    cross = 3 * (2 * 3456 * 512 + 3456)
+    top = 3456 * 1024 + 1024 + 1024 * 1024 + 1024 + 1024 * 512 + 512 + 512 * 256 + 256 + 256 + 1
+    assert sum(parameter.numel() for parameter in model.parameters()) == 204_184_588 * 128 + bottom + cross + top
+
+
+@pytest.mark.parametrize("name", ["quickstart", "kaggle", "terabyte", "mlperf_v2"])
 def test_runs_of_an_experiment_have_logs_of_their_own(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     """With a fixed version, Lightning's CSVLogger deletes what an earlier run, or `fit` before `test`, logged."""
     config = print_config(capsys, "fit", "-c", CONFIGS / "experiment" / f"{name}.yaml")

@@ -157,12 +157,12 @@ def real(tmp_path_factory: pytest.TempPathFactory, synthetic_folder: Path) -> Pa
     return path
 
 
-def complaints(path: Path, division: str) -> list[str]:
-    """What MLPerf's own checker finds, by the last rules with this model, warnings included."""
+def complaints(path: Path, division: str, rules: str = "2.1.0") -> list[str]:
+    """What MLPerf's own checker finds, by the last rules with a model, warnings included."""
     from mlperf_logging.compliance_checker.mlp_compliance import make_checker
 
-    checker = make_checker("training", "2.1.0", quiet=False, werror=True)
-    checker.check_file(str(path), "training_2.1.0/common.yaml")
+    checker = make_checker("training", rules, quiet=False, werror=True)
+    checker.check_file(str(path), f"training_{rules}/common.yaml")
     assert f'"submission_division", "value": "{division}"' in path.read_text()
     return [*checker.overwritable.values(), *checker.not_overwritable]
 
@@ -179,6 +179,28 @@ def test_log_of_a_run_passes_the_checker_of_mlperf_but_for_its_auroc(real: Path,
     assert complaints(tmp_path / "reached.log", "closed") == []
     (tmp_path / "open.log").write_text(real.read_text().replace('"value": "closed"', '"value": "open"'))
     assert complaints(tmp_path / "open.log", "open") == []
+
+
+def test_log_of_version_2_passes_the_checker_but_for_its_rows_and_its_auroc(
+    tmp_path: Path, synthetic_folder: Path
+) -> None:
+    pl.seed_everything(123)
+    data = DLRMDataModule(str(synthetic_folder), batch_size=500, seed=7)
+    model = DLRMModule(
+        data.table_sizes, 4, (13, 4), (8, 1), interaction="dcn", cross_layers=1, cross_rank=2,
+        optimizer="adagrad", learning_rate=0.005, epsilon=1e-8,
+    )  # fmt: skip
+    trainer = DLRMTrainer(
+        accelerator="cpu", max_epochs=1, callbacks=[MLPerfLogging(str(tmp_path / "log"), auroc_threshold=0.80275)],
+        logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+    )  # fmt: skip
+    trainer.fit(model, datamodule=data)
+    found = complaints(tmp_path / "log", "closed", "6.0.0")
+    assert len(found) == 2
+    assert any("eval_accuracy : v['value'] >= 0.80275" in complaint for complaint in found)
+    assert any("'eval_samples'" in complaint and "v['value'] == 89137319" in complaint for complaint in found)
+    values = {line["key"]: line["value"] for line in lines(tmp_path / "log")}
+    assert (values["submission_benchmark"], values["opt_adagrad_epsilon"]) == ("dlrm_dcnv2", 1e-8)
 
 
 def test_facts_are_those_of_the_run(real: Path) -> None:
