@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
 
 import torch
 
@@ -56,21 +55,20 @@ def ceilings(total_rows: int, row_size: int) -> Ceilings | None:
 
 def linear_operations(architecture: Architecture) -> int:
     """Count the multiplications and additions of all Linears for one sample; the interaction adds 2 % for MLPerf."""
-    top = (architecture.interaction_width, *architecture.top_mlp)
-    return 2 * sum(a * b for widths in (architecture.bottom_mlp, top) for a, b in pairwise(widths))
+    return 2 * sum(inputs * outputs for inputs, outputs in architecture.linear_shapes.values())
 
 
-def roofline(architecture: Architecture, ceilings: Ceilings, threads: int) -> float:
+def roofline(architecture: Architecture, ceilings: Ceilings, threads: int, lookups: int = 0) -> float:
     """Return the samples per second that the slower of arithmetic and lookups allows when both overlap fully.
 
     Args:
         architecture: of a model with all Linears in int8.
         ceilings: of one thread, measured on this machine.
         threads: assumed to scale perfectly.
+        lookups: rows that a sample looks up; 0: one of each table.
     """
     arithmetic = ceilings.int8_ops_per_s / linear_operations(architecture)
-    lookups = ceilings.rows_per_s / architecture.num_tables
-    return threads * min(arithmetic, lookups)
+    return threads * min(arithmetic, ceilings.rows_per_s / (lookups or architecture.num_tables))
 
 
 def _fastest(work: Callable[[], object]) -> float:

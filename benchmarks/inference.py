@@ -1,11 +1,14 @@
-"""Time int8 inference and its alternatives in one process: MLPerf's shape, random weights and random rows.
+"""Time int8 inference and its alternatives in one process: MLPerf's shapes, random weights and random rows.
 
-Networks 13-512-256-128 and 479-1024-1024-512-256-1, 26 tables of dimension 128, one-hot. Contenders take turns, and
-ratios are paired round by round. Prints a table, the time of each stage of the int8 model, and JSON as the last line;
-with several thread counts one JSON line for each, in the given order.
+Shape v1: networks 13-512-256-128 and 479-1024-1024-512-256-1, 26 tables of dimension 128, one-hot. Shape v2, which is
+DLRM-DCNv2: bags of 214 rows a sample, a cross network of 3 layers of rank 512 on 3,456 values, and
+3456-1024-1024-512-256-1. Contenders take turns, and ratios are paired round by round. Prints a table, the time of each
+stage of the int8 model, and JSON as the last line; with several thread counts one JSON line for each, in the given
+order.
 
     python benchmarks/inference.py                       # all threads, then one
     python benchmarks/inference.py --threads 1 --seconds 2 --rows 20000
+    python benchmarks/inference.py --shape v2 --threads 1
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from collections.abc import Sequence
 import torch
 from ceilings import ceilings, linear_operations, roofline
 from machine import machine
+from shapes import BAGS, SHAPES, architecture, columns, lookups
 from stages import stage_times
 
 from dlrm_pl.batch import ClickBatch
@@ -27,7 +31,6 @@ from dlrm_pl.benchmark.contenders import Contenders, float_contenders, int8_cont
 from dlrm_pl.benchmark.footprint import float_row_bytes, int8_row_bytes
 from dlrm_pl.benchmark.rows import random_batch, random_rows
 from dlrm_pl.kernels.int8.selection import isa
-from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.quantization.ptq.quantize import quantize, table_packer
 from dlrm_pl.quantization.recipe import Recipe, RecipeStart
@@ -37,26 +40,18 @@ from dlrm_pl.runtime.tables import row_bytes
 REPORTED = ("fp32", "fp32_compiled", "bf16_compiled", "eager_int8", "int8")
 
 
-def architecture(rows: int) -> Architecture:
-    """Return MLPerf's architecture with tables of another size."""
-    return Architecture(
-        table_sizes=(rows,) * 26,
-        embedding_dim=128,
-        bottom_mlp=(13, 512, 256, 128),
-        top_mlp=(1024, 1024, 512, 256, 1),
-    )
-
-
-def build(rows: int, seed: int, calibration_rows: int = 2048) -> tuple[DLRM, Int8DLRM, list[ClickBatch]]:
+def build(
+    rows: int, seed: int, calibration_rows: int = 2048, shape_name: str = "v1"
+) -> tuple[DLRM, Int8DLRM, list[ClickBatch]]:
     """Make a float model, its int8 model and the rows that calibrated it."""
     torch.manual_seed(seed)
-    shape = architecture(rows)
+    shape, of_rows = architecture(rows, shape_name), columns(rows, shape_name)
     model = DLRM(shape).eval()
     with torch.no_grad():
         # Initial tables are so small that the logits hardly depend on them, and agreement would prove nothing.
         for table in model.embedding_bags.parameters():
             table.mul_(0.3 * rows**0.5)
-    calibration = [random_batch(shape, calibration_rows, seed=-1 - number) for number in range(4)]
+    calibration = [random_batch(shape, calibration_rows, -1 - number, of_rows) for number in range(4)]
     recipe = Recipe.starting_from(RecipeStart(), shape)
     return model, quantize(model, recipe, calibration, table_packer(model)), calibration
 
@@ -102,26 +97,30 @@ def print_cell(cell: Cell, comparison: Comparison) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shape", choices=SHAPES, default="v1", help="MLPerf's first or second model")
     parser.add_argument("--rows", type=int, default=200_000, help="rows of each table")
     parser.add_argument("--threads", type=int, nargs="+", help="numbers of threads; default: all, then one")
-    parser.add_argument("--batch-sizes", type=int, nargs="+", default=[2048, 16384])
+    parser.add_argument("--batch-sizes", type=int, nargs="+", help="default: 2048 and 16384; of v2 400 and 2048")
     parser.add_argument("--seconds", type=float, default=3.0, help="seconds for each contender and batch size")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     counts = options.threads or sorted({torch.get_num_threads(), 1}, reverse=True)
+    batch_sizes = options.batch_sizes or {"v1": [2048, 16384], "v2": [400, 2048]}[options.shape]
 
     began = time.perf_counter()
-    model, int8, calibration = build(options.rows, options.seed)
+    model, int8, calibration = build(options.rows, options.seed, shape_name=options.shape)
     batch = calibration[0]
     found, expected = count_int8_ops(int8, batch), int8.expected_int8_ops()
     assert found == expected, f"one pass ran the integer ops {found}, expected are {expected}"
     floats = float_contenders(model, calibration)
     contenders = Contenders((*floats.available, int8_contender(int8)), floats.unavailable)
     print(f"built in {time.perf_counter() - began:.0f} s; integer ops of one pass: {found}")
-    print(f"table bytes a sample: fp32 {float_row_bytes(model.architecture, 4):,}, int8 {int8_row_bytes(int8):,}")
+    bags = BAGS if options.shape == "v2" else ()
+    fp32_bytes, int8_bytes = float_row_bytes(model.architecture, 4, bags), int8_row_bytes(int8, bags)
+    print(f"table bytes a sample: fp32 {fp32_bytes:,}, int8 {int8_bytes:,}")
 
-    rows = random_rows(model.architecture, options.seed)
-    sizes = sorted({1, *options.batch_sizes})
+    rows = random_rows(model.architecture, options.seed, columns(options.rows, options.shape))
+    sizes = sorted({1, *batch_sizes})
     comparison = compare(contenders, rows, batch_sizes=sizes, threads=counts, seconds=options.seconds, progress=log)
     for cell in comparison.cells:
         print_cell(cell, comparison)
@@ -131,19 +130,19 @@ def main() -> None:
     print("\nagreement with fp32, dB: " + ", ".join(f"{name} {db:.1f}" for name, db in comparison.sqnr_db.items()))
     for count in counts:
         torch.set_num_threads(count)
-        for size in options.batch_sizes:
+        for size in batch_sizes:
             with torch.inference_mode():
                 stages = stage_times(int8, rows(size), options.seconds)
             text = ", ".join(f"{stage} {ms:.2f}" for stage, ms in stages.items())
             print(f"where the time goes, batch {size:,}, {count} threads, ms: {text}")
 
     shape, limits = model.architecture, ceilings(sum(model.architecture.table_sizes), row_bytes("int8", 128))
-    print(f"a sample: {linear_operations(shape):,} int8 operations, {shape.num_tables} rows")
+    print(f"a sample: {linear_operations(shape):,} int8 operations, {lookups(options.shape)} rows")
     print(f"this machine's ceilings, one thread: {limits or 'unknown'}")
     for count in counts:
         torch.set_num_threads(count)  # The summary states it.
-        limit = None if limits is None else roofline(shape, limits, count)
-        print(json.dumps(summary(comparison, count, options.batch_sizes, limit)))
+        limit = None if limits is None else roofline(shape, limits, count, lookups(options.shape))
+        print(json.dumps(summary(comparison, count, batch_sizes, limit)))
 
 
 def log(what: str) -> None:

@@ -1,57 +1,81 @@
 // Included by every variant behind mlp.h and samples.h.
 
-// Outputs of a W that are added to x at a time: for all rows of a block they stay in the L2 cache.
+// Columns of x that W's outputs are added to at a time. The columns of all rows of a block stand side by side in memory,
+// so that they are read and written as a stream.
 constexpr int64_t CROSS_COLUMNS = 128;
 
-// The values of a block of rows, in the thread's working memory. Strides are no powers of two: such rows would share few
-// cache sets.
+// The values of a block of rows, in the thread's working memory. The strides of bytes are no powers of two: such rows would
+// share few cache sets.
 struct Crossing {
-    int64_t width, stride, byte_stride, inner_stride, part_stride;
-    float* first;      // [rows, stride], the input x0.
-    float* x;          // [rows, stride].
-    float* part;       // [rows, part_stride], some outputs of a W.
-    uint8_t* bytes;    // [rows, byte_stride], x as V reads it.
-    uint8_t* inner;    // [rows, inner_stride], between V and W.
-    uint32_t* largest; // [rows], the bits of the largest magnitude of x.
+    int64_t width, rows, byte_stride, inner_stride;
+    float* first;       // x0, [width / CROSS_COLUMNS, rows, CROSS_COLUMNS].
+    float* x;           // Likewise.
+    float* part;        // [rows, CROSS_COLUMNS], some outputs of a W.
+    float* vector;      // [dim], a sum of a bag.
+    uint8_t* bytes;     // [rows, byte_stride], x as V reads it.
+    uint8_t* inner;     // [rows, inner_stride], between V and W.
+    uint32_t* largest;  // [rows], the bits of the largest magnitude of x.
 
-    Crossing(const Cross& job, int64_t rows) : width(job.width()) {
+    Crossing(const Cross& job, int64_t block) : width(job.width()), rows(block) {
         int64_t rank = 0;
         for (int64_t i = 0; i < job.count; i++) rank = std::max(rank, job.layers[2 * i].out);
-        stride = round_up(width, BLOCK_OUT) + BLOCK_OUT;
         byte_stride = round_up(width, BLOCK_IN) + BLOCK_IN;
         inner_stride = round_up(rank, BLOCK_IN) + BLOCK_IN;
-        part_stride = CROSS_COLUMNS + BLOCK_OUT;
-        const int64_t values = 4 * rows * stride;
-        uint8_t* place = scratch().get(2 * values + rows * (4 * part_stride + byte_stride + inner_stride + 4));
+        const int64_t values = 4 * rows * round_up(width, CROSS_COLUMNS), some = 4 * rows * CROSS_COLUMNS;
+        const int64_t one = 4 * round_up(job.tables.dim, BLOCK_OUT);
+        uint8_t* place = scratch().get(2 * values + some + one + rows * (byte_stride + inner_stride + 4));
         first = reinterpret_cast<float*>(place);
         x = reinterpret_cast<float*>(place += values);
         part = reinterpret_cast<float*>(place += values);
-        bytes = place += 4 * rows * part_stride;
+        vector = reinterpret_cast<float*>(place += some);
+        bytes = place += one;
         inner = place += rows * byte_stride;
         largest = reinterpret_cast<uint32_t*>(place + rows * inner_stride);
     }
+
+    // Where a row's value of a column stands in x0 and x.
+    int64_t place(int64_t row, int64_t column) const {
+        return (column / CROSS_COLUMNS * rows + row) * CROSS_COLUMNS + column % CROSS_COLUMNS;
+    }
+
+    // Puts a vector into x0, and into the bytes that the first V reads.
+    void put(const float* values, int64_t count, int64_t row, int64_t column, float inverse, float zero) const {
+        quantize_bytes(values, count, inverse, zero, bytes + row * byte_stride + column);
+        for (const int64_t end = column + count; column < end;) {
+            const int64_t some = std::min(CROSS_COLUMNS - column % CROSS_COLUMNS, end - column);
+            std::memcpy(first + place(row, column), values, sizeof(float) * size_t(some));
+            column += some, values += some;
+        }
+    }
 };
 
-// Fills x0 of the samples [start, start + rows); false after an error.
+// Fills x0 of the samples [start, start + rows) and its bytes; false after an error.
 static bool gather(const Cross& job, int64_t start, int64_t rows, const Crossing& values, Error& error) {
     const Tables& tables = job.tables;
     const int64_t dim = tables.dim;
-    for (int64_t row = 0; row < rows; row++) {
-        std::memcpy(values.first + row * values.stride, job.dense + (start + row) * dim, sizeof(float) * size_t(dim));
-    }
+    const float inverse = job.inverse_scales[0], zero = job.zero_points[0];
+    clear_padding(values.bytes, values.byte_stride, rows, values.width);
+    for (int64_t row = 0; row < rows; row++) values.put(job.dense + (start + row) * dim, dim, row, 0, inverse, zero);
     bool well = true;
     // After an error too, since an earlier sample may have one in a later table.
     for (int64_t table = 0; table < tables.count; table++) {
-        float* out = values.first + (table + 1) * dim;
-        well &= pool_samples(tables, table, start, start + rows, out, values.stride, error);
+        well &= pool_samples(tables, table, start, start + rows, values.vector, 0, error, [&](int64_t sample) {
+            values.put(values.vector, dim, sample - start, (table + 1) * dim, inverse, zero);
+        });
     }
     return well;
 }
 
-// Adds some outputs of W to x: x = x0 * part + before, and rounds the result to bytes.
-inline void add_crossed(
-    const float* __restrict first, const float* __restrict part, const float* before, float* x, int64_t count) {
-    for (int64_t i = 0; i < count; i++) x[i] = first[i] * part[i] + before[i];
+// x behind a layer, from x0, some outputs of W and x before it. One of the last two is overwritten, or x is x0: separate
+// functions, so that the compiler knows which of the arrays are the same.
+inline void cross_first(const float* __restrict first, const float* __restrict part, float* __restrict x, int64_t count) {
+    for (int64_t i = 0; i < count; i++) x[i] = first[i] * part[i] + first[i];
+}
+inline void cross_next(const float* __restrict first, const float* __restrict part, float* __restrict x, int64_t count) {
+    for (int64_t i = 0; i < count; i++) x[i] = first[i] * part[i] + x[i];
+}
+inline void cross_last(const float* first, const float* before, float* __restrict part, int64_t count) {
+    for (int64_t i = 0; i < count; i++) part[i] = first[i] * part[i] + before[i];
 }
 
 static void cross(const Cross& job, int64_t first, int64_t last, Error& error) {
@@ -62,12 +86,7 @@ static void cross(const Cross& job, int64_t first, int64_t last, Error& error) {
     for (int64_t start = first; start < last; start += block) {
         const int64_t rows = std::min(block, last - start);
         if (!gather(job, start, rows, values, error)) return;
-        clear_padding(values.bytes, values.byte_stride, rows, width);
-        for (int64_t row = 0; row < rows; row++) {
-            const float* x = values.first + row * values.stride;
-            quantize_bytes(x, width, job.inverse_scales[0], job.zero_points[0], values.bytes + row * values.byte_stride);
-            values.largest[row] = 0;
-        }
+        std::memset(values.largest, 0, sizeof(uint32_t) * size_t(rows));
         for (int64_t i = 0; i < job.count; i++) {
             const Layer &v = job.layers[2 * i], &w = job.layers[2 * i + 1];
             const bool is_last = i + 1 == job.count;
@@ -89,16 +108,26 @@ static void cross(const Cross& job, int64_t first, int64_t last, Error& error) {
                 Layer some = w;
                 some.weights += column * w.in, some.multiplier += column, some.bias += column;
                 const int64_t count = some.out = std::min(CROSS_COLUMNS, width - column);
-                layer(values.inner, values.inner_stride, rows, some, nullptr, values.part, values.part_stride);
+                layer(values.inner, values.inner_stride, rows, some, nullptr, values.part, CROSS_COLUMNS);
                 for (int64_t row = 0; row < rows; row++) {
-                    const int64_t place = row * values.stride + column;
-                    float* x = values.x + place;
-                    if (is_last && job.floats) x = job.floats + (start + row) * width + column;
-                    const float* before = (i ? values.x : values.first) + place;
-                    add_crossed(values.first + place, values.part + row * values.part_stride, before, x, count);
+                    const int64_t place = values.place(row, column);
+                    const float* x0 = values.first + place;
+                    float *part = values.part + row * CROSS_COLUMNS, *x = values.x + place;
+                    if (is_last) {
+                        // Of the last layer only the result leaves the L1 cache.
+                        cross_last(x0, i ? x : x0, part, count);
+                        x = part;
+                    } else if (i) {
+                        cross_next(x0, part, x, count);
+                    } else {
+                        cross_first(x0, part, x, count);
+                    }
                     if (bytes) quantize_bytes(x, count, inverse, zero, bytes + row * byte_stride + column);
+                    if (!is_last) continue;
                     // A value that is not finite stays so in the layers behind it.
-                    if (is_last) values.largest[row] = std::max(values.largest[row], largest_bits(x, count));
+                    values.largest[row] = std::max(values.largest[row], largest_bits(x, count));
+                    if (!job.floats) continue;
+                    std::memcpy(job.floats + (start + row) * width + column, x, sizeof(float) * size_t(count));
                 }
             }
         }

@@ -106,17 +106,26 @@ inline void add_row(const uint8_t* __restrict row, int32_t type, int64_t dim, fl
     }
 }
 
+// The lookups of one bag: [first, last) of the indices.
+struct Bag {
+    int64_t first, last;
+};
+
+// Sums the rows of a bag, whose indices were checked, into `sum` [dim].
+inline void add_rows(const Tables& tables, int64_t table, Bag bag, float* sum) {
+    const int64_t bytes = row_bytes(tables.types[table], tables.dim);
+    std::memset(sum, 0, sizeof(float) * size_t(tables.dim));
+    for (int64_t i = bag.first; i < bag.last; i++) {
+        add_row(tables.rows[table] + tables.indices[i] * bytes, tables.types[table], tables.dim, sum);
+    }
+}
+
 // Prefetches into the L2 cache, to which more lines can be on their way than to the L1 cache. Forced to be inline, since
 // gcc drops calls of functions that only prefetch, which have no effect in its eyes.
 __attribute__((always_inline)) inline void prefetch_row(const uint8_t* row, int64_t bytes) {
     for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(row + i, 0, 2);
     __builtin_prefetch(row + bytes - 1, 0, 2);
 }
-
-// The lookups of one bag: [first, last) of the indices.
-struct Bag {
-    int64_t first, last;
-};
 
 inline Bag bag_of(const Tables& tables, int64_t table, int64_t sample) {
     if (!tables.offsets) {
@@ -163,21 +172,6 @@ __attribute__((always_inline)) inline void prefetch_sample(const Tables& tables,
             if (uint64_t(index) < count) prefetch_row(tables.rows[table] + index * bytes, bytes);
         }
     }
-}
-
-// Sums or averages a bag's rows into `sum` [dim]; false after an error.
-inline bool pool(const Tables& tables, int64_t table, int64_t sample, Bag bag, float* sum, Error& error) {
-    std::memset(sum, 0, sizeof(float) * size_t(tables.dim));
-    for (int64_t i = bag.first; i < bag.last; i++) {
-        const uint8_t* row = row_of(tables, table, i, sample, error);
-        if (!row) return false;
-        add_row(row, tables.types[table], tables.dim, sum);
-    }
-    const int64_t length = bag.last - bag.first;
-    if (tables.means && tables.means[table] && length > 1) {
-        for (int64_t i = 0; i < tables.dim; i++) sum[i] /= float(length);
-    }
-    return true;
 }
 
 // Packs rows; returns the first that is not finite, or -1.

@@ -1,9 +1,9 @@
-// Included by every variant behind rows.h and its own `copy_row`, `products`, `store_pairs` and guards.
+// Included by every variant behind rows.h and its own `copy_row`, `sum_rows`, `products`, `store_pairs` and guards.
 
 // A sample's bags are found some samples before its rows are read, so that the rows can be prefetched.
 constexpr int64_t CHUNK = 32;
 constexpr int64_t AHEAD = 8;
-constexpr int64_t ROWS_AHEAD = 32;  // Lookups of one table, where they follow one another.
+constexpr int64_t ROWS_AHEAD = 64;  // Lookups of one table, where they follow one another.
 
 // Resolves and checks the rows of one-hot samples [first, last) table by table, in the order of the indices.
 struct Places {
@@ -33,6 +33,19 @@ struct Places {
         return false;
     }
 };
+
+// Sums or averages a bag's rows into `sum` [dim]; false after an error.
+inline bool pool(const Tables& tables, int64_t table, int64_t sample, Bag bag, float* sum, Error& error) {
+    for (int64_t i = bag.first; i < bag.last; i++) {
+        if (!row_of(tables, table, i, sample, error)) return false;
+    }
+    sum_rows(tables, table, bag, sum);
+    const int64_t length = bag.last - bag.first;
+    if (tables.means && tables.means[table] && length > 1) {
+        for (int64_t i = 0; i < tables.dim; i++) sum[i] /= float(length);
+    }
+    return true;
+}
 
 // Takes a bag of one row as int8, without a sum.
 inline void take_row(const uint8_t* row, int32_t type, int64_t dim, int8_t* out, float* scale) {
@@ -134,10 +147,13 @@ static void interaction(const Interaction& job, int64_t first, int64_t last, Err
     }
 }
 
-// Sums or averages the bags [first, last) of one table into rows of `out`; false after an error, of which the first sample's
-// is reported. The lookups of a table follow one another, so its rows are prefetched by their order.
-static bool pool_samples(
-    const Tables& tables, int64_t table, int64_t first, int64_t last, float* out, int64_t stride, Error& error) {
+// Sums or averages the bags [first, last) of one table into rows of `out`, and calls `done(sample)` behind each; false after
+// an error, of which the first sample's is reported. The lookups of a table follow one another, so its rows are prefetched
+// by their order.
+template <typename Done>
+inline bool pool_samples(
+    const Tables& tables, int64_t table, int64_t first, int64_t last, float* out, int64_t stride, Error& error,
+    const Done& done) {
     const int64_t bytes = row_bytes(tables.types[table], tables.dim);
     const uint64_t count = uint64_t(tables.counts[table]);
     const Bag whole = {bag_of(tables, table, first).first, bag_of(tables, table, last - 1).last};
@@ -152,6 +168,7 @@ static bool pool_samples(
             if (uint64_t(index) < count) prefetch_row(tables.rows[table] + index * bytes, bytes);
         }
         if (!pool(tables, table, sample, bag, out, error)) return false;
+        done(sample);
     }
     return true;
 }
@@ -168,7 +185,7 @@ static void pooling(const Pooling& job, int64_t first, int64_t last, Error& erro
         // After an error too, since an earlier sample may have one in a later table.
         for (int64_t table = 0; table < tables.count; table++) {
             float* out = job.out + start * stride + table * tables.dim;
-            well &= pool_samples(tables, table, start, end, out, stride, error);
+            well &= pool_samples(tables, table, start, end, out, stride, error, [](int64_t) {});
         }
         if (!well) return;
     }

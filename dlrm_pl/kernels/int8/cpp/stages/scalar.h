@@ -9,6 +9,8 @@ struct LayerGuard {
 
 inline void copy_row(const uint8_t* row, int64_t dim, int8_t* out) { std::memcpy(out, row, size_t(dim)); }
 
+inline void sum_rows(const Tables& tables, int64_t table, Bag bag, float* sum) { add_rows(tables, table, bag, sum); }
+
 inline float scaled(int32_t product, float column, float row) { return (float(product) * column) * row; }
 
 inline void store_pairs(

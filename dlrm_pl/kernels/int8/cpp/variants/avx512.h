@@ -8,6 +8,43 @@ inline void copy_row(const uint8_t* row, int64_t dim, int8_t* out) {
     for (int64_t i = 0; i < dim; i += 64) _mm512_store_si512(out + i, _mm512_loadu_si512(row + i));
 }
 
+// Sums sixteen times PARTS values of a bag's int8 rows in registers; `mask` has the values of the last part.
+template <int PARTS>
+inline void sum_int8(const Tables& tables, int64_t table, Bag bag, int64_t column, __mmask16 mask, float* sum) {
+    const uint8_t* const rows = tables.rows[table];
+    const int64_t dim = tables.dim, bytes = row_bytes(INT8, dim);
+    __m512 sums[PARTS];
+    DLRM_UNROLL
+    for (int part = 0; part < PARTS; part++) sums[part] = _mm512_setzero_ps();
+    for (int64_t i = bag.first; i < bag.last; i++) {
+        const uint8_t* row = rows + tables.indices[i] * bytes;
+        float scale;
+        std::memcpy(&scale, row + dim, 4);
+        const __m512 factor = _mm512_set1_ps(scale);
+        DLRM_UNROLL
+        for (int part = 0; part < PARTS; part++) {
+            const __mmask16 some = part + 1 < PARTS ? __mmask16(0xffff) : mask;
+            const __m512i values = _mm512_cvtepi8_epi32(_mm_maskz_loadu_epi8(some, row + column + 16 * part));
+            sums[part] = _mm512_add_ps(sums[part], _mm512_mul_ps(_mm512_cvtepi32_ps(values), factor));
+        }
+    }
+    DLRM_UNROLL
+    for (int part = 0; part < PARTS; part++) {
+        const __mmask16 some = part + 1 < PARTS ? __mmask16(0xffff) : mask;
+        _mm512_mask_storeu_ps(sum + column + 16 * part, some, sums[part]);
+    }
+}
+
+inline void sum_rows(const Tables& tables, int64_t table, Bag bag, float* sum) {
+    if (tables.types[table] != INT8) return add_rows(tables, table, bag, sum);
+    int64_t column = 0;
+    for (; column + 128 <= tables.dim; column += 128) sum_int8<8>(tables, table, bag, column, 0xffff, sum);
+    for (; column < tables.dim; column += 16) {
+        const int64_t left = std::min<int64_t>(tables.dim - column, 16);
+        sum_int8<1>(tables, table, bag, column, __mmask16((1u << left) - 1), sum);
+    }
+}
+
 // Transposes sixteen rows of 64 bytes by groups of four bytes: row r, group g goes to row g, group r.
 inline void transpose(const int8_t* in, int64_t stride, int8_t* out) {
     __m512i r[16], t[16];
