@@ -12,10 +12,11 @@ def from_dlrm_flags(command: list[str], output: str | None = None, overwrite: bo
     """Translate a command line of upstream's script (facebookresearch/dlrm) to a YAML file and commands.
 
     `from-dlrm-flags [--output FILE.yaml] -- COMMAND LINE`, copied as it stands: with `python`, variables and quotes,
-    as words, as one quoted word, or as text on the input (`-- <<'EOF'`). Flags of dlrm_s_pytorch.py and of Intel's
-    variants (dlrm_s_pytorch_tune.py of LPOT, IPEX) are read by the rules of their own parsers. The YAML and the
-    commands are printed; what they leave out (flags without effect, differences) goes to the error output. Exit status
-    2 when flags cannot be translated; the message names all of them, with what to use instead.
+    as words, as one quoted word, or as text on the input (`-- <<'EOF'`). Flags of dlrm_s_pytorch.py, of Intel's
+    variants (dlrm_s_pytorch_tune.py of LPOT, IPEX) and of dlrm_main.py on TorchRec are read by the rules of their own
+    parsers. The YAML and the commands are printed; what they leave out (flags without effect, differences) goes to the
+    error output. Exit status 2 when flags cannot be translated; the message names all of them, with what to use
+    instead.
 
     Args:
         command: what follows `--`.

@@ -6,11 +6,11 @@ import difflib
 from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Literal, NoReturn
 
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.migration.flags.pasted import is_variable
-from dlrm_pl.migration.flags.table import FLAGS, Flag, Program, Value, flags_of
+from dlrm_pl.migration.flags.table import FLAGS, Flag, Program, Value
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,7 @@ class Values:
 
     Attributes:
         program: whose flags they are.
+        flags: every flag of the script and its variants, by name.
         by_name: the value of every flag; upstream's default where it was not given.
         given: names of those that were.
         abbreviations: as typed, and the flag that upstream takes it for.
@@ -27,6 +28,7 @@ class Values:
     """
 
     program: Program
+    flags: Mapping[str, Flag]
     by_name: Mapping[str, Value]
     given: frozenset[str]
     abbreviations: Mapping[str, str]
@@ -52,8 +54,8 @@ class Values:
         return value
 
     def integers(self, name: str) -> list[int]:
-        """Whole numbers, separated by dashes."""
-        return [int(word) for word in self.text(name).split("-")]
+        """Whole numbers, separated by dashes, or by commas where the flag has these."""
+        return [int(word) for word in self.text(name).split("," if self.flags[name].kind == "commas" else "-")]
 
     def numbers(self, name: str) -> list[float]:
         """Numbers, separated by dashes."""
@@ -66,7 +68,7 @@ class Values:
     def shown(self, name: str) -> str:
         """The flag as it would be typed: ``--nepochs=1``, ``--memory-map``."""
         value = self.by_name[name]
-        return name if FLAGS[name].kind == "switch" or value in (None, "") else f"{name}={value}"
+        return name if self.flags[name].kind == "switch" or value in (None, "") else f"{name}={value}"
 
 
 def parse(arguments: Sequence[str], script: str = "") -> Values:
@@ -82,15 +84,34 @@ def parse(arguments: Sequence[str], script: str = "") -> Values:
     """
     if script and not script.startswith("dlrm_s_pytorch"):
         raise ConfigurationError(
-            f"{script} is not one of upstream's scripts: dlrm_s_pytorch.py and its variants by Intel are translated."
+            f"{script} is not one of upstream's scripts: dlrm_s_pytorch.py and its variants by Intel, and dlrm_main.py "
+            "of torchrec_dlrm are translated."
         )
-    order: tuple[Program, ...] = ("tune", "ipex", "main") if "tune" in script else ("main", "tune", "ipex")
-    read = {program: _resolve(arguments, flags_of(program)) for program in order}
+    return read_values(arguments, FLAGS, ("tune", "ipex", "main") if "tune" in script else ("main", "tune", "ipex"))
+
+
+def unknown_flags(arguments: Sequence[str], flags: Mapping[str, Flag]) -> int:
+    """Count the words that look like flags, and are none of these."""
+    return len(_resolve(arguments, flags).unknown)
+
+
+def read_values(arguments: Sequence[str], every_flag: Mapping[str, Flag], order: Sequence[Program]) -> Values:
+    """Read the arguments of a script as the first of its variants does that knows all of them.
+
+    Args:
+        arguments: without the script.
+        every_flag: flags of all variants, by name.
+        order: the variants.
+
+    Raises:
+        ConfigurationError: see ``parse``.
+    """
+    read = {program: _resolve(arguments, _of_program(every_flag, program)) for program in order}
     program = min(order, key=lambda name: len(read[name].unknown) + len(read[name].ambiguous))
     mixed = bool(read[program].unknown)
-    flags = FLAGS if mixed else flags_of(program)
+    flags = every_flag if mixed else _of_program(every_flag, program)
     resolved = _resolve(arguments, flags)
-    problems = [_unknown_message(word) for word in resolved.unknown]
+    problems = [_unknown_message(word, every_flag) for word in resolved.unknown]
     problems += [f"{word}: could be {' or '.join(names)}" for word, names in resolved.ambiguous.items()]
     if problems:
         raise ConfigurationError("Unknown flags (upstream would stop):\n  " + "\n  ".join(dict.fromkeys(problems)))
@@ -101,8 +122,8 @@ def parse(arguments: Sequence[str], script: str = "") -> Values:
             f"{' '.join(rest)!r} is neither a flag nor a value of one. Quote values that contain blanks, and give one "
             "command line."
         )
-    values = {name: found.get(name, flag.default) for name, flag in FLAGS.items()}
-    return Values(program, values, frozenset(found), resolved.abbreviations, unread, mixed)
+    values = {name: found.get(name, flag.default) for name, flag in every_flag.items()}
+    return Values(program, every_flag, values, frozenset(found), resolved.abbreviations, unread, mixed)
 
 
 @dataclass(frozen=True)
@@ -143,8 +164,14 @@ def _is_number(word: str) -> bool:
     return True
 
 
-def _unknown_message(word: str) -> str:
-    close = difflib.get_close_matches(f"--{word.lstrip('-').replace('_', '-')}", FLAGS, n=3, cutoff=0.7)
+def _of_program(flags: Mapping[str, Flag], program: Program) -> dict[str, Flag]:
+    return {name: flag for name, flag in flags.items() if program in flag.programs}
+
+
+def _unknown_message(word: str, flags: Mapping[str, Flag]) -> str:
+    spelled = {name.replace("_", "-"): name for name in flags}
+    found = difflib.get_close_matches(f"--{word.lstrip('-').replace('_', '-')}", spelled, n=3, cutoff=0.7)
+    close = [spelled[name] for name in found]
     return f"{word}: did you mean {' or '.join(close)}?" if close else f"{word}: not a flag of any variant"
 
 
@@ -180,15 +207,16 @@ def _number_type(kind: Callable[[str], Value], what: str) -> Callable[[str], Val
     return convert
 
 
-def _separated(kind: Callable[[str], Value], what: str) -> Callable[[str], Value]:
+def _separated(kind: Callable[[str], Value], what: str, separator: Literal["-", ","] = "-") -> Callable[[str], Value]:
     def check(text: str) -> Value:
-        for word in text.split("-"):
-            _number_type(kind, f"{what}, separated by dashes")(word)
+        for word in text.split(separator):
+            _number_type(kind, f"{what}, separated by {_SEPARATORS[separator]}")(word)
         return text
 
     return check
 
 
+_SEPARATORS = {"-": "dashes", ",": "commas"}
 _TYPES: dict[str, Callable[[str], Value]] = {
     "int": _number_type(int, "a whole number"),
     "float": _number_type(float, "a number"),
@@ -196,4 +224,5 @@ _TYPES: dict[str, Callable[[str], Value]] = {
     "bool": bool,
     "ints": _separated(int, "whole numbers"),
     "floats": _separated(float, "numbers"),
+    "commas": _separated(int, "whole numbers", ","),
 }

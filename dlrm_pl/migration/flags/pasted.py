@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from dlrm_pl.errors import ConfigurationError
+from dlrm_pl.migration.flags.arithmetic import with_numbers
 
 _ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
@@ -15,7 +16,12 @@ _OPERATORS = re.compile(r"[|&;<>]+")
 # A backslash, then blanks: no continuation for a shell, which ends the command there, but meant as one.
 _CONTINUATION = re.compile(r"\\([ \t]*)\r?\n")
 _PROGRAM = re.compile(r"(^|\s)\S*\.py\b|(^|\s)--?\w")
-_PROCESSES = re.compile(r"--nproc[_-]per[_-]node(?:=(.*))?|-np?|--np")
+_PROCESSES = re.compile(r"(?:--nproc[_-]per[_-]node|--num_trainers)(?:=(.*))?|-np?|--np")
+# Of torchx: machines, "x", processes on each.
+_MACHINES = re.compile(r"-j=?(.+)?")
+_OF_BOTH = re.compile(r"(?:0*([1-9][0-9]{0,4})x)?0*([1-9][0-9]{0,4})")
+# A component of torchx, which is a function in a file: that of the program on TorchRec runs its script.
+_COMPONENT = re.compile(r"(?:\S*/)?aws_component\.py:\w+")
 _COUNT = re.compile(r"0*[1-9][0-9]{0,8}")
 _PLAIN_PREFIX = re.compile(r"(\S*/)?python[\d.]*|-u|-m|export|env|time|nohup|\$\S+")
 
@@ -28,8 +34,10 @@ class Pasted:
         program: file name of the script; empty where the flags stand alone.
         arguments: of the script.
         environment: assignments in front of it, in order, but for those that were put into its arguments.
-        processes: that a launcher in front of it starts; None without one.
+        processes: that a launcher in front of it starts on each machine; None without one.
+        machines: on which it starts them.
         ignored: what is no part of the run: in front of it, such as ``cd``, and behind it, such as a pipe.
+        computed: names of variables whose numbers were put into arithmetic.
         broken_line: a line was continued by a backslash that has a blank behind it.
     """
 
@@ -37,7 +45,9 @@ class Pasted:
     arguments: list[str] = field(default_factory=list)
     environment: dict[str, str] = field(default_factory=dict)
     processes: int | None = None
+    machines: int = 1
     ignored: list[str] = field(default_factory=list)
+    computed: set[str] = field(default_factory=set)
     broken_line: bool = False
 
 
@@ -65,7 +75,7 @@ def read_pasted(words: Sequence[str]) -> Pasted:
         raise ConfigurationError("No upstream command line given; put it after `--` or on stdin.")
     start = _read_prefix(words, pasted)
     pasted.arguments = [_substituted(word, pasted.environment) for word in words[start:]]
-    used = {match[1] or match[2] for word in words for match in _VARIABLE.finditer(word)}
+    used = pasted.computed | {match[1] or match[2] for word in words for match in _VARIABLE.finditer(word)}
     pasted.environment = {name: value for name, value in pasted.environment.items() if name not in used}
     return pasted
 
@@ -73,7 +83,7 @@ def read_pasted(words: Sequence[str]) -> Pasted:
 def _words_of_text(text: str, pasted: Pasted) -> list[str]:
     """Do what the shell would have done: join lines, take quotes away, stop at a pipe."""
     pasted.broken_line = any(match[1] for match in _CONTINUATION.finditer(text))
-    text = _CONTINUATION.sub(" ", text)
+    text, pasted.computed = with_numbers(_CONTINUATION.sub(" ", text))
     # A next line of flags was meant to belong to it, whether a backslash survived the copying or not.
     lines = re.sub(r"\r?\n\s*(?=-)", " ", text.strip()).splitlines()
     chosen = next((number for number, line in enumerate(lines) if _PROGRAM.search(line)), 0)
@@ -107,10 +117,13 @@ def _ends(words: list[str], at: int) -> bool:
 
 def _read_prefix(words: Sequence[str], pasted: Pasted) -> int:
     """Take what stands before the flags; returns where they begin."""
-    programs = [at for at, word in enumerate(words) if word.endswith(".py")]
+    programs = [at for at, word in enumerate(words) if word.endswith(".py") or _COMPONENT.fullmatch(word)]
     flags = [at for at, word in enumerate(words) if word.startswith("-")]
     # Flags before the script are a launcher's; without a script, all are its own.
     end = programs[0] if programs else flags[0] if flags else len(words)
+    script = words[end] if programs else ""
+    if is_component := _COMPONENT.fullmatch(script) is not None:  # Its own flags end at a double dash.
+        end = next((at for at in range(end, len(words)) if words[at] == "--"), len(words))
     at, before = 0, []
     while at < end:
         word = words[at]
@@ -123,6 +136,13 @@ def _read_prefix(words: Sequence[str], pasted: Pasted) -> int:
                 pasted.processes = int(count)
             else:
                 before.append(f"{word} {count or ''}".strip())
+        elif machines := _MACHINES.fullmatch(word):
+            at += machines[1] is None
+            count = machines[1] or (words[at] if at < end else "")
+            if both := _OF_BOTH.fullmatch(count):
+                pasted.machines, pasted.processes = int(both[1] or 1), int(both[2])
+            else:
+                before.append(f"-j {count}".strip())
         elif assignment := _ASSIGNMENT.fullmatch(word):
             pasted.environment[assignment[1]] = _substituted(assignment[2], pasted.environment)
         elif not _PLAIN_PREFIX.fullmatch(word):
@@ -130,10 +150,12 @@ def _read_prefix(words: Sequence[str], pasted: Pasted) -> int:
         at += 1
     if before:
         pasted.ignored.insert(0, " ".join(before))
-    if programs:
-        pasted.program = words[end].rsplit("/", 1)[-1]
-        return end + 1
-    return end
+    if not programs:
+        return end
+    pasted.program = "dlrm_main.py" if is_component else script.rsplit("/", 1)[-1]
+    # A launcher may end its own flags by a double dash, here or in front of the script.
+    is_ended = end + 1 < len(words) and words[end + 1] == "--"
+    return end + 1 + (is_ended and not is_component)
 
 
 def _substituted(word: str, environment: dict[str, str]) -> str:

@@ -41,7 +41,8 @@ class Plan:
     Attributes:
         values: what the command line says.
         config: file name of the YAML, for the commands.
-        processes: that a launcher starts; None without one.
+        processes: that a launcher starts on each machine; None without one.
+        machines: on which it starts them.
         environment: assignments in front of the commands.
         settings: the YAML.
         commands: to run, in order.
@@ -52,6 +53,7 @@ class Plan:
     values: Values
     config: str
     processes: int | None = None
+    machines: int = 1
     environment: dict[str, str] = field(default_factory=dict)
     settings: Tree = field(default_factory=dict)
     commands: list[Command] = field(default_factory=list)

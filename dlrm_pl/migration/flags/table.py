@@ -11,8 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Program = Literal["main", "tune", "ipex"]
-Kind = Literal["int", "float", "str", "bool", "switch", "ints", "floats"]
+Program = Literal["main", "tune", "ipex", "torchrec", "mlperf_v2"]
+Kind = Literal["int", "float", "str", "bool", "switch", "ints", "floats", "commas"]
 Fate = Literal["mapped", "refused", "no effect"]
 Value = int | float | str | bool | None
 
@@ -24,6 +24,8 @@ PROGRAMS: dict[Program, str] = {
     "main": "dlrm_s_pytorch.py of facebookresearch/dlrm",
     "tune": "dlrm_s_pytorch_tune.py of Intel's LPOT",
     "ipex": "dlrm_s_pytorch.py of Intel Neural Compressor with IPEX",
+    "torchrec": "dlrm_main.py of facebookresearch/dlrm",
+    "mlperf_v2": "dlrm_main.py of mlcommons/training",
 }
 
 
@@ -34,7 +36,8 @@ class Flag:
     Attributes:
         name: with its dashes.
         kind: of its value. ``bool`` is upstream's ``type=bool``, where every non-empty word is True, "False" as
-            well; ``switch`` takes no value; ``ints`` and ``floats`` are separated by dashes and stay text.
+            well; ``switch`` takes no value; ``ints`` and ``floats`` are separated by dashes and stay text, ``commas``
+            are whole numbers separated by commas.
         default: of upstream.
         programs: that know it.
         fate: ``mapped``: to values or commands here (which may still refuse some of its values); ``refused``: nothing

@@ -19,11 +19,12 @@ from dlrm_pl.migration.flags.quantization import (
     translate_quantization,
 )
 from dlrm_pl.migration.flags.table import FLAGS, PROGRAMS
+from dlrm_pl.migration.flags.torchrec.translate import is_of_torchrec, translate_torchrec
 from dlrm_pl.migration.flags.training import training_commands, translate_training
 
 
 def translate(words: Sequence[str], config: str) -> Plan:
-    """Translate a command line of upstream (facebookresearch/dlrm).
+    """Translate a command line of upstream (facebookresearch/dlrm), of either of its programs.
 
     Args:
         words: as a shell made them, or one with all of the text.
@@ -34,10 +35,20 @@ def translate(words: Sequence[str], config: str) -> Plan:
             is named, with reasons.
     """
     pasted = read_pasted(words)
-    values = parse(pasted.arguments, pasted.program)
-    plan = Plan(values, config, pasted.processes, pasted.environment)
-    task = task_of(values)
+    plan = translate_torchrec(pasted, config) if is_of_torchrec(pasted) else _translate_original(pasted, config)
     _note_reading(plan, pasted)
+    _note_flags_without_effect(plan)
+    if plan.refusals:
+        raise ConfigurationError(_refusal(plan))
+    _note_variables(plan)
+    return plan
+
+
+def _translate_original(pasted: Pasted, config: str) -> Plan:
+    """Make the plan of a command line of ``dlrm_s_pytorch.py``; what it refuses is in it."""
+    values = parse(pasted.arguments, pasted.program)
+    plan = Plan(values, config, pasted.processes, pasted.machines, pasted.environment)
+    task = task_of(values)
     for name in values.given:
         if FLAGS[name].fate == "refused":
             plan.refuse(name, FLAGS[name].text)
@@ -47,10 +58,8 @@ def translate(words: Sequence[str], config: str) -> Plan:
     translate_training(plan, trains=task == "fit")
     translate_quantization(plan, task)
     _commands(plan, task)
-    _note_flags_without_effect(plan)
-    if plan.refusals:
-        raise ConfigurationError(_refusal(plan))
-    _note_variables(plan)
+    if plan.machines > 1:
+        plan.note(f"{plan.machines} machines", "start the command on each, with --trainer.num_nodes")
     return plan
 
 
@@ -110,7 +119,7 @@ def _not_in_the_file(plan: Plan) -> list[str]:
 
 
 def _note_flags_without_effect(plan: Plan) -> None:
-    for name, flag in FLAGS.items():
+    for name, flag in plan.values.flags.items():
         if name in plan.values.given and flag.fate == "no effect":
             trap = "; any word behind it means True there, False as well" if flag.kind == "bool" else ""
             plan.note(name, flag.text + trap)
@@ -125,7 +134,10 @@ def _note_variables(plan: Plan) -> None:
             for command in plan.commands
         ]
     # `quantize` has an option for its output as well.
-    if others := variables_of(str(plan.settings["trainer"]).replace(artifact_folder(plan)[0], "")):
+    trainer = str(plan.settings["trainer"])
+    if "--tuned_checkpoint" in plan.values.flags:
+        trainer = trainer.replace(artifact_folder(plan)[0], "")
+    if others := variables_of(trainer):
         plan.note(
             ", ".join(others), "is written into the YAML, where shell variables have no meaning: replace it by the path"
         )
