@@ -33,7 +33,9 @@ def show_mlperf(report: MLPerfReport, console: Console) -> None:
     """Print loadgen's result, and the accuracy if it was checked."""
     result, run = report.result, report.result.run
     aim = "sent:" if run.scenario == "server" else "expected:"
-    table = Table(title=f"MLPerf {run.scenario}", box=None, padding=(0, 1, 0, 0), show_header=False)
+    table = Table(
+        title=f"MLPerf {run.scenario}, DLRM {report.rules.version}", box=None, padding=(0, 1, 0, 0), show_header=False
+    )
     table.add_row("result", "VALID" if result.valid else f"INVALID: {result.reason}")
     table.add_row("samples/s", f"{result.samples_per_s:,.1f} ({aim} {run.target_qps:,.1f})")
     table.add_row("user-item pairs/s", f"{result.pairs_per_s:,.0f}")
@@ -47,6 +49,8 @@ def show_mlperf(report: MLPerfReport, console: Console) -> None:
             "accuracy",
             f"AUROC {accuracy.auroc:.6f}, {accuracy.share:.4%} of fp32's {accuracy.fp32_auroc:.6f}: {verdict}",
         )
+        comparison = "has at least" if accuracy.reaches_mlperf else "has less than"
+        table.add_row("", f"{comparison} the {accuracy.mlperf_auroc:.6f} that is asked of MLPerf's own model and rows")
     console.print(table)
 
 

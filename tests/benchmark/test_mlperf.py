@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ import sys
 import threading
 from collections.abc import Callable
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -22,13 +24,16 @@ from dlrm_pl.benchmark.mlperf import harness
 from dlrm_pl.benchmark.mlperf.accuracy import FILE_NAME, check_accuracy, read_answers
 from dlrm_pl.benchmark.mlperf.batcher import Batcher, chunks
 from dlrm_pl.benchmark.mlperf.harness import Result, Run, Scenario, execute
-from dlrm_pl.benchmark.mlperf.samples import MEAN_PAIRS, SampleLibrary, draw_lengths, joined
+from dlrm_pl.benchmark.mlperf.rules import RULES, Version, rules_of
+from dlrm_pl.benchmark.mlperf.samples import MEAN_PAIRS, SampleLibrary, cut, draw_lengths, joined
 from dlrm_pl.benchmark.mlperf.search import choose_batch, find_valid, measure_speeds
 from dlrm_pl.data.formats.dataset_folder import DatasetFolder
 from dlrm_pl.data.loading.dataset import ClickDataset
 from dlrm_pl.errors import ConfigurationError, VerificationError
 from dlrm_pl.metrics.auroc import exact_auroc
 from tests.support import tiny
+
+CROSSED = dataclasses.replace(tiny.ARCHITECTURE, interaction="dcn", cross_layers=2, cross_rank=3)
 
 needs_loadgen = pytest.mark.skipif(find_spec("mlperf_loadgen") is None, reason="mlcommons-loadgen is not installed")
 
@@ -37,11 +42,34 @@ needs_loadgen = pytest.mark.skipif(find_spec("mlperf_loadgen") is None, reason="
 
 
 def test_lengths_are_mlperfs() -> None:
-    lengths = draw_lengths(20_000, seed=0)
+    lengths = draw_lengths(20_000)
     assert set(lengths.tolist()) == {100, 200, 300, 400, 500, 600, 700}
     assert lengths.mean() == pytest.approx(MEAN_PAIRS, rel=0.01)
     assert (lengths == 200).mean() == pytest.approx(0.6, abs=0.02)
-    assert np.array_equal(lengths, draw_lengths(20_000, seed=0))
+    assert np.array_equal(lengths, draw_lengths(20_000))
+
+
+def test_samples_of_mlperfs_rows_are_those_of_its_trace() -> None:
+    """Its page gives the MD5 of dlrm_trace_of_aggregated_samples.txt, which has the 89,137,319 rows of v2."""
+    bounds = cut(89_137_319).tolist()
+    assert len(bounds) == 330_067 + 1
+    trace = "".join(f"{start}, {stop}, {stop - start}\n" for start, stop in pairwise(bounds))
+    assert hashlib.md5(trace.encode()).hexdigest() == "3db90209564316f2506c99cc994ad0b2"
+
+
+def test_the_rules_follow_from_the_model() -> None:
+    v1, v2 = rules_of(tiny.ARCHITECTURE), rules_of(CROSSED)
+    assert (v1.server_latency_s, v2.server_latency_s) == (0.030, 0.060)
+    assert v2.needed_auroc == pytest.approx(0.802297, abs=5e-7)  # As the submission checker has it, 80.2297.
+    assert rules_of(CROSSED, "v1") == v1
+    assert rules_of(tiny.ARCHITECTURE, "v2") == v2
+
+
+def test_as_many_samples_are_loaded_as_was_asked_for() -> None:
+    library = SampleLibrary.of_random_rows(tiny.ARCHITECTURE, most_loaded=3)
+    assert (len(library), library.loaded_at_a_time) == (3, 3)
+    library = SampleLibrary([100] * 9, lambda number: tiny.batches(1, 100, seed=number)[0], most_loaded=4)
+    assert (len(library), library.loaded_at_a_time) == (9, 4)
 
 
 def test_samples_of_a_dataset_hold_every_row_once(synthetic_folder: Path) -> None:
@@ -96,10 +124,11 @@ def test_what_waits_while_one_batch_is_scored_makes_the_next() -> None:
 
 def test_the_server_takes_the_fastest_batch_that_a_quarter_of_its_bound_allows() -> None:
     speeds = {700: 100_000.0, 1400: 200_000.0, 2800: 300_000.0, 5600: 400_000.0}
-    assert choose_batch(speeds, "server") == 1400  # 7 ms; 2800 pairs take 9.3.
-    assert choose_batch(speeds, "offline") == 5600
-    assert choose_batch(speeds, "singlestream") == 700
-    assert choose_batch({700: 1000.0, 1400: 2000.0}, "server") == 700  # Nothing is fast enough: the least.
+    assert choose_batch(speeds, "server", 0.030) == 1400  # 7 ms; 2800 pairs take 9.3.
+    assert choose_batch(speeds, "server", 0.060) == 5600  # 14 ms.
+    assert choose_batch(speeds, "offline", 0.030) == 5600
+    assert choose_batch(speeds, "singlestream", 0.030) == 700
+    assert choose_batch({700: 1000.0, 1400: 2000.0}, "server", 0.030) == 700  # Nothing is fast enough: the least.
 
 
 def test_speeds_are_measured_for_every_batch_size() -> None:
@@ -173,6 +202,17 @@ def test_every_scenario_runs(
 
 
 @needs_loadgen
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_the_server_is_held_to_the_bound_of_its_rules(version: Version, library: SampleLibrary, tmp_path: Path) -> None:
+    bound = RULES[version].server_latency_s
+    run = dataclasses.replace(short("server", 300.0), latency_s=bound)
+    execute(run, tiny.model(), library, tmp_path)
+    lines = (tmp_path / "mlperf_log_detail.txt").read_text().splitlines()
+    stated = {entry["key"]: entry["value"] for entry in (json.loads(line.removeprefix(":::MLLOG ")) for line in lines)}
+    assert stated["effective_target_latency_ns"] == round(bound * 1e9)
+
+
+@needs_loadgen
 def test_accuracy_log_holds_every_probability_and_label(library: SampleLibrary, tmp_path: Path) -> None:
     run = dataclasses.replace(short("offline", 1000.0), accuracy=True)
     assert execute(run, tiny.model(), library, tmp_path) is None
@@ -187,12 +227,14 @@ def test_accuracy_log_holds_every_probability_and_label(library: SampleLibrary, 
     np.testing.assert_allclose(found, expected, rtol=1e-5)
     auroc = exact_auroc(expected[:, 0], expected[:, 1])
     path, pairs = tmp_path / FILE_NAME, sum(library.lengths)
-    accuracy = check_accuracy(path, samples=40, pairs=pairs, fp32_auroc=auroc)
+    rules = RULES["v2"]
+    accuracy = check_accuracy(path, samples=40, pairs=pairs, fp32_auroc=auroc, rules=rules)
     assert accuracy.passed
+    assert accuracy.reaches_mlperf == (accuracy.auroc >= 0.999 * 0.8031)
     assert accuracy.share == pytest.approx(1, abs=1e-5)
-    assert not check_accuracy(path, samples=40, pairs=pairs, fp32_auroc=auroc * 1.01).passed
+    assert not check_accuracy(path, samples=40, pairs=pairs, fp32_auroc=auroc * 1.01, rules=rules).passed
     with pytest.raises(VerificationError, match=rf"has 40 samples with {pairs} pairs, sent were 41"):
-        check_accuracy(path, samples=41, pairs=pairs, fp32_auroc=auroc)
+        check_accuracy(path, samples=41, pairs=pairs, fp32_auroc=auroc, rules=rules)
 
 
 def test_a_sample_that_was_answered_twice_counts_once(tmp_path: Path) -> None:

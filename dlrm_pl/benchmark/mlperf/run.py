@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -17,7 +17,8 @@ from dlrm_pl.artifact.verification.originals import float_model, open_dataset
 from dlrm_pl.benchmark.mlperf.accuracy import FILE_NAME as ACCURACY_LOG
 from dlrm_pl.benchmark.mlperf.accuracy import Accuracy, check_accuracy
 from dlrm_pl.benchmark.mlperf.harness import Result, Run, Scenario, execute, require_loadgen
-from dlrm_pl.benchmark.mlperf.samples import MEAN_PAIRS, SampleLibrary
+from dlrm_pl.benchmark.mlperf.rules import Rules, Version, rules_of
+from dlrm_pl.benchmark.mlperf.samples import LOADED_SAMPLES, MEAN_PAIRS, SEED, SampleLibrary
 from dlrm_pl.benchmark.mlperf.search import choose_batch, find_valid, measure_speeds
 from dlrm_pl.benchmark.run import FORMAT, MLPERF_FILE_NAME
 from dlrm_pl.data.loading.dataset import ClickDataset
@@ -37,12 +38,16 @@ class Options:
 
     Attributes:
         scenario: MLPerf's scenario.
-        data: dataset folder whose test rows are the samples; None: random rows.
+        data: dataset folder whose rows are the samples; None: random rows.
         ckpt_path: float checkpoint whose AUROC the accuracy is compared with; None: the AUROC in the certificate.
         target_qps: samples a second; None: search for the highest valid rate.
         duration_s: least duration of a run. MLPerf's rules ask for 600.
         accuracy: whether to score all samples after the run and check their AUROC.
         seed: seed of the lengths of the samples.
+        version: whose rules hold, those of MLPerf's DLRM v1 or v2; None: by the model.
+        split: rows of the dataset. MLPerf's rows of v2 are val of a folder in TorchRec's format; its own are test
+            elsewhere.
+        loaded_samples: number of samples in memory at a time; MLPerf's rules ask for 204,800.
     """
 
     scenario: Scenario
@@ -51,7 +56,10 @@ class Options:
     target_qps: float | None = None
     duration_s: float = 60.0
     accuracy: bool = False
-    seed: int = 0
+    seed: int = SEED
+    version: Version | None = None
+    split: Literal["test", "val"] = "test"
+    loaded_samples: int = LOADED_SAMPLES
 
     def check(self) -> None:
         """Check the settings before anything is read.
@@ -60,7 +68,8 @@ class Options:
             ConfigurationError: a number is not positive, accuracy lacks labels, or loadgen is not installed.
         """
         require_loadgen()
-        for name, value in (("duration_s", self.duration_s), ("target_qps", self.target_qps)):
+        for name in ("duration_s", "target_qps", "loaded_samples"):
+            value = getattr(self, name)
             if value is not None and value <= 0:
                 raise ConfigurationError(f"{name}={value} must be more than 0.")
         if self.accuracy and self.data is None:
@@ -72,6 +81,7 @@ class Report:
     """The result of ``benchmark --mlperf``; ``accuracy`` is None unless it was asked for."""
 
     artifact: str
+    rules: Rules
     rows: str
     isa: str
     machine: dict[str, Any]
@@ -109,22 +119,27 @@ def run_mlperf(
     options.check()
     dataset = None
     if options.data is not None:
-        dataset = ClickDataset.of_split(open_dataset(options.data, artifact), "test")
+        dataset = ClickDataset.of_split(open_dataset(options.data, artifact), options.split)
+    rules = rules_of(artifact.model.architecture, options.version)
+    most = options.loaded_samples
     fp32_auroc = _fp32_auroc(artifact, options, dataset, progress) if options.accuracy and dataset else None
     library = (
-        SampleLibrary.of_random_rows(artifact.model.architecture, options.seed, artifact.columns)
+        SampleLibrary.of_random_rows(artifact.model.architecture, options.seed, artifact.columns, most)
         if dataset is None
-        else SampleLibrary.of_dataset(dataset, options.seed)
+        else SampleLibrary.of_dataset(dataset, options.seed, most)
     )
     with atomic_folder(output, planned) as folder:
-        result = _perform(artifact, options, library, folder, progress)
+        result = _perform(artifact, options, rules, library, folder, progress)
         accuracy = None
         if fp32_auroc is not None:
-            accuracy = _check_accuracy(artifact, result.run, library, folder, fp32_auroc, progress)
+            accuracy = _check_accuracy(artifact, rules, result.run, library, folder, fp32_auroc, progress)
         artifact.watch.check()
         report = Report(
             artifact=str(artifact.path),
-            rows="random rows, uniform over each table" if dataset is None else f"test rows of {options.data}",
+            rules=rules,
+            rows="random rows, uniform over each table"
+            if dataset is None
+            else f"{options.split} rows of {options.data}",
             isa=isa(),
             machine=describe_machine(),
             threads=torch.get_num_threads(),
@@ -138,12 +153,17 @@ def run_mlperf(
 
 
 def _perform(
-    artifact: Artifact, options: Options, library: SampleLibrary, folder: Path, progress: Callable[[str], None]
+    artifact: Artifact,
+    options: Options,
+    rules: Rules,
+    library: SampleLibrary,
+    folder: Path,
+    progress: Callable[[str], None],
 ) -> Result:
     """Run the scenario, with the batch chosen by measuring and the rate searched unless it is given."""
     progress("choose the batch")
     speeds = measure_speeds(artifact.model, library)
-    max_pairs = choose_batch(speeds, options.scenario)
+    max_pairs = choose_batch(speeds, options.scenario, rules.server_latency_s)
     # A single stream waits for each answer, and its samples have the mean length on average.
     fastest = speeds[min(speeds)] if options.scenario == "singlestream" else speeds[max_pairs]
     run = Run(
@@ -151,6 +171,7 @@ def _perform(
         target_qps=options.target_qps or fastest / MEAN_PAIRS,
         duration_s=options.duration_s,
         max_pairs=max_pairs,
+        latency_s=rules.server_latency_s,
     )
 
     def perform(run: Run) -> Result:
@@ -166,6 +187,7 @@ def _perform(
 
 def _check_accuracy(
     artifact: Artifact,
+    rules: Rules,
     run: Run,
     library: SampleLibrary,
     folder: Path,
@@ -180,7 +202,11 @@ def _check_accuracy(
         execute(scored, artifact.model, library, Path(logs))
         (Path(logs) / ACCURACY_LOG).rename(folder / ACCURACY_LOG)
     return check_accuracy(
-        folder / ACCURACY_LOG, samples=len(library), pairs=sum(library.lengths), fp32_auroc=fp32_auroc
+        folder / ACCURACY_LOG,
+        samples=len(library),
+        pairs=sum(library.lengths),
+        fp32_auroc=fp32_auroc,
+        rules=rules,
     )
 
 
@@ -188,10 +214,11 @@ def _fp32_auroc(artifact: Artifact, options: Options, dataset: ClickDataset, pro
     """Return the AUROC of the float model on all rows: measured, or from the certificate for the same rows."""
     certified = artifact.certificate.row_ranges["certification"]
     if options.ckpt_path is None:
-        if (certified["split"], certified["start"], certified["stop"]) != ("test", 0, len(dataset)):
+        if (certified["split"], certified["start"], certified["stop"]) != (options.split, 0, len(dataset)):
             raise ConfigurationError(
                 f"The certificate of {artifact.path} states the fp32 AUROC of rows {certified['start']} to "
-                f"{certified['stop']} of {certified['split']}, not of all {len(dataset)} of test: give --ckpt_path."
+                f"{certified['stop']} of {certified['split']}, not of all {len(dataset)} of {options.split}: give "
+                "--ckpt_path."
             )
         if not artifact.certificate.rows:
             raise ConfigurationError(

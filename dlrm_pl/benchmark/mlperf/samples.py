@@ -14,19 +14,30 @@ from dlrm_pl.columns.columns import Columns
 from dlrm_pl.data.loading.dataset import ClickDataset
 from dlrm_pl.model.architecture import Architecture
 
-# Lengths and their shares, mean 270, as MLPerf's implementation has them for its quantile file.
-# Source: mlcommons/inference, recommendation/dlrm/pytorch/python/criteo.py.
-LENGTHS = (100, 200, 300, 400, 500, 600, 700)
-SHARES = (0.1, 0.6, 0.1, 0.05, 0.05, 0.05, 0.05)
+# Lengths at 20 quantiles, mean 270, as MLPerf's implementation has them in its quantile file for both models.
+# Source: mlcommons/inference, recommendation/dlrm_v2/pytorch/python/multihot_criteo.py.
+LENGTHS = (*(100,) * 2, *(200,) * 12, *(300,) * 2, 400, 500, 600, 700)
 MEAN_PAIRS = 270
+SEED = 123
+"""Seed of MLPerf's implementation; its lengths are drawn with it from NumPy's older generator."""
 
-# Number of samples in memory at a time: 550,000 pairs, 150 MB. A submission needs 204,800 samples.
-_LOADED_SAMPLES = 2048
+LOADED_SAMPLES = 2048
+"""Number of samples in memory at a time: 550,000 pairs, 150 MB with one lookup in each table, 1 GB with v2's bags."""
 
 
-def draw_lengths(count: int, seed: int) -> npt.NDArray[np.int64]:
-    """Draw the number of pairs of each sample."""
-    return np.random.default_rng(seed).choice(np.array(LENGTHS), size=count, p=SHARES)
+def draw_lengths(count: int, seed: int = SEED) -> npt.NDArray[np.int64]:
+    """Draw the number of pairs of each sample, with the default seed those of MLPerf."""
+    drawn = np.random.RandomState(seed).randint(0, len(LENGTHS), count)
+    return np.array(LENGTHS, dtype=np.int64)[drawn]
+
+
+def cut(rows: int, seed: int = SEED) -> npt.NDArray[np.int64]:
+    """Cut rows into samples: returns where each begins, and the end; the last sample has the remaining rows.
+
+    With MLPerf's seed and number of rows these are the samples of its published trace.
+    """
+    stops = np.minimum(np.cumsum(draw_lengths(rows // LENGTHS[0] + 1, seed)), rows)
+    return np.concatenate([[0], stops[: int(np.searchsorted(stops, rows)) + 1]])
 
 
 class SampleLibrary:
@@ -35,27 +46,35 @@ class SampleLibrary:
     Args:
         lengths: number of pairs of each sample.
         read: returns the pairs of a sample by its number.
+        most_loaded: largest number of samples to have in memory at a time.
     """
 
-    def __init__(self, lengths: Iterable[int], read: Callable[[int], ClickBatch]) -> None:
+    def __init__(
+        self, lengths: Iterable[int], read: Callable[[int], ClickBatch], most_loaded: int = LOADED_SAMPLES
+    ) -> None:
         self.lengths = [int(length) for length in lengths]
-        self._read = read
+        self._read, self._most_loaded = read, most_loaded
         self._loaded: dict[int, ClickBatch] = {}
 
     @classmethod
-    def of_dataset(cls, dataset: ClickDataset, seed: int = 0) -> SampleLibrary:
+    def of_dataset(cls, dataset: ClickDataset, seed: int = SEED, most_loaded: int = LOADED_SAMPLES) -> SampleLibrary:
         """Make samples of all rows in order; the last sample has the remaining rows."""
-        lengths = draw_lengths(len(dataset) // LENGTHS[0] + 1, seed)
-        stops = np.minimum(np.cumsum(lengths), len(dataset))
-        stops = stops[: int(np.searchsorted(stops, len(dataset))) + 1]
-        starts = np.concatenate([[0], stops[:-1]])
-        return cls(stops - starts, lambda number: dataset[int(starts[number]) : int(stops[number])])
+        bounds = cut(len(dataset), seed)
+        return cls(np.diff(bounds), lambda number: dataset[int(bounds[number]) : int(bounds[number + 1])], most_loaded)
 
     @classmethod
-    def of_random_rows(cls, architecture: Architecture, seed: int = 0, columns: Columns | None = None) -> SampleLibrary:
+    def of_random_rows(
+        cls,
+        architecture: Architecture,
+        seed: int = SEED,
+        columns: Columns | None = None,
+        most_loaded: int = LOADED_SAMPLES,
+    ) -> SampleLibrary:
         """Make as many random samples as are loaded at a time, uniform over each table, with labels of 0."""
-        lengths = draw_lengths(_LOADED_SAMPLES, seed)
-        return cls(lengths, lambda number: random_batch(architecture, int(lengths[number]), number, columns))
+        lengths = draw_lengths(most_loaded, seed)
+        return cls(
+            lengths, lambda number: random_batch(architecture, int(lengths[number]), number, columns), most_loaded
+        )
 
     def __len__(self) -> int:
         """Return the number of samples."""
@@ -64,7 +83,7 @@ class SampleLibrary:
     @property
     def loaded_at_a_time(self) -> int:
         """Number of samples to load at a time: MLPerf's performance sample count."""
-        return min(len(self), _LOADED_SAMPLES)
+        return min(len(self), self._most_loaded)
 
     def load(self, numbers: Iterable[int]) -> None:
         """Read samples into memory."""

@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from dlrm_pl.benchmark.mlperf.harness import SERVER_LATENCY_S, Result, Run, Scenario
+from dlrm_pl.benchmark.mlperf.harness import Result, Run, Scenario
 from dlrm_pl.benchmark.mlperf.samples import LENGTHS, SampleLibrary
 
 # A request waits for the batch before its own and for its own; the rest of the bound is for the queue.
@@ -19,16 +19,17 @@ _TRIAL_S = 5.0
 _TRIALS = 12
 
 
-def choose_batch(speeds: dict[int, float], scenario: Scenario) -> int:
+def choose_batch(speeds: dict[int, float], scenario: Scenario, latency_s: float) -> int:
     """Return the fastest batch size; for the server, of those that take at most a quarter of its latency bound.
 
     Args:
         speeds: pairs a second, by the number of pairs of a batch.
         scenario: MLPerf's scenario; singlestream scores one sample at a time.
+        latency_s: the server's latency bound.
     """
     if scenario == "singlestream":
         return LENGTHS[-1]
-    bound_s = _SHARE_OF_THE_BOUND * SERVER_LATENCY_S if scenario == "server" else float("inf")
+    bound_s = _SHARE_OF_THE_BOUND * latency_s if scenario == "server" else float("inf")
     allowed = {pairs: speed for pairs, speed in speeds.items() if pairs / speed <= bound_s}
     # If all sizes are too slow, the smallest is the best that can be done.
     return max(allowed, key=lambda pairs: allowed[pairs], default=min(speeds))

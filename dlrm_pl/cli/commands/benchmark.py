@@ -24,6 +24,9 @@ def benchmark(
     target_qps: float | None = None,
     duration_s: float = 60.0,
     mlperf_accuracy: bool = False,
+    mlperf_version: Literal["v1", "v2"] | None = None,
+    mlperf_split: Literal["test", "val"] = "test",
+    mlperf_samples: int = 2048,
     pages: Literal["mapped", "prefault", "huge"] = "mapped",
     overwrite: bool = False,
 ) -> Report:
@@ -51,6 +54,10 @@ def benchmark(
             not given.
         duration_s: minimum duration of an MLPerf run, in seconds; the rules of MLPerf ask for 600.
         mlperf_accuracy: also write mlperf_log_accuracy.json and check its AUROC; needs ``data``.
+        mlperf_version: rules of MLPerf's DLRM (v1, server within 30 ms) or DLRM-DCNv2 (v2, within 60 ms); by the model
+            when not given.
+        mlperf_split: rows of ``data`` for MLPerf. Its own of v2 are val of a folder in TorchRec's format.
+        mlperf_samples: number of MLPerf's samples in memory at a time; its rules ask for 204800.
         pages: how the artifact's tables lie in memory: mapped from the file, read ahead, or copied to 2 MiB pages.
         overwrite: replace a benchmark with other settings in the folder ``output``.
     """
@@ -75,6 +82,8 @@ def benchmark(
     }
     if exported:
         asked["exported"] = exported
+    if mlperf is not None:
+        asked |= {"version": mlperf_version, "split": mlperf_split, "samples": mlperf_samples}
     settings = asked | {"weights": loaded.manifest.files[WEIGHTS_NAME], "batch_sizes": batch_sizes, "threads": threads}
     settings |= {"seconds": seconds, "target_qps": target_qps, "duration_s": duration_s, "accuracy": mlperf_accuracy}
     planned = PlannedOutput("benchmark", settings, recognize_benchmark, overwrite)
@@ -86,7 +95,17 @@ def benchmark(
 
         if exported:
             raise ConfigurationError("--mlperf times the artifact alone. Leave out --exported.")
-        options = Options(mlperf, folder, checkpoint, target_qps, duration_s, mlperf_accuracy)
+        options = Options(
+            scenario=mlperf,
+            data=folder,
+            ckpt_path=checkpoint,
+            target_qps=target_qps,
+            duration_s=duration_s,
+            accuracy=mlperf_accuracy,
+            version=mlperf_version,
+            split=mlperf_split,
+            loaded_samples=mlperf_samples,
+        )
         return _benchmark_mlperf(loaded, options, output, threads, planned)
     with status("load") as update:
         report = benchmark_artifact(

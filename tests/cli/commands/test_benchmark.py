@@ -199,6 +199,25 @@ def test_mlperf_run_that_is_not_valid_says_so_and_is_kept(
     assert json.loads((tmp_path / "out" / "mlperf.json").read_text())["result"]["valid"] is False
 
 
+@needs_loadgen
+@pytest.mark.usefixtures("_few_queries")
+def test_mlperf_by_the_rules_of_version_2_on_val(
+    fitted: Path, synthetic_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ("benchmark", "--artifact", fitted / "artifact", "--mlperf", "offline", "--duration_s", "0.2")
+    rules = ("--mlperf_version", "v2", "--mlperf_split", "val", "--mlperf_samples", "3")
+    data = ("--threads", "[1]", "--data", synthetic_folder, "--mlperf_accuracy", "true", "--output", tmp_path / "out")
+    expect_error(capsys, r"of test, not of all \d+ of val: give --ckpt_path", *arguments, *rules, *data)
+    checkpoint = ("--ckpt_path", fitted / "run" / "model.ckpt")
+    assert run(*arguments, *rules, *data, *checkpoint) in (0, 2)
+    report = json.loads((tmp_path / "out" / "mlperf.json").read_text())
+    assert report["rules"] == {"version": "v2", "server_latency_s": 0.060, "fp32_auroc": 0.8031}
+    assert report["rows"] == f"val rows of {synthetic_folder}"
+    assert report["result"]["run"]["latency_s"] == 0.060
+    assert report["accuracy"]["mlperf_auroc"] == pytest.approx(0.802297, abs=5e-7)
+    assert "MLPerf offline, DLRM v2" in capsys.readouterr().out
+
+
 def test_mlperf_options_that_cannot_work(
     fitted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -207,6 +226,7 @@ def test_mlperf_options_that_cannot_work(
         expect_error(capsys, "needs labels: give --data", *good, "--mlperf_accuracy", "true")
         expect_error(capsys, r"duration_s=0", *good, "--duration_s", "0")
         expect_error(capsys, r"target_qps=-1", *good, "--target_qps", "-1")
+        expect_error(capsys, r"loaded_samples=0", *good, "--mlperf_samples", "0")
         expect_error(capsys, r"one number of threads, .*\[1, 2\]", *good, "--threads", "[1,2]")
         expect_error(capsys, "give --output, a folder", *good[:-2])
     monkeypatch.setitem(sys.modules, "mlperf_loadgen", None)
