@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
@@ -28,6 +28,7 @@ TABLES = 26
 DENSE = 13
 DIM = 128
 BOTTOM, TOP = [DENSE, 512, 256, DIM], [1024, 1024, 512, 256, 1]
+MODEL: dict[str, Any] = {}  # Arguments of the module beside these.
 WARM_STEPS = 3
 MEMORY = 64 << 30  # The plan is to depend on the shape alone.
 ENGINE = ("fbgemm::", "split_", "bounds_check", "SplitLookup", "embedding", "permute", "block_bucketize")
@@ -72,9 +73,8 @@ def work(args: argparse.Namespace) -> None:
 
     torch.manual_seed(0)
     with weights_on_shards() if sharded else nullcontext():
-        module = dlrm_pl.DLRMModule(
-            [args.rows] * TABLES, DIM, BOTTOM, TOP, learning_rate=0.1, engine="torch" if sharded else "native"
-        )
+        engine: Literal["torch", "native"] = "torch" if sharded else "native"
+        module = dlrm_pl.DLRMModule([args.rows] * TABLES, DIM, BOTTOM, TOP, learning_rate=0.1, engine=engine, **MODEL)
     timer = Timer()
     trainer = dlrm_pl.DLRMTrainer(
         accelerator="cpu",

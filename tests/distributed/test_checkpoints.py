@@ -22,7 +22,13 @@ SHARDINGS = ("table_wise", "row_wise", "column_wise")
 SAME = [
     *((optimizer, sharding, sharding) for optimizer in ("rwsadagrad", "adagrad") for sharding in SHARDINGS),
     ("adagrad", "table_row_wise", "table_row_wise"),
+    ("dcn", "row_wise", "row_wise"),
 ]
+OPTIONS: dict[str, dict[str, Any]] = {
+    "rwsadagrad": {"optimizer": "rwsadagrad"},
+    "adagrad": {"optimizer": "adagrad"},
+    "dcn": {"optimizer": "adagrad", "interaction": "dcn", "cross_layers": 2, "cross_rank": 5},
+}
 # By columns, each process has sums of the rows on its own, so that steps of rwsadagrad are not those of whole rows.
 OTHER = [
     ("rwsadagrad", "table_wise", "row_wise"),
@@ -42,12 +48,11 @@ def keep(trainer, module, name):
     torch.save({"parts": weights(module), "dense": dense}, folder / f"{name}-{trainer.global_rank}.pt")
 
 # A training that is saved at step 6, and goes on to step 12 in the same process.
-for optimizer in ("rwsadagrad", "adagrad"):
-    for sharding in (*SHARDINGS, "table_row_wise")[: 3 + (optimizer == "adagrad")]:
-        name = f"{optimizer}-{sharding}"
-        saved = ModelCheckpoint(folder / name, filename="{step}", every_n_train_steps=6, save_top_k=-1, save_last=True)
-        trainer, module = train(32, {"sharding": sharding}, DATA, 12, callbacks=[saved], optimizer=optimizer)
-        keep(trainer, module, name)
+for optimizer, sharding, _ in SAME:
+    name = f"{optimizer}-{sharding}"
+    saved = ModelCheckpoint(folder / name, filename="{step}", every_n_train_steps=6, save_top_k=-1, save_last=True)
+    trainer, module = train(32, {"sharding": sharding}, DATA, 12, callbacks=[saved], **OPTIONS[optimizer])
+    keep(trainer, module, name)
 
 # The same, written while it goes on.
 class Pending(pl.Callback):
@@ -64,9 +69,9 @@ saved = ModelCheckpoint(folder / "linked", filename="{step}", every_n_train_step
 train(32, {"sharding": "row_wise"}, DATA, 12, callbacks=[saved], optimizer="adagrad", asynchronous=True)
 
 # It goes on from step 6 in new processes: with the same sharding, and with the others.
-for optimizer, before, sharding in RESUMED:
+for optimizer, before, sharding in SAME + OTHER:
     path = folder / f"{optimizer}-{before}" / "step=6.ckpt"
-    trainer, module = train(32, {"sharding": sharding}, DATA, 12, ckpt_path=path, optimizer=optimizer)
+    trainer, module = train(32, {"sharding": sharding}, DATA, 12, ckpt_path=path, **OPTIONS[optimizer])
     keep(trainer, module, f"{optimizer}-{before}-{sharding}")
 
 # An ordinary file goes on too.
@@ -81,7 +86,7 @@ keep(trainer, module, "adagrad-file")
 @pytest.fixture(scope="module")
 def trained(synthetic_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sharded")
-    names = f"SHARDINGS, RESUMED, DATA = {SHARDINGS!r}, {SAME + OTHER!r}, {str(synthetic_folder)!r}\n"
+    names = f"SAME, OTHER, OPTIONS, DATA = {SAME!r}, {OTHER!r}, {OPTIONS!r}, {str(synthetic_folder)!r}\n"
     run_sharded(SHARDED_TRAINING + names + _SCRIPT, folder)
     return folder
 
@@ -131,7 +136,9 @@ def test_merged_file_goes_on_with_several_processes(trained: Path) -> None:
     assert _largest_difference(undisturbed, _weights(trained, "adagrad-file")) <= 1e-5
 
 
-@pytest.mark.parametrize(("optimizer", "sharding"), [("rwsadagrad", "row_wise"), ("adagrad", "column_wise")])
+@pytest.mark.parametrize(
+    ("optimizer", "sharding"), [("rwsadagrad", "row_wise"), ("adagrad", "column_wise"), ("dcn", "row_wise")]
+)
 def test_one_process_without_the_engine_goes_on_from_a_folder(
     trained: Path, synthetic_folder: Path, optimizer: str, sharding: str
 ) -> None:
@@ -149,8 +156,7 @@ def test_one_process_without_the_engine_goes_on_from_a_folder(
     assert _largest_difference(_weights(trained, f"{optimizer}-{sharding}"), weights) <= 1e-5
 
 
-@pytest.mark.parametrize("optimizer", ["rwsadagrad", "adagrad"])
-@pytest.mark.parametrize("sharding", SHARDINGS)
+@pytest.mark.parametrize(("optimizer", "sharding"), [(optimizer, sharding) for optimizer, sharding, _ in SAME])
 def test_a_folder_reads_as_the_checkpoint_of_one_process(trained: Path, optimizer: str, sharding: str) -> None:
     folder = trained / f"{optimizer}-{sharding}" / "step=12.ckpt"
     checkpoint = read_checkpoint(folder, whole=True)

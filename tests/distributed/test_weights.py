@@ -24,6 +24,7 @@ pytestmark = [pytest.mark.long, needs_engine, pytest.mark.filterwarnings("ignore
 _SHARDINGS = ("table_wise", "row_wise", "column_wise", "table_row_wise", "data_parallel")
 _ADAGRAD = {"optimizer": "adagrad", "learning_rate": 0.05}
 _ROW_WISE_ADAGRAD = {"optimizer": "rwsadagrad", "learning_rate": 0.05}
+_DCN = {"interaction": "dcn", "cross_layers": 2, "cross_rank": 5}
 _SCHEDULE = {"lr_num_warmup_steps": 5, "lr_schedule": "cosine", "lr_decay_start_step": 8, "lr_num_decay_steps": 10}
 
 # How far the weights may be from those of one process of TorchRec, and why they are not the same bits.
@@ -42,6 +43,10 @@ CASES: dict[str, tuple[Case, float]] = {
         _ALL_REDUCED,
     ),
     "table_wise-multi-hot": (Case({"sharding": "table_wise"}, "multi-hot", options={"interaction": "cat"}), 0),
+    "table_wise-dcn": (Case({"sharding": "table_wise"}, "multi-hot", options=_DCN), 0),
+    "column_wise-dcn-adagrad": (Case({"sharding": "column_wise"}, "multi-hot", options=_DCN | _ADAGRAD), 0),
+    "row_wise-dcn": (Case({"sharding": "row_wise"}, options=_DCN), 0),
+    "table_wise-dcn-bf16": (Case({"sharding": "table_wise"}, precision="bf16-mixed", options=_DCN), 0),
     "row_wise-multi-hot": (Case({"sharding": "row_wise"}, "multi-hot"), _PARTIAL_SUMS),
     "column_wise-adagrad": (Case({"sharding": "column_wise"}, options=_ADAGRAD | _SCHEDULE), 0),
     "row_wise-rwsadagrad": (Case({"sharding": "row_wise"}, options=_ROW_WISE_ADAGRAD | _SCHEDULE), 0),
@@ -59,7 +64,7 @@ ALL_CASES: dict[str, tuple[Case, float]] = {
             data,
             accumulated,
             options={"sgd": {}, "adagrad": _ADAGRAD, "rwsadagrad": _ROW_WISE_ADAGRAD}[optimizer]
-            | {"interaction": interaction},
+            | ({"interaction": interaction} if interaction != "dcn" else _DCN),
             dim=16,
         ),
         # Adagrad divides gradients by their own size, so that rounding of a gradient near 0 becomes one of the step.
@@ -68,7 +73,7 @@ ALL_CASES: dict[str, tuple[Case, float]] = {
     )
     for sharding in _SHARDINGS
     for optimizer in ("sgd", "adagrad", "rwsadagrad")
-    for data, interaction in (("one-hot", "dot"), ("multi-hot", "cat"))
+    for data, interaction in (("one-hot", "dot"), ("multi-hot", "cat"), ("multi-hot", "dcn"))
     for accumulated in (1, 2)
     if (sharding, optimizer) != ("column_wise", "rwsadagrad")
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,9 +21,16 @@ ROWS, BATCH = 40_000, 2048
 
 @needs_engine
 @pytest.mark.slow  # Trains half a gigabyte of tables.
-@pytest.mark.parametrize("sharding", ["table_wise", "row_wise"])
+@pytest.mark.parametrize(
+    ("sharding", "model"),
+    [
+        ("table_wise", {}),
+        ("row_wise", {}),
+        ("table_wise", {"interaction": "dcn", "cross_layers": 3, "cross_rank": 512}),
+    ],
+)
 def test_the_planned_peak_is_that_of_real_processes(
-    tmp_path: Path, sharding: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, sharding: str, model: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     monkeypatch.delitem(sys.modules, "scale_worker", raising=False)
@@ -32,9 +40,12 @@ def test_the_planned_peak_is_that_of_real_processes(
         f"""
 import argparse
 sys.path.insert(0, {str(BENCHMARKS)!r})
-from scale_worker import work
-work(argparse.Namespace(contender={sharding!r}, folder=folder, rows={ROWS}, batch_size={BATCH}, steps=4, threads=1,
-                        weights=False, profile=False))
+import scale_worker
+scale_worker.MODEL = {model!r}
+scale_worker.work(argparse.Namespace(
+    contender={sharding!r}, folder=folder, rows={ROWS}, batch_size={BATCH}, steps=4, threads=1, weights=False,
+    profile=False,
+))
 """,
         tmp_path,
     )
@@ -43,6 +54,7 @@ work(argparse.Namespace(contender={sharding!r}, folder=folder, rows={ROWS}, batc
         embedding_dim=scale_worker.DIM,
         bottom_mlp=tuple(scale_worker.BOTTOM),
         top_mlp=tuple(scale_worker.TOP),
+        **model,
     )
     plan = make_plan(Workload(architecture, batch_size=BATCH // 2), Hosts(1, 2, scale_worker.MEMORY), sharding)
     for rank in plan.ranks:
